@@ -1,0 +1,306 @@
+//! What can be set, and the presets.
+//!
+//! Fields are private: a [`Config`] comes only from a [`ConfigBuilder`], which refuses values that
+//! would break a promise. Read a value with the method of its name.
+
+use core::fmt;
+use core::str::FromStr;
+use core::time::Duration;
+
+use serde::Serialize;
+
+use crate::limits::{MAX_TARGET, MAX_PAYLOAD};
+
+/// A set of timings that belong together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Preset {
+    /// The original descriptions to the number: a liveness request every 13 s, dead after 3 misses.
+    Classic,
+    /// One site: a dead process is found in about a second.
+    #[default]
+    Lan,
+    /// Across sites: patient with delays of hundreds of milliseconds.
+    Wan,
+}
+
+impl fmt::Display for Preset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Preset::Classic => "classic",
+            Preset::Lan => "lan",
+            Preset::Wan => "wan",
+        })
+    }
+}
+
+impl FromStr for Preset {
+    type Err = ConfigError;
+    fn from_str(s: &str) -> Result<Self, ConfigError> {
+        match s {
+            "classic" => Ok(Preset::Classic),
+            "lan" => Ok(Preset::Lan),
+            "wan" => Ok(Preset::Wan),
+            other => Err(ConfigError::UnknownPreset(other.chars().take(40).collect())),
+        }
+    }
+}
+
+/// A setting that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// No such preset.
+    #[error("unknown preset {0:?}: choose classic, lan or wan")]
+    UnknownPreset(String),
+    /// A value outside its range.
+    #[error("{name} is {value}, but must be {expected}")]
+    OutOfRange {
+        /// The setting.
+        name: &'static str,
+        /// What was given.
+        value: String,
+        /// What would do.
+        expected: &'static str,
+    },
+}
+
+macro_rules! config {
+    ($( $(#[$doc:meta])* $field:ident: $ty:ty, )*) => {
+        /// The settings of one node, valid by construction.
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct Config { preset: Preset, $( $field: $ty, )* }
+
+        impl Config {
+            /// The preset it started from.
+            #[must_use]
+            pub const fn preset(&self) -> Preset { self.preset }
+            $( $(#[$doc])* #[must_use] pub const fn $field(&self) -> $ty { self.$field } )*
+        }
+
+        impl ConfigBuilder {
+            $( $(#[$doc])* #[must_use]
+               pub const fn $field(mut self, value: $ty) -> Self { self.0.$field = value; self } )*
+        }
+    };
+}
+
+config! {
+    /// Silence after which a neighbour is asked for a sign of life (10 ms to 10 min).
+    ping_interval: Duration,
+    /// How long the answer to a ping may take before it counts as a miss (5 ms to 10 min; not
+    /// longer than the interval where `misses` is above 1).
+    ping_timeout: Duration,
+    /// Consecutive misses after which a neighbour is suspected (1 to 100). With 1, a miss starts
+    /// the probe burst; above it, misses are counted ping by ping.
+    misses: u32,
+    /// How long a probe burst lasts: retries to the suspect and questions to its other neighbours
+    /// (20 ms to 1 min). Also how long a seed's own probe lasts.
+    probe_burst: Duration,
+    /// Pings within one burst (1 to 16).
+    probe_retries: u32,
+    /// How long a seed keeps a death report while it waits for more (50 ms to 10 min).
+    report_window: Duration,
+    /// How often a peer asks its seeds for a sign of life (50 ms to 10 min).
+    seed_ping_interval: Duration,
+    /// How long a registration holds without a refresh, on the seed's own clock (1 s to 1 day).
+    lease: Duration,
+    /// How often a peer refreshes it (less than half the lease).
+    lease_refresh: Duration,
+    /// First wait before a failed seed is tried again; it doubles, with jitter (10 ms to 1 min).
+    backoff_min: Duration,
+    /// Longest wait before a failed seed is tried again (not under `backoff_min`, at most 10 min).
+    backoff_max: Duration,
+    /// How often seeds compare their registries (100 ms to 10 min).
+    registry_exchange: Duration,
+    /// How long updates are gathered before a seed pushes them (1 ms to 10 s).
+    push_delay: Duration,
+    /// How long a dead or departed peer is remembered (1 min to 30 days).
+    tombstone: Duration,
+    /// How often a peer compares its message list with a random neighbour's (100 ms to 1 h).
+    sync_interval: Duration,
+    /// How often, over the whole network, one edge pair is exchanged at random so that no island
+    /// can last (100 ms to 1 day).
+    mix_interval: Duration,
+    /// Upper limit of neighbours, if the peer's capacity asks for one (1 to [`MAX_TARGET`]).
+    max_degree: Option<u16>,
+    /// Bytes of messages kept to hand to others (one payload to 1 TiB).
+    retention_bytes: u64,
+    /// How long they are kept (1 s to 30 days).
+    retention_age: Duration,
+    /// How long a `get` asks around before it gives up (10 ms to 10 min).
+    fetch_timeout: Duration,
+}
+
+/// Changes a preset and checks the result.
+#[derive(Debug, Clone)]
+pub struct ConfigBuilder(Config);
+
+impl Config {
+    /// The timings of the original descriptions.
+    #[must_use]
+    pub const fn classic() -> ConfigBuilder {
+        ConfigBuilder(Config {
+            preset: Preset::Classic,
+            ping_interval: Duration::from_secs(13),
+            ping_timeout: Duration::from_secs(13),
+            misses: 3,
+            probe_burst: Duration::from_millis(3000),
+            probe_retries: 3,
+            report_window: Duration::from_secs(26),
+            seed_ping_interval: Duration::from_secs(13),
+            backoff_max: Duration::from_secs(30),
+            mix_interval: Duration::from_secs(15),
+            ..Self::BASE
+        })
+    }
+
+    /// Timings for one site.
+    #[must_use]
+    pub const fn lan() -> ConfigBuilder {
+        ConfigBuilder(Self::BASE)
+    }
+
+    /// Timings for many sites.
+    #[must_use]
+    pub const fn wan() -> ConfigBuilder {
+        ConfigBuilder(Config {
+            preset: Preset::Wan,
+            ping_interval: Duration::from_secs(3),
+            ping_timeout: Duration::from_millis(1500),
+            probe_burst: Duration::from_secs(3),
+            report_window: Duration::from_secs(10),
+            seed_ping_interval: Duration::from_secs(6),
+            backoff_max: Duration::from_secs(30),
+            push_delay: Duration::from_millis(250),
+            mix_interval: Duration::from_secs(10),
+            ..Self::BASE
+        })
+    }
+
+    /// The builder of a preset.
+    #[must_use]
+    pub const fn of(preset: Preset) -> ConfigBuilder {
+        match preset {
+            Preset::Classic => Self::classic(),
+            Preset::Lan => Self::lan(),
+            Preset::Wan => Self::wan(),
+        }
+    }
+
+    const BASE: Config = Config {
+        preset: Preset::Lan,
+        ping_interval: Duration::from_millis(500),
+        ping_timeout: Duration::from_millis(250),
+        misses: 1,
+        probe_burst: Duration::from_millis(600),
+        probe_retries: 3,
+        report_window: Duration::from_millis(2500),
+        seed_ping_interval: Duration::from_secs(2),
+        lease: Duration::from_secs(120),
+        lease_refresh: Duration::from_secs(39),
+        backoff_min: Duration::from_millis(250),
+        backoff_max: Duration::from_secs(10),
+        registry_exchange: Duration::from_secs(5),
+        push_delay: Duration::from_millis(100),
+        tombstone: Duration::from_secs(24 * 3600),
+        sync_interval: Duration::from_secs(5),
+        mix_interval: Duration::from_secs(3),
+        max_degree: None,
+        retention_bytes: 16 * 1024 * 1024,
+        retention_age: Duration::from_secs(600),
+        fetch_timeout: Duration::from_secs(3),
+    };
+}
+
+impl ConfigBuilder {
+    /// Checks every value against its range.
+    ///
+    /// # Errors
+    /// Names the first setting out of range, its value and what would do.
+    pub fn build(self) -> Result<Config, ConfigError> {
+        let c = self.0;
+        let ms = Duration::from_millis;
+        let s = Duration::from_secs;
+        let day = s(24 * 3600);
+        let between = |name, value: Duration, low: Duration, high: Duration, expected| {
+            if (low..=high).contains(&value) {
+                Ok(())
+            } else {
+                Err(ConfigError::OutOfRange { name, value: format!("{value:?}"), expected })
+            }
+        };
+        let check = |name, ok: bool, value: String, expected| {
+            if ok { Ok(()) } else { Err(ConfigError::OutOfRange { name, value, expected }) }
+        };
+        between("ping_interval", c.ping_interval, ms(10), s(600), "between 10 ms and 10 min")?;
+        between("ping_timeout", c.ping_timeout, ms(5), s(600), "between 5 ms and 10 min")?;
+        check(
+            "ping_timeout",
+            c.misses == 1 || c.ping_timeout <= c.ping_interval,
+            format!("{:?}", c.ping_timeout),
+            "at most ping_interval where misses is above 1",
+        )?;
+        check("misses", (1..=100).contains(&c.misses), c.misses.to_string(), "between 1 and 100")?;
+        between("probe_burst", c.probe_burst, ms(20), s(60), "between 20 ms and 1 min")?;
+        check(
+            "probe_retries",
+            (1..=16).contains(&c.probe_retries),
+            c.probe_retries.to_string(),
+            "between 1 and 16",
+        )?;
+        between("report_window", c.report_window, ms(50), s(600), "between 50 ms and 10 min")?;
+        between("seed_ping_interval", c.seed_ping_interval, ms(50), s(600), "50 ms to 10 min")?;
+        between("lease", c.lease, s(1), day, "between 1 s and 1 day")?;
+        between("lease_refresh", c.lease_refresh, ms(100), c.lease / 2, "at most half the lease")?;
+        between("backoff_min", c.backoff_min, ms(10), s(60), "between 10 ms and 1 min")?;
+        between("backoff_max", c.backoff_max, c.backoff_min, s(600), "backoff_min to 10 min")?;
+        between("registry_exchange", c.registry_exchange, ms(100), s(600), "100 ms to 10 min")?;
+        between("push_delay", c.push_delay, ms(1), s(10), "between 1 ms and 10 s")?;
+        between("tombstone", c.tombstone, s(60), day * 30, "between 1 min and 30 days")?;
+        between("sync_interval", c.sync_interval, ms(100), s(3600), "between 100 ms and 1 h")?;
+        between("mix_interval", c.mix_interval, ms(100), day, "between 100 ms and 1 day")?;
+        check(
+            "max_degree",
+            c.max_degree.is_none_or(|d| (1..=MAX_TARGET).contains(&d)),
+            format!("{:?}", c.max_degree),
+            "between 1 and 1024",
+        )?;
+        check(
+            "retention_bytes",
+            (MAX_PAYLOAD as u64..=1 << 40).contains(&c.retention_bytes),
+            c.retention_bytes.to_string(),
+            "between 1 MiB and 1 TiB",
+        )?;
+        between("retention_age", c.retention_age, s(1), day * 30, "between 1 s and 30 days")?;
+        between("fetch_timeout", c.fetch_timeout, ms(10), s(600), "between 10 ms and 10 min")?;
+        Ok(c)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_are_valid() {
+        for p in [Preset::Classic, Preset::Lan, Preset::Wan] {
+            assert_eq!(Config::of(p).build().unwrap().preset(), p);
+            assert_eq!(p.to_string().parse::<Preset>().unwrap(), p);
+        }
+    }
+
+    #[test]
+    fn classic_is_the_descriptions() {
+        let c = Config::classic().build().unwrap();
+        assert_eq!(c.ping_interval(), Duration::from_secs(13));
+        assert_eq!(c.misses(), 3);
+    }
+
+    #[test]
+    fn a_bad_value_is_named() {
+        let e = Config::lan().max_degree(Some(0)).build().unwrap_err().to_string();
+        assert!(e.contains("max_degree"), "{e}");
+        let e = Config::lan().lease_refresh(Duration::from_secs(100)).build().unwrap_err();
+        assert!(e.to_string().contains("half the lease"), "{e}");
+    }
+}

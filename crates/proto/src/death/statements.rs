@@ -1,0 +1,173 @@
+//! The signed statements a death is made of.
+
+use std::collections::BTreeSet;
+
+use minicbor::{Decode, Encode};
+
+use crate::identity::PeerId;
+use crate::limits::{MAX_REPORTS, MAX_SEEDS};
+use crate::signed::{Signed, Statement};
+
+/// "`neighbour` is my neighbour", signed by `subject` when the link was made. A report must carry
+/// one, so that nobody can accuse a peer it never had a link with.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Adjacency {
+    /// Who says it.
+    #[n(0)]
+    pub subject: PeerId,
+    /// Of whom.
+    #[n(1)]
+    pub neighbour: PeerId,
+    /// In which incarnation of the subject.
+    #[n(2)]
+    pub incarnation: u64,
+}
+
+impl Statement for Adjacency {
+    const DOMAIN: &'static str = "rumor/1 adjacency";
+    fn signer(&self) -> PeerId {
+        self.subject
+    }
+}
+
+/// "I, a neighbour of `subject`, got no sign of life from it, and none of its other neighbours
+/// that I asked vouched for it."
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct DeathReport {
+    /// Who reports.
+    #[n(0)]
+    pub reporter: PeerId,
+    /// Who is held to be dead.
+    #[n(1)]
+    pub subject: PeerId,
+    /// The incarnation of the subject that is accused.
+    #[n(2)]
+    pub incarnation: u64,
+    /// The subject's own word that the reporter is its neighbour.
+    #[n(3)]
+    pub adjacency: Signed<Adjacency>,
+}
+
+impl Statement for DeathReport {
+    const DOMAIN: &'static str = "rumor/1 death report";
+    fn signer(&self) -> PeerId {
+        self.reporter
+    }
+    fn check(&self) -> Result<(), &'static str> {
+        let a = self.adjacency.body();
+        if a.subject != self.subject || a.neighbour != self.reporter {
+            return Err("a death report carries somebody else's adjacency");
+        }
+        if a.incarnation > self.incarnation {
+            return Err("a death report's adjacency is from a later life");
+        }
+        if self.reporter == self.subject {
+            return Err("a death report about oneself");
+        }
+        Ok(())
+    }
+}
+
+/// One seed's verdict: enough neighbours reported, and the seed's own probe failed.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Vote {
+    /// Who votes.
+    #[n(0)]
+    pub seed: PeerId,
+    /// On whose death.
+    #[n(1)]
+    pub subject: PeerId,
+    /// In which incarnation.
+    #[n(2)]
+    pub incarnation: u64,
+    /// The neighbours whose reports the seed had, ascending.
+    #[n(3)]
+    pub witnesses: Vec<PeerId>,
+}
+
+impl Statement for Vote {
+    const DOMAIN: &'static str = "rumor/1 vote";
+    fn signer(&self) -> PeerId {
+        self.seed
+    }
+    fn check(&self) -> Result<(), &'static str> {
+        if self.witnesses.is_empty() || self.witnesses.len() > MAX_REPORTS {
+            return Err("a vote names no witness, or too many");
+        }
+        if !self.witnesses.is_sorted_by(|a, b| a < b) {
+            return Err("the witnesses of a vote are not in ascending order");
+        }
+        Ok(())
+    }
+}
+
+/// The agreed verdict: votes of a majority of the seeds on one peer's death in one incarnation.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Certificate {
+    #[n(0)]
+    votes: Vec<Signed<Vote>>,
+}
+
+impl Certificate {
+    /// Puts votes together. They must agree on subject and incarnation and come from distinct
+    /// seeds; `None` otherwise.
+    #[must_use]
+    pub fn new(votes: Vec<Signed<Vote>>) -> Option<Self> {
+        let c = Certificate { votes };
+        c.is_well_formed().then_some(c)
+    }
+
+    /// Whether the votes belong together. Signatures are another matter.
+    #[must_use]
+    pub fn is_well_formed(&self) -> bool {
+        let Some(first) = self.votes.first() else { return false };
+        self.votes.len() <= MAX_SEEDS
+            && self.votes.is_sorted_by(|a, b| a.seed < b.seed)
+            && self
+                .votes
+                .iter()
+                .all(|v| v.subject == first.subject && v.incarnation == first.incarnation)
+    }
+
+    /// The votes, ascending by seed.
+    #[must_use]
+    pub fn votes(&self) -> &[Signed<Vote>] {
+        &self.votes
+    }
+
+    /// Who is dead.
+    #[must_use]
+    pub fn subject(&self) -> PeerId {
+        self.votes.first().map_or(PeerId::from_bytes([0; 32]), |v| v.subject)
+    }
+
+    /// In which incarnation.
+    #[must_use]
+    pub fn incarnation(&self) -> u64 {
+        self.votes.first().map_or(0, |v| v.incarnation)
+    }
+
+    /// The neighbours whose reports it rests on.
+    #[must_use]
+    pub fn witnesses(&self) -> Vec<PeerId> {
+        let all: BTreeSet<PeerId> =
+            self.votes.iter().flat_map(|v| v.witnesses.iter().copied()).collect();
+        all.into_iter().collect()
+    }
+
+    /// The seeds that agreed.
+    #[must_use]
+    pub fn seeds(&self) -> Vec<PeerId> {
+        self.votes.iter().map(|v| v.seed).collect()
+    }
+
+    /// How many of the votes are from seeds that `is_seed` knows.
+    #[must_use]
+    pub fn votes_from(&self, is_seed: impl Fn(&PeerId) -> bool) -> usize {
+        self.votes.iter().filter(|v| is_seed(&v.seed)).count()
+    }
+}

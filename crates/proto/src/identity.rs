@@ -1,0 +1,183 @@
+//! Who a node is: an Ed25519 key pair (RFC 8032), whose public half is its name on the network.
+
+use core::fmt;
+use core::str::FromStr;
+
+use data_encoding::HEXLOWER_PERMISSIVE;
+use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+use minicbor::{Decode, Encode};
+use serde::{Serialize, Serializer};
+
+/// A node's Ed25519 public key. It is what TLS authenticates, so it cannot be borrowed.
+///
+/// `Display` gives the first 8 hexadecimal characters, for people; [`PeerId::to_hex`] gives all 64,
+/// for configuration and machines, and `FromStr` reads those.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub struct PeerId(#[cbor(n(0), with = "minicbor::bytes")] [u8; 32]);
+
+impl PeerId {
+    /// Takes the 32 bytes of a public key. Whether they are a point on the curve shows when a
+    /// signature is checked against them.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        PeerId(bytes)
+    }
+
+    /// The 32 bytes of the public key.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// All 64 hexadecimal characters.
+    #[must_use]
+    pub fn to_hex(self) -> String {
+        data_encoding::HEXLOWER.encode(&self.0)
+    }
+
+    /// The first 8 hexadecimal characters, as shown beside a name.
+    #[must_use]
+    pub fn short(self) -> String {
+        data_encoding::HEXLOWER.encode(&self.0[..4])
+    }
+}
+
+impl fmt::Display for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.short())
+    }
+}
+
+impl fmt::Debug for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.short())
+    }
+}
+
+impl Serialize for PeerId {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&self.to_hex())
+    }
+}
+
+/// A text that is not a [`PeerId`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a peer id is 64 hexadecimal characters, not {0:?}")]
+pub struct ParsePeerIdError(String);
+
+impl FromStr for PeerId {
+    type Err = ParsePeerIdError;
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        HEXLOWER_PERMISSIVE
+            .decode(s.as_bytes())
+            .ok()
+            .and_then(|v| <[u8; 32]>::try_from(v).ok())
+            .map(PeerId)
+            .ok_or_else(|| ParsePeerIdError(s.chars().take(80).collect()))
+    }
+}
+
+/// An Ed25519 signature.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Signature(#[cbor(n(0), with = "minicbor::bytes")] [u8; 64]);
+
+impl Signature {
+    /// Takes the 64 bytes of a signature, unchecked.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 64]) -> Self {
+        Signature(bytes)
+    }
+
+    /// The 64 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 64] {
+        &self.0
+    }
+
+    /// Whether `signer` signed `message`. Strict (no small-order keys, no malleable forms), so that
+    /// every node comes to the same verdict.
+    #[must_use]
+    pub fn verify(&self, signer: &PeerId, message: &[u8]) -> bool {
+        let Ok(key) = VerifyingKey::from_bytes(&signer.0) else { return false };
+        key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(&self.0)).is_ok()
+    }
+}
+
+impl fmt::Debug for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sig:{}", data_encoding::HEXLOWER.encode(&self.0[..4]))
+    }
+}
+
+/// A node's key pair. The secret half never leaves it except through [`Identity::secret_bytes`].
+#[derive(Clone)]
+pub struct Identity {
+    key: SigningKey,
+    id: PeerId,
+}
+
+impl Identity {
+    /// The identity of a 32-byte secret. The caller brings the randomness.
+    #[must_use]
+    pub fn from_secret(secret: &[u8; 32]) -> Self {
+        let key = SigningKey::from_bytes(secret);
+        let id = PeerId(key.verifying_key().to_bytes());
+        Identity { key, id }
+    }
+
+    /// The public half.
+    #[must_use]
+    pub const fn id(&self) -> PeerId {
+        self.id
+    }
+
+    /// The secret half, to be stored where only its owner can read it.
+    #[must_use]
+    pub fn secret_bytes(&self) -> [u8; 32] {
+        self.key.to_bytes()
+    }
+
+    /// Signs `message`.
+    #[must_use]
+    pub fn sign(&self, message: &[u8]) -> Signature {
+        Signature(self.key.sign(message).to_bytes())
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({})", self.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_round_trip() {
+        let id = Identity::from_secret(&[7; 32]).id();
+        assert_eq!(id.to_hex().parse::<PeerId>().unwrap(), id);
+        assert_eq!(id.to_hex().to_uppercase().parse::<PeerId>().unwrap(), id);
+        assert_eq!(id.short().len(), 8);
+        assert!("zz".parse::<PeerId>().is_err());
+    }
+
+    #[test]
+    fn signature_binds_key_and_message() {
+        let a = Identity::from_secret(&[1; 32]);
+        let b = Identity::from_secret(&[2; 32]);
+        let s = a.sign(b"hello");
+        assert!(s.verify(&a.id(), b"hello"));
+        assert!(!s.verify(&a.id(), b"hellp"));
+        assert!(!s.verify(&b.id(), b"hello"));
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let a = Identity::from_secret(&[9; 32]);
+        assert!(!format!("{a:?}").contains("0909"));
+    }
+}

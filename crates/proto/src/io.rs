@@ -1,0 +1,250 @@
+//! The seam: what goes into a state machine and what comes out.
+//!
+//! A driver (sockets, simulator, test) does four things: it calls `handle` for what happened,
+//! drains `poll_output` until it is empty, sleeps until `poll_timeout`, and calls `handle` with
+//! [`Input::Timeout`]. Nothing in the core waits.
+
+use core::fmt;
+use core::net::SocketAddr;
+
+use serde::Serialize;
+
+use crate::event::{CloseReason, Event, LinkDown};
+use crate::identity::PeerId;
+use crate::message::{Delivery, Message, MessageId};
+use crate::record::{Address, SignedRecord};
+use crate::registry::Entry;
+use crate::time::WallTime;
+use crate::wire::{Frame, Verified};
+
+/// What a node is.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, minicbor::Encode, minicbor::Decode, Serialize,
+)]
+#[cbor(index_only)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Takes part in the overlay and in gossip.
+    #[n(0)]
+    Peer,
+    /// Keeps the registry; never carries gossip.
+    #[n(1)]
+    Seed,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Peer => "peer",
+            Role::Seed => "seed",
+        })
+    }
+}
+
+/// One authenticated connection. The driver numbers them; a number is never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct LinkId(pub u64);
+
+/// One attempt to connect. The core numbers them; a number is never used again. The attempt ends
+/// in [`Input::LinkUp`] with this number or in [`Input::DialFailed`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DialId(pub u64);
+
+/// One request to store. The core numbers them; [`Input::Stored`] confirms one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StoreTicket(pub u64);
+
+/// A seed as the configuration names it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct SeedAddress {
+    /// `HOST:PORT`. The driver resolves it at every dial, so that DNS may change.
+    pub host_port: String,
+    /// The id it must have, if the configuration says.
+    pub pin: Option<PeerId>,
+}
+
+impl fmt::Display for SeedAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.host_port)
+    }
+}
+
+/// Whom to connect to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DialTarget {
+    /// A seed. With a pin, anybody else who answers is refused.
+    Seed(SeedAddress),
+    /// A peer: its addresses, best first. Anybody else who answers is refused.
+    Peer {
+        /// Who must answer.
+        id: PeerId,
+        /// Where.
+        addresses: Vec<Address>,
+    },
+}
+
+/// Why a dial failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DialError {
+    /// Refused, no route, no such name: an answer came, and it was no.
+    Refused,
+    /// No answer in time.
+    TimedOut,
+    /// Somebody answered who is not who was asked for.
+    WrongIdentity,
+    /// TLS or Hello failed: another protocol, version or network.
+    Incompatible,
+    /// This node has no room for a further connection.
+    Limit,
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DialError::Refused => "connection refused or no route",
+            DialError::TimedOut => "no answer in time",
+            DialError::WrongIdentity => "it answered with another key than the one expected",
+            DialError::Incompatible => "it does not speak this protocol, version or network",
+            DialError::Limit => "this node has no room for a further connection",
+        })
+    }
+}
+
+/// What the transport knows of a new link: both ends have proved their keys and said Hello.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkInfo {
+    /// The key the remote proved.
+    pub remote: PeerId,
+    /// What the remote says it is.
+    pub role: Role,
+    /// The dial that made it; `None` for an inbound link.
+    pub dial: Option<DialId>,
+    /// Where the remote is.
+    pub remote_address: SocketAddr,
+    /// How the remote sees this node (its address after any translation).
+    pub observed: Option<SocketAddr>,
+}
+
+/// What happened. Commands of the application are methods of [`Peer`](crate::Peer), because they
+/// have typed answers.
+#[derive(Debug)]
+pub enum Input {
+    /// A link is ready.
+    LinkUp {
+        /// Its number.
+        link: LinkId,
+        /// Who is at its other end.
+        info: LinkInfo,
+    },
+    /// A link has ended. The driver says it once for every link that was up, also for those that
+    /// the core closed.
+    LinkDown {
+        /// Its number.
+        link: LinkId,
+        /// How it ended.
+        why: LinkDown,
+    },
+    /// A dial failed.
+    DialFailed {
+        /// Which.
+        dial: DialId,
+        /// Why.
+        why: DialError,
+    },
+    /// A frame came whose signatures hold.
+    Frame {
+        /// On which link.
+        link: LinkId,
+        /// The frame.
+        frame: Verified<Frame>,
+    },
+    /// What was to be stored is safe on disk.
+    Stored {
+        /// Which request.
+        ticket: StoreTicket,
+    },
+    /// The wall clock, at start and whenever the driver sees it jump. Only shown, never decided by.
+    WallClock(WallTime),
+    /// The deadline of `poll_timeout` has come. The driver feeds everything that already arrived
+    /// first, so that an overloaded node does not take its own backlog for others' silence.
+    Timeout,
+}
+
+/// How urgent a frame is. Each class has its own bounded queue on each link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// Small and needed: if it does not fit, the link is closed.
+    Control,
+    /// Hints: the oldest are dropped first.
+    Announce,
+    /// Messages: one that does not fit is skipped and pulled later.
+    Payload,
+}
+
+/// Something to make durable.
+#[derive(Debug, Clone)]
+pub enum StoreOp {
+    /// A peer's incarnation, from now on.
+    Incarnation(u64),
+    /// Peers to try first after a restart.
+    Anchors(Vec<SignedRecord>),
+    /// A message to keep.
+    PutMessage(Message),
+    /// A message no longer kept.
+    RemoveMessage(MessageId),
+    /// A registry entry, new or changed.
+    PutEntry(Entry),
+    /// A registry entry whose tombstone has expired.
+    RemoveEntry(PeerId),
+    /// The nonce that the network's target degrees are drawn with.
+    Nonce([u8; 16]),
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Output {
+    /// Queue a frame; never waits.
+    Send {
+        /// On which link.
+        link: LinkId,
+        /// The frame.
+        frame: Frame,
+        /// Its queue.
+        class: Class,
+    },
+    /// Connect. Ends in [`Input::LinkUp`] or [`Input::DialFailed`] with this number.
+    Dial {
+        /// The number.
+        dial: DialId,
+        /// To whom.
+        to: DialTarget,
+    },
+    /// Say why, flush what is queued (within a second) and close.
+    Close {
+        /// Which link.
+        link: LinkId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// Make durable, in this order, all or nothing; then [`Input::Stored`].
+    Store {
+        /// The request's number.
+        ticket: StoreTicket,
+        /// What.
+        ops: Vec<StoreOp>,
+    },
+    /// A message for the application.
+    Deliver(Delivery),
+    /// A `get` ended; `None` if nobody asked had it.
+    Fetched {
+        /// What was asked for.
+        id: MessageId,
+        /// The message.
+        message: Option<Message>,
+    },
+    /// Something to tell.
+    Event(Event),
+}

@@ -1,0 +1,45 @@
+//! The Rumormill protocol as pure state machines.
+//!
+//! [`Peer`] and [`Seed`] are fed with what happened and drained of what is to be done:
+//!
+//! ```text
+//! peer.handle(now, Input::…);
+//! while let Some(output) = peer.poll_output() { … }
+//! let deadline = peer.poll_timeout();
+//! ```
+//!
+//! There is no clock, socket, thread, disk or OS randomness in this crate. The library
+//! `rumormill` runs it on sockets, `rumormill-sim` in virtual time; there is no second
+//! implementation of any rule.
+
+pub mod config;
+pub mod death;
+pub mod event;
+pub mod identity;
+pub mod io;
+pub mod limits;
+pub mod message;
+pub mod name;
+pub mod record;
+pub mod registry;
+pub mod signed;
+pub mod snapshot;
+pub mod time;
+pub mod wire;
+
+mod peer;
+mod seed;
+
+pub use config::{Config, ConfigBuilder, ConfigError, Preset};
+pub use event::{CloseReason, Counters, Event, LinkDown, RefuseReason};
+pub use identity::{Identity, PeerId, Signature};
+pub use io::{
+    Class, DialError, DialId, DialTarget, Input, LinkId, LinkInfo, Output, Role, SeedAddress,
+    StoreOp, StoreTicket,
+};
+pub use message::{Delivery, Message, MessageId};
+pub use name::{Name, NameError};
+pub use peer::{Peer, PeerSetup, PublishError};
+pub use record::{Address, Presence, Record, SignedRecord};
+pub use seed::{Seed, SeedSetup};
+pub use time::{Time, WallTime};

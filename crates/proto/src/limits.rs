@@ -1,0 +1,95 @@
+//! Every bound on what others can make a node hold or do, in one place.
+//!
+//! Whatever is keyed by what a remote sends has its limit here. Reaching one is never silent: it
+//! shows as a counter and, where somebody can act on it, as an event.
+
+use core::time::Duration;
+
+/// Longest frame body on an established link, in bytes. A length prefix above it closes the link
+/// before anything is allocated.
+pub const MAX_FRAME: usize = 1024 * 1024 + 64 * 1024;
+/// Longest frame body before the remote has said [`Hello`](crate::wire::Hello), in bytes.
+pub const MAX_HELLO: usize = 1024;
+/// Longest payload of one message, in bytes.
+pub const MAX_PAYLOAD: usize = 1024 * 1024;
+/// Longest topic, in bytes of UTF-8.
+pub const MAX_TOPIC: usize = 128;
+/// Longest name, in bytes of UTF-8.
+pub const MAX_NAME: usize = 64;
+/// Longest `HOST:PORT` of a seed, in bytes (a DNS name is at most 253).
+pub const MAX_HOST_PORT: usize = 264;
+/// Most addresses in one record.
+pub const MAX_ADDRESSES: usize = 4;
+/// Most seeds in one network.
+pub const MAX_SEEDS: usize = 64;
+/// Highest target degree anybody may announce.
+pub const MAX_TARGET: u16 = 1024;
+/// Most neighbours a node accepts whatever its target (the target, one over it, hand-overs on
+/// their way).
+pub const MAX_NEIGHBOURS: usize = MAX_TARGET as usize + 64;
+/// Most links a peer keeps, of all kinds.
+pub const MAX_PEER_LINKS: usize = MAX_NEIGHBOURS + 512;
+/// Most links a seed keeps.
+pub const MAX_SEED_LINKS: usize = 131_072;
+/// Most inbound links from one IP address (a loopback address is not limited: many nodes of one
+/// test live there).
+pub const MAX_LINKS_PER_ADDRESS: usize = 256;
+/// How long an inbound connection may take for TLS and Hello together.
+pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+/// Connections that may be between accept and Hello at once.
+pub const MAX_HANDSHAKES: usize = 512;
+/// How long a link may stay without a purpose (no registration, no neighbour request).
+pub const IDLE_LINK: Duration = Duration::from_secs(20);
+
+/// Most members a peer remembers.
+pub const MAX_MEMBERS: usize = 16_384;
+/// Networks up to this many peers get the whole list from a seed; larger ones a sample.
+pub const WHOLE_LIST: usize = 1024;
+/// Records in the sample that a seed hands out in a larger network.
+pub const LIST_SAMPLE: usize = 256;
+/// Most records, certificates or entries in one frame.
+pub const MAX_RECORDS_PER_FRAME: usize = 512;
+/// Registrants that hear of one join in a network larger than [`WHOLE_LIST`].
+pub const JOIN_SAMPLE: usize = 64;
+/// Most peers in one registry.
+pub const MAX_REGISTRY: usize = 2_000_000;
+/// Death certificates that a peer remembers, to answer a late accusation.
+pub const MAX_CERTIFICATES: usize = 4_096;
+
+/// Ids in one [`Neighbourhood`](crate::wire::Neighbourhood).
+pub const MAX_NEIGHBOURHOOD: usize = 256;
+/// Neighbour ids named in one request for a neighbour.
+pub const MAX_REQUEST_NEIGHBOURS: usize = 128;
+/// Permissions to take over an edge, outstanding at once.
+pub const MAX_PERMITS: usize = 128;
+/// Helpers asked by one observer about one suspect, and questions kept for one subject.
+pub const MAX_QUESTIONERS: usize = 32;
+
+/// Publishers (with incarnation) the message list follows.
+pub const MAX_PUBLISHERS: usize = 65_536;
+/// Gaps remembered per publisher; a further one closes the oldest, with an event.
+pub const MAX_GAPS: usize = 256;
+/// Publishers in one [`Summary`](crate::wire::Summary).
+pub const MAX_SUMMARY: usize = 8_192;
+/// Ranges asked for in one pull.
+pub const MAX_PULL_RANGES: usize = 1_024;
+/// Messages sent for one pull; the puller asks again.
+pub const MAX_PULL_MESSAGES: usize = 512;
+/// Requests for a message (`get`) under way at once.
+pub const MAX_FETCHES: usize = 256;
+
+/// Death cases that a seed works on at once.
+pub const MAX_CASES: usize = 4_096;
+/// Reports kept for one case.
+pub const MAX_REPORTS: usize = 32;
+/// Updates that wait for the next push; beyond it the bucket exchange catches up.
+pub const MAX_PENDING_UPDATES: usize = 16_384;
+
+/// Bytes a link may hold in its control queue; more closes the link.
+pub const QUEUE_CONTROL: usize = 4 * 1024 * 1024;
+/// Bytes a link may hold in its announcement queue; more drops the oldest.
+pub const QUEUE_ANNOUNCE: usize = 256 * 1024;
+/// Bytes a link may hold in its payload queue; what does not fit is skipped and pulled later.
+pub const QUEUE_PAYLOAD: usize = 8 * 1024 * 1024;
+/// Signatures remembered as already checked, per node.
+pub const VERIFIED_CACHE: usize = 8_192;

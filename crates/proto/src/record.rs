@@ -1,0 +1,128 @@
+//! What a peer says of itself, signed by itself.
+
+use core::net::{IpAddr, SocketAddr};
+
+use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
+use serde::Serialize;
+
+use crate::identity::PeerId;
+use crate::limits::{MAX_ADDRESSES, MAX_TARGET};
+use crate::name::Name;
+use crate::signed::{Signed, Statement};
+
+/// Where a node can be dialled. On the wire: 6 bytes (IPv4 and port) or 18 (IPv6 and port).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Address(pub SocketAddr);
+
+impl<C> Encode<C> for Address {
+    fn encode<W: encode::Write>(
+        &self,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
+        let mut v = match self.0.ip() {
+            IpAddr::V4(ip) => ip.octets().to_vec(),
+            IpAddr::V6(ip) => ip.octets().to_vec(),
+        };
+        v.extend_from_slice(&self.0.port().to_be_bytes());
+        e.bytes(&v)?;
+        Ok(())
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Address {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
+        let bytes = d.bytes()?;
+        let error = || decode::Error::message("an address has 6 or 18 bytes");
+        let (ip, port) = bytes.split_at_checked(bytes.len().wrapping_sub(2)).ok_or_else(error)?;
+        let ip: IpAddr = match ip.len() {
+            4 => <[u8; 4]>::try_from(ip).map_err(|_| error())?.into(),
+            16 => <[u8; 16]>::try_from(ip).map_err(|_| error())?.into(),
+            _ => return Err(error()),
+        };
+        let port = u16::from_be_bytes(port.try_into().map_err(|_| error())?);
+        Ok(Address(SocketAddr::new(ip, port)))
+    }
+}
+
+/// What a peer says of its own life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize)]
+#[cbor(index_only)]
+#[serde(rename_all = "snake_case")]
+pub enum Presence {
+    /// It takes part.
+    #[n(0)]
+    Alive,
+    /// It has said goodbye; this is its last word in this incarnation.
+    #[n(1)]
+    Left,
+}
+
+/// What a peer says of itself.
+///
+/// Of two records of the same peer the one with the larger
+/// (incarnation, presence, sequence) is the newer.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
+#[cbor(map)]
+pub struct Record {
+    /// Whose record this is, and who must have signed it.
+    #[n(0)]
+    pub id: PeerId,
+    /// Its name, for people.
+    #[n(1)]
+    pub name: Name,
+    /// Where it listens, best first; at most [`MAX_ADDRESSES`].
+    #[n(2)]
+    pub addresses: Vec<Address>,
+    /// Which life of the peer this is.
+    #[n(3)]
+    pub incarnation: u64,
+    /// Counts the records of one incarnation.
+    #[n(4)]
+    pub sequence: u64,
+    /// Alive or left.
+    #[n(5)]
+    pub presence: Presence,
+    /// Neighbours now.
+    #[n(6)]
+    pub degree: u16,
+    /// Neighbours wanted.
+    #[n(7)]
+    pub target: u16,
+}
+
+impl Statement for Record {
+    const DOMAIN: &'static str = "rumor/1 record";
+
+    fn signer(&self) -> PeerId {
+        self.id
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        if self.addresses.len() > MAX_ADDRESSES {
+            return Err("too many addresses in a record");
+        }
+        if self.target > MAX_TARGET || self.degree > MAX_TARGET.saturating_mul(2) {
+            return Err("a degree in a record is out of range");
+        }
+        Ok(())
+    }
+}
+
+impl Record {
+    /// The order of two records of the same peer.
+    #[must_use]
+    pub const fn version(&self) -> (u64, Presence, u64) {
+        (self.incarnation, self.presence, self.sequence)
+    }
+
+    /// Places for further neighbours.
+    #[must_use]
+    pub const fn free_places(&self) -> u16 {
+        self.target.saturating_sub(self.degree)
+    }
+}
+
+/// A record with its owner's signature.
+pub type SignedRecord = Signed<Record>;

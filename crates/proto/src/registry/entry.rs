@@ -1,0 +1,136 @@
+//! One peer in a registry.
+
+use std::cmp::Ordering;
+
+use minicbor::{Decode, Encode};
+
+use crate::death::Certificate;
+use crate::identity::PeerId;
+use crate::record::{Presence, SignedRecord};
+
+/// The state of an entry; the later one wins within one incarnation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EntryState {
+    /// Takes part.
+    Alive,
+    /// Said goodbye.
+    Left,
+    /// Dead by certificate.
+    Dead,
+}
+
+/// One peer in a registry: its own word, and the certificate if it is dead.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Entry {
+    /// The newest record of the peer.
+    #[n(0)]
+    pub record: SignedRecord,
+    /// Its death certificate, for the incarnation of the record or a later one.
+    #[n(1)]
+    pub certificate: Option<Certificate>,
+}
+
+impl Entry {
+    /// An entry of a peer's own word.
+    #[must_use]
+    pub const fn new(record: SignedRecord) -> Self {
+        Entry { record, certificate: None }
+    }
+
+    /// Whose entry it is.
+    #[must_use]
+    pub fn id(&self) -> PeerId {
+        self.record.id
+    }
+
+    /// The highest incarnation that the entry speaks of.
+    #[must_use]
+    pub fn incarnation(&self) -> u64 {
+        let dead = self.certificate.as_ref().map_or(0, Certificate::incarnation);
+        self.record.incarnation.max(dead)
+    }
+
+    /// The state: dead if the certificate is for the record's incarnation or a later one.
+    #[must_use]
+    pub fn state(&self) -> EntryState {
+        match &self.certificate {
+            Some(c) if c.incarnation() >= self.record.incarnation => EntryState::Dead,
+            _ if self.record.presence == Presence::Left => EntryState::Left,
+            _ => EntryState::Alive,
+        }
+    }
+
+    /// Whether the peer takes part.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.state() == EntryState::Alive
+    }
+
+    /// Merges another entry of the same peer into this one; says whether anything changed.
+    ///
+    /// Record and certificate merge each for itself: the record with the larger version wins, the
+    /// certificate with the later incarnation wins. Equal versions with different content (an
+    /// owner that signed two) are settled by the bytes. Each is the maximum of a total order, so
+    /// the merge is commutative, associative and idempotent: any order of the same updates gives
+    /// the same registry, with no clock.
+    pub fn merge(&mut self, other: Entry) -> bool {
+        debug_assert_eq!(self.id(), other.id());
+        let mut changed = false;
+        if record_order(&other.record, &self.record).is_gt() {
+            self.record = other.record;
+            changed = true;
+        }
+        if let Some(theirs) = other.certificate {
+            let newer = self
+                .certificate
+                .as_ref()
+                .is_none_or(|ours| certificate_order(&theirs, ours).is_gt());
+            // A certificate of an earlier life says nothing any more.
+            if newer && theirs.incarnation() >= self.record.incarnation {
+                self.certificate = Some(theirs);
+                changed = true;
+            }
+        }
+        let settled = self
+            .certificate
+            .as_ref()
+            .is_some_and(|c| c.incarnation() < self.record.incarnation);
+        if settled {
+            self.certificate = None;
+        }
+        changed
+    }
+
+    /// A hash of what the entry says, for comparing registries.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let mut h = blake3::Hasher::new();
+        h.update(self.record.body_bytes());
+        h.update(self.record.signature().as_bytes());
+        if let Some(c) = &self.certificate {
+            for v in c.votes() {
+                h.update(v.signature().as_bytes());
+            }
+        }
+        let mut out = [0u8; 8];
+        h.finalize_xof().fill(&mut out);
+        u64::from_le_bytes(out)
+    }
+}
+
+fn record_order(a: &SignedRecord, b: &SignedRecord) -> Ordering {
+    a.version()
+        .cmp(&b.version())
+        .then_with(|| a.body_bytes().cmp(b.body_bytes()))
+        .then_with(|| a.signature().cmp(b.signature()))
+}
+
+fn certificate_order(a: &Certificate, b: &Certificate) -> Ordering {
+    let key = |c: &Certificate| {
+        let votes: Vec<_> =
+            c.votes().iter().map(|v| (v.body_bytes().clone(), *v.signature())).collect();
+        (c.incarnation(), votes)
+    };
+    key(a).cmp(&key(b))
+}

@@ -1,0 +1,149 @@
+//! Statements that their maker signed, kept as the exact bytes that were signed.
+//!
+//! A node passes on what others signed. If it re-encoded them, a field that a newer version added
+//! would be lost and the signature with it; so the bytes are kept and forwarded as they came.
+
+use core::fmt;
+
+use bytes::Bytes;
+use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
+
+use crate::identity::{Identity, PeerId, Signature};
+
+/// A body that is signed by a node that it names.
+pub trait Statement: Encode<()> + for<'b> Decode<'b, ()> {
+    /// Separates the kinds: a signature under one domain is worth nothing under another.
+    const DOMAIN: &'static str;
+
+    /// Who must have signed it.
+    fn signer(&self) -> PeerId;
+
+    /// Checks what the encoding alone cannot: lengths, counts, ranges.
+    ///
+    /// # Errors
+    /// Names the rule that is broken.
+    fn check(&self) -> Result<(), &'static str> {
+        Ok(())
+    }
+}
+
+/// A statement, the bytes it was signed as, and the signature.
+///
+/// Having one says nothing about the signature; only a
+/// [`Verified`](crate::wire::Verified) frame does.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Signed<T> {
+    body: T,
+    bytes: Bytes,
+    signature: Signature,
+}
+
+/// The bytes that are signed: the domain, a zero byte, the body.
+fn signing_input(domain: &str, body: &[u8]) -> Vec<u8> {
+    let mut v = Vec::with_capacity(domain.len() + 1 + body.len());
+    v.extend_from_slice(domain.as_bytes());
+    v.push(0);
+    v.extend_from_slice(body);
+    v
+}
+
+impl<T: Statement> Signed<T> {
+    /// Signs a statement. `identity` must be the one the statement names.
+    #[must_use]
+    pub fn sign(body: T, identity: &Identity) -> Self {
+        debug_assert_eq!(body.signer(), identity.id(), "a node signs only for itself");
+        let mut bytes = Vec::new();
+        // Encoding into a Vec has no failing path: its error type is Infallible.
+        let _ = minicbor::encode(&body, &mut bytes);
+        let signature = identity.sign(&signing_input(T::DOMAIN, &bytes));
+        Signed { body, bytes: bytes.into(), signature }
+    }
+
+    /// Reads the form that [`Signed::to_bytes`] writes, without checking the signature.
+    ///
+    /// # Errors
+    /// The bytes are not one statement of this kind.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, decode::Error> {
+        minicbor::decode(bytes)
+    }
+
+    /// The wire form: body and signature.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut v = Vec::with_capacity(self.bytes.len() + 72);
+        let _ = minicbor::encode(self, &mut v);
+        v
+    }
+
+    /// Whether the node that the statement names signed these bytes.
+    #[must_use]
+    pub fn signature_is_valid(&self) -> bool {
+        self.signature.verify(&self.body.signer(), &signing_input(T::DOMAIN, &self.bytes))
+    }
+
+    /// A key under which this exact statement can be remembered as checked.
+    pub(crate) fn fingerprint(&self) -> [u8; 32] {
+        let mut h = blake3::Hasher::new();
+        h.update(T::DOMAIN.as_bytes()).update(&[0]);
+        h.update(self.signature.as_bytes()).update(&self.bytes);
+        *h.finalize().as_bytes()
+    }
+}
+
+impl<T> Signed<T> {
+    /// What was signed.
+    pub const fn body(&self) -> &T {
+        &self.body
+    }
+
+    /// The encoded body as it was signed.
+    pub fn body_bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The signature.
+    pub const fn signature(&self) -> &Signature {
+        &self.signature
+    }
+}
+
+impl<T> core::ops::Deref for Signed<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.body
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Signed<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Signed").field(&self.body).finish()
+    }
+}
+
+impl<C, T> Encode<C> for Signed<T> {
+    fn encode<W: encode::Write>(
+        &self,
+        e: &mut Encoder<W>,
+        ctx: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
+        e.array(2)?.bytes(&self.bytes)?;
+        self.signature.encode(e, ctx)
+    }
+}
+
+impl<'b, C, T: Statement> Decode<'b, C> for Signed<T> {
+    fn decode(d: &mut Decoder<'b>, ctx: &mut C) -> Result<Self, decode::Error> {
+        if d.array()? != Some(2) {
+            return Err(decode::Error::message("a signed statement is an array of two"));
+        }
+        let bytes = d.bytes()?;
+        let signature = Signature::decode(d, ctx)?;
+        let mut inner = Decoder::new(bytes);
+        let body = T::decode(&mut inner, &mut ())?;
+        if inner.position() != bytes.len() {
+            return Err(decode::Error::message("bytes after the signed body"));
+        }
+        body.check().map_err(decode::Error::message)?;
+        Ok(Signed { body, bytes: Bytes::copy_from_slice(bytes), signature })
+    }
+}

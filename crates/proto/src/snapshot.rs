@@ -1,0 +1,228 @@
+//! What status commands, views and checkers read.
+
+use core::time::Duration;
+
+use serde::Serialize;
+
+use crate::event::Counters;
+use crate::identity::PeerId;
+use crate::io::LinkId;
+use crate::message::MessageId;
+use crate::name::Name;
+use crate::record::Address;
+
+/// Where a peer is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PeerState {
+    /// Not yet registered at a quorum of the seeds.
+    Joining,
+    /// Registered at a quorum.
+    Joined,
+    /// Was registered, and cannot reach a quorum now.
+    Degraded,
+    /// Saying goodbye.
+    Leaving,
+    /// Has said goodbye.
+    Left,
+}
+
+/// Health of a member in one node's view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemberState {
+    /// Taken to be alive.
+    Alive,
+    /// This node got no sign of life from it; no verdict yet.
+    Suspect,
+    /// Dead by certificate.
+    Dead,
+    /// Said goodbye.
+    Left,
+    /// Its lease ran out (seeds only).
+    Expired,
+}
+
+/// A neighbour.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NeighbourView {
+    /// Its id.
+    pub id: PeerId,
+    /// Its name.
+    pub name: Name,
+    /// Its address on this link.
+    pub address: Address,
+    /// The link.
+    pub link: LinkId,
+    /// Whether this node made the connection.
+    pub dialed: bool,
+    /// How long the two have been neighbours.
+    pub since: Duration,
+    /// How long ago the last sign of life came.
+    pub heard: Duration,
+    /// How long ago the last liveness reply came.
+    pub last_reply: Option<Duration>,
+    /// Delay of the last liveness reply.
+    pub reply_delay: Option<Duration>,
+    /// Smoothed delay (RFC 6298, section 2).
+    pub smoothed_delay: Option<Duration>,
+    /// Consecutive misses.
+    pub misses: u32,
+    /// Whether it is suspected.
+    pub suspect: bool,
+    /// Its degree, as it last said.
+    pub degree: u16,
+    /// Its target degree, as it last said.
+    pub target: u16,
+}
+
+/// A seed as a peer sees it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SeedView {
+    /// Its `HOST:PORT`.
+    pub address: String,
+    /// Its id, once known.
+    pub id: Option<PeerId>,
+    /// Whether a link is up.
+    pub connected: bool,
+    /// Whether the registration there holds.
+    pub registered: bool,
+    /// Whether this peer wants to be registered there.
+    pub chosen: bool,
+    /// Delay of the last liveness reply.
+    pub reply_delay: Option<Duration>,
+}
+
+/// A member in one node's view.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MemberView {
+    /// Its id.
+    pub id: PeerId,
+    /// Its name, if known.
+    pub name: Option<Name>,
+    /// Its addresses.
+    pub addresses: Vec<Address>,
+    /// Its state.
+    pub state: MemberState,
+    /// Its incarnation.
+    pub incarnation: u64,
+    /// Its degree, as last known.
+    pub degree: u16,
+    /// Its target degree, as last known.
+    pub target: u16,
+    /// For the dead: who reported it.
+    pub witnesses: Vec<PeerId>,
+    /// For the dead: the seeds that agreed.
+    pub seeds: Vec<PeerId>,
+}
+
+/// The message list in figures.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PublisherView {
+    /// The publisher.
+    pub publisher: PeerId,
+    /// Its incarnation.
+    pub incarnation: u64,
+    /// All numbers below this one were received.
+    pub high_water: u64,
+    /// Missing ranges above it: first, one after the last.
+    pub gaps: Vec<(u64, u64)>,
+    /// Messages received.
+    pub received: u64,
+}
+
+/// A message still held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HeldMessage {
+    /// Its id.
+    pub id: MessageId,
+    /// The publisher's name, if known.
+    pub name: Option<Name>,
+    /// Its topic.
+    pub topic: String,
+    /// Its length.
+    pub bytes: usize,
+    /// When it was published, by its publisher's clock (Unix microseconds).
+    pub published_at: u64,
+    /// When it arrived, by this node's clock (Unix microseconds).
+    pub received_at: u64,
+    /// Links it crossed.
+    pub hops: u16,
+}
+
+/// Everything about a peer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PeerSnapshot {
+    /// Its id.
+    pub id: PeerId,
+    /// Its name.
+    pub name: Name,
+    /// Its state.
+    pub state: PeerState,
+    /// Its incarnation.
+    pub incarnation: u64,
+    /// Where others can reach it.
+    pub addresses: Vec<Address>,
+    /// Neighbours wanted.
+    pub target: u16,
+    /// Neighbours, by id.
+    pub neighbours: Vec<NeighbourView>,
+    /// Registrations needed.
+    pub seed_quorum: u32,
+    /// The seeds, in configured order.
+    pub seeds: Vec<SeedView>,
+    /// Alive members in its view, itself included.
+    pub alive: u32,
+    /// Peers in the network as the seeds say.
+    pub network_size: u32,
+    /// Messages published in this incarnation.
+    pub published: u64,
+    /// Messages held now.
+    pub held_messages: u64,
+    /// Bytes they take.
+    pub held_bytes: u64,
+    /// Links of all kinds.
+    pub links: u32,
+    /// Counters.
+    pub counters: Counters,
+}
+
+/// Another seed as a seed sees it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OtherSeedView {
+    /// Its `HOST:PORT`.
+    pub address: String,
+    /// Its id, once known.
+    pub id: Option<PeerId>,
+    /// Whether the link to it is up.
+    pub connected: bool,
+    /// Whether the registries were compared since this seed started.
+    pub compared: bool,
+}
+
+/// Everything about a seed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SeedSnapshot {
+    /// Its id.
+    pub id: PeerId,
+    /// Its own `HOST:PORT` in the configuration, if it has one there.
+    pub address: Option<String>,
+    /// Whether it answers for the network.
+    pub synced: bool,
+    /// Votes needed.
+    pub seed_quorum: u32,
+    /// The other seeds.
+    pub seeds: Vec<OtherSeedView>,
+    /// Peers alive in the registry.
+    pub alive: u32,
+    /// Peers whose registration this seed holds a link to.
+    pub connected_peers: u32,
+    /// Entries of any state.
+    pub entries: u32,
+    /// Death cases open.
+    pub cases: u32,
+    /// Links of all kinds.
+    pub links: u32,
+    /// Counters.
+    pub counters: Counters,
+}

@@ -1,0 +1,19 @@
+//! Bytes to frames and back.
+//!
+//! `Bytes -> Frame -> Verified<Frame>`: [`decode`] checks the form, [`Verifier::verify`] the
+//! signatures, and the state machines take nothing that was not verified. docs/PROTOCOL.md
+//! describes every frame for other implementations.
+
+mod bounds;
+mod codec;
+mod frame;
+mod verify;
+
+pub use codec::{DecodeError, Header, decode, encode, header};
+pub use frame::{
+    Accept, Accused, Close, Data, Digest, Entries, Frame, GetData, Gossip, Hello, Leave,
+    MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong, RegisterRefused, Report,
+    ProbeReply, ProbeRequest, Pull, Range, Register, Registered, Reject, Rewire, SeedName, Summary,
+    SummaryEntry, Verdict, Votes, Want, PROTOCOL_VERSION,
+};
+pub use verify::{Verified, Verifier, VerifyError, trust_without_checking};

@@ -1,0 +1,200 @@
+//! The step from a well-formed frame to one whose signatures hold.
+
+use core::ops::Deref;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Mutex;
+
+use super::frame::{Frame, PeerReply};
+use crate::death::{Certificate, DeathReport};
+use crate::limits::VERIFIED_CACHE;
+use crate::registry::Entry;
+use crate::signed::{Signed, Statement};
+
+/// A value whose signatures were checked. Only a [`Verifier`] makes one from outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified<T>(T);
+
+impl<T> Verified<T> {
+    /// The value.
+    #[must_use]
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T> Deref for Verified<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// A signature that does not hold. Whoever sent it made it up or passed it on unchecked: the link
+/// is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the signature of a {0} does not hold")]
+pub struct VerifyError(&'static str);
+
+/// Statements that were checked already, oldest first.
+#[derive(Debug, Default)]
+struct Checked {
+    known: BTreeSet<[u8; 32]>,
+    order: VecDeque<[u8; 32]>,
+}
+
+/// Checks signatures, and remembers the last ones that held: the same record or message comes from
+/// several neighbours, and is checked once. It is shared by the links of one node and used outside
+/// the task that runs the protocol, so that a flood of bad signatures cannot stall it.
+#[derive(Debug, Default)]
+pub struct Verifier {
+    checked: Mutex<Checked>,
+}
+
+impl Verifier {
+    /// A verifier that remembers nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Checks every signature in `frame`.
+    ///
+    /// # Errors
+    /// Names the kind of the first statement whose signature does not hold.
+    pub fn verify(&self, frame: Frame) -> Result<Verified<Frame>, VerifyError> {
+        match &frame {
+            Frame::Register(f) => self.signed(&f.record)?,
+            Frame::RegisterRefused(f) => self.certificates(f.certificate.iter())?,
+            Frame::PeerList(f) => self.all(&f.records)?,
+            Frame::MembersChanged(f) => {
+                self.all(&f.joined)?;
+                self.all(&f.left)?;
+                self.certificates(&f.dead)?;
+            }
+            Frame::Leave(f) => self.signed(&f.record)?,
+            Frame::PeerRequest(f) => {
+                self.signed(&f.record)?;
+                self.signed(&f.adjacency)?;
+            }
+            Frame::PeerReply(f) => match &**f {
+                PeerReply::Accept(a) => {
+                    self.signed(&a.record)?;
+                    self.signed(&a.adjacency)?;
+                    self.all(&a.then)?;
+                }
+                PeerReply::Reject(r) => {
+                    self.signed(&r.record)?;
+                    self.all(&r.take)?;
+                }
+            },
+            Frame::Rewire(f) => self.signed(&f.to)?,
+            Frame::Gossip(f) => self.signed(&f.message)?,
+            Frame::Data(f) => self.all(&f.message)?,
+            Frame::Report(f) => self.report(&f.report)?,
+            Frame::Accused(f) => self.certificates(f.certificate.iter())?,
+            Frame::Votes(f) => {
+                for r in &f.reports {
+                    self.report(r)?;
+                }
+                self.all(&f.votes)?;
+            }
+            Frame::Entries(f) => {
+                for e in &f.entries {
+                    self.entry(e)?;
+                }
+            }
+            Frame::Hello(_)
+            | Frame::Close(_)
+            | Frame::Ping(_)
+            | Frame::Pong(_)
+            | Frame::Registered(_)
+            | Frame::GetPeerList
+            | Frame::Permit(_)
+            | Frame::Neighbourhood(_)
+            | Frame::GetData(_)
+            | Frame::Summary(_)
+            | Frame::Pull(_)
+            | Frame::ProbeRequest(_)
+            | Frame::ProbeReply(_)
+            | Frame::Digest(_)
+            | Frame::Unknown(_) => {}
+        }
+        Ok(Verified(frame))
+    }
+
+    /// Checks an entry that comes from a store or from another seed.
+    ///
+    /// # Errors
+    /// Names the kind of the first statement whose signature does not hold.
+    pub fn entry(&self, entry: &Entry) -> Result<(), VerifyError> {
+        self.signed(&entry.record)?;
+        self.certificates(entry.certificate.iter())
+    }
+
+    /// Checks one statement.
+    ///
+    /// # Errors
+    /// The signature does not hold.
+    pub fn signed<T: Statement>(&self, s: &Signed<T>) -> Result<(), VerifyError> {
+        let fingerprint = s.fingerprint();
+        if self.is_known(&fingerprint) {
+            return Ok(());
+        }
+        if !s.signature_is_valid() {
+            return Err(VerifyError(T::DOMAIN));
+        }
+        self.remember(fingerprint);
+        Ok(())
+    }
+
+    fn all<'a, T: Statement + 'a>(
+        &self,
+        list: impl IntoIterator<Item = &'a Signed<T>>,
+    ) -> Result<(), VerifyError> {
+        list.into_iter().try_for_each(|s| self.signed(s))
+    }
+
+    fn report(&self, r: &Signed<DeathReport>) -> Result<(), VerifyError> {
+        self.signed(&r.adjacency)?;
+        self.signed(r)
+    }
+
+    fn certificates<'a>(
+        &self,
+        list: impl IntoIterator<Item = &'a Certificate>,
+    ) -> Result<(), VerifyError> {
+        list.into_iter().try_for_each(|c| {
+            if !c.is_well_formed() {
+                return Err(VerifyError("certificate"));
+            }
+            self.all(c.votes())
+        })
+    }
+
+    fn is_known(&self, fingerprint: &[u8; 32]) -> bool {
+        // A poisoned lock only means that another link's task panicked between two inserts.
+        let checked = self.checked.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        checked.known.contains(fingerprint)
+    }
+
+    fn remember(&self, fingerprint: [u8; 32]) {
+        let mut c = self.checked.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !c.known.insert(fingerprint) {
+            return;
+        }
+        c.order.push_back(fingerprint);
+        while c.order.len() > VERIFIED_CACHE {
+            if let Some(old) = c.order.pop_front() {
+                c.known.remove(&old);
+            }
+        }
+    }
+}
+
+/// Takes a frame of this process's own making as verified, without the cost of checking it.
+///
+/// For simulations that go big, where every node runs the honest code.
+#[must_use]
+pub fn trust_without_checking(frame: Frame) -> Verified<Frame> {
+    Verified(frame)
+}

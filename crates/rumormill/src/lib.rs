@@ -1,0 +1,1 @@
+//! Peer-to-peer membership, failure detection and broadcast.

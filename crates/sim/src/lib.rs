@@ -1,0 +1,1 @@
+//! A world of many Rumormill nodes in virtual time.
