@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use serde::Serialize;
 
-use crate::limits::{MAX_TARGET, MAX_PAYLOAD};
+use crate::limits::{MAX_PAYLOAD, MAX_TARGET};
 
 /// A set of timings that belong together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -142,7 +142,7 @@ impl Config {
         ConfigBuilder(Config {
             preset: Preset::Classic,
             ping_interval: Duration::from_secs(13),
-            ping_timeout: Duration::from_secs(13),
+            ping_timeout: Duration::from_secs(3),
             misses: 3,
             probe_burst: Duration::from_millis(3000),
             probe_retries: 3,

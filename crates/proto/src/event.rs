@@ -12,7 +12,16 @@ use crate::record::Address;
 
 /// Why a link was closed by one of its ends, said in the last frame on it.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, minicbor::Encode, minicbor::Decode, Serialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    minicbor::Encode,
+    minicbor::Decode,
+    Serialize,
 )]
 #[cbor(index_only)]
 #[serde(rename_all = "snake_case")]
@@ -106,7 +115,16 @@ impl fmt::Display for LinkDown {
 
 /// Why a request for a neighbour was refused.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, minicbor::Encode, minicbor::Decode, Serialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    minicbor::Encode,
+    minicbor::Decode,
+    Serialize,
 )]
 #[cbor(index_only)]
 #[serde(rename_all = "snake_case")]

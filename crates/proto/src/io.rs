@@ -19,7 +19,16 @@ use crate::wire::{Frame, Verified};
 
 /// What a node is.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, minicbor::Encode, minicbor::Decode, Serialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    minicbor::Encode,
+    minicbor::Decode,
+    Serialize,
 )]
 #[cbor(index_only)]
 #[serde(rename_all = "snake_case")]

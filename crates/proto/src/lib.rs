@@ -12,6 +12,8 @@
 //! `rumormill` runs it on sockets, `rumormill-sim` in virtual time; there is no second
 //! implementation of any rule.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 pub mod config;
 pub mod death;
 pub mod event;
@@ -27,8 +29,15 @@ pub mod snapshot;
 pub mod time;
 pub mod wire;
 
+mod broadcast;
+mod effects;
+mod liveness;
+mod membership;
+pub mod overlay;
 mod peer;
+mod random;
 mod seed;
+mod sync;
 
 pub use config::{Config, ConfigBuilder, ConfigError, Preset};
 pub use event::{CloseReason, Counters, Event, LinkDown, RefuseReason};

@@ -90,6 +90,9 @@ impl Statement for MessageBody {
         if self.payload.len() > MAX_PAYLOAD {
             return Err("a payload is too long");
         }
+        if self.id.sequence == u64::MAX {
+            return Err("a message number is out of range");
+        }
         if self.topic.len() > MAX_TOPIC {
             return Err("a topic is too long");
         }

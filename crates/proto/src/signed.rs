@@ -4,6 +4,7 @@
 //! would be lost and the signature with it; so the bytes are kept and forwarded as they came.
 
 use core::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
@@ -31,11 +32,22 @@ pub trait Statement: Encode<()> + for<'b> Decode<'b, ()> {
 ///
 /// Having one says nothing about the signature; only a
 /// [`Verified`](crate::wire::Verified) frame does.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Signed<T> {
+///
+/// A clone is another handle on the same bytes.
+#[derive(PartialEq, Eq)]
+pub struct Signed<T>(Arc<Parts<T>>);
+
+#[derive(PartialEq, Eq)]
+struct Parts<T> {
     body: T,
     bytes: Bytes,
     signature: Signature,
+}
+
+impl<T> Clone for Signed<T> {
+    fn clone(&self) -> Self {
+        Signed(Arc::clone(&self.0))
+    }
 }
 
 /// The bytes that are signed: the domain, a zero byte, the body.
@@ -56,7 +68,7 @@ impl<T: Statement> Signed<T> {
         // Encoding into a Vec has no failing path: its error type is Infallible.
         let _ = minicbor::encode(&body, &mut bytes);
         let signature = identity.sign(&signing_input(T::DOMAIN, &bytes));
-        Signed { body, bytes: bytes.into(), signature }
+        Signed(Arc::new(Parts { body, bytes: bytes.into(), signature }))
     }
 
     /// Reads the form that [`Signed::to_bytes`] writes, without checking the signature.
@@ -70,7 +82,7 @@ impl<T: Statement> Signed<T> {
     /// The wire form: body and signature.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut v = Vec::with_capacity(self.bytes.len() + 72);
+        let mut v = Vec::with_capacity(self.0.bytes.len() + 72);
         let _ = minicbor::encode(self, &mut v);
         v
     }
@@ -78,45 +90,45 @@ impl<T: Statement> Signed<T> {
     /// Whether the node that the statement names signed these bytes.
     #[must_use]
     pub fn signature_is_valid(&self) -> bool {
-        self.signature.verify(&self.body.signer(), &signing_input(T::DOMAIN, &self.bytes))
+        self.0.signature.verify(&self.0.body.signer(), &signing_input(T::DOMAIN, &self.0.bytes))
     }
 
     /// A key under which this exact statement can be remembered as checked.
     pub(crate) fn fingerprint(&self) -> [u8; 32] {
         let mut h = blake3::Hasher::new();
         h.update(T::DOMAIN.as_bytes()).update(&[0]);
-        h.update(self.signature.as_bytes()).update(&self.bytes);
+        h.update(self.0.signature.as_bytes()).update(&self.0.bytes);
         *h.finalize().as_bytes()
     }
 }
 
 impl<T> Signed<T> {
     /// What was signed.
-    pub const fn body(&self) -> &T {
-        &self.body
+    pub fn body(&self) -> &T {
+        &self.0.body
     }
 
     /// The encoded body as it was signed.
     pub fn body_bytes(&self) -> &Bytes {
-        &self.bytes
+        &self.0.bytes
     }
 
     /// The signature.
-    pub const fn signature(&self) -> &Signature {
-        &self.signature
+    pub fn signature(&self) -> &Signature {
+        &self.0.signature
     }
 }
 
 impl<T> core::ops::Deref for Signed<T> {
     type Target = T;
     fn deref(&self) -> &T {
-        &self.body
+        &self.0.body
     }
 }
 
 impl<T: fmt::Debug> fmt::Debug for Signed<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Signed").field(&self.body).finish()
+        f.debug_tuple("Signed").field(&self.0.body).finish()
     }
 }
 
@@ -126,8 +138,8 @@ impl<C, T> Encode<C> for Signed<T> {
         e: &mut Encoder<W>,
         ctx: &mut C,
     ) -> Result<(), encode::Error<W::Error>> {
-        e.array(2)?.bytes(&self.bytes)?;
-        self.signature.encode(e, ctx)
+        e.array(2)?.bytes(&self.0.bytes)?;
+        self.0.signature.encode(e, ctx)
     }
 }
 
@@ -144,6 +156,7 @@ impl<'b, C, T: Statement> Decode<'b, C> for Signed<T> {
             return Err(decode::Error::message("bytes after the signed body"));
         }
         body.check().map_err(decode::Error::message)?;
-        Ok(Signed { body, bytes: Bytes::copy_from_slice(bytes), signature })
+        let bytes = Bytes::copy_from_slice(bytes);
+        Ok(Signed(Arc::new(Parts { body, bytes, signature })))
     }
 }

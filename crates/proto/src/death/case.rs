@@ -1,4 +1,235 @@
-//! stub
-/// stub
-pub fn reports_needed(_d: u16) -> usize { 2 }
-pub(crate) struct Case; pub(crate) struct CaseState;
+//! One accused peer in the eyes of one seed: reports, the seed's own probe, votes.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use super::statements::{Certificate, DeathReport, Vote};
+use crate::config::Config;
+use crate::identity::{Identity, PeerId};
+use crate::io::DialId;
+use crate::limits::MAX_REPORTS;
+use crate::signed::Signed;
+use crate::time::Time;
+
+/// How many distinct neighbours must report a peer of degree `degree` before a seed votes: a
+/// majority of them, at least 2, at most 5. Small networks: never more than the peer has
+/// neighbours, and always one, so that a network of two peers can lose one of them; the seeds' own
+/// probes are then the second witness.
+#[must_use]
+pub fn reports_needed(degree: u16) -> usize {
+    let majority = usize::from(degree) / 2 + 1;
+    majority.clamp(2, 5).min(usize::from(degree)).max(1)
+}
+
+/// The seed's own probe of the accused.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    deadline: Time,
+    next_try: Time,
+    tries_left: u32,
+    pub(crate) dial: Option<DialId>,
+    failed: Option<Time>,
+}
+
+/// A case.
+#[derive(Debug)]
+pub(crate) struct Case {
+    pub(crate) subject: PeerId,
+    pub(crate) incarnation: u64,
+    reports: BTreeMap<PeerId, (Time, Signed<DeathReport>)>,
+    pub(crate) probe: Probe,
+    votes: BTreeMap<PeerId, Signed<Vote>>,
+    last_change: Time,
+    window: Duration,
+}
+
+impl Case {
+    pub(crate) fn new(subject: PeerId, incarnation: u64, now: Time, config: &Config) -> Self {
+        Case {
+            subject,
+            incarnation,
+            reports: BTreeMap::new(),
+            probe: Probe::new(now, config),
+            votes: BTreeMap::new(),
+            last_change: now,
+            window: config.report_window(),
+        }
+    }
+
+    /// Takes a report; says whether it is a new one.
+    pub(crate) fn report(&mut self, report: Signed<DeathReport>, now: Time) -> bool {
+        debug_assert_eq!(report.subject, self.subject);
+        self.reports.retain(|_, (at, _)| now.since(*at) <= self.window);
+        if self.reports.len() >= MAX_REPORTS || self.reports.contains_key(&report.reporter) {
+            return false;
+        }
+        self.last_change = now;
+        self.reports.insert(report.reporter, (now, report));
+        true
+    }
+
+    /// Takes another seed's vote; says whether it is a new one.
+    pub(crate) fn vote(&mut self, vote: Signed<Vote>, now: Time) -> bool {
+        debug_assert_eq!(vote.subject, self.subject);
+        self.last_change = now;
+        self.votes.insert(vote.seed, vote).is_none()
+    }
+
+    pub(crate) fn reports(&self) -> impl Iterator<Item = &Signed<DeathReport>> {
+        self.reports.values().map(|(_, r)| r)
+    }
+
+    pub(crate) fn votes(&self) -> impl Iterator<Item = &Signed<Vote>> {
+        self.votes.values()
+    }
+
+    pub(crate) fn has_voted(&self, seed: &PeerId) -> bool {
+        self.votes.contains_key(seed)
+    }
+
+    /// This seed's vote, once the probe has failed and `needed` neighbours have reported within
+    /// the window.
+    pub(crate) fn decide(
+        &mut self,
+        seed: &Identity,
+        needed: usize,
+        now: Time,
+    ) -> Option<Signed<Vote>> {
+        self.reports.retain(|_, (at, _)| now.since(*at) <= self.window);
+        let failed = self.probe.failed.is_some_and(|at| now.since(at) <= self.window);
+        if !failed || self.reports.len() < needed || self.has_voted(&seed.id()) {
+            return None;
+        }
+        let vote = Vote {
+            seed: seed.id(),
+            subject: self.subject,
+            incarnation: self.incarnation,
+            witnesses: self.reports.keys().copied().collect(),
+        };
+        let vote = Signed::sign(vote, seed);
+        self.votes.insert(seed.id(), vote.clone());
+        Some(vote)
+    }
+
+    /// The certificate, once `quorum` seeds have voted.
+    pub(crate) fn certificate(&self, quorum: usize) -> Option<Certificate> {
+        if self.votes.len() < quorum.max(1) {
+            return None;
+        }
+        Certificate::new(self.votes.values().cloned().collect())
+    }
+
+    /// Whether the case led to nothing.
+    pub(crate) fn is_stale(&self, now: Time) -> bool {
+        now > self.last_change + self.window * 2 + Duration::from_secs(1)
+    }
+
+    /// When to look at it next.
+    pub(crate) fn deadline(&self) -> Time {
+        let stale = self.last_change + self.window * 2 + Duration::from_secs(1);
+        self.probe.next().unwrap_or(Time::MAX).min(stale + Duration::from_micros(1))
+    }
+}
+
+impl Probe {
+    fn new(now: Time, config: &Config) -> Self {
+        Probe {
+            deadline: now + config.probe_burst(),
+            next_try: now,
+            tries_left: config.probe_retries(),
+            dial: None,
+            failed: None,
+        }
+    }
+
+    /// Whether to ask the accused once more now.
+    pub(crate) fn try_due(&mut self, now: Time, config: &Config) -> bool {
+        if self.tries_left == 0 || now < self.next_try || self.failed.is_some() {
+            return false;
+        }
+        self.tries_left -= 1;
+        self.next_try = now + config.probe_burst() / config.probe_retries();
+        true
+    }
+
+    /// Whether it has just come to its end without an answer.
+    pub(crate) fn just_failed(&mut self, now: Time) -> bool {
+        if self.failed.is_some() || now < self.deadline {
+            return false;
+        }
+        self.failed = Some(now);
+        true
+    }
+
+    fn next(&self) -> Option<Time> {
+        if self.failed.is_some() {
+            return None;
+        }
+        Some(if self.tries_left > 0 { self.next_try.min(self.deadline) } else { self.deadline })
+    }
+
+    /// This seed itself was late: the accused gets as much more time.
+    pub(crate) fn postpone(&mut self, by: Duration) {
+        self.deadline += by;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::death::Adjacency;
+
+    #[test]
+    fn the_number_of_reports() {
+        let table = [(0, 1), (1, 1), (2, 2), (3, 2), (4, 3), (5, 3), (8, 5), (9, 5), (100, 5)];
+        for (degree, needed) in table {
+            assert_eq!(reports_needed(degree), needed, "degree {degree}");
+        }
+    }
+
+    fn report(reporter: u8) -> Signed<DeathReport> {
+        let subject = Identity::from_secret(&[200; 32]);
+        let reporter = Identity::from_secret(&[reporter; 32]);
+        let adjacency =
+            Adjacency { subject: subject.id(), neighbour: reporter.id(), incarnation: 1 };
+        let report = DeathReport {
+            reporter: reporter.id(),
+            subject: subject.id(),
+            incarnation: 1,
+            adjacency: Signed::sign(adjacency, &subject),
+        };
+        Signed::sign(report, &reporter)
+    }
+
+    fn at(ms: u64) -> Time {
+        Time::from_micros(ms * 1000)
+    }
+
+    #[test]
+    fn a_seed_votes_only_on_enough_reports_in_the_window_and_a_failed_probe() {
+        let config = Config::lan().build().unwrap();
+        let seed = Identity::from_secret(&[50; 32]);
+        let subject = report(1).subject;
+        let mut case = Case::new(subject, 1, at(0), &config);
+        assert!(case.report(report(1), at(0)));
+        assert!(!case.report(report(1), at(1)), "one neighbour counts once");
+        assert!(!case.probe.just_failed(at(100)));
+        assert!(case.probe.just_failed(at(700)));
+        assert!(case.decide(&seed, 2, at(700)).is_none(), "one accuser is not enough");
+        // The second report comes when the first has left the window.
+        assert!(case.report(report(2), at(2600)));
+        assert!(case.decide(&seed, 2, at(2600)).is_none());
+
+        let mut case = Case::new(subject, 1, at(0), &config);
+        case.report(report(1), at(0));
+        case.report(report(2), at(10));
+        assert!(case.decide(&seed, 2, at(300)).is_none(), "the probe is still under way");
+        assert!(case.probe.just_failed(at(700)));
+        let vote = case.decide(&seed, 2, at(700)).unwrap();
+        assert_eq!(vote.witnesses.len(), 2);
+        assert!(vote.signature_is_valid());
+        assert!(case.decide(&seed, 2, at(701)).is_none(), "it votes once");
+        assert!(case.certificate(2).is_none());
+        assert_eq!(case.certificate(1).unwrap().witnesses().len(), 2);
+    }
+}

@@ -14,6 +14,6 @@
 mod case;
 mod statements;
 
+pub(crate) use case::Case;
 pub use case::reports_needed;
-pub(crate) use case::{Case, CaseState};
 pub use statements::{Adjacency, Certificate, DeathReport, Vote};

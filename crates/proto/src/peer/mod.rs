@@ -1,13 +1,43 @@
 //! A peer: membership, overlay, liveness, broadcast and sync, composed.
+//!
+//! Each concern keeps its own state and decides for itself; the files here turn decisions into
+//! frames and what arrives into decisions. No other place sends.
 
+mod commands;
+mod death;
+mod frames;
+mod links;
+mod messages;
+mod neighbours;
+mod own;
+mod seeds;
+mod timers;
+mod view;
+
+use std::collections::BTreeMap;
+
+use crate::broadcast::{Broadcast, Kept};
 use crate::config::Config;
+use crate::effects::Effects;
+use crate::event::Event;
 use crate::identity::{Identity, PeerId};
-use crate::io::{Input, Output, SeedAddress};
+use crate::io::{DialId, Input, LinkId, Output, SeedAddress, StoreOp};
+use crate::liveness::Watch;
+use crate::membership::{Members, Registrations};
 use crate::message::{Message, MessageId};
 use crate::name::Name;
+use crate::overlay::Overlay;
+use crate::random::Stream;
 use crate::record::{Address, SignedRecord};
-use crate::snapshot::{HeldMessage, MemberView, PeerSnapshot, PublisherView};
+use crate::sync::Sync;
 use crate::time::Time;
+
+pub(crate) use view::{count, view};
+
+use death::{OpenReport, Suspect};
+use links::{DialFor, Link};
+use messages::Fetch;
+use own::Own;
 
 /// What a peer starts with.
 #[derive(Debug, Clone)]
@@ -18,8 +48,8 @@ pub struct PeerSetup {
     pub identity: Identity,
     /// Its name.
     pub name: Name,
-    /// Where others can reach it. If all of them are unspecified (`0.0.0.0`), the address at which
-    /// the seeds see it is announced, with the first one's port.
+    /// Where others can reach it. Where the IP address is unspecified (`0.0.0.0`, `::`), the one at
+    /// which the seeds see it is announced.
     pub addresses: Vec<Address>,
     /// The seeds of the network. May be empty: a network of one.
     pub seeds: Vec<SeedAddress>,
@@ -47,69 +77,141 @@ pub enum PublishError {
     Leaving,
 }
 
-/// A peer as a state machine.
+/// The streams of randomness, one for each purpose.
 #[derive(Debug)]
-pub struct Peer {}
+struct Streams {
+    seeds: Stream,
+    overlay: Stream,
+    liveness: Stream,
+    sync: Stream,
+}
 
-#[allow(missing_docs, unused_variables, clippy::todo)]
+/// A peer as a state machine. The crate documentation shows how to drive it.
+#[derive(Debug)]
+pub struct Peer {
+    config: Config,
+    identity: Identity,
+    fx: Effects,
+    rng: Streams,
+    own: Own,
+    links: BTreeMap<LinkId, Link>,
+    dials: BTreeMap<DialId, DialFor>,
+    members: Members,
+    registrations: Registrations,
+    overlay: Overlay,
+    watches: BTreeMap<PeerId, Watch>,
+    suspects: BTreeMap<PeerId, Suspect>,
+    reports: BTreeMap<PeerId, OpenReport>,
+    broadcast: Broadcast,
+    sync: Sync,
+    next_sync: Time,
+    fetches: BTreeMap<MessageId, Fetch>,
+    next_idle_check: Time,
+}
+
 impl Peer {
-    /// A peer that has done nothing yet. Call [`Peer::poll_output`] next: it wants to dial.
+    /// A peer that has done nothing yet. Drain it, ask for its deadline, and it begins to dial.
     #[must_use]
     pub fn new(setup: PeerSetup, now: Time) -> Self {
-        todo!()
+        let PeerSetup { config, identity, name, addresses, seeds, .. } = setup;
+        let stream = |purpose| Stream::new(&setup.rng_seed, purpose);
+        let mut rng = Streams {
+            seeds: stream("seeds"),
+            overlay: stream("overlay"),
+            liveness: stream("liveness"),
+            sync: stream("sync"),
+        };
+        let mut fx = Effects::default();
+        fx.begin(now);
+        let mut broadcast = Broadcast::new(&config);
+        for message in setup.kept {
+            let wall = message.published_at();
+            broadcast.receive(&message, 0, now, wall);
+        }
+        let mut members = Members::default();
+        for anchor in setup.anchors.iter().filter(|a| a.id != identity.id()) {
+            members.learn(anchor, now);
+        }
+        let registrations = Registrations::new(seeds, &mut rng.seeds, now);
+        let next_sync = now + rng.sync.scaled(config.sync_interval(), 0.5, 1.5);
+        let own = Own::new(&identity, name, addresses, setup.incarnation);
+        let mut peer = Peer {
+            config,
+            identity,
+            fx,
+            rng,
+            own,
+            links: BTreeMap::new(),
+            dials: BTreeMap::new(),
+            members,
+            registrations,
+            overlay: Overlay::new(now),
+            watches: BTreeMap::new(),
+            suspects: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            broadcast,
+            sync: Sync::default(),
+            next_sync,
+            fetches: BTreeMap::new(),
+            next_idle_check: Time::MAX,
+        };
+        peer.review_target();
+        peer.review_registrations();
+        peer
     }
+
     /// Its id.
+    #[must_use]
     pub fn id(&self) -> PeerId {
-        todo!()
+        self.identity.id()
     }
-    /// Takes in what happened.
+
+    /// Takes in what happened. `now` must not be earlier than in any call before.
     pub fn handle(&mut self, now: Time, input: Input) {
-        todo!()
+        self.fx.begin(now);
+        match input {
+            Input::LinkUp { link, info } => self.on_link_up(link, info),
+            Input::LinkDown { link, why } => self.on_link_down(link, why),
+            Input::DialFailed { dial, why } => self.on_dial_failed(dial, why),
+            Input::Frame { link, frame } => self.on_frame(link, frame.into_inner()),
+            Input::Stored { .. } => {}
+            Input::WallClock(wall) => self.fx.set_wall(wall),
+            Input::Timeout => self.on_timeout(),
+        }
     }
-    /// The next thing to do, if any.
+
+    /// The next thing to do, if any. Drain it after every call that changes something.
     pub fn poll_output(&mut self) -> Option<Output> {
-        todo!()
+        self.fx.poll()
     }
-    /// When to call `handle` with `Input::Timeout` at the latest; `None` if nothing is due.
-    /// Valid until the next call of any other method.
+
+    /// When to call [`Peer::handle`] with [`Input::Timeout`] at the latest; `None` if nothing is
+    /// due. Valid until the next call that changes something.
+    #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        todo!()
+        self.deadline()
     }
-    /// Publishes a message.
-    pub fn publish(
-        &mut self,
-        now: Time,
-        topic: &str,
-        payload: &[u8],
-    ) -> Result<MessageId, PublishError> {
-        todo!()
+
+    /// Makes the present neighbours durable, to begin with after a restart.
+    fn store_anchors(&mut self) {
+        let anchors = self.overlay.neighbours.values().map(|n| n.record.clone()).take(32).collect();
+        self.fx.store(vec![StoreOp::Anchors(anchors)]);
     }
-    /// Asks for a message (P8): `Output::Fetched` follows, at once if it is held here.
-    pub fn fetch(&mut self, now: Time, id: MessageId) {
-        todo!()
+
+    /// A gap that nobody can fill any more.
+    fn tell_gap(&mut self, publisher: PeerId, incarnation: u64, from: u64, to: u64) {
+        self.fx.count("gaps");
+        self.fx.event(Event::Gap { publisher, incarnation, from, to });
     }
-    /// Says goodbye: `Event::Left` follows, when the seeds have acknowledged or after a second.
-    pub fn leave(&mut self, now: Time) {
-        todo!()
+
+    /// A message that is kept.
+    fn kept(&self, id: &MessageId) -> Option<&Kept> {
+        self.broadcast.kept.get(id)
     }
-    /// Everything about this peer.
-    pub fn snapshot(&self, now: Time) -> PeerSnapshot {
-        todo!()
-    }
-    /// Members in this peer's view, itself included, by id.
-    pub fn members(&self, now: Time) -> Vec<MemberView> {
-        todo!()
-    }
-    /// Messages held, oldest arrival first, the newest `limit` of them.
-    pub fn held_messages(&self, limit: usize) -> Vec<HeldMessage> {
-        todo!()
-    }
-    /// The message list in figures, by publisher.
-    pub fn publishers(&self) -> Vec<PublisherView> {
-        todo!()
-    }
-    /// Whether a message was received (held or not).
-    pub fn has_seen(&self, id: &MessageId) -> bool {
-        todo!()
-    }
+}
+
+/// The name of a peer that has told none: its id.
+pub(crate) fn unknown_name(id: &PeerId) -> Name {
+    // Eight hexadecimal characters are a valid name.
+    Name::new(id.short()).unwrap_or_else(|_| unreachable!("hexadecimal characters are a name"))
 }

@@ -92,10 +92,8 @@ impl Entry {
                 changed = true;
             }
         }
-        let settled = self
-            .certificate
-            .as_ref()
-            .is_some_and(|c| c.incarnation() < self.record.incarnation);
+        let settled =
+            self.certificate.as_ref().is_some_and(|c| c.incarnation() < self.record.incarnation);
         if settled {
             self.certificate = None;
         }

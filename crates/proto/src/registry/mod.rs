@@ -1,5 +1,8 @@
-//! What a seed knows of the peers, in a form that merges.
+//! What a seed knows of the peers, in a form that merges: any order of the same updates gives the
+//! same registry.
 
 mod entry;
+mod table;
 
 pub use entry::{Entry, EntryState};
+pub(crate) use table::{Change, Table};

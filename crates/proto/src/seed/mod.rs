@@ -1,11 +1,32 @@
 //! A seed: registry, exchange with the other seeds, verdicts on death, composed.
+//!
+//! It serves membership only; gossip that comes to it is refused.
+
+mod exchange;
+mod frames;
+mod links;
+mod push;
+mod register;
+mod timers;
+mod verdict;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::Config;
+use crate::death::Case;
+use crate::effects::Effects;
+use crate::event::Event;
 use crate::identity::{Identity, PeerId};
-use crate::io::{Input, Output, SeedAddress};
-use crate::registry::Entry;
-use crate::snapshot::{MemberView, SeedSnapshot};
+use crate::io::{DialId, Input, LinkId, Output, SeedAddress, StoreOp, StoreTicket};
+use crate::random::Stream;
+use crate::registry::{Entry, Table};
 use crate::time::Time;
+
+use exchange::OtherSeed;
+use links::{DialFor, Link};
+use push::Pending;
+use register::Acknowledgement;
 
 /// What a seed starts with.
 #[derive(Debug, Clone)]
@@ -26,39 +47,136 @@ pub struct SeedSetup {
     pub rng_seed: [u8; 32],
 }
 
-/// A seed as a state machine.
+/// A seed as a state machine. The crate documentation shows how to drive it.
 #[derive(Debug)]
-pub struct Seed {}
+pub struct Seed {
+    config: Config,
+    identity: Identity,
+    fx: Effects,
+    rng: Stream,
+    own_address: Option<String>,
+    seed_count: usize,
+    others: Vec<OtherSeed>,
+    links: BTreeMap<LinkId, Link>,
+    dials: BTreeMap<DialId, DialFor>,
+    /// Peers whose registration came over a link that is up.
+    registrants: BTreeMap<PeerId, LinkId>,
+    table: Table,
+    nonce: [u8; 16],
+    acknowledgements: BTreeMap<StoreTicket, Vec<Acknowledgement>>,
+    pending: Pending,
+    cases: BTreeMap<PeerId, Case>,
+    synced: bool,
+    next_expiry: Time,
+    next_idle_check: Time,
+}
 
-#[allow(missing_docs, unused_variables, clippy::todo)]
 impl Seed {
-    /// A seed that has done nothing yet.
+    /// A seed that has done nothing yet. Drain it and ask for its deadline.
     #[must_use]
     pub fn new(setup: SeedSetup, now: Time) -> Self {
-        todo!()
+        let SeedSetup { config, identity, seeds, own_index, entries, nonce, rng_seed } = setup;
+        let mut rng = Stream::new(&rng_seed, "seed");
+        let mut fx = Effects::default();
+        fx.begin(now);
+        let fresh = rng.bytes16();
+        if nonce.is_none() {
+            fx.store(vec![StoreOp::Nonce(fresh)]);
+        }
+        let mut table = Table::new(config.lease(), config.tombstone());
+        let had_entries = !entries.is_empty();
+        for entry in entries {
+            table.merge(entry, now);
+        }
+        let own_address = own_index.and_then(|i| seeds.get(i)).map(|s| s.host_port.clone());
+        let seed_count = seeds.len().max(1);
+        let is_own =
+            |i: usize, s: &SeedAddress| Some(i) == own_index || s.pin == Some(identity.id());
+        let others = seeds
+            .into_iter()
+            .enumerate()
+            .filter(|(i, s)| !is_own(*i, s))
+            .map(|(_, address)| OtherSeed::new(address, now))
+            .collect();
+        let mut seed = Seed {
+            next_expiry: now + config.lease() / 24,
+            config,
+            identity,
+            fx,
+            rng,
+            own_address,
+            seed_count,
+            others,
+            links: BTreeMap::new(),
+            dials: BTreeMap::new(),
+            registrants: BTreeMap::new(),
+            table,
+            nonce: nonce.unwrap_or(fresh),
+            acknowledgements: BTreeMap::new(),
+            pending: Pending::default(),
+            cases: BTreeMap::new(),
+            synced: false,
+            next_idle_check: Time::MAX,
+        };
+        seed.review_synced(had_entries);
+        seed
     }
+
     /// Its id.
+    #[must_use]
     pub fn id(&self) -> PeerId {
-        todo!()
+        self.identity.id()
     }
-    /// Takes in what happened.
+
+    /// Takes in what happened. `now` must not be earlier than in any call before.
     pub fn handle(&mut self, now: Time, input: Input) {
-        todo!()
+        self.fx.begin(now);
+        match input {
+            Input::LinkUp { link, info } => self.on_link_up(link, info),
+            Input::LinkDown { link, .. } => self.on_link_down(link),
+            Input::DialFailed { dial, why } => self.on_dial_failed(dial, why),
+            Input::Frame { link, frame } => self.on_frame(link, frame.into_inner()),
+            Input::Stored { ticket } => self.on_stored(ticket),
+            Input::WallClock(wall) => self.fx.set_wall(wall),
+            Input::Timeout => self.on_timeout(),
+        }
+        self.schedule_push();
     }
-    /// The next thing to do, if any.
+
+    /// The next thing to do, if any. Drain it after every call that changes something.
     pub fn poll_output(&mut self) -> Option<Output> {
-        todo!()
+        self.fx.poll()
     }
-    /// When to call `handle` with `Input::Timeout` at the latest.
+
+    /// When to call [`Seed::handle`] with [`Input::Timeout`] at the latest; `None` if nothing is
+    /// due. Valid until the next call that changes something.
+    #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        todo!()
+        self.deadline()
     }
-    /// Everything about this seed.
-    pub fn snapshot(&self, now: Time) -> SeedSnapshot {
-        todo!()
+
+    /// Votes needed for a certificate: floor(n/2)+1 of n seeds.
+    pub(crate) fn quorum(&self) -> usize {
+        crate::membership::majority(self.seed_count)
     }
-    /// The registry, by id, all states.
-    pub fn members(&self, now: Time) -> Vec<MemberView> {
-        todo!()
+
+    /// The keys that are seeds': its own, and those pinned or proved at a configured address.
+    fn trusted(&self) -> BTreeSet<PeerId> {
+        self.others.iter().filter_map(OtherSeed::proved).chain([self.id()]).collect()
+    }
+
+    /// Whether the registry can answer for the network: what any quorum acknowledged, it has seen.
+    ///
+    /// A seed whose disk kept its registry has all that it acknowledged. One that begins empty may
+    /// have lost its disk; it has to compare with so many others that every quorum it was in
+    /// contains one of them.
+    fn review_synced(&mut self, kept_disk: bool) {
+        let compared = self.others.iter().filter(|o| o.compared).count();
+        let needed = (self.seed_count + 1 - self.quorum()).min(self.others.len());
+        if !self.synced && (kept_disk || compared >= needed) {
+            self.synced = true;
+            let peers = u32::try_from(self.table.alive_count()).unwrap_or(u32::MAX);
+            self.fx.event(Event::Synced { peers });
+        }
     }
 }

@@ -12,8 +12,8 @@ mod verify;
 pub use codec::{DecodeError, Header, decode, encode, header};
 pub use frame::{
     Accept, Accused, Close, Data, Digest, Entries, Frame, GetData, Gossip, Hello, Leave,
-    MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong, RegisterRefused, Report,
-    ProbeReply, ProbeRequest, Pull, Range, Register, Registered, Reject, Rewire, SeedName, Summary,
-    SummaryEntry, Verdict, Votes, Want, PROTOCOL_VERSION,
+    MembersChanged, Neighbourhood, PROTOCOL_VERSION, PeerList, PeerReply, PeerRequest, Permit,
+    Ping, Pong, ProbeReply, ProbeRequest, Pull, Range, Register, RegisterRefused, Registered,
+    Reject, Report, Rewire, SeedName, Summary, SummaryEntry, Verdict, Votes, Want,
 };
 pub use verify::{Verified, Verifier, VerifyError, trust_without_checking};

@@ -1,0 +1,83 @@
+//! What a state machine wants done, gathered until the driver drains it.
+
+use std::collections::VecDeque;
+
+use crate::event::{CloseReason, Counters, Event};
+use crate::io::{Class, DialId, DialTarget, LinkId, Output, StoreOp, StoreTicket};
+use crate::time::{Time, WallTime};
+use crate::wire::Frame;
+
+/// Outputs, counters, and the time of the call under way.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    now: Time,
+    wall_offset: i64,
+    outputs: VecDeque<Output>,
+    next_dial: u64,
+    next_ticket: u64,
+    pub(crate) counters: Counters,
+}
+
+impl Effects {
+    pub(crate) fn begin(&mut self, now: Time) {
+        debug_assert!(now >= self.now, "time ran backwards");
+        self.now = self.now.max(now);
+    }
+
+    pub(crate) const fn now(&self) -> Time {
+        self.now
+    }
+
+    pub(crate) fn set_wall(&mut self, wall: WallTime) {
+        let wall = i64::try_from(wall.0).unwrap_or(i64::MAX);
+        self.wall_offset =
+            wall.saturating_sub(i64::try_from(self.now.as_micros()).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn wall(&self) -> WallTime {
+        WallTime(self.now.as_micros().saturating_add_signed(self.wall_offset))
+    }
+
+    pub(crate) fn send(&mut self, link: LinkId, frame: impl Into<Frame>) {
+        self.send_as(link, frame, Class::Control);
+    }
+
+    pub(crate) fn send_as(&mut self, link: LinkId, frame: impl Into<Frame>, class: Class) {
+        self.outputs.push_back(Output::Send { link, frame: frame.into(), class });
+    }
+
+    pub(crate) fn close(&mut self, link: LinkId, reason: CloseReason) {
+        self.outputs.push_back(Output::Close { link, reason });
+    }
+
+    pub(crate) fn dial(&mut self, to: DialTarget) -> DialId {
+        self.next_dial += 1;
+        let dial = DialId(self.next_dial);
+        self.counters.count("dials");
+        self.outputs.push_back(Output::Dial { dial, to });
+        dial
+    }
+
+    pub(crate) fn store(&mut self, ops: Vec<StoreOp>) -> StoreTicket {
+        self.next_ticket += 1;
+        let ticket = StoreTicket(self.next_ticket);
+        self.outputs.push_back(Output::Store { ticket, ops });
+        ticket
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    pub(crate) fn output(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    pub(crate) fn count(&mut self, name: &'static str) {
+        self.counters.count(name);
+    }
+
+    pub(crate) fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+}

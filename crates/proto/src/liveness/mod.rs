@@ -1,0 +1,14 @@
+//! Who shows signs of life.
+//!
+//! A [`Watch`] per neighbour counts any traffic as life and asks when it has been silent. When the
+//! answers stay away, or the connection breaks, a [`Burst`] begins: retries to the suspect and
+//! questions to its other neighbours. What a burst ends in is the peer's business.
+//!
+//! Indirect probes through others are SWIM's (Das, Gupta, Motivala 2002, section 3.1); doubting
+//! oneself before others is Lifeguard's local health (Dadgar, Phillips, Currey 2018, section IV.A).
+
+mod burst;
+mod watch;
+
+pub(crate) use burst::Burst;
+pub(crate) use watch::{Due, Watch};

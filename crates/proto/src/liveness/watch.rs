@@ -1,0 +1,228 @@
+//! One neighbour under watch.
+
+use core::time::Duration;
+use std::collections::BTreeSet;
+
+use crate::config::Config;
+use crate::io::LinkId;
+use crate::limits::MAX_QUESTIONERS;
+use crate::time::Time;
+
+/// What is due with a neighbour.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Send a liveness request.
+    Ping,
+    /// Too many answers stayed away: suspect it.
+    Suspect,
+    /// Nothing now.
+    Nothing,
+}
+
+/// What is known of a neighbour's liveness.
+#[derive(Debug, Clone)]
+pub(crate) struct Watch {
+    pub(crate) last_heard: Time,
+    pub(crate) last_reply: Option<Time>,
+    pub(crate) reply_delay: Option<Duration>,
+    pub(crate) misses: u32,
+    outstanding: Option<(u64, Time)>,
+    next_ping: Time,
+    smoothed: Option<(Duration, Duration)>,
+    /// Links on which somebody asked about this neighbour and waits for an answer. While there
+    /// are some, one miss is enough to begin a burst.
+    questioners: BTreeSet<LinkId>,
+}
+
+impl Watch {
+    /// A neighbour heard of just now. `jitter` spreads the first requests of many neighbours.
+    pub(crate) fn new(now: Time, jitter: Duration) -> Self {
+        Watch {
+            last_heard: now,
+            last_reply: None,
+            reply_delay: None,
+            misses: 0,
+            outstanding: None,
+            next_ping: now + jitter,
+            smoothed: None,
+            questioners: BTreeSet::new(),
+        }
+    }
+
+    /// Any traffic is a sign of life. Says who waits to hear of it.
+    pub(crate) fn heard(&mut self, now: Time) -> BTreeSet<LinkId> {
+        self.last_heard = now;
+        self.misses = 0;
+        self.take_questioners()
+    }
+
+    /// Who waits for an answer about this neighbour.
+    pub(crate) fn take_questioners(&mut self) -> BTreeSet<LinkId> {
+        core::mem::take(&mut self.questioners)
+    }
+
+    /// The answer to a liveness request; [`Watch::heard`] was told already. One to an earlier
+    /// request is traffic like any other.
+    pub(crate) fn pong(&mut self, now: Time, nonce: u64) {
+        let Some((expected, sent)) = self.outstanding else { return };
+        if expected != nonce {
+            return;
+        }
+        self.outstanding = None;
+        self.last_reply = Some(now);
+        let delay = now.since(sent);
+        self.reply_delay = Some(delay);
+        // RFC 6298, section 2: gains of 1/8 and 1/4.
+        self.smoothed = Some(match self.smoothed {
+            None => (delay, delay / 2),
+            Some((mean, deviation)) => {
+                let off = if delay > mean { delay - mean } else { mean - delay };
+                ((mean * 7 + delay) / 8, (deviation * 3 + off) / 4)
+            }
+        });
+    }
+
+    pub(crate) fn smoothed_delay(&self) -> Option<Duration> {
+        self.smoothed.map(|(mean, _)| mean)
+    }
+
+    /// How long an answer may take: as configured, or longer where the path is slow.
+    fn timeout(&self, config: &Config) -> Duration {
+        let seen = self.smoothed.map_or(Duration::ZERO, |(mean, dev)| mean + dev * 4);
+        config.ping_timeout().max(seen.min(config.ping_timeout() * 8))
+    }
+
+    /// Notes that a request was sent.
+    pub(crate) fn pinged(&mut self, now: Time, nonce: u64, config: &Config) {
+        self.outstanding = Some((nonce, now));
+        self.next_ping = now + config.ping_interval();
+    }
+
+    /// Somebody else asked about this neighbour: look at once.
+    pub(crate) fn question(&mut self, now: Time, by: LinkId) {
+        if self.questioners.len() < MAX_QUESTIONERS {
+            self.questioners.insert(by);
+        }
+        self.next_ping = now;
+    }
+
+    /// What is due. In `classic` every interval has its request; elsewhere only silence has.
+    pub(crate) fn due(&mut self, now: Time, config: &Config) -> Due {
+        if let Some((_, sent)) = self.outstanding {
+            if self.last_heard > sent {
+                // Traffic that came after the request proves life as well as an answer.
+                self.outstanding = None;
+            } else if now >= sent + self.timeout(config) {
+                self.outstanding = None;
+                self.misses += 1;
+                if self.misses >= config.misses() || !self.questioners.is_empty() {
+                    return Due::Suspect;
+                }
+            }
+        }
+        let every_interval = config.misses() > 1;
+        let asked = every_interval || !self.questioners.is_empty() || self.misses > 0;
+        if self.outstanding.is_none() && now >= self.next_ping {
+            let silent = now.since(self.last_heard);
+            if asked || silent >= config.ping_interval() {
+                return Due::Ping;
+            }
+            self.next_ping = self.last_heard + config.ping_interval();
+        }
+        Due::Nothing
+    }
+
+    /// When [`Watch::due`] has to be asked next.
+    pub(crate) fn deadline(&self, config: &Config) -> Time {
+        match self.outstanding {
+            Some((_, sent)) => sent + self.timeout(config),
+            None => self.next_ping,
+        }
+    }
+
+    /// This node itself was late: what it waited for gets as much more time.
+    pub(crate) fn postpone(&mut self, by: Duration) {
+        if let Some((_, sent)) = &mut self.outstanding {
+            *sent += by;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Time {
+        Time::from_micros(ms * 1000)
+    }
+
+    /// Runs a watch on a neighbour that answers until `dies`, and says when it is suspected.
+    fn suspected(config: &Config, dies: u64) -> u64 {
+        let mut w = Watch::new(at(0), Duration::ZERO);
+        for ms in 0..200_000 {
+            match w.due(at(ms), config) {
+                Due::Ping => {
+                    w.pinged(at(ms), ms, config);
+                    if ms < dies {
+                        w.heard(at(ms + 1));
+                        w.pong(at(ms + 1), ms);
+                    }
+                }
+                Due::Suspect => return ms,
+                Due::Nothing => {}
+            }
+        }
+        panic!("never suspected");
+    }
+
+    #[test]
+    fn classic_suspects_after_three_misses() {
+        let c = Config::classic().build().unwrap();
+        for dies in [1, 5_000, 13_000, 20_000, 25_999] {
+            let after = suspected(&c, dies) - dies;
+            // Up to one interval to the first unanswered request, two more, and the timeout.
+            assert!((26_000..=39_000 + 4_000).contains(&after), "{dies}: {after}");
+        }
+    }
+
+    #[test]
+    fn lan_suspects_within_a_second() {
+        let c = Config::lan().build().unwrap();
+        for dies in [1, 300, 499, 777] {
+            let after = suspected(&c, dies) - dies;
+            assert!(after <= 800, "{dies}: {after}");
+        }
+    }
+
+    #[test]
+    fn traffic_is_life_and_saves_the_question() {
+        let c = Config::lan().build().unwrap();
+        let mut w = Watch::new(at(0), Duration::ZERO);
+        for ms in 1..5_000 {
+            if ms % 100 == 0 {
+                w.heard(at(ms));
+            }
+            assert_eq!(w.due(at(ms), &c), Due::Nothing);
+        }
+    }
+
+    #[test]
+    fn a_slow_path_gets_more_time() {
+        let c = Config::lan().build().unwrap();
+        let mut w = Watch::new(at(0), Duration::ZERO);
+        w.pinged(at(0), 1, &c);
+        w.pong(at(400), 1);
+        assert!(w.timeout(&c) > Duration::from_millis(1000));
+        assert_eq!(w.reply_delay, Some(Duration::from_millis(400)));
+    }
+
+    #[test]
+    fn ones_own_lateness_is_not_held_against_others() {
+        let c = Config::lan().build().unwrap();
+        let mut w = Watch::new(at(0), Duration::ZERO);
+        w.pinged(at(0), 1, &c);
+        w.postpone(Duration::from_secs(5));
+        assert_eq!(w.due(at(5_100), &c), Due::Nothing);
+        assert_eq!(w.due(at(5_251), &c), Due::Suspect);
+    }
+}

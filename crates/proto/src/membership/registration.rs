@@ -1,0 +1,269 @@
+//! A peer's registrations at the seeds.
+//!
+//! It registers at floor(n/2)+1 of the n seeds, chosen at random, so that any two peers have a
+//! seed in common. It keeps a link to each, tries one that fails again for ever with growing
+//! waits, and takes another in the meantime.
+
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::config::Config;
+use crate::death::Certificate;
+use crate::identity::PeerId;
+use crate::io::{DialId, LinkId, SeedAddress};
+use crate::random::Stream;
+use crate::time::Time;
+use crate::wire::SeedName;
+
+/// A majority of `n`; none of none.
+#[must_use]
+pub(crate) const fn majority(n: usize) -> usize {
+    if n == 0 { 0 } else { n / 2 + 1 }
+}
+
+/// One seed as this peer uses it.
+#[derive(Debug)]
+pub(crate) struct SeedSlot {
+    pub(crate) address: SeedAddress,
+    pub(crate) id: Option<PeerId>,
+    pub(crate) chosen: bool,
+    pub(crate) dial: Option<DialId>,
+    pub(crate) link: Option<LinkId>,
+    /// The version acknowledged on the link that is up.
+    pub(crate) acknowledged: Option<(u64, u64)>,
+    pub(crate) alive: u32,
+    pub(crate) synced: bool,
+    pub(crate) retry_at: Time,
+    pub(crate) failures: u32,
+    pub(crate) last_heard: Time,
+    pub(crate) pinged: Option<(u64, Time)>,
+    pub(crate) reply_delay: Option<Duration>,
+    pub(crate) list_asked: Option<Time>,
+    pub(crate) list_complete: bool,
+}
+
+/// How the registrations stand, compared with the last time it was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Quorum {
+    /// As before.
+    Unchanged,
+    /// A quorum holds for the first time.
+    Reached,
+    /// It held before and does not now.
+    Lost,
+    /// It holds again.
+    Regained,
+}
+
+/// All seeds.
+#[derive(Debug)]
+pub(crate) struct Registrations {
+    pub(crate) slots: Vec<SeedSlot>,
+    /// Who vouches for which key under which configured address.
+    vouched: BTreeMap<(String, PeerId), BTreeSet<usize>>,
+    ever: bool,
+    holds: bool,
+}
+
+impl Registrations {
+    pub(crate) fn new(seeds: Vec<SeedAddress>, rng: &mut Stream, now: Time) -> Self {
+        let order = rng.sample((0..seeds.len()).collect(), majority(seeds.len()));
+        let slots = seeds
+            .into_iter()
+            .enumerate()
+            .map(|(i, address)| SeedSlot {
+                id: address.pin,
+                address,
+                chosen: order.contains(&i),
+                dial: None,
+                link: None,
+                acknowledged: None,
+                alive: 0,
+                synced: false,
+                retry_at: now,
+                failures: 0,
+                last_heard: now,
+                pinged: None,
+                reply_delay: None,
+                list_asked: None,
+                list_complete: false,
+            })
+            .collect();
+        Registrations { slots, vouched: BTreeMap::new(), ever: false, holds: false }
+    }
+
+    pub(crate) fn quorum(&self) -> usize {
+        majority(self.slots.len())
+    }
+
+    /// Registrations that hold.
+    pub(crate) fn count(&self) -> usize {
+        self.slots.iter().filter(|s| s.acknowledged.is_some()).count()
+    }
+
+    /// Compares the count with the quorum.
+    pub(crate) fn review(&mut self) -> Quorum {
+        let holds = self.count() >= self.quorum();
+        let before = core::mem::replace(&mut self.holds, holds);
+        let ever = self.ever;
+        self.ever |= holds;
+        match (before, holds, ever) {
+            (false, true, false) => Quorum::Reached,
+            (false, true, true) => Quorum::Regained,
+            (true, false, _) => Quorum::Lost,
+            _ => Quorum::Unchanged,
+        }
+    }
+
+    /// Seeds to dial now.
+    pub(crate) fn due(&self, now: Time) -> Vec<usize> {
+        let idle = |s: &SeedSlot| s.chosen && s.link.is_none() && s.dial.is_none();
+        let due = |(i, s): (usize, &SeedSlot)| (idle(s) && s.retry_at <= now).then_some(i);
+        self.slots.iter().enumerate().filter_map(due).collect()
+    }
+
+    /// When the next one is due.
+    pub(crate) fn next_dial(&self) -> Option<Time> {
+        let idle = |s: &&SeedSlot| s.chosen && s.link.is_none() && s.dial.is_none();
+        self.slots.iter().filter(idle).map(|s| s.retry_at).min()
+    }
+
+    /// A dial failed or a link ended: when to try again, and whom to take meanwhile.
+    pub(crate) fn failed(
+        &mut self,
+        index: usize,
+        now: Time,
+        config: &Config,
+        rng: &mut Stream,
+    ) -> Duration {
+        let Some(s) = self.slots.get_mut(index) else { return Duration::ZERO };
+        s.dial = None;
+        s.link = None;
+        s.acknowledged = None;
+        s.pinged = None;
+        s.list_complete = false;
+        s.failures = s.failures.saturating_add(1);
+        let doubled = config.backoff_min() * (1 << (s.failures - 1).min(16));
+        let wait = rng.scaled(doubled.min(config.backoff_max()), 0.5, 1.0);
+        s.retry_at = now + wait;
+        // One failure may be a seed that restarts; two are a reason to take another as well.
+        if s.failures >= 2 || self.count() + self.underway() < self.quorum() {
+            let spare: Vec<usize> = (0..self.slots.len())
+                .filter(|&i| self.slots.get(i).is_some_and(|s| !s.chosen))
+                .collect();
+            let replaced = self.count() + self.underway();
+            if replaced < self.quorum()
+                && let Some(&i) = spare.get(rng.below(spare.len()))
+                && let Some(s) = self.slots.get_mut(i)
+            {
+                s.chosen = true;
+                s.retry_at = now;
+            }
+        }
+        wait
+    }
+
+    /// Chosen seeds that are not known to fail.
+    fn underway(&self) -> usize {
+        let hopeful = |s: &&SeedSlot| s.chosen && s.acknowledged.is_none() && s.failures < 2;
+        self.slots.iter().filter(hopeful).count()
+    }
+
+    pub(crate) fn by_link(&mut self, link: LinkId) -> Option<&mut SeedSlot> {
+        self.slots.iter_mut().find(|s| s.link == Some(link))
+    }
+
+    pub(crate) fn index_of_link(&self, link: LinkId) -> Option<usize> {
+        self.slots.iter().position(|s| s.link == Some(link))
+    }
+
+    pub(crate) fn links(&self) -> impl Iterator<Item = LinkId> + '_ {
+        self.slots.iter().filter_map(|s| s.link)
+    }
+
+    /// Peers in the network, as the seeds say.
+    pub(crate) fn network_size(&self) -> u32 {
+        self.slots.iter().filter(|s| s.link.is_some()).map(|s| s.alive).max().unwrap_or(0)
+    }
+
+    /// A seed says which keys it has proved under which configured addresses.
+    pub(crate) fn vouch(&mut self, voucher: usize, names: &[SeedName]) {
+        for name in names {
+            let configured = self.slots.iter().any(|s| s.address.host_port == name.host_port);
+            if configured {
+                let key = (name.host_port.clone(), name.id);
+                self.vouched.entry(key).or_default().insert(voucher);
+            }
+        }
+        // A seed names at most one key per address and link; whoever names many is kept short.
+        while self.vouched.len() > 4 * self.slots.len() {
+            let weakest = self.vouched.iter().min_by_key(|(_, v)| v.len()).map(|(k, _)| k.clone());
+            let Some(weakest) = weakest else { break };
+            self.vouched.remove(&weakest);
+        }
+    }
+
+    /// Whether a key is a seed's: pinned, proved on a dial to a configured address, or named by a
+    /// majority of the seeds.
+    pub(crate) fn is_seed(&self, id: &PeerId) -> bool {
+        let direct = |s: &SeedSlot| match s.address.pin {
+            Some(pin) => pin == *id,
+            None => s.id == Some(*id),
+        };
+        self.slots.iter().any(direct)
+            || self.slots.iter().filter(|s| s.address.pin.is_none()).any(|s| {
+                self.vouched
+                    .get(&(s.address.host_port.clone(), *id))
+                    .is_some_and(|by| by.len() >= self.quorum())
+            })
+    }
+
+    /// Whether a majority of the seeds has signed a certificate.
+    pub(crate) fn is_valid(&self, certificate: &Certificate) -> bool {
+        !self.slots.is_empty() && certificate.votes_from(|id| self.is_seed(id)) >= self.quorum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seeds(n: usize) -> Vec<SeedAddress> {
+        (0..n).map(|i| SeedAddress { host_port: format!("s{i}:1"), pin: None }).collect()
+    }
+
+    #[test]
+    fn majorities() {
+        assert_eq!([0, 1, 2, 3, 4, 5].map(majority), [0, 1, 2, 2, 3, 3]);
+    }
+
+    #[test]
+    fn chooses_a_majority_at_random() {
+        let mut chosen = BTreeSet::new();
+        for i in 0..50 {
+            let mut rng = Stream::new(&[i; 32], "t");
+            let r = Registrations::new(seeds(5), &mut rng, Time::ZERO);
+            let set: Vec<bool> = r.slots.iter().map(|s| s.chosen).collect();
+            assert_eq!(set.iter().filter(|&&c| c).count(), 3);
+            chosen.insert(set);
+        }
+        assert!(chosen.len() > 5);
+    }
+
+    #[test]
+    fn a_seed_that_stays_away_is_replaced_and_still_tried() {
+        let config = Config::lan().build().unwrap();
+        let mut rng = Stream::new(&[1; 32], "t");
+        let mut r = Registrations::new(seeds(3), &mut rng, Time::ZERO);
+        let first = r.due(Time::ZERO)[0];
+        for _ in 0..2 {
+            r.failed(first, Time::ZERO, &config, &mut rng);
+        }
+        assert!(r.slots.iter().all(|s| s.chosen));
+        for _ in 0..40 {
+            let wait = r.failed(first, Time::ZERO, &config, &mut rng);
+            assert!(wait <= config.backoff_max());
+        }
+        assert!(r.due(Time::ZERO + config.backoff_max()).contains(&first), "for ever");
+    }
+}

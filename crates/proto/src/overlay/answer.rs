@@ -1,0 +1,100 @@
+//! The answer to a request for a neighbour: the capacity check of Peer Request / Peer Reply.
+
+use super::Overlay;
+use crate::event::RefuseReason;
+use crate::identity::PeerId;
+use crate::limits::MAX_NEIGHBOURS;
+use crate::random::Stream;
+use crate::record::Record;
+use crate::time::Time;
+use crate::wire::Want;
+
+/// What to answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// Yes.
+    Accept,
+    /// Yes, and the neighbour whose place it takes goes.
+    AcceptInPlaceOf(PeerId),
+    /// Yes, and this neighbour goes over to the requester.
+    AcceptAndGive(PeerId),
+    /// No.
+    Refuse(RefuseReason),
+    /// No place, but this edge may be taken.
+    RefuseAndGive(PeerId),
+}
+
+impl Overlay {
+    /// Decides on the request of a peer that is not a neighbour and not known to be dead.
+    pub(crate) fn answer(
+        &mut self,
+        requester: &Record,
+        want: Want,
+        named: &[PeerId],
+        now: Time,
+        rng: &mut Stream,
+    ) -> Answer {
+        let (degree, target) = (self.degree(), self.target);
+        if self.neighbours.len() >= MAX_NEIGHBOURS {
+            return Answer::Refuse(RefuseReason::Full);
+        }
+        if let Want::Replace(of) = want
+            && self.neighbours.contains_key(&of)
+            && self.use_permit(requester.id, of, now)
+        {
+            return Answer::AcceptInPlaceOf(of);
+        }
+        // One over the target at once for somebody who hangs by a thread.
+        let over = matches!(want, Want::Overflow) || requester.degree < 2;
+        let mixing = matches!(want, Want::Mix { .. });
+        if !mixing && (degree < target || (over && degree <= target)) {
+            return Answer::Accept;
+        }
+        match want {
+            Want::Place | Want::Overflow => Answer::Refuse(RefuseReason::Full),
+            Want::Replace(_) => Answer::Refuse(RefuseReason::NoPermit),
+            Want::HandOver => match self.giveable(requester.id, None, named, now, rng) {
+                Some(v) if degree <= target => Answer::AcceptAndGive(v),
+                Some(v) => Answer::RefuseAndGive(v),
+                None => Answer::Refuse(RefuseReason::NothingToGive),
+            },
+            Want::Edge => match self.giveable(requester.id, None, named, now, rng) {
+                Some(v) if degree > target => Answer::RefuseAndGive(v),
+                _ => Answer::Refuse(RefuseReason::Full),
+            },
+            Want::Mix { give } => {
+                if degree > target || give == requester.id {
+                    return Answer::Refuse(RefuseReason::Full);
+                }
+                match self.giveable(requester.id, Some(give), named, now, rng) {
+                    Some(v) => Answer::AcceptAndGive(v),
+                    None => Answer::Refuse(RefuseReason::NothingToGive),
+                }
+            }
+        }
+    }
+
+    /// A neighbour that can go over to the requester (or, in a mix, to `other`).
+    fn giveable(
+        &self,
+        requester: PeerId,
+        other: Option<PeerId>,
+        named: &[PeerId],
+        now: Time,
+        rng: &mut Stream,
+    ) -> Option<PeerId> {
+        let fits: Vec<PeerId> = self
+            .neighbours
+            .iter()
+            .filter(|(id, n)| {
+                **id != requester
+                    && Some(**id) != other
+                    && !named.contains(id)
+                    && n.promised.is_none_or(|until| until <= now)
+                    && other.is_none_or(|o| !n.around.iter().any(|(a, _)| *a == o))
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        fits.get(rng.below(fits.len())).copied()
+    }
+}

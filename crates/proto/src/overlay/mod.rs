@@ -1,0 +1,124 @@
+//! The overlay: who is linked with whom, so that the degrees follow the configured power law.
+//!
+//! Each peer has a target degree ([`target`]). It asks peers with free places, and where none are
+//! left takes a place by a hand-over that changes nobody else's degree. This module decides; the
+//! peer sends.
+
+mod answer;
+mod fill;
+mod heal;
+pub mod target;
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use crate::death::Adjacency;
+use crate::identity::PeerId;
+use crate::io::{DialId, LinkId};
+use crate::limits::{MAX_PERMITS, MAX_REQUEST_NEIGHBOURS};
+use crate::record::{Address, SignedRecord};
+use crate::signed::Signed;
+use crate::time::Time;
+use crate::wire::Want;
+
+pub(crate) use answer::Answer;
+pub(crate) use fill::FillState;
+pub(crate) use heal::partner as heal_partner;
+
+/// How long a permission to take over an edge holds.
+const PERMIT_HOLDS: Duration = Duration::from_secs(10);
+
+/// A neighbour.
+#[derive(Debug)]
+pub(crate) struct Neighbour {
+    pub(crate) link: LinkId,
+    pub(crate) dialed: bool,
+    pub(crate) address: Address,
+    pub(crate) record: SignedRecord,
+    /// Its word that it is this peer's neighbour, for a report should it die.
+    pub(crate) adjacency: Signed<Adjacency>,
+    pub(crate) since: Time,
+    pub(crate) degree: u16,
+    pub(crate) target: u16,
+    /// Its neighbours, as it last told.
+    pub(crate) around: Vec<(PeerId, Address)>,
+    /// It was told that somebody else may take this edge; until then it is not offered again.
+    pub(crate) promised: Option<Time>,
+}
+
+/// A request to another peer that is not answered yet.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) want: Want,
+    pub(crate) dial: Option<DialId>,
+    pub(crate) link: Option<LinkId>,
+    pub(crate) addresses: Vec<Address>,
+    /// The neighbour that goes when the answer is yes.
+    pub(crate) then_close: Option<PeerId>,
+    pub(crate) retried: bool,
+}
+
+/// The state of the overlay at one peer.
+#[derive(Debug)]
+pub(crate) struct Overlay {
+    pub(crate) neighbours: BTreeMap<PeerId, Neighbour>,
+    pub(crate) requests: BTreeMap<PeerId, Request>,
+    /// (who may take over, whose place) until when.
+    permits: BTreeMap<(PeerId, PeerId), Time>,
+    pub(crate) target: u16,
+    pub(crate) fill: FillState,
+    pub(crate) next_mix: Time,
+    /// Further rounds of mixing to do soon, because the network may have been in parts.
+    pub(crate) mix_soon: u32,
+    /// When to tell the neighbours who the neighbours are.
+    pub(crate) announce_at: Option<Time>,
+}
+
+impl Overlay {
+    pub(crate) fn new(now: Time) -> Self {
+        Overlay {
+            neighbours: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            permits: BTreeMap::new(),
+            target: 0,
+            fill: FillState::new(now),
+            next_mix: Time::MAX,
+            mix_soon: 0,
+            announce_at: None,
+        }
+    }
+
+    pub(crate) fn degree(&self) -> u16 {
+        u16::try_from(self.neighbours.len()).unwrap_or(u16::MAX)
+    }
+
+    /// Places to fill.
+    pub(crate) fn deficit(&self) -> u16 {
+        self.target.saturating_sub(self.degree())
+    }
+
+    /// The neighbours to name in a request.
+    pub(crate) fn named(&self) -> Vec<PeerId> {
+        self.neighbours.keys().copied().take(MAX_REQUEST_NEIGHBOURS).collect()
+    }
+
+    /// Notes that `who` may take the place of `of` with this peer.
+    pub(crate) fn permit(&mut self, who: PeerId, of: PeerId, now: Time) {
+        self.permits.retain(|_, until| *until > now);
+        if self.permits.len() < MAX_PERMITS {
+            self.permits.insert((who, of), now + PERMIT_HOLDS);
+        }
+    }
+
+    /// Uses up a permission.
+    pub(crate) fn use_permit(&mut self, who: PeerId, of: PeerId, now: Time) -> bool {
+        self.permits.remove(&(who, of)).is_some_and(|until| until > now)
+    }
+
+    /// Marks a neighbour as promised to somebody else.
+    pub(crate) fn promise(&mut self, id: &PeerId, now: Time) {
+        if let Some(n) = self.neighbours.get_mut(id) {
+            n.promised = Some(now + PERMIT_HOLDS);
+        }
+    }
+}

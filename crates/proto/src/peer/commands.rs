@@ -1,0 +1,138 @@
+//! What the application asks of a peer.
+
+use core::time::Duration;
+
+use super::{Peer, PublishError};
+use crate::event::{CloseReason, Event};
+use crate::io::LinkId;
+use crate::limits::{MAX_FETCHES, MAX_PAYLOAD, MAX_TOPIC};
+use crate::message::{Message, MessageId};
+use crate::record::Presence;
+use crate::snapshot::PeerState;
+use crate::time::Time;
+use crate::wire::{Leave, Registered};
+
+use super::own::Own;
+
+/// How long a peer that leaves waits for its seeds to acknowledge.
+const LEAVE_WAIT: Duration = Duration::from_secs(1);
+
+impl Own {
+    /// Whether the peer has left for good.
+    pub(super) fn leave_done(&self) -> Option<()> {
+        (self.state == PeerState::Left).then_some(())
+    }
+}
+
+impl Peer {
+    /// Publishes a message: it is stored, delivered to this node's own subscribers, and sent to
+    /// every neighbour.
+    ///
+    /// # Errors
+    /// Nothing was published; the error says why.
+    pub fn publish(
+        &mut self,
+        now: Time,
+        topic: &str,
+        payload: &[u8],
+    ) -> Result<MessageId, PublishError> {
+        self.fx.begin(now);
+        if payload.len() > MAX_PAYLOAD {
+            return Err(PublishError::PayloadTooLong(payload.len()));
+        }
+        if topic.len() > MAX_TOPIC {
+            return Err(PublishError::TopicTooLong(topic.len()));
+        }
+        if self.is_leaving() {
+            return Err(PublishError::Leaving);
+        }
+        let sequence = self.broadcast.take_sequence();
+        let (incarnation, wall) = (self.incarnation(), self.fx.wall());
+        let message = Message::publish(&self.identity, incarnation, sequence, wall, topic, payload);
+        let id = message.id;
+        self.fx.count("messages_published");
+        self.on_message(message, 0, None);
+        Ok(id)
+    }
+
+    /// Asks for a message (getData). [`Output::Fetched`](crate::Output::Fetched) follows: at once
+    /// if it is held here or too many are being looked for, else when a neighbour has answered or
+    /// nobody did in time.
+    pub fn fetch(&mut self, now: Time, id: MessageId) {
+        self.fx.begin(now);
+        if self.fetches.len() >= MAX_FETCHES && self.kept(&id).is_none() {
+            self.fx.count("fetches_refused");
+            self.fx.output(crate::Output::Fetched { id, message: None });
+            return;
+        }
+        self.begin_fetch(id);
+    }
+
+    /// Says goodbye to neighbours and seeds. [`Event::Left`] follows when a quorum of the seeds has
+    /// acknowledged, or after a second; then nothing comes any more.
+    pub fn leave(&mut self, now: Time) {
+        self.fx.begin(now);
+        if self.is_leaving() {
+            return;
+        }
+        self.own.state = PeerState::Leaving;
+        self.own.leave_deadline = Some(now + LEAVE_WAIT);
+        self.renew_record(|r| r.presence = Presence::Left);
+        let record = self.own.record.clone();
+        let neighbours: Vec<LinkId> = self.overlay.neighbours.values().map(|n| n.link).collect();
+        let seeds: Vec<LinkId> = self.registrations.links().collect();
+        for link in neighbours.iter().chain(&seeds) {
+            self.fx.send(*link, Leave { record: record.clone() });
+        }
+        for link in neighbours {
+            self.close(link, CloseReason::Leaving);
+        }
+        for slot in &mut self.registrations.slots {
+            slot.acknowledged = None;
+        }
+        if seeds.is_empty() {
+            self.finish_leave();
+        }
+    }
+
+    /// A seed acknowledged something; if it was the goodbye and a quorum has, this peer is gone.
+    pub(super) fn leave_if_acknowledged(&mut self, f: &Registered) {
+        let goodbye = self.own.record.presence == Presence::Left
+            && f.sequence == self.own.record.sequence
+            && f.incarnation == self.incarnation();
+        let linked = self.registrations.links().count();
+        let needed = self.registrations.quorum().min(linked);
+        if goodbye && self.own.state == PeerState::Leaving && self.registrations.count() >= needed {
+            self.finish_leave();
+        }
+    }
+
+    pub(super) fn check_leave(&mut self) {
+        if self.own.leave_deadline.is_some_and(|at| at <= self.fx.now()) {
+            self.finish_leave();
+        }
+    }
+
+    fn finish_leave(&mut self) {
+        if self.own.leave_done().is_some() {
+            return;
+        }
+        self.own.state = PeerState::Left;
+        self.own.leave_deadline = None;
+        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        for link in links {
+            self.close(link, CloseReason::Leaving);
+        }
+        self.overlay.neighbours.clear();
+        self.watches.clear();
+        self.suspects.clear();
+        self.fx.event(Event::Left);
+    }
+
+    /// A neighbour, or somebody who passed through, says goodbye.
+    pub(super) fn on_leave(&mut self, remote: crate::PeerId, record: &crate::record::SignedRecord) {
+        if record.id == remote && record.presence == Presence::Left {
+            self.learn_left(record);
+        }
+    }
+}

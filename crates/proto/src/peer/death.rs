@@ -1,0 +1,333 @@
+//! Suspicion, questions to the suspect's other neighbours, and the report to the seeds: the first
+//! of the two levels of a death.
+
+use std::collections::BTreeSet;
+
+use super::Peer;
+use super::links::{DialFor, Use};
+use crate::death::{Adjacency, DeathReport};
+use crate::event::{CloseReason, Event, LinkDown};
+use crate::identity::PeerId;
+use crate::io::{DialId, LinkId};
+use crate::limits::MAX_QUESTIONERS;
+use crate::liveness::{Burst, Due};
+use crate::overlay::{Neighbour, heal_partner};
+use crate::record::{Address, SignedRecord};
+use crate::signed::Signed;
+use crate::time::Time;
+use crate::wire::{Ping, ProbeReply, ProbeRequest, Report, Verdict, Want};
+
+/// A neighbour, or former neighbour, that shows no sign of life.
+#[derive(Debug)]
+pub(super) struct Suspect {
+    pub(super) burst: Burst,
+    pub(super) record: SignedRecord,
+    pub(super) around: Vec<(PeerId, Address)>,
+    pub(super) dial: Option<DialId>,
+    adjacency: Signed<Adjacency>,
+}
+
+/// A report to the seeds that has not led to anything yet.
+#[derive(Debug)]
+pub(super) struct OpenReport {
+    pub(super) statement: Signed<DeathReport>,
+    until: Time,
+}
+
+impl Peer {
+    /// Any traffic from a peer is a sign of life.
+    pub(super) fn heard_from(&mut self, remote: PeerId) {
+        let now = self.fx.now();
+        let waiting = self.watches.get_mut(&remote).map(|w| w.heard(now)).unwrap_or_default();
+        self.answer_questions(&waiting, remote, Verdict::Alive);
+        if self.suspects.contains_key(&remote) {
+            self.clear_suspicion(remote, remote);
+        }
+    }
+
+    pub(super) fn on_pong(&mut self, remote: PeerId, used: &Use, nonce: u64) {
+        let now = self.fx.now();
+        match used {
+            Use::Seed(index) => self.on_seed_pong(*index, nonce),
+            _ => {
+                if let Some(w) = self.watches.get_mut(&remote) {
+                    w.pong(now, nonce);
+                }
+            }
+        }
+    }
+
+    /// Looks after every neighbour.
+    pub(super) fn watch_neighbours(&mut self) {
+        let now = self.fx.now();
+        let mut suspect = Vec::new();
+        for (id, w) in &mut self.watches {
+            let Some(n) = self.overlay.neighbours.get(id) else { continue };
+            if self.suspects.contains_key(id) {
+                continue;
+            }
+            match w.due(now, &self.config) {
+                Due::Ping => {
+                    let nonce = self.rng.liveness.u64();
+                    w.pinged(now, nonce, &self.config);
+                    self.fx.send(n.link, Ping { nonce });
+                }
+                Due::Suspect => suspect.push(*id),
+                Due::Nothing => {}
+            }
+        }
+        for id in suspect {
+            let Some(n) = self.overlay.neighbours.get(&id) else { continue };
+            let (record, adjacency) = (n.record.clone(), n.adjacency.clone());
+            let around = n.around.clone();
+            self.begin_burst(id, record, adjacency, around);
+        }
+    }
+
+    /// The connection to a neighbour broke.
+    pub(super) fn suspect_lost(&mut self, n: Neighbour) {
+        if !self.is_leaving() {
+            self.begin_burst(n.record.id, n.record, n.adjacency, n.around);
+        }
+    }
+
+    fn begin_burst(
+        &mut self,
+        id: PeerId,
+        record: SignedRecord,
+        adjacency: Signed<Adjacency>,
+        around: Vec<(PeerId, Address)>,
+    ) {
+        if self.members.is_dead(&id, record.incarnation) || self.suspects.contains_key(&id) {
+            return;
+        }
+        let now = self.fx.now();
+        self.fx.count("suspicions");
+        let (name, incarnation) = (record.name.clone(), record.incarnation);
+        self.fx.event(Event::Suspected { id, name, incarnation });
+        let mut burst = Burst::new(now, &self.config);
+        if let Some(w) = self.watches.get_mut(&id) {
+            burst.questioners = w.take_questioners();
+        }
+        self.suspects.insert(id, Suspect { burst, record, around, dial: None, adjacency });
+        self.ask_helpers(id);
+        self.run_bursts();
+    }
+
+    /// Asks a few of the suspect's other neighbours.
+    fn ask_helpers(&mut self, subject: PeerId) {
+        let me = self.id();
+        let Some(s) = self.suspects.get(&subject) else { return };
+        let incarnation = s.record.incarnation;
+        let others: Vec<(PeerId, Address)> =
+            s.around.iter().filter(|(id, _)| *id != me && *id != subject).copied().collect();
+        for (helper, address) in self.rng.liveness.sample(others, Burst::HELPERS) {
+            if let Some(s) = self.suspects.get_mut(&subject) {
+                s.burst.asked.insert(helper);
+            }
+            match self.overlay.neighbours.get(&helper).map(|n| n.link) {
+                Some(link) => self.fx.send(link, ProbeRequest { subject, incarnation }),
+                None => {
+                    let purpose = DialFor::Ask { helper, subject };
+                    self.dial_peer(helper, vec![address], purpose);
+                }
+            }
+        }
+    }
+
+    /// Goes on with every burst under way.
+    pub(super) fn run_bursts(&mut self) {
+        let now = self.fx.now();
+        let ids: Vec<PeerId> = self.suspects.keys().copied().collect();
+        for id in ids {
+            let Some(s) = self.suspects.get_mut(&id) else { continue };
+            if s.burst.is_over(now) {
+                self.end_burst(id);
+                continue;
+            }
+            if !s.burst.retry_due(now, &self.config) {
+                continue;
+            }
+            match self.overlay.neighbours.get(&id).map(|n| n.link) {
+                Some(link) => {
+                    let nonce = self.rng.liveness.u64();
+                    self.fx.send(link, Ping { nonce });
+                }
+                None if s.dial.is_none() => {
+                    let addresses = s.record.addresses.clone();
+                    let dial = self.dial_peer(id, addresses, DialFor::Probe(id));
+                    if let Some(s) = self.suspects.get_mut(&id) {
+                        s.dial = Some(dial);
+                    }
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn end_burst(&mut self, id: PeerId) {
+        let now = self.fx.now();
+        if self.doubts_itself(id) {
+            if let Some(s) = self.suspects.get_mut(&id) {
+                s.burst.extend(now, &self.config);
+            }
+            self.ping_seeds();
+            return;
+        }
+        let Some(s) = self.suspects.remove(&id) else { return };
+        self.answer_questions(&s.burst.questioners, id, Verdict::Silent);
+        if let Some(m) = self.members.get_mut(&id) {
+            m.suspect = true;
+        }
+        let why = LinkDown::Local(CloseReason::NoSignOfLife);
+        if let Some(n) = self.drop_neighbour(id, why) {
+            self.close(n.link, CloseReason::NoSignOfLife);
+        }
+        self.report(id, &s);
+        self.heal(id, &s.around);
+    }
+
+    /// More than half of the links failing together says more about this node than about the
+    /// others: unless a seed or another peer has been heard of since, it doubts itself.
+    fn doubts_itself(&mut self, id: PeerId) -> bool {
+        let Some(s) = self.suspects.get(&id) else { return false };
+        let failing = self.suspects.len();
+        let sound =
+            self.overlay.neighbours.keys().filter(|n| !self.suspects.contains_key(n)).count();
+        let started = s.burst.started;
+        let fresh = self
+            .watches
+            .iter()
+            .any(|(n, w)| !self.suspects.contains_key(n) && w.last_heard > started)
+            || s.burst.verdicts.values().any(|v| *v == Verdict::Silent)
+            || self.registrations.slots.iter().any(|s| s.link.is_some() && s.last_heard > started);
+        if failing <= sound || fresh {
+            return false;
+        }
+        if s.burst.extended == 0 {
+            self.fx.count("self_doubts");
+            let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+            let (failing, links) = (count(failing), count(failing + sound));
+            self.fx.event(Event::SelfDoubt { failing, links });
+        }
+        true
+    }
+
+    /// Tells the seeds.
+    fn report(&mut self, id: PeerId, s: &Suspect) {
+        let incarnation = s.record.incarnation;
+        let (reporter, adjacency) = (self.id(), s.adjacency.clone());
+        let report = DeathReport { reporter, subject: id, incarnation, adjacency };
+        let statement = Signed::sign(report, &self.identity);
+        self.fx.count("reports");
+        let name = s.record.name.clone();
+        self.fx.event(Event::Reported { id, name, incarnation });
+        let links: Vec<LinkId> = self.registrations.links().collect();
+        for link in links {
+            self.fx.send(link, Report { report: statement.clone() });
+        }
+        let until = self.fx.now() + self.config.report_window();
+        self.reports.insert(id, OpenReport { statement, until });
+    }
+
+    /// Forgets reports that led to nothing.
+    pub(super) fn expire_reports(&mut self) {
+        let now = self.fx.now();
+        let over = |r: &OpenReport| r.until <= now;
+        let expired: Vec<PeerId> =
+            self.reports.iter().filter(|(_, r)| over(r)).map(|(id, _)| *id).collect();
+        for id in expired {
+            self.reports.remove(&id);
+            // No verdict came: perhaps it was only this path. It may be asked again.
+            if let Some(m) = self.members.get_mut(&id) {
+                m.suspect = false;
+            }
+        }
+    }
+
+    pub(super) fn reports_deadline(&self) -> Option<Time> {
+        self.reports.values().map(|r| r.until).min()
+    }
+
+    /// The suspect lives.
+    fn clear_suspicion(&mut self, id: PeerId, by: PeerId) {
+        let now = self.fx.now();
+        let Some(s) = self.suspects.remove(&id) else { return };
+        self.fx.count("suspicions_cleared");
+        self.fx.event(Event::SuspicionCleared { id, by });
+        self.answer_questions(&s.burst.questioners, id, Verdict::Alive);
+        if by == id {
+            if !self.overlay.neighbours.contains_key(&id) {
+                // The process lives and only the connection broke: ask for the edge again.
+                self.request(id, s.record.addresses.clone(), Want::Place, None);
+            }
+            return;
+        }
+        // It lives, but not for this peer: the path between the two is broken. Nobody dies of that.
+        if let Some(m) = self.members.get_mut(&id) {
+            m.avoid_until = now + self.config.report_window().max(self.config.ping_interval() * 8);
+        }
+        if let Some(n) = self.drop_neighbour(id, LinkDown::Local(CloseReason::NoSignOfLife)) {
+            self.close(n.link, CloseReason::NoSignOfLife);
+        }
+    }
+
+    fn answer_questions(&mut self, to: &BTreeSet<LinkId>, subject: PeerId, verdict: Verdict) {
+        for link in to.iter().filter(|l| self.links.contains_key(l)) {
+            self.fx.send(*link, ProbeReply { subject, verdict });
+        }
+    }
+
+    /// Somebody asks about one of this peer's neighbours.
+    pub(super) fn on_probe_request(&mut self, link: LinkId, subject: PeerId) {
+        let now = self.fx.now();
+        if let Some(s) = self.suspects.get_mut(&subject) {
+            if s.burst.questioners.len() < MAX_QUESTIONERS {
+                s.burst.questioners.insert(link);
+            }
+            return;
+        }
+        let verdict = match self.watches.get_mut(&subject) {
+            // Silent just a moment ago and reported: this peer agrees.
+            None if self.reports.contains_key(&subject) => Verdict::Silent,
+            None => Verdict::Unknown,
+            Some(w) => {
+                // Answer when there is something to tell: a sign of life, or the end of a burst.
+                w.question(now, link);
+                return;
+            }
+        };
+        self.fx.send(link, ProbeReply { subject, verdict });
+    }
+
+    pub(super) fn on_probe_reply(
+        &mut self,
+        link: LinkId,
+        remote: PeerId,
+        used: &Use,
+        f: &ProbeReply,
+    ) {
+        if *used == Use::Ask(f.subject) {
+            self.close(link, CloseReason::Done);
+        }
+        let Some(s) = self.suspects.get_mut(&f.subject) else { return };
+        // Only those who were asked have a say.
+        if !s.burst.asked.contains(&remote) {
+            return self.fx.count("probe_replies_unasked");
+        }
+        s.burst.verdicts.insert(remote, f.verdict);
+        if f.verdict == Verdict::Alive {
+            self.clear_suspicion(f.subject, remote);
+        }
+    }
+
+    /// Closes the hole that a dead neighbour leaves.
+    pub(super) fn heal(&mut self, dead: PeerId, around: &[(PeerId, Address)]) {
+        if self.is_leaving() || self.overlay.deficit() == 0 {
+            return;
+        }
+        if let Some((partner, address)) = heal_partner(self.id(), dead, around) {
+            self.request(partner, vec![address], Want::Place, None);
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What a peer does with each frame.
+
+use super::Peer;
+use super::links::Use;
+use crate::io::{LinkId, Role};
+use crate::wire::{Frame, Pong};
+
+impl Peer {
+    pub(super) fn on_frame(&mut self, id: LinkId, frame: Frame) {
+        // A frame may cross with the closing of its link.
+        let Some(link) = self.links.get(&id) else { return };
+        let (remote, role, used) = (link.remote, link.role, link.used.clone());
+        self.heard_from(remote);
+        let from_seed = matches!(used, Use::Seed(_));
+        if let Use::Seed(index) = used {
+            self.heard_seed(index);
+        }
+        match frame {
+            Frame::Ping(f) => self.fx.send(id, Pong { nonce: f.nonce }),
+            Frame::Pong(f) => self.on_pong(remote, &used, f.nonce),
+            Frame::Registered(f) if from_seed => self.on_registered(id, &f),
+            Frame::RegisterRefused(f) if from_seed => self.on_register_refused(&f),
+            Frame::PeerList(f) if from_seed => self.on_peer_list(id, &f),
+            Frame::MembersChanged(f) if from_seed => self.on_members_changed(id, &f),
+            Frame::Accused(f) if role == Role::Seed => self.on_accused(&f),
+            Frame::PeerRequest(f) if role == Role::Peer => self.on_peer_request(id, remote, *f),
+            Frame::PeerReply(f) if used == Use::Request => self.on_peer_reply(id, remote, *f),
+            Frame::Leave(f) if role == Role::Peer => self.on_leave(remote, &f.record),
+            Frame::Permit(f) if used == Use::Neighbour => {
+                let now = self.fx.now();
+                self.overlay.permit(f.peer, remote, now);
+            }
+            Frame::Rewire(f) if used == Use::Neighbour => self.on_rewire(remote, &f),
+            Frame::Neighbourhood(f) if used == Use::Neighbour => {
+                self.on_neighbourhood(remote, *f);
+            }
+            Frame::Gossip(f) if used == Use::Neighbour => {
+                self.on_message(f.message, f.hops, Some(remote));
+            }
+            Frame::GetData(f) if role == Role::Peer => self.on_get_data(id, f.id),
+            Frame::Data(f) if role == Role::Peer => self.on_data(remote, *f),
+            Frame::Summary(f) if used == Use::Neighbour => self.on_summary(id, &f),
+            Frame::Pull(f) if used == Use::Neighbour => self.on_pull(id, &f),
+            Frame::ProbeRequest(f) if role == Role::Peer => {
+                self.on_probe_request(id, f.subject);
+            }
+            Frame::ProbeReply(f) if role == Role::Peer => {
+                self.on_probe_reply(id, remote, &used, &f);
+            }
+            // Links change their use while frames are on their way: what an honest neighbour sent
+            // just before is late, not hostile.
+            Frame::Permit(_)
+            | Frame::Rewire(_)
+            | Frame::Neighbourhood(_)
+            | Frame::Gossip(_)
+            | Frame::Summary(_)
+            | Frame::Pull(_)
+            | Frame::PeerReply(_)
+                if role == Role::Peer =>
+            {
+                self.fx.count("frames_late");
+            }
+            Frame::Unknown(_) => self.fx.count("frames_unknown"),
+            Frame::Close(_) => {}
+            other => {
+                let why = format!("{} does not belong on this link", other.name());
+                self.refuse_frame(id, &why);
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The links of a peer, and what each is for.
+
+use core::net::SocketAddr;
+
+use super::Peer;
+use crate::event::{CloseReason, Event, LinkDown};
+use crate::identity::PeerId;
+use crate::io::{DialError, DialId, DialTarget, LinkId, LinkInfo, Role};
+use crate::limits::{IDLE_LINK, MAX_PEER_LINKS};
+use crate::record::Address;
+use crate::time::Time;
+use crate::wire::ProbeRequest;
+
+/// What a link is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Nothing yet: the remote dialled and has not said what for.
+    Idle,
+    /// A registration.
+    Seed(usize),
+    /// An edge of the overlay.
+    Neighbour,
+    /// A request for a neighbour, not answered yet.
+    Request,
+    /// A question to another neighbour of this suspect.
+    Ask(PeerId),
+}
+
+/// One link.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) remote: PeerId,
+    pub(super) role: Role,
+    pub(super) dialed: bool,
+    pub(super) address: SocketAddr,
+    pub(super) up: Time,
+    pub(super) used: Use,
+}
+
+/// What a dial is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum DialFor {
+    Seed(usize),
+    Request(PeerId),
+    Probe(PeerId),
+    Ask { helper: PeerId, subject: PeerId },
+}
+
+impl Peer {
+    /// Dials a peer.
+    pub(super) fn dial_peer(
+        &mut self,
+        id: PeerId,
+        addresses: Vec<Address>,
+        purpose: DialFor,
+    ) -> DialId {
+        let dial = self.fx.dial(DialTarget::Peer { id, addresses });
+        self.dials.insert(dial, purpose);
+        dial
+    }
+
+    pub(super) fn on_link_up(&mut self, id: LinkId, info: LinkInfo) {
+        let purpose = info.dial.and_then(|d| self.dials.remove(&d));
+        if info.remote == self.id() {
+            // One's own address among the candidates.
+            self.fx.close(id, CloseReason::Duplicate);
+            self.forget_dial(purpose, DialError::WrongIdentity);
+            return;
+        }
+        if self.links.len() >= MAX_PEER_LINKS {
+            self.fx.count("links_refused");
+            self.fx.close(id, CloseReason::Limit);
+            self.forget_dial(purpose, DialError::Limit);
+            return;
+        }
+        let now = self.fx.now();
+        let link = Link {
+            remote: info.remote,
+            role: info.role,
+            dialed: info.dial.is_some(),
+            address: info.remote_address,
+            up: now,
+            used: Use::Idle,
+        };
+        self.links.insert(id, link);
+        self.next_idle_check = self.next_idle_check.min(now + IDLE_LINK);
+        // A handshake that the suspect took part in is a sign of life.
+        self.heard_from(info.remote);
+        match purpose {
+            Some(DialFor::Seed(index)) => self.on_seed_up(index, id, &info),
+            Some(DialFor::Request(peer)) => self.on_request_link(peer, id),
+            Some(DialFor::Ask { subject, .. }) => {
+                self.set_use(id, Use::Ask(subject));
+                let incarnation = self.suspects.get(&subject).map(|s| s.record.incarnation);
+                match incarnation {
+                    Some(incarnation) => {
+                        self.fx.send(id, ProbeRequest { subject, incarnation });
+                    }
+                    None => self.close(id, CloseReason::Done),
+                }
+            }
+            Some(DialFor::Probe(peer)) => {
+                if let Some(s) = self.suspects.get_mut(&peer) {
+                    s.dial = None;
+                }
+                self.close(id, CloseReason::Done);
+            }
+            None => {}
+        }
+    }
+
+    pub(super) fn set_use(&mut self, id: LinkId, used: Use) {
+        if let Some(l) = self.links.get_mut(&id) {
+            l.used = used;
+        }
+    }
+
+    /// Closes a link and forgets it; the driver's `LinkDown` finds nothing left to do.
+    pub(super) fn close(&mut self, id: LinkId, reason: CloseReason) {
+        if self.links.remove(&id).is_some() {
+            self.fx.close(id, reason);
+        }
+    }
+
+    /// Closes a link because of what the remote did.
+    pub(super) fn refuse_frame(&mut self, id: LinkId, why: &str) {
+        let Some(link) = self.links.get(&id) else { return };
+        let peer = link.remote;
+        self.fx.count("frames_refused");
+        self.fx.event(Event::FrameRefused { peer, why: why.to_owned() });
+        self.fx.event(Event::LinkClosed { peer, reason: CloseReason::ProtocolViolation });
+        let down = LinkDown::Local(CloseReason::ProtocolViolation);
+        let used = link.used.clone();
+        self.close(id, CloseReason::ProtocolViolation);
+        self.link_ended(id, peer, &used, down);
+    }
+
+    pub(super) fn on_link_down(&mut self, id: LinkId, why: LinkDown) {
+        let Some(link) = self.links.remove(&id) else { return };
+        self.link_ended(id, link.remote, &link.used, why);
+    }
+
+    fn link_ended(&mut self, id: LinkId, remote: PeerId, used: &Use, why: LinkDown) {
+        match used {
+            Use::Seed(index) => self.on_seed_lost(*index, why.to_string()),
+            Use::Neighbour => self.on_neighbour_link_down(remote, id, why),
+            Use::Request => self.request_failed(remote, DialError::Refused),
+            Use::Ask(_) | Use::Idle => {}
+        }
+    }
+
+    pub(super) fn on_dial_failed(&mut self, dial: DialId, why: DialError) {
+        self.fx.count("dials_failed");
+        let purpose = self.dials.remove(&dial);
+        self.forget_dial(purpose, why);
+    }
+
+    fn forget_dial(&mut self, purpose: Option<DialFor>, why: DialError) {
+        match purpose {
+            Some(DialFor::Seed(index)) => {
+                if why == DialError::WrongIdentity
+                    && let Some(s) = self.registrations.slots.get(index)
+                {
+                    let seed = s.address.host_port.clone();
+                    self.fx.event(Event::SeedRefused { seed, why: why.to_string() });
+                }
+                self.on_seed_lost(index, why.to_string());
+            }
+            Some(DialFor::Request(peer)) => self.request_failed(peer, why),
+            Some(DialFor::Probe(peer)) => {
+                if let Some(s) = self.suspects.get_mut(&peer) {
+                    s.dial = None;
+                }
+            }
+            Some(DialFor::Ask { .. }) | None => {}
+        }
+    }
+
+    /// Closes links that nobody uses.
+    pub(super) fn check_idle_links(&mut self) {
+        let now = self.fx.now();
+        if now < self.next_idle_check {
+            return;
+        }
+        let unused = |l: &Link| matches!(l.used, Use::Idle | Use::Ask(_) | Use::Request);
+        let idle: Vec<LinkId> = self
+            .links
+            .iter()
+            .filter(|(_, l)| unused(l) && now.since(l.up) >= IDLE_LINK)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in idle {
+            self.fx.count("links_idle_closed");
+            let remote = self.links.get(&id).map(|l| (l.remote, l.used == Use::Request));
+            self.close(id, CloseReason::Idle);
+            if let Some((remote, true)) = remote {
+                self.request_failed(remote, DialError::TimedOut);
+            }
+        }
+        let next = self.links.values().filter(|l| unused(l)).map(|l| l.up + IDLE_LINK).min();
+        self.next_idle_check = next.unwrap_or(Time::MAX);
+    }
+}

@@ -1,0 +1,450 @@
+//! Making and ending the edges of the overlay: Peer Request, Peer Reply, hand-over, mixing.
+
+use super::Peer;
+use super::links::{DialFor, Use};
+use crate::death::Adjacency;
+use crate::event::{CloseReason, Event, LinkDown, RefuseReason};
+use crate::identity::PeerId;
+use crate::io::{DialError, LinkId};
+use crate::limits::MAX_NEIGHBOURHOOD;
+use crate::liveness::Watch;
+use crate::membership::Learned;
+use crate::overlay::{Answer, Neighbour, Request};
+use crate::record::{Address, SignedRecord};
+use crate::signed::Signed;
+use crate::sync;
+use crate::wire::{Accept, Neighbourhood, PeerReply, PeerRequest, Permit, Reject, Rewire, Want};
+
+/// First wait before a peer that could not be reached is dialled again; it doubles to 64 times.
+const AVOID: core::time::Duration = core::time::Duration::from_secs(1);
+/// Wait before a peer that refused is asked again.
+const AVOID_REFUSED: core::time::Duration = core::time::Duration::from_millis(1500);
+
+impl Peer {
+    /// Asks peers for what is missing.
+    pub(super) fn fill(&mut self) {
+        let now = self.fx.now();
+        if self.is_leaving() || now < self.overlay.fill.next {
+            return;
+        }
+        let (me, members) = (self.id(), &self.members);
+        let asks = self.overlay.fill(me, members, now, &mut self.rng.overlay);
+        for (id, want) in asks {
+            let addresses = self.members.get(&id).map(|m| m.record.addresses.clone());
+            self.request(id, addresses.unwrap_or_default(), want, None);
+        }
+    }
+
+    /// Exchanges one edge with a random peer (i-a, j-b become i-j, a-b): all degrees stay, and no
+    /// two parts of the network stay apart for long.
+    pub(super) fn mix(&mut self) {
+        let now = self.fx.now();
+        if now < self.overlay.next_mix {
+            return;
+        }
+        if self.overlay.mix_soon > 0 {
+            self.overlay.mix_soon -= 1;
+            let soon = core::time::Duration::from_secs(2);
+            self.overlay.next_mix = now + self.rng.overlay.scaled(soon, 0.5, 1.5);
+        } else {
+            self.overlay.next_mix = now + self.mix_period();
+        }
+        let give: Vec<PeerId> = self.overlay.neighbours.keys().copied().collect();
+        let others: Vec<PeerId> = self
+            .members
+            .alive()
+            .filter(|(id, m)| {
+                !m.suspect
+                    && m.avoid_until <= now
+                    && !self.overlay.neighbours.contains_key(id)
+                    && !self.overlay.requests.contains_key(id)
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        if self.is_leaving() || give.is_empty() {
+            return;
+        }
+        let Some(&other) = others.get(self.rng.overlay.below(others.len())) else { return };
+        let Some(&give) = give.get(self.rng.overlay.below(give.len())) else { return };
+        let addresses = self.members.get(&other).map(|m| m.record.addresses.clone());
+        self.request(other, addresses.unwrap_or_default(), Want::Mix { give }, None);
+    }
+
+    /// Dials a peer to ask it for something.
+    pub(super) fn request(
+        &mut self,
+        id: PeerId,
+        addresses: Vec<Address>,
+        want: Want,
+        then_close: Option<PeerId>,
+    ) {
+        let known = self.overlay.neighbours.contains_key(&id)
+            || self.overlay.requests.contains_key(&id)
+            || id == self.id();
+        if known || addresses.is_empty() {
+            return;
+        }
+        let dial = self.dial_peer(id, addresses.clone(), DialFor::Request(id));
+        let request =
+            Request { want, dial: Some(dial), link: None, addresses, then_close, retried: false };
+        self.overlay.requests.insert(id, request);
+    }
+
+    /// The link for a request is up: ask.
+    pub(super) fn on_request_link(&mut self, peer: PeerId, link: LinkId) {
+        let record = self.current_record();
+        let neighbours = self.overlay.named();
+        let adjacency = self.adjacency(peer);
+        let Some(request) = self.overlay.requests.get_mut(&peer) else {
+            // Answered on another link in the meantime.
+            self.close(link, CloseReason::Duplicate);
+            return;
+        };
+        request.dial = None;
+        request.link = Some(link);
+        let want = request.want;
+        self.set_use(link, Use::Request);
+        self.fx.send(link, PeerRequest { record, want, neighbours, adjacency });
+    }
+
+    fn adjacency(&self, neighbour: PeerId) -> Signed<Adjacency> {
+        let (subject, incarnation) = (self.id(), self.incarnation());
+        Signed::sign(Adjacency { subject, neighbour, incarnation }, &self.identity)
+    }
+
+    pub(super) fn on_peer_request(&mut self, link: LinkId, remote: PeerId, f: PeerRequest) {
+        let identity_holds = f.record.id == remote
+            && f.adjacency.subject == remote
+            && f.adjacency.neighbour == self.id();
+        if !identity_holds {
+            return self.refuse(link, remote, RefuseReason::WrongIdentity);
+        }
+        if self.is_leaving() {
+            return self.refuse(link, remote, RefuseReason::Leaving);
+        }
+        if self.learn(&f.record) == Learned::Dead {
+            return self.refuse(link, remote, RefuseReason::DeclaredDead);
+        }
+        if let Some(n) = self.overlay.neighbours.get(&remote) {
+            if n.link == link || f.record.incarnation <= n.record.incarnation {
+                if let Some(w) = self.watches.get_mut(&remote) {
+                    // If the old link is dead without our knowing, find out soon.
+                    w.question(self.fx.now(), link);
+                }
+                return self.refuse(link, remote, RefuseReason::AlreadyNeighbours);
+            }
+            // It has come back in a new life; the old link is of the past.
+            let old = n.link;
+            self.close(old, CloseReason::Duplicate);
+            self.drop_neighbour(remote, LinkDown::Local(CloseReason::Duplicate));
+        }
+        if self.overlay.requests.contains_key(&remote) {
+            if self.id() < remote {
+                // Both ask: the request of the smaller id stands.
+                return self.refuse(link, remote, RefuseReason::Crossed);
+            }
+            self.cancel_request(remote, CloseReason::Duplicate);
+        }
+        let now = self.fx.now();
+        let rng = &mut self.rng.overlay;
+        let answer = self.overlay.answer(&f.record, f.want, &f.neighbours, now, rng);
+        self.send_answer(link, remote, f, answer);
+    }
+
+    fn send_answer(&mut self, link: LinkId, remote: PeerId, f: PeerRequest, answer: Answer) {
+        let now = self.fx.now();
+        let (replaced, given) = match answer {
+            Answer::Refuse(reason) => return self.refuse(link, remote, reason),
+            Answer::RefuseAndGive(v) => return self.refuse_and_give(link, remote, v),
+            Answer::Accept => (None, None),
+            Answer::AcceptInPlaceOf(of) => (Some(of), None),
+            Answer::AcceptAndGive(v) => (None, Some(v)),
+        };
+        let adjacency = self.adjacency(remote);
+        self.attach(link, remote, f.record, f.adjacency);
+        let then = given.and_then(|v| {
+            // In a mix it is not the requester but the neighbour it gives that takes the place.
+            let taker = match f.want {
+                Want::Mix { give } => give,
+                _ => remote,
+            };
+            self.overlay.promise(&v, now);
+            let n = self.overlay.neighbours.get(&v)?;
+            self.fx.send(n.link, Permit { peer: taker });
+            Some(n.record.clone())
+        });
+        let record = self.current_record();
+        self.fx.send(link, PeerReply::Accept(Accept { record, adjacency, then }));
+        if let Some(of) = replaced {
+            self.let_go(of);
+        }
+        self.start_sync(link);
+    }
+
+    /// Ends the edge to a neighbour whose place somebody else has taken.
+    fn let_go(&mut self, id: PeerId) {
+        let Some(n) = self.overlay.neighbours.get(&id) else { return };
+        let link = n.link;
+        self.close(link, CloseReason::HandedOver);
+        self.drop_neighbour(id, LinkDown::Local(CloseReason::HandedOver));
+    }
+
+    fn refuse_and_give(&mut self, link: LinkId, remote: PeerId, v: PeerId) {
+        let now = self.fx.now();
+        self.overlay.promise(&v, now);
+        let Some(n) = self.overlay.neighbours.get(&v) else { return };
+        let take = Some(n.record.clone());
+        self.fx.send(n.link, Permit { peer: remote });
+        self.send_reject(link, remote, RefuseReason::Full, take);
+    }
+
+    fn refuse(&mut self, link: LinkId, remote: PeerId, reason: RefuseReason) {
+        self.send_reject(link, remote, reason, None);
+    }
+
+    fn send_reject(
+        &mut self,
+        link: LinkId,
+        remote: PeerId,
+        reason: RefuseReason,
+        take: Option<SignedRecord>,
+    ) {
+        self.fx.count("requests_refused");
+        self.fx.event(Event::RequestRefused { peer: remote, by_us: true, reason });
+        let record = self.current_record();
+        self.fx.send(link, PeerReply::Reject(Reject { reason, record, take }));
+        // The requester closes when it has read the answer; an idle link is closed in time.
+    }
+
+    pub(super) fn on_peer_reply(&mut self, link: LinkId, remote: PeerId, f: PeerReply) {
+        let Some(request) = self.overlay.requests.remove(&remote) else {
+            self.close(link, CloseReason::Duplicate);
+            return;
+        };
+        match f {
+            PeerReply::Accept(a) => self.on_accept(link, remote, &request, a),
+            PeerReply::Reject(r) => self.on_reject(link, remote, request, &r),
+        }
+    }
+
+    fn on_accept(&mut self, link: LinkId, remote: PeerId, request: &Request, a: Accept) {
+        let identity_holds = a.record.id == remote
+            && a.adjacency.subject == remote
+            && a.adjacency.neighbour == self.id();
+        if !identity_holds {
+            return self.refuse_frame(link, "the answer carries somebody else's record");
+        }
+        if self.is_leaving() || self.learn(&a.record) == Learned::Dead {
+            return self.close(link, CloseReason::Done);
+        }
+        let place = matches!(request.want, Want::Place);
+        if place && self.overlay.deficit() == 0 {
+            // Others came first while this one made up its mind.
+            self.fx.count("places_declined");
+            return self.close(link, CloseReason::Full);
+        }
+        self.attach(link, remote, a.record, a.adjacency);
+        self.start_sync(link);
+        if let Some(id) = request.then_close {
+            self.let_go(id);
+        }
+        match (request.want, a.then) {
+            (Want::HandOver, Some(v)) => {
+                self.request(v.id, v.addresses.clone(), Want::Replace(remote), None);
+            }
+            (Want::Mix { give }, Some(v)) => {
+                if let Some(n) = self.overlay.neighbours.get(&give) {
+                    self.fx.send(n.link, Rewire { to: v, in_place_of: remote });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_reject(&mut self, link: LinkId, remote: PeerId, request: Request, r: &Reject) {
+        let now = self.fx.now();
+        self.close(link, CloseReason::Done);
+        self.fx.event(Event::RequestRefused { peer: remote, by_us: false, reason: r.reason });
+        if r.record.id == remote {
+            self.learn(&r.record);
+        }
+        if let Some(m) = self.members.get_mut(&remote) {
+            m.avoid_until = now + AVOID_REFUSED;
+        }
+        match (request.want, r.reason, &r.take) {
+            (Want::Edge | Want::HandOver, _, Some(v)) => {
+                self.request(v.id, v.addresses.clone(), Want::Replace(remote), None);
+            }
+            (Want::Replace(_), RefuseReason::NoPermit, _) if !request.retried => {
+                // The permission travels on another link and may be a moment behind.
+                let Request { want, addresses, then_close, .. } = request;
+                self.request(remote, addresses, want, then_close);
+                if let Some(again) = self.overlay.requests.get_mut(&remote) {
+                    again.retried = true;
+                }
+            }
+            (_, RefuseReason::DeclaredDead, _) => {
+                // The seeds know more: a refresh brings their certificate.
+                self.renew_record(|_| {});
+                self.tell_seeds();
+            }
+            _ => self.overlay.fill.soon(now),
+        }
+    }
+
+    /// A request came to nothing.
+    pub(super) fn request_failed(&mut self, peer: PeerId, why: DialError) {
+        let now = self.fx.now();
+        if self.overlay.requests.remove(&peer).is_none() {
+            return;
+        }
+        if let Some(m) = self.members.get_mut(&peer) {
+            m.failures = m.failures.saturating_add(1);
+            m.avoid_until = if why == DialError::Limit {
+                now + AVOID
+            } else {
+                now + AVOID * (1 << (m.failures - 1).min(6))
+            };
+        }
+        self.overlay.fill.soon(now);
+    }
+
+    fn cancel_request(&mut self, peer: PeerId, reason: CloseReason) {
+        let Some(request) = self.overlay.requests.remove(&peer) else { return };
+        if let Some(dial) = request.dial {
+            self.dials.remove(&dial);
+        }
+        if let Some(link) = request.link {
+            self.close(link, reason);
+        }
+    }
+
+    /// An edge is made.
+    fn attach(
+        &mut self,
+        link: LinkId,
+        id: PeerId,
+        record: SignedRecord,
+        adjacency: Signed<Adjacency>,
+    ) {
+        let now = self.fx.now();
+        let Some(l) = self.links.get_mut(&link) else { return };
+        l.used = Use::Neighbour;
+        let listening = record.addresses.first().copied();
+        let neighbour = Neighbour {
+            link,
+            dialed: l.dialed,
+            address: listening.unwrap_or(Address(l.address)),
+            degree: record.degree,
+            target: record.target,
+            adjacency,
+            since: now,
+            around: Vec::new(),
+            promised: None,
+            record,
+        };
+        if let Some(m) = self.members.get_mut(&id) {
+            m.failures = 0;
+            m.suspect = false;
+        }
+        let name = neighbour.record.name.clone();
+        self.overlay.neighbours.insert(id, neighbour);
+        let jitter = self.rng.liveness.scaled(self.config.ping_interval(), 0.0, 1.0);
+        self.watches.insert(id, Watch::new(now, jitter));
+        let (degree, target) = (self.overlay.degree(), self.overlay.target);
+        self.fx.event(Event::NeighbourUp { id, name, degree, target });
+        self.own_changed();
+        self.store_anchors();
+    }
+
+    /// An edge is gone.
+    pub(super) fn drop_neighbour(&mut self, id: PeerId, why: LinkDown) -> Option<Neighbour> {
+        let neighbour = self.overlay.neighbours.remove(&id)?;
+        self.watches.remove(&id);
+        let (name, degree) = (neighbour.record.name.clone(), self.overlay.degree());
+        self.fx.event(Event::NeighbourDown { id, name, why, degree });
+        let now = self.fx.now();
+        self.overlay.fill.soon(now);
+        self.own_changed();
+        Some(neighbour)
+    }
+
+    /// The transport says that the link of an edge has ended.
+    pub(super) fn on_neighbour_link_down(&mut self, id: PeerId, link: LinkId, why: LinkDown) {
+        if self.overlay.neighbours.get(&id).is_none_or(|n| n.link != link) {
+            return;
+        }
+        let suspected = self.suspects.contains_key(&id);
+        let Some(neighbour) = self.drop_neighbour(id, why) else { return };
+        match why {
+            LinkDown::Lost if !suspected => self.suspect_lost(neighbour),
+            LinkDown::Closed(CloseReason::DeclaredDead) => {
+                self.renew_record(|_| {});
+                self.tell_seeds();
+            }
+            LinkDown::Closed(CloseReason::ProtocolViolation | CloseReason::TooSlow)
+            | LinkDown::Local(CloseReason::ProtocolViolation | CloseReason::TooSlow) => {
+                let until = self.fx.now() + AVOID * 16;
+                if let Some(m) = self.members.get_mut(&id) {
+                    m.avoid_until = until;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A neighbour asks this peer to link with another in its stead.
+    pub(super) fn on_rewire(&mut self, remote: PeerId, f: &Rewire) {
+        if self.learn(&f.to) == Learned::Dead {
+            return;
+        }
+        let addresses = f.to.addresses.clone();
+        self.request(f.to.id, addresses, Want::Replace(f.in_place_of), Some(remote));
+    }
+
+    pub(super) fn on_neighbourhood(&mut self, remote: PeerId, f: Neighbourhood) {
+        if let Some(n) = self.overlay.neighbours.get_mut(&remote) {
+            n.around = f.neighbours;
+            n.degree = f.degree;
+            n.target = f.target;
+        }
+    }
+
+    /// Tells the neighbours who the neighbours are.
+    pub(super) fn announce_neighbourhood(&mut self) {
+        self.overlay.announce_at = None;
+        let all = self.overlay.neighbours.iter().map(|(id, n)| (*id, n.address));
+        let told = Neighbourhood {
+            neighbours: all.take(MAX_NEIGHBOURHOOD).collect(),
+            degree: self.overlay.degree(),
+            target: self.overlay.target,
+        };
+        for n in self.overlay.neighbours.values() {
+            self.fx.send(n.link, told.clone());
+        }
+    }
+
+    /// Compares message lists with a new neighbour.
+    fn start_sync(&mut self, link: LinkId) {
+        let summary = sync::summary(&self.broadcast.list, true);
+        self.fx.send(link, summary);
+    }
+
+    /// The life of a peer is over: nothing of it stays.
+    pub(super) fn end_of(&mut self, id: PeerId, incarnation: u64, reason: CloseReason) {
+        let over = |r: &SignedRecord| r.incarnation <= incarnation;
+        self.reports.remove(&id);
+        let around = self.suspects.remove(&id).map(|s| s.around);
+        self.cancel_request(id, CloseReason::Done);
+        if self.overlay.neighbours.get(&id).is_some_and(|n| over(&n.record)) {
+            let link = self.overlay.neighbours.get(&id).map(|n| n.link);
+            let dropped = self.drop_neighbour(id, LinkDown::Local(reason));
+            if let Some(link) = link {
+                self.close(link, reason);
+            }
+            self.heal(id, &dropped.map(|n| n.around).unwrap_or_default());
+        } else if let Some(around) = around {
+            self.heal(id, &around);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What a peer says of itself.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use super::Peer;
+use crate::event::Event;
+use crate::identity::Identity;
+use crate::io::StoreOp;
+use crate::name::Name;
+use crate::overlay::target::{MIN_TARGET, rank, target_degree};
+use crate::record::{Address, Presence, Record, SignedRecord};
+use crate::signed::Signed;
+use crate::snapshot::PeerState;
+use crate::time::Time;
+use crate::wire::Register;
+
+/// How long changes of the degree are gathered before the seeds are told.
+const TELL_DELAY: Duration = Duration::from_millis(250);
+
+/// The peer's own record and what goes into the next one.
+#[derive(Debug)]
+pub(super) struct Own {
+    pub(super) record: SignedRecord,
+    pub(super) nonce: Option<[u8; 16]>,
+    pub(super) state: PeerState,
+    pub(super) tell_at: Option<Time>,
+    pub(super) refresh_at: Time,
+    pub(super) leave_deadline: Option<Time>,
+}
+
+impl Own {
+    pub(super) fn new(
+        identity: &Identity,
+        name: Name,
+        addresses: Vec<Address>,
+        incarnation: u64,
+    ) -> Self {
+        let record = Record {
+            id: identity.id(),
+            name,
+            addresses,
+            incarnation,
+            sequence: 0,
+            presence: Presence::Alive,
+            degree: 0,
+            target: 0,
+        };
+        Own {
+            record: Signed::sign(record, identity),
+            nonce: None,
+            state: PeerState::Joining,
+            tell_at: None,
+            refresh_at: Time::MAX,
+            leave_deadline: None,
+        }
+    }
+}
+
+impl Peer {
+    pub(super) fn incarnation(&self) -> u64 {
+        self.own.record.incarnation
+    }
+
+    pub(super) const fn is_leaving(&self) -> bool {
+        matches!(self.own.state, PeerState::Leaving | PeerState::Left)
+    }
+
+    /// Signs the next record; `change` edits it.
+    pub(super) fn renew_record(&mut self, change: impl FnOnce(&mut Record)) {
+        let mut record = self.own.record.body().clone();
+        record.sequence += 1;
+        record.degree = self.overlay.degree();
+        record.target = self.overlay.target;
+        change(&mut record);
+        self.own.record = Signed::sign(record, &self.identity);
+    }
+
+    /// The record with the degree as it is now.
+    pub(super) fn current_record(&mut self) -> SignedRecord {
+        let r = &self.own.record;
+        if r.degree != self.overlay.degree() || r.target != self.overlay.target {
+            self.renew_record(|_| {});
+        }
+        self.own.record.clone()
+    }
+
+    /// The degree or target changed: the seeds and the neighbours are told soon.
+    pub(super) fn own_changed(&mut self) {
+        let at = self.fx.now() + TELL_DELAY;
+        self.own.tell_at.get_or_insert(at);
+        self.overlay.announce_at.get_or_insert(at);
+    }
+
+    /// Sends the record to every seed that a link is up with.
+    pub(super) fn tell_seeds(&mut self) {
+        self.own.tell_at = None;
+        let record = self.current_record();
+        let links: Vec<_> = self.registrations.links().collect();
+        for link in links {
+            self.fx.send(link, Register { record: record.clone() });
+        }
+    }
+
+    /// Refreshes the lease at the seeds.
+    pub(super) fn refresh_lease(&mut self) {
+        self.own.refresh_at =
+            self.fx.now() + self.rng.seeds.scaled(self.config.lease_refresh(), 0.9, 1.0);
+        self.renew_record(|_| {});
+        self.tell_seeds();
+    }
+
+    /// Draws the target anew when the size of the network or the seeds' nonce changed.
+    pub(super) fn review_target(&mut self) {
+        let known = u32::try_from(self.members.alive_count() + 1).unwrap_or(u32::MAX);
+        let n = self.registrations.network_size().max(known);
+        let limit = self.config.max_degree();
+        let target = match self.own.nonce {
+            Some(nonce) => target_degree(rank(&self.id(), &nonce), n, limit),
+            // Before a seed answered: the least that keeps together.
+            None => MIN_TARGET
+                .min(u16::try_from(n - 1).unwrap_or(u16::MAX))
+                .min(limit.unwrap_or(u16::MAX)),
+        };
+        if target != self.overlay.target {
+            self.overlay.target = target;
+            self.own_changed();
+            let now = self.fx.now();
+            self.overlay.fill.soon(now);
+        }
+    }
+
+    /// A seed sees this peer at an address; it is announced where none was configured.
+    pub(super) fn observed_at(&mut self, observed: SocketAddr) {
+        let unspecified = |a: &Address| a.0.ip().is_unspecified();
+        if !self.own.record.addresses.iter().any(unspecified) {
+            return;
+        }
+        self.renew_record(|r| {
+            for a in r.addresses.iter_mut().filter(|a| unspecified(a)) {
+                a.0.set_ip(observed.ip());
+            }
+        });
+    }
+
+    /// Begins a new incarnation, because the seeds hold `ended` to be over.
+    pub(super) fn live_again(&mut self, ended: u64) {
+        if self.is_leaving() || self.incarnation() > ended {
+            return;
+        }
+        let incarnation = ended.saturating_add(1);
+        self.fx.store(vec![StoreOp::Incarnation(incarnation)]);
+        self.broadcast.restart_sequence();
+        self.renew_record(|r| {
+            r.incarnation = incarnation;
+            r.sequence = 0;
+        });
+        self.fx.count("refutations");
+        self.fx.event(Event::Refuted { incarnation });
+        self.tell_seeds();
+        // Others may have let go of this peer: it looks for neighbours everywhere.
+        self.mix_soon();
+    }
+}

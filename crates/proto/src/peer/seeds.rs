@@ -1,0 +1,369 @@
+//! A peer and its seeds: registration, lists, and what they push.
+
+use core::time::Duration;
+
+use super::Peer;
+use super::links::{DialFor, Use};
+use crate::death::Certificate;
+use crate::event::{CloseReason, Event, LinkDown, RefuseReason};
+use crate::identity::PeerId;
+use crate::io::{DialTarget, LinkId, LinkInfo, Role};
+use crate::limits::WHOLE_LIST;
+use crate::membership::{Learned, Quorum};
+use crate::record::{Presence, SignedRecord};
+use crate::snapshot::PeerState;
+use crate::time::Time;
+use crate::wire::{
+    Accused, Frame, MembersChanged, PeerList, Ping, Register, RegisterRefused, Registered, Report,
+};
+
+/// Silence of a seed, in liveness intervals, after which its link is given up.
+const SEED_SILENCE: u32 = 3;
+
+impl Peer {
+    /// Dials the seeds that are due.
+    pub(super) fn dial_seeds(&mut self) {
+        let now = self.fx.now();
+        if self.is_leaving() {
+            return;
+        }
+        for index in self.registrations.due(now) {
+            let Some(slot) = self.registrations.slots.get_mut(index) else { continue };
+            let dial = self.fx.dial(DialTarget::Seed(slot.address.clone()));
+            slot.dial = Some(dial);
+            self.dials.insert(dial, DialFor::Seed(index));
+        }
+    }
+
+    pub(super) fn on_seed_up(&mut self, index: usize, link: LinkId, info: &LinkInfo) {
+        let now = self.fx.now();
+        self.set_use(link, Use::Seed(index));
+        if info.role != Role::Seed {
+            self.close(link, CloseReason::Incompatible);
+            self.on_seed_lost(index, "a peer answers there, not a seed".to_owned());
+            return;
+        }
+        if let Some(observed) = info.observed {
+            self.observed_at(observed);
+        }
+        let record = self.current_record();
+        let Some(slot) = self.registrations.slots.get_mut(index) else { return };
+        slot.dial = None;
+        slot.link = Some(link);
+        slot.id = Some(info.remote);
+        slot.last_heard = now;
+        slot.pinged = None;
+        slot.list_asked = Some(now);
+        slot.list_complete = false;
+        self.fx.send(link, Register { record });
+        self.fx.send(link, Frame::GetPeerList);
+        for report in self.reports.values() {
+            self.fx.send(link, Report { report: report.statement.clone() });
+        }
+    }
+
+    pub(super) fn on_seed_lost(&mut self, index: usize, why: String) {
+        let now = self.fx.now();
+        let wait = self.registrations.failed(index, now, &self.config, &mut self.rng.seeds);
+        if let Some(slot) = self.registrations.slots.get(index) {
+            let seed = slot.address.host_port.clone();
+            let retry_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            self.fx.event(Event::SeedLost { seed, why, retry_ms });
+        }
+        self.review_registrations();
+    }
+
+    pub(super) fn heard_seed(&mut self, index: usize) {
+        let now = self.fx.now();
+        if let Some(slot) = self.registrations.slots.get_mut(index) {
+            slot.last_heard = now;
+        }
+    }
+
+    pub(super) fn on_seed_pong(&mut self, index: usize, nonce: u64) {
+        let now = self.fx.now();
+        if let Some(slot) = self.registrations.slots.get_mut(index)
+            && let Some((expected, sent)) = slot.pinged
+            && expected == nonce
+        {
+            slot.reply_delay = Some(now.since(sent));
+            slot.pinged = None;
+        }
+    }
+
+    /// Asks silent seeds for a sign of life, and gives up those that show none.
+    pub(super) fn watch_seeds(&mut self) {
+        let now = self.fx.now();
+        let interval = self.config.seed_ping_interval();
+        let mut dead = Vec::new();
+        for (index, slot) in self.registrations.slots.iter_mut().enumerate() {
+            let Some(link) = slot.link else { continue };
+            if now >= slot.last_heard + interval * SEED_SILENCE {
+                dead.push((index, link));
+                continue;
+            }
+            let asked = slot.pinged.map_or(slot.last_heard, |(_, at)| at.max(slot.last_heard));
+            if now >= asked + interval {
+                let nonce = self.rng.liveness.u64();
+                slot.pinged = Some((nonce, now));
+                self.fx.send(link, Ping { nonce });
+            }
+        }
+        for (index, link) in dead {
+            self.fx.count("seeds_silent");
+            self.close(link, CloseReason::NoSignOfLife);
+            self.on_seed_lost(index, LinkDown::Local(CloseReason::NoSignOfLife).to_string());
+        }
+    }
+
+    /// When [`Peer::watch_seeds`] has to look next.
+    pub(super) fn seeds_deadline(&self) -> Time {
+        let interval = self.config.seed_ping_interval();
+        let watch = self.registrations.slots.iter().filter(|s| s.link.is_some()).map(|s| {
+            let asked = s.pinged.map_or(s.last_heard, |(_, at)| at.max(s.last_heard));
+            (asked + interval).min(s.last_heard + interval * SEED_SILENCE)
+        });
+        let dial = self.registrations.next_dial().filter(|_| !self.is_leaving());
+        watch.chain(dial).min().unwrap_or(Time::MAX)
+    }
+
+    /// Asks all seeds for a sign of life now.
+    pub(super) fn ping_seeds(&mut self) {
+        let now = self.fx.now();
+        for slot in &mut self.registrations.slots {
+            if let Some(link) = slot.link {
+                let nonce = self.rng.liveness.u64();
+                slot.pinged = Some((nonce, now));
+                self.fx.send(link, Ping { nonce });
+            }
+        }
+    }
+
+    pub(super) fn on_registered(&mut self, link: LinkId, f: &Registered) {
+        let Some(index) = self.registrations.index_of_link(link) else { return };
+        let incarnation = self.incarnation();
+        if let Some(slot) = self.registrations.slots.get_mut(index) {
+            slot.alive = f.alive;
+            slot.synced = f.synced;
+            slot.failures = 0;
+            if f.incarnation == incarnation {
+                let first = slot.acknowledged.replace((f.incarnation, f.sequence)).is_none();
+                if first {
+                    let seed = slot.address.host_port.clone();
+                    let seed_id = slot.id.unwrap_or(PeerId::from_bytes([0; 32]));
+                    self.fx.event(Event::Registered { seed, seed_id, known: f.alive });
+                }
+            }
+        }
+        self.registrations.vouch(index, &f.seeds);
+        let nonce = *f.nonce;
+        // All seeds end up with the smallest nonce; a larger one is from before they agreed.
+        if self.own.nonce.is_none_or(|known| nonce < known) {
+            self.own.nonce = Some(nonce);
+        }
+        self.review_target();
+        self.review_registrations();
+        self.leave_if_acknowledged(f);
+    }
+
+    pub(super) fn on_register_refused(&mut self, f: &RegisterRefused) {
+        self.fx.count("registrations_refused");
+        match f.reason {
+            RefuseReason::DeclaredDead | RefuseReason::Stale => {
+                self.live_again(f.known_incarnation);
+            }
+            reason => {
+                let peer = self.id();
+                self.fx.event(Event::RequestRefused { peer, by_us: false, reason });
+            }
+        }
+    }
+
+    pub(super) fn review_registrations(&mut self) {
+        let registrations = u32::try_from(self.registrations.count()).unwrap_or(u32::MAX);
+        let quorum = u32::try_from(self.registrations.quorum()).unwrap_or(u32::MAX);
+        let now = self.fx.now();
+        match self.registrations.review() {
+            Quorum::Unchanged => {}
+            Quorum::Reached => {
+                self.set_state(PeerState::Joined);
+                self.own.refresh_at = now + self.config.lease_refresh();
+                self.overlay.next_mix = now + self.mix_period();
+                self.fx.event(Event::Joined { registrations, quorum });
+                self.overlay.fill.soon(now);
+            }
+            Quorum::Lost => {
+                self.set_state(PeerState::Degraded);
+                self.fx.event(Event::Degraded { registrations, quorum });
+            }
+            Quorum::Regained => {
+                self.set_state(PeerState::Joined);
+                self.fx.event(Event::Restored { registrations });
+                self.mix_soon();
+            }
+        }
+    }
+
+    fn set_state(&mut self, state: PeerState) {
+        if !self.is_leaving() {
+            self.own.state = state;
+        }
+    }
+
+    pub(super) fn on_peer_list(&mut self, link: LinkId, f: &PeerList) {
+        let now = self.fx.now();
+        for record in &f.records {
+            self.learn(record);
+        }
+        let Some(slot) = self.registrations.by_link(link) else { return };
+        slot.alive = f.alive;
+        slot.synced = f.synced;
+        if f.last {
+            slot.list_complete = true;
+        }
+        self.forget_ghosts();
+        self.review_target();
+        self.overlay.fill.soon(now);
+    }
+
+    /// When whole lists from a quorum of seeds are in, whoever none of them named is gone: its
+    /// removal was told while this peer was not listening.
+    fn forget_ghosts(&mut self) {
+        let whole = self.registrations.slots.iter().filter(|s| {
+            s.list_complete && s.synced && usize::try_from(s.alive).is_ok_and(|n| n <= WHOLE_LIST)
+        });
+        let asked: Vec<Time> = whole.filter_map(|s| s.list_asked).collect();
+        if asked.len() < self.registrations.quorum() {
+            return;
+        }
+        let Some(since) = asked.into_iter().min() else { return };
+        for slot in &mut self.registrations.slots {
+            slot.list_complete = false;
+        }
+        let neighbours = &self.overlay.neighbours;
+        let suspects = &self.suspects;
+        self.members.forget_unconfirmed(since, |id| {
+            neighbours.contains_key(id) || suspects.contains_key(id)
+        });
+    }
+
+    pub(super) fn on_members_changed(&mut self, link: LinkId, f: &MembersChanged) {
+        if let Some(slot) = self.registrations.by_link(link) {
+            slot.alive = f.alive;
+        }
+        for record in &f.joined {
+            self.learn(record);
+        }
+        for record in &f.left {
+            self.learn_left(record);
+        }
+        for certificate in &f.dead {
+            self.learn_dead(certificate);
+        }
+        self.review_target();
+    }
+
+    /// Takes in the record of a peer, from wherever it came.
+    pub(super) fn learn(&mut self, record: &SignedRecord) -> Learned {
+        if record.id == self.id() {
+            return Learned::Nothing;
+        }
+        if record.presence == Presence::Left {
+            self.learn_left(record);
+            return Learned::Nothing;
+        }
+        let now = self.fx.now();
+        let learned = self.members.learn(record, now);
+        match learned {
+            Learned::New => {
+                self.fx.event(Event::MemberJoined {
+                    id: record.id,
+                    name: record.name.clone(),
+                    address: record.addresses.first().copied(),
+                    incarnation: record.incarnation,
+                });
+                self.overlay.fill.soon(now);
+            }
+            Learned::Newer => {
+                if let Some(n) = self.overlay.neighbours.get_mut(&record.id)
+                    && n.record.incarnation == record.incarnation
+                {
+                    n.record = record.clone();
+                }
+            }
+            Learned::Nothing | Learned::Dead => {}
+        }
+        learned
+    }
+
+    pub(super) fn learn_left(&mut self, record: &SignedRecord) {
+        if record.id == self.id() || !self.members.learn_left(record) {
+            return;
+        }
+        let id = record.id;
+        self.fx.event(Event::MemberLeft { id, name: record.name.clone() });
+        self.end_of(id, record.incarnation, CloseReason::Done);
+        self.review_target();
+    }
+
+    /// Takes in a certificate: if a majority of the seeds signed it, its subject is dead.
+    pub(super) fn learn_dead(&mut self, certificate: &Certificate) {
+        if !self.registrations.is_valid(certificate) {
+            self.fx.count("certificates_refused");
+            return;
+        }
+        let (id, incarnation) = (certificate.subject(), certificate.incarnation());
+        if id == self.id() {
+            self.live_again(incarnation);
+            return;
+        }
+        let name = self.members.record(&id).map(|r| r.name.clone());
+        if !self.members.learn_dead(certificate) {
+            return;
+        }
+        self.fx.event(Event::MemberDead {
+            id,
+            name,
+            incarnation,
+            witnesses: certificate.witnesses(),
+            seeds: certificate.seeds(),
+        });
+        self.end_of(id, incarnation, CloseReason::DeclaredDead);
+    }
+
+    pub(super) fn on_accused(&mut self, f: &Accused) {
+        if self.is_leaving() {
+            return;
+        }
+        let valid = f.certificate.as_ref().is_some_and(|c| {
+            c.subject() == self.id()
+                && c.incarnation() == f.incarnation
+                && self.registrations.is_valid(c)
+        });
+        if valid {
+            self.live_again(f.incarnation);
+        } else if f.incarnation == self.incarnation() {
+            // No verdict yet: a fresh record at the seeds is the answer, besides the pong.
+            self.fx.count("accusations");
+            self.renew_record(|_| {});
+            self.tell_seeds();
+        }
+    }
+
+    /// How long this peer waits between two exchanges of edges, so that the whole network makes
+    /// one every `mix_interval`.
+    pub(super) fn mix_period(&mut self) -> Duration {
+        let n = self.registrations.network_size().max(2);
+        self.rng.overlay.scaled(self.config.mix_interval().saturating_mul(n), 0.5, 1.5)
+    }
+
+    /// The network may have been in parts: exchange edges soon, a few times.
+    pub(super) fn mix_soon(&mut self) {
+        const ROUNDS: u32 = 3;
+        self.overlay.mix_soon = ROUNDS;
+        let soon = self.fx.now() + self.rng.overlay.scaled(Duration::from_secs(1), 0.2, 2.0);
+        self.overlay.next_mix = self.overlay.next_mix.min(soon);
+        let now = self.fx.now();
+        self.overlay.fill.soon(now);
+    }
+}

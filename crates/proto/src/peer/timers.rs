@@ -1,0 +1,73 @@
+//! The one deadline of a peer, and what is done when it comes.
+
+use core::time::Duration;
+
+use super::Peer;
+use crate::io::StoreOp;
+use crate::time::Time;
+
+/// A deadline met this much too late means that this node was stopped or starved; what it waited
+/// for from others gets as much more time.
+const LATE: Duration = Duration::from_millis(50);
+
+impl Peer {
+    /// The earliest of all deadlines.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        let watches = self
+            .watches
+            .iter()
+            .filter(|(id, _)| !self.suspects.contains_key(id))
+            .map(|(_, w)| w.deadline(&self.config));
+        let bursts = self.suspects.values().map(|s| s.burst.deadline());
+        let own = [
+            Some(self.seeds_deadline()),
+            self.reports_deadline(),
+            self.fetches_deadline(),
+            self.broadcast.kept.next_expiry(),
+            self.own.tell_at,
+            self.own.leave_deadline,
+            self.overlay.announce_at,
+            Some(self.overlay.fill.next),
+            Some(self.overlay.next_mix),
+            Some(self.own.refresh_at),
+            Some(self.next_sync),
+            Some(self.next_idle_check),
+        ];
+        let at = own.into_iter().flatten().chain(watches).chain(bursts).min()?;
+        (at < Time::MAX && self.own.leave_done().is_none()).then_some(at)
+    }
+
+    pub(super) fn on_timeout(&mut self) {
+        let now = self.fx.now();
+        let late = self.deadline().map_or(Duration::ZERO, |at| now.since(at));
+        if late > LATE {
+            self.fx.count("late_wakeups");
+            self.watches.values_mut().for_each(|w| w.postpone(late));
+            self.suspects.values_mut().for_each(|s| s.burst.postpone(late));
+        }
+        self.dial_seeds();
+        self.watch_seeds();
+        self.watch_neighbours();
+        self.run_bursts();
+        self.expire_reports();
+        self.fill();
+        self.mix();
+        self.run_sync();
+        self.run_fetches();
+        self.check_idle_links();
+        self.check_leave();
+        if self.own.refresh_at <= now {
+            self.refresh_lease();
+        }
+        if self.own.tell_at.is_some_and(|at| at <= now) {
+            self.tell_seeds();
+        }
+        if self.overlay.announce_at.is_some_and(|at| at <= now) {
+            self.announce_neighbourhood();
+        }
+        let expired = self.broadcast.kept.expire(now);
+        if !expired.is_empty() {
+            self.fx.store(expired.into_iter().map(StoreOp::RemoveMessage).collect());
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! A peer as status commands, views and checkers see it.
+
+use std::collections::BTreeMap;
+
+use super::Peer;
+use crate::identity::PeerId;
+use crate::membership::Members;
+use crate::message::MessageId;
+use crate::record::Record;
+use crate::snapshot::{
+    HeldMessage, MemberState, MemberView, NeighbourView, PeerSnapshot, PublisherView, SeedView,
+};
+use crate::time::Time;
+
+/// A count as the views give it.
+pub(crate) fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+impl Peer {
+    /// Everything about this peer.
+    #[must_use]
+    pub fn snapshot(&self, now: Time) -> PeerSnapshot {
+        PeerSnapshot {
+            id: self.id(),
+            name: self.own.record.name.clone(),
+            state: self.own.state,
+            incarnation: self.incarnation(),
+            addresses: self.own.record.addresses.clone(),
+            target: self.overlay.target,
+            neighbours: self.neighbour_views(now),
+            seed_quorum: count(self.registrations.quorum()),
+            seeds: self.seed_views(),
+            alive: count(self.members.alive_count() + 1),
+            network_size: self.registrations.network_size(),
+            published: self.broadcast.published(),
+            held_messages: self.broadcast.kept.len() as u64,
+            held_bytes: self.broadcast.kept.bytes(),
+            links: count(self.links.len()),
+            counters: self.fx.counters.clone(),
+        }
+    }
+
+    fn neighbour_views(&self, now: Time) -> Vec<NeighbourView> {
+        let view = |(id, n): (&PeerId, &crate::overlay::Neighbour)| {
+            let w = self.watches.get(id);
+            NeighbourView {
+                id: *id,
+                name: n.record.name.clone(),
+                address: n.address,
+                link: n.link,
+                dialed: n.dialed,
+                since: now.since(n.since),
+                heard: w.map_or(core::time::Duration::ZERO, |w| now.since(w.last_heard)),
+                last_reply: w.and_then(|w| w.last_reply).map(|at| now.since(at)),
+                reply_delay: w.and_then(|w| w.reply_delay),
+                smoothed_delay: w.and_then(crate::liveness::Watch::smoothed_delay),
+                misses: w.map_or(0, |w| w.misses),
+                suspect: self.suspects.contains_key(id),
+                degree: n.degree,
+                target: n.target,
+            }
+        };
+        self.overlay.neighbours.iter().map(view).collect()
+    }
+
+    fn seed_views(&self) -> Vec<SeedView> {
+        let slots = self.registrations.slots.iter();
+        slots
+            .map(|s| SeedView {
+                address: s.address.host_port.clone(),
+                id: s.id,
+                connected: s.link.is_some(),
+                registered: s.acknowledged.is_some(),
+                chosen: s.chosen,
+                reply_delay: s.reply_delay,
+            })
+            .collect()
+    }
+
+    /// The members in this peer's view, itself included, by id.
+    #[must_use]
+    pub fn members(&self, _now: Time) -> Vec<MemberView> {
+        let mut all: BTreeMap<PeerId, MemberView> = BTreeMap::new();
+        for r in self.members.left() {
+            all.insert(r.id, view(r, MemberState::Left));
+        }
+        for (certificate, record) in self.members.dead() {
+            let id = certificate.subject();
+            let mut v = record.as_ref().map_or_else(
+                || MemberView {
+                    id,
+                    name: None,
+                    addresses: Vec::new(),
+                    state: MemberState::Dead,
+                    incarnation: certificate.incarnation(),
+                    degree: 0,
+                    target: 0,
+                    witnesses: Vec::new(),
+                    seeds: Vec::new(),
+                },
+                |r| view(r, MemberState::Dead),
+            );
+            v.witnesses = certificate.witnesses();
+            v.seeds = certificate.seeds();
+            all.insert(id, v);
+        }
+        for (id, m) in self.members.alive() {
+            let mut v = view(&m.record, Members::state(m));
+            if self.suspects.contains_key(id) {
+                v.state = MemberState::Suspect;
+            }
+            if let Some(n) = self.overlay.neighbours.get(id) {
+                (v.degree, v.target) = (n.degree, n.target);
+            }
+            all.insert(*id, v);
+        }
+        let mut own = view(&self.own.record, MemberState::Alive);
+        (own.degree, own.target) = (self.overlay.degree(), self.overlay.target);
+        all.insert(own.id, own);
+        all.into_values().collect()
+    }
+
+    /// The newest `limit` messages held, oldest of them first.
+    #[must_use]
+    pub fn held_messages(&self, limit: usize) -> Vec<HeldMessage> {
+        let held = self.broadcast.kept.newest(limit).into_iter();
+        held.map(|k| {
+            let publisher = k.message.id.publisher;
+            let name = if publisher == self.id() {
+                Some(self.own.record.name.clone())
+            } else {
+                self.members.record(&publisher).map(|r| r.name.clone())
+            };
+            HeldMessage {
+                id: k.message.id,
+                name,
+                topic: k.message.topic.clone(),
+                bytes: k.message.payload().len(),
+                published_at: k.message.published_at,
+                received_at: k.received_at.0,
+                hops: k.hops,
+            }
+        })
+        .collect()
+    }
+
+    /// The message list in figures, by publisher.
+    #[must_use]
+    pub fn publishers(&self) -> Vec<PublisherView> {
+        self.broadcast.publishers()
+    }
+
+    /// Whether a message was received, held or not.
+    #[must_use]
+    pub fn has_seen(&self, id: &MessageId) -> bool {
+        self.broadcast.list.contains(id)
+    }
+}
+
+/// A record as a member's view.
+pub(crate) fn view(r: &Record, state: MemberState) -> MemberView {
+    MemberView {
+        id: r.id,
+        name: Some(r.name.clone()),
+        addresses: r.addresses.clone(),
+        state,
+        incarnation: r.incarnation,
+        degree: r.degree,
+        target: r.target,
+        witnesses: Vec::new(),
+        seeds: Vec::new(),
+    }
+}

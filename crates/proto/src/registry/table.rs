@@ -1,0 +1,328 @@
+//! The registry of one seed.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use super::entry::{Entry, EntryState};
+use crate::identity::PeerId;
+use crate::limits::MAX_REGISTRY;
+use crate::time::Time;
+
+/// Buckets that two registries are compared by: the first byte of the id.
+const BUCKETS: usize = 256;
+
+/// What an update changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Nothing.
+    None,
+    /// A peer that was not known.
+    New,
+    /// A known peer in a new life, or one whose lease had run out.
+    Back,
+    /// A newer record of a peer that is alive.
+    Newer,
+    /// It left.
+    Left,
+    /// It died.
+    Died,
+    /// There is no room.
+    Full,
+}
+
+#[derive(Debug)]
+struct Slot {
+    entry: Entry,
+    /// For the living: when the lease ends. For others: when they are forgotten.
+    until: Time,
+    expired: bool,
+}
+
+/// The table, with a hash per bucket that is kept up to date.
+#[derive(Debug)]
+pub(crate) struct Table {
+    slots: BTreeMap<PeerId, Slot>,
+    hashes: Vec<u64>,
+    alive: usize,
+    /// Ends that were forgotten: they are not learned again from a seed that forgets later.
+    forgotten: BTreeMap<PeerId, (u64, Time)>,
+    lease: Duration,
+    tombstone: Duration,
+}
+
+impl Table {
+    pub(crate) fn new(lease: Duration, tombstone: Duration) -> Self {
+        Table {
+            slots: BTreeMap::new(),
+            hashes: vec![0; BUCKETS],
+            alive: 0,
+            forgotten: BTreeMap::new(),
+            lease,
+            tombstone,
+        }
+    }
+
+    pub(crate) fn get(&self, id: &PeerId) -> Option<&Entry> {
+        self.slots.get(id).map(|s| &s.entry)
+    }
+
+    /// Peers that are alive and whose lease holds.
+    pub(crate) fn alive(&self) -> impl Iterator<Item = &Entry> {
+        self.slots.values().filter(|s| Self::counts(s)).map(|s| &s.entry)
+    }
+
+    pub(crate) const fn alive_count(&self) -> usize {
+        self.alive
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// All entries, with whether the lease has run out.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Entry, bool)> {
+        self.slots.values().map(|s| (&s.entry, s.expired))
+    }
+
+    pub(crate) fn hashes(&self) -> &[u64] {
+        &self.hashes
+    }
+
+    /// The entries of one bucket.
+    pub(crate) fn bucket(&self, bucket: u8) -> impl Iterator<Item = &Entry> {
+        let (mut low, mut high) = ([0; 32], [0xff; 32]);
+        low[0] = bucket;
+        high[0] = bucket;
+        let range = PeerId::from_bytes(low)..=PeerId::from_bytes(high);
+        self.slots.range(range).map(|(_, s)| &s.entry)
+    }
+
+    fn counts(s: &Slot) -> bool {
+        !s.expired && s.entry.is_alive()
+    }
+
+    fn bucket_of(id: &PeerId) -> usize {
+        usize::from(id.as_bytes()[0])
+    }
+
+    fn toggle_hash(hashes: &mut [u64], entry: &Entry) {
+        if let Some(h) = hashes.get_mut(Self::bucket_of(&entry.id())) {
+            *h ^= entry.fingerprint();
+        }
+    }
+
+    /// Merges an entry. A newer record extends the lease.
+    pub(crate) fn merge(&mut self, entry: Entry, now: Time) -> Change {
+        let id = entry.id();
+        let Some(slot) = self.slots.get_mut(&id) else { return self.insert(entry, now) };
+        let (before, was_expired) = (slot.entry.state(), slot.expired);
+        let incarnation = slot.entry.incarnation();
+        let counted = Self::counts(slot);
+        let old = slot.entry.clone();
+        if !slot.entry.merge(entry) {
+            return Change::None;
+        }
+        Self::toggle_hash(&mut self.hashes, &old);
+        Self::toggle_hash(&mut self.hashes, &slot.entry);
+        let after = slot.entry.state();
+        slot.expired = false;
+        slot.until = now + if after == EntryState::Alive { self.lease } else { self.tombstone };
+        self.alive = self.alive + usize::from(Self::counts(slot)) - usize::from(counted);
+        match (before, after) {
+            (_, EntryState::Alive) => {
+                let back = before != EntryState::Alive
+                    || was_expired
+                    || slot.entry.incarnation() > incarnation;
+                if back { Change::Back } else { Change::Newer }
+            }
+            (EntryState::Alive, EntryState::Left) => Change::Left,
+            (EntryState::Alive | EntryState::Left, EntryState::Dead) => Change::Died,
+            _ => Change::Newer,
+        }
+    }
+
+    fn insert(&mut self, entry: Entry, now: Time) -> Change {
+        let (id, state) = (entry.id(), entry.state());
+        let ended = state != EntryState::Alive;
+        if ended && self.forgotten.get(&id).is_some_and(|(inc, _)| *inc >= entry.incarnation()) {
+            return Change::None;
+        }
+        if self.slots.len() >= MAX_REGISTRY {
+            return Change::Full;
+        }
+        Self::toggle_hash(&mut self.hashes, &entry);
+        let until = now + if ended { self.tombstone } else { self.lease };
+        self.alive += usize::from(!ended);
+        self.slots.insert(id, Slot { entry, until, expired: false });
+        match state {
+            EntryState::Alive => Change::New,
+            EntryState::Left => Change::Left,
+            EntryState::Dead => Change::Died,
+        }
+    }
+
+    /// The owner itself asked for its present record again: the lease is extended.
+    pub(crate) fn touch(&mut self, id: &PeerId, now: Time) -> bool {
+        let lease = self.lease;
+        let Some(s) = self.slots.get_mut(id).filter(|s| s.entry.is_alive()) else { return false };
+        s.until = now + lease;
+        let back = core::mem::replace(&mut s.expired, false);
+        self.alive += usize::from(back);
+        back
+    }
+
+    /// Hides whose lease has run out, and forgets whose time is over.
+    pub(crate) fn expire(&mut self, now: Time) -> (Vec<Entry>, Vec<PeerId>) {
+        let mut hidden = Vec::new();
+        let mut forgotten = Vec::new();
+        for (id, s) in &mut self.slots {
+            if s.until > now {
+                continue;
+            }
+            if s.entry.is_alive() && !s.expired {
+                s.expired = true;
+                s.until = now + self.tombstone;
+                self.alive -= 1;
+                hidden.push(s.entry.clone());
+            } else {
+                forgotten.push(*id);
+            }
+        }
+        for id in &forgotten {
+            if let Some(s) = self.slots.remove(id) {
+                Self::toggle_hash(&mut self.hashes, &s.entry);
+                if !s.entry.is_alive() {
+                    let until = now + self.tombstone;
+                    self.forgotten.insert(*id, (s.entry.incarnation(), until));
+                }
+            }
+        }
+        self.forgotten.retain(|_, (_, until)| *until > now);
+        (hidden, forgotten)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::death::{Certificate, Vote};
+    use crate::identity::Identity;
+    use crate::name::Name;
+    use crate::record::{Presence, Record};
+    use crate::signed::Signed;
+
+    fn record(who: u8, incarnation: u64, sequence: u64, left: bool, degree: u16) -> Entry {
+        let identity = Identity::from_secret(&[who; 32]);
+        let record = Record {
+            id: identity.id(),
+            name: Name::new("x").unwrap(),
+            addresses: Vec::new(),
+            incarnation,
+            sequence,
+            presence: if left { Presence::Left } else { Presence::Alive },
+            degree,
+            target: 3,
+        };
+        Entry::new(Signed::sign(record, &identity))
+    }
+
+    fn dead(who: u8, incarnation: u64, seed: u8) -> Entry {
+        let mut entry = record(who, incarnation, 0, false, 0);
+        let identity = Identity::from_secret(&[100 + seed; 32]);
+        let vote = Vote {
+            seed: identity.id(),
+            subject: entry.id(),
+            incarnation,
+            witnesses: vec![PeerId::from_bytes([9; 32])],
+        };
+        entry.certificate = Certificate::new(vec![Signed::sign(vote, &identity)]);
+        entry
+    }
+
+    fn table() -> Table {
+        Table::new(Duration::from_secs(120), Duration::from_secs(3600))
+    }
+
+    /// A small universe of updates, signed once.
+    fn universe() -> &'static Vec<Entry> {
+        static ALL: std::sync::OnceLock<Vec<Entry>> = std::sync::OnceLock::new();
+        ALL.get_or_init(|| {
+            let mut all = Vec::new();
+            for who in 1..3 {
+                for incarnation in 1..3 {
+                    for sequence in 0..2 {
+                        for left in [false, true] {
+                            // Equal versions with different content as well.
+                            for degree in 0..2 {
+                                all.push(record(who, incarnation, sequence, left, degree));
+                            }
+                        }
+                    }
+                    all.push(dead(who, incarnation, 0));
+                    all.push(dead(who, incarnation, 1));
+                }
+            }
+            all
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_of_the_same_updates_gives_the_same_registry(
+            picks in proptest::collection::vec(any::<prop::sample::Index>(), 1..24),
+            seed in any::<u64>(),
+        ) {
+            let updates: Vec<&Entry> = picks.iter().map(|i| i.get(universe())).collect();
+            let mut shuffled = updates.clone();
+            let mut rng = crate::random::Stream::new(&[seed as u8; 32], "t");
+            shuffled = rng.sample(shuffled, updates.len());
+            let build = |list: &[&Entry]| {
+                let mut t = table();
+                for e in list {
+                    t.merge((*e).clone(), Time::ZERO);
+                }
+                t
+            };
+            let (a, mut b) = (build(&updates), build(&shuffled));
+            prop_assert_eq!(a.hashes(), b.hashes());
+            prop_assert_eq!(a.alive_count(), b.alive().count());
+            prop_assert_eq!(b.alive_count(), b.alive().count());
+            // Idempotent: the whole of one into the other changes nothing.
+            for (e, _) in a.iter() {
+                prop_assert_eq!(b.merge(e.clone(), Time::ZERO), Change::None);
+            }
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_life_beats_it_and_a_new_life_beats_the_end() {
+        let mut t = table();
+        assert_eq!(t.merge(record(1, 1, 5, false, 0), Time::ZERO), Change::New);
+        assert_eq!(t.merge(dead(1, 1, 0), Time::ZERO), Change::Died);
+        assert_eq!(t.merge(record(1, 1, 9, false, 0), Time::ZERO), Change::Newer);
+        assert_eq!(t.alive_count(), 0);
+        assert_eq!(t.merge(record(1, 2, 0, false, 0), Time::ZERO), Change::Back);
+        assert_eq!(t.merge(dead(1, 1, 1), Time::ZERO), Change::None);
+        assert_eq!(t.alive_count(), 1);
+        assert_eq!(t.merge(record(1, 2, 1, true, 0), Time::ZERO), Change::Left);
+    }
+
+    #[test]
+    fn a_lease_hides_and_never_kills_and_the_dead_stay_forgotten() {
+        let mut t = table();
+        let s = |n: u64| Time::from_micros(n * 1_000_000);
+        t.merge(record(1, 1, 0, false, 0), s(0));
+        t.merge(dead(2, 1, 0), s(0));
+        assert!(t.expire(s(119)).0.is_empty());
+        let (hidden, _) = t.expire(s(120));
+        assert_eq!((hidden.len(), t.alive_count(), t.len()), (1, 0, 2));
+        assert!(t.touch(&record(1, 1, 0, false, 0).id(), s(130)), "it is back");
+        assert_eq!(t.alive_count(), 1);
+        t.touch(&record(1, 1, 0, false, 0).id(), s(3590));
+        assert_eq!(t.expire(s(3601)).1.len(), 1);
+        assert_eq!(t.merge(dead(2, 1, 0), s(3602)), Change::None, "not learned again");
+        assert_eq!(t.merge(record(2, 2, 0, false, 0), s(3602)), Change::New);
+    }
+}

@@ -1,0 +1,282 @@
+//! The exchange between seeds: updates as they happen, and a comparison of bucket hashes now and
+//! then that finds whatever was missed (the checksum-and-peel-back of Demers et al. 1987, section
+//! 1.3, over 256 buckets).
+//!
+//! Each seed dials every other and asks on its own link; so a key is proved by the address that
+//! the configuration names, and nobody can pass for a seed by saying so.
+
+use minicbor::bytes::ByteArray;
+
+use super::Seed;
+use super::links::DialFor;
+use crate::event::{CloseReason, Event};
+use crate::identity::PeerId;
+use crate::io::{DialError, DialTarget, LinkId, LinkInfo, Role, SeedAddress, StoreOp};
+use crate::limits::MAX_RECORDS_PER_FRAME;
+use crate::registry::Entry;
+use crate::time::Time;
+use crate::wire::{Digest, Entries, Ping};
+
+/// Silence, in liveness intervals, after which the link to another seed is given up.
+const SILENCE: u32 = 3;
+
+/// Another seed.
+#[derive(Debug)]
+pub(super) struct OtherSeed {
+    pub(super) address: SeedAddress,
+    pub(super) id: Option<PeerId>,
+    pub(super) link: Option<LinkId>,
+    pub(super) compared: bool,
+    dialing: bool,
+    retry_at: Time,
+    failures: u32,
+    next_digest: Time,
+    last_heard: Time,
+    pinged: Option<Time>,
+    itself: bool,
+}
+
+impl OtherSeed {
+    pub(super) const fn new(address: SeedAddress, now: Time) -> Self {
+        OtherSeed {
+            id: address.pin,
+            address,
+            link: None,
+            compared: false,
+            dialing: false,
+            retry_at: now,
+            failures: 0,
+            next_digest: now,
+            last_heard: now,
+            pinged: None,
+            itself: false,
+        }
+    }
+
+    /// Its key, if pinned or proved.
+    pub(super) const fn proved(&self) -> Option<PeerId> {
+        self.id
+    }
+}
+
+impl Seed {
+    pub(super) fn dial_seeds(&mut self) {
+        let now = self.fx.now();
+        for (index, other) in self.others.iter_mut().enumerate() {
+            let idle = other.link.is_none() && !other.dialing && !other.itself;
+            if idle && other.retry_at <= now {
+                other.dialing = true;
+                let dial = self.fx.dial(DialTarget::Seed(other.address.clone()));
+                self.dials.insert(dial, DialFor::Seed(index));
+            }
+        }
+    }
+
+    /// A configured address turned out to be this seed's own.
+    pub(super) fn found_itself(&mut self, index: usize) {
+        if let Some(other) = self.others.get_mut(index) {
+            other.dialing = false;
+            other.itself = true;
+            other.compared = true;
+            self.own_address.get_or_insert(other.address.host_port.clone());
+        }
+        self.review_synced(false);
+    }
+
+    pub(super) fn on_seed_dial_failed(&mut self, index: usize, why: DialError) {
+        let now = self.fx.now();
+        let Some(other) = self.others.get_mut(index) else { return };
+        other.dialing = false;
+        other.failures = other.failures.saturating_add(1);
+        let doubled = self.config.backoff_min() * (1 << (other.failures - 1).min(16));
+        let wait = self.rng.scaled(doubled.min(self.config.backoff_max()), 0.5, 1.0);
+        other.retry_at = now + wait;
+        let seed = other.address.host_port.clone();
+        if why == DialError::WrongIdentity {
+            self.fx.event(Event::SeedRefused { seed, why: why.to_string() });
+        } else {
+            let retry_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            self.fx.event(Event::SeedLost { seed, why: why.to_string(), retry_ms });
+        }
+    }
+
+    pub(super) fn on_seed_up(&mut self, index: usize, link: LinkId, info: &LinkInfo) {
+        let now = self.fx.now();
+        self.use_link(link);
+        if info.role != Role::Seed {
+            self.close(link, CloseReason::Incompatible);
+            return self.on_seed_dial_failed(index, DialError::Incompatible);
+        }
+        let Some(other) = self.others.get_mut(index) else { return };
+        other.dialing = false;
+        other.failures = 0;
+        other.id = Some(info.remote);
+        other.link = Some(link);
+        other.last_heard = now;
+        other.pinged = None;
+        other.next_digest = now;
+        let (seed, id) = (other.address.host_port.clone(), info.remote);
+        self.fx.event(Event::SeedLinked { seed, id });
+        self.send_open_cases(link);
+        self.compare();
+    }
+
+    pub(super) fn on_seed_link_down(&mut self, id: LinkId) {
+        let now = self.fx.now();
+        let Some(other) = self.others.iter_mut().find(|o| o.link == Some(id)) else { return };
+        other.link = None;
+        other.retry_at = now + self.config.backoff_min();
+        let seed = other.address.host_port.clone();
+        let retry_ms = u64::try_from(self.config.backoff_min().as_millis()).unwrap_or(u64::MAX);
+        let why = "the link ended".to_owned();
+        self.fx.event(Event::SeedLost { seed, why, retry_ms });
+    }
+
+    pub(super) fn on_seed_pong(&mut self, id: LinkId) {
+        if let Some(other) = self.others.iter_mut().find(|o| o.link == Some(id)) {
+            other.pinged = None;
+        }
+    }
+
+    /// Watches the links to the other seeds.
+    pub(super) fn watch_seeds(&mut self) {
+        let now = self.fx.now();
+        let interval = self.config.seed_ping_interval();
+        let mut silent = Vec::new();
+        for other in &mut self.others {
+            let Some(link) = other.link else { continue };
+            if now >= other.last_heard + interval * SILENCE {
+                silent.push(link);
+            } else if now >= other.pinged.unwrap_or(other.last_heard) + interval {
+                other.pinged = Some(now);
+                let nonce = self.rng.u64();
+                self.fx.send(link, Ping { nonce });
+            }
+        }
+        for link in silent {
+            self.close(link, CloseReason::NoSignOfLife);
+        }
+    }
+
+    pub(super) fn heard_other_seed(&mut self, remote: PeerId) {
+        let now = self.fx.now();
+        if let Some(other) = self.others.iter_mut().find(|o| o.id == Some(remote)) {
+            other.last_heard = now;
+        }
+    }
+
+    pub(super) fn others_deadline(&self) -> Time {
+        let interval = self.config.seed_ping_interval();
+        let each = self.others.iter().filter(|o| !o.itself).filter_map(|o| match o.link {
+            Some(_) => {
+                let ping = o.pinged.unwrap_or(o.last_heard) + interval;
+                Some(ping.min(o.last_heard + interval * SILENCE).min(o.next_digest))
+            }
+            None => (!o.dialing).then_some(o.retry_at),
+        });
+        each.min().unwrap_or(Time::MAX)
+    }
+
+    /// Sends the bucket hashes to every seed whose turn it is.
+    pub(super) fn compare(&mut self) {
+        let now = self.fx.now();
+        let digest =
+            Digest { buckets: self.table.hashes().to_vec(), nonce: ByteArray::from(self.nonce) };
+        for other in &mut self.others {
+            let Some(link) = other.link else { continue };
+            if other.next_digest <= now {
+                // Until the first comparison has succeeded it is tried more often.
+                let every = self.config.registry_exchange();
+                let wait = if other.compared { every } else { every / 10 };
+                other.next_digest = now + self.rng.scaled(wait, 0.75, 1.25);
+                self.fx.send(link, digest.clone());
+            }
+        }
+    }
+
+    /// Whether a remote that says it is a seed is one of the configured ones.
+    fn is_proved(&mut self, remote: PeerId) -> bool {
+        let proved = self.others.iter().any(|o| o.proved() == Some(remote));
+        if !proved {
+            // It may be one that this seed has not dialled yet; it will try again.
+            self.fx.count("frames_from_unproved_seeds");
+        }
+        proved
+    }
+
+    pub(super) fn on_digest(&mut self, link: LinkId, remote: PeerId, f: &Digest) {
+        if !self.is_proved(remote) {
+            return;
+        }
+        self.agree_on_nonce(*f.nonce);
+        let different: Vec<u8> = (0..=u8::MAX)
+            .filter(|&b| {
+                let at = usize::from(b);
+                self.table.hashes().get(at) != f.buckets.get(at)
+            })
+            .collect();
+        let entries: Vec<Entry> =
+            different.iter().flat_map(|&b| self.table.bucket(b)).cloned().collect();
+        self.send_entries(link, &entries, different, true);
+    }
+
+    pub(super) fn on_entries(&mut self, link: LinkId, remote: PeerId, f: Entries) {
+        if !self.is_proved(remote) {
+            return;
+        }
+        self.agree_on_nonce(*f.nonce);
+        for mut entry in f.entries {
+            if let Some(c) = &entry.certificate {
+                let trusted = self.trusted();
+                let about_it = c.subject() == entry.record.id;
+                if !about_it || c.votes_from(|id| trusted.contains(id)) < self.quorum() {
+                    self.fx.count("certificates_refused");
+                    entry.certificate = None;
+                }
+            }
+            self.take_entry(entry);
+        }
+        if !f.want.is_empty() {
+            let entries: Vec<Entry> =
+                f.want.iter().flat_map(|&b| self.table.bucket(b)).cloned().collect();
+            self.send_entries(link, &entries, Vec::new(), false);
+        }
+        if f.compared
+            && let Some(other) = self.others.iter_mut().find(|o| o.id == Some(remote))
+        {
+            other.compared = true;
+            self.review_synced(false);
+        }
+    }
+
+    /// Sends entries in as many frames as it takes; what is wanted goes with the last one.
+    pub(super) fn send_entries(
+        &mut self,
+        link: LinkId,
+        entries: &[Entry],
+        want: Vec<u8>,
+        compared: bool,
+    ) {
+        let nonce = ByteArray::from(self.nonce);
+        if entries.is_empty() && (compared || !want.is_empty()) {
+            let f = Entries { entries: Vec::new(), want, nonce, compared };
+            return self.fx.send(link, f);
+        }
+        let mut want = Some(want);
+        let mut chunks = entries.chunks(MAX_RECORDS_PER_FRAME).peekable();
+        while let Some(chunk) = chunks.next() {
+            let last = chunks.peek().is_none();
+            let want = if last { want.take().unwrap_or_default() } else { Vec::new() };
+            let entries = chunk.to_vec();
+            self.fx.send(link, Entries { entries, want, nonce, compared: compared && last });
+        }
+    }
+
+    /// All seeds draw target degrees with the same nonce: the smallest that any of them began with.
+    fn agree_on_nonce(&mut self, theirs: [u8; 16]) {
+        if theirs < self.nonce {
+            self.nonce = theirs;
+            self.fx.store(vec![StoreOp::Nonce(theirs)]);
+        }
+    }
+}

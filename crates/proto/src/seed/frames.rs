@@ -1,0 +1,32 @@
+//! What a seed does with each frame.
+
+use super::Seed;
+use crate::io::{LinkId, Role};
+use crate::wire::{Frame, Pong};
+
+impl Seed {
+    pub(super) fn on_frame(&mut self, id: LinkId, frame: Frame) {
+        // A frame may cross with the closing of its link.
+        let Some(link) = self.links.get(&id) else { return };
+        let (remote, role) = (link.remote, link.role);
+        self.heard_from(remote);
+        match frame {
+            Frame::Ping(f) => self.fx.send(id, Pong { nonce: f.nonce }),
+            Frame::Pong(_) => self.on_seed_pong(id),
+            Frame::Register(f) if role == Role::Peer => self.on_register(id, remote, f.record),
+            Frame::Leave(f) if role == Role::Peer => self.on_register(id, remote, f.record),
+            Frame::GetPeerList if role == Role::Peer => self.on_get_list(id),
+            Frame::Report(f) if role == Role::Peer => self.on_report(remote, f.report),
+            Frame::Votes(f) if role == Role::Seed => self.on_votes(remote, *f),
+            Frame::Entries(f) if role == Role::Seed => self.on_entries(id, remote, *f),
+            Frame::Digest(f) if role == Role::Seed => self.on_digest(id, remote, &f),
+            Frame::Unknown(_) => self.fx.count("frames_unknown"),
+            Frame::Close(_) => {}
+            other => {
+                // A seed serves membership only: gossip, too, ends here.
+                let why = format!("a seed does not take {} from a {role}", other.name());
+                self.refuse_frame(id, &why);
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The links of a seed.
+
+use super::Seed;
+use crate::event::{CloseReason, Event};
+use crate::identity::PeerId;
+use crate::io::{DialError, DialId, LinkId, LinkInfo, Role};
+use crate::limits::{IDLE_LINK, MAX_SEED_LINKS};
+use crate::time::Time;
+
+/// One link.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) remote: PeerId,
+    pub(super) role: Role,
+    pub(super) up: Time,
+    /// It has a purpose: a registration, another seed.
+    pub(super) used: bool,
+    pub(super) list_sent: Option<Time>,
+}
+
+/// What a dial is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DialFor {
+    Seed(usize),
+    Probe(PeerId),
+}
+
+impl Seed {
+    pub(super) fn on_link_up(&mut self, id: LinkId, info: LinkInfo) {
+        let now = self.fx.now();
+        let purpose = info.dial.and_then(|d| self.dials.remove(&d));
+        if info.remote == self.id() {
+            self.fx.close(id, CloseReason::Duplicate);
+            if let Some(DialFor::Seed(index)) = purpose {
+                // The configured address is this seed's own.
+                self.found_itself(index);
+            }
+            return;
+        }
+        if self.links.len() >= MAX_SEED_LINKS {
+            self.fx.count("links_refused");
+            self.fx.close(id, CloseReason::Limit);
+            return;
+        }
+        let link =
+            Link { remote: info.remote, role: info.role, up: now, used: false, list_sent: None };
+        self.links.insert(id, link);
+        self.next_idle_check = self.next_idle_check.min(now + IDLE_LINK);
+        self.heard_from(info.remote);
+        match purpose {
+            Some(DialFor::Seed(index)) => self.on_seed_up(index, id, &info),
+            // The handshake was the sign of life that the probe was for.
+            Some(DialFor::Probe(_)) => self.close(id, CloseReason::Done),
+            None => {
+                if info.role == Role::Seed {
+                    self.use_link(id);
+                }
+            }
+        }
+    }
+
+    pub(super) fn use_link(&mut self, id: LinkId) {
+        if let Some(l) = self.links.get_mut(&id) {
+            l.used = true;
+        }
+    }
+
+    pub(super) fn close(&mut self, id: LinkId, reason: CloseReason) {
+        if self.links.contains_key(&id) {
+            self.fx.close(id, reason);
+            self.on_link_down(id);
+        }
+    }
+
+    pub(super) fn refuse_frame(&mut self, id: LinkId, why: &str) {
+        let Some(link) = self.links.get(&id) else { return };
+        let peer = link.remote;
+        self.fx.count("frames_refused");
+        self.fx.event(Event::FrameRefused { peer, why: why.to_owned() });
+        self.fx.event(Event::LinkClosed { peer, reason: CloseReason::ProtocolViolation });
+        self.close(id, CloseReason::ProtocolViolation);
+    }
+
+    pub(super) fn on_link_down(&mut self, id: LinkId) {
+        let Some(link) = self.links.remove(&id) else { return };
+        if self.registrants.get(&link.remote) == Some(&id) {
+            self.registrants.remove(&link.remote);
+        }
+        self.on_seed_link_down(id);
+    }
+
+    pub(super) fn on_dial_failed(&mut self, dial: DialId, why: DialError) {
+        self.fx.count("dials_failed");
+        match self.dials.remove(&dial) {
+            Some(DialFor::Seed(index)) => self.on_seed_dial_failed(index, why),
+            Some(DialFor::Probe(peer)) => {
+                if let Some(case) = self.cases.get_mut(&peer) {
+                    case.probe.dial = None;
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// Closes links that nobody uses.
+    pub(super) fn check_idle_links(&mut self) {
+        let now = self.fx.now();
+        if now < self.next_idle_check {
+            return;
+        }
+        let idle: Vec<LinkId> = self
+            .links
+            .iter()
+            .filter(|(_, l)| !l.used && now.since(l.up) >= IDLE_LINK)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in idle {
+            self.fx.count("links_idle_closed");
+            self.close(id, CloseReason::Idle);
+        }
+        let next = self.links.values().filter(|l| !l.used).map(|l| l.up + IDLE_LINK).min();
+        self.next_idle_check = next.unwrap_or(Time::MAX);
+    }
+}

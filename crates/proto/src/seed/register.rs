@@ -1,0 +1,232 @@
+//! Registrations.
+
+use core::time::Duration;
+
+use minicbor::bytes::ByteArray;
+
+use super::Seed;
+use crate::event::{Event, RefuseReason};
+use crate::identity::PeerId;
+use crate::io::{LinkId, StoreOp, StoreTicket};
+use crate::limits::{LIST_SAMPLE, MAX_RECORDS_PER_FRAME, WHOLE_LIST};
+use crate::overlay::target::{largest_honest_target, rank};
+use crate::record::{Presence, SignedRecord};
+use crate::registry::{Change, Entry, EntryState};
+use crate::wire::{PeerList, RegisterRefused, Registered, SeedName};
+
+/// Shortest time between two lists on one link.
+const LIST_GAP: Duration = Duration::from_millis(50);
+
+/// Whom to acknowledge what, once it is durable.
+#[derive(Debug)]
+pub(super) struct Acknowledgement {
+    link: LinkId,
+    incarnation: u64,
+    sequence: u64,
+}
+
+impl Seed {
+    pub(super) fn on_register(&mut self, link: LinkId, remote: PeerId, record: SignedRecord) {
+        if record.id != remote {
+            return self.refuse_registration(link, remote, RefuseReason::WrongIdentity);
+        }
+        let rank = rank(&remote, &self.nonce);
+        let size = u32::try_from(self.table.alive_count()).unwrap_or(u32::MAX);
+        if record.target > largest_honest_target(rank, size) {
+            return self.refuse_registration(link, remote, RefuseReason::TargetTooHigh);
+        }
+        if let Some(known) = self.table.get(&remote) {
+            // A life that is over is not resumed, and a new one takes the next number.
+            let over = known.state() != EntryState::Alive
+                && known.incarnation() >= record.incarnation
+                && record.presence == Presence::Alive;
+            if over {
+                let reason = match known.state() {
+                    EntryState::Dead => RefuseReason::DeclaredDead,
+                    _ => RefuseReason::Stale,
+                };
+                return self.refuse_registration(link, remote, reason);
+            }
+            if known.record.incarnation > record.incarnation {
+                return self.refuse_registration(link, remote, RefuseReason::Stale);
+            }
+        }
+        self.use_link(link);
+        if let Some(old) = self.registrants.insert(remote, link)
+            && old != link
+        {
+            self.close(old, crate::CloseReason::Duplicate);
+            self.registrants.insert(remote, link);
+        }
+        let (incarnation, sequence) = (record.incarnation, record.sequence);
+        let acknowledgement = Acknowledgement { link, incarnation, sequence };
+        match self.take_entry(Entry::new(record)) {
+            Taken::Full => self.refuse_registration(link, remote, RefuseReason::RegistryFull),
+            Taken::Stored(ticket) => {
+                self.acknowledgements.entry(ticket).or_default().push(acknowledgement);
+            }
+            Taken::Known => {
+                let now = self.fx.now();
+                if self.table.touch(&remote, now) {
+                    self.pending.joined.insert(remote);
+                }
+                self.acknowledge(&acknowledgement);
+            }
+        }
+    }
+
+    fn refuse_registration(&mut self, link: LinkId, id: PeerId, reason: RefuseReason) {
+        self.fx.count("registrations_refused");
+        self.fx.event(Event::RegistrationRefused { id, reason });
+        let known = self.table.get(&id);
+        let refused = RegisterRefused {
+            reason,
+            known_incarnation: known.map_or(0, Entry::incarnation),
+            certificate: known.and_then(|e| e.certificate.clone()),
+        };
+        self.fx.send(link, refused);
+    }
+
+    pub(super) fn on_stored(&mut self, ticket: StoreTicket) {
+        for a in self.acknowledgements.remove(&ticket).unwrap_or_default() {
+            self.acknowledge(&a);
+        }
+    }
+
+    fn acknowledge(&mut self, a: &Acknowledgement) {
+        if !self.links.contains_key(&a.link) {
+            return;
+        }
+        self.fx.count("registrations_acknowledged");
+        let mut seeds: Vec<SeedName> = self
+            .others
+            .iter()
+            .filter_map(|o| {
+                Some(SeedName { host_port: o.address.host_port.clone(), id: o.proved()? })
+            })
+            .collect();
+        if let Some(own) = &self.own_address {
+            seeds.push(SeedName { host_port: own.clone(), id: self.id() });
+        }
+        let registered = Registered {
+            incarnation: a.incarnation,
+            sequence: a.sequence,
+            alive: self.alive_count(),
+            nonce: ByteArray::from(self.nonce),
+            seeds,
+            synced: self.synced,
+        };
+        self.fx.send(a.link, registered);
+    }
+
+    pub(super) fn alive_count(&self) -> u32 {
+        u32::try_from(self.table.alive_count()).unwrap_or(u32::MAX)
+    }
+
+    /// Merges an entry, from its owner or from another seed, and does what follows from it.
+    pub(super) fn take_entry(&mut self, entry: Entry) -> Taken {
+        let now = self.fx.now();
+        let id = entry.id();
+        let before = self.table.get(&id).map(|e| e.record.clone());
+        let change = self.table.merge(entry, now);
+        let Some(entry) = self.table.get(&id).cloned() else {
+            return if change == Change::Full { Taken::Full } else { Taken::Known };
+        };
+        match change {
+            Change::None => return Taken::Known,
+            Change::Full => return Taken::Full,
+            Change::New | Change::Back => {
+                self.pending.joined.insert(id);
+                let r = &entry.record;
+                self.fx.event(Event::PeerRegistered {
+                    id,
+                    name: r.name.clone(),
+                    address: r.addresses.first().copied(),
+                    incarnation: r.incarnation,
+                    updated: change == Change::Back,
+                });
+            }
+            Change::Newer => {}
+            Change::Left => {
+                self.pending.left.insert(id);
+                let name = entry.record.name.clone();
+                self.fx.event(Event::PeerLeft { id, name });
+            }
+            Change::Died => self.on_death(&entry),
+        }
+        self.pending.entries.insert(id);
+        if change != Change::Left && change != Change::Died {
+            let degree = entry.record.degree;
+            let changed = before.as_ref().is_none_or(|b| b.degree != degree);
+            if changed && entry.is_alive() {
+                let name = entry.record.name.clone();
+                self.fx.event(Event::PeerDegree { id, name, degree });
+            }
+        }
+        if change != Change::New && entry.is_alive() {
+            self.pending.joined_again(id, before.as_ref(), &entry.record);
+        }
+        // A degree alone, or a refreshed lease, is not worth a write: after a restart the peers
+        // tell it anew.
+        let lasting = |r: &SignedRecord| {
+            (r.incarnation, r.presence, r.name.clone(), r.addresses.clone(), r.target)
+        };
+        let same = before.as_ref().is_some_and(|b| lasting(b) == lasting(&entry.record));
+        if same && change == Change::Newer {
+            return Taken::Known;
+        }
+        Taken::Stored(self.fx.store(vec![StoreOp::PutEntry(entry)]))
+    }
+
+    pub(super) fn on_get_list(&mut self, link: LinkId) {
+        let now = self.fx.now();
+        let Some(l) = self.links.get_mut(&link) else { return };
+        if l.list_sent.is_some_and(|at| now < at + LIST_GAP) {
+            return self.fx.count("lists_refused");
+        }
+        l.list_sent = Some(now);
+        let remote = l.remote;
+        let records = self.list_for(remote);
+        let (alive, synced) = (self.alive_count(), self.synced);
+        let mut chunks = records.chunks(MAX_RECORDS_PER_FRAME).peekable();
+        if chunks.peek().is_none() {
+            self.fx.send(link, PeerList { records: Vec::new(), alive, synced, last: true });
+        }
+        while let Some(chunk) = chunks.next() {
+            let last = chunks.peek().is_none();
+            self.fx.send(link, PeerList { records: chunk.to_vec(), alive, synced, last });
+        }
+    }
+
+    /// The whole list of a small network; of a large one a sample: half by free places, so that
+    /// there is somebody to link with, half uniform, so that everybody is known to somebody.
+    fn list_for(&mut self, asker: PeerId) -> Vec<SignedRecord> {
+        let all: Vec<&SignedRecord> =
+            self.table.alive().map(|e| &e.record).filter(|r| r.id != asker).collect();
+        if all.len() <= WHOLE_LIST {
+            return all.into_iter().cloned().collect();
+        }
+        let mut picked: std::collections::BTreeMap<PeerId, SignedRecord> = (0..LIST_SAMPLE / 2)
+            .filter_map(|_| {
+                let weights = all.iter().map(|r| u64::from(r.free_places()));
+                let i = self.rng.weighted(weights)?;
+                all.get(i).map(|r| (r.id, (*r).clone()))
+            })
+            .collect();
+        for r in self.rng.sample(all, LIST_SAMPLE / 2) {
+            picked.insert(r.id, r.clone());
+        }
+        picked.into_values().collect()
+    }
+}
+
+/// What became of an entry.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// Nothing in it has to be stored.
+    Known,
+    /// It is being stored.
+    Stored(StoreTicket),
+    /// There is no room.
+    Full,
+}

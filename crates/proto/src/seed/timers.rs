@@ -1,0 +1,59 @@
+//! The one deadline of a seed, and what is done when it comes.
+
+use core::time::Duration;
+
+use super::Seed;
+use crate::event::Event;
+use crate::io::StoreOp;
+use crate::time::Time;
+
+/// A deadline met this much too late means that this seed was stopped or starved; what it waited
+/// for from others gets as much more time.
+const LATE: Duration = Duration::from_millis(50);
+
+impl Seed {
+    pub(super) fn deadline(&self) -> Option<Time> {
+        let push = self.pending.at.unwrap_or(Time::MAX);
+        let at = [
+            push,
+            self.others_deadline(),
+            self.cases_deadline(),
+            self.next_expiry,
+            self.next_idle_check,
+        ];
+        at.into_iter().min().filter(|at| *at < Time::MAX)
+    }
+
+    pub(super) fn on_timeout(&mut self) {
+        let now = self.fx.now();
+        let late = self.deadline().map_or(Duration::ZERO, |at| now.since(at));
+        if late > LATE {
+            self.fx.count("late_wakeups");
+            self.cases.values_mut().for_each(|c| c.probe.postpone(late));
+        }
+        self.dial_seeds();
+        self.watch_seeds();
+        self.compare();
+        self.review_cases();
+        self.push();
+        self.check_idle_links();
+        self.expire();
+    }
+
+    fn expire(&mut self) {
+        let now = self.fx.now();
+        if now < self.next_expiry {
+            return;
+        }
+        self.next_expiry = now + self.config.lease() / 24;
+        let (hidden, forgotten) = self.table.expire(now);
+        for entry in hidden {
+            self.fx.count("leases_expired");
+            let name = entry.record.name.clone();
+            self.fx.event(Event::PeerExpired { id: entry.id(), name });
+        }
+        if !forgotten.is_empty() {
+            self.fx.store(forgotten.into_iter().map(StoreOp::RemoveEntry).collect());
+        }
+    }
+}

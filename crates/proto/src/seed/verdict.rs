@@ -1,0 +1,219 @@
+//! The second level of a death: a seed hears the neighbours, looks for itself, and votes.
+
+use super::Seed;
+use super::links::DialFor;
+use crate::death::{Case, Certificate, DeathReport, reports_needed};
+use crate::event::{CloseReason, Event};
+use crate::identity::PeerId;
+use crate::io::{DialTarget, LinkId};
+use crate::limits::{MAX_CASES, MAX_REPORTS};
+use crate::name::Name;
+use crate::peer::unknown_name;
+use crate::registry::Entry;
+use crate::signed::Signed;
+use crate::time::Time;
+use crate::wire::{Accused, Ping, Votes};
+
+impl Seed {
+    fn name_of(&self, id: &PeerId) -> Name {
+        self.table.get(id).map_or_else(|| unknown_name(id), |e| e.record.name.clone())
+    }
+
+    /// A sign of life ends a case.
+    pub(super) fn heard_from(&mut self, remote: PeerId) {
+        self.heard_other_seed(remote);
+        if self.cases.remove(&remote).is_some() {
+            self.fx.count("accusations_refuted");
+            let name = self.name_of(&remote);
+            self.fx.event(Event::AccusationRefuted { id: remote, name });
+        }
+    }
+
+    pub(super) fn on_report(&mut self, remote: PeerId, report: Signed<DeathReport>) {
+        if report.reporter != remote {
+            return self.fx.count("reports_refused");
+        }
+        if self.take_report(report.clone()) {
+            self.tell_seeds(vec![report], Vec::new());
+            self.review_cases();
+        }
+    }
+
+    /// Takes a report, from a neighbour or through another seed; says whether it is new.
+    fn take_report(&mut self, report: Signed<DeathReport>) -> bool {
+        let now = self.fx.now();
+        let subject = report.subject;
+        let is_alive = |id: &PeerId| self.table.get(id).is_some_and(Entry::is_alive);
+        let of_this_life = self
+            .table
+            .get(&subject)
+            .is_some_and(|e| e.is_alive() && e.record.incarnation == report.incarnation);
+        if !of_this_life || !is_alive(&report.reporter) {
+            self.fx.count("reports_refused");
+            return false;
+        }
+        if !self.cases.contains_key(&subject) && self.cases.len() >= MAX_CASES {
+            self.fx.count("cases_refused");
+            return false;
+        }
+        let config = &self.config;
+        let incarnation = report.incarnation;
+        let case = self
+            .cases
+            .entry(subject)
+            .or_insert_with(|| Case::new(subject, incarnation, now, config));
+        if case.incarnation != incarnation {
+            *case = Case::new(subject, incarnation, now, config);
+        }
+        let reporter = report.reporter;
+        if !case.report(report, now) {
+            return false;
+        }
+        let reports = u32::try_from(case.reports().count()).unwrap_or(u32::MAX);
+        let needed = u32::try_from(self.needed(&subject)).unwrap_or(u32::MAX);
+        let name = self.name_of(&subject);
+        self.fx.count("reports");
+        self.fx.event(Event::DeathReported { id: subject, name, reporter, reports, needed });
+        true
+    }
+
+    fn needed(&self, subject: &PeerId) -> usize {
+        reports_needed(self.table.get(subject).map_or(0, |e| e.record.degree))
+    }
+
+    pub(super) fn on_votes(&mut self, remote: PeerId, f: Votes) {
+        let trusted = self.trusted();
+        if !trusted.contains(&remote) {
+            return self.fx.count("frames_from_unproved_seeds");
+        }
+        for report in f.reports {
+            self.take_report(report);
+        }
+        let now = self.fx.now();
+        for vote in f.votes {
+            let of_this_life = self
+                .table
+                .get(&vote.subject)
+                .is_some_and(|e| e.is_alive() && e.record.incarnation == vote.incarnation);
+            // A vote without the reports that it rests on opens no case.
+            let case = self.cases.get_mut(&vote.subject);
+            match case.filter(|c| of_this_life && c.incarnation == vote.incarnation) {
+                Some(case) if trusted.contains(&vote.seed) => {
+                    case.vote(vote, now);
+                }
+                _ => self.fx.count("votes_refused"),
+            }
+        }
+        self.review_cases();
+    }
+
+    fn tell_seeds(
+        &mut self,
+        reports: Vec<Signed<DeathReport>>,
+        votes: Vec<Signed<crate::death::Vote>>,
+    ) {
+        let links: Vec<LinkId> = self.others.iter().filter_map(|o| o.link).collect();
+        for link in links {
+            self.fx.send(link, Votes { reports: reports.clone(), votes: votes.clone() });
+        }
+    }
+
+    /// A seed that comes back hears of the cases that are open.
+    pub(super) fn send_open_cases(&mut self, link: LinkId) {
+        for case in self.cases.values() {
+            let reports = case.reports().take(MAX_REPORTS).cloned().collect();
+            let votes = case.votes().cloned().collect();
+            self.fx.send(link, Votes { reports, votes });
+        }
+    }
+
+    /// Goes on with every case: probes, votes, certificates.
+    pub(super) fn review_cases(&mut self) {
+        let now = self.fx.now();
+        let subjects: Vec<PeerId> = self.cases.keys().copied().collect();
+        for subject in subjects {
+            self.probe(subject);
+            let needed = self.needed(&subject);
+            let Some(case) = self.cases.get_mut(&subject) else { continue };
+            if case.probe.just_failed(now) {
+                self.fx.count("probes_failed");
+            }
+            if let Some(vote) = case.decide(&self.identity, needed, now) {
+                let reports = case.reports().cloned().collect();
+                let witnesses = vote.witnesses.clone();
+                let name = self.name_of(&subject);
+                self.fx.count("votes");
+                self.fx.event(Event::Voted { id: subject, name, witnesses });
+                self.tell_seeds(reports, vec![vote]);
+            }
+            let quorum = self.quorum();
+            let Some(case) = self.cases.get(&subject) else { continue };
+            if let Some(certificate) = case.certificate(quorum) {
+                self.cases.remove(&subject);
+                self.certify(certificate);
+            } else if case.is_stale(now) {
+                self.cases.remove(&subject);
+                self.fx.count("cases_expired");
+            }
+        }
+    }
+
+    /// Asks the accused itself.
+    fn probe(&mut self, subject: PeerId) {
+        let now = self.fx.now();
+        let registered_on = self.registrants.get(&subject).copied();
+        let addresses = self.table.get(&subject).map(|e| e.record.addresses.clone());
+        let Some(case) = self.cases.get_mut(&subject) else { return };
+        if !case.probe.try_due(now, &self.config) {
+            return;
+        }
+        let incarnation = case.incarnation;
+        if let Some(link) = registered_on {
+            let nonce = self.rng.u64();
+            self.fx.send(link, Ping { nonce });
+            self.fx.send(link, Accused { incarnation, certificate: None });
+        }
+        // The link may be the only thing that is broken: a new one is tried as well.
+        if case.probe.dial.is_none() {
+            let addresses = addresses.unwrap_or_default();
+            let dial = self.fx.dial(DialTarget::Peer { id: subject, addresses });
+            case.probe.dial = Some(dial);
+            self.dials.insert(dial, DialFor::Probe(subject));
+        }
+    }
+
+    /// A majority agrees: the peer is dead.
+    fn certify(&mut self, certificate: Certificate) {
+        let Some(entry) = self.table.get(&certificate.subject()) else { return };
+        let mut entry = entry.clone();
+        entry.certificate = Some(certificate);
+        self.take_entry(entry);
+    }
+
+    /// What follows from a death, wherever it was certified.
+    pub(super) fn on_death(&mut self, entry: &Entry) {
+        let Some(certificate) = &entry.certificate else { return };
+        let id = entry.id();
+        self.cases.remove(&id);
+        self.pending.dead.insert(id);
+        self.fx.count("removals");
+        self.fx.event(Event::PeerRemoved {
+            id,
+            name: Some(entry.record.name.clone()),
+            incarnation: certificate.incarnation(),
+            witnesses: certificate.witnesses(),
+            seeds: certificate.seeds(),
+        });
+        if let Some(link) = self.registrants.remove(&id) {
+            // Should it live after all, it learns here what to refute.
+            let incarnation = certificate.incarnation();
+            let accused = Accused { incarnation, certificate: Some(certificate.clone()) };
+            self.fx.send(link, accused);
+            self.close(link, CloseReason::DeclaredDead);
+        }
+    }
+
+    pub(super) fn cases_deadline(&self) -> Time {
+        self.cases.values().map(Case::deadline).min().unwrap_or(Time::MAX)
+    }
+}

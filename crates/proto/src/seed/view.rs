@@ -1,0 +1,58 @@
+//! A seed as status commands, views and checkers see it.
+
+use super::Seed;
+use crate::peer::{count, view};
+use crate::registry::EntryState;
+use crate::snapshot::{MemberState, MemberView, OtherSeedView, SeedSnapshot};
+use crate::time::Time;
+
+impl Seed {
+    /// Everything about this seed.
+    #[must_use]
+    pub fn snapshot(&self, _now: Time) -> SeedSnapshot {
+        let others = self.others.iter();
+        SeedSnapshot {
+            id: self.id(),
+            address: self.own_address.clone(),
+            synced: self.synced,
+            seed_quorum: count(self.quorum()),
+            seeds: others
+                .map(|o| OtherSeedView {
+                    address: o.address.host_port.clone(),
+                    id: o.id,
+                    connected: o.link.is_some(),
+                    compared: o.compared,
+                })
+                .collect(),
+            alive: self.alive_count(),
+            connected_peers: count(self.registrants.len()),
+            entries: count(self.table.len()),
+            cases: count(self.cases.len()),
+            links: count(self.links.len()),
+            counters: self.fx.counters.clone(),
+        }
+    }
+
+    /// The registry, by id, all states.
+    #[must_use]
+    pub fn members(&self, _now: Time) -> Vec<MemberView> {
+        self.table
+            .iter()
+            .map(|(e, expired)| {
+                let state = match e.state() {
+                    EntryState::Alive if expired => MemberState::Expired,
+                    EntryState::Alive => MemberState::Alive,
+                    EntryState::Left => MemberState::Left,
+                    EntryState::Dead => MemberState::Dead,
+                };
+                let mut v = view(&e.record, state);
+                if let (MemberState::Dead, Some(c)) = (state, &e.certificate) {
+                    v.incarnation = c.incarnation();
+                    v.witnesses = c.witnesses();
+                    v.seeds = c.seeds();
+                }
+                v
+            })
+            .collect()
+    }
+}

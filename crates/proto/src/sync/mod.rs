@@ -1,0 +1,162 @@
+//! Anti-entropy between two neighbours: compare what was seen, pull what is missing.
+//!
+//! On a new link both ends say everything they have seen; later one asks a random neighbour with a
+//! hash alone, and the vectors are exchanged only if the hashes differ (the version vectors of
+//! Demers et al. 1987, section 1.3, per publisher).
+
+use std::collections::BTreeMap;
+
+use crate::broadcast::{MessageList, Seen};
+use crate::identity::PeerId;
+use crate::limits::{MAX_PULL_RANGES, MAX_SUMMARY};
+use crate::wire::{Range, Summary, SummaryEntry};
+
+/// Pulls of the same range after which nobody is expected to have it any more.
+const ATTEMPTS: u32 = 3;
+/// Ranges whose attempts are counted; beyond it the count begins anew.
+const MAX_ATTEMPTS_KEPT: usize = 4_096;
+
+/// What has been asked for without success.
+#[derive(Debug, Default)]
+pub(crate) struct Sync {
+    attempts: BTreeMap<(PeerId, u64, u64), u32>,
+}
+
+/// What a comparison leads to.
+#[derive(Debug, Default)]
+pub(crate) struct Missing {
+    /// Ranges to pull from the other side.
+    pub(crate) pull: Vec<Range>,
+    /// Ranges that were asked for often enough in vain.
+    pub(crate) lost: Vec<Range>,
+    /// Whether this side has something that the other has not.
+    pub(crate) other_lacks: bool,
+}
+
+/// What this node has seen, for another to compare with.
+pub(crate) fn summary(list: &MessageList, with_entries: bool) -> Summary {
+    let mut h = blake3::Hasher::new();
+    let mut entries = Vec::new();
+    for (&(publisher, incarnation), seen) in list.iter() {
+        let (next, gaps) = (seen.next(), seen.gaps());
+        h.update(publisher.as_bytes());
+        for n in [incarnation, next].into_iter().chain(gaps.iter().flat_map(|g| [g.0, g.1])) {
+            h.update(&n.to_le_bytes());
+        }
+        if with_entries && entries.len() < MAX_SUMMARY {
+            entries.push(SummaryEntry { publisher, incarnation, next, gaps });
+        }
+    }
+    let mut hash = [0u8; 8];
+    h.finalize_xof().fill(&mut hash);
+    Summary { hash: u64::from_le_bytes(hash), entries: with_entries.then_some(entries) }
+}
+
+impl Sync {
+    /// Holds another's summary against this node's list.
+    pub(crate) fn compare(&mut self, list: &MessageList, theirs: &[SummaryEntry]) -> Missing {
+        let mut missing = Missing::default();
+        if self.attempts.len() > MAX_ATTEMPTS_KEPT {
+            self.attempts.clear();
+        }
+        for e in theirs {
+            let ours = list.get(e.publisher, e.incarnation);
+            let next = ours.map_or(0, Seen::next);
+            let mut wanted = ours.map(Seen::gaps).unwrap_or_default();
+            missing.other_lacks |= next > e.next || has_any(&e.gaps, &wanted);
+            if next < e.next {
+                wanted.push((next, e.next));
+            }
+            for (from, to) in subtract(&wanted, &e.gaps, e.next) {
+                let range = Range { publisher: e.publisher, incarnation: e.incarnation, from, to };
+                let tried = self.attempts.entry((e.publisher, e.incarnation, from)).or_default();
+                *tried += 1;
+                if *tried > ATTEMPTS {
+                    missing.lost.push(range);
+                } else if missing.pull.len() < MAX_PULL_RANGES {
+                    missing.pull.push(range);
+                }
+            }
+        }
+        missing.other_lacks |= list.iter().count() > theirs.len();
+        for lost in &missing.lost {
+            self.attempts.remove(&(lost.publisher, lost.incarnation, lost.from));
+        }
+        missing
+    }
+}
+
+/// Whether some number in `gaps` (theirs) is outside of `ours` (our gaps): we have it, they don't.
+fn has_any(gaps: &[(u64, u64)], ours: &[(u64, u64)]) -> bool {
+    gaps.iter().any(|g| !ours.iter().any(|o| o.0 <= g.0 && g.1 <= o.1))
+}
+
+/// The parts of `wanted` below `end` that are not in `without`. Both ascend.
+fn subtract(wanted: &[(u64, u64)], without: &[(u64, u64)], end: u64) -> Vec<(u64, u64)> {
+    let mut out = Vec::new();
+    for &(from, to) in wanted {
+        let (mut from, to) = (from, to.min(end));
+        for &(a, b) in without {
+            if b <= from || a >= to {
+                continue;
+            }
+            if a > from {
+                out.push((from, a));
+            }
+            from = from.max(b);
+        }
+        if from < to {
+            out.push((from, to));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::MessageId;
+
+    const P: PeerId = PeerId::from_bytes([1; 32]);
+
+    fn list(numbers: &[u64]) -> MessageList {
+        let mut l = MessageList::default();
+        for &sequence in numbers {
+            l.receive(&MessageId { publisher: P, incarnation: 1, sequence });
+        }
+        l
+    }
+
+    fn pulled(ours: &[u64], theirs: &[u64]) -> (Vec<(u64, u64)>, bool) {
+        let entries = summary(&list(theirs), true).entries.unwrap();
+        let m = Sync::default().compare(&list(ours), &entries);
+        (m.pull.iter().map(|r| (r.from, r.to)).collect(), m.other_lacks)
+    }
+
+    #[test]
+    fn pulls_just_what_the_other_has_and_we_lack() {
+        assert_eq!(pulled(&[], &[0, 1, 2]), (vec![(0, 3)], false));
+        assert_eq!(pulled(&[0, 1, 2], &[]), (vec![], true));
+        assert_eq!(pulled(&[0, 3], &[0, 1, 3, 4]), (vec![(1, 2), (4, 5)], false));
+        assert_eq!(pulled(&[0, 2], &[0, 1]), (vec![(1, 2)], true));
+        assert_eq!(pulled(&[0, 1], &[0, 1]), (vec![], false));
+    }
+
+    #[test]
+    fn the_hash_tells_lists_apart() {
+        let hash = |l: &[u64]| summary(&list(l), false).hash;
+        assert_eq!(hash(&[0, 1]), hash(&[1, 0]));
+        assert_ne!(hash(&[0, 1]), hash(&[0, 2]));
+    }
+
+    #[test]
+    fn what_nobody_has_is_given_up_in_the_end() {
+        let entries = summary(&list(&[0, 1]), true).entries.unwrap();
+        let mut sync = Sync::default();
+        for _ in 0..ATTEMPTS {
+            assert_eq!(sync.compare(&list(&[]), &entries).pull.len(), 1);
+        }
+        let last = sync.compare(&list(&[]), &entries);
+        assert_eq!((last.pull.len(), last.lost.len()), (0, 1));
+    }
+}
