@@ -22,7 +22,8 @@ const TELL_DELAY: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(super) struct Own {
     pub(super) record: SignedRecord,
-    pub(super) nonce: Option<[u8; 16]>,
+    /// What targets are drawn with, and whether it came from a seed that is synced.
+    pub(super) nonce: Option<([u8; 16], bool)>,
     pub(super) state: PeerState,
     pub(super) tell_at: Option<Time>,
     pub(super) refresh_at: Time,
@@ -116,7 +117,7 @@ impl Peer {
         let n = self.registrations.network_size().max(known);
         let limit = self.config.max_degree();
         let target = match self.own.nonce {
-            Some(nonce) => target_degree(rank(&self.id(), &nonce), n, limit),
+            Some((nonce, _)) => target_degree(rank(&self.id(), &nonce), n, limit),
             // Before a seed answered: the least that keeps together.
             None => MIN_TARGET
                 .min(u16::try_from(n - 1).unwrap_or(u16::MAX))

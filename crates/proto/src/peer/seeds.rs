@@ -156,10 +156,12 @@ impl Peer {
             }
         }
         self.registrations.vouch(index, &f.seeds);
-        let nonce = *f.nonce;
-        // All seeds end up with the smallest nonce; a larger one is from before they agreed.
-        if self.own.nonce.is_none_or(|known| nonce < known) {
-            self.own.nonce = Some(nonce);
+        // All seeds end up with the same nonce; other ones are from before they agreed.
+        let better = |(known, settled): ([u8; 16], bool)| {
+            (f.synced && !settled) || (f.synced == settled && *f.nonce < known)
+        };
+        if self.own.nonce.is_none_or(better) {
+            self.own.nonce = Some((*f.nonce, f.synced));
         }
         self.review_target();
         self.review_registrations();

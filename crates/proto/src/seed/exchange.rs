@@ -208,7 +208,7 @@ impl Seed {
         if !self.is_proved(remote) {
             return;
         }
-        self.agree_on_nonce(*f.nonce);
+        self.agree_on_nonce(*f.nonce, f.synced);
         let different: Vec<u8> = (0..=u8::MAX)
             .filter(|&b| {
                 let at = usize::from(b);
@@ -224,7 +224,7 @@ impl Seed {
         if !self.is_proved(remote) {
             return;
         }
-        self.agree_on_nonce(*f.nonce);
+        self.agree_on_nonce(*f.nonce, f.synced);
         for mut entry in f.entries {
             if let Some(c) = &entry.certificate {
                 let trusted = self.trusted();
@@ -257,9 +257,9 @@ impl Seed {
         want: Vec<u8>,
         compared: bool,
     ) {
-        let nonce = ByteArray::from(self.nonce);
+        let (nonce, synced) = (ByteArray::from(self.nonce), self.synced);
         if entries.is_empty() && (compared || !want.is_empty()) {
-            let f = Entries { entries: Vec::new(), want, nonce, compared };
+            let f = Entries { entries: Vec::new(), want, nonce, compared, synced };
             return self.fx.send(link, f);
         }
         let mut want = Some(want);
@@ -268,13 +268,18 @@ impl Seed {
             let last = chunks.peek().is_none();
             let want = if last { want.take().unwrap_or_default() } else { Vec::new() };
             let entries = chunk.to_vec();
-            self.fx.send(link, Entries { entries, want, nonce, compared: compared && last });
+            let compared = compared && last;
+            self.fx.send(link, Entries { entries, want, nonce, compared, synced });
         }
     }
 
     /// All seeds draw target degrees with the same nonce: the smallest that any of them began with.
-    fn agree_on_nonce(&mut self, theirs: [u8; 16]) {
-        if theirs < self.nonce {
+    /// One that begins empty takes that of a network that is there already, or a lost disk would
+    /// redraw the degree of every peer.
+    fn agree_on_nonce(&mut self, theirs: [u8; 16], theirs_synced: bool) {
+        let newcomer = !self.synced && theirs_synced;
+        let same_standing = self.synced == theirs_synced;
+        if theirs != self.nonce && (newcomer || (same_standing && theirs < self.nonce)) {
             self.nonce = theirs;
             self.fx.store(vec![StoreOp::Nonce(theirs)]);
         }

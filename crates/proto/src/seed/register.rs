@@ -32,7 +32,8 @@ impl Seed {
         }
         let rank = rank(&remote, &self.nonce);
         let size = u32::try_from(self.table.alive_count()).unwrap_or(u32::MAX);
-        if record.target > largest_honest_target(rank, size) {
+        // Before the seeds agreed on a nonce, peers may have drawn with another seed's.
+        if self.synced && record.target > largest_honest_target(rank, size) {
             return self.refuse_registration(link, remote, RefuseReason::TargetTooHigh);
         }
         if let Some(known) = self.table.get(&remote) {

@@ -438,12 +438,15 @@ pub struct Entries {
     /// Buckets that the sender wants in return.
     #[n(1)]
     pub want: Vec<u8>,
-    /// The sender's nonce for target degrees; the smallest wins.
+    /// The sender's nonce for target degrees; the smallest of the synced seeds' wins.
     #[n(2)]
     pub nonce: ByteArray<16>,
     /// Whether this ends a comparison that the receiver began.
     #[n(3)]
     pub compared: bool,
+    /// Whether the sender answers for the network.
+    #[n(4)]
+    pub synced: bool,
 }
 
 /// Between seeds: hashes of the 256 buckets of a registry (section 9.2).
@@ -453,9 +456,12 @@ pub struct Digest {
     /// One hash a bucket, in order.
     #[n(0)]
     pub buckets: Vec<u64>,
-    /// The sender's nonce for target degrees; the smallest wins.
+    /// The sender's nonce for target degrees; the smallest of the synced seeds' wins.
     #[n(1)]
     pub nonce: ByteArray<16>,
+    /// Whether the sender answers for the network.
+    #[n(2)]
+    pub synced: bool,
 }
 
 macro_rules! frames {
