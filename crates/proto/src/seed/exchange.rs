@@ -180,8 +180,11 @@ impl Seed {
     /// Sends the bucket hashes to every seed whose turn it is.
     pub(super) fn compare(&mut self) {
         let now = self.fx.now();
-        let digest =
-            Digest { buckets: self.table.hashes().to_vec(), nonce: ByteArray::from(self.nonce) };
+        let digest = Digest {
+            buckets: self.table.hashes().to_vec(),
+            nonce: ByteArray::from(self.nonce),
+            synced: self.synced,
+        };
         for other in &mut self.others {
             let Some(link) = other.link else { continue };
             if other.next_digest <= now {
