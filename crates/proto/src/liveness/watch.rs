@@ -76,7 +76,7 @@ impl Watch {
         self.smoothed = Some(match self.smoothed {
             None => (delay, delay / 2),
             Some((mean, deviation)) => {
-                let off = if delay > mean { delay - mean } else { mean - delay };
+                let off = delay.abs_diff(mean);
                 ((mean * 7 + delay) / 8, (deviation * 3 + off) / 4)
             }
         });
