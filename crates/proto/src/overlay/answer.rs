@@ -90,7 +90,7 @@ impl Overlay {
                 **id != requester
                     && Some(**id) != other
                     && !named.contains(id)
-                    && n.promised.is_none_or(|until| until <= now)
+                    && !n.is_promised(now)
                     && other.is_none_or(|o| !n.around.iter().any(|(a, _)| *a == o))
             })
             .map(|(id, _)| *id)

@@ -8,6 +8,7 @@ mod answer;
 mod fill;
 mod heal;
 pub mod target;
+mod trim;
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -46,6 +47,13 @@ pub(crate) struct Neighbour {
     pub(crate) promised: Option<Time>,
 }
 
+impl Neighbour {
+    /// Whether somebody else was offered this edge.
+    pub(crate) fn is_promised(&self, now: Time) -> bool {
+        self.promised.is_some_and(|until| until > now)
+    }
+}
+
 /// A request to another peer that is not answered yet.
 #[derive(Debug)]
 pub(crate) struct Request {
@@ -70,6 +78,8 @@ pub(crate) struct Overlay {
     pub(crate) next_mix: Time,
     /// Further rounds of mixing to do soon, because the network may have been in parts.
     pub(crate) mix_soon: u32,
+    /// When to look for neighbours to give up.
+    pub(crate) trim_at: Option<Time>,
     /// When to tell the neighbours who the neighbours are.
     pub(crate) announce_at: Option<Time>,
 }
@@ -84,6 +94,7 @@ impl Overlay {
             fill: FillState::new(now),
             next_mix: Time::MAX,
             mix_soon: 0,
+            trim_at: None,
             announce_at: None,
         }
     }

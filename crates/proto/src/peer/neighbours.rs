@@ -70,6 +70,19 @@ impl Peer {
         self.request(other, addresses.unwrap_or_default(), Want::Mix { give }, None);
     }
 
+    /// Gives up a pair of neighbours over the target.
+    pub(super) fn trim(&mut self) {
+        let now = self.fx.now();
+        let Some((a, b)) = self.overlay.trim(now, &mut self.rng.overlay) else { return };
+        let in_place_of = self.id();
+        let links = (self.overlay.neighbours.get(&a), self.overlay.neighbours.get(&b));
+        let (Some(na), Some(nb)) = links else { return };
+        self.fx.send(nb.link, Permit { peer: a });
+        self.fx.send(na.link, Rewire { to: nb.record.clone(), in_place_of });
+        self.overlay.promise(&a, now);
+        self.overlay.promise(&b, now);
+    }
+
     /// Dials a peer to ask it for something.
     pub(super) fn request(
         &mut self,

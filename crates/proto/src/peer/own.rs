@@ -90,6 +90,7 @@ impl Peer {
     pub(super) fn own_changed(&mut self) {
         let at = self.fx.now() + TELL_DELAY;
         self.own.tell_at.get_or_insert(at);
+        self.overlay.schedule_trim(at);
         self.overlay.announce_at.get_or_insert(at);
     }
 

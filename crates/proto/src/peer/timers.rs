@@ -27,6 +27,7 @@ impl Peer {
             self.own.tell_at,
             self.own.leave_deadline,
             self.overlay.announce_at,
+            self.overlay.trim_at,
             Some(self.overlay.fill.next),
             Some(self.overlay.next_mix),
             Some(self.own.refresh_at),
@@ -52,6 +53,7 @@ impl Peer {
         self.expire_reports();
         self.fill();
         self.mix();
+        self.trim();
         self.run_sync();
         self.run_fetches();
         self.check_idle_links();
