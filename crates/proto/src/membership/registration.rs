@@ -33,6 +33,8 @@ pub(crate) struct SeedSlot {
     pub(crate) acknowledged: Option<(u64, u64)>,
     pub(crate) alive: u32,
     pub(crate) synced: bool,
+    /// What it says that target degrees are drawn with.
+    pub(crate) nonce: Option<[u8; 16]>,
     pub(crate) retry_at: Time,
     pub(crate) failures: u32,
     pub(crate) last_heard: Time,
@@ -80,6 +82,7 @@ impl Registrations {
                 acknowledged: None,
                 alive: 0,
                 synced: false,
+                nonce: None,
                 retry_at: now,
                 failures: 0,
                 last_heard: now,
@@ -184,6 +187,14 @@ impl Registrations {
     /// Peers in the network, as the seeds say.
     pub(crate) fn network_size(&self) -> u32 {
         self.slots.iter().filter(|s| s.link.is_some()).map(|s| s.alive).max().unwrap_or(0)
+    }
+
+    /// What target degrees are drawn with: the seeds agree on the smallest; one that is not synced
+    /// has not heard of it yet.
+    pub(crate) fn nonce(&self) -> Option<[u8; 16]> {
+        let linked = || self.slots.iter().filter(|s| s.link.is_some());
+        let settled = linked().filter(|s| s.synced).filter_map(|s| s.nonce).min();
+        settled.or_else(|| linked().filter_map(|s| s.nonce).min())
     }
 
     /// A seed says which keys it has proved under which configured addresses.

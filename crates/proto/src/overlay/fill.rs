@@ -20,23 +20,38 @@ const OVERFLOW_AFTER: Duration = Duration::from_secs(6);
 /// Requests under way at once.
 const MAX_UNDERWAY: usize = 4;
 
+/// Shortest wait between two requests for a fresh list.
+const LIST_EVERY: Duration = Duration::from_secs(1);
+
 /// When to look next, and since when there is something missing.
 #[derive(Debug)]
 pub(crate) struct FillState {
     pub(crate) next: Time,
+    list_after: Time,
     wait: Duration,
     short_since: Option<Time>,
 }
 
 impl FillState {
     pub(crate) const fn new(now: Time) -> Self {
-        FillState { next: now, wait: ROUND_MIN, short_since: None }
+        FillState { next: now, list_after: now, wait: ROUND_MIN, short_since: None }
     }
 
     /// Something changed that makes it worth to look again soon.
     pub(crate) fn soon(&mut self, now: Time) {
         self.wait = ROUND_MIN;
         self.next = self.next.min(now + ROUND_MIN / 4);
+    }
+
+    /// Whether to ask a seed who has free places: something is missing, and those that are known
+    /// have none, as far as is known. Degrees are not pushed; they would be most of the traffic.
+    pub(crate) fn wants_list(&mut self, now: Time) -> bool {
+        let wants = self.short_since.is_some_and(|since| now.since(since) >= HAND_OVER_AFTER / 2)
+            && now >= self.list_after;
+        if wants {
+            self.list_after = now + LIST_EVERY.max(self.wait);
+        }
+        wants
     }
 }
 
@@ -109,7 +124,8 @@ impl Round<'_> {
             return None;
         }
         if missing >= 2 {
-            let by_target = |m: &Member| u64::from(m.record.target);
+            // At least 1: a record from before its owner knew its target says 0.
+            let by_target = |m: &Member| u64::from(m.record.target.max(1));
             return self.draw(by_target, rng).map(|id| (id, Want::HandOver));
         }
         let excess = |m: &Member| u64::from(m.record.degree.saturating_sub(m.record.target));

@@ -3,7 +3,8 @@
 use core::time::Duration;
 
 use super::{Peer, PublishError};
-use crate::event::{CloseReason, Event};
+use crate::event::{CloseReason, Event, LinkDown};
+use crate::identity::PeerId;
 use crate::io::LinkId;
 use crate::limits::{MAX_FETCHES, MAX_PAYLOAD, MAX_TOPIC};
 use crate::message::{Message, MessageId};
@@ -77,15 +78,22 @@ impl Peer {
         }
         self.own.state = PeerState::Leaving;
         self.own.leave_deadline = Some(now + LEAVE_WAIT);
-        self.renew_record(|r| r.presence = Presence::Left);
+        let neighbours: Vec<(PeerId, LinkId)> =
+            self.overlay.neighbours.iter().map(|(id, n)| (*id, n.link)).collect();
+        self.renew_record(|r| {
+            r.presence = Presence::Left;
+            r.degree = 0;
+        });
         let record = self.own.record.clone();
-        let neighbours: Vec<LinkId> = self.overlay.neighbours.values().map(|n| n.link).collect();
-        let seeds: Vec<LinkId> = self.registrations.links().collect();
-        for link in neighbours.iter().chain(&seeds) {
-            self.fx.send(*link, Leave { record: record.clone() });
-        }
-        for link in neighbours {
+        for (id, link) in neighbours {
+            self.fx.send(link, Leave { record: record.clone() });
             self.close(link, CloseReason::Leaving);
+            self.drop_neighbour(id, LinkDown::Local(CloseReason::Leaving));
+        }
+        self.suspects.clear();
+        let seeds: Vec<LinkId> = self.registrations.links().collect();
+        for link in &seeds {
+            self.fx.send(*link, Leave { record: record.clone() });
         }
         for slot in &mut self.registrations.slots {
             slot.acknowledged = None;
@@ -123,14 +131,11 @@ impl Peer {
         for link in links {
             self.close(link, CloseReason::Leaving);
         }
-        self.overlay.neighbours.clear();
-        self.watches.clear();
-        self.suspects.clear();
         self.fx.event(Event::Left);
     }
 
     /// A neighbour, or somebody who passed through, says goodbye.
-    pub(super) fn on_leave(&mut self, remote: crate::PeerId, record: &crate::record::SignedRecord) {
+    pub(super) fn on_leave(&mut self, remote: PeerId, record: &crate::record::SignedRecord) {
         if record.id == remote && record.presence == Presence::Left {
             self.learn_left(record);
         }

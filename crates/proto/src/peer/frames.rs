@@ -19,7 +19,7 @@ impl Peer {
             Frame::Ping(f) => self.fx.send(id, Pong { nonce: f.nonce }),
             Frame::Pong(f) => self.on_pong(remote, &used, f.nonce),
             Frame::Registered(f) if from_seed => self.on_registered(id, &f),
-            Frame::RegisterRefused(f) if from_seed => self.on_register_refused(&f),
+            Frame::RegisterRefused(f) if from_seed => self.on_register_refused(id, &f),
             Frame::PeerList(f) if from_seed => self.on_peer_list(id, &f),
             Frame::MembersChanged(f) if from_seed => self.on_members_changed(id, &f),
             Frame::Accused(f) if role == Role::Seed => self.on_accused(&f),

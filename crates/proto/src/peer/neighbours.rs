@@ -13,6 +13,7 @@ use crate::overlay::{Answer, Neighbour, Request};
 use crate::record::{Address, SignedRecord};
 use crate::signed::Signed;
 use crate::sync;
+use crate::time::Time;
 use crate::wire::{Accept, Neighbourhood, PeerReply, PeerRequest, Permit, Reject, Rewire, Want};
 
 /// First wait before a peer that could not be reached is dialled again; it doubles to 64 times.
@@ -24,11 +25,19 @@ impl Peer {
     /// Asks peers for what is missing.
     pub(super) fn fill(&mut self) {
         let now = self.fx.now();
-        if self.is_leaving() || now < self.overlay.fill.next {
+        if now < self.overlay.fill.next {
+            return;
+        }
+        if self.is_leaving() {
+            self.overlay.fill.next = Time::MAX;
             return;
         }
         let (me, members) = (self.id(), &self.members);
         let asks = self.overlay.fill(me, members, now, &mut self.rng.overlay);
+        let place = |(_, want): &(PeerId, Want)| matches!(want, Want::Place);
+        if !asks.iter().any(place) && self.overlay.fill.wants_list(now) {
+            self.ask_for_list();
+        }
         for (id, want) in asks {
             let addresses = self.members.get(&id).map(|m| m.record.addresses.clone());
             self.request(id, addresses.unwrap_or_default(), want, None);

@@ -22,8 +22,8 @@ const TELL_DELAY: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(super) struct Own {
     pub(super) record: SignedRecord,
-    /// What targets are drawn with, and whether it came from a seed that is synced.
-    pub(super) nonce: Option<([u8; 16], bool)>,
+    /// What the target was drawn with last.
+    pub(super) nonce: Option<[u8; 16]>,
     pub(super) state: PeerState,
     pub(super) tell_at: Option<Time>,
     pub(super) refresh_at: Time,
@@ -80,6 +80,9 @@ impl Peer {
     /// The record with the degree as it is now.
     pub(super) fn current_record(&mut self) -> SignedRecord {
         let r = &self.own.record;
+        if self.is_leaving() {
+            return r.clone();
+        }
         if r.degree != self.overlay.degree() || r.target != self.overlay.target {
             self.renew_record(|_| {});
         }
@@ -88,6 +91,9 @@ impl Peer {
 
     /// The degree or target changed: the seeds and the neighbours are told soon.
     pub(super) fn own_changed(&mut self) {
+        if self.is_leaving() {
+            return; // the goodbye was the last word
+        }
         let at = self.fx.now() + TELL_DELAY;
         self.own.tell_at.get_or_insert(at);
         self.overlay.schedule_trim(at);
@@ -97,6 +103,9 @@ impl Peer {
     /// Sends the record to every seed that a link is up with.
     pub(super) fn tell_seeds(&mut self) {
         self.own.tell_at = None;
+        if self.is_leaving() {
+            return;
+        }
         let record = self.current_record();
         let links: Vec<_> = self.registrations.links().collect();
         for link in links {
@@ -108,8 +117,10 @@ impl Peer {
     pub(super) fn refresh_lease(&mut self) {
         self.own.refresh_at =
             self.fx.now() + self.rng.seeds.scaled(self.config.lease_refresh(), 0.9, 1.0);
-        self.renew_record(|_| {});
-        self.tell_seeds();
+        if !self.is_leaving() {
+            self.renew_record(|_| {});
+            self.tell_seeds();
+        }
     }
 
     /// Draws the target anew when the size of the network or the seeds' nonce changed.
@@ -117,8 +128,10 @@ impl Peer {
         let known = u32::try_from(self.members.alive_count() + 1).unwrap_or(u32::MAX);
         let n = self.registrations.network_size().max(known);
         let limit = self.config.max_degree();
+        // Without a seed the last one holds.
+        self.own.nonce = self.registrations.nonce().or(self.own.nonce);
         let target = match self.own.nonce {
-            Some((nonce, _)) => target_degree(rank(&self.id(), &nonce), n, limit),
+            Some(nonce) => target_degree(rank(&self.id(), &nonce), n, limit),
             // Before a seed answered: the least that keeps together.
             None => MIN_TARGET
                 .min(u16::try_from(n - 1).unwrap_or(u16::MAX))
@@ -135,7 +148,7 @@ impl Peer {
     /// A seed sees this peer at an address; it is announced where none was configured.
     pub(super) fn observed_at(&mut self, observed: SocketAddr) {
         let unspecified = |a: &Address| a.0.ip().is_unspecified();
-        if !self.own.record.addresses.iter().any(unspecified) {
+        if self.is_leaving() || !self.own.record.addresses.iter().any(unspecified) {
             return;
         }
         self.renew_record(|r| {

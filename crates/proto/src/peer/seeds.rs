@@ -62,6 +62,21 @@ impl Peer {
         }
     }
 
+    /// Asks one of the seeds who is there, with which degree.
+    pub(super) fn ask_for_list(&mut self) {
+        let now = self.fx.now();
+        let linked: Vec<usize> = (0..self.registrations.slots.len())
+            .filter(|&i| self.registrations.slots.get(i).is_some_and(|s| s.link.is_some()))
+            .collect();
+        let Some(&index) = linked.get(self.rng.seeds.below(linked.len())) else { return };
+        let Some(slot) = self.registrations.slots.get_mut(index) else { return };
+        let Some(link) = slot.link else { return };
+        slot.list_asked = Some(now);
+        slot.list_complete = false;
+        self.fx.count("lists_asked");
+        self.fx.send(link, Frame::GetPeerList);
+    }
+
     pub(super) fn on_seed_lost(&mut self, index: usize, why: String) {
         let now = self.fx.now();
         let wait = self.registrations.failed(index, now, &self.config, &mut self.rng.seeds);
@@ -145,6 +160,7 @@ impl Peer {
         if let Some(slot) = self.registrations.slots.get_mut(index) {
             slot.alive = f.alive;
             slot.synced = f.synced;
+            slot.nonce = Some(*f.nonce);
             slot.failures = 0;
             if f.incarnation == incarnation {
                 let first = slot.acknowledged.replace((f.incarnation, f.sequence)).is_none();
@@ -156,28 +172,36 @@ impl Peer {
             }
         }
         self.registrations.vouch(index, &f.seeds);
-        // All seeds end up with the same nonce; other ones are from before they agreed.
-        let better = |(known, settled): ([u8; 16], bool)| {
-            (f.synced && !settled) || (f.synced == settled && *f.nonce < known)
-        };
-        if self.own.nonce.is_none_or(better) {
-            self.own.nonce = Some((*f.nonce, f.synced));
-        }
         self.review_target();
         self.review_registrations();
         self.leave_if_acknowledged(f);
     }
 
-    pub(super) fn on_register_refused(&mut self, f: &RegisterRefused) {
+    pub(super) fn on_register_refused(&mut self, link: LinkId, f: &RegisterRefused) {
         self.fx.count("registrations_refused");
-        match f.reason {
-            RefuseReason::DeclaredDead | RefuseReason::Stale => {
+        let (peer, reason) = (self.id(), f.reason);
+        self.fx.event(Event::RequestRefused { peer, by_us: false, reason });
+        let own = (self.incarnation(), self.own.record.sequence);
+        match reason {
+            RefuseReason::DeclaredDead => {
+                let valid = f.certificate.as_ref().is_some_and(|c| self.registrations.is_valid(c));
+                if valid {
+                    self.live_again(f.known_incarnation);
+                }
+            }
+            RefuseReason::Stale if (f.known_incarnation, f.known_sequence) >= own => {
                 self.live_again(f.known_incarnation);
             }
-            reason => {
-                let peer = self.id();
-                self.fx.event(Event::RequestRefused { peer, by_us: false, reason });
+            RefuseReason::Stale => self.own_changed(),
+            RefuseReason::TargetTooHigh => {
+                // Drawn with a nonce that is not this seed's (any more).
+                if let Some(slot) = self.registrations.by_link(link) {
+                    slot.nonce = Some(*f.nonce);
+                }
+                self.review_target();
+                self.own_changed();
             }
+            _ => {}
         }
     }
 

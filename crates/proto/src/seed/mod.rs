@@ -64,6 +64,8 @@ pub struct Seed {
     table: Table,
     nonce: [u8; 16],
     acknowledgements: BTreeMap<StoreTicket, Vec<Acknowledgement>>,
+    /// The last write of each entry that is not durable yet.
+    storing: BTreeMap<PeerId, StoreTicket>,
     pending: Pending,
     cases: BTreeMap<PeerId, Case>,
     synced: bool,
@@ -113,6 +115,7 @@ impl Seed {
             table,
             nonce: nonce.unwrap_or(fresh),
             acknowledgements: BTreeMap::new(),
+            storing: BTreeMap::new(),
             pending: Pending::default(),
             cases: BTreeMap::new(),
             synced: false,

@@ -48,7 +48,12 @@ impl Seed {
                 };
                 return self.refuse_registration(link, remote, reason);
             }
-            if known.record.incarnation > record.incarnation {
+            // An earlier record on a new link: the peer lost its memory and would number its
+            // messages anew in a life that others have seen.
+            let registered_here = self.registrants.get(&remote) == Some(&link);
+            let version = |r: &SignedRecord| (r.incarnation, r.sequence);
+            let earlier = version(&record) < version(&known.record);
+            if known.record.incarnation > record.incarnation || (earlier && !registered_here) {
                 return self.refuse_registration(link, remote, RefuseReason::Stale);
             }
         }
@@ -71,7 +76,14 @@ impl Seed {
                 if self.table.touch(&remote, now) {
                     self.pending.joined.insert(remote);
                 }
-                self.acknowledge(&acknowledgement);
+                // What this record adds need not be stored, but what it builds on may still be on
+                // its way to the disk.
+                match self.storing.get(&remote).copied() {
+                    Some(ticket) => {
+                        self.acknowledgements.entry(ticket).or_default().push(acknowledgement);
+                    }
+                    None => self.acknowledge(&acknowledgement),
+                }
             }
         }
     }
@@ -84,11 +96,14 @@ impl Seed {
             reason,
             known_incarnation: known.map_or(0, Entry::incarnation),
             certificate: known.and_then(|e| e.certificate.clone()),
+            known_sequence: known.map_or(0, |e| e.record.sequence),
+            nonce: ByteArray::from(self.nonce),
         };
         self.fx.send(link, refused);
     }
 
     pub(super) fn on_stored(&mut self, ticket: StoreTicket) {
+        self.storing.retain(|_, t| *t != ticket);
         for a in self.acknowledgements.remove(&ticket).unwrap_or_default() {
             self.acknowledge(&a);
         }
@@ -176,7 +191,9 @@ impl Seed {
         if same && change == Change::Newer {
             return Taken::Known;
         }
-        Taken::Stored(self.fx.store(vec![StoreOp::PutEntry(entry)]))
+        let ticket = self.fx.store(vec![StoreOp::PutEntry(entry)]);
+        self.storing.insert(id, ticket);
+        Taken::Stored(ticket)
     }
 
     pub(super) fn on_get_list(&mut self, link: LinkId) {

@@ -601,6 +601,14 @@ pub struct RegisterRefused {
     /// The certificate, if that incarnation is dead.
     #[n(2)]
     pub certificate: Option<Certificate>,
+    /// The highest sequence that the seed knows in that incarnation. A peer that has not yet got
+    /// there lost its memory and must begin a new life; one that is beyond it was overtaken on the
+    /// way, and tells its record again.
+    #[n(3)]
+    pub known_sequence: u64,
+    /// The nonce that target degrees are drawn with.
+    #[n(4)]
+    pub nonce: ByteArray<16>,
 }
 
 /// A death report on its way to a seed (section 8.2).

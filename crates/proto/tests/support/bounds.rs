@@ -1,0 +1,121 @@
+//! What a decoded frame may hold at most, written down a second time and independently of the
+//! decoder: a limit that somebody drops there is missed here.
+
+use rumormill_proto::death::{Certificate, DeathReport, Vote};
+use rumormill_proto::limits::{
+    MAX_ADDRESSES, MAX_GAPS, MAX_HOST_PORT, MAX_NAME, MAX_NEIGHBOURHOOD, MAX_PAYLOAD,
+    MAX_PULL_RANGES, MAX_RECORDS_PER_FRAME, MAX_REPORTS, MAX_REQUEST_NEIGHBOURS, MAX_SEEDS,
+    MAX_SUMMARY, MAX_TARGET, MAX_TOPIC,
+};
+use rumormill_proto::registry::Entry;
+use rumormill_proto::signed::Signed;
+use rumormill_proto::wire::{Frame, PeerReply};
+use rumormill_proto::{Message, SignedRecord};
+
+fn at_most(n: usize, limit: usize, what: &str) {
+    assert!(n <= limit, "{n} {what}, at most {limit} are allowed");
+}
+
+fn record(r: &SignedRecord) {
+    at_most(r.name.as_str().len(), MAX_NAME, "bytes in a name");
+    at_most(r.addresses.len(), MAX_ADDRESSES, "addresses");
+    at_most(usize::from(r.target), usize::from(MAX_TARGET), "target");
+    at_most(usize::from(r.degree), 2 * usize::from(MAX_TARGET), "degree");
+}
+
+fn message(m: &Message) {
+    at_most(m.payload().len(), MAX_PAYLOAD, "bytes in a payload");
+    at_most(m.topic.len(), MAX_TOPIC, "bytes in a topic");
+    assert!(m.id.sequence < u64::MAX);
+}
+
+fn vote(v: &Signed<Vote>) {
+    at_most(v.witnesses.len(), MAX_REPORTS, "witnesses");
+    assert!(!v.witnesses.is_empty());
+    assert!(v.witnesses.is_sorted_by(|a, b| a < b));
+}
+
+fn report(r: &Signed<DeathReport>) {
+    assert_eq!((r.adjacency.subject, r.adjacency.neighbour), (r.subject, r.reporter));
+    assert!(r.adjacency.incarnation <= r.incarnation && r.subject != r.reporter);
+}
+
+fn certificate(c: &Certificate) {
+    // The number of votes in a certificate is held against its limit by the verifier.
+    c.votes().iter().for_each(vote);
+}
+
+fn entry(e: &Entry) {
+    record(&e.record);
+    e.certificate.iter().for_each(certificate);
+}
+
+/// Panics if a decoded frame names more than it may.
+pub fn assert_within(frame: &Frame) {
+    match frame {
+        Frame::Register(f) => record(&f.record),
+        Frame::Leave(f) => record(&f.record),
+        Frame::Registered(f) => {
+            at_most(f.seeds.len(), MAX_SEEDS, "seeds");
+            f.seeds.iter().for_each(|s| at_most(s.host_port.len(), MAX_HOST_PORT, "bytes"));
+        }
+        Frame::RegisterRefused(f) => f.certificate.iter().for_each(certificate),
+        Frame::PeerList(f) => {
+            at_most(f.records.len(), MAX_RECORDS_PER_FRAME, "records");
+            f.records.iter().for_each(record);
+        }
+        Frame::MembersChanged(f) => {
+            at_most(f.joined.len(), MAX_RECORDS_PER_FRAME, "joined");
+            at_most(f.left.len(), MAX_RECORDS_PER_FRAME, "left");
+            at_most(f.dead.len(), MAX_RECORDS_PER_FRAME, "dead");
+            f.joined.iter().chain(&f.left).for_each(record);
+            f.dead.iter().for_each(certificate);
+        }
+        Frame::PeerRequest(f) => {
+            record(&f.record);
+            at_most(f.neighbours.len(), MAX_REQUEST_NEIGHBOURS, "neighbours");
+        }
+        Frame::PeerReply(f) => match &**f {
+            PeerReply::Accept(a) => [Some(&a.record), a.then.as_ref()],
+            PeerReply::Reject(r) => [Some(&r.record), r.take.as_ref()],
+        }
+        .into_iter()
+        .flatten()
+        .for_each(record),
+        Frame::Rewire(f) => record(&f.to),
+        Frame::Neighbourhood(f) => at_most(f.neighbours.len(), MAX_NEIGHBOURHOOD, "neighbours"),
+        Frame::Gossip(f) => message(&f.message),
+        Frame::Data(f) => f.message.iter().for_each(message),
+        Frame::Summary(f) => {
+            let entries = f.entries.as_deref().unwrap_or_default();
+            at_most(entries.len(), MAX_SUMMARY, "publishers");
+            let key = |e: &rumormill_proto::wire::SummaryEntry| (e.publisher, e.incarnation);
+            assert!(entries.is_sorted_by(|a, b| key(a) < key(b)), "publishers ascend");
+            for e in entries {
+                at_most(e.gaps.len(), MAX_GAPS, "gaps");
+                let ends: Vec<u64> = e.gaps.iter().flat_map(|g| [g.0, g.1]).collect();
+                assert!(ends.is_sorted_by(|a, b| a < b), "gaps ascend and do not touch");
+                assert!(ends.last().is_none_or(|&end| end < e.next));
+            }
+        }
+        Frame::Pull(f) => {
+            at_most(f.ranges.len(), MAX_PULL_RANGES, "ranges");
+            assert!(f.ranges.iter().all(|r| r.from < r.to));
+        }
+        Frame::Report(f) => report(&f.report),
+        Frame::Accused(f) => f.certificate.iter().for_each(certificate),
+        Frame::Votes(f) => {
+            at_most(f.reports.len(), MAX_REPORTS, "reports");
+            at_most(f.votes.len(), MAX_SEEDS, "votes");
+            f.reports.iter().for_each(report);
+            f.votes.iter().for_each(vote);
+        }
+        Frame::Entries(f) => {
+            at_most(f.entries.len(), MAX_RECORDS_PER_FRAME, "entries");
+            at_most(f.want.len(), 256, "buckets");
+            f.entries.iter().for_each(entry);
+        }
+        Frame::Digest(f) => assert_eq!(f.buckets.len(), 256),
+        _ => {}
+    }
+}

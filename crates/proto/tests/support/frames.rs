@@ -1,0 +1,364 @@
+//! Strategies for valid frames, one for every type.
+
+use minicbor::bytes::ByteArray;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use rumormill_proto::death::{Certificate, DeathReport, Vote};
+use rumormill_proto::message::MessageBody;
+use rumormill_proto::record::{Presence, Record};
+use rumormill_proto::registry::Entry;
+use rumormill_proto::signed::Signed;
+use rumormill_proto::wire::{
+    Accept, Accused, Close, Data, Digest, Entries, Frame, GetData, Gossip, Hello, Leave,
+    MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong,
+    ProbeReply, ProbeRequest, Pull, Range, Register, RegisterRefused, Registered, Reject, Report,
+    Rewire, SeedName, Summary, SummaryEntry, Verdict, Votes, Want,
+};
+use rumormill_proto::{
+    Address, CloseReason, Identity, Message, MessageId, Name, PeerId, RefuseReason, Role,
+    SignedRecord,
+};
+
+use super::statements;
+
+/// Numbers that break arithmetic more often than others do.
+pub fn number() -> impl Strategy<Value = u64> + Clone {
+    prop_oneof![
+        4 => 0u64..300,
+        2 => any::<u64>(),
+        1 => Just(u64::MAX),
+        1 => Just(u64::MAX - 1),
+        1 => Just(1u64 << 32),
+    ]
+}
+
+fn identity() -> impl Strategy<Value = Identity> + Clone {
+    (1u8..9).prop_map(statements::identity)
+}
+
+fn peer_id() -> impl Strategy<Value = PeerId> + Clone {
+    prop_oneof![
+        identity().prop_map(|i| i.id()),
+        any::<[u8; 32]>().prop_map(PeerId::from_bytes),
+    ]
+}
+
+fn address() -> impl Strategy<Value = Address> + Clone {
+    prop_oneof![
+        any::<([u8; 4], u16)>().prop_map(|(ip, port)| Address((ip, port).into())),
+        any::<([u8; 16], u16)>().prop_map(|(ip, port)| Address((ip, port).into())),
+    ]
+}
+
+fn name() -> impl Strategy<Value = Name> + Clone {
+    prop_oneof![
+        "[a-z]{1,12}-[0-9]{1,3}".prop_map(|s| Name::new(s).unwrap()),
+        Just(Name::new("北京 7").unwrap()),
+        Just(Name::new("x".repeat(64)).unwrap()),
+    ]
+}
+
+pub fn record() -> impl Strategy<Value = SignedRecord> + Clone {
+    let presence = prop_oneof![Just(Presence::Alive), Just(Presence::Left)];
+    let numbers = (number(), number(), 0u16..=2048, 0u16..=1024);
+    (identity(), name(), vec(address(), 0..=4), presence, numbers).prop_map(
+        |(owner, name, addresses, presence, (incarnation, sequence, degree, target))| {
+            let id = owner.id();
+            let r = Record { id, name, addresses, incarnation, sequence, presence, degree, target };
+            Signed::sign(r, &owner)
+        },
+    )
+}
+
+pub fn message() -> impl Strategy<Value = Message> + Clone {
+    let payload = prop_oneof![9 => vec(any::<u8>(), 0..200), 1 => vec(any::<u8>(), 5000..5001)];
+    let numbers = (number(), number().prop_map(|n| n.min(u64::MAX - 1)), number());
+    (identity(), numbers, "[ -~]{0,128}", payload).prop_map(
+        |(publisher, (incarnation, sequence, at), topic, payload)| {
+            let id = MessageId { publisher: publisher.id(), incarnation, sequence };
+            let body = statements::message_body(&id, at, &topic, &payload);
+            let bytes = statements::sign_bytes::<MessageBody>(&body, &publisher);
+            Message::from_bytes(&bytes).unwrap()
+        },
+    )
+}
+
+fn report() -> impl Strategy<Value = Signed<DeathReport>> + Clone {
+    (1u8..9, 1u8..8, number()).prop_map(|(reporter, step, incarnation)| {
+        // Never about oneself.
+        let subject = (reporter - 1 + step) % 8 + 1;
+        let [reporter, subject] = [reporter, subject].map(statements::identity);
+        statements::report(&reporter, &subject, incarnation)
+    })
+}
+
+fn vote() -> impl Strategy<Value = Signed<Vote>> + Clone {
+    (identity(), peer_id(), number(), vec(peer_id(), 1..4))
+        .prop_map(|(seed, subject, inc, witnesses)| statements::vote(&seed, subject, inc, witnesses))
+}
+
+pub fn certificate() -> impl Strategy<Value = Certificate> + Clone {
+    (vec(identity(), 1..5), peer_id(), number(), vec(peer_id(), 1..4)).prop_map(
+        |(seeds, subject, incarnation, witnesses)| {
+            statements::certificate(&seeds, subject, incarnation, &witnesses)
+        },
+    )
+}
+
+fn entry() -> impl Strategy<Value = Entry> + Clone {
+    (record(), option::of(certificate()))
+        .prop_map(|(record, certificate)| Entry { record, certificate })
+}
+
+fn message_id() -> impl Strategy<Value = MessageId> + Clone {
+    (peer_id(), number(), number())
+        .prop_map(|(publisher, incarnation, sequence)| MessageId { publisher, incarnation, sequence })
+}
+
+fn close_reason() -> impl Strategy<Value = CloseReason> + Clone {
+    (0u8..12).prop_map(|n| minicbor::decode(&[n]).unwrap())
+}
+
+pub fn refuse_reason() -> impl Strategy<Value = RefuseReason> + Clone {
+    (0u8..11).prop_map(|n| minicbor::decode(&[n]).unwrap())
+}
+
+fn want() -> impl Strategy<Value = Want> + Clone {
+    prop_oneof![
+        Just(Want::Place),
+        Just(Want::Overflow),
+        Just(Want::HandOver),
+        Just(Want::Edge),
+        peer_id().prop_map(Want::Replace),
+        peer_id().prop_map(|give| Want::Mix { give }),
+    ]
+}
+
+fn hello() -> impl Strategy<Value = Hello> {
+    let role = prop_oneof![Just(Role::Peer), Just(Role::Seed)];
+    let proof = option::of(any::<[u8; 32]>().prop_map(ByteArray::from));
+    (any::<u16>(), role, option::of(address()), proof).prop_map(
+        |(version, role, observed, network_proof)| Hello { version, role, observed, network_proof },
+    )
+}
+
+fn registered() -> impl Strategy<Value = Registered> {
+    let seed = ("[a-z]{1,9}:[0-9]{1,5}", peer_id())
+        .prop_map(|(host_port, id)| SeedName { host_port, id });
+    (number(), number(), any::<(u32, [u8; 16], bool)>(), vec(seed, 0..5)).prop_map(
+        |(incarnation, sequence, (alive, nonce, synced), seeds)| {
+            let nonce = ByteArray::from(nonce);
+            Registered { incarnation, sequence, alive, nonce, seeds, synced }
+        },
+    )
+}
+
+fn register_refused() -> impl Strategy<Value = RegisterRefused> {
+    (refuse_reason(), number(), option::of(certificate())).prop_map(
+        |(reason, known_incarnation, certificate)| RegisterRefused {
+            reason,
+            known_incarnation,
+            certificate,
+        },
+    )
+}
+
+fn peer_list() -> impl Strategy<Value = PeerList> {
+    (vec(record(), 0..5), any::<(u32, bool, bool)>()).prop_map(|(records, (alive, synced, last))| {
+        PeerList { records, alive, synced, last }
+    })
+}
+
+fn members_changed() -> impl Strategy<Value = MembersChanged> {
+    (vec(record(), 0..4), vec(record(), 0..4), vec(certificate(), 0..3), any::<u32>())
+        .prop_map(|(joined, left, dead, alive)| MembersChanged { joined, left, dead, alive })
+}
+
+fn peer_request() -> impl Strategy<Value = PeerRequest> {
+    (record(), want(), vec(peer_id(), 0..9), (identity(), peer_id(), number())).prop_map(
+        |(record, want, neighbours, (subject, neighbour, incarnation))| {
+            let adjacency = statements::adjacency(&subject, neighbour, incarnation);
+            PeerRequest { record, want, neighbours, adjacency }
+        },
+    )
+}
+
+fn peer_reply() -> impl Strategy<Value = PeerReply> {
+    let accept = (record(), identity(), peer_id(), number(), option::of(record())).prop_map(
+        |(record, subject, neighbour, incarnation, then)| {
+            let adjacency = statements::adjacency(&subject, neighbour, incarnation);
+            PeerReply::Accept(Accept { record, adjacency, then })
+        },
+    );
+    let reject = (refuse_reason(), record(), option::of(record()))
+        .prop_map(|(reason, record, take)| PeerReply::Reject(Reject { reason, record, take }));
+    prop_oneof![accept, reject]
+}
+
+fn neighbourhood() -> impl Strategy<Value = Neighbourhood> {
+    (vec((peer_id(), address()), 0..9), any::<(u16, u16)>()).prop_map(
+        |(neighbours, (degree, target))| Neighbourhood { neighbours, degree, target },
+    )
+}
+
+/// Ascending gaps, and the number after the highest one received.
+fn gaps() -> impl Strategy<Value = (Vec<(u64, u64)>, u64)> {
+    vec(1u64..1000, 1..13).prop_map(|steps| {
+        let mut ends: Vec<u64> = steps.iter().scan(0, |at, s| { *at += s; Some(*at) }).collect();
+        let next = ends.pop().unwrap_or(0);
+        (ends.chunks_exact(2).map(|c| (c[0], c[1])).collect(), next)
+    })
+}
+
+fn summary() -> impl Strategy<Value = Summary> {
+    let entry = (peer_id(), number(), gaps()).prop_map(|(publisher, incarnation, (gaps, next))| {
+        SummaryEntry { publisher, incarnation, next, gaps }
+    });
+    let entries = vec(entry, 0..6).prop_map(|mut entries| {
+        entries.sort_by_key(|e| (e.publisher, e.incarnation));
+        entries.dedup_by_key(|e| (e.publisher, e.incarnation));
+        entries
+    });
+    (any::<u64>(), option::of(entries)).prop_map(|(hash, entries)| Summary { hash, entries })
+}
+
+fn pull() -> impl Strategy<Value = Pull> {
+    let range = (peer_id(), number(), number(), number()).prop_map(|(publisher, inc, a, b)| {
+        let from = a.min(b).min(u64::MAX - 1);
+        Range { publisher, incarnation: inc, from, to: a.max(b).max(from + 1) }
+    });
+    vec(range, 0..6).prop_map(|ranges| Pull { ranges })
+}
+
+fn probe_reply() -> impl Strategy<Value = ProbeReply> {
+    let verdict = prop_oneof![Just(Verdict::Alive), Just(Verdict::Silent), Just(Verdict::Unknown)];
+    (peer_id(), verdict).prop_map(|(subject, verdict)| ProbeReply { subject, verdict })
+}
+
+fn accused() -> impl Strategy<Value = Accused> {
+    (number(), option::of(certificate()))
+        .prop_map(|(incarnation, certificate)| Accused { incarnation, certificate })
+}
+
+fn entries() -> impl Strategy<Value = Entries> {
+    (vec(entry(), 0..4), vec(any::<u8>(), 0..9), any::<([u8; 16], bool, bool)>()).prop_map(
+        |(entries, want, (nonce, compared, synced))| {
+            Entries { entries, want, nonce: ByteArray::from(nonce), compared, synced }
+        },
+    )
+}
+
+fn digest() -> impl Strategy<Value = Digest> {
+    (vec(any::<u64>(), 256), any::<([u8; 16], bool)>()).prop_map(|(buckets, (nonce, synced))| {
+        Digest { buckets, nonce: ByteArray::from(nonce), synced }
+    })
+}
+
+fn boxed<T: Into<Frame> + std::fmt::Debug>(
+    s: impl Strategy<Value = T> + 'static,
+) -> BoxedStrategy<Frame> {
+    s.prop_map(Into::into).boxed()
+}
+
+/// The strategy of every type, by its number.
+pub fn all() -> Vec<(u16, BoxedStrategy<Frame>)> {
+    let number = number();
+    vec![
+        (0, boxed(hello())),
+        (1, boxed(close_reason().prop_map(|reason| Close { reason }))),
+        (2, boxed(number.clone().prop_map(|nonce| Ping { nonce }))),
+        (3, boxed(number.clone().prop_map(|nonce| Pong { nonce }))),
+        (10, boxed(record().prop_map(|record| Register { record }))),
+        (11, boxed(registered())),
+        (12, boxed(register_refused())),
+        (13, Just(Frame::GetPeerList).boxed()),
+        (14, boxed(peer_list())),
+        (15, boxed(members_changed())),
+        (16, boxed(record().prop_map(|record| Leave { record }))),
+        (20, boxed(peer_request())),
+        (21, boxed(peer_reply())),
+        (22, boxed(peer_id().prop_map(|peer| Permit { peer }))),
+        (23, boxed((record(), peer_id()).prop_map(|(to, in_place_of)| Rewire { to, in_place_of }))),
+        (24, boxed(neighbourhood())),
+        (30, boxed((message(), any::<u16>()).prop_map(|(message, hops)| Gossip { message, hops }))),
+        (31, boxed(message_id().prop_map(|id| GetData { id }))),
+        (32, boxed((message_id(), option::of(message())).prop_map(|(id, message)| Data { id, message }))),
+        (40, boxed(summary())),
+        (41, boxed(pull())),
+        (50, boxed((peer_id(), number).prop_map(|(subject, incarnation)| ProbeRequest { subject, incarnation }))),
+        (51, boxed(probe_reply())),
+        (52, boxed(report().prop_map(|report| Report { report }))),
+        (53, boxed(accused())),
+        (60, boxed((vec(report(), 0..4), vec(vote(), 0..4)).prop_map(|(reports, votes)| Votes { reports, votes }))),
+        (61, boxed(entries())),
+        (62, boxed(digest())),
+    ]
+}
+
+/// A valid frame of any type.
+pub fn any_frame() -> BoxedStrategy<Frame> {
+    proptest::strategy::Union::new(all().into_iter().map(|(_, s)| s)).boxed()
+}
+
+/// Every signed statement in a frame, as the bytes of its body and of its signature.
+pub fn signed_parts(frame: &Frame) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut out = Parts::default();
+    match frame {
+        Frame::Register(f) => out.one(&f.record),
+        Frame::Leave(f) => out.one(&f.record),
+        Frame::RegisterRefused(f) => out.certificates(&f.certificate),
+        Frame::PeerList(f) => out.all(&f.records),
+        Frame::MembersChanged(f) => {
+            out.all(f.joined.iter().chain(&f.left));
+            out.certificates(&f.dead);
+        }
+        Frame::PeerRequest(f) => {
+            out.one(&f.record);
+            out.one(&f.adjacency);
+        }
+        Frame::PeerReply(f) => match &**f {
+            PeerReply::Accept(a) => {
+                out.one(&a.adjacency);
+                out.all([&a.record].into_iter().chain(&a.then));
+            }
+            PeerReply::Reject(r) => out.all([&r.record].into_iter().chain(&r.take)),
+        },
+        Frame::Rewire(f) => out.one(&f.to),
+        Frame::Gossip(f) => out.one(&f.message),
+        Frame::Data(f) => out.all(&f.message),
+        Frame::Report(f) => {
+            out.one(&f.report);
+            out.one(&f.report.adjacency);
+        }
+        Frame::Accused(f) => out.certificates(&f.certificate),
+        Frame::Votes(f) => {
+            out.all(&f.reports);
+            out.all(f.reports.iter().map(|r| &r.adjacency));
+            out.all(&f.votes);
+        }
+        Frame::Entries(f) => {
+            out.all(f.entries.iter().map(|e| &e.record));
+            out.certificates(f.entries.iter().filter_map(|e| e.certificate.as_ref()));
+        }
+        _ => {}
+    }
+    out.0
+}
+
+#[derive(Default)]
+struct Parts(Vec<(Vec<u8>, Vec<u8>)>);
+
+impl Parts {
+    fn one<T>(&mut self, s: &Signed<T>) {
+        self.0.push((s.body_bytes().to_vec(), s.signature().as_bytes().to_vec()));
+    }
+
+    fn all<'a, T: 'a>(&mut self, list: impl IntoIterator<Item = &'a Signed<T>>) {
+        list.into_iter().for_each(|s| self.one(s));
+    }
+
+    fn certificates<'a>(&mut self, list: impl IntoIterator<Item = &'a Certificate>) {
+        list.into_iter().for_each(|c| self.all(c.votes()));
+    }
+}

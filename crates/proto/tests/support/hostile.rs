@@ -1,0 +1,336 @@
+//! Frames that a hostile but properly signing remote may send.
+
+use minicbor::bytes::ByteArray;
+use rumormill_proto::death::{Adjacency, Certificate, DeathReport};
+use rumormill_proto::record::{Presence, Record};
+use rumormill_proto::registry::Entry;
+use rumormill_proto::signed::Signed;
+use rumormill_proto::wire::{
+    Accept, Accused, Close, Data, Digest, Entries, Frame, GetData, Gossip, Leave, MembersChanged,
+    Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong, ProbeReply, ProbeRequest,
+    Pull, Range, Register, RegisterRefused, Registered, Reject, Report, Rewire, SeedName, Summary,
+    SummaryEntry, Verdict, Votes, Want,
+};
+use rumormill_proto::{CloseReason, Identity, MessageId, Name, PeerId, RefuseReason, SignedRecord};
+
+use super::rig::{PEERS, Remote, Rig, SEEDS, VICTIM, seed_addresses};
+use super::script::Script;
+use super::statements::{
+    address, adjacency, certificate, identity, message, report, signed_record, vote,
+};
+
+/// Somebody of this world.
+fn anybody(s: &mut Script<'_>) -> u8 {
+    let all: Vec<u8> = PEERS.chain(SEEDS).chain([VICTIM]).collect();
+    s.pick(&all).copied().unwrap_or(1)
+}
+
+/// Somebody whose key is in hostile hands: anybody but the node under test.
+fn accomplice(s: &mut Script<'_>) -> Identity {
+    match anybody(s) {
+        VICTIM => identity(1),
+        n => identity(n),
+    }
+}
+
+fn id(s: &mut Script<'_>) -> PeerId {
+    identity(anybody(s)).id()
+}
+
+/// Mostly the remote's own record, with any content.
+fn record(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> SignedRecord {
+    let owner = match s.byte() % 8 {
+        0 => {
+            if let Some(r) = s.pick(&rig.stolen_records) {
+                return r.clone();
+            }
+            accomplice(s)
+        }
+        1 => accomplice(s),
+        _ if remote.who == VICTIM => accomplice(s),
+        _ => identity(remote.who),
+    };
+    let presence = if s.once_in(6) { Presence::Left } else { Presence::Alive };
+    let r = Record {
+        id: owner.id(),
+        name: Name::new("mallory").unwrap(),
+        addresses: (0..s.below(5)).map(|_| address(s.u16())).collect(),
+        incarnation: s.number(),
+        sequence: s.number(),
+        presence,
+        degree: s.u16() % 2049,
+        target: u16::from(s.byte()) * 4,
+    };
+    Signed::sign(r, &owner)
+}
+
+fn word(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Signed<Adjacency> {
+    if s.once_in(8)
+        && let Some(a) = s.pick(&rig.stolen_adjacencies)
+    {
+        return a.clone();
+    }
+    let subject = if remote.who == VICTIM { identity(1) } else { identity(remote.who) };
+    let neighbour = if s.once_in(8) { id(s) } else { identity(VICTIM).id() };
+    adjacency(&subject, neighbour, s.number())
+}
+
+fn votes_on(s: &mut Script<'_>) -> Certificate {
+    let seeds: Vec<Identity> = SEEDS.take(1 + s.below(3)).map(identity).collect();
+    certificate(&seeds, id(s), s.number(), &[id(s)])
+}
+
+/// A report, sometimes one of the node under test, which needs a word of its own.
+fn a_report(s: &mut Script<'_>, rig: &Rig) -> Signed<DeathReport> {
+    let reporter = accomplice(s);
+    if s.once_in(3)
+        && let Some(a) = rig.stolen_adjacencies.iter().find(|a| a.neighbour == reporter.id())
+    {
+        let report = DeathReport {
+            reporter: reporter.id(),
+            subject: identity(VICTIM).id(),
+            incarnation: s.number().max(a.incarnation),
+            adjacency: a.clone(),
+        };
+        return Signed::sign(report, &reporter);
+    }
+    let subject = accomplice(s);
+    report(&reporter, &subject, s.number())
+}
+
+fn reason(s: &mut Script<'_>) -> RefuseReason {
+    minicbor::decode(&[s.byte() % 11]).unwrap()
+}
+
+fn want(s: &mut Script<'_>) -> Want {
+    match s.byte() % 6 {
+        0 => Want::Place,
+        1 => Want::Overflow,
+        2 => Want::HandOver,
+        3 => Want::Edge,
+        4 => Want::Replace(id(s)),
+        _ => Want::Mix { give: id(s) },
+    }
+}
+
+fn a_few<T>(s: &mut Script<'_>, most: usize, mut make: impl FnMut(&mut Script<'_>) -> T) -> Vec<T> {
+    (0..s.below(most + 1)).map(|_| make(s)).collect()
+}
+
+fn message_id(s: &mut Script<'_>) -> MessageId {
+    MessageId { publisher: id(s), incarnation: s.number(), sequence: s.number() }
+}
+
+fn summary(s: &mut Script<'_>) -> Summary {
+    let mut entries = a_few(s, 6, |s| {
+        let mut ends: Vec<u64> = a_few(s, 8, Script::number);
+        ends.sort_unstable();
+        ends.dedup();
+        if ends.len() % 2 == 1 {
+            ends.pop();
+        }
+        let above = ends.last().copied().unwrap_or(0);
+        let next = s.number().max(above.saturating_add(1));
+        let gaps = ends.chunks_exact(2).map(|c| (c[0], c[1])).collect();
+        SummaryEntry { publisher: id(s), incarnation: s.number(), next, gaps }
+    });
+    entries.sort_by_key(|e| (e.publisher, e.incarnation));
+    entries.dedup_by_key(|e| (e.publisher, e.incarnation));
+    Summary { hash: s.number(), entries: (!s.once_in(4)).then_some(entries) }
+}
+
+fn certain_entry(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Entry {
+    let record = record(s, rig, remote);
+    let certificate = s.once_in(2).then(|| votes_on(s));
+    Entry { record, certificate }
+}
+
+/// Any frame, with any content that the remote can sign.
+pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
+    match s.byte() % 30 {
+        0 => Close { reason: CloseReason::Done }.into(),
+        1 => Ping { nonce: s.number() }.into(),
+        2 => Pong { nonce: s.number() }.into(),
+        3 => Register { record: record(s, rig, remote) }.into(),
+        4 => Leave { record: record(s, rig, remote) }.into(),
+        5 => registered(s).into(),
+        6 => RegisterRefused {
+            reason: reason(s),
+            known_incarnation: s.number(),
+            certificate: s.once_in(2).then(|| votes_on(s)),
+        }
+        .into(),
+        7 => Frame::GetPeerList,
+        8 => PeerList {
+            records: a_few(s, 4, |s| record(s, rig, remote)),
+            alive: s.number() as u32,
+            synced: s.once_in(2),
+            last: s.once_in(2),
+        }
+        .into(),
+        9 => MembersChanged {
+            joined: a_few(s, 3, |s| record(s, rig, remote)),
+            left: a_few(s, 3, |s| record(s, rig, remote)),
+            dead: a_few(s, 3, votes_on),
+            alive: s.number() as u32,
+        }
+        .into(),
+        10 | 11 => PeerRequest {
+            record: record(s, rig, remote),
+            want: want(s),
+            neighbours: a_few(s, 4, id),
+            adjacency: word(s, rig, remote),
+        }
+        .into(),
+        12 => PeerReply::Accept(Accept {
+            record: record(s, rig, remote),
+            adjacency: word(s, rig, remote),
+            then: s.once_in(2).then(|| record(s, rig, remote)),
+        })
+        .into(),
+        13 => PeerReply::Reject(Reject {
+            reason: reason(s),
+            record: record(s, rig, remote),
+            take: s.once_in(2).then(|| record(s, rig, remote)),
+        })
+        .into(),
+        14 => Permit { peer: id(s) }.into(),
+        15 => Rewire { to: record(s, rig, remote), in_place_of: id(s) }.into(),
+        16 => Neighbourhood {
+            neighbours: a_few(s, 6, |s| (id(s), address(s.u16()))),
+            degree: s.u16(),
+            target: s.u16(),
+        }
+        .into(),
+        17 | 18 => Gossip { message: any_message(s), hops: s.u16() }.into(),
+        19 => GetData { id: message_id(s) }.into(),
+        20 => {
+            let message = any_message(s);
+            let id = if s.once_in(4) { message_id(s) } else { message.id };
+            Data { id, message: (!s.once_in(4)).then_some(message) }.into()
+        }
+        21 => summary(s).into(),
+        22 => {
+            let range = |s: &mut Script<'_>| {
+                let (a, b) = (s.number(), s.number());
+                let from = a.min(b).min(u64::MAX - 1);
+                let to = a.max(b).max(from + 1);
+                Range { publisher: id(s), incarnation: s.number(), from, to }
+            };
+            Pull { ranges: a_few(s, 6, range) }.into()
+        }
+        23 => ProbeRequest { subject: id(s), incarnation: s.number() }.into(),
+        24 => ProbeReply { subject: id(s), verdict: verdict(s) }.into(),
+        25 => Report { report: a_report(s, rig) }.into(),
+        26 => Accused { incarnation: s.number(), certificate: s.once_in(2).then(|| votes_on(s)) }
+            .into(),
+        27 => Votes {
+            reports: a_few(s, 3, |s| a_report(s, rig)),
+            votes: a_few(s, 3, |s| {
+                let seed = identity(11 + s.byte() % 3);
+                vote(&seed, id(s), s.number(), vec![id(s)])
+            }),
+        }
+        .into(),
+        28 => Entries {
+            entries: a_few(s, 4, |s| certain_entry(s, rig, remote)),
+            want: a_few(s, 4, Script::byte),
+            nonce: ByteArray::from([s.byte(); 16]),
+            compared: s.once_in(2),
+            synced: s.once_in(2),
+        }
+        .into(),
+        _ => Digest {
+            buckets: vec![s.number(); 256],
+            nonce: ByteArray::from([s.byte(); 16]),
+            synced: s.once_in(2),
+        }
+        .into(),
+    }
+}
+
+fn any_message(s: &mut Script<'_>) -> rumormill_proto::Message {
+    let publisher = accomplice(s);
+    let sequence = s.number().min(u64::MAX - 1);
+    message(&publisher, s.number(), sequence, &[s.byte()])
+}
+
+fn verdict(s: &mut Script<'_>) -> Verdict {
+    match s.byte() % 3 {
+        0 => Verdict::Alive,
+        1 => Verdict::Silent,
+        _ => Verdict::Unknown,
+    }
+}
+
+fn registered(s: &mut Script<'_>) -> Registered {
+    let seeds = a_few(s, 4, |s| {
+        let host_port = s.pick(&seed_addresses()).map(|a| a.host_port.clone());
+        SeedName { host_port: host_port.unwrap_or_default(), id: id(s) }
+    });
+    Registered {
+        incarnation: s.number(),
+        sequence: s.number(),
+        alive: s.number() as u32,
+        nonce: ByteArray::from([s.byte(); 16]),
+        seeds,
+        synced: s.once_in(2),
+    }
+}
+
+/// What an honest remote would answer, if the frame is a question.
+pub fn honest_answer(s: &mut Script<'_>, remote: Remote, frame: &Frame) -> Option<Frame> {
+    if remote.who == VICTIM {
+        return None;
+    }
+    let me = identity(remote.who);
+    let victim = identity(VICTIM).id();
+    Some(match frame {
+        Frame::Register(f) => Registered {
+            incarnation: f.record.incarnation,
+            sequence: f.record.sequence,
+            alive: 7,
+            nonce: ByteArray::from([5; 16]),
+            seeds: Vec::new(),
+            synced: true,
+        }
+        .into(),
+        Frame::GetPeerList => PeerList {
+            records: PEERS.map(|n| signed_record(&identity(n), 1, 0)).collect(),
+            alive: 7,
+            synced: true,
+            last: true,
+        }
+        .into(),
+        Frame::PeerRequest(_) => PeerReply::Accept(Accept {
+            record: signed_record(&me, 1, 1),
+            adjacency: adjacency(&me, victim, 1),
+            then: s.once_in(3).then(|| signed_record(&accomplice(s), 1, 0)),
+        })
+        .into(),
+        Frame::Ping(f) => Pong { nonce: f.nonce }.into(),
+        Frame::Summary(_) => summary(s).into(),
+        Frame::Pull(f) => {
+            let r = f.ranges.first()?;
+            let publisher = PEERS.map(identity).find(|i| i.id() == r.publisher)?;
+            let sequence = r.from.min(u64::MAX - 1);
+            Gossip { message: message(&publisher, r.incarnation, sequence, b"x"), hops: 3 }.into()
+        }
+        Frame::GetData(f) => {
+            let publisher = PEERS.map(identity).find(|i| i.id() == f.id.publisher)?;
+            let sequence = f.id.sequence.min(u64::MAX - 1);
+            let m = message(&publisher, f.id.incarnation, sequence, b"x");
+            Data { id: f.id, message: Some(m) }.into()
+        }
+        Frame::ProbeRequest(f) => ProbeReply { subject: f.subject, verdict: verdict(s) }.into(),
+        Frame::Digest(_) => Entries {
+            entries: PEERS.map(|n| Entry::new(signed_record(&identity(n), 1, 0))).collect(),
+            want: vec![0, 255],
+            nonce: ByteArray::from([5; 16]),
+            compared: true,
+            synced: true,
+        }
+        .into(),
+        _ => return None,
+    })
+}

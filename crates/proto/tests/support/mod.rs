@@ -1,0 +1,9 @@
+//! What the tests of the wire and of its hostile uses share.
+#![allow(dead_code, unreachable_pub)] // every test binary uses its own part of it
+
+pub mod bounds;
+pub mod frames;
+pub mod hostile;
+pub mod rig;
+pub mod script;
+pub mod statements;

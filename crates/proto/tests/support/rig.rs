@@ -1,0 +1,565 @@
+//! A real `Peer` or `Seed` among remotes that are all hostile: they hold valid keys and sign what
+//! they like, answer what was not asked, replay what the node itself has sent, and end links and
+//! dials in any order. After every move the rig holds the node against the seam.
+
+use core::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+
+use minicbor::bytes::ByteArray;
+use rumormill_proto::death::Adjacency;
+use rumormill_proto::limits::{MAX_FRAME, MAX_NEIGHBOURS};
+use rumormill_proto::signed::Signed;
+use rumormill_proto::wire::{self, Frame, PeerReply, Verifier};
+use rumormill_proto::{
+    CloseReason, Config, Counters, DialError, DialId, DialTarget, Event, Identity, Input, LinkDown,
+    LinkId, LinkInfo, MessageId, Name, Output, Peer, PeerId, PeerSetup, Role, Seed, SeedAddress,
+    SeedSetup, SignedRecord, StoreOp, StoreTicket, Time, WallTime,
+};
+
+use super::script::Script;
+use super::statements::{address, identity, without_prefix};
+
+/// The node under test has the identity of this number.
+pub const VICTIM: u8 = 20;
+/// The remotes that say they are peers.
+pub const PEERS: core::ops::RangeInclusive<u8> = 1..=6;
+/// The remotes that are the configured seeds; the first one is pinned.
+pub const SEEDS: core::ops::RangeInclusive<u8> = 11..=13;
+/// More outputs than any one move may lead to: a full push of everything this small world knows.
+const MAX_OUTPUTS: usize = 8_192;
+
+/// One of the two state machines.
+#[derive(Debug)]
+pub enum Node {
+    Peer(Box<Peer>),
+    Seed(Box<Seed>),
+}
+
+macro_rules! either {
+    ($node:expr, $n:ident => $body:expr) => {
+        match $node {
+            Node::Peer($n) => $body,
+            Node::Seed($n) => $body,
+        }
+    };
+}
+
+/// A link that is up.
+#[derive(Debug, Clone, Copy)]
+pub struct Remote {
+    pub who: u8,
+    pub role: Role,
+}
+
+/// The node and everything around it.
+#[derive(Debug)]
+pub struct Rig {
+    pub node: Node,
+    pub now: Time,
+    pub links: BTreeMap<LinkId, Remote>,
+    pub dials: Vec<(DialId, DialTarget)>,
+    pub events: BTreeMap<&'static str, u64>,
+    /// The last frames that the node sent, newest last.
+    pub sent: VecDeque<(LinkId, Frame)>,
+    /// What the node signed and the remotes have got hold of.
+    pub stolen_records: Vec<SignedRecord>,
+    pub stolen_adjacencies: Vec<Signed<Adjacency>>,
+    pub stored: Vec<StoreTicket>,
+    /// The highest incarnation that the node wanted to be durable.
+    pub incarnation: u64,
+    pub deliveries: BTreeMap<MessageId, u64>,
+    verifier: Verifier,
+    next_link: u64,
+    counted: u64,
+    id: PeerId,
+}
+
+/// The seeds as the node's configuration names them.
+pub fn seed_addresses() -> Vec<SeedAddress> {
+    let pin = |n: u8| (n == *SEEDS.start()).then(|| identity(n).id());
+    SEEDS.map(|n| SeedAddress { host_port: format!("seed{n}:7000"), pin: pin(n) }).collect()
+}
+
+/// Whose key it is.
+pub fn who_is(id: &PeerId) -> Option<u8> {
+    PEERS.chain(SEEDS).chain([VICTIM]).find(|&n| identity(n).id() == *id)
+}
+
+impl Rig {
+    pub fn peer(config: Config) -> Self {
+        let setup = PeerSetup {
+            config,
+            identity: identity(VICTIM),
+            name: Name::new("victim").unwrap(),
+            addresses: vec![address(7020)],
+            seeds: seed_addresses(),
+            incarnation: 1,
+            anchors: Vec::new(),
+            kept: Vec::new(),
+            rng_seed: [7; 32],
+        };
+        Self::around(Node::Peer(Box::new(Peer::new(setup, Time::ZERO))))
+    }
+
+    /// A seed that is itself one of five, so that the hostile ones are a majority of the others.
+    pub fn seed(config: Config) -> Self {
+        let mut seeds = seed_addresses();
+        seeds.push(SeedAddress { host_port: "victim:7000".to_owned(), pin: None });
+        let own_index = Some(seeds.len() - 1);
+        let setup = SeedSetup {
+            config,
+            identity: identity(VICTIM),
+            seeds,
+            own_index,
+            entries: Vec::new(),
+            nonce: None,
+            rng_seed: [7; 32],
+        };
+        Self::around(Node::Seed(Box::new(Seed::new(setup, Time::ZERO))))
+    }
+
+    fn around(node: Node) -> Self {
+        let id = identity(VICTIM).id();
+        let mut rig = Rig {
+            node,
+            now: Time::ZERO,
+            links: BTreeMap::new(),
+            dials: Vec::new(),
+            events: BTreeMap::new(),
+            sent: VecDeque::new(),
+            stolen_records: Vec::new(),
+            stolen_adjacencies: Vec::new(),
+            stored: Vec::new(),
+            incarnation: 1,
+            deliveries: BTreeMap::new(),
+            verifier: Verifier::new(),
+            next_link: 0,
+            counted: 0,
+            id,
+        };
+        rig.drain();
+        rig.timeout();
+        rig
+    }
+
+    pub fn as_peer(&self) -> &Peer {
+        match &self.node {
+            Node::Peer(p) => p,
+            Node::Seed(_) => panic!("a seed"),
+        }
+    }
+
+    pub fn as_peer_mut(&mut self) -> &mut Peer {
+        match &mut self.node {
+            Node::Peer(p) => p,
+            Node::Seed(_) => panic!("a seed"),
+        }
+    }
+
+    pub fn handle(&mut self, input: Input) {
+        let now = self.now;
+        either!(&mut self.node, n => n.handle(now, input));
+        self.drain();
+    }
+
+    // ---- what a driver does ----------------------------------------------------------------
+
+    /// A link comes up; without a dial it is inbound.
+    pub fn link_up(&mut self, who: u8, role: Role, dial: Option<DialId>) -> LinkId {
+        self.next_link += 1;
+        let link = LinkId(self.next_link);
+        if let Some(dial) = dial {
+            self.dials.retain(|(d, _)| *d != dial);
+        }
+        self.links.insert(link, Remote { who, role });
+        let info = LinkInfo {
+            remote: identity(who).id(),
+            role,
+            dial,
+            remote_address: address(9000 + u16::from(who)).0,
+            observed: Some(address(7020).0),
+        };
+        self.handle(Input::LinkUp { link, info });
+        link
+    }
+
+    pub fn link_down(&mut self, link: LinkId, why: LinkDown) {
+        self.links.remove(&link);
+        self.handle(Input::LinkDown { link, why });
+    }
+
+    /// A dial is answered by whoever was asked for; false if nobody here has that key.
+    pub fn answer_dial(&mut self, dial: DialId, impostor: Option<u8>) -> bool {
+        let Some((_, to)) = self.dials.iter().find(|(d, _)| *d == dial).cloned() else {
+            return false;
+        };
+        let who = match to {
+            DialTarget::Peer { id, .. } => match who_is(&id) {
+                Some(who) if who != VICTIM => (who, Role::Peer),
+                _ => return false,
+            },
+            DialTarget::Seed(SeedAddress { host_port, pin }) => {
+                let configured = SEEDS.into_iter().find(|n| host_port == format!("seed{n}:7000"));
+                match (pin, impostor) {
+                    (None, Some(who)) => (who, Role::Seed),
+                    _ => (configured.unwrap_or(*SEEDS.start()), Role::Seed),
+                }
+            }
+        };
+        self.link_up(who.0, who.1, Some(dial));
+        true
+    }
+
+    /// A frame as it comes from the wire: encoded, held against the limit, decoded, verified.
+    pub fn receive(&mut self, link: LinkId, frame: impl Into<Frame>) -> bool {
+        let bytes = wire::encode(&frame.into());
+        let Ok(frame) = wire::decode(&without_prefix(&bytes)) else { return false };
+        let Ok(frame) = self.verifier.verify(frame) else { return false };
+        self.handle(Input::Frame { link, frame });
+        true
+    }
+
+    pub fn pass(&mut self, time: Duration) {
+        self.now += time;
+    }
+
+    /// Goes on to the next deadline, if there is one.
+    pub fn next_deadline(&mut self) {
+        if let Some(at) = either!(&self.node, n => n.poll_timeout()) {
+            self.now = self.now.max(at);
+            self.timeout();
+        }
+    }
+
+    /// Meets the deadline. A node that wants to be called again and again at the same time would
+    /// keep a processor busy.
+    pub fn timeout(&mut self) {
+        for _ in 0..64 {
+            self.handle(Input::Timeout);
+            let next = either!(&self.node, n => n.poll_timeout());
+            if next.is_none_or(|at| at > self.now) {
+                return;
+            }
+        }
+        panic!("the deadline never moves on: a busy loop at {}", self.now);
+    }
+
+    // ---- what comes out --------------------------------------------------------------------
+
+    pub fn drain(&mut self) {
+        let mut outputs = 0;
+        while let Some(output) = either!(&mut self.node, n => n.poll_output()) {
+            outputs += 1;
+            assert!(outputs <= MAX_OUTPUTS, "one input led to more than {MAX_OUTPUTS} outputs");
+            self.take(output);
+        }
+    }
+
+    fn take(&mut self, output: Output) {
+        match output {
+            Output::Send { link, frame, .. } => self.take_frame(link, frame),
+            Output::Dial { dial, to } => {
+                if let DialTarget::Peer { id, .. } = &to {
+                    assert_ne!(*id, self.id, "it dials itself");
+                }
+                self.dials.push((dial, to));
+            }
+            Output::Close { link, .. } => {
+                assert!(self.links.remove(&link).is_some(), "{link:?} is closed twice");
+            }
+            Output::Store { ticket, ops } => {
+                for op in ops {
+                    if let StoreOp::Incarnation(n) = op {
+                        assert!(n > self.incarnation, "incarnation {n} is not a new one");
+                        self.incarnation = n;
+                    }
+                }
+                self.stored.push(ticket);
+            }
+            Output::Deliver(d) => {
+                let n = self.deliveries.entry(d.message.id).or_default();
+                *n += 1;
+                assert_eq!(*n, 1, "{} is delivered twice", d.message.id);
+            }
+            Output::Fetched { .. } => {}
+            Output::Event(e) => *self.events.entry(kind(&e)).or_default() += 1,
+        }
+    }
+
+    /// What a node sends must be what others accept.
+    fn take_frame(&mut self, link: LinkId, frame: Frame) {
+        assert!(self.links.contains_key(&link), "{} on {link:?}, which is closed", frame.name());
+        let bytes = wire::encode(&frame);
+        assert!(bytes.len() - 4 <= MAX_FRAME, "{} of {} bytes", frame.name(), bytes.len());
+        let back = wire::decode(&without_prefix(&bytes))
+            .unwrap_or_else(|e| panic!("it sent a {} that nobody takes: {e}", frame.name()));
+        assert_eq!(back, frame);
+        self.verifier.verify(back).unwrap_or_else(|e| panic!("it sent a {}: {e}", frame.name()));
+        self.steal(&frame);
+        if self.sent.len() >= 64 {
+            self.sent.pop_front();
+        }
+        self.sent.push_back((link, frame));
+    }
+
+    fn steal(&mut self, frame: &Frame) {
+        let (record, adjacency) = match frame {
+            Frame::Register(f) => (Some(&f.record), None),
+            Frame::PeerRequest(f) => (Some(&f.record), Some(&f.adjacency)),
+            Frame::PeerReply(f) => match &**f {
+                PeerReply::Accept(a) => (Some(&a.record), Some(&a.adjacency)),
+                PeerReply::Reject(r) => (Some(&r.record), None),
+            },
+            _ => (None, None),
+        };
+        if let Some(r) = record.filter(|r| r.id == self.id) {
+            let last = self.stolen_records.last();
+            assert!(
+                last.is_none_or(|l| r.version() >= l.version()),
+                "its record went back from {:?} to {:?}",
+                last.map(|l| l.version()),
+                r.version()
+            );
+            self.stolen_records.push(r.clone());
+            if self.stolen_records.len() > 16 {
+                self.stolen_records.remove(1);
+            }
+        }
+        if let Some(a) = adjacency.filter(|a| a.subject == self.id) {
+            self.stolen_adjacencies.push(a.clone());
+            if self.stolen_adjacencies.len() > 16 {
+                self.stolen_adjacencies.remove(0);
+            }
+        }
+    }
+
+    /// What must hold whatever happened.
+    pub fn check(&mut self) {
+        let counters = match &self.node {
+            Node::Peer(p) => self.check_peer(p),
+            Node::Seed(s) => self.check_seed(s),
+        };
+        let total: u64 = counters.iter().map(|(_, n)| n).fold(0, u64::saturating_add);
+        assert!(total >= self.counted, "a counter went back");
+        self.counted = total;
+        // What is refused shows twice: as an event and as a counter.
+        let pairs = [
+            ("frame_refused", "frames_refused"),
+            ("gap", "gaps"),
+            ("registration_refused", "registrations_refused"),
+            ("suspected", "suspicions"),
+            ("reported", "reports"),
+            ("refuted", "refutations"),
+            ("accusation_refuted", "accusations_refuted"),
+            ("voted", "votes"),
+            ("peer_removed", "removals"),
+        ];
+        for (event, counter) in pairs {
+            let events = self.events.get(event).copied().unwrap_or(0);
+            assert_eq!(events, counters.get(counter), "events {event}, counter {counter}");
+        }
+    }
+
+    fn check_peer(&self, p: &Peer) -> Counters {
+        let s = p.snapshot(self.now);
+        assert!(s.neighbours.len() <= MAX_NEIGHBOURS);
+        assert!(s.neighbours.iter().all(|n| n.id != self.id), "it is its own neighbour");
+        for n in &s.neighbours {
+            let link = self.links.get(&n.link).expect("a neighbour without a link");
+            assert_eq!(identity(link.who).id(), n.id, "a neighbour on somebody else's link");
+        }
+        assert_eq!(s.links as usize, self.links.len(), "links it has forgotten or keeps");
+        assert!(s.held_bytes <= 16 * 1024 * 1024);
+        assert!(s.incarnation >= self.incarnation);
+        p.members(self.now);
+        p.publishers();
+        p.held_messages(usize::MAX);
+        s.counters
+    }
+
+    fn check_seed(&self, s: &Seed) -> Counters {
+        let view = s.snapshot(self.now);
+        assert_eq!(view.links as usize, self.links.len(), "links it has forgotten or keeps");
+        assert!(view.connected_peers as usize <= self.links.len());
+        assert!(view.alive <= view.entries);
+        s.members(self.now);
+        view.counters
+    }
+
+    /// Joins the network with the help of honest answers: every dial to a seed is answered, every
+    /// registration acknowledged, and the peers `1..=neighbours` become neighbours.
+    pub fn join(&mut self, neighbours: u8) {
+        let dials: Vec<DialId> = self.dials.iter().map(|(d, _)| *d).collect();
+        for dial in dials {
+            self.answer_dial(dial, None);
+        }
+        for _ in 0..4 {
+            self.cooperate(&mut Script::new(&[]));
+        }
+        for who in (1..=neighbours).filter(|n| PEERS.contains(n)) {
+            let link = self.link_up(who, Role::Peer, None);
+            let me = identity(who);
+            let request = wire::PeerRequest {
+                record: super::statements::signed_record(&me, 1, 1),
+                want: wire::Want::Place,
+                neighbours: Vec::new(),
+                adjacency: super::statements::adjacency(&me, self.id, 1),
+            };
+            self.receive(link, request);
+        }
+    }
+
+    /// Answers the newest unanswered question of the node as an honest remote would.
+    pub fn cooperate(&mut self, script: &mut Script<'_>) {
+        while let Some((link, frame)) = self.sent.pop_back() {
+            let Some(remote) = self.links.get(&link).copied() else { continue };
+            if let Some(answer) = super::hostile::honest_answer(script, remote, &frame) {
+                self.receive(link, answer);
+                return;
+            }
+        }
+    }
+
+    // ---- one move --------------------------------------------------------------------------
+
+    /// Does what the script says next.
+    pub fn step(&mut self, s: &mut Script<'_>) {
+        match s.byte() % 16 {
+            0 => {
+                let (who, role) = stranger(s);
+                self.link_up(who, role, None);
+            }
+            1 | 2 => self.end_a_dial(s),
+            3 => {
+                if let Some(link) = self.some_link(s) {
+                    let reason = [CloseReason::Full, CloseReason::DeclaredDead, CloseReason::Done];
+                    let why = match s.byte() % 6 {
+                        0..3 => LinkDown::Lost,
+                        3 => LinkDown::Local(CloseReason::TooSlow),
+                        n => LinkDown::Closed(reason[usize::from(n) % 3]),
+                    };
+                    self.link_down(link, why);
+                }
+            }
+            4 => self.pass_some_time(s),
+            5 => self.next_deadline(),
+            6 => {
+                let ticket = match self.stored.len() {
+                    0 => StoreTicket(s.number()),
+                    n => self.stored.swap_remove(s.below(n)),
+                };
+                self.handle(Input::Stored { ticket });
+            }
+            7 => self.command(s),
+            8..=10 => self.cooperate(s),
+            11 => self.replay(s),
+            _ => {
+                if let Some(link) = self.some_link(s) {
+                    let Some(remote) = self.links.get(&link).copied() else { return };
+                    let frame = super::hostile::frame(s, self, remote);
+                    self.receive(link, frame);
+                }
+            }
+        }
+    }
+
+    pub fn some_link(&self, s: &mut Script<'_>) -> Option<LinkId> {
+        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        s.pick(&links).copied()
+    }
+
+    fn end_a_dial(&mut self, s: &mut Script<'_>) {
+        let Some((dial, _)) = s.pick(&self.dials).cloned() else { return };
+        if s.once_in(4) {
+            let why = [
+                DialError::Refused,
+                DialError::TimedOut,
+                DialError::WrongIdentity,
+                DialError::Incompatible,
+                DialError::Limit,
+            ];
+            let why = s.pick(&why).copied().unwrap_or(DialError::Refused);
+            self.dials.retain(|(d, _)| *d != dial);
+            self.handle(Input::DialFailed { dial, why });
+        } else {
+            let impostor = s.once_in(4).then(|| stranger(s).0);
+            self.answer_dial(dial, impostor);
+        }
+    }
+
+    fn pass_some_time(&mut self, s: &mut Script<'_>) {
+        let ms = match s.byte() % 8 {
+            0 => 0,
+            1 => 1,
+            2 => u64::from(s.byte()),
+            3 => 500,
+            4 => 3_000,
+            5 => 30_000,
+            6 => 150_000,
+            _ => 26 * 3600 * 1000,
+        };
+        self.pass(Duration::from_millis(ms));
+        if !s.once_in(3) {
+            self.timeout();
+        }
+    }
+
+    fn command(&mut self, s: &mut Script<'_>) {
+        let now = self.now;
+        let which = s.byte() % 16;
+        match &mut self.node {
+            Node::Peer(p) => match which {
+                0 => p.leave(now),
+                1..=6 => {
+                    let payload = vec![s.byte(); s.below(64)];
+                    let _ = p.publish(now, "topic", &payload);
+                }
+                7..=12 => {
+                    let publisher = identity(s.byte() % 7).id();
+                    let (incarnation, sequence) = (s.number(), s.number());
+                    p.fetch(now, MessageId { publisher, incarnation, sequence });
+                }
+                _ => p.handle(now, Input::WallClock(WallTime(s.number()))),
+            },
+            Node::Seed(n) => n.handle(now, Input::WallClock(WallTime(s.number()))),
+        }
+        self.drain();
+    }
+
+    /// Sends the node one of its own frames.
+    fn replay(&mut self, s: &mut Script<'_>) {
+        let at = s.below(self.sent.len());
+        let Some((_, frame)) = self.sent.get(at).cloned() else { return };
+        if let Some(link) = self.some_link(s) {
+            self.receive(link, frame);
+        }
+    }
+}
+
+/// Somebody, in a role that need not be its own.
+fn stranger(s: &mut Script<'_>) -> (u8, Role) {
+    let all: Vec<u8> = PEERS.chain(SEEDS).chain([VICTIM]).collect();
+    let who = s.pick(&all).copied().unwrap_or(1);
+    let lies = s.once_in(8);
+    (who, if SEEDS.contains(&who) != lies { Role::Seed } else { Role::Peer })
+}
+
+/// The digest of nothing.
+pub fn empty_digest() -> wire::Digest {
+    wire::Digest { buckets: vec![0; 256], nonce: ByteArray::from([9; 16]), synced: true }
+}
+
+fn kind(e: &Event) -> &'static str {
+    match e {
+        Event::FrameRefused { .. } => "frame_refused",
+        Event::Gap { .. } => "gap",
+        Event::RegistrationRefused { .. } => "registration_refused",
+        Event::Suspected { .. } => "suspected",
+        Event::Reported { .. } | Event::DeathReported { .. } => "reported",
+        Event::Refuted { .. } => "refuted",
+        Event::AccusationRefuted { .. } => "accusation_refuted",
+        Event::Voted { .. } => "voted",
+        Event::PeerRemoved { .. } => "peer_removed",
+        _ => "other",
+    }
+}
