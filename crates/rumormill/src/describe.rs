@@ -1,0 +1,258 @@
+//! Events as lines for people.
+//!
+//! Names are safe to print by their type; other text from outside (reasons, addresses) is escaped.
+
+use rumormill_proto::{Event, Name, PeerId};
+
+/// One line about an event, without time and without the name of the node it happened in.
+///
+/// ```
+/// use rumormill::{Event, describe};
+/// let line = describe(&Event::Joined { registrations: 2, quorum: 2 });
+/// assert_eq!(line, "joined the network: registered at 2 seeds (2 needed)");
+/// ```
+#[must_use]
+pub fn describe(event: &Event) -> String {
+    peer_and_seeds(event)
+        .or_else(|| membership_and_overlay(event))
+        .or_else(|| liveness_and_messages(event))
+        .or_else(|| seed(event))
+        .unwrap_or_else(|| every_node(event))
+}
+
+fn peer_and_seeds(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::Registered { seed, seed_id, known } => {
+            format!("registered at seed {} ({seed_id}), which knows {}", safe(seed), peers(*known))
+        }
+        Event::Joined { registrations, quorum } => {
+            format!("joined the network: registered at {registrations} seeds ({quorum} needed)")
+        }
+        Event::SeedLost { seed, why, retry_ms } => {
+            format!("no link to seed {}: {}; next try in {retry_ms} ms", safe(seed), safe(why))
+        }
+        Event::SeedRefused { seed, why } => {
+            format!("refused seed {}: {}", safe(seed), safe(why))
+        }
+        Event::Degraded { registrations, quorum } => format!(
+            "degraded: registered at {registrations} seeds, {quorum} needed; gossip goes on, but \
+             nobody can join here or be declared dead"
+        ),
+        Event::Restored { registrations } => {
+            format!("restored: registered at {registrations} seeds again")
+        }
+        _ => return None,
+    })
+}
+
+fn membership_and_overlay(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::MemberJoined { id, name, address, incarnation } => match address {
+            Some(a) => format!("{name} ({id}) is in the network at {}, life {incarnation}", a.0),
+            None => format!("{name} ({id}) is in the network, life {incarnation}"),
+        },
+        Event::MemberLeft { id, name } => format!("{name} ({id}) left the network"),
+        Event::MemberDead { id, name, incarnation, witnesses, seeds } => format!(
+            "{} is dead (life {incarnation}), reported by {}, agreed by {}",
+            who(name.as_ref(), id),
+            ids(witnesses),
+            ids(seeds)
+        ),
+        Event::NeighbourUp { id, name, degree, target } => {
+            format!("{name} ({id}) is a neighbour now: {degree} of {target} wanted")
+        }
+        Event::NeighbourDown { id, name, why, degree } => {
+            format!("{name} ({id}) is no neighbour any more: {why}; {degree} left")
+        }
+        Event::RequestRefused { peer, by_us, reason } => {
+            if *by_us {
+                format!("refused {peer} as a neighbour: {reason}")
+            } else {
+                format!("refused by {peer} as a neighbour: {reason}")
+            }
+        }
+        _ => return None,
+    })
+}
+
+fn liveness_and_messages(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::Suspected { id, name, incarnation } => {
+            format!("no sign of life from {name} ({id}), life {incarnation}: asking around")
+        }
+        Event::SuspicionCleared { id, by } if id == by => format!("{id} is alive after all"),
+        Event::SuspicionCleared { id, by } => format!("{id} is alive after all, says {by}"),
+        Event::Reported { id, name, incarnation } => {
+            format!("reported {name} ({id}), life {incarnation}, to the seeds as dead")
+        }
+        Event::SelfDoubt { failing, links } => format!(
+            "{failing} of {links} links fail together: doubting this node first, reporting nobody"
+        ),
+        Event::Refuted { incarnation } => {
+            format!("held to be dead: refuted it, living as life {incarnation} from now on")
+        }
+        Event::Gap { publisher, incarnation, from, to } => format!(
+            "messages {from} to {} of {publisher}, life {incarnation}, cannot be had any more",
+            to.saturating_sub(1)
+        ),
+        Event::Fetched { id, found: true } => format!("got message {id}"),
+        Event::Fetched { id, found: false } => format!("nobody asked had message {id}"),
+        _ => return None,
+    })
+}
+
+fn seed(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::PeerRegistered { id, name, address, incarnation, updated } => {
+            let what = if *updated { "updated" } else { "registered" };
+            match address {
+                Some(a) => format!("{what} {name} ({id}) at {}, life {incarnation}", a.0),
+                None => format!("{what} {name} ({id}), life {incarnation}"),
+            }
+        }
+        Event::PeerDegree { id, name, degree } => format!("{name} ({id}) has degree {degree}"),
+        Event::RegistrationRefused { id, reason } => {
+            format!("refused to register {id}: {reason}")
+        }
+        Event::PeerExpired { id, name } => {
+            format!("{name} ({id}) has not refreshed its registration: hidden until it does")
+        }
+        Event::PeerLeft { id, name } => format!("removed {name} ({id}), which left"),
+        Event::DeathReported { id, name, reporter, reports, needed } => {
+            format!("{reporter} reports {name} ({id}) as dead: {reports} of {needed} reports")
+        }
+        Event::AccusationRefuted { id, name } => {
+            format!("{name} ({id}) answers: reported as dead, but alive")
+        }
+        Event::Voted { id, name, witnesses } => {
+            format!("voted that {name} ({id}) is dead, as {} say", ids(witnesses))
+        }
+        Event::PeerRemoved { id, name, incarnation, witnesses, seeds } => format!(
+            "removed {} (life {incarnation}) as dead, reported by {}, agreed by {}",
+            who(name.as_ref(), id),
+            ids(witnesses),
+            ids(seeds)
+        ),
+        Event::SeedLinked { seed, id } => format!("linked with seed {} ({id})", safe(seed)),
+        Event::Synced { peers: n } => {
+            format!("registry compared with the other seeds: {}", peers(*n))
+        }
+        _ => return None,
+    })
+}
+
+fn every_node(event: &Event) -> String {
+    match event {
+        Event::FrameRefused { peer, why } => format!("refused a frame of {peer}: {}", safe(why)),
+        Event::LinkClosed { peer, reason } => format!("closed the link with {peer}: {reason}"),
+        Event::Left => "left the network".to_owned(),
+        // An event newer than this text; its debug form escapes what it holds.
+        other => format!("{other:?}"),
+    }
+}
+
+fn peers(n: u32) -> String {
+    if n == 1 { "1 peer".to_owned() } else { format!("{n} peers") }
+}
+
+fn who(name: Option<&Name>, id: &PeerId) -> String {
+    name.map_or_else(|| id.short(), |name| format!("{name} ({id})"))
+}
+
+fn ids(list: &[PeerId]) -> String {
+    if list.is_empty() {
+        return "nobody".to_owned();
+    }
+    let list: Vec<String> = list.iter().map(|id| id.short()).collect();
+    list.join(", ")
+}
+
+/// Text from outside on one line, with nothing that acts on a terminal.
+fn safe(text: &str) -> String {
+    text.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'")
+}
+
+#[cfg(test)]
+mod tests {
+    use rumormill_proto::{CloseReason, LinkDown, MessageId, RefuseReason};
+
+    use super::*;
+
+    fn one_of_each() -> Vec<Event> {
+        let id = PeerId::from_bytes([0xab; 32]);
+        let name = Name::new("peer-3").unwrap();
+        let seed = "127.0.0.1:7000".to_owned();
+        let why = "it \u{1b}[2J said".to_owned();
+        let message = MessageId { publisher: id, incarnation: 1, sequence: 2 };
+        vec![
+            Event::Registered { seed: seed.clone(), seed_id: id, known: 1 },
+            Event::Joined { registrations: 2, quorum: 2 },
+            Event::SeedLost { seed: seed.clone(), why: why.clone(), retry_ms: 250 },
+            Event::SeedRefused { seed: seed.clone(), why: why.clone() },
+            Event::Degraded { registrations: 1, quorum: 2 },
+            Event::Restored { registrations: 2 },
+            Event::MemberJoined { id, name: name.clone(), address: None, incarnation: 1 },
+            Event::MemberLeft { id, name: name.clone() },
+            Event::MemberDead {
+                id,
+                name: None,
+                incarnation: 1,
+                witnesses: vec![id, id],
+                seeds: vec![],
+            },
+            Event::NeighbourUp { id, name: name.clone(), degree: 1, target: 3 },
+            Event::NeighbourDown { id, name: name.clone(), why: LinkDown::Lost, degree: 0 },
+            Event::RequestRefused { peer: id, by_us: true, reason: RefuseReason::Full },
+            Event::Suspected { id, name: name.clone(), incarnation: 1 },
+            Event::SuspicionCleared { id, by: id },
+            Event::Reported { id, name: name.clone(), incarnation: 1 },
+            Event::SelfDoubt { failing: 3, links: 4 },
+            Event::Refuted { incarnation: 2 },
+            Event::Gap { publisher: id, incarnation: 1, from: 4, to: 7 },
+            Event::Fetched { id: message, found: false },
+            Event::PeerRegistered {
+                id,
+                name: name.clone(),
+                address: None,
+                incarnation: 1,
+                updated: true,
+            },
+            Event::PeerDegree { id, name: name.clone(), degree: 4 },
+            Event::RegistrationRefused { id, reason: RefuseReason::Stale },
+            Event::PeerExpired { id, name: name.clone() },
+            Event::PeerLeft { id, name: name.clone() },
+            Event::DeathReported { id, name: name.clone(), reporter: id, reports: 1, needed: 2 },
+            Event::AccusationRefuted { id, name: name.clone() },
+            Event::Voted { id, name: name.clone(), witnesses: vec![id] },
+            Event::PeerRemoved {
+                id,
+                name: Some(name),
+                incarnation: 1,
+                witnesses: vec![id],
+                seeds: vec![id],
+            },
+            Event::SeedLinked { seed, id },
+            Event::Synced { peers: 20 },
+            Event::FrameRefused { peer: id, why },
+            Event::LinkClosed { peer: id, reason: CloseReason::TooSlow },
+            Event::Left,
+        ]
+    }
+
+    #[test]
+    fn every_event_is_one_safe_line_of_its_own_words() {
+        for event in one_of_each() {
+            let line = describe(&event);
+            assert!(!line.chars().any(char::is_control), "{line:?}");
+            assert!(!line.contains(" { "), "no words for {line}");
+            assert!(!line.ends_with('.'), "{line}");
+        }
+    }
+
+    #[test]
+    fn ranges_are_told_with_their_last_number() {
+        let id = PeerId::from_bytes([0xab; 32]);
+        let line = describe(&Event::Gap { publisher: id, incarnation: 1, from: 4, to: 7 });
+        assert_eq!(line, "messages 4 to 6 of abababab, life 1, cannot be had any more");
+    }
+}

@@ -1,0 +1,78 @@
+//! The protocol's time (monotonic, from the start of the driver) and the wall clock.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rumormill_proto::{Time, WallTime};
+use tokio::time::Instant;
+
+/// How often the core is told the wall clock.
+const EVERY: Duration = Duration::from_secs(60);
+/// A difference to what was expected that counts as a jump.
+const JUMP_MICROS: u64 = 250_000;
+
+/// The wall clock now; 1970 if it is set before that.
+pub(crate) fn wall() -> WallTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    WallTime(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}
+
+/// The clock of one driver.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    start: Instant,
+    /// What was told last, and when.
+    told: Option<(Instant, WallTime)>,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Clock { start: Instant::now(), told: None }
+    }
+
+    /// The protocol's time.
+    pub(crate) fn now(&self) -> Time {
+        Time::ZERO + self.start.elapsed()
+    }
+
+    /// When a point of the protocol's time is. The timer has a resolution of a millisecond and
+    /// rounds up, so it never fires early.
+    pub(crate) fn instant(&self, t: Time) -> Instant {
+        // Some ages from now is as good as never, and does not overflow.
+        let micros = t.as_micros().min(u64::MAX / 1_000_000);
+        self.start.checked_add(Duration::from_micros(micros)).unwrap_or(self.start)
+    }
+
+    /// The wall clock, if a minute has passed or it jumped.
+    pub(crate) fn wall_if_due(&mut self) -> Option<WallTime> {
+        self.due(Instant::now(), wall())
+    }
+
+    fn due(&mut self, now: Instant, wall: WallTime) -> Option<WallTime> {
+        if let Some((at, told)) = self.told {
+            let passed = now.saturating_duration_since(at);
+            let expected = told.0.saturating_add(passed.as_micros().try_into().unwrap_or(0));
+            if passed < EVERY && expected.abs_diff(wall.0) < JUMP_MICROS {
+                return None;
+            }
+        }
+        self.told = Some((now, wall));
+        Some(wall)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn told_at_the_start_each_minute_and_on_a_jump() {
+        let mut c = Clock::start();
+        let t = Instant::now();
+        let s = Duration::from_secs;
+        assert!(c.due(t, WallTime(1_000_000_000)).is_some());
+        assert!(c.due(t + s(1), WallTime(1_001_000_000)).is_none());
+        assert!(c.due(t + s(60), WallTime(1_060_000_000)).is_some());
+        assert!(c.due(t + s(61), WallTime(1_061_300_000)).is_some(), "a jump forwards");
+        assert!(c.due(t + s(62), WallTime(1_000_000_000)).is_some(), "a jump backwards");
+    }
+}

@@ -1,0 +1,124 @@
+//! Why a node did not start, and why a call was not answered.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use rumormill_proto::limits::MAX_SEEDS;
+
+/// A listening socket could not be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// Somebody else listens there.
+    #[error("{0} is taken by another process: choose another port, or port 0 to have one chosen")]
+    Taken(SocketAddr),
+    /// The operating system says no.
+    #[error("cannot listen on {address}: {source}")]
+    Refused {
+        /// Where.
+        address: SocketAddr,
+        /// What it says.
+        source: io::Error,
+    },
+    /// A socket that was handed over cannot be used.
+    #[error("the socket handed over cannot be used as a listener: {0}")]
+    Socket(#[source] io::Error),
+}
+
+/// A node did not start. Nothing of it is left running.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// No listening socket.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The data directory cannot be made, read or written.
+    #[error("cannot use the data directory {path}: {source}; it must exist or be creatable, and \
+             be writable by this user", path = path.display())]
+    DataDir {
+        /// The directory, or the file in it.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// Another process has the data directory open.
+    #[error("{path} is in use by another process: stop that one, or give this one a data \
+             directory of its own", path = path.display())]
+    Locked {
+        /// The locked file.
+        path: PathBuf,
+    },
+    /// The key file is not one.
+    #[error("{path} is not a key file: {problem}; restore it from a backup, or remove it to get a \
+             new identity", path = path.display())]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The data directory belongs to another identity than the one given.
+    #[error("{path} holds the identity {found}, but {given} was given: use one of the two, or \
+             another data directory", path = path.display())]
+    OtherIdentity {
+        /// The key file.
+        path: PathBuf,
+        /// Whose it is, short.
+        found: String,
+        /// Who was given, short.
+        given: String,
+    },
+    /// The store cannot be opened or read.
+    #[error("cannot open the store {path}: {problem}; if it is damaged, move it away: a seed \
+             learns its registry again from the others, a peer loses only messages it kept",
+             path = path.display())]
+    Store {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// More seeds than a network may have.
+    #[error("{0} seeds are given, a network has at most {MAX_SEEDS}")]
+    TooManySeeds(usize),
+    /// `own_index` names no seed.
+    #[error("own index {index} names none of the {seeds} seeds (the first one is 0)")]
+    OwnIndex {
+        /// What was given.
+        index: usize,
+        /// How many there are.
+        seeds: usize,
+    },
+    /// The operating system gives no randomness.
+    #[error("the operating system gives no randomness: {0}")]
+    Randomness(String),
+    /// A default that is not valid in this version.
+    #[error(transparent)]
+    Config(#[from] rumormill_proto::ConfigError),
+    /// A default that is not valid in this version.
+    #[error(transparent)]
+    Name(#[from] rumormill_proto::NameError),
+    /// The runtime is shutting down.
+    #[error("the tokio runtime does not run tasks any more: {0}")]
+    Runtime(String),
+    /// TLS cannot be set up.
+    #[error("cannot set up TLS: {0}")]
+    Tls(String),
+}
+
+/// The node has ended and answers no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this node has stopped")]
+pub struct Stopped;
+
+/// Why a message was not published. Nothing was sent, and no number was used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// The message itself, or the moment.
+    #[error(transparent)]
+    Refused(#[from] rumormill_proto::PublishError),
+    /// The node has ended.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}

@@ -1,0 +1,118 @@
+//! What the handles of peers and seeds have in common.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rumormill_proto::{Counters, Message, MessageId, PeerId, Time};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::counters::Tally;
+use crate::driver::{Command, Hubs};
+use crate::error::Stopped;
+use crate::gate::Gate;
+use crate::net::Net;
+use crate::subscription::{Events, Subscription};
+
+/// A handle to a node's driver. The driver ends when the last one is dropped.
+pub(crate) struct Handle<C>(Arc<Inner<C>>);
+
+struct Inner<C> {
+    id: PeerId,
+    address: SocketAddr,
+    commands: mpsc::Sender<Command<C>>,
+    hubs: Hubs,
+    gate: Gate,
+    tally: Arc<Tally>,
+    /// Closed when all tasks of the node have ended.
+    ended: watch::Receiver<()>,
+}
+
+impl<C> Clone for Handle<C> {
+    fn clone(&self) -> Self {
+        Handle(self.0.clone())
+    }
+}
+
+impl<C> fmt::Debug for Handle<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("id", &self.0.id).field("address", &self.0.address).finish()
+    }
+}
+
+impl<C: 'static> Handle<C> {
+    pub(crate) fn new(
+        net: &Arc<Net>,
+        address: SocketAddr,
+        commands: mpsc::Sender<Command<C>>,
+        hubs: Hubs,
+        ended: watch::Receiver<()>,
+    ) -> Self {
+        // Not the shared part itself: the node has ended when nobody holds that any more.
+        let (gate, tally) = (net.gate.clone(), net.tally.clone());
+        Handle(Arc::new(Inner { id: net.id(), address, commands, hubs, gate, tally, ended }))
+    }
+
+    pub(crate) fn id(&self) -> PeerId {
+        self.0.id
+    }
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.0.address
+    }
+
+    /// Calls the core in its own task.
+    pub(crate) async fn call<R: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut C, Time) -> R + Send + 'static,
+    ) -> Result<R, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        let call = Box::new(move |core: &mut C, now: Time| {
+            // Whoever asked may have given up.
+            let _ = reply.send(call(core, now));
+        });
+        self.0.commands.send(Command::Call(call)).await.map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    pub(crate) async fn fetch(
+        &self,
+        id: MessageId,
+        ask: fn(&mut C, Time, MessageId),
+    ) -> Result<Option<Message>, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.0.commands.send(Command::Fetch { id, ask, reply }).await.map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
+    }
+
+    pub(crate) async fn stop(&self) -> Result<(), Stopped> {
+        let sent = self.0.commands.send(Command::Stop).await;
+        self.stopped().await;
+        sent.map_err(|_| Stopped)
+    }
+
+    pub(crate) fn kill(&self) {
+        self.0.gate.kill();
+    }
+
+    pub(crate) fn freeze(&self, frozen: bool) {
+        self.0.gate.freeze(frozen);
+    }
+
+    pub(crate) async fn stopped(&self) {
+        let mut ended = self.0.ended.clone();
+        while ended.changed().await.is_ok() {}
+    }
+
+    pub(crate) fn subscribe(&self) -> Subscription {
+        Subscription(self.0.hubs.deliveries.subscribe())
+    }
+
+    pub(crate) fn events(&self) -> Events {
+        Events(self.0.hubs.events.subscribe())
+    }
+
+    pub(crate) fn add_counters(&self, counters: &mut Counters) {
+        counters.merge(&self.0.tally.snapshot());
+    }
+}

@@ -1,0 +1,166 @@
+//! What starting a peer and starting a seed have in common.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rumormill_proto::limits::MAX_SEEDS;
+use rumormill_proto::wire::Verifier;
+use rumormill_proto::{Config, Identity, Role, SeedAddress};
+use tokio::sync::mpsc;
+
+use crate::counters::Tally;
+use crate::driver::{self, Core, DriverSetup, Hubs};
+use crate::error::StartError;
+use crate::handle::Handle;
+use crate::listener::Listener;
+use crate::net::{Net, NetSetup, NewNet};
+use crate::network_key::NetworkKey;
+use crate::store::{self, Database};
+use crate::trace::Label;
+use crate::transport;
+use crate::tuning::Tuning;
+
+/// Calls that may wait for the driver; callers beyond them wait to be among these.
+const COMMANDS: usize = 256;
+
+/// What both builders collect.
+#[derive(Debug)]
+pub(crate) struct Launch {
+    pub(crate) role: Role,
+    pub(crate) config: Option<Config>,
+    pub(crate) identity: Option<Identity>,
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) listener: Option<Listener>,
+    pub(crate) seeds: Vec<SeedAddress>,
+    pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) network_key: Option<NetworkKey>,
+    pub(crate) tuning: Tuning,
+    pub(crate) hubs: Hubs,
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) tally: Arc<Tally>,
+}
+
+impl Launch {
+    pub(crate) fn new(role: Role) -> Self {
+        Launch {
+            role,
+            config: None,
+            identity: None,
+            listen: None,
+            listener: None,
+            seeds: Vec::new(),
+            data_dir: None,
+            network_key: None,
+            tuning: Tuning::of(role),
+            hubs: Hubs::new(),
+            verifier: Arc::new(Verifier::new()),
+            tally: Arc::default(),
+        }
+    }
+
+    pub(crate) fn check_seeds(&self) -> Result<(), StartError> {
+        if self.seeds.len() > MAX_SEEDS {
+            return Err(StartError::TooManySeeds(self.seeds.len()));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn config(&self) -> Result<Config, StartError> {
+        match &self.config {
+            Some(config) => Ok(config.clone()),
+            None => Ok(Config::lan().build()?),
+        }
+    }
+
+    pub(crate) fn take_listener(&mut self) -> Result<Listener, StartError> {
+        match self.listener.take() {
+            Some(listener) => Ok(listener),
+            None => {
+                let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+                Ok(Listener::bind(self.listen.unwrap_or(any))?)
+            }
+        }
+    }
+
+    /// Starts the tasks of a node. `make` makes the core at the moment the driver's clock starts.
+    pub(crate) fn run<C: Core>(
+        self,
+        make: impl FnOnce() -> C,
+        label: Label,
+        identity: Identity,
+        listener: Listener,
+        database: Option<Database>,
+    ) -> Result<Handle<C>, StartError> {
+        let setup = NetSetup {
+            label,
+            role: self.role,
+            identity,
+            network_key: self.network_key,
+            tuning: self.tuning,
+            verifier: self.verifier,
+            tally: self.tally,
+        };
+        let NewNet { net, arrivals, ended } = Net::set_up(setup)?;
+        let address = listener.local_addr();
+        let socket = listener.into_tokio()?;
+        let (commands, inbox) = mpsc::channel(COMMANDS);
+        let handle = Handle::new(&net, address, commands, self.hubs.clone(), ended);
+        let store = database.map(|database| store::spawn(&net, database));
+        let accepting = net.clone();
+        tokio::spawn(async move {
+            let work = transport::accept_loop(accepting.clone(), socket);
+            let _ = accepting.gate.govern(work).await;
+        });
+        let hubs = self.hubs;
+        driver::spawn(DriverSetup { core: make(), net, hubs, commands: inbox, arrivals, store });
+        Ok(handle)
+    }
+}
+
+/// Identity and store of a node that is about to start.
+pub(crate) struct Prepared<T> {
+    pub(crate) identity: Identity,
+    pub(crate) database: Option<Database>,
+    /// What was found in the store; `None` without one.
+    pub(crate) found: Option<T>,
+}
+
+impl<T> Prepared<T> {
+    /// Opens the data directory, if there is one: the store first, because its lock protects the
+    /// key file as well. Blocks.
+    pub(crate) fn open(
+        directory: Option<&Path>,
+        file: &str,
+        given: Option<Identity>,
+        read: impl FnOnce(&mut Database) -> Result<T, redb::Error>,
+    ) -> Result<Self, StartError> {
+        let Some(directory) = directory else {
+            let identity = match given {
+                Some(identity) => identity,
+                None => Identity::from_secret(&crate::random_bytes()?),
+            };
+            return Ok(Prepared { identity, database: None, found: None });
+        };
+        let mut database = Database::open(directory, file)?;
+        let identity = store::load_or_create(directory, given)?;
+        let found = read(&mut database).map_err(|e| StartError::Store {
+            path: database.path().to_owned(),
+            problem: e.to_string(),
+        })?;
+        Ok(Prepared { identity, database: Some(database), found: Some(found) })
+    }
+}
+
+/// Runs what touches the disk where it holds nobody up.
+pub(crate) async fn on_blocking_pool<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StartError> + Send + 'static,
+) -> Result<T, StartError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(e) => match e.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(e) => Err(StartError::Runtime(e.to_string())),
+        },
+    }
+}

@@ -1,0 +1,119 @@
+//! One link: what runs between Hello and the end of a connection.
+//!
+//! A link is one task with two halves. The reader checks, decodes and verifies, so that the
+//! driver only ever sees frames whose signatures hold. The writer empties the link's queues. The
+//! first half to end decides how the link ends; the driver hears it once.
+
+mod queue;
+mod reader;
+mod writer;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rumormill_proto::{CloseReason, Event, LinkDown, LinkId, LinkInfo};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsStream;
+
+pub(crate) use queue::{LinkQueue, Pushed};
+
+use self::reader::{Reader, ReaderEnd};
+use self::writer::WriterEnd;
+use crate::net::{Arrival, Net};
+
+/// After a failed write: how long the reader may look for the remote's last word, which may lie in
+/// the receive buffer.
+const LAST_WORD: Duration = Duration::from_millis(250);
+
+/// How a link ended.
+struct End {
+    why: LinkDown,
+    /// What was wrong with the remote's last frame, if that ended it.
+    refusal: Option<String>,
+    /// Whether the transport closed it, rather than the core: then nobody has told of it yet.
+    untold: bool,
+}
+
+impl End {
+    const fn of(why: LinkDown) -> Self {
+        End { why, refusal: None, untold: false }
+    }
+
+    const fn by_transport(reason: CloseReason, refusal: Option<String>) -> Self {
+        End { why: LinkDown::Local(reason), refusal, untold: true }
+    }
+}
+
+/// Runs a link until it ends, and tells the driver of its beginning and its end.
+pub(crate) async fn run(net: &Arc<Net>, stream: TlsStream<TcpStream>, info: LinkInfo) {
+    let link = net.next_link();
+    let peer = info.remote;
+    let queue = Arc::new(LinkQueue::new(&net.tuning));
+    net.tally.links_opened.one();
+    net.tell(Arrival::Up { link, info, queue: queue.clone() }).await;
+    let end = converse(net, link, stream, &queue).await;
+    queue.end();
+    match end.why {
+        LinkDown::Closed(_) => &net.tally.links_closed_remote,
+        LinkDown::Lost => &net.tally.links_lost,
+        LinkDown::Local(_) => &net.tally.links_closed_local,
+    }
+    .one();
+    if end.why == LinkDown::Local(CloseReason::TooSlow) {
+        net.tally.links_too_slow.one();
+    }
+    if let Some(why) = end.refusal {
+        net.tell(Arrival::Tell(Event::FrameRefused { peer, why })).await;
+    }
+    if let LinkDown::Local(reason) = end.why
+        && end.untold
+    {
+        net.tell(Arrival::Tell(Event::LinkClosed { peer, reason })).await;
+    }
+    net.tell(Arrival::Down { link, why: end.why }).await;
+}
+
+async fn converse(
+    net: &Arc<Net>,
+    link: LinkId,
+    stream: TlsStream<TcpStream>,
+    queue: &Arc<LinkQueue>,
+) -> End {
+    let (read_half, write_half) = tokio::io::split(stream);
+    let reader = Reader { net: net.clone(), link, queue: queue.clone(), stream: read_half };
+    let mut reader = std::pin::pin!(reader.run());
+    let mut writer = std::pin::pin!(writer::run(net, queue, write_half));
+    let flush = net.tuning.close_flush;
+    let end = tokio::select! {
+        end = &mut reader => match end {
+            ReaderEnd::Closed(reason) => End::of(LinkDown::Closed(reason)),
+            ReaderEnd::Lost => End::of(LinkDown::Lost),
+            ReaderEnd::Refused(why) if queue.closing().is_none() => {
+                queue.close(CloseReason::ProtocolViolation);
+                let _ = timeout(flush, &mut writer).await;
+                return End::by_transport(CloseReason::ProtocolViolation, Some(why));
+            }
+            ReaderEnd::Refused(_) => End::of(LinkDown::Lost),
+        },
+        end = &mut writer => match end {
+            // Until the remote has closed as well, or has had its time: if this end closed with
+            // something unread, the kernel would reset the connection, and our last word with it.
+            WriterEnd::Closed(reason) => {
+                let _ = timeout(flush, &mut reader).await;
+                End::of(LinkDown::Local(reason))
+            }
+            WriterEnd::Stalled => End::by_transport(CloseReason::TooSlow, None),
+            WriterEnd::Lost => match timeout(LAST_WORD, &mut reader).await {
+                Ok(ReaderEnd::Closed(reason)) => End::of(LinkDown::Closed(reason)),
+                _ => End::of(LinkDown::Lost),
+            },
+        },
+        reason = queue.closed_for(flush) => End::of(LinkDown::Local(reason)),
+    };
+    // Whatever came first on the wire: once the core closed the link, it is this node's end.
+    match queue.closing() {
+        Some(reason) => End::of(LinkDown::Local(reason)),
+        None => end,
+    }
+}

@@ -1,0 +1,125 @@
+//! What all tasks of one node share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rumormill_proto::wire::{Frame, Verified, Verifier};
+use rumormill_proto::{
+    DialError, DialId, Event, Identity, LinkDown, LinkId, LinkInfo, PeerId, Role, StoreTicket,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+
+use crate::counters::Tally;
+use crate::error::StartError;
+use crate::gate::Gate;
+use crate::link::LinkQueue;
+use crate::network_key::NetworkKey;
+use crate::trace::Label;
+use crate::transport::{Addresses, Tls};
+use crate::tuning::Tuning;
+
+/// News for the driver, from the tasks of the links, dials and the store.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    /// A link is ready; its queue is how the driver writes to it.
+    Up { link: LinkId, info: LinkInfo, queue: Arc<LinkQueue> },
+    /// A verified frame. A large one holds a share of the memory set aside for large ones.
+    Frame { link: LinkId, frame: Verified<Frame>, _room: Option<OwnedSemaphorePermit> },
+    /// A link has ended; the last news of it.
+    Down { link: LinkId, why: LinkDown },
+    /// A dial failed.
+    DialFailed { dial: DialId, why: DialError },
+    /// A change is durable.
+    Stored(StoreTicket),
+    /// Something to tell.
+    Tell(Event),
+}
+
+/// What all tasks of one node share. When the last of them has ended, it is dropped, and with it
+/// the sender that `stopped` waits for.
+#[derive(Debug)]
+pub(crate) struct Net {
+    pub(crate) label: Label,
+    pub(crate) role: Role,
+    pub(crate) tls: Tls,
+    pub(crate) network_key: Option<NetworkKey>,
+    pub(crate) tuning: Tuning,
+    pub(crate) tally: Arc<Tally>,
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) gate: Gate,
+    pub(crate) inputs: mpsc::Sender<Arrival>,
+    /// Memory for large frames between the links and the driver.
+    pub(crate) large: Arc<Semaphore>,
+    /// Places between `accept` and Hello.
+    pub(crate) handshakes: Arc<Semaphore>,
+    /// Places for dials.
+    pub(crate) dials: Arc<Semaphore>,
+    /// Places for links.
+    pub(crate) links: Arc<Semaphore>,
+    /// Inbound connections by address.
+    pub(crate) addresses: Arc<Addresses>,
+    next_link: AtomicU64,
+    _alive: watch::Sender<()>,
+}
+
+/// What a node's tasks are made with.
+#[derive(Debug)]
+pub(crate) struct NetSetup {
+    pub(crate) label: Label,
+    pub(crate) role: Role,
+    pub(crate) identity: Identity,
+    pub(crate) network_key: Option<NetworkKey>,
+    pub(crate) tuning: Tuning,
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) tally: Arc<Tally>,
+}
+
+/// The shared part of a new node, and what belongs to it.
+pub(crate) struct NewNet {
+    pub(crate) net: Arc<Net>,
+    /// The driver's end of the inputs.
+    pub(crate) arrivals: mpsc::Receiver<Arrival>,
+    /// Becomes closed when all tasks of the node have ended.
+    pub(crate) ended: watch::Receiver<()>,
+}
+
+impl Net {
+    pub(crate) fn set_up(setup: NetSetup) -> Result<NewNet, StartError> {
+        let NetSetup { label, role, identity, network_key, tuning, verifier, tally } = setup;
+        let tls = Tls::new(&identity).map_err(|e| StartError::Tls(e.to_string()))?;
+        let (inputs, arrivals) = mpsc::channel(tuning.inputs);
+        let (alive, ended) = watch::channel(());
+        let net = Net {
+            label,
+            role,
+            tls,
+            network_key,
+            tally,
+            verifier,
+            gate: Gate::new(),
+            inputs,
+            large: Arc::new(Semaphore::new(tuning.large_input_bytes)),
+            handshakes: Arc::new(Semaphore::new(tuning.max_handshakes)),
+            dials: Arc::new(Semaphore::new(tuning.max_dials)),
+            links: Arc::new(Semaphore::new(tuning.max_links)),
+            addresses: Arc::new(Addresses::new(tuning.max_per_address, tuning.loopback_exempt)),
+            next_link: AtomicU64::new(1),
+            _alive: alive,
+            tuning,
+        };
+        Ok(NewNet { net: Arc::new(net), arrivals, ended })
+    }
+
+    pub(crate) fn next_link(&self) -> LinkId {
+        LinkId(self.next_link.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) const fn id(&self) -> PeerId {
+        self.label.id
+    }
+
+    /// Tells the driver; waits while it is behind. If the driver has ended, nobody wants to know.
+    pub(crate) async fn tell(&self, news: Arrival) {
+        let _ = self.inputs.send(news).await;
+    }
+}

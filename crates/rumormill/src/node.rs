@@ -1,0 +1,324 @@
+//! A running peer.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rumormill_proto::snapshot::{
+    HeldMessage, MemberView, NeighbourView, PeerSnapshot, PublisherView,
+};
+use rumormill_proto::wire::Verifier;
+use rumormill_proto::{
+    Address, Config, Identity, Message, MessageId, Name, Peer, PeerId, PeerSetup, Role,
+    SeedAddress, Time,
+};
+
+use crate::error::{PublishError, StartError, Stopped};
+use crate::handle::Handle;
+use crate::launch::{Launch, Prepared, on_blocking_pool};
+use crate::listener::Listener;
+use crate::network_key::NetworkKey;
+use crate::store::{Database, Kept};
+use crate::subscription::{Events, Subscription};
+use crate::trace::Label;
+
+/// A running peer. Clones are handles to the same one.
+///
+/// It runs in tasks of the tokio runtime that [`NodeBuilder::start`] was awaited on, until
+/// [`leave`](Node::leave), [`kill`](Node::kill), the end of the runtime, or until the last handle
+/// is dropped, which is a leave that nobody waits for. [`Subscription`] and [`Events`] are not
+/// handles.
+///
+/// ```
+/// use rumormill::{Config, Node, Received};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // A network of one: no seeds.
+/// let node = Node::builder()
+///     .name("alone".parse()?)
+///     .config(Config::lan().build()?)
+///     .listen("127.0.0.1:0".parse()?)
+///     .start()
+///     .await?;
+/// let mut messages = node.subscribe();
+/// let id = node.publish("greetings", "hello").await?;
+/// match messages.recv().await {
+///     Some(Received::Message(m)) => assert_eq!(m.message.payload(), b"hello"),
+///     other => panic!("{other:?}"),
+/// }
+/// assert!(node.get(id).await?.is_some());
+/// node.leave().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Node {
+    handle: Handle<Peer>,
+    name: Name,
+}
+
+/// Collects what a peer starts with. Everything has a default.
+#[derive(Debug)]
+pub struct NodeBuilder {
+    launch: Launch,
+    name: Option<Name>,
+    advertise: Vec<SocketAddr>,
+}
+
+impl Node {
+    /// Begins to describe a peer.
+    #[must_use]
+    pub fn builder() -> NodeBuilder {
+        NodeBuilder { launch: Launch::new(Role::Peer), name: None, advertise: Vec::new() }
+    }
+
+    /// Its id: the public key that it proves on every connection.
+    #[must_use]
+    pub fn id(&self) -> PeerId {
+        self.handle.id()
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.handle.local_addr()
+    }
+
+    /// Publishes a message to the network. The answer says that this node has taken it, not that
+    /// others have.
+    ///
+    /// # Errors
+    /// The topic or payload is too long, the node is leaving, or it has stopped. Nothing was sent
+    /// then.
+    pub async fn publish(
+        &self,
+        topic: &str,
+        payload: impl AsRef<[u8]>,
+    ) -> Result<MessageId, PublishError> {
+        let (topic, payload) = (topic.to_owned(), payload.as_ref().to_vec());
+        let result = self.handle.call(move |peer, now| peer.publish(now, &topic, &payload)).await?;
+        Ok(result?)
+    }
+
+    /// Every message from now on: each once, on its first receipt, and this node's own ones.
+    #[must_use]
+    pub fn subscribe(&self) -> Subscription {
+        self.handle.subscribe()
+    }
+
+    /// Every event from now on. For events from the very first one, see [`NodeBuilder::events`].
+    #[must_use]
+    pub fn events(&self) -> Events {
+        self.handle.events()
+    }
+
+    /// Everything about the node at this moment, with the counters of protocol, transport and
+    /// store.
+    ///
+    /// # Errors
+    /// The node has stopped. The answer of a [frozen](Node::freeze) node comes when it is let go.
+    pub async fn snapshot(&self) -> Result<PeerSnapshot, Stopped> {
+        let mut snapshot = self.handle.call(|peer, now| peer.snapshot(now)).await?;
+        self.handle.add_counters(&mut snapshot.counters);
+        Ok(snapshot)
+    }
+
+    /// The members of the network in this node's view, itself included; none if it has stopped.
+    pub async fn members(&self) -> Vec<MemberView> {
+        self.handle.call(|peer, now| peer.members(now)).await.unwrap_or_default()
+    }
+
+    /// Its neighbours in the overlay; none if it has stopped.
+    pub async fn neighbours(&self) -> Vec<NeighbourView> {
+        self.handle.call(|peer, now| peer.snapshot(now).neighbours).await.unwrap_or_default()
+    }
+
+    /// The newest `limit` messages it holds, oldest first; none if it has stopped.
+    pub async fn messages(&self, limit: usize) -> Vec<HeldMessage> {
+        self.handle.call(move |peer, _| peer.held_messages(limit)).await.unwrap_or_default()
+    }
+
+    /// The message list in figures, by publisher; empty if it has stopped.
+    pub async fn publishers(&self) -> Vec<PublisherView> {
+        self.handle.call(|peer, _| peer.publishers()).await.unwrap_or_default()
+    }
+
+    /// Gets one message: from this node if it holds it, else from its neighbours. `None` if nobody
+    /// asked has it.
+    ///
+    /// # Errors
+    /// The node has stopped.
+    pub async fn get(&self, id: MessageId) -> Result<Option<Message>, Stopped> {
+        self.handle.fetch(id, Peer::fetch).await
+    }
+
+    /// Says goodbye to neighbours and seeds, and ends; resolves when all of the node is gone. At
+    /// most a few seconds.
+    ///
+    /// # Errors
+    /// It had stopped already.
+    pub async fn leave(&self) -> Result<(), Stopped> {
+        self.handle.stop().await
+    }
+
+    /// Fault injection: ends at once without a word, as a crash would. Sockets are closed by being
+    /// dropped; nothing more is written to disk.
+    pub fn kill(&self) {
+        self.handle.kill();
+    }
+
+    /// Fault injection: as `SIGSTOP` and `SIGCONT`. While frozen, sockets stay open and the kernel
+    /// accepts connections, but nothing is read, written or computed; calls wait.
+    pub fn freeze(&self, frozen: bool) {
+        self.handle.freeze(frozen);
+    }
+
+    /// Resolves when all of the node has ended, for whatever reason.
+    pub async fn stopped(&self) {
+        self.handle.stopped().await;
+    }
+}
+
+impl NodeBuilder {
+    /// Its name, for people; need not be unique. Default: `peer-` and the short id.
+    #[must_use]
+    pub fn name(mut self, name: Name) -> Self {
+        self.name = Some(name);
+        self
+    }
+
+    /// Its settings. Default: the preset `lan`.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.launch.config = Some(config);
+        self
+    }
+
+    /// Its key pair. Default: that of the data directory, or a fresh one.
+    #[must_use]
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.launch.identity = Some(identity);
+        self
+    }
+
+    /// Where to listen. Default: `0.0.0.0:0`, all interfaces and a port that the system chooses.
+    #[must_use]
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.launch.listen = Some(address);
+        self
+    }
+
+    /// A socket that listens already; it goes before [`listen`](NodeBuilder::listen).
+    #[must_use]
+    pub fn listener(mut self, listener: Listener) -> Self {
+        self.launch.listener = Some(listener);
+        self
+    }
+
+    /// Where others can reach it, best first (at most
+    /// [`MAX_ADDRESSES`](rumormill_proto::limits::MAX_ADDRESSES) are used). Default: where it
+    /// listens; if that is all interfaces, the address at which seeds see it.
+    #[must_use]
+    pub fn advertise(mut self, addresses: Vec<SocketAddr>) -> Self {
+        self.advertise = addresses;
+        self
+    }
+
+    /// The seeds of the network. Default: none, a network of one.
+    #[must_use]
+    pub fn seeds(mut self, seeds: Vec<SeedAddress>) -> Self {
+        self.launch.seeds = seeds;
+        self
+    }
+
+    /// Where to keep identity, incarnation, anchors and messages. Default: nowhere; a restart is
+    /// then a new peer.
+    #[must_use]
+    pub fn data_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.launch.data_dir = Some(directory.into());
+        self
+    }
+
+    /// The key of a private network. Default: none, an open network.
+    #[must_use]
+    pub fn network_key(mut self, key: NetworkKey) -> Self {
+        self.launch.network_key = Some(key);
+        self
+    }
+
+    /// Every event of the node, from its very first one.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        Events(self.launch.hubs.events.subscribe())
+    }
+
+    /// Every message of the node, from its very first one.
+    #[must_use]
+    pub fn subscribe(&self) -> Subscription {
+        Subscription(self.launch.hubs.deliveries.subscribe())
+    }
+
+    /// Starts the node.
+    ///
+    /// # Errors
+    /// The data directory cannot be used, the address is taken, or the system lacks something. No
+    /// part of the node is left running.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with time and I/O.
+    pub async fn start(self) -> Result<Node, StartError> {
+        let NodeBuilder { mut launch, name, advertise } = self;
+        launch.check_seeds()?;
+        let (directory, given) = (launch.data_dir.take(), launch.identity.take());
+        let (verifier, tally) = (launch.verifier.clone(), launch.tally.clone());
+        let prepared = on_blocking_pool(move || {
+            Prepared::open(directory.as_deref(), "peer.redb", given, |database| {
+                earlier_life(database, &verifier, &tally)
+            })
+        })
+        .await?;
+        let (kept, incarnation) = prepared.found.unwrap_or((Kept::default(), 1));
+        let identity = prepared.identity;
+        let listener = launch.take_listener()?;
+        let name = match name {
+            Some(name) => name,
+            None => Name::new(format!("peer-{}", identity.id()))?,
+        };
+        let mut addresses: Vec<Address> = advertise.into_iter().map(Address).collect();
+        addresses.truncate(rumormill_proto::limits::MAX_ADDRESSES);
+        if addresses.is_empty() {
+            addresses.push(Address(listener.local_addr()));
+        }
+        let setup = PeerSetup {
+            config: launch.config()?,
+            identity: identity.clone(),
+            name: name.clone(),
+            addresses,
+            seeds: launch.seeds.clone(),
+            incarnation,
+            anchors: kept.anchors,
+            kept: kept.messages,
+            rng_seed: crate::random_bytes()?,
+        };
+        let label = Label { name: name.as_str().to_owned(), id: identity.id() };
+        let make = || Peer::new(setup, Time::ZERO);
+        let handle = launch.run(make, label, identity, listener, prepared.database)?;
+        Ok(Node { handle, name })
+    }
+}
+
+fn earlier_life(
+    database: &mut Database,
+    verifier: &Verifier,
+    tally: &Arc<crate::counters::Tally>,
+) -> Result<(Kept, u64), redb::Error> {
+    let kept = database.kept(verifier, tally)?;
+    // Durable before it is used: after a crash, nobody may see the same incarnation twice.
+    let incarnation = database.begin_life(kept.incarnation)?;
+    Ok((kept, incarnation))
+}

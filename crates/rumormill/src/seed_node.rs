@@ -1,0 +1,229 @@
+//! A running seed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use rumormill_proto::snapshot::{MemberView, SeedSnapshot};
+use rumormill_proto::{Config, Identity, PeerId, Role, Seed, SeedAddress, SeedSetup, Time};
+
+use crate::error::{StartError, Stopped};
+use crate::handle::Handle;
+use crate::launch::{Launch, Prepared, on_blocking_pool};
+use crate::listener::Listener;
+use crate::network_key::NetworkKey;
+use crate::subscription::Events;
+use crate::trace::Label;
+
+/// A running seed: it keeps the registry of the network and carries no gossip. Clones are handles
+/// to the same one.
+///
+/// It runs in tasks of the tokio runtime that [`SeedBuilder::start`] was awaited on, until
+/// [`stop`](SeedNode::stop), [`kill`](SeedNode::kill), the end of the runtime, or until the last
+/// handle is dropped.
+///
+/// ```
+/// use rumormill::{Config, Listener, SeedAddress, SeedNode};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let listener = Listener::bind("127.0.0.1:0".parse()?)?;
+/// let me = SeedAddress { host_port: listener.local_addr().to_string(), pin: None };
+/// let seed = SeedNode::builder()
+///     .config(Config::lan().build()?)
+///     .listener(listener)
+///     .seeds(vec![me])
+///     .own_index(Some(0))
+///     .start()
+///     .await?;
+/// assert_eq!(seed.members().await.len(), 0);
+/// seed.stop().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct SeedNode {
+    handle: Handle<Seed>,
+}
+
+/// Collects what a seed starts with. Everything has a default.
+#[derive(Debug)]
+pub struct SeedBuilder {
+    launch: Launch,
+    own_index: Option<usize>,
+}
+
+impl SeedNode {
+    /// Begins to describe a seed.
+    #[must_use]
+    pub fn builder() -> SeedBuilder {
+        SeedBuilder { launch: Launch::new(Role::Seed), own_index: None }
+    }
+
+    /// Its id: the public key that it proves on every connection.
+    #[must_use]
+    pub fn id(&self) -> PeerId {
+        self.handle.id()
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.handle.local_addr()
+    }
+
+    /// Every event from now on. For events from the very first one, see [`SeedBuilder::events`].
+    #[must_use]
+    pub fn events(&self) -> Events {
+        self.handle.events()
+    }
+
+    /// Everything about the seed at this moment, with the counters of protocol, transport and
+    /// store.
+    ///
+    /// # Errors
+    /// The seed has stopped. The answer of a [frozen](SeedNode::freeze) one comes when it is let
+    /// go.
+    pub async fn snapshot(&self) -> Result<SeedSnapshot, Stopped> {
+        let mut snapshot = self.handle.call(|seed, now| seed.snapshot(now)).await?;
+        self.handle.add_counters(&mut snapshot.counters);
+        Ok(snapshot)
+    }
+
+    /// The registry, all states; empty if the seed has stopped.
+    pub async fn members(&self) -> Vec<MemberView> {
+        self.handle.call(|seed, now| seed.members(now)).await.unwrap_or_default()
+    }
+
+    /// Closes its links, writes what is not yet on disk, and ends; resolves when all of it is gone.
+    /// At most a few seconds.
+    ///
+    /// # Errors
+    /// It had stopped already.
+    pub async fn stop(&self) -> Result<(), Stopped> {
+        self.handle.stop().await
+    }
+
+    /// Fault injection: ends at once without a word, as a crash would. Sockets are closed by being
+    /// dropped; nothing more is written to disk.
+    pub fn kill(&self) {
+        self.handle.kill();
+    }
+
+    /// Fault injection: as `SIGSTOP` and `SIGCONT`. While frozen, sockets stay open and the kernel
+    /// accepts connections, but nothing is read, written or computed; calls wait.
+    pub fn freeze(&self, frozen: bool) {
+        self.handle.freeze(frozen);
+    }
+
+    /// Resolves when all of the seed has ended, for whatever reason.
+    pub async fn stopped(&self) {
+        self.handle.stopped().await;
+    }
+}
+
+impl SeedBuilder {
+    /// Its settings. Default: the preset `lan`.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.launch.config = Some(config);
+        self
+    }
+
+    /// Its key pair. Default: that of the data directory, or a fresh one.
+    #[must_use]
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.launch.identity = Some(identity);
+        self
+    }
+
+    /// Where to listen. Default: `0.0.0.0:0`, all interfaces and a port that the system chooses.
+    #[must_use]
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.launch.listen = Some(address);
+        self
+    }
+
+    /// A socket that listens already; it goes before [`listen`](SeedBuilder::listen).
+    #[must_use]
+    pub fn listener(mut self, listener: Listener) -> Self {
+        self.launch.listener = Some(listener);
+        self
+    }
+
+    /// All seeds of the network as the configuration names them, this one included.
+    #[must_use]
+    pub fn seeds(mut self, seeds: Vec<SeedAddress>) -> Self {
+        self.launch.seeds = seeds;
+        self
+    }
+
+    /// Which of the seeds this one is, counted from 0, if it is among them.
+    #[must_use]
+    pub const fn own_index(mut self, index: Option<usize>) -> Self {
+        self.own_index = index;
+        self
+    }
+
+    /// Where to keep identity and registry. Default: nowhere.
+    #[must_use]
+    pub fn data_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.launch.data_dir = Some(directory.into());
+        self
+    }
+
+    /// The key of a private network. Default: none, an open network.
+    #[must_use]
+    pub fn network_key(mut self, key: NetworkKey) -> Self {
+        self.launch.network_key = Some(key);
+        self
+    }
+
+    /// Every event of the seed, from its very first one.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        Events(self.launch.hubs.events.subscribe())
+    }
+
+    /// Starts the seed.
+    ///
+    /// # Errors
+    /// The data directory cannot be used, the address is taken, or the system lacks something. No
+    /// part of the seed is left running.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with time and I/O.
+    pub async fn start(self) -> Result<SeedNode, StartError> {
+        let SeedBuilder { mut launch, own_index } = self;
+        launch.check_seeds()?;
+        if let Some(index) = own_index
+            && index >= launch.seeds.len()
+        {
+            return Err(StartError::OwnIndex { index, seeds: launch.seeds.len() });
+        }
+        let (directory, given) = (launch.data_dir.take(), launch.identity.take());
+        let (verifier, tally) = (launch.verifier.clone(), launch.tally.clone());
+        let prepared = on_blocking_pool(move || {
+            Prepared::open(directory.as_deref(), "seed.redb", given, |database| {
+                database.registry(&verifier, &tally)
+            })
+        })
+        .await?;
+        let registry = prepared.found.unwrap_or_default();
+        let identity = prepared.identity;
+        let listener = launch.take_listener()?;
+        let setup = SeedSetup {
+            config: launch.config()?,
+            identity: identity.clone(),
+            seeds: launch.seeds.clone(),
+            own_index,
+            entries: registry.entries,
+            nonce: registry.nonce,
+            rng_seed: crate::random_bytes()?,
+        };
+        let configured = own_index.and_then(|i| launch.seeds.get(i));
+        let address =
+            configured.map_or_else(|| listener.local_addr().to_string(), ToString::to_string);
+        let label = Label { name: format!("seed {address}"), id: identity.id() };
+        let make = || Seed::new(setup, Time::ZERO);
+        let handle = launch.run(make, label, identity, listener, prepared.database)?;
+        Ok(SeedNode { handle })
+    }
+}

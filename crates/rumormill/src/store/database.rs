@@ -1,0 +1,343 @@
+//! The file that a node's state is kept in.
+//!
+//! One `redb` file per node. It is locked while open, so two processes cannot use one data
+//! directory. What is read back is checked like what comes from a network: a file can be damaged,
+//! and an entry that does not hold would be handed to others in this node's name.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use minicbor::{Decode, Encode};
+use redb::{
+    Builder, DatabaseError, ReadableDatabase as _, ReadableTable as _, StorageError,
+    TableDefinition, TableError, WriteTransaction,
+};
+use rumormill_proto::registry::Entry;
+use rumormill_proto::wire::Verifier;
+use rumormill_proto::{Message, MessageId, SignedRecord, StoreOp};
+
+use crate::counters::Tally;
+use crate::error::StartError;
+
+/// Single values by name.
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+/// Registry entries by id.
+const ENTRIES: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("entries");
+/// Kept messages by order of arrival.
+const MESSAGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("messages");
+/// Where a message is in that order.
+const MESSAGE_PLACES: TableDefinition<'_, &[u8; 48], u64> = TableDefinition::new("message_places");
+
+const INCARNATION: &str = "incarnation";
+const ANCHORS: &str = "anchors";
+const NONCE: &str = "nonce";
+const FORMAT: &str = "format";
+/// Raised when a file could be misread by an older version.
+const FORMAT_NOW: &[u8] = &[1];
+
+/// Memory for cached pages. The default of 1 GiB would be most of a small machine's.
+const CACHE: usize = 4 * 1024 * 1024;
+
+/// What a peer finds of its earlier life.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    pub(crate) incarnation: u64,
+    pub(crate) anchors: Vec<SignedRecord>,
+    pub(crate) messages: Vec<Message>,
+}
+
+/// What a seed finds of its earlier life.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) nonce: Option<[u8; 16]>,
+}
+
+/// Makes or opens the file; again after an I/O error, because the library refuses to go on then.
+pub(crate) type Opener = Box<dyn Fn() -> Result<redb::Database, DatabaseError> + Send + Sync>;
+
+/// An open state file.
+pub(crate) struct Database {
+    path: PathBuf,
+    opener: Opener,
+    open: Option<redb::Database>,
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Database {
+    /// Opens or makes `name` in `directory`, which is made as well if it is not there.
+    pub(crate) fn open(directory: &Path, name: &str) -> Result<Self, StartError> {
+        make_private(directory)
+            .map_err(|source| StartError::DataDir { path: directory.to_owned(), source })?;
+        let path = directory.join(name);
+        let file = path.clone();
+        let opener: Opener = Box::new(move || Builder::new().set_cache_size(CACHE).create(&file));
+        Database::with_opener(path, opener)
+    }
+
+    pub(crate) fn with_opener(path: PathBuf, opener: Opener) -> Result<Self, StartError> {
+        let open = opener().map_err(|e| match e {
+            DatabaseError::DatabaseAlreadyOpen => StartError::Locked { path: path.clone() },
+            DatabaseError::Storage(StorageError::Io(source))
+                if source.kind() != std::io::ErrorKind::InvalidData =>
+            {
+                StartError::DataDir { path: path.clone(), source }
+            }
+            other => StartError::Store { path: path.clone(), problem: other.to_string() },
+        })?;
+        let database = Database { path, opener, open: Some(open) };
+        database
+            .check_format()
+            .map_err(|problem| StartError::Store { path: database.path.clone(), problem })?;
+        Ok(database)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn check_format(&self) -> Result<(), String> {
+        let found = self.meta(FORMAT).map_err(|e| e.to_string())?;
+        match found.as_deref() {
+            None => self
+                .transaction(|t| {
+                    t.open_table(META)?.insert(FORMAT, FORMAT_NOW)?;
+                    Ok(())
+                })
+                .map_err(|e| e.to_string()),
+            Some(FORMAT_NOW) => Ok(()),
+            Some(_) => Err("it was written by a newer version of this program".to_owned()),
+        }
+    }
+
+    /// Reads what a peer keeps.
+    pub(crate) fn kept(&self, verifier: &Verifier, tally: &Tally) -> Result<Kept, redb::Error> {
+        let incarnation = match self.meta(INCARNATION)?.as_deref() {
+            None => 0,
+            Some(bytes) => match <[u8; 8]>::try_from(bytes) {
+                Ok(bytes) => u64::from_be_bytes(bytes),
+                Err(_) => {
+                    self.skipped(tally, "the incarnation");
+                    0
+                }
+            },
+        };
+        let mut anchors = Vec::new();
+        if let Some(bytes) = self.meta(ANCHORS)? {
+            match decoded::<Vec<SignedRecord>>(&bytes) {
+                Some(all) => {
+                    for record in all {
+                        if verifier.signed(&record).is_ok() {
+                            anchors.push(record);
+                        } else {
+                            self.skipped(tally, "an anchor");
+                        }
+                    }
+                }
+                None => self.skipped(tally, "the list of anchors"),
+            }
+        }
+        let mut messages = Vec::new();
+        self.each(MESSAGES, |bytes| {
+            let message = Message::from_bytes(bytes).ok();
+            match message.filter(|m| verifier.signed(m).is_ok()) {
+                Some(message) => messages.push(message),
+                None => self.skipped(tally, "a kept message"),
+            }
+        })?;
+        Ok(Kept { incarnation, anchors, messages })
+    }
+
+    /// Reads what a seed keeps.
+    pub(crate) fn registry(
+        &self,
+        verifier: &Verifier,
+        tally: &Tally,
+    ) -> Result<Registry, redb::Error> {
+        let mut entries = Vec::new();
+        self.each(ENTRIES, |bytes| {
+            match decoded::<Entry>(bytes).filter(|e| verifier.entry(e).is_ok()) {
+                Some(entry) => entries.push(entry),
+                None => self.skipped(tally, "a registry entry"),
+            }
+        })?;
+        let nonce = match self.meta(NONCE)? {
+            None => None,
+            Some(bytes) => {
+                let nonce = <[u8; 16]>::try_from(bytes.as_slice()).ok();
+                if nonce.is_none() {
+                    self.skipped(tally, "the nonce");
+                }
+                nonce
+            }
+        };
+        Ok(Registry { entries, nonce })
+    }
+
+    fn skipped(&self, tally: &Tally, what: &str) {
+        tally.store_corrupt.one();
+        tracing::warn!(
+            target: "rumormill::store",
+            "{what} in {} is damaged and was skipped",
+            self.path.display()
+        );
+    }
+
+    /// Takes the next incarnation and makes it durable.
+    pub(crate) fn begin_life(&mut self, last: u64) -> Result<u64, redb::Error> {
+        let next = last.saturating_add(1);
+        self.commit(&[StoreOp::Incarnation(next)])?;
+        Ok(next)
+    }
+
+    /// Makes changes durable, all or none. After an error the file is opened afresh next time.
+    pub(crate) fn commit<'a, I>(&mut self, ops: I) -> Result<(), redb::Error>
+    where
+        I: IntoIterator<Item = &'a StoreOp>,
+    {
+        if self.open.is_none() {
+            self.open = Some((self.opener)()?);
+        }
+        let result = self.transaction(|t| ops.into_iter().try_for_each(|op| apply(t, op)));
+        if result.is_err() {
+            self.open = None;
+        }
+        result
+    }
+
+    fn transaction(
+        &self,
+        change: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
+    ) -> Result<(), redb::Error> {
+        let transaction = self.handle()?.begin_write()?;
+        change(&transaction)?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    fn handle(&self) -> Result<&redb::Database, redb::Error> {
+        self.open.as_ref().ok_or(redb::Error::DatabaseClosed)
+    }
+
+    fn meta(&self, name: &str) -> Result<Option<Vec<u8>>, redb::Error> {
+        let transaction = self.handle()?.begin_read()?;
+        match transaction.open_table(META) {
+            Ok(table) => Ok(table.get(name)?.map(|v| v.value().to_vec())),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn each<K: redb::Key>(
+        &self,
+        table: TableDefinition<'_, K, &'static [u8]>,
+        mut with: impl FnMut(&[u8]),
+    ) -> Result<(), redb::Error> {
+        let transaction = self.handle()?.begin_read()?;
+        let table = match transaction.open_table(table) {
+            Ok(table) => table,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+            Err(e) => return Err(e.into()),
+        };
+        for item in table.iter()? {
+            with(item?.1.value());
+        }
+        Ok(())
+    }
+}
+
+fn apply(t: &WriteTransaction, op: &StoreOp) -> Result<(), redb::Error> {
+    match op {
+        StoreOp::Incarnation(n) => {
+            t.open_table(META)?.insert(INCARNATION, n.to_be_bytes().as_slice())?;
+        }
+        StoreOp::Anchors(records) => {
+            t.open_table(META)?.insert(ANCHORS, encoded(records).as_slice())?;
+        }
+        StoreOp::Nonce(nonce) => {
+            t.open_table(META)?.insert(NONCE, nonce.as_slice())?;
+        }
+        StoreOp::PutEntry(entry) => {
+            let id = entry.id();
+            t.open_table(ENTRIES)?.insert(id.as_bytes(), encoded(entry).as_slice())?;
+        }
+        StoreOp::RemoveEntry(id) => {
+            t.open_table(ENTRIES)?.remove(id.as_bytes())?;
+        }
+        StoreOp::PutMessage(message) => put_message(t, message)?,
+        StoreOp::RemoveMessage(id) => {
+            let place = t.open_table(MESSAGE_PLACES)?.remove(&message_key(id))?.map(|v| v.value());
+            if let Some(place) = place {
+                t.open_table(MESSAGES)?.remove(place)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn put_message(t: &WriteTransaction, message: &Message) -> Result<(), redb::Error> {
+    let key = message_key(&message.id);
+    let mut places = t.open_table(MESSAGE_PLACES)?;
+    if places.get(&key)?.is_some() {
+        return Ok(());
+    }
+    let mut messages = t.open_table(MESSAGES)?;
+    let place = messages.last()?.map_or(0, |(last, _)| last.value().saturating_add(1));
+    messages.insert(place, message.to_bytes().as_slice())?;
+    places.insert(&key, place)?;
+    Ok(())
+}
+
+fn message_key(id: &MessageId) -> [u8; 48] {
+    let mut key = [0; 48];
+    key[..32].copy_from_slice(id.publisher.as_bytes());
+    key[32..40].copy_from_slice(&id.incarnation.to_be_bytes());
+    key[40..].copy_from_slice(&id.sequence.to_be_bytes());
+    key
+}
+
+fn encoded<T: Encode<()>>(value: &T) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // Writing into a Vec cannot fail: its error type is Infallible.
+    let _ = minicbor::encode(value, &mut bytes);
+    bytes
+}
+
+fn decoded<T: for<'b> Decode<'b, ()>>(bytes: &[u8]) -> Option<T> {
+    minicbor::decode(bytes).ok()
+}
+
+/// Makes a directory that only its owner can enter; one that exists stays as it is.
+fn make_private(directory: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory)
+}
+
+/// Ops that concern the same thing, the last one standing: what was never durable need not be
+/// written on the way.
+pub(crate) fn settle<'a>(ops: impl Iterator<Item = &'a StoreOp>) -> Vec<&'a StoreOp> {
+    let mut last: BTreeMap<(u8, Vec<u8>), (usize, &StoreOp)> = BTreeMap::new();
+    for (at, op) in ops.enumerate() {
+        let key = match op {
+            StoreOp::Incarnation(_) => (0, Vec::new()),
+            StoreOp::Anchors(_) => (1, Vec::new()),
+            StoreOp::Nonce(_) => (2, Vec::new()),
+            StoreOp::PutEntry(e) => (3, e.id().as_bytes().to_vec()),
+            StoreOp::RemoveEntry(id) => (3, id.as_bytes().to_vec()),
+            StoreOp::PutMessage(m) => (4, message_key(&m.id).to_vec()),
+            StoreOp::RemoveMessage(id) => (4, message_key(id).to_vec()),
+        };
+        last.insert(key, (at, op));
+    }
+    let mut ops: Vec<(usize, &StoreOp)> = last.into_values().collect();
+    ops.sort_by_key(|(at, _)| *at);
+    ops.into_iter().map(|(_, op)| op).collect()
+}

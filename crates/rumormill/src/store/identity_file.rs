@@ -1,0 +1,157 @@
+//! The key file: 64 hexadecimal characters that only its owner can read.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
+use rumormill_proto::Identity;
+
+use crate::error::StartError;
+
+/// Its name in a data directory.
+const NAME: &str = "identity.key";
+
+/// The identity of a data directory: the one in its key file, which is created if there is none,
+/// from `given` or afresh. The caller holds the directory's lock.
+pub(crate) fn load_or_create(
+    directory: &Path,
+    given: Option<Identity>,
+) -> Result<Identity, StartError> {
+    let path = directory.join(NAME);
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            let found = parse(&path, &text)?;
+            match given {
+                Some(given) if given.id() != found.id() => Err(StartError::OtherIdentity {
+                    path,
+                    found: found.id().short(),
+                    given: given.id().short(),
+                }),
+                _ => {
+                    warn_if_others_can_read(&path);
+                    Ok(found)
+                }
+            }
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let identity = match given {
+                Some(given) => given,
+                None => Identity::from_secret(&crate::random_bytes()?),
+            };
+            create(directory, &path, &identity)
+                .map_err(|source| StartError::DataDir { path, source })?;
+            Ok(identity)
+        }
+        Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+            Err(StartError::KeyFile { path, problem: "it is not text".to_owned() })
+        }
+        Err(source) => Err(StartError::DataDir { path, source }),
+    }
+}
+
+/// The text is a secret, so no error shows any of it.
+fn parse(path: &Path, text: &str) -> Result<Identity, StartError> {
+    let text = text.trim();
+    let bad = |problem: &str| StartError::KeyFile {
+        path: PathBuf::from(path),
+        problem: problem.to_owned(),
+    };
+    if text.len() != 64 {
+        return Err(bad(&format!(
+            "expected 64 hexadecimal characters, found {} characters",
+            text.chars().count()
+        )));
+    }
+    let bytes = HEXLOWER_PERMISSIVE
+        .decode(text.as_bytes())
+        .map_err(|_| bad("expected 64 hexadecimal characters, found others"))?;
+    let secret = <[u8; 32]>::try_from(bytes).map_err(|_| bad("expected 32 bytes"))?;
+    Ok(Identity::from_secret(&secret))
+}
+
+/// Written beside its place and moved there: a crash leaves a whole key or none.
+fn create(directory: &Path, path: &Path, identity: &Identity) -> io::Result<()> {
+    let beside = directory.join(format!("{NAME}.new"));
+    // Left over from a crash at this very point, if at all.
+    match fs::remove_file(&beside) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&beside)?;
+    writeln!(file, "{}", HEXLOWER.encode(&identity.secret_bytes()))?;
+    file.sync_all()?;
+    drop(file);
+    fs::rename(&beside, path)?;
+    // The name is durable only with its directory; where that cannot be opened, nothing can be
+    // done about it.
+    if let Ok(directory) = File::open(directory) {
+        let _ = directory.sync_all();
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn warn_if_others_can_read(path: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let open = fs::metadata(path).is_ok_and(|m| m.permissions().mode() & 0o077 != 0);
+    if open {
+        tracing::warn!(
+            target: "rumormill::store",
+            "{} can be read by others than its owner: whoever has read it can pose as this node; \
+             run `chmod 600` on it",
+            path.display()
+        );
+    }
+}
+
+#[cfg(not(unix))]
+fn warn_if_others_can_read(_path: &Path) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn created_once_private_and_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let a = load_or_create(dir.path(), None).unwrap();
+        let b = load_or_create(dir.path(), None).unwrap();
+        assert_eq!(a.id(), b.id());
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = fs::metadata(dir.path().join(NAME)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        let names: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
+        assert_eq!(names.len(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_given_identity_is_kept_and_another_one_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mine = Identity::from_secret(&[1; 32]);
+        assert_eq!(load_or_create(dir.path(), Some(mine.clone())).unwrap().id(), mine.id());
+        assert_eq!(load_or_create(dir.path(), Some(mine.clone())).unwrap().id(), mine.id());
+        let e = load_or_create(dir.path(), Some(Identity::from_secret(&[2; 32]))).unwrap_err();
+        assert!(matches!(e, StartError::OtherIdentity { .. }), "{e}");
+    }
+
+    #[test]
+    fn a_bad_key_file_is_named_and_not_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(NAME);
+        for bad in [&b"secret-but-short"[..], &[b'x'; 64], &[0xff; 64], b""] {
+            fs::write(&path, bad).unwrap();
+            let e = load_or_create(dir.path(), None).unwrap_err();
+            assert!(matches!(e, StartError::KeyFile { .. }), "{e:?}");
+            let text = e.to_string();
+            assert!(text.contains("identity.key") && !text.contains("secret-but"), "{text}");
+        }
+    }
+}

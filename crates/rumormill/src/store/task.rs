@@ -1,0 +1,161 @@
+//! Commits, one group after the other, on the blocking pool.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rumormill_proto::{StoreOp, StoreTicket};
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::database::{Database, settle};
+use crate::net::{Arrival, Net};
+
+/// Requests committed together: under load, one wait for the disk serves many.
+const GROUP: usize = 4096;
+/// The longest wait between two attempts, in first waits.
+const LONGEST_RETRY: u32 = 32;
+/// How often a disk that goes on failing is complained about.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(30);
+/// How long a node that ends waits for its last commit.
+const FINISH: Duration = Duration::from_secs(5);
+
+struct Request {
+    ticket: StoreTicket,
+    ops: Vec<StoreOp>,
+    bytes: usize,
+}
+
+/// The driver's end of the store. What is handed in is bounded in bytes.
+#[derive(Debug)]
+pub(crate) struct StoreHandle {
+    requests: mpsc::UnboundedSender<Request>,
+    pending: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+impl StoreHandle {
+    /// Hands changes in; `Input::Stored` follows when they are durable. If too much waits for a
+    /// disk that fails, they are given up, and never confirmed.
+    pub(crate) fn store(&self, net: &Net, ticket: StoreTicket, ops: Vec<StoreOp>) {
+        let bytes = ops.iter().map(size).sum();
+        let waiting = self.pending.load(Ordering::Relaxed);
+        if waiting + bytes > net.tuning.store_pending_bytes {
+            net.tally.store_dropped.add(ops.len() as u64);
+            return;
+        }
+        self.pending.fetch_add(bytes, Ordering::Relaxed);
+        // It fails only when the task has ended with the node.
+        let _ = self.requests.send(Request { ticket, ops, bytes });
+    }
+
+    /// Waits until everything handed in is durable, for a limited time.
+    pub(crate) async fn finish(self) {
+        drop(self.requests);
+        let _ = timeout(FINISH, self.task).await;
+    }
+}
+
+fn size(op: &StoreOp) -> usize {
+    const RECORD: usize = 512;
+    match op {
+        StoreOp::PutMessage(m) => m.size(),
+        StoreOp::PutEntry(e) => {
+            RECORD + e.certificate.as_ref().map_or(0, |c| c.votes().len() * 2 * RECORD)
+        }
+        StoreOp::Anchors(records) => records.len() * RECORD,
+        StoreOp::Incarnation(_)
+        | StoreOp::RemoveMessage(_)
+        | StoreOp::RemoveEntry(_)
+        | StoreOp::Nonce(_) => 128,
+    }
+}
+
+/// Starts the store of a node.
+pub(crate) fn spawn(net: &Arc<Net>, database: Database) -> StoreHandle {
+    let (requests, waiting) = mpsc::unbounded_channel();
+    let pending = Arc::new(AtomicUsize::new(0));
+    let task = {
+        let (net, pending) = (net.clone(), pending.clone());
+        tokio::spawn(async move {
+            let _ = net.gate.govern(run(net.clone(), database, waiting, pending)).await;
+        })
+    };
+    StoreHandle { requests, pending, task }
+}
+
+async fn run(
+    net: Arc<Net>,
+    mut database: Database,
+    mut requests: mpsc::UnboundedReceiver<Request>,
+    pending: Arc<AtomicUsize>,
+) {
+    let mut group = Vec::new();
+    while requests.recv_many(&mut group, GROUP).await > 0 {
+        let Some((back, done)) =
+            commit(&net, database, std::mem::take(&mut group), &requests).await
+        else {
+            return;
+        };
+        database = back;
+        for request in done {
+            pending.fetch_sub(request.bytes, Ordering::Relaxed);
+            net.tell(Arrival::Stored(request.ticket)).await;
+        }
+    }
+}
+
+/// Commits one group, however often it takes; `None` when the node ends before that.
+async fn commit(
+    net: &Arc<Net>,
+    mut database: Database,
+    mut group: Vec<Request>,
+    requests: &mpsc::UnboundedReceiver<Request>,
+) -> Option<(Database, Vec<Request>)> {
+    let mut wait = net.tuning.store_retry;
+    let mut complained: Option<Instant> = None;
+    loop {
+        // The node's shared part goes along, and comes last: a node that is killed in the middle
+        // of a commit counts as ended only when its file is closed.
+        let holder = net.clone();
+        let (back, sent, result, _) = spawn_blocking(move || {
+            let result = database.commit(settle(group.iter().flat_map(|r| &r.ops)));
+            (database, group, result, holder)
+        })
+        .await
+        .ok()?;
+        (database, group) = (back, sent);
+        let Err(e) = result else {
+            net.tally.store_commits.one();
+            net.tally.store_operations.add(group.iter().map(|r| r.ops.len() as u64).sum());
+            if complained.is_some() {
+                tracing::info!(
+                    target: "rumormill::store",
+                    node = %net.label.name,
+                    id = %net.label.id,
+                    "{} takes changes again",
+                    database.path().display()
+                );
+            }
+            return Some((database, group));
+        };
+        net.tally.store_failures.one();
+        if complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
+            complained = Some(Instant::now());
+            tracing::error!(
+                target: "rumormill::store",
+                node = %net.label.name,
+                id = %net.label.id,
+                "cannot write to {}: {e}; the node goes on, but confirms nothing until it can: \
+                 check the disk for space and errors",
+                database.path().display()
+            );
+        }
+        if requests.is_closed() {
+            return None;
+        }
+        sleep(wait).await;
+        wait = (wait * 2).min(net.tuning.store_retry * LONGEST_RETRY);
+    }
+}

@@ -1,0 +1,230 @@
+//! A small core, and remotes that do what honest ones do not.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rumormill_proto::wire::{Frame, Pong};
+use rumormill_proto::{
+    Class, Counters, DialError, DialId, DialTarget, Identity, Input, LinkDown, LinkId, LinkInfo,
+    Output, PeerId, Role, SeedAddress, StoreTicket, Time,
+};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
+use tokio_rustls::client::TlsStream;
+
+use crate::driver::{Core, Stamped};
+use crate::fanout::{Got, Receiver};
+use crate::handle::Handle;
+use crate::launch::Launch;
+use crate::listener::Listener;
+use crate::network_key::{EXPORTER_LABEL, NetworkKey};
+use crate::store::Database;
+use crate::trace::Label;
+use crate::transport::{Ours, Tls, as_dialer};
+use crate::tuning::Tuning;
+
+/// What the core was told.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Seen {
+    Up(LinkId, LinkInfo),
+    Down(LinkId, LinkDown),
+    Frame(LinkId, &'static str),
+    DialFailed(DialId, DialError),
+    Stored(StoreTicket),
+    WallClock,
+    Timeout,
+}
+
+/// Answers pings; all else is only written down.
+#[derive(Debug, Default)]
+pub(super) struct Echo {
+    seen: Arc<Mutex<Vec<Seen>>>,
+    pub(super) outputs: VecDeque<Output>,
+}
+
+impl Core for Echo {
+    fn handle(&mut self, _now: Time, input: Input) {
+        let seen = match input {
+            Input::LinkUp { link, info } => Seen::Up(link, info),
+            Input::LinkDown { link, why } => Seen::Down(link, why),
+            Input::DialFailed { dial, why } => Seen::DialFailed(dial, why),
+            Input::Stored { ticket } => Seen::Stored(ticket),
+            Input::WallClock(_) => Seen::WallClock,
+            Input::Timeout => Seen::Timeout,
+            Input::Frame { link, frame } => {
+                if let Frame::Ping(ping) = &*frame {
+                    let frame = Pong { nonce: ping.nonce }.into();
+                    self.outputs.push_back(Output::Send { link, frame, class: Class::Control });
+                }
+                Seen::Frame(link, frame.name())
+            }
+        };
+        self.seen.lock().unwrap().push(seen);
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Time> {
+        None
+    }
+
+    fn say_goodbye(&mut self, _now: Time) -> bool {
+        false
+    }
+}
+
+/// A running node with that core.
+pub(super) struct EchoNode {
+    pub(super) handle: Handle<Echo>,
+    pub(super) events: Receiver<Stamped>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+pub(super) fn tuning() -> Tuning {
+    Tuning::of(Role::Peer)
+}
+
+pub(super) fn identity(n: u8) -> Identity {
+    Identity::from_secret(&[n; 32])
+}
+
+pub(super) fn start(n: u8, tuning: Tuning) -> EchoNode {
+    start_with(n, tuning, None, None)
+}
+
+pub(super) fn start_with(
+    n: u8,
+    tuning: Tuning,
+    network_key: Option<NetworkKey>,
+    database: Option<Database>,
+) -> EchoNode {
+    let identity = identity(n);
+    let launch = Launch { network_key, tuning, ..Launch::new(Role::Peer) };
+    let core = Echo::default();
+    let (seen, events) = (core.seen.clone(), launch.hubs.events.subscribe());
+    let label = Label { name: format!("echo-{n}"), id: identity.id() };
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let handle = launch.run(|| core, label, identity, listener, database).unwrap();
+    EchoNode { handle, events, seen }
+}
+
+/// Waits for a condition, for ten seconds at most.
+pub(super) async fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(t) = condition() {
+            return t;
+        }
+        assert!(Instant::now() < deadline, "not within ten seconds: {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+impl EchoNode {
+    pub(super) fn address(&self) -> SocketAddr {
+        self.handle.local_addr()
+    }
+
+    pub(super) fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    pub(super) fn counters(&self) -> Counters {
+        let mut counters = Counters::default();
+        self.handle.add_counters(&mut counters);
+        counters
+    }
+
+    /// Waits until the core was told something of this kind.
+    pub(super) async fn told<T>(&self, what: &str, pick: impl Fn(&Seen) -> Option<T>) -> T {
+        until(what, || self.seen().iter().find_map(&pick)).await
+    }
+
+    /// Waits for the first link with `remote`.
+    pub(super) async fn link_with(&self, remote: PeerId) -> (LinkId, LinkInfo) {
+        self.told("link up", |s| match s {
+            Seen::Up(link, info) if info.remote == remote => Some((*link, info.clone())),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Waits for the end of a link.
+    pub(super) async fn end_of(&self, link: LinkId) -> LinkDown {
+        self.told("link down", |s| match s {
+            Seen::Down(l, why) if *l == link => Some(*why),
+            _ => None,
+        })
+        .await
+    }
+
+    pub(super) async fn counted(&self, name: &str, n: u64) {
+        let what = format!("{name} is {n}");
+        until(&what, || (self.counters().get(name) >= n).then_some(())).await;
+        assert_eq!(self.counters().get(name), n, "{name}");
+    }
+
+    /// Makes the core ask for things.
+    pub(super) async fn ask(&self, outputs: Vec<Output>) {
+        self.handle.call(|core, _| core.outputs.extend(outputs)).await.unwrap();
+    }
+
+    pub(super) async fn send(&self, link: LinkId, frame: Frame, class: Class) {
+        self.ask(vec![Output::Send { link, frame, class }]).await;
+    }
+
+    pub(super) async fn dial(&self, dial: u64, to: SocketAddr, pin: Option<PeerId>) {
+        let seed = SeedAddress { host_port: to.to_string(), pin };
+        self.ask(vec![Output::Dial { dial: DialId(dial), to: DialTarget::Seed(seed) }]).await;
+    }
+
+    /// Waits for an event.
+    pub(super) async fn event<T>(
+        &mut self,
+        pick: impl Fn(&rumormill_proto::Event) -> Option<T>,
+    ) -> T {
+        let search = async {
+            loop {
+                match self.events.recv().await {
+                    Some(Got::Item(stamped)) => {
+                        if let Some(t) = pick(&stamped.event) {
+                            return t;
+                        }
+                    }
+                    other => panic!("no such event before {other:?}"),
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), search).await.expect("no such event")
+    }
+}
+
+/// Two nodes with a link between them, dialled by the first; the link's number at each.
+pub(super) async fn pair(tuning: &Tuning) -> (EchoNode, LinkId, EchoNode, LinkId) {
+    let (a, b) = (start(1, tuning.clone()), start(2, tuning.clone()));
+    a.dial(1, b.address(), Some(b.handle.id())).await;
+    let (at_a, _) = a.link_with(b.handle.id()).await;
+    let (at_b, _) = b.link_with(a.handle.id()).await;
+    (a, at_a, b, at_b)
+}
+
+/// TLS as a peer would, and nothing more.
+pub(super) async fn tls_only(to: SocketAddr, me: &Identity) -> TlsStream<TcpStream> {
+    let tcp = TcpStream::connect(to).await.unwrap();
+    let connector = Tls::new(me).unwrap().connector(None).unwrap();
+    connector.connect(to.ip().into(), tcp).await.unwrap()
+}
+
+/// A link of which the test has the bytes in its hand.
+pub(super) async fn raw_link(to: SocketAddr, me: &Identity) -> TlsStream<TcpStream> {
+    let mut stream = tls_only(to, me).await;
+    let exporter =
+        stream.get_ref().1.export_keying_material([0; 32], EXPORTER_LABEL, None).unwrap();
+    let ours = Ours { role: Role::Peer, network_key: None, exporter: &exporter, remote: to };
+    as_dialer(&mut stream, ours).await.unwrap();
+    stream
+}

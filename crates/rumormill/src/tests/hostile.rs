@@ -1,0 +1,228 @@
+//! Remotes that send what they may not: each ends in a closed connection with a reason and a
+//! counter, and nobody else notices.
+
+use std::time::Duration;
+
+use rumormill_proto::wire::{self, Close, Frame, Hello, Ping, Register};
+use rumormill_proto::{CloseReason, Event, LinkDown, LinkId, Name, Presence, Record, SignedRecord};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::harness::{EchoNode, Seen, identity, pair, raw_link, start, tuning};
+use crate::tuning::Tuning;
+use rumormill_proto::Class;
+
+/// One ping from a to b and back.
+async fn ping(a: &EchoNode, at_a: LinkId) {
+    let pongs =
+        || a.seen().iter().filter(|s| matches!(s, Seen::Frame(l, "Pong") if *l == at_a)).count();
+    let before = pongs();
+    a.send(at_a, Ping { nonce: 1 }.into(), Class::Control).await;
+    super::harness::until("a pong", || (pongs() > before).then_some(())).await;
+}
+
+/// Reads to the end; whatever came.
+async fn read_to_end(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> Vec<u8> {
+    let mut all = Vec::new();
+    let _ = timeout(Duration::from_secs(10), stream.read_to_end(&mut all)).await.expect("no end");
+    all
+}
+
+#[tokio::test]
+async fn garbage_on_the_port() {
+    let (a, at_a, b, _) = pair(&tuning()).await;
+    let garbage: [&[u8]; 3] =
+        [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", &[0xff; 4096], &[0x16, 3, 1, 0xff, 0xff, 1]];
+    for (n, bytes) in (1..).zip(garbage) {
+        let mut tcp = TcpStream::connect(b.address()).await.unwrap();
+        tcp.write_all(bytes).await.unwrap();
+        tcp.shutdown().await.unwrap();
+        read_to_end(&mut tcp).await;
+        b.counted("handshakes_failed", n).await;
+    }
+    ping(&a, at_a).await;
+}
+
+#[tokio::test]
+async fn three_hundred_idle_connections_end_at_the_deadline() {
+    let tuning = Tuning { handshake_deadline: Duration::from_millis(1500), ..tuning() };
+    let (a, at_a, b, _) = pair(&tuning).await;
+    let mut idle = Vec::new();
+    for _ in 0..300 {
+        idle.push(TcpStream::connect(b.address()).await.unwrap());
+    }
+    b.counted("connections_accepted", 301).await;
+    ping(&a, at_a).await;
+    for tcp in &mut idle {
+        read_to_end(tcp).await;
+    }
+    b.counted("handshakes_timed_out", 300).await;
+    b.counted("handshakes_failed", 300).await;
+    ping(&a, at_a).await;
+}
+
+#[tokio::test]
+async fn connections_beyond_the_handshake_places_wait_and_are_served_later() {
+    let tuning =
+        Tuning { handshake_deadline: Duration::from_millis(500), max_handshakes: 4, ..tuning() };
+    let b = start(2, tuning.clone());
+    let mut idle = Vec::new();
+    for _ in 0..6 {
+        idle.push(TcpStream::connect(b.address()).await.unwrap());
+    }
+    let a = start(1, tuning);
+    a.dial(1, b.address(), None).await;
+    a.link_with(b.handle.id()).await;
+    for tcp in &mut idle {
+        read_to_end(tcp).await;
+    }
+}
+
+#[tokio::test]
+async fn one_address_has_only_so_many_connections() {
+    let tuning = Tuning { max_per_address: 3, loopback_exempt: false, ..tuning() };
+    let b = start(2, tuning);
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(TcpStream::connect(b.address()).await.unwrap());
+    }
+    b.counted("connections_accepted", 3).await;
+    let mut refused = TcpStream::connect(b.address()).await.unwrap();
+    read_to_end(&mut refused).await;
+    b.counted("connections_refused_address", 1).await;
+    drop(held);
+    b.counted("handshakes_failed", 3).await;
+    raw_link(b.address(), &identity(5)).await;
+}
+
+#[tokio::test]
+async fn a_full_node_says_so() {
+    let b = start(2, Tuning { max_links: 1, ..tuning() });
+    let _first = raw_link(b.address(), &identity(5)).await;
+    b.link_with(identity(5).id()).await;
+    let mut second = super::harness::tls_only(b.address(), &identity(6)).await;
+    let all = read_to_end(&mut second).await;
+    let close = wire::encode(&Close { reason: CloseReason::Limit }.into());
+    assert_eq!(all, close);
+    b.counted("connections_refused_limit", 1).await;
+    b.dial(1, b.address(), None).await;
+    b.counted("dials_no_room", 1).await;
+}
+
+/// Bytes on a link of their own; how that link ends, and that it alone does.
+async fn refused(bytes: &[u8], counter: &str, why: &str) {
+    let (a, at_a, mut b, at_b) = pair(&tuning()).await;
+    let mallory = identity(66);
+    let mut stream = raw_link(b.address(), &mallory).await;
+    let (link, _) = b.link_with(mallory.id()).await;
+    stream.write_all(bytes).await.unwrap();
+    stream.flush().await.unwrap();
+    assert_eq!(b.end_of(link).await, LinkDown::Local(CloseReason::ProtocolViolation));
+    let told = b
+        .event(|e| match e {
+            Event::FrameRefused { peer, why } if *peer == mallory.id() => Some(why.clone()),
+            _ => None,
+        })
+        .await;
+    assert!(told.contains(why), "{told}");
+    b.event(|e| {
+        matches!(e, Event::LinkClosed { peer, reason: CloseReason::ProtocolViolation }
+            if *peer == mallory.id())
+        .then_some(())
+    })
+    .await;
+    let goodbye = wire::encode(&Close { reason: CloseReason::ProtocolViolation }.into());
+    assert_eq!(read_to_end(&mut stream).await, goodbye, "it is told why");
+    b.counted(counter, 1).await;
+    ping(&a, at_a).await;
+    let downs = b.seen().iter().filter(|s| matches!(s, Seen::Down(..))).count();
+    assert_eq!(downs, 1, "one end is told of, once");
+    assert!(!b.seen().iter().any(|s| matches!(s, Seen::Down(l, _) if *l == at_b)));
+}
+
+#[tokio::test]
+async fn a_frame_of_four_gibibytes() {
+    refused(&[0xff, 0xff, 0xff, 0xff, 0, 0], "frames_too_long", "4294967295 bytes").await;
+}
+
+#[tokio::test]
+async fn a_frame_that_is_no_frame() {
+    refused(&[0, 0, 0, 3, 1, 2, 3], "frames_malformed", "malformed").await;
+    refused(&[0, 0, 0, 0], "frames_malformed", "malformed").await;
+}
+
+#[tokio::test]
+async fn a_second_hello() {
+    let hello = Hello {
+        version: 1,
+        role: rumormill_proto::Role::Peer,
+        observed: None,
+        network_proof: None,
+    };
+    refused(&wire::encode(&hello.into()), "frames_out_of_place", "second Hello").await;
+}
+
+fn record() -> SignedRecord {
+    let me = identity(66);
+    let record = Record {
+        id: me.id(),
+        name: Name::new("mallory").unwrap(),
+        addresses: vec![],
+        incarnation: 1,
+        sequence: 0,
+        presence: Presence::Alive,
+        degree: 0,
+        target: 3,
+    };
+    SignedRecord::sign(record, &me)
+}
+
+#[tokio::test]
+async fn a_bad_signature() {
+    let good = wire::encode(&Register { record: record() }.into());
+    let mut bad = good.to_vec();
+    let at = bad.windows(7).position(|w| w == b"mallory").unwrap();
+    bad[at] = b'M';
+    refused(&bad, "frames_bad_signature", "signature").await;
+    // The same frame with the right name is taken.
+    let b = start(2, tuning());
+    let mut stream = raw_link(b.address(), &identity(66)).await;
+    stream.write_all(&good).await.unwrap();
+    let seen = |s: &Seen| matches!(s, Seen::Frame(_, "Register")).then_some(());
+    b.told("the good frame", seen).await;
+}
+
+#[tokio::test]
+async fn unknown_frames_and_frames_in_pieces_are_no_offence() {
+    let b = start(2, tuning());
+    let mut stream = raw_link(b.address(), &identity(66)).await;
+    let mut bytes = wire::encode(&Frame::Unknown(999)).to_vec();
+    bytes.extend_from_slice(&wire::encode(&Ping { nonce: 1 }.into()));
+    for byte in bytes {
+        stream.write_all(&[byte]).await.unwrap();
+        stream.flush().await.unwrap();
+    }
+    b.told("the ping", |s| matches!(s, Seen::Frame(_, "Ping")).then_some(())).await;
+    assert!(b.seen().iter().any(|s| matches!(s, Seen::Frame(_, "Unknown"))));
+}
+
+#[tokio::test]
+async fn large_frames_come_through_and_give_their_memory_back() {
+    // Room for one large frame at a time.
+    let tuning = Tuning { large_input_bytes: rumormill_proto::limits::MAX_FRAME, ..tuning() };
+    let b = start(2, tuning);
+    let mut stream = raw_link(b.address(), &identity(66)).await;
+    let records = vec![record(); 512];
+    let list = wire::PeerList { records, alive: 512, synced: true, last: true };
+    let bytes = wire::encode(&list.into());
+    assert!(bytes.len() > 32 * 1024, "it counts as large");
+    for _ in 0..20 {
+        stream.write_all(&bytes).await.unwrap();
+    }
+    super::harness::until("all twenty", || {
+        let n = b.seen().iter().filter(|s| matches!(s, Seen::Frame(_, "PeerList"))).count();
+        (n == 20).then_some(())
+    })
+    .await;
+}

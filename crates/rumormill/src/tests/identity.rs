@@ -1,0 +1,159 @@
+//! Who may connect, and as whom.
+
+use std::sync::Arc;
+
+use rumormill_proto::{DialError, DialId, LinkDown, Role};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::harness::{EchoNode, Seen, identity, pair, start, start_with, tls_only, tuning};
+use crate::network_key::NetworkKey;
+
+async fn dial_error(node: &EchoNode) -> DialError {
+    node.told("dial failed", |s| match s {
+        Seen::DialFailed(DialId(1), why) => Some(*why),
+        _ => None,
+    })
+    .await
+}
+
+#[tokio::test]
+async fn both_ends_know_each_others_keys_and_addresses() {
+    let (a, _, b, _) = pair(&tuning()).await;
+    let (_, at_a) = a.link_with(b.handle.id()).await;
+    let (_, at_b) = b.link_with(a.handle.id()).await;
+    assert_eq!((at_a.role, at_a.dial), (Role::Peer, Some(DialId(1))));
+    assert_eq!((at_b.role, at_b.dial), (Role::Peer, None));
+    assert_eq!(at_a.remote_address, b.address());
+    assert_eq!(at_b.observed, Some(b.address()));
+    assert_eq!(at_a.observed, Some(at_b.remote_address));
+}
+
+#[tokio::test]
+async fn a_wrong_pin_is_refused_and_the_other_side_has_no_link() {
+    let (a, b) = (start(1, tuning()), start(2, tuning()));
+    a.dial(1, b.address(), Some(identity(3).id())).await;
+    assert_eq!(dial_error(&a).await, DialError::WrongIdentity);
+    b.counted("handshakes_failed", 1).await;
+    assert!(!b.seen().iter().any(|s| matches!(s, Seen::Up(..))));
+    assert_eq!(a.counters().get("dials_wrong_identity"), 1);
+}
+
+#[tokio::test]
+async fn nobody_there_is_told_from_nobody_who_answers() {
+    let a = start(
+        1,
+        crate::tuning::Tuning { dial_each: std::time::Duration::from_millis(200), ..tuning() },
+    );
+    let gone = crate::Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap().local_addr();
+    a.dial(1, gone, None).await;
+    assert_eq!(dial_error(&a).await, DialError::Refused);
+    // A socket that the kernel answers for, and nobody reads from.
+    let silent = crate::Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    a.dial(2, silent.local_addr(), None).await;
+    let why = a
+        .told("second dial failed", |s| match s {
+            Seen::DialFailed(DialId(2), why) => Some(*why),
+            _ => None,
+        })
+        .await;
+    assert_eq!(why, DialError::TimedOut);
+    a.dial(3, "127.0.0.1:1".parse().unwrap(), None).await;
+    a.counted("dials_refused", 2).await;
+}
+
+#[tokio::test]
+async fn other_networks_do_not_mix_and_the_same_key_does() {
+    let key = NetworkKey::new([7; 32]);
+    let private = start_with(1, tuning(), Some(key.clone()), None);
+    let open = start(2, tuning());
+    let friend = start_with(3, tuning(), Some(key), None);
+    open.dial(1, private.address(), None).await;
+    assert_eq!(dial_error(&open).await, DialError::Incompatible);
+    private.dial(1, open.address(), None).await;
+    assert_eq!(dial_error(&private).await, DialError::Incompatible);
+    friend.dial(1, private.address(), None).await;
+    friend.link_with(private.handle.id()).await;
+}
+
+#[tokio::test]
+async fn another_protocol_on_tls_is_incompatible() {
+    let (a, b) = (start(1, tuning()), start(2, tuning()));
+    // A dialer that proves its key, and then says nothing before it goes.
+    drop(tls_only(b.address(), &identity(9)).await);
+    b.counted("handshakes_failed", 1).await;
+    a.dial(1, b.address(), None).await;
+    let (link, _) = b.link_with(a.handle.id()).await;
+    a.handle.kill();
+    assert_eq!(b.end_of(link).await, LinkDown::Lost);
+}
+
+/// Takes any server, so that the test can be the one that is refused.
+#[derive(Debug)]
+struct Anybody;
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+    fn requires_raw_public_keys(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn a_tls_client_without_a_key_is_refused() {
+    let node = start(1, tuning());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    for alpn in [&b"rumor/1"[..], b"h2", b""] {
+        let mut config = ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anybody))
+            .with_no_client_auth();
+        if !alpn.is_empty() {
+            config.alpn_protocols = vec![alpn.to_vec()];
+        }
+        let tcp = TcpStream::connect(node.address()).await.unwrap();
+        let connector = TlsConnector::from(Arc::new(config));
+        // In TLS 1.3 the client may think it is through; then it is told at its first read.
+        let ended = match connector.connect(node.address().ip().into(), tcp).await {
+            Ok(mut stream) => stream.read_u8().await.is_err(),
+            Err(_) => true,
+        };
+        assert!(ended);
+    }
+    node.counted("handshakes_failed", 3).await;
+    assert!(!node.seen().iter().any(|s| matches!(s, Seen::Up(..))));
+}

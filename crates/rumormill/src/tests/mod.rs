@@ -1,0 +1,9 @@
+//! The transport, the links and the store over real loopback sockets, with a core that only
+//! answers pings and writes down what it is told.
+
+mod harness;
+mod hostile;
+mod identity;
+mod lifecycle;
+mod queues;
+mod stores;

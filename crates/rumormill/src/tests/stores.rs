@@ -1,0 +1,287 @@
+//! What survives, what does not, and what is said about it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use redb::{Builder, ReadableTable as _, StorageBackend};
+use rumormill_proto::registry::Entry;
+use rumormill_proto::wire::Verifier;
+use rumormill_proto::{
+    Identity, Message, MessageId, Name, Output, Presence, Record, SignedRecord, StoreOp,
+    StoreTicket,
+};
+
+use super::harness::{Seen, identity, start_with, tuning, until};
+use crate::counters::Tally;
+use crate::error::StartError;
+use crate::store::Database;
+use crate::tuning::Tuning;
+
+fn record(n: u8) -> SignedRecord {
+    let me = identity(n);
+    let record = Record {
+        id: me.id(),
+        name: Name::new(format!("peer-{n}")).unwrap(),
+        addresses: vec![],
+        incarnation: 1,
+        sequence: 0,
+        presence: Presence::Alive,
+        degree: 0,
+        target: 3,
+    };
+    SignedRecord::sign(record, &me)
+}
+
+/// A message as its publisher would sign it, in the bytes of the wire.
+fn message(publisher: &Identity, sequence: u64) -> Message {
+    let mut body = Vec::new();
+    let mut e = minicbor::Encoder::new(&mut body);
+    e.map(4).unwrap();
+    e.u8(0).unwrap().map(3).unwrap();
+    e.u8(0).unwrap().bytes(publisher.id().as_bytes()).unwrap();
+    e.u8(1).unwrap().u64(1).unwrap().u8(2).unwrap().u64(sequence).unwrap();
+    e.u8(1).unwrap().u64(5).unwrap();
+    e.u8(2).unwrap().str("topic").unwrap();
+    e.u8(3).unwrap().bytes(b"payload").unwrap();
+    let signed = [&b"rumor/1 message\0"[..], &body].concat();
+    let signature = publisher.sign(&signed);
+    let mut bytes = Vec::new();
+    let mut e = minicbor::Encoder::new(&mut bytes);
+    e.array(2).unwrap().bytes(&body).unwrap().bytes(signature.as_bytes()).unwrap();
+    let message = Message::from_bytes(&bytes).unwrap();
+    assert!(message.signature_is_valid());
+    message
+}
+
+fn id_of(publisher: &Identity, sequence: u64) -> MessageId {
+    MessageId { publisher: publisher.id(), incarnation: 1, sequence }
+}
+
+#[test]
+fn a_peers_life_is_read_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (verifier, tally, me) = (Verifier::new(), Tally::default(), identity(1));
+    {
+        let mut db = Database::open(dir.path(), "peer.redb").unwrap();
+        assert_eq!(db.kept(&verifier, &tally).unwrap().incarnation, 0);
+        assert_eq!(db.begin_life(0).unwrap(), 1);
+        // In an order that is not the order of their ids.
+        let ops = [3, 1, 2, 0].map(|n| StoreOp::PutMessage(message(&me, n)));
+        db.commit(&ops).unwrap();
+        db.commit(&[
+            StoreOp::RemoveMessage(id_of(&me, 1)),
+            StoreOp::RemoveMessage(id_of(&me, 77)),
+            StoreOp::PutMessage(message(&me, 3)),
+            StoreOp::Anchors(vec![record(2), record(3)]),
+        ])
+        .unwrap();
+    }
+    let mut db = Database::open(dir.path(), "peer.redb").unwrap();
+    let kept = db.kept(&verifier, &tally).unwrap();
+    let order: Vec<u64> = kept.messages.iter().map(|m| m.id.sequence).collect();
+    assert_eq!(order, [3, 2, 0], "in order of arrival");
+    assert_eq!(kept.anchors.len(), 2);
+    assert_eq!(db.begin_life(kept.incarnation).unwrap(), 2);
+    assert_eq!(tally.store_corrupt.get(), 0);
+}
+
+#[test]
+fn a_registry_is_read_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (verifier, tally) = (Verifier::new(), Tally::default());
+    {
+        let mut db = Database::open(dir.path(), "seed.redb").unwrap();
+        assert!(db.registry(&verifier, &tally).unwrap().nonce.is_none());
+        let mut ops: Vec<StoreOp> =
+            (1..=20).map(|n| StoreOp::PutEntry(Entry::new(record(n)))).collect();
+        ops.push(StoreOp::Nonce([9; 16]));
+        ops.push(StoreOp::RemoveEntry(identity(7).id()));
+        db.commit(&ops).unwrap();
+    }
+    let db = Database::open(dir.path(), "seed.redb").unwrap();
+    let found = db.registry(&verifier, &tally).unwrap();
+    assert_eq!(found.entries.len(), 19);
+    assert_eq!(found.nonce, Some([9; 16]));
+}
+
+#[test]
+fn what_is_damaged_is_skipped_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (verifier, tally) = (Verifier::new(), Tally::default());
+    {
+        let mut db = Database::open(dir.path(), "seed.redb").unwrap();
+        db.commit(&[1, 2, 3].map(|n| StoreOp::PutEntry(Entry::new(record(n))))).unwrap();
+    }
+    {
+        let raw = redb::Database::open(dir.path().join("seed.redb")).unwrap();
+        let table = redb::TableDefinition::<&[u8; 32], &[u8]>::new("entries");
+        let t = raw.begin_write().unwrap();
+        {
+            let mut table = t.open_table(table).unwrap();
+            table.insert(identity(1).id().as_bytes(), b"nonsense".as_slice()).unwrap();
+            // Well formed, and not what its owner signed.
+            let key = identity(2).id();
+            let mut bytes = table.get(key.as_bytes()).unwrap().unwrap().value().to_vec();
+            let at = bytes.windows(6).position(|w| w == b"peer-2").unwrap();
+            bytes[at] = b'P';
+            table.insert(key.as_bytes(), bytes.as_slice()).unwrap();
+        }
+        t.commit().unwrap();
+    }
+    let db = Database::open(dir.path(), "seed.redb").unwrap();
+    let found = db.registry(&verifier, &tally).unwrap();
+    assert_eq!(found.entries.len(), 1);
+    assert_eq!(found.entries[0].id(), identity(3).id());
+    assert_eq!(tally.store_corrupt.get(), 2);
+}
+
+fn open_error(directory: &Path) -> StartError {
+    Database::open(directory, "peer.redb").expect_err("it opened")
+}
+
+#[test]
+fn a_directory_in_use_unusable_or_damaged_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Database::open(dir.path(), "peer.redb").unwrap();
+    let e = open_error(dir.path());
+    assert!(matches!(e, StartError::Locked { .. }), "{e:?}");
+    assert!(e.to_string().contains("another process"), "{e}");
+    drop(first);
+
+    let file = dir.path().join("file");
+    std::fs::write(&file, "not a directory").unwrap();
+    let e = open_error(&file.join("data"));
+    assert!(matches!(&e, StartError::DataDir { path, .. } if path.starts_with(&file)), "{e:?}");
+
+    let other = tempfile::tempdir().unwrap();
+    std::fs::write(other.path().join("peer.redb"), "not a database at all".repeat(1000)).unwrap();
+    let e = open_error(other.path());
+    assert!(matches!(e, StartError::Store { .. }), "{e:?}");
+}
+
+/// A disk in memory that can be made to fail.
+#[derive(Debug, Clone, Default)]
+struct Disk {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    full: Arc<AtomicBool>,
+}
+
+impl Disk {
+    fn check(&self) -> std::io::Result<()> {
+        if self.full.load(Ordering::SeqCst) {
+            return Err(std::io::Error::from(std::io::ErrorKind::StorageFull));
+        }
+        Ok(())
+    }
+
+    fn open(&self) -> Database {
+        let disk = self.clone();
+        let opener = move || Builder::new().create_with_backend(disk.clone());
+        Database::with_opener("memory".into(), Box::new(opener)).unwrap()
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> std::io::Result<u64> {
+        Ok(self.bytes.lock().unwrap().len() as u64)
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        let at = usize::try_from(offset).unwrap();
+        out.copy_from_slice(&self.bytes.lock().unwrap()[at..at + out.len()]);
+        Ok(())
+    }
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.check()?;
+        self.bytes.lock().unwrap().resize(usize::try_from(len).unwrap(), 0);
+        Ok(())
+    }
+    fn sync_data(&self) -> std::io::Result<()> {
+        self.check()
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        self.check()?;
+        let at = usize::try_from(offset).unwrap();
+        self.bytes.lock().unwrap()[at..at + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+}
+
+fn put(ticket: u64, n: u8) -> Output {
+    let ops = vec![StoreOp::PutEntry(Entry::new(record(n)))];
+    Output::Store { ticket: StoreTicket(ticket), ops }
+}
+
+#[tokio::test]
+async fn without_a_store_everything_is_stored_at_once() {
+    let node = start_with(1, tuning(), None, None);
+    node.ask(vec![put(1, 1), put(2, 2)]).await;
+    node.told("ticket 2", |s| (*s == Seen::Stored(StoreTicket(2))).then_some(())).await;
+}
+
+#[tokio::test]
+async fn what_is_confirmed_is_durable_also_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Database::open(dir.path(), "seed.redb").unwrap();
+    let node = start_with(1, tuning(), None, Some(db));
+    node.ask((1..=200).map(|n| put(u64::from(n), n)).collect()).await;
+    until("some are confirmed", || {
+        node.seen().iter().any(|s| matches!(s, Seen::Stored(_))).then_some(())
+    })
+    .await;
+    node.handle.kill();
+    let confirmed = node.seen().iter().filter(|s| matches!(s, Seen::Stored(_))).count();
+    node.handle.stopped().await;
+    let db = Database::open(dir.path(), "seed.redb").expect("its lock is free");
+    let found = db.registry(&Verifier::new(), &Tally::default()).unwrap();
+    assert!(found.entries.len() >= confirmed, "{} of {confirmed}", found.entries.len());
+}
+
+#[tokio::test]
+async fn a_stop_writes_what_is_pending() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Database::open(dir.path(), "seed.redb").unwrap();
+    let node = start_with(1, tuning(), None, Some(db));
+    node.ask((1..=200).map(|n| put(u64::from(n), n)).collect()).await;
+    node.handle.stop().await.unwrap();
+    let db = Database::open(dir.path(), "seed.redb").unwrap();
+    let found = db.registry(&Verifier::new(), &Tally::default()).unwrap();
+    assert_eq!(found.entries.len(), 200);
+}
+
+#[tokio::test]
+async fn a_full_disk_confirms_nothing_until_there_is_room_again() {
+    let disk = Disk::default();
+    let tuning = Tuning { store_retry: Duration::from_millis(20), ..tuning() };
+    let node = start_with(1, tuning, None, Some(disk.open()));
+    node.ask(vec![put(1, 1)]).await;
+    node.told("ticket 1", |s| (*s == Seen::Stored(StoreTicket(1))).then_some(())).await;
+    disk.full.store(true, Ordering::SeqCst);
+    node.ask(vec![put(2, 2)]).await;
+    until("failures are counted", || (node.counters().get("store_failures") >= 2).then_some(()))
+        .await;
+    node.ask(vec![put(3, 3)]).await;
+    assert!(!node.seen().contains(&Seen::Stored(StoreTicket(2))));
+    disk.full.store(false, Ordering::SeqCst);
+    node.told("ticket 3", |s| (*s == Seen::Stored(StoreTicket(3))).then_some(())).await;
+    node.handle.stop().await.unwrap();
+    let found = disk.open().registry(&Verifier::new(), &Tally::default()).unwrap();
+    assert_eq!(found.entries.len(), 3);
+}
+
+#[tokio::test]
+async fn a_disk_that_never_recovers_is_bounded_in_memory_and_lets_the_node_end() {
+    let disk = Disk::default();
+    let tuning = Tuning {
+        store_retry: Duration::from_millis(20),
+        store_pending_bytes: 16 * 1024,
+        ..tuning()
+    };
+    let node = start_with(1, tuning, None, Some(disk.open()));
+    disk.full.store(true, Ordering::SeqCst);
+    node.ask((1..=200).map(|n| put(u64::from(n), n)).collect()).await;
+    until("some are given up", || (node.counters().get("store_dropped") > 0).then_some(())).await;
+    node.handle.stop().await.unwrap();
+}

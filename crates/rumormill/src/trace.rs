@@ -1,0 +1,72 @@
+//! One `tracing` line per event.
+
+use std::fmt;
+
+use rumormill_proto::{Event, PeerId};
+
+use crate::describe::describe;
+
+/// Who speaks: the fields `node` and `id` of every line that the library traces.
+#[derive(Debug, Clone)]
+pub(crate) struct Label {
+    pub(crate) name: String,
+    pub(crate) id: PeerId,
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name, self.id)
+    }
+}
+
+/// How much an event is worth to somebody who reads along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Worth {
+    /// Something is wrong, here or elsewhere.
+    Warn,
+    /// The membership or the node's own state changed.
+    Info,
+    /// How it came about.
+    Debug,
+}
+
+const fn worth(event: &Event) -> Worth {
+    match event {
+        Event::SeedLost { .. }
+        | Event::SeedRefused { .. }
+        | Event::Degraded { .. }
+        | Event::MemberDead { .. }
+        | Event::SelfDoubt { .. }
+        | Event::Refuted { .. }
+        | Event::Gap { .. }
+        | Event::RegistrationRefused { .. }
+        | Event::PeerExpired { .. }
+        | Event::PeerRemoved { .. }
+        | Event::FrameRefused { .. }
+        | Event::LinkClosed { .. } => Worth::Warn,
+        Event::RequestRefused { .. } | Event::PeerDegree { .. } | Event::Fetched { .. } => {
+            Worth::Debug
+        }
+        _ => Worth::Info,
+    }
+}
+
+/// Traces an event under the target `rumormill::event`.
+pub(crate) fn trace(label: &Label, event: &Event) {
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                target: "rumormill::event",
+                node = %label.name,
+                id = %label.id,
+                "{}",
+                describe(event)
+            )
+        };
+    }
+    match worth(event) {
+        Worth::Warn => line!(warn),
+        Worth::Info => line!(info),
+        Worth::Debug => line!(debug),
+    }
+}

@@ -1,0 +1,98 @@
+//! How many inbound connections each address has.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Inbound connections by address. An IPv6 host has a whole /64 to choose from, so that is what
+/// counts as one address there.
+#[derive(Debug)]
+pub(crate) struct Addresses {
+    counts: Mutex<BTreeMap<IpAddr, usize>>,
+    max: usize,
+    loopback_exempt: bool,
+}
+
+/// One connection's place; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    of: Option<(Arc<Addresses>, IpAddr)>,
+}
+
+fn group(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => {
+            let mut octets = ip.octets();
+            octets[8..].fill(0);
+            IpAddr::from(octets)
+        }
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+impl Addresses {
+    pub(crate) const fn new(max: usize, loopback_exempt: bool) -> Self {
+        Addresses { counts: Mutex::new(BTreeMap::new()), max, loopback_exempt }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<IpAddr, usize>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for a connection from `ip`, if there is one left.
+    pub(crate) fn enter(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
+        if self.loopback_exempt && ip.to_canonical().is_loopback() {
+            return Some(Place { of: None });
+        }
+        let group = group(ip);
+        let mut counts = self.lock();
+        let count = counts.entry(group).or_default();
+        if *count >= self.max {
+            return None;
+        }
+        *count += 1;
+        drop(counts);
+        Some(Place { of: Some((self.clone(), group)) })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some((addresses, group)) = self.of.take() else { return };
+        let mut counts = addresses.lock();
+        if let Some(count) = counts.get_mut(&group) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                counts.remove(&group);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_bounded_per_address_and_come_back() {
+        let a = Arc::new(Addresses::new(2, true));
+        let ip: IpAddr = "192.0.2.1".parse().unwrap();
+        let mapped: IpAddr = "::ffff:192.0.2.1".parse().unwrap();
+        let (first, _second) = (a.enter(ip).unwrap(), a.enter(mapped).unwrap());
+        assert!(a.enter(ip).is_none());
+        assert!(a.enter("192.0.2.2".parse().unwrap()).is_some());
+        drop(first);
+        assert!(a.enter(ip).is_some());
+        assert_eq!(a.lock().len(), 1, "an address without connections is forgotten");
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_address_and_loopback_is_free() {
+        let a = Arc::new(Addresses::new(1, true));
+        let _one = a.enter("2001:db8::1".parse().unwrap()).unwrap();
+        assert!(a.enter("2001:db8::2".parse().unwrap()).is_none());
+        assert!(a.enter("2001:db8:0:1::1".parse().unwrap()).is_some());
+        let all: Vec<_> = (0..10).map(|_| a.enter("127.0.0.1".parse().unwrap())).collect();
+        assert!(all.iter().all(Option::is_some));
+    }
+}

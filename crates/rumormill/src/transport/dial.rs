@@ -1,0 +1,193 @@
+//! Outbound connections.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rumormill_proto::{CloseReason, DialError, DialId, DialTarget, LinkInfo, PeerId};
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsStream;
+
+use super::accept::session;
+use super::hello::{self, HelloError, Ours};
+use super::tls::is_wrong_identity;
+use crate::link;
+use crate::net::{Arrival, Net};
+
+/// Addresses tried of one name. A name with more is a mistake or an attempt to keep us busy.
+const MAX_RESOLVED: usize = 8;
+
+/// Connects, and runs the link until it ends.
+pub(crate) fn dial(net: &Arc<Net>, dial: DialId, to: DialTarget) {
+    let task_net = net.clone();
+    tokio::spawn(async move {
+        let work = outbound(task_net.clone(), dial, to);
+        let _ = task_net.gate.govern(work).await;
+    });
+}
+
+async fn outbound(net: Arc<Net>, dial: DialId, to: DialTarget) {
+    // Boxed, so that the long life of the link does not carry the handshake's state along.
+    match Box::pin(connect(&net, dial, &to)).await {
+        Ok((stream, info, room)) => {
+            link::run(&net, stream, info).await;
+            drop(room);
+        }
+        Err(failure) => {
+            match failure.why {
+                DialError::Refused => &net.tally.dials_refused,
+                DialError::TimedOut => &net.tally.dials_timed_out,
+                DialError::WrongIdentity => &net.tally.dials_wrong_identity,
+                DialError::Incompatible => &net.tally.dials_incompatible,
+                DialError::Limit => &net.tally.dials_no_room,
+            }
+            .one();
+            tracing::debug!(
+                target: "rumormill::transport",
+                node = %net.label.name,
+                id = %net.label.id,
+                "cannot connect to {}: {}",
+                target_text(&to).escape_debug(),
+                failure.detail.escape_debug()
+            );
+            net.tell(Arrival::DialFailed { dial, why: failure.why }).await;
+        }
+    }
+}
+
+fn target_text(to: &DialTarget) -> String {
+    match to {
+        DialTarget::Seed(seed) => format!("seed {seed}"),
+        DialTarget::Peer { id, addresses } => match addresses.first() {
+            Some(a) => format!("peer {id} at {}", a.0),
+            None => format!("peer {id}"),
+        },
+    }
+}
+
+/// Why one address, or all of them, did not do.
+struct Failure {
+    why: DialError,
+    detail: String,
+}
+
+impl Failure {
+    fn new(why: DialError, detail: impl ToString) -> Self {
+        Failure { why, detail: detail.to_string() }
+    }
+}
+
+type Connected = (TlsStream<TcpStream>, LinkInfo, OwnedSemaphorePermit);
+
+async fn connect(net: &Net, dial: DialId, to: &DialTarget) -> Result<Connected, Failure> {
+    let no_room = || Failure::new(DialError::Limit, DialError::Limit);
+    let Ok(_turn) = net.dials.acquire().await else { return Err(no_room()) };
+    let room = net.links.clone().try_acquire_owned().map_err(|_| no_room())?;
+    let deadline = Instant::now() + net.tuning.dial_deadline;
+    let (expected, addresses) = timeout_at(deadline, addresses(to))
+        .await
+        .unwrap_or_else(|_| Err(Failure::new(DialError::TimedOut, "no answer of the resolver")))?;
+    let mut worst = Failure::new(DialError::Refused, "no address to connect to");
+    for address in addresses {
+        let until = deadline.min(Instant::now() + net.tuning.dial_each);
+        let attempt = timeout_at(until, one_address(net, dial, address, expected)).await;
+        match attempt {
+            Ok(Ok((stream, info))) => return Ok((stream, info, room)),
+            Ok(Err(failure)) => worst = the_more_telling(worst, failure),
+            Err(_) => {
+                let failure = Failure::new(DialError::TimedOut, format!("{address}: no answer"));
+                worst = the_more_telling(worst, failure);
+            }
+        }
+        if Instant::now() >= deadline {
+            break;
+        }
+    }
+    Err(worst)
+}
+
+/// Of the failures at several addresses, the one that says most about the remote.
+fn the_more_telling(a: Failure, b: Failure) -> Failure {
+    let weight = |f: &Failure| match f.why {
+        DialError::WrongIdentity => 4,
+        DialError::Incompatible => 3,
+        DialError::TimedOut => 2,
+        DialError::Limit | DialError::Refused => 1,
+    };
+    if weight(&a) > weight(&b) { a } else { b }
+}
+
+async fn addresses(to: &DialTarget) -> Result<(Option<PeerId>, Vec<SocketAddr>), Failure> {
+    match to {
+        DialTarget::Seed(seed) => {
+            let found = lookup_host(&seed.host_port)
+                .await
+                .map_err(|e| Failure::new(DialError::Refused, format!("no address: {e}")))?;
+            Ok((seed.pin, found.take(MAX_RESOLVED).collect()))
+        }
+        DialTarget::Peer { id, addresses } => {
+            // What others say of themselves: an address nobody can have is not worth a packet.
+            let usable = |a: &SocketAddr| {
+                a.port() != 0 && !a.ip().is_unspecified() && !a.ip().is_multicast()
+            };
+            Ok((Some(*id), addresses.iter().map(|a| a.0).filter(usable).collect()))
+        }
+    }
+}
+
+async fn one_address(
+    net: &Net,
+    dial: DialId,
+    address: SocketAddr,
+    expected: Option<PeerId>,
+) -> Result<(TlsStream<TcpStream>, LinkInfo), Failure> {
+    let at = |why, e: &dyn std::fmt::Display| Failure::new(why, format!("{address}: {e}"));
+    let stream = TcpStream::connect(address).await.map_err(|e| at(DialError::Refused, &e))?;
+    // Where nobody listens on a port that the system may also choose for outgoing connections, TCP
+    // can connect a socket with itself; it would even keep the port from who wants to listen there.
+    if stream.local_addr().is_ok_and(|local| local == address) {
+        return Err(at(DialError::Refused, &"nobody listens there"));
+    }
+    // Small frames must not wait for others; if it cannot be set, they only come later.
+    let _ = stream.set_nodelay(true);
+    let connector = net.tls.connector(expected).map_err(|e| at(DialError::Incompatible, &e))?;
+    // No name is sent and none is checked: the key is the name.
+    let name = ServerName::IpAddress(address.ip().into());
+    let stream = connector.connect(name, stream).await.map_err(|e| {
+        let wrong = is_wrong_identity(&e);
+        at(if wrong { DialError::WrongIdentity } else { DialError::Incompatible }, &e)
+    })?;
+    let session = session(stream.get_ref().1).map_err(|e| at(DialError::Incompatible, &e))?;
+    let mut stream = TlsStream::from(stream);
+    let ours = Ours {
+        role: net.role,
+        network_key: net.network_key.as_ref(),
+        exporter: &session.exporter,
+        remote: address,
+    };
+    let theirs = hello::as_dialer(&mut stream, ours).await.map_err(|e| at(hello_error(&e), &e))?;
+    let info = LinkInfo {
+        remote: session.remote,
+        role: theirs.role,
+        dial: Some(dial),
+        remote_address: address,
+        observed: theirs.observed,
+    };
+    Ok((stream, info))
+}
+
+const fn hello_error(e: &HelloError) -> DialError {
+    match e {
+        // In TLS 1.3 a listener that refuses our key ends the connection only after the
+        // handshake; but then it would refuse every key, so "incompatible" is what it is. A full
+        // or crashing listener says so or just ends.
+        HelloError::Closed(CloseReason::Incompatible)
+        | HelloError::Decode(_)
+        | HelloError::NotHello(_)
+        | HelloError::Version(_)
+        | HelloError::Network(_) => DialError::Incompatible,
+        HelloError::Io(_) | HelloError::Closed(_) => DialError::Refused,
+    }
+}

@@ -1,0 +1,14 @@
+//! Connections: TCP, TLS with raw public keys, Hello.
+
+mod accept;
+mod addresses;
+mod dial;
+mod hello;
+mod tls;
+
+pub(crate) use accept::accept_loop;
+pub(crate) use addresses::Addresses;
+pub(crate) use dial::dial;
+#[cfg(test)]
+pub(crate) use hello::{Ours, as_dialer};
+pub(crate) use tls::Tls;
