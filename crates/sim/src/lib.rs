@@ -1,1 +1,51 @@
 //! A world of many Rumormill nodes in virtual time.
+//!
+//! [`World`] runs the same [`Peer`](rumormill_proto::Peer) and [`Seed`](rumormill_proto::Seed)
+//! that the library runs on sockets. One number decides everything: identities, randomness,
+//! latencies, losses. Two runs with the same number and the same calls handle the same inputs at
+//! the same times in the same order, on any machine; [`World::trace_hash`] says so in one value.
+//!
+//! ```no_run
+//! use core::time::Duration;
+//! use rumormill_proto::Config;
+//! use rumormill_sim::{World, WorldConfig, checkers};
+//!
+//! let config = Config::lan().build()?;
+//! let mut world = World::new(WorldConfig::new(7, config));
+//! world.add_seeds(3);
+//! let peers = world.add_peers(20);
+//! world.run_for(Duration::from_secs(10));
+//! world.crash(peers[4]);
+//! world.run_for(Duration::from_secs(10));
+//! assert!(checkers::at_rest(&world.observe()).is_empty());
+//! # Ok::<(), rumormill_proto::ConfigError>(())
+//! ```
+//!
+//! The network is made of virtual TCP connections: ordered and reliable per direction, so a lost
+//! packet shows as delay and a partition as silence, then as a lost link. What a connection does
+//! in each case is described in [`world`].
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod checkers;
+pub mod graph;
+pub mod ledger;
+pub mod machine;
+pub mod network;
+pub mod observation;
+pub mod world;
+
+mod disk;
+mod link;
+mod node;
+mod queue;
+mod random;
+mod trace;
+
+pub use disk::Disk;
+pub use graph::Graph;
+pub use machine::Machine;
+pub use network::Latency;
+pub use node::{NodeId, NodeStatus};
+pub use observation::Observation;
+pub use world::{CommandError, DiskFate, PeerSpec, World, WorldConfig};

@@ -1,0 +1,70 @@
+//! G7: what others can make a node hold stays under its limits.
+
+use rumormill_proto::limits;
+
+use super::Violation;
+use crate::observation::{NodeObservation, Observation};
+
+/// Holds every figure of every view against its limit.
+#[must_use]
+pub fn check(seen: &Observation) -> Vec<Violation> {
+    seen.nodes.iter().flat_map(|n| [peer(n), seed(n)].concat()).collect()
+}
+
+fn over(n: &NodeObservation, figures: &[(&str, u64, usize)]) -> Vec<Violation> {
+    figures
+        .iter()
+        .filter(|(_, value, limit)| *value > *limit as u64)
+        .map(|(what, value, limit)| {
+            Violation::new("G7", format!("{} has {value} {what}, the limit is {limit}", n.node))
+        })
+        .collect()
+}
+
+fn peer(n: &NodeObservation) -> Vec<Violation> {
+    let Some(p) = &n.peer else { return Vec::new() };
+    let gaps = n.publishers.iter().map(|p| p.gaps.len()).max().unwrap_or(0);
+    let retention = usize::try_from(n.config.retention_bytes()).unwrap_or(usize::MAX);
+    over(
+        n,
+        &[
+            ("links", u64::from(p.links), limits::MAX_PEER_LINKS),
+            ("neighbours", p.neighbours.len() as u64, limits::MAX_NEIGHBOURS),
+            ("members", u64::from(p.alive), limits::MAX_MEMBERS),
+            ("bytes of messages", p.held_bytes, retention),
+            ("publishers", n.publishers.len() as u64, limits::MAX_PUBLISHERS),
+            ("gaps of one publisher", gaps as u64, limits::MAX_GAPS),
+        ],
+    )
+}
+
+fn seed(n: &NodeObservation) -> Vec<Violation> {
+    let Some(s) = &n.seed else { return Vec::new() };
+    over(
+        n,
+        &[
+            ("links", u64::from(s.links), limits::MAX_SEED_LINKS),
+            ("entries", u64::from(s.entries), limits::MAX_REGISTRY),
+            ("death cases", u64::from(s.cases), limits::MAX_CASES),
+        ],
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkers::planted;
+
+    #[test]
+    fn figures_over_their_limits_are_found() {
+        let mut seen = planted::sound();
+        assert_eq!(check(&seen), []);
+        let over = |limit: usize| u32::try_from(limit).unwrap() + 1;
+        seen.nodes[0].seed.as_mut().unwrap().cases = over(limits::MAX_CASES);
+        seen.nodes[3].peer.as_mut().unwrap().links = over(limits::MAX_PEER_LINKS);
+        let retention = seen.nodes[4].config.retention_bytes();
+        seen.nodes[4].peer.as_mut().unwrap().held_bytes = retention + 1;
+        let found = check(&seen);
+        assert_eq!(found.len(), 3, "{found:?}");
+    }
+}

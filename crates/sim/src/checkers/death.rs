@@ -1,0 +1,147 @@
+//! G5: no live, reachable peer is removed, and every removal names enough witnesses.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rumormill_proto::PeerId;
+
+use super::Violation;
+use crate::ledger::{Impairment, Removal, Trouble};
+use crate::node::NodeId;
+use crate::observation::Observation;
+
+/// Judges the first word of every removal; that others repeat it later says nothing new.
+#[must_use]
+pub fn check(seen: &Observation) -> Vec<Violation> {
+    let mut first: BTreeMap<(PeerId, u64), &Removal> = BTreeMap::new();
+    for r in &seen.ledger.removals {
+        first.entry((r.subject, r.incarnation)).or_insert(r);
+    }
+    first.values().flat_map(|r| judge(seen, r)).collect()
+}
+
+/// The removals of peers that were live and reachable.
+#[must_use]
+pub fn false_deaths(seen: &Observation) -> Vec<Removal> {
+    let unjust = |r: &&Removal| match seen.node_of(&r.subject) {
+        Some(n) => cause(seen, n.node, r).is_none(),
+        None => true,
+    };
+    seen.ledger.removals.iter().filter(unjust).cloned().collect()
+}
+
+fn judge(seen: &Observation, r: &Removal) -> Vec<Violation> {
+    let say = |what: String| Violation::new("G5", what);
+    let Some(subject) = seen.node_of(&r.subject) else {
+        return vec![say(format!("{} was removed at {}, but never lived", r.subject, r.at))];
+    };
+    let node = subject.node;
+    let mut found = Vec::new();
+    let Some(cause) = cause(seen, node, r) else {
+        let what = format!(
+            "{node} was removed at {} (incarnation {}) while it was live and reachable",
+            r.at, r.incarnation
+        );
+        return vec![say(what)];
+    };
+    let witnesses: BTreeSet<PeerId> = r.witnesses.iter().copied().collect();
+    if witnesses.len() < cause.needed {
+        found.push(say(format!(
+            "{node} was removed at {} on {} witnesses, {} were needed",
+            r.at,
+            witnesses.len(),
+            cause.needed
+        )));
+    }
+    if witnesses.contains(&r.subject) {
+        found.push(say(format!("{node} is a witness of its own death at {}", r.at)));
+    }
+    for w in witnesses.iter().filter(|w| seen.node_of(w).is_none()) {
+        found.push(say(format!("{w} bears witness against {node} and never lived")));
+    }
+    let seeds: BTreeSet<PeerId> = r.seeds.iter().copied().collect();
+    if seeds.len() < seen.seed_quorum() {
+        found.push(say(format!(
+            "{node} was removed at {} by {} of {} seeds",
+            r.at,
+            seeds.len(),
+            seen.seeds
+        )));
+    }
+    found
+}
+
+/// The trouble that the removal may have come of. Leaving is none: a peer that left is not dead.
+fn cause<'a>(seen: &'a Observation, node: NodeId, r: &Removal) -> Option<&'a Impairment> {
+    seen.ledger.impairments.iter().find(|i| {
+        i.node == node
+            && i.trouble != Trouble::Left
+            && i.from <= r.at
+            && i.until.is_none_or(|until| r.at.since(until) <= seen.grace)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkers::planted;
+    use core::time::Duration;
+    use rumormill_proto::Time;
+
+    #[test]
+    fn a_just_removal_passes() {
+        let seen = planted::with_removal();
+        assert_eq!(check(&seen), []);
+        assert_eq!(false_deaths(&seen), []);
+    }
+
+    #[test]
+    fn a_removal_of_a_live_peer_is_found() {
+        let mut seen = planted::with_removal();
+        seen.ledger.impairments.clear();
+        assert!(check(&seen)[0].what.contains("live and reachable"));
+        assert_eq!(false_deaths(&seen).len(), 1);
+    }
+
+    #[test]
+    fn a_removal_long_after_the_trouble_is_found() {
+        let mut seen = planted::with_removal();
+        seen.ledger.impairments[0].until = Some(Time::from_micros(6_000_000));
+        seen.ledger.removals[0].at = Time::from_micros(6_000_000) + seen.grace;
+        assert_eq!(check(&seen), []);
+        seen.ledger.removals[0].at += Duration::from_micros(1);
+        assert_eq!(check(&seen).len(), 1);
+    }
+
+    #[test]
+    fn a_removal_of_a_peer_that_left_is_found() {
+        let mut seen = planted::with_removal();
+        seen.ledger.impairments[0].trouble = Trouble::Left;
+        assert_eq!(check(&seen).len(), 1);
+    }
+
+    #[test]
+    fn too_few_witnesses_are_found() {
+        let mut seen = planted::with_removal();
+        seen.ledger.removals[0].witnesses.pop();
+        assert!(check(&seen)[0].what.contains("1 witnesses, 2 were needed"));
+        // The same witness twice is one.
+        let again = seen.ledger.removals[0].witnesses[0];
+        seen.ledger.removals[0].witnesses.push(again);
+        assert_eq!(check(&seen).len(), 1);
+    }
+
+    #[test]
+    fn a_removal_by_a_minority_of_the_seeds_is_found() {
+        let mut seen = planted::with_removal();
+        seen.ledger.removals[0].seeds.pop();
+        assert!(check(&seen)[0].what.contains("1 of 3 seeds"));
+    }
+
+    #[test]
+    fn a_witness_of_ones_own_death_is_found() {
+        let mut seen = planted::with_removal();
+        let subject = seen.ledger.removals[0].subject;
+        seen.ledger.removals[0].witnesses.push(subject);
+        assert_eq!(check(&seen).len(), 1);
+    }
+}

@@ -1,0 +1,131 @@
+//! G1: a message published by a live peer reaches every peer that is live and connected, once.
+
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+use rumormill_proto::{MessageId, Time};
+
+use super::Violation;
+use crate::ledger::Publication;
+use crate::node::NodeId;
+use crate::observation::Observation;
+
+/// How long a publisher must live on for its message to be owed: to hand it to its neighbours.
+const HAND_OVER: Duration = Duration::from_secs(1);
+
+/// Nothing is delivered twice to one process, and nothing that nobody published.
+#[must_use]
+pub fn once(seen: &Observation) -> Vec<Violation> {
+    let published: BTreeSet<MessageId> = seen.ledger.publications.iter().map(|p| p.id).collect();
+    let mut counts: BTreeMap<(NodeId, u32, MessageId), u32> = BTreeMap::new();
+    for a in &seen.ledger.arrivals {
+        *counts.entry((a.node, a.life, a.id)).or_default() += 1;
+    }
+    let mut found = Vec::new();
+    for ((node, _, id), n) in counts {
+        if n > 1 {
+            found.push(Violation::new("G1", format!("{node} got message {id} {n} times")));
+        }
+        if !published.contains(&id) {
+            let what = format!("{node} got message {id}, which nobody published");
+            found.push(Violation::new("G1", what));
+        }
+    }
+    found
+}
+
+/// Every message reached every peer that was connected when it was published and undisturbed
+/// since. Messages younger than [`Observation::settle`] may still be on their way.
+#[must_use]
+pub fn complete(seen: &Observation) -> Vec<Violation> {
+    let mut got: BTreeMap<MessageId, BTreeSet<NodeId>> = BTreeMap::new();
+    for a in &seen.ledger.arrivals {
+        got.entry(a.id).or_default().insert(a.node);
+    }
+    let none = BTreeSet::new();
+    let mut found = Vec::new();
+    for p in &seen.ledger.publications {
+        let arrived = got.get(&p.id).unwrap_or(&none);
+        let missing: Vec<NodeId> =
+            owed(seen, p).into_iter().filter(|n| !arrived.contains(n)).collect();
+        if let Some(first) = missing.first() {
+            let what = format!(
+                "message {} of {} (published at {}) is missing at {} peers, {first} among them",
+                p.id.sequence,
+                p.node,
+                p.at,
+                missing.len()
+            );
+            found.push(Violation::new("G1", what));
+        }
+    }
+    found
+}
+
+/// The peers that a message is owed to.
+#[must_use]
+pub fn owed(seen: &Observation, p: &Publication) -> Vec<NodeId> {
+    if seen.now.since(p.at) < seen.settle || disturbed(seen, p.node, p.at, p.at + HAND_OVER) {
+        return Vec::new();
+    }
+    seen.live_peers()
+        .filter(|n| n.node != p.node && n.life_since <= p.at)
+        .filter(|n| p.connected.contains(&n.node))
+        .filter(|n| !disturbed(seen, n.node, p.at, seen.now))
+        .map(|n| n.node)
+        .collect()
+}
+
+fn disturbed(seen: &Observation, node: NodeId, from: Time, to: Time) -> bool {
+    seen.ledger
+        .impairments
+        .iter()
+        .any(|i| i.node == node && i.from <= to && i.until.is_none_or(|until| until >= from))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkers::planted;
+    use crate::ledger::{Impairment, Trouble};
+
+    #[test]
+    fn a_missing_message_is_found() {
+        let mut seen = planted::sound();
+        assert_eq!(complete(&seen), []);
+        let last = seen.ledger.arrivals.pop().unwrap();
+        let found = complete(&seen);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].what.contains(&last.node.to_string()), "{found:?}");
+    }
+
+    #[test]
+    fn a_peer_that_was_frozen_is_owed_nothing() {
+        let mut seen = planted::sound();
+        let last = seen.ledger.arrivals.pop().unwrap();
+        seen.ledger.impairments.push(Impairment {
+            node: last.node,
+            trouble: Trouble::Frozen,
+            from: Time::from_micros(1),
+            until: None,
+            needed: 2,
+        });
+        assert_eq!(complete(&seen), []);
+    }
+
+    #[test]
+    fn a_second_delivery_is_found() {
+        let mut seen = planted::sound();
+        assert_eq!(once(&seen), []);
+        let again = seen.ledger.arrivals[1].clone();
+        seen.ledger.arrivals.push(again);
+        assert_eq!(once(&seen).len(), 1);
+    }
+
+    #[test]
+    fn a_message_from_nowhere_is_found() {
+        let mut seen = planted::sound();
+        seen.ledger.publications.clear();
+        assert!(!once(&seen).is_empty());
+    }
+}

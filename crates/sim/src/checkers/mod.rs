@@ -1,0 +1,65 @@
+//! The promises of the network, held against an [`Observation`].
+//!
+//! [`always`] gathers what must hold at every moment, [`at_rest`] also what must hold once faults
+//! have ended and the network has had time to settle. Every checker has a test that plants the
+//! fault it looks for.
+
+pub mod bounds;
+pub mod death;
+pub mod degree;
+pub mod delivery;
+pub mod islands;
+pub mod registry;
+pub mod seam;
+
+use core::fmt;
+
+use crate::observation::Observation;
+
+#[cfg(test)]
+mod planted;
+
+/// A promise that was not kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The promise, by its id in the design (`G1`), or `seam`.
+    pub promise: &'static str,
+    /// What was found, and where.
+    pub what: String,
+}
+
+impl Violation {
+    pub(crate) const fn new(promise: &'static str, what: String) -> Self {
+        Violation { promise, what }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.promise, self.what)
+    }
+}
+
+/// What must hold at every moment: nothing delivered twice, no false death, everything bounded, the
+/// seam used as agreed.
+#[must_use]
+pub fn always(seen: &Observation) -> Vec<Violation> {
+    let checks = [delivery::once, death::check, bounds::check, seam::check];
+    checks.iter().flat_map(|check| check(seen)).collect()
+}
+
+/// What must hold at rest: everything of [`always`], every message delivered, one component,
+/// registries that agree and show every live peer, degrees in order.
+#[must_use]
+pub fn at_rest(seen: &Observation) -> Vec<Violation> {
+    let checks = [
+        delivery::complete,
+        islands::check,
+        registry::agreement,
+        registry::visibility,
+        degree::check,
+    ];
+    let mut found = always(seen);
+    found.extend(checks.iter().flat_map(|check| check(seen)));
+    found
+}

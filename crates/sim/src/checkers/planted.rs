@@ -1,0 +1,191 @@
+//! A sound world made by hand, for the tests of the checkers to plant faults in: three seeds
+//! (n0 to n2) and three peers in a ring (n3 to n5).
+
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+use rumormill_proto::snapshot::{
+    MemberState, MemberView, NeighbourView, PeerSnapshot, PeerState, SeedSnapshot, SeedView,
+};
+use rumormill_proto::{Config, Counters, Identity, LinkId, MessageId, Name, PeerId, Role, Time};
+
+use crate::graph::Graph;
+use crate::ledger::{Arrival, Impairment, Ledger, Publication, Removal, Trouble};
+use crate::node::{NodeId, NodeStatus};
+use crate::observation::{NodeObservation, Observation, grace, settle};
+
+const SEEDS: u8 = 3;
+const PEERS: u8 = 3;
+
+fn id(n: u8) -> PeerId {
+    Identity::from_secret(&[n + 1; 32]).id()
+}
+
+fn second(s: u64) -> Time {
+    Time::ZERO + Duration::from_secs(s)
+}
+
+pub(super) fn graph(edges: &[(u32, u32)], lone: &[u32]) -> Graph {
+    let mut said: BTreeMap<NodeId, BTreeSet<NodeId>> = BTreeMap::new();
+    for &(a, b) in edges {
+        said.entry(NodeId(a)).or_default().insert(NodeId(b));
+        said.entry(NodeId(b)).or_default().insert(NodeId(a));
+    }
+    for &n in lone {
+        said.entry(NodeId(n)).or_default();
+    }
+    Graph::new(&said)
+}
+
+fn member(n: u8) -> MemberView {
+    MemberView {
+        id: id(n),
+        name: None,
+        addresses: Vec::new(),
+        state: MemberState::Alive,
+        incarnation: 1,
+        degree: 2,
+        target: 3,
+        witnesses: Vec::new(),
+        seeds: Vec::new(),
+    }
+}
+
+fn neighbour(n: u8) -> NeighbourView {
+    NeighbourView {
+        id: id(n),
+        name: Name::new(format!("p{n}")).unwrap(),
+        address: rumormill_proto::Address("10.1.0.1:7000".parse().unwrap()),
+        link: LinkId(0),
+        dialed: true,
+        since: Duration::ZERO,
+        heard: Duration::ZERO,
+        last_reply: None,
+        reply_delay: None,
+        smoothed_delay: None,
+        misses: 0,
+        suspect: false,
+        degree: 2,
+        target: 3,
+    }
+}
+
+fn peers() -> impl Iterator<Item = u8> {
+    SEEDS..SEEDS + PEERS
+}
+
+fn peer(n: u8) -> PeerSnapshot {
+    PeerSnapshot {
+        id: id(n),
+        name: Name::new(format!("p{n}")).unwrap(),
+        state: PeerState::Joined,
+        incarnation: 1,
+        addresses: Vec::new(),
+        target: 3,
+        neighbours: peers().filter(|&m| m != n).map(neighbour).collect(),
+        seed_quorum: 2,
+        seeds: (0..SEEDS)
+            .map(|s| SeedView {
+                address: format!("10.0.0.{s}:7000"),
+                id: Some(id(s)),
+                connected: true,
+                registered: true,
+                chosen: true,
+                reply_delay: None,
+            })
+            .collect(),
+        alive: 3,
+        network_size: 3,
+        published: 0,
+        held_messages: 1,
+        held_bytes: 100,
+        links: 5,
+        counters: Counters::default(),
+    }
+}
+
+fn seed(n: u8) -> SeedSnapshot {
+    SeedSnapshot {
+        id: id(n),
+        address: None,
+        synced: true,
+        seed_quorum: 2,
+        seeds: Vec::new(),
+        alive: 3,
+        connected_peers: 3,
+        entries: 3,
+        cases: 0,
+        links: 5,
+        counters: Counters::default(),
+    }
+}
+
+fn node(n: u8) -> NodeObservation {
+    let is_seed = n < SEEDS;
+    NodeObservation {
+        node: NodeId(u32::from(n)),
+        id: id(n),
+        role: if is_seed { Role::Seed } else { Role::Peer },
+        config: Config::lan().build().unwrap(),
+        status: NodeStatus::Running,
+        life_since: Time::ZERO,
+        peer: (!is_seed).then(|| peer(n)),
+        publishers: Vec::new(),
+        seed: is_seed.then(|| seed(n)),
+        registry: if is_seed { peers().map(member).collect() } else { Vec::new() },
+    }
+}
+
+/// Nothing is wrong: one message of n3 at n3, n4 and n5.
+pub(super) fn sound() -> Observation {
+    let message = MessageId { publisher: id(3), incarnation: 1, sequence: 0 };
+    let arrival = |node: u32| Arrival {
+        at: second(2),
+        node: NodeId(node),
+        life: 1,
+        id: message,
+        from: (node != 3).then(|| id(3)),
+        hops: u16::from(node != 3),
+    };
+    let published = Publication {
+        at: second(2),
+        node: NodeId(3),
+        id: message,
+        connected: [3, 4, 5].map(NodeId).to_vec(),
+    };
+    let config = Config::lan().build().unwrap();
+    Observation {
+        now: second(60),
+        seeds: usize::from(SEEDS),
+        nodes: (0..SEEDS + PEERS).map(node).collect(),
+        graph: graph(&[(3, 4), (4, 5), (3, 5)], &[]),
+        ledger: Ledger {
+            publications: vec![published],
+            arrivals: [3, 4, 5].map(arrival).to_vec(),
+            ..Ledger::default()
+        },
+        grace: grace(&config),
+        settle: settle(&config),
+    }
+}
+
+/// n5 was dead for a second and was justly removed by two of three seeds.
+pub(super) fn with_removal() -> Observation {
+    let mut seen = sound();
+    seen.ledger.impairments.push(Impairment {
+        node: NodeId(5),
+        trouble: Trouble::Dead,
+        from: second(5),
+        until: Some(second(6)),
+        needed: 2,
+    });
+    seen.ledger.removals.push(Removal {
+        at: second(7),
+        observer: NodeId(0),
+        subject: id(5),
+        incarnation: 1,
+        witnesses: vec![id(3), id(4)],
+        seeds: vec![id(0), id(1)],
+    });
+    seen
+}

@@ -1,0 +1,76 @@
+//! A node's virtual disk: what it asked to store and what is safe, in the types of the protocol.
+
+use std::collections::BTreeMap;
+
+use rumormill_proto::registry::Entry;
+use rumormill_proto::{Message, MessageId, PeerId, SignedRecord, StoreOp};
+
+/// What survives a crash of the node.
+#[derive(Debug, Clone, Default)]
+pub struct Disk {
+    /// The peer's last incarnation.
+    pub incarnation: Option<u64>,
+    /// Peers to try first after a restart.
+    pub anchors: Vec<SignedRecord>,
+    /// Messages kept, by order of arrival.
+    messages: BTreeMap<u64, Message>,
+    arrival: BTreeMap<MessageId, u64>,
+    arrivals: u64,
+    /// The registry of a seed.
+    pub entries: BTreeMap<PeerId, Entry>,
+    /// The nonce for target degrees.
+    pub nonce: Option<[u8; 16]>,
+}
+
+impl Disk {
+    /// Messages kept, oldest arrival first.
+    pub fn messages(&self) -> impl Iterator<Item = &Message> {
+        self.messages.values()
+    }
+
+    /// Carries out one request, all of it.
+    pub(crate) fn apply(&mut self, ops: Vec<StoreOp>) {
+        for op in ops {
+            self.apply_one(op);
+        }
+    }
+
+    fn apply_one(&mut self, op: StoreOp) {
+        match op {
+            StoreOp::Incarnation(n) => self.incarnation = Some(n),
+            StoreOp::Anchors(records) => self.anchors = records,
+            StoreOp::PutMessage(message) => {
+                let number = *self.arrival.entry(message.id).or_insert(self.arrivals);
+                self.arrivals += 1;
+                self.messages.insert(number, message);
+            }
+            StoreOp::RemoveMessage(id) => {
+                if let Some(number) = self.arrival.remove(&id) {
+                    self.messages.remove(&number);
+                }
+            }
+            StoreOp::PutEntry(entry) => {
+                self.entries.insert(entry.id(), entry);
+            }
+            StoreOp::RemoveEntry(id) => {
+                self.entries.remove(&id);
+            }
+            StoreOp::Nonce(nonce) => self.nonce = Some(nonce),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_value_stands() {
+        let mut disk = Disk::default();
+        disk.apply(vec![StoreOp::Incarnation(1), StoreOp::Nonce([1; 16])]);
+        disk.apply(vec![StoreOp::Incarnation(2)]);
+        assert_eq!(disk.incarnation, Some(2));
+        assert_eq!(disk.nonce, Some([1; 16]));
+        assert_eq!(disk.messages().count(), 0);
+    }
+}

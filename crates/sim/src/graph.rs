@@ -1,0 +1,140 @@
+//! The overlay as a graph.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::node::NodeId;
+
+/// The live peers and their links. An edge is one that both ends call a neighbour.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Graph {
+    neighbours: BTreeMap<NodeId, BTreeSet<NodeId>>,
+    /// Links that only the first one calls a neighbour: a request under way, or a link whose
+    /// other end has not noticed its death.
+    pub one_sided: Vec<(NodeId, NodeId)>,
+}
+
+impl Graph {
+    /// Builds the graph from what each peer says of its neighbours.
+    #[must_use]
+    pub fn new(said: &BTreeMap<NodeId, BTreeSet<NodeId>>) -> Self {
+        let mut graph = Graph::default();
+        for (&a, theirs) in said {
+            let set = graph.neighbours.entry(a).or_default();
+            for &b in theirs {
+                if said.get(&b).is_some_and(|s| s.contains(&a)) {
+                    set.insert(b);
+                } else {
+                    graph.one_sided.push((a, b));
+                }
+            }
+        }
+        graph
+    }
+
+    /// The peers, ascending.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.neighbours.keys().copied()
+    }
+
+    /// The neighbours of one peer, ascending.
+    pub fn neighbours(&self, node: NodeId) -> impl Iterator<Item = NodeId> + '_ {
+        self.neighbours.get(&node).into_iter().flatten().copied()
+    }
+
+    /// Whether the two are neighbours.
+    #[must_use]
+    pub fn has_edge(&self, a: NodeId, b: NodeId) -> bool {
+        self.neighbours.get(&a).is_some_and(|s| s.contains(&b))
+    }
+
+    /// Number of edges.
+    #[must_use]
+    pub fn edges(&self) -> usize {
+        self.neighbours.values().map(BTreeSet::len).sum::<usize>() / 2
+    }
+
+    /// Degree of every peer, in the order of [`Graph::nodes`].
+    #[must_use]
+    pub fn degrees(&self) -> Vec<usize> {
+        self.neighbours.values().map(BTreeSet::len).collect()
+    }
+
+    /// How many peers have which degree.
+    #[must_use]
+    pub fn histogram(&self) -> BTreeMap<usize, usize> {
+        let mut h = BTreeMap::new();
+        for d in self.degrees() {
+            *h.entry(d).or_default() += 1;
+        }
+        h
+    }
+
+    /// The peers that a path leads to, the start included, ascending.
+    #[must_use]
+    pub fn reachable(&self, from: NodeId) -> BTreeSet<NodeId> {
+        let mut seen = BTreeSet::from([from]);
+        let mut open = vec![from];
+        while let Some(node) = open.pop() {
+            for next in self.neighbours(node) {
+                if seen.insert(next) {
+                    open.push(next);
+                }
+            }
+        }
+        seen
+    }
+
+    /// The components, largest first.
+    #[must_use]
+    pub fn components(&self) -> Vec<BTreeSet<NodeId>> {
+        let mut left: BTreeSet<NodeId> = self.nodes().collect();
+        let mut all = Vec::new();
+        while let Some(&first) = left.first() {
+            let component = self.reachable(first);
+            left.retain(|n| !component.contains(n));
+            all.push(component);
+        }
+        all.sort_by_key(|c| core::cmp::Reverse(c.len()));
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn graph(edges: &[(u32, u32)], lone: &[u32]) -> Graph {
+        let mut said: BTreeMap<NodeId, BTreeSet<NodeId>> = BTreeMap::new();
+        for &(a, b) in edges {
+            said.entry(NodeId(a)).or_default().insert(NodeId(b));
+            said.entry(NodeId(b)).or_default();
+        }
+        for &n in lone {
+            said.entry(NodeId(n)).or_default();
+        }
+        Graph::new(&said)
+    }
+
+    #[test]
+    fn an_edge_needs_both_ends() {
+        let g = graph(&[(0, 1), (1, 0), (1, 2)], &[]);
+        assert!(g.has_edge(0.into(), 1.into()));
+        assert!(!g.has_edge(1.into(), 2.into()));
+        assert_eq!(g.one_sided, [(NodeId(1), NodeId(2))]);
+        assert_eq!(g.edges(), 1);
+    }
+
+    #[test]
+    fn components_are_found_largest_first() {
+        let g = graph(&[(0, 1), (1, 0), (3, 4), (4, 3), (4, 5), (5, 4)], &[9]);
+        let sizes: Vec<usize> = g.components().iter().map(BTreeSet::len).collect();
+        assert_eq!(sizes, [3, 2, 1]);
+        assert_eq!(g.histogram(), BTreeMap::from([(0, 1), (1, 4), (2, 1)]));
+    }
+
+    impl From<u32> for NodeId {
+        fn from(n: u32) -> Self {
+            NodeId(n)
+        }
+    }
+}

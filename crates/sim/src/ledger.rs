@@ -1,0 +1,148 @@
+//! What a world writes down as it runs, for tests and checkers.
+
+use rumormill_proto::{MessageId, PeerId, Time};
+
+use crate::node::NodeId;
+
+/// A message that an application published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// When.
+    pub at: Time,
+    /// Where.
+    pub node: NodeId,
+    /// The message.
+    pub id: MessageId,
+    /// The nodes that a path of the overlay led to at that time, the publisher included.
+    pub connected: Vec<NodeId>,
+}
+
+/// A message that reached an application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// When.
+    pub at: Time,
+    /// Where.
+    pub node: NodeId,
+    /// The how-manieth start of the node's process: a new process may be told again.
+    pub life: u32,
+    /// The message.
+    pub id: MessageId,
+    /// The neighbour it came from; `None` at its publisher.
+    pub from: Option<PeerId>,
+    /// Links it crossed.
+    pub hops: u16,
+}
+
+/// The answer to a request for a message (P8).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchAnswer {
+    /// When.
+    pub at: Time,
+    /// Where.
+    pub node: NodeId,
+    /// What was asked for.
+    pub id: MessageId,
+    /// Whether the message came.
+    pub found: bool,
+}
+
+/// A removal by certificate, as one node told it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removal {
+    /// When.
+    pub at: Time,
+    /// Who told it: a seed or a peer.
+    pub observer: NodeId,
+    /// Who was removed.
+    pub subject: PeerId,
+    /// The incarnation that died.
+    pub incarnation: u64,
+    /// The neighbours that reported it.
+    pub witnesses: Vec<PeerId>,
+    /// The seeds that agreed.
+    pub seeds: Vec<PeerId>,
+}
+
+/// What was wrong with a node for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// Its process was killed, or its host went down.
+    Dead,
+    /// Its process was stopped.
+    Frozen,
+    /// So many seeds could not reach it that a majority could find it dead in good faith.
+    CutOff,
+    /// It left.
+    Left,
+}
+
+/// A time in which a node may rightly be found dead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Impairment {
+    /// The node.
+    pub node: NodeId,
+    /// What was wrong.
+    pub trouble: Trouble,
+    /// From when.
+    pub from: Time,
+    /// Until when; `None` while it lasts.
+    pub until: Option<Time>,
+    /// Death reports needed at the time it began, by the degree that the node had or any live
+    /// seed held for its degree, whichever needs fewer.
+    pub needed: usize,
+}
+
+/// Something that a node did against the contract of the seam, or a frame that an honest node does
+/// not send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// When.
+    pub at: Time,
+    /// Which node noticed (bad frames) or did it (misuse of the seam).
+    pub node: NodeId,
+    /// What.
+    pub what: String,
+}
+
+/// Everything a world wrote down.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger {
+    /// Messages published, in order.
+    pub publications: Vec<Publication>,
+    /// Messages that reached an application, in order.
+    pub arrivals: Vec<Arrival>,
+    /// Answers to requests for a message, in order.
+    pub fetches: Vec<FetchAnswer>,
+    /// Removals, in order, one for every node that told of it.
+    pub removals: Vec<Removal>,
+    /// Troubles, in order of their beginning.
+    pub impairments: Vec<Impairment>,
+    /// Misuse of the seam.
+    pub seam_faults: Vec<Fault>,
+    /// Frames whose form or signature did not hold.
+    pub wire_faults: Vec<Fault>,
+    /// Announcements and payloads that did not fit into a link's queue.
+    pub queue_drops: u64,
+    /// Frames handled.
+    pub frames: u64,
+    /// Bytes of the frames handled; 0 in a fast world, which does not encode.
+    pub bytes: u64,
+}
+
+impl Ledger {
+    /// Ends the open troubles of one kind at a node.
+    pub(crate) fn end_trouble(&mut self, node: NodeId, trouble: Trouble, at: Time) {
+        for i in &mut self.impairments {
+            if i.node == node && i.trouble == trouble && i.until.is_none() {
+                i.until = Some(at);
+            }
+        }
+    }
+
+    /// Whether a trouble of this kind lasts at a node.
+    #[must_use]
+    pub fn is_in_trouble(&self, node: NodeId, trouble: Trouble) -> bool {
+        self.impairments.iter().any(|i| i.node == node && i.trouble == trouble && i.until.is_none())
+    }
+}

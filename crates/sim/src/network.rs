@@ -1,0 +1,184 @@
+//! The network between the nodes: delays, losses, partitions and cuts.
+
+use core::time::Duration;
+use std::collections::BTreeSet;
+
+use crate::node::NodeId;
+use crate::random::{Dice, derive, micros, scale};
+
+/// How long a packet takes from one node to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Latency {
+    /// Always the same.
+    Constant(Duration),
+    /// Drawn for each packet; order on a link is kept all the same.
+    Uniform {
+        /// Shortest.
+        min: Duration,
+        /// Longest.
+        max: Duration,
+    },
+    /// Drawn once for each pair of nodes, as on a map.
+    PerPair {
+        /// Shortest.
+        min: Duration,
+        /// Longest.
+        max: Duration,
+    },
+}
+
+/// First wait before a lost packet is sent again; it doubles with every further loss.
+pub const RETRANSMIT: Duration = Duration::from_millis(200);
+/// Most losses in a row that a packet meets.
+const MAX_LOSSES: u32 = 6;
+
+/// Two sets of nodes, and which way is closed.
+#[derive(Debug)]
+struct Partition {
+    from: BTreeSet<NodeId>,
+    to: BTreeSet<NodeId>,
+    both: bool,
+}
+
+impl Partition {
+    fn blocks(&self, from: NodeId, to: NodeId) -> bool {
+        let forward = self.from.contains(&from) && self.to.contains(&to);
+        let back = self.from.contains(&to) && self.to.contains(&from);
+        forward || (self.both && back)
+    }
+}
+
+/// What lies between the nodes.
+#[derive(Debug)]
+pub(crate) struct Network {
+    seed: u64,
+    latency: Latency,
+    loss: f64,
+    latency_dice: Dice,
+    loss_dice: Dice,
+    partitions: Vec<Partition>,
+    cuts: BTreeSet<(NodeId, NodeId)>,
+}
+
+impl Network {
+    pub(crate) fn new(seed: u64, latency: Latency, loss: f64) -> Self {
+        Network {
+            seed,
+            latency,
+            loss,
+            latency_dice: Dice::new(seed, "latency"),
+            loss_dice: Dice::new(seed, "loss"),
+            partitions: Vec::new(),
+            cuts: BTreeSet::new(),
+        }
+    }
+
+    /// How long the next packet takes, losses included.
+    pub(crate) fn delay(&mut self, from: NodeId, to: NodeId) -> Duration {
+        let mut delay = match self.latency {
+            Latency::Constant(d) => d,
+            Latency::Uniform { min, max } => self.latency_dice.between(min, max),
+            Latency::PerPair { min, max } => {
+                let (low, high) = (from.min(to), from.max(to));
+                let pair = (u64::from(low.0) << 32) | u64::from(high.0);
+                let bytes = derive(self.seed, "pair", pair);
+                let bits = bytes.first_chunk::<8>().map_or(0, |b| u64::from_le_bytes(*b));
+                Duration::from_micros(scale(bits, micros(min), micros(max)))
+            }
+        };
+        if self.loss > 0.0 {
+            let mut losses = 0;
+            while losses < MAX_LOSSES && self.loss_dice.chance(self.loss) {
+                delay += RETRANSMIT * 2u32.pow(losses);
+                losses += 1;
+            }
+        }
+        delay
+    }
+
+    /// Whether packets cannot pass this way.
+    pub(crate) fn is_blocked(&self, from: NodeId, to: NodeId) -> bool {
+        self.cuts.contains(&(from.min(to), from.max(to)))
+            || self.partitions.iter().any(|p| p.blocks(from, to))
+    }
+
+    /// Whether two nodes cannot talk: a connection needs both ways.
+    pub(crate) fn is_apart(&self, a: NodeId, b: NodeId) -> bool {
+        self.is_blocked(a, b) || self.is_blocked(b, a)
+    }
+
+    pub(crate) fn set_loss(&mut self, loss: f64) {
+        self.loss = loss;
+    }
+
+    pub(crate) fn set_latency(&mut self, latency: Latency) {
+        self.latency = latency;
+    }
+
+    pub(crate) fn partition(&mut self, from: &[NodeId], to: &[NodeId], both: bool) {
+        let set = |nodes: &[NodeId]| nodes.iter().copied().collect();
+        self.partitions.push(Partition { from: set(from), to: set(to), both });
+    }
+
+    pub(crate) fn heal(&mut self) {
+        self.partitions.clear();
+    }
+
+    pub(crate) fn cut(&mut self, a: NodeId, b: NodeId) {
+        self.cuts.insert((a.min(b), a.max(b)));
+    }
+
+    pub(crate) fn mend(&mut self, a: NodeId, b: NodeId) {
+        self.cuts.remove(&(a.min(b), a.max(b)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: NodeId = NodeId(0);
+    const B: NodeId = NodeId(1);
+    const C: NodeId = NodeId(2);
+
+    fn network(latency: Latency, loss: f64) -> Network {
+        Network::new(1, latency, loss)
+    }
+
+    #[test]
+    fn a_one_way_partition_closes_one_way() {
+        let mut n = network(Latency::Constant(Duration::ZERO), 0.0);
+        n.partition(&[A], &[B], false);
+        assert!(n.is_blocked(A, B) && !n.is_blocked(B, A) && !n.is_blocked(A, C));
+        assert!(n.is_apart(B, A));
+        n.heal();
+        assert!(!n.is_apart(A, B));
+    }
+
+    #[test]
+    fn a_cut_outlives_a_heal() {
+        let mut n = network(Latency::Constant(Duration::ZERO), 0.0);
+        n.cut(B, A);
+        n.heal();
+        assert!(n.is_blocked(A, B) && n.is_blocked(B, A));
+        n.mend(A, B);
+        assert!(!n.is_blocked(A, B));
+    }
+
+    #[test]
+    fn a_pair_keeps_its_delay_both_ways() {
+        let ms = Duration::from_millis;
+        let mut n = network(Latency::PerPair { min: ms(1), max: ms(100) }, 0.0);
+        let ab = n.delay(A, B);
+        assert!((ms(1)..=ms(100)).contains(&ab));
+        assert_eq!(n.delay(B, A), ab);
+        assert_ne!(n.delay(A, C), ab);
+    }
+
+    #[test]
+    fn loss_is_delay() {
+        let mut n = network(Latency::Constant(Duration::from_millis(1)), 1.0);
+        // Every packet is lost six times: 200 ms doubling six times.
+        assert_eq!(n.delay(A, B), Duration::from_millis(1 + 200 * 63));
+    }
+}

@@ -1,0 +1,130 @@
+//! A node: a process on a host with an address, a disk and an identity.
+
+use core::fmt;
+use core::net::SocketAddr;
+use std::collections::{BTreeSet, VecDeque};
+
+use rumormill_proto::wire::Verifier;
+use rumormill_proto::{Address, Config, Event, Identity, LinkId, Name, Role, SeedAddress, Time};
+
+use crate::disk::Disk;
+use crate::machine::{Core, Factory};
+use crate::world::Happening;
+
+/// A node of one world. Worlds number their nodes from 0 in the order in which they were added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub u32);
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "n{}", self.0)
+    }
+}
+
+/// What state a node's process is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NodeStatus {
+    /// Not started yet.
+    Waiting,
+    /// Runs.
+    Running,
+    /// Stopped as by `SIGSTOP`: the kernel goes on accepting connections and data, the process
+    /// does nothing.
+    Frozen,
+    /// Killed as by `SIGKILL`: its connections are reset, dials are refused.
+    Killed,
+    /// The host is off: packets to it vanish without an answer.
+    HostDown,
+    /// The peer left in an orderly way and its process has ended.
+    Left,
+}
+
+/// What a node starts with, every time it starts.
+pub(crate) enum Kind {
+    Peer { name: Name, advertise: Vec<Address>, seeds: Vec<SeedAddress> },
+    Seed { seeds: Vec<SeedAddress>, own_index: Option<usize> },
+    Machine { factory: Factory, role: Role },
+}
+
+pub(crate) struct Node {
+    pub(crate) identity: Identity,
+    pub(crate) kind: Kind,
+    pub(crate) config: Config,
+    pub(crate) address: SocketAddr,
+    pub(crate) disk: Disk,
+    pub(crate) events: Vec<(Time, Event)>,
+    pub(crate) status: NodeStatus,
+    /// Counts the starts of the process; what was meant for an earlier one is dropped.
+    pub(crate) life: u32,
+    pub(crate) life_since: Time,
+    pub(crate) core: Option<Core>,
+    pub(crate) verifier: Verifier,
+    /// Links that the core was told of and not yet told the end of.
+    pub(crate) open_links: BTreeSet<LinkId>,
+    /// When the next wake-up in the queue is due; a later deadline does not move it.
+    pub(crate) wake: Option<Time>,
+    /// What came in while the process was frozen.
+    pub(crate) backlog: VecDeque<Happening>,
+    /// When the disk has finished what it was asked so far.
+    pub(crate) disk_free: Time,
+    /// The core has said goodbye; the process ends once its outputs are carried out.
+    pub(crate) leaving: bool,
+    /// Timeouts handled at one and the same time, to notice a core that never sleeps.
+    pub(crate) spins: (Time, u32),
+    pub(crate) next_port: u16,
+}
+
+/// First port a node dials from.
+const EPHEMERAL: u16 = 32_768;
+
+impl Node {
+    pub(crate) fn new(identity: Identity, kind: Kind, config: Config, address: SocketAddr) -> Self {
+        Node {
+            identity,
+            kind,
+            config,
+            address,
+            disk: Disk::default(),
+            events: Vec::new(),
+            status: NodeStatus::Waiting,
+            life: 0,
+            life_since: Time::ZERO,
+            core: None,
+            verifier: Verifier::new(),
+            open_links: BTreeSet::new(),
+            wake: None,
+            backlog: VecDeque::new(),
+            disk_free: Time::ZERO,
+            leaving: false,
+            spins: (Time::ZERO, 0),
+            next_port: EPHEMERAL,
+        }
+    }
+
+    pub(crate) const fn role(&self) -> Role {
+        match &self.kind {
+            Kind::Peer { .. } => Role::Peer,
+            Kind::Seed { .. } => Role::Seed,
+            Kind::Machine { role, .. } => *role,
+        }
+    }
+
+    /// A fresh address to dial from.
+    pub(crate) fn dial_from(&mut self) -> SocketAddr {
+        let port = self.next_port;
+        self.next_port = port.checked_add(1).unwrap_or(EPHEMERAL);
+        SocketAddr::new(self.address.ip(), port)
+    }
+
+    /// Forgets the process. Disk, identity and events stay.
+    pub(crate) fn end_process(&mut self, status: NodeStatus) {
+        self.status = status;
+        self.life += 1;
+        self.core = None;
+        self.verifier = Verifier::new();
+        self.open_links.clear();
+        self.wake = None;
+        self.backlog.clear();
+        self.leaving = false;
+    }
+}

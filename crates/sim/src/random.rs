@@ -1,0 +1,73 @@
+//! Randomness that one number decides: a stream of its own for every purpose, so that a further
+//! draw for one purpose does not shift the draws for another.
+
+use core::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+/// 32 bytes for one purpose and index, from the world's seed.
+pub(crate) fn derive(seed: u64, purpose: &str, index: u64) -> [u8; 32] {
+    let mut h = blake3::Hasher::new();
+    h.update(&seed.to_le_bytes()).update(purpose.as_bytes()).update(&[0]);
+    h.update(&index.to_le_bytes());
+    *h.finalize().as_bytes()
+}
+
+/// A stream of draws.
+#[derive(Debug)]
+pub(crate) struct Dice(ChaCha8Rng);
+
+impl Dice {
+    pub(crate) fn new(seed: u64, purpose: &str) -> Self {
+        Dice(ChaCha8Rng::from_seed(derive(seed, purpose, 0)))
+    }
+
+    /// Whether an event of this probability happens.
+    pub(crate) fn chance(&mut self, probability: f64) -> bool {
+        // 53 bits fill the mantissa; the product is exact, so every machine agrees.
+        let draw = (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
+        draw < probability
+    }
+
+    /// A duration between the two, in microseconds, both ends included.
+    pub(crate) fn between(&mut self, low: Duration, high: Duration) -> Duration {
+        let (low, high) = (micros(low), micros(high));
+        Duration::from_micros(scale(self.0.next_u64(), low, high))
+    }
+}
+
+/// Maps 64 random bits onto `low..=high`.
+pub(crate) fn scale(bits: u64, low: u64, high: u64) -> u64 {
+    let span = u128::from(high.saturating_sub(low)) + 1;
+    // The product of two 64-bit numbers, shifted down by 64, is below `span`.
+    low.saturating_add(((u128::from(bits) * span) >> 64) as u64)
+}
+
+pub(crate) fn micros(d: Duration) -> u64 {
+    u64::try_from(d.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn purposes_and_seeds_have_streams_of_their_own() {
+        assert_eq!(derive(1, "a", 0), derive(1, "a", 0));
+        assert_ne!(derive(1, "a", 0), derive(2, "a", 0));
+        assert_ne!(derive(1, "a", 0), derive(1, "b", 0));
+        assert_ne!(derive(1, "a", 0), derive(1, "a", 1));
+    }
+
+    #[test]
+    fn draws_stay_in_range_and_reach_both_ends() {
+        assert_eq!(scale(0, 5, 9), 5);
+        assert_eq!(scale(u64::MAX, 5, 9), 9);
+        assert_eq!(scale(u64::MAX, 7, 7), 7);
+        let mut dice = Dice::new(3, "t");
+        let hits = (0..1000).filter(|_| dice.chance(0.25)).count();
+        assert!((180..320).contains(&hits), "{hits}");
+        assert!(!dice.chance(0.0));
+    }
+}

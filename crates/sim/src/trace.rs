@@ -1,0 +1,50 @@
+//! One value for a whole run.
+
+use rumormill_proto::Time;
+
+use crate::node::NodeId;
+
+/// What kind of step was taken. The numbers are part of the hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Step {
+    Start = 1,
+    LinkUp = 2,
+    LinkDown = 3,
+    DialFailed = 4,
+    Frame = 5,
+    Stored = 6,
+    Timeout = 7,
+    Command = 8,
+    Stop = 9,
+    WallClock = 10,
+}
+
+/// A running hash over every step.
+#[derive(Debug, Default)]
+pub(crate) struct Trace {
+    hasher: blake3::Hasher,
+    steps: u64,
+}
+
+impl Trace {
+    /// Adds a step. `number` is the frame's type for frames, and the link, dial or ticket
+    /// otherwise.
+    pub(crate) fn step(&mut self, at: Time, node: NodeId, step: Step, number: u64) {
+        let mut row = [0u8; 21];
+        row[..8].copy_from_slice(&at.as_micros().to_le_bytes());
+        row[8..12].copy_from_slice(&node.0.to_le_bytes());
+        row[12] = step as u8;
+        row[13..].copy_from_slice(&number.to_le_bytes());
+        self.hasher.update(&row);
+        self.steps += 1;
+    }
+
+    pub(crate) fn hash(&self) -> [u8; 32] {
+        *self.hasher.finalize().as_bytes()
+    }
+
+    pub(crate) const fn steps(&self) -> u64 {
+        self.steps
+    }
+}

@@ -1,0 +1,286 @@
+//! Carrying items over links: delays, what waits while a path or a receiver takes nothing, what
+//! comes when it does again, and the end of a link.
+
+use rumormill_proto::limits::{MAX_FRAME, QUEUE_ANNOUNCE, QUEUE_CONTROL, QUEUE_PAYLOAD};
+use rumormill_proto::wire::{self, Frame, Verified};
+use rumormill_proto::{Class, CloseReason, Input, LinkDown, LinkId, Time};
+
+use super::{Happening, World};
+use crate::ledger::Fault;
+use crate::link::{EndState, Item, Packet, other};
+use crate::network::RETRANSMIT;
+use crate::node::{NodeId, NodeStatus};
+use crate::trace::Step;
+
+/// Bytes a kernel takes for a process that does not read.
+const RECEIVE_BUFFER: usize = 256 * 1024;
+
+impl World {
+    pub(super) fn is_blocked(&self, from: NodeId, to: NodeId) -> bool {
+        let down = |n: NodeId| self.node(n).status == NodeStatus::HostDown;
+        self.network.is_blocked(from, to) || down(from) || down(to)
+    }
+
+    pub(super) fn is_apart(&self, a: NodeId, b: NodeId) -> bool {
+        self.is_blocked(a, b) || self.is_blocked(b, a)
+    }
+
+    // ---- sending ----------------------------------------------------------------------------
+
+    /// A core sends a frame.
+    pub(super) fn send(&mut self, node: NodeId, link: LinkId, frame: Frame, class: Class) {
+        if !self.node(node).open_links.contains(&link) {
+            self.seam_fault(node, format!("sent {} on a link that is not up", frame.name()));
+            return;
+        }
+        let packet = if self.config.fast {
+            Packet::Frame(frame)
+        } else {
+            Packet::Bytes(wire::encode(&frame))
+        };
+        self.transmit(link, Item::Frame(packet, class));
+    }
+
+    /// Puts an item onto the way from this end to the other.
+    pub(super) fn transmit(&mut self, from: LinkId, item: Item) {
+        let Some((here, there)) = self.ends_of(from) else { return };
+        let forward = self.is_blocked(here, there);
+        let back = self.is_blocked(there, here);
+        let (Some(near), Some(far)) = (self.links.end(from), self.links.end(other(from))) else {
+            return;
+        };
+        let (waiting, gone) = (!near.held.is_empty(), far.state == EndState::Down);
+        if near.state == EndState::Down {
+            return;
+        }
+        let frozen = self.node(there).status == NodeStatus::Frozen;
+        let full = frozen && far.unread >= RECEIVE_BUFFER;
+        match item {
+            Item::Frame(packet, class) => {
+                if forward || back {
+                    self.mark_unacked(from);
+                }
+                if forward || waiting || full {
+                    self.hold(from, packet, class);
+                } else if gone {
+                    self.answer_reset(from);
+                } else {
+                    self.put_on_wire(from, Item::Frame(packet, class));
+                }
+            }
+            // What waits cannot be overtaken, and will not be flushed in time: the connection is
+            // torn down instead.
+            Item::Closed(_) if waiting && !forward => self.put_on_wire(from, Item::Reset),
+            item if !forward && !gone => self.put_on_wire(from, item),
+            _ => {}
+        }
+    }
+
+    fn put_on_wire(&mut self, from: LinkId, item: Item) {
+        let Some((here, there)) = self.ends_of(from) else { return };
+        let at = self.now + self.network.delay(here, there);
+        let Some(near) = self.links.end_mut(from) else { return };
+        near.last_arrival = near.last_arrival.max(at);
+        let at = near.last_arrival;
+        self.queue.push(at, Happening::Arrive { link: other(from), item });
+    }
+
+    /// The host at the other end knows nothing of this connection any more and says so.
+    fn answer_reset(&mut self, from: LinkId) {
+        let Some((here, there)) = self.ends_of(from) else { return };
+        let at = self.now + self.network.delay(here, there) + self.network.delay(there, here);
+        let Some(far) = self.links.end_mut(other(from)) else { return };
+        far.last_arrival = far.last_arrival.max(at);
+        let at = far.last_arrival;
+        self.queue.push(at, Happening::Arrive { link: from, item: Item::Reset });
+    }
+
+    // ---- waiting ----------------------------------------------------------------------------
+
+    /// Keeps a frame until it can go, within the bounds of the driver's queues.
+    fn hold(&mut self, link: LinkId, packet: Packet, class: Class) {
+        let Some((here, _)) = self.ends_of(link) else { return };
+        let size = packet.size();
+        let Some(end) = self.links.end_mut(link) else { return };
+        let held = end.held_bytes.entry(class).or_default();
+        let limit = match class {
+            Class::Control => QUEUE_CONTROL,
+            Class::Announce => QUEUE_ANNOUNCE,
+            Class::Payload => QUEUE_PAYLOAD,
+        };
+        if *held + size <= limit {
+            *held += size;
+            end.held.push_back(Item::Frame(packet, class));
+            return;
+        }
+        match class {
+            Class::Control => self.close(here, link, CloseReason::TooSlow),
+            Class::Payload => self.ledger.queue_drops += 1,
+            Class::Announce => {
+                let oldest =
+                    end.held.iter().position(|i| matches!(i, Item::Frame(_, Class::Announce)));
+                if let Some(item) = oldest.and_then(|at| end.held.remove(at)) {
+                    *held = held.saturating_sub(item.size()) + size;
+                    end.held.push_back(Item::Frame(packet, class));
+                }
+                self.ledger.queue_drops += 1;
+            }
+        }
+    }
+
+    fn mark_unacked(&mut self, link: LinkId) {
+        let now = self.now;
+        let Some(end) = self.links.end_mut(link) else { return };
+        if end.unacked_since.is_none() {
+            end.unacked_since = Some(now);
+            let at = now + self.config.user_timeout;
+            self.queue.push(at, Happening::UserTimeout { link, since: now });
+        }
+    }
+
+    pub(super) fn user_timeout(&mut self, link: LinkId, since: Time) {
+        let Some(end) = self.links.end(link) else { return };
+        if end.unacked_since != Some(since) {
+            return;
+        }
+        let node = end.node;
+        let life = self.node(node).life;
+        self.links.finish(link);
+        let why = LinkDown::Lost;
+        self.queue.push(self.now, Happening::LinkEnded { node, life, link, why });
+    }
+
+    /// A partition, a cut or a host changed: what waits on paths that are open now is sent again at
+    /// its next retransmission.
+    pub(super) fn path_changed(&mut self) {
+        for link in self.links.all() {
+            let Some((here, there)) = self.ends_of(link) else { continue };
+            let apart = self.is_apart(here, there);
+            let Some(end) = self.links.end_mut(link) else { continue };
+            let Some(since) = end.unacked_since.filter(|_| !apart) else { continue };
+            if end.held.is_empty() {
+                end.unacked_since = None;
+                continue;
+            }
+            let mut at = since;
+            let mut wait = RETRANSMIT;
+            while at < self.now {
+                at += wait;
+                wait *= 2;
+            }
+            self.queue.push(at, Happening::Retry { link });
+        }
+        self.note_cut_off();
+    }
+
+    /// What a frozen process left unread is read now: senders that waited for room go on.
+    pub(super) fn room_again(&mut self, node: NodeId) {
+        for link in self.links.ends_at(node) {
+            if let Some(end) = self.links.end_mut(link) {
+                end.unread = 0;
+            }
+            let back = other(link);
+            if self.links.end(back).is_some_and(|e| !e.held.is_empty()) {
+                self.queue.push(self.now, Happening::Retry { link: back });
+            }
+        }
+    }
+
+    pub(super) fn retry(&mut self, link: LinkId) {
+        let Some((here, there)) = self.ends_of(link) else { return };
+        if self.is_apart(here, there) {
+            return;
+        }
+        let Some(end) = self.links.end_mut(link) else { return };
+        end.unacked_since = None;
+        for item in end.take_held() {
+            self.transmit(link, item);
+        }
+    }
+
+    /// Counts what arrives at a frozen process against its kernel's buffer.
+    pub(super) fn note_unread(&mut self, happening: &Happening) {
+        if let Happening::Arrive { link, item } = happening
+            && let Some(end) = self.links.end_mut(*link)
+        {
+            end.unread += item.size();
+        }
+    }
+
+    // ---- receiving --------------------------------------------------------------------------
+
+    pub(super) fn arrive(&mut self, link: LinkId, item: Item) {
+        let Some(end) = self.links.end(link) else { return };
+        let (node, state) = (end.node, end.state);
+        match (item, state) {
+            (_, EndState::Down) => {}
+            (Item::Up, EndState::Connecting) => self.hello(link),
+            (Item::Frame(packet, _), EndState::Up) => self.receive(node, link, packet),
+            (Item::Closed(reason), EndState::Up) => self.goodbye(node, link, reason),
+            (Item::Reset, _) => self.reset(link),
+            // An end that is not up has been sent nothing but a Hello or a reset.
+            (Item::Closed(_), EndState::Connecting) => self.reset(link),
+            (Item::Up, EndState::Up) | (Item::Frame(..), EndState::Connecting) => {}
+        }
+    }
+
+    fn receive(&mut self, node: NodeId, link: LinkId, packet: Packet) {
+        self.ledger.frames += 1;
+        if let Packet::Bytes(b) = &packet {
+            self.ledger.bytes += b.len() as u64;
+        }
+        match self.open(node, packet) {
+            Ok(frame) => {
+                if let Frame::Close(close) = &*frame {
+                    let reason = close.reason;
+                    self.goodbye(node, link, reason);
+                } else {
+                    let number = u64::from(frame.number());
+                    self.feed(node, Step::Frame, number, Input::Frame { link, frame });
+                }
+            }
+            Err(what) => {
+                let at = self.now;
+                self.ledger.wire_faults.push(Fault { at, node, what });
+                self.close(node, link, CloseReason::ProtocolViolation);
+            }
+        }
+    }
+
+    /// Bytes to a frame whose signatures hold.
+    fn open(&self, node: NodeId, packet: Packet) -> Result<Verified<Frame>, String> {
+        let bytes = match packet {
+            Packet::Frame(frame) => return Ok(wire::trust_without_checking(frame)),
+            Packet::Bytes(bytes) => bytes,
+        };
+        let (prefix, body) = bytes.split_first_chunk::<4>().ok_or("a frame with no length")?;
+        let header = wire::header(*prefix, MAX_FRAME).map_err(|e| e.to_string())?;
+        if header.length != body.len() {
+            return Err(format!("a length of {} before {} bytes", header.length, body.len()));
+        }
+        let frame = wire::decode(body).map_err(|e| e.to_string())?;
+        self.node(node).verifier.verify(frame).map_err(|e| e.to_string())
+    }
+
+    fn goodbye(&mut self, node: NodeId, link: LinkId, reason: CloseReason) {
+        self.links.finish(link);
+        self.link_down(node, link, LinkDown::Closed(reason));
+    }
+
+    /// This end closes the link: the other one gets what was sent, then the reason.
+    pub(super) fn close(&mut self, node: NodeId, link: LinkId, reason: CloseReason) {
+        if !self.node(node).open_links.contains(&link) {
+            self.seam_fault(node, format!("closed a link that is not up ({reason})"));
+            return;
+        }
+        if self.links.end(link).is_none_or(|e| e.state != EndState::Up) {
+            // It ended by itself; the process is about to hear of it.
+            return;
+        }
+        self.transmit(link, Item::Closed(reason));
+        self.links.finish(link);
+        let life = self.node(node).life;
+        let why = LinkDown::Local(reason);
+        self.queue.push(self.now, Happening::LinkEnded { node, life, link, why });
+    }
+}

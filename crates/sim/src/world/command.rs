@@ -1,0 +1,95 @@
+//! What an application, or an adversary, does at a node.
+
+use rumormill_proto::wire::Frame;
+use rumormill_proto::{Class, LinkId, MessageId, PublishError};
+
+use super::World;
+use crate::ledger::Publication;
+use crate::machine::Core;
+use crate::node::{NodeId, NodeStatus};
+use crate::trace::Step;
+
+/// Why a command could not be given. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// The node is not a peer whose process runs.
+    #[error("{0} is not a running peer (it is {1:?})")]
+    NotRunning(NodeId, NodeStatus),
+    /// The peer refused it.
+    #[error("{0}: {1}")]
+    Refused(NodeId, PublishError),
+    /// There is no link to speak on.
+    #[error("there is no link from {0} to {1}")]
+    NoLink(NodeId, NodeId),
+}
+
+impl World {
+    /// Publishes a message at a peer.
+    ///
+    /// # Errors
+    /// The peer does not run, or refuses the message.
+    pub fn publish(
+        &mut self,
+        node: NodeId,
+        topic: &str,
+        payload: &[u8],
+    ) -> Result<MessageId, CommandError> {
+        let connected = self.graph().reachable(node).into_iter().collect();
+        let now = self.now;
+        let published = self.running_peer(node)?.publish(now, topic, payload);
+        let id = published.map_err(|e| CommandError::Refused(node, e))?;
+        self.ledger.publications.push(Publication { at: now, node, id, connected });
+        self.trace.step(now, node, Step::Command, id.sequence);
+        self.drain(node);
+        Ok(id)
+    }
+
+    /// Asks a peer for a message (P8); the answer shows in [`Ledger::fetches`](crate::ledger::Ledger).
+    ///
+    /// # Errors
+    /// The peer does not run.
+    pub fn fetch(&mut self, node: NodeId, id: MessageId) -> Result<(), CommandError> {
+        let now = self.now;
+        self.running_peer(node)?.fetch(now, id);
+        self.trace.step(now, node, Step::Command, id.sequence);
+        self.drain(node);
+        Ok(())
+    }
+
+    /// Lets a peer say goodbye; its process ends when it has told `Event::Left`.
+    ///
+    /// # Errors
+    /// The peer does not run.
+    pub fn leave(&mut self, node: NodeId) -> Result<(), CommandError> {
+        let now = self.now;
+        self.running_peer(node)?.leave(now);
+        self.trace.step(now, node, Step::Command, 0);
+        self.drain(node);
+        Ok(())
+    }
+
+    /// Sends any frame in a node's name over its link to another node, behind the back of its
+    /// core. Without a link there is an error: an adversary has to connect like anybody else.
+    ///
+    /// # Errors
+    /// There is no link between the two.
+    pub fn inject(&mut self, from: NodeId, to: NodeId, frame: Frame) -> Result<(), CommandError> {
+        let link = self.link_between(from, to).ok_or(CommandError::NoLink(from, to))?;
+        self.send(from, link, frame, Class::Control);
+        Ok(())
+    }
+
+    /// The link that is up from one node to another; the first one, if there are several.
+    #[must_use]
+    pub fn link_between(&self, from: NodeId, to: NodeId) -> Option<LinkId> {
+        self.links.between(from, to)
+    }
+
+    fn running_peer(&mut self, node: NodeId) -> Result<&mut rumormill_proto::Peer, CommandError> {
+        let status = self.node(node).status;
+        match &mut self.node_mut(node).core {
+            Some(Core::Peer(peer)) if status == NodeStatus::Running => Ok(peer),
+            _ => Err(CommandError::NotRunning(node, status)),
+        }
+    }
+}

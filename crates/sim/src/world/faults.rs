@@ -1,0 +1,180 @@
+//! What can go wrong, on purpose.
+
+use core::time::Duration;
+
+use rumormill_proto::CloseReason;
+
+use super::{Happening, World};
+use crate::disk::Disk;
+use crate::ledger::{Impairment, Trouble};
+use crate::link::Item;
+use crate::network::Latency;
+use crate::node::{NodeId, NodeStatus};
+use crate::trace::Step;
+
+/// What is left of a node's disk at a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskFate {
+    /// Everything that was safely stored.
+    Kept,
+    /// Nothing.
+    Lost,
+}
+
+impl World {
+    /// Kills a process: its connections are reset, dials to it are refused, what it had not stored
+    /// is gone.
+    pub fn crash(&mut self, node: NodeId) {
+        if !self.has_process(node) {
+            return;
+        }
+        self.trouble(node, Trouble::Dead);
+        for link in self.links.ends_at(node) {
+            self.abandon(link);
+        }
+        self.end_process(node, NodeStatus::Killed);
+    }
+
+    /// Takes a host off the network without a word: packets to and from it vanish.
+    pub fn power_off(&mut self, node: NodeId) {
+        if !self.has_process(node) {
+            return;
+        }
+        self.trouble(node, Trouble::Dead);
+        let links = self.links.ends_at(node);
+        self.end_process(node, NodeStatus::HostDown);
+        for link in links {
+            self.abandon(link);
+        }
+        self.path_changed();
+    }
+
+    /// Stops a process as `SIGSTOP` does.
+    pub fn freeze(&mut self, node: NodeId) {
+        if self.node(node).status == NodeStatus::Running {
+            self.trouble(node, Trouble::Frozen);
+            self.node_mut(node).status = NodeStatus::Frozen;
+        }
+    }
+
+    /// Lets a frozen process go on: it gets everything that came in the meantime, now.
+    pub fn thaw(&mut self, node: NodeId) {
+        if self.node(node).status == NodeStatus::Frozen {
+            self.ledger.end_trouble(node, Trouble::Frozen, self.now);
+            self.node_mut(node).status = NodeStatus::Running;
+            self.room_again(node);
+            self.work_off_backlog(node);
+        }
+    }
+
+    /// Starts a process again, with the same identity and address; one that still runs is killed
+    /// first.
+    pub fn restart(&mut self, node: NodeId, disk: DiskFate) {
+        self.crash(node);
+        if disk == DiskFate::Lost {
+            self.node_mut(node).disk = Disk::default();
+        }
+        self.ledger.end_trouble(node, Trouble::Frozen, self.now);
+        self.ledger.end_trouble(node, Trouble::Dead, self.now);
+        self.ledger.end_trouble(node, Trouble::Left, self.now);
+        self.queue.push(self.now, Happening::Start { node });
+        self.run_to(self.now);
+    }
+
+    /// Closes the network between two sets of nodes, both ways. Several partitions add up.
+    pub fn partition(&mut self, a: &[NodeId], b: &[NodeId]) {
+        self.network.partition(a, b, true);
+        self.path_changed();
+    }
+
+    /// Closes the network from one set of nodes to another; the other way stays open.
+    pub fn partition_one_way(&mut self, from: &[NodeId], to: &[NodeId]) {
+        self.network.partition(from, to, false);
+        self.path_changed();
+    }
+
+    /// Ends all partitions. Cuts stay.
+    pub fn heal(&mut self) {
+        self.network.heal();
+        self.path_changed();
+    }
+
+    /// Closes the network between two nodes for good.
+    pub fn cut(&mut self, a: NodeId, b: NodeId) {
+        self.network.cut(a, b);
+        self.path_changed();
+    }
+
+    /// Ends a cut.
+    pub fn mend(&mut self, a: NodeId, b: NodeId) {
+        self.network.mend(a, b);
+        self.path_changed();
+    }
+
+    /// Changes the loss for packets sent from now on (0 to 1).
+    pub fn set_loss(&mut self, loss: f64) {
+        self.network.set_loss(loss);
+    }
+
+    /// Changes the latency for packets sent from now on.
+    pub fn set_latency(&mut self, latency: Latency) {
+        self.network.set_latency(latency);
+    }
+
+    /// Makes a node's disk slow from now for a while: requests finish after it.
+    pub fn stall_disk(&mut self, node: NodeId, time: Duration) {
+        let until = self.now + time;
+        let n = self.node_mut(node);
+        n.disk_free = n.disk_free.max(until);
+    }
+
+    // ---- what follows from it ---------------------------------------------------------------
+
+    fn has_process(&self, node: NodeId) -> bool {
+        matches!(self.node(node).status, NodeStatus::Running | NodeStatus::Frozen)
+    }
+
+    fn end_process(&mut self, node: NodeId, status: NodeStatus) {
+        self.node_mut(node).end_process(status);
+        self.trace.step(self.now, node, Step::Stop, 0);
+    }
+
+    /// The peer has said goodbye and its process ends: links still up are closed in an orderly way.
+    pub(super) fn process_left(&mut self, node: NodeId) {
+        self.trouble(node, Trouble::Left);
+        for link in self.links.ends_at(node) {
+            if self.node(node).open_links.contains(&link) {
+                self.transmit(link, Item::Closed(CloseReason::Leaving));
+                self.links.finish(link);
+            } else {
+                self.abandon(link);
+            }
+        }
+        self.end_process(node, NodeStatus::Left);
+    }
+
+    fn trouble(&mut self, node: NodeId, trouble: Trouble) {
+        let (from, needed) = (self.now, self.reports_needed(node));
+        let i = Impairment { node, trouble, from, until: None, needed };
+        self.ledger.impairments.push(i);
+    }
+
+    /// Notes which peers a majority of the seeds cannot reach now.
+    pub(super) fn note_cut_off(&mut self) {
+        use rumormill_proto::Role;
+        let of = |w: &World, role| -> Vec<NodeId> {
+            w.nodes().filter(|&n| w.node(n).role() == role).collect()
+        };
+        let seeds = of(self, Role::Seed);
+        for peer in of(self, Role::Peer) {
+            let lost = seeds.iter().filter(|&&s| self.network.is_apart(peer, s)).count();
+            let cut_off = !seeds.is_empty() && lost > seeds.len() / 2;
+            let before = self.ledger.is_in_trouble(peer, Trouble::CutOff);
+            if cut_off && !before {
+                self.trouble(peer, Trouble::CutOff);
+            } else if before && !cut_off {
+                self.ledger.end_trouble(peer, Trouble::CutOff, self.now);
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Looking at a world from outside.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rumormill_proto::death::reports_needed;
+use rumormill_proto::snapshot::{MemberView, PeerSnapshot, SeedSnapshot};
+use rumormill_proto::{Peer, Role, Seed};
+
+use super::World;
+use crate::graph::Graph;
+use crate::machine::Core;
+use crate::node::{NodeId, NodeStatus};
+use crate::observation::{NodeObservation, Observation, grace, settle};
+
+impl World {
+    /// Everything about a peer; `None` if the node is not a peer whose process exists. A frozen
+    /// one can be looked at too.
+    #[must_use]
+    pub fn peer_snapshot(&self, node: NodeId) -> Option<PeerSnapshot> {
+        self.peer(node).map(|p| p.snapshot(self.now))
+    }
+
+    /// Everything about a seed; `None` if the node is not a seed whose process exists.
+    #[must_use]
+    pub fn seed_snapshot(&self, node: NodeId) -> Option<SeedSnapshot> {
+        self.seed(node).map(|s| s.snapshot(self.now))
+    }
+
+    /// The members that a peer sees or a seed has in its registry, by id; empty for other nodes.
+    #[must_use]
+    pub fn members(&self, node: NodeId) -> Vec<MemberView> {
+        match &self.node(node).core {
+            Some(Core::Peer(p)) => p.members(self.now),
+            Some(Core::Seed(s)) => s.members(self.now),
+            _ => Vec::new(),
+        }
+    }
+
+    /// A peer's core, to ask what a snapshot does not say.
+    #[must_use]
+    pub fn peer(&self, node: NodeId) -> Option<&Peer> {
+        match &self.node(node).core {
+            Some(Core::Peer(p)) => Some(p),
+            _ => None,
+        }
+    }
+
+    fn seed(&self, node: NodeId) -> Option<&Seed> {
+        match &self.node(node).core {
+            Some(Core::Seed(s)) => Some(s),
+            _ => None,
+        }
+    }
+
+    /// Peers whose process runs, ascending.
+    #[must_use]
+    pub fn live_peers(&self) -> Vec<NodeId> {
+        let runs = |n: &NodeId| self.status(*n) == NodeStatus::Running && self.peer(*n).is_some();
+        self.nodes().filter(runs).collect()
+    }
+
+    /// The overlay of the peers whose process runs, as they themselves see it.
+    #[must_use]
+    pub fn graph(&self) -> Graph {
+        let live = self.live_peers();
+        let mut said: BTreeMap<NodeId, BTreeSet<NodeId>> = BTreeMap::new();
+        for node in live {
+            let Some(snapshot) = self.peer_snapshot(node) else { continue };
+            let theirs = snapshot.neighbours.iter().filter_map(|n| self.node_of(&n.id));
+            said.insert(node, theirs.collect());
+        }
+        Graph::new(&said)
+    }
+
+    /// One look at everything, for the checkers.
+    #[must_use]
+    pub fn observe(&self) -> Observation {
+        let nodes: Vec<NodeObservation> = self.nodes().map(|n| self.observe_node(n)).collect();
+        let seeds = nodes.iter().filter(|n| n.role == Role::Seed).count();
+        let longest = |f: fn(&rumormill_proto::Config) -> core::time::Duration| {
+            nodes.iter().map(|n| f(&n.config)).max().unwrap_or_default()
+        };
+        Observation {
+            now: self.now,
+            seeds,
+            graph: self.graph(),
+            grace: longest(grace),
+            settle: longest(settle),
+            nodes,
+            ledger: self.ledger.clone(),
+        }
+    }
+
+    fn observe_node(&self, node: NodeId) -> NodeObservation {
+        let n = self.node(node);
+        NodeObservation {
+            node,
+            id: n.identity.id(),
+            role: n.role(),
+            config: n.config.clone(),
+            status: n.status,
+            life_since: n.life_since,
+            peer: self.peer_snapshot(node),
+            publishers: self.peer(node).map(Peer::publishers).unwrap_or_default(),
+            seed: self.seed_snapshot(node),
+            registry: if n.role() == Role::Seed { self.members(node) } else { Vec::new() },
+        }
+    }
+
+    /// Reports that would be needed now to remove a node, by its own word on its degree or that of
+    /// a seed, whichever needs fewer.
+    pub(super) fn reports_needed(&self, node: NodeId) -> usize {
+        let Some(own) = self.peer_snapshot(node) else { return 0 };
+        let own_degree = u16::try_from(own.neighbours.len()).unwrap_or(u16::MAX);
+        let told = self
+            .nodes()
+            .filter(|&n| self.seed(n).is_some())
+            .flat_map(|n| self.members(n))
+            .filter(|m| m.id == own.id)
+            .map(|m| m.degree);
+        told.chain([own_degree]).map(reports_needed).min().unwrap_or(1)
+    }
+}

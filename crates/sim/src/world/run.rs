@@ -1,0 +1,318 @@
+//! The loop: what is due happens, the cores are fed and drained.
+
+use core::time::Duration;
+
+use rumormill_proto::{
+    Event, Input, LinkDown, Output, Peer, PeerSetup, Seed, SeedSetup, Time, WallTime,
+};
+
+use super::{Happening, WALL_EPOCH, World};
+use crate::ledger::{Arrival, Fault, FetchAnswer, Removal};
+use crate::machine::Core;
+use crate::node::{Kind, NodeId, NodeStatus};
+use crate::random::{derive, micros};
+use crate::trace::Step;
+
+/// Timeouts that a core may ask for at one and the same time before it is put off.
+const MAX_SPINS: u32 = 64;
+
+impl World {
+    /// Lets time pass.
+    pub fn run_for(&mut self, time: Duration) {
+        self.run_to(self.now + time);
+    }
+
+    /// Lets time pass until a condition holds, at most `limit`. Says whether it holds. The
+    /// condition is looked at every [`check_every`](super::WorldConfig::check_every).
+    pub fn run_until(&mut self, limit: Duration, mut holds: impl FnMut(&World) -> bool) -> bool {
+        let end = self.now + limit;
+        loop {
+            if holds(self) {
+                return true;
+            }
+            if self.now >= end {
+                return false;
+            }
+            self.run_to((self.now + self.config.check_every).min(end));
+        }
+    }
+
+    pub(super) fn run_to(&mut self, until: Time) {
+        while let Some((at, happening)) = self.queue.pop_until(until) {
+            self.now = self.now.max(at);
+            self.happen(happening);
+        }
+        self.now = self.now.max(until);
+    }
+
+    /// One thing happens: at a frozen process it waits.
+    fn happen(&mut self, happening: Happening) {
+        if let Some(node) = self.process_of(&happening)
+            && self.node(node).status == NodeStatus::Frozen
+        {
+            self.note_unread(&happening);
+            self.node_mut(node).backlog.push_back(happening);
+            return;
+        }
+        self.dispatch(happening);
+    }
+
+    /// The process that must run for this to happen; `None` if a kernel or disk does it.
+    fn process_of(&self, happening: &Happening) -> Option<NodeId> {
+        let end = |link| self.links.end(link).map(|e| e.node);
+        match happening {
+            Happening::Accept { link } => end(crate::link::other(*link)),
+            Happening::ServerFlight { link }
+            | Happening::Refused { link }
+            | Happening::DialDeadline { link }
+            | Happening::Arrive { link, .. } => end(*link),
+            Happening::DialFailed { node, .. }
+            | Happening::LinkEnded { node, .. }
+            | Happening::Stored { node, .. } => Some(*node),
+            Happening::Start { .. }
+            | Happening::Wake { .. }
+            | Happening::Syn { .. }
+            | Happening::UserTimeout { .. }
+            | Happening::Retry { .. } => None,
+        }
+    }
+
+    fn dispatch(&mut self, happening: Happening) {
+        match happening {
+            Happening::Start { node } => self.start(node),
+            Happening::Wake { node, life } => self.wake(node, life),
+            Happening::Syn { link } => self.syn(link),
+            Happening::Accept { link } => self.accept(link),
+            Happening::ServerFlight { link } => self.server_flight(link),
+            Happening::Refused { link } => {
+                self.fail_dial(link, rumormill_proto::DialError::Refused);
+            }
+            Happening::DialDeadline { link } => {
+                self.fail_dial(link, rumormill_proto::DialError::TimedOut);
+            }
+            Happening::DialFailed { node, life, dial, why } => {
+                if self.is_life(node, life) {
+                    self.feed(node, Step::DialFailed, dial.0, Input::DialFailed { dial, why });
+                }
+            }
+            Happening::Arrive { link, item } => self.arrive(link, item),
+            Happening::LinkEnded { node, life, link, why } => {
+                if self.is_life(node, life) {
+                    self.link_down(node, link, why);
+                }
+            }
+            Happening::UserTimeout { link, since } => self.user_timeout(link, since),
+            Happening::Retry { link } => self.retry(link),
+            Happening::Stored { node, life, ticket, ops } => {
+                if self.is_life(node, life) {
+                    self.node_mut(node).disk.apply(ops);
+                    self.feed(node, Step::Stored, ticket.0, Input::Stored { ticket });
+                }
+            }
+        }
+    }
+
+    pub(super) fn is_life(&self, node: NodeId, life: u32) -> bool {
+        let n = self.node(node);
+        n.life == life && n.core.is_some()
+    }
+
+    // ---- processes --------------------------------------------------------------------------
+
+    /// Starts a node's process from its identity and disk.
+    pub(super) fn start(&mut self, node: NodeId) {
+        let (now, world_seed) = (self.now, self.config.seed);
+        let n = self.node_mut(node);
+        if matches!(n.status, NodeStatus::Running | NodeStatus::Frozen) {
+            return;
+        }
+        let was_off = n.status == NodeStatus::HostDown;
+        n.end_process(NodeStatus::Running);
+        n.life_since = now;
+        n.disk_free = now;
+        let stream = (u64::from(node.0) << 32) | u64::from(n.life);
+        let rng_seed = derive(world_seed, "node", stream);
+        let identity = n.identity.clone();
+        let core = match &mut n.kind {
+            Kind::Peer { name, advertise, seeds } => {
+                let incarnation = n.disk.incarnation.map_or(1, |last| last.saturating_add(1));
+                n.disk.incarnation = Some(incarnation);
+                let setup = PeerSetup {
+                    config: n.config.clone(),
+                    identity,
+                    name: name.clone(),
+                    addresses: advertise.clone(),
+                    seeds: seeds.clone(),
+                    incarnation,
+                    anchors: n.disk.anchors.clone(),
+                    kept: n.disk.messages().cloned().collect(),
+                    rng_seed,
+                };
+                Core::Peer(Box::new(Peer::new(setup, now)))
+            }
+            Kind::Seed { seeds, own_index } => {
+                let setup = SeedSetup {
+                    config: n.config.clone(),
+                    identity,
+                    seeds: seeds.clone(),
+                    own_index: *own_index,
+                    entries: n.disk.entries.values().cloned().collect(),
+                    nonce: n.disk.nonce,
+                    rng_seed,
+                };
+                Core::Seed(Box::new(Seed::new(setup, now)))
+            }
+            Kind::Machine { factory, .. } => Core::Other(factory(&identity, &n.disk, now)),
+        };
+        n.core = Some(core);
+        self.trace.step(now, node, Step::Start, 0);
+        let wall = WallTime(WALL_EPOCH + micros(now.since(Time::ZERO)));
+        self.feed(node, Step::WallClock, 0, Input::WallClock(wall));
+        if was_off {
+            self.path_changed();
+        }
+    }
+
+    /// Gives a core an input and carries out what comes of it.
+    pub(super) fn feed(&mut self, node: NodeId, step: Step, number: u64, input: Input) {
+        let now = self.now;
+        self.trace.step(now, node, step, number);
+        if let Some(core) = &mut self.node_mut(node).core {
+            core.handle(now, input);
+        }
+        self.drain(node);
+    }
+
+    /// Carries out everything a core wants, then sets its alarm.
+    pub(super) fn drain(&mut self, node: NodeId) {
+        while let Some(output) = self.node_mut(node).core.as_mut().and_then(Core::poll_output) {
+            self.perform(node, output);
+        }
+        if self.node(node).leaving {
+            self.process_left(node);
+            return;
+        }
+        self.arm(node);
+    }
+
+    /// Puts the next wake-up into the queue, unless one is there that comes early enough.
+    pub(super) fn arm(&mut self, node: NodeId) {
+        let now = self.now;
+        let n = self.node_mut(node);
+        let Some(deadline) = n.core.as_ref().and_then(Core::poll_timeout) else { return };
+        if deadline == Time::MAX {
+            return;
+        }
+        let mut at = deadline.max(now);
+        if at == now && n.spins == (now, MAX_SPINS) {
+            at = now + Duration::from_millis(1);
+            self.seam_fault(node, format!("{MAX_SPINS} timeouts, and no time passed"));
+        }
+        let n = self.node_mut(node);
+        if n.wake.is_none_or(|due| at < due) {
+            n.wake = Some(at);
+            let life = n.life;
+            self.queue.push(at, Happening::Wake { node, life });
+        }
+    }
+
+    fn wake(&mut self, node: NodeId, life: u32) {
+        let now = self.now;
+        let n = self.node_mut(node);
+        // A wake-up that an earlier one has replaced finds another time here.
+        if n.life != life || n.wake != Some(now) {
+            return;
+        }
+        n.wake = None;
+        if n.status == NodeStatus::Running {
+            self.timeout_if_due(node);
+        }
+    }
+
+    pub(super) fn timeout_if_due(&mut self, node: NodeId) {
+        let deadline = self.node(node).core.as_ref().and_then(Core::poll_timeout);
+        let now = self.now;
+        if deadline.is_some_and(|d| d <= now) {
+            let n = self.node_mut(node);
+            n.spins = if n.spins.0 == now { (now, n.spins.1 + 1) } else { (now, 1) };
+            self.feed(node, Step::Timeout, 0, Input::Timeout);
+        } else {
+            self.arm(node);
+        }
+    }
+
+    /// Thaws: everything that arrived comes first, then the timeout.
+    pub(super) fn work_off_backlog(&mut self, node: NodeId) {
+        let life = self.node(node).life;
+        let mut backlog = core::mem::take(&mut self.node_mut(node).backlog);
+        while let Some(happening) = backlog.pop_front() {
+            self.dispatch(happening);
+        }
+        if self.is_life(node, life) {
+            self.timeout_if_due(node);
+        }
+    }
+
+    // ---- outputs ----------------------------------------------------------------------------
+
+    fn perform(&mut self, node: NodeId, output: Output) {
+        match output {
+            Output::Send { link, frame, class } => self.send(node, link, frame, class),
+            Output::Dial { dial, to } => self.dial(node, dial, to),
+            Output::Close { link, reason } => self.close(node, link, reason),
+            Output::Store { ticket, ops } => {
+                let at = self.node(node).disk_free.max(self.now) + self.config.disk_latency;
+                let n = self.node_mut(node);
+                n.disk_free = at;
+                let life = n.life;
+                self.queue.push(at, Happening::Stored { node, life, ticket, ops });
+            }
+            Output::Deliver(delivery) => {
+                let life = self.node(node).life;
+                self.ledger.arrivals.push(Arrival {
+                    at: self.now,
+                    node,
+                    life,
+                    id: delivery.message.id,
+                    from: delivery.from,
+                    hops: delivery.hops,
+                });
+            }
+            Output::Fetched { id, message } => {
+                let (at, found) = (self.now, message.is_some());
+                self.ledger.fetches.push(FetchAnswer { at, node, id, found });
+            }
+            Output::Event(event) => self.tell(node, event),
+        }
+    }
+
+    fn tell(&mut self, node: NodeId, event: Event) {
+        let removed = match &event {
+            Event::PeerRemoved { id, incarnation, witnesses, seeds, .. }
+            | Event::MemberDead { id, incarnation, witnesses, seeds, .. } => {
+                Some((*id, *incarnation, witnesses.clone(), seeds.clone()))
+            }
+            _ => None,
+        };
+        if let Some((subject, incarnation, witnesses, seeds)) = removed {
+            let (at, observer) = (self.now, node);
+            let removal = Removal { at, observer, subject, incarnation, witnesses, seeds };
+            self.ledger.removals.push(removal);
+        }
+        let now = self.now;
+        let n = self.node_mut(node);
+        n.leaving |= matches!(event, Event::Left);
+        n.events.push((now, event));
+    }
+
+    pub(super) fn link_down(&mut self, node: NodeId, link: rumormill_proto::LinkId, why: LinkDown) {
+        if self.node_mut(node).open_links.remove(&link) {
+            self.feed(node, Step::LinkDown, link.0, Input::LinkDown { link, why });
+        }
+    }
+
+    pub(super) fn seam_fault(&mut self, node: NodeId, what: String) {
+        let at = self.now;
+        self.ledger.seam_faults.push(Fault { at, node, what });
+    }
+}

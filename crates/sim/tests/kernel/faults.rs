@@ -1,0 +1,184 @@
+//! Crashes, frozen processes, dead hosts, partitions.
+
+use rumormill_sim::DiskFate;
+
+use crate::script::{AT_START, MS, close, dial, lines, listener, ping, player, world};
+
+#[test]
+fn a_killed_process_resets_its_links_after_what_it_sent() {
+    let mut w = world();
+    let (b, b_log) = listener(&mut w);
+    let script = vec![(AT_START, dial(0, &w, b)), (100 * MS, ping(0, 1))];
+    let (a, a_log) = player(&mut w, script);
+    w.run_for(105 * MS);
+    w.crash(a);
+    w.run_for(1000 * MS);
+    assert_eq!(lines(&b_log)[1..], ["110 ping 1 on 1", "115 down 1 Lost"]);
+    assert_eq!(lines(&a_log).len(), 1, "the dead are told nothing");
+}
+
+#[test]
+fn a_host_without_power_is_noticed_by_who_speaks_to_it() {
+    let mut w = world();
+    let (b, _) = listener(&mut w);
+    let script =
+        vec![(AT_START, dial(0, &w, b)), (200 * MS, ping(0, 1)), (300 * MS, dial(1, &w, b))];
+    let (_, a_log) = player(&mut w, script);
+    w.run_for(100 * MS);
+    w.power_off(b);
+    w.run_for(20_000 * MS);
+    let told = ["3300 dial 1 TimedOut", "15200 down 0 Lost"];
+    assert_eq!(lines(&a_log)[1..], told);
+}
+
+#[test]
+fn a_host_that_comes_back_answers_old_links_with_a_reset() {
+    let mut w = world();
+    let (b, b_log) = listener(&mut w);
+    let script = vec![(AT_START, dial(0, &w, b)), (500 * MS, ping(0, 1))];
+    let (_, a_log) = player(&mut w, script);
+    w.run_for(100 * MS);
+    w.power_off(b);
+    w.run_for(100 * MS);
+    w.restart(b, DiskFate::Kept);
+    w.run_for(1000 * MS);
+    assert_eq!(lines(&a_log)[1..], ["520 down 0 Lost"]);
+    assert_eq!(lines(&b_log).len(), 1, "the new process knows nothing of the old link");
+}
+
+#[test]
+fn a_thawed_process_gets_everything_late_and_in_order() {
+    let mut w = world();
+    let (b, b_log) = listener(&mut w);
+    let script = vec![
+        (AT_START, dial(0, &w, b)),
+        (200 * MS, ping(0, 1)),
+        (300 * MS, ping(0, 2)),
+        (400 * MS, close(0)),
+    ];
+    let (_, a_log) = player(&mut w, script);
+    w.run_for(100 * MS);
+    w.freeze(b);
+    w.run_for(900 * MS);
+    assert_eq!(lines(&b_log).len(), 1);
+    assert_eq!(lines(&a_log)[1..], ["400 down 0 Local(Done)"]);
+    w.thaw(b);
+    let late = ["1000 ping 1 on 1", "1000 ping 2 on 1", "1000 down 1 Closed(Done)"];
+    assert_eq!(lines(&b_log)[1..], late);
+}
+
+#[test]
+fn a_frozen_process_backs_up_into_its_sender() {
+    use rumormill_proto::wire::{Frame, GetData};
+    use rumormill_proto::{Class, LinkId, MessageId, Output};
+    let mut w = world();
+    let (b, b_log) = listener(&mut w);
+    let id = MessageId { publisher: w.id(b), incarnation: 0, sequence: 0 };
+    let frame = || Frame::from(GetData { id });
+    // 20,000 frames of 50 bytes are more than a kernel takes, and more than the queue for
+    // announcements.
+    let mut script = vec![(AT_START, dial(0, &w, b))];
+    script.extend((0..20_000).map(|_| {
+        let output = Output::Send { link: LinkId(0), frame: frame(), class: Class::Announce };
+        (200 * MS, output)
+    }));
+    script.extend((0..10_000).map(|_| {
+        let output = Output::Send { link: LinkId(0), frame: frame(), class: Class::Announce };
+        (300 * MS, output)
+    }));
+    let (_, _) = player(&mut w, script);
+    w.run_for(100 * MS);
+    w.freeze(b);
+    w.run_for(400 * MS);
+    w.thaw(b);
+    w.run_for(100 * MS);
+    let got = b_log.borrow().len() as u64 - 1;
+    let dropped = w.ledger().queue_drops;
+    assert!(dropped > 0, "the queue for announcements is bounded");
+    assert_eq!(got + dropped, 30_000, "nothing vanishes without being counted");
+}
+
+#[test]
+fn a_partition_holds_what_is_sent_until_it_ends() {
+    let mut w = world();
+    let (b, b_log) = listener(&mut w);
+    let script = vec![
+        (AT_START, dial(0, &w, b)),
+        (200 * MS, ping(0, 1)),
+        (250 * MS, ping(0, 2)),
+        (260 * MS, dial(1, &w, b)),
+    ];
+    let (a, a_log) = player(&mut w, script);
+    w.run_for(100 * MS);
+    w.partition(&[a], &[b]);
+    w.run_for(3900 * MS);
+    assert_eq!(lines(&b_log).len(), 1);
+    assert_eq!(lines(&a_log)[1..], ["3260 dial 1 TimedOut"]);
+    w.heal();
+    w.run_for(5000 * MS);
+    // Sent first at 200 ms; sent again 200, 600, 1400, 3000, 6200 ms later.
+    assert_eq!(lines(&b_log)[1..], ["6410 ping 1 on 1", "6410 ping 2 on 1"]);
+}
+
+#[test]
+fn a_long_partition_ends_a_link_that_is_used() {
+    let mut w = world();
+    let (b, b_log) = player(&mut w, vec![(40_000 * MS, ping(1, 9))]);
+    let script = vec![(AT_START, dial(0, &w, b)), (200 * MS, ping(0, 1))];
+    let (a, a_log) = player(&mut w, script);
+    w.run_for(100 * MS);
+    w.partition(&[a], &[b]);
+    w.run_for(30_000 * MS);
+    assert_eq!(lines(&a_log)[1..], ["15200 down 0 Lost"]);
+    assert_eq!(lines(&b_log).len(), 1, "the other end was silent and knows nothing yet");
+    w.heal();
+    w.run_for(30_000 * MS);
+    assert_eq!(lines(&b_log)[1..], ["40020 down 1 Lost"], "it learns when it speaks");
+}
+
+#[test]
+fn a_one_way_partition_passes_data_but_no_acknowledgement() {
+    let mut w = world();
+    let (b, b_log) = player(&mut w, vec![(300 * MS, ping(1, 9))]);
+    let script =
+        vec![(AT_START, dial(0, &w, b)), (200 * MS, ping(0, 1)), (400 * MS, dial(1, &w, b))];
+    let (a, a_log) = player(&mut w, script);
+    w.run_for(100 * MS);
+    w.partition_one_way(&[a], &[b]);
+    w.run_for(20_000 * MS);
+    assert_eq!(
+        lines(&a_log)[1..],
+        ["310 ping 9 on 0", "3400 dial 1 TimedOut", "15200 down 0 Lost"]
+    );
+    assert_eq!(lines(&b_log)[1..], ["15300 down 1 Lost"]);
+}
+
+#[test]
+fn a_cut_stays_when_partitions_end() {
+    let mut w = world();
+    let (b, _) = listener(&mut w);
+    let script = vec![(100 * MS, dial(0, &w, b)), (5000 * MS, dial(1, &w, b))];
+    let (a, a_log) = player(&mut w, script);
+    w.cut(a, b);
+    w.heal();
+    w.run_for(4000 * MS);
+    w.mend(a, b);
+    w.run_for(4000 * MS);
+    assert_eq!(lines(&a_log), ["3100 dial 0 TimedOut", "5060 up 2 peer by dial 1"]);
+}
+
+#[test]
+fn a_dialer_that_dies_half_way_leaves_nothing_behind() {
+    let mut w = world();
+    let (b, b_log) = listener(&mut w);
+    let script = vec![(AT_START, dial(0, &w, b))];
+    let (a, _) = player(&mut w, script);
+    w.run_for(45 * MS);
+    w.crash(a);
+    w.run_for(1000 * MS);
+    // Its Hello was on the way when it died, and the reset right behind it.
+    assert_eq!(lines(&b_log), ["50 up 1 peer", "55 down 1 Lost"]);
+    w.restart(a, DiskFate::Kept);
+    w.run_for(1000 * MS);
+    assert_eq!(lines(&b_log).len(), 2);
+}

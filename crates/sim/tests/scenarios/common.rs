@@ -1,0 +1,187 @@
+//! What the scenarios share.
+
+use core::time::Duration;
+use std::collections::BTreeSet;
+
+use rumormill_proto::snapshot::MemberState;
+use rumormill_proto::{Config, Event, MessageId, PeerId, Time};
+use rumormill_sim::ledger::Removal;
+use rumormill_sim::{NodeId, World, WorldConfig, checkers};
+
+pub(crate) const fn s(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+pub(crate) const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+pub(crate) fn lan() -> Config {
+    Config::lan().build().unwrap()
+}
+
+pub(crate) fn classic() -> Config {
+    Config::classic().build().unwrap()
+}
+
+/// Added to the seed of every scenario, to run them all in other worlds:
+/// `RUMORMILL_SIM_SEED=1000 cargo test -p rumormill-sim`.
+const OTHER_WORLDS: &str = "RUMORMILL_SIM_SEED";
+
+// The only thing a test takes from its surroundings; without it every run is the same.
+#[allow(clippy::disallowed_methods)]
+pub(crate) fn world_config(seed: u64, node: Config) -> WorldConfig {
+    let offset: u64 = std::env::var(OTHER_WORLDS).map_or(0, |n| n.parse().unwrap());
+    let seed = seed + offset;
+    WorldConfig { check_every: ms(100), ..WorldConfig::new(seed, node) }
+}
+
+/// Seeds and peers that have joined and settled.
+pub(crate) struct Net {
+    pub(crate) world: World,
+    pub(crate) seeds: Vec<NodeId>,
+    pub(crate) peers: Vec<NodeId>,
+}
+
+impl Net {
+    pub(crate) fn new(config: WorldConfig, seeds: usize, peers: usize) -> Self {
+        let mut world = World::new(config);
+        let seeds = world.add_seeds(seeds);
+        let peers = world.add_peers(peers);
+        Net { world, seeds, peers }
+    }
+
+    /// A settled network with the `lan` preset.
+    pub(crate) fn lan(seed: u64, seeds: usize, peers: usize) -> Self {
+        let mut net = Net::new(world_config(seed, lan()), seeds, peers);
+        net.rests_within(s(30));
+        net
+    }
+
+    /// A settled network with the `classic` preset.
+    pub(crate) fn classic(seed: u64, seeds: usize, peers: usize) -> Self {
+        let mut net = Net::new(world_config(seed, classic()), seeds, peers);
+        net.rests_within(s(90));
+        net
+    }
+
+    /// All promises of a network at rest hold within a time.
+    #[track_caller]
+    pub(crate) fn rests_within(&mut self, limit: Duration) {
+        let rests = |w: &World| checkers::at_rest(&w.observe()).is_empty();
+        if !self.world.run_until(limit, rests) {
+            self.fail("the network does not come to rest", checkers::at_rest);
+        }
+    }
+
+    /// The promises that hold at any time hold now.
+    #[track_caller]
+    pub(crate) fn is_sound(&self) {
+        if !checkers::always(&self.world.observe()).is_empty() {
+            self.fail("a promise was broken", checkers::always);
+        }
+    }
+
+    #[track_caller]
+    fn fail(&self, what: &str, check: fn(&rumormill_sim::Observation) -> Vec<checkers::Violation>) {
+        let found = check(&self.world.observe());
+        let some: Vec<String> = found.iter().take(12).map(ToString::to_string).collect();
+        panic!(
+            "{what} (seed {}, at {}): {} violations\n  {}",
+            self.world.config().seed,
+            self.world.now(),
+            found.len(),
+            some.join("\n  ")
+        );
+    }
+
+    /// Waits for a condition.
+    #[track_caller]
+    pub(crate) fn waits(&mut self, limit: Duration, what: &str, holds: impl FnMut(&World) -> bool) {
+        let seed = self.world.config().seed;
+        let held = self.world.run_until(limit, holds);
+        assert!(held, "not within {limit:?} (seed {seed}, at {}): {what}", self.world.now());
+    }
+
+    pub(crate) fn id(&self, node: NodeId) -> PeerId {
+        self.world.id(node)
+    }
+
+    /// A peer with at least so many neighbours; the first one.
+    pub(crate) fn peer_of_degree(&self, at_least: usize) -> NodeId {
+        let graph = self.world.graph();
+        *self
+            .peers
+            .iter()
+            .find(|&&p| graph.neighbours(p).count() >= at_least)
+            .expect("no peer has that many neighbours")
+    }
+
+    /// Two peers that are neighbours, neither of them alone with the other.
+    pub(crate) fn an_edge(&self) -> (NodeId, NodeId) {
+        let graph = self.world.graph();
+        let a = self.peer_of_degree(3);
+        let b = graph
+            .neighbours(a)
+            .find(|&b| graph.neighbours(b).count() >= 3)
+            .or_else(|| graph.neighbours(a).next())
+            .expect("a neighbour");
+        (a, b)
+    }
+
+    pub(crate) fn publish_everywhere(&mut self) -> Vec<MessageId> {
+        let live = self.world.live_peers();
+        live.iter().map(|&p| self.world.publish(p, "t", b"hello").unwrap()).collect()
+    }
+
+    /// When each live seed removed the node; `None` until all of them have.
+    pub(crate) fn removed(&self, node: NodeId) -> Option<Vec<(Time, Removal)>> {
+        removed(&self.world, &self.seeds, node)
+    }
+
+    /// The dead node was removed at every live seed within a time of its death, on enough
+    /// witnesses.
+    #[track_caller]
+    pub(crate) fn removed_within(&mut self, node: NodeId, died: Time, limit: Duration) {
+        let seeds = self.seeds.clone();
+        let left = limit.saturating_sub(self.world.now().since(died)) + ms(1);
+        self.waits(left + s(1), "the dead peer is removed", |w| removed(w, &seeds, node).is_some());
+        for (at, removal) in self.removed(node).unwrap() {
+            let took = at.since(died);
+            assert!(took <= limit, "{} took {took:?} to remove {node}", removal.observer);
+        }
+    }
+
+    /// Nobody was ever removed, apart from these.
+    #[track_caller]
+    pub(crate) fn only_removed(&self, nodes: &[NodeId]) {
+        let allowed: BTreeSet<PeerId> = nodes.iter().map(|&n| self.id(n)).collect();
+        let removals = &self.world.ledger().removals;
+        if let Some(r) = removals.iter().find(|r| !allowed.contains(&r.subject)) {
+            let who = self.world.node_of(&r.subject);
+            panic!("{who:?} was removed (seed {}): {r:?}", self.world.config().seed);
+        }
+    }
+
+    /// What a seed says of a peer.
+    pub(crate) fn state_at(&self, seed: NodeId, peer: NodeId) -> Option<MemberState> {
+        let id = self.id(peer);
+        self.world.members(seed).iter().find(|m| m.id == id).map(|m| m.state)
+    }
+
+    pub(crate) fn told(&self, node: NodeId, what: impl Fn(&Event) -> bool) -> Vec<Time> {
+        let events = self.world.events(node).iter();
+        events.filter(|(_, e)| what(e)).map(|(at, _)| *at).collect()
+    }
+}
+
+fn removed(w: &World, seeds: &[NodeId], node: NodeId) -> Option<Vec<(Time, Removal)>> {
+    let id = w.id(node);
+    let live = seeds.iter().filter(|&&s| w.status(s) == rumormill_sim::NodeStatus::Running);
+    live.map(|&seed| {
+        let removals = &w.ledger().removals;
+        let r = removals.iter().find(|r| r.observer == seed && r.subject == id)?;
+        Some((r.at, r.clone()))
+    })
+    .collect()
+}

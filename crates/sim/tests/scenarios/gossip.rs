@@ -1,0 +1,133 @@
+//! Messages reach everybody, once, over good networks and bad ones.
+
+use rumormill_proto::{Config, limits};
+use rumormill_sim::{CommandError, Latency, World};
+
+use crate::common::{Net, lan, ms, s, world_config};
+
+#[test]
+fn every_message_reaches_everybody_once() {
+    let mut net = Net::lan(1, 3, 20);
+    for _ in 0..10 {
+        net.publish_everywhere();
+        net.world.run_for(ms(300));
+    }
+    net.rests_within(s(20));
+    let theirs = net.world.deliveries().iter().filter(|d| d.from.is_some()).count();
+    assert_eq!(theirs, 20 * 19 * 10);
+    let hops = net.world.deliveries().iter().map(|d| d.hops).max().unwrap();
+    assert!((2..20).contains(&hops), "the farthest came over {hops} links");
+}
+
+#[test]
+fn a_message_comes_within_milliseconds() {
+    let mut net = Net::lan(2, 3, 50);
+    let at = net.world.now();
+    net.world.publish(net.peers[7], "t", b"quick").unwrap();
+    net.world.run_for(s(1));
+    let got: Vec<_> = net.world.deliveries().iter().filter(|d| d.from.is_some()).collect();
+    assert_eq!(got.len(), 49);
+    let last = got.iter().map(|d| d.at).max().unwrap();
+    assert!(last.since(at) <= ms(20), "1 ms a link, but it took {:?}", last.since(at));
+}
+
+#[test]
+fn a_site_that_loses_packets() {
+    let mut config = world_config(3, lan());
+    config.loss = 0.01;
+    let mut net = Net::new(config, 3, 20);
+    net.rests_within(s(60));
+    for _ in 0..20 {
+        net.publish_everywhere();
+        net.world.run_for(s(1));
+    }
+    net.rests_within(s(60));
+    net.only_removed(&[]);
+}
+
+#[test]
+fn many_sites_with_delay_and_loss() {
+    let mut config = world_config(4, Config::wan().build().unwrap());
+    config.latency = Latency::PerPair { min: ms(5), max: ms(150) };
+    config.loss = 0.02;
+    let mut net = Net::new(config, 3, 30);
+    net.rests_within(s(120));
+    for _ in 0..10 {
+        net.publish_everywhere();
+        net.world.run_for(s(2));
+    }
+    net.rests_within(s(60));
+    net.only_removed(&[]);
+}
+
+#[test]
+fn latency_that_jumps() {
+    let mut config = world_config(5, Config::wan().build().unwrap());
+    config.latency = Latency::Uniform { min: ms(1), max: ms(200) };
+    let mut net = Net::new(config, 3, 20);
+    net.rests_within(s(120));
+    net.publish_everywhere();
+    net.world.run_for(s(30));
+    net.rests_within(s(60));
+    net.only_removed(&[]);
+}
+
+#[test]
+fn large_messages_and_those_that_are_too_large() {
+    let mut net = Net::lan(6, 1, 5);
+    let p = net.peers[0];
+    net.world.publish(p, "big", &vec![7; limits::MAX_PAYLOAD]).unwrap();
+    let refused = net.world.publish(p, "big", &vec![7; limits::MAX_PAYLOAD + 1]);
+    assert!(matches!(refused, Err(CommandError::Refused(..))));
+    let refused = net.world.publish(p, &"t".repeat(limits::MAX_TOPIC + 1), b"");
+    assert!(matches!(refused, Err(CommandError::Refused(..))));
+    let next = net.world.publish(p, "", b"").unwrap();
+    assert_eq!(next.sequence, 1, "a refused message uses no number");
+    net.world.run_for(s(20));
+    net.rests_within(s(20));
+    assert_eq!(net.world.deliveries().iter().filter(|d| d.from.is_some()).count(), 8);
+}
+
+#[test]
+fn a_message_can_be_asked_for() {
+    let mut net = Net::lan(7, 1, 10);
+    let id = net.world.publish(net.peers[0], "t", b"x").unwrap();
+    net.world.run_for(s(1));
+    let answers = |w: &World, node| {
+        let here = w.ledger().fetches.iter().filter(|f| f.node == node);
+        here.map(|f| (f.id, f.found)).collect::<Vec<_>>()
+    };
+    let (holder, seeker) = (net.peers[5], net.peers[6]);
+    net.world.fetch(holder, id).unwrap();
+    net.world.run_for(ms(1));
+    assert_eq!(answers(&net.world, holder), [(id, true)], "it is held here");
+    // One that came too late to hear of it asks its neighbours.
+    let late = net.world.add_peers(1)[0];
+    net.peers.push(late);
+    net.rests_within(s(20));
+    net.world.fetch(late, id).unwrap();
+    let nobody = rumormill_proto::MessageId { sequence: 99, ..id };
+    net.world.fetch(seeker, nobody).unwrap();
+    net.world.run_for(s(10));
+    assert_eq!(answers(&net.world, late), [(id, true)]);
+    assert_eq!(answers(&net.world, seeker), [(nobody, false)], "nobody has it");
+}
+
+#[test]
+fn what_was_missed_in_a_cut_is_fetched_afterwards() {
+    let mut net = Net::lan(8, 3, 10);
+    let (all, alone) = (net.peers.clone(), net.peers[4]);
+    let others: Vec<_> = all.iter().copied().filter(|&p| p != alone).collect();
+    // Shorter than anybody's patience: the links survive or come back, the messages must too.
+    net.world.partition(&[alone], &others);
+    for &p in &others {
+        net.world.publish(p, "t", b"while you were out").unwrap();
+    }
+    net.world.run_for(s(2));
+    net.world.heal();
+    net.waits(s(60), "the messages published meanwhile arrive", |w| {
+        let got = w.deliveries().iter().filter(|d| d.node == alone && d.from.is_some());
+        got.count() == others.len()
+    });
+    net.rests_within(s(60));
+}

@@ -1,0 +1,145 @@
+//! Joining: registrations at a majority of the seeds, one overlay, degrees.
+
+use rumormill_proto::{Address, Event};
+use rumormill_sim::{PeerSpec, World};
+
+use crate::common::{Net, lan, ms, s, world_config};
+
+/// So many peers join so many seeds; at rest every checker agrees, among them that each peer is
+/// registered at floor(n/2)+1 seeds.
+fn join(peers: usize, seeds: usize) {
+    let seed = (peers * 10 + seeds) as u64;
+    let mut net = Net::new(world_config(seed, lan()), seeds, peers);
+    net.rests_within(s(30));
+    for &p in &net.peers {
+        let view = net.world.peer_snapshot(p).unwrap();
+        assert_eq!(view.seed_quorum as usize, seeds / 2 + 1);
+        assert!(peers == 1 || !view.neighbours.is_empty(), "{p} is alone");
+        let told = net.told(p, |e| matches!(e, Event::Joined { .. }));
+        assert!(!told.is_empty(), "{p} never told that it joined");
+    }
+    let all = net.peers.clone();
+    net.waits(s(10), "everybody knows how large the network is", |w| {
+        all.iter().all(|&p| w.peer_snapshot(p).unwrap().network_size as usize == all.len())
+    });
+    fills_up(&mut net);
+    net.only_removed(&[]);
+}
+
+/// Everybody gets the degree it is to have, but one. Hubs of small networks are exempt: twenty
+/// peers of which several want nineteen neighbours cannot all have them.
+pub(crate) fn fills_up(net: &mut Net) {
+    let others = net.peers.len() - 1;
+    let most = if others < 10 { others } else { others / 3 };
+    let peers = net.peers.clone();
+    net.waits(s(60), "the degrees reach their targets but one", |w| {
+        peers.iter().all(|&p| {
+            let view = w.peer_snapshot(p).unwrap();
+            view.neighbours.len() + 1 >= usize::from(view.target).min(most)
+        })
+    });
+}
+
+#[test]
+fn one_peer() {
+    for seeds in [1, 2, 3, 5] {
+        join(1, seeds);
+    }
+}
+
+#[test]
+fn two_peers() {
+    for seeds in [1, 2, 3, 5] {
+        join(2, seeds);
+    }
+}
+
+#[test]
+fn three_peers() {
+    for seeds in [1, 2, 3, 5] {
+        join(3, seeds);
+    }
+}
+
+#[test]
+fn five_peers() {
+    for seeds in [1, 2, 3, 5] {
+        join(5, seeds);
+    }
+}
+
+#[test]
+fn twenty_peers() {
+    for seeds in [1, 2, 3, 5] {
+        join(20, seeds);
+    }
+}
+
+#[test]
+fn a_hundred_peers_at_one_seed() {
+    join(100, 1);
+}
+
+#[test]
+fn a_hundred_peers_at_two_seeds() {
+    join(100, 2);
+}
+
+#[test]
+fn a_hundred_peers_at_three_seeds() {
+    join(100, 3);
+}
+
+#[test]
+fn a_hundred_peers_at_five_seeds() {
+    join(100, 5);
+}
+
+#[test]
+fn peers_that_come_one_after_the_other() {
+    let mut world = World::new(world_config(5, lan()));
+    let seeds = world.add_seeds(3);
+    let peers = world.add_peers_over(30, s(15));
+    let mut net = Net { world, seeds, peers };
+    net.world.run_for(s(16));
+    net.rests_within(s(30));
+    net.only_removed(&[]);
+}
+
+#[test]
+fn a_few_seeds_away_do_not_keep_a_peer_out() {
+    let mut net = Net::lan(6, 5, 5);
+    net.world.crash(net.seeds[0]);
+    net.world.crash(net.seeds[3]);
+    let late = net.world.add_peers(3);
+    net.peers.extend(late);
+    net.rests_within(s(60));
+}
+
+#[test]
+fn a_peer_that_does_not_know_its_address_learns_it_from_the_seeds() {
+    let mut world = World::new(world_config(7, lan()));
+    let seeds = world.add_seeds(3);
+    let mut peers = world.add_peers(3);
+    let unspecified = vec![Address("0.0.0.0:7000".parse().unwrap())];
+    let spec = PeerSpec { advertise: Some(unspecified), ..PeerSpec::default() };
+    let humble = world.add_peer_with(spec);
+    peers.push(humble);
+    let mut net = Net { world, seeds, peers };
+    net.rests_within(s(30));
+    let id = net.id(humble);
+    let members = net.world.members(net.seeds[0]);
+    let seen = members.iter().find(|m| m.id == id).unwrap();
+    assert_eq!(seen.addresses, [Address(net.world.address(humble))]);
+}
+
+#[test]
+fn a_peer_with_no_seeds_is_a_network_of_one() {
+    let mut world = World::new(world_config(8, lan()));
+    let peers = world.add_peers(1);
+    let mut net = Net { world, seeds: Vec::new(), peers };
+    net.world.run_for(s(5));
+    net.world.publish(net.peers[0], "t", b"to myself").unwrap();
+    net.world.run_for(ms(100));
+    net.is_sound();
+}

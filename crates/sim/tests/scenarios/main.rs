@@ -1,0 +1,13 @@
+//! The real peers and seeds in virtual time: what the network promises, scenario by scenario.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod adversary;
+mod common;
+mod deaths;
+mod determinism;
+mod gossip;
+mod join;
+mod partitions;
+mod returns;
+mod seeds;
