@@ -1,1 +1,29 @@
-//! Control API of a Rumormill node.
+//! The control API of running nodes: HTTP and JSON on loopback.
+//!
+//! A program that runs nodes starts a [`Server`], adds its nodes, and puts a [`ControlFile`] for
+//! each into a [`RunDir`]. Another program of the same user finds them there and talks to them
+//! with a [`Client`]. What goes over the wire is in [`view`].
+//!
+//! Who may use it: whoever can read the control file, which is its owner. A page in a browser on
+//! the same machine cannot, even if it guesses the port: requests need the token, and one that
+//! names a foreign host (DNS rebinding) or carries an `Origin` (a page sent it) is refused first.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod client;
+mod control_file;
+pub mod limits;
+mod problem;
+mod run_dir;
+mod server;
+mod sse;
+mod token;
+pub mod view;
+
+pub use client::{Client, ClientError, EventStream, Item};
+pub use control_file::{ControlFile, ControlFileGuard};
+pub use problem::Problem;
+pub use run_dir::{RUN_DIR_VARIABLE, RunDir, RunDirError};
+pub use server::{Handle, ServeError, Server};
+pub use sse::BadStream;
+pub use token::Token;

@@ -1,0 +1,396 @@
+//! The client side: one connection per request, which on loopback costs nothing to speak of.
+
+use std::collections::VecDeque;
+use std::io;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use rumormill::proto::MessageId;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::control_file::ControlFile;
+use crate::limits::{ANSWER_TIMEOUT, CONNECT_TIMEOUT, MAX_ANSWER, STREAM_KEEP_ALIVE};
+use crate::problem::Problem;
+use crate::sse::{BadStream, Parser};
+use crate::view::{
+    EventLine, FullMessage, Lagged, MemberLine, MessageLine, NeighbourLine, NodeLine, Publish,
+    Published, PublisherLine, Status,
+};
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The URL is not `http://HOST:PORT`.
+    #[error("{0:?} is not the URL of a control API (http://HOST:PORT)")]
+    Url(String),
+    /// Nobody listens there.
+    #[error("cannot connect to {url}: {source}")]
+    Connect {
+        /// Where.
+        url: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// No answer in time.
+    #[error("{url} gave no answer within {} s; the process may be stopped or overloaded", .after.as_secs())]
+    Timeout {
+        /// Where.
+        url: String,
+        /// How long it had.
+        after: Duration,
+    },
+    /// The connection broke, or what came is not HTTP.
+    #[error("the connection to {url} failed: {source}")]
+    Http {
+        /// Where.
+        url: String,
+        /// What went wrong.
+        source: hyper::Error,
+    },
+    /// The request cannot be made (a token with line breaks, say).
+    #[error("the request cannot be made: {0}")]
+    Request(#[from] hyper::http::Error),
+    /// The node says no.
+    #[error("{0}")]
+    Refused(Problem),
+    /// The answer is over the limit.
+    #[error("the answer of {url} is over {MAX_ANSWER} bytes")]
+    TooLong {
+        /// Where.
+        url: String,
+    },
+    /// The answer is not what this version expects.
+    #[error("the answer of {url} is not as expected: {detail}; is it another version?")]
+    Unexpected {
+        /// Where.
+        url: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A stream is not as expected.
+    #[error(transparent)]
+    Stream(#[from] BadStream),
+}
+
+impl ClientError {
+    /// Whether the node could not be reached at all, as opposed to an answer that says no.
+    #[must_use]
+    pub const fn is_unreachable(&self) -> bool {
+        matches!(
+            self,
+            ClientError::Connect { .. } | ClientError::Timeout { .. } | ClientError::Http { .. }
+        )
+    }
+
+    /// The answer that says no, if there was one.
+    #[must_use]
+    pub const fn problem(&self) -> Option<&Problem> {
+        match self {
+            ClientError::Refused(problem) => Some(problem),
+            _ => None,
+        }
+    }
+}
+
+type Body = Full<Bytes>;
+
+/// Talks to one node.
+#[derive(Debug, Clone)]
+pub struct Client {
+    url: String,
+    authority: String,
+    authorization: String,
+    node: String,
+}
+
+impl Client {
+    /// A client for the node of a control file.
+    ///
+    /// # Errors
+    /// The URL in the file is not one.
+    pub fn new(file: &ControlFile) -> Result<Self, ClientError> {
+        let authority = file
+            .url
+            .strip_prefix("http://")
+            .map(|a| a.trim_end_matches('/'))
+            .filter(|a| !a.is_empty() && !a.contains('/'))
+            .ok_or_else(|| ClientError::Url(file.url.clone()))?;
+        Ok(Client {
+            url: file.url.clone(),
+            authority: authority.to_owned(),
+            authorization: format!("Bearer {}", file.token.secret()),
+            node: file.id.clone(),
+        })
+    }
+
+    /// All nodes of the same server.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; so for every request.
+    pub async fn nodes(&self) -> Result<Vec<NodeLine>, ClientError> {
+        self.json(Method::GET, "/v1/nodes".to_owned(), None).await
+    }
+
+    /// Its state.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.get("status").await
+    }
+
+    /// The members in its view; at a seed, the registry.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn members(&self) -> Result<Vec<MemberLine>, ClientError> {
+        self.get("members").await
+    }
+
+    /// Its neighbours.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn neighbours(&self) -> Result<Vec<NeighbourLine>, ClientError> {
+        self.get("neighbours").await
+    }
+
+    /// The newest `limit` messages it holds, oldest first.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn messages(&self, limit: usize) -> Result<Vec<MessageLine>, ClientError> {
+        self.get(&format!("messages?limit={limit}")).await
+    }
+
+    /// Its message list in figures.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn publishers(&self) -> Result<Vec<PublisherLine>, ClientError> {
+        self.get("publishers").await
+    }
+
+    /// A message with its content, from this peer or from one that it asks.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; nobody has it: a problem with status 404.
+    pub async fn message(&self, id: MessageId) -> Result<FullMessage, ClientError> {
+        self.get(&format!("messages/{id}")).await
+    }
+
+    /// Publishes a message.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn publish(&self, request: &Publish) -> Result<Published, ClientError> {
+        self.json(Method::POST, self.path("publish"), Some(self.encode(request)?)).await
+    }
+
+    /// Makes a peer say goodbye, or a seed stop; returns when it is done.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn leave(&self) -> Result<(), ClientError> {
+        self.answer(Method::POST, self.path("leave"), None, ANSWER_TIMEOUT * 3).await.map(drop)
+    }
+
+    /// What happens in it from now on.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn events(&self) -> Result<EventStream<EventLine>, ClientError> {
+        self.stream("events").await
+    }
+
+    /// The messages it receives and publishes from now on.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn tail(&self, with_content: bool) -> Result<EventStream<FullMessage>, ClientError> {
+        self.stream(&format!("tail?payload={with_content}")).await
+    }
+
+    fn path(&self, what: &str) -> String {
+        format!("/v1/nodes/{}/{what}", self.node)
+    }
+
+    async fn get<T: DeserializeOwned>(&self, what: &str) -> Result<T, ClientError> {
+        self.json(Method::GET, self.path(what), None).await
+    }
+
+    fn encode(&self, value: &impl Serialize) -> Result<Bytes, ClientError> {
+        let encoded = serde_json::to_vec(value).map_err(|e| self.unexpected(&e))?;
+        Ok(encoded.into())
+    }
+
+    fn unexpected(&self, e: &serde_json::Error) -> ClientError {
+        ClientError::Unexpected { url: self.url.clone(), detail: e.to_string() }
+    }
+
+    async fn json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: String,
+        body: Option<Bytes>,
+    ) -> Result<T, ClientError> {
+        let bytes = self.answer(method, path, body, ANSWER_TIMEOUT).await?;
+        serde_json::from_slice(&bytes).map_err(|e| self.unexpected(&e))
+    }
+
+    async fn answer(
+        &self,
+        method: Method,
+        path: String,
+        body: Option<Bytes>,
+        within: Duration,
+    ) -> Result<Bytes, ClientError> {
+        let exchange = async {
+            let response = self.send(method, path, body).await?;
+            let status = response.status();
+            let bytes = self.collect(response).await?;
+            if status.is_success() { Ok(bytes) } else { Err(self.refused(status, &bytes)) }
+        };
+        let late = |_| ClientError::Timeout { url: self.url.clone(), after: within };
+        timeout(within, exchange).await.map_err(late)?
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: String,
+        body: Option<Bytes>,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let connect = |source| ClientError::Connect { url: self.url.clone(), source };
+        let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(&self.authority))
+            .await
+            .map_err(|_| ClientError::Timeout { url: self.url.clone(), after: CONNECT_TIMEOUT })?
+            .map_err(connect)?;
+        stream.set_nodelay(true).map_err(connect)?;
+        let http = |source| ClientError::Http { url: self.url.clone(), source };
+        let (mut sender, connection) =
+            http1::handshake::<_, Body>(TokioIo::new(stream)).await.map_err(http)?;
+        // It ends with the response, or with the response's stream.
+        tokio::spawn(connection);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, &self.authority)
+            .header(AUTHORIZATION, &self.authorization);
+        if body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        let request = request.body(Full::new(body.unwrap_or_default()))?;
+        sender.send_request(request).await.map_err(http)
+    }
+
+    async fn collect(&self, response: Response<Incoming>) -> Result<Bytes, ClientError> {
+        match Limited::new(response.into_body(), MAX_ANSWER).collect().await {
+            Ok(collected) => Ok(collected.to_bytes()),
+            Err(e) if e.is::<LengthLimitError>() => {
+                Err(ClientError::TooLong { url: self.url.clone() })
+            }
+            Err(e) => match e.downcast::<hyper::Error>() {
+                Ok(source) => Err(ClientError::Http { url: self.url.clone(), source: *source }),
+                Err(e) => {
+                    let detail = e.to_string();
+                    Err(ClientError::Unexpected { url: self.url.clone(), detail })
+                }
+            },
+        }
+    }
+
+    fn refused(&self, status: StatusCode, body: &[u8]) -> ClientError {
+        match serde_json::from_slice::<Problem>(body) {
+            Ok(problem) => ClientError::Refused(problem),
+            Err(_) => ClientError::Unexpected {
+                url: self.url.clone(),
+                detail: format!("status {status} without an explanation"),
+            },
+        }
+    }
+
+    async fn stream<T: DeserializeOwned>(&self, what: &str) -> Result<EventStream<T>, ClientError> {
+        let open = async {
+            let response = self.send(Method::GET, self.path(what), None).await?;
+            let status = response.status();
+            if status.is_success() {
+                return Ok(response.into_body());
+            }
+            let bytes = self.collect(response).await?;
+            Err(self.refused(status, &bytes))
+        };
+        let late = |_| ClientError::Timeout { url: self.url.clone(), after: ANSWER_TIMEOUT };
+        let body = timeout(ANSWER_TIMEOUT, open).await.map_err(late)??;
+        Ok(EventStream {
+            url: self.url.clone(),
+            body,
+            parser: Parser::default(),
+            ready: VecDeque::new(),
+            kind: PhantomData,
+        })
+    }
+}
+
+/// One item of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item<T> {
+    /// An event or a message.
+    Of(T),
+    /// So many were missed, because this side reads too slowly.
+    Lagged(u64),
+}
+
+/// What a node sends as it happens.
+#[derive(Debug)]
+pub struct EventStream<T> {
+    url: String,
+    body: Incoming,
+    parser: Parser,
+    ready: VecDeque<Item<T>>,
+    kind: PhantomData<fn() -> T>,
+}
+
+impl<T: DeserializeOwned> EventStream<T> {
+    /// The next item; `None` when the node has ended the stream. Cancel safe.
+    ///
+    /// # Errors
+    /// The connection broke, or gave no sign of life for three times the interval it promises one.
+    pub async fn next(&mut self) -> Result<Option<Item<T>>, ClientError> {
+        loop {
+            if let Some(item) = self.ready.pop_front() {
+                return Ok(Some(item));
+            }
+            let silence = STREAM_KEEP_ALIVE * 3;
+            let late = |_| ClientError::Timeout { url: self.url.clone(), after: silence };
+            let Some(frame) = timeout(silence, self.body.frame()).await.map_err(late)? else {
+                return Ok(None);
+            };
+            let frame =
+                frame.map_err(|source| ClientError::Http { url: self.url.clone(), source })?;
+            let Ok(data) = frame.into_data() else { continue };
+            for raw in self.parser.feed(&data)? {
+                let unexpected = |e: serde_json::Error| ClientError::Unexpected {
+                    url: self.url.clone(),
+                    detail: e.to_string(),
+                };
+                self.ready.push_back(if raw.name == "lagged" {
+                    let lagged: Lagged = serde_json::from_str(&raw.data).map_err(unexpected)?;
+                    Item::Lagged(lagged.missing)
+                } else {
+                    Item::Of(serde_json::from_str(&raw.data).map_err(unexpected)?)
+                });
+            }
+        }
+    }
+}

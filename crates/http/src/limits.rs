@@ -1,0 +1,26 @@
+//! Every bound of the control API in one place.
+
+use core::time::Duration;
+
+/// Longest request body, in bytes: one payload of the largest size in base64, and its envelope.
+pub const MAX_BODY: usize = rumormill::proto::limits::MAX_PAYLOAD / 3 * 4 + 16 * 1024;
+/// Longest answer that a client reads into memory, in bytes.
+pub const MAX_ANSWER: usize = 256 * 1024 * 1024;
+/// Longest single item of a stream that a client takes, in bytes.
+pub const MAX_STREAM_ITEM: usize = 8 * 1024 * 1024;
+/// Connections served at once; further ones wait.
+pub const MAX_CONNECTIONS: usize = 1024;
+/// How long a connection may take to send the head of a request.
+pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// How often a silent stream shows that it lives.
+pub const STREAM_KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// How long open requests get when the server stops.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
+/// How long a client waits for a connection.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a client waits for an answer. A stopped process accepts and never answers.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Messages listed when a request does not say how many.
+pub const DEFAULT_MESSAGES: usize = 50;
+/// Longest control file, in bytes.
+pub const MAX_CONTROL_FILE: u64 = 64 * 1024;

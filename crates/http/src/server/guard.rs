@@ -1,0 +1,116 @@
+//! Who may use the API. The checks run before anything of a request is acted on.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::Shared;
+use crate::problem::Problem;
+use crate::token::Token;
+
+pub(super) async fn check(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let headers = request.headers();
+    check_host(headers, shared.address)?;
+    check_origin(headers)?;
+    check_token(headers, &shared.token)?;
+    Ok(next.run(request).await)
+}
+
+/// A page can make its own host name resolve to 127.0.0.1 (DNS rebinding), but the browser still
+/// sends that name.
+fn check_host(headers: &HeaderMap, own: SocketAddr) -> Result<(), Problem> {
+    let mut given = headers.get_all(header::HOST).iter();
+    let host = given.next().and_then(|h| h.to_str().ok());
+    let good = host.is_some_and(|h| {
+        h.eq_ignore_ascii_case(&own.to_string())
+            || h.eq_ignore_ascii_case(&format!("localhost:{}", own.port()))
+    });
+    if good && given.next().is_none() {
+        Ok(())
+    } else {
+        Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            format!("the Host header must be {own} or localhost:{}", own.port()),
+        ))
+    }
+}
+
+/// Browsers add `Origin` to whatever a page of another origin sends, and programs have no reason to.
+fn check_origin(headers: &HeaderMap) -> Result<(), Problem> {
+    if headers.contains_key(header::ORIGIN) {
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "requests that a web page sends (with an Origin header) are refused",
+        ));
+    }
+    Ok(())
+}
+
+fn check_token(headers: &HeaderMap, token: &Token) -> Result<(), Problem> {
+    let given = headers.get(header::AUTHORIZATION).map(header::HeaderValue::as_bytes);
+    let secret = given.and_then(|v| v.split_at_checked(7)).and_then(|(scheme, rest)| {
+        scheme.eq_ignore_ascii_case(b"bearer ").then(|| rest.trim_ascii())
+    });
+    if secret.is_some_and(|s| token.matches(s)) {
+        Ok(())
+    } else {
+        Err(Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "send `Authorization: Bearer TOKEN` with the token of the node's control file",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(header::HeaderName, &str)]) -> HeaderMap {
+        pairs.iter().map(|(n, v)| (n.clone(), v.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn only_our_own_host_names_pass() {
+        let own = "127.0.0.1:4000".parse().unwrap();
+        let status =
+            |h: &[(header::HeaderName, &str)]| check_host(&headers(h), own).map_err(|p| p.status);
+        assert_eq!(status(&[(header::HOST, "127.0.0.1:4000")]), Ok(()));
+        assert_eq!(status(&[(header::HOST, "LocalHost:4000")]), Ok(()));
+        for bad in ["127.0.0.1", "127.0.0.1:4001", "evil.example:4000", "127.0.0.1:4000.evil"] {
+            assert_eq!(status(&[(header::HOST, bad)]), Err(403), "{bad}");
+        }
+        assert_eq!(status(&[]), Err(403));
+        let mut two = headers(&[(header::HOST, "127.0.0.1:4000")]);
+        two.append(header::HOST, "evil.example".parse().unwrap());
+        assert!(check_host(&two, own).is_err());
+    }
+
+    #[test]
+    fn an_origin_is_refused_even_our_own() {
+        assert!(check_origin(&headers(&[])).is_ok());
+        assert!(check_origin(&headers(&[(header::ORIGIN, "http://127.0.0.1:4000")])).is_err());
+        assert!(check_origin(&headers(&[(header::ORIGIN, "null")])).is_err());
+    }
+
+    #[test]
+    fn the_token_must_be_whole_and_a_bearer() {
+        let token = Token::random().unwrap();
+        let check = |v: &str| check_token(&headers(&[(header::AUTHORIZATION, v)]), &token).is_ok();
+        let secret = token.secret();
+        assert!(check(&format!("Bearer {secret}")));
+        assert!(check(&format!("bearer  {secret} ")));
+        assert!(!check(secret));
+        assert!(!check(&format!("Basic {secret}")));
+        assert!(!check(&format!("Bearer {}", &secret[1..])));
+        assert!(!check("Bearer "));
+        assert!(check_token(&HeaderMap::new(), &token).is_err());
+    }
+}

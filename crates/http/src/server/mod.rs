@@ -1,0 +1,120 @@
+//! The server side: one listener on loopback for all nodes of a process.
+
+mod accept;
+mod guard;
+mod nodes;
+mod routes;
+mod streams;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::control_file::ControlFile;
+use crate::limits::SHUTDOWN_GRACE;
+use crate::token::Token;
+pub use nodes::Handle;
+use nodes::Nodes;
+
+/// Why a control API could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Anything but loopback would open the node to the network.
+    #[error("the control API listens on loopback only, not on {0}")]
+    NotLoopback(SocketAddr),
+    /// The socket.
+    #[error("the control API cannot listen on {address}: {source}")]
+    Bind {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// No token without randomness.
+    #[error("the system gives no randomness for the control token: {0}")]
+    Randomness(#[from] getrandom::Error),
+}
+
+/// What every request handler sees.
+#[derive(Debug)]
+struct Shared {
+    token: Token,
+    address: SocketAddr,
+    nodes: Nodes,
+    closing: watch::Sender<bool>,
+}
+
+/// A running control API. Dropping it ends it at once; [`Server::shutdown`] lets open requests end.
+#[derive(Debug)]
+pub struct Server {
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    /// Listens on 127.0.0.1, at a port that the system chooses, with a fresh token.
+    ///
+    /// # Errors
+    /// The socket or the token cannot be had.
+    pub async fn start() -> Result<Self, ServeError> {
+        Self::start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
+    }
+
+    /// Listens at an address of the loopback interface, with a fresh token.
+    ///
+    /// # Errors
+    /// The address is not loopback, or the socket or the token cannot be had.
+    pub async fn start_at(address: SocketAddr) -> Result<Self, ServeError> {
+        if !address.ip().is_loopback() {
+            return Err(ServeError::NotLoopback(address));
+        }
+        let bind = |source| ServeError::Bind { address, source };
+        let listener = TcpListener::bind(address).await.map_err(bind)?;
+        let shared = Arc::new(Shared {
+            token: Token::random()?,
+            address: listener.local_addr().map_err(bind)?,
+            nodes: Nodes::default(),
+            closing: watch::Sender::new(false),
+        });
+        let router = routes::router(Arc::clone(&shared));
+        let task = tokio::spawn(accept::run(listener, router, shared.closing.subscribe()));
+        Ok(Server { shared, task })
+    }
+
+    /// Where it listens: `http://127.0.0.1:PORT`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.shared.address)
+    }
+
+    /// Serves a further node. The answer is what goes into its control file.
+    #[must_use]
+    pub fn add(&self, name: impl Into<String>, handle: impl Into<Handle>) -> ControlFile {
+        let served = self.shared.nodes.add(name.into(), handle.into());
+        ControlFile {
+            name: served.name.clone(),
+            id: served.id.to_hex(),
+            role: served.handle.role().to_string(),
+            pid: std::process::id(),
+            url: self.url(),
+            token: self.shared.token.clone(),
+        }
+    }
+
+    /// Takes no further connections, ends the streams, gives open requests a second, and ends.
+    pub async fn shutdown(mut self) {
+        self.shared.closing.send_replace(true);
+        // `accept::run` ends by itself well within this; the limit is for a stuck handler.
+        let _ = tokio::time::timeout(SHUTDOWN_GRACE * 2, &mut self.task).await;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

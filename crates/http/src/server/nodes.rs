@@ -1,0 +1,131 @@
+//! The nodes that one server serves.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use axum::http::StatusCode;
+use rumormill::proto::{PeerId, Role};
+use rumormill::{Node, SeedNode};
+
+use crate::problem::Problem;
+use crate::view::{Around, NodeLine};
+
+/// A running node of either role.
+#[derive(Debug, Clone)]
+pub enum Handle {
+    /// A peer.
+    Peer(Node),
+    /// A seed.
+    Seed(SeedNode),
+}
+
+impl From<Node> for Handle {
+    fn from(node: Node) -> Self {
+        Handle::Peer(node)
+    }
+}
+
+impl From<SeedNode> for Handle {
+    fn from(node: SeedNode) -> Self {
+        Handle::Seed(node)
+    }
+}
+
+impl Handle {
+    /// Its role.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        match self {
+            Handle::Peer(_) => Role::Peer,
+            Handle::Seed(_) => Role::Seed,
+        }
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> PeerId {
+        match self {
+            Handle::Peer(node) => node.id(),
+            Handle::Seed(node) => node.id(),
+        }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        match self {
+            Handle::Peer(node) => node.local_addr(),
+            Handle::Seed(node) => node.local_addr(),
+        }
+    }
+}
+
+/// One node and what the server knows of it.
+#[derive(Debug)]
+pub(crate) struct Served {
+    pub(crate) name: String,
+    pub(crate) id: PeerId,
+    pub(crate) handle: Handle,
+    since: Instant,
+}
+
+impl Served {
+    fn line(&self) -> NodeLine {
+        NodeLine {
+            name: self.name.clone(),
+            id: self.id.to_hex(),
+            role: self.handle.role().to_string(),
+            address: self.handle.local_addr().to_string(),
+        }
+    }
+
+    pub(crate) fn around(&self) -> Around {
+        Around {
+            name: self.name.clone(),
+            address: self.handle.local_addr().to_string(),
+            uptime: self.uptime(),
+        }
+    }
+
+    fn uptime(&self) -> Duration {
+        self.since.elapsed()
+    }
+}
+
+/// All of them, in the order they were added.
+#[derive(Debug, Default)]
+pub(super) struct Nodes(RwLock<Vec<Arc<Served>>>);
+
+impl Nodes {
+    pub(super) fn add(&self, name: String, handle: Handle) -> Arc<Served> {
+        let served = Arc::new(Served { name, id: handle.id(), handle, since: Instant::now() });
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&served));
+        served
+    }
+
+    pub(super) fn lines(&self) -> Vec<NodeLine> {
+        let nodes = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        nodes.iter().map(|n| n.line()).collect()
+    }
+
+    /// Finds a node by its id, by the first 8 characters of it, or by its name.
+    pub(super) fn find(&self, which: &str) -> Result<Arc<Served>, Problem> {
+        let nodes = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let is_id = |n: &&Arc<Served>| n.id.to_hex() == which || n.id.short() == which;
+        if let Some(node) = nodes.iter().find(is_id) {
+            return Ok(Arc::clone(node));
+        }
+        let mut named = nodes.iter().filter(|n| n.name == which);
+        match (named.next(), named.next()) {
+            (Some(node), None) => Ok(Arc::clone(node)),
+            (Some(_), Some(_)) => Err(Problem::new(
+                StatusCode::CONFLICT,
+                format!("several nodes here are named {which:?}; use the id"),
+            )),
+            (None, _) => Err(Problem::not_found(format!(
+                "no node here has the name or id {which:?}; GET /v1/nodes lists them"
+            ))),
+        }
+    }
+}

@@ -1,0 +1,553 @@
+//! What the control API says, as JSON. Reader and writer share these types.
+//!
+//! Ids are hexadecimal text, delays are milliseconds (`_ms`), ages are seconds (`_s`), points in
+//! time are Unix microseconds (`_us`). Fields may be added; readers ignore what they do not know.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use rumormill::proto::snapshot;
+use rumormill::proto::{Counters, Delivery, Message, PeerId, WallTime};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// One line of `GET /v1/nodes`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeLine {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: String,
+    /// `peer` or `seed`.
+    pub role: String,
+    /// Where it listens.
+    pub address: String,
+}
+
+/// `GET /v1/nodes/{node}/status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "role", rename_all = "snake_case")]
+pub enum Status {
+    /// Of a peer.
+    Peer(PeerStatus),
+    /// Of a seed.
+    Seed(SeedStatus),
+}
+
+/// The state of a peer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: String,
+    /// The process that runs it.
+    pub pid: u32,
+    /// Where it listens.
+    pub address: String,
+    /// Where others can reach it.
+    pub addresses: Vec<String>,
+    /// `joining`, `joined`, `degraded`, `leaving` or `left`.
+    pub state: String,
+    /// Its incarnation.
+    pub incarnation: u64,
+    /// Seconds since it started here.
+    pub uptime_s: f64,
+    /// Neighbours now.
+    pub degree: usize,
+    /// Neighbours wanted.
+    pub target: u16,
+    /// Seeds that hold its registration.
+    pub registrations: usize,
+    /// Registrations needed.
+    pub seed_quorum: u32,
+    /// The seeds, in configured order.
+    pub seeds: Vec<SeedLine>,
+    /// Members alive in its view, itself included.
+    pub alive: u32,
+    /// Peers in the network as the seeds say.
+    pub network_size: u32,
+    /// Messages it published in this incarnation.
+    pub published: u64,
+    /// Messages held now.
+    pub held_messages: u64,
+    /// Bytes they take.
+    pub held_bytes: u64,
+    /// Links of all kinds.
+    pub links: u32,
+    /// Counters by name.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// The state of a seed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SeedStatus {
+    /// Its name on this machine.
+    pub name: String,
+    /// Its id.
+    pub id: String,
+    /// The process that runs it.
+    pub pid: u32,
+    /// Where it listens.
+    pub address: String,
+    /// Its `HOST:PORT` in the configuration, if it has one there.
+    pub configured: Option<String>,
+    /// Seconds since it started here.
+    pub uptime_s: f64,
+    /// Whether it answers for the network.
+    pub synced: bool,
+    /// Votes needed for a certificate.
+    pub seed_quorum: u32,
+    /// The other seeds.
+    pub seeds: Vec<SeedLine>,
+    /// Peers alive in the registry.
+    pub alive: u32,
+    /// Peers whose registration it holds a link to.
+    pub connected_peers: u32,
+    /// Entries of any state.
+    pub entries: u32,
+    /// Death cases open.
+    pub cases: u32,
+    /// Links of all kinds.
+    pub links: u32,
+    /// Counters by name.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// A seed as a node sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SeedLine {
+    /// Its `HOST:PORT`.
+    pub address: String,
+    /// Its id, once known.
+    pub id: Option<String>,
+    /// Whether a link is up.
+    pub connected: bool,
+    /// At a peer: whether the registration there holds. At a seed: whether the registries were
+    /// compared since it started.
+    pub registered: bool,
+    /// Delay of its last liveness reply.
+    pub reply_delay_ms: Option<f64>,
+}
+
+/// A member in one node's view.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MemberLine {
+    /// Its id.
+    pub id: String,
+    /// Its name, if known.
+    pub name: Option<String>,
+    /// `alive`, `suspect`, `dead`, `left` or `expired`.
+    pub state: String,
+    /// Its addresses.
+    pub addresses: Vec<String>,
+    /// Its incarnation.
+    pub incarnation: u64,
+    /// Its degree, as last known.
+    pub degree: u16,
+    /// Its target degree, as last known.
+    pub target: u16,
+    /// For the dead: who reported it.
+    pub witnesses: Vec<String>,
+    /// For the dead: the seeds that agreed.
+    pub seeds: Vec<String>,
+}
+
+/// A neighbour.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NeighbourLine {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its address on this link.
+    pub address: String,
+    /// Whether this node made the connection.
+    pub dialed: bool,
+    /// Seconds the two have been neighbours.
+    pub since_s: f64,
+    /// Seconds since the last sign of life.
+    pub heard_s: f64,
+    /// Seconds since the last liveness reply.
+    pub last_reply_s: Option<f64>,
+    /// Delay of the last liveness reply.
+    pub reply_delay_ms: Option<f64>,
+    /// Smoothed delay.
+    pub smoothed_delay_ms: Option<f64>,
+    /// Consecutive misses.
+    pub misses: u32,
+    /// Whether it is suspected.
+    pub suspect: bool,
+    /// Its degree, as it last said.
+    pub degree: u16,
+    /// Its target degree, as it last said.
+    pub target: u16,
+}
+
+/// A message still held.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MessageLine {
+    /// Its id: `PUBLISHER/INCARNATION/SEQUENCE`.
+    pub id: String,
+    /// Its publisher.
+    pub publisher: String,
+    /// The publisher's name, if known.
+    pub name: Option<String>,
+    /// Its number among the publisher's.
+    pub sequence: u64,
+    /// Its topic.
+    pub topic: String,
+    /// Its length.
+    pub bytes: usize,
+    /// When it was published, by its publisher's clock.
+    pub published_us: u64,
+    /// When it arrived, by this node's clock.
+    pub received_us: u64,
+    /// Links it crossed.
+    pub hops: u16,
+}
+
+/// The message list of one publisher, in figures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PublisherLine {
+    /// The publisher.
+    pub publisher: String,
+    /// Its incarnation.
+    pub incarnation: u64,
+    /// All numbers below this one were received.
+    pub high_water: u64,
+    /// Missing ranges above it: first, one after the last.
+    pub gaps: Vec<(u64, u64)>,
+    /// Messages received.
+    pub received: u64,
+}
+
+/// The content of a message: `text` if it is UTF-8, otherwise `payload_base64`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Content {
+    /// The payload as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The payload in base64 (RFC 4648, section 4).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_base64: Option<String>,
+}
+
+impl Content {
+    /// The JSON form of a payload.
+    #[must_use]
+    pub fn of(payload: &[u8]) -> Self {
+        match core::str::from_utf8(payload) {
+            Ok(text) => Content { text: Some(text.to_owned()), payload_base64: None },
+            Err(_) => {
+                let encoded = data_encoding::BASE64.encode(payload);
+                Content { text: None, payload_base64: Some(encoded) }
+            }
+        }
+    }
+
+    /// The payload; `None` if there is neither or both, or the base64 is wrong.
+    #[must_use]
+    pub fn bytes(&self) -> Option<Vec<u8>> {
+        match (&self.text, &self.payload_base64) {
+            (Some(text), None) => Some(text.clone().into_bytes()),
+            (None, Some(encoded)) => data_encoding::BASE64.decode(encoded.as_bytes()).ok(),
+            _ => None,
+        }
+    }
+}
+
+/// `POST /v1/nodes/{node}/publish`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publish {
+    /// What it is about.
+    #[serde(default)]
+    pub topic: String,
+    /// What to say.
+    #[serde(flatten)]
+    pub content: Content,
+}
+
+/// The answer to [`Publish`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// The id of the message.
+    pub id: String,
+}
+
+/// A message with its content: `GET …/messages/{id}`, and each item of `GET …/tail`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FullMessage {
+    /// Its id: `PUBLISHER/INCARNATION/SEQUENCE`.
+    pub id: String,
+    /// Its publisher.
+    pub publisher: String,
+    /// The publisher's name, if known.
+    pub name: Option<String>,
+    /// Its number among the publisher's.
+    pub sequence: u64,
+    /// Its topic.
+    pub topic: String,
+    /// Its length.
+    pub bytes: usize,
+    /// When it was published, by its publisher's clock.
+    pub published_us: u64,
+    /// The neighbour it came from first; absent for the node's own, and for one that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// When it arrived, by this node's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received_us: Option<u64>,
+    /// Links it crossed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hops: Option<u16>,
+    /// What it says; empty if the request asked for none.
+    #[serde(flatten)]
+    pub content: Content,
+}
+
+impl FullMessage {
+    /// The JSON form of a message.
+    #[must_use]
+    pub fn of(message: &Message, name: Option<String>, with_content: bool) -> Self {
+        let body = message.body();
+        FullMessage {
+            id: body.id.to_string(),
+            publisher: body.id.publisher.to_hex(),
+            name,
+            sequence: body.id.sequence,
+            topic: body.topic.clone(),
+            bytes: body.payload().len(),
+            published_us: body.published_at,
+            from: None,
+            received_us: None,
+            hops: None,
+            content: if with_content { Content::of(body.payload()) } else { Content::default() },
+        }
+    }
+
+    /// The JSON form of a message as it was delivered.
+    #[must_use]
+    pub fn delivered(delivery: &Delivery, name: Option<String>, with_content: bool) -> Self {
+        FullMessage {
+            from: delivery.from.map(PeerId::to_hex),
+            received_us: Some(delivery.received_at.0),
+            hops: Some(delivery.hops),
+            ..Self::of(&delivery.message, name, with_content)
+        }
+    }
+}
+
+/// Each item of `GET …/events`: the event's own fields (`event` names its kind) and the time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventLine {
+    /// When it happened, by the node's clock.
+    pub at_us: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Value,
+}
+
+impl EventLine {
+    /// The JSON form of an event.
+    #[must_use]
+    pub fn of(at: WallTime, event: &rumormill::proto::Event) -> Self {
+        EventLine { at_us: at.0, event: serde_json::to_value(event).unwrap_or(Value::Null) }
+    }
+}
+
+/// An item of a stream (`event: lagged`) that stands for those which were not taken in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lagged {
+    /// How many are missing.
+    pub missing: u64,
+}
+
+/// Milliseconds with three decimals: what a delay is worth showing of.
+fn ms(d: Duration) -> f64 {
+    (d.as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn seconds(d: Duration) -> f64 {
+    (d.as_secs_f64() * 1e3).round() / 1e3
+}
+
+/// The snake-case word that an enum serialises as.
+fn word(value: impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(Value::String(s)) => s,
+        _ => String::new(),
+    }
+}
+
+fn counters(c: &Counters) -> BTreeMap<String, u64> {
+    c.iter().map(|(name, n)| (name.to_owned(), n)).collect()
+}
+
+/// What the snapshot of a node does not say.
+#[derive(Debug, Clone)]
+pub(crate) struct Around {
+    pub(crate) name: String,
+    pub(crate) address: String,
+    pub(crate) uptime: Duration,
+}
+
+impl PeerStatus {
+    pub(crate) fn of(s: &snapshot::PeerSnapshot, around: Around) -> Self {
+        PeerStatus {
+            name: around.name,
+            id: s.id.to_hex(),
+            pid: std::process::id(),
+            address: around.address,
+            addresses: s.addresses.iter().map(|a| a.0.to_string()).collect(),
+            state: word(s.state),
+            incarnation: s.incarnation,
+            uptime_s: seconds(around.uptime),
+            degree: s.neighbours.len(),
+            target: s.target,
+            registrations: s.seeds.iter().filter(|v| v.registered).count(),
+            seed_quorum: s.seed_quorum,
+            seeds: s.seeds.iter().map(SeedLine::from).collect(),
+            alive: s.alive,
+            network_size: s.network_size,
+            published: s.published,
+            held_messages: s.held_messages,
+            held_bytes: s.held_bytes,
+            links: s.links,
+            counters: counters(&s.counters),
+        }
+    }
+}
+
+impl SeedStatus {
+    pub(crate) fn of(s: &snapshot::SeedSnapshot, around: Around) -> Self {
+        SeedStatus {
+            name: around.name,
+            id: s.id.to_hex(),
+            pid: std::process::id(),
+            address: around.address,
+            configured: s.address.clone(),
+            uptime_s: seconds(around.uptime),
+            synced: s.synced,
+            seed_quorum: s.seed_quorum,
+            seeds: s.seeds.iter().map(SeedLine::from).collect(),
+            alive: s.alive,
+            connected_peers: s.connected_peers,
+            entries: s.entries,
+            cases: s.cases,
+            links: s.links,
+            counters: counters(&s.counters),
+        }
+    }
+}
+
+impl From<&snapshot::SeedView> for SeedLine {
+    fn from(v: &snapshot::SeedView) -> Self {
+        SeedLine {
+            address: v.address.clone(),
+            id: v.id.map(PeerId::to_hex),
+            connected: v.connected,
+            registered: v.registered,
+            reply_delay_ms: v.reply_delay.map(ms),
+        }
+    }
+}
+
+impl From<&snapshot::OtherSeedView> for SeedLine {
+    fn from(v: &snapshot::OtherSeedView) -> Self {
+        SeedLine {
+            address: v.address.clone(),
+            id: v.id.map(PeerId::to_hex),
+            connected: v.connected,
+            registered: v.compared,
+            reply_delay_ms: None,
+        }
+    }
+}
+
+impl From<&snapshot::MemberView> for MemberLine {
+    fn from(v: &snapshot::MemberView) -> Self {
+        let hex = |ids: &[PeerId]| ids.iter().map(|i| i.to_hex()).collect();
+        MemberLine {
+            id: v.id.to_hex(),
+            name: v.name.as_ref().map(ToString::to_string),
+            state: word(v.state),
+            addresses: v.addresses.iter().map(|a| a.0.to_string()).collect(),
+            incarnation: v.incarnation,
+            degree: v.degree,
+            target: v.target,
+            witnesses: hex(&v.witnesses),
+            seeds: hex(&v.seeds),
+        }
+    }
+}
+
+impl From<&snapshot::NeighbourView> for NeighbourLine {
+    fn from(v: &snapshot::NeighbourView) -> Self {
+        NeighbourLine {
+            id: v.id.to_hex(),
+            name: v.name.to_string(),
+            address: v.address.0.to_string(),
+            dialed: v.dialed,
+            since_s: seconds(v.since),
+            heard_s: seconds(v.heard),
+            last_reply_s: v.last_reply.map(seconds),
+            reply_delay_ms: v.reply_delay.map(ms),
+            smoothed_delay_ms: v.smoothed_delay.map(ms),
+            misses: v.misses,
+            suspect: v.suspect,
+            degree: v.degree,
+            target: v.target,
+        }
+    }
+}
+
+impl From<&snapshot::HeldMessage> for MessageLine {
+    fn from(v: &snapshot::HeldMessage) -> Self {
+        MessageLine {
+            id: v.id.to_string(),
+            publisher: v.id.publisher.to_hex(),
+            name: v.name.as_ref().map(ToString::to_string),
+            sequence: v.id.sequence,
+            topic: v.topic.clone(),
+            bytes: v.bytes,
+            published_us: v.published_at,
+            received_us: v.received_at,
+            hops: v.hops,
+        }
+    }
+}
+
+impl From<&snapshot::PublisherView> for PublisherLine {
+    fn from(v: &snapshot::PublisherView) -> Self {
+        PublisherLine {
+            publisher: v.publisher.to_hex(),
+            incarnation: v.incarnation,
+            high_water: v.high_water,
+            gaps: v.gaps.clone(),
+            received: v.received,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_is_text_where_it_can_be() {
+        assert_eq!(Content::of(b"hi").text.as_deref(), Some("hi"));
+        let binary = Content::of(&[0xff, 0]);
+        assert_eq!(binary.text, None);
+        assert_eq!(binary.bytes(), Some(vec![0xff, 0]));
+        assert_eq!(Content::default().bytes(), None);
+        let both = Content { text: Some(String::new()), payload_base64: Some(String::new()) };
+        assert_eq!(both.bytes(), None);
+    }
+
+    #[test]
+    fn a_publish_reads_flat_json() {
+        let p: Publish = serde_json::from_str(r#"{"topic":"t","text":"hi"}"#).unwrap();
+        assert_eq!(p.content.bytes(), Some(b"hi".to_vec()));
+    }
+}
