@@ -1,0 +1,154 @@
+//! `rumor clean`
+
+use std::fs;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::exit::{Exit, Failure, Outcome};
+use crate::log::{DEFAULT_DIR, PEERS, SEEDS};
+use crate::out;
+
+/// Remove log files
+///
+/// Only files that `rumor` itself writes are removed: NAME.log, NAME.messages.log and
+/// NAME.degrees.log, and their older parts NAME.log.1 and so on, in `seeds` and `peers` of the log
+/// directory. Everything else stays.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  rumor clean
+  rumor clean --yes --log-dir /var/log/rumor")]
+pub(crate) struct CleanArgs {
+    /// Directory of the logs
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DIR)]
+    log_dir: PathBuf,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+}
+
+pub(crate) fn run(args: &CleanArgs) -> Outcome {
+    let failed = |e: io::Error| {
+        Failure::new(Exit::Failed, format!("cannot read {}: {e}", args.log_dir.display()))
+    };
+    let logs = find(&args.log_dir).map_err(failed)?;
+    if logs.is_empty() {
+        out::print(&format!("no logs in {}\n", args.log_dir.display()))?;
+        return Ok(Exit::Ok);
+    }
+    let bytes: u64 = logs.iter().map(|l| l.bytes).sum();
+    let what = format!("{} log files ({}) in {}", logs.len(), size(bytes), args.log_dir.display());
+    if !args.yes && !agreed(&what)? {
+        out::print("nothing removed\n")?;
+        return Ok(Exit::Ok);
+    }
+    remove(&args.log_dir, &logs)?;
+    out::print(&format!("removed {what}\n"))?;
+    Ok(Exit::Ok)
+}
+
+#[derive(Debug)]
+struct Log {
+    path: PathBuf,
+    bytes: u64,
+}
+
+/// The logs in a directory, by path.
+fn find(dir: &Path) -> io::Result<Vec<Log>> {
+    let mut logs = Vec::new();
+    for kind in [SEEDS, PEERS] {
+        let entries = match fs::read_dir(dir.join(kind)) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(e),
+        };
+        for entry in entries {
+            let entry = entry?;
+            // Not of what a link points to: that is somebody else's.
+            let meta = entry.metadata()?;
+            if meta.is_file() && entry.file_name().to_str().is_some_and(is_log) {
+                logs.push(Log { path: entry.path(), bytes: meta.len() });
+            }
+        }
+    }
+    logs.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(logs)
+}
+
+/// `NAME.log`, or an older part of it, `NAME.log.1`.
+fn is_log(name: &str) -> bool {
+    let (stem, last) = name.rsplit_once('.').unwrap_or((name, ""));
+    let numbered = !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit());
+    let name = if numbered { stem } else { name };
+    name.strip_suffix(".log").is_some_and(|stem| !stem.is_empty())
+}
+
+fn agreed(what: &str) -> Outcome<bool> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("there are {what}; without a terminal to ask on, say --yes to remove them"),
+        ));
+    }
+    out::print(&format!("remove {what}? [y/N] "))?;
+    let mut answer = String::new();
+    let read = io::stdin().read_line(&mut answer);
+    let _ = io::stdout().flush();
+    Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+fn remove(dir: &Path, logs: &[Log]) -> Outcome<()> {
+    for log in logs {
+        fs::remove_file(&log.path).map_err(|e| {
+            let message = format!(
+                "cannot remove {}: {e}; what is named before it is removed, the rest is not",
+                log.path.display()
+            );
+            Failure::new(Exit::Failed, message)
+        })?;
+        out::print(&format!("{}\n", log.path.display()))?;
+    }
+    // Directories that still hold something stay, which is what the error says.
+    for empty in [dir.join(SEEDS), dir.join(PEERS), dir.to_owned()] {
+        let _ = fs::remove_dir(empty);
+    }
+    Ok(())
+}
+
+#[allow(clippy::cast_precision_loss)] // Shown with one decimal.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} bytes"),
+        1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_names_are_logs() {
+        for ours in ["a.log", "a.messages.log", "seed-1.degrees.log", "a.log.1", "a.log.12"] {
+            assert!(is_log(ours), "{ours}");
+        }
+        for other in ["a.txt", ".log", "log", "a.log.gz", "a.log.1.gz", "a.log.", "a.1"] {
+            assert!(!is_log(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn links_and_other_files_stay() {
+        let tmp = tempfile::tempdir().unwrap();
+        let peers = tmp.path().join(PEERS);
+        fs::create_dir(&peers).unwrap();
+        fs::write(peers.join("a.log"), "12345").unwrap();
+        fs::write(peers.join("notes.txt"), "x").unwrap();
+        std::os::unix::fs::symlink("/etc/hostname", peers.join("b.log")).unwrap();
+        let found = find(tmp.path()).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].path.clone(), found[0].bytes), (peers.join("a.log"), 5));
+    }
+}

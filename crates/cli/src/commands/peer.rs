@@ -1,0 +1,223 @@
+//! `rumor peer`
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use rumormill::proto::{Event, Name, Preset, SeedAddress};
+use rumormill::{Events, Listener, Node, Observed, Received};
+use tokio::time::timeout;
+
+use crate::console::Console;
+use crate::control::RunDirArgs;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::hello::{self, Rhythm};
+use crate::launch::{self, Control, GOODBYE, NetworkArgs};
+use crate::log::{self, LogArgs, Logs};
+use crate::signals::Stops;
+use crate::supervise::Supervisor;
+use crate::{duration, escape, out, rlimit};
+
+/// Run a peer
+///
+/// It registers at a majority of the seeds, takes its place in the overlay, passes on what others
+/// publish, and publishes what it is told to: by `rumor send`, or a greeting at an even rate with
+/// --messages. It ends by Ctrl-C or `rumor leave`, and says goodbye first.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  rumor peer --config config.txt
+  rumor peer --config config.txt --name web-3 --data-dir /var/lib/rumor
+  rumor peer --config config.txt --messages 10 --every 5s --after 30s
+  rumor peer --config config.txt --preset classic       (publishes the same by itself)
+  rumor peer --config config.txt --listen 0.0.0.0:7400 --advertise 203.0.113.7:7400
+
+In a terminal: 1 + Enter shows the connections, 2 + Enter the messages, anything else leaves.
+
+config.txt names the seeds, one HOST:PORT per line. A line may end in # and a comment; a # directly
+behind the port pins the seed's id: HOST:PORT#<64 hexadecimal characters>.")]
+pub(crate) struct PeerArgs {
+    /// File that names the seeds
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Its name, for people [default: HOST-PID]
+    #[arg(long)]
+    name: Option<String>,
+    /// Port to listen at [default: the system chooses]
+    #[arg(long, value_name = "PORT", conflicts_with = "listen")]
+    port: Option<u16>,
+    /// Address to listen at [default: loopback if all seeds are there, otherwise all interfaces]
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<SocketAddr>,
+    /// Address at which others reach it, if that is another one (NAT, containers); may be repeated
+    #[arg(long, value_name = "IP:PORT")]
+    advertise: Vec<SocketAddr>,
+    /// Messages to publish [default: 0; 10 with --preset classic]
+    #[arg(long, value_name = "M")]
+    messages: Option<u64>,
+    /// Time between them [default: 5s]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    every: Option<Duration>,
+    /// Time before the first [default: 3s; 30s with --preset classic]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    after: Option<Duration>,
+    /// Directory for its identity and the messages it keeps [default: a new identity, in memory]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// End with exit code 7 if the network is not joined within this time [default: try for ever]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    join_within: Option<Duration>,
+    /// Started by another program: say the address as JSON, wait for a line on standard input
+    /// before reading --config, say the control file as JSON, and leave when standard input closes
+    #[arg(long)]
+    supervised: bool,
+    #[command(flatten)]
+    network: NetworkArgs,
+    #[command(flatten)]
+    run_dir: RunDirArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+impl PeerArgs {
+    fn rhythm(&self) -> Option<Rhythm> {
+        let classic = self.network.preset == Preset::Classic;
+        let messages = self.messages.unwrap_or(if classic { 10 } else { 0 });
+        let rhythm = Rhythm {
+            messages,
+            every: self.every.unwrap_or(Duration::from_secs(5)),
+            after: self.after.unwrap_or(Duration::from_secs(if classic { 30 } else { 3 })),
+        };
+        (messages > 0).then_some(rhythm)
+    }
+
+    fn name(&self) -> Outcome<Name> {
+        self.name.as_deref().map_or_else(launch::default_name, launch::name)
+    }
+}
+
+pub(crate) async fn run(args: PeerArgs) -> Outcome {
+    rlimit::raise();
+    let name = args.name()?;
+    let mut stops = Stops::catch()?;
+    let mut supervisor = args.supervised.then(Supervisor::new);
+    let console = if args.supervised { log::Console::Program } else { log::Console::Nodes };
+    // A supervised node has its configuration only when the supervisor says so.
+    let mut seeds = if args.supervised { None } else { Some(launch::seeds(&args.config)?) };
+    let logs = Logs::start(&args.log, console, log::Limits::NODE)?;
+    let listen = args.listen.unwrap_or_else(|| {
+        launch::default_listen(seeds.as_deref().unwrap_or_default(), args.port.unwrap_or(0))
+    });
+    let listener = Listener::bind(listen)?;
+    if let Some(supervisor) = &mut supervisor {
+        supervisor.rendezvous(listener.local_addr(), None).await?;
+        seeds = Some(launch::seeds(&args.config)?);
+    }
+    let node = start(&args, name, listener, seeds.unwrap_or_default()).await?;
+    let name = node.name().to_string();
+    logs.peer(&name, node.id());
+    let events = node.events();
+    tokio::spawn(keep_message_log(node.clone(), logs.messages(&name)));
+    let mut control = Control::start(args.run_dir.run_dir.as_deref()).await?;
+    let file = control.add(&name, node.clone());
+    if let Some(supervisor) = &supervisor {
+        supervisor.ready(&file)?;
+    } else {
+        out::say(format!("{name} ({}) listens at {}", node.id(), node.local_addr()));
+    }
+    if let Some(rhythm) = args.rhythm() {
+        tokio::spawn(hello::publish(node.clone(), rhythm));
+    }
+    let mut console = if args.supervised { None } else { Console::open() };
+    let outcome = tokio::select! {
+        () = node.stopped() => Ok(Exit::Ok),
+        () = stops.next() => Ok(Exit::Ok),
+        left = Console::run(&mut console, &node) => left.map(|()| Exit::Ok),
+        () = supervisor_gone(&mut supervisor) => Ok(Exit::Ok),
+        failure = not_joined(events, args.join_within) => Err(failure),
+    };
+    let outcome = goodbye(&node, &mut stops, outcome).await;
+    control.end().await;
+    logs.flush();
+    outcome
+}
+
+async fn start(
+    args: &PeerArgs,
+    name: Name,
+    listener: Listener,
+    seeds: Vec<SeedAddress>,
+) -> Outcome<Node> {
+    let mut builder =
+        Node::builder().name(name).config(args.network.config()?).listener(listener).seeds(seeds);
+    if !args.advertise.is_empty() {
+        builder = builder.advertise(args.advertise.clone());
+    }
+    if let Some(dir) = &args.data_dir {
+        builder = builder.data_dir(dir.clone());
+    }
+    if let Some(key) = args.network.network_key()? {
+        builder = builder.network_key(key);
+    }
+    Ok(builder.start().await?)
+}
+
+async fn keep_message_log(node: Node, mut log: log::MessageLog) {
+    let mut subscription = node.subscribe();
+    while let Some(received) = subscription.recv().await {
+        match received {
+            Received::Message(delivery) => log.record(&node, &delivery).await,
+            Received::Lagged(n) => log.missed(n),
+        }
+    }
+}
+
+async fn supervisor_gone(supervisor: &mut Option<Supervisor>) {
+    match supervisor {
+        Some(supervisor) => supervisor.gone().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Resolves when the time to join is over without having joined.
+async fn not_joined(mut events: Events, within: Option<Duration>) -> Failure {
+    let Some(within) = within else { return std::future::pending().await };
+    let mut reasons: BTreeMap<String, String> = BTreeMap::new();
+    let joined = async {
+        while let Some(occurrence) = events.recv().await {
+            let Observed::Event(stamped) = occurrence else { continue };
+            match stamped.event {
+                Event::Joined { .. } => return,
+                Event::SeedLost { seed, why, .. } | Event::SeedRefused { seed, why } => {
+                    reasons.insert(seed, why);
+                }
+                _ => {}
+            }
+        }
+    };
+    if timeout(within, joined).await.is_ok() {
+        return std::future::pending().await;
+    }
+    let mut message =
+        format!("not registered at a majority of the seeds within {}", duration::show(within));
+    for (seed, why) in &reasons {
+        message += &format!("; {}: {}", escape::text(seed), escape::text(why));
+    }
+    message += "; check the addresses and pins in --config, and that the seeds run";
+    Failure::new(Exit::NotJoined, message)
+}
+
+/// Leaves, unless it is gone already. A second Ctrl-C ends it without a goodbye.
+async fn goodbye(node: &Node, stops: &mut Stops, outcome: Outcome) -> Outcome {
+    let leave = async {
+        let _ = timeout(GOODBYE, node.leave()).await;
+    };
+    tokio::select! {
+        () = leave => outcome,
+        () = stops.next() => {
+            node.kill();
+            Ok(Exit::Interrupted)
+        }
+    }
+}

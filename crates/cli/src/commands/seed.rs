@@ -1,0 +1,357 @@
+//! `rumor seed`
+
+use std::net::{SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use rumormill::proto::SeedAddress;
+use rumormill::{Listener, SeedNode};
+use tokio::net::lookup_host;
+use tokio::time::timeout;
+
+use crate::control::RunDirArgs;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::launch::{self, Control, GOODBYE, NetworkArgs};
+use crate::log::{self, LogArgs, Logs};
+use crate::signals::Stops;
+use crate::supervise::Supervisor;
+use crate::{out, rlimit};
+
+/// Run a seed, or all seeds of a configuration
+///
+/// A seed keeps the registry of the network and introduces peers to each other; it carries no
+/// messages. It ends by Ctrl-C or `rumor leave`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  rumor seed --config config.txt --all
+  rumor seed --config config.txt --port 7001
+  rumor seed --config config.txt --host 10.0.0.2 --data-dir /var/lib/rumor
+  rumor seed --config config.txt --host seed-2.example.org --listen 0.0.0.0:7000
+
+config.txt names the seeds, one HOST:PORT per line. A line may end in # and a comment; a # directly
+behind the port pins the seed's id: HOST:PORT#<64 hexadecimal characters>.")]
+pub(crate) struct SeedArgs {
+    /// File that names all seeds of the network
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// This seed is the one with this port in the file
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+    /// This seed is the one with this host in the file
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
+    /// Run all seeds of the file
+    #[arg(long, conflicts_with_all = ["port", "host", "listen", "supervised"])]
+    all: bool,
+    /// Address to listen at, if it is another one than the file says (NAT, containers)
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<SocketAddr>,
+    /// Directory for its identity and registry; with --all, for a directory seed-PORT of each
+    /// [default: a new identity, and the registry in memory]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Started by another program: say the address as JSON, wait for a line on standard input
+    /// before reading --config, say the control file as JSON, and stop when standard input closes
+    #[arg(long, requires = "listen")]
+    supervised: bool,
+    /// Name of its logs and of its control file [default: seed-PORT]
+    #[arg(long, conflicts_with = "all")]
+    name: Option<String>,
+    #[command(flatten)]
+    network: NetworkArgs,
+    #[command(flatten)]
+    run_dir: RunDirArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+pub(crate) async fn run(args: SeedArgs) -> Outcome {
+    rlimit::raise();
+    if let Some(name) = &args.name {
+        launch::name(name)?;
+    }
+    let mut stops = Stops::catch()?;
+    if args.supervised {
+        supervised(&args, &mut stops).await
+    } else {
+        alone(&args, &mut stops).await
+    }
+}
+
+async fn alone(args: &SeedArgs, stops: &mut Stops) -> Outcome {
+    let seeds = launch::seeds(&args.config)?;
+    let own = which(args, &seeds).await?;
+    let console = if own.len() > 1 { log::Console::NamedNodes } else { log::Console::Nodes };
+    let logs = Logs::start(&args.log, console, log::Limits::NODE)?;
+    // All listeners first: a seed that cannot have its port must not leave the others running.
+    let mut listeners = Vec::new();
+    for &index in &own {
+        let listener = match args.listen {
+            Some(address) => Listener::bind(address)?,
+            None => bind(&seeds[index].host_port).await?,
+        };
+        listeners.push((index, listener));
+    }
+    let mut control = Control::start(args.run_dir.run_dir.as_deref()).await?;
+    let mut nodes = Vec::new();
+    for (index, listener) in listeners {
+        let name = args.name.clone().unwrap_or_else(|| default_name(&seeds, index));
+        let dir = args.data_dir.as_deref().map(|d| data_dir(d, args.all, &name));
+        let node = start(args, &seeds, index, listener, dir).await?;
+        announce(&node, &name, &logs, &seeds[index]);
+        control.add(&name, node.clone());
+        nodes.push(node);
+    }
+    if args.data_dir.is_none() {
+        out::say("the registry is kept in memory only; --data-dir keeps it over a restart");
+    }
+    let interrupted = serve(&nodes, stops, None).await;
+    control.end().await;
+    logs.flush();
+    Ok(if interrupted { Exit::Interrupted } else { Exit::Ok })
+}
+
+async fn supervised(args: &SeedArgs, stops: &mut Stops) -> Outcome {
+    let mut supervisor = Supervisor::new();
+    let logs = Logs::start(&args.log, log::Console::Program, log::Limits::NODE)?;
+    let Some(listen) = args.listen else {
+        return Err(Failure::new(Exit::Usage, "--supervised needs --listen"));
+    };
+    let listener = Listener::bind(listen)?;
+    let identity = launch::fresh_identity()?;
+    // With a data directory the identity is the one in there, and known only once it is open.
+    let id = args.data_dir.is_none().then(|| identity.id());
+    supervisor.rendezvous(listener.local_addr(), id).await?;
+    let seeds = launch::seeds(&args.config)?;
+    let index = if args.port.is_some() || args.host.is_some() {
+        which(args, &seeds).await?.first().copied()
+    } else {
+        let own = listener.local_addr().to_string();
+        seeds.iter().position(|s| s.host_port == own)
+    };
+    let index = index.ok_or_else(|| {
+        let message = format!(
+            "{} does not name {}, where this seed listens; add it, or say with --host and --port \
+             which of the seeds this one is",
+            args.config.display(),
+            listener.local_addr()
+        );
+        Failure::new(Exit::Config, message)
+    })?;
+    let name = args.name.clone().unwrap_or_else(|| default_name(&seeds, index));
+    let mut builder = builder(args, &seeds, index, listener)?;
+    builder = match &args.data_dir {
+        Some(dir) => builder.data_dir(dir.clone()),
+        None => builder.identity(identity),
+    };
+    let node = builder.start().await?;
+    logs.seed(&name, node.id());
+    logs.follow_degrees(&name, &node);
+    let mut control = Control::start(args.run_dir.run_dir.as_deref()).await?;
+    supervisor.ready(&control.add(&name, node.clone()))?;
+    serve(&[node], stops, Some(&mut supervisor)).await;
+    control.end().await;
+    logs.flush();
+    Ok(Exit::Ok)
+}
+
+fn builder(
+    args: &SeedArgs,
+    seeds: &[SeedAddress],
+    index: usize,
+    listener: Listener,
+) -> Outcome<rumormill::SeedBuilder> {
+    let mut builder = SeedNode::builder()
+        .config(args.network.config()?)
+        .listener(listener)
+        .seeds(seeds.to_vec())
+        .own_index(Some(index));
+    if let Some(key) = args.network.network_key()? {
+        builder = builder.network_key(key);
+    }
+    Ok(builder)
+}
+
+async fn start(
+    args: &SeedArgs,
+    seeds: &[SeedAddress],
+    index: usize,
+    listener: Listener,
+    data_dir: Option<PathBuf>,
+) -> Outcome<SeedNode> {
+    let mut builder = builder(args, seeds, index, listener)?;
+    if let Some(dir) = data_dir {
+        builder = builder.data_dir(dir);
+    }
+    let node = builder.start().await?;
+    match seeds[index].pin {
+        Some(pin) if pin != node.id() => {
+            node.kill();
+            let message = format!(
+                "{} pins {} to the id {}, but this seed has {}; correct the pin, or give \
+                 --data-dir with the identity it means",
+                args.config.display(),
+                seeds[index].host_port,
+                pin.to_hex(),
+                node.id().to_hex()
+            );
+            Err(Failure::new(Exit::Config, message))
+        }
+        _ => Ok(node),
+    }
+}
+
+fn announce(node: &SeedNode, name: &str, logs: &Logs, seed: &SeedAddress) {
+    logs.seed(name, node.id());
+    logs.follow_degrees(name, node);
+    out::say(format!(
+        "{name} listens at {}; to pin it: {}#{}",
+        node.local_addr(),
+        seed.host_port,
+        node.id().to_hex()
+    ));
+}
+
+/// Waits for the end of all of them, or for a request to end, and then ends them. Says whether
+/// somebody was in a hurry.
+async fn serve(nodes: &[SeedNode], stops: &mut Stops, supervisor: Option<&mut Supervisor>) -> bool {
+    let all_stopped = async {
+        for node in nodes {
+            node.stopped().await;
+        }
+    };
+    let supervisor_gone = async {
+        match supervisor {
+            Some(supervisor) => supervisor.gone().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = all_stopped => return false,
+        () = stops.next() => {}
+        () = supervisor_gone => {}
+    }
+    let stop = async {
+        for node in nodes {
+            let _ = timeout(GOODBYE, node.stop()).await;
+        }
+    };
+    tokio::select! {
+        () = stop => false,
+        () = stops.next() => true,
+    }
+}
+
+fn host_and_port(seed: &SeedAddress) -> (&str, Option<u16>) {
+    match seed.host_port.rsplit_once(':') {
+        Some((host, port)) => (host.trim_matches(['[', ']']), port.parse().ok()),
+        None => (&seed.host_port, None),
+    }
+}
+
+fn default_name(seeds: &[SeedAddress], index: usize) -> String {
+    let port = |s| host_and_port(s).1;
+    let own = port(&seeds[index]);
+    let same = seeds[..index].iter().filter(|s| port(s) == own).count();
+    let number = own.unwrap_or_default();
+    if same == 0 { format!("seed-{number}") } else { format!("seed-{number}-{}", same + 1) }
+}
+
+fn data_dir(dir: &Path, all: bool, name: &str) -> PathBuf {
+    if all { dir.join(name) } else { dir.to_owned() }
+}
+
+/// Which of the seeds in the file are to run here.
+async fn which(args: &SeedArgs, seeds: &[SeedAddress]) -> Outcome<Vec<usize>> {
+    let list = || {
+        let list: Vec<&str> = seeds.iter().map(|s| s.host_port.as_str()).collect();
+        list.join(", ")
+    };
+    if args.all {
+        return Ok((0..seeds.len()).collect());
+    }
+    let mut found: Vec<usize> = (0..seeds.len())
+        .filter(|&i| {
+            let (host, port) = host_and_port(&seeds[i]);
+            args.port.is_none_or(|p| port == Some(p))
+                && args
+                    .host
+                    .as_deref()
+                    .is_none_or(|h| h.trim_matches(['[', ']']).eq_ignore_ascii_case(host))
+        })
+        .collect();
+    if found.len() > 1 && args.port.is_some() {
+        // One port on many machines: this one is the one whose address is of this machine.
+        let mut local = Vec::new();
+        for &index in &found {
+            if is_local(&seeds[index].host_port).await {
+                local.push(index);
+            }
+        }
+        if local.len() == 1 {
+            found = local;
+        }
+    }
+    let usage = |message| Err(Failure::new(Exit::Usage, message));
+    match found.len() {
+        1 => Ok(found),
+        0 => usage(format!(
+            "{} names no seed with that host and port; it names {}",
+            args.config.display(),
+            list()
+        )),
+        _ => usage(format!(
+            "say which of the seeds this one is, with --port or --host, or --all for all of them: \
+             {} names {}",
+            args.config.display(),
+            list()
+        )),
+    }
+}
+
+/// Whether an address is one of this machine's: only then can a socket be bound to it.
+async fn is_local(host_port: &str) -> bool {
+    let Ok(addresses) = lookup_host(host_port).await else { return false };
+    addresses.into_iter().any(|a| UdpSocket::bind((a.ip(), 0)).is_ok())
+}
+
+/// Listens at the address that the file gives.
+pub(crate) async fn bind(host_port: &str) -> Outcome<Listener> {
+    let addresses = lookup_host(host_port).await.map_err(|e| {
+        let message = format!("cannot find the address of {host_port}: {e}; correct --config");
+        Failure::new(Exit::Config, message)
+    })?;
+    let mut failure = None;
+    for address in addresses {
+        match Listener::bind(address) {
+            Ok(listener) => return Ok(listener),
+            Err(e) => failure = Some(e.into()),
+        }
+    }
+    Err(failure.unwrap_or_else(|| {
+        Failure::new(Exit::Config, format!("{host_port} has no address; correct --config"))
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seeds(hosts: &[&str]) -> Vec<SeedAddress> {
+        hosts.iter().map(|h| SeedAddress { host_port: (*h).to_owned(), pin: None }).collect()
+    }
+
+    #[test]
+    fn names_come_from_ports_and_are_distinct() {
+        let seeds = seeds(&["a:7000", "b:7000", "[::1]:7001"]);
+        let names: Vec<String> = (0..3).map(|i| default_name(&seeds, i)).collect();
+        assert_eq!(names, ["seed-7000", "seed-7000-2", "seed-7001"]);
+        assert_eq!(host_and_port(&seeds[2]), ("::1", Some(7001)));
+    }
+
+    #[tokio::test]
+    async fn loopback_is_of_this_machine_and_a_documentation_address_is_not() {
+        assert!(is_local("127.0.0.1:7000").await);
+        assert!(!is_local("192.0.2.1:7000").await);
+    }
+}

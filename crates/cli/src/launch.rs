@@ -1,0 +1,159 @@
+//! What the commands that start nodes share.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use rumormill::proto::{Config, Identity, Name, Preset, SeedAddress};
+use rumormill::{NetworkKey, seeds_file};
+use rumormill_http::{ControlFileGuard, Handle, RunDir, Server};
+
+use crate::exit::{Exit, Failure, OrExit as _, Outcome};
+use crate::out;
+
+/// How long a node that is asked to end may take for its goodbye.
+pub(crate) const GOODBYE: Duration = Duration::from_secs(3);
+
+/// What every command that starts nodes takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct NetworkArgs {
+    /// Timings that belong together: classic (13 s, 3 misses), lan, wan
+    #[arg(long, value_name = "PRESET", default_value = "lan")]
+    pub(crate) preset: Preset,
+    /// File with the key of a private network: 64 hexadecimal characters; further keys in it are
+    /// accepted too, for changing keys
+    #[arg(long, value_name = "FILE")]
+    pub(crate) network_key_file: Option<PathBuf>,
+}
+
+impl NetworkArgs {
+    pub(crate) fn config(&self) -> Outcome<Config> {
+        Config::of(self.preset).build().or_exit(Exit::Config)
+    }
+
+    pub(crate) fn network_key(&self) -> Outcome<Option<NetworkKey>> {
+        let Some(path) = &self.network_key_file else { return Ok(None) };
+        let wrong =
+            |what: String| Failure::new(Exit::Config, format!("{}: {what}", path.display()));
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| wrong(format!("cannot read the network key: {e}")))?;
+        text.trim().parse().map(Some).map_err(|e: rumormill::ParseNetworkKeyError| {
+            wrong(format!("{e}; make one with `openssl rand -hex 32`"))
+        })
+    }
+}
+
+/// A new identity, for a node that keeps none.
+pub(crate) fn fresh_identity() -> Outcome<Identity> {
+    let mut secret = [0u8; 32];
+    getrandom::fill(&mut secret).map_err(|e| {
+        Failure::new(Exit::Failed, format!("the system gives no randomness for an identity: {e}"))
+    })?;
+    Ok(Identity::from_secret(&secret))
+}
+
+/// Reads the seeds of the network.
+pub(crate) fn seeds(path: &Path) -> Outcome<Vec<SeedAddress>> {
+    Ok(seeds_file::read(path)?)
+}
+
+/// Takes a text as a name, or says what is wrong with it.
+pub(crate) fn name(text: &str) -> Outcome<Name> {
+    Name::new(text).map_err(|e| Failure::new(Exit::Usage, format!("{text:?} is not a name: {e}")))
+}
+
+/// A name nobody else is likely to have: the machine's and the process's.
+pub(crate) fn default_name() -> Outcome<Name> {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host: String =
+        host.chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).take(40).collect();
+    let host = if host.is_empty() { "peer".to_owned() } else { host };
+    name(&format!("{host}-{}", std::process::id()))
+}
+
+/// Where a node listens if nobody says: on loopback if all seeds are there, else on all
+/// interfaces of the seeds' kind.
+pub(crate) fn default_listen(seeds: &[SeedAddress], port: u16) -> SocketAddr {
+    let ips: Vec<Option<IpAddr>> = seeds.iter().map(|s| literal_ip(&s.host_port)).collect();
+    let all = |test: fn(&IpAddr) -> bool| ips.iter().all(|ip| ip.as_ref().is_some_and(test));
+    let ip: IpAddr = match (all(IpAddr::is_loopback), all(IpAddr::is_ipv6)) {
+        (true, false) => Ipv4Addr::LOCALHOST.into(),
+        (true, true) => Ipv6Addr::LOCALHOST.into(),
+        (false, true) => Ipv6Addr::UNSPECIFIED.into(),
+        (false, false) => Ipv4Addr::UNSPECIFIED.into(),
+    };
+    SocketAddr::new(ip, port)
+}
+
+/// The IP address in a `HOST:PORT`, if it is one. `localhost` counts as one.
+fn literal_ip(host_port: &str) -> Option<IpAddr> {
+    if let Ok(address) = host_port.parse::<SocketAddr>() {
+        return Some(address.ip());
+    }
+    let (host, _) = host_port.rsplit_once(':')?;
+    host.eq_ignore_ascii_case("localhost").then_some(Ipv4Addr::LOCALHOST.into())
+}
+
+/// The control API of this process, and the files by which its nodes are found.
+#[derive(Debug)]
+pub(crate) struct Control {
+    server: Server,
+    run_dir: RunDir,
+    guards: Vec<ControlFileGuard>,
+}
+
+impl Control {
+    pub(crate) async fn start(run_dir: Option<&Path>) -> Outcome<Self> {
+        let server = Server::start().await.or_exit(Exit::Bind)?;
+        Ok(Control { server, run_dir: RunDir::locate(run_dir), guards: Vec::new() })
+    }
+
+    /// Serves a node. Without its control file it works all the same, so a run directory that
+    /// cannot be written to is only told.
+    pub(crate) fn add(
+        &mut self,
+        name: &str,
+        handle: impl Into<Handle>,
+    ) -> rumormill_http::ControlFile {
+        let file = self.server.add(name, handle);
+        match self.run_dir.announce(&file) {
+            Ok(guard) => self.guards.push(guard),
+            Err(e) => {
+                out::say(format!("rumor: {name} cannot be controlled from outside: {e}"));
+            }
+        }
+        file
+    }
+
+    /// Removes the control files and ends the server.
+    pub(crate) async fn end(mut self) {
+        self.guards.clear();
+        self.server.shutdown().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listen(hosts: &[&str]) -> String {
+        let seeds: Vec<SeedAddress> =
+            hosts.iter().map(|h| SeedAddress { host_port: (*h).to_owned(), pin: None }).collect();
+        default_listen(&seeds, 5).to_string()
+    }
+
+    #[test]
+    fn a_network_on_loopback_stays_there() {
+        assert_eq!(listen(&["127.0.0.1:1", "localhost:2"]), "127.0.0.1:5");
+        assert_eq!(listen(&["[::1]:1"]), "[::1]:5");
+        assert_eq!(listen(&["127.0.0.1:1", "10.0.0.1:1"]), "0.0.0.0:5");
+        assert_eq!(listen(&["seed.example.org:1"]), "0.0.0.0:5");
+        assert_eq!(listen(&["[2001:db8::1]:1"]), "[::]:5");
+    }
+
+    #[test]
+    fn the_default_name_is_a_name() {
+        assert!(default_name().is_ok());
+    }
+}

@@ -1,0 +1,131 @@
+//! The open log files of this process.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::time::Duration;
+
+use rumormill::proto::PeerId;
+
+use super::rotate::{Limits, RotatingFile, Written};
+use super::{complain, stem};
+
+/// How long a line may wait in memory.
+const FLUSH_EVERY: Duration = Duration::from_millis(250);
+
+/// One log file; all clones write to the same.
+#[derive(Debug, Clone)]
+pub(crate) struct LogFile(Arc<Mutex<RotatingFile>>);
+
+impl LogFile {
+    fn lock(&self) -> MutexGuard<'_, RotatingFile> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a line.
+    pub(crate) fn line(&self, line: &str) {
+        let mut file = self.lock();
+        if let Written::Broken(e) = file.line(line) {
+            complain(file.path(), &e);
+        }
+    }
+
+    fn flush(&self) {
+        let mut file = self.lock();
+        if let Written::Broken(e) = file.flush() {
+            complain(file.path(), &e);
+        }
+    }
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Files {
+    /// `None`: no logs wanted.
+    dir: Option<PathBuf>,
+    limits: Limits,
+    open: RwLock<Open>,
+    /// Lines of a node that traces before its start has told its id. Bounded by [`PENDING`].
+    pending: Mutex<Vec<(String, String)>>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    all: Vec<LogFile>,
+    /// By the short id that the library puts into its lines.
+    nodes: BTreeMap<String, Node>,
+}
+
+/// Most lines that wait for their node.
+const PENDING: usize = 256;
+
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub(super) name: String,
+    pub(super) file: Option<LogFile>,
+}
+
+impl Files {
+    pub(super) const fn new(dir: Option<PathBuf>, limits: Limits) -> Self {
+        let open = Open { all: Vec::new(), nodes: BTreeMap::new() };
+        Files { dir, limits, open: RwLock::new(open), pending: Mutex::new(Vec::new()) }
+    }
+
+    /// `None` if no logs are wanted.
+    pub(super) fn open(&self, kind: &Path, name: &str) -> Option<LogFile> {
+        let path = self.dir.as_ref()?.join(kind).join(name);
+        let file = LogFile(Arc::new(Mutex::new(RotatingFile::new(path, self.limits))));
+        self.open.write().unwrap_or_else(PoisonError::into_inner).all.push(file.clone());
+        Some(file)
+    }
+
+    pub(super) fn open_node(&self, kind: &str, name: &str, id: PeerId) {
+        let file = self.open(Path::new(kind), &format!("{}.log", stem(name)));
+        let id = id.short();
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, line) in pending.extract_if(.., |(of, _)| *of == id) {
+            if let Some(file) = &file {
+                file.line(&line);
+            }
+        }
+        let node = Node { name: name.to_owned(), file };
+        self.open.write().unwrap_or_else(PoisonError::into_inner).nodes.insert(id, node);
+    }
+
+    /// Keeps a line for a node that is about to be opened.
+    pub(super) fn keep(&self, id: &str, line: String) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        if pending.len() < PENDING && self.dir.is_some() {
+            pending.push((id.to_owned(), line));
+        }
+    }
+
+    /// The node with this short id, if it is one of ours.
+    pub(super) fn node(&self, id: &str) -> Option<Node> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).nodes.get(id).cloned()
+    }
+
+    pub(super) fn flush(&self) {
+        let all = self.open.read().unwrap_or_else(PoisonError::into_inner).all.clone();
+        for file in all {
+            file.flush();
+        }
+    }
+
+    /// A thread of its own: writing to a disk must not hold up a task of the runtime for long.
+    pub(super) fn start_flusher(self: &Arc<Self>) {
+        if self.dir.is_none() {
+            return;
+        }
+        let files: Weak<Self> = Arc::downgrade(self);
+        let flush = move || {
+            while let Some(files) = files.upgrade() {
+                files.flush();
+                drop(files);
+                std::thread::park_timeout(FLUSH_EVERY);
+            }
+        };
+        // Without the thread, lines wait until a buffer is full; nothing else changes.
+        let _ = std::thread::Builder::new().name("logs".to_owned()).spawn(flush);
+    }
+}

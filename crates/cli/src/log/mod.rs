@@ -1,0 +1,139 @@
+//! Logs: one file per node, a message log per peer, a degree log per seed.
+//!
+//! The library traces a line per event, with the id of its node. [`layer::NodeLayer`] puts each
+//! line into the file of that node; a line of no node here goes to standard error.
+
+mod degrees;
+mod files;
+mod layer;
+mod messages;
+mod rotate;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use rumormill::SeedNode;
+use rumormill::proto::PeerId;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::{EnvFilter, Registry};
+
+use crate::exit::{Exit, Failure, OrExit as _, Outcome};
+use crate::out;
+use files::Files;
+pub(crate) use messages::MessageLog;
+pub(crate) use rotate::Limits;
+
+/// What a log file must be called to be one of ours. `rumor clean` goes by it.
+pub(crate) const SEEDS: &str = "seeds";
+/// The directory of peers' logs.
+pub(crate) const PEERS: &str = "peers";
+/// The directory that logs are in if nothing else is said.
+pub(crate) const DEFAULT_DIR: &str = "logs";
+
+/// Which lines, and where to.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Logging")]
+pub(crate) struct LogArgs {
+    /// Directory of the logs: seeds/NAME.log, peers/NAME.log, and beside them
+    /// peers/NAME.messages.log and seeds/NAME.degrees.log
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DIR)]
+    pub(crate) log_dir: PathBuf,
+    /// Write no log files
+    #[arg(long)]
+    pub(crate) no_log: bool,
+    /// Which lines to log: error, warn, info, debug, trace, or a filter such as
+    /// `info,rumormill=debug`
+    #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = "info")]
+    pub(crate) log_level: String,
+}
+
+/// What goes to standard error as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Console {
+    /// The lines of all nodes.
+    Nodes,
+    /// The lines of all nodes, each with the node's name.
+    NamedNodes,
+    /// Only what concerns the program itself.
+    Program,
+}
+
+/// The logs of this process.
+#[derive(Debug, Clone)]
+pub(crate) struct Logs {
+    files: Arc<Files>,
+}
+
+impl Logs {
+    /// Starts logging. A directory that cannot be written to is told once, and costs the files only.
+    pub(crate) fn start(args: &LogArgs, console: Console, limits: Limits) -> Outcome<Self> {
+        let filter = EnvFilter::builder().parse(&args.log_level).map_err(|e| {
+            Failure::new(
+                Exit::Usage,
+                format!(
+                    "{:?} is not a log filter ({e}); use error, warn, info, debug, trace, or \
+                     TARGET=LEVEL with commas between",
+                    args.log_level
+                ),
+            )
+        })?;
+        let dir = (!args.no_log).then(|| args.log_dir.clone());
+        let files = Arc::new(Files::new(dir, limits));
+        files.start_flusher();
+        let subscriber = Registry::default()
+            .with(filter)
+            .with(layer::NodeLayer::new(Arc::clone(&files), console));
+        tracing::subscriber::set_global_default(subscriber).or_exit(Exit::Failed)?;
+        Ok(Logs { files })
+    }
+
+    /// The log of a peer; its lines go there from now on.
+    pub(crate) fn peer(&self, name: &str, id: PeerId) {
+        self.files.open_node(PEERS, name, id);
+    }
+
+    /// The log of a seed; its lines go there from now on.
+    pub(crate) fn seed(&self, name: &str, id: PeerId) {
+        self.files.open_node(SEEDS, name, id);
+    }
+
+    /// The message log of a peer.
+    pub(crate) fn messages(&self, name: &str) -> MessageLog {
+        MessageLog::new(self.files.open(Path::new(PEERS), &format!("{}.messages.log", stem(name))))
+    }
+
+    /// Keeps the degree log of a seed until the seed ends.
+    pub(crate) fn follow_degrees(&self, name: &str, seed: &SeedNode) {
+        let file = self.files.open(Path::new(SEEDS), &format!("{}.degrees.log", stem(name)));
+        if let Some(file) = file {
+            tokio::spawn(degrees::follow(seed.events(), file));
+        }
+    }
+
+    /// Writes out what is buffered.
+    pub(crate) fn flush(&self) {
+        self.files.flush();
+    }
+}
+
+impl Drop for Logs {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+/// A node's name as part of a file name.
+fn stem(name: &str) -> String {
+    let safe = |c: char| if c.is_alphanumeric() || "-_".contains(c) { c } else { '_' };
+    name.chars().map(safe).collect()
+}
+
+/// Says that a log cannot be written. Not through `tracing`, which would lead back here.
+fn complain(path: &Path, error: &std::io::Error) {
+    out::say(format!(
+        "rumor: cannot write the log {}: {error}; the node goes on without it \
+         (--log-dir chooses another directory, --no-log writes none)",
+        path.display()
+    ));
+}

@@ -1,0 +1,231 @@
+//! A log file that does not grow without end.
+//!
+//! When `NAME` is full it becomes `NAME.1`, the old `NAME.1` becomes `NAME.2`, and so on; the
+//! oldest goes. Lines are gathered and written in one piece, whole.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Bytes gathered before they are written.
+const BUFFER: usize = 8 * 1024;
+/// How long a file that failed is left alone.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// How large a log may become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Bytes of one file.
+    pub(crate) bytes: u64,
+    /// Files of one log, the current one included.
+    pub(crate) files: u32,
+}
+
+impl Limits {
+    /// For a node in a process of its own.
+    pub(crate) const NODE: Limits = Limits { bytes: 10 * 1024 * 1024, files: 5 };
+    /// For each of the many nodes of `rumor up`.
+    pub(crate) const MANY: Limits = Limits { bytes: 2 * 1024 * 1024, files: 2 };
+}
+
+/// What became of a write.
+#[derive(Debug)]
+pub(crate) enum Written {
+    /// It is written, or waits in the buffer.
+    Fine,
+    /// It failed for the first time since it last worked.
+    Broken(io::Error),
+}
+
+/// The file.
+#[derive(Debug)]
+pub(crate) struct RotatingFile {
+    path: PathBuf,
+    limits: Limits,
+    file: Option<File>,
+    size: u64,
+    buffer: Vec<u8>,
+    lines: u64,
+    lost: u64,
+    failed: Option<Instant>,
+}
+
+impl RotatingFile {
+    /// Nothing is opened before the first line.
+    pub(crate) const fn new(path: PathBuf, limits: Limits) -> Self {
+        RotatingFile {
+            path,
+            limits,
+            file: None,
+            size: 0,
+            buffer: Vec::new(),
+            lines: 0,
+            lost: 0,
+            failed: None,
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Adds a line; the line break is added here.
+    pub(crate) fn line(&mut self, line: &str) -> Written {
+        self.buffer.extend_from_slice(line.as_bytes());
+        self.buffer.push(b'\n');
+        self.lines += 1;
+        if self.buffer.len() >= BUFFER { self.flush() } else { Written::Fine }
+    }
+
+    /// Writes what is gathered. Lines that cannot be written are lost and counted; the count is
+    /// the first line once it works again.
+    pub(crate) fn flush(&mut self) -> Written {
+        if self.buffer.is_empty() {
+            return Written::Fine;
+        }
+        if self.failed.is_some_and(|at| at.elapsed() < RETRY) {
+            self.lose();
+            return Written::Fine;
+        }
+        match self.write() {
+            Ok(()) => {
+                self.failed = None;
+                Written::Fine
+            }
+            Err(e) => {
+                self.lose();
+                self.file = None;
+                let first = self.failed.is_none();
+                self.failed = Some(Instant::now());
+                if first { Written::Broken(e) } else { Written::Fine }
+            }
+        }
+    }
+
+    fn lose(&mut self) {
+        self.lost += std::mem::take(&mut self.lines);
+        self.buffer.clear();
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        if self.size > 0 && self.size + self.buffer.len() as u64 > self.limits.bytes {
+            self.rotate()?;
+        }
+        if self.file.is_none() {
+            self.open()?;
+        }
+        let Some(file) = &mut self.file else { return Ok(()) };
+        if self.lost > 0 {
+            let note = format!("({} lines before this one could not be written)\n", self.lost);
+            file.write_all(note.as_bytes())?;
+            self.lost = 0;
+        }
+        file.write_all(&self.buffer)?;
+        self.size += self.buffer.len() as u64;
+        self.buffer.clear();
+        self.lines = 0;
+        Ok(())
+    }
+
+    fn open(&mut self) -> io::Result<()> {
+        if let Some(dir) = self.path.parent() {
+            fs::create_dir_all(dir)?;
+        }
+        let file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+        self.size = file.metadata()?.len();
+        self.file = Some(file);
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        self.file = None;
+        let numbered = |n: u32| {
+            let mut name = self.path.as_os_str().to_owned();
+            name.push(format!(".{n}"));
+            PathBuf::from(name)
+        };
+        let missing_is_fine = |r: io::Result<()>| match r {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            r => r,
+        };
+        let last = self.limits.files.saturating_sub(1);
+        if last == 0 {
+            missing_is_fine(fs::remove_file(&self.path))?;
+        }
+        for n in (1..last).rev() {
+            missing_is_fine(fs::rename(numbered(n), numbered(n + 1)))?;
+        }
+        if last > 0 {
+            missing_is_fine(fs::rename(&self.path, numbered(1)))?;
+        }
+        self.size = 0;
+        Ok(())
+    }
+}
+
+impl Drop for RotatingFile {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(dir)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn it_rotates_keeps_so_many_and_cuts_no_line() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join("logs/a.log");
+        let mut log = RotatingFile::new(path.clone(), Limits { bytes: 100, files: 3 });
+        for n in 0..40 {
+            assert!(matches!(log.line(&format!("line number {n:04}")), Written::Fine));
+            assert!(matches!(log.flush(), Written::Fine));
+        }
+        assert_eq!(names(path.parent().unwrap()), ["a.log", "a.log.1", "a.log.2"]);
+        for name in names(path.parent().unwrap()) {
+            let text = fs::read_to_string(path.with_file_name(name)).unwrap();
+            assert!(text.len() <= 100);
+            assert!(text.lines().all(|l| l.len() == 16), "{text}");
+        }
+        assert!(fs::read_to_string(&path).unwrap().ends_with("line number 0039\n"));
+    }
+
+    #[test]
+    fn it_goes_on_where_an_earlier_run_ended() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join("a.log");
+        for text in ["one", "two"] {
+            RotatingFile::new(path.clone(), Limits::NODE).line(text);
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntwo\n");
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_is_told_once_and_the_lost_are_counted() {
+        let tmp = tempfile::tempdir().unwrap();
+        let blocker = tmp.path().join("logs");
+        fs::write(&blocker, "not a directory").unwrap();
+        let mut log = RotatingFile::new(blocker.join("a.log"), Limits::NODE);
+        log.line("one");
+        assert!(matches!(log.flush(), Written::Broken(_)));
+        log.line("two");
+        assert!(matches!(log.flush(), Written::Fine));
+        fs::remove_file(&blocker).unwrap();
+        log.failed = None; // The pause before it is tried again is over.
+        log.line("three");
+        assert!(matches!(log.flush(), Written::Fine));
+        let text = fs::read_to_string(blocker.join("a.log")).unwrap();
+        assert_eq!(text, "(2 lines before this one could not be written)\nthree\n");
+    }
+}

@@ -1,0 +1,228 @@
+//! A run in one process: every node is a task, with a listening socket of its own.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use rumormill::proto::SeedAddress;
+use rumormill::{Events, Listener, Node, Observed, Received, SeedNode};
+use rumormill_http::view::EventLine;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::names::Names;
+use super::plan::Fault;
+use super::seen::{Facts, Member, Seen, Sight};
+use crate::commands::seed;
+use crate::exit::Outcome;
+use crate::launch::{self, Control, GOODBYE, NetworkArgs};
+use crate::log::{Logs, MessageLog};
+
+/// The nodes of a run in one process.
+#[derive(Debug)]
+pub(crate) struct Inside {
+    members: Vec<Member>,
+    peers: Vec<Node>,
+    seeds: Vec<SeedNode>,
+    control: Mutex<Option<Control>>,
+}
+
+impl Inside {
+    /// Starts all nodes: first every listener, so that all addresses are known and taken, then the
+    /// seeds, then the peers.
+    pub(crate) async fn start(
+        names: &Names,
+        configured: Option<&[SeedAddress]>,
+        network: &NetworkArgs,
+        run_dir: Option<&Path>,
+        logs: &Logs,
+        sights: &mpsc::Sender<Sight>,
+    ) -> Outcome<Self> {
+        let mut control = Control::start(run_dir).await?;
+        let seeds = start_seeds(names, configured, network).await?;
+        let addresses: Vec<SeedAddress> = seeds.iter().map(|(a, _)| a.clone()).collect();
+        let mut members = Vec::new();
+        let mut peers = Vec::new();
+        for name in &names.peers {
+            let node = start_peer(name, &addresses, network, logs).await?;
+            members.push(Member { name: name.clone(), id: node.id() });
+            let number = peers.len();
+            watch_events(number, node.events(), sights.clone());
+            watch_messages(number, node.clone(), logs.messages(name), sights.clone());
+            control.add(name, node.clone());
+            peers.push(node);
+        }
+        let mut running = Vec::new();
+        for (name, (_, node)) in names.seeds.iter().zip(seeds) {
+            watch_events(members.len(), node.events(), sights.clone());
+            members.push(Member { name: name.clone(), id: node.id() });
+            logs.seed(name, node.id());
+            logs.follow_degrees(name, &node);
+            control.add(name, node.clone());
+            running.push(node);
+        }
+        Ok(Inside { members, peers, seeds: running, control: Mutex::new(Some(control)) })
+    }
+
+    pub(crate) fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    fn peer(&self, peer: usize) -> Result<&Node, String> {
+        self.peers.get(peer).ok_or_else(|| format!("there is no peer {peer}"))
+    }
+
+    pub(crate) async fn publish(
+        &self,
+        peer: usize,
+        topic: &str,
+        content: &str,
+    ) -> Result<rumormill::proto::MessageId, String> {
+        self.peer(peer)?.publish(topic, content).await.map_err(|e| e.to_string())
+    }
+
+    pub(crate) fn strike(&self, peer: usize, fault: Fault) {
+        if let Some(node) = self.peers.get(peer) {
+            match fault {
+                Fault::Kill => node.kill(),
+                Fault::Stop => node.freeze(true),
+            }
+        }
+    }
+
+    pub(crate) async fn peer_facts(&self, peer: usize) -> Result<Facts, String> {
+        let snapshot = self.peer(peer)?.snapshot().await.map_err(|e| e.to_string())?;
+        Ok(Facts::of_peer(&snapshot))
+    }
+
+    pub(crate) async fn seed_facts(&self, seed: usize) -> Result<Facts, String> {
+        let node = self.seeds.get(seed).ok_or_else(|| format!("there is no seed {seed}"))?;
+        let snapshot = node.snapshot().await.map_err(|e| e.to_string())?;
+        Ok(Facts::of_seed(&snapshot))
+    }
+
+    /// Nobody is left to say goodbye to, so nobody does.
+    pub(crate) async fn end(&self) {
+        for node in &self.peers {
+            node.kill();
+        }
+        for node in &self.seeds {
+            node.kill();
+        }
+        let control = self.control.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(control) = control {
+            let _ = timeout(GOODBYE, control.end()).await;
+        }
+    }
+}
+
+/// Binds the seeds' listeners, and starts them once all addresses and ids are known.
+async fn start_seeds(
+    names: &Names,
+    configured: Option<&[SeedAddress]>,
+    network: &NetworkArgs,
+) -> Outcome<Vec<(SeedAddress, SeedNode)>> {
+    let mut bound = Vec::new();
+    let mut addresses = Vec::new();
+    for index in 0..names.seeds.len() {
+        let (listener, host_port) = match configured.and_then(|c| c.get(index)) {
+            Some(seed) => (seed::bind(&seed.host_port).await?, seed.host_port.clone()),
+            None => {
+                let listener = Listener::bind(SYSTEM_CHOOSES)?;
+                let host_port = listener.local_addr().to_string();
+                (listener, host_port)
+            }
+        };
+        let identity = launch::fresh_identity()?;
+        addresses.push(SeedAddress { host_port, pin: Some(identity.id()) });
+        bound.push((listener, identity));
+    }
+    let mut seeds = Vec::new();
+    for (index, (listener, identity)) in bound.into_iter().enumerate() {
+        let mut builder = SeedNode::builder()
+            .config(network.config()?)
+            .identity(identity)
+            .listener(listener)
+            .seeds(addresses.clone())
+            .own_index(Some(index));
+        if let Some(key) = network.network_key()? {
+            builder = builder.network_key(key);
+        }
+        seeds.push((addresses[index].clone(), builder.start().await?));
+    }
+    Ok(seeds)
+}
+
+const SYSTEM_CHOOSES: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+async fn start_peer(
+    name: &str,
+    seeds: &[SeedAddress],
+    network: &NetworkArgs,
+    logs: &Logs,
+) -> Outcome<Node> {
+    let identity = launch::fresh_identity()?;
+    logs.peer(name, identity.id());
+    let mut builder = Node::builder()
+        .name(launch::name(name)?)
+        .config(network.config()?)
+        .identity(identity)
+        .listener(Listener::bind(SYSTEM_CHOOSES)?)
+        .seeds(seeds.to_vec());
+    if let Some(key) = network.network_key()? {
+        builder = builder.network_key(key);
+    }
+    Ok(builder.start().await?)
+}
+
+fn watch_events(node: usize, mut events: Events, sights: mpsc::Sender<Sight>) {
+    tokio::spawn(async move {
+        while let Some(occurrence) = events.recv().await {
+            let sight = match occurrence {
+                Observed::Event(stamped) => {
+                    let line = EventLine::of(stamped.at, &stamped.event);
+                    match Seen::of(&line.event) {
+                        Seen::Other => continue,
+                        seen => Sight::Event { node, at_us: line.at_us, seen },
+                    }
+                }
+                Observed::Lagged(missing) => Sight::Lagged { node, missing },
+            };
+            if sights.send(sight).await.is_err() {
+                return;
+            }
+        }
+        let _ = sights.send(Sight::Ended { node, how: "it stopped".to_owned() }).await;
+    });
+}
+
+fn watch_messages(peer: usize, node: Node, mut log: MessageLog, sights: mpsc::Sender<Sight>) {
+    let mut subscription = node.subscribe();
+    tokio::spawn(async move {
+        while let Some(received) = subscription.recv().await {
+            let sight = match received {
+                Received::Message(delivery) => {
+                    if delivery.from.is_none() {
+                        continue;
+                    }
+                    let body = delivery.message.body();
+                    let sight = Sight::Received {
+                        peer,
+                        id: body.id,
+                        published_us: body.published_at,
+                        received_us: delivery.received_at.0,
+                    };
+                    log.record(&node, &delivery).await;
+                    sight
+                }
+                Received::Lagged(missing) => {
+                    log.missed(missing);
+                    Sight::Lagged { node: peer, missing }
+                }
+            };
+            if sights.send(sight).await.is_err() {
+                return;
+            }
+        }
+    });
+}

@@ -1,0 +1,254 @@
+//! Which message is due where, and has it arrived.
+//!
+//! A message is expected at every peer that lives from then to the end, its publisher excepted.
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::{CreationError, Histogram};
+use rumormill::proto::MessageId;
+use serde::Serialize;
+
+/// Longest delay that is told apart from longer ones: ten minutes, in microseconds.
+const LONGEST: u64 = 600_000_000;
+
+/// One message.
+#[derive(Debug)]
+struct Account {
+    publisher: usize,
+    published_us: u64,
+    /// One bit per peer.
+    received: Vec<u64>,
+    last_us: u64,
+    /// Everybody who is still there has it.
+    complete: bool,
+}
+
+impl Account {
+    fn has(&self, peer: usize) -> bool {
+        self.received.get(peer / 64).is_some_and(|word| word >> (peer % 64) & 1 == 1)
+    }
+}
+
+/// What was published and what has arrived.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    alive: Vec<bool>,
+    messages: BTreeMap<MessageId, Account>,
+    delays: Histogram<u64>,
+    twice: u64,
+    complete: u64,
+}
+
+/// Deliveries in figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Deliveries {
+    pub(crate) published: u64,
+    pub(crate) expected: u64,
+    pub(crate) arrived: u64,
+}
+
+/// Delays in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub(crate) struct Delays {
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    pub(crate) max: f64,
+}
+
+impl Delays {
+    fn of(histogram: &Histogram<u64>) -> Self {
+        #[allow(clippy::cast_precision_loss)] // Ten minutes are 6e8.
+        let ms = |us: u64| us as f64 / 1e3;
+        if histogram.is_empty() {
+            return Self::default();
+        }
+        Delays {
+            p50: ms(histogram.value_at_quantile(0.5)),
+            p99: ms(histogram.value_at_quantile(0.99)),
+            max: ms(histogram.max()),
+        }
+    }
+}
+
+impl Ledger {
+    pub(crate) fn new(peers: usize) -> Result<Self, CreationError> {
+        Ok(Ledger {
+            alive: vec![true; peers],
+            messages: BTreeMap::new(),
+            // Three significant digits.
+            delays: Histogram::new_with_bounds(1, LONGEST, 3)?,
+            twice: 0,
+            complete: 0,
+        })
+    }
+
+    fn account(&mut self, id: MessageId, publisher: usize, published_us: u64) -> &mut Account {
+        let words = self.alive.len().div_ceil(64);
+        self.messages.entry(id).or_insert_with(|| Account {
+            publisher,
+            published_us,
+            received: vec![0; words],
+            last_us: published_us,
+            complete: false,
+        })
+    }
+
+    /// A peer has published a message.
+    pub(crate) fn published(&mut self, id: MessageId, publisher: usize, published_us: u64) {
+        self.account(id, publisher, published_us);
+        self.check(id);
+    }
+
+    /// A message has arrived. It may be known here before its publishing is.
+    pub(crate) fn received(
+        &mut self,
+        id: MessageId,
+        publisher: usize,
+        peer: usize,
+        published_us: u64,
+        received_us: u64,
+    ) {
+        let account = self.account(id, publisher, published_us);
+        if account.has(peer) {
+            self.twice += 1;
+            return;
+        }
+        if let Some(word) = account.received.get_mut(peer / 64) {
+            *word |= 1 << (peer % 64);
+        }
+        account.last_us = account.last_us.max(received_us);
+        let delay = received_us.saturating_sub(published_us);
+        self.delays.saturating_record(delay);
+        self.check(id);
+    }
+
+    /// A peer is no longer expected to receive anything.
+    pub(crate) fn gone(&mut self, peer: usize) {
+        if let Some(alive) = self.alive.get_mut(peer) {
+            *alive = false;
+        }
+        let open: Vec<MessageId> =
+            self.messages.iter().filter(|(_, a)| !a.complete).map(|(id, _)| *id).collect();
+        for id in open {
+            self.check(id);
+        }
+    }
+
+    fn check(&mut self, id: MessageId) {
+        let Some(account) = self.messages.get_mut(&id) else { return };
+        let missing = |(peer, alive): (usize, &bool)| {
+            *alive && peer != account.publisher && !account.has(peer)
+        };
+        if !account.complete && !self.alive.iter().enumerate().any(missing) {
+            account.complete = true;
+            self.complete += 1;
+        }
+    }
+
+    /// Messages that somebody still lacks.
+    pub(crate) fn open(&self) -> u64 {
+        self.messages.len() as u64 - self.complete
+    }
+
+    /// Messages that were handed to one application twice.
+    pub(crate) const fn twice(&self) -> u64 {
+        self.twice
+    }
+
+    pub(crate) fn deliveries(&self) -> Deliveries {
+        let alive = self.alive.iter().filter(|a| **a).count() as u64;
+        let mut sum = Deliveries { published: self.messages.len() as u64, ..Default::default() };
+        for account in self.messages.values() {
+            let publisher_lives = self.alive.get(account.publisher) == Some(&true);
+            let expected = alive - u64::from(publisher_lives);
+            sum.expected += expected;
+            sum.arrived += if account.complete {
+                expected
+            } else {
+                let there = |(peer, alive): (usize, &bool)| {
+                    *alive && peer != account.publisher && account.has(peer)
+                };
+                self.alive.iter().enumerate().filter(|p| there(*p)).count() as u64
+            };
+        }
+        sum
+    }
+
+    /// Who lacks what, for telling: (publisher, number, peer).
+    pub(crate) fn missing(&self) -> impl Iterator<Item = (usize, u64, usize)> + '_ {
+        self.messages.iter().filter(|(_, a)| !a.complete).flat_map(|(id, account)| {
+            self.alive
+                .iter()
+                .enumerate()
+                .filter(|(peer, alive)| {
+                    **alive && *peer != account.publisher && !account.has(*peer)
+                })
+                .map(|(peer, _)| (account.publisher, id.sequence, peer))
+        })
+    }
+
+    /// Delays of all deliveries.
+    pub(crate) fn delays(&self) -> Delays {
+        Delays::of(&self.delays)
+    }
+
+    /// Delays until the last peer had it, of the messages that everybody has.
+    pub(crate) fn last_delays(&self) -> Delays {
+        let mut last = Histogram::new_from(&self.delays);
+        for account in self.messages.values().filter(|a| a.complete) {
+            last.saturating_record(account.last_us.saturating_sub(account.published_us));
+        }
+        Delays::of(&last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rumormill::proto::PeerId;
+
+    use super::*;
+
+    fn id(publisher: u8, sequence: u64) -> MessageId {
+        MessageId { publisher: PeerId::from_bytes([publisher; 32]), incarnation: 1, sequence }
+    }
+
+    #[test]
+    fn everybody_but_the_publisher_is_expected_to_have_it() {
+        let mut l = Ledger::new(3).unwrap();
+        l.published(id(0, 0), 0, 1000);
+        assert_eq!(l.deliveries(), Deliveries { published: 1, expected: 2, arrived: 0 });
+        l.received(id(0, 0), 0, 1, 1000, 2000);
+        assert_eq!(l.missing().collect::<Vec<_>>(), [(0, 0, 2)]);
+        l.received(id(0, 0), 0, 2, 1000, 5000);
+        assert_eq!(l.open(), 0);
+        assert_eq!(l.deliveries(), Deliveries { published: 1, expected: 2, arrived: 2 });
+        assert!((l.last_delays().max - 4.0).abs() < 0.01);
+        l.received(id(0, 0), 0, 2, 1000, 6000);
+        assert_eq!(l.twice(), 1);
+    }
+
+    #[test]
+    fn the_dead_are_not_expected_to_have_anything_but_their_messages_are() {
+        let mut l = Ledger::new(3).unwrap();
+        l.received(id(2, 0), 2, 0, 0, 10); // Arrives before its publishing is known.
+        l.published(id(2, 0), 2, 0);
+        l.published(id(0, 0), 0, 0);
+        l.received(id(0, 0), 0, 1, 0, 10);
+        assert_eq!(l.open(), 2);
+        l.gone(2);
+        assert_eq!(l.open(), 1);
+        assert_eq!(l.deliveries(), Deliveries { published: 2, expected: 3, arrived: 2 });
+        assert_eq!(l.missing().collect::<Vec<_>>(), [(2, 0, 1)]);
+    }
+
+    #[test]
+    fn many_peers_need_many_bits() {
+        let mut l = Ledger::new(200).unwrap();
+        l.published(id(0, 0), 0, 0);
+        for peer in 1..200 {
+            l.received(id(0, 0), 0, peer, 0, 10);
+        }
+        assert_eq!(l.deliveries().arrived, 199);
+        assert_eq!(l.open(), 0);
+    }
+}

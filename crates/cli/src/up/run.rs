@@ -1,0 +1,583 @@
+//! The run itself: one loop that does what is due and looks at what happens.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use rumormill::proto::{PeerId, Preset};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::casualties::Casualties;
+use super::fleet::Fleet;
+use super::ledger::Ledger;
+use super::overlay::Overlay;
+use super::plan::{Fault, LAST_WORDS, Length, Plan};
+use super::progress::{Progress, Status};
+use super::seen::{Facts, Seen, Sight};
+use super::summary::Summary;
+use crate::exit::{Exit, OrExit as _, Outcome};
+use crate::signals::Stops;
+use crate::{duration, escape, hello, utc};
+
+/// How often the overlay is looked at until it has formed.
+const LOOK: Duration = Duration::from_millis(250);
+/// Quiet time at the end of a run of no given length.
+const CALM: Duration = Duration::from_secs(2);
+/// Errors that are kept word for word.
+const ERRORS_KEPT: usize = 100;
+/// Sights taken in one go.
+const BATCH: usize = 1024;
+
+/// A run under way.
+#[derive(Debug)]
+pub(super) struct Run {
+    plan: Plan,
+    seeds: usize,
+    processes: bool,
+    preset: Preset,
+    started: Instant,
+    peers: Vec<Peer>,
+    ledger: Ledger,
+    casualties: Casualties,
+    progress: Progress,
+    errors: Vec<String>,
+    error_count: usize,
+    joined_at: Option<Instant>,
+    /// When all had joined and the overlay was whole, or the time for it was over.
+    formed_at: Option<Instant>,
+    forming_failed: bool,
+    next_look: Instant,
+    /// The next message: its number, and whose turn it is.
+    turn: (u64, usize),
+    next_victim: usize,
+    in_flight: usize,
+    last_action: Instant,
+    interrupted: bool,
+}
+
+/// What is known of one peer.
+#[derive(Debug, Clone, Default)]
+struct Peer {
+    name: String,
+    content: Option<Arc<str>>,
+    joined: bool,
+    degree: u16,
+    /// Struck, or ended by itself.
+    gone: bool,
+}
+
+impl Run {
+    /// The clock of the run starts here, before the first node does.
+    pub(super) fn begin(
+        plan: Plan,
+        seeds: usize,
+        processes: bool,
+        preset: Preset,
+    ) -> Outcome<Self> {
+        let started = Instant::now();
+        let ledger = Ledger::new(plan.peers).or_exit(Exit::Failed)?;
+        Ok(Run {
+            peers: vec![Peer::default(); plan.peers],
+            plan,
+            seeds,
+            processes,
+            preset,
+            started,
+            ledger,
+            casualties: Casualties::default(),
+            progress: Progress::new(started),
+            errors: Vec::new(),
+            error_count: 0,
+            joined_at: None,
+            formed_at: None,
+            forming_failed: false,
+            next_look: started,
+            turn: (0, 0),
+            next_victim: 0,
+            in_flight: 0,
+            last_action: started,
+            interrupted: false,
+        })
+    }
+
+    /// Watches to the end, and sums up.
+    pub(super) async fn watch(
+        mut self,
+        fleet: Fleet,
+        sender: mpsc::Sender<Sight>,
+        mut sights: mpsc::Receiver<Sight>,
+        mut stops: Stops,
+    ) -> Outcome<Summary> {
+        let numbers: BTreeMap<PeerId, usize> =
+            fleet.members().iter().enumerate().map(|(n, m)| (m.id, n)).collect();
+        for (peer, member) in self.peers.iter_mut().zip(fleet.members()) {
+            peer.name.clone_from(&member.name);
+            peer.content = Some(hello::content(&member.name, self.plan.payload).into());
+        }
+        self.progress.say(&format!(
+            "{} seeds and {} peers started{}",
+            self.seeds,
+            self.plan.peers,
+            if self.processes { ", each in a process of its own" } else { "" }
+        ));
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            let now = Instant::now();
+            self.form(now, &fleet).await;
+            self.strike(now, &fleet);
+            self.publish(now, &fleet, &sender);
+            self.progress.status(now, self.status());
+            if self.finished(now) {
+                break;
+            }
+            tokio::select! {
+                _ = sights.recv_many(&mut batch, BATCH) => {
+                    for sight in batch.drain(..) {
+                        self.look(sight, &fleet, &numbers);
+                    }
+                }
+                () = sleep_until(self.wake(now)) => {}
+                () = stops.next() => {
+                    self.interrupted = !matches!(self.plan.length, Some(Length::Forever));
+                    break;
+                }
+            }
+        }
+        self.progress.clear();
+        Ok(self.sum_up(&fleet).await)
+    }
+
+    fn error(&mut self, text: String) {
+        self.error_count += 1;
+        if self.errors.len() < ERRORS_KEPT {
+            self.errors.push(text);
+        }
+    }
+
+    /// Whether all have joined and are one component; looked at now and then until it is so.
+    async fn form(&mut self, now: Instant, fleet: &Fleet) {
+        if self.formed_at.is_some() {
+            return;
+        }
+        if self.joined_at.is_none() && self.peers.iter().all(|p| p.joined) {
+            self.joined_at = Some(now);
+            self.progress.say("all peers have joined");
+        }
+        if now >= self.started + self.plan.forming {
+            self.formed_at = Some(now);
+            self.forming_failed = true;
+            let joined = self.peers.iter().filter(|p| p.joined).count();
+            self.error(format!(
+                "{} after the start {joined} of {} peers have joined, and the overlay is not whole",
+                duration::show(self.plan.forming),
+                self.plan.peers
+            ));
+            return;
+        }
+        if self.joined_at.is_none() || now < self.next_look {
+            return;
+        }
+        self.next_look = now + LOOK;
+        let (facts, _) = self.facts(fleet).await;
+        let overlay = overlay(&facts, fleet);
+        if overlay.components == 1 && facts.len() == self.plan.peers {
+            self.formed_at = Some(Instant::now());
+            let (low, mean, high) = overlay.spread();
+            self.progress.say(&format!(
+                "the overlay is whole: {} links, degrees {low} to {high}, mean {mean:.1}",
+                overlay.edges
+            ));
+            if self.plan.messages > 0 {
+                let after = duration::show(self.plan.after);
+                self.progress.say(&format!("the first message follows in {after}"));
+            }
+        }
+    }
+
+    /// Strikes the victims whose time has come; not before everybody is there.
+    fn strike(&mut self, now: Instant, fleet: &Fleet) {
+        if self.formed_at.is_none() {
+            return;
+        }
+        while let Some(victim) = self.plan.victims.get(self.next_victim).copied() {
+            if now < self.started + victim.at {
+                break;
+            }
+            self.next_victim += 1;
+            self.last_action = now;
+            let Some(member) = fleet.members().get(victim.peer) else { continue };
+            let at_us = utc::now_us();
+            if let Some(peer) = self.peers.get_mut(victim.peer) {
+                peer.gone = true;
+            }
+            self.ledger.gone(victim.peer);
+            let at_s = rounded(now.duration_since(self.started).as_secs_f64());
+            self.casualties.struck(member.id.to_hex(), victim.fault, at_s, at_us);
+            if let Err(e) = fleet.strike(victim.peer, victim.fault) {
+                self.error(format!("{}: {e}", member.name));
+            }
+            let how = match victim.fault {
+                Fault::Kill => "killed",
+                Fault::Stop => "stopped",
+            };
+            self.progress.say(&format!("{} is {how}", member.name));
+        }
+    }
+
+    /// Lets those publish whose turn it is.
+    fn publish(&mut self, now: Instant, fleet: &Fleet, sender: &mpsc::Sender<Sight>) {
+        while let Some(due) = self.next_publish() {
+            if now < due {
+                break;
+            }
+            let (_, peer) = self.turn;
+            self.next_turn();
+            if self.is_silent(peer, now) {
+                continue;
+            }
+            let Some(content) = self.peers.get(peer).and_then(|p| p.content.clone()) else {
+                continue;
+            };
+            self.in_flight += 1;
+            self.last_action = now;
+            fleet.publish(peer, content, sender.clone());
+        }
+    }
+
+    /// When the next message is due; `None` if there is none, or not known yet.
+    fn next_publish(&self) -> Option<Instant> {
+        let (number, peer) = self.turn;
+        if number >= self.plan.messages {
+            return None;
+        }
+        let due = self.formed_at? + self.plan.after + self.plan.due(peer, number);
+        let last_call = self.plan.last_call().map(|d| self.started + d);
+        last_call.is_none_or(|last| due <= last).then_some(due)
+    }
+
+    fn next_turn(&mut self) {
+        let (number, peer) = self.turn;
+        self.turn = if peer + 1 < self.plan.peers { (number, peer + 1) } else { (number + 1, 0) };
+    }
+
+    /// The dead publish nothing, nor those who are about to die.
+    fn is_silent(&self, peer: usize, now: Instant) -> bool {
+        let doomed = self
+            .plan
+            .victims
+            .iter()
+            .any(|v| v.peer == peer && now + LAST_WORDS >= self.started + v.at);
+        doomed || self.peers.get(peer).is_none_or(|p| p.gone)
+    }
+
+    /// When there is something to do again.
+    fn wake(&self, now: Instant) -> Instant {
+        let mut wake = self.progress.due();
+        if self.formed_at.is_none() {
+            wake = wake.min(self.next_look.max(now + LOOK / 5));
+        }
+        if let Some(due) = self.next_publish() {
+            wake = wake.min(due);
+        }
+        if let (Some(victim), Some(_)) = (self.plan.victims.get(self.next_victim), self.formed_at) {
+            wake = wake.min(self.started + victim.at);
+        }
+        if let Some(Length::For(length)) = self.plan.length {
+            let end = self.started + length;
+            if end > now {
+                wake = wake.min(end);
+            }
+        }
+        // Nothing here is worth looking at more often.
+        wake.max(now + Duration::from_millis(2))
+    }
+
+    fn finished(&self, now: Instant) -> bool {
+        let (struck, removed) = self.casualties.counts();
+        let settled = self.ledger.open() == 0 && self.in_flight == 0 && removed == struck;
+        match self.plan.length {
+            Some(Length::Forever) => false,
+            Some(Length::For(length)) => {
+                let end = self.started + length;
+                now >= end && (settled || now >= end + self.plan.grace)
+            }
+            None => {
+                let all_done = self.formed_at.is_some()
+                    && self.next_publish().is_none()
+                    && self.next_victim == self.plan.victims.len();
+                let calm = now.duration_since(self.last_action);
+                all_done && calm >= CALM && (settled || calm >= self.plan.grace)
+            }
+        }
+    }
+
+    fn status(&self) -> Status {
+        let here = || self.peers.iter().filter(|p| !p.gone);
+        let deliveries = self.ledger.deliveries();
+        let (struck, removed) = self.casualties.counts();
+        let count = here().count();
+        let sum: u64 = here().map(|p| u64::from(p.degree)).sum();
+        #[allow(clippy::cast_precision_loss)] // A few thousand peers.
+        let mean = sum as f64 / count.max(1) as f64;
+        Status {
+            peers: count,
+            joined: here().filter(|p| p.joined).count(),
+            connected: here().filter(|p| p.degree > 0).count(),
+            degrees: (
+                here().map(|p| p.degree).min().unwrap_or(0),
+                mean,
+                here().map(|p| p.degree).max().unwrap_or(0),
+            ),
+            published: deliveries.published,
+            expected: deliveries.expected,
+            arrived: deliveries.arrived,
+            struck,
+            removed,
+        }
+    }
+
+    fn look(&mut self, sight: Sight, fleet: &Fleet, numbers: &BTreeMap<PeerId, usize>) {
+        match sight {
+            Sight::Event { node, at_us, seen } => self.event(node, at_us, seen, fleet),
+            Sight::Received { peer, id, published_us, received_us } => {
+                if let Some(&publisher) = numbers.get(&id.publisher) {
+                    self.ledger.received(id, publisher, peer, published_us, received_us);
+                }
+            }
+            Sight::Published { peer, at_us, result } => {
+                self.in_flight = self.in_flight.saturating_sub(1);
+                match result {
+                    Ok(id) => self.ledger.published(id, peer, at_us),
+                    Err(e) if self.peers.get(peer).is_some_and(|p| !p.gone) => {
+                        let name = self.name(peer, fleet);
+                        self.error(format!("{name} could not publish: {e}"));
+                    }
+                    Err(_) => {}
+                }
+            }
+            Sight::Lagged { node, missing } => {
+                let name = self.name(node, fleet);
+                self.error(format!(
+                    "{missing} sights of {name} were missed; figures are not whole"
+                ));
+            }
+            Sight::Ended { node, how } => self.ended(node, &how, fleet),
+        }
+    }
+
+    fn name(&self, node: usize, fleet: &Fleet) -> String {
+        fleet.members().get(node).map_or_else(|| format!("node {node}"), |m| m.name.clone())
+    }
+
+    fn name_of_id(&self, id: &str, fleet: &Fleet) -> String {
+        let member = fleet.members().iter().find(|m| m.id.to_hex() == id);
+        member.map_or_else(|| escape::text(id), |m| m.name.clone())
+    }
+
+    fn event(&mut self, node: usize, at_us: u64, seen: Seen, fleet: &Fleet) {
+        match seen {
+            Seen::Joined => {
+                if let Some(peer) = self.peers.get_mut(node) {
+                    peer.joined = true;
+                }
+            }
+            Seen::NeighbourUp { degree } | Seen::NeighbourDown { degree } => {
+                if let Some(peer) = self.peers.get_mut(node) {
+                    peer.degree = degree;
+                }
+            }
+            Seen::Reported { id } => {
+                if let Some(ms) = self.casualties.reported(&id, at_us) {
+                    let (who, by) = (self.name_of_id(&id, fleet), self.name(node, fleet));
+                    self.progress
+                        .say(&format!("{who} is reported dead by {by}, {:.2} s after", ms / 1e3));
+                }
+            }
+            Seen::MemberDead { id, witnesses } | Seen::PeerRemoved { id, witnesses } => {
+                self.removed(&id, &witnesses, at_us, fleet);
+            }
+            Seen::Gap { publisher, from, to } => {
+                let (who, of) = (self.name(node, fleet), self.name_of_id(&publisher, fleet));
+                self.error(format!(
+                    "{who} cannot get the messages {from} to {} of {of} any more",
+                    to.saturating_sub(1)
+                ));
+            }
+            Seen::Other => {}
+        }
+    }
+
+    fn removed(&mut self, id: &str, witnesses: &[String], at_us: u64, fleet: &Fleet) {
+        let false_before = self.casualties.false_deaths().len();
+        let news = self.casualties.removed(id, witnesses, at_us);
+        let who = self.name_of_id(id, fleet);
+        if let Some(ms) = news {
+            let mut words: Vec<String> =
+                witnesses.iter().map(|w| self.name_of_id(w, fleet)).collect();
+            words.sort();
+            self.progress.say(&format!(
+                "{who} is removed by the seeds, {:.2} s after, on the word of {}",
+                ms / 1e3,
+                words.join(", ")
+            ));
+        } else if self.casualties.false_deaths().len() > false_before {
+            self.error(format!("{who} was removed as dead, but lives"));
+        }
+    }
+
+    fn ended(&mut self, node: usize, how: &str, fleet: &Fleet) {
+        // Those who were struck have ended as they should.
+        if self.peers.get(node).is_some_and(|p| p.gone) {
+            return;
+        }
+        let name = self.name(node, fleet);
+        self.error(format!("{name} ended by itself: {}", escape::text(how)));
+        if let Some(peer) = self.peers.get_mut(node) {
+            peer.gone = true;
+            self.ledger.gone(node);
+        }
+    }
+
+    /// Asks every living peer at once. Gives their numbers and facts, and what could not be had.
+    async fn facts(&self, fleet: &Fleet) -> (Vec<(usize, Facts)>, Vec<String>) {
+        let ask = |peer: usize| async move { (peer, fleet.peer_facts(peer).await) };
+        let living = (0..self.peers.len()).filter(|&p| !self.peers[p].gone);
+        let mut facts = Vec::new();
+        let mut errors = Vec::new();
+        for (peer, result) in join_all(living.map(ask)).await {
+            match result {
+                Ok(f) => facts.push((peer, f)),
+                Err(e) => errors.push(format!("{} does not answer: {e}", self.name(peer, fleet))),
+            }
+        }
+        (facts, errors)
+    }
+
+    async fn sum_up(mut self, fleet: &Fleet) -> Summary {
+        let usage = fleet.usage();
+        let seconds = rounded(self.started.elapsed().as_secs_f64());
+        let (facts, unanswered) = self.facts(fleet).await;
+        let overlay = overlay(&facts, fleet);
+        let mut counters: BTreeMap<String, u64> = BTreeMap::new();
+        let mut errors = unanswered;
+        let mut seed_facts = Vec::new();
+        for seed in 0..self.seeds {
+            match fleet.seed_facts(seed).await {
+                Ok(f) => seed_facts.push(f),
+                Err(e) => errors.push(format!("seed {} does not answer: {e}", seed + 1)),
+            }
+        }
+        for f in facts.iter().map(|(_, f)| f).chain(&seed_facts) {
+            for (name, n) in &f.counters {
+                *counters.entry(name.clone()).or_default() += n;
+            }
+        }
+        let names = fleet.members().iter().map(|m| (m.id.to_hex(), m.name.clone())).collect();
+        let deaths = self.casualties.deaths(&names);
+        if !self.interrupted {
+            errors.extend(self.faults(&overlay, &facts, fleet));
+        }
+        for error in errors {
+            self.error(error);
+        }
+        let d = self.ledger.deliveries();
+        let quorum = facts.first().map_or(0, |(_, f)| f.seed_quorum);
+        let nodes = self.plan.peers + self.seeds;
+        let since = |at: Instant| rounded(at.duration_since(self.started).as_secs_f64() * 1e3);
+        let sum = |wanted: fn(&str) -> bool| -> u64 {
+            counters.iter().filter(|(name, _)| wanted(name)).map(|(_, n)| n).sum()
+        };
+        #[allow(clippy::cast_precision_loss)] // Far below 2^52.
+        let (fraction, share) = (
+            if d.expected == 0 { 1.0 } else { d.arrived as f64 / d.expected as f64 },
+            |cpu: f64| rounded(cpu / seconds / nodes as f64 * 100.0),
+        );
+        Summary {
+            seeds: self.seeds,
+            peers: self.plan.peers,
+            processes: self.processes,
+            preset: self.preset.to_string(),
+            seconds,
+            joined_ms: self.joined_at.map(since),
+            formed_ms: self.formed_at.filter(|_| !self.forming_failed).map(since),
+            seed_quorum: quorum,
+            registrations_per_peer_min: facts
+                .iter()
+                .map(|(_, f)| f.registrations)
+                .min()
+                .unwrap_or(0),
+            edges: overlay.edges,
+            components: overlay.components,
+            degrees: overlay.degrees,
+            published: d.published,
+            deliveries_expected: d.expected,
+            deliveries: d.arrived,
+            delivered_fraction: fraction,
+            delivered_twice: self.ledger.twice(),
+            duplicates_received: counters.get("messages_duplicate").copied().unwrap_or(0),
+            latency_ms: self.ledger.delays(),
+            last_delivery_ms: self.ledger.last_delays(),
+            deaths,
+            false_deaths: self.casualties.false_deaths().len(),
+            false_reports: self.casualties.false_reports(),
+            refused: sum(|name| name.ends_with("_refused")),
+            dropped: sum(|name| name.starts_with("dropped_")),
+            errors: self.error_count,
+            error_list: self.errors.clone(),
+            rss_kib: usage.map(|u| u.rss_kib),
+            rss_kib_per_node: usage.map(|u| u.rss_kib / nodes as u64),
+            cpu_seconds: usage.map(|u| rounded(u.cpu_seconds)),
+            cpu_percent_per_node: usage.map(|u| share(u.cpu_seconds)),
+            counters,
+            interrupted: self.interrupted,
+        }
+    }
+
+    /// What is wrong at the end.
+    fn faults(&self, overlay: &Overlay, facts: &[(usize, Facts)], fleet: &Fleet) -> Vec<String> {
+        let mut faults = Vec::new();
+        let not_joined = self.peers.iter().filter(|p| !p.gone && !p.joined);
+        faults.extend(not_joined.map(|p| format!("{} did not join", p.name)));
+        if overlay.components > 1 {
+            faults.push(format!("the overlay is in {} pieces", overlay.components));
+        }
+        for (peer, f) in facts {
+            if u32::try_from(f.registrations).is_ok_and(|n| n < f.seed_quorum) {
+                let name = self.name(*peer, fleet);
+                faults.push(format!("{name} is registered at {} seeds only", f.registrations));
+            }
+        }
+        faults.extend(self.ledger.missing().map(|(publisher, number, peer)| {
+            let (from, to) = (self.name(publisher, fleet), self.name(peer, fleet));
+            format!("message {number} of {from} did not reach {to}")
+        }));
+        if self.ledger.twice() > 0 {
+            faults.push(format!("{} messages were delivered twice", self.ledger.twice()));
+        }
+        let names = fleet.members().iter().map(|m| (m.id.to_hex(), m.name.clone())).collect();
+        for death in self.casualties.deaths(&names) {
+            if death.removed_ms.is_none() {
+                faults.push(format!("{} is dead, and was not removed", death.peer));
+            }
+        }
+        if self.next_victim < self.plan.victims.len() {
+            faults.push("the run ended before all victims were struck".to_owned());
+        }
+        faults
+    }
+}
+
+/// Three decimals are what these figures are worth.
+fn rounded(x: f64) -> f64 {
+    (x * 1e3).round() / 1e3
+}
+
+fn overlay(facts: &[(usize, Facts)], fleet: &Fleet) -> Overlay {
+    let ids: Vec<String> = fleet.members().iter().map(|m| m.id.to_hex()).collect();
+    let lists = facts
+        .iter()
+        .filter_map(|(peer, f)| Some((ids.get(*peer)?.as_str(), f.neighbours.as_slice())));
+    Overlay::of(lists)
+}

@@ -1,0 +1,76 @@
+//! The arrows between the crates, as ARCHITECTURE.md draws them, read from `cargo metadata`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Normal dependencies (not dev or build) of every crate of the workspace.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let out = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let metadata: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let text = |v: &Value| v.as_str().unwrap().to_owned();
+    let packages = metadata["packages"].as_array().unwrap().iter();
+    packages
+        .map(|p| {
+            let normal = p["dependencies"].as_array().unwrap().iter();
+            let normal = normal.filter(|d| d["kind"].is_null()).map(|d| text(&d["name"]));
+            (text(&p["name"]), normal.collect())
+        })
+        .collect()
+}
+
+#[test]
+fn arrows_point_towards_the_core() {
+    let deps = dependencies();
+    let ours = |of: &str| -> BTreeSet<&str> {
+        let all = deps[of].iter().map(String::as_str);
+        all.filter(|d| d.starts_with("rumormill")).collect()
+    };
+    assert_eq!(ours("rumormill-proto"), BTreeSet::new());
+    assert_eq!(ours("rumormill-sim"), BTreeSet::from(["rumormill-proto"]));
+    assert_eq!(ours("rumormill"), BTreeSet::from(["rumormill-proto"]));
+    assert!(ours("rumormill-http").is_subset(&BTreeSet::from(["rumormill", "rumormill-proto"])));
+}
+
+/// A library that opens sockets, spawns threads or reads clocks has no business in the core.
+#[test]
+fn the_core_depends_on_nothing_that_acts() {
+    let allowed = BTreeSet::from([
+        "blake3",
+        "bytes",
+        "data-encoding",
+        "ed25519-dalek",
+        "minicbor",
+        "rand",
+        "rand_chacha",
+        "serde",
+        "thiserror",
+    ]);
+    for dependency in &dependencies()["rumormill-proto"] {
+        assert!(
+            allowed.contains(dependency.as_str()),
+            "rumormill-proto depends on {dependency}: is it pure? Then add it here and give the \
+             reason in ARCHITECTURE.md"
+        );
+    }
+}
+
+/// Every dependency of the workspace has its reason in ARCHITECTURE.md.
+#[test]
+fn every_dependency_has_its_reason() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let page = std::fs::read_to_string(format!("{root}/ARCHITECTURE.md")).unwrap();
+    for (name, dependencies) in dependencies() {
+        for d in dependencies.iter().filter(|d| !d.starts_with("rumormill")) {
+            assert!(page.contains(&format!("`{d}`")), "{name} uses {d}, without a reason given");
+        }
+    }
+}

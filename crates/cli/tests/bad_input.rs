@@ -1,0 +1,245 @@
+//! What goes wrong, what the program says of it, and with which code it ends.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::net::TcpListener;
+
+use support::{Place, Ran, Running, free_port, until};
+
+/// Runs a command that must fail: with this code, saying this, and nothing on standard output.
+#[track_caller]
+fn fails(place: &Place, args: &[&str], code: i32, fragments: &[&str]) -> Ran {
+    let ran = place.run(args);
+    assert_eq!(ran.code, code, "{ran:#?}");
+    for fragment in fragments {
+        assert!(ran.err.contains(fragment), "no {fragment:?} in {ran:#?}");
+    }
+    assert!(ran.out.is_empty(), "{ran:#?}");
+    assert!(!ran.err.contains("panicked"), "{ran:#?}");
+    ran
+}
+
+#[test]
+fn wrong_usage_is_2() {
+    let place = Place::new();
+    let config = place.write("two.txt", "127.0.0.1:1\n127.0.0.1:2\n");
+    let table: &[(&[&str], &[&str])] = &[
+        (&["frobnicate"], &["unrecognized subcommand 'frobnicate'"]),
+        (&["up", "--frobnicate"], &["unexpected argument '--frobnicate'"]),
+        (&["up", "--kill", "3"], &["--kill", "N@TIME, such as 3@20s"]),
+        (&["up", "--kill", "1@5"], &["a number with a unit"]),
+        (&["up", "--peers", "3", "--kill", "3@1s"], &["3 victims of 3 peers"]),
+        (&["up", "--for", "10s", "--stop", "1@20s"], &["the run ends after 10.0 s"]),
+        (&["up", "--for", "soon"], &["`forever`"]),
+        (&["up", "--peers", "0"], &["0 is not in 1.."]),
+        (&["up", "--preset", "fast"], &["choose classic, lan or wan"]),
+        (&["up", "--log-level", "a=b=c", "--peers", "1"], &["is not a log filter"]),
+        (&["peer"], &["--config"]),
+        (&["peer", "--config", "x", "--name", "a\u{1b}b"], &["is not a name", "cannot contain"]),
+        (&["peer", "--config", "x", "--listen", "here"], &["--listen"]),
+        (&["seed", "--config", &config], &["--port or --host", "127.0.0.1:1, 127.0.0.1:2"]),
+        (&["seed", "--config", &config, "--port", "3"], &["names no seed with that"]),
+        (&["seed", "--config", &config, "--all", "--port", "1"], &["cannot be used with"]),
+        (&["get", "nonsense"], &["PEER/INCARNATION/SEQUENCE"]),
+        (&["send"], &["<TEXT>"]),
+        (&["completions", "tcsh"], &["possible values"]),
+    ];
+    for (args, fragments) in table {
+        fails(&place, args, 2, fragments);
+    }
+}
+
+#[test]
+fn wrong_configuration_is_3() {
+    let place = Place::new();
+    let bad = place.write("bad.txt", "127.0.0.1:7000\n\n127.0.0.1:99999\n");
+    let empty = place.write("empty.txt", "# nobody\n");
+    let twice = place.write("twice.txt", "localhost:7000\nLOCALHOST:7000\n");
+    let pinned = place.write("pinned.txt", &format!("127.0.0.1:7000#{}\n", "0f".repeat(32)));
+    let good = place.write("good.txt", "127.0.0.1:1\n");
+    let key = place.write("key.txt", "not a key\n");
+    let table: &[(&[&str], &[&str])] = &[
+        (&["peer", "--config", "nowhere.txt"], &["cannot read nowhere.txt", "No such file"]),
+        (&["peer", "--config", &bad], &["line 3", "127.0.0.1:99999", "expected 1 to 65535"]),
+        (&["seed", "--all", "--config", &bad], &["line 3"]),
+        (&["up", "--config", &bad], &["line 3"]),
+        (&["peer", "--config", &empty], &["no seed is named"]),
+        (&["peer", "--config", &twice], &["line 2", "already named in line 1"]),
+        (&["up", "--config", &pinned], &["pins 127.0.0.1:7000", "remove the pins"]),
+        (
+            &["peer", "--config", &good, "--network-key-file", &key],
+            &["key.txt", "64 hexadecimal characters"],
+        ),
+        (
+            &["peer", "--config", &good, "--network-key-file", "nowhere.key"],
+            &["nowhere.key", "cannot read the network key"],
+        ),
+    ];
+    for (args, fragments) in table {
+        fails(&place, args, 3, fragments);
+    }
+}
+
+#[test]
+fn a_seed_that_is_not_the_pinned_one_is_3() {
+    let place = Place::new();
+    let pin = "0f".repeat(32);
+    let config = place.write("config.txt", &format!("127.0.0.1:{}#{pin}\n", free_port()));
+    fails(&place, &["seed", "--config", &config], 3, &["pins", &pin, "correct the pin"]);
+}
+
+#[test]
+fn a_taken_port_is_4() {
+    let place = Place::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let config = place.write("config.txt", &format!("{address}\n"));
+    let says: &[&str] = &[&address, "is taken by another process"];
+    for args in [
+        &["seed", "--config", &config][..],
+        &["seed", "--config", &config, "--all"],
+        &["peer", "--config", &config, "--port", &port],
+        &["peer", "--config", &config, "--listen", &address],
+        &["up", "--config", &config, "--peers", "1"],
+        &["up", "--config", &config, "--peers", "1", "--processes"],
+    ] {
+        fails(&place, args, 4, says);
+    }
+    let elsewhere = place.write("elsewhere.txt", "192.0.2.1:7000\n");
+    fails(&place, &["seed", "--config", &elsewhere], 4, &["cannot listen on 192.0.2.1:7000"]);
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_used_is_5() {
+    let place = Place::new();
+    // A file where the directory should be: that stops even the superuser.
+    let file = place.write("file", "");
+    let inside = format!("{file}/data");
+    let config = place.write("config.txt", &format!("127.0.0.1:{}\n", free_port()));
+    for role in ["seed", "peer"] {
+        fails(
+            &place,
+            &[role, "--config", &config, "--data-dir", &inside],
+            5,
+            &["cannot use the data directory", &inside],
+        );
+    }
+}
+
+#[test]
+fn a_data_directory_in_use_is_5() {
+    let place = Place::new();
+    let data = place.path().join("data").to_str().unwrap().to_owned();
+    let config = place.write("config.txt", &format!("127.0.0.1:{}\n", free_port()));
+    let args = ["peer", "--config", &config, "--data-dir", &data, "--supervised"];
+    let mut first = place.start(&args);
+    first.go_on();
+    fails(
+        &place,
+        &["peer", "--config", &config, "--data-dir", &data],
+        5,
+        &["is in use by another process"],
+    );
+}
+
+#[test]
+fn no_running_node_is_6() {
+    let place = Place::new();
+    for args in
+        [&["status"][..], &["members"], &["messages"], &["send", "x"], &["tail"], &["leave"]]
+    {
+        fails(&place, args, 6, &["no node is running", "rumor up"]);
+    }
+    let (_seed, config) = place.seed();
+    let _peer = place.peer(&config, "anna");
+    fails(&place, &["status"], 6, &["several nodes are running", "--node", "anna", "seed-1"]);
+    fails(&place, &["status", "--node", "carl"], 6, &["\"carl\"", "anna"]);
+}
+
+#[test]
+fn seeds_that_are_down_are_7() {
+    let place = Place::new();
+    let address = format!("127.0.0.1:{}", free_port());
+    let config = place.write("config.txt", &format!("{address}\n"));
+    fails(
+        &place,
+        &["peer", "--config", &config, "--join-within", "1s"],
+        7,
+        &["not registered at a majority of the seeds", &address, "refused"],
+    );
+}
+
+#[test]
+fn a_seed_with_another_key_is_7() {
+    let place = Place::new();
+    let (seed, _config) = place.seed();
+    let address = seed.listening["listening"].as_str().unwrap();
+    let wrong = place.write("wrong.txt", &format!("{address}#{}\n", "0f".repeat(32)));
+    fails(
+        &place,
+        &["peer", "--config", &wrong, "--join-within", "2s"],
+        7,
+        &["not registered", address, "another key"],
+    );
+}
+
+#[test]
+fn a_log_that_cannot_be_written_costs_the_log_only() {
+    let place = Place::new();
+    let file = place.write("file", "");
+    let ran = place
+        .run(&[
+            "up",
+            "--peers",
+            "2",
+            "--seeds",
+            "1",
+            "--messages",
+            "1",
+            "--after",
+            "0",
+            "--log-dir",
+            &file,
+        ])
+        .ok();
+    assert!(ran.err.contains("cannot write the log"), "{ran:#?}");
+    assert!(ran.err.contains("the node goes on without it"), "{ran:#?}");
+}
+
+#[test]
+fn a_run_directory_that_others_can_write_to_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::new();
+    std::fs::create_dir(place.run_dir()).unwrap();
+    let open = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(place.run_dir(), open).unwrap();
+    fails(&place, &["status"], 6, &["only this user can write to", "--run-dir"]);
+}
+
+#[test]
+fn a_reader_that_has_had_enough_is_no_error() {
+    let place = Place::new();
+    let mut command = place.rumor(&["completions", "bash"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut child = command.stdout(writer).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn ctrl_c_before_the_end_of_a_run_is_130() {
+    let place = Place::new();
+    let mut up =
+        Running::spawn(place.rumor(&["up", "--peers", "2", "--seeds", "1", "--for", "1h"]));
+    let two_peers = || {
+        let files = std::fs::read_dir(place.run_dir());
+        files.map(|f| f.count()).unwrap_or(0) >= 3
+    };
+    until("the network runs", two_peers);
+    up.signal("-INT");
+    assert_eq!(up.wait(), 130);
+    assert_eq!(std::fs::read_dir(place.run_dir()).unwrap().count(), 0);
+}

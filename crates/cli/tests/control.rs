@@ -1,0 +1,235 @@
+//! The commands that talk to a running node.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::fs;
+
+use serde_json::Value;
+use support::{Place, Running, free_port, until};
+
+/// A seed and two peers that are neighbours.
+struct Network {
+    place: Place,
+    _seed: Running,
+    anna: Running,
+    bert: Running,
+}
+
+impl Network {
+    fn start() -> Self {
+        let place = Place::new();
+        let (seed, config) = place.seed();
+        let anna = place.peer(&config, "anna");
+        let bert = place.peer(&config, "bert");
+        let network = Network { place, _seed: seed, anna, bert };
+        until("they are neighbours", || {
+            network.json(&["neighbours", "--node", "anna"]).as_array().unwrap().len() == 1
+        });
+        network
+    }
+
+    #[track_caller]
+    fn json(&self, args: &[&str]) -> Value {
+        let mut args = args.to_vec();
+        args.push("--json");
+        self.place.run(&args).ok().json()
+    }
+
+    #[track_caller]
+    fn text(&self, args: &[&str]) -> String {
+        self.place.run(args).ok().out
+    }
+}
+
+#[test]
+fn a_message_goes_from_one_to_the_other() {
+    let network = Network::start();
+    let mut tail =
+        Running::spawn(network.place.rumor(&["tail", "--node", "bert", "--json", "--count", "1"]));
+    let mut events =
+        Running::spawn(network.place.rumor(&["tail", "--events", "--node", "bert", "--json"]));
+    // `tail` shows what comes after it has connected, which only it knows; so it is repeated.
+    let hostile = "hi \u{1b}[2Jthere";
+    let mut sent = Vec::new();
+    until("tail ends", || {
+        let id = network.text(&["send", "--node", "anna", "--topic", "news", hostile]);
+        sent.push(id.trim().to_owned());
+        tail.child.try_wait().unwrap().is_some()
+    });
+    let message = tail.line();
+    assert!(sent.contains(&message["id"].as_str().unwrap().to_owned()), "{message:#}");
+    assert_eq!((message["text"].as_str(), message["name"].as_str()), (Some(hostile), Some("anna")));
+
+    let listed = network.json(&["messages", "--node", "bert", "--limit", "1"]);
+    assert_eq!(listed.as_array().unwrap().len(), 1);
+    assert_eq!((&listed[0]["topic"], &listed[0]["hops"]), (&"news".into(), &1.into()));
+    let shown = network.text(&["messages", "--node", "bert"]);
+    assert!(shown.contains("anna") && shown.contains("news"), "{shown}");
+
+    let id = sent[0].as_str();
+    assert_eq!(network.json(&["get", id, "--node", "bert"])["text"], hostile);
+    let shown = network.text(&["get", id, "--node", "bert"]);
+    assert!(shown.contains(r"hi \u{1b}[2Jthere") && !shown.contains('\u{1b}'), "{shown:?}");
+    assert_eq!(network.text(&["get", id, "--node", "bert", "--raw"]), hostile);
+    let unknown = format!("{}/7/7", network.anna.ready["id"].as_str().unwrap());
+    let ran = network.place.run(&["get", &unknown, "--node", "bert"]);
+    assert_eq!(ran.code, 1, "{ran:#?}");
+    assert!(ran.err.contains("holds the message"), "{ran:#?}");
+
+    let log = network.place.path().join("logs/peers/bert.messages.log");
+    let line = r": Message 0 [hi \u{1b}[2Jthere]";
+    until("it is logged, escaped", || {
+        fs::read_to_string(&log).is_ok_and(|text| text.contains(line))
+    });
+
+    network.text(&["leave", "--node", "anna"]);
+    until("the goodbye is an event", || events.line()["event"] == "member_left");
+}
+
+#[test]
+fn what_a_node_knows() {
+    let network = Network::start();
+    let status = network.json(&["status", "--node", "anna"]);
+    assert_eq!((&status["role"], &status["state"]), (&"peer".into(), &"joined".into()));
+    assert_eq!(status["pid"], network.anna.pid());
+    assert_eq!(status["seeds"][0]["registered"], true);
+    let text = network.text(&["status", "--node", "anna", "--counters"]);
+    for part in ["anna (peer", "joined, life 1", "at 1 of 1 seeds (1 needed)", "counters"] {
+        assert!(text.contains(part), "no {part:?} in {text}");
+    }
+    let text = network.text(&["status", "--node", "seed-1"]);
+    assert!(text.contains("answers for the network") && text.contains("2 peers alive"), "{text}");
+
+    // A node is also known by its id, whole or short.
+    let id = network.bert.ready["id"].as_str().unwrap();
+    assert_eq!(network.json(&["status", "--node", id])["name"], "bert");
+    assert_eq!(network.json(&["status", "--node", &id[..8]])["name"], "bert");
+
+    for node in ["anna", "seed-1"] {
+        let members = network.json(&["members", "--node", node]);
+        let names: Vec<_> =
+            members.as_array().unwrap().iter().map(|m| m["name"].as_str().unwrap()).collect();
+        assert!(names.contains(&"anna") && names.contains(&"bert"), "{members:#}");
+    }
+    let text = network.text(&["members", "--node", "seed-1"]);
+    assert!(text.contains("2 members, 2 alive"), "{text}");
+    let text = network.text(&["neighbours", "--node", "bert"]);
+    assert!(text.contains("anna") && text.contains("1 neighbours"), "{text}");
+
+    let ran = network.place.run(&["neighbours", "--node", "seed-1"]);
+    assert_eq!(ran.code, 1, "{ran:#?}");
+    assert!(ran.err.contains("is a seed"), "{ran:#?}");
+}
+
+#[test]
+fn each_way_to_end_a_peer_is_a_goodbye() {
+    let mut network = Network::start();
+    let control = |name: &str, node: &Running| {
+        let id = node.ready["id"].as_str().unwrap();
+        network.place.run_dir().join(format!("{name}-{}.json", &id[..8]))
+    };
+    let (anna, bert) = (control("anna", &network.anna), control("bert", &network.bert));
+    assert!(anna.exists() && bert.exists());
+
+    network.text(&["leave", "--node", "anna"]);
+    assert_eq!(network.anna.wait(), 0);
+    assert!(!anna.exists());
+    until("anna has left", || state_of(&network, "anna") == "left");
+
+    network.bert.close_stdin();
+    assert_eq!(network.bert.wait(), 0);
+    assert!(!bert.exists());
+    until("bert has left", || state_of(&network, "bert") == "left");
+
+    let config = network.place.path().join("config.txt").to_str().unwrap().to_owned();
+    for signal in ["-INT", "-TERM"] {
+        let mut carl = network.place.peer(&config, "carl");
+        until("carl is there", || state_of(&network, "carl") == "alive");
+        carl.signal(signal);
+        assert_eq!(carl.wait(), 0);
+        until("carl has left", || state_of(&network, "carl") != "alive");
+    }
+}
+
+fn state_of(network: &Network, name: &str) -> String {
+    let members = network.json(&["members", "--node", "seed-1"]);
+    // The last life of that name: a new identity each time.
+    let states = members.as_array().unwrap().iter().filter(|m| m["name"] == name);
+    let alive = states.clone().any(|m| m["state"] == "alive");
+    if alive {
+        return "alive".to_owned();
+    }
+    states.last().map_or_else(String::new, |m| m["state"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn all_seeds_of_a_file_start_with_one_command_and_one_with_another() {
+    let place = Place::new();
+    let ports = [free_port(), free_port(), free_port()];
+    let text: String = ports.iter().map(|p| format!("127.0.0.1:{p}\n")).collect();
+    let config = place.write("config.txt", &text);
+    let name = |i: usize| format!("seed-{}", ports[i]);
+    let seen = |i: usize| place.run(&["status", "--node", &name(i), "--json"]);
+
+    let mut all = Running::spawn(place.rumor(&["seed", "--config", &config, "--all"]));
+    until("all seeds are in step", || {
+        (0..3).all(|i| {
+            let ran = seen(i);
+            ran.code == 0 && ran.json()["synced"] == true
+        })
+    });
+    all.signal("-INT");
+    assert_eq!(all.wait(), 0);
+    assert_eq!(seen(0).code, 6);
+
+    let port = ports[1].to_string();
+    let mut one = Running::spawn(place.rumor(&["seed", "--config", &config, "--port", &port]));
+    until("the one runs", || seen(1).code == 0);
+    assert_eq!(seen(1).json()["address"], format!("127.0.0.1:{}", ports[1]));
+    // It is the only node, so it needs no name.
+    assert_eq!(place.run(&["status", "--json"]).ok().json()["name"], name(1));
+    place.run(&["leave"]).ok();
+    assert_eq!(one.wait(), 0);
+}
+
+#[test]
+fn classic_peers_publish_by_themselves_and_others_what_they_are_told() {
+    let place = Place::new();
+    let (_seed, config) = place.seed();
+    let mut anna = place.start(&[
+        "peer",
+        "--config",
+        &config,
+        "--supervised",
+        "--name",
+        "anna",
+        "--preset",
+        "classic",
+        "--after",
+        "500ms",
+        "--every",
+        "100ms",
+    ]);
+    anna.go_on();
+    let mut bert = place.start(&[
+        "peer",
+        "--config",
+        &config,
+        "--supervised",
+        "--name",
+        "bert",
+        "--messages",
+        "3",
+        "--after",
+        "0",
+        "--every",
+        "10ms",
+    ]);
+    bert.go_on();
+    let published = |name: &str| {
+        place.run(&["status", "--node", name, "--json"]).ok().json()["published"].clone()
+    };
+    until("ten and three", || published("anna") == 10 && published("bert") == 3);
+}

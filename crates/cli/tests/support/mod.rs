@@ -1,0 +1,208 @@
+//! Running the program as its users do.
+
+#![allow(dead_code)] // Each test file uses a part of it.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long anything may take before the test says that it never will.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A directory to work in, with a run directory of its own.
+pub struct Place {
+    dir: TempDir,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        Place { dir: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn run_dir(&self) -> PathBuf {
+        self.path().join("run")
+    }
+
+    pub fn write(&self, name: &str, text: &str) -> String {
+        let path = self.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// The program, in this place.
+    pub fn rumor(&self, args: &[&str]) -> Command {
+        let mut c = Command::new(env!("CARGO_BIN_EXE_rumor"));
+        c.args(args).current_dir(self.path());
+        c.env("RUMOR_RUN_DIR", self.run_dir()).env_remove("RUST_LOG").env("NO_COLOR", "1");
+        c.stdin(Stdio::null());
+        c
+    }
+
+    /// Runs it to its end.
+    pub fn run(&self, args: &[&str]) -> Ran {
+        Ran::of(args, self.rumor(args).output().unwrap())
+    }
+
+    /// Starts a supervised node and leads it through its start.
+    pub fn start(&self, args: &[&str]) -> Running {
+        let mut node = Running::spawn(self.rumor(args));
+        node.listening = node.line();
+        node
+    }
+
+    /// A seed and a configuration with it; the seed runs.
+    pub fn seed(&self) -> (Running, String) {
+        let config = self.path().join("config.txt").to_str().unwrap().to_owned();
+        let mut seed = self.start(&[
+            "seed",
+            "--config",
+            &config,
+            "--listen",
+            "127.0.0.1:0",
+            "--supervised",
+            "--name",
+            "seed-1",
+        ]);
+        let address = seed.listening["listening"].as_str().unwrap().to_owned();
+        let id = seed.listening["id"].as_str().unwrap().to_owned();
+        self.write("config.txt", &format!("# the only one\n{address}#{id}\n"));
+        seed.go_on();
+        (seed, config)
+    }
+
+    /// A peer that runs.
+    pub fn peer(&self, config: &str, name: &str) -> Running {
+        let mut peer = self.start(&["peer", "--config", config, "--supervised", "--name", name]);
+        peer.go_on();
+        peer
+    }
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Ran {
+    pub command: String,
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ran {
+    fn of(args: &[&str], output: Output) -> Self {
+        Ran {
+            command: args.join(" "),
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        assert_eq!(self.code, 0, "{self:#?}");
+        self
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {self:#?}"))
+    }
+}
+
+/// A process that is ended when the test is.
+pub struct Running {
+    pub child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+    pub listening: Value,
+    pub ready: Value,
+}
+
+impl Running {
+    pub fn spawn(mut command: Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let stdin = child.stdin.take();
+        Running { child, stdin, lines, listening: Value::Null, ready: Value::Null }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line it writes.
+    pub fn text(&mut self) -> String {
+        self.lines.recv_timeout(DEADLINE).expect("a line in time")
+    }
+
+    /// The next line it writes, which is JSON.
+    pub fn line(&mut self) -> Value {
+        serde_json::from_str(&self.text()).unwrap()
+    }
+
+    /// Tells it that its configuration is there.
+    pub fn go_on(&mut self) {
+        self.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+        self.ready = self.line();
+    }
+
+    pub fn close_stdin(&mut self) {
+        self.stdin = None;
+    }
+
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(name).arg(self.pid().to_string()).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> i32 {
+        let child = &mut self.child;
+        let mut status = None;
+        until("the process ends", || {
+            status = child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits for a condition, looking every now and then.
+#[track_caller]
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < DEADLINE, "not in time: {what}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}

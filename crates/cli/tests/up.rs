@@ -1,0 +1,173 @@
+//! `rumor up` from start to summary.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::Value;
+use support::{Place, Running, free_port, until};
+
+/// Short, and with everything in it.
+const SHORT: [&str; 8] =
+    ["--messages", "2", "--every", "1s", "--after", "500ms", "--json", "--peers"];
+
+fn check(summary: &Value, peers: u64) {
+    assert_eq!(summary["peers"], peers);
+    assert_eq!(summary["components"], 1, "{summary:#}");
+    assert_eq!(summary["delivered_fraction"], 1.0, "{summary:#}");
+    assert_eq!(summary["deliveries"], summary["deliveries_expected"]);
+    assert_eq!(summary["false_deaths"], 0);
+    assert_eq!(summary["errors"], 0, "{summary:#}");
+    assert_eq!(summary["delivered_twice"], 0);
+    let quorum = summary["seed_quorum"].as_u64().unwrap();
+    assert!(summary["registrations_per_peer_min"].as_u64().unwrap() >= quorum, "{summary:#}");
+    for figures in ["latency_ms", "last_delivery_ms"] {
+        let (p50, max) = (&summary[figures]["p50"], &summary[figures]["max"]);
+        assert!(p50.as_f64().unwrap() > 0.0 && max.as_f64() >= p50.as_f64(), "{summary:#}");
+    }
+}
+
+#[test]
+fn a_network_in_one_process() {
+    let place = Place::new();
+    let mut args = vec!["up"];
+    args.extend(SHORT);
+    args.push("8");
+    let ran = place.run(&args).ok();
+    let summary = ran.json();
+    check(&summary, 8);
+    assert_eq!((summary["seeds"].as_u64(), summary["seed_quorum"].as_u64()), (Some(3), Some(2)));
+    assert_eq!(summary["published"], 16);
+    assert_eq!(summary["deliveries_expected"], 16 * 7);
+    assert_eq!(summary["degrees"].as_array().unwrap().len(), 8);
+    assert!(ran.err.contains("all peers have joined"), "{}", ran.err);
+
+    let read = |path: &str| fs::read_to_string(place.path().join("logs").join(path)).unwrap();
+    assert!(read("peers/peer-1.log").contains(" joined the network: registered at"));
+    assert!(read("seeds/seed-1.log").contains(" registered peer-"));
+    let messages = read("peers/peer-1.messages.log");
+    assert_eq!(messages.lines().count(), 14);
+    for line in messages.lines() {
+        // [2026-02-26 19->39.24]:127.0.0.1: Message 0 [Hello from peer-3]
+        let rest = line.get(22..).unwrap();
+        assert!(
+            line.starts_with("[20")
+                && line.get(13..16) == Some("->"[..2].into()).or(line.get(13..16)),
+            "{line}"
+        );
+        assert!(
+            rest.starts_with("]:127.0.0.1: Message ") && rest.contains(" [Hello from peer-"),
+            "{line}"
+        );
+    }
+    let degrees = read("seeds/seed-1.degrees.log");
+    assert!(degrees.lines().count() > 0);
+    for line in degrees.lines() {
+        let (time, rest) = line.split_once(' ').unwrap();
+        let (id, degree) = rest.split_once("=>").unwrap();
+        assert!(time.ends_with('Z') && id.len() == 64 && degree.parse::<u16>().is_ok(), "{line}");
+    }
+}
+
+#[test]
+fn the_killed_and_the_stopped_are_found_and_nobody_else() {
+    let place = Place::new();
+    let mut args = vec!["up", "--processes", "--kill", "1@2s", "--stop", "1@3s"];
+    args.extend(SHORT);
+    args.push("7");
+    let summary = place.run(&args).ok().json();
+    check(&summary, 7);
+    let deaths = summary["deaths"].as_array().unwrap();
+    let brief: Vec<_> = deaths.iter().map(|d| (d["peer"].as_str().unwrap(), &d["how"])).collect();
+    assert_eq!(brief, [("peer-7", &Value::from("kill")), ("peer-6", &Value::from("stop"))]);
+    for death in deaths {
+        assert!(death["witnesses"].as_array().unwrap().len() >= 2, "{death:#}");
+        assert!(death["removed_ms"].as_f64() >= death["detected_ms"].as_f64(), "{death:#}");
+    }
+    // Nothing is left behind.
+    assert_eq!(fs::read_dir(place.run_dir()).unwrap().count(), 0);
+}
+
+#[test]
+fn seeds_listen_where_the_file_says() {
+    let place = Place::new();
+    let ports = [free_port(), free_port()];
+    let text = format!("127.0.0.1:{}\nlocalhost:{}\n", ports[0], ports[1]);
+    let config = place.write("config.txt", &text);
+    for more in [&[][..], &["--processes"]] {
+        let mut args = vec!["up", "--config", &config];
+        args.extend(more);
+        args.extend(SHORT);
+        args.push("3");
+        let summary = place.run(&args).ok().json();
+        check(&summary, 3);
+        assert_eq!(summary["seeds"], 2);
+    }
+}
+
+#[test]
+fn the_summary_is_text_without_json_and_payloads_have_their_size() {
+    let place = Place::new();
+    let ran = place
+        .run(&[
+            "up",
+            "--peers",
+            "3",
+            "--seeds",
+            "1",
+            "--messages",
+            "1",
+            "--every",
+            "100ms",
+            "--after",
+            "0",
+            "--payload",
+            "5000",
+            "--no-log",
+        ])
+        .ok();
+    for part in
+        ["3 peers and 1 seeds", "one component", "3 published, 6 of 6", "everything arrived"]
+    {
+        assert!(ran.out.contains(part), "no {part:?} in {ran:#?}");
+    }
+    assert!(!ran.out.contains('\u{1b}') && !ran.err.contains('\u{1b}'), "{ran:#?}");
+    assert!(!place.path().join("logs").exists());
+}
+
+/// Whether a process runs. One that ended and was not collected by anybody does not.
+fn runs(pid: u64) -> bool {
+    let state = Command::new("ps").args(["-o", "stat=", "-p", &pid.to_string()]).output().unwrap();
+    let state = String::from_utf8(state.stdout).unwrap();
+    !state.trim().is_empty() && !state.trim().starts_with('Z')
+}
+
+#[test]
+fn the_children_end_with_a_parent_that_is_killed() {
+    let place = Place::new();
+    let args =
+        ["up", "--processes", "--peers", "3", "--seeds", "1", "--for", "1h", "--stop", "1@1s"];
+    let mut up = Running::spawn(place.rumor(&args));
+    let pids = || -> Vec<u64> {
+        let Ok(files) = fs::read_dir(place.run_dir()) else { return Vec::new() };
+        files
+            .filter_map(|f| fs::read_to_string(f.unwrap().path()).ok())
+            .filter_map(|text| serde_json::from_str::<Value>(&text).ok()?["pid"].as_u64())
+            .collect()
+    };
+    until("all nodes run", || pids().len() == 4);
+    let children = pids();
+    let stopped = || {
+        children.iter().any(|pid| {
+            let out = Command::new("ps").args(["-o", "stat=", "-p", &pid.to_string()]).output();
+            out.unwrap().stdout.starts_with(b"T")
+        })
+    };
+    until("one is stopped", stopped);
+    up.child.kill().unwrap();
+    up.wait();
+    until("no child is left", || !children.iter().any(|&pid| runs(pid)));
+}
