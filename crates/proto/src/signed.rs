@@ -151,7 +151,9 @@ impl<'b, C, T: Statement> Decode<'b, C> for Signed<T> {
         let bytes = d.bytes()?;
         let signature = Signature::decode(d, ctx)?;
         let mut inner = Decoder::new(bytes);
-        let body = T::decode(&mut inner, &mut ())?;
+        // "Unknown variant" makes the decoder of an optional field skip one value and go on, but the
+        // statement has been read to its end already: it would skip the field behind it.
+        let body = T::decode(&mut inner, &mut ()).map_err(decode::Error::message)?;
         if inner.position() != bytes.len() {
             return Err(decode::Error::message("bytes after the signed body"));
         }

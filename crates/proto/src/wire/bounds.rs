@@ -1,6 +1,6 @@
 //! How much one frame may name. A frame over a bound is malformed: no honest node sends it.
 
-use super::frame::Frame;
+use super::frame::{Frame, SummaryEntry};
 use crate::limits::{
     MAX_GAPS, MAX_HOST_PORT, MAX_NEIGHBOURHOOD, MAX_PULL_RANGES, MAX_RECORDS_PER_FRAME,
     MAX_REPORTS, MAX_REQUEST_NEIGHBOURS, MAX_SEEDS, MAX_SUMMARY,
@@ -36,6 +36,11 @@ impl Frame {
             Frame::Summary(f) => {
                 let entries = f.entries.as_deref().unwrap_or_default();
                 within(entries.len(), MAX_SUMMARY, "too many publishers")?;
+                // Naming one publisher many times would pass for as many attempts to pull from it.
+                let key = |e: &SummaryEntry| (e.publisher, e.incarnation);
+                if !entries.is_sorted_by(|a, b| key(a) < key(b)) {
+                    return Err("publishers out of order");
+                }
                 for e in entries {
                     within(e.gaps.len(), MAX_GAPS, "too many gaps")?;
                     let ends = e.gaps.iter().flat_map(|&(from, to)| [from, to]);

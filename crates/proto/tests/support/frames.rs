@@ -155,11 +155,10 @@ fn registered() -> impl Strategy<Value = Registered> {
 }
 
 fn register_refused() -> impl Strategy<Value = RegisterRefused> {
-    (refuse_reason(), number(), option::of(certificate())).prop_map(
-        |(reason, known_incarnation, certificate)| RegisterRefused {
-            reason,
-            known_incarnation,
-            certificate,
+    (refuse_reason(), number(), option::of(certificate()), number(), any::<[u8; 16]>()).prop_map(
+        |(reason, known_incarnation, certificate, known_sequence, nonce)| {
+            let nonce = ByteArray::from(nonce);
+            RegisterRefused { reason, known_incarnation, certificate, known_sequence, nonce }
         },
     )
 }
@@ -255,7 +254,7 @@ fn digest() -> impl Strategy<Value = Digest> {
     })
 }
 
-fn boxed<T: Into<Frame> + std::fmt::Debug>(
+fn boxed<T: Into<Frame> + std::fmt::Debug + 'static>(
     s: impl Strategy<Value = T> + 'static,
 ) -> BoxedStrategy<Frame> {
     s.prop_map(Into::into).boxed()

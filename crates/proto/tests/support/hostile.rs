@@ -11,9 +11,9 @@ use rumormill_proto::wire::{
     Pull, Range, Register, RegisterRefused, Registered, Reject, Report, Rewire, SeedName, Summary,
     SummaryEntry, Verdict, Votes, Want,
 };
-use rumormill_proto::{CloseReason, Identity, MessageId, Name, PeerId, RefuseReason, SignedRecord};
+use rumormill_proto::{CloseReason, Identity, MessageId, Name, PeerId, RefuseReason, Role, SignedRecord};
 
-use super::rig::{PEERS, Remote, Rig, SEEDS, VICTIM, seed_addresses};
+use super::rig::{Node, PEERS, Remote, Rig, SEEDS, VICTIM, seed_addresses};
 use super::script::Script;
 use super::statements::{
     address, adjacency, certificate, identity, message, report, signed_record, vote,
@@ -55,11 +55,11 @@ fn record(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> SignedRecord {
         id: owner.id(),
         name: Name::new("mallory").unwrap(),
         addresses: (0..s.below(5)).map(|_| address(s.u16())).collect(),
-        incarnation: s.number(),
+        incarnation: s.life(),
         sequence: s.number(),
         presence,
         degree: s.u16() % 2049,
-        target: u16::from(s.byte()) * 4,
+        target: u16::from(s.byte()) * if s.once_in(8) { 4 } else { 0 },
     };
     Signed::sign(r, &owner)
 }
@@ -72,12 +72,12 @@ fn word(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Signed<Adjacency> {
     }
     let subject = if remote.who == VICTIM { identity(1) } else { identity(remote.who) };
     let neighbour = if s.once_in(8) { id(s) } else { identity(VICTIM).id() };
-    adjacency(&subject, neighbour, s.number())
+    adjacency(&subject, neighbour, s.life())
 }
 
 fn votes_on(s: &mut Script<'_>) -> Certificate {
     let seeds: Vec<Identity> = SEEDS.take(1 + s.below(3)).map(identity).collect();
-    certificate(&seeds, id(s), s.number(), &[id(s)])
+    certificate(&seeds, id(s), s.life(), &[id(s)])
 }
 
 /// A report, sometimes one of the node under test, which needs a word of its own.
@@ -89,13 +89,13 @@ fn a_report(s: &mut Script<'_>, rig: &Rig) -> Signed<DeathReport> {
         let report = DeathReport {
             reporter: reporter.id(),
             subject: identity(VICTIM).id(),
-            incarnation: s.number().max(a.incarnation),
+            incarnation: s.life().max(a.incarnation),
             adjacency: a.clone(),
         };
         return Signed::sign(report, &reporter);
     }
     let subject = accomplice(s);
-    report(&reporter, &subject, s.number())
+    report(&reporter, &subject, s.life())
 }
 
 fn reason(s: &mut Script<'_>) -> RefuseReason {
@@ -118,12 +118,12 @@ fn a_few<T>(s: &mut Script<'_>, most: usize, mut make: impl FnMut(&mut Script<'_
 }
 
 fn message_id(s: &mut Script<'_>) -> MessageId {
-    MessageId { publisher: id(s), incarnation: s.number(), sequence: s.number() }
+    MessageId { publisher: id(s), incarnation: s.life(), sequence: s.number() }
 }
 
 fn summary(s: &mut Script<'_>) -> Summary {
     let mut entries = a_few(s, 6, |s| {
-        let mut ends: Vec<u64> = a_few(s, 8, Script::number);
+        let mut ends: Vec<u64> = a_few(s, 8, |s| s.number());
         ends.sort_unstable();
         ends.dedup();
         if ends.len() % 2 == 1 {
@@ -132,7 +132,7 @@ fn summary(s: &mut Script<'_>) -> Summary {
         let above = ends.last().copied().unwrap_or(0);
         let next = s.number().max(above.saturating_add(1));
         let gaps = ends.chunks_exact(2).map(|c| (c[0], c[1])).collect();
-        SummaryEntry { publisher: id(s), incarnation: s.number(), next, gaps }
+        SummaryEntry { publisher: id(s), incarnation: s.life(), next, gaps }
     });
     entries.sort_by_key(|e| (e.publisher, e.incarnation));
     entries.dedup_by_key(|e| (e.publisher, e.incarnation));
@@ -145,9 +145,26 @@ fn certain_entry(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Entry {
     Entry { record, certificate }
 }
 
+/// What the node takes from such a remote; anything else closes the link.
+fn welcome(node: &Node, role: Role) -> &'static [u8] {
+    match (node, role) {
+        (Node::Peer(_), Role::Seed) => &[1, 2, 5, 6, 8, 9, 26],
+        (Node::Peer(_), Role::Peer) => {
+            &[1, 2, 4, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24]
+        }
+        (Node::Seed(_), Role::Peer) => &[1, 2, 3, 3, 3, 4, 7, 25, 25, 25],
+        (Node::Seed(_), Role::Seed) => &[1, 2, 27, 27, 28, 28, 29],
+    }
+}
+
 /// Any frame, with any content that the remote can sign.
 pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
-    match s.byte() % 30 {
+    let kind = if s.once_in(16) {
+        s.byte() % 30
+    } else {
+        s.pick(welcome(&rig.node, remote.role)).copied().unwrap_or(1)
+    };
+    match kind {
         0 => Close { reason: CloseReason::Done }.into(),
         1 => Ping { nonce: s.number() }.into(),
         2 => Pong { nonce: s.number() }.into(),
@@ -158,6 +175,8 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
             reason: reason(s),
             known_incarnation: s.number(),
             certificate: s.once_in(2).then(|| votes_on(s)),
+            known_sequence: s.number(),
+            nonce: ByteArray::from([s.byte(); 16]),
         }
         .into(),
         7 => Frame::GetPeerList,
@@ -215,7 +234,7 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
                 let (a, b) = (s.number(), s.number());
                 let from = a.min(b).min(u64::MAX - 1);
                 let to = a.max(b).max(from + 1);
-                Range { publisher: id(s), incarnation: s.number(), from, to }
+                Range { publisher: id(s), incarnation: s.life(), from, to }
             };
             Pull { ranges: a_few(s, 6, range) }.into()
         }
@@ -228,13 +247,13 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
             reports: a_few(s, 3, |s| a_report(s, rig)),
             votes: a_few(s, 3, |s| {
                 let seed = identity(11 + s.byte() % 3);
-                vote(&seed, id(s), s.number(), vec![id(s)])
+                vote(&seed, id(s), s.life(), vec![id(s)])
             }),
         }
         .into(),
         28 => Entries {
             entries: a_few(s, 4, |s| certain_entry(s, rig, remote)),
-            want: a_few(s, 4, Script::byte),
+            want: a_few(s, 4, |s| s.byte()),
             nonce: ByteArray::from([s.byte(); 16]),
             compared: s.once_in(2),
             synced: s.once_in(2),
@@ -252,7 +271,7 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
 fn any_message(s: &mut Script<'_>) -> rumormill_proto::Message {
     let publisher = accomplice(s);
     let sequence = s.number().min(u64::MAX - 1);
-    message(&publisher, s.number(), sequence, &[s.byte()])
+    message(&publisher, s.life(), sequence, &[s.byte()])
 }
 
 fn verdict(s: &mut Script<'_>) -> Verdict {
@@ -269,7 +288,7 @@ fn registered(s: &mut Script<'_>) -> Registered {
         SeedName { host_port: host_port.unwrap_or_default(), id: id(s) }
     });
     Registered {
-        incarnation: s.number(),
+        incarnation: s.life(),
         sequence: s.number(),
         alive: s.number() as u32,
         nonce: ByteArray::from([s.byte(); 16]),

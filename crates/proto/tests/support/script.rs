@@ -48,6 +48,15 @@ impl<'a> Script<'a> {
         }
     }
 
+    /// An incarnation: mostly the first one, so that what is said fits together.
+    pub fn life(&mut self) -> u64 {
+        match self.byte() {
+            0..=199 => 1,
+            200..=229 => 2,
+            _ => self.number(),
+        }
+    }
+
     pub fn pick<'l, T>(&mut self, list: &'l [T]) -> Option<&'l T> {
         list.get(self.below(list.len()))
     }

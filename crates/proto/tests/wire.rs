@@ -1,0 +1,537 @@
+//! Properties of the wire: what is written is read back, what is read is within its bounds, and
+//! nothing that anybody sends makes the decoder panic, allocate without end or run out of stack.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use rumormill_proto::death::{Adjacency, Vote};
+use rumormill_proto::limits::MAX_FRAME;
+use rumormill_proto::record::Record;
+use rumormill_proto::signed::Signed;
+use rumormill_proto::wire::{DecodeError, Frame, Verifier, decode, encode, header};
+use rumormill_proto::{Message, SignedRecord};
+
+use support::statements::{
+    cbor, frame_body, identity, record, sign_bytes, signed_record, without_prefix,
+};
+use support::{bounds, frames};
+
+/// Numbers of the types whose body is one map, which is all but the empty one and the one that is
+/// a choice of two.
+fn map_bodies() -> impl Iterator<Item = (u16, BoxedStrategy<Frame>)> {
+    frames::all().into_iter().filter(|(n, _)| ![13, 21].contains(n))
+}
+
+fn body_of(frame: &Frame) -> Bytes {
+    without_prefix(&encode(frame))
+}
+
+/// Decodes, and holds whatever comes out against the bounds. What comes out is written and read
+/// back as the same.
+fn decode_anything(bytes: &[u8]) -> Option<Frame> {
+    let frame = decode(bytes).ok()?;
+    bounds::assert_within(&frame);
+    let again = body_of(&frame);
+    assert_eq!(decode(&again).as_ref(), Ok(&frame));
+    let _ = Verifier::new().verify(frame.clone());
+    Some(frame)
+}
+
+#[test]
+fn every_type_has_a_strategy() {
+    let covered: Vec<u16> = frames::all().iter().map(|(n, _)| *n).collect();
+    for number in 0..=300 {
+        let unknown = decode(&frame_body(number, &[0xf6])) == Ok(Frame::Unknown(number));
+        assert_eq!(unknown, !covered.contains(&number), "type {number}");
+    }
+}
+
+#[test]
+fn a_frame_read_back_is_the_frame_that_was_written() {
+    for (number, strategy) in frames::all() {
+        proptest!(ProptestConfig::with_cases(48), |(frame in strategy)| {
+            prop_assert_eq!(frame.number(), number);
+            let encoded = encode(&frame);
+            let prefix = *encoded.first_chunk::<4>().unwrap();
+            prop_assert_eq!(header(prefix, MAX_FRAME).unwrap().length, encoded.len() - 4);
+            bounds::assert_within(&frame);
+            let back = decode(&encoded[4..]).unwrap();
+            prop_assert_eq!(encode(&back), encoded);
+            prop_assert_eq!(&back, &frame);
+            prop_assert_eq!(Verifier::new().verify(back).unwrap().into_inner(), frame);
+        });
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        decode_anything(&bytes);
+        for (number, _) in frames::all() {
+            decode_anything(&frame_body(number, &bytes));
+        }
+    }
+
+    #[test]
+    fn bit_flips(frame in frames::any_frame(), flips in proptest::collection::vec(any::<(Index, u8)>(), 1..6)) {
+        let mut bytes = body_of(&frame).to_vec();
+        for (at, bit) in flips {
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << (bit % 8);
+        }
+        decode_anything(&bytes);
+    }
+
+    #[test]
+    fn a_truncated_frame_is_refused(frame in frames::any_frame(), at in any::<Index>()) {
+        let bytes = body_of(&frame);
+        prop_assert!(decode(&bytes[..at.index(bytes.len())]).is_err());
+    }
+
+    #[test]
+    fn splices(a in frames::any_frame(), b in frames::any_frame(), cuts in any::<[Index; 3]>()) {
+        let (a, b) = (body_of(&a), body_of(&b));
+        let [start, from, to] = cuts;
+        let (from, to) = (from.index(b.len()), to.index(b.len()));
+        let start = start.index(a.len());
+        let piece = &b[from.min(to)..from.max(to)];
+        decode_anything(&[&a[..start], piece, &a[start..]].concat());
+        decode_anything(&[&a[..start], piece].concat());
+    }
+
+    #[test]
+    fn bytes_behind_a_frame_are_refused(frame in frames::any_frame(), more in proptest::collection::vec(any::<u8>(), 1..9)) {
+        let bytes = [&body_of(&frame)[..], &more].concat();
+        prop_assert!(decode(&bytes).is_err());
+    }
+
+    #[test]
+    fn unknown_types_are_ignored_whatever_is_in_them(frame in frames::any_frame(), number in 100u16..) {
+        let value = body_of(&frame);
+        prop_assert_eq!(decode(&frame_body(number, &value)), Ok(Frame::Unknown(number)));
+    }
+
+    #[test]
+    fn a_changed_byte_in_a_statement_is_found(frame in frames::any_frame(), which in any::<Index>(), at in any::<Index>(), bit in 0u8..8) {
+        let parts = frames::signed_parts(&frame);
+        prop_assume!(!parts.is_empty());
+        let mut bytes = body_of(&frame).to_vec();
+        let (body, signature) = which.get(&parts);
+        for part in [body, signature] {
+            let start = bytes.windows(part.len()).position(|w| w == &part[..]).unwrap();
+            let at = start + at.index(part.len());
+            bytes[at] ^= 1 << bit;
+            if let Ok(frame) = decode(&bytes) {
+                prop_assert!(Verifier::new().verify(frame).is_err());
+            }
+            bytes[at] ^= 1 << bit;
+        }
+        prop_assert_eq!(decode(&bytes), Ok(frame));
+    }
+}
+
+#[test]
+fn unknown_fields_are_ignored() {
+    for (_, strategy) in map_bodies() {
+        proptest!(ProptestConfig::with_cases(12), |(frame in strategy, key in 20u8..24, extra in frames::any_frame())| {
+            let start = frame_body(frame.number(), &[]).len();
+            let mut bytes = body_of(&frame).to_vec();
+            let head = bytes[start];
+            prop_assert!((0xa0..0xb0).contains(&head), "a short map");
+            bytes[start] = head + 1;
+            bytes.push(key);
+            bytes.extend_from_slice(&body_of(&extra));
+            prop_assert_eq!(decode(&bytes), Ok(frame));
+        });
+    }
+}
+
+/// A statement's body with one more field, as a newer version would write it.
+fn from_the_future(body: &[u8]) -> Vec<u8> {
+    let mut body = body.to_vec();
+    body[0] += 1;
+    body.extend_from_slice(&[0x17, 0x63, b'n', b'e', b'w']);
+    body
+}
+
+#[test]
+fn a_statement_with_unknown_fields_keeps_its_bytes_and_its_signature() {
+    let me = identity(1);
+    let body = from_the_future(&cbor(&record(&me, 3, 4)));
+    let bytes = sign_bytes::<Record>(&body, &me);
+    let back = SignedRecord::from_bytes(&bytes).unwrap();
+    assert_eq!((back.body(), back.body_bytes().as_ref()), (&record(&me, 3, 4), &body[..]));
+    assert!(back.signature_is_valid());
+    assert_eq!(back.to_bytes(), bytes, "it is passed on as it came");
+    // Also on its way through a frame.
+    let frame = Frame::from(rumormill_proto::wire::Register { record: back });
+    let Ok(Frame::Register(f)) = decode(&body_of(&frame)) else { panic!("no Register") };
+    assert!(f.record.signature_is_valid());
+    assert_eq!(f.record.to_bytes(), bytes);
+}
+
+#[test]
+fn a_signature_is_for_one_kind_of_statement_only() {
+    let me = identity(1);
+    let adjacency = Adjacency { subject: me.id(), neighbour: identity(2).id(), incarnation: 1 };
+    let as_record = sign_bytes::<Record>(&cbor(&adjacency), &me);
+    let s = Signed::<Adjacency>::from_bytes(&as_record).unwrap();
+    assert!(!s.signature_is_valid());
+    let proper = sign_bytes::<Adjacency>(&cbor(&adjacency), &me);
+    assert!(Signed::<Adjacency>::from_bytes(&proper).unwrap().signature_is_valid());
+    assert!(Signed::<Vote>::from_bytes(&proper).is_err());
+    // Nor is it somebody else's.
+    let by_another = sign_bytes::<Adjacency>(&cbor(&adjacency), &identity(2));
+    assert!(!Signed::<Adjacency>::from_bytes(&by_another).unwrap().signature_is_valid());
+}
+
+#[test]
+fn bytes_behind_a_signed_body_are_refused() {
+    let me = identity(1);
+    let mut body = cbor(&record(&me, 1, 1));
+    body.push(0xf6);
+    assert!(SignedRecord::from_bytes(&sign_bytes::<Record>(&body, &me)).is_err());
+    let mut bytes = signed_record(&me, 1, 1).to_bytes();
+    bytes[0] = 0x83;
+    bytes.push(0xf6);
+    assert!(SignedRecord::from_bytes(&bytes).is_err(), "a third element");
+}
+
+/// A record with a presence that this version does not know, in a field that may be absent: it is
+/// not taken for an absent one, and the field behind it is not lost.
+#[test]
+fn an_unknown_presence_in_an_optional_record_is_refused() {
+    let me = identity(1);
+    let body = cbor(&record(&me, 1, 1));
+    let presence = body.windows(2).position(|w| w == [5, 0]).unwrap() + 1;
+    let mut unknown = body.clone();
+    unknown[presence] = 9;
+    let statement = sign_bytes::<Record>(&unknown, &me);
+    let reject = |take: &[u8]| {
+        let mut v = vec![0x82, 0x01, 0x81, 0xa4, 0x00, 0x00, 0x01];
+        v.extend_from_slice(&signed_record(&me, 1, 1).to_bytes());
+        v.push(0x02);
+        v.extend_from_slice(take);
+        // One field more, which nobody knows.
+        v.extend_from_slice(&[0x03, 0x18, 0x2a]);
+        frame_body(21, &v)
+    };
+    assert!(decode(&reject(&sign_bytes::<Record>(&body, &me))).is_ok());
+    let refused = decode(&reject(&statement)).unwrap_err().to_string();
+    assert!(refused.contains("variant"), "{refused}");
+}
+
+#[test]
+fn a_long_prefix_is_refused_before_anything_is_read() {
+    for (length, limit) in [(MAX_FRAME + 1, MAX_FRAME), (u32::MAX as usize, MAX_FRAME), (2, 1)] {
+        let prefix = u32::try_from(length).unwrap().to_be_bytes();
+        assert_eq!(header(prefix, limit), Err(DecodeError::TooLong { length, limit }));
+    }
+    assert_eq!(header([0; 4], 0).unwrap().length, 0);
+    assert!(decode(&[]).is_err(), "an empty frame");
+}
+
+/// Heads of CBOR values that announce 2^60 elements or bytes that never come.
+const HUGE: [u8; 8] = [0x10, 0, 0, 0, 0, 0, 0, 0];
+
+#[test]
+fn huge_declared_lengths_cost_nothing() {
+    for (number, _) in frames::all() {
+        for major in [0x5b, 0x7b, 0x9b, 0xbb] {
+            let head = [&[major][..], &HUGE].concat();
+            // As the body, and as the value of every field of a map.
+            assert!(number == 13 || decode(&frame_body(number, &head)).is_err());
+            for key in 0..8 {
+                let mut body = vec![0xa1, key];
+                body.extend_from_slice(&head);
+                assert!(decode(&frame_body(number, &body)).is_err(), "type {number}, field {key}");
+            }
+        }
+    }
+    // And inside of a signed body.
+    for major in [0x5b, 0x7b, 0x9b, 0xbb] {
+        for key in 0..8 {
+            let body = [&[0xa1, key, major][..], &HUGE].concat();
+            assert!(SignedRecord::from_bytes(&sign_bytes::<Record>(&body, &identity(1))).is_err());
+            assert!(Message::from_bytes(&sign_bytes::<Record>(&body, &identity(1))).is_err());
+        }
+    }
+}
+
+#[test]
+fn deep_nesting_takes_no_stack() {
+    let depth = MAX_FRAME - 16;
+    // Arrays of one, maps of one, tags, arrays and maps without an announced end.
+    for (open, close) in [
+        (&[0x81][..], &[][..]),
+        (&[0xa1, 0x00], &[]),
+        (&[0xc1], &[]),
+        (&[0x9f], &[0xff]),
+        (&[0xbf, 0x00], &[0xff]),
+        (&[0x82, 0x9f, 0xff, 0x9f], &[0xff]),
+    ] {
+        let n = depth / (open.len() + close.len());
+        for closed in [true, false] {
+            let mut value = open.repeat(n);
+            value.push(0x00);
+            if closed {
+                value.extend(close.repeat(n));
+            }
+            let _ = decode(&frame_body(999, &value));
+            let _ = decode(&frame_body(13, &value));
+            for (number, _) in frames::all() {
+                let _ = decode(&frame_body(number, &value));
+                // As an unknown field.
+                let body = [&[0xa1, 0x17][..], &value].concat();
+                let _ = decode(&frame_body(number, &body));
+            }
+        }
+    }
+}
+
+mod counts {
+    //! One more than allowed of everything that is counted.
+
+    use minicbor::bytes::ByteArray;
+    use rumormill_proto::death::{Certificate, Vote};
+    use rumormill_proto::limits::{
+        MAX_GAPS, MAX_HOST_PORT, MAX_NEIGHBOURHOOD, MAX_PAYLOAD, MAX_PULL_RANGES,
+        MAX_RECORDS_PER_FRAME, MAX_REPORTS, MAX_REQUEST_NEIGHBOURS, MAX_SEEDS, MAX_SUMMARY,
+        MAX_TARGET, MAX_TOPIC,
+    };
+    use rumormill_proto::message::MessageBody;
+    use rumormill_proto::record::Record;
+    use rumormill_proto::registry::Entry;
+    use rumormill_proto::signed::Signed;
+    use rumormill_proto::wire::{
+        Accused, Digest, Entries, Frame, MembersChanged, Neighbourhood, PeerList, PeerRequest,
+        Pull, Range, Registered, SeedName, Summary, SummaryEntry, Verifier, Votes, Want, decode,
+        encode,
+    };
+    use rumormill_proto::{Message, MessageId, PeerId, SignedRecord};
+
+    use crate::support::statements::{
+        address, adjacency, cbor, certificate, identity, message_body, record, report, sign_bytes,
+        signed_record, vote,
+    };
+
+    fn id(n: usize) -> PeerId {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&(n as u64).to_be_bytes());
+        PeerId::from_bytes(bytes)
+    }
+
+    /// `make` gives a frame with `n` of something; `limit` of them pass, one more does not.
+    #[track_caller]
+    fn bounded<T: Into<Frame>>(limit: usize, make: impl Fn(usize) -> T) {
+        let try_it = |n| decode(&encode(&make(n).into())[4..]);
+        assert!(try_it(limit).is_ok(), "{:?}", try_it(limit));
+        assert!(try_it(limit + 1).is_err(), "{}", limit + 1);
+    }
+
+    #[test]
+    fn of_seeds() {
+        let registered = |n, length: usize| Registered {
+            incarnation: 1,
+            sequence: 1,
+            alive: 1,
+            nonce: ByteArray::from([0; 16]),
+            seeds: vec![SeedName { host_port: "h".repeat(length), id: id(1) }; n],
+            synced: true,
+        };
+        bounded(MAX_SEEDS, |n| registered(n, 9));
+        bounded(MAX_HOST_PORT, |n| registered(1, n));
+    }
+
+    #[test]
+    fn of_records() {
+        let r = signed_record(&identity(1), 1, 1);
+        bounded(MAX_RECORDS_PER_FRAME, |n| PeerList {
+            records: vec![r.clone(); n],
+            alive: 1,
+            synced: true,
+            last: true,
+        });
+        let c = certificate(&[identity(3)], r.id, 1, &[id(9)]);
+        for which in 0..3 {
+            let only = |at, n| if which == at { n } else { 0 };
+            bounded(MAX_RECORDS_PER_FRAME, |n| MembersChanged {
+                joined: vec![r.clone(); only(0, n)],
+                left: vec![r.clone(); only(1, n)],
+                dead: vec![c.clone(); only(2, n)],
+                alive: 1,
+            });
+        }
+        let entries = |entries, want| Entries {
+            entries: vec![Entry::new(r.clone()); entries],
+            want: vec![0; want],
+            nonce: ByteArray::from([0; 16]),
+            compared: true,
+            synced: true,
+        };
+        bounded(MAX_RECORDS_PER_FRAME, |n| entries(n, 0));
+        bounded(256, |n| entries(0, n));
+    }
+
+    #[test]
+    fn of_buckets() {
+        let digest = |n| {
+            let nonce = ByteArray::from([0; 16]);
+            let f = Frame::from(Digest { buckets: vec![0; n], nonce, synced: true });
+            decode(&encode(&f)[4..]).is_ok()
+        };
+        assert_eq!([0, 255, 256, 257].map(digest), [false, false, true, false]);
+    }
+
+    #[test]
+    fn of_neighbours() {
+        let me = identity(1);
+        bounded(MAX_REQUEST_NEIGHBOURS, |n| PeerRequest {
+            record: signed_record(&me, 1, 1),
+            want: Want::Place,
+            neighbours: (0..n).map(id).collect(),
+            adjacency: adjacency(&me, id(7), 1),
+        });
+        bounded(MAX_NEIGHBOURHOOD, |n| Neighbourhood {
+            neighbours: (0..n).map(|n| (id(n), address(1))).collect(),
+            degree: 1,
+            target: 1,
+        });
+    }
+
+    #[test]
+    fn of_publishers_gaps_and_ranges() {
+        let entry = |n, gaps: usize| SummaryEntry {
+            publisher: id(n),
+            incarnation: 1,
+            next: u64::MAX,
+            gaps: (0..gaps as u64).map(|g| (2 * g, 2 * g + 1)).collect(),
+        };
+        let summary =
+            |n, gaps| Summary { hash: 0, entries: Some((0..n).map(|i| entry(i, gaps)).collect()) };
+        bounded(MAX_SUMMARY, |n| summary(n, 0));
+        bounded(MAX_GAPS, |n| summary(1, n));
+        let range = Range { publisher: id(1), incarnation: 1, from: 1, to: 2 };
+        bounded(MAX_PULL_RANGES, |n| Pull { ranges: vec![range.clone(); n] });
+    }
+
+    #[test]
+    fn of_reports_votes_and_witnesses() {
+        let r = report(&identity(1), &identity(2), 1);
+        let v = vote(&identity(3), id(1), 1, vec![id(2)]);
+        bounded(MAX_REPORTS, |n| Votes { reports: vec![r.clone(); n], votes: Vec::new() });
+        bounded(MAX_SEEDS, |n| Votes { reports: Vec::new(), votes: vec![v.clone(); n] });
+        let on = |witnesses: Vec<PeerId>| {
+            let v = Vote { seed: identity(3).id(), subject: id(1), incarnation: 1, witnesses };
+            Signed::<Vote>::from_bytes(&sign_bytes::<Vote>(&cbor(&v), &identity(3))).is_ok()
+        };
+        let ascending = |n| (0..n).map(id).collect::<Vec<_>>();
+        assert!(on(ascending(1)) && on(ascending(MAX_REPORTS)));
+        assert!(!on(Vec::new()) && !on(ascending(MAX_REPORTS + 1)));
+        assert!(!on(vec![id(2), id(1)]) && !on(vec![id(1), id(1)]));
+    }
+
+    /// A certificate is put together by anybody, so the verifier looks at how.
+    #[test]
+    fn of_votes_in_a_certificate() {
+        let takes = |votes: Vec<Signed<Vote>>| {
+            let certificate: Certificate =
+                minicbor::decode(&[&[0xa1, 0][..], &cbor(&votes)].concat()).unwrap();
+            let f = Accused { incarnation: 1, certificate: Some(certificate) };
+            let f = decode(&encode(&f.into())[4..]).unwrap();
+            Verifier::new().verify(f).is_ok()
+        };
+        let mut all: Vec<_> = (0..=MAX_SEEDS as u8)
+            .map(|n| vote(&identity(n), id(1), 1, vec![id(2)]))
+            .collect();
+        all.sort_by_key(|v| v.seed);
+        assert!(!takes(all.clone()), "one more than there can be seeds");
+        all.pop();
+        assert!(takes(all.clone()));
+        assert!(takes(all[..1].to_vec()));
+        assert!(!takes(Vec::new()));
+        assert!(!takes(vec![all[1].clone(), all[0].clone()]), "out of order");
+        assert!(!takes(vec![all[0].clone(), all[0].clone()]), "one seed twice");
+        for other in [vote(&identity(99), id(1), 2, vec![id(2)]), vote(&identity(99), id(3), 1, vec![id(2)])] {
+            let mut mixed = vec![all[0].clone(), other];
+            mixed.sort_by_key(|v| v.seed);
+            assert!(!takes(mixed), "about something else");
+        }
+    }
+
+    #[test]
+    fn of_what_a_record_says() {
+        let me = identity(1);
+        let takes = |change: &dyn Fn(&mut Record)| {
+            let mut r = record(&me, 1, 1);
+            change(&mut r);
+            SignedRecord::from_bytes(&sign_bytes::<Record>(&cbor(&r), &me)).is_ok()
+        };
+        assert!(takes(&|r| r.addresses = vec![address(1); 4]));
+        assert!(!takes(&|r| r.addresses = vec![address(1); 5]));
+        assert!(takes(&|r| r.target = MAX_TARGET));
+        assert!(!takes(&|r| r.target = MAX_TARGET + 1));
+        assert!(takes(&|r| r.degree = 2 * MAX_TARGET));
+        assert!(!takes(&|r| r.degree = 2 * MAX_TARGET + 1));
+        // A name that is no name cannot be made here, so its bytes are put in place of "anna".
+        let named = |name: &[u8]| {
+            let body = cbor(&record(&me, 1, 1));
+            let at = body.windows(4).position(|w| w == b"anna").unwrap();
+            let mut head = vec![0x78, u8::try_from(name.len()).unwrap()];
+            head.extend_from_slice(name);
+            let body = [&body[..at - 1], &head, &body[at + 4..]].concat();
+            SignedRecord::from_bytes(&sign_bytes::<Record>(&body, &me)).is_ok()
+        };
+        assert!(named(b"bert") && named("x".repeat(64).as_bytes()));
+        for bad in ["x".repeat(65).as_bytes(), b"", b" a", b"a\x1b[2J", b"\xff\xfe", "a\u{202e}".as_bytes()] {
+            assert!(!named(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn of_what_a_message_says() {
+        let me = identity(1);
+        let takes = |sequence, topic: usize, payload: usize| {
+            let id = MessageId { publisher: me.id(), incarnation: 1, sequence };
+            let body = message_body(&id, 0, &"t".repeat(topic), &vec![0; payload]);
+            Message::from_bytes(&sign_bytes::<MessageBody>(&body, &me)).is_ok()
+        };
+        assert!(takes(u64::MAX - 1, MAX_TOPIC, MAX_PAYLOAD));
+        assert!(!takes(u64::MAX, 0, 0));
+        assert!(!takes(0, MAX_TOPIC + 1, 0));
+        assert!(!takes(0, 0, MAX_PAYLOAD + 1));
+    }
+
+    /// Named twice, a publisher would be taken to have been asked for in vain twice.
+    #[test]
+    fn a_publisher_is_named_once_in_a_summary() {
+        let entry = |n| SummaryEntry { publisher: id(n), incarnation: 1, next: 9, gaps: Vec::new() };
+        let takes = |entries: Vec<SummaryEntry>| {
+            let f = Summary { hash: 0, entries: Some(entries) };
+            decode(&encode(&f.into())[4..]).is_ok()
+        };
+        assert!(takes(vec![entry(1), entry(2)]));
+        assert!(!takes(vec![entry(1), entry(1)]));
+        assert!(!takes(vec![entry(2), entry(1)]));
+    }
+
+    #[test]
+    fn gaps_and_ranges_that_make_no_sense() {
+        let gaps = |gaps: &[(u64, u64)], next| {
+            let e = SummaryEntry { publisher: id(1), incarnation: 1, next, gaps: gaps.to_vec() };
+            decode(&encode(&Summary { hash: 0, entries: Some(vec![e]) }.into())[4..]).is_ok()
+        };
+        assert!(gaps(&[(0, 1), (2, 3)], 4));
+        for bad in [&[(1, 1)][..], &[(2, 1)], &[(0, 2), (1, 3)], &[(0, 1), (1, 2)], &[(3, 9)]] {
+            assert!(!gaps(bad, 4), "{bad:?}");
+        }
+        for (from, to) in [(1, 1), (2, 1), (u64::MAX, 0)] {
+            let range = Range { publisher: id(1), incarnation: 1, from, to };
+            assert!(decode(&encode(&Pull { ranges: vec![range] }.into())[4..]).is_err());
+        }
+    }
+}
