@@ -423,8 +423,16 @@ mod counts {
     fn of_reports_votes_and_witnesses() {
         let r = report(&identity(1), &identity(2), 1);
         let v = vote(&identity(3), id(1), 1, vec![id(2)]);
-        bounded(MAX_REPORTS, |n| Votes { reports: vec![r.clone(); n], votes: Vec::new() });
-        bounded(MAX_SEEDS, |n| Votes { reports: Vec::new(), votes: vec![v.clone(); n] });
+        bounded(MAX_REPORTS, |n| Votes {
+            reports: vec![r.clone(); n],
+            votes: Vec::new(),
+            testimonies: Vec::new(),
+        });
+        bounded(MAX_SEEDS, |n| Votes {
+            reports: Vec::new(),
+            votes: vec![v.clone(); n],
+            testimonies: Vec::new(),
+        });
         let on = |witnesses: Vec<PeerId>| {
             let v = Vote { seed: identity(3).id(), subject: id(1), incarnation: 1, witnesses };
             Signed::<Vote>::from_bytes(&sign_bytes::<Vote>(&cbor(&v), &identity(3))).is_ok()
@@ -445,9 +453,8 @@ mod counts {
             let f = decode(&encode(&f.into())[4..]).unwrap();
             Verifier::new().verify(f).is_ok()
         };
-        let mut all: Vec<_> = (0..=MAX_SEEDS as u8)
-            .map(|n| vote(&identity(n), id(1), 1, vec![id(2)]))
-            .collect();
+        let mut all: Vec<_> =
+            (0..=MAX_SEEDS as u8).map(|n| vote(&identity(n), id(1), 1, vec![id(2)])).collect();
         all.sort_by_key(|v| v.seed);
         assert!(!takes(all.clone()), "one more than there can be seeds");
         all.pop();
@@ -456,7 +463,9 @@ mod counts {
         assert!(!takes(Vec::new()));
         assert!(!takes(vec![all[1].clone(), all[0].clone()]), "out of order");
         assert!(!takes(vec![all[0].clone(), all[0].clone()]), "one seed twice");
-        for other in [vote(&identity(99), id(1), 2, vec![id(2)]), vote(&identity(99), id(3), 1, vec![id(2)])] {
+        for other in
+            [vote(&identity(99), id(1), 2, vec![id(2)]), vote(&identity(99), id(3), 1, vec![id(2)])]
+        {
             let mut mixed = vec![all[0].clone(), other];
             mixed.sort_by_key(|v| v.seed);
             assert!(!takes(mixed), "about something else");
@@ -487,7 +496,14 @@ mod counts {
             SignedRecord::from_bytes(&sign_bytes::<Record>(&body, &me)).is_ok()
         };
         assert!(named(b"bert") && named("x".repeat(64).as_bytes()));
-        for bad in ["x".repeat(65).as_bytes(), b"", b" a", b"a\x1b[2J", b"\xff\xfe", "a\u{202e}".as_bytes()] {
+        for bad in [
+            "x".repeat(65).as_bytes(),
+            b"",
+            b" a",
+            b"a\x1b[2J",
+            b"\xff\xfe",
+            "a\u{202e}".as_bytes(),
+        ] {
             assert!(!named(bad), "{bad:?}");
         }
     }
@@ -509,7 +525,8 @@ mod counts {
     /// Named twice, a publisher would be taken to have been asked for in vain twice.
     #[test]
     fn a_publisher_is_named_once_in_a_summary() {
-        let entry = |n| SummaryEntry { publisher: id(n), incarnation: 1, next: 9, gaps: Vec::new() };
+        let entry =
+            |n| SummaryEntry { publisher: id(n), incarnation: 1, next: 9, gaps: Vec::new() };
         let takes = |entries: Vec<SummaryEntry>| {
             let f = Summary { hash: 0, entries: Some(entries) };
             decode(&encode(&f.into())[4..]).is_ok()

@@ -1,9 +1,9 @@
 //! One accused peer in the eyes of one seed: reports, the seed's own probe, votes.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::statements::{Certificate, DeathReport, Vote};
+use super::statements::{Certificate, DeathReport, Testimony, Vote};
 use crate::config::Config;
 use crate::identity::{Identity, PeerId};
 use crate::io::DialId;
@@ -11,14 +11,15 @@ use crate::limits::MAX_REPORTS;
 use crate::signed::Signed;
 use crate::time::Time;
 
-/// How many distinct neighbours must report a peer of degree `degree` before a seed votes: a
-/// majority of them, at least 2, at most 5. Small networks: never more than the peer has
-/// neighbours, and always one, so that a network of two peers can lose one of them; the seeds' own
-/// probes are then the second witness.
+/// How many distinct witnesses a seed must have heard before it votes on the death of a peer of
+/// degree `degree`: a majority of its neighbours, at least 2, at most 5. At least one of them is a
+/// neighbour; others may be peers that a seed appointed.
+///
+/// In a network where so many others are not left, all of those that are left are enough, and one
+/// at least: of two peers, the other one and the seeds' own probes.
 #[must_use]
 pub fn reports_needed(degree: u16) -> usize {
-    let majority = usize::from(degree) / 2 + 1;
-    majority.clamp(2, 5).min(usize::from(degree)).max(1)
+    (usize::from(degree) / 2 + 1).clamp(2, 5)
 }
 
 /// The seed's own probe of the accused.
@@ -37,6 +38,10 @@ pub(crate) struct Case {
     pub(crate) subject: PeerId,
     pub(crate) incarnation: u64,
     reports: BTreeMap<PeerId, (Time, Signed<DeathReport>)>,
+    testimonies: BTreeMap<PeerId, (Time, Signed<Testimony>)>,
+    /// Whom this seed has appointed.
+    pub(crate) appointed: BTreeSet<PeerId>,
+    appoint_at: Time,
     pub(crate) probe: Probe,
     votes: BTreeMap<PeerId, Signed<Vote>>,
     last_change: Time,
@@ -49,6 +54,10 @@ impl Case {
             subject,
             incarnation,
             reports: BTreeMap::new(),
+            testimonies: BTreeMap::new(),
+            appointed: BTreeSet::new(),
+            // The neighbours have the first word.
+            appoint_at: now + config.probe_burst() / 2,
             probe: Probe::new(now, config),
             votes: BTreeMap::new(),
             last_change: now,
@@ -56,16 +65,57 @@ impl Case {
         }
     }
 
-    /// Takes a report; says whether it is a new one.
+    /// Takes a neighbour's report; says whether it is a new one.
     pub(crate) fn report(&mut self, report: Signed<DeathReport>, now: Time) -> bool {
         debug_assert_eq!(report.subject, self.subject);
-        self.reports.retain(|_, (at, _)| now.since(*at) <= self.window);
+        self.forget_old(now);
         if self.reports.len() >= MAX_REPORTS || self.reports.contains_key(&report.reporter) {
             return false;
         }
         self.last_change = now;
         self.reports.insert(report.reporter, (now, report));
         true
+    }
+
+    /// Takes an appointed witness's testimony; says whether it is a new one.
+    pub(crate) fn testify(&mut self, testimony: Signed<Testimony>, now: Time) -> bool {
+        debug_assert_eq!(testimony.appointment.subject, self.subject);
+        self.forget_old(now);
+        let known = self.testimonies.contains_key(&testimony.witness);
+        if known || self.testimonies.len() >= MAX_REPORTS {
+            return false;
+        }
+        self.last_change = now;
+        self.testimonies.insert(testimony.witness, (now, testimony));
+        true
+    }
+
+    fn forget_old(&mut self, now: Time) {
+        let window = self.window;
+        self.reports.retain(|_, (at, _)| now.since(*at) <= window);
+        self.testimonies.retain(|_, (at, _)| now.since(*at) <= window);
+    }
+
+    /// The distinct witnesses heard within the window, ascending; none without a neighbour.
+    pub(crate) fn witnesses(&self) -> BTreeSet<PeerId> {
+        if self.reports.is_empty() {
+            return BTreeSet::new();
+        }
+        self.reports.keys().chain(self.testimonies.keys()).copied().take(MAX_REPORTS).collect()
+    }
+
+    /// How many witnesses to appoint now, if it is time to.
+    pub(crate) fn appoint_due(&mut self, needed: usize, now: Time, config: &Config) -> usize {
+        let missing = needed.saturating_sub(self.witnesses().len());
+        if now < self.appoint_at {
+            return 0;
+        }
+        self.appoint_at = now + config.probe_burst() * 2;
+        if missing == 0 || self.reports.is_empty() {
+            return 0;
+        }
+        // One more than needed, should one of them be gone as well.
+        missing + 1
     }
 
     /// Takes another seed's vote; says whether it is a new one.
@@ -77,6 +127,10 @@ impl Case {
 
     pub(crate) fn reports(&self) -> impl Iterator<Item = &Signed<DeathReport>> {
         self.reports.values().map(|(_, r)| r)
+    }
+
+    pub(crate) fn testimonies(&self) -> impl Iterator<Item = &Signed<Testimony>> {
+        self.testimonies.values().map(|(_, t)| t)
     }
 
     pub(crate) fn votes(&self) -> impl Iterator<Item = &Signed<Vote>> {
@@ -95,16 +149,17 @@ impl Case {
         needed: usize,
         now: Time,
     ) -> Option<Signed<Vote>> {
-        self.reports.retain(|_, (at, _)| now.since(*at) <= self.window);
+        self.forget_old(now);
+        let witnesses = self.witnesses();
         let failed = self.probe.failed.is_some_and(|at| now.since(at) <= self.window);
-        if !failed || self.reports.len() < needed || self.has_voted(&seed.id()) {
+        if !failed || witnesses.len() < needed || self.has_voted(&seed.id()) {
             return None;
         }
         let vote = Vote {
             seed: seed.id(),
             subject: self.subject,
             incarnation: self.incarnation,
-            witnesses: self.reports.keys().copied().collect(),
+            witnesses: witnesses.into_iter().collect(),
         };
         let vote = Signed::sign(vote, seed);
         self.votes.insert(seed.id(), vote.clone());
@@ -127,7 +182,8 @@ impl Case {
     /// When to look at it next.
     pub(crate) fn deadline(&self) -> Time {
         let stale = self.last_change + self.window * 2 + Duration::from_secs(1);
-        self.probe.next().unwrap_or(Time::MAX).min(stale + Duration::from_micros(1))
+        let appoint = if self.reports.is_empty() { Time::MAX } else { self.appoint_at };
+        self.probe.next().unwrap_or(Time::MAX).min(appoint).min(stale + Duration::from_micros(1))
     }
 }
 
@@ -177,11 +233,11 @@ impl Probe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::death::Adjacency;
+    use crate::death::{Adjacency, Appointment};
 
     #[test]
     fn the_number_of_reports() {
-        let table = [(0, 1), (1, 1), (2, 2), (3, 2), (4, 3), (5, 3), (8, 5), (9, 5), (100, 5)];
+        let table = [(0, 2), (1, 2), (2, 2), (3, 2), (4, 3), (5, 3), (8, 5), (9, 5), (100, 5)];
         for (degree, needed) in table {
             assert_eq!(reports_needed(degree), needed, "degree {degree}");
         }
@@ -199,6 +255,39 @@ mod tests {
             adjacency: Signed::sign(adjacency, &subject),
         };
         Signed::sign(report, &reporter)
+    }
+
+    fn testimony(witness: u8) -> Signed<Testimony> {
+        let seed = Identity::from_secret(&[50; 32]);
+        let witness = Identity::from_secret(&[witness; 32]);
+        let appointment = Appointment {
+            seed: seed.id(),
+            witness: witness.id(),
+            subject: report(1).subject,
+            incarnation: 1,
+        };
+        let appointment = Signed::sign(appointment, &seed);
+        Signed::sign(Testimony { witness: witness.id(), appointment }, &witness)
+    }
+
+    #[test]
+    fn appointed_witnesses_count_beside_a_neighbour_never_without() {
+        let config = Config::lan().build().unwrap();
+        let seed = Identity::from_secret(&[50; 32]);
+        let mut case = Case::new(report(1).subject, 1, at(0), &config);
+        assert!(case.testify(testimony(3), at(100)));
+        assert!(case.testify(testimony(4), at(100)));
+        assert!(case.probe.just_failed(at(700)));
+        assert_eq!(case.appoint_due(2, at(700), &config), 0, "nobody has reported");
+        assert!(case.decide(&seed, 2, at(700)).is_none());
+        case.report(report(1), at(800));
+        assert_eq!(case.decide(&seed, 2, at(800)).unwrap().witnesses.len(), 3);
+
+        let mut case = Case::new(report(1).subject, 1, at(0), &config);
+        case.report(report(1), at(0));
+        assert_eq!(case.appoint_due(2, at(100), &config), 0, "the neighbours have the first word");
+        assert_eq!(case.appoint_due(2, at(300), &config), 2, "one missing, one to spare");
+        assert_eq!(case.appoint_due(2, at(301), &config), 0, "not again at once");
     }
 
     fn at(ms: u64) -> Time {

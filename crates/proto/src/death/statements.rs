@@ -70,6 +70,66 @@ impl Statement for DeathReport {
     }
 }
 
+/// "Look after `subject` and tell what you find", from a seed to a peer that it drew at random.
+///
+/// When several neighbours die together, too few are left to report each other. So a seed asks
+/// others to look. Nobody can call itself a witness: the seed draws, and signs that it did.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Appointment {
+    /// Who asks.
+    #[n(0)]
+    pub seed: PeerId,
+    /// Whom.
+    #[n(1)]
+    pub witness: PeerId,
+    /// About whom.
+    #[n(2)]
+    pub subject: PeerId,
+    /// In which incarnation.
+    #[n(3)]
+    pub incarnation: u64,
+}
+
+impl Statement for Appointment {
+    const DOMAIN: &'static str = "rumor/1 appointment";
+    fn signer(&self) -> PeerId {
+        self.seed
+    }
+    fn check(&self) -> Result<(), &'static str> {
+        if self.witness == self.subject {
+            return Err("nobody is a witness of its own death");
+        }
+        Ok(())
+    }
+}
+
+/// "A seed asked me to look after `subject`, and I got no sign of life from it." It counts beside
+/// the reports of neighbours, never without one.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Testimony {
+    /// Who tells.
+    #[n(0)]
+    pub witness: PeerId,
+    /// The seed's word that it asked; it names the subject.
+    #[n(1)]
+    pub appointment: Signed<Appointment>,
+}
+
+impl Statement for Testimony {
+    const DOMAIN: &'static str = "rumor/1 testimony";
+    fn signer(&self) -> PeerId {
+        self.witness
+    }
+    fn check(&self) -> Result<(), &'static str> {
+        if self.appointment.witness != self.witness {
+            return Err("a testimony carries somebody else's appointment");
+        }
+        Ok(())
+    }
+}
+
 /// One seed's verdict: enough neighbours reported, and the seed's own probe failed.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -83,7 +143,7 @@ pub struct Vote {
     /// In which incarnation.
     #[n(2)]
     pub incarnation: u64,
-    /// The neighbours whose reports the seed had, ascending.
+    /// The neighbours and appointed witnesses that the seed heard, ascending.
     #[n(3)]
     pub witnesses: Vec<PeerId>,
 }
@@ -151,7 +211,7 @@ impl Certificate {
         self.votes.first().map_or(0, |v| v.incarnation)
     }
 
-    /// The neighbours whose reports it rests on.
+    /// The neighbours and appointed witnesses that it rests on.
     #[must_use]
     pub fn witnesses(&self) -> Vec<PeerId> {
         let all: BTreeSet<PeerId> =

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::Peer;
 use super::links::{DialFor, Use};
-use crate::death::{Adjacency, DeathReport};
+use crate::death::{Adjacency, Appointment, DeathReport, Testimony};
 use crate::event::{CloseReason, Event, LinkDown};
 use crate::identity::PeerId;
 use crate::io::{DialId, LinkId};
@@ -15,7 +15,7 @@ use crate::overlay::{Neighbour, heal_partner};
 use crate::record::{Address, SignedRecord};
 use crate::signed::Signed;
 use crate::time::Time;
-use crate::wire::{Ping, ProbeReply, ProbeRequest, Report, Verdict, Want};
+use crate::wire::{Appoint, Ping, ProbeReply, ProbeRequest, Report, Testify, Verdict, Want};
 
 /// A neighbour, or former neighbour, that shows no sign of life.
 #[derive(Debug)]
@@ -24,14 +24,31 @@ pub(super) struct Suspect {
     pub(super) record: SignedRecord,
     pub(super) around: Vec<(PeerId, Address)>,
     pub(super) dial: Option<DialId>,
-    adjacency: Signed<Adjacency>,
+    standing: Standing,
+    /// Bursts about it before this one that ended in a report without a verdict.
+    repeated: u32,
 }
+
+/// Why this peer has a say in the matter.
+#[derive(Debug, Clone)]
+enum Standing {
+    /// It is a neighbour, by the suspect's own word.
+    Neighbour(Signed<Adjacency>),
+    /// A seed appointed it.
+    Witness(Signed<Appointment>),
+}
+
+/// Reports of the same suspect without a verdict, after which this peer lets it be.
+const MAX_REPEATED: u32 = 5;
+/// Suspects that this peer looks after for the seeds at once.
+const MAX_APPOINTED: usize = 64;
 
 /// A report to the seeds that has not led to anything yet.
 #[derive(Debug)]
 pub(super) struct OpenReport {
     pub(super) statement: Signed<DeathReport>,
     until: Time,
+    suspect: Suspect,
 }
 
 impl Peer {
@@ -78,26 +95,27 @@ impl Peer {
         }
         for id in suspect {
             let Some(n) = self.overlay.neighbours.get(&id) else { continue };
-            let (record, adjacency) = (n.record.clone(), n.adjacency.clone());
-            let around = n.around.clone();
-            self.begin_burst(id, record, adjacency, around);
+            let standing = Standing::Neighbour(n.adjacency.clone());
+            let (record, around) = (n.record.clone(), n.around.clone());
+            self.begin_burst(record, standing, around, 0);
         }
     }
 
     /// The connection to a neighbour broke.
     pub(super) fn suspect_lost(&mut self, n: Neighbour) {
         if !self.is_leaving() {
-            self.begin_burst(n.record.id, n.record, n.adjacency, n.around);
+            self.begin_burst(n.record, Standing::Neighbour(n.adjacency), n.around, 0);
         }
     }
 
     fn begin_burst(
         &mut self,
-        id: PeerId,
         record: SignedRecord,
-        adjacency: Signed<Adjacency>,
+        standing: Standing,
         around: Vec<(PeerId, Address)>,
+        repeated: u32,
     ) {
+        let id = record.id;
         if self.members.is_dead(&id, record.incarnation) || self.suspects.contains_key(&id) {
             return;
         }
@@ -109,7 +127,8 @@ impl Peer {
         if let Some(w) = self.watches.get_mut(&id) {
             burst.questioners = w.take_questioners();
         }
-        self.suspects.insert(id, Suspect { burst, record, around, dial: None, adjacency });
+        let suspect = Suspect { burst, record, around, dial: None, standing, repeated };
+        self.suspects.insert(id, suspect);
         self.ask_helpers(id);
         self.run_bursts();
     }
@@ -183,15 +202,54 @@ impl Peer {
         if let Some(n) = self.drop_neighbour(id, why) {
             self.close(n.link, CloseReason::NoSignOfLife);
         }
-        self.report(id, &s);
-        self.heal(id, &s.around);
+        if s.repeated == 0 {
+            self.heal(id, &s.around);
+        }
+        match s.standing.clone() {
+            Standing::Neighbour(adjacency) => self.report(s, adjacency),
+            Standing::Witness(appointment) => self.testify(appointment),
+        }
+    }
+
+    /// A seed asks this peer to look after another.
+    pub(super) fn on_appoint(&mut self, f: &Appoint) {
+        let a = f.appointment.body();
+        let proper = a.witness == self.id()
+            && a.subject == f.record.id
+            && a.incarnation == f.record.incarnation
+            && self.registrations.is_seed(&a.seed);
+        let full = self.appointed().count() >= MAX_APPOINTED;
+        if !proper || full || self.is_leaving() {
+            return self.fx.count("appointments_refused");
+        }
+        // A neighbour has its own say, and watches anyway.
+        if a.subject != self.id() && !self.watches.contains_key(&a.subject) {
+            let standing = Standing::Witness(f.appointment.clone());
+            self.begin_burst(f.record.clone(), standing, Vec::new(), 0);
+        }
+    }
+
+    /// Those that this peer looks after for a seed.
+    fn appointed(&self) -> impl Iterator<Item = &Suspect> {
+        self.suspects.values().filter(|s| matches!(s.standing, Standing::Witness(_)))
+    }
+
+    /// Tells the seeds what it found where they had it look.
+    fn testify(&mut self, appointment: Signed<Appointment>) {
+        let testimony = Testimony { witness: self.id(), appointment };
+        let testimony = Signed::sign(testimony, &self.identity);
+        self.fx.count("testimonies");
+        let links: Vec<LinkId> = self.registrations.links().collect();
+        for link in links {
+            self.fx.send(link, Testify { testimony: testimony.clone() });
+        }
     }
 
     /// More than half of the links failing together says more about this node than about the
     /// others: unless a seed or another peer has been heard of since, it doubts itself.
     fn doubts_itself(&mut self, id: PeerId) -> bool {
         let Some(s) = self.suspects.get(&id) else { return false };
-        let failing = self.suspects.len();
+        let failing = self.suspects.len() - self.appointed().count();
         let sound =
             self.overlay.neighbours.keys().filter(|n| !self.suspects.contains_key(n)).count();
         let started = s.burst.started;
@@ -214,32 +272,38 @@ impl Peer {
     }
 
     /// Tells the seeds.
-    fn report(&mut self, id: PeerId, s: &Suspect) {
-        let incarnation = s.record.incarnation;
-        let (reporter, adjacency) = (self.id(), s.adjacency.clone());
-        let report = DeathReport { reporter, subject: id, incarnation, adjacency };
+    fn report(&mut self, suspect: Suspect, adjacency: Signed<Adjacency>) {
+        let (id, incarnation) = (suspect.record.id, suspect.record.incarnation);
+        let report = DeathReport { reporter: self.id(), subject: id, incarnation, adjacency };
         let statement = Signed::sign(report, &self.identity);
         self.fx.count("reports");
-        let name = s.record.name.clone();
+        let name = suspect.record.name.clone();
         self.fx.event(Event::Reported { id, name, incarnation });
         let links: Vec<LinkId> = self.registrations.links().collect();
         for link in links {
             self.fx.send(link, Report { report: statement.clone() });
         }
         let until = self.fx.now() + self.config.report_window();
-        self.reports.insert(id, OpenReport { statement, until });
+        self.reports.insert(id, OpenReport { statement, until, suspect });
     }
 
-    /// Forgets reports that led to nothing.
+    /// Looks again where a report led to no verdict, and lets it be in the end.
     pub(super) fn expire_reports(&mut self) {
         let now = self.fx.now();
         let over = |r: &OpenReport| r.until <= now;
         let expired: Vec<PeerId> =
             self.reports.iter().filter(|(_, r)| over(r)).map(|(id, _)| *id).collect();
         for id in expired {
-            self.reports.remove(&id);
-            // No verdict came: perhaps it was only this path. It may be asked again.
-            if let Some(m) = self.members.get_mut(&id) {
+            let Some(OpenReport { suspect, .. }) = self.reports.remove(&id) else { continue };
+            let current = self
+                .members
+                .get(&id)
+                .is_none_or(|m| m.suspect && m.record.incarnation == suspect.record.incarnation);
+            if current && suspect.repeated < MAX_REPEATED {
+                let Suspect { record, standing, around, repeated, .. } = suspect;
+                self.begin_burst(record, standing, around, repeated + 1);
+            } else if let Some(m) = self.members.get_mut(&id) {
+                // Perhaps it was only this path. It may be asked again.
                 m.suspect = false;
             }
         }
@@ -255,6 +319,12 @@ impl Peer {
         let Some(s) = self.suspects.remove(&id) else { return };
         self.fx.count("suspicions_cleared");
         self.fx.event(Event::SuspicionCleared { id, by });
+        if let Some(m) = self.members.get_mut(&id) {
+            m.suspect = false;
+        }
+        if matches!(s.standing, Standing::Witness(_)) {
+            return; // it was looked after for a seed only
+        }
         self.answer_questions(&s.burst.questioners, id, Verdict::Alive);
         if by == id {
             if !self.overlay.neighbours.contains_key(&id) {

@@ -23,6 +23,7 @@ impl Peer {
             Frame::PeerList(f) if from_seed => self.on_peer_list(id, &f),
             Frame::MembersChanged(f) if from_seed => self.on_members_changed(id, &f),
             Frame::Accused(f) if role == Role::Seed => self.on_accused(&f),
+            Frame::Appoint(f) if from_seed => self.on_appoint(&f),
             Frame::PeerRequest(f) if role == Role::Peer => self.on_peer_request(id, remote, *f),
             Frame::PeerReply(f) if used == Use::Request => self.on_peer_reply(id, remote, *f),
             Frame::Leave(f) if role == Role::Peer => self.on_leave(remote, &f.record),

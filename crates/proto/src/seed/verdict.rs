@@ -2,17 +2,26 @@
 
 use super::Seed;
 use super::links::DialFor;
-use crate::death::{Case, Certificate, DeathReport, reports_needed};
+use crate::death::{Appointment, Case, Certificate, DeathReport, Testimony, reports_needed};
 use crate::event::{CloseReason, Event};
 use crate::identity::PeerId;
 use crate::io::{DialTarget, LinkId};
-use crate::limits::{MAX_CASES, MAX_REPORTS};
+use crate::limits::MAX_CASES;
 use crate::name::Name;
 use crate::peer::unknown_name;
 use crate::registry::Entry;
 use crate::signed::Signed;
 use crate::time::Time;
-use crate::wire::{Accused, Ping, Votes};
+use crate::wire::{Accused, Appoint, Ping, Votes};
+
+/// Everything that is known of a case, for another seed.
+fn told(case: &Case) -> Votes {
+    Votes {
+        reports: case.reports().cloned().collect(),
+        votes: case.votes().cloned().collect(),
+        testimonies: case.testimonies().cloned().collect(),
+    }
+}
 
 impl Seed {
     fn name_of(&self, id: &PeerId) -> Name {
@@ -34,8 +43,43 @@ impl Seed {
             return self.fx.count("reports_refused");
         }
         if self.take_report(report.clone()) {
-            self.tell_seeds(vec![report], Vec::new());
+            self.tell_seeds(Votes {
+                reports: vec![report],
+                votes: Vec::new(),
+                testimonies: Vec::new(),
+            });
             self.review_cases();
+        }
+    }
+
+    pub(super) fn on_testify(&mut self, remote: PeerId, testimony: Signed<Testimony>) {
+        if testimony.witness != remote {
+            return self.fx.count("testimonies_refused");
+        }
+        if self.take_testimony(testimony.clone()) {
+            self.tell_seeds(Votes {
+                reports: Vec::new(),
+                votes: Vec::new(),
+                testimonies: vec![testimony],
+            });
+            self.review_cases();
+        }
+    }
+
+    /// Takes the testimony of a witness that a seed appointed; says whether it is new.
+    fn take_testimony(&mut self, testimony: Signed<Testimony>) -> bool {
+        let now = self.fx.now();
+        let appointment = testimony.appointment.clone();
+        let trusted = self.trusted().contains(&appointment.seed);
+        let is_alive = self.table.get(&testimony.witness).is_some_and(Entry::is_alive);
+        let case = self.cases.get_mut(&appointment.subject);
+        let case = case.filter(|c| c.incarnation == appointment.incarnation);
+        match case {
+            Some(case) if trusted && is_alive => case.testify(testimony, now),
+            _ => {
+                self.fx.count("testimonies_refused");
+                false
+            }
         }
     }
 
@@ -77,8 +121,46 @@ impl Seed {
         true
     }
 
+    /// Witnesses needed: by the rule, or as many as are left.
     fn needed(&self, subject: &PeerId) -> usize {
-        reports_needed(self.table.get(subject).map_or(0, |e| e.record.degree))
+        let by_rule = reports_needed(self.table.get(subject).map_or(0, |e| e.record.degree));
+        // Other accused peers will not testify; if they live, their cases are closed soon.
+        let left = self.table.alive_count().saturating_sub(self.cases.len().max(1));
+        by_rule.min(left.max(1))
+    }
+
+    /// Draws witnesses where too few neighbours are left to report.
+    fn appoint(&mut self, subject: PeerId) {
+        let now = self.fx.now();
+        let needed = self.needed(&subject);
+        let Some(case) = self.cases.get_mut(&subject) else { return };
+        let missing = case.appoint_due(needed, now, &self.config);
+        if missing == 0 {
+            return;
+        }
+        let (incarnation, heard) = (case.incarnation, case.witnesses());
+        let asked = case.appointed.clone();
+        let Some(record) = self.table.get(&subject).map(|e| e.record.clone()) else { return };
+        let candidates: Vec<(PeerId, LinkId)> = self
+            .registrants
+            .iter()
+            .filter(|(id, _)| {
+                **id != subject
+                    && !heard.contains(id)
+                    && !asked.contains(id)
+                    && !self.cases.contains_key(id)
+            })
+            .map(|(id, link)| (*id, *link))
+            .collect();
+        for (witness, link) in self.rng.sample(candidates, missing) {
+            self.fx.count("witnesses_appointed");
+            let appointment = Appointment { seed: self.id(), witness, subject, incarnation };
+            let appointment = Signed::sign(appointment, &self.identity);
+            self.fx.send(link, Appoint { appointment, record: record.clone() });
+            if let Some(case) = self.cases.get_mut(&subject) {
+                case.appointed.insert(witness);
+            }
+        }
     }
 
     pub(super) fn on_votes(&mut self, remote: PeerId, f: Votes) {
@@ -88,6 +170,9 @@ impl Seed {
         }
         for report in f.reports {
             self.take_report(report);
+        }
+        for testimony in f.testimonies {
+            self.take_testimony(testimony);
         }
         let now = self.fx.now();
         for vote in f.votes {
@@ -107,23 +192,17 @@ impl Seed {
         self.review_cases();
     }
 
-    fn tell_seeds(
-        &mut self,
-        reports: Vec<Signed<DeathReport>>,
-        votes: Vec<Signed<crate::death::Vote>>,
-    ) {
+    fn tell_seeds(&mut self, told: Votes) {
         let links: Vec<LinkId> = self.others.iter().filter_map(|o| o.link).collect();
         for link in links {
-            self.fx.send(link, Votes { reports: reports.clone(), votes: votes.clone() });
+            self.fx.send(link, told.clone());
         }
     }
 
     /// A seed that comes back hears of the cases that are open.
     pub(super) fn send_open_cases(&mut self, link: LinkId) {
         for case in self.cases.values() {
-            let reports = case.reports().take(MAX_REPORTS).cloned().collect();
-            let votes = case.votes().cloned().collect();
-            self.fx.send(link, Votes { reports, votes });
+            self.fx.send(link, told(case));
         }
     }
 
@@ -133,18 +212,19 @@ impl Seed {
         let subjects: Vec<PeerId> = self.cases.keys().copied().collect();
         for subject in subjects {
             self.probe(subject);
+            self.appoint(subject);
             let needed = self.needed(&subject);
             let Some(case) = self.cases.get_mut(&subject) else { continue };
             if case.probe.just_failed(now) {
                 self.fx.count("probes_failed");
             }
             if let Some(vote) = case.decide(&self.identity, needed, now) {
-                let reports = case.reports().cloned().collect();
+                let told = told(case);
                 let witnesses = vote.witnesses.clone();
                 let name = self.name_of(&subject);
                 self.fx.count("votes");
                 self.fx.event(Event::Voted { id: subject, name, witnesses });
-                self.tell_seeds(reports, vec![vote]);
+                self.tell_seeds(told);
             }
             let quorum = self.quorum();
             let Some(case) = self.cases.get(&subject) else { continue };

@@ -60,6 +60,7 @@ impl Frame {
             }
             Frame::Votes(f) => {
                 within(f.reports.len(), MAX_REPORTS, "too many reports")?;
+                within(f.testimonies.len(), MAX_REPORTS, "too many testimonies")?;
                 within(f.votes.len(), MAX_SEEDS, "too many votes")
             }
             Frame::Entries(f) => {

@@ -4,7 +4,7 @@
 use minicbor::bytes::ByteArray;
 use minicbor::{Decode, Encode};
 
-use crate::death::{Adjacency, Certificate, DeathReport, Vote};
+use crate::death::{Adjacency, Appointment, Certificate, DeathReport, Testimony, Vote};
 use crate::event::{CloseReason, RefuseReason};
 use crate::identity::PeerId;
 use crate::io::Role;
@@ -395,7 +395,7 @@ pub struct ProbeReply {
     pub verdict: Verdict,
 }
 
-/// Seed to peer: "you are held to be dead in this incarnation" (section 8.3).
+/// Seed to peer: "you are held to be dead in this incarnation" (section 8.2).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Accused {
@@ -426,6 +426,30 @@ pub struct Votes {
     /// Votes of seeds.
     #[n(1)]
     pub votes: Vec<Signed<Vote>>,
+    /// Testimonies of appointed witnesses.
+    #[n(2)]
+    pub testimonies: Vec<Signed<Testimony>>,
+}
+
+/// Seed to peer: "look after somebody" (section 8.3).
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Appoint {
+    /// The appointment, to be shown with the testimony.
+    #[n(0)]
+    pub appointment: Signed<Appointment>,
+    /// The subject's record: where to look.
+    #[n(1)]
+    pub record: SignedRecord,
+}
+
+/// Appointed witness to seed: what it found (section 8.3).
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Testify {
+    /// The testimony.
+    #[n(0)]
+    pub testimony: Signed<Testimony>,
 }
 
 /// Between seeds: entries new or changed, or the content of buckets (section 9.1).
@@ -580,6 +604,10 @@ frames! {
     52 Report(Report),
     /// You are held to be dead.
     53 Accused(Accused),
+    /// Look after somebody.
+    54 Appoint(Appoint),
+    /// What I found when I looked.
+    55 Testify(Testify),
     /// Between seeds: reports and votes.
     60 Votes(Votes),
     /// Between seeds: registry entries.

@@ -11,9 +11,9 @@ mod verify;
 
 pub use codec::{DecodeError, Header, decode, encode, header};
 pub use frame::{
-    Accept, Accused, Close, Data, Digest, Entries, Frame, GetData, Gossip, Hello, Leave,
+    Accept, Accused, Appoint, Close, Data, Digest, Entries, Frame, GetData, Gossip, Hello, Leave,
     MembersChanged, Neighbourhood, PROTOCOL_VERSION, PeerList, PeerReply, PeerRequest, Permit,
     Ping, Pong, ProbeReply, ProbeRequest, Pull, Range, Register, RegisterRefused, Registered,
-    Reject, Report, Rewire, SeedName, Summary, SummaryEntry, Verdict, Votes, Want,
+    Reject, Report, Rewire, SeedName, Summary, SummaryEntry, Testify, Verdict, Votes, Want,
 };
 pub use verify::{Verified, Verifier, VerifyError, trust_without_checking};

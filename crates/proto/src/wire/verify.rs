@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Mutex;
 
 use super::frame::{Frame, PeerReply};
-use crate::death::{Certificate, DeathReport};
+use crate::death::{Certificate, DeathReport, Testimony};
 use crate::limits::VERIFIED_CACHE;
 use crate::registry::Entry;
 use crate::signed::{Signed, Statement};
@@ -91,10 +91,18 @@ impl Verifier {
             Frame::Gossip(f) => self.signed(&f.message)?,
             Frame::Data(f) => self.all(&f.message)?,
             Frame::Report(f) => self.report(&f.report)?,
+            Frame::Appoint(f) => {
+                self.signed(&f.appointment)?;
+                self.signed(&f.record)?;
+            }
+            Frame::Testify(f) => self.testimony(&f.testimony)?,
             Frame::Accused(f) => self.certificates(f.certificate.iter())?,
             Frame::Votes(f) => {
                 for r in &f.reports {
                     self.report(r)?;
+                }
+                for t in &f.testimonies {
+                    self.testimony(t)?;
                 }
                 self.all(&f.votes)?;
             }
@@ -157,6 +165,11 @@ impl Verifier {
     fn report(&self, r: &Signed<DeathReport>) -> Result<(), VerifyError> {
         self.signed(&r.adjacency)?;
         self.signed(r)
+    }
+
+    fn testimony(&self, t: &Signed<Testimony>) -> Result<(), VerifyError> {
+        self.signed(&t.appointment)?;
+        self.signed(t)
     }
 
     fn certificates<'a>(

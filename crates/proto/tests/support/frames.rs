@@ -38,10 +38,7 @@ fn identity() -> impl Strategy<Value = Identity> + Clone {
 }
 
 fn peer_id() -> impl Strategy<Value = PeerId> + Clone {
-    prop_oneof![
-        identity().prop_map(|i| i.id()),
-        any::<[u8; 32]>().prop_map(PeerId::from_bytes),
-    ]
+    prop_oneof![identity().prop_map(|i| i.id()), any::<[u8; 32]>().prop_map(PeerId::from_bytes),]
 }
 
 fn address() -> impl Strategy<Value = Address> + Clone {
@@ -94,8 +91,9 @@ fn report() -> impl Strategy<Value = Signed<DeathReport>> + Clone {
 }
 
 fn vote() -> impl Strategy<Value = Signed<Vote>> + Clone {
-    (identity(), peer_id(), number(), vec(peer_id(), 1..4))
-        .prop_map(|(seed, subject, inc, witnesses)| statements::vote(&seed, subject, inc, witnesses))
+    (identity(), peer_id(), number(), vec(peer_id(), 1..4)).prop_map(
+        |(seed, subject, inc, witnesses)| statements::vote(&seed, subject, inc, witnesses),
+    )
 }
 
 pub fn certificate() -> impl Strategy<Value = Certificate> + Clone {
@@ -112,8 +110,11 @@ fn entry() -> impl Strategy<Value = Entry> + Clone {
 }
 
 fn message_id() -> impl Strategy<Value = MessageId> + Clone {
-    (peer_id(), number(), number())
-        .prop_map(|(publisher, incarnation, sequence)| MessageId { publisher, incarnation, sequence })
+    (peer_id(), number(), number()).prop_map(|(publisher, incarnation, sequence)| MessageId {
+        publisher,
+        incarnation,
+        sequence,
+    })
 }
 
 fn close_reason() -> impl Strategy<Value = CloseReason> + Clone {
@@ -144,8 +145,8 @@ fn hello() -> impl Strategy<Value = Hello> {
 }
 
 fn registered() -> impl Strategy<Value = Registered> {
-    let seed = ("[a-z]{1,9}:[0-9]{1,5}", peer_id())
-        .prop_map(|(host_port, id)| SeedName { host_port, id });
+    let seed =
+        ("[a-z]{1,9}:[0-9]{1,5}", peer_id()).prop_map(|(host_port, id)| SeedName { host_port, id });
     (number(), number(), any::<(u32, [u8; 16], bool)>(), vec(seed, 0..5)).prop_map(
         |(incarnation, sequence, (alive, nonce, synced), seeds)| {
             let nonce = ByteArray::from(nonce);
@@ -164,9 +165,8 @@ fn register_refused() -> impl Strategy<Value = RegisterRefused> {
 }
 
 fn peer_list() -> impl Strategy<Value = PeerList> {
-    (vec(record(), 0..5), any::<(u32, bool, bool)>()).prop_map(|(records, (alive, synced, last))| {
-        PeerList { records, alive, synced, last }
-    })
+    (vec(record(), 0..5), any::<(u32, bool, bool)>())
+        .prop_map(|(records, (alive, synced, last))| PeerList { records, alive, synced, last })
 }
 
 fn members_changed() -> impl Strategy<Value = MembersChanged> {
@@ -196,15 +196,20 @@ fn peer_reply() -> impl Strategy<Value = PeerReply> {
 }
 
 fn neighbourhood() -> impl Strategy<Value = Neighbourhood> {
-    (vec((peer_id(), address()), 0..9), any::<(u16, u16)>()).prop_map(
-        |(neighbours, (degree, target))| Neighbourhood { neighbours, degree, target },
-    )
+    (vec((peer_id(), address()), 0..9), any::<(u16, u16)>())
+        .prop_map(|(neighbours, (degree, target))| Neighbourhood { neighbours, degree, target })
 }
 
 /// Ascending gaps, and the number after the highest one received.
 fn gaps() -> impl Strategy<Value = (Vec<(u64, u64)>, u64)> {
     vec(1u64..1000, 1..13).prop_map(|steps| {
-        let mut ends: Vec<u64> = steps.iter().scan(0, |at, s| { *at += s; Some(*at) }).collect();
+        let mut ends: Vec<u64> = steps
+            .iter()
+            .scan(0, |at, s| {
+                *at += s;
+                Some(*at)
+            })
+            .collect();
         let next = ends.pop().unwrap_or(0);
         (ends.chunks_exact(2).map(|c| (c[0], c[1])).collect(), next)
     })
@@ -242,8 +247,12 @@ fn accused() -> impl Strategy<Value = Accused> {
 
 fn entries() -> impl Strategy<Value = Entries> {
     (vec(entry(), 0..4), vec(any::<u8>(), 0..9), any::<([u8; 16], bool, bool)>()).prop_map(
-        |(entries, want, (nonce, compared, synced))| {
-            Entries { entries, want, nonce: ByteArray::from(nonce), compared, synced }
+        |(entries, want, (nonce, compared, synced))| Entries {
+            entries,
+            want,
+            nonce: ByteArray::from(nonce),
+            compared,
+            synced,
         },
     )
 }
@@ -282,14 +291,33 @@ pub fn all() -> Vec<(u16, BoxedStrategy<Frame>)> {
         (24, boxed(neighbourhood())),
         (30, boxed((message(), any::<u16>()).prop_map(|(message, hops)| Gossip { message, hops }))),
         (31, boxed(message_id().prop_map(|id| GetData { id }))),
-        (32, boxed((message_id(), option::of(message())).prop_map(|(id, message)| Data { id, message }))),
+        (
+            32,
+            boxed(
+                (message_id(), option::of(message()))
+                    .prop_map(|(id, message)| Data { id, message }),
+            ),
+        ),
         (40, boxed(summary())),
         (41, boxed(pull())),
-        (50, boxed((peer_id(), number).prop_map(|(subject, incarnation)| ProbeRequest { subject, incarnation }))),
+        (
+            50,
+            boxed(
+                (peer_id(), number)
+                    .prop_map(|(subject, incarnation)| ProbeRequest { subject, incarnation }),
+            ),
+        ),
         (51, boxed(probe_reply())),
         (52, boxed(report().prop_map(|report| Report { report }))),
         (53, boxed(accused())),
-        (60, boxed((vec(report(), 0..4), vec(vote(), 0..4)).prop_map(|(reports, votes)| Votes { reports, votes }))),
+        (
+            60,
+            boxed((vec(report(), 0..4), vec(vote(), 0..4)).prop_map(|(reports, votes)| Votes {
+                reports,
+                votes,
+                testimonies: Vec::new(),
+            })),
+        ),
         (61, boxed(entries())),
         (62, boxed(digest())),
     ]

@@ -11,7 +11,9 @@ use rumormill_proto::wire::{
     Pull, Range, Register, RegisterRefused, Registered, Reject, Report, Rewire, SeedName, Summary,
     SummaryEntry, Verdict, Votes, Want,
 };
-use rumormill_proto::{CloseReason, Identity, MessageId, Name, PeerId, RefuseReason, Role, SignedRecord};
+use rumormill_proto::{
+    CloseReason, Identity, MessageId, Name, PeerId, RefuseReason, Role, SignedRecord,
+};
 
 use super::rig::{Node, PEERS, Remote, Rig, SEEDS, VICTIM, seed_addresses};
 use super::script::Script;
@@ -249,6 +251,7 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
                 let seed = identity(11 + s.byte() % 3);
                 vote(&seed, id(s), s.life(), vec![id(s)])
             }),
+            testimonies: Vec::new(),
         }
         .into(),
         28 => Entries {

@@ -108,7 +108,7 @@ impl World {
     }
 
     /// Reports that would be needed now to remove a node, by its own word on its degree or that of
-    /// a seed, whichever needs fewer.
+    /// a seed, whichever needs fewer; never more than there are others.
     pub(super) fn reports_needed(&self, node: NodeId) -> usize {
         let Some(own) = self.peer_snapshot(node) else { return 0 };
         let own_degree = u16::try_from(own.neighbours.len()).unwrap_or(u16::MAX);
@@ -118,6 +118,7 @@ impl World {
             .flat_map(|n| self.members(n))
             .filter(|m| m.id == own.id)
             .map(|m| m.degree);
-        told.chain([own_degree]).map(reports_needed).min().unwrap_or(1)
+        let by_rule = told.chain([own_degree]).map(reports_needed).min().unwrap_or(1);
+        by_rule.min(self.live_peers().len().saturating_sub(1)).max(1)
     }
 }

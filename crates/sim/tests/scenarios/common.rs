@@ -55,6 +55,9 @@ impl Net {
     pub(crate) fn lan(seed: u64, seeds: usize, peers: usize) -> Self {
         let mut net = Net::new(world_config(seed, lan()), seeds, peers);
         net.rests_within(s(30));
+        // The last changes reach the seeds.
+        net.world.run_for(s(3));
+        net.rests_within(s(30));
         net
     }
 
@@ -127,6 +130,19 @@ impl Net {
             .or_else(|| graph.neighbours(a).next())
             .expect("a neighbour");
         (a, b)
+    }
+
+    /// So many peers, no two of them neighbours.
+    pub(crate) fn strangers(&self, n: usize) -> Vec<NodeId> {
+        let graph = self.world.graph();
+        let mut chosen: Vec<NodeId> = Vec::new();
+        for &p in &self.peers {
+            if chosen.len() < n && !chosen.iter().any(|&c| graph.has_edge(c, p)) {
+                chosen.push(p);
+            }
+        }
+        assert_eq!(chosen.len(), n, "there are not so many strangers");
+        chosen
     }
 
     pub(crate) fn publish_everywhere(&mut self) -> Vec<MessageId> {
