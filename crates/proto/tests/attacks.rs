@@ -12,17 +12,13 @@ use rumormill_proto::limits::{MAX_FRAME, MAX_PAYLOAD, QUEUE_PAYLOAD};
 use rumormill_proto::overlay::target::max_target;
 use rumormill_proto::registry::Entry;
 use rumormill_proto::wire::{
-    Accept, Accused, Entries, Frame, PeerReply, PeerRequest, Pull, Range, Register,
-    RegisterRefused, Registered, Rewire, Summary, SummaryEntry, Want, encode,
+    Accused, Entries, Frame, PeerRequest, Pull, Range, RegisterRefused, Registered, Rewire,
+    Summary, SummaryEntry, Want, encode,
 };
-use rumormill_proto::{
-    Config, DialTarget, Identity, LinkDown, LinkId, RefuseReason, Role, wire,
-};
+use rumormill_proto::{Config, Identity, LinkId, RefuseReason, Role, wire};
 
-use support::rig::{Node, Rig, VICTIM, empty_digest};
-use support::statements::{
-    adjacency, certificate, identity, message, record, signed_record,
-};
+use support::rig::{Rig, VICTIM, empty_digest};
+use support::statements::{adjacency, certificate, identity, message, signed_record};
 
 fn lan() -> Config {
     Config::lan().build().unwrap()
@@ -56,23 +52,27 @@ fn count_sent(rig: &Rig, name: &str) -> usize {
     rig.sent.iter().filter(|(_, f)| f.name() == name).count()
 }
 
-/// The peer asks somebody to be its neighbour, and gets a request of the same kind for an answer,
-/// on the same link.
+/// The peer asks others to be its neighbours, and gets a request for an answer, on the same link.
+/// Where both ask, the request of the smaller id stands, so for some of them it gives way.
 #[test]
 fn a_request_in_place_of_an_answer() {
-    for who in 1..=6 {
-        let mut rig = Rig::peer(lan());
-        rig.join(0);
-        for _ in 0..20 {
-            rig.next_deadline();
+    let mut rig = Rig::peer(lan());
+    rig.join(0);
+    let mut met = 0;
+    for _ in 0..40 {
+        rig.next_deadline();
+        while let Some((dial, _)) = rig.dials.first().cloned() {
+            rig.answer_dial(dial, None);
         }
-        let asked = |to: &DialTarget| matches!(to, DialTarget::Peer { id, .. } if *id == identity(who).id());
-        let Some(dial) = rig.dials.iter().find(|(_, to)| asked(to)).map(|(d, _)| *d) else { continue };
-        rig.answer_dial(dial, None);
-        let Some(&link) = rig.links.iter().find(|(_, r)| r.who == who).map(|(l, _)| l) else { continue };
-        rig.receive(link, request(who, Want::Overflow));
+        let asked = |f: &Frame| matches!(f, Frame::PeerRequest(_));
+        let Some((link, _)) = rig.sent.iter().rfind(|(_, f)| asked(f)).cloned() else { continue };
+        rig.sent.clear();
+        let Some(remote) = rig.links.get(&link).copied() else { continue };
+        rig.receive(link, request(remote.who, Want::Overflow));
         rig.check();
+        met += 1;
     }
+    assert!(met > 0, "it asks nobody");
 }
 
 /// A neighbour whose word is from a later life than its record, and which then falls silent. A
@@ -110,21 +110,20 @@ fn a_neighbour_cannot_silence_a_publisher() {
     assert!(rig.deliveries.contains_key(&next.id), "its next message counts as a repeat");
 }
 
-/// Nor may it cut up a gap into more pieces than a summary may name.
+/// Nor may it cut up gaps into more pieces than a summary may name.
 #[test]
 fn gaps_stay_within_their_bound() {
     let (mut rig, link) = with_neighbours(1);
     let publisher = identity(5);
-    rig.receive(link, wire::Gossip { message: message(&publisher, 1, 100_000, b"a"), hops: 1 });
-    for round in 0..8u64 {
-        // It claims every other number of a stretch, and lacks the rest as well.
-        let gaps: Vec<(u64, u64)> =
-            (0..256).map(|i| (1000 * round + 2 * i, 1000 * round + 2 * i + 1)).collect();
-        let entry =
-            SummaryEntry { publisher: publisher.id(), incarnation: 1, next: 100_001, gaps };
-        for hash in 0..5 {
-            rig.receive(link, Summary { hash, entries: Some(vec![entry.clone()]) });
-        }
+    for i in 0..256 {
+        let m = message(&publisher, 1, 10 * i, b"a");
+        rig.receive(link, wire::Gossip { message: m, hops: 1 });
+    }
+    // It lacks the end of each gap and the start of the next one, and claims what is between.
+    let gaps: Vec<(u64, u64)> = (0..255).map(|i| (10 * i + 5, 10 * i + 13)).collect();
+    let entry = SummaryEntry { publisher: publisher.id(), incarnation: 1, next: 2560, gaps };
+    for hash in 0..8 {
+        assert!(rig.receive(link, Summary { hash, entries: Some(vec![entry.clone()]) }));
     }
     // A question by hash alone is answered with everything; the rig checks that it is well formed.
     rig.receive(link, Summary { hash: 77, entries: None });
@@ -380,19 +379,4 @@ fn a_bucket_full_of_deaths_fits_its_frames() {
         assert!(rig.receive(link, f));
     }
     rig.receive(link, empty_digest());
-}
-
-#[test]
-fn the_rig_lets_an_honest_peer_in() {
-    let (rig, link) = with_neighbours(3);
-    let s = rig.as_peer().snapshot(rig.now);
-    assert!(s.neighbours.iter().any(|n| n.link == link));
-    assert!(matches!(rig.node, Node::Peer(_)));
-    let _ = (record(&identity(1), 1, 1), LinkDown::Lost);
-    let _ = PeerReply::Accept(Accept {
-        record: signed_record(&identity(1), 1, 1),
-        adjacency: adjacency(&identity(1), victim().id(), 1),
-        then: None,
-    });
-    let _ = Register { record: signed_record(&identity(1), 1, 1) };
 }
