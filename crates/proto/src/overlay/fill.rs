@@ -43,6 +43,18 @@ impl FillState {
         self.next = self.next.min(now + ROUND_MIN / 4);
     }
 
+    /// A fresh list came.
+    pub(crate) fn look_again(&mut self, now: Time) {
+        self.next = self.next.min(now + ROUND_MIN / 4);
+    }
+
+    /// A request that was not for a free place was refused: what is missing may not be there to be
+    /// had, as for a hub in a small network whose neighbours' neighbours are all its own.
+    pub(crate) fn back_off(&mut self, now: Time) {
+        self.wait = (self.wait * 2).min(ROUND_MAX);
+        self.next = now + self.wait;
+    }
+
     /// Whether to ask a seed who has free places: something is missing, and those that are known
     /// have none, as far as is known. Degrees are not pushed; they would be most of the traffic.
     pub(crate) fn wants_list(&mut self, now: Time) -> bool {

@@ -259,8 +259,9 @@ impl Peer {
         if self.is_leaving() || self.learn(&a.record) == Learned::Dead {
             return self.close(link, CloseReason::Done);
         }
-        let place = matches!(request.want, Want::Place);
-        if place && self.overlay.deficit() == 0 {
+        // The others are for edges that are owed to somebody else as well.
+        let own_need = matches!(request.want, Want::Place | Want::Overflow | Want::HandOver);
+        if own_need && self.overlay.deficit() == 0 {
             // Others came first while this one made up its mind.
             self.fx.count("places_declined");
             return self.close(link, CloseReason::Full);
@@ -310,7 +311,8 @@ impl Peer {
                 self.renew_record(|_| {});
                 self.tell_seeds();
             }
-            _ => self.overlay.fill.soon(now),
+            (Want::Place, ..) => self.overlay.fill.soon(now),
+            _ => self.overlay.fill.back_off(now),
         }
     }
 

@@ -249,7 +249,7 @@ impl Peer {
         }
         self.forget_ghosts();
         self.review_target();
-        self.overlay.fill.soon(now);
+        self.overlay.fill.look_again(now);
     }
 
     /// When whole lists from a quorum of seeds are in, whoever none of them named is gone: its

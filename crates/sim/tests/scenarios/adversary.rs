@@ -1,8 +1,8 @@
 //! Liars and bad links: nobody dies of one of them.
 
-use rumormill_proto::death::{Adjacency, DeathReport};
+use rumormill_proto::death::{Adjacency, Appointment, DeathReport, Testimony};
 use rumormill_proto::signed::Signed;
-use rumormill_proto::wire::{Frame, ProbeReply, Report, Verdict};
+use rumormill_proto::wire::{Frame, ProbeReply, Report, Testify, Verdict};
 use rumormill_proto::{Event, Identity};
 use rumormill_sim::NodeId;
 
@@ -157,4 +157,38 @@ fn many_cut_links_kill_nobody() {
     net.world.run_for(s(60));
     net.only_removed(&[]);
     net.rests_within(s(60));
+}
+
+/// Peers that call themselves witnesses, with an appointment that one of them signed.
+#[test]
+fn nobody_appoints_itself() {
+    let mut net = Net::lan(4, 3, 20);
+    let (liar, subject) = net.an_edge();
+    let incarnation = net.world.peer_snapshot(subject).unwrap().incarnation;
+    let forger = net.world.identity(liar).clone();
+    let subject_id = net.id(subject);
+    for _ in 0..10 {
+        lie(&mut net, liar, subject);
+        for p in net.peers.clone().into_iter().filter(|&p| p != subject) {
+            let witness = net.world.identity(p).clone();
+            let appointment = Appointment {
+                seed: forger.id(),
+                witness: witness.id(),
+                subject: subject_id,
+                incarnation,
+            };
+            let appointment = Signed::sign(appointment, &forger);
+            let testimony = Testimony { witness: witness.id(), appointment };
+            let frame: Frame = Testify { testimony: Signed::sign(testimony, &witness) }.into();
+            for s in net.seeds.clone() {
+                let _ = net.world.inject(p, s, frame.clone());
+            }
+        }
+        net.world.run_for(ms(500));
+    }
+    let refused =
+        |s: &NodeId| net.world.seed_snapshot(*s).unwrap().counters.get("testimonies_refused");
+    assert!(net.seeds.iter().map(refused).sum::<u64>() > 100, "they are known for what they are");
+    net.only_removed(&[]);
+    net.rests_within(s(20));
 }

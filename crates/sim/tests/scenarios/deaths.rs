@@ -103,26 +103,6 @@ fn five_at_once_are_all_found() {
 }
 
 #[test]
-fn those_who_die_together_with_their_neighbours_are_found() {
-    let mut net = Net::lan(13, 3, 50);
-    let graph = net.world.graph();
-    let victim = net.peer_of_degree(5);
-    // Two neighbours are left to bear witness; the others die in the same moment.
-    let mut dead: Vec<_> = graph.neighbours(victim).skip(2).collect();
-    dead.push(victim);
-    for &p in &dead {
-        net.world.crash(p);
-    }
-    let died = net.world.now();
-    net.removed_within(victim, died, s(20));
-    for (_, removal) in net.removed(victim).unwrap() {
-        assert!(removal.witnesses.len() >= 2, "{removal:?}");
-    }
-    net.rests_within(s(60));
-    net.only_removed(&dead);
-}
-
-#[test]
 fn classic_finds_the_dead_within_a_minute() {
     let mut net = Net::classic(6, 3, 20);
     let (killed, stopped) = (net.peers[4], net.peers[12]);
