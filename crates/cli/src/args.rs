@@ -10,7 +10,7 @@ use crate::exit::EXIT_CODES;
 
 /// Gossip among peers: membership, failure detection and broadcast without a broker
 #[derive(Debug, Parser)]
-#[command(name = "rumor", version, about, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "rumor", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

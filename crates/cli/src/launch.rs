@@ -1,11 +1,12 @@
 //! What the commands that start nodes share.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use rumormill::proto::{Config, Identity, Name, Preset, SeedAddress};
+use rumormill::proto::{Config, Identity, Name, PeerId, Preset, SeedAddress};
 use rumormill::{NetworkKey, seeds_file};
 use rumormill_http::{ControlFileGuard, Handle, RunDir, Server};
 
@@ -100,13 +101,13 @@ fn literal_ip(host_port: &str) -> Option<IpAddr> {
 pub(crate) struct Control {
     server: Server,
     run_dir: RunDir,
-    guards: Vec<ControlFileGuard>,
+    guards: BTreeMap<String, ControlFileGuard>,
 }
 
 impl Control {
     pub(crate) async fn start(run_dir: Option<&Path>) -> Outcome<Self> {
         let server = Server::start().await.or_exit(Exit::Bind)?;
-        Ok(Control { server, run_dir: RunDir::locate(run_dir), guards: Vec::new() })
+        Ok(Control { server, run_dir: RunDir::locate(run_dir), guards: BTreeMap::new() })
     }
 
     /// Serves a node. Without its control file it works all the same, so a run directory that
@@ -118,12 +119,20 @@ impl Control {
     ) -> rumormill_http::ControlFile {
         let file = self.server.add(name, handle);
         match self.run_dir.announce(&file) {
-            Ok(guard) => self.guards.push(guard),
+            Ok(guard) => {
+                self.guards.insert(file.id.clone(), guard);
+            }
             Err(e) => {
                 out::say(format!("rumor: {name} cannot be controlled from outside: {e}"));
             }
         }
         file
+    }
+
+    /// Lets go of a node that has ended.
+    pub(crate) fn remove(&mut self, id: PeerId) {
+        self.guards.remove(&id.to_hex());
+        self.server.remove(id);
     }
 
     /// Removes the control files and ends the server.

@@ -236,7 +236,7 @@ fn ctrl_c_before_the_end_of_a_run_is_130() {
         Running::spawn(place.rumor(&["up", "--peers", "2", "--seeds", "1", "--for", "1h"]));
     let two_peers = || {
         let files = std::fs::read_dir(place.run_dir());
-        files.map(|f| f.count()).unwrap_or(0) >= 3
+        files.is_ok_and(|f| f.count() >= 3)
     };
     until("the network runs", two_peers);
     up.signal("-INT");

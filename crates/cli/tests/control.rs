@@ -156,12 +156,12 @@ fn each_way_to_end_a_peer_is_a_goodbye() {
 fn state_of(network: &Network, name: &str) -> String {
     let members = network.json(&["members", "--node", "seed-1"]);
     // The last life of that name: a new identity each time.
-    let states = members.as_array().unwrap().iter().filter(|m| m["name"] == name);
+    let mut states = members.as_array().unwrap().iter().filter(|m| m["name"] == name);
     let alive = states.clone().any(|m| m["state"] == "alive");
     if alive {
         return "alive".to_owned();
     }
-    states.last().map_or_else(String::new, |m| m["state"].as_str().unwrap().to_owned())
+    states.next_back().map_or_else(String::new, |m| m["state"].as_str().unwrap().to_owned())
 }
 
 #[test]
@@ -232,4 +232,37 @@ fn classic_peers_publish_by_themselves_and_others_what_they_are_told() {
         place.run(&["status", "--node", name, "--json"]).ok().json()["published"].clone()
     };
     until("ten and three", || published("anna") == 10 && published("bert") == 3);
+}
+
+#[test]
+fn a_network_that_runs_can_be_spoken_to_and_a_peer_of_it_may_leave() {
+    let place = Place::new();
+    for more in [&[][..], &["--processes"]] {
+        let mut args = vec!["up", "--peers", "3", "--seeds", "1", "--messages", "0", "--json"];
+        args.extend(["--for", "forever"]);
+        args.extend(more);
+        let mut up = Running::spawn(place.rumor(&args));
+        let alive = |node: &str| {
+            let ran = place.run(&["members", "--node", node, "--json"]);
+            if ran.code != 0 {
+                return 0;
+            }
+            ran.json().as_array().unwrap().iter().filter(|m| m["state"] == "alive").count()
+        };
+        until("all are there", || alive("peer-1") == 3);
+        let id = place.run(&["send", "--node", "peer-1", "hi"]).ok().out;
+        until("it arrives", || {
+            place.run(&["get", id.trim(), "--node", "peer-2"]).out.contains("peer-1 #0: hi")
+        });
+        place.run(&["leave", "--node", "peer-3"]).ok();
+        until("it is gone", || {
+            place.run(&["status", "--node", "peer-3"]).code == 6 && alive("seed-1") == 2
+        });
+        // The end of a run of no given length is no interruption, and a goodbye is no fault.
+        up.signal("-INT");
+        assert_eq!(up.wait(), 0);
+        let summary: Value = serde_json::from_str(&up.rest()).unwrap();
+        assert_eq!((&summary["errors"], &summary["false_deaths"]), (&0.into(), &0.into()));
+        assert_eq!(std::fs::read_dir(place.run_dir()).unwrap().count(), 0);
+    }
 }

@@ -50,18 +50,13 @@ fn a_network_in_one_process() {
     assert!(read("seeds/seed-1.log").contains(" registered peer-"));
     let messages = read("peers/peer-1.messages.log");
     assert_eq!(messages.lines().count(), 14);
+    let shape = |line: &str| -> String {
+        line.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect()
+    };
     for line in messages.lines() {
-        // [2026-02-26 19->39.24]:127.0.0.1: Message 0 [Hello from peer-3]
-        let rest = line.get(22..).unwrap();
-        assert!(
-            line.starts_with("[20")
-                && line.get(13..16) == Some("->"[..2].into()).or(line.get(13..16)),
-            "{line}"
-        );
-        assert!(
-            rest.starts_with("]:127.0.0.1: Message ") && rest.contains(" [Hello from peer-"),
-            "{line}"
-        );
+        let expected = "[0000-00-00 00->00.00]:000.0.0.0: Message 0 [Hello from peer-0]";
+        assert_eq!(shape(line), expected, "{line}");
+        assert!(line.contains("]:127.0.0.1: Message "), "{line}");
     }
     let degrees = read("seeds/seed-1.degrees.log");
     assert!(degrees.lines().count() > 0);

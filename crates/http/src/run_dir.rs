@@ -48,7 +48,7 @@ impl RunDir {
     #[must_use]
     pub fn locate(given: Option<&Path>) -> Self {
         let set = |name| std::env::var_os(name).filter(|v: &OsString| !v.is_empty());
-        if let Some(path) = given {
+        if let Some(path) = given.filter(|p| !p.as_os_str().is_empty()) {
             return RunDir(path.to_owned());
         }
         if let Some(path) = set(RUN_DIR_VARIABLE) {

@@ -34,7 +34,7 @@ fn run(mut rig: Rig, script: &[u8]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, max_shrink_iters: 40_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 40_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_peer_from_its_first_moment(config in configs(), script in vec(any::<u8>(), 0..700)) {

@@ -114,10 +114,9 @@ pub(crate) async fn run(args: PeerArgs) -> Outcome {
         supervisor.rendezvous(listener.local_addr(), None).await?;
         seeds = Some(launch::seeds(&args.config)?);
     }
-    let node = start(&args, name, listener, seeds.unwrap_or_default()).await?;
+    let (node, joining) = start(&args, name, listener, seeds.unwrap_or_default()).await?;
     let name = node.name().to_string();
     logs.peer(&name, node.id());
-    let events = node.events();
     tokio::spawn(keep_message_log(node.clone(), logs.messages(&name)));
     let mut control = Control::start(args.run_dir.run_dir.as_deref()).await?;
     let file = control.add(&name, node.clone());
@@ -135,7 +134,7 @@ pub(crate) async fn run(args: PeerArgs) -> Outcome {
         () = stops.next() => Ok(Exit::Ok),
         left = Console::run(&mut console, &node) => left.map(|()| Exit::Ok),
         () = supervisor_gone(&mut supervisor) => Ok(Exit::Ok),
-        failure = not_joined(events, args.join_within) => Err(failure),
+        failure = not_joined(joining) => Err(failure),
     };
     let outcome = goodbye(&node, &mut stops, outcome).await;
     control.end().await;
@@ -148,7 +147,7 @@ async fn start(
     name: Name,
     listener: Listener,
     seeds: Vec<SeedAddress>,
-) -> Outcome<Node> {
+) -> Outcome<(Node, Option<Joining>)> {
     let mut builder =
         Node::builder().name(name).config(args.network.config()?).listener(listener).seeds(seeds);
     if !args.advertise.is_empty() {
@@ -160,7 +159,9 @@ async fn start(
     if let Some(key) = args.network.network_key()? {
         builder = builder.network_key(key);
     }
-    Ok(builder.start().await?)
+    // Before the start, so that nothing is missed; and not at all if nobody will look.
+    let joining = args.join_within.map(|within| Joining { events: builder.events(), within });
+    Ok((builder.start().await?, joining))
 }
 
 async fn keep_message_log(node: Node, mut log: log::MessageLog) {
@@ -180,9 +181,17 @@ async fn supervisor_gone(supervisor: &mut Option<Supervisor>) {
     }
 }
 
+/// The time to join in, and what happens in it.
+struct Joining {
+    events: Events,
+    within: Duration,
+}
+
 /// Resolves when the time to join is over without having joined.
-async fn not_joined(mut events: Events, within: Option<Duration>) -> Failure {
-    let Some(within) = within else { return std::future::pending().await };
+async fn not_joined(joining: Option<Joining>) -> Failure {
+    let Some(Joining { mut events, within }) = joining else {
+        return std::future::pending().await;
+    };
     let mut reasons: BTreeMap<String, String> = BTreeMap::new();
     let joined = async {
         while let Some(occurrence) = events.recv().await {
@@ -197,6 +206,8 @@ async fn not_joined(mut events: Events, within: Option<Duration>) -> Failure {
         }
     };
     if timeout(within, joined).await.is_ok() {
+        // Events that nobody takes would pile up.
+        drop(events);
         return std::future::pending().await;
     }
     let mut message =

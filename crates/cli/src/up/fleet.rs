@@ -58,6 +58,14 @@ impl Fleet {
         }
     }
 
+    /// A node has ended.
+    pub(crate) fn ended(&self, node: usize) {
+        // A process takes its control file with it.
+        if let Fleet::Inside(f) = self {
+            f.ended(node);
+        }
+    }
+
     /// Asks a peer how it is.
     pub(crate) async fn peer_facts(&self, peer: usize) -> Result<Facts, String> {
         match self {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use rumormill::proto::SeedAddress;
-use rumormill::{Events, Listener, Node, Observed, Received, SeedNode};
+use rumormill::{Event, Events, Listener, Node, Observed, Received, SeedNode};
 use rumormill_http::view::EventLine;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -87,6 +87,14 @@ impl Inside {
                 Fault::Kill => node.kill(),
                 Fault::Stop => node.freeze(true),
             }
+        }
+    }
+
+    /// A node has ended: nobody can speak to it any more.
+    pub(crate) fn ended(&self, node: usize) {
+        let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(control), Some(member)) = (control.as_mut(), self.members.get(node)) {
+            control.remove(member.id);
         }
     }
 
@@ -179,6 +187,10 @@ fn watch_events(node: usize, mut events: Events, sights: mpsc::Sender<Sight>) {
     tokio::spawn(async move {
         while let Some(occurrence) = events.recv().await {
             let sight = match occurrence {
+                // In a large network these are many, and they say nothing here.
+                Observed::Event(stamped) if matches!(stamped.event, Event::MemberJoined { .. }) => {
+                    continue;
+                }
                 Observed::Event(stamped) => {
                     let line = EventLine::of(stamped.at, &stamped.event);
                     match Seen::of(&line.event) {

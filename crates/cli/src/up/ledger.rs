@@ -11,28 +11,67 @@ use serde::Serialize;
 /// Longest delay that is told apart from longer ones: ten minutes, in microseconds.
 const LONGEST: u64 = 600_000_000;
 
+/// A set of peers, one bit each.
+#[derive(Debug, Clone)]
+struct PeerSet(Vec<u64>);
+
+impl PeerSet {
+    fn none(peers: usize) -> Self {
+        PeerSet(vec![0; peers.div_ceil(64)])
+    }
+
+    fn all(peers: usize) -> Self {
+        let mut set = Self::none(peers);
+        (0..peers).for_each(|p| set.insert(p));
+        set
+    }
+
+    fn has(&self, peer: usize) -> bool {
+        self.0.get(peer / 64).is_some_and(|word| word >> (peer % 64) & 1 == 1)
+    }
+
+    fn insert(&mut self, peer: usize) {
+        if let Some(word) = self.0.get_mut(peer / 64) {
+            *word |= 1 << (peer % 64);
+        }
+    }
+
+    fn remove(&mut self, peer: usize) {
+        if let Some(word) = self.0.get_mut(peer / 64) {
+            *word &= !(1 << (peer % 64));
+        }
+    }
+
+    fn without(&self, other: &PeerSet) -> PeerSet {
+        PeerSet(self.0.iter().zip(&other.0).map(|(a, b)| a & !b).collect())
+    }
+
+    fn count(&self) -> u64 {
+        self.0.iter().map(|word| u64::from(word.count_ones())).sum()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.0.len() * 64).filter(|&p| self.has(p))
+    }
+}
+
 /// One message.
 #[derive(Debug)]
 struct Account {
     publisher: usize,
     published_us: u64,
-    /// One bit per peer.
-    received: Vec<u64>,
+    /// Who has it, its publisher included.
+    received: PeerSet,
     last_us: u64,
     /// Everybody who is still there has it.
     complete: bool,
 }
 
-impl Account {
-    fn has(&self, peer: usize) -> bool {
-        self.received.get(peer / 64).is_some_and(|word| word >> (peer % 64) & 1 == 1)
-    }
-}
-
 /// What was published and what has arrived.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    alive: Vec<bool>,
+    peers: usize,
+    alive: PeerSet,
     messages: BTreeMap<MessageId, Account>,
     delays: Histogram<u64>,
     twice: u64,
@@ -73,7 +112,8 @@ impl Delays {
 impl Ledger {
     pub(crate) fn new(peers: usize) -> Result<Self, CreationError> {
         Ok(Ledger {
-            alive: vec![true; peers],
+            peers,
+            alive: PeerSet::all(peers),
             messages: BTreeMap::new(),
             // Three significant digits.
             delays: Histogram::new_with_bounds(1, LONGEST, 3)?,
@@ -83,13 +123,11 @@ impl Ledger {
     }
 
     fn account(&mut self, id: MessageId, publisher: usize, published_us: u64) -> &mut Account {
-        let words = self.alive.len().div_ceil(64);
-        self.messages.entry(id).or_insert_with(|| Account {
-            publisher,
-            published_us,
-            received: vec![0; words],
-            last_us: published_us,
-            complete: false,
+        let peers = self.peers;
+        self.messages.entry(id).or_insert_with(|| {
+            let mut received = PeerSet::none(peers);
+            received.insert(publisher);
+            Account { publisher, published_us, received, last_us: published_us, complete: false }
         })
     }
 
@@ -109,13 +147,11 @@ impl Ledger {
         received_us: u64,
     ) {
         let account = self.account(id, publisher, published_us);
-        if account.has(peer) {
+        if account.received.has(peer) {
             self.twice += 1;
             return;
         }
-        if let Some(word) = account.received.get_mut(peer / 64) {
-            *word |= 1 << (peer % 64);
-        }
+        account.received.insert(peer);
         account.last_us = account.last_us.max(received_us);
         let delay = received_us.saturating_sub(published_us);
         self.delays.saturating_record(delay);
@@ -124,9 +160,7 @@ impl Ledger {
 
     /// A peer is no longer expected to receive anything.
     pub(crate) fn gone(&mut self, peer: usize) {
-        if let Some(alive) = self.alive.get_mut(peer) {
-            *alive = false;
-        }
+        self.alive.remove(peer);
         let open: Vec<MessageId> =
             self.messages.iter().filter(|(_, a)| !a.complete).map(|(id, _)| *id).collect();
         for id in open {
@@ -136,10 +170,7 @@ impl Ledger {
 
     fn check(&mut self, id: MessageId) {
         let Some(account) = self.messages.get_mut(&id) else { return };
-        let missing = |(peer, alive): (usize, &bool)| {
-            *alive && peer != account.publisher && !account.has(peer)
-        };
-        if !account.complete && !self.alive.iter().enumerate().any(missing) {
+        if !account.complete && self.alive.without(&account.received).count() == 0 {
             account.complete = true;
             self.complete += 1;
         }
@@ -156,35 +187,26 @@ impl Ledger {
     }
 
     pub(crate) fn deliveries(&self) -> Deliveries {
-        let alive = self.alive.iter().filter(|a| **a).count() as u64;
+        let alive = self.alive.count();
         let mut sum = Deliveries { published: self.messages.len() as u64, ..Default::default() };
         for account in self.messages.values() {
-            let publisher_lives = self.alive.get(account.publisher) == Some(&true);
-            let expected = alive - u64::from(publisher_lives);
+            let expected = alive - u64::from(self.alive.has(account.publisher));
+            let missing =
+                if account.complete { 0 } else { self.alive.without(&account.received).count() };
             sum.expected += expected;
-            sum.arrived += if account.complete {
-                expected
-            } else {
-                let there = |(peer, alive): (usize, &bool)| {
-                    *alive && peer != account.publisher && account.has(peer)
-                };
-                self.alive.iter().enumerate().filter(|p| there(*p)).count() as u64
-            };
+            sum.arrived += expected - missing;
         }
         sum
     }
 
     /// Who lacks what, for telling: (publisher, number, peer).
-    pub(crate) fn missing(&self) -> impl Iterator<Item = (usize, u64, usize)> + '_ {
-        self.messages.iter().filter(|(_, a)| !a.complete).flat_map(|(id, account)| {
-            self.alive
-                .iter()
-                .enumerate()
-                .filter(|(peer, alive)| {
-                    **alive && *peer != account.publisher && !account.has(*peer)
-                })
-                .map(|(peer, _)| (account.publisher, id.sequence, peer))
-        })
+    pub(crate) fn missing(&self) -> Vec<(usize, u64, usize)> {
+        let mut all = Vec::new();
+        for (id, account) in self.messages.iter().filter(|(_, a)| !a.complete) {
+            let lacking = self.alive.without(&account.received);
+            all.extend(lacking.iter().map(|peer| (account.publisher, id.sequence, peer)));
+        }
+        all
     }
 
     /// Delays of all deliveries.
@@ -218,7 +240,7 @@ mod tests {
         l.published(id(0, 0), 0, 1000);
         assert_eq!(l.deliveries(), Deliveries { published: 1, expected: 2, arrived: 0 });
         l.received(id(0, 0), 0, 1, 1000, 2000);
-        assert_eq!(l.missing().collect::<Vec<_>>(), [(0, 0, 2)]);
+        assert_eq!(l.missing(), [(0, 0, 2)]);
         l.received(id(0, 0), 0, 2, 1000, 5000);
         assert_eq!(l.open(), 0);
         assert_eq!(l.deliveries(), Deliveries { published: 1, expected: 2, arrived: 2 });
@@ -238,7 +260,7 @@ mod tests {
         l.gone(2);
         assert_eq!(l.open(), 1);
         assert_eq!(l.deliveries(), Deliveries { published: 2, expected: 3, arrived: 2 });
-        assert_eq!(l.missing().collect::<Vec<_>>(), [(2, 0, 1)]);
+        assert_eq!(l.missing(), [(2, 0, 1)]);
     }
 
     #[test]

@@ -121,10 +121,7 @@ impl Outside {
             lines.push(SeedAddress { host_port, pin });
         }
         std::fs::write(&common.config, seeds_file::format(&lines)).or_exit(Exit::Failed)?;
-        let mut running = Vec::new();
-        for seed in seeds {
-            running.push(seed.go_on().await?);
-        }
+        let running = start_all(seeds).await?;
         let mut waiting = Vec::new();
         for name in &names.peers {
             waiting.push(spawn(common.command("peer", name), name)?);
@@ -133,10 +130,7 @@ impl Outside {
         for peer in waiting {
             peers.push(peer.listening().await?);
         }
-        let mut all = Vec::new();
-        for peer in peers {
-            all.push(peer.go_on().await?);
-        }
+        let mut all = start_all(peers).await?;
         all.extend(running);
         let mut fleet = Outside {
             members: Vec::new(),
@@ -248,6 +242,18 @@ impl Outside {
         // Looking at the directory removes the files of those that were killed.
         let _ = self.run_dir.nodes();
     }
+}
+
+/// Lets all of them go on at once, and waits until all run.
+async fn start_all(mut nodes: Vec<Waiting>) -> Outcome<Vec<(Member, Process, End)>> {
+    for node in &mut nodes {
+        node.go_on().await;
+    }
+    let mut running = Vec::new();
+    for node in nodes {
+        running.push(node.ready().await?);
+    }
+    Ok(running)
 }
 
 /// Waits for the end of a child. Dropped, it kills the child.
@@ -389,12 +395,15 @@ async fn read_line<T: DeserializeOwned>(
 }
 
 impl Waiting {
-    /// Tells the child that its configuration is there, and waits until it runs.
-    async fn go_on(mut self) -> Outcome<(Member, Process, End)> {
-        let ready: Result<ControlFile, String> = match self.spawned.stdin.write_all(b"\n").await {
-            Ok(()) => read_line(&mut self.spawned.lines).await,
-            Err(e) => Err(e.to_string()),
-        };
+    /// Tells the child that its configuration is there. If it cannot be told it has ended, which
+    /// shows in [`Waiting::ready`].
+    async fn go_on(&mut self) {
+        let _ = self.spawned.stdin.write_all(b"\n").await;
+    }
+
+    /// Waits until the child runs.
+    async fn ready(mut self) -> Outcome<(Member, Process, End)> {
+        let ready: Result<ControlFile, String> = read_line(&mut self.spawned.lines).await;
         let file = match ready {
             Ok(file) => file,
             Err(why) => return Err(self.spawned.failure(&why).await),

@@ -1,5 +1,7 @@
 //! The run itself: one loop that does what is due and looks at what happens.
 
+mod closing;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +41,8 @@ pub(super) struct Run {
     preset: Preset,
     started: Instant,
     peers: Vec<Peer>,
+    /// Names of all nodes by id.
+    names: BTreeMap<String, String>,
     ledger: Ledger,
     casualties: Casualties,
     progress: Progress,
@@ -64,7 +68,7 @@ struct Peer {
     content: Option<Arc<str>>,
     joined: bool,
     degree: u16,
-    /// Struck, or ended by itself.
+    /// Struck, has left, or ended by itself.
     gone: bool,
 }
 
@@ -80,6 +84,7 @@ impl Run {
         let ledger = Ledger::new(plan.peers).or_exit(Exit::Failed)?;
         Ok(Run {
             peers: vec![Peer::default(); plan.peers],
+            names: BTreeMap::new(),
             plan,
             seeds,
             processes,
@@ -116,6 +121,7 @@ impl Run {
             peer.name.clone_from(&member.name);
             peer.content = Some(hello::content(&member.name, self.plan.payload).into());
         }
+        self.names = fleet.members().iter().map(|m| (m.id.to_hex(), m.name.clone())).collect();
         self.progress.say(&format!(
             "{} seeds and {} peers started{}",
             self.seeds,
@@ -128,7 +134,9 @@ impl Run {
             self.form(now, &fleet).await;
             self.strike(now, &fleet);
             self.publish(now, &fleet, &sender);
-            self.progress.status(now, self.status());
+            if now >= self.progress.due() {
+                self.progress.status(now, self.status());
+            }
             if self.finished(now) {
                 break;
             }
@@ -213,7 +221,7 @@ impl Run {
                 peer.gone = true;
             }
             self.ledger.gone(victim.peer);
-            let at_s = rounded(now.duration_since(self.started).as_secs_f64());
+            let at_s = closing::rounded(now.duration_since(self.started).as_secs_f64());
             self.casualties.struck(member.id.to_hex(), victim.fault, at_s, at_us);
             if let Err(e) = fleet.strike(victim.peer, victim.fault) {
                 self.error(format!("{}: {e}", member.name));
@@ -371,9 +379,8 @@ impl Run {
         fleet.members().get(node).map_or_else(|| format!("node {node}"), |m| m.name.clone())
     }
 
-    fn name_of_id(&self, id: &str, fleet: &Fleet) -> String {
-        let member = fleet.members().iter().find(|m| m.id.to_hex() == id);
-        member.map_or_else(|| escape::text(id), |m| m.name.clone())
+    fn name_of_id(&self, id: &str) -> String {
+        self.names.get(id).cloned().unwrap_or_else(|| escape::text(id))
     }
 
     fn event(&mut self, node: usize, at_us: u64, seen: Seen, fleet: &Fleet) {
@@ -390,32 +397,47 @@ impl Run {
             }
             Seen::Reported { id } => {
                 if let Some(ms) = self.casualties.reported(&id, at_us) {
-                    let (who, by) = (self.name_of_id(&id, fleet), self.name(node, fleet));
+                    let (who, by) = (self.name_of_id(&id), self.name(node, fleet));
                     self.progress
                         .say(&format!("{who} is reported dead by {by}, {:.2} s after", ms / 1e3));
                 }
             }
             Seen::MemberDead { id, witnesses } | Seen::PeerRemoved { id, witnesses } => {
-                self.removed(&id, &witnesses, at_us, fleet);
+                self.removed(&id, &witnesses, at_us);
             }
             Seen::Gap { publisher, from, to } => {
-                let (who, of) = (self.name(node, fleet), self.name_of_id(&publisher, fleet));
+                let (who, of) = (self.name(node, fleet), self.name_of_id(&publisher));
                 self.error(format!(
                     "{who} cannot get the messages {from} to {} of {of} any more",
                     to.saturating_sub(1)
                 ));
             }
+            Seen::Left => self.left(node, fleet),
             Seen::Other => {}
         }
     }
 
-    fn removed(&mut self, id: &str, witnesses: &[String], at_us: u64, fleet: &Fleet) {
+    /// Somebody had a peer leave (`rumor leave`): that is no fault, and no death.
+    fn left(&mut self, node: usize, fleet: &Fleet) {
+        if self.peers.get(node).is_some_and(|p| !p.gone) {
+            self.progress.say(&format!("{} has left", self.name(node, fleet)));
+            self.forget(node);
+        }
+    }
+
+    fn forget(&mut self, node: usize) {
+        if let Some(peer) = self.peers.get_mut(node) {
+            peer.gone = true;
+            self.ledger.gone(node);
+        }
+    }
+
+    fn removed(&mut self, id: &str, witnesses: &[String], at_us: u64) {
         let false_before = self.casualties.false_deaths().len();
         let news = self.casualties.removed(id, witnesses, at_us);
-        let who = self.name_of_id(id, fleet);
+        let who = self.name_of_id(id);
         if let Some(ms) = news {
-            let mut words: Vec<String> =
-                witnesses.iter().map(|w| self.name_of_id(w, fleet)).collect();
+            let mut words: Vec<String> = witnesses.iter().map(|w| self.name_of_id(w)).collect();
             words.sort();
             self.progress.say(&format!(
                 "{who} is removed by the seeds, {:.2} s after, on the word of {}",
@@ -428,16 +450,14 @@ impl Run {
     }
 
     fn ended(&mut self, node: usize, how: &str, fleet: &Fleet) {
-        // Those who were struck have ended as they should.
+        fleet.ended(node);
+        // Those who were struck, or have left, have ended as they should.
         if self.peers.get(node).is_some_and(|p| p.gone) {
             return;
         }
         let name = self.name(node, fleet);
         self.error(format!("{name} ended by itself: {}", escape::text(how)));
-        if let Some(peer) = self.peers.get_mut(node) {
-            peer.gone = true;
-            self.ledger.gone(node);
-        }
+        self.forget(node);
     }
 
     /// Asks every living peer at once. Gives their numbers and facts, and what could not be had.
@@ -454,124 +474,6 @@ impl Run {
         }
         (facts, errors)
     }
-
-    async fn sum_up(mut self, fleet: &Fleet) -> Summary {
-        let usage = fleet.usage();
-        let seconds = rounded(self.started.elapsed().as_secs_f64());
-        let (facts, unanswered) = self.facts(fleet).await;
-        let overlay = overlay(&facts, fleet);
-        let mut counters: BTreeMap<String, u64> = BTreeMap::new();
-        let mut errors = unanswered;
-        let mut seed_facts = Vec::new();
-        for seed in 0..self.seeds {
-            match fleet.seed_facts(seed).await {
-                Ok(f) => seed_facts.push(f),
-                Err(e) => errors.push(format!("seed {} does not answer: {e}", seed + 1)),
-            }
-        }
-        for f in facts.iter().map(|(_, f)| f).chain(&seed_facts) {
-            for (name, n) in &f.counters {
-                *counters.entry(name.clone()).or_default() += n;
-            }
-        }
-        let names = fleet.members().iter().map(|m| (m.id.to_hex(), m.name.clone())).collect();
-        let deaths = self.casualties.deaths(&names);
-        if !self.interrupted {
-            errors.extend(self.faults(&overlay, &facts, fleet));
-        }
-        for error in errors {
-            self.error(error);
-        }
-        let d = self.ledger.deliveries();
-        let quorum = facts.first().map_or(0, |(_, f)| f.seed_quorum);
-        let nodes = self.plan.peers + self.seeds;
-        let since = |at: Instant| rounded(at.duration_since(self.started).as_secs_f64() * 1e3);
-        let sum = |wanted: fn(&str) -> bool| -> u64 {
-            counters.iter().filter(|(name, _)| wanted(name)).map(|(_, n)| n).sum()
-        };
-        #[allow(clippy::cast_precision_loss)] // Far below 2^52.
-        let (fraction, share) = (
-            if d.expected == 0 { 1.0 } else { d.arrived as f64 / d.expected as f64 },
-            |cpu: f64| rounded(cpu / seconds / nodes as f64 * 100.0),
-        );
-        Summary {
-            seeds: self.seeds,
-            peers: self.plan.peers,
-            processes: self.processes,
-            preset: self.preset.to_string(),
-            seconds,
-            joined_ms: self.joined_at.map(since),
-            formed_ms: self.formed_at.filter(|_| !self.forming_failed).map(since),
-            seed_quorum: quorum,
-            registrations_per_peer_min: facts
-                .iter()
-                .map(|(_, f)| f.registrations)
-                .min()
-                .unwrap_or(0),
-            edges: overlay.edges,
-            components: overlay.components,
-            degrees: overlay.degrees,
-            published: d.published,
-            deliveries_expected: d.expected,
-            deliveries: d.arrived,
-            delivered_fraction: fraction,
-            delivered_twice: self.ledger.twice(),
-            duplicates_received: counters.get("messages_duplicate").copied().unwrap_or(0),
-            latency_ms: self.ledger.delays(),
-            last_delivery_ms: self.ledger.last_delays(),
-            deaths,
-            false_deaths: self.casualties.false_deaths().len(),
-            false_reports: self.casualties.false_reports(),
-            refused: sum(|name| name.ends_with("_refused")),
-            dropped: sum(|name| name.starts_with("dropped_")),
-            errors: self.error_count,
-            error_list: self.errors.clone(),
-            rss_kib: usage.map(|u| u.rss_kib),
-            rss_kib_per_node: usage.map(|u| u.rss_kib / nodes as u64),
-            cpu_seconds: usage.map(|u| rounded(u.cpu_seconds)),
-            cpu_percent_per_node: usage.map(|u| share(u.cpu_seconds)),
-            counters,
-            interrupted: self.interrupted,
-        }
-    }
-
-    /// What is wrong at the end.
-    fn faults(&self, overlay: &Overlay, facts: &[(usize, Facts)], fleet: &Fleet) -> Vec<String> {
-        let mut faults = Vec::new();
-        let not_joined = self.peers.iter().filter(|p| !p.gone && !p.joined);
-        faults.extend(not_joined.map(|p| format!("{} did not join", p.name)));
-        if overlay.components > 1 {
-            faults.push(format!("the overlay is in {} pieces", overlay.components));
-        }
-        for (peer, f) in facts {
-            if u32::try_from(f.registrations).is_ok_and(|n| n < f.seed_quorum) {
-                let name = self.name(*peer, fleet);
-                faults.push(format!("{name} is registered at {} seeds only", f.registrations));
-            }
-        }
-        faults.extend(self.ledger.missing().map(|(publisher, number, peer)| {
-            let (from, to) = (self.name(publisher, fleet), self.name(peer, fleet));
-            format!("message {number} of {from} did not reach {to}")
-        }));
-        if self.ledger.twice() > 0 {
-            faults.push(format!("{} messages were delivered twice", self.ledger.twice()));
-        }
-        let names = fleet.members().iter().map(|m| (m.id.to_hex(), m.name.clone())).collect();
-        for death in self.casualties.deaths(&names) {
-            if death.removed_ms.is_none() {
-                faults.push(format!("{} is dead, and was not removed", death.peer));
-            }
-        }
-        if self.next_victim < self.plan.victims.len() {
-            faults.push("the run ended before all victims were struck".to_owned());
-        }
-        faults
-    }
-}
-
-/// Three decimals are what these figures are worth.
-fn rounded(x: f64) -> f64 {
-    (x * 1e3).round() / 1e3
 }
 
 fn overlay(facts: &[(usize, Facts)], fleet: &Fleet) -> Overlay {

@@ -25,6 +25,8 @@ pub(crate) enum Seen {
     PeerRemoved { id: String, witnesses: Vec<String> },
     /// A message is lost for good.
     Gap { publisher: String, from: u64, to: u64 },
+    /// The node itself has said goodbye.
+    Left,
     /// Anything else.
     #[serde(other)]
     Other,
@@ -118,6 +120,7 @@ mod tests {
             seen(&removed),
             Seen::PeerRemoved { id: id.to_hex(), witnesses: vec![id.to_hex()] }
         );
-        assert_eq!(seen(&Event::Left), Seen::Other);
+        assert_eq!(seen(&Event::Left), Seen::Left);
+        assert_eq!(seen(&Event::Synced { peers: 1 }), Seen::Other);
     }
 }

@@ -12,34 +12,34 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// How long anything may take before the test says that it never will.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A directory to work in, with a run directory of its own.
-pub struct Place {
+pub(crate) struct Place {
     dir: TempDir,
 }
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Place { dir: tempfile::tempdir().unwrap() }
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    pub fn run_dir(&self) -> PathBuf {
+    pub(crate) fn run_dir(&self) -> PathBuf {
         self.path().join("run")
     }
 
-    pub fn write(&self, name: &str, text: &str) -> String {
+    pub(crate) fn write(&self, name: &str, text: &str) -> String {
         let path = self.path().join(name);
         std::fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
     }
 
     /// The program, in this place.
-    pub fn rumor(&self, args: &[&str]) -> Command {
+    pub(crate) fn rumor(&self, args: &[&str]) -> Command {
         let mut c = Command::new(env!("CARGO_BIN_EXE_rumor"));
         c.args(args).current_dir(self.path());
         c.env("RUMOR_RUN_DIR", self.run_dir()).env_remove("RUST_LOG").env("NO_COLOR", "1");
@@ -48,19 +48,19 @@ impl Place {
     }
 
     /// Runs it to its end.
-    pub fn run(&self, args: &[&str]) -> Ran {
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
         Ran::of(args, self.rumor(args).output().unwrap())
     }
 
     /// Starts a supervised node and leads it through its start.
-    pub fn start(&self, args: &[&str]) -> Running {
+    pub(crate) fn start(&self, args: &[&str]) -> Running {
         let mut node = Running::spawn(self.rumor(args));
         node.listening = node.line();
         node
     }
 
     /// A seed and a configuration with it; the seed runs.
-    pub fn seed(&self) -> (Running, String) {
+    pub(crate) fn seed(&self) -> (Running, String) {
         let config = self.path().join("config.txt").to_str().unwrap().to_owned();
         let mut seed = self.start(&[
             "seed",
@@ -80,7 +80,7 @@ impl Place {
     }
 
     /// A peer that runs.
-    pub fn peer(&self, config: &str, name: &str) -> Running {
+    pub(crate) fn peer(&self, config: &str, name: &str) -> Running {
         let mut peer = self.start(&["peer", "--config", config, "--supervised", "--name", name]);
         peer.go_on();
         peer
@@ -89,11 +89,11 @@ impl Place {
 
 /// What a run came to.
 #[derive(Debug)]
-pub struct Ran {
-    pub command: String,
-    pub code: i32,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Ran {
+    pub(crate) command: String,
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Ran {
@@ -107,28 +107,28 @@ impl Ran {
     }
 
     #[track_caller]
-    pub fn ok(self) -> Self {
+    pub(crate) fn ok(self) -> Self {
         assert_eq!(self.code, 0, "{self:#?}");
         self
     }
 
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {self:#?}"))
     }
 }
 
 /// A process that is ended when the test is.
-pub struct Running {
-    pub child: Child,
+pub(crate) struct Running {
+    pub(crate) child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
-    pub listening: Value,
-    pub ready: Value,
+    pub(crate) listening: Value,
+    pub(crate) ready: Value,
 }
 
 impl Running {
-    pub fn spawn(mut command: Command) -> Self {
+    pub(crate) fn spawn(mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
@@ -144,37 +144,42 @@ impl Running {
         Running { child, stdin, lines, listening: Value::Null, ready: Value::Null }
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// The next line it writes.
-    pub fn text(&mut self) -> String {
+    pub(crate) fn text(&mut self) -> String {
         self.lines.recv_timeout(DEADLINE).expect("a line in time")
     }
 
+    /// All it writes from here to its end.
+    pub(crate) fn rest(&mut self) -> String {
+        self.lines.iter().map(|line| line + "\n").collect()
+    }
+
     /// The next line it writes, which is JSON.
-    pub fn line(&mut self) -> Value {
+    pub(crate) fn line(&mut self) -> Value {
         serde_json::from_str(&self.text()).unwrap()
     }
 
     /// Tells it that its configuration is there.
-    pub fn go_on(&mut self) {
+    pub(crate) fn go_on(&mut self) {
         self.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
         self.ready = self.line();
     }
 
-    pub fn close_stdin(&mut self) {
+    pub(crate) fn close_stdin(&mut self) {
         self.stdin = None;
     }
 
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").arg(name).arg(self.pid().to_string()).status().unwrap();
         assert!(sent.success());
     }
 
     /// Waits for its end.
-    pub fn wait(&mut self) -> i32 {
+    pub(crate) fn wait(&mut self) -> i32 {
         let child = &mut self.child;
         let mut status = None;
         until("the process ends", || {
@@ -194,7 +199,7 @@ impl Drop for Running {
 
 /// Waits for a condition, looking every now and then.
 #[track_caller]
-pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < DEADLINE, "not in time: {what}");
@@ -203,6 +208,6 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// A port that was free a moment ago.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

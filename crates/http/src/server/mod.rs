@@ -10,6 +10,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use rumormill::proto::PeerId;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -103,6 +104,11 @@ impl Server {
             url: self.url(),
             token: self.shared.token.clone(),
         }
+    }
+
+    /// Serves a node no longer.
+    pub fn remove(&self, id: PeerId) {
+        self.shared.nodes.remove(id);
     }
 
     /// Takes no further connections, ends the streams, gives open requests a second, and ends.

@@ -104,6 +104,10 @@ impl Nodes {
         served
     }
 
+    pub(super) fn remove(&self, id: PeerId) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).retain(|n| n.id != id);
+    }
+
     pub(super) fn lines(&self) -> Vec<NodeLine> {
         let nodes = self.0.read().unwrap_or_else(PoisonError::into_inner);
         nodes.iter().map(|n| n.line()).collect()

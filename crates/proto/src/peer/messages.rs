@@ -160,7 +160,8 @@ impl Peer {
             // Only the hash came: tell all, and the other side pulls what it lacks.
             return self.fx.send(link, ours);
         };
-        let missing = self.sync.compare(&self.broadcast.list, theirs);
+        let now = self.fx.now();
+        let missing = self.sync.compare(&self.broadcast.list, theirs, now);
         for lost in missing.lost {
             self.broadcast.list.give_up(lost.publisher, lost.incarnation, lost.from, lost.to);
             self.tell_gap(lost.publisher, lost.incarnation, lost.from, lost.to);

@@ -4,22 +4,34 @@
 //! hash alone, and the vectors are exchanged only if the hashes differ (the version vectors of
 //! Demers et al. 1987, section 1.3, per publisher).
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 
 use crate::broadcast::{MessageList, Seen};
 use crate::identity::PeerId;
 use crate::limits::{MAX_PULL_RANGES, MAX_SUMMARY};
+use crate::time::Time;
 use crate::wire::{Range, Summary, SummaryEntry};
 
-/// Pulls of the same range after which nobody is expected to have it any more.
-const ATTEMPTS: u32 = 3;
+/// Pulls of the same range after which nobody is expected to have it any more. With the waits
+/// between them it takes over two minutes to get there.
+const ATTEMPTS: u32 = 8;
+/// Wait before the same range is pulled again; it doubles with every attempt. What was pulled is
+/// on its way in the meantime, and busy neighbours are not asked for the same thing by the dozen.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Ranges whose attempts are counted; beyond it the count begins anew.
 const MAX_ATTEMPTS_KEPT: usize = 4_096;
 
-/// What has been asked for without success.
+/// What has been asked for and has not come.
 #[derive(Debug, Default)]
 pub(crate) struct Sync {
-    attempts: BTreeMap<(PeerId, u64, u64), u32>,
+    attempts: BTreeMap<(PeerId, u64, u64), Attempt>,
+}
+
+#[derive(Debug)]
+struct Attempt {
+    made: u32,
+    next: Time,
 }
 
 /// What a comparison leads to.
@@ -54,10 +66,15 @@ pub(crate) fn summary(list: &MessageList, with_entries: bool) -> Summary {
 
 impl Sync {
     /// Holds another's summary against this node's list.
-    pub(crate) fn compare(&mut self, list: &MessageList, theirs: &[SummaryEntry]) -> Missing {
+    pub(crate) fn compare(
+        &mut self,
+        list: &MessageList,
+        theirs: &[SummaryEntry],
+        now: Time,
+    ) -> Missing {
         let mut missing = Missing::default();
         if self.attempts.len() > MAX_ATTEMPTS_KEPT {
-            self.attempts.clear();
+            self.attempts.retain(|_, a| a.next > now);
         }
         for e in theirs {
             let ours = list.get(e.publisher, e.incarnation);
@@ -69,11 +86,16 @@ impl Sync {
             }
             for (from, to) in subtract(&wanted, &e.gaps, e.next) {
                 let range = Range { publisher: e.publisher, incarnation: e.incarnation, from, to };
-                let tried = self.attempts.entry((e.publisher, e.incarnation, from)).or_default();
-                *tried += 1;
-                if *tried > ATTEMPTS {
+                let key = (e.publisher, e.incarnation, from);
+                let tried = self.attempts.entry(key).or_insert(Attempt { made: 0, next: now });
+                if tried.next > now {
+                    continue;
+                }
+                if tried.made >= ATTEMPTS {
                     missing.lost.push(range);
                 } else if missing.pull.len() < MAX_PULL_RANGES {
+                    tried.next = now + FIRST_WAIT * (1 << tried.made);
+                    tried.made += 1;
                     missing.pull.push(range);
                 }
             }
@@ -129,7 +151,7 @@ mod tests {
 
     fn pulled(ours: &[u64], theirs: &[u64]) -> (Vec<(u64, u64)>, bool) {
         let entries = summary(&list(theirs), true).entries.unwrap();
-        let m = Sync::default().compare(&list(ours), &entries);
+        let m = Sync::default().compare(&list(ours), &entries, Time::ZERO);
         (m.pull.iter().map(|r| (r.from, r.to)).collect(), m.other_lacks)
     }
 
@@ -153,10 +175,13 @@ mod tests {
     fn what_nobody_has_is_given_up_in_the_end() {
         let entries = summary(&list(&[0, 1]), true).entries.unwrap();
         let mut sync = Sync::default();
-        for _ in 0..ATTEMPTS {
-            assert_eq!(sync.compare(&list(&[]), &entries).pull.len(), 1);
+        let mut now = Time::ZERO;
+        for n in 0..ATTEMPTS {
+            assert_eq!(sync.compare(&list(&[]), &entries, now).pull.len(), 1);
+            assert_eq!(sync.compare(&list(&[]), &entries, now).pull.len(), 0, "not twice at once");
+            now += FIRST_WAIT * (1 << n);
         }
-        let last = sync.compare(&list(&[]), &entries);
+        let last = sync.compare(&list(&[]), &entries, now);
         assert_eq!((last.pull.len(), last.lost.len()), (0, 1));
     }
 }

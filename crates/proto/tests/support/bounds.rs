@@ -1,7 +1,7 @@
 //! What a decoded frame may hold at most, written down a second time and independently of the
 //! decoder: a limit that somebody drops there is missed here.
 
-use rumormill_proto::death::{Certificate, DeathReport, Vote};
+use rumormill_proto::death::{Certificate, DeathReport, Testimony, Vote};
 use rumormill_proto::limits::{
     MAX_ADDRESSES, MAX_GAPS, MAX_HOST_PORT, MAX_NAME, MAX_NEIGHBOURHOOD, MAX_PAYLOAD,
     MAX_PULL_RANGES, MAX_RECORDS_PER_FRAME, MAX_REPORTS, MAX_REQUEST_NEIGHBOURS, MAX_SEEDS,
@@ -38,6 +38,11 @@ fn vote(v: &Signed<Vote>) {
 fn report(r: &Signed<DeathReport>) {
     assert_eq!((r.adjacency.subject, r.adjacency.neighbour), (r.subject, r.reporter));
     assert!(r.adjacency.incarnation <= r.incarnation && r.subject != r.reporter);
+}
+
+fn testimony(t: &Signed<Testimony>) {
+    assert_eq!(t.appointment.witness, t.witness);
+    assert_ne!(t.appointment.subject, t.witness);
 }
 
 fn certificate(c: &Certificate) {
@@ -104,10 +109,14 @@ pub fn assert_within(frame: &Frame) {
         }
         Frame::Report(f) => report(&f.report),
         Frame::Accused(f) => f.certificate.iter().for_each(certificate),
+        Frame::Appoint(f) => record(&f.record),
+        Frame::Testify(f) => testimony(&f.testimony),
         Frame::Votes(f) => {
             at_most(f.reports.len(), MAX_REPORTS, "reports");
             at_most(f.votes.len(), MAX_SEEDS, "votes");
+            at_most(f.testimonies.len(), MAX_REPORTS, "testimonies");
             f.reports.iter().for_each(report);
+            f.testimonies.iter().for_each(testimony);
             f.votes.iter().for_each(vote);
         }
         Frame::Entries(f) => {

@@ -4,16 +4,16 @@ use minicbor::bytes::ByteArray;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use rumormill_proto::death::{Certificate, DeathReport, Vote};
+use rumormill_proto::death::{Certificate, DeathReport, Testimony, Vote};
 use rumormill_proto::message::MessageBody;
 use rumormill_proto::record::{Presence, Record};
 use rumormill_proto::registry::Entry;
 use rumormill_proto::signed::Signed;
 use rumormill_proto::wire::{
-    Accept, Accused, Close, Data, Digest, Entries, Frame, GetData, Gossip, Hello, Leave,
+    Accept, Accused, Appoint, Close, Data, Digest, Entries, Frame, GetData, Gossip, Hello, Leave,
     MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong,
     ProbeReply, ProbeRequest, Pull, Range, Register, RegisterRefused, Registered, Reject, Report,
-    Rewire, SeedName, Summary, SummaryEntry, Verdict, Votes, Want,
+    Rewire, SeedName, Summary, SummaryEntry, Testify, Verdict, Votes, Want,
 };
 use rumormill_proto::{
     Address, CloseReason, Identity, Message, MessageId, Name, PeerId, RefuseReason, Role,
@@ -87,6 +87,27 @@ fn report() -> impl Strategy<Value = Signed<DeathReport>> + Clone {
         let subject = (reporter - 1 + step) % 8 + 1;
         let [reporter, subject] = [reporter, subject].map(statements::identity);
         statements::report(&reporter, &subject, incarnation)
+    })
+}
+
+/// A seed, a witness and a third one, as numbers of identities.
+fn three() -> impl Strategy<Value = [u8; 3]> + Clone {
+    (1u8..9, 1u8..9, 1u8..8)
+        .prop_map(|(seed, witness, step)| [seed, witness, (witness - 1 + step) % 8 + 1])
+}
+
+fn appoint() -> impl Strategy<Value = Appoint> {
+    (three(), number(), record()).prop_map(|([seed, witness, subject], incarnation, record)| {
+        let [seed, witness, subject] = [seed, witness, subject].map(statements::identity);
+        let appointment = statements::appointment(&seed, witness.id(), subject.id(), incarnation);
+        Appoint { appointment, record }
+    })
+}
+
+fn testimony() -> impl Strategy<Value = Signed<Testimony>> + Clone {
+    (three(), number()).prop_map(|([seed, witness, subject], incarnation)| {
+        let [seed, witness, subject] = [seed, witness, subject].map(statements::identity);
+        statements::testimony(&witness, &seed, subject.id(), incarnation)
     })
 }
 
@@ -310,13 +331,15 @@ pub fn all() -> Vec<(u16, BoxedStrategy<Frame>)> {
         (51, boxed(probe_reply())),
         (52, boxed(report().prop_map(|report| Report { report }))),
         (53, boxed(accused())),
+        (54, boxed(appoint())),
+        (55, boxed(testimony().prop_map(|testimony| Testify { testimony }))),
         (
             60,
-            boxed((vec(report(), 0..4), vec(vote(), 0..4)).prop_map(|(reports, votes)| Votes {
-                reports,
-                votes,
-                testimonies: Vec::new(),
-            })),
+            boxed(
+                (vec(report(), 0..4), vec(vote(), 0..4), vec(testimony(), 0..4)).prop_map(
+                    |(reports, votes, testimonies)| Votes { reports, votes, testimonies },
+                ),
+            ),
         ),
         (61, boxed(entries())),
         (62, boxed(digest())),
@@ -363,7 +386,13 @@ pub fn signed_parts(frame: &Frame) -> Vec<(Vec<u8>, Vec<u8>)> {
             out.all(&f.reports);
             out.all(f.reports.iter().map(|r| &r.adjacency));
             out.all(&f.votes);
+            out.testimonies(&f.testimonies);
         }
+        Frame::Appoint(f) => {
+            out.one(&f.appointment);
+            out.one(&f.record);
+        }
+        Frame::Testify(f) => out.testimonies([&f.testimony]),
         Frame::Entries(f) => {
             out.all(f.entries.iter().map(|e| &e.record));
             out.certificates(f.entries.iter().filter_map(|e| e.certificate.as_ref()));
@@ -383,6 +412,13 @@ impl Parts {
 
     fn all<'a, T: 'a>(&mut self, list: impl IntoIterator<Item = &'a Signed<T>>) {
         list.into_iter().for_each(|s| self.one(s));
+    }
+
+    fn testimonies<'a>(&mut self, list: impl IntoIterator<Item = &'a Signed<Testimony>>) {
+        for t in list {
+            self.one(t);
+            self.one(&t.appointment);
+        }
     }
 
     fn certificates<'a>(&mut self, list: impl IntoIterator<Item = &'a Certificate>) {

@@ -1,15 +1,15 @@
 //! Frames that a hostile but properly signing remote may send.
 
 use minicbor::bytes::ByteArray;
-use rumormill_proto::death::{Adjacency, Certificate, DeathReport};
+use rumormill_proto::death::{Adjacency, Appointment, Certificate, DeathReport, Testimony};
 use rumormill_proto::record::{Presence, Record};
 use rumormill_proto::registry::Entry;
 use rumormill_proto::signed::Signed;
 use rumormill_proto::wire::{
-    Accept, Accused, Close, Data, Digest, Entries, Frame, GetData, Gossip, Leave, MembersChanged,
-    Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong, ProbeReply, ProbeRequest,
-    Pull, Range, Register, RegisterRefused, Registered, Reject, Report, Rewire, SeedName, Summary,
-    SummaryEntry, Verdict, Votes, Want,
+    Accept, Accused, Appoint, Close, Data, Digest, Entries, Frame, GetData, Gossip, Leave,
+    MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong,
+    ProbeReply, ProbeRequest, Pull, Range, Register, RegisterRefused, Registered, Reject, Report,
+    Rewire, SeedName, Summary, SummaryEntry, Testify, Verdict, Votes, Want,
 };
 use rumormill_proto::{
     CloseReason, Identity, MessageId, Name, PeerId, RefuseReason, Role, SignedRecord,
@@ -18,7 +18,8 @@ use rumormill_proto::{
 use super::rig::{Node, PEERS, Remote, Rig, SEEDS, VICTIM, seed_addresses};
 use super::script::Script;
 use super::statements::{
-    address, adjacency, certificate, identity, message, report, signed_record, vote,
+    address, adjacency, appointment, certificate, identity, message, report, signed_record,
+    testimony, vote,
 };
 
 /// Somebody of this world.
@@ -100,6 +101,18 @@ fn a_report(s: &mut Script<'_>, rig: &Rig) -> Signed<DeathReport> {
     report(&reporter, &subject, s.life())
 }
 
+/// One for the node under test, or for somebody else.
+fn an_appointment(s: &mut Script<'_>) -> Signed<Appointment> {
+    let seed = identity(11 + s.byte() % 3);
+    let witness = if s.once_in(4) { id(s) } else { identity(VICTIM).id() };
+    appointment(&seed, witness, id(s), s.life())
+}
+
+fn a_testimony(s: &mut Script<'_>) -> Signed<Testimony> {
+    let (witness, seed) = (accomplice(s), identity(11 + s.byte() % 3));
+    testimony(&witness, &seed, id(s), s.life())
+}
+
 fn reason(s: &mut Script<'_>) -> RefuseReason {
     minicbor::decode(&[s.byte() % 11]).unwrap()
 }
@@ -150,19 +163,19 @@ fn certain_entry(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Entry {
 /// What the node takes from such a remote; anything else closes the link.
 fn welcome(node: &Node, role: Role) -> &'static [u8] {
     match (node, role) {
-        (Node::Peer(_), Role::Seed) => &[1, 2, 5, 6, 8, 9, 26],
+        (Node::Peer(_), Role::Seed) => &[1, 2, 5, 6, 8, 9, 26, 29, 29],
         (Node::Peer(_), Role::Peer) => {
             &[1, 2, 4, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24]
         }
-        (Node::Seed(_), Role::Peer) => &[1, 2, 3, 3, 3, 4, 7, 25, 25, 25],
-        (Node::Seed(_), Role::Seed) => &[1, 2, 27, 27, 28, 28, 29],
+        (Node::Seed(_), Role::Peer) => &[1, 2, 3, 3, 3, 4, 7, 25, 25, 25, 30],
+        (Node::Seed(_), Role::Seed) => &[1, 2, 27, 27, 28, 28, 31],
     }
 }
 
 /// Any frame, with any content that the remote can sign.
 pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
     let kind = if s.once_in(16) {
-        s.byte() % 30
+        s.byte() % 32
     } else {
         s.pick(welcome(&rig.node, remote.role)).copied().unwrap_or(1)
     };
@@ -251,7 +264,7 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
                 let seed = identity(11 + s.byte() % 3);
                 vote(&seed, id(s), s.life(), vec![id(s)])
             }),
-            testimonies: Vec::new(),
+            testimonies: a_few(s, 3, a_testimony),
         }
         .into(),
         28 => Entries {
@@ -262,6 +275,11 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
             synced: s.once_in(2),
         }
         .into(),
+        29 => {
+            let appointment = an_appointment(s);
+            Appoint { appointment, record: record(s, rig, remote) }.into()
+        }
+        30 => Testify { testimony: a_testimony(s) }.into(),
         _ => Digest {
             buckets: vec![s.number(); 256],
             nonce: ByteArray::from([s.byte(); 16]),

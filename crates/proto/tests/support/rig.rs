@@ -167,9 +167,6 @@ impl Rig {
 
     pub fn handle(&mut self, input: Input) {
         let now = self.now;
-        if std::env::var("RIG_TRACE").is_ok() {
-            eprintln!("{now} IN {input:?}");
-        }
         either!(&mut self.node, n => n.handle(now, input));
         self.drain();
     }
@@ -268,9 +265,6 @@ impl Rig {
     }
 
     fn take(&mut self, output: Output) {
-        if std::env::var("RIG_TRACE").is_ok() {
-            eprintln!("    OUT {output:?}");
-        }
         match output {
             Output::Send { link, frame, .. } => self.take_frame(link, frame),
             Output::Dial { dial, to } => {

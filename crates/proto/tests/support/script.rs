@@ -23,7 +23,7 @@ impl<'a> Script<'a> {
 
     /// True once in `n` times.
     pub fn once_in(&mut self, n: u8) -> bool {
-        self.byte() % n == 0
+        self.byte().is_multiple_of(n)
     }
 
     /// An index below `n`; 0 for `n` = 0.

@@ -1,16 +1,20 @@
 //! Signed statements made by hand, as another implementation would make them.
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 use minicbor::{Encode, Encoder};
-use rumormill_proto::death::{Adjacency, Certificate, DeathReport, Vote};
+use rumormill_proto::death::{Adjacency, Appointment, Certificate, DeathReport, Testimony, Vote};
 use rumormill_proto::message::MessageBody;
 use rumormill_proto::record::{Presence, Record};
 use rumormill_proto::signed::{Signed, Statement};
 use rumormill_proto::{Address, Identity, Message, MessageId, Name, PeerId, SignedRecord};
 
-/// The identity whose secret is 32 times the byte `n`.
+/// The identity whose secret is 32 times the byte `n`. Each is computed once, because a fuzzer asks
+/// for them all the time.
 pub fn identity(n: u8) -> Identity {
-    Identity::from_secret(&[n; 32])
+    static ALL: [OnceLock<Identity>; 256] = [const { OnceLock::new() }; 256];
+    ALL[usize::from(n)].get_or_init(|| Identity::from_secret(&[n; 32])).clone()
 }
 
 /// An address on the loopback interface.
@@ -85,6 +89,27 @@ pub fn report(reporter: &Identity, subject: &Identity, incarnation: u64) -> Sign
         adjacency: adjacency(subject, reporter.id(), incarnation),
     };
     Signed::sign(report, reporter)
+}
+
+/// A seed's word that it asked a witness to look after somebody.
+pub fn appointment(
+    seed: &Identity,
+    witness: PeerId,
+    subject: PeerId,
+    incarnation: u64,
+) -> Signed<Appointment> {
+    Signed::sign(Appointment { seed: seed.id(), witness, subject, incarnation }, seed)
+}
+
+/// What an appointed witness found.
+pub fn testimony(
+    witness: &Identity,
+    seed: &Identity,
+    subject: PeerId,
+    incarnation: u64,
+) -> Signed<Testimony> {
+    let appointment = appointment(seed, witness.id(), subject, incarnation);
+    Signed::sign(Testimony { witness: witness.id(), appointment }, witness)
 }
 
 /// A seed's vote.

@@ -1,0 +1,421 @@
+//! The test vectors of docs/PROTOCOL.md, made by this implementation. The page must contain exactly
+//! these.
+//!
+//! `RUMORMILL_WRITE=1 cargo test -p rumormill-proto --test vectors` writes them into the page; a
+//! change to one of them is a change of the protocol.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use data_encoding::HEXLOWER;
+use minicbor::bytes::ByteArray;
+use rumormill_proto::overlay::target::{rank, target_degree};
+use rumormill_proto::registry::Entry;
+use rumormill_proto::wire::{
+    Accept, Accused, Appoint, Close, Data, Entries, Frame, GetData, Gossip, Hello, Leave,
+    MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong,
+    ProbeReply, ProbeRequest, Pull, Range, Register, RegisterRefused, Registered, Reject, Report,
+    Rewire, SeedName, Summary, SummaryEntry, Testify, Verdict, Verifier, Votes, Want, encode,
+};
+use rumormill_proto::{
+    Address, CloseReason, Config, Identity, Input, LinkId, LinkInfo, MessageId, Name, Output, Peer,
+    PeerSetup, RefuseReason, Role, Time,
+};
+
+use support::statements::{
+    address, adjacency, appointment, cbor, certificate, identity, message, message_body, record,
+    report, signed_record, testimony, vote,
+};
+
+const BEGIN: &str = "<!-- vectors: begin -->";
+const END: &str = "<!-- vectors: end -->";
+/// Hexadecimal characters on a line.
+const WIDTH: usize = 88;
+
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn title(&mut self, title: &str) {
+        let _ = write!(self.0, "\n### {title}\n\n");
+    }
+
+    fn text(&mut self, text: &str) {
+        let _ = write!(self.0, "{text}\n\n");
+    }
+
+    /// A block of named values in hexadecimal.
+    fn block(&mut self, values: &[(&str, Vec<u8>)]) {
+        self.0.push_str("```text\n");
+        for (name, bytes) in values {
+            let hex = HEXLOWER.encode(bytes);
+            let _ = writeln!(self.0, "{name}");
+            let lines = hex.as_bytes().chunks(WIDTH);
+            for line in lines {
+                let _ = writeln!(self.0, "  {}", std::str::from_utf8(line).unwrap());
+            }
+        }
+        self.0.push_str("```\n");
+    }
+
+    fn frame(&mut self, says: &str, frame: impl Into<Frame>) {
+        let frame = frame.into();
+        let bytes = encode(&frame);
+        Verifier::new().verify(frame.clone()).expect("vectors hold");
+        let name = format!("{} {}: {says}", frame.number(), frame.name());
+        self.0.truncate(self.0.trim_end_matches("```\n").len());
+        let hex = HEXLOWER.encode(&bytes);
+        let _ = writeln!(self.0, "{name}");
+        for line in hex.as_bytes().chunks(WIDTH) {
+            let _ = writeln!(self.0, "  {}", std::str::from_utf8(line).unwrap());
+        }
+        self.0.push_str("```\n");
+    }
+
+    fn open(&mut self) {
+        self.0.push_str("```text\n```\n");
+    }
+}
+
+/// Peers 1, 2 and 3, seeds 11 and 12: each the identity whose secret is 32 times that byte.
+fn ids() -> [Identity; 5] {
+    [1, 2, 3, 11, 12].map(identity)
+}
+
+fn signed(page: &mut Page) {
+    let [one, two, _, eleven, twelve] = ids();
+    page.title("Identities");
+    page.text("Secret, public key. The secret of identity `n` is 32 times the byte `n`.");
+    let pairs = [("1", &one), ("2", &two), ("11", &eleven), ("12", &twelve)];
+    let values: Vec<(String, Vec<u8>)> =
+        pairs.iter().map(|(n, i)| (format!("id of {n}"), i.id().as_bytes().to_vec())).collect();
+    page.block(&values.iter().map(|(n, v)| (n.as_str(), v.clone())).collect::<Vec<_>>());
+
+    page.title("Signed statements");
+    page.text(
+        "The record of peer 1: name `anna`, address 127.0.0.1:7001, incarnation 3, sequence 4, \
+         alive, degree 2, target 3.",
+    );
+    let r = record(&one, 3, 4);
+    let body = cbor(&r);
+    let input = [b"rumor/1 record\0", &body[..]].concat();
+    let s = signed_record(&one, 3, 4);
+    assert_eq!(one.sign(&input), *s.signature());
+    page.block(&[
+        ("body", body),
+        ("what is signed", input),
+        ("signature", s.signature().as_bytes().to_vec()),
+        ("statement", s.to_bytes()),
+    ]);
+    page.text(
+        "\nThe others in their signed form, all in incarnation 3 of peer 1: that peer 2 is a \
+         neighbour of peer 1, peer 2's report of peer 1's death, seed 11's appointment of peer 3, \
+         its testimony, seed 11's vote with peers 2 and 3 as witnesses. The message is peer 1's \
+         with number 5, published at 1 700 000 000 s, topic `topic`, payload `hello`.",
+    );
+    let three = identity(3);
+    let id = MessageId { publisher: one.id(), incarnation: 3, sequence: 5 };
+    let m = message(&one, 3, 5, b"hello");
+    assert_eq!(m.body_bytes()[..], message_body(&id, 1_700_000_000_000_000, "topic", b"hello"));
+    page.block(&[
+        ("adjacency", adjacency(&one, two.id(), 3).to_bytes()),
+        ("death report", report(&two, &one, 3).to_bytes()),
+        ("appointment", appointment(&eleven, three.id(), one.id(), 3).to_bytes()),
+        ("testimony", testimony(&three, &eleven, one.id(), 3).to_bytes()),
+        ("vote", vote(&eleven, one.id(), 3, vec![two.id(), three.id()]).to_bytes()),
+        ("message", m.to_bytes()),
+    ]);
+    page.text("\nA certificate of seeds 11 and 12 (not signed itself):");
+    let c = certificate(&[eleven, twelve], one.id(), 3, &[two.id(), three.id()]);
+    page.block(&[("certificate", cbor(&c))]);
+}
+
+fn link_frames(page: &mut Page) {
+    page.title("Frames");
+    page.text("With their length prefix. Nonces of 16 bytes are 16 times 5.");
+    page.open();
+    let v6 = Address(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 7000).into());
+    page.frame(
+        "version 1, a seed, sees the other at [2001:db8::1]:7000, no proof",
+        Hello { version: 1, role: Role::Seed, observed: Some(v6), network_proof: None },
+    );
+    page.frame(
+        "version 1, a peer, 127.0.0.1:9000, proof of 32 times 7",
+        Hello {
+            version: 1,
+            role: Role::Peer,
+            observed: Some(address(9000)),
+            network_proof: Some(ByteArray::from([7; 32])),
+        },
+    );
+    page.frame("the link was idle", Close { reason: CloseReason::Idle });
+    page.frame("nonce 1000", Ping { nonce: 1000 });
+    page.frame("nonce 1000", Pong { nonce: 1000 });
+}
+
+fn registration_frames(page: &mut Page) {
+    let [one, two, three, eleven, twelve] = ids();
+    let r = signed_record(&one, 3, 4);
+    let nonce = ByteArray::from([5; 16]);
+    let c = || certificate(&[identity(11), identity(12)], one.id(), 3, &[two.id(), three.id()]);
+    page.frame("peer 1", Register { record: r.clone() });
+    let name =
+        |host_port: &str, i: &Identity| SeedName { host_port: host_port.to_owned(), id: i.id() };
+    page.frame(
+        "incarnation 3, sequence 4, 20 alive, seeds 11 (a:7000) and 12 (b:7000), synced",
+        Registered {
+            incarnation: 3,
+            sequence: 4,
+            alive: 20,
+            nonce,
+            seeds: vec![name("a:7000", &eleven), name("b:7000", &twelve)],
+            synced: true,
+        },
+    );
+    page.frame(
+        "declared dead in incarnation 3, sequence 4",
+        RegisterRefused {
+            reason: RefuseReason::DeclaredDead,
+            known_incarnation: 3,
+            certificate: Some(c()),
+            known_sequence: 4,
+            nonce,
+        },
+    );
+    page.frame("", Frame::GetPeerList);
+    page.frame(
+        "peer 1, 20 alive, synced, the last part",
+        PeerList { records: vec![r], alive: 20, synced: true, last: true },
+    );
+    page.frame(
+        "peer 2 joined, nobody left, peer 1 died, 19 alive",
+        MembersChanged {
+            joined: vec![signed_record(&two, 1, 0)],
+            left: Vec::new(),
+            dead: vec![c()],
+            alive: 19,
+        },
+    );
+    let mut goodbye = record(&one, 3, 5);
+    goodbye.presence = rumormill_proto::Presence::Left;
+    let record = rumormill_proto::signed::Signed::sign(goodbye, &one);
+    page.frame("peer 1, sequence 5", Leave { record });
+}
+
+fn overlay_frames(page: &mut Page) {
+    let [one, two, three, ..] = ids();
+    let r = signed_record(&one, 3, 4);
+    let request = |want| PeerRequest {
+        record: r.clone(),
+        want,
+        neighbours: vec![three.id()],
+        adjacency: adjacency(&one, two.id(), 3),
+    };
+    page.frame("peer 1 asks peer 2 for a place", request(Want::Place));
+    page.frame("for the place of peer 3", request(Want::Replace(three.id())));
+    page.frame("for an exchange, giving peer 3", request(Want::Mix { give: three.id() }));
+    let two_says = signed_record(&two, 1, 0);
+    page.frame(
+        "yes, and peer 3 goes over",
+        PeerReply::Accept(Accept {
+            record: two_says.clone(),
+            adjacency: adjacency(&two, one.id(), 1),
+            then: Some(signed_record(&three, 1, 0)),
+        }),
+    );
+    page.frame(
+        "no, it is full",
+        PeerReply::Reject(Reject { reason: RefuseReason::Full, record: two_says, take: None }),
+    );
+    page.frame("peer 3 may", Permit { peer: three.id() });
+    page.frame(
+        "link with peer 3 in the place of peer 2",
+        Rewire { to: signed_record(&three, 1, 0), in_place_of: two.id() },
+    );
+    page.frame(
+        "peer 2 at 127.0.0.1:7002, degree 1, target 3",
+        Neighbourhood { neighbours: vec![(two.id(), address(7002))], degree: 1, target: 3 },
+    );
+}
+
+fn message_frames(page: &mut Page) {
+    let [one, ..] = ids();
+    let m = message(&one, 3, 5, b"hello");
+    let id = m.id;
+    page.frame("the message above, over its second link", Gossip { message: m.clone(), hops: 2 });
+    page.frame("the message above", GetData { id });
+    page.frame("here it is", Data { id, message: Some(m) });
+    page.frame("not here", Data { id, message: None });
+    page.frame("hash 258 only", Summary { hash: 258, entries: None });
+    let gaps = vec![(1, 2), (4, 7)];
+    let e = SummaryEntry { publisher: one.id(), incarnation: 3, next: 9, gaps };
+    page.frame(
+        "hash 258, peer 1: all below 9 but 1 and 4 to 6",
+        Summary { hash: 258, entries: Some(vec![e]) },
+    );
+    let range = Range { publisher: one.id(), incarnation: 3, from: 4, to: 7 };
+    page.frame("numbers 4 to 6 of peer 1", Pull { ranges: vec![range] });
+}
+
+fn death_frames(page: &mut Page) {
+    let [one, two, three, eleven, _] = ids();
+    page.frame("peer 1 in incarnation 3", ProbeRequest { subject: one.id(), incarnation: 3 });
+    page.frame("peer 1 is silent", ProbeReply { subject: one.id(), verdict: Verdict::Silent });
+    page.frame("the report above", Report { report: report(&two, &one, 3) });
+    page.frame("incarnation 3, no certificate", Accused { incarnation: 3, certificate: None });
+    page.frame(
+        "the appointment above",
+        Appoint {
+            appointment: appointment(&eleven, three.id(), one.id(), 3),
+            record: signed_record(&one, 3, 4),
+        },
+    );
+    page.frame(
+        "the testimony above",
+        Testify { testimony: testimony(&three, &eleven, one.id(), 3) },
+    );
+    page.frame(
+        "the report, the vote and the testimony above",
+        Votes {
+            reports: vec![report(&two, &one, 3)],
+            votes: vec![vote(&eleven, one.id(), 3, vec![two.id(), three.id()])],
+            testimonies: vec![testimony(&three, &eleven, one.id(), 3)],
+        },
+    );
+    page.frame(
+        "peer 1, alive; wants bucket 138; ends a comparison; synced",
+        Entries {
+            entries: vec![Entry::new(signed_record(&one, 3, 4))],
+            want: vec![138],
+            nonce: ByteArray::from([5; 16]),
+            compared: true,
+            synced: true,
+        },
+    );
+}
+
+/// Hashes that all implementations must agree on.
+fn hashes(page: &mut Page) {
+    let [one, two, three, ..] = ids();
+    page.title("Hashes");
+    page.text("The network proof of section 3.2, for a key of 32 times 1 and an exporter value of 32 times 9:");
+    let proof = |side: &[u8]| {
+        let mut h = blake3::Hasher::new_keyed(&[1; 32]);
+        h.update(&[9; 32]).update(side);
+        h.finalize().as_bytes().to_vec()
+    };
+    page.block(&[("of the dialer", proof(b"dialer")), ("of the listener", proof(b"listener"))]);
+
+    page.text("\nRanks and targets of section 6.5, with a nonce of 16 times 5:");
+    page.0.push_str("```text\n");
+    for (n, i) in [(1, &one), (2, &two), (3, &three)] {
+        let at = rank(&i.id(), &[5; 16]);
+        let targets: Vec<String> = [2, 20, 200, 10_000]
+            .map(|size| format!("{} of {size}", target_degree(at, size, None)))
+            .into();
+        let _ = writeln!(page.0, "peer {n}: rank {at:.12}, target {}", targets.join(", "));
+    }
+    page.0.push_str("```\n");
+
+    let entry = Entry::new(signed_record(&one, 3, 4));
+    page.text(&format!(
+        "\nThe bucket of section 9.2 that peer 1 is in, and its hash if it is alone there with the \
+         record above: bucket {}, hash {:#018x}.",
+        one.id().as_bytes()[0],
+        entry.fingerprint()
+    ));
+    page.text(&format!(
+        "The hash of section 7.3 of who has of peer 1, incarnation 3, the numbers 0 and 2: {:#018x}.",
+        summary_hash()
+    ));
+    let order = |id: &Identity| {
+        let mut h = blake3::Hasher::new();
+        h.update(b"rumor/1 heal\0").update(one.id().as_bytes()).update(id.id().as_bytes());
+        h.finalize().as_bytes().to_vec()
+    };
+    page.text("The keys of section 6.4 that order peers 2 and 3 after the death of peer 1:");
+    page.block(&[("of peer 2", order(&two)), ("of peer 3", order(&three))]);
+}
+
+/// What a peer says of its message list, held against the formula in the page.
+fn summary_hash() -> u64 {
+    let one = identity(1);
+    let setup = PeerSetup {
+        config: Config::lan().build().unwrap(),
+        identity: identity(20),
+        name: Name::new("twenty").unwrap(),
+        addresses: vec![address(7020)],
+        seeds: Vec::new(),
+        incarnation: 1,
+        anchors: Vec::new(),
+        kept: [0, 2].map(|n| message(&one, 3, n, b"x")).into(),
+        rng_seed: [0; 32],
+    };
+    let mut peer = Peer::new(setup, Time::ZERO);
+    let asker = identity(2);
+    let info = LinkInfo {
+        remote: asker.id(),
+        role: Role::Peer,
+        dial: None,
+        remote_address: address(7002).0,
+        observed: None,
+    };
+    peer.handle(Time::ZERO, Input::LinkUp { link: LinkId(1), info });
+    let request = PeerRequest {
+        record: signed_record(&asker, 1, 0),
+        want: Want::Overflow,
+        neighbours: Vec::new(),
+        adjacency: adjacency(&asker, peer.id(), 1),
+    };
+    let frame = Verifier::new().verify(request.into()).unwrap();
+    peer.handle(Time::ZERO, Input::Frame { link: LinkId(1), frame });
+    let mut told = None;
+    while let Some(output) = peer.poll_output() {
+        if let Output::Send { frame: Frame::Summary(f), .. } = output {
+            told = Some(f.hash);
+        }
+    }
+    let mut h = blake3::Hasher::new();
+    h.update(one.id().as_bytes());
+    for n in [3u64, 3, 1, 2] {
+        h.update(&n.to_le_bytes());
+    }
+    let by_formula = u64::from_le_bytes(h.finalize().as_bytes()[..8].try_into().unwrap());
+    assert_eq!(told, Some(by_formula));
+    by_formula
+}
+
+fn vectors() -> String {
+    let mut page = Page::default();
+    signed(&mut page);
+    link_frames(&mut page);
+    registration_frames(&mut page);
+    overlay_frames(&mut page);
+    message_frames(&mut page);
+    death_frames(&mut page);
+    hashes(&mut page);
+    page.0
+}
+
+#[test]
+fn the_page_has_these_vectors() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/PROTOCOL.md");
+    let page = fs::read_to_string(&path).unwrap();
+    let (before, rest) = page.split_once(BEGIN).expect("the mark that begins the vectors");
+    let (found, after) = rest.split_once(END).expect("the mark that ends the vectors");
+    let expected = format!("\n{}\n", vectors());
+    if std::env::var_os("RUMORMILL_WRITE").is_some() {
+        fs::write(&path, format!("{before}{BEGIN}{expected}{END}{after}")).unwrap();
+        return;
+    }
+    assert!(
+        found == expected,
+        "docs/PROTOCOL.md does not have the vectors of this implementation; the top of \
+         vectors.rs says how to write them"
+    );
+}
