@@ -67,6 +67,8 @@ pub const MAX_QUESTIONERS: usize = 32;
 
 /// Publishers (with incarnation) the message list follows.
 pub const MAX_PUBLISHERS: usize = 65_536;
+/// Incarnations of one publisher that the message list follows.
+pub const MAX_LIVES: usize = 4;
 /// Gaps remembered per publisher; a further one closes the oldest, with an event.
 pub const MAX_GAPS: usize = 256;
 /// Publishers in one [`Summary`](crate::wire::Summary).

@@ -83,7 +83,7 @@ impl FromStr for Name {
 
 impl<'b, C> Decode<'b, C> for Name {
     fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
-        Name::new(d.str()?).map_err(decode::Error::custom)
+        Name::new(d.str()?).map_err(decode::Error::message)
     }
 }
 

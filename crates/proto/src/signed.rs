@@ -113,6 +113,11 @@ impl<T> Signed<T> {
         &self.0.bytes
     }
 
+    /// About how many bytes it takes in a frame.
+    pub(crate) fn wire_size(&self) -> usize {
+        self.0.bytes.len() + 72
+    }
+
     /// The signature.
     pub fn signature(&self) -> &Signature {
         &self.0.signature

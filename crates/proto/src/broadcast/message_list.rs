@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::identity::PeerId;
-use crate::limits::{MAX_GAPS, MAX_PUBLISHERS};
+use crate::limits::{MAX_GAPS, MAX_LIVES, MAX_PUBLISHERS};
 use crate::message::MessageId;
 
 /// The numbers received of one publisher in one incarnation.
@@ -34,6 +34,16 @@ impl Seen {
             self.ranges.remove(&start);
         }
         self.ranges.insert(from, to);
+    }
+
+    /// Holds the number of gaps to its bound; says which one was closed for it.
+    fn close_oldest_gap(&mut self) -> Option<(u64, u64)> {
+        if self.ranges.len() <= MAX_GAPS {
+            return None;
+        }
+        let (from, to) = self.gaps().first().copied()?;
+        self.add(from, to);
+        Some((from, to))
     }
 
     /// All numbers below it were received.
@@ -95,8 +105,13 @@ impl MessageList {
     pub(crate) fn receive(&mut self, id: &MessageId) -> Receipt {
         let key = (id.publisher, id.incarnation);
         self.clock += 1;
-        if !self.publishers.contains_key(&key) && self.publishers.len() >= MAX_PUBLISHERS {
-            self.forget_least_recent();
+        if !self.publishers.contains_key(&key) {
+            if !self.make_room_for(key) {
+                return Receipt::Repeat;
+            }
+            if self.publishers.len() >= MAX_PUBLISHERS {
+                self.forget_least_recent();
+            }
         }
         let clock = self.clock;
         let seen = self.publishers.entry(key).or_default();
@@ -106,23 +121,50 @@ impl MessageList {
         seen.add(id.sequence, id.sequence.saturating_add(1));
         seen.received += 1;
         seen.touched = clock;
-        let forgotten = if seen.ranges.len() > MAX_GAPS {
-            let oldest = seen.gaps().first().copied();
-            oldest.map(|(from, to)| {
-                seen.add(from, to);
-                Forgotten { publisher: id.publisher, incarnation: id.incarnation, from, to }
-            })
-        } else {
-            None
-        };
+        let closed = seen.close_oldest_gap();
+        let forgotten = closed.map(|(from, to)| {
+            let (publisher, incarnation) = key;
+            Forgotten { publisher, incarnation, from, to }
+        });
         Receipt::First(forgotten)
     }
 
-    /// Closes a gap that nobody can fill any more.
-    pub(crate) fn give_up(&mut self, publisher: PeerId, incarnation: u64, from: u64, to: u64) {
-        if let Some(seen) = self.publishers.get_mut(&(publisher, incarnation)) {
-            seen.add(from, to);
+    /// Closes a gap that nobody can fill any more: as much of the range as lies below what was
+    /// received. (That there is more above it is only somebody's claim.) Says what was given up.
+    pub(crate) fn give_up(
+        &mut self,
+        publisher: PeerId,
+        incarnation: u64,
+        from: u64,
+        to: u64,
+    ) -> Vec<Forgotten> {
+        let Some(seen) = self.publishers.get_mut(&(publisher, incarnation)) else {
+            return Vec::new();
+        };
+        let to = to.min(seen.next());
+        if from >= to {
+            return Vec::new();
         }
+        seen.add(from, to);
+        let closed = seen.close_oldest_gap();
+        let named = |(from, to)| Forgotten { publisher, incarnation, from, to };
+        [Some((from, to)), closed].into_iter().flatten().map(named).collect()
+    }
+
+    /// Makes room for a further incarnation of a publisher: the oldest goes. One that is older than
+    /// all that are kept has been forgotten before; what comes of it counts as a repeat.
+    fn make_room_for(&mut self, (publisher, incarnation): (PeerId, u64)) -> bool {
+        let lives: Vec<u64> = self
+            .publishers
+            .range((publisher, 0)..=(publisher, u64::MAX))
+            .map(|((_, life), _)| *life)
+            .collect();
+        let Some(&oldest) = lives.first().filter(|_| lives.len() >= MAX_LIVES) else { return true };
+        if incarnation < oldest {
+            return false;
+        }
+        self.publishers.remove(&(publisher, oldest));
+        true
     }
 
     /// Whether a message was received.

@@ -121,8 +121,12 @@ impl Case {
     /// Takes another seed's vote; says whether it is a new one.
     pub(crate) fn vote(&mut self, vote: Signed<Vote>, now: Time) -> bool {
         debug_assert_eq!(vote.subject, self.subject);
-        self.last_change = now;
-        self.votes.insert(vote.seed, vote).is_none()
+        let new = !self.votes.contains_key(&vote.seed);
+        if new {
+            self.last_change = now;
+            self.votes.insert(vote.seed, vote);
+        }
+        new
     }
 
     pub(crate) fn reports(&self) -> impl Iterator<Item = &Signed<DeathReport>> {

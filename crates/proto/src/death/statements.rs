@@ -219,6 +219,11 @@ impl Certificate {
         all.into_iter().collect()
     }
 
+    /// About how many bytes it takes in a frame.
+    pub(crate) fn wire_size(&self) -> usize {
+        self.votes.iter().map(Signed::wire_size).sum::<usize>() + 8
+    }
+
     /// The seeds that agreed.
     #[must_use]
     pub fn seeds(&self) -> Vec<PeerId> {

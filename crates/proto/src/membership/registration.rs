@@ -184,9 +184,13 @@ impl Registrations {
         self.slots.iter().filter_map(|s| s.link)
     }
 
-    /// Peers in the network, as the seeds say.
+    /// Peers in the network, as the seeds say: the lower median, so that a minority of them cannot
+    /// make it larger than it is.
     pub(crate) fn network_size(&self) -> u32 {
-        self.slots.iter().filter(|s| s.link.is_some()).map(|s| s.alive).max().unwrap_or(0)
+        let linked = self.slots.iter().filter(|s| s.link.is_some());
+        let mut said: Vec<u32> = linked.map(|s| s.alive).collect();
+        said.sort_unstable();
+        said.get(said.len().saturating_sub(1) / 2).copied().unwrap_or(0)
     }
 
     /// What target degrees are drawn with: the seeds agree on the smallest; one that is not synced

@@ -45,6 +45,10 @@ pub(crate) struct Neighbour {
     pub(crate) around: Vec<(PeerId, Address)>,
     /// It was told that somebody else may take this edge; until then it is not offered again.
     pub(crate) promised: Option<Time>,
+    /// Not told everything this node has seen before this time.
+    pub(crate) tell_all_after: Time,
+    /// Not asked whether it lacks something before this time.
+    pub(crate) ask_after: Time,
 }
 
 impl Neighbour {

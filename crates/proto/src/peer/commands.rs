@@ -131,6 +131,9 @@ impl Peer {
         for link in links {
             self.close(link, CloseReason::Leaving);
         }
+        for slot in &mut self.registrations.slots {
+            slot.link = None;
+        }
         self.fx.event(Event::Left);
     }
 

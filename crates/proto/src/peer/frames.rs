@@ -22,7 +22,7 @@ impl Peer {
             Frame::RegisterRefused(f) if from_seed => self.on_register_refused(id, &f),
             Frame::PeerList(f) if from_seed => self.on_peer_list(id, &f),
             Frame::MembersChanged(f) if from_seed => self.on_members_changed(id, &f),
-            Frame::Accused(f) if role == Role::Seed => self.on_accused(&f),
+            Frame::Accused(f) if from_seed => self.on_accused(&f),
             Frame::Appoint(f) if from_seed => self.on_appoint(&f),
             Frame::PeerRequest(f) if role == Role::Peer => self.on_peer_request(id, remote, *f),
             Frame::PeerReply(f) if used == Use::Request => self.on_peer_reply(id, remote, *f),
@@ -40,7 +40,7 @@ impl Peer {
             }
             Frame::GetData(f) if role == Role::Peer => self.on_get_data(id, f.id),
             Frame::Data(f) if role == Role::Peer => self.on_data(remote, *f),
-            Frame::Summary(f) if used == Use::Neighbour => self.on_summary(id, &f),
+            Frame::Summary(f) if used == Use::Neighbour => self.on_summary(id, remote, &f),
             Frame::Pull(f) if used == Use::Neighbour => self.on_pull(id, &f),
             Frame::ProbeRequest(f) if role == Role::Peer => {
                 self.on_probe_request(id, f.subject);

@@ -67,6 +67,10 @@ impl Peer {
             self.forget_dial(purpose, DialError::WrongIdentity);
             return;
         }
+        if self.own.leave_done().is_some() {
+            self.fx.close(id, CloseReason::Leaving);
+            return;
+        }
         if self.links.len() >= MAX_PEER_LINKS {
             self.fx.count("links_refused");
             self.fx.close(id, CloseReason::Limit);

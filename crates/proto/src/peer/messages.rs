@@ -1,23 +1,26 @@
 //! Messages on their way: gossip, get, and the comparison of message lists.
 
 use core::time::Duration;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Peer;
 use crate::broadcast::{Broadcast, Taken};
 use crate::event::Event;
 use crate::identity::PeerId;
 use crate::io::{Class, LinkId, Output, StoreOp};
-use crate::limits::MAX_PULL_MESSAGES;
+use crate::limits::{MAX_PULL_MESSAGES, QUEUE_PAYLOAD};
 use crate::message::{Delivery, Message, MessageId};
 use crate::sync::summary;
 use crate::time::Time;
-use crate::wire::{Data, GetData, Gossip, Pull, Summary};
+use crate::wire::{Data, GetData, Gossip, Pull, Range, Summary};
 
 /// Neighbours asked at once for a message.
 const FETCH_WIDTH: usize = 3;
 /// How long they have before the next are asked.
 const FETCH_STEP: Duration = Duration::from_millis(300);
+
+/// Shortest time between two whole summaries for one neighbour.
+const TELL_ALL_EVERY: Duration = Duration::from_millis(250);
 
 /// A message that is looked for.
 #[derive(Debug)]
@@ -151,41 +154,55 @@ impl Peer {
         }
     }
 
-    pub(super) fn on_summary(&mut self, link: LinkId, f: &Summary) {
+    pub(super) fn on_summary(&mut self, link: LinkId, remote: PeerId, f: &Summary) {
+        let now = self.fx.now();
         let ours = summary(&self.broadcast.list, true);
         if ours.hash == f.hash {
             return;
         }
+        let degree = self.overlay.neighbours.len();
+        let Some(neighbour) = self.overlay.neighbours.get_mut(&remote) else { return };
         let Some(theirs) = &f.entries else {
             // Only the hash came: tell all, and the other side pulls what it lacks.
-            return self.fx.send(link, ours);
+            if now >= neighbour.tell_all_after {
+                neighbour.tell_all_after = now + TELL_ALL_EVERY;
+                self.fx.send(link, ours);
+            }
+            return;
         };
-        let now = self.fx.now();
-        let missing = self.sync.compare(&self.broadcast.list, theirs, now);
+        let missing = self.sync.compare(&self.broadcast.list, theirs, remote, degree, now);
+        if missing.other_lacks && now >= neighbour.ask_after {
+            // The hash alone makes the other side ask for all, unless it has caught up by then.
+            neighbour.ask_after = now + self.config.sync_interval();
+            self.fx.send(link, summary(&self.broadcast.list, false));
+        }
         for lost in missing.lost {
-            self.broadcast.list.give_up(lost.publisher, lost.incarnation, lost.from, lost.to);
-            self.tell_gap(lost.publisher, lost.incarnation, lost.from, lost.to);
+            let Range { publisher, incarnation, from, to } = lost;
+            for f in self.broadcast.list.give_up(publisher, incarnation, from, to) {
+                self.tell_gap(f.publisher, f.incarnation, f.from, f.to);
+            }
         }
         if !missing.pull.is_empty() {
             self.fx.count("pulls");
             self.fx.send(link, Pull { ranges: missing.pull });
         }
-        if missing.other_lacks {
-            // The hash alone makes the other side ask for all, unless it has caught up by then.
-            self.fx.send(link, summary(&self.broadcast.list, false));
-        }
     }
 
     pub(super) fn on_pull(&mut self, link: LinkId, f: &Pull) {
-        let mut messages = Vec::new();
+        let mut messages = BTreeMap::new();
+        let mut bytes = 0;
         for r in &f.ranges {
             let from =
                 MessageId { publisher: r.publisher, incarnation: r.incarnation, sequence: r.from };
-            let room = MAX_PULL_MESSAGES.saturating_sub(messages.len());
-            let kept = self.broadcast.kept.range(from, r.to).take(room);
-            messages.extend(kept.map(|k| (k.message.clone(), k.hops)));
+            for k in self.broadcast.kept.range(from, r.to) {
+                bytes += k.message.size();
+                if messages.len() >= MAX_PULL_MESSAGES || bytes > QUEUE_PAYLOAD / 2 {
+                    break;
+                }
+                messages.insert(k.message.id, (k.message.clone(), k.hops));
+            }
         }
-        for (message, hops) in messages {
+        for (message, hops) in messages.into_values() {
             self.fx.count("messages_pulled");
             let gossip = Gossip { message, hops: hops.saturating_add(1) };
             self.fx.send_as(link, gossip, Class::Payload);

@@ -10,7 +10,7 @@ use crate::limits::MAX_NEIGHBOURHOOD;
 use crate::liveness::Watch;
 use crate::membership::Learned;
 use crate::overlay::{Answer, Neighbour, Request};
-use crate::record::{Address, SignedRecord};
+use crate::record::{Address, Presence, SignedRecord};
 use crate::signed::Signed;
 use crate::sync;
 use crate::time::Time;
@@ -18,6 +18,8 @@ use crate::wire::{Accept, Neighbourhood, PeerReply, PeerRequest, Permit, Reject,
 
 /// First wait before a peer that could not be reached is dialled again; it doubles to 64 times.
 const AVOID: core::time::Duration = core::time::Duration::from_secs(1);
+/// Requests under way above which a neighbour's wish to be replaced is not followed.
+const MAX_REWIRES: usize = 16;
 /// Wait before a peer that refused is asked again.
 const AVOID_REFUSED: core::time::Duration = core::time::Duration::from_millis(1500);
 
@@ -137,12 +139,16 @@ impl Peer {
     pub(super) fn on_peer_request(&mut self, link: LinkId, remote: PeerId, f: PeerRequest) {
         let identity_holds = f.record.id == remote
             && f.adjacency.subject == remote
-            && f.adjacency.neighbour == self.id();
+            && f.adjacency.neighbour == self.id()
+            && f.adjacency.incarnation == f.record.incarnation;
         if !identity_holds {
             return self.refuse(link, remote, RefuseReason::WrongIdentity);
         }
         if self.is_leaving() {
             return self.refuse(link, remote, RefuseReason::Leaving);
+        }
+        if f.record.presence == Presence::Left {
+            return self.refuse(link, remote, RefuseReason::Stale);
         }
         if self.learn(&f.record) == Learned::Dead {
             return self.refuse(link, remote, RefuseReason::DeclaredDead);
@@ -165,7 +171,7 @@ impl Peer {
                 // Both ask: the request of the smaller id stands.
                 return self.refuse(link, remote, RefuseReason::Crossed);
             }
-            self.cancel_request(remote, CloseReason::Duplicate);
+            self.cancel_request(remote, CloseReason::Duplicate, Some(link));
         }
         let now = self.fx.now();
         let rng = &mut self.rng.overlay;
@@ -252,9 +258,10 @@ impl Peer {
     fn on_accept(&mut self, link: LinkId, remote: PeerId, request: &Request, a: Accept) {
         let identity_holds = a.record.id == remote
             && a.adjacency.subject == remote
-            && a.adjacency.neighbour == self.id();
-        if !identity_holds {
-            return self.refuse_frame(link, "the answer carries somebody else's record");
+            && a.adjacency.neighbour == self.id()
+            && a.adjacency.incarnation == a.record.incarnation;
+        if !identity_holds || a.record.presence == Presence::Left {
+            return self.refuse_frame(link, "the answer does not carry the record of a live peer");
         }
         if self.is_leaving() || self.learn(&a.record) == Learned::Dead {
             return self.close(link, CloseReason::Done);
@@ -333,12 +340,13 @@ impl Peer {
         self.overlay.fill.soon(now);
     }
 
-    fn cancel_request(&mut self, peer: PeerId, reason: CloseReason) {
+    /// Gives up a request and its link, unless that is the one to `keep`.
+    fn cancel_request(&mut self, peer: PeerId, reason: CloseReason, keep: Option<LinkId>) {
         let Some(request) = self.overlay.requests.remove(&peer) else { return };
         if let Some(dial) = request.dial {
             self.dials.remove(&dial);
         }
-        if let Some(link) = request.link {
+        if let Some(link) = request.link.filter(|l| Some(*l) != keep) {
             self.close(link, reason);
         }
     }
@@ -365,6 +373,8 @@ impl Peer {
             since: now,
             around: Vec::new(),
             promised: None,
+            tell_all_after: now,
+            ask_after: now,
             record,
         };
         if let Some(m) = self.members.get_mut(&id) {
@@ -419,8 +429,10 @@ impl Peer {
 
     /// A neighbour asks this peer to link with another in its stead.
     pub(super) fn on_rewire(&mut self, remote: PeerId, f: &Rewire) {
-        if self.learn(&f.to) == Learned::Dead {
-            return;
+        // The record is another peer's word at best: it is not learned, and not many are dialled.
+        let dead = self.members.is_dead(&f.to.id, f.to.incarnation);
+        if dead || self.overlay.requests.len() >= MAX_REWIRES {
+            return self.fx.count("rewires_refused");
         }
         let addresses = f.to.addresses.clone();
         self.request(f.to.id, addresses, Want::Replace(f.in_place_of), Some(remote));
@@ -459,7 +471,7 @@ impl Peer {
         let over = |r: &SignedRecord| r.incarnation <= incarnation;
         self.reports.remove(&id);
         let around = self.suspects.remove(&id).map(|s| s.around);
-        self.cancel_request(id, CloseReason::Done);
+        self.cancel_request(id, CloseReason::Done, None);
         if self.overlay.neighbours.get(&id).is_some_and(|n| over(&n.record)) {
             let link = self.overlay.neighbours.get(&id).map(|n| n.link);
             let dropped = self.drop_neighbour(id, LinkDown::Local(reason));

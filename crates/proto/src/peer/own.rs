@@ -28,6 +28,8 @@ pub(super) struct Own {
     pub(super) tell_at: Option<Time>,
     pub(super) refresh_at: Time,
     pub(super) leave_deadline: Option<Time>,
+    /// Accusations before this time are answered already.
+    pub(super) answer_after: Time,
 }
 
 impl Own {
@@ -54,6 +56,7 @@ impl Own {
             tell_at: None,
             refresh_at: Time::MAX,
             leave_deadline: None,
+            answer_after: Time::ZERO,
         }
     }
 }

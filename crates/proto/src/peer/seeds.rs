@@ -17,6 +17,10 @@ use crate::wire::{
     Accused, Frame, MembersChanged, PeerList, Ping, Register, RegisterRefused, Registered, Report,
 };
 
+/// How far ahead of its own the incarnation may be that a peer believes a seed without proof.
+const MAX_JUMP: u64 = 1 << 32;
+/// Shortest time between two answers to accusations.
+const ANSWER_EVERY: Duration = Duration::from_millis(200);
 /// Silence of a seed, in liveness intervals, after which its link is given up.
 const SEED_SILENCE: u32 = 3;
 
@@ -184,10 +188,16 @@ impl Peer {
         let own = (self.incarnation(), self.own.record.sequence);
         match reason {
             RefuseReason::DeclaredDead => {
-                let valid = f.certificate.as_ref().is_some_and(|c| self.registrations.is_valid(c));
-                if valid {
-                    self.live_again(f.known_incarnation);
+                let me = self.id();
+                let proof = f.certificate.as_ref().filter(|c| c.subject() == me);
+                match proof.filter(|c| self.registrations.is_valid(c)) {
+                    Some(c) => self.live_again(c.incarnation()),
+                    None => self.fx.count("certificates_refused"),
                 }
+            }
+            // There is no proof of it, so one seed's word may not use up all incarnations there are.
+            RefuseReason::Stale if f.known_incarnation > own.0.saturating_add(MAX_JUMP) => {
+                self.fx.count("incarnations_refused");
             }
             RefuseReason::Stale if (f.known_incarnation, f.known_sequence) >= own => {
                 self.live_again(f.known_incarnation);
@@ -358,9 +368,11 @@ impl Peer {
     }
 
     pub(super) fn on_accused(&mut self, f: &Accused) {
-        if self.is_leaving() {
+        let now = self.fx.now();
+        if self.is_leaving() || now < self.own.answer_after {
             return;
         }
+        self.own.answer_after = now + ANSWER_EVERY;
         let valid = f.certificate.as_ref().is_some_and(|c| {
             c.subject() == self.id()
                 && c.incarnation() == f.incarnation

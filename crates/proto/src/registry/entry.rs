@@ -76,7 +76,7 @@ impl Entry {
     /// the same registry, with no clock.
     pub fn merge(&mut self, other: Entry) -> bool {
         debug_assert_eq!(self.id(), other.id());
-        let mut changed = false;
+        let mut changed = self.settle();
         if record_order(&other.record, &self.record).is_gt() {
             self.record = other.record;
             changed = true;
@@ -92,12 +92,22 @@ impl Entry {
                 changed = true;
             }
         }
+        changed | self.settle()
+    }
+
+    /// Lets go of a certificate of an earlier life than the record's; says whether there was one.
+    pub(crate) fn settle(&mut self) -> bool {
         let settled =
             self.certificate.as_ref().is_some_and(|c| c.incarnation() < self.record.incarnation);
         if settled {
             self.certificate = None;
         }
-        changed
+        settled
+    }
+
+    /// About how many bytes it takes in a frame.
+    pub(crate) fn wire_size(&self) -> usize {
+        self.record.wire_size() + self.certificate.as_ref().map_or(0, Certificate::wire_size)
     }
 
     /// A hash of what the entry says, for comparing registries.

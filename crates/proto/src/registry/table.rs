@@ -141,7 +141,8 @@ impl Table {
         }
     }
 
-    fn insert(&mut self, entry: Entry, now: Time) -> Change {
+    fn insert(&mut self, mut entry: Entry, now: Time) -> Change {
+        entry.settle();
         let (id, state) = (entry.id(), entry.state());
         let ended = state != EntryState::Alive;
         if ended && self.forgotten.get(&id).is_some_and(|(inc, _)| *inc >= entry.incarnation()) {

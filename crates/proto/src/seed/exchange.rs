@@ -12,13 +12,15 @@ use super::links::DialFor;
 use crate::event::{CloseReason, Event};
 use crate::identity::PeerId;
 use crate::io::{DialError, DialTarget, LinkId, LinkInfo, Role, SeedAddress, StoreOp};
-use crate::limits::MAX_RECORDS_PER_FRAME;
 use crate::registry::Entry;
 use crate::time::Time;
-use crate::wire::{Digest, Entries, Ping};
+use crate::wire::{Digest, Entries, Ping, parts};
 
 /// Silence, in liveness intervals, after which the link to another seed is given up.
 const SILENCE: u32 = 3;
+
+/// Bytes of entries in the answer to one digest, so that a large registry does not overrun the link.
+const DIGEST_ANSWER: usize = 1024 * 1024;
 
 /// Another seed.
 #[derive(Debug)]
@@ -198,8 +200,11 @@ impl Seed {
     }
 
     /// Whether a remote that says it is a seed is one of the configured ones.
-    fn is_proved(&mut self, remote: PeerId) -> bool {
+    fn is_proved(&mut self, link: LinkId, remote: PeerId) -> bool {
         let proved = self.others.iter().any(|o| o.proved() == Some(remote));
+        if proved {
+            self.use_link(link);
+        }
         if !proved {
             // It may be one that this seed has not dialled yet; it will try again.
             self.fx.count("frames_from_unproved_seeds");
@@ -208,23 +213,31 @@ impl Seed {
     }
 
     pub(super) fn on_digest(&mut self, link: LinkId, remote: PeerId, f: &Digest) {
-        if !self.is_proved(remote) {
+        if !self.is_proved(link, remote) {
             return;
         }
         self.agree_on_nonce(*f.nonce, f.synced);
-        let different: Vec<u8> = (0..=u8::MAX)
-            .filter(|&b| {
-                let at = usize::from(b);
-                self.table.hashes().get(at) != f.buckets.get(at)
-            })
-            .collect();
-        let entries: Vec<Entry> =
-            different.iter().flat_map(|&b| self.table.bucket(b)).cloned().collect();
-        self.send_entries(link, &entries, different, true);
+        let different = (0..=u8::MAX).filter(|&b| {
+            let at = usize::from(b);
+            self.table.hashes().get(at) != f.buckets.get(at)
+        });
+        // A little at a time: what is left out differs in the next comparison as well.
+        let (mut entries, mut want, mut bytes, mut whole) = (Vec::new(), Vec::new(), 0, true);
+        for bucket in different {
+            if bytes > DIGEST_ANSWER {
+                whole = false;
+                break;
+            }
+            let content: Vec<Entry> = self.table.bucket(bucket).cloned().collect();
+            bytes += content.iter().map(Entry::wire_size).sum::<usize>();
+            entries.extend(content);
+            want.push(bucket);
+        }
+        self.send_entries(link, &entries, want, whole);
     }
 
     pub(super) fn on_entries(&mut self, link: LinkId, remote: PeerId, f: Entries) {
-        if !self.is_proved(remote) {
+        if !self.is_proved(link, remote) {
             return;
         }
         self.agree_on_nonce(*f.nonce, f.synced);
@@ -266,7 +279,7 @@ impl Seed {
             return self.fx.send(link, f);
         }
         let mut want = Some(want);
-        let mut chunks = entries.chunks(MAX_RECORDS_PER_FRAME).peekable();
+        let mut chunks = parts(entries, Entry::wire_size).into_iter().peekable();
         while let Some(chunk) = chunks.next() {
             let last = chunks.peek().is_none();
             let want = if last { want.take().unwrap_or_default() } else { Vec::new() };

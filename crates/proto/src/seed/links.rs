@@ -51,11 +51,8 @@ impl Seed {
             Some(DialFor::Seed(index)) => self.on_seed_up(index, id, &info),
             // The handshake was the sign of life that the probe was for.
             Some(DialFor::Probe(_)) => self.close(id, CloseReason::Done),
-            None => {
-                if info.role == Role::Seed {
-                    self.use_link(id);
-                }
-            }
+            // What it is for shows in its first frame.
+            None => {}
         }
     }
 

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::Seed;
+use crate::death::Certificate;
 use crate::identity::PeerId;
 use crate::io::LinkId;
-use crate::limits::{JOIN_SAMPLE, MAX_PENDING_UPDATES, MAX_RECORDS_PER_FRAME, WHOLE_LIST};
+use crate::limits::{JOIN_SAMPLE, MAX_PENDING_UPDATES, WHOLE_LIST};
 use crate::record::SignedRecord;
 use crate::registry::Entry;
 use crate::time::Time;
-use crate::wire::MembersChanged;
+use crate::wire::{MembersChanged, parts};
 
 /// What waits for the next push.
 #[derive(Debug, Default)]
@@ -75,7 +76,7 @@ impl Seed {
         let joined: Vec<SignedRecord> =
             pending.joined.iter().filter(is_alive).filter_map(record).collect();
         let left: Vec<SignedRecord> = pending.left.iter().filter_map(record).collect();
-        let dead: Vec<_> = pending
+        let dead: Vec<Certificate> = pending
             .dead
             .iter()
             .filter_map(|id| self.table.get(id).and_then(|e| e.certificate.clone()))
@@ -87,21 +88,20 @@ impl Seed {
             self.rng.sample(registrants.clone(), JOIN_SAMPLE).into_iter().collect()
         };
         let alive = self.alive_count();
-        let n = MAX_RECORDS_PER_FRAME;
+        let frame = |joined: &[SignedRecord], left: &[SignedRecord], dead: &[Certificate]| {
+            let (joined, left, dead) = (joined.to_vec(), left.to_vec(), dead.to_vec());
+            MembersChanged { joined, left, dead, alive }
+        };
+        let joins = parts(&joined, SignedRecord::wire_size);
+        let joins: Vec<_> = joins.into_iter().map(|p| frame(p, &[], &[])).collect();
+        let leaves = parts(&left, SignedRecord::wire_size);
+        let leaves = leaves.into_iter().map(|p| frame(&[], p, &[]));
+        let deaths = parts(&dead, Certificate::wire_size);
+        let ends: Vec<_> = leaves.chain(deaths.into_iter().map(|p| frame(&[], &[], p))).collect();
         for link in registrants {
-            let ends = left.len().max(dead.len());
-            let joins = if hear_of_joins.contains(&link) { joined.len() } else { 0 };
-            for part in 0..ends.max(joins).div_ceil(n) {
-                let slice = |list: &[SignedRecord]| {
-                    list.iter().skip(part * n).take(n).cloned().collect::<Vec<_>>()
-                };
-                let changed = MembersChanged {
-                    joined: if joins > 0 { slice(&joined) } else { Vec::new() },
-                    left: slice(&left),
-                    dead: dead.iter().skip(part * n).take(n).cloned().collect(),
-                    alive,
-                };
-                self.fx.send(link, changed);
+            let joins = joins.iter().filter(|_| hear_of_joins.contains(&link));
+            for changed in joins.chain(&ends) {
+                self.fx.send(link, changed.clone());
             }
         }
     }

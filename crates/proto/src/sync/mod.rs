@@ -5,7 +5,7 @@
 //! Demers et al. 1987, section 1.3, per publisher).
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::broadcast::{MessageList, Seen};
 use crate::identity::PeerId;
@@ -22,6 +22,13 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Ranges whose attempts are counted; beyond it the count begins anew.
 const MAX_ATTEMPTS_KEPT: usize = 4_096;
 
+/// Distinct neighbours that must have been asked, or all if there are fewer.
+const WITNESSES: usize = 3;
+/// Gaps given up after one comparison.
+const MAX_LOST: usize = 64;
+/// Bytes of entries in one summary. What does not fit is compared when the rest has been settled.
+const SUMMARY_BYTES: usize = 512 * 1024;
+
 /// What has been asked for and has not come.
 #[derive(Debug, Default)]
 pub(crate) struct Sync {
@@ -32,6 +39,8 @@ pub(crate) struct Sync {
 struct Attempt {
     made: u32,
     next: Time,
+    /// Neighbours that were asked: one alone cannot make a publisher's messages disappear.
+    asked: BTreeSet<PeerId>,
 }
 
 /// What a comparison leads to.
@@ -49,13 +58,15 @@ pub(crate) struct Missing {
 pub(crate) fn summary(list: &MessageList, with_entries: bool) -> Summary {
     let mut h = blake3::Hasher::new();
     let mut entries = Vec::new();
+    let mut bytes = 0;
     for (&(publisher, incarnation), seen) in list.iter() {
         let (next, gaps) = (seen.next(), seen.gaps());
         h.update(publisher.as_bytes());
         for n in [incarnation, next].into_iter().chain(gaps.iter().flat_map(|g| [g.0, g.1])) {
             h.update(&n.to_le_bytes());
         }
-        if with_entries && entries.len() < MAX_SUMMARY {
+        bytes += 64 + gaps.len() * 20;
+        if with_entries && entries.len() < MAX_SUMMARY && bytes <= SUMMARY_BYTES {
             entries.push(SummaryEntry { publisher, incarnation, next, gaps });
         }
     }
@@ -70,6 +81,8 @@ impl Sync {
         &mut self,
         list: &MessageList,
         theirs: &[SummaryEntry],
+        other: PeerId,
+        degree: usize,
         now: Time,
     ) -> Missing {
         let mut missing = Missing::default();
@@ -87,15 +100,25 @@ impl Sync {
             for (from, to) in subtract(&wanted, &e.gaps, e.next) {
                 let range = Range { publisher: e.publisher, incarnation: e.incarnation, from, to };
                 let key = (e.publisher, e.incarnation, from);
-                let tried = self.attempts.entry(key).or_insert(Attempt { made: 0, next: now });
+                if !self.attempts.contains_key(&key) && self.attempts.len() >= MAX_ATTEMPTS_KEPT {
+                    continue;
+                }
+                let fresh = || Attempt { made: 0, next: now, asked: BTreeSet::new() };
+                let tried = self.attempts.entry(key).or_insert_with(fresh);
                 if tried.next > now {
                     continue;
                 }
-                if tried.made >= ATTEMPTS {
-                    missing.lost.push(range);
+                let enough = tried.made >= ATTEMPTS && tried.asked.len() >= degree.min(WITNESSES);
+                if enough && to <= next {
+                    if missing.lost.len() < MAX_LOST {
+                        missing.lost.push(range);
+                    }
                 } else if missing.pull.len() < MAX_PULL_RANGES {
-                    tried.next = now + FIRST_WAIT * (1 << tried.made);
-                    tried.made += 1;
+                    tried.next = now + FIRST_WAIT * (1 << tried.made.min(ATTEMPTS - 1));
+                    tried.made = tried.made.saturating_add(1);
+                    if tried.asked.len() < WITNESSES {
+                        tried.asked.insert(other);
+                    }
                     missing.pull.push(range);
                 }
             }
@@ -151,7 +174,7 @@ mod tests {
 
     fn pulled(ours: &[u64], theirs: &[u64]) -> (Vec<(u64, u64)>, bool) {
         let entries = summary(&list(theirs), true).entries.unwrap();
-        let m = Sync::default().compare(&list(ours), &entries, Time::ZERO);
+        let m = Sync::default().compare(&list(ours), &entries, P, 1, Time::ZERO);
         (m.pull.iter().map(|r| (r.from, r.to)).collect(), m.other_lacks)
     }
 
@@ -173,15 +196,16 @@ mod tests {
 
     #[test]
     fn what_nobody_has_is_given_up_in_the_end() {
-        let entries = summary(&list(&[0, 1]), true).entries.unwrap();
+        let entries = summary(&list(&[0, 1, 2]), true).entries.unwrap();
+        let ours = list(&[2]);
         let mut sync = Sync::default();
         let mut now = Time::ZERO;
         for n in 0..ATTEMPTS {
-            assert_eq!(sync.compare(&list(&[]), &entries, now).pull.len(), 1);
-            assert_eq!(sync.compare(&list(&[]), &entries, now).pull.len(), 0, "not twice at once");
+            assert_eq!(sync.compare(&ours, &entries, P, 1, now).pull.len(), 1);
+            assert_eq!(sync.compare(&ours, &entries, P, 1, now).pull.len(), 0, "not twice at once");
             now += FIRST_WAIT * (1 << n);
         }
-        let last = sync.compare(&list(&[]), &entries, now);
+        let last = sync.compare(&ours, &entries, P, 1, now);
         assert_eq!((last.pull.len(), last.lost.len()), (0, 1));
     }
 }

@@ -5,10 +5,12 @@
 //! describes every frame for other implementations.
 
 mod bounds;
+mod chunks;
 mod codec;
 mod frame;
 mod verify;
 
+pub(crate) use chunks::parts;
 pub use codec::{DecodeError, Header, decode, encode, header};
 pub use frame::{
     Accept, Accused, Appoint, Close, Data, Digest, Entries, Frame, GetData, Gossip, Hello, Leave,
