@@ -121,3 +121,18 @@ impl From<ClientError> for Failure {
         Failure { exit, error: Some(e.into()) }
     }
 }
+
+/// An error and its causes in one line. Causes that the text before them tells already are left out:
+/// many libraries put the cause into their own message as well.
+pub(crate) fn in_words(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |mut text, cause| {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&cause);
+        }
+        text
+    })
+}

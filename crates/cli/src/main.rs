@@ -41,7 +41,11 @@ fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(Failure { exit, error }) => {
             if let Some(error) = error {
-                out::say(format!("{} {error:#}", out::Paint::stderr().red("rumor:")));
+                out::say(format!(
+                    "{} {}",
+                    out::Paint::stderr().red("rumor:"),
+                    exit::in_words(&error)
+                ));
             }
             exit.into()
         }
