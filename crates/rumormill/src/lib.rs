@@ -93,3 +93,8 @@ fn random_bytes<const N: usize>() -> Result<[u8; N], StartError> {
     getrandom::fill(&mut bytes).map_err(|e| StartError::Randomness(e.to_string()))?;
     Ok(bytes)
 }
+
+/// The README's example, compiled with the other documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
