@@ -80,6 +80,10 @@ impl Common<'_> {
         c.arg(role).arg("--supervised").arg("--name").arg(name);
         c.arg("--config").arg(&self.config);
         c.arg("--preset").arg(self.network.preset.to_string());
+        if role == "peer" {
+            // What is published is told to it; `classic` would have it greet by itself as well.
+            c.arg("--messages").arg("0");
+        }
         if let Some(file) = &self.network.network_key_file {
             c.arg("--network-key-file").arg(file);
         }
@@ -478,4 +482,28 @@ async fn watch_messages(peer: usize, client: Client, sights: mpsc::Sender<Sight>
         }
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rumormill::proto::Preset;
+
+    use super::*;
+
+    /// `rumor peer --preset classic` publishes by itself. Under `up` it must not: each message
+    /// would come twice.
+    #[test]
+    fn a_child_publishes_what_it_is_told_to_and_nothing_else() {
+        let log = LogArgs { log_dir: "logs".into(), no_log: true, log_level: "info".to_owned() };
+        let network = NetworkArgs { preset: Preset::Classic, network_key_file: None };
+        let (program, config) = ("rumor".into(), "config.txt".into());
+        let common = Common { program, config, network: &network, run_dir: None, log: &log };
+        let args = |role| {
+            let command = common.command(role, "n");
+            let args = command.as_std().get_args().map(|a| a.to_string_lossy().into_owned());
+            args.collect::<Vec<_>>().join(" ")
+        };
+        assert!(args("peer").contains("--messages 0"), "{}", args("peer"));
+        assert!(!args("seed").contains("--messages"), "a seed has no such flag");
+    }
 }
