@@ -2,7 +2,7 @@
 //! spoken to through its control API.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -144,7 +144,7 @@ impl Outside {
             _dir: dir,
         };
         for (number, (member, process, end)) in all.into_iter().enumerate() {
-            end.watch(number, sights.clone());
+            end.watch(number, number < names.peers.len(), sights.clone());
             watch_events(number, process.client.clone(), sights.clone()).await?;
             if number < names.peers.len() {
                 watch_messages(number, process.client.clone(), sights.clone()).await?;
@@ -268,11 +268,18 @@ struct End {
 }
 
 impl End {
-    /// Tells that the child ended, and how. Whether it was meant to, the run knows.
-    fn watch(mut self, node: usize, sights: mpsc::Sender<Sight>) {
+    /// Tells that the child (a `peer`, or a seed) ended, and how. Whether it was meant to, the run
+    /// knows.
+    fn watch(mut self, node: usize, peer: bool, sights: mpsc::Sender<Sight>) {
         tokio::spawn(async move {
             let status = self.child.wait().await;
             self.gone.send_replace(true);
+            if peer && status.as_ref().is_ok_and(ExitStatus::success) {
+                // A peer ends so only when it has said goodbye. Its own word of it may still be on
+                // its way, or lost with the connection that it came over.
+                let at_us = utc::now_us();
+                let _ = sights.send(Sight::Event { node, at_us, seen: Seen::Left }).await;
+            }
             let status = status.map_or_else(|e| e.to_string(), |s| s.to_string());
             let complaints = self.complaints.await.unwrap_or_default();
             let how = format!("{status} {}", complaints.trim()).trim().to_owned();
