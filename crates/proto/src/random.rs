@@ -6,6 +6,8 @@ use core::time::Duration;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
+use crate::config::Config;
+
 /// One stream.
 #[derive(Debug, Clone)]
 pub(crate) struct Stream(ChaCha8Rng);
@@ -34,6 +36,13 @@ impl Stream {
     /// Uniform between `low` and `high` times `d`.
     pub(crate) fn scaled(&mut self, d: Duration, low: f64, high: f64) -> Duration {
         d.mul_f64(low + (high - low) * self.0.random::<f64>())
+    }
+
+    /// How long to wait after so many failures in a row: doubling from the configured least to the
+    /// most, with jitter, so that many nodes do not come back in the same moment.
+    pub(crate) fn backoff(&mut self, failures: u32, config: &Config) -> Duration {
+        let doubled = config.backoff_min() * (1 << failures.saturating_sub(1).min(16));
+        self.scaled(doubled.min(config.backoff_max()), 0.5, 1.0)
     }
 
     /// An index drawn in proportion to the weights; `None` if all are zero.

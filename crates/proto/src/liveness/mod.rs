@@ -7,8 +7,14 @@
 //! Indirect probes through others are SWIM's (Das, Gupta, Motivala 2002, section 3.1); doubting
 //! oneself before others is Lifeguard's local health (Dadgar, Phillips, Currey 2018, section IV.A).
 
+use core::time::Duration;
+
 mod burst;
 mod watch;
 
 pub(crate) use burst::Burst;
 pub(crate) use watch::{Due, Watch};
+
+/// A deadline met this much too late means that this node was stopped or starved; what it waited
+/// for from others gets as much more time.
+pub(crate) const LATE: Duration = Duration::from_millis(50);

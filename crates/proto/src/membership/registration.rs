@@ -146,8 +146,7 @@ impl Registrations {
         s.pinged = None;
         s.list_complete = false;
         s.failures = s.failures.saturating_add(1);
-        let doubled = config.backoff_min() * (1 << (s.failures - 1).min(16));
-        let wait = rng.scaled(doubled.min(config.backoff_max()), 0.5, 1.0);
+        let wait = rng.backoff(s.failures, config);
         s.retry_at = now + wait;
         // One failure may be a seed that restarts; two are a reason to take another as well.
         if s.failures >= 2 || self.count() + self.underway() < self.quorum() {

@@ -13,17 +13,8 @@ use crate::snapshot::PeerState;
 use crate::time::Time;
 use crate::wire::{Leave, Registered};
 
-use super::own::Own;
-
 /// How long a peer that leaves waits for its seeds to acknowledge.
 const LEAVE_WAIT: Duration = Duration::from_secs(1);
-
-impl Own {
-    /// Whether the peer has left for good.
-    pub(super) fn leave_done(&self) -> Option<()> {
-        (self.state == PeerState::Left).then_some(())
-    }
-}
 
 impl Peer {
     /// Publishes a message: it is stored, delivered to this node's own subscribers, and sent to
@@ -122,7 +113,7 @@ impl Peer {
     }
 
     fn finish_leave(&mut self) {
-        if self.own.leave_done().is_some() {
+        if self.own.has_left() {
             return;
         }
         self.own.state = PeerState::Left;

@@ -67,7 +67,7 @@ impl Peer {
             self.forget_dial(purpose, DialError::WrongIdentity);
             return;
         }
-        if self.own.leave_done().is_some() {
+        if self.own.has_left() {
             self.fx.close(id, CloseReason::Leaving);
             return;
         }

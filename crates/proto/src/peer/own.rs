@@ -61,6 +61,13 @@ impl Own {
     }
 }
 
+impl Own {
+    /// Whether the peer has said goodbye and is done with it.
+    pub(super) const fn has_left(&self) -> bool {
+        matches!(self.state, PeerState::Left)
+    }
+}
+
 impl Peer {
     pub(super) fn incarnation(&self) -> u64 {
         self.own.record.incarnation

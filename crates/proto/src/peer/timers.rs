@@ -4,11 +4,8 @@ use core::time::Duration;
 
 use super::Peer;
 use crate::io::StoreOp;
+use crate::liveness::LATE;
 use crate::time::Time;
-
-/// A deadline met this much too late means that this node was stopped or starved; what it waited
-/// for from others gets as much more time.
-const LATE: Duration = Duration::from_millis(50);
 
 impl Peer {
     /// The earliest of all deadlines.
@@ -35,7 +32,7 @@ impl Peer {
             Some(self.next_idle_check),
         ];
         let at = own.into_iter().flatten().chain(watches).chain(bursts).min()?;
-        (at < Time::MAX && self.own.leave_done().is_none()).then_some(at)
+        (at < Time::MAX && !self.own.has_left()).then_some(at)
     }
 
     pub(super) fn on_timeout(&mut self) {

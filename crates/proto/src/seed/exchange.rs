@@ -90,8 +90,7 @@ impl Seed {
         let Some(other) = self.others.get_mut(index) else { return };
         other.dialing = false;
         other.failures = other.failures.saturating_add(1);
-        let doubled = self.config.backoff_min() * (1 << (other.failures - 1).min(16));
-        let wait = self.rng.scaled(doubled.min(self.config.backoff_max()), 0.5, 1.0);
+        let wait = self.rng.backoff(other.failures, &self.config);
         other.retry_at = now + wait;
         let seed = other.address.host_port.clone();
         if why == DialError::WrongIdentity {

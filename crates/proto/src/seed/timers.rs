@@ -5,11 +5,8 @@ use core::time::Duration;
 use super::Seed;
 use crate::event::Event;
 use crate::io::StoreOp;
+use crate::liveness::LATE;
 use crate::time::Time;
-
-/// A deadline met this much too late means that this seed was stopped or starved; what it waited
-/// for from others gets as much more time.
-const LATE: Duration = Duration::from_millis(50);
 
 impl Seed {
     pub(super) fn deadline(&self) -> Option<Time> {
