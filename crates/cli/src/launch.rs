@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use rumormill::proto::{Config, Identity, Name, PeerId, Preset, SeedAddress};
+use rumormill::proto::{BroadcastMode, Config, Identity, Name, PeerId, Preset, SeedAddress};
 use rumormill::{NetworkKey, seeds_file};
 use rumormill_http::{ControlFileGuard, Handle, RunDir, Server};
 
@@ -22,6 +22,9 @@ pub(crate) struct NetworkArgs {
     /// Timings that belong together: classic (13 s, 3 misses), lan, wan
     #[arg(long, value_name = "PRESET", default_value = "lan")]
     pub(crate) preset: Preset,
+    /// How messages spread: trees (one copy a peer), flood (a copy from nearly every neighbour)
+    #[arg(long, value_name = "MODE", default_value = "trees")]
+    pub(crate) broadcast: BroadcastMode,
     /// File with the key of a private network: 64 hexadecimal characters; further keys in it are
     /// accepted too, for changing keys
     #[arg(long, value_name = "FILE")]
@@ -30,7 +33,7 @@ pub(crate) struct NetworkArgs {
 
 impl NetworkArgs {
     pub(crate) fn config(&self) -> Outcome<Config> {
-        Config::of(self.preset).build().or_exit(Exit::Config)
+        Config::of(self.preset).broadcast(self.broadcast).build().or_exit(Exit::Config)
     }
 
     pub(crate) fn network_key(&self) -> Outcome<Option<NetworkKey>> {

@@ -23,8 +23,8 @@ use crate::limits::{ANSWER_TIMEOUT, CONNECT_TIMEOUT, MAX_ANSWER, STREAM_KEEP_ALI
 use crate::problem::Problem;
 use crate::sse::{BadStream, Parser};
 use crate::view::{
-    EventLine, FullMessage, Lagged, MemberLine, MessageLine, NeighbourLine, NodeLine, Publish,
-    Published, PublisherLine, Status,
+    EventLine, FullMessage, GapLine, Lagged, MemberLine, MessageLine, NeighbourLine, NodeLine,
+    Publish, Published, PublisherLine, Status,
 };
 
 /// Why a request failed.
@@ -194,7 +194,10 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn publish(&self, request: &Publish) -> Result<Published, ClientError> {
-        self.json(Method::POST, self.path("publish"), Some(self.encode(request)?)).await
+        let within = ANSWER_TIMEOUT + Duration::from_millis(request.wait_ms.unwrap_or(0));
+        let body = Some(self.encode(request)?);
+        let bytes = self.answer(Method::POST, self.path("publish"), body, within).await?;
+        serde_json::from_slice(&bytes).map_err(|e| self.unexpected(&e))
     }
 
     /// Makes a peer say goodbye, or a seed stop; returns when it is done.
@@ -213,12 +216,19 @@ impl Client {
         self.stream("events").await
     }
 
-    /// The messages it receives and publishes from now on.
+    /// The messages it receives and publishes.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn tail(&self, with_content: bool) -> Result<EventStream<FullMessage>, ClientError> {
-        self.stream(&format!("tail?payload={with_content}")).await
+    pub async fn tail(&self, request: &Tail) -> Result<EventStream<FullMessage>, ClientError> {
+        let mut query = format!("tail?payload={}", request.with_content);
+        if let Some(from) = &request.from {
+            query += &format!("&from={}", escaped(from));
+        }
+        for topic in &request.topics {
+            query += &format!("&topic={}", escaped(topic));
+        }
+        self.stream(&query).await
     }
 
     fn path(&self, what: &str) -> String {
@@ -342,12 +352,40 @@ impl Client {
     }
 }
 
+/// Which messages to follow.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tail {
+    /// `now` (the default), `earliest`, microseconds since 1970, or the id of a message to go on
+    /// after.
+    pub from: Option<String>,
+    /// Topics or patterns (`orders.*`); none for all.
+    pub topics: Vec<String>,
+    /// Whether to send what the messages say.
+    pub with_content: bool,
+}
+
+/// A value for a query (RFC 3986, section 2.1).
+fn escaped(value: &str) -> String {
+    let mut escaped = String::new();
+    for byte in value.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                escaped.push(char::from(byte));
+            }
+            other => escaped += &format!("%{other:02X}"),
+        }
+    }
+    escaped
+}
+
 /// One item of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item<T> {
     /// An event or a message.
     Of(T),
-    /// So many were missed, because this side reads too slowly.
+    /// Messages that do not come, in their place.
+    Gap(GapLine),
+    /// So many events were missed, because this side reads too slowly.
     Lagged(u64),
 }
 
@@ -387,6 +425,8 @@ impl<T: DeserializeOwned> EventStream<T> {
                 self.ready.push_back(if raw.name == "lagged" {
                     let lagged: Lagged = serde_json::from_str(&raw.data).map_err(unexpected)?;
                     Item::Lagged(lagged.missing)
+                } else if raw.name == "gap" {
+                    Item::Gap(serde_json::from_str(&raw.data).map_err(unexpected)?)
                 } else {
                     Item::Of(serde_json::from_str(&raw.data).map_err(unexpected)?)
                 });

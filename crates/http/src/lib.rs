@@ -20,7 +20,7 @@ mod sse;
 mod token;
 pub mod view;
 
-pub use client::{Client, ClientError, EventStream, Item};
+pub use client::{Client, ClientError, EventStream, Item, Tail};
 pub use control_file::{ControlFile, ControlFileGuard};
 pub use problem::Problem;
 pub use run_dir::{RUN_DIR_VARIABLE, RunDir, RunDirError};

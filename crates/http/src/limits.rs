@@ -24,3 +24,5 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 pub const DEFAULT_MESSAGES: usize = 50;
 /// Longest control file, in bytes.
 pub const MAX_CONTROL_FILE: u64 = 64 * 1024;
+/// The longest a request waits for a receipt.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(60);

@@ -7,7 +7,9 @@ mod from;
 
 use std::collections::BTreeMap;
 
-use rumormill::proto::{Delivery, Message, PeerId, WallTime};
+use rumormill::proto::snapshot::{MemberState, Receipt};
+use rumormill::proto::{Message, PeerId, WallTime};
+use rumormill::{Gap, Incoming};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -268,6 +270,9 @@ pub struct Publish {
     /// What to say.
     #[serde(flatten)]
     pub content: Content,
+    /// Answer only when all live peers hold it, or after so many milliseconds (at most a minute).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
 }
 
 /// The answer to [`Publish`].
@@ -275,6 +280,61 @@ pub struct Publish {
 pub struct Published {
     /// The id of the message.
     pub id: String,
+    /// Who holds it, if that was waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<ReceiptLine>,
+}
+
+/// Who holds a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptLine {
+    /// Peers that hold it, the publisher included.
+    pub held: u32,
+    /// Peers that are live.
+    pub live: u32,
+    /// All live peers hold it.
+    pub complete: bool,
+    /// Microseconds between the publishing and this answer.
+    pub after_us: u64,
+    /// Peers that left the count since it was published.
+    pub departed: Vec<DepartedLine>,
+}
+
+/// A peer that does not count for a receipt any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DepartedLine {
+    /// Who.
+    pub id: String,
+    /// Its name, if known.
+    pub name: Option<String>,
+    /// `dead` by certificate, or `left` by its own word.
+    pub state: String,
+    /// For the dead: who reported it.
+    pub witnesses: Vec<String>,
+    /// For the dead: the seeds that agreed.
+    pub seeds: Vec<String>,
+}
+
+impl ReceiptLine {
+    /// The JSON form of a receipt.
+    #[must_use]
+    pub fn of(receipt: &Receipt, after: core::time::Duration) -> Self {
+        let hex = |ids: &[PeerId]| ids.iter().map(|id| id.to_hex()).collect();
+        let departed = receipt.departed.iter().map(|d| DepartedLine {
+            id: d.id.to_hex(),
+            name: d.name.as_ref().map(ToString::to_string),
+            state: if d.state == MemberState::Dead { "dead" } else { "left" }.to_owned(),
+            witnesses: hex(&d.witnesses),
+            seeds: hex(&d.seeds),
+        });
+        ReceiptLine {
+            held: receipt.held,
+            live: receipt.live,
+            complete: receipt.complete,
+            after_us: u64::try_from(after.as_micros()).unwrap_or(u64::MAX),
+            departed: departed.collect(),
+        }
+    }
 }
 
 /// A message with its content: `GET …/messages/{id}`, and each item of `GET …/tail`.
@@ -312,30 +372,30 @@ impl FullMessage {
     /// The JSON form of a message.
     #[must_use]
     pub fn of(message: &Message, name: Option<String>, with_content: bool) -> Self {
-        let body = message.body();
+        let (id, payload) = (message.id(), message.payload());
         FullMessage {
-            id: body.id.to_string(),
-            publisher: body.id.publisher.to_hex(),
+            id: id.to_string(),
+            publisher: id.publisher.to_hex(),
             name,
-            sequence: body.id.sequence,
-            topic: body.topic.clone(),
-            bytes: body.payload().len(),
-            published_us: body.published_at,
+            sequence: id.sequence,
+            topic: message.topic().to_owned(),
+            bytes: payload.len(),
+            published_us: message.published_at().0,
             from: None,
             received_us: None,
             hops: None,
-            content: if with_content { Content::of(body.payload()) } else { Content::default() },
+            content: if with_content { Content::of(payload) } else { Content::default() },
         }
     }
 
     /// The JSON form of a message as it was delivered.
     #[must_use]
-    pub fn delivered(delivery: &Delivery, name: Option<String>, with_content: bool) -> Self {
+    pub fn delivered(incoming: &Incoming, name: Option<String>, with_content: bool) -> Self {
         FullMessage {
-            from: delivery.from.map(PeerId::to_hex),
-            received_us: Some(delivery.received_at.0),
-            hops: Some(delivery.hops),
-            ..Self::of(&delivery.message, name, with_content)
+            from: incoming.neighbour.map(PeerId::to_hex),
+            received_us: Some(incoming.received_at.0),
+            hops: Some(incoming.hops),
+            ..Self::of(&incoming.message, name, with_content)
         }
     }
 }
@@ -355,6 +415,37 @@ impl EventLine {
     #[must_use]
     pub fn of(at: WallTime, event: &rumormill::proto::Event) -> Self {
         EventLine { at_us: at.0, event: serde_json::to_value(event).unwrap_or(Value::Null) }
+    }
+}
+
+/// An item of `GET …/tail` (`event: gap`): messages that do not come, in their place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GapLine {
+    /// The publisher.
+    pub publisher: String,
+    /// Its incarnation.
+    pub incarnation: u64,
+    /// The first missing number.
+    pub from: u64,
+    /// The number after the last missing one.
+    pub to: u64,
+    /// `not_received`: the node did not get them either; `not_kept`: it has let them go.
+    pub reason: String,
+}
+
+impl From<&Gap> for GapLine {
+    fn from(g: &Gap) -> Self {
+        let reason = match g.reason {
+            rumormill::GapReason::NotReceived => "not_received",
+            rumormill::GapReason::NotKept => "not_kept",
+        };
+        GapLine {
+            publisher: g.publisher.to_hex(),
+            incarnation: g.incarnation,
+            from: g.from,
+            to: g.to,
+            reason: reason.to_owned(),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rumormill::{Listener, Name, Node, SeedAddress, SeedNode};
 use rumormill_http::view::{Content, Publish, Status};
-use rumormill_http::{Client, ClientError, ControlFile, Item, ServeError, Server};
+use rumormill_http::{Client, ClientError, ControlFile, Item, ServeError, Server, Tail};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -112,8 +112,9 @@ async fn a_node_is_asked_told_and_followed() {
     assert!(names.contains(&"bert".to_owned()), "{names:?}");
     assert_eq!(anna.neighbours().await.unwrap()[0].name, "bert");
 
-    let mut tail = bert.tail(true).await.unwrap();
-    let request = Publish { topic: "t".into(), content: Content::of(&[0xff, 0, b'x']) };
+    let mut tail = bert.tail(&Tail { with_content: true, ..Tail::default() }).await.unwrap();
+    let request =
+        Publish { topic: "t".into(), content: Content::of(&[0xff, 0, b'x']), wait_ms: None };
     let published = anna.publish(&request).await.unwrap();
     let item = timeout(DEADLINE, tail.next()).await.unwrap().unwrap().unwrap();
     let Item::Of(message) = item else { panic!("{item:?}") };
@@ -158,15 +159,19 @@ async fn errors_say_what_is_wrong() {
     assert!(p.status == 400 && p.detail.contains("is a seed"), "{p}");
 
     let both = Content { text: Some("a".into()), payload_base64: Some("YQ==".into()) };
-    let p =
-        problem(anna.publish(&Publish { topic: String::new(), content: both }).await.unwrap_err());
+    let p = problem(
+        anna.publish(&Publish { topic: String::new(), content: both, wait_ms: None })
+            .await
+            .unwrap_err(),
+    );
     assert!(p.status == 400 && p.detail.contains("either"), "{p}");
 
-    let long = Publish { topic: "x".repeat(1000), content: Content::of(b"") };
+    let long = Publish { topic: "x".repeat(1000), content: Content::of(b""), wait_ms: None };
     let p = problem(anna.publish(&long).await.unwrap_err());
     assert!(p.status == 422 && p.detail.contains("topic"), "{p}");
 
-    let huge = Publish { topic: String::new(), content: Content::of(&vec![b'a'; 3 << 20]) };
+    let huge =
+        Publish { topic: String::new(), content: Content::of(&vec![b'a'; 3 << 20]), wait_ms: None };
     match anna.publish(&huge).await.unwrap_err() {
         ClientError::Refused(p) => assert_eq!(p.status, 413),
         // The server may close while the body is still being sent.
@@ -226,7 +231,8 @@ async fn only_the_owner_gets_in() {
 #[tokio::test]
 async fn a_server_that_stops_ends_its_streams() {
     let network = Network::start().await;
-    let mut tail = network.client(0).tail(true).await.unwrap();
+    let mut tail =
+        network.client(0).tail(&Tail { with_content: true, ..Tail::default() }).await.unwrap();
     let waiting = tokio::spawn(async move { tail.next().await });
     network.end().await;
     let ended = timeout(DEADLINE, waiting).await.unwrap().unwrap();

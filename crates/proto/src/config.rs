@@ -46,12 +46,47 @@ impl FromStr for Preset {
     }
 }
 
+/// How batches spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BroadcastMode {
+    /// Along trees, one copy a peer; other links carry announcements.
+    #[default]
+    Trees,
+    /// To every neighbour but the sender, as the original descriptions have it. A peer gets as many
+    /// copies as it has neighbours, nearly.
+    Flood,
+}
+
+impl fmt::Display for BroadcastMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            BroadcastMode::Trees => "trees",
+            BroadcastMode::Flood => "flood",
+        })
+    }
+}
+
+impl FromStr for BroadcastMode {
+    type Err = ConfigError;
+    fn from_str(s: &str) -> Result<Self, ConfigError> {
+        match s {
+            "trees" => Ok(BroadcastMode::Trees),
+            "flood" => Ok(BroadcastMode::Flood),
+            other => Err(ConfigError::UnknownBroadcast(other.chars().take(40).collect())),
+        }
+    }
+}
+
 /// A setting that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// No such preset.
     #[error("unknown preset {0:?}: choose classic, lan or wan")]
     UnknownPreset(String),
+    /// No such way to spread batches.
+    #[error("unknown broadcast {0:?}: choose trees or flood")]
+    UnknownBroadcast(String),
     /// A value outside its range.
     #[error("{name} is {value}, but must be {expected}")]
     OutOfRange {
@@ -118,6 +153,12 @@ config! {
     tombstone: Duration,
     /// How often a peer compares its message list with a random neighbour's (100 ms to 1 h).
     sync_interval: Duration,
+    /// How batches spread.
+    broadcast: BroadcastMode,
+    /// How often the root of a tree beacons while messages ride it (100 ms to 10 min).
+    beacon_interval: Duration,
+    /// How often it beacons otherwise (not under `beacon_interval`, at most 1 h).
+    beacon_interval_idle: Duration,
     /// How often, over the whole network, one edge pair is exchanged at random so that no island
     /// can last (100 ms to 1 day).
     mix_interval: Duration,
@@ -150,6 +191,7 @@ impl Config {
             seed_ping_interval: Duration::from_secs(13),
             backoff_max: Duration::from_secs(30),
             mix_interval: Duration::from_secs(15),
+            beacon_interval_idle: Duration::from_secs(60),
             ..Self::BASE
         })
     }
@@ -204,6 +246,9 @@ impl Config {
         push_delay: Duration::from_millis(100),
         tombstone: Duration::from_secs(24 * 3600),
         sync_interval: Duration::from_secs(5),
+        broadcast: BroadcastMode::Trees,
+        beacon_interval: Duration::from_secs(2),
+        beacon_interval_idle: Duration::from_secs(10),
         mix_interval: Duration::from_secs(3),
         max_degree: None,
         retention_bytes: 16 * 1024 * 1024,
@@ -258,6 +303,14 @@ impl ConfigBuilder {
         between("push_delay", c.push_delay, ms(1), s(10), "between 1 ms and 10 s")?;
         between("tombstone", c.tombstone, s(60), day * 30, "between 1 min and 30 days")?;
         between("sync_interval", c.sync_interval, ms(100), s(3600), "between 100 ms and 1 h")?;
+        between("beacon_interval", c.beacon_interval, ms(100), s(600), "100 ms to 10 min")?;
+        between(
+            "beacon_interval_idle",
+            c.beacon_interval_idle,
+            c.beacon_interval,
+            s(3600),
+            "beacon_interval to 1 h",
+        )?;
         between("mix_interval", c.mix_interval, ms(100), day, "between 100 ms and 1 day")?;
         check(
             "max_degree",

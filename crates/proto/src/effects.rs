@@ -77,6 +77,12 @@ impl Effects {
         self.counters.count(name);
     }
 
+    pub(crate) fn add(&mut self, name: &'static str, n: u64) {
+        if n > 0 {
+            self.counters.add(name, n);
+        }
+    }
+
     pub(crate) fn poll(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }

@@ -9,11 +9,13 @@ use core::net::SocketAddr;
 
 use serde::Serialize;
 
+use crate::batch::Batch;
 use crate::event::{CloseReason, Event, LinkDown};
 use crate::identity::PeerId;
 use crate::message::{Delivery, Message, MessageId};
 use crate::record::{Address, SignedRecord};
 use crate::registry::Entry;
+use crate::snapshot::Receipt;
 use crate::time::WallTime;
 use crate::wire::{Frame, Verified};
 
@@ -174,6 +176,12 @@ pub enum Input {
         /// Which request.
         ticket: StoreTicket,
     },
+    /// More than half of a link's payload queue is in use. Told again only after it was less than a
+    /// quarter.
+    Congested {
+        /// Which link.
+        link: LinkId,
+    },
     /// The wall clock, at start and whenever the driver sees it jump. Only shown, never decided by.
     WallClock(WallTime),
     /// The deadline of `poll_timeout` has come. The driver feeds everything that already arrived
@@ -191,6 +199,9 @@ pub enum Class {
     Announce,
     /// Messages: one that does not fit is skipped and pulled later.
     Payload,
+    /// Messages that were asked for, possibly long ago published. They get what payloads leave, and
+    /// a small share in any case; one that does not fit is skipped and asked for again.
+    History,
 }
 
 /// Something to make durable.
@@ -200,10 +211,10 @@ pub enum StoreOp {
     Incarnation(u64),
     /// Peers to try first after a restart.
     Anchors(Vec<SignedRecord>),
-    /// A message to keep.
-    PutMessage(Message),
-    /// A message no longer kept.
-    RemoveMessage(MessageId),
+    /// A batch to keep.
+    PutBatch(Batch),
+    /// A batch no longer kept, by its first message.
+    RemoveBatch(MessageId),
     /// A registry entry, new or changed.
     PutEntry(Entry),
     /// A registry entry whose tombstone has expired.
@@ -245,8 +256,12 @@ pub enum Output {
         /// What.
         ops: Vec<StoreOp>,
     },
-    /// A message for the application.
+    /// Messages for the application: in each publisher's order, each once. What is missing in
+    /// between was told before as [`Event::Gap`].
     Deliver(Delivery),
+    /// Who holds a message that a receipt was wanted for; told whenever it changes, until it is
+    /// complete.
+    Receipt(Receipt),
     /// A `get` ended; `None` if nobody asked had it.
     Fetched {
         /// What was asked for.

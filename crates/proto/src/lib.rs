@@ -14,6 +14,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod batch;
 pub mod config;
 pub mod death;
 pub mod event;
@@ -39,7 +40,8 @@ mod random;
 mod seed;
 mod sync;
 
-pub use config::{Config, ConfigBuilder, ConfigError, Preset};
+pub use batch::{Batch, Messages};
+pub use config::{BroadcastMode, Config, ConfigBuilder, ConfigError, Preset};
 pub use event::{CloseReason, Counters, Event, LinkDown, RefuseReason};
 pub use identity::{Identity, PeerId, Signature};
 pub use io::{

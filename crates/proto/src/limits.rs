@@ -12,6 +12,10 @@ pub const MAX_FRAME: usize = 1024 * 1024 + 64 * 1024;
 pub const MAX_HELLO: usize = 1024;
 /// Longest payload of one message, in bytes.
 pub const MAX_PAYLOAD: usize = 1024 * 1024;
+/// Bytes of messages in one batch, unless it holds one long message.
+pub const MAX_BATCH: usize = 64 * 1024;
+/// Messages in one batch.
+pub const MAX_BATCH_MESSAGES: usize = 4096;
 /// Longest topic, in bytes of UTF-8.
 pub const MAX_TOPIC: usize = 128;
 /// Longest name, in bytes of UTF-8.
@@ -75,8 +79,18 @@ pub const MAX_GAPS: usize = 256;
 pub const MAX_SUMMARY: usize = 8_192;
 /// Ranges asked for in one pull.
 pub const MAX_PULL_RANGES: usize = 1_024;
-/// Messages sent for one pull; the puller asks again.
-pub const MAX_PULL_MESSAGES: usize = 512;
+/// Bytes of batches sent for one pull; the puller asks again.
+pub const MAX_PULL_BYTES: usize = 1024 * 1024;
+/// Publishers whose missing messages are looked for at once; others wait for the next comparison.
+pub const MAX_MISSING: usize = 4_096;
+/// Neighbours remembered as having what is missing of one publisher.
+pub const MAX_SOURCES: usize = 8;
+/// Trees a peer takes part in beside the shared ones (those of heavy publishers).
+pub const MAX_OWN_TREES: usize = 64;
+/// Publishers whose progress is acknowledged; beyond it the least recent is forgotten.
+pub const MAX_ACKS: usize = 1_024;
+/// Receipts a publisher waits for at once.
+pub const MAX_RECEIPTS: usize = 4_096;
 /// Requests for a message (`get`) under way at once.
 pub const MAX_FETCHES: usize = 256;
 
@@ -93,5 +107,9 @@ pub const QUEUE_CONTROL: usize = 4 * 1024 * 1024;
 pub const QUEUE_ANNOUNCE: usize = 256 * 1024;
 /// Bytes a link may hold in its payload queue; what does not fit is skipped and pulled later.
 pub const QUEUE_PAYLOAD: usize = 8 * 1024 * 1024;
+/// Bytes a link may hold in its history queue; what does not fit is skipped and asked for again.
+pub const QUEUE_HISTORY: usize = 2 * 1024 * 1024;
 /// Signatures remembered as already checked, per node.
 pub const VERIFIED_CACHE: usize = 8_192;
+/// Public keys of publishers kept ready to check with, per node.
+pub const VERIFIED_KEYS: usize = 1_024;

@@ -1,15 +1,15 @@
 //! What applications publish.
 
 use core::fmt;
+use core::ops::Range;
 use core::str::FromStr;
 
-use minicbor::bytes::ByteVec;
+use bytes::Bytes;
 use minicbor::{Decode, Encode};
 use serde::{Serialize, Serializer};
 
-use crate::identity::{Identity, PeerId};
-use crate::limits::{MAX_PAYLOAD, MAX_TOPIC};
-use crate::signed::{Signed, Statement};
+use crate::batch::Batch;
+use crate::identity::PeerId;
 use crate::time::WallTime;
 
 /// The name of a message: who published it, in which life, and the how-manieth it was.
@@ -61,104 +61,112 @@ impl FromStr for MessageId {
     }
 }
 
-/// The signed part of a message.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct MessageBody {
-    /// Its name; the publisher in it is the signer.
-    #[n(0)]
-    pub id: MessageId,
-    /// The publisher's wall clock when it published, Unix microseconds. Shown, never trusted.
-    #[n(1)]
-    pub published_at: u64,
-    /// What it is about; at most [`MAX_TOPIC`] bytes, may be empty.
-    #[n(2)]
-    pub topic: String,
-    /// The content; at most [`MAX_PAYLOAD`] bytes.
-    #[n(3)]
-    payload: ByteVec,
+/// One message: a handle on its place in the [`Batch`] that it came in.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Message {
+    batch: Batch,
+    sequence: u64,
+    published_at: u64,
+    topic: Range<usize>,
+    payload: Range<usize>,
 }
 
-impl Statement for MessageBody {
-    const DOMAIN: &'static str = "rumor/1 message";
-
-    fn signer(&self) -> PeerId {
-        self.id.publisher
+impl Message {
+    pub(crate) const fn new(
+        batch: Batch,
+        sequence: u64,
+        published_at: u64,
+        topic: Range<usize>,
+        payload: Range<usize>,
+    ) -> Self {
+        Message { batch, sequence, published_at, topic, payload }
     }
 
-    fn check(&self) -> Result<(), &'static str> {
-        if self.payload.len() > MAX_PAYLOAD {
-            return Err("a payload is too long");
-        }
-        if self.id.sequence == u64::MAX {
-            return Err("a message number is out of range");
-        }
-        if self.topic.len() > MAX_TOPIC {
-            return Err("a topic is too long");
-        }
-        Ok(())
+    /// Its name.
+    #[must_use]
+    pub fn id(&self) -> MessageId {
+        let (publisher, incarnation) = self.batch.stream();
+        MessageId { publisher, incarnation, sequence: self.sequence }
     }
-}
 
-impl MessageBody {
-    /// The content.
+    /// What it is about; at most [`MAX_TOPIC`](crate::limits::MAX_TOPIC) bytes, may be empty.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        // It was checked to be UTF-8 when the batch was read.
+        core::str::from_utf8(self.batch.bytes(self.topic.clone())).unwrap_or_default()
+    }
+
+    /// The content; at most [`MAX_PAYLOAD`](crate::limits::MAX_PAYLOAD) bytes.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
-        &self.payload
+        self.batch.bytes(self.payload.clone())
     }
 
-    /// When it was published, by the publisher's clock.
+    /// The content as a handle on the batch's memory, which lives as long as the handle.
+    #[must_use]
+    pub fn payload_bytes(&self) -> Bytes {
+        self.batch.slice(self.payload.clone())
+    }
+
+    /// When it was published, by the publisher's clock. Shown, never trusted.
     #[must_use]
     pub const fn published_at(&self) -> WallTime {
         WallTime(self.published_at)
     }
-}
 
-/// A message with its publisher's signature.
-pub type Message = Signed<MessageBody>;
-
-impl Message {
-    /// Makes and signs a message. The caller has checked the limits.
+    /// The batch it came in, with the publisher's signature.
     #[must_use]
-    pub(crate) fn publish(
-        identity: &Identity,
-        incarnation: u64,
-        sequence: u64,
-        published_at: WallTime,
-        topic: &str,
-        payload: &[u8],
-    ) -> Self {
-        let id = MessageId { publisher: identity.id(), incarnation, sequence };
-        let payload = ByteVec::from(payload.to_vec());
-        let body =
-            MessageBody { id, published_at: published_at.0, topic: topic.to_owned(), payload };
-        Signed::sign(body, identity)
-    }
-
-    /// Bytes this message takes in memory, for the retention limits.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        // The body is held encoded and decoded.
-        self.body_bytes().len() * 2 + 160
+    pub const fn batch(&self) -> &Batch {
+        &self.batch
     }
 }
 
-/// One message as it is handed to the application.
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("id", &self.id())
+            .field("topic", &self.topic())
+            .field("bytes", &self.payload.len())
+            .finish()
+    }
+}
+
+/// Consecutive messages of one batch as they are handed to the application: in the publisher's
+/// order, each number once.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    /// The message.
-    pub message: Message,
-    /// The neighbour it came from first; `None` for one's own.
-    pub from: Option<PeerId>,
+    /// The batch.
+    pub batch: Batch,
+    /// Number of the first message in it that is delivered here; the others were before.
+    pub from: u64,
+    /// The neighbour it came from first; `None` for one's own, and for what an earlier life kept.
+    pub neighbour: Option<PeerId>,
     /// Links it crossed to get here; 0 for one's own.
     pub hops: u16,
     /// When it arrived, by this node's wall clock.
     pub received_at: WallTime,
 }
 
+impl Delivery {
+    /// The messages that are delivered, in order.
+    pub fn messages(&self) -> impl Iterator<Item = Message> + use<> {
+        let skip = self.from.saturating_sub(self.batch.first());
+        let mut all = self.batch.messages();
+        all.skip_numbers(skip);
+        all
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.batch.end().saturating_sub(self.from)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::Identity;
 
     #[test]
     fn id_text_round_trip() {
@@ -170,19 +178,5 @@ mod tests {
         assert_eq!(id.to_string().parse::<MessageId>().unwrap(), id);
         assert!("x/1/2".parse::<MessageId>().is_err());
         assert!(format!("{id}/6").parse::<MessageId>().is_err());
-    }
-
-    #[test]
-    fn a_message_survives_the_wire_and_a_changed_byte_does_not() {
-        let me = Identity::from_secret(&[3; 32]);
-        let m = Message::publish(&me, 1, 0, WallTime(5), "t", b"hello");
-        let bytes = m.to_bytes();
-        let back = Message::from_bytes(&bytes).unwrap();
-        assert_eq!(back, m);
-        assert!(back.signature_is_valid());
-        let mut bad = bytes.clone();
-        let at = bytes.windows(5).position(|w| w == b"hello").unwrap();
-        bad[at] ^= 1;
-        assert!(!Message::from_bytes(&bad).unwrap().signature_is_valid());
     }
 }

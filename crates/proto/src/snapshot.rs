@@ -131,6 +131,51 @@ pub struct PublisherView {
     pub received: u64,
 }
 
+/// One broadcast tree at one peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TreeView {
+    /// Which: `shared-0` to `shared-3`, or `own-` and its publisher.
+    pub tree: String,
+    /// Its root.
+    pub root: Option<PeerId>,
+    /// Links between the root and this peer.
+    pub depth: u16,
+    /// The neighbours towards the root; one, except in passing.
+    pub parents: Vec<PeerId>,
+    /// The neighbours behind this peer.
+    pub children: Vec<PeerId>,
+}
+
+/// Who holds a message, as its publisher is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Receipt {
+    /// The message.
+    pub id: MessageId,
+    /// Peers that hold it, the publisher included.
+    pub held: u32,
+    /// Peers that are live.
+    pub live: u32,
+    /// All live peers hold it.
+    pub complete: bool,
+    /// Peers that left the count since it was published, and why.
+    pub departed: Vec<Departed>,
+}
+
+/// A peer that does not count for a receipt any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Departed {
+    /// Who.
+    pub id: PeerId,
+    /// Its name, if known.
+    pub name: Option<Name>,
+    /// Dead by certificate, or left by its own word.
+    pub state: MemberState,
+    /// For the dead: who reported it.
+    pub witnesses: Vec<PeerId>,
+    /// For the dead: the seeds that agreed.
+    pub seeds: Vec<PeerId>,
+}
+
 /// A message still held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HeldMessage {
@@ -181,6 +226,12 @@ pub struct PeerSnapshot {
     pub held_messages: u64,
     /// Bytes they take.
     pub held_bytes: u64,
+    /// Bytes published that are not acknowledged yet.
+    pub unacknowledged_bytes: u64,
+    /// How many may be.
+    pub window_bytes: u64,
+    /// The broadcast trees it is on.
+    pub trees: Vec<TreeView>,
     /// Links of all kinds.
     pub links: u32,
     /// Counters.

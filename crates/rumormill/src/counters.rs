@@ -86,12 +86,20 @@ tallies! {
     bytes_in_announce,
     /// Bytes of frames with messages received.
     bytes_in_payload,
+    /// Bytes of frames with messages received because this node asked for them.
+    bytes_in_history,
     /// Bytes of control frames written.
     bytes_out_control,
     /// Bytes of announcements written.
     bytes_out_announce,
     /// Bytes of frames with messages written.
     bytes_out_payload,
+    /// Bytes of frames with messages written because somebody asked for them.
+    bytes_out_history,
+    /// Bytes read from sockets, with what TLS adds and handshakes.
+    socket_bytes_in,
+    /// Bytes written to sockets, with what TLS adds and handshakes.
+    socket_bytes_out,
     /// Frames whose length prefix is over the limit; the link was closed.
     frames_too_long,
     /// Frames that could not be decoded; the link was closed.
@@ -104,6 +112,8 @@ tallies! {
     dropped_announce,
     /// Messages skipped because a link's queue was full; they are pulled later.
     dropped_payload,
+    /// Answers to pulls skipped because a link's queue was full; they are pulled again.
+    dropped_history,
     /// Control frames that did not fit; the link was closed.
     dropped_control,
     /// Frames for a link that had just ended.
@@ -118,8 +128,6 @@ tallies! {
     store_dropped,
     /// Stored values that could not be read back, and were skipped.
     store_corrupt,
-    /// Messages that a slow subscriber missed.
-    subscriber_missed_messages,
     /// Events that a slow subscriber missed.
     subscriber_missed_events,
 }

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use rumormill_proto::limits::MAX_SEEDS;
 
+use crate::publish::ReceiptError;
+
 /// A listening socket could not be had.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -121,4 +123,15 @@ pub enum PublishError {
     /// The node has ended.
     #[error(transparent)]
     Stopped(#[from] Stopped),
+    /// Receipts were wanted and cannot be had.
+    #[error(transparent)]
+    Receipt(#[from] ReceiptError),
+}
+
+impl PublishError {
+    /// Whether it is only that there was no room: see [`Node::try_publish`](crate::Node::try_publish).
+    #[must_use]
+    pub const fn is_busy(&self) -> bool {
+        matches!(self, PublishError::Refused(rumormill_proto::PublishError::Busy))
+    }
 }

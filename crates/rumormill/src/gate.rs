@@ -39,6 +39,19 @@ impl Gate {
         });
     }
 
+    /// Whether the node stands still.
+    pub(crate) fn is_frozen(&self) -> bool {
+        *self.0.borrow() == Run::Frozen
+    }
+
+    /// Waits while the node stands still.
+    pub(crate) async fn running(&self) {
+        if self.is_frozen() {
+            // The switch itself is held here, so it is not gone.
+            let _ = self.0.subscribe().wait_for(|run| *run != Run::Frozen).await;
+        }
+    }
+
     /// Runs `work` under the switch: it is not polled while frozen, as a stopped process is not
     /// scheduled, and it is dropped in the middle of whatever it does when killed.
     pub(crate) async fn govern<F: Future>(&self, work: F) -> Option<F::Output> {

@@ -8,11 +8,12 @@ use rumormill_proto::{Counters, Message, MessageId, PeerId, Time};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::counters::Tally;
-use crate::driver::{Command, Hubs};
+use crate::driver::{Command, Hubs, Seat};
 use crate::error::Stopped;
 use crate::gate::Gate;
 use crate::net::Net;
-use crate::subscription::{Events, Subscription};
+use crate::publish::ReceiptBook;
+use crate::subscription::{Events, SubscribeOptions, Subscription};
 
 /// A handle to a node's driver. The driver ends when the last one is dropped.
 pub(crate) struct Handle<C>(Arc<Inner<C>>);
@@ -21,6 +22,7 @@ struct Inner<C> {
     id: PeerId,
     address: SocketAddr,
     commands: mpsc::Sender<Command<C>>,
+    seat: Arc<Seat<C>>,
     hubs: Hubs,
     gate: Gate,
     tally: Arc<Tally>,
@@ -45,12 +47,13 @@ impl<C: 'static> Handle<C> {
         net: &Arc<Net>,
         address: SocketAddr,
         commands: mpsc::Sender<Command<C>>,
+        seat: Arc<Seat<C>>,
         hubs: Hubs,
         ended: watch::Receiver<()>,
     ) -> Self {
         // Not the shared part itself: the node has ended when nobody holds that any more.
         let (gate, tally) = (net.gate.clone(), net.tally.clone());
-        Handle(Arc::new(Inner { id: net.id(), address, commands, hubs, gate, tally, ended }))
+        Handle(Arc::new(Inner { id: net.id(), address, commands, seat, hubs, gate, tally, ended }))
     }
 
     pub(crate) fn id(&self) -> PeerId {
@@ -104,8 +107,20 @@ impl<C: 'static> Handle<C> {
         while ended.changed().await.is_ok() {}
     }
 
-    pub(crate) fn subscribe(&self) -> Subscription {
-        Subscription(self.0.hubs.deliveries.subscribe())
+    pub(crate) fn subscribe(&self, options: SubscribeOptions) -> Subscription {
+        Subscription::open(&self.0.hubs.log, options)
+    }
+
+    pub(crate) fn seat(&self) -> &Arc<Seat<C>> {
+        &self.0.seat
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.0.gate
+    }
+
+    pub(crate) fn receipts(&self) -> &Arc<ReceiptBook> {
+        &self.0.hubs.receipts
     }
 
     pub(crate) fn events(&self) -> Events {

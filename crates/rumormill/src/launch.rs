@@ -10,7 +10,7 @@ use rumormill_proto::{Config, Identity, Role, SeedAddress};
 use tokio::sync::mpsc;
 
 use crate::counters::Tally;
-use crate::driver::{self, Core, DriverSetup, Hubs};
+use crate::driver::{self, Clock, Core, DriverSetup, Hubs, Seat};
 use crate::error::StartError;
 use crate::handle::Handle;
 use crate::listener::Listener;
@@ -66,11 +66,14 @@ impl Launch {
         Ok(())
     }
 
-    pub(crate) fn config(&self) -> Result<Config, StartError> {
-        match &self.config {
-            Some(config) => Ok(config.clone()),
-            None => Ok(Config::lan().build()?),
-        }
+    /// The settings; from now on, they are decided.
+    pub(crate) fn config(&mut self) -> Result<Config, StartError> {
+        let config = match self.config.take() {
+            Some(config) => config,
+            None => Config::lan().build()?,
+        };
+        self.config = Some(config.clone());
+        Ok(config)
     }
 
     pub(crate) fn take_listener(&mut self) -> Result<Listener, StartError> {
@@ -83,7 +86,7 @@ impl Launch {
         }
     }
 
-    /// Starts the tasks of a node. `make` makes the core at the moment the driver's clock starts.
+    /// Starts the tasks of a node. `make` makes the core at the moment the node's clock starts.
     pub(crate) fn run<C: Core>(
         self,
         make: impl FnOnce() -> C,
@@ -105,7 +108,15 @@ impl Launch {
         let address = listener.local_addr();
         let socket = listener.into_tokio()?;
         let (commands, inbox) = mpsc::channel(COMMANDS);
-        let handle = Handle::new(&net, address, commands, self.hubs.clone(), ended);
+        let mut core = make();
+        let restored = core.take_restored();
+        if let Some(config) = &self.config {
+            self.hubs.log.bound(config.retention_bytes(), config.retention_age());
+        }
+        self.hubs.log.restore(restored);
+        let seat = Arc::new(Seat::new(core, Clock::start()));
+        let hubs = self.hubs.clone();
+        let handle = Handle::new(&net, address, commands, seat.clone(), hubs, ended);
         let store = database.map(|database| store::spawn(&net, database));
         let accepting = net.clone();
         tokio::spawn(async move {
@@ -113,7 +124,7 @@ impl Launch {
             let _ = accepting.gate.govern(work).await;
         });
         let hubs = self.hubs;
-        driver::spawn(DriverSetup { core: make(), net, hubs, commands: inbox, arrivals, store });
+        driver::spawn(DriverSetup { seat, net, hubs, commands: inbox, arrivals, store });
         Ok(handle)
     }
 }

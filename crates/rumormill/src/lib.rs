@@ -53,9 +53,11 @@ mod handle;
 mod launch;
 mod link;
 mod listener;
+mod log;
 mod net;
 mod network_key;
 mod node;
+mod publish;
 mod seed_node;
 pub mod seeds_file;
 mod store;
@@ -69,13 +71,13 @@ mod tests;
 
 pub use rumormill_proto as proto;
 pub use rumormill_proto::snapshot::{
-    HeldMessage, MemberState, MemberView, NeighbourView, OtherSeedView, PeerSnapshot, PeerState,
-    PublisherView, SeedSnapshot, SeedView,
+    Departed, HeldMessage, MemberState, MemberView, NeighbourView, OtherSeedView, PeerSnapshot,
+    PeerState, PublisherView, Receipt, SeedSnapshot, SeedView, TreeView,
 };
 pub use rumormill_proto::{
-    Address, CloseReason, Config, ConfigBuilder, ConfigError, Counters, Delivery, Event, Identity,
-    LinkDown, Message, MessageId, Name, NameError, PeerId, Preset, RefuseReason, Role, SeedAddress,
-    WallTime,
+    Address, Batch, BroadcastMode, CloseReason, Config, ConfigBuilder, ConfigError, Counters,
+    Event, Identity, LinkDown, Message, MessageId, Name, NameError, PeerId, Preset, RefuseReason,
+    Role, SeedAddress, WallTime,
 };
 
 pub use crate::describe::describe;
@@ -84,8 +86,12 @@ pub use crate::error::{BindError, PublishError, StartError, Stopped};
 pub use crate::listener::Listener;
 pub use crate::network_key::{NetworkKey, ParseNetworkKeyError};
 pub use crate::node::{Node, NodeBuilder};
+pub use crate::publish::{ReceiptError, ReceiptLost, Receipts};
 pub use crate::seed_node::{SeedBuilder, SeedNode};
-pub use crate::subscription::{Events, Observed, Received, Subscription};
+pub use crate::subscription::{
+    Events, Gap, GapReason, Incoming, Observed, Received, Start, SubscribeError, SubscribeOptions,
+    Subscription, TopicPattern, TopicPatternError,
+};
 
 /// Bytes from the operating system's random source.
 fn random_bytes<const N: usize>() -> Result<[u8; N], StartError> {

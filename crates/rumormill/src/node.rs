@@ -18,8 +18,9 @@ use crate::handle::Handle;
 use crate::launch::{Launch, Prepared, on_blocking_pool};
 use crate::listener::Listener;
 use crate::network_key::NetworkKey;
+use crate::publish::{ReceiptError, Receipts, Request};
 use crate::store::{Database, Kept};
-use crate::subscription::{Events, Subscription};
+use crate::subscription::{Events, SubscribeOptions, Subscription};
 use crate::trace::Label;
 
 /// A running peer. Clones are handles to the same one.
@@ -90,7 +91,12 @@ impl Node {
     }
 
     /// Publishes a message to the network. The answer says that this node has taken it, not that
-    /// others have.
+    /// others have; for that, see [`publish_with_receipt`](Node::publish_with_receipt).
+    ///
+    /// While more is on its way than the network can take, it waits (first come, first served);
+    /// this is how a publisher is slowed down before anything is lost. What is published before
+    /// the node has its turn travels as one batch, so a loop is fast, and nothing waits for more
+    /// to come. Cancelled while it waits, it has published nothing.
     ///
     /// # Errors
     /// The topic or payload is too long, the node is leaving, or it has stopped. Nothing was sent
@@ -100,15 +106,82 @@ impl Node {
         topic: &str,
         payload: impl AsRef<[u8]>,
     ) -> Result<MessageId, PublishError> {
-        let (topic, payload) = (topic.to_owned(), payload.as_ref().to_vec());
-        let result = self.handle.call(move |peer, now| peer.publish(now, &topic, &payload)).await?;
-        Ok(result?)
+        let request = Request { topic, payload: payload.as_ref(), receipt: false };
+        Ok(self.handle.publish(request).await?.0)
     }
 
-    /// Every message from now on: each once, on its first receipt, and this node's own ones.
+    /// Publishes a message if there is room for it at this moment. It does not wait, and needs no
+    /// runtime.
+    ///
+    /// # Errors
+    /// As [`publish`](Node::publish); where that would wait, an error that
+    /// [`is_busy`](PublishError::is_busy).
+    pub fn try_publish(
+        &self,
+        topic: &str,
+        payload: impl AsRef<[u8]>,
+    ) -> Result<MessageId, PublishError> {
+        let request = Request { topic, payload: payload.as_ref(), receipt: false };
+        Ok(self.handle.try_publish(request)?.0)
+    }
+
+    /// Publishes as [`publish`](Node::publish), and tells who holds the message as it spreads.
+    ///
+    /// # Errors
+    /// As [`publish`](Node::publish); also if too many receipts are waited for. Nothing was sent
+    /// then.
+    pub async fn publish_with_receipt(
+        &self,
+        topic: &str,
+        payload: impl AsRef<[u8]>,
+    ) -> Result<(MessageId, Receipts), PublishError> {
+        let request = Request { topic, payload: payload.as_ref(), receipt: true };
+        match self.handle.publish(request).await? {
+            (id, Some(receipts)) => Ok((id, receipts)),
+            (id, None) => Ok((id, self.handle.receipt(id)?)),
+        }
+    }
+
+    /// Tells who holds a message that this node has published in its present life. Asked for only
+    /// after the message is on its way, the first answer takes a little longer.
+    ///
+    /// # Errors
+    /// It is no such message, or too many receipts are waited for.
+    pub fn receipt(&self, id: MessageId) -> Result<Receipts, ReceiptError> {
+        self.handle.receipt(id)
+    }
+
+    /// Every message from now on, of every topic: each once, in its publisher's order, and this
+    /// node's own ones.
     #[must_use]
     pub fn subscribe(&self) -> Subscription {
-        self.handle.subscribe()
+        self.handle.subscribe(SubscribeOptions::new())
+    }
+
+    /// The messages of some topics, or from an earlier point on.
+    ///
+    /// ```
+    /// use rumormill::{Node, Received, Start, SubscribeOptions};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let node = Node::builder().listen("127.0.0.1:0".parse()?).start().await?;
+    /// let mut now = node.subscribe();
+    /// node.publish("orders.new", "1 kg of tea").await?;
+    /// node.publish("news", "it rains").await?;
+    /// now.recv().await;
+    /// now.recv().await;
+    ///
+    /// // Later, and yet from the beginning.
+    /// let options = SubscribeOptions::new().start(Start::Earliest).topic("orders.*")?;
+    /// let mut orders = node.subscribe_with(options);
+    /// let Some(Received::Message(m)) = orders.recv().await else { panic!("no message") };
+    /// assert_eq!(m.message.payload(), b"1 kg of tea");
+    /// assert!(orders.try_recv().is_none());
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn subscribe_with(&self, options: SubscribeOptions) -> Subscription {
+        self.handle.subscribe(options)
     }
 
     /// Every event from now on. For events from the very first one, see [`NodeBuilder::events`].
@@ -260,7 +333,7 @@ impl NodeBuilder {
     /// Every message of the node, from its very first one.
     #[must_use]
     pub fn subscribe(&self) -> Subscription {
-        Subscription(self.launch.hubs.deliveries.subscribe())
+        Subscription::open(&self.launch.hubs.log, SubscribeOptions::new())
     }
 
     /// Starts the node.
@@ -302,7 +375,7 @@ impl NodeBuilder {
             seeds: launch.seeds.clone(),
             incarnation,
             anchors: kept.anchors,
-            kept: kept.messages,
+            kept: kept.batches,
             rng_seed: crate::random_bytes()?,
         };
         let label = Label { name: name.as_str().to_owned(), id: identity.id() };

@@ -37,6 +37,8 @@ pub(crate) struct Tuning {
     pub(crate) queue_announce: usize,
     /// Bytes in a link's payload queue.
     pub(crate) queue_payload: usize,
+    /// Bytes in a link's queue of answers to pulls.
+    pub(crate) queue_history: usize,
     /// How long a leaving node waits for the core's farewell.
     pub(crate) farewell: Duration,
     /// First wait after a commit that failed; it doubles up to 32 times this.
@@ -66,6 +68,8 @@ impl Tuning {
             queue_control: limits::QUEUE_CONTROL,
             queue_announce: limits::QUEUE_ANNOUNCE,
             queue_payload: limits::QUEUE_PAYLOAD,
+            // One answer, and the next one that is asked for when it ends.
+            queue_history: 4 * limits::MAX_PULL_BYTES,
             farewell: Duration::from_secs(3),
             store_retry: Duration::from_secs(1),
             store_pending_bytes: 64 * 1024 * 1024,

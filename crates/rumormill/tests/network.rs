@@ -188,7 +188,7 @@ async fn peers_join_and_every_message_reaches_everybody_once() {
     for inbox in &mut inboxes {
         let mut got = BTreeSet::new();
         for _ in 0..sent.len() {
-            assert!(got.insert(next_message(inbox).await.id), "a message came twice");
+            assert!(got.insert(next_message(inbox).await.id()), "a message came twice");
         }
         assert_eq!(got, sent);
         assert!(inbox.try_recv().is_none());
@@ -307,7 +307,7 @@ async fn gossip_goes_on_without_seeds_and_they_come_back_with_their_registry() {
     .await;
     let mut inbox = peers[4].subscribe();
     let id = peers[0].publish("t", "without seeds").await.unwrap();
-    assert_eq!(next_message(&mut inbox).await.id, id);
+    assert_eq!(next_message(&mut inbox).await.id(), id);
 
     let mut back = Vec::new();
     for (i, place) in places.iter().enumerate() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rumormill_proto::registry::Entry;
-use rumormill_proto::{Message, MessageId, PeerId, SignedRecord, StoreOp};
+use rumormill_proto::{Batch, MessageId, PeerId, SignedRecord, StoreOp};
 
 /// What survives a crash of the node.
 #[derive(Debug, Clone, Default)]
@@ -12,8 +12,8 @@ pub struct Disk {
     pub incarnation: Option<u64>,
     /// Peers to try first after a restart.
     pub anchors: Vec<SignedRecord>,
-    /// Messages kept, by order of arrival.
-    messages: BTreeMap<u64, Message>,
+    /// Batches kept, by order of arrival.
+    batches: BTreeMap<u64, Batch>,
     arrival: BTreeMap<MessageId, u64>,
     arrivals: u64,
     /// The registry of a seed.
@@ -23,9 +23,9 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Messages kept, oldest arrival first.
-    pub fn messages(&self) -> impl Iterator<Item = &Message> {
-        self.messages.values()
+    /// Batches kept, oldest arrival first.
+    pub fn batches(&self) -> impl Iterator<Item = &Batch> {
+        self.batches.values()
     }
 
     /// Carries out one request, all of it.
@@ -39,14 +39,14 @@ impl Disk {
         match op {
             StoreOp::Incarnation(n) => self.incarnation = Some(n),
             StoreOp::Anchors(records) => self.anchors = records,
-            StoreOp::PutMessage(message) => {
-                let number = *self.arrival.entry(message.id).or_insert(self.arrivals);
+            StoreOp::PutBatch(batch) => {
+                let number = *self.arrival.entry(name(&batch)).or_insert(self.arrivals);
                 self.arrivals += 1;
-                self.messages.insert(number, message);
+                self.batches.insert(number, batch);
             }
-            StoreOp::RemoveMessage(id) => {
+            StoreOp::RemoveBatch(id) => {
                 if let Some(number) = self.arrival.remove(&id) {
-                    self.messages.remove(&number);
+                    self.batches.remove(&number);
                 }
             }
             StoreOp::PutEntry(entry) => {
@@ -60,6 +60,12 @@ impl Disk {
     }
 }
 
+/// The first message of a batch names it.
+pub(crate) fn name(batch: &Batch) -> MessageId {
+    let (publisher, incarnation) = (batch.publisher(), batch.incarnation());
+    MessageId { publisher, incarnation, sequence: batch.first() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +77,6 @@ mod tests {
         disk.apply(vec![StoreOp::Incarnation(2)]);
         assert_eq!(disk.incarnation, Some(2));
         assert_eq!(disk.nonce, Some([1; 16]));
-        assert_eq!(disk.messages().count(), 0);
+        assert_eq!(disk.batches().count(), 0);
     }
 }

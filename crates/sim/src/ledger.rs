@@ -1,5 +1,6 @@
 //! What a world writes down as it runs, for tests and checkers.
 
+use rumormill_proto::snapshot::Receipt;
 use rumormill_proto::{MessageId, PeerId, Time};
 
 use crate::node::NodeId;
@@ -32,6 +33,53 @@ pub struct Arrival {
     pub from: Option<PeerId>,
     /// Links it crossed.
     pub hops: u16,
+}
+
+/// Messages that an application was told it will not get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GapTold {
+    /// When.
+    pub at: Time,
+    /// Where.
+    pub node: NodeId,
+    /// The how-manieth start of the node's process.
+    pub life: u32,
+    /// The first missing message.
+    pub first: MessageId,
+    /// The number after the last missing one.
+    pub to: u64,
+    /// How many [`Arrival`]s had been written down before it, at all nodes.
+    pub after: usize,
+}
+
+/// A copy of a batch that reached a peer, needed or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchCopy {
+    /// When.
+    pub at: Time,
+    /// Where.
+    pub node: NodeId,
+    /// The how-manieth start of the node's process.
+    pub life: u32,
+    /// The first message of the batch.
+    pub batch: MessageId,
+    /// Whether it was asked for.
+    pub pulled: bool,
+}
+
+/// What a publisher was told of who holds a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceiptTold {
+    /// When.
+    pub at: Time,
+    /// The publisher.
+    pub node: NodeId,
+    /// What it was told.
+    pub receipt: Receipt,
+    /// The nodes that had the message at that time, running or frozen.
+    pub holders: Vec<NodeId>,
+    /// The peers that ran at that time.
+    pub live: Vec<NodeId>,
 }
 
 /// The answer to a request for a message (P8).
@@ -112,6 +160,12 @@ pub struct Ledger {
     pub publications: Vec<Publication>,
     /// Messages that reached an application, in order.
     pub arrivals: Vec<Arrival>,
+    /// Gaps that applications were told, in order.
+    pub gaps: Vec<GapTold>,
+    /// Copies of batches that reached peers, in order.
+    pub copies: Vec<BatchCopy>,
+    /// What publishers were told of their receipts, in order.
+    pub receipts: Vec<ReceiptTold>,
     /// Answers to requests for a message, in order.
     pub fetches: Vec<FetchAnswer>,
     /// Removals, in order, one for every node that told of it.

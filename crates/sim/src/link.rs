@@ -17,10 +17,12 @@ pub(crate) enum Packet {
 }
 
 impl Packet {
-    /// Bytes it takes in a queue. A frame that was never encoded counts as a small one.
+    /// Bytes it takes in a queue. A frame that was never encoded counts as a small one and its
+    /// batch.
     pub(crate) fn size(&self) -> usize {
         match self {
             Packet::Bytes(b) => b.len(),
+            Packet::Frame(Frame::Gossip(g)) => g.batch.wire().len() + 16,
             Packet::Frame(_) => 256,
         }
     }
@@ -70,6 +72,8 @@ pub(crate) struct End {
     pub(crate) held: VecDeque<Item>,
     /// Bytes held, by class.
     pub(crate) held_bytes: BTreeMap<Class, usize>,
+    /// The core was told that the payload queue fills.
+    pub(crate) congested: bool,
     /// Since when something sent stands without an acknowledgement.
     pub(crate) unacked_since: Option<Time>,
     /// Bytes that arrived here and that the frozen process has not read.
@@ -85,6 +89,7 @@ impl End {
             last_arrival: Time::ZERO,
             held: VecDeque::new(),
             held_bytes: BTreeMap::new(),
+            congested: false,
             unacked_since: None,
             unread: 0,
         }
@@ -99,6 +104,7 @@ impl End {
 
     pub(crate) fn take_held(&mut self) -> VecDeque<Item> {
         self.held_bytes.clear();
+        self.congested = false;
         core::mem::take(&mut self.held)
     }
 }

@@ -54,8 +54,10 @@ pub(crate) struct Network {
     seed: u64,
     latency: Latency,
     loss: f64,
+    skip: f64,
     latency_dice: Dice,
     loss_dice: Dice,
+    skip_dice: Dice,
     partitions: Vec<Partition>,
     cuts: BTreeSet<(NodeId, NodeId)>,
 }
@@ -66,8 +68,10 @@ impl Network {
             seed,
             latency,
             loss,
+            skip: 0.0,
             latency_dice: Dice::new(seed, "latency"),
             loss_dice: Dice::new(seed, "loss"),
+            skip_dice: Dice::new(seed, "skips"),
             partitions: Vec::new(),
             cuts: BTreeSet::new(),
         }
@@ -109,6 +113,15 @@ impl Network {
 
     pub(crate) fn set_loss(&mut self, loss: f64) {
         self.loss = loss;
+    }
+
+    pub(crate) fn set_skips(&mut self, skip: f64) {
+        self.skip = skip;
+    }
+
+    /// Whether the next frame that may be skipped finds no room in its queue.
+    pub(crate) fn skips(&mut self) -> bool {
+        self.skip > 0.0 && self.skip_dice.chance(self.skip)
     }
 
     pub(crate) fn set_latency(&mut self, latency: Latency) {

@@ -18,6 +18,7 @@ pub(crate) enum Step {
     Command = 8,
     Stop = 9,
     WallClock = 10,
+    Congested = 11,
 }
 
 /// A running hash over every step.

@@ -168,8 +168,8 @@ async fn keep_message_log(node: Node, mut log: log::MessageLog) {
     let mut subscription = node.subscribe();
     while let Some(received) = subscription.recv().await {
         match received {
-            Received::Message(delivery) => log.record(&node, &delivery).await,
-            Received::Lagged(n) => log.missed(n),
+            Received::Message(incoming) => log.record(&node, &incoming).await,
+            Received::Gap(gap) => log.missed(&gap),
         }
     }
 }

@@ -1,21 +1,34 @@
 //! `rumor tail`
 
 use clap::Args;
-use rumormill_http::Item;
+use rumormill::proto::MessageId;
+use rumormill_http::view::GapLine;
+use rumormill_http::{Item, Tail};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::get::line;
 use crate::control::NodeArgs;
 use crate::exit::{Exit, Outcome};
-use crate::{escape, out, utc};
+use crate::{duration, escape, out, utc};
 
 /// Show messages as they arrive at a peer, or the events of a node
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   rumor tail
+  rumor tail 'orders.*' news               (these topics only)
+  rumor tail --from earliest               (everything the peer holds, then what comes)
+  rumor tail --from 10m                    (what was published in the last ten minutes)
   rumor tail --json | jq .text             (one JSON object per line)
   rumor tail --events --node seed-1")]
 pub(crate) struct TailArgs {
+    /// Topics to show (orders), or all that begin so (orders.*); without any, all messages
+    #[arg(value_name = "TOPIC", conflicts_with = "events")]
+    topics: Vec<String>,
+    /// Where to begin: now, earliest, a time ago (90s, 10m, 2h), or after a message, by its id
+    #[arg(long, value_name = "WHERE", default_value = "now", conflicts_with = "events")]
+    #[arg(value_parser = from)]
+    from: String,
     #[command(flatten)]
     node: NodeArgs,
     /// Show events instead of messages
@@ -31,12 +44,16 @@ pub(crate) async fn run(args: TailArgs) -> Outcome {
 }
 
 async fn messages(args: &TailArgs) -> Outcome {
-    let mut stream = args.node.peer_client()?.tail(true).await?;
+    let request =
+        Tail { from: Some(args.from.clone()), topics: args.topics.clone(), with_content: true };
+    let mut stream = args.node.peer_client()?.tail(&request).await?;
     let mut left = args.count;
     while left != Some(0) {
         match stream.next().await? {
             None => break,
             Some(Item::Lagged(n)) => missed(n, "messages"),
+            Some(Item::Gap(gap)) if args.node.json => out::json(&GapItem { gap })?,
+            Some(Item::Gap(gap)) => out::say(gap_text(&gap)),
             Some(Item::Of(message)) => {
                 if args.node.json {
                     out::json(&message)?;
@@ -57,6 +74,7 @@ async fn events(args: &TailArgs) -> Outcome {
         match stream.next().await? {
             None => break,
             Some(Item::Lagged(n)) => missed(n, "events"),
+            Some(Item::Gap(_)) => {}
             Some(Item::Of(event)) => {
                 if args.node.json {
                     out::json(&event)?;
@@ -69,6 +87,34 @@ async fn events(args: &TailArgs) -> Outcome {
         }
     }
     Ok(Exit::Ok)
+}
+
+/// What `--from` becomes on the way to the node.
+fn from(text: &str) -> Result<String, String> {
+    if matches!(text, "now" | "earliest") || text.parse::<MessageId>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    let ago = duration::parse(text).map_err(|_| {
+        "give now, earliest, a time ago (90s, 10m, 2h), or the id of a message".to_owned()
+    })?;
+    let ago = u64::try_from(ago.as_micros()).unwrap_or(u64::MAX);
+    Ok(utc::now_us().saturating_sub(ago).to_string())
+}
+
+/// A gap among the lines of `--json`.
+#[derive(Serialize)]
+struct GapItem {
+    gap: GapLine,
+}
+
+fn gap_text(gap: &GapLine) -> String {
+    let GapLine { publisher, from, to, .. } = gap;
+    let why = match gap.reason.as_str() {
+        "not_kept" => "the peer has let them go already",
+        _ => "they did not reach the peer, and nobody has them any more",
+    };
+    let publisher = escape::text(super::members::short(publisher));
+    format!("rumor: messages {from} to {} of {publisher} are missing: {why}", to.saturating_sub(1))
 }
 
 fn missed(n: u64, what: &str) {

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use rumormill::Node;
-use rumormill::proto::{Delivery, PeerId};
+use rumormill::proto::PeerId;
+use rumormill::{Gap, Incoming, Node};
 use tokio::time::{Duration, Instant};
 
 use super::files::LogFile;
@@ -29,22 +29,24 @@ impl MessageLog {
     }
 
     /// Adds a message that `node` received; its own are not received.
-    pub(crate) async fn record(&mut self, node: &Node, delivery: &Delivery) {
-        if self.file.is_none() || delivery.from.is_none() {
+    pub(crate) async fn record(&mut self, node: &Node, incoming: &Incoming) {
+        if self.file.is_none() || incoming.neighbour.is_none() {
             return;
         }
-        let publisher = delivery.message.id.publisher;
+        let publisher = incoming.message.id().publisher;
         let address = self.address(node, publisher).await;
-        let line = line(address, publisher, delivery);
+        let line = line(address, publisher, incoming);
         if let Some(file) = &self.file {
             file.line(&line);
         }
     }
 
-    /// Says that messages are missing here, though the peer received them.
-    pub(crate) fn missed(&self, n: u64) {
+    /// Says which messages are missing here.
+    pub(crate) fn missed(&self, gap: &Gap) {
         if let Some(file) = &self.file {
-            file.line(&format!("({n} messages before this line were received, but not logged)"));
+            let Gap { publisher, from, to, .. } = gap;
+            let last = to.saturating_sub(1);
+            file.line(&format!("(Messages {from} to {last} of {} are missing)", publisher.short()));
         }
     }
 
@@ -61,14 +63,14 @@ impl MessageLog {
     }
 }
 
-fn line(address: Option<IpAddr>, publisher: PeerId, delivery: &Delivery) -> String {
-    let body = delivery.message.body();
+fn line(address: Option<IpAddr>, publisher: PeerId, incoming: &Incoming) -> String {
+    let message = &incoming.message;
     format!(
         "[{}]:{}: Message {} [{}]",
-        utc::message_stamp(body.published_at),
+        utc::message_stamp(message.published_at().0),
         // A publisher whose record has not come yet, or is gone, still has its id.
         address.map_or_else(|| publisher.short(), |a| a.to_string()),
-        body.id.sequence,
-        escape::payload(body.payload()),
+        message.id().sequence,
+        escape::payload(message.payload()),
     )
 }

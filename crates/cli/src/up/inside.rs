@@ -213,23 +213,22 @@ fn watch_messages(peer: usize, node: Node, mut log: MessageLog, sights: mpsc::Se
     tokio::spawn(async move {
         while let Some(received) = subscription.recv().await {
             let sight = match received {
-                Received::Message(delivery) => {
-                    if delivery.from.is_none() {
+                Received::Message(incoming) => {
+                    if incoming.neighbour.is_none() {
                         continue;
                     }
-                    let body = delivery.message.body();
                     let sight = Sight::Received {
                         peer,
-                        id: body.id,
-                        published_us: body.published_at,
-                        received_us: delivery.received_at.0,
+                        id: incoming.message.id(),
+                        published_us: incoming.message.published_at().0,
+                        received_us: incoming.received_at.0,
                     };
-                    log.record(&node, &delivery).await;
+                    log.record(&node, &incoming).await;
                     sight
                 }
-                Received::Lagged(missing) => {
-                    log.missed(missing);
-                    Sight::Lagged { node: peer, missing }
+                Received::Gap(gap) => {
+                    log.missed(&gap);
+                    Sight::Gap { node: peer, missing: gap.to - gap.from }
                 }
             };
             if sights.send(sight).await.is_err() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rumormill::proto::{MessageId, SeedAddress};
 use rumormill::seeds_file;
 use rumormill_http::view::{Content, Publish, Status};
-use rumormill_http::{Client, ControlFile, Item, RunDir};
+use rumormill_http::{Client, ControlFile, Item, RunDir, Tail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
@@ -80,6 +80,7 @@ impl Common<'_> {
         c.arg(role).arg("--supervised").arg("--name").arg(name);
         c.arg("--config").arg(&self.config);
         c.arg("--preset").arg(self.network.preset.to_string());
+        c.arg("--broadcast").arg(self.network.broadcast.to_string());
         if role == "peer" {
             // What is published is told to it; `classic` would have it greet by itself as well.
             c.arg("--messages").arg("0");
@@ -170,7 +171,7 @@ impl Outside {
         content: &str,
     ) -> Result<MessageId, String> {
         let content = Content::of(content.as_bytes());
-        let request = Publish { topic: topic.to_owned(), content };
+        let request = Publish { topic: topic.to_owned(), content, wait_ms: None };
         let published =
             self.node(peer)?.client.publish(&request).await.map_err(|e| e.to_string())?;
         published.id.parse().map_err(|e: rumormill::proto::message::ParseMessageIdError| {
@@ -458,6 +459,8 @@ async fn watch_events(node: usize, client: Client, sights: mpsc::Sender<Sight>) 
                     Seen::Other => continue,
                     seen => Sight::Event { node, at_us: line.at_us, seen },
                 },
+                // Events have no gaps; their readers lag.
+                Item::Gap(_) => continue,
                 Item::Lagged(missing) => Sight::Lagged { node, missing },
             };
             if sights.send(sight).await.is_err() {
@@ -470,7 +473,7 @@ async fn watch_events(node: usize, client: Client, sights: mpsc::Sender<Sight>) 
 
 /// Follows the messages that a peer receives.
 async fn watch_messages(peer: usize, client: Client, sights: mpsc::Sender<Sight>) -> Outcome<()> {
-    let mut stream = client.tail(false).await?;
+    let mut stream = client.tail(&Tail::default()).await?;
     tokio::spawn(async move {
         while let Ok(Some(item)) = stream.next().await {
             let sight = match item {
@@ -481,6 +484,7 @@ async fn watch_messages(peer: usize, client: Client, sights: mpsc::Sender<Sight>
                     };
                     Sight::Received { peer, id, published_us: message.published_us, received_us }
                 }
+                Item::Gap(gap) => Sight::Gap { node: peer, missing: gap.to - gap.from },
                 Item::Lagged(missing) => Sight::Lagged { node: peer, missing },
             };
             if sights.send(sight).await.is_err() {
@@ -493,7 +497,7 @@ async fn watch_messages(peer: usize, client: Client, sights: mpsc::Sender<Sight>
 
 #[cfg(test)]
 mod tests {
-    use rumormill::proto::Preset;
+    use rumormill::proto::{BroadcastMode, Preset};
 
     use super::*;
 
@@ -502,7 +506,11 @@ mod tests {
     #[test]
     fn a_child_publishes_what_it_is_told_to_and_nothing_else() {
         let log = LogArgs { log_dir: "logs".into(), no_log: true, log_level: "info".to_owned() };
-        let network = NetworkArgs { preset: Preset::Classic, network_key_file: None };
+        let network = NetworkArgs {
+            preset: Preset::Classic,
+            broadcast: BroadcastMode::Trees,
+            network_key_file: None,
+        };
         let (program, config) = ("rumor".into(), "config.txt".into());
         let common = Common { program, config, network: &network, run_dir: None, log: &log };
         let args = |role| {

@@ -371,6 +371,10 @@ impl Run {
                     "{missing} sights of {name} were missed; figures are not whole"
                 ));
             }
+            Sight::Gap { node, missing } => {
+                let name = self.name(node, fleet);
+                self.error(format!("{name} has a gap of {missing} messages"));
+            }
             Sight::Ended { node, how } => self.ended(node, &how, fleet),
         }
     }

@@ -48,6 +48,8 @@ pub(crate) enum Sight {
     Received { peer: usize, id: MessageId, published_us: u64, received_us: u64 },
     /// This program was too slow to see everything: the figures are not whole.
     Lagged { node: usize, missing: u64 },
+    /// Messages that a peer says it will not get.
+    Gap { node: usize, missing: u64 },
     /// A publishing came to this.
     Published { peer: usize, at_us: u64, result: Result<MessageId, String> },
     /// A node ended, or cannot be observed any more, without being asked to.

@@ -12,14 +12,15 @@ use axum::{Json, Router, middleware};
 use rumormill::Node;
 use rumormill::proto::PeerId;
 use serde::Deserialize;
+use tokio::time::{Duration, Instant, timeout_at};
 
 use super::nodes::{Handle, Served};
 use super::{Shared, guard, streams};
-use crate::limits::{DEFAULT_MESSAGES, MAX_BODY};
+use crate::limits::{DEFAULT_MESSAGES, LONGEST_WAIT, MAX_BODY};
 use crate::problem::Problem;
 use crate::view::{
     FullMessage, MemberLine, MessageLine, NeighbourLine, NodeLine, PeerStatus, Publish, Published,
-    PublisherLine, SeedStatus, Status,
+    PublisherLine, ReceiptLine, SeedStatus, Status,
 };
 
 type App = State<Arc<Shared>>;
@@ -199,11 +200,26 @@ async fn publish(
     let payload = request.content.bytes().ok_or_else(|| {
         Problem::bad_request("give either `text` or `payload_base64` (RFC 4648, section 4)")
     })?;
-    let id = node
-        .publish(&request.topic, &payload)
-        .await
-        .map_err(|e| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, e.to_string()))?;
-    Ok((StatusCode::CREATED, Json(Published { id: id.to_string() })))
+    let refused =
+        |e: rumormill::PublishError| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, e.to_string());
+    let Some(wait) = request.wait_ms else {
+        let id = node.publish(&request.topic, &payload).await.map_err(refused)?;
+        let published = Published { id: id.to_string(), receipt: None };
+        return Ok((StatusCode::CREATED, Json(published)));
+    };
+    let began = Instant::now();
+    let (id, mut receipts) =
+        node.publish_with_receipt(&request.topic, &payload).await.map_err(refused)?;
+    let until = began + Duration::from_millis(wait).min(LONGEST_WAIT);
+    let mut last = None;
+    while let Ok(Some(receipt)) = timeout_at(until, receipts.next()).await {
+        let complete = receipt.complete;
+        last = Some(ReceiptLine::of(&receipt, began.elapsed()));
+        if complete {
+            break;
+        }
+    }
+    Ok((StatusCode::CREATED, Json(Published { id: id.to_string(), receipt: last })))
 }
 
 /// A peer says goodbye; a seed stops. Answers when it is done.

@@ -1,7 +1,7 @@
 //! What goes on as it happens, as Server-Sent Events.
 //!
-//! An item without a name is an event or a message; one named `lagged` says how many were missed
-//! because the reader was too slow.
+//! An item without a name is an event or a message. One named `lagged` says how many events were
+//! missed because the reader was too slow; one named `gap` says which messages do not come.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -12,9 +12,8 @@ use axum::extract::{Path, Query, State};
 use axum::response::IntoResponse;
 use axum::response::sse::{Event as Item, KeepAlive, Sse};
 use futures_util::{Stream, StreamExt as _, stream};
-use rumormill::proto::PeerId;
-use rumormill::{Events, Node, Observed, Received, Subscription};
-use serde::Deserialize;
+use rumormill::proto::{PeerId, WallTime};
+use rumormill::{Events, Node, Observed, Received, Start, SubscribeOptions, Subscription};
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant};
 
@@ -23,7 +22,7 @@ use super::nodes::Handle;
 use super::routes::{Answer, peer};
 use crate::limits::STREAM_KEEP_ALIVE;
 use crate::problem::Problem;
-use crate::view::{EventLine, FullMessage, Lagged};
+use crate::view::{EventLine, FullMessage, GapLine, Lagged};
 
 /// How often the names of members are read anew at most.
 const NAMES_EVERY: Duration = Duration::from_secs(1);
@@ -67,33 +66,65 @@ pub(super) async fn events(
     Ok(respond(items, shared.closing.subscribe()))
 }
 
-#[derive(Deserialize)]
-pub(super) struct TailQuery {
-    /// Whether to send what the messages say.
-    payload: Option<bool>,
+/// What a reader of messages asks for: `payload=false`, `topic=` (several times), `from=`.
+fn tail_options(query: Vec<(String, String)>) -> Answer<(SubscribeOptions, bool)> {
+    let (mut options, mut with_content) = (SubscribeOptions::new(), true);
+    let bad = |e: &dyn std::fmt::Display| Problem::bad_request(e.to_string());
+    for (name, value) in query {
+        match name.as_str() {
+            "payload" => {
+                with_content = value
+                    .parse()
+                    .map_err(|_| Problem::bad_request("`payload` is true or false"))?;
+            }
+            "topic" => options = options.topic(&value).map_err(|e| bad(&e))?,
+            "from" => options = options.start(start(&value)?),
+            other => return Err(Problem::bad_request(format!("no such parameter: {other}"))),
+        }
+    }
+    Ok((options, with_content))
+}
+
+/// `now`, `earliest`, a time in microseconds since 1970, or the id of a message to go on after.
+fn start(text: &str) -> Answer<Start> {
+    match text {
+        "now" => return Ok(Start::Now),
+        "earliest" => return Ok(Start::Earliest),
+        _ => {}
+    }
+    if let Ok(micros) = text.parse() {
+        return Ok(Start::Time(WallTime(micros)));
+    }
+    let id = text.parse().map_err(|_| {
+        Problem::bad_request(
+            "`from` is now, earliest, microseconds since 1970, or PEER/INCARNATION/NUMBER",
+        )
+    })?;
+    Ok(Start::After(id))
 }
 
 /// `GET /v1/nodes/{node}/tail`
 pub(super) async fn tail(
     State(shared): State<Arc<Shared>>,
     Path(which): Path<String>,
-    query: Result<Query<TailQuery>, QueryRejection>,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Answer<impl IntoResponse> {
-    let query = query.map_err(|e| Problem::bad_request(e.body_text()))?;
+    let Query(query) = query.map_err(|e| Problem::bad_request(e.body_text()))?;
+    let (options, with_content) = tail_options(query)?;
     let served = shared.nodes.find(&which)?;
     let node = peer(&served, "carry no messages")?.clone();
     let tail = Tail {
-        subscription: node.subscribe(),
+        subscription: node.subscribe_with(options),
         names: Names { node, known: BTreeMap::new(), read: None },
-        with_content: query.payload.unwrap_or(true),
+        with_content,
     };
     let items = stream::unfold(tail, |mut tail| async move {
         let item = match tail.subscription.recv().await? {
-            Received::Message(delivery) => {
-                let name = tail.names.of(delivery.message.id.publisher).await;
-                json(&FullMessage::delivered(&delivery, name, tail.with_content))
+            Received::Message(incoming) => {
+                let name = tail.names.of(incoming.message.id().publisher).await;
+                json(&FullMessage::delivered(&incoming, name, tail.with_content))
             }
-            Received::Lagged(n) => lagged(n),
+            Received::Gap(gap) => json(&GapLine::from(&gap)).event("gap"),
         };
         Some((item, tail))
     });

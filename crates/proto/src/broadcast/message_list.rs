@@ -1,7 +1,7 @@
-//! The Message List: which messages were received.
+//! The Message List: which messages were received, and how far they were handed on.
 //!
-//! Per publisher and incarnation it keeps the ranges of numbers received, not one entry per
-//! message: a publisher whose messages all came takes one range, however many they are.
+//! Per publisher and incarnation (a stream) it keeps the ranges of numbers received, not one entry
+//! per message: a publisher whose messages all came takes one range, however many they are.
 
 use std::collections::BTreeMap;
 
@@ -9,18 +9,40 @@ use crate::identity::PeerId;
 use crate::limits::{MAX_GAPS, MAX_LIVES, MAX_PUBLISHERS};
 use crate::message::MessageId;
 
-/// The numbers received of one publisher in one incarnation.
+/// A publisher in one incarnation.
+pub(crate) type StreamId = (PeerId, u64);
+
+/// What is known of one stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
-    /// Disjoint, non-touching ranges: first number to the number after the last.
+    /// Disjoint, non-touching ranges of what was received or given up: first number to the number
+    /// after the last.
     ranges: BTreeMap<u64, u64>,
     received: u64,
     touched: u64,
+    /// Numbers below it are of the time before this node took part.
+    start: u64,
+    /// Everything below it was delivered or told as a gap.
+    delivered: u64,
+    /// What is below it is not kept any more.
+    floor: u64,
 }
 
 impl Seen {
     fn contains(&self, sequence: u64) -> bool {
         self.ranges.range(..=sequence).next_back().is_some_and(|(_, &end)| sequence < end)
+    }
+
+    /// How many of the numbers in `from..to` are new.
+    fn missing_in(&self, from: u64, to: u64) -> u64 {
+        let known: u64 = self
+            .ranges
+            .range(..to)
+            .rev()
+            .take_while(|(_, end)| **end > from)
+            .map(|(&start, &end)| end.min(to) - start.max(from))
+            .sum();
+        to - from - known
     }
 
     /// Adds `from..to`, joining what it touches.
@@ -36,17 +58,21 @@ impl Seen {
         self.ranges.insert(from, to);
     }
 
-    /// Holds the number of gaps to its bound; says which one was closed for it.
-    fn close_oldest_gap(&mut self) -> Option<(u64, u64)> {
-        if self.ranges.len() <= MAX_GAPS {
-            return None;
+    /// Holds the number of gaps to its bound. What is closed for it shows as a gap in the
+    /// deliveries.
+    fn close_gaps_over_bound(&mut self) {
+        while self.ranges.len() > MAX_GAPS {
+            let Some((from, to)) = self.gaps().first().copied() else { return };
+            self.add(from, to);
         }
-        let (from, to) = self.gaps().first().copied()?;
-        self.add(from, to);
-        Some((from, to))
     }
 
-    /// All numbers below it were received.
+    /// Whether it is known where the stream begins for this node.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.ranges.contains_key(&0)
+    }
+
+    /// All numbers below it were received or given up; 0 while the beginning is not known.
     pub(crate) fn high_water(&self) -> u64 {
         self.ranges.get(&0).copied().unwrap_or(0)
     }
@@ -61,135 +87,196 @@ impl Seen {
         self.received
     }
 
+    /// Everything below it was delivered or told as a gap.
+    pub(crate) const fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    /// What is below it cannot be had from here.
+    pub(crate) fn floor(&self) -> u64 {
+        self.floor.max(self.start)
+    }
+
     /// Missing ranges below [`Seen::next`].
     pub(crate) fn gaps(&self) -> Vec<(u64, u64)> {
-        let mut gaps = Vec::new();
+        self.missing_below(self.next())
+    }
+
+    /// Missing ranges below `limit`.
+    pub(crate) fn missing_below(&self, limit: u64) -> Vec<(u64, u64)> {
+        let mut missing = Vec::new();
         let mut expected = 0;
-        for (&start, &end) in &self.ranges {
+        for (&start, &end) in self.ranges.range(..limit) {
             if start > expected {
-                gaps.push((expected, start));
+                missing.push((expected, start));
             }
             expected = end;
         }
-        gaps
+        if expected < limit {
+            missing.push((expected, limit));
+        }
+        missing
+    }
+
+    /// The stream begins at `at` for this node. It may turn out to begin earlier, until something
+    /// was delivered of it.
+    fn begin(&mut self, at: u64) {
+        let fresh = self.delivered == self.start;
+        if !self.has_begun() {
+            (self.start, self.delivered) = (at, at);
+            if at > 0 {
+                self.add(0, at);
+            }
+        } else if at < self.start && fresh {
+            let end = self.ranges.remove(&0).unwrap_or(0);
+            if end > self.start {
+                self.ranges.insert(self.start, end);
+            }
+            if at > 0 {
+                self.add(0, at);
+            }
+            (self.start, self.delivered) = (at, at);
+        }
     }
 }
 
-/// A range given up, because the list of gaps or publishers was full.
+/// What happened to a batch offered to the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Forgotten {
-    pub(crate) publisher: PeerId,
-    pub(crate) incarnation: u64,
-    pub(crate) from: u64,
-    pub(crate) to: u64,
-}
-
-/// What happened to a message offered to the list.
-#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Receipt {
-    /// New. A gap may have been closed for good to make room.
-    First(Option<Forgotten>),
-    /// Received before.
+    /// So many of its messages are new.
+    New(u64),
+    /// All were received before.
     Repeat,
 }
 
 /// The list.
 #[derive(Debug, Default)]
 pub(crate) struct MessageList {
-    publishers: BTreeMap<(PeerId, u64), Seen>,
+    streams: BTreeMap<StreamId, Seen>,
     clock: u64,
 }
 
 impl MessageList {
-    /// Notes the receipt of a message.
-    pub(crate) fn receive(&mut self, id: &MessageId) -> Receipt {
-        let key = (id.publisher, id.incarnation);
+    /// Notes the receipt of the numbers `from..to`.
+    pub(crate) fn receive(&mut self, stream: StreamId, from: u64, to: u64) -> Receipt {
         self.clock += 1;
-        if !self.publishers.contains_key(&key) {
-            if !self.make_room_for(key) {
-                return Receipt::Repeat;
+        let clock = self.clock;
+        let Some(seen) = self.stream_mut(stream) else { return Receipt::Repeat };
+        seen.touched = clock;
+        if from == 0 || (seen.has_begun() && from < seen.start) {
+            // Signed by the publisher itself: so the stream does begin as early as this.
+            seen.begin(from);
+        }
+        let new = seen.missing_in(from, to);
+        if new == 0 {
+            return Receipt::Repeat;
+        }
+        seen.add(from, to);
+        seen.received += new;
+        seen.close_gaps_over_bound();
+        Receipt::New(new)
+    }
+
+    /// The stream, made if there is room for it.
+    fn stream_mut(&mut self, stream: StreamId) -> Option<&mut Seen> {
+        if !self.streams.contains_key(&stream) {
+            if !self.make_room_for(stream) {
+                return None;
             }
-            if self.publishers.len() >= MAX_PUBLISHERS {
+            if self.streams.len() >= MAX_PUBLISHERS {
                 self.forget_least_recent();
             }
         }
-        let clock = self.clock;
-        let seen = self.publishers.entry(key).or_default();
-        if seen.contains(id.sequence) {
-            return Receipt::Repeat;
+        Some(self.streams.entry(stream).or_default())
+    }
+
+    /// Somebody who has the stream says where it begins: what is below cannot be had any more.
+    pub(crate) fn begin(&mut self, stream: StreamId, at: u64) {
+        if let Some(seen) = self.stream_mut(stream) {
+            seen.begin(at);
         }
-        seen.add(id.sequence, id.sequence.saturating_add(1));
-        seen.received += 1;
-        seen.touched = clock;
-        let closed = seen.close_oldest_gap();
-        let forgotten = closed.map(|(from, to)| {
-            let (publisher, incarnation) = key;
-            Forgotten { publisher, incarnation, from, to }
-        });
-        Receipt::First(forgotten)
+    }
+
+    /// Nobody said where the stream begins: with what was received of it.
+    pub(crate) fn begin_with_what_came(&mut self, stream: StreamId) {
+        if let Some(seen) = self.streams.get_mut(&stream)
+            && let Some((&first, _)) = seen.ranges.first_key_value()
+        {
+            seen.begin(first);
+        }
+    }
+
+    /// An earlier life of this node delivered everything that it has of the stream.
+    pub(crate) fn resume(&mut self, stream: StreamId) {
+        self.begin_with_what_came(stream);
+        if let Some(seen) = self.streams.get_mut(&stream) {
+            seen.delivered = seen.high_water();
+        }
+    }
+
+    /// Everything below `to` was delivered or told as a gap.
+    pub(crate) fn set_delivered(&mut self, stream: StreamId, to: u64) {
+        if let Some(seen) = self.streams.get_mut(&stream) {
+            seen.delivered = seen.delivered.max(to);
+        }
+    }
+
+    /// What is below `to` is not kept any more.
+    pub(crate) fn raise_floor(&mut self, stream: StreamId, to: u64) {
+        if let Some(seen) = self.streams.get_mut(&stream) {
+            seen.floor = seen.floor.max(to);
+        }
     }
 
     /// Closes a gap that nobody can fill any more: as much of the range as lies below what was
-    /// received. (That there is more above it is only somebody's claim.) Says what was given up.
-    pub(crate) fn give_up(
-        &mut self,
-        publisher: PeerId,
-        incarnation: u64,
-        from: u64,
-        to: u64,
-    ) -> Vec<Forgotten> {
-        let Some(seen) = self.publishers.get_mut(&(publisher, incarnation)) else {
-            return Vec::new();
-        };
+    /// received. (That there is more above it is only somebody's claim.)
+    pub(crate) fn give_up(&mut self, stream: StreamId, from: u64, to: u64) {
+        let Some(seen) = self.streams.get_mut(&stream) else { return };
         let to = to.min(seen.next());
-        if from >= to {
-            return Vec::new();
+        if from < to {
+            seen.add(from, to);
         }
-        seen.add(from, to);
-        let closed = seen.close_oldest_gap();
-        let named = |(from, to)| Forgotten { publisher, incarnation, from, to };
-        [Some((from, to)), closed].into_iter().flatten().map(named).collect()
     }
 
     /// Makes room for a further incarnation of a publisher: the oldest goes. One that is older than
     /// all that are kept has been forgotten before; what comes of it counts as a repeat.
-    fn make_room_for(&mut self, (publisher, incarnation): (PeerId, u64)) -> bool {
-        let lives: Vec<u64> = self
-            .publishers
-            .range((publisher, 0)..=(publisher, u64::MAX))
-            .map(|((_, life), _)| *life)
-            .collect();
+    fn make_room_for(&mut self, (publisher, incarnation): StreamId) -> bool {
+        let lives: Vec<u64> = self.lives(publisher).map(|(life, _)| life).collect();
         let Some(&oldest) = lives.first().filter(|_| lives.len() >= MAX_LIVES) else { return true };
         if incarnation < oldest {
             return false;
         }
-        self.publishers.remove(&(publisher, oldest));
+        self.streams.remove(&(publisher, oldest));
         true
+    }
+
+    /// The incarnations of a publisher, ascending.
+    pub(crate) fn lives(&self, publisher: PeerId) -> impl Iterator<Item = (u64, &Seen)> {
+        let all = self.streams.range((publisher, 0)..=(publisher, u64::MAX));
+        all.map(|((_, life), seen)| (*life, seen))
     }
 
     /// Whether a message was received.
     pub(crate) fn contains(&self, id: &MessageId) -> bool {
-        self.publishers
-            .get(&(id.publisher, id.incarnation))
-            .is_some_and(|s| s.contains(id.sequence))
+        self.get((id.publisher, id.incarnation)).is_some_and(|s| s.contains(id.sequence))
     }
 
-    /// What was received of one publisher.
-    pub(crate) fn get(&self, publisher: PeerId, incarnation: u64) -> Option<&Seen> {
-        self.publishers.get(&(publisher, incarnation))
+    /// What was received of one stream.
+    pub(crate) fn get(&self, stream: StreamId) -> Option<&Seen> {
+        self.streams.get(&stream)
     }
 
-    /// All publishers, ascending.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&(PeerId, u64), &Seen)> {
-        self.publishers.iter()
+    /// All streams, ascending.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&StreamId, &Seen)> {
+        self.streams.iter()
     }
 
-    /// Makes room by forgetting the publisher not heard of for longest. It takes a scan, which
+    /// Makes room by forgetting the stream not heard of for longest. It takes a scan, which
     /// happens only at the bound, where each newcomer pays for itself.
     fn forget_least_recent(&mut self) {
-        let oldest = self.publishers.iter().min_by_key(|(_, s)| s.touched).map(|(k, _)| *k);
+        let oldest = self.streams.iter().min_by_key(|(_, s)| s.touched).map(|(k, _)| *k);
         if let Some(key) = oldest {
-            self.publishers.remove(&key);
+            self.streams.remove(&key);
         }
     }
 }
@@ -202,55 +289,86 @@ mod tests {
 
     use super::*;
 
+    const S: StreamId = (PeerId::from_bytes([1; 32]), 1);
+
     fn id(sequence: u64) -> MessageId {
-        MessageId { publisher: PeerId::from_bytes([1; 32]), incarnation: 1, sequence }
+        MessageId { publisher: S.0, incarnation: S.1, sequence }
     }
 
     #[test]
     fn in_order_takes_one_range() {
         let mut ml = MessageList::default();
         for s in 0..100_000 {
-            assert_eq!(ml.receive(&id(s)), Receipt::First(None));
+            assert_eq!(ml.receive(S, s, s + 1), Receipt::New(1));
         }
-        let seen = ml.get(id(0).publisher, 1).unwrap();
+        let seen = ml.get(S).unwrap();
         assert_eq!((seen.ranges.len(), seen.high_water(), seen.next()), (1, 100_000, 100_000));
-        assert_eq!(ml.receive(&id(5)), Receipt::Repeat);
+        assert_eq!(ml.receive(S, 5, 6), Receipt::Repeat);
+        assert_eq!(ml.receive(S, 99_990, 100_010), Receipt::New(10));
     }
 
     #[test]
-    fn gaps_are_bounded_and_the_closed_one_is_named() {
+    fn gaps_are_bounded() {
         let mut ml = MessageList::default();
-        let mut given_up = 0;
         for s in 0..2 * MAX_GAPS as u64 {
-            if let Receipt::First(Some(f)) = ml.receive(&id(2 * s + 1)) {
-                given_up += f.to - f.from;
-            }
+            ml.receive(S, 2 * s + 1, 2 * s + 2);
         }
-        assert_eq!(given_up, MAX_GAPS as u64);
-        assert!(ml.get(id(0).publisher, 1).unwrap().gaps().len() <= MAX_GAPS);
+        assert!(ml.get(S).unwrap().gaps().len() <= MAX_GAPS);
     }
 
     #[test]
     fn the_last_number_there_is() {
         let mut ml = MessageList::default();
-        assert_eq!(ml.receive(&id(u64::MAX - 1)), Receipt::First(None));
-        assert_eq!(ml.receive(&id(u64::MAX - 1)), Receipt::Repeat);
+        let last = u64::MAX - 1;
+        assert_eq!(ml.receive(S, last, u64::MAX), Receipt::New(1));
+        assert_eq!(ml.receive(S, last, u64::MAX), Receipt::Repeat);
+        assert!(ml.contains(&id(last)));
         // u64::MAX itself cannot be held as a range; it is refused before it gets here.
+    }
+
+    #[test]
+    fn a_late_joiner_begins_where_history_does() {
+        let mut ml = MessageList::default();
+        ml.receive(S, 100, 110);
+        assert_eq!(ml.get(S).unwrap().high_water(), 0, "not known yet where it begins");
+        ml.begin(S, 40);
+        let seen = ml.get(S).unwrap();
+        assert_eq!((seen.delivered(), seen.high_water(), seen.floor()), (40, 40, 40));
+        assert_eq!(seen.gaps(), [(40, 100)]);
+        ml.begin(S, 20);
+        assert_eq!(ml.get(S).unwrap().gaps(), [(20, 100)], "somebody has more of it");
+        ml.begin(S, 60);
+        assert_eq!(ml.get(S).unwrap().gaps(), [(20, 100)], "not less");
+        ml.set_delivered(S, 30);
+        ml.begin(S, 0);
+        assert_eq!(ml.get(S).unwrap().gaps(), [(20, 100)], "it has begun");
+    }
+
+    #[test]
+    fn a_false_beginning_hides_nothing() {
+        let mut ml = MessageList::default();
+        ml.begin(S, 1 << 40);
+        assert_eq!(ml.receive(S, 7, 9), Receipt::New(2));
+        assert_eq!((ml.get(S).unwrap().delivered(), ml.get(S).unwrap().high_water()), (7, 9));
     }
 
     proptest! {
         #[test]
-        fn it_is_a_set(order in proptest::collection::vec(0u64..120, 0..300)) {
+        fn it_is_a_set(order in proptest::collection::vec((0u64..120, 1u64..6), 0..300)) {
             let mut ml = MessageList::default();
             let mut model = BTreeSet::new();
-            for s in order {
-                let first = ml.receive(&id(s)) != Receipt::Repeat;
-                prop_assert_eq!(first, model.insert(s));
-                let seen = ml.get(id(0).publisher, 1).unwrap();
+            for (from, n) in order {
+                let before = model.len();
+                model.extend(from..from + n);
+                let new = (model.len() - before) as u64;
+                let expected = if new == 0 { Receipt::Repeat } else { Receipt::New(new) };
+                prop_assert_eq!(ml.receive(S, from, from + n), expected);
+                let seen = ml.get(S).unwrap();
                 let missing: u64 = seen.gaps().iter().map(|(a, b)| b - a).sum();
                 prop_assert_eq!(seen.next() - missing, model.len() as u64);
                 prop_assert!((0..seen.high_water()).all(|k| model.contains(&k)));
                 prop_assert!(!model.contains(&seen.high_water()));
+                prop_assert_eq!(seen.received(), model.len() as u64);
             }
         }
     }

@@ -1,86 +1,94 @@
-//! Broadcast by flooding: store, forward to every neighbour but the sender, ignore repeats.
+//! Broadcast: each batch to everybody once, in its publisher's order.
 //!
-//! Decisions only; the peer turns them into frames. What spreads a message is behind
-//! [`Broadcast::receive`] and [`Broadcast::forward_to`].
+//! Decisions only; the peer turns them into frames. One concern a file: what was received
+//! ([`message_list`]), what is kept ([`retention`]), what may be delivered ([`order`]), what is
+//! published ([`outbox`]) and how fast ([`window`]), which links carry payloads ([`trees`]), what
+//! the other links are told ([`announce`]), what is asked for again ([`missing`]), and who holds
+//! what ([`acks`]).
 
+pub(crate) mod acks;
+pub(crate) mod announce;
 mod message_list;
+pub(crate) mod missing;
+mod order;
+pub(crate) mod outbox;
 mod retention;
+pub(crate) mod trees;
+mod window;
 
+use crate::batch::Batch;
 use crate::config::Config;
 use crate::identity::PeerId;
-use crate::message::{Message, MessageId};
+use crate::message::MessageId;
 use crate::snapshot::PublisherView;
 use crate::time::{Time, WallTime};
 
-pub(crate) use message_list::{Forgotten, MessageList, Receipt, Seen};
-pub(crate) use retention::{Kept, Retention};
+pub(crate) use message_list::{MessageList, Receipt, Seen, StreamId};
+pub(crate) use order::Step;
+pub(crate) use retention::{Kept, Retention, name};
 
-/// The message list, the messages kept, and the publisher's own count.
+/// The message list and the batches kept.
 #[derive(Debug)]
 pub(crate) struct Broadcast {
     pub(crate) list: MessageList,
     pub(crate) kept: Retention,
-    next_sequence: u64,
 }
 
-/// What taking in a message led to.
+/// What taking in a batch led to.
 #[derive(Debug)]
 pub(crate) enum Taken {
-    /// It was received before.
+    /// All of it was received before.
     Repeat,
-    /// It is new: forward and deliver it. These others are no longer kept, this gap is given up.
-    First { dropped: Vec<MessageId>, forgotten: Option<Forgotten> },
+    /// So many messages of it are new: forward it. These others are no longer kept.
+    New { messages: u64, dropped: Vec<Batch> },
 }
 
 impl Broadcast {
     pub(crate) fn new(config: &Config) -> Self {
-        Broadcast {
-            list: MessageList::default(),
-            kept: Retention::new(config.retention_bytes(), config.retention_age()),
-            next_sequence: 0,
-        }
+        let kept = Retention::new(config.retention_bytes(), config.retention_age());
+        Broadcast { list: MessageList::default(), kept }
     }
 
-    /// The number for the next message of this peer.
-    pub(crate) const fn take_sequence(&mut self) -> u64 {
-        let n = self.next_sequence;
-        self.next_sequence += 1;
-        n
-    }
-
-    /// A new incarnation counts from 0 again.
-    pub(crate) const fn restart_sequence(&mut self) {
-        self.next_sequence = 0;
-    }
-
-    pub(crate) const fn published(&self) -> u64 {
-        self.next_sequence
-    }
-
-    /// Takes in a message, one's own or another's.
+    /// Takes in a batch, one's own or another's.
     pub(crate) fn receive(
         &mut self,
-        message: &Message,
+        batch: &Batch,
         hops: u16,
+        from: Option<PeerId>,
         now: Time,
         wall: WallTime,
     ) -> Taken {
-        match self.list.receive(&message.id) {
+        match self.list.receive(batch.stream(), batch.first(), batch.end()) {
             Receipt::Repeat => Taken::Repeat,
-            Receipt::First(forgotten) => {
-                let dropped = self.kept.keep(message.clone(), hops, now, wall);
-                Taken::First { dropped, forgotten }
+            Receipt::New(messages) => {
+                let dropped = self.kept.keep(batch.clone(), hops, from, now, wall);
+                self.dropped(&dropped);
+                Taken::New { messages, dropped }
             }
         }
     }
 
-    /// Who of the neighbours gets a message that came from `from`.
-    pub(crate) fn forward_to<'a>(
-        neighbours: impl Iterator<Item = &'a PeerId>,
-        from: Option<PeerId>,
-        publisher: PeerId,
-    ) -> impl Iterator<Item = &'a PeerId> {
-        neighbours.filter(move |&n| Some(*n) != from && *n != publisher)
+    /// Lets go of what is too old.
+    pub(crate) fn expire(&mut self, now: Time) -> Vec<Batch> {
+        let gone = self.kept.expire(now);
+        self.dropped(&gone);
+        gone
+    }
+
+    fn dropped(&mut self, gone: &[Batch]) {
+        for batch in gone {
+            self.list.raise_floor(batch.stream(), batch.end());
+        }
+    }
+
+    /// What of a publisher may be delivered now.
+    pub(crate) fn advance(&mut self, publisher: PeerId) -> Vec<Step> {
+        order::advance(&mut self.list, &self.kept, publisher)
+    }
+
+    /// The batch that holds a message, if it is kept.
+    pub(crate) fn holding(&self, id: &MessageId) -> Option<&Kept> {
+        self.kept.holding(id)
     }
 
     pub(crate) fn publishers(&self) -> Vec<PublisherView> {

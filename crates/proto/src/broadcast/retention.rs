@@ -1,27 +1,42 @@
-//! The messages kept to hand to others, bounded by bytes and age.
+//! The batches kept to hand to others, bounded by bytes and age.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use crate::message::{Message, MessageId};
+use super::message_list::StreamId;
+use crate::batch::Batch;
+use crate::identity::PeerId;
+use crate::message::MessageId;
 use crate::time::{Time, WallTime};
 
-/// A message that is kept.
+/// Batches looked at for the one that holds a message.
+const OVERLAPS: usize = 4;
+
+/// A batch that is kept.
 #[derive(Debug, Clone)]
 pub(crate) struct Kept {
-    pub(crate) message: Message,
+    pub(crate) batch: Batch,
     pub(crate) hops: u16,
+    /// Who sent it first.
+    pub(crate) from: Option<PeerId>,
     pub(crate) received_at: WallTime,
     arrived: Time,
     order: u64,
 }
 
+/// The first message of a batch names it.
+pub(crate) fn name(batch: &Batch) -> MessageId {
+    let (publisher, incarnation) = batch.stream();
+    MessageId { publisher, incarnation, sequence: batch.first() }
+}
+
 /// The store: oldest arrivals go first.
 #[derive(Debug)]
 pub(crate) struct Retention {
-    messages: BTreeMap<MessageId, Kept>,
+    batches: BTreeMap<MessageId, Kept>,
     arrivals: BTreeMap<u64, MessageId>,
     next: u64,
+    messages: u64,
     bytes: u64,
     max_bytes: u64,
     max_age: Duration,
@@ -29,44 +44,48 @@ pub(crate) struct Retention {
 
 impl Retention {
     pub(crate) const fn new(max_bytes: u64, max_age: Duration) -> Self {
-        let messages = BTreeMap::new();
+        let batches = BTreeMap::new();
         let arrivals = BTreeMap::new();
-        Retention { messages, arrivals, next: 0, bytes: 0, max_bytes, max_age }
+        Retention { batches, arrivals, next: 0, messages: 0, bytes: 0, max_bytes, max_age }
     }
 
-    /// Keeps a message; says which others had to go.
+    /// Keeps a batch; says which others had to go.
     pub(crate) fn keep(
         &mut self,
-        message: Message,
+        batch: Batch,
         hops: u16,
+        from: Option<PeerId>,
         now: Time,
         received_at: WallTime,
-    ) -> Vec<MessageId> {
-        let id = message.id;
-        self.bytes += message.size() as u64;
-        let kept = Kept { message, hops, received_at, arrived: now, order: self.next };
+    ) -> Vec<Batch> {
+        let id = name(&batch);
+        self.bytes += batch.size() as u64;
+        self.messages += batch.len() as u64;
+        let kept = Kept { batch, hops, from, received_at, arrived: now, order: self.next };
         self.arrivals.insert(self.next, id);
         self.next += 1;
-        if let Some(old) = self.messages.insert(id, kept) {
-            self.bytes -= old.message.size() as u64;
+        if let Some(old) = self.batches.insert(id, kept) {
+            self.bytes -= old.batch.size() as u64;
+            self.messages -= old.batch.len() as u64;
             self.arrivals.remove(&old.order);
         }
         let mut gone = Vec::new();
         while self.bytes > self.max_bytes
-            && let Some(id) = self.drop_oldest()
+            && self.batches.len() > 1
+            && let Some(batch) = self.drop_oldest()
         {
-            gone.push(id);
+            gone.push(batch);
         }
         gone
     }
 
     /// Lets go of what is too old.
-    pub(crate) fn expire(&mut self, now: Time) -> Vec<MessageId> {
+    pub(crate) fn expire(&mut self, now: Time) -> Vec<Batch> {
         let mut gone = Vec::new();
         while self.next_expiry().is_some_and(|at| at <= now)
-            && let Some(id) = self.drop_oldest()
+            && let Some(batch) = self.drop_oldest()
         {
-            gone.push(id);
+            gone.push(batch);
         }
         gone
     }
@@ -74,43 +93,65 @@ impl Retention {
     /// When the oldest one is too old.
     pub(crate) fn next_expiry(&self) -> Option<Time> {
         let (_, id) = self.arrivals.first_key_value()?;
-        self.messages.get(id).map(|k| k.arrived + self.max_age)
+        self.batches.get(id).map(|k| k.arrived + self.max_age)
     }
 
-    fn drop_oldest(&mut self) -> Option<MessageId> {
+    fn drop_oldest(&mut self) -> Option<Batch> {
         let (_, id) = self.arrivals.pop_first()?;
-        if let Some(kept) = self.messages.remove(&id) {
-            self.bytes -= kept.message.size() as u64;
-        }
-        Some(id)
+        let kept = self.batches.remove(&id)?;
+        self.bytes -= kept.batch.size() as u64;
+        self.messages -= kept.batch.len() as u64;
+        Some(kept.batch)
     }
 
-    pub(crate) fn get(&self, id: &MessageId) -> Option<&Kept> {
-        self.messages.get(id)
+    /// The batch that holds a message.
+    pub(crate) fn holding(&self, id: &MessageId) -> Option<&Kept> {
+        let first = MessageId { sequence: 0, ..*id };
+        // The nearest one, unless a publisher packed a number twice, which an honest one never does.
+        let before = self.batches.range(first..=*id).rev().take(OVERLAPS);
+        before.map(|(_, k)| k).find(|k| id.sequence < k.batch.end())
     }
 
-    /// Kept messages of one publisher with numbers in `from..to`, ascending.
-    pub(crate) fn range(&self, from: MessageId, to: u64) -> impl Iterator<Item = &Kept> {
-        self.messages
-            .range(from..)
-            .take_while(move |(id, _)| {
-                id.publisher == from.publisher
-                    && id.incarnation == from.incarnation
-                    && id.sequence < to
-            })
-            .map(|(_, k)| k)
+    /// The first kept number of a stream from `from` on.
+    pub(crate) fn first_from(&self, (publisher, incarnation): StreamId, from: u64) -> Option<u64> {
+        let from = MessageId { publisher, incarnation, sequence: from };
+        let to = MessageId { sequence: u64::MAX, ..from };
+        self.batches.range(from..=to).next().map(|(id, _)| id.sequence)
     }
 
-    /// The newest `limit`, oldest of them first.
+    /// Kept batches with messages of one stream in `from..to`, ascending.
+    pub(crate) fn range(
+        &self,
+        stream: StreamId,
+        from: u64,
+        to: u64,
+    ) -> impl Iterator<Item = &Kept> {
+        let (publisher, incarnation) = stream;
+        let id = MessageId { publisher, incarnation, sequence: from };
+        // The one that holds `from` may begin before it.
+        let first = self.holding(&id).map_or(id, |k| name(&k.batch));
+        let last = MessageId { sequence: to.max(first.sequence), ..id };
+        self.batches.range(first..last).map(|(_, k)| k)
+    }
+
+    /// The newest batches that hold `limit` messages, oldest first.
     pub(crate) fn newest(&self, limit: usize) -> Vec<&Kept> {
-        let ids = self.arrivals.values().rev().take(limit);
-        let mut list: Vec<&Kept> = ids.filter_map(|id| self.messages.get(id)).collect();
+        let mut list = Vec::new();
+        let mut messages = 0;
+        for kept in self.arrivals.values().rev().filter_map(|id| self.batches.get(id)) {
+            if messages >= limit {
+                break;
+            }
+            messages += kept.batch.len();
+            list.push(kept);
+        }
         list.reverse();
         list
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.messages.len()
+    /// Messages kept.
+    pub(crate) const fn messages(&self) -> u64 {
+        self.messages
     }
 
     pub(crate) const fn bytes(&self) -> u64 {
@@ -121,11 +162,17 @@ impl Retention {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::BatchBuilder;
     use crate::identity::Identity;
 
-    fn message(n: u64, bytes: usize) -> Message {
+    fn batch(first: u64, count: u64, bytes: usize) -> Batch {
         let me = Identity::from_secret(&[1; 32]);
-        Message::publish(&me, 1, n, WallTime(0), "", &vec![7; bytes])
+        let id = MessageId { publisher: me.id(), incarnation: 1, sequence: first };
+        let mut b = BatchBuilder::new(id, WallTime(0));
+        for _ in 0..count {
+            b.push(WallTime(0), "", &vec![7; bytes]);
+        }
+        b.seal(&me)
     }
 
     #[test]
@@ -134,22 +181,42 @@ mod tests {
         let mut gone = Vec::new();
         for n in 0..20 {
             let at = Time::from_micros(n * 1_000_000);
-            gone.extend(r.keep(message(n, 500), 1, at, WallTime(0)));
+            gone.extend(r.keep(batch(n, 1, 500), 1, None, at, WallTime(0)));
             assert!(r.bytes() <= 10_000);
         }
-        assert_eq!(gone.len() + r.len(), 20);
-        assert!(gone.iter().map(|id| id.sequence).is_sorted(), "oldest first");
+        assert_eq!(gone.len() as u64 + r.messages(), 20);
+        assert!(gone.iter().map(Batch::first).is_sorted(), "oldest first");
         let gone = r.expire(Time::from_micros(100_000_000));
         assert!(!gone.is_empty());
-        assert_eq!((r.len(), r.bytes(), r.next_expiry()), (0, 0, None));
+        assert_eq!((r.messages(), r.bytes(), r.next_expiry()), (0, 0, None));
     }
 
     #[test]
-    fn the_same_message_counts_once() {
+    fn the_same_batch_counts_once() {
         let mut r = Retention::new(1 << 20, Duration::from_secs(10));
-        r.keep(message(1, 100), 1, Time::ZERO, WallTime(0));
+        r.keep(batch(1, 2, 100), 1, None, Time::ZERO, WallTime(0));
         let before = r.bytes();
-        r.keep(message(1, 100), 1, Time::ZERO, WallTime(0));
-        assert_eq!((r.len(), r.bytes(), r.newest(9).len()), (1, before, 1));
+        r.keep(batch(1, 2, 100), 1, None, Time::ZERO, WallTime(0));
+        assert_eq!((r.messages(), r.bytes(), r.newest(9).len()), (2, before, 1));
+    }
+
+    #[test]
+    fn a_message_is_found_in_its_batch() {
+        let mut r = Retention::new(1 << 20, Duration::from_secs(10));
+        for (first, count) in [(0, 3), (3, 1), (10, 5)] {
+            r.keep(batch(first, count, 10), 1, None, Time::ZERO, WallTime(0));
+        }
+        let b = batch(0, 1, 1);
+        let at = |sequence| MessageId { sequence, ..name(&b) };
+        let holding = |n| r.holding(&at(n)).map(|k| k.batch.first());
+        assert_eq!(
+            [0, 2, 3, 4, 10, 14, 15].map(holding).to_vec(),
+            [Some(0), Some(0), Some(3), None, Some(10), Some(10), None]
+        );
+        let range = |a, b2| r.range(b.stream(), a, b2).map(|k| k.batch.first()).collect::<Vec<_>>();
+        assert_eq!(range(2, 11), [0, 3, 10]);
+        assert_eq!(range(4, 10), Vec::<u64>::new());
+        assert_eq!(range(12, 13), [10]);
+        assert_eq!(r.first_from(b.stream(), 4), Some(10));
     }
 }

@@ -13,6 +13,7 @@ mod trim;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
+use crate::broadcast::StreamId;
 use crate::death::Adjacency;
 use crate::identity::PeerId;
 use crate::io::{DialId, LinkId};
@@ -49,6 +50,8 @@ pub(crate) struct Neighbour {
     pub(crate) tell_all_after: Time,
     /// Not asked whether it lacks something before this time.
     pub(crate) ask_after: Time,
+    /// The streams of the last pull, until it is answered.
+    pub(crate) pulled: Vec<StreamId>,
 }
 
 impl Neighbour {

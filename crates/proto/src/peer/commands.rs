@@ -2,12 +2,10 @@
 
 use core::time::Duration;
 
-use super::{Peer, PublishError};
+use super::Peer;
 use crate::event::{CloseReason, Event, LinkDown};
 use crate::identity::PeerId;
 use crate::io::LinkId;
-use crate::limits::{MAX_FETCHES, MAX_PAYLOAD, MAX_TOPIC};
-use crate::message::{Message, MessageId};
 use crate::record::Presence;
 use crate::snapshot::PeerState;
 use crate::time::Time;
@@ -17,49 +15,6 @@ use crate::wire::{Leave, Registered};
 const LEAVE_WAIT: Duration = Duration::from_secs(1);
 
 impl Peer {
-    /// Publishes a message: it is stored, delivered to this node's own subscribers, and sent to
-    /// every neighbour.
-    ///
-    /// # Errors
-    /// Nothing was published; the error says why.
-    pub fn publish(
-        &mut self,
-        now: Time,
-        topic: &str,
-        payload: &[u8],
-    ) -> Result<MessageId, PublishError> {
-        self.fx.begin(now);
-        if payload.len() > MAX_PAYLOAD {
-            return Err(PublishError::PayloadTooLong(payload.len()));
-        }
-        if topic.len() > MAX_TOPIC {
-            return Err(PublishError::TopicTooLong(topic.len()));
-        }
-        if self.is_leaving() {
-            return Err(PublishError::Leaving);
-        }
-        let sequence = self.broadcast.take_sequence();
-        let (incarnation, wall) = (self.incarnation(), self.fx.wall());
-        let message = Message::publish(&self.identity, incarnation, sequence, wall, topic, payload);
-        let id = message.id;
-        self.fx.count("messages_published");
-        self.on_message(message, 0, None);
-        Ok(id)
-    }
-
-    /// Asks for a message (getData). [`Output::Fetched`](crate::Output::Fetched) follows: at once
-    /// if it is held here or too many are being looked for, else when a neighbour has answered or
-    /// nobody did in time.
-    pub fn fetch(&mut self, now: Time, id: MessageId) {
-        self.fx.begin(now);
-        if self.fetches.len() >= MAX_FETCHES && self.kept(&id).is_none() {
-            self.fx.count("fetches_refused");
-            self.fx.output(crate::Output::Fetched { id, message: None });
-            return;
-        }
-        self.begin_fetch(id);
-    }
-
     /// Says goodbye to neighbours and seeds. [`Event::Left`] follows when a quorum of the seeds has
     /// acknowledged, or after a second; then nothing comes any more.
     pub fn leave(&mut self, now: Time) {

@@ -97,6 +97,7 @@ impl Peer {
             let Some(n) = self.overlay.neighbours.get(&id) else { continue };
             let standing = Standing::Neighbour(n.adjacency.clone());
             let (record, around) = (n.record.clone(), n.around.clone());
+            self.tree_suspect(id);
             self.begin_burst(record, standing, around, 0);
         }
     }
@@ -326,6 +327,7 @@ impl Peer {
             return; // it was looked after for a seed only
         }
         self.answer_questions(&s.burst.questioners, id, Verdict::Alive);
+        self.trees.trust(id);
         if by == id {
             if !self.overlay.neighbours.contains_key(&id) {
                 // The process lives and only the connection broke: ask for the edge again.

@@ -36,12 +36,20 @@ impl Peer {
                 self.on_neighbourhood(remote, *f);
             }
             Frame::Gossip(f) if used == Use::Neighbour => {
-                self.on_message(f.message, f.hops, Some(remote));
+                self.on_gossip(remote, *f);
             }
             Frame::GetData(f) if role == Role::Peer => self.on_get_data(id, f.id),
             Frame::Data(f) if role == Role::Peer => self.on_data(remote, *f),
             Frame::Summary(f) if used == Use::Neighbour => self.on_summary(id, remote, &f),
             Frame::Pull(f) if used == Use::Neighbour => self.on_pull(id, &f),
+            Frame::Pulled(f) if used == Use::Neighbour => self.on_pulled(remote, &f),
+            Frame::Announce(f) if used == Use::Neighbour => self.on_announce(remote, &f),
+            Frame::Ack(f) if used == Use::Neighbour => self.on_ack(remote, &f),
+            Frame::Census(f) if used == Use::Neighbour => self.on_census(remote, *f),
+            Frame::Beacon(f) if used == Use::Neighbour => self.on_beacon(remote, &f),
+            Frame::Graft(f) if used == Use::Neighbour => self.on_graft(id, remote, *f),
+            Frame::Grafted(f) if used == Use::Neighbour => self.on_grafted(id, remote, &f),
+            Frame::Prune(f) if used == Use::Neighbour => self.on_prune(remote, &f),
             Frame::ProbeRequest(f) if role == Role::Peer => {
                 self.on_probe_request(id, f.subject);
             }

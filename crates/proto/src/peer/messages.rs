@@ -1,211 +1,206 @@
-//! Messages on their way: gossip, get, and the comparison of message lists.
-
-use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet};
+//! Batches on their way: taking in, forwarding, delivering.
 
 use super::Peer;
-use crate::broadcast::{Broadcast, Taken};
+use crate::batch::Batch;
+use crate::broadcast::acks::{Arrived, Surroundings};
+use crate::broadcast::trees::{Route, Trees};
+use crate::broadcast::{MessageList, Step, StreamId, Taken, name};
+use crate::config::BroadcastMode;
 use crate::event::Event;
 use crate::identity::PeerId;
 use crate::io::{Class, LinkId, Output, StoreOp};
-use crate::limits::{MAX_PULL_MESSAGES, QUEUE_PAYLOAD};
-use crate::message::{Delivery, Message, MessageId};
-use crate::sync::summary;
+use crate::message::Delivery;
+use crate::overlay::Overlay;
 use crate::time::Time;
-use crate::wire::{Data, GetData, Gossip, Pull, Range, Summary};
+use crate::wire::{Ack, Gossip};
 
-/// Neighbours asked at once for a message.
-const FETCH_WIDTH: usize = 3;
-/// How long they have before the next are asked.
-const FETCH_STEP: Duration = Duration::from_millis(300);
+/// How a batch came here.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Way {
+    pub(super) hops: u16,
+    pub(super) from: Option<PeerId>,
+    pub(super) own_tree: bool,
+    pub(super) receipt: bool,
+    /// It was asked for, rather than sent along a tree.
+    pub(super) pulled: bool,
+}
 
-/// Shortest time between two whole summaries for one neighbour.
-const TELL_ALL_EVERY: Duration = Duration::from_millis(250);
+/// What the acknowledgements look at.
+pub(super) struct Around<'a> {
+    list: &'a MessageList,
+    trees: &'a Trees,
+    overlay: &'a Overlay,
+    mode: BroadcastMode,
+    me: PeerId,
+    now: Time,
+}
 
-/// A message that is looked for.
-#[derive(Debug)]
-pub(super) struct Fetch {
-    asked: BTreeSet<PeerId>,
-    next: Time,
-    until: Time,
+impl Surroundings for Around<'_> {
+    fn high_water(&self, stream: StreamId) -> u64 {
+        self.list.get(stream).map_or(0, crate::broadcast::Seen::high_water)
+    }
+
+    fn riders(&self, route: Route) -> Vec<PeerId> {
+        match self.mode {
+            BroadcastMode::Trees => self.trees.riders(route, self.now),
+            BroadcastMode::Flood => self.overlay.neighbours.keys().copied().collect(),
+        }
+    }
+
+    fn me(&self) -> PeerId {
+        self.me
+    }
+}
+
+/// The parts of a peer that [`Around`] looks at, so that the others can be changed meanwhile.
+macro_rules! around {
+    ($peer:ident) => {
+        $crate::peer::messages::Around::new(
+            &$peer.broadcast.list,
+            &$peer.trees,
+            &$peer.overlay,
+            $peer.config.broadcast(),
+            $peer.identity.id(),
+            $peer.fx.now(),
+        )
+    };
+}
+pub(super) use around;
+
+impl<'a> Around<'a> {
+    pub(super) const fn new(
+        list: &'a MessageList,
+        trees: &'a Trees,
+        overlay: &'a Overlay,
+        mode: BroadcastMode,
+        me: PeerId,
+        now: Time,
+    ) -> Self {
+        Around { list, trees, overlay, mode, me, now }
+    }
 }
 
 impl Peer {
-    /// Takes in a message: one's own, a neighbour's, or the answer to a question.
-    pub(super) fn on_message(&mut self, message: Message, hops: u16, from: Option<PeerId>) {
+    pub(super) fn on_gossip(&mut self, remote: PeerId, f: Gossip) {
+        let Gossip { hops, own_tree, receipt, pulled, batch } = f;
+        self.take_in(&batch, Way { hops, from: Some(remote), own_tree, receipt, pulled });
+    }
+
+    /// Takes in a batch: one's own, a neighbour's, or the answer to a question.
+    pub(super) fn take_in(&mut self, batch: &Batch, way: Way) {
         let (now, wall) = (self.fx.now(), self.fx.wall());
-        match self.broadcast.receive(&message, hops, now, wall) {
-            Taken::Repeat => self.fx.count("messages_duplicate"),
-            Taken::First { dropped, forgotten } => {
-                self.fx.count("messages_received");
-                if let Some(f) = forgotten {
-                    self.tell_gap(f.publisher, f.incarnation, f.from, f.to);
-                }
+        let stream = batch.stream();
+        let route = Route { own_tree: way.own_tree, publisher: batch.publisher() };
+        match self.broadcast.receive(batch, way.hops, way.from, now, wall) {
+            Taken::Repeat => {
+                self.fx.add("messages_duplicate", batch.len() as u64);
+                self.on_repeat(stream, route, way);
+            }
+            Taken::New { messages, dropped } => {
+                self.fx.add("messages_received", messages);
+                self.fx.count("batches_received");
+                self.fx.add("messages_duplicate", batch.len() as u64 - messages);
                 let mut ops: Vec<StoreOp> =
-                    dropped.into_iter().map(StoreOp::RemoveMessage).collect();
-                ops.push(StoreOp::PutMessage(message.clone()));
+                    dropped.iter().map(|b| StoreOp::RemoveBatch(name(b))).collect();
+                ops.push(StoreOp::PutBatch(batch.clone()));
                 self.fx.store(ops);
-                self.forward(&message, hops, from);
-                let received_at = wall;
-                let delivery = Delivery { message, from, hops, received_at };
-                self.fx.output(Output::Deliver(delivery));
+                self.missing.received(&self.broadcast.list, stream, now);
+                if way.pulled {
+                    self.announcer.note(batch, way.from, None, now);
+                } else {
+                    self.forward(batch, way, route);
+                    self.announcer.note(batch, way.from, Some(route), now);
+                    self.trees.used(route, now);
+                }
+                if !self.has_begun(stream) {
+                    self.unbegun.entry(stream).or_insert(now);
+                }
+                self.acknowledge(batch, way, route);
+                self.deliver(batch.publisher());
             }
         }
     }
 
-    fn forward(&mut self, message: &Message, hops: u16, from: Option<PeerId>) {
-        let all = self.overlay.neighbours.keys();
-        let to: Vec<LinkId> = Broadcast::forward_to(all, from, message.id.publisher)
-            .filter_map(|id| self.overlay.neighbours.get(id).map(|n| n.link))
-            .collect();
-        let hops = hops.saturating_add(1);
-        for link in to {
-            self.fx.count("messages_forwarded");
-            let gossip = Gossip { message: message.clone(), hops };
-            self.fx.send_as(link, gossip, Class::Payload);
-        }
-    }
-
-    // ---- get -------------------------------------------------------------------------------
-
-    pub(super) fn begin_fetch(&mut self, id: MessageId) {
-        if let Some(kept) = self.kept(&id) {
-            let message = Some(kept.message.clone());
-            return self.end_fetch(id, message);
-        }
-        let now = self.fx.now();
-        let until = now + self.config.fetch_timeout();
-        let fetch = Fetch { asked: BTreeSet::new(), next: now, until };
-        self.fetches.entry(id).or_insert(fetch);
-        self.run_fetches();
-    }
-
-    fn end_fetch(&mut self, id: MessageId, message: Option<Message>) {
-        self.fetches.remove(&id);
-        self.fx.event(Event::Fetched { id, found: message.is_some() });
-        self.fx.output(Output::Fetched { id, message });
-    }
-
-    /// Asks the next neighbours; gives up when all were asked or the time is over.
-    pub(super) fn run_fetches(&mut self) {
-        let now = self.fx.now();
-        let due: Vec<MessageId> = self
-            .fetches
-            .iter()
-            .filter(|(_, f)| f.next.min(f.until) <= now)
-            .map(|(id, _)| *id)
-            .collect();
-        for id in due {
-            let Some(f) = self.fetches.get_mut(&id) else { continue };
-            // The publisher is the likeliest to hold it.
-            let mut left: Vec<PeerId> =
-                self.overlay.neighbours.keys().filter(|n| !f.asked.contains(n)).copied().collect();
-            left.sort_by_key(|n| *n != id.publisher);
-            if left.is_empty() || f.until <= now {
-                if !left.is_empty() || now >= f.until || f.asked.is_empty() {
-                    self.end_fetch(id, None);
-                } else {
-                    // All were asked: their answers have until the end.
-                    f.next = f.until;
-                }
+    fn forward(&mut self, batch: &Batch, way: Way, route: Route) {
+        let hops = way.hops.saturating_add(1);
+        let Way { own_tree, receipt, .. } = way;
+        for to in around!(self).riders(route) {
+            if Some(to) == way.from || to == batch.publisher() {
                 continue;
             }
-            f.next = now + FETCH_STEP;
-            for neighbour in left.into_iter().take(FETCH_WIDTH) {
-                f.asked.insert(neighbour);
-                if let Some(n) = self.overlay.neighbours.get(&neighbour) {
-                    self.fx.send(n.link, GetData { id });
-                }
-            }
+            let Some(n) = self.overlay.neighbours.get(&to) else { continue };
+            self.fx.count("batches_forwarded");
+            let batch = batch.clone();
+            let gossip = Gossip { hops, own_tree, receipt, pulled: false, batch };
+            self.fx.send_as(n.link, gossip, Class::Payload);
         }
     }
 
-    pub(super) fn fetches_deadline(&self) -> Option<Time> {
-        self.fetches.values().map(|f| f.next.min(f.until)).min()
-    }
-
-    pub(super) fn on_get_data(&mut self, link: LinkId, id: MessageId) {
-        let message = self.kept(&id).map(|k| k.message.clone());
-        self.fx.send_as(link, Data { id, message }, Class::Payload);
-    }
-
-    pub(super) fn on_data(&mut self, remote: PeerId, f: Data) {
-        let asked = self.fetches.get(&f.id).is_some_and(|x| x.asked.contains(&remote));
-        let Some(message) = f.message.filter(|m| m.id == f.id) else { return };
-        if !asked {
-            return self.fx.count("data_unasked");
+    /// Notes what has to be acknowledged for a batch.
+    fn acknowledge(&mut self, batch: &Batch, way: Way, route: Route) {
+        if way.pulled {
+            let (stream, now) = (batch.stream(), self.fx.now());
+            let high_water = around!(self).high_water(stream);
+            return self.acks.caught_up(stream, high_water, now);
         }
-        self.on_message(message.clone(), 0, Some(remote));
-        self.end_fetch(f.id, Some(message));
-    }
-
-    // ---- sync ------------------------------------------------------------------------------
-
-    /// Asks a random neighbour whether it has seen the same.
-    pub(super) fn run_sync(&mut self) {
-        let now = self.fx.now();
-        if now < self.next_sync {
-            return;
-        }
-        self.next_sync = now + self.rng.sync.scaled(self.config.sync_interval(), 0.75, 1.25);
-        let links: Vec<LinkId> = self.overlay.neighbours.values().map(|n| n.link).collect();
-        if let Some(&link) = links.get(self.rng.sync.below(links.len())) {
-            self.fx.send(link, summary(&self.broadcast.list, false));
-        }
-    }
-
-    pub(super) fn on_summary(&mut self, link: LinkId, remote: PeerId, f: &Summary) {
-        let now = self.fx.now();
-        let ours = summary(&self.broadcast.list, true);
-        if ours.hash == f.hash {
-            return;
-        }
-        let degree = self.overlay.neighbours.len();
-        let Some(neighbour) = self.overlay.neighbours.get_mut(&remote) else { return };
-        let Some(theirs) = &f.entries else {
-            // Only the hash came: tell all, and the other side pulls what it lacks.
-            if now >= neighbour.tell_all_after {
-                neighbour.tell_all_after = now + TELL_ALL_EVERY;
-                self.fx.send(link, ours);
-            }
-            return;
+        let arrived = Arrived {
+            stream: batch.stream(),
+            route,
+            upstream: way.from,
+            bytes: batch.wire().len() as u64,
+            wanted: way.receipt.then(|| batch.end()),
         };
-        let missing = self.sync.compare(&self.broadcast.list, theirs, remote, degree, now);
-        if missing.other_lacks && now >= neighbour.ask_after {
-            // The hash alone makes the other side ask for all, unless it has caught up by then.
-            neighbour.ask_after = now + self.config.sync_interval();
-            self.fx.send(link, summary(&self.broadcast.list, false));
-        }
-        for lost in missing.lost {
-            let Range { publisher, incarnation, from, to } = lost;
-            for f in self.broadcast.list.give_up(publisher, incarnation, from, to) {
-                self.tell_gap(f.publisher, f.incarnation, f.from, f.to);
-            }
-        }
-        if !missing.pull.is_empty() {
-            self.fx.count("pulls");
-            self.fx.send(link, Pull { ranges: missing.pull });
+        let now = self.fx.now();
+        self.acks.received(&arrived, now, &around!(self));
+    }
+
+    /// Who sends something again along a tree does not get it through this peer.
+    fn on_repeat(&mut self, stream: StreamId, route: Route, way: Way) {
+        let Some(from) = way.from.filter(|_| !way.pulled) else { return };
+        let Some(n) = self.overlay.neighbours.get(&from) else { return };
+        if around!(self).riders(route).contains(&from)
+            && let Some(entry) = self.acks.repeated(stream, from)
+        {
+            let ack = Ack { entries: vec![entry], congested: false };
+            self.fx.send_as(n.link, ack, Class::Announce);
         }
     }
 
-    pub(super) fn on_pull(&mut self, link: LinkId, f: &Pull) {
-        let mut messages = BTreeMap::new();
-        let mut bytes = 0;
-        for r in &f.ranges {
-            let from =
-                MessageId { publisher: r.publisher, incarnation: r.incarnation, sequence: r.from };
-            for k in self.broadcast.kept.range(from, r.to) {
-                bytes += k.message.size();
-                if messages.len() >= MAX_PULL_MESSAGES || bytes > QUEUE_PAYLOAD / 2 {
-                    break;
+    pub(super) fn has_begun(&self, stream: StreamId) -> bool {
+        self.broadcast.list.get(stream).is_some_and(crate::broadcast::Seen::has_begun)
+    }
+
+    /// Hands what has become deliverable of a publisher to the application.
+    pub(super) fn deliver(&mut self, publisher: PeerId) {
+        for step in self.broadcast.advance(publisher) {
+            match step {
+                Step::Deliver { kept, from } => {
+                    let delivery = Delivery {
+                        batch: kept.batch,
+                        from,
+                        neighbour: kept.from,
+                        hops: kept.hops,
+                        received_at: kept.received_at,
+                    };
+                    self.fx.add("messages_delivered", delivery.count());
+                    self.fx.output(Output::Deliver(delivery));
                 }
-                messages.insert(k.message.id, (k.message.clone(), k.hops));
+                Step::Gap { stream: (publisher, incarnation), from, to } => {
+                    self.fx.count("gaps");
+                    self.fx.add("messages_missed", to - from);
+                    self.fx.event(Event::Gap { publisher, incarnation, from, to });
+                }
             }
         }
-        for (message, hops) in messages.into_values() {
-            self.fx.count("messages_pulled");
-            let gossip = Gossip { message, hops: hops.saturating_add(1) };
-            self.fx.send_as(link, gossip, Class::Payload);
+    }
+
+    /// A payload queue fills: the publishers behind it are told to slow down.
+    pub(super) fn on_congested(&mut self, link: LinkId) {
+        if self.links.contains_key(&link) {
+            let now = self.fx.now();
+            self.fx.count("congestions");
+            self.acks.congested(None, now);
+            self.outbox.congested(now);
         }
     }
 }

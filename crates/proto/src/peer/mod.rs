@@ -3,41 +3,51 @@
 //! Each concern keeps its own state and decides for itself; the files here turn decisions into
 //! frames and what arrives into decisions. No other place sends.
 
+mod acks;
+mod catch_up;
 mod commands;
 mod death;
+mod fetch;
 mod frames;
 mod links;
 mod messages;
 mod neighbours;
 mod own;
+mod publish;
 mod seeds;
 mod timers;
+mod trees;
 mod view;
 
 use std::collections::BTreeMap;
 
-use crate::broadcast::{Broadcast, Kept};
+use crate::batch::Batch;
+use crate::broadcast::acks::Acks;
+use crate::broadcast::announce::Announcer;
+use crate::broadcast::missing::Missing;
+use crate::broadcast::outbox::Outbox;
+use crate::broadcast::trees::Trees;
+use crate::broadcast::{Broadcast, StreamId};
 use crate::config::Config;
 use crate::effects::Effects;
-use crate::event::Event;
 use crate::identity::{Identity, PeerId};
 use crate::io::{DialId, Input, LinkId, Output, SeedAddress, StoreOp};
 use crate::liveness::Watch;
 use crate::membership::{Members, Registrations};
-use crate::message::{Message, MessageId};
+use crate::message::{Delivery, MessageId};
 use crate::name::Name;
 use crate::overlay::Overlay;
 use crate::random::Stream;
 use crate::record::{Address, SignedRecord};
-use crate::sync::Sync;
 use crate::time::Time;
 
 pub(crate) use view::{count, view};
 
 use death::{OpenReport, Suspect};
+use fetch::Fetch;
 use links::{DialFor, Link};
-use messages::Fetch;
 use own::Own;
+use publish::{Awaited, CensusPlan, OwnTree};
 
 /// What a peer starts with.
 #[derive(Debug, Clone)]
@@ -57,8 +67,8 @@ pub struct PeerSetup {
     pub incarnation: u64,
     /// Neighbours of an earlier life, to try while no seed answers.
     pub anchors: Vec<SignedRecord>,
-    /// Messages kept from an earlier life, in order of arrival.
-    pub kept: Vec<Message>,
+    /// Batches kept from an earlier life, in order of arrival.
+    pub kept: Vec<Batch>,
     /// Seed of all its randomness. Fresh OS randomness in production.
     pub rng_seed: [u8; 32],
 }
@@ -72,6 +82,9 @@ pub enum PublishError {
     /// The topic is over the limit.
     #[error("the topic has {0} bytes, at most {max} are allowed", max = crate::limits::MAX_TOPIC)]
     TopicTooLong(usize),
+    /// So much is on its way that the network has to catch up first.
+    #[error("the network has to catch up first: try again when there is room")]
+    Busy,
     /// The peer is leaving or has left.
     #[error("this peer is leaving the network")]
     Leaving,
@@ -103,7 +116,20 @@ pub struct Peer {
     suspects: BTreeMap<PeerId, Suspect>,
     reports: BTreeMap<PeerId, OpenReport>,
     broadcast: Broadcast,
-    sync: Sync,
+    outbox: Outbox,
+    trees: Trees,
+    own_tree: OwnTree,
+    announcer: Announcer,
+    missing: Missing,
+    acks: Acks,
+    /// Streams of which it is not known where they begin, and since when.
+    unbegun: BTreeMap<StreamId, Time>,
+    /// Receipts of one's own messages that somebody waits for.
+    receipts: BTreeMap<u64, Awaited>,
+    review_at: Time,
+    census: CensusPlan,
+    /// What an earlier life delivered of what is still kept.
+    restored: Vec<Delivery>,
     next_sync: Time,
     fetches: BTreeMap<MessageId, Fetch>,
     next_idle_check: Time,
@@ -124,16 +150,14 @@ impl Peer {
         let mut fx = Effects::default();
         fx.begin(now);
         let mut broadcast = Broadcast::new(&config);
-        for message in setup.kept {
-            let wall = message.published_at();
-            broadcast.receive(&message, 0, now, wall);
-        }
+        let restored = restore(&mut broadcast, &setup.kept, now);
         let mut members = Members::default();
         for anchor in setup.anchors.iter().filter(|a| a.id != identity.id()) {
             members.learn(anchor, now);
         }
         let registrations = Registrations::new(seeds, &mut rng.seeds, now);
         let next_sync = now + rng.sync.scaled(config.sync_interval(), 0.5, 1.5);
+        let outbox = Outbox::new(&identity, setup.incarnation);
         let own = Own::new(&identity, name, addresses, setup.incarnation);
         let mut peer = Peer {
             config,
@@ -150,7 +174,17 @@ impl Peer {
             suspects: BTreeMap::new(),
             reports: BTreeMap::new(),
             broadcast,
-            sync: Sync::default(),
+            outbox,
+            trees: Trees::new(stream("trees")),
+            own_tree: OwnTree::new(),
+            announcer: Announcer::default(),
+            missing: Missing::new(stream("pulls")),
+            acks: Acks::default(),
+            unbegun: BTreeMap::new(),
+            receipts: BTreeMap::new(),
+            review_at: Time::MAX,
+            census: CensusPlan::new(),
+            restored,
             next_sync,
             fetches: BTreeMap::new(),
             next_idle_check: Time::MAX,
@@ -175,6 +209,7 @@ impl Peer {
             Input::DialFailed { dial, why } => self.on_dial_failed(dial, why),
             Input::Frame { link, frame } => self.on_frame(link, frame.into_inner()),
             Input::Stored { .. } => {}
+            Input::Congested { link } => self.on_congested(link),
             Input::WallClock(wall) => self.fx.set_wall(wall),
             Input::Timeout => self.on_timeout(),
         }
@@ -182,7 +217,14 @@ impl Peer {
 
     /// The next thing to do, if any. Drain it after every call that changes something.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.fx.poll()
+        loop {
+            if let Some(output) = self.fx.poll() {
+                return Some(output);
+            }
+            if !self.send_next_batch() {
+                return None;
+            }
+        }
     }
 
     /// When to call [`Peer::handle`] with [`Input::Timeout`] at the latest; `None` if nothing is
@@ -198,16 +240,34 @@ impl Peer {
         self.fx.store(vec![StoreOp::Anchors(anchors)]);
     }
 
-    /// A gap that nobody can fill any more.
-    fn tell_gap(&mut self, publisher: PeerId, incarnation: u64, from: u64, to: u64) {
-        self.fx.count("gaps");
-        self.fx.event(Event::Gap { publisher, incarnation, from, to });
+    /// What an earlier life delivered of what is still kept, for subscribers that want it again.
+    /// Answers once.
+    pub fn take_restored(&mut self) -> Vec<Delivery> {
+        core::mem::take(&mut self.restored)
     }
+}
 
-    /// A message that is kept.
-    fn kept(&self, id: &MessageId) -> Option<&Kept> {
-        self.broadcast.kept.get(id)
+/// Takes up what an earlier life kept.
+fn restore(broadcast: &mut Broadcast, kept: &[Batch], now: Time) -> Vec<Delivery> {
+    for batch in kept {
+        let wall = batch.published_at();
+        broadcast.receive(batch, 0, None, now, wall);
     }
+    let streams: Vec<StreamId> = broadcast.list.iter().map(|(s, _)| *s).collect();
+    let mut restored = Vec::new();
+    for stream in streams {
+        broadcast.list.resume(stream);
+        let Some(seen) = broadcast.list.get(stream) else { continue };
+        let delivered = broadcast.kept.range(stream, seen.floor(), seen.delivered());
+        restored.extend(delivered.map(|k| Delivery {
+            batch: k.batch.clone(),
+            from: k.batch.first(),
+            neighbour: None,
+            hops: k.hops,
+            received_at: k.received_at,
+        }));
+    }
+    restored
 }
 
 /// The name of a peer that has told none: its id.

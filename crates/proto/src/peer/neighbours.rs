@@ -12,7 +12,6 @@ use crate::membership::Learned;
 use crate::overlay::{Answer, Neighbour, Request};
 use crate::record::{Address, Presence, SignedRecord};
 use crate::signed::Signed;
-use crate::sync;
 use crate::time::Time;
 use crate::wire::{Accept, Neighbourhood, PeerReply, PeerRequest, Permit, Reject, Rewire, Want};
 
@@ -206,7 +205,7 @@ impl Peer {
         if let Some(of) = replaced {
             self.let_go(of);
         }
-        self.start_sync(link);
+        self.start_sync(link, remote);
     }
 
     /// Ends the edge to a neighbour whose place somebody else has taken.
@@ -274,7 +273,7 @@ impl Peer {
             return self.close(link, CloseReason::Full);
         }
         self.attach(link, remote, a.record, a.adjacency);
-        self.start_sync(link);
+        self.start_sync(link, remote);
         if let Some(id) = request.then_close {
             self.let_go(id);
         }
@@ -375,6 +374,7 @@ impl Peer {
             promised: None,
             tell_all_after: now,
             ask_after: now,
+            pulled: Vec::new(),
             record,
         };
         if let Some(m) = self.members.get_mut(&id) {
@@ -395,6 +395,7 @@ impl Peer {
     pub(super) fn drop_neighbour(&mut self, id: PeerId, why: LinkDown) -> Option<Neighbour> {
         let neighbour = self.overlay.neighbours.remove(&id)?;
         self.watches.remove(&id);
+        self.tree_link_down(id);
         let (name, degree) = (neighbour.record.name.clone(), self.overlay.degree());
         self.fx.event(Event::NeighbourDown { id, name, why, degree });
         let now = self.fx.now();
@@ -460,12 +461,6 @@ impl Peer {
         }
     }
 
-    /// Compares message lists with a new neighbour.
-    fn start_sync(&mut self, link: LinkId) {
-        let summary = sync::summary(&self.broadcast.list, true);
-        self.fx.send(link, summary);
-    }
-
     /// The life of a peer is over: nothing of it stays.
     pub(super) fn end_of(&mut self, id: PeerId, incarnation: u64, reason: CloseReason) {
         let over = |r: &SignedRecord| r.incarnation <= incarnation;
@@ -482,5 +477,6 @@ impl Peer {
         } else if let Some(around) = around {
             self.heal(id, &around);
         }
+        self.tree_end_of(id);
     }
 }

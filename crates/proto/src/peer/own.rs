@@ -175,7 +175,7 @@ impl Peer {
         }
         let incarnation = ended.saturating_add(1);
         self.fx.store(vec![StoreOp::Incarnation(incarnation)]);
-        self.broadcast.restart_sequence();
+        self.restart_outbox(incarnation);
         self.renew_record(|r| {
             r.incarnation = incarnation;
             r.sequence = 0;

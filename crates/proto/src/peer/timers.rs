@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use super::Peer;
+use crate::broadcast::name;
 use crate::io::StoreOp;
 use crate::liveness::LATE;
 use crate::time::Time;
@@ -29,6 +30,13 @@ impl Peer {
             Some(self.overlay.next_mix),
             Some(self.own.refresh_at),
             Some(self.next_sync),
+            self.trees.deadline(),
+            self.announcer.due,
+            self.missing.deadline(),
+            self.acks.deadline(),
+            self.begin_deadline(),
+            Some(self.own_tree_deadline()),
+            Some(self.review_at),
             Some(self.next_idle_check),
         ];
         let at = own.into_iter().flatten().chain(watches).chain(bursts).min()?;
@@ -52,6 +60,17 @@ impl Peer {
         self.mix();
         self.trim();
         self.run_sync();
+        self.run_trees();
+        self.run_announcer();
+        self.begin_streams();
+        self.run_pulls();
+        self.run_acks();
+        self.review_own_tree();
+        if self.review_at <= now {
+            self.pace(false);
+            self.review_receipts();
+            self.run_census();
+        }
         self.run_fetches();
         self.check_idle_links();
         self.check_leave();
@@ -64,9 +83,9 @@ impl Peer {
         if self.overlay.announce_at.is_some_and(|at| at <= now) {
             self.announce_neighbourhood();
         }
-        let expired = self.broadcast.kept.expire(now);
+        let expired = self.broadcast.expire(now);
         if !expired.is_empty() {
-            self.fx.store(expired.into_iter().map(StoreOp::RemoveMessage).collect());
+            self.fx.store(expired.iter().map(|b| StoreOp::RemoveBatch(name(b))).collect());
         }
     }
 }

@@ -33,9 +33,12 @@ impl Peer {
             seeds: self.seed_views(),
             alive: count(self.members.alive_count() + 1),
             network_size: self.registrations.network_size(),
-            published: self.broadcast.published(),
-            held_messages: self.broadcast.kept.len() as u64,
+            published: self.outbox.published(),
+            held_messages: self.broadcast.kept.messages(),
             held_bytes: self.broadcast.kept.bytes(),
+            unacknowledged_bytes: self.outbox.on_the_way_bytes(),
+            window_bytes: self.outbox.window(),
+            trees: self.trees.views(self.id()),
             links: count(self.links.len()),
             counters: self.fx.counters.clone(),
         }
@@ -124,25 +127,26 @@ impl Peer {
     /// The newest `limit` messages held, oldest of them first.
     #[must_use]
     pub fn held_messages(&self, limit: usize) -> Vec<HeldMessage> {
-        let held = self.broadcast.kept.newest(limit).into_iter();
-        held.map(|k| {
-            let publisher = k.message.id.publisher;
+        let mut held = Vec::new();
+        for k in self.broadcast.kept.newest(limit) {
+            let publisher = k.batch.publisher();
             let name = if publisher == self.id() {
                 Some(self.own.record.name.clone())
             } else {
                 self.members.record(&publisher).map(|r| r.name.clone())
             };
-            HeldMessage {
-                id: k.message.id,
-                name,
-                topic: k.message.topic.clone(),
-                bytes: k.message.payload().len(),
-                published_at: k.message.published_at,
+            held.extend(k.batch.messages().map(|m| HeldMessage {
+                id: m.id(),
+                name: name.clone(),
+                topic: m.topic().to_owned(),
+                bytes: m.payload().len(),
+                published_at: m.published_at().0,
                 received_at: k.received_at.0,
                 hops: k.hops,
-            }
-        })
-        .collect()
+            }));
+        }
+        held.drain(..held.len().saturating_sub(limit));
+        held
     }
 
     /// The message list in figures, by publisher.

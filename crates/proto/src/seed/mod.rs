@@ -140,6 +140,8 @@ impl Seed {
             Input::DialFailed { dial, why } => self.on_dial_failed(dial, why),
             Input::Frame { link, frame } => self.on_frame(link, frame.into_inner()),
             Input::Stored { ticket } => self.on_stored(ticket),
+            // A seed carries no payload.
+            Input::Congested { .. } => {}
             Input::WallClock(wall) => self.fx.set_wall(wall),
             Input::Timeout => self.on_timeout(),
         }

@@ -1,18 +1,52 @@
 //! How much one frame may name. A frame over a bound is malformed: no honest node sends it.
 
-use super::frame::{Frame, SummaryEntry};
+use super::frame::Frame;
+use super::messages::{Range, SummaryEntry};
 use crate::limits::{
-    MAX_GAPS, MAX_HOST_PORT, MAX_NEIGHBOURHOOD, MAX_PULL_RANGES, MAX_RECORDS_PER_FRAME,
+    MAX_ACKS, MAX_GAPS, MAX_HOST_PORT, MAX_NEIGHBOURHOOD, MAX_PULL_RANGES, MAX_RECORDS_PER_FRAME,
     MAX_REPORTS, MAX_REQUEST_NEIGHBOURS, MAX_SEEDS, MAX_SUMMARY,
 };
 
 /// Buckets of a registry, each with its hash in a digest.
 const BUCKETS: usize = 256;
 
+fn within(n: usize, limit: usize, what: &'static str) -> Result<(), &'static str> {
+    if n > limit { Err(what) } else { Ok(()) }
+}
+
+fn entries(entries: &[SummaryEntry]) -> Result<(), &'static str> {
+    within(entries.len(), MAX_SUMMARY, "too many publishers")?;
+    // Naming one publisher many times would pass for as many attempts to pull from it.
+    let key = |e: &SummaryEntry| (e.publisher, e.incarnation);
+    if !entries.is_sorted_by(|a, b| key(a) < key(b)) {
+        return Err("publishers out of order");
+    }
+    for e in entries {
+        within(e.gaps.len(), MAX_GAPS, "too many gaps")?;
+        let ends = e.gaps.iter().flat_map(|&(from, to)| [from, to]);
+        if !ends.clone().is_sorted_by(|a, b| a < b) {
+            return Err("gaps out of order");
+        }
+        let (first, last) = (e.gaps.first(), e.gaps.last());
+        let outside = first.is_some_and(|g| g.0 < e.floor) || last.is_some_and(|g| g.1 >= e.next);
+        if outside || e.floor > e.next {
+            return Err("gaps out of range");
+        }
+    }
+    Ok(())
+}
+
+fn ranges(ranges: &[Range]) -> Result<(), &'static str> {
+    within(ranges.len(), MAX_PULL_RANGES, "too many ranges")?;
+    if ranges.iter().any(|r| r.from >= r.to) {
+        return Err("an empty range");
+    }
+    Ok(())
+}
+
 impl Frame {
     /// Holds the counts in a frame against their bounds.
     pub(super) fn check(&self) -> Result<(), &'static str> {
-        let within = |n: usize, limit: usize, what| if n > limit { Err(what) } else { Ok(()) };
         match self {
             Frame::Registered(f) => {
                 within(f.seeds.len(), MAX_SEEDS, "too many seeds")?;
@@ -33,31 +67,12 @@ impl Frame {
             Frame::Neighbourhood(f) => {
                 within(f.neighbours.len(), MAX_NEIGHBOURHOOD, "too many neighbours named")
             }
-            Frame::Summary(f) => {
-                let entries = f.entries.as_deref().unwrap_or_default();
-                within(entries.len(), MAX_SUMMARY, "too many publishers")?;
-                // Naming one publisher many times would pass for as many attempts to pull from it.
-                let key = |e: &SummaryEntry| (e.publisher, e.incarnation);
-                if !entries.is_sorted_by(|a, b| key(a) < key(b)) {
-                    return Err("publishers out of order");
-                }
-                for e in entries {
-                    within(e.gaps.len(), MAX_GAPS, "too many gaps")?;
-                    let ends = e.gaps.iter().flat_map(|&(from, to)| [from, to]);
-                    let ordered = ends.clone().is_sorted_by(|a, b| a < b);
-                    if !ordered || e.gaps.last().is_some_and(|&(_, to)| to >= e.next) {
-                        return Err("gaps out of order");
-                    }
-                }
-                Ok(())
-            }
-            Frame::Pull(f) => {
-                within(f.ranges.len(), MAX_PULL_RANGES, "too many ranges")?;
-                if f.ranges.iter().any(|r| r.from >= r.to) {
-                    return Err("an empty range");
-                }
-                Ok(())
-            }
+            Frame::Summary(f) => entries(f.entries.as_deref().unwrap_or_default()),
+            Frame::Graft(f) => entries(f.have.as_deref().unwrap_or_default()),
+            Frame::Grafted(f) => entries(f.have.as_deref().unwrap_or_default()),
+            Frame::Pull(f) => ranges(&f.ranges),
+            Frame::Announce(f) => ranges(&f.ranges),
+            Frame::Ack(f) => within(f.entries.len(), MAX_ACKS, "too many acknowledgements"),
             Frame::Votes(f) => {
                 within(f.reports.len(), MAX_REPORTS, "too many reports")?;
                 within(f.testimonies.len(), MAX_REPORTS, "too many testimonies")?;

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use minicbor::Decoder;
 
 use super::frame::Frame;
+use super::messages::Gossip;
 use crate::limits::MAX_FRAME;
 
 /// Why bytes are not a frame.
@@ -42,18 +43,38 @@ pub fn header(prefix: [u8; 4], limit: usize) -> Result<Header, DecodeError> {
     Ok(Header { length })
 }
 
+/// Number of the frame whose payload is not copied.
+const GOSSIP: u16 = 30;
+
 /// Reads the body of one frame (what follows the length prefix).
 ///
 /// # Errors
 /// [`DecodeError::Malformed`] says what is wrong. Unknown types and fields are not errors.
 pub fn decode(body: &[u8]) -> Result<Frame, DecodeError> {
+    decode_with(body, Bytes::copy_from_slice)
+}
+
+/// As [`decode`]; a batch in it shares the memory of `body` instead of copying it.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_shared(body: &Bytes) -> Result<Frame, DecodeError> {
+    decode_with(body, |part| body.slice_ref(part))
+}
+
+fn decode_with<'b>(body: &'b [u8], take: impl Fn(&'b [u8]) -> Bytes) -> Result<Frame, DecodeError> {
     let malformed = |e: minicbor::decode::Error| DecodeError::Malformed(e.to_string());
     let mut d = Decoder::new(body);
     if d.array().map_err(malformed)? != Some(2) {
         return Err(DecodeError::Malformed("a frame is an array of two".to_owned()));
     }
     let number = d.u16().map_err(malformed)?;
-    let frame = Frame::decode_body(number, &mut d).map_err(malformed)?;
+    let frame = if number == GOSSIP {
+        Gossip::decode_with(&mut d, take).map(Frame::from)
+    } else {
+        Frame::decode_body(number, &mut d)
+    };
+    let frame = frame.map_err(malformed)?;
     if d.position() != body.len() {
         return Err(DecodeError::Malformed(format!("bytes after the end of {}", frame.name())));
     }
@@ -61,20 +82,56 @@ pub fn decode(body: &[u8]) -> Result<Frame, DecodeError> {
     Ok(frame)
 }
 
+/// A frame in its wire form, in two parts, so that a batch is written from where it lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// The length prefix and what belongs to this frame alone.
+    pub head: Bytes,
+    /// The batch, if there is one; else empty.
+    pub tail: Bytes,
+}
+
+impl Encoded {
+    /// Bytes in all.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a frame is never empty")]
+    pub fn len(&self) -> usize {
+        self.head.len() + self.tail.len()
+    }
+
+    /// Both parts in one piece.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        if self.tail.is_empty() {
+            return self.head.clone();
+        }
+        [self.head.as_ref(), self.tail.as_ref()].concat().into()
+    }
+}
+
 /// Writes a frame with its length prefix.
 #[must_use]
-pub fn encode(frame: &Frame) -> Bytes {
+pub fn encode(frame: &Frame) -> Encoded {
     let mut v = vec![0u8; 4];
-    v.reserve(128);
+    v.reserve(64);
     let mut e = minicbor::Encoder::new(&mut v);
     // Writing into a Vec cannot fail: its error type is Infallible.
     let _ = e.array(2).and_then(|e| e.u16(frame.number()));
-    let _ = frame.encode_body(&mut e);
-    let length = v.len() - 4;
+    let tail = match frame {
+        Frame::Gossip(g) => {
+            let _ = g.encode_head(&mut e);
+            g.batch.wire().clone()
+        }
+        other => {
+            let _ = other.encode_body(&mut e);
+            Bytes::new()
+        }
+    };
+    let length = v.len() - 4 + tail.len();
     debug_assert!(length <= MAX_FRAME, "{} of {length} bytes", frame.name());
     let prefix = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
     if let Some(head) = v.first_chunk_mut::<4>() {
         *head = prefix;
     }
-    v.into()
+    Encoded { head: v.into(), tail }
 }

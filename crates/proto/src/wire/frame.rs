@@ -4,11 +4,14 @@
 use minicbor::bytes::ByteArray;
 use minicbor::{Decode, Encode};
 
+use super::messages::{
+    Ack, Announce, Beacon, Census, Data, GetData, Gossip, Graft, Grafted, Prune, Pull, Pulled,
+    Summary,
+};
 use crate::death::{Adjacency, Appointment, Certificate, DeathReport, Testimony, Vote};
 use crate::event::{CloseReason, RefuseReason};
 use crate::identity::PeerId;
 use crate::io::Role;
-use crate::message::{Message, MessageId};
 use crate::record::{Address, SignedRecord};
 use crate::registry::Entry;
 use crate::signed::Signed;
@@ -266,96 +269,6 @@ pub struct Neighbourhood {
     pub target: u16,
 }
 
-/// A message on its way (section 7.1).
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct Gossip {
-    /// The message as its publisher signed it.
-    #[n(0)]
-    pub message: Message,
-    /// Links it crossed, this one included.
-    #[n(1)]
-    pub hops: u16,
-}
-
-/// "Send me that message." (section 7.2)
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct GetData {
-    /// Which.
-    #[n(0)]
-    pub id: MessageId,
-}
-
-/// The answer to [`GetData`] (section 7.2).
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct Data {
-    /// Which.
-    #[n(0)]
-    pub id: MessageId,
-    /// The message, if the sender holds it.
-    #[n(1)]
-    pub message: Option<Message>,
-}
-
-/// What one node has of one publisher.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct SummaryEntry {
-    /// The publisher.
-    #[n(0)]
-    pub publisher: PeerId,
-    /// Its incarnation.
-    #[n(1)]
-    pub incarnation: u64,
-    /// The number after the highest one received.
-    #[n(2)]
-    pub next: u64,
-    /// Missing ranges below it: first, one after the last.
-    #[n(3)]
-    pub gaps: Vec<(u64, u64)>,
-}
-
-/// What a node has seen (section 7.3).
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct Summary {
-    /// Hash over all of it; equal hashes end the comparison.
-    #[n(0)]
-    pub hash: u64,
-    /// By publisher and incarnation, ascending. Absent in a periodic question.
-    #[n(1)]
-    pub entries: Option<Vec<SummaryEntry>>,
-}
-
-/// A range of one publisher's messages.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct Range {
-    /// The publisher.
-    #[n(0)]
-    pub publisher: PeerId,
-    /// Its incarnation.
-    #[n(1)]
-    pub incarnation: u64,
-    /// First number.
-    #[n(2)]
-    pub from: u64,
-    /// The number after the last one.
-    #[n(3)]
-    pub to: u64,
-}
-
-/// "Send me those." (section 7.3)
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct Pull {
-    /// What is missing, at most 1024 ranges.
-    #[n(0)]
-    pub ranges: Vec<Range>,
-}
-
 /// To another neighbour of `subject`: "I get no sign of life from it; do you?" (section 8.1)
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -586,16 +499,32 @@ frames! {
     23 Rewire(Rewire),
     /// Who my neighbours are.
     24 Neighbourhood(Neighbourhood),
-    /// A message on its way.
+    /// A batch on its way.
     30 Gossip(Gossip),
     /// Send me that message.
     31 GetData(GetData),
     /// Here it is, or not.
     32 Data(Data),
+    /// A root's sign of life.
+    33 Beacon(Beacon),
+    /// Send me what rides this tree.
+    34 Graft(Graft),
+    /// You get it.
+    35 Grafted(Grafted),
+    /// Send me no longer what rides this tree.
+    36 Prune(Prune),
+    /// I have these.
+    37 Announce(Announce),
+    /// How far messages have come.
+    38 Ack(Ack),
+    /// Be counted.
+    39 Census(Census),
     /// What I have seen.
     40 Summary(Summary),
     /// Send me those.
     41 Pull(Pull),
+    /// That was my answer to your pull.
+    42 Pulled(Pulled),
     /// Does it live?
     50 ProbeRequest(ProbeRequest),
     /// What I found.

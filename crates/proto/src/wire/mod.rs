@@ -8,14 +8,19 @@ mod bounds;
 mod chunks;
 mod codec;
 mod frame;
+mod messages;
 mod verify;
 
 pub(crate) use chunks::parts;
-pub use codec::{DecodeError, Header, decode, encode, header};
+pub use codec::{DecodeError, Encoded, Header, decode, decode_shared, encode, header};
 pub use frame::{
-    Accept, Accused, Appoint, Close, Data, Digest, Entries, Frame, GetData, Gossip, Hello, Leave,
-    MembersChanged, Neighbourhood, PROTOCOL_VERSION, PeerList, PeerReply, PeerRequest, Permit,
-    Ping, Pong, ProbeReply, ProbeRequest, Pull, Range, Register, RegisterRefused, Registered,
-    Reject, Report, Rewire, SeedName, Summary, SummaryEntry, Testify, Verdict, Votes, Want,
+    Accept, Accused, Appoint, Close, Digest, Entries, Frame, Hello, Leave, MembersChanged,
+    Neighbourhood, PROTOCOL_VERSION, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong,
+    ProbeReply, ProbeRequest, Register, RegisterRefused, Registered, Reject, Report, Rewire,
+    SeedName, Testify, Verdict, Votes, Want,
+};
+pub use messages::{
+    Ack, AckEntry, Announce, Beacon, BeaconBody, Census, CensusBody, Data, GetData, Gossip, Graft,
+    Grafted, Prune, Pull, Pulled, Range, Summary, SummaryEntry, TreeId, ack_token,
 };
 pub use verify::{Verified, Verifier, VerifyError, trust_without_checking};

@@ -1,12 +1,14 @@
 //! The step from a well-formed frame to one whose signatures hold.
 
 use core::ops::Deref;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Mutex;
 
 use super::frame::{Frame, PeerReply};
+use crate::batch::Batch;
 use crate::death::{Certificate, DeathReport, Testimony};
-use crate::limits::VERIFIED_CACHE;
+use crate::identity::{PeerId, PublicKey, Signature};
+use crate::limits::{VERIFIED_CACHE, VERIFIED_KEYS};
 use crate::registry::Entry;
 use crate::signed::{Signed, Statement};
 
@@ -35,6 +37,13 @@ impl<T> Deref for Verified<T> {
 #[error("the signature of a {0} does not hold")]
 pub struct VerifyError(&'static str);
 
+/// A key under which one statement with one signature can be remembered as checked.
+fn fingerprint(digest: &[u8; 32], signature: &Signature) -> [u8; 32] {
+    let mut h = blake3::Hasher::new();
+    h.update(digest).update(signature.as_bytes());
+    *h.finalize().as_bytes()
+}
+
 /// Statements that were checked already, oldest first.
 #[derive(Debug, Default)]
 struct Checked {
@@ -48,6 +57,14 @@ struct Checked {
 #[derive(Debug, Default)]
 pub struct Verifier {
     checked: Mutex<Checked>,
+    keys: Mutex<Keys>,
+}
+
+/// Keys of publishers that batches were checked with lately, oldest first.
+#[derive(Debug, Default)]
+struct Keys {
+    known: BTreeMap<PeerId, PublicKey>,
+    order: VecDeque<PeerId>,
 }
 
 impl Verifier {
@@ -88,8 +105,10 @@ impl Verifier {
                 }
             },
             Frame::Rewire(f) => self.signed(&f.to)?,
-            Frame::Gossip(f) => self.signed(&f.message)?,
-            Frame::Data(f) => self.all(&f.message)?,
+            Frame::Gossip(f) => self.batch(&f.batch)?,
+            Frame::Data(f) => f.batch.iter().try_for_each(|b| self.batch(b))?,
+            Frame::Beacon(f) => self.signed(&f.body)?,
+            Frame::Census(f) => self.signed(&f.body)?,
             Frame::Report(f) => self.report(&f.report)?,
             Frame::Appoint(f) => {
                 self.signed(&f.appointment)?;
@@ -122,6 +141,12 @@ impl Verifier {
             | Frame::GetData(_)
             | Frame::Summary(_)
             | Frame::Pull(_)
+            | Frame::Pulled(_)
+            | Frame::Graft(_)
+            | Frame::Grafted(_)
+            | Frame::Prune(_)
+            | Frame::Announce(_)
+            | Frame::Ack(_)
             | Frame::ProbeRequest(_)
             | Frame::ProbeReply(_)
             | Frame::Digest(_)
@@ -144,12 +169,31 @@ impl Verifier {
     /// # Errors
     /// The signature does not hold.
     pub fn signed<T: Statement>(&self, s: &Signed<T>) -> Result<(), VerifyError> {
-        let fingerprint = s.fingerprint();
+        let digest = s.digest();
+        let fingerprint = fingerprint(&digest, s.signature());
         if self.is_known(&fingerprint) {
             return Ok(());
         }
-        if !s.signature_is_valid() {
+        if !s.signature().verify(&s.signer(), &digest) {
             return Err(VerifyError(T::DOMAIN));
+        }
+        self.remember(fingerprint);
+        Ok(())
+    }
+
+    /// Checks a batch.
+    ///
+    /// # Errors
+    /// The signature does not hold.
+    pub fn batch(&self, b: &Batch) -> Result<(), VerifyError> {
+        let digest = b.digest();
+        let fingerprint = fingerprint(&digest, b.signature());
+        if self.is_known(&fingerprint) {
+            return Ok(());
+        }
+        let key = self.key(&b.publisher()).ok_or(VerifyError("batch"))?;
+        if !key.has_signed(&digest, b.signature()) {
+            return Err(VerifyError("batch"));
         }
         self.remember(fingerprint);
         Ok(())
@@ -182,6 +226,25 @@ impl Verifier {
             }
             self.all(c.votes())
         })
+    }
+
+    /// The key of a publisher, from which many batches may come.
+    fn key(&self, id: &PeerId) -> Option<PublicKey> {
+        let lock = || self.keys.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(key) = lock().known.get(id) {
+            return Some(*key);
+        }
+        let key = PublicKey::of(id)?;
+        let mut keys = lock();
+        if keys.known.insert(*id, key).is_none() {
+            keys.order.push_back(*id);
+            if keys.order.len() > VERIFIED_KEYS
+                && let Some(old) = keys.order.pop_front()
+            {
+                keys.known.remove(&old);
+            }
+        }
+        Some(key)
     }
 
     fn is_known(&self, fingerprint: &[u8; 32]) -> bool {

@@ -1,4 +1,4 @@
-//! The protocol's time (monotonic, from the start of the driver) and the wall clock.
+//! The protocol's time (monotonic, from the start of the node) and the wall clock.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,17 +16,15 @@ pub(crate) fn wall() -> WallTime {
     WallTime(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
 
-/// The clock of one driver.
-#[derive(Debug)]
+/// The protocol's time: how long ago the node started.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
     start: Instant,
-    /// What was told last, and when.
-    told: Option<(Instant, WallTime)>,
 }
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Clock { start: Instant::now(), told: None }
+        Clock { start: Instant::now() }
     }
 
     /// The protocol's time.
@@ -41,7 +39,16 @@ impl Clock {
         let micros = t.as_micros().min(u64::MAX / 1_000_000);
         self.start.checked_add(Duration::from_micros(micros)).unwrap_or(self.start)
     }
+}
 
+/// Looks at the wall clock now and then.
+#[derive(Debug, Default)]
+pub(crate) struct WallWatch {
+    /// What was told last, and when.
+    told: Option<(Instant, WallTime)>,
+}
+
+impl WallWatch {
     /// The wall clock, if a minute has passed or it jumped.
     pub(crate) fn wall_if_due(&mut self) -> Option<WallTime> {
         self.due(Instant::now(), wall())
@@ -66,7 +73,7 @@ mod tests {
 
     #[test]
     fn told_at_the_start_each_minute_and_on_a_jump() {
-        let mut c = Clock::start();
+        let mut c = WallWatch::default();
         let t = Instant::now();
         let s = Duration::from_secs;
         assert!(c.due(t, WallTime(1_000_000_000)).is_some());

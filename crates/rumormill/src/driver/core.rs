@@ -1,6 +1,6 @@
 //! What the driver needs of a state machine.
 
-use rumormill_proto::{Input, Output, Peer, Seed, Time};
+use rumormill_proto::{Delivery, Input, Output, Peer, Seed, Time};
 
 /// A state machine that is fed and drained.
 pub(crate) trait Core: Send + 'static {
@@ -12,6 +12,14 @@ pub(crate) trait Core: Send + 'static {
     fn poll_timeout(&self) -> Option<Time>;
     /// Begins to leave; `true` if `Event::Left` will tell when it is done.
     fn say_goodbye(&mut self, now: Time) -> bool;
+    /// What an earlier life delivered; answers once.
+    fn take_restored(&mut self) -> Vec<Delivery> {
+        Vec::new()
+    }
+    /// Whether something may be published now.
+    fn has_room(&self) -> bool {
+        false
+    }
 }
 
 impl Core for Peer {
@@ -30,6 +38,14 @@ impl Core for Peer {
     fn say_goodbye(&mut self, now: Time) -> bool {
         self.leave(now);
         true
+    }
+
+    fn take_restored(&mut self) -> Vec<Delivery> {
+        Peer::take_restored(self)
+    }
+
+    fn has_room(&self) -> bool {
+        self.room() > 0
     }
 }
 

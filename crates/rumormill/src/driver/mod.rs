@@ -1,4 +1,4 @@
-//! The task that owns a node's state machine.
+//! The task that drives a node's state machine.
 //!
 //! It feeds the core with what happened and does what the core asks for. It never waits for
 //! anything but the next thing to happen: sending puts a frame into a link's queue, dialing and
@@ -6,24 +6,26 @@
 
 mod clock;
 mod core;
+mod hubs;
+mod seat;
 
-use std::collections::BTreeMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use rumormill_proto::wire::{self, Frame};
+use rumormill_proto::wire::{self, Encoded, Frame};
 use rumormill_proto::{
-    Class, CloseReason, Delivery, Event, Input, LinkId, Message, MessageId, Output, PeerId, Time,
-    WallTime,
+    Class, CloseReason, Event, Input, LinkId, Message, MessageId, Output, PeerId, StoreOp, Time,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use self::clock::Clock;
+pub(crate) use self::clock::Clock;
+use self::clock::WallWatch;
 pub(crate) use self::core::Core;
-use crate::fanout::Hub;
+pub(crate) use self::hubs::Hubs;
+pub use self::hubs::Stamped;
+pub(crate) use self::seat::Seat;
 use crate::link::{LinkQueue, Pushed};
 use crate::net::{Arrival, Net};
 use crate::store::StoreHandle;
@@ -37,18 +39,10 @@ const LATE: Duration = Duration::from_millis(20);
 const TURNS: usize = 4;
 /// A wake-up without any reason, so that the wall clock is looked at now and then.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// News taken in before timers and publishers have their turn.
+const ROUND: usize = 256;
 
-/// An event and when it happened.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct Stamped {
-    /// When, by this node's wall clock: microseconds since 1970-01-01 00:00 UTC.
-    pub at: WallTime,
-    /// What.
-    #[serde(flatten)]
-    pub event: Event,
-}
-
-/// Something to do with the core, in its own task.
+/// Something to do with the core, in the driver's task.
 type Call<C> = Box<dyn FnOnce(&mut C, Time) + Send>;
 
 /// What a handle asks of the driver.
@@ -63,19 +57,6 @@ pub(crate) enum Command<C> {
     },
     /// Say goodbye and end.
     Stop,
-}
-
-/// Where applications listen.
-#[derive(Debug, Clone)]
-pub(crate) struct Hubs {
-    pub(crate) deliveries: Arc<Hub<Delivery>>,
-    pub(crate) events: Arc<Hub<Stamped>>,
-}
-
-impl Hubs {
-    pub(crate) fn new() -> Self {
-        Hubs { deliveries: Arc::new(Hub::new()), events: Arc::new(Hub::new()) }
-    }
 }
 
 #[derive(Debug)]
@@ -96,25 +77,29 @@ enum Phase {
 
 /// The driver of one node.
 pub(crate) struct Driver<C: Core> {
-    core: C,
+    seat: Arc<Seat<C>>,
     net: Arc<Net>,
     hubs: Hubs,
-    clock: Clock,
+    wall: WallWatch,
     commands: mpsc::Receiver<Command<C>>,
     arrivals: mpsc::Receiver<Arrival>,
+    /// News of this round.
+    news: Vec<Arrival>,
     store: Option<StoreHandle>,
     links: BTreeMap<LinkId, Link>,
+    /// What the core asked for and is not carried out yet.
+    outputs: VecDeque<Output>,
     /// Inputs that arose while outputs were carried out.
     ready: VecDeque<Input>,
     waiting: BTreeMap<MessageId, Vec<oneshot::Sender<Option<Message>>>>,
-    /// The last message sent and its encoding: one message goes to many links in a row.
-    last_gossip: Option<(Frame, Bytes)>,
+    /// The last batch sent and its encoding: one batch goes to many links in a row.
+    last_gossip: Option<(Frame, Encoded)>,
     phase: Phase,
 }
 
 /// What a driver is made of.
 pub(crate) struct DriverSetup<C: Core> {
-    pub(crate) core: C,
+    pub(crate) seat: Arc<Seat<C>>,
     pub(crate) net: Arc<Net>,
     pub(crate) hubs: Hubs,
     pub(crate) commands: mpsc::Receiver<Command<C>>,
@@ -125,16 +110,18 @@ pub(crate) struct DriverSetup<C: Core> {
 /// Starts the driver of a node as a task of its own. The core was made at [`Time::ZERO`], which is
 /// now.
 pub(crate) fn spawn<C: Core>(setup: DriverSetup<C>) {
-    let DriverSetup { core, net, hubs, commands, arrivals, store } = setup;
+    let DriverSetup { seat, net, hubs, commands, arrivals, store } = setup;
     let driver = Driver {
-        core,
+        seat,
         net: net.clone(),
         hubs,
-        clock: Clock::start(),
+        wall: WallWatch::default(),
         commands,
         arrivals,
+        news: Vec::new(),
         store,
         links: BTreeMap::new(),
+        outputs: VecDeque::new(),
         ready: VecDeque::new(),
         waiting: BTreeMap::new(),
         last_gossip: None,
@@ -147,53 +134,70 @@ pub(crate) fn spawn<C: Core>(setup: DriverSetup<C>) {
 
 impl<C: Core> Drop for Driver<C> {
     /// However the driver ends (a goodbye, a kill, a panic in the core), all tasks of the node end
-    /// with it.
+    /// with it, and whoever waits for an answer gets one.
     fn drop(&mut self) {
         self.net.gate.kill();
-        self.hubs.deliveries.close();
-        self.hubs.events.close();
+        self.seat.vacate();
+        self.hubs.close();
     }
 }
 
 impl<C: Core> Driver<C> {
     async fn run(mut self) {
         self.tell_wall_clock();
-        self.drain();
+        self.step(|_, _| ());
         let mut timer = std::pin::pin!(sleep_until(Instant::now()));
         while !self.is_finished() {
-            let wake = self.wake_at();
+            let Some(wake) = self.wake_at() else { return };
             if timer.deadline() != wake {
                 timer.as_mut().reset(wake);
             }
+            let seat = self.seat.clone();
             tokio::select! {
                 biased;
                 command = self.commands.recv(), if self.phase == Phase::Running => {
                     // All handles are gone: nobody can want this node any more.
                     self.command(command.unwrap_or(Command::Stop));
                 }
-                Some(news) = self.arrivals.recv() => self.take_in(news),
+                1.. = self.arrivals.recv_many(&mut self.news, ROUND) => self.take_in_round(),
+                () = seat.poke.notified() => {
+                    // Publishers that are about to add more have their turn first, and it all goes
+                    // out as one batch.
+                    tokio::task::yield_now().await;
+                    self.step(|_, _| ());
+                }
                 () = &mut timer => {}
             }
-            self.take_in_all();
             self.fire_timeout().await;
             self.tell_wall_clock();
         }
         self.finish().await;
     }
 
-    /// When to wake up if nothing happens.
-    fn wake_at(&self) -> Instant {
-        let core = self.core.poll_timeout().map(|t| self.clock.instant(t));
+    /// When to wake up if nothing happens; `None` if the core is gone.
+    fn wake_at(&self) -> Option<Instant> {
+        let core = self.seat.with(|core, _| core.poll_timeout())?;
+        let core = core.map(|t| self.seat.clock().instant(t));
         let end = match self.phase {
             Phase::Running => None,
             Phase::Leaving(at) | Phase::Closing(at) => Some(at),
         };
         let latest = Instant::now() + LONGEST_SLEEP;
-        [core, end].into_iter().flatten().fold(latest, Instant::min)
+        Some([core, end].into_iter().flatten().fold(latest, Instant::min))
     }
 
-    /// Takes in everything that has already arrived. What arrives meanwhile waits for the next
-    /// round, so that the timers get their turn under any load.
+    /// Takes in what had arrived. What arrives meanwhile waits for the next round, so that the
+    /// timers get their turn under any load.
+    fn take_in_round(&mut self) {
+        let mut news = std::mem::take(&mut self.news);
+        for one in news.drain(..) {
+            self.take_in(one);
+        }
+        news.shrink_to(16);
+        self.news = news;
+    }
+
+    /// Takes in everything that has already arrived.
     fn take_in_all(&mut self) {
         for _ in 0..self.arrivals.len() {
             let Ok(news) = self.arrivals.try_recv() else { break };
@@ -203,11 +207,10 @@ impl<C: Core> Driver<C> {
 
     /// Tells the core that its deadline has come, after everything that arrived before it.
     async fn fire_timeout(&mut self) {
-        let Some(deadline) = self.core.poll_timeout() else { return };
-        let now = self.clock.now();
-        if now < deadline {
-            return;
-        }
+        let due =
+            |core: &mut C, now| core.poll_timeout().filter(|at| *at <= now).map(|at| (at, now));
+        let Some(Some((deadline, now))) = self.seat.with(due) else { return };
+        self.take_in_all();
         if now.since(deadline) > LATE {
             // What others sent in the meantime lies in the sockets.
             for _ in 0..TURNS {
@@ -216,11 +219,41 @@ impl<C: Core> Driver<C> {
             }
         }
         self.feed(Input::Timeout);
+        self.hubs.log.expire(Instant::now());
     }
 
     fn feed(&mut self, input: Input) {
-        self.core.handle(self.clock.now(), input);
-        self.drain();
+        self.step(|core, now| core.handle(now, input));
+    }
+
+    /// Does something with the core, and then all that the core asks for.
+    fn step(&mut self, call: impl FnOnce(&mut C, Time)) {
+        let outputs = &mut self.outputs;
+        let Some(mut has_room) = self.seat.with(|core, now| {
+            call(core, now);
+            outputs.extend(std::iter::from_fn(|| core.poll_output()));
+            core.has_room()
+        }) else {
+            return;
+        };
+        loop {
+            while let Some(output) = self.outputs.pop_front() {
+                self.carry_out(output);
+            }
+            let Some(input) = self.ready.pop_front() else { break };
+            let outputs = &mut self.outputs;
+            let Some(room) = self.seat.with(|core, now| {
+                core.handle(now, input);
+                outputs.extend(std::iter::from_fn(|| core.poll_output()));
+                core.has_room()
+            }) else {
+                return;
+            };
+            has_room = room;
+        }
+        if has_room && self.seat.is_awaited() {
+            self.seat.room.notify_one();
+        }
     }
 
     fn take_in(&mut self, news: Arrival) {
@@ -245,34 +278,22 @@ impl<C: Core> Driver<C> {
 
     fn command(&mut self, command: Command<C>) {
         match command {
-            Command::Call(call) => {
-                call(&mut self.core, self.clock.now());
-                self.drain();
-            }
+            Command::Call(call) => self.step(call),
             Command::Fetch { id, ask, reply } => {
                 self.waiting.entry(id).or_default().push(reply);
-                ask(&mut self.core, self.clock.now(), id);
-                self.drain();
+                self.step(|core, now| ask(core, now, id));
             }
             Command::Stop => {
-                if self.core.say_goodbye(self.clock.now()) {
-                    self.phase = Phase::Leaving(Instant::now() + self.net.tuning.farewell);
-                    self.drain();
+                let mut says_goodbye = false;
+                self.step(|core, now| says_goodbye = core.say_goodbye(now));
+                if says_goodbye {
+                    if self.phase == Phase::Running {
+                        self.phase = Phase::Leaving(Instant::now() + self.net.tuning.farewell);
+                    }
                 } else {
                     self.close_all();
                 }
             }
-        }
-    }
-
-    /// Carries out all that the core asks for.
-    fn drain(&mut self) {
-        loop {
-            while let Some(output) = self.core.poll_output() {
-                self.carry_out(output);
-            }
-            let Some(input) = self.ready.pop_front() else { return };
-            self.core.handle(self.clock.now(), input);
         }
     }
 
@@ -285,15 +306,19 @@ impl<C: Core> Driver<C> {
                     link.queue.close(reason);
                 }
             }
-            Output::Store { ticket, ops } => match &self.store {
-                Some(store) => store.store(&self.net, ticket, ops),
-                None => self.ready.push_back(Input::Stored { ticket }),
-            },
-            Output::Deliver(delivery) => {
-                let size = delivery.message.size();
-                let missed = self.hubs.deliveries.send(delivery, size);
-                self.net.tally.subscriber_missed_messages.add(missed);
+            Output::Store { ticket, ops } => {
+                for op in &ops {
+                    if let StoreOp::Incarnation(incarnation) = op {
+                        self.hubs.receipts.new_life(*incarnation);
+                    }
+                }
+                match &self.store {
+                    Some(store) => store.store(&self.net, ticket, ops),
+                    None => self.ready.push_back(Input::Stored { ticket }),
+                }
             }
+            Output::Deliver(delivery) => self.hubs.log.append(delivery),
+            Output::Receipt(receipt) => self.hubs.receipts.tell(receipt),
             Output::Fetched { id, message } => {
                 for reply in self.waiting.remove(&id).unwrap_or_default() {
                     // Whoever asked may have given up.
@@ -302,6 +327,9 @@ impl<C: Core> Driver<C> {
             }
             Output::Event(event) => {
                 let left = event == Event::Left;
+                if let Event::Gap { publisher, incarnation, from, to } = event {
+                    self.hubs.log.append_gap(publisher, incarnation, from, to);
+                }
                 self.tell(event);
                 if left {
                     self.close_all();
@@ -316,21 +344,26 @@ impl<C: Core> Driver<C> {
             tally.dropped_link_gone.one();
             return;
         };
-        let bytes = match &self.last_gossip {
-            Some((last, bytes)) if *last == frame => bytes.clone(),
+        let encoded = match &self.last_gossip {
+            Some((last, encoded)) if *last == frame => encoded.clone(),
             _ => {
-                let bytes = wire::encode(&frame);
+                let encoded = wire::encode(&frame);
                 if matches!(frame, Frame::Gossip(_)) {
-                    self.last_gossip = Some((frame, bytes.clone()));
+                    self.last_gossip = Some((frame, encoded.clone()));
                 }
-                bytes
+                encoded
             }
         };
-        match to.queue.push(class, bytes) {
+        match to.queue.push(class, encoded) {
             Pushed::Queued => {}
+            Pushed::HalfFull => self.ready.push_back(Input::Congested { link }),
             Pushed::DroppedOldest(n) => tally.dropped_announce.add(n),
-            Pushed::Skipped if class == Class::Announce => tally.dropped_announce.one(),
-            Pushed::Skipped => tally.dropped_payload.one(),
+            Pushed::Skipped => match class {
+                Class::Announce => &tally.dropped_announce,
+                Class::History => &tally.dropped_history,
+                Class::Payload | Class::Control => &tally.dropped_payload,
+            }
+            .one(),
             Pushed::Gone => tally.dropped_link_gone.one(),
             Pushed::Overflow => {
                 tally.dropped_control.one();
@@ -350,7 +383,7 @@ impl<C: Core> Driver<C> {
     }
 
     fn tell_wall_clock(&mut self) {
-        if let Some(wall) = self.clock.wall_if_due() {
+        if let Some(wall) = self.wall.wall_if_due() {
             self.feed(Input::WallClock(wall));
         }
     }

@@ -4,6 +4,8 @@
 //! driver only ever sees frames whose signatures hold. The writer empties the link's queues. The
 //! first half to end decides how the link ends; the driver hears it once.
 
+mod duplex;
+mod frames;
 mod queue;
 mod reader;
 mod writer;
@@ -12,15 +14,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rumormill_proto::{CloseReason, Event, LinkDown, LinkId, LinkInfo};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsStream;
 
 pub(crate) use queue::{LinkQueue, Pushed};
 
+use self::duplex::Duplex;
 use self::reader::{Reader, ReaderEnd};
 use self::writer::WriterEnd;
 use crate::net::{Arrival, Net};
+use crate::transport::Socket;
 
 /// After a failed write: how long the reader may look for the remote's last word, which may lie in
 /// the receive buffer.
@@ -46,7 +49,7 @@ impl End {
 }
 
 /// Runs a link until it ends, and tells the driver of its beginning and its end.
-pub(crate) async fn run(net: &Arc<Net>, stream: TlsStream<TcpStream>, info: LinkInfo) {
+pub(crate) async fn run(net: &Arc<Net>, stream: TlsStream<Socket>, info: LinkInfo) {
     let link = net.next_link();
     let peer = info.remote;
     let queue = Arc::new(LinkQueue::new(&net.tuning));
@@ -77,13 +80,13 @@ pub(crate) async fn run(net: &Arc<Net>, stream: TlsStream<TcpStream>, info: Link
 async fn converse(
     net: &Arc<Net>,
     link: LinkId,
-    stream: TlsStream<TcpStream>,
+    stream: TlsStream<Socket>,
     queue: &Arc<LinkQueue>,
 ) -> End {
-    let (read_half, write_half) = tokio::io::split(stream);
-    let reader = Reader { net: net.clone(), link, queue: queue.clone(), stream: read_half };
+    let stream = Duplex::new(stream);
+    let reader = Reader { net, link, queue, stream: &stream };
     let mut reader = std::pin::pin!(reader.run());
-    let mut writer = std::pin::pin!(writer::run(net, queue, write_half));
+    let mut writer = std::pin::pin!(writer::run(net, queue, &stream));
     let flush = net.tuning.close_flush;
     let end = tokio::select! {
         end = &mut reader => match end {

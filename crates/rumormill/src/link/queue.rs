@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
+use rumormill_proto::wire::Encoded;
 use rumormill_proto::{Class, CloseReason};
 use tokio::sync::Notify;
 
@@ -12,20 +12,22 @@ use crate::tuning::Tuning;
 
 /// What a queued frame costs beside its bytes.
 const OVERHEAD: usize = 64;
+/// While payloads and history both wait, one frame in so many is history.
+const HISTORY_SHARE: u32 = 5;
 
 #[derive(Debug, Default)]
 struct Lane {
-    frames: VecDeque<Bytes>,
+    frames: VecDeque<Encoded>,
     bytes: usize,
 }
 
 impl Lane {
-    fn push(&mut self, frame: Bytes) {
+    fn push(&mut self, frame: Encoded) {
         self.bytes += frame.len() + OVERHEAD;
         self.frames.push_back(frame);
     }
 
-    fn pop(&mut self) -> Option<Bytes> {
+    fn pop(&mut self) -> Option<Encoded> {
         let frame = self.frames.pop_front()?;
         self.bytes -= frame.len() + OVERHEAD;
         if self.frames.is_empty() && self.frames.capacity() > 16 {
@@ -35,7 +37,7 @@ impl Lane {
         Some(frame)
     }
 
-    fn has_room(&self, frame: &Bytes, limit: usize) -> bool {
+    fn has_room(&self, frame: &Encoded, limit: usize) -> bool {
         self.bytes + frame.len() + OVERHEAD <= limit
     }
 }
@@ -45,8 +47,41 @@ struct Lanes {
     control: Lane,
     announce: Lane,
     payload: Lane,
+    history: Lane,
+    /// Payloads written since the last history.
+    since_history: u32,
+    /// It was told that the payload queue is half full.
+    told_half_full: bool,
     closing: Option<CloseReason>,
     ended: bool,
+}
+
+impl Lanes {
+    /// The next frame: control first, then announcements, then payloads; history when there are no
+    /// payloads, and now and then in any case.
+    fn pop(&mut self) -> Option<(Class, Encoded)> {
+        if let Some(frame) = self.control.pop() {
+            return Some((Class::Control, frame));
+        }
+        if let Some(frame) = self.announce.pop() {
+            return Some((Class::Announce, frame));
+        }
+        if self.since_history + 1 < HISTORY_SHARE || self.history.frames.is_empty() {
+            if let Some(frame) = self.payload.pop() {
+                self.since_history += u32::from(!self.history.frames.is_empty());
+                return Some((Class::Payload, frame));
+            }
+        }
+        self.since_history = 0;
+        self.history.pop().map(|frame| (Class::History, frame))
+    }
+
+    fn clear(&mut self) {
+        self.control = Lane::default();
+        self.announce = Lane::default();
+        self.payload = Lane::default();
+        self.history = Lane::default();
+    }
 }
 
 /// What became of a frame that was put in.
@@ -54,6 +89,9 @@ struct Lanes {
 pub(crate) enum Pushed {
     /// It will be written.
     Queued,
+    /// It will be written; more than half of the payload queue is in use now. Told again only
+    /// after it was less than a quarter.
+    HalfFull,
     /// It will be written; so many older announcements will not.
     DroppedOldest(u64),
     /// It did not fit and is left out.
@@ -64,15 +102,15 @@ pub(crate) enum Pushed {
     Gone,
 }
 
-/// What the writer does next.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// Write this.
-    Frame(Class, Bytes),
+/// What the writer was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// Frames.
+    Some,
     /// Nothing is left: say goodbye.
     Close(CloseReason),
     /// Nothing to do.
-    Wait,
+    Nothing,
 }
 
 /// The queues of one link.
@@ -82,6 +120,7 @@ pub(crate) struct LinkQueue {
     limit_control: usize,
     limit_announce: usize,
     limit_payload: usize,
+    limit_history: usize,
     /// Something to write.
     wake: Notify,
     /// The link is to be closed.
@@ -95,6 +134,7 @@ impl LinkQueue {
             limit_control: tuning.queue_control,
             limit_announce: tuning.queue_announce,
             limit_payload: tuning.queue_payload,
+            limit_history: tuning.queue_history,
             wake: Notify::new(),
             close: Notify::new(),
         }
@@ -106,7 +146,7 @@ impl LinkQueue {
     }
 
     /// Puts a frame in by the rule of its class.
-    pub(crate) fn push(&self, class: Class, frame: Bytes) -> Pushed {
+    pub(crate) fn push(&self, class: Class, frame: Encoded) -> Pushed {
         let mut l = self.lock();
         if l.closing.is_some() || l.ended {
             return Pushed::Gone;
@@ -119,9 +159,18 @@ impl LinkQueue {
             Class::Control => Pushed::Overflow,
             Class::Payload if l.payload.has_room(&frame, self.limit_payload) => {
                 l.payload.push(frame);
+                if !l.told_half_full && l.payload.bytes > self.limit_payload / 2 {
+                    l.told_half_full = true;
+                    Pushed::HalfFull
+                } else {
+                    Pushed::Queued
+                }
+            }
+            Class::History if l.history.has_room(&frame, self.limit_history) => {
+                l.history.push(frame);
                 Pushed::Queued
             }
-            Class::Payload => Pushed::Skipped,
+            Class::Payload | Class::History => Pushed::Skipped,
             Class::Announce if frame.len() + OVERHEAD > self.limit_announce => Pushed::Skipped,
             Class::Announce => {
                 let mut dropped = 0;
@@ -140,19 +189,23 @@ impl LinkQueue {
         pushed
     }
 
-    /// The next thing for the writer: control first, then announcements, then payloads.
-    pub(crate) fn next(&self) -> Next {
+    /// Gives the writer the next frames, one or more, until they are `bytes` in all.
+    pub(crate) fn take(&self, bytes: usize, mut to: impl FnMut(Class, Encoded)) -> Taken {
         let mut l = self.lock();
-        if let Some(frame) = l.control.pop() {
-            return Next::Frame(Class::Control, frame);
+        let mut taken = 0;
+        while taken < bytes
+            && let Some((class, frame)) = l.pop()
+        {
+            taken += frame.len();
+            to(class, frame);
         }
-        if let Some(frame) = l.announce.pop() {
-            return Next::Frame(Class::Announce, frame);
+        if l.payload.bytes < self.limit_payload / 4 {
+            l.told_half_full = false;
         }
-        if let Some(frame) = l.payload.pop() {
-            return Next::Frame(Class::Payload, frame);
+        if taken > 0 {
+            return Taken::Some;
         }
-        l.closing.map_or(Next::Wait, Next::Close)
+        l.closing.map_or(Taken::Nothing, Taken::Close)
     }
 
     /// Waits until something was put in or the link is to be closed.
@@ -169,9 +222,7 @@ impl LinkQueue {
         l.closing = Some(reason);
         if matches!(reason, CloseReason::TooSlow | CloseReason::ProtocolViolation) {
             // The remote does not read, or is not worth it.
-            l.control = Lane::default();
-            l.announce = Lane::default();
-            l.payload = Lane::default();
+            l.clear();
         }
         drop(l);
         self.wake.notify_one();
@@ -198,14 +249,13 @@ impl LinkQueue {
     pub(crate) fn end(&self) {
         let mut l = self.lock();
         l.ended = true;
-        l.control = Lane::default();
-        l.announce = Lane::default();
-        l.payload = Lane::default();
+        l.clear();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use rumormill_proto::Role;
 
     use super::*;
@@ -215,13 +265,27 @@ mod tests {
             queue_control: 1000,
             queue_announce: 1000,
             queue_payload: 1000,
+            queue_history: 1000,
             ..Tuning::of(Role::Peer)
         })
     }
 
-    fn frame(n: u8) -> Bytes {
+    fn of_size(n: u8, size: usize) -> Encoded {
+        Encoded { head: vec![n; 4].into(), tail: vec![n; size - 4].into() }
+    }
+
+    fn frame(n: u8) -> Encoded {
         // Ten of these fill a queue of 1000.
-        Bytes::from(vec![n; 100 - OVERHEAD])
+        of_size(n, 100 - OVERHEAD)
+    }
+
+    /// The next frame by itself: its class and number.
+    fn next(q: &LinkQueue) -> Result<(Class, u8), Taken> {
+        let mut got = None;
+        match q.take(1, |class, frame| got = Some((class, frame.head[0]))) {
+            Taken::Some => Ok(got.unwrap()),
+            other => Err(other),
+        }
     }
 
     #[test]
@@ -231,19 +295,36 @@ mod tests {
             assert_eq!(q.push(Class::Announce, frame(n)), Pushed::Queued);
         }
         assert_eq!(q.push(Class::Announce, frame(10)), Pushed::DroppedOldest(1));
-        assert_eq!(q.next(), Next::Frame(Class::Announce, frame(1)));
-        assert_eq!(q.push(Class::Announce, vec![0; 2000].into()), Pushed::Skipped);
+        assert_eq!(next(&q), Ok((Class::Announce, 1)));
+        assert_eq!(q.push(Class::Announce, of_size(0, 2000)), Pushed::Skipped);
     }
 
     #[test]
-    fn payloads_that_do_not_fit_are_skipped_and_the_queued_ones_stay() {
-        let q = queue();
-        for n in 0..10 {
-            assert_eq!(q.push(Class::Payload, frame(n)), Pushed::Queued);
+    fn payloads_and_history_that_do_not_fit_are_skipped_and_the_queued_ones_stay() {
+        for class in [Class::Payload, Class::History] {
+            let q = queue();
+            for n in 0..10 {
+                assert_ne!(q.push(class, frame(n)), Pushed::Skipped);
+            }
+            assert_eq!(q.push(class, frame(10)), Pushed::Skipped);
+            assert_eq!(next(&q), Ok((class, 0)));
+            assert_eq!(q.push(class, frame(11)), Pushed::Queued);
         }
-        assert_eq!(q.push(Class::Payload, frame(10)), Pushed::Skipped);
-        assert_eq!(q.next(), Next::Frame(Class::Payload, frame(0)));
-        assert_eq!(q.push(Class::Payload, frame(11)), Pushed::Queued);
+    }
+
+    #[test]
+    fn half_full_is_told_once_until_it_was_a_quarter() {
+        let q = queue();
+        let push = |n| q.push(Class::Payload, frame(n));
+        let told: Vec<Pushed> = (0..7).map(push).collect();
+        assert_eq!(told[5], Pushed::HalfFull);
+        assert_eq!(told.iter().filter(|p| **p == Pushed::HalfFull).count(), 1);
+        let drain = |n| (0..n).for_each(|_| assert!(next(&q).is_ok()));
+        drain(3);
+        assert!((0..3).all(|n| push(n) == Pushed::Queued), "it was never below a quarter");
+        drain(5);
+        let told: Vec<Pushed> = (0..4).map(push).collect();
+        assert_eq!(told[3], Pushed::HalfFull);
     }
 
     #[test]
@@ -257,18 +338,48 @@ mod tests {
     }
 
     #[test]
-    fn control_goes_first_then_announcements_then_payloads_then_goodbye() {
+    fn control_goes_first_then_announcements_then_payloads_then_history_then_goodbye() {
         let q = queue();
+        q.push(Class::History, frame(4));
         q.push(Class::Payload, frame(3));
         q.push(Class::Announce, frame(2));
         q.push(Class::Control, frame(1));
         q.close(CloseReason::Leaving);
         q.close(CloseReason::Idle);
-        assert_eq!(q.push(Class::Control, frame(4)), Pushed::Gone);
-        assert_eq!(q.next(), Next::Frame(Class::Control, frame(1)));
-        assert_eq!(q.next(), Next::Frame(Class::Announce, frame(2)));
-        assert_eq!(q.next(), Next::Frame(Class::Payload, frame(3)));
-        assert_eq!(q.next(), Next::Close(CloseReason::Leaving));
+        assert_eq!(q.push(Class::Control, frame(5)), Pushed::Gone);
+        assert_eq!(next(&q), Ok((Class::Control, 1)));
+        assert_eq!(next(&q), Ok((Class::Announce, 2)));
+        assert_eq!(next(&q), Ok((Class::Payload, 3)));
+        assert_eq!(next(&q), Ok((Class::History, 4)));
+        assert_eq!(next(&q), Err(Taken::Close(CloseReason::Leaving)));
+    }
+
+    #[test]
+    fn history_has_its_share_beside_payloads_and_all_that_they_leave() {
+        let q = queue();
+        for n in 0..8 {
+            q.push(Class::Payload, frame(n));
+            q.push(Class::History, frame(n));
+        }
+        let order: String = std::iter::from_fn(|| next(&q).ok())
+            .map(|(class, _)| if class == Class::History { 'h' } else { 'p' })
+            .collect();
+        assert_eq!(order, "pppphpppphhhhhhh");
+    }
+
+    #[test]
+    fn many_small_frames_are_taken_at_once_and_a_large_one_alone() {
+        let q = queue();
+        for n in 0..9 {
+            q.push(Class::Payload, frame(n));
+        }
+        let mut taken = 0;
+        assert_eq!(q.take(4 * (100 - OVERHEAD), |_, _| taken += 1), Taken::Some);
+        assert_eq!(taken, 4);
+        q.push(Class::Control, of_size(0, 500));
+        let mut classes = Vec::new();
+        q.take(100, |class, _| classes.push(class));
+        assert_eq!(classes, [Class::Control]);
     }
 
     #[test]
@@ -276,6 +387,13 @@ mod tests {
         let q = queue();
         q.push(Class::Payload, frame(3));
         q.close(CloseReason::TooSlow);
-        assert_eq!(q.next(), Next::Close(CloseReason::TooSlow));
+        assert_eq!(next(&q), Err(Taken::Close(CloseReason::TooSlow)));
+    }
+
+    #[test]
+    fn a_frame_without_a_tail_is_a_frame() {
+        let q = queue();
+        q.push(Class::Control, Encoded { head: vec![7].into(), tail: Bytes::new() });
+        assert_eq!(next(&q), Ok((Class::Control, 7)));
     }
 }

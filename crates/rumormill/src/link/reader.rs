@@ -1,21 +1,18 @@
 //! The reading half of a link: bytes to verified frames.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 
-use rumormill_proto::limits::MAX_FRAME;
-use rumormill_proto::wire::{self, Frame, Verified};
+use rumormill_proto::wire::{DecodeError, Frame, Verified};
 use rumormill_proto::{CloseReason, LinkId};
-use tokio::io::{AsyncRead, AsyncReadExt};
 
+use super::duplex::Duplex;
+use super::frames::Frames;
 use super::queue::LinkQueue;
 use crate::counters::Tally;
 use crate::net::{Arrival, Net};
 
-/// What is set aside for a frame on its sender's word alone; beyond it, memory follows the bytes
-/// that really came.
-const ON_TRUST: usize = 4 * 1024;
-/// A frame above this size takes a share of the memory for large frames until the driver has it,
-/// and is checked on the blocking pool: it may hold hundreds of signatures.
+/// A frame above this size takes a share of the memory for large frames until the driver has it.
 const LARGE: usize = 32 * 1024;
 
 /// How the reading half ended.
@@ -31,35 +28,43 @@ pub(crate) enum ReaderEnd {
 
 /// The reading half of one link.
 #[derive(Debug)]
-pub(crate) struct Reader<R> {
-    pub(crate) net: Arc<Net>,
+pub(crate) struct Reader<'a> {
+    pub(crate) net: &'a Arc<Net>,
     pub(crate) link: LinkId,
-    pub(crate) queue: Arc<LinkQueue>,
-    pub(crate) stream: R,
+    pub(crate) queue: &'a LinkQueue,
+    pub(crate) stream: &'a Duplex,
 }
 
-impl<R: AsyncRead + Unpin> Reader<R> {
+impl Reader<'_> {
     /// Reads until the link ends.
-    pub(crate) async fn run(mut self) -> ReaderEnd {
-        let mut body = Vec::new();
+    pub(crate) async fn run(self) -> ReaderEnd {
+        let mut frames = Frames::default();
         loop {
-            match self.one_frame(&mut body).await {
-                Ok(()) => {}
-                Err(end) => return end,
+            let fed = poll_fn(|cx| self.stream.poll_chunk(cx, |bytes| frames.feed(bytes))).await;
+            let Ok(Some(fed)) = fed else { return ReaderEnd::Lost };
+            while let Some((frame, size)) = frames.next() {
+                if let Err(end) = self.one_frame(frame, size).await {
+                    return end;
+                }
             }
-            body.clear();
-            body.shrink_to(ON_TRUST);
+            if let Err(e) = fed {
+                return self.refuse(&e);
+            }
         }
     }
 
-    async fn one_frame(&mut self, body: &mut Vec<u8>) -> Result<(), ReaderEnd> {
-        let net = self.net.clone();
-        self.read_body(body).await?;
-        let frame = wire::decode(body).map_err(|e| {
-            net.tally.frames_malformed.one();
-            ReaderEnd::Refused(e.to_string())
-        })?;
-        count(&net.tally, &frame, body.len() + 4);
+    fn refuse(&self, e: &DecodeError) -> ReaderEnd {
+        match e {
+            DecodeError::TooLong { .. } => &self.net.tally.frames_too_long,
+            DecodeError::Malformed(_) => &self.net.tally.frames_malformed,
+        }
+        .one();
+        ReaderEnd::Refused(e.to_string())
+    }
+
+    async fn one_frame(&self, frame: Frame, size: usize) -> Result<(), ReaderEnd> {
+        let net = self.net;
+        count(&net.tally, &frame, size);
         match frame {
             Frame::Close(close) => return Err(ReaderEnd::Closed(close.reason)),
             Frame::Hello(_) => {
@@ -68,41 +73,27 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             }
             _ => {}
         }
-        let frame = self.verify(frame, body.len()).await?;
+        let frame = self.verify(frame, size).await?;
         if self.queue.closing().is_some() {
             // The core has closed this link; it hears nothing of it any more but its end.
             return Ok(());
         }
-        let _room = match u32::try_from(body.len()) {
-            Ok(bytes) if body.len() > LARGE => {
-                net.large.clone().acquire_many_owned(bytes).await.ok()
-            }
+        let _room = match u32::try_from(size) {
+            Ok(bytes) if size > LARGE => net.large.clone().acquire_many_owned(bytes).await.ok(),
             _ => None,
         };
         let news = Arrival::Frame { link: self.link, frame, _room };
         net.inputs.send(news).await.map_err(|_| ReaderEnd::Lost)
     }
 
-    async fn read_body(&mut self, body: &mut Vec<u8>) -> Result<(), ReaderEnd> {
-        let mut prefix = [0; 4];
-        self.stream.read_exact(&mut prefix).await.map_err(|_| ReaderEnd::Lost)?;
-        let length = wire::header(prefix, MAX_FRAME)
-            .map_err(|e| {
-                self.net.tally.frames_too_long.one();
-                ReaderEnd::Refused(e.to_string())
-            })?
-            .length;
-        body.reserve(length.min(ON_TRUST));
-        let mut rest = (&mut self.stream).take(length as u64);
-        rest.read_to_end(body).await.map_err(|_| ReaderEnd::Lost)?;
-        if body.len() < length { Err(ReaderEnd::Lost) } else { Ok(()) }
-    }
-
-    async fn verify(&self, frame: Frame, bytes: usize) -> Result<Verified<Frame>, ReaderEnd> {
-        let verifier = self.net.verifier.clone();
-        let result = if bytes <= LARGE {
+    async fn verify(&self, frame: Frame, size: usize) -> Result<Verified<Frame>, ReaderEnd> {
+        let verifier = &self.net.verifier;
+        let one_signature = matches!(frame, Frame::Gossip(_) | Frame::Data(_));
+        let result = if one_signature || size <= LARGE {
             verifier.verify(frame)
         } else {
+            // It may hold hundreds of signatures.
+            let verifier = verifier.clone();
             // It fails only when the runtime shuts down, and the link with it.
             tokio::task::spawn_blocking(move || verifier.verify(frame))
                 .await
@@ -115,12 +106,14 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     }
 }
 
-fn count(tally: &Tally, frame: &Frame, bytes: usize) {
+fn count(tally: &Tally, frame: &Frame, size: usize) {
     tally.frames_in.one();
     match frame {
+        Frame::Gossip(g) if g.pulled => &tally.bytes_in_history,
+        Frame::Pulled(_) => &tally.bytes_in_history,
         Frame::Gossip(_) | Frame::Data(_) => &tally.bytes_in_payload,
-        Frame::Summary(_) => &tally.bytes_in_announce,
+        Frame::Announce(_) | Frame::Ack(_) => &tally.bytes_in_announce,
         _ => &tally.bytes_in_control,
     }
-    .add(bytes as u64);
+    .add(size as u64);
 }

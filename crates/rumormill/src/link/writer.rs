@@ -1,24 +1,24 @@
 //! The writing half of a link.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io::IoSlice;
 use std::time::Duration;
 
-use rumormill_proto::wire::{self, Close};
+use rumormill_proto::wire::{self, Close, Encoded};
 use rumormill_proto::{Class, CloseReason};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::queue::{LinkQueue, Next};
+use super::duplex::Duplex;
+use super::queue::{LinkQueue, Taken};
 use crate::counters::Tally;
 use crate::net::Net;
 
-/// Frames are gathered up to this size before they are written: one TLS record, and no more
-/// encryption and system calls than needed.
-const RECORD: usize = 16 * 1024;
-/// A frame of this size is not worth copying beside others.
-const LARGE: usize = 8 * 1024;
-/// What an idle link keeps of its write buffer.
-const IDLE_BUFFER: usize = 2 * 1024;
+/// Frames are taken from the queue up to this size and written together: several TLS records with
+/// one system call, and what is more urgent waits for no more than this.
+const BURST: usize = 64 * 1024;
+/// Pieces handed to TLS at once.
+const PIECES: usize = 128;
 
 /// How the writing half ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,80 +32,102 @@ pub(crate) enum WriterEnd {
 }
 
 /// Writes what is queued until the link is closed.
-pub(crate) async fn run<W>(net: &Arc<Net>, queue: &LinkQueue, mut stream: W) -> WriterEnd
-where
-    W: AsyncWrite + Unpin,
-{
+pub(crate) async fn run(net: &Net, queue: &LinkQueue, stream: &Duplex) -> WriterEnd {
     let stall = net.tuning.write_stall;
-    let mut buffer = Vec::new();
+    let mut burst = Burst::default();
     loop {
-        match queue.next() {
-            Next::Frame(class, frame) => {
-                count(&net.tally, class, frame.len());
-                // The order must hold: what was gathered before goes first.
-                if frame.len() >= LARGE || buffer.len() + frame.len() > RECORD {
-                    if let Err(end) = write(&mut stream, &buffer, stall).await {
-                        return end;
-                    }
-                    buffer.clear();
+        let step = match queue.take(BURST, |class, frame| burst.add(&net.tally, class, frame)) {
+            Taken::Some => burst.write(stream, stall).await,
+            Taken::Nothing => {
+                let flushed = within(stall, poll_fn(|cx| stream.poll_flush(cx))).await;
+                if flushed.is_ok() {
+                    queue.changed().await;
                 }
-                if frame.len() < LARGE {
-                    buffer.extend_from_slice(&frame);
-                } else if let Err(end) = write(&mut stream, &frame, stall).await {
-                    return end;
-                }
+                flushed
             }
-            Next::Wait => {
-                if let Err(end) = write(&mut stream, &buffer, stall).await {
-                    return end;
-                }
-                buffer.clear();
-                buffer.shrink_to(IDLE_BUFFER);
-                if let Err(end) = within(stall, stream.flush()).await {
-                    return end;
-                }
-                queue.changed().await;
-            }
-            Next::Close(reason) => {
+            Taken::Close(reason) => {
                 let goodbye = wire::encode(&Close { reason }.into());
-                count(&net.tally, Class::Control, goodbye.len());
-                buffer.extend_from_slice(&goodbye);
-                if let Err(end) = write(&mut stream, &buffer, stall).await {
-                    return end;
-                }
-                if let Err(end) = within(stall, stream.flush()).await {
-                    return end;
-                }
-                // The frame is out; whether TLS's own goodbye follows changes nothing.
-                let _ = within(stall, stream.shutdown()).await;
-                return WriterEnd::Closed(reason);
+                burst.add(&net.tally, Class::Control, goodbye);
+                return match say(&mut burst, stream, stall).await {
+                    Ok(()) => WriterEnd::Closed(reason),
+                    Err(end) => end,
+                };
+            }
+        };
+        if let Err(end) = step {
+            return end;
+        }
+    }
+}
+
+/// Writes the last burst and ends the connection.
+async fn say(burst: &mut Burst, stream: &Duplex, stall: Duration) -> Result<(), WriterEnd> {
+    burst.write(stream, stall).await?;
+    within(stall, poll_fn(|cx| stream.poll_flush(cx))).await?;
+    // The frame is out; whether TLS's own goodbye follows changes nothing.
+    let _ = within(stall, poll_fn(|cx| stream.poll_shutdown(cx))).await;
+    Ok(())
+}
+
+/// Frames that are written together, from where they lie.
+#[derive(Debug, Default)]
+struct Burst {
+    frames: VecDeque<Encoded>,
+    /// Bytes of the first one that are written already.
+    written: usize,
+}
+
+impl Burst {
+    fn add(&mut self, tally: &Tally, class: Class, frame: Encoded) {
+        tally.frames_out.one();
+        match class {
+            Class::Control => &tally.bytes_out_control,
+            Class::Announce => &tally.bytes_out_announce,
+            Class::Payload => &tally.bytes_out_payload,
+            Class::History => &tally.bytes_out_history,
+        }
+        .add(frame.len() as u64);
+        self.frames.push_back(frame);
+    }
+
+    /// Writes all of it; the deadline is for progress, not for the whole.
+    async fn write(&mut self, stream: &Duplex, stall: Duration) -> Result<(), WriterEnd> {
+        while !self.frames.is_empty() {
+            let written = poll_fn(|cx| stream.poll_write(cx, &self.pieces()));
+            match within(stall, written).await? {
+                0 => return Err(WriterEnd::Lost),
+                n => self.advance(n),
             }
         }
+        self.frames.shrink_to(4);
+        Ok(())
     }
-}
 
-fn count(tally: &Tally, class: Class, bytes: usize) {
-    tally.frames_out.one();
-    match class {
-        Class::Control => &tally.bytes_out_control,
-        Class::Announce => &tally.bytes_out_announce,
-        Class::Payload => &tally.bytes_out_payload,
+    fn pieces(&self) -> Vec<IoSlice<'_>> {
+        let mut skip = self.written;
+        let mut pieces = Vec::with_capacity((2 * self.frames.len()).min(PIECES));
+        for part in self.frames.iter().flat_map(|f| [&f.head, &f.tail]) {
+            let rest = part.get(skip..).unwrap_or_default();
+            skip = skip.saturating_sub(part.len());
+            if !rest.is_empty() {
+                pieces.push(IoSlice::new(rest));
+            }
+            if pieces.len() == PIECES {
+                break;
+            }
+        }
+        pieces
     }
-    .add(bytes as u64);
-}
 
-/// Writes all of it; the deadline is for progress, not for the whole.
-async fn write<W>(stream: &mut W, mut bytes: &[u8], stall: Duration) -> Result<(), WriterEnd>
-where
-    W: AsyncWrite + Unpin,
-{
-    while !bytes.is_empty() {
-        match within(stall, stream.write(bytes)).await? {
-            0 => return Err(WriterEnd::Lost),
-            n => bytes = bytes.get(n..).unwrap_or_default(),
+    fn advance(&mut self, n: usize) {
+        self.written += n;
+        while let Some(first) = self.frames.front()
+            && first.len() <= self.written
+        {
+            self.written -= first.len();
+            self.frames.pop_front();
         }
     }
-    Ok(())
 }
 
 async fn within<T>(

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use minicbor::{Decode, Encode};
 use redb::{
     Builder, DatabaseError, ReadableDatabase as _, ReadableTable as _, StorageError,
@@ -14,7 +15,7 @@ use redb::{
 };
 use rumormill_proto::registry::Entry;
 use rumormill_proto::wire::Verifier;
-use rumormill_proto::{Message, MessageId, SignedRecord, StoreOp};
+use rumormill_proto::{Batch, MessageId, SignedRecord, StoreOp};
 
 use crate::counters::Tally;
 use crate::error::StartError;
@@ -23,17 +24,17 @@ use crate::error::StartError;
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 /// Registry entries by id.
 const ENTRIES: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("entries");
-/// Kept messages by order of arrival.
-const MESSAGES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("messages");
-/// Where a message is in that order.
-const MESSAGE_PLACES: TableDefinition<'_, &[u8; 48], u64> = TableDefinition::new("message_places");
+/// Kept batches by order of arrival.
+const BATCHES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("batches");
+/// Where a batch is in that order, by its first message.
+const BATCH_PLACES: TableDefinition<'_, &[u8; 48], u64> = TableDefinition::new("batch_places");
 
 const INCARNATION: &str = "incarnation";
 const ANCHORS: &str = "anchors";
 const NONCE: &str = "nonce";
 const FORMAT: &str = "format";
-/// Raised when a file could be misread by an older version.
-const FORMAT_NOW: &[u8] = &[1];
+/// Raised when a file could be misread by another version. Format 1 kept single messages.
+const FORMAT_NOW: &[u8] = &[2];
 
 /// Memory for cached pages. The default of 1 GiB would be most of a small machine's.
 const CACHE: usize = 4 * 1024 * 1024;
@@ -43,7 +44,7 @@ const CACHE: usize = 4 * 1024 * 1024;
 pub(crate) struct Kept {
     pub(crate) incarnation: u64,
     pub(crate) anchors: Vec<SignedRecord>,
-    pub(crate) messages: Vec<Message>,
+    pub(crate) batches: Vec<Batch>,
 }
 
 /// What a seed finds of its earlier life.
@@ -111,6 +112,9 @@ impl Database {
                 })
                 .map_err(|e| e.to_string()),
             Some(FORMAT_NOW) => Ok(()),
+            Some([1]) => Err("it was written by an older version of this program, which kept \
+                              messages in another form (format 1, this one writes format 2)"
+                .to_owned()),
             Some(_) => Err("it was written by a newer version of this program".to_owned()),
         }
     }
@@ -142,15 +146,15 @@ impl Database {
                 None => self.skipped(tally, "the list of anchors"),
             }
         }
-        let mut messages = Vec::new();
-        self.each(MESSAGES, |bytes| {
-            let message = Message::from_bytes(bytes).ok();
-            match message.filter(|m| verifier.signed(m).is_ok()) {
-                Some(message) => messages.push(message),
-                None => self.skipped(tally, "a kept message"),
+        let mut batches = Vec::new();
+        self.each(BATCHES, |bytes| {
+            let batch = Batch::from_wire(Bytes::copy_from_slice(bytes)).ok();
+            match batch.filter(|b| verifier.batch(b).is_ok()) {
+                Some(batch) => batches.push(batch),
+                None => self.skipped(tally, "a kept batch"),
             }
         })?;
-        Ok(Kept { incarnation, anchors, messages })
+        Ok(Kept { incarnation, anchors, batches })
     }
 
     /// Reads what a seed keeps.
@@ -269,31 +273,44 @@ fn apply(t: &WriteTransaction, op: &StoreOp) -> Result<(), redb::Error> {
         StoreOp::RemoveEntry(id) => {
             t.open_table(ENTRIES)?.remove(id.as_bytes())?;
         }
-        StoreOp::PutMessage(message) => put_message(t, message)?,
-        StoreOp::RemoveMessage(id) => {
-            let place = t.open_table(MESSAGE_PLACES)?.remove(&message_key(id))?.map(|v| v.value());
+        StoreOp::PutBatch(batch) => put_batch(t, batch)?,
+        StoreOp::RemoveBatch(id) => {
+            let place = t.open_table(BATCH_PLACES)?.remove(&batch_key(id))?.map(|v| v.value());
             if let Some(place) = place {
-                t.open_table(MESSAGES)?.remove(place)?;
+                t.open_table(BATCHES)?.remove(place)?;
             }
         }
     }
     Ok(())
 }
 
-fn put_message(t: &WriteTransaction, message: &Message) -> Result<(), redb::Error> {
-    let key = message_key(&message.id);
-    let mut places = t.open_table(MESSAGE_PLACES)?;
-    if places.get(&key)?.is_some() {
-        return Ok(());
+fn put_batch(t: &WriteTransaction, batch: &Batch) -> Result<(), redb::Error> {
+    let key = batch_key(&first_message(batch));
+    let mut places = t.open_table(BATCH_PLACES)?;
+    let mut batches = t.open_table(BATCHES)?;
+    if let Some(place) = places.get(&key)?.map(|v| v.value()) {
+        if batches.get(place)?.is_some_and(|kept| kept.value() == batch.wire().as_ref()) {
+            return Ok(());
+        }
+        // An honest publisher packs a number once; of another one, the newest batch stands, as in
+        // memory.
+        batches.remove(place)?;
     }
-    let mut messages = t.open_table(MESSAGES)?;
-    let place = messages.last()?.map_or(0, |(last, _)| last.value().saturating_add(1));
-    messages.insert(place, message.to_bytes().as_slice())?;
+    let place = batches.last()?.map_or(0, |(last, _)| last.value().saturating_add(1));
+    batches.insert(place, batch.wire().as_ref())?;
     places.insert(&key, place)?;
     Ok(())
 }
 
-fn message_key(id: &MessageId) -> [u8; 48] {
+fn first_message(batch: &Batch) -> MessageId {
+    MessageId {
+        publisher: batch.publisher(),
+        incarnation: batch.incarnation(),
+        sequence: batch.first(),
+    }
+}
+
+fn batch_key(id: &MessageId) -> [u8; 48] {
     let mut key = [0; 48];
     key[..32].copy_from_slice(id.publisher.as_bytes());
     key[32..40].copy_from_slice(&id.incarnation.to_be_bytes());
@@ -332,8 +349,8 @@ pub(crate) fn settle<'a>(ops: impl Iterator<Item = &'a StoreOp>) -> Vec<&'a Stor
             StoreOp::Nonce(_) => (2, Vec::new()),
             StoreOp::PutEntry(e) => (3, e.id().as_bytes().to_vec()),
             StoreOp::RemoveEntry(id) => (3, id.as_bytes().to_vec()),
-            StoreOp::PutMessage(m) => (4, message_key(&m.id).to_vec()),
-            StoreOp::RemoveMessage(id) => (4, message_key(id).to_vec()),
+            StoreOp::PutBatch(b) => (4, batch_key(&first_message(b)).to_vec()),
+            StoreOp::RemoveBatch(id) => (4, batch_key(id).to_vec()),
         };
         last.insert(key, (at, op));
     }

@@ -60,13 +60,13 @@ impl StoreHandle {
 fn size(op: &StoreOp) -> usize {
     const RECORD: usize = 512;
     match op {
-        StoreOp::PutMessage(m) => m.size(),
+        StoreOp::PutBatch(b) => b.size(),
         StoreOp::PutEntry(e) => {
             RECORD + e.certificate.as_ref().map_or(0, |c| c.votes().len() * 2 * RECORD)
         }
         StoreOp::Anchors(records) => records.len() * RECORD,
         StoreOp::Incarnation(_)
-        | StoreOp::RemoveMessage(_)
+        | StoreOp::RemoveBatch(_)
         | StoreOp::RemoveEntry(_)
         | StoreOp::Nonce(_) => 128,
     }

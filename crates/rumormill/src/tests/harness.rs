@@ -32,6 +32,7 @@ pub(super) enum Seen {
     Down(LinkId, LinkDown),
     Frame(LinkId, &'static str),
     DialFailed(DialId, DialError),
+    Congested(LinkId),
     Stored(StoreTicket),
     WallClock,
     Timeout,
@@ -51,6 +52,7 @@ impl Core for Echo {
             Input::LinkDown { link, why } => Seen::Down(link, why),
             Input::DialFailed { dial, why } => Seen::DialFailed(dial, why),
             Input::Stored { ticket } => Seen::Stored(ticket),
+            Input::Congested { link } => Seen::Congested(link),
             Input::WallClock(_) => Seen::WallClock,
             Input::Timeout => Seen::Timeout,
             Input::Frame { link, frame } => {

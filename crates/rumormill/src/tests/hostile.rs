@@ -103,7 +103,7 @@ async fn a_full_node_says_so() {
     b.link_with(identity(5).id()).await;
     let mut second = super::harness::tls_only(b.address(), &identity(6)).await;
     let all = read_to_end(&mut second).await;
-    let close = wire::encode(&Close { reason: CloseReason::Limit }.into());
+    let close = wire::encode(&Close { reason: CloseReason::Limit }.into()).to_bytes();
     assert_eq!(all, close);
     b.counted("connections_refused_limit", 1).await;
     b.dial(1, b.address(), None).await;
@@ -132,7 +132,7 @@ async fn refused(bytes: &[u8], counter: &str, why: &str) {
         .then_some(())
     })
     .await;
-    let goodbye = wire::encode(&Close { reason: CloseReason::ProtocolViolation }.into());
+    let goodbye = wire::encode(&Close { reason: CloseReason::ProtocolViolation }.into()).to_bytes();
     assert_eq!(read_to_end(&mut stream).await, goodbye, "it is told why");
     b.counted(counter, 1).await;
     ping(&a, at_a).await;
@@ -160,7 +160,7 @@ async fn a_second_hello() {
         observed: None,
         network_proof: None,
     };
-    refused(&wire::encode(&hello.into()), "frames_out_of_place", "second Hello").await;
+    refused(&wire::encode(&hello.into()).to_bytes(), "frames_out_of_place", "second Hello").await;
 }
 
 fn record() -> SignedRecord {
@@ -180,7 +180,7 @@ fn record() -> SignedRecord {
 
 #[tokio::test]
 async fn a_bad_signature() {
-    let good = wire::encode(&Register { record: record() }.into());
+    let good = wire::encode(&Register { record: record() }.into()).to_bytes();
     let mut bad = good.to_vec();
     let at = bad.windows(7).position(|w| w == b"mallory").unwrap();
     bad[at] = b'M';
@@ -197,8 +197,8 @@ async fn a_bad_signature() {
 async fn unknown_frames_and_frames_in_pieces_are_no_offence() {
     let b = start(2, tuning());
     let mut stream = raw_link(b.address(), &identity(66)).await;
-    let mut bytes = wire::encode(&Frame::Unknown(999)).to_vec();
-    bytes.extend_from_slice(&wire::encode(&Ping { nonce: 1 }.into()));
+    let mut bytes = wire::encode(&Frame::Unknown(999)).to_bytes().to_vec();
+    bytes.extend_from_slice(&wire::encode(&Ping { nonce: 1 }.into()).to_bytes());
     for byte in bytes {
         stream.write_all(&[byte]).await.unwrap();
         stream.flush().await.unwrap();
@@ -215,7 +215,7 @@ async fn large_frames_come_through_and_give_their_memory_back() {
     let mut stream = raw_link(b.address(), &identity(66)).await;
     let records = vec![record(); 512];
     let list = wire::PeerList { records, alive: 512, synced: true, last: true };
-    let bytes = wire::encode(&list.into());
+    let bytes = wire::encode(&list.into()).to_bytes();
     assert!(bytes.len() > 32 * 1024, "it counts as large");
     for _ in 0..20 {
         stream.write_all(&bytes).await.unwrap();

@@ -10,6 +10,7 @@ use tokio::time::{sleep, timeout};
 use super::harness::{Seen, pair, start, tuning};
 use crate::error::Stopped;
 use crate::listener::Listener;
+use crate::subscription::SubscribeOptions;
 
 #[tokio::test]
 async fn a_frozen_node_keeps_its_sockets_and_does_nothing() {
@@ -33,7 +34,7 @@ async fn a_frozen_node_keeps_its_sockets_and_does_nothing() {
 #[tokio::test]
 async fn a_killed_node_is_gone_without_a_word() {
     let (a, at_a, b, _) = pair(&tuning()).await;
-    let mut messages = b.handle.subscribe();
+    let mut messages = b.handle.subscribe(SubscribeOptions::new());
     let address = b.address();
     b.handle.kill();
     b.handle.stopped().await;

@@ -113,7 +113,7 @@ async fn a_closed_link_ends_though_the_remote_does_not_react() {
     let (link, _) = b.link_with(identity(5).id()).await;
     // The remote goes on sending, and is not heard any more.
     b.ask(vec![Output::Close { link, reason: CloseReason::Idle }]).await;
-    let ping = wire::encode(&Ping { nonce: 1 }.into());
+    let ping = wire::encode(&Ping { nonce: 1 }.into()).to_bytes();
     let _ = tokio::io::AsyncWriteExt::write_all(&mut silent, &ping).await;
     assert_eq!(b.end_of(link).await, LinkDown::Local(CloseReason::Idle));
     assert!(!b.seen().iter().any(|s| matches!(s, Seen::Frame(..))));

@@ -10,10 +10,10 @@ use redb::{Builder, ReadableTable as _, StorageBackend};
 use rumormill_proto::registry::Entry;
 use rumormill_proto::wire::Verifier;
 use rumormill_proto::{
-    Identity, Message, MessageId, Name, Output, Presence, Record, SignedRecord, StoreOp,
-    StoreTicket,
+    Batch, Identity, MessageId, Name, Output, Presence, Record, SignedRecord, StoreOp, StoreTicket,
 };
 
+use super::batches::Publisher;
 use super::harness::{Seen, identity, start_with, tuning, until};
 use crate::counters::Tally;
 use crate::error::StartError;
@@ -35,27 +35,6 @@ fn record(n: u8) -> SignedRecord {
     SignedRecord::sign(record, &me)
 }
 
-/// A message as its publisher would sign it, in the bytes of the wire.
-fn message(publisher: &Identity, sequence: u64) -> Message {
-    let mut body = Vec::new();
-    let mut e = minicbor::Encoder::new(&mut body);
-    e.map(4).unwrap();
-    e.u8(0).unwrap().map(3).unwrap();
-    e.u8(0).unwrap().bytes(publisher.id().as_bytes()).unwrap();
-    e.u8(1).unwrap().u64(1).unwrap().u8(2).unwrap().u64(sequence).unwrap();
-    e.u8(1).unwrap().u64(5).unwrap();
-    e.u8(2).unwrap().str("topic").unwrap();
-    e.u8(3).unwrap().bytes(b"payload").unwrap();
-    let signed = [&b"rumor/1 message\0"[..], &body].concat();
-    let signature = publisher.sign(&signed);
-    let mut bytes = Vec::new();
-    let mut e = minicbor::Encoder::new(&mut bytes);
-    e.array(2).unwrap().bytes(&body).unwrap().bytes(signature.as_bytes()).unwrap();
-    let message = Message::from_bytes(&bytes).unwrap();
-    assert!(message.signature_is_valid());
-    message
-}
-
 fn id_of(publisher: &Identity, sequence: u64) -> MessageId {
     MessageId { publisher: publisher.id(), incarnation: 1, sequence }
 }
@@ -69,23 +48,40 @@ fn a_peers_life_is_read_back() {
         assert_eq!(db.kept(&verifier, &tally).unwrap().incarnation, 0);
         assert_eq!(db.begin_life(0).unwrap(), 1);
         // In an order that is not the order of their ids.
-        let ops = [3, 1, 2, 0].map(|n| StoreOp::PutMessage(message(&me, n)));
+        let mut publisher = Publisher::new(&me);
+        let batches: Vec<Batch> = (0..4).map(|_| publisher.batch("topic", &[b"payload"])).collect();
+        let ops = [3, 1, 2, 0].map(|n: usize| StoreOp::PutBatch(batches[n].clone()));
         db.commit(&ops).unwrap();
         db.commit(&[
-            StoreOp::RemoveMessage(id_of(&me, 1)),
-            StoreOp::RemoveMessage(id_of(&me, 77)),
-            StoreOp::PutMessage(message(&me, 3)),
+            StoreOp::RemoveBatch(id_of(&me, 1)),
+            StoreOp::RemoveBatch(id_of(&me, 77)),
+            StoreOp::PutBatch(batches[3].clone()),
             StoreOp::Anchors(vec![record(2), record(3)]),
         ])
         .unwrap();
     }
     let mut db = Database::open(dir.path(), "peer.redb").unwrap();
     let kept = db.kept(&verifier, &tally).unwrap();
-    let order: Vec<u64> = kept.messages.iter().map(|m| m.id.sequence).collect();
+    let order: Vec<u64> = kept.batches.iter().map(Batch::first).collect();
     assert_eq!(order, [3, 2, 0], "in order of arrival");
     assert_eq!(kept.anchors.len(), 2);
     assert_eq!(db.begin_life(kept.incarnation).unwrap(), 2);
     assert_eq!(tally.store_corrupt.get(), 0);
+}
+
+#[test]
+fn a_file_of_the_first_format_is_refused_with_a_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Database::open(dir.path(), "peer.redb").unwrap());
+    {
+        let raw = redb::Database::open(dir.path().join("peer.redb")).unwrap();
+        let t = raw.begin_write().unwrap();
+        let meta = redb::TableDefinition::<&str, &[u8]>::new("meta");
+        t.open_table(meta).unwrap().insert("format", [1].as_slice()).unwrap();
+        t.commit().unwrap();
+    }
+    let e = open_error(dir.path()).to_string();
+    assert!(e.contains("older version") && e.contains("move it away"), "{e}");
 }
 
 #[test]

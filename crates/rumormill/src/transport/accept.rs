@@ -14,6 +14,7 @@ use tokio_rustls::TlsStream;
 
 use super::addresses::Place;
 use super::hello::{self, HelloError, Ours};
+use super::socket::Socket;
 use super::tls::{ALPN, peer_id};
 use crate::link;
 use crate::net::Net;
@@ -158,9 +159,10 @@ async fn handshake(
     net: &Net,
     stream: TcpStream,
     from: SocketAddr,
-) -> Result<(TlsStream<TcpStream>, LinkInfo, OwnedSemaphorePermit), HandshakeError> {
+) -> Result<(TlsStream<Socket>, LinkInfo, OwnedSemaphorePermit), HandshakeError> {
     // Small frames must not wait for others; if it cannot be set, they only come later.
     let _ = stream.set_nodelay(true);
+    let stream = Socket::new(stream, net.tally.clone());
     let stream = net.tls.acceptor().accept(stream).await.map_err(HandshakeError::Tls)?;
     let session = session(stream.get_ref().1)?;
     let mut stream = TlsStream::from(stream);

@@ -12,6 +12,7 @@ use tokio_rustls::TlsStream;
 
 use super::accept::session;
 use super::hello::{self, HelloError, Ours};
+use super::socket::Socket;
 use super::tls::is_wrong_identity;
 use crate::link;
 use crate::net::{Arrival, Net};
@@ -79,7 +80,7 @@ impl Failure {
     }
 }
 
-type Connected = (TlsStream<TcpStream>, LinkInfo, OwnedSemaphorePermit);
+type Connected = (TlsStream<Socket>, LinkInfo, OwnedSemaphorePermit);
 
 async fn connect(net: &Net, dial: DialId, to: &DialTarget) -> Result<Connected, Failure> {
     let no_room = || Failure::new(DialError::Limit, DialError::Limit);
@@ -142,7 +143,7 @@ async fn one_address(
     dial: DialId,
     address: SocketAddr,
     expected: Option<PeerId>,
-) -> Result<(TlsStream<TcpStream>, LinkInfo), Failure> {
+) -> Result<(TlsStream<Socket>, LinkInfo), Failure> {
     let at = |why, e: &dyn std::fmt::Display| Failure::new(why, format!("{address}: {e}"));
     let stream = TcpStream::connect(address).await.map_err(|e| at(DialError::Refused, &e))?;
     // Where nobody listens on a port that the system may also choose for outgoing connections, TCP
@@ -155,6 +156,7 @@ async fn one_address(
     let connector = net.tls.connector(expected).map_err(|e| at(DialError::Incompatible, &e))?;
     // No name is sent and none is checked: the key is the name.
     let name = ServerName::IpAddress(address.ip().into());
+    let stream = Socket::new(stream, net.tally.clone());
     let stream = connector.connect(name, stream).await.map_err(|e| {
         let wrong = is_wrong_identity(&e);
         at(if wrong { DialError::WrongIdentity } else { DialError::Incompatible }, &e)

@@ -133,7 +133,7 @@ pub(crate) async fn write_frame<S>(stream: &mut S, frame: &Frame) -> io::Result<
 where
     S: AsyncWrite + Unpin,
 {
-    stream.write_all(&wire::encode(frame)).await?;
+    stream.write_all(&wire::encode(frame).to_bytes()).await?;
     stream.flush().await
 }
 
@@ -210,8 +210,8 @@ mod tests {
         let old = Hello { version: 0, role: Role::Peer, observed: None, network_proof: None };
         let long = [vec![0, 0, 8, 0], vec![0; 2048]].concat();
         let cases: [(Vec<u8>, &str); 3] = [
-            (wire::encode(&old.into()).to_vec(), "speaks version 0"),
-            (wire::encode(&Frame::GetPeerList).to_vec(), "GetPeerList where Hello"),
+            (wire::encode(&old.into()).to_bytes().to_vec(), "speaks version 0"),
+            (wire::encode(&Frame::GetPeerList).to_bytes().to_vec(), "GetPeerList where Hello"),
             (long, "at most 1024"),
         ];
         for (bytes, expected) in cases {

@@ -5,12 +5,16 @@
 //! fault it looks for.
 
 pub mod bounds;
+pub mod copies;
 pub mod death;
 pub mod degree;
 pub mod delivery;
 pub mod islands;
+pub mod loss;
+pub mod order;
 pub mod registry;
 pub mod seam;
+pub mod trees;
 
 use core::fmt;
 
@@ -40,20 +44,22 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What must hold at every moment: nothing delivered twice, no false death, everything bounded, the
-/// seam used as agreed.
+/// What must hold at every moment: nothing delivered twice, out of order or left out in silence, no
+/// false death, everything bounded, the seam used as agreed.
 #[must_use]
 pub fn always(seen: &Observation) -> Vec<Violation> {
-    let checks = [delivery::once, death::check, bounds::check, seam::check];
+    let checks =
+        [delivery::once, order::check, loss::told, death::check, bounds::check, seam::check];
     checks.iter().flat_map(|check| check(seen)).collect()
 }
 
-/// What must hold at rest: everything of [`always`], every message delivered, one component,
-/// registries that agree and show every live peer, degrees in order.
+/// What must hold at rest: everything of [`always`], every message delivered everywhere, one
+/// component, registries that agree and show every live peer, degrees in order.
 #[must_use]
 pub fn at_rest(seen: &Observation) -> Vec<Violation> {
     let checks = [
         delivery::complete,
+        loss::even,
         islands::check,
         registry::agreement,
         registry::visibility,

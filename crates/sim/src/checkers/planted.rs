@@ -10,7 +10,9 @@ use rumormill_proto::snapshot::{
 use rumormill_proto::{Config, Counters, Identity, LinkId, MessageId, Name, PeerId, Role, Time};
 
 use crate::graph::Graph;
-use crate::ledger::{Arrival, Impairment, Ledger, Publication, Removal, Trouble};
+use crate::ledger::{
+    Arrival, BatchCopy, GapTold, Impairment, Ledger, Publication, Removal, Trouble,
+};
 use crate::node::{NodeId, NodeStatus};
 use crate::observation::{NodeObservation, Observation, grace, settle};
 
@@ -99,6 +101,9 @@ fn peer(n: u8) -> PeerSnapshot {
         published: 0,
         held_messages: 1,
         held_bytes: 100,
+        unacknowledged_bytes: 0,
+        window_bytes: 1 << 20,
+        trees: Vec::new(),
         links: 5,
         counters: Counters::default(),
     }
@@ -188,4 +193,34 @@ pub(super) fn with_removal() -> Observation {
         seeds: vec![id(0), id(1)],
     });
     seen
+}
+
+fn message(sequence: u64) -> MessageId {
+    MessageId { publisher: id(3), incarnation: 1, sequence }
+}
+
+/// Messages of n3 reach a node, one after the other.
+pub(super) fn deliver(seen: &mut Observation, node: u32, numbers: &[u64]) {
+    let from = (node != 3).then(|| id(3));
+    seen.ledger.arrivals.extend(numbers.iter().map(|n| Arrival {
+        at: second(3),
+        node: NodeId(node),
+        life: 1,
+        id: message(*n),
+        from,
+        hops: 1,
+    }));
+}
+
+/// A node is told that messages of n3 will not come.
+pub(super) fn gap(seen: &mut Observation, node: u32, from: u64, to: u64) {
+    let after = seen.ledger.arrivals.len();
+    let (at, first) = (second(3), message(from));
+    seen.ledger.gaps.push(GapTold { at, node: NodeId(node), life: 1, first, to, after });
+}
+
+/// A copy of a batch of n3 comes to a node.
+pub(super) fn copy(seen: &mut Observation, node: u32) {
+    let (at, batch) = (second(2), message(0));
+    seen.ledger.copies.push(BatchCopy { at, node: NodeId(node), life: 1, batch, pulled: false });
 }

@@ -6,7 +6,8 @@ use rumormill_proto::wire::{self, Frame, Verified};
 use rumormill_proto::{Class, CloseReason, Input, LinkDown, LinkId, Time};
 
 use super::{Happening, World};
-use crate::ledger::Fault;
+use crate::disk;
+use crate::ledger::{BatchCopy, Fault};
 use crate::link::{EndState, Item, Packet, other};
 use crate::network::RETRANSMIT;
 use crate::node::{NodeId, NodeStatus};
@@ -33,10 +34,14 @@ impl World {
             self.seam_fault(node, format!("sent {} on a link that is not up", frame.name()));
             return;
         }
+        if class != Class::Control && self.network.skips() {
+            self.ledger.queue_drops += 1;
+            return;
+        }
         let packet = if self.config.fast {
             Packet::Frame(frame)
         } else {
-            Packet::Bytes(wire::encode(&frame))
+            Packet::Bytes(wire::encode(&frame).to_bytes())
         };
         self.transmit(link, Item::Frame(packet, class));
     }
@@ -106,16 +111,22 @@ impl World {
         let limit = match class {
             Class::Control => QUEUE_CONTROL,
             Class::Announce => QUEUE_ANNOUNCE,
-            Class::Payload => QUEUE_PAYLOAD,
+            Class::Payload | Class::History => QUEUE_PAYLOAD,
         };
         if *held + size <= limit {
             *held += size;
+            let fills = class == Class::Payload && *held > QUEUE_PAYLOAD / 2 && !end.congested;
+            end.congested |= fills;
             end.held.push_back(Item::Frame(packet, class));
+            if fills {
+                let life = self.node(here).life;
+                self.queue.push(self.now, Happening::Congested { node: here, life, link });
+            }
             return;
         }
         match class {
             Class::Control => self.close(here, link, CloseReason::TooSlow),
-            Class::Payload => self.ledger.queue_drops += 1,
+            Class::Payload | Class::History => self.ledger.queue_drops += 1,
             Class::Announce => {
                 let oldest =
                     end.held.iter().position(|i| matches!(i, Item::Frame(_, Class::Announce)));
@@ -235,6 +246,9 @@ impl World {
                     let reason = close.reason;
                     self.goodbye(node, link, reason);
                 } else {
+                    if let Frame::Gossip(gossip) = &*frame {
+                        self.note_copy(node, gossip);
+                    }
                     let number = u64::from(frame.number());
                     self.feed(node, Step::Frame, number, Input::Frame { link, frame });
                 }
@@ -245,6 +259,13 @@ impl World {
                 self.close(node, link, CloseReason::ProtocolViolation);
             }
         }
+    }
+
+    /// Writes down that a peer got a copy of a batch.
+    fn note_copy(&mut self, node: NodeId, gossip: &wire::Gossip) {
+        let (at, life) = (self.now, self.node(node).life);
+        let (batch, pulled) = (disk::name(&gossip.batch), gossip.pulled);
+        self.ledger.copies.push(BatchCopy { at, node, life, batch, pulled });
     }
 
     /// Bytes to a frame whose signatures hold.
@@ -258,7 +279,8 @@ impl World {
         if header.length != body.len() {
             return Err(format!("a length of {} before {} bytes", header.length, body.len()));
         }
-        let frame = wire::decode(body).map_err(|e| e.to_string())?;
+        let body = bytes.slice_ref(body);
+        let frame = wire::decode_shared(&body).map_err(|e| e.to_string())?;
         self.node(node).verifier.verify(frame).map_err(|e| e.to_string())
     }
 

@@ -44,6 +44,75 @@ impl World {
         Ok(id)
     }
 
+    /// Publishes messages at a peer at one moment; they go out packed into batches.
+    ///
+    /// # Errors
+    /// The peer does not run, or refuses a message; those before it are published.
+    pub fn publish_all(
+        &mut self,
+        node: NodeId,
+        topic: &str,
+        payloads: &[&[u8]],
+    ) -> Result<Vec<MessageId>, CommandError> {
+        let connected: Vec<NodeId> = self.graph().reachable(node).into_iter().collect();
+        let mut ids = Vec::new();
+        let mut refused = None;
+        for payload in payloads {
+            let now = self.now;
+            match self.running_peer(node)?.publish(now, topic, payload) {
+                Ok(id) => {
+                    let connected = connected.clone();
+                    self.ledger.publications.push(Publication { at: now, node, id, connected });
+                    self.trace.step(now, node, Step::Command, id.sequence);
+                    ids.push(id);
+                }
+                Err(e) => {
+                    refused = Some(CommandError::Refused(node, e));
+                    break;
+                }
+            }
+        }
+        self.drain(node);
+        refused.map_or(Ok(ids), Err)
+    }
+
+    /// Publishes a message and asks for its receipts; they show in
+    /// [`Ledger::receipts`](crate::ledger::Ledger).
+    ///
+    /// # Errors
+    /// The peer does not run, or refuses the message.
+    pub fn publish_awaited(
+        &mut self,
+        node: NodeId,
+        topic: &str,
+        payload: &[u8],
+    ) -> Result<MessageId, CommandError> {
+        let connected = self.graph().reachable(node).into_iter().collect();
+        let now = self.now;
+        let peer = self.running_peer(node)?;
+        let id = peer.publish(now, topic, payload).map_err(|e| CommandError::Refused(node, e))?;
+        let waits = peer.want_receipt(now, id);
+        if !waits {
+            self.seam_fault(node, format!("no receipt for message {}", id.sequence));
+        }
+        self.ledger.publications.push(Publication { at: now, node, id, connected });
+        self.trace.step(now, node, Step::Command, id.sequence);
+        self.drain(node);
+        Ok(id)
+    }
+
+    /// Asks for receipts of a message that was published before.
+    ///
+    /// # Errors
+    /// The peer does not run.
+    pub fn want_receipt(&mut self, node: NodeId, id: MessageId) -> Result<bool, CommandError> {
+        let now = self.now;
+        let waits = self.running_peer(node)?.want_receipt(now, id);
+        self.trace.step(now, node, Step::Command, id.sequence);
+        self.drain(node);
+        Ok(waits)
+    }
+
     /// Asks a peer for a message (P8); the answer shows in [`Ledger::fetches`](crate::ledger::Ledger).
     ///
     /// # Errors

@@ -116,6 +116,12 @@ impl World {
         self.network.set_loss(loss);
     }
 
+    /// Part of the announcements and payloads that find no room in their queue and are never sent
+    /// (0 to 1), as on a link that is too slow. Control goes through in any case.
+    pub fn set_skips(&mut self, part: f64) {
+        self.network.set_skips(part);
+    }
+
     /// Changes the latency for packets sent from now on.
     pub fn set_latency(&mut self, latency: Latency) {
         self.network.set_latency(latency);

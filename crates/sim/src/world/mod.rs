@@ -16,6 +16,7 @@
 //! | a one-way partition | data passes one way only; acknowledgements do not, so both ends run into the user timeout if they send |
 //! | the other end has forgotten the connection | `LinkDown(Lost)` one round trip after the next frame sent |
 //! | the other process is frozen | its kernel takes up to 256 KiB, the rest waits here, with the bounds of `limits::QUEUE_*` |
+//! | a queue without room (`set_skips`) | announcements and payloads are left out at random; nobody is told |
 //! | `Output::Close` | the other end gets what was sent before, then `LinkDown(Closed)`; this end gets `LinkDown(Local)` |
 //!
 //! # Driver
@@ -139,6 +140,8 @@ pub(crate) enum Happening {
     UserTimeout { link: LinkId, since: Time },
     /// Held data is sent again.
     Retry { link: LinkId },
+    /// The payload queue of a link is more than half full.
+    Congested { node: NodeId, life: u32, link: LinkId },
     /// A request to the disk is done.
     Stored { node: NodeId, life: u32, ticket: StoreTicket, ops: Vec<StoreOp> },
 }

@@ -3,11 +3,11 @@
 use core::time::Duration;
 
 use rumormill_proto::{
-    Event, Input, LinkDown, Output, Peer, PeerSetup, Seed, SeedSetup, Time, WallTime,
+    Event, Input, LinkDown, MessageId, Output, Peer, PeerSetup, Seed, SeedSetup, Time, WallTime,
 };
 
 use super::{Happening, WALL_EPOCH, World};
-use crate::ledger::{Arrival, Fault, FetchAnswer, Removal};
+use crate::ledger::{Arrival, Fault, FetchAnswer, GapTold, ReceiptTold, Removal};
 use crate::machine::Core;
 use crate::node::{Kind, NodeId, NodeStatus};
 use crate::random::{derive, micros};
@@ -68,6 +68,7 @@ impl World {
             | Happening::Arrive { link, .. } => end(*link),
             Happening::DialFailed { node, .. }
             | Happening::LinkEnded { node, .. }
+            | Happening::Congested { node, .. }
             | Happening::Stored { node, .. } => Some(*node),
             Happening::Start { .. }
             | Happening::Wake { .. }
@@ -103,6 +104,11 @@ impl World {
             }
             Happening::UserTimeout { link, since } => self.user_timeout(link, since),
             Happening::Retry { link } => self.retry(link),
+            Happening::Congested { node, life, link } => {
+                if self.is_life(node, life) && self.node(node).open_links.contains(&link) {
+                    self.feed(node, Step::Congested, link.0, Input::Congested { link });
+                }
+            }
             Happening::Stored { node, life, ticket, ops } => {
                 if self.is_life(node, life) {
                     self.node_mut(node).disk.apply(ops);
@@ -145,7 +151,7 @@ impl World {
                     seeds: seeds.clone(),
                     incarnation,
                     anchors: n.disk.anchors.clone(),
-                    kept: n.disk.messages().cloned().collect(),
+                    kept: n.disk.batches().cloned().collect(),
                     rng_seed,
                 };
                 Core::Peer(Box::new(Peer::new(setup, now)))
@@ -268,15 +274,16 @@ impl World {
                 self.queue.push(at, Happening::Stored { node, life, ticket, ops });
             }
             Output::Deliver(delivery) => {
-                let life = self.node(node).life;
-                self.ledger.arrivals.push(Arrival {
-                    at: self.now,
-                    node,
-                    life,
-                    id: delivery.message.id,
-                    from: delivery.from,
-                    hops: delivery.hops,
-                });
+                let (at, life) = (self.now, self.node(node).life);
+                let (from, hops) = (delivery.neighbour, delivery.hops);
+                let arrival = |id| Arrival { at, node, life, id, from, hops };
+                self.ledger.arrivals.extend(delivery.messages().map(|m| arrival(m.id())));
+            }
+            Output::Receipt(receipt) => {
+                let has = |n: &NodeId| self.peer(*n).is_some_and(|p| p.has_seen(&receipt.id));
+                let holders = self.nodes().filter(has).collect();
+                let (at, live) = (self.now, self.live_peers());
+                self.ledger.receipts.push(ReceiptTold { at, node, receipt, holders, live });
             }
             Output::Fetched { id, message } => {
                 let (at, found) = (self.now, message.is_some());
@@ -294,6 +301,11 @@ impl World {
             }
             _ => None,
         };
+        if let Event::Gap { publisher, incarnation, from, to } = event {
+            let (at, life, after) = (self.now, self.node(node).life, self.ledger.arrivals.len());
+            let first = MessageId { publisher, incarnation, sequence: from };
+            self.ledger.gaps.push(GapTold { at, node, life, first, to, after });
+        }
         if let Some((subject, incarnation, witnesses, seeds)) = removed {
             let (at, observer) = (self.now, node);
             let removal = Removal { at, observer, subject, incarnation, witnesses, seeds };

@@ -86,7 +86,11 @@ impl Net {
     }
 
     #[track_caller]
-    fn fail(&self, what: &str, check: fn(&rumormill_sim::Observation) -> Vec<checkers::Violation>) {
+    pub(crate) fn fail(
+        &self,
+        what: &str,
+        check: fn(&rumormill_sim::Observation) -> Vec<checkers::Violation>,
+    ) {
         let found = check(&self.world.observe());
         let some: Vec<String> = found.iter().take(12).map(ToString::to_string).collect();
         panic!(
@@ -200,4 +204,21 @@ fn removed(w: &World, seeds: &[NodeId], node: NodeId) -> Option<Vec<(Time, Remov
         Some((r.at, r.clone()))
     })
     .collect()
+}
+
+/// Chance for a scenario that makes itself up (SplitMix64; Steele, Lea and Flood 2014).
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Dice(seed)
+    }
+
+    /// A number below `n`.
+    pub(crate) fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) % n as u64) as usize
+    }
 }

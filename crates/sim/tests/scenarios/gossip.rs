@@ -1,6 +1,6 @@
 //! Messages reach everybody, once, over good networks and bad ones.
 
-use rumormill_proto::{Config, limits};
+use rumormill_proto::{Config, PublishError, limits};
 use rumormill_sim::{CommandError, Latency, World};
 
 use crate::common::{Net, lan, ms, s, world_config};
@@ -81,6 +81,9 @@ fn large_messages_and_those_that_are_too_large() {
     assert!(matches!(refused, Err(CommandError::Refused(..))));
     let refused = net.world.publish(p, &"t".repeat(limits::MAX_TOPIC + 1), b"");
     assert!(matches!(refused, Err(CommandError::Refused(..))));
+    let busy = net.world.publish(p, "", b"");
+    assert_eq!(busy, Err(CommandError::Refused(p, PublishError::Busy)), "it fills the window");
+    net.waits(s(5), "there is room again", |w| w.peer(p).unwrap().room() > 0);
     let next = net.world.publish(p, "", b"").unwrap();
     assert_eq!(next.sequence, 1, "a refused message uses no number");
     net.world.run_for(s(20));

@@ -1,0 +1,258 @@
+//! What a batch costs on its way through one peer, step by step.
+//!
+//! `cargo bench -p rumormill-proto` runs all of it; a name picks one.
+
+// A benchmark stops where a user's program would go on.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use core::hint::black_box;
+use core::net::SocketAddr;
+
+use bytes::Bytes;
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use rumormill_proto::death::Adjacency;
+use rumormill_proto::signed::Signed;
+use rumormill_proto::wire::{
+    self, Beacon, BeaconBody, Frame, Gossip, Graft, PeerReply, PeerRequest, TreeId, Verifier, Want,
+    trust_without_checking,
+};
+use rumormill_proto::{
+    Address, Batch, Config, Identity, Input, LinkId, LinkInfo, Output, Peer, PeerSetup, Presence,
+    Record, Role, SignedRecord, Time, WallTime,
+};
+
+const NOW: Time = Time::from_micros(1_000_000);
+
+fn identity(n: u8) -> Identity {
+    Identity::from_secret(&[n; 32])
+}
+
+fn address() -> SocketAddr {
+    "127.0.0.1:7000".parse().unwrap()
+}
+
+fn peer(n: u8) -> Peer {
+    let setup = PeerSetup {
+        config: Config::lan().retention_bytes(4 << 20).build().unwrap(),
+        identity: identity(n),
+        name: format!("peer-{n}").parse().unwrap(),
+        addresses: vec![Address(address())],
+        seeds: Vec::new(),
+        incarnation: 1,
+        // Known from an earlier life, so that there are places for them.
+        anchors: (2..6).map(record).collect(),
+        kept: Vec::new(),
+        rng_seed: [n; 32],
+    };
+    let mut peer = Peer::new(setup, NOW);
+    peer.handle(NOW, Input::WallClock(WallTime(1_700_000_000_000_000)));
+    drain(&mut peer);
+    peer
+}
+
+fn record(of: u8) -> SignedRecord {
+    let me = identity(of);
+    let record = Record {
+        id: me.id(),
+        name: format!("peer-{of}").parse().unwrap(),
+        addresses: vec![Address(address())],
+        incarnation: 1,
+        sequence: 1,
+        presence: Presence::Alive,
+        degree: 0,
+        target: 3,
+    };
+    Signed::sign(record, &me)
+}
+
+fn drain(peer: &mut Peer) -> Vec<Output> {
+    std::iter::from_fn(|| peer.poll_output()).collect()
+}
+
+/// Makes `of` a neighbour of `peer` on the given link.
+fn befriend(peer: &mut Peer, of: u8, link: u64) {
+    let (me, link) = (identity(of), LinkId(link));
+    let info = LinkInfo {
+        remote: me.id(),
+        role: Role::Peer,
+        dial: None,
+        remote_address: address(),
+        observed: None,
+    };
+    peer.handle(NOW, Input::LinkUp { link, info });
+    let adjacency = Adjacency { subject: me.id(), neighbour: peer.id(), incarnation: 1 };
+    let request = PeerRequest {
+        record: record(of),
+        want: Want::Overflow,
+        neighbours: Vec::new(),
+        adjacency: Signed::sign(adjacency, &me),
+    };
+    feed(peer, link, request);
+    let answer = drain(peer).into_iter().find_map(|o| match o {
+        Output::Send { frame: Frame::PeerReply(r), .. } => Some(*r),
+        _ => None,
+    });
+    assert!(matches!(answer, Some(PeerReply::Accept(_))), "{answer:?}");
+}
+
+fn feed(peer: &mut Peer, link: LinkId, frame: impl Into<Frame>) {
+    let frame = trust_without_checking(frame.into());
+    peer.handle(NOW, Input::Frame { link, frame });
+}
+
+fn beacon(root: &Identity, sequence: u64) -> Beacon {
+    let body = BeaconBody {
+        root: root.id(),
+        incarnation: 1,
+        tree: TreeId::Shared(root.id().as_bytes()[31] % 4),
+        sequence,
+        target: 9,
+        interval_ms: 2000,
+    };
+    Beacon { body: Signed::sign(body, root), depth: 0 }
+}
+
+/// A peer on a tree: the first neighbour is its parent, two others are its children.
+fn on_a_tree() -> Peer {
+    let mut peer = peer(1);
+    for n in 2..5 {
+        befriend(&mut peer, n, u64::from(n));
+    }
+    let b = beacon(&identity(2), 1);
+    let tree = b.body.tree;
+    feed(&mut peer, LinkId(2), b);
+    for link in [3, 4] {
+        feed(&mut peer, LinkId(link), Graft { tree, have: None });
+    }
+    drain(&mut peer);
+    peer
+}
+
+/// Batches of one publisher, as its peer makes them.
+fn batches(messages: usize, payload: usize, count: usize) -> Vec<Batch> {
+    let mut publisher = peer(2);
+    let body = vec![7; payload];
+    let mut all = Vec::new();
+    for _ in 0..count {
+        for _ in 0..messages {
+            publisher.publish(NOW, "t", &body).unwrap();
+        }
+        all.extend(drain(&mut publisher).into_iter().filter_map(|o| match o {
+            Output::Deliver(d) => Some(d.batch),
+            _ => None,
+        }));
+    }
+    all
+}
+
+fn gossip(batch: Batch) -> Gossip {
+    Gossip { hops: 1, own_tree: false, receipt: false, pulled: false, batch }
+}
+
+/// Bodies of frames, as they come from a link.
+fn frames(batches: &[Batch]) -> Vec<Bytes> {
+    let whole = batches.iter().map(|b| wire::encode(&gossip(b.clone()).into()).to_bytes());
+    whole.map(|b| b.slice(4..)).collect()
+}
+
+const SIZES: [(&str, usize, usize); 3] =
+    [("one of 256 B", 1, 256), ("200 of 256 B", 200, 256), ("one of 64 KiB", 1, 64 * 1024)];
+
+fn steps(c: &mut Criterion) {
+    for (name, messages, payload) in SIZES {
+        let made = batches(messages, payload, 1);
+        let mut group = c.benchmark_group(name);
+        group.throughput(Throughput::Elements(messages as u64));
+        let body = vec![7; payload];
+        group.bench_function("pack and sign", |b| {
+            b.iter_batched_ref(
+                || peer(2),
+                |p| {
+                    for _ in 0..messages {
+                        p.publish(NOW, "t", &body).unwrap();
+                    }
+                    drain(p)
+                },
+                BatchSize::SmallInput,
+            );
+        });
+        let bodies = frames(&made);
+        group.bench_function("decode", |b| {
+            b.iter(|| wire::decode_shared(black_box(&bodies[0])).unwrap());
+        });
+        let frame = wire::decode_shared(&bodies[0]).unwrap();
+        group.bench_function("verify", |b| {
+            let verifier = Verifier::new();
+            // The key of a publisher is known after its first batch; the batch itself is new.
+            b.iter_batched(
+                || frame.clone(),
+                |f| match f {
+                    Frame::Gossip(g) => black_box(g.batch.signature_is_valid()),
+                    _ => unreachable!(),
+                },
+                BatchSize::SmallInput,
+            );
+            drop(verifier);
+        });
+        group.bench_function("read every message", |b| {
+            b.iter(|| made[0].messages().map(|m| m.payload().len()).sum::<usize>());
+        });
+        group.bench_function("encode to forward", |b| {
+            b.iter(|| wire::encode(black_box(&frame)));
+        });
+        group.finish();
+    }
+}
+
+fn core(c: &mut Criterion) {
+    let mut group = c.benchmark_group("core");
+    let many = batches(1, 16, 2000);
+    group.throughput(Throughput::Elements(many.len() as u64));
+    group.bench_function("take in, forward to two, deliver", |b| {
+        b.iter_batched(
+            || (on_a_tree(), many.clone()),
+            |(mut p, many)| {
+                for batch in many {
+                    feed(&mut p, LinkId(2), gossip(batch));
+                    drain(&mut p);
+                }
+                p
+            },
+            BatchSize::LargeInput,
+        );
+    });
+    group.bench_function("repeat", |b| {
+        let mut p = on_a_tree();
+        for batch in &many {
+            feed(&mut p, LinkId(2), gossip(batch.clone()));
+        }
+        drain(&mut p);
+        b.iter(|| {
+            for batch in &many {
+                feed(&mut p, LinkId(2), gossip(batch.clone()));
+                drain(&mut p);
+            }
+        });
+    });
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("beacon", |b| {
+        let mut p = on_a_tree();
+        let root = identity(2);
+        let mut next = 2;
+        b.iter_batched(
+            || {
+                next += 1;
+                beacon(&root, next)
+            },
+            |beacon| {
+                feed(&mut p, LinkId(2), beacon);
+                drain(&mut p)
+            },
+            BatchSize::SmallInput,
+        );
+    });
+    group.finish();
+}
+
+criterion_group!(benches, steps, core);
+criterion_main!(benches);

@@ -1,0 +1,154 @@
+//! What links that are on no tree are told: which messages came, as ranges per publisher.
+//!
+//! Lazy push as in Plumtree (Leitao, Pereira, Rodrigues 2007, section 3.4), gathered over a moment,
+//! so that its cost does not follow the number of messages.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use super::message_list::StreamId;
+use super::trees::Route;
+use crate::batch::Batch;
+use crate::identity::PeerId;
+use crate::limits::MAX_PULL_RANGES;
+use crate::time::Time;
+use crate::wire::Range;
+
+/// How long announcements are gathered.
+const GATHER: Duration = Duration::from_millis(100);
+
+/// A range that came, and how.
+#[derive(Debug, Clone)]
+struct News {
+    stream: StreamId,
+    from: u64,
+    to: u64,
+    via: Option<PeerId>,
+    /// The tree it rode; `None` if it rode none and everybody has to be told.
+    route: Option<Route>,
+}
+
+/// What is to be announced.
+#[derive(Debug, Default)]
+pub(crate) struct Announcer {
+    news: Vec<News>,
+    /// What neighbours announced lately: the number after the last, by neighbour and stream.
+    theirs: BTreeMap<(PeerId, StreamId), u64>,
+    /// The same of the round before.
+    theirs_before: BTreeMap<(PeerId, StreamId), u64>,
+    pub(crate) due: Option<Time>,
+}
+
+impl Announcer {
+    /// A batch came in; `route` is the tree it rides, if it does.
+    pub(crate) fn note(
+        &mut self,
+        batch: &Batch,
+        via: Option<PeerId>,
+        route: Option<Route>,
+        now: Time,
+    ) {
+        self.due.get_or_insert(now + GATHER);
+        let (stream, from, to) = (batch.stream(), batch.first(), batch.end());
+        let joins =
+            |n: &&mut News| n.stream == stream && n.to == from && n.via == via && n.route == route;
+        // With many publishers at once, the one looked for is among the last.
+        match self.news.iter_mut().rev().take(64).find(joins) {
+            Some(n) => n.to = to,
+            None => self.news.push(News { stream, from, to, via, route }),
+        }
+    }
+
+    /// A neighbour announced a range.
+    pub(crate) fn heard(&mut self, neighbour: PeerId, range: &Range) {
+        if self.theirs.len() < MAX_PULL_RANGES * 8 {
+            let key = (neighbour, (range.publisher, range.incarnation));
+            let next = self.theirs.entry(key).or_default();
+            *next = (*next).max(range.to);
+        }
+    }
+
+    fn knows(&self, neighbour: PeerId, n: &News) -> bool {
+        let key = (neighbour, n.stream);
+        let next = |m: &BTreeMap<_, u64>| m.get(&key).is_some_and(|next| *next >= n.to);
+        n.via == Some(neighbour) || next(&self.theirs) || next(&self.theirs_before)
+    }
+
+    /// What each neighbour is told; `rides` says whether a neighbour is on a tree and gets the
+    /// payloads themselves.
+    pub(crate) fn round(
+        &mut self,
+        neighbours: impl Iterator<Item = PeerId>,
+        rides: impl Fn(PeerId, Route) -> bool,
+    ) -> Vec<(PeerId, Vec<Range>)> {
+        self.due = None;
+        let news = core::mem::take(&mut self.news);
+        let mut all = Vec::new();
+        for neighbour in neighbours {
+            let mut ranges: Vec<Range> = Vec::new();
+            for n in &news {
+                if n.route.is_some_and(|route| rides(neighbour, route)) || self.knows(neighbour, n)
+                {
+                    continue;
+                }
+                let (publisher, incarnation) = n.stream;
+                let full = ranges.len() >= MAX_PULL_RANGES;
+                let touches = |r: &&mut Range| {
+                    (r.publisher, r.incarnation) == n.stream && r.from <= n.to && n.from <= r.to
+                };
+                match ranges.iter_mut().rev().take(64).find(touches) {
+                    Some(r) => (r.from, r.to) = (r.from.min(n.from), r.to.max(n.to)),
+                    // The next comparison of message lists tells the rest.
+                    None if full => break,
+                    None => ranges.push(Range { publisher, incarnation, from: n.from, to: n.to }),
+                }
+            }
+            if !ranges.is_empty() {
+                all.push((neighbour, ranges));
+            }
+        }
+        self.theirs_before = core::mem::take(&mut self.theirs);
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::BatchBuilder;
+    use crate::identity::Identity;
+    use crate::message::MessageId;
+    use crate::time::WallTime;
+
+    const A: PeerId = PeerId::from_bytes([1; 32]);
+    const B: PeerId = PeerId::from_bytes([2; 32]);
+    const ROUTE: Option<Route> = Some(Route { own_tree: false, publisher: A });
+
+    fn batch(first: u64, count: u64) -> Batch {
+        let me = Identity::from_secret(&[9; 32]);
+        let id = MessageId { publisher: me.id(), incarnation: 1, sequence: first };
+        let mut b = BatchBuilder::new(id, WallTime(0));
+        for _ in 0..count {
+            b.push(WallTime(0), "", b"");
+        }
+        b.seal(&me)
+    }
+
+    #[test]
+    fn one_range_for_many_batches_and_none_for_who_knows() {
+        let mut a = Announcer::default();
+        for n in 0..10 {
+            a.note(&batch(n * 2, 2), Some(A), ROUTE, Time::ZERO);
+        }
+        assert_eq!(a.due, Some(Time::ZERO + GATHER));
+        let told = a.round([A, B].into_iter(), |_, _| false);
+        assert_eq!(told.len(), 1, "it came from A");
+        assert_eq!((told[0].0, told[0].1[0].from, told[0].1[0].to), (B, 0, 20));
+        assert!(a.round([A, B].into_iter(), |_, _| false).is_empty(), "once");
+        let b = batch(20, 1);
+        a.note(&b, None, ROUTE, Time::ZERO);
+        let (publisher, incarnation) = b.stream();
+        a.heard(A, &Range { publisher, incarnation, from: 20, to: 21 });
+        assert!(a.round([A, B].into_iter(), |n, _| n == B).is_empty(), "A has it, B gets it");
+    }
+}

@@ -1,0 +1,355 @@
+//! What is missing, who has it, and when to ask for it.
+//!
+//! Announcements and summaries say who has what. What does not come by itself in the meantime is
+//! pulled from one neighbour after the other. What nobody has is given up in the end, so that it
+//! does not hold up what is behind it for ever.
+
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::message_list::{MessageList, StreamId};
+use crate::identity::PeerId;
+use crate::limits::{MAX_MISSING, MAX_PULL_RANGES, MAX_SOURCES};
+use crate::random::Stream;
+use crate::time::Time;
+use crate::wire::{Range, SummaryEntry};
+
+/// Wait before the second pull of a stream; it doubles with every further one.
+const RETRY: Duration = Duration::from_millis(250);
+/// Pulls without effect after which nobody is expected to have it any more; with the waits between
+/// them it takes about sixteen seconds to get there.
+const ATTEMPTS: u32 = 7;
+/// Distinct neighbours that must have failed, or all if there are fewer.
+const WITNESSES: usize = 3;
+/// Bounds of the time that trees get to bring what was announced.
+const SHORTEST_WAIT: Duration = Duration::from_millis(60);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// The same before anything was measured.
+const FIRST_WAIT: Duration = Duration::from_millis(150);
+/// Gaps of a source that are remembered.
+const MAX_LACKS: usize = 32;
+
+/// What a neighbour says it has of a stream.
+#[derive(Debug, Clone, Default)]
+struct Claim {
+    floor: u64,
+    next: u64,
+    lacks: Vec<(u64, u64)>,
+}
+
+impl Claim {
+    /// Whether it has something of a range.
+    fn has_of(&self, from: u64, to: u64) -> bool {
+        let inside = from.max(self.floor) < to.min(self.next);
+        inside
+            && !self.lacks.iter().any(|l| l.0 <= from.max(self.floor) && to.min(self.next) <= l.1)
+    }
+}
+
+/// A stream that something is missing of.
+#[derive(Debug)]
+struct Wanted {
+    sources: Vec<(PeerId, Claim)>,
+    due: Time,
+    tries: u32,
+    /// When it was first announced, while nothing has been pulled yet.
+    announced: Option<Time>,
+    /// Messages received of it at the last pull.
+    received: u64,
+    /// Neighbours that were asked, or said that they have it not.
+    failed: BTreeSet<PeerId>,
+}
+
+/// What is due.
+#[derive(Debug, Default)]
+pub(crate) struct Due {
+    /// What to pull from whom.
+    pub(crate) pulls: BTreeMap<PeerId, Vec<Range>>,
+    /// What is given up.
+    pub(crate) lost: Vec<(StreamId, u64, u64)>,
+    /// Whether the sources known do not have it: somebody else should be asked.
+    pub(crate) ask_others: bool,
+}
+
+/// All streams that something is missing of.
+#[derive(Debug)]
+pub(crate) struct Missing {
+    streams: BTreeMap<StreamId, Wanted>,
+    /// How long after an announcement the payload comes by itself: mean and deviation.
+    lag: Option<(Duration, Duration)>,
+    rng: Stream,
+}
+
+impl Missing {
+    pub(crate) const fn new(rng: Stream) -> Self {
+        Missing { streams: BTreeMap::new(), lag: None, rng }
+    }
+
+    /// How long trees get to bring what somebody has: as long as they took lately.
+    fn wait(&mut self) -> Duration {
+        let usual = self.lag.map_or(FIRST_WAIT, |(mean, deviation)| mean + deviation * 4);
+        self.rng.scaled(usual.clamp(SHORTEST_WAIT, LONGEST_WAIT), 1.0, 2.0)
+    }
+
+    /// A neighbour announced a range.
+    pub(crate) fn announced(&mut self, list: &MessageList, who: PeerId, r: &Range, now: Time) {
+        let stream = (r.publisher, r.incarnation);
+        let ours = list.get(stream);
+        let lacking =
+            ours.is_none_or(|s| s.missing_below(r.to).last().is_some_and(|m| m.1 > r.from));
+        if lacking {
+            let claim = Claim { floor: r.from, next: r.to, lacks: Vec::new() };
+            let due = now + self.wait();
+            self.claim(stream, who, claim, due, Some(now));
+        }
+    }
+
+    /// A neighbour said all it has of a stream; `at_once` if no tree can be bringing it.
+    pub(crate) fn told(
+        &mut self,
+        list: &MessageList,
+        who: PeerId,
+        e: &SummaryEntry,
+        at_once: bool,
+        now: Time,
+    ) {
+        let stream = (e.publisher, e.incarnation);
+        let missing =
+            list.get(stream).map_or_else(|| vec![(0, e.next)], |s| s.missing_below(e.next));
+        let lacks: Vec<_> = e.gaps.iter().copied().take(MAX_LACKS).collect();
+        let claim = Claim { floor: e.floor, next: e.next, lacks };
+        if missing.iter().any(|m| claim.has_of(m.0, m.1)) {
+            let due = if at_once { now } else { now + self.wait() };
+            self.claim(stream, who, claim, due, None);
+        } else if !missing.is_empty()
+            && let Some(w) = self.streams.get_mut(&stream)
+        {
+            w.failed.insert(who);
+        }
+    }
+
+    fn claim(
+        &mut self,
+        stream: StreamId,
+        who: PeerId,
+        claim: Claim,
+        due: Time,
+        announced: Option<Time>,
+    ) {
+        if self.streams.len() >= MAX_MISSING && !self.streams.contains_key(&stream) {
+            // Made-up streams are asked for in vain; real ones are not.
+            let hopeless = self.streams.iter().max_by_key(|(_, w)| w.tries);
+            let Some(hopeless) = hopeless.filter(|(_, w)| w.tries > 1).map(|(s, _)| *s) else {
+                return;
+            };
+            self.streams.remove(&hopeless);
+        }
+        let w = self.streams.entry(stream).or_insert_with(|| Wanted {
+            sources: Vec::new(),
+            due,
+            tries: 0,
+            announced,
+            received: 0,
+            failed: BTreeSet::new(),
+        });
+        if w.tries == 0 {
+            w.due = w.due.min(due);
+        }
+        let full = w.sources.len() >= MAX_SOURCES;
+        match w.sources.iter_mut().find(|(id, _)| *id == who) {
+            Some((_, c)) if announced.is_some() => {
+                c.floor = c.floor.min(claim.floor);
+                c.next = c.next.max(claim.next);
+            }
+            Some((_, c)) => *c = claim,
+            None if full => {}
+            None => w.sources.push((who, claim)),
+        }
+    }
+
+    /// Something of a stream came in: if that was all, it is not missing any more.
+    pub(crate) fn received(&mut self, list: &MessageList, stream: StreamId, now: Time) {
+        let Some(w) = self.streams.get(&stream) else { return };
+        let next = w.sources.iter().map(|(_, c)| c.next).max().unwrap_or(0);
+        let complete =
+            list.get(stream).is_some_and(|s| s.has_begun() && s.missing_below(next).is_empty());
+        if !complete {
+            return;
+        }
+        if let Some(at) = w.announced.filter(|_| w.tries == 0) {
+            // RFC 6298, section 2: gains of 1/8 and 1/4.
+            let lag = now.since(at);
+            self.lag = Some(match self.lag {
+                None => (lag, lag / 2),
+                Some((mean, dev)) => ((mean * 7 + lag) / 8, (dev * 3 + lag.abs_diff(mean)) / 4),
+            });
+        }
+        self.streams.remove(&stream);
+    }
+
+    /// A neighbour has answered a pull, with nothing or with as much as one answer takes.
+    pub(crate) fn answered(&mut self, who: PeerId, streams: &[StreamId], empty: bool, now: Time) {
+        for stream in streams {
+            let Some(w) = self.streams.get_mut(stream) else { continue };
+            if empty {
+                w.sources.retain(|(id, _)| *id != who);
+                w.failed.insert(who);
+            }
+            if !w.sources.is_empty() && (w.tries <= 1 || !empty) {
+                w.due = now;
+            }
+        }
+    }
+
+    /// A neighbour is gone.
+    pub(crate) fn forget_source(&mut self, who: PeerId, now: Time) {
+        for w in self.streams.values_mut() {
+            let before = w.sources.len();
+            w.sources.retain(|(id, _)| *id != who);
+            if w.sources.len() < before && w.tries > 0 {
+                w.due = w.due.min(now + RETRY);
+            }
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.streams.values().map(|w| w.due).min()
+    }
+
+    /// What is due now, with so many neighbours to ask.
+    pub(crate) fn due(&mut self, list: &MessageList, degree: usize, now: Time) -> Due {
+        let mut due = Due::default();
+        let mut asked = 0;
+        let mut done = Vec::new();
+        for (&stream, w) in self.streams.iter_mut().filter(|(_, w)| w.due <= now) {
+            let next = w.sources.iter().map(|(_, c)| c.next).max().unwrap_or(0);
+            let seen = list.get(stream);
+            let next = next.max(seen.map_or(0, crate::broadcast::Seen::next));
+            let missing = seen.map_or_else(|| vec![(0, next)], |s| s.missing_below(next));
+            let received = seen.map_or(0, crate::broadcast::Seen::received);
+            if missing.is_empty() {
+                done.push(stream);
+                continue;
+            }
+            if received > w.received {
+                // What was asked for comes.
+                (w.tries, w.received) = (0, received);
+                w.failed.clear();
+            }
+            w.announced = None;
+            if w.tries >= ATTEMPTS && w.failed.len() >= degree.min(WITNESSES) {
+                due.lost.extend(missing.iter().take(64).map(|m| (stream, m.0, m.1)));
+                done.push(stream);
+                continue;
+            }
+            w.tries = w.tries.saturating_add(1);
+            w.due = now + RETRY * (1 << (w.tries - 1).min(5));
+            due.ask_others |= w.tries > 1 || w.sources.is_empty();
+            let n = w.sources.len();
+            for (i, &(from, to)) in missing.iter().enumerate() {
+                // Another one each time, and different ones for different gaps.
+                let turn = w.tries as usize - 1 + i;
+                let source = (0..n)
+                    .filter_map(|k| w.sources.get((turn + k) % n))
+                    .find(|(_, c)| c.has_of(from, to));
+                let Some((who, c)) = source else { continue };
+                if asked >= MAX_PULL_RANGES {
+                    break;
+                }
+                asked += 1;
+                let (publisher, incarnation) = stream;
+                let (from, to) = (from.max(c.floor), to.min(c.next));
+                due.pulls.entry(*who).or_default().push(Range { publisher, incarnation, from, to });
+                w.failed.insert(*who);
+            }
+        }
+        for stream in done {
+            self.streams.remove(&stream);
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: StreamId = (PeerId::from_bytes([1; 32]), 1);
+    const A: PeerId = PeerId::from_bytes([2; 32]);
+    const B: PeerId = PeerId::from_bytes([3; 32]);
+
+    fn missing() -> Missing {
+        Missing::new(Stream::new(&[0; 32], "test"))
+    }
+
+    fn list(ranges: &[(u64, u64)]) -> MessageList {
+        let mut l = MessageList::default();
+        for &(from, to) in ranges {
+            l.receive(S, from, to);
+        }
+        l
+    }
+
+    fn range(from: u64, to: u64) -> Range {
+        Range { publisher: S.0, incarnation: S.1, from, to }
+    }
+
+    fn entry(floor: u64, next: u64, gaps: &[(u64, u64)]) -> SummaryEntry {
+        SummaryEntry { publisher: S.0, incarnation: S.1, next, gaps: gaps.to_vec(), floor }
+    }
+
+    fn pulls(m: &mut Missing, l: &MessageList, now: Time) -> Vec<(PeerId, u64, u64)> {
+        let due = m.due(l, 2, now);
+        due.pulls.iter().flat_map(|(p, r)| r.iter().map(|r| (*p, r.from, r.to))).collect()
+    }
+
+    #[test]
+    fn what_is_announced_and_comes_is_not_pulled() {
+        let (mut m, mut l) = (missing(), list(&[(0, 5)]));
+        m.announced(&l, A, &range(3, 5), Time::ZERO);
+        assert_eq!(m.deadline(), None, "known already");
+        m.announced(&l, A, &range(5, 8), Time::ZERO);
+        assert!(m.deadline().unwrap() > Time::ZERO + SHORTEST_WAIT);
+        l.receive(S, 5, 8);
+        m.received(&l, S, Time::from_micros(1000));
+        assert_eq!(m.deadline(), None);
+    }
+
+    #[test]
+    fn what_does_not_come_is_pulled_from_one_after_the_other() {
+        let (mut m, l) = (missing(), list(&[(0, 5), (7, 8)]));
+        m.announced(&l, A, &range(5, 9), Time::ZERO);
+        m.announced(&l, B, &range(5, 9), Time::ZERO);
+        let at = m.deadline().unwrap();
+        assert_eq!(pulls(&mut m, &l, at), [(A, 5, 7), (B, 8, 9)]);
+        let at = m.deadline().unwrap();
+        assert_eq!(pulls(&mut m, &l, at), [(A, 8, 9), (B, 5, 7)]);
+    }
+
+    #[test]
+    fn a_summary_says_who_has_it() {
+        let (mut m, l) = (missing(), list(&[(0, 2)]));
+        m.told(&l, A, &entry(4, 9, &[(5, 7)]), true, Time::ZERO);
+        m.told(&l, B, &entry(0, 2, &[]), true, Time::ZERO);
+        assert_eq!(pulls(&mut m, &l, Time::ZERO), [(A, 4, 9)]);
+        m.answered(A, &[S], true, Time::ZERO);
+        let at = m.deadline().unwrap();
+        assert_eq!(pulls(&mut m, &l, at), []);
+    }
+
+    #[test]
+    fn what_nobody_has_is_given_up_in_the_end() {
+        let (mut m, l) = (missing(), list(&[(0, 1), (3, 4)]));
+        m.told(&l, A, &entry(0, 4, &[]), true, Time::ZERO);
+        m.told(&l, B, &entry(0, 4, &[]), true, Time::ZERO);
+        for _ in 0..ATTEMPTS {
+            let at = m.deadline().unwrap();
+            let due = m.due(&l, 2, at);
+            assert!(due.lost.is_empty() && due.pulls.len() == 1);
+        }
+        let at = m.deadline().unwrap();
+        assert!(at > Time::ZERO + Duration::from_secs(10), "{at:?}");
+        assert_eq!(m.due(&l, 2, at).lost, [(S, 1, 3)]);
+        assert_eq!(m.deadline(), None);
+    }
+}

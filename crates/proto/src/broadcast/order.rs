@@ -1,0 +1,134 @@
+//! Order per publisher: what may be delivered now.
+//!
+//! Messages of one stream are delivered by number without exception; what is missing holds up what
+//! is behind it until it comes or is given up, and then shows as a gap in its place. A later life
+//! of a publisher waits for what is known of its earlier ones.
+
+use super::message_list::{MessageList, StreamId};
+use super::retention::{Kept, Retention};
+use crate::identity::PeerId;
+use crate::message::MessageId;
+
+/// The next thing for the application.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// The messages of a kept batch from a number on.
+    Deliver { kept: Kept, from: u64 },
+    /// Numbers that will not come any more.
+    Gap { stream: StreamId, from: u64, to: u64 },
+}
+
+/// What of a publisher has become deliverable; it counts as delivered from now on.
+pub(crate) fn advance(list: &mut MessageList, kept: &Retention, publisher: PeerId) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let lives: Vec<u64> = list.lives(publisher).map(|(life, _)| life).collect();
+    for life in lives {
+        let stream = (publisher, life);
+        let Some(seen) = list.get(stream) else { continue };
+        let (mut at, end, next) = (seen.delivered(), seen.high_water(), seen.next());
+        while at < end {
+            let id = MessageId { publisher, incarnation: life, sequence: at };
+            let from = at;
+            if let Some(k) = kept.holding(&id) {
+                at = k.batch.end();
+                steps.push(Step::Deliver { kept: k.clone(), from });
+            } else {
+                at = kept.first_from(stream, at).map_or(end, |n| n.min(end));
+                steps.push(Step::Gap { stream, from, to: at });
+            }
+        }
+        list.set_delivered(stream, at);
+        if at < next {
+            break;
+        }
+    }
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::*;
+    use crate::batch::{Batch, BatchBuilder};
+    use crate::identity::Identity;
+    use crate::time::{Time, WallTime};
+
+    struct Rig {
+        list: MessageList,
+        kept: Retention,
+        me: Identity,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let me = Identity::from_secret(&[1; 32]);
+            let kept = Retention::new(1 << 20, Duration::from_secs(10));
+            Rig { list: MessageList::default(), kept, me }
+        }
+
+        fn batch(&self, incarnation: u64, first: u64, count: u64) -> Batch {
+            let id = MessageId { publisher: self.me.id(), incarnation, sequence: first };
+            let mut b = BatchBuilder::new(id, WallTime(0));
+            for _ in 0..count {
+                b.push(WallTime(0), "", b"x");
+            }
+            b.seal(&self.me)
+        }
+
+        /// What comes out when a batch comes in: `life:from-to`, or the same in brackets for gaps.
+        fn take(&mut self, incarnation: u64, first: u64, count: u64) -> String {
+            let b = self.batch(incarnation, first, count);
+            self.list.receive(b.stream(), b.first(), b.end());
+            self.kept.keep(b, 1, None, Time::ZERO, WallTime(0));
+            self.advance()
+        }
+
+        fn advance(&mut self) -> String {
+            let steps = advance(&mut self.list, &self.kept, self.me.id());
+            let words = steps.iter().map(|s| match s {
+                Step::Deliver { kept, from } => {
+                    format!("{}:{from}-{}", kept.batch.incarnation(), kept.batch.end())
+                }
+                Step::Gap { stream, from, to } => format!("({}:{from}-{to})", stream.1),
+            });
+            words.collect::<Vec<_>>().join(" ")
+        }
+    }
+
+    #[test]
+    fn what_came_early_waits() {
+        let mut r = Rig::new();
+        assert_eq!(r.take(1, 0, 2), "1:0-2");
+        assert_eq!(r.take(1, 5, 1), "");
+        assert_eq!(r.take(1, 3, 2), "");
+        assert_eq!(r.take(1, 2, 1), "1:2-3 1:3-5 1:5-6");
+        assert_eq!(r.take(1, 4, 4), "1:6-8", "only what is new of it");
+    }
+
+    #[test]
+    fn a_gap_shows_in_its_place() {
+        let mut r = Rig::new();
+        r.take(1, 0, 1);
+        r.take(1, 3, 1);
+        r.list.give_up((r.me.id(), 1), 1, 3);
+        assert_eq!(r.advance(), "(1:1-3) 1:3-4");
+    }
+
+    #[test]
+    fn a_later_life_waits_for_the_earlier_one() {
+        let mut r = Rig::new();
+        assert_eq!(r.take(1, 0, 1), "1:0-1");
+        assert_eq!(r.take(1, 2, 1), "");
+        assert_eq!(r.take(2, 0, 1), "");
+        assert_eq!(r.take(1, 1, 1), "1:1-2 1:2-3 2:0-1");
+    }
+
+    #[test]
+    fn nothing_is_delivered_before_the_beginning_is_known() {
+        let mut r = Rig::new();
+        assert_eq!(r.take(1, 9, 1), "");
+        r.list.begin((r.me.id(), 1), 8);
+        assert_eq!(r.take(1, 8, 1), "1:8-9 1:9-10");
+    }
+}

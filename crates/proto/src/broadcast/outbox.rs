@@ -1,0 +1,189 @@
+//! What this peer publishes: numbers, packing into batches, and what is on its way.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use super::window::Window;
+use crate::batch::{Batch, BatchBuilder};
+use crate::identity::Identity;
+use crate::message::MessageId;
+use crate::time::{Time, WallTime};
+
+/// Over which the publishing rate is measured.
+const RATE_OVER: Duration = Duration::from_secs(1);
+
+/// The outbox of one peer.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    /// Names the next message.
+    next: MessageId,
+    /// What waits to be signed: it goes out when the caller next drains the state machine.
+    open: Option<BatchBuilder>,
+    full: VecDeque<BatchBuilder>,
+    waiting_bytes: u64,
+    /// Ends and sizes of batches that are not acknowledged.
+    on_the_way: VecDeque<(u64, u64)>,
+    on_the_way_bytes: u64,
+    window: Window,
+    /// Bytes since `rate_since`, and the rate before that.
+    rate_bytes: u64,
+    rate_since: Time,
+    rate: u64,
+    /// Somebody waits to hear who holds what up to this number.
+    pub(crate) receipt_wanted: u64,
+}
+
+impl Outbox {
+    pub(crate) fn new(identity: &Identity, incarnation: u64) -> Self {
+        Outbox {
+            next: MessageId { publisher: identity.id(), incarnation, sequence: 0 },
+            open: None,
+            full: VecDeque::new(),
+            waiting_bytes: 0,
+            on_the_way: VecDeque::new(),
+            on_the_way_bytes: 0,
+            window: Window::new(),
+            rate_bytes: 0,
+            rate_since: Time::ZERO,
+            rate: 0,
+            receipt_wanted: 0,
+        }
+    }
+
+    /// A new incarnation counts from 0 again. What waits is still of the old one and goes first.
+    pub(crate) fn restart(&mut self, incarnation: u64) {
+        self.full.extend(self.open.take());
+        self.next = MessageId { incarnation, sequence: 0, ..self.next };
+        self.on_the_way.clear();
+        self.on_the_way_bytes = 0;
+        self.receipt_wanted = 0;
+    }
+
+    /// Messages published in this incarnation.
+    pub(crate) const fn published(&self) -> u64 {
+        self.next.sequence
+    }
+
+    /// Bytes that may be added now; 0 if the network has to catch up first.
+    pub(crate) fn room(&self) -> u64 {
+        self.window.size().saturating_sub(self.on_the_way_bytes + self.waiting_bytes)
+    }
+
+    pub(crate) const fn window(&self) -> u64 {
+        self.window.size()
+    }
+
+    pub(crate) const fn on_the_way_bytes(&self) -> u64 {
+        self.on_the_way_bytes
+    }
+
+    /// Packs a message.
+    pub(crate) fn add(&mut self, wall: WallTime, topic: &str, payload: &[u8]) -> MessageId {
+        if let Some(open) = self.open.take_if(|open| !open.fits(topic, payload)) {
+            self.full.push_back(open);
+        }
+        let first = self.next;
+        let open = self.open.get_or_insert_with(|| BatchBuilder::new(first, wall));
+        let id = open.push(wall, topic, payload);
+        self.next.sequence += 1;
+        self.waiting_bytes += (topic.len() + payload.len()) as u64;
+        id
+    }
+
+    /// Signs the next batch that waits.
+    pub(crate) fn seal(&mut self, identity: &Identity, now: Time) -> Option<Batch> {
+        let batch = self.full.pop_front().or_else(|| self.open.take())?.seal(identity);
+        if self.full.is_empty() && self.open.is_none() {
+            self.waiting_bytes = 0;
+        }
+        let bytes = batch.wire().len() as u64;
+        if batch.incarnation() == self.next.incarnation {
+            self.on_the_way.push_back((batch.end(), bytes));
+            self.on_the_way_bytes += bytes;
+        }
+        self.measure(now);
+        self.rate_bytes += bytes;
+        Some(batch)
+    }
+
+    fn measure(&mut self, now: Time) {
+        let passed = now.since(self.rate_since);
+        if passed >= RATE_OVER {
+            let micros = u64::try_from(passed.as_micros()).unwrap_or(u64::MAX).max(1);
+            self.rate = self.rate_bytes.saturating_mul(1_000_000) / micros;
+            (self.rate_bytes, self.rate_since) = (0, now);
+        }
+    }
+
+    /// Bytes a second, published over the last second or two.
+    pub(crate) fn rate(&mut self, now: Time) -> u64 {
+        self.measure(now);
+        self.rate
+    }
+
+    /// Everybody who keeps up holds everything below `paced`; whether there is room again where
+    /// there was none.
+    pub(crate) fn acknowledged(&mut self, paced: u64, now: Time, congested: bool) -> bool {
+        let had_room = self.room() > 0;
+        let mut bytes = 0;
+        while let Some(&(end, size)) = self.on_the_way.front()
+            && end <= paced
+        {
+            bytes += size;
+            self.on_the_way.pop_front();
+        }
+        self.on_the_way_bytes -= bytes;
+        if congested {
+            self.window.congested(now);
+        } else {
+            self.window.acknowledged(bytes);
+        }
+        !had_room && self.room() > 0
+    }
+
+    /// One of this peer's own queues fills.
+    pub(crate) fn congested(&mut self, now: Time) {
+        self.window.congested(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waited_is_packed_and_the_window_holds() {
+        let me = Identity::from_secret(&[1; 32]);
+        let mut o = Outbox::new(&me, 1);
+        let mut added = 0;
+        while o.room() > 0 {
+            o.add(WallTime(0), "t", &[0; 1000]);
+            added += 1;
+        }
+        let mut batches = Vec::new();
+        while let Some(b) = o.seal(&me, Time::ZERO) {
+            batches.push(b);
+        }
+        assert_eq!(batches.iter().map(Batch::len).sum::<usize>(), added);
+        assert!(batches.windows(2).all(|w| w[0].end() == w[1].first()));
+        assert!(batches.len() < added / 50, "{} batches of {added}", batches.len());
+        assert_eq!(o.room(), 0);
+        let half = batches[batches.len() / 2].end();
+        assert!(o.acknowledged(half, Time::ZERO, false), "there is room again");
+        assert!(o.room() > 0);
+    }
+
+    #[test]
+    fn a_new_incarnation_begins_at_zero() {
+        let me = Identity::from_secret(&[1; 32]);
+        let mut o = Outbox::new(&me, 1);
+        o.add(WallTime(0), "", b"a");
+        o.restart(2);
+        let id = o.add(WallTime(0), "", b"b");
+        assert_eq!((id.incarnation, id.sequence), (2, 0));
+        let old = o.seal(&me, Time::ZERO).unwrap();
+        assert_eq!((old.incarnation(), old.len()), (1, 1));
+        assert_eq!(o.seal(&me, Time::ZERO).unwrap().incarnation(), 2);
+        assert!(o.seal(&me, Time::ZERO).is_none());
+    }
+}

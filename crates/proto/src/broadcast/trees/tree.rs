@@ -1,0 +1,529 @@
+//! One tree at one peer.
+
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::root::{Candidates, goes_before};
+use crate::identity::PeerId;
+use crate::random::Stream;
+use crate::signed::Signed;
+use crate::time::Time;
+use crate::wire::{Beacon, BeaconBody, TreeId};
+
+/// Children that a peer tells of a beacon at once. Further ones hear of it later, and by then most
+/// have heard of it from somebody else, who becomes their parent.
+const CHILDREN: usize = 8;
+/// How much later each of them hears of it.
+const PACE: Duration = Duration::from_millis(40);
+/// The longest anybody waits for it.
+const LONGEST_PACE: Duration = Duration::from_millis(1000);
+/// How long the present parent may be behind the first to bring a beacon and still be kept. Shorter
+/// than [`PACE`], or nobody would leave a hub that has too many children.
+const GRACE: Duration = Duration::from_millis(30);
+/// Beacons missed after which a root is taken to be gone.
+const MISSED: u32 = 3;
+/// A new root beacons so often at its short interval, whatever the load.
+const EAGER_BEACONS: u64 = 4;
+/// One's own tree carries payload when it is so old: then its beacon has been everywhere.
+const SETTLED: Duration = Duration::from_millis(1500);
+/// For so long after a peer has found its way onto a tree, payload goes to all its neighbours:
+/// those behind it may not have found theirs.
+const YOUNG: Duration = Duration::from_secs(1);
+/// Neighbours that a peer without a parent asks at once.
+const ORPHAN_GRAFTS: usize = 4;
+/// Without a root: how long a peer waits before it looks whether it should be the root itself.
+const FIRST_LOOK: Duration = Duration::from_millis(200);
+/// And how long before it looks again.
+const NEXT_LOOK: Duration = Duration::from_secs(1);
+
+/// What is to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// The beacon.
+    Tell { to: PeerId, beacon: Beacon },
+    /// Become a child. With `catch_up`, something may have been missed.
+    Graft { to: PeerId, tree: TreeId, catch_up: bool },
+    /// Stop being one.
+    Prune { to: PeerId, tree: TreeId },
+}
+
+/// The last beacon.
+#[derive(Debug)]
+struct Round {
+    body: Signed<BeaconBody>,
+    /// Links between the root and this peer, as this peer told others.
+    depth: u16,
+    heard: Time,
+    /// Who brought it first.
+    first: PeerId,
+    /// Who brought it, and how far from the root they are.
+    offers: BTreeMap<PeerId, u16>,
+    /// When the first one becomes the parent, if the present one has not brought it by then.
+    settle_at: Option<Time>,
+    /// The root is known to be dead or to have left.
+    gone: bool,
+}
+
+impl Round {
+    fn interval(&self) -> Duration {
+        Duration::from_millis(u64::from(self.body.interval_ms))
+    }
+
+    /// When the root counts as gone without further word.
+    fn expires(&self) -> Time {
+        self.heard + self.interval() * MISSED
+    }
+
+    fn is_fresh(&self, now: Time) -> bool {
+        !self.gone && now < self.expires()
+    }
+}
+
+/// One tree.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    id: TreeId,
+    round: Option<Round>,
+    /// Neighbours grafted on: the way to the root. More than one only in passing.
+    parents: BTreeSet<PeerId>,
+    /// Those of them that have not confirmed it.
+    unconfirmed: BTreeSet<PeerId>,
+    /// Neighbours that grafted on this one, and since when.
+    children: BTreeMap<PeerId, Time>,
+    /// Whom to tell of the beacon, and when.
+    to_tell: VecDeque<(Time, PeerId)>,
+    /// On the tree since then.
+    riding: Option<Time>,
+    /// This peer is the root since then.
+    rooted: Option<Time>,
+    sent: u64,
+    next_beacon: Time,
+    used: Option<Time>,
+    /// Without a root: when to look whether this peer should be it.
+    look_at: Option<Time>,
+    looks: u32,
+}
+
+impl Tree {
+    pub(crate) const fn new(id: TreeId) -> Self {
+        Tree {
+            id,
+            round: None,
+            parents: BTreeSet::new(),
+            unconfirmed: BTreeSet::new(),
+            children: BTreeMap::new(),
+            to_tell: VecDeque::new(),
+            riding: None,
+            rooted: None,
+            sent: 0,
+            next_beacon: Time::MAX,
+            used: None,
+            look_at: None,
+            looks: 0,
+        }
+    }
+
+    /// Whether this peer is on the tree.
+    pub(crate) fn is_rooted(&self) -> bool {
+        self.rooted.is_some() || !self.parents.is_empty()
+    }
+
+    /// Whether this peer has been on the tree for long enough that those behind it have said so.
+    pub(crate) fn is_settled(&self, now: Time) -> bool {
+        self.is_rooted() && self.riding.is_some_and(|at| now.since(at) >= YOUNG)
+    }
+
+    /// The neighbours that payload goes to.
+    pub(crate) fn riders(&self) -> impl Iterator<Item = PeerId> {
+        let children = self.children.keys().filter(|c| !self.parents.contains(c));
+        self.parents.iter().chain(children).copied()
+    }
+
+    pub(crate) fn is_rider(&self, peer: PeerId) -> bool {
+        self.parents.contains(&peer) || self.children.contains_key(&peer)
+    }
+
+    pub(crate) const fn used(&mut self, now: Time) {
+        self.used = Some(now);
+    }
+
+    /// Nobody roots it any more.
+    pub(crate) fn has_ended(&self, now: Time) -> bool {
+        self.rooted.is_none() && self.round.as_ref().is_none_or(|r| !r.is_fresh(now))
+    }
+
+    pub(crate) fn is_settled_root(&self, now: Time) -> bool {
+        self.rooted.is_some_and(|at| now.since(at) >= SETTLED)
+    }
+
+    // ---- neighbours ------------------------------------------------------------------------
+
+    pub(crate) fn link_up(&mut self, peer: PeerId, now: Time, rng: &mut Stream) -> Vec<Act> {
+        if self.look_at.is_none() && self.round.is_none() && self.rooted.is_none() {
+            self.look_soon(FIRST_LOOK, now, rng);
+        }
+        // It hears of the root at once, not at the next beacon.
+        self.beacon(now).map(|beacon| Act::Tell { to: peer, beacon }).into_iter().collect()
+    }
+
+    /// The link to a neighbour has ended.
+    pub(crate) fn lost(
+        &mut self,
+        peer: PeerId,
+        neighbours: &BTreeMap<PeerId, bool>,
+        rng: &mut Stream,
+    ) -> Vec<Act> {
+        self.children.remove(&peer);
+        self.to_tell.retain(|(_, to)| *to != peer);
+        let mut acts = self.leave_parent(peer, neighbours, rng);
+        acts.retain(|a| !matches!(a, Act::Prune { to, .. } if *to == peer));
+        acts
+    }
+
+    /// What came through this neighbour has to come through another.
+    pub(crate) fn leave_parent(
+        &mut self,
+        peer: PeerId,
+        neighbours: &BTreeMap<PeerId, bool>,
+        rng: &mut Stream,
+    ) -> Vec<Act> {
+        if let Some(r) = &mut self.round {
+            r.offers.remove(&peer);
+        }
+        if !self.parents.remove(&peer) {
+            return Vec::new();
+        }
+        self.unconfirmed.remove(&peer);
+        let mut acts = vec![Act::Prune { to: peer, tree: self.id }];
+        if self.parents.is_empty() {
+            acts.extend(self.adopt_another(neighbours, rng));
+        }
+        acts
+    }
+
+    /// Without a parent: the best of those that brought the last beacon; they lead to the root
+    /// without coming back here, because they are nearer to it than this peer said it is. If there
+    /// is none, some neighbours at once, until the next beacon shows the way.
+    fn adopt_another(&mut self, neighbours: &BTreeMap<PeerId, bool>, rng: &mut Stream) -> Vec<Act> {
+        let lively = |p: &PeerId| neighbours.get(p).copied().unwrap_or(false);
+        if let Some(r) = &self.round {
+            let nearer = r.offers.iter().filter(|(p, depth)| **depth < r.depth && lively(p));
+            let best = nearer.min_by_key(|(p, depth)| (**depth, **p)).map(|(p, _)| *p);
+            if let Some(best) = best {
+                return vec![self.graft(best, true)];
+            }
+        }
+        let others: Vec<PeerId> = neighbours
+            .keys()
+            .filter(|p| lively(p) && !self.children.contains_key(p))
+            .copied()
+            .collect();
+        let some = rng.sample(others, ORPHAN_GRAFTS);
+        some.into_iter().map(|p| self.graft(p, true)).collect()
+    }
+
+    fn graft(&mut self, to: PeerId, catch_up: bool) -> Act {
+        self.parents.insert(to);
+        self.unconfirmed.insert(to);
+        Act::Graft { to, tree: self.id, catch_up }
+    }
+
+    pub(crate) fn on_graft(&mut self, from: PeerId, now: Time) {
+        self.children.entry(from).or_insert(now);
+    }
+
+    pub(crate) fn on_prune(&mut self, from: PeerId) {
+        self.children.remove(&from);
+    }
+
+    /// The new parent sends from now on: the old one may stop.
+    pub(crate) fn on_grafted(&mut self, from: PeerId) -> Vec<Act> {
+        self.unconfirmed.remove(&from);
+        let settled = self.round.as_ref().is_some_and(|r| r.settle_at.is_none());
+        if settled && self.parents.contains(&from) && self.is_way(from) {
+            return self.keep_only(from);
+        }
+        Vec::new()
+    }
+
+    /// Whether a parent leads to the root by the last beacon.
+    fn is_way(&self, parent: PeerId) -> bool {
+        let Some(r) = &self.round else { return false };
+        r.offers.get(&parent).is_some_and(|depth| *depth < r.depth)
+    }
+
+    fn keep_only(&mut self, parent: PeerId) -> Vec<Act> {
+        let others: Vec<PeerId> = self.parents.iter().copied().filter(|p| *p != parent).collect();
+        let mut acts = Vec::new();
+        for to in others {
+            self.parents.remove(&to);
+            self.unconfirmed.remove(&to);
+            acts.push(Act::Prune { to, tree: self.id });
+        }
+        acts
+    }
+
+    // ---- beacons ---------------------------------------------------------------------------
+
+    /// The beacon to pass on, if there is a fresh one.
+    fn beacon(&self, now: Time) -> Option<Beacon> {
+        let r = self.round.as_ref()?;
+        let fresh = self.rooted.is_some() || r.is_fresh(now);
+        fresh.then(|| Beacon { body: r.body.clone(), depth: r.depth })
+    }
+
+    pub(crate) fn on_beacon(
+        &mut self,
+        me: PeerId,
+        from: PeerId,
+        beacon: &Beacon,
+        neighbours: &BTreeMap<PeerId, bool>,
+        now: Time,
+    ) -> Vec<Act> {
+        let body = &beacon.body;
+        if body.root == me || beacon.depth == u16::MAX {
+            return Vec::new();
+        }
+        if let Some(r) = &mut self.round {
+            let known = &r.body;
+            if known.root == body.root {
+                let order = |b: &BeaconBody| (b.incarnation, b.sequence);
+                if order(body) < order(known) {
+                    return Vec::new();
+                }
+                if order(body) == order(known) {
+                    r.offers.insert(from, beacon.depth);
+                    return self.settle_on(from);
+                }
+            } else {
+                let stands = self.rooted.is_some() || r.is_fresh(now);
+                if stands && !goes_before(body, known) {
+                    // Whoever sent it hears of the root that stands.
+                    return self
+                        .beacon(now)
+                        .map(|beacon| Act::Tell { to: from, beacon })
+                        .into_iter()
+                        .collect();
+                }
+                self.rooted = None;
+            }
+        }
+        self.begin_round(from, beacon, neighbours, now)
+    }
+
+    /// A new beacon: pass it on, and find the way to the root by it.
+    fn begin_round(
+        &mut self,
+        from: PeerId,
+        beacon: &Beacon,
+        neighbours: &BTreeMap<PeerId, bool>,
+        now: Time,
+    ) -> Vec<Act> {
+        self.look_at = None;
+        self.looks = 0;
+        self.riding.get_or_insert(now);
+        let mut round = Round {
+            body: beacon.body.clone(),
+            depth: beacon.depth + 1,
+            heard: now,
+            first: from,
+            offers: BTreeMap::from([(from, beacon.depth)]),
+            settle_at: None,
+            gone: false,
+        };
+        let mut acts = Vec::new();
+        if self.parents.is_empty() {
+            self.round = Some(round);
+            acts.push(self.graft(from, false));
+        } else if self.parents.contains(&from) {
+            self.round = Some(round);
+            acts.extend(self.settle_on(from));
+        } else {
+            round.settle_at = Some(now + GRACE);
+            self.round = Some(round);
+        }
+        self.plan_telling(Some(from), neighbours, now);
+        acts.extend(self.tell_due(now));
+        acts
+    }
+
+    /// A parent that brought the beacon, and is nearer to the root, stays the one parent.
+    fn settle_on(&mut self, parent: PeerId) -> Vec<Act> {
+        if !self.parents.contains(&parent) || !self.is_way(parent) {
+            return Vec::new();
+        }
+        if let Some(r) = &mut self.round {
+            r.settle_at = None;
+        }
+        if self.unconfirmed.contains(&parent) { Vec::new() } else { self.keep_only(parent) }
+    }
+
+    /// The children that have been there longest hear of it at once, the others later.
+    fn plan_telling(
+        &mut self,
+        except: Option<PeerId>,
+        neighbours: &BTreeMap<PeerId, bool>,
+        now: Time,
+    ) {
+        let mut children: Vec<(Time, PeerId)> =
+            self.children.iter().map(|(p, since)| (*since, *p)).collect();
+        children.sort_unstable();
+        let others = neighbours.keys().filter(|p| !self.children.contains_key(p));
+        let order = children.into_iter().map(|(_, p)| p).chain(others.copied());
+        let order = order.filter(|p| Some(*p) != except);
+        self.to_tell = order
+            .enumerate()
+            .map(|(i, p)| {
+                let later = u32::try_from((i + 1).saturating_sub(CHILDREN)).unwrap_or(u32::MAX);
+                (now + PACE.saturating_mul(later).min(LONGEST_PACE), p)
+            })
+            .collect();
+    }
+
+    fn tell_due(&mut self, now: Time) -> Vec<Act> {
+        let mut acts = Vec::new();
+        while let Some(&(at, to)) = self.to_tell.front()
+            && at <= now
+        {
+            self.to_tell.pop_front();
+            acts.extend(self.beacon(now).map(|beacon| Act::Tell { to, beacon }));
+        }
+        acts
+    }
+
+    // ---- the root --------------------------------------------------------------------------
+
+    /// The root is dead or has left.
+    pub(crate) fn root_gone(&mut self, peer: PeerId, now: Time, rng: &mut Stream) {
+        if let Some(r) = &mut self.round
+            && r.body.root == peer
+            && !r.gone
+        {
+            r.gone = true;
+            self.look_soon(FIRST_LOOK, now, rng);
+        }
+    }
+
+    fn look_soon(&mut self, wait: Duration, now: Time, rng: &mut Stream) {
+        if matches!(self.id, TreeId::Shared(_)) {
+            self.look_at = Some(now + rng.scaled(wait, 0.5, 1.5));
+        }
+    }
+
+    pub(crate) fn become_root(&mut self, now: Time) {
+        self.riding.get_or_insert(now);
+        if self.rooted.is_none() {
+            self.rooted = Some(now);
+            self.sent = 0;
+            self.next_beacon = now;
+        }
+        self.look_at = None;
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        let settle = self.round.as_ref().and_then(|r| r.settle_at);
+        let expiry = self
+            .round
+            .as_ref()
+            .filter(|r| self.rooted.is_none() && !r.gone && self.look_at.is_none());
+        let tell = self.to_tell.front().map(|(at, _)| *at);
+        let beacon = self.rooted.map(|_| self.next_beacon);
+        let all = [settle, expiry.map(Round::expires), tell, beacon, self.look_at];
+        all.into_iter().flatten().min()
+    }
+
+    pub(crate) fn on_timeout(
+        &mut self,
+        with: &Candidates<'_>,
+        neighbours: &BTreeMap<PeerId, bool>,
+        now: Time,
+        rng: &mut Stream,
+    ) -> Vec<Act> {
+        let mut acts = Vec::new();
+        if let Some(r) = &mut self.round {
+            if r.settle_at.is_some_and(|at| at <= now) {
+                r.settle_at = None;
+                let first = r.first;
+                if neighbours.contains_key(&first) && !self.parents.contains(&first) {
+                    acts.push(self.graft(first, false));
+                }
+            } else if self.rooted.is_none() && !r.gone && now >= r.expires() {
+                r.gone = true;
+                self.look_soon(Duration::ZERO, now, rng);
+            }
+        }
+        if self.look_at.is_some_and(|at| at <= now) {
+            self.look(with, now, rng);
+        }
+        if self.rooted.is_some() && self.next_beacon <= now {
+            self.send_beacon(with, neighbours, now, rng);
+            // The root needs no way to itself.
+            let parents = core::mem::take(&mut self.parents);
+            self.unconfirmed.clear();
+            acts.extend(parents.into_iter().map(|to| Act::Prune { to, tree: self.id }));
+        }
+        acts.extend(self.tell_due(now));
+        acts
+    }
+
+    /// Nobody beacons: the best of the peers known becomes the root; if it does not, the better
+    /// half of twice as many with every look.
+    fn look(&mut self, with: &Candidates<'_>, now: Time, rng: &mut Stream) {
+        let within = 1usize << self.looks.min(20);
+        self.looks += 1;
+        if with.eligible && with.better(self.id) < within {
+            self.become_root(now);
+        } else {
+            self.look_soon(NEXT_LOOK, now, rng);
+        }
+    }
+
+    fn send_beacon(
+        &mut self,
+        with: &Candidates<'_>,
+        neighbours: &BTreeMap<PeerId, bool>,
+        now: Time,
+        rng: &mut Stream,
+    ) {
+        let short = with.config.beacon_interval();
+        let busy = self.used.is_some_and(|at| now.since(at) < short * 2);
+        let interval = if busy || self.sent < EAGER_BEACONS {
+            short
+        } else {
+            with.config.beacon_interval_idle()
+        };
+        self.sent += 1;
+        let body = BeaconBody {
+            root: with.identity.id(),
+            incarnation: with.incarnation,
+            tree: self.id,
+            // Time never runs backwards: it ascends also when this peer roots the tree again.
+            sequence: now.as_micros(),
+            target: with.target,
+            interval_ms: u32::try_from(interval.as_millis()).unwrap_or(u32::MAX),
+        };
+        self.next_beacon = now + rng.scaled(interval, 0.9, 1.0);
+        self.round = Some(Round {
+            body: Signed::sign(body, with.identity),
+            depth: 0,
+            heard: now,
+            first: with.identity.id(),
+            offers: BTreeMap::new(),
+            settle_at: None,
+            gone: false,
+        });
+        self.plan_telling(None, neighbours, now);
+    }
+
+    pub(crate) fn view(&self, me: PeerId) -> crate::snapshot::TreeView {
+        let root =
+            if self.rooted.is_some() { Some(me) } else { self.round.as_ref().map(|r| r.body.root) };
+        crate::snapshot::TreeView {
+            tree: self.id.to_string(),
+            root,
+            depth: self.round.as_ref().map_or(0, |r| r.depth),
+            parents: self.parents.iter().copied().collect(),
+            children: self.children.keys().copied().collect(),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Acknowledgements to and from the neighbours.
+
+use super::Peer;
+use super::messages::around;
+use crate::broadcast::acks::{Arrived, Surroundings as _};
+use crate::broadcast::trees::Route;
+use crate::identity::PeerId;
+use crate::io::Class;
+use crate::wire::{Ack, Census, CensusBody};
+
+impl Peer {
+    pub(super) fn on_ack(&mut self, remote: PeerId, f: &Ack) {
+        let now = self.fx.now();
+        let own = (self.id(), self.incarnation());
+        let mut mine = false;
+        for e in &f.entries {
+            let stream = (e.publisher, e.incarnation);
+            if !self.acks.told(remote, e, now) {
+                self.fx.count("acks_unknown");
+                continue;
+            }
+            mine |= stream == own;
+            if f.congested && stream != own {
+                self.acks.congested(Some(stream), now);
+            }
+        }
+        if mine {
+            self.pace(f.congested);
+            self.review_receipts();
+        }
+    }
+
+    /// A publisher asks to be told anew who holds what.
+    pub(super) fn on_census(&mut self, remote: PeerId, f: Census) {
+        let now = self.fx.now();
+        let CensusBody { publisher, incarnation, round, until, own_tree } = *f.body.body();
+        if publisher == self.id() {
+            return;
+        }
+        let route = Route { own_tree, publisher };
+        let stream = (publisher, incarnation);
+        let upstream = Some(remote);
+        let arrived = Arrived { stream, route, upstream, bytes: 0, wanted: Some(until) };
+        if self.acks.census(&arrived, round, now, &around!(self)) {
+            self.send_census(&f, route, Some(remote));
+        } else if let Some(n) = self.overlay.neighbours.get(&remote)
+            && let Some(entry) = self.acks.repeated(stream, remote)
+        {
+            let ack = Ack { entries: vec![entry], congested: false };
+            self.fx.send_as(n.link, ack, Class::Announce);
+        }
+    }
+
+    /// Sends a census along a tree.
+    pub(super) fn send_census(&mut self, census: &Census, route: Route, from: Option<PeerId>) {
+        for to in around!(self).riders(route) {
+            if Some(to) != from
+                && to != route.publisher
+                && let Some(n) = self.overlay.neighbours.get(&to)
+            {
+                self.fx.send_as(n.link, census.clone(), Class::Announce);
+            }
+        }
+    }
+
+    /// Makes room for what is published by what was acknowledged.
+    pub(super) fn pace(&mut self, congested: bool) {
+        let now = self.fx.now();
+        let own = (self.id(), self.incarnation());
+        if let Some(summed) = self.acks.summed(own, now, &around!(self)) {
+            self.outbox.acknowledged(summed.paced, now, congested);
+        }
+    }
+
+    /// Tells the neighbours what is due.
+    pub(super) fn run_acks(&mut self) {
+        let now = self.fx.now();
+        if self.acks.deadline().is_none_or(|at| at > now) {
+            return;
+        }
+        for (to, told) in self.acks.due(now, &around!(self)) {
+            if let Some(n) = self.overlay.neighbours.get(&to) {
+                let ack = Ack { entries: told.entries, congested: told.congested };
+                self.fx.send_as(n.link, ack, Class::Announce);
+            }
+        }
+    }
+}

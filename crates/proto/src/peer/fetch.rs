@@ -1,0 +1,116 @@
+//! getData: looking for one message among the neighbours.
+
+use core::time::Duration;
+use std::collections::BTreeSet;
+
+use super::Peer;
+use super::messages::Way;
+use crate::event::Event;
+use crate::identity::PeerId;
+use crate::io::{Class, LinkId, Output};
+use crate::limits::MAX_FETCHES;
+use crate::message::{Message, MessageId};
+use crate::time::Time;
+use crate::wire::{Data, GetData};
+
+/// Neighbours asked at once for a message.
+const FETCH_WIDTH: usize = 3;
+/// How long they have before the next are asked.
+const FETCH_STEP: Duration = Duration::from_millis(300);
+
+/// A message that is looked for.
+#[derive(Debug)]
+pub(super) struct Fetch {
+    asked: BTreeSet<PeerId>,
+    next: Time,
+    until: Time,
+}
+
+impl Peer {
+    /// Asks for a message (getData). [`Output::Fetched`] follows: at once if it is held here or too
+    /// many are being looked for, else when a neighbour has answered or nobody did in time.
+    pub fn fetch(&mut self, now: Time, id: MessageId) {
+        self.fx.begin(now);
+        if let Some(message) = self.held(&id) {
+            return self.end_fetch(id, Some(message));
+        }
+        if self.fetches.len() >= MAX_FETCHES {
+            self.fx.count("fetches_refused");
+            self.fx.output(Output::Fetched { id, message: None });
+            return;
+        }
+        let until = now + self.config.fetch_timeout();
+        let fetch = Fetch { asked: BTreeSet::new(), next: now, until };
+        self.fetches.entry(id).or_insert(fetch);
+        self.run_fetches();
+    }
+
+    fn held(&self, id: &MessageId) -> Option<Message> {
+        self.broadcast.holding(id)?.batch.message(id.sequence)
+    }
+
+    fn end_fetch(&mut self, id: MessageId, message: Option<Message>) {
+        self.fetches.remove(&id);
+        self.fx.event(Event::Fetched { id, found: message.is_some() });
+        self.fx.output(Output::Fetched { id, message });
+    }
+
+    /// Asks the next neighbours; gives up when all were asked or the time is over.
+    pub(super) fn run_fetches(&mut self) {
+        let now = self.fx.now();
+        let due: Vec<MessageId> = self
+            .fetches
+            .iter()
+            .filter(|(_, f)| f.next.min(f.until) <= now)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            let Some(f) = self.fetches.get_mut(&id) else { continue };
+            // The publisher is the likeliest to hold it.
+            let mut left: Vec<PeerId> =
+                self.overlay.neighbours.keys().filter(|n| !f.asked.contains(n)).copied().collect();
+            left.sort_by_key(|n| *n != id.publisher);
+            if left.is_empty() || f.until <= now {
+                if !left.is_empty() || now >= f.until || f.asked.is_empty() {
+                    self.end_fetch(id, None);
+                } else {
+                    // All were asked: their answers have until the end.
+                    f.next = f.until;
+                }
+                continue;
+            }
+            f.next = now + FETCH_STEP;
+            for neighbour in left.into_iter().take(FETCH_WIDTH) {
+                f.asked.insert(neighbour);
+                if let Some(n) = self.overlay.neighbours.get(&neighbour) {
+                    self.fx.send(n.link, GetData { id });
+                }
+            }
+        }
+    }
+
+    pub(super) fn fetches_deadline(&self) -> Option<Time> {
+        self.fetches.values().map(|f| f.next.min(f.until)).min()
+    }
+
+    pub(super) fn on_get_data(&mut self, link: LinkId, id: MessageId) {
+        let batch = self.broadcast.holding(&id).map(|k| k.batch.clone());
+        self.fx.send_as(link, Data { id, batch }, Class::Payload);
+    }
+
+    pub(super) fn on_data(&mut self, remote: PeerId, f: Data) {
+        let asked = self.fetches.get(&f.id).is_some_and(|x| x.asked.contains(&remote));
+        let named = |b: &crate::Batch| b.stream() == (f.id.publisher, f.id.incarnation);
+        let Some(batch) = f.batch.filter(named) else { return };
+        let Some(message) = batch.message(f.id.sequence) else { return };
+        if !asked {
+            return self.fx.count("data_unasked");
+        }
+        if !self.broadcast.list.contains(&f.id) {
+            let way =
+                Way { hops: 0, from: Some(remote), own_tree: false, receipt: false, pulled: true };
+            self.take_in(&batch, way);
+        }
+        self.end_fetch(f.id, Some(message));
+    }
+}

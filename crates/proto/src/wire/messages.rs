@@ -1,0 +1,387 @@
+//! The frames that carry messages and what belongs to them (section 7 of docs/PROTOCOL.md).
+
+use bytes::Bytes;
+use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
+
+use crate::batch::Batch;
+use crate::identity::PeerId;
+use crate::message::MessageId;
+use crate::signed::{Signed, Statement};
+
+/// A batch on its way (section 7.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gossip {
+    /// Links it crossed, this one included.
+    pub hops: u16,
+    /// Whether it rides its publisher's own tree rather than the shared one.
+    pub own_tree: bool,
+    /// Whether its publisher waits to hear who holds it: acknowledgements are not gathered.
+    pub receipt: bool,
+    /// Whether it answers a [`Pull`]: it is announced to others rather than sent on.
+    pub pulled: bool,
+    /// The batch, byte for byte as its publisher signed it. The last field, so that everything
+    /// from here on is forwarded as it came.
+    pub batch: Batch,
+}
+
+const FLAG_OWN_TREE: u8 = 1;
+const FLAG_RECEIPT: u8 = 2;
+const FLAG_PULLED: u8 = 4;
+
+impl Gossip {
+    /// Writes everything before the batch.
+    pub(super) fn encode_head<W: encode::Write>(
+        &self,
+        e: &mut Encoder<W>,
+    ) -> Result<(), encode::Error<W::Error>> {
+        let all = [
+            (self.own_tree, FLAG_OWN_TREE),
+            (self.receipt, FLAG_RECEIPT),
+            (self.pulled, FLAG_PULLED),
+        ];
+        let flags = all.iter().filter(|(set, _)| *set).fold(0, |flags, (_, flag)| flags | flag);
+        e.map(3)?.u8(0)?.u16(self.hops)?.u8(1)?.u8(flags)?.u8(2)?;
+        Ok(())
+    }
+
+    /// Reads it; `take` makes a handle on, or a copy of, the bytes of the batch.
+    pub(super) fn decode_with<'b>(
+        d: &mut Decoder<'b>,
+        take: impl Fn(&'b [u8]) -> Bytes,
+    ) -> Result<Self, decode::Error> {
+        let fields = d.map()?.ok_or_else(|| decode::Error::message("a map of unknown length"))?;
+        let (mut hops, mut flags, mut batch) = (None, 0, None);
+        for _ in 0..fields {
+            match d.u32()? {
+                0 => hops = Some(d.u16()?),
+                1 => flags = d.u8()?,
+                2 => {
+                    let start = d.position();
+                    d.skip()?;
+                    let wire = d.input().get(start..d.position()).unwrap_or_default();
+                    let read = Batch::from_wire(take(wire));
+                    batch = Some(read.map_err(|e| decode::Error::message(e.to_string()))?);
+                }
+                _ => d.skip()?,
+            }
+        }
+        let (Some(hops), Some(batch)) = (hops, batch) else {
+            return Err(decode::Error::message("a gossip frame has hops and a batch"));
+        };
+        let has = |flag| flags & flag != 0;
+        Ok(Gossip {
+            hops,
+            own_tree: has(FLAG_OWN_TREE),
+            receipt: has(FLAG_RECEIPT),
+            pulled: has(FLAG_PULLED),
+            batch,
+        })
+    }
+}
+
+impl<C> Encode<C> for Gossip {
+    fn encode<W: encode::Write>(
+        &self,
+        e: &mut Encoder<W>,
+        ctx: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
+        self.encode_head(e)?;
+        self.batch.encode(e, ctx)
+    }
+}
+
+impl<'b, C> Decode<'b, C> for Gossip {
+    fn decode(d: &mut Decoder<'b>, _: &mut C) -> Result<Self, decode::Error> {
+        Gossip::decode_with(d, Bytes::copy_from_slice)
+    }
+}
+
+/// "Send me that message." (section 7.3)
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct GetData {
+    /// Which.
+    #[n(0)]
+    pub id: MessageId,
+}
+
+/// The answer to [`GetData`] (section 7.3).
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Data {
+    /// Which.
+    #[n(0)]
+    pub id: MessageId,
+    /// The batch it came in, if the sender holds it.
+    #[n(1)]
+    pub batch: Option<Batch>,
+}
+
+/// One of the trees that batches ride (section 7.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub enum TreeId {
+    /// One of the shared trees, by number; a publisher's id decides which one it uses.
+    #[n(0)]
+    Shared(#[n(0)] u8),
+    /// The tree whose root is this publisher.
+    #[n(1)]
+    Own(#[n(0)] PeerId),
+}
+
+impl core::fmt::Display for TreeId {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            TreeId::Shared(n) => write!(f, "shared-{n}"),
+            TreeId::Own(of) => write!(f, "own-{}", of.short()),
+        }
+    }
+}
+
+/// The signed part of a [`Beacon`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct BeaconBody {
+    /// The root, which signs.
+    #[n(0)]
+    pub root: PeerId,
+    /// Its incarnation.
+    #[n(1)]
+    pub incarnation: u64,
+    /// The tree.
+    #[n(2)]
+    pub tree: TreeId,
+    /// Counts the beacons of this root for this tree; ascends also over incarnations.
+    #[n(3)]
+    pub sequence: u64,
+    /// The root's target degree: among several roots, a well-connected one stands.
+    #[n(4)]
+    pub target: u16,
+    /// Milliseconds until the next one.
+    #[n(5)]
+    pub interval_ms: u32,
+}
+
+/// The longest interval of beacons: an hour.
+const MAX_BEACON_INTERVAL_MS: u32 = 3_600_000;
+
+impl Statement for BeaconBody {
+    const DOMAIN: &'static str = "rumor/1 beacon";
+
+    fn signer(&self) -> PeerId {
+        self.root
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        match self.tree {
+            TreeId::Own(of) if of != self.root => Err("a publisher's own tree has another root"),
+            _ if self.interval_ms > MAX_BEACON_INTERVAL_MS => Err("a beacon interval is too long"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A root's sign of life, passed on to every neighbour; only it changes a tree (section 7.4).
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Beacon {
+    /// What the root says.
+    #[n(0)]
+    pub body: Signed<BeaconBody>,
+    /// Links between the root and the sender.
+    #[n(1)]
+    pub depth: u16,
+}
+
+/// "Send me what rides this tree." (section 7.4)
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Graft {
+    /// The tree.
+    #[n(0)]
+    pub tree: TreeId,
+    /// What the sender has of the tree's publishers, if it may have missed something: the rest
+    /// follows at once.
+    #[n(1)]
+    pub have: Option<Vec<SummaryEntry>>,
+}
+
+/// "You get it." (section 7.4)
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Grafted {
+    /// The tree.
+    #[n(0)]
+    pub tree: TreeId,
+    /// What the sender has, if the other may have messages that it missed: they follow at once.
+    #[n(1)]
+    pub have: Option<Vec<SummaryEntry>>,
+}
+
+/// "Send me no longer what rides this tree." (section 7.4)
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Prune {
+    /// The tree.
+    #[n(0)]
+    pub tree: TreeId,
+}
+
+/// "I have these." On links that are on no tree of theirs (section 7.5).
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Announce {
+    /// What came since the last one.
+    #[n(0)]
+    pub ranges: Vec<Range>,
+}
+
+/// How far one publisher's messages have come in the part of a tree behind the sender.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct AckEntry {
+    /// The publisher.
+    #[n(0)]
+    pub publisher: PeerId,
+    /// Its incarnation.
+    #[n(1)]
+    pub incarnation: u64,
+    /// All peers there that keep up hold everything below this number; it paces the publisher.
+    #[n(2)]
+    pub paced: u64,
+    /// All peers there hold everything below this number.
+    #[n(3)]
+    pub held: u64,
+    /// How many peers they are.
+    #[n(4)]
+    pub peers: u32,
+    /// Which ones: the sum of [`ack_token`](crate::wire::ack_token) over them.
+    #[n(5)]
+    pub sum: u64,
+}
+
+/// Acknowledgements, summed on their way to the publisher (section 7.6).
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Ack {
+    /// One for each publisher that has news.
+    #[n(0)]
+    pub entries: Vec<AckEntry>,
+    /// A queue behind the sender fills: publishers halve their windows.
+    #[n(1)]
+    pub congested: bool,
+}
+
+/// The signed part of a [`Census`].
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct CensusBody {
+    /// The publisher, which signs.
+    #[n(0)]
+    pub publisher: PeerId,
+    /// Its incarnation.
+    #[n(1)]
+    pub incarnation: u64,
+    /// Counts the publisher's censuses in this incarnation.
+    #[n(2)]
+    pub round: u64,
+    /// It waits to hear who holds everything below this number.
+    #[n(3)]
+    pub until: u64,
+    /// Whether it rides the publisher's own tree.
+    #[n(4)]
+    pub own_tree: bool,
+}
+
+impl Statement for CensusBody {
+    const DOMAIN: &'static str = "rumor/1 census";
+
+    fn signer(&self) -> PeerId {
+        self.publisher
+    }
+}
+
+/// A publisher that waits for a receipt asks everybody on its tree to be counted: the tree may have
+/// changed since the message went, and newcomers have the message from others (section 7.6).
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Census {
+    /// What the publisher says.
+    #[n(0)]
+    pub body: Signed<CensusBody>,
+}
+
+/// What a peer adds to [`AckEntry::sum`]: the first eight bytes of its id, which is a public key
+/// and as good as random.
+#[must_use]
+pub fn ack_token(id: &PeerId) -> u64 {
+    id.as_bytes().first_chunk().map_or(0, |b| u64::from_le_bytes(*b))
+}
+
+/// What one node has of one publisher.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct SummaryEntry {
+    /// The publisher.
+    #[n(0)]
+    pub publisher: PeerId,
+    /// Its incarnation.
+    #[n(1)]
+    pub incarnation: u64,
+    /// The number after the highest one received.
+    #[n(2)]
+    pub next: u64,
+    /// Missing ranges between `floor` and `next`: first, one after the last.
+    #[n(3)]
+    pub gaps: Vec<(u64, u64)>,
+    /// What is below it cannot be had from the sender any more.
+    #[n(4)]
+    pub floor: u64,
+}
+
+/// What a node has seen (section 7.7).
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Summary {
+    /// Hash over what was received; equal hashes end the comparison.
+    #[n(0)]
+    pub hash: u64,
+    /// By publisher and incarnation, ascending. Absent in a periodic question.
+    #[n(1)]
+    pub entries: Option<Vec<SummaryEntry>>,
+}
+
+/// A range of one publisher's messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Range {
+    /// The publisher.
+    #[n(0)]
+    pub publisher: PeerId,
+    /// Its incarnation.
+    #[n(1)]
+    pub incarnation: u64,
+    /// First number.
+    #[n(2)]
+    pub from: u64,
+    /// The number after the last one.
+    #[n(3)]
+    pub to: u64,
+}
+
+/// "Send me those." (section 7.7)
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Pull {
+    /// What is missing, at most 1024 ranges.
+    #[n(0)]
+    pub ranges: Vec<Range>,
+}
+
+/// "That was my answer to your pull." It follows the last batch (section 7.7).
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Pulled {
+    /// Batches sent. With none, the sender has nothing of it.
+    #[n(0)]
+    pub batches: u32,
+}

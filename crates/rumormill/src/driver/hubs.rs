@@ -1,0 +1,40 @@
+//! Where applications listen.
+
+use std::sync::Arc;
+
+use rumormill_proto::{Event, WallTime};
+
+use crate::fanout::Hub;
+use crate::log::Log;
+use crate::publish::ReceiptBook;
+
+/// An event and when it happened.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Stamped {
+    /// When, by this node's wall clock: microseconds since 1970-01-01 00:00 UTC.
+    pub at: WallTime,
+    /// What.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// Where applications listen.
+#[derive(Debug, Clone)]
+pub(crate) struct Hubs {
+    pub(crate) log: Arc<Log>,
+    pub(crate) events: Arc<Hub<Stamped>>,
+    pub(crate) receipts: Arc<ReceiptBook>,
+}
+
+impl Hubs {
+    pub(crate) fn new() -> Self {
+        Hubs { log: Arc::new(Log::new()), events: Arc::new(Hub::new()), receipts: Arc::default() }
+    }
+
+    /// Nothing comes any more.
+    pub(crate) fn close(&self) {
+        self.log.close();
+        self.events.close();
+        self.receipts.close();
+    }
+}

@@ -1,0 +1,63 @@
+//! The two halves of a connection.
+//!
+//! Both run in the task of the link, so the lock is never contended; it is there because the
+//! borrow checker cannot know. `tokio::io::split` does the same, but does not let the reader look
+//! at what TLS has decrypted without copying it.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncBufRead, AsyncWrite};
+use tokio_rustls::TlsStream;
+
+use crate::transport::Socket;
+
+/// A connection that both halves of a link use.
+#[derive(Debug)]
+pub(super) struct Duplex(Mutex<TlsStream<Socket>>);
+
+impl Duplex {
+    pub(super) const fn new(stream: TlsStream<Socket>) -> Self {
+        Duplex(Mutex::new(stream))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, TlsStream<Socket>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows what came next, at most one TLS record of it; all of it is taken. `None` at the end.
+    pub(super) fn poll_chunk<R>(
+        &self,
+        cx: &mut Context<'_>,
+        take: impl FnOnce(&[u8]) -> R,
+    ) -> Poll<io::Result<Option<R>>> {
+        let mut stream = self.lock();
+        let mut stream = Pin::new(&mut *stream);
+        let chunk = ready!(stream.as_mut().poll_fill_buf(cx))?;
+        if chunk.is_empty() {
+            return Poll::Ready(Ok(None));
+        }
+        let n = chunk.len();
+        let taken = take(chunk);
+        stream.consume(n);
+        Poll::Ready(Ok(Some(taken)))
+    }
+
+    pub(super) fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.lock()).poll_write_vectored(cx, bufs)
+    }
+
+    pub(super) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.lock()).poll_flush(cx)
+    }
+
+    pub(super) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.lock()).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,138 @@
+//! Frames out of the pieces in which bytes arrive.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use rumormill_proto::limits::MAX_FRAME;
+use rumormill_proto::wire::{self, DecodeError, Frame};
+
+/// Bytes of the length prefix.
+const PREFIX: usize = 4;
+/// What is set aside for a frame on its sender's word alone; beyond it, so many times as much as
+/// really came.
+const ON_TRUST: usize = 4 * 1024;
+const FACTOR: usize = 4;
+
+/// Puts frames together.
+///
+/// A frame that came in one piece is decoded where it lies, and a batch in it is copied, so that
+/// what is kept of it keeps no more than itself in memory. One that came in several is gathered in
+/// memory of its own size, which its batch then shares.
+#[derive(Debug, Default)]
+pub(super) struct Frames {
+    partial: Vec<u8>,
+    whole: VecDeque<(Frame, usize)>,
+}
+
+impl Frames {
+    /// The next whole frame, and its size with the length prefix.
+    pub(super) fn next(&mut self) -> Option<(Frame, usize)> {
+        let next = self.whole.pop_front();
+        if next.is_none() && self.whole.capacity() > 16 {
+            self.whole = VecDeque::new();
+        }
+        next
+    }
+
+    /// Takes in what came next. After an error, nothing more can be read from the link; the frames
+    /// before it are whole.
+    pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), DecodeError> {
+        while !bytes.is_empty() {
+            bytes = if self.partial.is_empty() { self.fresh(bytes)? } else { self.more(bytes)? };
+        }
+        Ok(())
+    }
+
+    /// At the beginning of a frame; says what is left.
+    fn fresh<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], DecodeError> {
+        if let Some(prefix) = bytes.first_chunk::<PREFIX>() {
+            let size = PREFIX + wire::header(*prefix, MAX_FRAME)?.length;
+            if let Some((frame, rest)) = bytes.split_at_checked(size) {
+                let body = frame.get(PREFIX..).unwrap_or_default();
+                self.whole.push_back((wire::decode(body)?, size));
+                return Ok(rest);
+            }
+            self.partial.reserve_exact(on_trust(size, bytes.len()));
+        }
+        self.partial.extend_from_slice(bytes);
+        Ok(&[])
+    }
+
+    /// In the middle of a frame; says what is left.
+    fn more<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], DecodeError> {
+        let missing = PREFIX.saturating_sub(self.partial.len()).min(bytes.len());
+        let (prefix, bytes) = bytes.split_at(missing);
+        self.partial.extend_from_slice(prefix);
+        let Some(prefix) = self.partial.first_chunk::<PREFIX>() else { return Ok(bytes) };
+        let size = PREFIX + wire::header(*prefix, MAX_FRAME)?.length;
+        let missing = size.saturating_sub(self.partial.len()).min(bytes.len());
+        let (now, rest) = bytes.split_at(missing);
+        let have = self.partial.len() + now.len();
+        if have > self.partial.capacity() {
+            self.partial.reserve_exact(on_trust(size, have) - self.partial.len());
+        }
+        self.partial.extend_from_slice(now);
+        if self.partial.len() == size {
+            let frame = Bytes::from(std::mem::take(&mut self.partial));
+            self.whole.push_back((wire::decode_shared(&frame.slice(PREFIX..))?, size));
+        }
+        Ok(rest)
+    }
+}
+
+/// What to set aside for a frame of which so much has come.
+fn on_trust(size: usize, have: usize) -> usize {
+    size.min(ON_TRUST.max(have.saturating_mul(FACTOR)))
+}
+
+#[cfg(test)]
+mod tests {
+    use rumormill_proto::wire::Ping;
+
+    use super::*;
+
+    #[test]
+    fn however_the_bytes_come_the_frames_are_the_same() {
+        let mut bytes = Vec::new();
+        for nonce in 0..20 {
+            bytes.extend_from_slice(&wire::encode(&Ping { nonce }.into()).to_bytes());
+            bytes.extend_from_slice(&wire::encode(&Frame::Unknown(999)).to_bytes());
+        }
+        let mut all_at_once = Frames::default();
+        all_at_once.feed(&bytes).unwrap();
+        let expected: Vec<_> = std::iter::from_fn(|| all_at_once.next()).collect();
+        assert_eq!(expected.len(), 40);
+        assert_eq!(expected.iter().map(|(_, size)| size).sum::<usize>(), bytes.len());
+        for piece in 1..bytes.len() {
+            let mut frames = Frames::default();
+            bytes.chunks(piece).for_each(|p| frames.feed(p).unwrap());
+            let got: Vec<_> = std::iter::from_fn(|| frames.next()).collect();
+            assert_eq!(got, expected, "in pieces of {piece}");
+            assert!(frames.partial.is_empty());
+        }
+    }
+
+    #[test]
+    fn memory_follows_what_really_came() {
+        let mut frames = Frames::default();
+        let prefix = u32::try_from(MAX_FRAME).unwrap().to_be_bytes();
+        frames.feed(&prefix).unwrap();
+        assert!(frames.partial.capacity() <= ON_TRUST);
+        for _ in 0..20 {
+            frames.feed(&[0; 1000]).unwrap();
+            assert!(frames.partial.capacity() <= ON_TRUST.max(FACTOR * frames.partial.len()));
+        }
+        let too_long = (MAX_FRAME as u32 + 1).to_be_bytes();
+        assert!(matches!(Frames::default().feed(&too_long), Err(DecodeError::TooLong { .. })));
+    }
+
+    #[test]
+    fn what_came_before_nonsense_is_whole() {
+        let mut bytes = wire::encode(&Ping { nonce: 1 }.into()).to_bytes().to_vec();
+        bytes.extend_from_slice(&[0, 0, 0, 3, 1, 2, 3]);
+        let mut frames = Frames::default();
+        assert!(frames.feed(&bytes).is_err());
+        assert!(matches!(frames.next(), Some((Frame::Ping(_), _))));
+        assert!(frames.next().is_none());
+    }
+}

@@ -1,0 +1,260 @@
+//! What a node delivered, once for all its subscribers.
+//!
+//! The log holds handles on the batches that the core keeps to hand to others, in the order of
+//! their delivery, within the same bounds of bytes and age. A subscription is a place in it: one
+//! that is slow costs no memory and slows nobody, and when the log has moved past its place, it is
+//! told of every publisher's numbers that it has missed.
+
+mod place;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rumormill_proto::{Delivery, PeerId};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+use tokio::time::Instant;
+
+pub(crate) use place::PlaceId;
+use place::{Place, Places};
+
+/// Where the log begins to count. What an earlier life delivered is put in before it.
+const ORIGIN: u64 = 1 << 48;
+/// What an entry costs beside its batch.
+const OVERHEAD: usize = 128;
+
+/// A publisher's life: its messages are numbered.
+pub(crate) type Stream = (PeerId, u64);
+
+/// Numbers of one stream: the first, and the one after the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) stream: Stream,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+}
+
+/// One thing in the log.
+#[derive(Debug, Clone)]
+pub(crate) enum Entry {
+    /// Messages.
+    Batch(Delivery),
+    /// Messages that the node could not get.
+    Gap(Span),
+}
+
+impl Entry {
+    pub(crate) fn span(&self) -> Span {
+        match self {
+            Entry::Batch(d) => Span {
+                stream: (d.batch.publisher(), d.batch.incarnation()),
+                from: d.from,
+                to: d.batch.end(),
+            },
+            Entry::Gap(span) => *span,
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Entry::Batch(d) => d.batch.size() + OVERHEAD,
+            Entry::Gap(_) => OVERHEAD,
+        }
+    }
+}
+
+/// What is there for a subscription.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// The next entry, and its number in the log.
+    Entry(u64, Entry),
+    /// What was let go before the subscription came to it, by stream.
+    Missed(Vec<Span>),
+    /// Nothing yet.
+    Nothing,
+    /// Nothing any more.
+    End,
+}
+
+/// Where a subscription begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Begin {
+    /// Behind the newest entry.
+    End,
+    /// At the oldest entry.
+    Front,
+    /// At the newest entry with this message of a stream; at the oldest one if there is none.
+    At(Stream, u64),
+}
+
+#[derive(Debug)]
+struct Inner {
+    entries: VecDeque<(Entry, Instant)>,
+    /// Number of the front entry.
+    first: u64,
+    bytes: usize,
+    max_bytes: usize,
+    max_age: Duration,
+    places: Places,
+    closed: bool,
+}
+
+/// The log of one node.
+#[derive(Debug)]
+pub(crate) struct Log {
+    inner: Mutex<Inner>,
+    news: Notify,
+}
+
+impl Log {
+    pub(crate) fn new() -> Self {
+        let inner = Inner {
+            entries: VecDeque::new(),
+            first: ORIGIN,
+            bytes: 0,
+            max_bytes: usize::MAX,
+            max_age: Duration::MAX,
+            places: Places::default(),
+            closed: false,
+        };
+        Log { inner: Mutex::new(inner), news: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing in here panics halfway through a change.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets the bounds.
+    pub(crate) fn bound(&self, bytes: u64, age: Duration) {
+        let mut inner = self.lock();
+        inner.max_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        inner.max_age = age;
+    }
+
+    /// Puts what an earlier life delivered before everything else.
+    pub(crate) fn restore(&self, deliveries: Vec<Delivery>) {
+        let mut inner = self.lock();
+        let now = Instant::now();
+        for delivery in deliveries.into_iter().rev() {
+            let entry = Entry::Batch(delivery);
+            inner.bytes += entry.size();
+            inner.entries.push_front((entry, now));
+            inner.first -= 1;
+        }
+    }
+
+    /// Adds what was delivered.
+    pub(crate) fn append(&self, delivery: Delivery) {
+        self.push(Entry::Batch(delivery));
+    }
+
+    /// Adds the note that messages are missing here.
+    pub(crate) fn append_gap(&self, publisher: PeerId, incarnation: u64, from: u64, to: u64) {
+        self.push(Entry::Gap(Span { stream: (publisher, incarnation), from, to }));
+    }
+
+    fn push(&self, entry: Entry) {
+        let now = Instant::now();
+        let mut inner = self.lock();
+        inner.bytes += entry.size();
+        inner.entries.push_back((entry, now));
+        inner.evict(now);
+        drop(inner);
+        self.news.notify_waiters();
+    }
+
+    /// Lets go of what is too old.
+    pub(crate) fn expire(&self, now: Instant) {
+        self.lock().evict(now);
+    }
+
+    /// Nothing comes any more: subscriptions get what is there, then the end.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.news.notify_waiters();
+    }
+
+    /// Completes when something is added from now on, or the log is closed.
+    pub(crate) fn news(&self) -> Notified<'_> {
+        self.news.notified()
+    }
+
+    /// Opens a place; says where the log ends now.
+    pub(crate) fn open(&self, begin: Begin) -> (PlaceId, u64) {
+        let mut inner = self.lock();
+        let end = inner.end();
+        let next = match begin {
+            Begin::End => end,
+            Begin::Front => inner.first,
+            Begin::At(stream, sequence) => {
+                let holds = |(entry, _): &(Entry, Instant)| {
+                    let span = entry.span();
+                    span.stream == stream && (span.from..span.to).contains(&sequence)
+                };
+                let at = inner.entries.iter().rposition(holds).unwrap_or(0);
+                inner.first + at as u64
+            }
+        };
+        (inner.places.open(next), end)
+    }
+
+    /// Gives up a place.
+    pub(crate) fn leave(&self, place: PlaceId) {
+        self.lock().places.leave(place);
+    }
+
+    /// The next thing for a place, which moves behind it.
+    pub(crate) fn next(&self, place: PlaceId) -> Next {
+        let mut inner = self.lock();
+        let (first, end, closed) = (inner.first, inner.end(), inner.closed);
+        let Some(Place { next, missed }) = inner.places.get_mut(place) else { return Next::End };
+        if !missed.is_empty() {
+            return Next::Missed(std::mem::take(missed).into_values().collect());
+        }
+        if *next >= end {
+            return if closed { Next::End } else { Next::Nothing };
+        }
+        let at = *next;
+        *next += 1;
+        // A place is never before the front: it is moved when the front is.
+        let index = usize::try_from(at.saturating_sub(first)).unwrap_or(usize::MAX);
+        match inner.entries.get(index) {
+            Some((entry, _)) => Next::Entry(at, entry.clone()),
+            None => Next::Nothing,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> (usize, usize) {
+        let inner = self.lock();
+        (inner.entries.len(), inner.bytes)
+    }
+}
+
+impl Inner {
+    fn end(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+
+    fn evict(&mut self, now: Instant) {
+        while let Some((_, at)) = self.entries.front() {
+            let too_old = now.saturating_duration_since(*at) >= self.max_age;
+            let too_much = self.bytes > self.max_bytes && self.entries.len() > 1;
+            if !too_old && !too_much {
+                break;
+            }
+            let Some((entry, _)) = self.entries.pop_front() else { break };
+            self.bytes -= entry.size();
+            self.places.passed(self.first, entry.span());
+            self.first += 1;
+        }
+        if self.entries.is_empty() && self.entries.capacity() > 64 {
+            self.entries = VecDeque::new();
+        }
+    }
+}
+
+/// Missed numbers by stream.
+pub(crate) type Missed = BTreeMap<Stream, Span>;

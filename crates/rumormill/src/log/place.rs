@@ -1,0 +1,69 @@
+//! How far each subscription has come.
+
+use std::collections::BTreeMap;
+
+use super::{Missed, Span};
+
+/// Names a subscription's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PlaceId(u64);
+
+/// One place.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// Number of the entry to read next.
+    pub(super) next: u64,
+    /// What was let go before it was read. A place that lags stands at the front, so what is let
+    /// go of one stream are consecutive numbers, and one span tells it all.
+    pub(super) missed: Missed,
+}
+
+/// All places.
+#[derive(Debug)]
+pub(super) struct Places {
+    places: BTreeMap<PlaceId, Place>,
+    names: u64,
+    /// No place is before this entry.
+    lowest: u64,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Places { places: BTreeMap::new(), names: 0, lowest: u64::MAX }
+    }
+}
+
+impl Places {
+    pub(super) fn open(&mut self, next: u64) -> PlaceId {
+        self.names += 1;
+        let id = PlaceId(self.names);
+        self.places.insert(id, Place { next, missed: Missed::new() });
+        self.lowest = self.lowest.min(next);
+        id
+    }
+
+    pub(super) fn leave(&mut self, id: PlaceId) {
+        self.places.remove(&id);
+    }
+
+    pub(super) fn get_mut(&mut self, id: PlaceId) -> Option<&mut Place> {
+        self.places.get_mut(&id)
+    }
+
+    /// An entry at the front is let go.
+    pub(super) fn passed(&mut self, number: u64, span: Span) {
+        if number < self.lowest {
+            return;
+        }
+        self.lowest = u64::MAX;
+        for place in self.places.values_mut() {
+            if place.next <= number {
+                place.next = number + 1;
+                let missed = place.missed.entry(span.stream).or_insert(span);
+                missed.from = missed.from.min(span.from);
+                missed.to = missed.to.max(span.to);
+            }
+            self.lowest = self.lowest.min(place.next);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Publishing: into the core at once, or after those who waited before for room.
+
+mod receipts;
+
+use rumormill_proto::{MessageId, Peer};
+use tokio::task::{consume_budget, yield_now};
+
+pub(crate) use receipts::ReceiptBook;
+pub use receipts::{ReceiptError, ReceiptLost, Receipts};
+
+use crate::driver::Seat;
+use crate::error::{PublishError, Stopped};
+use crate::handle::Handle;
+
+type Refused = rumormill_proto::PublishError;
+
+/// A message that was taken, with its receipts if they were wanted.
+type Taken = (MessageId, Option<Receipts>);
+
+/// What came of an attempt.
+enum Attempt {
+    Done(Result<Taken, PublishError>),
+    /// There is no room now.
+    Busy,
+    /// Somebody else is at the core.
+    Occupied,
+}
+
+/// What is to be published.
+#[derive(Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) payload: &'a [u8],
+    pub(crate) receipt: bool,
+}
+
+impl Handle<Peer> {
+    /// Publishes as soon as there is room.
+    pub(crate) async fn publish(&self, request: Request<'_>) -> Result<Taken, PublishError> {
+        // A publisher in a loop lets the driver and others have their turn.
+        consume_budget().await;
+        self.gate().running().await;
+        let seat = self.seat();
+        if !seat.is_awaited() {
+            loop {
+                match self.attempt(request) {
+                    Attempt::Done(result) => return result,
+                    Attempt::Busy => break,
+                    Attempt::Occupied => yield_now().await,
+                }
+            }
+        }
+        // It is never closed.
+        let _turn = seat.turn.acquire().await.map_err(|_| Stopped)?;
+        loop {
+            let room = seat.room.notified();
+            self.gate().running().await;
+            match self.attempt(request) {
+                Attempt::Done(result) => return result,
+                Attempt::Busy => room.await,
+                Attempt::Occupied => yield_now().await,
+            }
+        }
+    }
+
+    /// Publishes if there is room now and nobody waits for it.
+    pub(crate) fn try_publish(&self, request: Request<'_>) -> Result<Taken, PublishError> {
+        let seat = self.seat();
+        if self.gate().is_frozen() || seat.is_awaited() {
+            return Err(Refused::Busy.into());
+        }
+        let result = seat.with(|peer, now| self.put(peer, now, request));
+        result.unwrap_or_else(|| Err(Stopped.into()))
+    }
+
+    fn attempt(&self, request: Request<'_>) -> Attempt {
+        match self.seat().try_with(|peer, now| self.put(peer, now, request)) {
+            Err(_) => Attempt::Occupied,
+            Ok(None) => Attempt::Done(Err(Stopped.into())),
+            Ok(Some(Err(PublishError::Refused(Refused::Busy)))) => Attempt::Busy,
+            Ok(Some(result)) => Attempt::Done(result),
+        }
+    }
+
+    fn put(
+        &self,
+        peer: &mut Peer,
+        now: rumormill_proto::Time,
+        request: Request<'_>,
+    ) -> Result<Taken, PublishError> {
+        let Request { topic, payload, receipt } = request;
+        if receipt && self.receipts().is_full() {
+            return Err(ReceiptError::TooMany.into());
+        }
+        let id = peer.publish(now, topic, payload)?;
+        let receipts = if receipt {
+            // In the same step: nobody gathers acknowledgements of what is waited for.
+            Some(Receipts::open(self.seat(), self.receipts(), peer, now, id)?)
+        } else {
+            None
+        };
+        self.seat().poke.notify_one();
+        Ok((id, receipts))
+    }
+
+    /// Receipts of a message that was published before.
+    pub(crate) fn receipt(&self, id: MessageId) -> Result<Receipts, ReceiptError> {
+        let seat = self.seat();
+        let open = |peer: &mut Peer, now| Receipts::open(seat, self.receipts(), peer, now, id);
+        let receipts = seat.with(open).unwrap_or_else(|| Err(Stopped.into()))?;
+        seat.poke.notify_one();
+        Ok(receipts)
+    }
+}
+
+/// What [`Receipts`] need of the core.
+pub(crate) type PeerSeat = Seat<Peer>;

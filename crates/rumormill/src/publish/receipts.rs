@@ -1,0 +1,180 @@
+//! Who holds a message.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rumormill_proto::limits::MAX_RECEIPTS;
+use rumormill_proto::snapshot::Receipt;
+use rumormill_proto::{MessageId, Peer, Time};
+use tokio::sync::watch;
+
+use super::PeerSeat;
+use crate::error::Stopped;
+
+/// No receipts of this message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReceiptError {
+    /// Receipts are for what this node has published since it began its present life.
+    #[error("{0} is no message that this node published in its present life")]
+    NotOwn(MessageId),
+    /// Too many are waited for.
+    #[error(
+        "receipts of {MAX_RECEIPTS} messages are waited for, which is the most: wait for some \
+             of them first, or drop them"
+    )]
+    TooMany,
+    /// The node has ended.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Nobody will tell any more who holds a message: the node has ended, or was declared dead and has
+/// begun a new life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("nobody tells any more who holds {id}: the node has stopped or begun a new life")]
+pub struct ReceiptLost {
+    /// The message.
+    pub id: MessageId,
+}
+
+type Sender = watch::Sender<Option<Receipt>>;
+
+/// The receipts that somebody waits for.
+#[derive(Debug, Default)]
+pub(crate) struct ReceiptBook(Mutex<BTreeMap<MessageId, Sender>>);
+
+impl ReceiptBook {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<MessageId, Sender>> {
+        // Nothing in here panics halfway through a change.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.lock().len() >= MAX_RECEIPTS
+    }
+
+    /// There is news of a message.
+    pub(crate) fn tell(&self, receipt: Receipt) {
+        let mut book = self.lock();
+        if receipt.complete {
+            if let Some(sender) = book.remove(&receipt.id) {
+                sender.send_replace(Some(receipt));
+            }
+        } else if let Some(sender) = book.get(&receipt.id) {
+            sender.send_replace(Some(receipt));
+        }
+    }
+
+    /// Nobody will hear of what was published in an earlier incarnation.
+    pub(crate) fn new_life(&self, incarnation: u64) {
+        self.lock().retain(|id, _| id.incarnation >= incarnation);
+    }
+
+    /// The node has ended.
+    pub(crate) fn close(&self) {
+        self.lock().clear();
+    }
+}
+
+/// How a message spreads: a value whenever more peers hold it, until all live peers do.
+///
+/// A peer that dies or leaves meanwhile leaves the count, and the receipt says why
+/// ([`Receipt::departed`]). Dropping this forgets the matter.
+///
+/// ```
+/// use rumormill::Node;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let node = Node::builder().listen("127.0.0.1:0".parse()?).start().await?;
+/// let (id, receipts) = node.publish_with_receipt("greetings", "hello").await?;
+/// let receipt = receipts.wait().await?;
+/// assert_eq!((receipt.id, receipt.held, receipt.live), (id, 1, 1));
+/// # Ok(()) }
+/// ```
+pub struct Receipts {
+    id: MessageId,
+    /// `None` when nothing comes any more.
+    updates: Option<watch::Receiver<Option<Receipt>>>,
+    book: Arc<ReceiptBook>,
+    seat: Arc<PeerSeat>,
+}
+
+impl Receipts {
+    /// Makes the core look after a message.
+    pub(super) fn open(
+        seat: &Arc<PeerSeat>,
+        book: &Arc<ReceiptBook>,
+        peer: &mut Peer,
+        now: Time,
+        id: MessageId,
+    ) -> Result<Self, ReceiptError> {
+        let mut waiting = book.lock();
+        let updates = if let Some(sender) = waiting.get(&id) {
+            sender.subscribe()
+        } else if waiting.len() >= MAX_RECEIPTS {
+            return Err(ReceiptError::TooMany);
+        } else if peer.want_receipt(now, id) {
+            waiting.entry(id).or_insert_with(|| Sender::new(None)).subscribe()
+        } else {
+            return Err(ReceiptError::NotOwn(id));
+        };
+        drop(waiting);
+        Ok(Receipts { id, updates: Some(updates), book: book.clone(), seat: seat.clone() })
+    }
+
+    /// The message.
+    #[must_use]
+    pub const fn id(&self) -> MessageId {
+        self.id
+    }
+
+    /// The newest count, once it is another than the last one that was given here. The complete
+    /// one is the last; `None` after it, and when the node has ended or begun a new life.
+    /// Cancelling it loses nothing.
+    pub async fn next(&mut self) -> Option<Receipt> {
+        let updates = self.updates.as_mut()?;
+        let mut receipt = None;
+        while receipt.is_none() && updates.changed().await.is_ok() {
+            receipt = updates.borrow_and_update().clone();
+        }
+        if receipt.as_ref().is_none_or(|r| r.complete) {
+            self.updates = None;
+        }
+        receipt
+    }
+
+    /// Waits until all live peers hold the message.
+    ///
+    /// # Errors
+    /// The node has ended, or begun a new life.
+    pub async fn wait(mut self) -> Result<Receipt, ReceiptLost> {
+        while let Some(receipt) = self.next().await {
+            if receipt.complete {
+                return Ok(receipt);
+            }
+        }
+        Err(ReceiptLost { id: self.id })
+    }
+}
+
+impl Drop for Receipts {
+    fn drop(&mut self) {
+        // The last of several for one message sees that it is the last.
+        self.updates = None;
+        self.seat.with(|peer, _| {
+            let mut waiting = self.book.lock();
+            if waiting.get(&self.id).is_some_and(|sender| sender.receiver_count() == 0) {
+                waiting.remove(&self.id);
+                peer.forget_receipt(&self.id);
+            }
+        });
+    }
+}
+
+impl fmt::Debug for Receipts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receipts").field("id", &self.id).finish_non_exhaustive()
+    }
+}

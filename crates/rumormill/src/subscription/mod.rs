@@ -1,0 +1,271 @@
+//! What applications listen to.
+
+mod events;
+mod options;
+mod topics;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rumormill_proto::{Delivery, Message, Messages, PeerId, WallTime};
+use serde::Serialize;
+
+pub use events::{Events, Observed};
+pub use options::{Start, SubscribeError, SubscribeOptions};
+pub use topics::{TopicPattern, TopicPatternError};
+
+use crate::log::{Begin, Entry, Log, Next, PlaceId, Span, Stream};
+
+/// Something for a subscriber to messages.
+#[derive(Debug, Clone)]
+pub enum Received {
+    /// A message.
+    Message(Incoming),
+    /// Messages of a publisher that do not come, in the place where they would have.
+    Gap(Gap),
+}
+
+/// A message and how it came.
+#[derive(Debug, Clone)]
+pub struct Incoming {
+    /// The message.
+    pub message: Message,
+    /// The neighbour it came from first; `None` for one's own, and for what an earlier life of the
+    /// node kept.
+    pub neighbour: Option<PeerId>,
+    /// Links it crossed to get here; 0 for one's own.
+    pub hops: u16,
+    /// When it arrived, by this node's wall clock.
+    pub received_at: WallTime,
+}
+
+/// Consecutive messages of one publisher that a subscriber does not get. With a topic filter, some
+/// or all of them might not have been for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Gap {
+    /// The publisher.
+    pub publisher: PeerId,
+    /// Its incarnation.
+    pub incarnation: u64,
+    /// The first missing number.
+    pub from: u64,
+    /// The number after the last missing one.
+    pub to: u64,
+    /// Why.
+    pub reason: GapReason,
+}
+
+/// Why a subscriber does not get messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GapReason {
+    /// The node did not get them, and nobody has them any more.
+    NotReceived,
+    /// The node had let them go before the subscriber came to them: it was slow, or asked for what
+    /// is older than the retention.
+    NotKept,
+}
+
+impl Gap {
+    const fn new(span: Span, reason: GapReason) -> Self {
+        let Span { stream: (publisher, incarnation), from, to } = span;
+        Gap { publisher, incarnation, from, to, reason }
+    }
+}
+
+/// The messages of a node: in each publisher's order, each once, and what is missing is told in its
+/// place.
+///
+/// It is a place in the log of what the node delivered, which is kept within the retention of the
+/// node's configuration ([`Config::retention_bytes`](crate::Config::retention_bytes),
+/// [`retention_age`](crate::Config::retention_age)). A reader that is slow costs no memory and
+/// slows nobody; when the log has moved past it, it gets a [`Gap`] for each publisher of which it
+/// has missed something.
+#[derive(Debug)]
+pub struct Subscription {
+    log: Arc<Log>,
+    place: PlaceId,
+    /// None means every topic.
+    topics: Box<[TopicPattern]>,
+    current: Option<Current>,
+    gaps: VecDeque<Gap>,
+    /// Leaves out what is older, up to this entry of the log.
+    since: Option<(WallTime, u64)>,
+    resume: Option<Resume>,
+}
+
+/// The batch that is being read.
+#[derive(Debug)]
+struct Current {
+    messages: Messages,
+    /// Leaves out what was published before.
+    since: WallTime,
+    neighbour: Option<PeerId>,
+    hops: u16,
+    received_at: WallTime,
+}
+
+/// The stream that is to go on at a number, until it has.
+#[derive(Debug)]
+struct Resume {
+    stream: Stream,
+    next: u64,
+}
+
+impl Subscription {
+    pub(crate) fn open(log: &Arc<Log>, options: SubscribeOptions) -> Self {
+        let (mut since, mut resume) = (None, None);
+        let begin = match options.start {
+            Start::Now => Begin::End,
+            Start::Earliest => Begin::Front,
+            Start::Time(at) => {
+                since = Some(at);
+                Begin::Front
+            }
+            Start::After(id) => {
+                let stream = (id.publisher, id.incarnation);
+                resume = Some(Resume { stream, next: id.sequence.saturating_add(1) });
+                Begin::At(stream, id.sequence)
+            }
+        };
+        let (place, end) = log.open(begin);
+        Subscription {
+            log: log.clone(),
+            place,
+            topics: options.into_filter(),
+            current: None,
+            gaps: VecDeque::new(),
+            since: since.map(|at| (at, end)),
+            resume,
+        }
+    }
+
+    /// The next message, or the next gap; `None` when the node has ended and all is read.
+    /// Cancelling it loses nothing.
+    pub async fn recv(&mut self) -> Option<Received> {
+        loop {
+            if let Some(received) = self.at_hand() {
+                return Some(received);
+            }
+            // A reader in a loop must not keep its thread from others, also if it filters much out.
+            tokio::task::consume_budget().await;
+            let log = self.log.clone();
+            let news = log.news();
+            match self.refill() {
+                Refill::Some => {}
+                Refill::Nothing => news.await,
+                Refill::End => return None,
+            }
+        }
+    }
+
+    /// The next message or gap if one is there.
+    pub fn try_recv(&mut self) -> Option<Received> {
+        loop {
+            if let Some(received) = self.at_hand() {
+                return Some(received);
+            }
+            if self.refill() != Refill::Some {
+                return None;
+            }
+        }
+    }
+
+    /// What can be had without looking into the log.
+    fn at_hand(&mut self) -> Option<Received> {
+        if let Some(gap) = self.gaps.pop_front() {
+            return Some(Received::Gap(gap));
+        }
+        let current = self.current.as_mut()?;
+        for message in current.messages.by_ref() {
+            if message.published_at() < current.since {
+                continue;
+            }
+            let wanted = |p: &TopicPattern| p.matches(message.topic());
+            if self.topics.is_empty() || self.topics.iter().any(wanted) {
+                let Current { neighbour, hops, received_at, .. } = *current;
+                return Some(Received::Message(Incoming { message, neighbour, hops, received_at }));
+            }
+        }
+        self.current = None;
+        None
+    }
+
+    fn refill(&mut self) -> Refill {
+        match self.log.next(self.place) {
+            Next::Entry(number, entry) => {
+                self.take(number, entry);
+                Refill::Some
+            }
+            Next::Missed(spans) => {
+                for span in spans {
+                    self.missed(span, GapReason::NotKept);
+                }
+                Refill::Some
+            }
+            Next::Nothing => Refill::Nothing,
+            Next::End => Refill::End,
+        }
+    }
+
+    fn missed(&mut self, span: Span, reason: GapReason) {
+        if let Some(from) = self.go_on_at(&span) {
+            self.gaps.push_back(Gap::new(Span { from, ..span }, reason));
+        }
+    }
+
+    fn take(&mut self, number: u64, entry: Entry) {
+        let span = entry.span();
+        let delivery = match entry {
+            Entry::Gap(_) => return self.missed(span, GapReason::NotReceived),
+            Entry::Batch(delivery) => delivery,
+        };
+        let Some(from) = self.go_on_at(&span) else { return };
+        let since = match self.since {
+            Some((since, until)) if number < until => since,
+            _ => {
+                self.since = None;
+                WallTime(0)
+            }
+        };
+        let Delivery { batch, neighbour, hops, received_at, .. } = delivery;
+        let mut messages = batch.messages();
+        let skip = usize::try_from(from.saturating_sub(batch.first())).unwrap_or(usize::MAX);
+        if let Some(before) = skip.checked_sub(1) {
+            messages.nth(before);
+        }
+        self.current = Some(Current { messages, since, neighbour, hops, received_at });
+    }
+
+    /// From which number on the span is for this subscription. If it goes on behind a message and
+    /// this is what comes next of its publisher, there may be a gap to tell first.
+    fn go_on_at(&mut self, span: &Span) -> Option<u64> {
+        let Some(resume) = self.resume.as_ref().filter(|r| r.stream == span.stream) else {
+            return Some(span.from);
+        };
+        let next = resume.next;
+        if span.to <= next {
+            return None;
+        }
+        self.resume = None;
+        if span.from > next {
+            let gap = Span { from: next, to: span.from, ..*span };
+            self.gaps.push_back(Gap::new(gap, GapReason::NotKept));
+        }
+        Some(span.from.max(next))
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.log.leave(self.place);
+    }
+}
+
+/// What looking into the log gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refill {
+    Some,
+    Nothing,
+    End,
+}

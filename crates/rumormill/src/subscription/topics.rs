@@ -1,0 +1,120 @@
+//! Which topics a subscription is for.
+
+use std::fmt;
+use std::str::FromStr;
+
+use rumormill_proto::limits::MAX_TOPIC;
+
+/// A topic, or all topics that begin alike.
+///
+/// `orders` is that topic alone; `orders.*` is every topic that begins with `orders.`; `*` is
+/// every topic.
+///
+/// ```
+/// use rumormill::TopicPattern;
+///
+/// let pattern: TopicPattern = "orders.*".parse()?;
+/// assert!(pattern.matches("orders.new") && pattern.matches("orders.new.large"));
+/// assert!(!pattern.matches("orders") && !pattern.matches("ordersx"));
+/// assert!("orders.*.large".parse::<TopicPattern>().is_err());
+/// # Ok::<(), rumormill::TopicPatternError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicPattern(Kind);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    All,
+    Exact(Box<str>),
+    /// With the dot at its end.
+    Prefix(Box<str>),
+}
+
+/// A text that is not a [`TopicPattern`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TopicPatternError {
+    /// A star where none may be.
+    #[error(
+        "{0:?} is not a topic pattern: a star may only be all of it, or its end behind a dot \
+         (\"*\", \"orders.*\")"
+    )]
+    Star(String),
+    /// Longer than any topic.
+    #[error("a topic pattern of {0} bytes, a topic has at most {MAX_TOPIC}")]
+    TooLong(usize),
+}
+
+impl TopicPattern {
+    /// Whether a topic is meant.
+    #[must_use]
+    pub fn matches(&self, topic: &str) -> bool {
+        match &self.0 {
+            Kind::All => true,
+            Kind::Exact(exact) => **exact == *topic,
+            Kind::Prefix(prefix) => topic.starts_with(&**prefix),
+        }
+    }
+
+    /// Whether every topic is meant.
+    pub(super) fn is_all(&self) -> bool {
+        self.0 == Kind::All
+    }
+}
+
+impl FromStr for TopicPattern {
+    type Err = TopicPatternError;
+
+    fn from_str(s: &str) -> Result<Self, TopicPatternError> {
+        if s == "*" {
+            return Ok(TopicPattern(Kind::All));
+        }
+        let (text, prefix) = match s.strip_suffix('*') {
+            Some(text) => (text, true),
+            None => (s, false),
+        };
+        if text.len() > MAX_TOPIC {
+            return Err(TopicPatternError::TooLong(text.len()));
+        }
+        if text.contains('*') || (prefix && !text.ends_with('.')) {
+            return Err(TopicPatternError::Star(s.to_owned()));
+        }
+        Ok(TopicPattern(if prefix { Kind::Prefix(text.into()) } else { Kind::Exact(text.into()) }))
+    }
+}
+
+impl TryFrom<&str> for TopicPattern {
+    type Error = TopicPatternError;
+
+    fn try_from(s: &str) -> Result<Self, TopicPatternError> {
+        s.parse()
+    }
+}
+
+impl fmt::Display for TopicPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::All => f.write_str("*"),
+            Kind::Exact(exact) => f.write_str(exact),
+            Kind::Prefix(prefix) => write!(f, "{prefix}*"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_a_pattern_and_what_is_not() {
+        for good in ["*", "", "a", "a.b", "a.*", "a.b.*", ".*"] {
+            assert_eq!(good.parse::<TopicPattern>().unwrap().to_string(), good);
+        }
+        for bad in ["a*", "*a", "a.*.b", "**", "a.**", "*.a"] {
+            let e = bad.parse::<TopicPattern>().unwrap_err();
+            assert!(matches!(&e, TopicPatternError::Star(s) if s == bad), "{e}");
+        }
+        let long = "x".repeat(MAX_TOPIC + 1);
+        assert!(matches!(long.parse::<TopicPattern>(), Err(TopicPatternError::TooLong(_))));
+    }
+}

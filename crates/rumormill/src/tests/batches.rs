@@ -1,0 +1,55 @@
+//! Batches as their publisher signs them.
+
+use rumormill_proto::{
+    Batch, Config, Delivery, Identity, Input, Name, Output, Peer, PeerSetup, Time, WallTime,
+};
+
+/// A peer that is connected with nobody.
+pub(super) struct Publisher(Peer);
+
+impl Publisher {
+    pub(super) fn new(identity: &Identity) -> Self {
+        let setup = PeerSetup {
+            config: Config::lan().build().unwrap(),
+            identity: identity.clone(),
+            name: Name::new("publisher").unwrap(),
+            addresses: vec![],
+            seeds: vec![],
+            incarnation: 1,
+            anchors: vec![],
+            kept: vec![],
+            rng_seed: [7; 32],
+        };
+        Publisher(Peer::new(setup, Time::ZERO))
+    }
+
+    /// Sets its clock.
+    pub(super) fn at(&mut self, wall: WallTime) {
+        self.0.handle(Time::ZERO, Input::WallClock(wall));
+    }
+
+    /// The next messages, in one batch.
+    pub(super) fn batch(&mut self, topic: &str, payloads: &[&[u8]]) -> Batch {
+        for payload in payloads {
+            self.0.publish(Time::ZERO, topic, payload).unwrap();
+        }
+        self.delivered().remove(0).batch
+    }
+
+    /// A message for each topic, in one batch, as it is delivered.
+    pub(super) fn topics(&mut self, topics: &[&str]) -> Delivery {
+        for topic in topics {
+            self.0.publish(Time::ZERO, topic, topic.as_bytes()).unwrap();
+        }
+        self.delivered().remove(0)
+    }
+
+    fn delivered(&mut self) -> Vec<Delivery> {
+        std::iter::from_fn(|| self.0.poll_output())
+            .filter_map(|output| match output {
+                Output::Deliver(delivery) => Some(delivery),
+                _ => None,
+            })
+            .collect()
+    }
+}

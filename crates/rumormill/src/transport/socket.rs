@@ -1,0 +1,117 @@
+//! A TCP connection that reads ahead under load.
+//!
+//! TLS asks for 4 KiB at a time, because it does not know how much is coming. A connection on which
+//! much is coming reads it in large pieces, and hands out the 4 KiB from memory; one that is idle
+//! keeps no memory for it.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::counters::Tally;
+
+/// What is read at once under load.
+const AHEAD: usize = 64 * 1024;
+/// A read that brings less than this found the end of what there was.
+const LITTLE: usize = 4 * 1024;
+
+/// A TCP connection.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    stream: TcpStream,
+    /// What was read ahead; empty while little comes.
+    ahead: Vec<u8>,
+    /// The part of it that is not handed out yet.
+    from: usize,
+    to: usize,
+    /// The last read found as much as it had room for.
+    busy: bool,
+    tally: Arc<Tally>,
+}
+
+impl Socket {
+    pub(crate) fn new(stream: TcpStream, tally: Arc<Tally>) -> Self {
+        Socket { stream, ahead: Vec::new(), from: 0, to: 0, busy: false, tally }
+    }
+
+    fn hand_out(&mut self, buf: &mut ReadBuf<'_>) {
+        let there = self.ahead.get(self.from..self.to).unwrap_or_default();
+        let n = there.len().min(buf.remaining());
+        buf.put_slice(there.get(..n).unwrap_or_default());
+        self.from += n;
+        if self.from == self.to && !self.busy {
+            self.ahead = Vec::new();
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.from == this.to {
+            if !this.busy {
+                let before = buf.filled().len();
+                ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+                this.tally.socket_bytes_in.add((buf.filled().len() - before) as u64);
+                this.busy = buf.remaining() == 0;
+                return Poll::Ready(Ok(()));
+            }
+            this.ahead.resize(AHEAD, 0);
+            let mut ahead = ReadBuf::new(&mut this.ahead);
+            let read = Pin::new(&mut this.stream).poll_read(cx, &mut ahead);
+            let n = ahead.filled().len();
+            if !matches!(read, Poll::Ready(Ok(()))) {
+                this.busy = false;
+                this.ahead = Vec::new();
+                return read;
+            }
+            this.tally.socket_bytes_in.add(n as u64);
+            this.busy = n >= LITTLE;
+            (this.from, this.to) = (0, n);
+        }
+        this.hand_out(buf);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let n = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
+        self.tally.socket_bytes_out.add(n as u64);
+        Poll::Ready(Ok(n))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let n = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
+        self.tally.socket_bytes_out.add(n as u64);
+        Poll::Ready(Ok(n))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,183 @@
+//! G3: nothing is lost silently. What does not come is told as a gap, in its place and once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rumormill_proto::PeerId;
+use rumormill_proto::limits::MAX_LIVES;
+
+use super::Violation;
+use super::order::{Word, words};
+use crate::node::NodeId;
+use crate::observation::Observation;
+
+/// A publisher in one life.
+type Stream = (PeerId, u64);
+
+/// From the first one on, every number of a publisher's life was either handed to the application
+/// or lies in exactly one gap that it was told in its place.
+#[must_use]
+pub fn told(seen: &Observation) -> Vec<Violation> {
+    let mut next: BTreeMap<((NodeId, u32), Stream), u64> = BTreeMap::new();
+    let mut found = Vec::new();
+    for (process, word) in words(seen) {
+        let (id, to) = word.numbers();
+        let expected = next.insert((process, (id.publisher, id.incarnation)), to);
+        let Some(expected) = expected else { continue };
+        let node = process.0;
+        match word {
+            Word::Got(id) if id.sequence > expected => {
+                let what = format!("{node} got {id}, and {expected} and on are missing");
+                found.push(Violation::new("G3", what));
+            }
+            Word::Gap(first, to) if first.sequence != expected || to <= first.sequence => {
+                let what =
+                    format!("{node} was told a gap {first} to {to}, when {expected} was next");
+                found.push(Violation::new("G3", what));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// How far each node has come with each stream, in all its lives.
+fn progress(seen: &Observation) -> BTreeMap<(NodeId, Stream), u64> {
+    let mut next: BTreeMap<(NodeId, Stream), u64> = BTreeMap::new();
+    for ((node, _), word) in words(seen) {
+        let (id, to) = word.numbers();
+        let n = next.entry((node, (id.publisher, id.incarnation))).or_default();
+        *n = to.max(*n);
+    }
+    next
+}
+
+/// At rest, what one live peer got was handed to or told as a gap at every live peer that is
+/// connected with it, also where the publisher is dead, and where the peer came later. Messages
+/// younger than [`Observation::settle`] may still be on their way.
+#[must_use]
+pub fn even(seen: &Observation) -> Vec<Violation> {
+    let components = seen.graph.components();
+    let component = |n: NodeId| components.iter().position(|c| c.contains(&n));
+    let settled = |at| seen.now.since(at) >= seen.settle;
+    let mut ends: BTreeMap<(usize, Stream), u64> = BTreeMap::new();
+    let lively: Vec<_> = seen.live_peers().collect();
+    let places: BTreeMap<NodeId, (usize, core::time::Duration)> = lively
+        .iter()
+        .filter_map(|n| Some((n.node, (component(n.node)?, n.config.retention_age()))))
+        .collect();
+    for a in &seen.ledger.arrivals {
+        let Some(&(place, age)) = places.get(&a.node) else { continue };
+        if settled(a.at) && seen.now.since(a.at) < age {
+            let end = ends.entry((place, (a.id.publisher, a.id.incarnation))).or_default();
+            *end = (*end).max(a.id.sequence + 1);
+        }
+    }
+    // Of a publisher that begins one life after the other, the oldest are forgotten.
+    let mut lives: BTreeMap<PeerId, BTreeSet<u64>> = BTreeMap::new();
+    for (_, (publisher, life)) in ends.keys() {
+        lives.entry(*publisher).or_default().insert(*life);
+    }
+    let forgotten = |(publisher, life): Stream| {
+        let later = lives.get(&publisher).map_or(0, |l| l.range(life + 1..).count());
+        later >= MAX_LIVES
+    };
+    let progress = progress(seen);
+    let troubled = |node| {
+        let of = seen.ledger.impairments.iter().filter(move |i| i.node == node);
+        of.into_iter().any(|i| i.until.is_none_or(|until| !settled(until)))
+    };
+    let mut found = Vec::new();
+    for n in lively.iter().filter(|n| settled(n.life_since) && !troubled(n.node)) {
+        let Some(&(place, _)) = places.get(&n.node) else { continue };
+        for (&(_, stream), &end) in ends.range((place, FIRST)..).take_while(|(k, _)| k.0 == place) {
+            let at = progress.get(&(n.node, stream)).copied().unwrap_or(0);
+            if at < end && !forgotten(stream) {
+                let who = seen.node_of(&stream.0).map(|n| n.node);
+                let what = format!(
+                    "{} has come to {at} of {who:?} (incarnation {}), others to {end}",
+                    n.node, stream.1
+                );
+                found.push(Violation::new("G3", what));
+            }
+        }
+    }
+    found
+}
+
+/// Before all streams.
+const FIRST: Stream = (PeerId::from_bytes([0; 32]), 0);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkers::planted;
+
+    #[test]
+    fn a_number_left_out_is_found() {
+        let mut seen = planted::sound();
+        planted::deliver(&mut seen, 4, &[1]);
+        assert_eq!(told(&seen), []);
+        planted::deliver(&mut seen, 4, &[3]);
+        assert_eq!(told(&seen).len(), 1);
+    }
+
+    #[test]
+    fn a_gap_stands_for_what_is_missing_and_for_nothing_else() {
+        let mut seen = planted::sound();
+        planted::gap(&mut seen, 4, 1, 3);
+        planted::deliver(&mut seen, 4, &[3]);
+        assert_eq!(told(&seen), []);
+        let mut short = planted::sound();
+        planted::gap(&mut short, 4, 1, 2);
+        planted::deliver(&mut short, 4, &[3]);
+        assert_eq!(told(&short).len(), 1, "2 is missing");
+        planted::gap(&mut seen, 4, 3, 5);
+        assert_eq!(told(&seen).len(), 1, "3 was delivered");
+        let mut twice = planted::sound();
+        planted::gap(&mut twice, 4, 1, 3);
+        planted::gap(&mut twice, 4, 1, 3);
+        assert_eq!(told(&twice).len(), 1);
+        let mut empty = planted::sound();
+        planted::gap(&mut empty, 4, 1, 1);
+        assert_eq!(told(&empty).len(), 1);
+    }
+
+    #[test]
+    fn a_gap_at_another_node_is_no_excuse() {
+        let mut seen = planted::sound();
+        planted::gap(&mut seen, 5, 1, 3);
+        planted::deliver(&mut seen, 4, &[3]);
+        assert_eq!(told(&seen).len(), 1);
+    }
+
+    #[test]
+    fn a_late_joiner_begins_anywhere() {
+        let mut seen = planted::sound();
+        seen.ledger.arrivals.retain(|a| a.node != NodeId(4));
+        planted::deliver(&mut seen, 4, &[7, 8]);
+        assert_eq!(told(&seen), []);
+    }
+
+    #[test]
+    fn a_peer_that_stays_behind_is_found() {
+        let mut seen = planted::sound();
+        assert_eq!(even(&seen), []);
+        for n in [3, 4, 5] {
+            planted::deliver(&mut seen, n, &[1, 2]);
+        }
+        assert_eq!(even(&seen), []);
+        planted::deliver(&mut seen, 4, &[3]);
+        assert_eq!(even(&seen).len(), 2, "at n3 and n5");
+        planted::gap(&mut seen, 5, 3, 4);
+        assert_eq!(even(&seen).len(), 1, "n5 knows of it");
+        seen.graph = planted::graph(&[(4, 5)], &[3]);
+        assert_eq!(even(&seen), [], "n3 is not connected");
+    }
+
+    #[test]
+    fn a_peer_that_got_nothing_of_a_stream_is_found() {
+        let mut seen = planted::sound();
+        seen.ledger.arrivals.pop();
+        assert_eq!(even(&seen).len(), 1);
+    }
+}

@@ -1,0 +1,164 @@
+//! Everything at once, then calm and a demand for all promises.
+
+use core::time::Duration;
+
+use rumormill_sim::checkers::Violation;
+use rumormill_sim::{DiskFate, NodeId, NodeStatus, Observation, World, checkers};
+
+use crate::common::{Dice, Net, lan, ms, s, world_config};
+
+/// How long the network has after the faults have ended.
+const CALM: Duration = s(150);
+
+/// What is wrong. So many are struck at once here that fewer witnesses are needed than a checker
+/// can know of.
+fn found(w: &World, check: fn(&Observation) -> Vec<Violation>) -> Vec<Violation> {
+    let mut found = check(&w.observe());
+    found.retain(|v| !v.what.contains("were needed"));
+    found
+}
+
+pub(crate) struct Chaos {
+    pub(crate) net: Net,
+    dice: Dice,
+}
+
+impl Chaos {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut config = world_config(seed, lan());
+        config.fast = true;
+        config.check_every = s(1);
+        let mut dice = Dice::new(config.seed);
+        let peers = 4 + dice.below(24);
+        let mut net = Net::new(config, 1 + 2 * dice.below(2), peers);
+        net.rests_within(s(60));
+        Chaos { net, dice }
+    }
+
+    fn peer(&mut self, status: NodeStatus) -> Option<NodeId> {
+        let w = &self.net.world;
+        let all: Vec<NodeId> =
+            self.net.peers.iter().copied().filter(|&p| w.status(p) == status).collect();
+        (!all.is_empty()).then(|| all[self.dice.below(all.len())])
+    }
+
+    fn publish(&mut self) {
+        let Some(p) = self.peer(NodeStatus::Running) else { return };
+        let (n, bytes) = (1 + self.dice.below(20), self.dice.below(2000));
+        let payload = vec![7; bytes];
+        let payloads: Vec<&[u8]> = (0..n).map(|_| payload.as_slice()).collect();
+        // It may be busy, or about to leave.
+        let _ = self.net.world.publish_all(p, "t", &payloads);
+    }
+
+    fn fault(&mut self) {
+        let running = self.peer(NodeStatus::Running);
+        let many = self.net.world.live_peers().len() > 3;
+        match (self.dice.below(16), running) {
+            (0, Some(p)) if many => self.net.world.crash(p),
+            (1, Some(p)) if many => self.net.world.power_off(p),
+            (2 | 3, Some(p)) if many => self.net.world.freeze(p),
+            (4 | 5, _) => {
+                if let Some(p) = self.peer(NodeStatus::Frozen) {
+                    self.net.world.thaw(p);
+                }
+            }
+            (6 | 7, _) => {
+                let dead = self.peer(NodeStatus::Killed);
+                if let Some(p) = dead.or_else(|| self.peer(NodeStatus::HostDown)) {
+                    let fates = [DiskFate::Kept, DiskFate::Lost];
+                    self.net.world.restart(p, fates[self.dice.below(2)]);
+                }
+            }
+            (8, Some(p)) => self.net.world.restart(p, DiskFate::Kept),
+            (9, _) => {
+                let one: Vec<NodeId> =
+                    self.net.peers.iter().copied().filter(|_| self.dice.below(3) == 0).collect();
+                let other: Vec<NodeId> =
+                    self.net.peers.iter().copied().filter(|p| !one.contains(p)).collect();
+                self.net.world.partition(&one, &other);
+            }
+            (10, _) => self.net.world.heal(),
+            (11, _) => self.net.world.set_skips([0.0, 0.01, 0.1, 0.5][self.dice.below(4)]),
+            (12, _) => self.net.world.set_loss([0.0, 0.01, 0.05][self.dice.below(3)]),
+            (13, _) if self.net.peers.len() < 40 => {
+                let new = self.net.world.add_peers(1);
+                self.net.peers.extend(new);
+            }
+            (14, Some(p)) if many => {
+                let _ = self.net.world.leave(p);
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn run(&mut self) {
+        for _ in 0..150 {
+            for _ in 0..self.dice.below(4) {
+                self.publish();
+            }
+            if self.dice.below(3) == 0 {
+                self.fault();
+            }
+            self.net.world.run_for(ms(20 + self.dice.below(500) as u64));
+        }
+        let found = found(&self.net.world, checkers::always);
+        assert!(found.is_empty(), "seed {}: {found:?}", self.net.world.config().seed);
+    }
+
+    fn rests_within(&mut self, limit: Duration) {
+        let w = &mut self.net.world;
+        if !w.run_until(limit, |w| found(w, checkers::at_rest).is_empty()) {
+            self.net.fail("the network does not come to rest", checkers::at_rest);
+        }
+    }
+
+    pub(crate) fn calm(&mut self) {
+        let w = &mut self.net.world;
+        w.heal();
+        w.set_skips(0.0);
+        w.set_loss(0.0);
+        for &p in &self.net.peers {
+            w.thaw(p);
+        }
+        self.rests_within(CALM);
+        let trees = |w: &World| checkers::trees::check(&w.observe()).is_empty();
+        if !self.net.world.run_until(s(90), trees) {
+            self.net.fail("the trees do not come to rest", checkers::trees::check);
+        }
+        // It works as on the first day.
+        let from = self.net.world.now();
+        self.net.publish_everywhere();
+        self.net.world.run_for(s(13));
+        self.rests_within(s(20));
+        let late = self.net.world.ledger().arrivals.iter();
+        let late = late.filter(|a| a.at >= from).map(|a| a.at.since(from)).max();
+        assert!(late < Some(s(6)), "{late:?} after calm (seed {})", self.net.world.config().seed);
+    }
+}
+
+fn chaos(seed: u64) {
+    let mut c = Chaos::new(seed);
+    c.run();
+    c.calm();
+}
+
+#[test]
+fn everything_at_once_1() {
+    chaos(100);
+}
+
+#[test]
+fn everything_at_once_2() {
+    chaos(101);
+}
+
+#[test]
+fn everything_at_once_3() {
+    chaos(102);
+}
+
+#[test]
+fn everything_at_once_4() {
+    chaos(103);
+}
