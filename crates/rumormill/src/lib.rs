@@ -86,6 +86,8 @@ pub use crate::network_key::{NetworkKey, ParseNetworkKeyError};
 pub use crate::node::{Node, NodeBuilder};
 pub use crate::seed_node::{SeedBuilder, SeedNode};
 pub use crate::subscription::{Events, Observed, Received, Subscription};
+#[doc(hidden)]
+pub use crate::transport::link_tls;
 
 /// Bytes from the operating system's random source.
 fn random_bytes<const N: usize>() -> Result<[u8; N], StartError> {

@@ -4,6 +4,7 @@ mod accept;
 mod addresses;
 mod dial;
 mod hello;
+mod raw;
 mod tls;
 
 pub(crate) use accept::accept_loop;
@@ -11,4 +12,5 @@ pub(crate) use addresses::Addresses;
 pub(crate) use dial::dial;
 #[cfg(test)]
 pub(crate) use hello::{Ours, as_dialer};
+pub use raw::link_tls;
 pub(crate) use tls::Tls;
