@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod args;
+mod bench;
 mod commands;
 mod console;
 mod control;
@@ -26,8 +27,8 @@ use clap::Parser as _;
 
 use args::{Cli, Command};
 use commands::{
-    clean, completions, get, leave, man, members, messages, neighbours, peer, seed, send, status,
-    tail, up as up_command,
+    bench as bench_command, clean, completions, get, leave, man, members, messages, neighbours,
+    peer, seed, send, status, tail, up as up_command,
 };
 use exit::{Exit, Failure, Outcome};
 
@@ -58,6 +59,7 @@ fn run(command: Command) -> Outcome {
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),
         Command::Up(args) => block_on(Threads::Many, up_command::run(*args)),
+        Command::Bench(args) => block_on(Threads::Many, bench_command::run(*args)),
         Command::Seed(args) => block_on(Threads::Many, seed::run(*args)),
         Command::Peer(args) => block_on(Threads::Many, peer::run(*args)),
         Command::Status(args) => block_on(Threads::One, status::run(args)),

@@ -92,6 +92,8 @@ pub use crate::subscription::{
     Events, Gap, GapReason, Incoming, Observed, Received, Start, SubscribeError, SubscribeOptions,
     Subscription, TopicPattern, TopicPatternError,
 };
+#[doc(hidden)]
+pub use crate::transport::link_tls;
 
 /// Bytes from the operating system's random source.
 fn random_bytes<const N: usize>() -> Result<[u8; N], StartError> {

@@ -39,7 +39,7 @@ impl Inside {
         sights: &mpsc::Sender<Sight>,
     ) -> Outcome<Self> {
         let mut control = Control::start(run_dir).await?;
-        let seeds = start_seeds(names, configured, network).await?;
+        let seeds = start_seeds(names.seeds.len(), configured, network).await?;
         let addresses: Vec<SeedAddress> = seeds.iter().map(|(a, _)| a.clone()).collect();
         let mut members = Vec::new();
         let mut peers = Vec::new();
@@ -125,14 +125,14 @@ impl Inside {
 }
 
 /// Binds the seeds' listeners, and starts them once all addresses and ids are known.
-async fn start_seeds(
-    names: &Names,
+pub(crate) async fn start_seeds(
+    count: usize,
     configured: Option<&[SeedAddress]>,
     network: &NetworkArgs,
 ) -> Outcome<Vec<(SeedAddress, SeedNode)>> {
     let mut bound = Vec::new();
     let mut addresses = Vec::new();
-    for index in 0..names.seeds.len() {
+    for index in 0..count {
         let (listener, host_port) = match configured.and_then(|c| c.get(index)) {
             Some(seed) => (seed::bind(&seed.host_port).await?, seed.host_port.clone()),
             None => {
@@ -161,7 +161,9 @@ async fn start_seeds(
     Ok(seeds)
 }
 
-const SYSTEM_CHOOSES: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+/// A port of the loopback interface that the system chooses.
+pub(crate) const SYSTEM_CHOOSES: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 async fn start_peer(
     name: &str,

@@ -27,11 +27,14 @@ use crate::out::{self, Paint};
 use crate::signals::Stops;
 use fleet::{Fleet, SIGHTS};
 use inside::Inside;
+pub(crate) use inside::{SYSTEM_CHOOSES, start_seeds};
 use names::Names;
 use outside::Outside;
+pub(crate) use overlay::Overlay;
 use plan::Plan;
 pub(crate) use plan::{Length, Volley, Wishes};
 use run::Run;
+pub(crate) use usage::Usage;
 
 /// Runs a network as wished, and says how it went.
 pub(crate) async fn run(

@@ -4,6 +4,7 @@ mod accept;
 mod addresses;
 mod dial;
 mod hello;
+mod raw;
 mod socket;
 mod tls;
 
@@ -12,5 +13,6 @@ pub(crate) use addresses::Addresses;
 pub(crate) use dial::dial;
 #[cfg(test)]
 pub(crate) use hello::{Ours, as_dialer};
+pub use raw::link_tls;
 pub(crate) use socket::Socket;
 pub(crate) use tls::Tls;

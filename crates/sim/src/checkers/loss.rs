@@ -66,7 +66,10 @@ pub fn even(seen: &Observation) -> Vec<Violation> {
         .filter_map(|n| Some((n.node, (component(n.node)?, n.config.retention_age()))))
         .collect();
     for a in &seen.ledger.arrivals {
-        let Some(&(place, age)) = places.get(&a.node) else { continue };
+        // What only its publisher had may be gone with it.
+        let Some(&(place, age)) = places.get(&a.node).filter(|_| a.from.is_some()) else {
+            continue;
+        };
         if settled(a.at) && seen.now.since(a.at) < age {
             let end = ends.entry((place, (a.id.publisher, a.id.incarnation))).or_default();
             *end = (*end).max(a.id.sequence + 1);

@@ -73,25 +73,22 @@ impl Net {
     pub(crate) fn rests_within(&mut self, limit: Duration) {
         let rests = |w: &World| checkers::at_rest(&w.observe()).is_empty();
         if !self.world.run_until(limit, rests) {
-            self.fail("the network does not come to rest", checkers::at_rest);
+            let found = checkers::at_rest(&self.world.observe());
+            self.fail("the network does not come to rest", &found);
         }
     }
 
     /// The promises that hold at any time hold now.
     #[track_caller]
     pub(crate) fn is_sound(&self) {
-        if !checkers::always(&self.world.observe()).is_empty() {
-            self.fail("a promise was broken", checkers::always);
+        let found = checkers::always(&self.world.observe());
+        if !found.is_empty() {
+            self.fail("a promise was broken", &found);
         }
     }
 
     #[track_caller]
-    pub(crate) fn fail(
-        &self,
-        what: &str,
-        check: fn(&rumormill_sim::Observation) -> Vec<checkers::Violation>,
-    ) {
-        let found = check(&self.world.observe());
+    pub(crate) fn fail(&self, what: &str, found: &[checkers::Violation]) {
         let some: Vec<String> = found.iter().take(12).map(ToString::to_string).collect();
         panic!(
             "{what} (seed {}, at {}): {} violations\n  {}",

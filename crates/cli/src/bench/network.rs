@@ -1,0 +1,183 @@
+//! The network that is measured: nodes of the library in this process, with real sockets.
+
+use std::time::Duration;
+
+use rumormill::proto::SeedAddress;
+use rumormill::{Counters, Listener, Node, PeerSnapshot, PeerState, SeedNode, Subscription};
+use tokio::time::{Instant, sleep};
+
+use crate::exit::{Exit, Failure, Outcome};
+use crate::launch::{self, NetworkArgs};
+use crate::up::{Overlay, SYSTEM_CHOOSES, start_seeds};
+
+/// How long all nodes together may take to join, before the network is called broken.
+const JOIN: Duration = Duration::from_secs(90);
+/// How often they are asked whether they have.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// The nodes of a measurement.
+#[derive(Debug)]
+pub(crate) struct Network {
+    pub(crate) peers: Vec<Node>,
+    seeds: Vec<SeedNode>,
+}
+
+/// What all nodes together have written and received so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    /// Bytes of frames written, seeds included.
+    pub(crate) frame_bytes: u64,
+    /// Copies of messages that peers had already.
+    pub(crate) duplicates: u64,
+    /// Bytes written to sockets, with what TLS adds; 0 if nodes do not count them.
+    socket_bytes: u64,
+}
+
+impl Traffic {
+    fn add(&mut self, counters: &Counters) {
+        for (name, n) in counters.iter() {
+            if name.starts_with("bytes_out_") {
+                self.frame_bytes += n;
+            }
+        }
+        self.socket_bytes += counters.get("socket_bytes_out");
+        self.duplicates += counters.get("messages_duplicate");
+    }
+
+    /// What came since.
+    pub(crate) const fn since(self, before: Traffic) -> Traffic {
+        Traffic {
+            frame_bytes: self.frame_bytes.saturating_sub(before.frame_bytes),
+            duplicates: self.duplicates.saturating_sub(before.duplicates),
+            socket_bytes: self.socket_bytes.saturating_sub(before.socket_bytes),
+        }
+    }
+
+    /// Bytes written to sockets, with what TLS puts around frames; `None` if nobody knows.
+    pub(crate) fn socket_bytes(&self) -> Option<u64> {
+        Some(self.socket_bytes).filter(|bytes| *bytes > 0)
+    }
+}
+
+impl Network {
+    /// Starts all nodes. Each peer's subscription begins before the peer does.
+    pub(crate) async fn start(
+        peers: usize,
+        seeds: usize,
+        network: &NetworkArgs,
+    ) -> Outcome<(Self, Vec<Subscription>)> {
+        let seeds = start_seeds(seeds, None, network).await?;
+        let addresses: Vec<SeedAddress> = seeds.iter().map(|(a, _)| a.clone()).collect();
+        let seeds = seeds.into_iter().map(|(_, node)| node).collect();
+        let mut this = Network { peers: Vec::new(), seeds };
+        let mut subscriptions = Vec::new();
+        for number in 0..peers {
+            let mut builder = Node::builder()
+                .name(launch::name(&format!("node-{number}"))?)
+                // All settings of the network, and so the kind of broadcast, come from here.
+                .config(network.config()?)
+                .listener(Listener::bind(SYSTEM_CHOOSES)?)
+                .seeds(addresses.clone());
+            if let Some(key) = network.network_key()? {
+                builder = builder.network_key(key);
+            }
+            subscriptions.push(builder.subscribe());
+            this.peers.push(builder.start().await?);
+        }
+        Ok((this, subscriptions))
+    }
+
+    /// Waits until all have joined and the overlay is in one piece, and says how many links it
+    /// has.
+    pub(crate) async fn joined(&self) -> Outcome<usize> {
+        let deadline = Instant::now() + JOIN;
+        loop {
+            let snapshots = self.snapshots().await?;
+            let joined = snapshots.iter().filter(|s| s.state == PeerState::Joined).count();
+            let overlay = overlay(&snapshots);
+            if joined == self.peers.len() && overlay.components == 1 {
+                return Ok(overlay.edges);
+            }
+            if Instant::now() >= deadline {
+                let message = format!(
+                    "after {} s {joined} of {} nodes have joined, and the overlay is in {} pieces",
+                    JOIN.as_secs(),
+                    self.peers.len(),
+                    overlay.components
+                );
+                return Err(Failure::new(Exit::NotJoined, message));
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    async fn snapshots(&self) -> Outcome<Vec<PeerSnapshot>> {
+        let mut all = Vec::new();
+        for peer in &self.peers {
+            let snapshot = peer.snapshot().await;
+            all.push(snapshot.map_err(|e| Failure::new(Exit::Failed, e))?);
+        }
+        Ok(all)
+    }
+
+    /// The counters of all nodes.
+    pub(crate) async fn traffic(&self) -> Outcome<Traffic> {
+        let mut traffic = Traffic::default();
+        for snapshot in self.snapshots().await? {
+            traffic.add(&snapshot.counters);
+        }
+        for seed in &self.seeds {
+            let snapshot = seed.snapshot().await.map_err(|e| Failure::new(Exit::Failed, e))?;
+            traffic.add(&snapshot.counters);
+        }
+        Ok(traffic)
+    }
+
+    /// The fewest peers that a peer takes to be alive, itself included.
+    pub(crate) async fn alive_min(&self) -> Outcome<u32> {
+        Ok(self.snapshots().await?.iter().map(|s| s.alive).min().unwrap_or(0))
+    }
+
+    /// Ends all nodes without a goodbye, and waits until nothing of them is left.
+    pub(crate) async fn end(self) {
+        self.peers.iter().for_each(Node::kill);
+        self.seeds.iter().for_each(SeedNode::kill);
+        for peer in &self.peers {
+            peer.stopped().await;
+        }
+        for seed in &self.seeds {
+            seed.stopped().await;
+        }
+    }
+}
+
+fn overlay(snapshots: &[PeerSnapshot]) -> Overlay {
+    let lists: Vec<(String, Vec<String>)> = snapshots
+        .iter()
+        .map(|s| (s.id.to_hex(), s.neighbours.iter().map(|n| n.id.to_hex()).collect()))
+        .collect();
+    Overlay::of(lists.iter().map(|(id, list)| (id.as_str(), list.as_slice())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traffic_is_what_was_written() {
+        let mut counters = Counters::default();
+        counters.add("bytes_out_payload", 10);
+        counters.add("bytes_out_control", 1);
+        counters.add("bytes_in_payload", 100);
+        counters.add("messages_duplicate", 3);
+        let mut traffic = Traffic::default();
+        traffic.add(&counters);
+        assert_eq!((traffic.frame_bytes, traffic.socket_bytes()), (11, None));
+        counters.add("socket_bytes_out", 15);
+        let mut later = traffic;
+        later.add(&counters);
+        let since = later.since(traffic);
+        assert_eq!((since.frame_bytes, since.duplicates), (11, 3));
+        assert_eq!(since.socket_bytes(), Some(15));
+    }
+}
