@@ -214,10 +214,12 @@ async fn run(o: Options) {
         .map(|p| nodes[p * o.nodes / o.publishers].clone())
         .map(|node| tokio::spawn(publish(node, o.clone(), epoch, until)))
         .collect();
+    let stuck = tokio::spawn(tell_if_stuck(nodes.clone(), until + Duration::from_secs(10)));
     let mut sent = 0;
     for publisher in publishers {
         sent += publisher.await.unwrap();
     }
+    stuck.abort();
     let expected = sent * o.nodes as u64;
     let patience = Instant::now() + Duration::from_secs(20);
     while count.load(Ordering::Relaxed) < expected && Instant::now() < patience {
@@ -304,6 +306,35 @@ fn quantiles(of: &str, mut delays: Vec<Duration>) {
         at(0.99),
         at(1.0)
     );
+}
+
+/// Says what publishers wait for.
+async fn tell_if_stuck(nodes: Vec<Node>, at: Instant) {
+    tokio::time::sleep_until(at.into()).await;
+    println!("publishers are stuck:");
+    for node in &nodes {
+        let s = node.snapshot().await.unwrap();
+        println!(
+            "{}: published {}, held {}, on the way {} of {}, {} neighbours, {} trees",
+            s.name,
+            s.published,
+            s.held_messages,
+            s.unacknowledged_bytes,
+            s.window_bytes,
+            s.neighbours.len(),
+            s.trees.len()
+        );
+        for p in node.publishers().await {
+            println!(
+                "  of {}: {} received, all below {}, gaps {:?}",
+                p.publisher, p.received, p.high_water, p.gaps
+            );
+        }
+    }
+    for (name, n) in counters(&nodes).await.iter() {
+        print!("{name} {n}, ");
+    }
+    println!();
 }
 
 async fn counters(nodes: &[Node]) -> Counters {

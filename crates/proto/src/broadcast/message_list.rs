@@ -123,6 +123,8 @@ impl Seen {
     fn begin(&mut self, at: u64) {
         let fresh = self.delivered == self.start;
         if !self.has_begun() {
+            // What came is not of the time before.
+            let at = self.ranges.first_key_value().map_or(at, |(&first, _)| at.min(first));
             (self.start, self.delivered) = (at, at);
             if at > 0 {
                 self.add(0, at);
@@ -154,6 +156,8 @@ pub(crate) enum Receipt {
 pub(crate) struct MessageList {
     streams: BTreeMap<StreamId, Seen>,
     clock: u64,
+    /// What was still missing of streams that had to be forgotten.
+    forgotten: Vec<(StreamId, u64, u64)>,
 }
 
 impl MessageList {
@@ -246,8 +250,22 @@ impl MessageList {
         if incarnation < oldest {
             return false;
         }
-        self.streams.remove(&(publisher, oldest));
+        self.forget((publisher, oldest));
         true
+    }
+
+    fn forget(&mut self, stream: StreamId) {
+        if let Some(seen) = self.streams.remove(&stream)
+            && seen.delivered < seen.next()
+        {
+            self.forgotten.push((stream, seen.delivered, seen.next()));
+        }
+    }
+
+    /// What is not delivered any more of streams that had to be forgotten: first number, one after
+    /// the last.
+    pub(crate) fn take_forgotten(&mut self) -> Vec<(StreamId, u64, u64)> {
+        core::mem::take(&mut self.forgotten)
     }
 
     /// The incarnations of a publisher, ascending.
@@ -276,7 +294,7 @@ impl MessageList {
     fn forget_least_recent(&mut self) {
         let oldest = self.streams.iter().min_by_key(|(_, s)| s.touched).map(|(k, _)| *k);
         if let Some(key) = oldest {
-            self.streams.remove(&key);
+            self.forget(key);
         }
     }
 }

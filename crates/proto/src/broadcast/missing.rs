@@ -19,6 +19,8 @@ const RETRY: Duration = Duration::from_millis(250);
 /// Pulls without effect after which nobody is expected to have it any more; with the waits between
 /// them it takes about sixteen seconds to get there.
 const ATTEMPTS: u32 = 7;
+/// And nothing is given up before something was missing of the stream for so long.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Distinct neighbours that must have failed, or all if there are fewer.
 const WITNESSES: usize = 3;
 /// Bounds of the time that trees get to bring what was announced.
@@ -33,6 +35,8 @@ const MAX_LACKS: usize = 32;
 #[derive(Debug, Clone, Default)]
 struct Claim {
     floor: u64,
+    /// Whether what is below the floor is not kept, rather than not announced.
+    kept_from: bool,
     next: u64,
     lacks: Vec<(u64, u64)>,
 }
@@ -56,7 +60,11 @@ struct Wanted {
     announced: Option<Time>,
     /// Messages received of it at the last pull.
     received: u64,
-    /// Neighbours that were asked, or said that they have it not.
+    /// When something of it came last, or it was first missed.
+    progress: Time,
+    /// Neighbours that the last pull went to.
+    asked: Vec<PeerId>,
+    /// Neighbours that were asked in vain, or said that they have it not.
     failed: BTreeSet<PeerId>,
 }
 
@@ -98,9 +106,9 @@ impl Missing {
         let lacking =
             ours.is_none_or(|s| s.missing_below(r.to).last().is_some_and(|m| m.1 > r.from));
         if lacking {
-            let claim = Claim { floor: r.from, next: r.to, lacks: Vec::new() };
+            let claim = Claim { floor: r.from, kept_from: false, next: r.to, lacks: Vec::new() };
             let due = now + self.wait();
-            self.claim(stream, who, claim, due, Some(now));
+            self.claim(stream, who, claim, due, Some(now), now);
         }
     }
 
@@ -117,10 +125,10 @@ impl Missing {
         let missing =
             list.get(stream).map_or_else(|| vec![(0, e.next)], |s| s.missing_below(e.next));
         let lacks: Vec<_> = e.gaps.iter().copied().take(MAX_LACKS).collect();
-        let claim = Claim { floor: e.floor, next: e.next, lacks };
+        let claim = Claim { floor: e.floor, kept_from: true, next: e.next, lacks };
         if missing.iter().any(|m| claim.has_of(m.0, m.1)) {
             let due = if at_once { now } else { now + self.wait() };
-            self.claim(stream, who, claim, due, None);
+            self.claim(stream, who, claim, due, None, now);
         } else if !missing.is_empty()
             && let Some(w) = self.streams.get_mut(&stream)
         {
@@ -135,6 +143,7 @@ impl Missing {
         claim: Claim,
         due: Time,
         announced: Option<Time>,
+        now: Time,
     ) {
         if self.streams.len() >= MAX_MISSING && !self.streams.contains_key(&stream) {
             // Made-up streams are asked for in vain; real ones are not.
@@ -150,6 +159,8 @@ impl Missing {
             tries: 0,
             announced,
             received: 0,
+            progress: now,
+            asked: Vec::new(),
             failed: BTreeSet::new(),
         });
         if w.tries == 0 {
@@ -187,15 +198,23 @@ impl Missing {
         self.streams.remove(&stream);
     }
 
-    /// A neighbour has answered a pull, with nothing or with as much as one answer takes.
-    pub(crate) fn answered(&mut self, who: PeerId, streams: &[StreamId], empty: bool, now: Time) {
+    /// A neighbour has answered a pull. Where that brought something, there may be more to ask for
+    /// at once.
+    pub(crate) fn answered(
+        &mut self,
+        list: &MessageList,
+        who: PeerId,
+        streams: &[StreamId],
+        empty: bool,
+        now: Time,
+    ) {
         for stream in streams {
             let Some(w) = self.streams.get_mut(stream) else { continue };
             if empty {
                 w.sources.retain(|(id, _)| *id != who);
                 w.failed.insert(who);
             }
-            if !w.sources.is_empty() && (w.tries <= 1 || !empty) {
+            if list.get(*stream).is_some_and(|s| s.received() > w.received) {
                 w.due = now;
             }
         }
@@ -233,15 +252,25 @@ impl Missing {
             }
             if received > w.received {
                 // What was asked for comes.
-                (w.tries, w.received) = (0, received);
+                (w.tries, w.received, w.progress) = (0, received, now);
                 w.failed.clear();
+            } else {
+                w.failed.extend(w.asked.iter().copied());
             }
+            w.asked.clear();
             w.announced = None;
-            if w.tries >= ATTEMPTS && w.failed.len() >= degree.min(WITNESSES) {
+            let enough = w.failed.len() >= degree.min(WITNESSES);
+            if w.tries >= ATTEMPTS && enough && now.since(w.progress) >= PATIENCE {
                 due.lost.extend(missing.iter().take(64).map(|m| (stream, m.0, m.1)));
                 done.push(stream);
                 continue;
             }
+            // What nobody keeps any more need not be asked for.
+            let gone = |m: &&(u64, u64)| {
+                let past = |c: &Claim| c.kept_from && c.floor >= m.1;
+                w.sources.iter().filter(|(_, c)| past(c)).count() >= degree.clamp(1, WITNESSES)
+            };
+            due.lost.extend(missing.iter().filter(gone).map(|m| (stream, m.0, m.1)));
             w.tries = w.tries.saturating_add(1);
             w.due = now + RETRY * (1 << (w.tries - 1).min(5));
             due.ask_others |= w.tries > 1 || w.sources.is_empty();
@@ -260,7 +289,9 @@ impl Missing {
                 let (publisher, incarnation) = stream;
                 let (from, to) = (from.max(c.floor), to.min(c.next));
                 due.pulls.entry(*who).or_default().push(Range { publisher, incarnation, from, to });
-                w.failed.insert(*who);
+                if !w.asked.contains(who) {
+                    w.asked.push(*who);
+                }
             }
         }
         for stream in done {
@@ -332,7 +363,7 @@ mod tests {
         m.told(&l, A, &entry(4, 9, &[(5, 7)]), true, Time::ZERO);
         m.told(&l, B, &entry(0, 2, &[]), true, Time::ZERO);
         assert_eq!(pulls(&mut m, &l, Time::ZERO), [(A, 4, 9)]);
-        m.answered(A, &[S], true, Time::ZERO);
+        m.answered(&l, A, &[S], true, Time::ZERO);
         let at = m.deadline().unwrap();
         assert_eq!(pulls(&mut m, &l, at), []);
     }

@@ -88,6 +88,11 @@ impl Members {
         self.dead.get(id).is_some_and(|(c, _)| c.incarnation() >= incarnation)
     }
 
+    /// Whether this incarnation of a peer is known to be over, by death or goodbye.
+    pub(crate) fn is_over(&self, id: &PeerId, incarnation: u64) -> bool {
+        self.ended(id).is_some_and(|ended| ended >= incarnation)
+    }
+
     /// Takes in a record that says "alive".
     pub(crate) fn learn(&mut self, record: &SignedRecord, now: Time) -> Learned {
         let id = record.id;

@@ -7,7 +7,7 @@ use crate::broadcast::StreamId;
 use crate::config::BroadcastMode;
 use crate::identity::PeerId;
 use crate::io::{Class, LinkId};
-use crate::limits::MAX_PULL_BYTES;
+use crate::limits::{MAX_MISSING, MAX_PULL_BYTES};
 use crate::sync;
 use crate::time::Time;
 use crate::wire::{Announce, Gossip, Pull, Pulled, Summary, SummaryEntry};
@@ -16,8 +16,18 @@ use crate::wire::{Announce, Gossip, Pull, Pulled, Summary, SummaryEntry};
 const TELL_ALL_EVERY: Duration = Duration::from_millis(250);
 /// A neighbour that is so new has not been on a tree: what it has is pulled at once.
 const NEW_NEIGHBOUR: Duration = Duration::from_secs(2);
-/// How long somebody has to say where a stream begins whose first messages did not come.
-const BEGIN_WITHIN: Duration = Duration::from_secs(2);
+/// How long neighbours have to say where a stream begins whose first messages did not come.
+const BEGIN_WITHIN: Duration = Duration::from_secs(1);
+/// How long after its first neighbour a peer is new.
+const NEWCOMER: Duration = Duration::from_secs(10);
+
+/// A stream of which it is not known where it begins.
+#[derive(Debug)]
+pub(super) struct Unbegun {
+    since: Time,
+    /// The smallest number that a neighbour can give; the largest there is if none said.
+    floor: u64,
+}
 
 impl Peer {
     // ---- announcements ---------------------------------------------------------------------
@@ -93,35 +103,66 @@ impl Peer {
         }
         for e in theirs {
             let stream = (e.publisher, e.incarnation);
-            let begun = self.has_begun(stream);
-            if !begun || self.unbegun.contains_key(&stream) {
-                // So far back can it be had.
-                self.broadcast.list.begin(stream, e.floor);
-                self.unbegun.remove(&stream);
-            }
+            self.hear_of_beginning(stream, e.floor);
             self.missing.told(&self.broadcast.list, remote, e, at_once, now);
-            if !begun {
-                self.deliver(e.publisher);
-            }
         }
         self.run_pulls();
     }
 
-    /// Streams whose beginning nobody told begin with what came.
+    // ---- where a stream begins -------------------------------------------------------------
+
+    /// Whether this peer took part before it could have missed anything that is on its way now.
+    /// What such a peer did not get is missing; what a newcomer did not get may be of the past.
+    fn is_old_hand(&self) -> bool {
+        self.neighbours_since.is_some_and(|at| self.fx.now().since(at) > NEWCOMER)
+    }
+
+    /// Something came of a stream: if its beginning did not, others may know where it is.
+    pub(super) fn look_for_beginning(&mut self, stream: StreamId) {
+        if self.has_begun(stream) || self.unbegun.contains_key(&stream) {
+            return;
+        }
+        if self.is_old_hand() || self.unbegun.len() >= MAX_MISSING {
+            return self.broadcast.list.begin(stream, 0);
+        }
+        self.unbegun.insert(stream, Unbegun { since: self.fx.now(), floor: u64::MAX });
+    }
+
+    /// A neighbour can give a stream from `floor` on.
+    fn hear_of_beginning(&mut self, stream: StreamId, floor: u64) {
+        if self.has_begun(stream) {
+            return;
+        }
+        if floor == 0 {
+            self.unbegun.remove(&stream);
+            self.broadcast.list.begin(stream, 0);
+            return self.deliver(stream.0);
+        }
+        self.look_for_beginning(stream);
+        if let Some(u) = self.unbegun.get_mut(&stream) {
+            u.floor = u.floor.min(floor);
+        }
+    }
+
+    /// Streams begin where the neighbours can give them from, or with what came.
     pub(super) fn begin_streams(&mut self) {
         let now = self.fx.now();
-        let due = |at: &Time| *at + BEGIN_WITHIN <= now;
-        let all: Vec<StreamId> =
-            self.unbegun.iter().filter(|(_, at)| due(at)).map(|(s, _)| *s).collect();
-        for stream in all {
+        let due = |u: &Unbegun| u.since + BEGIN_WITHIN <= now;
+        let all: Vec<(StreamId, u64)> =
+            self.unbegun.iter().filter(|(_, u)| due(u)).map(|(s, u)| (*s, u.floor)).collect();
+        for (stream, floor) in all {
             self.unbegun.remove(&stream);
-            self.broadcast.list.begin_with_what_came(stream);
+            if floor < u64::MAX {
+                self.broadcast.list.begin(stream, floor);
+            } else {
+                self.broadcast.list.begin_with_what_came(stream);
+            }
             self.deliver(stream.0);
         }
     }
 
     pub(super) fn begin_deadline(&self) -> Option<Time> {
-        self.unbegun.values().min().map(|at| *at + BEGIN_WITHIN)
+        self.unbegun.values().map(|u| u.since + BEGIN_WITHIN).min()
     }
 
     // ---- pulls -----------------------------------------------------------------------------
@@ -179,7 +220,8 @@ impl Peer {
     pub(super) fn on_pulled(&mut self, remote: PeerId, f: &Pulled) {
         let Some(n) = self.overlay.neighbours.get_mut(&remote) else { return };
         let streams = core::mem::take(&mut n.pulled);
-        self.missing.answered(remote, &streams, f.batches == 0, self.fx.now());
+        let (empty, now) = (f.batches == 0, self.fx.now());
+        self.missing.answered(&self.broadcast.list, remote, &streams, empty, now);
         self.run_pulls();
     }
 

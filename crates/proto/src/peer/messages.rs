@@ -112,9 +112,7 @@ impl Peer {
                     self.announcer.note(batch, way.from, Some(route), now);
                     self.trees.used(route, now);
                 }
-                if !self.has_begun(stream) {
-                    self.unbegun.entry(stream).or_insert(now);
-                }
+                self.look_for_beginning(stream);
                 self.acknowledge(batch, way, route);
                 self.deliver(batch.publisher());
             }
@@ -172,6 +170,9 @@ impl Peer {
 
     /// Hands what has become deliverable of a publisher to the application.
     pub(super) fn deliver(&mut self, publisher: PeerId) {
+        for (stream, from, to) in self.broadcast.list.take_forgotten() {
+            self.tell_gap(stream, from, to);
+        }
         for step in self.broadcast.advance(publisher) {
             match step {
                 Step::Deliver { kept, from } => {
@@ -185,13 +186,15 @@ impl Peer {
                     self.fx.add("messages_delivered", delivery.count());
                     self.fx.output(Output::Deliver(delivery));
                 }
-                Step::Gap { stream: (publisher, incarnation), from, to } => {
-                    self.fx.count("gaps");
-                    self.fx.add("messages_missed", to - from);
-                    self.fx.event(Event::Gap { publisher, incarnation, from, to });
-                }
+                Step::Gap { stream, from, to } => self.tell_gap(stream, from, to),
             }
         }
+    }
+
+    fn tell_gap(&mut self, (publisher, incarnation): StreamId, from: u64, to: u64) {
+        self.fx.count("gaps");
+        self.fx.add("messages_missed", to - from);
+        self.fx.event(Event::Gap { publisher, incarnation, from, to });
     }
 
     /// A payload queue fills: the publishers behind it are told to slow down.

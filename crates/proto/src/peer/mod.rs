@@ -43,6 +43,7 @@ use crate::time::Time;
 
 pub(crate) use view::{count, view};
 
+use catch_up::Unbegun;
 use death::{OpenReport, Suspect};
 use fetch::Fetch;
 use links::{DialFor, Link};
@@ -122,8 +123,10 @@ pub struct Peer {
     announcer: Announcer,
     missing: Missing,
     acks: Acks,
-    /// Streams of which it is not known where they begin, and since when.
-    unbegun: BTreeMap<StreamId, Time>,
+    /// Streams of which it is not known where they begin.
+    unbegun: BTreeMap<StreamId, Unbegun>,
+    /// When this peer had its first neighbour.
+    neighbours_since: Option<Time>,
     /// Receipts of one's own messages that somebody waits for.
     receipts: BTreeMap<u64, Awaited>,
     review_at: Time,
@@ -181,6 +184,7 @@ impl Peer {
             missing: Missing::new(stream("pulls")),
             acks: Acks::default(),
             unbegun: BTreeMap::new(),
+            neighbours_since: None,
             receipts: BTreeMap::new(),
             review_at: Time::MAX,
             census: CensusPlan::new(),

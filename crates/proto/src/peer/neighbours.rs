@@ -383,6 +383,7 @@ impl Peer {
         }
         let name = neighbour.record.name.clone();
         self.overlay.neighbours.insert(id, neighbour);
+        self.neighbours_since.get_or_insert(now);
         let jitter = self.rng.liveness.scaled(self.config.ping_interval(), 0.0, 1.0);
         self.watches.insert(id, Watch::new(now, jitter));
         let (degree, target) = (self.overlay.degree(), self.overlay.target);

@@ -68,8 +68,8 @@ impl Peer {
             return;
         }
         let (root, now) = (f.body.root, self.fx.now());
-        if self.members.is_dead(&root, f.body.incarnation) {
-            return self.fx.count("beacons_of_dead");
+        if self.members.is_over(&root, f.body.incarnation) {
+            return self.fx.count("beacons_of_departed");
         }
         let acts = self.trees.on_beacon(self.id(), remote, f, now);
         self.act(acts);

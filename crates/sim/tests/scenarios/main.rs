@@ -12,3 +12,4 @@ mod join;
 mod partitions;
 mod returns;
 mod seeds;
+mod trees;

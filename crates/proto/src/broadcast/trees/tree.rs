@@ -23,12 +23,14 @@ const GRACE: Duration = Duration::from_millis(30);
 /// Beacons missed after which a root is taken to be gone.
 const MISSED: u32 = 3;
 /// A new root beacons so often at its short interval, whatever the load.
-const EAGER_BEACONS: u64 = 4;
+const EAGER_BEACONS: u64 = 3;
 /// One's own tree carries payload when it is so old: then its beacon has been everywhere.
 const SETTLED: Duration = Duration::from_millis(1500);
 /// For so long after a peer has found its way onto a tree, payload goes to all its neighbours:
 /// those behind it may not have found theirs.
 const YOUNG: Duration = Duration::from_secs(1);
+/// Roots remembered after they were given up.
+const PAST_ROOTS: usize = 16;
 /// Neighbours that a peer without a parent asks at once.
 const ORPHAN_GRAFTS: usize = 4;
 /// Without a root: how long a peer waits before it looks whether it should be the root itself.
@@ -79,6 +81,11 @@ impl Round {
     }
 }
 
+/// Which of two beacons of one root is newer.
+fn order(b: &BeaconBody) -> (u64, u64) {
+    (b.incarnation, b.sequence)
+}
+
 /// One tree.
 #[derive(Debug)]
 pub(crate) struct Tree {
@@ -99,6 +106,9 @@ pub(crate) struct Tree {
     sent: u64,
     next_beacon: Time,
     used: Option<Time>,
+    /// Roots that were followed, and their last beacon: an older one, still on its way somewhere, does
+    /// not make them come back.
+    past: VecDeque<(PeerId, (u64, u64))>,
     /// Without a root: when to look whether this peer should be it.
     look_at: Option<Time>,
     looks: u32,
@@ -118,6 +128,7 @@ impl Tree {
             sent: 0,
             next_beacon: Time::MAX,
             used: None,
+            past: VecDeque::new(),
             look_at: None,
             looks: 0,
         }
@@ -287,7 +298,6 @@ impl Tree {
         if let Some(r) = &mut self.round {
             let known = &r.body;
             if known.root == body.root {
-                let order = |b: &BeaconBody| (b.incarnation, b.sequence);
                 if order(body) < order(known) {
                     return Vec::new();
                 }
@@ -297,18 +307,32 @@ impl Tree {
                 }
             } else {
                 let stands = self.rooted.is_some() || r.is_fresh(now);
-                if stands && !goes_before(body, known) {
+                let old =
+                    self.past.iter().any(|(root, last)| *root == body.root && order(body) <= *last);
+                if old || (stands && !goes_before(body, known)) {
                     // Whoever sent it hears of the root that stands.
-                    return self
-                        .beacon(now)
+                    let beacon = self.beacon(now);
+                    return beacon
                         .map(|beacon| Act::Tell { to: from, beacon })
                         .into_iter()
                         .collect();
                 }
+                self.remember_root();
                 self.rooted = None;
             }
         }
         self.begin_round(from, beacon, neighbours, now)
+    }
+
+    /// The root followed so far is not followed any more.
+    fn remember_root(&mut self) {
+        let Some(r) = &self.round else { return };
+        let last = (r.body.root, order(&r.body));
+        self.past.retain(|(root, _)| *root != last.0);
+        self.past.push_back(last);
+        if self.past.len() > PAST_ROOTS {
+            self.past.pop_front();
+        }
     }
 
     /// A new beacon: pass it on, and find the way to the root by it.
@@ -503,6 +527,9 @@ impl Tree {
             interval_ms: u32::try_from(interval.as_millis()).unwrap_or(u32::MAX),
         };
         self.next_beacon = now + rng.scaled(interval, 0.9, 1.0);
+        if self.round.as_ref().is_some_and(|r| r.body.root != with.identity.id()) {
+            self.remember_root();
+        }
         self.round = Some(Round {
             body: Signed::sign(body, with.identity),
             depth: 0,
