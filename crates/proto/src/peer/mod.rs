@@ -180,7 +180,7 @@ impl Peer {
             outbox,
             trees: Trees::new(stream("trees")),
             own_tree: OwnTree::new(),
-            announcer: Announcer::default(),
+            announcer: Announcer::new(stream("announcements")),
             missing: Missing::new(stream("pulls")),
             acks: Acks::default(),
             unbegun: BTreeMap::new(),

@@ -1,0 +1,445 @@
+//! Deliveries: everything, in order, once, at hardly more than one copy a peer.
+
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+use rumormill_proto::{BroadcastMode, Config, MessageId};
+use rumormill_sim::checkers::{self, copies, order, trees};
+use rumormill_sim::{DiskFate, NodeId, World, WorldConfig};
+
+use crate::common::{Net, lan, ms, s, world_config};
+
+/// A network large enough that frames are handed over unencoded.
+fn large(seed: u64, node: Config) -> WorldConfig {
+    WorldConfig { fast: true, check_every: s(1), ..world_config(seed, node) }
+}
+
+fn grown(config: WorldConfig, peers: usize) -> Net {
+    let mut net = Net::new(config, 3, peers);
+    net.rests_within(s(60));
+    net.waits(s(40), "the trees grow", |w| trees::check(&w.observe()).is_empty());
+    net
+}
+
+/// So many publishers publish one message each, every `every`, `rounds` times.
+fn publish(net: &mut Net, publishers: usize, rounds: usize, every: Duration) -> Vec<MessageId> {
+    let step = net.peers.len() / publishers;
+    let who: Vec<NodeId> = net.peers.iter().copied().step_by(step).take(publishers).collect();
+    let mut ids = Vec::new();
+    for _ in 0..rounds {
+        for &p in &who {
+            ids.push(net.world.publish(p, "t", b"payload").unwrap());
+        }
+        net.world.run_for(every);
+    }
+    ids
+}
+
+/// The messages of these that a node got, in order.
+fn got(w: &World, node: NodeId, of: &[MessageId]) -> Vec<MessageId> {
+    let of: BTreeSet<_> = of.iter().collect();
+    w.deliveries().iter().filter(|a| a.node == node && of.contains(&a.id)).map(|a| a.id).collect()
+}
+
+#[track_caller]
+fn everybody_has(net: &Net, ids: &[MessageId]) {
+    for p in net.world.live_peers() {
+        let n = got(&net.world, p, ids).len();
+        assert_eq!(n, ids.len(), "{p} (seed {})", net.world.config().seed);
+    }
+}
+
+fn say(what: &str, net: &Net, from: rumormill_proto::Time) -> copies::Copies {
+    let c = copies::since(&net.world.observe(), from);
+    println!("{what}: {:.4} copies per peer, {} of {} pulled", c.per_peer(), c.pulled, c.all);
+    c
+}
+
+#[test]
+fn two_hundred_peers_and_twenty_publishers_cost_one_copy_each() {
+    let mut net = grown(large(1, lan()), 200);
+    net.world.run_for(s(20));
+    let from = net.world.now();
+    let ids = publish(&mut net, 20, 50, ms(100));
+    net.world.run_for(s(15));
+    everybody_has(&net, &ids);
+    net.rests_within(s(20));
+    say("200 peers, 20 publishers, no loss", &net, from);
+    assert_eq!(copies::check(&net.world.observe(), from, 1.05), []);
+}
+
+#[test]
+fn with_loss_everything_is_still_delivered() {
+    let mut config = large(2, lan());
+    config.loss = 0.01;
+    let mut net = grown(config, 60);
+    let from = net.world.now();
+    let ids = publish(&mut net, 20, 50, ms(100));
+    net.world.run_for(s(20));
+    everybody_has(&net, &ids);
+    net.is_sound();
+    say("60 peers, 20 publishers, 1 % of the packets lost (as TCP shows it)", &net, from);
+    assert_eq!(copies::check(&net.world.observe(), from, 1.10), []);
+}
+
+#[test]
+fn payloads_that_find_no_room_are_pulled() {
+    let mut net = grown(large(3, lan()), 60);
+    net.world.set_skips(0.01);
+    let from = net.world.now();
+    let ids = publish(&mut net, 20, 50, ms(100));
+    net.world.run_for(s(20));
+    everybody_has(&net, &ids);
+    net.is_sound();
+    say("60 peers, 20 publishers, 1 % of the frames left out", &net, from);
+    assert_eq!(copies::check(&net.world.observe(), from, 1.15), []);
+    let delays = delays(&net.world, &ids);
+    assert!(delays.1 < s(5), "median {:?}, slowest {:?}", delays.0, delays.1);
+}
+
+/// Median and longest way of a message to a peer.
+fn delays(w: &World, ids: &[MessageId]) -> (Duration, Duration) {
+    let at: BTreeMap<MessageId, _> =
+        w.ledger().publications.iter().map(|p| (p.id, p.at)).collect();
+    let of: BTreeSet<_> = ids.iter().collect();
+    let arrivals = w.deliveries().iter().filter(|a| of.contains(&a.id));
+    let mut all: Vec<Duration> = arrivals.map(|a| a.at.since(at[&a.id])).collect();
+    all.sort_unstable();
+    (all[all.len() / 2], *all.last().unwrap())
+}
+
+#[test]
+fn half_of_all_payloads_left_out() {
+    let mut net = grown(large(4, lan()), 20);
+    net.world.set_skips(0.5);
+    let ids = publish(&mut net, 5, 20, ms(100));
+    net.world.run_for(s(30));
+    net.world.set_skips(0.0);
+    net.world.run_for(s(30));
+    everybody_has(&net, &ids);
+    net.rests_within(s(30));
+}
+
+#[test]
+fn one_to_five_peers() {
+    for n in 1..=5 {
+        let mut net = Net::lan(10 + n as u64, 1, n);
+        net.world.run_for(s(30));
+        let from = net.world.now();
+        let ids = publish(&mut net, n, 50, ms(20));
+        net.world.run_for(s(2));
+        everybody_has(&net, &ids);
+        net.rests_within(s(20));
+        assert_eq!(copies::check(&net.world.observe(), from, 1.0), [], "{n} peers");
+        let slowest = delays(&net.world, &ids).1;
+        assert!(slowest < ms(10), "{n} peers: {slowest:?}");
+    }
+}
+
+#[test]
+fn messages_before_there_is_a_tree_reach_everybody() {
+    let mut net = Net::new(world_config(20, lan()), 3, 30);
+    net.world.run_for(ms(100));
+    let mut ids = Vec::new();
+    for round in 0..20 {
+        for p in [3, 7, 21] {
+            ids.push(net.world.publish(net.peers[p], "t", &[round]).unwrap());
+        }
+        net.world.run_for(ms(50));
+    }
+    net.rests_within(s(60));
+    for p in net.world.live_peers() {
+        assert_eq!(got(&net.world, p, &ids).len(), ids.len(), "{p}");
+    }
+}
+
+#[test]
+fn flooding_delivers_the_same() {
+    let deliveries = |mode| {
+        let node = Config::lan().broadcast(mode).build().unwrap();
+        let mut net = Net::new(large(21, node), 3, 40);
+        net.rests_within(s(60));
+        net.world.run_for(s(20));
+        let from = net.world.now();
+        let ids = publish(&mut net, 10, 20, ms(100));
+        net.world.run_for(s(15));
+        net.rests_within(s(20));
+        let all: BTreeMap<NodeId, BTreeSet<MessageId>> =
+            net.peers.iter().map(|&p| (p, got(&net.world, p, &ids).into_iter().collect())).collect();
+        (all, say(&mode.to_string(), &net, from).per_peer())
+    };
+    let (trees, one) = deliveries(BroadcastMode::Trees);
+    let (flood, several) = deliveries(BroadcastMode::Flood);
+    assert_eq!(trees, flood);
+    assert!(one < 1.05 && several > 2.0, "{one} and {several} copies");
+}
+
+#[test]
+fn a_late_joiner_gets_the_history_in_order() {
+    let mut net = Net::lan(22, 3, 20);
+    let ids = publish(&mut net, 4, 200, ms(20));
+    net.world.run_for(s(1));
+    let late = net.world.add_peers(1)[0];
+    net.peers.push(late);
+    // Also while messages flow.
+    let more = publish(&mut net, 4, 50, ms(20));
+    net.world.run_for(s(15));
+    let all = [ids, more].concat();
+    assert_eq!(got(&net.world, late, &all).len(), all.len());
+    net.rests_within(s(20));
+}
+
+#[test]
+fn a_late_joiner_gets_what_retention_allows() {
+    let node = Config::lan().retention_age(s(10)).build().unwrap();
+    let mut net = Net::new(world_config(23, node), 3, 20);
+    net.rests_within(s(30));
+    let old = publish(&mut net, 4, 50, ms(20));
+    net.world.run_for(s(12));
+    let new = publish(&mut net, 4, 50, ms(20));
+    let late = net.world.add_peers(1)[0];
+    net.world.run_for(s(8));
+    assert_eq!(got(&net.world, late, &old), []);
+    assert_eq!(got(&net.world, late, &new).len(), new.len());
+    assert!(net.world.ledger().gaps.iter().all(|g| g.node == late), "nobody else misses anything");
+    net.is_sound();
+}
+
+#[test]
+fn a_publisher_that_restarts_is_heard_in_order() {
+    for (seed, disk) in [(24, DiskFate::Kept), (25, DiskFate::Lost)] {
+        let mut net = Net::lan(seed, 3, 20);
+        let p = net.peers[3];
+        let mut ids = Vec::new();
+        for life in 0..3 {
+            for _ in 0..50 {
+                ids.push(net.world.publish(p, "t", b"x").unwrap());
+                net.world.run_for(ms(20));
+            }
+            if life < 2 {
+                net.world.run_for(s(1));
+                net.world.restart(p, disk);
+                net.world.run_for(s(5));
+            }
+        }
+        net.world.run_for(s(15));
+        net.rests_within(s(30));
+        for &other in net.peers.iter().filter(|&&n| n != p) {
+            assert_eq!(got(&net.world, other, &ids), ids, "{other} {disk:?}");
+        }
+        assert_eq!(order::lives(&net.world.observe()), []);
+    }
+}
+
+#[test]
+fn a_peer_with_its_disk_resumes_and_serves() {
+    let mut net = Net::lan(26, 3, 10);
+    let ids = publish(&mut net, 2, 100, ms(10));
+    net.world.run_for(s(1));
+    let p = net.peers[5];
+    net.world.crash(p);
+    let meanwhile = publish(&mut net, 2, 20, ms(10));
+    net.world.restart(p, DiskFate::Kept);
+    net.world.run_for(s(10));
+    let now = got(&net.world, p, &meanwhile);
+    assert_eq!(now.len(), meanwhile.len(), "what it missed");
+    let twice = got(&net.world, p, &ids).len();
+    assert_eq!(twice, ids.len(), "what it had is not delivered again");
+    // The others go away; who comes then has it all from this one.
+    for &other in net.peers.clone().iter().filter(|&&n| n != p) {
+        net.world.leave(other).unwrap();
+        net.world.run_for(ms(200));
+    }
+    net.world.run_for(s(5));
+    let late = net.world.add_peers(1)[0];
+    net.world.run_for(s(20));
+    let all = [ids, meanwhile].concat();
+    assert_eq!(got(&net.world, late, &all).len(), all.len(), "it serves what it kept");
+    net.is_sound();
+}
+
+#[test]
+fn everybody_restarts_and_nothing_is_lost() {
+    let mut net = Net::lan(27, 3, 12);
+    let mut ids = Vec::new();
+    for p in net.peers.clone() {
+        ids.extend(publish(&mut net, 3, 5, ms(20)));
+        net.world.run_for(ms(100));
+        net.world.restart(p, DiskFate::Kept);
+        net.world.run_for(s(4));
+    }
+    net.world.run_for(s(15));
+    net.rests_within(s(30));
+    everybody_has(&net, &ids);
+    assert_eq!(net.world.ledger().gaps, []);
+}
+
+#[test]
+fn both_halves_of_a_partition_get_everything_in_order() {
+    let mut net = Net::lan(28, 3, 24);
+    let (near, far) = (net.peers[..12].to_vec(), net.peers[12..].to_vec());
+    net.world.partition(&far, &[net.seeds.clone(), near].concat());
+    let mut ids = publish(&mut net, 24, 10, ms(100));
+    net.world.run_for(s(20));
+    ids.extend(publish(&mut net, 24, 10, ms(100)));
+    net.world.heal();
+    ids.extend(publish(&mut net, 24, 10, ms(100)));
+    net.rests_within(s(120));
+    net.world.run_for(s(15));
+    everybody_has(&net, &ids);
+    assert_eq!(net.world.ledger().gaps, []);
+    net.rests_within(s(30));
+}
+
+/// A publisher keeps its messages for a second; some of them reach nobody in that time.
+#[test]
+fn what_nobody_has_is_told_as_a_gap() {
+    let node = Config::lan().retention_age(s(1)).build().unwrap();
+    let mut net = Net::new(world_config(29, node), 3, 10);
+    net.rests_within(s(30));
+    let p = net.peers[0];
+    for _ in 0..5 {
+        net.world.publish(p, "t", b"x").unwrap();
+        net.world.run_for(ms(100));
+    }
+    net.world.set_skips(1.0);
+    for _ in 5..9 {
+        net.world.publish(p, "t", b"lost").unwrap();
+    }
+    net.world.run_for(s(3));
+    net.world.set_skips(0.0);
+    let at = net.world.now();
+    let mut ids = Vec::new();
+    for _ in 9..200 {
+        ids.push(net.world.publish(p, "t", b"y").unwrap());
+        net.world.run_for(ms(200));
+    }
+    net.world.run_for(s(5));
+    for &other in &net.peers[1..] {
+        let gaps = net.world.ledger().gaps.iter().filter(|g| g.node == other);
+        let gaps: Vec<_> = gaps.map(|g| (g.first.sequence, g.to)).collect();
+        // The first ones behind it can be over their second before it is given up.
+        assert!(gaps.first().is_some_and(|g| g.0 == 5), "{other}: {gaps:?}");
+        let last = got(&net.world, other, &ids).last().map(|id| id.sequence);
+        assert_eq!(last, Some(199), "{other}: nothing holds it up for ever");
+        let told = net.world.ledger().gaps.iter().find(|g| g.node == other).unwrap().at;
+        assert!(told.since(at) < s(40), "{other} was told after {:?}", told.since(at));
+    }
+    net.is_sound();
+}
+
+/// The last word of a publisher that dies reaches some; what was before it reached nobody.
+#[test]
+fn what_died_with_its_publisher_is_told_as_a_gap() {
+    let mut net = Net::lan(30, 3, 10);
+    let p = net.peers[0];
+    let first = net.world.publish(p, "t", b"x").unwrap();
+    net.world.run_for(s(1));
+    net.world.set_skips(1.0);
+    net.world.publish(p, "t", b"lost").unwrap();
+    net.world.set_skips(0.0);
+    let last = net.world.publish(p, "t", b"last").unwrap();
+    net.world.run_for(ms(2));
+    net.world.crash(p);
+    net.world.run_for(s(60));
+    for &other in &net.peers[1..] {
+        assert_eq!(got(&net.world, other, &[first, last]), [first, last], "{other}");
+        let gaps = net.world.ledger().gaps.iter().filter(|g| g.node == other);
+        assert_eq!(gaps.map(|g| (g.first.sequence, g.to)).collect::<Vec<_>>(), [(1, 2)]);
+    }
+    net.is_sound();
+}
+
+#[test]
+fn hops_are_links_crossed() {
+    let mut net = grown(large(31, lan()), 60);
+    let ids = publish(&mut net, 10, 5, ms(100));
+    net.world.run_for(s(1));
+    let depth = net.peers.iter().filter_map(|&p| net.world.peer_snapshot(p));
+    let depth = depth.flat_map(|p| p.trees).map(|t| t.depth).max().unwrap();
+    assert!((1..12).contains(&depth), "{depth}");
+    let at: BTreeMap<(NodeId, MessageId), u16> =
+        net.world.deliveries().iter().map(|a| ((a.node, a.id), a.hops)).collect();
+    for a in net.world.deliveries().iter().filter(|a| ids.contains(&a.id)) {
+        let Some(from) = a.from.and_then(|f| net.world.node_of(&f)) else {
+            assert_eq!(a.hops, 0);
+            continue;
+        };
+        assert_eq!(a.hops, at[&(from, a.id)] + 1, "one more than at {from}");
+        assert!(a.hops <= 2 * depth, "{} of at most {depth} up and down", a.hops);
+    }
+}
+
+#[test]
+fn ten_die_and_ten_come_while_ten_publish() {
+    let mut net = grown(large(32, lan()), 50);
+    let mut ids = Vec::new();
+    let publishers: Vec<NodeId> = net.peers[..10].to_vec();
+    for round in 0..100 {
+        for &p in &publishers {
+            ids.push(net.world.publish(p, "t", b"x").unwrap());
+        }
+        if round % 10 == 5 {
+            net.world.crash(net.peers[20 + round / 10]);
+        }
+        if round % 10 == 8 {
+            let new = net.world.add_peers(1);
+            net.peers.extend(new);
+        }
+        net.world.run_for(ms(100));
+    }
+    net.world.run_for(s(20));
+    net.rests_within(s(60));
+    for p in net.world.live_peers() {
+        assert_eq!(got(&net.world, p, &ids).len(), ids.len(), "{p}");
+    }
+    assert_eq!(net.world.ledger().gaps, []);
+}
+
+#[test]
+fn a_frozen_peer_slows_nobody_and_catches_up() {
+    let mut net = grown(large(33, lan()), 20);
+    let frozen = net.peers[7];
+    net.world.freeze(frozen);
+    let mut ids = Vec::new();
+    for _ in 0..200 {
+        let payload = vec![1; 20_000];
+        ids.push(net.world.publish(net.peers[2], "t", &payload).unwrap());
+        net.world.run_for(ms(10));
+    }
+    net.world.run_for(s(1));
+    let others = net.world.live_peers();
+    for &p in others.iter().filter(|&&p| p != frozen) {
+        assert_eq!(got(&net.world, p, &ids).len(), ids.len(), "{p}");
+    }
+    net.world.run_for(s(10));
+    net.world.thaw(frozen);
+    net.world.run_for(s(30));
+    assert_eq!(got(&net.world, frozen, &ids).len(), ids.len());
+    net.rests_within(s(60));
+    assert_eq!(checkers::always(&net.world.observe()), []);
+}
+
+/// Everybody publishes as much as it is let: nothing is lost, and nobody stands still.
+#[test]
+fn everybody_publishes_at_full_speed() {
+    let mut net = grown(large(34, lan()), 12);
+    let payload = vec![9; 16 * 1024];
+    let mut counts: BTreeMap<NodeId, u64> = BTreeMap::new();
+    for _ in 0..300 {
+        for p in net.peers.clone() {
+            while net.world.publish(p, "t", &payload).is_ok() {
+                *counts.entry(p).or_default() += 1;
+                if counts[&p] % 8 == 0 {
+                    break;
+                }
+            }
+        }
+        net.world.run_for(ms(5));
+    }
+    net.world.run_for(s(20));
+    let least = counts.values().min().unwrap();
+    assert!(counts.len() == 12 && *least > 100, "{counts:?}");
+    net.is_sound();
+    net.rests_within(s(30));
+}
