@@ -121,7 +121,7 @@ struct Seen {
     hops: u64,
     last: Option<Instant>,
     /// Delays by message, while few come.
-    delays: Vec<(MessageId, Duration)>,
+    delays: Vec<(MessageId, u16, Duration)>,
 }
 
 async fn read(node: Node, epoch: Instant, with_delays: bool, count: Arc<AtomicU64>) -> Seen {
@@ -149,7 +149,7 @@ async fn read(node: Node, epoch: Instant, with_delays: bool, count: Arc<AtomicU6
                 if with_delays {
                     let sent = m.message.payload().first_chunk::<8>().unwrap();
                     let sent = Duration::from_nanos(u64::from_le_bytes(*sent));
-                    seen.delays.push((id, epoch.elapsed().saturating_sub(sent)));
+                    seen.delays.push((id, m.hops, epoch.elapsed().saturating_sub(sent)));
                 }
                 if count.fetch_add(1, Ordering::Relaxed) % 64 == 0 || with_delays {
                     seen.last = Some(Instant::now());
@@ -233,6 +233,7 @@ async fn run(o: Options) {
     let mut all = Seen::default();
     let mut last_by_message: BTreeMap<MessageId, Duration> = BTreeMap::new();
     let mut delays = Vec::new();
+    let mut by_hops: BTreeMap<u16, Vec<Duration>> = BTreeMap::new();
     for reader in readers {
         let seen = reader.await.unwrap();
         all.messages += seen.messages;
@@ -241,10 +242,11 @@ async fn run(o: Options) {
         all.hops += seen.hops;
         all.out_of_order += seen.out_of_order;
         all.last = all.last.max(seen.last);
-        for (id, delay) in seen.delays {
+        for (id, hops, delay) in seen.delays {
             let last = last_by_message.entry(id).or_default();
             *last = delay.max(*last);
             delays.push(delay);
+            by_hops.entry(hops).or_default().push(delay);
         }
     }
     let took = (all.last.unwrap_or(begin) - begin).as_secs_f64();
@@ -290,6 +292,9 @@ async fn run(o: Options) {
         interesting.iter().map(|name| format!("{name} {}", get(name))).collect();
     println!("{}", figures.join(", "));
     if with_delays {
+        for (hops, delays) in by_hops {
+            quantiles(&format!("{} deliveries after {hops} hops", delays.len()), delays);
+        }
         quantiles("any peer", delays);
         quantiles("last peer", last_by_message.into_values().collect());
     }

@@ -240,6 +240,13 @@ impl Acks {
         }
     }
 
+    /// Time passes for those who are behind, also when nothing new comes.
+    pub(crate) fn tick(&mut self, stream: StreamId, now: Time, high_water: u64) {
+        if let Some(p) = self.streams.get_mut(&stream) {
+            p.mark(now, high_water);
+        }
+    }
+
     /// The sum over this peer and everybody behind it.
     pub(crate) fn summed(
         &self,
@@ -272,7 +279,13 @@ impl Acks {
             }
             p.due = None;
             let Some(upstream) = p.upstream else { continue };
-            let summed = p.summed(with.high_water(*stream), now, with);
+            let own = with.high_water(*stream);
+            p.mark(now, own);
+            let summed = p.summed(own, now, with);
+            if summed.paced < own {
+                // Whoever is behind catches up, or stops counting without saying anything.
+                p.due = Some(now + MARK_EVERY);
+            }
             let congested = core::mem::take(&mut p.congested);
             if p.told == Some((upstream, summed)) && !congested {
                 continue;
@@ -287,7 +300,7 @@ impl Acks {
             told.congested |= congested;
             if held < p.wanted {
                 // Somebody waits: look again when more is told, and now and then in any case.
-                p.due = Some(now + LATER);
+                p.due = Some(p.due.unwrap_or(now + LATER));
             }
         }
         all
@@ -328,15 +341,19 @@ impl Progress {
         let (mut held, mut peers, mut sum) = (own, 1u32, ack_token(&with.me()));
         let (mut pace, mut fastest) = (None::<u64>, None::<u64>);
         for rider in with.riders(self.route).iter().filter(|r| Some(**r) != self.upstream) {
-            // On the tree and not heard of yet: it holds nothing as far as is known.
-            let b = self.behind.get(rider).copied().unwrap_or(UNHEARD);
+            // On the tree and not heard of yet: it holds nothing as far as is known. Nothing is known
+            // of its pace either, and it will say nothing before something new comes.
+            let heard = self.behind.get(rider).copied();
+            let b = heard.unwrap_or(UNHEARD);
             if b == NOBODY {
                 continue;
             }
             held = held.min(b.held);
             peers = peers.saturating_add(b.peers);
             sum = sum.wrapping_add(b.sum);
-            fastest = Some(fastest.unwrap_or(0).max(b.paced));
+            if heard.is_some() {
+                fastest = Some(fastest.unwrap_or(0).max(b.paced));
+            }
             if b.paced >= mark {
                 pace = Some(pace.unwrap_or(u64::MAX).min(b.paced));
             }
@@ -414,6 +431,37 @@ mod tests {
         acks.received(&arrived(None), now, &World(99));
         let s = acks.summed(S, now, &World(99)).unwrap();
         assert_eq!(s.paced, 29, "all are behind: the fastest counts");
+    }
+
+    #[test]
+    fn who_stopped_stops_counting_also_when_nothing_new_comes() {
+        let mut acks = Acks::default();
+        let mut now = Time::ZERO;
+        acks.received(&arrived(None), now, &World(10));
+        acks.told(A, &entry(10, 10, 1), now);
+        acks.told(B, &entry(5, 5, 1), now);
+        let mut told = 0;
+        while let Some(at) = acks.deadline() {
+            now = at;
+            for (_, t) in acks.due(now, &World(10)) {
+                told = t.entries[0].paced;
+            }
+            assert!(now < Time::ZERO + PATIENCE * 4, "it ends");
+        }
+        assert_eq!(told, 10);
+    }
+
+    #[test]
+    fn riders_that_have_said_nothing_do_not_stop_a_publisher_for_ever() {
+        let mut acks = Acks::default();
+        let mut now = Time::ZERO;
+        acks.received(&Arrived { upstream: None, ..arrived(None) }, now, &World(10));
+        assert_eq!(acks.summed(S, now, &World(10)).unwrap().paced, 0);
+        for _ in 0..8 {
+            now += MARK_EVERY;
+            acks.tick(S, now, 10);
+        }
+        assert_eq!(acks.summed(S, now, &World(10)).unwrap().paced, 10);
     }
 
     #[test]

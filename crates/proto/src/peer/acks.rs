@@ -1,12 +1,18 @@
 //! Acknowledgements to and from the neighbours.
 
+use core::time::Duration;
+
 use super::Peer;
 use super::messages::around;
 use crate::broadcast::acks::{Arrived, Surroundings as _};
 use crate::broadcast::trees::Route;
 use crate::identity::PeerId;
 use crate::io::Class;
+use crate::time::Time;
 use crate::wire::{Ack, Census, CensusBody};
+
+/// How often a publisher looks how far the others are when nothing is told.
+const PACE_EVERY: Duration = Duration::from_millis(250);
 
 impl Peer {
     pub(super) fn on_ack(&mut self, remote: PeerId, f: &Ack) {
@@ -67,9 +73,14 @@ impl Peer {
     pub(super) fn pace(&mut self, congested: bool) {
         let now = self.fx.now();
         let own = (self.id(), self.incarnation());
+        let high_water = around!(self).high_water(own);
+        self.acks.tick(own, now, high_water);
         if let Some(summed) = self.acks.summed(own, now, &around!(self)) {
             self.outbox.acknowledged(summed.paced, now, congested);
         }
+        // Whoever is behind stops counting after a while, and says nothing when it does.
+        let waits = self.outbox.on_the_way_bytes() > 0;
+        self.pace_at = if waits { now + PACE_EVERY } else { Time::MAX };
     }
 
     /// Tells the neighbours what is due.

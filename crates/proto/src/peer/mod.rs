@@ -130,6 +130,7 @@ pub struct Peer {
     /// Receipts of one's own messages that somebody waits for.
     receipts: BTreeMap<u64, Awaited>,
     review_at: Time,
+    pace_at: Time,
     census: CensusPlan,
     /// What an earlier life delivered of what is still kept.
     restored: Vec<Delivery>,
@@ -187,6 +188,7 @@ impl Peer {
             neighbours_since: None,
             receipts: BTreeMap::new(),
             review_at: Time::MAX,
+            pace_at: Time::MAX,
             census: CensusPlan::new(),
             restored,
             next_sync,

@@ -37,6 +37,7 @@ impl Peer {
             self.begin_deadline(),
             Some(self.own_tree_deadline()),
             Some(self.review_at),
+            Some(self.pace_at),
             Some(self.next_idle_check),
         ];
         let at = own.into_iter().flatten().chain(watches).chain(bursts).min()?;
@@ -66,8 +67,10 @@ impl Peer {
         self.run_pulls();
         self.run_acks();
         self.review_own_tree();
-        if self.review_at <= now {
+        if self.pace_at <= now {
             self.pace(false);
+        }
+        if self.review_at <= now {
             self.review_receipts();
             self.run_census();
         }

@@ -4,19 +4,20 @@ use minicbor::bytes::ByteArray;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use proptest::sample::Index;
 use rumormill_proto::death::{Certificate, DeathReport, Testimony, Vote};
-use rumormill_proto::message::MessageBody;
 use rumormill_proto::record::{Presence, Record};
 use rumormill_proto::registry::Entry;
 use rumormill_proto::signed::Signed;
 use rumormill_proto::wire::{
-    Accept, Accused, Appoint, Close, Data, Digest, Entries, Frame, GetData, Gossip, Hello, Leave,
+    Accept, Accused, Ack, AckEntry, Announce, Appoint, Beacon, BeaconBody, Census, CensusBody,
+    Close, Data, Digest, Entries, Frame, GetData, Gossip, Graft, Grafted, Hello, Leave,
     MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong,
-    ProbeReply, ProbeRequest, Pull, Range, Register, RegisterRefused, Registered, Reject, Report,
-    Rewire, SeedName, Summary, SummaryEntry, Testify, Verdict, Votes, Want,
+    ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register, RegisterRefused, Registered,
+    Reject, Report, Rewire, SeedName, Summary, SummaryEntry, Testify, TreeId, Verdict, Votes, Want,
 };
 use rumormill_proto::{
-    Address, CloseReason, Identity, Message, MessageId, Name, PeerId, RefuseReason, Role,
+    Address, Batch, CloseReason, Identity, MessageId, Name, PeerId, RefuseReason, Role,
     SignedRecord,
 };
 
@@ -68,17 +69,71 @@ pub fn record() -> impl Strategy<Value = SignedRecord> + Clone {
     )
 }
 
-pub fn message() -> impl Strategy<Value = Message> + Clone {
+pub fn batch() -> impl Strategy<Value = Batch> + Clone {
     let payload = prop_oneof![9 => vec(any::<u8>(), 0..200), 1 => vec(any::<u8>(), 5000..5001)];
-    let numbers = (number(), number().prop_map(|n| n.min(u64::MAX - 1)), number());
-    (identity(), numbers, "[ -~]{0,128}", payload).prop_map(
-        |(publisher, (incarnation, sequence, at), topic, payload)| {
-            let id = MessageId { publisher: publisher.id(), incarnation, sequence };
-            let body = statements::message_body(&id, at, &topic, &payload);
-            let bytes = statements::sign_bytes::<MessageBody>(&body, &publisher);
-            Message::from_bytes(&bytes).unwrap()
+    let messages = vec((number(), "[ -~]{0,128}", payload), 1..5);
+    let numbers = (number(), number().prop_map(|n| n.min(u64::MAX - 9)));
+    (identity(), numbers, messages).prop_map(|(publisher, (incarnation, sequence), messages)| {
+        let first = MessageId { publisher: publisher.id(), incarnation, sequence };
+        let count = u32::try_from(messages.len()).unwrap();
+        let messages: Vec<(u64, &str, &[u8])> =
+            messages.iter().map(|(after, t, p)| (*after, t.as_str(), p.as_slice())).collect();
+        let body = statements::batch_body(&first, count, &statements::content(&messages));
+        let wire = statements::sign_as(statements::BATCH, &body, &publisher);
+        Batch::from_wire(wire.into()).unwrap()
+    })
+}
+
+fn gossip() -> impl Strategy<Value = Gossip> {
+    (batch(), any::<(u16, bool, bool, bool)>()).prop_map(
+        |(batch, (hops, own_tree, receipt, pulled))| Gossip {
+            hops,
+            own_tree,
+            receipt,
+            pulled,
+            batch,
         },
     )
+}
+
+fn tree() -> impl Strategy<Value = TreeId> + Clone {
+    prop_oneof![any::<u8>().prop_map(TreeId::Shared), peer_id().prop_map(TreeId::Own)]
+}
+
+fn beacon() -> impl Strategy<Value = Beacon> {
+    let tree = option::of(any::<u8>());
+    (identity(), tree, (number(), number()), any::<(u16, u16)>(), 0u32..=MAX_BEACON_INTERVAL_MS)
+        .prop_map(|(root, tree, (incarnation, sequence), (target, depth), interval_ms)| {
+            let id = root.id();
+            let tree = tree.map_or(TreeId::Own(id), TreeId::Shared);
+            let body =
+                BeaconBody { root: id, incarnation, tree, sequence, target, interval_ms };
+            Beacon { body: Signed::sign(body, &root), depth }
+        })
+}
+
+fn census() -> impl Strategy<Value = Census> {
+    (identity(), number(), number(), number(), any::<bool>()).prop_map(
+        |(publisher, incarnation, round, until, own_tree)| {
+            let id = publisher.id();
+            let body = CensusBody { publisher: id, incarnation, round, until, own_tree };
+            Census { body: Signed::sign(body, &publisher) }
+        },
+    )
+}
+
+fn ack() -> impl Strategy<Value = Ack> {
+    let entry = (peer_id(), number(), number(), number(), any::<(u32, u64)>()).prop_map(
+        |(publisher, incarnation, paced, held, (peers, sum))| AckEntry {
+            publisher,
+            incarnation,
+            paced,
+            held,
+            peers,
+            sum,
+        },
+    );
+    (vec(entry, 0..6), any::<bool>()).prop_map(|(entries, congested)| Ack { entries, congested })
 }
 
 fn report() -> impl Strategy<Value = Signed<DeathReport>> + Clone {
@@ -236,24 +291,32 @@ fn gaps() -> impl Strategy<Value = (Vec<(u64, u64)>, u64)> {
     })
 }
 
-fn summary() -> impl Strategy<Value = Summary> {
-    let entry = (peer_id(), number(), gaps()).prop_map(|(publisher, incarnation, (gaps, next))| {
-        SummaryEntry { publisher, incarnation, next, gaps }
-    });
-    let entries = vec(entry, 0..6).prop_map(|mut entries| {
+/// What somebody has, by publisher.
+fn has() -> impl Strategy<Value = Vec<SummaryEntry>> {
+    let entry = (peer_id(), number(), gaps(), any::<Index>()).prop_map(
+        |(publisher, incarnation, (gaps, next), floor)| {
+            let highest = gaps.first().map_or(next, |g| g.0);
+            let floor = floor.index(usize::try_from(highest).unwrap() + 1) as u64;
+            SummaryEntry { publisher, incarnation, next, gaps, floor }
+        },
+    );
+    vec(entry, 0..6).prop_map(|mut entries| {
         entries.sort_by_key(|e| (e.publisher, e.incarnation));
         entries.dedup_by_key(|e| (e.publisher, e.incarnation));
         entries
-    });
-    (any::<u64>(), option::of(entries)).prop_map(|(hash, entries)| Summary { hash, entries })
+    })
 }
 
-fn pull() -> impl Strategy<Value = Pull> {
+fn summary() -> impl Strategy<Value = Summary> {
+    (any::<u64>(), option::of(has())).prop_map(|(hash, entries)| Summary { hash, entries })
+}
+
+fn ranges() -> impl Strategy<Value = Vec<Range>> {
     let range = (peer_id(), number(), number(), number()).prop_map(|(publisher, inc, a, b)| {
         let from = a.min(b).min(u64::MAX - 1);
         Range { publisher, incarnation: inc, from, to: a.max(b).max(from + 1) }
     });
-    vec(range, 0..6).prop_map(|ranges| Pull { ranges })
+    vec(range, 0..6)
 }
 
 fn probe_reply() -> impl Strategy<Value = ProbeReply> {
@@ -310,17 +373,24 @@ pub fn all() -> Vec<(u16, BoxedStrategy<Frame>)> {
         (22, boxed(peer_id().prop_map(|peer| Permit { peer }))),
         (23, boxed((record(), peer_id()).prop_map(|(to, in_place_of)| Rewire { to, in_place_of }))),
         (24, boxed(neighbourhood())),
-        (30, boxed((message(), any::<u16>()).prop_map(|(message, hops)| Gossip { message, hops }))),
+        (30, boxed(gossip())),
         (31, boxed(message_id().prop_map(|id| GetData { id }))),
         (
             32,
             boxed(
-                (message_id(), option::of(message()))
-                    .prop_map(|(id, message)| Data { id, message }),
+                (message_id(), option::of(batch())).prop_map(|(id, batch)| Data { id, batch }),
             ),
         ),
+        (33, boxed(beacon())),
+        (34, boxed((tree(), option::of(has())).prop_map(|(tree, have)| Graft { tree, have }))),
+        (35, boxed((tree(), option::of(has())).prop_map(|(tree, have)| Grafted { tree, have }))),
+        (36, boxed(tree().prop_map(|tree| Prune { tree }))),
+        (37, boxed(ranges().prop_map(|ranges| Announce { ranges }))),
+        (38, boxed(ack())),
+        (39, boxed(census())),
         (40, boxed(summary())),
-        (41, boxed(pull())),
+        (41, boxed(ranges().prop_map(|ranges| Pull { ranges }))),
+        (42, boxed(any::<u32>().prop_map(|batches| Pulled { batches }))),
         (
             50,
             boxed(
@@ -375,8 +445,10 @@ pub fn signed_parts(frame: &Frame) -> Vec<(Vec<u8>, Vec<u8>)> {
             PeerReply::Reject(r) => out.all([&r.record].into_iter().chain(&r.take)),
         },
         Frame::Rewire(f) => out.one(&f.to),
-        Frame::Gossip(f) => out.one(&f.message),
-        Frame::Data(f) => out.all(&f.message),
+        Frame::Gossip(f) => out.batches([&f.batch]),
+        Frame::Data(f) => out.batches(&f.batch),
+        Frame::Beacon(f) => out.one(&f.body),
+        Frame::Census(f) => out.one(&f.body),
         Frame::Report(f) => {
             out.one(&f.report);
             out.one(&f.report.adjacency);
@@ -412,6 +484,14 @@ impl Parts {
 
     fn all<'a, T: 'a>(&mut self, list: impl IntoIterator<Item = &'a Signed<T>>) {
         list.into_iter().for_each(|s| self.one(s));
+    }
+
+    fn batches<'a>(&mut self, list: impl IntoIterator<Item = &'a Batch>) {
+        for b in list {
+            let body: &minicbor::bytes::ByteSlice =
+                minicbor::Decoder::new(&b.wire()[1..]).decode().unwrap();
+            self.0.push((body.to_vec(), b.signature().as_bytes().to_vec()));
+        }
     }
 
     fn testimonies<'a>(&mut self, list: impl IntoIterator<Item = &'a Signed<Testimony>>) {

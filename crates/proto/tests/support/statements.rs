@@ -5,10 +5,10 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use minicbor::{Encode, Encoder};
 use rumormill_proto::death::{Adjacency, Appointment, Certificate, DeathReport, Testimony, Vote};
-use rumormill_proto::message::MessageBody;
 use rumormill_proto::record::{Presence, Record};
 use rumormill_proto::signed::{Signed, Statement};
-use rumormill_proto::{Address, Identity, Message, MessageId, Name, PeerId, SignedRecord};
+use rumormill_proto::wire::{BeaconBody, CensusBody, Encoded, TreeId};
+use rumormill_proto::{Address, Batch, Identity, MessageId, Name, PeerId, SignedRecord};
 
 /// The identity whose secret is 32 times the byte `n`. Each is computed once, because a fuzzer asks
 /// for them all the time.
@@ -24,10 +24,17 @@ pub fn address(port: u16) -> Address {
 
 /// A statement over bytes that need not be what this version would write.
 pub fn sign_bytes<T: Statement>(body: &[u8], signer: &Identity) -> Vec<u8> {
-    let mut input = T::DOMAIN.as_bytes().to_vec();
-    input.push(0);
-    input.extend_from_slice(body);
-    let signature = signer.sign(&input);
+    sign_as(T::DOMAIN, body, signer)
+}
+
+/// What is signed of a body.
+pub fn digest(domain: &str, body: &[u8]) -> [u8; 32] {
+    blake3::hash(&[domain.as_bytes(), &[0], body].concat()).into()
+}
+
+/// The same with any domain.
+pub fn sign_as(domain: &str, body: &[u8], signer: &Identity) -> Vec<u8> {
+    let signature = signer.sign(&digest(domain, body));
     let mut e = Encoder::new(Vec::new());
     e.array(2).unwrap().bytes(body).unwrap().bytes(signature.as_bytes()).unwrap();
     e.into_writer()
@@ -38,22 +45,67 @@ pub fn cbor(value: &impl Encode<()>) -> Vec<u8> {
     minicbor::to_vec(value).unwrap()
 }
 
-/// The encoded body of a message.
-pub fn message_body(id: &MessageId, published_at: u64, topic: &str, payload: &[u8]) -> Vec<u8> {
+/// Published at this time, by the publishers' clocks.
+pub const PUBLISHED_AT: u64 = 1_700_000_000_000_000;
+
+/// The domain of batches.
+pub const BATCH: &str = "rumor/1 batch";
+
+/// The encoded messages of a batch: microseconds after its time, topic and payload of each.
+pub fn content(messages: &[(u64, &str, &[u8])]) -> Vec<u8> {
     let mut e = Encoder::new(Vec::new());
-    e.map(4).unwrap();
-    e.u8(0).unwrap().encode(id).unwrap();
-    e.u8(1).unwrap().u64(published_at).unwrap();
-    e.u8(2).unwrap().str(topic).unwrap();
-    e.u8(3).unwrap().bytes(payload).unwrap();
+    for (after, topic, payload) in messages {
+        e.array(3).unwrap().u64(*after).unwrap();
+        e.str(topic).unwrap().bytes(payload).unwrap();
+    }
     e.into_writer()
 }
 
-/// A message, signed. The name in `id` must be the publisher's; sizes must be within the limits.
-pub fn message(publisher: &Identity, incarnation: u64, sequence: u64, payload: &[u8]) -> Message {
-    let id = MessageId { publisher: publisher.id(), incarnation, sequence };
-    let body = message_body(&id, 1_700_000_000_000_000, "topic", payload);
-    Message::from_bytes(&sign_bytes::<MessageBody>(&body, publisher)).unwrap()
+/// The encoded body of a batch that begins with the message `first` and says to hold `count`.
+pub fn batch_body(first: &MessageId, count: u32, content: &[u8]) -> Vec<u8> {
+    let mut e = Encoder::new(Vec::new());
+    e.array(2).unwrap().map(5).unwrap();
+    e.u8(0).unwrap().encode(first.publisher).unwrap();
+    e.u8(1).unwrap().u64(first.incarnation).unwrap();
+    e.u8(2).unwrap().u64(first.sequence).unwrap();
+    e.u8(3).unwrap().u32(count).unwrap();
+    e.u8(4).unwrap().u64(PUBLISHED_AT).unwrap();
+    e.bytes(content).unwrap();
+    e.into_writer()
+}
+
+/// A batch, signed. It must be within the limits.
+pub fn batch(publisher: &Identity, incarnation: u64, first: u64, payloads: &[&[u8]]) -> Batch {
+    let id = MessageId { publisher: publisher.id(), incarnation, sequence: first };
+    let messages: Vec<_> = payloads.iter().map(|p| (0, "topic", *p)).collect();
+    let body = batch_body(&id, u32::try_from(payloads.len()).unwrap(), &content(&messages));
+    Batch::from_wire(sign_as(BATCH, &body, publisher).into()).unwrap()
+}
+
+/// A batch of one message.
+pub fn message(publisher: &Identity, incarnation: u64, sequence: u64, payload: &[u8]) -> Batch {
+    batch(publisher, incarnation, sequence, &[payload])
+}
+
+/// The name of the first message of a batch.
+pub fn first_of(batch: &Batch) -> MessageId {
+    let (publisher, incarnation) = (batch.publisher(), batch.incarnation());
+    MessageId { publisher, incarnation, sequence: batch.first() }
+}
+
+/// A root's sign of life.
+pub fn beacon(root: &Identity, incarnation: u64, tree: TreeId, sequence: u64) -> Signed<BeaconBody> {
+    let root_id = root.id();
+    let body =
+        BeaconBody { root: root_id, incarnation, tree, sequence, target: 9, interval_ms: 2000 };
+    Signed::sign(body, root)
+}
+
+/// A publisher's question who holds what.
+pub fn census(publisher: &Identity, incarnation: u64, round: u64, until: u64) -> Signed<CensusBody> {
+    let id = publisher.id();
+    let body = CensusBody { publisher: id, incarnation, round, until, own_tree: false };
+    Signed::sign(body, publisher)
 }
 
 /// A plain record.
@@ -148,7 +200,8 @@ pub fn frame_body(number: u16, body: &[u8]) -> Vec<u8> {
 }
 
 /// What follows the length prefix of an encoded frame, after the prefix was held against it.
-pub fn without_prefix(encoded: &Bytes) -> Bytes {
+pub fn without_prefix(encoded: &Encoded) -> Bytes {
+    let encoded = encoded.to_bytes();
     let prefix = *encoded.first_chunk::<4>().unwrap();
     assert_eq!(u32::from_be_bytes(prefix) as usize, encoded.len() - 4);
     encoded.slice(4..)

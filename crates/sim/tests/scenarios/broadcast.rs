@@ -3,9 +3,9 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use rumormill_proto::{BroadcastMode, Config, MessageId};
+use rumormill_proto::{BroadcastMode, Config, MessageId, PublishError};
 use rumormill_sim::checkers::{self, copies, order, trees};
-use rumormill_sim::{DiskFate, NodeId, World, WorldConfig};
+use rumormill_sim::{CommandError, DiskFate, NodeId, World, WorldConfig};
 
 use crate::common::{Net, lan, ms, s, world_config};
 
@@ -45,7 +45,10 @@ fn got(w: &World, node: NodeId, of: &[MessageId]) -> Vec<MessageId> {
 fn everybody_has(net: &Net, ids: &[MessageId]) {
     for p in net.world.live_peers() {
         let n = got(&net.world, p, ids).len();
-        assert_eq!(n, ids.len(), "{p} (seed {})", net.world.config().seed);
+        let gaps = net.world.ledger().gaps.iter().filter(|g| g.node == p);
+        let gaps: Vec<_> = gaps.map(|g| (g.at, g.first, g.to)).collect();
+        let seed = net.world.config().seed;
+        assert_eq!(n, ids.len(), "{p} (seed {seed}), gaps it was told: {gaps:?}");
     }
 }
 
@@ -236,7 +239,7 @@ fn a_peer_with_its_disk_resumes_and_serves() {
     let mut net = Net::lan(26, 3, 10);
     let ids = publish(&mut net, 2, 100, ms(10));
     net.world.run_for(s(1));
-    let p = net.peers[5];
+    let p = net.peers[4];
     net.world.crash(p);
     let meanwhile = publish(&mut net, 2, 20, ms(10));
     net.world.restart(p, DiskFate::Kept);
@@ -401,12 +404,17 @@ fn a_frozen_peer_slows_nobody_and_catches_up() {
     let mut net = grown(large(33, lan()), 20);
     let frozen = net.peers[7];
     net.world.freeze(frozen);
+    let (from, payload) = (net.world.now(), vec![1; 20_000]);
     let mut ids = Vec::new();
-    for _ in 0..200 {
-        let payload = vec![1; 20_000];
-        ids.push(net.world.publish(net.peers[2], "t", &payload).unwrap());
+    while ids.len() < 500 {
+        match net.world.publish(net.peers[2], "t", &payload) {
+            Ok(id) => ids.push(id),
+            Err(e) => assert_eq!(e, CommandError::Refused(net.peers[2], PublishError::Busy)),
+        }
         net.world.run_for(ms(10));
     }
+    // It is waited for about a second, no longer.
+    assert!(net.world.now().since(from) < s(8), "{:?}", net.world.now().since(from));
     net.world.run_for(s(1));
     let others = net.world.live_peers();
     for &p in others.iter().filter(|&&p| p != frozen) {

@@ -11,6 +11,7 @@ mod determinism;
 mod gossip;
 mod join;
 mod partitions;
+mod receipts;
 mod returns;
 mod seeds;
 mod trees;

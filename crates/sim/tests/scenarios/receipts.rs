@@ -1,0 +1,254 @@
+//! Receipts: who holds a message, told to its publisher.
+
+use core::time::Duration;
+
+use rumormill_proto::snapshot::{MemberState, Receipt};
+use rumormill_proto::{BroadcastMode, Config, MessageId};
+use rumormill_sim::checkers::trees;
+use rumormill_sim::ledger::ReceiptTold;
+use rumormill_sim::{NodeId, World, WorldConfig};
+
+use crate::common::{Net, lan, ms, s, world_config};
+
+fn told(w: &World, id: MessageId) -> Vec<&ReceiptTold> {
+    w.ledger().receipts.iter().filter(|r| r.receipt.id == id).collect()
+}
+
+fn last(w: &World, id: MessageId) -> Option<&Receipt> {
+    told(w, id).last().map(|r| &r.receipt)
+}
+
+fn is_complete(w: &World, id: MessageId) -> bool {
+    last(w, id).is_some_and(|r| r.complete)
+}
+
+/// No receipt says more than is true.
+#[track_caller]
+fn are_true(w: &World) {
+    for r in &w.ledger().receipts {
+        let id = r.receipt.id;
+        let lacking: Vec<&NodeId> = r.live.iter().filter(|n| !r.holders.contains(n)).collect();
+        if r.receipt.complete {
+            assert_eq!(r.receipt.held, r.receipt.live, "{id} at {}", r.at);
+            assert_eq!(lacking, Vec::<&NodeId>::new(), "{id} is complete at {} without them", r.at);
+        }
+        assert!(r.receipt.held <= r.receipt.live, "{id} at {}: {:?}", r.at, r.receipt);
+        // Of the dead, it may count who held it while alive.
+        let dead = w.nodes().filter(|n| !r.live.contains(n)).count();
+        let holders = r.holders.len() + dead;
+        assert!(r.receipt.held as usize <= holders, "{id} at {}: {:?}", r.at, r.receipt);
+    }
+}
+
+fn grown(config: WorldConfig, peers: usize) -> Net {
+    let mut net = Net::new(config, 3, peers);
+    net.rests_within(s(60));
+    if net.world.config().node.broadcast() == BroadcastMode::Trees {
+        net.waits(s(40), "the trees grow", |w| trees::check(&w.observe()).is_empty());
+    }
+    net
+}
+
+/// Publishes, and gives the time until all live peers held it.
+#[track_caller]
+fn takes(net: &mut Net, at: NodeId, limit: Duration) -> Duration {
+    let from = net.world.now();
+    let id = net.world.publish_awaited(at, "t", b"wait for it").unwrap();
+    net.waits(limit, "all hold it", |w| is_complete(w, id));
+    let told = told(&net.world, id);
+    let done = told.last().unwrap();
+    assert_eq!(done.receipt.live as usize, net.world.live_peers().len());
+    done.at.since(from)
+}
+
+#[test]
+fn a_receipt_completes_when_the_last_peer_has_it() {
+    let mut net = grown(world_config(1, lan()), 63);
+    net.world.run_for(s(20));
+    let publishers = net.peers.clone();
+    for p in publishers.into_iter().step_by(9) {
+        let took = takes(&mut net, p, s(2));
+        assert!(took < ms(50), "{took:?} at 1 ms a link");
+        net.world.run_for(ms(200));
+    }
+    are_true(&net.world);
+}
+
+#[test]
+fn in_networks_of_one_to_five() {
+    for n in 1..=5 {
+        let mut net = Net::lan(n as u64 + 10, 1, n);
+        net.world.run_for(s(30));
+        for p in net.peers.clone() {
+            let took = takes(&mut net, p, s(2));
+            assert!(took < ms(20), "{n} peers: {took:?}");
+        }
+        are_true(&net.world);
+    }
+}
+
+#[test]
+fn in_flood_mode_too() {
+    let node = Config::lan().broadcast(BroadcastMode::Flood).build().unwrap();
+    let mut net = grown(world_config(3, node), 20);
+    for p in [0, 5, 13].map(|i| net.peers[i]) {
+        takes(&mut net, p, s(5));
+    }
+    are_true(&net.world);
+}
+
+#[test]
+fn many_at_once_in_a_stream_of_messages() {
+    let mut net = grown(world_config(4, lan()), 30);
+    let mut ids = Vec::new();
+    for round in 0..100 {
+        for p in [1, 8, 20].map(|i| net.peers[i]) {
+            net.world.publish(p, "t", b"other").unwrap();
+            if round % 3 == 0 {
+                ids.push(net.world.publish_awaited(p, "t", b"awaited").unwrap());
+            }
+        }
+        net.world.run_for(ms(20));
+    }
+    net.waits(s(5), "all are complete", |w| ids.iter().all(|id| is_complete(w, *id)));
+    are_true(&net.world);
+}
+
+#[test]
+fn a_receipt_asked_for_afterwards() {
+    let mut net = grown(world_config(5, lan()), 20);
+    let p = net.peers[4];
+    let id = net.world.publish(p, "t", b"x").unwrap();
+    net.world.run_for(s(5));
+    assert!(net.world.want_receipt(p, id).unwrap());
+    net.waits(s(10), "it is complete", |w| is_complete(w, id));
+    let nobody = MessageId { sequence: 99, ..id };
+    assert!(!net.world.want_receipt(p, nobody).unwrap(), "not published yet");
+    let other = MessageId { publisher: net.id(net.peers[5]), ..id };
+    assert!(!net.world.want_receipt(p, other).unwrap(), "not one's own");
+    are_true(&net.world);
+}
+
+#[test]
+fn a_killed_peer_leaves_the_count_with_its_certificate() {
+    let mut net = grown(world_config(6, lan()), 20);
+    let (p, victim) = (net.peers[3], net.peers[11]);
+    net.world.crash(victim);
+    let id = net.world.publish_awaited(p, "t", b"x").unwrap();
+    net.world.run_for(ms(300));
+    assert!(!is_complete(&net.world, id), "it counts until it is found dead");
+    net.waits(s(10), "it is complete without the dead", |w| is_complete(w, id));
+    let receipt = last(&net.world, id).unwrap().clone();
+    assert_eq!((receipt.held, receipt.live), (19, 19));
+    let departed = &receipt.departed;
+    assert_eq!(departed.len(), 1);
+    assert_eq!((departed[0].id, departed[0].state), (net.id(victim), MemberState::Dead));
+    assert!(!departed[0].witnesses.is_empty() && departed[0].seeds.len() >= 2);
+    are_true(&net.world);
+}
+
+#[test]
+fn a_frozen_peer_is_waited_for_until_it_is_found_dead() {
+    let mut net = grown(world_config(7, lan()), 20);
+    let (p, victim) = (net.peers[3], net.peers[11]);
+    net.world.freeze(victim);
+    let id = net.world.publish_awaited(p, "t", b"x").unwrap();
+    net.waits(s(20), "it is complete without the dead", |w| is_complete(w, id));
+    assert_eq!(last(&net.world, id).unwrap().departed.len(), 1);
+    let thawed = net.peers[12];
+    net.world.freeze(thawed);
+    let id = net.world.publish_awaited(p, "t", b"x").unwrap();
+    net.world.run_for(ms(300));
+    net.world.thaw(thawed);
+    net.waits(s(10), "it is complete with it", |w| is_complete(w, id));
+    assert_eq!(last(&net.world, id).unwrap().departed, []);
+    are_true(&net.world);
+}
+
+#[test]
+fn a_peer_that_leaves_is_not_waited_for() {
+    let mut net = grown(world_config(8, lan()), 20);
+    let (p, gone) = (net.peers[3], net.peers[11]);
+    net.world.freeze(net.peers[15]);
+    let id = net.world.publish_awaited(p, "t", b"x").unwrap();
+    net.world.run_for(ms(100));
+    net.world.leave(gone).unwrap();
+    net.waits(s(20), "it is complete", |w| is_complete(w, id));
+    let receipt = last(&net.world, id).unwrap();
+    let left = receipt.departed.iter().find(|d| d.id == net.id(gone)).unwrap();
+    assert_eq!(left.state, MemberState::Left);
+    are_true(&net.world);
+}
+
+#[test]
+fn a_root_is_killed_while_receipts_are_waited_for() {
+    let mut net = grown(world_config(9, lan()), 30);
+    let p = net.peers[3];
+    let tree = format!("shared-{}", net.id(p).as_bytes()[31] % 4);
+    let view = net.world.peer_snapshot(p).unwrap().trees.into_iter().find(|t| t.tree == tree);
+    let root = net.world.node_of(&view.unwrap().root.unwrap()).unwrap();
+    let victim = if root == p { net.peers[4] } else { root };
+    let mut ids = Vec::new();
+    for round in 0..100 {
+        ids.push(net.world.publish_awaited(p, "t", b"x").unwrap());
+        net.world.run_for(ms(50));
+        if round == 20 {
+            net.world.crash(victim);
+        }
+    }
+    net.waits(s(15), "all are complete", |w| ids.iter().all(|id| is_complete(w, *id)));
+    are_true(&net.world);
+}
+
+#[test]
+fn under_loss_they_are_late_and_true() {
+    let mut net = grown(world_config(10, lan()), 30);
+    net.world.set_skips(0.05);
+    let mut ids = Vec::new();
+    for _ in 0..50 {
+        for p in [1, 8, 20].map(|i| net.peers[i]) {
+            ids.push(net.world.publish_awaited(p, "t", b"x").unwrap());
+        }
+        net.world.run_for(ms(100));
+    }
+    net.world.set_skips(0.0);
+    net.waits(s(30), "all are complete", |w| ids.iter().all(|id| is_complete(w, *id)));
+    are_true(&net.world);
+}
+
+#[test]
+fn a_newcomer_is_counted_once_it_is_known() {
+    let mut net = grown(world_config(11, lan()), 10);
+    let p = net.peers[3];
+    for _ in 0..10 {
+        let new = net.world.add_peers(1);
+        net.peers.extend(new);
+        for _ in 0..10 {
+            net.world.publish_awaited(p, "t", b"x").unwrap();
+            net.world.run_for(ms(100));
+        }
+    }
+    let ids: Vec<MessageId> = net.world.ledger().publications.iter().map(|p| p.id).collect();
+    net.waits(s(30), "all are complete", |w| ids.iter().all(|id| is_complete(w, *id)));
+    for r in net.world.ledger().receipts.iter().filter(|r| r.receipt.complete) {
+        // One that has just joined may not be known to the publisher yet.
+        let lacking = r.live.iter().filter(|n| !r.holders.contains(n)).count();
+        assert!(lacking <= 1, "{:?}", r.receipt);
+    }
+}
+
+#[test]
+fn partitioned_peers_are_waited_for_and_counted_when_they_are_back() {
+    let mut net = grown(world_config(12, lan()), 20);
+    let (near, far) = (net.peers[..10].to_vec(), net.peers[10..].to_vec());
+    // The seeds see both halves: nobody is dead.
+    net.world.partition(&near, &far);
+    let id = net.world.publish_awaited(near[0], "t", b"x").unwrap();
+    net.world.run_for(s(10));
+    assert!(!is_complete(&net.world, id));
+    let held = last(&net.world, id).map_or(0, |r| r.held);
+    assert!(held <= 10, "{held}");
+    net.world.heal();
+    net.waits(s(90), "it is complete", |w| is_complete(w, id));
+    are_true(&net.world);
+}
