@@ -11,14 +11,18 @@ use minicbor::bytes::ByteArray;
 use rumormill_proto::limits::{MAX_FRAME, MAX_PAYLOAD, QUEUE_PAYLOAD};
 use rumormill_proto::overlay::target::max_target;
 use rumormill_proto::registry::Entry;
+use rumormill_proto::signed::Signed;
 use rumormill_proto::wire::{
-    Accused, Entries, Frame, PeerRequest, Pull, Range, RegisterRefused, Registered, Rewire,
-    Summary, SummaryEntry, Want, encode,
+    Accused, Ack, AckEntry, Announce, Beacon, BeaconBody, Census, Data, Entries, Frame, Gossip,
+    Graft, Grafted, PeerRequest, Prune, Pull, Pulled, Range, RegisterRefused, Registered, Rewire,
+    Summary, SummaryEntry, TreeId, Want, encode,
 };
-use rumormill_proto::{Config, Identity, LinkId, RefuseReason, Role, wire};
+use rumormill_proto::{Batch, Config, Identity, LinkId, MessageId, RefuseReason, Role, wire};
 
 use support::rig::{Rig, VICTIM, empty_digest};
-use support::statements::{adjacency, certificate, identity, message, signed_record};
+use support::statements::{
+    adjacency, batch, beacon, census, certificate, first_of, identity, message, signed_record,
+};
 
 fn lan() -> Config {
     Config::lan().build().unwrap()
@@ -46,6 +50,11 @@ fn request(who: u8, want: Want) -> PeerRequest {
         neighbours: Vec::new(),
         adjacency: adjacency(&me, victim().id(), 1),
     }
+}
+
+/// A batch as it comes along a tree.
+fn gossip(batch: Batch) -> Gossip {
+    Gossip { hops: 1, own_tree: false, receipt: false, pulled: false, batch }
 }
 
 fn count_sent(rig: &Rig, name: &str) -> usize {
@@ -95,21 +104,22 @@ fn a_word_from_another_life_makes_no_neighbour() {
 fn a_neighbour_cannot_silence_a_publisher() {
     let (mut rig, link) = with_neighbours(1);
     let publisher = identity(5);
-    rig.receive(link, wire::Gossip { message: message(&publisher, 1, 0, b"a"), hops: 1 });
+    rig.receive(link, gossip(message(&publisher, 1, 0, b"a")));
     for hash in 0..40 {
         let entry = SummaryEntry {
             publisher: publisher.id(),
             incarnation: 1,
             next: u64::MAX,
             gaps: Vec::new(),
+            floor: 0,
         };
         rig.receive(link, Summary { hash, entries: Some(vec![entry]) });
         // As long as it takes; the peer may well wait between its attempts.
         rig.pass(Duration::from_secs(20));
     }
     let next = message(&publisher, 1, 1, b"b");
-    rig.receive(link, wire::Gossip { message: next.clone(), hops: 1 });
-    assert!(rig.deliveries.contains_key(&next.id), "its next message counts as a repeat");
+    rig.receive(link, gossip(next.clone()));
+    assert!(rig.deliveries.contains_key(&first_of(&next)), "its next message counts as a repeat");
 }
 
 /// Nor may it cut up gaps into more pieces than a summary may name.
@@ -118,12 +128,12 @@ fn gaps_stay_within_their_bound() {
     let (mut rig, link) = with_neighbours(1);
     let publisher = identity(5);
     for i in 0..256 {
-        let m = message(&publisher, 1, 10 * i, b"a");
-        rig.receive(link, wire::Gossip { message: m, hops: 1 });
+        rig.receive(link, gossip(message(&publisher, 1, 10 * i, b"a")));
     }
     // It lacks the end of each gap and the start of the next one, and claims what is between.
     let gaps: Vec<(u64, u64)> = (0..255).map(|i| (10 * i + 5, 10 * i + 13)).collect();
-    let entry = SummaryEntry { publisher: publisher.id(), incarnation: 1, next: 2560, gaps };
+    let publisher = publisher.id();
+    let entry = SummaryEntry { publisher, incarnation: 1, next: 2560, gaps, floor: 0 };
     for hash in 0..40 {
         assert!(rig.receive(link, Summary { hash, entries: Some(vec![entry.clone()]) }));
         rig.pass(Duration::from_secs(20));
@@ -140,7 +150,7 @@ fn a_summary_fits_a_frame() {
     for incarnation in 0..2_000u64 {
         for i in 0..40 {
             let m = message(&publisher, incarnation << 32, (1 << 40) + 2 * i, b"");
-            rig.receive(link, wire::Gossip { message: m, hops: 1 });
+            rig.receive(link, gossip(m));
         }
         rig.sent.clear();
     }
@@ -154,13 +164,13 @@ fn a_summary_fits_a_frame() {
 fn a_comparison_comes_to_an_end() {
     let (mut rig, link) = with_neighbours(1);
     for n in [2, 3] {
-        rig.receive(link, wire::Gossip { message: message(&identity(n), 1, 0, b"a"), hops: 1 });
+        rig.receive(link, gossip(message(&identity(n), 1, 0, b"a")));
     }
     rig.sent.clear();
     // The neighbour has seen what it does not keep any more, and lacks the rest. It answers as an
     // honest one does: with its entries, whenever it is asked by hash.
-    let entry =
-        SummaryEntry { publisher: identity(5).id(), incarnation: 1, next: 3, gaps: Vec::new() };
+    let publisher = identity(5).id();
+    let entry = SummaryEntry { publisher, incarnation: 1, next: 3, gaps: Vec::new(), floor: 0 };
     let all = Summary { hash: 1, entries: Some(vec![entry]) };
     rig.receive(link, all.clone());
     let mut rounds = 0;
@@ -287,7 +297,7 @@ fn a_pull_is_bounded_in_bytes() {
     let (mut rig, link) = with_neighbours(1);
     let publisher = identity(5);
     let m = message(&publisher, 1, 0, &vec![7; MAX_PAYLOAD]);
-    rig.receive(link, wire::Gossip { message: m, hops: 1 });
+    rig.receive(link, gossip(m));
     let range = Range { publisher: publisher.id(), incarnation: 1, from: 0, to: 1 };
     rig.sent.clear();
     rig.receive(link, Pull { ranges: vec![range; 1024] });
@@ -383,4 +393,521 @@ fn a_bucket_full_of_deaths_fits_its_frames() {
         assert!(rig.receive(link, f));
     }
     rig.receive(link, empty_digest());
+}
+
+// ---- broadcast -----------------------------------------------------------------------------
+
+/// Somebody that nobody else has heard of.
+fn stranger(n: u32) -> Identity {
+    let mut secret = [88; 32];
+    secret[..4].copy_from_slice(&n.to_be_bytes());
+    Identity::from_secret(&secret)
+}
+
+/// The link of a neighbour.
+fn link_of(rig: &Rig, who: u8) -> LinkId {
+    let id = identity(who).id();
+    let found = rig.as_peer().snapshot(rig.now).neighbours.into_iter().find(|v| v.id == id);
+    found.expect("a neighbour").link
+}
+
+fn counter(rig: &Rig, name: &str) -> u64 {
+    rig.as_peer().snapshot(rig.now).counters.get(name)
+}
+
+fn entry(who: &Identity, next: u64, floor: u64) -> SummaryEntry {
+    SummaryEntry { publisher: who.id(), incarnation: 1, next, gaps: Vec::new(), floor }
+}
+
+fn range(who: &Identity, from: u64, to: u64) -> Range {
+    Range { publisher: who.id(), incarnation: 1, from, to }
+}
+
+/// Everything of everybody is announced, most of it made up. What is real must still be asked for
+/// and come.
+#[test]
+fn announcements_of_everything_there_can_be() {
+    let (mut rig, link) = with_neighbours(2);
+    let honest = link_of(&rig, 2);
+    for round in 0..30 {
+        let ranges = (0..1024).map(|n| range(&stranger(round * 1024 + n), 0, u64::MAX)).collect();
+        assert!(rig.receive(link, Announce { ranges }));
+        rig.pass(Duration::from_millis(100));
+        rig.timeout();
+    }
+    let publisher = identity(5);
+    rig.receive(honest, Announce { ranges: vec![range(&publisher, 0, 1)] });
+    rig.sent.clear();
+    let mut asked = false;
+    let from = rig.now;
+    while rig.now.since(from) < Duration::from_secs(10) {
+        rig.next_deadline();
+        let mut sent = core::mem::take(&mut rig.sent).into_iter();
+        asked |= sent.any(|(to, f)| {
+            let named = |p: &Pull| p.ranges.iter().any(|r| r.publisher == publisher.id());
+            to == honest && matches!(&f, Frame::Pull(p) if named(p))
+        });
+    }
+    assert!(asked, "what a neighbour really has is never asked for");
+    assert_eq!(counter(&rig, "gaps"), 0, "what nobody has sent is no gap");
+    rig.check();
+}
+
+/// A neighbour says that it has as much as there can be, again and again, and has nothing.
+#[test]
+fn what_is_claimed_and_never_comes_is_not_asked_for_all_the_time() {
+    let (mut rig, link) = with_neighbours(1);
+    let publisher = identity(5);
+    rig.receive(link, gossip(message(&publisher, 1, 0, b"a")));
+    let before = rig.total("Pull").0;
+    let mut answered = before;
+    for hash in 0..600 {
+        // Ten minutes: a claim a second, and an answer of nothing to each question.
+        let entries = Some(vec![entry(&publisher, u64::MAX, 0)]);
+        rig.receive(link, Summary { hash, entries });
+        rig.receive(link, Announce { ranges: vec![range(&publisher, 0, u64::MAX)] });
+        rig.pass(Duration::from_secs(1));
+        rig.timeout();
+        while rig.total("Pull").0 > answered {
+            answered += 1;
+            assert!(answered - before < 10_000, "it asks as fast as it is answered");
+            rig.receive(link, Pulled { batches: 0 });
+        }
+    }
+    let pulls = rig.total("Pull").0 - before;
+    assert!(pulls <= 1800, "{pulls} questions in ten minutes");
+}
+
+/// "I have sent it", without having sent anything.
+#[test]
+fn an_answer_without_content_does_not_turn_in_circles() {
+    let (mut rig, link) = with_neighbours(3);
+    let publisher = identity(5);
+    rig.receive(link, gossip(message(&publisher, 1, 0, b"a")));
+    rig.receive(link, gossip(message(&publisher, 1, 9, b"b")));
+    rig.receive(link, Announce { ranges: vec![range(&publisher, 0, 10)] });
+    let before = rig.total("Pull").0;
+    let mut answered = before;
+    let from = rig.now;
+    while rig.now.since(from) < Duration::from_secs(2) {
+        rig.next_deadline();
+        while rig.total("Pull").0 > answered {
+            answered += 1;
+            assert!(answered - before < 30, "{} questions in no time", answered - before);
+            rig.receive(link, Pulled { batches: 1 });
+        }
+    }
+    assert_eq!(counter(&rig, "gaps"), 0, "given up within two seconds");
+}
+
+/// The floor that one neighbour names must not hide what another one brings.
+#[test]
+fn a_false_floor_hides_nothing() {
+    for floor in [1, 1 << 40, u64::MAX - 1] {
+        let (mut rig, link) = with_neighbours(2);
+        let honest = link_of(&rig, 2);
+        let publisher = identity(5);
+        let entries = Some(vec![entry(&publisher, u64::MAX - 1, floor)]);
+        rig.receive(link, Summary { hash: 1, entries });
+        for n in 0..5 {
+            rig.receive(honest, gossip(message(&publisher, 1, n, b"x")));
+        }
+        rig.pass(Duration::from_secs(3));
+        rig.timeout();
+        assert_eq!(rig.deliveries.len(), 5, "with a floor of {floor}");
+    }
+}
+
+/// The same, when something else came before the first message.
+#[test]
+fn a_false_floor_hides_nothing_that_came_late() {
+    let (mut rig, link) = with_neighbours(2);
+    let honest = link_of(&rig, 2);
+    let publisher = identity(5);
+    rig.receive(honest, gossip(message(&publisher, 1, 3, b"x")));
+    let entries = Some(vec![entry(&publisher, 4, 3)]);
+    rig.receive(link, Summary { hash: 1, entries });
+    for n in [0, 1, 2, 4] {
+        rig.receive(honest, gossip(message(&publisher, 1, n, b"x")));
+    }
+    rig.pass(Duration::from_secs(60));
+    for _ in 0..60 {
+        rig.next_deadline();
+    }
+    // All of it, or word of what is missing.
+    let told = counter(&rig, "messages_missed");
+    assert_eq!(rig.deliveries.len() as u64 + told, 5, "{told} told as missing");
+}
+
+/// Two contents for one number, and batches that overlap in every way: each number once, in order.
+#[test]
+fn a_publisher_that_contradicts_itself() {
+    let (mut rig, link) = with_neighbours(3);
+    let other = link_of(&rig, 2);
+    let publisher = identity(5);
+    let parts: [(u64, usize); 12] = [
+        (0, 1),
+        (0, 3),
+        (2, 2),
+        (1, 1),
+        (7, 1),
+        (3, 8),
+        (5, 1),
+        (6, 3),
+        (4, 20),
+        (0, 30),
+        (29, 9),
+        (12, 1),
+    ];
+    for round in 0..6u64 {
+        for (i, (first, n)) in parts.into_iter().enumerate() {
+            let payload = [i as u8, round as u8];
+            let b = batch(&publisher, 1, round * 35 + first, &vec![payload.as_slice(); n]);
+            rig.receive(if i % 2 == 0 { link } else { other }, gossip(b));
+            rig.check();
+        }
+    }
+    // The rig holds the deliveries against order and gaps; in the end nothing is left open.
+    let delivered = rig.deliveries.len() as u64;
+    assert_eq!(delivered + counter(&rig, "messages_missed"), 5 * 35 + 38);
+    assert!(delivered > 150, "{delivered}");
+}
+
+/// Beacons of a root that signs as many as it likes are not passed on as fast as they come.
+#[test]
+fn beacons_are_not_passed_on_as_fast_as_they_come() {
+    let (mut rig, link) = with_neighbours(4);
+    let root = identity(1);
+    let before = rig.total("Beacon").0;
+    for n in 0..1000 {
+        let body = beacon(&root, 1, TreeId::Shared(0), 1000 + n);
+        rig.receive(link, Beacon { body, depth: 0 });
+        rig.pass(Duration::from_millis(1));
+        rig.timeout();
+    }
+    let passed = rig.total("Beacon").0 - before;
+    assert!(passed <= 3 * 40, "{passed} beacons passed on in a second");
+}
+
+/// A peer can make up keys without end; what they sign as roots must not turn the trees over each
+/// time.
+#[test]
+fn roots_that_nobody_knows() {
+    let (mut rig, link) = with_neighbours(4);
+    for _ in 0..20 {
+        rig.next_deadline();
+    }
+    let (mut passed, grafts) = (0, counter(&rig, "grafts"));
+    for n in 0..1000 {
+        let body = beacon(&stranger(n), 1, TreeId::Shared((n % 4) as u8), 1);
+        rig.sent.clear();
+        rig.receive(link, Beacon { body, depth: 0 });
+        // Its sender may be told of the root that stands.
+        passed += rig.sent.iter().filter(|(to, f)| *to != link && f.name() == "Beacon").count();
+    }
+    let grafts = counter(&rig, "grafts") - grafts;
+    assert!(passed <= 200 && grafts <= 20, "{passed} beacons passed on, {grafts} grafts");
+}
+
+/// Own trees of thousands of publishers: the trees stay bounded, and the shared ones work.
+#[test]
+fn own_trees_without_end() {
+    let (mut rig, link) = with_neighbours(3);
+    for n in 0..3000 {
+        let root = stranger(n);
+        let body = beacon(&root, 1, TreeId::Own(root.id()), 1);
+        rig.receive(link, Beacon { body, depth: 3 });
+    }
+    let trees = rig.as_peer().snapshot(rig.now).trees.len();
+    assert!(trees <= 64 + 4, "{trees} trees");
+    rig.receive(link, gossip(message(&identity(5), 1, 0, b"x")));
+    assert_eq!(rig.deliveries.len(), 1);
+}
+
+/// Depths and numbers at their ends.
+#[test]
+fn beacons_at_the_ends_of_their_ranges() {
+    let (mut rig, link) = with_neighbours(3);
+    let other = link_of(&rig, 2);
+    let root = identity(1);
+    for (sequence, depth) in [(1, u16::MAX), (2, u16::MAX - 1), (3, 0), (u64::MAX, 5), (9, 0)] {
+        for incarnation in [0, 1, u64::MAX] {
+            for tree in [TreeId::Shared(0), TreeId::Shared(255), TreeId::Own(root.id())] {
+                let body = beacon(&root, incarnation, tree, sequence);
+                rig.receive(link, Beacon { body: body.clone(), depth });
+                rig.receive(other, Beacon { body, depth: depth.wrapping_add(1) });
+            }
+        }
+        rig.next_deadline();
+        rig.check();
+    }
+    // One in the node's own name, which only the node itself can sign, comes back to it.
+    let mut own = None;
+    for _ in 0..200 {
+        rig.next_deadline();
+        own = own.or(rig.sent.iter().find_map(|(_, f)| match f {
+            Frame::Beacon(b) if b.body.root == victim().id() => Some(b.body.clone()),
+            _ => None,
+        }));
+    }
+    if let Some(body) = own {
+        rig.receive(link, Beacon { body, depth: 3 });
+    }
+    rig.check();
+}
+
+/// A beacon that is replayed does not bring back a root.
+#[test]
+fn an_old_beacon_changes_nothing() {
+    let (mut rig, link) = with_neighbours(3);
+    let other = link_of(&rig, 2);
+    let root = identity(1);
+    let say = |sequence| Beacon { body: beacon(&root, 1, TreeId::Shared(0), sequence), depth: 0 };
+    rig.receive(link, say(100));
+    rig.next_deadline();
+    let tree = |rig: &Rig| {
+        let trees = rig.as_peer().snapshot(rig.now).trees;
+        trees.into_iter().find(|t| t.tree == "shared-0").expect("a tree")
+    };
+    let before = tree(&rig);
+    for sequence in [0, 1, 99] {
+        rig.receive(other, say(sequence));
+    }
+    assert_eq!(tree(&rig), before);
+    // Long after it has gone silent, its last words make it no root again, whoever repeats them.
+    rig.pass(Duration::from_secs(20));
+    for _ in 0..40 {
+        rig.next_deadline();
+    }
+    rig.receive(other, say(100));
+    rig.receive(link, say(99));
+    let now = tree(&rig);
+    assert_ne!(now.root, Some(root.id()), "a ghost");
+}
+
+/// Grafts on trees that do not exist, and one graft after the other with a wish for everything.
+#[test]
+fn grafts_by_the_thousand() {
+    let (mut rig, link) = with_neighbours(2);
+    let publisher = identity(5);
+    for n in 0..40 {
+        let payloads = [&[7u8; 1000][..]; 50];
+        rig.receive(link_of(&rig, 2), gossip(batch(&publisher, 1, n * 50, &payloads)));
+    }
+    for n in 0..5000 {
+        let tree = TreeId::Own(stranger(n).id());
+        rig.receive(link, Graft { tree, have: None });
+        rig.receive(link, Prune { tree });
+        rig.receive(link, Grafted { tree, have: None });
+    }
+    let trees = rig.as_peer().snapshot(rig.now).trees.len();
+    assert!(trees <= 4, "{trees} trees");
+    for _ in 0..100 {
+        let before = rig.total("Gossip").1;
+        let have = Some(vec![entry(&publisher, 1, 0)]);
+        rig.receive(link, Graft { tree: TreeId::Shared(0), have });
+        let bytes = rig.total("Gossip").1 - before;
+        // What does not fit into the link's queue is left out there.
+        assert!(bytes <= QUEUE_PAYLOAD as u64 / 4, "{} KiB for one small question", bytes >> 10);
+    }
+}
+
+/// One question for the same thing a thousand times is answered once.
+#[test]
+fn pulls_by_the_thousand() {
+    let (mut rig, link) = with_neighbours(2);
+    let publisher = identity(5);
+    for n in 0..40 {
+        let payloads = [&[7u8; 1000][..]; 50];
+        rig.receive(link_of(&rig, 2), gossip(batch(&publisher, 1, n * 50, &payloads)));
+    }
+    for _ in 0..100 {
+        let before = rig.total("Gossip").1;
+        rig.receive(link, Pull { ranges: vec![range(&publisher, 0, 2000); 1024] });
+        let bytes = rig.total("Gossip").1 - before;
+        assert!(bytes <= QUEUE_PAYLOAD as u64 / 4, "{} KiB for one small question", bytes >> 10);
+    }
+}
+
+/// Acknowledgements of what was never sent, in numbers that do not exist.
+#[test]
+fn absurd_acknowledgements() {
+    let (mut rig, link) = with_neighbours(3);
+    let me = victim();
+    let now = rig.now;
+    let id = rig.as_peer_mut().publish(now, "t", b"x").unwrap();
+    assert!(rig.as_peer_mut().want_receipt(now, id));
+    rig.drain();
+    let numbers = [0, 1, 2, u64::MAX - 1, u64::MAX];
+    for publisher in [me.id(), identity(5).id()] {
+        for incarnation in [0, 1, 2, u64::MAX] {
+            for held in numbers {
+                for paced in numbers {
+                    for peers in [0, 1, 5, u32::MAX] {
+                        let sum = held ^ paced;
+                        let e = AckEntry { publisher, incarnation, paced, held, peers, sum };
+                        let entries = vec![e; 3];
+                        rig.receive(link, Ack { entries, congested: peers == 5 });
+                    }
+                }
+            }
+        }
+        rig.next_deadline();
+    }
+    rig.check();
+    let view = rig.as_peer().snapshot(rig.now);
+    assert!(view.window_bytes <= 4 << 20 && view.window_bytes >= 64 << 10, "{}", view.window_bytes);
+    // It still publishes.
+    let now = rig.now;
+    assert!(rig.as_peer_mut().publish(now, "t", b"y").is_ok());
+    rig.drain();
+    rig.check();
+}
+
+/// A neighbour that says all the time that its queue fills slows a publisher down, and does not stop
+/// it.
+#[test]
+fn congestion_without_end_does_not_stop_a_publisher() {
+    let (mut rig, link) = with_neighbours(1);
+    let me = victim();
+    let mut published = 0;
+    for _ in 0..300 {
+        let now = rig.now;
+        while published < 1 << 20 && rig.as_peer_mut().publish(now, "t", &[7; 1000]).is_ok() {
+            published += 1000;
+        }
+        rig.drain();
+        let publisher = me.id();
+        let entries =
+            vec![AckEntry { publisher, incarnation: 1, paced: 0, held: 0, peers: 1, sum: 0 }];
+        rig.receive(link, Ack { entries, congested: true });
+        rig.pass(Duration::from_millis(100));
+        rig.timeout();
+    }
+    assert!(published >= 1 << 20, "{published} bytes in 30 s");
+}
+
+/// A publisher asks everybody to be counted all the time.
+#[test]
+fn censuses_are_not_passed_on_as_fast_as_they_come() {
+    let (mut rig, link) = with_neighbours(4);
+    let publisher = identity(1);
+    rig.receive(link, gossip(message(&publisher, 1, 0, b"x")));
+    let before = (rig.total("Census").0, rig.total("Ack").0);
+    for round in 0..1000 {
+        rig.receive(link, Census { body: census(&publisher, 1, round, u64::MAX) });
+        rig.pass(Duration::from_millis(1));
+        rig.timeout();
+    }
+    let censuses = rig.total("Census").0 - before.0;
+    let acks = rig.total("Ack").0 - before.1;
+    assert!(censuses <= 3 * 50 && acks <= 1000, "{censuses} passed on, {acks} answers in a second");
+}
+
+/// Censuses of publishers that nobody has heard of leave nothing behind.
+#[test]
+fn censuses_of_nobody() {
+    let (mut rig, link) = with_neighbours(3);
+    for n in 0..5000 {
+        rig.receive(link, Census { body: census(&stranger(n), 1, n.into(), u64::MAX) });
+    }
+    for _ in 0..50 {
+        rig.next_deadline();
+    }
+    rig.check();
+}
+
+/// An answer to a question for a message that holds another one.
+#[test]
+fn data_that_does_not_hold_what_was_asked_for() {
+    let (mut rig, link) = with_neighbours(1);
+    let publisher = identity(5);
+    let id = MessageId { publisher: publisher.id(), incarnation: 1, sequence: 7 };
+    let now = rig.now;
+    rig.as_peer_mut().fetch(now, id);
+    rig.drain();
+    rig.receive(link, Data { id, batch: Some(message(&publisher, 1, 8, b"x")) });
+    rig.receive(link, Data { id, batch: Some(message(&identity(4), 1, 7, b"x")) });
+    rig.receive(link, Data { id, batch: Some(message(&publisher, 2, 7, b"x")) });
+    assert!(rig.deliveries.is_empty());
+    let fetched = |rig: &Rig| rig.events.get("fetched").copied().unwrap_or(0);
+    assert_eq!(fetched(&rig), 0, "that was not it");
+    rig.receive(link, Data { id, batch: Some(batch(&publisher, 1, 5, &[&b"x"[..]; 4])) });
+    assert_eq!(fetched(&rig), 1);
+    rig.check();
+}
+
+/// Publishers without number, each with a message that is not its first.
+#[test]
+fn streams_without_number() {
+    let (mut rig, link) = with_neighbours(2);
+    for n in 0..3000 {
+        rig.receive(link, gossip(message(&stranger(n), 1, 5, b"x")));
+        if n % 100 == 0 {
+            rig.pass(Duration::from_millis(50));
+            rig.timeout();
+        }
+    }
+    rig.pass(Duration::from_secs(5));
+    for _ in 0..100 {
+        rig.next_deadline();
+    }
+    rig.check();
+    // A known one is heard in between.
+    rig.receive(link, gossip(message(&identity(5), 1, 0, b"x")));
+    assert!(rig.deliveries.contains_key(&first_of(&message(&identity(5), 1, 0, b"x"))));
+}
+
+/// A record of a beacon whose interval is an hour, from a root that is then silent.
+#[test]
+fn a_root_that_promises_to_come_back_in_an_hour() {
+    let (mut rig, link) = with_neighbours(3);
+    let root = identity(1);
+    let body = BeaconBody {
+        root: root.id(),
+        incarnation: 1,
+        tree: TreeId::Shared(0),
+        sequence: 1,
+        target: u16::MAX,
+        interval_ms: 3_600_000,
+    };
+    rig.receive(link, Beacon { body: Signed::sign(body, &root), depth: 0 });
+    let from = rig.now;
+    while rig.now.since(from) < Duration::from_secs(300) {
+        rig.next_deadline();
+        // The others answer when they are asked for signs of life.
+        rig.cooperate(&mut support::script::Script::new(&[]));
+    }
+    rig.check();
+}
+
+/// Claims are not signed. What one neighbour says of publishers that nobody has heard of must not be
+/// taken for something received, and not be told to others.
+#[test]
+fn claims_about_nobody_are_not_passed_on() {
+    let (mut rig, link) = with_neighbours(2);
+    let mut entries: Vec<SummaryEntry> = (0..4000)
+        .map(|n| SummaryEntry {
+            publisher: stranger(n).id(),
+            incarnation: 1,
+            next: 9,
+            gaps: Vec::new(),
+            floor: if n % 2 == 0 { 9 } else { 3 },
+        })
+        .collect();
+    entries.sort_by_key(|e| e.publisher);
+    rig.receive(link, Summary { hash: 1, entries: Some(entries) });
+    for _ in 0..50 {
+        rig.next_deadline();
+    }
+    let known = rig.as_peer().publishers().len();
+    assert_eq!(known, 0, "{known} publishers, on one neighbour's word");
+    let other = link_of(&rig, 2);
+    rig.sent.clear();
+    rig.receive(other, Summary { hash: 2, entries: None });
+    let told = rig.sent.iter().find_map(|(_, f)| match f {
+        Frame::Summary(s) => Some(s.entries.as_deref().unwrap_or_default().len()),
+        _ => None,
+    });
+    assert_eq!(told, Some(0), "made-up publishers are told to others");
 }

@@ -17,19 +17,21 @@ use minicbor::bytes::ByteArray;
 use rumormill_proto::overlay::target::{rank, target_degree};
 use rumormill_proto::registry::Entry;
 use rumormill_proto::wire::{
-    Accept, Accused, Appoint, Close, Data, Entries, Frame, GetData, Gossip, Hello, Leave,
-    MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong,
-    ProbeReply, ProbeRequest, Pull, Range, Register, RegisterRefused, Registered, Reject, Report,
-    Rewire, SeedName, Summary, SummaryEntry, Testify, Verdict, Verifier, Votes, Want, encode,
+    Accept, Accused, Ack, AckEntry, Announce, Appoint, Beacon, Census, Close, Data, Entries, Frame,
+    GetData, Gossip, Graft, Grafted, Hello, Leave, MembersChanged, Neighbourhood, PeerList,
+    PeerReply, PeerRequest, Permit, Ping, Pong, ProbeReply, ProbeRequest, Prune, Pull, Pulled,
+    Range, Register, RegisterRefused, Registered, Reject, Report, Rewire, SeedName, Summary,
+    SummaryEntry, Testify, TreeId, Verdict, Verifier, Votes, Want, ack_token, encode,
 };
 use rumormill_proto::{
-    Address, CloseReason, Config, Identity, Input, LinkId, LinkInfo, MessageId, Name, Output, Peer,
-    PeerSetup, RefuseReason, Role, Time,
+    Address, CloseReason, Config, Identity, Input, LinkId, LinkInfo, Name, Output, Peer, PeerSetup,
+    RefuseReason, Role, Time,
 };
 
 use support::statements::{
-    address, adjacency, appointment, cbor, certificate, identity, message, message_body, record,
-    report, signed_record, testimony, vote,
+    BATCH, PUBLISHED_AT, address, adjacency, appointment, batch, batch_body, beacon, cbor, census,
+    certificate, content, digest, first_of, identity, message, record, report, signed_record,
+    testimony, vote,
 };
 
 const BEGIN: &str = "<!-- vectors: begin -->";
@@ -65,7 +67,7 @@ impl Page {
 
     fn frame(&mut self, says: &str, frame: impl Into<Frame>) {
         let frame = frame.into();
-        let bytes = encode(&frame);
+        let bytes = encode(&frame).to_bytes();
         Verifier::new().verify(frame.clone()).expect("vectors hold");
         let name = format!("{} {}: {says}", frame.number(), frame.name());
         self.0.truncate(self.0.trim_end_matches("```\n").len());
@@ -104,35 +106,49 @@ fn signed(page: &mut Page) {
     let r = record(&one, 3, 4);
     let body = cbor(&r);
     let input = [b"rumor/1 record\0", &body[..]].concat();
+    let hash = digest("rumor/1 record", &body);
     let s = signed_record(&one, 3, 4);
-    assert_eq!(one.sign(&input), *s.signature());
+    assert_eq!(one.sign(&hash), *s.signature());
     page.block(&[
         ("body", body),
-        ("what is signed", input),
+        ("what is hashed", input),
+        ("what is signed", hash.to_vec()),
         ("signature", s.signature().as_bytes().to_vec()),
         ("statement", s.to_bytes()),
     ]);
     page.text(
         "\nThe others in their signed form, all in incarnation 3 of peer 1: that peer 2 is a \
          neighbour of peer 1, peer 2's report of peer 1's death, seed 11's appointment of peer 3, \
-         its testimony, seed 11's vote with peers 2 and 3 as witnesses. The message is peer 1's \
-         with number 5, published at 1 700 000 000 s, topic `topic`, payload `hello`.",
+         its testimony, seed 11's vote with peers 2 and 3 as witnesses, peer 3's first beacon as the \
+         root of shared tree 2 (sequence 7, target 9, the next one in 2 s), peer 1's census \
+         (round 4, until 6, shared tree). The batch is peer 1's: numbers 5 and 6, published at \
+         1 700 000 000 s, topic `topic`, payloads `hello` and `world`.",
     );
     let three = identity(3);
-    let id = MessageId { publisher: one.id(), incarnation: 3, sequence: 5 };
-    let m = message(&one, 3, 5, b"hello");
-    assert_eq!(m.body_bytes()[..], message_body(&id, 1_700_000_000_000_000, "topic", b"hello"));
+    let b = the_batch(&one);
+    let body =
+        batch_body(&first_of(&b), 2, &content(&[(0, "topic", b"hello"), (0, "topic", b"world")]));
+    assert_eq!(b.published_at().0, PUBLISHED_AT);
+    assert_eq!(one.sign(&digest(BATCH, &body)), *b.signature());
     page.block(&[
         ("adjacency", adjacency(&one, two.id(), 3).to_bytes()),
         ("death report", report(&two, &one, 3).to_bytes()),
         ("appointment", appointment(&eleven, three.id(), one.id(), 3).to_bytes()),
         ("testimony", testimony(&three, &eleven, one.id(), 3).to_bytes()),
         ("vote", vote(&eleven, one.id(), 3, vec![two.id(), three.id()]).to_bytes()),
-        ("message", m.to_bytes()),
+        ("beacon body", beacon(&three, 1, TreeId::Shared(2), 7).to_bytes()),
+        ("census body", census(&one, 3, 4, 6).to_bytes()),
+        ("body of the batch", body),
+        ("batch", b.wire().to_vec()),
     ]);
     page.text("\nA certificate of seeds 11 and 12 (not signed itself):");
     let c = certificate(&[eleven, twelve], one.id(), 3, &[two.id(), three.id()]);
     page.block(&[("certificate", cbor(&c))]);
+}
+
+/// The messages 5 and 6 of peer 1.
+fn the_batch(one: &Identity) -> rumormill_proto::Batch {
+    batch(one, 3, 5, &[b"hello", b"world"])
 }
 
 fn link_frames(page: &mut Page) {
@@ -244,22 +260,66 @@ fn overlay_frames(page: &mut Page) {
 }
 
 fn message_frames(page: &mut Page) {
-    let [one, ..] = ids();
-    let m = message(&one, 3, 5, b"hello");
-    let id = m.id;
-    page.frame("the message above, over its second link", Gossip { message: m.clone(), hops: 2 });
-    page.frame("the message above", GetData { id });
-    page.frame("here it is", Data { id, message: Some(m) });
-    page.frame("not here", Data { id, message: None });
-    page.frame("hash 258 only", Summary { hash: 258, entries: None });
+    let [one, two, three, ..] = ids();
+    let b = the_batch(&one);
+    let id = first_of(&b);
+    let gossip = |hops, own_tree, receipt, pulled| {
+        let batch = b.clone();
+        Gossip { hops, own_tree, receipt, pulled, batch }
+    };
+    page.frame("the batch above, over its second link", gossip(2, false, false, false));
+    page.frame(
+        "on its publisher's own tree, a receipt is waited for",
+        gossip(1, true, true, false),
+    );
+    page.frame("for an answer to a pull", gossip(3, false, false, true));
+    page.frame("the first message of the batch above", GetData { id });
+    page.frame("here it is", Data { id, batch: Some(b.clone()) });
+    page.frame("not here", Data { id, batch: None });
+    let shared = TreeId::Shared(2);
+    page.frame(
+        "the one above, 3 links from its root",
+        Beacon { body: beacon(&three, 1, shared, 7), depth: 3 },
+    );
     let gaps = vec![(1, 2), (4, 7)];
-    let e = SummaryEntry { publisher: one.id(), incarnation: 3, next: 9, gaps };
+    let publisher = one.id();
+    let e = SummaryEntry { publisher, incarnation: 3, next: 9, gaps, floor: 0 };
+    page.frame("shared tree 2, nothing was missed", Graft { tree: shared, have: None });
+    page.frame(
+        "the own tree of peer 1, with what was received of it: all below 9 but 1 and 4 to 6",
+        Graft { tree: TreeId::Own(one.id()), have: Some(vec![e.clone()]) },
+    );
+    page.frame("shared tree 2", Grafted { tree: shared, have: None });
+    page.frame("shared tree 2", Prune { tree: shared });
+    let range = Range { publisher, incarnation: 3, from: 4, to: 7 };
+    page.frame("numbers 4 to 6 of peer 1", Announce { ranges: vec![range] });
+    let sum = ack_token(&two.id()).wrapping_add(ack_token(&three.id()));
+    page.frame(
+        "peers 2 and 3 hold all of peer 1 below 7, one of them that keeps up all below 9",
+        Ack {
+            entries: vec![AckEntry { publisher, incarnation: 3, paced: 9, held: 7, peers: 2, sum }],
+            congested: false,
+        },
+    );
+    let nobody =
+        AckEntry { publisher, incarnation: 3, paced: u64::MAX, held: u64::MAX, peers: 0, sum: 0 };
+    page.frame(
+        "from somebody else, and a queue fills",
+        Ack { entries: vec![nobody], congested: true },
+    );
+    page.frame("the one above", Census { body: census(&one, 3, 4, 6) });
+    page.frame("hash 258 only", Summary { hash: 258, entries: None });
     page.frame(
         "hash 258, peer 1: all below 9 but 1 and 4 to 6",
         Summary { hash: 258, entries: Some(vec![e]) },
     );
-    let range = Range { publisher: one.id(), incarnation: 3, from: 4, to: 7 };
+    let e = SummaryEntry { publisher, incarnation: 3, next: 9, gaps: vec![(4, 7)], floor: 3 };
+    page.frame(
+        "the same, and nothing below 3 can be had",
+        Summary { hash: 258, entries: Some(vec![e]) },
+    );
     page.frame("numbers 4 to 6 of peer 1", Pull { ranges: vec![range] });
+    page.frame("it was 2 batches", Pulled { batches: 2 });
 }
 
 fn death_frames(page: &mut Page) {
@@ -330,7 +390,7 @@ fn hashes(page: &mut Page) {
         entry.fingerprint()
     ));
     page.text(&format!(
-        "The hash of section 7.3 of who has of peer 1, incarnation 3, the numbers 0 and 2: {:#018x}.",
+        "The hash of section 7.7 of who has of peer 1, incarnation 3, the numbers 0 and 2: {:#018x}.",
         summary_hash()
     ));
     let order = |id: &Identity| {

@@ -12,8 +12,8 @@ use rumormill_proto::death::{Adjacency, Vote};
 use rumormill_proto::limits::MAX_FRAME;
 use rumormill_proto::record::Record;
 use rumormill_proto::signed::Signed;
-use rumormill_proto::wire::{DecodeError, Frame, Verifier, decode, encode, header};
-use rumormill_proto::{Message, SignedRecord};
+use rumormill_proto::wire::{DecodeError, Frame, Verifier, decode, decode_shared, encode, header};
+use rumormill_proto::{Batch, SignedRecord};
 
 use support::statements::{
     cbor, frame_body, identity, record, sign_bytes, signed_record, without_prefix,
@@ -33,7 +33,9 @@ fn body_of(frame: &Frame) -> Bytes {
 /// Decodes, and holds whatever comes out against the bounds. What comes out is written and read
 /// back as the same.
 fn decode_anything(bytes: &[u8]) -> Option<Frame> {
-    let frame = decode(bytes).ok()?;
+    let shared = decode_shared(&Bytes::copy_from_slice(bytes));
+    assert_eq!(decode(bytes), shared, "the two decoders differ");
+    let frame = shared.ok()?;
     bounds::assert_within(&frame);
     let again = body_of(&frame);
     assert_eq!(decode(&again).as_ref(), Ok(&frame));
@@ -55,12 +57,16 @@ fn a_frame_read_back_is_the_frame_that_was_written() {
     for (number, strategy) in frames::all() {
         proptest!(ProptestConfig::with_cases(48), |(frame in strategy)| {
             prop_assert_eq!(frame.number(), number);
-            let encoded = encode(&frame);
+            let parts = encode(&frame);
+            let encoded = parts.to_bytes();
+            prop_assert_eq!(encoded.len(), parts.len());
             let prefix = *encoded.first_chunk::<4>().unwrap();
             prop_assert_eq!(header(prefix, MAX_FRAME).unwrap().length, encoded.len() - 4);
             bounds::assert_within(&frame);
             let back = decode(&encoded[4..]).unwrap();
-            prop_assert_eq!(encode(&back), encoded);
+            prop_assert_eq!(encode(&back).to_bytes(), &encoded);
+            let shared = decode_shared(&encoded.slice(4..));
+            prop_assert_eq!(shared.as_ref(), Ok(&back));
             prop_assert_eq!(&back, &frame);
             prop_assert_eq!(Verifier::new().verify(back).unwrap().into_inner(), frame);
         });
@@ -257,7 +263,7 @@ fn huge_declared_lengths_cost_nothing() {
         for key in 0..8 {
             let body = [&[0xa1, key, major][..], &HUGE].concat();
             assert!(SignedRecord::from_bytes(&sign_bytes::<Record>(&body, &identity(1))).is_err());
-            assert!(Message::from_bytes(&sign_bytes::<Record>(&body, &identity(1))).is_err());
+            assert!(Batch::from_wire(sign_bytes::<Record>(&body, &identity(1)).into()).is_err());
         }
     }
 }
@@ -299,24 +305,23 @@ mod counts {
     use minicbor::bytes::ByteArray;
     use rumormill_proto::death::{Certificate, Vote};
     use rumormill_proto::limits::{
-        MAX_GAPS, MAX_HOST_PORT, MAX_NEIGHBOURHOOD, MAX_PAYLOAD, MAX_PULL_RANGES,
-        MAX_RECORDS_PER_FRAME, MAX_REPORTS, MAX_REQUEST_NEIGHBOURS, MAX_SEEDS, MAX_SUMMARY,
-        MAX_TARGET, MAX_TOPIC,
+        MAX_ACKS, MAX_BATCH, MAX_BATCH_MESSAGES, MAX_GAPS, MAX_HOST_PORT, MAX_NEIGHBOURHOOD,
+        MAX_PAYLOAD, MAX_PULL_RANGES, MAX_RECORDS_PER_FRAME, MAX_REPORTS, MAX_REQUEST_NEIGHBOURS,
+        MAX_SEEDS, MAX_SUMMARY, MAX_TARGET, MAX_TOPIC,
     };
-    use rumormill_proto::message::MessageBody;
     use rumormill_proto::record::Record;
     use rumormill_proto::registry::Entry;
     use rumormill_proto::signed::Signed;
     use rumormill_proto::wire::{
-        Accused, Digest, Entries, Frame, MembersChanged, Neighbourhood, PeerList, PeerRequest,
-        Pull, Range, Registered, SeedName, Summary, SummaryEntry, Verifier, Votes, Want, decode,
-        encode,
+        Accused, Ack, AckEntry, Announce, BeaconBody, Digest, Entries, Frame, Graft, Grafted,
+        MembersChanged, Neighbourhood, PeerList, PeerRequest, Pull, Range, Registered, SeedName,
+        Summary, SummaryEntry, TreeId, Verifier, Votes, Want, decode, encode,
     };
-    use rumormill_proto::{Message, MessageId, PeerId, SignedRecord};
+    use rumormill_proto::{Batch, MessageId, PeerId, SignedRecord};
 
     use crate::support::statements::{
-        address, adjacency, cbor, certificate, identity, message_body, record, report, sign_bytes,
-        signed_record, vote,
+        BATCH, address, adjacency, batch_body, cbor, certificate, content, identity, record,
+        report, sign_as, sign_bytes, signed_record, vote,
     };
 
     fn id(n: usize) -> PeerId {
@@ -325,10 +330,14 @@ mod counts {
         PeerId::from_bytes(bytes)
     }
 
+    fn bytes_of(frame: impl Into<Frame>) -> Vec<u8> {
+        encode(&frame.into()).to_bytes()[4..].to_vec()
+    }
+
     /// `make` gives a frame with `n` of something; `limit` of them pass, one more does not.
     #[track_caller]
     fn bounded<T: Into<Frame>>(limit: usize, make: impl Fn(usize) -> T) {
-        let try_it = |n| decode(&encode(&make(n).into())[4..]);
+        let try_it = |n| decode(&bytes_of(make(n)));
         assert!(try_it(limit).is_ok(), "{:?}", try_it(limit));
         assert!(try_it(limit + 1).is_err(), "{}", limit + 1);
     }
@@ -382,7 +391,7 @@ mod counts {
         let digest = |n| {
             let nonce = ByteArray::from([0; 16]);
             let f = Frame::from(Digest { buckets: vec![0; n], nonce, synced: true });
-            decode(&encode(&f)[4..]).is_ok()
+            decode(&bytes_of(f)).is_ok()
         };
         assert_eq!([0, 255, 256, 257].map(digest), [false, false, true, false]);
     }
@@ -410,13 +419,25 @@ mod counts {
             incarnation: 1,
             next: u64::MAX,
             gaps: (0..gaps as u64).map(|g| (2 * g, 2 * g + 1)).collect(),
+            floor: 0,
         };
         let summary =
             |n, gaps| Summary { hash: 0, entries: Some((0..n).map(|i| entry(i, gaps)).collect()) };
         bounded(MAX_SUMMARY, |n| summary(n, 0));
         bounded(MAX_GAPS, |n| summary(1, n));
+        let tree = TreeId::Shared(0);
+        let graft = |n, gaps| Graft { tree, have: summary(n, gaps).entries };
+        let grafted = |n, gaps| Grafted { tree, have: summary(n, gaps).entries };
+        bounded(MAX_SUMMARY, |n| graft(n, 0));
+        bounded(MAX_GAPS, |n| graft(1, n));
+        bounded(MAX_SUMMARY, |n| grafted(n, 0));
+        bounded(MAX_GAPS, |n| grafted(1, n));
         let range = Range { publisher: id(1), incarnation: 1, from: 1, to: 2 };
-        bounded(MAX_PULL_RANGES, |n| Pull { ranges: vec![range.clone(); n] });
+        bounded(MAX_PULL_RANGES, |n| Pull { ranges: vec![range; n] });
+        bounded(MAX_PULL_RANGES, |n| Announce { ranges: vec![range; n] });
+        let (publisher, incarnation) = (id(1), 1);
+        let e = AckEntry { publisher, incarnation, paced: 1, held: 1, peers: 1, sum: 1 };
+        bounded(MAX_ACKS, |n| Ack { entries: vec![e.clone(); n], congested: false });
     }
 
     #[test]
@@ -450,7 +471,7 @@ mod counts {
             let certificate: Certificate =
                 minicbor::decode(&[&[0xa1, 0][..], &cbor(&votes)].concat()).unwrap();
             let f = Accused { incarnation: 1, certificate: Some(certificate) };
-            let f = decode(&encode(&f.into())[4..]).unwrap();
+            let f = decode(&bytes_of(f)).unwrap();
             Verifier::new().verify(f).is_ok()
         };
         let mut all: Vec<_> =
@@ -508,28 +529,106 @@ mod counts {
         }
     }
 
+    /// Whether a batch of one that says so of itself is taken.
+    fn takes(first: u64, count: u32, content: &[u8]) -> bool {
+        let me = identity(1);
+        let id = MessageId { publisher: me.id(), incarnation: 1, sequence: first };
+        let wire = sign_as(BATCH, &batch_body(&id, count, content), &me);
+        Batch::from_wire(wire.into()).is_ok()
+    }
+
     #[test]
     fn of_what_a_message_says() {
-        let me = identity(1);
-        let takes = |sequence, topic: usize, payload: usize| {
-            let id = MessageId { publisher: me.id(), incarnation: 1, sequence };
-            let body = message_body(&id, 0, &"t".repeat(topic), &vec![0; payload]);
-            Message::from_bytes(&sign_bytes::<MessageBody>(&body, &me)).is_ok()
+        let one = |first, topic: usize, payload: usize| {
+            takes(first, 1, &content(&[(0, &"t".repeat(topic), &vec![0; payload])]))
         };
-        assert!(takes(u64::MAX - 1, MAX_TOPIC, MAX_PAYLOAD));
-        assert!(!takes(u64::MAX, 0, 0));
-        assert!(!takes(0, MAX_TOPIC + 1, 0));
-        assert!(!takes(0, 0, MAX_PAYLOAD + 1));
+        assert!(one(u64::MAX - 2, MAX_TOPIC, MAX_PAYLOAD));
+        assert!(!one(u64::MAX - 1, 0, 0) && !one(u64::MAX, 0, 0));
+        assert!(!one(0, MAX_TOPIC + 1, 0));
+        assert!(!one(0, 0, MAX_PAYLOAD + 1));
+    }
+
+    #[test]
+    fn of_messages_in_a_batch() {
+        let messages = |n: usize| content(&vec![(0, "", &b""[..]); n]);
+        let as_many = |n: usize| takes(0, u32::try_from(n).unwrap(), &messages(n));
+        assert!(!as_many(0) && as_many(1) && as_many(MAX_BATCH_MESSAGES));
+        assert!(!as_many(MAX_BATCH_MESSAGES + 1));
+        // More or fewer than it says; a count that is anything at all.
+        assert!(!takes(0, 2, &messages(1)) && !takes(0, 1, &messages(2)));
+        assert!(!takes(0, u32::MAX, &messages(1)) && !takes(0, 0, &messages(0)));
+        // Numbers run out.
+        assert!(takes(u64::MAX - 4, 3, &messages(3)));
+        assert!(!takes(u64::MAX - 3, 3, &messages(3)) && !takes(u64::MAX - 1, 3, &messages(3)));
+        // The bytes of several are bounded more closely than those of one.
+        let long = |n: usize, bytes: usize| {
+            let payload = vec![0; bytes];
+            takes(0, u32::try_from(n).unwrap(), &content(&vec![(0, "", &payload[..]); n]))
+        };
+        assert!(long(1, MAX_PAYLOAD) && !long(2, MAX_BATCH / 2) && long(2, MAX_BATCH / 2 - 16));
+        // Times that are far from the batch's.
+        assert!(takes(0, 1, &content(&[(u64::MAX, "", b"")])));
+    }
+
+    #[test]
+    fn of_what_a_batch_is_made_of() {
+        let me = identity(1);
+        let id = MessageId { publisher: me.id(), incarnation: 1, sequence: 0 };
+        let body = batch_body(&id, 1, &content(&[(0, "t", b"x")]));
+        let signed = |body: &[u8]| Batch::from_wire(sign_as(BATCH, body, &me).into());
+        assert!(signed(&body).unwrap().signature_is_valid());
+        // An element more, as a newer version may write it, is skipped and passed on.
+        let mut more = body.clone();
+        more[0] = 0x83;
+        more.extend_from_slice(&[0x63, b'n', b'e', b'w']);
+        let newer = signed(&more).unwrap();
+        assert!(newer.signature_is_valid());
+        assert_eq!(newer.wire()[..], sign_as(BATCH, &more, &me)[..]);
+        assert_eq!(newer.messages().count(), 1);
+        // What is not of the form is refused.
+        for bad in [&body[1..], &body[..body.len() - 1], &[0x82], &[0x80], &[0xa0], &[], &[0xf6]] {
+            assert!(signed(bad).is_err(), "{bad:02x?}");
+        }
+        let mut wire = sign_as(BATCH, &body, &me);
+        wire.push(0);
+        assert!(Batch::from_wire(wire.into()).is_err(), "bytes behind it");
+        // Somebody else's signature, or one for another kind of statement, does not hold.
+        let by = |domain, who: u8| {
+            Batch::from_wire(sign_as(domain, &body, &identity(who)).into()).unwrap()
+        };
+        assert!(!by(BATCH, 2).signature_is_valid());
+        assert!(!by("rumor/1 record", 1).signature_is_valid());
+    }
+
+    #[test]
+    fn of_what_a_beacon_says() {
+        let me = identity(1);
+        let takes = |tree, interval_ms| {
+            let root = me.id();
+            let body =
+                BeaconBody { root, incarnation: 1, tree, sequence: 1, target: 3, interval_ms };
+            let wire = sign_bytes::<BeaconBody>(&cbor(&body), &me);
+            Signed::<BeaconBody>::from_bytes(&wire).is_ok()
+        };
+        assert!(takes(TreeId::Shared(3), 0) && takes(TreeId::Shared(255), 3_600_000));
+        assert!(takes(TreeId::Own(me.id()), 2000));
+        assert!(!takes(TreeId::Own(id(2)), 2000), "somebody else's own tree");
+        assert!(!takes(TreeId::Shared(0), 3_600_001) && !takes(TreeId::Shared(0), u32::MAX));
     }
 
     /// Named twice, a publisher would be taken to have been asked for in vain twice.
     #[test]
     fn a_publisher_is_named_once_in_a_summary() {
-        let entry =
-            |n| SummaryEntry { publisher: id(n), incarnation: 1, next: 9, gaps: Vec::new() };
+        let entry = |n| SummaryEntry {
+            publisher: id(n),
+            incarnation: 1,
+            next: 9,
+            gaps: Vec::new(),
+            floor: 0,
+        };
         let takes = |entries: Vec<SummaryEntry>| {
             let f = Summary { hash: 0, entries: Some(entries) };
-            decode(&encode(&f.into())[4..]).is_ok()
+            decode(&bytes_of(f)).is_ok()
         };
         assert!(takes(vec![entry(1), entry(2)]));
         assert!(!takes(vec![entry(1), entry(1)]));
@@ -538,17 +637,27 @@ mod counts {
 
     #[test]
     fn gaps_and_ranges_that_make_no_sense() {
-        let gaps = |gaps: &[(u64, u64)], next| {
-            let e = SummaryEntry { publisher: id(1), incarnation: 1, next, gaps: gaps.to_vec() };
-            decode(&encode(&Summary { hash: 0, entries: Some(vec![e]) }.into())[4..]).is_ok()
+        let has = |gaps: &[(u64, u64)], next, floor| {
+            let gaps = gaps.to_vec();
+            let e = SummaryEntry { publisher: id(1), incarnation: 1, next, gaps, floor };
+            let taken =
+                decode(&bytes_of(Summary { hash: 0, entries: Some(vec![e.clone()]) })).is_ok();
+            let tree = TreeId::Shared(0);
+            let graft = decode(&bytes_of(Graft { tree, have: Some(vec![e]) })).is_ok();
+            assert_eq!(taken, graft);
+            taken
         };
-        assert!(gaps(&[(0, 1), (2, 3)], 4));
+        assert!(has(&[(0, 1), (2, 3)], 4, 0));
         for bad in [&[(1, 1)][..], &[(2, 1)], &[(0, 2), (1, 3)], &[(0, 1), (1, 2)], &[(3, 9)]] {
-            assert!(!gaps(bad, 4), "{bad:?}");
+            assert!(!has(bad, 4, 0), "{bad:?}");
         }
+        assert!(has(&[(2, 3)], 4, 2) && has(&[], 4, 4) && has(&[], u64::MAX, u64::MAX));
+        assert!(!has(&[(2, 3)], 4, 3), "a gap below the floor");
+        assert!(!has(&[], 4, 5), "a floor above all there is");
         for (from, to) in [(1, 1), (2, 1), (u64::MAX, 0)] {
-            let range = Range { publisher: id(1), incarnation: 1, from, to };
-            assert!(decode(&encode(&Pull { ranges: vec![range] }.into())[4..]).is_err());
+            let ranges = vec![Range { publisher: id(1), incarnation: 1, from, to }];
+            assert!(decode(&bytes_of(Pull { ranges: ranges.clone() })).is_err());
+            assert!(decode(&bytes_of(Announce { ranges })).is_err());
         }
     }
 }

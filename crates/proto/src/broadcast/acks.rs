@@ -25,9 +25,11 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const MARK_EVERY: Duration = Duration::from_millis(250);
 /// Bytes received after which an acknowledgement is due soon.
 const SOON_BYTES: u64 = 32 * 1024;
-/// How long it is gathered then.
+/// Bytes received after which it is due at once.
+const NOW_BYTES: u64 = 128 * 1024;
+/// How long it is gathered otherwise.
 const SOON: Duration = Duration::from_millis(5);
-/// How long it may wait otherwise.
+/// How long it may wait if little came.
 const LATER: Duration = Duration::from_secs(1);
 
 /// Nobody is behind: neither minimum is held back.
@@ -258,6 +260,12 @@ impl Acks {
         Some(p.summed(with.high_water(stream), now, with))
     }
 
+    /// Whether a neighbour behind this peer has told that somebody there waits for `number`.
+    pub(crate) fn lacks(&self, stream: StreamId, neighbour: PeerId, number: u64) -> bool {
+        let told = self.streams.get(&stream).and_then(|p| p.behind.get(&neighbour));
+        told.is_some_and(|b| *b != NOBODY && b.held < number)
+    }
+
     /// How many hold everything below `number`, as far as is told: whole parts only.
     pub(crate) fn holders(&self, stream: StreamId, number: u64, with: &impl Surroundings) -> u32 {
         let Some(p) = self.streams.get(&stream) else { return 0 };
@@ -310,6 +318,8 @@ impl Acks {
 impl Progress {
     fn schedule(&mut self, now: Time) {
         let wait = if self.wanted > 0 && self.told.is_none_or(|(_, s)| s.held < self.wanted) {
+            Duration::ZERO
+        } else if self.unacknowledged >= NOW_BYTES {
             Duration::ZERO
         } else if self.unacknowledged >= SOON_BYTES {
             SOON

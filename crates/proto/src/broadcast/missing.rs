@@ -26,6 +26,8 @@ const WITNESSES: usize = 3;
 /// Bounds of the time that trees get to bring what was announced.
 const SHORTEST_WAIT: Duration = Duration::from_millis(60);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// How long what came out of order has to come by itself, while a tree changes.
+const HOLE_WAIT: Duration = Duration::from_millis(30);
 /// The same before anything was measured.
 const FIRST_WAIT: Duration = Duration::from_millis(150);
 /// Gaps of a source that are remembered.
@@ -68,6 +70,21 @@ struct Wanted {
     failed: BTreeSet<PeerId>,
 }
 
+impl Wanted {
+    const fn new(due: Time, announced: Option<Time>, now: Time) -> Self {
+        Wanted {
+            sources: Vec::new(),
+            due,
+            tries: 0,
+            announced,
+            received: 0,
+            progress: now,
+            asked: Vec::new(),
+            failed: BTreeSet::new(),
+        }
+    }
+}
+
 /// What is due.
 #[derive(Debug, Default)]
 pub(crate) struct Due {
@@ -97,6 +114,27 @@ impl Missing {
     fn wait(&mut self) -> Duration {
         let usual = self.lag.map_or(FIRST_WAIT, |(mean, deviation)| mean + deviation * 4);
         self.rng.scaled(usual.clamp(SHORTEST_WAIT, LONGEST_WAIT), 1.0, 2.0)
+    }
+
+    /// A batch came along a tree and those before it did not: links keep the order, so they were
+    /// skipped or lost, and who sent this one is the likeliest to have them.
+    pub(crate) fn hole(&mut self, stream: StreamId, who: PeerId, below: u64, now: Time) {
+        let claim = Claim { floor: 0, kept_from: false, next: below, lacks: Vec::new() };
+        self.claim(stream, who, claim, now + HOLE_WAIT, Some(now), now);
+    }
+
+    /// Looks after every stream that has a hole, whether or not anybody is known to have what is
+    /// missing: in the end it is given up.
+    pub(crate) fn review(&mut self, list: &MessageList, now: Time) {
+        for (stream, seen) in list.iter() {
+            let known = self.streams.contains_key(stream);
+            if !known && seen.has_begun() && seen.high_water() < seen.next() {
+                let room = self.streams.len() < MAX_MISSING;
+                if room {
+                    self.streams.insert(*stream, Wanted::new(now + RETRY, None, now));
+                }
+            }
+        }
     }
 
     /// A neighbour announced a range.
@@ -153,16 +191,8 @@ impl Missing {
             };
             self.streams.remove(&hopeless);
         }
-        let w = self.streams.entry(stream).or_insert_with(|| Wanted {
-            sources: Vec::new(),
-            due,
-            tries: 0,
-            announced,
-            received: 0,
-            progress: now,
-            asked: Vec::new(),
-            failed: BTreeSet::new(),
-        });
+        let fresh = || Wanted::new(due, announced, now);
+        let w = self.streams.entry(stream).or_insert_with(fresh);
         if w.tries == 0 {
             w.due = w.due.min(due);
         }
@@ -259,7 +289,7 @@ impl Missing {
             }
             w.asked.clear();
             w.announced = None;
-            let enough = w.failed.len() >= degree.min(WITNESSES);
+            let enough = w.failed.len() >= degree.min(WITNESSES) || w.sources.is_empty();
             if w.tries >= ATTEMPTS && enough && now.since(w.progress) >= PATIENCE {
                 due.lost.extend(missing.iter().take(64).map(|m| (stream, m.0, m.1)));
                 done.push(stream);

@@ -1,8 +1,8 @@
 //! How much a publisher may have on its way.
 //!
 //! The bytes that are not acknowledged by the slowest part of the network that keeps up are held
-//! under a window. It grows with what is acknowledged and is halved when a queue on the way fills
-//! (additive increase, multiplicative decrease; Chiu and Jain 1989), so that publishers share what
+//! under a window. It grows with what is acknowledged and is cut by a quarter when a queue on
+//! the way fills (additive increase, multiplicative decrease; Chiu and Jain 1989), so that publishers share what
 //! the network can carry, and nothing overflows while they do.
 
 use core::time::Duration;
@@ -12,7 +12,7 @@ use crate::time::Time;
 /// Window at first.
 const FIRST: u64 = 1024 * 1024;
 /// Smallest window: below it, acknowledgements that are gathered would stop the publisher.
-const LEAST: u64 = 128 * 1024;
+const LEAST: u64 = 256 * 1024;
 /// Largest window. One more batch would only wait in another queue.
 const MOST: u64 = 4 * 1024 * 1024;
 /// What a window of acknowledged bytes adds.
@@ -49,7 +49,7 @@ impl Window {
         self.growing = false;
         if now >= self.cut_after {
             self.cut_after = now + CUT_EVERY;
-            self.size = (self.size / 2).max(LEAST);
+            self.size = (self.size / 4 * 3).max(LEAST);
         }
     }
 }
@@ -59,15 +59,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_halves_once_a_round_and_grows_back_slowly() {
+    fn it_is_cut_once_a_round_and_grows_back_slowly() {
         let mut w = Window::new();
         w.acknowledged(FIRST);
         assert_eq!(w.size(), 2 * FIRST);
         w.congested(Time::from_micros(1));
         w.congested(Time::from_micros(2));
-        assert_eq!(w.size(), FIRST);
-        w.acknowledged(FIRST);
-        assert_eq!(w.size(), FIRST + STEP);
+        assert_eq!(w.size(), FIRST / 2 * 3);
+        w.acknowledged(FIRST / 2 * 3);
+        assert_eq!(w.size(), FIRST / 2 * 3 + STEP);
         for n in 1..100 {
             w.congested(Time::ZERO + CUT_EVERY * (n + 1));
         }

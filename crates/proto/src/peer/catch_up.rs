@@ -7,11 +7,13 @@ use crate::broadcast::StreamId;
 use crate::config::BroadcastMode;
 use crate::identity::PeerId;
 use crate::io::{Class, LinkId};
-use crate::limits::{MAX_MISSING, MAX_PULL_BYTES};
+use crate::limits::{MAX_MISSING, MAX_PULL_BYTES, QUEUE_PAYLOAD};
 use crate::sync;
 use crate::time::Time;
 use crate::wire::{Announce, Gossip, Pull, Pulled, Summary, SummaryEntry};
 
+/// Bytes sent at once to a new child, or parent: half of the link's queue.
+const MAX_CATCH_UP: usize = QUEUE_PAYLOAD / 2;
 /// Shortest time between two whole summaries for one neighbour.
 const TELL_ALL_EVERY: Duration = Duration::from_millis(250);
 /// A neighbour that is so new has not been on a tree: what it has is pulled at once.
@@ -71,6 +73,7 @@ impl Peer {
         if now >= self.next_sync {
             self.next_sync = now + self.rng.sync.scaled(self.config.sync_interval(), 0.75, 1.25);
             self.ask_somebody();
+            self.missing.review(&self.broadcast.list, now);
         }
     }
 
@@ -237,7 +240,7 @@ impl Peer {
             let gaps = has.gaps.iter().copied().chain([(has.next, u64::MAX)]);
             for (from, to) in gaps {
                 for k in self.broadcast.kept.range(stream, from, to) {
-                    if bytes >= MAX_PULL_BYTES {
+                    if bytes >= MAX_CATCH_UP {
                         return;
                     }
                     bytes += k.batch.size();

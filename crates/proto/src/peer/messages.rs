@@ -107,7 +107,9 @@ impl Peer {
                 self.missing.received(&self.broadcast.list, stream, now);
                 if way.pulled {
                     self.announcer.note(batch, way.from, None, now);
+                    self.forward_to_those_behind(batch, way, route);
                 } else {
+                    self.look_for_hole(batch, way.from);
                     self.forward(batch, way, route);
                     self.announcer.note(batch, way.from, Some(route), now);
                     self.trees.used(route, now);
@@ -120,9 +122,32 @@ impl Peer {
     }
 
     fn forward(&mut self, batch: &Batch, way: Way, route: Route) {
+        self.forward_to(around!(self).riders(route), batch, way);
+    }
+
+    /// What was pulled was missed by everybody behind this peer as well: those who are known to wait
+    /// for it get it now, and not when they hear of it.
+    fn forward_to_those_behind(&mut self, batch: &Batch, way: Way, route: Route) {
+        let (stream, end) = (batch.stream(), batch.end());
+        let mut riders = around!(self).riders(route);
+        riders.retain(|r| self.acks.lacks(stream, *r, end));
+        self.forward_to(riders, batch, way);
+    }
+
+    fn look_for_hole(&mut self, batch: &Batch, from: Option<PeerId>) {
+        let (stream, first) = (batch.stream(), batch.first());
+        let seen = self.broadcast.list.get(stream);
+        if let Some(from) = from
+            && seen.is_some_and(|s| s.has_begun() && s.high_water() < first)
+        {
+            self.missing.hole(stream, from, first, self.fx.now());
+        }
+    }
+
+    fn forward_to(&mut self, riders: Vec<PeerId>, batch: &Batch, way: Way) {
         let hops = way.hops.saturating_add(1);
         let Way { own_tree, receipt, .. } = way;
-        for to in around!(self).riders(route) {
+        for to in riders {
             if Some(to) == way.from || to == batch.publisher() {
                 continue;
             }

@@ -197,6 +197,9 @@ impl Peer {
             let complete = everybody && summed.held > sequence;
             let told = self.acks.holders(own, sequence + 1, &around!(self));
             let held = if complete { live } else { told.min(live.saturating_sub(1)) };
+            // While a tree changes, less is told; but who held it holds it.
+            let before = awaited.told.as_ref().map_or(0, |r| r.held);
+            let held = held.max(before.min(live.saturating_sub(1)));
             let gone = awaited.live.iter().filter(|id| self.members.get(id).is_none());
             let departed = gone.map(|id| self.departed(id)).collect();
             let id = MessageId { publisher: own.0, incarnation: own.1, sequence };

@@ -19,10 +19,11 @@ impl Peer {
             let link = n.link;
             match act {
                 Act::Tell { beacon, .. } => self.fx.send(link, beacon),
-                Act::Graft { tree, catch_up, .. } => {
+                Act::Graft { tree, .. } => {
                     self.fx.count("grafts");
-                    let all = || sync::entries(&self.broadcast.list, |_| true);
-                    self.fx.send(link, Graft { tree, have: catch_up.then(all) });
+                    // The new parent may be ahead of the old one: what lies between would be missed.
+                    let have = Some(sync::entries(&self.broadcast.list, |_| true));
+                    self.fx.send(link, Graft { tree, have });
                 }
                 Act::Prune { tree, .. } => {
                     self.fx.count("prunes");

@@ -3,14 +3,14 @@
 
 use rumormill_proto::death::{Certificate, DeathReport, Testimony, Vote};
 use rumormill_proto::limits::{
-    MAX_ADDRESSES, MAX_GAPS, MAX_HOST_PORT, MAX_NAME, MAX_NEIGHBOURHOOD, MAX_PAYLOAD,
-    MAX_PULL_RANGES, MAX_RECORDS_PER_FRAME, MAX_REPORTS, MAX_REQUEST_NEIGHBOURS, MAX_SEEDS,
-    MAX_SUMMARY, MAX_TARGET, MAX_TOPIC,
+    MAX_ACKS, MAX_ADDRESSES, MAX_BATCH, MAX_BATCH_MESSAGES, MAX_GAPS, MAX_HOST_PORT, MAX_NAME,
+    MAX_NEIGHBOURHOOD, MAX_PAYLOAD, MAX_PULL_RANGES, MAX_RECORDS_PER_FRAME, MAX_REPORTS,
+    MAX_REQUEST_NEIGHBOURS, MAX_SEEDS, MAX_SUMMARY, MAX_TARGET, MAX_TOPIC,
 };
 use rumormill_proto::registry::Entry;
 use rumormill_proto::signed::Signed;
-use rumormill_proto::wire::{Frame, PeerReply};
-use rumormill_proto::{Message, SignedRecord};
+use rumormill_proto::wire::{BeaconBody, Frame, PeerReply, Range, SummaryEntry, TreeId};
+use rumormill_proto::{Batch, SignedRecord};
 
 fn at_most(n: usize, limit: usize, what: &str) {
     assert!(n <= limit, "{n} {what}, at most {limit} are allowed");
@@ -23,10 +23,48 @@ fn record(r: &SignedRecord) {
     at_most(usize::from(r.degree), 2 * usize::from(MAX_TARGET), "degree");
 }
 
-fn message(m: &Message) {
-    at_most(m.payload().len(), MAX_PAYLOAD, "bytes in a payload");
-    at_most(m.topic.len(), MAX_TOPIC, "bytes in a topic");
-    assert!(m.id.sequence < u64::MAX);
+fn batch(b: &Batch) {
+    at_most(b.len(), MAX_BATCH_MESSAGES, "messages in a batch");
+    assert!(b.len() > 0 && b.end() > b.first() && b.end() < u64::MAX);
+    let mut bytes = 0;
+    let mut next = b.first();
+    for m in b.messages() {
+        at_most(m.payload().len(), MAX_PAYLOAD, "bytes in a payload");
+        at_most(m.topic().len(), MAX_TOPIC, "bytes in a topic");
+        assert_eq!((m.id().publisher, m.id().incarnation), (b.publisher(), b.incarnation()));
+        assert_eq!(m.id().sequence, next);
+        assert_eq!(b.message(next).as_ref(), Some(&m));
+        next += 1;
+        bytes += m.payload().len() + m.topic().len();
+    }
+    assert_eq!(next, b.end(), "a batch has as many messages as it says");
+    assert_eq!((b.message(next), b.message(u64::MAX)), (None, None));
+    assert!(b.len() == 1 || bytes <= MAX_BATCH, "{bytes} bytes in {} messages", b.len());
+}
+
+fn entries(entries: &[SummaryEntry]) {
+    at_most(entries.len(), MAX_SUMMARY, "publishers");
+    let key = |e: &SummaryEntry| (e.publisher, e.incarnation);
+    assert!(entries.is_sorted_by(|a, b| key(a) < key(b)), "publishers ascend");
+    for e in entries {
+        at_most(e.gaps.len(), MAX_GAPS, "gaps");
+        let ends: Vec<u64> = e.gaps.iter().flat_map(|g| [g.0, g.1]).collect();
+        assert!(ends.is_sorted_by(|a, b| a < b), "gaps ascend and do not touch");
+        assert!(ends.last().is_none_or(|&end| end < e.next));
+        assert!(ends.first().is_none_or(|&start| start >= e.floor) && e.floor <= e.next);
+    }
+}
+
+fn ranges(ranges: &[Range]) {
+    at_most(ranges.len(), MAX_PULL_RANGES, "ranges");
+    assert!(ranges.iter().all(|r| r.from < r.to));
+}
+
+fn beacon(b: &BeaconBody) {
+    assert!(b.interval_ms <= 3_600_000, "an interval of {} ms", b.interval_ms);
+    if let TreeId::Own(of) = b.tree {
+        assert_eq!(of, b.root, "a publisher's own tree has another root");
+    }
 }
 
 fn vote(v: &Signed<Vote>) {
@@ -89,24 +127,15 @@ pub fn assert_within(frame: &Frame) {
         .for_each(record),
         Frame::Rewire(f) => record(&f.to),
         Frame::Neighbourhood(f) => at_most(f.neighbours.len(), MAX_NEIGHBOURHOOD, "neighbours"),
-        Frame::Gossip(f) => message(&f.message),
-        Frame::Data(f) => f.message.iter().for_each(message),
-        Frame::Summary(f) => {
-            let entries = f.entries.as_deref().unwrap_or_default();
-            at_most(entries.len(), MAX_SUMMARY, "publishers");
-            let key = |e: &rumormill_proto::wire::SummaryEntry| (e.publisher, e.incarnation);
-            assert!(entries.is_sorted_by(|a, b| key(a) < key(b)), "publishers ascend");
-            for e in entries {
-                at_most(e.gaps.len(), MAX_GAPS, "gaps");
-                let ends: Vec<u64> = e.gaps.iter().flat_map(|g| [g.0, g.1]).collect();
-                assert!(ends.is_sorted_by(|a, b| a < b), "gaps ascend and do not touch");
-                assert!(ends.last().is_none_or(|&end| end < e.next));
-            }
-        }
-        Frame::Pull(f) => {
-            at_most(f.ranges.len(), MAX_PULL_RANGES, "ranges");
-            assert!(f.ranges.iter().all(|r| r.from < r.to));
-        }
+        Frame::Gossip(f) => batch(&f.batch),
+        Frame::Data(f) => f.batch.iter().for_each(batch),
+        Frame::Beacon(f) => beacon(&f.body),
+        Frame::Graft(f) => entries(f.have.as_deref().unwrap_or_default()),
+        Frame::Grafted(f) => entries(f.have.as_deref().unwrap_or_default()),
+        Frame::Announce(f) => ranges(&f.ranges),
+        Frame::Ack(f) => at_most(f.entries.len(), MAX_ACKS, "acknowledgements"),
+        Frame::Summary(f) => entries(f.entries.as_deref().unwrap_or_default()),
+        Frame::Pull(f) => ranges(&f.ranges),
         Frame::Report(f) => report(&f.report),
         Frame::Accused(f) => f.certificate.iter().for_each(certificate),
         Frame::Appoint(f) => record(&f.record),

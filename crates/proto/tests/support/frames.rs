@@ -102,14 +102,14 @@ fn tree() -> impl Strategy<Value = TreeId> + Clone {
 
 fn beacon() -> impl Strategy<Value = Beacon> {
     let tree = option::of(any::<u8>());
-    (identity(), tree, (number(), number()), any::<(u16, u16)>(), 0u32..=MAX_BEACON_INTERVAL_MS)
-        .prop_map(|(root, tree, (incarnation, sequence), (target, depth), interval_ms)| {
+    (identity(), tree, (number(), number()), any::<(u16, u16)>(), 0u32..=3_600_000).prop_map(
+        |(root, tree, (incarnation, sequence), (target, depth), interval_ms)| {
             let id = root.id();
             let tree = tree.map_or(TreeId::Own(id), TreeId::Shared);
-            let body =
-                BeaconBody { root: id, incarnation, tree, sequence, target, interval_ms };
+            let body = BeaconBody { root: id, incarnation, tree, sequence, target, interval_ms };
             Beacon { body: Signed::sign(body, &root), depth }
-        })
+        },
+    )
 }
 
 fn census() -> impl Strategy<Value = Census> {
@@ -375,12 +375,7 @@ pub fn all() -> Vec<(u16, BoxedStrategy<Frame>)> {
         (24, boxed(neighbourhood())),
         (30, boxed(gossip())),
         (31, boxed(message_id().prop_map(|id| GetData { id }))),
-        (
-            32,
-            boxed(
-                (message_id(), option::of(batch())).prop_map(|(id, batch)| Data { id, batch }),
-            ),
-        ),
+        (32, boxed((message_id(), option::of(batch())).prop_map(|(id, batch)| Data { id, batch }))),
         (33, boxed(beacon())),
         (34, boxed((tree(), option::of(has())).prop_map(|(tree, have)| Graft { tree, have }))),
         (35, boxed((tree(), option::of(has())).prop_map(|(tree, have)| Grafted { tree, have }))),

@@ -6,20 +6,21 @@ use rumormill_proto::record::{Presence, Record};
 use rumormill_proto::registry::Entry;
 use rumormill_proto::signed::Signed;
 use rumormill_proto::wire::{
-    Accept, Accused, Appoint, Close, Data, Digest, Entries, Frame, GetData, Gossip, Leave,
-    MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong,
-    ProbeReply, ProbeRequest, Pull, Range, Register, RegisterRefused, Registered, Reject, Report,
-    Rewire, SeedName, Summary, SummaryEntry, Testify, Verdict, Votes, Want,
+    Accept, Accused, Ack, AckEntry, Announce, Appoint, Beacon, BeaconBody, Census, CensusBody,
+    Close, Data, Digest, Entries, Frame, GetData, Gossip, Graft, Grafted, Leave, MembersChanged,
+    Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong, ProbeReply, ProbeRequest,
+    Prune, Pull, Pulled, Range, Register, RegisterRefused, Registered, Reject, Report, Rewire,
+    SeedName, Summary, SummaryEntry, Testify, TreeId, Verdict, Votes, Want,
 };
 use rumormill_proto::{
-    CloseReason, Identity, MessageId, Name, PeerId, RefuseReason, Role, SignedRecord,
+    Batch, CloseReason, Identity, MessageId, Name, PeerId, RefuseReason, Role, SignedRecord,
 };
 
 use super::rig::{Node, PEERS, Remote, Rig, SEEDS, VICTIM, seed_addresses};
 use super::script::Script;
 use super::statements::{
-    address, adjacency, appointment, certificate, identity, message, report, signed_record,
-    testimony, vote,
+    address, adjacency, appointment, batch, certificate, first_of, identity, message, report,
+    signed_record, testimony, vote,
 };
 
 /// Somebody of this world.
@@ -136,7 +137,7 @@ fn message_id(s: &mut Script<'_>) -> MessageId {
     MessageId { publisher: id(s), incarnation: s.life(), sequence: s.number() }
 }
 
-fn summary(s: &mut Script<'_>) -> Summary {
+fn has(s: &mut Script<'_>) -> Vec<SummaryEntry> {
     let mut entries = a_few(s, 6, |s| {
         let mut ends: Vec<u64> = a_few(s, 8, |s| s.number());
         ends.sort_unstable();
@@ -147,10 +148,16 @@ fn summary(s: &mut Script<'_>) -> Summary {
         let above = ends.last().copied().unwrap_or(0);
         let next = s.number().max(above.saturating_add(1));
         let gaps = ends.chunks_exact(2).map(|c| (c[0], c[1])).collect();
-        SummaryEntry { publisher: id(s), incarnation: s.life(), next, gaps }
+        let floor = s.number().min(ends.first().copied().unwrap_or(next));
+        SummaryEntry { publisher: id(s), incarnation: s.life(), next, gaps, floor }
     });
     entries.sort_by_key(|e| (e.publisher, e.incarnation));
     entries.dedup_by_key(|e| (e.publisher, e.incarnation));
+    entries
+}
+
+fn summary(s: &mut Script<'_>) -> Summary {
+    let entries = has(s);
     Summary { hash: s.number(), entries: (!s.once_in(4)).then_some(entries) }
 }
 
@@ -164,9 +171,10 @@ fn certain_entry(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Entry {
 fn welcome(node: &Node, role: Role) -> &'static [u8] {
     match (node, role) {
         (Node::Peer(_), Role::Seed) => &[1, 2, 5, 6, 8, 9, 26, 29, 29],
-        (Node::Peer(_), Role::Peer) => {
-            &[1, 2, 4, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24]
-        }
+        (Node::Peer(_), Role::Peer) => &[
+            1, 2, 4, 10, 11, 12, 13, 14, 15, 16, 17, 17, 18, 18, 19, 20, 21, 21, 22, 23, 24, 32,
+            32, 33, 34, 35, 36, 36, 37, 38, 39,
+        ],
         (Node::Seed(_), Role::Peer) => &[1, 2, 3, 3, 3, 4, 7, 25, 25, 25, 30],
         (Node::Seed(_), Role::Seed) => &[1, 2, 27, 27, 28, 28, 31],
     }
@@ -175,7 +183,7 @@ fn welcome(node: &Node, role: Role) -> &'static [u8] {
 /// Any frame, with any content that the remote can sign.
 pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
     let kind = if s.once_in(16) {
-        s.byte() % 32
+        s.byte() % 40
     } else {
         s.pick(welcome(&rig.node, remote.role)).copied().unwrap_or(1)
     };
@@ -236,23 +244,25 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
             target: s.u16(),
         }
         .into(),
-        17 | 18 => Gossip { message: any_message(s), hops: s.u16() }.into(),
+        17 | 18 => {
+            let flags = s.byte();
+            Gossip {
+                hops: s.u16(),
+                own_tree: flags & 1 != 0,
+                receipt: flags & 2 != 0,
+                pulled: flags & 4 != 0,
+                batch: any_batch(s),
+            }
+            .into()
+        }
         19 => GetData { id: message_id(s) }.into(),
         20 => {
-            let message = any_message(s);
-            let id = if s.once_in(4) { message_id(s) } else { message.id };
-            Data { id, message: (!s.once_in(4)).then_some(message) }.into()
+            let batch = any_batch(s);
+            let id = if s.once_in(4) { message_id(s) } else { first_of(&batch) };
+            Data { id, batch: (!s.once_in(4)).then_some(batch) }.into()
         }
         21 => summary(s).into(),
-        22 => {
-            let range = |s: &mut Script<'_>| {
-                let (a, b) = (s.number(), s.number());
-                let from = a.min(b).min(u64::MAX - 1);
-                let to = a.max(b).max(from + 1);
-                Range { publisher: id(s), incarnation: s.life(), from, to }
-            };
-            Pull { ranges: a_few(s, 6, range) }.into()
-        }
+        22 => Pull { ranges: a_few(s, 6, range) }.into(),
         23 => ProbeRequest { subject: id(s), incarnation: s.number() }.into(),
         24 => ProbeReply { subject: id(s), verdict: verdict(s) }.into(),
         25 => Report { report: a_report(s, rig) }.into(),
@@ -280,6 +290,14 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
             Appoint { appointment, record: record(s, rig, remote) }.into()
         }
         30 => Testify { testimony: a_testimony(s) }.into(),
+        32 => Beacon { body: beacon(s), depth: s.u16() }.into(),
+        33 => Graft { tree: tree(s), have: s.once_in(2).then(|| has(s)) }.into(),
+        34 => Grafted { tree: tree(s), have: s.once_in(2).then(|| has(s)) }.into(),
+        35 => Prune { tree: tree(s) }.into(),
+        36 => Announce { ranges: a_few(s, 6, range) }.into(),
+        37 => Ack { entries: a_few(s, 6, ack), congested: s.once_in(4) }.into(),
+        38 => Census { body: census(s) }.into(),
+        39 => Pulled { batches: s.number() as u32 }.into(),
         _ => Digest {
             buckets: vec![s.number(); 256],
             nonce: ByteArray::from([s.byte(); 16]),
@@ -289,10 +307,68 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
     }
 }
 
-fn any_message(s: &mut Script<'_>) -> rumormill_proto::Message {
+/// Some messages, often overlapping what came before, with a content of its own each time.
+fn any_batch(s: &mut Script<'_>) -> Batch {
     let publisher = accomplice(s);
-    let sequence = s.number().min(u64::MAX - 1);
-    message(&publisher, s.life(), sequence, &[s.byte()])
+    let payload = [s.byte()];
+    let n = if s.once_in(16) { 200 } else { 1 + s.below(4) };
+    let first = s.number().min(u64::MAX - 1 - n as u64);
+    batch(&publisher, s.life(), first, &vec![payload.as_slice(); n])
+}
+
+/// A message for an answer.
+fn an_answer(publisher: PeerId, incarnation: u64, sequence: u64) -> Option<Batch> {
+    let publisher = PEERS.map(identity).find(|i| i.id() == publisher)?;
+    Some(message(&publisher, incarnation, sequence.min(u64::MAX - 2), b"x"))
+}
+
+fn range(s: &mut Script<'_>) -> Range {
+    let (a, b) = (s.number(), s.number());
+    let from = a.min(b).min(u64::MAX - 1);
+    let to = a.max(b).max(from + 1);
+    Range { publisher: id(s), incarnation: s.life(), from, to }
+}
+
+fn tree(s: &mut Script<'_>) -> TreeId {
+    if s.once_in(4) { TreeId::Own(id(s)) } else { TreeId::Shared(s.byte() % 6) }
+}
+
+fn beacon(s: &mut Script<'_>) -> Signed<BeaconBody> {
+    let root = accomplice(s);
+    let tree = if s.once_in(4) { TreeId::Own(root.id()) } else { TreeId::Shared(s.byte() % 6) };
+    let body = BeaconBody {
+        root: root.id(),
+        incarnation: s.life(),
+        tree,
+        sequence: s.number(),
+        target: s.u16(),
+        interval_ms: (s.number() as u32) % 3_600_001,
+    };
+    Signed::sign(body, &root)
+}
+
+fn census(s: &mut Script<'_>) -> Signed<CensusBody> {
+    let publisher = accomplice(s);
+    let body = CensusBody {
+        publisher: publisher.id(),
+        incarnation: s.life(),
+        round: s.number(),
+        until: s.number(),
+        own_tree: s.once_in(2),
+    };
+    Signed::sign(body, &publisher)
+}
+
+/// About anybody's messages, the node's own among them.
+fn ack(s: &mut Script<'_>) -> AckEntry {
+    AckEntry {
+        publisher: id(s),
+        incarnation: s.life(),
+        paced: s.number(),
+        held: s.number(),
+        peers: s.number() as u32,
+        sum: s.number(),
+    }
 }
 
 fn verdict(s: &mut Script<'_>) -> Verdict {
@@ -351,17 +427,19 @@ pub fn honest_answer(s: &mut Script<'_>, remote: Remote, frame: &Frame) -> Optio
         Frame::Ping(f) => Pong { nonce: f.nonce }.into(),
         Frame::Summary(_) => summary(s).into(),
         Frame::Pull(f) => {
+            if s.once_in(3) {
+                return Some(Pulled { batches: u32::from(s.byte() % 2) }.into());
+            }
             let r = f.ranges.first()?;
-            let publisher = PEERS.map(identity).find(|i| i.id() == r.publisher)?;
-            let sequence = r.from.min(u64::MAX - 1);
-            Gossip { message: message(&publisher, r.incarnation, sequence, b"x"), hops: 3 }.into()
+            let batch = an_answer(r.publisher, r.incarnation, r.from)?;
+            Gossip { hops: 3, own_tree: false, receipt: false, pulled: true, batch }.into()
         }
         Frame::GetData(f) => {
-            let publisher = PEERS.map(identity).find(|i| i.id() == f.id.publisher)?;
-            let sequence = f.id.sequence.min(u64::MAX - 1);
-            let m = message(&publisher, f.id.incarnation, sequence, b"x");
-            Data { id: f.id, message: Some(m) }.into()
+            let batch = an_answer(f.id.publisher, f.id.incarnation, f.id.sequence)?;
+            Data { id: f.id, batch: Some(batch) }.into()
         }
+        Frame::Graft(f) => Grafted { tree: f.tree, have: s.once_in(2).then(|| has(s)) }.into(),
+        Frame::Beacon(f) => Graft { tree: f.body.tree, have: s.once_in(2).then(|| has(s)) }.into(),
         Frame::ProbeRequest(f) => ProbeReply { subject: f.subject, verdict: verdict(s) }.into(),
         Frame::Digest(_) => Entries {
             entries: PEERS.map(|n| Entry::new(signed_record(&identity(n), 1, 0))).collect(),

@@ -61,6 +61,8 @@ pub struct Rig {
     pub events: BTreeMap<&'static str, u64>,
     /// The last frames that the node sent, newest last.
     pub sent: VecDeque<(LinkId, Frame)>,
+    /// Frames and bytes sent in all, by the type of the frame.
+    pub totals: BTreeMap<&'static str, (u64, u64)>,
     /// What the node signed and the remotes have got hold of.
     pub stolen_records: Vec<SignedRecord>,
     pub stolen_adjacencies: Vec<Signed<Adjacency>>,
@@ -68,6 +70,8 @@ pub struct Rig {
     /// The highest incarnation that the node wanted to be durable.
     pub incarnation: u64,
     pub deliveries: BTreeMap<MessageId, u64>,
+    /// Which number comes next, by publisher and incarnation.
+    streams: BTreeMap<(PeerId, u64), u64>,
     verifier: Verifier,
     next_link: u64,
     counted: u64,
@@ -127,11 +131,13 @@ impl Rig {
             dials: Vec::new(),
             events: BTreeMap::new(),
             sent: VecDeque::new(),
+            totals: BTreeMap::new(),
             stolen_records: Vec::new(),
             stolen_adjacencies: Vec::new(),
             stored: Vec::new(),
             incarnation: 1,
             deliveries: BTreeMap::new(),
+            streams: BTreeMap::new(),
             verifier: Verifier::new(),
             next_link: 0,
             counted: 0,
@@ -219,6 +225,11 @@ impl Rig {
         true
     }
 
+    /// Frames and bytes of one type sent so far.
+    pub fn total(&self, name: &str) -> (u64, u64) {
+        self.totals.get(name).copied().unwrap_or_default()
+    }
+
     pub fn pass(&mut self, time: Duration) {
         self.now += time;
     }
@@ -277,13 +288,37 @@ impl Rig {
                 self.stored.push(ticket);
             }
             Output::Deliver(d) => {
-                let n = self.deliveries.entry(d.message.id).or_default();
-                *n += 1;
-                assert_eq!(*n, 1, "{} is delivered twice", d.message.id);
+                assert!(d.count() > 0 && d.from >= d.batch.first());
+                assert_eq!(d.messages().count() as u64, d.count());
+                for m in d.messages() {
+                    let id = m.id();
+                    self.comes_next(id, id.sequence + 1);
+                    let n = self.deliveries.entry(id).or_default();
+                    *n += 1;
+                    assert_eq!(*n, 1, "{id} is delivered twice");
+                }
+            }
+            Output::Receipt(r) => {
+                assert_eq!(r.id.publisher, self.id, "a receipt for somebody else's message");
+                assert!(r.held <= r.live, "{r:?}");
+                assert!(!r.complete || r.held == r.live, "{r:?}");
             }
             Output::Fetched { .. } => {}
-            Output::Event(e) => *self.events.entry(kind(&e)).or_default() += 1,
+            Output::Event(e) => {
+                if let Event::Gap { publisher, incarnation, from, to } = e {
+                    assert!(from < to, "a gap of nothing");
+                    self.comes_next(MessageId { publisher, incarnation, sequence: from }, to);
+                }
+                *self.events.entry(kind(&e)).or_default() += 1;
+            }
         }
+    }
+
+    /// Messages come in order, and what is left out was told before. The first one may be any.
+    fn comes_next(&mut self, first: MessageId, end: u64) {
+        let stream = (first.publisher, first.incarnation);
+        let next = self.streams.insert(stream, end).unwrap_or(first.sequence);
+        assert_eq!(first.sequence, next, "{first} comes when {next} is next");
     }
 
     /// What a node sends must be what others accept.
@@ -295,6 +330,8 @@ impl Rig {
             .unwrap_or_else(|e| panic!("it sent a {} that nobody takes: {e}", frame.name()));
         assert_eq!(back, frame);
         self.verifier.verify(back).unwrap_or_else(|e| panic!("it sent a {}: {e}", frame.name()));
+        let total = self.totals.entry(frame.name()).or_default();
+        *total = (total.0 + 1, total.1 + bytes.len() as u64);
         self.steal(&frame);
         if self.sent.len() >= 64 {
             self.sent.pop_front();
@@ -513,9 +550,22 @@ impl Rig {
         match &mut self.node {
             Node::Peer(p) => match which {
                 0 => p.leave(now),
-                1..=6 => {
+                1..=5 => {
                     let payload = vec![s.byte(); s.below(64)];
-                    let _ = p.publish(now, "topic", &payload);
+                    let n = if s.once_in(8) { s.below(200) } else { 1 };
+                    for _ in 0..n {
+                        let published = p.publish(now, "topic", &payload);
+                        if let Ok(id) = published
+                            && s.once_in(3)
+                        {
+                            p.want_receipt(now, id);
+                        }
+                    }
+                }
+                6 => {
+                    let link = self.links.keys().nth(s.below(self.links.len())).copied();
+                    let link = link.unwrap_or(LinkId(s.number()));
+                    p.handle(now, Input::Congested { link });
                 }
                 7..=12 => {
                     let publisher = identity(s.byte() % 7).id();
@@ -556,6 +606,7 @@ fn kind(e: &Event) -> &'static str {
     match e {
         Event::FrameRefused { .. } => "frame_refused",
         Event::Gap { .. } => "gap",
+        Event::Fetched { .. } => "fetched",
         Event::RegistrationRefused { .. } => "registration_refused",
         Event::Suspected { .. } => "suspected",
         Event::Reported { .. } | Event::DeathReported { .. } => "reported",

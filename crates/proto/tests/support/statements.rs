@@ -94,7 +94,12 @@ pub fn first_of(batch: &Batch) -> MessageId {
 }
 
 /// A root's sign of life.
-pub fn beacon(root: &Identity, incarnation: u64, tree: TreeId, sequence: u64) -> Signed<BeaconBody> {
+pub fn beacon(
+    root: &Identity,
+    incarnation: u64,
+    tree: TreeId,
+    sequence: u64,
+) -> Signed<BeaconBody> {
     let root_id = root.id();
     let body =
         BeaconBody { root: root_id, incarnation, tree, sequence, target: 9, interval_ms: 2000 };
@@ -102,7 +107,12 @@ pub fn beacon(root: &Identity, incarnation: u64, tree: TreeId, sequence: u64) ->
 }
 
 /// A publisher's question who holds what.
-pub fn census(publisher: &Identity, incarnation: u64, round: u64, until: u64) -> Signed<CensusBody> {
+pub fn census(
+    publisher: &Identity,
+    incarnation: u64,
+    round: u64,
+    until: u64,
+) -> Signed<CensusBody> {
     let id = publisher.id();
     let body = CensusBody { publisher: id, incarnation, round, until, own_tree: false };
     Signed::sign(body, publisher)

@@ -112,7 +112,7 @@ fn count(tally: &Tally, frame: &Frame, size: usize) {
         Frame::Gossip(g) if g.pulled => &tally.bytes_in_history,
         Frame::Pulled(_) => &tally.bytes_in_history,
         Frame::Gossip(_) | Frame::Data(_) => &tally.bytes_in_payload,
-        Frame::Announce(_) | Frame::Ack(_) => &tally.bytes_in_announce,
+        Frame::Announce(_) | Frame::Ack(_) | Frame::Census(_) => &tally.bytes_in_announce,
         _ => &tally.bytes_in_control,
     }
     .add(size as u64);

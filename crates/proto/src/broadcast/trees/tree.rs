@@ -43,8 +43,8 @@ const NEXT_LOOK: Duration = Duration::from_secs(1);
 pub(crate) enum Act {
     /// The beacon.
     Tell { to: PeerId, beacon: Beacon },
-    /// Become a child. With `catch_up`, something may have been missed.
-    Graft { to: PeerId, tree: TreeId, catch_up: bool },
+    /// Become a child.
+    Graft { to: PeerId, tree: TreeId },
     /// Stop being one.
     Prune { to: PeerId, tree: TreeId },
 }
@@ -221,7 +221,7 @@ impl Tree {
             let nearer = r.offers.iter().filter(|(p, depth)| **depth < r.depth && lively(p));
             let best = nearer.min_by_key(|(p, depth)| (**depth, **p)).map(|(p, _)| *p);
             if let Some(best) = best {
-                return vec![self.graft(best, true)];
+                return vec![self.graft(best)];
             }
         }
         let others: Vec<PeerId> = neighbours
@@ -230,13 +230,13 @@ impl Tree {
             .copied()
             .collect();
         let some = rng.sample(others, ORPHAN_GRAFTS);
-        some.into_iter().map(|p| self.graft(p, true)).collect()
+        some.into_iter().map(|p| self.graft(p)).collect()
     }
 
-    fn graft(&mut self, to: PeerId, catch_up: bool) -> Act {
+    fn graft(&mut self, to: PeerId) -> Act {
         self.parents.insert(to);
         self.unconfirmed.insert(to);
-        Act::Graft { to, tree: self.id, catch_up }
+        Act::Graft { to, tree: self.id }
     }
 
     pub(crate) fn on_graft(&mut self, from: PeerId, now: Time) {
@@ -358,7 +358,7 @@ impl Tree {
         let mut acts = Vec::new();
         if self.parents.is_empty() {
             self.round = Some(round);
-            acts.push(self.graft(from, false));
+            acts.push(self.graft(from));
         } else if self.parents.contains(&from) {
             self.round = Some(round);
             acts.extend(self.settle_on(from));
@@ -469,7 +469,7 @@ impl Tree {
                 r.settle_at = None;
                 let first = r.first;
                 if neighbours.contains_key(&first) && !self.parents.contains(&first) {
-                    acts.push(self.graft(first, false));
+                    acts.push(self.graft(first));
                 }
             } else if self.rooted.is_none() && !r.gone && now >= r.expires() {
                 r.gone = true;
@@ -481,10 +481,13 @@ impl Tree {
         }
         if self.rooted.is_some() && self.next_beacon <= now {
             self.send_beacon(with, neighbours, now, rng);
-            // The root needs no way to itself.
-            let parents = core::mem::take(&mut self.parents);
-            self.unconfirmed.clear();
-            acts.extend(parents.into_iter().map(|to| Act::Prune { to, tree: self.id }));
+            if self.sent > 1 {
+                // The root needs no way to itself; but until its first beacon has been everywhere,
+                // the old one holds the tree together.
+                let parents = core::mem::take(&mut self.parents);
+                self.unconfirmed.clear();
+                acts.extend(parents.into_iter().map(|to| Act::Prune { to, tree: self.id }));
+            }
         }
         acts.extend(self.tell_due(now));
         acts
