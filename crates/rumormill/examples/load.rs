@@ -280,6 +280,8 @@ async fn run(o: Options) {
         "bytes_out_announce",
         "bytes_out_payload",
         "bytes_out_history",
+        "frames_out",
+        "batches_received",
         "dropped_payload",
         "dropped_history",
         "dropped_announce",

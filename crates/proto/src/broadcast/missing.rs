@@ -26,8 +26,10 @@ const WITNESSES: usize = 3;
 /// Bounds of the time that trees get to bring what was announced.
 const SHORTEST_WAIT: Duration = Duration::from_millis(60);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
-/// How long what came out of order has to come by itself, while a tree changes.
+/// How long what came out of order has to come by itself, while a tree changes: at least, and at most
+/// if announced messages took long lately.
 const HOLE_WAIT: Duration = Duration::from_millis(30);
+const LONGEST_HOLE_WAIT: Duration = Duration::from_millis(300);
 /// The same before anything was measured.
 const FIRST_WAIT: Duration = Duration::from_millis(150);
 /// Gaps of a source that are remembered.
@@ -120,7 +122,9 @@ impl Missing {
     /// skipped or lost, and who sent this one is the likeliest to have them.
     pub(crate) fn hole(&mut self, stream: StreamId, who: PeerId, below: u64, now: Time) {
         let claim = Claim { floor: 0, kept_from: false, next: below, lacks: Vec::new() };
-        self.claim(stream, who, claim, now + HOLE_WAIT, Some(now), now);
+        let usual = self.lag.map_or(HOLE_WAIT, |(mean, deviation)| mean + deviation * 2);
+        let due = now + usual.clamp(HOLE_WAIT, LONGEST_HOLE_WAIT);
+        self.claim(stream, who, claim, due, Some(now), now);
     }
 
     /// Looks after every stream that has a hole, whether or not anybody is known to have what is

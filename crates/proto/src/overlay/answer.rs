@@ -83,7 +83,7 @@ impl Overlay {
         now: Time,
         rng: &mut Stream,
     ) -> Option<PeerId> {
-        let fits: Vec<PeerId> = self
+        let fits: Vec<(PeerId, bool)> = self
             .neighbours
             .iter()
             .filter(|(id, n)| {
@@ -93,8 +93,26 @@ impl Overlay {
                     && !n.is_promised(now)
                     && other.is_none_or(|o| !n.around.iter().any(|(a, _)| *a == o))
             })
-            .map(|(id, _)| *id)
+            .map(|(id, n)| (*id, n.is_busy(now)))
             .collect();
-        fits.get(rng.below(fits.len())).copied()
+        // A mix can wait for another time; whoever needs a place cannot.
+        idle_first(&fits, other.is_some(), rng)
     }
+}
+
+/// Draws one of some neighbours, each with whether payload goes over its edge. Those without go
+/// first; if there are none and the matter can wait, it mostly does.
+pub(crate) fn idle_first(
+    some: &[(PeerId, bool)],
+    can_wait: bool,
+    rng: &mut Stream,
+) -> Option<PeerId> {
+    let idle: Vec<PeerId> = some.iter().filter(|(_, busy)| !busy).map(|(id, _)| *id).collect();
+    if !idle.is_empty() {
+        return idle.get(rng.below(idle.len())).copied();
+    }
+    if can_wait && rng.below(4) > 0 {
+        return None;
+    }
+    some.get(rng.below(some.len())).map(|(id, _)| *id)
 }

@@ -23,7 +23,7 @@ use crate::signed::Signed;
 use crate::time::Time;
 use crate::wire::Want;
 
-pub(crate) use answer::Answer;
+pub(crate) use answer::{Answer, idle_first};
 pub(crate) use fill::FillState;
 pub(crate) use heal::partner as heal_partner;
 
@@ -50,11 +50,18 @@ pub(crate) struct Neighbour {
     pub(crate) tell_all_after: Time,
     /// Not asked whether it lacks something before this time.
     pub(crate) ask_after: Time,
+    /// Payload goes over this edge: until then it is better not to give it away.
+    pub(crate) busy_until: Time,
     /// The streams of the last pull, until it is answered.
     pub(crate) pulled: Vec<StreamId>,
 }
 
 impl Neighbour {
+    /// Whether payload went over this edge lately. Whoever gives it away has to find what was on it.
+    pub(crate) fn is_busy(&self, now: Time) -> bool {
+        self.busy_until > now
+    }
+
     /// Whether somebody else was offered this edge.
     pub(crate) fn is_promised(&self, now: Time) -> bool {
         self.promised.is_some_and(|until| until > now)

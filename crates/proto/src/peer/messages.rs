@@ -1,5 +1,7 @@
 //! Batches on their way: taking in, forwarding, delivering.
 
+use core::time::Duration;
+
 use super::Peer;
 use crate::batch::Batch;
 use crate::broadcast::acks::{Arrived, Surroundings};
@@ -13,6 +15,9 @@ use crate::message::Delivery;
 use crate::overlay::Overlay;
 use crate::time::Time;
 use crate::wire::{Ack, Gossip};
+
+/// An edge that carried payload is busy for so long.
+const BUSY: Duration = Duration::from_secs(2);
 
 /// How a batch came here.
 #[derive(Debug, Clone, Copy)]
@@ -112,7 +117,7 @@ impl Peer {
                     self.look_for_hole(batch, way.from);
                     self.forward(batch, way, route);
                     self.announcer.note(batch, way.from, Some(route), now);
-                    self.trees.used(route, now);
+                    self.trees.used(route, batch.wire().len() as u64, now);
                 }
                 self.look_for_beginning(stream);
                 self.acknowledge(batch, way, route);
@@ -147,11 +152,16 @@ impl Peer {
     fn forward_to(&mut self, riders: Vec<PeerId>, batch: &Batch, way: Way) {
         let hops = way.hops.saturating_add(1);
         let Way { own_tree, receipt, .. } = way;
+        let busy_until = self.fx.now() + BUSY;
+        if let Some(n) = way.from.and_then(|from| self.overlay.neighbours.get_mut(&from)) {
+            n.busy_until = busy_until;
+        }
         for to in riders {
             if Some(to) == way.from || to == batch.publisher() {
                 continue;
             }
-            let Some(n) = self.overlay.neighbours.get(&to) else { continue };
+            let Some(n) = self.overlay.neighbours.get_mut(&to) else { continue };
+            n.busy_until = busy_until;
             self.fx.count("batches_forwarded");
             let batch = batch.clone();
             let gossip = Gossip { hops, own_tree, receipt, pulled: false, batch };

@@ -9,7 +9,7 @@ use crate::io::{DialError, LinkId};
 use crate::limits::MAX_NEIGHBOURHOOD;
 use crate::liveness::Watch;
 use crate::membership::Learned;
-use crate::overlay::{Answer, Neighbour, Request};
+use crate::overlay::{Answer, Neighbour, Request, idle_first};
 use crate::record::{Address, Presence, SignedRecord};
 use crate::signed::Signed;
 use crate::time::Time;
@@ -59,7 +59,8 @@ impl Peer {
         } else {
             self.overlay.next_mix = now + self.mix_period();
         }
-        let give: Vec<PeerId> = self.overlay.neighbours.keys().copied().collect();
+        let give: Vec<(PeerId, bool)> =
+            self.overlay.neighbours.iter().map(|(id, n)| (*id, n.is_busy(now))).collect();
         let others: Vec<PeerId> = self
             .members
             .alive()
@@ -75,7 +76,7 @@ impl Peer {
             return;
         }
         let Some(&other) = others.get(self.rng.overlay.below(others.len())) else { return };
-        let Some(&give) = give.get(self.rng.overlay.below(give.len())) else { return };
+        let Some(give) = idle_first(&give, true, &mut self.rng.overlay) else { return };
         let addresses = self.members.get(&other).map(|m| m.record.addresses.clone());
         self.request(other, addresses.unwrap_or_default(), Want::Mix { give }, None);
     }
@@ -374,6 +375,7 @@ impl Peer {
             promised: None,
             tell_all_after: now,
             ask_after: now,
+            busy_until: now,
             pulled: Vec::new(),
             record,
         };

@@ -7,7 +7,7 @@ use crate::identity::PeerId;
 use crate::io::LinkId;
 use crate::snapshot::PeerState;
 use crate::sync;
-use crate::wire::{Beacon, Graft, Grafted, Prune};
+use crate::wire::{Beacon, Graft, Grafted, Prune, TreeId};
 
 impl Peer {
     fn act(&mut self, acts: Vec<Act>) {
@@ -19,11 +19,10 @@ impl Peer {
             let link = n.link;
             match act {
                 Act::Tell { beacon, .. } => self.fx.send(link, beacon),
-                Act::Graft { tree, .. } => {
+                Act::Graft { tree, catch_up, .. } => {
                     self.fx.count("grafts");
-                    // The new parent may be ahead of the old one: what lies between would be missed.
-                    let have = Some(sync::entries(&self.broadcast.list, |_| true));
-                    self.fx.send(link, Graft { tree, have });
+                    let all = || sync::entries(&self.broadcast.list, |_| true);
+                    self.fx.send(link, Graft { tree, have: catch_up.then(all) });
                 }
                 Act::Prune { tree, .. } => {
                     self.fx.count("prunes");
@@ -82,7 +81,8 @@ impl Peer {
             return self.fx.count("grafts_unknown");
         }
         let all = || sync::entries(&self.broadcast.list, |_| true);
-        let have = f.have.is_some().then(all);
+        // Up a publisher's own tree goes nothing that its root has not.
+        let have = (f.have.is_some() && matches!(f.tree, TreeId::Shared(_))).then(all);
         self.fx.send(link, Grafted { tree: f.tree, have });
         if let Some(have) = f.have {
             self.send_what_lacks(link, &have);

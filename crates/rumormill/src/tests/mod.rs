@@ -6,5 +6,6 @@ mod harness;
 mod hostile;
 mod identity;
 mod lifecycle;
+mod logs;
 mod queues;
 mod stores;

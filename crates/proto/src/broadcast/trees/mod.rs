@@ -86,9 +86,9 @@ impl Trees {
     }
 
     /// Payload rides a tree: its root beacons more often while that is so.
-    pub(crate) fn used(&mut self, route: Route, now: Time) {
+    pub(crate) fn used(&mut self, route: Route, bytes: u64, now: Time) {
         if let Some(tree) = self.all.get_mut(&route.tree()) {
-            tree.used(now);
+            tree.used(bytes, now);
         }
     }
 

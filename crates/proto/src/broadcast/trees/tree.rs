@@ -20,6 +20,11 @@ const LONGEST_PACE: Duration = Duration::from_millis(1000);
 /// How long the present parent may be behind the first to bring a beacon and still be kept. Shorter
 /// than [`PACE`], or nobody would leave a hub that has too many children.
 const GRACE: Duration = Duration::from_millis(30);
+/// The same while much rides the tree.
+const GRACE_UNDER_LOAD: Duration = Duration::from_millis(500);
+/// How much that is, in bytes a second, and over which time it is measured.
+const HEAVY: u64 = 1024 * 1024;
+const LOAD_OVER: Duration = Duration::from_millis(500);
 /// Beacons missed after which a root is taken to be gone.
 const MISSED: u32 = 3;
 /// A new root beacons so often at its short interval, whatever the load.
@@ -43,8 +48,9 @@ const NEXT_LOOK: Duration = Duration::from_secs(1);
 pub(crate) enum Act {
     /// The beacon.
     Tell { to: PeerId, beacon: Beacon },
-    /// Become a child.
-    Graft { to: PeerId, tree: TreeId },
+    /// Become a child. With `catch_up`, the way was lost, and with it what was on it; else the old
+    /// parent goes on until the new one has begun.
+    Graft { to: PeerId, tree: TreeId, catch_up: bool },
     /// Stop being one.
     Prune { to: PeerId, tree: TreeId },
 }
@@ -106,6 +112,10 @@ pub(crate) struct Tree {
     sent: u64,
     next_beacon: Time,
     used: Option<Time>,
+    /// Payload that rode the tree since `load_since`, and whether it was much before that.
+    load: u64,
+    load_since: Time,
+    heavy: bool,
     /// Roots that were followed, and their last beacon: an older one, still on its way somewhere, does
     /// not make them come back.
     past: VecDeque<(PeerId, (u64, u64))>,
@@ -128,6 +138,9 @@ impl Tree {
             sent: 0,
             next_beacon: Time::MAX,
             used: None,
+            load: 0,
+            load_since: Time::ZERO,
+            heavy: false,
             past: VecDeque::new(),
             look_at: None,
             looks: 0,
@@ -154,8 +167,27 @@ impl Tree {
         self.parents.contains(&peer) || self.children.contains_key(&peer)
     }
 
-    pub(crate) const fn used(&mut self, now: Time) {
+    pub(crate) fn used(&mut self, bytes: u64, now: Time) {
         self.used = Some(now);
+        self.load += bytes;
+        self.measure(now);
+    }
+
+    fn measure(&mut self, now: Time) {
+        let passed = now.since(self.load_since);
+        if passed >= LOAD_OVER {
+            let micros = u64::try_from(passed.as_micros()).unwrap_or(u64::MAX);
+            self.heavy = self.load.saturating_mul(1_000_000) / micros >= HEAVY;
+            (self.load, self.load_since) = (0, now);
+        }
+    }
+
+    /// How long the present parent may be behind the first to bring a beacon and still be kept.
+    /// Under load beacons wait in queues, and who is first says little; a move then costs more than
+    /// it brings.
+    fn grace(&mut self, now: Time) -> Duration {
+        self.measure(now);
+        if self.heavy { GRACE_UNDER_LOAD } else { GRACE }
     }
 
     /// Nobody roots it any more.
@@ -221,7 +253,7 @@ impl Tree {
             let nearer = r.offers.iter().filter(|(p, depth)| **depth < r.depth && lively(p));
             let best = nearer.min_by_key(|(p, depth)| (**depth, **p)).map(|(p, _)| *p);
             if let Some(best) = best {
-                return vec![self.graft(best)];
+                return vec![self.graft(best, true)];
             }
         }
         let others: Vec<PeerId> = neighbours
@@ -230,13 +262,13 @@ impl Tree {
             .copied()
             .collect();
         let some = rng.sample(others, ORPHAN_GRAFTS);
-        some.into_iter().map(|p| self.graft(p)).collect()
+        some.into_iter().map(|p| self.graft(p, true)).collect()
     }
 
-    fn graft(&mut self, to: PeerId) -> Act {
+    fn graft(&mut self, to: PeerId, catch_up: bool) -> Act {
         self.parents.insert(to);
         self.unconfirmed.insert(to);
-        Act::Graft { to, tree: self.id }
+        Act::Graft { to, tree: self.id, catch_up }
     }
 
     pub(crate) fn on_graft(&mut self, from: PeerId, now: Time) {
@@ -358,12 +390,12 @@ impl Tree {
         let mut acts = Vec::new();
         if self.parents.is_empty() {
             self.round = Some(round);
-            acts.push(self.graft(from));
+            acts.push(self.graft(from, false));
         } else if self.parents.contains(&from) {
             self.round = Some(round);
             acts.extend(self.settle_on(from));
         } else {
-            round.settle_at = Some(now + GRACE);
+            round.settle_at = Some(now + self.grace(now));
             self.round = Some(round);
         }
         self.plan_telling(Some(from), neighbours, now);
@@ -469,7 +501,7 @@ impl Tree {
                 r.settle_at = None;
                 let first = r.first;
                 if neighbours.contains_key(&first) && !self.parents.contains(&first) {
-                    acts.push(self.graft(first));
+                    acts.push(self.graft(first, false));
                 }
             } else if self.rooted.is_none() && !r.gone && now >= r.expires() {
                 r.gone = true;

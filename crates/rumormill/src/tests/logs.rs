@@ -1,0 +1,238 @@
+//! The log of deliveries and the subscriptions that read it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rumormill_proto::{Delivery, MessageId, WallTime};
+use tokio::time::Instant;
+
+use super::batches::Publisher;
+use super::harness::identity;
+use crate::log::Log;
+use crate::subscription::{GapReason, Received, Start, SubscribeOptions, Subscription};
+
+fn log() -> Arc<Log> {
+    Arc::new(Log::new())
+}
+
+fn from(start: Start) -> SubscribeOptions {
+    SubscribeOptions::new().start(start)
+}
+
+/// All that is there: the numbers and topics of messages, and gaps in brackets (with a bang: not
+/// kept).
+fn all(s: &mut Subscription) -> String {
+    let words = std::iter::from_fn(|| s.try_recv()).map(|r| match r {
+        Received::Message(m) => format!("{}{}", m.message.topic(), m.message.id().sequence),
+        Received::Gap(g) if g.reason == GapReason::NotKept => format!("({}-{}!)", g.from, g.to),
+        Received::Gap(g) => format!("({}-{})", g.from, g.to),
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn id(n: u8, sequence: u64) -> MessageId {
+    MessageId { publisher: identity(n).id(), incarnation: 1, sequence }
+}
+
+#[tokio::test]
+async fn now_earliest_and_after_a_message() {
+    let (log, mut p) = (log(), Publisher::new(&identity(1)));
+    let mut q = Publisher::new(&identity(2));
+    log.append(p.topics(&["a", "a"]));
+    log.append(q.topics(&["b"]));
+    log.append(p.topics(&["a", "a"]));
+    let mut now = Subscription::open(&log, from(Start::Now));
+    let mut earliest = Subscription::open(&log, from(Start::Earliest));
+    let mut after = Subscription::open(&log, from(Start::After(id(1, 0))));
+    let mut after_last = Subscription::open(&log, from(Start::After(id(1, 3))));
+    let mut after_future = Subscription::open(&log, from(Start::After(id(1, 5))));
+    let mut after_unknown = Subscription::open(&log, from(Start::After(id(3, 7))));
+    log.append(p.topics(&["a", "a", "a"]));
+    assert_eq!(all(&mut now), "a4 a5 a6");
+    assert_eq!(all(&mut earliest), "a0 a1 b0 a2 a3 a4 a5 a6");
+    assert_eq!(all(&mut after), "a1 b0 a2 a3 a4 a5 a6");
+    assert_eq!(all(&mut after_last), "a4 a5 a6");
+    assert_eq!(all(&mut after_future), "b0 a6", "never twice");
+    assert_eq!(all(&mut after_unknown), "a0 a1 b0 a2 a3 a4 a5 a6");
+}
+
+#[tokio::test]
+async fn part_of_a_batch_is_delivered_and_the_rest_was() {
+    let (log, mut p) = (log(), Publisher::new(&identity(1)));
+    let mut s = Subscription::open(&log, from(Start::Now));
+    let whole = p.topics(&["a", "a", "a", "a"]);
+    log.append(Delivery { from: 2, ..whole });
+    assert_eq!(all(&mut s), "a2 a3");
+}
+
+#[tokio::test]
+async fn since_a_time_leaves_out_what_is_older_but_nothing_that_is_delivered_later() {
+    let (log, mut p) = (log(), Publisher::new(&identity(1)));
+    for at in [1000, 2000, 3000] {
+        p.at(WallTime(at));
+        log.append(p.topics(&["a", "a"]));
+    }
+    let mut s = Subscription::open(&log, from(Start::Time(WallTime(2000))));
+    let mut none = Subscription::open(&log, from(Start::Time(WallTime(9000))));
+    // A publisher whose clock is far behind.
+    log.append(Publisher::new(&identity(2)).topics(&["b"]));
+    assert_eq!(all(&mut s), "a2 a3 a4 a5 b0");
+    assert_eq!(all(&mut none), "b0");
+}
+
+#[tokio::test]
+async fn topics_and_patterns() {
+    let (log, mut p) = (log(), Publisher::new(&identity(1)));
+    log.append(p.topics(&["orders.new", "orders", "orders.old.x", "news", ""]));
+    let filtered = |patterns: &[&str]| {
+        let options = from(Start::Earliest).topics(patterns.iter().copied()).unwrap();
+        all(&mut Subscription::open(&log, options))
+    };
+    assert_eq!(filtered(&["orders.*"]), "orders.new0 orders.old.x2");
+    assert_eq!(filtered(&["orders"]), "orders1");
+    assert_eq!(filtered(&["news", "orders.*"]), "orders.new0 orders.old.x2 news3");
+    assert_eq!(filtered(&[""]), "4");
+    assert_eq!(filtered(&[]).split(' ').count(), 5);
+    assert_eq!(filtered(&["news", "*"]).split(' ').count(), 5);
+    assert!(SubscribeOptions::new().topic("a.*.b").is_err());
+    assert!((0..65).try_fold(SubscribeOptions::new(), |o, _| o.topic("a")).is_err());
+}
+
+#[tokio::test]
+async fn what_the_node_did_not_get_is_told_in_its_place() {
+    let (log, mut p) = (log(), Publisher::new(&identity(1)));
+    let mut all_topics = Subscription::open(&log, from(Start::Now));
+    let mut one = Subscription::open(&log, from(Start::Now).topic("b").unwrap());
+    log.append(p.topics(&["a", "b"]));
+    drop(p.topics(&["a", "a", "a"]));
+    log.append_gap(identity(1).id(), 1, 2, 5);
+    log.append(p.topics(&["b"]));
+    assert_eq!(all(&mut all_topics), "a0 b1 (2-5) b5");
+    assert_eq!(all(&mut one), "b1 (2-5) b5");
+}
+
+/// Room for some ten batches of one small message.
+fn bound_to_ten(log: &Log, p: &mut Publisher) -> usize {
+    let one = p.topics(&["x"]);
+    let size = one.batch.size() + 128;
+    log.bound(10 * size as u64, Duration::from_secs(3600));
+    log.append(one);
+    size
+}
+
+#[tokio::test]
+async fn a_slow_reader_is_told_what_it_missed_and_costs_no_memory() {
+    let (log, mut p) = (log(), Publisher::new(&identity(1)));
+    let mut q = Publisher::new(&identity(2));
+    let size = bound_to_ten(&log, &mut p);
+    let mut slow = Subscription::open(&log, from(Start::Earliest));
+    let mut stopped = Subscription::open(&log, from(Start::Now));
+    assert!(matches!(slow.try_recv(), Some(Received::Message(_))));
+    log.append(q.topics(&["q"]));
+    for _ in 0..1000 {
+        log.append(p.topics(&["a"]));
+    }
+    let (entries, bytes) = log.held();
+    assert!(entries <= 10 && bytes <= 10 * size, "{entries} entries, {bytes} bytes");
+    let seen = all(&mut slow);
+    // One exact range for each publisher, then everything that is still there.
+    let (gaps, messages) = seen.split_at(seen.find('a').unwrap());
+    let mut gaps: Vec<&str> = gaps.split_whitespace().collect();
+    gaps.sort_unstable();
+    let first: u64 = messages[1..].split(' ').next().unwrap().parse().unwrap();
+    assert_eq!(gaps, ["(0-1!)".to_owned(), format!("(1-{first}!)")]);
+    assert!(first > 980 && messages.ends_with("a1000"), "{messages}");
+    assert_eq!(all(&mut slow), "", "told once");
+    // The one that never read is told the same, of what came after it was opened.
+    assert!(all(&mut stopped).starts_with('('));
+    // And it goes on without a gap.
+    log.append(p.topics(&["a"]));
+    assert_eq!(all(&mut slow), "a1001");
+}
+
+#[tokio::test]
+async fn a_gap_that_was_let_go_belongs_to_what_is_missed() {
+    let (log, mut p) = (log(), Publisher::new(&identity(1)));
+    bound_to_ten(&log, &mut p);
+    let mut slow = Subscription::open(&log, from(Start::Now));
+    drop(p.topics(&["a", "a"]));
+    log.append_gap(identity(1).id(), 1, 1, 3);
+    for _ in 0..100 {
+        log.append(p.topics(&["a"]));
+    }
+    let seen = all(&mut slow);
+    assert!(seen.starts_with("(1-") && seen.matches('(').count() == 1, "{seen}");
+}
+
+#[tokio::test]
+async fn going_on_behind_a_message_that_is_not_kept_any_more_begins_with_the_gap() {
+    let (log, mut p) = (log(), Publisher::new(&identity(1)));
+    bound_to_ten(&log, &mut p);
+    for _ in 0..100 {
+        log.append(p.topics(&["a"]));
+    }
+    let mut s = Subscription::open(&log, from(Start::After(id(1, 3))));
+    let seen = all(&mut s);
+    assert!(seen.starts_with("(4-9") && seen.ends_with("a100"), "{seen}");
+    // Also when nothing at all of the publisher is held.
+    let mut q = Publisher::new(&identity(2));
+    for _ in 0..20 {
+        log.append(q.topics(&["q"]));
+    }
+    let mut s = Subscription::open(&log, from(Start::After(id(1, 3))));
+    assert!(!all(&mut s).contains('('));
+    log.append(p.topics(&["a"]));
+    assert_eq!(all(&mut s), "(4-101!) a101");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_old_goes_also_when_nothing_new_comes() {
+    let (log, mut p) = (log(), Publisher::new(&identity(1)));
+    log.bound(1 << 30, Duration::from_secs(60));
+    let mut slow = Subscription::open(&log, from(Start::Now));
+    log.append(p.topics(&["a"]));
+    tokio::time::advance(Duration::from_secs(40)).await;
+    log.append(p.topics(&["a"]));
+    tokio::time::advance(Duration::from_secs(30)).await;
+    log.expire(Instant::now());
+    assert_eq!(log.held().0, 1);
+    assert_eq!(all(&mut slow), "(0-1!) a1");
+}
+
+#[tokio::test]
+async fn an_earlier_life_comes_first_and_only_for_who_asks_for_it() {
+    let (log, mut p) = (log(), Publisher::new(&identity(1)));
+    // Opened before the start, as with a builder.
+    let mut now = Subscription::open(&log, from(Start::Now));
+    log.restore(vec![p.topics(&["a"]), p.topics(&["a", "a"])]);
+    log.append(p.topics(&["a"]));
+    assert_eq!(all(&mut now), "a3");
+    assert_eq!(all(&mut Subscription::open(&log, from(Start::Earliest))), "a0 a1 a2 a3");
+}
+
+#[tokio::test]
+async fn readers_that_wait_are_woken_and_the_end_comes_last() {
+    let (log, mut p) = (log(), Publisher::new(&identity(1)));
+    let mut waiting = Vec::new();
+    for _ in 0..4 {
+        let mut s = Subscription::open(&log, from(Start::Now));
+        waiting.push(tokio::spawn(async move {
+            let mut messages = 0;
+            while s.recv().await.is_some() {
+                messages += 1;
+            }
+            messages
+        }));
+    }
+    tokio::task::yield_now().await;
+    log.append(p.topics(&["a", "a"]));
+    tokio::task::yield_now().await;
+    log.append(p.topics(&["a"]));
+    log.close();
+    for reader in waiting {
+        assert_eq!(reader.await.unwrap(), 3);
+    }
+    let mut late = Subscription::open(&log, from(Start::Earliest));
+    assert_eq!(all(&mut late), "a0 a1 a2");
+    assert!(late.recv().await.is_none());
+}
