@@ -151,7 +151,7 @@ async fn read(node: Node, epoch: Instant, with_delays: bool, count: Arc<AtomicU6
                     let sent = Duration::from_nanos(u64::from_le_bytes(*sent));
                     seen.delays.push((id, m.hops, epoch.elapsed().saturating_sub(sent)));
                 }
-                if count.fetch_add(1, Ordering::Relaxed) % 64 == 0 || with_delays {
+                if count.fetch_add(1, Ordering::Relaxed).is_multiple_of(64) || with_delays {
                     seen.last = Some(Instant::now());
                 }
             }

@@ -31,7 +31,8 @@ struct Network {
 impl Network {
     async fn new(config: Config) -> Network {
         let listeners: Vec<Listener> = (0..3).map(|_| loopback()).collect();
-        let address = |l: &Listener| SeedAddress { host_port: l.local_addr().to_string(), pin: None };
+        let address =
+            |l: &Listener| SeedAddress { host_port: l.local_addr().to_string(), pin: None };
         let addresses: Vec<SeedAddress> = listeners.iter().map(address).collect();
         let mut seeds = Vec::new();
         for (index, listener) in listeners.into_iter().enumerate() {

@@ -23,6 +23,8 @@ use crate::wire::{AckEntry, ack_token};
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often one's own progress is noted, to tell who is behind for long.
 const MARK_EVERY: Duration = Duration::from_millis(250);
+/// Censuses of one publisher that come faster are not followed.
+const SHORTEST_CENSUS: Duration = Duration::from_millis(100);
 /// Bytes received after which an acknowledgement is due soon.
 const SOON_BYTES: u64 = 32 * 1024;
 /// Bytes received after which it is due at once.
@@ -77,8 +79,9 @@ struct Progress {
     wanted: u64,
     /// A queue behind this peer fills: told along once.
     congested: bool,
-    /// The publisher's last census.
+    /// The publisher's last census, and when it came.
     census: u64,
+    census_at: Time,
     touched: u64,
 }
 
@@ -136,6 +139,7 @@ impl Acks {
             wanted: 0,
             congested: false,
             census: 0,
+            census_at: Time::ZERO,
             touched: 0,
         });
         (p.route, p.upstream, p.touched) = (route, upstream, clock);
@@ -177,13 +181,14 @@ impl Acks {
         now: Time,
         with: &impl Surroundings,
     ) -> bool {
-        if self.streams.get(&batch.stream).is_some_and(|p| p.census >= round) {
+        let too_soon = |p: &Progress| p.census > 0 && now.since(p.census_at) < SHORTEST_CENSUS;
+        if self.streams.get(&batch.stream).is_some_and(|p| p.census >= round || too_soon(p)) {
             return false;
         }
         self.received(batch, now, with);
         if let Some(p) = self.streams.get_mut(&batch.stream) {
             // Whoever is still behind answers it as well; what was told on other ways is of the past.
-            p.census = round;
+            (p.census, p.census_at) = (round, now);
             p.behind.clear();
             p.told = None;
         }
@@ -317,9 +322,8 @@ impl Acks {
 
 impl Progress {
     fn schedule(&mut self, now: Time) {
-        let wait = if self.wanted > 0 && self.told.is_none_or(|(_, s)| s.held < self.wanted) {
-            Duration::ZERO
-        } else if self.unacknowledged >= NOW_BYTES {
+        let awaited = self.wanted > 0 && self.told.is_none_or(|(_, s)| s.held < self.wanted);
+        let wait = if awaited || self.unacknowledged >= NOW_BYTES {
             Duration::ZERO
         } else if self.unacknowledged >= SOON_BYTES {
             SOON

@@ -156,6 +156,8 @@ pub(crate) enum Receipt {
 pub(crate) struct MessageList {
     streams: BTreeMap<StreamId, Seen>,
     clock: u64,
+    /// Changes with every change of what was received.
+    version: u64,
     /// What was still missing of streams that had to be forgotten.
     forgotten: Vec<(StreamId, u64, u64)>,
 }
@@ -183,6 +185,7 @@ impl MessageList {
 
     /// The stream, made if there is room for it.
     fn stream_mut(&mut self, stream: StreamId) -> Option<&mut Seen> {
+        self.version += 1;
         if !self.streams.contains_key(&stream) {
             if !self.make_room_for(stream) {
                 return None;
@@ -203,6 +206,7 @@ impl MessageList {
 
     /// Nobody said where the stream begins: with what was received of it.
     pub(crate) fn begin_with_what_came(&mut self, stream: StreamId) {
+        self.version += 1;
         if let Some(seen) = self.streams.get_mut(&stream)
             && let Some((&first, _)) = seen.ranges.first_key_value()
         {
@@ -235,6 +239,7 @@ impl MessageList {
     /// Closes a gap that nobody can fill any more: as much of the range as lies below what was
     /// received. (That there is more above it is only somebody's claim.)
     pub(crate) fn give_up(&mut self, stream: StreamId, from: u64, to: u64) {
+        self.version += 1;
         let Some(seen) = self.streams.get_mut(&stream) else { return };
         let to = to.min(seen.next());
         if from < to {
@@ -282,6 +287,11 @@ impl MessageList {
     /// What was received of one stream.
     pub(crate) fn get(&self, stream: StreamId) -> Option<&Seen> {
         self.streams.get(&stream)
+    }
+
+    /// Another number whenever something else was received.
+    pub(crate) const fn version(&self) -> u64 {
+        self.version
     }
 
     /// All streams, ascending.

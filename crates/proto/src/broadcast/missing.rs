@@ -64,7 +64,8 @@ struct Wanted {
     announced: Option<Time>,
     /// Messages received of it at the last pull.
     received: u64,
-    /// When something of it came last, or it was first missed.
+    /// The first missing number at the last pull, and since when it is.
+    first: u64,
     progress: Time,
     /// Neighbours that the last pull went to.
     asked: Vec<PeerId>,
@@ -80,6 +81,7 @@ impl Wanted {
             tries: 0,
             announced,
             received: 0,
+            first: 0,
             progress: now,
             asked: Vec::new(),
             failed: BTreeSet::new(),
@@ -254,6 +256,12 @@ impl Missing {
         }
     }
 
+    /// The smallest number of a stream that a neighbour says it can give.
+    pub(crate) fn floor(&self, stream: StreamId) -> Option<u64> {
+        let w = self.streams.get(&stream)?;
+        w.sources.iter().filter(|(_, c)| c.kept_from).map(|(_, c)| c.floor).min()
+    }
+
     /// A neighbour is gone.
     pub(crate) fn forget_source(&mut self, who: PeerId, now: Time) {
         for w in self.streams.values_mut() {
@@ -284,19 +292,23 @@ impl Missing {
                 done.push(stream);
                 continue;
             }
-            if received > w.received {
-                // What was asked for comes.
-                (w.tries, w.received, w.progress) = (0, received, now);
-                w.failed.clear();
-            } else {
+            w.received = received;
+            let first = missing.first().map_or(0, |m| m.0);
+            if first == w.first {
                 w.failed.extend(w.asked.iter().copied());
+            } else {
+                // What was asked for comes.
+                (w.tries, w.first, w.progress) = (0, first, now);
+                w.failed.clear();
             }
             w.asked.clear();
             w.announced = None;
             let enough = w.failed.len() >= degree.min(WITNESSES) || w.sources.is_empty();
             if w.tries >= ATTEMPTS && enough && now.since(w.progress) >= PATIENCE {
-                due.lost.extend(missing.iter().take(64).map(|m| (stream, m.0, m.1)));
-                done.push(stream);
+                // The first one holds up what is behind it; the next one has its turn then.
+                due.lost.extend(missing.iter().take(1).map(|m| (stream, m.0, m.1)));
+                w.due = now + RETRY;
+                w.tries = 0;
                 continue;
             }
             // What nobody keeps any more need not be asked for.
@@ -415,6 +427,9 @@ mod tests {
         let at = m.deadline().unwrap();
         assert!(at > Time::ZERO + Duration::from_secs(10), "{at:?}");
         assert_eq!(m.due(&l, 2, at).lost, [(S, 1, 3)]);
-        assert_eq!(m.deadline(), None);
+        let mut l = l;
+        l.give_up(S, 1, 3);
+        let at = m.deadline().unwrap();
+        assert!(m.due(&l, 2, at).lost.is_empty() && m.deadline().is_none());
     }
 }

@@ -19,7 +19,9 @@ const TELL_ALL_EVERY: Duration = Duration::from_millis(250);
 /// A neighbour that is so new has not been on a tree: what it has is pulled at once.
 const NEW_NEIGHBOUR: Duration = Duration::from_secs(2);
 /// How long neighbours have to say where a stream begins whose first messages did not come.
-const BEGIN_WITHIN: Duration = Duration::from_secs(1);
+const BEGIN_WITHIN: Duration = Duration::from_secs(2);
+/// Neighbours that are asked.
+const ASKED_FOR_BEGINNING: usize = 3;
 /// How long after its first neighbour a peer is new.
 const NEWCOMER: Duration = Duration::from_secs(10);
 
@@ -63,7 +65,10 @@ impl Peer {
     /// Tells a new neighbour everything that was seen, and of the trees. Both ends know by now that
     /// they are neighbours.
     pub(super) fn start_sync(&mut self, link: LinkId, neighbour: PeerId) {
-        self.fx.send(link, sync::whole(&self.broadcast.list));
+        {
+            let summary = self.hashed.whole(&self.broadcast.list);
+            self.fx.send(link, summary);
+        };
         self.tree_link_up(neighbour);
     }
 
@@ -80,13 +85,16 @@ impl Peer {
     fn ask_somebody(&mut self) {
         let links: Vec<LinkId> = self.overlay.neighbours.values().map(|n| n.link).collect();
         if let Some(&link) = links.get(self.rng.sync.below(links.len())) {
-            self.fx.send(link, sync::question(&self.broadcast.list));
+            {
+                let summary = self.hashed.question(&self.broadcast.list);
+                self.fx.send(link, summary);
+            };
         }
     }
 
     pub(super) fn on_summary(&mut self, link: LinkId, remote: PeerId, f: &Summary) {
         let now = self.fx.now();
-        if sync::hash(&self.broadcast.list) == f.hash {
+        if self.hashed.of(&self.broadcast.list) == f.hash {
             return;
         }
         let Some(neighbour) = self.overlay.neighbours.get_mut(&remote) else { return };
@@ -94,7 +102,10 @@ impl Peer {
             // Only the hash came: tell all, and the other side pulls what it lacks.
             if now >= neighbour.tell_all_after {
                 neighbour.tell_all_after = now + TELL_ALL_EVERY;
-                self.fx.send(link, sync::whole(&self.broadcast.list));
+                {
+                    let summary = self.hashed.whole(&self.broadcast.list);
+                    self.fx.send(link, summary);
+                };
             }
             return;
         };
@@ -102,7 +113,10 @@ impl Peer {
         if sync::other_lacks(&self.broadcast.list, theirs) && now >= neighbour.ask_after {
             // The hash alone makes the other side ask for all, unless it has caught up by then.
             neighbour.ask_after = now + self.config.sync_interval();
-            self.fx.send(link, sync::question(&self.broadcast.list));
+            {
+                let summary = self.hashed.question(&self.broadcast.list);
+                self.fx.send(link, summary);
+            };
         }
         for e in theirs {
             let stream = (e.publisher, e.incarnation);
@@ -125,23 +139,24 @@ impl Peer {
         if self.has_begun(stream) || self.unbegun.contains_key(&stream) {
             return;
         }
-        if self.is_old_hand() || self.unbegun.len() >= MAX_MISSING {
+        let floor = self.missing.floor(stream);
+        if floor == Some(0) || self.is_old_hand() || self.unbegun.len() >= MAX_MISSING {
             return self.broadcast.list.begin(stream, 0);
         }
-        self.unbegun.insert(stream, Unbegun { since: self.fx.now(), floor: u64::MAX });
+        let floor = floor.unwrap_or(u64::MAX);
+        self.unbegun.insert(stream, Unbegun { since: self.fx.now(), floor });
+        for _ in 0..ASKED_FOR_BEGINNING {
+            self.ask_somebody();
+        }
     }
 
-    /// A neighbour can give a stream from `floor` on.
+    /// A neighbour can give a stream from `floor` on. Nothing is made of a stream of which nothing
+    /// has come: it is only somebody's word.
     fn hear_of_beginning(&mut self, stream: StreamId, floor: u64) {
-        if self.has_begun(stream) {
-            return;
-        }
-        if floor == 0 {
-            self.unbegun.remove(&stream);
+        if floor == 0 && self.unbegun.remove(&stream).is_some() {
             self.broadcast.list.begin(stream, 0);
             return self.deliver(stream.0);
         }
-        self.look_for_beginning(stream);
         if let Some(u) = self.unbegun.get_mut(&stream) {
             u.floor = u.floor.min(floor);
         }
@@ -232,11 +247,12 @@ impl Peer {
     /// the tree: those behind it have missed it as well.
     pub(super) fn send_what_lacks(&mut self, link: LinkId, have: &[SummaryEntry]) {
         let mut bytes = 0;
-        let streams: Vec<StreamId> = self.broadcast.list.iter().map(|(s, _)| *s).collect();
-        for stream in streams {
-            let has = have.iter().find(|e| (e.publisher, e.incarnation) == stream);
-            // What it does not know at all, it learns of by comparing.
-            let Some(has) = has else { continue };
+        // A stream that the other does not know at all, it learns of by comparing.
+        for has in have {
+            let stream = (has.publisher, has.incarnation);
+            if self.broadcast.list.get(stream).is_none() {
+                continue;
+            }
             let gaps = has.gaps.iter().copied().chain([(has.next, u64::MAX)]);
             for (from, to) in gaps {
                 for k in self.broadcast.kept.range(stream, from, to) {

@@ -143,7 +143,7 @@ impl Peer {
         let (stream, first) = (batch.stream(), batch.first());
         let seen = self.broadcast.list.get(stream);
         if let Some(from) = from
-            && seen.is_some_and(|s| s.has_begun() && s.high_water() < first)
+            && seen.is_some_and(|s| s.high_water() < first)
         {
             self.missing.hole(stream, from, first, self.fx.now());
         }

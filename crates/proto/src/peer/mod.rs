@@ -39,6 +39,7 @@ use crate::name::Name;
 use crate::overlay::Overlay;
 use crate::random::Stream;
 use crate::record::{Address, SignedRecord};
+use crate::sync::Hashed;
 use crate::time::Time;
 
 pub(crate) use view::{count, view};
@@ -134,6 +135,7 @@ pub struct Peer {
     census: CensusPlan,
     /// What an earlier life delivered of what is still kept.
     restored: Vec<Delivery>,
+    hashed: Hashed,
     next_sync: Time,
     fetches: BTreeMap<MessageId, Fetch>,
     next_idle_check: Time,
@@ -191,6 +193,7 @@ impl Peer {
             pace_at: Time::MAX,
             census: CensusPlan::new(),
             restored,
+            hashed: Hashed::default(),
             next_sync,
             fetches: BTreeMap::new(),
             next_idle_check: Time::MAX,

@@ -5,6 +5,7 @@ use crate::broadcast::trees::{Act, Candidates};
 use crate::config::BroadcastMode;
 use crate::identity::PeerId;
 use crate::io::LinkId;
+use crate::limits::WHOLE_LIST;
 use crate::snapshot::PeerState;
 use crate::sync;
 use crate::wire::{Beacon, Graft, Grafted, Prune, TreeId};
@@ -50,7 +51,7 @@ impl Peer {
         self.acks.forget(neighbour);
         self.missing.forget_source(neighbour, now);
         if self.rides_trees() {
-            let acts = self.trees.link_down(neighbour);
+            let acts = self.trees.link_down(neighbour, now);
             self.act(acts);
         }
     }
@@ -58,7 +59,7 @@ impl Peer {
     /// A neighbour gives no sign of life; what came through it comes through others.
     pub(super) fn tree_suspect(&mut self, neighbour: PeerId) {
         if self.rides_trees() {
-            let acts = self.trees.suspect(neighbour);
+            let acts = self.trees.suspect(neighbour, self.fx.now());
             self.act(acts);
         }
     }
@@ -70,6 +71,13 @@ impl Peer {
         let (root, now) = (f.body.root, self.fx.now());
         if self.members.is_over(&root, f.body.incarnation) {
             return self.fx.count("beacons_of_departed");
+        }
+        // A key is made in no time; where everybody is known, a root is one of them.
+        let whole = !self.registrations.slots.is_empty()
+            && self.own.state == PeerState::Joined
+            && self.registrations.network_size() as usize <= WHOLE_LIST;
+        if whole && self.members.record(&root).is_none() && root != self.id() {
+            return self.fx.count("beacons_of_strangers");
         }
         let acts = self.trees.on_beacon(self.id(), remote, f, now);
         self.act(acts);

@@ -13,7 +13,7 @@ use crate::wire::{Summary, SummaryEntry};
 const SUMMARY_BYTES: usize = 512 * 1024;
 
 /// The hash of all that was received.
-pub(crate) fn hash(list: &MessageList) -> u64 {
+fn hash(list: &MessageList) -> u64 {
     let mut h = blake3::Hasher::new();
     for (&(publisher, incarnation), seen) in list.iter() {
         h.update(publisher.as_bytes());
@@ -48,14 +48,32 @@ pub(crate) fn entries(
     entries
 }
 
-/// The question alone.
-pub(crate) fn question(list: &MessageList) -> Summary {
-    Summary { hash: hash(list), entries: None }
-}
+/// The hash of the list as it was last asked for: a question takes no pass over all streams.
+#[derive(Debug, Default)]
+pub(crate) struct Hashed(Option<(u64, u64)>);
 
-/// Everything.
-pub(crate) fn whole(list: &MessageList) -> Summary {
-    Summary { hash: hash(list), entries: Some(entries(list, |_| true)) }
+impl Hashed {
+    /// As [`hash`].
+    pub(crate) fn of(&mut self, list: &MessageList) -> u64 {
+        match self.0 {
+            Some((version, hash)) if version == list.version() => hash,
+            _ => {
+                let hash = hash(list);
+                self.0 = Some((list.version(), hash));
+                hash
+            }
+        }
+    }
+
+    /// The question alone.
+    pub(crate) fn question(&mut self, list: &MessageList) -> Summary {
+        Summary { hash: self.of(list), entries: None }
+    }
+
+    /// Everything.
+    pub(crate) fn whole(&mut self, list: &MessageList) -> Summary {
+        Summary { hash: self.of(list), entries: Some(entries(list, |_| true)) }
+    }
 }
 
 /// Whether this node has something that the other has not, going by its entries.

@@ -148,7 +148,7 @@ impl<C: Core> Driver<C> {
         self.step(|_, _| ());
         let mut timer = std::pin::pin!(sleep_until(Instant::now()));
         while !self.is_finished() {
-            let Some(wake) = self.wake_at() else { return };
+            let Some(wake) = self.fire_timeout().await else { return };
             if timer.deadline() != wake {
                 timer.as_mut().reset(wake);
             }
@@ -168,22 +168,20 @@ impl<C: Core> Driver<C> {
                 }
                 () = &mut timer => {}
             }
-            self.fire_timeout().await;
             self.tell_wall_clock();
         }
         self.finish().await;
     }
 
-    /// When to wake up if nothing happens; `None` if the core is gone.
-    fn wake_at(&self) -> Option<Instant> {
-        let core = self.seat.with(|core, _| core.poll_timeout())?;
-        let core = core.map(|t| self.seat.clock().instant(t));
+    /// When to wake up if nothing happens.
+    fn wake_at(&self, deadline: Option<Time>) -> Instant {
+        let core = deadline.map(|t| self.seat.clock().instant(t));
         let end = match self.phase {
             Phase::Running => None,
             Phase::Leaving(at) | Phase::Closing(at) => Some(at),
         };
         let latest = Instant::now() + LONGEST_SLEEP;
-        Some([core, end].into_iter().flatten().fold(latest, Instant::min))
+        [core, end].into_iter().flatten().fold(latest, Instant::min)
     }
 
     /// Takes in what had arrived. What arrives meanwhile waits for the next round, so that the
@@ -205,11 +203,13 @@ impl<C: Core> Driver<C> {
         }
     }
 
-    /// Tells the core that its deadline has come, after everything that arrived before it.
-    async fn fire_timeout(&mut self) {
-        let due =
-            |core: &mut C, now| core.poll_timeout().filter(|at| *at <= now).map(|at| (at, now));
-        let Some(Some((deadline, now))) = self.seat.with(due) else { return };
+    /// Tells the core that its deadline has come, if it has, after everything that arrived before
+    /// it. Says when to wake up next; `None` if the core is gone.
+    async fn fire_timeout(&mut self) -> Option<Instant> {
+        let (deadline, now) = self.seat.with(|core, now| (core.poll_timeout(), now))?;
+        let Some(deadline) = deadline.filter(|at| *at <= now) else {
+            return Some(self.wake_at(deadline));
+        };
         self.take_in_all();
         if now.since(deadline) > LATE {
             // What others sent in the meantime lies in the sockets.
@@ -220,6 +220,8 @@ impl<C: Core> Driver<C> {
         }
         self.feed(Input::Timeout);
         self.hubs.log.expire(Instant::now());
+        let deadline = self.seat.with(|core, _| core.poll_timeout())?;
+        Some(self.wake_at(deadline))
     }
 
     fn feed(&mut self, input: Input) {

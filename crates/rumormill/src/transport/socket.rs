@@ -4,6 +4,7 @@
 //! much is coming reads it in large pieces, and hands out the 4 KiB from memory; one that is idle
 //! keeps no memory for it.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,6 +19,28 @@ use crate::counters::Tally;
 const AHEAD: usize = 64 * 1024;
 /// A read that brings less than this found the end of what there was.
 const LITTLE: usize = 4 * 1024;
+
+/// Buffers that a thread keeps for the next connection under load.
+const SPARE: usize = 4;
+
+thread_local! {
+    static SPARES: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+fn take_buffer() -> Vec<u8> {
+    SPARES.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; AHEAD])
+}
+
+fn give_back(buffer: &mut Vec<u8>) {
+    let buffer = std::mem::take(buffer);
+    if buffer.len() == AHEAD {
+        SPARES.with_borrow_mut(|spares| {
+            if spares.len() < SPARE {
+                spares.push(buffer);
+            }
+        });
+    }
+}
 
 /// A TCP connection.
 #[derive(Debug)]
@@ -44,7 +67,7 @@ impl Socket {
         buf.put_slice(there.get(..n).unwrap_or_default());
         self.from += n;
         if self.from == self.to && !self.busy {
-            self.ahead = Vec::new();
+            give_back(&mut self.ahead);
         }
     }
 }
@@ -64,13 +87,15 @@ impl AsyncRead for Socket {
                 this.busy = buf.remaining() == 0;
                 return Poll::Ready(Ok(()));
             }
-            this.ahead.resize(AHEAD, 0);
+            if this.ahead.is_empty() {
+                this.ahead = take_buffer();
+            }
             let mut ahead = ReadBuf::new(&mut this.ahead);
             let read = Pin::new(&mut this.stream).poll_read(cx, &mut ahead);
             let n = ahead.filled().len();
             if !matches!(read, Poll::Ready(Ok(()))) {
                 this.busy = false;
-                this.ahead = Vec::new();
+                give_back(&mut this.ahead);
                 return read;
             }
             this.tally.socket_bytes_in.add(n as u64);

@@ -44,7 +44,16 @@ pub(crate) struct Tls {
 
 impl Tls {
     pub(crate) fn new(identity: &Identity) -> Result<Tls, Error> {
+        use rustls::crypto::ring::cipher_suite::{
+            TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
+        };
         let provider = Arc::new(CryptoProvider {
+            // The fastest first: the signatures on everything are of the 128-bit level as well.
+            cipher_suites: vec![
+                TLS13_AES_128_GCM_SHA256,
+                TLS13_AES_256_GCM_SHA384,
+                TLS13_CHACHA20_POLY1305_SHA256,
+            ],
             // One group, so that there is no second round trip to agree on another.
             kx_groups: vec![rustls::crypto::ring::kx_group::X25519],
             ..rustls::crypto::ring::default_provider()

@@ -102,8 +102,7 @@ fn payloads_that_find_no_room_are_pulled() {
 
 /// Median and longest way of a message to a peer.
 fn delays(w: &World, ids: &[MessageId]) -> (Duration, Duration) {
-    let at: BTreeMap<MessageId, _> =
-        w.ledger().publications.iter().map(|p| (p.id, p.at)).collect();
+    let at: BTreeMap<MessageId, _> = w.ledger().publications.iter().map(|p| (p.id, p.at)).collect();
     let of: BTreeSet<_> = ids.iter().collect();
     let arrivals = w.deliveries().iter().filter(|a| of.contains(&a.id));
     let mut all: Vec<Duration> = arrivals.map(|a| a.at.since(at[&a.id])).collect();
@@ -167,8 +166,11 @@ fn flooding_delivers_the_same() {
         let ids = publish(&mut net, 10, 20, ms(100));
         net.world.run_for(s(15));
         net.rests_within(s(20));
-        let all: BTreeMap<NodeId, BTreeSet<MessageId>> =
-            net.peers.iter().map(|&p| (p, got(&net.world, p, &ids).into_iter().collect())).collect();
+        let all: BTreeMap<NodeId, BTreeSet<MessageId>> = net
+            .peers
+            .iter()
+            .map(|&p| (p, got(&net.world, p, &ids).into_iter().collect()))
+            .collect();
         (all, say(&mode.to_string(), &net, from).per_peer())
     };
     let (trees, one) = deliveries(BroadcastMode::Trees);
@@ -438,7 +440,7 @@ fn everybody_publishes_at_full_speed() {
         for p in net.peers.clone() {
             while net.world.publish(p, "t", &payload).is_ok() {
                 *counts.entry(p).or_default() += 1;
-                if counts[&p] % 8 == 0 {
+                if counts[&p].is_multiple_of(8) {
                     break;
                 }
             }

@@ -100,7 +100,7 @@ fn no_data_changes_a_tree() {
     let shape = views(&net.world);
     for round in 0..20u64 {
         for (i, p) in net.peers.clone().into_iter().enumerate() {
-            if (i as u64 + round) % 2 == 0 {
+            if (i as u64 + round).is_multiple_of(2) {
                 net.world.publish_all(p, "t", &[&[1; 100], &[2; 10]]).unwrap();
             }
         }
@@ -124,7 +124,12 @@ fn beacons_leave_a_tree_at_rest_as_it_is() {
 }
 
 /// Strikes a peer while one publishes 20 times a second; gives the longest delay at the others.
-fn struck(net: &mut Net, victim: NodeId, publisher: NodeId, strike: fn(&mut World, NodeId)) -> Duration {
+fn struck(
+    net: &mut Net,
+    victim: NodeId,
+    publisher: NodeId,
+    strike: fn(&mut World, NodeId),
+) -> Duration {
     let mut ids = BTreeMap::new();
     for round in 0..200 {
         if round == 20 {
@@ -175,7 +180,8 @@ fn a_root_without_power_while_messages_flow() {
 pub(crate) fn interior(net: &Net, publisher: NodeId) -> NodeId {
     let tree = tree_of(&net.id(publisher));
     let root = root_of(&net.world, publisher, &tree);
-    let children = |n: &NodeId| views(&net.world).get(&(*n, tree.clone())).map_or(0, |t| t.children.len());
+    let children =
+        |n: &NodeId| views(&net.world).get(&(*n, tree.clone())).map_or(0, |t| t.children.len());
     let others = net.peers.iter().copied().filter(|&p| p != publisher && Some(p) != root);
     others.max_by_key(children).unwrap()
 }
@@ -220,7 +226,8 @@ fn a_root_that_leaves_is_replaced() {
 fn one_root_after_another_leaves() {
     let mut net = grown(world_config(16, lan()), 3, 20);
     for _ in 0..6 {
-        let root = root_of(&net.world, *net.world.live_peers().first().unwrap(), "shared-0").unwrap();
+        let root =
+            root_of(&net.world, *net.world.live_peers().first().unwrap(), "shared-0").unwrap();
         net.world.leave(root).unwrap();
         net.world.run_for(s(1));
         grows(&mut net);

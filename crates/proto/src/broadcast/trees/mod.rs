@@ -98,20 +98,20 @@ impl Trees {
         self.all.values_mut().flat_map(|t| t.link_up(neighbour, now, rng)).collect()
     }
 
-    pub(crate) fn link_down(&mut self, neighbour: PeerId) -> Vec<Act> {
+    pub(crate) fn link_down(&mut self, neighbour: PeerId, now: Time) -> Vec<Act> {
         self.neighbours.remove(&neighbour);
         let (neighbours, rng) = (&self.neighbours, &mut self.rng);
-        let ended = |t: &mut Tree| t.lost(neighbour, neighbours, rng);
+        let ended = |t: &mut Tree| t.lost(neighbour, neighbours, now, rng);
         self.all.values_mut().flat_map(ended).collect()
     }
 
     /// A neighbour gives no sign of life: what comes through it is fetched from others.
-    pub(crate) fn suspect(&mut self, neighbour: PeerId) -> Vec<Act> {
+    pub(crate) fn suspect(&mut self, neighbour: PeerId, now: Time) -> Vec<Act> {
         if let Some(lively) = self.neighbours.get_mut(&neighbour) {
             *lively = false;
         }
         let (neighbours, rng) = (&self.neighbours, &mut self.rng);
-        let away = |t: &mut Tree| t.leave_parent(neighbour, neighbours, rng);
+        let away = |t: &mut Tree| t.leave_parent(neighbour, neighbours, now, rng);
         self.all.values_mut().flat_map(away).collect()
     }
 

@@ -20,6 +20,8 @@ const LONGEST_PACE: Duration = Duration::from_millis(1000);
 /// How long the present parent may be behind the first to bring a beacon and still be kept. Shorter
 /// than [`PACE`], or nobody would leave a hub that has too many children.
 const GRACE: Duration = Duration::from_millis(30);
+/// Beacons of one root that come faster are not followed.
+const SHORTEST_ROUND: Duration = Duration::from_millis(50);
 /// The same while much rides the tree.
 const GRACE_UNDER_LOAD: Duration = Duration::from_millis(500);
 /// How much that is, in bytes a second, and over which time it is measured.
@@ -37,7 +39,7 @@ const YOUNG: Duration = Duration::from_secs(1);
 /// Roots remembered after they were given up.
 const PAST_ROOTS: usize = 16;
 /// Neighbours that a peer without a parent asks at once.
-const ORPHAN_GRAFTS: usize = 4;
+const ORPHAN_GRAFTS: usize = 8;
 /// Without a root: how long a peer waits before it looks whether it should be the root itself.
 const FIRST_LOOK: Duration = Duration::from_millis(200);
 /// And how long before it looks again.
@@ -214,11 +216,12 @@ impl Tree {
         &mut self,
         peer: PeerId,
         neighbours: &BTreeMap<PeerId, bool>,
+        now: Time,
         rng: &mut Stream,
     ) -> Vec<Act> {
         self.children.remove(&peer);
         self.to_tell.retain(|(_, to)| *to != peer);
-        let mut acts = self.leave_parent(peer, neighbours, rng);
+        let mut acts = self.leave_parent(peer, neighbours, now, rng);
         acts.retain(|a| !matches!(a, Act::Prune { to, .. } if *to == peer));
         acts
     }
@@ -228,6 +231,7 @@ impl Tree {
         &mut self,
         peer: PeerId,
         neighbours: &BTreeMap<PeerId, bool>,
+        now: Time,
         rng: &mut Stream,
     ) -> Vec<Act> {
         if let Some(r) = &mut self.round {
@@ -239,7 +243,7 @@ impl Tree {
         self.unconfirmed.remove(&peer);
         let mut acts = vec![Act::Prune { to: peer, tree: self.id }];
         if self.parents.is_empty() {
-            acts.extend(self.adopt_another(neighbours, rng));
+            acts.extend(self.adopt_another(neighbours, now, rng));
         }
         acts
     }
@@ -247,7 +251,12 @@ impl Tree {
     /// Without a parent: the best of those that brought the last beacon; they lead to the root
     /// without coming back here, because they are nearer to it than this peer said it is. If there
     /// is none, some neighbours at once, until the next beacon shows the way.
-    fn adopt_another(&mut self, neighbours: &BTreeMap<PeerId, bool>, rng: &mut Stream) -> Vec<Act> {
+    fn adopt_another(
+        &mut self,
+        neighbours: &BTreeMap<PeerId, bool>,
+        now: Time,
+        rng: &mut Stream,
+    ) -> Vec<Act> {
         let lively = |p: &PeerId| neighbours.get(p).copied().unwrap_or(false);
         if let Some(r) = &self.round {
             let nearer = r.offers.iter().filter(|(p, depth)| **depth < r.depth && lively(p));
@@ -256,6 +265,8 @@ impl Tree {
                 return vec![self.graft(best, true)];
             }
         }
+        // Some of them may hang on this peer themselves: for a while, payload goes everywhere.
+        self.riding = self.riding.map(|_| now);
         let others: Vec<PeerId> = neighbours
             .keys()
             .filter(|p| lively(p) && !self.children.contains_key(p))
@@ -336,6 +347,10 @@ impl Tree {
                 if order(body) == order(known) {
                     r.offers.insert(from, beacon.depth);
                     return self.settle_on(from);
+                }
+                if now.since(r.heard) < SHORTEST_ROUND {
+                    // No honest root is so eager, and everybody would pass it on.
+                    return Vec::new();
                 }
             } else {
                 let stands = self.rooted.is_some() || r.is_fresh(now);

@@ -1,0 +1,287 @@
+//! Order, flow control and receipts over real loopback sockets.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use common::*;
+use rumormill::{
+    Config, MemberState, MessageId, Node, PublishError, ReceiptError, Received, Start, Stopped,
+    SubscribeOptions, Subscription,
+};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+/// Publishes so many messages as fast as it is let.
+fn publish_all(node: &Node, messages: u64, bytes: usize) -> JoinHandle<()> {
+    let node = node.clone();
+    tokio::spawn(async move {
+        let payload = vec![7; bytes];
+        for _ in 0..messages {
+            node.publish("load", &payload).await.unwrap();
+        }
+    })
+}
+
+/// Reads until so many messages came or were told to be missing, and checks their order.
+async fn read_all(mut inbox: Subscription, messages: u64) -> Orderly {
+    let mut seen = Orderly::default();
+    let deadline = Instant::now() + 2 * PATIENCE;
+    while seen.messages + seen.missing < messages {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let received = timeout(left, inbox.recv()).await;
+        let Ok(Some(received)) = received else { panic!("{seen:?}, then {received:?}") };
+        seen.take(&received);
+    }
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_comes_once_and_in_order_while_several_publish() {
+    const EACH: u64 = 20_000;
+    let network = Network::of_seeds(1).await;
+    let peers = network.peers(6).await;
+    connected(&peers).await;
+    let readers: Vec<_> =
+        peers.iter().map(|p| tokio::spawn(read_all(p.subscribe(), 3 * EACH))).collect();
+    let publishers: Vec<_> = peers.iter().take(3).map(|p| publish_all(p, EACH, 200)).collect();
+    for publisher in publishers {
+        publisher.await.unwrap();
+    }
+    for reader in readers {
+        let seen = reader.await.unwrap();
+        assert_eq!((seen.messages, seen.missing), (3 * EACH, 0));
+        assert_eq!(seen.ends(), [EACH; 3]);
+    }
+    // What was published in a loop travelled in batches.
+    let counters = peers[0].snapshot().await.unwrap().counters;
+    assert_eq!(counters.get("messages_published"), EACH);
+    assert!(counters.get("batches_published") < EACH / 2, "{counters:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everybody_at_full_speed_with_a_reader_that_does_not_read() {
+    const EACH: u64 = 20_000;
+    const BYTES: u64 = 1000;
+    let network = Network::of_seeds(1).await;
+    let retention = Config::lan().retention_bytes(4 << 20).build().unwrap();
+    let mut peers = Vec::new();
+    for n in 0..5 {
+        let builder = network.peer(&format!("peer-{n}")).config(retention.clone());
+        peers.push(builder.start().await.unwrap());
+    }
+    connected(&peers).await;
+    // Nobody reads but one task at the end of it all.
+    let mut stopped: Vec<Subscription> = peers.iter().map(Node::subscribe).collect();
+    let publishers: Vec<_> =
+        peers.iter().map(|p| publish_all(p, EACH, usize::try_from(BYTES).unwrap())).collect();
+    for publisher in publishers {
+        timeout(3 * PATIENCE, publisher).await.expect("a publisher stands still").unwrap();
+    }
+    let everything = EACH * peers.len() as u64;
+    for (peer, inbox) in peers.iter().zip(stopped.drain(..)) {
+        // Memory is bounded by the retention, although the subscription never read.
+        let held = peer.snapshot().await.unwrap().held_bytes;
+        assert!(held <= 5 << 20, "{held} bytes");
+        let seen = read_all(inbox, everything).await;
+        assert!(seen.missing > 0, "it was read far too late");
+        assert_eq!(seen.ends(), vec![EACH; peers.len()]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_waits_or_is_told_busy_and_everybody_gets_on() {
+    let network = Network::of_seeds(1).await;
+    let peers = network.peers(2).await;
+    connected(&peers).await;
+    // The other one reads nothing from its sockets: the window must fill.
+    peers[1].freeze(true);
+    let payload = vec![1; 10_000];
+    let busy = until("no room", || async {
+        (0..100).find_map(|_| peers[0].try_publish("t", &payload).err())
+    })
+    .await;
+    assert!(busy.is_busy(), "{busy}");
+    assert!(busy.to_string().contains("try again"), "{busy}");
+    // Publishers that wait block nobody else.
+    let waiting: Vec<_> = (0..50).map(|_| publish_all(&peers[0], 4, 10_000)).collect();
+    assert!(peers[0].snapshot().await.unwrap().published > 0);
+    assert!(peers[0].try_publish("t", "x").is_err_and(|e| e.is_busy()));
+    peers[1].freeze(false);
+    for publisher in waiting {
+        timeout(PATIENCE, publisher).await.expect("a publisher stands still").unwrap();
+    }
+    peers[0].try_publish("t", vec![0; (1 << 20) + 1]).expect_err("it is too long");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publishers_that_wait_are_told_when_the_node_ends() {
+    let network = Network::of_seeds(1).await;
+    let peers = network.peers(2).await;
+    connected(&peers).await;
+    peers[1].freeze(true);
+    let endless: Vec<_> = (0..20)
+        .map(|_| {
+            let node = peers[0].clone();
+            tokio::spawn(async move {
+                loop {
+                    if let Err(e) = node.publish("t", vec![1; 10_000]).await {
+                        return e;
+                    }
+                }
+            })
+        })
+        .collect();
+    until("no room", || async {
+        peers[0].try_publish("t", "x").is_err_and(|e| e.is_busy()).then_some(())
+    })
+    .await;
+    peers[0].kill();
+    for publisher in endless {
+        let e = timeout(PATIENCE, publisher).await.expect("it waits for ever").unwrap();
+        assert_eq!(e, PublishError::Stopped(Stopped));
+    }
+    assert!(matches!(peers[0].try_publish("t", "x"), Err(PublishError::Stopped(_))));
+    assert!(matches!(
+        peers[0].receipt(MessageId { publisher: peers[0].id(), incarnation: 1, sequence: 0 }),
+        Err(ReceiptError::Stopped(_))
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_publisher_waits() {
+    let network = Network::of_seeds(1).await;
+    let peers = network.peers(1).await;
+    peers[0].freeze(true);
+    let publishing = publish_all(&peers[0], 1, 10);
+    assert!(peers[0].try_publish("t", "x").is_err_and(|e| e.is_busy()));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!publishing.is_finished());
+    peers[0].freeze(false);
+    timeout(PATIENCE, publishing).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_resolves_when_all_hold_the_message() {
+    let network = Network::of_seeds(1).await;
+    let peers = network.peers(6).await;
+    connected(&peers).await;
+    until("everybody is known", || async { (peers[0].members().await.len() == 6).then_some(()) })
+        .await;
+    let (id, mut receipts) = peers[0].publish_with_receipt("t", "held").await.unwrap();
+    assert_eq!(receipts.id(), id);
+    let mut last = None;
+    while let Some(receipt) = timeout(PATIENCE, receipts.next()).await.expect("no receipt") {
+        assert!(!last.is_some_and(|l: rumormill::Receipt| l.complete), "it was complete");
+        assert_eq!(receipt.id, id);
+        last = Some(receipt);
+    }
+    let last = last.unwrap();
+    assert!(last.complete && last.departed.is_empty());
+    assert_eq!((last.held, last.live), (6, 6));
+    // Asked for afterwards, the answer is the same.
+    let again = peers[0].receipt(id).unwrap();
+    let other = peers[0].receipt(id).unwrap();
+    drop(other);
+    let receipt = timeout(PATIENCE, again.wait()).await.expect("no receipt").unwrap();
+    assert_eq!((receipt.held, receipt.live), (6, 6));
+    // Only of one's own messages.
+    let foreign = MessageId { publisher: peers[1].id(), ..id };
+    assert!(matches!(peers[0].receipt(foreign), Err(ReceiptError::NotOwn(_))));
+    let future = MessageId { sequence: 99, ..id };
+    assert!(matches!(peers[0].receipt(future), Err(ReceiptError::NotOwn(_))));
+    // Many at once, each to its end.
+    let mut many = Vec::new();
+    for _ in 0..200 {
+        many.push(peers[2].publish_with_receipt("t", "x").await.unwrap().1);
+    }
+    for receipts in many {
+        assert!(timeout(PATIENCE, receipts.wait()).await.expect("no receipt").unwrap().complete);
+    }
+    // A node that ends leaves nobody waiting.
+    peers[1].freeze(true);
+    let (_, receipts) = peers[0].publish_with_receipt("t", "not held").await.unwrap();
+    peers[0].kill();
+    timeout(PATIENCE, receipts.wait()).await.expect("it waits for ever").unwrap_err();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_peer_leaves_the_count_of_a_receipt_by_its_certificate() {
+    let network = Network::of_seeds(3).await;
+    let mut peers = network.peers(8).await;
+    settled(&network, &peers).await;
+    for peer in &peers {
+        until("everybody is known", || async { (peer.members().await.len() == 8).then_some(()) })
+            .await;
+    }
+    let (publisher, frozen) = take_two_strangers(&mut peers).await;
+    frozen.freeze(true);
+    let (_, receipts) = publisher.publish_with_receipt("t", "x").await.unwrap();
+    let receipt = timeout(2 * PATIENCE, receipts.wait()).await.expect("no receipt").unwrap();
+    assert_eq!((receipt.held, receipt.live), (7, 7));
+    let [departed] = receipt.departed.as_slice() else { panic!("{receipt:?}") };
+    assert_eq!(departed.id, frozen.id());
+    assert_eq!(departed.state, MemberState::Dead);
+    assert!(departed.witnesses.len() >= 2 && departed.seeds.len() >= 2, "{departed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_joiner_has_the_history_and_then_what_comes() {
+    const BEFORE: u64 = 2_000;
+    let network = Network::of_seeds(1).await;
+    let peers = network.peers(3).await;
+    connected(&peers).await;
+    publish_all(&peers[0], BEFORE, 100).await.unwrap();
+    let late = network.peer("late").start().await.unwrap();
+    let history = late.subscribe_with(SubscribeOptions::new().start(Start::Earliest));
+    publish_all(&peers[0], BEFORE, 100).await.unwrap();
+    let seen = read_all(history, 2 * BEFORE).await;
+    assert_eq!((seen.messages, seen.missing), (2 * BEFORE, 0));
+    // One that comes to its node later still reads it all from there.
+    let again = late.subscribe_with(SubscribeOptions::new().start(Start::Earliest));
+    assert_eq!(read_all(again, 2 * BEFORE).await.messages, 2 * BEFORE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_node_serves_what_it_kept_and_resumes() {
+    const EACH: u64 = 500;
+    let dir = tempfile::tempdir().unwrap();
+    let network = Network::of_seeds(1).await;
+    let builder = || network.peer("anna").data_dir(dir.path());
+    let anna = builder().start().await.unwrap();
+    let bert = network.peer("bert").start().await.unwrap();
+    connected(&[anna.clone(), bert.clone()]).await;
+    let inbox = anna.subscribe();
+    publish_all(&anna, EACH, 50).await.unwrap();
+    publish_all(&bert, EACH, 50).await.unwrap();
+    let first = read_all(inbox, 2 * EACH).await;
+    assert_eq!(first.missing, 0);
+    anna.leave().await.unwrap();
+    // Meanwhile the others go on.
+    publish_all(&bert, EACH, 50).await.unwrap();
+
+    let anna = builder().start().await.unwrap();
+    let mut all = anna.subscribe_with(SubscribeOptions::new().start(Start::Earliest));
+    let mut only_new = anna.subscribe();
+    let kept: Vec<Received> = std::iter::from_fn(|| all.try_recv()).collect();
+    assert!(kept.len() >= usize::try_from(2 * EACH).unwrap(), "{} were kept", kept.len());
+    let mut seen = Orderly::default();
+    kept.iter().for_each(|r| seen.take(r));
+    while seen.messages < 3 * EACH {
+        let next = timeout(PATIENCE, all.recv()).await.expect("it does not resume").unwrap();
+        seen.take(&next);
+    }
+    assert_eq!((seen.messages, seen.missing), (3 * EACH, 0));
+    // Who wants only what is new gets what the earlier life did not deliver, and nothing twice.
+    let mut new = BTreeSet::new();
+    while new.len() < usize::try_from(EACH).unwrap() {
+        match timeout(PATIENCE, only_new.recv()).await.expect("it does not resume").unwrap() {
+            Received::Message(m) => assert!(new.insert(m.message.id().sequence), "twice"),
+            Received::Gap(gap) => panic!("{gap:?}"),
+        }
+    }
+    assert_eq!((new.first(), new.last()), (Some(&EACH), Some(&(2 * EACH - 1))));
+}
