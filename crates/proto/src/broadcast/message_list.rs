@@ -77,6 +77,11 @@ impl Seen {
         self.ranges.get(&0).copied().unwrap_or(0)
     }
 
+    /// The smallest number received or given up.
+    pub(crate) fn first(&self) -> u64 {
+        self.ranges.first_key_value().map_or(0, |(&first, _)| first)
+    }
+
     /// The number after the highest one received.
     pub(crate) fn next(&self) -> u64 {
         self.ranges.last_key_value().map_or(0, |(_, &end)| end)

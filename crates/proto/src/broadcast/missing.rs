@@ -21,6 +21,8 @@ const RETRY: Duration = Duration::from_millis(250);
 const ATTEMPTS: u32 = 7;
 /// And nothing is given up before something was missing of the stream for so long.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// But everything is, in the end, also if a neighbour goes on saying that it sends it.
+const LAST_PATIENCE: Duration = Duration::from_secs(60);
 /// Distinct neighbours that must have failed, or all if there are fewer.
 const WITNESSES: usize = 3;
 /// Bounds of the time that trees get to bring what was announced.
@@ -67,9 +69,8 @@ struct Wanted {
     /// The first missing number at the last pull, and since when it is.
     first: u64,
     progress: Time,
-    /// Neighbours that the last pull went to.
-    asked: Vec<PeerId>,
-    /// Neighbours that were asked in vain, or said that they have it not.
+    /// Neighbours that answered with nothing, or said that they have it not. One that has not
+    /// answered may have it: the answer found no room on the way.
     failed: BTreeSet<PeerId>,
 }
 
@@ -83,7 +84,6 @@ impl Wanted {
             received: 0,
             first: 0,
             progress: now,
-            asked: Vec::new(),
             failed: BTreeSet::new(),
         }
     }
@@ -96,8 +96,10 @@ pub(crate) struct Due {
     pub(crate) pulls: BTreeMap<PeerId, Vec<Range>>,
     /// What is given up.
     pub(crate) lost: Vec<(StreamId, u64, u64)>,
-    /// Whether the sources known do not have it: somebody else should be asked.
+    /// Whether the sources known do not have it: somebody else should be asked for more.
     pub(crate) ask_others: bool,
+    /// And for this itself: an answer without it is an answer, too.
+    pub(crate) ask_anybody: Vec<Range>,
 }
 
 /// All streams that something is missing of.
@@ -217,9 +219,10 @@ impl Missing {
     /// Something of a stream came in: if that was all, it is not missing any more.
     pub(crate) fn received(&mut self, list: &MessageList, stream: StreamId, now: Time) {
         let Some(w) = self.streams.get(&stream) else { return };
-        let next = w.sources.iter().map(|(_, c)| c.next).max().unwrap_or(0);
-        let complete =
-            list.get(stream).is_some_and(|s| s.has_begun() && s.missing_below(next).is_empty());
+        let claimed = w.sources.iter().map(|(_, c)| c.next).max().unwrap_or(0);
+        let complete = list
+            .get(stream)
+            .is_some_and(|s| s.has_begun() && s.missing_below(claimed.max(s.next())).is_empty());
         if !complete {
             return;
         }
@@ -262,6 +265,11 @@ impl Missing {
         w.sources.iter().filter(|(_, c)| c.kept_from).map(|(_, c)| c.floor).min()
     }
 
+    /// Whether a neighbour has been asked for what is missing of a stream, in vain.
+    pub(crate) fn has_failed(&self, stream: StreamId, who: &PeerId) -> bool {
+        self.streams.get(&stream).is_some_and(|w| w.failed.contains(who))
+    }
+
     /// A neighbour is gone.
     pub(crate) fn forget_source(&mut self, who: PeerId, now: Time) {
         for w in self.streams.values_mut() {
@@ -294,17 +302,15 @@ impl Missing {
             }
             w.received = received;
             let first = missing.first().map_or(0, |m| m.0);
-            if first == w.first {
-                w.failed.extend(w.asked.iter().copied());
-            } else {
+            if first != w.first {
                 // What was asked for comes.
                 (w.tries, w.first, w.progress) = (0, first, now);
                 w.failed.clear();
             }
-            w.asked.clear();
             w.announced = None;
             let enough = w.failed.len() >= degree.min(WITNESSES) || w.sources.is_empty();
-            if w.tries >= ATTEMPTS && enough && now.since(w.progress) >= PATIENCE {
+            let waited = now.since(w.progress);
+            if (w.tries >= ATTEMPTS && enough && waited >= PATIENCE) || waited >= LAST_PATIENCE {
                 // The first one holds up what is behind it; the next one has its turn then.
                 due.lost.extend(missing.iter().take(1).map(|m| (stream, m.0, m.1)));
                 w.due = now + RETRY;
@@ -320,6 +326,12 @@ impl Missing {
             w.tries = w.tries.saturating_add(1);
             w.due = now + RETRY * (1 << (w.tries - 1).min(5));
             due.ask_others |= w.tries > 1 || w.sources.is_empty();
+            if w.tries > 2
+                && let Some(&(from, to)) = missing.first()
+            {
+                let (publisher, incarnation) = stream;
+                due.ask_anybody.push(Range { publisher, incarnation, from, to });
+            }
             let n = w.sources.len();
             for (i, &(from, to)) in missing.iter().enumerate() {
                 // Another one each time, and different ones for different gaps.
@@ -335,9 +347,6 @@ impl Missing {
                 let (publisher, incarnation) = stream;
                 let (from, to) = (from.max(c.floor), to.min(c.next));
                 due.pulls.entry(*who).or_default().push(Range { publisher, incarnation, from, to });
-                if !w.asked.contains(who) {
-                    w.asked.push(*who);
-                }
             }
         }
         for stream in done {
@@ -422,7 +431,10 @@ mod tests {
         for _ in 0..ATTEMPTS {
             let at = m.deadline().unwrap();
             let due = m.due(&l, 2, at);
-            assert!(due.lost.is_empty() && due.pulls.len() == 1);
+            assert!(due.lost.is_empty());
+            for who in due.pulls.keys() {
+                m.answered(&l, *who, &[S], true, at);
+            }
         }
         let at = m.deadline().unwrap();
         assert!(at > Time::ZERO + Duration::from_secs(10), "{at:?}");

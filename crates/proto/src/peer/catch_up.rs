@@ -7,7 +7,7 @@ use crate::broadcast::StreamId;
 use crate::config::BroadcastMode;
 use crate::identity::PeerId;
 use crate::io::{Class, LinkId};
-use crate::limits::{MAX_MISSING, MAX_PULL_BYTES, QUEUE_PAYLOAD};
+use crate::limits::{MAX_BATCH_MESSAGES, MAX_MISSING, MAX_PULL_BYTES, QUEUE_PAYLOAD};
 use crate::sync;
 use crate::time::Time;
 use crate::wire::{Announce, Gossip, Pull, Pulled, Summary, SummaryEntry};
@@ -140,7 +140,11 @@ impl Peer {
             return;
         }
         let floor = self.missing.floor(stream);
-        if floor == Some(0) || self.is_old_hand() || self.unbegun.len() >= MAX_MISSING {
+        // A stream so young began while this peer took part, or nearly.
+        let first = self.broadcast.list.get(stream).map_or(0, crate::broadcast::Seen::first);
+        let young = first < MAX_BATCH_MESSAGES as u64;
+        let full = self.unbegun.len() >= MAX_MISSING;
+        if young || floor == Some(0) || self.is_old_hand() || full {
             return self.broadcast.list.begin(stream, 0);
         }
         let floor = floor.unwrap_or(u64::MAX);
@@ -192,7 +196,15 @@ impl Peer {
             return;
         }
         let degree = self.overlay.neighbours.len();
-        let due = self.missing.due(&self.broadcast.list, degree, now);
+        let mut due = self.missing.due(&self.broadcast.list, degree, now);
+        for range in due.ask_anybody {
+            let stream = (range.publisher, range.incarnation);
+            let fresh = |id: &&PeerId| !self.missing.has_failed(stream, id);
+            let some: Vec<PeerId> = self.overlay.neighbours.keys().filter(fresh).copied().collect();
+            if let Some(who) = some.get(self.rng.sync.below(some.len())) {
+                due.pulls.entry(*who).or_default().push(range);
+            }
+        }
         for (who, ranges) in due.pulls {
             if let Some(n) = self.overlay.neighbours.get_mut(&who) {
                 self.fx.count("pulls");

@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio_rustls::TlsStream;
 
+use super::writer::BURST;
 use crate::transport::Socket;
 
 /// A connection that both halves of a link use.
@@ -19,7 +20,13 @@ use crate::transport::Socket;
 pub(super) struct Duplex(Mutex<TlsStream<Socket>>);
 
 impl Duplex {
-    pub(super) const fn new(stream: TlsStream<Socket>) -> Self {
+    pub(super) fn new(mut stream: TlsStream<Socket>) -> Self {
+        // One burst is encrypted and written at once.
+        let limit = Some(2 * BURST);
+        match &mut stream {
+            TlsStream::Client(s) => s.get_mut().1.set_buffer_limit(limit),
+            TlsStream::Server(s) => s.get_mut().1.set_buffer_limit(limit),
+        }
         Duplex(Mutex::new(stream))
     }
 

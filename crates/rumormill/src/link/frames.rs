@@ -11,7 +11,7 @@ const PREFIX: usize = 4;
 /// What is set aside for a frame on its sender's word alone; beyond it, so many times as much as
 /// really came.
 const ON_TRUST: usize = 4 * 1024;
-const FACTOR: usize = 4;
+const FACTOR: usize = 8;
 
 /// Puts frames together.
 ///

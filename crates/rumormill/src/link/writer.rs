@@ -16,7 +16,7 @@ use crate::net::Net;
 
 /// Frames are taken from the queue up to this size and written together: several TLS records with
 /// one system call, and what is more urgent waits for no more than this.
-const BURST: usize = 64 * 1024;
+pub(super) const BURST: usize = 128 * 1024;
 /// Pieces handed to TLS at once.
 const PIECES: usize = 128;
 
