@@ -13,7 +13,7 @@ use rumormill::{
 use tokio::time::{Instant, sleep};
 
 /// Generous, because these networks share two cores with others.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A message's publisher and incarnation.
 type Stream = (PeerId, u64);

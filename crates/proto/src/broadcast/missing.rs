@@ -68,6 +68,8 @@ struct Wanted {
     received: u64,
     /// The first missing number at the last pull, and since when it is.
     first: u64,
+    /// The number after the highest one received then: what is missing below it has been for as long.
+    horizon: u64,
     progress: Time,
     /// Neighbours that answered with nothing, or said that they have it not. One that has not
     /// answered may have it: the answer found no room on the way.
@@ -83,6 +85,7 @@ impl Wanted {
             announced,
             received: 0,
             first: 0,
+            horizon: 0,
             progress: now,
             failed: BTreeSet::new(),
         }
@@ -305,14 +308,15 @@ impl Missing {
             if first != w.first {
                 // What was asked for comes.
                 (w.tries, w.first, w.progress) = (0, first, now);
+                w.horizon = seen.map_or(0, crate::broadcast::Seen::next);
                 w.failed.clear();
             }
             w.announced = None;
             let enough = w.failed.len() >= degree.min(WITNESSES) || w.sources.is_empty();
             let waited = now.since(w.progress);
             if (w.tries >= ATTEMPTS && enough && waited >= PATIENCE) || waited >= LAST_PATIENCE {
-                // The first one holds up what is behind it; the next one has its turn then.
-                due.lost.extend(missing.iter().take(1).map(|m| (stream, m.0, m.1)));
+                let old = missing.iter().take_while(|m| m.1 <= w.horizon);
+                due.lost.extend(old.map(|m| (stream, m.0, m.1)));
                 w.due = now + RETRY;
                 w.tries = 0;
                 continue;
@@ -324,7 +328,7 @@ impl Missing {
             };
             due.lost.extend(missing.iter().filter(gone).map(|m| (stream, m.0, m.1)));
             w.tries = w.tries.saturating_add(1);
-            w.due = now + RETRY * (1 << (w.tries - 1).min(5));
+            w.due = now + RETRY * (1 << (w.tries - 1).min(4));
             due.ask_others |= w.tries > 1 || w.sources.is_empty();
             if w.tries > 2
                 && let Some(&(from, to)) = missing.first()

@@ -20,8 +20,8 @@ const TELL_ALL_EVERY: Duration = Duration::from_millis(250);
 const NEW_NEIGHBOUR: Duration = Duration::from_secs(2);
 /// How long neighbours have to say where a stream begins whose first messages did not come.
 const BEGIN_WITHIN: Duration = Duration::from_secs(2);
-/// Neighbours that are asked.
-const ASKED_FOR_BEGINNING: usize = 3;
+/// Neighbours that are asked at once when something is missing that nobody has announced.
+const ASKED_AT_ONCE: usize = 3;
 /// How long after its first neighbour a peer is new.
 const NEWCOMER: Duration = Duration::from_secs(10);
 
@@ -83,12 +83,18 @@ impl Peer {
     }
 
     fn ask_somebody(&mut self) {
+        self.ask(1);
+    }
+
+    fn ask_some(&mut self) {
+        self.ask(ASKED_AT_ONCE);
+    }
+
+    fn ask(&mut self, n: usize) {
         let links: Vec<LinkId> = self.overlay.neighbours.values().map(|n| n.link).collect();
-        if let Some(&link) = links.get(self.rng.sync.below(links.len())) {
-            {
-                let summary = self.hashed.question(&self.broadcast.list);
-                self.fx.send(link, summary);
-            };
+        for link in self.rng.sync.sample(links, n) {
+            let question = self.hashed.question(&self.broadcast.list);
+            self.fx.send(link, question);
         }
     }
 
@@ -149,9 +155,7 @@ impl Peer {
         }
         let floor = floor.unwrap_or(u64::MAX);
         self.unbegun.insert(stream, Unbegun { since: self.fx.now(), floor });
-        for _ in 0..ASKED_FOR_BEGINNING {
-            self.ask_somebody();
-        }
+        self.ask_some();
     }
 
     /// A neighbour can give a stream from `floor` on. Nothing is made of a stream of which nothing
@@ -214,7 +218,7 @@ impl Peer {
             }
         }
         if due.ask_others {
-            self.ask_somebody();
+            self.ask_some();
         }
         for (stream, from, to) in due.lost {
             self.broadcast.list.give_up(stream, from, to);

@@ -66,11 +66,11 @@ impl Lanes {
         if let Some(frame) = self.announce.pop() {
             return Some((Class::Announce, frame));
         }
-        if self.since_history + 1 < HISTORY_SHARE || self.history.frames.is_empty() {
-            if let Some(frame) = self.payload.pop() {
-                self.since_history += u32::from(!self.history.frames.is_empty());
-                return Some((Class::Payload, frame));
-            }
+        if (self.since_history + 1 < HISTORY_SHARE || self.history.frames.is_empty())
+            && let Some(frame) = self.payload.pop()
+        {
+            self.since_history += u32::from(!self.history.frames.is_empty());
+            return Some((Class::Payload, frame));
         }
         self.since_history = 0;
         self.history.pop().map(|frame| (Class::History, frame))
