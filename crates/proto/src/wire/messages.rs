@@ -266,7 +266,7 @@ pub struct Ack {
     /// One for each publisher that has news.
     #[n(0)]
     pub entries: Vec<AckEntry>,
-    /// A queue behind the sender fills: publishers halve their windows.
+    /// A queue behind the sender fills: publishers cut their windows.
     #[n(1)]
     pub congested: bool,
 }
