@@ -298,6 +298,7 @@ impl Missing {
             let seen = list.get(stream);
             let next = next.max(seen.map_or(0, crate::broadcast::Seen::next));
             let missing = seen.map_or_else(|| vec![(0, next)], |s| s.missing_below(next));
+            let missing: Vec<(u64, u64)> = missing.into_iter().filter(|m| m.0 < m.1).collect();
             let received = seen.map_or(0, crate::broadcast::Seen::received);
             if missing.is_empty() {
                 done.push(stream);

@@ -7,7 +7,9 @@ use crate::broadcast::StreamId;
 use crate::config::BroadcastMode;
 use crate::identity::PeerId;
 use crate::io::{Class, LinkId};
-use crate::limits::{MAX_BATCH_MESSAGES, MAX_MISSING, MAX_PULL_BYTES, QUEUE_PAYLOAD};
+use crate::limits::{
+    MAX_BATCH_MESSAGES, MAX_MISSING, MAX_PULL_BYTES, MAX_PULL_RANGES, QUEUE_PAYLOAD,
+};
 use crate::sync;
 use crate::time::Time;
 use crate::wire::{Announce, Gossip, Pull, Pulled, Summary, SummaryEntry};
@@ -209,7 +211,8 @@ impl Peer {
                 due.pulls.entry(*who).or_default().push(range);
             }
         }
-        for (who, ranges) in due.pulls {
+        for (who, mut ranges) in due.pulls {
+            ranges.truncate(MAX_PULL_RANGES);
             if let Some(n) = self.overlay.neighbours.get_mut(&who) {
                 self.fx.count("pulls");
                 n.pulled = ranges.iter().map(|r| (r.publisher, r.incarnation)).collect();
