@@ -44,10 +44,10 @@ impl Inside {
         let mut members = Vec::new();
         let mut peers = Vec::new();
         for name in &names.peers {
-            let node = start_peer(name, &addresses, network, logs).await?;
+            let (node, events) = start_peer(name, &addresses, network, logs).await?;
             members.push(Member { name: name.clone(), id: node.id() });
             let number = peers.len();
-            watch_events(number, node.events(), sights.clone());
+            watch_events(number, events, sights.clone());
             watch_messages(number, node.clone(), logs.messages(name), sights.clone());
             control.add(name, node.clone());
             peers.push(node);
@@ -170,7 +170,7 @@ async fn start_peer(
     seeds: &[SeedAddress],
     network: &NetworkArgs,
     logs: &Logs,
-) -> Outcome<Node> {
+) -> Outcome<(Node, Events)> {
     let identity = launch::fresh_identity()?;
     logs.peer(name, identity.id());
     let mut builder = Node::builder()
@@ -182,7 +182,9 @@ async fn start_peer(
     if let Some(key) = network.network_key()? {
         builder = builder.network_key(key);
     }
-    Ok(builder.start().await?)
+    // Before the start: a peer may have joined before this task has its next turn.
+    let events = builder.events();
+    Ok((builder.start().await?, events))
 }
 
 fn watch_events(node: usize, mut events: Events, sights: mpsc::Sender<Sight>) {
