@@ -55,6 +55,7 @@ fn every_command_has_help_with_examples() {
         "send",
         "tail",
         "leave",
+        "bench",
         "clean",
         "completions",
         "man",
@@ -75,7 +76,7 @@ fn completions_and_manual_pages_are_complete() {
     }
     assert!(place.run(&["man"]).ok().out.contains(".TH rumor 1"));
     let ran = place.run(&["man", "pages"]).ok();
-    assert!(ran.out.contains("15 pages written to pages"), "{ran:#?}");
+    assert!(ran.out.contains("16 pages written to pages"), "{ran:#?}");
     let page = fs::read_to_string(place.path().join("pages/rumor-up.1")).unwrap();
     assert!(page.contains("rumor\\-up") && page.contains("Victims are taken"), "{page}");
 }
