@@ -22,7 +22,7 @@ const ATTEMPTS: u32 = 7;
 /// And nothing is given up before something was missing of the stream for so long.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// But everything is, in the end, also if a neighbour goes on saying that it sends it.
-const LAST_PATIENCE: Duration = Duration::from_secs(60);
+const LAST_PATIENCE: Duration = Duration::from_secs(30);
 /// Distinct neighbours that must have failed, or all if there are fewer.
 const WITNESSES: usize = 3;
 /// Bounds of the time that trees get to bring what was announced.
