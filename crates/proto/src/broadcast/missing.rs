@@ -316,7 +316,7 @@ impl Missing {
             let enough = w.failed.len() >= degree.min(WITNESSES) || w.sources.is_empty();
             let waited = now.since(w.progress);
             if (w.tries >= ATTEMPTS && enough && waited >= PATIENCE) || waited >= LAST_PATIENCE {
-                let old = missing.iter().take_while(|m| m.1 <= w.horizon);
+                let old = missing.iter().take_while(|m| m.0 <= w.horizon);
                 due.lost.extend(old.map(|m| (stream, m.0, m.1)));
                 w.due = now + RETRY;
                 w.tries = 0;
