@@ -16,6 +16,12 @@ pub const MAX_PAYLOAD: usize = 1024 * 1024;
 pub const MAX_BATCH: usize = 64 * 1024;
 /// Messages in one batch.
 pub const MAX_BATCH_MESSAGES: usize = 4096;
+/// Most batches under one signature: as many as the largest window of a publisher holds. A power
+/// of two.
+pub const MAX_GROUP: usize = 64;
+/// How long what is published is held back at the most while earlier batches of the same peer wait
+/// to be written.
+pub const HOLD_AT_MOST: Duration = Duration::from_millis(20);
 /// Longest topic, in bytes of UTF-8.
 pub const MAX_TOPIC: usize = 128;
 /// Longest name, in bytes of UTF-8.

@@ -24,14 +24,14 @@ use rumormill_proto::wire::{
     SummaryEntry, Testify, TreeId, Verdict, Verifier, Votes, Want, ack_token, encode,
 };
 use rumormill_proto::{
-    Address, CloseReason, Config, Identity, Input, LinkId, LinkInfo, Name, Output, Peer, PeerSetup,
-    RefuseReason, Role, Time,
+    Address, CloseReason, Config, Identity, Input, LinkId, LinkInfo, MessageId, Name, Output, Peer,
+    PeerSetup, RefuseReason, Role, Time,
 };
 
 use support::statements::{
-    BATCH, PUBLISHED_AT, address, adjacency, appointment, batch, batch_body, beacon, cbor, census,
-    certificate, content, digest, first_of, identity, message, record, report, signed_record,
-    testimony, vote,
+    BATCH, BATCH_GROUP, PUBLISHED_AT, address, adjacency, appointment, batch, batch_body, beacon,
+    cbor, census, certificate, content, digest, first_of, group, identity, message, record, report,
+    signed_record, testimony, vote,
 };
 
 const BEGIN: &str = "<!-- vectors: begin -->";
@@ -105,13 +105,11 @@ fn signed(page: &mut Page) {
     );
     let r = record(&one, 3, 4);
     let body = cbor(&r);
-    let input = [b"rumor/1 record\0", &body[..]].concat();
     let hash = digest("rumor/1 record", &body);
     let s = signed_record(&one, 3, 4);
     assert_eq!(one.sign(&hash), *s.signature());
     page.block(&[
         ("body", body),
-        ("what is hashed", input),
         ("what is signed", hash.to_vec()),
         ("signature", s.signature().as_bytes().to_vec()),
         ("statement", s.to_bytes()),
@@ -140,6 +138,25 @@ fn signed(page: &mut Page) {
         ("census body", census(&one, 3, 4, 6).to_bytes()),
         ("body of the batch", body),
         ("batch", b.wire().to_vec()),
+    ]);
+    page.text(
+        "\nPeer 1's numbers 7 and 8 with the payloads `hello` and `world`, a batch each, under one \
+         signature:",
+    );
+    let bodies = [(7, b"hello"), (8, b"world")].map(|(sequence, payload)| {
+        let id = MessageId { sequence, ..first_of(&b) };
+        batch_body(&id, 1, &content(&[(0, "topic", payload)]))
+    });
+    let leaves = bodies.each_ref().map(|body| digest(BATCH, body));
+    let root = digest(BATCH_GROUP, &leaves.concat());
+    let [left, right] = group(&one, bodies.each_ref().map(Vec::as_slice));
+    assert!(left.signature_is_valid() && right.signature_is_valid());
+    page.block(&[
+        ("hash of the first", leaves[0].to_vec()),
+        ("hash of the second", leaves[1].to_vec()),
+        ("what is signed", root.to_vec()),
+        ("the first batch", left.wire().to_vec()),
+        ("the second batch", right.wire().to_vec()),
     ]);
     page.text("\nA certificate of seeds 11 and 12 (not signed itself):");
     let c = certificate(&[eleven, twelve], one.id(), 3, &[two.id(), three.id()]);

@@ -320,7 +320,7 @@ mod counts {
     use rumormill_proto::{Batch, MessageId, PeerId, SignedRecord};
 
     use crate::support::statements::{
-        BATCH, address, adjacency, batch_body, cbor, certificate, content, identity, record,
+        BATCH, address, adjacency, batch_body, cbor, certificate, content, group, identity, record,
         report, sign_as, sign_bytes, signed_record, vote,
     };
 
@@ -598,6 +598,41 @@ mod counts {
         };
         assert!(!by(BATCH, 2).signature_is_valid());
         assert!(!by("rumor/1 record", 1).signature_is_valid());
+    }
+
+    #[test]
+    fn of_what_batches_under_one_signature_are_made_of() {
+        let me = identity(1);
+        let body = |sequence| {
+            let id = MessageId { publisher: me.id(), incarnation: 1, sequence };
+            batch_body(&id, 1, &content(&[(0, "t", b"x")]))
+        };
+        let bodies = [body(0), body(1)];
+        let both = group(&me, bodies.each_ref().map(Vec::as_slice));
+        assert!(both.iter().all(rumormill_proto::Batch::signature_is_valid));
+        let [left, right] = both.map(|b| b.wire().to_vec());
+        // Who takes the one's way to the signature for the other's.
+        let at = left.len() - 35;
+        let mixed = [&left[..at], &right[right.len() - 35..]].concat();
+        assert!(!Batch::from_wire(mixed.into()).unwrap().signature_is_valid());
+        // Without the way, it is not signed.
+        let mut cut = left[..at].to_vec();
+        cut[0] = 0x82;
+        assert!(!Batch::from_wire(cut.into()).unwrap().signature_is_valid());
+        // Ways that cannot be.
+        let with = |sides: u8, siblings: &[u8]| {
+            let mut wire = left[..at].to_vec();
+            let mut e = minicbor::Encoder::new(&mut wire);
+            e.u8(sides).unwrap().bytes(siblings).unwrap();
+            Batch::from_wire(wire.into()).is_ok()
+        };
+        assert!(with(0, &[0; 32]) && with(63, &[0; 192]));
+        assert!(!with(0, &[]) && !with(0, &[0; 33]) && !with(0, &[0; 224]) && !with(2, &[0; 32]));
+        for parts in [0x80, 0x81, 0x83, 0x85] {
+            let mut other = left.clone();
+            other[0] = parts;
+            assert!(Batch::from_wire(other.into()).is_err());
+        }
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! What all tasks of one node share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rumormill_proto::wire::{Frame, Verified, Verifier};
 use rumormill_proto::{
     DialError, DialId, Event, Identity, LinkDown, LinkId, LinkInfo, PeerId, Role, StoreTicket,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::counters::Tally;
 use crate::error::StartError;
@@ -35,6 +35,34 @@ pub(crate) enum Arrival {
     Tell(Event),
 }
 
+/// Whether this node's own batches wait for a writer. While they do, what is published gathers for
+/// the next ones, which then cost one signature and few frames; as soon as the first writer has
+/// taken them, it is told.
+#[derive(Debug, Default)]
+pub(crate) struct Outflow {
+    waits: AtomicBool,
+    pub(crate) eased: Notify,
+}
+
+impl Outflow {
+    /// A batch was put into a queue.
+    pub(crate) fn begin(&self) {
+        self.waits.store(true, Ordering::Release);
+    }
+
+    /// A writer has taken all there was, or its link is gone.
+    pub(crate) fn ease(&self) {
+        if self.waits() && self.waits.swap(false, Ordering::AcqRel) {
+            self.eased.notify_one();
+        }
+    }
+
+    /// Whether all writers still have to come to them.
+    pub(crate) fn waits(&self) -> bool {
+        self.waits.load(Ordering::Acquire)
+    }
+}
+
 /// What all tasks of one node share. When the last of them has ended, it is dropped, and with it
 /// the sender that `stopped` waits for.
 #[derive(Debug)]
@@ -58,6 +86,7 @@ pub(crate) struct Net {
     pub(crate) links: Arc<Semaphore>,
     /// Inbound connections by address.
     pub(crate) addresses: Arc<Addresses>,
+    pub(crate) outflow: Outflow,
     next_link: AtomicU64,
     _alive: watch::Sender<()>,
 }
@@ -103,6 +132,7 @@ impl Net {
             dials: Arc::new(Semaphore::new(tuning.max_dials)),
             links: Arc::new(Semaphore::new(tuning.max_links)),
             addresses: Arc::new(Addresses::new(tuning.max_per_address, tuning.loopback_exempt)),
+            outflow: Outflow::default(),
             next_link: AtomicU64::new(1),
             _alive: alive,
             tuning,

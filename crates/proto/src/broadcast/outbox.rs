@@ -4,8 +4,9 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use super::window::Window;
-use crate::batch::{Batch, BatchBuilder};
+use crate::batch::{Batch, BatchBuilder, seal_group};
 use crate::identity::Identity;
+use crate::limits::{HOLD_AT_MOST, MAX_GROUP};
 use crate::message::MessageId;
 use crate::time::{Time, WallTime};
 
@@ -20,7 +21,12 @@ pub(crate) struct Outbox {
     /// What waits to be signed: it goes out when the caller next drains the state machine.
     open: Option<BatchBuilder>,
     full: VecDeque<BatchBuilder>,
+    /// Signed and not sent yet.
+    sealed: VecDeque<Batch>,
     waiting_bytes: u64,
+    /// The caller has batches of before to write first; and since when something waits for it.
+    held: bool,
+    waits_since: Option<Time>,
     /// Ends and sizes of batches that are not acknowledged.
     on_the_way: VecDeque<(u64, u64)>,
     on_the_way_bytes: u64,
@@ -39,7 +45,10 @@ impl Outbox {
             next: MessageId { publisher: identity.id(), incarnation, sequence: 0 },
             open: None,
             full: VecDeque::new(),
+            sealed: VecDeque::new(),
             waiting_bytes: 0,
+            held: false,
+            waits_since: None,
             on_the_way: VecDeque::new(),
             on_the_way_bytes: 0,
             window: Window::new(),
@@ -77,8 +86,36 @@ impl Outbox {
         self.on_the_way_bytes
     }
 
+    /// Whether a whole batch waits to be signed.
+    pub(crate) fn has_full_batch(&self) -> bool {
+        !self.full.is_empty()
+    }
+
+    /// Whether batches of before wait to be written.
+    pub(crate) fn hold_back(&mut self, hold: bool) {
+        self.held = hold;
+    }
+
+    /// Whether what waits is to wait for more. What is signed does not.
+    pub(crate) fn is_held_back(&self, now: Time) -> bool {
+        let until = self.waits_since.map_or(Time::MAX, |since| since + HOLD_AT_MOST);
+        self.held && self.sealed.is_empty() && now < until
+    }
+
+    /// When it has waited for long enough.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.waits_since.filter(|_| self.held).map(|since| since + HOLD_AT_MOST)
+    }
+
     /// Packs a message.
-    pub(crate) fn add(&mut self, wall: WallTime, topic: &str, payload: &[u8]) -> MessageId {
+    pub(crate) fn add(
+        &mut self,
+        now: Time,
+        wall: WallTime,
+        topic: &str,
+        payload: &[u8],
+    ) -> MessageId {
+        self.waits_since.get_or_insert(now);
         if let Some(open) = self.open.take_if(|open| !open.fits(topic, payload)) {
             self.full.push_back(open);
         }
@@ -90,10 +127,24 @@ impl Outbox {
         id
     }
 
-    /// Signs the next batch that waits.
+    /// The next batch that waits, signed. All that wait are signed together.
     pub(crate) fn seal(&mut self, identity: &Identity, now: Time) -> Option<Batch> {
-        let batch = self.full.pop_front().or_else(|| self.open.take())?.seal(identity);
-        if self.full.is_empty() && self.open.is_none() {
+        if self.sealed.is_empty() {
+            let full = self.full.len().min(MAX_GROUP);
+            let mut group: Vec<BatchBuilder> = self.full.drain(..full).collect();
+            if group.len() < MAX_GROUP {
+                group.extend(self.open.take());
+            }
+            if group.is_empty() {
+                return None;
+            }
+            self.sealed.extend(seal_group(group, identity));
+            if self.full.is_empty() {
+                self.waits_since = None;
+            }
+        }
+        let batch = self.sealed.pop_front()?;
+        if self.sealed.is_empty() && self.full.is_empty() && self.open.is_none() {
             self.waiting_bytes = 0;
         }
         let bytes = batch.wire().len() as u64;
@@ -157,7 +208,7 @@ mod tests {
         let mut o = Outbox::new(&me, 1);
         let mut added = 0;
         while o.room() > 0 {
-            o.add(WallTime(0), "t", &[0; 1000]);
+            o.add(Time::ZERO, WallTime(0), "t", &[0; 1000]);
             added += 1;
         }
         let mut batches = Vec::new();
@@ -177,9 +228,9 @@ mod tests {
     fn a_new_incarnation_begins_at_zero() {
         let me = Identity::from_secret(&[1; 32]);
         let mut o = Outbox::new(&me, 1);
-        o.add(WallTime(0), "", b"a");
+        o.add(Time::ZERO, WallTime(0), "", b"a");
         o.restart(2);
-        let id = o.add(WallTime(0), "", b"b");
+        let id = o.add(Time::ZERO, WallTime(0), "", b"b");
         assert_eq!((id.incarnation, id.sequence), (2, 0));
         let old = o.seal(&me, Time::ZERO).unwrap();
         assert_eq!((old.incarnation(), old.len()), (1, 1));

@@ -236,6 +236,15 @@ impl Peer {
         }
     }
 
+    /// Whether batches of this peer still wait to be written by the caller. While they do, what is
+    /// published meanwhile is held back and packed into the next ones (for at most
+    /// [`HOLD_AT_MOST`](crate::limits::HOLD_AT_MOST)): so the larger the load, the fewer and larger
+    /// the batches, as with Nagle's algorithm (RFC 896) on a connection, and what is published at
+    /// rest waits for nobody. A caller that never says so has each message go out at once.
+    pub fn hold_back(&mut self, hold: bool) {
+        self.outbox.hold_back(hold);
+    }
+
     /// When to call [`Peer::handle`] with [`Input::Timeout`] at the latest; `None` if nothing is
     /// due. Valid until the next call that changes something.
     #[must_use]

@@ -92,7 +92,7 @@ impl Peer {
             return Err(PublishError::Busy);
         }
         self.fx.count("messages_published");
-        Ok(self.outbox.add(self.fx.wall(), topic, payload))
+        Ok(self.outbox.add(now, self.fx.wall(), topic, payload))
     }
 
     /// Bytes that may be published now; 0 if the network has to catch up first. A message that is
@@ -102,9 +102,19 @@ impl Peer {
         self.outbox.room()
     }
 
+    /// Whether a whole batch waits for the outputs to be drained: who publishes in a loop should let
+    /// that happen now and then, but not much more often than that.
+    #[must_use]
+    pub fn has_full_batch(&self) -> bool {
+        self.outbox.has_full_batch()
+    }
+
     /// Signs what was published and sends it.
     pub(super) fn send_next_batch(&mut self) -> bool {
         let now = self.fx.now();
+        if self.outbox.is_held_back(now) && !self.is_leaving() {
+            return false;
+        }
         let Some(batch) = self.outbox.seal(&self.identity, now) else { return false };
         if self.own_tree.look_at == Time::MAX && self.config.broadcast() == BroadcastMode::Trees {
             self.own_tree.look_at = now + LOOK_EVERY;

@@ -34,6 +34,7 @@ impl Peer {
             self.announcer.due,
             self.missing.deadline(),
             self.acks.deadline(),
+            self.outbox.deadline(),
             self.begin_deadline(),
             Some(self.own_tree_deadline()),
             Some(self.review_at),

@@ -79,6 +79,11 @@ pub fn batch() -> impl Strategy<Value = Batch> + Clone {
         let messages: Vec<(u64, &str, &[u8])> =
             messages.iter().map(|(after, t, p)| (*after, t.as_str(), p.as_slice())).collect();
         let body = statements::batch_body(&first, count, &statements::content(&messages));
+        if sequence % 2 == 1 {
+            // One of two under one signature.
+            let [one, _] = statements::group_wire(&publisher, [&body, b"another"]);
+            return Batch::from_wire(one.into()).unwrap();
+        }
         let wire = statements::sign_as(statements::BATCH, &body, &publisher);
         Batch::from_wire(wire.into()).unwrap()
     })

@@ -29,7 +29,7 @@ pub fn sign_bytes<T: Statement>(body: &[u8], signer: &Identity) -> Vec<u8> {
 
 /// What is signed of a body.
 pub fn digest(domain: &str, body: &[u8]) -> [u8; 32] {
-    blake3::hash(&[domain.as_bytes(), &[0], body].concat()).into()
+    blake3::derive_key(domain, body)
 }
 
 /// The same with any domain.
@@ -50,6 +50,9 @@ pub const PUBLISHED_AT: u64 = 1_700_000_000_000_000;
 
 /// The domain of batches.
 pub const BATCH: &str = "rumor/1 batch";
+
+/// The domain of inner nodes over batches that are signed together.
+pub const BATCH_GROUP: &str = "rumor/1 batch group";
 
 /// The encoded messages of a batch: microseconds after its time, topic and payload of each.
 pub fn content(messages: &[(u64, &str, &[u8])]) -> Vec<u8> {
@@ -80,6 +83,23 @@ pub fn batch(publisher: &Identity, incarnation: u64, first: u64, payloads: &[&[u
     let messages: Vec<_> = payloads.iter().map(|p| (0, "topic", *p)).collect();
     let body = batch_body(&id, u32::try_from(payloads.len()).unwrap(), &content(&messages));
     Batch::from_wire(sign_as(BATCH, &body, publisher).into()).unwrap()
+}
+
+/// Two batches under one signature.
+pub fn group(publisher: &Identity, bodies: [&[u8]; 2]) -> [Batch; 2] {
+    group_wire(publisher, bodies).map(|wire| Batch::from_wire(wire.into()).unwrap())
+}
+
+/// Their wire form: the body of each, the signature, the side of its sibling and the sibling's hash.
+pub fn group_wire(publisher: &Identity, bodies: [&[u8]; 2]) -> [Vec<u8>; 2] {
+    let leaves = bodies.map(|body| digest(BATCH, body));
+    let signature = publisher.sign(&digest(BATCH_GROUP, &leaves.concat()));
+    [0, 1].map(|at| {
+        let mut e = Encoder::new(Vec::new());
+        e.array(4).unwrap().bytes(bodies[at]).unwrap().bytes(signature.as_bytes()).unwrap();
+        e.u8(u8::try_from(at).unwrap()).unwrap().bytes(&leaves[1 - at]).unwrap();
+        e.into_writer()
+    })
 }
 
 /// A batch of one message.

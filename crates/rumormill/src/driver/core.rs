@@ -16,6 +16,8 @@ pub(crate) trait Core: Send + 'static {
     fn take_restored(&mut self) -> Vec<Delivery> {
         Vec::new()
     }
+    /// Whether batches of this node wait to be written: see [`Peer::hold_back`].
+    fn hold_back(&mut self, _hold: bool) {}
     /// Whether something may be published now.
     fn has_room(&self) -> bool {
         false
@@ -42,6 +44,10 @@ impl Core for Peer {
 
     fn take_restored(&mut self) -> Vec<Delivery> {
         Peer::take_restored(self)
+    }
+
+    fn hold_back(&mut self, hold: bool) {
+        Peer::hold_back(self, hold);
     }
 
     fn has_room(&self) -> bool {

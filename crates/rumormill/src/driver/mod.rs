@@ -166,6 +166,7 @@ impl<C: Core> Driver<C> {
                     tokio::task::yield_now().await;
                     self.step(|_, _| ());
                 }
+                () = self.net.outflow.eased.notified() => self.step(|_, _| ()),
                 () = &mut timer => {}
             }
             self.tell_wall_clock();
@@ -231,7 +232,9 @@ impl<C: Core> Driver<C> {
     /// Does something with the core, and then all that the core asks for.
     fn step(&mut self, call: impl FnOnce(&mut C, Time)) {
         let outputs = &mut self.outputs;
+        let hold = self.net.outflow.waits();
         let Some(mut has_room) = self.seat.with(|core, now| {
+            core.hold_back(hold);
             call(core, now);
             outputs.extend(std::iter::from_fn(|| core.poll_output()));
             core.has_room()
@@ -270,6 +273,7 @@ impl<C: Core> Driver<C> {
             }
             Arrival::Down { link, why } => {
                 self.links.remove(&link);
+                self.net.outflow.ease();
                 self.feed(Input::LinkDown { link, why });
             }
             Arrival::DialFailed { dial, why } => self.feed(Input::DialFailed { dial, why }),
@@ -346,6 +350,7 @@ impl<C: Core> Driver<C> {
             tally.dropped_link_gone.one();
             return;
         };
+        let own = class == Class::Payload && is_own(&frame, self.net.id());
         let encoded = match &self.last_gossip {
             Some((last, encoded)) if *last == frame => encoded.clone(),
             _ => {
@@ -356,7 +361,12 @@ impl<C: Core> Driver<C> {
                 encoded
             }
         };
-        match to.queue.push(class, encoded) {
+        let pushed = to.queue.push(class, encoded);
+        if own && matches!(pushed, Pushed::Queued | Pushed::HalfFull) {
+            to.queue.mark_own();
+            self.net.outflow.begin();
+        }
+        match pushed {
             Pushed::Queued => {}
             Pushed::HalfFull => self.ready.push_back(Input::Congested { link }),
             Pushed::DroppedOldest(n) => tally.dropped_announce.add(n),
@@ -421,4 +431,9 @@ impl<C: Core> Driver<C> {
             store.finish().await;
         }
     }
+}
+
+/// Whether a frame is a batch of this node itself on its first link.
+fn is_own(frame: &Frame, me: PeerId) -> bool {
+    matches!(frame, Frame::Gossip(g) if g.hops == 1 && g.batch.publisher() == me)
 }

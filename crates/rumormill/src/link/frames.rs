@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use rumormill_proto::limits::MAX_FRAME;
 use rumormill_proto::wire::{self, DecodeError, Frame};
+
+use super::buffer::Buffer;
 
 /// Bytes of the length prefix.
 const PREFIX: usize = 4;
@@ -20,7 +21,7 @@ const FACTOR: usize = 8;
 /// memory of its own size, which its batch then shares.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
-    partial: Vec<u8>,
+    partial: Buffer,
     whole: VecDeque<(Frame, usize)>,
 }
 
@@ -38,7 +39,11 @@ impl Frames {
     /// before it are whole.
     pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), DecodeError> {
         while !bytes.is_empty() {
-            bytes = if self.partial.is_empty() { self.fresh(bytes)? } else { self.more(bytes)? };
+            bytes = if self.partial.bytes().is_empty() {
+                self.fresh(bytes)?
+            } else {
+                self.more(bytes)?
+            };
         }
         Ok(())
     }
@@ -52,28 +57,28 @@ impl Frames {
                 self.whole.push_back((wire::decode(body)?, size));
                 return Ok(rest);
             }
-            self.partial.reserve_exact(on_trust(size, bytes.len()));
+            self.partial.provide(size, on_trust(size, bytes.len()));
         }
-        self.partial.extend_from_slice(bytes);
+        self.partial.extend(bytes);
         Ok(&[])
     }
 
     /// In the middle of a frame; says what is left.
     fn more<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], DecodeError> {
-        let missing = PREFIX.saturating_sub(self.partial.len()).min(bytes.len());
+        let missing = PREFIX.saturating_sub(self.partial.bytes().len()).min(bytes.len());
         let (prefix, bytes) = bytes.split_at(missing);
-        self.partial.extend_from_slice(prefix);
-        let Some(prefix) = self.partial.first_chunk::<PREFIX>() else { return Ok(bytes) };
+        self.partial.extend(prefix);
+        let Some(prefix) = self.partial.bytes().first_chunk::<PREFIX>() else { return Ok(bytes) };
         let size = PREFIX + wire::header(*prefix, MAX_FRAME)?.length;
-        let missing = size.saturating_sub(self.partial.len()).min(bytes.len());
+        let missing = size.saturating_sub(self.partial.bytes().len()).min(bytes.len());
         let (now, rest) = bytes.split_at(missing);
-        let have = self.partial.len() + now.len();
+        let have = self.partial.bytes().len() + now.len();
         if have > self.partial.capacity() {
-            self.partial.reserve_exact(on_trust(size, have) - self.partial.len());
+            self.partial.provide(size, on_trust(size, have));
         }
-        self.partial.extend_from_slice(now);
-        if self.partial.len() == size {
-            let frame = Bytes::from(std::mem::take(&mut self.partial));
+        self.partial.extend(now);
+        if have == size {
+            let frame = self.partial.finish();
             self.whole.push_back((wire::decode_shared(&frame.slice(PREFIX..))?, size));
         }
         Ok(rest)
@@ -108,7 +113,7 @@ mod tests {
             bytes.chunks(piece).for_each(|p| frames.feed(p).unwrap());
             let got: Vec<_> = std::iter::from_fn(|| frames.next()).collect();
             assert_eq!(got, expected, "in pieces of {piece}");
-            assert!(frames.partial.is_empty());
+            assert!(frames.partial.bytes().is_empty());
         }
     }
 
@@ -120,7 +125,9 @@ mod tests {
         assert!(frames.partial.capacity() <= ON_TRUST);
         for _ in 0..20 {
             frames.feed(&[0; 1000]).unwrap();
-            assert!(frames.partial.capacity() <= ON_TRUST.max(FACTOR * frames.partial.len()));
+            assert!(
+                frames.partial.capacity() <= ON_TRUST.max(FACTOR * frames.partial.bytes().len())
+            );
         }
         let too_long = (MAX_FRAME as u32 + 1).to_be_bytes();
         assert!(matches!(Frames::default().feed(&too_long), Err(DecodeError::TooLong { .. })));

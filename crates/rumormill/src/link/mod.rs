@@ -4,6 +4,7 @@
 //! driver only ever sees frames whose signatures hold. The writer empties the link's queues. The
 //! first half to end decides how the link ends; the driver hears it once.
 
+mod buffer;
 mod duplex;
 mod frames;
 mod queue;

@@ -48,6 +48,11 @@ struct Lanes {
     announce: Lane,
     payload: Lane,
     history: Lane,
+    /// Payloads put in and taken out so far.
+    payloads_in: u64,
+    payloads_out: u64,
+    /// What `payloads_in` was at the last one of this node's own.
+    own_until: u64,
     /// Payloads written since the last history.
     since_history: u32,
     /// It was told that the payload queue is half full.
@@ -70,6 +75,7 @@ impl Lanes {
             && let Some(frame) = self.payload.pop()
         {
             self.since_history += u32::from(!self.history.frames.is_empty());
+            self.payloads_out += 1;
             return Some((Class::Payload, frame));
         }
         self.since_history = 0;
@@ -159,6 +165,7 @@ impl LinkQueue {
             Class::Control => Pushed::Overflow,
             Class::Payload if l.payload.has_room(&frame, self.limit_payload) => {
                 l.payload.push(frame);
+                l.payloads_in += 1;
                 if !l.told_half_full && l.payload.bytes > self.limit_payload / 2 {
                     l.told_half_full = true;
                     Pushed::HalfFull
@@ -187,6 +194,18 @@ impl LinkQueue {
         drop(l);
         self.wake.notify_one();
         pushed
+    }
+
+    /// Remembers that the payload that was put in last is this node's own.
+    pub(crate) fn mark_own(&self) {
+        let mut l = self.lock();
+        l.own_until = l.payloads_in;
+    }
+
+    /// Whether the writer has taken all of this node's own payloads.
+    pub(crate) fn has_taken_own(&self) -> bool {
+        let l = self.lock();
+        l.payloads_out >= l.own_until
     }
 
     /// Gives the writer the next frames, one or more, until they are `bytes` in all.

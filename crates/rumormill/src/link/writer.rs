@@ -37,7 +37,13 @@ pub(crate) async fn run(net: &Net, queue: &LinkQueue, stream: &Duplex) -> Writer
     let mut burst = Burst::default();
     loop {
         let step = match queue.take(BURST, |class, frame| burst.add(&net.tally, class, frame)) {
-            Taken::Some => burst.write(stream, stall).await,
+            Taken::Some => {
+                if net.outflow.waits() && queue.has_taken_own() {
+                    // While this is encrypted and written, the next batches are made.
+                    net.outflow.ease();
+                }
+                burst.write(stream, stall).await
+            }
             Taken::Nothing => {
                 let flushed = within(stall, poll_fn(|cx| stream.poll_flush(cx))).await;
                 if flushed.is_ok() {

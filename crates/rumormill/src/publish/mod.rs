@@ -3,7 +3,7 @@
 mod receipts;
 
 use rumormill_proto::{MessageId, Peer};
-use tokio::task::{consume_budget, yield_now};
+use tokio::task::yield_now;
 
 pub(crate) use receipts::ReceiptBook;
 pub use receipts::{ReceiptError, ReceiptLost, Receipts};
@@ -22,8 +22,19 @@ enum Attempt {
     Done(Result<Taken, PublishError>),
     /// There is no room now.
     Busy,
+    /// A whole batch waits to be signed.
+    Full,
     /// Somebody else is at the core.
     Occupied,
+}
+
+/// Whether a publisher in a loop lets the driver and others have their turn. It does so when it has
+/// filled a batch; if it did so more often, batches would be as small as its turns are short.
+#[derive(Clone, Copy)]
+enum Manners {
+    Polite,
+    /// It has let them.
+    Resolute,
 }
 
 /// What is to be published.
@@ -35,17 +46,20 @@ pub(crate) struct Request<'a> {
 }
 
 impl Handle<Peer> {
-    /// Publishes as soon as there is room.
+    /// Publishes as soon as there is room. Cancelled, it has published nothing.
     pub(crate) async fn publish(&self, request: Request<'_>) -> Result<Taken, PublishError> {
-        // A publisher in a loop lets the driver and others have their turn.
-        consume_budget().await;
         self.gate().running().await;
         let seat = self.seat();
+        let mut manners = Manners::Polite;
         if !seat.is_awaited() {
             loop {
-                match self.attempt(request) {
-                    Attempt::Done(result) => return result,
+                match self.attempt(request, manners) {
+                    Attempt::Done(result) => return Self::done(result).await,
                     Attempt::Busy => break,
+                    Attempt::Full => {
+                        yield_now().await;
+                        manners = Manners::Resolute;
+                    }
                     Attempt::Occupied => yield_now().await,
                 }
             }
@@ -55,12 +69,20 @@ impl Handle<Peer> {
         loop {
             let room = seat.room.notified();
             self.gate().running().await;
-            match self.attempt(request) {
-                Attempt::Done(result) => return result,
+            match self.attempt(request, Manners::Resolute) {
+                Attempt::Done(result) => return Self::done(result).await,
                 Attempt::Busy => room.await,
-                Attempt::Occupied => yield_now().await,
+                Attempt::Full | Attempt::Occupied => yield_now().await,
             }
         }
+    }
+
+    /// Whoever goes on after an error without a pause lets others have their turn.
+    async fn done(result: Result<Taken, PublishError>) -> Result<Taken, PublishError> {
+        if result.is_err() {
+            yield_now().await;
+        }
+        result
     }
 
     /// Publishes if there is room now and nobody waits for it.
@@ -73,12 +95,18 @@ impl Handle<Peer> {
         result.unwrap_or_else(|| Err(Stopped.into()))
     }
 
-    fn attempt(&self, request: Request<'_>) -> Attempt {
-        match self.seat().try_with(|peer, now| self.put(peer, now, request)) {
+    fn attempt(&self, request: Request<'_>, manners: Manners) -> Attempt {
+        let put = |peer: &mut Peer, now| match manners {
+            Manners::Polite if peer.has_full_batch() => Attempt::Full,
+            _ => match self.put(peer, now, request) {
+                Err(PublishError::Refused(Refused::Busy)) => Attempt::Busy,
+                result => Attempt::Done(result),
+            },
+        };
+        match self.seat().try_with(put) {
             Err(_) => Attempt::Occupied,
             Ok(None) => Attempt::Done(Err(Stopped.into())),
-            Ok(Some(Err(PublishError::Refused(Refused::Busy)))) => Attempt::Busy,
-            Ok(Some(result)) => Attempt::Done(result),
+            Ok(Some(attempt)) => attempt,
         }
     }
 

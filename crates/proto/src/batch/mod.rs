@@ -1,9 +1,13 @@
 //! One or more consecutive messages of one publisher, signed once: the unit on the wire.
 //!
-//! The cost of a signature, a frame and a system call is paid for a batch, so it falls as load
-//! grows; a message that comes alone is a batch of one and waits for nobody. The bytes that its
+//! The cost of a frame and a system call is paid for a batch, and that of a signature for all
+//! batches that waited together, so it falls as load grows; a message that comes alone is a batch
+//! of one and waits for nobody. The bytes that its
 //! publisher signed are what everybody forwards, keeps and hands out: a batch and its messages are
 //! handles on them, and nothing is copied or encoded again on the way.
+
+mod builder;
+mod proof;
 
 use core::fmt;
 use core::ops::Range;
@@ -12,9 +16,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
-use crate::identity::{Identity, PeerId, Signature};
+pub(crate) use self::builder::{BatchBuilder, seal_group};
+use self::proof::Proof;
+use crate::identity::{PeerId, Signature};
 use crate::limits::{MAX_BATCH, MAX_BATCH_MESSAGES, MAX_PAYLOAD, MAX_TOPIC};
-use crate::message::{Message, MessageId};
+use crate::message::Message;
 use crate::signed::digest;
 use crate::time::WallTime;
 
@@ -23,6 +29,11 @@ const DOMAIN: &str = "rumor/1 batch";
 
 /// Bytes of a message in a batch beside its topic and payload, at most.
 const MESSAGE_OVERHEAD: usize = 20;
+
+/// What stands for a batch in the tree of those that are signed together.
+fn leaf(body: &[u8]) -> proof::Hash {
+    digest(DOMAIN, body)
+}
 
 /// A batch with its publisher's signature. A clone is another handle on the same bytes.
 ///
@@ -37,17 +48,24 @@ struct Inner {
     first: u64,
     count: u32,
     published_at: u64,
-    /// Body and signature in their wire form.
+    /// Body, signature and the way to it, in their wire form.
     wire: Bytes,
-    /// Where the signed body is in it.
-    body: Range<usize>,
-    /// Where the messages are in it.
-    content: Range<usize>,
+    content: Content,
     signature: Signature,
+    /// None for a batch that was signed alone.
+    proof: Option<Box<Proof>>,
+}
+
+/// Where things are in the wire form.
+struct Content {
+    /// The body.
+    body: Range<usize>,
+    /// The messages in it.
+    at: Range<usize>,
 }
 
 /// The signed part without the messages.
-#[derive(Encode, Decode)]
+#[derive(Clone, Copy, Encode, Decode)]
 #[cbor(map)]
 struct Head {
     #[n(0)]
@@ -105,7 +123,8 @@ impl Batch {
         WallTime(self.0.published_at)
     }
 
-    /// Body and signature as they go over the wire and into a store.
+    /// Body and signature (and what leads from the one to the other, where several batches have one
+    /// signature) as they go over the wire and into a store.
     #[must_use]
     pub fn wire(&self) -> &Bytes {
         &self.0.wire
@@ -120,7 +139,7 @@ impl Batch {
     /// Its messages, in order.
     #[must_use]
     pub fn messages(&self) -> Messages {
-        Messages { batch: self.clone(), at: self.0.content.start, next: self.0.first }
+        Messages { batch: self.clone(), at: self.0.content.at.start, next: self.0.first }
     }
 
     /// The message with this number, if it is in here.
@@ -130,10 +149,13 @@ impl Batch {
         self.messages().nth(skip)
     }
 
-    /// What was signed. It takes a pass over all of the batch.
+    /// What was signed: the hash of the body, or of several, this one among them. It takes a pass
+    /// over all of the batch.
     #[must_use]
     pub(crate) fn digest(&self) -> [u8; 32] {
-        digest(DOMAIN, self.0.wire.get(self.0.body.clone()).unwrap_or_default())
+        let body = self.0.wire.get(self.0.content.body.clone()).unwrap_or_default();
+        let leaf = leaf(body);
+        self.0.proof.as_ref().map_or(leaf, |proof| proof.root(leaf))
     }
 
     /// The signature.
@@ -164,12 +186,14 @@ impl Batch {
     /// The bytes are not one batch.
     pub fn from_wire(wire: Bytes) -> Result<Self, decode::Error> {
         let mut d = Decoder::new(&wire);
-        if d.array()? != Some(2) {
-            return Err(decode::Error::message("a batch is an array of two"));
+        let parts = d.array()?;
+        if !matches!(parts, Some(2 | 4)) {
+            return Err(decode::Error::message("a batch is an array of two or four"));
         }
         let body = d.bytes()?;
         let body = offset(&wire, body);
         let signature: Signature = d.decode()?;
+        let proof = if parts == Some(4) { Proof::decode(&mut d)? } else { Proof::default() };
         if d.position() != wire.len() {
             return Err(decode::Error::message("bytes after the batch"));
         }
@@ -184,19 +208,30 @@ impl Batch {
         let head: Head = d.decode()?;
         let content = d.bytes()?;
         check(&head, content)?;
-        let content = offset(&wire, content);
+        let content = Content { body, at: offset(&wire, content) };
+        Ok(Batch::assemble(head, wire, content, signature, proof))
+    }
+
+    fn assemble(
+        head: Head,
+        wire: Bytes,
+        content: Content,
+        signature: Signature,
+        proof: Proof,
+    ) -> Self {
         let Head { publisher, incarnation, first, count, published_at } = head;
-        Ok(Batch(Arc::new(Inner {
+        let inner = Inner {
             publisher,
             incarnation,
             first,
             count,
             published_at,
-            body,
+            wire,
             content,
             signature,
-            wire,
-        })))
+            proof: (!proof.is_empty()).then(|| Box::new(proof)),
+        };
+        Batch(Arc::new(inner))
     }
 }
 
@@ -295,76 +330,6 @@ impl Iterator for Messages {
     }
 }
 
-/// Gathers messages into a batch.
-#[derive(Debug)]
-pub(crate) struct BatchBuilder {
-    first: MessageId,
-    count: u32,
-    published_at: WallTime,
-    content: Vec<u8>,
-}
-
-impl BatchBuilder {
-    /// An empty batch that begins with the number in `first`.
-    pub(crate) const fn new(first: MessageId, published_at: WallTime) -> Self {
-        BatchBuilder { first, count: 0, published_at, content: Vec::new() }
-    }
-
-    /// Whether one more message of this size keeps the batch within its bounds. The first one
-    /// always fits.
-    pub(crate) fn fits(&self, topic: &str, payload: &[u8]) -> bool {
-        let more = topic.len() + payload.len() + MESSAGE_OVERHEAD;
-        self.count == 0
-            || (self.content.len() + more <= MAX_BATCH
-                && (self.count as usize) < MAX_BATCH_MESSAGES)
-    }
-
-    /// Adds a message; says its name. The caller has checked the limits.
-    pub(crate) fn push(&mut self, at: WallTime, topic: &str, payload: &[u8]) -> MessageId {
-        let after = at.0.saturating_sub(self.published_at.0);
-        self.content.reserve(topic.len() + payload.len() + MESSAGE_OVERHEAD);
-        let mut e = Encoder::new(&mut self.content);
-        // Writing into a Vec cannot fail: its error type is Infallible.
-        let _ = e
-            .array(3)
-            .and_then(|e| e.u64(after))
-            .and_then(|e| e.str(topic))
-            .and_then(|e| e.bytes(payload));
-        let id = MessageId { sequence: self.first.sequence + u64::from(self.count), ..self.first };
-        self.count += 1;
-        id
-    }
-
-    /// Signs it.
-    pub(crate) fn seal(self, identity: &Identity) -> Batch {
-        let MessageId { publisher, incarnation, sequence: first } = self.first;
-        let (count, published_at) = (self.count, self.published_at.0);
-        let head = Head { publisher, incarnation, first, count, published_at };
-        let mut body = Vec::with_capacity(self.content.len() + 80);
-        let mut e = Encoder::new(&mut body);
-        let _ = e.array(2).and_then(|e| e.encode(&head)).and_then(|e| e.bytes(&self.content));
-        let content = body.len() - self.content.len()..body.len();
-        let signature = identity.sign(&digest(DOMAIN, &body));
-        let mut wire = Vec::with_capacity(body.len() + 80);
-        let mut e = Encoder::new(&mut wire);
-        let _ = e.array(2).and_then(|e| e.bytes(&body));
-        let start = wire.len() - body.len();
-        let mut e = Encoder::new(&mut wire);
-        let _ = e.encode(signature);
-        Batch(Arc::new(Inner {
-            publisher,
-            incarnation,
-            first,
-            count,
-            published_at,
-            wire: wire.into(),
-            content: content.start + start..content.end + start,
-            body: start..start + body.len(),
-            signature,
-        }))
-    }
-}
-
 impl PartialEq for Batch {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0) || self.0.wire == other.0.wire
@@ -410,6 +375,9 @@ impl<'b, C> Decode<'b, C> for Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::Identity;
+    use crate::limits::MAX_GROUP;
+    use crate::message::MessageId;
 
     fn batch(payloads: &[&[u8]]) -> Batch {
         let me = Identity::from_secret(&[3; 32]);
@@ -442,6 +410,35 @@ mod tests {
         let at = bad.windows(5).position(|w| w == b"three").unwrap();
         bad[at] ^= 1;
         assert!(!Batch::from_wire(bad.into()).unwrap().signature_is_valid());
+    }
+
+    #[test]
+    fn batches_signed_together_hold_one_by_one_and_only_with_their_own_way() {
+        let me = Identity::from_secret(&[3; 32]);
+        let builder = |sequence| {
+            let first = MessageId { publisher: me.id(), incarnation: 4, sequence };
+            let mut b = BatchBuilder::new(first, WallTime(1000));
+            b.push(WallTime(1000), "t", &[7; 500]);
+            b
+        };
+        for n in [2, 3, 8, MAX_GROUP as u64] {
+            let group = seal_group((0..n).map(builder), &me);
+            assert!(group.iter().all(|b| b.signature() == group[0].signature()));
+            assert!(group.iter().all(|b| b.digest() == group[0].digest()));
+            let alone = builder(0).seal(&me);
+            for b in &group {
+                let back = Batch::from_wire(b.wire().clone()).unwrap();
+                assert!(back == *b && back.signature_is_valid());
+                assert_eq!(back.messages().next().unwrap().payload(), [7; 500]);
+                assert!(b.wire().len() <= alone.wire().len() + 6 * 32 + 8);
+                for at in (0..b.wire().len()).step_by(7) {
+                    let mut bad = b.wire().to_vec();
+                    bad[at] ^= 1;
+                    let holds = Batch::from_wire(bad.into()).is_ok_and(|b| b.signature_is_valid());
+                    assert!(!holds, "byte {at} of {n}");
+                }
+            }
+        }
     }
 
     #[test]

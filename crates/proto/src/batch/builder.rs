@@ -1,0 +1,150 @@
+//! Packing messages into batches, and signing what waits.
+
+use minicbor::Encoder;
+
+use super::proof::{self, Proof};
+use super::{Batch, Content, Head, MESSAGE_OVERHEAD, leaf};
+use crate::identity::{Identity, Signature};
+use crate::limits::{MAX_BATCH, MAX_BATCH_MESSAGES, MAX_GROUP};
+use crate::message::MessageId;
+use crate::time::WallTime;
+
+/// Room left before the content for what is known only when the batch is full: at most three
+/// headers of 5 bytes, two arrays and a head of 80 bytes.
+const LEAD: usize = 128;
+/// Bytes behind the content: the signature, and the way to it.
+const TRAIL: usize = 72 + 200;
+
+/// Gathers messages into a batch.
+#[derive(Debug)]
+pub(crate) struct BatchBuilder {
+    first: MessageId,
+    count: u32,
+    published_at: WallTime,
+    /// [`LEAD`] bytes of room, and the content: so what is signed and sent is made where it lies.
+    bytes: Vec<u8>,
+}
+
+impl BatchBuilder {
+    /// An empty batch that begins with the number in `first`.
+    pub(crate) const fn new(first: MessageId, published_at: WallTime) -> Self {
+        BatchBuilder { first, count: 0, published_at, bytes: Vec::new() }
+    }
+
+    fn content(&self) -> usize {
+        self.bytes.len().saturating_sub(LEAD)
+    }
+
+    /// Whether one more message of this size keeps the batch within its bounds. The first one
+    /// always fits.
+    pub(crate) fn fits(&self, topic: &str, payload: &[u8]) -> bool {
+        let more = topic.len() + payload.len() + MESSAGE_OVERHEAD;
+        self.count == 0
+            || (self.content() + more <= MAX_BATCH && (self.count as usize) < MAX_BATCH_MESSAGES)
+    }
+
+    /// Adds a message; says its name. The caller has checked the limits.
+    pub(crate) fn push(&mut self, at: WallTime, topic: &str, payload: &[u8]) -> MessageId {
+        let after = at.0.saturating_sub(self.published_at.0);
+        let more = topic.len() + payload.len() + MESSAGE_OVERHEAD;
+        if self.bytes.is_empty() {
+            self.bytes.reserve_exact(LEAD + more + TRAIL);
+            self.bytes.resize(LEAD, 0);
+        }
+        self.bytes.reserve(more);
+        let mut e = Encoder::new(&mut self.bytes);
+        // Writing into a Vec cannot fail: its error type is Infallible.
+        let _ = e
+            .array(3)
+            .and_then(|e| e.u64(after))
+            .and_then(|e| e.str(topic))
+            .and_then(|e| e.bytes(payload));
+        let id = MessageId { sequence: self.first.sequence + u64::from(self.count), ..self.first };
+        self.count += 1;
+        id
+    }
+
+    /// Signs it alone.
+    #[cfg(test)]
+    pub(crate) fn seal(self, identity: &Identity) -> Batch {
+        seal_group(vec![self], identity).pop().unwrap()
+    }
+
+    fn head(&self) -> Head {
+        let MessageId { publisher, incarnation, sequence: first } = self.first;
+        Head { publisher, incarnation, first, count: self.count, published_at: self.published_at.0 }
+    }
+
+    /// Writes what stands before the content.
+    fn close(mut self) -> Closed {
+        let head = self.head();
+        let content = self.content();
+        let mut inner = Vec::with_capacity(LEAD);
+        let mut e = Encoder::new(&mut inner);
+        let _ = e.array(2).and_then(|e| e.encode(&head)).and_then(|e| e.bytes_len(content as u64));
+        let body = inner.len() + content;
+        let mut outer = Vec::with_capacity(8);
+        // The array around it is written when it is known whether there is a way to the signature.
+        let _ = Encoder::new(&mut outer).bytes_len(body as u64);
+        let start = LEAD - inner.len();
+        let outer_start = start - outer.len();
+        put(&mut self.bytes, start, &inner);
+        put(&mut self.bytes, outer_start, &outer);
+        let leaf = leaf(self.bytes.get(start..).unwrap_or_default());
+        Closed { head, bytes: self.bytes, start: outer_start, body: start, leaf }
+    }
+}
+
+fn put(bytes: &mut [u8], at: usize, what: &[u8]) {
+    if let Some(place) = bytes.get_mut(at..at + what.len()) {
+        place.copy_from_slice(what);
+    }
+}
+
+/// A batch that only lacks its signature.
+struct Closed {
+    head: Head,
+    bytes: Vec<u8>,
+    /// Where the byte string with the body begins.
+    start: usize,
+    /// Where the body begins. It ends with the bytes.
+    body: usize,
+    leaf: proof::Hash,
+}
+
+impl Closed {
+    fn sign(self, signature: Signature, proof: Proof) -> Batch {
+        let Closed { head, mut bytes, start, body, .. } = self;
+        let end = bytes.len();
+        let mut e = Encoder::new(&mut bytes);
+        let _ = e.encode(signature);
+        let array = if proof.is_empty() {
+            2
+        } else {
+            proof.encode(&mut e);
+            4
+        };
+        let start = start - 1;
+        put(&mut bytes, start, &[0x80 | array]);
+        if bytes.capacity() - bytes.len() > bytes.len() / 8 {
+            // It may be kept for long.
+            bytes.shrink_to_fit();
+        }
+        let content = Content { body: body - start..end - start, at: LEAD - start..end - start };
+        let wire = bytes::Bytes::from(bytes).slice(start..);
+        Batch::assemble(head, wire, content, signature, proof)
+    }
+}
+
+/// Signs all of them with one signature. At most [`MAX_GROUP`].
+pub(crate) fn seal_group(
+    builders: impl IntoIterator<Item = BatchBuilder>,
+    identity: &Identity,
+) -> Vec<Batch> {
+    let closed: Vec<Closed> = builders.into_iter().map(BatchBuilder::close).collect();
+    debug_assert!(closed.len() <= MAX_GROUP, "more than one signature can hold");
+    let leaves: Vec<proof::Hash> = closed.iter().map(|c| c.leaf).collect();
+    let (root, proofs) = proof::group(&leaves);
+    let signature = identity.sign(&root);
+    closed.into_iter().zip(proofs).map(|(c, proof)| c.sign(signature, proof)).collect()
+}

@@ -1,0 +1,171 @@
+//! Several batches under one signature.
+//!
+//! Under load a publisher has several batches waiting at once. It signs them together: the leaves
+//! of a hash tree are the batches, its root is what is signed, and each batch carries the siblings
+//! on its way to the root. So every batch can still be checked by itself, whichever of the others
+//! are lost, and whoever has checked one of them has checked the signature of all: the others cost
+//! a hash each. (Tree chaining: Wong and Lam, "Digital Signatures for Flows and Multicasts",
+//! IEEE/ACM Transactions on Networking 7(4), 1999, section III; Merkle 1979.)
+
+use minicbor::{Decoder, Encoder, decode};
+
+use crate::limits::MAX_GROUP;
+
+/// A BLAKE3 hash.
+pub(super) type Hash = [u8; 32];
+
+/// Separates the inner nodes of the tree from its leaves, which are batches.
+const DOMAIN: &str = "rumor/1 batch group";
+/// Most siblings on the way to the root.
+const MAX_DEPTH: usize = MAX_GROUP.ilog2() as usize;
+/// Bytes of a hash.
+const WIDTH: usize = 32;
+
+/// The way from one batch to the root that is signed; of no length for a batch signed alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Proof {
+    /// Bit i is set if the sibling on level i is on the left.
+    lefts: u8,
+    depth: u8,
+    siblings: [Hash; MAX_DEPTH],
+}
+
+impl Proof {
+    /// The siblings, from the leaf up.
+    fn siblings(&self) -> &[Hash] {
+        self.siblings.get(..usize::from(self.depth)).unwrap_or_default()
+    }
+
+    /// Whether the batch was signed alone.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.depth == 0
+    }
+
+    /// The root that this way leads to.
+    pub(super) fn root(&self, leaf: Hash) -> Hash {
+        self.siblings().iter().enumerate().fold(leaf, |hash, (level, sibling)| {
+            if self.lefts >> level & 1 == 1 { node(sibling, &hash) } else { node(&hash, sibling) }
+        })
+    }
+
+    fn push(&mut self, sibling: Hash, is_left: bool) {
+        if let Some(place) = self.siblings.get_mut(usize::from(self.depth)) {
+            *place = sibling;
+            self.lefts |= u8::from(is_left) << self.depth;
+            self.depth += 1;
+        }
+    }
+
+    /// Writes the two values that follow the signature.
+    pub(super) fn encode(&self, e: &mut Encoder<&mut Vec<u8>>) {
+        // Writing into a Vec cannot fail: its error type is Infallible.
+        let _ = e.u8(self.lefts).and_then(|e| e.bytes(self.siblings().as_flattened()));
+    }
+
+    /// Reads them.
+    pub(super) fn decode(d: &mut Decoder<'_>) -> Result<Self, decode::Error> {
+        let lefts = d.u8()?;
+        let bytes = d.bytes()?;
+        let (hashes, rest) = bytes.as_chunks::<WIDTH>();
+        if !rest.is_empty() || hashes.is_empty() || hashes.len() > MAX_DEPTH {
+            return Err(decode::Error::message("the way to a batch's signature is 1 to 6 hashes"));
+        }
+        if usize::from(lefts) >= 1 << hashes.len() {
+            return Err(decode::Error::message("a side without a hash"));
+        }
+        let mut proof = Proof::default();
+        for (level, hash) in hashes.iter().enumerate() {
+            proof.push(*hash, lefts >> level & 1 == 1);
+        }
+        Ok(proof)
+    }
+}
+
+/// The hash of an inner node.
+fn node(left: &Hash, right: &Hash) -> Hash {
+    let mut both = [0; 2 * WIDTH];
+    let (l, r) = both.split_at_mut(WIDTH);
+    l.copy_from_slice(left);
+    r.copy_from_slice(right);
+    blake3::derive_key(DOMAIN, &both)
+}
+
+/// The root over some leaves, and the way from each of them. A node without a sibling is its own
+/// parent.
+pub(super) fn group(leaves: &[Hash]) -> (Hash, Vec<Proof>) {
+    let mut proofs = vec![Proof::default(); leaves.len()];
+    let mut level = leaves.to_vec();
+    // Which node of the present level each leaf is under.
+    let mut under: Vec<usize> = (0..leaves.len()).collect();
+    while level.len() > 1 {
+        for (proof, place) in proofs.iter_mut().zip(&mut under) {
+            if let Some(sibling) = level.get(*place ^ 1) {
+                proof.push(*sibling, *place & 1 == 1);
+            }
+            *place /= 2;
+        }
+        let parents = level.chunks(2).filter_map(|pair| match pair {
+            [left, right] => Some(node(left, right)),
+            [alone] => Some(*alone),
+            _ => None,
+        });
+        level = parents.collect();
+    }
+    (level.first().copied().unwrap_or_default(), proofs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leaves(n: usize) -> Vec<Hash> {
+        (0..n).map(|i| blake3::derive_key("test", &i.to_le_bytes())).collect()
+    }
+
+    fn over_the_wire(proof: &Proof) -> Result<Proof, decode::Error> {
+        let mut bytes = Vec::new();
+        proof.encode(&mut Encoder::new(&mut bytes));
+        Proof::decode(&mut Decoder::new(&bytes))
+    }
+
+    #[test]
+    fn every_leaf_of_every_group_leads_to_the_root_and_no_other_hash_does() {
+        for n in 1..=MAX_GROUP {
+            let leaves = leaves(n);
+            let (root, proofs) = group(&leaves);
+            assert_eq!(proofs.len(), n);
+            for (leaf, proof) in leaves.iter().zip(&proofs) {
+                assert_eq!(proof.root(*leaf), root, "{n} leaves");
+                assert_eq!(proof.is_empty(), n == 1);
+                if n > 1 {
+                    assert_eq!(over_the_wire(proof).unwrap(), *proof);
+                }
+                let mut other = *leaf;
+                other[0] ^= 1;
+                assert_ne!(proof.root(other), root);
+            }
+        }
+    }
+
+    #[test]
+    fn an_inner_node_is_no_leaf() {
+        // Whoever shows the hash of two batches as a batch of its own would need a body with that
+        // hash in the domain of batches.
+        let [a, b] = [[1; 32], [2; 32]];
+        let both = [a, b].concat();
+        assert_ne!(node(&a, &b), blake3::derive_key("rumor/1 batch", &both));
+    }
+
+    #[test]
+    fn ways_that_cannot_be_are_refused() {
+        let read = |lefts: u8, bytes: &[u8]| {
+            let mut v = Vec::new();
+            let _ = Encoder::new(&mut v).u8(lefts).and_then(|e| e.bytes(bytes));
+            Proof::decode(&mut Decoder::new(&v)).is_ok()
+        };
+        assert!(read(1, &[0; 32]) && read(0, &[0; 6 * 32]));
+        assert!(!read(0, &[]) && !read(0, &[0; 31]) && !read(0, &[0; 33]));
+        assert!(!read(0, &[0; 7 * 32]), "too long");
+        assert!(!read(2, &[0; 32]), "a side that is not there");
+    }
+}
