@@ -7,9 +7,8 @@ use clap::ValueEnum;
 use super::stamp::STAMP;
 use crate::exit::{Exit, Failure, Outcome};
 
-/// Messages in flight, all publishers together, if nobody says otherwise: as many as one
-/// subscription holds, so that a subscriber that is behind loses nothing by it.
-const IN_FLIGHT: u64 = 4096;
+/// Messages in flight, all publishers together, if nobody says otherwise.
+const IN_FLIGHT: u64 = 32_768;
 /// Bytes of payload in flight, all publishers together, if nobody says otherwise.
 const BYTES_IN_FLIGHT: u64 = 8 * 1024 * 1024;
 
@@ -212,7 +211,7 @@ mod tests {
     #[test]
     fn windows_are_bounded_in_messages_and_in_bytes() {
         let window = |w: Wishes| Plan::new(&w).unwrap().pace;
-        assert_eq!(window(wishes()), Pace::Window(1024));
+        assert_eq!(window(wishes()), Pace::Window(8192));
         assert_eq!(window(Wishes { payload: 65_536, ..wishes() }), Pace::Window(32));
         assert_eq!(
             window(Wishes { payload: 1 << 20, nodes: 300, publishers: Some(300), ..wishes() }),

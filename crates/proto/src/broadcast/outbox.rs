@@ -13,6 +13,10 @@ use crate::time::{Time, WallTime};
 /// Over which the publishing rate is measured.
 const RATE_OVER: Duration = Duration::from_secs(1);
 
+/// Batches that a publisher may fill before it lets others have their turn: signed together, they cost
+/// one signature, and filling them takes some hundred microseconds.
+const TURN: usize = 4;
+
 /// The outbox of one peer.
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -86,9 +90,9 @@ impl Outbox {
         self.on_the_way_bytes
     }
 
-    /// Whether a whole batch waits to be signed.
-    pub(crate) fn has_full_batch(&self) -> bool {
-        !self.full.is_empty()
+    /// Whether enough waits to be signed.
+    pub(crate) fn has_a_turnful(&self) -> bool {
+        self.full.len() >= TURN
     }
 
     /// Whether batches of before wait to be written.

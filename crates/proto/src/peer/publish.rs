@@ -102,11 +102,11 @@ impl Peer {
         self.outbox.room()
     }
 
-    /// Whether a whole batch waits for the outputs to be drained: who publishes in a loop should let
-    /// that happen now and then, but not much more often than that.
+    /// Whether some whole batches wait for the outputs to be drained: who publishes in a loop should
+    /// let that happen then, but not much earlier, as batches that wait together are signed together.
     #[must_use]
-    pub fn has_full_batch(&self) -> bool {
-        self.outbox.has_full_batch()
+    pub fn has_a_turnful(&self) -> bool {
+        self.outbox.has_a_turnful()
     }
 
     /// Signs what was published and sends it.

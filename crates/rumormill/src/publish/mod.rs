@@ -22,14 +22,14 @@ enum Attempt {
     Done(Result<Taken, PublishError>),
     /// There is no room now.
     Busy,
-    /// A whole batch waits to be signed.
+    /// Whole batches wait to be signed.
     Full,
     /// Somebody else is at the core.
     Occupied,
 }
 
 /// Whether a publisher in a loop lets the driver and others have their turn. It does so when it has
-/// filled a batch; if it did so more often, batches would be as small as its turns are short.
+/// filled some batches; if it did so more often, they would be as small as its turns are short.
 #[derive(Clone, Copy)]
 enum Manners {
     Polite,
@@ -97,7 +97,7 @@ impl Handle<Peer> {
 
     fn attempt(&self, request: Request<'_>, manners: Manners) -> Attempt {
         let put = |peer: &mut Peer, now| match manners {
-            Manners::Polite if peer.has_full_batch() => Attempt::Full,
+            Manners::Polite if peer.has_a_turnful() => Attempt::Full,
             _ => match self.put(peer, now, request) {
                 Err(PublishError::Refused(Refused::Busy)) => Attempt::Busy,
                 result => Attempt::Done(result),
