@@ -7,6 +7,7 @@
 //! handles on them, and nothing is copied or encoded again on the way.
 
 mod builder;
+mod layout;
 mod proof;
 
 use core::fmt;
@@ -253,28 +254,25 @@ fn check(head: &Head, content: &[u8]) -> Result<(), decode::Error> {
     if content.len() > MAX_BATCH && head.count > 1 {
         return refuse("a batch is too long");
     }
-    let mut d = Decoder::new(content);
+    let mut at = 0;
     for _ in 0..head.count {
-        let (_, topic, payload) = one(&mut d)?;
-        if topic.len() > MAX_TOPIC {
+        let Some(place) = layout::message(content, &mut at) else {
+            return refuse("a message in a batch is an array of time, topic and payload");
+        };
+        if place.topic.len() > MAX_TOPIC {
             return refuse("a topic is too long");
         }
-        if payload.len() > MAX_PAYLOAD {
+        if place.payload.len() > MAX_PAYLOAD {
             return refuse("a payload is too long");
         }
+        if core::str::from_utf8(content.get(place.topic).unwrap_or_default()).is_err() {
+            return refuse("a topic is not UTF-8");
+        }
     }
-    if d.position() != content.len() {
+    if at != content.len() {
         return refuse("bytes after the last message of a batch");
     }
     Ok(())
-}
-
-/// Reads one message: microseconds after the batch's time, topic, payload.
-fn one<'b>(d: &mut Decoder<'b>) -> Result<(u64, &'b str, &'b [u8]), decode::Error> {
-    if d.array()? != Some(3) {
-        return Err(decode::Error::message("a message in a batch is an array of three"));
-    }
-    Ok((d.u64()?, d.str()?, d.bytes()?))
 }
 
 /// The messages of a batch.
@@ -300,17 +298,12 @@ impl Messages {
         if self.next >= self.batch.end() {
             return None;
         }
-        let whole = &self.batch.0.wire;
-        let mut d = Decoder::new(whole);
-        d.set_position(self.at);
         // It was checked when the batch was read.
-        let (after, topic, payload) = one(&mut d).ok()?;
-        let places = (offset(whole, topic.as_bytes()), offset(whole, payload));
-        self.at = d.position();
+        let place = layout::message(&self.batch.0.wire, &mut self.at)?;
         let sequence = self.next;
         self.next += 1;
-        let published_at = self.batch.0.published_at.saturating_add(after);
-        Some((sequence, published_at, places.0, places.1))
+        let published_at = self.batch.0.published_at.saturating_add(place.after);
+        Some((sequence, published_at, place.topic, place.payload))
     }
 }
 

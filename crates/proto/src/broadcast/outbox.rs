@@ -15,7 +15,7 @@ const RATE_OVER: Duration = Duration::from_secs(1);
 
 /// Batches that a publisher may fill before it lets others have their turn: signed together, they cost
 /// one signature, and filling them takes some hundred microseconds.
-const TURN: usize = 4;
+const TURN: usize = 8;
 
 /// The outbox of one peer.
 #[derive(Debug)]
