@@ -68,6 +68,18 @@ impl Broadcast {
         }
     }
 
+    /// Takes in a batch that an earlier life of this node kept, delivered or not. Says which are not
+    /// kept any more.
+    pub(crate) fn restore(&mut self, batch: &Batch, now: Time) -> Vec<Batch> {
+        self.list.receive(batch.stream(), batch.first(), batch.end());
+        if self.list.get(batch.stream()).is_none() {
+            return vec![batch.clone()];
+        }
+        let dropped = self.kept.keep(batch.clone(), 0, None, now, batch.published_at());
+        self.dropped(&dropped);
+        dropped
+    }
+
     /// Lets go of what is too old.
     pub(crate) fn expire(&mut self, now: Time) -> Vec<Batch> {
         let gone = self.kept.expire(now);

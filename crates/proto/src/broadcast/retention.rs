@@ -24,6 +24,13 @@ pub(crate) struct Kept {
     order: u64,
 }
 
+impl Kept {
+    /// Larger than that of every batch that came before.
+    pub(crate) const fn arrival(&self) -> u64 {
+        self.order
+    }
+}
+
 /// The first message of a batch names it.
 pub(crate) fn name(batch: &Batch) -> MessageId {
     let (publisher, incarnation) = batch.stream();

@@ -105,10 +105,6 @@ impl Peer {
                 self.fx.add("messages_received", messages);
                 self.fx.count("batches_received");
                 self.fx.add("messages_duplicate", batch.len() as u64 - messages);
-                let mut ops: Vec<StoreOp> =
-                    dropped.iter().map(|b| StoreOp::RemoveBatch(name(b))).collect();
-                ops.push(StoreOp::PutBatch(batch.clone()));
-                self.fx.store(ops);
                 self.missing.received(&self.broadcast.list, stream, now);
                 if way.pulled {
                     self.announcer.note(batch, way.from, None, now);
@@ -122,6 +118,13 @@ impl Peer {
                 self.look_for_beginning(stream);
                 self.acknowledge(batch, way, route);
                 self.deliver(batch.publisher());
+                // With the marks that it moved: a batch is never durable as one that was held back
+                // when it was delivered as it came.
+                let mut ops: Vec<StoreOp> =
+                    dropped.iter().map(|b| StoreOp::RemoveBatch(name(b))).collect();
+                ops.push(StoreOp::PutBatch(batch.clone()));
+                ops.extend(self.moved_marks());
+                self.fx.store(ops);
             }
         }
     }

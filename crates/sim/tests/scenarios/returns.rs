@@ -132,15 +132,15 @@ fn got(w: &World, node: NodeId, of: MessageId) -> Vec<Vec<u64>> {
     lives.into_iter().map(|l| l.1).collect()
 }
 
-/// A network whose peers keep messages for five seconds, where `victim` has number 0 of `publisher`,
+/// A network whose peers keep messages for 40 seconds (longer than it takes to give one up), where `victim` has number 0 of `publisher`,
 /// keeps it no more, and holds number 2 back behind number 1, which nobody but the publisher has.
 fn held_back(seed: u64) -> (Net, NodeId, NodeId, MessageId) {
-    let brief = Config::lan().retention_age(s(5)).build().unwrap();
+    let brief = Config::lan().retention_age(s(40)).build().unwrap();
     let mut net = Net::new(world_config(seed, brief), 3, 12);
     net.rests_within(s(60));
     let (publisher, victim) = (net.peers[0], net.peers[7]);
     let first = net.world.publish(publisher, "t", b"0").unwrap();
-    net.world.run_for(s(10));
+    net.world.run_for(s(45));
     net.world.set_skips(1.0);
     net.world.publish(publisher, "t", b"1").unwrap();
     net.world.run_for(ms(20));
