@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rumormill_proto::{DeliveredMark, PeerId};
 use rumormill_proto::limits::MAX_LIVES;
+use rumormill_proto::{DeliveredMark, PeerId};
 
 use super::Violation;
 use super::order::{Word, words};
