@@ -96,7 +96,13 @@ impl Peer {
         let (now, wall) = (self.fx.now(), self.fx.wall());
         let stream = batch.stream();
         let route = Route { own_tree: way.own_tree, publisher: batch.publisher() };
-        match self.broadcast.receive(batch, way.hops, way.from, now, wall) {
+        let (trees, overlay, mode) = (&self.trees, &self.overlay, self.config.broadcast());
+        let (acks, me) = (&self.acks, self.identity.id());
+        let awaited = |list: &MessageList, stream, number| {
+            let around = Around { list, trees, overlay, mode, me, now };
+            acks.summed(stream, now, &around).is_some_and(|s| s.paced < number)
+        };
+        match self.broadcast.receive(batch, way.hops, way.from, now, wall, awaited) {
             Taken::Repeat => {
                 self.fx.add("messages_duplicate", batch.len() as u64);
                 self.on_repeat(stream, route, way);
@@ -111,6 +117,7 @@ impl Peer {
                     self.forward_to_those_behind(batch, way, route);
                 } else {
                     self.look_for_hole(batch, way.from);
+                    self.share_retention(batch.publisher(), batch.size() as u64);
                     self.forward(batch, way, route);
                     self.announcer.note(batch, way.from, Some(route), now);
                     self.trees.used(route, batch.wire().len() as u64, now);

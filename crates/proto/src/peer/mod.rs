@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 
 use crate::batch::Batch;
 use crate::broadcast::acks::Acks;
+use crate::broadcast::active::Active;
 use crate::broadcast::announce::Announcer;
 use crate::broadcast::missing::Missing;
 use crate::broadcast::outbox::Outbox;
@@ -130,6 +131,7 @@ pub struct Peer {
     announcer: Announcer,
     missing: Missing,
     acks: Acks,
+    active: Active,
     /// Streams of which it is not known where they begin.
     unbegun: BTreeMap<StreamId, Unbegun>,
     /// When this peer had its first neighbour.
@@ -192,6 +194,7 @@ impl Peer {
             announcer: Announcer::new(stream("announcements")),
             missing: Missing::new(stream("pulls")),
             acks: Acks::default(),
+            active: Active::default(),
             unbegun: BTreeMap::new(),
             neighbours_since: None,
             receipts: BTreeMap::new(),
