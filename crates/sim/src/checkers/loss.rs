@@ -50,6 +50,9 @@ pub fn resumed(seen: &Observation) -> Vec<Violation> {
         marks.extend(r.marks.iter().map(mark));
     }
     let mut found = Vec::new();
+    if marks.is_empty() {
+        return found;
+    }
     for (process, word) in words(seen) {
         let (id, _) = word.numbers();
         // Only the first word of each is held against the mark; the rest follows from it.

