@@ -26,6 +26,8 @@ pub(crate) struct Kept {
     /// Who sent it first.
     pub(crate) from: Option<PeerId>,
     pub(crate) received_at: WallTime,
+    /// How many times it came again.
+    pub(crate) repeats: u32,
     arrived: Time,
     order: u64,
 }
@@ -96,7 +98,8 @@ impl Retention {
         }
         self.bytes += batch.size() as u64;
         self.messages += batch.len() as u64;
-        let kept = Kept { batch, hops, from, received_at, arrived: now, order: self.next };
+        let (repeats, order) = (0, self.next);
+        let kept = Kept { batch, hops, from, received_at, repeats, arrived: now, order };
         self.arrivals.insert(self.next, id);
         self.next += 1;
         self.batches.insert(id, kept);
@@ -192,6 +195,13 @@ impl Retention {
         // The nearest one, unless a publisher packed a number twice, which an honest one never does.
         let before = self.batches.range(first..=*id).rev().take(OVERLAPS);
         before.map(|(_, k)| k).find(|k| id.sequence < k.batch.end())
+    }
+
+    /// A batch came again.
+    pub(crate) fn repeated(&mut self, batch: &Batch) {
+        if let Some(kept) = self.batches.get_mut(&name(batch)) {
+            kept.repeats = kept.repeats.saturating_add(1);
+        }
     }
 
     /// The first kept number of a stream from `from` on.

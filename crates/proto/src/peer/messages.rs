@@ -105,6 +105,7 @@ impl Peer {
         match self.broadcast.receive(batch, way.hops, way.from, now, wall, awaited) {
             Taken::Repeat => {
                 self.fx.add("messages_duplicate", batch.len() as u64);
+                self.broadcast.kept.repeated(batch);
                 self.on_repeat(stream, route, way);
             }
             Taken::New { messages, dropped } => {
