@@ -11,7 +11,7 @@ use rumormill::{NetworkKey, seeds_file};
 use rumormill_http::{ControlFileGuard, Handle, RunDir, Server};
 
 use crate::exit::{Exit, Failure, OrExit as _, Outcome};
-use crate::out;
+use crate::{duration, out, size};
 
 /// How long a node that is asked to end may take for its goodbye.
 pub(crate) const GOODBYE: Duration = Duration::from_secs(3);
@@ -25,6 +25,13 @@ pub(crate) struct NetworkArgs {
     /// How messages spread: trees (one copy a peer), flood (a copy from nearly every neighbour)
     #[arg(long, value_name = "MODE", default_value = "trees")]
     pub(crate) broadcast: BroadcastMode,
+    /// Bytes of messages that each peer keeps for others, in memory or in --data-dir, such as 64MiB
+    /// [default: 16MiB]; alike at all peers, because publishers go by their own
+    #[arg(long, value_name = "BYTES", value_parser = size::parse)]
+    pub(crate) retention: Option<u64>,
+    /// How long each peer keeps them [default: 10m]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) retention_age: Option<Duration>,
     /// File with the key of a private network: 64 hexadecimal characters; further keys in it are
     /// accepted too, for changing keys
     #[arg(long, value_name = "FILE")]
@@ -33,7 +40,14 @@ pub(crate) struct NetworkArgs {
 
 impl NetworkArgs {
     pub(crate) fn config(&self) -> Outcome<Config> {
-        Config::of(self.preset).broadcast(self.broadcast).build().or_exit(Exit::Config)
+        let mut config = Config::of(self.preset).broadcast(self.broadcast);
+        if let Some(bytes) = self.retention {
+            config = config.retention_bytes(bytes);
+        }
+        if let Some(age) = self.retention_age {
+            config = config.retention_age(age);
+        }
+        config.build().or_exit(Exit::Config)
     }
 
     pub(crate) fn network_key(&self) -> Outcome<Option<NetworkKey>> {

@@ -16,6 +16,7 @@ mod log;
 mod out;
 mod rlimit;
 mod signals;
+mod size;
 mod supervise;
 mod table;
 mod up;

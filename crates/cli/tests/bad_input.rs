@@ -35,6 +35,8 @@ fn wrong_usage_is_2() {
         (&["up", "--for", "soon"], &["`forever`"]),
         (&["up", "--peers", "0"], &["0 is not in 1.."]),
         (&["up", "--preset", "fast"], &["choose classic, lan or wan"]),
+        (&["up", "--retention", "lots"], &["--retention", "such as 64MiB"]),
+        (&["peer", "--config", "x", "--retention-age", "soon"], &["a number with a unit"]),
         (&["up", "--log-level", "a=b=c", "--peers", "1"], &["is not a log filter"]),
         (&["peer"], &["--config"]),
         (&["peer", "--config", "x", "--name", "a\u{1b}b"], &["is not a name", "cannot contain"]),
@@ -57,6 +59,7 @@ fn wrong_configuration_is_3() {
     let bad = place.write("bad.txt", "127.0.0.1:7000\n\n127.0.0.1:99999\n");
     let empty = place.write("empty.txt", "# nobody\n");
     let twice = place.write("twice.txt", "localhost:7000\nLOCALHOST:7000\n");
+    fails(&place, &["up", "--retention", "1KiB"], 3, &["retention_bytes is 1024", "1 MiB"]);
     let pinned = place.write("pinned.txt", &format!("127.0.0.1:7000#{}\n", "0f".repeat(32)));
     let good = place.write("good.txt", "127.0.0.1:1\n");
     let key = place.write("key.txt", "not a key\n");

@@ -209,6 +209,9 @@ pub struct MessageLine {
     pub received_us: u64,
     /// Links it crossed.
     pub hops: u16,
+    /// How many times it came again.
+    #[serde(default)]
+    pub duplicates: u32,
 }
 
 /// The message list of one publisher, in figures.

@@ -42,6 +42,7 @@ fn peer(n: u8) -> Peer {
         // Known from an earlier life, so that there are places for them.
         anchors: (2..6).map(record).collect(),
         kept: Vec::new(),
+        delivered: Vec::new(),
         rng_seed: [n; 32],
     };
     let mut peer = Peer::new(setup, NOW);

@@ -204,6 +204,18 @@ pub enum Class {
     History,
 }
 
+/// How far a publisher's messages were handed to the application, in one of its lives: everything
+/// below `to` was delivered or told as a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DeliveredMark {
+    /// Whose messages.
+    pub publisher: PeerId,
+    /// In which of its lives.
+    pub incarnation: u64,
+    /// The next number to deliver.
+    pub to: u64,
+}
+
 /// Something to make durable.
 #[derive(Debug, Clone)]
 pub enum StoreOp {
@@ -215,6 +227,15 @@ pub enum StoreOp {
     PutBatch(Batch),
     /// A batch no longer kept, by its first message.
     RemoveBatch(MessageId),
+    /// How far a publisher's messages were delivered, from now on.
+    Delivered(DeliveredMark),
+    /// A life of a publisher that is not followed any more.
+    Forget {
+        /// Whose.
+        publisher: PeerId,
+        /// Which.
+        incarnation: u64,
+    },
     /// A registry entry, new or changed.
     PutEntry(Entry),
     /// A registry entry whose tombstone has expired.

@@ -45,8 +45,8 @@ pub use config::{BroadcastMode, Config, ConfigBuilder, ConfigError, Preset};
 pub use event::{CloseReason, Counters, Event, LinkDown, RefuseReason};
 pub use identity::{Identity, PeerId, Signature};
 pub use io::{
-    Class, DialError, DialId, DialTarget, Input, LinkId, LinkInfo, Output, Role, SeedAddress,
-    StoreOp, StoreTicket,
+    Class, DeliveredMark, DialError, DialId, DialTarget, Input, LinkId, LinkInfo, Output, Role,
+    SeedAddress, StoreOp, StoreTicket,
 };
 pub use message::{Delivery, Message, MessageId};
 pub use name::{Name, NameError};

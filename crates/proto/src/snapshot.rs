@@ -193,6 +193,8 @@ pub struct HeldMessage {
     pub received_at: u64,
     /// Links it crossed.
     pub hops: u16,
+    /// How many times it came again.
+    pub duplicates: u32,
 }
 
 /// Everything about a peer.

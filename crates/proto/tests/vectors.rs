@@ -431,6 +431,7 @@ fn summary_hash() -> u64 {
         incarnation: 1,
         anchors: Vec::new(),
         kept: [0, 2].map(|n| message(&one, 3, n, b"x")).into(),
+        delivered: Vec::new(),
         rng_seed: [0; 32],
     };
     let mut peer = Peer::new(setup, Time::ZERO);

@@ -376,6 +376,7 @@ impl NodeBuilder {
             incarnation,
             anchors: kept.anchors,
             kept: kept.batches,
+            delivered: kept.delivered,
             rng_seed: crate::random_bytes()?,
         };
         let label = Label { name: name.as_str().to_owned(), id: identity.id() };

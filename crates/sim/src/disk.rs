@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rumormill_proto::registry::Entry;
-use rumormill_proto::{Batch, MessageId, PeerId, SignedRecord, StoreOp};
+use rumormill_proto::{Batch, DeliveredMark, MessageId, PeerId, SignedRecord, StoreOp};
 
 /// What survives a crash of the node.
 #[derive(Debug, Clone, Default)]
@@ -16,6 +16,8 @@ pub struct Disk {
     batches: BTreeMap<u64, Batch>,
     arrival: BTreeMap<MessageId, u64>,
     arrivals: u64,
+    /// How far each life of a publisher was delivered.
+    marks: BTreeMap<(PeerId, u64), u64>,
     /// The registry of a seed.
     pub entries: BTreeMap<PeerId, Entry>,
     /// The nonce for target degrees.
@@ -26,6 +28,12 @@ impl Disk {
     /// Batches kept, oldest arrival first.
     pub fn batches(&self) -> impl Iterator<Item = &Batch> {
         self.batches.values()
+    }
+
+    /// How far each publisher's messages were delivered.
+    pub fn marks(&self) -> impl Iterator<Item = DeliveredMark> {
+        let mark = |(&(publisher, incarnation), &to)| DeliveredMark { publisher, incarnation, to };
+        self.marks.iter().map(mark)
     }
 
     /// Carries out one request, all of it.
@@ -48,6 +56,12 @@ impl Disk {
                 if let Some(number) = self.arrival.remove(&id) {
                     self.batches.remove(&number);
                 }
+            }
+            StoreOp::Delivered(m) => {
+                self.marks.insert((m.publisher, m.incarnation), m.to);
+            }
+            StoreOp::Forget { publisher, incarnation } => {
+                self.marks.remove(&(publisher, incarnation));
             }
             StoreOp::PutEntry(entry) => {
                 self.entries.insert(entry.id(), entry);

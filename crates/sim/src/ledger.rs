@@ -1,7 +1,7 @@
 //! What a world writes down as it runs, for tests and checkers.
 
 use rumormill_proto::snapshot::Receipt;
-use rumormill_proto::{MessageId, PeerId, Time};
+use rumormill_proto::{DeliveredMark, MessageId, PeerId, Time};
 
 use crate::node::NodeId;
 
@@ -50,6 +50,17 @@ pub struct GapTold {
     pub to: u64,
     /// How many [`Arrival`]s had been written down before it, at all nodes.
     pub after: usize,
+}
+
+/// How far a process found on its disk, at its start, that messages were delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resume {
+    /// Where.
+    pub node: NodeId,
+    /// The how-manieth start of the node's process.
+    pub life: u32,
+    /// What it found.
+    pub marks: Vec<DeliveredMark>,
 }
 
 /// A copy of a batch that reached a peer, needed or not.
@@ -162,6 +173,8 @@ pub struct Ledger {
     pub arrivals: Vec<Arrival>,
     /// Gaps that applications were told, in order.
     pub gaps: Vec<GapTold>,
+    /// Where processes went on that began with a disk, in order.
+    pub resumes: Vec<Resume>,
     /// Copies of batches that reached peers, in order.
     pub copies: Vec<BatchCopy>,
     /// What publishers were told of their receipts, in order.

@@ -36,8 +36,9 @@ pub(crate) async fn run(args: MessagesArgs) -> Outcome {
 
 /// A table of messages.
 pub(crate) fn text(messages: &[MessageLine], paint: Paint) -> String {
-    let mut table =
-        Table::new(vec!["RECEIVED", "FROM", "NUMBER", "TOPIC", "BYTES", "HOPS", "DELAY", "ID"]);
+    let mut table = Table::new(vec![
+        "RECEIVED", "FROM", "NUMBER", "TOPIC", "BYTES", "HOPS", "AGAIN", "DELAY", "ID",
+    ]);
     for m in messages {
         // Two clocks are compared here, so it may be less than nothing.
         let delay = i128::from(m.received_us) - i128::from(m.published_us);
@@ -50,6 +51,7 @@ pub(crate) fn text(messages: &[MessageLine], paint: Paint) -> String {
             escape::text(&m.topic),
             m.bytes.to_string(),
             m.hops.to_string(),
+            m.duplicates.to_string(),
             format!("{delay:.1} ms"),
             m.id.clone(),
         ]);

@@ -81,6 +81,12 @@ impl Common<'_> {
         c.arg("--config").arg(&self.config);
         c.arg("--preset").arg(self.network.preset.to_string());
         c.arg("--broadcast").arg(self.network.broadcast.to_string());
+        if let Some(bytes) = self.network.retention {
+            c.arg("--retention").arg(bytes.to_string());
+        }
+        if let Some(age) = self.network.retention_age {
+            c.arg("--retention-age").arg(format!("{}ms", age.as_millis()));
+        }
         if role == "peer" {
             // What is published is told to it; `classic` would have it greet by itself as well.
             c.arg("--messages").arg("0");
@@ -509,6 +515,8 @@ mod tests {
         let network = NetworkArgs {
             preset: Preset::Classic,
             broadcast: BroadcastMode::Trees,
+            retention: Some(1 << 24),
+            retention_age: Some(Duration::from_millis(90_500)),
             network_key_file: None,
         };
         let (program, config) = ("rumor".into(), "config.txt".into());
@@ -520,5 +528,7 @@ mod tests {
         };
         assert!(args("peer").contains("--messages 0"), "{}", args("peer"));
         assert!(!args("seed").contains("--messages"), "a seed has no such flag");
+        let keeps = "--retention 16777216 --retention-age 90500ms";
+        assert!(args("peer").contains(keeps), "{}", args("peer"));
     }
 }

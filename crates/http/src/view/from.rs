@@ -163,6 +163,7 @@ impl From<&snapshot::HeldMessage> for MessageLine {
             published_us: v.published_at,
             received_us: v.received_at,
             hops: v.hops,
+            duplicates: v.duplicates,
         }
     }
 }

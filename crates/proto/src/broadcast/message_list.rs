@@ -3,7 +3,7 @@
 //! Per publisher and incarnation (a stream) it keeps the ranges of numbers received, not one entry
 //! per message: a publisher whose messages all came takes one range, however many they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::identity::PeerId;
 use crate::limits::{MAX_GAPS, MAX_LIVES, MAX_PUBLISHERS};
@@ -124,8 +124,9 @@ impl Seen {
     }
 
     /// The stream begins at `at` for this node. It may turn out to begin earlier, until something
-    /// was delivered of it.
-    fn begin(&mut self, at: u64) {
+    /// was delivered of it. Says whether that moved the delivered mark.
+    fn begin(&mut self, at: u64) -> bool {
+        let before = self.delivered;
         let fresh = self.delivered == self.start;
         if !self.has_begun() {
             // What came is not of the time before.
@@ -144,6 +145,7 @@ impl Seen {
             }
             (self.start, self.delivered) = (at, at);
         }
+        self.delivered != before
     }
 }
 
@@ -165,6 +167,8 @@ pub(crate) struct MessageList {
     version: u64,
     /// What was still missing of streams that had to be forgotten.
     forgotten: Vec<(StreamId, u64, u64)>,
+    /// Streams whose delivered mark has moved, or that were forgotten, since it was last made durable.
+    moved: BTreeSet<StreamId>,
 }
 
 impl MessageList {
@@ -176,8 +180,11 @@ impl MessageList {
         seen.touched = clock;
         if from == 0 || (seen.has_begun() && from < seen.start) {
             // Signed by the publisher itself: so the stream does begin as early as this.
-            seen.begin(from);
+            if seen.begin(from) {
+                self.moved.insert(stream);
+            }
         }
+        let Some(seen) = self.streams.get_mut(&stream) else { return Receipt::Repeat };
         let new = seen.missing_in(from, to);
         if new == 0 {
             return Receipt::Repeat;
@@ -204,8 +211,8 @@ impl MessageList {
 
     /// Somebody who has the stream says where it begins: what is below cannot be had any more.
     pub(crate) fn begin(&mut self, stream: StreamId, at: u64) {
-        if let Some(seen) = self.stream_mut(stream) {
-            seen.begin(at);
+        if self.stream_mut(stream).is_some_and(|seen| seen.begin(at)) {
+            self.moved.insert(stream);
         }
     }
 
@@ -214,24 +221,50 @@ impl MessageList {
         self.version += 1;
         if let Some(seen) = self.streams.get_mut(&stream)
             && let Some((&first, _)) = seen.ranges.first_key_value()
+            && seen.begin(first)
         {
-            seen.begin(first);
+            self.moved.insert(stream);
         }
     }
 
-    /// An earlier life of this node delivered everything that it has of the stream.
-    pub(crate) fn resume(&mut self, stream: StreamId) {
-        self.begin_with_what_came(stream);
-        if let Some(seen) = self.streams.get_mut(&stream) {
-            seen.delivered = seen.high_water();
+    /// An earlier life of this node delivered everything below `delivered`, or told it as a gap.
+    pub(crate) fn resume(&mut self, stream: StreamId, delivered: u64) {
+        // What follows the last number there is cannot be held as a range.
+        let delivered = delivered.min(u64::MAX - 1);
+        if delivered == 0 {
+            return;
+        }
+        if let Some(seen) = self.stream_mut(stream) {
+            seen.add(0, delivered);
+            seen.delivered = seen.delivered.max(delivered);
+            seen.floor = seen.floor.max(delivered);
+        }
+    }
+
+    /// Of what an earlier life of this node delivered, everything from `floor` on is kept.
+    pub(crate) fn lower_floor(&mut self, stream: StreamId, floor: u64) {
+        if let Some(seen) = self.streams.get_mut(&stream)
+            && seen.floor == seen.delivered
+        {
+            seen.floor = floor;
         }
     }
 
     /// Everything below `to` was delivered or told as a gap.
     pub(crate) fn set_delivered(&mut self, stream: StreamId, to: u64) {
-        if let Some(seen) = self.streams.get_mut(&stream) {
-            seen.delivered = seen.delivered.max(to);
+        if let Some(seen) = self.streams.get_mut(&stream)
+            && seen.delivered < to
+        {
+            seen.delivered = to;
+            self.moved.insert(stream);
         }
+    }
+
+    /// The delivered marks that have moved since this was last asked; `None` for a stream that was
+    /// forgotten.
+    pub(crate) fn take_moved(&mut self) -> Vec<(StreamId, Option<u64>)> {
+        let moved = core::mem::take(&mut self.moved);
+        moved.into_iter().map(|s| (s, self.get(s).map(Seen::delivered))).collect()
     }
 
     /// What is below `to` is not kept any more.
@@ -265,10 +298,11 @@ impl MessageList {
     }
 
     fn forget(&mut self, stream: StreamId) {
-        if let Some(seen) = self.streams.remove(&stream)
-            && seen.delivered < seen.next()
-        {
-            self.forgotten.push((stream, seen.delivered, seen.next()));
+        if let Some(seen) = self.streams.remove(&stream) {
+            self.moved.insert(stream);
+            if seen.delivered < seen.next() {
+                self.forgotten.push((stream, seen.delivered, seen.next()));
+            }
         }
     }
 

@@ -2,11 +2,12 @@
 //!
 //! Decisions only; the peer turns them into frames. One concern a file: what was received
 //! ([`message_list`]), what is kept ([`retention`]), what may be delivered ([`order`]), what is
-//! published ([`outbox`]) and how fast ([`window`]), which links carry payloads ([`trees`]), what
+//! published ([`outbox`]) and how fast ([`window`], [`active`]), which links carry payloads ([`trees`]), what
 //! the other links are told ([`announce`]), what is asked for again ([`missing`]), and who holds
 //! what ([`acks`]).
 
 pub(crate) mod acks;
+pub(crate) mod active;
 pub(crate) mod announce;
 mod message_list;
 pub(crate) mod missing;
@@ -49,7 +50,8 @@ impl Broadcast {
         Broadcast { list: MessageList::default(), kept }
     }
 
-    /// Takes in a batch, one's own or another's.
+    /// Takes in a batch, one's own or another's. `awaited` tells whether somebody who keeps up waits
+    /// for what is below a number of a stream.
     pub(crate) fn receive(
         &mut self,
         batch: &Batch,
@@ -57,15 +59,31 @@ impl Broadcast {
         from: Option<PeerId>,
         now: Time,
         wall: WallTime,
+        awaited: impl Fn(&MessageList, StreamId, u64) -> bool,
     ) -> Taken {
         match self.list.receive(batch.stream(), batch.first(), batch.end()) {
             Receipt::Repeat => Taken::Repeat,
             Receipt::New(messages) => {
-                let dropped = self.kept.keep(batch.clone(), hops, from, now, wall);
+                let list = &self.list;
+                let awaited = |stream, number| awaited(list, stream, number);
+                let dropped = self.kept.keep(batch.clone(), hops, from, now, wall, awaited);
                 self.dropped(&dropped);
                 Taken::New { messages, dropped }
             }
         }
+    }
+
+    /// Takes in a batch that an earlier life of this node kept, delivered or not. Says which are not
+    /// kept any more.
+    pub(crate) fn restore(&mut self, batch: &Batch, now: Time) -> Vec<Batch> {
+        self.list.receive(batch.stream(), batch.first(), batch.end());
+        if self.list.get(batch.stream()).is_none() {
+            return vec![batch.clone()];
+        }
+        let dropped =
+            self.kept.keep(batch.clone(), 0, None, now, batch.published_at(), |_, _| false);
+        self.dropped(&dropped);
+        dropped
     }
 
     /// Lets go of what is too old.

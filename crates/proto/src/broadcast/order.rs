@@ -80,7 +80,7 @@ mod tests {
         fn take(&mut self, incarnation: u64, first: u64, count: u64) -> String {
             let b = self.batch(incarnation, first, count);
             self.list.receive(b.stream(), b.first(), b.end());
-            self.kept.keep(b, 1, None, Time::ZERO, WallTime(0));
+            self.kept.keep(b, 1, None, Time::ZERO, WallTime(0), |_, _| false);
             self.advance()
         }
 

@@ -111,6 +111,21 @@ impl Outbox {
         self.waits_since.filter(|_| self.held).map(|since| since + HOLD_AT_MOST)
     }
 
+    /// Whether nothing waits and nothing is on its way.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.waiting_bytes == 0 && self.on_the_way_bytes == 0
+    }
+
+    /// Bounds the window by this publisher's share of what may be on its way in all.
+    pub(crate) fn bound(&mut self, share: u64) {
+        self.window.bound(share);
+    }
+
+    /// Begins again after a pause.
+    pub(crate) fn begin(&mut self, share: u64) {
+        self.window.begin(share);
+    }
+
     /// Packs a message.
     pub(crate) fn add(
         &mut self,

@@ -1,7 +1,11 @@
 //! The batches kept to hand to others, bounded by bytes and age.
+//!
+//! Oldest arrivals go first, but for those that somebody who keeps up still waits for: however much
+//! others publish meanwhile, they stay, in up to half of the room. (The windows of all publishers
+//! together are held to that half; see [`active`](super::active).)
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::message_list::StreamId;
 use crate::batch::Batch;
@@ -9,6 +13,8 @@ use crate::identity::PeerId;
 use crate::message::MessageId;
 use crate::time::{Time, WallTime};
 
+/// Part of the room that those take which are waited for.
+const SPARED_PART: u64 = 2;
 /// Batches looked at for the one that holds a message.
 const OVERLAPS: usize = 4;
 
@@ -20,8 +26,17 @@ pub(crate) struct Kept {
     /// Who sent it first.
     pub(crate) from: Option<PeerId>,
     pub(crate) received_at: WallTime,
+    /// How many times it came again.
+    pub(crate) repeats: u32,
     arrived: Time,
     order: u64,
+}
+
+impl Kept {
+    /// Larger than that of every batch that came before.
+    pub(crate) const fn arrival(&self) -> u64 {
+        self.order
+    }
 }
 
 /// The first message of a batch names it.
@@ -40,16 +55,34 @@ pub(crate) struct Retention {
     bytes: u64,
     max_bytes: u64,
     max_age: Duration,
+    /// Those whose turn to go has come and which are waited for, by order of arrival.
+    spared: BTreeMap<StreamId, BTreeSet<u64>>,
+    spared_bytes: u64,
+    /// The turn of all before it has come.
+    turn: u64,
 }
 
 impl Retention {
     pub(crate) const fn new(max_bytes: u64, max_age: Duration) -> Self {
         let batches = BTreeMap::new();
         let arrivals = BTreeMap::new();
-        Retention { batches, arrivals, next: 0, messages: 0, bytes: 0, max_bytes, max_age }
+        let spared = BTreeMap::new();
+        Retention {
+            batches,
+            arrivals,
+            next: 0,
+            messages: 0,
+            bytes: 0,
+            max_bytes,
+            max_age,
+            spared,
+            spared_bytes: 0,
+            turn: 0,
+        }
     }
 
-    /// Keeps a batch; says which others had to go.
+    /// Keeps a batch; says which others had to go. `awaited` tells whether somebody who keeps up
+    /// waits for what is below a number of a stream.
     pub(crate) fn keep(
         &mut self,
         batch: Batch,
@@ -57,35 +90,78 @@ impl Retention {
         from: Option<PeerId>,
         now: Time,
         received_at: WallTime,
+        awaited: impl Fn(StreamId, u64) -> bool,
     ) -> Vec<Batch> {
         let id = name(&batch);
+        if let Some(order) = self.batches.get(&id).map(|old| old.order) {
+            self.remove(order);
+        }
         self.bytes += batch.size() as u64;
         self.messages += batch.len() as u64;
-        let kept = Kept { batch, hops, from, received_at, arrived: now, order: self.next };
+        let (repeats, order) = (0, self.next);
+        let kept = Kept { batch, hops, from, received_at, repeats, arrived: now, order };
         self.arrivals.insert(self.next, id);
         self.next += 1;
-        if let Some(old) = self.batches.insert(id, kept) {
-            self.bytes -= old.batch.size() as u64;
-            self.messages -= old.batch.len() as u64;
-            self.arrivals.remove(&old.order);
-        }
+        self.batches.insert(id, kept);
         let mut gone = Vec::new();
+        if self.bytes > self.max_bytes {
+            self.release(&awaited, &mut gone);
+        }
         while self.bytes > self.max_bytes
             && self.batches.len() > 1
-            && let Some(batch) = self.drop_oldest()
+            && let Some(order) = self.next_to_go(&awaited)
         {
-            gone.push(batch);
+            gone.extend(self.remove(order));
         }
         gone
+    }
+
+    /// Lets go of what was waited for and is no more, as far as the room is needed.
+    fn release(&mut self, awaited: &impl Fn(StreamId, u64) -> bool, gone: &mut Vec<Batch>) {
+        let streams: Vec<StreamId> = self.spared.keys().copied().collect();
+        for stream in streams {
+            while self.bytes > self.max_bytes
+                && let Some(&order) = self.spared.get(&stream).and_then(BTreeSet::first)
+                && self.arrival(order).is_none_or(|k| !awaited(stream, k.batch.end()))
+            {
+                gone.extend(self.remove(order));
+            }
+        }
+    }
+
+    fn arrival(&self, order: u64) -> Option<&Kept> {
+        self.batches.get(self.arrivals.get(&order)?)
+    }
+
+    /// The oldest that nobody waits for; the oldest of all if too much is waited for.
+    fn next_to_go(&mut self, awaited: &impl Fn(StreamId, u64) -> bool) -> Option<u64> {
+        let newest = *self.arrivals.last_key_value()?.0;
+        while let Some((&order, id)) = self.arrivals.range(self.turn..newest).next() {
+            let kept = self.batches.get(id)?;
+            let (stream, size) = (kept.batch.stream(), kept.batch.size() as u64);
+            let room = self.spared_bytes + size <= self.max_bytes / SPARED_PART;
+            if !room || !awaited(stream, kept.batch.end()) {
+                // It may be that nobody waits for it, but what came before makes room first.
+                return if room { Some(order) } else { self.oldest() };
+            }
+            self.spared.entry(stream).or_default().insert(order);
+            self.spared_bytes += size;
+            self.turn = order + 1;
+        }
+        self.oldest()
+    }
+
+    fn oldest(&self) -> Option<u64> {
+        self.arrivals.first_key_value().map(|(order, _)| *order)
     }
 
     /// Lets go of what is too old.
     pub(crate) fn expire(&mut self, now: Time) -> Vec<Batch> {
         let mut gone = Vec::new();
         while self.next_expiry().is_some_and(|at| at <= now)
-            && let Some(batch) = self.drop_oldest()
+            && let Some(oldest) = self.oldest()
         {
-            gone.push(batch);
+            gone.extend(self.remove(oldest));
         }
         gone
     }
@@ -96,11 +172,20 @@ impl Retention {
         self.batches.get(id).map(|k| k.arrived + self.max_age)
     }
 
-    fn drop_oldest(&mut self) -> Option<Batch> {
-        let (_, id) = self.arrivals.pop_first()?;
+    fn remove(&mut self, order: u64) -> Option<Batch> {
+        let id = self.arrivals.remove(&order)?;
         let kept = self.batches.remove(&id)?;
-        self.bytes -= kept.batch.size() as u64;
+        let (stream, size) = (kept.batch.stream(), kept.batch.size() as u64);
+        self.bytes -= size;
         self.messages -= kept.batch.len() as u64;
+        if let Some(spared) = self.spared.get_mut(&stream)
+            && spared.remove(&order)
+        {
+            self.spared_bytes -= size;
+            if spared.is_empty() {
+                self.spared.remove(&stream);
+            }
+        }
         Some(kept.batch)
     }
 
@@ -110,6 +195,13 @@ impl Retention {
         // The nearest one, unless a publisher packed a number twice, which an honest one never does.
         let before = self.batches.range(first..=*id).rev().take(OVERLAPS);
         before.map(|(_, k)| k).find(|k| id.sequence < k.batch.end())
+    }
+
+    /// A batch came again.
+    pub(crate) fn repeated(&mut self, batch: &Batch) {
+        if let Some(kept) = self.batches.get_mut(&name(batch)) {
+            kept.repeats = kept.repeats.saturating_add(1);
+        }
     }
 
     /// The first kept number of a stream from `from` on.
@@ -175,13 +267,51 @@ mod tests {
         b.seal(&me)
     }
 
+    const fn nobody(_: StreamId, _: u64) -> bool {
+        false
+    }
+
+    #[test]
+    fn what_somebody_waits_for_stays_in_half_of_the_room() {
+        let mut r = Retention::new(10_000, Duration::from_secs(10));
+        let other = Identity::from_secret(&[2; 32]);
+        let of_other = |first| {
+            let id = MessageId { publisher: other.id(), incarnation: 1, sequence: first };
+            let mut b = BatchBuilder::new(id, WallTime(0));
+            b.push(WallTime(0), "", &[7; 500]);
+            b.seal(&other)
+        };
+        let keep = |r: &mut Retention, b: Batch, below: u64| {
+            let waits = |s: StreamId, end: u64| s.0 == other.id() && end > below;
+            let gone = r.keep(b, 1, None, Time::ZERO, WallTime(0), waits);
+            assert!(r.bytes() <= 10_000 && r.spared_bytes <= 5_000);
+            gone
+        };
+        // Numbers 0 to 2 are waited for, as are all behind them.
+        (0..3).for_each(|n| drop(keep(&mut r, of_other(n), 0)));
+        for n in 0..100 {
+            let gone = keep(&mut r, batch(n, 1, 500), 0);
+            assert!(gone.iter().all(|b| b.publisher() != other.id()), "at {n}");
+        }
+        assert!(r.range((other.id(), 1), 0, 3).count() == 3 && !r.spared.is_empty());
+        // When they have come, they go first.
+        let gone = keep(&mut r, batch(100, 1, 500), 3);
+        assert_eq!((gone[0].publisher(), gone[0].first()), (other.id(), 0));
+        (101..110).for_each(|n| drop(keep(&mut r, batch(n, 1, 500), 3)));
+        assert!(r.spared.is_empty() && r.spared_bytes == 0);
+        assert_eq!(r.first_from((other.id(), 1), 0), None);
+        // More than half of the room is not given to them.
+        (3..100).for_each(|n| drop(keep(&mut r, of_other(n), 3)));
+        assert!(r.first_from((other.id(), 1), 0) > Some(80));
+    }
+
     #[test]
     fn bounded_by_bytes_and_age() {
         let mut r = Retention::new(10_000, Duration::from_secs(10));
         let mut gone = Vec::new();
         for n in 0..20 {
             let at = Time::from_micros(n * 1_000_000);
-            gone.extend(r.keep(batch(n, 1, 500), 1, None, at, WallTime(0)));
+            gone.extend(r.keep(batch(n, 1, 500), 1, None, at, WallTime(0), nobody));
             assert!(r.bytes() <= 10_000);
         }
         assert_eq!(gone.len() as u64 + r.messages(), 20);
@@ -194,9 +324,9 @@ mod tests {
     #[test]
     fn the_same_batch_counts_once() {
         let mut r = Retention::new(1 << 20, Duration::from_secs(10));
-        r.keep(batch(1, 2, 100), 1, None, Time::ZERO, WallTime(0));
+        r.keep(batch(1, 2, 100), 1, None, Time::ZERO, WallTime(0), nobody);
         let before = r.bytes();
-        r.keep(batch(1, 2, 100), 1, None, Time::ZERO, WallTime(0));
+        r.keep(batch(1, 2, 100), 1, None, Time::ZERO, WallTime(0), nobody);
         assert_eq!((r.messages(), r.bytes(), r.newest(9).len()), (2, before, 1));
     }
 
@@ -204,7 +334,7 @@ mod tests {
     fn a_message_is_found_in_its_batch() {
         let mut r = Retention::new(1 << 20, Duration::from_secs(10));
         for (first, count) in [(0, 3), (3, 1), (10, 5)] {
-            r.keep(batch(first, count, 10), 1, None, Time::ZERO, WallTime(0));
+            r.keep(batch(first, count, 10), 1, None, Time::ZERO, WallTime(0), nobody);
         }
         let b = batch(0, 1, 1);
         let at = |sequence| MessageId { sequence, ..name(&b) };

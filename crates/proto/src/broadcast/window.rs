@@ -11,10 +11,13 @@ use crate::time::Time;
 
 /// Window at first.
 const FIRST: u64 = 1024 * 1024;
-/// Smallest window: below it, acknowledgements that are gathered would stop the publisher.
+/// To this it is cut at most.
 const LEAST: u64 = 256 * 1024;
 /// Largest window. One more batch would only wait in another queue.
 const MOST: u64 = 4 * 1024 * 1024;
+/// The bound is never under it: acknowledgements are gathered until they are worth sending, and
+/// with less than that on its way a publisher would stand still until they are.
+const LEAST_BOUND: u64 = 64 * 1024;
 /// What a window of acknowledged bytes adds.
 const STEP: u64 = 64 * 1024;
 /// Shortest time between two cuts: the first one must be able to show.
@@ -27,21 +30,36 @@ pub(crate) struct Window {
     /// No queue has filled yet: it doubles with every window acknowledged.
     growing: bool,
     cut_after: Time,
+    /// What its share of the retention leaves it.
+    bound: u64,
 }
 
 impl Window {
     pub(crate) const fn new() -> Self {
-        Window { size: FIRST, growing: true, cut_after: Time::ZERO }
+        Window { size: FIRST, growing: true, cut_after: Time::ZERO, bound: MOST }
     }
 
     pub(crate) const fn size(&self) -> u64 {
         self.size
     }
 
+    /// It is never over this, but always a batch.
+    pub(crate) fn bound(&mut self, share: u64) {
+        self.bound = share.clamp(LEAST_BOUND, MOST);
+        self.size = self.size.min(self.bound);
+    }
+
+    /// After a pause nothing is known of what the network carries, nor of who else begins: it begins
+    /// again, with no more than `share`.
+    pub(crate) fn begin(&mut self, share: u64) {
+        self.size = self.size.min(FIRST).min(share.max(LEAST_BOUND));
+        self.growing = true;
+    }
+
     /// So many bytes were acknowledged.
     pub(crate) fn acknowledged(&mut self, bytes: u64) {
         let more = if self.growing { bytes } else { bytes * STEP / self.size };
-        self.size = (self.size + more).min(MOST);
+        self.size = (self.size + more).min(self.bound);
     }
 
     /// A queue on the way fills.
@@ -49,7 +67,7 @@ impl Window {
         self.growing = false;
         if now >= self.cut_after {
             self.cut_after = now + CUT_EVERY;
-            self.size = (self.size / 4 * 3).max(LEAST);
+            self.size = (self.size / 4 * 3).max(LEAST).min(self.bound);
         }
     }
 }
@@ -57,6 +75,25 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_keeps_to_its_share() {
+        let mut w = Window::new();
+        w.bound(FIRST / 2);
+        assert_eq!(w.size(), FIRST / 2);
+        w.acknowledged(FIRST);
+        w.congested(Time::from_micros(1));
+        assert_eq!(w.size(), FIRST / 8 * 3);
+        w.bound(1);
+        assert_eq!(w.size(), LEAST_BOUND);
+        w.bound(u64::MAX);
+        (0..1_000_000).for_each(|_| w.acknowledged(LEAST_BOUND));
+        assert_eq!(w.size(), MOST);
+        w.begin(FIRST / 4);
+        assert_eq!(w.size(), FIRST / 4, "after a pause");
+        w.acknowledged(FIRST / 4);
+        assert_eq!(w.size(), FIRST / 2, "it doubles again");
+    }
 
     #[test]
     fn it_is_cut_once_a_round_and_grows_back_slowly() {

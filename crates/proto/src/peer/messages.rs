@@ -96,25 +96,29 @@ impl Peer {
         let (now, wall) = (self.fx.now(), self.fx.wall());
         let stream = batch.stream();
         let route = Route { own_tree: way.own_tree, publisher: batch.publisher() };
-        match self.broadcast.receive(batch, way.hops, way.from, now, wall) {
+        let (trees, overlay, mode) = (&self.trees, &self.overlay, self.config.broadcast());
+        let (acks, me) = (&self.acks, self.identity.id());
+        let awaited = |list: &MessageList, stream, number| {
+            let around = Around { list, trees, overlay, mode, me, now };
+            acks.summed(stream, now, &around).is_some_and(|s| s.paced < number)
+        };
+        match self.broadcast.receive(batch, way.hops, way.from, now, wall, awaited) {
             Taken::Repeat => {
                 self.fx.add("messages_duplicate", batch.len() as u64);
+                self.broadcast.kept.repeated(batch);
                 self.on_repeat(stream, route, way);
             }
             Taken::New { messages, dropped } => {
                 self.fx.add("messages_received", messages);
                 self.fx.count("batches_received");
                 self.fx.add("messages_duplicate", batch.len() as u64 - messages);
-                let mut ops: Vec<StoreOp> =
-                    dropped.iter().map(|b| StoreOp::RemoveBatch(name(b))).collect();
-                ops.push(StoreOp::PutBatch(batch.clone()));
-                self.fx.store(ops);
                 self.missing.received(&self.broadcast.list, stream, now);
                 if way.pulled {
                     self.announcer.note(batch, way.from, None, now);
                     self.forward_to_those_behind(batch, way, route);
                 } else {
                     self.look_for_hole(batch, way.from);
+                    self.share_retention(batch.publisher(), batch.size() as u64);
                     self.forward(batch, way, route);
                     self.announcer.note(batch, way.from, Some(route), now);
                     self.trees.used(route, batch.wire().len() as u64, now);
@@ -122,6 +126,13 @@ impl Peer {
                 self.look_for_beginning(stream);
                 self.acknowledge(batch, way, route);
                 self.deliver(batch.publisher());
+                // With the marks that it moved: a batch is never durable as one that was held back
+                // when it was delivered as it came.
+                let mut ops: Vec<StoreOp> =
+                    dropped.iter().map(|b| StoreOp::RemoveBatch(name(b))).collect();
+                ops.push(StoreOp::PutBatch(batch.clone()));
+                ops.extend(self.moved_marks());
+                self.fx.store(ops);
             }
         }
     }

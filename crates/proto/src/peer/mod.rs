@@ -14,6 +14,7 @@ mod messages;
 mod neighbours;
 mod own;
 mod publish;
+mod resume;
 mod seeds;
 mod timers;
 mod trees;
@@ -23,6 +24,7 @@ use std::collections::BTreeMap;
 
 use crate::batch::Batch;
 use crate::broadcast::acks::Acks;
+use crate::broadcast::active::Active;
 use crate::broadcast::announce::Announcer;
 use crate::broadcast::missing::Missing;
 use crate::broadcast::outbox::Outbox;
@@ -31,7 +33,7 @@ use crate::broadcast::{Broadcast, StreamId};
 use crate::config::Config;
 use crate::effects::Effects;
 use crate::identity::{Identity, PeerId};
-use crate::io::{DialId, Input, LinkId, Output, SeedAddress, StoreOp};
+use crate::io::{DeliveredMark, DialId, Input, LinkId, Output, SeedAddress, StoreOp};
 use crate::liveness::Watch;
 use crate::membership::{Members, Registrations};
 use crate::message::{Delivery, MessageId};
@@ -49,6 +51,8 @@ use death::{OpenReport, Suspect};
 use fetch::Fetch;
 use links::{DialFor, Link};
 use own::Own;
+use resume::restore;
+
 use publish::{Awaited, CensusPlan, OwnTree};
 
 /// What a peer starts with.
@@ -71,6 +75,9 @@ pub struct PeerSetup {
     pub anchors: Vec<SignedRecord>,
     /// Batches kept from an earlier life, in order of arrival.
     pub kept: Vec<Batch>,
+    /// How far an earlier life delivered each publisher's messages. What is kept and not below its
+    /// mark is delivered by this life.
+    pub delivered: Vec<DeliveredMark>,
     /// Seed of all its randomness. Fresh OS randomness in production.
     pub rng_seed: [u8; 32],
 }
@@ -124,6 +131,7 @@ pub struct Peer {
     announcer: Announcer,
     missing: Missing,
     acks: Acks,
+    active: Active,
     /// Streams of which it is not known where they begin.
     unbegun: BTreeMap<StreamId, Unbegun>,
     /// When this peer had its first neighbour.
@@ -156,7 +164,7 @@ impl Peer {
         let mut fx = Effects::default();
         fx.begin(now);
         let mut broadcast = Broadcast::new(&config);
-        let restored = restore(&mut broadcast, &setup.kept, now);
+        let (restored, dropped) = restore(&mut broadcast, &setup.delivered, &setup.kept, now);
         let mut members = Members::default();
         for anchor in setup.anchors.iter().filter(|a| a.id != identity.id()) {
             members.learn(anchor, now);
@@ -186,6 +194,7 @@ impl Peer {
             announcer: Announcer::new(stream("announcements")),
             missing: Missing::new(stream("pulls")),
             acks: Acks::default(),
+            active: Active::default(),
             unbegun: BTreeMap::new(),
             neighbours_since: None,
             receipts: BTreeMap::new(),
@@ -200,6 +209,7 @@ impl Peer {
         };
         peer.review_target();
         peer.review_registrations();
+        peer.resume(&dropped);
         peer
     }
 
@@ -230,7 +240,7 @@ impl Peer {
             if let Some(output) = self.fx.poll() {
                 return Some(output);
             }
-            if !self.send_next_batch() {
+            if !self.send_next_batch() && !self.store_marks() {
                 return None;
             }
         }
@@ -263,29 +273,6 @@ impl Peer {
     pub fn take_restored(&mut self) -> Vec<Delivery> {
         core::mem::take(&mut self.restored)
     }
-}
-
-/// Takes up what an earlier life kept.
-fn restore(broadcast: &mut Broadcast, kept: &[Batch], now: Time) -> Vec<Delivery> {
-    for batch in kept {
-        let wall = batch.published_at();
-        broadcast.receive(batch, 0, None, now, wall);
-    }
-    let streams: Vec<StreamId> = broadcast.list.iter().map(|(s, _)| *s).collect();
-    let mut restored = Vec::new();
-    for stream in streams {
-        broadcast.list.resume(stream);
-        let Some(seen) = broadcast.list.get(stream) else { continue };
-        let delivered = broadcast.kept.range(stream, seen.floor(), seen.delivered());
-        restored.extend(delivered.map(|k| Delivery {
-            batch: k.batch.clone(),
-            from: k.batch.first(),
-            neighbour: None,
-            hops: k.hops,
-            received_at: k.received_at,
-        }));
-    }
-    restored
 }
 
 /// The name of a peer that has told none: its id.

@@ -88,11 +88,32 @@ impl Peer {
         if self.is_leaving() {
             return Err(PublishError::Leaving);
         }
+        self.begin_after_pause();
         if self.outbox.room() == 0 {
             return Err(PublishError::Busy);
         }
         self.fx.count("messages_published");
         Ok(self.outbox.add(now, self.fx.wall(), topic, payload))
+    }
+
+    /// All may begin at one moment, and nobody sees the others yet.
+    fn begin_after_pause(&mut self) {
+        let (me, now) = (self.id(), self.fx.now());
+        if self.outbox.is_empty() && !self.active.is_fresh(&me, now) {
+            let members = self.members.alive_count() + 1;
+            let retention = self.config.retention_bytes();
+            self.outbox.begin(self.active.first_share(retention, members));
+        }
+    }
+
+    /// Counts a publisher at work; what is left to this one is bounded by how many there are.
+    pub(super) fn share_retention(&mut self, publisher: PeerId, bytes: u64) {
+        let (me, now) = (self.id(), self.fx.now());
+        if !self.active.note(publisher, bytes, now) {
+            self.fx.count("publishers_not_counted");
+        }
+
+        self.outbox.bound(self.active.share(&me, self.config.retention_bytes(), now));
     }
 
     /// Bytes that may be published now; 0 if the network has to catch up first. A message that is

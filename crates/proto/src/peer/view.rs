@@ -143,6 +143,7 @@ impl Peer {
                 published_at: m.published_at().0,
                 received_at: k.received_at.0,
                 hops: k.hops,
+                duplicates: k.repeats,
             }));
         }
         held.drain(..held.len().saturating_sub(limit));

@@ -100,6 +100,7 @@ impl Rig {
             incarnation: 1,
             anchors: Vec::new(),
             kept: Vec::new(),
+            delivered: Vec::new(),
             rng_seed: [7; 32],
         };
         Self::around(Node::Peer(Box::new(Peer::new(setup, Time::ZERO))))

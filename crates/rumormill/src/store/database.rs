@@ -15,7 +15,7 @@ use redb::{
 };
 use rumormill_proto::registry::Entry;
 use rumormill_proto::wire::Verifier;
-use rumormill_proto::{Batch, MessageId, SignedRecord, StoreOp};
+use rumormill_proto::{Batch, DeliveredMark, MessageId, PeerId, SignedRecord, StoreOp};
 
 use crate::counters::Tally;
 use crate::error::StartError;
@@ -28,6 +28,9 @@ const ENTRIES: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("ent
 const BATCHES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("batches");
 /// Where a batch is in that order, by its first message.
 const BATCH_PLACES: TableDefinition<'_, &[u8; 48], u64> = TableDefinition::new("batch_places");
+/// How far a life of a publisher was delivered. A file of before there were marks has none: then what
+/// it keeps is delivered once more.
+const MARKS: TableDefinition<'_, &[u8; 40], u64> = TableDefinition::new("marks");
 
 const INCARNATION: &str = "incarnation";
 const ANCHORS: &str = "anchors";
@@ -45,6 +48,7 @@ pub(crate) struct Kept {
     pub(crate) incarnation: u64,
     pub(crate) anchors: Vec<SignedRecord>,
     pub(crate) batches: Vec<Batch>,
+    pub(crate) delivered: Vec<DeliveredMark>,
 }
 
 /// What a seed finds of its earlier life.
@@ -147,14 +151,16 @@ impl Database {
             }
         }
         let mut batches = Vec::new();
-        self.each(BATCHES, |bytes| {
+        self.each(BATCHES, |_, bytes| {
             let batch = Batch::from_wire(Bytes::copy_from_slice(bytes)).ok();
             match batch.filter(|b| verifier.batch(b).is_ok()) {
                 Some(batch) => batches.push(batch),
                 None => self.skipped(tally, "a kept batch"),
             }
         })?;
-        Ok(Kept { incarnation, anchors, batches })
+        let mut delivered = Vec::new();
+        self.each(MARKS, |key, to| delivered.push(mark(key, to)))?;
+        Ok(Kept { incarnation, anchors, batches, delivered })
     }
 
     /// Reads what a seed keeps.
@@ -164,7 +170,7 @@ impl Database {
         tally: &Tally,
     ) -> Result<Registry, redb::Error> {
         let mut entries = Vec::new();
-        self.each(ENTRIES, |bytes| {
+        self.each(ENTRIES, |_, bytes| {
             match decoded::<Entry>(bytes).filter(|e| verifier.entry(e).is_ok()) {
                 Some(entry) => entries.push(entry),
                 None => self.skipped(tally, "a registry entry"),
@@ -237,10 +243,10 @@ impl Database {
         }
     }
 
-    fn each<K: redb::Key>(
+    fn each<K: redb::Key + 'static, V: redb::Value + 'static>(
         &self,
-        table: TableDefinition<'_, K, &'static [u8]>,
-        mut with: impl FnMut(&[u8]),
+        table: TableDefinition<'_, K, V>,
+        mut with: impl FnMut(K::SelfType<'_>, V::SelfType<'_>),
     ) -> Result<(), redb::Error> {
         let transaction = self.handle()?.begin_read()?;
         let table = match transaction.open_table(table) {
@@ -249,7 +255,8 @@ impl Database {
             Err(e) => return Err(e.into()),
         };
         for item in table.iter()? {
-            with(item?.1.value());
+            let (key, value) = item?;
+            with(key.value(), value.value());
         }
         Ok(())
     }
@@ -279,6 +286,12 @@ fn apply(t: &WriteTransaction, op: &StoreOp) -> Result<(), redb::Error> {
             if let Some(place) = place {
                 t.open_table(BATCHES)?.remove(place)?;
             }
+        }
+        StoreOp::Delivered(m) => {
+            t.open_table(MARKS)?.insert(&stream_key(&m.publisher, m.incarnation), m.to)?;
+        }
+        StoreOp::Forget { publisher, incarnation } => {
+            t.open_table(MARKS)?.remove(&stream_key(publisher, *incarnation))?;
         }
     }
     Ok(())
@@ -310,10 +323,27 @@ fn first_message(batch: &Batch) -> MessageId {
     }
 }
 
+fn stream_key(publisher: &PeerId, incarnation: u64) -> [u8; 40] {
+    let mut key = [0; 40];
+    key[..32].copy_from_slice(publisher.as_bytes());
+    key[32..].copy_from_slice(&incarnation.to_be_bytes());
+    key
+}
+
+fn mark(key: &[u8; 40], to: u64) -> DeliveredMark {
+    let (mut publisher, mut incarnation) = ([0; 32], [0; 8]);
+    publisher.copy_from_slice(&key[..32]);
+    incarnation.copy_from_slice(&key[32..]);
+    DeliveredMark {
+        publisher: PeerId::from_bytes(publisher),
+        incarnation: u64::from_be_bytes(incarnation),
+        to,
+    }
+}
+
 fn batch_key(id: &MessageId) -> [u8; 48] {
     let mut key = [0; 48];
-    key[..32].copy_from_slice(id.publisher.as_bytes());
-    key[32..40].copy_from_slice(&id.incarnation.to_be_bytes());
+    key[..40].copy_from_slice(&stream_key(&id.publisher, id.incarnation));
     key[40..].copy_from_slice(&id.sequence.to_be_bytes());
     key
 }
@@ -351,6 +381,10 @@ pub(crate) fn settle<'a>(ops: impl Iterator<Item = &'a StoreOp>) -> Vec<&'a Stor
             StoreOp::RemoveEntry(id) => (3, id.as_bytes().to_vec()),
             StoreOp::PutBatch(b) => (4, batch_key(&first_message(b)).to_vec()),
             StoreOp::RemoveBatch(id) => (4, batch_key(id).to_vec()),
+            StoreOp::Delivered(m) => (5, stream_key(&m.publisher, m.incarnation).to_vec()),
+            StoreOp::Forget { publisher, incarnation } => {
+                (5, stream_key(publisher, *incarnation).to_vec())
+            }
         };
         last.insert(key, (at, op));
     }

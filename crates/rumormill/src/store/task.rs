@@ -67,6 +67,8 @@ fn size(op: &StoreOp) -> usize {
         StoreOp::Anchors(records) => records.len() * RECORD,
         StoreOp::Incarnation(_)
         | StoreOp::RemoveBatch(_)
+        | StoreOp::Delivered(_)
+        | StoreOp::Forget { .. }
         | StoreOp::RemoveEntry(_)
         | StoreOp::Nonce(_) => 128,
     }

@@ -18,6 +18,7 @@ impl Publisher {
             incarnation: 1,
             anchors: vec![],
             kept: vec![],
+            delivered: vec![],
             rng_seed: [7; 32],
         };
         Publisher(Peer::new(setup, Time::ZERO))

@@ -8,4 +8,5 @@ mod identity;
 mod lifecycle;
 mod logs;
 mod queues;
+mod resume;
 mod stores;

@@ -10,14 +10,15 @@ use redb::{Builder, ReadableTable as _, StorageBackend};
 use rumormill_proto::registry::Entry;
 use rumormill_proto::wire::Verifier;
 use rumormill_proto::{
-    Batch, Identity, MessageId, Name, Output, Presence, Record, SignedRecord, StoreOp, StoreTicket,
+    Batch, DeliveredMark, Identity, MessageId, Name, Output, Presence, Record, SignedRecord,
+    StoreOp, StoreTicket,
 };
 
 use super::batches::Publisher;
 use super::harness::{Seen, identity, start_with, tuning, until};
 use crate::counters::Tally;
 use crate::error::StartError;
-use crate::store::Database;
+use crate::store::{Database, settle};
 use crate::tuning::Tuning;
 
 fn record(n: u8) -> SignedRecord {
@@ -67,6 +68,25 @@ fn a_peers_life_is_read_back() {
     assert_eq!(kept.anchors.len(), 2);
     assert_eq!(db.begin_life(kept.incarnation).unwrap(), 2);
     assert_eq!(tally.store_corrupt.get(), 0);
+}
+
+#[test]
+fn the_last_mark_of_each_life_of_a_publisher_stands() {
+    let dir = tempfile::tempdir().unwrap();
+    let (verifier, tally, publisher) = (Verifier::new(), Tally::default(), identity(1).id());
+    let mark = |incarnation, to| DeliveredMark { publisher, incarnation, to };
+    let ops = [mark(1, 5), mark(2, 3), mark(1, 9), mark(3, u64::MAX - 1)].map(StoreOp::Delivered);
+    let forget = StoreOp::Forget { publisher, incarnation: 2 };
+    {
+        let mut db = Database::open(dir.path(), "peer.redb").unwrap();
+        assert_eq!(db.kept(&verifier, &tally).unwrap().delivered, [], "a file without marks");
+        db.commit(settle(ops.iter().chain([&forget]))).unwrap();
+    }
+    let db = Database::open(dir.path(), "peer.redb").unwrap();
+    let found = db.kept(&verifier, &tally).unwrap().delivered;
+    assert_eq!(found, [mark(1, 9), mark(3, u64::MAX - 1)]);
+    // Many marks in one commit are one write for each life.
+    assert_eq!(settle(ops.iter()).len(), 3);
 }
 
 #[test]

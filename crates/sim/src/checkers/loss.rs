@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rumormill_proto::PeerId;
 use rumormill_proto::limits::MAX_LIVES;
+use rumormill_proto::{DeliveredMark, PeerId};
 
 use super::Violation;
 use super::order::{Word, words};
@@ -35,6 +35,32 @@ pub fn told(seen: &Observation) -> Vec<Violation> {
                 found.push(Violation::new("G3", what));
             }
             _ => {}
+        }
+    }
+    found
+}
+
+/// A process that finds on its disk how far its earlier life came with a stream goes on right there:
+/// it neither leaves out what that one held back, nor delivers again what it delivered.
+#[must_use]
+pub fn resumed(seen: &Observation) -> Vec<Violation> {
+    let mut marks: BTreeMap<((NodeId, u32), Stream), u64> = BTreeMap::new();
+    for r in &seen.ledger.resumes {
+        let mark = |m: &DeliveredMark| (((r.node, r.life), (m.publisher, m.incarnation)), m.to);
+        marks.extend(r.marks.iter().map(mark));
+    }
+    let mut found = Vec::new();
+    if marks.is_empty() {
+        return found;
+    }
+    for (process, word) in words(seen) {
+        let (id, _) = word.numbers();
+        // Only the first word of each is held against the mark; the rest follows from it.
+        let Some(mark) = marks.remove(&(process, (id.publisher, id.incarnation))) else { continue };
+        if id.sequence != mark {
+            let node = process.0;
+            let what = format!("{node} went on with {word:?}, when an earlier life came to {mark}");
+            found.push(Violation::new("G3", what));
         }
     }
     found
@@ -114,6 +140,7 @@ const FIRST: Stream = (PeerId::from_bytes([0; 32]), 0);
 mod tests {
     use super::*;
     use crate::checkers::planted;
+    use crate::ledger::Resume;
 
     #[test]
     fn a_number_left_out_is_found() {
@@ -159,6 +186,26 @@ mod tests {
         seen.ledger.arrivals.retain(|a| a.node != NodeId(4));
         planted::deliver(&mut seen, 4, &[7, 8]);
         assert_eq!(told(&seen), []);
+    }
+
+    #[test]
+    fn a_life_that_does_not_go_on_at_its_mark_is_found() {
+        let of = |next: u64| {
+            let mut seen = planted::sound();
+            let first = seen.ledger.arrivals[0].id;
+            let marks = vec![DeliveredMark {
+                publisher: first.publisher,
+                incarnation: first.incarnation,
+                to: 3,
+            }];
+            seen.ledger.resumes.push(Resume { node: NodeId(4), life: 2, marks });
+            planted::deliver(&mut seen, 4, &[next, next + 1]);
+            for a in seen.ledger.arrivals.iter_mut().rev().take(2) {
+                a.life = 2;
+            }
+            resumed(&seen).len()
+        };
+        assert_eq!([2, 3, 4].map(of), [1, 0, 1]);
     }
 
     #[test]

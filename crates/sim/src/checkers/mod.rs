@@ -44,12 +44,19 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What must hold at every moment: nothing delivered twice, out of order or left out in silence, no
-/// false death, everything bounded, the seam used as agreed.
+/// What must hold at every moment: nothing delivered twice, out of order or left out in silence, also
+/// by a process that was started again, no false death, everything bounded, the seam used as agreed.
 #[must_use]
 pub fn always(seen: &Observation) -> Vec<Violation> {
-    let checks =
-        [delivery::once, order::check, loss::told, death::check, bounds::check, seam::check];
+    let checks = [
+        delivery::once,
+        order::check,
+        loss::told,
+        loss::resumed,
+        death::check,
+        bounds::check,
+        seam::check,
+    ];
     checks.iter().flat_map(|check| check(seen)).collect()
 }
 

@@ -7,7 +7,7 @@ use rumormill_proto::{
 };
 
 use super::{Happening, WALL_EPOCH, World};
-use crate::ledger::{Arrival, Fault, FetchAnswer, GapTold, ReceiptTold, Removal};
+use crate::ledger::{Arrival, Fault, FetchAnswer, GapTold, ReceiptTold, Removal, Resume};
 use crate::machine::Core;
 use crate::node::{Kind, NodeId, NodeStatus};
 use crate::random::{derive, micros};
@@ -152,6 +152,7 @@ impl World {
                     incarnation,
                     anchors: n.disk.anchors.clone(),
                     kept: n.disk.batches().cloned().collect(),
+                    delivered: n.disk.marks().collect(),
                     rng_seed,
                 };
                 Core::Peer(Box::new(Peer::new(setup, now)))
@@ -171,6 +172,8 @@ impl World {
             Kind::Machine { factory, .. } => Core::Other(factory(&identity, &n.disk, now)),
         };
         n.core = Some(core);
+        let (life, marks) = (n.life, n.disk.marks().collect());
+        self.ledger.resumes.push(Resume { node, life, marks });
         self.trace.step(now, node, Step::Start, 0);
         let wall = WallTime(WALL_EPOCH + micros(now.since(Time::ZERO)));
         self.feed(node, Step::WallClock, 0, Input::WallClock(wall));

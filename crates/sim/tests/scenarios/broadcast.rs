@@ -456,3 +456,42 @@ fn everybody_publishes_at_full_speed() {
     net.is_sound();
     net.rests_within(s(30));
 }
+
+/// So many publishers that hardly fit into what is kept: what is on its way stays within half of it,
+/// so a peer that stops for moments, and is waited for, gets everything.
+#[test]
+fn many_publishers_at_full_speed_push_nothing_out_of_a_small_retention() {
+    let node = Config::lan().retention_bytes(2 << 20).build().unwrap();
+    let mut net = grown(large(35, node), 18);
+    net.world.run_for(s(10));
+    let (publishers, slow) = (net.peers[..16].to_vec(), net.peers[17]);
+    let payload = vec![9; 30 * 1024];
+    let as_many_as_it_takes = vec![payload.as_slice(); 40];
+    net.world.set_skips(0.005);
+    for round in 0..400 {
+        for &p in &publishers {
+            // It is busy when it has published what it may.
+            let _ = net.world.publish_all(p, "t", &as_many_as_it_takes);
+        }
+        match round % 80 {
+            10 => net.world.freeze(slow),
+            30 => net.world.thaw(slow),
+            _ => {}
+        }
+        net.world.run_for(ms(10));
+    }
+    net.world.set_skips(0.0);
+    net.world.run_for(s(10));
+    let gaps: Vec<_> = net.world.ledger().gaps.iter().map(|g| (g.node, g.first, g.to)).collect();
+    assert!(gaps.is_empty(), "{} gaps, {:?}", gaps.len(), gaps.first());
+    net.rests_within(s(30));
+    let mut counts: BTreeMap<NodeId, u64> = BTreeMap::new();
+    for p in &net.world.ledger().publications {
+        *counts.entry(p.node).or_default() += 1;
+    }
+    println!("each publisher was let so many messages of 30 KiB in 4 s: {counts:?}");
+    assert!(
+        counts.len() == 16 && counts.values().all(|n| *n > 8),
+        "nobody stands still: {counts:?}"
+    );
+}

@@ -1,10 +1,10 @@
 //! Peers that come back: thawed, restarted, declared dead while they lived.
 
-use rumormill_proto::Event;
 use rumormill_proto::snapshot::PeerState;
+use rumormill_proto::{Config, Event, MessageId, Time};
 use rumormill_sim::{DiskFate, NodeId, World};
 
-use crate::common::{Net, ms, s};
+use crate::common::{Net, ms, s, world_config};
 
 fn incarnation(w: &World, node: NodeId) -> u64 {
     w.peer_snapshot(node).unwrap().incarnation
@@ -117,4 +117,109 @@ fn a_peer_that_left_can_come_back() {
     net.world.run_for(s(15));
     net.rests_within(s(30));
     net.only_removed(&[]);
+}
+
+/// The numbers of a publisher that each life of a node was handed.
+fn got(w: &World, node: NodeId, of: MessageId) -> Vec<Vec<u64>> {
+    let stream = |id: MessageId| (id.publisher, id.incarnation);
+    let mut lives: Vec<(u32, Vec<u64>)> = Vec::new();
+    for a in w.deliveries().iter().filter(|a| a.node == node && stream(a.id) == stream(of)) {
+        match lives.last_mut().filter(|l| l.0 == a.life) {
+            Some((_, numbers)) => numbers.push(a.id.sequence),
+            None => lives.push((a.life, vec![a.id.sequence])),
+        }
+    }
+    lives.into_iter().map(|l| l.1).collect()
+}
+
+/// A network whose peers keep messages for 40 seconds (longer than it takes to give one up), where `victim` has number 0 of `publisher`,
+/// keeps it no more, and holds number 2 back behind number 1, which nobody but the publisher has.
+fn held_back(seed: u64) -> (Net, NodeId, NodeId, MessageId) {
+    let brief = Config::lan().retention_age(s(40)).build().unwrap();
+    let mut net = Net::new(world_config(seed, brief), 3, 12);
+    net.rests_within(s(60));
+    let (publisher, victim) = (net.peers[0], net.peers[7]);
+    let first = net.world.publish(publisher, "t", b"0").unwrap();
+    net.world.run_for(s(45));
+    net.world.set_skips(1.0);
+    net.world.publish(publisher, "t", b"1").unwrap();
+    net.world.run_for(ms(20));
+    net.world.set_skips(0.0);
+    net.world.publish(publisher, "t", b"2").unwrap();
+    net.world.run_for(ms(12));
+    let seen = MessageId { sequence: 2, ..first };
+    assert!(net.world.peer(victim).unwrap().has_seen(&seen), "number 2 is there");
+    assert_eq!(got(&net.world, victim, first), [[0]], "and held back");
+    (net, publisher, victim, first)
+}
+
+#[test]
+fn what_was_held_back_when_a_process_was_killed_is_delivered_by_the_next() {
+    let (mut net, _, victim, first) = held_back(20);
+    net.world.crash(victim);
+    net.world.run_for(ms(500));
+    net.world.restart(victim, DiskFate::Kept);
+    net.world.run_for(s(10));
+    assert_eq!(got(&net.world, victim, first), [vec![0], vec![1, 2]]);
+    net.is_sound();
+}
+
+#[test]
+fn what_nobody_has_any_more_is_a_gap_to_the_next_process_too() {
+    let (mut net, publisher, victim, first) = held_back(21);
+    net.world.crash(publisher);
+    net.world.crash(victim);
+    net.world.run_for(ms(500));
+    net.world.restart(victim, DiskFate::Kept);
+    net.world.run_for(s(60));
+    let told = |g: &&rumormill_sim::ledger::GapTold| {
+        g.node == victim && g.first.publisher == first.publisher
+    };
+    let gaps: Vec<(u64, u64)> =
+        net.world.ledger().gaps.iter().filter(told).map(|g| (g.first.sequence, g.to)).collect();
+    let got = got(&net.world, victim, first);
+    // The others may have got number 1 from the publisher before it was killed.
+    assert!(
+        (got == [vec![0], vec![2]] && gaps == [(1, 2)]) || got == [vec![0], vec![1, 2]],
+        "{got:?} {gaps:?}"
+    );
+    net.is_sound();
+}
+
+/// What the disk had not heard of when the process was killed may come again; nothing else does, and
+/// nothing is left out.
+#[test]
+fn a_process_that_is_killed_again_and_again_gets_everything_and_only_the_last_moment_twice() {
+    let mut net = Net::lan(22, 3, 12);
+    let (publisher, victim) = (net.peers[0], net.peers[7]);
+    let (mut ids, mut kills) = (Vec::new(), Vec::new());
+    for round in 0..40 {
+        net.world.set_skips(if round % 3 == 0 { 0.5 } else { 0.0 });
+        for _ in 0..5 {
+            ids.push(net.world.publish(publisher, "t", b"x").unwrap());
+            net.world.run_for(ms(7));
+        }
+        net.world.run_for(ms(10));
+        if round % 4 == 1 {
+            kills.push(net.world.now());
+            net.world.restart(victim, DiskFate::Kept);
+            net.world.run_for(ms(150));
+        }
+    }
+    net.world.set_skips(0.0);
+    net.world.run_for(s(30));
+    let lives = got(&net.world, victim, ids[0]);
+    let mut all = lives.concat();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all, (0..ids.len() as u64).collect::<Vec<_>>(), "nothing is left out");
+    // A request takes 2 ms, and a few may wait for each other.
+    let last_moment = |at: Time| kills.iter().any(|k| at <= *k && k.since(at) < ms(50));
+    for id in &ids {
+        let times = net.world.deliveries().iter().filter(|a| a.node == victim && a.id == *id);
+        let times: Vec<Time> = times.map(|a| a.at).collect();
+        let known = times.split_last().map_or(&[][..], |(_, before)| before);
+        assert!(known.iter().all(|at| last_moment(*at)), "{id} at {times:?}, kills {kills:?}");
+    }
+    net.is_sound();
 }

@@ -1,0 +1,51 @@
+//! Sizes as people write them.
+
+/// Reads `500000`, `64KiB`, `16MiB`, `2GiB`, `100kB`, `100MB` or `2GB`.
+pub(crate) fn parse(text: &str) -> Result<u64, String> {
+    let expected = || "expected a number of bytes, or one with a unit, such as 64MiB".to_owned();
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let value: u64 = number.parse().map_err(|_| expected())?;
+    let unit: u64 = match unit {
+        "" | "B" => 1,
+        "kB" => 1000,
+        "MB" => 1000 * 1000,
+        "GB" => 1000 * 1000 * 1000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(expected()),
+    };
+    value.checked_mul(unit).ok_or_else(|| "that is more than there can be".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_write() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("500000", 500_000),
+            ("64KiB", 65_536),
+            ("16MiB", 16 << 20),
+            ("2GB", 2_000_000_000),
+        ] {
+            assert_eq!(parse(text), Ok(bytes), "{text}");
+        }
+        for bad in [
+            "",
+            "MiB",
+            "-1",
+            "1.5MiB",
+            "16 MiB",
+            "16M",
+            "16mib",
+            "99999999999999999999",
+            "18446744073709551615GiB",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! What of an earlier life of this node is taken up, and what is made durable for the next one.
+//!
+//! With the batches a node keeps how far it delivered each publisher's messages, so that the next
+//! life delivers what this one held back, and nothing twice. A batch and the marks that its arrival
+//! moved are one request, so they become durable together: what is delivered again after a crash is
+//! what the disk had not heard of, and no message is left out.
+
+use std::collections::BTreeMap;
+
+use super::Peer;
+use crate::batch::Batch;
+use crate::broadcast::{Broadcast, Kept, StreamId, name};
+use crate::identity::PeerId;
+use crate::io::{DeliveredMark, StoreOp};
+use crate::limits::MAX_PUBLISHERS;
+use crate::message::Delivery;
+use crate::time::Time;
+
+impl Peer {
+    /// The marks that have moved, to be made durable.
+    pub(super) fn moved_marks(&mut self) -> impl Iterator<Item = StoreOp> + use<> {
+        let op = |((publisher, incarnation), to): (StreamId, Option<u64>)| match to {
+            Some(to) => StoreOp::Delivered(DeliveredMark { publisher, incarnation, to }),
+            None => StoreOp::Forget { publisher, incarnation },
+        };
+        self.broadcast.list.take_moved().into_iter().map(op)
+    }
+
+    /// Makes durable what has moved without a batch: what was given up, or came out from behind it.
+    pub(super) fn store_marks(&mut self) -> bool {
+        let ops: Vec<StoreOp> = self.moved_marks().collect();
+        let some = !ops.is_empty();
+        if some {
+            self.fx.store(ops);
+        }
+        some
+    }
+
+    /// Goes on where an earlier life ended.
+    pub(super) fn resume(&mut self, dropped: &[Batch]) {
+        if !dropped.is_empty() {
+            // The bounds are narrower than they were.
+            self.fx.store(dropped.iter().map(|b| StoreOp::RemoveBatch(name(b))).collect());
+        }
+        let streams: Vec<StreamId> = self.broadcast.list.iter().map(|(s, _)| *s).collect();
+        for stream in streams {
+            self.look_for_beginning(stream);
+            self.deliver(stream.0);
+        }
+    }
+}
+
+/// Takes up what an earlier life delivered and kept. Says what it delivered of what is kept, in the
+/// order of its deliveries, and what is kept no more.
+pub(super) fn restore(
+    broadcast: &mut Broadcast,
+    marks: &[DeliveredMark],
+    kept: &[Batch],
+    now: Time,
+) -> (Vec<Delivery>, Vec<Batch>) {
+    for m in marks.iter().take(MAX_PUBLISHERS) {
+        broadcast.list.resume((m.publisher, m.incarnation), m.to);
+    }
+    let dropped = kept.iter().flat_map(|batch| broadcast.restore(batch, now)).collect();
+    let mut delivered = Vec::new();
+    // When the latest of a publisher's batches so far had come: then it was delivered at the
+    // earliest.
+    let mut latest: BTreeMap<PeerId, u64> = BTreeMap::new();
+    let streams: Vec<(StreamId, u64)> =
+        broadcast.list.iter().map(|(s, seen)| (*s, seen.delivered())).collect();
+    for (stream, mark) in streams {
+        let latest = latest.entry(stream.0).or_default();
+        let (mut floor, mut end) = (0, 0);
+        for k in broadcast.kept.range(stream, 0, mark).filter(|k| k.batch.end() <= mark) {
+            if end < k.batch.first() {
+                floor = k.batch.first();
+            }
+            end = k.batch.end().max(end);
+            *latest = k.arrival().max(*latest);
+            delivered.push((*latest, delivery(k)));
+        }
+        if end == mark {
+            broadcast.list.lower_floor(stream, floor);
+        }
+    }
+    delivered.sort_by_key(|(at, _)| *at);
+    (delivered.into_iter().map(|(_, d)| d).collect(), dropped)
+}
+
+fn delivery(k: &Kept) -> Delivery {
+    Delivery {
+        batch: k.batch.clone(),
+        from: k.batch.first(),
+        neighbour: None,
+        hops: k.hops,
+        received_at: k.received_at,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::BatchBuilder;
+    use crate::config::Config;
+    use crate::event::Event;
+    use crate::identity::Identity;
+    use crate::io::{Input, Output};
+    use crate::message::MessageId;
+    use crate::name::Name;
+    use crate::peer::PeerSetup;
+    use crate::time::WallTime;
+
+    fn publisher(n: u8) -> Identity {
+        Identity::from_secret(&[n; 32])
+    }
+
+    fn batch(n: u8, incarnation: u64, first: u64, count: u64) -> Batch {
+        let me = publisher(n);
+        let id = MessageId { publisher: me.id(), incarnation, sequence: first };
+        let mut b = BatchBuilder::new(id, WallTime(0));
+        for _ in 0..count {
+            b.push(WallTime(0), "", b"x");
+        }
+        b.seal(&me)
+    }
+
+    fn mark(n: u8, incarnation: u64, to: u64) -> DeliveredMark {
+        DeliveredMark { publisher: publisher(n).id(), incarnation, to }
+    }
+
+    fn peer(config: Config, delivered: Vec<DeliveredMark>, kept: Vec<Batch>) -> Peer {
+        let setup = PeerSetup {
+            config,
+            identity: Identity::from_secret(&[99; 32]),
+            name: Name::new("p").unwrap(),
+            addresses: vec![],
+            seeds: vec![],
+            incarnation: 2,
+            anchors: vec![],
+            kept,
+            delivered,
+            rng_seed: [1; 32],
+        };
+        Peer::new(setup, Time::ZERO)
+    }
+
+    fn lan() -> Config {
+        Config::lan().build().unwrap()
+    }
+
+    fn span(d: &Delivery) -> String {
+        format!("{}:{}-{}", d.batch.incarnation(), d.from, d.batch.end())
+    }
+
+    /// What is delivered and told, and what becomes durable.
+    fn drained(peer: &mut Peer) -> (String, Vec<String>) {
+        let (mut words, mut stored) = (Vec::new(), Vec::new());
+        while let Some(output) = peer.poll_output() {
+            match output {
+                Output::Deliver(d) => words.push(span(&d)),
+                Output::Event(Event::Gap { incarnation, from, to, .. }) => {
+                    words.push(format!("({incarnation}:{from}-{to})"));
+                }
+                Output::Store { ops, .. } => {
+                    let op = |op: &StoreOp| match op {
+                        StoreOp::PutBatch(b) => Some(format!("+{}", b.first())),
+                        StoreOp::RemoveBatch(id) => Some(format!("-{}", id.sequence)),
+                        StoreOp::Delivered(m) => Some(format!("{}<{}", m.incarnation, m.to)),
+                        _ => None,
+                    };
+                    stored.push(ops.iter().filter_map(op).collect::<Vec<_>>().join(" "));
+                }
+                _ => {}
+            }
+        }
+        (words.join(" "), stored)
+    }
+
+    fn restored(peer: &mut Peer) -> String {
+        peer.take_restored().iter().map(span).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn what_was_held_back_waits_for_what_is_missing() {
+        let mut p = peer(lan(), vec![mark(1, 1, 5)], vec![batch(1, 1, 7, 2)]);
+        assert_eq!((restored(&mut p).as_str(), drained(&mut p).0.as_str()), ("", ""));
+        let seen = p.broadcast.list.get((publisher(1).id(), 1)).unwrap();
+        assert_eq!((seen.delivered(), seen.gaps(), seen.floor()), (5, vec![(5, 7)], 5));
+        // Whoever has it is asked for it; in the end it is given up, and told in its place.
+        let mut told = String::new();
+        while told.is_empty() {
+            let at = p.poll_timeout().unwrap();
+            assert!(at < Time::from_micros(60_000_000));
+            p.handle(at, Input::Timeout);
+            told = drained(&mut p).0;
+        }
+        assert_eq!(told, "(1:5-7) 1:7-9");
+    }
+
+    #[test]
+    fn what_was_delivered_is_not_delivered_again() {
+        let kept = vec![batch(1, 1, 3, 2), batch(1, 1, 7, 2), batch(1, 1, 5, 2)];
+        let mut p = peer(lan(), vec![mark(1, 1, 9)], kept);
+        assert_eq!(restored(&mut p), "1:3-5 1:5-7 1:7-9");
+        assert_eq!(drained(&mut p).0, "");
+        let seen = p.broadcast.list.get((publisher(1).id(), 1)).unwrap();
+        assert_eq!((seen.high_water(), seen.floor()), (9, 3));
+    }
+
+    #[test]
+    fn what_was_durable_before_its_mark_is_delivered() {
+        let kept = vec![batch(1, 1, 0, 2), batch(1, 1, 2, 2), batch(1, 2, 0, 1)];
+        let mut p = peer(lan(), vec![mark(1, 1, 2)], kept);
+        assert_eq!(restored(&mut p), "1:0-2");
+        let (words, stored) = drained(&mut p);
+        assert_eq!(words, "1:2-4 2:0-1");
+        assert_eq!(stored, ["1<4 2<1"], "one request for all that moved");
+    }
+
+    #[test]
+    fn what_an_earlier_life_delivered_comes_in_the_order_of_its_deliveries() {
+        let kept = vec![batch(2, 1, 0, 1), batch(1, 1, 1, 1), batch(2, 1, 1, 1), batch(1, 1, 0, 1)];
+        let marks = vec![mark(1, 1, 2), mark(2, 1, 2)];
+        let mut p = peer(lan(), marks, kept);
+        let of: Vec<(bool, u64)> = p
+            .take_restored()
+            .iter()
+            .map(|d| (d.batch.publisher() == publisher(1).id(), d.from))
+            .collect();
+        assert_eq!(of, [(false, 0), (false, 1), (true, 0), (true, 1)]);
+    }
+
+    #[test]
+    fn a_mark_becomes_durable_with_the_batch_that_moved_it() {
+        let mut p = peer(lan(), vec![mark(1, 1, 2)], vec![]);
+        let way = crate::peer::messages::Way {
+            hops: 1,
+            from: None,
+            own_tree: false,
+            receipt: false,
+            pulled: false,
+        };
+        p.take_in(&batch(1, 1, 2, 3), way);
+        p.take_in(&batch(1, 1, 6, 1), way);
+        p.take_in(&batch(1, 1, 2, 3), way);
+        let again: Vec<u32> = p.held_messages(9).iter().map(|m| m.duplicates).collect();
+        assert_eq!(again, [1, 1, 1, 0], "and each copy too many is counted");
+        let (words, stored) = drained(&mut p);
+        assert_eq!((words.as_str(), stored), ("1:2-5", vec!["+2 1<5".into(), "+6".into()]));
+    }
+
+    #[test]
+    fn narrower_bounds_let_go_of_what_is_too_much() {
+        let config = Config::lan().retention_bytes(1 << 20).build().unwrap();
+        let big = |first: u64| {
+            let me = publisher(1);
+            let id = MessageId { publisher: me.id(), incarnation: 1, sequence: first };
+            let mut b = BatchBuilder::new(id, WallTime(0));
+            b.push(WallTime(0), "", &vec![0; 400_000]);
+            b.seal(&me)
+        };
+        let mut p = peer(config, vec![mark(1, 1, 4)], (0..4).map(big).collect());
+        assert_eq!(restored(&mut p), "1:2-3 1:3-4");
+        assert_eq!(drained(&mut p).1, ["-0 -1"]);
+        let seen = p.broadcast.list.get((publisher(1).id(), 1)).unwrap();
+        assert_eq!((seen.delivered(), seen.floor()), (4, 2));
+    }
+}

@@ -1,0 +1,87 @@
+//! A node that is started again with its data directory goes on where it ended.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rumormill_proto::{Batch, DeliveredMark, Identity, SeedAddress, StoreOp};
+use tokio::time::timeout;
+
+use super::batches::Publisher;
+use super::harness::identity;
+use crate::listener::Listener;
+use crate::node::{Node, NodeBuilder};
+use crate::seed_node::SeedNode;
+use crate::store::Database;
+use crate::subscription::{Received, Start, SubscribeOptions, Subscription};
+
+/// Generous, because tests share two cores with others.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A data directory as a killed node leaves it.
+fn left_behind(directory: &Path, kept: &[&Batch], publisher: &Identity, delivered: u64) {
+    let mut ops: Vec<StoreOp> = kept.iter().map(|&b| StoreOp::PutBatch(b.clone())).collect();
+    let (publisher, incarnation) = (publisher.id(), 1);
+    ops.push(StoreOp::Delivered(DeliveredMark { publisher, incarnation, to: delivered }));
+    Database::open(directory, "peer.redb").unwrap().commit(&ops).unwrap();
+}
+
+fn builder(directory: &Path, seed: &SeedNode) -> NodeBuilder {
+    let seed = SeedAddress { host_port: seed.local_addr().to_string(), pin: Some(seed.id()) };
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    Node::builder().listener(listener).seeds(vec![seed]).data_dir(directory)
+}
+
+async fn seed() -> SeedNode {
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    SeedNode::builder().listener(listener).start().await.unwrap()
+}
+
+/// The next so many numbers.
+async fn numbers(subscription: &mut Subscription, n: usize) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    while numbers.len() < n {
+        match timeout(PATIENCE, subscription.recv()).await.expect("something comes") {
+            Some(Received::Message(m)) => numbers.push(m.message.id().sequence),
+            other => panic!("{other:?} after {numbers:?}"),
+        }
+    }
+    numbers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_node_held_back_is_delivered_by_the_next_once_and_in_order() {
+    let (publisher, seed) = (identity(1), seed().await);
+    let mut source = Publisher::new(&publisher);
+    let batches: Vec<Batch> = (0..4).map(|_| source.batch("t", &[b"a", b"b"])).collect();
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    // Numbers 4 to 7 came, 2 and 3 did not.
+    let kept = [&batches[0], &batches[2], &batches[3]];
+    left_behind(here.path(), &kept, &publisher, 2);
+    left_behind(there.path(), &batches.iter().collect::<Vec<_>>(), &publisher, 8);
+
+    let restarted = builder(here.path(), &seed);
+    let mut subscription = restarted.subscribe();
+    let restarted = restarted.start().await.unwrap();
+    let mut before = restarted.subscribe_with(SubscribeOptions::new().start(Start::Earliest));
+    assert_eq!(
+        numbers(&mut before, 2).await,
+        [0, 1],
+        "what was delivered is there to be read again"
+    );
+    let other = builder(there.path(), &seed);
+    let mut others = other.subscribe();
+    let other = other.start().await.unwrap();
+    assert_eq!(numbers(&mut subscription, 6).await, [2, 3, 4, 5, 6, 7]);
+    assert!(others.try_recv().is_none(), "it had delivered everything");
+    restarted.leave().await.unwrap();
+
+    // The next life has nothing to add, but to those who ask for what was.
+    let again = builder(here.path(), &seed);
+    let mut subscription = again.subscribe();
+    let again = again.start().await.unwrap();
+    let mut all = again.subscribe_with(SubscribeOptions::new().start(Start::Earliest));
+    assert_eq!(numbers(&mut all, 8).await, (0..8).collect::<Vec<_>>());
+    let id = other.publish("t", "after all").await.unwrap();
+    let next = timeout(PATIENCE, subscription.recv()).await.unwrap();
+    assert!(matches!(&next, Some(Received::Message(m)) if m.message.id() == id), "{next:?}");
+}
