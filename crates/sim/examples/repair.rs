@@ -126,8 +126,12 @@ fn main() {
         }
         all.sort_unstable();
         let over = all.iter().filter(|a| a.0 > ms(300)).count();
-        let worst: Vec<String> =
-            all.iter().rev().take(4).map(|(d, s)| format!("{} ms (seed {s})", d.as_millis())).collect();
+        let worst: Vec<String> = all
+            .iter()
+            .rev()
+            .take(4)
+            .map(|(d, s)| format!("{} ms (seed {s})", d.as_millis()))
+            .collect();
         println!(
             "{:28} median {:>4} ms, over 300 ms in {over} of {worlds}, copies {copies:.2}, \
              missing {missing}, worst {}",
