@@ -410,7 +410,7 @@ impl Tree {
     ) -> Vec<Act> {
         self.look_at = None;
         self.looks = 0;
-        self.lost = false;
+        let was_lost = core::mem::take(&mut self.lost);
         self.riding.get_or_insert(now);
         let mut round = Round {
             body: beacon.body.clone(),
@@ -425,6 +425,10 @@ impl Tree {
         if self.parents.is_empty() {
             self.round = Some(round);
             acts.push(self.graft(from, false));
+        } else if was_lost && !self.parents.contains(&from) {
+            // Those who were lost with it take this peer for their way at once, so it waits for none.
+            self.round = Some(round);
+            acts.push(self.graft(from, true));
         } else if self.parents.contains(&from) {
             self.round = Some(round);
             acts.extend(self.settle_on(from));
