@@ -130,12 +130,15 @@ impl Peer {
         self.forward_to(around!(self).riders(route), batch, way);
     }
 
-    /// What was pulled was missed by everybody behind this peer as well: those who are known to wait
-    /// for it get it now, and not when they hear of it.
+    /// What was pulled was missed by everybody on the tree from here on, in which direction ever:
+    /// those who do not seem to have it get it now, and not when they hear of it.
     fn forward_to_those_behind(&mut self, batch: &Batch, way: Way, route: Route) {
         let (stream, end) = (batch.stream(), batch.end());
+        let later = self.broadcast.list.get(stream).is_some_and(|s| s.next() > end);
         let mut riders = around!(self).riders(route);
-        riders.retain(|r| self.acks.lacks(stream, *r, end));
+        riders.retain(|r| {
+            self.acks.may_lack(stream, *r, end, later) && !self.announcer.has_told(*r, stream, end)
+        });
         self.forward_to(riders, batch, way);
     }
 
