@@ -275,8 +275,10 @@ impl Acks {
         later: bool,
     ) -> bool {
         let Some(p) = self.streams.get(&stream) else { return true };
-        let brings = p.upstream == Some(neighbour) && later;
-        !brings && p.behind.get(&neighbour).is_none_or(|b| *b != NOBODY && b.held < number)
+        if p.upstream == Some(neighbour) {
+            return !later;
+        }
+        p.behind.get(&neighbour).is_none_or(|b| *b != NOBODY && b.held < number)
     }
 
     /// How many hold everything below `number`, as far as is told: whole parts only.
