@@ -10,6 +10,7 @@
 //! roots one of its own.
 
 mod root;
+mod round;
 mod tree;
 
 use std::collections::BTreeMap;

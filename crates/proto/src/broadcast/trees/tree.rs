@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::root::{Candidates, goes_before};
+use super::round::{Round, order};
 use crate::identity::PeerId;
 use crate::random::Stream;
 use crate::signed::Signed;
@@ -27,8 +28,6 @@ const GRACE_UNDER_LOAD: Duration = Duration::from_millis(500);
 /// How much that is, in bytes a second, and over which time it is measured.
 const HEAVY: u64 = 1024 * 1024;
 const LOAD_OVER: Duration = Duration::from_millis(500);
-/// Beacons missed after which a root is taken to be gone.
-const MISSED: u32 = 3;
 /// A new root beacons so often at its short interval, whatever the load.
 const EAGER_BEACONS: u64 = 3;
 /// One's own tree carries payload when it is so old: then its beacon has been everywhere.
@@ -53,43 +52,6 @@ pub(crate) enum Act {
     Graft { to: PeerId, tree: TreeId, catch_up: bool },
     /// Stop being one.
     Prune { to: PeerId, tree: TreeId },
-}
-
-/// The last beacon.
-#[derive(Debug)]
-struct Round {
-    body: Signed<BeaconBody>,
-    /// Links between the root and this peer, as this peer told others.
-    depth: u16,
-    heard: Time,
-    /// Who brought it first.
-    first: PeerId,
-    /// Who brought it, and how far from the root they are.
-    offers: BTreeMap<PeerId, u16>,
-    /// When the first one becomes the parent, if the present one has not brought it by then.
-    settle_at: Option<Time>,
-    /// The root is known to be dead or to have left.
-    gone: bool,
-}
-
-impl Round {
-    fn interval(&self) -> Duration {
-        Duration::from_millis(u64::from(self.body.interval_ms))
-    }
-
-    /// When the root counts as gone without further word.
-    fn expires(&self) -> Time {
-        self.heard + self.interval() * MISSED
-    }
-
-    fn is_fresh(&self, now: Time) -> bool {
-        !self.gone && now < self.expires()
-    }
-}
-
-/// Which of two beacons of one root is newer.
-fn order(b: &BeaconBody) -> (u64, u64) {
-    (b.incarnation, b.sequence)
 }
 
 /// One tree.
