@@ -15,7 +15,7 @@ use crate::common::{Net, lan, ms, s, world_config};
 /// (`cargo run --release -p rumormill-sim --example repair -- 200`) it was under 100 ms.
 const LONGEST_DELAY: Duration = ms(300);
 /// The same for one that is stopped: its links stand, and somebody has to ask and wait in vain first.
-const LONGEST_DELAY_STOPPED: Duration = ms(1200);
+const LONGEST_DELAY_STOPPED: Duration = ms(1500);
 
 /// Nothing changes the overlay while one looks.
 fn calm() -> Config {
