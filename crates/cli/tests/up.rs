@@ -87,7 +87,7 @@ fn the_killed_and_the_stopped_are_found_and_nobody_else() {
 }
 
 /// 32 processes that publish 20 messages a second in all, one of them struck in the middle of it. How
-/// long the slowest message takes is measured (docs/PERFORMANCE.md), not tested: a machine may be busy.
+/// long the slowest message takes is measured, not tested: a machine may be busy.
 fn everything_arrives_although_one_suffers(how: &str) {
     let place = Place::new();
     let strike = [how, "1@6s"];

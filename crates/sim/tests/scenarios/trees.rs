@@ -11,8 +11,8 @@ use rumormill_sim::{NodeId, World, WorldConfig};
 
 use crate::common::{Net, lan, ms, s, world_config};
 
-/// How long a message may take to anybody while a killed peer is cut out of its tree. In 600 worlds
-/// (`cargo run --release -p rumormill-sim --example repair -- 200`) it was under 100 ms.
+/// How long a message may take to anybody while a killed peer is cut out of its tree. In 300 kills
+/// (`cargo run --release -p rumormill-sim --example repair -- 100`) it was under 100 ms.
 const LONGEST_DELAY: Duration = ms(300);
 /// The same for one that is stopped: its links stand, and somebody has to ask and wait in vain first.
 const LONGEST_DELAY_STOPPED: Duration = ms(1500);
