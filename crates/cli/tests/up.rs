@@ -86,6 +86,36 @@ fn the_killed_and_the_stopped_are_found_and_nobody_else() {
     assert_eq!(fs::read_dir(place.run_dir()).unwrap().count(), 0);
 }
 
+/// 32 processes that publish 20 messages a second in all, one of them struck in the middle of it. How
+/// long the slowest message takes is measured, not tested: a machine may be busy.
+fn everything_arrives_although_one_suffers(how: &str) {
+    let place = Place::new();
+    let strike = [how, "1@6s"];
+    let flow = ["--peers", "32", "--every", "1600ms", "--messages", "6", "--after", "1s"];
+    let mut args = vec!["up", "--processes", "--no-log", "--json"];
+    args.extend(strike);
+    args.extend(flow);
+    let summary = place.run(&args).json();
+    assert_eq!(summary["deliveries"], summary["deliveries_expected"], "{summary:#}");
+    assert_eq!(summary["delivered_twice"], 0);
+    let deaths = summary["deaths"].as_array().unwrap();
+    assert_eq!(deaths.len(), 1, "{summary:#}");
+    assert_eq!(deaths[0]["how"], how.trim_start_matches('-'));
+    // The victim falls silent a second before; all others have published all of theirs.
+    let published = summary["published"].as_u64().unwrap();
+    assert!((31 * 6..=32 * 6).contains(&published), "{published}");
+}
+
+#[test]
+fn everything_arrives_although_one_of_32_is_killed() {
+    everything_arrives_although_one_suffers("--kill");
+}
+
+#[test]
+fn everything_arrives_although_one_of_32_is_stopped() {
+    everything_arrives_although_one_suffers("--stop");
+}
+
 #[test]
 fn seeds_listen_where_the_file_says() {
     let place = Place::new();

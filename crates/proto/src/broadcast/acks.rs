@@ -265,10 +265,20 @@ impl Acks {
         Some(p.summed(with.high_water(stream), now, with))
     }
 
-    /// Whether a neighbour behind this peer has told that somebody there waits for `number`.
-    pub(crate) fn lacks(&self, stream: StreamId, neighbour: PeerId, number: u64) -> bool {
-        let told = self.streams.get(&stream).and_then(|p| p.behind.get(&neighbour));
-        told.is_some_and(|b| *b != NOBODY && b.held < number)
+    /// Whether a neighbour on the tree may lack what was pulled here, up to `number`. It has not if it
+    /// said so, or gets the stream elsewhere, or if it brought something `later` of it itself.
+    pub(crate) fn may_lack(
+        &self,
+        stream: StreamId,
+        neighbour: PeerId,
+        number: u64,
+        later: bool,
+    ) -> bool {
+        let Some(p) = self.streams.get(&stream) else { return true };
+        if p.upstream == Some(neighbour) {
+            return !later;
+        }
+        p.behind.get(&neighbour).is_none_or(|b| *b != NOBODY && b.held < number)
     }
 
     /// How many hold everything below `number`, as far as is told: whole parts only.

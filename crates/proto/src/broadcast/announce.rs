@@ -82,9 +82,13 @@ impl Announcer {
     }
 
     fn knows(&self, neighbour: PeerId, n: &News) -> bool {
-        let key = (neighbour, n.stream);
-        let next = |m: &BTreeMap<_, u64>| m.get(&key).is_some_and(|next| *next >= n.to);
-        n.via == Some(neighbour) || next(&self.theirs) || next(&self.theirs_before)
+        n.via == Some(neighbour) || self.has_told(neighbour, n.stream, n.to)
+    }
+
+    /// Whether a neighbour has announced lately what is below `to` of a stream.
+    pub(crate) fn has_told(&self, neighbour: PeerId, stream: StreamId, to: u64) -> bool {
+        let next = |m: &BTreeMap<_, u64>| m.get(&(neighbour, stream)).is_some_and(|n| *n >= to);
+        next(&self.theirs) || next(&self.theirs_before)
     }
 
     /// What each neighbour is told; `rides` says whether a neighbour is on a tree and gets the

@@ -117,6 +117,9 @@ impl Peer {
                     self.announcer.note(batch, way.from, None, now);
                     self.forward_to_those_behind(batch, way, route);
                 } else {
+                    if let Some(w) = way.from.and_then(|from| self.watches.get_mut(&from)) {
+                        w.rely_on(now, &self.config);
+                    }
                     self.look_for_hole(batch, way.from);
                     self.share_retention(batch.publisher(), batch.size() as u64);
                     self.forward(batch, way, route);
@@ -141,12 +144,15 @@ impl Peer {
         self.forward_to(around!(self).riders(route), batch, way);
     }
 
-    /// What was pulled was missed by everybody behind this peer as well: those who are known to wait
-    /// for it get it now, and not when they hear of it.
+    /// What was pulled was missed by everybody on the tree from here on, in which direction ever:
+    /// those who do not seem to have it get it now, and not when they hear of it.
     fn forward_to_those_behind(&mut self, batch: &Batch, way: Way, route: Route) {
         let (stream, end) = (batch.stream(), batch.end());
+        let later = self.broadcast.list.get(stream).is_some_and(|s| s.next() > end);
         let mut riders = around!(self).riders(route);
-        riders.retain(|r| self.acks.lacks(stream, *r, end));
+        riders.retain(|r| {
+            self.acks.may_lack(stream, *r, end, later) && !self.announcer.has_told(*r, stream, end)
+        });
         self.forward_to(riders, batch, way);
     }
 

@@ -51,7 +51,7 @@ impl Peer {
         self.acks.forget(neighbour);
         self.missing.forget_source(neighbour, now);
         if self.rides_trees() {
-            let acts = self.trees.link_down(neighbour, now);
+            let acts = self.trees.link_down(neighbour);
             self.act(acts);
         }
     }
@@ -59,7 +59,7 @@ impl Peer {
     /// A neighbour gives no sign of life; what came through it comes through others.
     pub(super) fn tree_suspect(&mut self, neighbour: PeerId) {
         if self.rides_trees() {
-            let acts = self.trees.suspect(neighbour, self.fx.now());
+            let acts = self.trees.suspect(neighbour);
             self.act(acts);
         }
     }
@@ -85,9 +85,11 @@ impl Peer {
 
     pub(super) fn on_graft(&mut self, link: LinkId, remote: PeerId, f: Graft) {
         let now = self.fx.now();
-        if !self.rides_trees() || !self.trees.on_graft(remote, f.tree, now) {
-            return self.fx.count("grafts_unknown");
-        }
+        let known = self.rides_trees().then(|| {
+            let astray = f.have.is_some();
+            self.trees.on_graft(remote, f.tree, astray, now)
+        });
+        let Some(acts) = known.flatten() else { return self.fx.count("grafts_unknown") };
         let all = || sync::entries(&self.broadcast.list, |_| true);
         // Up a publisher's own tree goes nothing that its root has not.
         let have = (f.have.is_some() && matches!(f.tree, TreeId::Shared(_))).then(all);
@@ -95,7 +97,7 @@ impl Peer {
         if let Some(have) = f.have {
             self.send_what_lacks(link, &have);
         }
-        self.acks.reroute(now);
+        self.act(acts);
     }
 
     pub(super) fn on_grafted(&mut self, link: LinkId, remote: PeerId, f: &Grafted) {

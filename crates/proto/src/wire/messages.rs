@@ -199,8 +199,9 @@ pub struct Graft {
     /// The tree.
     #[n(0)]
     pub tree: TreeId,
-    /// What the sender has of the tree's publishers, if it may have missed something: the rest
-    /// follows at once.
+    /// What the sender has of the tree's publishers, if it lost the way that it had to the root and
+    /// may have missed something: the rest follows at once. Those behind it learn by it that it is
+    /// no way any more.
     #[n(1)]
     pub have: Option<Vec<SummaryEntry>>,
 }

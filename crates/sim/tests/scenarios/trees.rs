@@ -11,13 +11,20 @@ use rumormill_sim::{NodeId, World, WorldConfig};
 
 use crate::common::{Net, lan, ms, s, world_config};
 
-/// The aim is 300 ms. In 14 of 40 worlds in which a root dies it takes longer, up to 851 ms; in 8 of 40
-/// in which an inner peer dies, up to 1.24 s: orphans that hang on each other wait for announcements.
-const LONGEST_DELAY: core::time::Duration = ms(1500);
+/// How long a message may take to anybody while a killed peer is cut out of its tree. In 300 kills
+/// (`cargo run --release -p rumormill-sim --example repair -- 100`) it was under 100 ms.
+const LONGEST_DELAY: Duration = ms(300);
+/// The same for one that is stopped: its links stand, and somebody has to ask and wait in vain first.
+const LONGEST_DELAY_STOPPED: Duration = ms(1500);
 
 /// Nothing changes the overlay while one looks.
 fn calm() -> Config {
     Config::lan().mix_interval(s(86_400)).build().unwrap()
+}
+
+/// A world whose frames are handed over unencoded: it takes little time.
+fn large(seed: u64) -> WorldConfig {
+    WorldConfig { fast: true, check_every: s(1), ..world_config(seed, lan()) }
 }
 
 /// Three beacons at the long interval, which is how long a tree may take.
@@ -166,7 +173,7 @@ fn a_root_freezes_while_messages_flow() {
     let mut net = grown(world_config(11, lan()), 3, 32);
     let (root, publisher) = root_and_publisher(&net);
     let delay = struck(&mut net, root, publisher, World::freeze);
-    assert!(delay < ms(2500), "the slowest message took {delay:?}");
+    assert!(delay < LONGEST_DELAY_STOPPED, "the slowest message took {delay:?}");
     grows(&mut net);
     assert_ne!(root_of(&net.world, publisher, &tree_of(&net.id(publisher))), Some(root));
 }
@@ -176,7 +183,7 @@ fn a_root_without_power_while_messages_flow() {
     let mut net = grown(world_config(12, lan()), 3, 32);
     let (root, publisher) = root_and_publisher(&net);
     let delay = struck(&mut net, root, publisher, World::power_off);
-    assert!(delay < ms(2500), "the slowest message took {delay:?}");
+    assert!(delay < LONGEST_DELAY_STOPPED, "the slowest message took {delay:?}");
     grows(&mut net);
 }
 
@@ -206,8 +213,38 @@ fn an_interior_peer_freezes_while_messages_flow() {
     let victim = interior(&net, net.peers[0]);
     let publisher = net.peers[0];
     let delay = struck(&mut net, victim, publisher, World::freeze);
-    assert!(delay < ms(2500), "the slowest message took {delay:?}");
+    assert!(delay < LONGEST_DELAY_STOPPED, "the slowest message took {delay:?}");
     grows(&mut net);
+}
+
+/// Some of these took up to 1.4 s: those behind the dead peer grafted on each other, and none of them
+/// had a way to the rest.
+#[test]
+fn orphans_do_not_hang_on_each_other() {
+    for seed in [9, 18, 61, 76, 85, 93, 131, 147, 161, 185] {
+        for root_dies in [true, false] {
+            let mut net = grown(large(seed), 3, 32);
+            let (root, publisher) = root_and_publisher(&net);
+            let victim = if root_dies { root } else { interior(&net, publisher) };
+            let delay = struck(&mut net, victim, publisher, World::crash);
+            let what = if root_dies { "root" } else { "inner peer" };
+            assert!(delay < LONGEST_DELAY, "{what}, seed {seed}: the slowest took {delay:?}");
+        }
+    }
+}
+
+/// A peer that is stopped cuts some off that pull what they hear of; it has to go on from them.
+#[test]
+fn what_is_pulled_goes_on_to_those_who_were_cut_off_as_well() {
+    for seed in [13, 18, 42, 120, 185] {
+        for root_freezes in [true, false] {
+            let mut net = grown(large(seed), 3, 32);
+            let (root, publisher) = root_and_publisher(&net);
+            let victim = if root_freezes { root } else { interior(&net, publisher) };
+            let delay = struck(&mut net, victim, publisher, World::freeze);
+            assert!(delay < LONGEST_DELAY_STOPPED, "seed {seed}: the slowest took {delay:?}");
+        }
+    }
 }
 
 #[test]

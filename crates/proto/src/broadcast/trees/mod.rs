@@ -10,6 +10,7 @@
 //! roots one of its own.
 
 mod root;
+mod round;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -98,20 +99,20 @@ impl Trees {
         self.all.values_mut().flat_map(|t| t.link_up(neighbour, now, rng)).collect()
     }
 
-    pub(crate) fn link_down(&mut self, neighbour: PeerId, now: Time) -> Vec<Act> {
+    pub(crate) fn link_down(&mut self, neighbour: PeerId) -> Vec<Act> {
         self.neighbours.remove(&neighbour);
-        let (neighbours, rng) = (&self.neighbours, &mut self.rng);
-        let ended = |t: &mut Tree| t.lost(neighbour, neighbours, now, rng);
+        let neighbours = &self.neighbours;
+        let ended = |t: &mut Tree| t.cut(neighbour, neighbours);
         self.all.values_mut().flat_map(ended).collect()
     }
 
     /// A neighbour gives no sign of life: what comes through it is fetched from others.
-    pub(crate) fn suspect(&mut self, neighbour: PeerId, now: Time) -> Vec<Act> {
+    pub(crate) fn suspect(&mut self, neighbour: PeerId) -> Vec<Act> {
         if let Some(lively) = self.neighbours.get_mut(&neighbour) {
             *lively = false;
         }
-        let (neighbours, rng) = (&self.neighbours, &mut self.rng);
-        let away = |t: &mut Tree| t.leave_parent(neighbour, neighbours, now, rng);
+        let neighbours = &self.neighbours;
+        let away = |t: &mut Tree| t.leave_parent(neighbour, neighbours);
         self.all.values_mut().flat_map(away).collect()
     }
 
@@ -157,15 +158,17 @@ impl Trees {
         self.all.retain(|id, t| matches!(id, TreeId::Shared(_)) || !t.has_ended(now));
     }
 
-    /// A neighbour wants to ride. A tree that is not known here has no riders to be sent anything.
-    pub(crate) fn on_graft(&mut self, from: PeerId, id: TreeId, now: Time) -> bool {
-        match self.all.get_mut(&id) {
-            Some(tree) => {
-                tree.on_graft(from, now);
-                true
-            }
-            None => false,
-        }
+    /// A neighbour wants to ride; `astray` if it has lost the way that it had. `None` if the tree is
+    /// not known here: then there are no riders to be sent anything.
+    pub(crate) fn on_graft(
+        &mut self,
+        from: PeerId,
+        id: TreeId,
+        astray: bool,
+        now: Time,
+    ) -> Option<Vec<Act>> {
+        let tree = self.all.get_mut(&id)?;
+        Some(tree.on_graft(from, astray, &self.neighbours, now))
     }
 
     pub(crate) fn on_grafted(&mut self, from: PeerId, id: TreeId) -> Vec<Act> {

@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::root::{Candidates, goes_before};
+use super::round::{Round, order};
 use crate::identity::PeerId;
 use crate::random::Stream;
 use crate::signed::Signed;
@@ -27,8 +28,6 @@ const GRACE_UNDER_LOAD: Duration = Duration::from_millis(500);
 /// How much that is, in bytes a second, and over which time it is measured.
 const HEAVY: u64 = 1024 * 1024;
 const LOAD_OVER: Duration = Duration::from_millis(500);
-/// Beacons missed after which a root is taken to be gone.
-const MISSED: u32 = 3;
 /// A new root beacons so often at its short interval, whatever the load.
 const EAGER_BEACONS: u64 = 3;
 /// One's own tree carries payload when it is so old: then its beacon has been everywhere.
@@ -38,8 +37,6 @@ const SETTLED: Duration = Duration::from_millis(1500);
 const YOUNG: Duration = Duration::from_secs(1);
 /// Roots remembered after they were given up.
 const PAST_ROOTS: usize = 16;
-/// Neighbours that a peer without a parent asks at once.
-const ORPHAN_GRAFTS: usize = 8;
 /// Without a root: how long a peer waits before it looks whether it should be the root itself.
 const FIRST_LOOK: Duration = Duration::from_millis(200);
 /// And how long before it looks again.
@@ -57,43 +54,6 @@ pub(crate) enum Act {
     Prune { to: PeerId, tree: TreeId },
 }
 
-/// The last beacon.
-#[derive(Debug)]
-struct Round {
-    body: Signed<BeaconBody>,
-    /// Links between the root and this peer, as this peer told others.
-    depth: u16,
-    heard: Time,
-    /// Who brought it first.
-    first: PeerId,
-    /// Who brought it, and how far from the root they are.
-    offers: BTreeMap<PeerId, u16>,
-    /// When the first one becomes the parent, if the present one has not brought it by then.
-    settle_at: Option<Time>,
-    /// The root is known to be dead or to have left.
-    gone: bool,
-}
-
-impl Round {
-    fn interval(&self) -> Duration {
-        Duration::from_millis(u64::from(self.body.interval_ms))
-    }
-
-    /// When the root counts as gone without further word.
-    fn expires(&self) -> Time {
-        self.heard + self.interval() * MISSED
-    }
-
-    fn is_fresh(&self, now: Time) -> bool {
-        !self.gone && now < self.expires()
-    }
-}
-
-/// Which of two beacons of one root is newer.
-fn order(b: &BeaconBody) -> (u64, u64) {
-    (b.incarnation, b.sequence)
-}
-
 /// One tree.
 #[derive(Debug)]
 pub(crate) struct Tree {
@@ -105,6 +65,8 @@ pub(crate) struct Tree {
     unconfirmed: BTreeSet<PeerId>,
     /// Neighbours that grafted on this one, and since when.
     children: BTreeMap<PeerId, Time>,
+    /// No way to the root is known, until the next beacon shows one: every neighbour is a parent.
+    lost: bool,
     /// Whom to tell of the beacon, and when.
     to_tell: VecDeque<(Time, PeerId)>,
     /// On the tree since then.
@@ -134,6 +96,7 @@ impl Tree {
             parents: BTreeSet::new(),
             unconfirmed: BTreeSet::new(),
             children: BTreeMap::new(),
+            lost: false,
             to_tell: VecDeque::new(),
             riding: None,
             rooted: None,
@@ -208,20 +171,19 @@ impl Tree {
             self.look_soon(FIRST_LOOK, now, rng);
         }
         // It hears of the root at once, not at the next beacon.
-        self.beacon(now).map(|beacon| Act::Tell { to: peer, beacon }).into_iter().collect()
+        let mut acts: Vec<Act> =
+            self.beacon(now).map(|beacon| Act::Tell { to: peer, beacon }).into_iter().collect();
+        if self.lost {
+            acts.push(self.graft(peer, true));
+        }
+        acts
     }
 
     /// The link to a neighbour has ended.
-    pub(crate) fn lost(
-        &mut self,
-        peer: PeerId,
-        neighbours: &BTreeMap<PeerId, bool>,
-        now: Time,
-        rng: &mut Stream,
-    ) -> Vec<Act> {
+    pub(crate) fn cut(&mut self, peer: PeerId, neighbours: &BTreeMap<PeerId, bool>) -> Vec<Act> {
         self.children.remove(&peer);
         self.to_tell.retain(|(_, to)| *to != peer);
-        let mut acts = self.leave_parent(peer, neighbours, now, rng);
+        let mut acts = self.leave_parent(peer, neighbours);
         acts.retain(|a| !matches!(a, Act::Prune { to, .. } if *to == peer));
         acts
     }
@@ -231,8 +193,6 @@ impl Tree {
         &mut self,
         peer: PeerId,
         neighbours: &BTreeMap<PeerId, bool>,
-        now: Time,
-        rng: &mut Stream,
     ) -> Vec<Act> {
         if let Some(r) = &mut self.round {
             r.offers.remove(&peer);
@@ -243,37 +203,34 @@ impl Tree {
         self.unconfirmed.remove(&peer);
         let mut acts = vec![Act::Prune { to: peer, tree: self.id }];
         if self.parents.is_empty() {
-            acts.extend(self.adopt_another(neighbours, now, rng));
+            acts.extend(self.adopt_another(neighbours));
         }
         acts
     }
 
     /// Without a parent: the best of those that brought the last beacon; they lead to the root
-    /// without coming back here, because they are nearer to it than this peer said it is. If there
-    /// is none, some neighbours at once, until the next beacon shows the way.
-    fn adopt_another(
-        &mut self,
-        neighbours: &BTreeMap<PeerId, bool>,
-        now: Time,
-        rng: &mut Stream,
-    ) -> Vec<Act> {
-        let lively = |p: &PeerId| neighbours.get(p).copied().unwrap_or(false);
+    /// without coming back here, because they are nearer to it than this peer said it is.
+    fn adopt_another(&mut self, neighbours: &BTreeMap<PeerId, bool>) -> Vec<Act> {
         if let Some(r) = &self.round {
+            let lively = |p: &PeerId| neighbours.get(p).copied().unwrap_or(false);
             let nearer = r.offers.iter().filter(|(p, depth)| **depth < r.depth && lively(p));
             let best = nearer.min_by_key(|(p, depth)| (**depth, **p)).map(|(p, _)| *p);
             if let Some(best) = best {
                 return vec![self.graft(best, true)];
             }
         }
-        // Some of them may hang on this peer themselves: for a while, payload goes everywhere.
-        self.riding = self.riding.map(|_| now);
-        let others: Vec<PeerId> = neighbours
-            .keys()
-            .filter(|p| lively(p) && !self.children.contains_key(p))
-            .copied()
-            .collect();
-        let some = rng.sample(others, ORPHAN_GRAFTS);
-        some.into_iter().map(|p| self.graft(p, true)).collect()
+        self.lose_the_way(neighbours)
+    }
+
+    /// No neighbour is known to lead to the root. Perhaps only somebody further down has one that
+    /// does, so payload goes to and comes from all neighbours, and the children learn by the graft
+    /// that they are as lost as this peer and do the same. The next beacon leaves one parent.
+    fn lose_the_way(&mut self, neighbours: &BTreeMap<PeerId, bool>) -> Vec<Act> {
+        self.lost = true;
+        let lively = neighbours.iter().filter(|(_, lively)| **lively);
+        let new: Vec<PeerId> =
+            lively.map(|(p, _)| *p).filter(|p| !self.parents.contains(p)).collect();
+        new.into_iter().map(|p| self.graft(p, true)).collect()
     }
 
     fn graft(&mut self, to: PeerId, catch_up: bool) -> Act {
@@ -282,8 +239,31 @@ impl Tree {
         Act::Graft { to, tree: self.id, catch_up }
     }
 
-    pub(crate) fn on_graft(&mut self, from: PeerId, now: Time) {
+    /// A neighbour becomes a child; `astray` if it says that it lost the way it had.
+    pub(crate) fn on_graft(
+        &mut self,
+        from: PeerId,
+        astray: bool,
+        neighbours: &BTreeMap<PeerId, bool>,
+        now: Time,
+    ) -> Vec<Act> {
         self.children.entry(from).or_insert(now);
+        if self.rooted.is_some() {
+            return Vec::new();
+        }
+        if self.lost {
+            // It has to know that this is no way either.
+            let new = !self.parents.contains(&from);
+            return new.then(|| self.graft(from, true)).into_iter().collect();
+        }
+        if let Some(r) = self.round.as_mut().filter(|_| astray) {
+            r.offers.remove(&from);
+            // Others that are nearer to the root may hang on the same peer that it lost.
+            if self.parents.contains(&from) && !self.parents.iter().any(|p| self.is_way(*p)) {
+                return self.lose_the_way(neighbours);
+            }
+        }
+        Vec::new()
     }
 
     pub(crate) fn on_prune(&mut self, from: PeerId) {
@@ -392,6 +372,7 @@ impl Tree {
     ) -> Vec<Act> {
         self.look_at = None;
         self.looks = 0;
+        let was_lost = core::mem::take(&mut self.lost);
         self.riding.get_or_insert(now);
         let mut round = Round {
             body: beacon.body.clone(),
@@ -406,6 +387,10 @@ impl Tree {
         if self.parents.is_empty() {
             self.round = Some(round);
             acts.push(self.graft(from, false));
+        } else if was_lost && !self.parents.contains(&from) {
+            // Those who were lost with it take this peer for their way at once, so it waits for none.
+            self.round = Some(round);
+            acts.push(self.graft(from, true));
         } else if self.parents.contains(&from) {
             self.round = Some(round);
             acts.extend(self.settle_on(from));
@@ -489,6 +474,7 @@ impl Tree {
             self.next_beacon = now;
         }
         self.look_at = None;
+        self.lost = false;
     }
 
     pub(crate) fn deadline(&self) -> Option<Time> {

@@ -1,0 +1,49 @@
+//! The last beacon of a tree, and who brought it.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use crate::identity::PeerId;
+use crate::signed::Signed;
+use crate::time::Time;
+use crate::wire::BeaconBody;
+
+/// Beacons missed after which a root is taken to be gone.
+const MISSED: u32 = 3;
+
+/// The last beacon.
+#[derive(Debug)]
+pub(super) struct Round {
+    pub(super) body: Signed<BeaconBody>,
+    /// Links between the root and this peer, as this peer told others.
+    pub(super) depth: u16,
+    pub(super) heard: Time,
+    /// Who brought it first.
+    pub(super) first: PeerId,
+    /// Who brought it, and how far from the root they are.
+    pub(super) offers: BTreeMap<PeerId, u16>,
+    /// When the first one becomes the parent, if the present one has not brought it by then.
+    pub(super) settle_at: Option<Time>,
+    /// The root is known to be dead or to have left.
+    pub(super) gone: bool,
+}
+
+impl Round {
+    pub(super) fn interval(&self) -> Duration {
+        Duration::from_millis(u64::from(self.body.interval_ms))
+    }
+
+    /// When the root counts as gone without further word.
+    pub(super) fn expires(&self) -> Time {
+        self.heard + self.interval() * MISSED
+    }
+
+    pub(super) fn is_fresh(&self, now: Time) -> bool {
+        !self.gone && now < self.expires()
+    }
+}
+
+/// Which of two beacons of one root is newer.
+pub(super) fn order(b: &BeaconBody) -> (u64, u64) {
+    (b.incarnation, b.sequence)
+}

@@ -1,0 +1,143 @@
+//! The slowest message when a peer is struck while messages flow, in many worlds:
+//!
+//! ```text
+//! cargo run --release -p rumormill-sim --example repair -- 40 32 [FIRST SEED]
+//! ```
+//!
+//! 20 messages a second, from one peer or from all in turn. Struck is the root of the publisher's
+//! tree, or the peer with the most children on it; it is killed (its links break at once) or
+//! frozen (they do not).
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use rumormill_proto::{Config, PeerId};
+use rumormill_sim::checkers::{at_rest, trees};
+use rumormill_sim::{NodeId, World, WorldConfig};
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+const fn s(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+#[derive(Clone, Copy)]
+struct Case {
+    name: &'static str,
+    root: bool,
+    freeze: bool,
+    all: bool,
+}
+
+const fn case(name: &'static str, root: bool, freeze: bool, all: bool) -> Case {
+    Case { name, root, freeze, all }
+}
+
+const CASES: [Case; 6] = [
+    case("root killed, one publishes", true, false, false),
+    case("inner killed, one publishes", false, false, false),
+    case("inner killed, all publish", false, false, true),
+    case("root frozen, one publishes", true, true, false),
+    case("inner frozen, one publishes", false, true, false),
+    case("inner frozen, all publish", false, true, true),
+];
+
+fn tree_of(id: &PeerId) -> String {
+    format!("shared-{}", id.as_bytes()[31] % 4)
+}
+
+fn root_of(w: &World, at: NodeId) -> Option<NodeId> {
+    let tree = tree_of(&w.id(at));
+    let view = w.peer_snapshot(at)?.trees.into_iter().find(|t| t.tree == tree)?;
+    w.node_of(&view.root?)
+}
+
+fn children(w: &World, node: NodeId, tree: &str) -> usize {
+    let trees = w.peer_snapshot(node).map(|p| p.trees).unwrap_or_default();
+    trees.iter().find(|t| t.tree == tree).map_or(0, |t| t.children.len())
+}
+
+/// The slowest message, copies a peer after the strike, and how many were not delivered.
+fn run(case: Case, seed: u64, n: usize) -> (Duration, f64, usize) {
+    let config = Config::lan().build().unwrap();
+    let mut w = World::new(WorldConfig { fast: true, ..WorldConfig::new(seed, config) });
+    w.add_seeds(3);
+    let peers = w.add_peers(n);
+    assert!(w.run_until(s(60), |w| at_rest(&w.observe()).is_empty()), "seed {seed}: no rest");
+    assert!(w.run_until(s(40), |w| trees::check(&w.observe()).is_empty()), "seed {seed}: no trees");
+    let rooted = |p: &&NodeId| root_of(&w, **p).is_some_and(|r| r != **p);
+    let publisher = *peers.iter().find(rooted).unwrap();
+    let root = root_of(&w, publisher).unwrap();
+    let tree = tree_of(&w.id(publisher));
+    let victim = if case.root {
+        root
+    } else {
+        let others = peers.iter().copied().filter(|p| *p != publisher && *p != root);
+        others.max_by_key(|p| children(&w, *p, &tree)).unwrap()
+    };
+    let counter = |w: &World, name| {
+        let of = |p: &NodeId| w.peer_snapshot(*p).map_or(0, |s| s.counters.get(name));
+        peers.iter().filter(|p| **p != victim).map(of).sum::<u64>()
+    };
+    let mut published = BTreeMap::new();
+    let mut before = (0, 0);
+    for round in 0..160 {
+        if round == 40 {
+            before = (counter(&w, "messages_received"), counter(&w, "messages_duplicate"));
+            if case.freeze { w.freeze(victim) } else { w.crash(victim) }
+        }
+        let turn = peers[round % n];
+        let who = if case.all && turn != victim { turn } else { publisher };
+        published.insert(w.publish(who, "t", b"tick").unwrap(), w.now());
+        w.run_for(ms(50));
+    }
+    w.run_for(s(10));
+    let arrivals = w.deliveries().iter().filter(|a| a.node != victim);
+    let mut delays: Vec<(Duration, u64, NodeId)> = arrivals
+        .filter_map(|a| Some((a.at.since(*published.get(&a.id)?), a.id.sequence, a.node)))
+        .collect();
+    let missing = (published.len() * (n - 1)).saturating_sub(delays.len());
+    delays.sort_unstable();
+    let got = counter(&w, "messages_received") - before.0;
+    let again = counter(&w, "messages_duplicate") - before.1;
+    if std::env::args().nth(4).is_some() {
+        let late: Vec<_> = delays.iter().rev().take(12).collect();
+        println!("  seed {seed} {}: {late:?}", case.name);
+    }
+    (delays.last().unwrap().0, 1.0 + again as f64 / got as f64, missing)
+}
+
+fn main() {
+    let number =
+        |n: usize, or: usize| std::env::args().nth(n).map_or(or, |a| a.parse().expect("a number"));
+    let (worlds, n, first) = (number(1, 40), number(2, 32), number(3, 1));
+    for case in CASES {
+        let mut all: Vec<(Duration, u64)> = Vec::new();
+        let (mut copies, mut missing) = (0.0, 0);
+        for seed in first as u64..(first + worlds) as u64 {
+            let (slowest, c, m) = run(case, seed, n);
+            all.push((slowest, seed));
+            copies += c / worlds as f64;
+            missing += m;
+        }
+        all.sort_unstable();
+        let over = all.iter().filter(|a| a.0 > ms(300)).count();
+        let worst: Vec<String> = all
+            .iter()
+            .rev()
+            .take(4)
+            .map(|(d, s)| format!("{} ms (seed {s})", d.as_millis()))
+            .collect();
+        println!(
+            "{:28} median {:>4} ms, over 300 ms in {over} of {worlds}, copies {copies:.2}, \
+             missing {missing}, worst {}",
+            case.name,
+            all[all.len() / 2].0.as_millis(),
+            worst.join(", ")
+        );
+    }
+}
