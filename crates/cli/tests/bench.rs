@@ -31,6 +31,7 @@ fn check(ran: &Ran) -> Value {
         assert_eq!(figures[nothing], 0, "{nothing}: {figures:#}");
     }
     assert_eq!(figures["alive_min"], figures["nodes"], "{figures:#}");
+    assert!(figures["counters"]["messages_delivered"].as_u64() >= figures["deliveries"].as_u64());
     // Messages out of order make a run fail.
     let in_order = figures["order_violations"] == 0;
     assert_eq!(ran.code, i32::from(!in_order), "{ran:#?}");

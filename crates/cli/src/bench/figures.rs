@@ -1,7 +1,7 @@
 //! What a measurement came to, in figures. With `--json` they are printed as one flat object. A
 //! delivery is a message at a node that has not published it.
 
-use rumormill::Preset;
+use rumormill::{Counters, Preset};
 use serde::Serialize;
 
 use super::ceiling::Height;
@@ -29,6 +29,8 @@ pub(crate) struct Figures {
     pub(crate) latency_ms: Option<Delays>,
     /// The same, to the last node, over messages that everybody has.
     pub(crate) last_delivery_ms: Option<Delays>,
+    /// What all nodes and seeds counted meanwhile, by the names of the metrics.
+    pub(crate) counters: Counters,
 }
 
 /// What was measured.
@@ -143,6 +145,7 @@ impl Figures {
             speed,
             latency_ms: Delays::of(&found.seen.each),
             last_delivery_ms: Delays::of(&found.seen.last),
+            counters: m.traffic.counters(),
         }
     }
 }
@@ -201,13 +204,13 @@ fn ceiling(plan: &Plan, speed: &Speed, h: &Height) -> CeilingFigures {
 fn wire(plan: &Plan, m: &Measured) -> Wire {
     let payload_bytes = float(m.deliveries) * float(plan.payload as u64);
     let socket_bytes = m.traffic.socket_bytes();
-    let bytes = float(socket_bytes.unwrap_or(m.traffic.frame_bytes));
+    let bytes = float(socket_bytes.unwrap_or(m.traffic.frame_bytes()));
     let node_seconds = m.driven.seconds * float(plan.nodes as u64);
     Wire {
-        duplicates: per(float(m.traffic.duplicates), float(m.deliveries)),
+        duplicates: per(float(m.traffic.duplicates()), float(m.deliveries)),
         wire_bytes_per_payload_byte: per(bytes, payload_bytes),
         wire_bytes_include_tls: socket_bytes.is_some(),
-        frame_bytes_per_payload_byte: per(float(m.traffic.frame_bytes), payload_bytes),
+        frame_bytes_per_payload_byte: per(float(m.traffic.frame_bytes()), payload_bytes),
         idle_bytes_per_node_second: per(bytes, node_seconds).filter(|_| plan.idle),
     }
 }

@@ -88,7 +88,7 @@ pub(crate) async fn measure(
     };
     // What others have sent already and was still on its way then is counted, too.
     sleep(AFTERMATH).await;
-    let traffic = network.traffic().await?.since(traffic);
+    let traffic = network.traffic().await?.since(&traffic);
     let memory = Memory { before, settled, end: resident() };
     let alive_min = network.alive_min().await?;
     network.end().await;

@@ -23,39 +23,43 @@ pub(crate) struct Network {
 }
 
 /// What all nodes together have written and received so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Traffic {
-    /// Bytes of frames written, seeds included.
-    pub(crate) frame_bytes: u64,
-    /// Copies of messages that peers had already.
-    pub(crate) duplicates: u64,
-    /// Bytes written to sockets, with what TLS adds; 0 if nodes do not count them.
-    socket_bytes: u64,
-}
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Traffic(Counters);
 
 impl Traffic {
     fn add(&mut self, counters: &Counters) {
-        for (name, n) in counters.iter() {
-            if name.starts_with("bytes_out_") {
-                self.frame_bytes += n;
-            }
-        }
-        self.socket_bytes += counters.get("socket_bytes_out");
-        self.duplicates += counters.get("messages_duplicate");
+        self.0.merge(counters);
     }
 
     /// What came since.
-    pub(crate) const fn since(self, before: Traffic) -> Traffic {
-        Traffic {
-            frame_bytes: self.frame_bytes.saturating_sub(before.frame_bytes),
-            duplicates: self.duplicates.saturating_sub(before.duplicates),
-            socket_bytes: self.socket_bytes.saturating_sub(before.socket_bytes),
+    pub(crate) fn since(&self, before: &Traffic) -> Traffic {
+        let mut since = Counters::default();
+        for (name, n) in self.0.iter() {
+            since.add(name, n.saturating_sub(before.0.get(name)));
         }
+        Traffic(since)
+    }
+
+    /// Bytes of frames written, seeds included.
+    pub(crate) fn frame_bytes(&self) -> u64 {
+        self.0.iter().filter(|(name, _)| name.starts_with("bytes_out_")).map(|(_, n)| n).sum()
+    }
+
+    /// Copies of messages that peers had already.
+    pub(crate) fn duplicates(&self) -> u64 {
+        self.0.get("messages_duplicate")
     }
 
     /// Bytes written to sockets, with what TLS puts around frames; `None` if nobody knows.
     pub(crate) fn socket_bytes(&self) -> Option<u64> {
-        Some(self.socket_bytes).filter(|bytes| *bytes > 0)
+        Some(self.0.get("socket_bytes_out")).filter(|bytes| *bytes > 0)
+    }
+
+    /// All counters that are not zero.
+    pub(crate) fn counters(&self) -> Counters {
+        let mut some = Counters::default();
+        self.0.iter().filter(|(_, n)| *n > 0).for_each(|(name, n)| some.add(name, n));
+        some
     }
 }
 
@@ -172,12 +176,14 @@ mod tests {
         counters.add("messages_duplicate", 3);
         let mut traffic = Traffic::default();
         traffic.add(&counters);
-        assert_eq!((traffic.frame_bytes, traffic.socket_bytes()), (11, None));
+        assert_eq!((traffic.frame_bytes(), traffic.socket_bytes()), (11, None));
         counters.add("socket_bytes_out", 15);
-        let mut later = traffic;
+        let mut later = traffic.clone();
         later.add(&counters);
-        let since = later.since(traffic);
-        assert_eq!((since.frame_bytes, since.duplicates), (11, 3));
+        let since = later.since(&traffic);
+        assert_eq!((since.frame_bytes(), since.duplicates()), (11, 3));
         assert_eq!(since.socket_bytes(), Some(15));
+        let before = Counters::default();
+        assert!(Traffic(before.clone()).counters() == before, "what did not happen is left out");
     }
 }
