@@ -145,6 +145,21 @@ impl Board {
         self.rows.get(node).and_then(|row| row.0.get(lane)).map_or(0, |cell| cell.load(SeqCst))
     }
 
+    /// Who has not got all of a lane, and how much is missing: node, lane, messages.
+    pub(crate) fn behind(&self) -> Vec<(usize, usize, u64)> {
+        let mut behind = Vec::new();
+        for lane in 0..self.lanes.len() {
+            let all = self.lanes.get(lane).map_or(0, |l| l.published.load(SeqCst));
+            for node in 0..self.rows.len() {
+                let missing = all.saturating_sub(self.got_by(node, lane));
+                if missing > 0 {
+                    behind.push((node, lane, missing));
+                }
+            }
+        }
+        behind
+    }
+
     /// Everybody has got everything.
     pub(crate) fn is_complete(&self) -> bool {
         let lanes = self.lanes.iter().enumerate();

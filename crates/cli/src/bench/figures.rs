@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::ceiling::Height;
 use super::delays::Delays;
-use super::measure::Measured;
+use super::measure::{Behind, Measured};
 use super::plan::{Ceiling, Pace, Plan};
 
 /// All figures of a measurement.
@@ -29,6 +29,8 @@ pub(crate) struct Figures {
     pub(crate) latency_ms: Option<Delays>,
     /// The same, to the last node, over messages that everybody has.
     pub(crate) last_delivery_ms: Option<Delays>,
+    /// Nodes that lack messages at the end, and what they say of it themselves.
+    pub(crate) behind: Vec<Behind>,
     /// What all nodes and seeds counted meanwhile, by the names of the metrics.
     pub(crate) counters: Counters,
 }
@@ -145,6 +147,7 @@ impl Figures {
             speed,
             latency_ms: Delays::of(&found.seen.each),
             last_delivery_ms: Delays::of(&found.seen.last),
+            behind: m.behind.clone(),
             counters: m.traffic.counters(),
         }
     }

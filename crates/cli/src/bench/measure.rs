@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rumormill::{PeerId, Subscription};
+use rumormill::{PeerId, PublisherView, Subscription};
+use serde::Serialize;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -33,12 +34,25 @@ pub(crate) struct Measured {
     pub(crate) driven: Driven,
     /// Deliveries to other nodes than the publisher's.
     pub(crate) deliveries: u64,
+    /// Who lacks what at the end.
+    pub(crate) behind: Vec<Behind>,
     /// Traffic of what was measured.
     pub(crate) traffic: Traffic,
     pub(crate) found: Found,
     pub(crate) memory: Memory,
     /// The fewest nodes that a node took to be alive at the end.
     pub(crate) alive_min: u32,
+}
+
+/// A node that has not got all of a publisher's messages at the end.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Behind {
+    pub(crate) node: usize,
+    pub(crate) publisher: usize,
+    /// Messages that its subscriber has not got.
+    pub(crate) missing: u64,
+    /// What the node itself says that it has received of it.
+    pub(crate) received: Vec<PublisherView>,
 }
 
 /// Resident memory of this process in KiB, if the system tells.
@@ -91,10 +105,21 @@ pub(crate) async fn measure(
     let traffic = network.traffic().await?.since(&traffic);
     let memory = Memory { before, settled, end: resident() };
     let alive_min = network.alive_min().await?;
+    let behind = load.behind(&network).await;
     network.end().await;
     let deliveries = load.deliveries(plan);
     let found = load.end().await?;
-    Ok(Measured { links, joined_seconds, driven, deliveries, traffic, found, memory, alive_min })
+    Ok(Measured {
+        links,
+        joined_seconds,
+        driven,
+        deliveries,
+        behind,
+        traffic,
+        found,
+        memory,
+        alive_min,
+    })
 }
 
 /// The applications on a network.
@@ -143,6 +168,22 @@ impl Load {
             let own = (0..plan.publishers).map(|p| phase.board.got_by(plan.home(p), p));
             phase.board.got_in_all().saturating_sub(own.sum())
         })
+    }
+
+    /// Who lacks what was measured: if somebody does, that is where to look.
+    async fn behind(&self, network: &Network) -> Vec<Behind> {
+        let mut behind = Vec::new();
+        for (node, publisher, missing) in
+            self.phases.last().map_or_else(Vec::new, |p| p.board.behind())
+        {
+            let (Some(peer), Some(home)) = (network.peers.get(node), self.homes.get(publisher))
+            else {
+                continue;
+            };
+            let of = peer.publishers().await.into_iter().filter(|v| v.publisher == home.id());
+            behind.push(Behind { node, publisher, missing, received: of.collect() });
+        }
+        behind
     }
 
     /// What all subscribers found together. The nodes have ended.
