@@ -81,7 +81,7 @@ impl BatchBuilder {
         let content = self.content();
         let mut inner = Vec::with_capacity(LEAD);
         let mut e = Encoder::new(&mut inner);
-        let _ = e.array(2).and_then(|e| e.encode(&head)).and_then(|e| e.bytes_len(content as u64));
+        let _ = e.array(2).and_then(|e| e.encode(head)).and_then(|e| e.bytes_len(content as u64));
         let body = inner.len() + content;
         let mut outer = Vec::with_capacity(8);
         // The array around it is written when it is known whether there is a way to the signature.
