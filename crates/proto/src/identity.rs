@@ -4,7 +4,7 @@ use core::fmt;
 use core::str::FromStr;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
-use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signer as _, SigningKey, Verifier as _, VerifyingKey};
 use minicbor::{Decode, Encode};
 use serde::{Serialize, Serializer};
 
@@ -96,8 +96,8 @@ impl Signature {
         &self.0
     }
 
-    /// Whether `signer` signed `message`. Strict (no small-order keys, no malleable forms), so that
-    /// every node comes to the same verdict.
+    /// Whether `signer` signed `message`. Every node comes to the same verdict; see
+    /// [`PublicKey::has_signed`].
     #[must_use]
     pub fn verify(&self, signer: &PeerId, message: &[u8]) -> bool {
         PublicKey::of(signer).is_some_and(|key| key.has_signed(message, self))
@@ -109,14 +109,19 @@ impl Signature {
 pub(crate) struct PublicKey(VerifyingKey);
 
 impl PublicKey {
-    /// `None` if the id is not a point on the curve: nobody can have signed with it.
+    /// `None` if the id is not a point on the curve, or one of small order: a signature under such
+    /// a key can hold for many messages, and says nothing about who made it.
     pub(crate) fn of(id: &PeerId) -> Option<Self> {
-        VerifyingKey::from_bytes(&id.0).ok().map(PublicKey)
+        VerifyingKey::from_bytes(&id.0).ok().filter(|key| !key.is_weak()).map(PublicKey)
     }
 
-    /// As [`Signature::verify`].
+    /// Whether the key's owner signed `message`: the equation of RFC 8032 without the cofactor, its
+    /// result compared byte for byte, canonical scalars only. That the other point of the signature
+    /// is not of small order either is not looked at: it would take another tenth of the time, and
+    /// only the owner of the key can make such a signature (Chalkias, Garillot and Nikolaenko, "Taming
+    /// the many EdDSAs", 2020, section 4).
     pub(crate) fn has_signed(&self, message: &[u8], signature: &Signature) -> bool {
-        self.0.verify_strict(message, &ed25519_dalek::Signature::from_bytes(&signature.0)).is_ok()
+        self.0.verify(message, &ed25519_dalek::Signature::from_bytes(&signature.0)).is_ok()
     }
 }
 
@@ -188,6 +193,37 @@ mod tests {
         assert!(s.verify(&a.id(), b"hello"));
         assert!(!s.verify(&a.id(), b"hellp"));
         assert!(!s.verify(&b.id(), b"hello"));
+    }
+
+    #[test]
+    fn keys_of_small_order_sign_nothing() {
+        // The identity element: with it as the key, R and a scalar of zero, the equation holds for
+        // every message.
+        let mut one = [0; 32];
+        one[0] = 1;
+        let mut signature = [0; 64];
+        signature[..32].copy_from_slice(&one);
+        let signature = Signature::from_bytes(signature);
+        assert!(!signature.verify(&PeerId::from_bytes(one), b"anything"));
+        assert!(PublicKey::of(&PeerId::from_bytes([0; 32])).is_none(), "a point of order 4");
+    }
+
+    #[test]
+    fn a_scalar_that_is_not_canonical_does_not_hold() {
+        let a = Identity::from_secret(&[1; 32]);
+        let signature = a.sign(b"hello");
+        // The order of the group, little endian (RFC 8032, section 5.1).
+        let order = data_encoding::HEXLOWER
+            .decode(b"edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010")
+            .unwrap();
+        let mut bytes = *signature.as_bytes();
+        let mut carry = 0;
+        for (byte, add) in bytes[32..].iter_mut().zip(order) {
+            let sum = u16::from(*byte) + u16::from(add) + carry;
+            (*byte, carry) = (sum.to_le_bytes()[0], sum >> 8);
+        }
+        assert!(signature.verify(&a.id(), b"hello"));
+        assert!(!Signature::from_bytes(bytes).verify(&a.id(), b"hello"));
     }
 
     #[test]

@@ -117,5 +117,5 @@ pub const QUEUE_PAYLOAD: usize = 8 * 1024 * 1024;
 pub const QUEUE_HISTORY: usize = 2 * 1024 * 1024;
 /// Signatures remembered as already checked, per node.
 pub const VERIFIED_CACHE: usize = 8_192;
-/// Public keys of publishers kept ready to check with, per node.
+/// Public keys kept ready to check with, per node.
 pub const VERIFIED_KEYS: usize = 1_024;

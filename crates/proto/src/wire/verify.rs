@@ -60,7 +60,7 @@ pub struct Verifier {
     keys: Mutex<Keys>,
 }
 
-/// Keys of publishers that batches were checked with lately, oldest first.
+/// Keys that signatures were checked with lately, oldest first.
 #[derive(Debug, Default)]
 struct Keys {
     known: BTreeMap<PeerId, PublicKey>,
@@ -174,7 +174,8 @@ impl Verifier {
         if self.is_known(&fingerprint) {
             return Ok(());
         }
-        if !s.signature().verify(&s.signer(), &digest) {
+        let key = self.key(&s.signer()).ok_or(VerifyError(T::DOMAIN))?;
+        if !key.has_signed(&digest, s.signature()) {
             return Err(VerifyError(T::DOMAIN));
         }
         self.remember(fingerprint);
@@ -228,7 +229,7 @@ impl Verifier {
         })
     }
 
-    /// The key of a publisher, from which many batches may come.
+    /// The key of a signer, from whom more may come.
     fn key(&self, id: &PeerId) -> Option<PublicKey> {
         let lock = || self.keys.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(key) = lock().known.get(id) {
