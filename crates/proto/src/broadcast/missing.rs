@@ -215,7 +215,13 @@ impl Missing {
             }
             Some((_, c)) => *c = claim,
             None if full => {}
-            None => w.sources.push((who, claim)),
+            None => {
+                w.sources.push((who, claim));
+                if w.tries > 0 {
+                    // The others were asked already: this one is not made to wait for their turn.
+                    w.due = w.due.min(now + RETRY);
+                }
+            }
         }
     }
 
@@ -253,8 +259,11 @@ impl Missing {
         for stream in streams {
             let Some(w) = self.streams.get_mut(stream) else { continue };
             if empty {
+                // Somebody else may have it, but not for long: under load, what is kept turns over
+                // in a fraction of a second.
                 w.sources.retain(|(id, _)| *id != who);
                 w.failed.insert(who);
+                w.due = now;
             }
             if list.get(*stream).is_some_and(|s| s.received() > w.received) {
                 w.due = now;
@@ -331,8 +340,8 @@ impl Missing {
             w.tries = w.tries.saturating_add(1);
             w.due = now + RETRY * (1 << (w.tries - 1).min(4));
             due.ask_others |= w.tries > 1 || w.sources.is_empty();
-            if w.tries > 2
-                && let Some(&(from, to)) = missing.first()
+            if let Some(&(from, to)) = missing.first()
+                && (w.tries > 2 || !w.sources.iter().any(|(_, c)| c.has_of(from, to)))
             {
                 let (publisher, incarnation) = stream;
                 due.ask_anybody.push(Range { publisher, incarnation, from, to });
@@ -426,6 +435,26 @@ mod tests {
         m.answered(&l, A, &[S], true, Time::ZERO);
         let at = m.deadline().unwrap();
         assert_eq!(pulls(&mut m, &l, at), []);
+    }
+
+    #[test]
+    fn after_an_empty_answer_somebody_else_is_asked_at_once() {
+        let (mut m, l) = (missing(), list(&[(0, 5), (7, 8)]));
+        m.hole(S, A, 7, Time::ZERO);
+        m.announced(&l, B, &range(5, 7), Time::ZERO);
+        let mut at = m.deadline().unwrap();
+        assert_eq!(pulls(&mut m, &l, at), [(A, 5, 7)]);
+        at += Duration::from_millis(1);
+        m.answered(&l, A, &[S], true, at);
+        assert_eq!(m.deadline(), Some(at));
+        assert_eq!(pulls(&mut m, &l, at), [(B, 5, 7)]);
+        m.answered(&l, B, &[S], true, at);
+        let due = m.due(&l, 4, at);
+        assert!(due.pulls.is_empty());
+        assert_eq!(due.ask_anybody, [range(5, 7)], "nobody is known to have it: anybody may");
+        assert!(m.deadline().unwrap() >= at + RETRY, "not as fast as it goes");
+        m.announced(&l, PeerId::from_bytes([4; 32]), &range(5, 7), at);
+        assert_eq!(m.deadline(), Some(at + RETRY), "a new one is not kept waiting");
     }
 
     #[test]
