@@ -225,7 +225,13 @@ async fn full_speed_with_a_slow_peer_and_a_subscriber_that_does_not_read() {
         slow.node.freeze(false);
         sleep(Duration::from_millis(2)).await;
     }
-    let last = publishing.join_all().await;
+    let Ok(last) = tokio::time::timeout(PATIENCE, publishing.join_all()).await else {
+        let mut views = Vec::new();
+        for p in &peers {
+            views.push(format!("{:#?}", p.node.snapshot().await));
+        }
+        panic!("somebody waits for ever to publish: {}", views.join("\n"));
+    };
 
     // Everybody who kept up has all of it.
     for p in &peers {

@@ -34,6 +34,8 @@ pub(crate) struct Outbox {
     /// Ends and sizes of batches that are not acknowledged.
     on_the_way: VecDeque<(u64, u64)>,
     on_the_way_bytes: u64,
+    /// When the last of them was acknowledged, or the first of them sent.
+    moved: Time,
     window: Window,
     /// Bytes since `rate_since`, and the rate before that.
     rate_bytes: u64,
@@ -55,6 +57,7 @@ impl Outbox {
             waits_since: None,
             on_the_way: VecDeque::new(),
             on_the_way_bytes: 0,
+            moved: Time::ZERO,
             window: Window::new(),
             rate_bytes: 0,
             rate_since: Time::ZERO,
@@ -168,6 +171,9 @@ impl Outbox {
         }
         let bytes = batch.wire().len() as u64;
         if batch.incarnation() == self.next.incarnation {
+            if self.on_the_way.is_empty() {
+                self.moved = now;
+            }
             self.on_the_way.push_back((batch.end(), bytes));
             self.on_the_way_bytes += bytes;
         }
@@ -203,12 +209,25 @@ impl Outbox {
             self.on_the_way.pop_front();
         }
         self.on_the_way_bytes -= bytes;
+        if bytes > 0 {
+            self.moved = now;
+        }
         if congested {
             self.window.congested(now);
         } else {
             self.window.acknowledged(bytes);
         }
         !had_room && self.room() > 0
+    }
+
+    /// Whether nothing was acknowledged for so long though something is on its way. Tells it once in
+    /// that time.
+    pub(crate) fn is_stalled(&mut self, patience: Duration, now: Time) -> bool {
+        let stalled = !self.on_the_way.is_empty() && now.since(self.moved) >= patience;
+        if stalled {
+            self.moved = now;
+        }
+        stalled
     }
 
     /// One of this peer's own queues fills.
@@ -241,6 +260,22 @@ mod tests {
         let half = batches[batches.len() / 2].end();
         assert!(o.acknowledged(half, Time::ZERO, false), "there is room again");
         assert!(o.room() > 0);
+    }
+
+    #[test]
+    fn a_stall_is_told_once_in_a_while() {
+        let me = Identity::from_secret(&[1; 32]);
+        let at = |ms: u64| Time::from_micros(ms * 1000);
+        let second = Duration::from_secs(1);
+        let mut o = Outbox::new(&me, 1);
+        o.add(at(0), WallTime(0), "t", b"a");
+        assert!(!o.is_stalled(second, at(5000)), "nothing is on its way");
+        let end = o.seal(&me, at(5000)).unwrap().end();
+        assert!(!o.is_stalled(second, at(5999)));
+        assert!(o.is_stalled(second, at(6000)) && !o.is_stalled(second, at(6999)));
+        assert!(o.is_stalled(second, at(7000)));
+        o.acknowledged(end, at(7001), false);
+        assert!(!o.is_stalled(second, at(20_000)));
     }
 
     #[test]

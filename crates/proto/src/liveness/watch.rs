@@ -31,6 +31,8 @@ pub(crate) struct Watch {
     pub(crate) misses: u32,
     outstanding: Option<(u64, Time)>,
     next_ping: Time,
+    /// The other end is the first to ask when the link falls silent.
+    asks_second: bool,
     /// Until then its silence is noticed in half the time.
     relied_on_until: Time,
     smoothed: Option<(Duration, Duration)>,
@@ -41,7 +43,11 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// A neighbour heard of just now. `jitter` spreads the first requests of many neighbours.
-    pub(crate) fn new(now: Time, jitter: Duration) -> Self {
+    ///
+    /// A question and its answer are signs of life for both ends, so one end of a link has to ask;
+    /// but both have heard the last word at the same time, and would ask at the same time again. So
+    /// one of the two `asks_second`: a little later, if the other has not asked by then.
+    pub(crate) fn new(now: Time, jitter: Duration, asks_second: bool) -> Self {
         Watch {
             last_heard: now,
             last_reply: None,
@@ -49,6 +55,7 @@ impl Watch {
             misses: 0,
             outstanding: None,
             next_ping: now + jitter,
+            asks_second,
             relied_on_until: now,
             smoothed: None,
             questioners: BTreeSet::new(),
@@ -75,7 +82,10 @@ impl Watch {
     /// How long it may be silent before it is asked.
     fn longest_silence(&self, now: Time, config: &Config) -> Duration {
         let interval = config.ping_interval();
-        if now < self.relied_on_until { interval / 2 } else { interval }
+        let silence = if now < self.relied_on_until { interval / 2 } else { interval };
+        // In `classic` both ask in every interval, whatever they hear.
+        let second = self.asks_second && config.misses() == 1;
+        if second { silence + silence / 8 } else { silence }
     }
 
     /// Who waits for an answer about this neighbour.
@@ -180,7 +190,7 @@ mod tests {
 
     /// Runs a watch on a neighbour that answers until `dies`, and says when it is suspected.
     fn suspected(config: &Config, dies: u64) -> u64 {
-        let mut w = Watch::new(at(0), Duration::ZERO);
+        let mut w = Watch::new(at(0), Duration::ZERO, false);
         for ms in 0..200_000 {
             match w.due(at(ms), config) {
                 Due::Ping => {
@@ -217,9 +227,32 @@ mod tests {
     }
 
     #[test]
+    fn of_two_ends_one_asks() {
+        let questions = |config: &Config| {
+            let mut ends = [false, true].map(|second| Watch::new(at(0), Duration::ZERO, second));
+            let mut asked = [0, 0];
+            for ms in 0..60_000 {
+                for me in [0, 1] {
+                    if ends[me].due(at(ms), config) == Due::Ping {
+                        asked[me] += 1;
+                        ends[me].pinged(at(ms), ms, config);
+                        ends[1 - me].heard(at(ms));
+                        ends[me].heard(at(ms));
+                        ends[me].pong(at(ms), ms);
+                    }
+                }
+            }
+            asked
+        };
+        let [first, second] = questions(&Config::lan().build().unwrap());
+        assert!((115..=121).contains(&first) && second <= 2, "{first} and {second} in a minute");
+        assert_eq!(questions(&Config::classic().build().unwrap()), [5, 5], "every 13 s, both");
+    }
+
+    #[test]
     fn traffic_is_life_and_saves_the_question() {
         let c = Config::lan().build().unwrap();
-        let mut w = Watch::new(at(0), Duration::ZERO);
+        let mut w = Watch::new(at(0), Duration::ZERO, false);
         for ms in 1..5_000 {
             if ms % 100 == 0 {
                 w.heard(at(ms));
@@ -231,7 +264,7 @@ mod tests {
     #[test]
     fn who_brings_messages_is_asked_in_half_the_time() {
         let c = Config::lan().build().unwrap();
-        let mut w = Watch::new(at(0), Duration::ZERO);
+        let mut w = Watch::new(at(0), Duration::ZERO, false);
         w.heard(at(1_000));
         w.rely_on(at(1_000), &c);
         assert_eq!(w.due(at(1_249), &c), Due::Nothing);
@@ -247,7 +280,7 @@ mod tests {
     #[test]
     fn a_slow_path_gets_more_time() {
         let c = Config::lan().build().unwrap();
-        let mut w = Watch::new(at(0), Duration::ZERO);
+        let mut w = Watch::new(at(0), Duration::ZERO, false);
         w.pinged(at(0), 1, &c);
         w.pong(at(400), 1);
         assert!(w.timeout(&c) > Duration::from_millis(1000));
@@ -257,7 +290,7 @@ mod tests {
     #[test]
     fn ones_own_lateness_is_not_held_against_others() {
         let c = Config::lan().build().unwrap();
-        let mut w = Watch::new(at(0), Duration::ZERO);
+        let mut w = Watch::new(at(0), Duration::ZERO, false);
         w.pinged(at(0), 1, &c);
         w.postpone(Duration::from_secs(5));
         assert_eq!(w.due(at(5_100), &c), Due::Nothing);

@@ -14,6 +14,10 @@ use crate::wire::{Ack, Census, CensusBody};
 /// How often a publisher looks how far the others are when nothing is told.
 const PACE_EVERY: Duration = Duration::from_millis(250);
 
+/// If nothing is acknowledged for so long, those who have been behind for too long do not count any more,
+/// and the others should have said something.
+const STALLED: Duration = Duration::from_millis(1250);
+
 impl Peer {
     pub(super) fn on_ack(&mut self, remote: PeerId, f: &Ack) {
         let now = self.fx.now();
@@ -77,6 +81,12 @@ impl Peer {
         self.acks.tick(own, now, high_water);
         if let Some(summed) = self.acks.summed(own, now, &around!(self)) {
             self.outbox.acknowledged(summed.paced, now, congested);
+        }
+        if self.outbox.is_stalled(STALLED, now) {
+            // Neighbours that got the last batches from each other take each other for the way back
+            // to the publisher, and none of them tells it anything.
+            self.fx.count("publishing_stalled");
+            self.take_census(self.outbox.published());
         }
         // Whoever is behind stops counting after a while, and says nothing when it does.
         let waits = self.outbox.on_the_way_bytes() > 0;

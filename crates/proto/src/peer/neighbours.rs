@@ -387,7 +387,8 @@ impl Peer {
         self.overlay.neighbours.insert(id, neighbour);
         self.neighbours_since.get_or_insert(now);
         let jitter = self.rng.liveness.scaled(self.config.ping_interval(), 0.0, 1.0);
-        self.watches.insert(id, Watch::new(now, jitter));
+        let asks_second = self.id() > id;
+        self.watches.insert(id, Watch::new(now, jitter, asks_second));
         let (degree, target) = (self.overlay.degree(), self.overlay.target);
         self.fx.event(Event::NeighbourUp { id, name, degree, target });
         self.own_changed();

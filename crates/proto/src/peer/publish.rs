@@ -258,9 +258,15 @@ impl Peer {
         }
         self.census.wait = (self.census.wait * 2).min(LONGEST_CENSUS);
         self.census.at = now + self.census.wait;
+        self.take_census(self.outbox.receipt_wanted);
+    }
+
+    /// Asks everybody on the tree to say who is behind them and how far they are, up to a number.
+    pub(super) fn take_census(&mut self, until: u64) {
+        let now = self.fx.now();
         self.census.round += 1;
         let (publisher, incarnation) = (self.id(), self.incarnation());
-        let (round, until) = (self.census.round, self.outbox.receipt_wanted);
+        let round = self.census.round;
         let own_tree = self.rides_own_tree();
         let body = CensusBody { publisher, incarnation, round, until, own_tree };
         let census = Census { body: Signed::sign(body, &self.identity) };
