@@ -8,9 +8,6 @@ use crate::io::LinkId;
 use crate::limits::MAX_QUESTIONERS;
 use crate::time::Time;
 
-/// Who brought a message is relied on for so long.
-const RELIED_ON: Duration = Duration::from_secs(2);
-
 /// What is due with a neighbour.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Due {
@@ -33,8 +30,6 @@ pub(crate) struct Watch {
     next_ping: Time,
     /// The other end is the first to ask when the link falls silent.
     asks_second: bool,
-    /// Until then its silence is noticed in half the time.
-    relied_on_until: Time,
     smoothed: Option<(Duration, Duration)>,
     /// Links on which somebody asked about this neighbour and waits for an answer. While there
     /// are some, one miss is enough to begin a burst.
@@ -56,7 +51,6 @@ impl Watch {
             outstanding: None,
             next_ping: now + jitter,
             asks_second,
-            relied_on_until: now,
             smoothed: None,
             questioners: BTreeSet::new(),
         }
@@ -69,20 +63,9 @@ impl Watch {
         self.take_questioners()
     }
 
-    /// It brings what others publish: if it falls silent, somebody else has to. A stopped process
-    /// closes nothing, so how soon it is asked is how long that takes. What comes through it anyway
-    /// saves most of the questions.
-    pub(crate) fn rely_on(&mut self, now: Time, config: &Config) {
-        if config.misses() == 1 {
-            self.relied_on_until = now + RELIED_ON;
-            self.next_ping = self.next_ping.min(now + config.ping_interval() / 2);
-        }
-    }
-
     /// How long it may be silent before it is asked.
-    fn longest_silence(&self, now: Time, config: &Config) -> Duration {
-        let interval = config.ping_interval();
-        let silence = if now < self.relied_on_until { interval / 2 } else { interval };
+    fn longest_silence(&self, config: &Config) -> Duration {
+        let silence = config.ping_interval();
         // In `classic` both ask in every interval, whatever they hear.
         let second = self.asks_second && config.misses() == 1;
         if second { silence + silence / 8 } else { silence }
@@ -127,7 +110,7 @@ impl Watch {
     /// Notes that a request was sent.
     pub(crate) fn pinged(&mut self, now: Time, nonce: u64, config: &Config) {
         self.outstanding = Some((nonce, now));
-        self.next_ping = now + self.longest_silence(now, config);
+        self.next_ping = now + self.longest_silence(config);
     }
 
     /// Somebody else asked about this neighbour: look at once.
@@ -155,7 +138,7 @@ impl Watch {
         let every_interval = config.misses() > 1;
         let asked = every_interval || !self.questioners.is_empty() || self.misses > 0;
         if self.outstanding.is_none() && now >= self.next_ping {
-            let allowed = self.longest_silence(now, config);
+            let allowed = self.longest_silence(config);
             if asked || now.since(self.last_heard) >= allowed {
                 return Due::Ping;
             }
@@ -259,22 +242,6 @@ mod tests {
             }
             assert_eq!(w.due(at(ms), &c), Due::Nothing);
         }
-    }
-
-    #[test]
-    fn who_brings_messages_is_asked_in_half_the_time() {
-        let c = Config::lan().build().unwrap();
-        let mut w = Watch::new(at(0), Duration::ZERO, false);
-        w.heard(at(1_000));
-        w.rely_on(at(1_000), &c);
-        assert_eq!(w.due(at(1_249), &c), Due::Nothing);
-        assert_eq!(w.due(at(1_250), &c), Due::Ping);
-        w.pinged(at(1_250), 1, &c);
-        assert_eq!(w.due(at(1_500), &c), Due::Suspect);
-        // When it has brought nothing for a while, it is a neighbour like any other.
-        w.heard(at(5_000));
-        assert_eq!(w.due(at(5_251), &c), Due::Nothing);
-        assert_eq!(w.due(at(5_500), &c), Due::Ping);
     }
 
     #[test]

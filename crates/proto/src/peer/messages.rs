@@ -117,9 +117,6 @@ impl Peer {
                     self.announcer.note(batch, way.from, None, now);
                     self.forward_to_those_behind(batch, way, route);
                 } else {
-                    if let Some(w) = way.from.and_then(|from| self.watches.get_mut(&from)) {
-                        w.rely_on(now, &self.config);
-                    }
                     self.look_for_hole(batch, way.from);
                     self.share_retention(batch.publisher(), batch.size() as u64);
                     self.forward(batch, way, route);
