@@ -67,7 +67,7 @@ pub(crate) struct BenchArgs {
     /// Publish so many messages a second, all publishers in turn
     #[arg(long, value_name = "RATE", value_parser = rate)]
     rate: Option<f64>,
-    /// Messages of each publisher that not every node has yet, at most [default: 4096 messages or
+    /// Messages of each publisher that not every node has yet, at most [default: 32768 messages or
     /// 8 MiB of payload, divided by the publishers]
     #[arg(long, value_name = "W", conflicts_with = "rate",
           value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
