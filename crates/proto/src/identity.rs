@@ -96,8 +96,8 @@ impl Signature {
         &self.0
     }
 
-    /// Whether `signer` signed `message`. Every node comes to the same verdict; see
-    /// [`PublicKey::has_signed`].
+    /// Whether `signer` signed `message`: the equation of RFC 8032 without the cofactor, canonical
+    /// scalars only, no keys of small order. Every node comes to the same verdict.
     #[must_use]
     pub fn verify(&self, signer: &PeerId, message: &[u8]) -> bool {
         PublicKey::of(signer).is_some_and(|key| key.has_signed(message, self))
