@@ -26,6 +26,7 @@ use crate::wire::Want;
 pub(crate) use answer::{Answer, idle_first};
 pub(crate) use fill::FillState;
 pub(crate) use heal::partner as heal_partner;
+pub(crate) use trim::Trim;
 
 /// How long a permission to take over an edge holds.
 const PERMIT_HOLDS: Duration = Duration::from_secs(10);

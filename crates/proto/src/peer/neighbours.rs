@@ -9,7 +9,7 @@ use crate::io::{DialError, LinkId};
 use crate::limits::MAX_NEIGHBOURHOOD;
 use crate::liveness::Watch;
 use crate::membership::Learned;
-use crate::overlay::{Answer, Neighbour, Request, idle_first};
+use crate::overlay::{Answer, Neighbour, Request, Trim, idle_first};
 use crate::record::{Address, Presence, SignedRecord};
 use crate::signed::Signed;
 use crate::time::Time;
@@ -84,7 +84,14 @@ impl Peer {
     /// Gives up a pair of neighbours over the target.
     pub(super) fn trim(&mut self) {
         let now = self.fx.now();
-        let Some((a, b)) = self.overlay.trim(now, &mut self.rng.overlay) else { return };
+        let (a, b) = match self.overlay.trim(now, &mut self.rng.overlay) {
+            Some(Trim::Pair(a, b)) => (a, b),
+            Some(Trim::Alone(id)) => {
+                self.fx.count("edges_given_up");
+                return self.let_go(id);
+            }
+            None => return,
+        };
         let in_place_of = self.id();
         let links = (self.overlay.neighbours.get(&a), self.overlay.neighbours.get(&b));
         let (Some(na), Some(nb)) = links else { return };
