@@ -263,6 +263,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_held_back_goes_out_together_and_not_too_late() {
+        let me = Identity::from_secret(&[1; 32]);
+        let at = |ms: u64| Time::from_micros(ms * 1000);
+        let mut o = Outbox::new(&me, 1);
+        o.add(at(0), WallTime(0), "", b"a");
+        assert!(!o.is_held_back(at(0)) && o.deadline().is_none(), "nothing is to be written first");
+        o.seal(&me, at(0)).unwrap();
+        o.hold_back(true);
+        for ms in 1..=3 {
+            (0..2).for_each(|_| drop(o.add(at(ms), WallTime(0), "", &[0; 40_000])));
+        }
+        assert!(o.is_held_back(at(20)));
+        assert_eq!(o.deadline(), Some(at(21)), "20 ms after the first");
+        assert!(!o.is_held_back(at(21)));
+        o.hold_back(false);
+        assert!(!o.is_held_back(at(4)));
+        let group: Vec<Batch> = core::iter::from_fn(|| o.seal(&me, at(4))).collect();
+        assert_eq!(group.len(), 6);
+        assert!(group.iter().all(|b| b.signature() == group[0].signature()));
+        assert!(o.deadline().is_none() && !o.is_empty());
+    }
+
+    #[test]
     fn a_stall_is_told_once_in_a_while() {
         let me = Identity::from_secret(&[1; 32]);
         let at = |ms: u64| Time::from_micros(ms * 1000);

@@ -112,7 +112,6 @@ impl Peer {
         if !self.active.note(publisher, bytes, now) {
             self.fx.count("publishers_not_counted");
         }
-
         self.outbox.bound(self.active.share(&me, self.config.retention_bytes(), now));
     }
 

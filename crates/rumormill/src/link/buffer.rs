@@ -18,67 +18,94 @@ const LEAST: usize = CAPACITY / 8 * 7;
 /// would not do.
 const SPARE: usize = 64;
 
-static SPARES: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+/// Buffers that nobody uses at the moment.
+#[derive(Debug)]
+struct Spares(Mutex<Vec<Vec<u8>>>);
 
-fn spares() -> MutexGuard<'static, Vec<Vec<u8>>> {
-    // Nothing in here panics halfway through a change.
-    SPARES.lock().unwrap_or_else(PoisonError::into_inner)
+/// Those of this process.
+static SPARES: Spares = Spares(Mutex::new(Vec::new()));
+
+impl Spares {
+    fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        // Nothing in here panics halfway through a change.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Vec<u8> {
+        self.lock().pop().unwrap_or_else(|| Vec::with_capacity(CAPACITY))
+    }
+
+    fn give_back(&self, mut bytes: Vec<u8>) {
+        bytes.clear();
+        let mut spares = self.lock();
+        if spares.len() < SPARE {
+            spares.push(bytes);
+        }
+    }
 }
 
 /// A frame in the making.
-#[derive(Debug, Default)]
-pub(super) struct Buffer(Vec<u8>);
+#[derive(Debug)]
+pub(super) struct Buffer {
+    bytes: Vec<u8>,
+    spares: &'static Spares,
+}
+
+impl Default for Buffer {
+    fn default() -> Self {
+        Buffer { bytes: Vec::new(), spares: &SPARES }
+    }
+}
 
 impl Buffer {
     /// Sets aside memory for `trusted` bytes in all of a frame that is to have `size`. What is there
     /// stays.
     pub(super) fn provide(&mut self, size: usize, trusted: usize) {
         if trusted < size || !(LEAST..=CAPACITY).contains(&size) {
-            return self.0.reserve_exact(trusted.saturating_sub(self.0.len()));
+            return self.bytes.reserve_exact(trusted.saturating_sub(self.bytes.len()));
         }
-        let spare = spares().pop();
-        let spare = spare.unwrap_or_else(|| Vec::with_capacity(CAPACITY));
-        let small = std::mem::replace(&mut self.0, spare);
-        self.0.extend_from_slice(&small);
+        let small = std::mem::replace(&mut self.bytes, self.spares.take());
+        self.bytes.extend_from_slice(&small);
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 
     /// The memory that is set aside.
     pub(super) fn capacity(&self) -> usize {
-        self.0.capacity()
+        self.bytes.capacity()
     }
 
     pub(super) fn extend(&mut self, more: &[u8]) {
-        self.0.extend_from_slice(more);
+        self.bytes.extend_from_slice(more);
     }
 
     /// The frame. Its memory comes back when nobody holds any part of it.
     pub(super) fn finish(&mut self) -> Bytes {
-        let bytes = std::mem::take(&mut self.0);
-        if bytes.capacity() == CAPACITY { Bytes::from_owner(Reused(bytes)) } else { bytes.into() }
+        let bytes = std::mem::take(&mut self.bytes);
+        if bytes.capacity() != CAPACITY {
+            return bytes.into();
+        }
+        Bytes::from_owner(Reused { bytes, spares: self.spares })
     }
 }
 
 /// Memory that goes back to the spares.
-struct Reused(Vec<u8>);
+struct Reused {
+    bytes: Vec<u8>,
+    spares: &'static Spares,
+}
 
 impl AsRef<[u8]> for Reused {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
 impl Drop for Reused {
     fn drop(&mut self) {
-        let mut bytes = std::mem::take(&mut self.0);
-        bytes.clear();
-        let mut spares = spares();
-        if spares.len() < SPARE {
-            spares.push(bytes);
-        }
+        self.spares.give_back(std::mem::take(&mut self.bytes));
     }
 }
 
@@ -86,33 +113,36 @@ impl Drop for Reused {
 mod tests {
     use super::*;
 
+    /// Apart from those of the process, which other tests use at the same time.
+    static OWN: Spares = Spares(Mutex::new(Vec::new()));
+
     fn frame(size: usize) -> Bytes {
-        let mut b = Buffer::default();
+        let mut b = Buffer { bytes: Vec::new(), spares: &OWN };
         b.extend(&[7; 3]);
         b.provide(size, 10);
         b.extend(&[7; 7]);
         b.provide(size, size);
         b.extend(&vec![7; size - 10]);
-        assert_eq!(b.bytes().len(), size);
+        assert!(b.bytes().iter().all(|byte| *byte == 7) && b.bytes().len() == size);
         b.finish()
     }
 
     #[test]
     fn memory_of_large_frames_is_used_again_when_nobody_holds_a_part_of_it() {
-        // Other tests of this process read frames as well, so nothing is said of how many there are.
+        let spares = || OWN.lock().len();
         let first = frame(MAX_BATCH);
         let at = first.as_ptr();
-        let is_spare = || spares().iter().any(|s| s.as_ptr() == at);
         let part = first.slice(10..20);
         drop(first);
-        assert!(!is_spare());
-        assert_eq!(part[..], [7; 10]);
+        assert_eq!((spares(), &part[..]), (0, &[7; 10][..]));
         drop(part);
-        assert!(is_spare() || spares().len() == SPARE);
+        assert_eq!(spares(), 1);
+        assert_eq!(frame(MAX_BATCH).as_ptr(), at);
+        drop(frame(LEAST - 1));
+        assert_eq!(spares(), 1, "a smaller one has its own");
         let many: Vec<Bytes> = (0..2 * SPARE).map(|_| frame(MAX_BATCH)).collect();
         drop(many);
-        assert!(spares().len() <= SPARE);
-        assert!(spares().iter().all(|s| s.is_empty() && s.capacity() == CAPACITY));
+        assert_eq!(spares(), SPARE);
     }
 
     #[test]

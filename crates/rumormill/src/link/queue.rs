@@ -387,6 +387,20 @@ mod tests {
     }
 
     #[test]
+    fn ones_own_are_taken_when_the_last_of_them_is() {
+        let q = queue();
+        assert!(q.has_taken_own(), "there are none");
+        q.push(Class::Payload, frame(1));
+        q.push(Class::Payload, frame(2));
+        q.mark_own();
+        q.push(Class::Payload, frame(3));
+        q.push(Class::Control, frame(4));
+        let taken: Vec<bool> =
+            (0..4).map(|_| next(&q).map(|_| q.has_taken_own()).unwrap()).collect();
+        assert_eq!(taken, [false, false, true, true]);
+    }
+
+    #[test]
     fn many_small_frames_are_taken_at_once_and_a_large_one_alone() {
         let q = queue();
         for n in 0..9 {
