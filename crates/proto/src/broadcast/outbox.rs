@@ -272,7 +272,9 @@ mod tests {
         o.seal(&me, at(0)).unwrap();
         o.hold_back(true);
         for ms in 1..=3 {
-            (0..2).for_each(|_| drop(o.add(at(ms), WallTime(0), "", &[0; 40_000])));
+            for _ in 0..2 {
+                o.add(at(ms), WallTime(0), "", &[0; 40_000]);
+            }
         }
         assert!(o.is_held_back(at(20)));
         assert_eq!(o.deadline(), Some(at(21)), "20 ms after the first");
