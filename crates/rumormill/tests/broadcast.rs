@@ -263,9 +263,11 @@ async fn a_restarted_node_serves_what_it_kept_and_resumes() {
     // Meanwhile the others go on.
     publish_all(&bert, EACH, 50).await.unwrap();
 
-    let anna = builder().start().await.unwrap();
+    let again = builder();
+    // Before it starts: what it missed may have come by the time that `start` returns.
+    let mut only_new = again.subscribe();
+    let anna = again.start().await.unwrap();
     let mut all = anna.subscribe_with(SubscribeOptions::new().start(Start::Earliest));
-    let mut only_new = anna.subscribe();
     let kept: Vec<Received> = std::iter::from_fn(|| all.try_recv()).collect();
     assert!(kept.len() >= usize::try_from(2 * EACH).unwrap(), "{} were kept", kept.len());
     let mut seen = Orderly::default();
