@@ -11,7 +11,8 @@ use rumormill::{NetworkKey, seeds_file};
 use rumormill_http::{ControlFileGuard, Handle, RunDir, Server};
 
 use crate::exit::{Exit, Failure, OrExit as _, Outcome};
-use crate::{duration, out, size};
+use crate::out;
+use rumormill_units::{duration, size};
 
 /// How long a node that is asked to end may take for its goodbye.
 pub(crate) const GOODBYE: Duration = Duration::from_secs(3);

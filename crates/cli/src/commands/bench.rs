@@ -8,7 +8,8 @@ use rumormill::proto::limits::{MAX_PAYLOAD, MAX_SEEDS};
 use crate::bench::{self, Ceiling, Wishes};
 use crate::exit::Outcome;
 use crate::launch::NetworkArgs;
-use crate::{duration, out, rlimit};
+use crate::{out, rlimit};
+use rumormill_units::duration;
 
 /// Most nodes: both ends of all their links are in one process.
 const MAX_NODES: u64 = 1000;

@@ -18,7 +18,8 @@ use crate::launch::{self, Control, GOODBYE, NetworkArgs};
 use crate::log::{self, LogArgs, Logs};
 use crate::signals::Stops;
 use crate::supervise::Supervisor;
-use crate::{duration, escape, out, rlimit};
+use crate::{escape, out, rlimit};
+use rumormill_units::duration;
 
 /// Run a peer
 ///

@@ -10,7 +10,8 @@ use rumormill_http::view::{Content, Publish, ReceiptLine};
 use super::members::short;
 use crate::control::NodeArgs;
 use crate::exit::{Exit, Failure, OrExit as _, Outcome};
-use crate::{duration, escape, out};
+use crate::{escape, out};
+use rumormill_units::duration;
 
 /// Publish a message through a running peer
 #[derive(Debug, Args)]

@@ -10,7 +10,8 @@ use rumormill_http::view::{PeerStatus, SeedLine, SeedStatus, Status};
 use crate::control::NodeArgs;
 use crate::exit::{Exit, Outcome};
 use crate::out::Paint;
-use crate::{duration, escape, out};
+use crate::{escape, out};
+use rumormill_units::duration;
 
 /// Show the state of a running node
 #[derive(Debug, Args)]

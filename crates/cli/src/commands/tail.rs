@@ -10,7 +10,8 @@ use serde_json::Value;
 use super::get::line;
 use crate::control::NodeArgs;
 use crate::exit::{Exit, Outcome};
-use crate::{duration, escape, out, utc};
+use crate::{escape, out, utc};
+use rumormill_units::duration;
 
 /// Show messages as they arrive at a peer, or the events of a node
 #[derive(Debug, Args)]

@@ -10,8 +10,9 @@ use crate::control::RunDirArgs;
 use crate::exit::Outcome;
 use crate::launch::NetworkArgs;
 use crate::log::LogArgs;
+use crate::rlimit;
 use crate::up::{self, Length, Volley};
-use crate::{duration, rlimit};
+use rumormill_units::duration;
 
 /// Most peers in one `up`: beyond, the ports of one address run out before memory does.
 const MAX_PEERS: u64 = 5000;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use rumormill::proto::Preset;
 
-use crate::duration;
 use crate::exit::{Exit, Failure, Outcome};
+use rumormill_units::duration;
 
 /// How long a run takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,7 +21,8 @@ use super::seen::{Facts, Seen, Sight};
 use super::summary::Summary;
 use crate::exit::{Exit, OrExit as _, Outcome};
 use crate::signals::Stops;
-use crate::{duration, escape, hello, utc};
+use crate::{escape, hello, utc};
+use rumormill_units::duration;
 
 /// How often the overlay is looked at until it has formed.
 const LOOK: Duration = Duration::from_millis(250);

@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::casualties::Death;
 use super::ledger::Delays;
 use super::plan::Fault;
-use crate::duration;
 use crate::out::Paint;
+use rumormill_units::duration;
 
 /// The summary of a run. With `--json` it is printed as one object with these fields.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-/// Reads `500ms`, `90s`, `1.5s`, `2m`, `1h` or `0`.
-pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+/// Reads `250us`, `500ms`, `90s`, `1.5s`, `2m`, `1h` or `0`; at most a year.
+///
+/// # Errors
+/// The text is something else: the message says what was expected.
+pub fn parse(text: &str) -> Result<Duration, String> {
     let expected = || "expected a number with a unit, such as 500ms, 90s, 2m or 1h".to_owned();
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let value: f64 = number.parse().map_err(|_| expected())?;
     let seconds = match unit {
+        "us" => value / 1e6,
         "ms" => value / 1e3,
         "s" => value,
         "m" => value * 60.0,
@@ -23,7 +27,8 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
 }
 
 /// A duration as people read it: `850 ms`, `2.5 s`, `3 min 20 s`, `4 h 5 min`.
-pub(crate) fn show(d: Duration) -> String {
+#[must_use]
+pub fn show(d: Duration) -> String {
     let seconds = d.as_secs_f64();
     if seconds < 0.01 {
         format!("{:.2} ms", seconds * 1e3)
@@ -44,6 +49,7 @@ mod tests {
 
     #[test]
     fn what_people_write() {
+        assert_eq!(parse("250us"), Ok(Duration::from_micros(250)));
         for (text, ms) in
             [("500ms", 500), ("90s", 90_000), ("1.5s", 1500), ("2m", 120_000), ("0", 0), ("0s", 0)]
         {

@@ -1,7 +1,10 @@
 //! Sizes as people write them.
 
-/// Reads `500000`, `64KiB`, `16MiB`, `2GiB`, `100kB`, `100MB` or `2GB`.
-pub(crate) fn parse(text: &str) -> Result<u64, String> {
+/// Reads `500000`, `64KiB`, `16MiB`, `2GiB`, `100kB`, `100MB` or `2GB`, in bytes.
+///
+/// # Errors
+/// The text is something else: the message says what was expected.
+pub fn parse(text: &str) -> Result<u64, String> {
     let expected = || "expected a number of bytes, or one with a unit, such as 64MiB".to_owned();
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
@@ -19,9 +22,39 @@ pub(crate) fn parse(text: &str) -> Result<u64, String> {
     value.checked_mul(unit).ok_or_else(|| "that is more than there can be".to_owned())
 }
 
+/// A size as people read it: `900 B`, `1.5 KiB`, `16 MiB`.
+#[must_use]
+pub fn show(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for next in units {
+        if value < 1024.0 {
+            break;
+        }
+        (value, unit) = (value / 1024.0, next);
+    }
+    let digits = usize::from(unit != "B" && value < 10.0 && value.fract() > 0.0);
+    format!("{value:.digits$} {unit}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_people_read() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (900, "900 B"),
+            (1024, "1 KiB"),
+            (1536, "1.5 KiB"),
+            (16 << 20, "16 MiB"),
+            (5 << 30, "5 GiB"),
+        ] {
+            assert_eq!(show(bytes), text);
+        }
+    }
 
     #[test]
     fn what_people_write() {
