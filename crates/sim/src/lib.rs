@@ -33,6 +33,7 @@ pub mod ledger;
 pub mod machine;
 pub mod network;
 pub mod observation;
+pub mod scenario;
 pub mod world;
 
 mod disk;
@@ -48,4 +49,5 @@ pub use machine::Machine;
 pub use network::Latency;
 pub use node::{NodeId, NodeStatus};
 pub use observation::Observation;
+pub use scenario::Scenario;
 pub use world::{CommandError, DiskFate, PeerSpec, World, WorldConfig};

@@ -25,6 +25,14 @@ pub enum Latency {
         /// Longest.
         max: Duration,
     },
+    /// Nodes stand at random on a square with open edges; what is twice as far apart takes twice as
+    /// long, on top of the shortest delay.
+    Map {
+        /// Shortest, for neighbours.
+        min: Duration,
+        /// Longest, for those farthest apart.
+        max: Duration,
+    },
 }
 
 /// First wait before a lost packet is sent again; it doubles with every further loss.
@@ -89,6 +97,10 @@ impl Network {
                 let bits = bytes.first_chunk::<8>().map_or(0, |b| u64::from_le_bytes(*b));
                 Duration::from_micros(scale(bits, micros(min), micros(max)))
             }
+            Latency::Map { min, max } => {
+                let part = distance(self.place(from), self.place(to));
+                Duration::from_micros(scale(part, micros(min), micros(max)))
+            }
         };
         if self.loss > 0.0 {
             let mut losses = 0;
@@ -98,6 +110,13 @@ impl Network {
             }
         }
         delay
+    }
+
+    /// Where on the map a node stands.
+    fn place(&self, node: NodeId) -> [u32; 2] {
+        let bytes = derive(self.seed, "place", u64::from(node.0));
+        let half = |at: usize| bytes.get(at..at + 4).and_then(|b| b.try_into().ok());
+        [half(0), half(4)].map(|b| b.map_or(0, u32::from_le_bytes))
     }
 
     /// Whether packets cannot pass this way.
@@ -146,6 +165,19 @@ impl Network {
     }
 }
 
+/// How far apart two places of the map are, as part of the longest way there is (in 64 bits). The
+/// map is a torus: nobody lives at an edge.
+fn distance(a: [u32; 2], b: [u32; 2]) -> u64 {
+    let along = |i: usize| {
+        let d = u64::from(a[i].abs_diff(b[i]));
+        d.min((1 << 32) - d)
+    };
+    let squares: u128 = [along(0), along(1)].map(|d| u128::from(d * d)).iter().sum();
+    // The farthest two are half the map apart both ways: at a square of 2 * (2^31)^2 = 2^63.
+    let root = (squares << 63).isqrt();
+    u64::try_from(root << 1).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,6 +218,22 @@ mod tests {
         assert!((ms(1)..=ms(100)).contains(&ab));
         assert_eq!(n.delay(B, A), ab);
         assert_ne!(n.delay(A, C), ab);
+    }
+
+    #[test]
+    fn on_a_map_the_way_grows_with_the_distance() {
+        const M: u32 = 1 << 31;
+        assert_eq!(distance([5, 5], [5, 5]), 0);
+        assert_eq!(distance([0, 0], [M, M]), u64::MAX, "the farthest there is");
+        let near = distance([0, 0], [M / 4, 0]);
+        assert_eq!(distance([0, 0], [M / 2, 0]) / near, 2);
+        assert_eq!(distance([u32::MAX, 0], [M / 4 - 1, 0]), near, "across the edge");
+        let ms = Duration::from_millis;
+        let mut n = network(Latency::Map { min: ms(1), max: ms(100) }, 0.0);
+        let delays: Vec<Duration> = (1..200).map(|i| n.delay(A, NodeId(i))).collect();
+        assert!(delays.iter().all(|d| (ms(1)..=ms(100)).contains(d)));
+        assert!(delays.iter().any(|d| *d < ms(30)) && delays.iter().any(|d| *d > ms(70)));
+        assert_eq!(n.delay(B, A), n.delay(A, B));
     }
 
     #[test]

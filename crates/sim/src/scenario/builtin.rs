@@ -1,0 +1,69 @@
+//! The scenarios that come with the program.
+
+use super::{Scenario, ScenarioError};
+
+/// A scenario that comes with the program.
+#[derive(Debug, Clone, Copy)]
+pub struct Builtin {
+    /// Its name.
+    pub name: &'static str,
+    /// The file.
+    pub text: &'static str,
+}
+
+macro_rules! builtin {
+    ($($name:literal),* $(,)?) => {
+        /// All of them, in the order in which they are best read.
+        pub const BUILTIN: &[Builtin] = &[$(Builtin {
+            name: $name,
+            text: include_str!(concat!("../../scenarios/", $name, ".toml")),
+        }),*];
+    };
+}
+
+builtin![
+    "join",
+    "spread",
+    "flood",
+    "loss",
+    "map",
+    "death",
+    "frozen",
+    "hubs",
+    "seeds",
+    "partition",
+    "one-way",
+    "flap",
+    "restart",
+    "churn",
+    "late",
+    "slow",
+    "overload",
+    "clocks",
+    "liar",
+    "flooder",
+    "replayer",
+    "equivocator",
+    "silent-relay",
+    "forger",
+    "chaos",
+];
+
+impl Builtin {
+    /// The one of this name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn named(name: &str) -> Result<&'static Builtin, ScenarioError> {
+        let found = BUILTIN.iter().find(|b| b.name == name);
+        found.ok_or_else(|| ScenarioError::Unknown(name.to_owned()))
+    }
+
+    /// It, read.
+    ///
+    /// # Errors
+    /// None that a build would pass its tests with.
+    pub fn scenario(&self) -> Result<Scenario, ScenarioError> {
+        Scenario::parse(self.text)
+    }
+}
