@@ -132,6 +132,8 @@ pub enum Trouble {
     Frozen,
     /// So many seeds could not reach it that a majority could find it dead in good faith.
     CutOff,
+    /// Its line is so slow that a sign of life may come too late.
+    Slow,
     /// It left.
     Left,
 }
@@ -189,6 +191,8 @@ pub struct Ledger {
     pub seam_faults: Vec<Fault>,
     /// Frames whose form or signature did not hold.
     pub wire_faults: Vec<Fault>,
+    /// Frames of adversaries whose form or signature did not hold.
+    pub refused: u64,
     /// Announcements and payloads that did not fit into a link's queue.
     pub queue_drops: u64,
     /// Frames handled.

@@ -36,6 +36,7 @@ pub mod observation;
 pub mod scenario;
 pub mod world;
 
+mod adversary;
 mod disk;
 mod link;
 mod node;

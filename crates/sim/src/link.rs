@@ -47,6 +47,14 @@ impl Item {
             _ => 0,
         }
     }
+
+    /// How urgent it is.
+    pub(crate) const fn class(&self) -> Class {
+        match self {
+            Item::Frame(_, class) => *class,
+            _ => Class::Control,
+        }
+    }
 }
 
 /// Where an end is in its life.
@@ -78,6 +86,8 @@ pub(crate) struct End {
     pub(crate) unacked_since: Option<Time>,
     /// Bytes that arrived here and that the frozen process has not read.
     pub(crate) unread: usize,
+    /// It will be told when there is room on its line.
+    pub(crate) awaits_line: bool,
 }
 
 impl End {
@@ -92,6 +102,7 @@ impl End {
             congested: false,
             unacked_since: None,
             unread: 0,
+            awaits_line: false,
         }
     }
 

@@ -9,7 +9,7 @@ use rumormill_proto::{Address, Config, Event, Identity, LinkId, Name, Role, Seed
 
 use crate::disk::Disk;
 use crate::machine::{Core, Factory};
-use crate::world::Happening;
+use crate::world::{Happening, Lane};
 
 /// A node of one world. Worlds number their nodes from 0 in the order in which they were added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,6 +72,12 @@ pub(crate) struct Node {
     /// Timeouts handled at one and the same time, to notice a core that never sleeps.
     pub(crate) spins: (Time, u32),
     pub(crate) next_port: u16,
+    /// Bytes a second that its line carries each way, if there is a limit.
+    pub(crate) line: Option<u64>,
+    pub(crate) up: Lane,
+    pub(crate) down: Lane,
+    /// How far its wall clock is ahead of the world's, in microseconds.
+    pub(crate) clock_ahead: i64,
 }
 
 /// First port a node dials from.
@@ -98,6 +104,10 @@ impl Node {
             leaving: false,
             spins: (Time::ZERO, 0),
             next_port: EPHEMERAL,
+            line: None,
+            up: Lane::default(),
+            down: Lane::default(),
+            clock_ahead: 0,
         }
     }
 
@@ -107,6 +117,11 @@ impl Node {
             Kind::Seed { .. } => Role::Seed,
             Kind::Machine { role, .. } => *role,
         }
+    }
+
+    /// Whether it is an adversary or another machine that a test made: nothing is promised to it.
+    pub(crate) const fn is_machine(&self) -> bool {
+        matches!(self.kind, Kind::Machine { .. })
     }
 
     /// A fresh address to dial from.

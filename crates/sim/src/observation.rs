@@ -2,6 +2,7 @@
 //! fault in it.
 
 use core::time::Duration;
+use std::collections::BTreeSet;
 
 use rumormill_proto::snapshot::{MemberView, PeerSnapshot, PublisherView, SeedSnapshot};
 use rumormill_proto::{Config, PeerId, Role, Time};
@@ -58,6 +59,8 @@ pub struct Observation {
     pub seeds: usize,
     /// The nodes, ascending.
     pub nodes: Vec<NodeObservation>,
+    /// Nodes that play by no rules: nothing is promised to them, or of what they say.
+    pub strangers: BTreeSet<PeerId>,
     /// The overlay of the live peers.
     pub graph: Graph,
     /// What happened so far.

@@ -30,6 +30,29 @@ impl Dice {
         draw < probability
     }
 
+    /// 64 random bits.
+    pub(crate) fn bits(&mut self) -> u64 {
+        self.0.next_u64()
+    }
+
+    /// A number below `n`; 0 if `n` is 0.
+    pub(crate) fn below(&mut self, n: usize) -> usize {
+        let bits = self.0.next_u64();
+        scale(bits, 0, (n as u64).saturating_sub(1)) as usize
+    }
+
+    /// So many of the items, each set of them as likely as any other; all, if there are fewer.
+    pub(crate) fn pick<T: Clone>(&mut self, from: &[T], n: usize) -> Vec<T> {
+        let mut all = from.to_vec();
+        let n = n.min(all.len());
+        for i in 0..n {
+            let j = i + self.below(all.len() - i);
+            all.swap(i, j);
+        }
+        all.truncate(n);
+        all
+    }
+
     /// A duration between the two, in microseconds, both ends included.
     pub(crate) fn between(&mut self, low: Duration, high: Duration) -> Duration {
         let (low, high) = (micros(low), micros(high));

@@ -13,7 +13,7 @@ use crate::observation::Observation;
 #[must_use]
 pub fn check(seen: &Observation) -> Vec<Violation> {
     let mut first: BTreeMap<(PeerId, u64), &Removal> = BTreeMap::new();
-    for r in &seen.ledger.removals {
+    for r in seen.ledger.removals.iter().filter(|r| !seen.strangers.contains(&r.subject)) {
         first.entry((r.subject, r.incarnation)).or_insert(r);
     }
     first.values().flat_map(|r| judge(seen, r)).collect()

@@ -160,6 +160,7 @@ pub(super) fn sound() -> Observation {
     };
     let config = Config::lan().build().unwrap();
     Observation {
+        strangers: std::collections::BTreeSet::new(),
         now: second(60),
         seeds: usize::from(SEEDS),
         nodes: (0..SEEDS + PEERS).map(node).collect(),

@@ -65,8 +65,12 @@ impl World {
                 if forward || back {
                     self.mark_unacked(from);
                 }
+                let full = full || self.line_is_full(here, there);
                 if forward || waiting || full {
                     self.hold(from, packet, class);
+                    if !forward {
+                        self.await_line(from);
+                    }
                 } else if gone {
                     self.answer_reset(from);
                 } else {
@@ -83,7 +87,8 @@ impl World {
 
     fn put_on_wire(&mut self, from: LinkId, item: Item) {
         let Some((here, there)) = self.ends_of(from) else { return };
-        let at = self.now + self.network.delay(here, there);
+        let way = self.network.delay(here, there);
+        let at = self.over_the_line(here, there, item.size(), way);
         let Some(near) = self.links.end_mut(from) else { return };
         near.last_arrival = near.last_arrival.max(at);
         let at = near.last_arrival;
@@ -255,10 +260,19 @@ impl World {
             }
             Err(what) => {
                 let at = self.now;
-                self.ledger.wire_faults.push(Fault { at, node, what });
+                if self.is_from_machine(link) {
+                    self.ledger.refused += 1;
+                } else {
+                    self.ledger.wire_faults.push(Fault { at, node, what });
+                }
                 self.close(node, link, CloseReason::ProtocolViolation);
             }
         }
+    }
+
+    /// Whether an adversary is at the other end.
+    fn is_from_machine(&self, link: LinkId) -> bool {
+        self.ends_of(link).is_some_and(|(_, there)| self.node(there).is_machine())
     }
 
     /// Writes down that a peer got a copy of a batch.

@@ -134,6 +134,17 @@ impl World {
         n.disk_free = n.disk_free.max(until);
     }
 
+    /// Sets a node's wall clock by so much, forward or back. Time for its timers goes on as before.
+    pub fn set_clock(&mut self, node: NodeId, by: Duration, back: bool) {
+        let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+        let ahead = self.node(node).clock_ahead;
+        self.node_mut(node).clock_ahead =
+            if back { ahead.saturating_sub(by) } else { ahead.saturating_add(by) };
+        if self.node(node).status == NodeStatus::Running {
+            self.tell_wall_clock(node);
+        }
+    }
+
     // ---- what follows from it ---------------------------------------------------------------
 
     fn has_process(&self, node: NodeId) -> bool {
@@ -159,7 +170,7 @@ impl World {
         self.end_process(node, NodeStatus::Left);
     }
 
-    fn trouble(&mut self, node: NodeId, trouble: Trouble) {
+    pub(super) fn trouble(&mut self, node: NodeId, trouble: Trouble) {
         let (from, needed) = (self.now, self.reports_needed(node));
         let i = Impairment { node, trouble, from, until: None, needed };
         self.ledger.impairments.push(i);

@@ -30,6 +30,7 @@ mod carry;
 mod command;
 mod connect;
 mod faults;
+mod line;
 mod observe;
 mod run;
 
@@ -38,10 +39,11 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use rumormill_proto::{
-    Address, Config, DialError, DialId, Event, Identity, LinkDown, LinkId, Name, PeerId, Role,
-    SeedAddress, StoreOp, StoreTicket, Time,
+    Address, Config, DialError, DialId, Event, Identity, LinkDown, LinkId, Name, PeerId, PeerSetup,
+    Role, SeedAddress, StoreOp, StoreTicket, Time,
 };
 
+use crate::adversary::Rogue;
 use crate::disk::Disk;
 use crate::ledger::{Arrival, Ledger};
 use crate::link::{Item, Links};
@@ -49,11 +51,13 @@ use crate::machine::{Factory, Machine};
 use crate::network::{Latency, Network};
 use crate::node::{Kind, Node, NodeId, NodeStatus};
 use crate::queue::Queue;
-use crate::random::derive;
+use crate::random::{Dice, derive};
+use crate::scenario::AdversaryKind;
 use crate::trace::Trace;
 
 pub use command::CommandError;
 pub use faults::DiskFate;
+pub(crate) use line::Lane;
 
 /// How a world is.
 #[derive(Debug, Clone)]
@@ -75,6 +79,8 @@ pub struct WorldConfig {
     pub user_timeout: Duration,
     /// How often `run_until` looks at its condition, in virtual time.
     pub check_every: Duration,
+    /// Bytes a second that a node's line carries each way; `None` for no limit.
+    pub bandwidth: Option<u64>,
     /// Frames are handed over as they are, with no encoding and no signature checks. For large
     /// worlds in which every node runs the honest code.
     pub fast: bool,
@@ -93,6 +99,7 @@ impl WorldConfig {
             dial_timeout: Duration::from_secs(3),
             user_timeout: Duration::from_secs(15),
             check_every: Duration::from_millis(20),
+            bandwidth: None,
             fast: false,
         }
     }
@@ -140,6 +147,8 @@ pub(crate) enum Happening {
     UserTimeout { link: LinkId, since: Time },
     /// Held data is sent again.
     Retry { link: LinkId },
+    /// There is room again on the line that a link waits for.
+    LineFree { link: LinkId },
     /// The payload queue of a link is more than half full.
     Congested { node: NodeId, life: u32, link: LinkId },
     /// A request to the disk is done.
@@ -249,6 +258,29 @@ impl World {
         node
     }
 
+    /// Adds and starts an adversary. It behaves until `begin`.
+    pub fn add_adversary(&mut self, kind: AdversaryKind, begin: Time) -> NodeId {
+        let index = self.nodes.len();
+        let (config, seeds) = (self.config.node.clone(), self.seeds.clone());
+        let (world_seed, at) = (self.config.seed, address(10, 2, index));
+        self.add_machine(Role::Peer, move |identity, _, now| {
+            let setup = || PeerSetup {
+                config: config.clone(),
+                identity: identity.clone(),
+                name: peer_name(index),
+                addresses: vec![Address(at)],
+                seeds: seeds.clone(),
+                incarnation: 1,
+                anchors: Vec::new(),
+                kept: Vec::new(),
+                delivered: Vec::new(),
+                rng_seed: derive(world_seed, "adversary", index as u64),
+            };
+            let dice = Dice::new(world_seed.wrapping_add(index as u64), "adversary");
+            Box::new(Rogue::new(kind, identity.clone(), setup, dice, begin, now))
+        })
+    }
+
     fn place_peer(&mut self, spec: PeerSpec) -> NodeId {
         let index = self.nodes.len();
         let at = address(10, 1, index);
@@ -269,7 +301,9 @@ impl World {
         let identity = Identity::from_secret(&secret);
         self.by_id.insert(identity.id(), node);
         self.listeners.insert(at, node);
-        self.nodes.push(Node::new(identity, kind, config, at));
+        let mut made = Node::new(identity, kind, config, at);
+        made.line = self.config.bandwidth;
+        self.nodes.push(made);
         self.queue.push(self.now + start_in, Happening::Start { node });
         node
     }

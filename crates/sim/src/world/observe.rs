@@ -67,7 +67,7 @@ impl World {
         for node in live {
             let Some(snapshot) = self.peer_snapshot(node) else { continue };
             let theirs = snapshot.neighbours.iter().filter_map(|n| self.node_of(&n.id));
-            said.insert(node, theirs.collect());
+            said.insert(node, theirs.filter(|n| !self.node(*n).is_machine()).collect());
         }
         Graph::new(&said)
     }
@@ -86,6 +86,12 @@ impl World {
             graph: self.graph(),
             grace: longest(grace),
             settle: longest(settle),
+            strangers: self
+                .nodes
+                .iter()
+                .filter(|n| n.is_machine())
+                .map(|n| n.identity.id())
+                .collect(),
             nodes,
             ledger: self.ledger.clone(),
         }

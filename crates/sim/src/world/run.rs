@@ -74,6 +74,7 @@ impl World {
             | Happening::Wake { .. }
             | Happening::Syn { .. }
             | Happening::UserTimeout { .. }
+            | Happening::LineFree { .. }
             | Happening::Retry { .. } => None,
         }
     }
@@ -104,6 +105,7 @@ impl World {
             }
             Happening::UserTimeout { link, since } => self.user_timeout(link, since),
             Happening::Retry { link } => self.retry(link),
+            Happening::LineFree { link } => self.line_free(link),
             Happening::Congested { node, life, link } => {
                 if self.is_life(node, life) && self.node(node).open_links.contains(&link) {
                     self.feed(node, Step::Congested, link.0, Input::Congested { link });
@@ -175,11 +177,17 @@ impl World {
         let (life, marks) = (n.life, n.disk.marks().collect());
         self.ledger.resumes.push(Resume { node, life, marks });
         self.trace.step(now, node, Step::Start, 0);
-        let wall = WallTime(WALL_EPOCH + micros(now.since(Time::ZERO)));
-        self.feed(node, Step::WallClock, 0, Input::WallClock(wall));
+        self.tell_wall_clock(node);
         if was_off {
             self.path_changed();
         }
+    }
+
+    /// Tells a process what its wall clock says.
+    pub(super) fn tell_wall_clock(&mut self, node: NodeId) {
+        let now = WALL_EPOCH + micros(self.now.since(Time::ZERO));
+        let wall = WallTime(now.saturating_add_signed(self.node(node).clock_ahead));
+        self.feed(node, Step::WallClock, 0, Input::WallClock(wall));
     }
 
     /// Gives a core an input and carries out what comes of it.

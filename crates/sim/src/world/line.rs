@@ -1,0 +1,138 @@
+//! Lines of limited bandwidth: a node sends and receives so many bytes a second, over all its links.
+//!
+//! What a line has not carried yet stands in the buffers of the kernel, up to a quarter of a second
+//! of it; the rest waits in the queues of the links, where control goes first.
+
+use core::time::Duration;
+
+use rumormill_proto::{LinkId, Time};
+
+use super::{Happening, World};
+use crate::ledger::Trouble;
+use crate::node::NodeId;
+
+/// Bytes of headers of a packet: IP, TCP, a TLS record.
+const HEADERS: usize = 80;
+/// Least bytes that the buffers of a kernel take, however slow the line is.
+const LEAST_BUFFER: u64 = 16 * 1024;
+/// A line slower than this, in bytes a second, is a trouble in itself: what is in its buffers takes
+/// longer than a sign of life may.
+const SLOW: u64 = 64 * 1024;
+
+/// One direction of a node's line.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Lane {
+    /// When it has carried everything it was given.
+    free_at: Time,
+}
+
+impl Lane {
+    /// Carries so many bytes at this rate, from `from` on; says when the last one is through.
+    fn carry(&mut self, from: Time, bytes: usize, rate: u64) -> Time {
+        let time = (bytes as u64).saturating_mul(1_000_000) / rate.max(1);
+        self.free_at = self.free_at.max(from) + Duration::from_micros(time);
+        self.free_at
+    }
+
+    /// Bytes that it has been given and not carried yet.
+    fn backlog(&self, now: Time, rate: u64) -> u64 {
+        let micros = u64::try_from(self.free_at.since(now).as_micros()).unwrap_or(u64::MAX);
+        micros.saturating_mul(rate) / 1_000_000
+    }
+}
+
+/// What the buffers of a line take.
+const fn buffer(rate: u64) -> u64 {
+    let quarter = rate / 4;
+    if quarter > LEAST_BUFFER { quarter } else { LEAST_BUFFER }
+}
+
+impl World {
+    /// Gives a node a line of so many bytes a second each way; `None` takes the limit away. What is
+    /// on its way keeps its time.
+    pub fn set_bandwidth(&mut self, node: NodeId, rate: Option<u64>) {
+        let was = self.node(node).line;
+        self.node_mut(node).line = rate.map(|r| r.max(1));
+        let slow = |r: Option<u64>| r.is_some_and(|r| r < SLOW);
+        match (slow(was), slow(rate)) {
+            (false, true) => self.trouble(node, Trouble::Slow),
+            (true, false) => self.ledger.end_trouble(node, Trouble::Slow, self.now),
+            _ => {}
+        }
+    }
+
+    /// When something that is sent now, and needs so long on the way, has arrived in full.
+    pub(super) fn over_the_line(
+        &mut self,
+        from: NodeId,
+        to: NodeId,
+        bytes: usize,
+        way: Duration,
+    ) -> Time {
+        let bytes = bytes + HEADERS;
+        let (now, sender) = (self.now, self.node_mut(from));
+        let sent = sender.line.map_or(now, |rate| sender.up.carry(now, bytes, rate));
+        let (there, receiver) = (sent + way, self.node_mut(to));
+        receiver.line.map_or(there, |rate| receiver.down.carry(there, bytes, rate))
+    }
+
+    /// Whether the buffers on the way from one node to another take nothing more now.
+    pub(super) fn line_is_full(&self, from: NodeId, to: NodeId) -> bool {
+        self.line_drains_at(from, to).is_some()
+    }
+
+    /// When the buffers on the way are half empty; `None` if they are not full.
+    fn line_drains_at(&self, from: NodeId, to: NodeId) -> Option<Time> {
+        let full = |rate: Option<u64>, lane: Lane| {
+            let rate = rate.filter(|r| lane.backlog(self.now, *r) >= buffer(*r))?;
+            let half = buffer(rate).saturating_mul(500_000) / rate;
+            let carries = lane.free_at.since(self.now);
+            Some(self.now + carries.saturating_sub(Duration::from_micros(half)))
+        };
+        let (a, b) = (self.node(from), self.node(to));
+        full(a.line, a.up).max(full(b.line, b.down))
+    }
+
+    /// A link waits for its line: it goes on when there is room.
+    pub(super) fn await_line(&mut self, link: LinkId) {
+        let Some((here, there)) = self.ends_of(link) else { return };
+        let Some(at) = self.line_drains_at(here, there) else { return };
+        let Some(end) = self.links.end_mut(link) else { return };
+        if !end.awaits_line {
+            end.awaits_line = true;
+            self.queue.push(at, Happening::LineFree { link });
+        }
+    }
+
+    /// There is room on the line: what waits goes on, control first.
+    pub(super) fn line_free(&mut self, link: LinkId) {
+        let Some((here, there)) = self.ends_of(link) else { return };
+        let Some(end) = self.links.end_mut(link) else { return };
+        end.awaits_line = false;
+        if self.is_apart(here, there) {
+            return;
+        }
+        let Some(end) = self.links.end_mut(link) else { return };
+        let mut held = Vec::from(end.take_held());
+        held.sort_by_key(crate::link::Item::class);
+        for item in held {
+            self.transmit(link, item);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_carries_one_thing_after_the_other() {
+        let mut lane = Lane::default();
+        let at = |ms: u64| Time::from_micros(ms * 1000);
+        assert_eq!(lane.carry(at(0), 1000, 1000), at(1000));
+        assert_eq!(lane.carry(at(0), 500, 1000), at(1500));
+        assert_eq!(lane.backlog(at(500), 1000), 1000);
+        assert_eq!(lane.carry(at(9000), 1000, 1000), at(10_000), "it was idle");
+        assert_eq!(lane.backlog(at(20_000), 1000), 0);
+    }
+}
