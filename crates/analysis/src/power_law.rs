@@ -20,6 +20,10 @@ pub const BOUNDED_ALPHA_MIN: f64 = 0.0;
 /// A tail of fewer observations is not fitted; see [`crate::Fit`] for how many tell something.
 pub const LEAST_TAIL: u64 = 10;
 
+/// A scan with an upper end tries lower cutoffs up to the end divided by this, and the smallest
+/// value in any case. With a handful of values between the cutoffs every falling law fits.
+pub const LEAST_SPAN: u64 = 4;
+
 /// Why there is no fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FitError {
@@ -55,7 +59,7 @@ pub enum Cutoff {
     /// At this value, at least 1.
     At(u64),
     /// Where the distance is least, among the values with so many observations from there on (at
-    /// least [`LEAST_TAIL`]).
+    /// least [`LEAST_TAIL`]), and not too near to an upper end (see [`LEAST_SPAN`]).
     Scan {
         /// Least number of observations in the tail.
         least_tail: u64,
@@ -179,7 +183,8 @@ impl<'a> Scanner<'a> {
         let mut guess = None;
         // The last value alone is no tail.
         for first in 0..self.bins.len() - 1 {
-            if self.tail[first] < least_tail {
+            let too_narrow = self.xmax.is_some_and(|end| end / LEAST_SPAN < self.bins[first].0);
+            if self.tail[first] < least_tail || (first > 0 && too_narrow) {
                 break;
             }
             let mut fit = self.exponent(first, self.bins[first].0, guess);
