@@ -1,0 +1,73 @@
+//! Places for components, side by side.
+
+/// A square: its lower left corner and its side.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Square {
+    pub(super) corner: [f64; 2],
+    pub(super) side: f64,
+}
+
+/// Places squares with these sides, which must not rise, into about a square, without overlap.
+///
+/// Rows are filled with columns: a column is as wide as its first square and takes more below it
+/// as long as the row is high enough. The places depend on the sides only, so a component does not
+/// jump as it is laid out.
+pub(super) fn pack(sides: &[f64]) -> Vec<Square> {
+    let area: f64 = sides.iter().map(|s| s * s).sum();
+    let widest = sides.first().copied().unwrap_or(0.0).max(area.sqrt() * 1.05);
+    let mut out = Vec::with_capacity(sides.len());
+    // The row's lower edge and height, the column's left edge and width, and where it is filled to.
+    let (mut row, mut height, mut column, mut width, mut filled) = (0.0, 0.0, 0.0, 0.0, 0.0);
+    // Sides that fill a row exactly must not fail for rounding.
+    let slack = widest * 1e-9;
+    for &side in sides {
+        if filled + side > height + slack {
+            // The next column, or the next row.
+            column += width;
+            (width, filled) = (side, 0.0);
+            if column + side > widest + slack || height == 0.0 {
+                row += height;
+                (height, column) = (side, 0.0);
+            }
+        }
+        out.push(Square { corner: [column, row + filled], side });
+        filled += side;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn one_square_is_all() {
+        assert_eq!(pack(&[3.0]), [Square { corner: [0.0, 0.0], side: 3.0 }]);
+        assert!(pack(&[]).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn squares_do_not_overlap_and_fill_about_a_square(
+            mut sides in prop::collection::vec(1u32..40, 1..80),
+        ) {
+            sides.sort_unstable_by(|a, b| b.cmp(a));
+            let sides: Vec<f64> = sides.into_iter().map(|s| f64::from(s).sqrt()).collect();
+            let packed = pack(&sides);
+            for (i, a) in packed.iter().enumerate() {
+                for b in &packed[..i] {
+                    let apart = (0..2).any(|axis| {
+                        a.corner[axis] + a.side <= b.corner[axis] + 1e-6
+                            || b.corner[axis] + b.side <= a.corner[axis] + 1e-6
+                    });
+                    prop_assert!(apart, "{:?} {:?}", a, b);
+                }
+            }
+            let extent = |axis| packed.iter().map(|s| s.corner[axis] + s.side).fold(0.0, f64::max);
+            let (width, height) = (extent(0), extent(1));
+            let area: f64 = sides.iter().map(|s| s * s).sum();
+            prop_assert!(width.max(height) <= 2.0 * area.sqrt() + 1e-6);
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! How messages spread: when which share of the nodes has them, over how many hops, at what cost.
+
+use serde::{Deserialize, Serialize};
+
+use crate::histogram::Histogram;
+use crate::percentile::{percentile, rank};
+
+/// The shares of the nodes for which times are reported if nothing else is asked.
+pub const SHARES: [f64; 4] = [0.5, 0.9, 0.99, 1.0];
+
+/// The first copy of a message at one node, and what came after it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arrival {
+    /// Time since it was published, in microseconds.
+    pub micros: u64,
+    /// Links it came over; 1 from the publisher itself.
+    pub hops: u32,
+    /// Further copies that came to the same node.
+    pub duplicates: u32,
+    /// Bytes of all copies that this node received.
+    pub bytes: u64,
+}
+
+/// One message and where it came.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// How many nodes should get it. The publisher is one of them only if it has an arrival too.
+    pub expected: usize,
+    /// One arrival for each node that got it, in any order.
+    pub arrivals: Vec<Arrival>,
+}
+
+/// Why arrivals say nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PropagationError {
+    /// There are no messages.
+    #[error("no messages")]
+    NoMessages,
+    /// Nobody should have got this message.
+    #[error("message {message} is expected by nobody")]
+    NobodyExpected {
+        /// Which one, from 0.
+        message: usize,
+    },
+    /// More nodes got a message than should have.
+    #[error("message {message} came to {arrivals} nodes, {expected} were expected")]
+    TooManyArrivals {
+        /// Which one, from 0.
+        message: usize,
+        /// How many got it.
+        arrivals: usize,
+        /// How many should have.
+        expected: usize,
+    },
+}
+
+/// How long it took until a share of the nodes had a message: percentiles over the messages, by
+/// nearest rank, in microseconds.
+///
+/// A message that never came so far counts as infinitely late, so a percentile is none where it
+/// falls on one.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ReachTime {
+    /// The share of the nodes, of which ⌈share · expected⌉ must have it.
+    pub share: f64,
+    /// How many messages came so far.
+    pub messages: usize,
+    /// Half of the messages were not slower.
+    pub median: Option<u64>,
+    /// Nine of ten were not slower.
+    pub p90: Option<u64>,
+    /// 99 of a hundred were not slower.
+    pub p99: Option<u64>,
+}
+
+/// A point of the curve of shares over time.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ReachPoint {
+    /// Time since publishing, in microseconds.
+    pub micros: u64,
+    /// Share of the nodes that have a message by then: mean over the messages.
+    pub mean: f64,
+    /// The same for the message that has come least far.
+    pub least: f64,
+}
+
+/// How a set of messages spread.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Propagation {
+    /// Number of messages.
+    pub messages: usize,
+    /// Deliveries that should have been.
+    pub expected: u64,
+    /// Deliveries that were.
+    pub deliveries: u64,
+    /// How many messages came to everybody.
+    pub complete: usize,
+    /// Times until shares were reached, in the order asked.
+    pub times: Vec<ReachTime>,
+    /// Shares over time, evenly spaced from 0 to the last arrival.
+    pub curve: Vec<ReachPoint>,
+    /// How many deliveries took how many hops.
+    pub hops: Histogram,
+    /// Hops of the delivery that took most; 0 without deliveries.
+    pub last_hop: u32,
+    /// Copies that were not needed.
+    pub duplicates: u64,
+    /// Copies that were not needed, per delivery; 0 without deliveries.
+    pub duplicates_per_delivery: f64,
+    /// Bytes received.
+    pub bytes: u64,
+    /// Bytes received per delivery; 0 without deliveries.
+    pub bytes_per_delivery: f64,
+}
+
+impl Propagation {
+    /// Sums up `messages`, with times for `shares` (see [`SHARES`]; each is held to 0 to 1) and
+    /// `points` points of the curve (at least 2).
+    ///
+    /// # Errors
+    ///
+    /// If there are no messages, or one is expected by nobody or came to more nodes than expected.
+    pub fn new(
+        messages: &[Message],
+        shares: &[f64],
+        points: usize,
+    ) -> Result<Self, PropagationError> {
+        check(messages)?;
+        let sorted: Vec<(usize, Vec<u64>)> = messages
+            .iter()
+            .map(|m| {
+                let mut times: Vec<u64> = m.arrivals.iter().map(|a| a.micros).collect();
+                times.sort_unstable();
+                (m.expected, times)
+            })
+            .collect();
+        let all = || messages.iter().flat_map(|m| &m.arrivals);
+        let deliveries = all().count() as u64;
+        let duplicates = all().map(|a| u64::from(a.duplicates)).sum();
+        let bytes = all().fold(0u64, |sum, a| sum.saturating_add(a.bytes));
+        let each = |sum: u64| if deliveries > 0 { sum as f64 / deliveries as f64 } else { 0.0 };
+        Ok(Self {
+            messages: messages.len(),
+            expected: messages.iter().map(|m| m.expected as u64).sum(),
+            deliveries,
+            complete: messages.iter().filter(|m| m.arrivals.len() == m.expected).count(),
+            times: shares.iter().map(|&share| reach_time(&sorted, share)).collect(),
+            curve: curve(&sorted, points.max(2)),
+            hops: all().map(|a| u64::from(a.hops)).collect(),
+            last_hop: all().map(|a| a.hops).max().unwrap_or(0),
+            duplicates,
+            duplicates_per_delivery: each(duplicates),
+            bytes,
+            bytes_per_delivery: each(bytes),
+        })
+    }
+}
+
+fn check(messages: &[Message]) -> Result<(), PropagationError> {
+    if messages.is_empty() {
+        return Err(PropagationError::NoMessages);
+    }
+    for (message, m) in messages.iter().enumerate() {
+        let (arrivals, expected) = (m.arrivals.len(), m.expected);
+        if expected == 0 {
+            return Err(PropagationError::NobodyExpected { message });
+        }
+        if arrivals > expected {
+            return Err(PropagationError::TooManyArrivals { message, arrivals, expected });
+        }
+    }
+    Ok(())
+}
+
+fn reach_time(sorted: &[(usize, Vec<u64>)], share: f64) -> ReachTime {
+    let share = share.clamp(0.0, 1.0);
+    let time = |(expected, times): &(usize, Vec<u64>)| match rank(share, *expected) {
+        0 => Some(0),
+        needed => times.get(needed - 1).copied(),
+    };
+    let reached: Vec<Option<u64>> = sorted.iter().map(time).collect();
+    let messages = reached.iter().flatten().count();
+    // Never comes after every time.
+    let mut order = reached;
+    order.sort_by_key(|time| time.unwrap_or(u64::MAX));
+    let at = |p| percentile(&order, p).flatten();
+    ReachTime { share, messages, median: at(50.0), p90: at(90.0), p99: at(99.0) }
+}
+
+fn curve(sorted: &[(usize, Vec<u64>)], points: usize) -> Vec<ReachPoint> {
+    let last = sorted.iter().filter_map(|(_, times)| times.last()).max().copied().unwrap_or(0);
+    let steps = points as u128 - 1;
+    let point = |i: u128| {
+        let micros = (u128::from(last) * i / steps) as u64;
+        let shares = sorted
+            .iter()
+            .map(|(n, times)| times.partition_point(|&t| t <= micros) as f64 / *n as f64);
+        let mean = shares.clone().sum::<f64>() / sorted.len() as f64;
+        ReachPoint { micros, mean, least: shares.fold(1.0, f64::min) }
+    };
+    (0..=steps).map(point).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn message(expected: usize, times: &[u64]) -> Message {
+        let arrival = |&micros| Arrival { micros, hops: 2, duplicates: 1, bytes: 100 };
+        Message { expected, arrivals: times.iter().map(arrival).collect() }
+    }
+
+    #[test]
+    fn times_shares_and_costs() {
+        let messages = [message(4, &[40, 10, 20, 30]), message(4, &[50, 10, 5])];
+        let p = Propagation::new(&messages, &SHARES, 6).unwrap();
+        assert_eq!((p.messages, p.expected, p.deliveries, p.complete), (2, 8, 7, 1));
+        assert_eq!((p.times[0].median, p.times[0].p99), (Some(10), Some(20)));
+        // The second message never came to all.
+        let all = p.times[3];
+        assert_eq!((all.messages, all.median, all.p90), (1, Some(40), None));
+        assert_eq!((p.duplicates, p.bytes, p.last_hop, p.hops.count(2)), (7, 700, 2, 7));
+        assert_eq!((p.duplicates_per_delivery, p.bytes_per_delivery), (1.0, 100.0));
+        let at: Vec<_> = p.curve.iter().map(|c| (c.micros, c.mean, c.least)).collect();
+        assert_eq!(at[0], (0, 0.0, 0.0));
+        assert_eq!(at[1], (10, 0.375, 0.25));
+        assert_eq!(at[5], (50, 0.875, 0.75));
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let new = |m: &[Message]| Propagation::new(m, &SHARES, 2).map(|_| ());
+        assert_eq!(new(&[]), Err(PropagationError::NoMessages));
+        let nobody = PropagationError::NobodyExpected { message: 1 };
+        assert_eq!(new(&[message(1, &[]), message(0, &[])]), Err(nobody));
+        assert!(matches!(
+            new(&[message(1, &[1, 2])]),
+            Err(PropagationError::TooManyArrivals { .. })
+        ));
+        let lost = Propagation::new(&[message(3, &[])], &SHARES, 0).unwrap();
+        assert_eq!((lost.deliveries, lost.times[0].median, lost.curve.len()), (0, None, 2));
+    }
+
+    proptest! {
+        #[test]
+        fn curves_rise_and_larger_shares_come_later(
+            times in prop::collection::vec(prop::collection::vec(0u64..1000, 0..20), 1..10),
+        ) {
+            let messages: Vec<_> = times.iter().map(|t| message(20, t)).collect();
+            let p = Propagation::new(&messages, &[0.1, 0.3, 0.5, 0.9], 30).unwrap();
+            for pair in p.curve.windows(2) {
+                prop_assert!(pair[0].mean <= pair[1].mean && pair[0].least <= pair[1].least);
+                prop_assert!(pair[1].least <= pair[1].mean + 1e-12);
+            }
+            for pair in p.times.windows(2) {
+                prop_assert!(pair[0].messages >= pair[1].messages);
+                if let (Some(a), Some(b)) = (pair[0].median, pair[1].median) {
+                    prop_assert!(a <= b);
+                }
+            }
+            let reached = p.deliveries as f64 / p.expected as f64;
+            prop_assert!((p.curve[29].mean - reached).abs() < 1e-9);
+        }
+    }
+}
