@@ -3,8 +3,10 @@
 //! An adversary joins like anybody else, has neighbours and registrations, and can do what its own
 //! key allows. What it does beside the protocol is one of [`AdversaryKind`].
 
+use core::cell::Cell;
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 
 use bytes::Bytes;
 use rumormill_proto::death::{Adjacency, DeathReport};
@@ -50,18 +52,19 @@ pub(crate) struct Rogue {
     past: VecDeque<Frame>,
     outputs: VecDeque<Output>,
     dice: Dice,
+    unleashed: Rc<Cell<bool>>,
     /// When it does something of its own accord again.
     next: Time,
 }
 
 impl Rogue {
-    /// An adversary that behaves until `begin`. `setup` makes a peer of its identity.
+    /// An adversary that behaves until it is unleashed. `setup` makes a peer of its identity.
     pub(crate) fn new(
         kind: AdversaryKind,
         identity: Identity,
         setup: impl Fn() -> PeerSetup,
         dice: Dice,
-        begin: Time,
+        unleashed: Rc<Cell<bool>>,
         now: Time,
     ) -> Self {
         Rogue {
@@ -75,7 +78,8 @@ impl Rogue {
             past: VecDeque::new(),
             outputs: VecDeque::new(),
             dice,
-            next: begin,
+            unleashed,
+            next: Time::ZERO,
         }
     }
 
@@ -262,7 +266,7 @@ impl Machine for Rogue {
         if !matches!(input, Input::Timeout) || self.peer.poll_timeout().is_some_and(|t| t <= now) {
             self.peer.handle(now, input);
         }
-        if self.next <= now {
+        if self.unleashed.get() && self.next <= now {
             let flooder = self.kind == AdversaryKind::Flooder;
             self.next = now + if flooder { FLOOD_PERIOD } else { PERIOD };
             self.act(now);
@@ -279,6 +283,9 @@ impl Machine for Rogue {
                 }
             }
             let output = self.peer.poll_output()?;
+            if !self.unleashed.get() {
+                return Some(output);
+            }
             if let Some(output) = self.twist(output) {
                 return Some(output);
             }
@@ -286,7 +293,7 @@ impl Machine for Rogue {
     }
 
     fn poll_timeout(&self) -> Option<Time> {
-        let own = self.peer.poll_timeout();
-        Some(own.map_or(self.next, |at| at.min(self.next)))
+        let own = Some(self.next).filter(|_| self.unleashed.get());
+        [own, self.peer.poll_timeout()].into_iter().flatten().min()
     }
 }

@@ -78,6 +78,8 @@ pub(crate) struct Node {
     pub(crate) down: Lane,
     /// How far its wall clock is ahead of the world's, in microseconds.
     pub(crate) clock_ahead: i64,
+    /// It does not play by the rules: nothing is promised to it.
+    pub(crate) is_adversary: bool,
 }
 
 /// First port a node dials from.
@@ -108,6 +110,7 @@ impl Node {
             up: Lane::default(),
             down: Lane::default(),
             clock_ahead: 0,
+            is_adversary: false,
         }
     }
 
@@ -117,11 +120,6 @@ impl Node {
             Kind::Seed { .. } => Role::Seed,
             Kind::Machine { role, .. } => *role,
         }
-    }
-
-    /// Whether it is an adversary or another machine that a test made: nothing is promised to it.
-    pub(crate) const fn is_machine(&self) -> bool {
-        matches!(self.kind, Kind::Machine { .. })
     }
 
     /// A fresh address to dial from.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rumormill_proto::PeerId;
+use rumormill_proto::{PeerId, Time};
 
 use super::Violation;
 use crate::ledger::{Impairment, Removal, Trouble};
@@ -44,12 +44,12 @@ fn judge(seen: &Observation, r: &Removal) -> Vec<Violation> {
         return vec![say(what)];
     };
     let witnesses: BTreeSet<PeerId> = r.witnesses.iter().copied().collect();
-    if witnesses.len() < cause.needed {
+    let needed = needed(seen, cause, r);
+    if witnesses.len() < needed {
         found.push(say(format!(
-            "{node} was removed at {} on {} witnesses, {} were needed",
+            "{node} was removed at {} on {} witnesses, {needed} were needed",
             r.at,
             witnesses.len(),
-            cause.needed
         )));
     }
     if witnesses.contains(&r.subject) {
@@ -70,6 +70,20 @@ fn judge(seen: &Observation, r: &Removal) -> Vec<Violation> {
     found
 }
 
+/// Witnesses that the removal needed at least. Neighbours that were struck meanwhile take away from
+/// the degree that the number follows from, by half a witness each.
+fn needed(seen: &Observation, cause: &Impairment, r: &Removal) -> usize {
+    let from = Time::from_micros(
+        cause.from.as_micros().saturating_sub(u64::try_from(seen.grace.as_micros()).unwrap_or(0)),
+    );
+    let meanwhile = |i: &&Impairment| {
+        i.node != cause.node && i.from <= r.at && i.until.is_none_or(|until| until >= from)
+    };
+    let others: BTreeSet<NodeId> =
+        seen.ledger.impairments.iter().filter(meanwhile).map(|i| i.node).collect();
+    cause.needed.saturating_sub(others.len().div_ceil(2)).max(1)
+}
+
 /// The trouble that the removal may have come of. Leaving is none: a peer that left is not dead.
 fn cause<'a>(seen: &'a Observation, node: NodeId, r: &Removal) -> Option<&'a Impairment> {
     seen.ledger.impairments.iter().find(|i| {
@@ -85,13 +99,27 @@ mod tests {
     use super::*;
     use crate::checkers::planted;
     use core::time::Duration;
-    use rumormill_proto::Time;
 
     #[test]
     fn a_just_removal_passes() {
         let seen = planted::with_removal();
         assert_eq!(check(&seen), []);
         assert_eq!(false_deaths(&seen), []);
+    }
+
+    #[test]
+    fn neighbours_that_are_struck_as_well_take_away_from_what_is_needed() {
+        let mut seen = planted::with_removal();
+        let cause = seen.ledger.impairments[0].clone();
+        let r = seen.ledger.removals[0].clone();
+        seen.ledger.impairments[0].needed = r.witnesses.len() + 1;
+        assert_eq!(check(&seen).len(), 1);
+        let mut other = cause;
+        other.node = NodeId(99);
+        seen.ledger.impairments.push(other);
+        assert_eq!(check(&seen), []);
+        seen.ledger.impairments[0].needed += 1;
+        assert_eq!(check(&seen).len(), 1);
     }
 
     #[test]

@@ -35,16 +35,25 @@ pub fn once(seen: &Observation) -> Vec<Violation> {
 }
 
 /// Every message reached every peer that was connected when it was published and undisturbed
-/// since. Messages younger than [`Observation::settle`] may still be on their way.
+/// since. Messages younger than [`Observation::settle`] may still be on their way; what a process
+/// could hand to nobody at all is gone with it.
 #[must_use]
 pub fn complete(seen: &Observation) -> Vec<Violation> {
     let mut got: BTreeMap<MessageId, BTreeSet<NodeId>> = BTreeMap::new();
+    let mut spread: BTreeSet<MessageId> = BTreeSet::new();
     for a in &seen.ledger.arrivals {
         got.entry(a.id).or_default().insert(a.node);
+        if a.from.is_some() {
+            spread.insert(a.id);
+        }
     }
+    let lives: BTreeSet<(NodeId, u64)> =
+        seen.live_peers().filter_map(|n| Some((n.node, n.peer.as_ref()?.incarnation))).collect();
+    let exists =
+        |p: &&Publication| spread.contains(&p.id) || lives.contains(&(p.node, p.id.incarnation));
     let none = BTreeSet::new();
     let mut found = Vec::new();
-    for p in &seen.ledger.publications {
+    for p in seen.ledger.publications.iter().filter(exists) {
         let arrived = got.get(&p.id).unwrap_or(&none);
         let missing: Vec<NodeId> =
             owed(seen, p).into_iter().filter(|n| !arrived.contains(n)).collect();
@@ -97,6 +106,17 @@ mod tests {
         let found = complete(&seen);
         assert_eq!(found.len(), 1);
         assert!(found[0].what.contains(&last.node.to_string()), "{found:?}");
+    }
+
+    #[test]
+    fn what_a_dead_publisher_could_hand_to_nobody_is_owed_to_nobody() {
+        let mut seen = planted::sound();
+        seen.ledger.arrivals.retain(|a| a.from.is_none());
+        assert_eq!(complete(&seen).len(), 1, "it lives and has told nobody");
+        let publisher = seen.ledger.publications[0].node;
+        let n = seen.nodes.iter_mut().find(|n| n.node == publisher).unwrap();
+        n.peer.as_mut().unwrap().incarnation += 1;
+        assert_eq!(complete(&seen), []);
     }
 
     #[test]

@@ -260,7 +260,7 @@ impl World {
             }
             Err(what) => {
                 let at = self.now;
-                if self.is_from_machine(link) {
+                if self.is_from_adversary(link) {
                     self.ledger.refused += 1;
                 } else {
                     self.ledger.wire_faults.push(Fault { at, node, what });
@@ -271,8 +271,8 @@ impl World {
     }
 
     /// Whether an adversary is at the other end.
-    fn is_from_machine(&self, link: LinkId) -> bool {
-        self.ends_of(link).is_some_and(|(_, there)| self.node(there).is_machine())
+    fn is_from_adversary(&self, link: LinkId) -> bool {
+        self.ends_of(link).is_some_and(|(_, there)| self.node(there).is_adversary)
     }
 
     /// Writes down that a peer got a copy of a batch.

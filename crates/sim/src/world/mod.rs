@@ -34,9 +34,11 @@ mod line;
 mod observe;
 mod run;
 
+use core::cell::Cell;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use rumormill_proto::{
     Address, Config, DialError, DialId, Event, Identity, LinkDown, LinkId, Name, PeerId, PeerSetup,
@@ -175,6 +177,8 @@ pub struct World {
     seeds: Vec<SeedAddress>,
     trace: Trace,
     ledger: Ledger,
+    /// Whether adversaries do what they are here for.
+    unleashed: Rc<Cell<bool>>,
 }
 
 impl World {
@@ -193,6 +197,7 @@ impl World {
             seeds: Vec::new(),
             trace: Trace::default(),
             ledger: Ledger::default(),
+            unleashed: Rc::default(),
         }
     }
 
@@ -258,12 +263,13 @@ impl World {
         node
     }
 
-    /// Adds and starts an adversary. It behaves until `begin`.
-    pub fn add_adversary(&mut self, kind: AdversaryKind, begin: Time) -> NodeId {
+    /// Adds and starts an adversary. It behaves until it is [unleashed](World::unleash).
+    pub fn add_adversary(&mut self, kind: AdversaryKind) -> NodeId {
         let index = self.nodes.len();
         let (config, seeds) = (self.config.node.clone(), self.seeds.clone());
         let (world_seed, at) = (self.config.seed, address(10, 2, index));
-        self.add_machine(Role::Peer, move |identity, _, now| {
+        let unleashed = self.unleashed.clone();
+        let node = self.add_machine(Role::Peer, move |identity, _, now| {
             let setup = || PeerSetup {
                 config: config.clone(),
                 identity: identity.clone(),
@@ -277,8 +283,15 @@ impl World {
                 rng_seed: derive(world_seed, "adversary", index as u64),
             };
             let dice = Dice::new(world_seed.wrapping_add(index as u64), "adversary");
-            Box::new(Rogue::new(kind, identity.clone(), setup, dice, begin, now))
-        })
+            Box::new(Rogue::new(kind, identity.clone(), setup, dice, unleashed.clone(), now))
+        });
+        self.node_mut(node).is_adversary = true;
+        node
+    }
+
+    /// Lets the adversaries do what they are here for, or makes them behave.
+    pub fn unleash(&mut self, yes: bool) {
+        self.unleashed.set(yes);
     }
 
     fn place_peer(&mut self, spec: PeerSpec) -> NodeId {

@@ -67,7 +67,7 @@ impl World {
         for node in live {
             let Some(snapshot) = self.peer_snapshot(node) else { continue };
             let theirs = snapshot.neighbours.iter().filter_map(|n| self.node_of(&n.id));
-            said.insert(node, theirs.filter(|n| !self.node(*n).is_machine()).collect());
+            said.insert(node, theirs.filter(|n| !self.node(*n).is_adversary).collect());
         }
         Graph::new(&said)
     }
@@ -89,7 +89,7 @@ impl World {
             strangers: self
                 .nodes
                 .iter()
-                .filter(|n| n.is_machine())
+                .filter(|n| n.is_adversary)
                 .map(|n| n.identity.id())
                 .collect(),
             nodes,

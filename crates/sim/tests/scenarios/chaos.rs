@@ -1,35 +1,13 @@
 //! Everything at once, then calm and a demand for all promises.
 
 use core::time::Duration;
-use std::collections::BTreeSet;
 
-use rumormill_proto::MessageId;
-use rumormill_sim::checkers::Violation;
-use rumormill_sim::ledger::Publication;
-use rumormill_sim::{DiskFate, NodeId, NodeStatus, Observation, World, checkers};
+use rumormill_sim::{DiskFate, NodeId, NodeStatus, World, checkers};
 
 use crate::common::{Dice, Net, lan, ms, s, world_config};
 
 /// How long the network has after the faults have ended.
 const CALM: Duration = s(150);
-
-/// What is wrong. So many are struck at once here that fewer witnesses are needed than a checker
-/// can know of; and what a publisher could hand to nobody at all is gone with it.
-fn found(w: &World, check: fn(&Observation) -> Vec<Violation>) -> Vec<Violation> {
-    let mut seen = w.observe();
-    let spread: BTreeSet<MessageId> =
-        seen.ledger.arrivals.iter().filter(|a| a.from.is_some()).map(|a| a.id).collect();
-    let alive = |p: &Publication| {
-        w.peer_snapshot(p.node).is_some_and(|s| s.incarnation == p.id.incarnation)
-    };
-    let all = seen.ledger.publications.clone();
-    seen.ledger.publications.retain(|p| spread.contains(&p.id) || alive(p));
-    let mut found = check(&seen);
-    found.retain(|v| !v.what.contains("were needed") && !v.what.contains("nobody published"));
-    seen.ledger.publications = all;
-    found.extend(checkers::delivery::once(&seen));
-    found
-}
 
 pub(crate) struct Chaos {
     pub(crate) net: Net,
@@ -115,15 +93,12 @@ impl Chaos {
             }
             self.net.world.run_for(ms(20 + self.dice.below(500) as u64));
         }
-        let found = found(&self.net.world, checkers::always);
+        let found = checkers::always(&self.net.world.observe());
         assert!(found.is_empty(), "seed {}: {found:?}", self.net.world.config().seed);
     }
 
     fn rests_within(&mut self, limit: Duration) {
-        if !self.net.world.run_until(limit, |w| found(w, checkers::at_rest).is_empty()) {
-            let w = &self.net.world;
-            self.net.fail("the network does not come to rest", &found(w, checkers::at_rest));
-        }
+        self.net.rests_within(limit);
     }
 
     pub(crate) fn calm(&mut self) {
