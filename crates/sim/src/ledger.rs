@@ -76,6 +76,8 @@ pub struct BatchCopy {
     pub batch: MessageId,
     /// Whether it was asked for.
     pub pulled: bool,
+    /// Bytes of the batch.
+    pub bytes: u64,
 }
 
 /// What a publisher was told of who holds a message.

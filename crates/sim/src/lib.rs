@@ -33,6 +33,8 @@ pub mod ledger;
 pub mod machine;
 pub mod network;
 pub mod observation;
+pub mod play;
+pub mod report;
 pub mod scenario;
 pub mod world;
 
@@ -50,5 +52,7 @@ pub use machine::Machine;
 pub use network::Latency;
 pub use node::{NodeId, NodeStatus};
 pub use observation::Observation;
+pub use play::{Measures, play};
+pub use report::Report;
 pub use scenario::Scenario;
 pub use world::{CommandError, DiskFate, PeerSpec, World, WorldConfig};

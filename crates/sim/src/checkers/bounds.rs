@@ -16,7 +16,8 @@ fn over(n: &NodeObservation, figures: &[(&str, u64, usize)]) -> Vec<Violation> {
         .iter()
         .filter(|(_, value, limit)| *value > *limit as u64)
         .map(|(what, value, limit)| {
-            Violation::new("G7", format!("{} has {value} {what}, the limit is {limit}", n.node))
+            let what = format!("{} has {value} {what}, the limit is {limit}", n.node);
+            Violation::new("G7", what).about([n.node])
         })
         .collect()
 }

@@ -30,7 +30,8 @@ pub fn false_deaths(seen: &Observation) -> Vec<Removal> {
 }
 
 fn judge(seen: &Observation, r: &Removal) -> Vec<Violation> {
-    let say = |what: String| Violation::new("G5", what);
+    let about = seen.node_of(&r.subject).map(|n| n.node);
+    let say = |what: String| Violation::new("G5", what).about(about).about([r.observer]);
     let Some(subject) = seen.node_of(&r.subject) else {
         return vec![say(format!("{} was removed at {}, but never lived", r.subject, r.at))];
     };

@@ -13,16 +13,16 @@ pub fn check(seen: &Observation) -> Vec<Violation> {
         let (degree, target) = (view.neighbours.len(), usize::from(view.target));
         if degree > target + 1 {
             let what = format!("{} has {degree} neighbours, its target is {target}", peer.node);
-            found.push(Violation::new("P2", what));
+            found.push(Violation::new("P2", what).about([peer.node]));
         }
         if let Some(twice) = view.neighbours.windows(2).find(|w| w[0].id == w[1].id) {
             let what = format!("{} has two links to {}", peer.node, twice[0].id);
-            found.push(Violation::new("P3", what));
+            found.push(Violation::new("P3", what).about([peer.node]));
         }
     }
     for (a, b) in &seen.graph.one_sided {
         let what = format!("{a} takes {b} for a neighbour, but not the other way");
-        found.push(Violation::new("P3", what));
+        found.push(Violation::new("P3", what).about([*a, *b]));
     }
     found
 }

@@ -24,11 +24,12 @@ pub fn once(seen: &Observation) -> Vec<Violation> {
     let mut found = Vec::new();
     for ((node, _, id), n) in counts {
         if n > 1 {
-            found.push(Violation::new("G1", format!("{node} got message {id} {n} times")));
+            let what = format!("{node} got message {id} {n} times");
+            found.push(Violation::new("G1", what).about([node]));
         }
         if !published.contains(&id) && !seen.strangers.contains(&id.publisher) {
             let what = format!("{node} got message {id}, which nobody published");
-            found.push(Violation::new("G1", what));
+            found.push(Violation::new("G1", what).about([node]));
         }
     }
     found
@@ -65,7 +66,7 @@ pub fn complete(seen: &Observation) -> Vec<Violation> {
                 p.at,
                 missing.len()
             );
-            found.push(Violation::new("G1", what));
+            found.push(Violation::new("G1", what).about([p.node, *first]));
         }
     }
     found

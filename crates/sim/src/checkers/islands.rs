@@ -19,7 +19,7 @@ pub fn check(seen: &Observation) -> Vec<Violation> {
                 some.join(", "),
                 if c.len() > some.len() { ", …" } else { "" }
             );
-            Violation::new("G6", what)
+            Violation::new("G6", what).about(c.iter().take(5).copied())
         })
         .collect()
 }

@@ -27,12 +27,12 @@ pub fn told(seen: &Observation) -> Vec<Violation> {
         match word {
             Word::Got(id) if id.sequence > expected => {
                 let what = format!("{node} got {id}, and {expected} and on are missing");
-                found.push(Violation::new("G3", what));
+                found.push(Violation::new("G3", what).about([node]));
             }
             Word::Gap(first, to) if first.sequence != expected || to <= first.sequence => {
                 let what =
                     format!("{node} was told a gap {first} to {to}, when {expected} was next");
-                found.push(Violation::new("G3", what));
+                found.push(Violation::new("G3", what).about([node]));
             }
             _ => {}
         }
@@ -60,7 +60,7 @@ pub fn resumed(seen: &Observation) -> Vec<Violation> {
         if id.sequence != mark {
             let node = process.0;
             let what = format!("{node} went on with {word:?}, when an earlier life came to {mark}");
-            found.push(Violation::new("G3", what));
+            found.push(Violation::new("G3", what).about([node]));
         }
     }
     found
@@ -126,7 +126,7 @@ pub fn even(seen: &Observation) -> Vec<Violation> {
                     "{} has come to {at} of {who:?} (incarnation {}), others to {end}",
                     n.node, stream.1
                 );
-                found.push(Violation::new("G3", what));
+                found.push(Violation::new("G3", what).about([n.node]).about(who));
             }
         }
     }

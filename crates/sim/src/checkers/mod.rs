@@ -13,11 +13,13 @@ pub mod islands;
 pub mod loss;
 pub mod order;
 pub mod registry;
+pub mod scale_free;
 pub mod seam;
 pub mod trees;
 
 use core::fmt;
 
+use crate::node::NodeId;
 use crate::observation::Observation;
 
 #[cfg(test)]
@@ -30,11 +32,19 @@ pub struct Violation {
     pub promise: &'static str,
     /// What was found, and where.
     pub what: String,
+    /// The nodes concerned, if it can be told.
+    pub nodes: Vec<NodeId>,
 }
 
 impl Violation {
     pub(crate) const fn new(promise: &'static str, what: String) -> Self {
-        Violation { promise, what }
+        Violation { promise, what, nodes: Vec::new() }
+    }
+
+    /// Says which nodes are concerned.
+    pub(crate) fn about(mut self, nodes: impl IntoIterator<Item = NodeId>) -> Self {
+        self.nodes.extend(nodes);
+        self
     }
 }
 
@@ -60,10 +70,22 @@ pub fn always(seen: &Observation) -> Vec<Violation> {
     checks.iter().flat_map(|check| check(seen)).collect()
 }
 
+/// Every promise there is a checker for, by its id.
+pub const PROMISES: &[&str] =
+    &["G1", "G2", "G3", "G4", "G5", "G6", "G7", "G8", "P2", "P3", "seam", "tree", "wire"];
+
 /// What must hold at rest: everything of [`always`], every message delivered everywhere, one
 /// component, registries that agree and show every live peer, degrees in order.
 #[must_use]
 pub fn at_rest(seen: &Observation) -> Vec<Violation> {
+    let mut found = always(seen);
+    found.extend(only_at_rest(seen));
+    found
+}
+
+/// What must hold at rest, and need not before.
+#[must_use]
+pub fn only_at_rest(seen: &Observation) -> Vec<Violation> {
     let checks = [
         delivery::complete,
         loss::even,
@@ -71,8 +93,7 @@ pub fn at_rest(seen: &Observation) -> Vec<Violation> {
         registry::agreement,
         registry::visibility,
         degree::check,
+        scale_free::check,
     ];
-    let mut found = always(seen);
-    found.extend(checks.iter().flat_map(|check| check(seen)));
-    found
+    checks.iter().flat_map(|check| check(seen)).collect()
 }

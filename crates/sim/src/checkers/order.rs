@@ -54,7 +54,7 @@ pub fn check(seen: &Observation) -> Vec<Violation> {
         let next = last.entry((process, id.publisher, id.incarnation)).or_default();
         if id.sequence < *next {
             let what = format!("{} got {word:?} when it had come to number {next}", process.0);
-            found.push(Violation::new("G2", what));
+            found.push(Violation::new("G2", what).about([process.0]));
         }
         *next = to.max(*next);
     }
@@ -72,7 +72,7 @@ pub fn lives(seen: &Observation) -> Vec<Violation> {
         let life = last.entry((process, id.publisher)).or_default();
         if id.incarnation < *life {
             let what = format!("{} got {word:?} after incarnation {life}", process.0);
-            found.push(Violation::new("G2", what));
+            found.push(Violation::new("G2", what).about([process.0]));
         }
         *life = id.incarnation.max(*life);
     }

@@ -223,5 +223,12 @@ pub(super) fn gap(seen: &mut Observation, node: u32, from: u64, to: u64) {
 /// A copy of a batch of n3 comes to a node.
 pub(super) fn copy(seen: &mut Observation, node: u32) {
     let (at, batch) = (second(2), message(0));
-    seen.ledger.copies.push(BatchCopy { at, node: NodeId(node), life: 1, batch, pulled: false });
+    seen.ledger.copies.push(BatchCopy {
+        at,
+        node: NodeId(node),
+        life: 1,
+        batch,
+        pulled: false,
+        bytes: 100,
+    });
 }

@@ -37,7 +37,8 @@ pub fn agreement(seen: &Observation) -> Vec<Violation> {
                 let name = seen.node_of(id).map_or_else(|| id.to_string(), |n| n.node.to_string());
                 let what =
                     format!("{} says {a:?} of {name}, {} says {b:?}", first.node, other.node);
-                found.push(Violation::new("G4", what));
+                let about = seen.node_of(id).map(|n| n.node);
+                found.push(Violation::new("G4", what).about([first.node, other.node]).about(about));
             }
         }
     }
@@ -58,7 +59,7 @@ pub fn visibility(seen: &Observation) -> Vec<Violation> {
         let at = seeds.iter().filter(|f| alive(f)).count();
         if at < seen.seed_quorum() {
             let what = format!("{} is alive in {at} of {} registries", peer.node, seeds.len());
-            found.push(Violation::new("G4", what));
+            found.push(Violation::new("G4", what).about([peer.node]));
         }
         let Some(view) = &peer.peer else { continue };
         let registered = view.seeds.iter().filter(|s| s.registered).count();
@@ -69,7 +70,7 @@ pub fn visibility(seen: &Observation) -> Vec<Violation> {
                 view.state,
                 seen.seed_quorum()
             );
-            found.push(Violation::new("G4", what));
+            found.push(Violation::new("G4", what).about([peer.node]));
         }
     }
     found

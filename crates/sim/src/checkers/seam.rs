@@ -10,7 +10,10 @@ pub fn check(seen: &Observation) -> Vec<Violation> {
     let wire = seen.ledger.wire_faults.iter().map(|f| ("wire", f));
     misuse
         .chain(wire)
-        .map(|(kind, f)| Violation::new(kind, format!("{} at {}: {}", f.node, f.at, f.what)))
+        .map(|(kind, f)| {
+            let what = format!("{} at {}: {}", f.node, f.at, f.what);
+            Violation::new(kind, what).about([f.node])
+        })
         .collect()
 }
 

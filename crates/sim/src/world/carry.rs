@@ -279,7 +279,8 @@ impl World {
     fn note_copy(&mut self, node: NodeId, gossip: &wire::Gossip) {
         let (at, life) = (self.now, self.node(node).life);
         let (batch, pulled) = (disk::name(&gossip.batch), gossip.pulled);
-        self.ledger.copies.push(BatchCopy { at, node, life, batch, pulled });
+        let bytes = gossip.batch.wire().len() as u64;
+        self.ledger.copies.push(BatchCopy { at, node, life, batch, pulled, bytes });
     }
 
     /// Bytes to a frame whose signatures hold.

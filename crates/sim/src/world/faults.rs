@@ -53,6 +53,7 @@ impl World {
     pub fn freeze(&mut self, node: NodeId) {
         if self.node(node).status == NodeStatus::Running {
             self.trouble(node, Trouble::Frozen);
+            self.watch_change(node, "freezes");
             self.node_mut(node).status = NodeStatus::Frozen;
         }
     }
@@ -62,6 +63,7 @@ impl World {
         if self.node(node).status == NodeStatus::Frozen {
             self.ledger.end_trouble(node, Trouble::Frozen, self.now);
             self.node_mut(node).status = NodeStatus::Running;
+            self.watch_change(node, "goes on");
             self.room_again(node);
             self.work_off_backlog(node);
         }
@@ -154,6 +156,7 @@ impl World {
     fn end_process(&mut self, node: NodeId, status: NodeStatus) {
         self.node_mut(node).end_process(status);
         self.trace.step(self.now, node, Step::Stop, 0);
+        self.watch_change(node, &format!("ends: {status:?}"));
     }
 
     /// The peer has said goodbye and its process ends: links still up are closed in an orderly way.

@@ -33,6 +33,7 @@ mod faults;
 mod line;
 mod observe;
 mod run;
+mod watch;
 
 use core::cell::Cell;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -57,6 +58,7 @@ use crate::random::{Dice, derive};
 use crate::scenario::AdversaryKind;
 use crate::trace::Trace;
 
+use self::watch::Watch;
 pub use command::CommandError;
 pub use faults::DiskFate;
 pub(crate) use line::Lane;
@@ -179,6 +181,7 @@ pub struct World {
     ledger: Ledger,
     /// Whether adversaries do what they are here for.
     unleashed: Rc<Cell<bool>>,
+    watch: Option<Watch>,
 }
 
 impl World {
@@ -198,6 +201,7 @@ impl World {
             trace: Trace::default(),
             ledger: Ledger::default(),
             unleashed: Rc::default(),
+            watch: None,
         }
     }
 

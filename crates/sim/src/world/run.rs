@@ -177,6 +177,7 @@ impl World {
         let (life, marks) = (n.life, n.disk.marks().collect());
         self.ledger.resumes.push(Resume { node, life, marks });
         self.trace.step(now, node, Step::Start, 0);
+        self.watch_change(node, "starts");
         self.tell_wall_clock(node);
         if was_off {
             self.path_changed();
@@ -194,6 +195,7 @@ impl World {
     pub(super) fn feed(&mut self, node: NodeId, step: Step, number: u64, input: Input) {
         let now = self.now;
         self.trace.step(now, node, step, number);
+        self.watch_input(node, &input);
         if let Some(core) = &mut self.node_mut(node).core {
             core.handle(now, input);
         }
@@ -305,6 +307,7 @@ impl World {
     }
 
     fn tell(&mut self, node: NodeId, event: Event) {
+        self.watch_event(node, &event);
         let removed = match &event {
             Event::PeerRemoved { id, incarnation, witnesses, seeds, .. }
             | Event::MemberDead { id, incarnation, witnesses, seeds, .. } => {

@@ -1,0 +1,140 @@
+//! Faults at random.
+
+use core::time::Duration;
+
+use super::Run;
+use super::agenda::{Deed, Undo};
+use crate::node::{NodeId, NodeStatus};
+use crate::world::DiskFate;
+
+/// Fewest peers that chaos leaves alive.
+const LEFT_ALIVE: usize = 3;
+/// Parts of queues that are full, and of packets that are lost, in a bad hour.
+const SKIPS: [f64; 4] = [0.0, 0.01, 0.1, 0.5];
+const LOSSES: [f64; 3] = [0.0, 0.01, 0.05];
+/// The most peers there are at once, beside those of the beginning.
+const NEWCOMERS: usize = 3;
+
+impl Run<'_> {
+    pub(super) fn plan_chaos(&mut self) {
+        if let Some(chaos) = self.scenario.chaos {
+            let at = self.action.0 + chaos.from.0;
+            self.agenda.put(at, Deed::Chaos);
+        }
+    }
+
+    /// Something happens to somebody; and soon something else.
+    pub(super) fn chaos(&mut self) {
+        let Some(chaos) = self.scenario.chaos else { return };
+        let (begin, end) = self.action;
+        let until = chaos.until.map_or(end, |u| begin + u.0);
+        if self.world.now() >= until {
+            return;
+        }
+        let running = self.one_that_is(NodeStatus::Running);
+        match running {
+            Some(p) if self.live().len() > LEFT_ALIVE => self.strike(p),
+            _ => self.relieve(),
+        }
+        if chaos.seeds {
+            self.strike_a_seed();
+        }
+        let (min, max) = (chaos.every.min.0, chaos.every.max.0);
+        let gap = self.chaos_dice.between(min, max).max(Duration::from_micros(1));
+        self.agenda.put(self.world.now() + gap, Deed::Chaos);
+    }
+
+    fn one_that_is(&mut self, status: NodeStatus) -> Option<NodeId> {
+        let all: Vec<NodeId> =
+            self.peers.iter().copied().filter(|&p| self.world.status(p) == status).collect();
+        self.chaos_dice.pick(&all, 1).first().copied()
+    }
+
+    fn strike(&mut self, p: NodeId) {
+        match self.chaos_dice.below(16) {
+            0 => self.world.crash(p),
+            1 => self.world.power_off(p),
+            2 | 3 => self.world.freeze(p),
+            4 => self.world.restart(p, DiskFate::Kept),
+            5 => self.split(),
+            6 => self.world.set_skips(SKIPS[self.chaos_dice.below(SKIPS.len())]),
+            7 => self.world.set_loss(LOSSES[self.chaos_dice.below(LOSSES.len())]),
+            8 if self.live().len() < self.scenario.peers * NEWCOMERS => {
+                let new = self.world.add_peers(1);
+                self.peers.extend(new);
+            }
+            9 => {
+                // It runs, so it can say goodbye.
+                let _ = self.world.leave(p);
+            }
+            10 => self.cut_an_edge(p),
+            _ => self.relieve(),
+        }
+    }
+
+    fn relieve(&mut self) {
+        match self.chaos_dice.below(5) {
+            0 | 1 => {
+                if let Some(p) = self.one_that_is(NodeStatus::Frozen) {
+                    self.world.thaw(p);
+                }
+            }
+            2 | 3 => {
+                let dead = self.one_that_is(NodeStatus::Killed);
+                let dead = dead.or_else(|| self.one_that_is(NodeStatus::HostDown));
+                if let Some(p) = dead {
+                    let fates = [DiskFate::Kept, DiskFate::Lost];
+                    self.world.restart(p, fates[self.chaos_dice.below(2)]);
+                }
+            }
+            _ => self.world.heal(),
+        }
+    }
+
+    /// A third of the peers is cut off from the others; the seeds are with either.
+    fn split(&mut self) {
+        let (mut one, mut other) = (Vec::new(), Vec::new());
+        for p in self.peers.clone() {
+            if self.chaos_dice.below(3) == 0 { one.push(p) } else { other.push(p) }
+        }
+        self.world.partition(&one, &other);
+    }
+
+    fn cut_an_edge(&mut self, p: NodeId) {
+        let neighbours: Vec<NodeId> = self.world.graph().neighbours(p).collect();
+        if let Some(&n) = self.chaos_dice.pick(&neighbours, 1).first() {
+            self.world.cut(p, n);
+            let gap = self.chaos_dice.between(Duration::from_secs(1), Duration::from_secs(20));
+            let at = self.world.now() + gap;
+            self.agenda.put(at, Deed::Undo(Undo::Mend(vec![(p, n)])));
+        }
+    }
+
+    /// Now and then a seed is struck, so that a majority is left; and one that was comes back.
+    fn strike_a_seed(&mut self) {
+        let runs = |r: &Self, s: &NodeId| r.world.status(*s) == NodeStatus::Running;
+        let (up, down): (Vec<NodeId>, Vec<NodeId>) =
+            self.seeds.clone().into_iter().partition(|s| runs(self, s));
+        let spare = up.len() > self.seeds.len() / 2 + 1;
+        match self.chaos_dice.below(20) {
+            0 if spare => {
+                let s = up[self.chaos_dice.below(up.len())];
+                self.world.crash(s);
+            }
+            1 if spare => {
+                let s = up[self.chaos_dice.below(up.len())];
+                self.world.freeze(s);
+            }
+            2..=4 => {
+                if let Some(&s) = self.chaos_dice.pick(&down, 1).first() {
+                    if self.world.status(s) == NodeStatus::Frozen {
+                        self.world.thaw(s);
+                    } else {
+                        self.world.restart(s, DiskFate::Kept);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
