@@ -224,6 +224,7 @@ mod tests {
     use super::*;
     use crate::random::stream;
     use crate::zeta_law::ZetaLaw;
+    use proptest::prelude::*;
 
     /// What the overlay aims at: the zeta law on [3, k_max].
     #[test]
@@ -253,5 +254,36 @@ mod tests {
         assert_eq!((back.xmin, back.p, back.verdict), (fit.xmin, fit.p, fit.verdict));
         let none = Fit::new(&Histogram::default(), &options);
         assert!(matches!(none, Err(FitError::TooFewSamples { .. })));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+        /// Whatever the histogram, there is a report with finite numbers, or an error.
+        #[test]
+        fn any_histogram_is_fitted_or_refused(
+            counts in prop::collection::vec((any::<u64>(), 0u32..64, 0u64..20), 0..12),
+            cutoff in prop::option::of(0u64..20), xmax in prop::option::of(1u64..100),
+        ) {
+            let data =
+                Histogram::from_counts(counts.into_iter().map(|(x, down, c)| (x >> down, c)));
+            let scan = Cutoff::Scan { least_tail: LEAST_TAIL };
+            let cutoff = cutoff.map_or(scan, Cutoff::At);
+            let options = FitOptions { cutoff, xmax, replicates: 2, seed: 1 };
+            if let Ok(fit) = Fit::new(&data, &options) {
+                for all in [
+                    [fit.alpha, fit.alpha_error, fit.ks],
+                    [fit.bounded_alpha, fit.bounded_alpha_error, fit.bounded_ks],
+                    [fit.exponential.ratio, fit.exponential.normalised, fit.exponential.p],
+                    [fit.lognormal.ratio, fit.lognormal.normalised, fit.lognormal.p],
+                    [
+                        fit.bounded_exponential.ratio,
+                        fit.bounded_lognormal.ratio,
+                        fit.bounded_lognormal.p,
+                    ],
+                ] {
+                    prop_assert!(all.iter().all(|v| v.is_finite()), "{:?} {:?}", fit, data);
+                }
+            }
+        }
     }
 }

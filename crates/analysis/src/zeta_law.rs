@@ -141,11 +141,11 @@ impl Sampler {
     /// The largest value that is reached or exceeded with at least this probability, in (0, 1].
     fn quantile(&self, tail: f64) -> u64 {
         let entries = self.ccdf.partition_point(|&c| c >= tail);
-        let in_table = self.law.xmin + (entries.max(1) as u64 - 1);
+        let in_table = self.law.xmin.saturating_add(entries.max(1) as u64 - 1);
         if entries < self.ccdf.len() {
             return in_table;
         }
-        let end = self.law.xmax.unwrap_or(1 << 62);
+        let end = self.law.xmax.unwrap_or(1 << 62).max(in_table);
         let (mut low, mut high) = (in_table, in_table.saturating_mul(2).min(end));
         while high < end && self.law.ccdf(high) >= tail {
             low = high;
