@@ -8,7 +8,7 @@ use crate::histogram::Histogram;
 use crate::power_law::PowerLaw;
 use crate::special::{ln_normal_mass, ln_normal_tail, two_sided_p};
 
-/// A difference in likelihood with a larger p than this may be chance (section 5.2).
+/// A difference in likelihood with a larger p than this may be chance (section 5).
 pub const SIGNIFICANT: f64 = 0.1;
 
 /// Which law is significantly nearer to the data.

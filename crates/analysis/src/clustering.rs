@@ -13,7 +13,7 @@ pub struct Clustering {
     /// Number of triangles.
     pub triangles: u64,
     /// Three times the triangles over the number of connected triples (Newman, SIAM Review 45
-    /// (2003), equation 3.3); 0 without triples.
+    /// (2003)); 0 without triples.
     pub transitivity: f64,
     /// Mean over all nodes of the share of pairs of neighbours that are linked (Watts and
     /// Strogatz, Nature 393 (1998)); nodes with fewer than two neighbours count as 0.

@@ -62,11 +62,11 @@ impl Verdict {
 /// A report: the power law without an upper end, the one with an upper end, and for both the test
 /// of fit and the comparison with other laws on the same tail.
 ///
-/// How much data it takes: the exponent is good to a few hundredths from about 1000 observations
-/// in the tail on, and biased below about 50 (section 3.5 of the paper). To tell a power law from
-/// an exponential takes some hundreds of observations, from a lognormal more than most data have
-/// (sections 4.2 and 5.3): with fewer, p is high and the comparisons favour neither, whatever the
-/// law is.
+/// How much data it takes: about 50 observations in the tail for an exponent that is not biased,
+/// about 1000 for a lower cutoff and an exponent to rely on (section 3 of the paper). With fewer
+/// than some hundreds p is high and the comparisons favour neither, whatever the law is (sections
+/// 4 and 5). A scan may also cut so much off that hardly anything is left to judge: look at `tail`
+/// beside `n`, and fix the cutoff where it is known.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fit {
     /// Number of observations, zeros included.
