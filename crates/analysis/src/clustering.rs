@@ -84,7 +84,8 @@ fn triangles(graph: &Graph) -> Vec<u64> {
 pub fn assortativity(graph: &Graph) -> Option<f64> {
     // Each edge counts in both directions, so both ends have the same mean and variance.
     let ends = graph.edge_count() as f64 * 2.0;
-    let sum: f64 = graph.nodes().map(|v| (graph.degree(v) as f64).powi(2)).sum();
+    let square = |v| graph.degree(v) as f64 * graph.degree(v) as f64;
+    let sum: f64 = graph.nodes().map(square).sum();
     let mean = sum / ends;
     let (mut covariance, mut variance) = (0.0, 0.0);
     for node in graph.nodes() {
