@@ -67,6 +67,7 @@ fn draw(
 mod tests {
     use super::*;
     use crate::power_law::LEAST_TAIL;
+    use crate::random::unit;
     use crate::zeta_law::ZetaLaw;
 
     const SCAN: Cutoff = Cutoff::Scan { least_tail: LEAST_TAIL };
@@ -136,5 +137,23 @@ mod tests {
         let at_start = (Cutoff::At(3), 100);
         assert_eq!(p(&exponential, at_start.0, Bound::None, at_start.1), Some(0.0));
         assert_eq!(p(&exponential, at_start.0, Bound::Largest, at_start.1), Some(0.0));
+    }
+
+    /// A scan may take refuge in the last few hundred of 10,000 values, where a power law is not
+    /// always ruled out; but it cannot keep more.
+    #[test]
+    fn a_scan_of_an_exponential_keeps_little_and_mostly_goes() {
+        let geometric = |index| {
+            let mut rng = stream(8, b"test----", index);
+            let value = |_| 3 + (libm::log(1.0 - unit(&mut rng)) / libm::log(0.8)).floor() as u64;
+            (0..10_000).map(value).collect::<Histogram>()
+        };
+        let (mut free, mut bounded) = (0, 0);
+        for data in (0..10).map(geometric) {
+            assert!(fit(&data, SCAN, Bound::None).unwrap().tail < 1000);
+            free += u32::from(p(&data, SCAN, Bound::None, 100).unwrap() < 0.1);
+            bounded += u32::from(p(&data, SCAN, Bound::Largest, 100).unwrap() < 0.1);
+        }
+        assert!(free >= 6 && bounded >= 8, "{free} {bounded}");
     }
 }

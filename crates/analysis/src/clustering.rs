@@ -13,7 +13,7 @@ pub struct Clustering {
     /// Number of triangles.
     pub triangles: u64,
     /// Three times the triangles over the number of connected triples (Newman, SIAM Review 45
-    /// (2003), equation 3.3); 0 without triples.
+    /// (2003)); 0 without triples.
     pub transitivity: f64,
     /// Mean over all nodes of the share of pairs of neighbours that are linked (Watts and
     /// Strogatz, Nature 393 (1998)); nodes with fewer than two neighbours count as 0.
@@ -84,7 +84,8 @@ fn triangles(graph: &Graph) -> Vec<u64> {
 pub fn assortativity(graph: &Graph) -> Option<f64> {
     // Each edge counts in both directions, so both ends have the same mean and variance.
     let ends = graph.edge_count() as f64 * 2.0;
-    let sum: f64 = graph.nodes().map(|v| (graph.degree(v) as f64).powi(2)).sum();
+    let square = |v| graph.degree(v) as f64 * graph.degree(v) as f64;
+    let sum: f64 = graph.nodes().map(square).sum();
     let mean = sum / ends;
     let (mut covariance, mut variance) = (0.0, 0.0);
     for node in graph.nodes() {

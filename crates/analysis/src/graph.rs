@@ -35,8 +35,8 @@ pub enum GraphError {
 ///
 /// The neighbours of all nodes lie in one array, ascending per node, and a second array says where
 /// each node's begin (compressed sparse rows): 4 bytes per node and 8 per edge, so a million nodes
-/// with 2.5 million edges are 24 MB. A graph library would store edges as linked lists, whose
-/// walks through memory cost several times as much as the searches that run over them here.
+/// with 2.5 million edges are 24 MB, and every search reads memory mostly in order. Nothing else
+/// that a graph library has to offer would be used here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Graph {
     /// n + 1 places in `neighbours`.
@@ -213,7 +213,7 @@ mod tests {
             let graph = Graph::new(30, &listed).unwrap();
             let different: BTreeSet<_> =
                 listed.iter().map(|&(a, b)| (a.min(b), a.max(b))).collect();
-            prop_assert_eq!(graph.edges().collect::<BTreeSet<_>>(), different.clone());
+            prop_assert_eq!(&graph.edges().collect::<BTreeSet<_>>(), &different);
             prop_assert_eq!(graph.edge_count(), different.len());
             prop_assert_eq!(graph.merged(), listed.len() - different.len());
             let degrees = graph.degrees();

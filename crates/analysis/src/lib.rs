@@ -1,4 +1,30 @@
 //! Statistics of overlays and of the spread of messages.
+//!
+//! Pure computation: data and seeds go in, reports come out. No clock, no thread, no file, no
+//! randomness of the system; the same input gives the same answer on every machine. Sized for a
+//! million nodes.
+//!
+//! | question | answer |
+//! |---|---|
+//! | is this a power law, and which? | [`Fit`], of a [`Histogram`]; its parts are in [`power_law`], [`bootstrap`] and [`alternative`] |
+//! | what is the graph like? | [`Graph`], [`Components`], [`Distances`], [`Clustering`], [`assortativity`] |
+//! | what is left of it when nodes fail? | [`Robustness`] |
+//! | how do messages spread? | [`Propagation`] |
+//! | since when is a value steady? | [`settled_since`], [`settled_near`] |
+//! | where to draw the nodes? | [`Layout`] |
+//!
+//! ```
+//! use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+//! use rumormill_analysis::{Fit, FitOptions, Verdict, ZetaLaw};
+//!
+//! let law = ZetaLaw::new(2.4, 3, Some(60)).ok_or("no such law")?;
+//! let degrees = law.sample(20_000, &mut ChaCha8Rng::seed_from_u64(1));
+//! let fit = Fit::new(&degrees, &FitOptions { replicates: 100, ..FitOptions::default() })?;
+//! assert!((fit.bounded_alpha - 2.4).abs() < 4.0 * fit.bounded_alpha_error);
+//! assert_eq!(fit.bounded_verdict, Verdict::Supported);
+//! println!("{fit}");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]

@@ -65,7 +65,8 @@ impl PowerSums {
 /// What the Euler-Maclaurin formula adds at one end x of the integral, divided by x^-s, with its
 /// first and second derivatives in s.
 fn end_terms(s: f64, x: f64) -> [f64; 3] {
-    let (i1, i3, i5) = (1.0 / (12.0 * x), 1.0 / (720.0 * x.powi(3)), 1.0 / (30240.0 * x.powi(5)));
+    let cube = x * x * x;
+    let (i1, i3, i5) = (1.0 / (12.0 * x), 1.0 / (720.0 * cube), 1.0 / (30240.0 * cube * x * x));
     // The rising factorials s, s(s+1)(s+2) and s(s+1)(s+2)(s+3)(s+4), as polynomials.
     let p3 = s * (s + 1.0) * (s + 2.0);
     let p5 = p3 * (s + 3.0) * (s + 4.0);

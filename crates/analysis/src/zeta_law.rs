@@ -3,7 +3,7 @@
 use rand::Rng;
 
 use crate::Histogram;
-use crate::random::{binomial, unit};
+use crate::random::{below, binomial, unit};
 use crate::special::PowerSums;
 use libm::{exp, log};
 
@@ -95,74 +95,80 @@ impl ZetaLaw {
     }
 }
 
-/// Values up to this many above xmin have an entry in a table; rarer ones are searched for.
-const TABLE: u64 = 4096;
+/// A cell of several values is at most this part of its first value wide.
+const CELL: u64 = 64;
 
-/// Draws many values of one law at a time: a binomial draw per value while several are expected
-/// there, single draws for the rest of the tail.
+/// Draws many values of one law at a time: a binomial draw per cell of values while some are
+/// expected there, single draws for the rest of the tail.
 #[derive(Debug)]
 pub(crate) struct Sampler {
-    law: ZetaLaw,
-    /// Probability of k or more, for k from xmin on.
+    alpha: f64,
+    /// First value of each cell, and the first value after the last cell.
+    starts: Vec<u64>,
+    /// Probability of the first value of each cell or more; 0 at the end.
     ccdf: Vec<f64>,
 }
 
 impl Sampler {
     pub(crate) fn new(law: ZetaLaw) -> Self {
-        let last = law.xmax.map_or(TABLE, |xmax| (xmax - law.xmin).min(TABLE));
-        // One entry past the last value of a bounded law: zero.
-        let ccdf = (0..=last + 1).map(|i| law.ccdf(law.xmin.saturating_add(i))).collect();
-        Self { law, ccdf }
+        // Without an upper end the values beyond 2^62 go into the last cell.
+        let end = law.xmax.unwrap_or(1 << 62).max(law.xmin).saturating_add(1);
+        let mut starts = vec![law.xmin];
+        let mut next = law.xmin;
+        while next < end {
+            next = next.saturating_add((next / CELL).max(1)).min(end);
+            starts.push(next);
+        }
+        let mut ccdf: Vec<f64> = starts.iter().map(|&x| law.ccdf(x)).collect();
+        if let Some(last) = ccdf.last_mut() {
+            *last = 0.0;
+        }
+        Self { alpha: law.alpha, starts, ccdf }
     }
 
     /// `n` values: pairs of a value and how often it was drawn; values may repeat.
     pub(crate) fn draw(&self, n: u64, rng: &mut impl Rng) -> Vec<(u64, u64)> {
         let mut out = Vec::new();
         let mut left = n;
-        let mut above = 1.0;
-        for (k, pair) in (self.law.xmin..).zip(self.ccdf.windows(2)) {
+        for (cell, pair) in self.ccdf.windows(2).enumerate() {
             if left == 0 {
                 return out;
             }
             let share = if pair[0] > 0.0 { 1.0 - pair[1] / pair[0] } else { 1.0 };
-            above = pair[0];
             if share * (left as f64) < 0.5 {
-                break;
+                // Few are left: each finds its cell by itself.
+                for _ in 0..left {
+                    let tail = pair[0] * (1.0 - unit(rng));
+                    let cell = self.ccdf.partition_point(|&c| c >= tail).max(1) - 1;
+                    out.push((self.within(cell, rng), 1));
+                }
+                return out;
             }
             let here = binomial(rng, left, share);
-            out.push((k, here));
             left -= here;
-            above = pair[1];
+            if self.starts[cell + 1] - self.starts[cell] <= 1 {
+                out.push((self.starts[cell], here));
+            } else {
+                out.extend((0..here).map(|_| (self.within(cell, rng), 1)));
+            }
         }
-        out.extend((0..left).map(|_| (self.quantile(above * (1.0 - unit(rng))), 1)));
         out
     }
 
-    /// The largest value that is reached or exceeded with at least this probability, in (0, 1].
-    fn quantile(&self, tail: f64) -> u64 {
-        let entries = self.ccdf.partition_point(|&c| c >= tail);
-        let in_table = self.law.xmin + (entries.max(1) as u64 - 1);
-        if entries < self.ccdf.len() {
-            return in_table;
+    /// One value of a cell: a uniform one, taken with its probability over that of the first.
+    fn within(&self, cell: usize, rng: &mut impl Rng) -> u64 {
+        let first = self.starts[cell];
+        let width = self.starts[cell + 1] - first;
+        if width <= 1 {
+            return first;
         }
-        let end = self.law.xmax.unwrap_or(1 << 62);
-        let (mut low, mut high) = (in_table, in_table.saturating_mul(2).min(end));
-        while high < end && self.law.ccdf(high) >= tail {
-            low = high;
-            high = high.saturating_mul(2).min(end);
-        }
-        if self.law.ccdf(high) >= tail {
-            return high;
-        }
-        while high - low > 1 {
-            let middle = low + (high - low) / 2;
-            if self.law.ccdf(middle) >= tail {
-                low = middle;
-            } else {
-                high = middle;
+        loop {
+            let value = first + below(rng, width as usize) as u64;
+            let ratio = log(value as f64 / first as f64);
+            if unit(rng) < exp(-self.alpha * ratio) {
+                return value;
             }
         }
-        low
     }
 }
 
@@ -195,6 +201,11 @@ mod tests {
                 let sigma = (p * (1.0 - p) / n as f64).sqrt();
                 assert!((seen - p).abs() <= 4.5 * sigma, "{alpha} {x}: {seen} {p}");
             }
+            // Values that share a cell, one by one.
+            for x in (150..156).filter(|&x| xmax.is_none_or(|m| x <= m)) {
+                let p = law.pmf(x) * n as f64;
+                assert!((drawn.count(x) as f64 - p).abs() <= 4.5 * p.sqrt() + 1.0, "{alpha} {x}");
+            }
         }
     }
 
@@ -210,12 +221,22 @@ mod tests {
         }
 
         #[test]
-        fn a_quantile_is_where_the_tail_is_crossed(
-            alpha in 1.2f64..4.0, xmin in 1u64..9, tail in 1e-6f64..1.0,
+        fn cells_hold_the_support_without_gaps(
+            alpha in 1.01f64..9.0, xmin in 1u64..1000, width in 0u64..5000, bounded: bool,
         ) {
-            let law = ZetaLaw::new(alpha, xmin, None).unwrap();
-            let x = Sampler::new(law).quantile(tail);
-            prop_assert!(x == 1 << 62 || (law.ccdf(x) >= tail && law.ccdf(x + 1) < tail));
+            let xmax = bounded.then_some(xmin + width);
+            let sampler = Sampler::new(ZetaLaw::new(alpha, xmin, xmax).unwrap());
+            prop_assert_eq!(sampler.starts[0], xmin);
+            prop_assert!(sampler.starts.windows(2).all(|s| s[0] < s[1]));
+            prop_assert!(sampler.ccdf.is_sorted_by(|a, b| a >= b));
+            let mut rng = stream(1, b"test----", 0);
+            for cell in 0..sampler.starts.len() - 1 {
+                let x = sampler.within(cell, &mut rng);
+                prop_assert!(sampler.starts[cell] <= x && x < sampler.starts[cell + 1]);
+            }
+            let drawn = Histogram::from_counts(sampler.draw(1000, &mut rng));
+            prop_assert_eq!(drawn.n(), 1000);
+            prop_assert!(xmax.is_none_or(|end| drawn.max().unwrap() <= end));
         }
     }
 }

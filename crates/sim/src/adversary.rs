@@ -255,7 +255,7 @@ fn forge(batch: &Batch) -> Option<Batch> {
     let last = batch.messages().last()?;
     let payload = last.payload();
     let mut bytes = batch.wire().to_vec();
-    let found = bytes.windows(payload.len().max(1)).position(|w| w == &payload[..])?;
+    let found = bytes.windows(payload.len().max(1)).position(|w| w == payload)?;
     *bytes.get_mut(found)? ^= 1;
     Batch::from_wire(Bytes::from(bytes)).ok()
 }

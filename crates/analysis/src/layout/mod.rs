@@ -20,7 +20,7 @@ use rand_chacha::ChaCha8Rng;
 mod pack;
 mod tree;
 
-use pack::{Square, pack};
+use pack::{Square, extent, pack};
 use tree::{Body, Tree};
 
 /// Longest step of the first round, as a part of the size of the component.
@@ -245,8 +245,7 @@ impl Layout {
     fn frames(&self) -> Vec<Frame> {
         let sides: Vec<f64> = self.components.iter().map(|c| (c.len() as f64).sqrt()).collect();
         let squares = pack(&sides);
-        let extent = |axis| squares.iter().map(|s| s.corner[axis] + s.side).fold(0.0, f64::max);
-        let all = [extent(0), extent(1)];
+        let all = [extent(&squares, 0), extent(&squares, 1)];
         let unit = all[0].max(all[1]);
         let frame = |(square, nodes): (&Square, &Vec<u32>)| {
             let middle = |axis: usize| {

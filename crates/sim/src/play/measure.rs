@@ -83,7 +83,7 @@ impl Run<'_> {
             graph: (measures.graph && graph.edge_count() <= LARGEST_GRAPH)
                 .then(|| GraphReport { nodes: graph.len(), edges: graph.edges().collect() }),
             messages,
-            propagation: propagation::Propagation::new(&spread, propagation::SHARES, POINTS).ok(),
+            propagation: propagation::Propagation::new(&spread, &propagation::SHARES, POINTS).ok(),
             deaths: deaths(&seen),
             trace_hash: hex(&self.world.trace_hash()),
         };
@@ -158,7 +158,10 @@ fn overlay(seen: &Observation) -> Graph {
 
 fn robustness(graph: &Graph, seed: u64) -> Vec<Robustness> {
     let attacks = [Attack::Random, Attack::InitialDegree];
-    attacks.into_iter().map(|a| Robustness::new(graph, a, REMOVALS, POINTS / 2, seed)).collect()
+    attacks
+        .into_iter()
+        .filter_map(|a| Robustness::new(graph, a, REMOVALS, POINTS / 2, seed))
+        .collect()
 }
 
 /// Where each message was owed to and when it came.
