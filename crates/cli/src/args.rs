@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     bench, clean, completions, get, leave, man, members, messages, neighbours, peer, seed, send,
-    status, tail, up,
+    sim, status, tail, up,
 };
 use crate::exit::EXIT_CODES;
 
@@ -32,6 +32,7 @@ pub(crate) enum Command {
     Tail(tail::TailArgs),
     Leave(leave::LeaveArgs),
     Bench(Box<bench::BenchArgs>),
+    Sim(Box<sim::SimArgs>),
     Clean(clean::CleanArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),

@@ -15,9 +15,11 @@ mod log;
 mod out;
 mod rlimit;
 mod signals;
+mod sim;
 mod supervise;
 mod table;
 mod up;
+mod usage;
 mod utc;
 
 use std::process::ExitCode;
@@ -27,7 +29,7 @@ use clap::Parser as _;
 use args::{Cli, Command};
 use commands::{
     bench as bench_command, clean, completions, get, leave, man, members, messages, neighbours,
-    peer, seed, send, status, tail, up as up_command,
+    peer, seed, send, sim as sim_command, status, tail, up as up_command,
 };
 use exit::{Exit, Failure, Outcome};
 
@@ -59,6 +61,7 @@ fn run(command: Command) -> Outcome {
         Command::Man(args) => man::run(&args),
         Command::Up(args) => block_on(Threads::Many, up_command::run(*args)),
         Command::Bench(args) => block_on(Threads::Many, bench_command::run(*args)),
+        Command::Sim(args) => sim_command::run(&args),
         Command::Seed(args) => block_on(Threads::Many, seed::run(*args)),
         Command::Peer(args) => block_on(Threads::Many, peer::run(*args)),
         Command::Status(args) => block_on(Threads::One, status::run(args)),

@@ -27,6 +27,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod campaign;
 pub mod checkers;
 pub mod graph;
 pub mod ledger;

@@ -19,7 +19,7 @@ use super::source::Phase;
 use super::stamp::Clock;
 use crate::exit::Outcome;
 use crate::launch::NetworkArgs;
-use crate::up::Usage;
+use crate::usage::Usage;
 
 /// Time for copies that are still under way when everybody has everything.
 const AFTERMATH: Duration = Duration::from_millis(100);

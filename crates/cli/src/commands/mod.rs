@@ -12,6 +12,7 @@ pub(crate) mod neighbours;
 pub(crate) mod peer;
 pub(crate) mod seed;
 pub(crate) mod send;
+pub(crate) mod sim;
 pub(crate) mod status;
 pub(crate) mod tail;
 pub(crate) mod up;

@@ -8,8 +8,8 @@ use super::inside::Inside;
 use super::outside::Outside;
 use super::plan::Fault;
 use super::seen::{Facts, Member, Sight};
-use super::usage::Usage;
 use crate::hello::TOPIC;
+use crate::usage::Usage;
 use crate::utc;
 
 /// Sights that wait to be looked at. What observes a node waits when it is full; the library

@@ -12,7 +12,6 @@ mod progress;
 mod run;
 mod seen;
 mod summary;
-mod usage;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -34,7 +33,6 @@ pub(crate) use overlay::Overlay;
 use plan::Plan;
 pub(crate) use plan::{Length, Volley, Wishes};
 use run::Run;
-pub(crate) use usage::Usage;
 
 /// Runs a network as wished, and says how it went.
 pub(crate) async fn run(

@@ -22,11 +22,11 @@ use tokio::time::timeout;
 use super::names::Names;
 use super::plan::Fault;
 use super::seen::{Facts, Member, Seen, Sight};
-use super::usage::Usage;
 use crate::exit::{Exit, Failure, OrExit as _, Outcome};
 use crate::launch::{GOODBYE, NetworkArgs};
 use crate::log::LogArgs;
 use crate::supervise::Listening;
+use crate::usage::Usage;
 use crate::utc;
 
 /// How long a child may take to bind, and to start.

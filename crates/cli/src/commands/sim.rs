@@ -1,0 +1,130 @@
+//! `rumor sim`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use rumormill_sim::campaign::{Seeds, Shard};
+use rumormill_sim::scenario::{MAX_PEERS, Variation};
+
+use crate::exit::Outcome;
+use crate::sim;
+
+/// Play a network in virtual time: the same peers and seeds, with faults, checked and measured
+///
+/// Runs a scenario: peers join, things happen to them, then there is calm, and every promise of the
+/// network is held against what took place (docs/GUARANTEES.md has the promises). One number decides
+/// everything that is left to chance; the same number gives the same run, to the last input, which
+/// the trace hash shows.
+///
+/// If a promise is broken, the report names the seed, when it was broken first, what the nodes
+/// concerned did just before, and the command that repeats it.
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:
+  rumor sim --list                                 (the scenarios that are built in)
+  rumor sim --builtin partition
+  rumor sim --builtin chaos --seeds 1000 --jobs 2  (a thousand worlds)
+  rumor sim --builtin join --peers 10000 --json > report.json
+  rumor plot degrees report.json -o degrees.svg
+  rumor sim --show churn > mine.toml; rumor sim mine.toml --seed 7
+  rumor sim --builtin loss --sweep network.loss=0,0.01,0.05 --seeds 20 --json > sweep.jsonl
+  rumor sim --builtin chaos --seeds 10000 --shard 3/8 --json > part-3.jsonl
+  rumor sim merge part-*.jsonl
+  rumor sim compare before.json after.json
+
+Exit code 1 says that a promise or an expectation of the scenario was not met."
+)]
+pub(crate) struct SimArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<SimCommand>,
+    #[command(flatten)]
+    pub(crate) play: PlayArgs,
+}
+
+/// What else there is to do with scenarios and reports.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SimCommand {
+    /// Show what changed from one report to another
+    Compare {
+        /// The first report
+        before: PathBuf,
+        /// The second report
+        after: PathBuf,
+        /// Print the changes as one JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Join the reports of the shards of a campaign, and sum them up
+    Merge {
+        /// Files of reports, one JSON object a line
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Print one summary a line as JSON
+        #[arg(long)]
+        json: bool,
+        /// Write all reports, sorted, each run once, to this file
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+}
+
+/// What to play, and how.
+#[derive(Debug, Args)]
+pub(crate) struct PlayArgs {
+    /// The scenario's file (TOML)
+    #[arg(value_name = "SCENARIO.toml", conflicts_with = "builtin")]
+    pub(crate) file: Option<PathBuf>,
+    /// A scenario that is built in
+    #[arg(long, value_name = "NAME")]
+    pub(crate) builtin: Option<String>,
+    /// List the scenarios that are built in
+    #[arg(long, exclusive = true)]
+    pub(crate) list: bool,
+    /// Print the file of a scenario that is built in
+    #[arg(long, value_name = "NAME", exclusive = true)]
+    pub(crate) show: Option<String>,
+    /// The number that decides everything left to chance
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Play it with many seeds: 1000 (the first thousand) or 5..80
+    #[arg(long, value_name = "SEEDS", conflicts_with = "seed")]
+    pub(crate) seeds: Option<Seeds>,
+    /// Peers at the beginning, whatever the scenario says
+    #[arg(long, visible_alias = "nodes", value_name = "N",
+          value_parser = clap::value_parser!(u64).range(1..=MAX_PEERS as u64))]
+    pub(crate) peers: Option<u64>,
+    /// Change a setting of the scenario, such as network.loss=0.01 or load.0.rate=50
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub(crate) set: Vec<Variation>,
+    /// Play it with each of some values of a setting, such as network.loss=0,0.01,0.05
+    #[arg(long, value_name = "PATH=V1,V2,…")]
+    pub(crate) sweep: Vec<Variation>,
+    /// Play only a part of all runs: 0/8 for the first of eight parts
+    #[arg(long, value_name = "I/N", default_value = "0/1")]
+    pub(crate) shard: Shard,
+    /// Runs at once [default: as many as there are processors]
+    #[arg(long, value_name = "J", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub(crate) jobs: Option<u64>,
+    /// Stop at the first run that fails
+    #[arg(long)]
+    pub(crate) fail_fast: bool,
+    /// Print each report as one line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write each report to a file in this directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Replicates of the bootstrap for the p of the power-law fits; 0 for no p
+    #[arg(long, value_name = "N", default_value_t = 200,
+          value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub(crate) replicates: u32,
+}
+
+pub(crate) fn run(args: &SimArgs) -> Outcome {
+    match &args.command {
+        Some(SimCommand::Compare { before, after, json }) => sim::compare(before, after, *json),
+        Some(SimCommand::Merge { files, json, out }) => sim::merge(files, *json, out.as_deref()),
+        None => sim::play(&args.play),
+    }
+}

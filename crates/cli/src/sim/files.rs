@@ -1,0 +1,76 @@
+//! Scenarios and reports as files.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
+use std::path::Path;
+
+use rumormill_sim::Report;
+
+use super::shown;
+use crate::exit::{Exit, Failure, Outcome};
+
+fn failed(exit: Exit, what: &str, path: &Path, why: impl std::fmt::Display) -> Failure {
+    Failure::new(exit, format!("cannot {what} {}: {why}", shown(path)))
+}
+
+/// The text of a scenario's file.
+pub(super) fn scenario(path: &Path) -> Outcome<String> {
+    std::fs::read_to_string(path).map_err(|e| failed(Exit::Config, "read", path, e))
+}
+
+/// The reports in a file, one a line.
+pub(super) fn reports(path: &Path) -> Outcome<Vec<Report>> {
+    let file = File::open(path).map_err(|e| failed(Exit::Failed, "read", path, e))?;
+    let mut all = Vec::new();
+    for (number, line) in BufReader::new(file).lines().enumerate() {
+        let line = line.map_err(|e| failed(Exit::Failed, "read", path, e))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let report = serde_json::from_str(&line).map_err(|e| {
+            failed(Exit::Failed, "use", path, format!("line {} is no report: {e}", number + 1))
+        })?;
+        all.push(report);
+    }
+    Ok(all)
+}
+
+/// The one report in a file.
+pub(super) fn report(path: &Path) -> Outcome<Report> {
+    let text = std::fs::read_to_string(path).map_err(|e| failed(Exit::Failed, "read", path, e))?;
+    serde_json::from_str(&text)
+        .map_err(|e| failed(Exit::Failed, "use", path, format!("it is no report of one run: {e}")))
+}
+
+/// Writes reports to a file, one a line.
+pub(super) fn write_lines(path: &Path, reports: &[Report]) -> Outcome<()> {
+    let write = || -> std::io::Result<()> {
+        let mut file = BufWriter::new(File::create(path)?);
+        for r in reports {
+            serde_json::to_writer(&mut file, r)?;
+            file.write_all(b"\n")?;
+        }
+        file.flush()
+    };
+    write().map_err(|e| failed(Exit::Failed, "write", path, e))
+}
+
+/// Writes a report to a directory, under a name that says which run it is of.
+pub(super) fn write_to(dir: &Path, report: &Report) -> Outcome<()> {
+    std::fs::create_dir_all(dir).map_err(|e| failed(Exit::Failed, "make", dir, e))?;
+    let safe = |text: &str| -> String {
+        text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
+    };
+    let mut name = safe(&report.scenario);
+    for (path, value) in &report.set {
+        name += &format!("_{}-{}", safe(path), safe(value));
+    }
+    let path = dir.join(format!("{name}_{}.json", report.seed));
+    let write = || -> std::io::Result<()> {
+        let mut file = BufWriter::new(File::create(&path)?);
+        serde_json::to_writer_pretty(&mut file, report)?;
+        file.write_all(b"\n")?;
+        file.flush()
+    };
+    write().map_err(|e| failed(Exit::Failed, "write", &path, e))
+}
