@@ -142,7 +142,12 @@ impl Judge {
         self.note(world.now(), found);
     }
 
-    /// The trees are sound. An adversary's word on its place in a tree counts for nothing.
+    /// Whether the trees are sound now.
+    pub(super) fn has_sound_trees(&self, world: &World) -> bool {
+        self.has_adversaries || checkers::trees::check(&world.observe()).is_empty()
+    }
+
+    /// The trees must be sound. An adversary's word on its place in a tree counts for nothing.
     pub(super) fn trees(&mut self, world: &World) {
         if !self.has_adversaries {
             let found = checkers::trees::check(&world.observe());
