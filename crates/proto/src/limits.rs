@@ -61,6 +61,9 @@ pub const LIST_SAMPLE: usize = 256;
 pub const MAX_RECORDS_PER_FRAME: usize = 512;
 /// Registrants that hear of one join in a network larger than [`WHOLE_LIST`].
 pub const JOIN_SAMPLE: usize = 64;
+/// Networks up to this many peers hear of every end; in larger ones so many as of a join, and those
+/// who reported it.
+pub const WHOLE_AUDIENCE: usize = 16_384;
 /// Most peers in one registry.
 pub const MAX_REGISTRY: usize = 2_000_000;
 /// Death certificates that a peer remembers, to answer a late accusation.

@@ -2,6 +2,7 @@
 //! does not change what happens in another.
 
 use core::time::Duration;
+use std::collections::BTreeSet;
 
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -22,6 +23,11 @@ impl Stream {
 
     /// Uniform below `n`; 0 for `n` = 0.
     pub(crate) fn below(&mut self, n: usize) -> usize {
+        if n == 0 { 0 } else { self.0.random_range(0..n) }
+    }
+
+    /// Uniform below `n`; 0 for `n` = 0.
+    pub(crate) fn below_u64(&mut self, n: u64) -> u64 {
         if n == 0 { 0 } else { self.0.random_range(0..n) }
     }
 
@@ -59,6 +65,19 @@ impl Stream {
             left -= w;
         }
         None
+    }
+
+    /// `n` distinct numbers below `below`, ascending (Floyd's algorithm: Bentley and Floyd 1987): its
+    /// cost follows `n` alone.
+    pub(crate) fn distinct(&mut self, below: usize, n: usize) -> BTreeSet<usize> {
+        let mut picked = BTreeSet::new();
+        for top in below.saturating_sub(n)..below {
+            let one = self.below(top + 1);
+            if !picked.insert(one) {
+                picked.insert(top);
+            }
+        }
+        picked
     }
 
     /// `n` distinct elements of a list, in random order (a partial Fisher-Yates shuffle).

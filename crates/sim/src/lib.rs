@@ -28,6 +28,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod checkers;
+pub mod figures;
 pub mod graph;
 pub mod ledger;
 pub mod machine;
@@ -43,9 +44,10 @@ mod random;
 mod trace;
 
 pub use disk::Disk;
+pub use figures::{Figures, Spread};
 pub use graph::Graph;
 pub use machine::Machine;
 pub use network::Latency;
 pub use node::{NodeId, NodeStatus};
 pub use observation::Observation;
-pub use world::{CommandError, DiskFate, PeerSpec, World, WorldConfig};
+pub use world::{CommandError, DiskFate, PeerSpec, Record, World, WorldConfig};

@@ -54,6 +54,7 @@ impl World {
         if self.node(node).status == NodeStatus::Running {
             self.trouble(node, Trouble::Frozen);
             self.node_mut(node).status = NodeStatus::Frozen;
+            self.frozen += 1;
         }
     }
 
@@ -62,6 +63,7 @@ impl World {
         if self.node(node).status == NodeStatus::Frozen {
             self.ledger.end_trouble(node, Trouble::Frozen, self.now);
             self.node_mut(node).status = NodeStatus::Running;
+            self.frozen -= 1;
             self.room_again(node);
             self.work_off_backlog(node);
         }
@@ -130,8 +132,7 @@ impl World {
     /// Makes a node's disk slow from now for a while: requests finish after it.
     pub fn stall_disk(&mut self, node: NodeId, time: Duration) {
         let until = self.now + time;
-        let n = self.node_mut(node);
-        n.disk_free = n.disk_free.max(until);
+        self.node_mut(node).writer.stall(until);
     }
 
     // ---- what follows from it ---------------------------------------------------------------
@@ -141,6 +142,8 @@ impl World {
     }
 
     fn end_process(&mut self, node: NodeId, status: NodeStatus) {
+        self.frozen -= usize::from(self.node(node).status == NodeStatus::Frozen);
+        self.hosts_down += usize::from(status == NodeStatus::HostDown);
         self.node_mut(node).end_process(status);
         self.trace.step(self.now, node, Step::Stop, 0);
     }
@@ -160,7 +163,8 @@ impl World {
     }
 
     fn trouble(&mut self, node: NodeId, trouble: Trouble) {
-        let (from, needed) = (self.now, self.reports_needed(node));
+        let needed = if self.writes_everything() { self.reports_needed(node) } else { 0 };
+        let from = self.now;
         let i = Impairment { node, trouble, from, until: None, needed };
         self.ledger.impairments.push(i);
     }

@@ -97,7 +97,7 @@ impl World {
             node,
             id: n.identity.id(),
             role: n.role(),
-            config: n.config.clone(),
+            config: n.config.as_ref().clone(),
             status: n.status,
             life_since: n.life_since,
             peer: self.peer_snapshot(node),
