@@ -50,4 +50,4 @@ pub use machine::Machine;
 pub use network::Latency;
 pub use node::{NodeId, NodeStatus};
 pub use observation::Observation;
-pub use world::{CommandError, DiskFate, PeerSpec, Record, World, WorldConfig};
+pub use world::{CommandError, DiskFate, PeerSpec, Record, Survey, World, WorldConfig};

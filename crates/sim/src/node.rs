@@ -80,7 +80,12 @@ pub(crate) struct Node {
 const EPHEMERAL: u16 = 32_768;
 
 impl Node {
-    pub(crate) fn new(identity: Identity, kind: Kind, config: Arc<Config>, address: SocketAddr) -> Self {
+    pub(crate) fn new(
+        identity: Identity,
+        kind: Kind,
+        config: Arc<Config>,
+        address: SocketAddr,
+    ) -> Self {
         Node {
             identity,
             kind,

@@ -48,8 +48,8 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Entries in it.
-    pub(crate) const fn len(&self) -> usize {
+    #[cfg(test)]
+    const fn len(&self) -> usize {
         self.len
     }
 
@@ -78,8 +78,8 @@ impl<T> Queue<T> {
         self.earliest[list] = self.earliest[list].min(due.at);
     }
 
-    /// When the next one is due.
-    pub(crate) fn next_at(&self) -> Option<Time> {
+    #[cfg(test)]
+    fn next_at(&self) -> Option<Time> {
         if !self.now.is_empty() {
             return Some(Time::from_micros(self.last));
         }

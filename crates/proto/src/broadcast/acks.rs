@@ -16,6 +16,7 @@ use super::message_list::StreamId;
 use super::trees::Route;
 use crate::identity::PeerId;
 use crate::limits::MAX_ACKS;
+use crate::small::VecMap;
 use crate::time::Time;
 use crate::wire::{AckEntry, ack_token};
 
@@ -68,7 +69,7 @@ struct Progress {
     route: Route,
     /// Who brings it; `None` for one's own.
     upstream: Option<PeerId>,
-    behind: BTreeMap<PeerId, Behind>,
+    behind: VecMap<PeerId, Behind>,
     /// One's own progress at some times of the last [`PATIENCE`], oldest first.
     marks: VecDeque<(Time, u64)>,
     /// What was told last, and to whom.
@@ -131,7 +132,7 @@ impl Acks {
         let p = self.streams.entry(stream).or_insert_with(|| Progress {
             route,
             upstream,
-            behind: BTreeMap::new(),
+            behind: VecMap::new(),
             marks: VecDeque::new(),
             told: None,
             unacknowledged: 0,

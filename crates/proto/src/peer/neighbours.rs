@@ -1,5 +1,7 @@
 //! Making and ending the edges of the overlay: Peer Request, Peer Reply, hand-over, mixing.
 
+use std::sync::Arc;
+
 use super::Peer;
 use super::links::{DialFor, Use};
 use crate::death::Adjacency;
@@ -32,6 +34,9 @@ impl Peer {
         if self.is_leaving() {
             self.overlay.fill.next = Time::MAX;
             return;
+        }
+        if self.overlay.deficit() == 0 {
+            self.review_members();
         }
         let (me, members) = (self.id(), &self.members);
         let asks = self.overlay.fill(me, members, now, &mut self.rng.overlay);
@@ -378,7 +383,7 @@ impl Peer {
             target: record.target,
             adjacency,
             since: now,
-            around: Vec::new(),
+            around: Arc::default(),
             promised: None,
             tell_all_after: now,
             ask_after: now,

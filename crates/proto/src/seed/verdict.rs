@@ -38,12 +38,7 @@ impl Seed {
         }
     }
 
-    pub(super) fn on_report(
-        &mut self,
-        link: LinkId,
-        remote: PeerId,
-        report: Signed<DeathReport>,
-    ) {
+    pub(super) fn on_report(&mut self, link: LinkId, remote: PeerId, report: Signed<DeathReport>) {
         if report.reporter != remote {
             return self.fx.count("reports_refused");
         }

@@ -1,10 +1,11 @@
 //! The loop: what is due happens, the cores are fed and drained.
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use rumormill_proto::{
-    Address, Event, Input, LinkDown, MessageId, Output, Peer, PeerSetup, Role, Seed, SeedSetup, Time,
-    WallTime,
+    Address, Event, Input, LinkDown, MessageId, Output, Peer, PeerSetup, Role, Seed, SeedSetup,
+    Time, WallTime,
 };
 
 use super::{Happening, WALL_EPOCH, World};
@@ -148,7 +149,7 @@ impl World {
                 let incarnation = n.disk.incarnation.map_or(1, |last| last.saturating_add(1));
                 n.disk.incarnation = Some(incarnation);
                 let setup = PeerSetup {
-                    config: n.config.as_ref().clone(),
+                    config: Arc::clone(&n.config),
                     identity,
                     name: name.clone().unwrap_or_else(|| super::peer_name(node)),
                     addresses: advertise.clone().unwrap_or_else(|| vec![Address(own_address)]),
