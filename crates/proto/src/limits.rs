@@ -53,12 +53,14 @@ pub const IDLE_LINK: Duration = Duration::from_secs(20);
 
 /// Most members a peer remembers.
 pub const MAX_MEMBERS: usize = 16_384;
-/// Members that a peer remembers in a network larger than [`WHOLE_LIST`] while it looks for
-/// neighbours: twice what a seed hands out, so that there is somebody to ask between two lists.
-pub const MEMBERS_WANTED: usize = 2 * LIST_SAMPLE;
+/// Members that a peer remembers in a network larger than [`WHOLE_LIST`] while it looks for few
+/// neighbours, and at most when it looks for many. A list names more, half of them with free places.
+pub const MEMBERS_WANTED: usize = 64;
+/// See [`MEMBERS_WANTED`].
+pub const MOST_MEMBERS_WANTED: usize = 2 * LIST_SAMPLE;
 /// Members that it remembers there when it has its neighbours: to exchange edges with, and to begin
 /// with when a neighbour is gone. Seeds name others whenever they are needed.
-pub const MEMBERS_AT_REST: usize = 32;
+pub const MEMBERS_AT_REST: usize = 16;
 /// Networks up to this many peers get the whole list from a seed; larger ones a sample.
 pub const WHOLE_LIST: usize = 1024;
 /// Records in the sample that a seed hands out in a larger network.

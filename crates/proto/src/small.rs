@@ -8,6 +8,8 @@
 
 use core::fmt;
 
+use serde::{Serialize, Serializer};
+
 /// Keys with their values, ascending.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct VecMap<K, V>(Vec<(K, V)>);
@@ -115,6 +117,12 @@ fn make_room<T>(v: &mut Vec<T>) {
 impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for VecMap<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl<K: Serialize, V: Serialize> Serialize for VecMap<K, V> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_map(self.iter())
     }
 }
 

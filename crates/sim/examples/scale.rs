@@ -16,6 +16,10 @@ use std::time::Instant;
 use rumormill_proto::{Config, Preset, Time};
 use rumormill_sim::{NodeId, Record, Survey, World, WorldConfig};
 
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const USAGE: &str = "usage: scale [--peers N] [--seeds N] [--messages N] [--over SECONDS] \
                      [--settle SECONDS] [--seed NUMBER] [--preset classic|lan|wan] [--json]";
 
@@ -145,6 +149,7 @@ fn main() -> ExitCode {
     let node = Config::of(a.preset).build().expect("a preset is valid");
     let config = WorldConfig {
         fast: true,
+        unsigned: true,
         record: Record::Figures,
         diskless_peers: true,
         check_every: Duration::from_secs(1),

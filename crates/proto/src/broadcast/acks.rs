@@ -91,6 +91,8 @@ struct Progress {
 pub(crate) struct Acks {
     streams: BTreeMap<StreamId, Progress>,
     clock: u64,
+    /// Nothing is due before it.
+    next: Option<Time>,
 }
 
 /// A batch as the acknowledgements see it.
@@ -150,7 +152,7 @@ impl Acks {
             p.wanted = p.wanted.max(wanted);
         }
         if upstream.is_some() {
-            p.schedule(now);
+            sooner(&mut self.next, p.schedule(now));
         }
     }
 
@@ -169,7 +171,7 @@ impl Acks {
         if let Some(p) = self.streams.get_mut(&stream) {
             p.mark(now, high_water);
             if p.upstream.is_some() {
-                p.schedule(now);
+                sooner(&mut self.next, p.schedule(now));
             }
         }
     }
@@ -217,7 +219,7 @@ impl Acks {
         }
         let told = Behind { paced: e.paced, held: e.held, peers: e.peers, sum: e.sum };
         if p.behind.insert(from, told) != Some(told) && p.upstream.is_some() {
-            p.schedule(now);
+            sooner(&mut self.next, p.schedule(now));
         }
         true
     }
@@ -228,13 +230,14 @@ impl Acks {
         for (_, p) in those.filter(|(_, p)| p.upstream.is_some()) {
             p.congested = true;
             p.due = Some(p.due.map_or(now + SOON, |due| due.min(now + SOON)));
+            sooner(&mut self.next, now + SOON);
         }
     }
 
     /// The trees changed: who is behind whom has to be told anew.
     pub(crate) fn reroute(&mut self, now: Time) {
         for p in self.streams.values_mut().filter(|p| p.upstream.is_some() && p.wanted > 0) {
-            p.schedule(now);
+            sooner(&mut self.next, p.schedule(now));
         }
     }
 
@@ -290,8 +293,9 @@ impl Acks {
         parts.fold(own, u32::saturating_add)
     }
 
-    pub(crate) fn deadline(&self) -> Option<Time> {
-        self.streams.values().filter_map(|p| p.due).min()
+    /// When something is due at the earliest.
+    pub(crate) const fn deadline(&self) -> Option<Time> {
+        self.next
     }
 
     /// What is to be told to whom now.
@@ -327,12 +331,18 @@ impl Acks {
                 p.due = Some(p.due.unwrap_or(now + LATER));
             }
         }
+        self.next = self.streams.values().filter_map(|p| p.due).min();
         all
     }
 }
 
+fn sooner(next: &mut Option<Time>, at: Time) {
+    *next = Some(next.map_or(at, |next| next.min(at)));
+}
+
 impl Progress {
-    fn schedule(&mut self, now: Time) {
+    /// Says when it is due.
+    fn schedule(&mut self, now: Time) -> Time {
         let awaited = self.wanted > 0 && self.told.is_none_or(|(_, s)| s.held < self.wanted);
         let wait = if awaited || self.unacknowledged >= NOW_BYTES {
             Duration::ZERO
@@ -342,7 +352,7 @@ impl Progress {
             LATER
         };
         let at = now + wait;
-        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+        *self.due.insert(self.due.map_or(at, |due| due.min(at)))
     }
 
     /// Notes one's own progress.

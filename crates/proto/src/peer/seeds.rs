@@ -8,7 +8,7 @@ use crate::death::Certificate;
 use crate::event::{CloseReason, Event, LinkDown, RefuseReason};
 use crate::identity::PeerId;
 use crate::io::{DialTarget, LinkId, LinkInfo, Role};
-use crate::limits::{MEMBERS_AT_REST, MEMBERS_WANTED, WHOLE_LIST};
+use crate::limits::{MEMBERS_AT_REST, MEMBERS_WANTED, MOST_MEMBERS_WANTED, WHOLE_LIST};
 use crate::membership::{Learned, Quorum};
 use crate::record::{Presence, SignedRecord};
 use crate::snapshot::PeerState;
@@ -306,7 +306,10 @@ impl Peer {
         if !self.is_large() {
             return;
         }
-        let some = if self.overlay.deficit() > 0 { MEMBERS_WANTED } else { MEMBERS_AT_REST };
+        let some = match usize::from(self.overlay.deficit()) {
+            0 => MEMBERS_AT_REST,
+            missing => (missing * 8).clamp(MEMBERS_WANTED, MOST_MEMBERS_WANTED),
+        };
         if self.members.alive_count() <= some {
             return;
         }

@@ -74,12 +74,15 @@ impl Pool {
         Some(id)
     }
 
-    /// One of them in proportion to the weights; none if all are zero.
-    pub(crate) fn draw(&self, rng: &mut Stream) -> Option<PeerId> {
-        if self.total == 0 {
-            return None;
-        }
-        let mut left = rng.below_u64(self.total);
+    /// `n` of them, each in proportion to the weights whatever was drawn before; none if all are
+    /// zero.
+    pub(crate) fn draw(&self, n: usize, rng: &mut Stream) -> impl Iterator<Item = PeerId> {
+        rng.many_below(self.total, n).into_iter().filter_map(|number| self.holder(number))
+    }
+
+    /// Whose weight holds a number below the total, all weights laid end to end.
+    fn holder(&self, number: u64) -> Option<PeerId> {
+        let mut left = number;
         let (mut passed, mut step) = (0, self.sums.len().next_power_of_two());
         while step > 0 {
             if let Some(sum) = self.sums.get(passed + step - 1)
@@ -166,18 +169,18 @@ mod tests {
         }
         let mut rng = Stream::new(&[1; 32], "t");
         let mut drawn: BTreeMap<PeerId, u32> = BTreeMap::new();
-        for _ in 0..10_000 {
-            *drawn.entry(pool.draw(&mut rng).unwrap()).or_default() += 1;
+        for id in pool.draw(10_000, &mut rng) {
+            *drawn.entry(id).or_default() += 1;
         }
         assert_eq!(drawn.keys().copied().collect::<Vec<_>>(), [id(1), id(3), id(4)]);
         assert!((900..1_100).contains(&drawn[&id(1)]) && (6_800..7_200).contains(&drawn[&id(3)]));
-        assert_eq!(Pool::default().draw(&mut rng), None);
+        assert_eq!(Pool::default().draw(9, &mut rng).count(), 0);
     }
 
     #[test]
     fn a_sample_has_everybody_once_and_each_as_often() {
         let mut pool = Pool::default();
-        (0..40).for_each(|n| drop(pool.push(id(n), 0)));
+        (0..40).for_each(|n| assert_eq!(pool.push(id(n), 0), usize::from(n)));
         let mut rng = Stream::new(&[2; 32], "t");
         let mut drawn = [0; 40];
         for _ in 0..4_000 {

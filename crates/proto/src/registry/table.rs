@@ -87,10 +87,10 @@ impl Table {
         drawn.filter_map(|id| self.slots.get(&id)).map(|s| &s.entry.record).collect()
     }
 
-    /// One of those alive, in proportion to the free places they have.
-    pub(crate) fn draw_free(&self, rng: &mut Stream) -> Option<&SignedRecord> {
-        let id = self.alive.draw(rng)?;
-        self.slots.get(&id).map(|s| &s.entry.record)
+    /// `n` of those alive, each in proportion to the free places they have.
+    pub(crate) fn draw_free(&self, n: usize, rng: &mut Stream) -> Vec<&SignedRecord> {
+        let drawn = self.alive.draw(n, rng);
+        drawn.filter_map(|id| self.slots.get(&id)).map(|s| &s.entry.record).collect()
     }
 
     pub(crate) fn len(&self) -> usize {

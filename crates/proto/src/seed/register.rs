@@ -237,11 +237,10 @@ impl Seed {
             let all = self.table.alive().map(|e| &e.record);
             return all.filter(|r| r.id != asker).cloned().collect();
         }
+        let half = LIST_SAMPLE / 2;
         let mut picked: BTreeMap<PeerId, &SignedRecord> = BTreeMap::new();
-        for _ in 0..LIST_SAMPLE / 2 {
-            picked.extend(self.table.draw_free(&mut self.rng).map(|r| (r.id, r)));
-        }
-        picked.extend(self.table.sample(LIST_SAMPLE / 2, &mut self.rng).iter().map(|r| (r.id, *r)));
+        picked.extend(self.table.draw_free(half, &mut self.rng).iter().map(|r| (r.id, *r)));
+        picked.extend(self.table.sample(half, &mut self.rng).iter().map(|r| (r.id, *r)));
         picked.remove(&asker);
         picked.into_values().cloned().collect()
     }

@@ -79,9 +79,11 @@ pub struct WorldConfig {
     pub user_timeout: Duration,
     /// How often `run_until` looks at its condition, in virtual time.
     pub check_every: Duration,
-    /// Frames are handed over as they are, with no encoding, no signatures and no checks. For large
+    /// Frames are handed over as they are, with no encoding and no signature checks. For large
     /// worlds in which every node runs the honest code.
     pub fast: bool,
+    /// Nodes have names without keys, and sign nothing. In fast worlds only.
+    pub unsigned: bool,
     /// What is written down.
     pub record: Record,
     /// Peers keep nothing on disk, like those that are started without a data directory.
@@ -112,6 +114,7 @@ impl WorldConfig {
             user_timeout: Duration::from_secs(15),
             check_every: Duration::from_millis(20),
             fast: false,
+            unsigned: false,
             record: Record::Everything,
             diskless_peers: false,
         }
@@ -297,7 +300,7 @@ impl World {
         let index = self.nodes.len();
         let node = NodeId(u32::try_from(index).unwrap_or(u32::MAX));
         let secret = derive(self.config.seed, "identity", index as u64);
-        let identity = if self.config.fast {
+        let identity = if self.config.fast && self.config.unsigned {
             Identity::unsigned(&secret)
         } else {
             Identity::from_secret(&secret)

@@ -445,6 +445,10 @@ impl Tree {
             self.to_tell.pop_front();
             acts.extend(self.beacon(now).map(|beacon| Act::Tell { to, beacon }));
         }
+        if self.to_tell.is_empty() {
+            // It takes as much memory as all else of the tree, and is needed once in a while.
+            self.to_tell = VecDeque::new();
+        }
         acts
     }
 
