@@ -33,7 +33,7 @@ fn address() -> SocketAddr {
 
 fn peer(n: u8) -> Peer {
     let setup = PeerSetup {
-        config: Config::lan().retention_bytes(4 << 20).build().unwrap(),
+        config: Config::lan().retention_bytes(4 << 20).build().unwrap().into(),
         identity: identity(n),
         name: format!("peer-{n}").parse().unwrap(),
         addresses: vec![Address(address())],

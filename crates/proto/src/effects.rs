@@ -7,6 +7,9 @@ use crate::io::{Class, DialId, DialTarget, LinkId, Output, StoreOp, StoreTicket}
 use crate::time::{Time, WallTime};
 use crate::wire::Frame;
 
+/// Outputs that there is room for while there are none.
+const KEPT: usize = 4;
+
 /// Outputs, counters, and the time of the call under way.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
@@ -84,6 +87,10 @@ impl Effects {
     }
 
     pub(crate) fn poll(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let output = self.outputs.pop_front();
+        if output.is_none() && self.outputs.capacity() > KEPT {
+            self.outputs = VecDeque::new();
+        }
+        output
     }
 }

@@ -1,7 +1,6 @@
 //! What a node tells about itself as it runs: events for people and tools, counters for metrics.
 
 use core::fmt;
-use std::collections::BTreeMap;
 
 use serde::Serialize;
 
@@ -9,6 +8,7 @@ use crate::identity::PeerId;
 use crate::message::MessageId;
 use crate::name::Name;
 use crate::record::Address;
+use crate::small::VecMap;
 
 /// Why a link was closed by one of its ends, said in the last frame on it.
 #[derive(
@@ -482,7 +482,7 @@ pub enum Event {
 /// Counters by name; the names are those of the metrics without prefix and suffix.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct Counters(BTreeMap<&'static str, u64>);
+pub struct Counters(VecMap<&'static str, u64>);
 
 impl Counters {
     /// Counts one.
@@ -492,14 +492,14 @@ impl Counters {
 
     /// Counts `n`.
     pub fn add(&mut self, name: &'static str, n: u64) {
-        let c = self.0.entry(name).or_default();
+        let c = self.0.get_or_insert(name, || 0);
         *c = c.saturating_add(n);
     }
 
     /// One counter's value.
     #[must_use]
     pub fn get(&self, name: &str) -> u64 {
-        self.0.get(name).copied().unwrap_or(0)
+        self.0.iter().find(|(n, _)| **n == name).map_or(0, |(_, count)| *count)
     }
 
     /// All counters, by name.

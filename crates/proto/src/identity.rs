@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::str::FromStr;
+use std::sync::Arc;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 use ed25519_dalek::{Signer as _, SigningKey, Verifier as _, VerifyingKey};
@@ -134,8 +135,15 @@ impl fmt::Debug for Signature {
 /// A node's key pair. The secret half never leaves it except through [`Identity::secret_bytes`].
 #[derive(Clone)]
 pub struct Identity {
-    key: SigningKey,
+    key: Key,
     id: PeerId,
+}
+
+#[derive(Clone)]
+enum Key {
+    Pair(Arc<SigningKey>),
+    /// A name without a key, of a node in a large simulation.
+    Unsigned([u8; 32]),
 }
 
 impl Identity {
@@ -144,7 +152,20 @@ impl Identity {
     pub fn from_secret(secret: &[u8; 32]) -> Self {
         let key = SigningKey::from_bytes(secret);
         let id = PeerId(key.verifying_key().to_bytes());
-        Identity { key, id }
+        Identity { key: Key::Pair(Arc::new(key)), id }
+    }
+
+    /// A name that no key belongs to, whose signatures are empty: they take no time to make, and no
+    /// [`Verifier`](crate::wire::Verifier) lets one pass.
+    ///
+    /// For simulations that go big, where every node runs the honest code and frames are taken with
+    /// [`trust_without_checking`](crate::wire::trust_without_checking). A node on sockets cannot use
+    /// it: the key that its connections prove is not this name.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn unsigned(secret: &[u8; 32]) -> Self {
+        let id = PeerId(blake3::derive_key("rumor/1 name without a key", secret));
+        Identity { key: Key::Unsigned(*secret), id }
     }
 
     /// The public half.
@@ -156,13 +177,24 @@ impl Identity {
     /// The secret half, to be stored where only its owner can read it.
     #[must_use]
     pub fn secret_bytes(&self) -> [u8; 32] {
-        self.key.to_bytes()
+        match &self.key {
+            Key::Pair(key) => key.to_bytes(),
+            Key::Unsigned(secret) => *secret,
+        }
     }
 
     /// Signs `message`.
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> Signature {
-        Signature(self.key.sign(message).to_bytes())
+        self.sign_made(|| message)
+    }
+
+    /// Signs what is made for it, if anything is signed at all.
+    pub(crate) fn sign_made<M: AsRef<[u8]>>(&self, message: impl FnOnce() -> M) -> Signature {
+        match &self.key {
+            Key::Pair(key) => Signature(key.sign(message().as_ref()).to_bytes()),
+            Key::Unsigned(_) => Signature([0; 64]),
+        }
     }
 }
 
@@ -224,6 +256,17 @@ mod tests {
         }
         assert!(signature.verify(&a.id(), b"hello"));
         assert!(!Signature::from_bytes(bytes).verify(&a.id(), b"hello"));
+    }
+
+    #[test]
+    fn a_name_without_a_key_convinces_nobody() {
+        for n in 0..32 {
+            let nobody = Identity::unsigned(&[n; 32]);
+            assert!(!nobody.sign(b"hello").verify(&nobody.id(), b"hello"));
+            // What a connection would prove in its name is another key.
+            let proved = Identity::from_secret(&nobody.secret_bytes());
+            assert_ne!(proved.id(), nobody.id());
+        }
     }
 
     #[test]

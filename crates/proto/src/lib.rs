@@ -38,6 +38,7 @@ pub mod overlay;
 mod peer;
 mod random;
 mod seed;
+mod small;
 mod sync;
 
 pub use batch::{Batch, Messages};

@@ -53,6 +53,14 @@ pub const IDLE_LINK: Duration = Duration::from_secs(20);
 
 /// Most members a peer remembers.
 pub const MAX_MEMBERS: usize = 16_384;
+/// Members that a peer remembers in a network larger than [`WHOLE_LIST`] while it looks for few
+/// neighbours, and at most when it looks for many. A list names more, half of them with free places.
+pub const MEMBERS_WANTED: usize = 64;
+/// See [`MEMBERS_WANTED`].
+pub const MOST_MEMBERS_WANTED: usize = 2 * LIST_SAMPLE;
+/// Members that it remembers there when it has its neighbours: to exchange edges with, and to begin
+/// with when a neighbour is gone. Seeds name others whenever they are needed.
+pub const MEMBERS_AT_REST: usize = 16;
 /// Networks up to this many peers get the whole list from a seed; larger ones a sample.
 pub const WHOLE_LIST: usize = 1024;
 /// Records in the sample that a seed hands out in a larger network.
@@ -61,6 +69,9 @@ pub const LIST_SAMPLE: usize = 256;
 pub const MAX_RECORDS_PER_FRAME: usize = 512;
 /// Registrants that hear of one join in a network larger than [`WHOLE_LIST`].
 pub const JOIN_SAMPLE: usize = 64;
+/// Networks up to this many peers hear of every end; in larger ones so many as of a join, and those
+/// who reported it.
+pub const WHOLE_AUDIENCE: usize = 16_384;
 /// Most peers in one registry.
 pub const MAX_REGISTRY: usize = 2_000_000;
 /// Death certificates that a peer remembers, to answer a late accusation.

@@ -66,7 +66,7 @@ impl<T: Statement> Signed<T> {
         let mut bytes = Vec::new();
         // Encoding into a Vec has no failing path: its error type is Infallible.
         let _ = minicbor::encode(&body, &mut bytes);
-        let signature = identity.sign(&digest(T::DOMAIN, &bytes));
+        let signature = identity.sign_made(|| digest(T::DOMAIN, &bytes));
         Signed(Arc::new(Parts { body, bytes: bytes.into(), signature }))
     }
 

@@ -272,7 +272,7 @@ fn overlay_frames(page: &mut Page) {
     );
     page.frame(
         "peer 2 at 127.0.0.1:7002, degree 1, target 3",
-        Neighbourhood { neighbours: vec![(two.id(), address(7002))], degree: 1, target: 3 },
+        Neighbourhood { neighbours: vec![(two.id(), address(7002))].into(), degree: 1, target: 3 },
     );
 }
 
@@ -423,7 +423,7 @@ fn hashes(page: &mut Page) {
 fn summary_hash() -> u64 {
     let one = identity(1);
     let setup = PeerSetup {
-        config: Config::lan().build().unwrap(),
+        config: Config::lan().build().unwrap().into(),
         identity: identity(20),
         name: Name::new("twenty").unwrap(),
         addresses: vec![address(7020)],

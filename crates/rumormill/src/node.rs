@@ -368,7 +368,7 @@ impl NodeBuilder {
             addresses.push(Address(listener.local_addr()));
         }
         let setup = PeerSetup {
-            config: launch.config()?,
+            config: launch.config()?.into(),
             identity: identity.clone(),
             name: name.clone(),
             addresses,

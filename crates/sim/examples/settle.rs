@@ -68,7 +68,12 @@ fn main() -> ExitCode {
         }
     };
     let node = Config::of(a.preset).build().expect("a preset is valid");
-    let config = WorldConfig { loss: a.loss, fast: a.fast, ..WorldConfig::new(a.seed, node) };
+    let config = WorldConfig {
+        loss: a.loss,
+        fast: a.fast,
+        unsigned: a.fast,
+        ..WorldConfig::new(a.seed, node)
+    };
     let mut world = World::new(config);
     let seeds = world.add_seeds(a.seeds);
     let peers = world.add_peers(a.peers);

@@ -77,7 +77,10 @@ impl FromStr for Seeds {
                 first: first.parse().map_err(|_| wrong())?,
                 last: last.parse().map_err(|_| wrong())?,
             },
-            None => Seeds::from(1, text.parse().map_err(|_| wrong())?),
+            None => {
+                let n: u64 = text.parse().map_err(|_| wrong())?;
+                Seeds { first: 1, last: n }
+            }
         };
         if seeds.last < seeds.first { Err(wrong()) } else { Ok(seeds) }
     }

@@ -1,9 +1,10 @@
 //! A node's virtual disk: what it asked to store and what is safe, in the types of the protocol.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 
 use rumormill_proto::registry::Entry;
-use rumormill_proto::{Batch, DeliveredMark, MessageId, PeerId, SignedRecord, StoreOp};
+use rumormill_proto::{Batch, DeliveredMark, MessageId, PeerId, SignedRecord, StoreOp, Time};
 
 /// What survives a crash of the node.
 #[derive(Debug, Clone, Default)]
@@ -74,6 +75,38 @@ impl Disk {
     }
 }
 
+/// When a node's disk is done with what it is asked. It commits as the library does: what is asked
+/// for while a commit is under way goes into the next one, all of it together.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Writer {
+    /// The end of the last commit that was begun.
+    ends: Time,
+    /// Whether another one follows it.
+    another: bool,
+}
+
+impl Writer {
+    /// When a request of now is durable, if a commit takes so long.
+    pub(crate) fn commit(&mut self, now: Time, latency: Duration) -> Time {
+        if self.another && now >= self.ends {
+            self.ends += latency;
+            self.another = false;
+        }
+        if now >= self.ends {
+            self.ends = now + latency;
+            self.another = false;
+            return self.ends;
+        }
+        self.another = true;
+        self.ends + latency
+    }
+
+    /// Nothing is done before this time.
+    pub(crate) fn stall(&mut self, until: Time) {
+        self.ends = self.ends.max(until);
+    }
+}
+
 /// The first message of a batch names it.
 pub(crate) fn name(batch: &Batch) -> MessageId {
     let (publisher, incarnation) = (batch.publisher(), batch.incarnation());
@@ -83,6 +116,16 @@ pub(crate) fn name(batch: &Batch) -> MessageId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_waits_for_a_commit_goes_into_the_next_one() {
+        let (at, took) = (Time::from_micros, Duration::from_micros(10));
+        let mut w = Writer::default();
+        let done = [0, 1, 9, 10, 19, 20, 45].map(|now| w.commit(at(now), took).as_micros());
+        assert_eq!(done, [10, 20, 20, 30, 30, 40, 55]);
+        w.stall(at(100));
+        assert_eq!(w.commit(at(50), took), at(110));
+    }
 
     #[test]
     fn the_last_value_stands() {

@@ -14,7 +14,8 @@ pub struct Publication {
     pub node: NodeId,
     /// The message.
     pub id: MessageId,
-    /// The nodes that a path of the overlay led to at that time, the publisher included.
+    /// The nodes that a path of the overlay led to at that time, the publisher included; not
+    /// filled in a world that keeps figures only.
     pub connected: Vec<NodeId>,
 }
 
@@ -152,7 +153,7 @@ pub struct Impairment {
     /// Until when; `None` while it lasts.
     pub until: Option<Time>,
     /// Death reports needed at the time it began, by the degree that the node had or any live
-    /// seed held for its degree, whichever needs fewer.
+    /// seed held for its degree, whichever needs fewer. 0 in a world that keeps figures only.
     pub needed: usize,
 }
 
@@ -168,7 +169,8 @@ pub struct Fault {
     pub what: String,
 }
 
-/// Everything a world wrote down.
+/// Everything a world wrote down. A world that keeps [`Figures`](crate::Figures) only writes down
+/// publications, troubles and faults here.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
     /// Messages published, in order.

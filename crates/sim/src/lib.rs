@@ -29,6 +29,7 @@
 
 pub mod campaign;
 pub mod checkers;
+pub mod figures;
 pub mod graph;
 pub mod ledger;
 pub mod machine;
@@ -48,6 +49,7 @@ mod random;
 mod trace;
 
 pub use disk::Disk;
+pub use figures::{Figures, Spread};
 pub use graph::Graph;
 pub use machine::Machine;
 pub use network::Latency;
@@ -56,4 +58,4 @@ pub use observation::Observation;
 pub use play::{Measures, play};
 pub use report::Report;
 pub use scenario::Scenario;
-pub use world::{CommandError, DiskFate, PeerSpec, World, WorldConfig};
+pub use world::{CommandError, DiskFate, PeerSpec, Record, Survey, World, WorldConfig};

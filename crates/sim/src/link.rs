@@ -1,7 +1,7 @@
 //! Virtual connections: two ends, each with what it sent and could not get across.
 
 use core::net::SocketAddr;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use rumormill_proto::wire::Frame;
@@ -71,11 +71,19 @@ pub(crate) enum EndState {
 #[derive(Debug)]
 pub(crate) struct End {
     pub(crate) node: NodeId,
-    /// The address the other end sees it at.
-    pub(crate) address: SocketAddr,
+    /// Its place among the ends at its node.
+    place: u32,
+    /// The port at which the other end sees it; the address is its node's.
+    pub(crate) port: u16,
     pub(crate) state: EndState,
     /// When the last item sent arrives; nothing sent later may overtake it.
     pub(crate) last_arrival: Time,
+    waiting: Option<Box<Waiting>>,
+}
+
+/// What most ends have never anything of.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
     /// Items that the path or the receiver does not take now.
     pub(crate) held: VecDeque<Item>,
     /// Bytes held, by class.
@@ -91,32 +99,61 @@ pub(crate) struct End {
 }
 
 impl End {
-    const fn new(node: NodeId, address: SocketAddr) -> Self {
+    const fn new(node: NodeId, port: u16) -> Self {
         End {
             node,
-            address,
+            place: 0,
+            port,
             state: EndState::Connecting,
             last_arrival: Time::ZERO,
-            held: VecDeque::new(),
-            held_bytes: BTreeMap::new(),
-            congested: false,
-            unacked_since: None,
-            unread: 0,
-            awaits_line: false,
+            waiting: None,
         }
     }
 
     /// Ends it. What was held is gone.
-    pub(crate) fn end(&mut self) {
+    fn end(&mut self) {
         self.state = EndState::Down;
         self.take_held();
-        self.unacked_since = None;
+        self.acknowledged();
     }
 
     pub(crate) fn take_held(&mut self) -> VecDeque<Item> {
-        self.held_bytes.clear();
-        self.congested = false;
-        core::mem::take(&mut self.held)
+        let Some(w) = &mut self.waiting else { return VecDeque::new() };
+        w.held_bytes.clear();
+        w.congested = false;
+        core::mem::take(&mut w.held)
+    }
+
+    /// What waits at this end, to be changed.
+    pub(crate) fn waiting(&mut self) -> &mut Waiting {
+        self.waiting.get_or_insert_default()
+    }
+
+    /// Whether items are held.
+    pub(crate) fn holds(&self) -> bool {
+        self.waiting.as_ref().is_some_and(|w| !w.held.is_empty())
+    }
+
+    pub(crate) fn unacked_since(&self) -> Option<Time> {
+        self.waiting.as_ref().and_then(|w| w.unacked_since)
+    }
+
+    /// Nothing that was sent stands without an acknowledgement any more.
+    pub(crate) fn acknowledged(&mut self) {
+        if let Some(w) = &mut self.waiting {
+            w.unacked_since = None;
+        }
+    }
+
+    pub(crate) fn unread(&self) -> usize {
+        self.waiting.as_ref().map_or(0, |w| w.unread)
+    }
+
+    /// Everything that arrived was read.
+    pub(crate) fn read_all(&mut self) {
+        if let Some(w) = &mut self.waiting {
+            w.unread = 0;
+        }
     }
 }
 
@@ -133,13 +170,19 @@ pub(crate) struct Attempt {
 
 /// A connection. The dialer's end is even, the acceptor's odd.
 #[derive(Debug)]
-pub(crate) struct Connection {
+struct Connection {
+    number: u64,
     ends: [End; 2],
-    pub(crate) attempt: Attempt,
+    /// The dial, until it has led to a link.
+    attempt: Option<Box<Attempt>>,
 }
 
 const fn connection_of(link: LinkId) -> u64 {
     link.0 / 2
+}
+
+const fn side(link: LinkId) -> usize {
+    (link.0 % 2) as usize
 }
 
 /// The other end of the same connection.
@@ -152,69 +195,112 @@ pub(crate) const fn is_dialer(link: LinkId) -> bool {
     link.0.is_multiple_of(2)
 }
 
-/// All connections of the world.
+/// Where a connection is that is no more.
+const GONE: u32 = u32::MAX;
+
+/// All connections of the world. Their numbers are never used again, their places in memory are.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
-    connections: BTreeMap<u64, Connection>,
-    by_node: BTreeMap<NodeId, BTreeSet<u64>>,
-    made: u64,
+    connections: Vec<Connection>,
+    /// By number, where in `connections` each is.
+    places: Vec<u32>,
+    free: Vec<u32>,
+    by_node: Vec<Vec<LinkId>>,
 }
 
 impl Links {
     /// A new connection in its beginnings; gives the dialer's end.
     pub(crate) fn connect(
         &mut self,
-        dialer: (NodeId, SocketAddr),
-        acceptor: (NodeId, SocketAddr),
+        dialer: (NodeId, u16),
+        acceptor: (NodeId, u16),
         attempt: Attempt,
     ) -> LinkId {
-        let number = self.made;
-        self.made += 1;
-        let ends = [End::new(dialer.0, dialer.1), End::new(acceptor.0, acceptor.1)];
-        self.connections.insert(number, Connection { ends, attempt });
-        for node in [dialer.0, acceptor.0] {
-            self.by_node.entry(node).or_default().insert(number);
+        let number = self.places.len() as u64;
+        let link = LinkId(number * 2);
+        let mut ends = [End::new(dialer.0, dialer.1), End::new(acceptor.0, acceptor.1)];
+        for (end, id) in ends.iter_mut().zip([link, other(link)]) {
+            let node = end.node.0 as usize;
+            if self.by_node.len() <= node {
+                self.by_node.resize_with(node + 1, Vec::new);
+            }
+            end.place = u32::try_from(self.by_node[node].len()).unwrap_or(GONE);
+            self.by_node[node].push(id);
         }
-        LinkId(number * 2)
+        let connection = Connection { number, ends, attempt: Some(Box::new(attempt)) };
+        if let Some(place) = self.free.pop() {
+            self.connections[place as usize] = connection;
+            self.places.push(place);
+        } else {
+            self.places.push(u32::try_from(self.connections.len()).unwrap_or(GONE));
+            self.connections.push(connection);
+        }
+        link
+    }
+
+    fn get(&self, link: LinkId) -> Option<&Connection> {
+        let place = *self.places.get(usize::try_from(connection_of(link)).ok()?)?;
+        self.connections.get(place as usize)
+    }
+
+    fn get_mut(&mut self, link: LinkId) -> Option<&mut Connection> {
+        let place = *self.places.get(usize::try_from(connection_of(link)).ok()?)?;
+        self.connections.get_mut(place as usize)
     }
 
     pub(crate) fn attempt(&self, link: LinkId) -> Option<&Attempt> {
-        self.connections.get(&connection_of(link)).map(|c| &c.attempt)
+        self.get(link)?.attempt.as_deref()
+    }
+
+    /// The dial has led to a link, or has failed.
+    pub(crate) fn take_attempt(&mut self, link: LinkId) -> Option<Attempt> {
+        self.get_mut(link)?.attempt.take().map(|a| *a)
     }
 
     pub(crate) fn end(&self, link: LinkId) -> Option<&End> {
-        let c = self.connections.get(&connection_of(link))?;
-        c.ends.get((link.0 % 2) as usize)
+        self.get(link)?.ends.get(side(link))
     }
 
     pub(crate) fn end_mut(&mut self, link: LinkId) -> Option<&mut End> {
-        let c = self.connections.get_mut(&connection_of(link))?;
-        c.ends.get_mut((link.0 % 2) as usize)
+        self.get_mut(link)?.ends.get_mut(side(link))
     }
 
     /// Ends this end; forgets the connection when both ends are down.
     pub(crate) fn finish(&mut self, link: LinkId) {
-        let Some(c) = self.connections.get_mut(&connection_of(link)) else { return };
-        if let Some(end) = c.ends.get_mut((link.0 % 2) as usize) {
+        let Some(c) = self.get_mut(link) else { return };
+        if let Some(end) = c.ends.get_mut(side(link)) {
             end.end();
         }
         if c.ends.iter().all(|e| e.state == EndState::Down) {
-            for node in [c.ends[0].node, c.ends[1].node] {
-                if let Some(set) = self.by_node.get_mut(&node) {
-                    set.remove(&connection_of(link));
-                }
+            c.attempt = None;
+            let at = [(c.ends[0].node, c.ends[0].place), (c.ends[1].node, c.ends[1].place)];
+            for (node, place) in at {
+                self.leave(node, place);
             }
-            self.connections.remove(&connection_of(link));
+            if let Some(place) = self.places.get_mut(connection_of(link) as usize) {
+                self.free.push(core::mem::replace(place, GONE));
+            }
+        }
+    }
+
+    /// Takes an end out of those at its node; the last of them takes its place.
+    fn leave(&mut self, node: NodeId, place: u32) {
+        let Some(ends) = self.by_node.get_mut(node.0 as usize) else { return };
+        ends.swap_remove(place as usize);
+        if let Some(&moved) = ends.get(place as usize)
+            && let Some(end) = self.end_mut(moved)
+        {
+            end.place = place;
         }
     }
 
     /// The ends at one node that are not down, ascending.
     pub(crate) fn ends_at(&self, node: NodeId) -> Vec<LinkId> {
-        let numbers = self.by_node.get(&node).into_iter().flatten();
-        numbers
-            .flat_map(|&n| [LinkId(n * 2), LinkId(n * 2 + 1)])
-            .filter(|&l| self.end(l).is_some_and(|e| e.node == node && e.state != EndState::Down))
-            .collect()
+        let ends = self.by_node.get(node.0 as usize).into_iter().flatten().copied();
+        let is_up = |l: &LinkId| self.end(*l).is_some_and(|e| e.state != EndState::Down);
+        let mut ends: Vec<LinkId> = ends.filter(is_up).collect();
+        ends.sort_unstable();
+        ends
     }
 
     /// The first link up from one node to another.
@@ -227,10 +313,43 @@ impl Links {
 
     /// Every end that is not down, ascending.
     pub(crate) fn all(&self) -> Vec<LinkId> {
-        let ends = self
-            .connections
-            .iter()
-            .flat_map(|(&n, c)| [(LinkId(n * 2), &c.ends[0]), (LinkId(n * 2 + 1), &c.ends[1])]);
-        ends.filter(|(_, e)| e.state != EndState::Down).map(|(l, _)| l).collect()
+        let mut all = Vec::new();
+        for c in &self.connections {
+            let ends = c.ends.iter().zip([LinkId(c.number * 2), LinkId(c.number * 2 + 1)]);
+            all.extend(ends.filter(|(e, _)| e.state != EndState::Down).map(|(_, l)| l));
+        }
+        all.sort_unstable();
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_new_and_memory_is_used_again() {
+        let mut links = Links::default();
+        let connect = |links: &mut Links, from: u32, to: u32| {
+            let (dial, expected, further) = (DialId(0), None, VecDeque::new());
+            let attempt = Attempt { dial, expected, further, deadline: Time::ZERO };
+            links.connect((NodeId(from), 1), (NodeId(to), 2), attempt)
+        };
+        let first: Vec<LinkId> = (1..5).map(|n| connect(&mut links, n, 0)).collect();
+        assert_eq!(first, [0, 2, 4, 6].map(LinkId));
+        for end in [LinkId(2), LinkId(3)] {
+            links.finish(end);
+        }
+        assert!(links.end(LinkId(2)).is_none() && links.end(LinkId(3)).is_none());
+        assert_eq!(links.ends_at(NodeId(0)), [1, 5, 7].map(LinkId));
+        assert_eq!(links.ends_at(NodeId(2)), []);
+        assert_eq!(connect(&mut links, 2, 0), LinkId(8));
+        assert_eq!(links.connections.len(), 4);
+        links.finish(LinkId(1));
+        assert_eq!(links.ends_at(NodeId(0)), [5, 7, 9].map(LinkId));
+        assert_eq!(links.ends_at(NodeId(1)), [LinkId(0)], "the other end stands");
+        assert_eq!(links.all(), [0, 4, 5, 6, 7, 8, 9].map(LinkId));
+        links.finish(LinkId(0));
+        assert_eq!(links.all(), [4, 5, 6, 7, 8, 9].map(LinkId));
     }
 }

@@ -119,6 +119,11 @@ impl Network {
         [half(0), half(4)].map(|b| b.map_or(0, u32::from_le_bytes))
     }
 
+    /// Whether nothing is closed anywhere.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.cuts.is_empty() && self.partitions.is_empty()
+    }
+
     /// Whether packets cannot pass this way.
     pub(crate) fn is_blocked(&self, from: NodeId, to: NodeId) -> bool {
         self.cuts.contains(&(from.min(to), from.max(to)))

@@ -1,13 +1,15 @@
 //! A node: a process on a host with an address, a disk and an identity.
 
+use core::cell::OnceCell;
 use core::fmt;
 use core::net::SocketAddr;
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use rumormill_proto::wire::Verifier;
 use rumormill_proto::{Address, Config, Event, Identity, LinkId, Name, Role, SeedAddress, Time};
 
-use crate::disk::Disk;
+use crate::disk::{Disk, Writer};
 use crate::machine::{Core, Factory};
 use crate::world::{Happening, Lane};
 
@@ -41,15 +43,15 @@ pub enum NodeStatus {
 
 /// What a node starts with, every time it starts.
 pub(crate) enum Kind {
-    Peer { name: Name, advertise: Vec<Address>, seeds: Vec<SeedAddress> },
-    Seed { seeds: Vec<SeedAddress>, own_index: Option<usize> },
+    Peer { name: Option<Name>, advertise: Option<Vec<Address>>, seeds: Arc<[SeedAddress]> },
+    Seed { seeds: Arc<[SeedAddress]>, own_index: Option<usize> },
     Machine { factory: Factory, role: Role },
 }
 
 pub(crate) struct Node {
     pub(crate) identity: Identity,
     pub(crate) kind: Kind,
-    pub(crate) config: Config,
+    pub(crate) config: Arc<Config>,
     pub(crate) address: SocketAddr,
     pub(crate) disk: Disk,
     pub(crate) events: Vec<(Time, Event)>,
@@ -58,15 +60,15 @@ pub(crate) struct Node {
     pub(crate) life: u32,
     pub(crate) life_since: Time,
     pub(crate) core: Option<Core>,
-    pub(crate) verifier: Verifier,
+    /// Made when it is needed: a fast world checks nothing.
+    pub(crate) verifier: OnceCell<Box<Verifier>>,
     /// Links that the core was told of and not yet told the end of.
     pub(crate) open_links: BTreeSet<LinkId>,
     /// When the next wake-up in the queue is due; a later deadline does not move it.
     pub(crate) wake: Option<Time>,
     /// What came in while the process was frozen.
     pub(crate) backlog: VecDeque<Happening>,
-    /// When the disk has finished what it was asked so far.
-    pub(crate) disk_free: Time,
+    pub(crate) writer: Writer,
     /// The core has said goodbye; the process ends once its outputs are carried out.
     pub(crate) leaving: bool,
     /// Timeouts handled at one and the same time, to notice a core that never sleeps.
@@ -86,7 +88,12 @@ pub(crate) struct Node {
 const EPHEMERAL: u16 = 32_768;
 
 impl Node {
-    pub(crate) fn new(identity: Identity, kind: Kind, config: Config, address: SocketAddr) -> Self {
+    pub(crate) fn new(
+        identity: Identity,
+        kind: Kind,
+        config: Arc<Config>,
+        address: SocketAddr,
+    ) -> Self {
         Node {
             identity,
             kind,
@@ -98,11 +105,11 @@ impl Node {
             life: 0,
             life_since: Time::ZERO,
             core: None,
-            verifier: Verifier::new(),
+            verifier: OnceCell::new(),
             open_links: BTreeSet::new(),
             wake: None,
             backlog: VecDeque::new(),
-            disk_free: Time::ZERO,
+            writer: Writer::default(),
             leaving: false,
             spins: (Time::ZERO, 0),
             next_port: EPHEMERAL,
@@ -122,11 +129,11 @@ impl Node {
         }
     }
 
-    /// A fresh address to dial from.
-    pub(crate) fn dial_from(&mut self) -> SocketAddr {
+    /// A fresh port to dial from.
+    pub(crate) fn dial_from(&mut self) -> u16 {
         let port = self.next_port;
         self.next_port = port.checked_add(1).unwrap_or(EPHEMERAL);
-        SocketAddr::new(self.address.ip(), port)
+        port
     }
 
     /// Forgets the process. Disk, identity and events stay.
@@ -134,7 +141,7 @@ impl Node {
         self.status = status;
         self.life += 1;
         self.core = None;
-        self.verifier = Verifier::new();
+        self.verifier = OnceCell::new();
         self.open_links.clear();
         self.wake = None;
         self.backlog.clear();

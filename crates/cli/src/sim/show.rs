@@ -194,11 +194,7 @@ impl Shown for Summary {
 
 /// A figure with as many digits as say something.
 fn number(v: f64) -> String {
-    if v == v.trunc() || v.abs() >= 1000.0 {
-        format!("{v:.0}")
-    } else {
-        format!("{v:.3}")
-    }
+    if v == v.trunc() || v.abs() >= 1000.0 { format!("{v:.0}") } else { format!("{v:.3}") }
 }
 
 /// What changed between two reports.

@@ -16,6 +16,7 @@ use super::message_list::StreamId;
 use super::trees::Route;
 use crate::identity::PeerId;
 use crate::limits::MAX_ACKS;
+use crate::small::VecMap;
 use crate::time::Time;
 use crate::wire::{AckEntry, ack_token};
 
@@ -68,7 +69,7 @@ struct Progress {
     route: Route,
     /// Who brings it; `None` for one's own.
     upstream: Option<PeerId>,
-    behind: BTreeMap<PeerId, Behind>,
+    behind: VecMap<PeerId, Behind>,
     /// One's own progress at some times of the last [`PATIENCE`], oldest first.
     marks: VecDeque<(Time, u64)>,
     /// What was told last, and to whom.
@@ -90,6 +91,8 @@ struct Progress {
 pub(crate) struct Acks {
     streams: BTreeMap<StreamId, Progress>,
     clock: u64,
+    /// Nothing is due before it.
+    next: Option<Time>,
 }
 
 /// A batch as the acknowledgements see it.
@@ -131,7 +134,7 @@ impl Acks {
         let p = self.streams.entry(stream).or_insert_with(|| Progress {
             route,
             upstream,
-            behind: BTreeMap::new(),
+            behind: VecMap::new(),
             marks: VecDeque::new(),
             told: None,
             unacknowledged: 0,
@@ -149,7 +152,7 @@ impl Acks {
             p.wanted = p.wanted.max(wanted);
         }
         if upstream.is_some() {
-            p.schedule(now);
+            sooner(&mut self.next, p.schedule(now));
         }
     }
 
@@ -168,7 +171,7 @@ impl Acks {
         if let Some(p) = self.streams.get_mut(&stream) {
             p.mark(now, high_water);
             if p.upstream.is_some() {
-                p.schedule(now);
+                sooner(&mut self.next, p.schedule(now));
             }
         }
     }
@@ -216,7 +219,7 @@ impl Acks {
         }
         let told = Behind { paced: e.paced, held: e.held, peers: e.peers, sum: e.sum };
         if p.behind.insert(from, told) != Some(told) && p.upstream.is_some() {
-            p.schedule(now);
+            sooner(&mut self.next, p.schedule(now));
         }
         true
     }
@@ -227,13 +230,14 @@ impl Acks {
         for (_, p) in those.filter(|(_, p)| p.upstream.is_some()) {
             p.congested = true;
             p.due = Some(p.due.map_or(now + SOON, |due| due.min(now + SOON)));
+            sooner(&mut self.next, now + SOON);
         }
     }
 
     /// The trees changed: who is behind whom has to be told anew.
     pub(crate) fn reroute(&mut self, now: Time) {
         for p in self.streams.values_mut().filter(|p| p.upstream.is_some() && p.wanted > 0) {
-            p.schedule(now);
+            sooner(&mut self.next, p.schedule(now));
         }
     }
 
@@ -289,8 +293,9 @@ impl Acks {
         parts.fold(own, u32::saturating_add)
     }
 
-    pub(crate) fn deadline(&self) -> Option<Time> {
-        self.streams.values().filter_map(|p| p.due).min()
+    /// When something is due at the earliest.
+    pub(crate) const fn deadline(&self) -> Option<Time> {
+        self.next
     }
 
     /// What is to be told to whom now.
@@ -326,12 +331,18 @@ impl Acks {
                 p.due = Some(p.due.unwrap_or(now + LATER));
             }
         }
+        self.next = self.streams.values().filter_map(|p| p.due).min();
         all
     }
 }
 
+fn sooner(next: &mut Option<Time>, at: Time) {
+    *next = Some(next.map_or(at, |next| next.min(at)));
+}
+
 impl Progress {
-    fn schedule(&mut self, now: Time) {
+    /// Says when it is due.
+    fn schedule(&mut self, now: Time) -> Time {
         let awaited = self.wanted > 0 && self.told.is_none_or(|(_, s)| s.held < self.wanted);
         let wait = if awaited || self.unacknowledged >= NOW_BYTES {
             Duration::ZERO
@@ -341,7 +352,7 @@ impl Progress {
             LATER
         };
         let at = now + wait;
-        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+        *self.due.insert(self.due.map_or(at, |due| due.min(at)))
     }
 
     /// Notes one's own progress.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::config::Config;
 use crate::identity::PeerId;
 use crate::io::LinkId;
+use crate::small::VecSet;
 use crate::time::Time;
 use crate::wire::Verdict;
 
@@ -21,7 +22,7 @@ pub(crate) struct Burst {
     /// Who was asked.
     pub(crate) asked: BTreeSet<PeerId>,
     /// Links on which somebody waits for the outcome.
-    pub(crate) questioners: BTreeSet<LinkId>,
+    pub(crate) questioners: VecSet<LinkId>,
     /// Times the end was put off because this node doubted itself.
     pub(crate) extended: u32,
 }
@@ -38,7 +39,7 @@ impl Burst {
             retries_left: config.probe_retries(),
             verdicts: BTreeMap::new(),
             asked: BTreeSet::new(),
-            questioners: BTreeSet::new(),
+            questioners: VecSet::new(),
             extended: 0,
         }
     }

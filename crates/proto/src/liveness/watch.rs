@@ -1,11 +1,11 @@
 //! One neighbour under watch.
 
 use core::time::Duration;
-use std::collections::BTreeSet;
 
 use crate::config::Config;
 use crate::io::LinkId;
 use crate::limits::MAX_QUESTIONERS;
+use crate::small::VecSet;
 use crate::time::Time;
 
 /// What is due with a neighbour.
@@ -33,7 +33,7 @@ pub(crate) struct Watch {
     smoothed: Option<(Duration, Duration)>,
     /// Links on which somebody asked about this neighbour and waits for an answer. While there
     /// are some, one miss is enough to begin a burst.
-    questioners: BTreeSet<LinkId>,
+    questioners: VecSet<LinkId>,
 }
 
 impl Watch {
@@ -52,12 +52,12 @@ impl Watch {
             next_ping: now + jitter,
             asks_second,
             smoothed: None,
-            questioners: BTreeSet::new(),
+            questioners: VecSet::new(),
         }
     }
 
     /// Any traffic is a sign of life. Says who waits to hear of it.
-    pub(crate) fn heard(&mut self, now: Time) -> BTreeSet<LinkId> {
+    pub(crate) fn heard(&mut self, now: Time) -> VecSet<LinkId> {
         self.last_heard = now;
         self.misses = 0;
         self.take_questioners()
@@ -72,7 +72,7 @@ impl Watch {
     }
 
     /// Who waits for an answer about this neighbour.
-    pub(crate) fn take_questioners(&mut self) -> BTreeSet<LinkId> {
+    pub(crate) fn take_questioners(&mut self) -> VecSet<LinkId> {
         core::mem::take(&mut self.questioners)
     }
 

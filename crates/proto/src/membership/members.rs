@@ -1,10 +1,11 @@
 //! The peers that a peer knows of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::death::Certificate;
 use crate::identity::PeerId;
 use crate::limits::{MAX_CERTIFICATES, MAX_MEMBERS};
+use crate::random::Stream;
 use crate::record::{Presence, SignedRecord};
 use crate::snapshot::MemberState;
 use crate::time::Time;
@@ -170,6 +171,23 @@ impl Members {
     /// Forgets peers that no seed has named since `since`, except those to keep.
     pub(crate) fn forget_unconfirmed(&mut self, since: Time, keep: impl Fn(&PeerId) -> bool) {
         self.alive.retain(|id, m| m.confirmed >= since || keep(id));
+    }
+
+    /// Forgets all but some, drawn at random, and those to keep.
+    pub(crate) fn forget_but(
+        &mut self,
+        some: usize,
+        keep: impl Fn(&PeerId) -> bool,
+        rng: &mut Stream,
+    ) {
+        let others: Vec<PeerId> = self.alive.keys().filter(|id| !keep(id)).copied().collect();
+        if others.len() <= some {
+            return;
+        }
+        let some: BTreeSet<PeerId> = rng.sample(others, some).into_iter().collect();
+        // Made anew: what is left of the old one would lie thinly in its memory.
+        let alive = core::mem::take(&mut self.alive);
+        self.alive = alive.into_iter().filter(|(id, _)| some.contains(id) || keep(id)).collect();
     }
 
     /// The state to show.

@@ -152,17 +152,19 @@ impl Round<'_> {
     }
 
     fn draw(&self, weight: impl Fn(&Member) -> u64, rng: &mut Stream) -> Option<PeerId> {
+        // The weight goes first: most have none, and need not be looked for among the neighbours.
         let candidates: Vec<(PeerId, u64)> = self
             .members
             .alive()
-            .filter(|(id, m)| {
-                **id != self.me
-                    && m.avoid_until <= self.now
+            .filter(|(_, m)| !m.suspect && m.avoid_until <= self.now)
+            .map(|(id, m)| (*id, weight(m)))
+            .filter(|(id, weight)| {
+                *weight > 0
+                    && *id != self.me
                     && !self.taken.contains(id)
                     && !self.overlay.neighbours.contains_key(id)
                     && !self.overlay.requests.contains_key(id)
             })
-            .map(|(id, m)| (*id, if m.suspect { 0 } else { weight(m) }))
             .collect();
         let i = rng.weighted(candidates.iter().map(|(_, w)| *w))?;
         candidates.get(i).map(|(id, _)| *id)

@@ -11,7 +11,7 @@ pub mod target;
 mod trim;
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::broadcast::StreamId;
 use crate::death::Adjacency;
@@ -20,6 +20,7 @@ use crate::io::{DialId, LinkId};
 use crate::limits::{MAX_PERMITS, MAX_REQUEST_NEIGHBOURS};
 use crate::record::{Address, SignedRecord};
 use crate::signed::Signed;
+use crate::small::VecMap;
 use crate::time::Time;
 use crate::wire::Want;
 
@@ -44,7 +45,7 @@ pub(crate) struct Neighbour {
     pub(crate) degree: u16,
     pub(crate) target: u16,
     /// Its neighbours, as it last told.
-    pub(crate) around: Vec<(PeerId, Address)>,
+    pub(crate) around: Arc<[(PeerId, Address)]>,
     /// It was told that somebody else may take this edge; until then it is not offered again.
     pub(crate) promised: Option<Time>,
     /// Not told everything this node has seen before this time.
@@ -84,10 +85,10 @@ pub(crate) struct Request {
 /// The state of the overlay at one peer.
 #[derive(Debug)]
 pub(crate) struct Overlay {
-    pub(crate) neighbours: BTreeMap<PeerId, Neighbour>,
-    pub(crate) requests: BTreeMap<PeerId, Request>,
+    pub(crate) neighbours: VecMap<PeerId, Neighbour>,
+    pub(crate) requests: VecMap<PeerId, Request>,
     /// (who may take over, whose place) until when.
-    permits: BTreeMap<(PeerId, PeerId), Time>,
+    permits: VecMap<(PeerId, PeerId), Time>,
     pub(crate) target: u16,
     pub(crate) fill: FillState,
     pub(crate) next_mix: Time,
@@ -102,9 +103,9 @@ pub(crate) struct Overlay {
 impl Overlay {
     pub(crate) fn new(now: Time) -> Self {
         Overlay {
-            neighbours: BTreeMap::new(),
-            requests: BTreeMap::new(),
-            permits: BTreeMap::new(),
+            neighbours: VecMap::new(),
+            requests: VecMap::new(),
+            permits: VecMap::new(),
             target: 0,
             fill: FillState::new(now),
             next_mix: Time::MAX,

@@ -1,8 +1,13 @@
-//! Giving up neighbours over the target, without changing anybody else's degree.
+//! Giving up neighbours over the target, without taking from anybody what it needs.
 //!
 //! Targets shrink when the network does (and while it grows from a few peers to many, because the
 //! law of a small network has a heavier tail). A peer that has two neighbours too many asks them to
 //! link with each other in its stead: u-a, u-b become a-b.
+//!
+//! One neighbour over the target is what a newcomer that found no free place leaves behind. Where
+//! peers come one after the other, two of three would have one, and most degrees would be off the
+//! law by one. So two neighbours that are both over their targets give up the edge between them, if
+//! they know of a short way round it: then nobody is cut off by it.
 
 use core::time::Duration;
 
@@ -13,6 +18,10 @@ use crate::time::Time;
 
 /// Pause between two pairs, so that what is under way shows in the degree.
 const PAUSE: Duration = Duration::from_millis(300);
+/// How long a single neighbour over the target is kept at least: a newcomer may need the edge.
+const KEPT: Duration = Duration::from_secs(5);
+/// Then one in so many looks gives it up, so that few do at the same time.
+const ONE_IN: usize = 4;
 
 /// How a surplus is given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +31,8 @@ pub(crate) enum Trim {
     /// All neighbours are linked with each other already, as happens in small networks: nothing can
     /// take the place of an edge, and this one is given up. Nobody is cut off by it.
     Alone(PeerId),
+    /// This neighbour is over its target as well, and there is a way round the edge to it.
+    Shared(PeerId),
 }
 
 impl Overlay {
@@ -33,21 +44,33 @@ impl Overlay {
 
     /// When to look for a pair next.
     pub(crate) fn schedule_trim(&mut self, now: Time) {
-        if self.neighbours.len() < usize::from(self.target) + 2 {
-            self.trim_at = None;
-        } else if self.trim_at.is_none() {
-            self.trim_at = Some(now + PAUSE);
-        }
+        let at = match self.neighbours.len().saturating_sub(usize::from(self.target)) {
+            0 => {
+                self.trim_at = None;
+                return;
+            }
+            1 => now + KEPT,
+            _ => now + PAUSE,
+        };
+        self.trim_at = Some(self.trim_at.map_or(at, |before| before.min(at)));
     }
 
-    /// What to do about a surplus of two or more.
-    pub(crate) fn trim(&mut self, now: Time, rng: &mut Stream) -> Option<Trim> {
+    /// What to do about a surplus.
+    pub(crate) fn trim(&mut self, me: &PeerId, now: Time, rng: &mut Stream) -> Option<Trim> {
         if self.trim_at.is_none_or(|at| at > now) {
             return None;
         }
-        self.trim_at = Some(now + PAUSE);
-        if self.surplus(now) < 2 {
-            return None;
+        match self.surplus(now) {
+            0 => {
+                self.trim_at = None;
+                self.schedule_trim(now);
+                return None;
+            }
+            1 => {
+                self.trim_at = Some(now + rng.scaled(KEPT, 0.5, 1.5));
+                return self.shared(me, now, rng).map(Trim::Shared);
+            }
+            _ => self.trim_at = Some(now + PAUSE),
         }
         let free: Vec<PeerId> = self
             .neighbours
@@ -64,6 +87,33 @@ impl Overlay {
             Some(&(a, b)) => Some(Trim::Pair(a, b)),
             None => self.dispensable(&free).map(Trim::Alone),
         }
+    }
+
+    /// A neighbour that is over its target as well and can be reached another way. An edge that
+    /// carries payload is kept while it does: a tree would have to find another one.
+    fn shared(&self, me: &PeerId, now: Time, rng: &mut Stream) -> Option<PeerId> {
+        if rng.below(ONE_IN) != 0 {
+            return None;
+        }
+        let over = self.neighbours.iter().filter(|(id, n)| {
+            n.degree > n.target
+                && !n.is_promised(now)
+                && !n.is_busy(now)
+                && self.has_way_round(me, id)
+        });
+        let candidates: Vec<PeerId> = over.map(|(id, _)| *id).collect();
+        candidates.get(rng.below(candidates.len())).copied()
+    }
+
+    /// Whether a path of two or three links leads to a neighbour beside the direct one, by what the
+    /// neighbours told of their own.
+    fn has_way_round(&self, me: &PeerId, to: &PeerId) -> bool {
+        let Some(end) = self.neighbours.get(to) else { return false };
+        let near_end = |id: &PeerId| id == to || end.around.iter().any(|(x, _)| x == id);
+        self.neighbours.iter().filter(|(id, _)| *id != to).any(|(id, n)| {
+            let leads_on = |x: &PeerId| x != id && x != me && near_end(x);
+            near_end(id) || n.around.iter().any(|(x, _)| x == to || leads_on(x))
+        })
     }
 
     fn linked(&self, a: PeerId, b: PeerId) -> bool {

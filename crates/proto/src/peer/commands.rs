@@ -18,7 +18,7 @@ impl Peer {
     /// Says goodbye to neighbours and seeds. [`Event::Left`] follows when a quorum of the seeds has
     /// acknowledged, or after a second; then nothing comes any more.
     pub fn leave(&mut self, now: Time) {
-        self.fx.begin(now);
+        self.begin(now);
         if self.is_leaving() {
             return;
         }

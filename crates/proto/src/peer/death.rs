@@ -1,7 +1,7 @@
 //! Suspicion, questions to the suspect's other neighbours, and the report to the seeds: the first
 //! of the two levels of a death.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::Peer;
 use super::links::{DialFor, Use};
@@ -14,6 +14,7 @@ use crate::liveness::{Burst, Due};
 use crate::overlay::{Neighbour, heal_partner};
 use crate::record::{Address, SignedRecord};
 use crate::signed::Signed;
+use crate::small::VecSet;
 use crate::time::Time;
 use crate::wire::{Appoint, Ping, ProbeReply, ProbeRequest, Report, Testify, Verdict, Want};
 
@@ -22,7 +23,7 @@ use crate::wire::{Appoint, Ping, ProbeReply, ProbeRequest, Report, Testify, Verd
 pub(super) struct Suspect {
     pub(super) burst: Burst,
     pub(super) record: SignedRecord,
-    pub(super) around: Vec<(PeerId, Address)>,
+    pub(super) around: Arc<[(PeerId, Address)]>,
     pub(super) dial: Option<DialId>,
     standing: Standing,
     /// Bursts about it before this one that ended in a report without a verdict.
@@ -113,7 +114,7 @@ impl Peer {
         &mut self,
         record: SignedRecord,
         standing: Standing,
-        around: Vec<(PeerId, Address)>,
+        around: Arc<[(PeerId, Address)]>,
         repeated: u32,
     ) {
         let id = record.id;
@@ -226,7 +227,7 @@ impl Peer {
         // A neighbour has its own say, and watches anyway.
         if a.subject != self.id() && !self.watches.contains_key(&a.subject) {
             let standing = Standing::Witness(f.appointment.clone());
-            self.begin_burst(f.record.clone(), standing, Vec::new(), 0);
+            self.begin_burst(f.record.clone(), standing, Arc::default(), 0);
         }
     }
 
@@ -344,7 +345,7 @@ impl Peer {
         }
     }
 
-    fn answer_questions(&mut self, to: &BTreeSet<LinkId>, subject: PeerId, verdict: Verdict) {
+    fn answer_questions(&mut self, to: &VecSet<LinkId>, subject: PeerId, verdict: Verdict) {
         for link in to.iter().filter(|l| self.links.contains_key(l)) {
             self.fx.send(*link, ProbeReply { subject, verdict });
         }

@@ -30,7 +30,7 @@ impl Peer {
     /// Asks for a message (getData). [`Output::Fetched`] follows: at once if it is held here or too
     /// many are being looked for, else when a neighbour has answered or nobody did in time.
     pub fn fetch(&mut self, now: Time, id: MessageId) {
-        self.fx.begin(now);
+        self.begin(now);
         if let Some(message) = self.held(&id) {
             return self.end_fetch(id, Some(message));
         }
@@ -41,7 +41,7 @@ impl Peer {
         }
         let until = now + self.config.fetch_timeout();
         let fetch = Fetch { asked: BTreeSet::new(), next: now, until };
-        self.fetches.entry(id).or_insert(fetch);
+        self.fetches.get_or_insert(id, || fetch);
         self.run_fetches();
     }
 

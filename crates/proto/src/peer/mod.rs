@@ -20,7 +20,8 @@ mod timers;
 mod trees;
 mod view;
 
-use std::collections::BTreeMap;
+use core::cell::Cell;
+use std::sync::Arc;
 
 use crate::batch::Batch;
 use crate::broadcast::acks::Acks;
@@ -41,6 +42,7 @@ use crate::name::Name;
 use crate::overlay::Overlay;
 use crate::random::Stream;
 use crate::record::{Address, SignedRecord};
+use crate::small::VecMap;
 use crate::sync::Hashed;
 use crate::time::Time;
 
@@ -58,8 +60,8 @@ use publish::{Awaited, CensusPlan, OwnTree};
 /// What a peer starts with.
 #[derive(Debug, Clone)]
 pub struct PeerSetup {
-    /// Its settings.
-    pub config: Config,
+    /// Its settings; many peers of one process may share them.
+    pub config: Arc<Config>,
     /// Its key pair.
     pub identity: Identity,
     /// Its name.
@@ -111,19 +113,19 @@ struct Streams {
 /// A peer as a state machine. The crate documentation shows how to drive it.
 #[derive(Debug)]
 pub struct Peer {
-    config: Config,
+    config: Arc<Config>,
     identity: Identity,
     fx: Effects,
     rng: Streams,
     own: Own,
-    links: BTreeMap<LinkId, Link>,
-    dials: BTreeMap<DialId, DialFor>,
+    links: VecMap<LinkId, Link>,
+    dials: VecMap<DialId, DialFor>,
     members: Members,
     registrations: Registrations,
     overlay: Overlay,
-    watches: BTreeMap<PeerId, Watch>,
-    suspects: BTreeMap<PeerId, Suspect>,
-    reports: BTreeMap<PeerId, OpenReport>,
+    watches: VecMap<PeerId, Watch>,
+    suspects: VecMap<PeerId, Suspect>,
+    reports: VecMap<PeerId, OpenReport>,
     broadcast: Broadcast,
     outbox: Outbox,
     trees: Trees,
@@ -133,11 +135,11 @@ pub struct Peer {
     acks: Acks,
     active: Active,
     /// Streams of which it is not known where they begin.
-    unbegun: BTreeMap<StreamId, Unbegun>,
+    unbegun: VecMap<StreamId, Unbegun>,
     /// When this peer had its first neighbour.
     neighbours_since: Option<Time>,
     /// Receipts of one's own messages that somebody waits for.
-    receipts: BTreeMap<u64, Awaited>,
+    receipts: VecMap<u64, Awaited>,
     review_at: Time,
     pace_at: Time,
     census: CensusPlan,
@@ -145,8 +147,10 @@ pub struct Peer {
     restored: Vec<Delivery>,
     hashed: Hashed,
     next_sync: Time,
-    fetches: BTreeMap<MessageId, Fetch>,
+    fetches: VecMap<MessageId, Fetch>,
     next_idle_check: Time,
+    /// The deadline, once it was asked for and until something changes.
+    deadline: Cell<Option<Option<Time>>>,
 }
 
 impl Peer {
@@ -179,14 +183,14 @@ impl Peer {
             fx,
             rng,
             own,
-            links: BTreeMap::new(),
-            dials: BTreeMap::new(),
+            links: VecMap::new(),
+            dials: VecMap::new(),
             members,
             registrations,
             overlay: Overlay::new(now),
-            watches: BTreeMap::new(),
-            suspects: BTreeMap::new(),
-            reports: BTreeMap::new(),
+            watches: VecMap::new(),
+            suspects: VecMap::new(),
+            reports: VecMap::new(),
             broadcast,
             outbox,
             trees: Trees::new(stream("trees")),
@@ -195,17 +199,18 @@ impl Peer {
             missing: Missing::new(stream("pulls")),
             acks: Acks::default(),
             active: Active::default(),
-            unbegun: BTreeMap::new(),
+            unbegun: VecMap::new(),
             neighbours_since: None,
-            receipts: BTreeMap::new(),
+            receipts: VecMap::new(),
             review_at: Time::MAX,
             pace_at: Time::MAX,
             census: CensusPlan::new(),
             restored,
             hashed: Hashed::default(),
             next_sync,
-            fetches: BTreeMap::new(),
+            fetches: VecMap::new(),
             next_idle_check: Time::MAX,
+            deadline: Cell::new(None),
         };
         peer.review_target();
         peer.review_registrations();
@@ -222,6 +227,9 @@ impl Peer {
     /// Takes in what happened. `now` must not be earlier than in any call before.
     pub fn handle(&mut self, now: Time, input: Input) {
         self.fx.begin(now);
+        if !self.is_quiet(&input) {
+            self.deadline.set(None);
+        }
         match input {
             Input::LinkUp { link, info } => self.on_link_up(link, info),
             Input::LinkDown { link, why } => self.on_link_down(link, why),
@@ -234,6 +242,12 @@ impl Peer {
         }
     }
 
+    /// A call of the application.
+    fn begin(&mut self, now: Time) {
+        self.fx.begin(now);
+        self.deadline.set(None);
+    }
+
     /// The next thing to do, if any. Drain it after every call that changes something.
     pub fn poll_output(&mut self) -> Option<Output> {
         loop {
@@ -243,6 +257,7 @@ impl Peer {
             if !self.send_next_batch() && !self.store_marks() {
                 return None;
             }
+            self.deadline.set(None);
         }
     }
 
@@ -252,6 +267,7 @@ impl Peer {
     /// the batches, as with Nagle's algorithm (RFC 896) on a connection, and what is published at
     /// rest waits for nobody. A caller that never says so has each message go out at once.
     pub fn hold_back(&mut self, hold: bool) {
+        self.deadline.set(None);
         self.outbox.hold_back(hold);
     }
 
@@ -259,7 +275,15 @@ impl Peer {
     /// due. Valid until the next call that changes something.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.deadline()
+        let known = self.deadline.get();
+        let deadline = known.unwrap_or_else(|| self.find_deadline());
+        debug_assert!(
+            deadline.is_some_and(|at| self.find_deadline().is_none_or(|d| at <= d))
+                || self.find_deadline().is_none(),
+            "a deadline would be missed"
+        );
+        self.deadline.set(Some(deadline));
+        deadline
     }
 
     /// Makes the present neighbours durable, to begin with after a restart.

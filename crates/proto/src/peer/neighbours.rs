@@ -1,5 +1,7 @@
 //! Making and ending the edges of the overlay: Peer Request, Peer Reply, hand-over, mixing.
 
+use std::sync::Arc;
+
 use super::Peer;
 use super::links::{DialFor, Use};
 use crate::death::Adjacency;
@@ -32,6 +34,9 @@ impl Peer {
         if self.is_leaving() {
             self.overlay.fill.next = Time::MAX;
             return;
+        }
+        if self.overlay.deficit() == 0 {
+            self.review_members();
         }
         let (me, members) = (self.id(), &self.members);
         let asks = self.overlay.fill(me, members, now, &mut self.rng.overlay);
@@ -84,15 +89,16 @@ impl Peer {
     /// Gives up a pair of neighbours over the target.
     pub(super) fn trim(&mut self) {
         let now = self.fx.now();
-        let (a, b) = match self.overlay.trim(now, &mut self.rng.overlay) {
+        let me = self.id();
+        let (a, b) = match self.overlay.trim(&me, now, &mut self.rng.overlay) {
             Some(Trim::Pair(a, b)) => (a, b),
-            Some(Trim::Alone(id)) => {
+            Some(Trim::Alone(id) | Trim::Shared(id)) => {
                 self.fx.count("edges_given_up");
                 return self.let_go(id);
             }
             None => return,
         };
-        let in_place_of = self.id();
+        let in_place_of = me;
         let links = (self.overlay.neighbours.get(&a), self.overlay.neighbours.get(&b));
         let (Some(na), Some(nb)) = links else { return };
         self.fx.send(nb.link, Permit { peer: a });
@@ -378,7 +384,7 @@ impl Peer {
             target: record.target,
             adjacency,
             since: now,
-            around: Vec::new(),
+            around: Arc::default(),
             promised: None,
             tell_all_after: now,
             ask_after: now,

@@ -78,7 +78,7 @@ impl Peer {
         topic: &str,
         payload: &[u8],
     ) -> Result<MessageId, PublishError> {
-        self.fx.begin(now);
+        self.begin(now);
         if payload.len() > MAX_PAYLOAD {
             return Err(PublishError::PayloadTooLong(payload.len()));
         }
@@ -185,7 +185,7 @@ impl Peer {
     /// more hold it, until all live peers do. Asked for before the outputs are drained, nobody
     /// gathers its acknowledgements. `false` if too many are waited for, or it is not one's own.
     pub fn want_receipt(&mut self, now: Time, id: MessageId) -> bool {
-        self.fx.begin(now);
+        self.begin(now);
         let own = (id.publisher, id.incarnation) == (self.id(), self.incarnation());
         if !own || id.sequence >= self.outbox.published() || self.receipts.len() >= MAX_RECEIPTS {
             return false;
@@ -203,6 +203,7 @@ impl Peer {
     /// Nobody waits for this receipt any more.
     pub fn forget_receipt(&mut self, id: &MessageId) {
         self.receipts.remove(&id.sequence);
+        self.deadline.set(None);
     }
 
     /// Tells of receipts that have changed.
@@ -223,14 +224,18 @@ impl Peer {
         let tokens = alive().fold(ack_token(&own.0), |sum, id| sum.wrapping_add(ack_token(id)));
         let everybody = summed.peers == live && (live > known || summed.sum == tokens);
         let mut news = Vec::new();
-        for (&sequence, awaited) in &self.receipts {
+        for (&sequence, awaited) in self.receipts.iter() {
             let complete = everybody && summed.held > sequence;
             let told = self.acks.holders(own, sequence + 1, &around!(self));
             let held = if complete { live } else { told.min(live.saturating_sub(1)) };
             // While a tree changes, less is told; but who held it holds it.
             let before = awaited.told.as_ref().map_or(0, |r| r.held);
             let held = held.max(before.min(live.saturating_sub(1)));
-            let gone = awaited.live.iter().filter(|id| self.members.get(id).is_none());
+            // In a large network it may only be forgotten.
+            let gone = awaited.live.iter().filter(|id| {
+                self.members.get(id).is_none()
+                    && (!self.is_large() || self.members.record(id).is_some())
+            });
             let departed = gone.map(|id| self.departed(id)).collect();
             let id = MessageId { publisher: own.0, incarnation: own.1, sequence };
             let receipt = Receipt { id, held, live, complete, departed };

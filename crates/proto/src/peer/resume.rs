@@ -130,7 +130,7 @@ mod tests {
 
     fn peer(config: Config, delivered: Vec<DeliveredMark>, kept: Vec<Batch>) -> Peer {
         let setup = PeerSetup {
-            config,
+            config: config.into(),
             identity: Identity::from_secret(&[99; 32]),
             name: Name::new("p").unwrap(),
             addresses: vec![],

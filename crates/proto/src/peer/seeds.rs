@@ -8,7 +8,7 @@ use crate::death::Certificate;
 use crate::event::{CloseReason, Event, LinkDown, RefuseReason};
 use crate::identity::PeerId;
 use crate::io::{DialTarget, LinkId, LinkInfo, Role};
-use crate::limits::WHOLE_LIST;
+use crate::limits::{MEMBERS_AT_REST, MEMBERS_WANTED, MOST_MEMBERS_WANTED, WHOLE_LIST};
 use crate::membership::{Learned, Quorum};
 use crate::record::{Presence, SignedRecord};
 use crate::snapshot::PeerState;
@@ -258,6 +258,7 @@ impl Peer {
             slot.list_complete = true;
         }
         self.forget_ghosts();
+        self.review_members();
         self.review_target();
         self.overlay.fill.look_again(now);
     }
@@ -296,7 +297,36 @@ impl Peer {
         for certificate in &f.dead {
             self.learn_dead(certificate);
         }
+        self.review_members();
         self.review_target();
+    }
+
+    /// In a large network nobody needs to remember everybody whom it ever heard of.
+    pub(super) fn review_members(&mut self) {
+        if !self.is_large() {
+            return;
+        }
+        let some = match usize::from(self.overlay.deficit()) {
+            0 => MEMBERS_AT_REST,
+            missing => (missing * 8).clamp(MEMBERS_WANTED, MOST_MEMBERS_WANTED),
+        };
+        if self.members.alive_count() <= some {
+            return;
+        }
+        let (neighbours, suspects) = (&self.overlay.neighbours, &self.suspects);
+        let (requests, reports) = (&self.overlay.requests, &self.reports);
+        let keep = |id: &PeerId| {
+            neighbours.contains_key(id)
+                || suspects.contains_key(id)
+                || requests.contains_key(id)
+                || reports.contains_key(id)
+        };
+        self.members.forget_but(some, keep, &mut self.rng.overlay);
+    }
+
+    /// Whether the network is so large that nobody knows all of it.
+    pub(super) fn is_large(&self) -> bool {
+        self.registrations.network_size() as usize > WHOLE_LIST
     }
 
     /// Takes in the record of a peer, from wherever it came.

@@ -4,13 +4,22 @@ use core::time::Duration;
 
 use super::Peer;
 use crate::broadcast::name;
-use crate::io::StoreOp;
+use crate::io::{Input, StoreOp};
 use crate::liveness::LATE;
 use crate::time::Time;
+use crate::wire::Frame;
 
 impl Peer {
+    /// Whether an input moves no deadline. Half of what comes to a peer in a network at rest are
+    /// questions whether it is there.
+    pub(super) fn is_quiet(&self, input: &Input) -> bool {
+        let Input::Frame { frame, .. } = input else { return false };
+        // A sign of life of somebody who is not suspected, and the answer goes out at once.
+        matches!(**frame, Frame::Ping(_)) && self.suspects.is_empty()
+    }
+
     /// The earliest of all deadlines.
-    pub(super) fn deadline(&self) -> Option<Time> {
+    pub(super) fn find_deadline(&self) -> Option<Time> {
         let watches = self
             .watches
             .iter()
@@ -47,7 +56,7 @@ impl Peer {
 
     pub(super) fn on_timeout(&mut self) {
         let now = self.fx.now();
-        let late = self.deadline().map_or(Duration::ZERO, |at| now.since(at));
+        let late = self.find_deadline().map_or(Duration::ZERO, |at| now.since(at));
         if late > LATE {
             self.fx.count("late_wakeups");
             self.watches.values_mut().for_each(|w| w.postpone(late));

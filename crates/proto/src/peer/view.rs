@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use super::Peer;
 use crate::identity::PeerId;
+use crate::io::LinkId;
 use crate::membership::Members;
 use crate::message::MessageId;
 use crate::record::Record;
 use crate::snapshot::{
-    HeldMessage, MemberState, MemberView, NeighbourView, PeerSnapshot, PublisherView, SeedView,
+    HeldMessage, MemberState, MemberView, NeighbourView, PeerSnapshot, PeerState, PublisherView,
+    SeedView,
 };
 use crate::time::Time;
 
@@ -42,6 +44,23 @@ impl Peer {
             links: count(self.links.len()),
             counters: self.fx.counters.clone(),
         }
+    }
+
+    /// Its neighbours, and the link to each.
+    pub fn neighbours(&self) -> impl Iterator<Item = (PeerId, LinkId)> {
+        self.overlay.neighbours.iter().map(|(id, n)| (*id, n.link))
+    }
+
+    /// Where it is in its life.
+    #[must_use]
+    pub const fn state(&self) -> PeerState {
+        self.own.state
+    }
+
+    /// Neighbours wanted.
+    #[must_use]
+    pub const fn target(&self) -> u16 {
+        self.overlay.target
     }
 
     fn neighbour_views(&self, now: Time) -> Vec<NeighbourView> {

@@ -2,6 +2,7 @@
 //! same registry.
 
 mod entry;
+mod pool;
 mod table;
 
 pub use entry::{Entry, EntryState};

@@ -4,8 +4,11 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use super::entry::{Entry, EntryState};
+use super::pool::Pool;
 use crate::identity::PeerId;
 use crate::limits::MAX_REGISTRY;
+use crate::random::Stream;
+use crate::record::SignedRecord;
 use crate::time::Time;
 
 /// Buckets that two registries are compared by: the first byte of the id.
@@ -36,6 +39,8 @@ struct Slot {
     /// For the living: when the lease ends. For others: when they are forgotten.
     until: Time,
     expired: bool,
+    /// Its place among those alive.
+    place: Option<u32>,
 }
 
 /// The table, with a hash per bucket that is kept up to date.
@@ -43,7 +48,8 @@ struct Slot {
 pub(crate) struct Table {
     slots: BTreeMap<PeerId, Slot>,
     hashes: Vec<u64>,
-    alive: usize,
+    /// Who is alive with a lease that holds, weighed by free places.
+    alive: Pool,
     /// Ends that were forgotten: they are not learned again from a seed that forgets later.
     forgotten: BTreeMap<PeerId, (u64, Time)>,
     lease: Duration,
@@ -55,7 +61,7 @@ impl Table {
         Table {
             slots: BTreeMap::new(),
             hashes: vec![0; BUCKETS],
-            alive: 0,
+            alive: Pool::default(),
             forgotten: BTreeMap::new(),
             lease,
             tombstone,
@@ -72,7 +78,19 @@ impl Table {
     }
 
     pub(crate) const fn alive_count(&self) -> usize {
-        self.alive
+        self.alive.len()
+    }
+
+    /// `n` of those alive, each with the same chance.
+    pub(crate) fn sample(&self, n: usize, rng: &mut Stream) -> Vec<&SignedRecord> {
+        let drawn = self.alive.sample(n, rng);
+        drawn.filter_map(|id| self.slots.get(&id)).map(|s| &s.entry.record).collect()
+    }
+
+    /// `n` of those alive, each in proportion to the free places they have.
+    pub(crate) fn draw_free(&self, n: usize, rng: &mut Stream) -> Vec<&SignedRecord> {
+        let drawn = self.alive.draw(n, rng);
+        drawn.filter_map(|id| self.slots.get(&id)).map(|s| &s.entry.record).collect()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -101,6 +119,28 @@ impl Table {
         !s.expired && s.entry.is_alive()
     }
 
+    /// Puts an entry among those alive, weighs it anew, or takes it out.
+    fn place(&mut self, id: &PeerId) {
+        let Some(s) = self.slots.get_mut(id) else { return };
+        let weight = u32::from(s.entry.record.free_places());
+        match (Self::counts(s), s.place) {
+            (true, Some(at)) => self.alive.weigh(at as usize, weight),
+            (true, None) => {
+                // At most MAX_REGISTRY.
+                s.place = u32::try_from(self.alive.push(*id, weight)).ok();
+            }
+            (false, Some(at)) => {
+                s.place = None;
+                if let Some(moved) = self.alive.remove(at as usize)
+                    && let Some(other) = self.slots.get_mut(&moved)
+                {
+                    other.place = Some(at);
+                }
+            }
+            (false, None) => {}
+        }
+    }
+
     fn bucket_of(id: &PeerId) -> usize {
         usize::from(id.as_bytes()[0])
     }
@@ -117,7 +157,6 @@ impl Table {
         let Some(slot) = self.slots.get_mut(&id) else { return self.insert(entry, now) };
         let (before, was_expired) = (slot.entry.state(), slot.expired);
         let incarnation = slot.entry.incarnation();
-        let counted = Self::counts(slot);
         let old = slot.entry.clone();
         if !slot.entry.merge(entry) {
             return Change::None;
@@ -127,12 +166,11 @@ impl Table {
         let after = slot.entry.state();
         slot.expired = false;
         slot.until = now + if after == EntryState::Alive { self.lease } else { self.tombstone };
-        self.alive = self.alive + usize::from(Self::counts(slot)) - usize::from(counted);
+        let new_life = slot.entry.incarnation() > incarnation;
+        self.place(&id);
         match (before, after) {
             (_, EntryState::Alive) => {
-                let back = before != EntryState::Alive
-                    || was_expired
-                    || slot.entry.incarnation() > incarnation;
+                let back = before != EntryState::Alive || was_expired || new_life;
                 if back { Change::Back } else { Change::Newer }
             }
             (EntryState::Alive, EntryState::Left) => Change::Left,
@@ -153,8 +191,8 @@ impl Table {
         }
         Self::toggle_hash(&mut self.hashes, &entry);
         let until = now + if ended { self.tombstone } else { self.lease };
-        self.alive += usize::from(!ended);
-        self.slots.insert(id, Slot { entry, until, expired: false });
+        self.slots.insert(id, Slot { entry, until, expired: false, place: None });
+        self.place(&id);
         match state {
             EntryState::Alive => Change::New,
             EntryState::Left => Change::Left,
@@ -168,7 +206,7 @@ impl Table {
         let Some(s) = self.slots.get_mut(id).filter(|s| s.entry.is_alive()) else { return false };
         s.until = now + lease;
         let back = core::mem::replace(&mut s.expired, false);
-        self.alive += usize::from(back);
+        self.place(id);
         back
     }
 
@@ -183,11 +221,13 @@ impl Table {
             if s.entry.is_alive() && !s.expired {
                 s.expired = true;
                 s.until = now + self.tombstone;
-                self.alive -= 1;
                 hidden.push(s.entry.clone());
             } else {
                 forgotten.push(*id);
             }
+        }
+        for entry in &hidden {
+            self.place(&entry.id());
         }
         for id in &forgotten {
             if let Some(s) = self.slots.remove(id) {
@@ -290,6 +330,8 @@ mod tests {
             prop_assert_eq!(a.hashes(), b.hashes());
             prop_assert_eq!(a.alive_count(), b.alive().count());
             prop_assert_eq!(b.alive_count(), b.alive().count());
+            let drawn = b.sample(usize::MAX, &mut rng).len();
+            prop_assert_eq!(drawn, b.alive_count());
             // Idempotent: the whole of one into the other changes nothing.
             for (e, _) in a.iter() {
                 prop_assert_eq!(b.merge(e.clone(), Time::ZERO), Change::None);

@@ -16,7 +16,7 @@ impl Seed {
             Frame::Register(f) if role == Role::Peer => self.on_register(id, remote, f.record),
             Frame::Leave(f) if role == Role::Peer => self.on_register(id, remote, f.record),
             Frame::GetPeerList if role == Role::Peer => self.on_get_list(id),
-            Frame::Report(f) if role == Role::Peer => self.on_report(remote, f.report),
+            Frame::Report(f) if role == Role::Peer => self.on_report(id, remote, f.report),
             Frame::Testify(f) if role == Role::Peer => self.on_testify(remote, f.testimony),
             Frame::Votes(f) if role == Role::Seed => self.on_votes(remote, *f),
             Frame::Entries(f) if role == Role::Seed => self.on_entries(id, remote, *f),

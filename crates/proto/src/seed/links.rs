@@ -80,7 +80,7 @@ impl Seed {
 
     pub(super) fn on_link_down(&mut self, id: LinkId) {
         let Some(link) = self.links.remove(&id) else { return };
-        if self.registrants.get(&link.remote) == Some(&id) {
+        if self.registrants.get(&link.remote) == Some(id) {
             self.registrants.remove(&link.remote);
         }
         self.on_seed_link_down(id);

@@ -7,6 +7,7 @@ mod frames;
 mod links;
 mod push;
 mod register;
+mod registrants;
 mod timers;
 mod verdict;
 mod view;
@@ -26,7 +27,8 @@ use crate::time::Time;
 use exchange::OtherSeed;
 use links::{DialFor, Link};
 use push::Pending;
-use register::Acknowledgement;
+use register::Storing;
+use registrants::Registrants;
 
 /// What a seed starts with.
 #[derive(Debug, Clone)]
@@ -60,10 +62,11 @@ pub struct Seed {
     links: BTreeMap<LinkId, Link>,
     dials: BTreeMap<DialId, DialFor>,
     /// Peers whose registration came over a link that is up.
-    registrants: BTreeMap<PeerId, LinkId>,
+    registrants: Registrants,
     table: Table,
     nonce: [u8; 16],
-    acknowledgements: BTreeMap<StoreTicket, Vec<Acknowledgement>>,
+    /// Writes of entries that are not durable yet.
+    stores: BTreeMap<StoreTicket, Storing>,
     /// The last write of each entry that is not durable yet.
     storing: BTreeMap<PeerId, StoreTicket>,
     pending: Pending,
@@ -111,10 +114,10 @@ impl Seed {
             others,
             links: BTreeMap::new(),
             dials: BTreeMap::new(),
-            registrants: BTreeMap::new(),
+            registrants: Registrants::default(),
             table,
             nonce: nonce.unwrap_or(fresh),
-            acknowledgements: BTreeMap::new(),
+            stores: BTreeMap::new(),
             storing: BTreeMap::new(),
             pending: Pending::default(),
             cases: BTreeMap::new(),

@@ -6,7 +6,7 @@ use super::Seed;
 use crate::death::Certificate;
 use crate::identity::PeerId;
 use crate::io::LinkId;
-use crate::limits::{JOIN_SAMPLE, MAX_PENDING_UPDATES, WHOLE_LIST};
+use crate::limits::{JOIN_SAMPLE, MAX_PENDING_UPDATES, WHOLE_AUDIENCE, WHOLE_LIST};
 use crate::record::SignedRecord;
 use crate::registry::Entry;
 use crate::time::Time;
@@ -18,6 +18,8 @@ pub(super) struct Pending {
     pub(super) joined: BTreeSet<PeerId>,
     pub(super) left: BTreeSet<PeerId>,
     pub(super) dead: BTreeSet<PeerId>,
+    /// Who hears of the dead in any case: those that reported them.
+    pub(super) concerned: BTreeSet<PeerId>,
     /// For the other seeds.
     pub(super) entries: BTreeSet<PeerId>,
     pub(super) at: Option<Time>,
@@ -71,6 +73,9 @@ impl Seed {
     }
 
     fn push_to_peers(&mut self, pending: &Pending) {
+        if pending.joined.is_empty() && pending.left.is_empty() && pending.dead.is_empty() {
+            return;
+        }
         let record = |id: &PeerId| self.table.get(id).map(|e| e.record.clone());
         let is_alive = |id: &&PeerId| self.table.get(id).is_some_and(Entry::is_alive);
         let joined: Vec<SignedRecord> =
@@ -81,12 +86,6 @@ impl Seed {
             .iter()
             .filter_map(|id| self.table.get(id).and_then(|e| e.certificate.clone()))
             .collect();
-        let registrants: Vec<LinkId> = self.registrants.values().copied().collect();
-        let hear_of_joins: BTreeSet<LinkId> = if self.table.alive_count() <= WHOLE_LIST {
-            registrants.iter().copied().collect()
-        } else {
-            self.rng.sample(registrants.clone(), JOIN_SAMPLE).into_iter().collect()
-        };
         let alive = self.alive_count();
         let frame = |joined: &[SignedRecord], left: &[SignedRecord], dead: &[Certificate]| {
             let (joined, left, dead) = (joined.to_vec(), left.to_vec(), dead.to_vec());
@@ -98,12 +97,40 @@ impl Seed {
         let leaves = leaves.into_iter().map(|p| frame(&[], p, &[]));
         let deaths = parts(&dead, Certificate::wire_size);
         let ends: Vec<_> = leaves.chain(deaths.into_iter().map(|p| frame(&[], &[], p))).collect();
-        for link in registrants {
-            let joins = joins.iter().filter(|_| hear_of_joins.contains(&link));
-            for changed in joins.chain(&ends) {
-                self.fx.send(link, changed.clone());
+        let (hear_of_joins, hear_of_ends) = self.audience(pending);
+        let joins = (joins, hear_of_joins);
+        for (frames, links) in [joins, (ends, hear_of_ends)] {
+            if frames.is_empty() {
+                continue;
+            }
+            for link in links {
+                for changed in &frames {
+                    self.fx.send(link, changed.clone());
+                }
             }
         }
+    }
+
+    /// Who is told of joins, and who of ends: everybody, or a few in a network that is so large that
+    /// telling everybody would be most of its traffic.
+    fn audience(&mut self, pending: &Pending) -> (Vec<LinkId>, Vec<LinkId>) {
+        let everybody = || self.registrants.iter().map(|(_, link)| *link).collect();
+        let size = self.table.alive_count();
+        if size <= WHOLE_LIST {
+            return (everybody(), everybody());
+        }
+        let some: Vec<LinkId> =
+            self.registrants.sample(JOIN_SAMPLE, &mut self.rng).map(|(_, l)| *l).collect();
+        let ends = if pending.left.is_empty() && pending.dead.is_empty() {
+            Vec::new()
+        } else if size <= WHOLE_AUDIENCE {
+            everybody()
+        } else {
+            let concerned = pending.concerned.iter().filter_map(|id| self.registrants.get(id));
+            let ends: BTreeSet<LinkId> = some.iter().copied().chain(concerned).collect();
+            ends.into_iter().collect()
+        };
+        (some, ends)
     }
 
     fn push_to_seeds(&mut self, ids: &BTreeSet<PeerId>) {

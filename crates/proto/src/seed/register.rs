@@ -1,6 +1,7 @@
 //! Registrations.
 
 use core::time::Duration;
+use std::collections::BTreeMap;
 
 use minicbor::bytes::ByteArray;
 
@@ -23,6 +24,13 @@ pub(super) struct Acknowledgement {
     link: LinkId,
     incarnation: u64,
     sequence: u64,
+}
+
+/// A write of an entry that is not durable yet.
+#[derive(Debug)]
+pub(super) struct Storing {
+    id: PeerId,
+    acknowledge: Vec<Acknowledgement>,
 }
 
 impl Seed {
@@ -50,7 +58,7 @@ impl Seed {
             }
             // An earlier record on a new link: the peer lost its memory and would number its
             // messages anew in a life that others have seen.
-            let registered_here = self.registrants.get(&remote) == Some(&link);
+            let registered_here = self.registrants.get(&remote) == Some(link);
             let version = |r: &SignedRecord| (r.incarnation, r.sequence);
             let earlier = version(&record) < version(&known.record);
             if known.record.incarnation > record.incarnation || (earlier && !registered_here) {
@@ -68,9 +76,7 @@ impl Seed {
         let acknowledgement = Acknowledgement { link, incarnation, sequence };
         match self.take_entry(Entry::new(record)) {
             Taken::Full => self.refuse_registration(link, remote, RefuseReason::RegistryFull),
-            Taken::Stored(ticket) => {
-                self.acknowledgements.entry(ticket).or_default().push(acknowledgement);
-            }
+            Taken::Stored(ticket) => self.acknowledge_after(ticket, acknowledgement),
             Taken::Known => {
                 let now = self.fx.now();
                 if self.table.touch(&remote, now) {
@@ -79,9 +85,7 @@ impl Seed {
                 // What this record adds need not be stored, but what it builds on may still be on
                 // its way to the disk.
                 match self.storing.get(&remote).copied() {
-                    Some(ticket) => {
-                        self.acknowledgements.entry(ticket).or_default().push(acknowledgement);
-                    }
+                    Some(ticket) => self.acknowledge_after(ticket, acknowledgement),
                     None => self.acknowledge(&acknowledgement),
                 }
             }
@@ -103,9 +107,18 @@ impl Seed {
     }
 
     pub(super) fn on_stored(&mut self, ticket: StoreTicket) {
-        self.storing.retain(|_, t| *t != ticket);
-        for a in self.acknowledgements.remove(&ticket).unwrap_or_default() {
+        let Some(stored) = self.stores.remove(&ticket) else { return };
+        if self.storing.get(&stored.id) == Some(&ticket) {
+            self.storing.remove(&stored.id);
+        }
+        for a in stored.acknowledge {
             self.acknowledge(&a);
+        }
+    }
+
+    fn acknowledge_after(&mut self, ticket: StoreTicket, a: Acknowledgement) {
+        if let Some(stored) = self.stores.get_mut(&ticket) {
+            stored.acknowledge.push(a);
         }
     }
 
@@ -193,6 +206,7 @@ impl Seed {
         }
         let ticket = self.fx.store(vec![StoreOp::PutEntry(entry)]);
         self.storing.insert(id, ticket);
+        self.stores.insert(ticket, Storing { id, acknowledge: Vec::new() });
         Taken::Stored(ticket)
     }
 
@@ -219,22 +233,16 @@ impl Seed {
     /// The whole list of a small network; of a large one a sample: half by free places, so that
     /// there is somebody to link with, half uniform, so that everybody is known to somebody.
     fn list_for(&mut self, asker: PeerId) -> Vec<SignedRecord> {
-        let all: Vec<&SignedRecord> =
-            self.table.alive().map(|e| &e.record).filter(|r| r.id != asker).collect();
-        if all.len() <= WHOLE_LIST {
-            return all.into_iter().cloned().collect();
+        if self.table.alive_count() <= WHOLE_LIST {
+            let all = self.table.alive().map(|e| &e.record);
+            return all.filter(|r| r.id != asker).cloned().collect();
         }
-        let mut picked: std::collections::BTreeMap<PeerId, SignedRecord> = (0..LIST_SAMPLE / 2)
-            .filter_map(|_| {
-                let weights = all.iter().map(|r| u64::from(r.free_places()));
-                let i = self.rng.weighted(weights)?;
-                all.get(i).map(|r| (r.id, (*r).clone()))
-            })
-            .collect();
-        for r in self.rng.sample(all, LIST_SAMPLE / 2) {
-            picked.insert(r.id, r.clone());
-        }
-        picked.into_values().collect()
+        let half = LIST_SAMPLE / 2;
+        let mut picked: BTreeMap<PeerId, &SignedRecord> = BTreeMap::new();
+        picked.extend(self.table.draw_free(half, &mut self.rng).iter().map(|r| (r.id, *r)));
+        picked.extend(self.table.sample(half, &mut self.rng).iter().map(|r| (r.id, *r)));
+        picked.remove(&asker);
+        picked.into_values().cloned().collect()
     }
 }
 

@@ -9,10 +9,10 @@ use crate::io::{DialTarget, LinkId};
 use crate::limits::MAX_CASES;
 use crate::name::Name;
 use crate::peer::unknown_name;
-use crate::registry::Entry;
+use crate::registry::{Entry, EntryState};
 use crate::signed::Signed;
 use crate::time::Time;
-use crate::wire::{Accused, Appoint, Ping, Votes};
+use crate::wire::{Accused, Appoint, MembersChanged, Ping, Votes};
 
 /// Everything that is known of a case, for another seed.
 fn told(case: &Case) -> Votes {
@@ -38,9 +38,12 @@ impl Seed {
         }
     }
 
-    pub(super) fn on_report(&mut self, remote: PeerId, report: Signed<DeathReport>) {
+    pub(super) fn on_report(&mut self, link: LinkId, remote: PeerId, report: Signed<DeathReport>) {
         if report.reporter != remote {
             return self.fx.count("reports_refused");
+        }
+        if self.tell_verdict(link, &report) {
+            return;
         }
         if self.take_report(report.clone()) {
             self.tell_seeds(Votes {
@@ -50,6 +53,19 @@ impl Seed {
             });
             self.review_cases();
         }
+    }
+
+    /// Not everybody hears of a death in a large network, but who reports one that has been found
+    /// does.
+    fn tell_verdict(&mut self, link: LinkId, report: &DeathReport) -> bool {
+        let entry = self.table.get(&report.subject).filter(|e| e.state() == EntryState::Dead);
+        let certificate = entry.and_then(|e| e.certificate.clone());
+        let Some(c) = certificate.filter(|c| c.incarnation() >= report.incarnation) else {
+            return false;
+        };
+        let (joined, left, alive) = (Vec::new(), Vec::new(), self.alive_count());
+        self.fx.send(link, MembersChanged { joined, left, dead: vec![c], alive });
+        true
     }
 
     pub(super) fn on_testify(&mut self, remote: PeerId, testimony: Signed<Testimony>) {
@@ -141,16 +157,15 @@ impl Seed {
         let (incarnation, heard) = (case.incarnation, case.witnesses());
         let asked = case.appointed.clone();
         let Some(record) = self.table.get(&subject).map(|e| e.record.clone()) else { return };
+        // So many that enough are left without those that do not qualify.
+        let drawn = missing + heard.len() + asked.len() + self.cases.len();
         let candidates: Vec<(PeerId, LinkId)> = self
             .registrants
-            .iter()
+            .sample(drawn, &mut self.rng)
             .filter(|(id, _)| {
-                **id != subject
-                    && !heard.contains(id)
-                    && !asked.contains(id)
-                    && !self.cases.contains_key(id)
+                !heard.contains(id) && !asked.contains(id) && !self.cases.contains_key(id)
             })
-            .map(|(id, link)| (*id, *link))
+            .copied()
             .collect();
         for (witness, link) in self.rng.sample(candidates, missing) {
             self.fx.count("witnesses_appointed");
@@ -229,8 +244,8 @@ impl Seed {
             let quorum = self.quorum();
             let Some(case) = self.cases.get(&subject) else { continue };
             if let Some(certificate) = case.certificate(quorum) {
-                self.cases.remove(&subject);
                 self.certify(certificate);
+                self.cases.remove(&subject);
             } else if case.is_stale(now) {
                 self.cases.remove(&subject);
                 self.fx.count("cases_expired");
@@ -241,7 +256,7 @@ impl Seed {
     /// Asks the accused itself.
     fn probe(&mut self, subject: PeerId) {
         let now = self.fx.now();
-        let registered_on = self.registrants.get(&subject).copied();
+        let registered_on = self.registrants.get(&subject);
         let addresses = self.table.get(&subject).map(|e| e.record.addresses.clone());
         let Some(case) = self.cases.get_mut(&subject) else { return };
         if !case.probe.try_due(now, &self.config) {
@@ -274,7 +289,10 @@ impl Seed {
     pub(super) fn on_death(&mut self, entry: &Entry) {
         let Some(certificate) = &entry.certificate else { return };
         let id = entry.id();
-        self.cases.remove(&id);
+        if let Some(case) = self.cases.remove(&id) {
+            self.pending.concerned.extend(case.reports().map(|r| r.reporter));
+            self.pending.concerned.extend(case.testimonies().map(|t| t.witness));
+        }
         self.pending.dead.insert(id);
         self.fx.count("removals");
         self.fx.event(Event::PeerRemoved {

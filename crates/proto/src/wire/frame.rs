@@ -1,6 +1,8 @@
 //! The frames. Every field has a number, so that newer versions can add more; unknown fields and
 //! unknown frame types are ignored. The section numbers are those of docs/PROTOCOL.md.
 
+use std::sync::Arc;
+
 use minicbor::bytes::ByteArray;
 use minicbor::{Decode, Encode};
 
@@ -258,9 +260,9 @@ pub struct Rewire {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Neighbourhood {
-    /// Id and address of each, at most 256.
-    #[n(0)]
-    pub neighbours: Vec<(PeerId, Address)>,
+    /// Id and address of each, at most 256. One list for all who are told.
+    #[cbor(n(0), with = "super::shared")]
+    pub neighbours: Arc<[(PeerId, Address)]>,
     /// Degree of the sender (more than listed, if it has more).
     #[n(1)]
     pub degree: u16,

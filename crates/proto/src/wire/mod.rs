@@ -9,6 +9,7 @@ mod chunks;
 mod codec;
 mod frame;
 mod messages;
+mod shared;
 mod verify;
 
 pub(crate) use chunks::parts;

@@ -277,8 +277,13 @@ fn peer_reply() -> impl Strategy<Value = PeerReply> {
 }
 
 fn neighbourhood() -> impl Strategy<Value = Neighbourhood> {
-    (vec((peer_id(), address()), 0..9), any::<(u16, u16)>())
-        .prop_map(|(neighbours, (degree, target))| Neighbourhood { neighbours, degree, target })
+    (vec((peer_id(), address()), 0..9), any::<(u16, u16)>()).prop_map(
+        |(neighbours, (degree, target))| Neighbourhood {
+            neighbours: neighbours.into(),
+            degree,
+            target,
+        },
+    )
 }
 
 /// Ascending gaps, and the number after the highest one received.

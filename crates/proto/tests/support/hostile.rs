@@ -239,7 +239,7 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
         14 => Permit { peer: id(s) }.into(),
         15 => Rewire { to: record(s, rig, remote), in_place_of: id(s) }.into(),
         16 => Neighbourhood {
-            neighbours: a_few(s, 6, |s| (id(s), address(s.u16()))),
+            neighbours: a_few(s, 6, |s| (id(s), address(s.u16()))).into(),
             degree: s.u16(),
             target: s.u16(),
         }

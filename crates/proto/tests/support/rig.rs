@@ -92,7 +92,7 @@ pub fn who_is(id: &PeerId) -> Option<u8> {
 impl Rig {
     pub fn peer(config: Config) -> Self {
         let setup = PeerSetup {
-            config,
+            config: config.into(),
             identity: identity(VICTIM),
             name: Name::new("victim").unwrap(),
             addresses: vec![address(7020)],

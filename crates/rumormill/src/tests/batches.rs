@@ -10,7 +10,7 @@ pub(super) struct Publisher(Peer);
 impl Publisher {
     pub(super) fn new(identity: &Identity) -> Self {
         let setup = PeerSetup {
-            config: Config::lan().build().unwrap(),
+            config: Config::lan().build().unwrap().into(),
             identity: identity.clone(),
             name: Name::new("publisher").unwrap(),
             addresses: vec![],

@@ -8,7 +8,7 @@ use rumormill_proto::{Class, CloseReason, Input, LinkDown, LinkId, Time};
 use super::{Happening, World};
 use crate::disk;
 use crate::ledger::{BatchCopy, Fault};
-use crate::link::{EndState, Item, Packet, other};
+use crate::link::{End, EndState, Item, Packet, other};
 use crate::network::RETRANSMIT;
 use crate::node::{NodeId, NodeStatus};
 use crate::trace::Step;
@@ -18,6 +18,9 @@ const RECEIVE_BUFFER: usize = 256 * 1024;
 
 impl World {
     pub(super) fn is_blocked(&self, from: NodeId, to: NodeId) -> bool {
+        if self.hosts_down == 0 && self.network.is_whole() {
+            return false;
+        }
         let down = |n: NodeId| self.node(n).status == NodeStatus::HostDown;
         self.network.is_blocked(from, to) || down(from) || down(to)
     }
@@ -54,12 +57,13 @@ impl World {
         let (Some(near), Some(far)) = (self.links.end(from), self.links.end(other(from))) else {
             return;
         };
-        let (waiting, gone) = (!near.held.is_empty(), far.state == EndState::Down);
+        let (waiting, gone) = (near.holds(), far.state == EndState::Down);
         if near.state == EndState::Down {
             return;
         }
-        let frozen = self.node(there).status == NodeStatus::Frozen;
-        let full = frozen && far.unread >= RECEIVE_BUFFER;
+        let full = self.frozen > 0
+            && far.unread() >= RECEIVE_BUFFER
+            && self.node(there).status == NodeStatus::Frozen;
         match item {
             Item::Frame(packet, class) => {
                 if forward || back {
@@ -111,7 +115,7 @@ impl World {
     fn hold(&mut self, link: LinkId, packet: Packet, class: Class) {
         let Some((here, _)) = self.ends_of(link) else { return };
         let size = packet.size();
-        let Some(end) = self.links.end_mut(link) else { return };
+        let Some(end) = self.links.end_mut(link).map(End::waiting) else { return };
         let held = end.held_bytes.entry(class).or_default();
         let limit = match class {
             Class::Control => QUEUE_CONTROL,
@@ -147,8 +151,8 @@ impl World {
     fn mark_unacked(&mut self, link: LinkId) {
         let now = self.now;
         let Some(end) = self.links.end_mut(link) else { return };
-        if end.unacked_since.is_none() {
-            end.unacked_since = Some(now);
+        if end.unacked_since().is_none() {
+            end.waiting().unacked_since = Some(now);
             let at = now + self.config.user_timeout;
             self.queue.push(at, Happening::UserTimeout { link, since: now });
         }
@@ -156,7 +160,7 @@ impl World {
 
     pub(super) fn user_timeout(&mut self, link: LinkId, since: Time) {
         let Some(end) = self.links.end(link) else { return };
-        if end.unacked_since != Some(since) {
+        if end.unacked_since() != Some(since) {
             return;
         }
         let node = end.node;
@@ -173,9 +177,9 @@ impl World {
             let Some((here, there)) = self.ends_of(link) else { continue };
             let apart = self.is_apart(here, there);
             let Some(end) = self.links.end_mut(link) else { continue };
-            let Some(since) = end.unacked_since.filter(|_| !apart) else { continue };
-            if end.held.is_empty() {
-                end.unacked_since = None;
+            let Some(since) = end.unacked_since().filter(|_| !apart) else { continue };
+            if !end.holds() {
+                end.acknowledged();
                 continue;
             }
             let mut at = since;
@@ -193,10 +197,10 @@ impl World {
     pub(super) fn room_again(&mut self, node: NodeId) {
         for link in self.links.ends_at(node) {
             if let Some(end) = self.links.end_mut(link) {
-                end.unread = 0;
+                end.read_all();
             }
             let back = other(link);
-            if self.links.end(back).is_some_and(|e| !e.held.is_empty()) {
+            if self.links.end(back).is_some_and(End::holds) {
                 self.queue.push(self.now, Happening::Retry { link: back });
             }
         }
@@ -208,7 +212,7 @@ impl World {
             return;
         }
         let Some(end) = self.links.end_mut(link) else { return };
-        end.unacked_since = None;
+        end.acknowledged();
         for item in end.take_held() {
             self.transmit(link, item);
         }
@@ -219,7 +223,7 @@ impl World {
         if let Happening::Arrive { link, item } = happening
             && let Some(end) = self.links.end_mut(*link)
         {
-            end.unread += item.size();
+            end.waiting().unread += item.size();
         }
     }
 
@@ -277,9 +281,13 @@ impl World {
 
     /// Writes down that a peer got a copy of a batch.
     fn note_copy(&mut self, node: NodeId, gossip: &wire::Gossip) {
-        let (at, life) = (self.now, self.node(node).life);
         let (batch, pulled) = (disk::name(&gossip.batch), gossip.pulled);
+        self.figures.copy(batch, pulled);
+        if !self.writes_everything() {
+            return;
+        }
         let bytes = gossip.batch.wire().len() as u64;
+        let (at, life) = (self.now, self.node(node).life);
         self.ledger.copies.push(BatchCopy { at, node, life, batch, pulled, bytes });
     }
 
@@ -296,7 +304,7 @@ impl World {
         }
         let body = bytes.slice_ref(body);
         let frame = wire::decode_shared(&body).map_err(|e| e.to_string())?;
-        self.node(node).verifier.verify(frame).map_err(|e| e.to_string())
+        self.node(node).verifier.get_or_init(Box::default).verify(frame).map_err(|e| e.to_string())
     }
 
     fn goodbye(&mut self, node: NodeId, link: LinkId, reason: CloseReason) {

@@ -34,11 +34,11 @@ impl World {
         topic: &str,
         payload: &[u8],
     ) -> Result<MessageId, CommandError> {
-        let connected = self.graph().reachable(node).into_iter().collect();
+        let connected = self.connected(node);
         let now = self.now;
         let published = self.running_peer(node)?.publish(now, topic, payload);
         let id = published.map_err(|e| CommandError::Refused(node, e))?;
-        self.ledger.publications.push(Publication { at: now, node, id, connected });
+        self.note_publication(Publication { at: now, node, id, connected });
         self.trace.step(now, node, Step::Command, id.sequence);
         self.drain(node);
         Ok(id)
@@ -54,7 +54,7 @@ impl World {
         topic: &str,
         payloads: &[&[u8]],
     ) -> Result<Vec<MessageId>, CommandError> {
-        let connected: Vec<NodeId> = self.graph().reachable(node).into_iter().collect();
+        let connected = self.connected(node);
         let mut ids = Vec::new();
         let mut refused = None;
         for payload in payloads {
@@ -62,7 +62,7 @@ impl World {
             match self.running_peer(node)?.publish(now, topic, payload) {
                 Ok(id) => {
                     let connected = connected.clone();
-                    self.ledger.publications.push(Publication { at: now, node, id, connected });
+                    self.note_publication(Publication { at: now, node, id, connected });
                     self.trace.step(now, node, Step::Command, id.sequence);
                     ids.push(id);
                 }
@@ -87,7 +87,7 @@ impl World {
         topic: &str,
         payload: &[u8],
     ) -> Result<MessageId, CommandError> {
-        let connected = self.graph().reachable(node).into_iter().collect();
+        let connected = self.connected(node);
         let now = self.now;
         let peer = self.running_peer(node)?;
         let id = peer.publish(now, topic, payload).map_err(|e| CommandError::Refused(node, e))?;
@@ -95,10 +95,24 @@ impl World {
         if !waits {
             self.seam_fault(node, format!("no receipt for message {}", id.sequence));
         }
-        self.ledger.publications.push(Publication { at: now, node, id, connected });
+        self.note_publication(Publication { at: now, node, id, connected });
         self.trace.step(now, node, Step::Command, id.sequence);
         self.drain(node);
         Ok(id)
+    }
+
+    /// The nodes that a path leads to, if that is written down.
+    fn connected(&self, node: NodeId) -> Vec<NodeId> {
+        if self.writes_everything() {
+            self.graph().reachable(node).into_iter().collect()
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn note_publication(&mut self, publication: Publication) {
+        self.figures.published(publication.id, publication.at);
+        self.ledger.publications.push(publication);
     }
 
     /// Asks for receipts of a message that was published before.

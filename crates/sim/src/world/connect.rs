@@ -40,7 +40,7 @@ impl World {
     fn begin(&mut self, node: NodeId, target: NodeId, attempt: Attempt) {
         let deadline = attempt.deadline;
         let from = self.node_mut(node).dial_from();
-        let to = self.node(target).address;
+        let to = self.node(target).address.port();
         let link = self.links.connect((node, from), (target, to), attempt);
         self.queue.push(deadline, Happening::DialDeadline { link });
         if !self.is_blocked(node, target) {
@@ -107,14 +107,18 @@ impl World {
         if !dialer {
             self.transmit(link, Item::Up);
         }
-        let address = |l: LinkId| self.links.end(l).map(|e| e.address);
+        let address = |l: LinkId| {
+            let end = self.links.end(l)?;
+            Some(SocketAddr::new(self.node(end.node).address.ip(), end.port))
+        };
         let (Some(own), Some(remote_address)) = (address(link), address(other(link))) else {
             return;
         };
+        let attempt = if dialer { self.links.take_attempt(link) } else { None };
         let info = LinkInfo {
             remote: self.id(there),
             role: self.node(there).role(),
-            dial: self.links.attempt(link).filter(|_| dialer).map(|a| a.dial),
+            dial: attempt.map(|a| a.dial),
             remote_address,
             observed: Some(own),
         };
@@ -128,7 +132,7 @@ impl World {
         if !self.is_connecting(link) {
             return;
         }
-        let Some(attempt) = self.links.attempt(link).cloned() else { return };
+        let Some(attempt) = self.links.take_attempt(link) else { return };
         self.abandon(link);
         if why != DialError::TimedOut && !attempt.further.is_empty() {
             self.next_attempt(dialer, attempt, why);

@@ -55,6 +55,7 @@ impl World {
             self.trouble(node, Trouble::Frozen);
             self.watch_change(node, "freezes");
             self.node_mut(node).status = NodeStatus::Frozen;
+            self.frozen += 1;
         }
     }
 
@@ -64,6 +65,7 @@ impl World {
             self.ledger.end_trouble(node, Trouble::Frozen, self.now);
             self.node_mut(node).status = NodeStatus::Running;
             self.watch_change(node, "goes on");
+            self.frozen -= 1;
             self.room_again(node);
             self.work_off_backlog(node);
         }
@@ -132,8 +134,7 @@ impl World {
     /// Makes a node's disk slow from now for a while: requests finish after it.
     pub fn stall_disk(&mut self, node: NodeId, time: Duration) {
         let until = self.now + time;
-        let n = self.node_mut(node);
-        n.disk_free = n.disk_free.max(until);
+        self.node_mut(node).writer.stall(until);
     }
 
     /// Sets a node's wall clock by so much, forward or back. Time for its timers goes on as before.
@@ -154,6 +155,8 @@ impl World {
     }
 
     fn end_process(&mut self, node: NodeId, status: NodeStatus) {
+        self.frozen -= usize::from(self.node(node).status == NodeStatus::Frozen);
+        self.hosts_down += usize::from(status == NodeStatus::HostDown);
         self.node_mut(node).end_process(status);
         self.trace.step(self.now, node, Step::Stop, 0);
         self.watch_change(node, &format!("ends: {status:?}"));
@@ -174,7 +177,8 @@ impl World {
     }
 
     pub(super) fn trouble(&mut self, node: NodeId, trouble: Trouble) {
-        let (from, needed) = (self.now, self.reports_needed(node));
+        let needed = if self.writes_everything() { self.reports_needed(node) } else { 0 };
+        let from = self.now;
         let i = Impairment { node, trouble, from, until: None, needed };
         self.ledger.impairments.push(i);
     }

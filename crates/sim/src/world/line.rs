@@ -98,8 +98,9 @@ impl World {
         let Some((here, there)) = self.ends_of(link) else { return };
         let Some(at) = self.line_drains_at(here, there) else { return };
         let Some(end) = self.links.end_mut(link) else { return };
-        if !end.awaits_line {
-            end.awaits_line = true;
+        let waiting = end.waiting();
+        if !waiting.awaits_line {
+            waiting.awaits_line = true;
             self.queue.push(at, Happening::LineFree { link });
         }
     }
@@ -108,7 +109,7 @@ impl World {
     pub(super) fn line_free(&mut self, link: LinkId) {
         let Some((here, there)) = self.ends_of(link) else { return };
         let Some(end) = self.links.end_mut(link) else { return };
-        end.awaits_line = false;
+        end.waiting().awaits_line = false;
         if self.is_apart(here, there) {
             return;
         }

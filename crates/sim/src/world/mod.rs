@@ -33,6 +33,7 @@ mod faults;
 mod line;
 mod observe;
 mod run;
+mod survey;
 mod watch;
 
 use core::cell::Cell;
@@ -40,6 +41,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use rumormill_proto::{
     Address, Config, DialError, DialId, Event, Identity, LinkDown, LinkId, Name, PeerId, PeerSetup,
@@ -48,6 +50,7 @@ use rumormill_proto::{
 
 use crate::adversary::Rogue;
 use crate::disk::Disk;
+use crate::figures::Figures;
 use crate::ledger::{Arrival, Ledger};
 use crate::link::{Item, Links};
 use crate::machine::{Factory, Machine};
@@ -62,6 +65,7 @@ use self::watch::Watch;
 pub use command::CommandError;
 pub use faults::DiskFate;
 pub(crate) use line::Lane;
+pub use survey::Survey;
 
 /// How a world is.
 #[derive(Debug, Clone)]
@@ -88,6 +92,22 @@ pub struct WorldConfig {
     /// Frames are handed over as they are, with no encoding and no signature checks. For large
     /// worlds in which every node runs the honest code.
     pub fast: bool,
+    /// Nodes have names without keys, and sign nothing. In fast worlds only.
+    pub unsigned: bool,
+    /// What is written down.
+    pub record: Record,
+    /// Peers keep nothing on disk, like those that are started without a data directory.
+    pub diskless_peers: bool,
+}
+
+/// What a world writes down as it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Record {
+    /// Every event, arrival and copy, and who was connected: what the checkers judge.
+    #[default]
+    Everything,
+    /// [`Figures`] alone: for worlds so large that the rest would take more memory than the nodes.
+    Figures,
 }
 
 impl WorldConfig {
@@ -105,6 +125,9 @@ impl WorldConfig {
             check_every: Duration::from_millis(20),
             bandwidth: None,
             fast: false,
+            unsigned: false,
+            record: Record::Everything,
+            diskless_peers: false,
         }
     }
 }
@@ -176,12 +199,17 @@ pub struct World {
     network: Network,
     listeners: BTreeMap<SocketAddr, NodeId>,
     by_id: BTreeMap<PeerId, NodeId>,
-    seeds: Vec<SeedAddress>,
+    seeds: Arc<[SeedAddress]>,
+    node_config: Arc<Config>,
     trace: Trace,
     ledger: Ledger,
     /// Whether adversaries do what they are here for.
     unleashed: Rc<Cell<bool>>,
     watch: Option<Watch>,
+    figures: Figures,
+    /// Nodes whose process is stopped, and those whose host is off.
+    frozen: usize,
+    hosts_down: usize,
 }
 
 impl World {
@@ -190,6 +218,7 @@ impl World {
     pub fn new(config: WorldConfig) -> Self {
         World {
             network: Network::new(config.seed, config.latency, config.loss),
+            node_config: Arc::new(config.node.clone()),
             config,
             now: Time::ZERO,
             queue: Queue::new(),
@@ -197,11 +226,14 @@ impl World {
             links: Links::default(),
             listeners: BTreeMap::new(),
             by_id: BTreeMap::new(),
-            seeds: Vec::new(),
+            seeds: Arc::default(),
             trace: Trace::default(),
             ledger: Ledger::default(),
             unleashed: Rc::default(),
             watch: None,
+            figures: Figures::default(),
+            frozen: 0,
+            hosts_down: 0,
         }
     }
 
@@ -210,15 +242,15 @@ impl World {
     /// not copied everywhere.
     pub fn add_seeds(&mut self, n: usize) -> Vec<NodeId> {
         let old = self.seeds.len();
-        for i in old..old + n {
-            self.seeds.push(SeedAddress { host_port: address(10, 0, i).to_string(), pin: None });
-        }
+        let new = (old..old + n)
+            .map(|i| SeedAddress { host_port: seed_address(i).to_string(), pin: None });
+        self.seeds = self.seeds.iter().cloned().chain(new).collect();
         let added: Vec<NodeId> = (old..old + n)
             .map(|i| {
-                let seeds = self.seeds.clone();
+                let seeds = Arc::clone(&self.seeds);
                 let kind = Kind::Seed { seeds, own_index: Some(i) };
-                let config = self.config.node.clone();
-                self.add(kind, config, address(10, 0, i), Duration::ZERO)
+                let config = Arc::clone(&self.node_config);
+                self.add(kind, config, seed_address(i), Duration::ZERO)
             })
             .collect();
         self.start_due();
@@ -260,8 +292,8 @@ impl World {
         factory: impl FnMut(&Identity, &Disk, Time) -> Box<dyn Machine> + 'static,
     ) -> NodeId {
         let factory: Factory = Box::new(factory);
-        let at = address(10, 2, self.nodes.len());
-        let config = self.config.node.clone();
+        let at = node_address(self.nodes.len());
+        let config = Arc::clone(&self.node_config);
         let node = self.add(Kind::Machine { factory, role }, config, at, Duration::ZERO);
         self.start_due();
         node
@@ -270,14 +302,15 @@ impl World {
     /// Adds and starts an adversary. It behaves until it is [unleashed](World::unleash).
     pub fn add_adversary(&mut self, kind: AdversaryKind) -> NodeId {
         let index = self.nodes.len();
-        let (config, seeds) = (self.config.node.clone(), self.seeds.clone());
-        let (world_seed, at) = (self.config.seed, address(10, 2, index));
+        let (config, seeds) = (Arc::clone(&self.node_config), self.seeds.to_vec());
+        let (world_seed, at) = (self.config.seed, node_address(index));
         let unleashed = self.unleashed.clone();
+        let node = NodeId(u32::try_from(index).unwrap_or(u32::MAX));
         let node = self.add_machine(Role::Peer, move |identity, _, now| {
             let setup = || PeerSetup {
                 config: config.clone(),
                 identity: identity.clone(),
-                name: peer_name(index),
+                name: peer_name(node),
                 addresses: vec![Address(at)],
                 seeds: seeds.clone(),
                 incarnation: 1,
@@ -300,22 +333,28 @@ impl World {
 
     fn place_peer(&mut self, spec: PeerSpec) -> NodeId {
         let index = self.nodes.len();
-        let at = address(10, 1, index);
-        let name = spec.name.unwrap_or_else(|| peer_name(index));
-        let kind = Kind::Peer {
-            name,
-            advertise: spec.advertise.unwrap_or_else(|| vec![Address(at)]),
-            seeds: spec.seeds.unwrap_or_else(|| self.seeds.clone()),
-        };
-        let config = spec.config.unwrap_or_else(|| self.config.node.clone());
+        let at = node_address(index);
+        let seeds = spec.seeds.map_or_else(|| Arc::clone(&self.seeds), Arc::from);
+        let kind = Kind::Peer { name: spec.name, advertise: spec.advertise, seeds };
+        let config = spec.config.map_or_else(|| Arc::clone(&self.node_config), Arc::new);
         self.add(kind, config, at, spec.start_in)
     }
 
-    fn add(&mut self, kind: Kind, config: Config, at: SocketAddr, start_in: Duration) -> NodeId {
+    fn add(
+        &mut self,
+        kind: Kind,
+        config: Arc<Config>,
+        at: SocketAddr,
+        start_in: Duration,
+    ) -> NodeId {
         let index = self.nodes.len();
         let node = NodeId(u32::try_from(index).unwrap_or(u32::MAX));
         let secret = derive(self.config.seed, "identity", index as u64);
-        let identity = Identity::from_secret(&secret);
+        let identity = if self.config.fast && self.config.unsigned {
+            Identity::unsigned(&secret)
+        } else {
+            Identity::from_secret(&secret)
+        };
         self.by_id.insert(identity.id(), node);
         self.listeners.insert(at, node);
         let mut made = Node::new(identity, kind, config, at);
@@ -404,16 +443,26 @@ impl World {
         &self.node(node).disk
     }
 
-    /// What a node told, in order, over all its lives.
+    /// What a node told, in order, over all its lives; nothing in a world that keeps figures only.
     #[must_use]
     pub fn events(&self, node: NodeId) -> &[(Time, Event)] {
         &self.node(node).events
     }
 
-    /// Messages that reached applications, in order.
+    /// Messages that reached applications, in order; none in a world that keeps figures only.
     #[must_use]
     pub fn deliveries(&self) -> &[Arrival] {
         &self.ledger.arrivals
+    }
+
+    /// What happened so far, in figures; kept in every world.
+    #[must_use]
+    pub const fn figures(&self) -> &Figures {
+        &self.figures
+    }
+
+    fn writes_everything(&self) -> bool {
+        self.config.record == Record::Everything
     }
 
     /// Everything written down so far.
@@ -431,14 +480,41 @@ impl World {
     }
 }
 
-/// The address of the `index`th host of a block of 65,536.
-fn address(a: u8, b: u8, index: usize) -> SocketAddr {
-    let number = u16::try_from(index + 1).unwrap_or(u16::MAX);
-    let [high, low] = number.to_be_bytes();
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(a, b, high, low)), PORT)
+/// Where a seed listens.
+fn seed_address(index: usize) -> SocketAddr {
+    host(Ipv4Addr::new(10, 0, 0, 1), index)
+}
+
+/// Where a peer or a machine listens: no two nodes of one world at the same address.
+fn node_address(index: usize) -> SocketAddr {
+    host(Ipv4Addr::new(10, 1, 0, 1), index)
+}
+
+/// The `index`th host after a first one. From 10/8 on there is room for all numbers that a
+/// [`NodeId`] can have, but they leave that block behind after 16 million.
+fn host(first: Ipv4Addr, index: usize) -> SocketAddr {
+    let index = u32::try_from(index).unwrap_or(u32::MAX);
+    let bits = first.to_bits().wrapping_add(index);
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::from_bits(bits)), PORT)
 }
 
 #[allow(clippy::expect_used)]
-fn peer_name(index: usize) -> Name {
-    Name::new(format!("peer-{index}")).expect("letters, a hyphen and digits are a name")
+fn peer_name(node: NodeId) -> Name {
+    Name::new(format!("peer-{}", node.0)).expect("letters, a hyphen and digits are a name")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_node_has_an_address_of_its_own() {
+        let seeds = (0..64).map(seed_address);
+        let mut all: Vec<SocketAddr> = seeds.chain((0..1_000_000).map(node_address)).collect();
+        let n = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), n);
+        assert_eq!(node_address(70_000).to_string(), "10.2.17.113:7000");
+    }
 }

@@ -65,8 +65,8 @@ impl World {
         let live = self.live_peers();
         let mut said: BTreeMap<NodeId, BTreeSet<NodeId>> = BTreeMap::new();
         for node in live {
-            let Some(snapshot) = self.peer_snapshot(node) else { continue };
-            let theirs = snapshot.neighbours.iter().filter_map(|n| self.node_of(&n.id));
+            let Some(peer) = self.peer(node) else { continue };
+            let theirs = peer.neighbours().filter_map(|(id, _)| self.node_of(&id));
             said.insert(node, theirs.filter(|n| !self.node(*n).is_adversary).collect());
         }
         Graph::new(&said)
@@ -103,7 +103,7 @@ impl World {
             node,
             id: n.identity.id(),
             role: n.role(),
-            config: n.config.clone(),
+            config: n.config.as_ref().clone(),
             status: n.status,
             life_since: n.life_since,
             peer: self.peer_snapshot(node),

@@ -1,12 +1,15 @@
 //! The loop: what is due happens, the cores are fed and drained.
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use rumormill_proto::{
-    Event, Input, LinkDown, MessageId, Output, Peer, PeerSetup, Seed, SeedSetup, Time, WallTime,
+    Address, Event, Input, LinkDown, MessageId, Output, Peer, PeerSetup, Role, Seed, SeedSetup,
+    Time, WallTime,
 };
 
 use super::{Happening, WALL_EPOCH, World};
+use crate::disk::Writer;
 use crate::ledger::{Arrival, Fault, FetchAnswer, GapTold, ReceiptTold, Removal, Resume};
 use crate::machine::Core;
 use crate::node::{Kind, NodeId, NodeStatus};
@@ -130,14 +133,16 @@ impl World {
     /// Starts a node's process from its identity and disk.
     pub(super) fn start(&mut self, node: NodeId) {
         let (now, world_seed) = (self.now, self.config.seed);
+        let writes_everything = self.writes_everything();
         let n = self.node_mut(node);
         if matches!(n.status, NodeStatus::Running | NodeStatus::Frozen) {
             return;
         }
         let was_off = n.status == NodeStatus::HostDown;
+        let own_address = n.address;
         n.end_process(NodeStatus::Running);
         n.life_since = now;
-        n.disk_free = now;
+        n.writer = Writer::default();
         let stream = (u64::from(node.0) << 32) | u64::from(n.life);
         let rng_seed = derive(world_seed, "node", stream);
         let identity = n.identity.clone();
@@ -146,11 +151,11 @@ impl World {
                 let incarnation = n.disk.incarnation.map_or(1, |last| last.saturating_add(1));
                 n.disk.incarnation = Some(incarnation);
                 let setup = PeerSetup {
-                    config: n.config.clone(),
+                    config: Arc::clone(&n.config),
                     identity,
-                    name: name.clone(),
-                    addresses: advertise.clone(),
-                    seeds: seeds.clone(),
+                    name: name.clone().unwrap_or_else(|| super::peer_name(node)),
+                    addresses: advertise.clone().unwrap_or_else(|| vec![Address(own_address)]),
+                    seeds: seeds.to_vec(),
                     incarnation,
                     anchors: n.disk.anchors.clone(),
                     kept: n.disk.batches().cloned().collect(),
@@ -161,9 +166,9 @@ impl World {
             }
             Kind::Seed { seeds, own_index } => {
                 let setup = SeedSetup {
-                    config: n.config.clone(),
+                    config: n.config.as_ref().clone(),
                     identity,
-                    seeds: seeds.clone(),
+                    seeds: seeds.to_vec(),
                     own_index: *own_index,
                     entries: n.disk.entries.values().cloned().collect(),
                     nonce: n.disk.nonce,
@@ -174,8 +179,11 @@ impl World {
             Kind::Machine { factory, .. } => Core::Other(factory(&identity, &n.disk, now)),
         };
         n.core = Some(core);
-        let (life, marks) = (n.life, n.disk.marks().collect());
-        self.ledger.resumes.push(Resume { node, life, marks });
+        if writes_everything {
+            let (life, marks) = (n.life, n.disk.marks().collect());
+            self.ledger.resumes.push(Resume { node, life, marks });
+        }
+        self.hosts_down -= usize::from(was_off);
         self.trace.step(now, node, Step::Start, 0);
         self.watch_change(node, "starts");
         self.tell_wall_clock(node);
@@ -280,27 +288,42 @@ impl World {
             Output::Dial { dial, to } => self.dial(node, dial, to),
             Output::Close { link, reason } => self.close(node, link, reason),
             Output::Store { ticket, ops } => {
-                let at = self.node(node).disk_free.max(self.now) + self.config.disk_latency;
+                let (now, latency, diskless) =
+                    (self.now, self.config.disk_latency, self.config.diskless_peers);
                 let n = self.node_mut(node);
-                n.disk_free = at;
-                let life = n.life;
+                if diskless && n.role() == Role::Peer {
+                    return;
+                }
+                let (at, life) = (n.writer.commit(now, latency), n.life);
                 self.queue.push(at, Happening::Stored { node, life, ticket, ops });
             }
             Output::Deliver(delivery) => {
-                let (at, life) = (self.now, self.node(node).life);
-                let (from, hops) = (delivery.neighbour, delivery.hops);
-                let arrival = |id| Arrival { at, node, life, id, from, hops };
-                self.ledger.arrivals.extend(delivery.messages().map(|m| arrival(m.id())));
+                for m in delivery.messages() {
+                    self.figures.delivered(m.id(), self.now, delivery.hops);
+                }
+                if self.writes_everything() {
+                    let (at, life) = (self.now, self.node(node).life);
+                    let (from, hops) = (delivery.neighbour, delivery.hops);
+                    let arrival = |id| Arrival { at, node, life, id, from, hops };
+                    self.ledger.arrivals.extend(delivery.messages().map(|m| arrival(m.id())));
+                }
             }
             Output::Receipt(receipt) => {
-                let has = |n: &NodeId| self.peer(*n).is_some_and(|p| p.has_seen(&receipt.id));
-                let holders = self.nodes().filter(has).collect();
-                let (at, live) = (self.now, self.live_peers());
-                self.ledger.receipts.push(ReceiptTold { at, node, receipt, holders, live });
+                self.figures.receipts += 1;
+                self.figures.receipts_complete += u64::from(receipt.complete);
+                if self.writes_everything() {
+                    let has = |n: &NodeId| self.peer(*n).is_some_and(|p| p.has_seen(&receipt.id));
+                    let holders = self.nodes().filter(has).collect();
+                    let (at, live) = (self.now, self.live_peers());
+                    self.ledger.receipts.push(ReceiptTold { at, node, receipt, holders, live });
+                }
             }
             Output::Fetched { id, message } => {
                 let (at, found) = (self.now, message.is_some());
-                self.ledger.fetches.push(FetchAnswer { at, node, id, found });
+                self.figures.fetches += 1;
+                if self.writes_everything() {
+                    self.ledger.fetches.push(FetchAnswer { at, node, id, found });
+                }
             }
             Output::Event(event) => self.tell(node, event),
         }
@@ -308,27 +331,42 @@ impl World {
 
     fn tell(&mut self, node: NodeId, event: Event) {
         self.watch_event(node, &event);
-        let removed = match &event {
+        self.figures.events += 1;
+        self.node_mut(node).leaving |= matches!(event, Event::Left);
+        match &event {
+            Event::Gap { from, to, .. } => self.figures.missed += to - from,
+            Event::PeerRemoved { .. } | Event::MemberDead { .. } => self.figures.removals += 1,
+            _ => {}
+        }
+        if self.writes_everything() {
+            self.write_down(node, event);
+        }
+    }
+
+    /// Keeps an event, and what is to be found in it.
+    fn write_down(&mut self, node: NodeId, event: Event) {
+        let now = self.now;
+        match &event {
             Event::PeerRemoved { id, incarnation, witnesses, seeds, .. }
             | Event::MemberDead { id, incarnation, witnesses, seeds, .. } => {
-                Some((*id, *incarnation, witnesses.clone(), seeds.clone()))
+                let removal = Removal {
+                    at: now,
+                    observer: node,
+                    subject: *id,
+                    incarnation: *incarnation,
+                    witnesses: witnesses.clone(),
+                    seeds: seeds.clone(),
+                };
+                self.ledger.removals.push(removal);
             }
-            _ => None,
-        };
-        if let Event::Gap { publisher, incarnation, from, to } = event {
-            let (at, life, after) = (self.now, self.node(node).life, self.ledger.arrivals.len());
-            let first = MessageId { publisher, incarnation, sequence: from };
-            self.ledger.gaps.push(GapTold { at, node, life, first, to, after });
+            &Event::Gap { publisher, incarnation, from, to } => {
+                let (life, after) = (self.node(node).life, self.ledger.arrivals.len());
+                let first = MessageId { publisher, incarnation, sequence: from };
+                self.ledger.gaps.push(GapTold { at: now, node, life, first, to, after });
+            }
+            _ => {}
         }
-        if let Some((subject, incarnation, witnesses, seeds)) = removed {
-            let (at, observer) = (self.now, node);
-            let removal = Removal { at, observer, subject, incarnation, witnesses, seeds };
-            self.ledger.removals.push(removal);
-        }
-        let now = self.now;
-        let n = self.node_mut(node);
-        n.leaving |= matches!(event, Event::Left);
-        n.events.push((now, event));
+        self.node_mut(node).events.push((now, event));
     }
 
     pub(super) fn link_down(&mut self, node: NodeId, link: rumormill_proto::LinkId, why: LinkDown) {

@@ -1,7 +1,7 @@
 //! Joining: registrations at a majority of the seeds, one overlay, degrees.
 
 use rumormill_proto::{Address, Event};
-use rumormill_sim::{PeerSpec, World};
+use rumormill_sim::{NodeId, PeerSpec, World};
 
 use crate::common::{Net, lan, ms, s, world_config};
 
@@ -142,4 +142,26 @@ fn a_peer_with_no_seeds_is_a_network_of_one() {
     net.world.publish(net.peers[0], "t", b"to myself").unwrap();
     net.world.run_for(ms(100));
     net.is_sound();
+}
+
+/// Found by `rumor sim --builtin join`: two of three peers kept a neighbour too many for good.
+#[test]
+fn who_comes_one_after_the_other_has_no_neighbour_too_many_for_long() {
+    let mut config = world_config(21, lan());
+    config.fast = true;
+    let mut net = Net::new(config, 3, 0);
+    net.world.add_peers_over(120, s(12));
+    net.world.run_for(s(12));
+    let over = |w: &World| {
+        let all = w.live_peers();
+        let over = |p: &&NodeId| {
+            let view = w.peer_snapshot(**p).unwrap();
+            view.neighbours.len() > usize::from(view.target)
+        };
+        all.iter().filter(over).count() * 100 / all.len()
+    };
+    net.waits(s(120), "few have a neighbour too many", |w| over(w) <= 10);
+    net.world.run_for(s(60));
+    net.rests_within(s(10));
+    assert!(over(&net.world) <= 10, "and it stays so");
 }

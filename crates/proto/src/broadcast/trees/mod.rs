@@ -13,11 +13,10 @@ mod root;
 mod round;
 mod tree;
 
-use std::collections::BTreeMap;
-
 use crate::identity::{Identity, PeerId};
 use crate::limits::MAX_OWN_TREES;
 use crate::random::Stream;
+use crate::small::VecMap;
 use crate::time::Time;
 use crate::wire::{Beacon, Prune, TreeId};
 
@@ -50,9 +49,9 @@ impl Route {
 /// All trees that a peer takes part in.
 #[derive(Debug)]
 pub(crate) struct Trees {
-    all: BTreeMap<TreeId, Tree>,
+    all: VecMap<TreeId, Tree>,
     /// Neighbours, and whether they give signs of life.
-    neighbours: BTreeMap<PeerId, bool>,
+    neighbours: VecMap<PeerId, bool>,
     rng: Stream,
 }
 
@@ -60,7 +59,7 @@ impl Trees {
     pub(crate) fn new(rng: Stream) -> Self {
         let shared = (0..SHARED).map(TreeId::Shared);
         let all = shared.map(|id| (id, Tree::new(id))).collect();
-        Trees { all, neighbours: BTreeMap::new(), rng }
+        Trees { all, neighbours: VecMap::new(), rng }
     }
 
     /// The tree that carries a route here: where a publisher's own is not known, the shared one.
@@ -198,7 +197,7 @@ impl Trees {
     /// Roots a tree of one's own, for publishing much.
     pub(crate) fn root_own(&mut self, identity: &Identity, now: Time) {
         let id = TreeId::Own(identity.id());
-        self.all.entry(id).or_insert_with(|| Tree::new(id)).become_root(now);
+        self.all.get_or_insert(id, || Tree::new(id)).become_root(now);
     }
 
     /// Whether one's own tree has been there for long enough that others know it.

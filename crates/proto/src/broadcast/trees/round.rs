@@ -1,10 +1,10 @@
 //! The last beacon of a tree, and who brought it.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
 
 use crate::identity::PeerId;
 use crate::signed::Signed;
+use crate::small::VecMap;
 use crate::time::Time;
 use crate::wire::BeaconBody;
 
@@ -21,7 +21,7 @@ pub(super) struct Round {
     /// Who brought it first.
     pub(super) first: PeerId,
     /// Who brought it, and how far from the root they are.
-    pub(super) offers: BTreeMap<PeerId, u16>,
+    pub(super) offers: VecMap<PeerId, u16>,
     /// When the first one becomes the parent, if the present one has not brought it by then.
     pub(super) settle_at: Option<Time>,
     /// The root is known to be dead or to have left.

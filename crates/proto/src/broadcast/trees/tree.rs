@@ -1,13 +1,14 @@
 //! One tree at one peer.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use super::root::{Candidates, goes_before};
 use super::round::{Round, order};
 use crate::identity::PeerId;
 use crate::random::Stream;
 use crate::signed::Signed;
+use crate::small::{VecMap, VecSet};
 use crate::time::Time;
 use crate::wire::{Beacon, BeaconBody, TreeId};
 
@@ -60,11 +61,11 @@ pub(crate) struct Tree {
     id: TreeId,
     round: Option<Round>,
     /// Neighbours grafted on: the way to the root. More than one only in passing.
-    parents: BTreeSet<PeerId>,
+    parents: VecSet<PeerId>,
     /// Those of them that have not confirmed it.
-    unconfirmed: BTreeSet<PeerId>,
+    unconfirmed: VecSet<PeerId>,
     /// Neighbours that grafted on this one, and since when.
-    children: BTreeMap<PeerId, Time>,
+    children: VecMap<PeerId, Time>,
     /// No way to the root is known, until the next beacon shows one: every neighbour is a parent.
     lost: bool,
     /// Whom to tell of the beacon, and when.
@@ -93,9 +94,9 @@ impl Tree {
         Tree {
             id,
             round: None,
-            parents: BTreeSet::new(),
-            unconfirmed: BTreeSet::new(),
-            children: BTreeMap::new(),
+            parents: VecSet::new(),
+            unconfirmed: VecSet::new(),
+            children: VecMap::new(),
             lost: false,
             to_tell: VecDeque::new(),
             riding: None,
@@ -180,7 +181,7 @@ impl Tree {
     }
 
     /// The link to a neighbour has ended.
-    pub(crate) fn cut(&mut self, peer: PeerId, neighbours: &BTreeMap<PeerId, bool>) -> Vec<Act> {
+    pub(crate) fn cut(&mut self, peer: PeerId, neighbours: &VecMap<PeerId, bool>) -> Vec<Act> {
         self.children.remove(&peer);
         self.to_tell.retain(|(_, to)| *to != peer);
         let mut acts = self.leave_parent(peer, neighbours);
@@ -192,7 +193,7 @@ impl Tree {
     pub(crate) fn leave_parent(
         &mut self,
         peer: PeerId,
-        neighbours: &BTreeMap<PeerId, bool>,
+        neighbours: &VecMap<PeerId, bool>,
     ) -> Vec<Act> {
         if let Some(r) = &mut self.round {
             r.offers.remove(&peer);
@@ -210,7 +211,7 @@ impl Tree {
 
     /// Without a parent: the best of those that brought the last beacon; they lead to the root
     /// without coming back here, because they are nearer to it than this peer said it is.
-    fn adopt_another(&mut self, neighbours: &BTreeMap<PeerId, bool>) -> Vec<Act> {
+    fn adopt_another(&mut self, neighbours: &VecMap<PeerId, bool>) -> Vec<Act> {
         if let Some(r) = &self.round {
             let lively = |p: &PeerId| neighbours.get(p).copied().unwrap_or(false);
             let nearer = r.offers.iter().filter(|(p, depth)| **depth < r.depth && lively(p));
@@ -225,7 +226,7 @@ impl Tree {
     /// No neighbour is known to lead to the root. Perhaps only somebody further down has one that
     /// does, so payload goes to and comes from all neighbours, and the children learn by the graft
     /// that they are as lost as this peer and do the same. The next beacon leaves one parent.
-    fn lose_the_way(&mut self, neighbours: &BTreeMap<PeerId, bool>) -> Vec<Act> {
+    fn lose_the_way(&mut self, neighbours: &VecMap<PeerId, bool>) -> Vec<Act> {
         self.lost = true;
         let lively = neighbours.iter().filter(|(_, lively)| **lively);
         let new: Vec<PeerId> =
@@ -244,10 +245,10 @@ impl Tree {
         &mut self,
         from: PeerId,
         astray: bool,
-        neighbours: &BTreeMap<PeerId, bool>,
+        neighbours: &VecMap<PeerId, bool>,
         now: Time,
     ) -> Vec<Act> {
-        self.children.entry(from).or_insert(now);
+        self.children.get_or_insert(from, || now);
         if self.rooted.is_some() {
             return Vec::new();
         }
@@ -311,7 +312,7 @@ impl Tree {
         me: PeerId,
         from: PeerId,
         beacon: &Beacon,
-        neighbours: &BTreeMap<PeerId, bool>,
+        neighbours: &VecMap<PeerId, bool>,
         now: Time,
     ) -> Vec<Act> {
         let body = &beacon.body;
@@ -367,7 +368,7 @@ impl Tree {
         &mut self,
         from: PeerId,
         beacon: &Beacon,
-        neighbours: &BTreeMap<PeerId, bool>,
+        neighbours: &VecMap<PeerId, bool>,
         now: Time,
     ) -> Vec<Act> {
         self.look_at = None;
@@ -379,7 +380,7 @@ impl Tree {
             depth: beacon.depth + 1,
             heard: now,
             first: from,
-            offers: BTreeMap::from([(from, beacon.depth)]),
+            offers: VecMap::from_iter([(from, beacon.depth)]),
             settle_at: None,
             gone: false,
         };
@@ -418,7 +419,7 @@ impl Tree {
     fn plan_telling(
         &mut self,
         except: Option<PeerId>,
-        neighbours: &BTreeMap<PeerId, bool>,
+        neighbours: &VecMap<PeerId, bool>,
         now: Time,
     ) {
         let mut children: Vec<(Time, PeerId)> =
@@ -443,6 +444,10 @@ impl Tree {
         {
             self.to_tell.pop_front();
             acts.extend(self.beacon(now).map(|beacon| Act::Tell { to, beacon }));
+        }
+        if self.to_tell.is_empty() {
+            // It takes as much memory as all else of the tree, and is needed once in a while.
+            self.to_tell = VecDeque::new();
         }
         acts
     }
@@ -492,7 +497,7 @@ impl Tree {
     pub(crate) fn on_timeout(
         &mut self,
         with: &Candidates<'_>,
-        neighbours: &BTreeMap<PeerId, bool>,
+        neighbours: &VecMap<PeerId, bool>,
         now: Time,
         rng: &mut Stream,
     ) -> Vec<Act> {
@@ -541,7 +546,7 @@ impl Tree {
     fn send_beacon(
         &mut self,
         with: &Candidates<'_>,
-        neighbours: &BTreeMap<PeerId, bool>,
+        neighbours: &VecMap<PeerId, bool>,
         now: Time,
         rng: &mut Stream,
     ) {
@@ -571,7 +576,7 @@ impl Tree {
             depth: 0,
             heard: now,
             first: with.identity.id(),
-            offers: BTreeMap::new(),
+            offers: VecMap::new(),
             settle_at: None,
             gone: false,
         });

@@ -1,0 +1,267 @@
+//! How large a world can be: joins many peers, lets them settle, spreads messages, and prints what it
+//! took:
+//!
+//! ```text
+//! cargo run --release -p rumormill-sim --example scale -- --peers 100000
+//! ```
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// The clocks measure how fast the simulation runs; nothing in it depends on them.
+#![allow(clippy::disallowed_types)]
+
+use core::time::Duration;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use rumormill_proto::{Config, Preset, Time};
+use rumormill_sim::{NodeId, Record, Survey, World, WorldConfig};
+
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const USAGE: &str = "usage: scale [--peers N] [--seeds N] [--messages N] [--over SECONDS] \
+                     [--settle SECONDS] [--seed NUMBER] [--preset classic|lan|wan] [--json]";
+
+struct Arguments {
+    peers: usize,
+    seeds: usize,
+    messages: usize,
+    /// Over which time the peers start.
+    over: Option<u64>,
+    /// How long they have after the last one has joined.
+    settle: u64,
+    seed: u64,
+    preset: Preset,
+    json: bool,
+}
+
+fn arguments() -> Result<Arguments, String> {
+    let mut a = Arguments {
+        peers: 10_000,
+        seeds: 3,
+        messages: 100,
+        over: None,
+        settle: 30,
+        seed: 1,
+        preset: Preset::Classic,
+        json: false,
+    };
+    fn number<T: std::str::FromStr>(flag: &str, value: Option<String>) -> Result<T, String> {
+        let value = value.ok_or_else(|| format!("{flag} needs a value"))?;
+        value.parse().map_err(|_| format!("{flag} cannot be {value:?}"))
+    }
+    let mut words = std::env::args().skip(1);
+    while let Some(flag) = words.next() {
+        match flag.as_str() {
+            "--peers" => a.peers = number(&flag, words.next())?,
+            "--seeds" => a.seeds = number(&flag, words.next())?,
+            "--messages" => a.messages = number(&flag, words.next())?,
+            "--over" => a.over = Some(number(&flag, words.next())?),
+            "--settle" => a.settle = number(&flag, words.next())?,
+            "--seed" => a.seed = number(&flag, words.next())?,
+            "--preset" => a.preset = number(&flag, words.next())?,
+            "--json" => a.json = true,
+            other => return Err(format!("unknown argument {other:?}")),
+        }
+    }
+    Ok(a)
+}
+
+/// What one part of the run took.
+struct Phase {
+    name: &'static str,
+    wall: f64,
+    cpu: f64,
+    time: Duration,
+    inputs: u64,
+    /// Resident memory at its end.
+    resident: u64,
+}
+
+/// Measures one part after the other.
+struct Meter {
+    phases: Vec<Phase>,
+    wall: Instant,
+    cpu: f64,
+    time: Time,
+    inputs: u64,
+}
+
+impl Meter {
+    fn new(world: &World) -> Self {
+        let (wall, cpu) = (Instant::now(), cpu_seconds());
+        Meter { phases: Vec::new(), wall, cpu, time: world.now(), inputs: world.steps() }
+    }
+
+    fn end(&mut self, name: &'static str, world: &World, quiet: bool) {
+        let (wall, cpu) = (Instant::now(), cpu_seconds());
+        let phase = Phase {
+            name,
+            wall: wall.duration_since(self.wall).as_secs_f64(),
+            cpu: cpu - self.cpu,
+            time: world.now().since(self.time),
+            inputs: world.steps() - self.inputs,
+            resident: resident(),
+        };
+        if !quiet {
+            println!(
+                "{:<8} {:>9.1} s virtual, {:>8.2} s wall, {:>8.2} s CPU, {:>12} inputs \
+                 ({:>9.0} a CPU second), {:>6} MiB resident",
+                phase.name,
+                phase.time.as_secs_f64(),
+                phase.wall,
+                phase.cpu,
+                phase.inputs,
+                phase.inputs as f64 / phase.cpu,
+                phase.resident >> 20
+            );
+        }
+        (self.wall, self.cpu) = (wall, cpu);
+        (self.time, self.inputs) = (world.now(), world.steps());
+        self.phases.push(phase);
+    }
+}
+
+/// User and system time of this process.
+fn cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Behind the name, which may hold spaces: fields 14 and 15 in hundredths of a second.
+    let rest = text.rsplit(')').next().unwrap_or_default();
+    let ticks = rest.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<f64>().ok());
+    ticks.sum::<f64>() / 100.0
+}
+
+/// Resident memory of this process in bytes.
+fn resident() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    text.split_whitespace().nth(1).and_then(|p| p.parse::<u64>().ok()).unwrap_or(0) * 4096
+}
+
+fn main() -> ExitCode {
+    let a = match arguments() {
+        Ok(a) => a,
+        Err(e) => {
+            eprintln!("scale: {e}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let node = Config::of(a.preset).build().expect("a preset is valid");
+    let config = WorldConfig {
+        fast: true,
+        unsigned: true,
+        record: Record::Figures,
+        diskless_peers: true,
+        check_every: Duration::from_secs(1),
+        ..WorldConfig::new(a.seed, node)
+    };
+    let mut world = World::new(config);
+    world.add_seeds(a.seeds);
+    world.run_for(Duration::from_secs(1));
+    let before = resident();
+    let mut meter = Meter::new(&world);
+    // A thousand a second, or all within a minute or two.
+    let over = a.over.unwrap_or((a.peers as u64 / 10_000).clamp(10, 120));
+    let peers = world.add_peers_over(a.peers, Duration::from_secs(over));
+    world.run_for(Duration::from_secs(over));
+    let joined = |w: &World| {
+        peers.iter().all(|p| {
+            w.peer(*p).is_some_and(|p| p.state() == rumormill_proto::snapshot::PeerState::Joined)
+        })
+    };
+    let all_joined = world.run_until(Duration::from_secs(600), joined);
+    meter.end("join", &world, a.json);
+    world.run_for(Duration::from_secs(a.settle));
+    meter.end("settle", &world, a.json);
+    let survey = world.survey();
+    spread(&mut world, &peers, a.messages, a.seed);
+    meter.end("spread", &world, a.json);
+    report(&a, &world, &survey, &meter, before);
+    let whole = survey.components.len() == 1 && all_joined && delivered(&world, &peers) == 1.0;
+    ExitCode::from(u8::from(!whole))
+}
+
+/// Publishes messages at peers drawn by a simple generator, ten a second, and waits until all have them.
+fn spread(world: &mut World, peers: &[NodeId], messages: usize, seed: u64) {
+    let mut state = seed;
+    for _ in 0..messages {
+        // SplitMix64 (Steele, Lea and Flood 2014).
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let at = peers[((z ^ (z >> 31)) % peers.len() as u64) as usize];
+        world.publish(at, "scale", &[7; 64]).expect("the peer runs");
+        world.run_for(Duration::from_millis(100));
+    }
+    let all = |w: &World| w.figures().spread.values().all(|s| s.delivered >= peers.len() as u64);
+    world.run_until(Duration::from_secs(120), all);
+}
+
+/// The part of all peers and messages that came together.
+fn delivered(world: &World, peers: &[NodeId]) -> f64 {
+    let figures = world.figures();
+    let wanted = figures.spread.len() * peers.len();
+    if wanted == 0 { 1.0 } else { figures.delivered as f64 / wanted as f64 }
+}
+
+fn report(a: &Arguments, world: &World, survey: &Survey, meter: &Meter, before: u64) {
+    let cpu: f64 = meter.phases.iter().map(|p| p.cpu).sum();
+    let wall: f64 = meter.phases.iter().map(|p| p.wall).sum();
+    let inputs: u64 = meter.phases.iter().map(|p| p.inputs).sum();
+    let figures = world.figures();
+    let peers: Vec<NodeId> = world.live_peers();
+    let grown = |name: &str| {
+        let phase = meter.phases.iter().find(|p| p.name == name);
+        phase.map_or(0, |p| p.resident.saturating_sub(before)) / a.peers.max(1) as u64
+    };
+    let copies = figures.copies as f64 / (figures.spread.len().max(1) * a.peers.max(1)) as f64;
+    let slowest = figures.spread.values().map(rumormill_sim::Spread::took).max();
+    let hops = figures.spread.values().map(|s| s.hops).max().unwrap_or(0);
+    let share = delivered(world, &peers);
+    let trace: String = world.trace_hash().iter().take(8).map(|b| format!("{b:02x}")).collect();
+    let (settled, end) = (grown("settle"), grown("spread"));
+    let slowest = slowest.unwrap_or_default().as_secs_f64();
+    if a.json {
+        println!(
+            "{{\"peers\":{},\"seeds\":{},\"preset\":\"{}\",\"wall_s\":{wall:.3},\"cpu_s\":{cpu:.3},\
+             \"virtual_s\":{:.3},\"inputs\":{inputs},\"inputs_per_cpu_s\":{:.0},\
+             \"bytes_per_peer_settled\":{settled},\"bytes_per_peer_end\":{end},\"joined\":{},\
+             \"components\":{},\"mean_degree\":{:.4},\"short\":{},\"delivered\":{share:.6},\
+             \"copies_per_peer\":{copies:.4},\"slowest_s\":{slowest:.3},\"hops\":{hops},\
+             \"trace\":\"{trace}\"}}",
+            a.peers,
+            a.seeds,
+            a.preset,
+            world.now().as_micros() as f64 / 1e6,
+            inputs as f64 / cpu,
+            survey.joined,
+            survey.components.len(),
+            survey.mean_degree(),
+            survey.short,
+        );
+        return;
+    }
+    println!(
+        "all      {wall:.2} s wall, {cpu:.2} s CPU, {inputs} inputs ({:.0} a CPU second)",
+        inputs as f64 / cpu
+    );
+    println!("memory   {settled} bytes a peer when settled, {end} after the messages");
+    println!(
+        "overlay  {} peers, {} joined, {} components, {} edges, mean degree {:.3}, {} short by {}",
+        survey.peers,
+        survey.joined,
+        survey.components.len(),
+        survey.edges,
+        survey.mean_degree(),
+        survey.short,
+        survey.missing
+    );
+    println!(
+        "messages {} published, {share:.6} delivered, {copies:.4} copies a peer ({} pulled), slowest \
+         {slowest:.3} s, {hops} hops",
+        figures.spread.len(),
+        figures.pulled
+    );
+    println!("trace    {trace}");
+}
