@@ -14,6 +14,8 @@ pub struct Publication {
     pub node: NodeId,
     /// The message.
     pub id: MessageId,
+    /// Bytes of its payload.
+    pub bytes: u64,
     /// The nodes that a path of the overlay led to at that time, the publisher included; not
     /// filled in a world that keeps figures only.
     pub connected: Vec<NodeId>,

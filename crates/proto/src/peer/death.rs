@@ -328,7 +328,7 @@ impl Peer {
             return; // it was looked after for a seed only
         }
         self.answer_questions(&s.burst.questioners, id, Verdict::Alive);
-        self.trees.trust(id);
+        self.tree_trust(id);
         if by == id {
             if !self.overlay.neighbours.contains_key(&id) {
                 // The process lives and only the connection broke: ask for the edge again.

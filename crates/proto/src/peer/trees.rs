@@ -64,6 +64,14 @@ impl Peer {
         }
     }
 
+    /// It does after all.
+    pub(super) fn tree_trust(&mut self, neighbour: PeerId) {
+        if self.rides_trees() {
+            let acts = self.trees.trust(neighbour);
+            self.act(acts);
+        }
+    }
+
     pub(super) fn on_beacon(&mut self, remote: PeerId, f: &Beacon) {
         if !self.rides_trees() {
             return;
@@ -105,7 +113,7 @@ impl Peer {
             // What was on its way to the root when the parent was lost.
             self.send_what_lacks(link, have);
         }
-        let acts = self.trees.on_grafted(remote, f.tree);
+        let acts = self.trees.on_grafted(remote, f.tree, self.fx.now());
         self.act(acts);
     }
 

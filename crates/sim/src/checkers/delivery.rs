@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use rumormill_proto::{MessageId, Time};
+use rumormill_proto::{MessageId, PeerId, Time};
 
 use super::Violation;
 use crate::ledger::Publication;
@@ -37,7 +37,8 @@ pub fn once(seen: &Observation) -> Vec<Violation> {
 
 /// Every message reached every peer that was connected when it was published and undisturbed
 /// since. Messages younger than [`Observation::settle`] may still be on their way; what a process
-/// could hand to nobody at all is gone with it.
+/// could hand to nobody at all is gone with it; and where retention may have passed, a gap that was
+/// told is as good.
 #[must_use]
 pub fn complete(seen: &Observation) -> Vec<Violation> {
     let mut got: BTreeMap<MessageId, BTreeSet<NodeId>> = BTreeMap::new();
@@ -53,11 +54,29 @@ pub fn complete(seen: &Observation) -> Vec<Violation> {
     let exists =
         |p: &&Publication| spread.contains(&p.id) || lives.contains(&(p.node, p.id.incarnation));
     let none = BTreeSet::new();
+    let gaps = gaps(seen);
+    let mut left: u64 = seen.ledger.publications.iter().map(|p| p.bytes).sum();
     let mut found = Vec::new();
+    let passed: BTreeSet<MessageId> = seen
+        .ledger
+        .publications
+        .iter()
+        .filter(|p| {
+            left -= p.bytes;
+            may_be_past_retention(seen, p, left)
+        })
+        .map(|p| p.id)
+        .collect();
+    let told = |node: NodeId, id: &MessageId| {
+        let of = gaps.get(&(node, id.publisher, id.incarnation)).into_iter().flatten();
+        passed.contains(id) && of.into_iter().any(|&(a, b)| (a..b).contains(&id.sequence))
+    };
     for p in seen.ledger.publications.iter().filter(exists) {
         let arrived = got.get(&p.id).unwrap_or(&none);
-        let missing: Vec<NodeId> =
-            owed(seen, p).into_iter().filter(|n| !arrived.contains(n)).collect();
+        let missing: Vec<NodeId> = owed(seen, p)
+            .into_iter()
+            .filter(|n| !arrived.contains(n) && !told(*n, &p.id))
+            .collect();
         if let Some(first) = missing.first() {
             let what = format!(
                 "message {} of {} (published at {}) is missing at {} peers, {first} among them",
@@ -70,6 +89,26 @@ pub fn complete(seen: &Observation) -> Vec<Violation> {
         }
     }
     found
+}
+
+/// Gaps told at each node, by the stream they are in: from, and the number after the last.
+type Gaps = BTreeMap<(NodeId, PeerId, u64), Vec<(u64, u64)>>;
+
+fn gaps(seen: &Observation) -> Gaps {
+    let mut gaps = Gaps::new();
+    for g in &seen.ledger.gaps {
+        let stream = (g.node, g.first.publisher, g.first.incarnation);
+        gaps.entry(stream).or_default().push((g.first.sequence, g.to));
+    }
+    gaps
+}
+
+/// Whether nobody need hold a message any more, when so many bytes were published after it. What is
+/// awaited is kept longest, so that it takes half of the retention at the least.
+fn may_be_past_retention(seen: &Observation, p: &Publication, after: u64) -> bool {
+    let least = seen.nodes.iter().map(|n| n.config.retention_bytes()).min().unwrap_or(0);
+    let shortest = seen.nodes.iter().map(|n| n.config.retention_age()).min().unwrap_or_default();
+    after >= least / 2 || seen.now.since(p.at) >= shortest
 }
 
 /// The peers that a message is owed to.
@@ -107,6 +146,22 @@ mod tests {
         let found = complete(&seen);
         assert_eq!(found.len(), 1);
         assert!(found[0].what.contains(&last.node.to_string()), "{found:?}");
+    }
+
+    #[test]
+    fn a_gap_is_as_good_only_where_retention_may_have_passed() {
+        let mut seen = planted::sound();
+        let last = seen.ledger.arrivals.pop().unwrap();
+        let (node, life, first) = (last.node, last.life, last.id);
+        let (at, after) = (seen.now, seen.ledger.arrivals.len());
+        let gap = crate::ledger::GapTold { at, node, life, first, to: first.sequence + 1, after };
+        seen.ledger.gaps.push(gap);
+        assert_eq!(complete(&seen).len(), 1, "it is still held");
+        let mut later = seen.ledger.publications[0].clone();
+        (later.bytes, later.at) = (u64::MAX / 2, seen.now);
+        later.id.sequence += 1;
+        seen.ledger.publications.push(later);
+        assert_eq!(complete(&seen), []);
     }
 
     #[test]

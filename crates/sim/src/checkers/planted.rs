@@ -156,6 +156,7 @@ pub(super) fn sound() -> Observation {
         at: second(2),
         node: NodeId(3),
         id: message,
+        bytes: 100,
         connected: [3, 4, 5].map(NodeId).to_vec(),
     };
     let config = Config::lan().build().unwrap();

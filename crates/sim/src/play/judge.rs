@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use rumormill_proto::Time;
+use rumormill_proto::{BroadcastMode, Time};
 
 use crate::checkers::{self, Violation};
 use crate::report::PromiseReport;
@@ -40,7 +40,9 @@ pub(super) struct Judge {
     /// What the nodes concerned did before the first failure.
     pub(super) trace: Vec<String>,
     enough_at: Option<Time>,
-    has_adversaries: bool,
+    /// Whether the trees have to be sound at rest: an adversary's word on its place counts for
+    /// nothing, and where packets are lost, peers look for other ways all the time.
+    demands_trees: bool,
 }
 
 impl Judge {
@@ -55,7 +57,9 @@ impl Judge {
             restless: false,
             trace: Vec::new(),
             enough_at: None,
-            has_adversaries: !scenario.adversaries.is_empty(),
+            demands_trees: scenario.adversaries.is_empty()
+                && scenario.network.loss == 0.0
+                && scenario.broadcast == BroadcastMode::Trees,
         }
     }
 
@@ -144,12 +148,12 @@ impl Judge {
 
     /// Whether the trees are sound now.
     pub(super) fn has_sound_trees(&self, world: &World) -> bool {
-        self.has_adversaries || checkers::trees::check(&world.observe()).is_empty()
+        !self.demands_trees || checkers::trees::check(&world.observe()).is_empty()
     }
 
-    /// The trees must be sound. An adversary's word on its place in a tree counts for nothing.
+    /// The trees must be sound.
     pub(super) fn trees(&mut self, world: &World) {
-        if !self.has_adversaries {
+        if self.demands_trees {
             let found = checkers::trees::check(&world.observe());
             self.restless |= !found.is_empty();
             self.note(world.now(), found);

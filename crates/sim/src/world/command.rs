@@ -38,7 +38,8 @@ impl World {
         let now = self.now;
         let published = self.running_peer(node)?.publish(now, topic, payload);
         let id = published.map_err(|e| CommandError::Refused(node, e))?;
-        self.note_publication(Publication { at: now, node, id, connected });
+        let bytes = payload.len() as u64;
+        self.note_publication(Publication { at: now, node, id, bytes, connected });
         self.trace.step(now, node, Step::Command, id.sequence);
         self.drain(node);
         Ok(id)
@@ -62,7 +63,8 @@ impl World {
             match self.running_peer(node)?.publish(now, topic, payload) {
                 Ok(id) => {
                     let connected = connected.clone();
-                    self.note_publication(Publication { at: now, node, id, connected });
+                    let bytes = payload.len() as u64;
+                    self.note_publication(Publication { at: now, node, id, bytes, connected });
                     self.trace.step(now, node, Step::Command, id.sequence);
                     ids.push(id);
                 }
@@ -95,7 +97,8 @@ impl World {
         if !waits {
             self.seam_fault(node, format!("no receipt for message {}", id.sequence));
         }
-        self.note_publication(Publication { at: now, node, id, connected });
+        let bytes = payload.len() as u64;
+        self.note_publication(Publication { at: now, node, id, bytes, connected });
         self.trace.step(now, node, Step::Command, id.sequence);
         self.drain(node);
         Ok(id)

@@ -76,6 +76,7 @@ fn with_loss_everything_is_still_delivered() {
     let mut config = large(2, lan());
     config.loss = 0.01;
     let mut net = grown(config, 60);
+    net.world.run_for(s(20));
     let from = net.world.now();
     let ids = publish(&mut net, 20, 50, ms(100));
     net.world.run_for(s(20));

@@ -9,6 +9,7 @@
 //! There are [`SHARED`] trees, and a publisher's id decides which one it uses; a publisher of much
 //! roots one of its own.
 
+mod lost;
 mod root;
 mod round;
 mod tree;
@@ -116,10 +117,10 @@ impl Trees {
     }
 
     /// It lives after all.
-    pub(crate) fn trust(&mut self, neighbour: PeerId) {
-        if let Some(lively) = self.neighbours.get_mut(&neighbour) {
-            *lively = true;
-        }
+    pub(crate) fn trust(&mut self, neighbour: PeerId) -> Vec<Act> {
+        let Some(lively) = self.neighbours.get_mut(&neighbour) else { return Vec::new() };
+        *lively = true;
+        self.all.values_mut().flat_map(|t| t.return_to(neighbour)).collect()
     }
 
     /// A peer is dead or has left: if it is a root, another has to be found.
@@ -170,8 +171,9 @@ impl Trees {
         Some(tree.on_graft(from, astray, &self.neighbours, now))
     }
 
-    pub(crate) fn on_grafted(&mut self, from: PeerId, id: TreeId) -> Vec<Act> {
-        self.all.get_mut(&id).map(|t| t.on_grafted(from)).unwrap_or_default()
+    pub(crate) fn on_grafted(&mut self, from: PeerId, id: TreeId, now: Time) -> Vec<Act> {
+        let neighbours = &self.neighbours;
+        self.all.get_mut(&id).map(|t| t.on_grafted(from, neighbours, now)).unwrap_or_default()
     }
 
     pub(crate) fn on_prune(&mut self, from: PeerId, prune: &Prune) {

@@ -58,16 +58,18 @@ pub(crate) enum Act {
 /// One tree.
 #[derive(Debug)]
 pub(crate) struct Tree {
-    id: TreeId,
-    round: Option<Round>,
+    pub(super) id: TreeId,
+    pub(super) round: Option<Round>,
+    /// Parents that gave no sign of life, and their depths by the last beacon.
+    pub(super) left: VecMap<PeerId, u16>,
     /// Neighbours grafted on: the way to the root. More than one only in passing.
-    parents: VecSet<PeerId>,
+    pub(super) parents: VecSet<PeerId>,
     /// Those of them that have not confirmed it.
-    unconfirmed: VecSet<PeerId>,
+    pub(super) unconfirmed: VecSet<PeerId>,
     /// Neighbours that grafted on this one, and since when.
     children: VecMap<PeerId, Time>,
     /// No way to the root is known, until the next beacon shows one: every neighbour is a parent.
-    lost: bool,
+    pub(super) lost: bool,
     /// Whom to tell of the beacon, and when.
     to_tell: VecDeque<(Time, PeerId)>,
     /// On the tree since then.
@@ -94,6 +96,7 @@ impl Tree {
         Tree {
             id,
             round: None,
+            left: VecMap::new(),
             parents: VecSet::new(),
             unconfirmed: VecSet::new(),
             children: VecMap::new(),
@@ -185,56 +188,12 @@ impl Tree {
         self.children.remove(&peer);
         self.to_tell.retain(|(_, to)| *to != peer);
         let mut acts = self.leave_parent(peer, neighbours);
+        self.left.remove(&peer);
         acts.retain(|a| !matches!(a, Act::Prune { to, .. } if *to == peer));
         acts
     }
 
-    /// What came through this neighbour has to come through another.
-    pub(crate) fn leave_parent(
-        &mut self,
-        peer: PeerId,
-        neighbours: &VecMap<PeerId, bool>,
-    ) -> Vec<Act> {
-        if let Some(r) = &mut self.round {
-            r.offers.remove(&peer);
-        }
-        if !self.parents.remove(&peer) {
-            return Vec::new();
-        }
-        self.unconfirmed.remove(&peer);
-        let mut acts = vec![Act::Prune { to: peer, tree: self.id }];
-        if self.parents.is_empty() {
-            acts.extend(self.adopt_another(neighbours));
-        }
-        acts
-    }
-
-    /// Without a parent: the best of those that brought the last beacon; they lead to the root
-    /// without coming back here, because they are nearer to it than this peer said it is.
-    fn adopt_another(&mut self, neighbours: &VecMap<PeerId, bool>) -> Vec<Act> {
-        if let Some(r) = &self.round {
-            let lively = |p: &PeerId| neighbours.get(p).copied().unwrap_or(false);
-            let nearer = r.offers.iter().filter(|(p, depth)| **depth < r.depth && lively(p));
-            let best = nearer.min_by_key(|(p, depth)| (**depth, **p)).map(|(p, _)| *p);
-            if let Some(best) = best {
-                return vec![self.graft(best, true)];
-            }
-        }
-        self.lose_the_way(neighbours)
-    }
-
-    /// No neighbour is known to lead to the root. Perhaps only somebody further down has one that
-    /// does, so payload goes to and comes from all neighbours, and the children learn by the graft
-    /// that they are as lost as this peer and do the same. The next beacon leaves one parent.
-    fn lose_the_way(&mut self, neighbours: &VecMap<PeerId, bool>) -> Vec<Act> {
-        self.lost = true;
-        let lively = neighbours.iter().filter(|(_, lively)| **lively);
-        let new: Vec<PeerId> =
-            lively.map(|(p, _)| *p).filter(|p| !self.parents.contains(p)).collect();
-        new.into_iter().map(|p| self.graft(p, true)).collect()
-    }
-
-    fn graft(&mut self, to: PeerId, catch_up: bool) -> Act {
+    pub(super) fn graft(&mut self, to: PeerId, catch_up: bool) -> Act {
         self.parents.insert(to);
         self.unconfirmed.insert(to);
         Act::Graft { to, tree: self.id, catch_up }
@@ -259,6 +218,7 @@ impl Tree {
         }
         if let Some(r) = self.round.as_mut().filter(|_| astray) {
             r.offers.remove(&from);
+            self.left.remove(&from);
             // Others that are nearer to the root may hang on the same peer that it lost.
             if self.parents.contains(&from) && !self.parents.iter().any(|p| self.is_way(*p)) {
                 return self.lose_the_way(neighbours);
@@ -272,11 +232,16 @@ impl Tree {
     }
 
     /// The new parent sends from now on: the old one may stop.
-    pub(crate) fn on_grafted(&mut self, from: PeerId) -> Vec<Act> {
+    pub(crate) fn on_grafted(
+        &mut self,
+        from: PeerId,
+        neighbours: &VecMap<PeerId, bool>,
+        now: Time,
+    ) -> Vec<Act> {
         self.unconfirmed.remove(&from);
         let settled = self.round.as_ref().is_some_and(|r| r.settle_at.is_none());
         if settled && self.parents.contains(&from) && self.is_way(from) {
-            return self.keep_only(from);
+            return self.keep_only(from, neighbours, now);
         }
         Vec::new()
     }
@@ -287,13 +252,21 @@ impl Tree {
         r.offers.get(&parent).is_some_and(|depth| *depth < r.depth)
     }
 
-    fn keep_only(&mut self, parent: PeerId) -> Vec<Act> {
+    fn keep_only(
+        &mut self,
+        parent: PeerId,
+        neighbours: &VecMap<PeerId, bool>,
+        now: Time,
+    ) -> Vec<Act> {
         let others: Vec<PeerId> = self.parents.iter().copied().filter(|p| *p != parent).collect();
         let mut acts = Vec::new();
         for to in others {
             self.parents.remove(&to);
             self.unconfirmed.remove(&to);
             acts.push(Act::Prune { to, tree: self.id });
+        }
+        if self.lost {
+            acts.extend(self.find_the_way(neighbours, now));
         }
         acts
     }
@@ -327,7 +300,7 @@ impl Tree {
                 }
                 if order(body) == order(known) {
                     r.offers.insert(from, beacon.depth);
-                    return self.settle_on(from);
+                    return self.settle_on(from, neighbours, now);
                 }
                 if now.since(r.heard) < SHORTEST_ROUND {
                     // No honest root is so eager, and everybody would pass it on.
@@ -374,6 +347,7 @@ impl Tree {
         self.look_at = None;
         self.looks = 0;
         let was_lost = core::mem::take(&mut self.lost);
+        self.left = VecMap::new();
         self.riding.get_or_insert(now);
         let mut round = Round {
             body: beacon.body.clone(),
@@ -394,7 +368,7 @@ impl Tree {
             acts.push(self.graft(from, true));
         } else if self.parents.contains(&from) {
             self.round = Some(round);
-            acts.extend(self.settle_on(from));
+            acts.extend(self.settle_on(from, neighbours, now));
         } else {
             round.settle_at = Some(now + self.grace(now));
             self.round = Some(round);
@@ -405,18 +379,27 @@ impl Tree {
     }
 
     /// A parent that brought the beacon, and is nearer to the root, stays the one parent.
-    fn settle_on(&mut self, parent: PeerId) -> Vec<Act> {
+    fn settle_on(
+        &mut self,
+        parent: PeerId,
+        neighbours: &VecMap<PeerId, bool>,
+        now: Time,
+    ) -> Vec<Act> {
         if !self.parents.contains(&parent) || !self.is_way(parent) {
             return Vec::new();
         }
         if let Some(r) = &mut self.round {
             r.settle_at = None;
         }
-        if self.unconfirmed.contains(&parent) { Vec::new() } else { self.keep_only(parent) }
+        if self.unconfirmed.contains(&parent) {
+            Vec::new()
+        } else {
+            self.keep_only(parent, neighbours, now)
+        }
     }
 
     /// The children that have been there longest hear of it at once, the others later.
-    fn plan_telling(
+    pub(super) fn plan_telling(
         &mut self,
         except: Option<PeerId>,
         neighbours: &VecMap<PeerId, bool>,
@@ -437,7 +420,7 @@ impl Tree {
             .collect();
     }
 
-    fn tell_due(&mut self, now: Time) -> Vec<Act> {
+    pub(super) fn tell_due(&mut self, now: Time) -> Vec<Act> {
         let mut acts = Vec::new();
         while let Some(&(at, to)) = self.to_tell.front()
             && at <= now
