@@ -36,6 +36,8 @@ const SETTLED: Duration = Duration::from_millis(1500);
 /// For so long after a peer has found its way onto a tree, payload goes to all its neighbours:
 /// those behind it may not have found theirs.
 const YOUNG: Duration = Duration::from_secs(1);
+/// How long after the last change of root an older beacon may still be on its way somewhere.
+const UNDERWAY: Duration = Duration::from_secs(20);
 /// Roots remembered after they were given up.
 const PAST_ROOTS: usize = 16;
 /// Without a root: how long a peer waits before it looks whether it should be the root itself.
@@ -84,6 +86,7 @@ pub(crate) struct Tree {
     /// Roots that were followed, and their last beacon: an older one, still on its way somewhere, does
     /// not make them come back.
     past: VecDeque<(PeerId, (u64, u64))>,
+    past_since: Time,
     /// Without a root: when to look whether this peer should be it.
     look_at: Option<Time>,
     looks: u32,
@@ -108,6 +111,7 @@ impl Tree {
             load_since: Time::ZERO,
             heavy: false,
             past: VecDeque::new(),
+            past_since: Time::ZERO,
             look_at: None,
             looks: 0,
         }
@@ -345,7 +349,7 @@ impl Tree {
                         .into_iter()
                         .collect();
                 }
-                self.remember_root();
+                self.remember_root(now);
                 self.rooted = None;
             }
         }
@@ -353,7 +357,8 @@ impl Tree {
     }
 
     /// The root followed so far is not followed any more.
-    fn remember_root(&mut self) {
+    fn remember_root(&mut self, now: Time) {
+        self.past_since = now;
         let Some(r) = &self.round else { return };
         let last = (r.body.root, order(&r.body));
         self.past.retain(|(root, _)| *root != last.0);
@@ -373,6 +378,9 @@ impl Tree {
     ) -> Vec<Act> {
         self.look_at = None;
         self.looks = 0;
+        if now.since(self.past_since) > UNDERWAY {
+            self.past = VecDeque::new();
+        }
         let was_lost = core::mem::take(&mut self.lost);
         self.riding.get_or_insert(now);
         let mut round = Round {
@@ -569,7 +577,7 @@ impl Tree {
         };
         self.next_beacon = now + rng.scaled(interval, 0.9, 1.0);
         if self.round.as_ref().is_some_and(|r| r.body.root != with.identity.id()) {
-            self.remember_root();
+            self.remember_root(now);
         }
         self.round = Some(Round {
             body: Signed::sign(body, with.identity),
