@@ -4,7 +4,7 @@
 use core::time::Duration;
 use std::collections::BTreeSet;
 
-use rand::{Rng as _, RngExt as _, SeedableRng as _};
+use rand::{Rng, RngExt, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::Config;
@@ -49,16 +49,16 @@ impl Stream {
     }
 
     pub(crate) fn u64(&mut self) -> u64 {
-        self.draw(|rng| rng.next_u64())
+        self.draw(Rng::next_u64)
     }
 
     pub(crate) fn bytes16(&mut self) -> [u8; 16] {
-        self.draw(|rng| rng.random())
+        self.draw(RngExt::random)
     }
 
     /// Uniform between `low` and `high` times `d`.
     pub(crate) fn scaled(&mut self, d: Duration, low: f64, high: f64) -> Duration {
-        d.mul_f64(low + (high - low) * self.draw(|rng| rng.random::<f64>()))
+        d.mul_f64(low + (high - low) * self.draw(RngExt::random::<f64>))
     }
 
     /// How long to wait after so many failures in a row: doubling from the configured least to the
