@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use super::root::{Candidates, goes_before};
-use super::round::{Round, order};
+use super::round::{PAST_ROOTS, Round, SHORTEST_ROUND, UNDERWAY, order};
 use crate::identity::PeerId;
 use crate::random::Stream;
 use crate::signed::Signed;
@@ -22,8 +22,6 @@ const LONGEST_PACE: Duration = Duration::from_millis(1000);
 /// How long the present parent may be behind the first to bring a beacon and still be kept. Shorter
 /// than [`PACE`], or nobody would leave a hub that has too many children.
 const GRACE: Duration = Duration::from_millis(30);
-/// Beacons of one root that come faster are not followed.
-const SHORTEST_ROUND: Duration = Duration::from_millis(50);
 /// The same while much rides the tree.
 const GRACE_UNDER_LOAD: Duration = Duration::from_millis(500);
 /// How much that is, in bytes a second, and over which time it is measured.
@@ -36,10 +34,6 @@ const SETTLED: Duration = Duration::from_millis(1500);
 /// For so long after a peer has found its way onto a tree, payload goes to all its neighbours:
 /// those behind it may not have found theirs.
 const YOUNG: Duration = Duration::from_secs(1);
-/// How long after the last change of root an older beacon may still be on its way somewhere.
-const UNDERWAY: Duration = Duration::from_secs(20);
-/// Roots remembered after they were given up.
-const PAST_ROOTS: usize = 16;
 /// Without a root: how long a peer waits before it looks whether it should be the root itself.
 const FIRST_LOOK: Duration = Duration::from_millis(200);
 /// And how long before it looks again.
