@@ -1,5 +1,6 @@
 //! Who a node is: an Ed25519 key pair (RFC 8032), whose public half is its name on the network.
 
+use core::cmp::Ordering;
 use core::fmt;
 use core::str::FromStr;
 use std::sync::Arc;
@@ -13,11 +14,29 @@ use serde::{Serialize, Serializer};
 ///
 /// `Display` gives the first 8 hexadecimal characters, for people; [`PeerId::to_hex`] gives all 64,
 /// for configuration and machines, and `FromStr` reads those.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 #[cbor(transparent)]
 pub struct PeerId(#[cbor(n(0), with = "minicbor::bytes")] [u8; 32]);
 
+impl Ord for PeerId {
+    /// By the bytes. The first eight nearly always decide, and as one number they take no call.
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.first().cmp(&other.first()).then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for PeerId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl PeerId {
+    /// The first bytes as a number.
+    fn first(&self) -> u64 {
+        self.0.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
+    }
+
     /// Takes the 32 bytes of a public key. Whether they are a point on the curve shows when a
     /// signature is checked against them.
     #[must_use]
@@ -215,6 +234,23 @@ mod tests {
         assert_eq!(id.to_hex().to_uppercase().parse::<PeerId>().unwrap(), id);
         assert_eq!(id.short().len(), 8);
         assert!("zz".parse::<PeerId>().is_err());
+    }
+
+    #[test]
+    fn the_order_is_that_of_the_bytes() {
+        let mut some = vec![[0; 32], [0xff; 32], [0x80; 32]];
+        for at in [0, 7, 8, 31] {
+            some.extend([1, 0x7f, 0x80, 0xff].map(|byte| {
+                let mut bytes = [5; 32];
+                bytes[at] = byte;
+                bytes
+            }));
+        }
+        for a in &some {
+            for b in &some {
+                assert_eq!(PeerId(*a).cmp(&PeerId(*b)), a.cmp(b));
+            }
+        }
     }
 
     #[test]

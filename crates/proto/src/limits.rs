@@ -41,6 +41,9 @@ pub const MAX_NEIGHBOURS: usize = MAX_TARGET as usize + 64;
 pub const MAX_PEER_LINKS: usize = MAX_NEIGHBOURS + 512;
 /// Most links a seed keeps.
 pub const MAX_SEED_LINKS: usize = 131_072;
+/// Links of a seed above which it keeps no link to a peer that it has registered: the peer comes
+/// again when there is something to say. So a network can have more peers than a seed has links.
+pub const PARK_ABOVE: usize = 65_536;
 /// Most inbound links from one IP address (a loopback address is not limited: many nodes of one
 /// test live there).
 pub const MAX_LINKS_PER_ADDRESS: usize = 256;
@@ -57,14 +60,14 @@ pub const MAX_MEMBERS: usize = 16_384;
 /// neighbours, and at most when it looks for many. A list names more, half of them with free places.
 pub const MEMBERS_WANTED: usize = 64;
 /// See [`MEMBERS_WANTED`].
-pub const MOST_MEMBERS_WANTED: usize = 2 * LIST_SAMPLE;
+pub const MOST_MEMBERS_WANTED: usize = 8 * LIST_SAMPLE;
 /// Members that it remembers there when it has its neighbours: to exchange edges with, and to begin
 /// with when a neighbour is gone. Seeds name others whenever they are needed.
 pub const MEMBERS_AT_REST: usize = 16;
 /// Networks up to this many peers get the whole list from a seed; larger ones a sample.
 pub const WHOLE_LIST: usize = 1024;
 /// Records in the sample that a seed hands out in a larger network.
-pub const LIST_SAMPLE: usize = 256;
+pub const LIST_SAMPLE: usize = 64;
 /// Most records, certificates or entries in one frame.
 pub const MAX_RECORDS_PER_FRAME: usize = 512;
 /// Registrants that hear of one join in a network larger than [`WHOLE_LIST`].

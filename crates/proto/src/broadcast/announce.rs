@@ -59,8 +59,9 @@ impl Announcer {
         route: Option<Route>,
         now: Time,
     ) {
-        if self.due.is_none() {
-            self.due = Some(now + self.rng.scaled(GATHER, 0.4, 1.0));
+        if self.news.is_empty() {
+            let due = now + self.rng.scaled(GATHER, 0.4, 1.0);
+            self.due = Some(self.due.map_or(due, |at| at.min(due)));
         }
         let (stream, from, to) = (batch.stream(), batch.first(), batch.end());
         let joins =
@@ -73,7 +74,8 @@ impl Announcer {
     }
 
     /// A neighbour announced a range.
-    pub(crate) fn heard(&mut self, neighbour: PeerId, range: &Range) {
+    pub(crate) fn heard(&mut self, neighbour: PeerId, range: &Range, now: Time) {
+        self.due.get_or_insert(now + GATHER);
         if self.theirs.len() < MAX_PULL_RANGES * 8 {
             let key = (neighbour, (range.publisher, range.incarnation));
             let next = self.theirs.entry(key).or_default();
@@ -96,6 +98,7 @@ impl Announcer {
     pub(crate) fn round(
         &mut self,
         neighbours: impl Iterator<Item = PeerId>,
+        now: Time,
         rides: impl Fn(PeerId, Route) -> bool,
     ) -> Vec<(PeerId, Vec<Range>)> {
         self.due = None;
@@ -125,6 +128,10 @@ impl Announcer {
             }
         }
         self.theirs_before = core::mem::take(&mut self.theirs);
+        if !self.theirs_before.is_empty() {
+            // When nothing more comes, it is let go of.
+            self.due = Some(now + GATHER);
+        }
         all
     }
 }
@@ -158,14 +165,17 @@ mod tests {
             a.note(&batch(n * 2, 2), Some(A), ROUTE, Time::ZERO);
         }
         assert!(a.due.is_some_and(|at| at <= Time::ZERO + GATHER));
-        let told = a.round([A, B].into_iter(), |_, _| false);
+        let told = a.round([A, B].into_iter(), Time::ZERO, |_, _| false);
         assert_eq!(told.len(), 1, "it came from A");
         assert_eq!((told[0].0, told[0].1[0].from, told[0].1[0].to), (B, 0, 20));
-        assert!(a.round([A, B].into_iter(), |_, _| false).is_empty(), "once");
+        assert!(a.round([A, B].into_iter(), Time::ZERO, |_, _| false).is_empty(), "once");
         let b = batch(20, 1);
         a.note(&b, None, ROUTE, Time::ZERO);
         let (publisher, incarnation) = b.stream();
-        a.heard(A, &Range { publisher, incarnation, from: 20, to: 21 });
-        assert!(a.round([A, B].into_iter(), |n, _| n == B).is_empty(), "A has it, B gets it");
+        a.heard(A, &Range { publisher, incarnation, from: 20, to: 21 }, Time::ZERO);
+        assert!(
+            a.round([A, B].into_iter(), Time::ZERO, |n, _| n == B).is_empty(),
+            "A has it, B gets it"
+        );
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct SeedSlot {
     pub(crate) chosen: bool,
     pub(crate) dial: Option<DialId>,
     pub(crate) link: Option<LinkId>,
+    /// The seed has ended the link, and the registration stands.
+    pub(crate) parked: bool,
     /// The version acknowledged on the link that is up.
     pub(crate) acknowledged: Option<(u64, u64)>,
     pub(crate) alive: u32,
@@ -79,6 +81,7 @@ impl Registrations {
                 chosen: order.contains(&i),
                 dial: None,
                 link: None,
+                parked: false,
                 acknowledged: None,
                 alive: 0,
                 synced: false,
@@ -125,9 +128,12 @@ impl Registrations {
         self.slots.iter().enumerate().filter_map(due).collect()
     }
 
-    /// When the next one is due.
-    pub(crate) fn next_dial(&self) -> Option<Time> {
-        let idle = |s: &&SeedSlot| s.chosen && s.link.is_none() && s.dial.is_none();
+    /// When the next one is due; a peer that leaves only has those to tell that hold its
+    /// registration without a link.
+    pub(crate) fn next_dial(&self, leaving: bool) -> Option<Time> {
+        let idle = |s: &&SeedSlot| {
+            s.chosen && s.link.is_none() && s.dial.is_none() && (s.parked || !leaving)
+        };
         self.slots.iter().filter(idle).map(|s| s.retry_at).min()
     }
 
@@ -142,6 +148,7 @@ impl Registrations {
         let Some(s) = self.slots.get_mut(index) else { return Duration::ZERO };
         s.dial = None;
         s.link = None;
+        s.parked = false;
         s.acknowledged = None;
         s.pinged = None;
         s.list_complete = false;
@@ -165,6 +172,26 @@ impl Registrations {
         wait
     }
 
+    /// A seed holds too many links to keep this one; the registration stands. Says whether there is
+    /// one.
+    pub(crate) fn park(&mut self, index: usize) -> bool {
+        let Some(s) = self.slots.get_mut(index).filter(|s| s.acknowledged.is_some()) else {
+            return false;
+        };
+        s.link = None;
+        s.parked = true;
+        s.pinged = None;
+        s.retry_at = Time::MAX;
+        true
+    }
+
+    /// There is something to tell the seeds that no link is up with: they are dialled by then.
+    pub(crate) fn unpark(&mut self, by: Time) {
+        for s in self.slots.iter_mut().filter(|s| s.parked) {
+            s.retry_at = s.retry_at.min(by);
+        }
+    }
+
     /// Chosen seeds that are not known to fail.
     fn underway(&self) -> usize {
         let hopeful = |s: &&SeedSlot| s.chosen && s.acknowledged.is_none() && s.failures < 2;
@@ -186,7 +213,7 @@ impl Registrations {
     /// Peers in the network, as the seeds say: the lower median, so that a minority of them cannot
     /// make it larger than it is.
     pub(crate) fn network_size(&self) -> u32 {
-        let linked = self.slots.iter().filter(|s| s.link.is_some());
+        let linked = self.slots.iter().filter(|s| s.link.is_some() || s.parked);
         let mut said: Vec<u32> = linked.map(|s| s.alive).collect();
         said.sort_unstable();
         said.get(said.len().saturating_sub(1) / 2).copied().unwrap_or(0)
@@ -195,7 +222,7 @@ impl Registrations {
     /// What target degrees are drawn with: the seeds agree on the smallest; one that is not synced
     /// has not heard of it yet.
     pub(crate) fn nonce(&self) -> Option<[u8; 16]> {
-        let linked = || self.slots.iter().filter(|s| s.link.is_some());
+        let linked = || self.slots.iter().filter(|s| s.link.is_some() || s.parked);
         let settled = linked().filter(|s| s.synced).filter_map(|s| s.nonce).min();
         settled.or_else(|| linked().filter_map(|s| s.nonce).min())
     }
@@ -262,6 +289,22 @@ mod tests {
             chosen.insert(set);
         }
         assert!(chosen.len() > 5);
+    }
+
+    #[test]
+    fn a_registration_stands_without_its_link_until_there_is_something_to_say() {
+        let mut rng = Stream::new(&[1; 32], "t");
+        let mut r = Registrations::new(seeds(1), &mut rng, Time::ZERO);
+        assert!(!r.park(0), "nothing was acknowledged");
+        let slot = &mut r.slots[0];
+        (slot.link, slot.acknowledged, slot.alive) = (Some(LinkId(1)), Some((1, 1)), 9);
+        assert!(r.park(0));
+        assert_eq!((r.count(), r.network_size(), r.links().count()), (1, 9, 0));
+        let later = Time::ZERO + Duration::from_secs(9);
+        assert!(r.due(later).is_empty());
+        r.unpark(later);
+        r.unpark(later + Duration::from_secs(1));
+        assert_eq!((r.next_dial(false), r.due(later)), (Some(later), vec![0]));
     }
 
     #[test]

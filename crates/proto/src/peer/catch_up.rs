@@ -47,7 +47,7 @@ impl Peer {
         let (trees, flood) = (&self.trees, self.config.broadcast() == BroadcastMode::Flood);
         let now = self.fx.now();
         let rides = |n, route| flood || trees.rides(n, route, now);
-        for (to, ranges) in self.announcer.round(neighbours, rides) {
+        for (to, ranges) in self.announcer.round(neighbours, now, rides) {
             if let Some(n) = self.overlay.neighbours.get(&to) {
                 self.fx.send_as(n.link, Announce { ranges }, Class::Announce);
             }
@@ -57,7 +57,7 @@ impl Peer {
     pub(super) fn on_announce(&mut self, remote: PeerId, f: &Announce) {
         let now = self.fx.now();
         for range in &f.ranges {
-            self.announcer.heard(remote, range);
+            self.announcer.heard(remote, range, now);
             self.missing.announced(&self.broadcast.list, remote, range, now);
         }
     }

@@ -44,7 +44,8 @@ impl Peer {
         for slot in &mut self.registrations.slots {
             slot.acknowledged = None;
         }
-        if seeds.is_empty() {
+        self.registrations.unpark(now);
+        if seeds.is_empty() && !self.registrations.slots.iter().any(|s| s.parked) {
             self.finish_leave();
         }
     }
@@ -54,7 +55,9 @@ impl Peer {
         let goodbye = self.own.record.presence == Presence::Left
             && f.sequence == self.own.record.sequence
             && f.incarnation == self.incarnation();
-        let linked = self.registrations.links().count();
+        // A seed that holds the registration without a link is told on a new one.
+        let slots = self.registrations.slots.iter();
+        let linked = slots.filter(|s| s.link.is_some() || s.parked).count();
         let needed = self.registrations.quorum().min(linked);
         if goodbye && self.own.state == PeerState::Leaving && self.registrations.count() >= needed {
             self.finish_leave();

@@ -287,6 +287,8 @@ impl Peer {
         }
         let until = self.fx.now() + self.config.report_window();
         self.reports.insert(id, OpenReport { statement, until, suspect });
+        // It goes out when the link is up.
+        self.registrations.unpark(self.fx.now());
     }
 
     /// Looks again where a report led to no verdict, and lets it be in the end.

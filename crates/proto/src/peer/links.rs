@@ -146,7 +146,7 @@ impl Peer {
 
     fn link_ended(&mut self, id: LinkId, remote: PeerId, used: &Use, why: LinkDown) {
         match used {
-            Use::Seed(index) => self.on_seed_lost(*index, why.to_string()),
+            Use::Seed(index) => self.on_seed_down(*index, why),
             Use::Neighbour => self.on_neighbour_link_down(remote, id, why),
             Use::Request => self.request_failed(remote, DialError::Refused),
             Use::Ask(_) | Use::Idle => {}

@@ -18,12 +18,17 @@ use crate::wire::Register;
 /// How long changes of the degree are gathered before the seeds are told.
 const TELL_DELAY: Duration = Duration::from_millis(250);
 
+/// The same for a seed that has to be dialled for it.
+const TELL_PARKED: Duration = Duration::from_secs(20);
+
 /// The peer's own record and what goes into the next one.
 #[derive(Debug)]
 pub(super) struct Own {
     pub(super) record: SignedRecord,
     /// What the target was drawn with last.
     pub(super) nonce: Option<[u8; 16]>,
+    /// That and the size of the network, when the target was drawn last.
+    drawn: Option<(Option<[u8; 16]>, u32)>,
     pub(super) state: PeerState,
     pub(super) tell_at: Option<Time>,
     pub(super) refresh_at: Time,
@@ -52,6 +57,7 @@ impl Own {
         Own {
             record: Signed::sign(record, identity),
             nonce: None,
+            drawn: None,
             state: PeerState::Joining,
             tell_at: None,
             refresh_at: Time::MAX,
@@ -121,6 +127,8 @@ impl Peer {
         for link in links {
             self.fx.send(link, Register { record: record.clone() });
         }
+        let by = self.fx.now() + self.rng.seeds.scaled(TELL_PARKED, 0.5, 1.0);
+        self.registrations.unpark(by);
     }
 
     /// Refreshes the lease at the seeds.
@@ -130,6 +138,7 @@ impl Peer {
         if !self.is_leaving() {
             self.renew_record(|_| {});
             self.tell_seeds();
+            self.registrations.unpark(self.fx.now());
         }
     }
 
@@ -140,6 +149,10 @@ impl Peer {
         let limit = self.config.max_degree();
         // Without a seed the last one holds.
         self.own.nonce = self.registrations.nonce().or(self.own.nonce);
+        if self.own.drawn == Some((self.own.nonce, n)) {
+            return;
+        }
+        self.own.drawn = Some((self.own.nonce, n));
         let target = match self.own.nonce {
             Some(nonce) => target_degree(rank(&self.id(), &nonce), n, limit),
             // Before a seed answered: the least that keeps together.
@@ -183,6 +196,7 @@ impl Peer {
         self.fx.count("refutations");
         self.fx.event(Event::Refuted { incarnation });
         self.tell_seeds();
+        self.registrations.unpark(self.fx.now());
         // Others may have let go of this peer: it looks for neighbours everywhere.
         self.mix_soon();
     }

@@ -28,11 +28,12 @@ impl Peer {
     /// Dials the seeds that are due.
     pub(super) fn dial_seeds(&mut self) {
         let now = self.fx.now();
-        if self.is_leaving() {
-            return;
-        }
+        let leaving = self.is_leaving();
         for index in self.registrations.due(now) {
             let Some(slot) = self.registrations.slots.get_mut(index) else { continue };
+            if leaving && !slot.parked {
+                continue; // it does not know this peer, or heard the goodbye
+            }
             let dial = self.fx.dial(DialTarget::Seed(slot.address.clone()));
             slot.dial = Some(dial);
             self.dials.insert(dial, DialFor::Seed(index));
@@ -54,6 +55,7 @@ impl Peer {
         let Some(slot) = self.registrations.slots.get_mut(index) else { return };
         slot.dial = None;
         slot.link = Some(link);
+        slot.parked = false;
         slot.id = Some(info.remote);
         slot.last_heard = now;
         slot.pinged = None;
@@ -72,13 +74,25 @@ impl Peer {
         let linked: Vec<usize> = (0..self.registrations.slots.len())
             .filter(|&i| self.registrations.slots.get(i).is_some_and(|s| s.link.is_some()))
             .collect();
-        let Some(&index) = linked.get(self.rng.seeds.below(linked.len())) else { return };
+        let Some(&index) = linked.get(self.rng.seeds.below(linked.len())) else {
+            return self.registrations.unpark(now);
+        };
         let Some(slot) = self.registrations.slots.get_mut(index) else { return };
         let Some(link) = slot.link else { return };
         slot.list_asked = Some(now);
         slot.list_complete = false;
         self.fx.count("lists_asked");
         self.fx.send(link, Frame::GetPeerList);
+    }
+
+    /// The link to a seed ended.
+    pub(super) fn on_seed_down(&mut self, index: usize, why: LinkDown) {
+        let parked = why == LinkDown::Closed(CloseReason::Done) && self.registrations.park(index);
+        if parked {
+            self.fx.count("seeds_parked");
+        } else {
+            self.on_seed_lost(index, why.to_string());
+        }
     }
 
     pub(super) fn on_seed_lost(&mut self, index: usize, why: String) {
@@ -142,7 +156,7 @@ impl Peer {
             let asked = s.pinged.map_or(s.last_heard, |(_, at)| at.max(s.last_heard));
             (asked + interval).min(s.last_heard + interval * SEED_SILENCE)
         });
-        let dial = self.registrations.next_dial().filter(|_| !self.is_leaving());
+        let dial = self.registrations.next_dial(self.is_leaving());
         watch.chain(dial).min().unwrap_or(Time::MAX)
     }
 
@@ -415,6 +429,7 @@ impl Peer {
             self.fx.count("accusations");
             self.renew_record(|_| {});
             self.tell_seeds();
+            self.registrations.unpark(now);
         }
     }
 

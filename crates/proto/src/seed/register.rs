@@ -9,7 +9,7 @@ use super::Seed;
 use crate::event::{Event, RefuseReason};
 use crate::identity::PeerId;
 use crate::io::{LinkId, StoreOp, StoreTicket};
-use crate::limits::{LIST_SAMPLE, MAX_RECORDS_PER_FRAME, WHOLE_LIST};
+use crate::limits::{LIST_SAMPLE, MAX_RECORDS_PER_FRAME, PARK_ABOVE, WHOLE_LIST};
 use crate::overlay::target::{largest_honest_target, rank};
 use crate::record::{Presence, SignedRecord};
 use crate::registry::{Change, Entry, EntryState};
@@ -146,6 +146,16 @@ impl Seed {
             synced: self.synced,
         };
         self.fx.send(a.link, registered);
+        self.park(a.link);
+    }
+
+    /// With many links, those that did what they were for are not kept.
+    fn park(&mut self, link: LinkId) {
+        let has_list = self.links.get(&link).is_some_and(|l| l.list_sent.is_some());
+        if has_list && self.links.len() > PARK_ABOVE {
+            self.fx.count("links_parked");
+            self.close(link, crate::CloseReason::Done);
+        }
     }
 
     pub(super) fn alive_count(&self) -> u32 {

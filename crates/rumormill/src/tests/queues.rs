@@ -13,7 +13,7 @@ use crate::tuning::Tuning;
 fn bulky() -> Frame {
     let address = Address("192.0.2.1:7000".parse().unwrap());
     let neighbours = vec![(identity(1).id(), address); 256];
-    Neighbourhood { neighbours, degree: 256, target: 256 }.into()
+    Neighbourhood { neighbours: neighbours.into(), degree: 256, target: 256 }.into()
 }
 
 /// More than the kernel takes for a remote that does not read.

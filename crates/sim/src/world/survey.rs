@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use rumormill_proto::Peer;
 use rumormill_proto::snapshot::PeerState;
 
 use super::World;
@@ -44,8 +45,7 @@ impl World {
     pub fn edges(&self) -> (Vec<(u32, u32)>, usize) {
         let mut said: Vec<(u32, u32)> = Vec::new();
         for node in self.nodes().filter(|n| self.node(*n).status == NodeStatus::Running) {
-            for (_, link) in self.peer(node).into_iter().flat_map(rumormill_proto::Peer::neighbours)
-            {
+            for (_, link) in self.peer(node).into_iter().flat_map(Peer::neighbours) {
                 let Some(there) = self.links.end(other(link)) else { continue };
                 said.push((node.0.min(there.node.0), node.0.max(there.node.0)));
             }

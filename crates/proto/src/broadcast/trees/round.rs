@@ -11,6 +11,13 @@ use crate::wire::BeaconBody;
 /// Beacons missed after which a root is taken to be gone.
 const MISSED: u32 = 3;
 
+/// Beacons of one root that come faster are not followed.
+pub(super) const SHORTEST_ROUND: Duration = Duration::from_millis(50);
+/// How long after the last change of root an older beacon may still be on its way somewhere.
+pub(super) const UNDERWAY: Duration = Duration::from_secs(20);
+/// Roots remembered after they were given up.
+pub(super) const PAST_ROOTS: usize = 16;
+
 /// The last beacon.
 #[derive(Debug)]
 pub(super) struct Round {

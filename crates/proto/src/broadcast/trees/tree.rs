@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use super::root::{Candidates, goes_before};
-use super::round::{Round, order};
+use super::round::{PAST_ROOTS, Round, SHORTEST_ROUND, UNDERWAY, order};
 use crate::identity::PeerId;
 use crate::random::Stream;
 use crate::signed::Signed;
@@ -22,8 +22,6 @@ const LONGEST_PACE: Duration = Duration::from_millis(1000);
 /// How long the present parent may be behind the first to bring a beacon and still be kept. Shorter
 /// than [`PACE`], or nobody would leave a hub that has too many children.
 const GRACE: Duration = Duration::from_millis(30);
-/// Beacons of one root that come faster are not followed.
-const SHORTEST_ROUND: Duration = Duration::from_millis(50);
 /// The same while much rides the tree.
 const GRACE_UNDER_LOAD: Duration = Duration::from_millis(500);
 /// How much that is, in bytes a second, and over which time it is measured.
@@ -36,8 +34,6 @@ const SETTLED: Duration = Duration::from_millis(1500);
 /// For so long after a peer has found its way onto a tree, payload goes to all its neighbours:
 /// those behind it may not have found theirs.
 const YOUNG: Duration = Duration::from_secs(1);
-/// Roots remembered after they were given up.
-const PAST_ROOTS: usize = 16;
 /// Without a root: how long a peer waits before it looks whether it should be the root itself.
 const FIRST_LOOK: Duration = Duration::from_millis(200);
 /// And how long before it looks again.
@@ -86,6 +82,7 @@ pub(crate) struct Tree {
     /// Roots that were followed, and their last beacon: an older one, still on its way somewhere, does
     /// not make them come back.
     past: VecDeque<(PeerId, (u64, u64))>,
+    past_since: Time,
     /// Without a root: when to look whether this peer should be it.
     look_at: Option<Time>,
     looks: u32,
@@ -111,6 +108,7 @@ impl Tree {
             load_since: Time::ZERO,
             heavy: false,
             past: VecDeque::new(),
+            past_since: Time::ZERO,
             look_at: None,
             looks: 0,
         }
@@ -318,7 +316,7 @@ impl Tree {
                         .into_iter()
                         .collect();
                 }
-                self.remember_root();
+                self.remember_root(now);
                 self.rooted = None;
             }
         }
@@ -326,7 +324,8 @@ impl Tree {
     }
 
     /// The root followed so far is not followed any more.
-    fn remember_root(&mut self) {
+    fn remember_root(&mut self, now: Time) {
+        self.past_since = now;
         let Some(r) = &self.round else { return };
         let last = (r.body.root, order(&r.body));
         self.past.retain(|(root, _)| *root != last.0);
@@ -346,6 +345,9 @@ impl Tree {
     ) -> Vec<Act> {
         self.look_at = None;
         self.looks = 0;
+        if now.since(self.past_since) > UNDERWAY {
+            self.past = VecDeque::new();
+        }
         let was_lost = core::mem::take(&mut self.lost);
         self.left = VecMap::new();
         self.riding.get_or_insert(now);
@@ -552,7 +554,7 @@ impl Tree {
         };
         self.next_beacon = now + rng.scaled(interval, 0.9, 1.0);
         if self.round.as_ref().is_some_and(|r| r.body.root != with.identity.id()) {
-            self.remember_root();
+            self.remember_root(now);
         }
         self.round = Some(Round {
             body: Signed::sign(body, with.identity),
