@@ -37,6 +37,8 @@ fn arrows_point_towards_the_core() {
     assert_eq!(ours("rumormill-proto"), BTreeSet::new());
     assert_eq!(ours("rumormill-sim"), BTreeSet::from(["rumormill-proto"]));
     assert_eq!(ours("rumormill"), BTreeSet::from(["rumormill-proto"]));
+    let plot = BTreeSet::from(["rumormill-analysis", "rumormill-units"]);
+    assert!(ours("rumormill-plot").is_subset(&plot));
     assert!(ours("rumormill-http").is_subset(&BTreeSet::from(["rumormill", "rumormill-proto"])));
 }
 
