@@ -59,7 +59,10 @@ impl NodeArgs {
 const LISTED: usize = 30;
 
 /// The node of this name or id, or the only one.
-pub(crate) fn choose<'a>(nodes: &'a [ControlFile], which: Option<&str>) -> Result<&'a ControlFile, String> {
+pub(crate) fn choose<'a>(
+    nodes: &'a [ControlFile],
+    which: Option<&str>,
+) -> Result<&'a ControlFile, String> {
     let list = || {
         let mut names: Vec<String> = nodes
             .iter()

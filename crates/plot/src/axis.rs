@@ -69,9 +69,8 @@ impl Axis {
         }
         let (low, high) = (self.low.log10().floor() as i32, self.high.log10().ceil() as i32);
         let at = |factors: &[u32]| -> Vec<f64> {
-            let decades = (low..=high).flat_map(|d| {
-                factors.iter().map(move |&f| decimal(f, d)).collect::<Vec<f64>>()
-            });
+            let decades = (low..=high)
+                .flat_map(|d| factors.iter().map(move |&f| decimal(f, d)).collect::<Vec<f64>>());
             decades.filter(|v| self.holds(*v)).collect()
         };
         let all = at(&[1, 2, 3, 4, 5, 6, 7, 8, 9]);
@@ -101,8 +100,8 @@ impl Axis {
         let rough = (self.high - self.low) / most as f64;
         let power = rough.log10().floor() as i32;
         let whole = self.unit == Unit::Count;
-        let steps = (power..=power + 1).flat_map(|d| [1, 2, 5].map(|f| decimal(f, d)));
-        let step = steps.filter(|s| *s >= rough * 0.999 && (!whole || *s >= 1.0)).next();
+        let mut steps = (power..=power + 1).flat_map(|d| [1, 2, 5].map(|f| decimal(f, d)));
+        let step = steps.find(|s| *s >= rough * 0.999 && (!whole || *s >= 1.0));
         let step = step.unwrap_or(1.0);
         let first = (self.low / step - 1e-9).ceil() as i64;
         let last = (self.high / step + 1e-9).floor() as i64;
@@ -163,7 +162,7 @@ pub(crate) fn grouped(value: u64) -> String {
     let digits = value.to_string();
     let mut out = String::with_capacity(digits.len() * 2);
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 && digits.len() > 4 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) && digits.len() > 4 {
             // A space that is narrow and does not break a line.
             out.push('\u{202f}');
         }
@@ -172,6 +171,9 @@ pub(crate) fn grouped(value: u64) -> String {
     out
 }
 
+/// Between a number and its unit: no line is broken there.
+pub(crate) const NO_BREAK: char = '\u{a0}';
+
 /// A share in percent.
 pub(crate) fn share(value: f64) -> String {
     let percent = value * 100.0;
@@ -179,9 +181,9 @@ pub(crate) fn share(value: f64) -> String {
         let power = percent.log10().floor();
         let lead = (percent / 10f64.powf(power)).round();
         let lead = if lead == 1.0 { String::new() } else { format!("{lead}·") };
-        return format!("{lead}10{} %", superscript(power as i32));
+        return format!("{lead}10{}{NO_BREAK}%", superscript(power as i32));
     }
-    format!("{} %", figures(percent))
+    format!("{}{NO_BREAK}%", figures(percent))
 }
 
 /// A time in µs, ms or s.
@@ -189,11 +191,11 @@ pub(crate) fn micros(value: f64) -> String {
     if value == 0.0 {
         "0".to_owned()
     } else if value < 1e3 {
-        format!("{} µs", figures(value))
+        format!("{}{NO_BREAK}µs", figures(value))
     } else if value < 1e6 {
-        format!("{} ms", figures(value / 1e3))
+        format!("{}{NO_BREAK}ms", figures(value / 1e3))
     } else {
-        format!("{} s", figures(value / 1e6))
+        format!("{}{NO_BREAK}s", figures(value / 1e6))
     }
 }
 
@@ -211,7 +213,7 @@ mod tests {
     use super::*;
 
     fn labels(axis: &Axis, most: usize) -> Vec<String> {
-        axis.ticks(most).0.iter().map(|&v| axis.write(v)).collect()
+        axis.ticks(most).0.iter().map(|&v| axis.write(v).replace(NO_BREAK, " ")).collect()
     }
 
     #[test]
@@ -241,11 +243,11 @@ mod tests {
         assert_eq!(count(1000.0), "1000");
         assert_eq!(count(25_000.0), "25\u{202f}000");
         assert_eq!(count(1e7), "10⁷");
-        assert_eq!(share(0.000_001), "10⁻⁴ %");
-        assert_eq!(share(0.5), "50 %");
-        assert_eq!(micros(1500.0), "1.5 ms");
+        assert_eq!(share(0.000_001), "10⁻⁴\u{a0}%");
+        assert_eq!(share(0.5), "50\u{a0}%");
+        assert_eq!(micros(1500.0), "1.5\u{a0}ms");
         assert_eq!(micros(0.0), "0");
-        assert_eq!(micros(2_340_000.0), "2.34 s");
+        assert_eq!(micros(2_340_000.0), "2.34\u{a0}s");
         assert_eq!(figures(f64::NAN), "-");
     }
 

@@ -2,7 +2,7 @@
 //! that is.
 
 use rumormill_analysis::alternative::Favours;
-use rumormill_analysis::{Comparison, Fit, FitOptions, Histogram, Verdict, ZetaLaw};
+use rumormill_analysis::{Comparison, Fit, FitOptions, Histogram, LogBin, Verdict, ZetaLaw};
 
 use crate::PlotError;
 use crate::axis::{Axis, Unit, figures, grouped};
@@ -148,7 +148,7 @@ fn words(
 ) -> String {
     let better = |c: &Comparison| c.favours == Favours::Alternative;
     let why = match verdict {
-        Verdict::RuledOut => "the data are too far from it (p < 0.1)".to_owned(),
+        Verdict::RuledOut => "p < 0.1, the data are too far from it".to_owned(),
         Verdict::AlternativeBetter => {
             let nearer = match (better(exponential), better(lognormal)) {
                 (true, true) => "an exponential and a lognormal",
@@ -198,8 +198,9 @@ fn blocks(data: &Degrees, laws: &[Law], mark: Mark) -> Vec<Block> {
 fn support(law: &ZetaLaw, end: u64) -> Vec<u64> {
     let (from, to) = (law.xmin(), law.xmax().unwrap_or(end).min(end));
     let ratio = (to as f64 / from as f64).max(1.0);
-    let mut out: Vec<u64> =
-        (0..=150).map(|i| (from as f64 * ratio.powf(f64::from(i) / 150.0)).round() as u64).collect();
+    let mut out: Vec<u64> = (0..=150)
+        .map(|i| (from as f64 * ratio.powf(f64::from(i) / 150.0)).round() as u64)
+        .collect();
     out.dedup();
     out.retain(|&x| x >= from && x <= to);
     out
@@ -221,7 +222,8 @@ fn distribution(
 ) -> Result<(), PlotError> {
     let (x, end) = degree_axis(h);
     let least = 1.0 / h.n().max(2) as f64;
-    let y = Axis::log("share of peers with degree k or more, P(K ≥ k)", Unit::Share, least * 0.7, 1.25);
+    let y =
+        Axis::log("share of peers with degree k or more, P(K ≥ k)", Unit::Share, least * 0.7, 1.25);
     let panel = Panel::new(sheet, places.main, None, x, y)?;
     let points: Vec<(f64, f64)> = h.ccdf().iter().map(|&(k, p)| (k as f64, p)).collect();
     panel.marks(&points, &mark)?;
@@ -236,12 +238,21 @@ fn distribution(
 
 fn density(sheet: &Sheet<'_>, rect: Rect, h: &Histogram, laws: &[Law]) -> Result<(), PlotError> {
     let (x, end) = degree_axis(h);
-    // The middle of the last bin may lie beyond the largest degree.
-    let last = h.log_bins(8).last().map_or(1.0, |b| b.centre * 1.15);
-    let x = Axis::log(&x.label, x.unit, x.low(), x.high().max(last));
-    let bins: Vec<(f64, f64)> = h.log_bins(8).iter().map(|b| (b.centre, b.density)).collect();
+    // The last bin ends at the largest degree: beyond it nobody could be counted.
+    let largest = h.max().unwrap_or(1);
+    let bin = |b: &LogBin| {
+        let to = b.to.min(largest);
+        let width = (to - b.from) as f64 + 1.0;
+        ((b.from as f64 * to as f64).sqrt(), b.count as f64 / h.n() as f64 / width)
+    };
+    let bins: Vec<(f64, f64)> = h.log_bins(8).iter().map(bin).collect();
     let ends = bins.iter().fold((f64::INFINITY, 0.0f64), |(l, u), b| (l.min(b.1), u.max(b.1)));
-    let y = Axis::log("share per degree, P(K = k)", Unit::Share, ends.0 * 0.5, ends.1 * 2.0);
+    let y = Axis::log(
+        "share per degree, P(K = k)",
+        Unit::Share,
+        ends.0 * 0.5,
+        (ends.1 * 2.0).min(1.25),
+    );
     let panel = Panel::new(sheet, rect, Some("Density, in logarithmic bins"), x, y)?;
     let square = Mark { radius: 3.2, ..Mark::new(Shape::Square, sheet.palette.series[0]) };
     panel.marks(&bins, &square)?;

@@ -182,10 +182,10 @@ impl<'d> Circles<'d> {
 
     fn edges(&self, sheet: &Sheet<'_>) -> Result<(), PlotError> {
         let edges = self.drawn.graph.edges().count().max(1) as f64;
-        let alpha = (12.0 / edges.sqrt()).clamp(0.08, 0.55);
+        let alpha = (9.5 / edges.sqrt()).clamp(0.08, 0.42);
         let width = (30.0 / edges.sqrt()).clamp(0.5, 1.3) * sheet.scale;
-        let style = ShapeStyle::from(translucent(sheet.palette.ink, alpha))
-            .stroke_width(breadth(width));
+        let style =
+            ShapeStyle::from(translucent(sheet.palette.ink, alpha)).stroke_width(breadth(width));
         for (a, b) in self.drawn.graph.edges() {
             let ends = [a, b].map(|v| self.at[v as usize]).map(|(x, y)| (units(x), units(y)));
             sheet.area.draw(&PathElement::new(ends.to_vec(), style))?;
@@ -225,8 +225,14 @@ impl<'d> Circles<'d> {
     }
 
     /// Writes hubs' degrees into their circles, or beside them where they are small, largest first;
-    /// one that would lie over another is left out.
+    /// one that would lie over another, or over a hub, everywhere is left out.
     fn labels(&self, sheet: &Sheet<'_>, hubs: &[u32]) -> Result<(), PlotError> {
+        let around = |&hub: &u32| {
+            let ((x, y), r) =
+                (self.at[hub as usize], self.radius(self.drawn.degrees[hub as usize]));
+            Rect { x: x - r, y: y - r, w: 2.0 * r, h: 2.0 * r }
+        };
+        let circles: Vec<(u32, Rect)> = hubs.iter().map(|h| (*h, around(h))).collect();
         let mut taken: Vec<Rect> = Vec::new();
         for &hub in hubs {
             let degree = self.drawn.degrees[hub as usize];
@@ -234,11 +240,22 @@ impl<'d> Circles<'d> {
             let (x, y) = self.at[hub as usize];
             let (w, r) = (text::width(&label, em, true), self.radius(degree));
             let inside = w * 1.15 <= 2.0 * r && em <= 1.6 * r;
-            let left = if inside { x - w / 2.0 } else { x + r + 2.0 };
-            let rect = Rect { x: left, y: y - em * 0.6, w, h: em * 1.2 };
-            if taken.iter().any(|t| t.meets(&rect)) {
-                continue;
-            }
+            let away = r + 0.75 * em;
+            let middles = [
+                (x, y),
+                (x + r + 2.0 + w / 2.0, y),
+                (x - r - 2.0 - w / 2.0, y),
+                (x, y - away),
+                (x, y + away),
+            ];
+            let places = if inside { &middles[..1] } else { &middles[1..] };
+            let rect =
+                |&(x, y): &(f64, f64)| Rect { x: x - w / 2.0, y: y - em * 0.6, w, h: em * 1.2 };
+            let free = |rect: &Rect| {
+                let over = |(other, circle): &(u32, Rect)| *other != hub && circle.meets(rect);
+                !taken.iter().any(|t| t.meets(rect)) && (inside || !circles.iter().any(over))
+            };
+            let Some(rect) = places.iter().map(rect).find(free) else { continue };
             taken.push(rect);
             if inside {
                 let ink = sheet.palette.ground;
@@ -249,7 +266,8 @@ impl<'d> Circles<'d> {
             let corners =
                 [(units(rect.x), units(rect.y)), (units(rect.right()), units(rect.bottom()))];
             sheet.area.draw(&plotters::element::Rectangle::new(corners, ground))?;
-            sheet.text(&label, (left, y), em, true, Anchor::Left, sheet.palette.ink)?;
+            let place = (rect.x, rect.y + rect.h / 2.0);
+            sheet.text(&label, place, em, true, Anchor::Left, sheet.palette.ink)?;
         }
         Ok(())
     }
@@ -289,7 +307,8 @@ impl<'d> Circles<'d> {
         let label = format!("{}, the largest", grouped(top as u64));
         line(&mut y, top, hub, label)?;
         let label = format!("the {} largest hubs, with their degree", self.hubs);
-        let label = if self.hubs == 1 { "the largest hub, with its degree".to_owned() } else { label };
+        let label =
+            if self.hubs == 1 { "the largest hub, with its degree".to_owned() } else { label };
         for part in text::wrap(&label, em * 0.95, rect.w) {
             y += em * 0.75;
             sheet.text(&part, (rect.x, y), em * 0.95, false, Anchor::Left, sheet.palette.faint)?;

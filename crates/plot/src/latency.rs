@@ -3,7 +3,7 @@
 use rumormill_analysis::{Propagation, percentile};
 
 use crate::PlotError;
-use crate::axis::{Axis, Unit, figures, grouped, share};
+use crate::axis::{Axis, NO_BREAK, Unit, figures, grouped, share};
 use crate::look::Look;
 use crate::mark::{DOTTED, Mark, SOLID, Shape, Stroke};
 use crate::panel::Panel;
@@ -68,10 +68,12 @@ impl<'a> Distribution<'a> {
         let came = spread.curve.last().map_or(1.0, |p| p.mean).max(f64::MIN_POSITIVE);
         let curve: Vec<(f64, f64)> =
             spread.curve.iter().map(|p| (p.micros as f64, p.mean / came)).collect();
-        let turned: Vec<(f64, f64)> = curve.iter().map(|&(t, share)| (share, t)).collect();
+        // Read between the points as the line runs on the logarithmic axis.
+        let turned: Vec<(f64, f64)> =
+            curve.iter().map(|&(t, share)| (share, t.max(1.0).ln())).collect();
         let last = curve.last().map_or(1.0, |p| p.0);
         let quantile = |&(name, p, _): &(&'static str, f64, Shape)| {
-            let time = if p < 1.0 { at(&turned, p) } else { last };
+            let time = if p < 1.0 { at(&turned, p).exp() } else { last };
             (name, p, time.max(1.0))
         };
         let quantiles = QUANTILES.iter().map(quantile).collect();
@@ -147,9 +149,9 @@ fn blocks(data: &Distribution<'_>, stroke: Stroke, sheet: &Sheet<'_>) -> Vec<Blo
 
 fn milliseconds(time: f64) -> String {
     if time >= 1e6 {
-        return format!("{} ms", grouped((time / 1e3).round() as u64));
+        return format!("{}{NO_BREAK}ms", grouped((time / 1e3).round() as u64));
     }
-    format!("{} ms", figures(time / 1e3))
+    format!("{}{NO_BREAK}ms", figures(time / 1e3))
 }
 
 fn quantiles(
@@ -165,7 +167,7 @@ fn quantiles(
     for (&(name, p, time), (_, _, shape)) in data.quantiles.iter().zip(QUANTILES) {
         panel.marks(&[(time, p)], &mark(shape, sheet))?;
         let (x, foot) = panel.at((time, 0.0));
-        let label = format!("{name} {}", milliseconds(time));
+        let label = format!("{name}: {}", milliseconds(time));
         let step = 1.7 * panel.em();
         let rect = |y: f64| panel.note_rect(&label, (x + 4.0, y), Anchor::Left);
         let free = |y: &f64| !taken.iter().any(|t| t.meets(&rect(*y)));

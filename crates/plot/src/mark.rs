@@ -138,8 +138,12 @@ impl Mark {
                     area.draw(&Polygon::new(corners, fill))?;
                 }
                 Shape::Diamond => {
-                    let corners =
-                        vec![point(0.0, -1.25), point(1.1, 0.0), point(0.0, 1.25), point(-1.1, 0.0)];
+                    let corners = vec![
+                        point(0.0, -1.25),
+                        point(1.1, 0.0),
+                        point(0.0, 1.25),
+                        point(-1.1, 0.0),
+                    ];
                     area.draw(&Polygon::new(corners, fill))?;
                 }
             }

@@ -47,6 +47,21 @@ impl ValueFormatter<f64> for Scale {
     }
 }
 
+/// Ticks of a horizontal axis of this length: as many as leave their labels apart.
+fn apart(axis: &Axis, length: f64, em: f64) -> (Vec<f64>, Vec<f64>) {
+    let fits = |ticks: &[f64]| {
+        let ends = |v: f64| {
+            let half = text::width(&axis.write(v), em, false) / 2.0;
+            let middle = axis.place(v) * length;
+            (middle - half, middle + half)
+        };
+        ticks.windows(2).all(|pair| ends(pair[0]).1 + em <= ends(pair[1]).0)
+    };
+    let most = ((length / (em * 2.5)) as usize).min(12);
+    let few = axis.ticks(2);
+    (3..=most).rev().map(|most| axis.ticks(most)).find(|(ticks, _)| fits(ticks)).unwrap_or(few)
+}
+
 /// A chart.
 pub(crate) struct Panel<'s, 'a> {
     sheet: &'s Sheet<'a>,
@@ -74,10 +89,10 @@ impl<'s, 'a> Panel<'s, 'a> {
             sheet.text(&line, (rect.x, rect.y + em * 0.6), em, true, Anchor::Left, ink)?;
             rect = Rect { y: rect.y + em * 1.8, h: rect.h - em * 1.8, ..rect };
         }
-        let (xs, x_fine) = x.ticks((rect.w / (em * 6.2)) as usize);
-        let (ys, y_fine) = y.ticks((rect.h / (em * 3.2)) as usize);
+        let (ys, y_fine) = y.ticks(((rect.h / (em * 3.2)) as usize).min(12));
         let widest = ys.iter().map(|&v| text::width(&y.write(v), em, false)).fold(0.0, f64::max);
-        let left = widest + em * 2.5;
+        let left = widest + em * 2.7;
+        let (xs, x_fine) = apart(&x, rect.w - left, em);
         let bottom = em * 3.5;
         // Half of the last label is beyond the axis.
         let last = xs.last().map_or(0.0, |&v| {
@@ -187,8 +202,7 @@ impl<'s, 'a> Panel<'s, 'a> {
         let rect = self.note_rect(note, (x, y), anchor);
         let em = self.em * 0.95;
         let fill = ShapeStyle::from(translucent(self.sheet.palette.ground, 0.82)).filled();
-        let corners =
-            [(units(rect.x), units(rect.y)), (units(rect.right()), units(rect.bottom()))];
+        let corners = [(units(rect.x), units(rect.y)), (units(rect.right()), units(rect.bottom()))];
         self.sheet.area.draw(&Rectangle::new(corners, fill))?;
         self.sheet.text(note, (rect.x + 2.0, y), em, false, Anchor::Left, colour)?;
         Ok(rect)
@@ -201,7 +215,6 @@ impl<'s, 'a> Panel<'s, 'a> {
         let left = match anchor {
             Anchor::Left => x,
             Anchor::Middle => x - w / 2.0,
-            Anchor::Right => x - w,
         };
         // Held within the chart.
         let left = left.min(self.plot.right() - w - 2.0).max(self.plot.x + 2.0);

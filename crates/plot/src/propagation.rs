@@ -3,7 +3,7 @@
 use rumormill_analysis::{Propagation, ReachTime};
 
 use crate::PlotError;
-use crate::axis::{Axis, Unit, figures, grouped, micros, share};
+use crate::axis::{Axis, NO_BREAK, Unit, figures, grouped, micros, share};
 use crate::look::Look;
 use crate::mark::{DASHED, DOTTED, Mark, SOLID, Shape, Stroke};
 use crate::panel::Panel;
@@ -32,11 +32,17 @@ pub fn propagation(data: &Propagation, look: &Look) -> Result<Picture, PlotError
             .enumerate()
             .map(|(i, time)| (Mark { radius: 5.0, ..Mark::new(SHAPES[i % 4], times) }, time))
             .collect();
-        let mut blocks = vec![
-            Block::Heading(mean.into(), "mean over the messages".to_owned()),
-            Block::Heading(least.into(), "the message that has come least far".to_owned()),
-            Block::Gap,
-        ];
+        // Of a single message both lines are the same.
+        let several = data.messages > 1;
+        let mut blocks = if several {
+            vec![
+                Block::Heading(mean.into(), "mean over the messages".to_owned()),
+                Block::Heading(least.into(), "the one that came least far".to_owned()),
+            ]
+        } else {
+            vec![Block::Heading(mean.into(), "the message".to_owned())]
+        };
+        blocks.push(Block::Gap);
         blocks.extend(reached(&marks, data.messages));
         blocks.push(Block::Gap);
         blocks.extend(totals(data));
@@ -51,8 +57,10 @@ pub fn propagation(data: &Propagation, look: &Look) -> Result<Picture, PlotError
         let line = |of: fn(&rumormill_analysis::ReachPoint) -> f64| -> Vec<(f64, f64)> {
             data.curve.iter().map(|p| (p.micros as f64, of(p))).collect()
         };
-        panel.line(&line(|p| p.least), &least)?;
         panel.line(&line(|p| p.mean), &mean)?;
+        if several {
+            panel.line(&line(|p| p.least), &least)?;
+        }
         medians(&panel, sheet, &marks)?;
         match places.small {
             Some(rect) => hops(sheet, rect, data),
@@ -92,12 +100,17 @@ fn time_axis(data: &Propagation, label: &str) -> Axis {
 pub(crate) fn reached(marks: &[(Mark, &ReachTime)], messages: usize) -> Vec<Block> {
     let text = |t: &ReachTime| {
         let time = |t: Option<u64>| t.map_or_else(|| "never".to_owned(), |t| micros(t as f64));
-        let mut text = format!("{} of peers: median {}", share(t.share), time(t.median));
-        if messages > 1 {
-            text.push_str(&format!(", p90 {}, p99 {}", time(t.p90), time(t.p99)));
+        let (came, share) = (t.messages, share(t.share));
+        if t.median.is_none() {
+            return format!("{share} of peers: only {came} of {messages} messages came so far");
         }
-        if t.messages < messages {
-            text.push_str(&format!(" ({} of {messages} messages came so far)", t.messages));
+        let mut text = format!("{share} of peers: median {}", time(t.median));
+        if messages > 1 {
+            let (p90, p99) = (time(t.p90), time(t.p99));
+            text.push_str(&format!(", p90{NO_BREAK}{p90}, p99{NO_BREAK}{p99}"));
+        }
+        if came < messages {
+            text.push_str(&format!(" ({came} of {messages} messages came so far)"));
         }
         text
     };
@@ -141,7 +154,7 @@ fn medians(
         panel.marks(&[(at, reached)], mark)?;
         // Beside the line, at the first height where it lies over no other.
         let (x, foot) = panel.at((at, 0.0));
-        let label = format!("{} {}", share(reached), micros(at));
+        let label = format!("{}: {}", share(reached), micros(at));
         let step = 1.7 * panel.em();
         let heights = (0..8).map(|i| foot - step * (f64::from(i) + 0.8));
         let rect = |y: f64| panel.note_rect(&label, (x + 4.0, y), Anchor::Left);

@@ -67,7 +67,7 @@ impl Report {
     pub fn source(&self) -> String {
         let parts = [
             self.scenario.as_ref().map(|s| format!("scenario {s}")),
-            self.peers.map(|n| format!("{n} peers")),
+            self.peers.map(crate::degrees::peers),
             self.preset.as_ref().map(|s| format!("preset {s}")),
             self.seed.map(|n| format!("seed {n}")),
         ];
@@ -104,8 +104,7 @@ impl Report {
         };
         // JSON has no word for what is no number and writes null, which is no number either: such a
         // fit is computed anew.
-        let fit: Option<Fit> =
-            self.degrees_fit.as_ref().and_then(|fit| Fit::deserialize(fit).ok());
+        let fit: Option<Fit> = self.degrees_fit.as_ref().and_then(|fit| Fit::deserialize(fit).ok());
         Ok(Some(match (fit, &self.degrees_fit_error) {
             (Some(fit), _) => Degrees { histogram, fit: Ok(fit) },
             (None, Some(error)) => Degrees { histogram, fit: Err(error.clone()) },

@@ -1,9 +1,9 @@
 //! The picture of robustness: what is left of the network as its peers fail or are attacked.
 
-use rumormill_analysis::{Attack, Graph, Robustness};
+use rumormill_analysis::{Attack, Graph, Robustness, RobustnessPoint};
 
 use crate::PlotError;
-use crate::axis::{Axis, Unit, grouped, share};
+use crate::axis::{Axis, NO_BREAK, Unit, grouped, share};
 use crate::look::Look;
 use crate::mark::{DASH_DOT, DASHED, DOTTED, Mark, SOLID, Shape, Stroke};
 use crate::panel::Panel;
@@ -53,7 +53,7 @@ pub fn robustness(
     let title = format!("Robustness of {of}: what stays connected");
     draw(look, &title, |sheet| {
         let series: Vec<Series<'_>> = curves.iter().map(|c| series(c, sheet)).collect();
-        let places = sheet.arrange(&blocks(&series), true)?;
+        let places = sheet.arrange(&blocks(&series, intact(sheet)), true)?;
         let y = "largest component, share of all peers";
         largest(sheet, places.main, None, y, &series, |p| p.largest)?;
         match places.small {
@@ -73,17 +73,22 @@ fn series<'a>(curve: &'a Robustness, sheet: &Sheet<'_>) -> Series<'a> {
     let (name, colour, dash, shape) = match curve.attack {
         Attack::Random => ("Failures: peers at random", random, SOLID, Shape::Circle),
         Attack::InitialDegree => {
-            ("Attack: by degree at the start, hubs first", initial, DASHED, Shape::Square)
+            ("Attack: hubs first, by first degree", initial, DASHED, Shape::Square)
         }
         Attack::CurrentDegree => {
-            ("Attack: by degree at each step, hubs first", current, DASH_DOT, Shape::Triangle)
+            ("Attack: hubs first, by degree left", current, DASH_DOT, Shape::Triangle)
         }
     };
     let mark = Mark { radius: 4.5, ..Mark::new(shape, colour) };
     Series { curve, name, stroke: Stroke::new(colour, dash), mark }
 }
 
-fn blocks(series: &[Series<'_>]) -> Vec<Block> {
+/// What would be left if removing a peer cost nothing but the peer itself.
+fn intact(sheet: &Sheet<'_>) -> Stroke {
+    Stroke::thin(sheet.palette.faint, DOTTED)
+}
+
+fn blocks(series: &[Series<'_>], intact: Stroke) -> Vec<Block> {
     let mut out = Vec::new();
     for s in series {
         if !out.is_empty() {
@@ -92,24 +97,19 @@ fn blocks(series: &[Series<'_>]) -> Vec<Block> {
         let key = Key { stroke: Some(s.stroke), mark: Some(s.mark) };
         out.push(Block::Heading(key, s.name.to_owned()));
         let half = s.curve.below_half_of_left.map_or_else(
-            || "those left never fall apart to less than half".to_owned(),
-            |r| format!("less than half of those left from {} removed", share(r)),
+            || "never below half of those left".to_owned(),
+            |r| format!("below half of those left at {} removed", share(r)),
         );
-        out.push(Block::Line(format!(
-            "{half}; less than 1 % of all from {} removed",
-            share(s.curve.below_one_percent)
-        )));
-        let times = s.curve.repetitions;
-        if times > 1 {
-            out.push(Block::Line(format!("mean of {times} orders of removal")));
-        }
+        out.push(Block::Line(half));
+        let percent = share(s.curve.below_one_percent);
+        out.push(Block::Line(format!("below 1{NO_BREAK}% of all at {percent} removed")));
     }
     out.push(Block::Gap);
-    out.push(Block::Line(
-        "The marks are the critical shares: where the largest component first holds less than half \
-         of the peers left, and, on the axis, less than 1 % of all."
-            .to_owned(),
-    ));
+    let spared = "if nobody but the peers removed were lost";
+    out.push(Block::Entry(intact.into(), spared.to_owned()));
+    let least = series.iter().map(|s| s.curve.repetitions).min().unwrap_or(1);
+    let means = if least > 1 { format!(" Means of {least} orders.") } else { String::new() };
+    out.push(Block::Line(format!("Marked on the lines: these two critical shares.{means}")));
     out
 }
 
@@ -119,22 +119,24 @@ fn largest(
     name: Option<&str>,
     label: &str,
     series: &[Series<'_>],
-    height: impl Fn(&rumormill_analysis::RobustnessPoint) -> f64,
+    height: impl Fn(&RobustnessPoint) -> f64,
 ) -> Result<(), PlotError> {
     let x = Axis::linear("share of peers removed", Unit::Share, 0.0, 1.0);
     let y = Axis::linear(label, Unit::Share, 0.0, 1.0);
     let panel = Panel::new(sheet, rect, name, x, y)?;
-    let intact = Stroke::thin(sheet.palette.faint, DOTTED);
     if name.is_none() {
-        // What would be left if removing a peer cost nothing but the peer itself.
-        panel.line(&[(0.0, 1.0), (1.0, 0.0)], &intact)?;
+        panel.line(&[(0.0, 1.0), (1.0, 0.0)], &intact(sheet))?;
+    }
+    // Of those left when nobody is left there is no share.
+    let shown = |p: &&RobustnessPoint| name.is_none() || p.removed < 1.0;
+    let points = |s: &Series<'_>| -> Vec<(f64, f64)> {
+        s.curve.points.iter().filter(shown).map(|p| (p.removed, height(p))).collect()
+    };
+    for s in series {
+        panel.line(&points(s), &s.stroke)?;
     }
     for s in series {
-        let line: Vec<(f64, f64)> = s.curve.points.iter().map(|p| (p.removed, height(p))).collect();
-        panel.line(&line, &s.stroke)?;
-    }
-    for s in series {
-        let line: Vec<(f64, f64)> = s.curve.points.iter().map(|p| (p.removed, height(p))).collect();
+        let line = points(s);
         let mark = if name.is_some() { Mark { radius: 3.5, ..s.mark } } else { s.mark };
         if let Some(removed) = s.curve.below_half_of_left {
             panel.marks(&[(removed, at(&line, removed))], &mark)?;

@@ -81,7 +81,6 @@ pub(crate) struct Places {
 pub(crate) enum Anchor {
     Left,
     Middle,
-    Right,
 }
 
 /// Draws a picture: the sheet with its title, and on it what `content` draws.
@@ -165,12 +164,11 @@ impl Sheet<'_> {
         let horizontal = match anchor {
             Anchor::Left => HPos::Left,
             Anchor::Middle => HPos::Center,
-            Anchor::Right => HPos::Right,
         };
         // Anchored at the base line: what is called the middle differs between programs. Capitals
         // and figures of the font are 0.73 em high.
-        let style = text::style(em, bold, &colour.to_rgba())
-            .pos(Pos::new(horizontal, VPos::Bottom));
+        let style =
+            text::style(em, bold, &colour.to_rgba()).pos(Pos::new(horizontal, VPos::Bottom));
         let base = y + em * 0.365;
         self.area.draw(&Text::new(line.to_owned(), (units(x), units(base)), style))?;
         Ok(())
@@ -210,7 +208,7 @@ impl Sheet<'_> {
         } else {
             let w = if small { (body.w - gap) * 0.56 } else { body.w };
             em = self.fitting(blocks, w, 0.5 * body.h);
-            let h = height(blocks, em, w).max(if small { 13.0 * self.em } else { 0.0 });
+            let h = height(blocks, em, w).max(if small { 19.0 * self.em } else { 0.0 });
             let y = body.bottom() - h;
             column = Rect { x: body.x, y, w, h };
             main = Rect { h: body.h - h - gap, ..body };

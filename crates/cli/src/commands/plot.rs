@@ -29,8 +29,11 @@ use crate::{escape, out};
   rumor plot latency -o delays.png --size 2400x1600 --title \"Delays on the test network\"")]
 pub(crate) struct PlotArgs {
     /// What to draw
-    #[arg(value_enum, hide_possible_values = true,
-          value_name = "degrees|propagation|latency|graph|robustness")]
+    #[arg(
+        value_enum,
+        hide_possible_values = true,
+        value_name = "degrees|propagation|latency|graph|robustness"
+    )]
     kind: Kind,
     /// A report of `rumor sim --json`, `-` for one on standard input, a directory of logs, or
     /// `running` for the network that runs here

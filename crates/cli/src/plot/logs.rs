@@ -160,7 +160,11 @@ impl LogDir {
             for b in links.iter().filter(|l| *l.1).map(|l| l.0) {
                 let agreed = told.get(b).is_none_or(|of_b| of_b.get(a).copied().unwrap_or(false));
                 if a != b && agreed && !self.is_gone(b) {
-                    pairs.insert(if a < b { (a.clone(), b.clone()) } else { (b.clone(), a.clone()) });
+                    pairs.insert(if a < b {
+                        (a.clone(), b.clone())
+                    } else {
+                        (b.clone(), a.clone())
+                    });
                 }
             }
         }

@@ -144,7 +144,8 @@ impl Network {
         let mut out: BTreeMap<&str, Message> = BTreeMap::new();
         for (peer, held) in &self.messages {
             for m in held.iter().filter(|m| m.publisher != *peer) {
-                let others = self.messages.len() - usize::from(self.messages.contains_key(&m.publisher));
+                let others =
+                    self.messages.len() - usize::from(self.messages.contains_key(&m.publisher));
                 let message = out
                     .entry(m.id.as_str())
                     .or_insert_with(|| Message { expected: others, arrivals: Vec::new() });

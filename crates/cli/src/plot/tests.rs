@@ -22,7 +22,8 @@ fn the_last_degree_of_each_peer_that_is_there_counts() {
     let line = |second: u32, id: &str, degree: u32| {
         format!("2026-02-26T19:39:{second:02}.000Z {id}=>{degree}\n")
     };
-    let newer = line(24, &id(A), 4) + &line(25, &id(C), 9) + "(3 events before this line were missed)\n";
+    let newer =
+        line(24, &id(A), 4) + &line(25, &id(C), 9) + "(3 events before this line were missed)\n";
     let older = line(20, &id(A), 2) + &line(22, &id(B), 7) + "not a line\n\u{fffd}é=>3\n";
     let other = line(21, &id(A), 3) + &line(23, &id(B), 5);
     let gone = "2026-02-26T19:39:26.000Z WARN  removed carl (x) (cccccccc) (life 1) as dead\n";
@@ -41,12 +42,15 @@ fn the_last_degree_of_each_peer_that_is_there_counts() {
 #[test]
 fn links_are_those_that_neither_end_says_are_gone() {
     let up = |s: u32, name: &str, id: &str| {
-        format!("2026-02-26T19:39:{s:02}.000Z INFO  {name} ({id}) is a neighbour now: 1 of 3 wanted\n")
+        format!(
+            "2026-02-26T19:39:{s:02}.000Z INFO  {name} ({id}) is a neighbour now: 1 of 3 wanted\n"
+        )
     };
     let down = |s: u32, name: &str, id: &str| {
         format!("2026-02-26T19:39:{s:02}.000Z INFO  {name} ({id}) is no neighbour any more: x\n")
     };
-    let anna = up(1, "b (r) t", B) + &up(2, "carl", C) + &down(3, "carl", C) + &up(4, "far", "dddddddd");
+    let anna =
+        up(1, "b (r) t", B) + &up(2, "carl", C) + &down(3, "carl", C) + &up(4, "far", "dddddddd");
     let bert = up(1, "anna", A) + &up(2, "carl", C);
     let carl = up(1, "anna", A) + &up(2, "b (r) t", B);
     let dead = "2026-02-26T19:39:09.000Z WARN  eve (eeeeeeee) is dead (life 1), reported by b\n";
