@@ -10,7 +10,7 @@ use crate::look::Look;
 use crate::mark::{DASH_DOT, DASHED, Mark, Shape, Stroke};
 use crate::panel::Panel;
 use crate::picture::Picture;
-use crate::sheet::{Block, Key, Places, Sheet, draw};
+use crate::sheet::{Block, Key, Sheet, draw};
 use crate::units::Rect;
 
 /// Replicates of the bootstrap where a fit comes without p: p is good to about 0.025.
@@ -69,9 +69,10 @@ pub fn degrees(data: &Degrees, look: &Look) -> Result<Picture, PlotError> {
         let laws = laws(data, sheet);
         let mark = Mark::new(Shape::Circle, sheet.palette.series[0]);
         let places = sheet.arrange(&blocks(data, &laws, mark), true)?;
-        distribution(sheet, &places, histogram, &laws, mark)?;
+        let label = "share of peers with degree k or more, P(K ≥ k)";
+        distribution(sheet, places.main, (None, label), histogram, &laws, mark)?;
         match places.small {
-            Some(rect) => density(sheet, rect, histogram, &laws),
+            Some(rect) => density(sheet, rect.squat(), histogram, &laws),
             None => Ok(()),
         }
     })
@@ -213,18 +214,19 @@ fn degree_axis(h: &Histogram) -> (Axis, u64) {
     (axis, (high * 1.2).max(low * 3.0) as u64)
 }
 
+/// The distribution as the main chart; without laws, and with a name, as a small one.
 fn distribution(
     sheet: &Sheet<'_>,
-    places: &Places,
+    rect: Rect,
+    (name, label): (Option<&str>, &str),
     h: &Histogram,
     laws: &[Law],
     mark: Mark,
 ) -> Result<(), PlotError> {
     let (x, end) = degree_axis(h);
     let least = 1.0 / h.n().max(2) as f64;
-    let y =
-        Axis::log("share of peers with degree k or more, P(K ≥ k)", Unit::Share, least * 0.7, 1.25);
-    let panel = Panel::new(sheet, places.main, None, x, y)?;
+    let y = Axis::log(label, Unit::Share, least * 0.7, 1.25);
+    let panel = Panel::new(sheet, rect, name, x, y)?;
     let points: Vec<(f64, f64)> = h.ccdf().iter().map(|&(k, p)| (k as f64, p)).collect();
     panel.marks(&points, &mark)?;
     for law in laws {
@@ -234,6 +236,13 @@ fn distribution(
         panel.line(&line, &law.stroke)?;
     }
     Ok(())
+}
+
+/// A small chart of degrees, beside something else.
+pub(crate) fn beside(sheet: &Sheet<'_>, rect: Rect, h: &Histogram) -> Result<(), PlotError> {
+    let mark = Mark { radius: 2.6, ..Mark::new(Shape::Circle, sheet.palette.series[0]) };
+    let texts = (Some("Peers with degree k or more"), "share of peers");
+    distribution(sheet, rect, texts, h, &[], mark)
 }
 
 fn density(sheet: &Sheet<'_>, rect: Rect, h: &Histogram, laws: &[Law]) -> Result<(), PlotError> {

@@ -6,7 +6,7 @@ use rumormill_analysis::{Components, Graph, Layout};
 
 use crate::PlotError;
 use crate::axis::{figures, grouped};
-use crate::degrees::peers;
+use crate::degrees::{self, peers};
 use crate::look::{Look, translucent};
 use crate::picture::Picture;
 use crate::sheet::{Anchor, Block, Sheet, draw};
@@ -40,10 +40,13 @@ pub fn graph(graph: &Graph, look: &Look) -> Result<Picture, PlotError> {
         let circles = Circles::new(&drawn, places.main, sheet);
         circles.edges(sheet)?;
         circles.nodes(sheet)?;
-        match places.small {
-            Some(rect) => circles.legend(sheet, rect),
-            None => Ok(()),
+        let Some(rect) = places.small else { return Ok(()) };
+        let y = circles.legend(sheet, rect)? + 1.5 * sheet.em;
+        let rest = Rect { y, h: rect.bottom() - y, ..rect };
+        if rest.h < 13.0 * sheet.em || graph.degrees().max() == Some(0) {
+            return Ok(());
         }
+        degrees::beside(sheet, rest.squat(), &graph.degrees())
     })
 }
 
@@ -272,8 +275,8 @@ impl<'d> Circles<'d> {
         Ok(())
     }
 
-    /// Circles of some degrees, with the degree beside them.
-    fn legend(&self, sheet: &Sheet<'_>, rect: Rect) -> Result<(), PlotError> {
+    /// Circles of some degrees, with the degree beside them. Returns where it ends.
+    fn legend(&self, sheet: &Sheet<'_>, rect: Rect) -> Result<f64, PlotError> {
         let em = sheet.em;
         let ink = sheet.palette.ink;
         let mut y = rect.y + em * 0.6;
@@ -314,7 +317,7 @@ impl<'d> Circles<'d> {
             sheet.text(&part, (rect.x, y), em * 0.95, false, Anchor::Left, sheet.palette.faint)?;
             y += em * 0.6;
         }
-        Ok(())
+        Ok(y)
     }
 }
 

@@ -110,7 +110,7 @@ pub fn latency(data: Latency<'_>, look: &Look) -> Result<Picture, PlotError> {
         panel.line(&data.curve, &stroke)?;
         quantiles(&panel, sheet, &data)?;
         match places.small {
-            Some(rect) => late(sheet, rect, &data, stroke),
+            Some(rect) => late(sheet, rect.squat(), &data, stroke),
             None => Ok(()),
         }
     })

@@ -63,7 +63,7 @@ pub fn propagation(data: &Propagation, look: &Look) -> Result<Picture, PlotError
         }
         medians(&panel, sheet, &marks)?;
         match places.small {
-            Some(rect) => hops(sheet, rect, data),
+            Some(rect) => hops(sheet, rect.squat(), data),
             None => Ok(()),
         }
     })

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::degrees::Degrees;
+use crate::robustness::curves;
 
 /// Why a text is no report.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +13,9 @@ pub enum ReportError {
     /// It is no JSON, or a field has the wrong form.
     #[error("not a simulation report: {0}")]
     Json(#[from] serde_json::Error),
+    /// There are several, as a campaign writes them.
+    #[error("several reports, one a line; choose one of them, as with `head -n 1`")]
+    Several,
     /// Its list of edges is no graph.
     #[error("the graph of the report is none: {0}")]
     Graph(#[from] GraphError),
@@ -39,8 +43,8 @@ pub struct Report {
     pub graph: Option<GraphReport>,
     /// How the messages spread.
     pub propagation: Option<Propagation>,
-    /// What is left as peers are removed.
-    pub robustness: Option<Vec<Robustness>>,
+    /// What is left as peers are removed; empty if it was not measured.
+    pub robustness: Vec<Robustness>,
 }
 
 /// A graph in a report.
@@ -57,9 +61,30 @@ impl Report {
     ///
     /// # Errors
     ///
-    /// If it is no JSON object, or a field has the wrong form.
+    /// If it is no JSON object, or more than one, or a field has the wrong form.
     pub fn read(json: &str) -> Result<Self, ReportError> {
-        Ok(serde_json::from_str(json)?)
+        serde_json::from_str(json).map_err(|e| {
+            let first: Result<Self, _> =
+                serde_json::from_str(json.trim_start().lines().next().unwrap_or_default());
+            if first.is_ok() { ReportError::Several } else { e.into() }
+        })
+    }
+
+    /// The curves of robustness, computed from the graph if they were not measured, and the number
+    /// of peers they are about. None if the report has neither curves nor graph.
+    ///
+    /// # Errors
+    ///
+    /// If its list of edges is no graph.
+    pub fn robustness(&self) -> Result<Option<(Vec<Robustness>, Option<u64>)>, ReportError> {
+        let graph = self.graph()?;
+        let counted =
+            || self.degrees.as_ref().map(|bins| Histogram::from_counts(bins.iter().copied()).n());
+        let peers = graph.as_ref().map(|g| g.len() as u64).or_else(counted);
+        if !self.robustness.is_empty() {
+            return Ok(Some((self.robustness.clone(), peers)));
+        }
+        Ok(graph.map(|g| (curves(&g), peers)))
     }
 
     /// What the run was, in a line.

@@ -59,7 +59,7 @@ pub fn robustness(
         match places.small {
             Some(rect) => {
                 let name = "The same, of the peers left";
-                largest(sheet, rect, Some(name), "share of those left", &series, |p| {
+                largest(sheet, rect.squat(), Some(name), "share of those left", &series, |p| {
                     p.largest_of_left
                 })
             }

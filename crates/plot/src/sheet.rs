@@ -216,8 +216,6 @@ impl Sheet<'_> {
         }
         self.column(blocks, column, em)?;
         let room = below.h >= 11.0 * self.em && below.w >= 13.0 * self.em;
-        // Higher than wide, bars become thin and a curve steep.
-        let below = Rect { h: below.h.min(below.w * 1.05), ..below };
         Ok(Places { main, small: (small && room).then_some(below) })
     }
 

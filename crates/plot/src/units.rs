@@ -33,6 +33,11 @@ impl Rect {
         self.y + self.h
     }
 
+    /// Not much higher than wide: a chart in it would have thin bars and steep curves.
+    pub(crate) fn squat(self) -> Rect {
+        Rect { h: self.h.min(self.w * 1.05), ..self }
+    }
+
     /// Whether the two share a point.
     pub(crate) fn meets(&self, other: &Rect) -> bool {
         self.x < other.right()

@@ -112,10 +112,8 @@ impl Source {
     }
 
     fn robustness(&self) -> Result<Option<(Vec<Robustness>, Option<u64>)>, String> {
-        if let Source::Report(_, report) = self
-            && let Some(curves) = &report.robustness
-        {
-            return Ok(Some((curves.clone(), report.peers)));
+        if let Source::Report(name, report) = self {
+            return report.robustness().map_err(|e| format!("{name}: {e}"));
         }
         let curves = |g: Graph| (rumormill_plot::curves(&g), Some(g.len() as u64));
         Ok(self.graph()?.map(curves))
