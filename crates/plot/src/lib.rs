@@ -31,7 +31,7 @@ pub use look::{Look, Size, Theme};
 pub use picture::{Format, Picture};
 pub use propagation::propagation;
 pub use report::{GraphReport, Report, ReportError};
-pub use robustness::{curves, robustness};
+pub use robustness::{Curves, curves, robustness};
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::degrees::Degrees;
-use crate::robustness::curves;
+use crate::robustness::{Curves, curves};
 
 /// Why a text is no report.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +76,7 @@ impl Report {
     /// # Errors
     ///
     /// If its list of edges is no graph.
-    pub fn robustness(&self) -> Result<Option<(Vec<Robustness>, Option<u64>)>, ReportError> {
+    pub fn robustness(&self) -> Result<Option<Curves>, ReportError> {
         let graph = self.graph()?;
         let counted =
             || self.degrees.as_ref().map(|bins| Histogram::from_counts(bins.iter().copied()).n());

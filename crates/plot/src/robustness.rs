@@ -16,6 +16,9 @@ const POINTS: usize = 201;
 /// Random orders whose mean is drawn; fewer in a large graph, which differs less.
 const REPETITIONS: u32 = 20;
 
+/// Curves, and the number of peers they are about, if known.
+pub type Curves = (Vec<Robustness>, Option<u64>);
+
 /// Removes the peers of a graph at random and by their degree: the curves that [`robustness`] draws.
 /// None for a graph without nodes.
 #[must_use]

@@ -8,8 +8,8 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use clap::ValueEnum;
-use rumormill_analysis::{Graph, Propagation, Robustness};
-use rumormill_plot::{Degrees, Latency, Look, Picture, Report};
+use rumormill_analysis::{Graph, Propagation};
+use rumormill_plot::{Curves, Degrees, Latency, Look, Picture, Report};
 
 use crate::escape;
 use crate::exit::{Exit, Failure, Outcome};
@@ -111,7 +111,7 @@ impl Source {
         }
     }
 
-    fn robustness(&self) -> Result<Option<(Vec<Robustness>, Option<u64>)>, String> {
+    fn robustness(&self) -> Result<Option<Curves>, String> {
         if let Source::Report(name, report) = self {
             return report.robustness().map_err(|e| format!("{name}: {e}"));
         }
