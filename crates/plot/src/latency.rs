@@ -129,6 +129,10 @@ fn blocks(data: &Distribution<'_>, stroke: Stroke, sheet: &Sheet<'_>) -> Vec<Blo
         out.push(Block::Entry(mark(shape, sheet).into(), text));
     }
     if let Some(spread) = data.spread {
+        if let [first, second, ..] = spread.curve[..] {
+            let apart = milliseconds(second.micros.saturating_sub(first.micros) as f64);
+            out.push(Block::Line(format!("read from a curve with a point every {apart}")));
+        }
         out.push(Block::Gap);
         let messages = number(spread.messages as u64, "message");
         out.push(Block::Line(format!("Time until a share of the peers had it, {messages}:")));

@@ -131,10 +131,14 @@ impl Source {
     fn lacks(&self, kind: Kind) -> String {
         let kind = kind.name();
         match self {
-            Source::Report(name, _) => format!(
-                "{name} has no data for {kind}: the run published no messages, or its graph was too \
-                 large to be listed; a report of a smaller run has it, and a running network"
-            ),
+            Source::Report(name, _) => {
+                let why = if matches!(kind, "propagation" | "latency") {
+                    "the run published no messages; a run that does has it"
+                } else {
+                    "its graph was too large to be listed, or not asked for; a smaller run has it"
+                };
+                format!("{name} has no data for {kind}: {why}, and a running network")
+            }
             Source::Logs(logs) if matches!(kind, "propagation" | "latency") => format!(
                 "{} has no data for {kind}: logs say when messages were published, not when they \
                  arrived; a report of `rumor sim --json` has it, and a running network",

@@ -154,7 +154,8 @@ impl Network {
                     micros: m.received_us.saturating_sub(m.published_us),
                     hops: u32::from(m.hops),
                     duplicates: m.duplicates,
-                    bytes: (m.bytes as u64).saturating_mul(u64::from(m.duplicates) + 1),
+                    // What the copies took on the way is not told, only the length of the content.
+                    bytes: 0,
                 });
             }
         }
