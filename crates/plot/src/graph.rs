@@ -169,7 +169,8 @@ impl<'d> Circles<'d> {
         // All circles together cover a small part of the ground, whatever their number.
         let room = side / n.sqrt();
         let largest = (side * 0.03).min(room * 0.4 + 5.0 * sheet.scale);
-        let smallest = 0.8 * sheet.scale;
+        // A node without links is seen too.
+        let smallest = (room * 0.05).clamp(0.8, 4.0) * sheet.scale;
         let mut order: Vec<u32> = drawn.graph.nodes().collect();
         order.sort_by_key(|&v| (drawn.degrees[v as usize], core::cmp::Reverse(v)));
         let at = fit_into(&drawn.positions, rect, largest + sheet.em);
@@ -304,7 +305,7 @@ impl<'d> Circles<'d> {
         let middle = ((least.max(1) * hubs_from) as f64).sqrt().round() as usize;
         let mut sizes = vec![least, middle, hubs_from];
         sizes.dedup();
-        for degree in sizes.into_iter().filter(|&d| d < hubs_from || d == least) {
+        for degree in sizes.into_iter().filter(|&d| d < top && (d < hubs_from || d == least)) {
             line(&mut y, degree, peer, grouped(degree as u64))?;
         }
         let label = format!("{}, the largest", grouped(top as u64));
