@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, clean, completions, get, leave, man, members, messages, neighbours, peer, seed, send,
-    sim, status, tail, up,
+    bench, clean, completions, get, leave, man, members, messages, neighbours, peer, plot, seed,
+    send, sim, status, tail, up,
 };
 use crate::exit::EXIT_CODES;
 
@@ -31,6 +31,7 @@ pub(crate) enum Command {
     Send(send::SendArgs),
     Tail(tail::TailArgs),
     Leave(leave::LeaveArgs),
+    Plot(Box<plot::PlotArgs>),
     Bench(Box<bench::BenchArgs>),
     Sim(Box<sim::SimArgs>),
     Clean(clean::CleanArgs),

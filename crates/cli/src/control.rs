@@ -58,7 +58,11 @@ impl NodeArgs {
 /// Longest list of names in an error.
 const LISTED: usize = 30;
 
-fn choose<'a>(nodes: &'a [ControlFile], which: Option<&str>) -> Result<&'a ControlFile, String> {
+/// The node of this name or id, or the only one.
+pub(crate) fn choose<'a>(
+    nodes: &'a [ControlFile],
+    which: Option<&str>,
+) -> Result<&'a ControlFile, String> {
     let list = || {
         let mut names: Vec<String> = nodes
             .iter()

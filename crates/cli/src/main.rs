@@ -13,6 +13,7 @@ mod hello;
 mod launch;
 mod log;
 mod out;
+mod plot;
 mod rlimit;
 mod signals;
 mod sim;
@@ -29,7 +30,7 @@ use clap::Parser as _;
 use args::{Cli, Command};
 use commands::{
     bench as bench_command, clean, completions, get, leave, man, members, messages, neighbours,
-    peer, seed, send, sim as sim_command, status, tail, up as up_command,
+    peer, plot as plot_command, seed, send, sim as sim_command, status, tail, up as up_command,
 };
 use exit::{Exit, Failure, Outcome};
 
@@ -71,6 +72,7 @@ fn run(command: Command) -> Outcome {
         Command::Get(args) => block_on(Threads::One, get::run(args)),
         Command::Send(args) => block_on(Threads::One, send::run(args)),
         Command::Tail(args) => block_on(Threads::One, tail::run(args)),
+        Command::Plot(args) => block_on(Threads::One, plot_command::run(*args)),
         Command::Leave(args) => block_on(Threads::One, leave::run(args)),
     }
 }

@@ -41,6 +41,8 @@ fn arrows_point_towards_the_core() {
     let below = BTreeSet::from(["rumormill-analysis", "rumormill-proto", "rumormill-units"]);
     assert_eq!(ours("rumormill-sim"), below);
     assert_eq!(ours("rumormill"), BTreeSet::from(["rumormill-proto"]));
+    let plot = BTreeSet::from(["rumormill-analysis", "rumormill-units"]);
+    assert!(ours("rumormill-plot").is_subset(&plot));
     assert!(ours("rumormill-http").is_subset(&BTreeSet::from(["rumormill", "rumormill-proto"])));
 }
 

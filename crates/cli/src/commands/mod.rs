@@ -10,6 +10,7 @@ pub(crate) mod members;
 pub(crate) mod messages;
 pub(crate) mod neighbours;
 pub(crate) mod peer;
+pub(crate) mod plot;
 pub(crate) mod seed;
 pub(crate) mod send;
 pub(crate) mod sim;

@@ -124,7 +124,7 @@ impl Drop for Logs {
 }
 
 /// A node's name as part of a file name.
-fn stem(name: &str) -> String {
+pub(crate) fn stem(name: &str) -> String {
     let safe = |c: char| if c.is_alphanumeric() || "-_".contains(c) { c } else { '_' };
     name.chars().map(safe).collect()
 }

@@ -1,0 +1,243 @@
+//! A directory of logs: what it says of degrees and of links.
+//!
+//! Degrees are in the degree logs of the seeds. Links are in the logs of the peers, as events: a
+//! neighbour came, or went. The last word on each counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rumormill_analysis::{Graph, Histogram};
+
+use crate::escape;
+use crate::log::{PEERS, SEEDS};
+
+/// What the logs say.
+#[derive(Debug, Default)]
+pub(crate) struct LogDir {
+    name: String,
+    /// By the first characters of the id: when it was told, and the degree.
+    degrees: BTreeMap<String, (String, u64)>,
+    /// Whether a member was there when it was last spoken of: dead or left if not.
+    present: BTreeMap<String, (String, bool)>,
+    /// By the stem of a peer's log: the neighbours it told, and whether each was still there.
+    links: BTreeMap<String, BTreeMap<String, bool>>,
+    /// The id behind a name, as others tell it.
+    ids: BTreeMap<String, String>,
+    /// Time of the last line that counts.
+    last: String,
+}
+
+/// Length of a time in a log, as in `2026-02-26T19:39:24.123Z`.
+const STAMP: usize = 24;
+/// Characters of an id in lines for people.
+const SHORT: usize = 8;
+
+impl LogDir {
+    pub(super) fn read(dir: &Path) -> Result<Self, String> {
+        let name = escape::text(&dir.display().to_string());
+        let mut logs = LogDir { name, ..LogDir::default() };
+        let (seeds, peers) = (files(&dir.join(SEEDS))?, files(&dir.join(PEERS))?);
+        if seeds.is_empty() && peers.is_empty() {
+            return Err(format!(
+                "{} holds no logs: there is no .log file in {SEEDS}/ or {PEERS}/",
+                logs.name
+            ));
+        }
+        for (stem, path) in seeds {
+            let text = text(&path)?;
+            match stem.strip_suffix(".degrees") {
+                Some(_) => text.lines().for_each(|line| logs.degree_line(line)),
+                None => text.lines().for_each(|line| logs.seed_line(line)),
+            }
+        }
+        for (stem, path) in peers {
+            if !stem.ends_with(".messages") {
+                let told = logs.links.entry(stem.clone()).or_default();
+                let mut told = std::mem::take(told);
+                text(&path)?.lines().for_each(|line| logs.peer_line(line, &mut told));
+                logs.links.insert(stem, told);
+            }
+        }
+        Ok(logs)
+    }
+
+    /// `TIME peer_id=>degree`
+    fn degree_line(&mut self, line: &str) {
+        let Some((time, rest)) = stamped(line) else { return };
+        let Some((id, degree)) = rest.split_once("=>") else { return };
+        let (Some(id), Ok(degree)) = (id.get(..SHORT), degree.trim().parse()) else { return };
+        let kept = self.degrees.entry(id.to_owned()).or_default();
+        // Several seeds tell the same; the files of one are read oldest first.
+        if time >= kept.0.as_str() {
+            *kept = (time.to_owned(), degree);
+        }
+        self.spoken(time);
+    }
+
+    fn seed_line(&mut self, line: &str) {
+        let Some((time, text)) = event(line) else { return };
+        if let Some(rest) = text.strip_prefix("removed ") {
+            if let Some((_, id)) = first_id(rest) {
+                self.present(id, time, false);
+            }
+        } else if let Some(rest) =
+            text.strip_prefix("registered ").or_else(|| text.strip_prefix("updated "))
+            && let Some((_, id)) = first_id(rest)
+        {
+            self.present(id, time, true);
+        }
+    }
+
+    fn peer_line(&mut self, line: &str, told: &mut BTreeMap<String, bool>) {
+        let Some((time, text)) = event(line) else { return };
+        let Some((name, id)) = first_id(text) else { return };
+        let after = text.get(name.len() + SHORT + 4..).unwrap_or_default();
+        if after.starts_with("is a neighbour now") {
+            told.insert(id.to_owned(), true);
+        } else if after.starts_with("is no neighbour any more") {
+            told.insert(id.to_owned(), false);
+        } else if after.starts_with("is dead") || after.starts_with("left the network") {
+            self.present(id, time, false);
+        } else if after.starts_with("is in the network") {
+            self.present(id, time, true);
+        } else {
+            return;
+        }
+        self.ids.insert(crate::log::stem(name), id.to_owned());
+        self.spoken(time);
+    }
+
+    fn present(&mut self, id: &str, time: &str, present: bool) {
+        let kept = self.present.entry(id.to_owned()).or_default();
+        if time >= kept.0.as_str() {
+            *kept = (time.to_owned(), present);
+        }
+    }
+
+    fn spoken(&mut self, time: &str) {
+        if time > self.last.as_str() {
+            time.clone_into(&mut self.last);
+        }
+    }
+
+    fn is_gone(&self, id: &str) -> bool {
+        self.present.get(id).is_some_and(|(_, present)| !present)
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn describe(&self) -> String {
+        let gone = self.present.values().filter(|p| !p.1).count();
+        let gone = if gone > 0 { format!(", without {gone} dead or left") } else { String::new() };
+        format!("logs in {}, state at {}{gone}", self.name, self.last)
+    }
+
+    /// The last degree of each peer that is still there; none if no seed logged degrees.
+    pub(super) fn degrees(&self) -> Option<Histogram> {
+        let there = self.degrees.iter().filter(|(id, _)| !self.is_gone(id));
+        (!self.degrees.is_empty()).then(|| there.map(|(_, d)| d.1).collect())
+    }
+
+    /// Who was linked with whom at the end; none if no peer logged it. A link that one end says is
+    /// gone is gone.
+    pub(super) fn graph(&self) -> Result<Option<Graph>, String> {
+        // A peer nobody speaks of has no links, and goes by its name.
+        let id = |stem: &str| self.ids.get(stem).cloned().unwrap_or_else(|| stem.to_owned());
+        let told: BTreeMap<String, &BTreeMap<String, bool>> = self
+            .links
+            .iter()
+            .map(|(stem, told)| (id(stem), told))
+            .filter(|(id, _)| !self.is_gone(id))
+            .collect();
+        if told.is_empty() {
+            return Ok(None);
+        }
+        let mut pairs = BTreeSet::new();
+        for (a, links) in &told {
+            for b in links.iter().filter(|l| *l.1).map(|l| l.0) {
+                let agreed = told.get(b).is_none_or(|of_b| of_b.get(a).copied().unwrap_or(false));
+                if a != b && agreed && !self.is_gone(b) {
+                    pairs.insert(if a < b {
+                        (a.clone(), b.clone())
+                    } else {
+                        (b.clone(), a.clone())
+                    });
+                }
+            }
+        }
+        graph(told.into_keys(), &pairs).map(Some)
+    }
+}
+
+/// The graph of these nodes, and those that pairs name, by their ids.
+pub(super) fn graph(
+    nodes: impl Iterator<Item = String>,
+    pairs: &BTreeSet<(String, String)>,
+) -> Result<Graph, String> {
+    let mut all: BTreeSet<String> = nodes.collect();
+    all.extend(pairs.iter().flat_map(|(a, b)| [a.clone(), b.clone()]));
+    let index: BTreeMap<&str, u32> = all.iter().map(String::as_str).zip(0..).collect();
+    let edges: Vec<(u32, u32)> = pairs
+        .iter()
+        .filter_map(|(a, b)| Some((*index.get(a.as_str())?, *index.get(b.as_str())?)))
+        .collect();
+    Graph::new(all.len(), &edges).map_err(|e| e.to_string())
+}
+
+/// The time of a line, and what follows it.
+fn stamped(line: &str) -> Option<(&str, &str)> {
+    let (time, rest) = line.split_at_checked(STAMP)?;
+    time.ends_with('Z').then(|| (time, rest.trim_start()))
+}
+
+/// The time of a line of a node's log, and its text without the level.
+fn event(line: &str) -> Option<(&str, &str)> {
+    let (time, rest) = stamped(line)?;
+    let (_level, text) = rest.split_once(' ')?;
+    Some((time, text.trim_start()))
+}
+
+/// A name and an id at the start of a text: `peer-03 (ffe4e743) …`. The name may have brackets of
+/// its own.
+fn first_id(text: &str) -> Option<(&str, &str)> {
+    text.match_indices(" (").find_map(|(at, _)| {
+        let id = text.get(at + 2..at + 2 + SHORT)?;
+        let hex = id.chars().all(|c| c.is_ascii_hexdigit());
+        (hex && text[at + 2 + SHORT..].starts_with(')')).then(|| (&text[..at], id))
+    })
+}
+
+/// The log files of a directory with their stems, each log's oldest file first. None if there is no
+/// such directory.
+fn files(dir: &Path) -> Result<Vec<(String, PathBuf)>, String> {
+    let cannot = |e: std::io::Error| {
+        format!("cannot read {}: {e}", escape::text(&dir.display().to_string()))
+    };
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(cannot(e)),
+    };
+    let mut out = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(cannot)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let Some((stem, age)) = name.split_once(".log") else { continue };
+        // What was rotated away has a number at its end: the higher, the older.
+        let age = age.strip_prefix('.').map_or(Some(0), |n| n.parse::<u32>().ok());
+        if let Some(age) = age {
+            out.push((stem.to_owned(), std::cmp::Reverse(age), path));
+        }
+    }
+    out.sort();
+    Ok(out.into_iter().map(|(stem, _, path)| (stem, path)).collect())
+}
+
+fn text(path: &Path) -> Result<String, String> {
+    let shown = || escape::text(&path.display().to_string());
+    let bytes = fs::read(path).map_err(|e| format!("cannot read {}: {e}", shown()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

@@ -1,0 +1,78 @@
+use std::fs;
+
+use super::logs::LogDir;
+
+fn dir(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    dir
+}
+
+const A: &str = "aaaaaaaa";
+const B: &str = "bbbbbbbb";
+const C: &str = "cccccccc";
+
+#[test]
+fn the_last_degree_of_each_peer_that_is_there_counts() {
+    let id = |short: &str| short.repeat(8);
+    let line = |second: u32, id: &str, degree: u32| {
+        format!("2026-02-26T19:39:{second:02}.000Z {id}=>{degree}\n")
+    };
+    let newer =
+        line(24, &id(A), 4) + &line(25, &id(C), 9) + "(3 events before this line were missed)\n";
+    let older = line(20, &id(A), 2) + &line(22, &id(B), 7) + "not a line\n\u{fffd}é=>3\n";
+    let other = line(21, &id(A), 3) + &line(23, &id(B), 5);
+    let gone = "2026-02-26T19:39:26.000Z WARN  removed carl (x) (cccccccc) (life 1) as dead\n";
+    let dir = dir(&[
+        ("seeds/s-1.degrees.log", &newer),
+        ("seeds/s-1.degrees.log.1", &older),
+        ("seeds/s-2.degrees.log", &other),
+        ("seeds/s-2.log", gone),
+    ]);
+    let logs = LogDir::read(dir.path()).unwrap();
+    assert_eq!(logs.degrees().unwrap().bins(), [(4, 1), (5, 1)]);
+    assert_eq!(logs.graph().unwrap(), None);
+    assert!(logs.describe().contains("2026-02-26T19:39:25.000Z, without 1 dead or left"));
+}
+
+#[test]
+fn links_are_those_that_neither_end_says_are_gone() {
+    let up = |s: u32, name: &str, id: &str| {
+        format!(
+            "2026-02-26T19:39:{s:02}.000Z INFO  {name} ({id}) is a neighbour now: 1 of 3 wanted\n"
+        )
+    };
+    let down = |s: u32, name: &str, id: &str| {
+        format!("2026-02-26T19:39:{s:02}.000Z INFO  {name} ({id}) is no neighbour any more: x\n")
+    };
+    let anna =
+        up(1, "b (r) t", B) + &up(2, "carl", C) + &down(3, "carl", C) + &up(4, "far", "dddddddd");
+    let bert = up(1, "anna", A) + &up(2, "carl", C);
+    let carl = up(1, "anna", A) + &up(2, "b (r) t", B);
+    let dead = "2026-02-26T19:39:09.000Z WARN  eve (eeeeeeee) is dead (life 1), reported by b\n";
+    let carl = carl + &up(5, "eve", "eeeeeeee") + dead;
+    let dir = dir(&[
+        ("peers/anna.log", &anna),
+        ("peers/b__r__t.log", &bert),
+        ("peers/carl.log", &carl),
+        ("peers/carl.messages.log", "[2026-02-26 19->39.24]:127.0.0.1: Message 0 [hi]\n"),
+        ("peers/eve.log", &up(6, "carl", C)),
+    ]);
+    let logs = LogDir::read(dir.path()).unwrap();
+    let graph = logs.graph().unwrap().unwrap();
+    // anna, b, carl and far: anna-b, anna-far, b-carl.
+    assert_eq!(graph.len(), 4);
+    assert_eq!(graph.edges().collect::<Vec<_>>(), [(0, 1), (0, 3), (1, 2)]);
+    assert!(logs.degrees().is_none());
+}
+
+#[test]
+fn a_directory_without_logs_is_told() {
+    let dir = dir(&[("peers/readme.txt", "nothing")]);
+    let error = LogDir::read(dir.path()).unwrap_err();
+    assert!(error.contains("holds no logs"), "{error}");
+}

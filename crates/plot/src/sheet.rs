@@ -1,0 +1,282 @@
+//! The sheet that a picture is drawn on: ground, title, and a column of text beside the charts.
+
+use plotters::backend::SVGBackend;
+use plotters::coord::Shift;
+use plotters::drawing::{DrawingArea, IntoDrawingArea as _};
+use plotters::element::Text;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::{Color as _, FontTransform, RGBColor};
+
+use crate::PlotError;
+use crate::look::{Look, Palette};
+use crate::mark::{Mark, Stroke};
+use crate::picture::Picture;
+use crate::text;
+use crate::units::{Rect, breadth, units};
+
+/// What is drawn on.
+pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+/// Size of text in a picture of 1200x800.
+const EM: f64 = 13.0;
+/// Lines of text are so many ems apart.
+const LEADING: f64 = 1.45;
+/// Width of the sign before an entry of the legend, in ems.
+const KEY: f64 = 2.9;
+
+/// The sheet.
+pub(crate) struct Sheet<'a> {
+    pub(crate) area: Area<'a>,
+    pub(crate) palette: Palette,
+    /// Size relative to a picture of 1200x800.
+    pub(crate) scale: f64,
+    /// Size of text.
+    pub(crate) em: f64,
+    /// What is free below the title.
+    body: Rect,
+}
+
+/// A part of the column of text.
+#[derive(Debug, Clone)]
+pub(crate) enum Block {
+    /// A sign and what it stands for.
+    Entry(Key, String),
+    /// The same, and more important: the heading of the lines that follow.
+    Heading(Key, String),
+    /// Text of its own.
+    Line(String),
+    /// Some room.
+    Gap,
+}
+
+/// The sign of a series.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Key {
+    pub(crate) stroke: Option<Stroke>,
+    pub(crate) mark: Option<Mark>,
+}
+
+impl From<Stroke> for Key {
+    fn from(stroke: Stroke) -> Self {
+        Self { stroke: Some(stroke), mark: None }
+    }
+}
+
+impl From<Mark> for Key {
+    fn from(mark: Mark) -> Self {
+        Self { stroke: None, mark: Some(mark) }
+    }
+}
+
+/// Where the charts go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Places {
+    pub(crate) main: Rect,
+    /// None if there is no room for a second one.
+    pub(crate) small: Option<Rect>,
+}
+
+/// Where text is anchored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Anchor {
+    Left,
+    Middle,
+}
+
+/// Draws a picture: the sheet with its title, and on it what `content` draws.
+pub(crate) fn draw(
+    look: &Look,
+    title: &str,
+    content: impl FnOnce(&Sheet<'_>) -> Result<(), PlotError>,
+) -> Result<Picture, PlotError> {
+    text::ready()?;
+    let (w, h) = (f64::from(look.size.width), f64::from(look.size.height));
+    let title = text::clean(look.title.as_deref().unwrap_or(title));
+    let source = text::clean(&look.source);
+    let mut drawn = String::new();
+    let area = SVGBackend::with_string(&mut drawn, (breadth(w), breadth(h))).into_drawing_area();
+    let scale = (w / 1200.0).min(h / 800.0).max(0.72);
+    let margin = 18.0 * scale;
+    let body = Rect { x: margin, y: margin, w: w - 2.0 * margin, h: h - 2.0 * margin };
+    let palette = look.theme.palette();
+    area.fill(&palette.ground)?;
+    let mut sheet = Sheet { area, palette, scale, em: EM * scale, body };
+    sheet.head(&title, &source)?;
+    content(&sheet)?;
+    sheet.area.present()?;
+    drop(sheet);
+    Ok(Picture { svg: with_head(&drawn, look, &title, &source), size: look.size })
+}
+
+/// Puts the size in pixels, and the title as such, where the drawing library has put its own size.
+fn with_head(drawn: &str, look: &Look, title: &str, source: &str) -> String {
+    let body = drawn.split_once("<svg").and_then(|(_, rest)| rest.split_once('>'));
+    let body = body.map_or("</svg>", |(_, body)| body);
+    let (width, height) = (look.size.width, look.size.height);
+    let (wide, high) = (breadth(f64::from(width)), breadth(f64::from(height)));
+    let (title, source) = (escaped(title), escaped(source));
+    // A part of the height of an x, which programs disagree on; the places are reckoned without it.
+    // In text the quotes would be escaped.
+    let body = body.replace("dy=\"-0.5ex\" ", "");
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" width=\"{width}\" \
+         height=\"{height}\" viewBox=\"0 0 {wide} {high}\">\n<title>{title}</title>\n\
+         <desc>{source}</desc>{body}"
+    )
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+impl Sheet<'_> {
+    fn head(&mut self, title: &str, source: &str) -> Result<(), PlotError> {
+        let Rect { x, w, .. } = self.body;
+        let em = self.em * 1.5;
+        let mut y = self.body.y + em * 0.6;
+        let line = text::cut(title, em, true, w);
+        self.text(&line, (x, y), em, true, Anchor::Left, self.palette.ink)?;
+        y += em * 0.75;
+        if !source.is_empty() {
+            let em = self.em * 0.95;
+            for line in text::wrap(source, em, w).iter().take(2) {
+                y += em * 0.7;
+                self.text(line, (x, y), em, false, Anchor::Left, self.palette.faint)?;
+                y += em * 0.65;
+            }
+        }
+        y += self.em * 0.8;
+        self.body.h = self.body.bottom() - y;
+        self.body.y = y;
+        Ok(())
+    }
+
+    /// Draws one line of text, whose middle in height is at `y`.
+    pub(crate) fn text(
+        &self,
+        line: &str,
+        (x, y): (f64, f64),
+        em: f64,
+        bold: bool,
+        anchor: Anchor,
+        colour: RGBColor,
+    ) -> Result<(), PlotError> {
+        let horizontal = match anchor {
+            Anchor::Left => HPos::Left,
+            Anchor::Middle => HPos::Center,
+        };
+        // Anchored at the base line: what is called the middle differs between programs. Capitals
+        // and figures of the font are 0.73 em high.
+        let style =
+            text::style(em, bold, &colour.to_rgba()).pos(Pos::new(horizontal, VPos::Bottom));
+        let base = y + em * 0.365;
+        self.area.draw(&Text::new(line.to_owned(), (units(x), units(base)), style))?;
+        Ok(())
+    }
+
+    /// Draws one line of text that is read from below, around its middle.
+    pub(crate) fn upwards(
+        &self,
+        line: &str,
+        (x, y): (f64, f64),
+        em: f64,
+        colour: RGBColor,
+    ) -> Result<(), PlotError> {
+        let style = text::style(em, false, &colour.to_rgba())
+            .pos(Pos::new(HPos::Center, VPos::Bottom))
+            .transform(FontTransform::Rotate270);
+        let base = x + em * 0.365;
+        self.area.draw(&Text::new(line.to_owned(), (units(base), units(y)), style))?;
+        Ok(())
+    }
+
+    /// Divides the sheet into a main chart, a column of text (which is drawn), and, if wanted and
+    /// there is room, a second chart. The column is beside the main chart, or below it where the
+    /// sheet is narrow.
+    pub(crate) fn arrange(&self, blocks: &[Block], small: bool) -> Result<Places, PlotError> {
+        let body = self.body;
+        let gap = 1.6 * self.em;
+        let (column, em, main, below);
+        if body.w >= 1.15 * body.h {
+            let w = (24.0 * self.em).min(0.38 * body.w);
+            em = self.fitting(blocks, w, body.h);
+            let h = height(blocks, em, w);
+            column = Rect { x: body.right() - w, y: body.y, w, h };
+            main = Rect { w: body.w - w - gap, ..body };
+            let y = column.bottom() + gap;
+            below = Rect { y, h: body.bottom() - y, ..column };
+        } else {
+            let w = if small { (body.w - gap) * 0.56 } else { body.w };
+            em = self.fitting(blocks, w, 0.5 * body.h);
+            let h = height(blocks, em, w).max(if small { 19.0 * self.em } else { 0.0 });
+            let y = body.bottom() - h;
+            column = Rect { x: body.x, y, w, h };
+            main = Rect { h: body.h - h - gap, ..body };
+            below = Rect { x: column.right() + gap, w: body.w - w - gap, y, h };
+        }
+        self.column(blocks, column, em)?;
+        let room = below.h >= 11.0 * self.em && below.w >= 13.0 * self.em;
+        Ok(Places { main, small: (small && room).then_some(below) })
+    }
+
+    /// The largest size of text, up to the usual one, at which the blocks fit.
+    fn fitting(&self, blocks: &[Block], w: f64, most: f64) -> f64 {
+        let sizes = (0..12).map(|i| self.em * (1.0 - 0.04 * f64::from(i)));
+        let fits = |em: &f64| height(blocks, *em, w) <= most;
+        sizes.into_iter().find(fits).unwrap_or(self.em * 0.55)
+    }
+
+    fn column(&self, blocks: &[Block], rect: Rect, em: f64) -> Result<(), PlotError> {
+        let mut y = rect.y + em * LEADING * 0.5;
+        for block in blocks {
+            let (indent, bold, colour) = match block {
+                Block::Entry(key, _) | Block::Heading(key, _) => {
+                    self.key(key, (rect.x, y), em)?;
+                    (KEY * em, matches!(block, Block::Heading(..)), self.palette.ink)
+                }
+                Block::Line(_) => (0.0, false, self.palette.ink),
+                Block::Gap => (0.0, false, self.palette.ink),
+            };
+            for line in lines(block, em, rect.w) {
+                self.text(&line, (rect.x + indent, y), em, bold, Anchor::Left, colour)?;
+                y += em * LEADING;
+            }
+            if matches!(block, Block::Gap) {
+                y += em * GAP;
+            }
+        }
+        Ok(())
+    }
+
+    fn key(&self, key: &Key, (x, y): (f64, f64), em: f64) -> Result<(), PlotError> {
+        let end = x + (KEY - 0.6) * em;
+        if let Some(stroke) = key.stroke {
+            stroke.draw(&self.area, &[(x, y), (end, y)], self.scale)?;
+        }
+        if let Some(mark) = key.mark {
+            mark.draw(&self.area, ((x + end) / 2.0, y), self.scale, self.palette.ground)?;
+        }
+        Ok(())
+    }
+}
+
+/// Room between groups of lines, in ems.
+const GAP: f64 = 0.75;
+
+fn lines(block: &Block, em: f64, w: f64) -> Vec<String> {
+    match block {
+        // Bold letters are wider by a tenth.
+        Block::Heading(_, line) => text::wrap(line, em * 1.1, w - KEY * em),
+        Block::Entry(_, line) => text::wrap(line, em, w - KEY * em),
+        Block::Line(line) => text::wrap(line, em, w),
+        Block::Gap => Vec::new(),
+    }
+}
+
+fn height(blocks: &[Block], em: f64, w: f64) -> f64 {
+    let of = |block: &Block| match block {
+        Block::Gap => GAP * em,
+        _ => lines(block, em, w).len() as f64 * LEADING * em,
+    };
+    blocks.iter().map(of).sum()
+}
