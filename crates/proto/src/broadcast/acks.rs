@@ -7,7 +7,9 @@
 //!
 //! Two minima go along. `held` counts everybody, for receipts. `paced` leaves out those who have
 //! been behind for [`PATIENCE`], so that one peer that reads slowly or has stopped does not slow
-//! the others; if all are behind, the fastest of them still counts.
+//! the others. If most are behind, it is not they who are slow, but the way to them (a hub hands
+//! everything to eight children over one line): they count for up to [`LONG_PATIENCE`]. If all have
+//! been behind for longer, the fastest of them still counts.
 
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
@@ -22,6 +24,10 @@ use crate::wire::{AckEntry, ack_token};
 
 /// Who has been behind for so long does not pace the publisher any more.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// The same for whoever is no slower than half of those behind.
+const LONG_PATIENCE: Duration = Duration::from_secs(10);
+/// How often one's own progress is noted for that.
+const EARLIER_MARK_EVERY: Duration = Duration::from_secs(2);
 /// How often one's own progress is noted, to tell who is behind for long.
 const MARK_EVERY: Duration = Duration::from_millis(250);
 /// Censuses of one publisher that come faster are not followed.
@@ -72,6 +78,8 @@ struct Progress {
     behind: VecMap<PeerId, Behind>,
     /// One's own progress at some times of the last [`PATIENCE`], oldest first.
     marks: VecDeque<(Time, u64)>,
+    /// The same over [`LONG_PATIENCE`], at longer intervals.
+    earlier_marks: VecDeque<(Time, u64)>,
     /// What was told last, and to whom.
     told: Option<(PeerId, Summed)>,
     unacknowledged: u64,
@@ -136,6 +144,7 @@ impl Acks {
             upstream,
             behind: VecMap::new(),
             marks: VecDeque::new(),
+            earlier_marks: VecDeque::new(),
             told: None,
             unacknowledged: 0,
             due: None,
@@ -357,27 +366,31 @@ impl Progress {
 
     /// Notes one's own progress.
     fn mark(&mut self, now: Time, high_water: u64) {
-        if self.marks.back().is_none_or(|(at, _)| now.since(*at) >= MARK_EVERY) {
-            self.marks.push_back((now, high_water));
-        }
-        while self.marks.get(1).is_some_and(|(at, _)| now.since(*at) >= PATIENCE) {
-            self.marks.pop_front();
-        }
+        let mark = (now, high_water);
+        note(&mut self.marks, mark, MARK_EVERY, PATIENCE);
+        note(&mut self.earlier_marks, mark, EARLIER_MARK_EVERY, LONG_PATIENCE);
     }
 
-    /// Who has not come this far has been behind for too long.
-    fn patience_mark(&self, now: Time) -> u64 {
-        let old = self.marks.iter().rev().find(|(at, _)| now.since(*at) >= PATIENCE);
-        old.map_or(0, |(_, high_water)| *high_water)
+    /// Who has not come this far has been behind for too long. `behind` is how far the parts behind
+    /// this peer have come.
+    fn patience_mark(&self, behind: &[u64], now: Time) -> u64 {
+        let had = |marks: &VecDeque<(Time, u64)>, ago| {
+            let old = marks.iter().rev().find(|(at, _)| now.since(*at) >= ago);
+            old.map_or(0, |(_, high_water)| *high_water)
+        };
+        let (soon, late) = (had(&self.marks, PATIENCE), had(&self.earlier_marks, LONG_PATIENCE));
+        let mut behind = behind.to_vec();
+        behind.sort_unstable_by(|a, b| b.cmp(a));
+        let half = behind.get(behind.len().saturating_sub(1) / 2).copied();
+        half.filter(|half| (late..soon).contains(half)).unwrap_or(soon)
     }
 
     fn summed(&self, own: u64, now: Time, with: &impl Surroundings) -> Summed {
-        let mark = self.patience_mark(now);
         let (mut held, mut peers, mut sum) = (own, 1u32, ack_token(&with.me()));
-        let (mut pace, mut fastest) = (None::<u64>, None::<u64>);
+        let (mut behind, mut fastest) = (Vec::new(), None);
         for rider in with.riders(self.route).iter().filter(|r| Some(**r) != self.upstream) {
-            // On the tree and not heard of yet: it holds nothing as far as is known. Nothing is known
-            // of its pace either, and it will say nothing before something new comes.
+            // On the tree and not heard of yet: it holds nothing as far as is known, and is waited for
+            // like any other; but one that never says anything paces nobody for ever.
             let heard = self.behind.get(rider).copied();
             let b = heard.unwrap_or(UNHEARD);
             if b == NOBODY {
@@ -386,15 +399,28 @@ impl Progress {
             held = held.min(b.held);
             peers = peers.saturating_add(b.peers);
             sum = sum.wrapping_add(b.sum);
-            if heard.is_some() {
-                fastest = Some(fastest.unwrap_or(0).max(b.paced));
-            }
-            if b.paced >= mark {
-                pace = Some(pace.unwrap_or(u64::MAX).min(b.paced));
-            }
+            behind.push(b.paced);
+            fastest = fastest.max(heard.map(|b| b.paced));
         }
+        let mark = self.patience_mark(&behind, now);
+        let pace = behind.into_iter().filter(|paced| *paced >= mark).min();
         let paced = pace.or(fastest).unwrap_or(own).min(own);
         Summed { paced, held, peers, sum }
+    }
+}
+
+/// Notes one's own progress at a time, in intervals of `every`, as far back as `over`.
+fn note(
+    marks: &mut VecDeque<(Time, u64)>,
+    (now, high_water): (Time, u64),
+    every: Duration,
+    over: Duration,
+) {
+    if marks.back().is_none_or(|(at, _)| now.since(*at) >= every) {
+        marks.push_back((now, high_water));
+    }
+    while marks.get(1).is_some_and(|(at, _)| now.since(*at) >= over) {
+        marks.pop_front();
     }
 }
 
@@ -469,6 +495,31 @@ mod tests {
     }
 
     #[test]
+    fn if_half_are_behind_the_way_to_them_is_slow_and_they_are_waited_for() {
+        let mut acks = Acks::default();
+        let mut now = Time::ZERO;
+        // Both get everything four seconds late.
+        let late = |n: u64| n.saturating_sub(16);
+        for n in 0..80 {
+            acks.received(&arrived(None), now, &World(n));
+            acks.told(A, &entry(late(n), late(n), 1), now);
+            acks.told(B, &entry(late(n).saturating_sub(1), 0, 1), now);
+            now += MARK_EVERY;
+        }
+        let s = acks.summed(S, now, &World(79)).unwrap();
+        assert_eq!(s.paced, late(79), "the better half counts");
+        // One of three stands still: it is left behind.
+        acks.told(B, &entry(3, 3, 1), now);
+        assert_eq!(acks.summed(S, now, &World(79)).unwrap().paced, late(79));
+        // Nothing comes through at all: the fastest counts for ever, as before.
+        for n in 80..200 {
+            now += MARK_EVERY;
+            acks.received(&arrived(None), now, &World(n));
+        }
+        assert_eq!(acks.summed(S, now, &World(199)).unwrap().paced, late(79));
+    }
+
+    #[test]
     fn who_stopped_stops_counting_also_when_nothing_new_comes() {
         let mut acks = Acks::default();
         let mut now = Time::ZERO;
@@ -491,10 +542,13 @@ mod tests {
         let mut acks = Acks::default();
         let mut now = Time::ZERO;
         acks.received(&Arrived { upstream: None, ..arrived(None) }, now, &World(10));
-        assert_eq!(acks.summed(S, now, &World(10)).unwrap().paced, 0);
-        for _ in 0..8 {
+        for _ in 0..48 {
+            assert_eq!(acks.summed(S, now, &World(10)).unwrap().paced, 0);
             now += MARK_EVERY;
             acks.tick(S, now, 10);
+            if now.since(Time::ZERO) >= LONG_PATIENCE {
+                break;
+            }
         }
         assert_eq!(acks.summed(S, now, &World(10)).unwrap().paced, 10);
     }
