@@ -53,6 +53,8 @@ pub struct GapTold {
     pub to: u64,
     /// How many [`Arrival`]s had been written down before it, at all nodes.
     pub after: usize,
+    /// A running peer that a path of open links led to, and that had the first missing message.
+    pub holder: Option<NodeId>,
 }
 
 /// How far a process found on its disk, at its start, that messages were delivered.

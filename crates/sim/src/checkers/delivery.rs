@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rumormill_proto::{MessageId, PeerId, Time};
 
 use super::Violation;
-use crate::ledger::Publication;
+use crate::ledger::{GapTold, Publication};
 use crate::node::NodeId;
 use crate::observation::Observation;
 
@@ -37,8 +37,8 @@ pub fn once(seen: &Observation) -> Vec<Violation> {
 
 /// Every message reached every peer that was connected when it was published and undisturbed
 /// since. Messages younger than [`Observation::settle`] may still be on their way; what a process
-/// could hand to nobody at all is gone with it; and where retention may have passed, a gap that was
-/// told is as good.
+/// could hand to nobody at all is gone with it; and a gap that was told is as good where retention may
+/// have passed, or nobody had the message whom a path led to (GUARANTEES.md, G3).
 #[must_use]
 pub fn complete(seen: &Observation) -> Vec<Violation> {
     let mut got: BTreeMap<MessageId, BTreeSet<NodeId>> = BTreeMap::new();
@@ -67,9 +67,12 @@ pub fn complete(seen: &Observation) -> Vec<Violation> {
         })
         .map(|p| p.id)
         .collect();
+    let gap = |node: NodeId, id: &MessageId| {
+        let mut of = gaps.get(&(node, id.publisher, id.incarnation)).into_iter().flatten();
+        of.find(|g| (g.first.sequence..g.to).contains(&id.sequence))
+    };
     let told = |node: NodeId, id: &MessageId| {
-        let of = gaps.get(&(node, id.publisher, id.incarnation)).into_iter().flatten();
-        passed.contains(id) && of.into_iter().any(|&(a, b)| (a..b).contains(&id.sequence))
+        gap(node, id).is_some_and(|g| g.holder.is_none() || passed.contains(id))
     };
     for p in seen.ledger.publications.iter().filter(exists) {
         let arrived = got.get(&p.id).unwrap_or(&none);
@@ -78,8 +81,12 @@ pub fn complete(seen: &Observation) -> Vec<Violation> {
             .filter(|n| !arrived.contains(n) && !told(*n, &p.id))
             .collect();
         if let Some(first) = missing.first() {
+            let gap = gap(*first, &p.id).map_or_else(String::new, |g| {
+                let holder = g.holder.map_or_else(|| "nobody".to_owned(), |h| h.to_string());
+                format!(", which was told a gap at {} when {holder} had it", g.at)
+            });
             let what = format!(
-                "message {} of {} (published at {}) is missing at {} peers, {first} among them",
+                "message {} of {} (published at {}) is missing at {} peers, {first} among them{gap}",
                 p.id.sequence,
                 p.node,
                 p.at,
@@ -91,14 +98,14 @@ pub fn complete(seen: &Observation) -> Vec<Violation> {
     found
 }
 
-/// Gaps told at each node, by the stream they are in: from, and the number after the last.
-type Gaps = BTreeMap<(NodeId, PeerId, u64), Vec<(u64, u64)>>;
+/// Gaps told at each node, by the stream they are in.
+type Gaps<'a> = BTreeMap<(NodeId, PeerId, u64), Vec<&'a GapTold>>;
 
-fn gaps(seen: &Observation) -> Gaps {
+fn gaps(seen: &Observation) -> Gaps<'_> {
     let mut gaps = Gaps::new();
     for g in &seen.ledger.gaps {
         let stream = (g.node, g.first.publisher, g.first.incarnation);
-        gaps.entry(stream).or_default().push((g.first.sequence, g.to));
+        gaps.entry(stream).or_default().push(g);
     }
     gaps
 }
@@ -154,9 +161,13 @@ mod tests {
         let last = seen.ledger.arrivals.pop().unwrap();
         let (node, life, first) = (last.node, last.life, last.id);
         let (at, after) = (seen.now, seen.ledger.arrivals.len());
-        let gap = crate::ledger::GapTold { at, node, life, first, to: first.sequence + 1, after };
+        let (to, holder) = (first.sequence + 1, Some(seen.ledger.publications[0].node));
+        let gap = GapTold { at, node, life, first, to, after, holder };
         seen.ledger.gaps.push(gap);
-        assert_eq!(complete(&seen).len(), 1, "it is still held");
+        assert_eq!(complete(&seen).len(), 1, "it is still held, and could be had");
+        seen.ledger.gaps[0].holder = None;
+        assert_eq!(complete(&seen), [], "nobody within reach had it");
+        seen.ledger.gaps[0].holder = holder;
         let mut later = seen.ledger.publications[0].clone();
         (later.bytes, later.at) = (u64::MAX / 2, seen.now);
         later.id.sequence += 1;

@@ -218,7 +218,15 @@ pub(super) fn deliver(seen: &mut Observation, node: u32, numbers: &[u64]) {
 pub(super) fn gap(seen: &mut Observation, node: u32, from: u64, to: u64) {
     let after = seen.ledger.arrivals.len();
     let (at, first) = (second(3), message(from));
-    seen.ledger.gaps.push(GapTold { at, node: NodeId(node), life: 1, first, to, after });
+    seen.ledger.gaps.push(GapTold {
+        at,
+        node: NodeId(node),
+        life: 1,
+        first,
+        to,
+        after,
+        holder: None,
+    });
 }
 
 /// A copy of a batch of n3 comes to a node.

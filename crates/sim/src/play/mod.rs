@@ -11,6 +11,8 @@ mod chaos;
 mod judge;
 mod load;
 mod measure;
+#[cfg(test)]
+mod tests;
 
 use core::time::Duration;
 
@@ -213,11 +215,24 @@ impl<'a> Run<'a> {
     /// Lets time pass until then, in steps, telling of it.
     fn run_to(&mut self, until: Time, phase: Phase, tell: &mut Tell<'_>) -> Result<(), PlayError> {
         while self.world.now() < until {
-            let next = (self.world.now() + LOOK_EVERY).min(until);
-            self.world.run_for(next.since(self.world.now()));
+            let before = self.world.now();
+            let next = (before + LOOK_EVERY).min(until);
+            #[cfg(test)]
+            let next = self.sabotage(before, next);
+            self.world.run_for(next.since(before));
             self.tell(tell, phase, until)?;
         }
         Ok(())
+    }
+
+    /// Plants the fault of a test, if it falls between the two times: then the next step ends there.
+    #[cfg(test)]
+    fn sabotage(&mut self, from: Time, to: Time) -> Time {
+        let Some(at) = self.scenario.sabotage.map(|s| Time::ZERO + s.0) else { return to };
+        if at == from {
+            self.world.repeat_the_last_arrival();
+        }
+        if at > from && at < to { at } else { to }
     }
 
     fn join(&mut self, mut tell: Tell<'_>) -> Result<(), PlayError> {

@@ -132,6 +132,10 @@ pub struct Scenario {
     /// What must come of it beside the promises.
     #[serde(default)]
     pub expect: Expect,
+    /// When, since the beginning, a test plants a fault.
+    #[cfg(test)]
+    #[serde(skip)]
+    pub(crate) sabotage: Option<Span>,
 }
 
 /// Keys of the nodes.

@@ -471,6 +471,12 @@ impl World {
         &self.ledger
     }
 
+    /// A planted fault: whoever got a message last gets it again.
+    #[cfg(test)]
+    pub(crate) fn repeat_the_last_arrival(&mut self) {
+        self.ledger.arrivals.extend(self.ledger.arrivals.last().cloned());
+    }
+
     fn node(&self, node: NodeId) -> &Node {
         &self.nodes[node.0 as usize]
     }

@@ -1,10 +1,10 @@
 //! Looking at a world from outside.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rumormill_proto::death::reports_needed;
 use rumormill_proto::snapshot::{MemberView, PeerSnapshot, SeedSnapshot};
-use rumormill_proto::{Peer, Role, Seed};
+use rumormill_proto::{MessageId, Peer, Role, Seed};
 
 use super::World;
 use crate::graph::Graph;
@@ -70,6 +70,25 @@ impl World {
             said.insert(node, theirs.filter(|n| !self.node(*n).is_adversary).collect());
         }
         Graph::new(&said)
+    }
+
+    /// A running peer that has a message and that a path of neighbours leads to, none of them cut off
+    /// from the next; the first one found.
+    pub(super) fn reachable_holder(&self, from: NodeId, id: &MessageId) -> Option<NodeId> {
+        let graph = self.graph();
+        let mut seen = BTreeSet::from([from]);
+        let mut open = VecDeque::from([from]);
+        while let Some(node) = open.pop_front() {
+            if node != from && self.peer(node).is_some_and(|p| p.has_seen(id)) {
+                return Some(node);
+            }
+            for next in graph.neighbours(node).filter(|n| !self.is_apart(node, *n)) {
+                if seen.insert(next) {
+                    open.push_back(next);
+                }
+            }
+        }
+        None
     }
 
     /// One look at everything, for the checkers.

@@ -362,7 +362,8 @@ impl World {
             &Event::Gap { publisher, incarnation, from, to } => {
                 let (life, after) = (self.node(node).life, self.ledger.arrivals.len());
                 let first = MessageId { publisher, incarnation, sequence: from };
-                self.ledger.gaps.push(GapTold { at: now, node, life, first, to, after });
+                let holder = self.reachable_holder(node, &first);
+                self.ledger.gaps.push(GapTold { at: now, node, life, first, to, after, holder });
             }
             _ => {}
         }
