@@ -80,10 +80,13 @@ pub(crate) enum SimCommand {
 ///
 /// Degrees: alpha of a power law with its error, where its tail begins (FROM), how far it is from the
 /// degrees (KS) and how plausible it is (P; below 0.1 it is ruled out); the same for a power law that
-/// ends at the largest degree. Graph: the components and the share of the peers in the largest one;
-/// mean path and clustering; the share of those left that still hang together without 10 % of the
-/// peers, drawn at random or those with the most links; the copies of a message that the busiest peer
-/// sends. docs/OVERLAYS.md says what to make of it.
+/// ends at the largest degree. An alpha marked (end) is where the search stops, 0 or 20: the degrees
+/// do not fall, or fall faster than any such law.
+///
+/// Graph: the components and the share of the peers in the largest one; mean path and clustering; the
+/// share of those left that still hang together without 10 % of the peers, drawn at random or those
+/// with the most links; the copies of other peers' messages that the busiest peer sends, for each
+/// message. docs/OVERLAYS.md says what to make of it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   rumor sim overlays --peers 1000

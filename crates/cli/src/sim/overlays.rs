@@ -129,8 +129,8 @@ fn text(args: &OverlaysArgs, all: &[OverlayReport], paint: Paint) -> String {
 fn law(fit: Option<&Fit>) -> Vec<String> {
     let Some(f) = fit else { return vec!["-".to_owned(); 8] };
     let alpha = |alpha: f64, error: f64, at_bound: bool| {
-        // At the end of the range that was searched it means nothing.
-        if at_bound { "none".to_owned() } else { format!("{alpha:.2} ± {error:.2}") }
+        // At the end of the range that was searched it has no error, and says which way it went.
+        if at_bound { format!("{alpha:.0} (end)") } else { format!("{alpha:.2} ± {error:.2}") }
     };
     let p = |p: Option<f64>| p.map_or_else(|| "-".to_owned(), |p| format!("{p:.2}"));
     vec![

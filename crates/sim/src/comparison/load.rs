@@ -1,4 +1,4 @@
-//! What spreading messages costs the busiest peer.
+//! What spreading the messages of others costs the busiest peer.
 
 use rumormill_analysis::{Components, Graph, hops_from};
 use serde::{Deserialize, Serialize};
@@ -10,16 +10,19 @@ const LOOKS: usize = 2_000_000_000;
 /// Sources that are searched from even where that takes longer.
 const LEAST_SOURCES: usize = 16;
 
-/// Copies that one peer sends.
+/// Copies of other peers' messages that one peer sends.
 ///
 /// Rumormill spreads messages along trees: a peer takes a message from the neighbour that brings it
 /// first. With equal delays everywhere these are trees of shortest paths, and of several neighbours
 /// that are equally near to the source each is as likely as any other to be the first. So a peer
 /// sends to each neighbour that is one hop further away one part in as many as that neighbour has
-/// such ways. All peers together send one copy less than they are.
+/// such ways. All peers together, the source with them, send one copy less than they are.
+///
+/// A peer's own messages are left out: it sends them to all its neighbours, and where only some
+/// sources are searched from, those would be the busiest for that alone.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Load {
-    /// Copies of a message that the busiest peer sends, the mean over the sources.
+    /// Copies of a message of somebody else that the busiest peer sends, on average.
     pub busiest: f64,
     /// Number of links of that peer.
     pub degree: usize,
@@ -38,19 +41,22 @@ impl Load {
             Dice::new(seed, "sources of load").pick(&nodes, most)
         };
         let mut sent = vec![0.0; graph.len()];
+        let mut others = vec![sources.len(); graph.len()];
         for &source in &sources {
+            others[source as usize] -= 1;
             let hops = hops_from(graph, source);
             for (node, &far) in graph.nodes().zip(&hops) {
                 let Some(nearer) = far.and_then(|h| h.checked_sub(1)) else { continue };
                 let from = |&&p: &&u32| hops[p as usize] == Some(nearer);
                 let ways = graph.neighbours(node).iter().filter(from).count();
-                for &p in graph.neighbours(node).iter().filter(from) {
+                // One hop from the source there is one way only, and it sends itself.
+                for &p in graph.neighbours(node).iter().filter(from).filter(|_| nearer > 0) {
                     sent[p as usize] += 1.0 / ways as f64;
                 }
             }
         }
-        let (node, total) = graph.nodes().zip(sent).max_by(|a, b| a.1.total_cmp(&b.1))?;
-        let busiest = total / sources.len().max(1) as f64;
+        let mean = sent.iter().zip(others).map(|(&copies, n)| copies / n.max(1) as f64);
+        let (node, busiest) = graph.nodes().zip(mean).max_by(|a, b| a.1.total_cmp(&b.1))?;
         Some(Load { busiest, degree: graph.degree(node), sources: sources.len() })
     }
 }
@@ -65,16 +71,16 @@ mod tests {
 
     #[test]
     fn the_middle_of_a_star_sends_to_all() {
-        // To all four of its own messages, to three of each of the others'.
+        // Of what comes from one of the four, it sends a copy to each of the other three.
         let star = load(5, &[(0, 1), (0, 2), (0, 3), (0, 4)]);
-        assert_eq!((star.busiest, star.degree, star.sources), ((4.0 + 4.0 * 3.0) / 5.0, 4, 5));
+        assert_eq!((star.busiest, star.degree, star.sources), (3.0, 4, 5));
     }
 
     #[test]
     fn equal_ways_share_the_load() {
-        // A square: two copies of its own message, half a copy of the two neighbours' each.
+        // A square: half a copy of what each neighbour says, none of what the one opposite says.
         let square = load(4, &[(0, 1), (1, 2), (2, 3), (3, 0)]);
-        assert!((square.busiest - 3.0 / 4.0).abs() < 1e-12, "{square:?}");
+        assert!((square.busiest - 1.0 / 3.0).abs() < 1e-12, "{square:?}");
     }
 
     #[test]
