@@ -2,6 +2,7 @@
 //! that is.
 
 use rumormill_analysis::alternative::Favours;
+use rumormill_analysis::power_law::BOUNDED_ALPHA_MIN;
 use rumormill_analysis::{Comparison, Fit, FitOptions, Histogram, LogBin, Verdict, ZetaLaw};
 
 use crate::PlotError;
@@ -129,6 +130,9 @@ fn laws(data: &Degrees, sheet: &Sheet<'_>) -> Vec<Law> {
 }
 
 fn exponent(alpha: f64, error: f64, at_bound: bool) -> String {
+    if at_bound && alpha == BOUNDED_ALPHA_MIN {
+        return "α = 0, where the search ends: all degrees are equally likely".to_owned();
+    }
     if at_bound {
         return format!("α = {alpha:.2}, the end of the range searched: means nothing");
     }
@@ -214,6 +218,26 @@ fn degree_axis(h: &Histogram) -> (Axis, u64) {
     (axis, (high * 1.2).max(low * 3.0) as u64)
 }
 
+/// Steps of a logarithmic axis that hold one mark at most: fewer than there are pixels, and far fewer
+/// than the width of a mark.
+const STEPS: f64 = 500.0;
+
+/// The points without those that the one before them hides. A dense overlay has thousands of
+/// degrees, and a mark for each makes a large file that shows no more.
+fn apart(points: &[(f64, f64)], width: f64, height: f64) -> Vec<(f64, f64)> {
+    let mut kept: Vec<(f64, f64)> = Vec::new();
+    for (i, &(x, y)) in points.iter().enumerate() {
+        let hidden = kept.last().is_some_and(|&(a, b)| {
+            (x / a).ln().abs() < width / STEPS && (y / b).ln().abs() < height / STEPS
+        });
+        // The last one is the best connected peer.
+        if !hidden || i + 1 == points.len() {
+            kept.push((x, y));
+        }
+    }
+    kept
+}
+
 /// The distribution as the main chart; without laws, and with a name, as a small one.
 fn distribution(
     sheet: &Sheet<'_>,
@@ -228,6 +252,7 @@ fn distribution(
     let y = Axis::log(label, Unit::Share, least * 0.7, 1.25);
     let panel = Panel::new(sheet, rect, name, x, y)?;
     let points: Vec<(f64, f64)> = h.ccdf().iter().map(|&(k, p)| (k as f64, p)).collect();
+    let points = apart(&points, (end as f64).ln(), -least.ln());
     panel.marks(&points, &mark)?;
     for law in laws {
         let values = support(&law.law, end);
@@ -272,4 +297,27 @@ fn density(sheet: &Sheet<'_>, rect: Rect, h: &Histogram, laws: &[Law]) -> Result
         panel.line(&line, &Stroke { width: 1.5, ..law.stroke })?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hidden_marks_are_left_out_and_both_ends_are_not() {
+        let line: Vec<(f64, f64)> =
+            (1..=5000).map(|k| (f64::from(k), 1.0 - f64::from(k - 1) / 5000.0)).collect();
+        let kept = apart(&line, 5000f64.ln(), 5000f64.ln());
+        assert!(kept.len() < 800, "{}", kept.len());
+        assert_eq!((kept.first(), kept.last()), (line.first(), line.last()));
+        assert_eq!(kept[..20], line[..20]);
+        assert!(apart(&[], 1.0, 1.0).is_empty());
+    }
+
+    #[test]
+    fn an_exponent_at_the_end_of_the_search_is_said_in_words() {
+        assert!(exponent(0.0, 0.1, true).contains("equally likely"));
+        assert!(exponent(20.0, 0.1, true).contains("means nothing"));
+        assert_eq!(exponent(2.5, 0.1, false), "α = 2.500 ± 0.100");
+    }
 }

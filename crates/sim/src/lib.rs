@@ -29,6 +29,7 @@
 
 pub mod campaign;
 pub mod checkers;
+pub mod comparison;
 pub mod figures;
 pub mod graph;
 pub mod ledger;

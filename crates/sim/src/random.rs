@@ -25,9 +25,13 @@ impl Dice {
 
     /// Whether an event of this probability happens.
     pub(crate) fn chance(&mut self, probability: f64) -> bool {
-        // 53 bits fill the mantissa; the product is exact, so every machine agrees.
-        let draw = (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-        draw < probability
+        self.unit() < probability
+    }
+
+    /// A number in [0, 1).
+    pub(crate) fn unit(&mut self) -> f64 {
+        // 53 bits fill the mantissa; the quotient is exact, so every machine agrees.
+        (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// 64 random bits.

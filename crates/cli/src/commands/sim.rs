@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use rumormill_sim::campaign::{Seeds, Shard};
+use rumormill_sim::comparison::{self, Rule};
 use rumormill_sim::scenario::{MAX_PEERS, Variation};
 
 use crate::exit::Outcome;
@@ -32,6 +33,7 @@ use crate::sim;
   rumor sim --builtin chaos --seeds 10000 --shard 3/8 --json > part-3.jsonl
   rumor sim merge part-*.jsonl
   rumor sim compare before.json after.json
+  rumor sim overlays --peers 1000 --turnover 200   (other rules for choosing neighbours)
 
 Exit code 1 says that a promise or an expectation of the scenario was not met."
 )]
@@ -67,6 +69,60 @@ pub(crate) enum SimCommand {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    Overlays(OverlaysArgs),
+}
+
+/// Compare rules by which peers could choose their neighbours: graphs only, no network runs
+///
+/// Peers arrive one by one and link as a rule says; then, as often as --turnover asks, one at random
+/// departs and a newcomer takes its place. Every rule's overlay is measured in the same way, and so
+/// are overlays that the protocol itself made, from reports of `rumor sim --json`.
+///
+/// Degrees: alpha of a power law with its error, where its tail begins (FROM), how far it is from the
+/// degrees (KS) and how plausible it is (P; below 0.1 it is ruled out); the same for a power law that
+/// ends at the largest degree. An alpha marked (end) is where the search stops, 0 or 20: the degrees
+/// do not fall, or fall faster than any such law.
+///
+/// Graph: the components and the share of the peers in the largest one; mean path and clustering; the
+/// share of those left that still hang together without 10 % of the peers, drawn at random or those
+/// with the most links; the copies of other peers' messages that the busiest peer sends, for each
+/// message. docs/OVERLAYS.md says what to make of it.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  rumor sim overlays --peers 1000
+  rumor sim overlays --peers 1000 --turnover 200 --out overlays
+  rumor plot degrees overlays/preferential_1000_200_1.json -o degrees.svg
+  rumor sim overlays --rule law --rule preferential --peers 10000 --json > two.jsonl
+  rumor sim --builtin join --peers 1000 --json > real.json
+  rumor sim overlays --peers 1000 --report real.json")]
+pub(crate) struct OverlaysArgs {
+    /// Peers
+    #[arg(long, visible_alias = "nodes", value_name = "N", default_value_t = 1000,
+          value_parser = clap::value_parser!(u64).range(2..=comparison::MAX_PEERS as u64))]
+    pub(crate) peers: u64,
+    /// Departures, in percent of the peers
+    #[arg(long, value_name = "PERCENT", default_value_t = 0,
+          value_parser = clap::value_parser!(u32).range(0..=i64::from(comparison::MAX_TURNOVER)))]
+    pub(crate) turnover: u32,
+    /// The number that decides everything left to chance
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// One of the rules, again for more of them [default: all]
+    #[arg(long = "rule", value_name = "RULE")]
+    pub(crate) rules: Vec<Rule>,
+    /// Measure the overlay in this report of `rumor sim --json` too; again for more of them
+    #[arg(long = "report", value_name = "FILE")]
+    pub(crate) reports: Vec<PathBuf>,
+    /// Print each overlay as one line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write each overlay to a file in this directory, for `rumor plot`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Replicates of the bootstrap for the p of the power-law fits; 0 for no p
+    #[arg(long, value_name = "N", default_value_t = 200,
+          value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub(crate) replicates: u32,
 }
 
 /// What to play, and how.
@@ -125,6 +181,7 @@ pub(crate) fn run(args: &SimArgs) -> Outcome {
     match &args.command {
         Some(SimCommand::Compare { before, after, json }) => sim::compare(before, after, *json),
         Some(SimCommand::Merge { files, json, out }) => sim::merge(files, *json, out.as_deref()),
+        Some(SimCommand::Overlays(args)) => sim::overlays(args),
         None => sim::play(&args.play),
     }
 }

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::Path;
 
 use rumormill_sim::Report;
+use serde::Serialize;
 
 use super::shown;
 use crate::exit::{Exit, Failure, Outcome};
@@ -55,20 +56,27 @@ pub(super) fn write_lines(path: &Path, reports: &[Report]) -> Outcome<()> {
     write().map_err(|e| failed(Exit::Failed, "write", path, e))
 }
 
+/// A text as a part of a file's name.
+pub(super) fn safe(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
+}
+
 /// Writes a report to a directory, under a name that says which run it is of.
 pub(super) fn write_to(dir: &Path, report: &Report) -> Outcome<()> {
-    std::fs::create_dir_all(dir).map_err(|e| failed(Exit::Failed, "make", dir, e))?;
-    let safe = |text: &str| -> String {
-        text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
-    };
     let mut name = safe(&report.scenario);
     for (path, value) in &report.set {
         name += &format!("_{}-{}", safe(path), safe(value));
     }
-    let path = dir.join(format!("{name}_{}.json", report.seed));
+    write_json(dir, &format!("{name}_{}.json", report.seed), report)
+}
+
+/// Writes something to a file of this name in a directory, which is made if need be.
+pub(super) fn write_json(dir: &Path, name: &str, what: &impl Serialize) -> Outcome<()> {
+    std::fs::create_dir_all(dir).map_err(|e| failed(Exit::Failed, "make", dir, e))?;
+    let path = dir.join(name);
     let write = || -> std::io::Result<()> {
         let mut file = BufWriter::new(File::create(&path)?);
-        serde_json::to_writer_pretty(&mut file, report)?;
+        serde_json::to_writer_pretty(&mut file, what)?;
         file.write_all(b"\n")?;
         file.flush()
     };

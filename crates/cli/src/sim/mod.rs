@@ -2,6 +2,7 @@
 
 mod campaign;
 mod files;
+mod overlays;
 mod show;
 
 use std::path::Path;
@@ -9,6 +10,7 @@ use std::path::Path;
 use rumormill_sim::scenario::{BUILTIN, Builtin};
 use serde::Serialize;
 
+pub(crate) use self::overlays::overlays;
 use self::show::Shown;
 use crate::commands::sim::PlayArgs;
 use crate::exit::{Exit, Failure, Outcome};
