@@ -37,7 +37,7 @@ fn peer(n: u8) -> Peer {
         identity: identity(n),
         name: format!("peer-{n}").parse().unwrap(),
         addresses: vec![Address(address())],
-        seeds: Vec::new(),
+        seeds: [].into(),
         incarnation: 1,
         // Known from an earlier life, so that there are places for them.
         anchors: (2..6).map(record).collect(),

@@ -7,15 +7,14 @@ use crate::io::{Class, DialId, DialTarget, LinkId, Output, StoreOp, StoreTicket}
 use crate::time::{Time, WallTime};
 use crate::wire::Frame;
 
-/// Outputs that there is room for while there are none.
-const KEPT: usize = 4;
-
 /// Outputs, counters, and the time of the call under way.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     now: Time,
     wall_offset: i64,
-    outputs: VecDeque<Output>,
+    /// The oldest output, most often the only one: so a call with one output takes no memory.
+    first: Option<Output>,
+    further: VecDeque<Output>,
     next_dial: u64,
     next_ticket: u64,
     pub(crate) counters: Counters,
@@ -46,34 +45,38 @@ impl Effects {
     }
 
     pub(crate) fn send_as(&mut self, link: LinkId, frame: impl Into<Frame>, class: Class) {
-        self.outputs.push_back(Output::Send { link, frame: frame.into(), class });
+        self.output(Output::Send { link, frame: frame.into(), class });
     }
 
     pub(crate) fn close(&mut self, link: LinkId, reason: CloseReason) {
-        self.outputs.push_back(Output::Close { link, reason });
+        self.output(Output::Close { link, reason });
     }
 
     pub(crate) fn dial(&mut self, to: DialTarget) -> DialId {
         self.next_dial += 1;
         let dial = DialId(self.next_dial);
         self.counters.count("dials");
-        self.outputs.push_back(Output::Dial { dial, to });
+        self.output(Output::Dial { dial, to });
         dial
     }
 
     pub(crate) fn store(&mut self, ops: Vec<StoreOp>) -> StoreTicket {
         self.next_ticket += 1;
         let ticket = StoreTicket(self.next_ticket);
-        self.outputs.push_back(Output::Store { ticket, ops });
+        self.output(Output::Store { ticket, ops });
         ticket
     }
 
     pub(crate) fn event(&mut self, event: Event) {
-        self.outputs.push_back(Output::Event(event));
+        self.output(Output::Event(event));
     }
 
     pub(crate) fn output(&mut self, output: Output) {
-        self.outputs.push_back(output);
+        if self.first.is_none() && self.further.is_empty() {
+            self.first = Some(output);
+        } else {
+            self.further.push_back(output);
+        }
     }
 
     pub(crate) fn count(&mut self, name: &'static str) {
@@ -87,9 +90,12 @@ impl Effects {
     }
 
     pub(crate) fn poll(&mut self) -> Option<Output> {
-        let output = self.outputs.pop_front();
-        if output.is_none() && self.outputs.capacity() > KEPT {
-            self.outputs = VecDeque::new();
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
+        let output = self.further.pop_front();
+        if output.is_none() && self.further.capacity() > 0 {
+            self.further = VecDeque::new();
         }
         output
     }

@@ -33,7 +33,7 @@ impl PartialOrd for PeerId {
 
 impl PeerId {
     /// The first bytes as a number.
-    fn first(&self) -> u64 {
+    pub(crate) fn first(&self) -> u64 {
         self.0.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
     }
 
@@ -104,6 +104,9 @@ impl FromStr for PeerId {
 pub struct Signature(#[cbor(n(0), with = "minicbor::bytes")] [u8; 64]);
 
 impl Signature {
+    /// That of an identity without a key.
+    pub(crate) const EMPTY: Signature = Signature([0; 64]);
+
     /// Takes the 64 bytes of a signature, unchecked.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 64]) -> Self {
@@ -212,8 +215,13 @@ impl Identity {
     pub(crate) fn sign_made<M: AsRef<[u8]>>(&self, message: impl FnOnce() -> M) -> Signature {
         match &self.key {
             Key::Pair(key) => Signature(key.sign(message().as_ref()).to_bytes()),
-            Key::Unsigned(_) => Signature([0; 64]),
+            Key::Unsigned(_) => Signature::EMPTY,
         }
+    }
+
+    /// Whether there is a key to sign with.
+    pub(crate) const fn signs(&self) -> bool {
+        matches!(self.key, Key::Pair(_))
     }
 }
 

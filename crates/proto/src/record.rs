@@ -1,6 +1,6 @@
 //! What a peer says of itself, signed by itself.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 use serde::Serialize;
@@ -14,6 +14,31 @@ use crate::signed::{Signed, Statement};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Address(pub SocketAddr);
+
+/// An address in half of the memory if it is one of IPv4: there are two for every link.
+#[derive(Debug, Clone)]
+pub(crate) enum Compact {
+    V4(SocketAddrV4),
+    V6(Box<SocketAddrV6>),
+}
+
+impl From<SocketAddr> for Compact {
+    fn from(address: SocketAddr) -> Self {
+        match address {
+            SocketAddr::V4(v4) => Compact::V4(v4),
+            SocketAddr::V6(v6) => Compact::V6(Box::new(v6)),
+        }
+    }
+}
+
+impl Compact {
+    pub(crate) fn get(&self) -> Address {
+        Address(match self {
+            Compact::V4(v4) => SocketAddr::V4(*v4),
+            Compact::V6(v6) => SocketAddr::V6(**v6),
+        })
+    }
+}
 
 impl<C> Encode<C> for Address {
     fn encode<W: encode::Write>(

@@ -4,6 +4,7 @@
 //! would be lost and the signature with it; so the bytes are kept and forwarded as they came.
 
 use core::fmt;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -34,15 +35,31 @@ pub trait Statement: Encode<()> + for<'b> Decode<'b, ()> {
 /// [`Verified`](crate::wire::Verified) frame does.
 ///
 /// A clone is another handle on the same bytes.
-#[derive(PartialEq, Eq)]
 pub struct Signed<T>(Arc<Parts<T>>);
 
-#[derive(PartialEq, Eq)]
 struct Parts<T> {
     body: T,
+    /// None where nothing is signed, in large simulations: there are as many statements as links in
+    /// a network, and their bytes and empty signatures would take most of the memory.
+    seal: Option<Box<Seal>>,
+}
+
+/// What was signed, and the signature.
+#[derive(PartialEq, Eq)]
+struct Seal {
     bytes: Bytes,
     signature: Signature,
 }
+
+impl<T: Statement + PartialEq> PartialEq for Signed<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.body == other.0.body
+            && self.body_bytes() == other.body_bytes()
+            && self.signature() == other.signature()
+    }
+}
+
+impl<T: Statement + Eq> Eq for Signed<T> {}
 
 impl<T> Clone for Signed<T> {
     fn clone(&self) -> Self {
@@ -63,11 +80,12 @@ impl<T: Statement> Signed<T> {
     #[must_use]
     pub fn sign(body: T, identity: &Identity) -> Self {
         debug_assert_eq!(body.signer(), identity.id(), "a node signs only for itself");
-        let mut bytes = Vec::new();
-        // Encoding into a Vec has no failing path: its error type is Infallible.
-        let _ = minicbor::encode(&body, &mut bytes);
-        let signature = identity.sign_made(|| digest(T::DOMAIN, &bytes));
-        Signed(Arc::new(Parts { body, bytes: bytes.into(), signature }))
+        let seal = identity.signs().then(|| {
+            let bytes = encoded(&body);
+            let signature = identity.sign(&digest(T::DOMAIN, &bytes));
+            Box::new(Seal { bytes: bytes.into(), signature })
+        });
+        Signed(Arc::new(Parts { body, seal }))
     }
 
     /// Reads the form that [`Signed::to_bytes`] writes, without checking the signature.
@@ -81,7 +99,7 @@ impl<T: Statement> Signed<T> {
     /// The wire form: body and signature.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut v = Vec::with_capacity(self.0.bytes.len() + 72);
+        let mut v = Vec::with_capacity(self.wire_size());
         let _ = minicbor::encode(self, &mut v);
         v
     }
@@ -89,13 +107,28 @@ impl<T: Statement> Signed<T> {
     /// Whether the node that the statement names signed these bytes.
     #[must_use]
     pub fn signature_is_valid(&self) -> bool {
-        self.0.signature.verify(&self.0.body.signer(), &self.digest())
+        self.signature().verify(&self.0.body.signer(), &self.digest())
     }
 
     /// What was signed.
     pub(crate) fn digest(&self) -> [u8; 32] {
-        digest(T::DOMAIN, &self.0.bytes)
+        digest(T::DOMAIN, &self.body_bytes())
     }
+
+    /// The encoded body as it was signed.
+    pub fn body_bytes(&self) -> Cow<'_, [u8]> {
+        match &self.0.seal {
+            Some(seal) => Cow::Borrowed(&seal.bytes),
+            None => Cow::Owned(encoded(&self.0.body)),
+        }
+    }
+}
+
+fn encoded<T: Statement>(body: &T) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // Encoding into a Vec has no failing path: its error type is Infallible.
+    let _ = minicbor::encode(body, &mut bytes);
+    bytes
 }
 
 impl<T> Signed<T> {
@@ -104,19 +137,14 @@ impl<T> Signed<T> {
         &self.0.body
     }
 
-    /// The encoded body as it was signed.
-    pub fn body_bytes(&self) -> &Bytes {
-        &self.0.bytes
-    }
-
     /// About how many bytes it takes in a frame.
     pub(crate) fn wire_size(&self) -> usize {
-        self.0.bytes.len() + 72
+        self.0.seal.as_ref().map_or(size_of::<T>(), |s| s.bytes.len()) + 72
     }
 
     /// The signature.
     pub fn signature(&self) -> &Signature {
-        &self.0.signature
+        self.0.seal.as_ref().map_or(&Signature::EMPTY, |s| &s.signature)
     }
 }
 
@@ -133,14 +161,14 @@ impl<T: fmt::Debug> fmt::Debug for Signed<T> {
     }
 }
 
-impl<C, T> Encode<C> for Signed<T> {
+impl<C, T: Statement> Encode<C> for Signed<T> {
     fn encode<W: encode::Write>(
         &self,
         e: &mut Encoder<W>,
         ctx: &mut C,
     ) -> Result<(), encode::Error<W::Error>> {
-        e.array(2)?.bytes(&self.0.bytes)?;
-        self.0.signature.encode(e, ctx)
+        e.array(2)?.bytes(&self.body_bytes())?;
+        self.signature().encode(e, ctx)
     }
 }
 
@@ -160,6 +188,6 @@ impl<'b, C, T: Statement> Decode<'b, C> for Signed<T> {
         }
         body.check().map_err(decode::Error::message)?;
         let bytes = Bytes::copy_from_slice(bytes);
-        Ok(Signed(Arc::new(Parts { body, bytes, signature })))
+        Ok(Signed(Arc::new(Parts { body, seal: Some(Box::new(Seal { bytes, signature })) })))
     }
 }

@@ -55,6 +55,7 @@ impl<K, V> VecMap<K, V> {
 
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
         self.0.retain_mut(|(k, v)| keep(k, v));
+        give_back(&mut self.0);
     }
 }
 
@@ -89,7 +90,9 @@ impl<K: Ord, V> VecMap<K, V> {
 
     pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
         let at = self.find(key).ok()?;
-        Some(self.0.remove(at).1)
+        let (_, value) = self.0.remove(at);
+        give_back(&mut self.0);
+        Some(value)
     }
 
     /// The value of a key, made if there is none.
@@ -108,9 +111,16 @@ impl<K: Ord, V> VecMap<K, V> {
 
 /// Makes room for one more, and a quarter of what is there: doubling would leave a third of all memory
 /// unused.
-fn make_room<T>(v: &mut Vec<T>) {
+pub(crate) fn make_room<T>(v: &mut Vec<T>) {
     if v.len() == v.capacity() {
         v.reserve_exact((v.len() / 4).max(2));
+    }
+}
+
+/// What is only needed now and then takes no memory in between.
+fn give_back<T>(v: &mut Vec<T>) {
+    if v.is_empty() {
+        *v = Vec::new();
     }
 }
 
@@ -209,6 +219,7 @@ impl<T: Ord> VecSet<T> {
     pub(crate) fn remove(&mut self, value: &T) -> bool {
         let Ok(at) = self.0.binary_search(value) else { return false };
         self.0.remove(at);
+        give_back(&mut self.0);
         true
     }
 }

@@ -427,7 +427,7 @@ fn summary_hash() -> u64 {
         identity: identity(20),
         name: Name::new("twenty").unwrap(),
         addresses: vec![address(7020)],
-        seeds: Vec::new(),
+        seeds: [].into(),
         incarnation: 1,
         anchors: Vec::new(),
         kept: [0, 2].map(|n| message(&one, 3, n, b"x")).into(),

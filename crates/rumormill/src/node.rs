@@ -372,7 +372,7 @@ impl NodeBuilder {
             identity: identity.clone(),
             name: name.clone(),
             addresses,
-            seeds: launch.seeds.clone(),
+            seeds: launch.seeds.clone().into(),
             incarnation,
             anchors: kept.anchors,
             kept: kept.batches,

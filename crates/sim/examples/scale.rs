@@ -21,12 +21,19 @@ use rumormill_sim::{NodeId, Record, Survey, World, WorldConfig};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "usage: scale [--peers N] [--seeds N] [--messages N] [--over SECONDS] \
-                     [--settle SECONDS] [--seed NUMBER] [--preset classic|lan|wan] [--json]";
+                     [--settle SECONDS] [--seed NUMBER] [--preset classic|lan|wan] [--json] \
+                     [--publishers N] [--pack N] [--most-gib N]";
 
 struct Arguments {
     peers: usize,
     seeds: usize,
     messages: usize,
+    /// By how many peers; each message by another one if not given.
+    publishers: Option<usize>,
+    /// How many messages a peer publishes at one moment; they go out as one batch.
+    pack: usize,
+    /// Resident memory at which the run gives up.
+    most: u64,
     /// Over which time the peers start.
     over: Option<u64>,
     /// How long they have after the last one has joined.
@@ -41,6 +48,9 @@ fn arguments() -> Result<Arguments, String> {
         peers: 10_000,
         seeds: 3,
         messages: 100,
+        publishers: None,
+        pack: 1,
+        most: u64::MAX,
         over: None,
         settle: 30,
         seed: 1,
@@ -57,6 +67,9 @@ fn arguments() -> Result<Arguments, String> {
             "--peers" => a.peers = number(&flag, words.next())?,
             "--seeds" => a.seeds = number(&flag, words.next())?,
             "--messages" => a.messages = number(&flag, words.next())?,
+            "--publishers" => a.publishers = Some(number(&flag, words.next())?),
+            "--pack" => a.pack = number::<usize>(&flag, words.next())?.max(1),
+            "--most-gib" => a.most = number::<u64>(&flag, words.next())? << 30,
             "--over" => a.over = Some(number(&flag, words.next())?),
             "--settle" => a.settle = number(&flag, words.next())?,
             "--seed" => a.seed = number(&flag, words.next())?,
@@ -163,38 +176,72 @@ fn main() -> ExitCode {
     // A thousand a second, or all within a minute or two.
     let over = a.over.unwrap_or((a.peers as u64 / 10_000).clamp(10, 120));
     let peers = world.add_peers_over(a.peers, Duration::from_secs(over));
-    world.run_for(Duration::from_secs(over));
+    run(&mut world, over, a.most);
     let joined = |w: &World| {
         peers.iter().all(|p| {
             w.peer(*p).is_some_and(|p| p.state() == rumormill_proto::snapshot::PeerState::Joined)
         })
     };
-    let all_joined = world.run_until(Duration::from_secs(600), joined);
+    let all_joined = world.run_until(Duration::from_secs(600), |w| check(w, a.most) && joined(w));
     meter.end("join", &world, a.json);
-    world.run_for(Duration::from_secs(a.settle));
+    run(&mut world, a.settle, a.most);
     meter.end("settle", &world, a.json);
     let survey = world.survey();
-    spread(&mut world, &peers, a.messages, a.seed);
+    spread(&mut world, &peers, &a);
     meter.end("spread", &world, a.json);
     report(&a, &world, &survey, &meter, before);
     let whole = survey.components.len() == 1 && all_joined && delivered(&world, &peers) == 1.0;
     ExitCode::from(u8::from(!whole))
 }
 
-/// Publishes messages at peers drawn by a simple generator, ten a second, and waits until all have them.
-fn spread(world: &mut World, peers: &[NodeId], messages: usize, seed: u64) {
-    let mut state = seed;
-    for _ in 0..messages {
+/// Lets time pass, with a look at the memory every second.
+fn run(world: &mut World, seconds: u64, most: u64) {
+    for _ in 0..seconds {
+        world.run_for(Duration::from_secs(1));
+        check(world, most);
+    }
+}
+
+/// Ends the process before it takes more memory than it may; says how far it came.
+fn check(world: &World, most: u64) -> bool {
+    let now = resident();
+    if now > most {
+        println!(
+            "gave up at {:.1} s with {} MiB resident: {} inputs",
+            world.now().as_micros() as f64 / 1e6,
+            now >> 20,
+            world.steps()
+        );
+        std::process::exit(3);
+    }
+    true
+}
+
+/// Publishes messages at peers drawn by a simple generator, ten times a second, and waits until all
+/// have them.
+fn spread(world: &mut World, peers: &[NodeId], a: &Arguments) {
+    let mut state = a.seed;
+    let mut draw = || {
         // SplitMix64 (Steele, Lea and Flood 2014).
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let at = peers[((z ^ (z >> 31)) % peers.len() as u64) as usize];
-        world.publish(at, "scale", &[7; 64]).expect("the peer runs");
+        peers[((z ^ (z >> 31)) % peers.len() as u64) as usize]
+    };
+    let times = a.messages.div_ceil(a.pack);
+    let publishers: Vec<NodeId> =
+        (0..a.publishers.unwrap_or(times).clamp(1, times.max(1))).map(|_| draw()).collect();
+    for n in 0..times {
+        let at = publishers[n % publishers.len()];
+        let some = a.pack.min(a.messages - n * a.pack);
+        world.publish_all(at, "scale", &vec![&[7; 64][..]; some]).expect("the peer runs");
         world.run_for(Duration::from_millis(100));
+        check(world, a.most);
     }
-    let all = |w: &World| w.figures().spread.values().all(|s| s.delivered >= peers.len() as u64);
+    let all = |w: &World| {
+        check(w, a.most) && w.figures().spread.values().all(|s| s.delivered >= peers.len() as u64)
+    };
     world.run_until(Duration::from_secs(120), all);
 }
 

@@ -97,7 +97,8 @@ struct Progress {
 /// All streams that come through.
 #[derive(Debug, Default)]
 pub(crate) struct Acks {
-    streams: BTreeMap<StreamId, Progress>,
+    /// Boxed: a B-tree has room for eleven when there is one.
+    streams: BTreeMap<StreamId, Box<Progress>>,
     clock: u64,
     /// Nothing is due before it.
     next: Option<Time>,
@@ -139,7 +140,7 @@ impl Acks {
         self.make_room(stream);
         self.clock += 1;
         let clock = self.clock;
-        let p = self.streams.entry(stream).or_insert_with(|| Progress {
+        let fresh = || Progress {
             route,
             upstream,
             behind: VecMap::new(),
@@ -153,7 +154,8 @@ impl Acks {
             census: 0,
             census_at: Time::ZERO,
             touched: 0,
-        });
+        };
+        let p = self.streams.entry(stream).or_insert_with(|| Box::new(fresh()));
         (p.route, p.upstream, p.touched) = (route, upstream, clock);
         p.unacknowledged += bytes;
         p.mark(now, with.high_water(stream));

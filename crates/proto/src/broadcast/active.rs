@@ -6,10 +6,10 @@
 //! at work. Nobody is asked: all see nearly the same, since all get everything.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
 
 use crate::identity::PeerId;
 use crate::limits::{MAX_ACKS, MAX_BATCH};
+use crate::small::VecMap;
 use crate::time::Time;
 
 /// A publisher counts while it published [`MUCH`] in this period and the one before: longer than
@@ -25,7 +25,7 @@ const PART: u64 = 2;
 #[derive(Debug, Default)]
 pub(crate) struct Active {
     /// Bytes in this period, and in the one before.
-    publishers: BTreeMap<PeerId, (u64, u64)>,
+    publishers: VecMap<PeerId, (u64, u64)>,
     since: Time,
     /// Those with [`MUCH`].
     busy: u64,
@@ -38,7 +38,7 @@ impl Active {
         if self.publishers.len() >= MAX_ACKS && !self.publishers.contains_key(&publisher) {
             return false;
         }
-        let (current, before) = self.publishers.entry(publisher).or_default();
+        let (current, before) = self.publishers.get_or_insert(publisher, <(u64, u64)>::default);
         let was_busy = *current + *before >= MUCH;
         *current = current.saturating_add(bytes);
         self.busy += u64::from(!was_busy && *current + *before >= MUCH);

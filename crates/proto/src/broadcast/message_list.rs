@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::identity::PeerId;
 use crate::limits::{MAX_GAPS, MAX_LIVES, MAX_PUBLISHERS};
 use crate::message::MessageId;
+use crate::small::make_room;
 
 /// A publisher in one incarnation.
 pub(crate) type StreamId = (PeerId, u64);
@@ -15,9 +16,9 @@ pub(crate) type StreamId = (PeerId, u64);
 /// What is known of one stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
-    /// Disjoint, non-touching ranges of what was received or given up: first number to the number
-    /// after the last.
-    ranges: BTreeMap<u64, u64>,
+    /// Disjoint, non-touching ranges of what was received or given up, ascending: first number and
+    /// the number after the last. One, most of the time, and never many.
+    ranges: Vec<(u64, u64)>,
     received: u64,
     touched: u64,
     /// Numbers below it are of the time before this node took part.
@@ -30,32 +31,40 @@ pub(crate) struct Seen {
 
 impl Seen {
     fn contains(&self, sequence: u64) -> bool {
-        self.ranges.range(..=sequence).next_back().is_some_and(|(_, &end)| sequence < end)
+        self.beginning_before(sequence.saturating_add(1)).last().is_some_and(|r| sequence < r.1)
+    }
+
+    /// The ranges that begin below `limit`.
+    fn beginning_before(&self, limit: u64) -> &[(u64, u64)] {
+        let n = self.ranges.partition_point(|r| r.0 < limit);
+        self.ranges.get(..n).unwrap_or_default()
     }
 
     /// How many of the numbers in `from..to` are new.
     fn missing_in(&self, from: u64, to: u64) -> u64 {
         let known: u64 = self
-            .ranges
-            .range(..to)
+            .beginning_before(to)
+            .iter()
             .rev()
-            .take_while(|(_, end)| **end > from)
-            .map(|(&start, &end)| end.min(to) - start.max(from))
+            .take_while(|(_, end)| *end > from)
+            .map(|&(start, end)| end.min(to) - start.max(from))
             .sum();
         to - from - known
     }
 
     /// Adds `from..to`, joining what it touches.
     fn add(&mut self, mut from: u64, mut to: u64) {
-        while let Some((&start, &end)) = self.ranges.range(..=to).next_back() {
-            if end < from {
-                break;
-            }
-            from = from.min(start);
-            to = to.max(end);
-            self.ranges.remove(&start);
+        // Those that touch it become one with it.
+        let first = self.ranges.partition_point(|r| r.1 < from);
+        let after = self.ranges.partition_point(|r| r.0 <= to).max(first);
+        if let Some(touching) = self.ranges.get(first..after)
+            && let (Some(low), Some(high)) = (touching.first(), touching.last())
+        {
+            (from, to) = (from.min(low.0), to.max(high.1));
+        } else {
+            make_room(&mut self.ranges);
         }
-        self.ranges.insert(from, to);
+        drop(self.ranges.splice(first..after, [(from, to)]));
     }
 
     /// Holds the number of gaps to its bound. What is closed for it shows as a gap in the
@@ -69,22 +78,22 @@ impl Seen {
 
     /// Whether it is known where the stream begins for this node.
     pub(crate) fn has_begun(&self) -> bool {
-        self.ranges.contains_key(&0)
+        self.ranges.first().is_some_and(|r| r.0 == 0)
     }
 
     /// All numbers below it were received or given up; 0 while the beginning is not known.
     pub(crate) fn high_water(&self) -> u64 {
-        self.ranges.get(&0).copied().unwrap_or(0)
+        self.ranges.first().map_or(0, |r| if r.0 == 0 { r.1 } else { 0 })
     }
 
     /// The smallest number received or given up.
     pub(crate) fn first(&self) -> u64 {
-        self.ranges.first_key_value().map_or(0, |(&first, _)| first)
+        self.ranges.first().map_or(0, |r| r.0)
     }
 
     /// The number after the highest one received.
     pub(crate) fn next(&self) -> u64 {
-        self.ranges.last_key_value().map_or(0, |(_, &end)| end)
+        self.ranges.last().map_or(0, |r| r.1)
     }
 
     /// Messages received.
@@ -111,7 +120,7 @@ impl Seen {
     pub(crate) fn missing_below(&self, limit: u64) -> Vec<(u64, u64)> {
         let mut missing = Vec::new();
         let mut expected = 0;
-        for (&start, &end) in self.ranges.range(..limit) {
+        for &(start, end) in self.beginning_before(limit) {
             if start > expected {
                 missing.push((expected, start));
             }
@@ -130,15 +139,15 @@ impl Seen {
         let fresh = self.delivered == self.start;
         if !self.has_begun() {
             // What came is not of the time before.
-            let at = self.ranges.first_key_value().map_or(at, |(&first, _)| at.min(first));
+            let at = self.ranges.first().map_or(at, |r| at.min(r.0));
             (self.start, self.delivered) = (at, at);
             if at > 0 {
                 self.add(0, at);
             }
         } else if at < self.start && fresh {
-            let end = self.ranges.remove(&0).unwrap_or(0);
+            let (_, end) = self.ranges.remove(0);
             if end > self.start {
-                self.ranges.insert(self.start, end);
+                self.ranges.insert(0, (self.start, end));
             }
             if at > 0 {
                 self.add(0, at);
@@ -220,7 +229,7 @@ impl MessageList {
     pub(crate) fn begin_with_what_came(&mut self, stream: StreamId) {
         self.version += 1;
         if let Some(seen) = self.streams.get_mut(&stream)
-            && let Some((&first, _)) = seen.ranges.first_key_value()
+            && let Some(&(first, _)) = seen.ranges.first()
             && seen.begin(first)
         {
             self.moved.insert(stream);

@@ -17,22 +17,39 @@ const RATE_OVER: Duration = Duration::from_secs(1);
 /// one signature, and filling them takes some hundred microseconds.
 const TURN: usize = 8;
 
-/// The outbox of one peer.
-#[derive(Debug)]
-pub(crate) struct Outbox {
-    /// Names the next message.
-    next: MessageId,
+/// What waits, and what is on its way.
+#[derive(Debug, Default)]
+struct Queues {
     /// What waits to be signed: it goes out when the caller next drains the state machine.
     open: Option<BatchBuilder>,
     full: VecDeque<BatchBuilder>,
     /// Signed and not sent yet.
     sealed: VecDeque<Batch>,
+    /// Ends and sizes of batches that are not acknowledged.
+    on_the_way: VecDeque<(u64, u64)>,
+}
+
+impl Queues {
+    fn is_empty(&self) -> bool {
+        self.has_nothing_to_send() && self.on_the_way.is_empty()
+    }
+
+    fn has_nothing_to_send(&self) -> bool {
+        self.open.is_none() && self.full.is_empty() && self.sealed.is_empty()
+    }
+}
+
+/// The outbox of one peer.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    /// Names the next message.
+    next: MessageId,
+    /// Most peers publish nothing, and have none.
+    queues: Option<Box<Queues>>,
     waiting_bytes: u64,
     /// The caller has batches of before to write first; and since when something waits for it.
     held: bool,
     waits_since: Option<Time>,
-    /// Ends and sizes of batches that are not acknowledged.
-    on_the_way: VecDeque<(u64, u64)>,
     on_the_way_bytes: u64,
     /// When the last of them was acknowledged, or the first of them sent.
     moved: Time,
@@ -49,13 +66,10 @@ impl Outbox {
     pub(crate) fn new(identity: &Identity, incarnation: u64) -> Self {
         Outbox {
             next: MessageId { publisher: identity.id(), incarnation, sequence: 0 },
-            open: None,
-            full: VecDeque::new(),
-            sealed: VecDeque::new(),
+            queues: None,
             waiting_bytes: 0,
             held: false,
             waits_since: None,
-            on_the_way: VecDeque::new(),
             on_the_way_bytes: 0,
             moved: Time::ZERO,
             window: Window::new(),
@@ -68,9 +82,11 @@ impl Outbox {
 
     /// A new incarnation counts from 0 again. What waits is still of the old one and goes first.
     pub(crate) fn restart(&mut self, incarnation: u64) {
-        self.full.extend(self.open.take());
+        if let Some(q) = &mut self.queues {
+            q.full.extend(q.open.take());
+            q.on_the_way.clear();
+        }
         self.next = MessageId { incarnation, sequence: 0, ..self.next };
-        self.on_the_way.clear();
         self.on_the_way_bytes = 0;
         self.receipt_wanted = 0;
     }
@@ -95,7 +111,7 @@ impl Outbox {
 
     /// Whether enough waits to be signed.
     pub(crate) fn has_a_turnful(&self) -> bool {
-        self.full.len() >= TURN
+        self.queues.as_ref().is_some_and(|q| q.full.len() >= TURN)
     }
 
     /// Whether batches of before wait to be written.
@@ -106,7 +122,7 @@ impl Outbox {
     /// Whether what waits is to wait for more. What is signed does not.
     pub(crate) fn is_held_back(&self, now: Time) -> bool {
         let until = self.waits_since.map_or(Time::MAX, |since| since + HOLD_AT_MOST);
-        self.held && self.sealed.is_empty() && now < until
+        self.held && self.queues.as_ref().is_none_or(|q| q.sealed.is_empty()) && now < until
     }
 
     /// When it has waited for long enough.
@@ -138,11 +154,12 @@ impl Outbox {
         payload: &[u8],
     ) -> MessageId {
         self.waits_since.get_or_insert(now);
-        if let Some(open) = self.open.take_if(|open| !open.fits(topic, payload)) {
-            self.full.push_back(open);
+        let q = self.queues.get_or_insert_default();
+        if let Some(open) = q.open.take_if(|open| !open.fits(topic, payload)) {
+            q.full.push_back(open);
         }
         let first = self.next;
-        let open = self.open.get_or_insert_with(|| BatchBuilder::new(first, wall));
+        let open = q.open.get_or_insert_with(|| BatchBuilder::new(first, wall));
         let id = open.push(wall, topic, payload);
         self.next.sequence += 1;
         self.waiting_bytes += (topic.len() + payload.len()) as u64;
@@ -151,30 +168,31 @@ impl Outbox {
 
     /// The next batch that waits, signed. All that wait are signed together.
     pub(crate) fn seal(&mut self, identity: &Identity, now: Time) -> Option<Batch> {
-        if self.sealed.is_empty() {
-            let full = self.full.len().min(MAX_GROUP);
-            let mut group: Vec<BatchBuilder> = self.full.drain(..full).collect();
+        let q = self.queues.as_mut()?;
+        if q.sealed.is_empty() {
+            let full = q.full.len().min(MAX_GROUP);
+            let mut group: Vec<BatchBuilder> = q.full.drain(..full).collect();
             if group.len() < MAX_GROUP {
-                group.extend(self.open.take());
+                group.extend(q.open.take());
             }
             if group.is_empty() {
                 return None;
             }
-            self.sealed.extend(seal_group(group, identity));
-            if self.full.is_empty() {
+            q.sealed.extend(seal_group(group, identity));
+            if q.full.is_empty() {
                 self.waits_since = None;
             }
         }
-        let batch = self.sealed.pop_front()?;
-        if self.sealed.is_empty() && self.full.is_empty() && self.open.is_none() {
+        let batch = q.sealed.pop_front()?;
+        if q.has_nothing_to_send() {
             self.waiting_bytes = 0;
         }
         let bytes = batch.wire().len() as u64;
         if batch.incarnation() == self.next.incarnation {
-            if self.on_the_way.is_empty() {
+            if q.on_the_way.is_empty() {
                 self.moved = now;
             }
-            self.on_the_way.push_back((batch.end(), bytes));
+            q.on_the_way.push_back((batch.end(), bytes));
             self.on_the_way_bytes += bytes;
         }
         self.measure(now);
@@ -202,12 +220,15 @@ impl Outbox {
     pub(crate) fn acknowledged(&mut self, paced: u64, now: Time, congested: bool) -> bool {
         let had_room = self.room() > 0;
         let mut bytes = 0;
-        while let Some(&(end, size)) = self.on_the_way.front()
-            && end <= paced
-        {
-            bytes += size;
-            self.on_the_way.pop_front();
+        if let Some(q) = &mut self.queues {
+            while let Some(&(end, size)) = q.on_the_way.front()
+                && end <= paced
+            {
+                bytes += size;
+                q.on_the_way.pop_front();
+            }
         }
+        self.queues.take_if(|q| q.is_empty());
         self.on_the_way_bytes -= bytes;
         if bytes > 0 {
             self.moved = now;
@@ -223,7 +244,8 @@ impl Outbox {
     /// Whether nothing was acknowledged for so long though something is on its way. Tells it once in
     /// that time.
     pub(crate) fn is_stalled(&mut self, patience: Duration, now: Time) -> bool {
-        let stalled = !self.on_the_way.is_empty() && now.since(self.moved) >= patience;
+        let waits = self.queues.as_ref().is_some_and(|q| !q.on_the_way.is_empty());
+        let stalled = waits && now.since(self.moved) >= patience;
         if stalled {
             self.moved = now;
         }

@@ -5,7 +5,7 @@
 //! together are held to that half; see [`active`](super::active).)
 
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::message_list::StreamId;
 use crate::batch::Batch;
@@ -48,9 +48,11 @@ pub(crate) fn name(batch: &Batch) -> MessageId {
 /// The store: oldest arrivals go first.
 #[derive(Debug)]
 pub(crate) struct Retention {
-    batches: BTreeMap<MessageId, Kept>,
-    arrivals: BTreeMap<u64, MessageId>,
-    next: u64,
+    /// Boxed: a B-tree has room for eleven when there is one.
+    batches: BTreeMap<MessageId, Box<Kept>>,
+    /// In order of arrival, from number `first` on; those that are gone leave their place.
+    arrivals: VecDeque<Option<Batch>>,
+    first: u64,
     messages: u64,
     bytes: u64,
     max_bytes: u64,
@@ -65,12 +67,12 @@ pub(crate) struct Retention {
 impl Retention {
     pub(crate) const fn new(max_bytes: u64, max_age: Duration) -> Self {
         let batches = BTreeMap::new();
-        let arrivals = BTreeMap::new();
+        let arrivals = VecDeque::new();
         let spared = BTreeMap::new();
         Retention {
             batches,
             arrivals,
-            next: 0,
+            first: 0,
             messages: 0,
             bytes: 0,
             max_bytes,
@@ -98,11 +100,10 @@ impl Retention {
         }
         self.bytes += batch.size() as u64;
         self.messages += batch.len() as u64;
-        let (repeats, order) = (0, self.next);
+        let (repeats, order) = (0, self.next());
+        self.arrivals.push_back(Some(batch.clone()));
         let kept = Kept { batch, hops, from, received_at, repeats, arrived: now, order };
-        self.arrivals.insert(self.next, id);
-        self.next += 1;
-        self.batches.insert(id, kept);
+        self.batches.insert(id, Box::new(kept));
         let mut gone = Vec::new();
         if self.bytes > self.max_bytes {
             self.release(&awaited, &mut gone);
@@ -129,15 +130,31 @@ impl Retention {
         }
     }
 
+    /// The number of the next to arrive.
+    fn next(&self) -> u64 {
+        self.first + self.arrivals.len() as u64
+    }
+
+    fn place(&self, order: u64) -> Option<usize> {
+        usize::try_from(order.checked_sub(self.first)?).ok()
+    }
+
     fn arrival(&self, order: u64) -> Option<&Kept> {
-        self.batches.get(self.arrivals.get(&order)?)
+        let batch = self.arrivals.get(self.place(order)?)?.as_ref()?;
+        self.batches.get(&name(batch)).map(|k| &**k)
     }
 
     /// The oldest that nobody waits for; the oldest of all if too much is waited for.
     fn next_to_go(&mut self, awaited: &impl Fn(StreamId, u64) -> bool) -> Option<u64> {
-        let newest = *self.arrivals.last_key_value()?.0;
-        while let Some((&order, id)) = self.arrivals.range(self.turn..newest).next() {
-            let kept = self.batches.get(id)?;
+        let newest = self.arrivals.iter().rposition(Option::is_some)?;
+        let newest = self.first + newest as u64;
+        self.turn = self.turn.max(self.first);
+        while self.turn < newest {
+            let order = self.turn;
+            let Some(kept) = self.arrival(order) else {
+                self.turn += 1;
+                continue;
+            };
             let (stream, size) = (kept.batch.stream(), kept.batch.size() as u64);
             let room = self.spared_bytes + size <= self.max_bytes / SPARED_PART;
             if !room || !awaited(stream, kept.batch.end()) {
@@ -152,7 +169,8 @@ impl Retention {
     }
 
     fn oldest(&self) -> Option<u64> {
-        self.arrivals.first_key_value().map(|(order, _)| *order)
+        // The first place is never one that was left.
+        (!self.arrivals.is_empty()).then_some(self.first)
     }
 
     /// Lets go of what is too old.
@@ -168,13 +186,17 @@ impl Retention {
 
     /// When the oldest one is too old.
     pub(crate) fn next_expiry(&self) -> Option<Time> {
-        let (_, id) = self.arrivals.first_key_value()?;
-        self.batches.get(id).map(|k| k.arrived + self.max_age)
+        self.arrival(self.first).map(|k| k.arrived + self.max_age)
     }
 
     fn remove(&mut self, order: u64) -> Option<Batch> {
-        let id = self.arrivals.remove(&order)?;
-        let kept = self.batches.remove(&id)?;
+        let place = self.place(order)?;
+        let batch = self.arrivals.get_mut(place)?.take()?;
+        while self.arrivals.front().is_some_and(Option::is_none) {
+            self.arrivals.pop_front();
+            self.first += 1;
+        }
+        let kept = self.batches.remove(&name(&batch))?;
         let (stream, size) = (kept.batch.stream(), kept.batch.size() as u64);
         self.bytes -= size;
         self.messages -= kept.batch.len() as u64;
@@ -194,7 +216,7 @@ impl Retention {
         let first = MessageId { sequence: 0, ..*id };
         // The nearest one, unless a publisher packed a number twice, which an honest one never does.
         let before = self.batches.range(first..=*id).rev().take(OVERLAPS);
-        before.map(|(_, k)| k).find(|k| id.sequence < k.batch.end())
+        before.map(|(_, k)| &**k).find(|k| id.sequence < k.batch.end())
     }
 
     /// A batch came again.
@@ -223,19 +245,20 @@ impl Retention {
         // The one that holds `from` may begin before it.
         let first = self.holding(&id).map_or(id, |k| name(&k.batch));
         let last = MessageId { sequence: to.max(first.sequence), ..id };
-        self.batches.range(first..last).map(|(_, k)| k)
+        self.batches.range(first..last).map(|(_, k)| &**k)
     }
 
     /// The newest batches that hold `limit` messages, oldest first.
     pub(crate) fn newest(&self, limit: usize) -> Vec<&Kept> {
         let mut list = Vec::new();
         let mut messages = 0;
-        for kept in self.arrivals.values().rev().filter_map(|id| self.batches.get(id)) {
+        let arrived = self.arrivals.iter().rev().flatten();
+        for kept in arrived.filter_map(|b| self.batches.get(&name(b))) {
             if messages >= limit {
                 break;
             }
             messages += kept.batch.len();
-            list.push(kept);
+            list.push(&**kept);
         }
         list.reverse();
         list

@@ -23,17 +23,33 @@ pub(crate) enum Due {
 #[derive(Debug, Clone)]
 pub(crate) struct Watch {
     pub(crate) last_heard: Time,
-    pub(crate) last_reply: Option<Time>,
-    pub(crate) reply_delay: Option<Duration>,
+    replies: Option<Replies>,
     pub(crate) misses: u32,
     outstanding: Option<(u64, Time)>,
     next_ping: Time,
     /// The other end is the first to ask when the link falls silent.
     asks_second: bool,
-    smoothed: Option<(Duration, Duration)>,
-    /// Links on which somebody asked about this neighbour and waits for an answer. While there
-    /// are some, one miss is enough to begin a burst.
-    questioners: VecSet<LinkId>,
+    /// Links on which somebody asked about this neighbour and waits for an answer, if there are some.
+    /// Then one miss is enough to begin a burst.
+    questioners: Option<Box<VecSet<LinkId>>>,
+}
+
+/// When the last answer came and how long it took, and the mean of that and its deviation: in
+/// microseconds, as there is one for every link.
+#[derive(Debug, Clone, Copy)]
+struct Replies {
+    last: Time,
+    delay: u32,
+    mean: u32,
+    deviation: u32,
+}
+
+fn micros(d: Duration) -> u32 {
+    u32::try_from(d.as_micros()).unwrap_or(u32::MAX)
+}
+
+const fn duration(micros: u32) -> Duration {
+    Duration::from_micros(micros as u64)
 }
 
 impl Watch {
@@ -45,14 +61,12 @@ impl Watch {
     pub(crate) fn new(now: Time, jitter: Duration, asks_second: bool) -> Self {
         Watch {
             last_heard: now,
-            last_reply: None,
-            reply_delay: None,
+            replies: None,
             misses: 0,
             outstanding: None,
             next_ping: now + jitter,
             asks_second,
-            smoothed: None,
-            questioners: VecSet::new(),
+            questioners: None,
         }
     }
 
@@ -73,7 +87,7 @@ impl Watch {
 
     /// Who waits for an answer about this neighbour.
     pub(crate) fn take_questioners(&mut self) -> VecSet<LinkId> {
-        core::mem::take(&mut self.questioners)
+        self.questioners.take().map(|q| *q).unwrap_or_default()
     }
 
     /// The answer to a liveness request; [`Watch::heard`] was told already. One to an earlier
@@ -84,26 +98,35 @@ impl Watch {
             return;
         }
         self.outstanding = None;
-        self.last_reply = Some(now);
         let delay = now.since(sent);
-        self.reply_delay = Some(delay);
         // RFC 6298, section 2: gains of 1/8 and 1/4.
-        self.smoothed = Some(match self.smoothed {
+        let (mean, deviation) = match self.replies {
             None => (delay, delay / 2),
-            Some((mean, deviation)) => {
-                let off = delay.abs_diff(mean);
-                ((mean * 7 + delay) / 8, (deviation * 3 + off) / 4)
+            Some(r) => {
+                let (mean, deviation) = (duration(r.mean), duration(r.deviation));
+                ((mean * 7 + delay) / 8, (deviation * 3 + delay.abs_diff(mean)) / 4)
             }
-        });
+        };
+        let (delay, mean, deviation) = (micros(delay), micros(mean), micros(deviation));
+        self.replies = Some(Replies { last: now, delay, mean, deviation });
+    }
+
+    pub(crate) fn last_reply(&self) -> Option<Time> {
+        self.replies.map(|r| r.last)
+    }
+
+    pub(crate) fn reply_delay(&self) -> Option<Duration> {
+        self.replies.map(|r| duration(r.delay))
     }
 
     pub(crate) fn smoothed_delay(&self) -> Option<Duration> {
-        self.smoothed.map(|(mean, _)| mean)
+        self.replies.map(|r| duration(r.mean))
     }
 
     /// How long an answer may take: as configured, or longer where the path is slow.
     fn timeout(&self, config: &Config) -> Duration {
-        let seen = self.smoothed.map_or(Duration::ZERO, |(mean, dev)| mean + dev * 4);
+        let usual = |r: Replies| duration(r.mean) + duration(r.deviation) * 4;
+        let seen = self.replies.map_or(Duration::ZERO, usual);
         config.ping_timeout().max(seen.min(config.ping_timeout() * 8))
     }
 
@@ -115,8 +138,9 @@ impl Watch {
 
     /// Somebody else asked about this neighbour: look at once.
     pub(crate) fn question(&mut self, now: Time, by: LinkId) {
-        if self.questioners.len() < MAX_QUESTIONERS {
-            self.questioners.insert(by);
+        let questioners = self.questioners.get_or_insert_default();
+        if questioners.len() < MAX_QUESTIONERS {
+            questioners.insert(by);
         }
         self.next_ping = now;
     }
@@ -130,13 +154,13 @@ impl Watch {
             } else if now >= sent + self.timeout(config) {
                 self.outstanding = None;
                 self.misses += 1;
-                if self.misses >= config.misses() || !self.questioners.is_empty() {
+                if self.misses >= config.misses() || self.questioners.is_some() {
                     return Due::Suspect;
                 }
             }
         }
         let every_interval = config.misses() > 1;
-        let asked = every_interval || !self.questioners.is_empty() || self.misses > 0;
+        let asked = every_interval || self.questioners.is_some() || self.misses > 0;
         if self.outstanding.is_none() && now >= self.next_ping {
             let allowed = self.longest_silence(config);
             if asked || now.since(self.last_heard) >= allowed {
@@ -251,7 +275,7 @@ mod tests {
         w.pinged(at(0), 1, &c);
         w.pong(at(400), 1);
         assert!(w.timeout(&c) > Duration::from_millis(1000));
-        assert_eq!(w.reply_delay, Some(Duration::from_millis(400)));
+        assert_eq!(w.reply_delay(), Some(Duration::from_millis(400)));
     }
 
     #[test]

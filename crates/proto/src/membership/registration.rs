@@ -4,16 +4,17 @@
 //! seed in common. It keeps a link to each, tries one that fails again for ever with growing
 //! waits, and takes another in the meantime.
 
-use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet};
-
 use crate::config::Config;
 use crate::death::Certificate;
 use crate::identity::PeerId;
 use crate::io::{DialId, LinkId, SeedAddress};
 use crate::random::Stream;
+use crate::small::{VecMap, VecSet};
 use crate::time::Time;
 use crate::wire::SeedName;
+use core::ops::Deref;
+use core::time::Duration;
+use std::sync::Arc;
 
 /// A majority of `n`; none of none.
 #[must_use]
@@ -21,10 +22,24 @@ pub(crate) const fn majority(n: usize) -> usize {
     if n == 0 { 0 } else { n / 2 + 1 }
 }
 
+/// One of the configured seeds. Many peers of one process share the list.
+#[derive(Debug)]
+pub(crate) struct Configured {
+    all: Arc<[SeedAddress]>,
+    at: usize,
+}
+
+impl Deref for Configured {
+    type Target = SeedAddress;
+    fn deref(&self) -> &SeedAddress {
+        &self.all[self.at]
+    }
+}
+
 /// One seed as this peer uses it.
 #[derive(Debug)]
 pub(crate) struct SeedSlot {
-    pub(crate) address: SeedAddress,
+    pub(crate) address: Configured,
     pub(crate) id: Option<PeerId>,
     pub(crate) chosen: bool,
     pub(crate) dial: Option<DialId>,
@@ -63,22 +78,22 @@ pub(crate) enum Quorum {
 #[derive(Debug)]
 pub(crate) struct Registrations {
     pub(crate) slots: Vec<SeedSlot>,
-    /// Who vouches for which key under which configured address.
-    vouched: BTreeMap<(String, PeerId), BTreeSet<usize>>,
+    /// Who vouches for which key under which configured address, given as the first slot that has it.
+    vouched: VecMap<(usize, PeerId), VecSet<usize>>,
     ever: bool,
     holds: bool,
 }
 
 impl Registrations {
-    pub(crate) fn new(seeds: Vec<SeedAddress>, rng: &mut Stream, now: Time) -> Self {
+    pub(crate) fn new(seeds: &Arc<[SeedAddress]>, rng: &mut Stream, now: Time) -> Self {
         let order = rng.sample((0..seeds.len()).collect(), majority(seeds.len()));
         let slots = seeds
-            .into_iter()
+            .iter()
             .enumerate()
-            .map(|(i, address)| SeedSlot {
+            .map(|(at, address)| SeedSlot {
                 id: address.pin,
-                address,
-                chosen: order.contains(&i),
+                address: Configured { all: Arc::clone(seeds), at },
+                chosen: order.contains(&at),
                 dial: None,
                 link: None,
                 parked: false,
@@ -95,7 +110,7 @@ impl Registrations {
                 list_complete: false,
             })
             .collect();
-        Registrations { slots, vouched: BTreeMap::new(), ever: false, holds: false }
+        Registrations { slots, vouched: VecMap::new(), ever: false, holds: false }
     }
 
     pub(crate) fn quorum(&self) -> usize {
@@ -213,10 +228,15 @@ impl Registrations {
     /// Peers in the network, as the seeds say: the lower median, so that a minority of them cannot
     /// make it larger than it is.
     pub(crate) fn network_size(&self) -> u32 {
-        let linked = self.slots.iter().filter(|s| s.link.is_some() || s.parked);
-        let mut said: Vec<u32> = linked.map(|s| s.alive).collect();
-        said.sort_unstable();
-        said.get(said.len().saturating_sub(1) / 2).copied().unwrap_or(0)
+        let linked = || self.slots.iter().filter(|s| s.link.is_some() || s.parked);
+        let middle = linked().count().saturating_sub(1) / 2;
+        // It is asked for with every beacon, and there are few seeds: sorting would take memory.
+        let is_median = |n: u32| {
+            let below = linked().filter(|s| s.alive < n).count();
+            let above = linked().filter(|s| s.alive > n).count();
+            below <= middle && above <= linked().count() - 1 - middle
+        };
+        linked().map(|s| s.alive).find(|n| is_median(*n)).unwrap_or(0)
     }
 
     /// What target degrees are drawn with: the seeds agree on the smallest; one that is not synced
@@ -230,18 +250,21 @@ impl Registrations {
     /// A seed says which keys it has proved under which configured addresses.
     pub(crate) fn vouch(&mut self, voucher: usize, names: &[SeedName]) {
         for name in names {
-            let configured = self.slots.iter().any(|s| s.address.host_port == name.host_port);
-            if configured {
-                let key = (name.host_port.clone(), name.id);
-                self.vouched.entry(key).or_default().insert(voucher);
+            if let Some(configured) = self.first_at(&name.host_port) {
+                let by = self.vouched.get_or_insert((configured, name.id), VecSet::new);
+                by.insert(voucher);
             }
         }
         // A seed names at most one key per address and link; whoever names many is kept short.
         while self.vouched.len() > 4 * self.slots.len() {
-            let weakest = self.vouched.iter().min_by_key(|(_, v)| v.len()).map(|(k, _)| k.clone());
+            let weakest = self.vouched.iter().min_by_key(|(_, v)| v.len()).map(|(k, _)| *k);
             let Some(weakest) = weakest else { break };
             self.vouched.remove(&weakest);
         }
+    }
+
+    fn first_at(&self, host_port: &str) -> Option<usize> {
+        self.slots.iter().position(|s| s.address.host_port == host_port)
     }
 
     /// Whether a key is a seed's: pinned, proved on a dial to a configured address, or named by a
@@ -253,9 +276,9 @@ impl Registrations {
         };
         self.slots.iter().any(direct)
             || self.slots.iter().filter(|s| s.address.pin.is_none()).any(|s| {
-                self.vouched
-                    .get(&(s.address.host_port.clone(), *id))
-                    .is_some_and(|by| by.len() >= self.quorum())
+                let configured = self.first_at(&s.address.host_port);
+                let by = configured.and_then(|at| self.vouched.get(&(at, *id)));
+                by.is_some_and(|by| by.len() >= self.quorum())
             })
     }
 
@@ -267,9 +290,11 @@ impl Registrations {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
-    fn seeds(n: usize) -> Vec<SeedAddress> {
+    fn seeds(n: usize) -> Arc<[SeedAddress]> {
         (0..n).map(|i| SeedAddress { host_port: format!("s{i}:1"), pin: None }).collect()
     }
 
@@ -283,7 +308,7 @@ mod tests {
         let mut chosen = BTreeSet::new();
         for i in 0..50 {
             let mut rng = Stream::new(&[i; 32], "t");
-            let r = Registrations::new(seeds(5), &mut rng, Time::ZERO);
+            let r = Registrations::new(&seeds(5), &mut rng, Time::ZERO);
             let set: Vec<bool> = r.slots.iter().map(|s| s.chosen).collect();
             assert_eq!(set.iter().filter(|&&c| c).count(), 3);
             chosen.insert(set);
@@ -294,7 +319,7 @@ mod tests {
     #[test]
     fn a_registration_stands_without_its_link_until_there_is_something_to_say() {
         let mut rng = Stream::new(&[1; 32], "t");
-        let mut r = Registrations::new(seeds(1), &mut rng, Time::ZERO);
+        let mut r = Registrations::new(&seeds(1), &mut rng, Time::ZERO);
         assert!(!r.park(0), "nothing was acknowledged");
         let slot = &mut r.slots[0];
         (slot.link, slot.acknowledged, slot.alive) = (Some(LinkId(1)), Some((1, 1)), 9);
@@ -311,7 +336,7 @@ mod tests {
     fn a_seed_that_stays_away_is_replaced_and_still_tried() {
         let config = Config::lan().build().unwrap();
         let mut rng = Stream::new(&[1; 32], "t");
-        let mut r = Registrations::new(seeds(3), &mut rng, Time::ZERO);
+        let mut r = Registrations::new(&seeds(3), &mut rng, Time::ZERO);
         let first = r.due(Time::ZERO)[0];
         for _ in 0..2 {
             r.failed(first, Time::ZERO, &config, &mut rng);

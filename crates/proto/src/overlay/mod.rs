@@ -18,7 +18,8 @@ use crate::death::Adjacency;
 use crate::identity::PeerId;
 use crate::io::{DialId, LinkId};
 use crate::limits::{MAX_PERMITS, MAX_REQUEST_NEIGHBOURS};
-use crate::record::{Address, SignedRecord};
+use crate::liveness::Watch;
+use crate::record::{Address, Compact, SignedRecord};
 use crate::signed::Signed;
 use crate::small::VecMap;
 use crate::time::Time;
@@ -37,7 +38,7 @@ const PERMIT_HOLDS: Duration = Duration::from_secs(10);
 pub(crate) struct Neighbour {
     pub(crate) link: LinkId,
     pub(crate) dialed: bool,
-    pub(crate) address: Address,
+    pub(crate) address: Compact,
     pub(crate) record: SignedRecord,
     /// Its word that it is this peer's neighbour, for a report should it die.
     pub(crate) adjacency: Signed<Adjacency>,
@@ -54,6 +55,8 @@ pub(crate) struct Neighbour {
     pub(crate) ask_after: Time,
     /// Payload goes over this edge: until then it is better not to give it away.
     pub(crate) busy_until: Time,
+    /// Whether it shows signs of life.
+    pub(crate) watch: Watch,
     /// The streams of the last pull, until it is answered.
     pub(crate) pulled: Vec<StreamId>,
 }

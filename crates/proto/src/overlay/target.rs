@@ -5,6 +5,8 @@
 //! under churn it drifts away from it. So the degree of a peer is drawn once from the law itself,
 //! and the overlay fills the drawn places (the configuration model, Newman 2010, section 13.2).
 
+use std::sync::OnceLock;
+
 use crate::identity::PeerId;
 use crate::limits::MAX_TARGET;
 
@@ -54,19 +56,36 @@ pub fn target_degree(rank: f64, n: u32, limit: Option<u16>) -> u16 {
     law(rank, n).min(others).min(limit.unwrap_or(u16::MAX))
 }
 
+/// The exponents that [`exponent`] gives.
+const EXPONENTS: [f64; 5] = [2.2, 2.3, 2.4, 2.5, 2.6];
+
+/// For an exponent, the sums of the weights of [`MIN_TARGET`] up to each degree. A peer asks whenever
+/// the size of the network has changed, and in a large one the sums would take longer than all else
+/// that it does then.
+fn sums(alpha: f64) -> &'static [f64] {
+    static SUMS: OnceLock<Vec<Vec<f64>>> = OnceLock::new();
+    let sums_of = |alpha: &f64| -> Vec<f64> {
+        let weights = (MIN_TARGET..=MAX_TARGET).map(|k| f64::from(k).powf(-alpha));
+        let add = |sum: &mut f64, weight| {
+            *sum += weight;
+            Some(*sum)
+        };
+        weights.scan(0.0, add).collect()
+    };
+    let all = SUMS.get_or_init(|| EXPONENTS.iter().map(sums_of).collect());
+    let at = EXPONENTS.iter().position(|e| *e == alpha);
+    at.and_then(|at| all.get(at)).map_or(&[], Vec::as_slice)
+}
+
 /// The law alone.
 fn law(rank: f64, n: u32) -> u16 {
-    let (alpha, top) = (exponent(n), max_target(n));
-    let weight = |k: u16| f64::from(k).powf(-alpha);
-    let total: f64 = (MIN_TARGET..=top).map(weight).sum();
-    let mut sum = 0.0;
-    for k in MIN_TARGET..top {
-        sum += weight(k);
-        if rank * total < sum {
-            return k;
-        }
-    }
-    top
+    let top = max_target(n);
+    let below_top = usize::from(top - MIN_TARGET);
+    let sums = sums(exponent(n));
+    let total = sums.get(below_top).copied().unwrap_or_default();
+    let below = sums.get(..below_top).unwrap_or_default();
+    let steps = below.partition_point(|sum| rank * total >= *sum);
+    MIN_TARGET + u16::try_from(steps).unwrap_or(u16::MAX - MIN_TARGET)
 }
 
 /// The largest target that a peer of this rank can honestly claim while its idea of the network's

@@ -56,7 +56,8 @@ impl Peer {
     /// Any traffic from a peer is a sign of life.
     pub(super) fn heard_from(&mut self, remote: PeerId) {
         let now = self.fx.now();
-        let waiting = self.watches.get_mut(&remote).map(|w| w.heard(now)).unwrap_or_default();
+        let heard = self.overlay.neighbours.get_mut(&remote).map(|n| n.watch.heard(now));
+        let waiting = heard.unwrap_or_default();
         self.answer_questions(&waiting, remote, Verdict::Alive);
         if self.suspects.contains_key(&remote) {
             self.clear_suspicion(remote, remote);
@@ -68,8 +69,8 @@ impl Peer {
         match used {
             Use::Seed(index) => self.on_seed_pong(*index, nonce),
             _ => {
-                if let Some(w) = self.watches.get_mut(&remote) {
-                    w.pong(now, nonce);
+                if let Some(n) = self.overlay.neighbours.get_mut(&remote) {
+                    n.watch.pong(now, nonce);
                 }
             }
         }
@@ -79,15 +80,14 @@ impl Peer {
     pub(super) fn watch_neighbours(&mut self) {
         let now = self.fx.now();
         let mut suspect = Vec::new();
-        for (id, w) in &mut self.watches {
-            let Some(n) = self.overlay.neighbours.get(id) else { continue };
+        for (id, n) in &mut self.overlay.neighbours {
             if self.suspects.contains_key(id) {
                 continue;
             }
-            match w.due(now, &self.config) {
+            match n.watch.due(now, &self.config) {
                 Due::Ping => {
                     let nonce = self.rng.liveness.u64();
-                    w.pinged(now, nonce, &self.config);
+                    n.watch.pinged(now, nonce, &self.config);
                     self.fx.send(n.link, Ping { nonce });
                 }
                 Due::Suspect => suspect.push(*id),
@@ -126,8 +126,8 @@ impl Peer {
         let (name, incarnation) = (record.name.clone(), record.incarnation);
         self.fx.event(Event::Suspected { id, name, incarnation });
         let mut burst = Burst::new(now, &self.config);
-        if let Some(w) = self.watches.get_mut(&id) {
-            burst.questioners = w.take_questioners();
+        if let Some(n) = self.overlay.neighbours.get_mut(&id) {
+            burst.questioners = n.watch.take_questioners();
         }
         let suspect = Suspect { burst, record, around, dial: None, standing, repeated };
         self.suspects.insert(id, suspect);
@@ -225,7 +225,7 @@ impl Peer {
             return self.fx.count("appointments_refused");
         }
         // A neighbour has its own say, and watches anyway.
-        if a.subject != self.id() && !self.watches.contains_key(&a.subject) {
+        if a.subject != self.id() && !self.overlay.neighbours.contains_key(&a.subject) {
             let standing = Standing::Witness(f.appointment.clone());
             self.begin_burst(f.record.clone(), standing, Arc::default(), 0);
         }
@@ -256,9 +256,10 @@ impl Peer {
             self.overlay.neighbours.keys().filter(|n| !self.suspects.contains_key(n)).count();
         let started = s.burst.started;
         let fresh = self
-            .watches
+            .overlay
+            .neighbours
             .iter()
-            .any(|(n, w)| !self.suspects.contains_key(n) && w.last_heard > started)
+            .any(|(id, n)| !self.suspects.contains_key(id) && n.watch.last_heard > started)
             || s.burst.verdicts.values().any(|v| *v == Verdict::Silent)
             || self.registrations.slots.iter().any(|s| s.link.is_some() && s.last_heard > started);
         if failing <= sound || fresh {
@@ -362,13 +363,13 @@ impl Peer {
             }
             return;
         }
-        let verdict = match self.watches.get_mut(&subject) {
+        let verdict = match self.overlay.neighbours.get_mut(&subject) {
             // Silent just a moment ago and reported: this peer agrees.
             None if self.reports.contains_key(&subject) => Verdict::Silent,
             None => Verdict::Unknown,
-            Some(w) => {
+            Some(n) => {
                 // Answer when there is something to tell: a sign of life, or the end of a burst.
-                w.question(now, link);
+                n.watch.question(now, link);
                 return;
             }
         };
@@ -382,7 +383,7 @@ impl Peer {
         used: &Use,
         f: &ProbeReply,
     ) {
-        if *used == Use::Ask(f.subject) {
+        if matches!(used, Use::Ask(of) if **of == f.subject) {
             self.close(link, CloseReason::Done);
         }
         let Some(s) = self.suspects.get_mut(&f.subject) else { return };

@@ -1,13 +1,11 @@
 //! The links of a peer, and what each is for.
 
-use core::net::SocketAddr;
-
 use super::Peer;
 use crate::event::{CloseReason, Event, LinkDown};
 use crate::identity::PeerId;
 use crate::io::{DialError, DialId, DialTarget, LinkId, LinkInfo, Role};
 use crate::limits::{IDLE_LINK, MAX_PEER_LINKS};
-use crate::record::Address;
+use crate::record::{Address, Compact};
 use crate::time::Time;
 use crate::wire::ProbeRequest;
 
@@ -23,7 +21,7 @@ pub(super) enum Use {
     /// A request for a neighbour, not answered yet.
     Request,
     /// A question to another neighbour of this suspect.
-    Ask(PeerId),
+    Ask(Box<PeerId>),
 }
 
 /// One link.
@@ -32,7 +30,7 @@ pub(super) struct Link {
     pub(super) remote: PeerId,
     pub(super) role: Role,
     pub(super) dialed: bool,
-    pub(super) address: SocketAddr,
+    pub(super) address: Compact,
     pub(super) up: Time,
     pub(super) used: Use,
 }
@@ -82,7 +80,7 @@ impl Peer {
             remote: info.remote,
             role: info.role,
             dialed: info.dial.is_some(),
-            address: info.remote_address,
+            address: info.remote_address.into(),
             up: now,
             used: Use::Idle,
         };
@@ -94,7 +92,7 @@ impl Peer {
             Some(DialFor::Seed(index)) => self.on_seed_up(index, id, &info),
             Some(DialFor::Request(peer)) => self.on_request_link(peer, id),
             Some(DialFor::Ask { subject, .. }) => {
-                self.set_use(id, Use::Ask(subject));
+                self.set_use(id, Use::Ask(Box::new(subject)));
                 let incarnation = self.suspects.get(&subject).map(|s| s.record.incarnation);
                 match incarnation {
                     Some(incarnation) => {

@@ -35,7 +35,6 @@ use crate::config::Config;
 use crate::effects::Effects;
 use crate::identity::{Identity, PeerId};
 use crate::io::{DeliveredMark, DialId, Input, LinkId, Output, SeedAddress, StoreOp};
-use crate::liveness::Watch;
 use crate::membership::{Members, Registrations};
 use crate::message::{Delivery, MessageId};
 use crate::name::Name;
@@ -54,6 +53,7 @@ use fetch::Fetch;
 use links::{DialFor, Link};
 use own::Own;
 use resume::restore;
+use timers::Moves;
 
 use publish::{Awaited, CensusPlan, OwnTree};
 
@@ -69,8 +69,9 @@ pub struct PeerSetup {
     /// Where others can reach it. Where the IP address is unspecified (`0.0.0.0`, `::`), the one at
     /// which the seeds see it is announced.
     pub addresses: Vec<Address>,
-    /// The seeds of the network. May be empty: a network of one.
-    pub seeds: Vec<SeedAddress>,
+    /// The seeds of the network. May be empty: a network of one. Many peers of one process may share
+    /// the list.
+    pub seeds: Arc<[SeedAddress]>,
     /// Its incarnation: one more than the last one, and durable before it is used here.
     pub incarnation: u64,
     /// Neighbours of an earlier life, to try while no seed answers.
@@ -123,7 +124,6 @@ pub struct Peer {
     members: Members,
     registrations: Registrations,
     overlay: Overlay,
-    watches: VecMap<PeerId, Watch>,
     suspects: VecMap<PeerId, Suspect>,
     reports: VecMap<PeerId, OpenReport>,
     broadcast: Broadcast,
@@ -173,7 +173,7 @@ impl Peer {
         for anchor in setup.anchors.iter().filter(|a| a.id != identity.id()) {
             members.learn(anchor, now);
         }
-        let registrations = Registrations::new(seeds, &mut rng.seeds, now);
+        let registrations = Registrations::new(&seeds, &mut rng.seeds, now);
         let next_sync = now + rng.sync.scaled(config.sync_interval(), 0.5, 1.5);
         let outbox = Outbox::new(&identity, setup.incarnation);
         let own = Own::new(&identity, name, addresses, setup.incarnation);
@@ -188,7 +188,6 @@ impl Peer {
             members,
             registrations,
             overlay: Overlay::new(now),
-            watches: VecMap::new(),
             suspects: VecMap::new(),
             reports: VecMap::new(),
             broadcast,
@@ -227,9 +226,8 @@ impl Peer {
     /// Takes in what happened. `now` must not be earlier than in any call before.
     pub fn handle(&mut self, now: Time, input: Input) {
         self.fx.begin(now);
-        if !self.is_quiet(&input) {
-            self.deadline.set(None);
-        }
+        let moves = self.moves(&input);
+        let known = if moves == Moves::All { self.deadline.take() } else { None };
         match input {
             Input::LinkUp { link, info } => self.on_link_up(link, info),
             Input::LinkDown { link, why } => self.on_link_down(link, why),
@@ -238,8 +236,12 @@ impl Peer {
             Input::Stored { .. } => {}
             Input::Congested { link } => self.on_congested(link),
             Input::WallClock(wall) => self.fx.set_wall(wall),
-            Input::Timeout => self.on_timeout(),
+            Input::Timeout => {
+                let deadline = known.unwrap_or_else(|| self.find_deadline());
+                self.on_timeout(deadline);
+            }
         }
+        self.moved(moves);
     }
 
     /// A call of the application.

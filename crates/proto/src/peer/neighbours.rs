@@ -168,9 +168,10 @@ impl Peer {
         }
         if let Some(n) = self.overlay.neighbours.get(&remote) {
             if n.link == link || f.record.incarnation <= n.record.incarnation {
-                if let Some(w) = self.watches.get_mut(&remote) {
+                let now = self.fx.now();
+                if let Some(n) = self.overlay.neighbours.get_mut(&remote) {
                     // If the old link is dead without our knowing, find out soon.
-                    w.question(self.fx.now(), link);
+                    n.watch.question(now, link);
                 }
                 return self.refuse(link, remote, RefuseReason::AlreadyNeighbours);
             }
@@ -375,11 +376,13 @@ impl Peer {
         let now = self.fx.now();
         let Some(l) = self.links.get_mut(&link) else { return };
         l.used = Use::Neighbour;
+        let jitter = self.rng.liveness.scaled(self.config.ping_interval(), 0.0, 1.0);
+        let asks_second = self.identity.id() > id;
         let listening = record.addresses.first().copied();
         let neighbour = Neighbour {
             link,
             dialed: l.dialed,
-            address: listening.unwrap_or(Address(l.address)),
+            address: listening.map_or_else(|| l.address.clone(), |a| a.0.into()),
             degree: record.degree,
             target: record.target,
             adjacency,
@@ -389,6 +392,7 @@ impl Peer {
             tell_all_after: now,
             ask_after: now,
             busy_until: now,
+            watch: Watch::new(now, jitter, asks_second),
             pulled: Vec::new(),
             record,
         };
@@ -399,9 +403,6 @@ impl Peer {
         let name = neighbour.record.name.clone();
         self.overlay.neighbours.insert(id, neighbour);
         self.neighbours_since.get_or_insert(now);
-        let jitter = self.rng.liveness.scaled(self.config.ping_interval(), 0.0, 1.0);
-        let asks_second = self.id() > id;
-        self.watches.insert(id, Watch::new(now, jitter, asks_second));
         let (degree, target) = (self.overlay.degree(), self.overlay.target);
         self.fx.event(Event::NeighbourUp { id, name, degree, target });
         self.own_changed();
@@ -411,7 +412,6 @@ impl Peer {
     /// An edge is gone.
     pub(super) fn drop_neighbour(&mut self, id: PeerId, why: LinkDown) -> Option<Neighbour> {
         let neighbour = self.overlay.neighbours.remove(&id)?;
-        self.watches.remove(&id);
         self.tree_link_down(id);
         let (name, degree) = (neighbour.record.name.clone(), self.overlay.degree());
         self.fx.event(Event::NeighbourDown { id, name, why, degree });
@@ -467,7 +467,7 @@ impl Peer {
     /// Tells the neighbours who the neighbours are.
     pub(super) fn announce_neighbourhood(&mut self) {
         self.overlay.announce_at = None;
-        let all = self.overlay.neighbours.iter().map(|(id, n)| (*id, n.address));
+        let all = self.overlay.neighbours.iter().map(|(id, n)| (*id, n.address.get()));
         let told = Neighbourhood {
             neighbours: all.take(MAX_NEIGHBOURHOOD).collect(),
             degree: self.overlay.degree(),

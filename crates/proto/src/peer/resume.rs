@@ -134,7 +134,7 @@ mod tests {
             identity: Identity::from_secret(&[99; 32]),
             name: Name::new("p").unwrap(),
             addresses: vec![],
-            seeds: vec![],
+            seeds: [].into(),
             incarnation: 2,
             anchors: vec![],
             kept,

@@ -34,7 +34,7 @@ impl Peer {
             if leaving && !slot.parked {
                 continue; // it does not know this peer, or heard the goodbye
             }
-            let dial = self.fx.dial(DialTarget::Seed(slot.address.clone()));
+            let dial = self.fx.dial(DialTarget::Seed((*slot.address).clone()));
             slot.dial = Some(dial);
             self.dials.insert(dial, DialFor::Seed(index));
         }

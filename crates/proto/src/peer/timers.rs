@@ -3,28 +3,83 @@
 use core::time::Duration;
 
 use super::Peer;
+use super::links::Use;
 use crate::broadcast::name;
+use crate::identity::PeerId;
 use crate::io::{Input, StoreOp};
 use crate::liveness::LATE;
+use crate::overlay::Neighbour;
 use crate::time::Time;
 use crate::wire::Frame;
 
+/// Which deadlines may move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moves {
+    /// None.
+    Nothing,
+    /// That of this neighbour's watch, which was not the next.
+    Watch(PeerId),
+    /// Those of the trees, which were not the next.
+    Trees,
+    /// Any.
+    All,
+}
+
 impl Peer {
-    /// Whether an input moves no deadline. Half of what comes to a peer in a network at rest are
-    /// questions whether it is there.
-    pub(super) fn is_quiet(&self, input: &Input) -> bool {
-        let Input::Frame { frame, .. } = input else { return false };
-        // A sign of life of somebody who is not suspected, and the answer goes out at once.
-        matches!(**frame, Frame::Ping(_)) && self.suspects.is_empty()
+    /// What an input may do to the deadline. Nearly all that comes to a peer in a network at rest are
+    /// questions whether it is there, answers to its own, and beacons; to find the deadline anew takes
+    /// a look at everything that the peer has.
+    pub(super) fn moves(&self, input: &Input) -> Moves {
+        let Input::Frame { frame, link } = input else { return Moves::All };
+        let Some(Some(known)) = self.deadline.get().filter(|_| self.suspects.is_empty()) else {
+            return Moves::All;
+        };
+        match &**frame {
+            // A sign of life of somebody who is not suspected, and the answer goes out at once.
+            Frame::Ping(_) => Moves::Nothing,
+            Frame::Pong(_) => {
+                let remote = self.links.get(link).map(|l| l.remote);
+                let asked = remote.and_then(|id| self.overlay.neighbours.get(&id));
+                let later = |n: &Neighbour| n.watch.deadline(&self.config) > known;
+                if asked.is_some_and(later) {
+                    remote.map_or(Moves::All, Moves::Watch)
+                } else {
+                    Moves::All
+                }
+            }
+            Frame::Beacon(_) => {
+                // From anybody else it is a reason to close the link.
+                let link = self.links.get(link).filter(|l| l.used == Use::Neighbour);
+                let later = self.trees.deadline().is_none_or(|at| at > known);
+                if link.is_some() && later { Moves::Trees } else { Moves::All }
+            }
+            _ => Moves::All,
+        }
+    }
+
+    /// Takes what has moved into the deadline that was known.
+    pub(super) fn moved(&self, moves: Moves) {
+        let known = self.deadline.get().flatten();
+        let (one, other) = match moves {
+            Moves::Nothing | Moves::All => return,
+            // What is acknowledged along the trees follows them.
+            Moves::Trees => (self.trees.deadline(), self.acks.deadline()),
+            Moves::Watch(id) => {
+                let n = self.overlay.neighbours.get(&id);
+                (n.map(|n| n.watch.deadline(&self.config)), None)
+            }
+        };
+        self.deadline.set(Some([known, one, other].into_iter().flatten().min()));
     }
 
     /// The earliest of all deadlines.
     pub(super) fn find_deadline(&self) -> Option<Time> {
         let watches = self
-            .watches
+            .overlay
+            .neighbours
             .iter()
             .filter(|(id, _)| !self.suspects.contains_key(id))
-            .map(|(_, w)| w.deadline(&self.config));
+            .map(|(_, n)| n.watch.deadline(&self.config));
         let bursts = self.suspects.values().map(|s| s.burst.deadline());
         let own = [
             Some(self.seeds_deadline()),
@@ -54,12 +109,13 @@ impl Peer {
         (at < Time::MAX && !self.own.has_left()).then_some(at)
     }
 
-    pub(super) fn on_timeout(&mut self) {
+    /// `deadline` is when it should have come.
+    pub(super) fn on_timeout(&mut self, deadline: Option<Time>) {
         let now = self.fx.now();
-        let late = self.find_deadline().map_or(Duration::ZERO, |at| now.since(at));
+        let late = deadline.map_or(Duration::ZERO, |at| now.since(at));
         if late > LATE {
             self.fx.count("late_wakeups");
-            self.watches.values_mut().for_each(|w| w.postpone(late));
+            self.overlay.neighbours.values_mut().for_each(|n| n.watch.postpone(late));
             self.suspects.values_mut().for_each(|s| s.burst.postpone(late));
         }
         self.dial_seeds();

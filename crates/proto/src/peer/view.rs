@@ -64,24 +64,21 @@ impl Peer {
     }
 
     fn neighbour_views(&self, now: Time) -> Vec<NeighbourView> {
-        let view = |(id, n): (&PeerId, &crate::overlay::Neighbour)| {
-            let w = self.watches.get(id);
-            NeighbourView {
-                id: *id,
-                name: n.record.name.clone(),
-                address: n.address,
-                link: n.link,
-                dialed: n.dialed,
-                since: now.since(n.since),
-                heard: w.map_or(core::time::Duration::ZERO, |w| now.since(w.last_heard)),
-                last_reply: w.and_then(|w| w.last_reply).map(|at| now.since(at)),
-                reply_delay: w.and_then(|w| w.reply_delay),
-                smoothed_delay: w.and_then(crate::liveness::Watch::smoothed_delay),
-                misses: w.map_or(0, |w| w.misses),
-                suspect: self.suspects.contains_key(id),
-                degree: n.degree,
-                target: n.target,
-            }
+        let view = |(id, n): (&PeerId, &crate::overlay::Neighbour)| NeighbourView {
+            id: *id,
+            name: n.record.name.clone(),
+            address: n.address.get(),
+            link: n.link,
+            dialed: n.dialed,
+            since: now.since(n.since),
+            heard: now.since(n.watch.last_heard),
+            last_reply: n.watch.last_reply().map(|at| now.since(at)),
+            reply_delay: n.watch.reply_delay(),
+            smoothed_delay: n.watch.smoothed_delay(),
+            misses: n.watch.misses,
+            suspect: self.suspects.contains_key(id),
+            degree: n.degree,
+            target: n.target,
         };
         self.overlay.neighbours.iter().map(view).collect()
     }

@@ -114,7 +114,7 @@ impl Entry {
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         let mut h = blake3::Hasher::new();
-        h.update(self.record.body_bytes());
+        h.update(&self.record.body_bytes());
         h.update(self.record.signature().as_bytes());
         if let Some(c) = &self.certificate {
             for v in c.votes() {
@@ -130,14 +130,14 @@ impl Entry {
 fn record_order(a: &SignedRecord, b: &SignedRecord) -> Ordering {
     a.version()
         .cmp(&b.version())
-        .then_with(|| a.body_bytes().cmp(b.body_bytes()))
+        .then_with(|| a.body_bytes().cmp(&b.body_bytes()))
         .then_with(|| a.signature().cmp(b.signature()))
 }
 
 fn certificate_order(a: &Certificate, b: &Certificate) -> Ordering {
     let key = |c: &Certificate| {
         let votes: Vec<_> =
-            c.votes().iter().map(|v| (v.body_bytes().clone(), *v.signature())).collect();
+            c.votes().iter().map(|v| (v.body_bytes().into_owned(), *v.signature())).collect();
         (c.incarnation(), votes)
     };
     key(a).cmp(&key(b))

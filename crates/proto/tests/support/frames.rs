@@ -8,7 +8,7 @@ use proptest::sample::Index;
 use rumormill_proto::death::{Certificate, DeathReport, Testimony, Vote};
 use rumormill_proto::record::{Presence, Record};
 use rumormill_proto::registry::Entry;
-use rumormill_proto::signed::Signed;
+use rumormill_proto::signed::{Signed, Statement};
 use rumormill_proto::wire::{
     Accept, Accused, Ack, AckEntry, Announce, Appoint, Beacon, BeaconBody, Census, CensusBody,
     Close, Data, Digest, Entries, Frame, GetData, Gossip, Graft, Grafted, Hello, Leave,
@@ -483,11 +483,11 @@ pub fn signed_parts(frame: &Frame) -> Vec<(Vec<u8>, Vec<u8>)> {
 struct Parts(Vec<(Vec<u8>, Vec<u8>)>);
 
 impl Parts {
-    fn one<T>(&mut self, s: &Signed<T>) {
+    fn one<T: Statement>(&mut self, s: &Signed<T>) {
         self.0.push((s.body_bytes().to_vec(), s.signature().as_bytes().to_vec()));
     }
 
-    fn all<'a, T: 'a>(&mut self, list: impl IntoIterator<Item = &'a Signed<T>>) {
+    fn all<'a, T: Statement + 'a>(&mut self, list: impl IntoIterator<Item = &'a Signed<T>>) {
         list.into_iter().for_each(|s| self.one(s));
     }
 

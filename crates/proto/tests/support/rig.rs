@@ -96,7 +96,7 @@ impl Rig {
             identity: identity(VICTIM),
             name: Name::new("victim").unwrap(),
             addresses: vec![address(7020)],
-            seeds: seed_addresses(),
+            seeds: seed_addresses().into(),
             incarnation: 1,
             anchors: Vec::new(),
             kept: Vec::new(),

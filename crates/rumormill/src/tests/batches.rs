@@ -14,7 +14,7 @@ impl Publisher {
             identity: identity.clone(),
             name: Name::new("publisher").unwrap(),
             addresses: vec![],
-            seeds: vec![],
+            seeds: [].into(),
             incarnation: 1,
             anchors: vec![],
             kept: vec![],

@@ -302,7 +302,7 @@ impl World {
     /// Adds and starts an adversary. It behaves until it is [unleashed](World::unleash).
     pub fn add_adversary(&mut self, kind: AdversaryKind) -> NodeId {
         let index = self.nodes.len();
-        let (config, seeds) = (Arc::clone(&self.node_config), self.seeds.to_vec());
+        let (config, seeds) = (Arc::clone(&self.node_config), Arc::clone(&self.seeds));
         let (world_seed, at) = (self.config.seed, node_address(index));
         let unleashed = self.unleashed.clone();
         let node = NodeId(u32::try_from(index).unwrap_or(u32::MAX));

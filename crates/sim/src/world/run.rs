@@ -155,7 +155,7 @@ impl World {
                     identity,
                     name: name.clone().unwrap_or_else(|| super::peer_name(node)),
                     addresses: advertise.clone().unwrap_or_else(|| vec![Address(own_address)]),
-                    seeds: seeds.to_vec(),
+                    seeds: Arc::clone(seeds),
                     incarnation,
                     anchors: n.disk.anchors.clone(),
                     kept: n.disk.batches().cloned().collect(),

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::identity::PeerId;
+use super::near::Near;
 use crate::signed::Signed;
 use crate::small::VecMap;
 use crate::time::Time;
@@ -26,9 +26,9 @@ pub(super) struct Round {
     pub(super) depth: u16,
     pub(super) heard: Time,
     /// Who brought it first.
-    pub(super) first: PeerId,
+    pub(super) first: Option<Near>,
     /// Who brought it, and how far from the root they are.
-    pub(super) offers: VecMap<PeerId, u16>,
+    pub(super) offers: VecMap<Near, u16>,
     /// When the first one becomes the parent, if the present one has not brought it by then.
     pub(super) settle_at: Option<Time>,
     /// The root is known to be dead or to have left.

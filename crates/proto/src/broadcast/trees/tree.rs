@@ -3,6 +3,8 @@
 use core::time::Duration;
 use std::collections::VecDeque;
 
+use super::Act;
+use super::near::{Near, Nearby};
 use super::root::{Candidates, goes_before};
 use super::round::{PAST_ROOTS, Round, SHORTEST_ROUND, UNDERWAY, order};
 use crate::identity::PeerId;
@@ -39,50 +41,66 @@ const FIRST_LOOK: Duration = Duration::from_millis(200);
 /// And how long before it looks again.
 const NEXT_LOOK: Duration = Duration::from_secs(1);
 
-/// What is to be sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Act {
-    /// The beacon.
-    Tell { to: PeerId, beacon: Beacon },
-    /// Become a child. With `catch_up`, the way was lost, and with it what was on it; else the old
-    /// parent goes on until the new one has begun.
-    Graft { to: PeerId, tree: TreeId, catch_up: bool },
-    /// Stop being one.
-    Prune { to: PeerId, tree: TreeId },
+/// Roots that were followed, and their last beacon: an older one, still on its way somewhere, does not
+/// make them come back.
+#[derive(Debug, Default)]
+struct Past {
+    roots: VecDeque<(PeerId, (u64, u64))>,
+    since: Time,
 }
 
-/// One tree.
+/// What this peer does as the root.
+#[derive(Debug)]
+struct Rooted {
+    since: Time,
+    sent: u64,
+    next_beacon: Time,
+}
+
+/// Payload that rides the tree.
+#[derive(Debug)]
+struct Load {
+    used: Time,
+    /// Bytes since then, and whether it was much before that.
+    bytes: u64,
+    since: Time,
+    heavy: bool,
+}
+
+impl Load {
+    fn measure(&mut self, now: Time) {
+        let passed = now.since(self.since);
+        if passed >= LOAD_OVER {
+            let micros = u64::try_from(passed.as_micros()).unwrap_or(u64::MAX);
+            self.heavy = self.bytes.saturating_mul(1_000_000) / micros >= HEAVY;
+            (self.bytes, self.since) = (0, now);
+        }
+    }
+}
+
+/// One tree. There are several at every peer, so what few need is boxed.
 #[derive(Debug)]
 pub(crate) struct Tree {
     pub(super) id: TreeId,
     pub(super) round: Option<Round>,
     /// Parents that gave no sign of life, and their depths by the last beacon.
-    pub(super) left: VecMap<PeerId, u16>,
+    pub(super) left: VecMap<Near, u16>,
     /// Neighbours grafted on: the way to the root. More than one only in passing.
-    pub(super) parents: VecSet<PeerId>,
+    pub(super) parents: VecSet<Near>,
     /// Those of them that have not confirmed it.
-    pub(super) unconfirmed: VecSet<PeerId>,
+    pub(super) unconfirmed: VecSet<Near>,
     /// Neighbours that grafted on this one, and since when.
-    children: VecMap<PeerId, Time>,
+    children: VecMap<Near, Time>,
     /// No way to the root is known, until the next beacon shows one: every neighbour is a parent.
     pub(super) lost: bool,
     /// Whom to tell of the beacon, and when.
-    to_tell: VecDeque<(Time, PeerId)>,
+    to_tell: VecDeque<(Time, Near)>,
     /// On the tree since then.
     riding: Option<Time>,
-    /// This peer is the root since then.
-    rooted: Option<Time>,
-    sent: u64,
-    next_beacon: Time,
-    used: Option<Time>,
-    /// Payload that rode the tree since `load_since`, and whether it was much before that.
-    load: u64,
-    load_since: Time,
-    heavy: bool,
-    /// Roots that were followed, and their last beacon: an older one, still on its way somewhere, does
-    /// not make them come back.
-    past: VecDeque<(PeerId, (u64, u64))>,
-    past_since: Time,
+    /// If this peer is the root.
+    rooted: Option<Box<Rooted>>,
+    load: Option<Box<Load>>,
+    past: Option<Box<Past>>,
     /// Without a root: when to look whether this peer should be it.
     look_at: Option<Time>,
     looks: u32,
@@ -101,14 +119,8 @@ impl Tree {
             to_tell: VecDeque::new(),
             riding: None,
             rooted: None,
-            sent: 0,
-            next_beacon: Time::MAX,
-            used: None,
-            load: 0,
-            load_since: Time::ZERO,
-            heavy: false,
-            past: VecDeque::new(),
-            past_since: Time::ZERO,
+            load: None,
+            past: None,
             look_at: None,
             looks: 0,
         }
@@ -125,36 +137,30 @@ impl Tree {
     }
 
     /// The neighbours that payload goes to.
-    pub(crate) fn riders(&self) -> impl Iterator<Item = PeerId> {
+    pub(crate) fn riders(&self) -> impl Iterator<Item = Near> {
         let children = self.children.keys().filter(|c| !self.parents.contains(c));
         self.parents.iter().chain(children).copied()
     }
 
-    pub(crate) fn is_rider(&self, peer: PeerId) -> bool {
+    pub(crate) fn is_rider(&self, peer: Near) -> bool {
         self.parents.contains(&peer) || self.children.contains_key(&peer)
     }
 
     pub(crate) fn used(&mut self, bytes: u64, now: Time) {
-        self.used = Some(now);
-        self.load += bytes;
-        self.measure(now);
-    }
-
-    fn measure(&mut self, now: Time) {
-        let passed = now.since(self.load_since);
-        if passed >= LOAD_OVER {
-            let micros = u64::try_from(passed.as_micros()).unwrap_or(u64::MAX);
-            self.heavy = self.load.saturating_mul(1_000_000) / micros >= HEAVY;
-            (self.load, self.load_since) = (0, now);
-        }
+        let fresh = || Box::new(Load { used: now, bytes: 0, since: now, heavy: false });
+        let load = self.load.get_or_insert_with(fresh);
+        load.used = now;
+        load.bytes += bytes;
+        load.measure(now);
     }
 
     /// How long the present parent may be behind the first to bring a beacon and still be kept.
     /// Under load beacons wait in queues, and who is first says little; a move then costs more than
     /// it brings.
     fn grace(&mut self, now: Time) -> Duration {
-        self.measure(now);
-        if self.heavy { GRACE_UNDER_LOAD } else { GRACE }
+        let Some(load) = &mut self.load else { return GRACE };
+        load.measure(now);
+        if load.heavy { GRACE_UNDER_LOAD } else { GRACE }
     }
 
     /// Nobody roots it any more.
@@ -163,17 +169,17 @@ impl Tree {
     }
 
     pub(crate) fn is_settled_root(&self, now: Time) -> bool {
-        self.rooted.is_some_and(|at| now.since(at) >= SETTLED)
+        self.rooted.as_ref().is_some_and(|r| now.since(r.since) >= SETTLED)
     }
 
     // ---- neighbours ------------------------------------------------------------------------
 
-    pub(crate) fn link_up(&mut self, peer: PeerId, now: Time, rng: &mut Stream) -> Vec<Act> {
+    pub(crate) fn link_up(&mut self, peer: Near, now: Time, rng: &mut Stream) -> Vec<Act<Near>> {
         if self.look_at.is_none() && self.round.is_none() && self.rooted.is_none() {
             self.look_soon(FIRST_LOOK, now, rng);
         }
         // It hears of the root at once, not at the next beacon.
-        let mut acts: Vec<Act> =
+        let mut acts: Vec<Act<Near>> =
             self.beacon(now).map(|beacon| Act::Tell { to: peer, beacon }).into_iter().collect();
         if self.lost {
             acts.push(self.graft(peer, true));
@@ -182,16 +188,19 @@ impl Tree {
     }
 
     /// The link to a neighbour has ended.
-    pub(crate) fn cut(&mut self, peer: PeerId, neighbours: &VecMap<PeerId, bool>) -> Vec<Act> {
+    pub(crate) fn cut(&mut self, peer: Near, neighbours: &Nearby) -> Vec<Act<Near>> {
         self.children.remove(&peer);
         self.to_tell.retain(|(_, to)| *to != peer);
         let mut acts = self.leave_parent(peer, neighbours);
         self.left.remove(&peer);
+        if let Some(r) = self.round.as_mut().filter(|r| r.first == Some(peer)) {
+            r.first = None;
+        }
         acts.retain(|a| !matches!(a, Act::Prune { to, .. } if *to == peer));
         acts
     }
 
-    pub(super) fn graft(&mut self, to: PeerId, catch_up: bool) -> Act {
+    pub(super) fn graft(&mut self, to: Near, catch_up: bool) -> Act<Near> {
         self.parents.insert(to);
         self.unconfirmed.insert(to);
         Act::Graft { to, tree: self.id, catch_up }
@@ -200,11 +209,11 @@ impl Tree {
     /// A neighbour becomes a child; `astray` if it says that it lost the way it had.
     pub(crate) fn on_graft(
         &mut self,
-        from: PeerId,
+        from: Near,
         astray: bool,
-        neighbours: &VecMap<PeerId, bool>,
+        neighbours: &Nearby,
         now: Time,
-    ) -> Vec<Act> {
+    ) -> Vec<Act<Near>> {
         self.children.get_or_insert(from, || now);
         if self.rooted.is_some() {
             return Vec::new();
@@ -225,17 +234,17 @@ impl Tree {
         Vec::new()
     }
 
-    pub(crate) fn on_prune(&mut self, from: PeerId) {
+    pub(crate) fn on_prune(&mut self, from: Near) {
         self.children.remove(&from);
     }
 
     /// The new parent sends from now on: the old one may stop.
     pub(crate) fn on_grafted(
         &mut self,
-        from: PeerId,
-        neighbours: &VecMap<PeerId, bool>,
+        from: Near,
+        neighbours: &Nearby,
         now: Time,
-    ) -> Vec<Act> {
+    ) -> Vec<Act<Near>> {
         self.unconfirmed.remove(&from);
         let settled = self.round.as_ref().is_some_and(|r| r.settle_at.is_none());
         if settled && self.parents.contains(&from) && self.is_way(from) {
@@ -245,18 +254,13 @@ impl Tree {
     }
 
     /// Whether a parent leads to the root by the last beacon.
-    fn is_way(&self, parent: PeerId) -> bool {
+    fn is_way(&self, parent: Near) -> bool {
         let Some(r) = &self.round else { return false };
         r.offers.get(&parent).is_some_and(|depth| *depth < r.depth)
     }
 
-    fn keep_only(
-        &mut self,
-        parent: PeerId,
-        neighbours: &VecMap<PeerId, bool>,
-        now: Time,
-    ) -> Vec<Act> {
-        let others: Vec<PeerId> = self.parents.iter().copied().filter(|p| *p != parent).collect();
+    fn keep_only(&mut self, parent: Near, neighbours: &Nearby, now: Time) -> Vec<Act<Near>> {
+        let others: Vec<Near> = self.parents.iter().copied().filter(|p| *p != parent).collect();
         let mut acts = Vec::new();
         for to in others {
             self.parents.remove(&to);
@@ -281,11 +285,11 @@ impl Tree {
     pub(crate) fn on_beacon(
         &mut self,
         me: PeerId,
-        from: PeerId,
+        from: Near,
         beacon: &Beacon,
-        neighbours: &VecMap<PeerId, bool>,
+        neighbours: &Nearby,
         now: Time,
-    ) -> Vec<Act> {
+    ) -> Vec<Act<Near>> {
         let body = &beacon.body;
         if body.root == me || beacon.depth == u16::MAX {
             return Vec::new();
@@ -306,8 +310,8 @@ impl Tree {
                 }
             } else {
                 let stands = self.rooted.is_some() || r.is_fresh(now);
-                let old =
-                    self.past.iter().any(|(root, last)| *root == body.root && order(body) <= *last);
+                let past = self.past.iter().flat_map(|p| &p.roots);
+                let old = { past }.any(|(root, last)| *root == body.root && order(body) <= *last);
                 if old || (stands && !goes_before(body, known)) {
                     // Whoever sent it hears of the root that stands.
                     let beacon = self.beacon(now);
@@ -325,28 +329,29 @@ impl Tree {
 
     /// The root followed so far is not followed any more.
     fn remember_root(&mut self, now: Time) {
-        self.past_since = now;
+        let past = self.past.get_or_insert_default();
+        past.since = now;
         let Some(r) = &self.round else { return };
         let last = (r.body.root, order(&r.body));
-        self.past.retain(|(root, _)| *root != last.0);
-        self.past.push_back(last);
-        if self.past.len() > PAST_ROOTS {
-            self.past.pop_front();
+        past.roots.retain(|(root, _)| *root != last.0);
+        past.roots.push_back(last);
+        if past.roots.len() > PAST_ROOTS {
+            past.roots.pop_front();
         }
     }
 
     /// A new beacon: pass it on, and find the way to the root by it.
     fn begin_round(
         &mut self,
-        from: PeerId,
+        from: Near,
         beacon: &Beacon,
-        neighbours: &VecMap<PeerId, bool>,
+        neighbours: &Nearby,
         now: Time,
-    ) -> Vec<Act> {
+    ) -> Vec<Act<Near>> {
         self.look_at = None;
         self.looks = 0;
-        if now.since(self.past_since) > UNDERWAY {
-            self.past = VecDeque::new();
+        if self.past.as_ref().is_some_and(|p| now.since(p.since) > UNDERWAY) {
+            self.past = None;
         }
         let was_lost = core::mem::take(&mut self.lost);
         self.left = VecMap::new();
@@ -355,7 +360,7 @@ impl Tree {
             body: beacon.body.clone(),
             depth: beacon.depth + 1,
             heard: now,
-            first: from,
+            first: Some(from),
             offers: VecMap::from_iter([(from, beacon.depth)]),
             settle_at: None,
             gone: false,
@@ -381,12 +386,7 @@ impl Tree {
     }
 
     /// A parent that brought the beacon, and is nearer to the root, stays the one parent.
-    fn settle_on(
-        &mut self,
-        parent: PeerId,
-        neighbours: &VecMap<PeerId, bool>,
-        now: Time,
-    ) -> Vec<Act> {
+    fn settle_on(&mut self, parent: Near, neighbours: &Nearby, now: Time) -> Vec<Act<Near>> {
         if !self.parents.contains(&parent) || !self.is_way(parent) {
             return Vec::new();
         }
@@ -401,17 +401,12 @@ impl Tree {
     }
 
     /// The children that have been there longest hear of it at once, the others later.
-    pub(super) fn plan_telling(
-        &mut self,
-        except: Option<PeerId>,
-        neighbours: &VecMap<PeerId, bool>,
-        now: Time,
-    ) {
-        let mut children: Vec<(Time, PeerId)> =
+    pub(super) fn plan_telling(&mut self, except: Option<Near>, neighbours: &Nearby, now: Time) {
+        let mut children: Vec<(Time, Near)> =
             self.children.iter().map(|(p, since)| (*since, *p)).collect();
         children.sort_unstable();
-        let others = neighbours.keys().filter(|p| !self.children.contains_key(p));
-        let order = children.into_iter().map(|(_, p)| p).chain(others.copied());
+        let others = neighbours.all().filter(|p| !self.children.contains_key(p));
+        let order = children.into_iter().map(|(_, p)| p).chain(others);
         let order = order.filter(|p| Some(*p) != except);
         self.to_tell = order
             .enumerate()
@@ -422,7 +417,7 @@ impl Tree {
             .collect();
     }
 
-    pub(super) fn tell_due(&mut self, now: Time) -> Vec<Act> {
+    pub(super) fn tell_due(&mut self, now: Time) -> Vec<Act<Near>> {
         let mut acts = Vec::new();
         while let Some(&(at, to)) = self.to_tell.front()
             && at <= now
@@ -459,9 +454,7 @@ impl Tree {
     pub(crate) fn become_root(&mut self, now: Time) {
         self.riding.get_or_insert(now);
         if self.rooted.is_none() {
-            self.rooted = Some(now);
-            self.sent = 0;
-            self.next_beacon = now;
+            self.rooted = Some(Box::new(Rooted { since: now, sent: 0, next_beacon: now }));
         }
         self.look_at = None;
         self.lost = false;
@@ -474,7 +467,7 @@ impl Tree {
             .as_ref()
             .filter(|r| self.rooted.is_none() && !r.gone && self.look_at.is_none());
         let tell = self.to_tell.front().map(|(at, _)| *at);
-        let beacon = self.rooted.map(|_| self.next_beacon);
+        let beacon = self.rooted.as_ref().map(|r| r.next_beacon);
         let all = [settle, expiry.map(Round::expires), tell, beacon, self.look_at];
         all.into_iter().flatten().min()
     }
@@ -482,16 +475,15 @@ impl Tree {
     pub(crate) fn on_timeout(
         &mut self,
         with: &Candidates<'_>,
-        neighbours: &VecMap<PeerId, bool>,
+        neighbours: &Nearby,
         now: Time,
         rng: &mut Stream,
-    ) -> Vec<Act> {
+    ) -> Vec<Act<Near>> {
         let mut acts = Vec::new();
         if let Some(r) = &mut self.round {
             if r.settle_at.is_some_and(|at| at <= now) {
                 r.settle_at = None;
-                let first = r.first;
-                if neighbours.contains_key(&first) && !self.parents.contains(&first) {
+                if let Some(first) = r.first.filter(|p| !self.parents.contains(p)) {
                     acts.push(self.graft(first, false));
                 }
             } else if self.rooted.is_none() && !r.gone && now >= r.expires() {
@@ -502,9 +494,9 @@ impl Tree {
         if self.look_at.is_some_and(|at| at <= now) {
             self.look(with, now, rng);
         }
-        if self.rooted.is_some() && self.next_beacon <= now {
+        if self.rooted.as_ref().is_some_and(|r| r.next_beacon <= now) {
             self.send_beacon(with, neighbours, now, rng);
-            if self.sent > 1 {
+            if self.rooted.as_ref().is_some_and(|r| r.sent > 1) {
                 // The root needs no way to itself; but until its first beacon has been everywhere,
                 // the old one holds the tree together.
                 let parents = core::mem::take(&mut self.parents);
@@ -531,18 +523,20 @@ impl Tree {
     fn send_beacon(
         &mut self,
         with: &Candidates<'_>,
-        neighbours: &VecMap<PeerId, bool>,
+        neighbours: &Nearby,
         now: Time,
         rng: &mut Stream,
     ) {
+        let Some(rooted) = &mut self.rooted else { return };
         let short = with.config.beacon_interval();
-        let busy = self.used.is_some_and(|at| now.since(at) < short * 2);
-        let interval = if busy || self.sent < EAGER_BEACONS {
+        let busy = self.load.as_ref().is_some_and(|l| now.since(l.used) < short * 2);
+        let interval = if busy || rooted.sent < EAGER_BEACONS {
             short
         } else {
             with.config.beacon_interval_idle()
         };
-        self.sent += 1;
+        rooted.sent += 1;
+        rooted.next_beacon = now + rng.scaled(interval, 0.9, 1.0);
         let body = BeaconBody {
             root: with.identity.id(),
             incarnation: with.incarnation,
@@ -552,7 +546,6 @@ impl Tree {
             target: with.target,
             interval_ms: u32::try_from(interval.as_millis()).unwrap_or(u32::MAX),
         };
-        self.next_beacon = now + rng.scaled(interval, 0.9, 1.0);
         if self.round.as_ref().is_some_and(|r| r.body.root != with.identity.id()) {
             self.remember_root(now);
         }
@@ -560,7 +553,7 @@ impl Tree {
             body: Signed::sign(body, with.identity),
             depth: 0,
             heard: now,
-            first: with.identity.id(),
+            first: None,
             offers: VecMap::new(),
             settle_at: None,
             gone: false,
@@ -568,15 +561,20 @@ impl Tree {
         self.plan_telling(None, neighbours, now);
     }
 
-    pub(crate) fn view(&self, me: PeerId) -> crate::snapshot::TreeView {
+    pub(crate) fn view(&self, me: PeerId, neighbours: &Nearby) -> crate::snapshot::TreeView {
+        let names = |some: &mut dyn Iterator<Item = &Near>| {
+            let mut names: Vec<PeerId> = some.filter_map(|p| neighbours.id(*p)).collect();
+            names.sort_unstable();
+            names
+        };
         let root =
             if self.rooted.is_some() { Some(me) } else { self.round.as_ref().map(|r| r.body.root) };
         crate::snapshot::TreeView {
             tree: self.id.to_string(),
             root,
             depth: self.round.as_ref().map_or(0, |r| r.depth),
-            parents: self.parents.iter().copied().collect(),
-            children: self.children.keys().copied().collect(),
+            parents: names(&mut self.parents.iter()),
+            children: names(&mut self.children.keys()),
         }
     }
 }
