@@ -2,18 +2,19 @@
 
 use core::fmt;
 use core::str::FromStr;
+use std::sync::Arc;
 
-use minicbor::{Decode, Decoder, Encode, decode};
-use serde::Serialize;
+use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
+use serde::{Serialize, Serializer};
 
 use crate::limits::MAX_NAME;
 
 /// A name that is safe to print: 1 to [`MAX_NAME`] bytes of UTF-8, no control or invisible
 /// formatting characters, no white space at either end. Names need not be unique; ids are.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Serialize)]
-#[cbor(transparent)]
-#[serde(transparent)]
-pub struct Name(#[n(0)] String);
+///
+/// A clone is another handle on the same text: it is in every record of its owner.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Arc<str>);
 
 /// Why a text is not a [`Name`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +59,7 @@ impl Name {
         if text.trim() != text {
             return Err(NameError::Space);
         }
-        Ok(Name(text))
+        Ok(Name(text.into()))
     }
 
     /// The text.
@@ -78,6 +79,22 @@ impl FromStr for Name {
     type Err = NameError;
     fn from_str(s: &str) -> Result<Self, Self::Err> {
         Name::new(s)
+    }
+}
+
+impl<C> Encode<C> for Name {
+    fn encode<W: encode::Write>(
+        &self,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), encode::Error<W::Error>> {
+        e.str(&self.0)?.ok()
+    }
+}
+
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&self.0)
     }
 }
 

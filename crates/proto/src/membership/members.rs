@@ -85,6 +85,10 @@ impl Sorted {
 
     /// Takes out those at some places, given in ascending order.
     fn remove_at(&mut self, places: &[usize]) {
+        if let [one] = places {
+            self.0.remove(*one);
+            return;
+        }
         let (mut at, mut places) = (0, places.iter().peekable());
         self.0.retain(|_| {
             let goes = places.next_if_eq(&&at).is_some();
@@ -239,27 +243,76 @@ impl Members {
     }
 
     /// Forgets all but some, drawn at random, and those to keep.
-    pub(crate) fn forget_but(
+    pub(crate) fn forget_but<'a>(
         &mut self,
         some: usize,
-        keep: impl Fn(&PeerId) -> bool,
+        keep: impl Iterator<Item = &'a PeerId>,
         rng: &mut Stream,
     ) {
-        let members = self.alive.iter().enumerate();
-        let others: Vec<usize> =
-            members.filter(|(_, (id, _))| !keep(id)).map(|(at, _)| at).collect();
-        let too_many = others.len().saturating_sub(some);
+        let mut kept: Vec<usize> = keep.filter_map(|id| self.alive.find(id).ok()).collect();
+        kept.sort_unstable();
+        kept.dedup();
+        let others = self.alive.0.len() - kept.len();
+        let too_many = others.saturating_sub(some);
         if too_many == 0 {
             return;
         }
-        // Most of the time it is one.
-        let drawn = rng.distinct(others.len(), too_many);
-        let gone: Vec<usize> = drawn.into_iter().filter_map(|at| others.get(at).copied()).collect();
+        // Numbers of others: the place of each is behind those kept that come before it.
+        let mut before = 0;
+        let place = |other: usize| {
+            while kept.get(before).is_some_and(|at| *at <= other + before) {
+                before += 1;
+            }
+            other + before
+        };
+        let gone: Vec<usize> = rng.distinct(others, too_many).into_iter().map(place).collect();
         self.alive.remove_at(&gone);
     }
 
     /// The state to show.
     pub(crate) fn state(member: &Member) -> MemberState {
         if member.suspect { MemberState::Suspect } else { MemberState::Alive }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Identity;
+    use crate::name::Name;
+    use crate::record::Record;
+    use crate::signed::Signed;
+
+    fn record(n: u8) -> SignedRecord {
+        let me = Identity::unsigned(&[n; 32]);
+        let (id, name) = (me.id(), Name::new("x").unwrap());
+        let (addresses, presence) = (Vec::new(), Presence::Alive);
+        let (incarnation, sequence, degree, target) = (1, 0, 0, 3);
+        let record =
+            Record { id, name, addresses, incarnation, sequence, presence, degree, target };
+        Signed::sign(record, &me)
+    }
+
+    #[test]
+    fn those_to_keep_stay_and_each_other_one_may_go() {
+        let mut rng = Stream::new(&[1; 32], "t");
+        let kept = [3, 4, 9].map(|n| record(n).id);
+        let mut stayed = BTreeMap::new();
+        for round in 0..300 {
+            let mut members = Members::default();
+            (0..12).for_each(|n| assert_eq!(members.learn(&record(n), Time::ZERO), Learned::New));
+            assert!(members.alive().map(|(id, _)| id).is_sorted());
+            let some = round % 9;
+            members.forget_but(some, kept.iter().chain(&kept[..1]), &mut rng);
+            assert_eq!(members.alive_count(), some + kept.len());
+            assert!(kept.iter().all(|id| members.get(id).is_some()));
+            for (id, _) in members.alive() {
+                *stayed.entry(*id).or_insert(0) += 1;
+            }
+        }
+        let others = stayed.iter().filter(|(id, _)| !kept.contains(id));
+        assert!(
+            others.clone().count() == 9 && others.into_iter().all(|(_, n)| (80..190).contains(n))
+        );
     }
 }

@@ -329,12 +329,8 @@ impl Peer {
         }
         let (neighbours, suspects) = (&self.overlay.neighbours, &self.suspects);
         let (requests, reports) = (&self.overlay.requests, &self.reports);
-        let keep = |id: &PeerId| {
-            neighbours.contains_key(id)
-                || suspects.contains_key(id)
-                || requests.contains_key(id)
-                || reports.contains_key(id)
-        };
+        let keep = neighbours.keys().chain(suspects.keys());
+        let keep = keep.chain(requests.keys()).chain(reports.keys());
         self.members.forget_but(some, keep, &mut self.rng.overlay);
     }
 
