@@ -51,7 +51,8 @@ fn write_all(command: &Command, dir: &Path) -> io::Result<usize> {
 /// One page for a command and one for each of those below it.
 fn write_with_subcommands(command: &Command, name: &str, dir: &Path) -> io::Result<usize> {
     fs::write(dir.join(format!("{name}.1")), render(command.clone())?)?;
-    let below = command.get_subcommands().filter(|s| !s.is_hide_set() && s.get_name() != "help");
+    let mut below =
+        command.get_subcommands().filter(|s| !s.is_hide_set() && s.get_name() != "help");
     below.try_fold(1, |pages, sub| {
         let name = format!("{name}-{}", sub.get_name());
         Ok(pages + write_with_subcommands(sub, &name, dir)?)
