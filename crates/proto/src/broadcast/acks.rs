@@ -389,7 +389,7 @@ impl Progress {
 
     fn summed(&self, own: u64, now: Time, with: &impl Surroundings) -> Summed {
         let (mut held, mut peers, mut sum) = (own, 1u32, ack_token(&with.me()));
-        let (mut behind, mut fastest) = (Vec::new(), None);
+        let (mut behind, mut has_unheard) = (Vec::new(), false);
         for rider in with.riders(self.route).iter().filter(|r| Some(**r) != self.upstream) {
             // On the tree and not heard of yet: it holds nothing as far as is known, and is waited for
             // like any other; but one that never says anything paces nobody for ever.
@@ -401,11 +401,17 @@ impl Progress {
             held = held.min(b.held);
             peers = peers.saturating_add(b.peers);
             sum = sum.wrapping_add(b.sum);
-            behind.push(b.paced);
-            fastest = fastest.max(heard.map(|b| b.paced));
+            has_unheard |= heard.is_none();
+            behind.extend(heard.map(|b| b.paced));
+        }
+        // As long as nobody has said anything, it is too early to go on without those who have not.
+        if has_unheard && behind.is_empty() {
+            behind.push(UNHEARD.paced);
         }
         let mark = self.patience_mark(&behind, now);
-        let pace = behind.into_iter().filter(|paced| *paced >= mark).min();
+        let unheard = has_unheard.then_some(UNHEARD.paced);
+        let pace = behind.iter().copied().chain(unheard).filter(|paced| *paced >= mark).min();
+        let fastest = behind.into_iter().max().filter(|paced| *paced > UNHEARD.paced);
         let paced = pace.or(fastest).unwrap_or(own).min(own);
         Summed { paced, held, peers, sum }
     }
