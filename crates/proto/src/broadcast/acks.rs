@@ -391,8 +391,7 @@ impl Progress {
         let (mut held, mut peers, mut sum) = (own, 1u32, ack_token(&with.me()));
         let (mut behind, mut has_unheard) = (Vec::new(), false);
         for rider in with.riders(self.route).iter().filter(|r| Some(**r) != self.upstream) {
-            // On the tree and not heard of yet: it holds nothing as far as is known, and is waited for
-            // like any other; but one that never says anything paces nobody for ever.
+            // On the tree and not heard of yet: it holds nothing as far as is known.
             let heard = self.behind.get(rider).copied();
             let b = heard.unwrap_or(UNHEARD);
             if b == NOBODY {

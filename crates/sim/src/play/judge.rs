@@ -95,7 +95,7 @@ impl Judge {
     }
 
     /// What a closer look found takes the place of what was found before.
-    pub(super) fn take_closer(&mut self, other: Judge, _at: Time) {
+    pub(super) fn take_closer(&mut self, other: Judge) {
         if !other.failures.is_empty() {
             self.failures = other.failures;
         }

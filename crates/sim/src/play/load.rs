@@ -85,7 +85,7 @@ impl Run<'_> {
         if self.world.now() >= until {
             return;
         }
-        let payloads = vec![vec![b'o'; size]; 1];
+        let payloads = [vec![b'o'; size]];
         for _ in 0..OVERLOAD_BURST {
             if !self.say(node, &payloads) {
                 break;

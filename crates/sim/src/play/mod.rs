@@ -70,7 +70,7 @@ pub enum Go {
     Stop,
 }
 
-/// Who hears of the progress, about every hundred milliseconds of virtual time or more often.
+/// Who hears of the progress, every half second of virtual time or more often.
 pub type Tell<'a> = &'a mut dyn FnMut(Progress) -> Go;
 
 /// Why there is no report.
@@ -116,7 +116,7 @@ pub fn play(
         let mut again = Run::new(scenario, seed, Judge::close(scenario, window))?;
         again.is_replay = true;
         again.play(tell)?;
-        run.judge.take_closer(again.judge, again.world.now());
+        run.judge.take_closer(again.judge);
         if let Some(failure) = run.judge.first().cloned() {
             let mut third = Run::new(scenario, seed, Judge::until(scenario, failure.at))?;
             third.is_replay = true;
