@@ -403,6 +403,7 @@ impl Progress {
             has_unheard |= heard.is_none();
             behind.extend(heard.map(|b| b.paced));
         }
+        let fastest = behind.iter().copied().max();
         // As long as nobody has said anything, it is too early to go on without those who have not.
         if has_unheard && behind.is_empty() {
             behind.push(UNHEARD.paced);
@@ -410,7 +411,6 @@ impl Progress {
         let mark = self.patience_mark(&behind, now);
         let unheard = has_unheard.then_some(UNHEARD.paced);
         let pace = behind.iter().copied().chain(unheard).filter(|paced| *paced >= mark).min();
-        let fastest = behind.into_iter().max().filter(|paced| *paced > UNHEARD.paced);
         let paced = pace.or(fastest).unwrap_or(own).min(own);
         Summed { paced, held, peers, sum }
     }
