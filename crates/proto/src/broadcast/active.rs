@@ -14,7 +14,7 @@ use crate::time::Time;
 
 /// A publisher counts while it published [`MUCH`] in this period and the one before: longer than
 /// anybody is waited for, because a publisher that waits publishes nothing.
-const PERIOD: Duration = Duration::from_secs(2);
+const PERIOD: Duration = Duration::from_secs(10);
 /// Less than a batch of it takes no room worth dividing.
 const MUCH: u64 = MAX_BATCH as u64;
 /// Part of the retention that may be on its way in all: the other half is for what was on its way

@@ -65,7 +65,11 @@ impl Broadcast {
             Receipt::Repeat => Taken::Repeat,
             Receipt::New(messages) => {
                 let list = &self.list;
-                let awaited = |stream, number| awaited(list, stream, number);
+                // What came early is needed here, also in the step in which the hole before it closes.
+                let early = |s: StreamId, number| {
+                    list.get(s).is_some_and(|seen| seen.delivered() < number)
+                };
+                let awaited = |s, number| early(s, number) || awaited(list, s, number);
                 let dropped = self.kept.keep(batch.clone(), hops, from, now, wall, awaited);
                 self.dropped(&dropped);
                 Taken::New { messages, dropped }
@@ -120,5 +124,38 @@ impl Broadcast {
                 received: s.received(),
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::BatchBuilder;
+    use crate::identity::Identity;
+    use crate::message::MessageId;
+
+    #[test]
+    fn what_came_early_is_still_there_when_the_hole_before_it_closes() {
+        let config = Config::lan().retention_bytes(1 << 20).build().unwrap();
+        let (mut b, t) = (Broadcast::new(&config), Time::ZERO);
+        let (one, other) = (Identity::from_secret(&[1; 32]), Identity::from_secret(&[2; 32]));
+        let batch = |who: &Identity, sequence| {
+            let id = MessageId { publisher: who.id(), incarnation: 1, sequence };
+            let mut batch = BatchBuilder::new(id, WallTime(0));
+            batch.push(WallTime(0), "", &[7; 30_000]);
+            batch.seal(who)
+        };
+        let mut take = |batch: &Batch| {
+            // As the acknowledgements of a leaf of the tree would have it.
+            let behind = |list: &MessageList, s, n| list.get(s).is_some_and(|s| s.high_water() < n);
+            b.receive(batch, 1, None, t, WallTime(0), behind);
+            b.advance(batch.publisher())
+        };
+        take(&batch(&one, 0));
+        assert!(take(&batch(&one, 2)).is_empty());
+        (0..100).for_each(|n| drop(take(&batch(&other, n))));
+        let steps = take(&batch(&one, 1));
+        let delivered = steps.iter().all(|s| matches!(s, Step::Deliver { .. }));
+        assert!(steps.len() == 2 && delivered, "{steps:?}");
     }
 }
