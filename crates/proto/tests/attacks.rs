@@ -745,7 +745,9 @@ fn absurd_acknowledgements() {
                 for paced in numbers {
                     for peers in [0, 1, 5, u32::MAX] {
                         let sum = held ^ paced;
-                        let e = AckEntry { publisher, incarnation, paced, held, peers, sum };
+                        let (left, patient) = (peers / 2, held.min(paced));
+                        #[rustfmt::skip]
+                        let e = AckEntry { publisher, incarnation, paced, left, patient, held, peers, sum };
                         let entries = vec![e; 3];
                         rig.receive(link, Ack { entries, congested: peers == 5 });
                     }
@@ -778,8 +780,10 @@ fn congestion_without_end_does_not_stop_a_publisher() {
         }
         rig.drain();
         let publisher = me.id();
-        let entries =
-            vec![AckEntry { publisher, incarnation: 1, paced: 0, held: 0, peers: 1, sum: 0 }];
+        let (incarnation, paced, left, patient, held, peers, sum) = (1, 0, 0, 0, 0, 1, 0);
+        #[rustfmt::skip]
+        let e = AckEntry { publisher, incarnation, paced, left, patient, held, peers, sum };
+        let entries = vec![e];
         rig.receive(link, Ack { entries, congested: true });
         rig.pass(Duration::from_millis(100));
         rig.timeout();

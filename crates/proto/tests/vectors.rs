@@ -312,14 +312,31 @@ fn message_frames(page: &mut Page) {
     page.frame("numbers 4 to 6 of peer 1", Announce { ranges: vec![range] });
     let sum = ack_token(&two.id()).wrapping_add(ack_token(&three.id()));
     page.frame(
-        "peers 2 and 3 hold all of peer 1 below 7, one of them that keeps up all below 9",
+        "peers 2 and 3 hold all of peer 1 below 7, the one of them that keeps up all below 9",
         Ack {
-            entries: vec![AckEntry { publisher, incarnation: 3, paced: 9, held: 7, peers: 2, sum }],
+            entries: vec![AckEntry {
+                publisher,
+                incarnation: 3,
+                paced: 9,
+                left: 1,
+                patient: 7,
+                held: 7,
+                peers: 2,
+                sum,
+            }],
             congested: false,
         },
     );
-    let nobody =
-        AckEntry { publisher, incarnation: 3, paced: u64::MAX, held: u64::MAX, peers: 0, sum: 0 };
+    let nobody = AckEntry {
+        publisher,
+        incarnation: 3,
+        paced: u64::MAX,
+        left: 0,
+        patient: u64::MAX,
+        held: u64::MAX,
+        peers: 0,
+        sum: 0,
+    };
     page.frame(
         "from somebody else, and a queue fills",
         Ack { entries: vec![nobody], congested: true },

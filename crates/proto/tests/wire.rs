@@ -436,7 +436,9 @@ mod counts {
         bounded(MAX_PULL_RANGES, |n| Pull { ranges: vec![range; n] });
         bounded(MAX_PULL_RANGES, |n| Announce { ranges: vec![range; n] });
         let (publisher, incarnation) = (id(1), 1);
-        let e = AckEntry { publisher, incarnation, paced: 1, held: 1, peers: 1, sum: 1 };
+        let (paced, left, patient, held, peers, sum) = (1, 1, 1, 1, 1, 1);
+        #[rustfmt::skip]
+        let e = AckEntry { publisher, incarnation, paced, left, patient, held, peers, sum };
         bounded(MAX_ACKS, |n| Ack { entries: vec![e.clone(); n], congested: false });
     }
 

@@ -5,11 +5,13 @@
 //! how many peers that is. So the publisher learns with a handful of numbers who holds what, and how
 //! fast the slowest part is, whatever the size of the network.
 //!
-//! Two minima go along. `held` counts everybody, for receipts. `paced` leaves out those who have
+//! Three minima go along. `held` counts everybody, for receipts. `paced` leaves out those who have
 //! been behind for [`PATIENCE`], so that one peer that reads slowly or has stopped does not slow
-//! the others. If most are behind, it is not they who are slow, but the way to them (a hub hands
-//! everything to eight children over one line): they count for up to [`LONG_PATIENCE`]. If all have
-//! been behind for longer, the fastest of them still counts.
+//! the others. If many are left out, it is not they who are slow, but the way to them (a hub hands
+//! everything to eight children over one line): then the publisher goes by `patient`, which leaves
+//! out those who have been behind for [`LONG_PATIENCE`]. Only the publisher can tell the one from
+//! the other: one of two is many where they are all, and few in a part of a tree. If all have been
+//! behind for longer, the fastest of them still counts.
 
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
@@ -24,8 +26,12 @@ use crate::wire::{AckEntry, ack_token};
 
 /// Who has been behind for so long does not pace the publisher any more.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The same for whoever is no slower than half of those behind.
+/// The same where many are behind.
 const LONG_PATIENCE: Duration = Duration::from_secs(10);
+/// Many are more than one in so many, and more than one.
+const MANY: u32 = 4;
+/// A neighbour that has told nothing is taken for more than one: others may be behind it.
+const UNKNOWN: u32 = 2;
 /// How often one's own progress is noted for that.
 const EARLIER_MARK_EVERY: Duration = Duration::from_secs(2);
 /// How often one's own progress is noted, to tell who is behind for long.
@@ -41,32 +47,47 @@ const SOON: Duration = Duration::from_millis(5);
 /// How long it may wait if little came.
 const LATER: Duration = Duration::from_secs(1);
 
-/// Nobody is behind: neither minimum is held back.
-const NOBODY: Behind = Behind { paced: u64::MAX, held: u64::MAX, peers: 0, sum: 0 };
+/// Nobody is behind: no minimum is held back.
+const NOBODY: Summed =
+    Summed { paced: u64::MAX, left: 0, patient: u64::MAX, held: u64::MAX, peers: 0, sum: 0 };
 
-/// What is taken of a neighbour that has told nothing.
-const UNHEARD: Behind = Behind { paced: 0, held: 0, peers: 0, sum: 0 };
-
-/// What a neighbour told of the part of the tree behind it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Behind {
-    paced: u64,
-    held: u64,
-    peers: u32,
-    sum: u64,
-}
+/// What is taken of a neighbour that has told nothing: it holds nothing.
+const UNHEARD: Summed = Summed { paced: 0, left: 0, patient: 0, held: 0, peers: 0, sum: 0 };
 
 /// The sum over a part of a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Summed {
-    /// All who keep up hold everything below it.
+    /// All who have not been behind for [`PATIENCE`] hold everything below it.
     pub(crate) paced: u64,
+    /// How many have been.
+    pub(crate) left: u32,
+    /// All who have not been behind for [`LONG_PATIENCE`] hold everything below it.
+    pub(crate) patient: u64,
     /// All hold everything below it.
     pub(crate) held: u64,
-    /// How many they are, this peer included.
+    /// How many they are, the peer that tells it included.
     pub(crate) peers: u32,
     /// Their tokens.
     pub(crate) sum: u64,
+}
+
+impl Summed {
+    /// What the publisher goes by, if this is the sum over the whole tree: all that it waits for
+    /// hold everything below.
+    pub(crate) fn pace(&self) -> u64 {
+        let many = self.left > 1 && self.left > self.peers / MANY;
+        if many { self.patient.min(self.paced) } else { self.paced }
+    }
+
+    const fn entry(self, (publisher, incarnation): StreamId) -> AckEntry {
+        let Summed { paced, left, patient, held, peers, sum } = self;
+        AckEntry { publisher, incarnation, paced, left, patient, held, peers, sum }
+    }
+
+    const fn of(e: &AckEntry) -> Self {
+        let &AckEntry { paced, left, patient, held, peers, sum, .. } = e;
+        Summed { paced, left, patient, held, peers, sum }
+    }
 }
 
 /// One stream's way through this peer.
@@ -75,7 +96,7 @@ struct Progress {
     route: Route,
     /// Who brings it; `None` for one's own.
     upstream: Option<PeerId>,
-    behind: VecMap<PeerId, Behind>,
+    behind: VecMap<PeerId, Summed>,
     /// One's own progress at some times of the last [`PATIENCE`], oldest first.
     marks: VecDeque<(Time, u64)>,
     /// The same over [`LONG_PATIENCE`], at longer intervals.
@@ -217,9 +238,7 @@ impl Acks {
             return None;
         }
         p.behind.insert(from, NOBODY);
-        let (publisher, incarnation) = stream;
-        let Behind { paced, held, peers, sum } = NOBODY;
-        Some(AckEntry { publisher, incarnation, paced, held, peers, sum })
+        Some(NOBODY.entry(stream))
     }
 
     /// A neighbour told of the part behind it. `false` if this peer does not follow the stream.
@@ -228,7 +247,7 @@ impl Acks {
         if p.upstream == Some(from) {
             return true;
         }
-        let told = Behind { paced: e.paced, held: e.held, peers: e.peers, sum: e.sum };
+        let told = Summed::of(e);
         if p.behind.insert(from, told) != Some(told) && p.upstream.is_some() {
             sooner(&mut self.next, p.schedule(now));
         }
@@ -321,7 +340,7 @@ impl Acks {
             let own = with.high_water(*stream);
             p.mark(now, own);
             let summed = p.summed(own, now, with);
-            if summed.paced < own {
+            if summed.paced.min(summed.patient) < own {
                 // Whoever is behind catches up, or stops counting without saying anything.
                 p.due = Some(now + MARK_EVERY);
             }
@@ -331,13 +350,10 @@ impl Acks {
             }
             p.told = Some((upstream, summed));
             p.unacknowledged = 0;
-            let Summed { paced, held, peers, sum } = summed;
-            let (publisher, incarnation) = *stream;
-            let entry = AckEntry { publisher, incarnation, paced, held, peers, sum };
             let told = all.entry(upstream).or_default();
-            told.entries.push(entry);
+            told.entries.push(summed.entry(*stream));
             told.congested |= congested;
-            if held < p.wanted {
+            if summed.held < p.wanted {
                 // Somebody waits: look again when more is told, and now and then in any case.
                 p.due = Some(p.due.unwrap_or(now + LATER));
             }
@@ -373,25 +389,15 @@ impl Progress {
         note(&mut self.earlier_marks, mark, EARLIER_MARK_EVERY, LONG_PATIENCE);
     }
 
-    /// Who has not come this far has been behind for too long. `behind` is how far the parts behind
-    /// this peer have come.
-    fn patience_mark(&self, behind: &[u64], now: Time) -> u64 {
+    fn summed(&self, own: u64, now: Time, with: &impl Surroundings) -> Summed {
         let had = |marks: &VecDeque<(Time, u64)>, ago| {
             let old = marks.iter().rev().find(|(at, _)| now.since(*at) >= ago);
             old.map_or(0, |(_, high_water)| *high_water)
         };
-        let (soon, late) = (had(&self.marks, PATIENCE), had(&self.earlier_marks, LONG_PATIENCE));
-        let mut behind = behind.to_vec();
-        behind.sort_unstable_by(|a, b| b.cmp(a));
-        let half = behind.get(behind.len().saturating_sub(1) / 2).copied();
-        half.filter(|half| (late..soon).contains(half)).unwrap_or(soon)
-    }
-
-    fn summed(&self, own: u64, now: Time, with: &impl Surroundings) -> Summed {
-        let (mut held, mut peers, mut sum) = (own, 1u32, ack_token(&with.me()));
-        let (mut behind, mut has_unheard) = (Vec::new(), false);
+        let mut paced = Waited::new(had(&self.marks, PATIENCE));
+        let mut patient = Waited::new(had(&self.earlier_marks, LONG_PATIENCE));
+        let (mut left, mut held, mut peers, mut sum) = (0u32, own, 1u32, ack_token(&with.me()));
         for rider in with.riders(self.route).iter().filter(|r| Some(**r) != self.upstream) {
-            // On the tree and not heard of yet: it holds nothing as far as is known.
             let heard = self.behind.get(rider).copied();
             let b = heard.unwrap_or(UNHEARD);
             if b == NOBODY {
@@ -400,19 +406,42 @@ impl Progress {
             held = held.min(b.held);
             peers = peers.saturating_add(b.peers);
             sum = sum.wrapping_add(b.sum);
-            has_unheard |= heard.is_none();
-            behind.extend(heard.map(|b| b.paced));
+            let counts = paced.part(b.paced, heard.is_some());
+            let all = if heard.is_some() { b.peers } else { UNKNOWN };
+            left = left.saturating_add(if counts { b.left } else { all });
+            patient.part(b.patient, heard.is_some());
         }
-        let fastest = behind.iter().copied().max();
-        // As long as nobody has said anything, it is too early to go on without those who have not.
-        if has_unheard && behind.is_empty() {
-            behind.push(UNHEARD.paced);
+        let (paced, patient) = (paced.least(own), patient.least(own));
+        Summed { paced, left, patient, held, peers, sum }
+    }
+}
+
+/// The minimum over those who have come as far as a mark.
+struct Waited {
+    /// One's own progress some time ago: who has not come so far has been behind since.
+    mark: u64,
+    least: Option<u64>,
+    /// If all are behind, the fastest that has said anything still counts.
+    fastest: Option<u64>,
+}
+
+impl Waited {
+    const fn new(mark: u64) -> Self {
+        Waited { mark, least: None, fastest: None }
+    }
+
+    /// A part has come so far; whether it counts.
+    fn part(&mut self, reached: u64, heard: bool) -> bool {
+        self.fastest = self.fastest.max(heard.then_some(reached));
+        let counts = reached >= self.mark;
+        if counts {
+            self.least = Some(self.least.map_or(reached, |least| least.min(reached)));
         }
-        let mark = self.patience_mark(&behind, now);
-        let unheard = has_unheard.then_some(UNHEARD.paced);
-        let pace = behind.iter().copied().chain(unheard).filter(|paced| *paced >= mark).min();
-        let paced = pace.or(fastest).unwrap_or(own).min(own);
-        Summed { paced, held, peers, sum }
+        counts
+    }
+
+    fn least(self, own: u64) -> u64 {
+        self.least.or(self.fastest).map_or(own, |n| n.min(own))
     }
 }
 
@@ -461,7 +490,8 @@ mod tests {
     }
 
     fn entry(paced: u64, held: u64, peers: u32) -> AckEntry {
-        AckEntry { publisher: S.0, incarnation: S.1, paced, held, peers, sum: u64::from(peers) }
+        let (left, patient, sum) = (0, paced, u64::from(peers));
+        Summed { paced, left, patient, held, peers, sum }.entry(S)
     }
 
     #[test]
@@ -501,29 +531,51 @@ mod tests {
         assert_eq!(s.paced, 29, "all are behind: the fastest counts");
     }
 
-    #[test]
-    fn if_half_are_behind_the_way_to_them_is_slow_and_they_are_waited_for() {
+    /// A publisher's own view, with neighbours that told so much of so many peers.
+    fn publisher(told: &[(PeerId, u64, u32)], published: u64, after: Duration) -> Summed {
         let mut acks = Acks::default();
         let mut now = Time::ZERO;
-        // Both get everything four seconds late.
-        let late = |n: u64| n.saturating_sub(16);
-        for n in 0..80 {
-            acks.received(&arrived(None), now, &World(n));
-            acks.told(A, &entry(late(n), late(n), 1), now);
-            acks.told(B, &entry(late(n).saturating_sub(1), 0, 1), now);
-            now += MARK_EVERY;
+        let end = now + after;
+        let own = Arrived { upstream: None, ..arrived(None) };
+        acks.received(&own, now, &World(published));
+        for &(who, paced, peers) in told {
+            acks.told(who, &entry(paced, paced, peers), now);
         }
-        let s = acks.summed(S, now, &World(79)).unwrap();
-        assert_eq!(s.paced, late(79), "the better half counts");
-        // One of three stands still: it is left behind.
-        acks.told(B, &entry(3, 3, 1), now);
-        assert_eq!(acks.summed(S, now, &World(79)).unwrap().paced, late(79));
-        // Nothing comes through at all: the fastest counts for ever, as before.
-        for n in 80..200 {
+        while now < end {
             now += MARK_EVERY;
-            acks.received(&arrived(None), now, &World(n));
+            acks.tick(S, now, published);
         }
-        assert_eq!(acks.summed(S, now, &World(199)).unwrap().paced, late(79));
+        acks.summed(S, now, &World(published)).unwrap()
+    }
+
+    #[test]
+    fn if_many_are_behind_the_way_to_them_is_slow_and_they_are_waited_for() {
+        let fast_leaf_slow_hub = [(UP, 90, 1), (A, 90, 2), (B, 10, 12)];
+        let s = publisher(&fast_leaf_slow_hub, 90, PATIENCE * 2);
+        assert_eq!((s.paced, s.left, s.patient, s.pace()), (90, 12, 10, 10));
+        let s = publisher(&fast_leaf_slow_hub, 90, LONG_PATIENCE * 2);
+        assert_eq!(s.pace(), 90, "not for ever");
+    }
+
+    #[test]
+    fn one_that_is_behind_is_few_however_small_the_network() {
+        for others in [1, 2, 50] {
+            let s = publisher(&[(UP, 90, 1), (A, 90, others), (B, 10, 1)], 90, PATIENCE * 2);
+            assert_eq!((s.left, s.pace()), (1, 90));
+        }
+        let s = publisher(&[(UP, 90, 1), (A, 90, 9), (B, 10, 2)], 90, PATIENCE * 2);
+        assert_eq!((s.left, s.pace()), (2, 90), "two of thirteen are few");
+    }
+
+    #[test]
+    fn who_is_left_out_further_back_is_counted_by_the_publisher() {
+        let mut acks = Acks::default();
+        acks.received(&arrived(None), Time::ZERO, &World(9));
+        let left_out = Summed { paced: 9, left: 3, patient: 4, held: 2, peers: 5, sum: 1 };
+        acks.told(A, &left_out.entry(S), Time::ZERO);
+        acks.told(B, &entry(9, 9, 1), Time::ZERO);
+        let s = acks.summed(S, Time::ZERO, &World(9)).unwrap();
+        assert_eq!((s.paced, s.left, s.patient, s.held, s.peers), (9, 3, 4, 2, 7));
     }
 
     #[test]
@@ -539,7 +591,7 @@ mod tests {
             for (_, t) in acks.due(now, &World(10)) {
                 told = t.entries[0].paced;
             }
-            assert!(now < Time::ZERO + PATIENCE * 4, "it ends");
+            assert!(now < Time::ZERO + LONG_PATIENCE * 2, "it ends");
         }
         assert_eq!(told, 10);
     }
@@ -550,14 +602,14 @@ mod tests {
         let mut now = Time::ZERO;
         acks.received(&Arrived { upstream: None, ..arrived(None) }, now, &World(10));
         for _ in 0..48 {
-            assert_eq!(acks.summed(S, now, &World(10)).unwrap().paced, 0);
+            assert_eq!(acks.summed(S, now, &World(10)).unwrap().pace(), 0);
             now += MARK_EVERY;
             acks.tick(S, now, 10);
             if now.since(Time::ZERO) >= LONG_PATIENCE {
                 break;
             }
         }
-        assert_eq!(acks.summed(S, now, &World(10)).unwrap().paced, 10);
+        assert_eq!(acks.summed(S, now, &World(10)).unwrap().pace(), 10);
     }
 
     #[test]

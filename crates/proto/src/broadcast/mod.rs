@@ -66,9 +66,8 @@ impl Broadcast {
             Receipt::New(messages) => {
                 let list = &self.list;
                 // What came early is needed here, also in the step in which the hole before it closes.
-                let early = |s: StreamId, number| {
-                    list.get(s).is_some_and(|seen| seen.delivered() < number)
-                };
+                let early =
+                    |s: StreamId, number| list.get(s).is_some_and(|seen| seen.delivered() < number);
                 let awaited = |s, number| early(s, number) || awaited(list, s, number);
                 let dropped = self.kept.keep(batch.clone(), hops, from, now, wall, awaited);
                 self.dropped(&dropped);

@@ -215,7 +215,7 @@ impl Outbox {
         self.rate
     }
 
-    /// Everybody who keeps up holds everything below `paced`; whether there is room again where
+    /// Everybody who is waited for holds everything below `paced`; whether there is room again where
     /// there was none.
     pub(crate) fn acknowledged(&mut self, paced: u64, now: Time, congested: bool) -> bool {
         let had_room = self.room() > 0;

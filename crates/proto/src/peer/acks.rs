@@ -80,7 +80,7 @@ impl Peer {
         let high_water = around!(self).high_water(own);
         self.acks.tick(own, now, high_water);
         if let Some(summed) = self.acks.summed(own, now, &around!(self)) {
-            self.outbox.acknowledged(summed.paced, now, congested);
+            self.outbox.acknowledged(summed.pace(), now, congested);
         }
         if self.outbox.is_stalled(STALLED, now) {
             // Neighbours that got the last batches from each other take each other for the way back

@@ -100,7 +100,7 @@ impl Peer {
         let (acks, me) = (&self.acks, self.identity.id());
         let awaited = |list: &MessageList, stream, number| {
             let around = Around { list, trees, overlay, mode, me, now };
-            acks.summed(stream, now, &around).is_some_and(|s| s.paced < number)
+            acks.summed(stream, now, &around).is_some_and(|s| s.patient < number)
         };
         match self.broadcast.receive(batch, way.hops, way.from, now, wall, awaited) {
             Taken::Repeat => {

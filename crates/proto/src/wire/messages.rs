@@ -246,17 +246,24 @@ pub struct AckEntry {
     /// Its incarnation.
     #[n(1)]
     pub incarnation: u64,
-    /// All peers there that keep up hold everything below this number; it paces the publisher.
+    /// All peers there that have not been behind for a second hold everything below this number.
     #[n(2)]
     pub paced: u64,
-    /// All peers there hold everything below this number.
+    /// How many have been.
     #[n(3)]
+    pub left: u32,
+    /// All that have not been behind for ten seconds hold everything below this number: it paces the
+    /// publisher if too many are left out of `paced`.
+    #[n(4)]
+    pub patient: u64,
+    /// All peers there hold everything below this number.
+    #[n(5)]
     pub held: u64,
     /// How many peers they are.
-    #[n(4)]
+    #[n(6)]
     pub peers: u32,
     /// Which ones: the sum of [`ack_token`](crate::wire::ack_token) over them.
-    #[n(5)]
+    #[n(7)]
     pub sum: u64,
 }
 

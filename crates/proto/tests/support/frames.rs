@@ -128,16 +128,10 @@ fn census() -> impl Strategy<Value = Census> {
 }
 
 fn ack() -> impl Strategy<Value = Ack> {
-    let entry = (peer_id(), number(), number(), number(), any::<(u32, u64)>()).prop_map(
-        |(publisher, incarnation, paced, held, (peers, sum))| AckEntry {
-            publisher,
-            incarnation,
-            paced,
-            held,
-            peers,
-            sum,
-        },
-    );
+    let entry = (peer_id(), number(), [number(), number(), number()], any::<(u32, u32, u64)>())
+        .prop_map(|(publisher, incarnation, [paced, patient, held], (left, peers, sum))| {
+            AckEntry { publisher, incarnation, paced, left, patient, held, peers, sum }
+        });
     (vec(entry, 0..6), any::<bool>()).prop_map(|(entries, congested)| Ack { entries, congested })
 }
 

@@ -365,6 +365,8 @@ fn ack(s: &mut Script<'_>) -> AckEntry {
         publisher: id(s),
         incarnation: s.life(),
         paced: s.number(),
+        left: s.number() as u32,
+        patient: s.number(),
         held: s.number(),
         peers: s.number() as u32,
         sum: s.number(),
