@@ -152,6 +152,8 @@ pub(crate) trait Surroundings {
     fn riders(&self, route: Route) -> Vec<PeerId>;
     /// This node's own id.
     fn me(&self) -> PeerId;
+    /// Whether it has no neighbours.
+    fn is_alone(&self) -> bool;
 }
 
 impl Acks {
@@ -411,6 +413,10 @@ impl Progress {
             left = left.saturating_add(if counts { b.left } else { all });
             patient.part(b.patient, heard.is_some());
         }
+        // All riders get it from somebody else, but who else should have it from the publisher? The
+        // tree is changing. Nothing is known of anybody then.
+        let lost = self.upstream.is_none() && paced.fastest.is_none() && !with.is_alone();
+        let own = if lost { patient.mark } else { own };
         let (paced, patient) = (paced.least(own), patient.least(own));
         Summed { paced, left, patient, held, peers, sum }
     }
@@ -482,6 +488,9 @@ mod tests {
         }
         fn me(&self) -> PeerId {
             ME
+        }
+        fn is_alone(&self) -> bool {
+            false
         }
     }
 

@@ -55,6 +55,10 @@ impl Surroundings for Around<'_> {
     fn me(&self) -> PeerId {
         self.me
     }
+
+    fn is_alone(&self) -> bool {
+        self.overlay.neighbours.is_empty()
+    }
 }
 
 /// The parts of a peer that [`Around`] looks at, so that the others can be changed meanwhile.
