@@ -152,7 +152,7 @@ pub(crate) trait Surroundings {
     fn riders(&self, route: Route) -> Vec<PeerId>;
     /// This node's own id.
     fn me(&self) -> PeerId;
-    /// Whether it has no neighbours.
+    /// Whether no other member is known.
     fn is_alone(&self) -> bool;
 }
 

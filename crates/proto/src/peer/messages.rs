@@ -37,6 +37,8 @@ pub(super) struct Around<'a> {
     overlay: &'a Overlay,
     mode: BroadcastMode,
     me: PeerId,
+    /// Members known to live.
+    others: usize,
     now: Time,
 }
 
@@ -57,7 +59,7 @@ impl Surroundings for Around<'_> {
     }
 
     fn is_alone(&self) -> bool {
-        self.overlay.neighbours.is_empty()
+        self.others == 0
     }
 }
 
@@ -70,6 +72,7 @@ macro_rules! around {
             &$peer.overlay,
             $peer.config.broadcast(),
             $peer.identity.id(),
+            $peer.members.alive_count(),
             $peer.fx.now(),
         )
     };
@@ -83,9 +86,10 @@ impl<'a> Around<'a> {
         overlay: &'a Overlay,
         mode: BroadcastMode,
         me: PeerId,
+        others: usize,
         now: Time,
     ) -> Self {
-        Around { list, trees, overlay, mode, me, now }
+        Around { list, trees, overlay, mode, me, others, now }
     }
 }
 
@@ -101,9 +105,9 @@ impl Peer {
         let stream = batch.stream();
         let route = Route { own_tree: way.own_tree, publisher: batch.publisher() };
         let (trees, overlay, mode) = (&self.trees, &self.overlay, self.config.broadcast());
-        let (acks, me) = (&self.acks, self.identity.id());
+        let (acks, me, others) = (&self.acks, self.identity.id(), self.members.alive_count());
         let awaited = |list: &MessageList, stream, number| {
-            let around = Around { list, trees, overlay, mode, me, now };
+            let around = Around { list, trees, overlay, mode, me, others, now };
             acks.summed(stream, now, &around).is_some_and(|s| s.patient < number)
         };
         match self.broadcast.receive(batch, way.hops, way.from, now, wall, awaited) {
