@@ -179,6 +179,8 @@ impl Acks {
             touched: 0,
         };
         let p = self.streams.entry(stream).or_insert_with(|| Box::new(fresh()));
+        // It may have been told that this peer gets the stream from somebody else.
+        let turned = p.upstream != upstream;
         (p.route, p.upstream, p.touched) = (route, upstream, clock);
         p.unacknowledged += bytes;
         p.mark(now, with.high_water(stream));
@@ -186,7 +188,9 @@ impl Acks {
             p.wanted = p.wanted.max(wanted);
         }
         if upstream.is_some() {
-            sooner(&mut self.next, p.schedule(now));
+            let due = p.schedule(now);
+            let due = if turned { *p.due.insert(now) } else { due };
+            sooner(&mut self.next, due);
         }
     }
 
@@ -619,6 +623,17 @@ mod tests {
             }
         }
         assert_eq!(acks.summed(S, now, &World(10)).unwrap().pace(), 10);
+    }
+
+    #[test]
+    fn a_neighbour_that_brings_it_from_now_on_hears_of_it_at_once() {
+        let mut acks = Acks::default();
+        acks.received(&arrived(None), Time::ZERO, &World(1));
+        acks.due(Time::ZERO, &World(1));
+        assert_eq!(acks.repeated(S, A).unwrap(), NOBODY.entry(S));
+        acks.received(&Arrived { upstream: Some(A), ..arrived(None) }, Time::ZERO, &World(1));
+        let told = acks.due(Time::ZERO, &World(1));
+        assert_eq!((told.len(), told[&A].entries[0].held), (1, 0));
     }
 
     #[test]
