@@ -100,9 +100,9 @@ mod tests {
         assert_eq!(a.share(&ME, 16 * MIB, at(1)), MIB, "with seven others");
         a.note(ME, MIB, at(1));
         assert_eq!(a.share(&ME, 16 * MIB, at(1)), MIB, "and counted once");
-        assert_eq!(a.share(&ME, 16 * MIB, at(3)), MIB, "while they wait");
-        assert_eq!(a.share(&ME, 16 * MIB, at(5)), 8 * MIB, "not for ever");
-        assert!(!a.is_fresh(&ME, at(5)));
+        assert_eq!(a.share(&ME, 16 * MIB, at(11)), MIB, "while they wait");
+        assert_eq!(a.share(&ME, 16 * MIB, at(21)), 8 * MIB, "not for ever");
+        assert!(!a.is_fresh(&ME, at(21)));
     }
 
     #[test]

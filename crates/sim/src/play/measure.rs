@@ -132,6 +132,10 @@ impl Run<'_> {
             let copies = Some(r.messages.copies_per_peer);
             want("copies per peer", copies, &|v| v <= most, format!("at most {most}"));
         }
+        if let Some(least) = expect.delivered_min {
+            let part = Some(r.messages.delivered_fraction);
+            want("the part delivered", part, &|v| v >= least, format!("at least {least}"));
+        }
         if let Some(most) = expect.delay_max {
             let last = r.propagation.as_ref().and_then(|p| p.curve.last());
             let last = last.map(|p| p.micros as f64 / 1e6);

@@ -68,9 +68,10 @@ fn who_does_not_come_to_rest_has_failed() {
 
 #[test]
 fn an_expectation_that_is_not_met_is_a_problem() {
-    let r = run(&small("[expect]\ncopies-max = 0.5\nalpha-min = 2"), 1);
+    let r = run(&small("[expect]\ncopies-max = 0.5\nalpha-min = 2\ndelivered-min = 1.1"), 1);
     assert!(r.promises.values().all(|p| p.held) && !r.passed);
     assert!(r.problems.iter().any(|p| p.contains("copies per peer")), "{:?}", r.problems);
+    assert!(r.problems.iter().any(|p| p.contains("part delivered is 1.000")), "{:?}", r.problems);
     let unknown = r.problems.iter().find(|p| p.contains("alpha"));
     assert!(unknown.unwrap().contains("not known"), "twelve peers have no law: {:?}", r.problems);
 }

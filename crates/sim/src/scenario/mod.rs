@@ -251,6 +251,8 @@ pub struct Expect {
     pub copies_max: Option<f64>,
     /// Longest time a message may take to a peer that was never disturbed.
     pub delay_max: Option<Span>,
+    /// Least part of the deliveries owed that came, 0 to 1; gaps that were told are owed as well.
+    pub delivered_min: Option<f64>,
 }
 
 fn three() -> usize {
