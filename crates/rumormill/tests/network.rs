@@ -38,9 +38,12 @@ async fn peers_join_and_every_message_reaches_everybody_once() {
         assert!(inbox.try_recv().is_none());
     }
     let snapshot = peers[0].snapshot().await.unwrap();
-    for counter in ["frames_in", "frames_out", "bytes_in_payload", "links_opened"] {
+    for counter in ["frames_in", "frames_out", "links_opened"] {
         assert!(snapshot.counters.get(counter) > 0, "{counter}");
     }
+    // A peer whose way on a tree is just changing pulls all it gets.
+    let came = ["bytes_in_payload", "bytes_in_history"].map(|c| snapshot.counters.get(c));
+    assert!(came.iter().sum::<u64>() > 0);
     assert_eq!(peers[0].members().await.len(), 8);
     assert_eq!(peers[0].messages(3).await.len(), 3);
     assert_eq!(peers[0].publishers().await.len(), 8);
