@@ -252,6 +252,7 @@ fn overlay_frames(page: &mut Page) {
     page.frame("peer 1 asks peer 2 for a place", request(Want::Place));
     page.frame("for the place of peer 3", request(Want::Replace(three.id())));
     page.frame("for an exchange, giving peer 3", request(Want::Mix { give: three.id() }));
+    page.frame("to give up peer 3, both being over", request(Want::Shed { give: three.id() }));
     let two_says = signed_record(&two, 1, 0);
     page.frame(
         "yes, and peer 3 goes over",

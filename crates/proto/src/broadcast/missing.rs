@@ -113,12 +113,16 @@ pub(crate) struct Missing {
     streams: BTreeMap<StreamId, Wanted>,
     /// How long after an announcement the payload comes by itself: mean and deviation.
     lag: Option<(Duration, Duration)>,
+    /// [`PATIENCE`] and [`LAST_PATIENCE`], or less: what waits behind something that is missing is not to
+    /// grow too old meanwhile.
+    patience: (Duration, Duration),
     rng: Stream,
 }
 
 impl Missing {
-    pub(crate) const fn new(rng: Stream) -> Self {
-        Missing { streams: BTreeMap::new(), lag: None, rng }
+    pub(crate) fn new(retention_age: Duration, rng: Stream) -> Self {
+        let patience = (PATIENCE.min(retention_age / 4), LAST_PATIENCE.min(retention_age / 2));
+        Missing { streams: BTreeMap::new(), lag: None, patience, rng }
     }
 
     /// How long trees get to bring what somebody has: as long as they took lately.
@@ -302,6 +306,7 @@ impl Missing {
     /// What is due now, with so many neighbours to ask.
     pub(crate) fn due(&mut self, list: &MessageList, degree: usize, now: Time) -> Due {
         let mut due = Due::default();
+        let (patience, last_patience) = self.patience;
         let mut asked = 0;
         let mut done = Vec::new();
         for (&stream, w) in self.streams.iter_mut().filter(|(_, w)| w.due <= now) {
@@ -326,7 +331,7 @@ impl Missing {
             w.announced = None;
             let enough = w.failed.len() >= degree.min(WITNESSES) || w.sources.is_empty();
             let waited = now.since(w.progress);
-            if (w.tries >= ATTEMPTS && enough && waited >= PATIENCE) || waited >= LAST_PATIENCE {
+            if (w.tries >= ATTEMPTS && enough && waited >= patience) || waited >= last_patience {
                 let old = missing.iter().take_while(|m| m.0 <= w.horizon);
                 due.lost.extend(old.map(|m| (stream, m.0, m.1)));
                 w.due = now + RETRY;
@@ -381,7 +386,7 @@ mod tests {
     const B: PeerId = PeerId::from_bytes([3; 32]);
 
     fn missing() -> Missing {
-        Missing::new(Stream::new(&[0; 32], "test"))
+        Missing::new(Duration::from_secs(600), Stream::new(&[0; 32], "test"))
     }
 
     fn list(ranges: &[(u64, u64)]) -> MessageList {

@@ -46,8 +46,8 @@ impl Overlay {
         }
         // One over the target at once for somebody who hangs by a thread.
         let over = matches!(want, Want::Overflow) || requester.degree < 2;
-        let mixing = matches!(want, Want::Mix { .. });
-        if !mixing && (degree < target || (over && degree <= target)) {
+        let exchange = matches!(want, Want::Mix { .. } | Want::Shed { .. });
+        if !exchange && (degree < target || (over && degree <= target)) {
             return Answer::Accept;
         }
         match want {
@@ -62,6 +62,18 @@ impl Overlay {
                 Some(v) if degree > target => Answer::RefuseAndGive(v),
                 _ => Answer::Refuse(RefuseReason::Full),
             },
+            Want::Shed { give } => {
+                let both_over = degree > target && requester.degree > requester.target;
+                if !both_over || give == requester.id {
+                    return Answer::Refuse(RefuseReason::Full);
+                }
+                // One too many costs nothing: an edge that carries payload is not given for it.
+                let idle = |v: &PeerId| self.neighbours.get(v).is_some_and(|n| !n.is_busy(now));
+                match self.giveable(requester.id, Some(give), named, now, rng).filter(idle) {
+                    Some(v) => Answer::RefuseAndGive(v),
+                    None => Answer::Refuse(RefuseReason::NothingToGive),
+                }
+            }
             Want::Mix { give } => {
                 if degree > target || give == requester.id {
                     return Answer::Refuse(RefuseReason::Full);
@@ -74,7 +86,7 @@ impl Overlay {
         }
     }
 
-    /// A neighbour that can go over to the requester (or, in a mix, to `other`).
+    /// A neighbour that can go over to the requester (or, in an exchange, to `other`).
     fn giveable(
         &self,
         requester: PeerId,
@@ -95,7 +107,7 @@ impl Overlay {
             })
             .map(|(id, n)| (*id, n.is_busy(now)))
             .collect();
-        // A mix can wait for another time; whoever needs a place cannot.
+        // An exchange can wait for another time; whoever needs a place cannot.
         idle_first(&fits, other.is_some(), rng)
     }
 }

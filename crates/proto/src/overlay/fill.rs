@@ -85,7 +85,10 @@ impl Overlay {
         }
         let short_since = *self.fill.short_since.get_or_insert(now);
         self.fill.next = now + rng.scaled(self.fill.wait, 0.75, 1.25);
-        let filling = self.requests.values().filter(|r| !matches!(r.want, Want::Mix { .. }));
+        let filling = self
+            .requests
+            .values()
+            .filter(|r| !matches!(r.want, Want::Mix { .. } | Want::Shed { .. }));
         let underway = filling.count();
         // Half of what is missing is asked for; the other half others will ask of us.
         let ask = deficit.div_ceil(2).min(MAX_UNDERWAY).saturating_sub(underway);

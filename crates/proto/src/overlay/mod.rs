@@ -28,7 +28,7 @@ use crate::wire::Want;
 pub(crate) use answer::{Answer, idle_first};
 pub(crate) use fill::FillState;
 pub(crate) use heal::partner as heal_partner;
-pub(crate) use trim::Trim;
+pub(crate) use trim::{Shedding, Trim};
 
 /// How long a permission to take over an edge holds.
 const PERMIT_HOLDS: Duration = Duration::from_secs(10);
@@ -99,6 +99,7 @@ pub(crate) struct Overlay {
     pub(crate) mix_soon: u32,
     /// When to look for neighbours to give up.
     pub(crate) trim_at: Option<Time>,
+    pub(crate) shedding: Shedding,
     /// When to tell the neighbours who the neighbours are.
     pub(crate) announce_at: Option<Time>,
 }
@@ -114,6 +115,7 @@ impl Overlay {
             next_mix: Time::MAX,
             mix_soon: 0,
             trim_at: None,
+            shedding: Shedding::new(),
             announce_at: None,
         }
     }

@@ -7,7 +7,8 @@
 //! One neighbour over the target is what a newcomer that found no free place leaves behind. Where
 //! peers come one after the other, two of three would have one, and most degrees would be off the
 //! law by one. So two neighbours that are both over their targets give up the edge between them, if
-//! they know of a short way round it: then nobody is cut off by it.
+//! they know of a short way round it: then nobody is cut off by it. Where no such two are neighbours, two that
+//! are far apart do it together: i-a, u-b become a-b.
 
 use core::time::Duration;
 
@@ -22,6 +23,11 @@ const PAUSE: Duration = Duration::from_millis(300);
 const KEPT: Duration = Duration::from_secs(5);
 /// Then one in so many looks gives it up, so that few do at the same time.
 const ONE_IN: usize = 4;
+/// Longest wait between two attempts to find somebody else with one too many. Where there is nobody, as
+/// when the sum of all targets is odd, that is all it costs.
+const SHED_MOST: Duration = Duration::from_secs(60);
+/// How long a list of the seeds takes to come, at most nearly always.
+const LIST_WITHIN: Duration = Duration::from_secs(2);
 
 /// How a surplus is given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +39,45 @@ pub(crate) enum Trim {
     Alone(PeerId),
     /// This neighbour is over its target as well, and there is a way round the edge to it.
     Shared(PeerId),
+    /// No neighbour is, or none without which there is a way: somebody else may be.
+    Elsewhere,
+}
+
+/// When to look for somebody else with one too many.
+#[derive(Debug)]
+pub(crate) struct Shedding {
+    at: Time,
+    wait: Duration,
+    /// A list was asked for at the last look.
+    listed: bool,
+}
+
+impl Shedding {
+    pub(super) const fn new() -> Self {
+        Shedding { at: Time::ZERO, wait: KEPT, listed: false }
+    }
+
+    /// Nobody is known who has one too many: whether to ask for a list, to look again when it has
+    /// come. If that did not help, there is nobody for now.
+    pub(crate) fn wants_list(&mut self, now: Time) -> bool {
+        self.listed = !self.listed;
+        if self.listed {
+            self.at = self.at.min(now + LIST_WITHIN);
+        }
+        self.listed
+    }
+
+    /// Whether it is time; then the next one is further away.
+    fn is_due(&mut self, now: Time, rng: &mut Stream) -> bool {
+        let due = now >= self.at;
+        if due {
+            self.at = now + rng.scaled(self.wait, 0.5, 1.5);
+            if !self.listed {
+                self.wait = (self.wait * 2).min(SHED_MOST);
+            }
+        }
+        due
+    }
 }
 
 impl Overlay {
@@ -63,12 +108,16 @@ impl Overlay {
         match self.surplus(now) {
             0 => {
                 self.trim_at = None;
+                self.shedding = Shedding::new();
                 self.schedule_trim(now);
                 return None;
             }
             1 => {
                 self.trim_at = Some(now + rng.scaled(KEPT, 0.5, 1.5));
-                return self.shared(me, now, rng).map(Trim::Shared);
+                if let Some(id) = self.shared(me, now, rng) {
+                    return Some(Trim::Shared(id));
+                }
+                return self.shedding.is_due(now, rng).then_some(Trim::Elsewhere);
             }
             _ => self.trim_at = Some(now + PAUSE),
         }
@@ -130,5 +179,31 @@ impl Overlay {
             record.map_or(0, |r| i32::from(r.degree) - i32::from(r.target))
         };
         free.iter().max_by_key(surplus).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn somebody_else_is_looked_for_less_and_less_often() {
+        let (mut shedding, mut rng) = (Shedding::new(), Stream::new(&[0; 32], "test"));
+        let (mut now, mut looks, mut lists) = (Time::ZERO, Vec::new(), 0);
+        while now < Time::ZERO + Duration::from_secs(600) {
+            if shedding.is_due(now, &mut rng) {
+                looks.push(now);
+                lists += u32::from(shedding.wants_list(now));
+            }
+            now += Duration::from_millis(500);
+        }
+        let minutes = |n: u64| {
+            looks.iter().filter(|t| **t < Time::ZERO + Duration::from_secs(60 * n)).count()
+        };
+        assert!((5..=16).contains(&minutes(1)), "{looks:?}");
+        assert!(
+            minutes(10) - minutes(1) <= 40 && lists as usize * 2 <= looks.len() + 1,
+            "{looks:?}"
+        );
     }
 }

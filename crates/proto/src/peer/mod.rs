@@ -169,6 +169,7 @@ impl Peer {
         fx.begin(now);
         let mut broadcast = Broadcast::new(&config);
         let (restored, dropped) = restore(&mut broadcast, &setup.delivered, &setup.kept, now);
+        let missing = Missing::new(config.retention_age(), stream("pulls"));
         let mut members = Members::default();
         for anchor in setup.anchors.iter().filter(|a| a.id != identity.id()) {
             members.learn(anchor, now);
@@ -195,7 +196,7 @@ impl Peer {
             trees: Trees::new(stream("trees")),
             own_tree: OwnTree::new(),
             announcer: Announcer::new(stream("announcements")),
-            missing: Missing::new(stream("pulls")),
+            missing,
             acks: Acks::default(),
             active: Active::default(),
             unbegun: VecMap::new(),

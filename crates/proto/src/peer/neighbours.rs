@@ -10,7 +10,7 @@ use crate::identity::PeerId;
 use crate::io::{DialError, LinkId};
 use crate::limits::MAX_NEIGHBOURHOOD;
 use crate::liveness::Watch;
-use crate::membership::Learned;
+use crate::membership::{Learned, Member};
 use crate::overlay::{Answer, Neighbour, Request, Trim, idle_first};
 use crate::record::{Address, Presence, SignedRecord};
 use crate::signed::Signed;
@@ -19,10 +19,21 @@ use crate::wire::{Accept, Neighbourhood, PeerReply, PeerRequest, Permit, Reject,
 
 /// First wait before a peer that could not be reached is dialled again; it doubles to 64 times.
 const AVOID: core::time::Duration = core::time::Duration::from_secs(1);
+/// A record that a seed has named so lately tells how many neighbours its owner has now.
+const FRESH: core::time::Duration = core::time::Duration::from_secs(15);
 /// Requests under way above which a neighbour's wish to be replaced is not followed.
 const MAX_REWIRES: usize = 16;
 /// Wait before a peer that refused is asked again.
 const AVOID_REFUSED: core::time::Duration = core::time::Duration::from_millis(1500);
+
+/// Who takes the place that a request is granted: in an exchange it is not the requester but the
+/// neighbour that it gives.
+const fn taker(want: Want, requester: PeerId) -> PeerId {
+    match want {
+        Want::Mix { give } | Want::Shed { give } => give,
+        _ => requester,
+    }
+}
 
 impl Peer {
     /// Asks peers for what is missing.
@@ -96,6 +107,7 @@ impl Peer {
                 self.fx.count("edges_given_up");
                 return self.let_go(id);
             }
+            Some(Trim::Elsewhere) => return self.shed(),
             None => return,
         };
         let in_place_of = me;
@@ -105,6 +117,33 @@ impl Peer {
         self.fx.send(na.link, Rewire { to: nb.record.clone(), in_place_of });
         self.overlay.promise(&a, now);
         self.overlay.promise(&b, now);
+    }
+
+    /// Looks for somebody else with one neighbour too many: i-a, u-b become a-b.
+    fn shed(&mut self) {
+        let now = self.fx.now();
+        let over = |(id, m): &(&PeerId, &Member)| {
+            m.record.degree > m.record.target
+                && now.since(m.confirmed) < FRESH
+                && !m.suspect
+                && m.avoid_until <= now
+                && !self.overlay.neighbours.contains_key(id)
+                && !self.overlay.requests.contains_key(id)
+        };
+        let others: Vec<PeerId> = self.members.alive().filter(over).map(|(id, _)| *id).collect();
+        let Some(&other) = others.get(self.rng.overlay.below(others.len())) else {
+            // How many neighbours others have is not pushed; the seeds know it better.
+            if self.overlay.shedding.wants_list(now) {
+                self.ask_for_list();
+            }
+            return;
+        };
+        let idle = |(_, n): &(&PeerId, &Neighbour)| !n.is_promised(now) && !n.is_busy(now);
+        let give: Vec<PeerId> =
+            self.overlay.neighbours.iter().filter(idle).map(|(id, _)| *id).collect();
+        let Some(&give) = give.get(self.rng.overlay.below(give.len())) else { return };
+        let addresses = self.members.get(&other).map(|m| m.record.addresses.clone());
+        self.request(other, addresses.unwrap_or_default(), Want::Shed { give }, None);
     }
 
     /// Dials a peer to ask it for something.
@@ -197,7 +236,9 @@ impl Peer {
         let now = self.fx.now();
         let (replaced, given) = match answer {
             Answer::Refuse(reason) => return self.refuse(link, remote, reason),
-            Answer::RefuseAndGive(v) => return self.refuse_and_give(link, remote, v),
+            Answer::RefuseAndGive(v) => {
+                return self.refuse_and_give(link, remote, v, taker(f.want, remote));
+            }
             Answer::Accept => (None, None),
             Answer::AcceptInPlaceOf(of) => (Some(of), None),
             Answer::AcceptAndGive(v) => (None, Some(v)),
@@ -205,14 +246,9 @@ impl Peer {
         let adjacency = self.adjacency(remote);
         self.attach(link, remote, f.record, f.adjacency);
         let then = given.and_then(|v| {
-            // In a mix it is not the requester but the neighbour it gives that takes the place.
-            let taker = match f.want {
-                Want::Mix { give } => give,
-                _ => remote,
-            };
             self.overlay.promise(&v, now);
             let n = self.overlay.neighbours.get(&v)?;
-            self.fx.send(n.link, Permit { peer: taker });
+            self.fx.send(n.link, Permit { peer: taker(f.want, remote) });
             Some(n.record.clone())
         });
         let record = self.current_record();
@@ -231,12 +267,12 @@ impl Peer {
         self.drop_neighbour(id, LinkDown::Local(CloseReason::HandedOver));
     }
 
-    fn refuse_and_give(&mut self, link: LinkId, remote: PeerId, v: PeerId) {
+    fn refuse_and_give(&mut self, link: LinkId, remote: PeerId, v: PeerId, taker: PeerId) {
         let now = self.fx.now();
         self.overlay.promise(&v, now);
         let Some(n) = self.overlay.neighbours.get(&v) else { return };
         let take = Some(n.record.clone());
-        self.fx.send(n.link, Permit { peer: remote });
+        self.fx.send(n.link, Permit { peer: taker });
         self.send_reject(link, remote, RefuseReason::Full, take);
     }
 
@@ -318,6 +354,13 @@ impl Peer {
         match (request.want, r.reason, &r.take) {
             (Want::Edge | Want::HandOver, _, Some(v)) => {
                 self.request(v.id, v.addresses.clone(), Want::Replace(remote), None);
+            }
+            (Want::Shed { give }, _, Some(v)) => {
+                if let Some(n) = self.overlay.neighbours.get(&give) {
+                    self.fx.count("edges_shed");
+                    self.fx.send(n.link, Rewire { to: v.clone(), in_place_of: remote });
+                    self.overlay.promise(&give, now);
+                }
             }
             (Want::Replace(_), RefuseReason::NoPermit, _) if !request.retried => {
                 // The permission travels on another link and may be a moment behind.

@@ -173,6 +173,13 @@ pub enum Want {
         #[n(0)]
         give: PeerId,
     },
+    /// Both have one too many: i-a and u-b become a-b.
+    #[n(6)]
+    Shed {
+        /// The neighbour that the requester gives up.
+        #[n(0)]
+        give: PeerId,
+    },
 }
 
 /// "Be my neighbour." (section 6.1)

@@ -208,6 +208,7 @@ fn want() -> impl Strategy<Value = Want> + Clone {
         Just(Want::Edge),
         peer_id().prop_map(Want::Replace),
         peer_id().prop_map(|give| Want::Mix { give }),
+        peer_id().prop_map(|give| Want::Shed { give }),
     ]
 }
 

@@ -119,12 +119,13 @@ fn reason(s: &mut Script<'_>) -> RefuseReason {
 }
 
 fn want(s: &mut Script<'_>) -> Want {
-    match s.byte() % 6 {
+    match s.byte() % 7 {
         0 => Want::Place,
         1 => Want::Overflow,
         2 => Want::HandOver,
         3 => Want::Edge,
         4 => Want::Replace(id(s)),
+        5 => Want::Shed { give: id(s) },
         _ => Want::Mix { give: id(s) },
     }
 }

@@ -78,7 +78,7 @@ fn with_loss_everything_is_still_delivered() {
     let mut net = grown(config, 60);
     net.world.run_for(s(20));
     let from = net.world.now();
-    let ids = publish(&mut net, 20, 50, ms(100));
+    let ids = publish(&mut net, 20, 200, ms(100));
     net.world.run_for(s(20));
     everybody_has(&net, &ids);
     net.is_sound();

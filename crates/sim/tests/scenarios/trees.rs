@@ -126,7 +126,8 @@ fn no_data_changes_a_tree() {
 #[test]
 fn beacons_leave_a_tree_at_rest_as_it_is() {
     let mut net = grown(world_config(9, calm()), 3, 40);
-    net.world.run_for(s(40));
+    // Long enough for those with a neighbour too many to have found each other.
+    net.world.run_for(s(240));
     let shape = views(&net.world);
     let before = counter(&net.world, "grafts");
     net.world.run_for(s(60));
@@ -308,6 +309,8 @@ fn trees_under_churn() {
 #[test]
 fn a_heavy_publisher_roots_a_tree_of_its_own() {
     let mut net = grown(world_config(19, calm()), 3, 30);
+    // Those with a neighbour too many have found each other, and no edge goes meanwhile.
+    net.world.run_for(s(60));
     let p = net.peers[4];
     let name = format!("own-{}", net.id(p).short());
     let payload = vec![7; 32 * 1024];
