@@ -29,6 +29,7 @@ builtin![
     "map",
     "death",
     "frozen",
+    "detection",
     "hubs",
     "seeds",
     "partition",
