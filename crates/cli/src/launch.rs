@@ -8,7 +8,9 @@ use std::time::Duration;
 use clap::Args;
 use rumormill::proto::{BroadcastMode, Config, Identity, Name, PeerId, Preset, SeedAddress};
 use rumormill::{NetworkKey, seeds_file};
-use rumormill_http::{ControlFileGuard, Handle, RunDir, Server};
+use rumormill_http::{
+    Access, ControlFileGuard, Director, Handle, RunDir, ServeError, Server, Token,
+};
 
 use crate::exit::{Exit, Failure, OrExit as _, Outcome};
 use crate::out;
@@ -122,10 +124,68 @@ pub(crate) struct Control {
     guards: BTreeMap<String, ControlFileGuard>,
 }
 
+/// Where the page and the HTTP API are.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Page and HTTP API")]
+pub(crate) struct HttpArgs {
+    /// Address of the page that shows the network, and of the HTTP API. On loopback everybody on this
+    /// machine may look, and whoever has the token may change things; elsewhere, only with
+    /// --http-token-file [default: loopback, a port that the system chooses, all with a token]
+    #[arg(long, value_name = "IP:PORT")]
+    http: Option<SocketAddr>,
+    /// File with the token that opens the page and the API: 32 hexadecimal digits or more
+    #[arg(long, value_name = "FILE")]
+    http_token_file: Option<PathBuf>,
+}
+
+impl HttpArgs {
+    async fn serve(&self) -> Outcome<Server> {
+        let token = self.http_token_file.as_deref().map(read_token).transpose()?;
+        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let (address, access) = match (self.http, token) {
+            (Some(address), None) => (address, Access::LocalReaders),
+            (address, token) => (address.unwrap_or(loopback), Access::Token(token)),
+        };
+        Server::start_at(address, access).await.map_err(|e| {
+            let hint = match e {
+                ServeError::NotLoopback(_) => " (--http-token-file)",
+                ServeError::Bind { .. } => "; choose another address with --http",
+                ServeError::Randomness(_) => "",
+            };
+            Failure::new(Exit::Bind, format!("{e}{hint}"))
+        })
+    }
+}
+
+fn read_token(path: &Path) -> Outcome<Token> {
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        let message = format!("cannot read the token in {}: {e}", path.display());
+        Failure::new(Exit::Config, message)
+    })?;
+    Token::parse(text.trim()).ok_or_else(|| {
+        let message = format!(
+            "{} holds no token: it takes 32 to 256 hexadecimal digits, such as `openssl rand -hex 32` \
+             prints",
+            path.display()
+        );
+        Failure::new(Exit::Config, message)
+    })
+}
+
 impl Control {
-    pub(crate) async fn start(run_dir: Option<&Path>) -> Outcome<Self> {
-        let server = Server::start().await.or_exit(Exit::Bind)?;
+    pub(crate) async fn start(run_dir: Option<&Path>, http: &HttpArgs) -> Outcome<Self> {
+        let server = http.serve().await?;
         Ok(Control { server, run_dir: RunDir::locate(run_dir), guards: BTreeMap::new() })
+    }
+
+    /// The address of the page, with what it needs to change things.
+    pub(crate) fn page(&self) -> String {
+        self.server.page_url()
+    }
+
+    /// Who does what the page asks for.
+    pub(crate) fn direct(&self, director: Box<dyn Director>) {
+        self.server.direct(director);
     }
 
     /// Serves a node. Without its control file it works all the same, so a run directory that

@@ -13,6 +13,8 @@
 mod client;
 mod control_file;
 pub mod limits;
+pub mod network;
+mod page;
 mod problem;
 mod run_dir;
 mod server;
@@ -24,6 +26,6 @@ pub use client::{Client, ClientError, EventStream, Item, Tail};
 pub use control_file::{ControlFile, ControlFileGuard};
 pub use problem::Problem;
 pub use run_dir::{RUN_DIR_VARIABLE, RunDir, RunDirError};
-pub use server::{Handle, ServeError, Server};
+pub use server::{Access, Act, Director, Handle, ServeError, Server};
 pub use sse::BadStream;
 pub use token::Token;

@@ -21,6 +21,13 @@ impl Token {
         Ok(Token(HEXLOWER.encode(&bytes)))
     }
 
+    /// One that somebody chose: 32 to 256 hexadecimal digits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let good = (32..=256).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit());
+        good.then(|| Token(text.to_owned()))
+    }
+
     /// Whether `given` is this token, in a time that does not depend on how much of it is right.
     #[must_use]
     pub fn matches(&self, given: &[u8]) -> bool {

@@ -13,7 +13,7 @@ use rumormill::{Gap, Incoming};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub(crate) use from::Around;
+pub(crate) use from::{Around, word};
 
 /// One line of `GET /v1/nodes`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

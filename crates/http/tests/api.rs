@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use rumormill::{Listener, Name, Node, SeedAddress, SeedNode};
 use rumormill_http::view::{Content, Publish, Status};
-use rumormill_http::{Client, ClientError, ControlFile, Item, ServeError, Server, Tail};
+use rumormill_http::{
+    Access, Client, ClientError, ControlFile, Item, ServeError, Server, Tail, Token,
+};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -205,7 +207,9 @@ async fn only_the_owner_gets_in() {
         ("basic", format!("{own}Authorization: Basic {token}\r\n"), 401),
         ("rebound host", format!("Host: evil.example:{port}\r\n{auth}"), 403),
         ("no port", format!("Host: 127.0.0.1\r\n{auth}"), 403),
-        ("a page", format!("{own}{auth}Origin: http://{host}\r\n"), 403),
+        ("our page", format!("{own}{auth}Origin: http://{host}\r\n"), 200),
+        ("our page without the token", format!("{own}Origin: http://{host}\r\n"), 401),
+        ("another page", format!("{own}{auth}Origin: http://evil.example\r\n"), 403),
         ("a sandboxed page", format!("{own}{auth}Origin: null\r\n"), 403),
     ];
     for (what, headers, expected) in cases {
@@ -242,5 +246,118 @@ async fn a_server_that_stops_ends_its_streams() {
 #[tokio::test]
 async fn it_does_not_listen_for_the_network() {
     let outside = "0.0.0.0:0".parse().unwrap();
-    assert!(matches!(Server::start_at(outside).await, Err(ServeError::NotLoopback(_))));
+    for access in [Access::LocalReaders, Access::Token(None)] {
+        let refused = Server::start_at(outside, access).await;
+        assert!(matches!(refused, Err(ServeError::NotLoopback(_))));
+    }
+    let token = Token::random().unwrap();
+    let server = Server::start_at(outside, Access::Token(Some(token.clone()))).await.unwrap();
+    assert!(server.page_url().ends_with(token.secret()), "with a token it does");
+    server.shutdown().await;
+}
+
+/// Reads items of the live stream until `found` says that one is the one.
+async fn live(network: &Network, mut found: impl FnMut(&str, &Value) -> bool) {
+    let (host, token) = (network.host(), network.peers[0].token.secret());
+    let mut stream = TcpStream::connect(&host).await.unwrap();
+    let request = format!(
+        "GET /v1/network/live HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let read = async {
+        let (mut text, mut buffer) = (String::new(), [0; 65536]);
+        loop {
+            let n = stream.read(&mut buffer).await.unwrap();
+            assert!(n > 0, "the stream ended: {text}");
+            text.push_str(&String::from_utf8_lossy(&buffer[..n]));
+            while let Some(end) = text.find("\n\n") {
+                let block: String = text.drain(..end + 2).collect();
+                let mut name = "";
+                for line in block.lines() {
+                    if let Some(event) = line.strip_prefix("event: ") {
+                        name = event;
+                    } else if let Some(data) = line.strip_prefix("data: ")
+                        && found(name, &serde_json::from_str(data).unwrap())
+                    {
+                        return;
+                    }
+                }
+            }
+        }
+    };
+    timeout(DEADLINE, read).await.expect("the item comes");
+}
+
+#[tokio::test]
+async fn whoever_looks_sees_the_network_and_what_goes_on_in_it() {
+    let network = Network::start().await;
+    let (anna, bert) = (network.peers[0].id.clone(), network.peers[1].id.clone());
+    live(&network, |name, data| {
+        let peers = data["peers"].as_array();
+        let placed = |p: &Value| p["at"].is_array() && p["here"] == true && p["state"] == "alive";
+        name == "network"
+            && peers.is_some_and(|all| all.len() == 2 && all.iter().all(placed))
+            && data["links"].as_array().unwrap().len() == 1
+            && data["components"] == 1
+            && data["scope"] == "network"
+            && data["seeds"][0]["alive"] == 2
+    })
+    .await;
+    // What is published while somebody looks shows with its way.
+    let client = network.client(0);
+    let publish = Publish {
+        topic: "news".to_owned(),
+        content: Content { text: Some("<b>hello</b>".to_owned()), payload_base64: None },
+        wait_ms: None,
+    };
+    let id = client.publish(&publish).await.unwrap().id;
+    live(&network, |name, data| {
+        name == "message" && data["id"] == id.as_str() && data["text"] == "<b>hello</b>"
+    })
+    .await;
+    let path = format!("/v1/network/messages/{id}");
+    until("both have it", async || {
+        let spread: Value = serde_json::from_str(&got(&network, &path).await).unwrap();
+        let all = spread["arrivals"].as_array().unwrap();
+        let way = |a: &Value| a["peer"] == bert.as_str() && a["from"] == anna.as_str();
+        all.len() == 2 && all.iter().any(way) && spread["missing"].as_array().unwrap().is_empty()
+    })
+    .await;
+    let whole: Value = serde_json::from_str(&got(&network, "/v1/network").await).unwrap();
+    assert_eq!(whole["peers"].as_array().unwrap().len(), 2, "{whole:#}");
+    // Nobody who may do it is there.
+    assert_eq!(got(&network, "/v1/network/acts").await, r#"{"acts":[]}"#);
+    network.end().await;
+}
+
+async fn got(network: &Network, path: &str) -> String {
+    let (host, token) = (network.host(), network.peers[0].token.secret());
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+    );
+    let (status, body) = network.raw(&request).await;
+    assert_eq!(status, 200, "{path}: {body}");
+    body
+}
+
+#[tokio::test]
+async fn the_page_is_there_and_asks_nobody_else() {
+    let network = Network::start().await;
+    let host = network.host();
+    for (path, begins) in
+        [("/", "<!doctype html>"), ("/page/main.js", "//"), ("/page/style.css", ":root")]
+    {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let (status, body) = network.raw(&request).await;
+        assert!(status == 200 && body.starts_with(begins), "{path}: {status}");
+        let foreign = |scheme: &str| body.matches(scheme).count();
+        let allowed = body.matches("http://www.w3.org/2000/svg").count();
+        assert_eq!((foreign("http://"), foreign("https://")), (allowed, 0), "{path}");
+    }
+    let request =
+        format!("GET /page/..%2fCargo.toml HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    assert_eq!(network.raw(&request).await.0, 404);
+    let rebound = "GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+    assert_eq!(network.raw(rebound).await.0, 403);
+    network.end().await;
 }

@@ -14,7 +14,7 @@ use crate::console::Console;
 use crate::control::RunDirArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::hello::{self, Rhythm};
-use crate::launch::{self, Control, GOODBYE, NetworkArgs};
+use crate::launch::{self, Control, GOODBYE, HttpArgs, NetworkArgs};
 use crate::log::{self, LogArgs, Logs};
 use crate::signals::Stops;
 use crate::supervise::Supervisor;
@@ -76,6 +76,8 @@ pub(crate) struct PeerArgs {
     #[command(flatten)]
     network: NetworkArgs,
     #[command(flatten)]
+    http: HttpArgs,
+    #[command(flatten)]
     run_dir: RunDirArgs,
     #[command(flatten)]
     log: LogArgs,
@@ -119,12 +121,13 @@ pub(crate) async fn run(args: PeerArgs) -> Outcome {
     let name = node.name().to_string();
     logs.peer(&name, node.id());
     tokio::spawn(keep_message_log(node.clone(), logs.messages(&name)));
-    let mut control = Control::start(args.run_dir.run_dir.as_deref()).await?;
+    let mut control = Control::start(args.run_dir.run_dir.as_deref(), &args.http).await?;
     let file = control.add(&name, node.clone());
     if let Some(supervisor) = &supervisor {
         supervisor.ready(&file)?;
     } else {
         out::say(format!("{name} ({}) listens at {}", node.id(), node.local_addr()));
+        out::say(format!("watch it at {}", control.page()));
     }
     if let Some(rhythm) = args.rhythm() {
         tokio::spawn(hello::publish(node.clone(), rhythm));

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::control::RunDirArgs;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::launch::{self, Control, GOODBYE, NetworkArgs};
+use crate::launch::{self, Control, GOODBYE, HttpArgs, NetworkArgs};
 use crate::log::{self, LogArgs, Logs};
 use crate::signals::Stops;
 use crate::supervise::Supervisor;
@@ -60,6 +60,8 @@ pub(crate) struct SeedArgs {
     #[command(flatten)]
     network: NetworkArgs,
     #[command(flatten)]
+    http: HttpArgs,
+    #[command(flatten)]
     run_dir: RunDirArgs,
     #[command(flatten)]
     log: LogArgs,
@@ -92,7 +94,7 @@ async fn alone(args: &SeedArgs, stops: &mut Stops) -> Outcome {
         };
         listeners.push((index, listener));
     }
-    let mut control = Control::start(args.run_dir.run_dir.as_deref()).await?;
+    let mut control = Control::start(args.run_dir.run_dir.as_deref(), &args.http).await?;
     let mut nodes = Vec::new();
     for (index, listener) in listeners {
         let name = args.name.clone().unwrap_or_else(|| default_name(&seeds, index));
@@ -105,6 +107,7 @@ async fn alone(args: &SeedArgs, stops: &mut Stops) -> Outcome {
     if args.data_dir.is_none() {
         out::say("the registry is kept in memory only; --data-dir keeps it over a restart");
     }
+    out::say(format!("watch it at {}", control.page()));
     let interrupted = serve(&nodes, stops, None).await;
     control.end().await;
     logs.flush();
@@ -147,7 +150,7 @@ async fn supervised(args: &SeedArgs, stops: &mut Stops) -> Outcome {
     let node = builder.start().await?;
     logs.seed(&name, node.id());
     logs.follow_degrees(&name, &node);
-    let mut control = Control::start(args.run_dir.run_dir.as_deref()).await?;
+    let mut control = Control::start(args.run_dir.run_dir.as_deref(), &args.http).await?;
     supervisor.ready(&control.add(&name, node.clone()))?;
     serve(&[node], stops, Some(&mut supervisor)).await;
     control.end().await;

@@ -8,7 +8,7 @@ use rumormill::proto::limits::{MAX_PAYLOAD, MAX_SEEDS};
 
 use crate::control::RunDirArgs;
 use crate::exit::Outcome;
-use crate::launch::NetworkArgs;
+use crate::launch::{HttpArgs, NetworkArgs};
 use crate::log::LogArgs;
 use crate::rlimit;
 use crate::up::{self, Length, Volley};
@@ -72,13 +72,15 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "N@TIME", value_parser = Volley::parse)]
     stop: Vec<Volley>,
     /// Run each node in a process of its own, so that a kill is a SIGKILL and a stop a SIGSTOP
-    #[arg(long)]
+    #[arg(long, conflicts_with = "http")]
     processes: bool,
     /// Print the summary as one JSON object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     network: NetworkArgs,
+    #[command(flatten)]
+    http: HttpArgs,
     #[command(flatten)]
     run_dir: RunDirArgs,
     #[command(flatten)]
@@ -102,5 +104,6 @@ pub(crate) async fn run(args: UpArgs) -> Outcome {
         processes: args.processes,
         open_files: files,
     };
-    up::run(wishes, &args.network, args.run_dir.run_dir.as_deref(), &args.log, args.json).await
+    let place = up::Place { http: args.http, run_dir: args.run_dir.run_dir };
+    up::run(wishes, &args.network, &place, &args.log, args.json).await
 }

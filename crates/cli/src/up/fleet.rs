@@ -58,6 +58,21 @@ impl Fleet {
         }
     }
 
+    /// Lets a stopped node go on.
+    pub(crate) fn thaw(&self, node: usize) {
+        if let Fleet::Inside(f) = self {
+            f.thaw(node);
+        }
+    }
+
+    /// The address of the page that shows the run.
+    pub(crate) fn page(&self) -> Option<String> {
+        match self {
+            Fleet::Inside(f) => f.page(),
+            Fleet::Outside(_) => None,
+        }
+    }
+
     /// A node has ended.
     pub(crate) fn ended(&self, node: usize) {
         // A process takes its control file with it.

@@ -1,7 +1,6 @@
 //! A run in one process: every node is a task, with a listening socket of its own.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use rumormill::proto::SeedAddress;
@@ -10,6 +9,8 @@ use rumormill_http::view::EventLine;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::Place;
+use super::director::Hands;
 use super::names::Names;
 use super::plan::Fault;
 use super::seen::{Facts, Member, Seen, Sight};
@@ -34,11 +35,11 @@ impl Inside {
         names: &Names,
         configured: Option<&[SeedAddress]>,
         network: &NetworkArgs,
-        run_dir: Option<&Path>,
+        place: &Place,
         logs: &Logs,
         sights: &mpsc::Sender<Sight>,
     ) -> Outcome<Self> {
-        let mut control = Control::start(run_dir).await?;
+        let mut control = Control::start(place.run_dir.as_deref(), &place.http).await?;
         let seeds = start_seeds(names.seeds.len(), configured, network).await?;
         let addresses: Vec<SeedAddress> = seeds.iter().map(|(a, _)| a.clone()).collect();
         let mut members = Vec::new();
@@ -61,6 +62,7 @@ impl Inside {
             control.add(name, node.clone());
             running.push(node);
         }
+        control.direct(Box::new(Hands::new(&members, sights.clone())));
         Ok(Inside { members, peers, seeds: running, control: Mutex::new(Some(control)) })
     }
 
@@ -81,12 +83,30 @@ impl Inside {
         self.peer(peer)?.publish(topic, content).await.map_err(|e| e.to_string())
     }
 
-    pub(crate) fn strike(&self, peer: usize, fault: Fault) {
-        if let Some(node) = self.peers.get(peer) {
-            match fault {
-                Fault::Kill => node.kill(),
-                Fault::Stop => node.freeze(true),
-            }
+    /// The address of the page.
+    pub(crate) fn page(&self) -> Option<String> {
+        let control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        control.as_ref().map(Control::page)
+    }
+
+    pub(crate) fn strike(&self, node: usize, fault: Fault) {
+        let seed = node.checked_sub(self.peers.len()).and_then(|n| self.seeds.get(n));
+        match (self.peers.get(node), seed, fault) {
+            (Some(peer), _, Fault::Kill) => peer.kill(),
+            (Some(peer), _, Fault::Stop) => peer.freeze(true),
+            (_, Some(seed), Fault::Kill) => seed.kill(),
+            (_, Some(seed), Fault::Stop) => seed.freeze(true),
+            _ => {}
+        }
+    }
+
+    /// Lets a stopped node go on.
+    pub(crate) fn thaw(&self, node: usize) {
+        let seed = node.checked_sub(self.peers.len()).and_then(|n| self.seeds.get(n));
+        match (self.peers.get(node), seed) {
+            (Some(peer), _) => peer.freeze(false),
+            (_, Some(seed)) => seed.freeze(false),
+            _ => {}
         }
     }
 

@@ -1,6 +1,7 @@
 //! `rumor up`: a whole network on one machine, watched from its start to its summary.
 
 mod casualties;
+mod director;
 mod fleet;
 mod inside;
 mod ledger;
@@ -13,14 +14,14 @@ mod run;
 mod seen;
 mod summary;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rumormill::proto::SeedAddress;
 use tokio::sync::mpsc;
 
 use crate::exit::{Exit, Failure, Outcome};
-use crate::launch::{self, NetworkArgs};
+use crate::launch::{self, HttpArgs, NetworkArgs};
 use crate::log::{Console, LogArgs, Logs};
 use crate::out::{self, Paint};
 use crate::signals::Stops;
@@ -34,14 +35,22 @@ use plan::Plan;
 pub(crate) use plan::{Length, Volley, Wishes};
 use run::Run;
 
+/// Where a run is found, and looked at.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) http: HttpArgs,
+    pub(crate) run_dir: Option<PathBuf>,
+}
+
 /// Runs a network as wished, and says how it went.
 pub(crate) async fn run(
     wishes: Wishes,
     network: &NetworkArgs,
-    run_dir: Option<&Path>,
+    place: &Place,
     log: &LogArgs,
     json: bool,
 ) -> Outcome {
+    let run_dir = place.run_dir.as_deref();
     let plan = Plan::new(&wishes, network.preset)?;
     let configured = wishes.config.as_deref().map(configured_seeds).transpose()?;
     let seeds = configured.as_ref().map_or(wishes.seeds.unwrap_or(3), Vec::len);
@@ -58,7 +67,7 @@ pub(crate) async fn run(
     let run = Run::begin(plan, seeds, wishes.processes, network.preset)?;
     let fleet = match &logs {
         Some(logs) => Fleet::Inside(Arc::new(
-            Inside::start(&names, configured.as_deref(), network, run_dir, logs, &sender).await?,
+            Inside::start(&names, configured.as_deref(), network, place, logs, &sender).await?,
         )),
         None => Fleet::Outside(Arc::new(
             Outside::start(&names, configured.as_deref(), network, run_dir, log, &sender).await?,

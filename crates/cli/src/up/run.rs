@@ -2,7 +2,7 @@
 
 mod closing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::ledger::Ledger;
 use super::overlay::Overlay;
 use super::plan::{Fault, LAST_WORDS, Length, Plan};
 use super::progress::{Progress, Status};
-use super::seen::{Facts, Seen, Sight};
+use super::seen::{Facts, Seen, Sight, Wish};
 use super::summary::Summary;
 use crate::exit::{Exit, OrExit as _, Outcome};
 use crate::signals::Stops;
@@ -57,6 +57,8 @@ pub(super) struct Run {
     /// The next message: its number, and whose turn it is.
     turn: (u64, usize),
     next_victim: usize,
+    /// Seeds that somebody had killed or stopped.
+    seeds_struck: BTreeSet<usize>,
     in_flight: usize,
     last_action: Instant,
     interrupted: bool,
@@ -102,6 +104,7 @@ impl Run {
             next_look: started,
             turn: (0, 0),
             next_victim: 0,
+            seeds_struck: BTreeSet::new(),
             in_flight: 0,
             last_action: started,
             interrupted: false,
@@ -129,6 +132,9 @@ impl Run {
             self.plan.peers,
             if self.processes { ", each in a process of its own" } else { "" }
         ));
+        if let Some(page) = fleet.page() {
+            self.progress.say(&format!("watch it at {page}"));
+        }
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             let now = Instant::now();
@@ -215,23 +221,45 @@ impl Run {
                 break;
             }
             self.next_victim += 1;
-            self.last_action = now;
-            let Some(member) = fleet.members().get(victim.peer) else { continue };
-            let at_us = utc::now_us();
-            if let Some(peer) = self.peers.get_mut(victim.peer) {
-                peer.gone = true;
+            self.strike_peer(now, victim.peer, victim.fault, fleet);
+        }
+    }
+
+    fn strike_peer(&mut self, now: Instant, number: usize, fault: Fault, fleet: &Fleet) {
+        self.last_action = now;
+        let Some(member) = fleet.members().get(number) else { return };
+        let at_us = utc::now_us();
+        if let Some(peer) = self.peers.get_mut(number) {
+            peer.gone = true;
+        }
+        self.ledger.gone(number);
+        let at_s = closing::rounded(now.duration_since(self.started).as_secs_f64());
+        self.casualties.struck(member.id.to_hex(), fault, at_s, at_us);
+        self.hit(number, fault, fleet);
+    }
+
+    fn hit(&mut self, node: usize, fault: Fault, fleet: &Fleet) {
+        let name = self.name(node, fleet);
+        if let Err(e) = fleet.strike(node, fault) {
+            self.error(format!("{name}: {e}"));
+        }
+        let how = match fault {
+            Fault::Kill => "killed",
+            Fault::Stop => "stopped",
+        };
+        self.progress.say(&format!("{name} is {how}"));
+    }
+
+    /// Somebody at the page has this done.
+    fn wished(&mut self, node: usize, fault: Fault, fleet: &Fleet) {
+        match self.peers.get(node) {
+            Some(peer) if !peer.gone => self.strike_peer(Instant::now(), node, fault, fleet),
+            // One that was stopped may be killed as well.
+            Some(_) => self.hit(node, fault, fleet),
+            None => {
+                self.seeds_struck.insert(node);
+                self.hit(node, fault, fleet);
             }
-            self.ledger.gone(victim.peer);
-            let at_s = closing::rounded(now.duration_since(self.started).as_secs_f64());
-            self.casualties.struck(member.id.to_hex(), victim.fault, at_s, at_us);
-            if let Err(e) = fleet.strike(victim.peer, victim.fault) {
-                self.error(format!("{}: {e}", member.name));
-            }
-            let how = match victim.fault {
-                Fault::Kill => "killed",
-                Fault::Stop => "stopped",
-            };
-            self.progress.say(&format!("{} is {how}", member.name));
         }
     }
 
@@ -376,6 +404,11 @@ impl Run {
                 let name = self.name(node, fleet);
                 self.error(format!("{name} has a gap of {missing} messages"));
             }
+            Sight::Wish { node, wish: Wish::Strike(fault) } => self.wished(node, fault, fleet),
+            Sight::Wish { node, wish: Wish::Thaw } => {
+                self.progress.say(&format!("{} goes on", self.name(node, fleet)));
+                fleet.thaw(node);
+            }
             Sight::Ended { node, how } => self.ended(node, &how, fleet),
         }
     }
@@ -457,7 +490,7 @@ impl Run {
     fn ended(&mut self, node: usize, how: &str, fleet: &Fleet) {
         fleet.ended(node);
         // Those who were struck, or have left, have ended as they should.
-        if self.peers.get(node).is_some_and(|p| p.gone) {
+        if self.peers.get(node).is_some_and(|p| p.gone) || self.seeds_struck.contains(&node) {
             return;
         }
         let name = self.name(node, fleet);

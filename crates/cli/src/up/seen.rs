@@ -7,6 +7,8 @@ use rumormill::proto::{Counters, MessageId, PeerId};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::plan::Fault;
+
 /// An event that matters to a run.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -52,8 +54,19 @@ pub(crate) enum Sight {
     Gap { node: usize, missing: u64 },
     /// A publishing came to this.
     Published { peer: usize, at_us: u64, result: Result<MessageId, String> },
+    /// Somebody wants this done to the node with this number.
+    Wish { node: usize, wish: Wish },
     /// A node ended, or cannot be observed any more, without being asked to.
     Ended { node: usize, how: String },
+}
+
+/// What people want to be done to a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// As a fault of the plan.
+    Strike(Fault),
+    /// Let a stopped one go on.
+    Thaw,
 }
 
 /// A node of the run. Peers come first, then seeds.

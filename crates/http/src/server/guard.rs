@@ -12,16 +12,44 @@ use super::Shared;
 use crate::problem::Problem;
 use crate::token::Token;
 
+/// Who may use an API.
+#[derive(Debug, Clone)]
+pub enum Access {
+    /// Whoever has the token; a fresh one if none is given.
+    Token(Option<Token>),
+    /// Everybody on this machine may look, and whoever has the token may change things.
+    LocalReaders,
+}
+
 pub(super) async fn check(
     State(shared): State<Arc<Shared>>,
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
     let headers = request.headers();
-    check_host(headers, shared.address)?;
-    check_origin(headers)?;
-    check_token(headers, &shared.token)?;
+    check_source(headers, shared.address)?;
+    let looks = request.method().is_safe();
+    if !(looks && matches!(shared.access, Access::LocalReaders)) {
+        check_token(headers, &shared.token)?;
+    }
     Ok(next.run(request).await)
+}
+
+/// The page itself holds no secrets, and brings the token with it in its address.
+pub(super) async fn check_page(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    check_source(request.headers(), shared.address)?;
+    Ok(next.run(request).await)
+}
+
+fn check_source(headers: &HeaderMap, own: SocketAddr) -> Result<(), Problem> {
+    if own.ip().is_loopback() {
+        check_host(headers, own)?;
+    }
+    check_origin(headers)
 }
 
 /// A page can make its own host name resolve to 127.0.0.1 (DNS rebinding), but the browser still
@@ -43,15 +71,20 @@ fn check_host(headers: &HeaderMap, own: SocketAddr) -> Result<(), Problem> {
     }
 }
 
-/// Browsers add `Origin` to whatever a page of another origin sends, and programs have no reason to.
+/// Browsers add `Origin` to what pages send. Our own page's is the host that it was loaded from.
 fn check_origin(headers: &HeaderMap) -> Result<(), Problem> {
-    if headers.contains_key(header::ORIGIN) {
-        return Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "requests that a web page sends (with an Origin header) are refused",
-        ));
+    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok());
+    let own = host.is_some_and(|h| {
+        origin.to_str().is_ok_and(|o| o.eq_ignore_ascii_case(&format!("http://{h}")))
+    });
+    if own && headers.get_all(header::ORIGIN).iter().count() == 1 {
+        return Ok(());
     }
-    Ok(())
+    Err(Problem::new(
+        StatusCode::FORBIDDEN,
+        "requests that the page of another site sends (see its Origin header) are refused",
+    ))
 }
 
 fn check_token(headers: &HeaderMap, token: &Token) -> Result<(), Problem> {
@@ -94,10 +127,19 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_is_refused_even_our_own() {
+    fn an_origin_is_refused_unless_it_is_our_own() {
+        let check = |origin: &str| {
+            let host = (header::HOST, "127.0.0.1:4000");
+            check_origin(&headers(&[host, (header::ORIGIN, origin)])).is_ok()
+        };
         assert!(check_origin(&headers(&[])).is_ok());
+        assert!(check("http://127.0.0.1:4000"));
+        for other in
+            ["http://127.0.0.1:4001", "https://127.0.0.1:4000", "null", "http://evil.example"]
+        {
+            assert!(!check(other), "{other}");
+        }
         assert!(check_origin(&headers(&[(header::ORIGIN, "http://127.0.0.1:4000")])).is_err());
-        assert!(check_origin(&headers(&[(header::ORIGIN, "null")])).is_err());
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The server side: one listener on loopback for all nodes of a process.
 
 mod accept;
+mod direct;
 mod guard;
+mod network;
 mod nodes;
 mod routes;
 mod streams;
@@ -17,15 +19,18 @@ use tokio::task::JoinHandle;
 
 use crate::control_file::ControlFile;
 use crate::limits::SHUTDOWN_GRACE;
+use crate::network::Network;
 use crate::token::Token;
+pub use direct::{Act, Director};
+pub use guard::Access;
 pub use nodes::Handle;
-use nodes::Nodes;
+pub(crate) use nodes::{Nodes, Served};
 
 /// Why a control API could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// Anything but loopback would open the node to the network.
-    #[error("the control API listens on loopback only, not on {0}")]
+    /// Anything but loopback opens the nodes to the network.
+    #[error("{0} is not a loopback address: others could reach it; give a token as well")]
     NotLoopback(SocketAddr),
     /// The socket.
     #[error("the control API cannot listen on {address}: {source}")]
@@ -41,12 +46,20 @@ pub enum ServeError {
 }
 
 /// What every request handler sees.
-#[derive(Debug)]
 struct Shared {
     token: Token,
+    access: Access,
     address: SocketAddr,
-    nodes: Nodes,
+    nodes: Arc<Nodes>,
+    network: Arc<Network>,
+    director: std::sync::OnceLock<Box<dyn Director>>,
     closing: watch::Sender<bool>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("address", &self.address).finish_non_exhaustive()
+    }
 }
 
 /// A running control API. Dropping it ends it at once; [`Server::shutdown`] lets open requests end.
@@ -62,23 +75,32 @@ impl Server {
     /// # Errors
     /// The socket or the token cannot be had.
     pub async fn start() -> Result<Self, ServeError> {
-        Self::start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
+        Self::start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Access::Token(None)).await
     }
 
-    /// Listens at an address of the loopback interface, with a fresh token.
+    /// Listens at an address.
     ///
     /// # Errors
-    /// The address is not loopback, or the socket or the token cannot be had.
-    pub async fn start_at(address: SocketAddr) -> Result<Self, ServeError> {
-        if !address.ip().is_loopback() {
+    /// The address is not loopback and `access` brings no token, or the socket or the randomness for
+    /// a token cannot be had.
+    pub async fn start_at(address: SocketAddr, access: Access) -> Result<Self, ServeError> {
+        if !address.ip().is_loopback() && !matches!(access, Access::Token(Some(_))) {
             return Err(ServeError::NotLoopback(address));
         }
         let bind = |source| ServeError::Bind { address, source };
         let listener = TcpListener::bind(address).await.map_err(bind)?;
+        let token = match &access {
+            Access::Token(Some(token)) => token.clone(),
+            _ => Token::random()?,
+        };
+        let nodes = Arc::new(Nodes::default());
         let shared = Arc::new(Shared {
-            token: Token::random()?,
+            token,
+            access,
+            network: Network::new(Arc::clone(&nodes)),
+            director: std::sync::OnceLock::new(),
             address: listener.local_addr().map_err(bind)?,
-            nodes: Nodes::default(),
+            nodes,
             closing: watch::Sender::new(false),
         });
         let router = routes::router(Arc::clone(&shared));
@@ -90,6 +112,17 @@ impl Server {
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.shared.address)
+    }
+
+    /// Where the page is; whoever has this address may also change things.
+    #[must_use]
+    pub fn page_url(&self) -> String {
+        format!("{}/#{}", self.url(), self.shared.token.secret())
+    }
+
+    /// Who does what the page asks to be done to nodes. The first one counts.
+    pub fn direct(&self, director: Box<dyn Director>) {
+        let _ = self.shared.director.set(director);
     }
 
     /// Serves a further node. The answer is what goes into its control file.

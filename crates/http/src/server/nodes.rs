@@ -95,7 +95,7 @@ impl Served {
 
 /// All of them, in the order they were added.
 #[derive(Debug, Default)]
-pub(super) struct Nodes(RwLock<Vec<Arc<Served>>>);
+pub(crate) struct Nodes(RwLock<Vec<Arc<Served>>>);
 
 impl Nodes {
     pub(super) fn add(&self, name: String, handle: Handle) -> Arc<Served> {
@@ -106,6 +106,11 @@ impl Nodes {
 
     pub(super) fn remove(&self, id: PeerId) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).retain(|n| n.id != id);
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<Arc<Served>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn lines(&self) -> Vec<NodeLine> {

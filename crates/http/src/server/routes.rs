@@ -15,7 +15,7 @@ use serde::Deserialize;
 use tokio::time::{Duration, Instant, timeout_at};
 
 use super::nodes::{Handle, Served};
-use super::{Shared, guard, streams};
+use super::{Shared, guard, network, streams};
 use crate::limits::{DEFAULT_MESSAGES, LONGEST_WAIT, MAX_BODY};
 use crate::problem::Problem;
 use crate::view::{
@@ -43,11 +43,25 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/v1/nodes", get(nodes))
         .nest("/v1/nodes/{node}", node)
+        .merge(network::router())
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), guard::check))
+        .merge(page(&shared))
         .with_state(shared)
+}
+
+/// The page and its parts: everybody may have them who may speak to this server at all.
+fn page(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
+    let check = middleware::from_fn_with_state(Arc::clone(shared), guard::check_page);
+    Router::new()
+        .route("/", get(|| async { crate::page::file("index.html") }))
+        .route(
+            "/page/{name}",
+            get(|Path(name): Path<String>| async move { crate::page::file(&name) }),
+        )
+        .layer(check)
 }
 
 async fn no_such_path(request: Request) -> Problem {

@@ -27,7 +27,7 @@ use crate::view::{EventLine, FullMessage, GapLine, Lagged};
 /// How often the names of members are read anew at most.
 const NAMES_EVERY: Duration = Duration::from_secs(1);
 
-fn respond(
+pub(super) fn respond(
     items: impl Stream<Item = Item> + Send + 'static,
     mut closing: watch::Receiver<bool>,
 ) -> impl IntoResponse {
@@ -38,7 +38,7 @@ fn respond(
     Sse::new(items).keep_alive(KeepAlive::new().interval(STREAM_KEEP_ALIVE))
 }
 
-fn lagged(missing: u64) -> Item {
+pub(super) fn lagged(missing: u64) -> Item {
     json(&Lagged { missing }).event("lagged")
 }
 

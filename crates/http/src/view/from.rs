@@ -22,7 +22,7 @@ fn seconds(d: Duration) -> f64 {
 }
 
 /// The snake-case word that an enum serialises as.
-fn word(value: impl Serialize) -> String {
+pub(crate) fn word(value: impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(Value::String(s)) => s,
         _ => String::new(),

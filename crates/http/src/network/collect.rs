@@ -1,0 +1,289 @@
+//! Asking the nodes served here how they are, and putting their answers together.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use rumormill::proto::snapshot::{
+    MemberState, MemberView, PeerSnapshot, PeerState, SeedSnapshot, TreeView,
+};
+use rumormill::proto::{Counters, PeerId};
+use tokio::task::JoinHandle;
+
+use super::view::{NetworkView, PeerDot, Scope, SeedDot};
+use crate::server::{Handle, Served};
+use crate::view::word;
+
+/// What a node says of itself.
+#[derive(Debug, Clone)]
+enum Said {
+    Peer(Box<PeerSnapshot>),
+    Seed(Box<SeedSnapshot>),
+}
+
+/// What came of a question: of whoever is asked for them, the members as well.
+type Answer = Option<(Said, Option<Vec<MemberView>>)>;
+
+/// A question under way, and the last answer.
+#[derive(Debug, Default)]
+struct Asked {
+    underway: Option<JoinHandle<Answer>>,
+    said: Option<Said>,
+    members: Option<Vec<MemberView>>,
+    /// Rounds without an answer: a frozen node gives none.
+    silent: u32,
+}
+
+/// Rounds after which a node that does not answer counts as frozen.
+const SILENT: u32 = 3;
+
+/// What all nodes together say.
+#[derive(Debug, Default)]
+pub(super) struct Collected {
+    pub(super) view: NetworkView,
+    /// Counters of each node that answered.
+    pub(super) counters: BTreeMap<PeerId, Counters>,
+    /// The smallest free part of a publisher's window.
+    pub(super) headroom: Option<f64>,
+}
+
+/// Asks again and again. A node that does not answer holds up nobody, and is asked once.
+#[derive(Debug, Default)]
+pub(super) struct Collector {
+    asked: HashMap<PeerId, Asked>,
+    /// When a death was first seen.
+    found: BTreeMap<PeerId, u64>,
+}
+
+impl Collector {
+    /// Takes the answers of the last round and asks anew.
+    pub(super) async fn round(&mut self, nodes: &[Arc<Served>], now_us: u64) -> Collected {
+        let here: BTreeSet<PeerId> = nodes.iter().map(|n| n.id).collect();
+        self.asked.retain(|id, _| here.contains(id));
+        let registrar = registrar(nodes);
+        for node in nodes {
+            let asked = self.asked.entry(node.id).or_default();
+            asked.take_answer().await;
+            if asked.underway.is_none() {
+                let members = Some(node.id) == registrar;
+                asked.underway = Some(tokio::spawn(ask(node.handle.clone(), members)));
+            }
+        }
+        self.put_together(nodes, registrar, now_us)
+    }
+
+    fn put_together(
+        &mut self,
+        nodes: &[Arc<Served>],
+        registrar: Option<PeerId>,
+        now_us: u64,
+    ) -> Collected {
+        let mut all = Collected::default();
+        let mut dots: BTreeMap<PeerId, PeerDot> = BTreeMap::new();
+        let members = registrar.and_then(|id| self.asked.get(&id)?.members.clone());
+        for m in members.iter().flatten() {
+            dots.insert(m.id, self.member(m, now_us));
+        }
+        let names: BTreeMap<String, String> =
+            dots.values().map(|d| (d.id.clone(), d.name.clone())).collect();
+        for d in dots.values_mut() {
+            for w in &mut d.witnesses {
+                if let Some(name) = names.get(w) {
+                    w.clone_from(name);
+                }
+            }
+        }
+        let (mut ends, mut suspects) = (BTreeMap::new(), BTreeSet::new());
+        for node in nodes {
+            let Some(asked) = self.asked.get(&node.id) else { continue };
+            match &asked.said {
+                Some(Said::Peer(s)) => {
+                    let dot = dots.entry(s.id).or_default();
+                    peer_here(dot, s, node, asked.silent >= SILENT);
+                    suspects.extend(s.neighbours.iter().filter(|n| n.suspect).map(|n| n.id));
+                    links_of(s, &mut ends);
+                    all.headroom = least(all.headroom, headroom(s));
+                    all.counters.insert(s.id, s.counters.clone());
+                }
+                Some(Said::Seed(s)) => {
+                    all.view.seeds.push(seed_here(s, node, asked.silent >= SILENT));
+                    all.counters.insert(s.id, s.counters.clone());
+                }
+                None => {}
+            }
+        }
+        // A neighbour that no member list has named yet is a peer all the same.
+        for &(a, b) in ends.keys() {
+            for id in [a, b] {
+                dots.entry(id).or_insert_with(|| stranger(id));
+            }
+        }
+        for id in suspects {
+            if let Some(d) = dots.get_mut(&id).filter(|d| d.state == "alive") {
+                "suspect".clone_into(&mut d.state);
+            }
+        }
+        let number: BTreeMap<PeerId, u32> = dots.keys().copied().zip(0..).collect();
+        all.view.links =
+            ends.iter().map(|((a, b), trees)| (number[a], number[b], *trees)).collect();
+        all.view.peers = dots.into_values().collect();
+        all.view.at_us = now_us;
+        all.view.scope = scope(nodes);
+        if all.view.seeds.is_empty() {
+            all.view.seeds = self.seeds_of_a_peer(nodes);
+        }
+        all
+    }
+
+    fn member(&mut self, m: &MemberView, now_us: u64) -> PeerDot {
+        let dead = m.state == MemberState::Dead;
+        let found_us = dead.then(|| *self.found.entry(m.id).or_insert(now_us));
+        if !dead {
+            self.found.remove(&m.id);
+        }
+        PeerDot {
+            id: m.id.to_hex(),
+            name: m.name.as_ref().map_or_else(|| m.id.short(), ToString::to_string),
+            state: word(m.state),
+            degree: if m.state == MemberState::Alive { u32::from(m.degree) } else { 0 },
+            target: m.target,
+            incarnation: m.incarnation,
+            address: m.addresses.first().map(|a| a.0.to_string()).unwrap_or_default(),
+            witnesses: m.witnesses.iter().map(|w| w.to_hex()).collect(),
+            seeds: m.seeds.iter().map(|s| s.short()).collect(),
+            found_us,
+            ..PeerDot::default()
+        }
+    }
+
+    /// What a peer says of the seeds, where none is served here.
+    fn seeds_of_a_peer(&self, nodes: &[Arc<Served>]) -> Vec<SeedDot> {
+        let said = nodes.iter().find_map(|n| self.asked.get(&n.id)?.said.as_ref());
+        let Some(Said::Peer(s)) = said else { return Vec::new() };
+        let dot = |v: &rumormill::proto::snapshot::SeedView| SeedDot {
+            id: v.id.map(PeerId::to_hex),
+            name: v.address.clone(),
+            address: v.address.clone(),
+            here: false,
+            connected: v.connected,
+            synced: v.registered,
+            alive: None,
+        };
+        s.seeds.iter().map(dot).collect()
+    }
+}
+
+impl Asked {
+    async fn take_answer(&mut self) {
+        if self.underway.as_ref().is_some_and(|u| !u.is_finished()) {
+            self.silent = self.silent.saturating_add(1);
+            return;
+        }
+        let Some(underway) = self.underway.take() else { return };
+        self.silent = 0;
+        if let Ok(Some((said, members))) = underway.await {
+            self.said = Some(said);
+            if members.is_some() {
+                self.members = members;
+            }
+        }
+    }
+}
+
+async fn ask(handle: Handle, members: bool) -> Answer {
+    match handle {
+        Handle::Peer(node) => {
+            let said = Said::Peer(Box::new(node.snapshot().await.ok()?));
+            Some((said, if members { Some(node.members().await) } else { None }))
+        }
+        Handle::Seed(node) => {
+            let said = Said::Seed(Box::new(node.snapshot().await.ok()?));
+            Some((said, if members { Some(node.members().await) } else { None }))
+        }
+    }
+}
+
+/// Who is asked for the members: a seed, else a peer.
+fn registrar(nodes: &[Arc<Served>]) -> Option<PeerId> {
+    let seed = nodes.iter().find(|n| matches!(n.handle, Handle::Seed(_)));
+    seed.or_else(|| nodes.first()).map(|n| n.id)
+}
+
+fn scope(nodes: &[Arc<Served>]) -> Scope {
+    let peers = nodes.iter().filter(|n| matches!(n.handle, Handle::Peer(_))).count();
+    match (nodes.len(), peers) {
+        (1, 1) => Scope::Peer,
+        (_, 0) => Scope::Seed,
+        _ => Scope::Network,
+    }
+}
+
+fn peer_here(dot: &mut PeerDot, s: &PeerSnapshot, node: &Served, frozen: bool) {
+    let state = match s.state {
+        _ if frozen => "frozen".to_owned(),
+        PeerState::Joined => "alive".to_owned(),
+        other => word(other),
+    };
+    let delays: Vec<f64> =
+        s.neighbours.iter().filter_map(|n| Some(n.smoothed_delay?.as_secs_f64() * 1e3)).collect();
+    #[allow(clippy::cast_precision_loss)] // At most some hundred neighbours.
+    let mean = (!delays.is_empty()).then(|| delays.iter().sum::<f64>() / delays.len() as f64);
+    // What the seeds have agreed on counts, also of one that runs on.
+    if dot.state != "dead" {
+        dot.state = state;
+    }
+    dot.id = s.id.to_hex();
+    dot.name = s.name.to_string();
+    dot.here = true;
+    dot.degree = u32::try_from(s.neighbours.len()).unwrap_or(u32::MAX);
+    dot.target = s.target;
+    dot.incarnation = s.incarnation;
+    dot.address = node.handle.local_addr().to_string();
+    dot.rtt_ms = mean.map(|ms| (ms * 1e3).round() / 1e3);
+}
+
+fn seed_here(s: &SeedSnapshot, node: &Served, frozen: bool) -> SeedDot {
+    let address = node.handle.local_addr().to_string();
+    SeedDot {
+        id: Some(s.id.to_hex()),
+        name: node.name.clone(),
+        address: s.address.clone().unwrap_or(address),
+        here: true,
+        connected: !frozen,
+        synced: s.synced,
+        alive: Some(s.alive),
+    }
+}
+
+fn stranger(id: PeerId) -> PeerDot {
+    let state = "alive".to_owned();
+    PeerDot { id: id.to_hex(), name: id.short(), state, ..PeerDot::default() }
+}
+
+/// The edges of a peer, with the trees that use them.
+fn links_of(s: &PeerSnapshot, ends: &mut BTreeMap<(PeerId, PeerId), u8>) {
+    for n in &s.neighbours {
+        let tree = |t: &&TreeView| t.parents.contains(&n.id) || t.children.contains(&n.id);
+        let trees = s.trees.iter().filter(tree).fold(0, |bits, t| bits | bit(&t.tree));
+        *ends.entry((s.id.min(n.id), s.id.max(n.id))).or_default() |= trees;
+    }
+}
+
+fn bit(tree: &str) -> u8 {
+    match tree.strip_prefix("shared-").and_then(|n| n.parse::<u8>().ok()) {
+        Some(n @ 0..=3) => 1 << n,
+        _ => 16,
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // Windows are some megabytes.
+fn headroom(s: &PeerSnapshot) -> Option<f64> {
+    let free = s.window_bytes.saturating_sub(s.unacknowledged_bytes);
+    (s.published > 0 && s.window_bytes > 0).then(|| free as f64 / s.window_bytes as f64)
+}
+
+fn least(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (one, other) => one.or(other),
+    }
+}
