@@ -407,6 +407,7 @@ impl Run {
             Sight::Wish { node, wish: Wish::Strike(fault) } => self.wished(node, fault, fleet),
             Sight::Wish { node, wish: Wish::Thaw } => {
                 self.progress.say(&format!("{} goes on", self.name(node, fleet)));
+                self.seeds_struck.remove(&node);
                 fleet.thaw(node);
             }
             Sight::Ended { node, how } => self.ended(node, &how, fleet),

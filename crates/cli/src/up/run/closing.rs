@@ -96,7 +96,10 @@ impl Run {
             self.error(error);
         }
         let mut seeds = Vec::new();
-        for seed in 0..self.seeds {
+        // A killed one does not answer, and a stopped one never does.
+        let first = self.plan.peers;
+        let answering = (0..self.seeds).filter(|s| !self.seeds_struck.contains(&(first + s)));
+        for seed in answering.collect::<Vec<_>>() {
             match fleet.seed_facts(seed).await {
                 Ok(facts) => seeds.push(facts),
                 Err(e) => {
