@@ -126,15 +126,14 @@ pub(crate) struct Control {
 
 /// Where the page and the HTTP API are.
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Page and HTTP API")]
 pub(crate) struct HttpArgs {
     /// Address of the page that shows the network, and of the HTTP API. On loopback everybody on this
     /// machine may look, and whoever has the token may change things; elsewhere, only with
     /// --http-token-file [default: loopback, a port that the system chooses, all with a token]
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(long, value_name = "IP:PORT", help_heading = "Page and HTTP API")]
     http: Option<SocketAddr>,
     /// File with the token that opens the page and the API: 32 hexadecimal digits or more
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Page and HTTP API")]
     http_token_file: Option<PathBuf>,
 }
 
