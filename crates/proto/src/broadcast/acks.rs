@@ -571,6 +571,26 @@ mod tests {
     }
 
     #[test]
+    fn a_publisher_whose_riders_all_get_it_elsewhere_does_not_take_it_for_held() {
+        let elsewhere = |after| {
+            let mut acks = Acks::default();
+            let own = Arrived { upstream: None, ..arrived(None) };
+            acks.received(&own, Time::ZERO, &World(90));
+            for who in [UP, A, B] {
+                acks.told(who, &NOBODY.entry(S), Time::ZERO);
+            }
+            let mut now = Time::ZERO;
+            while now < Time::ZERO + after {
+                now += MARK_EVERY;
+                acks.tick(S, now, 90);
+            }
+            acks.summed(S, now, &World(90)).unwrap().pace()
+        };
+        assert_eq!(elsewhere(PATIENCE * 3), 0);
+        assert_eq!(elsewhere(LONG_PATIENCE * 2), 90, "not for ever");
+    }
+
+    #[test]
     fn one_that_is_behind_is_few_however_small_the_network() {
         for others in [1, 2, 50] {
             let s = publisher(&[(UP, 90, 1), (A, 90, others), (B, 10, 1)], 90, PATIENCE * 2);
