@@ -109,7 +109,7 @@ fn peers_and_seeds_are_struck_from_the_page() {
     until("two seeds find it dead", || page.peer(&names[6])["state"] == "dead");
 
     let (status, problem) = page.ask("POST", "/v1/network/acts", r#"{"do":"explode"}"#);
-    assert!(status == 400 && problem["detail"].as_str().unwrap().contains("explode"), "{problem}");
+    assert!(status == 422 && problem["detail"].as_str().unwrap().contains("explode"), "{problem}");
     assert_eq!(page.act("kill", "nobody"), 404);
 
     up.signal("-INT");

@@ -7,7 +7,7 @@ import { Feed, Members, clock, death, el, stateCell } from "./tables.js";
 
 const $ = (id) => document.getElementById(id);
 const SPAN = 120;
-const state = { network: null, degrees: null, rates: [], chosen: null, message: null, arrivals: new Map(), names: new Map(), mayAct: false };
+const state = { network: null, degrees: null, rates: [], chosen: null, message: null, names: new Map(), mayAct: false };
 
 takeToken();
 theme();
@@ -33,11 +33,7 @@ window.rumor = { state, graph };
 
 legend();
 actions();
-let drawn = 0;
-setInterval(() => {
-  feed.draw(living().length);
-  if (!$("rates").hidden && state.rates.length !== drawn) { drawn = state.rates.length; drawRates(); }
-}, 250);
+setInterval(() => feed.draw(living().length), 250);
 
 follow((name, data) => {
   const handle = items[name];
@@ -75,16 +71,11 @@ const items = {
     if (r.latency_ms) $("figure-delay").textContent = `${charts.short(r.latency_ms[0])} ms`;
     if (!$("rates").hidden) drawRates();
   },
-  message(m) {
-    feed.add(m);
-    if (!state.arrivals.has(m.id)) state.arrivals.set(m.id, []);
-    while (state.arrivals.size > 300) state.arrivals.delete(state.arrivals.keys().next().value);
-  },
+  message(m) { feed.add(m); },
   arrivals(all) {
     const visible = !$("network").hidden && !document.hidden;
     for (const a of all) {
       feed.arrived(a);
-      state.arrivals.get(a.message)?.push(a);
       if (visible) graph.arrive(a);
     }
     if (state.message && all.some((a) => a.message === state.message)) soon();

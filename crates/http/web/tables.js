@@ -113,7 +113,7 @@ export class Feed {
 
   add(m) {
     if (this.all.has(m.id)) return;
-    this.all.set(m.id, { ...m, reached: 0, last: 0 });
+    this.all.set(m.id, { ...m, last: m.last_us });
     while (this.all.size > MOST) {
       const [oldest] = this.all.keys();
       this.all.delete(oldest);

@@ -7,17 +7,19 @@ mod rates;
 mod spreads;
 pub mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use futures_util::future::join_all;
+use rumormill::proto::snapshot::HeldMessage;
 use rumormill::proto::{MessageId, PeerId};
 use rumormill::{Received, Subscription};
 use rumormill_analysis::{Fit, FitOptions, Histogram};
 use serde::Serialize;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
-use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::server::{Handle, Nodes, Served};
 use collect::Collector;
@@ -38,8 +40,8 @@ const BEHIND: usize = 256;
 const HISTORY: usize = 240;
 /// How long everything is kept ready after the last one has stopped looking.
 const LINGER: Duration = Duration::from_secs(5);
-/// Messages of one peer that are searched for how often a message came again.
-const SEARCHED: usize = 2000;
+/// Messages of one peer that are searched for how often a message came again: as many as are followed.
+const SEARCHED: usize = 300;
 
 /// An item of the stream: its name, and JSON.
 #[derive(Debug, Clone)]
@@ -89,8 +91,9 @@ impl Network {
 
     /// What is known now, and what comes. The first look starts the work.
     pub(crate) fn look(self: &Arc<Self>) -> (Vec<Item>, broadcast::Receiver<Item>) {
-        let receiver = self.items.subscribe();
-        let begun = self.latest(|l| {
+        // Together: what is counted as told is not told again, and nothing is left out.
+        let (messages, receiver) = self.spreads.messages_and(|| self.items.subscribe());
+        let mut items: Vec<Item> = self.latest(|l| {
             if l.task.as_ref().is_none_or(JoinHandle::is_finished) {
                 l.task = Some(tokio::spawn(watch(Arc::clone(self))));
             }
@@ -99,8 +102,7 @@ impl Network {
             items.extend(l.rates.iter().map(|r| Item::new("rates", r)));
             items
         });
-        let mut items = begun;
-        items.extend(self.spreads.messages().iter().map(|m| Item::new("message", m)));
+        items.extend(messages.iter().map(|m| Item::new("message", m)));
         (items, receiver)
     }
 
@@ -118,25 +120,40 @@ impl Network {
 
     /// The messages that went by while somebody looked, oldest first.
     pub(crate) fn messages(&self) -> Vec<MessageDot> {
-        self.spreads.messages()
+        self.spreads.messages_and(|| ()).0
     }
 
     /// One of them, and where it got.
     pub(crate) async fn spread(&self, id: MessageId) -> Option<Spread> {
         let (message, arrivals) = self.spreads.get(&id)?;
-        let (mut missing, mut duplicates) = (Vec::new(), 0);
+        let got: BTreeSet<&str> = arrivals.iter().map(|a| a.peer.as_str()).collect();
+        let (mut missing, mut asked) = (Vec::new(), Vec::new());
         for node in self.nodes.all() {
             let Handle::Peer(peer) = &node.handle else { continue };
-            let hex = node.id.to_hex();
-            if !arrivals.iter().any(|a| a.peer == hex) {
+            if !got.contains(node.id.to_hex().as_str()) {
                 missing.push(node.name.clone());
             }
+            let peer = peer.clone();
             // A frozen one does not answer.
-            let held = tokio::time::timeout(ROUND / 5, peer.messages(SEARCHED)).await;
-            let held = held.unwrap_or_default();
-            duplicates += held.iter().find(|m| m.id == id).map_or(0, |m| u64::from(m.duplicates));
+            asked.push(async move { timeout(ROUND / 5, peer.messages(SEARCHED)).await });
         }
+        let again = |held: Vec<HeldMessage>| held.iter().find(|m| m.id == id).map(|m| m.duplicates);
+        let counts = join_all(asked).await.into_iter().flatten().filter_map(again);
+        let duplicates = counts.map(u64::from).sum();
         Some(Spread { message, arrivals, missing, duplicates })
+    }
+
+    /// Forgets everything, unless somebody has begun to look. Whoever begins from then on finds no
+    /// work under way, and starts it.
+    fn nobody_looks(&self) -> bool {
+        self.latest(|l| {
+            let nobody = self.items.receiver_count() == 0;
+            if nobody {
+                self.spreads.clear();
+                *l = Latest::default();
+            }
+            nobody
+        })
     }
 
     fn tell(&self, item: Item) {
@@ -158,27 +175,26 @@ async fn watch(network: Arc<Network>) {
             _ = rounds.tick() => {
                 if network.items.receiver_count() > 0 {
                     looked_at = Instant::now();
-                } else if looked_at.elapsed() > LINGER {
-                    break;
+                } else if looked_at.elapsed() > LINGER && network.nobody_looks() {
+                    return;
                 }
                 work.round(&network).await;
             }
             _ = arrivals.tick() => {
-                let round = network.spreads.take_round();
-                for m in &round.messages {
-                    network.tell(Item::new("message", m));
-                }
-                if !round.arrivals.is_empty() {
-                    network.tell(Item::new("arrivals", &round.arrivals));
-                }
-                if round.left_out > 0 {
-                    network.tell(Item::new("left_out", &round.left_out));
-                }
+                network.spreads.tell_round(|round| {
+                    for m in &round.messages {
+                        network.tell(Item::new("message", m));
+                    }
+                    if !round.arrivals.is_empty() {
+                        network.tell(Item::new("arrivals", &round.arrivals));
+                    }
+                    if round.left_out > 0 {
+                        network.tell(Item::new("left_out", &round.left_out));
+                    }
+                });
             }
         }
     }
-    network.spreads.clear();
-    network.latest(|l| *l = Latest::default());
 }
 
 /// What is remembered from round to round.
@@ -222,8 +238,9 @@ impl Work {
         }
         let view = self.draw(collected.view).await;
         self.degrees(&view, network).await;
-        let changed = self.told.as_ref().is_none_or(|told| {
-            NetworkView { at_us: 0, ..told.clone() } != NetworkView { at_us: 0, ..view.clone() }
+        let changed = self.told.as_mut().is_none_or(|told| {
+            told.at_us = view.at_us;
+            *told != view
         });
         if changed {
             let item = Item::new("network", &view);

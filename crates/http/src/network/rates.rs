@@ -8,7 +8,12 @@ use rumormill_analysis::percentile;
 use super::view::Rates;
 
 /// Counters of what was dropped or refused.
-const DROPS: [&str; 12] = [
+const DROPS: [&str; 17] = [
+    "accept_errors",
+    "connections_refused_address",
+    "connections_refused_limit",
+    "dropped_link_gone",
+    "frames_out_of_place",
     "dropped_announce",
     "dropped_payload",
     "dropped_history",

@@ -85,9 +85,9 @@ impl Spreads {
         });
     }
 
-    /// What came since the last round.
-    pub(super) fn take_round(&self) -> Round {
-        self.with(|inner| core::mem::take(&mut inner.round))
+    /// Tells what came since the last round.
+    pub(super) fn tell_round(&self, tell: impl FnOnce(&Round)) {
+        self.with(|inner| tell(&core::mem::take(&mut inner.round)));
     }
 
     /// The delays since the last time, in microseconds.
@@ -95,11 +95,27 @@ impl Spreads {
         self.with(|inner| core::mem::take(&mut inner.delays_us))
     }
 
-    /// The messages followed, oldest first.
-    pub(super) fn messages(&self) -> Vec<MessageDot> {
+    /// The messages followed, oldest first, with how far they had got at the last round; and
+    /// something done at that very moment.
+    pub(super) fn messages_and<T>(&self, then: impl FnOnce() -> T) -> (Vec<MessageDot>, T) {
         self.with(|inner| {
             let known = inner.order.iter().filter_map(|id| inner.followed.get(id));
-            known.map(|f| f.dot.clone()).collect()
+            let mut all: Vec<MessageDot> = known
+                .map(|f| {
+                    let last_us = f.arrivals.iter().map(|a| a.after_us).max().unwrap_or(0);
+                    let reached = u32::try_from(f.arrivals.len()).unwrap_or(u32::MAX);
+                    MessageDot { reached, last_us, ..f.dot.clone() }
+                })
+                .collect();
+            // These are told in a moment.
+            let mut untold: HashMap<&str, u32> = HashMap::new();
+            for a in &inner.round.arrivals {
+                *untold.entry(&a.message).or_default() += 1;
+            }
+            for m in &mut all {
+                m.reached = m.reached.saturating_sub(untold.get(&*m.id).copied().unwrap_or(0));
+            }
+            (all, then())
         })
     }
 
@@ -137,5 +153,7 @@ fn dot(incoming: &Incoming) -> MessageDot {
         bytes: incoming.message.payload().len(),
         text: text.map(|t| t.chars().take(PREVIEW).collect()),
         published_us: incoming.message.published_at().0,
+        reached: 0,
+        last_us: 0,
     }
 }

@@ -134,6 +134,10 @@ pub struct MessageDot {
     pub text: Option<String>,
     /// When it was published, by its publisher's clock.
     pub published_us: u64,
+    /// Peers served here that had got it, when this was said.
+    pub reached: u32,
+    /// Microseconds after it was published that the last of them got it.
+    pub last_us: u64,
 }
 
 /// Arrivals of messages: the item `arrivals`.

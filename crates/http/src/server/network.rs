@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::JsonRejection;
+use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::direct::Act;
-use super::routes::Answer;
+use super::routes::{Answer, message_id};
 use super::{Shared, streams};
 use crate::network::Item;
 use crate::network::view::{MessageDot, NetworkView, Spread};
@@ -64,12 +64,11 @@ async fn messages(State(shared): App) -> Json<Vec<MessageDot>> {
 
 async fn message(
     State(shared): App,
-    Path((publisher, incarnation, sequence)): Path<(String, String, String)>,
+    path: Result<Path<[String; 3]>, PathRejection>,
 ) -> Answer<Json<Spread>> {
-    let id = format!("{publisher}/{incarnation}/{sequence}");
-    let id = id.parse().map_err(|e: rumormill::proto::message::ParseMessageIdError| {
-        Problem::bad_request(e.to_string())
-    })?;
+    let Path([publisher, incarnation, sequence]) =
+        path.map_err(|e| Problem::bad_request(e.body_text()))?;
+    let id = message_id(&publisher, &incarnation, &sequence)?;
     let spread = shared.network.spread(id).await;
     spread.map(Json).ok_or_else(|| {
         Problem::not_found("nobody looked when this message spread, or it is long ago")
@@ -98,7 +97,7 @@ enum Wish {
 }
 
 async fn act(State(shared): App, wish: Result<Json<Wish>, JsonRejection>) -> Answer<StatusCode> {
-    let Json(wish) = wish.map_err(|e| Problem::bad_request(e.body_text()))?;
+    let Json(wish) = wish.map_err(|e| Problem::new(e.status(), e.body_text()))?;
     let director = shared.director.get().ok_or_else(|| {
         Problem::new(
             StatusCode::CONFLICT,

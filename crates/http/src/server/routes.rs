@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use rumormill::Node;
-use rumormill::proto::PeerId;
+use rumormill::proto::message::ParseMessageIdError;
+use rumormill::proto::{MessageId, PeerId};
 use serde::Deserialize;
 use tokio::time::{Duration, Instant, timeout_at};
 
@@ -161,23 +162,20 @@ async fn publishers(
     Ok(Json(all.iter().map(PublisherLine::from).collect()))
 }
 
-#[derive(Deserialize)]
-struct MessagePath {
-    node: String,
-    publisher: String,
-    incarnation: u64,
-    sequence: u64,
+/// The id of a message from the parts of a path.
+pub(super) fn message_id(publisher: &str, incarnation: &str, sequence: &str) -> Answer<MessageId> {
+    let id = format!("{publisher}/{incarnation}/{sequence}").parse();
+    id.map_err(|e: ParseMessageIdError| Problem::bad_request(e.to_string()))
 }
 
 async fn message(
     State(shared): App,
-    path: Result<Path<MessagePath>, axum::extract::rejection::PathRejection>,
+    path: Result<Path<[String; 4]>, PathRejection>,
 ) -> Answer<Json<FullMessage>> {
-    let Path(p) = path.map_err(|e| Problem::bad_request(e.body_text()))?;
-    let id = format!("{}/{}/{}", p.publisher, p.incarnation, p.sequence).parse().map_err(
-        |e: rumormill::proto::message::ParseMessageIdError| Problem::bad_request(e.to_string()),
-    )?;
-    let served = shared.nodes.find(&p.node)?;
+    let Path([which, publisher, incarnation, sequence]) =
+        path.map_err(|e| Problem::bad_request(e.body_text()))?;
+    let id = message_id(&publisher, &incarnation, &sequence)?;
+    let served = shared.nodes.find(&which)?;
     let node = peer(&served, "carry no messages")?;
     match node.get(id).await.map_err(|_| Problem::gone())? {
         Some(message) => {

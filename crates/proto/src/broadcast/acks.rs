@@ -188,9 +188,10 @@ impl Acks {
             p.wanted = p.wanted.max(wanted);
         }
         if upstream.is_some() {
-            let due = p.schedule(now);
-            let due = if turned { *p.due.insert(now) } else { due };
-            sooner(&mut self.next, due);
+            if turned {
+                p.due = Some(now);
+            }
+            sooner(&mut self.next, p.schedule(now));
         }
     }
 

@@ -56,9 +56,22 @@ impl Peer {
             self.ask_for_list();
         }
         for (id, want) in asks {
-            let addresses = self.members.get(&id).map(|m| m.record.addresses.clone());
-            self.request(id, addresses.unwrap_or_default(), want, None);
+            self.ask_member(id, want);
         }
+    }
+
+    /// Whether a member is to be asked for an exchange: it is nobody this peer has to do with
+    /// already, and nothing speaks against its answering.
+    fn may_exchange(&self, id: &PeerId, m: &Member, now: Time) -> bool {
+        !m.suspect
+            && m.avoid_until <= now
+            && !self.overlay.neighbours.contains_key(id)
+            && !self.overlay.requests.contains_key(id)
+    }
+
+    fn ask_member(&mut self, id: PeerId, want: Want) {
+        let addresses = self.members.get(&id).map(|m| m.record.addresses.clone());
+        self.request(id, addresses.unwrap_or_default(), want, None);
     }
 
     /// Exchanges one edge with a random peer (i-a, j-b become i-j, a-b): all degrees stay, and no
@@ -80,12 +93,7 @@ impl Peer {
         let others: Vec<PeerId> = self
             .members
             .alive()
-            .filter(|(id, m)| {
-                !m.suspect
-                    && m.avoid_until <= now
-                    && !self.overlay.neighbours.contains_key(id)
-                    && !self.overlay.requests.contains_key(id)
-            })
+            .filter(|(id, m)| self.may_exchange(id, m, now))
             .map(|(id, _)| *id)
             .collect();
         if self.is_leaving() || give.is_empty() {
@@ -93,8 +101,7 @@ impl Peer {
         }
         let Some(&other) = others.get(self.rng.overlay.below(others.len())) else { return };
         let Some(give) = idle_first(&give, true, &mut self.rng.overlay) else { return };
-        let addresses = self.members.get(&other).map(|m| m.record.addresses.clone());
-        self.request(other, addresses.unwrap_or_default(), Want::Mix { give }, None);
+        self.ask_member(other, Want::Mix { give });
     }
 
     /// Gives up a pair of neighbours over the target.
@@ -125,10 +132,7 @@ impl Peer {
         let over = |(id, m): &(&PeerId, &Member)| {
             m.record.degree > m.record.target
                 && now.since(m.confirmed) < FRESH
-                && !m.suspect
-                && m.avoid_until <= now
-                && !self.overlay.neighbours.contains_key(id)
-                && !self.overlay.requests.contains_key(id)
+                && self.may_exchange(id, m, now)
         };
         let others: Vec<PeerId> = self.members.alive().filter(over).map(|(id, _)| *id).collect();
         let Some(&other) = others.get(self.rng.overlay.below(others.len())) else {
@@ -142,8 +146,7 @@ impl Peer {
         let give: Vec<PeerId> =
             self.overlay.neighbours.iter().filter(idle).map(|(id, _)| *id).collect();
         let Some(&give) = give.get(self.rng.overlay.below(give.len())) else { return };
-        let addresses = self.members.get(&other).map(|m| m.record.addresses.clone());
-        self.request(other, addresses.unwrap_or_default(), Want::Shed { give }, None);
+        self.ask_member(other, Want::Shed { give });
     }
 
     /// Dials a peer to ask it for something.
