@@ -191,7 +191,8 @@ pub struct Ledger {
     pub receipts: Vec<ReceiptTold>,
     /// Answers to requests for a message, in order.
     pub fetches: Vec<FetchAnswer>,
-    /// Removals, in order, one for every node that told of it.
+    /// Removals, in order: the first word of each, and every seed's. What other peers repeat says
+    /// nothing new, and there are as many of them as peers.
     pub removals: Vec<Removal>,
     /// Troubles, in order of their beginning.
     pub impairments: Vec<Impairment>,

@@ -3,6 +3,7 @@
 use core::cell::OnceCell;
 use core::fmt;
 use core::net::SocketAddr;
+use core::time::Duration;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -59,6 +60,8 @@ pub(crate) struct Node {
     /// Counts the starts of the process; what was meant for an earlier one is dropped.
     pub(crate) life: u32,
     pub(crate) life_since: Time,
+    /// How long its earlier processes ran.
+    lived_before: Duration,
     pub(crate) core: Option<Core>,
     /// Made when it is needed: a fast world checks nothing.
     pub(crate) verifier: OnceCell<Box<Verifier>>,
@@ -104,6 +107,7 @@ impl Node {
             status: NodeStatus::Waiting,
             life: 0,
             life_since: Time::ZERO,
+            lived_before: Duration::ZERO,
             core: None,
             verifier: OnceCell::new(),
             open_links: BTreeSet::new(),
@@ -136,8 +140,15 @@ impl Node {
         port
     }
 
+    /// How long its processes have run by now, all together, frozen or not.
+    pub(crate) fn lived(&self, now: Time) -> Duration {
+        let this = if self.core.is_some() { now.since(self.life_since) } else { Duration::ZERO };
+        self.lived_before + this
+    }
+
     /// Forgets the process. Disk, identity and events stay.
-    pub(crate) fn end_process(&mut self, status: NodeStatus) {
+    pub(crate) fn end_process(&mut self, now: Time, status: NodeStatus) {
+        self.lived_before = self.lived(now);
         self.status = status;
         self.life += 1;
         self.core = None;

@@ -26,6 +26,8 @@ pub struct NodeObservation {
     pub status: NodeStatus,
     /// When its process started.
     pub life_since: Time,
+    /// How long its processes have run, all together.
+    pub lived: Duration,
     /// Its view, if it is a peer whose process exists.
     pub peer: Option<PeerSnapshot>,
     /// Its message list in figures.

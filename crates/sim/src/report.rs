@@ -171,6 +171,6 @@ pub struct DeathReport {
     pub detection_max: Option<f64>,
     /// Peers that were declared dead while they were live and reachable.
     pub false_deaths: u64,
-    /// Hours that all peers lived, together.
+    /// Hours that the processes of all peers ran, together.
     pub peer_hours: f64,
 }

@@ -1,6 +1,7 @@
 //! The signed statements a death is made of.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use minicbor::{Decode, Encode};
 
@@ -165,11 +166,13 @@ impl Statement for Vote {
 }
 
 /// The agreed verdict: votes of a majority of the seeds on one peer's death in one incarnation.
+///
+/// A clone is another handle on the same votes: a peer remembers thousands of them.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Certificate {
-    #[n(0)]
-    votes: Vec<Signed<Vote>>,
+    #[cbor(n(0), with = "crate::wire::shared")]
+    votes: Arc<[Signed<Vote>]>,
 }
 
 impl Certificate {
@@ -177,7 +180,7 @@ impl Certificate {
     /// seeds; `None` otherwise.
     #[must_use]
     pub fn new(votes: Vec<Signed<Vote>>) -> Option<Self> {
-        let c = Certificate { votes };
+        let c = Certificate { votes: votes.into() };
         c.is_well_formed().then_some(c)
     }
 

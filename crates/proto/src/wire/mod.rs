@@ -9,7 +9,7 @@ mod chunks;
 mod codec;
 mod frame;
 mod messages;
-mod shared;
+pub(crate) mod shared;
 mod verify;
 
 pub(crate) use chunks::parts;

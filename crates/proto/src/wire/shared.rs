@@ -7,7 +7,7 @@ use minicbor::encode::{Error as EncodeError, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
 
 /// Writes a list as an array.
-pub(super) fn encode<C, T: Encode<C>, W: Write>(
+pub(crate) fn encode<C, T: Encode<C>, W: Write>(
     list: &Arc<[T]>,
     e: &mut Encoder<W>,
     ctx: &mut C,
@@ -17,7 +17,7 @@ pub(super) fn encode<C, T: Encode<C>, W: Write>(
 }
 
 /// Reads an array.
-pub(super) fn decode<'b, C, T: Decode<'b, C>>(
+pub(crate) fn decode<'b, C, T: Decode<'b, C>>(
     d: &mut Decoder<'b>,
     ctx: &mut C,
 ) -> Result<Arc<[T]>, DecodeError> {

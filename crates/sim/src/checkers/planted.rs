@@ -134,6 +134,7 @@ fn node(n: u8) -> NodeObservation {
         config: Config::lan().build().unwrap(),
         status: NodeStatus::Running,
         life_since: Time::ZERO,
+        lived: Duration::from_secs(60),
         peer: (!is_seed).then(|| peer(n)),
         publishers: Vec::new(),
         seed: is_seed.then(|| seed(n)),

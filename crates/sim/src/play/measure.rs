@@ -7,7 +7,7 @@ use rumormill_analysis::robustness::{Attack, Robustness};
 use rumormill_analysis::{
     Clustering, Components, Cutoff, Distances, Fit, FitOptions, Graph, percentile, propagation,
 };
-use rumormill_proto::{MessageId, Time};
+use rumormill_proto::{MessageId, Role, Time};
 
 use super::judge::seconds;
 use super::{Measures, Phase, PlayError, Run, Tell};
@@ -242,7 +242,7 @@ fn deaths(seen: &Observation) -> DeathReport {
         }
     }
     took.sort_by(f64::total_cmp);
-    let lived: Duration = seen.live_peers().map(|p| seen.now.since(p.life_since)).sum();
+    let lived: Duration = seen.nodes.iter().filter(|n| n.role == Role::Peer).map(|n| n.lived).sum();
     DeathReport {
         died: took.len() as u64,
         detection_median: percentile(&took, 50.0),

@@ -24,7 +24,7 @@ use crate::node::{NodeId, NodeStatus};
 use crate::random::Dice;
 use crate::report::Report;
 use crate::scenario::{Keys, Scenario, ScenarioError};
-use crate::world::{World, WorldConfig};
+use crate::world::{Record, World, WorldConfig};
 
 /// Peers that publish once more when calm has returned, to see that all is as on the first day.
 const LAST_WORDS: usize = 20;
@@ -167,6 +167,7 @@ impl<'a> Run<'a> {
             disk_latency: network.disk.0,
             fast: scenario.keys == Keys::Fast,
             check_every: LOOK_EVERY,
+            record: Record::Judged,
             ..WorldConfig::new(seed, scenario.config()?)
         });
         Ok(Run {

@@ -283,7 +283,7 @@ impl World {
     fn note_copy(&mut self, node: NodeId, gossip: &wire::Gossip) {
         let (batch, pulled) = (disk::name(&gossip.batch), gossip.pulled);
         self.figures.copy(batch, pulled);
-        if !self.writes_everything() {
+        if !self.is_judged() {
             return;
         }
         let bytes = gossip.batch.wire().len() as u64;

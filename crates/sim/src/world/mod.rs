@@ -39,7 +39,7 @@ mod watch;
 use core::cell::Cell;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -103,9 +103,11 @@ pub struct WorldConfig {
 /// What a world writes down as it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Record {
-    /// Every event, arrival and copy, and who was connected: what the checkers judge.
+    /// Every event, arrival and copy, and who was connected.
     #[default]
     Everything,
+    /// All but the events: what the checkers judge. Of every death each peer has an event.
+    Judged,
     /// [`Figures`] alone: for worlds so large that the rest would take more memory than the nodes.
     Figures,
 }
@@ -203,6 +205,8 @@ pub struct World {
     node_config: Arc<Config>,
     trace: Trace,
     ledger: Ledger,
+    /// Lives that were told to be over by a certificate, in a world that is judged.
+    removed: BTreeSet<(PeerId, u64)>,
     /// Whether adversaries do what they are here for.
     unleashed: Rc<Cell<bool>>,
     watch: Option<Watch>,
@@ -229,6 +233,7 @@ impl World {
             seeds: Arc::default(),
             trace: Trace::default(),
             ledger: Ledger::default(),
+            removed: BTreeSet::new(),
             unleashed: Rc::default(),
             watch: None,
             figures: Figures::default(),
@@ -443,7 +448,7 @@ impl World {
         &self.node(node).disk
     }
 
-    /// What a node told, in order, over all its lives; nothing in a world that keeps figures only.
+    /// What a node told, in order, over all its lives; nothing unless a world writes down everything.
     #[must_use]
     pub fn events(&self, node: NodeId) -> &[(Time, Event)] {
         &self.node(node).events
@@ -461,8 +466,8 @@ impl World {
         &self.figures
     }
 
-    fn writes_everything(&self) -> bool {
-        self.config.record == Record::Everything
+    fn is_judged(&self) -> bool {
+        self.config.record != Record::Figures
     }
 
     /// Everything written down so far.

@@ -125,6 +125,7 @@ impl World {
             config: n.config.as_ref().clone(),
             status: n.status,
             life_since: n.life_since,
+            lived: n.lived(self.now),
             peer: self.peer_snapshot(node),
             publishers: self.peer(node).map(Peer::publishers).unwrap_or_default(),
             seed: self.seed_snapshot(node),

@@ -8,7 +8,7 @@ use rumormill_proto::{
     Time, WallTime,
 };
 
-use super::{Happening, WALL_EPOCH, World};
+use super::{Happening, Record, WALL_EPOCH, World};
 use crate::disk::Writer;
 use crate::ledger::{Arrival, Fault, FetchAnswer, GapTold, ReceiptTold, Removal, Resume};
 use crate::machine::Core;
@@ -133,14 +133,14 @@ impl World {
     /// Starts a node's process from its identity and disk.
     pub(super) fn start(&mut self, node: NodeId) {
         let (now, world_seed) = (self.now, self.config.seed);
-        let writes_everything = self.writes_everything();
+        let is_judged = self.is_judged();
         let n = self.node_mut(node);
         if matches!(n.status, NodeStatus::Running | NodeStatus::Frozen) {
             return;
         }
         let was_off = n.status == NodeStatus::HostDown;
         let own_address = n.address;
-        n.end_process(NodeStatus::Running);
+        n.end_process(now, NodeStatus::Running);
         n.life_since = now;
         n.writer = Writer::default();
         let stream = (u64::from(node.0) << 32) | u64::from(n.life);
@@ -179,7 +179,7 @@ impl World {
             Kind::Machine { factory, .. } => Core::Other(factory(&identity, &n.disk, now)),
         };
         n.core = Some(core);
-        if writes_everything {
+        if is_judged {
             let (life, marks) = (n.life, n.disk.marks().collect());
             self.ledger.resumes.push(Resume { node, life, marks });
         }
@@ -301,7 +301,7 @@ impl World {
                 for m in delivery.messages() {
                     self.figures.delivered(m.id(), self.now, delivery.hops);
                 }
-                if self.writes_everything() {
+                if self.is_judged() {
                     let (at, life) = (self.now, self.node(node).life);
                     let (from, hops) = (delivery.neighbour, delivery.hops);
                     let arrival = |id| Arrival { at, node, life, id, from, hops };
@@ -311,7 +311,7 @@ impl World {
             Output::Receipt(receipt) => {
                 self.figures.receipts += 1;
                 self.figures.receipts_complete += u64::from(receipt.complete);
-                if self.writes_everything() {
+                if self.is_judged() {
                     let has = |n: &NodeId| self.peer(*n).is_some_and(|p| p.has_seen(&receipt.id));
                     let holders = self.nodes().filter(has).collect();
                     let (at, live) = (self.now, self.live_peers());
@@ -321,7 +321,7 @@ impl World {
             Output::Fetched { id, message } => {
                 let (at, found) = (self.now, message.is_some());
                 self.figures.fetches += 1;
-                if self.writes_everything() {
+                if self.is_judged() {
                     self.ledger.fetches.push(FetchAnswer { at, node, id, found });
                 }
             }
@@ -338,7 +338,7 @@ impl World {
             Event::PeerRemoved { .. } | Event::MemberDead { .. } => self.figures.removals += 1,
             _ => {}
         }
-        if self.writes_everything() {
+        if self.is_judged() {
             self.write_down(node, event);
         }
     }
@@ -349,15 +349,17 @@ impl World {
         match &event {
             Event::PeerRemoved { id, incarnation, witnesses, seeds, .. }
             | Event::MemberDead { id, incarnation, witnesses, seeds, .. } => {
-                let removal = Removal {
-                    at: now,
-                    observer: node,
-                    subject: *id,
-                    incarnation: *incarnation,
-                    witnesses: witnesses.clone(),
-                    seeds: seeds.clone(),
-                };
-                self.ledger.removals.push(removal);
+                let is_first = self.removed.insert((*id, *incarnation));
+                if is_first || self.node(node).role() == Role::Seed {
+                    self.ledger.removals.push(Removal {
+                        at: now,
+                        observer: node,
+                        subject: *id,
+                        incarnation: *incarnation,
+                        witnesses: witnesses.clone(),
+                        seeds: seeds.clone(),
+                    });
+                }
             }
             &Event::Gap { publisher, incarnation, from, to } => {
                 let (life, after) = (self.node(node).life, self.ledger.arrivals.len());
@@ -367,7 +369,9 @@ impl World {
             }
             _ => {}
         }
-        self.node_mut(node).events.push((now, event));
+        if self.config.record == Record::Everything {
+            self.node_mut(node).events.push((now, event));
+        }
     }
 
     pub(super) fn link_down(&mut self, node: NodeId, link: rumormill_proto::LinkId, why: LinkDown) {
