@@ -375,11 +375,12 @@ fn death_frames(page: &mut Page) {
         Testify { testimony: testimony(&three, &eleven, one.id(), 3) },
     );
     page.frame(
-        "the report, the vote and the testimony above",
+        "the report, the vote and the testimony above; an earlier vote on peer 2 withdrawn",
         Votes {
             reports: vec![report(&two, &one, 3)],
-            votes: vec![vote(&eleven, one.id(), 3, vec![two.id(), three.id()])],
+            vote: Some(vote(&eleven, one.id(), 3, vec![two.id(), three.id()])),
             testimonies: vec![testimony(&three, &eleven, one.id(), 3)],
+            withdrawn: Some(two.id()),
         },
     );
     page.frame(

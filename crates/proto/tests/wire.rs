@@ -448,13 +448,9 @@ mod counts {
         let v = vote(&identity(3), id(1), 1, vec![id(2)]);
         bounded(MAX_REPORTS, |n| Votes {
             reports: vec![r.clone(); n],
-            votes: Vec::new(),
+            vote: Some(v.clone()),
             testimonies: Vec::new(),
-        });
-        bounded(MAX_SEEDS, |n| Votes {
-            reports: Vec::new(),
-            votes: vec![v.clone(); n],
-            testimonies: Vec::new(),
+            withdrawn: None,
         });
         let on = |witnesses: Vec<PeerId>| {
             let v = Vote { seed: identity(3).id(), subject: id(1), incarnation: 1, witnesses };

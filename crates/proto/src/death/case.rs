@@ -137,12 +137,13 @@ impl Case {
         self.testimonies.values().map(|(_, t)| t)
     }
 
-    pub(crate) fn votes(&self) -> impl Iterator<Item = &Signed<Vote>> {
-        self.votes.values()
+    pub(crate) fn vote_of(&self, seed: &PeerId) -> Option<&Signed<Vote>> {
+        self.votes.get(seed)
     }
 
-    pub(crate) fn has_voted(&self, seed: &PeerId) -> bool {
-        self.votes.contains_key(seed)
+    /// A seed does not stand by its vote any more.
+    pub(crate) fn withdraw(&mut self, seed: &PeerId) {
+        self.votes.remove(seed);
     }
 
     /// This seed's vote, once the probe has failed and `needed` neighbours have reported within
@@ -156,7 +157,7 @@ impl Case {
         self.forget_old(now);
         let witnesses = self.witnesses();
         let failed = self.probe.failed.is_some_and(|at| now.since(at) <= self.window);
-        if !failed || witnesses.len() < needed || self.has_voted(&seed.id()) {
+        if !failed || witnesses.len() < needed || self.vote_of(&seed.id()).is_some() {
             return None;
         }
         let vote = Vote {

@@ -83,6 +83,9 @@ impl Seed {
         if self.registrants.get(&link.remote) == Some(id) {
             self.registrants.remove(&link.remote);
         }
+        if link.role == Role::Seed && self.others.iter().all(|o| o.link != Some(id)) {
+            self.drop_votes_of(&link.remote);
+        }
         self.on_seed_link_down(id);
     }
 

@@ -136,7 +136,9 @@ impl Seed {
 
     /// Takes in what happened. `now` must not be earlier than in any call before.
     pub fn handle(&mut self, now: Time, input: Input) {
+        let before = self.fx.now();
         self.fx.begin(now);
+        self.notice_lateness(before);
         match input {
             Input::LinkUp { link, info } => self.on_link_up(link, info),
             Input::LinkDown { link, .. } => self.on_link_down(link),

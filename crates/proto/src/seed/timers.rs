@@ -21,13 +21,19 @@ impl Seed {
         at.into_iter().min().filter(|at| *at < Time::MAX)
     }
 
-    pub(super) fn on_timeout(&mut self) {
+    /// Whether this seed was stopped or starved since it last did something, and so late for what
+    /// was due: then those that it asked get as much more time. What came in meanwhile comes before the
+    /// timeout does.
+    pub(super) fn notice_lateness(&mut self, before: Time) {
         let now = self.fx.now();
-        let late = self.deadline().map_or(Duration::ZERO, |at| now.since(at));
+        let late = self.deadline().map_or(Duration::ZERO, |at| now.since(at.max(before)));
         if late > LATE {
             self.fx.count("late_wakeups");
             self.cases.values_mut().for_each(|c| c.probe.postpone(late));
         }
+    }
+
+    pub(super) fn on_timeout(&mut self) {
         self.dial_seeds();
         self.watch_seeds();
         self.compare();

@@ -14,14 +14,20 @@ use crate::signed::Signed;
 use crate::time::Time;
 use crate::wire::{Accused, Appoint, MembersChanged, Ping, Votes};
 
-/// Everything that is known of a case, for another seed.
-fn told(case: &Case) -> Votes {
+/// What a seed has heard in a case, and its own vote, for another seed. Others tell theirs, for as
+/// long as they stand by it.
+fn told(case: &Case, by: PeerId) -> Votes {
     Votes {
         reports: case.reports().cloned().collect(),
-        votes: case.votes().cloned().collect(),
+        vote: case.vote_of(&by).cloned(),
         testimonies: case.testimonies().cloned().collect(),
+        withdrawn: None,
     }
 }
+
+/// Nothing of a case, to be filled in.
+const NOTHING: Votes =
+    Votes { reports: Vec::new(), vote: None, testimonies: Vec::new(), withdrawn: None };
 
 impl Seed {
     fn name_of(&self, id: &PeerId) -> Name {
@@ -31,10 +37,29 @@ impl Seed {
     /// A sign of life ends a case.
     pub(super) fn heard_from(&mut self, remote: PeerId) {
         self.heard_other_seed(remote);
-        if self.cases.remove(&remote).is_some() {
+        if self.close_case(&remote) {
             self.fx.count("accusations_refuted");
             let name = self.name_of(&remote);
             self.fx.event(Event::AccusationRefuted { id: remote, name });
+        }
+    }
+
+    /// Ends a case that came to nothing; says whether there was one. A vote that this seed gave would
+    /// otherwise wait at the others for one of theirs, though it has heard from the accused since.
+    fn close_case(&mut self, subject: &PeerId) -> bool {
+        let Some(case) = self.cases.remove(subject) else { return false };
+        if case.vote_of(&self.id()).is_some() {
+            self.fx.count("votes_withdrawn");
+            self.tell_seeds(Votes { withdrawn: Some(*subject), ..NOTHING });
+        }
+        true
+    }
+
+    /// Another seed cannot say any more whether it stands by its votes. It tells them on its next
+    /// link, if it does.
+    pub(super) fn drop_votes_of(&mut self, seed: &PeerId) {
+        for case in self.cases.values_mut() {
+            case.withdraw(seed);
         }
     }
 
@@ -46,11 +71,7 @@ impl Seed {
             return;
         }
         if self.take_report(report.clone()) {
-            self.tell_seeds(Votes {
-                reports: vec![report],
-                votes: Vec::new(),
-                testimonies: Vec::new(),
-            });
+            self.tell_seeds(Votes { reports: vec![report], ..NOTHING });
             self.review_cases();
         }
     }
@@ -73,11 +94,7 @@ impl Seed {
             return self.fx.count("testimonies_refused");
         }
         if self.take_testimony(testimony.clone()) {
-            self.tell_seeds(Votes {
-                reports: Vec::new(),
-                votes: Vec::new(),
-                testimonies: vec![testimony],
-            });
+            self.tell_seeds(Votes { testimonies: vec![testimony], ..NOTHING });
             self.review_cases();
         }
     }
@@ -190,7 +207,12 @@ impl Seed {
             self.take_testimony(testimony);
         }
         let now = self.fx.now();
-        for vote in f.votes {
+        if let Some(subject) = f.withdrawn
+            && let Some(case) = self.cases.get_mut(&subject)
+        {
+            case.withdraw(&remote);
+        }
+        if let Some(vote) = f.vote {
             let of_this_life = self
                 .table
                 .get(&vote.subject)
@@ -198,7 +220,7 @@ impl Seed {
             // A vote without the reports that it rests on opens no case.
             let case = self.cases.get_mut(&vote.subject);
             match case.filter(|c| of_this_life && c.incarnation == vote.incarnation) {
-                Some(case) if trusted.contains(&vote.seed) => {
+                Some(case) if vote.seed == remote => {
                     case.vote(vote, now);
                 }
                 _ => self.fx.count("votes_refused"),
@@ -216,8 +238,9 @@ impl Seed {
 
     /// A seed that comes back hears of the cases that are open.
     pub(super) fn send_open_cases(&mut self, link: LinkId) {
+        let me = self.id();
         for case in self.cases.values() {
-            self.fx.send(link, told(case));
+            self.fx.send(link, told(case, me));
         }
     }
 
@@ -234,7 +257,7 @@ impl Seed {
                 self.fx.count("probes_failed");
             }
             if let Some(vote) = case.decide(&self.identity, needed, now) {
-                let told = told(case);
+                let told = told(case, self.identity.id());
                 let witnesses = vote.witnesses.clone();
                 let name = self.name_of(&subject);
                 self.fx.count("votes");
@@ -247,7 +270,7 @@ impl Seed {
                 self.certify(certificate);
                 self.cases.remove(&subject);
             } else if case.is_stale(now) {
-                self.cases.remove(&subject);
+                self.close_case(&subject);
                 self.fx.count("cases_expired");
             }
         }

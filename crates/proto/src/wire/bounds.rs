@@ -75,8 +75,7 @@ impl Frame {
             Frame::Ack(f) => within(f.entries.len(), MAX_ACKS, "too many acknowledgements"),
             Frame::Votes(f) => {
                 within(f.reports.len(), MAX_REPORTS, "too many reports")?;
-                within(f.testimonies.len(), MAX_REPORTS, "too many testimonies")?;
-                within(f.votes.len(), MAX_SEEDS, "too many votes")
+                within(f.testimonies.len(), MAX_REPORTS, "too many testimonies")
             }
             Frame::Entries(f) => {
                 within(f.entries.len(), MAX_RECORDS_PER_FRAME, "too many entries")?;

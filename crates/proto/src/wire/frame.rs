@@ -345,12 +345,16 @@ pub struct Votes {
     /// Reports of neighbours.
     #[n(0)]
     pub reports: Vec<Signed<DeathReport>>,
-    /// Votes of seeds.
+    /// The sender's own vote.
     #[n(1)]
-    pub votes: Vec<Signed<Vote>>,
+    pub vote: Option<Signed<Vote>>,
     /// Testimonies of appointed witnesses.
     #[n(2)]
     pub testimonies: Vec<Signed<Testimony>>,
+    /// Whom the sender has heard from, or heard no more of, since it voted on its death: it does not
+    /// stand by that vote.
+    #[n(3)]
+    pub withdrawn: Option<PeerId>,
 }
 
 /// Seed to peer: "look after somebody" (section 8.3).

@@ -123,7 +123,7 @@ impl Verifier {
                 for t in &f.testimonies {
                     self.testimony(t)?;
                 }
-                self.all(&f.votes)?;
+                self.all(&f.vote)?;
             }
             Frame::Entries(f) => {
                 for e in &f.entries {

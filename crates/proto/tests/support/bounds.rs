@@ -142,11 +142,10 @@ pub fn assert_within(frame: &Frame) {
         Frame::Testify(f) => testimony(&f.testimony),
         Frame::Votes(f) => {
             at_most(f.reports.len(), MAX_REPORTS, "reports");
-            at_most(f.votes.len(), MAX_SEEDS, "votes");
             at_most(f.testimonies.len(), MAX_REPORTS, "testimonies");
             f.reports.iter().for_each(report);
             f.testimonies.iter().for_each(testimony);
-            f.votes.iter().for_each(vote);
+            f.vote.iter().for_each(vote);
         }
         Frame::Entries(f) => {
             at_most(f.entries.len(), MAX_RECORDS_PER_FRAME, "entries");

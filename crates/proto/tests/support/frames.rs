@@ -406,9 +406,18 @@ pub fn all() -> Vec<(u16, BoxedStrategy<Frame>)> {
         (
             60,
             boxed(
-                (vec(report(), 0..4), vec(vote(), 0..4), vec(testimony(), 0..4)).prop_map(
-                    |(reports, votes, testimonies)| Votes { reports, votes, testimonies },
-                ),
+                (
+                    vec(report(), 0..4),
+                    option::of(vote()),
+                    vec(testimony(), 0..4),
+                    option::of(peer_id()),
+                )
+                    .prop_map(|(reports, vote, testimonies, withdrawn)| Votes {
+                        reports,
+                        vote,
+                        testimonies,
+                        withdrawn,
+                    }),
             ),
         ),
         (61, boxed(entries())),
@@ -457,7 +466,7 @@ pub fn signed_parts(frame: &Frame) -> Vec<(Vec<u8>, Vec<u8>)> {
         Frame::Votes(f) => {
             out.all(&f.reports);
             out.all(f.reports.iter().map(|r| &r.adjacency));
-            out.all(&f.votes);
+            out.all(&f.vote);
             out.testimonies(&f.testimonies);
         }
         Frame::Appoint(f) => {

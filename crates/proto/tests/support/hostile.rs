@@ -271,11 +271,12 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
             .into(),
         27 => Votes {
             reports: a_few(s, 3, |s| a_report(s, rig)),
-            votes: a_few(s, 3, |s| {
+            vote: s.once_in(2).then(|| {
                 let seed = identity(11 + s.byte() % 3);
                 vote(&seed, id(s), s.life(), vec![id(s)])
             }),
             testimonies: a_few(s, 3, a_testimony),
+            withdrawn: s.once_in(4).then(|| id(s)),
         }
         .into(),
         28 => Entries {

@@ -1,0 +1,157 @@
+//! Which votes make a certificate: those that the seeds which gave them still stand by.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use core::time::Duration;
+
+use minicbor::bytes::ByteArray;
+use rumormill_proto::registry::Entry;
+use rumormill_proto::wire::{Entries, Frame, Ping, Votes};
+use rumormill_proto::{Config, LinkDown, LinkId, PeerId, Role};
+
+use support::rig::Rig;
+use support::statements::{identity, report, signed_record, vote};
+
+/// The accused, and two of its neighbours.
+const ACCUSED: u8 = 1;
+const WITNESSES: [u8; 2] = [2, 3];
+
+fn nothing() -> Votes {
+    Votes { reports: Vec::new(), vote: None, testimonies: Vec::new(), withdrawn: None }
+}
+
+fn accused() -> PeerId {
+    identity(ACCUSED).id()
+}
+
+/// One of four seeds, so that three votes make a certificate; linked with the others (11 to 13), and
+/// with the reports of two neighbours on the death of peer 1.
+fn with_a_case() -> (Rig, [LinkId; 3]) {
+    let mut rig = Rig::seed(Config::lan().build().unwrap());
+    while let Some((dial, _)) = rig.dials.first().cloned() {
+        rig.answer_dial(dial, None);
+    }
+    let links = [11, 12, 13].map(|seed| rig.link_up(seed, Role::Seed, None));
+    let alive = |n: u8| Entry::new(signed_record(&identity(n), 1, 0));
+    rig.receive(
+        links[0],
+        Entries {
+            entries: [ACCUSED, WITNESSES[0], WITNESSES[1], 4].map(alive).to_vec(),
+            want: Vec::new(),
+            nonce: ByteArray::from([0; 16]),
+            compared: true,
+            synced: true,
+        },
+    );
+    let reports = WITNESSES.map(|w| report(&identity(w), &identity(ACCUSED), 1)).to_vec();
+    rig.receive(links[0], Votes { reports, ..nothing() });
+    rig.sent.clear();
+    (rig, links)
+}
+
+/// A seed votes, on its own link.
+fn votes(rig: &mut Rig, links: [LinkId; 3], seed: u8) {
+    let link = links[usize::from(seed - 11)];
+    let witnesses = {
+        let mut ids = WITNESSES.map(|w| identity(w).id()).to_vec();
+        ids.sort();
+        ids
+    };
+    let vote = Some(vote(&identity(seed), accused(), 1, witnesses));
+    assert!(rig.receive(link, Votes { vote, ..nothing() }));
+}
+
+/// Lets the seed's own probe fail.
+fn probe_fails(rig: &mut Rig) {
+    let until = rig.now + Duration::from_secs(1);
+    while rig.now < until {
+        for link in rig.links.keys().copied().collect::<Vec<_>>() {
+            rig.receive(link, Ping { nonce: 0 });
+        }
+        rig.next_deadline();
+    }
+    assert_eq!(told(rig, "voted"), 1);
+}
+
+fn told(rig: &Rig, event: &str) -> u64 {
+    rig.events.get(event).copied().unwrap_or(0)
+}
+
+#[test]
+fn three_votes_of_four_seeds_make_a_certificate() {
+    let (mut rig, links) = with_a_case();
+    votes(&mut rig, links, 11);
+    votes(&mut rig, links, 12);
+    assert_eq!(told(&rig, "peer_removed"), 0);
+    probe_fails(&mut rig);
+    assert_eq!(told(&rig, "peer_removed"), 1);
+}
+
+#[test]
+fn a_vote_that_was_withdrawn_does_not_count() {
+    let (mut rig, links) = with_a_case();
+    votes(&mut rig, links, 11);
+    votes(&mut rig, links, 12);
+    rig.receive(links[0], Votes { withdrawn: Some(accused()), ..nothing() });
+    probe_fails(&mut rig);
+    assert_eq!(told(&rig, "peer_removed"), 0);
+    votes(&mut rig, links, 11);
+    assert_eq!(told(&rig, "peer_removed"), 1, "it may come to the same view again");
+}
+
+/// What it has to say about that vote cannot come any more.
+#[test]
+fn a_vote_of_a_seed_that_is_gone_does_not_count() {
+    let (mut rig, links) = with_a_case();
+    votes(&mut rig, links, 11);
+    votes(&mut rig, links, 12);
+    rig.link_down(links[1], LinkDown::Lost);
+    probe_fails(&mut rig);
+    assert_eq!(told(&rig, "peer_removed"), 0);
+}
+
+/// Another seed could not withdraw it.
+#[test]
+fn a_vote_counts_only_from_the_seed_that_gave_it() {
+    let (mut rig, links) = with_a_case();
+    votes(&mut rig, links, 11);
+    let mut witnesses = WITNESSES.map(|w| identity(w).id()).to_vec();
+    witnesses.sort();
+    let vote = Some(vote(&identity(12), accused(), 1, witnesses));
+    rig.receive(links[0], Votes { vote, ..nothing() });
+    probe_fails(&mut rig);
+    assert_eq!(told(&rig, "peer_removed"), 0);
+}
+
+#[test]
+fn who_hears_from_the_accused_withdraws_its_vote() {
+    let (mut rig, links) = with_a_case();
+    probe_fails(&mut rig);
+    rig.sent.clear();
+    rig.link_up(ACCUSED, Role::Peer, None);
+    assert_eq!(told(&rig, "accusation_refuted"), 1);
+    let withdrawn = rig.sent.iter().filter(|(_, f)| {
+        matches!(f, Frame::Votes(v) if v.withdrawn == Some(accused()) && v.vote.is_none())
+    });
+    assert_eq!(withdrawn.count(), 3, "at each of the other seeds");
+    votes(&mut rig, links, 11);
+    votes(&mut rig, links, 12);
+    assert_eq!(told(&rig, "peer_removed"), 0);
+}
+
+/// A seed that was stopped finds votes and a probe that has run out in what came meanwhile; but it was
+/// not there to hear the answer.
+#[test]
+fn a_seed_that_was_stopped_does_not_take_its_own_silence_for_the_accuseds() {
+    let (mut rig, links) = with_a_case();
+    rig.timeout();
+    rig.pass(Duration::from_millis(1_500));
+    votes(&mut rig, links, 11);
+    votes(&mut rig, links, 12);
+    rig.timeout();
+    assert_eq!((told(&rig, "voted"), told(&rig, "peer_removed")), (0, 0));
+    rig.link_up(ACCUSED, Role::Peer, None);
+    assert_eq!(told(&rig, "accusation_refuted"), 1);
+}
