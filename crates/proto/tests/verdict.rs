@@ -132,9 +132,9 @@ fn who_hears_from_the_accused_withdraws_its_vote() {
     rig.sent.clear();
     rig.link_up(ACCUSED, Role::Peer, None);
     assert_eq!(told(&rig, "accusation_refuted"), 1);
-    let withdrawn = rig.sent.iter().filter(|(_, f)| {
-        matches!(f, Frame::Votes(v) if v.withdrawn == Some(accused()) && v.vote.is_none())
-    });
+    let withdrawn = rig.sent.iter().filter(
+        |(_, f)| matches!(f, Frame::Votes(v) if v.withdrawn == Some(accused()) && v.vote.is_none()),
+    );
     assert_eq!(withdrawn.count(), 3, "at each of the other seeds");
     votes(&mut rig, links, 11);
     votes(&mut rig, links, 12);

@@ -18,13 +18,16 @@ use crate::wire::{Range, SummaryEntry};
 const RETRY: Duration = Duration::from_millis(250);
 /// Pulls without effect after which nobody is expected to have it any more.
 const ATTEMPTS: u32 = 7;
-/// And nothing is given up before something was missing of the stream for so long: whoever is asked may be
-/// looking for it as well, until the way to somebody who has it is there again. With ten seconds, one
-/// of twenty networks of a hundred peers under chaos lost something that way; what really is lost,
-/// neighbours say so.
+/// Nothing is given up before something was missing of the stream for so long, even where neighbours
+/// had it once, or have given it up themselves.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// But everything is, in the end, also if a neighbour goes on saying that it sends it.
-const LAST_PATIENCE: Duration = Duration::from_secs(60);
+/// Where they are looking for it as well, all of them may only be cut off from somebody who has it,
+/// and will be told when the way there is open again. With ten seconds, one of twenty networks of a
+/// hundred peers under chaos lost something that way, with thirty one of 250. What waits is what came after it of
+/// the same publisher, which does not answer either: so only that of the dead is late.
+const COMMON_PATIENCE: Duration = Duration::from_secs(120);
+/// But everything is given up in the end, also if a neighbour goes on saying that it sends it.
+const LAST_PATIENCE: Duration = Duration::from_secs(240);
 /// Distinct neighbours that must have failed, or all if there are fewer.
 const WITNESSES: usize = 3;
 /// Bounds of the time that trees get to bring what was announced.
@@ -76,6 +79,8 @@ struct Wanted {
     /// Neighbours that answered with nothing, or said that they have it not. One that has not
     /// answered may have it: the answer found no room on the way.
     failed: BTreeSet<PeerId>,
+    /// Those of them that had said before that it is not missing there: they do not look for it.
+    gone: BTreeSet<PeerId>,
 }
 
 impl Wanted {
@@ -90,6 +95,7 @@ impl Wanted {
             horizon: 0,
             progress: now,
             failed: BTreeSet::new(),
+            gone: BTreeSet::new(),
         }
     }
 }
@@ -107,21 +113,48 @@ pub(crate) struct Due {
     pub(crate) ask_anybody: Vec<Range>,
 }
 
+/// [`PATIENCE`] and the others, or less: what waits behind something that is missing is not to grow too
+/// old meanwhile.
+#[derive(Debug)]
+struct Patience {
+    gone: Duration,
+    common: Duration,
+    last: Duration,
+}
+
+impl Patience {
+    fn of(retention_age: Duration) -> Self {
+        Patience {
+            gone: PATIENCE.min(retention_age / 4),
+            common: COMMON_PATIENCE.min(retention_age / 4),
+            last: LAST_PATIENCE.min(retention_age / 2),
+        }
+    }
+
+    /// Whether what was asked for in vain is given up, with so many neighbours.
+    fn is_over(&self, w: &Wanted, degree: usize, now: Time) -> bool {
+        let waited = now.since(w.progress);
+        let witnesses = degree.min(WITNESSES);
+        let enough = w.failed.len() >= witnesses || w.sources.is_empty();
+        let asked = w.tries >= ATTEMPTS && enough;
+        let gone = w.gone.len() >= witnesses.max(1) && waited >= self.gone;
+        (asked && (gone || waited >= self.common)) || waited >= self.last
+    }
+}
+
 /// All streams that something is missing of.
 #[derive(Debug)]
 pub(crate) struct Missing {
     streams: BTreeMap<StreamId, Wanted>,
     /// How long after an announcement the payload comes by itself: mean and deviation.
     lag: Option<(Duration, Duration)>,
-    /// [`PATIENCE`] and [`LAST_PATIENCE`], or less: what waits behind something that is missing is not to
-    /// grow too old meanwhile.
-    patience: (Duration, Duration),
+    patience: Patience,
     rng: Stream,
 }
 
 impl Missing {
     pub(crate) fn new(retention_age: Duration, rng: Stream) -> Self {
-        let patience = (PATIENCE.min(retention_age / 4), LAST_PATIENCE.min(retention_age / 2));
+        let patience = Patience::of(retention_age);
         Missing { streams: BTreeMap::new(), lag: None, patience, rng }
     }
 
@@ -267,7 +300,11 @@ impl Missing {
             if empty {
                 // Somebody else may have it, but not for long: under load, what is kept turns over
                 // in a fraction of a second.
-                w.sources.retain(|(id, _)| *id != who);
+                let claim = w.sources.iter().position(|(id, _)| *id == who);
+                let claim = claim.map(|place| w.sources.swap_remove(place).1);
+                if claim.is_some_and(|c| c.kept_from && c.has_of(w.first, w.first + 1)) {
+                    w.gone.insert(who);
+                }
                 w.failed.insert(who);
                 w.due = now;
             }
@@ -306,7 +343,6 @@ impl Missing {
     /// What is due now, with so many neighbours to ask.
     pub(crate) fn due(&mut self, list: &MessageList, degree: usize, now: Time) -> Due {
         let mut due = Due::default();
-        let (patience, last_patience) = self.patience;
         let mut asked = 0;
         let mut done = Vec::new();
         for (&stream, w) in self.streams.iter_mut().filter(|(_, w)| w.due <= now) {
@@ -327,11 +363,10 @@ impl Missing {
                 (w.tries, w.first, w.progress) = (0, first, now);
                 w.horizon = seen.map_or(0, crate::broadcast::Seen::next);
                 w.failed.clear();
+                w.gone.clear();
             }
             w.announced = None;
-            let enough = w.failed.len() >= degree.min(WITNESSES) || w.sources.is_empty();
-            let waited = now.since(w.progress);
-            if (w.tries >= ATTEMPTS && enough && waited >= patience) || waited >= last_patience {
+            if self.patience.is_over(w, degree, now) {
                 let old = missing.iter().take_while(|m| m.0 <= w.horizon);
                 due.lost.extend(old.map(|m| (stream, m.0, m.1)));
                 w.due = now + RETRY;
@@ -464,29 +499,56 @@ mod tests {
         assert_eq!(m.deadline(), Some(at + RETRY), "a new one is not kept waiting");
     }
 
-    #[test]
-    fn what_nobody_has_is_given_up_in_the_end() {
-        let (mut m, l) = (missing(), list(&[(0, 1), (3, 4)]));
-        m.told(&l, A, &entry(0, 4, &[]), true, Time::ZERO);
-        m.told(&l, B, &entry(0, 4, &[]), true, Time::ZERO);
+    /// When what is missing is given up, how often it was asked for by then, and what that is. The
+    /// neighbours that are asked answer with nothing.
+    fn given_up(m: &mut Missing, l: &MessageList) -> (Time, u32, Vec<(StreamId, u64, u64)>) {
         let mut tries = 0;
-        let (at, due) = loop {
+        loop {
             let at = m.deadline().unwrap();
-            let due = m.due(&l, 2, at);
+            let due = m.due(l, 2, at);
             if !due.lost.is_empty() {
-                break (at, due);
+                return (at, tries, due.lost);
             }
             tries += 1;
             for who in due.pulls.keys() {
-                m.answered(&l, *who, &[S], true, at);
+                m.answered(l, *who, &[S], true, at);
             }
-        };
-        assert!(at >= Time::ZERO + PATIENCE && at < Time::ZERO + LAST_PATIENCE, "{at:?}");
+        }
+    }
+
+    #[test]
+    fn what_others_had_and_nobody_keeps_is_given_up() {
+        let (mut m, l) = (missing(), list(&[(0, 1), (3, 4)]));
+        m.told(&l, A, &entry(0, 4, &[]), true, Time::ZERO);
+        m.told(&l, B, &entry(0, 4, &[]), true, Time::ZERO);
+        let (at, tries, lost) = given_up(&mut m, &l);
+        assert!(at >= Time::ZERO + PATIENCE && at < Time::ZERO + COMMON_PATIENCE, "{at:?}");
         assert!(tries >= ATTEMPTS, "{tries}");
-        assert_eq!(due.lost, [(S, 1, 3)]);
+        assert_eq!(lost, [(S, 1, 3)]);
         let mut l = l;
         l.give_up(S, 1, 3);
         let at = m.deadline().unwrap();
         assert!(m.due(&l, 2, at).lost.is_empty() && m.deadline().is_none());
+    }
+
+    /// They may be cut off together from somebody who has it.
+    #[test]
+    fn what_others_look_for_as_well_is_waited_for_longer() {
+        let (mut m, l) = (missing(), list(&[(0, 1), (3, 4)]));
+        m.review(&l, Time::ZERO);
+        m.told(&l, A, &entry(0, 4, &[(1, 3)]), true, Time::ZERO);
+        m.told(&l, B, &entry(0, 4, &[(1, 3)]), true, Time::ZERO);
+        let (at, _, lost) = given_up(&mut m, &l);
+        assert!(at >= Time::ZERO + COMMON_PATIENCE && at < Time::ZERO + LAST_PATIENCE, "{at:?}");
+        assert_eq!(lost, [(S, 1, 3)]);
+    }
+
+    /// One of two has given it up, the other one looks for it.
+    #[test]
+    fn one_that_has_given_up_decides_for_nobody() {
+        let (mut m, l) = (missing(), list(&[(0, 1), (3, 4)]));
+        m.told(&l, A, &entry(0, 4, &[]), true, Time::ZERO);
+        m.told(&l, B, &entry(0, 4, &[(1, 3)]), true, Time::ZERO);
+        assert!(given_up(&mut m, &l).0 >= Time::ZERO + COMMON_PATIENCE);
     }
 }
