@@ -110,7 +110,7 @@ fn beacon(root: &Identity, sequence: u64) -> Beacon {
         target: 9,
         interval_ms: 2000,
     };
-    Beacon { body: Signed::sign(body, root), depth: 0 }
+    Beacon { body: Signed::sign(body, root), depth: 0, age_ms: 0 }
 }
 
 /// A peer on a tree: the first neighbour is its parent, two others are its children.

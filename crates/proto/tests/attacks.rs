@@ -581,7 +581,7 @@ fn beacons_are_not_passed_on_as_fast_as_they_come() {
     let before = rig.total("Beacon").0;
     for n in 0..1000 {
         let body = beacon(&root, 1, TreeId::Shared(0), 1000 + n);
-        rig.receive(link, Beacon { body, depth: 0 });
+        rig.receive(link, Beacon { body, depth: 0, age_ms: 0 });
         rig.pass(Duration::from_millis(1));
         rig.timeout();
     }
@@ -601,7 +601,7 @@ fn roots_that_nobody_knows() {
     for n in 0..1000 {
         let body = beacon(&stranger(n), 1, TreeId::Shared((n % 4) as u8), 1);
         rig.sent.clear();
-        rig.receive(link, Beacon { body, depth: 0 });
+        rig.receive(link, Beacon { body, depth: 0, age_ms: 0 });
         // Its sender may be told of the root that stands.
         passed += rig.sent.iter().filter(|(to, f)| *to != link && f.name() == "Beacon").count();
     }
@@ -616,7 +616,7 @@ fn own_trees_without_end() {
     for n in 0..3000 {
         let root = stranger(n);
         let body = beacon(&root, 1, TreeId::Own(root.id()), 1);
-        rig.receive(link, Beacon { body, depth: 3 });
+        rig.receive(link, Beacon { body, depth: 3, age_ms: 0 });
     }
     let trees = rig.as_peer().snapshot(rig.now).trees.len();
     assert!(trees <= 64 + 4, "{trees} trees");
@@ -634,8 +634,8 @@ fn beacons_at_the_ends_of_their_ranges() {
         for incarnation in [0, 1, u64::MAX] {
             for tree in [TreeId::Shared(0), TreeId::Shared(255), TreeId::Own(root.id())] {
                 let body = beacon(&root, incarnation, tree, sequence);
-                rig.receive(link, Beacon { body: body.clone(), depth });
-                rig.receive(other, Beacon { body, depth: depth.wrapping_add(1) });
+                rig.receive(link, Beacon { body: body.clone(), depth, age_ms: 0 });
+                rig.receive(other, Beacon { body, depth: depth.wrapping_add(1), age_ms: 0 });
             }
         }
         rig.next_deadline();
@@ -651,7 +651,7 @@ fn beacons_at_the_ends_of_their_ranges() {
         }));
     }
     if let Some(body) = own {
-        rig.receive(link, Beacon { body, depth: 3 });
+        rig.receive(link, Beacon { body, depth: 3, age_ms: 0 });
     }
     rig.check();
 }
@@ -662,7 +662,11 @@ fn an_old_beacon_changes_nothing() {
     let (mut rig, link) = with_neighbours(3);
     let other = link_of(&rig, 2);
     let root = identity(1);
-    let say = |sequence| Beacon { body: beacon(&root, 1, TreeId::Shared(0), sequence), depth: 0 };
+    let say = |sequence| Beacon {
+        body: beacon(&root, 1, TreeId::Shared(0), sequence),
+        depth: 0,
+        age_ms: 0,
+    };
     rig.receive(link, say(100));
     rig.next_deadline();
     let tree = |rig: &Rig| {
@@ -683,6 +687,36 @@ fn an_old_beacon_changes_nothing() {
     rig.receive(link, say(99));
     let now = tree(&rig);
     assert_ne!(now.root, Some(root.id()), "a ghost");
+}
+
+/// A root that is gone lives on in what peers say of it, but no longer than its last beacon counts: each
+/// says how old that is.
+#[test]
+fn a_root_that_is_gone_is_not_kept_alive_by_hearsay() {
+    let (mut rig, link) = with_neighbours(2);
+    let root = identity(5);
+    let body = beacon(&root, 1, TreeId::Shared(0), 100);
+    let life = u64::from(body.interval_ms) * 3;
+    let age_ms = u32::try_from(life - 1_000).unwrap();
+    rig.receive(link, Beacon { body: body.clone(), depth: 3, age_ms });
+    let follows = |rig: &Rig| {
+        let trees = rig.as_peer().snapshot(rig.now).trees;
+        trees.iter().any(|t| t.tree == "shared-0" && t.root == Some(root.id()))
+    };
+    assert!(follows(&rig));
+    let told = rig.sent.iter().rev().find_map(|(_, f)| match f {
+        Frame::Beacon(b) if b.body.root == root.id() => Some(b.age_ms),
+        _ => None,
+    });
+    assert_eq!(told, Some(age_ms), "it passes on how old it is");
+    rig.pass(Duration::from_millis(1_100));
+    for _ in 0..40 {
+        rig.next_deadline();
+    }
+    assert!(!follows(&rig), "its time is over");
+    let age_ms = u32::try_from(life).unwrap();
+    rig.receive(link, Beacon { body, depth: 3, age_ms });
+    assert!(!follows(&rig), "a ghost");
 }
 
 /// Grafts on trees that do not exist, and one graft after the other with a wish for everything.
@@ -875,7 +909,7 @@ fn a_root_that_promises_to_come_back_in_an_hour() {
         target: u16::MAX,
         interval_ms: 3_600_000,
     };
-    rig.receive(link, Beacon { body: Signed::sign(body, &root), depth: 0 });
+    rig.receive(link, Beacon { body: Signed::sign(body, &root), depth: 0, age_ms: 0 });
     let from = rig.now;
     while rig.now.since(from) < Duration::from_secs(300) {
         rig.next_deadline();

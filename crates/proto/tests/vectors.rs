@@ -297,7 +297,7 @@ fn message_frames(page: &mut Page) {
     let shared = TreeId::Shared(2);
     page.frame(
         "the one above, 3 links from its root",
-        Beacon { body: beacon(&three, 1, shared, 7), depth: 3 },
+        Beacon { body: beacon(&three, 1, shared, 7), depth: 3, age_ms: 250 },
     );
     let gaps = vec![(1, 2), (4, 7)];
     let publisher = one.id();

@@ -190,6 +190,11 @@ pub struct Beacon {
     /// Links between the root and the sender.
     #[n(1)]
     pub depth: u16,
+    /// How long it has been on its way to the sender, and waited there, in milliseconds. Without it, peers
+    /// could tell each other of a root for ever that is long gone (OSPF's age of what is flooded,
+    /// RFC 2328, section 12.1.1).
+    #[n(2)]
+    pub age_ms: u32,
 }
 
 /// "Send me what rides this tree." (section 7.4)

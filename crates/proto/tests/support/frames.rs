@@ -107,12 +107,13 @@ fn tree() -> impl Strategy<Value = TreeId> + Clone {
 
 fn beacon() -> impl Strategy<Value = Beacon> {
     let tree = option::of(any::<u8>());
-    (identity(), tree, (number(), number()), any::<(u16, u16)>(), 0u32..=3_600_000).prop_map(
-        |(root, tree, (incarnation, sequence), (target, depth), interval_ms)| {
+    let ages = (0u32..=3_600_000, any::<u32>());
+    (identity(), tree, (number(), number()), any::<(u16, u16)>(), ages).prop_map(
+        |(root, tree, (incarnation, sequence), (target, depth), (interval_ms, age_ms))| {
             let id = root.id();
             let tree = tree.map_or(TreeId::Own(id), TreeId::Shared);
             let body = BeaconBody { root: id, incarnation, tree, sequence, target, interval_ms };
-            Beacon { body: Signed::sign(body, &root), depth }
+            Beacon { body: Signed::sign(body, &root), depth, age_ms }
         },
     )
 }

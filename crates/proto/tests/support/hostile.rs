@@ -292,7 +292,7 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
             Appoint { appointment, record: record(s, rig, remote) }.into()
         }
         30 => Testify { testimony: a_testimony(s) }.into(),
-        32 => Beacon { body: beacon(s), depth: s.u16() }.into(),
+        32 => Beacon { body: beacon(s), depth: s.u16(), age_ms: u32::from(s.u16()) }.into(),
         33 => Graft { tree: tree(s), have: s.once_in(2).then(|| has(s)) }.into(),
         34 => Grafted { tree: tree(s), have: s.once_in(2).then(|| has(s)) }.into(),
         35 => Prune { tree: tree(s) }.into(),

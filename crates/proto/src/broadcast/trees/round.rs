@@ -25,6 +25,8 @@ pub(super) struct Round {
     /// Links between the root and this peer, as this peer told others.
     pub(super) depth: u16,
     pub(super) heard: Time,
+    /// When the root counts as gone without further word.
+    pub(super) expires: Time,
     /// Who brought it first.
     pub(super) first: Option<Near>,
     /// Who brought it, and how far from the root they are.
@@ -36,18 +38,19 @@ pub(super) struct Round {
 }
 
 impl Round {
-    pub(super) fn interval(&self) -> Duration {
-        Duration::from_millis(u64::from(self.body.interval_ms))
-    }
-
-    /// When the root counts as gone without further word.
-    pub(super) fn expires(&self) -> Time {
-        self.heard + self.interval() * MISSED
-    }
-
     pub(super) fn is_fresh(&self, now: Time) -> bool {
-        !self.gone && now < self.expires()
+        !self.gone && now < self.expires
     }
+
+    /// How old its beacon is.
+    pub(super) fn age(&self, now: Time) -> Duration {
+        lifetime(&self.body).saturating_sub(self.expires.since(now))
+    }
+}
+
+/// How long a beacon counts, from its root on.
+pub(super) fn lifetime(b: &BeaconBody) -> Duration {
+    Duration::from_millis(u64::from(b.interval_ms)) * MISSED
 }
 
 /// Which of two beacons of one root is newer.

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use super::Act;
 use super::near::{Near, Nearby};
 use super::root::{Candidates, goes_before};
-use super::round::{PAST_ROOTS, Round, SHORTEST_ROUND, UNDERWAY, order};
+use super::round::{PAST_ROOTS, Round, SHORTEST_ROUND, UNDERWAY, lifetime, order};
 use crate::identity::PeerId;
 use crate::random::Stream;
 use crate::signed::Signed;
@@ -279,7 +279,8 @@ impl Tree {
     fn beacon(&self, now: Time) -> Option<Beacon> {
         let r = self.round.as_ref()?;
         let fresh = self.rooted.is_some() || r.is_fresh(now);
-        fresh.then(|| Beacon { body: r.body.clone(), depth: r.depth })
+        let age_ms = u32::try_from(r.age(now).as_millis()).unwrap_or(u32::MAX);
+        fresh.then(|| Beacon { body: r.body.clone(), depth: r.depth, age_ms })
     }
 
     pub(crate) fn on_beacon(
@@ -291,7 +292,8 @@ impl Tree {
         now: Time,
     ) -> Vec<Act<Near>> {
         let body = &beacon.body;
-        if body.root == me || beacon.depth == u16::MAX {
+        let age = Duration::from_millis(u64::from(beacon.age_ms));
+        if body.root == me || beacon.depth == u16::MAX || age >= lifetime(body) {
             return Vec::new();
         }
         if let Some(r) = &mut self.round {
@@ -353,6 +355,7 @@ impl Tree {
         if self.past.as_ref().is_some_and(|p| now.since(p.since) > UNDERWAY) {
             self.past = None;
         }
+        let age = Duration::from_millis(u64::from(beacon.age_ms));
         let was_lost = core::mem::take(&mut self.lost);
         self.left = VecMap::new();
         self.riding.get_or_insert(now);
@@ -360,6 +363,7 @@ impl Tree {
             body: beacon.body.clone(),
             depth: beacon.depth + 1,
             heard: now,
+            expires: now + lifetime(&beacon.body).saturating_sub(age),
             first: Some(from),
             offers: VecMap::from_iter([(from, beacon.depth)]),
             settle_at: None,
@@ -468,7 +472,7 @@ impl Tree {
             .filter(|r| self.rooted.is_none() && !r.gone && self.look_at.is_none());
         let tell = self.to_tell.front().map(|(at, _)| *at);
         let beacon = self.rooted.as_ref().map(|r| r.next_beacon);
-        let all = [settle, expiry.map(Round::expires), tell, beacon, self.look_at];
+        let all = [settle, expiry.map(|r| r.expires), tell, beacon, self.look_at];
         all.into_iter().flatten().min()
     }
 
@@ -486,7 +490,7 @@ impl Tree {
                 if let Some(first) = r.first.filter(|p| !self.parents.contains(p)) {
                     acts.push(self.graft(first, false));
                 }
-            } else if self.rooted.is_none() && !r.gone && now >= r.expires() {
+            } else if self.rooted.is_none() && !r.gone && now >= r.expires {
                 r.gone = true;
                 self.look_soon(Duration::ZERO, now, rng);
             }
@@ -550,6 +554,7 @@ impl Tree {
             self.remember_root(now);
         }
         self.round = Some(Round {
+            expires: now + lifetime(&body),
             body: Signed::sign(body, with.identity),
             depth: 0,
             heard: now,
