@@ -13,6 +13,7 @@
 mod client;
 mod control_file;
 pub mod limits;
+mod metrics;
 pub mod network;
 mod page;
 mod problem;

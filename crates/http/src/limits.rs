@@ -24,5 +24,7 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 pub const DEFAULT_MESSAGES: usize = 50;
 /// Longest control file, in bytes.
 pub const MAX_CONTROL_FILE: u64 = 64 * 1024;
+/// How long a node may take to say how it does.
+pub const HEALTH_WAIT: Duration = Duration::from_secs(2);
 /// The longest a request waits for a receipt.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(60);

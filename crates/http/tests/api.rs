@@ -361,3 +361,50 @@ async fn the_page_is_there_and_asks_nobody_else() {
     assert_eq!(network.raw(rebound).await.0, 403);
     network.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_and_health_say_how_the_nodes_do() {
+    let network = Network::start().await;
+    let client = network.client(0);
+    let publish =
+        Publish { topic: "t".into(), content: Content::of(b"hello"), wait_ms: Some(10_000) };
+    client.publish(&publish).await.unwrap();
+
+    let open = |path: &str| {
+        format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", network.host())
+    };
+    let (status, _) = network.raw(&open("/metrics")).await;
+    assert_eq!(status, 401, "they are for those who may look");
+    let text = got(&network, "/metrics").await;
+    let value = |metric: &str, labels: &[&str]| -> f64 {
+        let mut lines = text.lines().filter(|l| {
+            l.starts_with(&format!("{metric}{{")) && labels.iter().all(|label| l.contains(label))
+        });
+        let (Some(line), None) = (lines.next(), lines.next()) else {
+            panic!("not one {metric} with {labels:?} in {text}")
+        };
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    let anna = "node=\"anna\"";
+    assert_eq!(value("rumormill_joined", &[anna]), 1.0);
+    assert_eq!(value("rumormill_synced", &["role=\"seed\""]), 1.0);
+    assert_eq!(value("rumormill_messages_published_total", &[anna]), 1.0);
+    assert_eq!(value("rumormill_delivery_delay_seconds_count", &["node=\"bert\""]), 1.0);
+    assert_eq!(value("rumormill_delivery_delay_seconds_bucket", &["node=\"bert\"", "+Inf"]), 1.0);
+    assert!(value("rumormill_sent_bytes_total", &[anna, "class=\"payload\""]) > 0.0);
+    assert_eq!(value("rumormill_seed_connected", &[anna]), 1.0);
+    assert!(text.contains("# TYPE rumormill_dropped counter"), "{text}");
+    assert!(text.ends_with("# EOF\n"));
+
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(network.raw(&open(path)).await, (200, "ok\n".to_owned()), "{path}");
+    }
+    // Without its seed a peer works on, but does not take part in the network's decisions.
+    network.seed_node.kill();
+    until("the peers notice", async || network.raw(&open("/readyz")).await.0 == 503).await;
+    let (status, why) = network.raw(&open("/healthz")).await;
+    assert!(status == 503 && why.contains("1 of 3"), "the seed has ended: {status} {why}");
+    network.server.remove(network.seed_node.id());
+    assert_eq!(network.raw(&open("/healthz")).await.0, 200);
+    network.end().await;
+}

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rumormill_proto::Counters;
 
+use crate::delays::DelayTally;
+
 /// One counter that many tasks add to.
 #[derive(Debug, Default)]
 pub(crate) struct Count(AtomicU64);
@@ -27,7 +29,11 @@ macro_rules! tallies {
     ($( $(#[$doc:meta])* $name:ident, )*) => {
         /// The counters of one node's transport and store.
         #[derive(Debug, Default)]
-        pub(crate) struct Tally { $( $(#[$doc])* pub(crate) $name: Count, )* }
+        pub(crate) struct Tally {
+            $( $(#[$doc])* pub(crate) $name: Count, )*
+            /// How long delivered messages took.
+            pub(crate) delays: DelayTally,
+        }
 
         impl Tally {
             /// All of them by name, also those that are zero: a metric that appears only with the

@@ -8,6 +8,7 @@ use rumormill_proto::{Counters, Message, MessageId, PeerId, Time};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::counters::Tally;
+use crate::delays::DelayHistogram;
 use crate::driver::{Command, Hubs, Seat};
 use crate::error::Stopped;
 use crate::gate::Gate;
@@ -125,6 +126,10 @@ impl<C: 'static> Handle<C> {
 
     pub(crate) fn events(&self) -> Events {
         Events(self.0.hubs.events.subscribe())
+    }
+
+    pub(crate) fn delays(&self) -> DelayHistogram {
+        self.0.tally.delays.snapshot()
     }
 
     pub(crate) fn add_counters(&self, counters: &mut Counters) {

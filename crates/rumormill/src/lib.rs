@@ -44,6 +44,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod counters;
+mod delays;
 mod describe;
 mod driver;
 mod error;
@@ -80,6 +81,7 @@ pub use rumormill_proto::{
     Role, SeedAddress, WallTime,
 };
 
+pub use crate::delays::DelayHistogram;
 pub use crate::describe::describe;
 pub use crate::driver::Stamped;
 pub use crate::error::{BindError, PublishError, StartError, Stopped};

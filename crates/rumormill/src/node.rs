@@ -13,6 +13,7 @@ use rumormill_proto::{
     SeedAddress, Time,
 };
 
+use crate::delays::DelayHistogram;
 use crate::error::{PublishError, StartError, Stopped};
 use crate::handle::Handle;
 use crate::launch::{Launch, Prepared, on_blocking_pool};
@@ -209,6 +210,12 @@ impl Node {
     /// Its neighbours in the overlay; none if it has stopped.
     pub async fn neighbours(&self) -> Vec<NeighbourView> {
         self.handle.call(|peer, now| peer.snapshot(now).neighbours).await.unwrap_or_default()
+    }
+
+    /// How long messages took to come here.
+    #[must_use]
+    pub fn delays(&self) -> DelayHistogram {
+        self.handle.delays()
     }
 
     /// The newest `limit` messages it holds, oldest first; none if it has stopped.

@@ -3,6 +3,7 @@
 mod accept;
 mod direct;
 mod guard;
+mod health;
 mod network;
 mod nodes;
 mod routes;

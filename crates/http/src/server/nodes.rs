@@ -88,7 +88,7 @@ impl Served {
         }
     }
 
-    fn uptime(&self) -> Duration {
+    pub(crate) fn uptime(&self) -> Duration {
         self.since.elapsed()
     }
 }

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use tokio::time::{Duration, Instant, timeout_at};
 
 use super::nodes::{Handle, Served};
-use super::{Shared, guard, network, streams};
+use super::{Shared, guard, health, network, streams};
 use crate::limits::{DEFAULT_MESSAGES, LONGEST_WAIT, MAX_BODY};
 use crate::problem::Problem;
 use crate::view::{
@@ -45,6 +45,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/nodes", get(nodes))
         .nest("/v1/nodes/{node}", node)
         .merge(network::router())
+        .merge(health::guarded())
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -53,7 +54,8 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .with_state(shared)
 }
 
-/// The page and its parts: everybody may have them who may speak to this server at all.
+/// The page and its parts, and whether all is well: everybody may have them who may speak to this server
+/// at all.
 fn page(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
     let check = middleware::from_fn_with_state(Arc::clone(shared), guard::check_page);
     Router::new()
@@ -62,6 +64,7 @@ fn page(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
             "/page/{name}",
             get(|Path(name): Path<String>| async move { crate::page::file(&name) }),
         )
+        .merge(health::open())
         .layer(check)
 }
 

@@ -323,7 +323,14 @@ impl<C: Core> Driver<C> {
                     None => self.ready.push_back(Input::Stored { ticket }),
                 }
             }
-            Output::Deliver(delivery) => self.hubs.log.append(delivery),
+            Output::Deliver(delivery) => {
+                if delivery.batch.publisher() != self.net.id() {
+                    let published = delivery.batch.published_at().0;
+                    let delay = Duration::from_micros(clock::wall().0.saturating_sub(published));
+                    self.net.tally.delays.add(delay, delivery.count());
+                }
+                self.hubs.log.append(delivery);
+            }
             Output::Receipt(receipt) => self.hubs.receipts.tell(receipt),
             Output::Fetched { id, message } => {
                 for reply in self.waiting.remove(&id).unwrap_or_default() {

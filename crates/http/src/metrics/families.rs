@@ -1,0 +1,332 @@
+//! Which counters make which metric: the one table behind `/metrics` and its documentation.
+
+/// A metric, and the counters that it shows.
+#[derive(Debug)]
+pub(super) struct Family {
+    /// Without the prefix, and without `_total`.
+    pub(super) name: &'static str,
+    pub(super) help: &'static str,
+    pub(super) of: Of,
+}
+
+/// One counter, or several that a label tells apart.
+#[derive(Debug)]
+pub(super) enum Of {
+    One(&'static str),
+    Each(&'static str, &'static [(&'static str, &'static str)]),
+}
+
+use Of::{Each, One};
+
+impl Of {
+    /// The values of the label (nothing if there is none) and the counters.
+    pub(super) fn counters(&self) -> impl Iterator<Item = (Option<&'static str>, &'static str)> {
+        let (one, each) = match self {
+            One(counter) => (Some((None, *counter)), &[][..]),
+            Each(_, each) => (None, *each),
+        };
+        one.into_iter().chain(each.iter().map(|(value, counter)| (Some(*value), *counter)))
+    }
+
+    pub(super) const fn label(&self) -> Option<&'static str> {
+        match self {
+            One(_) => None,
+            Each(label, _) => Some(label),
+        }
+    }
+}
+
+const fn family(name: &'static str, help: &'static str, of: Of) -> Family {
+    Family { name, help, of }
+}
+
+/// All counters.
+pub(super) const FAMILIES: &[Family] = &[
+    // Broadcast.
+    family("messages_published", "Messages published by this peer", One("messages_published")),
+    family("messages_delivered", "Messages handed to subscribers", One("messages_delivered")),
+    family("messages_received", "Messages that came from others", One("messages_received")),
+    family(
+        "messages_duplicate",
+        "Messages that came again, and were not delivered again",
+        One("messages_duplicate"),
+    ),
+    family(
+        "messages_missed",
+        "Messages that subscribers were told they will not get",
+        One("messages_missed"),
+    ),
+    family("gaps", "Ranges of messages given up", One("gaps")),
+    family(
+        "batches",
+        "Batches of messages, by what was done with them",
+        Each(
+            "what",
+            &[
+                ("published", "batches_published"),
+                ("received", "batches_received"),
+                ("forwarded", "batches_forwarded"),
+                ("pulled", "batches_pulled"),
+                ("caught_up", "batches_caught_up"),
+            ],
+        ),
+    ),
+    family("pulls", "Requests for missing messages sent to neighbours", One("pulls")),
+    family(
+        "tree_changes",
+        "Neighbours taken onto broadcast trees (graft) and off them (prune)",
+        Each("what", &[("graft", "grafts"), ("prune", "prunes")]),
+    ),
+    family("receipts_complete", "Messages that all live peers hold", One("receipts_complete")),
+    family("censuses", "Questions of publishers who holds their messages", One("censuses")),
+    family(
+        "publishing_stalled",
+        "Times that no acknowledgement moved while this peer waited to publish",
+        One("publishing_stalled"),
+    ),
+    family("congestions", "Times that a queue towards a neighbour was full", One("congestions")),
+    family(
+        "subscriber_missed_events",
+        "Events that subscribers of this process were too slow for",
+        One("subscriber_missed_events"),
+    ),
+    // Membership and liveness.
+    family("suspicions", "Members that began to be suspected", One("suspicions")),
+    family("suspicions_cleared", "Suspects that gave a sign of life", One("suspicions_cleared")),
+    family(
+        "death_reports",
+        "Deaths reported: by this peer, or to this seed by neighbours",
+        One("reports"),
+    ),
+    family("death_testimonies", "Testimonies of appointed witnesses", One("testimonies")),
+    family("witnesses_appointed", "Witnesses this seed appointed", One("witnesses_appointed")),
+    family("votes", "Votes on deaths that this seed gave", One("votes")),
+    family(
+        "votes_withdrawn",
+        "Votes that this seed took back: it heard from the accused, or of it no more",
+        One("votes_withdrawn"),
+    ),
+    family("removals", "Members removed with the certificate of a quorum", One("removals")),
+    family("accusations", "Times that this peer learned that it is accused", One("accusations")),
+    family(
+        "refutations",
+        "Times that this peer began a new incarnation to refute its death",
+        One("refutations"),
+    ),
+    family(
+        "accusations_refuted",
+        "Accused peers that this seed heard from",
+        One("accusations_refuted"),
+    ),
+    family("probes_failed", "Accused peers that did not answer this seed", One("probes_failed")),
+    family("cases_expired", "Accusations that came to nothing", One("cases_expired")),
+    family(
+        "self_doubts",
+        "Times that this peer suspected so many that it may be cut off itself",
+        One("self_doubts"),
+    ),
+    family(
+        "late_wakeups",
+        "Times that this process was stopped or starved for over 50 ms",
+        One("late_wakeups"),
+    ),
+    family("seeds_silent", "Links to seeds closed for silence", One("seeds_silent")),
+    family("lists_asked", "Peer lists asked of seeds", One("lists_asked")),
+    family(
+        "registrations_acknowledged",
+        "Registrations that this seed confirmed",
+        One("registrations_acknowledged"),
+    ),
+    family(
+        "leases_expired",
+        "Peers that this seed has not heard of for a lease",
+        One("leases_expired"),
+    ),
+    family(
+        "registry_pushes_skipped",
+        "Updates too many to push to other seeds; the next comparison brings them",
+        One("pushes_skipped"),
+    ),
+    // Overlay.
+    family(
+        "neighbours_given_up",
+        "Neighbours given up because the degree was above its target",
+        Each("how", &[("agreed", "edges_given_up"), ("shed", "edges_shed")]),
+    ),
+    // Links.
+    family("dials", "Connections begun", One("dials")),
+    family("dials_failed", "Connections begun in vain", One("dials_failed")),
+    family(
+        "dial_errors",
+        "Connections begun in vain, by the reason that was found",
+        Each(
+            "reason",
+            &[
+                ("refused", "dials_refused"),
+                ("timed_out", "dials_timed_out"),
+                ("wrong_identity", "dials_wrong_identity"),
+                ("incompatible", "dials_incompatible"),
+                ("no_room", "dials_no_room"),
+            ],
+        ),
+    ),
+    family(
+        "connections_accepted",
+        "Connections taken from the kernel",
+        One("connections_accepted"),
+    ),
+    family(
+        "connections_refused",
+        "Connections closed at once",
+        Each(
+            "reason",
+            &[
+                ("too_many_from_address", "connections_refused_address"),
+                ("too_many", "connections_refused_limit"),
+                ("accept_error", "accept_errors"),
+            ],
+        ),
+    ),
+    family(
+        "handshakes",
+        "Handshakes of connections that came in",
+        Each("outcome", &[("completed", "handshakes_completed"), ("failed", "handshakes_failed")]),
+    ),
+    family(
+        "handshakes_timed_out",
+        "Of those that failed: not done in time",
+        One("handshakes_timed_out"),
+    ),
+    family("links_opened", "Links that came up, in both directions", One("links_opened")),
+    family(
+        "links_closed",
+        "Links that ended",
+        Each(
+            "by",
+            &[
+                ("remote", "links_closed_remote"),
+                ("local", "links_closed_local"),
+                ("lost", "links_lost"),
+            ],
+        ),
+    ),
+    family(
+        "links_closed_local_reasons",
+        "Why this node closed links",
+        Each(
+            "reason",
+            &[
+                ("too_slow", "links_too_slow"),
+                ("idle", "links_idle_closed"),
+                ("no_room", "links_refused"),
+                ("parked", "links_parked"),
+            ],
+        ),
+    ),
+    family(
+        "seed_links_parked",
+        "Links to seeds that were closed until needed",
+        One("seeds_parked"),
+    ),
+    // Traffic.
+    family("frames_received", "Frames received", One("frames_in")),
+    family("frames_sent", "Frames written", One("frames_out")),
+    family(
+        "received_bytes",
+        "Bytes of frames received, by class",
+        Each(
+            "class",
+            &[
+                ("control", "bytes_in_control"),
+                ("announce", "bytes_in_announce"),
+                ("payload", "bytes_in_payload"),
+                ("history", "bytes_in_history"),
+            ],
+        ),
+    ),
+    family(
+        "sent_bytes",
+        "Bytes of frames written, by class",
+        Each(
+            "class",
+            &[
+                ("control", "bytes_out_control"),
+                ("announce", "bytes_out_announce"),
+                ("payload", "bytes_out_payload"),
+                ("history", "bytes_out_history"),
+            ],
+        ),
+    ),
+    family(
+        "socket_bytes",
+        "Bytes on sockets, with what TLS adds",
+        Each("direction", &[("in", "socket_bytes_in"), ("out", "socket_bytes_out")]),
+    ),
+    // What is not done.
+    family(
+        "dropped",
+        "Frames and changes that were not sent or stored; messages among them come later",
+        Each(
+            "what",
+            &[
+                ("payload", "dropped_payload"),
+                ("history", "dropped_history"),
+                ("announce", "dropped_announce"),
+                ("control", "dropped_control"),
+                ("link_gone", "dropped_link_gone"),
+                ("store", "store_dropped"),
+            ],
+        ),
+    ),
+    family(
+        "frames_rejected",
+        "Frames that were not taken; for the first five the link was closed",
+        Each(
+            "reason",
+            &[
+                ("malformed", "frames_malformed"),
+                ("bad_signature", "frames_bad_signature"),
+                ("too_long", "frames_too_long"),
+                ("out_of_place", "frames_out_of_place"),
+                ("refused", "frames_refused"),
+                ("late", "frames_late"),
+                ("unknown", "frames_unknown"),
+                ("unproved_seed", "frames_from_unproved_seeds"),
+            ],
+        ),
+    ),
+    family(
+        "refused",
+        "Requests and statements of others that this node did not act on",
+        Each(
+            "what",
+            &[
+                ("acknowledgement", "acks_unknown"),
+                ("appointment", "appointments_refused"),
+                ("beacon_of_departed", "beacons_of_departed"),
+                ("beacon_of_stranger", "beacons_of_strangers"),
+                ("case", "cases_refused"),
+                ("certificate", "certificates_refused"),
+                ("data", "data_unasked"),
+                ("fetch", "fetches_refused"),
+                ("graft", "grafts_unknown"),
+                ("incarnation", "incarnations_refused"),
+                ("list", "lists_refused"),
+                ("neighbour", "requests_refused"),
+                ("place", "places_declined"),
+                ("probe_reply", "probe_replies_unasked"),
+                ("publisher", "publishers_not_counted"),
+                ("registration", "registrations_refused"),
+                ("report", "reports_refused"),
+                ("rewire", "rewires_refused"),
+                ("testimony", "testimonies_refused"),
+                ("vote", "votes_refused"),
+            ],
+        ),
+    ),
+    // The store.
+    family("store_commits", "Groups of changes made durable", One("store_commits")),
+    family("store_operations", "Changes made durable", One("store_operations")),
+    family("store_failures", "Attempts to make changes durable that failed", One("store_failures")),
+    family("store_corrupt", "Stored values that could not be read", One("store_corrupt")),
+];

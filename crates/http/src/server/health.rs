@@ -1,0 +1,95 @@
+//! What a supervisor asks: does the process work, and does it take part?
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use rumormill::proto::snapshot::PeerState;
+use tokio::time::timeout;
+
+use super::nodes::Handle;
+use super::routes::Answer;
+use super::{Served, Shared};
+use crate::limits::HEALTH_WAIT;
+use crate::metrics;
+use crate::problem::Problem;
+
+/// For everybody who may speak to this server at all: they say no more than that something is wrong.
+pub(super) fn open() -> Router<Arc<Shared>> {
+    Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz))
+}
+
+/// For those who may look.
+pub(super) fn guarded() -> Router<Arc<Shared>> {
+    Router::new().route("/metrics", get(scrape))
+}
+
+async fn scrape(State(shared): State<Arc<Shared>>) -> Answer<impl IntoResponse> {
+    let text = metrics::text(shared.nodes.all()).await.map_err(|_| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written")
+    })?;
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text))
+}
+
+/// How a node does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Health {
+    /// It takes part in the network.
+    Ready,
+    /// It works, and does not take part (yet, or any more).
+    Apart,
+    /// Its task has ended, or does not answer.
+    Stuck,
+}
+
+async fn health(served: &Served) -> Health {
+    let ready = async {
+        match &served.handle {
+            Handle::Peer(node) => node.snapshot().await.map(|s| s.state == PeerState::Joined),
+            Handle::Seed(node) => node.snapshot().await.map(|s| s.synced),
+        }
+    };
+    match timeout(HEALTH_WAIT, ready).await {
+        Ok(Ok(true)) => Health::Ready,
+        Ok(Ok(false)) => Health::Apart,
+        Ok(Err(_)) | Err(_) => Health::Stuck,
+    }
+}
+
+/// How many nodes of how many are not as they should be.
+async fn not(shared: &Shared, well: impl Fn(Health) -> bool) -> (usize, usize) {
+    let nodes = shared.nodes.all();
+    let mut ill = 0;
+    for served in &nodes {
+        ill += usize::from(!well(health(served).await));
+    }
+    (ill, nodes.len())
+}
+
+fn unavailable(detail: String) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+}
+
+/// The process works: whoever restarts it because this fails does the right thing.
+async fn healthz(State(shared): State<Arc<Shared>>) -> Answer<&'static str> {
+    match not(&shared, |h| h != Health::Stuck).await {
+        (0, _) => Ok("ok\n"),
+        (ill, all) => Err(unavailable(format!("{ill} of {all} nodes here do not answer"))),
+    }
+}
+
+/// It takes part: a peer is registered with a majority of the seeds, a seed answers for the network.
+/// A restart would not help.
+async fn readyz(State(shared): State<Arc<Shared>>) -> Answer<&'static str> {
+    match not(&shared, |h| h == Health::Ready).await {
+        (_, 0) => Err(unavailable("no node runs here".to_owned())),
+        (0, _) => Ok("ok\n"),
+        (ill, all) => Err(unavailable(format!(
+            "{ill} of {all} nodes here are not ready: a peer is when a majority of the seeds holds its \
+             registration, a seed when it has compared its registry with the others"
+        ))),
+    }
+}
