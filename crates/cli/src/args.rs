@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     bench, clean, completions, get, leave, man, members, messages, neighbours, peer, plot, seed,
-    send, sim, status, tail, up,
+    send, sim, status, tail, top, up,
 };
 use crate::exit::EXIT_CODES;
 
@@ -30,6 +30,7 @@ pub(crate) enum Command {
     Get(get::GetArgs),
     Send(send::SendArgs),
     Tail(tail::TailArgs),
+    Top(top::TopArgs),
     Leave(leave::LeaveArgs),
     Plot(Box<plot::PlotArgs>),
     Bench(Box<bench::BenchArgs>),

@@ -1,23 +1,24 @@
-//! The view of a running peer in its terminal: a line with `1` shows connections, `2` shows
-//! messages, anything else leaves.
+//! A running peer in its terminal: a line with `1` opens the view of connections, `2` that of messages,
+//! anything else leaves.
 
 use std::io::{self, IsTerminal as _};
 
-use rumormill::Node;
-use rumormill_http::view::{MessageLine, NeighbourLine};
+use rumormill_http::Client;
 use tokio::sync::mpsc;
 
-use crate::commands::{messages, neighbours};
 use crate::exit::Outcome;
-use crate::out::{self, Paint};
+use crate::out;
+use crate::top::{self, Tab};
 
-/// Messages shown.
-const SHOWN: usize = 20;
+/// What there is to type.
+const HINT: &str = "1 + Enter: connections, 2 + Enter: messages, anything else or Ctrl-C: leave";
 
 /// What is typed.
 #[derive(Debug)]
 pub(crate) struct Console {
     lines: mpsc::Receiver<String>,
+    /// The terminal is read again when the last line has been acted on: a view reads it, too.
+    next: std::sync::mpsc::Sender<()>,
 }
 
 impl Console {
@@ -27,35 +28,33 @@ impl Console {
             return None;
         }
         let (sender, lines) = mpsc::channel(1);
+        let (next, acted) = std::sync::mpsc::channel();
         // A blocking read that nothing can cancel must not hold up the runtime's end.
         std::thread::spawn(move || {
             for line in io::stdin().lines() {
                 let Ok(line) = line else { break };
-                if sender.blocking_send(line).is_err() {
+                if sender.blocking_send(line).is_err() || acted.recv().is_err() {
                     break;
                 }
             }
         });
-        out::say("1 + Enter: connections, 2 + Enter: messages, anything else or Ctrl-C: leave");
-        Some(Console { lines })
+        out::say(HINT);
+        Some(Console { lines, next })
     }
 
-    /// Answers what is typed until it is time to leave. Without a terminal it waits for ever.
-    pub(crate) async fn run(console: &mut Option<Self>, node: &Node) -> Outcome<()> {
+    /// Does what is typed until it is time to leave. Without a terminal it waits for ever.
+    pub(crate) async fn run(console: &mut Option<Self>, client: Client) -> Outcome<()> {
         let Some(console) = console else { return std::future::pending().await };
         while let Some(line) = console.lines.recv().await {
-            match line.trim() {
-                "1" => {
-                    let views = node.neighbours().await;
-                    let lines: Vec<NeighbourLine> = views.iter().map(Into::into).collect();
-                    out::print(&neighbours::text(&lines, Paint::stdout()))?;
-                }
-                "2" => {
-                    let held = node.messages(SHOWN).await;
-                    let lines: Vec<MessageLine> = held.iter().map(Into::into).collect();
-                    out::print(&messages::text(&lines, Paint::stdout()))?;
-                }
+            let page = match line.trim() {
+                "1" => Tab::Connections,
+                "2" => Tab::Messages,
                 _ => return Ok(()),
+            };
+            top::run(client.clone(), page).await?;
+            out::say(HINT);
+            if console.next.send(()).is_err() {
+                return Ok(());
             }
         }
         Ok(())

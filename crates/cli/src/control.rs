@@ -32,26 +32,37 @@ pub(crate) struct NodeArgs {
 impl NodeArgs {
     /// A client for the node meant.
     pub(crate) fn client(&self) -> Outcome<Client> {
-        let dir = RunDir::locate(self.run_dir.run_dir.as_deref());
-        let nodes = dir.nodes().or_exit(Exit::NoNode)?;
-        let file = choose(&nodes, self.node.as_deref()).map_err(|e| {
-            Failure::new(Exit::NoNode, format!("{e} (looked in {})", dir.path().display()))
-        })?;
-        Ok(Client::new(file)?)
+        client(self.node.as_deref(), &running(&self.run_dir)?)
     }
 
     /// A client for a peer. Where no node is named and only one of those running is a peer, that
     /// one is meant.
     pub(crate) fn peer_client(&self) -> Outcome<Client> {
-        if self.node.is_none() {
-            let dir = RunDir::locate(self.run_dir.run_dir.as_deref());
-            let nodes = dir.nodes().or_exit(Exit::NoNode)?;
-            let mut peers = nodes.iter().filter(|n| n.role == "peer");
-            if let (Some(only), None) = (peers.next(), peers.next()) {
-                return Ok(Client::new(only)?);
-            }
-        }
-        self.client()
+        peer_or(self.node.as_deref(), &self.run_dir)
+    }
+}
+
+fn running(run_dir: &RunDirArgs) -> Outcome<(RunDir, Vec<ControlFile>)> {
+    let dir = RunDir::locate(run_dir.run_dir.as_deref());
+    let nodes = dir.nodes().or_exit(Exit::NoNode)?;
+    Ok((dir, nodes))
+}
+
+fn client(node: Option<&str>, (dir, nodes): &(RunDir, Vec<ControlFile>)) -> Outcome<Client> {
+    let file = choose(nodes, node).map_err(|e| {
+        Failure::new(Exit::NoNode, format!("{e} (looked in {})", dir.path().display()))
+    })?;
+    Ok(Client::new(file)?)
+}
+
+/// A client for the node named. Without a name, and where only one of those running is a peer, for that
+/// one.
+pub(crate) fn peer_or(node: Option<&str>, run_dir: &RunDirArgs) -> Outcome<Client> {
+    let running = running(run_dir)?;
+    let mut peers = running.1.iter().filter(|n| n.role == "peer");
+    match (node, peers.next(), peers.next()) {
+        (None, Some(only), None) => Ok(Client::new(only)?),
+        _ => client(node, &running),
     }
 }
 

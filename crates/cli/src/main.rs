@@ -19,6 +19,7 @@ mod signals;
 mod sim;
 mod supervise;
 mod table;
+mod top;
 mod up;
 mod usage;
 mod utc;
@@ -30,7 +31,8 @@ use clap::Parser as _;
 use args::{Cli, Command};
 use commands::{
     bench as bench_command, clean, completions, get, leave, man, members, messages, neighbours,
-    peer, plot as plot_command, seed, send, sim as sim_command, status, tail, up as up_command,
+    peer, plot as plot_command, seed, send, sim as sim_command, status, tail, top as top_command,
+    up as up_command,
 };
 use exit::{Exit, Failure, Outcome};
 
@@ -72,6 +74,7 @@ fn run(command: Command) -> Outcome {
         Command::Get(args) => block_on(Threads::One, get::run(args)),
         Command::Send(args) => block_on(Threads::One, send::run(args)),
         Command::Tail(args) => block_on(Threads::One, tail::run(args)),
+        Command::Top(args) => block_on(Threads::One, top_command::run(args)),
         Command::Plot(args) => block_on(Threads::One, plot_command::run(*args)),
         Command::Leave(args) => block_on(Threads::One, leave::run(args)),
     }

@@ -1,6 +1,7 @@
 //! Writing to the standard streams.
 
 use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
@@ -37,16 +38,56 @@ pub(crate) fn json_pretty(value: &impl Serialize) -> Outcome<()> {
     print(&(text + "\n"))
 }
 
-/// Says a line on standard error. If nobody listens there, nothing is lost.
+/// Lines that are kept while the screen shows something else; further ones are counted.
+const HELD: usize = 1_000;
+
+/// What is to be said when the screen is free again.
+struct Held {
+    lines: Vec<String>,
+    more: usize,
+}
+
+static HOLD: Mutex<Option<Held>> = Mutex::new(None);
+
+/// Says a line on standard error, now or when the screen is free again. If nobody listens there,
+/// nothing is lost.
 pub(crate) fn say(line: impl AsRef<str>) {
-    let mut err = io::stderr().lock();
-    let _ = writeln!(err, "{}", line.as_ref());
+    let line = line.as_ref();
+    let mut hold = HOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    match &mut *hold {
+        Some(held) if held.lines.len() < HELD => held.lines.push(line.to_owned()),
+        Some(held) => held.more += 1,
+        None => {
+            let _ = writeln!(io::stderr().lock(), "{line}");
+        }
+    }
+}
+
+/// The screen is in use: what is said meanwhile waits.
+pub(crate) fn hold() {
+    let held = Held { lines: Vec::new(), more: 0 };
+    HOLD.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(held);
+}
+
+/// The screen is free again.
+pub(crate) fn release() {
+    let held = HOLD.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(Held { lines, more }) = held else { return };
+    lines.iter().for_each(say);
+    if more > 0 {
+        say(format!("rumor: and {more} lines more"));
+    }
 }
 
 /// Whether colours may be used on a stream: a terminal, and nobody said `NO_COLOR`.
 fn colours_on(terminal: bool) -> bool {
     let set = |name| std::env::var_os(name).is_some_and(|v| !v.is_empty());
     terminal && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
+}
+
+/// Whether colours may be used on standard output.
+pub(crate) fn colours() -> bool {
+    colours_on(io::stdout().is_terminal())
 }
 
 /// Colours for one stream, or none.

@@ -1,94 +1,121 @@
-//! A peer in a terminal: what it shows when asked, and how it leaves.
+//! The program in a terminal of 80 by 24 (tmux): a peer that is asked what it does, and `rumor top`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Write as _};
-use std::process::{Child, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::Command;
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use support::{Place, until};
 
-/// A program in a terminal of its own.
+/// A terminal, and the program in it.
 struct Terminal {
-    keys: File,
-    screen: Arc<Mutex<Vec<u8>>>,
-    child: Child,
+    socket: String,
 }
 
 impl Terminal {
     fn run(place: &Place, args: &[&str]) -> Self {
-        let main = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&main).unwrap();
-        unlockpt(&main).unwrap();
-        let name = ptsname(&main, Vec::new()).unwrap().into_string().unwrap();
-        let side = || OpenOptions::new().read(true).write(true).open(&name).unwrap();
-        let mut command = place.rumor(args);
-        command.stdin(side()).stdout(side()).stderr(Stdio::null());
-        let child = command.spawn().unwrap();
-        let keys = File::from(main);
-        let screen = Arc::new(Mutex::new(Vec::new()));
-        let (mut output, shared) = (keys.try_clone().unwrap(), Arc::clone(&screen));
-        std::thread::spawn(move || {
-            let mut chunk = [0; 4096];
-            while let Ok(n @ 1..) = output.read(&mut chunk) {
-                shared.lock().unwrap().extend_from_slice(&chunk[..n]);
-            }
+        let name = format!("tmux-{}", args.join("-").replace(|c: char| !c.is_alphanumeric(), ""));
+        let terminal = Terminal { socket: place.path().join(name).to_str().unwrap().to_owned() };
+        let rumor = env!("CARGO_BIN_EXE_rumor");
+        let program =
+            format!("'{rumor}' '{}'; echo \"ended with $?\"; sleep 600", args.join("' '"));
+        let run_dir = format!("RUMOR_RUN_DIR={}", place.run_dir().display());
+        let directory = place.path().to_str().unwrap();
+        terminal.tmux(&[
+            "-f",
+            "/dev/null",
+            "new-session",
+            "-d",
+            "-x",
+            "80",
+            "-y",
+            "24",
+            "-c",
+            directory,
+            "-e",
+            &run_dir,
+            "-e",
+            "RUST_LOG=",
+            "sh",
+            "-c",
+            &program,
+        ]);
+        terminal
+    }
+
+    fn tmux(&self, args: &[&str]) -> String {
+        let ran = Command::new("tmux").args(["-u", "-S", &self.socket]).args(args).output();
+        let ran = ran.expect("tmux is needed for this test (Debian package tmux)");
+        assert!(ran.status.success(), "tmux {args:?}: {}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8_lossy(&ran.stdout).into_owned()
+    }
+
+    fn screen(&self) -> String {
+        self.tmux(&["capture-pane", "-p"])
+    }
+
+    /// Waits until all of this is on the screen.
+    fn shows(&self, what: &[&str]) {
+        let mut screen = String::new();
+        let there = support::holds(|| {
+            screen = self.screen();
+            what.iter().all(|w| screen.contains(w))
         });
-        Terminal { keys, screen, child }
+        assert!(there, "{what:?} is not on the screen:\n{screen}");
     }
 
-    fn shows(&self, text: &str) -> bool {
-        String::from_utf8_lossy(&self.screen.lock().unwrap()).contains(text)
+    /// Keys by their names for tmux: `Enter`, `C-c`, or a character.
+    fn press(&self, keys: &[&str]) {
+        self.tmux(&[&["send-keys"], keys].concat());
     }
 
-    fn press(&mut self, keys: &str) {
-        self.keys.write_all(keys.as_bytes()).unwrap();
-    }
-
-    fn end(&mut self) -> Option<i32> {
-        let mut status = None;
-        until("it ends", || {
-            status = self.child.try_wait().unwrap();
-            status.is_some()
-        });
-        status.unwrap().code()
+    fn ended(&self, code: i32) {
+        self.shows(&[&format!("ended with {code}")]);
     }
 }
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = Command::new("tmux").args(["-S", &self.socket, "kill-server"]).output();
     }
+}
+
+/// Two peers that are neighbours; the first one is in a terminal.
+fn two(place: &Place, config: &str) -> (Terminal, support::Running) {
+    let bert = place.peer(config, "bert");
+    let anna = Terminal::run(place, &["peer", "--config", config, "--name", "anna"]);
+    until("they are neighbours", || {
+        let ran = place.run(&["neighbours", "--node", "anna", "--json"]);
+        ran.code == 0 && ran.json().as_array().unwrap().len() == 1
+    });
+    (anna, bert)
 }
 
 #[test]
 fn one_shows_connections_two_shows_messages_and_anything_else_leaves() {
     let place = Place::new();
     let (_seed, config) = place.seed();
-    let _bert = place.peer(&config, "bert");
-    let mut anna = Terminal::run(&place, &["peer", "--config", &config, "--name", "anna"]);
-    let neighbours = || {
-        let ran = place.run(&["neighbours", "--node", "anna", "--json"]);
-        ran.code == 0 && ran.json().as_array().unwrap().len() == 1
-    };
-    until("they are neighbours", neighbours);
-    anna.press("1\n");
-    until("the connection is shown", || anna.shows("1 neighbours") && anna.shows("bert"));
-
+    let (anna, _bert) = two(&place, &config);
+    anna.shows(&["1 + Enter: connections, 2 + Enter: messages"]);
+    anna.press(&["1", "Enter"]);
+    anna.shows(&["anna  peer", "joined", "DEGREE", "bert", "q quit"]);
+    // The same keys lead from page to page there.
+    anna.press(&["2"]);
+    anna.shows(&["no messages are held"]);
     place.run(&["send", "--node", "bert", "--topic", "greetings", "hi"]).ok();
-    until("the message is there", || {
-        place.run(&["messages", "--node", "anna", "--json"]).json().as_array().unwrap().len() == 1
-    });
-    anna.press("2\n");
-    until("the message is shown", || anna.shows("1 messages") && anna.shows("greetings"));
+    anna.shows(&["PUBLISHER", "bert", "greetings"]);
+    anna.press(&["q"]);
+    // Back where it was, and it goes on.
+    anna.shows(&["listens at", "1 + Enter: connections, 2 + Enter: messages"]);
+    assert!(!anna.screen().contains("PUBLISHER"), "{}", anna.screen());
+    anna.press(&["2", "Enter"]);
+    anna.shows(&["PUBLISHER", "greetings"]);
+    anna.press(&["C-c"]);
+    anna.shows(&["listens at"]);
 
-    anna.press("q\n");
-    assert_eq!(anna.end(), Some(0));
+    anna.press(&["x", "Enter"]);
+    anna.ended(0);
     let left = || {
         let members = place.run(&["members", "--node", "seed-1", "--json"]).ok().json();
         members.as_array().unwrap().iter().any(|m| m["name"] == "anna" && m["state"] == "left")
@@ -100,8 +127,60 @@ fn one_shows_connections_two_shows_messages_and_anything_else_leaves() {
 fn the_end_of_input_leaves_too() {
     let place = Place::new();
     let (_seed, config) = place.seed();
-    let mut anna = Terminal::run(&place, &["peer", "--config", &config, "--name", "anna"]);
+    let anna = Terminal::run(&place, &["peer", "--config", &config, "--name", "anna"]);
     until("anna runs", || place.run(&["status", "--node", "anna"]).code == 0);
-    anna.press("\u{4}"); // Ctrl-D
-    assert_eq!(anna.end(), Some(0));
+    anna.shows(&["1 + Enter"]);
+    anna.press(&["C-d"]);
+    anna.ended(0);
+}
+
+#[test]
+fn a_node_can_be_watched_page_by_page() {
+    let place = Place::new();
+    let (_seed, config) = place.seed();
+    let (anna, bert) = two(&place, &config);
+    let top = Terminal::run(&place, &["top", "--node", "bert"]);
+    top.shows(&["bert  peer", "joined", "2 alive", "neighbours  1 of", "delivered", "q quit"]);
+    top.press(&["1"]);
+    top.shows(&["NAME", "anna", "DELAY"]);
+    place.run(&["send", "--node", "anna", "--topic", "greetings", "good morning"]).ok();
+    top.press(&["2"]);
+    top.shows(&["greetings", "anna"]);
+    top.press(&["Enter"]);
+    top.shows(&["details", "good morning"]);
+    top.press(&["Enter", "3", "/"]);
+    top.shows(&["filter:"]);
+    top.press(&["a", "n", "n", "Enter"]);
+    top.shows(&["anna", "alive"]);
+    assert_eq!(
+        top.screen().matches("alive ").count(),
+        2,
+        "one line, and the head: {}",
+        top.screen()
+    );
+    top.press(&["4"]);
+    anna.press(&["x", "Enter"]);
+    top.shows(&["neighbour_down", "name=anna"]);
+    // A small terminal is enough, and it takes part in changes of its size.
+    top.tmux(&["resize-window", "-x", "40", "-y", "10"]);
+    top.shows(&["bert  peer", "neighbour_down"]);
+    drop(bert);
+    top.shows(&["bert"]);
+    top.press(&["0"]);
+    top.press(&["q"]);
+    top.ended(0);
+
+    let seed = Terminal::run(&place, &["top", "--node", "seed-1", "members"]);
+    seed.shows(&["seed-1  seed", "synced", "anna", "left"]);
+    seed.press(&["C-c"]);
+    seed.ended(0);
+}
+
+#[test]
+fn without_a_terminal_it_says_what_to_do_instead() {
+    let place = Place::new();
+    let (_seed, _) = place.seed();
+    let ran = place.run(&["top"]);
+    assert_eq!(ran.code, 2, "{ran:#?}");
+    assert!(ran.err.contains("needs a terminal") && ran.err.contains("rumor status"), "{ran:#?}");
 }

@@ -16,4 +16,5 @@ pub(crate) mod send;
 pub(crate) mod sim;
 pub(crate) mod status;
 pub(crate) mod tail;
+pub(crate) mod top;
 pub(crate) mod up;

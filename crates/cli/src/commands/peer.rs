@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use rumormill::proto::{Event, Name, Preset, SeedAddress};
 use rumormill::{Events, Listener, Node, Observed, Received};
+use rumormill_http::Client;
 use tokio::time::timeout;
 
 use crate::console::Console;
@@ -34,7 +35,8 @@ use rumormill_units::duration;
   rumor peer --config config.txt --preset classic       (publishes the same by itself)
   rumor peer --config config.txt --listen 0.0.0.0:7400 --advertise 203.0.113.7:7400
 
-In a terminal: 1 + Enter shows the connections, 2 + Enter the messages, anything else leaves.
+In a terminal: 1 + Enter shows the connections, 2 + Enter the messages (as `rumor top` does; q comes back),
+anything else leaves.
 
 config.txt names the seeds, one HOST:PORT per line. A line may end in # and a comment; a # directly
 behind the port pins the seed's id: HOST:PORT#<64 hexadecimal characters>.")]
@@ -136,7 +138,7 @@ pub(crate) async fn run(args: PeerArgs) -> Outcome {
     let outcome = tokio::select! {
         () = node.stopped() => Ok(Exit::Ok),
         () = stops.next() => Ok(Exit::Ok),
-        left = Console::run(&mut console, &node) => left.map(|()| Exit::Ok),
+        left = Console::run(&mut console, Client::new(&file)?) => left.map(|()| Exit::Ok),
         () = supervisor_gone(&mut supervisor) => Ok(Exit::Ok),
         failure = not_joined(joining) => Err(failure),
     };

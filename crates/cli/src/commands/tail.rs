@@ -123,7 +123,7 @@ fn missed(n: u64, what: &str) {
 }
 
 /// `neighbour_up name=peer-03 degree=2`: the kind, then its fields.
-fn event_text(event: &Value) -> String {
+pub(crate) fn event_text(event: &Value) -> String {
     let Value::Object(fields) = event else { return escape::text(&event.to_string()) };
     let kind = fields.get("event").and_then(Value::as_str).unwrap_or("event");
     let mut text = escape::text(kind);

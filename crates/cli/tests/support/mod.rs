@@ -199,12 +199,20 @@ impl Drop for Running {
 
 /// Waits for a condition, looking every now and then.
 #[track_caller]
-pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, condition: impl FnMut() -> bool) {
+    assert!(holds(condition), "not in time: {what}");
+}
+
+/// Whether a condition comes to hold in time.
+pub(crate) fn holds(mut condition: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < DEADLINE, "not in time: {what}");
+        if start.elapsed() >= DEADLINE {
+            return false;
+        }
         std::thread::park_timeout(Duration::from_millis(20));
     }
+    true
 }
 
 /// A port that was free a moment ago.

@@ -146,7 +146,8 @@ impl Nodes {
             let State::Peer(_, delays) = &looked.state else { continue };
             let labels = looked.labels();
             let mut metric = metric.encode_family(&labels)?;
-            let bound = |b: &Option<core::time::Duration>| b.map_or(f64::INFINITY, |d| d.as_secs_f64());
+            let bound =
+                |b: &Option<core::time::Duration>| b.map_or(f64::INFINITY, |d| d.as_secs_f64());
             let buckets: Vec<(f64, u64)> =
                 delays.buckets.iter().map(|(b, n)| (bound(b), *n)).collect();
             let count = buckets.iter().map(|b| b.1).sum();

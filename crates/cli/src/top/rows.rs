@@ -1,0 +1,238 @@
+//! The lists as lines of text.
+
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+
+use rumormill_http::view::{EventLine, FullMessage, MemberLine, MessageLine, NeighbourLine};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::feed::Look;
+use super::model::Tab;
+use crate::commands::members::short;
+use crate::commands::tail::event_text;
+use crate::{escape, utc};
+
+/// How a line is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tone {
+    Plain,
+    Good,
+    Odd,
+    Bad,
+}
+
+/// One line.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    pub(super) cells: Vec<String>,
+    pub(super) tone: Tone,
+    /// All that is known of it.
+    pub(super) detail: Vec<String>,
+    /// The id of the message that it is about, whose content may be asked for.
+    pub(super) message: Option<String>,
+}
+
+/// A list.
+#[derive(Debug)]
+pub(super) struct Listing {
+    /// The columns and their widths; the last one takes what is left.
+    pub(super) heading: Vec<(&'static str, u16)>,
+    pub(super) rows: Vec<Row>,
+    /// What stands there if there are none.
+    pub(super) empty: &'static str,
+}
+
+impl Listing {
+    /// Only lines with this text somewhere.
+    pub(super) fn keep(&mut self, filter: &str) {
+        if !filter.is_empty() {
+            let filter = filter.to_lowercase();
+            self.rows.retain(|r| r.cells.iter().any(|c| c.to_lowercase().contains(&filter)));
+        }
+    }
+
+    pub(super) fn sort(&mut self, column: usize) {
+        let cell = |row: &Row| row.cells.get(column).cloned().unwrap_or_default();
+        self.rows.sort_by(|a, b| order(&cell(a), &cell(b)));
+    }
+}
+
+/// Numbers by their size, largest first, other text by its letters.
+fn order(a: &str, b: &str) -> Ordering {
+    let number = |text: &str| {
+        let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        text.get(..end).and_then(|t| t.parse::<f64>().ok())
+    };
+    match (number(a), number(b)) {
+        (Some(a), Some(b)) => b.total_cmp(&a),
+        _ => a.cmp(b),
+    }
+}
+
+/// The list of a tab; the overview has none.
+pub(super) fn of(tab: Tab, look: Option<&Look>, events: &VecDeque<EventLine>) -> Option<Listing> {
+    match tab {
+        Tab::Overview => None,
+        Tab::Connections => Some(connections(look.map_or(&[], |l| &l.neighbours))),
+        Tab::Messages => Some(messages(look.map_or(&[], |l| &l.messages))),
+        Tab::Members => Some(members(look.map_or(&[], |l| &l.members))),
+        Tab::Events => Some(listed_events(events)),
+    }
+}
+
+fn connections(all: &[NeighbourLine]) -> Listing {
+    let row = |n: &NeighbourLine| Row {
+        cells: vec![
+            escape::text(&n.name),
+            format!("{}/{}", n.degree, n.target),
+            n.smoothed_delay_ms.map_or_else(|| "-".to_owned(), |d| format!("{d:.1} ms")),
+            format!("{:.0} s", n.since_s),
+            format!("{:.1} s", n.heard_s),
+            n.misses.to_string(),
+            if n.dialed { "out" } else { "in" }.to_owned(),
+            escape::text(&n.address),
+        ],
+        tone: if n.suspect {
+            Tone::Bad
+        } else if n.misses > 0 {
+            Tone::Odd
+        } else {
+            Tone::Good
+        },
+        detail: fields(n),
+        message: None,
+    };
+    Listing {
+        heading: vec![
+            ("NAME", 18),
+            ("DEGREE", 7),
+            ("DELAY", 9),
+            ("SINCE", 8),
+            ("HEARD", 7),
+            ("MISSES", 6),
+            ("WAY", 3),
+            ("ADDRESS", 15),
+        ],
+        rows: all.iter().map(row).collect(),
+        empty: "no connections",
+    }
+}
+
+/// The newest first.
+fn messages(all: &[MessageLine]) -> Listing {
+    let row = |m: &MessageLine| Row {
+        cells: vec![
+            utc::clock(m.received_us),
+            m.name.as_deref().map_or_else(|| short(&m.publisher).to_owned(), escape::text),
+            m.sequence.to_string(),
+            m.bytes.to_string(),
+            m.hops.to_string(),
+            m.duplicates.to_string(),
+            escape::text(&m.topic),
+        ],
+        tone: Tone::Plain,
+        detail: fields(m),
+        message: Some(m.id.clone()),
+    };
+    Listing {
+        heading: vec![
+            ("RECEIVED", 8),
+            ("PUBLISHER", 18),
+            ("NUMBER", 8),
+            ("BYTES", 7),
+            ("HOPS", 4),
+            ("AGAIN", 5),
+            ("TOPIC", 15),
+        ],
+        rows: all.iter().rev().map(row).collect(),
+        empty: "no messages are held",
+    }
+}
+
+fn members(all: &[MemberLine]) -> Listing {
+    let row = |m: &MemberLine| Row {
+        cells: vec![
+            m.name.as_deref().map_or_else(|| "-".to_owned(), escape::text),
+            short(&m.id).to_owned(),
+            escape::text(&m.state),
+            m.incarnation.to_string(),
+            format!("{}/{}", m.degree, m.target),
+            m.addresses.first().map_or_else(|| "-".to_owned(), |a| escape::text(a)),
+        ],
+        tone: match m.state.as_str() {
+            "alive" => Tone::Good,
+            "suspect" => Tone::Odd,
+            "dead" => Tone::Bad,
+            _ => Tone::Plain,
+        },
+        detail: fields(m),
+        message: None,
+    };
+    Listing {
+        heading: vec![
+            ("NAME", 20),
+            ("ID", 8),
+            ("STATE", 8),
+            ("LIFE", 4),
+            ("DEGREE", 7),
+            ("ADDRESS", 21),
+        ],
+        rows: all.iter().map(row).collect(),
+        empty: "no members are known",
+    }
+}
+
+/// The newest first.
+fn listed_events(all: &VecDeque<EventLine>) -> Listing {
+    let row = |e: &EventLine| {
+        let text = event_text(&e.event);
+        let (kind, rest) = text.split_once(' ').unwrap_or((&text, ""));
+        Row {
+            cells: vec![utc::clock(e.at_us), kind.to_owned(), rest.to_owned()],
+            tone: tone_of(kind),
+            detail: fields(e),
+            message: None,
+        }
+    };
+    Listing {
+        heading: vec![("TIME", 8), ("EVENT", 20), ("WHAT", 30)],
+        rows: all.iter().rev().map(row).collect(),
+        empty: "nothing has happened since this view was opened",
+    }
+}
+
+fn tone_of(kind: &str) -> Tone {
+    match kind {
+        "neighbour_up" | "joined" | "peer_joined" | "seed_up" | "refuted" => Tone::Good,
+        "member_dead" | "peer_removed" | "gap" | "store_failed" | "degraded" => Tone::Bad,
+        "suspected" | "reported" | "neighbour_down" | "seed_lost" | "death_reported" => Tone::Odd,
+        _ => Tone::Plain,
+    }
+}
+
+/// `name: value` for all that there is, made safe to show.
+fn fields(of: &impl Serialize) -> Vec<String> {
+    let Ok(Value::Object(fields)) = serde_json::to_value(of) else { return Vec::new() };
+    fields
+        .iter()
+        .map(|(name, value)| {
+            let value = match value {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            format!("{name:<18} {}", escape::text(&value))
+        })
+        .collect()
+}
+
+/// What a message says, line by line.
+pub(super) fn content(message: &FullMessage) -> Vec<String> {
+    let payload = message.content.bytes().unwrap_or_default();
+    let mut lines = vec![String::new()];
+    match core::str::from_utf8(&payload) {
+        Ok(text) => lines.extend(text.lines().map(escape::text)),
+        Err(_) => lines.push(escape::payload(&payload)),
+    }
+    lines
+}
