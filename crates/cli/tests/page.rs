@@ -87,7 +87,7 @@ fn peers_and_seeds_are_struck_from_the_page() {
     });
     assert_eq!(
         page.ask("GET", "/v1/network/acts", "").1["acts"],
-        json!(["kill", "freeze", "thaw"])
+        json!(["kill", "freeze", "thaw", "cut"])
     );
 
     assert_eq!(page.act("kill", &names[2]), 202);

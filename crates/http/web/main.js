@@ -106,7 +106,11 @@ function figures() {
   nothing.textContent = peers.length ? "A seed knows who there is, but not who is whose neighbour: see Members." : "No peers yet.";
 }
 
+let seedsShown;
 function seeds() {
+  const key = JSON.stringify([state.mayAct, state.network.seeds]);
+  if (key === seedsShown) return;
+  seedsShown = key;
   $("seeds").replaceChildren(...state.network.seeds.map((s) => {
     const word = !s.connected ? "not reached" : s.synced ? "in order" : "not in step yet";
     const li = el("li", {}, `${s.connected && s.synced ? "●" : "○"} ${s.name} `, el("span", { class: "quiet", text: `${word}${s.alive === null ? "" : `, ${s.alive} peers`}` }));
@@ -139,7 +143,16 @@ function drawChosen() {
   add("death", death(p));
   const list = el("p", { class: "quiet" });
   neighbours.slice(0, 40).forEach((q, i) => list.append(i ? ", " : "with ", button(q.name, () => choose(q.id, true), "plain-link")));
-  const row = el("div", { class: "row" });
+  // Buttons stay where they are while figures change: one is about to be pressed, or has the focus.
+  const key = [p.id, p.here, state.mayAct, p.state === "frozen"].join();
+  let row = box.querySelector(".row");
+  if (row?.dataset.key === key) {
+    box.replaceChild(pairs, box.querySelector(":scope > .pairs"));
+    box.replaceChild(list, box.querySelector(":scope > .quiet"));
+    return;
+  }
+  row = el("div", { class: "row" });
+  row.dataset.key = key;
   if (state.mayAct && p.here) {
     row.append(button("Kill", () => act({ do: "kill", node: p.id })));
     row.append(p.state === "frozen" ? button("Let go on", () => act({ do: "thaw", node: p.id })) : button("Freeze", () => act({ do: "freeze", node: p.id })));
@@ -157,8 +170,18 @@ async function act(wish) {
   try { await send("/v1/network/acts", wish); } catch (e) { notice(e.message); }
 }
 
+async function possible() {
+  const { acts } = mayChange() ? await ask("/v1/network/acts").catch(() => ({ acts: [] })) : { acts: [] };
+  state.mayAct = acts.length > 0;
+  const cut = $("cut");
+  cut.hidden = !state.mayAct;
+  cut.dataset.act = acts.includes("heal") ? "heal" : "cut";
+  cut.textContent = acts.includes("heal") ? "Make whole" : "Cut in two";
+}
+
 async function actions() {
-  state.mayAct = mayChange() && (await ask("/v1/network/acts").catch(() => ({ acts: [] }))).acts.length > 0;
+  await possible();
+  $("cut").addEventListener("click", async (e) => { await act({ do: e.target.dataset.act }); await possible(); });
   $("publish").hidden = !mayChange();
   $("publish").addEventListener("submit", async (e) => {
     e.preventDefault();

@@ -1,5 +1,6 @@
 //! What the handles of peers and seeds have in common.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use crate::gate::Gate;
 use crate::net::Net;
 use crate::publish::ReceiptBook;
 use crate::subscription::{Events, SubscribeOptions, Subscription};
+use crate::wall::Wall;
 
 /// A handle to a node's driver. The driver ends when the last one is dropped.
 pub(crate) struct Handle<C>(Arc<Inner<C>>);
@@ -26,6 +28,7 @@ struct Inner<C> {
     seat: Arc<Seat<C>>,
     hubs: Hubs,
     gate: Gate,
+    wall: Wall,
     tally: Arc<Tally>,
     /// Closed when all tasks of the node have ended.
     ended: watch::Receiver<()>,
@@ -53,8 +56,9 @@ impl<C: 'static> Handle<C> {
         ended: watch::Receiver<()>,
     ) -> Self {
         // Not the shared part itself: the node has ended when nobody holds that any more.
-        let (gate, tally) = (net.gate.clone(), net.tally.clone());
-        Handle(Arc::new(Inner { id: net.id(), address, commands, seat, hubs, gate, tally, ended }))
+        let (gate, wall, tally) = (net.gate.clone(), net.wall.clone(), net.tally.clone());
+        let id = net.id();
+        Handle(Arc::new(Inner { id, address, commands, seat, hubs, gate, wall, tally, ended }))
     }
 
     pub(crate) fn id(&self) -> PeerId {
@@ -101,6 +105,10 @@ impl<C: 'static> Handle<C> {
 
     pub(crate) fn freeze(&self, frozen: bool) {
         self.0.gate.freeze(frozen);
+    }
+
+    pub(crate) fn cut_off(&self, from: BTreeSet<PeerId>) {
+        self.0.wall.stand_before(from);
     }
 
     pub(crate) async fn stopped(&self) {

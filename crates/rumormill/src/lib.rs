@@ -66,6 +66,7 @@ mod subscription;
 mod trace;
 mod transport;
 mod tuning;
+mod wall;
 
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,7 @@ use crate::network_key::NetworkKey;
 use crate::trace::Label;
 use crate::transport::{Addresses, Tls};
 use crate::tuning::Tuning;
+use crate::wall::Wall;
 
 /// News for the driver, from the tasks of the links, dials and the store.
 #[derive(Debug)]
@@ -75,6 +76,7 @@ pub(crate) struct Net {
     pub(crate) tally: Arc<Tally>,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) gate: Gate,
+    pub(crate) wall: Wall,
     pub(crate) inputs: mpsc::Sender<Arrival>,
     /// Memory for large frames between the links and the driver.
     pub(crate) large: Arc<Semaphore>,
@@ -126,6 +128,7 @@ impl Net {
             tally,
             verifier,
             gate: Gate::new(),
+            wall: Wall::new(),
             inputs,
             large: Arc::new(Semaphore::new(tuning.large_input_bytes)),
             handshakes: Arc::new(Semaphore::new(tuning.max_handshakes)),

@@ -258,6 +258,13 @@ impl Node {
         self.handle.freeze(frozen);
     }
 
+    /// Fault injection: as a firewall that drops everything to and from these nodes, and nobody else,
+    /// from now on. Links with them stand still, and new ones do not come up; they notice as they would
+    /// in a network that is cut. Cut both sides. With nobody, all is as before.
+    pub fn cut_off(&self, from: impl IntoIterator<Item = PeerId>) {
+        self.handle.cut_off(from.into_iter().collect());
+    }
+
     /// Resolves when all of the node has ended, for whatever reason.
     pub async fn stopped(&self) {
         self.handle.stopped().await;

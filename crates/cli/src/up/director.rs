@@ -1,6 +1,7 @@
 //! What people do at the page becomes a sight of the run, which does it in its turn.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rumormill::proto::PeerId;
 use rumormill_http::{Act, Director};
@@ -13,24 +14,38 @@ use super::seen::{Member, Sight, Wish};
 pub(super) struct Hands {
     numbers: BTreeMap<PeerId, usize>,
     sights: mpsc::Sender<Sight>,
+    cut: AtomicBool,
 }
 
 impl Hands {
     pub(super) fn new(members: &[Member], sights: mpsc::Sender<Sight>) -> Self {
         let numbers = members.iter().enumerate().map(|(n, m)| (m.id, n)).collect();
-        Hands { numbers, sights }
+        Hands { numbers, sights, cut: AtomicBool::new(false) }
+    }
+
+    fn number(&self, id: PeerId) -> Result<usize, String> {
+        let number = self.numbers.get(&id).copied();
+        number.ok_or_else(|| "that node is not one of this run".to_owned())
     }
 }
 
 impl Director for Hands {
     fn act(&self, act: Act) -> Result<(), String> {
-        let (id, wish) = match act {
-            Act::Kill(id) => (id, Wish::Strike(Fault::Kill)),
-            Act::Freeze(id, true) => (id, Wish::Strike(Fault::Stop)),
-            Act::Freeze(id, false) => (id, Wish::Thaw),
+        let wish = match act {
+            Act::Kill(id) => Wish::Strike(self.number(id)?, Fault::Kill),
+            Act::Freeze(id, true) => Wish::Strike(self.number(id)?, Fault::Stop),
+            Act::Freeze(id, false) => Wish::Thaw(self.number(id)?),
+            Act::Cut(cut) => Wish::Cut(cut),
         };
-        let node = *self.numbers.get(&id).ok_or("that node is not one of this run")?;
         let busy = |_| "the run is busy or ends; try again".to_owned();
-        self.sights.try_send(Sight::Wish { node, wish }).map_err(busy)
+        self.sights.try_send(Sight::Wish(wish)).map_err(busy)?;
+        if let Act::Cut(cut) = act {
+            self.cut.store(cut, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Relaxed)
     }
 }

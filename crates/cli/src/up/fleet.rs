@@ -65,6 +65,13 @@ impl Fleet {
         }
     }
 
+    /// Cuts the peers in two halves, or makes them one network again.
+    pub(crate) fn cut(&self, cut: bool) {
+        if let Fleet::Inside(f) = self {
+            f.cut(cut);
+        }
+    }
+
     /// The address of the page that shows the run.
     pub(crate) fn page(&self) -> Option<String> {
         match self {

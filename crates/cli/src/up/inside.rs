@@ -110,6 +110,17 @@ impl Inside {
         }
     }
 
+    /// Cuts the first half of the peers off from the others, or makes them one network again. The seeds
+    /// are on both sides: so nobody is taken for dead.
+    pub(crate) fn cut(&self, cut: bool) {
+        let (one, other) = self.peers.split_at(self.peers.len() / 2);
+        for (here, there) in [(one, other), (other, one)] {
+            for peer in here {
+                peer.cut_off(there.iter().filter(|_| cut).map(Node::id));
+            }
+        }
+    }
+
     /// A node has ended: nobody can speak to it any more.
     pub(crate) fn ended(&self, node: usize) {
         let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);

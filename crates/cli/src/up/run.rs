@@ -404,13 +404,26 @@ impl Run {
                 let name = self.name(node, fleet);
                 self.error(format!("{name} has a gap of {missing} messages"));
             }
-            Sight::Wish { node, wish: Wish::Strike(fault) } => self.wished(node, fault, fleet),
-            Sight::Wish { node, wish: Wish::Thaw } => {
+            Sight::Wish(Wish::Strike(node, fault)) => self.wished(node, fault, fleet),
+            Sight::Wish(Wish::Thaw(node)) => {
                 self.progress.say(&format!("{} goes on", self.name(node, fleet)));
                 self.seeds_struck.remove(&node);
                 fleet.thaw(node);
             }
+            Sight::Wish(Wish::Cut(cut)) => self.cut(cut, fleet),
             Sight::Ended { node, how } => self.ended(node, &how, fleet),
+        }
+    }
+
+    fn cut(&mut self, cut: bool, fleet: &Fleet) {
+        fleet.cut(cut);
+        if cut {
+            let half = self.peers.len() / 2;
+            let last = self.name(half.saturating_sub(1), fleet);
+            let text = format!("the network is cut behind {last}; the seeds are on both sides");
+            self.progress.say(&text);
+        } else {
+            self.progress.say("the network is whole again");
         }
     }
 

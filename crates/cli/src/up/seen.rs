@@ -54,19 +54,21 @@ pub(crate) enum Sight {
     Gap { node: usize, missing: u64 },
     /// A publishing came to this.
     Published { peer: usize, at_us: u64, result: Result<MessageId, String> },
-    /// Somebody wants this done to the node with this number.
-    Wish { node: usize, wish: Wish },
+    /// Somebody wants this done.
+    Wish(Wish),
     /// A node ended, or cannot be observed any more, without being asked to.
     Ended { node: usize, how: String },
 }
 
-/// What people want to be done to a node.
+/// What people want to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wish {
-    /// As a fault of the plan.
-    Strike(Fault),
+    /// To the node with this number, as a fault of the plan.
+    Strike(usize, Fault),
     /// Let a stopped one go on.
-    Thaw,
+    Thaw(usize),
+    /// Cut the peers in two halves, or (`false`) make them one network again.
+    Cut(bool),
 }
 
 /// A node of the run. Peers come first, then seeds.

@@ -83,15 +83,8 @@ impl Collector {
         for m in members.iter().flatten() {
             dots.insert(m.id, self.member(m, now_us));
         }
-        let names: BTreeMap<String, String> =
-            dots.values().map(|d| (d.id.clone(), d.name.clone())).collect();
-        for d in dots.values_mut() {
-            for w in &mut d.witnesses {
-                if let Some(name) = names.get(w) {
-                    w.clone_from(name);
-                }
-            }
-        }
+        let names = dots.values().map(|d| (d.id.clone(), d.name.clone())).collect();
+        dots.values_mut().for_each(|d| name_all(&mut d.witnesses, &names));
         let (mut ends, mut suspects) = (BTreeMap::new(), BTreeSet::new());
         for node in nodes {
             let Some(asked) = self.asked.get(&node.id) else { continue };
@@ -131,6 +124,9 @@ impl Collector {
         if all.view.seeds.is_empty() {
             all.view.seeds = self.seeds_of_a_peer(nodes);
         }
+        let seeds = all.view.seeds.iter();
+        let names = seeds.filter_map(|s| Some((s.id.clone()?, s.name.clone()))).collect();
+        all.view.peers.iter_mut().for_each(|d| name_all(&mut d.seeds, &names));
         all
     }
 
@@ -149,7 +145,7 @@ impl Collector {
             incarnation: m.incarnation,
             address: m.addresses.first().map(|a| a.0.to_string()).unwrap_or_default(),
             witnesses: m.witnesses.iter().map(|w| w.to_hex()).collect(),
-            seeds: m.seeds.iter().map(|s| s.short()).collect(),
+            seeds: m.seeds.iter().map(|s| s.to_hex()).collect(),
             found_us,
             ..PeerDot::default()
         }
@@ -169,6 +165,16 @@ impl Collector {
             alive: None,
         };
         s.seeds.iter().map(dot).collect()
+    }
+}
+
+/// Names instead of ids, or the first characters of ids that have none.
+fn name_all(ids: &mut [String], names: &BTreeMap<String, String>) {
+    for id in ids {
+        match names.get(id) {
+            Some(name) => id.clone_from(name),
+            None => id.truncate(8),
+        }
     }
 }
 

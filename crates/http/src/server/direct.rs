@@ -9,6 +9,8 @@ pub enum Act {
     Kill(PeerId),
     /// A peer or a seed is stopped, as by SIGSTOP, or (`false`) goes on.
     Freeze(PeerId, bool),
+    /// The network is cut in two, as by a firewall between its halves, or (`false`) is whole again.
+    Cut(bool),
 }
 
 /// Who does it.
@@ -18,4 +20,7 @@ pub trait Director: Send + Sync {
     /// # Errors
     /// It cannot be done; the text says why.
     fn act(&self, act: Act) -> Result<(), String>;
+
+    /// Whether the network is cut in two.
+    fn is_cut(&self) -> bool;
 }

@@ -77,8 +77,13 @@ async fn message(
 
 /// The names of what can be done.
 async fn acts(State(shared): App) -> Json<Acts> {
-    let able = shared.director.get().is_some();
-    Json(Acts { acts: if able { vec!["kill", "freeze", "thaw"] } else { Vec::new() } })
+    let director = shared.director.get();
+    let acts = match director.map(|d| d.is_cut()) {
+        None => Vec::new(),
+        Some(false) => vec!["kill", "freeze", "thaw", "cut"],
+        Some(true) => vec!["kill", "freeze", "thaw", "heal"],
+    };
+    Json(Acts { acts })
 }
 
 /// `GET /v1/network/acts`
@@ -91,9 +96,18 @@ struct Acts {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
 enum Wish {
-    Kill { node: String },
-    Freeze { node: String },
-    Thaw { node: String },
+    Kill {
+        node: String,
+    },
+    Freeze {
+        node: String,
+    },
+    Thaw {
+        node: String,
+    },
+    /// Cuts the peers in two halves.
+    Cut {},
+    Heal {},
 }
 
 async fn act(State(shared): App, wish: Result<Json<Wish>, JsonRejection>) -> Answer<StatusCode> {
@@ -101,7 +115,7 @@ async fn act(State(shared): App, wish: Result<Json<Wish>, JsonRejection>) -> Ans
     let director = shared.director.get().ok_or_else(|| {
         Problem::new(
             StatusCode::CONFLICT,
-            "only `rumor up` (without --processes) kills and stops its nodes",
+            "only `rumor up` (without --processes) does something to its nodes",
         )
     })?;
     let id = |node: &str| shared.nodes.find(node).map(|n| n.id);
@@ -109,6 +123,8 @@ async fn act(State(shared): App, wish: Result<Json<Wish>, JsonRejection>) -> Ans
         Wish::Kill { node } => Act::Kill(id(&node)?),
         Wish::Freeze { node } => Act::Freeze(id(&node)?, true),
         Wish::Thaw { node } => Act::Freeze(id(&node)?, false),
+        Wish::Cut {} => Act::Cut(true),
+        Wish::Heal {} => Act::Cut(false),
     };
     director.act(act).map_err(|e| Problem::new(StatusCode::CONFLICT, e))?;
     Ok(StatusCode::ACCEPTED)

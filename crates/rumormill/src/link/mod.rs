@@ -56,7 +56,9 @@ pub(crate) async fn run(net: &Arc<Net>, stream: TlsStream<Socket>, info: LinkInf
     let queue = Arc::new(LinkQueue::new(&net.tuning));
     net.tally.links_opened.one();
     net.tell(Arrival::Up { link, info, queue: queue.clone() }).await;
-    let end = converse(net, link, stream, &queue).await;
+    let flush = net.tuning.close_flush;
+    let given_up = async { End::of(LinkDown::Local(queue.closed_for(flush).await)) };
+    let end = net.wall.govern(peer, converse(net, link, stream, &queue), given_up).await;
     queue.end();
     match end.why {
         LinkDown::Closed(_) => &net.tally.links_closed_remote,

@@ -129,8 +129,13 @@ async fn inbound(
     drop(permit);
     let why = match result {
         Ok(Ok((stream, info, room))) => {
-            net.tally.handshakes_completed.one();
-            link::run(&net, stream, info).await;
+            if net.wall.is_open(info.remote, net.tuning.handshake_deadline).await {
+                net.tally.handshakes_completed.one();
+                link::run(&net, stream, info).await;
+            } else {
+                net.tally.handshakes_failed.one();
+                net.tally.handshakes_timed_out.one();
+            }
             drop((room, place));
             return;
         }

@@ -33,7 +33,12 @@ async fn outbound(net: Arc<Net>, dial: DialId, to: DialTarget) {
     // Boxed, so that the long life of the link does not carry the handshake's state along.
     match Box::pin(connect(&net, dial, &to)).await {
         Ok((stream, info, room)) => {
-            link::run(&net, stream, info).await;
+            if net.wall.is_open(info.remote, net.tuning.dial_deadline).await {
+                link::run(&net, stream, info).await;
+            } else {
+                net.tally.dials_timed_out.one();
+                net.tell(Arrival::DialFailed { dial, why: DialError::TimedOut }).await;
+            }
             drop(room);
         }
         Err(failure) => {

@@ -1,0 +1,320 @@
+//! The page in a real browser: headless Chromium, through its WebDriver.
+//!
+//! Pictures of every view, in both themes and at three widths, are left in `target/page/`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
+use support::{DEADLINE, Place, Running, until};
+
+/// A browser with one window.
+struct Browser {
+    driver: Child,
+    address: String,
+    session: String,
+    window: Client,
+}
+
+impl Browser {
+    async fn open() -> Self {
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("this test needs the Debian packages chromium and chromium-driver");
+        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+        let port = lines
+            .find_map(|line| {
+                let line = line.unwrap();
+                let port = line.split("successfully on port ").nth(1)?;
+                Some(port.trim_end_matches('.').to_owned())
+            })
+            .expect("chromedriver says where it listens");
+        // What else it says goes nowhere, but its pipe must not fill up.
+        std::thread::spawn(move || lines.for_each(drop));
+        let address = format!("127.0.0.1:{port}");
+        let capabilities = json!({
+            "browserName": "chrome",
+            "goog:chromeOptions": {
+                "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+                    "--window-size=1280,900", "--no-first-run", "--disable-component-update",
+                    "--disable-background-networking", "--disable-sync"],
+            },
+            "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
+        });
+        let Value::Object(capabilities) = capabilities else { unreachable!() };
+        let window = ClientBuilder::new(HttpConnector::new())
+            .capabilities(capabilities)
+            .connect(&format!("http://{address}"))
+            .await
+            .expect("chromium starts");
+        let session = window.session_id().await.unwrap().unwrap();
+        Browser { driver, address, session, window }
+    }
+
+    /// What an expression comes to.
+    async fn eval(&self, expression: &str) -> Value {
+        self.window.execute(&format!("return {expression};"), Vec::new()).await.unwrap()
+    }
+
+    /// Waits until an expression is true.
+    async fn until(&self, what: &str, expression: &str) {
+        let start = Instant::now();
+        while self.eval(expression).await != true {
+            if start.elapsed() >= DEADLINE {
+                let text = self.eval("document.body.innerText").await;
+                panic!("not in time: {what} ({expression}); the page says {text}");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn click(&self, selector: &str) {
+        self.window.find(Locator::Css(selector)).await.unwrap().click().await.unwrap();
+    }
+
+    /// Replaces what stands in a field.
+    async fn fill(&self, selector: &str, text: &str) {
+        let field = self.window.find(Locator::Css(selector)).await.unwrap();
+        field.clear().await.unwrap();
+        field.send_keys(text).await.unwrap();
+    }
+
+    /// One of the browser's logs since it was last asked for, which WebDriver itself has no word for.
+    fn log(&self, kind: &str) -> Vec<Value> {
+        let answer = self.command("POST", "/se/log", &json!({ "type": kind }).to_string());
+        let answer: Value = serde_json::from_str(&answer.unwrap()).unwrap();
+        answer["value"].as_array().unwrap_or_else(|| panic!("no log {kind}: {answer}")).clone()
+    }
+
+    /// A command to the driver, about this session.
+    fn command(&self, method: &str, path: &str, body: &str) -> std::io::Result<String> {
+        let Browser { address, session, .. } = self;
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        write!(
+            stream,
+            "{method} /session/{session}{path} HTTP/1.1\r\nHost: {address}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
+        // The driver keeps the connection open.
+        let mut answer = BufReader::new(stream);
+        let (mut length, mut line) = (0, String::new());
+        while answer.read_line(&mut line)? > 2 {
+            let field = line.to_ascii_lowercase();
+            if let Some(value) = field.strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+            line.clear();
+        }
+        let mut body = vec![0; length];
+        answer.read_exact(&mut body)?;
+        Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+
+    /// No error was told, and nobody but the node was asked.
+    fn was_well_behaved(&self, page: &str) {
+        let errors: Vec<Value> =
+            self.log("browser").into_iter().filter(|e| e["level"] == "SEVERE").collect();
+        assert!(errors.is_empty(), "{errors:#?}");
+        let mut asked = 0;
+        for entry in self.log("performance") {
+            let message: Value = serde_json::from_str(entry["message"].as_str().unwrap()).unwrap();
+            if message["message"]["method"] == "Network.requestWillBeSent" {
+                let url = message["message"]["params"]["request"]["url"].as_str().unwrap();
+                assert!(url.starts_with(page) || url.starts_with("data:"), "it asks {url}");
+                asked += 1;
+            }
+        }
+        assert!(asked > 5, "the log of requests is empty");
+    }
+
+    /// A picture, if it is one to look at: nothing reaches out of the window at its side.
+    async fn picture(&self, directory: &Path, name: &str) {
+        let wide = self.eval("document.documentElement.scrollWidth - innerWidth").await;
+        assert!(wide.as_i64().unwrap() <= 0, "{name}: {wide} pixels reach out of the window");
+        let png = self.window.screenshot().await.unwrap();
+        std::fs::write(directory.join(format!("{name}.png")), png).unwrap();
+    }
+}
+
+impl Drop for Browser {
+    /// The driver takes the browser with it only if it is asked to.
+    fn drop(&mut self) {
+        let _ = self.command("DELETE", "", "");
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
+
+/// The address of the page with its token, as the control file of a node says.
+fn page_of(place: &Place) -> (String, String) {
+    let mut found = None;
+    until("the run has control files", || {
+        let files = std::fs::read_dir(place.run_dir()).into_iter().flatten().flatten();
+        let mut texts = files
+            .filter(|f| f.path().extension().is_some_and(|e| e == "json"))
+            .filter_map(|f| std::fs::read_to_string(f.path()).ok());
+        found = texts.find_map(|t| serde_json::from_str::<Value>(&t).ok());
+        found.is_some()
+    });
+    let file = found.unwrap();
+    (file["url"].as_str().unwrap().to_owned(), file["token"].as_str().unwrap().to_owned())
+}
+
+fn pictures() -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../page");
+    std::fs::create_dir_all(&directory).unwrap();
+    directory
+}
+
+const PEERS: usize = 12;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_in_the_network_is_seen_and_what_is_done_on_the_page_happens() {
+    let place = Place::new();
+    let peers = PEERS.to_string();
+    let mut up = Running::spawn(place.rumor(&[
+        "up",
+        "--peers",
+        &peers,
+        "--for",
+        "forever",
+        "--messages",
+        "0",
+        "--json",
+    ]));
+    let (url, token) = page_of(&place);
+    let browser = Browser::open().await;
+    browser.window.goto(&format!("{url}/#{token}")).await.unwrap();
+
+    // The graph has as many peers as the network.
+    let network = "rumor.state.network";
+    browser
+        .until(
+            "all peers are there, in one network",
+            &format!(
+                "!!{network} && {network}.peers.filter(p => p.state === 'alive').length === {PEERS} \
+                 && {network}.links.length >= {PEERS} && {network}.components === 1"
+            ),
+        )
+        .await;
+    assert_eq!(browser.eval("document.querySelector('#link').dataset.state").await, "live");
+    assert_eq!(browser.eval("document.querySelector('#figure-peers').textContent").await, peers);
+    assert_eq!(browser.eval(&format!("{network}.peers.filter(p => p.at).length")).await, PEERS);
+    assert_eq!(browser.eval("location.hash").await, "", "the token is not shown");
+
+    // A message that is published here appears, and reaches everybody.
+    publish(&browser, "good morning").await;
+    browser.until("it has reached all", &reached("good morning", PEERS)).await;
+    assert_eq!(browser.eval("document.querySelectorAll('#spread svg').length > 0").await, true);
+
+    // In two parts, a message reaches its half; it gets to the other one when the network is whole again.
+    browser.click("#tab-network").await;
+    browser.click("#cut").await;
+    browser.until("the cut is seen", &format!("{network}.components === 2")).await;
+    assert_eq!(browser.eval("document.querySelector('#figure-parts').textContent").await, "2");
+    publish(&browser, "are you there").await;
+    browser.until("it has reached its half", &reached("are you there", PEERS / 2)).await;
+    browser.click("#tab-network").await;
+    assert_eq!(browser.eval("document.querySelector('#cut').textContent").await, "Make whole");
+    browser.picture(&pictures(), "cut-in-two").await;
+    browser.click("#cut").await;
+    browser.until("it is whole again", &format!("{network}.components === 1")).await;
+    browser.click("#tab-messages").await;
+    browser.until("the other half has it", &reached("are you there", PEERS)).await;
+
+    // A peer is killed, and turns dead on the word of witnesses, with the seeds that agreed.
+    browser.click("#tab-network").await;
+    browser.fill("#search", "peer-05\n").await;
+    browser
+        .until("it is chosen", "document.querySelector('#chosen').innerText.includes('peer-05')")
+        .await;
+    browser
+        .window
+        .find(Locator::XPath("//div[@id='chosen']//button[text()='Kill']"))
+        .await
+        .unwrap()
+        .click()
+        .await
+        .unwrap();
+    browser
+        .until(
+            "the page says that it is dead, and on whose word",
+            "(t => t.includes('✕ dead') && /accused by .*peer-.*agreed by . seeds .seed-/.test(t))\
+             (document.querySelector('#chosen').innerText.replaceAll('\\n', ' '))",
+        )
+        .await;
+    let alive = (PEERS - 1).to_string();
+    assert_eq!(browser.eval("document.querySelector('#figure-dead').textContent").await, "1");
+    assert_eq!(browser.eval("document.querySelector('#figure-peers').textContent").await, alive);
+
+    look(&browser).await;
+    browser.was_well_behaved(&url);
+    drop(browser);
+
+    up.signal("-INT");
+    let summary: Value = serde_json::from_str(&up.rest()).unwrap();
+    assert_eq!(up.wait(), 0, "{summary:#}");
+    assert_eq!(
+        (&summary["errors"], &summary["false_deaths"]),
+        (&json!(0), &json!(0)),
+        "{summary:#}"
+    );
+}
+
+/// Publishes with the form of the page.
+async fn publish(browser: &Browser, text: &str) {
+    browser.click("#tab-messages").await;
+    browser
+        .until(
+            "there is somebody to publish",
+            "document.querySelector('#publish-by').options.length > 0",
+        )
+        .await;
+    browser.fill("#publish-text", text).await;
+    browser.click("#publish button").await;
+}
+
+/// Whether the feed shows that a message has reached so many peers.
+fn reached(text: &str, peers: usize) -> String {
+    format!(
+        "[...document.querySelectorAll('#feed tr')].some(r => r.innerText.includes('{text}') && \
+         r.cells[5].textContent.startsWith('{peers}/'))"
+    )
+}
+
+/// Every view, in both themes and at three widths.
+async fn look(browser: &Browser) {
+    let directory = pictures();
+    for theme in ["dark", "light"] {
+        browser.until("the theme is chosen", &format!(
+            "(document.documentElement.dataset.theme === '{theme}') || (document.querySelector('#theme').click(), false)"
+        )).await;
+        for (width, height) in [(390, 844), (820, 1180), (1440, 900)] {
+            browser.window.set_window_size(width, height).await.unwrap();
+            for view in ["network", "messages", "members", "rates"] {
+                browser.click(&format!("#tab-{view}")).await;
+                browser
+                    .until(
+                        "the view is shown",
+                        &format!("!document.querySelector('#{view}').hidden"),
+                    )
+                    .await;
+                tokio::time::sleep(Duration::from_millis(150)).await;
+                browser.picture(&directory, &format!("{view}-{theme}-{width}")).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! A wall between nodes, for fault injection: what a firewall does that drops everything.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use rumormill_proto::PeerId;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+/// Who cannot be reached. All clones are the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct Wall(watch::Sender<BTreeSet<PeerId>>);
+
+impl Wall {
+    pub(crate) fn new() -> Self {
+        Wall(watch::Sender::new(BTreeSet::new()))
+    }
+
+    /// From now on these are behind it, and nobody else.
+    pub(crate) fn stand_before(&self, whom: BTreeSet<PeerId>) {
+        self.0.send_if_modified(|behind| {
+            let changed = *behind != whom;
+            *behind = whom;
+            changed
+        });
+    }
+
+    /// Waits while somebody is behind it, at most so long; says whether the way is open.
+    pub(crate) async fn is_open(&self, to: PeerId, patience: Duration) -> bool {
+        if !self.0.borrow().contains(&to) {
+            return true;
+        }
+        let deadline = Instant::now() + patience;
+        let mut behind = self.0.subscribe();
+        tokio::select! {
+            open = behind.wait_for(|behind| !behind.contains(&to)) => open.is_ok(),
+            () = sleep_until(deadline) => false,
+        }
+    }
+
+    /// Does `work` with a remote, and nothing while it is behind the wall; `otherwise` may end it then.
+    pub(crate) async fn govern<T>(
+        &self,
+        remote: PeerId,
+        work: impl Future<Output = T>,
+        otherwise: impl Future<Output = T>,
+    ) -> T {
+        let mut behind = self.0.subscribe();
+        let (mut work, mut otherwise) = (pin!(work), pin!(otherwise));
+        loop {
+            let stands = behind.borrow_and_update().contains(&remote);
+            // The sender is held here, so a change is one.
+            tokio::select! {
+                biased;
+                _ = behind.changed() => {}
+                end = &mut work, if !stands => return end,
+                end = &mut otherwise, if stands => return end,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u8) -> PeerId {
+        PeerId::from_bytes([n; 32])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_with_those_behind_it_waits_and_goes_on() {
+        let wall = Wall::new();
+        let never = std::future::pending::<u8>;
+        assert_eq!(wall.govern(id(1), async { 1 }, never()).await, 1);
+        wall.stand_before([id(1)].into());
+        assert_eq!(wall.govern(id(2), async { 2 }, never()).await, 2, "nobody else is concerned");
+        assert_eq!(wall.govern(id(1), async { 1 }, async { 9 }).await, 9, "it can be ended there");
+        let work = wall.govern(id(1), async { 1 }, never());
+        let mut work = pin!(work);
+        let minute = Duration::from_secs(60);
+        assert!(tokio::time::timeout(minute, &mut work).await.is_err());
+        assert!(!wall.is_open(id(1), minute).await);
+        assert!(wall.is_open(id(2), Duration::ZERO).await);
+        wall.stand_before(BTreeSet::new());
+        assert_eq!(work.await, 1);
+        assert!(wall.is_open(id(1), Duration::ZERO).await);
+    }
+}
