@@ -218,7 +218,9 @@ async fn what_happens_in_the_network_is_seen_and_what_is_done_on_the_page_happen
     // A message that is published here appears, and reaches everybody.
     publish(&browser, "good morning").await;
     browser.until("it has reached all", &reached("good morning", PEERS)).await;
-    assert_eq!(browser.eval("document.querySelectorAll('#spread svg').length > 0").await, true);
+    browser
+        .until("its spread is drawn", "document.querySelectorAll('#spread svg').length > 0")
+        .await;
 
     // In two parts, a message reaches its half; it gets to the other one when the network is whole again.
     browser.click("#tab-network").await;
@@ -298,6 +300,8 @@ fn reached(text: &str, peers: usize) -> String {
 /// Every view, in both themes and at three widths.
 async fn look(browser: &Browser) {
     let directory = pictures();
+    browser.fill("#search", "peer-02\n").await;
+    browser.click("#zoom-fit").await;
     for theme in ["dark", "light"] {
         browser.until("the theme is chosen", &format!(
             "(document.documentElement.dataset.theme === '{theme}') || (document.querySelector('#theme').click(), false)"

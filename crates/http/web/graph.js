@@ -54,6 +54,8 @@ export class Graph {
       const [x, y] = was ? this.at(was, now) : p.at;
       places.set(p.id, { from: [x, y], to: p.at, since: now });
     }
+    // Whoever was in the middle of the picture is gone from it: back to the whole.
+    if (this.places.has(this.chosen) && !places.has(this.chosen)) this.fit();
     this.places = places;
     this.until(now + MOVE_MS);
   }

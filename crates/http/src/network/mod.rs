@@ -34,6 +34,8 @@ const ROUND: Duration = Duration::from_millis(500);
 const ARRIVALS_EVERY: Duration = Duration::from_millis(100);
 /// How often the law is fitted anew at most.
 const FIT_EVERY: Duration = Duration::from_secs(3);
+/// Fewer degrees are not fitted: the exponent would be anything.
+const FEWEST_FITTED: u64 = 30;
 /// Items that a slow reader may be behind.
 const BEHIND: usize = 256;
 /// Rounds of rates that are kept for whoever looks next.
@@ -300,11 +302,16 @@ impl Work {
         self.counts.clone_from(&counts);
         let histogram = Histogram::from_counts(counts.iter().copied());
         let options = FitOptions::default();
-        let fit = tokio::task::spawn_blocking(move || Fit::new(&histogram, &options)).await;
-        let (fit, unfit) = match fit {
-            Ok(Ok(fit)) => (Some(fit), None),
-            Ok(Err(e)) => (None, Some(e.to_string())),
-            Err(e) => (None, Some(e.to_string())),
+        let peers: u64 = counts.iter().map(|c| c.1).sum();
+        let (fit, unfit) = if peers < FEWEST_FITTED {
+            (None, Some(format!("{peers} peers say little of a law, {FEWEST_FITTED} are needed")))
+        } else {
+            let fit = tokio::task::spawn_blocking(move || Fit::new(&histogram, &options)).await;
+            match fit {
+                Ok(Ok(fit)) => (Some(fit), None),
+                Ok(Err(e)) => (None, Some(e.to_string())),
+                Err(e) => (None, Some(e.to_string())),
+            }
         };
         let item = Item::new("degrees", &Degrees { counts, fit, unfit });
         network.latest(|l| l.degrees = Some(item.clone()));
