@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, clean, completions, get, leave, man, members, messages, neighbours, peer, plot, seed,
-    send, sim, status, tail, top, up,
+    bench, clean, completions, doctor, get, leave, man, members, messages, neighbours, peer, plot,
+    seed, send, sim, status, tail, top, up,
 };
 use crate::exit::EXIT_CODES;
 
@@ -32,6 +32,7 @@ pub(crate) enum Command {
     Tail(tail::TailArgs),
     Top(top::TopArgs),
     Leave(leave::LeaveArgs),
+    Doctor(doctor::DoctorArgs),
     Plot(Box<plot::PlotArgs>),
     Bench(Box<bench::BenchArgs>),
     Sim(Box<sim::SimArgs>),

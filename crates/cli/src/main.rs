@@ -7,6 +7,7 @@ mod bench;
 mod commands;
 mod console;
 mod control;
+mod doctor;
 mod escape;
 mod exit;
 mod hello;
@@ -30,9 +31,9 @@ use clap::Parser as _;
 
 use args::{Cli, Command};
 use commands::{
-    bench as bench_command, clean, completions, get, leave, man, members, messages, neighbours,
-    peer, plot as plot_command, seed, send, sim as sim_command, status, tail, top as top_command,
-    up as up_command,
+    bench as bench_command, clean, completions, doctor as doctor_command, get, leave, man, members,
+    messages, neighbours, peer, plot as plot_command, seed, send, sim as sim_command, status, tail,
+    top as top_command, up as up_command,
 };
 use exit::{Exit, Failure, Outcome};
 
@@ -76,6 +77,7 @@ fn run(command: Command) -> Outcome {
         Command::Tail(args) => block_on(Threads::One, tail::run(args)),
         Command::Top(args) => block_on(Threads::One, top_command::run(args)),
         Command::Plot(args) => block_on(Threads::One, plot_command::run(*args)),
+        Command::Doctor(args) => block_on(Threads::One, doctor_command::run(args)),
         Command::Leave(args) => block_on(Threads::One, leave::run(args)),
     }
 }

@@ -47,6 +47,9 @@ pub struct PeerStatus {
     pub id: String,
     /// The process that runs it.
     pub pid: u32,
+    /// The version of Rumormill that it runs; empty where it does not say.
+    #[serde(default)]
+    pub version: String,
     /// Where it listens.
     pub address: String,
     /// Where others can reach it.
@@ -92,6 +95,9 @@ pub struct SeedStatus {
     pub id: String,
     /// The process that runs it.
     pub pid: u32,
+    /// The version of Rumormill that it runs; empty where it does not say.
+    #[serde(default)]
+    pub version: String,
     /// Where it listens.
     pub address: String,
     /// Its `HOST:PORT` in the configuration, if it has one there.

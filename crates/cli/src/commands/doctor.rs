@@ -1,0 +1,102 @@
+//! `rumor doctor`
+
+use std::path::PathBuf;
+
+use clap::Args;
+use rumormill_http::{Client, RunDir};
+
+use crate::control::{RunDirArgs, choose};
+use crate::doctor::{self, Finding, Level, Patient};
+use crate::exit::{Exit, Failure, OrExit as _, Outcome};
+use crate::launch;
+use crate::out::{self, Paint};
+
+/// Find out what is wrong with the nodes of this machine, or with the seeds of a configuration
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Ends with 1 if something does not work; what could be better is only noted.
+
+Examples:
+  rumor doctor                        (all nodes that run here)
+  rumor doctor --node peer-03
+  rumor doctor --config config.txt    (can its seeds be reached from here?)
+  rumor doctor --json | jq '.[].findings[] | select(.level != \"ok\")'"
+)]
+pub(crate) struct DoctorArgs {
+    /// Only this node, by its name or id
+    #[arg(long, short, value_name = "NAME", conflicts_with = "config")]
+    node: Option<String>,
+    /// Instead of nodes, try the seeds that this file names
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    run_dir: RunDirArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) async fn run(args: DoctorArgs) -> Outcome {
+    let patients = match &args.config {
+        Some(file) => {
+            let seeds = launch::seeds(file)?;
+            vec![doctor::look_at_seeds(&file.display().to_string(), &seeds).await]
+        }
+        None => nodes(&args).await?,
+    };
+    if args.json {
+        out::json_pretty(&patients)?;
+    } else {
+        out::print(&text(&patients, Paint::stdout()))?;
+    }
+    let worst = patients.iter().flat_map(|p| &p.findings).map(|f| f.level).max();
+    Ok(if worst == Some(Level::Wrong) { Exit::Failed } else { Exit::Ok })
+}
+
+async fn nodes(args: &DoctorArgs) -> Outcome<Vec<Patient>> {
+    let dir = RunDir::locate(args.run_dir.run_dir.as_deref());
+    let running = dir.nodes().or_exit(Exit::NoNode)?;
+    let meant = match &args.node {
+        None if running.is_empty() => choose(&running, None).map(|one| vec![one]),
+        None => Ok(running.iter().collect()),
+        Some(name) => choose(&running, Some(name)).map(|one| vec![one]),
+    };
+    let meant = meant.map_err(|e| {
+        Failure::new(Exit::NoNode, format!("{e} (looked in {})", dir.path().display()))
+    })?;
+    let mut patients = Vec::new();
+    for file in meant {
+        patients.push(doctor::look_at_node(&Client::new(file)?).await?);
+    }
+    Ok(patients)
+}
+
+fn text(patients: &[Patient], paint: Paint) -> String {
+    let mut text = String::new();
+    for patient in patients {
+        text += &format!("{}\n", paint.bold(&patient.of));
+        for f in &patient.findings {
+            text += &line(f, paint);
+        }
+    }
+    let count =
+        |level| patients.iter().flat_map(|p| &p.findings).filter(|f| f.level == level).count();
+    let (wrong, noted) = (count(Level::Wrong), count(Level::Note));
+    text + &match (wrong, noted) {
+        (0, 0) => "all is well\n".to_owned(),
+        _ => format!("{wrong} wrong, {noted} to be noted\n"),
+    }
+}
+
+fn line(f: &Finding, paint: Paint) -> String {
+    let mark = match f.level {
+        Level::Ok => paint.green("ok   "),
+        Level::Note => paint.yellow("note "),
+        Level::Wrong => paint.red("WRONG"),
+    };
+    let mut text = format!("  {mark}  {:<13} {}\n", f.check, f.found);
+    if let Some(advice) = &f.advice {
+        text += &format!("{:23}{advice}\n", "");
+    }
+    text
+}

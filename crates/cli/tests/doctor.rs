@@ -1,0 +1,43 @@
+//! `rumor doctor` with nodes that are well, and with what is not.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use support::{Place, free_port, until};
+
+#[test]
+fn it_looks_at_all_nodes_and_at_the_seeds_of_a_file() {
+    let place = Place::new();
+    let ran = place.run(&["doctor"]);
+    assert!(ran.code == 6 && ran.err.contains("no node is running"), "{ran:#?}");
+
+    let (mut seed, config) = place.seed();
+    let _anna = place.peer(&config, "anna");
+    let _bert = place.peer(&config, "bert");
+    until("all is well", || {
+        let ran = place.run(&["doctor"]);
+        ran.code == 0 && ran.out.ends_with("all is well\n")
+    });
+    let ran = place.run(&["doctor"]).ok();
+    for what in
+        ["anna (peer)", "seed-1 (seed)", "registered at 1 of 1 seeds", "answers for the network"]
+    {
+        assert!(ran.out.contains(what), "{what}: {}", ran.out);
+    }
+    let ran = place.run(&["doctor", "--config", &config]).ok();
+    assert!(ran.out.contains("accepts at") && ran.out.contains("all is well"), "{}", ran.out);
+
+    // Without its seed a peer is not a member any more.
+    seed.signal("-KILL");
+    seed.wait();
+    until("the peer notices", || place.run(&["doctor", "--node", "anna"]).code == 1);
+    let ran = place.run(&["doctor", "--node", "anna", "--json"]);
+    let findings = ran.json()[0]["findings"].as_array().unwrap().clone();
+    let membership = findings.iter().find(|f| f["check"] == "membership").unwrap();
+    assert!(membership["level"] == "wrong" && membership["advice"].is_string(), "{membership}");
+
+    let nobody = place.write("nobody.txt", &format!("127.0.0.1:{}\n", free_port()));
+    let ran = place.run(&["doctor", "--config", &nobody]);
+    assert!(ran.code == 1 && ran.out.contains("WRONG  majority"), "{ran:#?}");
+}
