@@ -348,7 +348,8 @@ fn what_died_with_its_publisher_is_told_as_a_gap() {
     let last = net.world.publish(p, "t", b"last").unwrap();
     net.world.run_for(ms(2));
     net.world.crash(p);
-    net.world.run_for(s(60));
+    // They all look for it, and may only be cut off together from somebody who has it.
+    net.world.run_for(s(150));
     for &other in &net.peers[1..] {
         assert_eq!(got(&net.world, other, &[first, last]), [first, last], "{other}");
         let gaps = net.world.ledger().gaps.iter().filter(|g| g.node == other);
