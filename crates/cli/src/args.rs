@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, clean, completions, doctor, get, leave, man, members, messages, neighbours, peer, plot,
-    seed, send, sim, status, tail, top, up,
+    bench, clean, completions, config, doctor, get, leave, man, members, messages, neighbours,
+    peer, plot, seed, send, sim, status, tail, top, up,
 };
 use crate::exit::EXIT_CODES;
 
@@ -33,6 +33,7 @@ pub(crate) enum Command {
     Top(top::TopArgs),
     Leave(leave::LeaveArgs),
     Doctor(doctor::DoctorArgs),
+    Config(config::ConfigArgs),
     Plot(Box<plot::PlotArgs>),
     Bench(Box<bench::BenchArgs>),
     Sim(Box<sim::SimArgs>),

@@ -76,6 +76,13 @@ pub(crate) fn fresh_identity() -> Outcome<Identity> {
 
 /// Reads the seeds of the network.
 pub(crate) fn seeds(path: &Path) -> Outcome<Vec<SeedAddress>> {
+    if crate::settings::is_settings(path) {
+        let named = crate::settings::seeds_of(path)?;
+        return seeds_file::parse(&named).or_exit(Exit::Config).map_err(|mut f| {
+            f.error = f.error.map(|e| e.context(format!("seeds of {}", path.display())));
+            f
+        });
+    }
     Ok(seeds_file::read(path)?)
 }
 

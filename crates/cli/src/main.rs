@@ -16,6 +16,7 @@ mod log;
 mod out;
 mod plot;
 mod rlimit;
+mod settings;
 mod signals;
 mod sim;
 mod supervise;
@@ -31,9 +32,9 @@ use clap::Parser as _;
 
 use args::{Cli, Command};
 use commands::{
-    bench as bench_command, clean, completions, doctor as doctor_command, get, leave, man, members,
-    messages, neighbours, peer, plot as plot_command, seed, send, sim as sim_command, status, tail,
-    top as top_command, up as up_command,
+    bench as bench_command, clean, completions, config, doctor as doctor_command, get, leave, man,
+    members, messages, neighbours, peer, plot as plot_command, seed, send, sim as sim_command,
+    status, tail, top as top_command, up as up_command,
 };
 use exit::{Exit, Failure, Outcome};
 
@@ -43,7 +44,10 @@ use exit::{Exit, Failure, Outcome};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
+    let outcome =
+        settings::layer(std::env::args_os().collect(), &|variable| std::env::var_os(variable))
+            .and_then(|layered| run(parse(&layered).command));
+    match outcome {
         Ok(exit) => exit.into(),
         Err(Failure { exit, error }) => {
             if let Some(error) = error {
@@ -58,10 +62,23 @@ fn main() -> ExitCode {
     }
 }
 
+/// Ends the program where the command line asks for help, or is wrong.
+fn parse(layered: &settings::Layered) -> Cli {
+    Cli::try_parse_from(&layered.arguments).unwrap_or_else(|e| {
+        let by = settings::told_by(layered).filter(|_| e.use_stderr());
+        let _ = e.print();
+        if let Some(by) = by {
+            out::say(format!("\nwith {by}"));
+        }
+        std::process::exit(e.exit_code())
+    })
+}
+
 fn run(command: Command) -> Outcome {
     match command {
         Command::Clean(args) => clean::run(&args),
         Command::Completions(args) => completions::run(&args),
+        Command::Config(args) => config::run(args),
         Command::Man(args) => man::run(&args),
         Command::Up(args) => block_on(Threads::Many, up_command::run(*args)),
         Command::Bench(args) => block_on(Threads::Many, bench_command::run(*args)),

@@ -53,6 +53,7 @@ fn every_command_has_help_with_examples() {
         "messages",
         "get",
         "send",
+        "config",
         "doctor",
         "tail",
         "top",
@@ -80,7 +81,7 @@ fn completions_and_manual_pages_are_complete() {
     }
     assert!(place.run(&["man"]).ok().out.contains(".TH rumor 1"));
     let ran = place.run(&["man", "pages"]).ok();
-    assert!(ran.out.contains("23 pages written to pages"), "{ran:#?}");
+    assert!(ran.out.contains("26 pages written to pages"), "{ran:#?}");
     assert!(place.path().join("pages/rumor-sim-compare.1").exists(), "those below others as well");
     let page = fs::read_to_string(place.path().join("pages/rumor-up.1")).unwrap();
     assert!(page.contains("rumor\\-up") && page.contains("Victims are taken"), "{page}");

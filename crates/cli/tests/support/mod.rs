@@ -97,7 +97,7 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    fn of(args: &[&str], output: Output) -> Self {
+    pub(crate) fn of(args: &[&str], output: Output) -> Self {
         Ran {
             command: args.join(" "),
             code: output.status.code().unwrap_or(-1),

@@ -1,0 +1,165 @@
+//! `rumor config`
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory as _, Subcommand};
+use rumormill::seeds_file;
+use serde::Serialize;
+
+use crate::args::Cli;
+use crate::exit::{Exit, Failure, OrExit as _, Outcome};
+use crate::out::{self, Paint};
+use crate::settings::{self, COMMANDS, File, Origin, origin_text};
+use crate::table::Table;
+use crate::{escape, launch};
+
+/// Check a settings file, or show where each setting comes from
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A setting is a flag of `rumor peer`, `seed` or `up` by its long name. The first of these that says \
+something counts:
+  the command line      --preset wan
+  the environment       RUMOR_PRESET=wan
+  the settings file     preset = \"wan\"     (--config rumor.toml, or RUMOR_CONFIG; in [peer], [seed] or [up]
+                                          for that command, else for all)
+  the default
+
+Examples:
+  rumor config check rumor.toml
+  rumor config show peer --config rumor.toml
+  rumor config show peer --config rumor.toml --preset lan --json"
+)]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Say whether a settings file is right
+    #[command(after_help = "Examples:\n  rumor config check rumor.toml")]
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+    /// Show every setting of a command, and where its value comes from
+    #[command(
+        after_help = "Examples:\n  rumor config show peer\n  rumor config show seed --config rumor.toml --json"
+    )]
+    Show {
+        /// Which command
+        #[arg(value_parser = COMMANDS)]
+        command: String,
+        /// Its flags, as it would get them; --json before them prints JSON
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        flags: Vec<OsString>,
+    },
+}
+
+pub(crate) fn run(args: ConfigArgs) -> Outcome {
+    match args.what {
+        What::Check { file } => check(&file),
+        What::Show { command, flags } => show(&command, flags),
+    }
+}
+
+fn check(path: &std::path::Path) -> Outcome {
+    if !settings::is_settings(path) {
+        let seeds = seeds_file::read(path)?;
+        out::print(&format!("{}: a list of {} seeds\n", path.display(), seeds.len()))?;
+        return Ok(Exit::Ok);
+    }
+    let file = File::read(path)?;
+    let seeds = launch::seeds(path)?;
+    let mut lines = Vec::new();
+    for name in COMMANDS {
+        lines.extend(file.of(name)?.into_iter().map(|s| s.line));
+        let typed = ["rumor", name].into_iter().map(OsString::from);
+        let config = [OsString::from("--config"), path.as_os_str().to_owned()];
+        let layered = settings::layer(typed.chain(config).collect(), &|_| None)?;
+        parse(&layered)?;
+    }
+    lines.sort_unstable();
+    lines.dedup();
+    let text = format!("{}: {} seeds, {} settings\n", path.display(), seeds.len(), lines.len());
+    out::print(&text)?;
+    Ok(Exit::Ok)
+}
+
+/// The command line with all layers, as the program itself would take it.
+fn parse(layered: &settings::Layered) -> Outcome<clap::ArgMatches> {
+    let matches = Cli::command().try_get_matches_from(&layered.arguments);
+    matches.map_err(|e| {
+        let mut text = e.to_string();
+        if let Some(by) = settings::told_by(layered) {
+            text = format!("{}\n(with {by})", text.trim_end());
+        }
+        Failure::new(Exit::Config, text.trim_start_matches("error: ").to_owned())
+    })
+}
+
+/// One line of the answer.
+#[derive(Debug, Serialize)]
+struct Shown {
+    setting: String,
+    /// Absent where it is not set.
+    value: Option<String>,
+    /// `command line`, `environment`, `file` or `default`.
+    from: &'static str,
+    /// The variable, or FILE:LINE.
+    r#where: Option<String>,
+}
+
+fn show(name: &str, mut flags: Vec<OsString>) -> Outcome {
+    let json = flags.iter().position(|f| f == "--json").map(|at| flags.remove(at)).is_some();
+    let mut typed = vec![OsString::from("rumor"), OsString::from(name)];
+    typed.append(&mut flags);
+    let layered = settings::layer(typed, &|variable| std::env::var_os(variable))?;
+    // What is missing yet (--config) is no reason not to show the rest.
+    let matches = Cli::command()
+        .ignore_errors(true)
+        .try_get_matches_from(&layered.arguments)
+        .or_exit(Exit::Usage)?;
+    let Some((_, matches)) = matches.subcommand() else {
+        return Err(Failure::new(Exit::Usage, "no command is named"));
+    };
+    let command = settings::command(name)
+        .ok_or_else(|| Failure::new(Exit::Usage, format!("{name} has no settings")))?;
+    let mut shown = Vec::new();
+    for arg in settings::settings(&command) {
+        let Some(long) = arg.get_long() else { continue };
+        let values = matches.get_raw(arg.get_id().as_str());
+        let value = values
+            .map(|v| v.map(|one| one.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" "));
+        let origin = match (layered.origins.get(long), matches.value_source(arg.get_id().as_str()))
+        {
+            (Some(origin), _) => origin.clone(),
+            (None, Some(clap::parser::ValueSource::CommandLine)) => Origin::CommandLine,
+            (None, Some(clap::parser::ValueSource::EnvVariable)) => {
+                let variable = arg.get_env().unwrap_or_default().to_string_lossy().into_owned();
+                Origin::Environment(variable)
+            }
+            _ => Origin::Default,
+        };
+        let (from, place) = match &origin {
+            Origin::CommandLine => ("command line", None),
+            Origin::Environment(variable) => ("environment", Some(variable.clone())),
+            Origin::File(..) => ("file", Some(origin_text(&origin))),
+            Origin::Default => ("default", None),
+        };
+        shown.push(Shown { setting: long.to_owned(), value, from, r#where: place });
+    }
+    if json {
+        out::json_pretty(&shown)?;
+    } else {
+        let mut table = Table::new(vec!["SETTING", "VALUE", "FROM"]);
+        for s in &shown {
+            let value = s.value.as_deref().filter(|v| !v.is_empty()).unwrap_or("-");
+            let from = s.r#where.as_deref().map_or_else(|| s.from.to_owned(), escape::text);
+            table.row(vec![s.setting.clone(), escape::text(value), from]);
+        }
+        out::print(&table.render(Paint::stdout()))?;
+    }
+    Ok(Exit::Ok)
+}

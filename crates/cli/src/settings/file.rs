@@ -1,0 +1,184 @@
+//! A settings file: TOML, with what holds for all commands first, and a table for each of them.
+
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::{COMMANDS, command, find, settings};
+use crate::exit::{Exit, Failure, Outcome};
+
+/// What a file may name beside settings.
+const SEEDS: &str = "seeds";
+/// Longest settings file, in bytes.
+const LONGEST: u64 = 1024 * 1024;
+
+/// Whether a path is that of a settings file, rather than of a list of seeds.
+pub(crate) fn is_settings(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("toml"))
+}
+
+/// One setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Setting {
+    pub(crate) name: String,
+    /// As they would be typed.
+    pub(crate) values: Vec<String>,
+    pub(crate) line: usize,
+}
+
+/// A file and its text.
+#[derive(Debug)]
+pub(crate) struct File {
+    path: PathBuf,
+    text: String,
+}
+
+impl File {
+    /// # Errors
+    /// It cannot be read, or is too long.
+    pub(crate) fn read(path: &Path) -> Outcome<Self> {
+        let failed =
+            |what: String| Failure::new(Exit::Config, format!("{}: {what}", path.display()));
+        let size =
+            std::fs::metadata(path).map_err(|e| failed(format!("cannot be read: {e}")))?.len();
+        if size > LONGEST {
+            return Err(failed(format!("{size} bytes are more than settings take")));
+        }
+        let text =
+            std::fs::read_to_string(path).map_err(|e| failed(format!("cannot be read: {e}")))?;
+        Ok(File { path: path.to_owned(), text })
+    }
+
+    fn line(&self, at: usize) -> usize {
+        self.text.get(..at).map_or(1, |before| before.matches('\n').count() + 1)
+    }
+
+    fn wrong(&self, at: usize, what: impl std::fmt::Display) -> Failure {
+        let line = self.line(at);
+        Failure::new(Exit::Config, format!("{}:{line}: {what}", self.path.display()))
+    }
+
+    fn table(&self) -> Outcome<Spanned<DeTable<'_>>> {
+        DeTable::parse(&self.text)
+            .map_err(|e| self.wrong(e.span().map_or(0, |s| s.start), e.message()))
+    }
+
+    /// The settings of a command: those for all that it has, and those of its own table, which stand
+    /// above them.
+    ///
+    /// # Errors
+    /// The file is no TOML, or names what is no setting of any command it is for.
+    pub(crate) fn of(&self, name: &str) -> Outcome<Vec<Setting>> {
+        let table = self.table()?;
+        let (mut common, mut own) = (Vec::new(), Vec::new());
+        for (key, value) in table.get_ref() {
+            let (at, key) = (key.span().start, key.get_ref().as_ref());
+            match value.get_ref() {
+                _ if key == SEEDS => {}
+                DeValue::Table(inner) if COMMANDS.contains(&key) => {
+                    let all = self.settings_of(inner, &[key])?;
+                    if key == name {
+                        own = all;
+                    }
+                }
+                _ => {
+                    let setting = self.setting(at, key, value, &COMMANDS)?;
+                    if command(name).is_some_and(|c| find(&c, key).is_some()) {
+                        common.push(setting);
+                    }
+                }
+            }
+        }
+        common.retain(|c| own.iter().all(|o| o.name != c.name));
+        own.extend(common);
+        Ok(own)
+    }
+
+    fn settings_of(&self, table: &DeTable<'_>, commands: &[&str]) -> Outcome<Vec<Setting>> {
+        let one = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
+            let key: &Spanned<std::borrow::Cow<'_, str>> = key;
+            self.setting(key.span().start, key.get_ref().as_ref(), value, commands)
+        };
+        table.iter().map(one).collect()
+    }
+
+    /// One setting, if one of these commands has it.
+    fn setting(
+        &self,
+        at: usize,
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+        commands: &[&str],
+    ) -> Outcome<Setting> {
+        let known = commands.iter().filter_map(|c| command(c)).any(|c| find(&c, key).is_some());
+        if !known {
+            let all: Vec<String> = commands
+                .iter()
+                .filter_map(|c| command(c))
+                .flat_map(|c| {
+                    settings(&c).filter_map(|a| a.get_long().map(str::to_owned)).collect::<Vec<_>>()
+                })
+                .collect();
+            let like = all
+                .into_iter()
+                .max_by_key(|one| alike(one, key))
+                .filter(|one| alike(one, key) * 2 > key.len());
+            let hint = like.map_or_else(String::new, |one| format!(", perhaps {one}"));
+            let of =
+                commands.iter().map(|c| format!("`rumor {c}`")).collect::<Vec<_>>().join(" or ");
+            return Err(self.wrong(
+                at,
+                format!(
+                    "{key:?} is no setting of {of}{hint}; `rumor config show {}` lists them",
+                    commands.first().unwrap_or(&"peer")
+                ),
+            ));
+        }
+        let values = self.values(value)?;
+        Ok(Setting { name: key.to_owned(), values, line: self.line(at) })
+    }
+
+    fn values(&self, value: &Spanned<DeValue<'_>>) -> Outcome<Vec<String>> {
+        match value.get_ref() {
+            DeValue::Array(all) => {
+                let each = all.iter().map(|one| self.values(one));
+                Ok(each.collect::<Outcome<Vec<_>>>()?.into_iter().flatten().collect())
+            }
+            DeValue::Table(_) => Err(self.wrong(
+                value.span().start,
+                "a table is none of the commands up, peer and seed; a setting is a text, a number, true or \
+                 false, or a list of these",
+            )),
+            DeValue::String(text) => Ok(vec![text.to_string()]),
+            DeValue::Boolean(is) => Ok(vec![is.to_string()]),
+            // As it stands in the file.
+            _ => Ok(vec![self.text.get(value.span()).unwrap_or_default().to_owned()]),
+        }
+    }
+
+    /// The seeds, one a line as in a list of seeds.
+    ///
+    /// # Errors
+    /// There are none, or they are no list of texts.
+    pub(crate) fn seeds(&self) -> Outcome<String> {
+        let table = self.table()?;
+        let found = table.get_ref().iter().find(|(key, _)| key.get_ref().as_ref() == SEEDS);
+        let Some((_, value)) = found else {
+            let what = "no seeds are named: write seeds = [\"HOST:PORT\", …] above all tables";
+            return Err(self.wrong(0, what));
+        };
+        let DeValue::Array(_) = value.get_ref() else {
+            return Err(
+                self.wrong(value.span().start, "seeds is a list: seeds = [\"HOST:PORT\", …]")
+            );
+        };
+        Ok(self.values(value)?.join("\n"))
+    }
+}
+
+/// How many characters two words have in common, in order: enough to find a slip.
+fn alike(a: &str, b: &str) -> usize {
+    let mut rest = b.chars();
+    a.chars().filter(|c| rest.clone().any(|d| d == *c) && rest.any(|d| d == *c)).count()
+}

@@ -1,0 +1,204 @@
+//! Where the settings of `peer`, `seed` and `up` come from: the command line, then the environment
+//! (`RUMOR_…`), then a file (`--config rumor.toml`), then the defaults.
+//!
+//! What the environment and the file say becomes arguments of the command, behind those that were
+//! typed: so each setting is a flag, is checked as that flag is, and has its one description.
+
+mod file;
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _};
+
+use crate::args::Cli;
+use crate::exit::{Exit, Failure, Outcome};
+
+pub(crate) use file::{File, is_settings};
+
+/// The commands that have settings.
+pub(crate) const COMMANDS: [&str; 3] = ["up", "peer", "seed"];
+/// Flags that are none: what a file may not say.
+const NO_SETTINGS: [&str; 5] = ["help", "version", "config", "json", "supervised"];
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// It was typed.
+    CommandLine,
+    /// This variable.
+    Environment(String),
+    /// This line of the file.
+    File(PathBuf, usize),
+    /// Nobody said anything.
+    Default,
+}
+
+/// A command line with what the other layers add.
+#[derive(Debug)]
+pub(crate) struct Layered {
+    pub(crate) arguments: Vec<OsString>,
+    /// Where each added setting comes from, by the name of its flag.
+    pub(crate) origins: BTreeMap<String, Origin>,
+}
+
+/// The flags of a command that are settings.
+pub(crate) fn settings(command: &Command) -> impl Iterator<Item = &Arg> {
+    command.get_arguments().filter(|a| {
+        a.get_long().is_some_and(|long| !NO_SETTINGS.contains(&long)) && !a.is_hide_set()
+    })
+}
+
+/// The variable of a flag.
+pub(crate) fn variable(long: &str) -> String {
+    format!("RUMOR_{}", long.replace('-', "_").to_uppercase())
+}
+
+/// The command of the program with this name. Its flags are complete only after `build`.
+pub(crate) fn command(name: &str) -> Option<Command> {
+    let mut cli = Cli::command();
+    cli.build();
+    cli.find_subcommand(name).cloned()
+}
+
+/// Adds what the environment and the file say.
+///
+/// # Errors
+/// The file cannot be read, is no TOML, or names something that is no setting.
+pub(crate) fn layer(
+    typed: Vec<OsString>,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+) -> Outcome<Layered> {
+    let untouched = |arguments| Layered { arguments, origins: BTreeMap::new() };
+    // Lenient: what is wrong with the command line is told when it is parsed for good.
+    let lenient = Cli::command().ignore_errors(true).try_get_matches_from(&typed);
+    let Some((name, matches)) = lenient.as_ref().ok().and_then(ArgMatches::subcommand) else {
+        return Ok(untouched(typed));
+    };
+    let Some(command) = COMMANDS.contains(&name).then(|| command(name)).flatten() else {
+        return Ok(untouched(typed));
+    };
+    let mut layers =
+        Layers { command: &command, matches, added: Vec::new(), origins: BTreeMap::new() };
+
+    let from_environment = environment("RUMOR_CONFIG").filter(|v| !v.is_empty());
+    let typed_config = matches.get_raw("config").and_then(|mut v| v.next()).map(OsStr::to_owned);
+    if let (None, Some(config)) = (&typed_config, &from_environment) {
+        layers.add("config", config, Origin::Environment("RUMOR_CONFIG".to_owned()));
+    }
+    for arg in settings(&command) {
+        let Some(long) = arg.get_long() else { continue };
+        let variable = variable(long);
+        if let Some(value) = environment(&variable).filter(|v| !v.is_empty()) {
+            layers.add_flag(arg, &value, Origin::Environment(variable))?;
+        }
+    }
+    let config = typed_config.or(from_environment).map(PathBuf::from);
+    let file = config.filter(|path| is_settings(path));
+    if let Some(path) = &file {
+        let settings = File::read(path)?;
+        for setting in settings.of(name)? {
+            let arg = find(&command, &setting.name);
+            let Some(arg) = arg else { continue };
+            for value in &setting.values {
+                let origin = Origin::File(path.clone(), setting.line);
+                layers.add_flag(arg, OsStr::new(value), origin)?;
+            }
+        }
+    }
+    let Layers { added, origins, .. } = layers;
+    // Right behind the name of the command: what was typed stays as it is.
+    let place = typed.iter().position(|a| a == name).map_or(typed.len(), |p| p + 1);
+    let mut arguments = typed;
+    arguments.splice(place..place, added);
+    Ok(Layered { arguments, origins })
+}
+
+/// The setting with this name.
+pub(crate) fn find<'a>(command: &'a Command, long: &str) -> Option<&'a Arg> {
+    settings(command).find(|a| a.get_long() == Some(long))
+}
+
+struct Layers<'a> {
+    command: &'a Command,
+    matches: &'a ArgMatches,
+    added: Vec<OsString>,
+    origins: BTreeMap<String, Origin>,
+}
+
+impl Layers<'_> {
+    /// Whether a layer above has said something about this flag, or about one that excludes it.
+    fn is_settled(&self, arg: &Arg) -> bool {
+        let typed = |id: &str| {
+            self.matches.value_source(id).is_some_and(|s| s != ValueSource::DefaultValue)
+        };
+        let id = arg.get_id().as_str();
+        let long = arg.get_long().unwrap_or(id);
+        let excluded = self.command.get_arg_conflicts_with(arg);
+        typed(id)
+            || self.origins.contains_key(long)
+            || excluded.iter().any(|other| typed(other.get_id().as_str()))
+    }
+
+    fn add_flag(&mut self, arg: &Arg, value: &OsStr, origin: Origin) -> Outcome<()> {
+        let long = arg.get_long().unwrap_or_default();
+        let same = matches!(
+            (self.origins.get(long), &origin),
+            (Some(Origin::File(_, a)), Origin::File(_, b)) if a == b
+        );
+        if !same && self.is_settled(arg) {
+            return Ok(());
+        }
+        if matches!(arg.get_action(), ArgAction::SetTrue) {
+            match value.to_str() {
+                Some("true" | "1" | "yes") => self.added.push(format!("--{long}").into()),
+                Some("false" | "0" | "no") => {}
+                _ => {
+                    let what = origin_text(&origin);
+                    let value = value.to_string_lossy().into_owned();
+                    return Err(Failure::new(
+                        Exit::Config,
+                        format!("{what}: {long} is true or false, not {value:?}"),
+                    ));
+                }
+            }
+            self.origins.insert(long.to_owned(), origin);
+        } else {
+            self.add(long, value, origin);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, long: &str, value: &OsStr, origin: Origin) {
+        let mut flag = OsString::from(format!("--{long}="));
+        flag.push(value);
+        self.added.push(flag);
+        self.origins.insert(long.to_owned(), origin);
+    }
+}
+
+/// In words: `rumor.toml:7`, `the environment (RUMOR_PRESET)`.
+pub(crate) fn origin_text(origin: &Origin) -> String {
+    match origin {
+        Origin::CommandLine => "the command line".to_owned(),
+        Origin::Environment(variable) => format!("the environment ({variable})"),
+        Origin::File(path, line) => format!("{}:{line}", path.display()),
+        Origin::Default => "default".to_owned(),
+    }
+}
+
+/// Where values come from that a parser did not like, to be told with its error.
+pub(crate) fn told_by(layered: &Layered) -> Option<String> {
+    if layered.origins.is_empty() {
+        return None;
+    }
+    let all = layered.origins.iter().map(|(long, o)| format!("--{long} by {}", origin_text(o)));
+    Some(all.collect::<Vec<_>>().join(", "))
+}
+
+/// The settings file of a path, for what only it has.
+pub(crate) fn seeds_of(path: &Path) -> Outcome<String> {
+    File::read(path)?.seeds()
+}

@@ -1,0 +1,132 @@
+//! Settings from the command line, the environment and a file, and `rumor config`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use serde_json::Value;
+use support::{Place, Ran, Running, until};
+
+const FILE: &str = r#"
+seeds = ["127.0.0.1:7101", "127.0.0.1:7102"]
+preset = "wan"
+messages = 3
+
+[peer]
+preset = "classic"
+name = "anna"
+every = "250ms"
+advertise = ["127.0.0.1:7401", "127.0.0.1:7402"]
+
+[seed]
+port = 7101
+"#;
+
+/// One setting as `rumor config show --json` has it: value, layer, place.
+fn setting(ran: &Ran, name: &str) -> (String, String, String) {
+    let all = ran.json();
+    let one = all.as_array().unwrap().iter().find(|s| s["setting"] == name);
+    let one = one.unwrap_or_else(|| panic!("no setting {name}"));
+    let text = |v: &Value| v.as_str().unwrap_or("-").to_owned();
+    (text(&one["value"]), text(&one["from"]), text(&one["where"]))
+}
+
+#[test]
+fn the_first_layer_that_says_something_counts() {
+    let place = Place::new();
+    let file = place.write("rumor.toml", FILE);
+    let show = |command: &str, more: &[&str], variables: &[(&str, &str)]| {
+        let args = [&["config", "show", command, "--config", &file, "--json"], more].concat();
+        let mut rumor = place.rumor(&args);
+        rumor.envs(variables.iter().copied());
+        Ran::of(&args, rumor.output().unwrap()).ok()
+    };
+    let is = |(value, from, at): (String, String, String), expected: [&str; 2], line: &str| {
+        assert_eq!([value.as_str(), from.as_str()], expected);
+        assert!(at.ends_with(line), "{at}");
+    };
+    let ran = show("peer", &[], &[]);
+    is(setting(&ran, "preset"), ["classic", "file"], "rumor.toml:7");
+    is(setting(&ran, "messages"), ["3", "file"], "rumor.toml:4");
+    is(setting(&ran, "advertise"), ["127.0.0.1:7401 127.0.0.1:7402", "file"], ":10");
+    is(setting(&ran, "every"), ["250ms", "file"], ":9");
+    let ran = show("seed", &[], &[]);
+    is(setting(&ran, "preset"), ["wan", "file"], ":3");
+    is(setting(&ran, "port"), ["7101", "file"], ":13");
+
+    let variables = [("RUMOR_PRESET", "lan"), ("RUMOR_NAME", "bert"), ("RUMOR_DATA_DIR", "/x")];
+    let ran = show("peer", &["--name", "carl"], &variables);
+    is(setting(&ran, "preset"), ["lan", "environment"], "RUMOR_PRESET");
+    is(setting(&ran, "name"), ["carl", "command line"], "-");
+    is(setting(&ran, "data-dir"), ["/x", "environment"], "RUMOR_DATA_DIR");
+
+    // Without any of it there are the defaults, also as a table.
+    let ran = place.run(&["config", "show", "peer", "--json"]).ok();
+    is(setting(&ran, "preset"), ["lan", "default"], "-");
+    let ran = place.run(&["config", "show", "peer"]).ok();
+    assert!(ran.out.starts_with("SETTING") && ran.out.contains("preset"), "{}", ran.out);
+}
+
+#[test]
+fn a_file_is_checked_and_what_is_wrong_is_told_with_its_line() {
+    let place = Place::new();
+    let file = place.write("rumor.toml", FILE);
+    let ran = place.run(&["config", "check", &file]).ok();
+    assert!(ran.out.ends_with("2 seeds, 7 settings\n"), "{}", ran.out);
+    let list = place.write("config.txt", "127.0.0.1:1\n");
+    assert!(place.run(&["config", "check", &list]).ok().out.contains("a list of 1 seeds"));
+
+    let seeds = "seeds = [\"127.0.0.1:1\"]\n";
+    let wrong = [
+        ("preset = \"wan\"", "no seeds are named"),
+        ("seeds = 3", ":1: seeds is a list"),
+        ("seeds = [\"nowhere\"]", "\"nowhere\""),
+        ("preset = \"wan\"\nseeds = [", ":2"),
+        (&format!("{seeds}preest = \"wan\""), ":2: \"preest\" is no setting of"),
+        (
+            &format!("{seeds}[peer]\nnmae = \"a\""),
+            ":3: \"nmae\" is no setting of `rumor peer`, perhaps name",
+        ),
+        (&format!("{seeds}[peers]\nname = \"a\""), ":2"),
+        (&format!("{seeds}preset = \"moon\""), "moon"),
+        (&format!("{seeds}[peer]\nevery = -3"), "every"),
+        (&format!("{seeds}[up]\nprocesses = \"maybe\""), "processes is true or false"),
+    ];
+    for (text, expected) in wrong {
+        let file = place.write("wrong.toml", text);
+        let ran = place.run(&["config", "check", &file]);
+        assert!(ran.code == 3 && ran.err.contains(expected), "{text}: {ran:#?}");
+        assert!(!ran.err.contains("panicked"), "{ran:#?}");
+    }
+    let ran = place.run(&[
+        "peer",
+        "--config",
+        &place.write("wrong.toml", &format!("{seeds}preset = \"moon\"")),
+    ]);
+    assert!(
+        ran.code == 2 && ran.err.contains("moon") && ran.err.contains("wrong.toml:2"),
+        "{ran:#?}"
+    );
+    assert_eq!(place.run(&["config", "check", "/nowhere/rumor.toml"]).code, 3);
+}
+
+#[test]
+fn nodes_run_with_a_file() {
+    let place = Place::new();
+    let port = support::free_port();
+    let file = place.write(
+        "rumor.toml",
+        &format!(
+            "seeds = [\"127.0.0.1:{port}\"]\nlog-dir = \"logs\"\n[seed]\nport = {port}\n\
+             [peer]\nname = \"anna\"\nmessages = 0\n"
+        ),
+    );
+    let mut seed = place.rumor(&["seed"]);
+    seed.env("RUMOR_CONFIG", &file);
+    let _seed = Running::spawn(seed);
+    let _anna = Running::spawn(place.rumor(&["peer", "--config", &file]));
+    until("anna has joined", || {
+        let ran = place.run(&["status", "--node", "anna", "--json"]);
+        ran.code == 0 && ran.json()["state"] == "joined"
+    });
+}
