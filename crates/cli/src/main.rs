@@ -44,9 +44,14 @@ use exit::{Exit, Failure, Outcome};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let outcome =
-        settings::layer(std::env::args_os().collect(), &|variable| std::env::var_os(variable))
-            .and_then(|layered| run(parse(&layered).command));
+    let variable = |name: &str| std::env::var_os(name);
+    let outcome = match settings::layer(std::env::args_os().collect(), &variable) {
+        Ok(layered) => match parse(&layered) {
+            Ok(command) => run(command),
+            Err(code) => return code,
+        },
+        Err(failure) => Err(failure),
+    };
     match outcome {
         Ok(exit) => exit.into(),
         Err(Failure { exit, error }) => {
@@ -62,15 +67,15 @@ fn main() -> ExitCode {
     }
 }
 
-/// Ends the program where the command line asks for help, or is wrong.
-fn parse(layered: &settings::Layered) -> Cli {
-    Cli::try_parse_from(&layered.arguments).unwrap_or_else(|e| {
-        let by = settings::told_by(layered).filter(|_| e.use_stderr());
+/// The command; or the exit code, where the command line asked for help or is wrong.
+fn parse(layered: &settings::Layered) -> Result<Command, ExitCode> {
+    Cli::try_parse_from(&layered.arguments).map(|cli| cli.command).map_err(|e| {
+        // If nobody reads it, nothing is lost.
         let _ = e.print();
-        if let Some(by) = by {
+        if let Some(by) = settings::told_by(layered).filter(|_| e.use_stderr()) {
             out::say(format!("\nwith {by}"));
         }
-        std::process::exit(e.exit_code())
+        ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(Exit::Usage as u8))
     })
 }
 
