@@ -322,3 +322,87 @@ async fn look(browser: &Browser) {
         }
     }
 }
+
+/// A thousand peers, and how long their frames take. Not in CI: it takes minutes without optimization.
+///
+/// ```text
+/// cargo test --release -p rumormill-cli --test browser -- --ignored --nocapture
+/// ```
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a minute, and has to be run with --release"]
+async fn a_thousand_peers_are_drawn() {
+    let place = Place::new();
+    let mut up = Running::spawn(place.rumor(&[
+        "up",
+        "--peers",
+        "1000",
+        "--for",
+        "forever",
+        "--messages",
+        "0",
+        "--json",
+    ]));
+    let (url, token) = page_of(&place);
+    let own = |up: &Running| processor_time(up.child.id());
+    let browser = Browser::open().await;
+    // First the network alone, then with somebody who looks at it.
+    until("all have joined", || {
+        let ran = place.run(&["members", "--node", "seed-1", "--json"]);
+        ran.code == 0 && ran.json().as_array().is_some_and(|m| m.len() == 1000)
+    });
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let (alone, over) = (own(&up), Duration::from_secs(10));
+    tokio::time::sleep(over).await;
+    let alone = (own(&up) - alone) / over.as_secs_f64();
+
+    browser.window.goto(&format!("{url}/#{token}")).await.unwrap();
+    browser
+        .until(
+            "all are drawn",
+            "!!rumor.state.network && rumor.state.network.peers.filter(p => p.at).length === 1000",
+        )
+        .await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let watched = own(&up);
+    tokio::time::sleep(over).await;
+    let watched = (own(&up) - watched) / over.as_secs_f64();
+
+    browser.click("#tab-messages").await;
+    browser
+        .until("somebody can publish", "document.querySelector('#publish-by').options.length > 0")
+        .await;
+    browser.fill("#publish-text", "to a thousand").await;
+    browser.click("#publish button").await;
+    browser.until("it has reached all", &reached("to a thousand", 1000)).await;
+    browser.click("#tab-network").await;
+    browser.eval("(rumor.graph.frames = { count: 0, spent: 0, worst: 0 })").await;
+    // Messages flow: five a second.
+    let since = Instant::now();
+    while since.elapsed() < over {
+        place.run(&["send", "--node", "peer-0001", "again"]).ok();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let frames = browser.eval("rumor.graph.frames").await;
+    let links = browser.eval("rumor.state.network.links.length").await;
+    let n = frames["count"].as_f64().unwrap();
+    println!(
+        "1000 peers, {links} links, messages flowing: {n} frames in {over:?}, {:.2} ms to draw one, {} ms at most; \
+         {alone:.2} cores alone, {watched:.2} with the page open",
+        frames["spent"].as_f64().unwrap() / n,
+        frames["worst"]
+    );
+    browser.picture(&pictures(), "a-thousand").await;
+    browser.was_well_behaved(&url);
+    drop(browser);
+    up.signal("-INT");
+    up.rest();
+}
+
+/// Seconds that a process has had of processors.
+fn processor_time(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks = |n: usize| fields[n].parse::<f64>().unwrap();
+    // utime and stime, in hundredths of a second.
+    (ticks(11) + ticks(12)) / 100.0
+}

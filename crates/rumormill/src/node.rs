@@ -331,6 +331,15 @@ impl NodeBuilder {
         self
     }
 
+    /// Shares with other nodes of this process which signatures were checked, so that each is checked
+    /// once for all of them: of n nodes in one process, n others send each of them the same records.
+    /// Default: none is shared.
+    #[must_use]
+    pub fn verifier(mut self, verifier: Arc<Verifier>) -> Self {
+        self.launch.verifier = verifier;
+        self
+    }
+
     /// The key of a private network. Default: none, an open network.
     #[must_use]
     pub fn network_key(mut self, key: NetworkKey) -> Self {

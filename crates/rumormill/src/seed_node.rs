@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rumormill_proto::snapshot::{MemberView, SeedSnapshot};
+use rumormill_proto::wire::Verifier;
 use rumormill_proto::{Config, Identity, PeerId, Role, Seed, SeedAddress, SeedSetup, Time};
 
 use crate::error::{StartError, Stopped};
@@ -166,6 +168,15 @@ impl SeedBuilder {
     #[must_use]
     pub fn data_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.launch.data_dir = Some(directory.into());
+        self
+    }
+
+    /// Shares with other nodes of this process which signatures were checked, so that each is checked
+    /// once for all of them: of n nodes in one process, n others send each of them the same records.
+    /// Default: none is shared.
+    #[must_use]
+    pub fn verifier(mut self, verifier: Arc<Verifier>) -> Self {
+        self.launch.verifier = verifier;
         self
     }
 

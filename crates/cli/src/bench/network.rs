@@ -70,7 +70,7 @@ impl Network {
         seeds: usize,
         network: &NetworkArgs,
     ) -> Outcome<(Self, Vec<Subscription>)> {
-        let seeds = start_seeds(seeds, None, network).await?;
+        let seeds = start_seeds(seeds, None, network, None).await?;
         let addresses: Vec<SeedAddress> = seeds.iter().map(|(a, _)| a.clone()).collect();
         let seeds = seeds.into_iter().map(|(_, node)| node).collect();
         let mut this = Network { peers: Vec::new(), seeds };

@@ -1,9 +1,10 @@
 //! A run in one process: every node is a task, with a listening socket of its own.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rumormill::proto::SeedAddress;
+use rumormill::proto::wire::Verifier;
 use rumormill::{Event, Events, Listener, Node, Observed, Received, SeedNode};
 use rumormill_http::view::EventLine;
 use tokio::sync::mpsc;
@@ -40,12 +41,13 @@ impl Inside {
         sights: &mpsc::Sender<Sight>,
     ) -> Outcome<Self> {
         let mut control = Control::start(place.run_dir.as_deref(), &place.http).await?;
-        let seeds = start_seeds(names.seeds.len(), configured, network).await?;
+        let verifier = Arc::new(Verifier::for_nodes(names.seeds.len() + names.peers.len()));
+        let seeds = start_seeds(names.seeds.len(), configured, network, Some(&verifier)).await?;
         let addresses: Vec<SeedAddress> = seeds.iter().map(|(a, _)| a.clone()).collect();
         let mut members = Vec::new();
         let mut peers = Vec::new();
         for name in &names.peers {
-            let (node, events) = start_peer(name, &addresses, network, logs).await?;
+            let (node, events) = start_peer(name, &addresses, network, logs, &verifier).await?;
             members.push(Member { name: name.clone(), id: node.id() });
             let number = peers.len();
             watch_events(number, events, sights.clone());
@@ -160,6 +162,7 @@ pub(crate) async fn start_seeds(
     count: usize,
     configured: Option<&[SeedAddress]>,
     network: &NetworkArgs,
+    verifier: Option<&Arc<Verifier>>,
 ) -> Outcome<Vec<(SeedAddress, SeedNode)>> {
     let mut bound = Vec::new();
     let mut addresses = Vec::new();
@@ -184,6 +187,9 @@ pub(crate) async fn start_seeds(
             .listener(listener)
             .seeds(addresses.clone())
             .own_index(Some(index));
+        if let Some(verifier) = verifier {
+            builder = builder.verifier(Arc::clone(verifier));
+        }
         if let Some(key) = network.network_key()? {
             builder = builder.network_key(key);
         }
@@ -201,6 +207,7 @@ async fn start_peer(
     seeds: &[SeedAddress],
     network: &NetworkArgs,
     logs: &Logs,
+    verifier: &Arc<Verifier>,
 ) -> Outcome<(Node, Events)> {
     let identity = launch::fresh_identity()?;
     logs.peer(name, identity.id());
@@ -209,7 +216,8 @@ async fn start_peer(
         .config(network.config()?)
         .identity(identity)
         .listener(Listener::bind(SYSTEM_CHOOSES)?)
-        .seeds(seeds.to_vec());
+        .seeds(seeds.to_vec())
+        .verifier(Arc::clone(verifier));
     if let Some(key) = network.network_key()? {
         builder = builder.network_key(key);
     }

@@ -54,10 +54,18 @@ struct Checked {
 /// Checks signatures, and remembers the last ones that held: the same record or message comes from
 /// several neighbours, and is checked once. It is shared by the links of one node and used outside
 /// the task that runs the protocol, so that a flood of bad signatures cannot stall it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Verifier {
     checked: Mutex<Checked>,
     keys: Mutex<Keys>,
+    /// How many nodes it is for: so many times as much is remembered.
+    nodes: usize,
+}
+
+impl Default for Verifier {
+    fn default() -> Self {
+        Self::for_nodes(1)
+    }
 }
 
 /// Keys that signatures were checked with lately, oldest first.
@@ -72,6 +80,13 @@ impl Verifier {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A verifier that so many nodes of one process share. What one of them has checked, all of them take
+    /// for checked: they run in the same process, so none of them has less reason to believe it.
+    #[must_use]
+    pub fn for_nodes(nodes: usize) -> Self {
+        Verifier { checked: Mutex::default(), keys: Mutex::default(), nodes: nodes.max(1) }
     }
 
     /// Checks every signature in `frame`.
@@ -239,7 +254,7 @@ impl Verifier {
         let mut keys = lock();
         if keys.known.insert(*id, key).is_none() {
             keys.order.push_back(*id);
-            if keys.order.len() > VERIFIED_KEYS
+            if keys.order.len() > VERIFIED_KEYS.saturating_mul(self.nodes)
                 && let Some(old) = keys.order.pop_front()
             {
                 keys.known.remove(&old);
@@ -260,7 +275,7 @@ impl Verifier {
             return;
         }
         c.order.push_back(fingerprint);
-        while c.order.len() > VERIFIED_CACHE {
+        while c.order.len() > VERIFIED_CACHE.saturating_mul(self.nodes) {
             if let Some(old) = c.order.pop_front() {
                 c.known.remove(&old);
             }
