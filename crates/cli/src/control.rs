@@ -66,6 +66,15 @@ pub(crate) fn peer_or(node: Option<&str>, run_dir: &RunDirArgs) -> Outcome<Clien
     }
 }
 
+/// Clients for the node named, or without a name for all that run.
+pub(crate) fn one_or_all(node: Option<&str>, run_dir: &RunDirArgs) -> Outcome<Vec<Client>> {
+    let running = running(run_dir)?;
+    if node.is_some() || running.1.is_empty() {
+        return Ok(vec![client(node, &running)?]);
+    }
+    Ok(running.1.iter().map(Client::new).collect::<Result<_, _>>()?)
+}
+
 /// Longest list of names in an error.
 const LISTED: usize = 30;
 

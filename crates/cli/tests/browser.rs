@@ -79,6 +79,12 @@ impl Browser {
         }
     }
 
+    /// Waits until what has changed is drawn: two frames, as a new size is known in the first.
+    async fn frames(&self) {
+        let script = "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => done()));";
+        self.window.execute_async(script, Vec::new()).await.unwrap();
+    }
+
     async fn click(&self, selector: &str) {
         self.window.find(Locator::Css(selector)).await.unwrap().click().await.unwrap();
     }
@@ -173,6 +179,13 @@ fn page_of(place: &Place) -> (String, String) {
     (file["url"].as_str().unwrap().to_owned(), file["token"].as_str().unwrap().to_owned())
 }
 
+/// A network that runs until it is told to end.
+fn network_of(place: &Place, peers: usize) -> Running {
+    let peers = peers.to_string();
+    let args = ["up", "--peers", &peers, "--for", "forever", "--messages", "0", "--json"];
+    Running::spawn(place.rumor(&args))
+}
+
 fn pictures() -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../page");
     std::fs::create_dir_all(&directory).unwrap();
@@ -185,16 +198,7 @@ const PEERS: usize = 12;
 async fn what_happens_in_the_network_is_seen_and_what_is_done_on_the_page_happens() {
     let place = Place::new();
     let peers = PEERS.to_string();
-    let mut up = Running::spawn(place.rumor(&[
-        "up",
-        "--peers",
-        &peers,
-        "--for",
-        "forever",
-        "--messages",
-        "0",
-        "--json",
-    ]));
+    let mut up = network_of(&place, PEERS);
     let (url, token) = page_of(&place);
     let browser = Browser::open().await;
     browser.window.goto(&format!("{url}/#{token}")).await.unwrap();
@@ -316,7 +320,7 @@ async fn look(browser: &Browser) {
                         &format!("!document.querySelector('#{view}').hidden"),
                     )
                     .await;
-                tokio::time::sleep(Duration::from_millis(150)).await;
+                browser.frames().await;
                 browser.picture(&directory, &format!("{view}-{theme}-{width}")).await;
             }
         }
@@ -332,16 +336,7 @@ async fn look(browser: &Browser) {
 #[ignore = "takes a minute, and has to be run with --release"]
 async fn a_thousand_peers_are_drawn() {
     let place = Place::new();
-    let mut up = Running::spawn(place.rumor(&[
-        "up",
-        "--peers",
-        "1000",
-        "--for",
-        "forever",
-        "--messages",
-        "0",
-        "--json",
-    ]));
+    let mut up = network_of(&place, 1000);
     let (url, token) = page_of(&place);
     let own = |up: &Running| processor_time(up.child.id());
     let browser = Browser::open().await;

@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use rumormill_http::{Client, RunDir};
 
-use crate::control::{RunDirArgs, choose};
+use crate::control::{RunDirArgs, one_or_all};
 use crate::doctor::{self, Finding, Level, Patient};
-use crate::exit::{Exit, Failure, OrExit as _, Outcome};
+use crate::exit::{Exit, Outcome};
 use crate::launch;
 use crate::out::{self, Paint};
 
@@ -54,19 +53,9 @@ pub(crate) async fn run(args: DoctorArgs) -> Outcome {
 }
 
 async fn nodes(args: &DoctorArgs) -> Outcome<Vec<Patient>> {
-    let dir = RunDir::locate(args.run_dir.run_dir.as_deref());
-    let running = dir.nodes().or_exit(Exit::NoNode)?;
-    let meant = match &args.node {
-        None if running.is_empty() => choose(&running, None).map(|one| vec![one]),
-        None => Ok(running.iter().collect()),
-        Some(name) => choose(&running, Some(name)).map(|one| vec![one]),
-    };
-    let meant = meant.map_err(|e| {
-        Failure::new(Exit::NoNode, format!("{e} (looked in {})", dir.path().display()))
-    })?;
     let mut patients = Vec::new();
-    for file in meant {
-        patients.push(doctor::look_at_node(&Client::new(file)?).await?);
+    for client in one_or_all(args.node.as_deref(), &args.run_dir)? {
+        patients.push(doctor::look_at_node(&client).await?);
     }
     Ok(patients)
 }

@@ -3,6 +3,7 @@
 //! The checks are plain functions of what a node says of itself, so that each can be shown what it looks
 //! for.
 
+mod counters;
 mod peer;
 mod seed;
 mod seeds;

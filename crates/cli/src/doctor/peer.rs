@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rumormill_http::view::{MessageLine, NeighbourLine, PeerStatus};
 
+use super::counters::{of, store, time};
 use super::{Finding, counted, version};
 use crate::escape;
 
@@ -178,18 +179,6 @@ fn clocks(messages: &[MessageLine]) -> Finding {
     }
 }
 
-pub(super) fn time(counters: &BTreeMap<String, u64>) -> Finding {
-    let late = of(counters, "late_wakeups");
-    if late == 0 {
-        return Finding::ok("processor", "the process was never kept waiting");
-    }
-    Finding::note(
-        "processor",
-        format!("it was stopped or starved {}", counted(late, "time")),
-        "a host that is too busy, or sleeps: others may have suspected it meanwhile",
-    )
-}
-
 fn losses(counters: &BTreeMap<String, u64>) -> Finding {
     let missed = of(counters, "messages_missed");
     let lagged = of(counters, "subscriber_missed_events");
@@ -210,24 +199,4 @@ fn losses(counters: &BTreeMap<String, u64>) -> Finding {
         let found = counted(of(counters, "messages_delivered"), "message");
         Finding::ok("messages", format!("{found} delivered, none missing"))
     }
-}
-
-pub(super) fn store(counters: &BTreeMap<String, u64>) -> Finding {
-    let (failed, corrupt) = (of(counters, "store_failures"), of(counters, "store_corrupt"));
-    if failed > 0 {
-        Finding::wrong(
-            "store",
-            format!("writing to the data directory failed {}", counted(failed, "time")),
-            "look for a full disk or a file system that is read-only",
-        )
-    } else if corrupt > 0 {
-        let found = format!("{} could not be read back", counted(corrupt, "stored value"));
-        Finding::note("store", found, "a fault of the disk; what was lost is fetched from others")
-    } else {
-        Finding::ok("store", "no write has failed")
-    }
-}
-
-pub(super) fn of(counters: &BTreeMap<String, u64>, name: &str) -> u64 {
-    counters.get(name).copied().unwrap_or(0)
 }

@@ -2,7 +2,7 @@
 
 use rumormill_http::view::SeedStatus;
 
-use super::peer::{store, time};
+use super::counters::{store, time};
 use super::{Finding, version};
 use crate::escape;
 

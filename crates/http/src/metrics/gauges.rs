@@ -11,6 +11,16 @@ pub(super) const DELAY: (&str, &str) = (
     "How long messages of others took from their publisher to the delivery here, by the clocks of both",
 );
 
+/// The gauge of a node's links with the seeds: its name, its label, and what it says.
+pub(super) const SEED: (&str, &str, &str) = (
+    "seed_connected",
+    "seed",
+    "Whether a link to the seed is up; for a peer, and its registration there holds",
+);
+
+/// The version: its name, its label, and what it says.
+pub(super) const BUILD: (&str, &str, &str) = ("build", "version", "The version that runs");
+
 /// One value of a node.
 #[derive(Debug)]
 pub(super) struct Gauge {

@@ -80,9 +80,9 @@ struct Nodes(Vec<Looked>);
 
 impl Collector for Nodes {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
-        let help = "The version that runs";
-        build.encode(encoder.encode_descriptor("build", help, None, MetricType::Info)?)?;
+        let (name, label, help) = gauges::BUILD;
+        let build = Info::new(vec![(label, env!("CARGO_PKG_VERSION"))]);
+        build.encode(encoder.encode_descriptor(name, help, None, MetricType::Info)?)?;
         self.gauges(&mut encoder)?;
         self.seeds(&mut encoder)?;
         self.delays(&mut encoder)?;
@@ -112,9 +112,8 @@ impl Nodes {
 
     /// What a node has with each of the seeds.
     fn seeds(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Whether a link to the seed is up; for a peer, and its registration there holds";
-        let mut metric =
-            encoder.encode_descriptor("seed_connected", help, None, MetricType::Gauge)?;
+        let (name, label, help) = gauges::SEED;
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for looked in &self.0 {
             let seeds: Vec<(&str, bool)> = match &looked.state {
                 State::Peer(p, _) => p
@@ -127,7 +126,7 @@ impl Nodes {
                 }
             };
             for (address, connected) in seeds {
-                let labels = looked.labels_and(Some(("seed", address)));
+                let labels = looked.labels_and(Some((label, address)));
                 let metric = metric.encode_family(&labels)?;
                 ConstGauge::new(i64::from(connected)).encode(metric)?;
             }

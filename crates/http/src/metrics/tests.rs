@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::families::FAMILIES;
-use super::gauges::{DELAY, GAUGES};
+use super::gauges::{BUILD, DELAY, GAUGES, SEED};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -64,18 +64,14 @@ fn every_counter_is_in_one_metric() {
 
 /// Names as Prometheus wants them: without the prefix, and what the encoder appends.
 fn names() -> Vec<(String, &'static str, String, &'static str)> {
-    let mut all =
-        vec![("build_info".to_owned(), "info", "version".to_owned(), "The version that runs")];
+    let (name, label, help) = BUILD;
+    let mut all = vec![(format!("{name}_info"), "info", label.to_owned(), help)];
     all.extend(GAUGES.iter().map(|g| {
         let unit = g.unit.as_ref().map_or_else(String::new, |u| format!("_{}", u.as_str()));
         (format!("{}{unit}", g.name), "gauge", String::new(), g.help)
     }));
-    all.push((
-        "seed_connected".to_owned(),
-        "gauge",
-        "seed".to_owned(),
-        "Whether a link to the seed is up; for a peer, and its registration there holds",
-    ));
+    let (name, label, help) = SEED;
+    all.push((name.to_owned(), "gauge", label.to_owned(), help));
     all.push((format!("{}_seconds", DELAY.0), "histogram", "le".to_owned(), DELAY.1));
     all.extend(FAMILIES.iter().map(|f| {
         let values: Vec<&str> = f.of.counters().filter_map(|(value, _)| value).collect();
