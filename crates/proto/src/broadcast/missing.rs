@@ -81,6 +81,8 @@ struct Wanted {
     failed: BTreeSet<PeerId>,
     /// Those of them that had said before that it is not missing there: they do not look for it.
     gone: BTreeSet<PeerId>,
+    /// What neighbours say they keep the stream from, also those that have nothing of what is missing.
+    floors: Vec<(PeerId, u64)>,
 }
 
 impl Wanted {
@@ -96,7 +98,41 @@ impl Wanted {
             progress: now,
             failed: BTreeSet::new(),
             gone: BTreeSet::new(),
+            floors: Vec::new(),
         }
+    }
+
+    /// A neighbour keeps the stream from this number on.
+    fn keeps_from(&mut self, who: PeerId, floor: u64) {
+        let room = self.floors.len() < MAX_SOURCES;
+        match self.floors.iter_mut().find(|(id, _)| *id == who) {
+            Some((_, before)) => *before = floor,
+            None if room => self.floors.push((who, floor)),
+            None => {}
+        }
+    }
+
+    /// The number below which enough of so many neighbours keep nothing any more. That is not what they
+    /// gave up or look for themselves: it had come and made room for what came after it.
+    fn kept_nowhere_below(&self, degree: usize) -> u64 {
+        let mut floors: Vec<u64> = self.floors.iter().map(|(_, floor)| *floor).collect();
+        floors.sort_unstable_by(|a, b| b.cmp(a));
+        floors.get(degree.clamp(1, WITNESSES) - 1).copied().unwrap_or(0)
+    }
+
+    /// Takes out of what is missing what nobody keeps any more and no neighbour claims to have.
+    fn split_gone(&self, missing: &mut Vec<(u64, u64)>, degree: usize) -> Vec<(u64, u64)> {
+        let bound = self.kept_nowhere_below(degree);
+        let mut gone = Vec::new();
+        for m in missing.iter_mut().take_while(|m| m.0 < bound) {
+            let old = (m.0, m.1.min(bound));
+            if !self.sources.iter().any(|(_, c)| c.has_of(old.0, old.1)) {
+                gone.push(old);
+                m.0 = old.1;
+            }
+        }
+        missing.retain(|m| m.0 < m.1);
+        gone
     }
 }
 
@@ -217,9 +253,13 @@ impl Missing {
         if missing.iter().any(|m| claim.has_of(m.0, m.1)) {
             let due = if at_once { now } else { now + self.wait() };
             self.claim(stream, who, claim, due, None, now);
+            if let Some(w) = self.streams.get_mut(&stream) {
+                w.keeps_from(who, e.floor);
+            }
         } else if !missing.is_empty()
             && let Some(w) = self.streams.get_mut(&stream)
         {
+            w.keeps_from(who, e.floor);
             w.failed.insert(who);
         }
     }
@@ -330,6 +370,7 @@ impl Missing {
         for w in self.streams.values_mut() {
             let before = w.sources.len();
             w.sources.retain(|(id, _)| *id != who);
+            w.floors.retain(|(id, _)| *id != who);
             if w.sources.len() < before && w.tries > 0 {
                 w.due = w.due.min(now + RETRY);
             }
@@ -350,7 +391,7 @@ impl Missing {
             let seen = list.get(stream);
             let next = next.max(seen.map_or(0, crate::broadcast::Seen::next));
             let missing = seen.map_or_else(|| vec![(0, next)], |s| s.missing_below(next));
-            let missing: Vec<(u64, u64)> = missing.into_iter().filter(|m| m.0 < m.1).collect();
+            let mut missing: Vec<(u64, u64)> = missing.into_iter().filter(|m| m.0 < m.1).collect();
             let received = seen.map_or(0, crate::broadcast::Seen::received);
             if missing.is_empty() {
                 done.push(stream);
@@ -373,12 +414,8 @@ impl Missing {
                 w.tries = 0;
                 continue;
             }
-            // What nobody keeps any more need not be asked for.
-            let gone = |m: &&(u64, u64)| {
-                let past = |c: &Claim| c.kept_from && c.floor >= m.1;
-                w.sources.iter().filter(|(_, c)| past(c)).count() >= degree.clamp(1, WITNESSES)
-            };
-            due.lost.extend(missing.iter().filter(gone).map(|m| (stream, m.0, m.1)));
+            let gone = w.split_gone(&mut missing, degree);
+            due.lost.extend(gone.into_iter().map(|g| (stream, g.0, g.1)));
             w.tries = w.tries.saturating_add(1);
             w.due = now + RETRY * (1 << (w.tries - 1).min(4));
             due.ask_others |= w.tries > 1 || w.sources.is_empty();
@@ -529,6 +566,27 @@ mod tests {
         l.give_up(S, 1, 3);
         let at = m.deadline().unwrap();
         assert!(m.due(&l, 2, at).lost.is_empty() && m.deadline().is_none());
+    }
+
+    /// Under load what is kept turns over in a fraction of a second: who was away for longer is told at
+    /// once, and gets what is left.
+    #[test]
+    fn what_made_room_for_others_everywhere_is_given_up_at_once() {
+        let (mut m, l) = (missing(), list(&[(0, 10), (20, 30)]));
+        m.review(&l, Time::ZERO);
+        // All that B keeps has come; A has more.
+        m.told(&l, B, &entry(20, 30, &[]), true, Time::ZERO);
+        let at = m.deadline().unwrap();
+        assert!(m.due(&l, 2, at).lost.is_empty(), "A may have it");
+        m.told(&l, A, &entry(50, 90, &[]), true, at);
+        let at = m.deadline().unwrap();
+        let due = m.due(&l, 2, at);
+        assert_eq!(due.lost, [(S, 10, 20)]);
+        assert!(due.pulls.contains_key(&A));
+        m.told(&l, B, &entry(60, 90, &[]), true, at);
+        let due = m.due(&l, 2, m.deadline().unwrap());
+        assert!(at < Time::ZERO + Duration::from_secs(2), "{at:?}");
+        assert_eq!(due.lost, [(S, 10, 20), (S, 30, 50)]);
     }
 
     /// They may be cut off together from somebody who has it.
