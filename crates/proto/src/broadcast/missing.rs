@@ -416,6 +416,10 @@ impl Missing {
             }
             let gone = w.split_gone(&mut missing, degree);
             due.lost.extend(gone.into_iter().map(|g| (stream, g.0, g.1)));
+            if missing.is_empty() {
+                done.push(stream);
+                continue;
+            }
             w.tries = w.tries.saturating_add(1);
             w.due = now + RETRY * (1 << (w.tries - 1).min(4));
             due.ask_others |= w.tries > 1 || w.sources.is_empty();

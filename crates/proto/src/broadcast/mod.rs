@@ -26,7 +26,7 @@ use crate::time::{Time, WallTime};
 
 pub(crate) use message_list::{MessageList, Receipt, Seen, StreamId};
 pub(crate) use order::Step;
-pub(crate) use retention::{Kept, Retention, name};
+pub(crate) use retention::{Awaited, Kept, Retention, name};
 
 /// The message list and the batches kept.
 #[derive(Debug)]
@@ -50,8 +50,8 @@ impl Broadcast {
         Broadcast { list: MessageList::default(), kept }
     }
 
-    /// Takes in a batch, one's own or another's. `awaited` tells whether somebody who keeps up waits
-    /// for what is below a number of a stream.
+    /// Takes in a batch, one's own or another's. `awaited` tells who waits for what is below a number
+    /// of a stream.
     pub(crate) fn receive(
         &mut self,
         batch: &Batch,
@@ -59,7 +59,7 @@ impl Broadcast {
         from: Option<PeerId>,
         now: Time,
         wall: WallTime,
-        awaited: impl Fn(&MessageList, StreamId, u64) -> bool,
+        awaited: impl Fn(&MessageList, StreamId, u64) -> Awaited,
     ) -> Taken {
         match self.list.receive(batch.stream(), batch.first(), batch.end()) {
             Receipt::Repeat => Taken::Repeat,
@@ -68,7 +68,10 @@ impl Broadcast {
                 // What came early is needed here, also in the step in which the hole before it closes.
                 let early =
                     |s: StreamId, number| list.get(s).is_some_and(|seen| seen.delivered() < number);
-                let awaited = |s, number| early(s, number) || awaited(list, s, number);
+                let awaited = |s, number| match awaited(list, s, number) {
+                    Awaited::Nobody if early(s, number) => Awaited::Somebody,
+                    who => who,
+                };
                 let dropped = self.kept.keep(batch.clone(), hops, from, now, wall, awaited);
                 self.dropped(&dropped);
                 Taken::New { messages, dropped }
@@ -84,7 +87,7 @@ impl Broadcast {
             return vec![batch.clone()];
         }
         let dropped =
-            self.kept.keep(batch.clone(), 0, None, now, batch.published_at(), |_, _| false);
+            self.kept.keep(batch.clone(), 0, None, now, batch.published_at(), |_, _| Awaited::Nobody);
         self.dropped(&dropped);
         dropped
     }
@@ -146,7 +149,10 @@ mod tests {
         };
         let mut take = |batch: &Batch| {
             // As the acknowledgements of a leaf of the tree would have it.
-            let behind = |list: &MessageList, s, n| list.get(s).is_some_and(|s| s.high_water() < n);
+            let behind = |list: &MessageList, s, n| match list.get(s) {
+                Some(s) if s.high_water() < n => Awaited::Somebody,
+                _ => Awaited::Nobody,
+            };
             b.receive(batch, 1, None, t, WallTime(0), behind);
             b.advance(batch.publisher())
         };

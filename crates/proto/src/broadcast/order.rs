@@ -50,6 +50,7 @@ mod tests {
     use core::time::Duration;
 
     use super::*;
+    use crate::broadcast::Awaited;
     use crate::batch::{Batch, BatchBuilder};
     use crate::identity::Identity;
     use crate::time::{Time, WallTime};
@@ -80,7 +81,7 @@ mod tests {
         fn take(&mut self, incarnation: u64, first: u64, count: u64) -> String {
             let b = self.batch(incarnation, first, count);
             self.list.receive(b.stream(), b.first(), b.end());
-            self.kept.keep(b, 1, None, Time::ZERO, WallTime(0), |_, _| false);
+            self.kept.keep(b, 1, None, Time::ZERO, WallTime(0), |_, _| Awaited::Nobody);
             self.advance()
         }
 

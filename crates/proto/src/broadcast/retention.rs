@@ -2,7 +2,8 @@
 //!
 //! Oldest arrivals go first, but for those that somebody who keeps up still waits for: however much
 //! others publish meanwhile, they stay, in up to half of the room. (The windows of all publishers
-//! together are held to that half; see [`active`](super::active).)
+//! together are held to that half; see [`active`](super::active).) What this node published itself and
+//! nobody has acknowledged stays in any case: if it went, nobody could ever get it.
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -17,6 +18,16 @@ use crate::time::{Time, WallTime};
 const SPARED_PART: u64 = 2;
 /// Batches looked at for the one that holds a message.
 const OVERLAPS: usize = 4;
+
+/// Who waits for a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    Nobody,
+    /// Somebody who keeps up. They are not the only ones to have it.
+    Somebody,
+    /// Those who should get it from here, its publisher. A window bounds how much that is.
+    FromHere,
+}
 
 /// A batch that is kept.
 #[derive(Debug, Clone)]
@@ -83,8 +94,8 @@ impl Retention {
         }
     }
 
-    /// Keeps a batch; says which others had to go. `awaited` tells whether somebody who keeps up
-    /// waits for what is below a number of a stream.
+    /// Keeps a batch; says which others had to go. `awaited` tells who waits for what is below a
+    /// number of a stream.
     pub(crate) fn keep(
         &mut self,
         batch: Batch,
@@ -92,7 +103,7 @@ impl Retention {
         from: Option<PeerId>,
         now: Time,
         received_at: WallTime,
-        awaited: impl Fn(StreamId, u64) -> bool,
+        awaited: impl Fn(StreamId, u64) -> Awaited,
     ) -> Vec<Batch> {
         let id = name(&batch);
         if let Some(order) = self.batches.get(&id).map(|old| old.order) {
@@ -118,12 +129,14 @@ impl Retention {
     }
 
     /// Lets go of what was waited for and is no more, as far as the room is needed.
-    fn release(&mut self, awaited: &impl Fn(StreamId, u64) -> bool, gone: &mut Vec<Batch>) {
+    fn release(&mut self, awaited: &impl Fn(StreamId, u64) -> Awaited, gone: &mut Vec<Batch>) {
         let streams: Vec<StreamId> = self.spared.keys().copied().collect();
         for stream in streams {
             while self.bytes > self.max_bytes
                 && let Some(&order) = self.spared.get(&stream).and_then(BTreeSet::first)
-                && self.arrival(order).is_none_or(|k| !awaited(stream, k.batch.end()))
+                && self
+                    .arrival(order)
+                    .is_none_or(|k| awaited(stream, k.batch.end()) == Awaited::Nobody)
             {
                 gone.extend(self.remove(order));
             }
@@ -145,7 +158,7 @@ impl Retention {
     }
 
     /// The oldest that nobody waits for; the oldest of all if too much is waited for.
-    fn next_to_go(&mut self, awaited: &impl Fn(StreamId, u64) -> bool) -> Option<u64> {
+    fn next_to_go(&mut self, awaited: &impl Fn(StreamId, u64) -> Awaited) -> Option<u64> {
         let newest = self.arrivals.iter().rposition(Option::is_some)?;
         let newest = self.first + newest as u64;
         self.turn = self.turn.max(self.first);
@@ -156,16 +169,25 @@ impl Retention {
                 continue;
             };
             let (stream, size) = (kept.batch.stream(), kept.batch.size() as u64);
+            let who = awaited(stream, kept.batch.end());
             let room = self.spared_bytes + size <= self.max_bytes / SPARED_PART;
-            if !room || !awaited(stream, kept.batch.end()) {
+            if who != Awaited::FromHere && !(room && who == Awaited::Somebody) {
                 // It may be that nobody waits for it, but what came before makes room first.
-                return if room { Some(order) } else { self.oldest() };
+                return if room { Some(order) } else { self.oldest_elsewhere(awaited) };
             }
             self.spared.entry(stream).or_default().insert(order);
             self.spared_bytes += size;
             self.turn = order + 1;
         }
-        self.oldest()
+        self.oldest_elsewhere(awaited)
+    }
+
+    /// The oldest one that others have as well; the oldest of all if there is no such one.
+    fn oldest_elsewhere(&self, awaited: &impl Fn(StreamId, u64) -> Awaited) -> Option<u64> {
+        let from_here = |k: &Kept| awaited(k.batch.stream(), k.batch.end()) == Awaited::FromHere;
+        (self.first..self.next())
+            .find(|order| self.arrival(*order).is_some_and(|k| !from_here(k)))
+            .or_else(|| self.oldest())
     }
 
     fn oldest(&self) -> Option<u64> {
@@ -290,8 +312,8 @@ mod tests {
         b.seal(&me)
     }
 
-    const fn nobody(_: StreamId, _: u64) -> bool {
-        false
+    const fn nobody(_: StreamId, _: u64) -> Awaited {
+        Awaited::Nobody
     }
 
     #[test]
@@ -305,7 +327,9 @@ mod tests {
             b.seal(&other)
         };
         let keep = |r: &mut Retention, b: Batch, below: u64| {
-            let waits = |s: StreamId, end: u64| s.0 == other.id() && end > below;
+            let waits = |s: StreamId, end: u64| {
+                if s.0 == other.id() && end > below { Awaited::Somebody } else { Awaited::Nobody }
+            };
             let gone = r.keep(b, 1, None, Time::ZERO, WallTime(0), waits);
             assert!(r.bytes() <= 10_000 && r.spared_bytes <= 5_000);
             gone
@@ -326,6 +350,27 @@ mod tests {
         // More than half of the room is not given to them.
         (3..100).for_each(|n| drop(keep(&mut r, of_other(n), 3)));
         assert!(r.first_from((other.id(), 1), 0) > Some(80));
+    }
+
+    /// Everybody waits for everything, and nobody has what this node published but this node.
+    #[test]
+    fn what_was_published_here_and_has_not_come_anywhere_stays() {
+        let mut r = Retention::new(10_000, Duration::from_secs(10));
+        let other = Identity::from_secret(&[2; 32]);
+        let waits = |s: StreamId, _: u64| {
+            if s.0 == other.id() { Awaited::FromHere } else { Awaited::Somebody }
+        };
+        for n in 0..3 {
+            let id = MessageId { publisher: other.id(), incarnation: 1, sequence: n };
+            let mut b = BatchBuilder::new(id, WallTime(0));
+            b.push(WallTime(0), "", &[7; 500]);
+            r.keep(b.seal(&other), 0, None, Time::ZERO, WallTime(0), waits);
+        }
+        for n in 0..100 {
+            r.keep(batch(n, 1, 500), 1, None, Time::ZERO, WallTime(0), waits);
+            assert!(r.bytes() <= 10_000);
+        }
+        assert_eq!(r.range((other.id(), 1), 0, 3).count(), 3);
     }
 
     #[test]

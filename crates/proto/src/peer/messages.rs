@@ -6,7 +6,7 @@ use super::Peer;
 use crate::batch::Batch;
 use crate::broadcast::acks::{Arrived, Surroundings};
 use crate::broadcast::trees::{Route, Trees};
-use crate::broadcast::{MessageList, Step, StreamId, Taken, name};
+use crate::broadcast::{Awaited, MessageList, Step, StreamId, Taken, name};
 use crate::config::BroadcastMode;
 use crate::event::Event;
 use crate::identity::PeerId;
@@ -106,9 +106,13 @@ impl Peer {
         let route = Route { own_tree: way.own_tree, publisher: batch.publisher() };
         let (trees, overlay, mode) = (&self.trees, &self.overlay, self.config.broadcast());
         let (acks, me, others) = (&self.acks, self.identity.id(), self.members.alive_count());
-        let awaited = |list: &MessageList, stream, number| {
+        let awaited = |list: &MessageList, stream: StreamId, number| {
             let around = Around { list, trees, overlay, mode, me, others, now };
-            acks.summed(stream, now, &around).is_some_and(|s| s.patient < number)
+            match acks.summed(stream, now, &around) {
+                Some(s) if s.patient < number && stream.0 == me => Awaited::FromHere,
+                Some(s) if s.patient < number => Awaited::Somebody,
+                _ => Awaited::Nobody,
+            }
         };
         match self.broadcast.receive(batch, way.hops, way.from, now, wall, awaited) {
             Taken::Repeat => {

@@ -2,6 +2,7 @@
 
 use super::Act;
 use super::near::{Near, Nearby};
+use super::round::MOST_LOST;
 use super::tree::Tree;
 use crate::time::Time;
 
@@ -42,6 +43,13 @@ impl Tree {
     /// that they are as lost as this peer and do the same. The next beacon leaves one parent.
     pub(super) fn lose_the_way(&mut self, neighbours: &Nearby) -> Vec<Act<Near>> {
         self.lost = true;
+        if let Some(r) = &mut self.round {
+            if r.lost >= MOST_LOST {
+                // The next beacon shows the way.
+                return Vec::new();
+            }
+            r.lost += 1;
+        }
         let lively = neighbours.all().filter(|p| neighbours.is_lively(*p));
         let new: Vec<Near> = lively.filter(|p| !self.parents.contains(p)).collect();
         new.into_iter().map(|p| self.graft(p, true)).collect()
@@ -61,7 +69,75 @@ impl Tree {
     /// more, says otherwise.
     pub(super) fn find_the_way(&mut self, neighbours: &Nearby, now: Time) -> Vec<Act<Near>> {
         self.lost = false;
+        if self.round.as_ref().is_some_and(|r| r.lost >= MOST_LOST) {
+            return Vec::new();
+        }
         self.plan_telling(None, neighbours, now);
         self.tell_due(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::super::{Act, Trees};
+    use crate::identity::{Identity, PeerId};
+    use crate::random::Stream;
+    use crate::signed::Signed;
+    use crate::time::Time;
+    use crate::wire::{Beacon, BeaconBody, TreeId};
+
+    const TREE: TreeId = TreeId::Shared(0);
+
+    fn at(ms: u64) -> Time {
+        Time::ZERO + Duration::from_millis(ms)
+    }
+
+    fn beacon(root: &Identity, sequence: u64, depth: u16) -> Beacon {
+        let body = BeaconBody {
+            root: root.id(),
+            incarnation: 1,
+            tree: TREE,
+            sequence,
+            target: 3,
+            interval_ms: 10_000,
+        };
+        Beacon { body: Signed::sign(body, root), depth, age_ms: 0 }
+    }
+
+    /// A neighbour says again and again that it has lost the way, and another one that it has found
+    /// one, as happens on lines that are minutes behind.
+    #[test]
+    fn words_that_come_late_do_not_make_ever_more_words() {
+        let root = Identity::from_secret(&[9; 32]);
+        let [me, a, b, c] = [1, 2, 3, 4].map(|n| PeerId::from_bytes([n; 32]));
+        let others = (10..20).map(|n| PeerId::from_bytes([n; 32]));
+        let mut trees = Trees::new(Stream::new(&[0; 32], "test"));
+        for neighbour in [a, b, c].into_iter().chain(others) {
+            trees.link_up(neighbour, at(0));
+        }
+        let (mut words, mut came) = (0, 0);
+        for round in 1..=5 {
+            let now = at(round * 1000);
+            words += trees.on_beacon(me, a, &beacon(&root, round, 0), now).len();
+            words += trees.on_grafted(a, TREE, now).len();
+            for _ in 0..1000 {
+                came += 6;
+                words += trees.on_graft(a, TREE, true, now).unwrap().len();
+                words += trees.on_beacon(me, b, &beacon(&root, round, 0), now).len();
+                words += trees.on_grafted(b, TREE, now).len();
+                words += trees.on_graft(b, TREE, true, now).unwrap().len();
+                words += trees.on_beacon(me, a, &beacon(&root, round, 0), now).len();
+                words += trees.on_grafted(a, TREE, now).len();
+            }
+        }
+        assert!(words * 2 < came, "{words} frames in answer to {came}");
+        // The next round shows the way.
+        let acts = trees.on_beacon(me, a, &beacon(&root, 6, 0), at(6000));
+        assert!(acts.iter().any(|act| matches!(act, Act::Tell { to, .. } if *to == c)), "{acts:?}");
+        trees.on_grafted(a, TREE, at(6001));
+        let view = &trees.views(me)[0];
+        assert_eq!(view.parents, [a]);
     }
 }

@@ -15,6 +15,12 @@ const MISSED: u32 = 3;
 pub(super) const SHORTEST_ROUND: Duration = Duration::from_millis(50);
 /// How long after the last change of root an older beacon may still be on its way somewhere.
 pub(super) const UNDERWAY: Duration = Duration::from_secs(20);
+/// How often in a round a peer says that it has lost the way, or found one. On lines that are minutes
+/// behind, both come when things have changed, and make others say more: without a bound they fill the
+/// lines for ever.
+pub(super) const MOST_LOST: u8 = 3;
+/// Answers in a round to those who tell of another root, for each neighbour.
+pub(super) const ANSWERS: usize = 4;
 /// Roots remembered after they were given up.
 pub(super) const PAST_ROOTS: usize = 16;
 
@@ -35,6 +41,10 @@ pub(super) struct Round {
     pub(super) settle_at: Option<Time>,
     /// The root is known to be dead or to have left.
     pub(super) gone: bool,
+    /// How often the way to the root was lost since.
+    pub(super) lost: u8,
+    /// How often somebody was told of it who told of another root.
+    pub(super) answers: u16,
 }
 
 impl Round {

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use super::Act;
 use super::near::{Near, Nearby};
 use super::root::{Candidates, goes_before};
-use super::round::{PAST_ROOTS, Round, SHORTEST_ROUND, UNDERWAY, lifetime, order};
+use super::round::{ANSWERS, PAST_ROOTS, Round, SHORTEST_ROUND, UNDERWAY, lifetime, order};
 use crate::identity::PeerId;
 use crate::random::Stream;
 use crate::signed::Signed;
@@ -315,18 +315,24 @@ impl Tree {
                 let past = self.past.iter().flat_map(|p| &p.roots);
                 let old = { past }.any(|(root, last)| *root == body.root && order(body) <= *last);
                 if old || (stands && !goes_before(body, known)) {
-                    // Whoever sent it hears of the root that stands.
-                    let beacon = self.beacon(now);
-                    return beacon
-                        .map(|beacon| Act::Tell { to: from, beacon })
-                        .into_iter()
-                        .collect();
+                    return self.answer(from, neighbours, now);
                 }
                 self.remember_root(now);
                 self.rooted = None;
             }
         }
         self.begin_round(from, beacon, neighbours, now)
+    }
+
+    /// Whoever tells of another root hears of the one that stands.
+    fn answer(&mut self, to: Near, neighbours: &Nearby, now: Time) -> Vec<Act<Near>> {
+        let beacon = self.beacon(now);
+        let Some(r) = &mut self.round else { return Vec::new() };
+        if usize::from(r.answers) >= ANSWERS * neighbours.all().count() {
+            return Vec::new();
+        }
+        r.answers = r.answers.saturating_add(1);
+        beacon.map(|beacon| Act::Tell { to, beacon }).into_iter().collect()
     }
 
     /// The root followed so far is not followed any more.
@@ -368,6 +374,8 @@ impl Tree {
             offers: VecMap::from_iter([(from, beacon.depth)]),
             settle_at: None,
             gone: false,
+            lost: 0,
+            answers: 0,
         };
         let mut acts = Vec::new();
         if self.parents.is_empty() {
@@ -562,6 +570,8 @@ impl Tree {
             offers: VecMap::new(),
             settle_at: None,
             gone: false,
+            lost: 0,
+            answers: 0,
         });
         self.plan_telling(None, neighbours, now);
     }
