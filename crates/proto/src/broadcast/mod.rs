@@ -86,8 +86,9 @@ impl Broadcast {
         if self.list.get(batch.stream()).is_none() {
             return vec![batch.clone()];
         }
-        let dropped =
-            self.kept.keep(batch.clone(), 0, None, now, batch.published_at(), |_, _| Awaited::Nobody);
+        let dropped = self
+            .kept
+            .keep(batch.clone(), 0, None, now, batch.published_at(), |_, _| Awaited::Nobody);
         self.dropped(&dropped);
         dropped
     }

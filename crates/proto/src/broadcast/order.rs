@@ -50,8 +50,8 @@ mod tests {
     use core::time::Duration;
 
     use super::*;
-    use crate::broadcast::Awaited;
     use crate::batch::{Batch, BatchBuilder};
+    use crate::broadcast::Awaited;
     use crate::identity::Identity;
     use crate::time::{Time, WallTime};
 

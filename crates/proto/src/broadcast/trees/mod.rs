@@ -16,6 +16,7 @@ mod round;
 mod tree;
 
 use core::cell::Cell;
+use core::time::Duration;
 
 use crate::identity::{Identity, PeerId};
 use crate::limits::MAX_OWN_TREES;
@@ -25,6 +26,7 @@ use crate::wire::{Beacon, Prune, TreeId};
 
 use near::{Near, Nearby};
 pub(crate) use root::Candidates;
+use round::is_news;
 use tree::Tree;
 
 /// Shared trees.
@@ -214,6 +216,10 @@ impl Trees {
             TreeId::Shared(n) if n >= SHARED => return Vec::new(),
             TreeId::Own(_) if self.get(id).is_none() => {
                 self.forget_ended(now);
+                let age = Duration::from_millis(u64::from(beacon.age_ms));
+                if !is_news(&beacon.body, age) {
+                    return Vec::new();
+                }
                 if self.all.len() >= MAX_OWN_TREES + usize::from(SHARED) {
                     return Vec::new();
                 }

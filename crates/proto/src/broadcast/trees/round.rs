@@ -15,6 +15,9 @@ const MISSED: u32 = 3;
 pub(super) const SHORTEST_ROUND: Duration = Duration::from_millis(50);
 /// How long after the last change of root an older beacon may still be on its way somewhere.
 pub(super) const UNDERWAY: Duration = Duration::from_secs(20);
+/// What the way over one link counts for in the age of a beacon, at least (InfTransDelay of OSPF, RFC
+/// 2328, section 9.3).
+pub(super) const TRANSIT: Duration = Duration::from_millis(10);
 /// How often in a round a peer says that it has lost the way, or found one. On lines that are minutes
 /// behind, both come when things have changed, and make others say more: without a bound they fill the
 /// lines for ever.
@@ -61,6 +64,12 @@ impl Round {
 /// How long a beacon counts, from its root on.
 pub(super) fn lifetime(b: &BeaconBody) -> Duration {
     Duration::from_millis(u64::from(b.interval_ms)) * MISSED
+}
+
+/// Whether a beacon is young enough to hear of a tree by it. Those who know the tree remember it for
+/// longer: nobody forgets a tree and then hears of it again.
+pub(super) fn is_news(b: &BeaconBody, age: Duration) -> bool {
+    age < Duration::from_millis(u64::from(b.interval_ms)) * (MISSED - 1)
 }
 
 /// Which of two beacons of one root is newer.

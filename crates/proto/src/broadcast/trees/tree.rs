@@ -6,7 +6,9 @@ use std::collections::VecDeque;
 use super::Act;
 use super::near::{Near, Nearby};
 use super::root::{Candidates, goes_before};
-use super::round::{ANSWERS, PAST_ROOTS, Round, SHORTEST_ROUND, UNDERWAY, lifetime, order};
+use super::round::{
+    ANSWERS, PAST_ROOTS, Round, SHORTEST_ROUND, TRANSIT, UNDERWAY, lifetime, order,
+};
 use crate::identity::PeerId;
 use crate::random::Stream;
 use crate::signed::Signed;
@@ -279,7 +281,10 @@ impl Tree {
     fn beacon(&self, now: Time) -> Option<Beacon> {
         let r = self.round.as_ref()?;
         let fresh = self.rooted.is_some() || r.is_fresh(now);
-        let age_ms = u32::try_from(r.age(now).as_millis()).unwrap_or(u32::MAX);
+        // Rounded up, and the link takes time: a beacon that does not get older as it travels would go
+        // round for ever, among peers that forget its tree and hear of it again.
+        let age = (r.age(now) + TRANSIT).as_nanos().div_ceil(1_000_000);
+        let age_ms = u32::try_from(age).unwrap_or(u32::MAX);
         fresh.then(|| Beacon { body: r.body.clone(), depth: r.depth, age_ms })
     }
 
