@@ -159,13 +159,15 @@ fn a_summary_fits_a_frame() {
     assert!(longest <= MAX_FRAME);
 }
 
-/// Two peers that lack what the other cannot supply any more must not ask each other for ever.
+/// Two peers that lack what the other cannot supply any more must not ask each other for ever; and who is
+/// compared with learns what it lacks.
 #[test]
 fn a_comparison_comes_to_an_end() {
     let (mut rig, link) = with_neighbours(1);
     for n in [2, 3] {
         rig.receive(link, gossip(message(&identity(n), 1, 0, b"a")));
     }
+    rig.pass(Duration::from_secs(1));
     rig.sent.clear();
     // The neighbour has seen what it does not keep any more, and lacks the rest. It answers as an
     // honest one does: with its entries, whenever it is asked by hash.
@@ -173,15 +175,25 @@ fn a_comparison_comes_to_an_end() {
     let entry = SummaryEntry { publisher, incarnation: 1, next: 3, gaps: Vec::new(), floor: 0 };
     let all = Summary { hash: 1, entries: Some(vec![entry]) };
     rig.receive(link, all.clone());
-    let mut rounds = 0;
-    while let Some((_, frame)) = rig.sent.pop_back() {
-        if matches!(&frame, Frame::Summary(f) if f.entries.is_none()) {
-            rounds += 1;
-            assert!(rounds < 20, "it asks again and again, as fast as the answers come");
-            rig.sent.clear();
-            rig.receive(link, all.clone());
+    let (mut rounds, mut told) = (0, Vec::new());
+    while let Some((_, frame)) = rig.sent.pop_front() {
+        match frame {
+            Frame::Announce(f) => {
+                told.extend(f.ranges.iter().map(|r| (r.publisher, r.from, r.to)));
+                // It hears nothing of it, and answers once more.
+                rig.receive(link, all.clone());
+            }
+            Frame::Summary(f) if f.entries.is_none() => {
+                rounds += 1;
+                assert!(rounds < 20, "it asks again and again, as fast as the answers come");
+                rig.receive(link, all.clone());
+            }
+            _ => {}
         }
     }
+    let mut lacking = [2, 3].map(|n| (identity(n).id(), 0, 1));
+    lacking.sort_unstable();
+    assert_eq!(told, lacking, "once");
     assert!(rig.events.get("gap").copied().unwrap_or(0) <= 1, "the same gap is told again");
 }
 

@@ -51,8 +51,8 @@ pub(crate) struct Neighbour {
     pub(crate) promised: Option<Time>,
     /// Not told everything this node has seen before this time.
     pub(crate) tell_all_after: Time,
-    /// Not asked whether it lacks something before this time.
-    pub(crate) ask_after: Time,
+    /// Not told what it lacks before this time.
+    pub(crate) tell_lacking_after: Time,
     /// Payload goes over this edge: until then it is better not to give it away.
     pub(crate) busy_until: Time,
     /// Whether it shows signs of life.

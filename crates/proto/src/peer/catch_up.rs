@@ -118,13 +118,13 @@ impl Peer {
             return;
         };
         let at_once = now.since(neighbour.since) < NEW_NEIGHBOUR;
-        if sync::other_lacks(&self.broadcast.list, theirs) && now >= neighbour.ask_after {
-            // The hash alone makes the other side ask for all, unless it has caught up by then.
-            neighbour.ask_after = now + self.config.sync_interval();
-            {
-                let summary = self.hashed.question(&self.broadcast.list);
-                self.fx.send(link, summary);
-            };
+        if now >= neighbour.tell_lacking_after {
+            let ranges = sync::lacking(&self.broadcast.list, theirs);
+            if !ranges.is_empty() {
+                // Much of it may be on its way: what comes by itself is not pulled.
+                neighbour.tell_lacking_after = now + self.config.sync_interval();
+                self.fx.send_as(link, Announce { ranges }, Class::Announce);
+            }
         }
         for e in theirs {
             let stream = (e.publisher, e.incarnation);

@@ -436,7 +436,7 @@ impl Peer {
             around: Arc::default(),
             promised: None,
             tell_all_after: now,
-            ask_after: now,
+            tell_lacking_after: now,
             busy_until: now,
             watch: Watch::new(now, jitter, asks_second),
             pulled: Vec::new(),

@@ -1,13 +1,13 @@
 //! Anti-entropy between two neighbours: compare what was seen.
 //!
 //! On a new link both ends say everything they have seen; later one asks a random neighbour with a
-//! hash alone, and the vectors are exchanged only if the hashes differ (the version vectors of
-//! Demers et al. 1987, section 1.3, per publisher). What is found missing is pulled as
-//! [`missing`](crate::broadcast::missing) has it.
+//! hash alone. If the hashes differ, the other answers with its vectors (the version vectors of Demers
+//! et al. 1987, section 1.3, per publisher), and is told what it lacks. What is found missing is pulled
+//! as [`missing`](crate::broadcast::missing) has it.
 
 use crate::broadcast::MessageList;
-use crate::limits::MAX_SUMMARY;
-use crate::wire::{Summary, SummaryEntry};
+use crate::limits::{MAX_PULL_RANGES, MAX_SUMMARY};
+use crate::wire::{Range, Summary, SummaryEntry};
 
 /// Bytes of entries in one summary. What does not fit is compared when the rest has been settled.
 const SUMMARY_BYTES: usize = 512 * 1024;
@@ -76,15 +76,29 @@ impl Hashed {
     }
 }
 
-/// Whether this node has something that the other has not, going by its entries.
-pub(crate) fn other_lacks(list: &MessageList, theirs: &[SummaryEntry]) -> bool {
-    let lacks = |e: &SummaryEntry| {
-        let Some(ours) = list.get((e.publisher, e.incarnation)) else { return false };
+/// What this node can give that the other has not, going by its entries.
+pub(crate) fn lacking(list: &MessageList, theirs: &[SummaryEntry]) -> Vec<Range> {
+    let mut ranges = Vec::new();
+    for (&(publisher, incarnation), ours) in list.iter() {
+        let at = theirs.binary_search_by_key(&(publisher, incarnation), |e| {
+            (e.publisher, e.incarnation)
+        });
+        let entry = at.ok().and_then(|at| theirs.get(at));
+        let (gaps, next) = entry.map_or((&[][..], 0), |e| (e.gaps.as_slice(), e.next));
         let missing = ours.gaps();
-        let inside = |g: &(u64, u64)| missing.iter().any(|m| m.0 <= g.0 && g.1 <= m.1);
-        ours.next() > e.next || e.gaps.iter().any(|g| g.1 > ours.floor() && !inside(g))
-    };
-    theirs.iter().any(lacks) || list.iter().count() > theirs.len()
+        let given = |&(from, to): &(u64, u64)| {
+            let (from, to) = (from.max(ours.floor()), to.min(ours.next()));
+            let none = from >= to || missing.iter().any(|m| m.0 <= from && to <= m.1);
+            (!none).then_some(Range { publisher, incarnation, from, to })
+        };
+        ranges.extend(gaps.iter().chain([&(next, u64::MAX)]).filter_map(given));
+        if ranges.len() >= MAX_PULL_RANGES {
+            // The next comparison tells the rest.
+            ranges.truncate(MAX_PULL_RANGES);
+            break;
+        }
+    }
+    ranges
 }
 
 #[cfg(test)]
@@ -112,13 +126,18 @@ mod tests {
     #[test]
     fn who_lacks_what() {
         let lacks = |ours: &[(u64, u64)], theirs: &[(u64, u64)]| {
-            other_lacks(&list(ours), &entries(&list(theirs), |_| true))
+            let all = lacking(&list(ours), &entries(&list(theirs), |_| true));
+            all.iter().map(|r| (r.from, r.to)).collect::<Vec<_>>()
         };
-        assert!(lacks(&[(0, 3)], &[]));
-        assert!(lacks(&[(0, 3)], &[(0, 2)]));
-        assert!(lacks(&[(0, 3)], &[(0, 1), (2, 3)]));
-        assert!(!lacks(&[(0, 1), (2, 3)], &[(0, 3)]));
-        assert!(!lacks(&[(0, 1), (2, 3)], &[(0, 1), (2, 3)]));
+        assert_eq!(lacks(&[(0, 3)], &[]), [(0, 3)]);
+        assert_eq!(lacks(&[(0, 3)], &[(0, 2)]), [(2, 3)]);
+        assert_eq!(lacks(&[(0, 3)], &[(0, 1), (2, 3)]), [(1, 2)]);
+        assert_eq!(lacks(&[(0, 1), (2, 3)], &[(0, 3)]), []);
+        assert_eq!(lacks(&[(0, 1), (2, 3)], &[(0, 1), (2, 3)]), []);
+        let mut ours = list(&[(0, 5)]);
+        ours.raise_floor(S, 3);
+        let all = lacking(&ours, &[]);
+        assert_eq!((all[0].from, all[0].to), (3, 5), "what is not kept cannot be given");
     }
 
     #[test]
