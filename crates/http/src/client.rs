@@ -19,7 +19,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::control_file::ControlFile;
-use crate::limits::{ANSWER_TIMEOUT, CONNECT_TIMEOUT, MAX_ANSWER, STREAM_KEEP_ALIVE};
+use crate::limits::{ANSWER_TIMEOUT, CONNECT_TIMEOUT, MAX_ANSWER, MAX_PAGE, STREAM_KEEP_ALIVE};
+use crate::paging::Page;
 use crate::problem::Problem;
 use crate::sse::{BadStream, Parser};
 use crate::view::{
@@ -138,7 +139,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`]; so for every request.
     pub async fn nodes(&self) -> Result<Vec<NodeLine>, ClientError> {
-        self.json(Method::GET, "/v1/nodes".to_owned(), None).await
+        self.list("/v1/nodes").await
     }
 
     /// Its state.
@@ -154,7 +155,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn members(&self) -> Result<Vec<MemberLine>, ClientError> {
-        self.get("members").await
+        self.list(&self.path("members")).await
     }
 
     /// Its neighbours.
@@ -162,7 +163,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn neighbours(&self) -> Result<Vec<NeighbourLine>, ClientError> {
-        self.get("neighbours").await
+        self.list(&self.path("neighbours")).await
     }
 
     /// The newest `limit` messages it holds, oldest first.
@@ -170,7 +171,9 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn messages(&self, limit: usize) -> Result<Vec<MessageLine>, ClientError> {
-        self.get(&format!("messages?limit={limit}")).await
+        let pages = self.pages(&self.path("messages"), limit).await?;
+        // The newest page came first.
+        Ok(pages.into_iter().rev().flatten().collect())
     }
 
     /// Its message list in figures.
@@ -178,7 +181,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn publishers(&self) -> Result<Vec<PublisherLine>, ClientError> {
-        self.get("publishers").await
+        self.list(&self.path("publishers")).await
     }
 
     /// A message with its content, from this peer or from one that it asks.
@@ -237,6 +240,35 @@ impl Client {
 
     async fn get<T: DeserializeOwned>(&self, what: &str) -> Result<T, ClientError> {
         self.json(Method::GET, self.path(what), None).await
+    }
+
+    /// The whole of a list.
+    async fn list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, ClientError> {
+        Ok(self.pages(path, usize::MAX).await?.into_iter().flatten().collect())
+    }
+
+    /// The pages of a list, up to so many items.
+    async fn pages<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        most: usize,
+    ) -> Result<Vec<Vec<T>>, ClientError> {
+        let (mut pages, mut left, mut cursor) = (Vec::new(), most, None::<String>);
+        while left > 0 {
+            let limit = left.min(MAX_PAGE);
+            let mut query = format!("{path}?limit={limit}");
+            if let Some(cursor) = &cursor {
+                query += &format!("&cursor={}", escaped(cursor));
+            }
+            let page: Page<T> = self.json(Method::GET, query, None).await?;
+            left = left.saturating_sub(page.items.len());
+            pages.push(page.items);
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        Ok(pages)
     }
 
     fn encode(&self, value: &impl Serialize) -> Result<Bytes, ClientError> {

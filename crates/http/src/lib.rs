@@ -16,6 +16,7 @@ pub mod limits;
 mod metrics;
 pub mod network;
 mod page;
+mod paging;
 mod problem;
 mod run_dir;
 mod server;
@@ -25,6 +26,7 @@ pub mod view;
 
 pub use client::{Client, ClientError, EventStream, Item, Tail};
 pub use control_file::{ControlFile, ControlFileGuard};
+pub use paging::Page;
 pub use problem::Problem;
 pub use run_dir::{RUN_DIR_VARIABLE, RunDir, RunDirError};
 pub use server::{Access, Act, Director, Handle, ServeError, Server};

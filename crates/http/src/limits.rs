@@ -20,8 +20,10 @@ pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a client waits for an answer. A stopped process accepts and never answers.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Messages listed when a request does not say how many.
-pub const DEFAULT_MESSAGES: usize = 50;
+/// Items of a page when a request does not say how many.
+pub const DEFAULT_PAGE: usize = 50;
+/// Most items of a page.
+pub const MAX_PAGE: usize = 1_000;
 /// Longest control file, in bytes.
 pub const MAX_CONTROL_FILE: u64 = 64 * 1024;
 /// How long a node may take to say how it does.

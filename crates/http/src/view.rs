@@ -5,18 +5,22 @@
 
 mod from;
 
+use core::fmt;
+use core::str::FromStr;
 use std::collections::BTreeMap;
 
-use rumormill::proto::snapshot::{MemberState, Receipt};
-use rumormill::proto::{Message, PeerId, WallTime};
+use rumormill::proto::snapshot::{MemberState, PublisherView, Receipt};
+use rumormill::proto::{Message, MessageId, PeerId, WallTime};
 use rumormill::{Gap, Incoming};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
+use crate::paging::Key;
 pub(crate) use from::{Around, word};
 
 /// One line of `GET /v1/nodes`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct NodeLine {
     /// Its name.
     pub name: String,
@@ -29,7 +33,7 @@ pub struct NodeLine {
 }
 
 /// `GET /v1/nodes/{node}/status`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "role", rename_all = "snake_case")]
 pub enum Status {
     /// Of a peer.
@@ -39,7 +43,7 @@ pub enum Status {
 }
 
 /// The state of a peer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PeerStatus {
     /// Its name.
     pub name: String,
@@ -87,7 +91,7 @@ pub struct PeerStatus {
 }
 
 /// The state of a seed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SeedStatus {
     /// Its name on this machine.
     pub name: String,
@@ -125,7 +129,7 @@ pub struct SeedStatus {
 }
 
 /// A seed as a node sees it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SeedLine {
     /// Its `HOST:PORT`.
     pub address: String,
@@ -141,7 +145,7 @@ pub struct SeedLine {
 }
 
 /// A member in one node's view.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MemberLine {
     /// Its id.
     pub id: String,
@@ -164,7 +168,7 @@ pub struct MemberLine {
 }
 
 /// A neighbour.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct NeighbourLine {
     /// Its id.
     pub id: String,
@@ -195,7 +199,7 @@ pub struct NeighbourLine {
 }
 
 /// A message still held.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MessageLine {
     /// Its id: `PUBLISHER/INCARNATION/SEQUENCE`.
     pub id: String,
@@ -221,7 +225,7 @@ pub struct MessageLine {
 }
 
 /// The message list of one publisher, in figures.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PublisherLine {
     /// The publisher.
     pub publisher: String,
@@ -230,13 +234,70 @@ pub struct PublisherLine {
     /// All numbers below this one were received.
     pub high_water: u64,
     /// Missing ranges above it: first, one after the last.
+    #[schema(value_type = Vec<[u64; 2]>)]
     pub gaps: Vec<(u64, u64)>,
     /// Messages received.
     pub received: u64,
 }
 
+/// Where a node is in a list by id, whole. (What [`PeerId`] shows of itself is for people.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct IdKey(pub(crate) PeerId);
+
+impl fmt::Display for IdKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.to_hex())
+    }
+}
+
+impl FromStr for IdKey {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        text.parse().map(IdKey).map_err(drop)
+    }
+}
+
+impl Key for IdKey {
+    const PATTERN: &'static str = "^[0-9a-f]{64}$";
+}
+
+/// Where a [`PublisherLine`] is in its list: `PUBLISHER/INCARNATION`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PublisherKey(PeerId, u64);
+
+impl PublisherKey {
+    pub(crate) const fn of(v: &PublisherView) -> Self {
+        PublisherKey(v.publisher, v.incarnation)
+    }
+}
+
+impl fmt::Display for PublisherKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.0.to_hex(), self.1)
+    }
+}
+
+impl FromStr for PublisherKey {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (publisher, incarnation) = text.split_once('/').ok_or(())?;
+        let publisher = publisher.parse().map_err(drop)?;
+        Ok(PublisherKey(publisher, incarnation.parse().map_err(drop)?))
+    }
+}
+
+impl Key for PublisherKey {
+    const PATTERN: &'static str = "^[0-9a-f]{64}/[0-9]{1,19}$";
+}
+
+impl Key for MessageId {
+    const PATTERN: &'static str = "^[0-9a-f]{64}/[0-9]{1,19}/[0-9]{1,19}$";
+}
+
 /// The content of a message: `text` if it is UTF-8, otherwise `payload_base64`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct Content {
     /// The payload as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -272,6 +333,7 @@ impl Content {
 
 /// `POST /v1/nodes/{node}/publish`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "RawPublish")]
 pub struct Publish {
     /// What it is about.
     #[serde(default)]
@@ -284,8 +346,26 @@ pub struct Publish {
     pub wait_ms: Option<u64>,
 }
 
+/// [`Publish`] as it comes: a name that is not one of these is a mistake.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPublish {
+    #[serde(default)]
+    topic: String,
+    text: Option<String>,
+    payload_base64: Option<String>,
+    wait_ms: Option<u64>,
+}
+
+impl From<RawPublish> for Publish {
+    fn from(raw: RawPublish) -> Self {
+        let RawPublish { topic, text, payload_base64, wait_ms } = raw;
+        Publish { topic, content: Content { text, payload_base64 }, wait_ms }
+    }
+}
+
 /// The answer to [`Publish`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Published {
     /// The id of the message.
     pub id: String,
@@ -295,7 +375,7 @@ pub struct Published {
 }
 
 /// Who holds a message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReceiptLine {
     /// Peers that hold it, the publisher included.
     pub held: u32,
@@ -310,7 +390,7 @@ pub struct ReceiptLine {
 }
 
 /// A peer that does not count for a receipt any more.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DepartedLine {
     /// Who.
     pub id: String,
@@ -347,7 +427,7 @@ impl ReceiptLine {
 }
 
 /// A message with its content: `GET …/messages/{id}`, and each item of `GET …/tail`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FullMessage {
     /// Its id: `PUBLISHER/INCARNATION/SEQUENCE`.
     pub id: String,
@@ -410,7 +490,7 @@ impl FullMessage {
 }
 
 /// Each item of `GET …/events`: the event's own fields (`event` names its kind) and the time.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EventLine {
     /// When it happened, by the node's clock.
     pub at_us: u64,
@@ -428,7 +508,7 @@ impl EventLine {
 }
 
 /// An item of `GET …/tail` (`event: gap`): messages that do not come, in their place.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GapLine {
     /// The publisher.
     pub publisher: String,
@@ -459,7 +539,7 @@ impl From<&Gap> for GapLine {
 }
 
 /// An item of a stream (`event: lagged`) that stands for those which were not taken in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Lagged {
     /// How many are missing.
     pub missing: u64,

@@ -408,3 +408,84 @@ async fn metrics_and_health_say_how_the_nodes_do() {
     assert_eq!(network.raw(&open("/healthz")).await.0, 200);
     network.end().await;
 }
+
+/// The lists come in pages that join to the whole.
+#[tokio::test]
+async fn lists_come_in_pages() {
+    let network = Network::start().await;
+    let (anna, bert) = (network.client(0), network.client(1));
+    for n in 0..7 {
+        let content = Content::of(format!("{n}").as_bytes());
+        anna.publish(&Publish { topic: "t".into(), content, wait_ms: None }).await.unwrap();
+    }
+    until("all of them at bert", async || bert.messages(100).await.unwrap().len() == 7).await;
+    let sequences: Vec<u64> =
+        bert.messages(100).await.unwrap().iter().map(|m| m.sequence).collect();
+    assert_eq!(sequences, [0, 1, 2, 3, 4, 5, 6]);
+    let page = async |path: &str| -> Value {
+        serde_json::from_str(&got(&network, &format!("/v1/nodes/bert/{path}")).await).unwrap()
+    };
+    let (mut pages, mut query) = (Vec::new(), "messages?limit=3".to_owned());
+    loop {
+        let answer = page(&query).await;
+        let items = answer["items"].as_array().unwrap();
+        pages.push(items.iter().map(|m| m["sequence"].as_u64().unwrap()).collect::<Vec<_>>());
+        let Some(next) = answer["next"].as_str() else { break };
+        query = format!("messages?limit=3&cursor={next}");
+    }
+    assert_eq!(pages, [vec![4, 5, 6], vec![1, 2, 3], vec![0]], "the newest page first");
+
+    let first = page("members?limit=1").await;
+    let next = first["next"].as_str().unwrap();
+    let second = page(&format!("members?limit=1&cursor={next}")).await;
+    assert_ne!(first["items"][0]["id"], second["items"][0]["id"]);
+    assert_eq!(second["next"], Value::Null);
+    network.end().await;
+}
+
+/// The document names every path, and everybody may read it.
+#[tokio::test]
+async fn the_api_says_what_it_can_do() {
+    let network = Network::start().await;
+    let host = network.host();
+    let request =
+        format!("GET /openapi.json HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    let (status, body) = network.raw(&request).await;
+    assert_eq!(status, 200);
+    let document: Value = serde_json::from_str(&body).unwrap();
+    let paths: Vec<&str> =
+        document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+    let message = "messages/{publisher}/{incarnation}/{sequence}";
+    let mut expected: Vec<String> = [
+        "events",
+        "leave",
+        "members",
+        "messages",
+        message,
+        "neighbours",
+        "publish",
+        "publishers",
+        "registry",
+        "status",
+        "tail",
+    ]
+    .iter()
+    .map(|p| format!("/v1/nodes/{{node}}/{p}"))
+    .collect();
+    let others =
+        ["/healthz", "/metrics", "/readyz", "/v1/network", "/v1/network/acts", "/v1/network/live"];
+    expected.extend(others.map(str::to_owned));
+    expected.extend(["/v1/network/messages".to_owned(), format!("/v1/network/{message}")]);
+    expected.push("/v1/nodes".to_owned());
+    expected.sort_unstable();
+    let mut paths: Vec<String> = paths.into_iter().map(str::to_owned).collect();
+    paths.sort_unstable();
+    assert_eq!(paths, expected);
+    for path in &paths {
+        for (method, operation) in document["paths"][path].as_object().unwrap() {
+            let described = operation["summary"].as_str().is_some_and(|s| s.len() > 10);
+            assert!(described, "{method} {path} says nothing of itself");
+        }
+    }
+    network.end().await;
+}

@@ -220,7 +220,14 @@ impl Node {
 
     /// The newest `limit` messages it holds, oldest first; none if it has stopped.
     pub async fn messages(&self, limit: usize) -> Vec<HeldMessage> {
-        self.handle.call(move |peer, _| peer.held_messages(limit)).await.unwrap_or_default()
+        self.handle.call(move |peer, _| peer.held_messages(limit, None)).await.unwrap_or_default()
+    }
+
+    /// The newest `limit` of the messages that it holds and that arrived before one of them, oldest
+    /// first; none if that one is not held any more, or the node has stopped.
+    pub async fn messages_before(&self, before: MessageId, limit: usize) -> Vec<HeldMessage> {
+        let held = move |peer: &mut Peer, _| peer.held_messages(limit, Some(before));
+        self.handle.call(held).await.unwrap_or_default()
     }
 
     /// The message list in figures, by publisher; empty if it has stopped.

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use rumormill_analysis::Fit;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Whose view it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// All nodes of a network run in the process that serves this: what each says of itself.
@@ -20,7 +21,7 @@ pub enum Scope {
 }
 
 /// The network at one moment: `GET /v1/network`, and the item `network` of its stream.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 pub struct NetworkView {
     /// When, by the clock of the process that serves it.
     pub at_us: u64,
@@ -30,6 +31,7 @@ pub struct NetworkView {
     pub peers: Vec<PeerDot>,
     /// Edges as places in `peers`, the smaller first, and whether payload trees use it: a bit for
     /// each shared tree, and one (16) for trees of publishers.
+    #[schema(value_type = Vec<[u32; 3]>)]
     pub links: Vec<(u32, u32, u8)>,
     /// Connected components among the peers whose neighbours are known.
     pub components: u32,
@@ -38,7 +40,7 @@ pub struct NetworkView {
 }
 
 /// A peer in the picture and in the table.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 pub struct PeerDot {
     /// Its id.
     pub id: String,
@@ -59,6 +61,7 @@ pub struct PeerDot {
     /// Mean of the smoothed delays to its neighbours.
     pub rtt_ms: Option<f64>,
     /// Position in the unit square; absent where its neighbours are not known.
+    #[schema(value_type = Option<[f64; 2]>)]
     pub at: Option<(f64, f64)>,
     /// For the dead: who reported it, by name.
     pub witnesses: Vec<String>,
@@ -69,7 +72,7 @@ pub struct PeerDot {
 }
 
 /// A seed.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 pub struct SeedDot {
     /// Its id, once known.
     pub id: Option<String>,
@@ -99,7 +102,7 @@ pub struct Degrees {
 }
 
 /// What happened in the last while, all served nodes together: the item `rates`.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, ToSchema)]
 pub struct Rates {
     /// When, by the clock of the process that serves it.
     pub at_us: u64,
@@ -114,13 +117,14 @@ pub struct Rates {
     /// What was dropped or refused, by counter; only what was.
     pub drops: BTreeMap<String, u64>,
     /// From publishing to arrival, of those that arrived: 50th, 90th and 99th percentile.
+    #[schema(value_type = Option<[f64; 3]>)]
     pub latency_ms: Option<(f64, f64, f64)>,
     /// The smallest part of a publisher's window that is free, 0 to 1.
     pub headroom: Option<f64>,
 }
 
 /// A message as it spreads: the item `message`, and `GET /v1/network/messages`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MessageDot {
     /// Its id: `PUBLISHER/INCARNATION/SEQUENCE`.
     pub id: String,
@@ -141,7 +145,7 @@ pub struct MessageDot {
 }
 
 /// Arrivals of messages: the item `arrivals`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ArrivalDot {
     /// The id of the message.
     pub message: String,
@@ -156,7 +160,7 @@ pub struct ArrivalDot {
 }
 
 /// One message and where it got: `GET /v1/network/messages/{id}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Spread {
     /// The message.
     #[serde(flatten)]

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
 use rumormill::proto::snapshot::PeerState;
 use tokio::time::timeout;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::nodes::Handle;
+use super::openapi::Refused;
 use super::routes::Answer;
 use super::{Served, Shared};
 use crate::limits::HEALTH_WAIT;
@@ -18,15 +19,19 @@ use crate::metrics;
 use crate::problem::Problem;
 
 /// For everybody who may speak to this server at all: they say no more than that something is wrong.
-pub(super) fn open() -> Router<Arc<Shared>> {
-    Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz))
+pub(super) fn open() -> OpenApiRouter<Arc<Shared>> {
+    OpenApiRouter::new().routes(routes!(healthz)).routes(routes!(readyz))
 }
 
 /// For those who may look.
-pub(super) fn guarded() -> Router<Arc<Shared>> {
-    Router::new().route("/metrics", get(scrape))
+pub(super) fn guarded() -> OpenApiRouter<Arc<Shared>> {
+    OpenApiRouter::new().routes(routes!(scrape))
 }
 
+/// Metrics of all nodes here, in the text format of OpenMetrics.
+#[utoipa::path(get, path = "/metrics", tag = "process",
+    responses((status = 200, description = "The metrics", body = String,
+        content_type = "application/openmetrics-text"), Refused))]
 async fn scrape(State(shared): State<Arc<Shared>>) -> Answer<impl IntoResponse> {
     let text = metrics::text(shared.nodes.all()).await.map_err(|_| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written")
@@ -73,7 +78,14 @@ fn unavailable(detail: String) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
 }
 
-/// The process works: whoever restarts it because this fails does the right thing.
+/// Whether the process works.
+///
+/// Whoever restarts it because this fails does the right thing.
+#[utoipa::path(get, path = "/healthz", tag = "process", security(()),
+    responses((status = 200, description = "All nodes here answer", body = String, content_type = "text/plain"),
+        Refused,
+        (status = 503, description = "Some do not", body = Problem,
+            content_type = "application/problem+json")))]
 async fn healthz(State(shared): State<Arc<Shared>>) -> Answer<&'static str> {
     match not(&shared, |h| h != Health::Stuck).await {
         (0, _) => Ok("ok\n"),
@@ -81,8 +93,15 @@ async fn healthz(State(shared): State<Arc<Shared>>) -> Answer<&'static str> {
     }
 }
 
-/// It takes part: a peer is registered with a majority of the seeds, a seed answers for the network.
-/// A restart would not help.
+/// Whether it takes part.
+///
+/// A peer does when it is registered with a majority of the seeds, a seed when it answers for the
+/// network. A restart would not help.
+#[utoipa::path(get, path = "/readyz", tag = "process", security(()),
+    responses((status = 200, description = "All nodes here do", body = String, content_type = "text/plain"),
+        Refused,
+        (status = 503, description = "Some do not, or none runs here", body = Problem,
+            content_type = "application/problem+json")))]
 async fn readyz(State(shared): State<Arc<Shared>>) -> Answer<&'static str> {
     match not(&shared, |h| h == Health::Ready).await {
         (_, 0) => Err(unavailable("no node runs here".to_owned())),

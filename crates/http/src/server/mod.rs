@@ -2,10 +2,12 @@
 
 mod accept;
 mod direct;
+mod extract;
 mod guard;
 mod health;
 mod network;
 mod nodes;
+mod openapi;
 mod routes;
 mod streams;
 

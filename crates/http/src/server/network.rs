@@ -2,18 +2,21 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::{JsonRejection, PathRejection};
-use axum::extract::{Path, State};
+use axum::Json;
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::response::sse::Event;
-use axum::routing::get;
-use axum::{Json, Router};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::error::RecvError;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::direct::Act;
+use super::extract::{BodyOf, PathOf};
+use super::openapi::{OfMessage, Refused};
 use super::routes::{Answer, message_id};
 use super::{Shared, streams};
 use crate::network::Item;
@@ -22,21 +25,27 @@ use crate::problem::Problem;
 
 type App = State<Arc<Shared>>;
 
-pub(super) fn router() -> Router<Arc<Shared>> {
-    Router::new()
-        .route("/v1/network", get(once))
-        .route("/v1/network/live", get(live))
-        .route("/v1/network/messages", get(messages))
-        .route("/v1/network/messages/{publisher}/{incarnation}/{sequence}", get(message))
-        .route("/v1/network/acts", get(acts).post(act))
+pub(super) fn router() -> OpenApiRouter<Arc<Shared>> {
+    OpenApiRouter::new()
+        .routes(routes!(once))
+        .routes(routes!(live))
+        .routes(routes!(messages))
+        .routes(routes!(message))
+        .routes(routes!(acts, act))
 }
 
+/// All nodes and links at this moment, with a place for each peer in the picture.
+#[utoipa::path(get, path = "/v1/network", tag = "network",
+    responses((status = 200, description = "The network", body = NetworkView), Refused))]
 async fn once(State(shared): App) -> Json<NetworkView> {
     Json(shared.network.once().await)
 }
 
-/// What is known, and then what changes, as Server-Sent Events named after the items of
-/// [`crate::network::view`].
+/// What is known, and then what changes, as server-sent events: `network` (as `/v1/network`), `degrees`,
+/// `rates`, `message`, `arrivals`, and `lagged` for those that were not read in time.
+#[utoipa::path(get, path = "/v1/network/live", tag = "network",
+    responses((status = 200, description = "The events, until the server stops", body = String,
+        content_type = "text/event-stream"), Refused))]
 async fn live(State(shared): App) -> impl IntoResponse {
     let (first, receiver) = shared.network.look();
     let items = stream::unfold((first.into_iter(), receiver), |(mut first, mut receiver)| async {
@@ -58,16 +67,21 @@ fn sse(item: &Item) -> Event {
     Event::default().event(item.name).data(&*item.json)
 }
 
+/// The messages that went by while somebody looked, oldest first, at most 400.
+#[utoipa::path(get, path = "/v1/network/messages", tag = "network",
+    responses((status = 200, description = "The messages", body = Vec<MessageDot>), Refused))]
 async fn messages(State(shared): App) -> Json<Vec<MessageDot>> {
     Json(shared.network.messages())
 }
 
+/// One of them, and where it got when.
+#[utoipa::path(get, path = "/v1/network/messages/{publisher}/{incarnation}/{sequence}",
+    tag = "network", params(OfMessage),
+    responses((status = 200, description = "Its arrivals", body = Spread), Refused))]
 async fn message(
     State(shared): App,
-    path: Result<Path<[String; 3]>, PathRejection>,
+    PathOf([publisher, incarnation, sequence]): PathOf<[String; 3]>,
 ) -> Answer<Json<Spread>> {
-    let Path([publisher, incarnation, sequence]) =
-        path.map_err(|e| Problem::bad_request(e.body_text()))?;
     let id = message_id(&publisher, &incarnation, &sequence)?;
     let spread = shared.network.spread(id).await;
     spread.map(Json).ok_or_else(|| {
@@ -75,7 +89,9 @@ async fn message(
     })
 }
 
-/// The names of what can be done.
+/// The names of what can be done now.
+#[utoipa::path(get, path = "/v1/network/acts", tag = "network",
+    responses((status = 200, description = "The names", body = Acts), Refused))]
 async fn acts(State(shared): App) -> Json<Acts> {
     let director = shared.director.get();
     let acts = match director.map(|d| d.is_cut()) {
@@ -86,15 +102,15 @@ async fn acts(State(shared): App) -> Json<Acts> {
     Json(Acts { acts })
 }
 
-/// `GET /v1/network/acts`
-#[derive(Debug, Serialize)]
+/// What can be done: nothing but in `rumor up`.
+#[derive(Debug, Serialize, ToSchema)]
 struct Acts {
     acts: Vec<&'static str>,
 }
 
-/// `POST /v1/network/acts`
-#[derive(Debug, Deserialize)]
-#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+/// What is to be done, and to which node.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(tag = "do", rename_all = "snake_case")]
 enum Wish {
     Kill {
         node: String,
@@ -110,8 +126,13 @@ enum Wish {
     Heal {},
 }
 
-async fn act(State(shared): App, wish: Result<Json<Wish>, JsonRejection>) -> Answer<StatusCode> {
-    let Json(wish) = wish.map_err(|e| Problem::new(e.status(), e.body_text()))?;
+/// Does something to nodes of `rumor up`. What comes of it is seen in the network.
+#[utoipa::path(post, path = "/v1/network/acts", tag = "network", request_body = Wish,
+    security(("token" = [])),
+    responses((status = 202, description = "It is being done"), Refused,
+        (status = 413, description = "The body is too long", body = Problem,
+            content_type = "application/problem+json")))]
+async fn act(State(shared): App, BodyOf(wish): BodyOf<Wish>) -> Answer<StatusCode> {
     let director = shared.director.get().ok_or_else(|| {
         Problem::new(
             StatusCode::CONFLICT,

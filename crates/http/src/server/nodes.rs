@@ -1,6 +1,7 @@
 //! The nodes that one server serves.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -64,6 +65,8 @@ impl Handle {
 /// One node and what the server knows of it.
 #[derive(Debug)]
 pub(crate) struct Served {
+    /// Larger than that of every node that was added before.
+    pub(super) number: u64,
     pub(crate) name: String,
     pub(crate) id: PeerId,
     pub(crate) handle: Handle,
@@ -71,7 +74,7 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    fn line(&self) -> NodeLine {
+    pub(super) fn line(&self) -> NodeLine {
         NodeLine {
             name: self.name.clone(),
             id: self.id.to_hex(),
@@ -95,32 +98,33 @@ impl Served {
 
 /// All of them, in the order they were added.
 #[derive(Debug, Default)]
-pub(crate) struct Nodes(RwLock<Vec<Arc<Served>>>);
+pub(crate) struct Nodes {
+    all: RwLock<Vec<Arc<Served>>>,
+    added: AtomicU64,
+}
 
 impl Nodes {
     pub(super) fn add(&self, name: String, handle: Handle) -> Arc<Served> {
-        let served = Arc::new(Served { name, id: handle.id(), handle, since: Instant::now() });
-        self.0.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&served));
+        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
+        let number = self.added.fetch_add(1, Ordering::Relaxed);
+        let (id, since) = (handle.id(), Instant::now());
+        let served = Arc::new(Served { number, name, id, handle, since });
+        all.push(Arc::clone(&served));
         served
     }
 
     pub(super) fn remove(&self, id: PeerId) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).retain(|n| n.id != id);
+        self.all.write().unwrap_or_else(PoisonError::into_inner).retain(|n| n.id != id);
     }
 
     /// All of them.
     pub(crate) fn all(&self) -> Vec<Arc<Served>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(super) fn lines(&self) -> Vec<NodeLine> {
-        let nodes = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        nodes.iter().map(|n| n.line()).collect()
+        self.all.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Finds a node by its id, by the first 8 characters of it, or by its name.
     pub(super) fn find(&self, which: &str) -> Result<Arc<Served>, Problem> {
-        let nodes = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let nodes = self.all.read().unwrap_or_else(PoisonError::into_inner);
         let is_id = |n: &&Arc<Served>| n.id.to_hex() == which || n.id.short() == which;
         if let Some(node) = nodes.iter().find(is_id) {
             return Ok(Arc::clone(node));

@@ -2,26 +2,29 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
+use axum::routing::get;
 use axum::{Json, Router, middleware};
 use rumormill::Node;
 use rumormill::proto::message::ParseMessageIdError;
 use rumormill::proto::{MessageId, PeerId};
-use serde::Deserialize;
 use tokio::time::{Duration, Instant, timeout_at};
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use super::extract::{BodyOf, PathOf, QueryOf};
 use super::nodes::{Handle, Served};
-use super::{Shared, guard, health, network, streams};
-use crate::limits::{DEFAULT_MESSAGES, LONGEST_WAIT, MAX_BODY};
+use super::openapi::{Document, OfMessage, OfNode, PublishBody, Refused};
+use super::{Shared, guard, health, network, openapi, streams};
+use crate::limits::{LONGEST_WAIT, MAX_BODY};
+use crate::paging::{Page, Paging};
 use crate::problem::Problem;
 use crate::view::{
-    FullMessage, MemberLine, MessageLine, NeighbourLine, NodeLine, PeerStatus, Publish, Published,
-    PublisherLine, ReceiptLine, SeedStatus, Status,
+    FullMessage, IdKey, MemberLine, MessageLine, NeighbourLine, NodeLine, PeerStatus, Publish,
+    Published, PublisherKey, PublisherLine, ReceiptLine, SeedStatus, Status,
 };
 
 type App = State<Arc<Shared>>;
@@ -29,34 +32,37 @@ pub(super) type Answer<T> = Result<T, Problem>;
 
 /// All routes behind the guard.
 pub(super) fn router(shared: Arc<Shared>) -> Router {
-    let node = Router::new()
-        .route("/status", get(status))
-        .route("/members", get(members))
-        .route("/registry", get(registry))
-        .route("/neighbours", get(neighbours))
-        .route("/messages", get(messages))
-        .route("/messages/{publisher}/{incarnation}/{sequence}", get(message))
-        .route("/publishers", get(publishers))
-        .route("/publish", post(publish))
-        .route("/leave", post(leave))
-        .route("/events", get(streams::events))
-        .route("/tail", get(streams::tail));
-    Router::new()
-        .route("/v1/nodes", get(nodes))
+    let node = OpenApiRouter::new()
+        .routes(routes!(status))
+        .routes(routes!(members))
+        .routes(routes!(registry))
+        .routes(routes!(neighbours))
+        .routes(routes!(messages))
+        .routes(routes!(message))
+        .routes(routes!(publishers))
+        .routes(routes!(publish))
+        .routes(routes!(leave))
+        .routes(routes!(streams::events))
+        .routes(routes!(streams::tail));
+    let (guarded, document) = OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(nodes))
         .nest("/v1/nodes/{node}", node)
         .merge(network::router())
         .merge(health::guarded())
+        .split_for_parts();
+    let (open, health) = health::open().split_for_parts();
+    let document = document.merge_from(health);
+    guarded
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), guard::check))
-        .merge(page(&shared))
+        .merge(page(&shared, open.merge(openapi::router(&document))))
         .with_state(shared)
 }
 
-/// The page and its parts, and whether all is well: everybody may have them who may speak to this server
-/// at all.
-fn page(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
+/// The page and its parts, and what else everybody may have who may speak to this server at all.
+fn page(shared: &Arc<Shared>, open: Router<Arc<Shared>>) -> Router<Arc<Shared>> {
     let check = middleware::from_fn_with_state(Arc::clone(shared), guard::check_page);
     Router::new()
         .route("/", get(|| async { crate::page::file("index.html") }))
@@ -64,7 +70,8 @@ fn page(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
             "/page/{name}",
             get(|Path(name): Path<String>| async move { crate::page::file(&name) }),
         )
-        .merge(health::open())
+        .merge(open)
+        .method_not_allowed_fallback(wrong_method)
         .layer(check)
 }
 
@@ -79,11 +86,21 @@ async fn wrong_method(request: Request) -> impl IntoResponse {
     )
 }
 
-async fn nodes(State(shared): App) -> Json<Vec<NodeLine>> {
-    Json(shared.nodes.lines())
+/// The nodes of this process, in the order in which they were started.
+#[utoipa::path(get, path = "/v1/nodes", tag = "nodes", params(Paging<u64>),
+    responses((status = 200, description = "A page of them", body = Page<NodeLine>), Refused))]
+async fn nodes(
+    State(shared): App,
+    QueryOf(paging): QueryOf<Paging<u64>>,
+) -> Answer<Json<Page<NodeLine>>> {
+    let page = paging.page(shared.nodes.all(), |n| n.number)?;
+    Ok(Json(Page { items: page.items.iter().map(|n| n.line()).collect(), next: page.next }))
 }
 
-async fn status(State(shared): App, Path(which): Path<String>) -> Answer<Json<Status>> {
+/// The state of a node.
+#[utoipa::path(get, path = "/status", tag = "nodes", params(OfNode),
+    responses((status = 200, description = "Its state, by role", body = Status), Refused))]
+async fn status(State(shared): App, PathOf(which): PathOf<String>) -> Answer<Json<Status>> {
     let served = shared.nodes.find(&which)?;
     let status = match &served.handle {
         Handle::Peer(node) => {
@@ -98,21 +115,38 @@ async fn status(State(shared): App, Path(which): Path<String>) -> Answer<Json<St
     Ok(Json(status))
 }
 
-async fn members(State(shared): App, Path(which): Path<String>) -> Answer<Json<Vec<MemberLine>>> {
-    let served = shared.nodes.find(&which)?;
-    let members = match &served.handle {
+/// The members in a node's view, by id; at a seed, its registry.
+#[utoipa::path(get, path = "/members", tag = "nodes", params(OfNode, Paging<IdKey>),
+    responses((status = 200, description = "A page of them", body = Page<MemberLine>), Refused))]
+async fn members(
+    State(shared): App,
+    PathOf(which): PathOf<String>,
+    QueryOf(paging): QueryOf<Paging<IdKey>>,
+) -> Answer<Json<Page<MemberLine>>> {
+    members_of(&shared.nodes.find(&which)?.handle, &paging).await
+}
+
+async fn members_of(handle: &Handle, paging: &Paging<IdKey>) -> Answer<Json<Page<MemberLine>>> {
+    let members = match handle {
         Handle::Peer(node) => node.members().await,
         Handle::Seed(node) => node.members().await,
     };
-    Ok(Json(members.iter().map(MemberLine::from).collect()))
+    let page = paging.page(members, |m| IdKey(m.id))?;
+    Ok(Json(Page { items: page.items.iter().map(MemberLine::from).collect(), next: page.next }))
 }
 
 /// The same as `members`, for those who want to be sure to ask a seed.
-async fn registry(shared: App, which: Path<String>) -> Answer<Json<Vec<MemberLine>>> {
+#[utoipa::path(get, path = "/registry", tag = "nodes", params(OfNode, Paging<IdKey>),
+    responses((status = 200, description = "A page of it", body = Page<MemberLine>), Refused))]
+async fn registry(
+    State(shared): App,
+    PathOf(which): PathOf<String>,
+    QueryOf(paging): QueryOf<Paging<IdKey>>,
+) -> Answer<Json<Page<MemberLine>>> {
     match &shared.nodes.find(&which)?.handle {
-        Handle::Seed(_) => members(shared, which).await,
+        seed @ Handle::Seed(_) => members_of(seed, &paging).await,
         Handle::Peer(_) => {
-            Err(Problem::bad_request("a peer has no registry; ask a seed, or ask for members"))
+            Err(Problem::not_found("a peer has no registry; ask a seed, or ask for members"))
         }
     }
 }
@@ -121,48 +155,60 @@ async fn registry(shared: App, which: Path<String>) -> Answer<Json<Vec<MemberLin
 pub(super) fn peer<'a>(served: &'a Served, what: &str) -> Answer<&'a Node> {
     match &served.handle {
         Handle::Peer(node) => Ok(node),
-        Handle::Seed(_) => Err(Problem::bad_request(format!(
+        Handle::Seed(_) => Err(Problem::not_found(format!(
             "{} is a seed, and seeds {what}; ask a peer",
             served.name
         ))),
     }
 }
 
+/// The neighbours of a peer, by id.
+#[utoipa::path(get, path = "/neighbours", tag = "nodes", params(OfNode, Paging<IdKey>),
+    responses((status = 200, description = "A page of them", body = Page<NeighbourLine>), Refused))]
 async fn neighbours(
     State(shared): App,
-    Path(which): Path<String>,
-) -> Answer<Json<Vec<NeighbourLine>>> {
+    PathOf(which): PathOf<String>,
+    QueryOf(paging): QueryOf<Paging<IdKey>>,
+) -> Answer<Json<Page<NeighbourLine>>> {
     let served = shared.nodes.find(&which)?;
     let node = peer(&served, "have no neighbours")?;
-    let neighbours = node.neighbours().await;
-    Ok(Json(neighbours.iter().map(NeighbourLine::from).collect()))
+    let page = paging.page(node.neighbours().await, |n| IdKey(n.id))?;
+    Ok(Json(Page { items: page.items.iter().map(NeighbourLine::from).collect(), next: page.next }))
 }
 
-#[derive(Deserialize)]
-struct Limit {
-    limit: Option<usize>,
-}
-
+/// The messages that a peer holds: the newest page first, oldest message first on each.
+#[utoipa::path(get, path = "/messages", tag = "nodes", params(OfNode, Paging<MessageId>),
+    responses((status = 200, description = "A page of them", body = Page<MessageLine>), Refused))]
 async fn messages(
     State(shared): App,
-    Path(which): Path<String>,
-    query: Result<Query<Limit>, QueryRejection>,
-) -> Answer<Json<Vec<MessageLine>>> {
-    let limit = query.map_err(|e| Problem::bad_request(e.body_text()))?.limit;
+    PathOf(which): PathOf<String>,
+    QueryOf(paging): QueryOf<Paging<MessageId>>,
+) -> Answer<Json<Page<MessageLine>>> {
+    let (limit, before) = (paging.limit()?, paging.cursor()?);
     let served = shared.nodes.find(&which)?;
     let node = peer(&served, "carry no messages")?;
-    let held = node.messages(limit.unwrap_or(DEFAULT_MESSAGES)).await;
-    Ok(Json(held.iter().map(MessageLine::from).collect()))
+    let mut held = match before {
+        None => node.messages(limit + 1).await,
+        Some(before) => node.messages_before(before, limit + 1).await,
+    };
+    let older = held.len().saturating_sub(limit);
+    held.drain(..older);
+    let next = held.first().filter(|_| older > 0).map(|m| m.id.to_string());
+    Ok(Json(Page { items: held.iter().map(MessageLine::from).collect(), next }))
 }
 
+/// The message list of a peer in figures, by publisher and incarnation.
+#[utoipa::path(get, path = "/publishers", tag = "nodes", params(OfNode, Paging<PublisherKey>),
+    responses((status = 200, description = "A page of it", body = Page<PublisherLine>), Refused))]
 async fn publishers(
     State(shared): App,
-    Path(which): Path<String>,
-) -> Answer<Json<Vec<PublisherLine>>> {
+    PathOf(which): PathOf<String>,
+    QueryOf(paging): QueryOf<Paging<PublisherKey>>,
+) -> Answer<Json<Page<PublisherLine>>> {
     let served = shared.nodes.find(&which)?;
     let node = peer(&served, "carry no messages")?;
-    let all = node.publishers().await;
-    Ok(Json(all.iter().map(PublisherLine::from).collect()))
+    let page = paging.page(node.publishers().await, PublisherKey::of)?;
+    Ok(Json(Page { items: page.items.iter().map(PublisherLine::from).collect(), next: page.next }))
 }
 
 /// The id of a message from the parts of a path.
@@ -171,12 +217,14 @@ pub(super) fn message_id(publisher: &str, incarnation: &str, sequence: &str) -> 
     id.map_err(|e: ParseMessageIdError| Problem::bad_request(e.to_string()))
 }
 
+/// A message with its content: from this peer, or from a neighbour that it asks.
+#[utoipa::path(get, path = "/messages/{publisher}/{incarnation}/{sequence}", tag = "nodes",
+    params(OfNode, OfMessage),
+    responses((status = 200, description = "The message", body = FullMessage), Refused))]
 async fn message(
     State(shared): App,
-    path: Result<Path<[String; 4]>, PathRejection>,
+    PathOf([which, publisher, incarnation, sequence]): PathOf<[String; 4]>,
 ) -> Answer<Json<FullMessage>> {
-    let Path([which, publisher, incarnation, sequence]) =
-        path.map_err(|e| Problem::bad_request(e.body_text()))?;
     let id = message_id(&publisher, &incarnation, &sequence)?;
     let served = shared.nodes.find(&which)?;
     let node = peer(&served, "carry no messages")?;
@@ -196,27 +244,31 @@ async fn name_of(node: &Node, id: PeerId) -> Option<String> {
     member.name.map(|n| n.to_string())
 }
 
+/// Publishes a message at a peer. With `wait_ms` the answer comes when all live peers hold it, or when
+/// that time is over.
+#[utoipa::path(post, path = "/publish", tag = "nodes", params(OfNode), request_body = PublishBody,
+    security(("token" = [])),
+    responses((status = 201, description = "It was published", body = Published), Refused,
+        (status = 413, description = "The body is too long", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 422, description = "The topic or the payload is too long, or the peer is leaving",
+            body = Problem, content_type = "application/problem+json")))]
 async fn publish(
     State(shared): App,
-    Path(which): Path<String>,
-    body: Result<Bytes, BytesRejection>,
+    PathOf(which): PathOf<String>,
+    BodyOf(request): BodyOf<Publish>,
 ) -> Answer<(StatusCode, Json<Published>)> {
     let served = shared.nodes.find(&which)?;
     let node = peer(&served, "carry no messages")?;
-    let body = body.map_err(|e| match e.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body is over {MAX_BODY} bytes"),
-        ),
-        status => Problem::new(status, e.body_text()),
-    })?;
-    let request: Publish = serde_json::from_slice(&body)
-        .map_err(|e| Problem::bad_request(format!("the body is not as expected: {e}")))?;
     let payload = request.content.bytes().ok_or_else(|| {
         Problem::bad_request("give either `text` or `payload_base64` (RFC 4648, section 4)")
     })?;
     let refused =
         |e: rumormill::PublishError| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, e.to_string());
+    let most = LONGEST_WAIT.as_millis();
+    if request.wait_ms.is_some_and(|ms| u128::from(ms) > most) {
+        return Err(Problem::bad_request(format!("`wait_ms` is over {most}, the longest wait")));
+    }
     let Some(wait) = request.wait_ms else {
         let id = node.publish(&request.topic, &payload).await.map_err(refused)?;
         let published = Published { id: id.to_string(), receipt: None };
@@ -225,7 +277,7 @@ async fn publish(
     let began = Instant::now();
     let (id, mut receipts) =
         node.publish_with_receipt(&request.topic, &payload).await.map_err(refused)?;
-    let until = began + Duration::from_millis(wait).min(LONGEST_WAIT);
+    let until = began + Duration::from_millis(wait);
     let mut last = None;
     while let Ok(Some(receipt)) = timeout_at(until, receipts.next()).await {
         let complete = receipt.complete;
@@ -238,7 +290,9 @@ async fn publish(
 }
 
 /// A peer says goodbye; a seed stops. Answers when it is done.
-async fn leave(State(shared): App, Path(which): Path<String>) -> Answer<StatusCode> {
+#[utoipa::path(post, path = "/leave", tag = "nodes", params(OfNode), security(("token" = [])),
+    responses((status = 204, description = "It has stopped"), Refused))]
+async fn leave(State(shared): App, PathOf(which): PathOf<String>) -> Answer<StatusCode> {
     let served = shared.nodes.find(&which)?;
     let done = match &served.handle {
         Handle::Peer(node) => node.leave().await,

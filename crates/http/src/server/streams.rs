@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::response::IntoResponse;
 use axum::response::sse::{Event as Item, KeepAlive, Sse};
 use futures_util::{Stream, StreamExt as _, stream};
@@ -16,9 +15,12 @@ use rumormill::proto::{PeerId, WallTime};
 use rumormill::{Events, Node, Observed, Received, Start, SubscribeOptions, Subscription};
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant};
+use utoipa::IntoParams;
 
 use super::Shared;
+use super::extract::{PathOf, QueryOf};
 use super::nodes::Handle;
+use super::openapi::{OfNode, Refused};
 use super::routes::{Answer, peer};
 use crate::limits::STREAM_KEEP_ALIVE;
 use crate::problem::Problem;
@@ -47,10 +49,14 @@ fn json(value: &impl serde::Serialize) -> Item {
     Item::default().json_data(value).unwrap_or_default()
 }
 
-/// `GET /v1/nodes/{node}/events`
+/// What happens in a node from now on, as server-sent events: JSON with `at_us`, `event` and what belongs
+/// to it, and `lagged` for those that were not read in time.
+#[utoipa::path(get, path = "/events", tag = "nodes", params(OfNode),
+    responses((status = 200, description = "The events, until the node stops", body = String,
+        content_type = "text/event-stream"), Refused))]
 pub(super) async fn events(
     State(shared): State<Arc<Shared>>,
-    Path(which): Path<String>,
+    PathOf(which): PathOf<String>,
 ) -> Answer<impl IntoResponse> {
     let events = match &shared.nodes.find(&which)?.handle {
         Handle::Peer(node) => node.events(),
@@ -103,13 +109,31 @@ fn start(text: &str) -> Answer<Start> {
     Ok(Start::After(id))
 }
 
-/// `GET /v1/nodes/{node}/tail`
+/// Which messages to follow.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "its fields are read by the derive")]
+struct TailParams {
+    /// `now`, `earliest`, microseconds since 1970, or the id of a message to go on after.
+    #[param(default = "now")]
+    from: Option<String>,
+    /// A topic or a pattern (`orders.*`); several times for several, all topics without.
+    topic: Option<Vec<String>>,
+    /// Whether to send what the messages say.
+    #[param(default = true)]
+    payload: Option<bool>,
+}
+
+/// The messages that a peer receives and publishes, as server-sent events: each as `messages/…` has it, and
+/// `gap` in the place of those that do not come.
+#[utoipa::path(get, path = "/tail", tag = "nodes", params(OfNode, TailParams),
+    responses((status = 200, description = "The messages, until the peer stops", body = String,
+        content_type = "text/event-stream"), Refused))]
 pub(super) async fn tail(
     State(shared): State<Arc<Shared>>,
-    Path(which): Path<String>,
-    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+    PathOf(which): PathOf<String>,
+    QueryOf(query): QueryOf<Vec<(String, String)>>,
 ) -> Answer<impl IntoResponse> {
-    let Query(query) = query.map_err(|e| Problem::bad_request(e.body_text()))?;
     let (options, with_content) = tail_options(query)?;
     let served = shared.nodes.find(&which)?;
     let node = peer(&served, "carry no messages")?.clone();

@@ -270,16 +270,28 @@ impl Retention {
         self.batches.range(first..last).map(|(_, k)| &**k)
     }
 
-    /// The newest batches that hold `limit` messages, oldest first.
-    pub(crate) fn newest(&self, limit: usize) -> Vec<&Kept> {
+    /// The batches that hold the `limit` newest messages, oldest first; of those that arrived before
+    /// one message, if it is still kept, and its own batch.
+    pub(crate) fn newest(&self, limit: usize, before: Option<&MessageId>) -> Vec<&Kept> {
+        let end = match before {
+            None => self.arrivals.len(),
+            Some(id) => match self.holding(id).and_then(|k| self.place(k.order)) {
+                Some(place) => place + 1,
+                // What came before it is gone as well.
+                None => return Vec::new(),
+            },
+        };
         let mut list = Vec::new();
         let mut messages = 0;
-        let arrived = self.arrivals.iter().rev().flatten();
+        let arrived = self.arrivals.range(..end).rev().flatten();
         for kept in arrived.filter_map(|b| self.batches.get(&name(b))) {
             if messages >= limit {
                 break;
             }
-            messages += kept.batch.len();
+            messages += match before.filter(|_| list.is_empty()) {
+                Some(id) => usize::try_from(id.sequence - kept.batch.first()).unwrap_or(usize::MAX),
+                None => kept.batch.len(),
+            };
             list.push(&**kept);
         }
         list.reverse();
@@ -395,7 +407,27 @@ mod tests {
         r.keep(batch(1, 2, 100), 1, None, Time::ZERO, WallTime(0), nobody);
         let before = r.bytes();
         r.keep(batch(1, 2, 100), 1, None, Time::ZERO, WallTime(0), nobody);
-        assert_eq!((r.messages(), r.bytes(), r.newest(9).len()), (2, before, 1));
+        assert_eq!((r.messages(), r.bytes(), r.newest(9, None).len()), (2, before, 1));
+    }
+
+    #[test]
+    fn the_newest_and_those_before_them() {
+        let mut r = Retention::new(1 << 20, Duration::from_secs(10));
+        for (first, count) in [(10, 3), (0, 4), (20, 2)] {
+            r.keep(batch(first, count, 10), 1, None, Time::ZERO, WallTime(0), nobody);
+        }
+        let at = |sequence| MessageId { sequence, ..name(&batch(0, 1, 1)) };
+        let firsts = |limit, before: Option<u64>| {
+            let newest = r.newest(limit, before.map(at).as_ref());
+            newest.iter().map(|k| k.batch.first()).collect::<Vec<_>>()
+        };
+        assert_eq!(firsts(3, None), [0, 20]);
+        assert_eq!(firsts(9, None), [10, 0, 20]);
+        assert_eq!(firsts(1, Some(21)), [20]);
+        assert_eq!(firsts(2, Some(21)), [0, 20]);
+        assert_eq!(firsts(1, Some(0)), [10, 0]);
+        assert_eq!(firsts(9, Some(10)), [10]);
+        assert_eq!(firsts(9, Some(99)), Vec::<u64>::new());
     }
 
     #[test]

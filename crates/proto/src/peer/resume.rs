@@ -243,7 +243,7 @@ mod tests {
         p.take_in(&batch(1, 1, 2, 3), way);
         p.take_in(&batch(1, 1, 6, 1), way);
         p.take_in(&batch(1, 1, 2, 3), way);
-        let again: Vec<u32> = p.held_messages(9).iter().map(|m| m.duplicates).collect();
+        let again: Vec<u32> = p.held_messages(9, None).iter().map(|m| m.duplicates).collect();
         assert_eq!(again, [1, 1, 1, 0], "and each copy too many is counted");
         let (words, stored) = drained(&mut p);
         assert_eq!((words.as_str(), stored), ("1:2-5", vec!["+2 1<5".into(), "+6".into()]));

@@ -140,11 +140,12 @@ impl Peer {
         all.into_values().collect()
     }
 
-    /// The newest `limit` messages held, oldest of them first.
+    /// The newest `limit` messages held, oldest of them first; with `before`, of those that arrived
+    /// before that one. None if that one is not held any more: those before it are not, either.
     #[must_use]
-    pub fn held_messages(&self, limit: usize) -> Vec<HeldMessage> {
+    pub fn held_messages(&self, limit: usize, before: Option<MessageId>) -> Vec<HeldMessage> {
         let mut held = Vec::new();
-        for k in self.broadcast.kept.newest(limit) {
+        for k in self.broadcast.kept.newest(limit, before.as_ref()) {
             let publisher = k.batch.publisher();
             let name = if publisher == self.id() {
                 Some(self.own.record.name.clone())
@@ -161,6 +162,10 @@ impl Peer {
                 hops: k.hops,
                 duplicates: k.repeats,
             }));
+        }
+        if let Some(before) = before {
+            let at = held.iter().position(|m| m.id == before);
+            held.truncate(at.unwrap_or(held.len()));
         }
         held.drain(..held.len().saturating_sub(limit));
         held

@@ -80,9 +80,8 @@ impl Hashed {
 pub(crate) fn lacking(list: &MessageList, theirs: &[SummaryEntry]) -> Vec<Range> {
     let mut ranges = Vec::new();
     for (&(publisher, incarnation), ours) in list.iter() {
-        let at = theirs.binary_search_by_key(&(publisher, incarnation), |e| {
-            (e.publisher, e.incarnation)
-        });
+        let at = theirs
+            .binary_search_by_key(&(publisher, incarnation), |e| (e.publisher, e.incarnation));
         let entry = at.ok().and_then(|at| theirs.get(at));
         let (gaps, next) = entry.map_or((&[][..], 0), |e| (e.gaps.as_slice(), e.next));
         let missing = ours.gaps();

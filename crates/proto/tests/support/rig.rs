@@ -414,7 +414,7 @@ impl Rig {
         assert!(s.incarnation >= self.incarnation);
         assert!(p.members(self.now).len() <= s.alive as usize + 2 * MAX_CERTIFICATES);
         assert!(p.publishers().len() <= MAX_PUBLISHERS);
-        assert_eq!(p.held_messages(usize::MAX).len() as u64, s.held_messages);
+        assert_eq!(p.held_messages(usize::MAX, None).len() as u64, s.held_messages);
         s.counters
     }
 

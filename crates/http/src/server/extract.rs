@@ -1,0 +1,57 @@
+//! What requests bring, with problems as answers where it is not as expected.
+
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+use crate::limits::MAX_BODY;
+use crate::problem::Problem;
+
+/// The parameters of a path.
+pub(super) struct PathOf<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for PathOf<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::from_request_parts(parts, state).await;
+        path.map(|Path(t)| PathOf(t)).map_err(|e| Problem::bad_request(e.body_text()))
+    }
+}
+
+/// The parameters of a query.
+pub(super) struct QueryOf<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryOf<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let query = Query::from_request_parts(parts, state).await;
+        query.map(|Query(t)| QueryOf(t)).map_err(|e| Problem::bad_request(e.body_text()))
+    }
+}
+
+/// A body of JSON, whatever type it says it has: who has the token means it.
+pub(super) struct BodyOf<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for BodyOf<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let refused = |e: BytesRejection| match e.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("the body is over {MAX_BODY} bytes"),
+            ),
+            status => Problem::new(status, e.body_text()),
+        };
+        let body = Bytes::from_request(request, state).await.map_err(refused)?;
+        let value = serde_json::from_slice(&body);
+        value
+            .map(BodyOf)
+            .map_err(|e| Problem::bad_request(format!("the body is not as expected: {e}")))
+    }
+}

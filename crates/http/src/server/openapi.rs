@@ -1,0 +1,136 @@
+//! The API as OpenAPI has it: <https://spec.openapis.org/oas/v3.1.1>.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderName, header};
+use axum::routing::get;
+use serde::Deserialize;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{IntoParams, IntoResponses, Modify, OpenApi, ToSchema};
+
+use super::Shared;
+use crate::problem::Problem;
+
+/// What all requests have in common.
+#[derive(Debug, OpenApi)]
+#[openapi(
+    info(
+        title = "Rumormill control API",
+        description = "Looks at the nodes of one process, and works with them. Ids are hexadecimal text, \
+                       delays are milliseconds (`_ms`), ages are seconds (`_s`), points in time are Unix \
+                       microseconds (`_us`). Fields may be added; readers ignore what they do not know.\n\n\
+                       The token is in the control file of each node (`rumor ps --json` names them), and behind \
+                       the `#` of the address that `rumor up`, `peer` and `seed` print. With `--http ADDR` \
+                       everybody on this machine may look without it.",
+        license(name = "MIT OR Apache-2.0")
+    ),
+    tags(
+        (name = "nodes", description = "One node: a peer and its view, or a seed and its registry."),
+        (name = "network", description = "All nodes served here together, as the page shows them."),
+        (name = "process", description = "Metrics and health.")
+    ),
+    security((), ("token" = [])),
+    modifiers(&BearerToken)
+)]
+pub(super) struct Document;
+
+/// Names the token.
+struct BearerToken;
+
+impl Modify for BearerToken {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        let components = document.components.get_or_insert_with(Default::default);
+        components.add_security_scheme("token", token);
+    }
+}
+
+/// Which node.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "its fields are read by the derive")]
+pub(super) struct OfNode {
+    /// Its name, its id, or the first eight digits of its id.
+    node: String,
+}
+
+/// Which message.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "its fields are read by the derive")]
+pub(super) struct OfMessage {
+    /// The id of its publisher.
+    #[param(pattern = "^[0-9a-f]{64}$")]
+    publisher: String,
+    /// The publisher's incarnation.
+    incarnation: u64,
+    /// Its number among the publisher's.
+    sequence: u64,
+}
+
+/// The message to publish: its content is either text or base64.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged, deny_unknown_fields)]
+#[expect(dead_code, reason = "it is `Publish` as the derive can say it")]
+pub(super) enum PublishBody {
+    Text {
+        /// What it is about; nothing by default.
+        #[schema(max_length = 128)]
+        #[serde(default)]
+        topic: String,
+        /// What to say.
+        text: String,
+        /// Answer only when all live peers hold it, or after so many milliseconds.
+        #[schema(maximum = 60_000)]
+        wait_ms: Option<u64>,
+    },
+    Base64 {
+        /// What it is about; nothing by default.
+        #[schema(max_length = 128)]
+        #[serde(default)]
+        topic: String,
+        /// What to say, in base64 (RFC 4648, section 4).
+        #[schema(pattern = "^([0-9A-Za-z+/]{4})*$")]
+        payload_base64: String,
+        /// Answer only when all live peers hold it, or after so many milliseconds.
+        #[schema(maximum = 60_000)]
+        wait_ms: Option<u64>,
+    },
+}
+
+/// Why any request may fail.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "its variants are read by the derive")]
+pub(super) enum Refused {
+    /// A parameter or the body is not as expected.
+    #[response(status = 400, content_type = "application/problem+json")]
+    BadRequest(Problem),
+    /// The token is missing or wrong.
+    #[response(status = 401, content_type = "application/problem+json")]
+    Unauthorized(Problem),
+    /// The request names another host, or the page of another site sent it.
+    #[response(status = 403, content_type = "application/problem+json")]
+    Forbidden(Problem),
+    /// There is no such node, message or path, or not at a node of this role.
+    #[response(status = 404, content_type = "application/problem+json")]
+    NotFound(Problem),
+    /// Several nodes have this name.
+    #[response(status = 409, content_type = "application/problem+json")]
+    Conflict(Problem),
+    /// The node has stopped.
+    #[response(status = 410, content_type = "application/problem+json")]
+    Gone(Problem),
+}
+
+/// Serves the document. It holds no secrets.
+pub(super) fn router(document: &utoipa::openapi::OpenApi) -> Router<Arc<Shared>> {
+    // What serde writes of it cannot fail.
+    let text: Arc<str> = document.to_json().unwrap_or_default().into();
+    let answer = move |_: State<Arc<Shared>>| async move {
+        let kind: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
+        (kind, text.to_string())
+    };
+    Router::new().route("/openapi.json", get(answer))
+}
