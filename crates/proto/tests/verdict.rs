@@ -155,3 +155,26 @@ fn a_seed_that_was_stopped_does_not_take_its_own_silence_for_the_accuseds() {
     rig.link_up(ACCUSED, Role::Peer, None);
     assert_eq!(told(&rig, "accusation_refuted"), 1);
 }
+
+/// The same where its probe was the next thing due when it was stopped: other seeds' votes come before the
+/// accused's answer, though both wait.
+#[test]
+fn a_probe_does_not_run_out_before_what_came_meanwhile_was_read() {
+    let (mut rig, links) = with_a_case();
+    let end = rig.now + Config::lan().build().unwrap().probe_burst();
+    while rig.deadline().unwrap() < end {
+        for link in links {
+            rig.receive(link, Ping { nonce: 0 });
+        }
+        rig.next_deadline();
+    }
+    assert_eq!(rig.deadline(), Some(end), "nothing else is due before it");
+    rig.pass(Duration::from_millis(1_500));
+    votes(&mut rig, links, 11);
+    votes(&mut rig, links, 12);
+    assert_eq!((told(&rig, "voted"), told(&rig, "peer_removed")), (0, 0));
+    rig.link_up(ACCUSED, Role::Peer, None);
+    assert_eq!(told(&rig, "accusation_refuted"), 1);
+    rig.timeout();
+    assert_eq!((told(&rig, "voted"), told(&rig, "peer_removed")), (0, 0));
+}

@@ -37,6 +37,7 @@ impl Seed {
         self.dial_seeds();
         self.watch_seeds();
         self.compare();
+        self.end_probes();
         self.review_cases();
         self.push();
         self.check_idle_links();

@@ -244,6 +244,15 @@ impl Seed {
         }
     }
 
+    /// Probes whose time is over have failed. Only the timeout may say so: a seed that was stopped reads
+    /// what came meanwhile first, and in it may be the answer.
+    pub(super) fn end_probes(&mut self) {
+        let now = self.fx.now();
+        let failed = self.cases.values_mut().filter_map(|c| c.probe.just_failed(now).then_some(1));
+        let failed = failed.sum();
+        self.fx.add("probes_failed", failed);
+    }
+
     /// Goes on with every case: probes, votes, certificates.
     pub(super) fn review_cases(&mut self) {
         let now = self.fx.now();
@@ -253,9 +262,6 @@ impl Seed {
             self.appoint(subject);
             let needed = self.needed(&subject);
             let Some(case) = self.cases.get_mut(&subject) else { continue };
-            if case.probe.just_failed(now) {
-                self.fx.count("probes_failed");
-            }
             if let Some(vote) = case.decide(&self.identity, needed, now) {
                 let told = told(case, self.identity.id());
                 let witnesses = vote.witnesses.clone();

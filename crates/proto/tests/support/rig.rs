@@ -235,9 +235,14 @@ impl Rig {
         self.now += time;
     }
 
+    /// When it is to be called at the latest.
+    pub fn deadline(&self) -> Option<Time> {
+        either!(&self.node, n => n.poll_timeout())
+    }
+
     /// Goes on to the next deadline, if there is one.
     pub fn next_deadline(&mut self) {
-        if let Some(at) = either!(&self.node, n => n.poll_timeout()) {
+        if let Some(at) = self.deadline() {
             self.now = self.now.max(at);
             self.timeout();
         }
