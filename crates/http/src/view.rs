@@ -12,8 +12,9 @@ use std::collections::BTreeMap;
 use rumormill::proto::snapshot::{MemberState, PublisherView, Receipt};
 use rumormill::proto::{Message, MessageId, PeerId, WallTime};
 use rumormill::{Gap, Incoming};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Number, Value};
 use utoipa::ToSchema;
 
 use crate::paging::Key;
@@ -354,7 +355,16 @@ struct RawPublish {
     topic: String,
     text: Option<String>,
     payload_base64: Option<String>,
+    #[serde(default, deserialize_with = "whole")]
     wait_ms: Option<u64>,
+}
+
+/// A whole number, also as `5000.0`: JSON does not tell it from `5000`.
+fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    let Some(number) = Option::<Number>::deserialize(from)? else { return Ok(None) };
+    let float = || number.as_f64().filter(|f| f.fract() == 0.0 && (0.0..9e15).contains(f));
+    let whole = number.as_u64().or_else(|| float().map(|f| f as u64));
+    whole.map(Some).ok_or_else(|| D::Error::custom(format!("{number} is not a whole number")))
 }
 
 impl From<RawPublish> for Publish {
@@ -548,6 +558,18 @@ pub struct Lagged {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_to_be_published_is_read_strictly_but_for_numbers() {
+        let read = |text: &str| serde_json::from_str::<Publish>(text);
+        let waits = |text: &str| read(&format!(r#"{{"text":"x","wait_ms":{text}}}"#)).ok();
+        assert_eq!(waits("5000.0").unwrap().wait_ms, Some(5000));
+        assert_eq!(waits("7").unwrap().wait_ms, Some(7));
+        assert_eq!(waits("null").unwrap().wait_ms, None);
+        assert!(waits("0.5").is_none() && waits("-1").is_none() && waits("1e300").is_none());
+        let typo = read(r#"{"txt":"x"}"#).unwrap_err().to_string();
+        assert!(typo.contains("unknown field `txt`"), "{typo}");
+    }
 
     #[test]
     fn content_is_text_where_it_can_be() {

@@ -72,32 +72,44 @@ pub(super) struct OfMessage {
 
 /// The message to publish: its content is either text or base64.
 #[derive(Deserialize, ToSchema)]
-#[serde(untagged, deny_unknown_fields)]
+#[serde(untagged)]
 #[expect(dead_code, reason = "it is `Publish` as the derive can say it")]
 pub(super) enum PublishBody {
-    Text {
-        /// What it is about; nothing by default.
-        #[schema(max_length = 128)]
-        #[serde(default)]
-        topic: String,
-        /// What to say.
-        text: String,
-        /// Answer only when all live peers hold it, or after so many milliseconds.
-        #[schema(maximum = 60_000)]
-        wait_ms: Option<u64>,
-    },
-    Base64 {
-        /// What it is about; nothing by default.
-        #[schema(max_length = 128)]
-        #[serde(default)]
-        topic: String,
-        /// What to say, in base64 (RFC 4648, section 4).
-        #[schema(pattern = "^([0-9A-Za-z+/]{4})*$")]
-        payload_base64: String,
-        /// Answer only when all live peers hold it, or after so many milliseconds.
-        #[schema(maximum = 60_000)]
-        wait_ms: Option<u64>,
-    },
+    Text(PublishText),
+    Base64(PublishBase64),
+}
+
+/// A message of text.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "its fields are read by the derive")]
+pub(super) struct PublishText {
+    /// What it is about; nothing by default.
+    #[schema(max_length = 128)]
+    #[serde(default)]
+    topic: String,
+    /// What to say.
+    text: String,
+    /// Answer only when all live peers hold it, or after so many milliseconds.
+    #[schema(maximum = 60_000)]
+    wait_ms: Option<u64>,
+}
+
+/// A message of any bytes.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "its fields are read by the derive")]
+pub(super) struct PublishBase64 {
+    /// What it is about; nothing by default.
+    #[schema(max_length = 128)]
+    #[serde(default)]
+    topic: String,
+    /// What to say, in base64 (RFC 4648, section 4).
+    #[schema(pattern = "^([0-9A-Za-z+/]{4})*$")]
+    payload_base64: String,
+    /// Answer only when all live peers hold it, or after so many milliseconds.
+    #[schema(maximum = 60_000)]
+    wait_ms: Option<u64>,
 }
 
 /// Why any request may fail.
