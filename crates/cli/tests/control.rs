@@ -96,7 +96,7 @@ fn what_a_node_knows() {
     assert_eq!(status["pid"], network.anna.pid());
     assert_eq!(status["seeds"][0]["registered"], true);
     let text = network.text(&["status", "--node", "anna", "--counters"]);
-    for part in ["anna (peer", "joined, life 1", "at 1 of 1 seeds (1 needed)", "counters"] {
+    for part in ["anna (peer", "joined, life 1", "at 1 of 1 seed (1 needed)", "counters"] {
         assert!(text.contains(part), "no {part:?} in {text}");
     }
     let text = network.text(&["status", "--node", "seed-1"]);

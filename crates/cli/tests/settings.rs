@@ -74,7 +74,7 @@ fn a_file_is_checked_and_what_is_wrong_is_told_with_its_line() {
     let ran = place.run(&["config", "check", &file]).ok();
     assert!(ran.out.ends_with("2 seeds, 7 settings\n"), "{}", ran.out);
     let list = place.write("config.txt", "127.0.0.1:1\n");
-    assert!(place.run(&["config", "check", &list]).ok().out.contains("a list of 1 seeds"));
+    assert!(place.run(&["config", "check", &list]).ok().out.contains("a list of 1 seed"));
 
     let seeds = "seeds = [\"127.0.0.1:1\"]\n";
     let wrong = [

@@ -155,7 +155,7 @@ fn the_summary_is_text_without_json_and_payloads_have_their_size() {
         ])
         .ok();
     for part in
-        ["3 peers and 1 seeds", "one component", "3 published, 6 of 6", "everything arrived"]
+        ["3 peers and 1 seed in", "one component", "3 published, 6 of 6", "everything arrived"]
     {
         assert!(ran.out.contains(part), "no {part:?} in {ran:#?}");
     }

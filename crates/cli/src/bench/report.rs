@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use rumormill_units::count::{self, counted};
+
 use super::delays::Delays;
 use super::figures::{Figures, float};
 use crate::out::Paint;
@@ -61,21 +63,23 @@ impl Figures {
         let s = &self.setup;
         let load = match (s.idle, s.window, s.rate) {
             (true, ..) => ", idle".to_owned(),
-            (_, Some(window), _) => format!(", {} in flight", plural(window, "message")),
+            (_, Some(window), _) => format!(", {} in flight", counted(window, "message")),
             (_, _, rate) => format!(", {} messages/s", rate.unwrap_or(0.0)),
         };
         let publishers = match (s.idle, s.window) {
             (true, _) => String::new(),
             (_, window) => {
                 let each = if window.is_some() && s.publishers > 1 { " each with" } else { "" };
-                let publishers = plural(s.publishers as u64, "publisher");
+                let publishers = counted(s.publishers, "publisher");
                 format!(", {publishers} of {} B{each}", s.payload)
             }
         };
         let load = if publishers.ends_with("with") { load.replacen(',', "", 1) } else { load };
         format!(
-            "{} nodes{publishers}{load}, {:.1} s, preset {}",
-            s.nodes, self.speed.seconds, s.preset
+            "{}{publishers}{load}, {:.1} s, preset {}",
+            counted(s.nodes, "node"),
+            self.speed.seconds,
+            s.preset
         )
     }
 
@@ -177,22 +181,9 @@ impl Figures {
     }
 }
 
-fn plural(n: u64, what: &str) -> String {
-    let s = if n == 1 { "" } else { "s" };
-    format!("{} {what}{s}", grouped(float(n)))
-}
-
-/// A whole number in groups of three digits.
+/// A rate or an amount, to the whole number.
 pub(crate) fn grouped(x: f64) -> String {
-    let digits = format!("{x:.0}");
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    count::grouped(x.round() as u64)
 }
 
 #[cfg(test)]
@@ -205,9 +196,5 @@ mod tests {
         assert_eq!(grouped(999.0), "999");
         assert_eq!(grouped(1000.0), "1,000");
         assert_eq!(grouped(12_345_678.0), "12,345,678");
-        assert_eq!(
-            (plural(1, "node"), plural(1024, "node")),
-            ("1 node".into(), "1,024 nodes".into())
-        );
     }
 }

@@ -13,6 +13,7 @@ use crate::out::{self, Paint};
 use crate::settings::{self, COMMANDS, File, Origin, origin_text};
 use crate::table::Table;
 use crate::{escape, launch};
+use rumormill_units::count::counted;
 
 /// Check a settings file, or show where each setting comes from
 #[derive(Debug, Args)]
@@ -67,7 +68,7 @@ pub(crate) fn run(args: ConfigArgs) -> Outcome {
 fn check(path: &std::path::Path) -> Outcome {
     if !settings::is_settings(path) {
         let seeds = seeds_file::read(path)?;
-        out::print(&format!("{}: a list of {} seeds\n", path.display(), seeds.len()))?;
+        out::print(&format!("{}: a list of {}\n", path.display(), counted(seeds.len(), "seed")))?;
         return Ok(Exit::Ok);
     }
     let file = File::read(path)?;
@@ -82,8 +83,8 @@ fn check(path: &std::path::Path) -> Outcome {
     }
     lines.sort_unstable();
     lines.dedup();
-    let text = format!("{}: {} seeds, {} settings\n", path.display(), seeds.len(), lines.len());
-    out::print(&text)?;
+    let (seeds, settings) = (counted(seeds.len(), "seed"), counted(lines.len(), "setting"));
+    out::print(&format!("{}: {seeds}, {settings}\n", path.display()))?;
     Ok(Exit::Ok)
 }
 

@@ -8,6 +8,7 @@ use crate::exit::{Exit, Outcome};
 use crate::out::Paint;
 use crate::table::Table;
 use crate::{escape, out};
+use rumormill_units::count::counted;
 
 /// List the members a node knows; at a seed, its registry
 #[derive(Debug, Args)]
@@ -47,7 +48,8 @@ fn text(members: &[MemberLine]) -> String {
         ]);
     }
     let alive = members.iter().filter(|m| m.state == "alive").count();
-    table.render(Paint::stdout()) + &format!("{} members, {alive} alive\n", members.len())
+    table.render(Paint::stdout())
+        + &format!("{}, {alive} alive\n", counted(members.len(), "member"))
 }
 
 /// The first 8 characters of an id.

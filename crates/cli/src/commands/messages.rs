@@ -9,6 +9,7 @@ use crate::exit::{Exit, Outcome};
 use crate::out::Paint;
 use crate::table::Table;
 use crate::{escape, out, utc};
+use rumormill_units::count::counted;
 
 /// List the messages a peer holds, newest last
 #[derive(Debug, Args)]
@@ -56,5 +57,5 @@ pub(crate) fn text(messages: &[MessageLine], paint: Paint) -> String {
             m.id.clone(),
         ]);
     }
-    table.render(paint) + &format!("{} messages\n", messages.len())
+    table.render(paint) + &format!("{}\n", counted(messages.len(), "message"))
 }

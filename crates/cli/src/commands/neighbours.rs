@@ -9,6 +9,7 @@ use crate::exit::{Exit, Outcome};
 use crate::out::Paint;
 use crate::table::Table;
 use crate::{escape, out};
+use rumormill_units::count::counted;
 
 /// List the neighbours of a peer
 #[derive(Debug, Args)]
@@ -48,5 +49,5 @@ pub(crate) fn text(neighbours: &[NeighbourLine], paint: Paint) -> String {
             format!("{} of {}", n.degree, n.target),
         ]);
     }
-    table.render(paint) + &format!("{} neighbours\n", neighbours.len())
+    table.render(paint) + &format!("{}\n", counted(neighbours.len(), "neighbour"))
 }

@@ -11,6 +11,7 @@ use crate::control::NodeArgs;
 use crate::exit::{Exit, Outcome};
 use crate::out::Paint;
 use crate::{escape, out};
+use rumormill_units::count::counted;
 use rumormill_units::duration;
 
 /// Show the state of a running node
@@ -62,21 +63,24 @@ fn peer(s: &PeerStatus, paint: Paint) -> String {
     let _ = writeln!(text, "  neighbours   {} of {} wanted", s.degree, s.target);
     let _ = writeln!(
         text,
-        "  registered   at {} of {} seeds ({} needed)",
+        "  registered   at {} of {} ({} needed)",
         s.registrations,
-        s.seeds.len(),
+        counted(s.seeds.len(), "seed"),
         s.seed_quorum
     );
     text += &seed_lines(&s.seeds, "registered", "not registered");
     let _ = writeln!(
         text,
-        "  network      {} members alive here, {} peers say the seeds",
-        s.alive, s.network_size
+        "  network      {} alive here, {} say the seeds",
+        counted(s.alive, "member"),
+        counted(s.network_size, "peer")
     );
     let _ = writeln!(
         text,
-        "  messages     {} published, {} held ({} bytes)",
-        s.published, s.held_messages, s.held_bytes
+        "  messages     {} published, {} held ({})",
+        s.published,
+        s.held_messages,
+        counted(s.held_bytes, "byte")
     );
     text
 }
@@ -96,13 +100,16 @@ fn seed(s: &SeedStatus, paint: Paint) -> String {
     let _ = writeln!(text, "  listens at   {}", s.address);
     let _ = writeln!(
         text,
-        "  registry     {} peers alive, {} of them linked here, {} entries in all",
-        s.alive, s.connected_peers, s.entries
+        "  registry     {} alive, {} of them linked here, {} in the table",
+        counted(s.alive, "peer"),
+        s.connected_peers,
+        s.entries
     );
     let _ = writeln!(
         text,
-        "  deaths       {} open cases, {} votes needed for a certificate",
-        s.cases, s.seed_quorum
+        "  deaths       {}, {} needed for a certificate",
+        counted(s.cases, "open case"),
+        counted(s.seed_quorum, "vote")
     );
     if !s.seeds.is_empty() {
         let _ = writeln!(text, "  other seeds");

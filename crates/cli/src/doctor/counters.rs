@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Finding, counted};
+use rumormill_units::count::counted;
+
+use super::Finding;
 
 pub(super) fn time(counters: &BTreeMap<String, u64>) -> Finding {
     let late = of(counters, "late_wakeups");

@@ -94,10 +94,5 @@ fn version(of: &str) -> Finding {
     }
 }
 
-/// A number of things, in words.
-fn counted(n: u64, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
-}
-
 #[cfg(test)]
 mod tests;

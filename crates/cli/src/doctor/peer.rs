@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use rumormill_http::view::{MessageLine, NeighbourLine, PeerStatus};
 
 use super::counters::{of, store, time};
-use super::{Finding, counted, version};
+use super::{Finding, version};
 use crate::escape;
+use rumormill_units::count::counted;
 
 /// Messages looked at for the clocks of their publishers.
 pub(super) const MESSAGES: usize = 500;
@@ -39,7 +40,7 @@ pub(super) fn findings(
 
 fn joined(s: &PeerStatus) -> Finding {
     let (held, all, needed) = (s.registrations, s.seeds.len(), s.seed_quorum);
-    let held = format!("registered at {held} of {all} seeds, {needed} are needed");
+    let held = format!("registered at {held} of {}, {needed} needed", counted(all, "seed"));
     match s.state.as_str() {
         "joined" => Finding::ok("membership", held),
         "leaving" | "left" => {
@@ -115,13 +116,18 @@ fn reached(s: &PeerStatus, neighbours: &[NeighbourLine]) -> Finding {
              that they see",
         )
     } else {
-        let found = format!("{accepted} of {} neighbours connected to it", neighbours.len());
+        let found =
+            format!("{accepted} of {} connected to it", counted(neighbours.len(), "neighbour"));
         Finding::ok("reachability", found)
     }
 }
 
 fn members(s: &PeerStatus) -> Finding {
-    let found = format!("{} members known, the seeds say {} peers", s.alive, s.network_size);
+    let found = format!(
+        "{} known, the seeds say {}",
+        counted(s.alive, "member"),
+        counted(s.network_size, "peer")
+    );
     // In large networks a peer knows a part.
     if s.network_size <= 1024 && s.alive.abs_diff(s.network_size) > 1 + s.network_size / 10 {
         Finding::note(

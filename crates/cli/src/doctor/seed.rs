@@ -5,6 +5,7 @@ use rumormill_http::view::SeedStatus;
 use super::counters::{store, time};
 use super::{Finding, version};
 use crate::escape;
+use rumormill_units::count::counted;
 
 pub(super) fn findings(s: &SeedStatus) -> Vec<Finding> {
     vec![
@@ -49,8 +50,10 @@ fn others(s: &SeedStatus) -> Finding {
 
 fn registry(s: &SeedStatus) -> Finding {
     let found = format!(
-        "{} peers alive, {} of them linked here, {} open cases",
-        s.alive, s.connected_peers, s.cases
+        "{} alive, {} of them linked here, {}",
+        counted(s.alive, "peer"),
+        s.connected_peers,
+        counted(s.cases, "open case")
     );
     if s.cases > 0 {
         let advice = "peers are accused just now; `rumor tail --events` shows how it goes on";

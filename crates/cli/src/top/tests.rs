@@ -194,7 +194,11 @@ fn the_overview_of_a_seed() {
     })));
     has(
         &shown(&mut model),
-        &["seed-1  seed 55555555  not synced", "7 alive, 6 linked here, 9 entries", "1 open cases"],
+        &[
+            "seed-1  seed 55555555  not synced",
+            "7 alive, 6 linked here, 9 in the table",
+            "1 open case,",
+        ],
     );
     press(&mut model, KeyCode::Char('1'));
     has(&shown(&mut model), &["no connections"]);

@@ -8,6 +8,7 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Clear, Paragraph, Row, Sparkline, Table, TableState, Tabs, Wrap};
 use rumormill_http::view::{PeerStatus, SeedLine, SeedStatus, Status};
+use rumormill_units::count::counted;
 use rumormill_units::{duration, size};
 
 use super::model::{Model, Tab};
@@ -212,10 +213,14 @@ fn peer(s: &PeerStatus, paint: Paint) -> Vec<Line<'static>> {
 fn seed(s: &SeedStatus, paint: Paint) -> Vec<Line<'static>> {
     let mut lines = vec![
         Line::raw(format!(
-            "registry    {} alive, {} linked here, {} entries",
+            "registry    {} alive, {} linked here, {} in the table",
             s.alive, s.connected_peers, s.entries
         )),
-        Line::raw(format!("deaths      {} open cases, {} votes needed", s.cases, s.seed_quorum)),
+        Line::raw(format!(
+            "deaths      {}, {} needed",
+            counted(s.cases, "open case"),
+            counted(s.seed_quorum, "vote")
+        )),
         Line::raw("other seeds"),
     ];
     lines.extend(s.seeds.iter().map(|seed| seed_line(seed, "compared", "not compared", paint)));

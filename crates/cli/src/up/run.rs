@@ -22,6 +22,7 @@ use super::summary::Summary;
 use crate::exit::{Exit, OrExit as _, Outcome};
 use crate::signals::Stops;
 use crate::{escape, hello, utc};
+use rumormill_units::count::counted;
 use rumormill_units::duration;
 
 /// How often the overlay is looked at until it has formed.
@@ -127,9 +128,9 @@ impl Run {
         }
         self.names = fleet.members().iter().map(|m| (m.id.to_hex(), m.name.clone())).collect();
         self.progress.say(&format!(
-            "{} seeds and {} peers started{}",
-            self.seeds,
-            self.plan.peers,
+            "{} and {} started{}",
+            counted(self.seeds, "seed"),
+            counted(self.plan.peers, "peer"),
             if self.processes { ", each in a process of its own" } else { "" }
         ));
         if let Some(page) = fleet.page() {
@@ -201,8 +202,8 @@ impl Run {
             self.formed_at = Some(Instant::now());
             let (low, mean, high) = overlay.spread();
             self.progress.say(&format!(
-                "the overlay is whole: {} links, degrees {low} to {high}, mean {mean:.1}",
-                overlay.edges
+                "the overlay is whole: {}, degrees {low} to {high}, mean {mean:.1}",
+                counted(overlay.edges, "link")
             ));
             if self.plan.messages > 0 {
                 let after = duration::show(self.plan.after);

@@ -10,6 +10,7 @@ use super::casualties::Death;
 use super::ledger::Delays;
 use super::plan::Fault;
 use crate::out::Paint;
+use rumormill_units::count::counted;
 use rumormill_units::duration;
 
 /// The summary of a run. With `--json` it is printed as one object with these fields.
@@ -99,8 +100,11 @@ impl Summary {
             t,
             "{}",
             paint.bold(&format!(
-                "{} peers and {} seeds in {place}, {:.1} s, preset {}",
-                self.peers, self.seeds, self.seconds, self.preset
+                "{} and {} in {place}, {:.1} s, preset {}",
+                counted(self.peers, "peer"),
+                counted(self.seeds, "seed"),
+                self.seconds,
+                self.preset
             ))
         );
         let joined = self.joined_ms.map_or_else(
@@ -109,8 +113,10 @@ impl Summary {
         );
         let _ = writeln!(
             t,
-            "  members     {joined}; registered at {} or more of {} seeds ({} needed)",
-            self.registrations_per_peer_min, self.seeds, self.seed_quorum
+            "  members     {joined}; registered at {} or more of {} ({} needed)",
+            self.registrations_per_peer_min,
+            counted(self.seeds, "seed"),
+            self.seed_quorum
         );
         self.overlay_and_messages(&mut t);
         for death in &self.deaths {
@@ -139,8 +145,8 @@ impl Summary {
         };
         let _ = writeln!(
             t,
-            "  overlay     {} links, {components}, degrees {low} to {high}",
-            self.edges
+            "  overlay     {}, {components}, degrees {low} to {high}",
+            counted(self.edges, "link")
         );
         if self.published == 0 {
             return;
