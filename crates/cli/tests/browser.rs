@@ -266,6 +266,25 @@ async fn what_happens_in_the_network_is_seen_and_what_is_done_on_the_page_happen
     assert_eq!(browser.eval("document.querySelector('#figure-dead').textContent").await, "1");
     assert_eq!(browser.eval("document.querySelector('#figure-peers').textContent").await, alive);
 
+    // A peer that is added there is one like the others.
+    browser.click("#add").await;
+    let newcomer = format!("{network}.peers.find(p => p.name === 'peer-13')");
+    browser
+        .until(
+            "it has joined",
+            &format!("({newcomer})?.state === 'alive' && {newcomer}.degree > 0"),
+        )
+        .await;
+    browser.click("#tab-members").await;
+    browser
+        .until(
+            "it is in the table",
+            "document.querySelector('#members').innerText.includes('peer-13')",
+        )
+        .await;
+    assert_eq!(browser.eval("document.querySelector('#figure-peers').textContent").await, peers);
+
+    browser.click("#tab-network").await;
     look(&browser).await;
     browser.was_well_behaved(&url);
     drop(browser);

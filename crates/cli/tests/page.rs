@@ -87,7 +87,7 @@ fn peers_and_seeds_are_struck_from_the_page() {
     });
     assert_eq!(
         page.ask("GET", "/v1/network/acts", "").1["acts"],
-        json!(["kill", "freeze", "thaw", "cut"])
+        json!(["add", "kill", "freeze", "thaw", "cut"])
     );
 
     assert_eq!(page.act("kill", &names[2]), 202);
@@ -108,8 +108,19 @@ fn peers_and_seeds_are_struck_from_the_page() {
     assert_eq!(page.act("kill", &names[6]), 202);
     until("two seeds find it dead", || page.peer(&names[6])["state"] == "dead");
 
+    // A peer that comes later is one like the others: it joins, and is found dead when it is.
+    assert_eq!(page.ask("POST", "/v1/network/acts", r#"{"do":"add"}"#).0, 202);
+    until("it has joined, and has neighbours", || {
+        let p = page.peer("peer-9");
+        p["state"] == "alive" && p["degree"].as_u64() > Some(0)
+    });
+    assert_eq!(page.act("kill", "peer-9"), 202);
+    until("it is found dead", || page.peer("peer-9")["state"] == "dead");
+    assert_eq!(page.ask("POST", "/v1/network/acts", r#"{"do":"add"}"#).0, 202);
+    until("another one", || page.peer("peer-10")["state"] == "alive");
+
     let (status, problem) = page.ask("POST", "/v1/network/acts", r#"{"do":"explode"}"#);
-    assert!(status == 422 && problem["detail"].as_str().unwrap().contains("explode"), "{problem}");
+    assert!(status == 400 && problem["detail"].as_str().unwrap().contains("explode"), "{problem}");
     assert_eq!(page.act("kill", "nobody"), 404);
 
     up.signal("-INT");
@@ -117,4 +128,5 @@ fn peers_and_seeds_are_struck_from_the_page() {
     assert_eq!(up.wait(), 0, "{summary:#}");
     assert_eq!(summary["false_deaths"], 0, "{summary:#}");
     assert_eq!(summary["errors"], 0, "{summary:#}");
+    assert_eq!(summary["peers"], 10, "{summary:#}");
 }

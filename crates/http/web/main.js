@@ -173,6 +173,7 @@ async function act(wish) {
 async function possible() {
   const { acts } = mayChange() ? await ask("/v1/network/acts").catch(() => ({ acts: [] })) : { acts: [] };
   state.mayAct = acts.length > 0;
+  $("add").hidden = !state.mayAct;
   const cut = $("cut");
   cut.hidden = !state.mayAct;
   cut.dataset.act = acts.includes("heal") ? "heal" : "cut";
@@ -181,6 +182,7 @@ async function possible() {
 
 async function actions() {
   await possible();
+  $("add").addEventListener("click", () => act({ do: "add" }));
   $("cut").addEventListener("click", async (e) => { await act({ do: e.target.dataset.act }); await possible(); });
   $("publish").hidden = !mayChange();
   $("publish").addEventListener("submit", async (e) => {

@@ -1,6 +1,6 @@
 //! What people do at the page becomes a sight of the run, which does it in its turn.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rumormill::proto::PeerId;
@@ -8,24 +8,22 @@ use rumormill_http::{Act, Director};
 use tokio::sync::mpsc;
 
 use super::plan::Fault;
-use super::seen::{Member, Sight, Wish};
+use super::seen::{Members, Sight, Wish};
 
 /// Hands wishes to the run.
 pub(super) struct Hands {
-    numbers: BTreeMap<PeerId, usize>,
+    members: Arc<Members>,
     sights: mpsc::Sender<Sight>,
     cut: AtomicBool,
 }
 
 impl Hands {
-    pub(super) fn new(members: &[Member], sights: mpsc::Sender<Sight>) -> Self {
-        let numbers = members.iter().enumerate().map(|(n, m)| (m.id, n)).collect();
-        Hands { numbers, sights, cut: AtomicBool::new(false) }
+    pub(super) const fn new(members: Arc<Members>, sights: mpsc::Sender<Sight>) -> Self {
+        Hands { members, sights, cut: AtomicBool::new(false) }
     }
 
     fn number(&self, id: PeerId) -> Result<usize, String> {
-        let number = self.numbers.get(&id).copied();
-        number.ok_or_else(|| "that node is not one of this run".to_owned())
+        self.members.number(id).ok_or_else(|| "that node is not one of this run".to_owned())
     }
 }
 
@@ -36,6 +34,7 @@ impl Director for Hands {
             Act::Freeze(id, true) => Wish::Strike(self.number(id)?, Fault::Stop),
             Act::Freeze(id, false) => Wish::Thaw(self.number(id)?),
             Act::Cut(cut) => Wish::Cut(cut),
+            Act::Add => Wish::Add,
         };
         let busy = |_| "the run is busy or ends; try again".to_owned();
         self.sights.try_send(Sight::Wish(wish)).map_err(busy)?;

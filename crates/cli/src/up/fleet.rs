@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::inside::Inside;
 use super::outside::Outside;
 use super::plan::Fault;
-use super::seen::{Facts, Member, Sight};
+use super::seen::{Facts, Members, Sight};
 use crate::hello::TOPIC;
 use crate::usage::Usage;
 use crate::utc;
@@ -26,8 +26,8 @@ pub(crate) enum Fleet {
 }
 
 impl Fleet {
-    /// Peers first, then seeds.
-    pub(crate) fn members(&self) -> &[Member] {
+    /// All nodes there are now.
+    pub(crate) fn members(&self) -> &Members {
         match self {
             Fleet::Inside(f) => f.members(),
             Fleet::Outside(f) => f.members(),
@@ -63,6 +63,19 @@ impl Fleet {
         if let Fleet::Inside(f) = self {
             f.thaw(node);
         }
+    }
+
+    /// Starts a further peer; what comes of it is sent as a sight.
+    pub(crate) fn add(&self, sights: mpsc::Sender<Sight>) {
+        let fleet = self.clone();
+        tokio::spawn(async move {
+            let result = match &fleet {
+                Fleet::Inside(f) => f.add(&sights).await,
+                // Nobody can wish for it: there is no page.
+                Fleet::Outside(_) => return,
+            };
+            let _ = sights.send(Sight::Added(result)).await;
+        });
     }
 
     /// Cuts the peers in two halves, or makes them one network again.

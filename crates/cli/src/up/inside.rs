@@ -1,7 +1,8 @@
 //! A run in one process: every node is a task, with a listening socket of its own.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rumormill::proto::SeedAddress;
 use rumormill::proto::wire::Verifier;
@@ -12,22 +13,39 @@ use tokio::time::timeout;
 
 use super::Place;
 use super::director::Hands;
-use super::names::Names;
+use super::names::{self, Names};
 use super::plan::Fault;
-use super::seen::{Facts, Member, Seen, Sight};
+use super::seen::{Facts, Member, Members, Seen, Sight};
 use crate::commands::seed;
-use crate::exit::Outcome;
+use crate::exit::{Failure, Outcome};
 use crate::launch::{self, Control, GOODBYE, NetworkArgs};
 use crate::log::{Logs, MessageLog};
 
 /// The nodes of a run in one process.
 #[derive(Debug)]
 pub(crate) struct Inside {
-    members: Vec<Member>,
+    members: Arc<Members>,
     peers: Vec<Node>,
     seeds: Vec<SeedNode>,
+    /// Peers that were added since the start.
+    added: Mutex<Vec<Node>>,
+    /// How many were wished for.
+    wanted: AtomicUsize,
     control: Mutex<Option<Control>>,
+    nursery: Nursery,
 }
+
+/// What it takes to start a peer.
+#[derive(Debug)]
+struct Nursery {
+    seeds: Vec<SeedAddress>,
+    network: NetworkArgs,
+    logs: Logs,
+    verifier: Arc<Verifier>,
+}
+
+/// Most peers that are added to one run.
+const MOST_ADDED: usize = 500;
 
 impl Inside {
     /// Starts all nodes: first every listener, so that all addresses are known and taken, then the
@@ -44,36 +62,76 @@ impl Inside {
         let verifier = Arc::new(Verifier::for_nodes(names.seeds.len() + names.peers.len()));
         let seeds = start_seeds(names.seeds.len(), configured, network, Some(&verifier)).await?;
         let addresses: Vec<SeedAddress> = seeds.iter().map(|(a, _)| a.clone()).collect();
-        let mut members = Vec::new();
+        let nursery =
+            Nursery { seeds: addresses, network: network.clone(), logs: logs.clone(), verifier };
+        let members = Arc::new(Members::default());
         let mut peers = Vec::new();
         for name in &names.peers {
-            let (node, events) = start_peer(name, &addresses, network, logs, &verifier).await?;
-            members.push(Member { name: name.clone(), id: node.id() });
-            let number = peers.len();
+            let (node, events) = nursery.start(name).await?;
+            let number = members.add(Member { name: name.clone(), id: node.id() });
             watch_events(number, events, sights.clone());
-            watch_messages(number, node.clone(), logs.messages(name), sights.clone());
+            let told = Some(sights.clone());
+            watch_messages(number, node.clone(), logs.messages(name), told);
             control.add(name, node.clone());
             peers.push(node);
         }
         let mut running = Vec::new();
         for (name, (_, node)) in names.seeds.iter().zip(seeds) {
-            watch_events(members.len(), node.events(), sights.clone());
-            members.push(Member { name: name.clone(), id: node.id() });
+            let number = members.add(Member { name: name.clone(), id: node.id() });
+            watch_events(number, node.events(), sights.clone());
             logs.seed(name, node.id());
             logs.follow_degrees(name, &node);
             control.add(name, node.clone());
             running.push(node);
         }
-        control.direct(Box::new(Hands::new(&members, sights.clone())));
-        Ok(Inside { members, peers, seeds: running, control: Mutex::new(Some(control)) })
+        control.direct(Box::new(Hands::new(Arc::clone(&members), sights.clone())));
+        let (added, wanted) = (Mutex::default(), AtomicUsize::new(0));
+        let control = Mutex::new(Some(control));
+        Ok(Inside { members, peers, seeds: running, added, wanted, control, nursery })
     }
 
-    pub(crate) fn members(&self) -> &[Member] {
+    pub(crate) fn members(&self) -> &Members {
         &self.members
     }
 
-    fn peer(&self, peer: usize) -> Result<&Node, String> {
-        self.peers.get(peer).ok_or_else(|| format!("there is no peer {peer}"))
+    /// Starts a further peer; says its number.
+    pub(crate) async fn add(&self, sights: &mpsc::Sender<Sight>) -> Result<usize, String> {
+        let before = self.wanted.fetch_add(1, Ordering::Relaxed);
+        if before >= MOST_ADDED {
+            return Err(format!("{MOST_ADDED} peers have been added, that is the most"));
+        }
+        let name = names::peer(self.peers.len() + before, self.peers.len());
+        let started = self.nursery.start(&name).await;
+        let why =
+            |f: Failure| f.error.map_or_else(|| "it was stopped".to_owned(), |e| e.to_string());
+        let (node, events) = started.map_err(why)?;
+        let member = Member { name: name.clone(), id: node.id() };
+        let number = {
+            // One after the other, so that numbers and places agree.
+            let mut added = self.added();
+            added.push(node.clone());
+            self.members.add(member)
+        };
+        watch_events(number, events, sights.clone());
+        // What was published before it came is not owed to it.
+        watch_messages(number, node.clone(), self.nursery.logs.messages(&name), None);
+        let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(control) = control.as_mut() {
+            control.add(&name, node);
+        }
+        Ok(number)
+    }
+
+    fn added(&self) -> MutexGuard<'_, Vec<Node>> {
+        self.added.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A peer of the start, or one that was added.
+    fn peer(&self, number: usize) -> Result<Node, String> {
+        let since = number.checked_sub(self.peers.len() + self.seeds.len());
+        let peer = self.peers.get(number).cloned();
+        let peer = peer.or_else(|| since.and_then(|n| self.added().get(n).cloned()));
+        peer.ok_or_else(|| format!("there is no peer {number}"))
     }
 
     pub(crate) async fn publish(
@@ -93,7 +151,7 @@ impl Inside {
 
     pub(crate) fn strike(&self, node: usize, fault: Fault) {
         let seed = node.checked_sub(self.peers.len()).and_then(|n| self.seeds.get(n));
-        match (self.peers.get(node), seed, fault) {
+        match (self.peer(node).ok(), seed, fault) {
             (Some(peer), _, Fault::Kill) => peer.kill(),
             (Some(peer), _, Fault::Stop) => peer.freeze(true),
             (_, Some(seed), Fault::Kill) => seed.kill(),
@@ -105,7 +163,7 @@ impl Inside {
     /// Lets a stopped node go on.
     pub(crate) fn thaw(&self, node: usize) {
         let seed = node.checked_sub(self.peers.len()).and_then(|n| self.seeds.get(n));
-        match (self.peers.get(node), seed) {
+        match (self.peer(node).ok(), seed) {
             (Some(peer), _) => peer.freeze(false),
             (_, Some(seed)) => seed.freeze(false),
             _ => {}
@@ -115,7 +173,8 @@ impl Inside {
     /// Cuts the first half of the peers off from the others, or makes them one network again. The seeds
     /// are on both sides: so nobody is taken for dead.
     pub(crate) fn cut(&self, cut: bool) {
-        let (one, other) = self.peers.split_at(self.peers.len() / 2);
+        let peers: Vec<Node> = self.peers.iter().chain(self.added().iter()).cloned().collect();
+        let (one, other) = peers.split_at(self.peers.len() / 2);
         for (here, there) in [(one, other), (other, one)] {
             for peer in here {
                 peer.cut_off(there.iter().filter(|_| cut).map(Node::id));
@@ -144,7 +203,7 @@ impl Inside {
 
     /// Nobody is left to say goodbye to, so nobody does.
     pub(crate) async fn end(&self) {
-        for node in &self.peers {
+        for node in self.peers.iter().chain(self.added().iter()) {
             node.kill();
         }
         for node in &self.seeds {
@@ -202,28 +261,24 @@ pub(crate) async fn start_seeds(
 pub(crate) const SYSTEM_CHOOSES: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-async fn start_peer(
-    name: &str,
-    seeds: &[SeedAddress],
-    network: &NetworkArgs,
-    logs: &Logs,
-    verifier: &Arc<Verifier>,
-) -> Outcome<(Node, Events)> {
-    let identity = launch::fresh_identity()?;
-    logs.peer(name, identity.id());
-    let mut builder = Node::builder()
-        .name(launch::name(name)?)
-        .config(network.config()?)
-        .identity(identity)
-        .listener(Listener::bind(SYSTEM_CHOOSES)?)
-        .seeds(seeds.to_vec())
-        .verifier(Arc::clone(verifier));
-    if let Some(key) = network.network_key()? {
-        builder = builder.network_key(key);
+impl Nursery {
+    async fn start(&self, name: &str) -> Outcome<(Node, Events)> {
+        let identity = launch::fresh_identity()?;
+        self.logs.peer(name, identity.id());
+        let mut builder = Node::builder()
+            .name(launch::name(name)?)
+            .config(self.network.config()?)
+            .identity(identity)
+            .listener(Listener::bind(SYSTEM_CHOOSES)?)
+            .seeds(self.seeds.clone())
+            .verifier(Arc::clone(&self.verifier));
+        if let Some(key) = self.network.network_key()? {
+            builder = builder.network_key(key);
+        }
+        // Before the start: a peer may have joined before this task has its next turn.
+        let events = builder.events();
+        Ok((builder.start().await?, events))
     }
-    // Before the start: a peer may have joined before this task has its next turn.
-    let events = builder.events();
-    Ok((builder.start().await?, events))
 }
 
 fn watch_events(node: usize, mut events: Events, sights: mpsc::Sender<Sight>) {
@@ -251,7 +306,13 @@ fn watch_events(node: usize, mut events: Events, sights: mpsc::Sender<Sight>) {
     });
 }
 
-fn watch_messages(peer: usize, node: Node, mut log: MessageLog, sights: mpsc::Sender<Sight>) {
+/// Logs what a peer receives, and tells it where that is wanted.
+fn watch_messages(
+    peer: usize,
+    node: Node,
+    mut log: MessageLog,
+    sights: Option<mpsc::Sender<Sight>>,
+) {
     let mut subscription = node.subscribe();
     tokio::spawn(async move {
         while let Some(received) = subscription.recv().await {
@@ -274,7 +335,9 @@ fn watch_messages(peer: usize, node: Node, mut log: MessageLog, sights: mpsc::Se
                     Sight::Gap { node: peer, missing: gap.to - gap.from }
                 }
             };
-            if sights.send(sight).await.is_err() {
+            if let Some(sights) = &sights
+                && sights.send(sight).await.is_err()
+            {
                 return;
             }
         }

@@ -19,6 +19,12 @@ fn numbered(word: &str, count: usize) -> Vec<String> {
     (1..=count).map(|n| format!("{word}-{n:0width$}")).collect()
 }
 
+/// The name of a peer that comes later, in a run that began with so many.
+pub(crate) fn peer(index: usize, began_with: usize) -> String {
+    let width = began_with.to_string().len();
+    format!("peer-{:0width$}", index + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -29,5 +35,7 @@ mod tests {
         assert_eq!(names.seeds, ["seed-1", "seed-2", "seed-3"]);
         assert_eq!((names.peers[0].as_str(), names.peers[11].as_str()), ("peer-01", "peer-12"));
         assert!(names.peers.is_sorted());
+        assert_eq!(peer(12, 12), "peer-13");
+        assert_eq!(peer(11, 12), names.peers[11]);
     }
 }

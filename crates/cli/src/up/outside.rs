@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use super::names::Names;
 use super::plan::Fault;
-use super::seen::{Facts, Member, Seen, Sight};
+use super::seen::{Facts, Member, Members, Seen, Sight};
 use crate::exit::{Exit, Failure, OrExit as _, Outcome};
 use crate::launch::{GOODBYE, NetworkArgs};
 use crate::log::LogArgs;
@@ -37,7 +37,7 @@ const COMPLAINTS: usize = 4096;
 /// The nodes of a run in many processes.
 #[derive(Debug)]
 pub(crate) struct Outside {
-    members: Vec<Member>,
+    members: Members,
     nodes: Vec<Process>,
     peers: usize,
     run_dir: RunDir,
@@ -144,7 +144,7 @@ impl Outside {
         let mut all = start_all(peers).await?;
         all.extend(running);
         let mut fleet = Outside {
-            members: Vec::new(),
+            members: Members::default(),
             nodes: Vec::new(),
             peers: names.peers.len(),
             run_dir: RunDir::locate(run_dir),
@@ -156,13 +156,13 @@ impl Outside {
             if number < names.peers.len() {
                 watch_messages(number, process.client.clone(), sights.clone()).await?;
             }
-            fleet.members.push(member);
+            fleet.members.add(member);
             fleet.nodes.push(process);
         }
         Ok(fleet)
     }
 
-    pub(crate) fn members(&self) -> &[Member] {
+    pub(crate) const fn members(&self) -> &Members {
         &self.members
     }
 

@@ -43,6 +43,8 @@ pub(super) struct Run {
     preset: Preset,
     started: Instant,
     peers: Vec<Peer>,
+    /// Those that were added since the start, by number. They owe and are owed no messages.
+    added: BTreeMap<usize, Peer>,
     /// Names of all nodes by id.
     names: BTreeMap<String, String>,
     ledger: Ledger,
@@ -88,6 +90,7 @@ impl Run {
         let ledger = Ledger::new(plan.peers).or_exit(Exit::Failed)?;
         Ok(Run {
             peers: vec![Peer::default(); plan.peers],
+            added: BTreeMap::new(),
             names: BTreeMap::new(),
             plan,
             seeds,
@@ -120,13 +123,14 @@ impl Run {
         mut sights: mpsc::Receiver<Sight>,
         mut stops: Stops,
     ) -> Outcome<Summary> {
+        let members = fleet.members().all().clone();
         let numbers: BTreeMap<PeerId, usize> =
-            fleet.members().iter().enumerate().map(|(n, m)| (m.id, n)).collect();
-        for (peer, member) in self.peers.iter_mut().zip(fleet.members()) {
+            members.iter().enumerate().map(|(n, m)| (m.id, n)).collect();
+        for (peer, member) in self.peers.iter_mut().zip(&members) {
             peer.name.clone_from(&member.name);
             peer.content = Some(hello::content(&member.name, self.plan.payload).into());
         }
-        self.names = fleet.members().iter().map(|m| (m.id.to_hex(), m.name.clone())).collect();
+        self.names = members.into_iter().map(|m| (m.id.to_hex(), m.name)).collect();
         self.progress.say(&format!(
             "{} and {} started{}",
             counted(self.seeds, "seed"),
@@ -151,7 +155,7 @@ impl Run {
             tokio::select! {
                 _ = sights.recv_many(&mut batch, BATCH) => {
                     for sight in batch.drain(..) {
-                        self.look(sight, &fleet, &numbers);
+                        self.look(sight, &fleet, &numbers, &sender);
                     }
                 }
                 () = sleep_until(self.wake(now)) => {}
@@ -198,7 +202,7 @@ impl Run {
         self.next_look = now + LOOK;
         let (facts, _) = self.facts(fleet).await;
         let overlay = overlay(&facts, fleet);
-        if overlay.components == 1 && facts.len() == self.plan.peers {
+        if overlay.components == 1 && facts.len() == self.everybody().count() {
             self.formed_at = Some(Instant::now());
             let (low, mean, high) = overlay.spread();
             self.progress.say(&format!(
@@ -230,7 +234,7 @@ impl Run {
         self.last_action = now;
         let Some(member) = fleet.members().get(number) else { return };
         let at_us = utc::now_us();
-        if let Some(peer) = self.peers.get_mut(number) {
+        if let Some(peer) = self.peer_mut(number) {
             peer.gone = true;
         }
         self.ledger.gone(number);
@@ -253,7 +257,7 @@ impl Run {
 
     /// Somebody at the page has this done.
     fn wished(&mut self, node: usize, fault: Fault, fleet: &Fleet) {
-        match self.peers.get(node) {
+        match self.peer(node) {
             Some(peer) if !peer.gone => self.strike_peer(Instant::now(), node, fault, fleet),
             // One that was stopped may be killed as well.
             Some(_) => self.hit(node, fault, fleet),
@@ -352,7 +356,7 @@ impl Run {
     }
 
     fn status(&self) -> Status {
-        let here = || self.peers.iter().filter(|p| !p.gone);
+        let here = || self.everybody().filter(|p| !p.gone);
         let deliveries = self.ledger.deliveries();
         let (struck, removed) = self.casualties.counts();
         let count = here().count();
@@ -376,7 +380,13 @@ impl Run {
         }
     }
 
-    fn look(&mut self, sight: Sight, fleet: &Fleet, numbers: &BTreeMap<PeerId, usize>) {
+    fn look(
+        &mut self,
+        sight: Sight,
+        fleet: &Fleet,
+        numbers: &BTreeMap<PeerId, usize>,
+        sender: &mpsc::Sender<Sight>,
+    ) {
         match sight {
             Sight::Event { node, at_us, seen } => self.event(node, at_us, seen, fleet),
             Sight::Received { peer, id, published_us, received_us } => {
@@ -412,7 +422,37 @@ impl Run {
                 fleet.thaw(node);
             }
             Sight::Wish(Wish::Cut(cut)) => self.cut(cut, fleet),
+            Sight::Wish(Wish::Add) => fleet.add(sender.clone()),
+            Sight::Added(result) => self.was_added(result, fleet),
             Sight::Ended { node, how } => self.ended(node, &how, fleet),
+        }
+    }
+
+    /// A peer of the start or one that was added; a seed is none.
+    fn peer(&self, number: usize) -> Option<&Peer> {
+        self.peers.get(number).or_else(|| self.added.get(&number))
+    }
+
+    fn peer_mut(&mut self, number: usize) -> Option<&mut Peer> {
+        self.peers.get_mut(number).or_else(|| self.added.get_mut(&number))
+    }
+
+    /// All peers there ever were.
+    fn everybody(&self) -> impl Iterator<Item = &Peer> {
+        self.peers.iter().chain(self.added.values())
+    }
+
+    /// Somebody at the page has had a peer started.
+    fn was_added(&mut self, result: Result<usize, String>, fleet: &Fleet) {
+        match result {
+            Ok(number) => {
+                let Some(member) = fleet.members().get(number) else { return };
+                self.progress.say(&format!("{} is added", member.name));
+                self.names.insert(member.id.to_hex(), member.name.clone());
+                // Its first events may have been here before it.
+                self.added.entry(number).or_default().name = member.name;
+            }
+            Err(e) => self.error(format!("no peer could be added: {e}")),
         }
     }
 
@@ -429,7 +469,7 @@ impl Run {
     }
 
     fn name(&self, node: usize, fleet: &Fleet) -> String {
-        fleet.members().get(node).map_or_else(|| format!("node {node}"), |m| m.name.clone())
+        fleet.members().get(node).map_or_else(|| format!("node {node}"), |m| m.name)
     }
 
     fn name_of_id(&self, id: &str) -> String {
@@ -439,12 +479,12 @@ impl Run {
     fn event(&mut self, node: usize, at_us: u64, seen: Seen, fleet: &Fleet) {
         match seen {
             Seen::Joined => {
-                if let Some(peer) = self.peers.get_mut(node) {
+                if let Some(peer) = self.observed(node) {
                     peer.joined = true;
                 }
             }
             Seen::NeighbourUp { degree } | Seen::NeighbourDown { degree } => {
-                if let Some(peer) = self.peers.get_mut(node) {
+                if let Some(peer) = self.observed(node) {
                     peer.degree = degree;
                 }
             }
@@ -470,16 +510,25 @@ impl Run {
         }
     }
 
+    /// Whose events are taken note of: peers', also of one that is only about to be added.
+    fn observed(&mut self, number: usize) -> Option<&mut Peer> {
+        if number < self.peers.len() {
+            return self.peers.get_mut(number);
+        }
+        let is_seed = number < self.peers.len() + self.seeds;
+        (!is_seed).then(|| self.added.entry(number).or_default())
+    }
+
     /// Somebody had a peer leave (`rumor leave`): that is no fault, and no death.
     fn left(&mut self, node: usize, fleet: &Fleet) {
-        if self.peers.get(node).is_some_and(|p| !p.gone) {
+        if self.peer(node).is_some_and(|p| !p.gone) {
             self.progress.say(&format!("{} has left", self.name(node, fleet)));
             self.forget(node);
         }
     }
 
     fn forget(&mut self, node: usize) {
-        if let Some(peer) = self.peers.get_mut(node) {
+        if let Some(peer) = self.peer_mut(node) {
             peer.gone = true;
             self.ledger.gone(node);
         }
@@ -505,7 +554,7 @@ impl Run {
     fn ended(&mut self, node: usize, how: &str, fleet: &Fleet) {
         fleet.ended(node);
         // Those who were struck, or have left, have ended as they should.
-        if self.peers.get(node).is_some_and(|p| p.gone) || self.seeds_struck.contains(&node) {
+        if self.peer(node).is_some_and(|p| p.gone) || self.seeds_struck.contains(&node) {
             return;
         }
         let name = self.name(node, fleet);
@@ -516,7 +565,8 @@ impl Run {
     /// Asks every living peer at once. Gives their numbers and facts, and what could not be had.
     async fn facts(&self, fleet: &Fleet) -> (Vec<(usize, Facts)>, Vec<String>) {
         let ask = |peer: usize| async move { (peer, fleet.peer_facts(peer).await) };
-        let living = (0..self.peers.len()).filter(|&p| !self.peers[p].gone);
+        let numbered = self.peers.iter().enumerate().chain(self.added.iter().map(|(n, p)| (*n, p)));
+        let living = numbered.filter(|(_, p)| !p.gone).map(|(n, _)| n);
         let mut facts = Vec::new();
         let mut errors = Vec::new();
         for (peer, result) in join_all(living.map(ask)).await {
@@ -530,7 +580,7 @@ impl Run {
 }
 
 fn overlay(facts: &[(usize, Facts)], fleet: &Fleet) -> Overlay {
-    let ids: Vec<String> = fleet.members().iter().map(|m| m.id.to_hex()).collect();
+    let ids: Vec<String> = fleet.members().all().iter().map(|m| m.id.to_hex()).collect();
     let lists = facts
         .iter()
         .filter_map(|(peer, f)| Some((ids.get(*peer)?.as_str(), f.neighbours.as_slice())));

@@ -1,6 +1,7 @@
 //! The events that a run looks at, from nodes in this process and in others alike.
 
 use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use rumormill::proto::snapshot::{PeerSnapshot, SeedSnapshot};
 use rumormill::proto::{Counters, MessageId, PeerId};
@@ -56,6 +57,8 @@ pub(crate) enum Sight {
     Published { peer: usize, at_us: u64, result: Result<MessageId, String> },
     /// Somebody wants this done.
     Wish(Wish),
+    /// A peer was added, or why not.
+    Added(Result<usize, String>),
     /// A node ended, or cannot be observed any more, without being asked to.
     Ended { node: usize, how: String },
 }
@@ -67,15 +70,43 @@ pub(crate) enum Wish {
     Strike(usize, Fault),
     /// Let a stopped one go on.
     Thaw(usize),
+    /// Start a further peer.
+    Add,
     /// Cut the peers in two halves, or (`false`) make them one network again.
     Cut(bool),
 }
 
-/// A node of the run. Peers come first, then seeds.
+/// A node of the run.
 #[derive(Debug, Clone)]
 pub(crate) struct Member {
     pub(crate) name: String,
     pub(crate) id: PeerId,
+}
+
+/// All nodes of a run by number: peers first, then seeds, then peers that were added since.
+#[derive(Debug, Default)]
+pub(crate) struct Members(RwLock<Vec<Member>>);
+
+impl Members {
+    /// Adds one; says its number.
+    pub(crate) fn add(&self, member: Member) -> usize {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        all.push(member);
+        all.len() - 1
+    }
+
+    pub(crate) fn get(&self, number: usize) -> Option<Member> {
+        self.all().get(number).cloned()
+    }
+
+    pub(crate) fn number(&self, id: PeerId) -> Option<usize> {
+        self.all().iter().position(|m| m.id == id)
+    }
+
+    /// All there are now.
+    pub(crate) fn all(&self) -> RwLockReadGuard<'_, Vec<Member>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What a node is asked at the end.

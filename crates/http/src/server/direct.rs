@@ -9,6 +9,8 @@ pub enum Act {
     Kill(PeerId),
     /// A peer or a seed is stopped, as by SIGSTOP, or (`false`) goes on.
     Freeze(PeerId, bool),
+    /// A further peer is started.
+    Add,
     /// The network is cut in two, as by a firewall between its halves, or (`false`) is whole again.
     Cut(bool),
 }

@@ -96,8 +96,8 @@ async fn acts(State(shared): App) -> Json<Acts> {
     let director = shared.director.get();
     let acts = match director.map(|d| d.is_cut()) {
         None => Vec::new(),
-        Some(false) => vec!["kill", "freeze", "thaw", "cut"],
-        Some(true) => vec!["kill", "freeze", "thaw", "heal"],
+        Some(false) => vec!["add", "kill", "freeze", "thaw", "cut"],
+        Some(true) => vec!["add", "kill", "freeze", "thaw", "heal"],
     };
     Json(Acts { acts })
 }
@@ -112,6 +112,8 @@ struct Acts {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(tag = "do", rename_all = "snake_case")]
 enum Wish {
+    /// Starts a further peer.
+    Add {},
     Kill {
         node: String,
     },
@@ -141,6 +143,7 @@ async fn act(State(shared): App, BodyOf(wish): BodyOf<Wish>) -> Answer<StatusCod
     })?;
     let id = |node: &str| shared.nodes.find(node).map(|n| n.id);
     let act = match wish {
+        Wish::Add {} => Act::Add,
         Wish::Kill { node } => Act::Kill(id(&node)?),
         Wish::Freeze { node } => Act::Freeze(id(&node)?, true),
         Wish::Thaw { node } => Act::Freeze(id(&node)?, false),

@@ -42,7 +42,8 @@ impl Run {
             }
         }
         let deliveries = self.ledger.deliveries();
-        let nodes = self.plan.peers + self.seeds;
+        let peers = self.everybody().count();
+        let nodes = peers + self.seeds;
         let since =
             |at: tokio::time::Instant| rounded(at.duration_since(self.started).as_secs_f64() * 1e3);
         #[allow(clippy::cast_precision_loss)] // Far below 2^52.
@@ -55,7 +56,7 @@ impl Run {
         );
         Summary {
             seeds: self.seeds,
-            peers: self.plan.peers,
+            peers,
             processes: self.processes,
             preset: self.preset.to_string(),
             seconds,
@@ -120,7 +121,7 @@ impl Run {
     /// What is wrong at the end.
     fn faults(&self, closing: &Closing, fleet: &Fleet) -> Vec<String> {
         let mut faults = Vec::new();
-        let not_joined = self.peers.iter().filter(|p| !p.gone && !p.joined);
+        let not_joined = self.everybody().filter(|p| !p.gone && !p.joined);
         faults.extend(not_joined.map(|p| format!("{} did not join", p.name)));
         if closing.overlay.components > 1 {
             faults.push(format!("the overlay is in {} pieces", closing.overlay.components));
