@@ -116,7 +116,7 @@ fn what_a_node_knows() {
     let text = network.text(&["members", "--node", "seed-1"]);
     assert!(text.contains("2 members, 2 alive"), "{text}");
     let text = network.text(&["neighbours", "--node", "bert"]);
-    assert!(text.contains("anna") && text.contains("1 neighbours"), "{text}");
+    assert!(text.contains("anna") && text.contains("1 neighbour\n"), "{text}");
 
     let ran = network.place.run(&["neighbours", "--node", "seed-1"]);
     assert_eq!(ran.code, 1, "{ran:#?}");

@@ -93,7 +93,7 @@ fn settings(place: &Place) -> Settings {
     s.add_filter(r"(127\.0\.0\.1|\[::1\]):\d+", "[address]");
     // Who of the two made the connection is chance.
     s.add_filter(r"[01] of 1 neighbour connected", "[some] of 1 neighbour connected");
-    s.add_filter(r"\b(accepted|dialed) ", "[made] ");
+    s.add_filter(r"\b(accepted|dialled) ", "[made] ");
     s.add_filter(r"process \d+", "process [pid]");
     s.add_filter(r"\d\d:\d\d:\d\d(\.\d+)?", "[time]");
     s.add_filter(r"\b\d+(\.\d+)? ?(ms|us|s|min|h)\b", "[delay]");

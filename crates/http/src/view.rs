@@ -4,21 +4,19 @@
 //! time are Unix microseconds (`_us`). Fields may be added; readers ignore what they do not know.
 
 mod from;
+mod publish;
 
-use core::fmt;
-use core::str::FromStr;
 use std::collections::BTreeMap;
 
-use rumormill::proto::snapshot::{MemberState, PublisherView, Receipt};
-use rumormill::proto::{Message, MessageId, PeerId, WallTime};
+use rumormill::proto::snapshot::{MemberState, Receipt};
+use rumormill::proto::{Message, PeerId, WallTime};
 use rumormill::{Gap, Incoming};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Number, Value};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::paging::Key;
 pub(crate) use from::{Around, word};
+pub use publish::Publish;
 
 /// One line of `GET /v1/nodes`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -241,62 +239,6 @@ pub struct PublisherLine {
     pub received: u64,
 }
 
-/// Where a node is in a list by id, whole. (What [`PeerId`] shows of itself is for people.)
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct IdKey(pub(crate) PeerId);
-
-impl fmt::Display for IdKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.to_hex())
-    }
-}
-
-impl FromStr for IdKey {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        text.parse().map(IdKey).map_err(drop)
-    }
-}
-
-impl Key for IdKey {
-    const PATTERN: &'static str = "^[0-9a-f]{64}$";
-}
-
-/// Where a [`PublisherLine`] is in its list: `PUBLISHER/INCARNATION`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct PublisherKey(PeerId, u64);
-
-impl PublisherKey {
-    pub(crate) const fn of(v: &PublisherView) -> Self {
-        PublisherKey(v.publisher, v.incarnation)
-    }
-}
-
-impl fmt::Display for PublisherKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.0.to_hex(), self.1)
-    }
-}
-
-impl FromStr for PublisherKey {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let (publisher, incarnation) = text.split_once('/').ok_or(())?;
-        let publisher = publisher.parse().map_err(drop)?;
-        Ok(PublisherKey(publisher, incarnation.parse().map_err(drop)?))
-    }
-}
-
-impl Key for PublisherKey {
-    const PATTERN: &'static str = "^[0-9a-f]{64}/[0-9]{1,19}$";
-}
-
-impl Key for MessageId {
-    const PATTERN: &'static str = "^[0-9a-f]{64}/[0-9]{1,19}/[0-9]{1,19}$";
-}
-
 /// The content of a message: `text` if it is UTF-8, otherwise `payload_base64`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct Content {
@@ -329,48 +271,6 @@ impl Content {
             (None, Some(encoded)) => data_encoding::BASE64.decode(encoded.as_bytes()).ok(),
             _ => None,
         }
-    }
-}
-
-/// `POST /v1/nodes/{node}/publish`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "RawPublish")]
-pub struct Publish {
-    /// What it is about.
-    #[serde(default)]
-    pub topic: String,
-    /// What to say.
-    #[serde(flatten)]
-    pub content: Content,
-    /// Answer only when all live peers hold it, or after so many milliseconds (at most a minute).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wait_ms: Option<u64>,
-}
-
-/// [`Publish`] as it comes: a name that is not one of these is a mistake.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawPublish {
-    #[serde(default)]
-    topic: String,
-    text: Option<String>,
-    payload_base64: Option<String>,
-    #[serde(default, deserialize_with = "whole")]
-    wait_ms: Option<u64>,
-}
-
-/// A whole number, also as `5000.0`: JSON does not tell it from `5000`.
-fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
-    let Some(number) = Option::<Number>::deserialize(from)? else { return Ok(None) };
-    let float = || number.as_f64().filter(|f| f.fract() == 0.0 && (0.0..9e15).contains(f));
-    let whole = number.as_u64().or_else(|| float().map(|f| f as u64));
-    whole.map(Some).ok_or_else(|| D::Error::custom(format!("{number} is not a whole number")))
-}
-
-impl From<RawPublish> for Publish {
-    fn from(raw: RawPublish) -> Self {
-        let RawPublish { topic, text, payload_base64, wait_ms } = raw;
-        Publish { topic, content: Content { text, payload_base64 }, wait_ms }
     }
 }
 
@@ -558,18 +458,6 @@ pub struct Lagged {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_to_be_published_is_read_strictly_but_for_numbers() {
-        let read = |text: &str| serde_json::from_str::<Publish>(text);
-        let waits = |text: &str| read(&format!(r#"{{"text":"x","wait_ms":{text}}}"#)).ok();
-        assert_eq!(waits("5000.0").unwrap().wait_ms, Some(5000));
-        assert_eq!(waits("7").unwrap().wait_ms, Some(7));
-        assert_eq!(waits("null").unwrap().wait_ms, None);
-        assert!(waits("0.5").is_none() && waits("-1").is_none() && waits("1e300").is_none());
-        let typo = read(r#"{"txt":"x"}"#).unwrap_err().to_string();
-        assert!(typo.contains("unknown field `txt`"), "{typo}");
-    }
 
     #[test]
     fn content_is_text_where_it_can_be() {

@@ -158,7 +158,7 @@ async fn errors_say_what_is_wrong() {
 
     let seed = Client::new(&network.seed).unwrap();
     let p = problem(seed.neighbours().await.unwrap_err());
-    assert!(p.status == 400 && p.detail.contains("is a seed"), "{p}");
+    assert!(p.status == 404 && p.detail.contains("is a seed"), "{p}");
 
     let both = Content { text: Some("a".into()), payload_base64: Some("YQ==".into()) };
     let p = problem(

@@ -20,11 +20,11 @@ use super::nodes::{Handle, Served};
 use super::openapi::{Document, OfMessage, OfNode, PublishBody, Refused};
 use super::{Shared, guard, health, network, openapi, streams};
 use crate::limits::{LONGEST_WAIT, MAX_BODY};
-use crate::paging::{Page, Paging};
+use crate::paging::{IdKey, Page, Paging, PublisherKey};
 use crate::problem::Problem;
 use crate::view::{
-    FullMessage, IdKey, MemberLine, MessageLine, NeighbourLine, NodeLine, PeerStatus, Publish,
-    Published, PublisherKey, PublisherLine, ReceiptLine, SeedStatus, Status,
+    FullMessage, MemberLine, MessageLine, NeighbourLine, NodeLine, PeerStatus, Publish, Published,
+    PublisherLine, ReceiptLine, SeedStatus, Status,
 };
 
 type App = State<Arc<Shared>>;

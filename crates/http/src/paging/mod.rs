@@ -1,5 +1,7 @@
 //! Long lists in pages: as many items as asked for, and where the next page begins.
 
+mod keys;
+
 use core::fmt::Display;
 use core::marker::PhantomData;
 use core::str::FromStr;
@@ -11,6 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::limits::{DEFAULT_PAGE, MAX_PAGE};
 use crate::problem::Problem;
+pub(crate) use keys::{IdKey, PublisherKey};
 
 /// A part of a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -27,10 +30,6 @@ pub struct Page<T> {
 pub(crate) trait Key: FromStr + Ord + Display {
     /// What it looks like as text, as a regular expression.
     const PATTERN: &'static str;
-}
-
-impl Key for u64 {
-    const PATTERN: &'static str = "^[0-9]{1,19}$";
 }
 
 /// Which part of a list a request asks for.

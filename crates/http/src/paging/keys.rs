@@ -1,0 +1,70 @@
+//! Where items are in the lists that come in pages.
+
+use core::fmt;
+use core::str::FromStr;
+
+use rumormill::proto::snapshot::PublisherView;
+use rumormill::proto::{MessageId, PeerId};
+
+use super::Key;
+
+/// By number, as nodes were started.
+impl Key for u64 {
+    const PATTERN: &'static str = "^[0-9]{1,19}$";
+}
+
+/// Where a node is in a list by id, whole. (What [`PeerId`] shows of itself is for people.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct IdKey(pub(crate) PeerId);
+
+impl fmt::Display for IdKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.to_hex())
+    }
+}
+
+impl FromStr for IdKey {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        text.parse().map(IdKey).map_err(drop)
+    }
+}
+
+impl Key for IdKey {
+    const PATTERN: &'static str = "^[0-9a-f]{64}$";
+}
+
+/// Where a [`PublisherLine`](crate::view::PublisherLine) is in its list: `PUBLISHER/INCARNATION`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PublisherKey(PeerId, u64);
+
+impl PublisherKey {
+    pub(crate) const fn of(v: &PublisherView) -> Self {
+        PublisherKey(v.publisher, v.incarnation)
+    }
+}
+
+impl fmt::Display for PublisherKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.0.to_hex(), self.1)
+    }
+}
+
+impl FromStr for PublisherKey {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (publisher, incarnation) = text.split_once('/').ok_or(())?;
+        let publisher = publisher.parse().map_err(drop)?;
+        Ok(PublisherKey(publisher, incarnation.parse().map_err(drop)?))
+    }
+}
+
+impl Key for PublisherKey {
+    const PATTERN: &'static str = "^[0-9a-f]{64}/[0-9]{1,19}$";
+}
+
+impl Key for MessageId {
+    const PATTERN: &'static str = "^[0-9a-f]{64}/[0-9]{1,19}/[0-9]{1,19}$";
+}
