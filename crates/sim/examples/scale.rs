@@ -173,8 +173,9 @@ fn main() -> ExitCode {
     world.run_for(Duration::from_secs(1));
     let before = resident();
     let mut meter = Meter::new(&world);
-    // A thousand a second, or all within a minute or two.
-    let over = a.over.unwrap_or((a.peers as u64 / 10_000).clamp(10, 120));
+    // While peers come, each of those that are there has some thirty inputs a second: a slow arrival of
+    // many costs more than they do.
+    let over = a.over.unwrap_or((a.peers as u64 / 10_000).clamp(10, 30));
     let peers = world.add_peers_over(a.peers, Duration::from_secs(over));
     run(&mut world, over, a.most);
     let joined = |w: &World| {
