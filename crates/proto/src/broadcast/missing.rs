@@ -253,14 +253,13 @@ impl Missing {
         if missing.iter().any(|m| claim.has_of(m.0, m.1)) {
             let due = if at_once { now } else { now + self.wait() };
             self.claim(stream, who, claim, due, None, now);
-            if let Some(w) = self.streams.get_mut(&stream) {
-                w.keeps_from(who, e.floor);
-            }
         } else if !missing.is_empty()
             && let Some(w) = self.streams.get_mut(&stream)
         {
-            w.keeps_from(who, e.floor);
             w.failed.insert(who);
+        }
+        if let Some(w) = self.streams.get_mut(&stream) {
+            w.keeps_from(who, e.floor);
         }
     }
 

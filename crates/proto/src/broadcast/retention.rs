@@ -277,7 +277,7 @@ impl Retention {
             None => self.arrivals.len(),
             Some(id) => match self.holding(id).and_then(|k| self.place(k.order)) {
                 Some(place) => place + 1,
-                // What came before it is gone as well.
+                // What came before it is gone as well, but for some that somebody waits for.
                 None => return Vec::new(),
             },
         };

@@ -141,7 +141,7 @@ impl Peer {
     }
 
     /// The newest `limit` messages held, oldest of them first; with `before`, of those that arrived
-    /// before that one. None if that one is not held any more: those before it are not, either.
+    /// before that one. None if that one is not held any more: of those before it, few are.
     #[must_use]
     pub fn held_messages(&self, limit: usize, before: Option<MessageId>) -> Vec<HeldMessage> {
         let mut held = Vec::new();
