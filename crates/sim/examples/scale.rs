@@ -203,9 +203,17 @@ fn run(world: &mut World, seconds: u64, most: u64) {
     }
 }
 
-/// Ends the process before it takes more memory than it may; says how far it came.
+/// Says on the standard error how far it has come, and ends the process before it takes more memory
+/// than it may.
 fn check(world: &World, most: u64) -> bool {
     let now = resident();
+    eprintln!(
+        "{:>8.1} s virtual, {:>8.0} s CPU, {:>12} inputs, {:>6} MiB resident",
+        world.now().as_micros() as f64 / 1e6,
+        cpu_seconds(),
+        world.steps(),
+        now >> 20
+    );
     if now > most {
         println!(
             "gave up at {:.1} s with {} MiB resident: {} inputs",

@@ -20,7 +20,7 @@ use super::message_list::StreamId;
 use super::trees::Route;
 use crate::identity::PeerId;
 use crate::limits::MAX_ACKS;
-use crate::small::VecMap;
+use crate::small::{GrowMap, VecMap};
 use crate::time::Time;
 use crate::wire::{AckEntry, ack_token};
 
@@ -118,8 +118,8 @@ struct Progress {
 /// All streams that come through.
 #[derive(Debug, Default)]
 pub(crate) struct Acks {
-    /// Boxed: a B-tree has room for eleven when there is one.
-    streams: BTreeMap<StreamId, Box<Progress>>,
+    /// Boxed: a B-tree has room for eleven, which may all but two be empty.
+    streams: GrowMap<StreamId, Box<Progress>>,
     clock: u64,
     /// Nothing is due before it.
     next: Option<Time>,
@@ -178,7 +178,7 @@ impl Acks {
             census_at: Time::ZERO,
             touched: 0,
         };
-        let p = self.streams.entry(stream).or_insert_with(|| Box::new(fresh()));
+        let p = self.streams.get_or_insert(stream, || Box::new(fresh()));
         // It may have been told that this peer gets the stream from somebody else.
         let turned = p.upstream != upstream;
         (p.route, p.upstream, p.touched) = (route, upstream, clock);
@@ -338,7 +338,7 @@ impl Acks {
     /// What is to be told to whom now.
     pub(crate) fn due(&mut self, now: Time, with: &impl Surroundings) -> BTreeMap<PeerId, Told> {
         let mut all: BTreeMap<PeerId, Told> = BTreeMap::new();
-        for (stream, p) in &mut self.streams {
+        for (stream, p) in self.streams.iter_mut() {
             if p.due.is_none_or(|at| at > now) {
                 continue;
             }

@@ -4,7 +4,6 @@
 //! so that its cost does not follow the number of messages.
 
 use core::time::Duration;
-use std::collections::BTreeMap;
 
 use super::message_list::StreamId;
 use super::trees::Route;
@@ -12,6 +11,7 @@ use crate::batch::Batch;
 use crate::identity::PeerId;
 use crate::limits::MAX_PULL_RANGES;
 use crate::random::Stream;
+use crate::small::GrowMap;
 use crate::time::Time;
 use crate::wire::Range;
 
@@ -37,17 +37,17 @@ struct News {
 pub(crate) struct Announcer {
     news: Vec<News>,
     /// What neighbours announced lately: the number after the last, by neighbour and stream.
-    theirs: BTreeMap<(PeerId, StreamId), u64>,
+    theirs: GrowMap<(PeerId, StreamId), u64>,
     /// The same of the round before.
-    theirs_before: BTreeMap<(PeerId, StreamId), u64>,
+    theirs_before: GrowMap<(PeerId, StreamId), u64>,
     pub(crate) due: Option<Time>,
     rng: Stream,
 }
 
 impl Announcer {
     pub(crate) const fn new(rng: Stream) -> Self {
-        let theirs = BTreeMap::new();
-        let theirs_before = BTreeMap::new();
+        let theirs = GrowMap::new();
+        let theirs_before = GrowMap::new();
         Announcer { news: Vec::new(), theirs, theirs_before, due: None, rng }
     }
 
@@ -78,7 +78,7 @@ impl Announcer {
         self.due.get_or_insert(now + GATHER);
         if self.theirs.len() < MAX_PULL_RANGES * 8 {
             let key = (neighbour, (range.publisher, range.incarnation));
-            let next = self.theirs.entry(key).or_default();
+            let next = self.theirs.get_or_insert(key, || 0);
             *next = (*next).max(range.to);
         }
     }
@@ -89,7 +89,7 @@ impl Announcer {
 
     /// Whether a neighbour has announced lately what is below `to` of a stream.
     pub(crate) fn has_told(&self, neighbour: PeerId, stream: StreamId, to: u64) -> bool {
-        let next = |m: &BTreeMap<_, u64>| m.get(&(neighbour, stream)).is_some_and(|n| *n >= to);
+        let next = |m: &GrowMap<_, u64>| m.get(&(neighbour, stream)).is_some_and(|n| *n >= to);
         next(&self.theirs) || next(&self.theirs_before)
     }
 

@@ -3,12 +3,12 @@
 //! Per publisher and incarnation (a stream) it keeps the ranges of numbers received, not one entry
 //! per message: a publisher whose messages all came takes one range, however many they are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::identity::PeerId;
 use crate::limits::{MAX_GAPS, MAX_LIVES, MAX_PUBLISHERS};
 use crate::message::MessageId;
-use crate::small::make_room;
+use crate::small::{GrowMap, make_room};
 
 /// A publisher in one incarnation.
 pub(crate) type StreamId = (PeerId, u64);
@@ -170,7 +170,7 @@ pub(crate) enum Receipt {
 /// The list.
 #[derive(Debug, Default)]
 pub(crate) struct MessageList {
-    streams: BTreeMap<StreamId, Seen>,
+    streams: GrowMap<StreamId, Seen>,
     clock: u64,
     /// Changes with every change of what was received.
     version: u64,
@@ -215,7 +215,7 @@ impl MessageList {
                 self.forget_least_recent();
             }
         }
-        Some(self.streams.entry(stream).or_default())
+        Some(self.streams.get_or_insert(stream, Seen::default))
     }
 
     /// Somebody who has the stream says where it begins: what is below cannot be had any more.

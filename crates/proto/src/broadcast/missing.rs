@@ -11,6 +11,7 @@ use super::message_list::{MessageList, StreamId};
 use crate::identity::PeerId;
 use crate::limits::{MAX_MISSING, MAX_PULL_RANGES, MAX_SOURCES};
 use crate::random::Stream;
+use crate::small::GrowMap;
 use crate::time::Time;
 use crate::wire::{Range, SummaryEntry};
 
@@ -181,7 +182,7 @@ impl Patience {
 /// All streams that something is missing of.
 #[derive(Debug)]
 pub(crate) struct Missing {
-    streams: BTreeMap<StreamId, Wanted>,
+    streams: GrowMap<StreamId, Wanted>,
     /// How long after an announcement the payload comes by itself: mean and deviation.
     lag: Option<(Duration, Duration)>,
     patience: Patience,
@@ -191,7 +192,7 @@ pub(crate) struct Missing {
 impl Missing {
     pub(crate) fn new(retention_age: Duration, rng: Stream) -> Self {
         let patience = Patience::of(retention_age);
-        Missing { streams: BTreeMap::new(), lag: None, patience, rng }
+        Missing { streams: GrowMap::new(), lag: None, patience, rng }
     }
 
     /// How long trees get to bring what somebody has: as long as they took lately.
@@ -281,7 +282,7 @@ impl Missing {
             self.streams.remove(&hopeless);
         }
         let fresh = || Wanted::new(due, announced, now);
-        let w = self.streams.entry(stream).or_insert_with(fresh);
+        let w = self.streams.get_or_insert(stream, fresh);
         if w.tries == 0 {
             w.due = w.due.min(due);
         }

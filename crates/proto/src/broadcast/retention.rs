@@ -12,6 +12,7 @@ use super::message_list::StreamId;
 use crate::batch::Batch;
 use crate::identity::PeerId;
 use crate::message::MessageId;
+use crate::small::GrowMap;
 use crate::time::{Time, WallTime};
 
 /// Part of the room that those take which are waited for.
@@ -59,8 +60,7 @@ pub(crate) fn name(batch: &Batch) -> MessageId {
 /// The store: oldest arrivals go first.
 #[derive(Debug)]
 pub(crate) struct Retention {
-    /// Boxed: a B-tree has room for eleven when there is one.
-    batches: BTreeMap<MessageId, Box<Kept>>,
+    batches: GrowMap<MessageId, Box<Kept>>,
     /// In order of arrival, from number `first` on; those that are gone leave their place.
     arrivals: VecDeque<Option<Batch>>,
     first: u64,
@@ -77,7 +77,7 @@ pub(crate) struct Retention {
 
 impl Retention {
     pub(crate) const fn new(max_bytes: u64, max_age: Duration) -> Self {
-        let batches = BTreeMap::new();
+        let batches = GrowMap::new();
         let arrivals = VecDeque::new();
         let spared = BTreeMap::new();
         Retention {
