@@ -2,8 +2,13 @@
 //! anything else leaves.
 
 use std::io::{self, IsTerminal as _};
+use std::time::Duration;
 
 use rumormill_http::Client;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::getpgrp;
+use rustix::termios::tcgetpgrp;
 use tokio::sync::mpsc;
 
 use crate::exit::Outcome;
@@ -12,6 +17,9 @@ use crate::top::{self, Tab};
 
 /// What there is to type.
 const HINT: &str = "1 + Enter: connections, 2 + Enter: messages, anything else or Ctrl-C: leave";
+
+/// How often a process in the background looks whether it has the terminal again.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// What is typed.
 #[derive(Debug)]
@@ -31,14 +39,15 @@ impl Console {
         let (next, acted) = std::sync::mpsc::channel();
         // A blocking read that nothing can cancel must not hold up the runtime's end.
         std::thread::spawn(move || {
-            for line in io::stdin().lines() {
-                let Ok(line) = line else { break };
+            while let Some(line) = next_line() {
                 if sender.blocking_send(line).is_err() || acted.recv().is_err() {
                     break;
                 }
             }
         });
-        out::say(HINT);
+        if is_in_foreground() {
+            out::say(HINT);
+        }
         Some(Console { lines, next })
     }
 
@@ -59,4 +68,32 @@ impl Console {
         }
         Ok(())
     }
+}
+
+/// Whether what is typed is for this process, and not for the shell that started it with `&`.
+fn is_in_foreground() -> bool {
+    tcgetpgrp(io::stdin()).is_ok_and(|group| group == getpgrp())
+}
+
+/// The next line that is typed for this process; `None` at the end. Whoever reads the terminal from the
+/// background is stopped by the kernel (SIGTTIN), the whole process with its links open and nobody
+/// answering: the others would take it for dead. So it reads only what is there, and its own.
+fn next_line() -> Option<String> {
+    let stdin = io::stdin();
+    loop {
+        if !is_in_foreground() {
+            std::thread::sleep(LOOK);
+            continue;
+        }
+        let limit = Timespec::try_from(LOOK).ok()?;
+        match poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&limit)) {
+            Ok(0) | Err(Errno::INTR) => {}
+            // A terminal gives one line at a time, so none waits in the buffer.
+            Ok(_) if is_in_foreground() => break,
+            Ok(_) => {}
+            Err(_) => return None,
+        }
+    }
+    let mut line = String::new();
+    (stdin.read_line(&mut line).ok()? > 0).then_some(line)
 }

@@ -48,11 +48,17 @@ fn running(run_dir: &RunDirArgs) -> Outcome<(RunDir, Vec<ControlFile>)> {
     Ok((dir, nodes))
 }
 
-fn client(node: Option<&str>, (dir, nodes): &(RunDir, Vec<ControlFile>)) -> Outcome<Client> {
-    let file = choose(nodes, node).map_err(|e| {
+fn client(node: Option<&str>, running: &(RunDir, Vec<ControlFile>)) -> Outcome<Client> {
+    Ok(Client::new(file(node, running)?)?)
+}
+
+fn file<'a>(
+    node: Option<&str>,
+    (dir, nodes): &'a (RunDir, Vec<ControlFile>),
+) -> Outcome<&'a ControlFile> {
+    choose(nodes, node).map_err(|e| {
         Failure::new(Exit::NoNode, format!("{e} (looked in {})", dir.path().display()))
-    })?;
-    Ok(Client::new(file)?)
+    })
 }
 
 /// A client for the node named. Without a name, and where only one of those running is a peer, for that
@@ -66,13 +72,13 @@ pub(crate) fn peer_or(node: Option<&str>, run_dir: &RunDirArgs) -> Outcome<Clien
     }
 }
 
-/// Clients for the node named, or without a name for all that run.
-pub(crate) fn one_or_all(node: Option<&str>, run_dir: &RunDirArgs) -> Outcome<Vec<Client>> {
+/// The node named, or without a name all that run.
+pub(crate) fn one_or_all(node: Option<&str>, run_dir: &RunDirArgs) -> Outcome<Vec<ControlFile>> {
     let running = running(run_dir)?;
     if node.is_some() || running.1.is_empty() {
-        return Ok(vec![client(node, &running)?]);
+        return Ok(vec![file(node, &running)?.clone()]);
     }
-    Ok(running.1.iter().map(Client::new).collect::<Result<_, _>>()?)
+    Ok(running.1)
 }
 
 /// Longest list of names in an error.

@@ -107,8 +107,11 @@ impl From<StartError> for Failure {
             | StartError::Locked { .. }
             | StartError::KeyFile { .. }
             | StartError::OtherIdentity { .. }
+            | StartError::OtherRole { .. }
             | StartError::Store { .. } => Exit::Storage,
-            StartError::TooManySeeds(_) | StartError::OwnIndex { .. } => Exit::Config,
+            StartError::TooManySeeds(_)
+            | StartError::TooManyAddresses(_)
+            | StartError::OwnIndex { .. } => Exit::Config,
             _ => Exit::Failed,
         };
         Failure { exit, error: Some(e.into()) }

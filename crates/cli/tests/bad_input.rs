@@ -138,7 +138,7 @@ fn a_data_directory_in_use_is_5() {
     let data = place.path().join("data").to_str().unwrap().to_owned();
     let config = place.write("config.txt", &format!("127.0.0.1:{}\n", free_port()));
     let args = ["peer", "--config", &config, "--data-dir", &data, "--supervised"];
-    let mut first = place.start(&args);
+    let mut first = place.start(&[&args[..], &["--listen", "127.0.0.1:0"]].concat());
     first.go_on();
     fails(
         &place,
@@ -146,6 +146,24 @@ fn a_data_directory_in_use_is_5() {
         5,
         &["is in use by another process"],
     );
+}
+
+/// Its key would be two nodes at once.
+#[test]
+fn a_data_directory_of_a_node_of_the_other_role_is_5() {
+    let place = Place::new();
+    let data = place.path().join("data").to_str().unwrap().to_owned();
+    let config = place.write("config.txt", &format!("127.0.0.1:{}\n", free_port()));
+    let of = |role| [role, "--config", &config, "--data-dir", &data];
+    let mut seed = Running::spawn(place.rumor(&of("seed")));
+    until("the seed runs", || place.run(&["status"]).code == 0);
+    fails(&place, &of("peer"), 5, &["seed.redb is there", "another node", "of its own"]);
+    // Also when it does not run; and it does run again.
+    seed.signal("-INT");
+    seed.wait();
+    fails(&place, &of("peer"), 5, &["seed.redb is there"]);
+    let _seed = Running::spawn(place.rumor(&of("seed")));
+    until("the seed runs again", || place.run(&["status"]).code == 0);
 }
 
 #[test]

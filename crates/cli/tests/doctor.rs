@@ -14,7 +14,7 @@ fn it_looks_at_all_nodes_and_at_the_seeds_of_a_file() {
 
     let (mut seed, config) = place.seed();
     let _anna = place.peer(&config, "anna");
-    let _bert = place.peer(&config, "bert");
+    let bert = place.peer(&config, "bert");
     until("all is well", || {
         let ran = place.run(&["doctor"]);
         ran.code == 0 && ran.out.ends_with("all is well\n")
@@ -30,6 +30,19 @@ fn it_looks_at_all_nodes_and_at_the_seeds_of_a_file() {
     }
     let ran = place.run(&["doctor", "--config", &config]).ok();
     assert!(ran.out.contains("accepts at") && ran.out.contains("all is well"), "{}", ran.out);
+
+    // One that does not answer is one finding among those of the others.
+    bert.signal("-STOP");
+    let ran = place.run(&["doctor", "--json"]);
+    bert.signal("-CONT");
+    let found = |name: &str, check: &str| {
+        let of = ran.json().as_array().unwrap().iter().find(|p| p["of"] == name).unwrap().clone();
+        of["findings"].as_array().unwrap().iter().find(|f| f["check"] == check).cloned()
+    };
+    assert_eq!(ran.code, 1, "{ran:#?}");
+    assert_eq!(found("bert (peer)", "answers").unwrap()["level"], "wrong");
+    assert!(found("anna (peer)", "membership").is_some(), "{ran:#?}");
+    until("all is well again", || place.run(&["doctor"]).code == 0);
 
     // Without its seed a peer is not a member any more.
     seed.signal("-KILL");

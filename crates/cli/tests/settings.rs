@@ -67,6 +67,47 @@ fn the_first_layer_that_says_something_counts() {
     assert!(ran.out.starts_with("SETTING") && ran.out.contains("preset"), "{}", ran.out);
 }
 
+/// What excludes what was said above it does not count, whichever of the two says so.
+#[test]
+fn a_layer_that_is_excluded_from_above_does_not_count() {
+    let place = Place::new();
+    let file = place.write(
+        "rumor.toml",
+        "seeds = [\"127.0.0.1:7101\"]\n[peer]\nlisten = \"127.0.0.1:7401\"\n\
+         [seed]\nport = 7101\n[up]\nhttp = \"127.0.0.1:7501\"\n",
+    );
+    let show = |command: &str, more: &[&str], variables: &[(&str, &str)]| {
+        let args = [&["config", "show", command, "--json"], more].concat();
+        let mut rumor = place.rumor(&args);
+        rumor.envs(variables.iter().copied());
+        Ran::of(&args, rumor.output().unwrap()).ok()
+    };
+    let from = |ran: &Ran, name: &str| setting(ran, name).1;
+    let ran = show("peer", &["--config", &file, "--port", "7400"], &[]);
+    assert_eq!(
+        (from(&ran, "port"), from(&ran, "listen")),
+        ("command line".into(), "default".into())
+    );
+    let ran = show("seed", &["--config", &file, "--all"], &[]);
+    assert_eq!((from(&ran, "all"), from(&ran, "port")), ("command line".into(), "default".into()));
+    let ran = show("up", &["--config", &file, "--processes"], &[("RUMOR_HTTP", "127.0.0.1:1")]);
+    assert_eq!(from(&ran, "http"), "default");
+    let ran = show("up", &["--seeds", "5"], &[("RUMOR_CONFIG", &file)]);
+    assert_eq!((setting(&ran, "seeds").0, from(&ran, "http")), ("5".into(), "default".into()));
+    // The environment goes before the file.
+    let ran = show("peer", &["--config", &file], &[("RUMOR_PORT", "7400")]);
+    assert_eq!(
+        (from(&ran, "port"), from(&ran, "listen")),
+        ("environment".into(), "default".into())
+    );
+
+    // In one layer it is a mistake.
+    let both =
+        place.write("both.toml", "seeds = [\"a:1\"]\n[peer]\nport = 1\nlisten = \"[::]:1\"\n");
+    let ran = place.run(&["peer", "--config", &both]);
+    assert!(ran.code == 2 && ran.err.contains("cannot be used with"), "{ran:#?}");
+}
+
 #[test]
 fn a_file_is_checked_and_what_is_wrong_is_told_with_its_line() {
     let place = Place::new();

@@ -16,10 +16,19 @@ struct Terminal {
 impl Terminal {
     fn run(place: &Place, args: &[&str]) -> Self {
         let name = format!("tmux-{}", args.join("-").replace(|c: char| !c.is_alphanumeric(), ""));
-        let terminal = Terminal { socket: place.path().join(name).to_str().unwrap().to_owned() };
         let rumor = env!("CARGO_BIN_EXE_rumor");
         let program =
             format!("'{rumor}' '{}'; echo \"ended with $?\"; sleep 600", args.join("' '"));
+        Self::open(place, &name, &program)
+    }
+
+    /// One in which a shell reads, and looks after its jobs.
+    fn shell(place: &Place) -> Self {
+        Self::open(place, "tmux-shell", "exec sh -i")
+    }
+
+    fn open(place: &Place, name: &str, program: &str) -> Self {
+        let terminal = Terminal { socket: place.path().join(name).to_str().unwrap().to_owned() };
         let run_dir = format!("RUMOR_RUN_DIR={}", place.run_dir().display());
         let directory = place.path().to_str().unwrap();
         terminal.tmux(&[
@@ -39,7 +48,7 @@ impl Terminal {
             "RUST_LOG=",
             "sh",
             "-c",
-            &program,
+            program,
         ]);
         terminal
     }
@@ -121,6 +130,31 @@ fn one_shows_connections_two_shows_messages_and_anything_else_leaves() {
         members.as_array().unwrap().iter().any(|m| m["name"] == "anna" && m["state"] == "left")
     };
     until("anna has said goodbye", left);
+}
+
+/// The kernel stops whoever reads the terminal from the background, with all its links.
+#[test]
+fn a_peer_in_the_background_goes_on_and_can_be_fetched() {
+    let place = Place::new();
+    let (_seed, config) = place.seed();
+    let shell = Terminal::shell(&place);
+    let rumor = env!("CARGO_BIN_EXE_rumor");
+    shell.press(&[&format!("'{rumor}' peer --config '{config}' --name anna &"), "Enter"]);
+    let state = || {
+        let ran = place.run(&["status", "--node", "anna", "--json"]);
+        (ran.code == 0).then(|| ran.json()["state"].clone())
+    };
+    until("anna has joined", || state().is_some_and(|s| s == "joined"));
+    shell.shows(&["watch it at"]);
+    // What is typed is for the shell.
+    shell.press(&["echo one two", "Enter"]);
+    shell.shows(&["\none two"]);
+    assert!(state().is_some(), "it does not answer any more:\n{}", shell.screen());
+    shell.press(&["jobs", "Enter"]);
+    shell.shows(&["Running"]);
+    shell.press(&["fg", "Enter"]);
+    shell.press(&["x", "Enter"]);
+    until("anna has left", || state().is_none());
 }
 
 #[test]

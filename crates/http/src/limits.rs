@@ -2,8 +2,9 @@
 
 use core::time::Duration;
 
-/// Longest request body, in bytes: one payload of the largest size in base64, and its envelope.
-pub const MAX_BODY: usize = rumormill::proto::limits::MAX_PAYLOAD / 3 * 4 + 16 * 1024;
+/// Longest request body, in bytes: one payload of the largest size as JSON text, in which a control
+/// character takes six bytes (`\u0000`), and its envelope.
+pub const MAX_BODY: usize = rumormill::proto::limits::MAX_PAYLOAD * 6 + 16 * 1024;
 /// Longest answer that a client reads into memory, in bytes.
 pub const MAX_ANSWER: usize = 256 * 1024 * 1024;
 /// Longest single item of a stream that a client takes, in bytes.

@@ -62,7 +62,8 @@ pub struct LinkId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DialId(pub u64);
 
-/// One request to store. The core numbers them; [`Input::Stored`] confirms one.
+/// One request to store. The core numbers them; [`Input::Stored`] confirms one, [`Input::NotStored`] gives
+/// one up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreTicket(pub u64);
 
@@ -173,6 +174,11 @@ pub enum Input {
     },
     /// What was to be stored is safe on disk.
     Stored {
+        /// Which request.
+        ticket: StoreTicket,
+    },
+    /// What was to be stored was given up: the disk has failed for so long that no more can wait for it.
+    NotStored {
         /// Which request.
         ticket: StoreTicket,
     },

@@ -4,7 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use rumormill_proto::limits::MAX_SEEDS;
+use rumormill_proto::Role;
+use rumormill_proto::limits::{MAX_ADDRESSES, MAX_SEEDS};
 
 use crate::publish::ReceiptError;
 
@@ -71,6 +72,15 @@ pub enum StartError {
         /// Who was given, short.
         given: String,
     },
+    /// The data directory is that of a node of the other role: its key would be two nodes at once.
+    #[error("{path} is there: this directory belongs to another node, which is no {role}; give each node a \
+             data directory of its own", path = path.display())]
+    OtherRole {
+        /// The state of that node.
+        path: PathBuf,
+        /// What was to start.
+        role: Role,
+    },
     /// The store cannot be opened or read.
     #[error("cannot open the store {path}: {problem}; if it is damaged, move it away: a seed \
              learns its registry again from the others, a peer loses only messages it kept",
@@ -84,6 +94,9 @@ pub enum StartError {
     /// More seeds than a network may have.
     #[error("{0} seeds are given, a network has at most {MAX_SEEDS}")]
     TooManySeeds(usize),
+    /// More addresses than a peer's record has room for.
+    #[error("{0} addresses are given to be advertised, a peer has at most {MAX_ADDRESSES}")]
+    TooManyAddresses(usize),
     /// `own_index` names no seed.
     #[error("own index {index} names none of the {seeds} seeds (the first one is 0)")]
     OwnIndex {

@@ -10,7 +10,7 @@ use rumormill_proto::{Config, Identity, Role, SeedAddress};
 use tokio::sync::mpsc;
 
 use crate::counters::Tally;
-use crate::driver::{self, Clock, Core, DriverSetup, Hubs, Seat};
+use crate::driver::{self, Audience, Clock, Core, DriverSetup, Seat};
 use crate::error::StartError;
 use crate::handle::Handle;
 use crate::listener::Listener;
@@ -36,7 +36,7 @@ pub(crate) struct Launch {
     pub(crate) data_dir: Option<PathBuf>,
     pub(crate) network_key: Option<NetworkKey>,
     pub(crate) tuning: Tuning,
-    pub(crate) hubs: Hubs,
+    pub(crate) hubs: Audience,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) tally: Arc<Tally>,
 }
@@ -53,7 +53,7 @@ impl Launch {
             data_dir: None,
             network_key: None,
             tuning: Tuning::of(role),
-            hubs: Hubs::new(),
+            hubs: Audience::new(),
             verifier: Arc::new(Verifier::new()),
             tally: Arc::default(),
         }
@@ -115,15 +115,14 @@ impl Launch {
         }
         self.hubs.log.restore(restored);
         let seat = Arc::new(Seat::new(core, Clock::start()));
-        let hubs = self.hubs.clone();
-        let handle = Handle::new(&net, address, commands, seat.clone(), hubs, ended);
+        let hubs = self.hubs.hand_over();
+        let handle = Handle::new(&net, address, commands, seat.clone(), hubs.clone(), ended);
         let store = database.map(|database| store::spawn(&net, database));
         let accepting = net.clone();
         tokio::spawn(async move {
             let work = transport::accept_loop(accepting.clone(), socket);
             let _ = accepting.gate.govern(work).await;
         });
-        let hubs = self.hubs;
         driver::spawn(DriverSetup { seat, net, hubs, commands: inbox, arrivals, store });
         Ok(handle)
     }
@@ -142,7 +141,7 @@ impl<T> Prepared<T> {
     /// key file as well. Blocks.
     pub(crate) fn open(
         directory: Option<&Path>,
-        file: &str,
+        role: Role,
         given: Option<Identity>,
         read: impl FnOnce(&mut Database) -> Result<T, redb::Error>,
     ) -> Result<Self, StartError> {
@@ -153,7 +152,15 @@ impl<T> Prepared<T> {
             };
             return Ok(Prepared { identity, database: None, found: None });
         };
-        let mut database = Database::open(directory, file)?;
+        // One key must not be two nodes at once, and each role has a file, and a lock, of its own.
+        let other = directory.join(store::file_of(match role {
+            Role::Peer => Role::Seed,
+            Role::Seed => Role::Peer,
+        }));
+        if other.exists() {
+            return Err(StartError::OtherRole { path: other, role });
+        }
+        let mut database = Database::open(directory, store::file_of(role))?;
         let identity = store::load_or_create(directory, given)?;
         let found = read(&mut database).map_err(|e| StartError::Store {
             path: database.path().to_owned(),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rumormill_proto::limits::MAX_ADDRESSES;
 use rumormill_proto::snapshot::{
     HeldMessage, MemberView, NeighbourView, PeerSnapshot, PublisherView,
 };
@@ -314,8 +315,7 @@ impl NodeBuilder {
         self
     }
 
-    /// Where others can reach it, best first (at most
-    /// [`MAX_ADDRESSES`](rumormill_proto::limits::MAX_ADDRESSES) are used). Default: where it
+    /// Where others can reach it, best first, at most [`MAX_ADDRESSES`]. Default: where it
     /// listens; if that is all interfaces, the address at which seeds see it.
     #[must_use]
     pub fn advertise(mut self, addresses: Vec<SocketAddr>) -> Self {
@@ -369,8 +369,9 @@ impl NodeBuilder {
     /// Starts the node.
     ///
     /// # Errors
-    /// The data directory cannot be used, the address is taken, or the system lacks something. No
-    /// part of the node is left running.
+    /// The data directory cannot be used, the address is taken, too many are advertised, or the system lacks
+    /// something. No part of the node is left running, and what [`subscribe`](NodeBuilder::subscribe) and
+    /// [`events`](NodeBuilder::events) gave is at its end.
     ///
     /// # Panics
     /// Outside of a tokio runtime with time and I/O.
@@ -380,7 +381,7 @@ impl NodeBuilder {
         let (directory, given) = (launch.data_dir.take(), launch.identity.take());
         let (verifier, tally) = (launch.verifier.clone(), launch.tally.clone());
         let prepared = on_blocking_pool(move || {
-            Prepared::open(directory.as_deref(), "peer.redb", given, |database| {
+            Prepared::open(directory.as_deref(), Role::Peer, given, |database| {
                 earlier_life(database, &verifier, &tally)
             })
         })
@@ -393,7 +394,9 @@ impl NodeBuilder {
             None => Name::new(format!("peer-{}", identity.id()))?,
         };
         let mut addresses: Vec<Address> = advertise.into_iter().map(Address).collect();
-        addresses.truncate(rumormill_proto::limits::MAX_ADDRESSES);
+        if addresses.len() > MAX_ADDRESSES {
+            return Err(StartError::TooManyAddresses(addresses.len()));
+        }
         if addresses.is_empty() {
             addresses.push(Address(listener.local_addr()));
         }

@@ -212,7 +212,7 @@ impl SeedBuilder {
         let (directory, given) = (launch.data_dir.take(), launch.identity.take());
         let (verifier, tally) = (launch.verifier.clone(), launch.tally.clone());
         let prepared = on_blocking_pool(move || {
-            Prepared::open(directory.as_deref(), "seed.redb", given, |database| {
+            Prepared::open(directory.as_deref(), Role::Seed, given, |database| {
                 database.registry(&verifier, &tally)
             })
         })

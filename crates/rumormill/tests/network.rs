@@ -233,8 +233,14 @@ async fn a_seed_with_another_id_than_its_pin_is_refused() {
 #[tokio::test]
 async fn what_cannot_start_says_why_and_leaves_nothing_running() {
     let taken = loopback();
-    let e = Node::builder().listen(taken.local_addr()).start().await.unwrap_err();
+    let builder = Node::builder().listen(taken.local_addr());
+    let (mut messages, mut events) = (builder.subscribe(), builder.events());
+    let e = builder.start().await.unwrap_err();
     assert!(matches!(e, StartError::Bind(BindError::Taken(_))), "{e}");
+    // Who listened already hears that nothing comes.
+    assert!(messages.recv().await.is_none() && events.recv().await.is_none());
+    let e = Node::builder().advertise(vec![taken.local_addr(); 5]).start().await.unwrap_err();
+    assert!(matches!(e, StartError::TooManyAddresses(5)), "{e}");
 
     let seeds = vec![SeedAddress { host_port: "a:1".to_owned(), pin: None }];
     let e = SeedNode::builder().seeds(seeds).own_index(Some(1)).start().await.unwrap_err();

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use futures_util::future::join_all;
 
 use crate::control::{RunDirArgs, one_or_all};
 use crate::doctor::{self, Finding, Level, Patient};
@@ -53,11 +54,9 @@ pub(crate) async fn run(args: DoctorArgs) -> Outcome {
 }
 
 async fn nodes(args: &DoctorArgs) -> Outcome<Vec<Patient>> {
-    let mut patients = Vec::new();
-    for client in one_or_all(args.node.as_deref(), &args.run_dir)? {
-        patients.push(doctor::look_at_node(&client).await?);
-    }
-    Ok(patients)
+    let files = one_or_all(args.node.as_deref(), &args.run_dir)?;
+    // Together: one that does not answer is waited for, and holds up nobody.
+    Ok(join_all(files.iter().map(doctor::look_at_node)).await)
 }
 
 fn text(patients: &[Patient], paint: Paint) -> String {

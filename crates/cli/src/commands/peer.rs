@@ -73,7 +73,7 @@ pub(crate) struct PeerArgs {
     join_within: Option<Duration>,
     /// Started by another program: say the address as JSON, wait for a line on standard input
     /// before reading --config, say the control file as JSON, and leave when standard input closes
-    #[arg(long)]
+    #[arg(long, requires = "listen")]
     supervised: bool,
     #[command(flatten)]
     network: NetworkArgs,

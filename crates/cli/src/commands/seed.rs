@@ -4,6 +4,8 @@ use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use rumormill::proto::SeedAddress;
 use rumormill::{Listener, SeedNode};
 use tokio::net::lookup_host;
@@ -108,7 +110,7 @@ async fn alone(args: &SeedArgs, stops: &mut Stops) -> Outcome {
         out::say("the registry is kept in memory only; --data-dir keeps it over a restart");
     }
     out::say(format!("watch it at {}", control.page()));
-    let interrupted = serve(&nodes, stops, None).await;
+    let interrupted = serve(&nodes, stops, None, &mut control).await;
     control.end().await;
     logs.flush();
     Ok(if interrupted { Exit::Interrupted } else { Exit::Ok })
@@ -152,7 +154,7 @@ async fn supervised(args: &SeedArgs, stops: &mut Stops) -> Outcome {
     logs.follow_degrees(&name, &node);
     let mut control = Control::start(args.run_dir.run_dir.as_deref(), &args.http).await?;
     supervisor.ready(&control.add(&name, node.clone()))?;
-    serve(&[node], stops, Some(&mut supervisor)).await;
+    serve(&[node], stops, Some(&mut supervisor), &mut control).await;
     control.end().await;
     logs.flush();
     Ok(Exit::Ok)
@@ -215,12 +217,25 @@ fn announce(node: &SeedNode, name: &str, logs: &Logs, seed: &SeedAddress) {
     ));
 }
 
-/// Waits for the end of all of them, or for a request to end, and then ends them. Says whether
-/// somebody was in a hurry.
-async fn serve(nodes: &[SeedNode], stops: &mut Stops, supervisor: Option<&mut Supervisor>) -> bool {
+/// Waits for the end of all of them, or for a request to end, and then ends them. One that ends before
+/// the others is not served any more. Says whether somebody was in a hurry.
+async fn serve(
+    nodes: &[SeedNode],
+    stops: &mut Stops,
+    supervisor: Option<&mut Supervisor>,
+    control: &mut Control,
+) -> bool {
     let all_stopped = async {
-        for node in nodes {
-            node.stopped().await;
+        let stopped = |node: &SeedNode| {
+            let node = node.clone();
+            async move {
+                node.stopped().await;
+                node.id()
+            }
+        };
+        let mut running: FuturesUnordered<_> = nodes.iter().map(stopped).collect();
+        while let Some(id) = running.next().await {
+            control.remove(id);
         }
     };
     let supervisor_gone = async {

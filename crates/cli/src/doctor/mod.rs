@@ -8,13 +8,11 @@ mod peer;
 mod seed;
 mod seeds;
 
-use rumormill_http::Client;
 use rumormill_http::view::Status;
+use rumormill_http::{Client, ClientError, ControlFile};
 use serde::Serialize;
 
 pub(crate) use seeds::look_at as look_at_seeds;
-
-use crate::exit::Outcome;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -65,7 +63,19 @@ pub(crate) struct Patient {
 }
 
 /// Looks at a running node.
-pub(crate) async fn look_at_node(client: &Client) -> Outcome<Patient> {
+pub(crate) async fn look_at_node(file: &ControlFile) -> Patient {
+    ask(file).await.unwrap_or_else(|e| Patient {
+        of: format!("{} ({})", file.name, file.role),
+        findings: vec![Finding::wrong(
+            "answers",
+            e.to_string(),
+            format!("its process is {}: see whether it is stopped or overloaded", file.pid),
+        )],
+    })
+}
+
+async fn ask(file: &ControlFile) -> Result<Patient, ClientError> {
+    let client = Client::new(file)?;
     Ok(match client.status().await? {
         Status::Peer(status) => {
             let neighbours = client.neighbours().await?;

@@ -8,6 +8,7 @@ mod file;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::mem::discriminant;
 use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
@@ -85,8 +86,13 @@ pub(crate) fn layer(
 
     let from_environment = environment("RUMOR_CONFIG").filter(|v| !v.is_empty());
     let typed_config = matches.get_raw("config").and_then(|mut v| v.next()).map(OsStr::to_owned);
+    let origin = Origin::Environment("RUMOR_CONFIG".to_owned());
+    let from_environment = from_environment.filter(|_| {
+        let config = command.get_arguments().find(|a| a.get_id() == "config");
+        config.is_some_and(|arg| !layers.is_settled(arg, &origin))
+    });
     if let (None, Some(config)) = (&typed_config, &from_environment) {
-        layers.add("config", config, Origin::Environment("RUMOR_CONFIG".to_owned()));
+        layers.add("config", config, origin);
     }
     for arg in settings(&command) {
         let Some(long) = arg.get_long() else { continue };
@@ -129,17 +135,26 @@ struct Layers<'a> {
 }
 
 impl Layers<'_> {
-    /// Whether a layer above has said something about this flag, or about one that excludes it.
-    fn is_settled(&self, arg: &Arg) -> bool {
-        let typed = |id: &str| {
-            self.matches.value_source(id).is_some_and(|s| s != ValueSource::DefaultValue)
+    /// Whether something was said about this flag, or by a layer above about one that excludes it, or that
+    /// it excludes. Two of one layer that exclude each other are a mistake there, and told as one.
+    fn is_settled(&self, arg: &Arg, by: &Origin) -> bool {
+        let typed = |arg: &Arg| {
+            let source = self.matches.try_get_raw(arg.get_id().as_str()).ok().flatten();
+            source.is_some()
+                && self.matches.value_source(arg.get_id().as_str())
+                    != Some(ValueSource::DefaultValue)
         };
-        let id = arg.get_id().as_str();
-        let long = arg.get_long().unwrap_or(id);
-        let excluded = self.command.get_arg_conflicts_with(arg);
-        typed(id)
-            || self.origins.contains_key(long)
-            || excluded.iter().any(|other| typed(other.get_id().as_str()))
+        let added = |arg: &Arg| self.origins.get(arg.get_long().unwrap_or_default());
+        let above = |arg: &Arg| {
+            typed(arg) || added(arg).is_some_and(|o| discriminant(o) != discriminant(by))
+        };
+        let excludes = |a: &Arg, b: &Arg| {
+            self.command.get_arg_conflicts_with(a).iter().any(|c| c.get_id() == b.get_id())
+        };
+        let mut others = self.command.get_arguments().filter(|other| above(other));
+        typed(arg)
+            || added(arg).is_some()
+            || others.any(|other| excludes(arg, other) || excludes(other, arg))
     }
 
     fn add_flag(&mut self, arg: &Arg, value: &OsStr, origin: Origin) -> Outcome<()> {
@@ -148,7 +163,7 @@ impl Layers<'_> {
             (self.origins.get(long), &origin),
             (Some(Origin::File(_, a)), Origin::File(_, b)) if a == b
         );
-        if !same && self.is_settled(arg) {
+        if !same && self.is_settled(arg, &origin) {
             return Ok(());
         }
         if matches!(arg.get_action(), ArgAction::SetTrue) {

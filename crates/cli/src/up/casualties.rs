@@ -34,6 +34,15 @@ struct Casualty {
     reported_us: Option<u64>,
     removed_us: Option<u64>,
     witnesses: BTreeSet<String>,
+    /// It was let go on: it need not be found dead any more.
+    spared: bool,
+}
+
+impl Casualty {
+    /// Whether somebody has to find it, or did.
+    const fn counts(&self) -> bool {
+        !self.spared || self.removed_us.is_some()
+    }
 }
 
 /// All of them.
@@ -48,6 +57,7 @@ pub(crate) struct Casualties {
 
 impl Casualties {
     pub(crate) fn struck(&mut self, id: String, how: Fault, at_s: f64, at_us: u64) {
+        self.struck.retain(|c| c.counts() || c.id != id);
         self.struck.push(Casualty {
             id,
             how,
@@ -56,7 +66,17 @@ impl Casualties {
             reported_us: None,
             removed_us: None,
             witnesses: BTreeSet::new(),
+            spared: false,
         });
+    }
+
+    /// One that was stopped goes on. Says whether that was before anybody removed it.
+    pub(crate) fn spared(&mut self, id: &str) -> bool {
+        let mut back = false;
+        for c in self.struck.iter_mut().filter(|c| c.id == id && c.removed_us.is_none()) {
+            (c.spared, back) = (true, true);
+        }
+        back
     }
 
     fn find(&mut self, id: &str) -> Option<&mut Casualty> {
@@ -90,7 +110,8 @@ impl Casualties {
 
     /// Struck, and removed.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        (self.struck.len(), self.struck.iter().filter(|c| c.removed_us.is_some()).count())
+        let those = || self.struck.iter().filter(|c| c.counts());
+        (those().count(), those().filter(|c| c.removed_us.is_some()).count())
     }
 
     /// Ids of those that were removed though they lived.
@@ -119,7 +140,7 @@ impl Casualties {
                 witnesses,
             }
         };
-        self.struck.iter().map(death).collect()
+        self.struck.iter().filter(|c| c.counts()).map(death).collect()
     }
 }
 
@@ -148,5 +169,23 @@ mod tests {
         let deaths = c.deaths(&names);
         assert_eq!((deaths[0].peer.as_str(), deaths[0].removed_ms), ("peer-9", Some(1000.0)));
         assert_eq!(deaths[0].witnesses, ["w", "x"]);
+    }
+
+    #[test]
+    fn who_goes_on_in_time_need_not_be_found() {
+        let mut c = Casualties::default();
+        c.struck("v".into(), Fault::Stop, 1.0, 1_000_000);
+        assert!(c.spared("v") && !c.spared("other"));
+        assert_eq!((c.counts(), c.deaths(&BTreeMap::new()).len()), ((0, 0), 0));
+        // Its neighbours had told, and the seeds agreed at the same moment: a death all the same, and none
+        // that is false.
+        c.reported("v", 1_900_000);
+        c.removed("v", &[], 2_000_000);
+        assert_eq!((c.counts(), c.false_deaths().len(), c.false_reports()), ((1, 1), 0, 0));
+        assert!(!c.spared("v"));
+        c.struck("w".into(), Fault::Stop, 1.0, 1_000_000);
+        assert!(c.spared("w"));
+        c.struck("w".into(), Fault::Stop, 5.0, 5_000_000);
+        assert_eq!((c.counts(), c.removed("w", &[], 6_000_000)), ((2, 1), Some(1000.0)));
     }
 }

@@ -1,7 +1,7 @@
 //! A run in one process: every node is a task, with a listening socket of its own.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rumormill::proto::SeedAddress;
@@ -31,6 +31,8 @@ pub(crate) struct Inside {
     added: Mutex<Vec<Node>>,
     /// How many were wished for.
     wanted: AtomicUsize,
+    /// Whether the network is cut in two.
+    is_cut: AtomicBool,
     control: Mutex<Option<Control>>,
     nursery: Nursery,
 }
@@ -85,9 +87,16 @@ impl Inside {
             running.push(node);
         }
         control.direct(Box::new(Hands::new(Arc::clone(&members), sights.clone())));
-        let (added, wanted) = (Mutex::default(), AtomicUsize::new(0));
-        let control = Mutex::new(Some(control));
-        Ok(Inside { members, peers, seeds: running, added, wanted, control, nursery })
+        Ok(Inside {
+            members,
+            peers,
+            seeds: running,
+            added: Mutex::default(),
+            wanted: AtomicUsize::new(0),
+            is_cut: AtomicBool::new(false),
+            control: Mutex::new(Some(control)),
+            nursery,
+        })
     }
 
     pub(crate) fn members(&self) -> &Members {
@@ -112,6 +121,10 @@ impl Inside {
             added.push(node.clone());
             self.members.add(member)
         };
+        if self.is_cut.load(Ordering::Relaxed) {
+            // It came after the cut, and would be a bridge.
+            self.cut(true);
+        }
         watch_events(number, events, sights.clone());
         // What was published before it came is not owed to it.
         watch_messages(number, node.clone(), self.nursery.logs.messages(&name), None);
@@ -173,6 +186,7 @@ impl Inside {
     /// Cuts the first half of the peers off from the others, or makes them one network again. The seeds
     /// are on both sides: so nobody is taken for dead.
     pub(crate) fn cut(&self, cut: bool) {
+        self.is_cut.store(cut, Ordering::Relaxed);
         let peers: Vec<Node> = self.peers.iter().chain(self.added().iter()).cloned().collect();
         let (one, other) = peers.split_at(self.peers.len() / 2);
         for (here, there) in [(one, other), (other, one)] {

@@ -77,6 +77,12 @@ impl Common<'_> {
     /// terminal reaches this process only, which then ends the children in order.
     fn command(&self, role: &str, name: &str) -> Command {
         let mut c = Command::new(&self.program);
+        // What the environment says is in these arguments already, or meant for one node alone.
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(|n| n.starts_with("RUMOR_")) {
+                c.env_remove(&name);
+            }
+        }
         c.arg(role).arg("--supervised").arg("--name").arg(name);
         c.arg("--config").arg(&self.config);
         c.arg("--preset").arg(self.network.preset.to_string());
@@ -90,6 +96,7 @@ impl Common<'_> {
         if role == "peer" {
             // What is published is told to it; `classic` would have it greet by itself as well.
             c.arg("--messages").arg("0");
+            c.arg("--listen").arg(super::SYSTEM_CHOOSES.to_string());
         }
         if let Some(file) = &self.network.network_key_file {
             c.arg("--network-key-file").arg(file);

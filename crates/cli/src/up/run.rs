@@ -268,6 +268,18 @@ impl Run {
         }
     }
 
+    /// A stopped node goes on. A peer that nobody has removed yet is one of those that are there again; what
+    /// was published from now on is still not owed to it, nor what was while it was stopped.
+    fn thawed(&mut self, node: usize, fleet: &Fleet) {
+        self.seeds_struck.remove(&node);
+        let Some(member) = fleet.members().get(node) else { return };
+        if self.casualties.spared(&member.id.to_hex())
+            && let Some(peer) = self.peer_mut(node)
+        {
+            peer.gone = false;
+        }
+    }
+
     /// Lets those publish whose turn it is.
     fn publish(&mut self, now: Instant, fleet: &Fleet, sender: &mpsc::Sender<Sight>) {
         while let Some(due) = self.next_publish() {
@@ -418,7 +430,7 @@ impl Run {
             Sight::Wish(Wish::Strike(node, fault)) => self.wished(node, fault, fleet),
             Sight::Wish(Wish::Thaw(node)) => {
                 self.progress.say(&format!("{} goes on", self.name(node, fleet)));
-                self.seeds_struck.remove(&node);
+                self.thawed(node, fleet);
                 fleet.thaw(node);
             }
             Sight::Wish(Wish::Cut(cut)) => self.cut(cut, fleet),

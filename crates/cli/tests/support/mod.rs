@@ -81,7 +81,8 @@ impl Place {
 
     /// A peer that runs.
     pub(crate) fn peer(&self, config: &str, name: &str) -> Running {
-        let mut peer = self.start(&["peer", "--config", config, "--supervised", "--name", name]);
+        let args = ["peer", "--config", config, "--supervised", "--listen", "127.0.0.1:0"];
+        let mut peer = self.start(&[&args[..], &["--name", name]].concat());
         peer.go_on();
         peer
     }

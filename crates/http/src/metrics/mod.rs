@@ -7,6 +7,7 @@ mod gauges;
 use core::fmt;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -17,7 +18,9 @@ use prometheus_client::registry::{Registry, Unit};
 use rumormill::proto::Counters;
 use rumormill::proto::snapshot::{PeerSnapshot, SeedSnapshot};
 use rumormill::{DelayHistogram, Node};
+use tokio::time::timeout;
 
+use crate::limits::HEALTH_WAIT;
 use crate::server::{Handle, Served};
 use families::FAMILIES;
 use gauges::GAUGES;
@@ -176,15 +179,14 @@ impl Nodes {
     }
 }
 
-/// Everything of these nodes, in text.
+/// Everything of these nodes, in text; of those that answer in time. A frozen one does not, and holds up
+/// nobody.
 ///
 /// # Errors
 /// A label cannot be written; none of ours is like that.
 pub(crate) async fn text(nodes: Vec<Arc<Served>>) -> Result<String, fmt::Error> {
-    let mut looked = Vec::new();
-    for served in nodes {
-        looked.extend(Looked::at(served).await);
-    }
+    let asked = nodes.into_iter().map(|served| timeout(HEALTH_WAIT, Looked::at(served)));
+    let looked: Vec<Looked> = join_all(asked).await.into_iter().flatten().flatten().collect();
     let mut registry = Registry::with_prefix(PREFIX);
     registry.register_collector(Box::new(Nodes(looked)));
     let mut text = String::new();

@@ -178,6 +178,14 @@ fn name_all(ids: &mut [String], names: &BTreeMap<String, String>) {
     }
 }
 
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if let Some(underway) = &self.underway {
+            underway.abort();
+        }
+    }
+}
+
 impl Asked {
     async fn take_answer(&mut self) {
         if self.underway.as_ref().is_some_and(|u| !u.is_finished()) {

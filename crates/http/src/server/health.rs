@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
+use futures_util::future::join_all;
 use rumormill::proto::snapshot::PeerState;
 use tokio::time::timeout;
 use utoipa_axum::router::OpenApiRouter;
@@ -67,11 +68,8 @@ async fn health(served: &Served) -> Health {
 /// How many nodes of how many are not as they should be.
 async fn not(shared: &Shared, well: impl Fn(Health) -> bool) -> (usize, usize) {
     let nodes = shared.nodes.all();
-    let mut ill = 0;
-    for served in &nodes {
-        ill += usize::from(!well(health(served).await));
-    }
-    (ill, nodes.len())
+    let all = join_all(nodes.iter().map(|served| health(served))).await;
+    (all.into_iter().filter(|h| !well(*h)).count(), nodes.len())
 }
 
 fn unavailable(detail: String) -> Problem {

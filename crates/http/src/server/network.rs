@@ -42,7 +42,8 @@ async fn once(State(shared): App) -> Json<NetworkView> {
 }
 
 /// What is known, and then what changes, as server-sent events: `network` (as `/v1/network`), `degrees`,
-/// `rates`, `message`, `arrivals`, and `lagged` for those that were not read in time.
+/// `rates`, `message`, `arrivals`, `left_out` for the number of messages that were too many to follow, and
+/// `lagged` for those that were not read in time.
 #[utoipa::path(get, path = "/v1/network/live", tag = "network",
     responses((status = 200, description = "The events, until the server stops", body = String,
         content_type = "text/event-stream"), Refused))]
@@ -67,7 +68,7 @@ fn sse(item: &Item) -> Event {
     Event::default().event(item.name).data(&*item.json)
 }
 
-/// The messages that went by while somebody looked, oldest first, at most 400.
+/// The messages that went by while somebody looked, oldest first, at most 300.
 #[utoipa::path(get, path = "/v1/network/messages", tag = "network",
     responses((status = 200, description = "The messages", body = Vec<MessageDot>), Refused))]
 async fn messages(State(shared): App) -> Json<Vec<MessageDot>> {

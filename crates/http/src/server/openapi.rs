@@ -21,8 +21,9 @@ use crate::problem::Problem;
         description = "Looks at the nodes of one process, and works with them. Ids are hexadecimal text, \
                        delays are milliseconds (`_ms`), ages are seconds (`_s`), points in time are Unix \
                        microseconds (`_us`). Fields may be added; readers ignore what they do not know.\n\n\
-                       The token is in the control file of each node (`rumor ps --json` names them), and behind \
-                       the `#` of the address that `rumor up`, `peer` and `seed` print. With `--http ADDR` \
+                       The token is in the control file of each node (`NAME-ID.json` in the directory that \
+                       `rumor status --help` names), and behind the `#` of the address that `rumor up`, `peer` \
+                       and `seed` print. With `--http ADDR` on loopback, and without `--http-token-file`, \
                        everybody on this machine may look without it.",
         license(name = "MIT OR Apache-2.0")
     ),
@@ -105,7 +106,9 @@ pub(super) struct PublishBase64 {
     #[serde(default)]
     topic: String,
     /// What to say, in base64 (RFC 4648, section 4).
-    #[schema(pattern = "^([0-9A-Za-z+/]{4})*$")]
+    #[schema(
+        pattern = "^([0-9A-Za-z+/]{4})*([0-9A-Za-z+/][AQgw]==|[0-9A-Za-z+/]{2}[AEIMQUYcgkosw048]=)?$"
+    )]
     payload_base64: String,
     /// Answer only when all live peers hold it, or after so many milliseconds.
     #[schema(maximum = 60_000)]

@@ -234,7 +234,7 @@ impl Peer {
             Input::LinkDown { link, why } => self.on_link_down(link, why),
             Input::DialFailed { dial, why } => self.on_dial_failed(dial, why),
             Input::Frame { link, frame } => self.on_frame(link, frame.into_inner()),
-            Input::Stored { .. } => {}
+            Input::Stored { .. } | Input::NotStored { .. } => {}
             Input::Congested { link } => self.on_congested(link),
             Input::WallClock(wall) => self.fx.set_wall(wall),
             Input::Timeout => {

@@ -69,6 +69,8 @@ pub struct Seed {
     stores: BTreeMap<StoreTicket, Storing>,
     /// The last write of each entry that is not durable yet.
     storing: BTreeMap<PeerId, StoreTicket>,
+    /// Entries whose last write was given up: nothing is confirmed that builds on it.
+    unwritten: BTreeSet<PeerId>,
     pending: Pending,
     cases: BTreeMap<PeerId, Case>,
     synced: bool,
@@ -119,6 +121,7 @@ impl Seed {
             nonce: nonce.unwrap_or(fresh),
             stores: BTreeMap::new(),
             storing: BTreeMap::new(),
+            unwritten: BTreeSet::new(),
             pending: Pending::default(),
             cases: BTreeMap::new(),
             synced: false,
@@ -145,6 +148,7 @@ impl Seed {
             Input::DialFailed { dial, why } => self.on_dial_failed(dial, why),
             Input::Frame { link, frame } => self.on_frame(link, frame.into_inner()),
             Input::Stored { ticket } => self.on_stored(ticket),
+            Input::NotStored { ticket } => self.on_not_stored(ticket),
             // A seed carries no payload.
             Input::Congested { .. } => {}
             Input::WallClock(wall) => self.fx.set_wall(wall),

@@ -116,6 +116,15 @@ impl Seed {
         }
     }
 
+    /// Whoever waits for the write hears nothing, registers again, and the entry is written then.
+    pub(super) fn on_not_stored(&mut self, ticket: StoreTicket) {
+        let Some(stored) = self.stores.remove(&ticket) else { return };
+        if self.storing.get(&stored.id) == Some(&ticket) {
+            self.storing.remove(&stored.id);
+            self.unwritten.insert(stored.id);
+        }
+    }
+
     fn acknowledge_after(&mut self, ticket: StoreTicket, a: Acknowledgement) {
         if let Some(stored) = self.stores.get_mut(&ticket) {
             stored.acknowledge.push(a);
@@ -171,7 +180,9 @@ impl Seed {
         let Some(entry) = self.table.get(&id).cloned() else {
             return if change == Change::Full { Taken::Full } else { Taken::Known };
         };
+        let unwritten = self.unwritten.contains(&id);
         match change {
+            Change::None if unwritten => {}
             Change::None => return Taken::Known,
             Change::Full => return Taken::Full,
             Change::New | Change::Back => {
@@ -211,9 +222,10 @@ impl Seed {
             (r.incarnation, r.presence, r.name.clone(), r.addresses.clone(), r.target)
         };
         let same = before.as_ref().is_some_and(|b| lasting(b) == lasting(&entry.record));
-        if same && change == Change::Newer {
+        if same && change == Change::Newer && !unwritten {
             return Taken::Known;
         }
+        self.unwritten.remove(&id);
         let ticket = self.fx.store(vec![StoreOp::PutEntry(entry)]);
         self.storing.insert(id, ticket);
         self.stores.insert(ticket, Storing { id, acknowledge: Vec::new() });

@@ -57,6 +57,7 @@ impl Seed {
             self.fx.event(Event::PeerExpired { id: entry.id(), name });
         }
         if !forgotten.is_empty() {
+            self.unwritten.retain(|id| !forgotten.contains(id));
             self.fx.store(forgotten.into_iter().map(StoreOp::RemoveEntry).collect());
         }
     }

@@ -26,6 +26,40 @@ pub(crate) struct Hubs {
     pub(crate) receipts: Arc<ReceiptBook>,
 }
 
+/// The hubs of a node that does not run yet. If it never does, whoever listens already hears of its end.
+#[derive(Debug)]
+pub(crate) struct Audience {
+    hubs: Hubs,
+    runs: bool,
+}
+
+impl Audience {
+    pub(crate) fn new() -> Self {
+        Audience { hubs: Hubs::new(), runs: false }
+    }
+
+    /// From now on its driver says when it ends.
+    pub(crate) fn hand_over(mut self) -> Hubs {
+        self.runs = true;
+        self.hubs.clone()
+    }
+}
+
+impl core::ops::Deref for Audience {
+    type Target = Hubs;
+    fn deref(&self) -> &Hubs {
+        &self.hubs
+    }
+}
+
+impl Drop for Audience {
+    fn drop(&mut self) {
+        if !self.runs {
+            self.hubs.close();
+        }
+    }
+}
+
 impl Hubs {
     pub(crate) fn new() -> Self {
         Hubs { log: Arc::new(Log::new()), events: Arc::new(Hub::new()), receipts: Arc::default() }

@@ -23,8 +23,8 @@ use tokio::time::{Instant, sleep_until};
 pub(crate) use self::clock::Clock;
 use self::clock::WallWatch;
 pub(crate) use self::core::Core;
-pub(crate) use self::hubs::Hubs;
 pub use self::hubs::Stamped;
+pub(crate) use self::hubs::{Audience, Hubs};
 pub(crate) use self::seat::Seat;
 use crate::link::{LinkQueue, Pushed};
 use crate::net::{Arrival, Net};
@@ -318,8 +318,10 @@ impl<C: Core> Driver<C> {
                         self.hubs.receipts.new_life(*incarnation);
                     }
                 }
-                match &self.store {
-                    Some(store) => store.store(&self.net, ticket, ops),
+                let taken = self.store.as_ref().map(|s| s.store(&self.net, ticket, ops));
+                match taken {
+                    Some(true) => {}
+                    Some(false) => self.ready.push_back(Input::NotStored { ticket }),
                     None => self.ready.push_back(Input::Stored { ticket }),
                 }
             }

@@ -5,6 +5,7 @@
 //! and an entry that does not hold would be handed to others in this node's name.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -81,7 +82,8 @@ impl Database {
             .map_err(|source| StartError::DataDir { path: directory.to_owned(), source })?;
         let path = directory.join(name);
         let file = path.clone();
-        let opener: Opener = Box::new(move || Builder::new().set_cache_size(CACHE).create(&file));
+        let opener: Opener =
+            Box::new(move || Builder::new().set_cache_size(CACHE).create_file(private(&file)?));
         Database::with_opener(path, opener)
     }
 
@@ -366,6 +368,16 @@ fn make_private(directory: &Path) -> std::io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(directory)
+}
+
+/// A file that only its owner can read, made if it is not there; one that exists stays as it is. The directory
+/// may be open to others, and messages are not for everybody.
+fn private(path: &Path) -> Result<File, StorageError> {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map_err(StorageError::Io)
 }
 
 /// Ops that concern the same thing, the last one standing: what was never durable need not be

@@ -4,8 +4,18 @@ mod database;
 mod identity_file;
 mod task;
 
+use rumormill_proto::Role;
+
 #[cfg(test)]
 pub(crate) use database::settle;
 pub(crate) use database::{Database, Kept};
 pub(crate) use identity_file::load_or_create;
 pub(crate) use task::{StoreHandle, spawn};
+
+/// The name of the file in a data directory that a node of this role keeps its state in.
+pub(crate) const fn file_of(role: Role) -> &'static str {
+    match role {
+        Role::Peer => "peer.redb",
+        Role::Seed => "seed.redb",
+    }
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rumormill_proto::{StoreOp, StoreTicket};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::database::{Database, settle};
 use crate::net::{Arrival, Net};
@@ -36,18 +36,19 @@ pub(crate) struct StoreHandle {
 }
 
 impl StoreHandle {
-    /// Hands changes in; `Input::Stored` follows when they are durable. If too much waits for a
-    /// disk that fails, they are given up, and never confirmed.
-    pub(crate) fn store(&self, net: &Net, ticket: StoreTicket, ops: Vec<StoreOp>) {
+    /// Hands changes in; [`Arrival::Stored`] follows when they are durable. Says whether they were taken:
+    /// if too much waits for a disk that fails, they are given up.
+    pub(crate) fn store(&self, net: &Net, ticket: StoreTicket, ops: Vec<StoreOp>) -> bool {
         let bytes = ops.iter().map(size).sum();
         let waiting = self.pending.load(Ordering::Relaxed);
         if waiting + bytes > net.tuning.store_pending_bytes {
             net.tally.store_dropped.add(ops.len() as u64);
-            return;
+            return false;
         }
         self.pending.fetch_add(bytes, Ordering::Relaxed);
         // It fails only when the task has ended with the node.
         let _ = self.requests.send(Request { ticket, ops, bytes });
+        true
     }
 
     /// Waits until everything handed in is durable, for a limited time.
@@ -96,7 +97,7 @@ async fn run(
     let mut group = Vec::new();
     while requests.recv_many(&mut group, GROUP).await > 0 {
         let Some((back, done)) =
-            commit(&net, database, std::mem::take(&mut group), &requests).await
+            commit(&net, database, std::mem::take(&mut group), &mut requests).await
         else {
             return;
         };
@@ -108,15 +109,17 @@ async fn run(
     }
 }
 
-/// Commits one group, however often it takes; `None` when the node ends before that.
+/// Commits one group, with what comes while it has to be tried again; `None` when the node ends and the
+/// disk still fails.
 async fn commit(
     net: &Arc<Net>,
     mut database: Database,
     mut group: Vec<Request>,
-    requests: &mpsc::UnboundedReceiver<Request>,
+    requests: &mut mpsc::UnboundedReceiver<Request>,
 ) -> Option<(Database, Vec<Request>)> {
     let mut wait = net.tuning.store_retry;
     let mut complained: Option<Instant> = None;
+    let mut ended = false;
     loop {
         // The node's shared part goes along, and comes last: a node that is killed in the middle
         // of a commit counts as ended only when its file is closed.
@@ -154,10 +157,21 @@ async fn commit(
                 database.path().display()
             );
         }
-        if requests.is_closed() {
+        if ended {
             return None;
         }
-        sleep(wait).await;
+        ended = !gather(requests, &mut group, wait).await;
         wait = (wait * 2).min(net.tuning.store_retry * LONGEST_RETRY);
     }
+}
+
+/// Lets time pass, and takes what comes meanwhile. `false`, at once, if the node ends: there is no more
+/// to come then, and one attempt left.
+async fn gather(
+    requests: &mut mpsc::UnboundedReceiver<Request>,
+    group: &mut Vec<Request>,
+    time: Duration,
+) -> bool {
+    let all = async { while requests.recv_many(group, GROUP).await > 0 {} };
+    timeout(time, all).await.is_err()
 }

@@ -34,6 +34,7 @@ pub(super) enum Seen {
     DialFailed(DialId, DialError),
     Congested(LinkId),
     Stored(StoreTicket),
+    NotStored(StoreTicket),
     WallClock,
     Timeout,
 }
@@ -52,6 +53,7 @@ impl Core for Echo {
             Input::LinkDown { link, why } => Seen::Down(link, why),
             Input::DialFailed { dial, why } => Seen::DialFailed(dial, why),
             Input::Stored { ticket } => Seen::Stored(ticket),
+            Input::NotStored { ticket } => Seen::NotStored(ticket),
             Input::Congested { link } => Seen::Congested(link),
             Input::WallClock(_) => Seen::WallClock,
             Input::Timeout => Seen::Timeout,

@@ -299,5 +299,37 @@ async fn a_disk_that_never_recovers_is_bounded_in_memory_and_lets_the_node_end()
     disk.full.store(true, Ordering::SeqCst);
     node.ask((1..=200).map(|n| put(u64::from(n), n)).collect()).await;
     until("some are given up", || (node.counters().get("store_dropped") > 0).then_some(())).await;
+    until("that is told", || {
+        node.seen().iter().any(|s| matches!(s, Seen::NotStored(_))).then_some(())
+    })
+    .await;
     node.handle.stop().await.unwrap();
+}
+
+/// It does not wait out the pause between two attempts first, which is longer than a node may take to end.
+#[tokio::test]
+async fn what_waits_for_a_disk_is_written_at_the_end_if_there_is_room_again() {
+    let disk = Disk::default();
+    let tuning = Tuning { store_retry: Duration::from_secs(3600), ..tuning() };
+    let node = start_with(1, tuning, None, Some(disk.open()));
+    disk.full.store(true, Ordering::SeqCst);
+    node.ask(vec![put(1, 1)]).await;
+    until("a failure is counted", || (node.counters().get("store_failures") > 0).then_some(()))
+        .await;
+    node.ask(vec![put(2, 2)]).await;
+    disk.full.store(false, Ordering::SeqCst);
+    node.handle.stop().await.unwrap();
+    let found = disk.open().registry(&Verifier::new(), &Tally::default()).unwrap();
+    assert_eq!(found.entries.len(), 2);
+}
+
+#[cfg(unix)]
+#[test]
+fn only_its_owner_reads_what_is_kept() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    drop(Database::open(dir.path(), "peer.redb").unwrap());
+    let mode = std::fs::metadata(dir.path().join("peer.redb")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
 }

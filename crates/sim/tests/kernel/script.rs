@@ -40,6 +40,7 @@ impl Machine for Player {
                 other => format!("{} on {}", other.name(), link.0),
             },
             Input::Stored { ticket } => format!("stored {}", ticket.0),
+            Input::NotStored { ticket } => format!("not stored {}", ticket.0),
             Input::Congested { link } => format!("congested {}", link.0),
             Input::WallClock(_) | Input::Timeout => {
                 while self.script.front().is_some_and(|(at, _)| Time::ZERO + *at <= now) {
