@@ -80,13 +80,10 @@ fn is_in_foreground() -> bool {
 /// answering: the others would take it for dead. So it reads only what is there, and its own.
 fn next_line() -> Option<String> {
     let stdin = io::stdin();
+    let limit = Timespec::try_from(LOOK).ok()?;
     loop {
-        if !is_in_foreground() {
-            std::thread::sleep(LOOK);
-            continue;
-        }
-        let limit = Timespec::try_from(LOOK).ok()?;
-        match poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&limit)) {
+        let terminal = is_in_foreground().then(|| PollFd::new(&stdin, PollFlags::IN));
+        match poll(&mut Vec::from_iter(terminal), Some(&limit)) {
             Ok(0) | Err(Errno::INTR) => {}
             // A terminal gives one line at a time, so none waits in the buffer.
             Ok(_) if is_in_foreground() => break,

@@ -253,6 +253,14 @@ pub enum Event {
         /// Its incarnation.
         incarnation: u64,
     },
+    /// No seed knows the peer any more, though nobody found it dead: its lease ran out while its neighbours
+    /// were gone as well, or the news of its end was missed.
+    MemberGone {
+        /// Its id.
+        id: PeerId,
+        /// Its name.
+        name: Name,
+    },
     /// A peer said goodbye.
     MemberLeft {
         /// Its id.

@@ -101,6 +101,11 @@ pub const MAX_SUMMARY: usize = 8_192;
 pub const MAX_PULL_RANGES: usize = 1_024;
 /// Bytes of batches sent for one pull; the puller asks again.
 pub const MAX_PULL_BYTES: usize = 1024 * 1024;
+/// Batches sent for one pull, or to a new neighbour on a tree: with small ones it is their number that costs.
+pub const MAX_PULL_BATCHES: u32 = 512;
+/// Bytes a second of messages that one neighbour is served by their names, and the most at once; fetching is
+/// for single messages.
+pub const DATA_RATE: usize = 16 * 1024 * 1024;
 /// Publishers whose missing messages are looked for at once; others wait for the next comparison.
 pub const MAX_MISSING: usize = 4_096;
 /// Neighbours remembered as having what is missing of one publisher.
@@ -127,8 +132,9 @@ pub const QUEUE_CONTROL: usize = 4 * 1024 * 1024;
 pub const QUEUE_ANNOUNCE: usize = 256 * 1024;
 /// Bytes a link may hold in its payload queue; what does not fit is skipped and pulled later.
 pub const QUEUE_PAYLOAD: usize = 8 * 1024 * 1024;
-/// Bytes a link may hold in its history queue; what does not fit is skipped and asked for again.
-pub const QUEUE_HISTORY: usize = 2 * 1024 * 1024;
+/// Bytes a link may hold in its history queue: one answer, and the next one, which is asked for when it ends.
+/// What does not fit is skipped and asked for again.
+pub const QUEUE_HISTORY: usize = 4 * MAX_PULL_BYTES;
 /// Signatures remembered as already checked, per node.
 pub const VERIFIED_CACHE: usize = 8_192;
 /// Public keys kept ready to check with, per node.

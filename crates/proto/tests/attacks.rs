@@ -8,14 +8,14 @@ mod support;
 use core::time::Duration;
 
 use minicbor::bytes::ByteArray;
-use rumormill_proto::limits::{MAX_FRAME, MAX_PAYLOAD, QUEUE_PAYLOAD};
+use rumormill_proto::limits::{DATA_RATE, MAX_FRAME, MAX_PAYLOAD, MAX_PULL_BATCHES, QUEUE_PAYLOAD};
 use rumormill_proto::overlay::target::max_target;
 use rumormill_proto::registry::Entry;
 use rumormill_proto::signed::Signed;
 use rumormill_proto::wire::{
-    Accused, Ack, AckEntry, Announce, Beacon, BeaconBody, Census, Data, Entries, Frame, Gossip,
-    Graft, Grafted, PeerRequest, Prune, Pull, Pulled, Range, RegisterRefused, Registered, Rewire,
-    Summary, SummaryEntry, TreeId, Want, encode,
+    Accused, Ack, AckEntry, Announce, Beacon, BeaconBody, Census, Data, Entries, Frame, GetData,
+    Gossip, Graft, Grafted, PeerRequest, Prune, Pull, Pulled, Range, RegisterRefused, Registered,
+    Rewire, Summary, SummaryEntry, TreeId, Want, encode,
 };
 use rumormill_proto::{Batch, Config, Identity, LinkId, MessageId, RefuseReason, Role, wire};
 
@@ -222,25 +222,32 @@ fn one_seed_cannot_end_a_peers_lives() {
     let mut rig = Rig::peer(lan());
     rig.join(1);
     let seed = *rig.links.iter().find(|(_, r)| r.role == Role::Seed).unwrap().0;
-    for reason in [RefuseReason::Stale, RefuseReason::DeclaredDead] {
-        rig.receive(
-            seed,
-            RegisterRefused {
-                reason,
-                known_incarnation: u64::MAX,
-                certificate: Some(certificate(
-                    &[identity(11)],
-                    victim().id(),
-                    u64::MAX,
-                    &[identity(1).id()],
-                )),
-                known_sequence: u64::MAX,
-                nonce: ByteArray::from([0; 16]),
-            },
-        );
+    let before = rig.as_peer().snapshot(rig.now).incarnation;
+    let stale = |record| RegisterRefused {
+        reason: RefuseReason::Stale,
+        record,
+        certificate: None,
+        nonce: ByteArray::from([0; 16]),
+    };
+    let of = |who: &Identity, incarnation| signed_record(who, incarnation, u64::MAX);
+    for _ in 0..10 {
+        rig.receive(seed, stale(None));
+        rig.receive(seed, stale(Some(of(&identity(3), u64::MAX))));
+        rig.receive(seed, stale(Some(of(&victim(), before - 1))));
     }
-    let now = rig.as_peer().snapshot(rig.now).incarnation;
-    assert!(now < 1 << 62, "its incarnation is {now}: there is none left to refute with");
+    assert_eq!(rig.as_peer().snapshot(rig.now).incarnation, before);
+    let one_vote = certificate(&[identity(11)], victim().id(), u64::MAX, &[identity(1).id()]);
+    let dead = RegisterRefused {
+        reason: RefuseReason::DeclaredDead,
+        record: None,
+        certificate: Some(one_vote),
+        nonce: ByteArray::from([0; 16]),
+    };
+    rig.receive(seed, dead);
+    assert_eq!(rig.as_peer().snapshot(rig.now).incarnation, before);
+    // What it signed itself, in a life that it does not remember, it has to believe.
+    rig.receive(seed, stale(Some(of(&victim(), before + 6))));
+    assert_eq!(rig.as_peer().snapshot(rig.now).incarnation, before + 7);
 }
 
 /// A certificate that a majority did sign, in a refusal that names another incarnation or is about
@@ -258,9 +265,8 @@ fn a_refusal_is_held_against_its_own_certificate() {
             seeds[0],
             RegisterRefused {
                 reason: RefuseReason::DeclaredDead,
-                known_incarnation: 1 << 40,
+                record: None,
                 certificate: Some(certificate(&voters, subject, 1, &[identity(1).id()])),
-                known_sequence: 0,
                 nonce: ByteArray::from([0; 16]),
             },
         );
@@ -795,6 +801,54 @@ fn pulls_by_the_thousand() {
         let bytes = rig.total("Gossip").1 - before;
         assert!(bytes <= QUEUE_PAYLOAD as u64 / 4, "{} KiB for one small question", bytes >> 10);
     }
+}
+
+/// Small batches: it is their number that costs.
+#[test]
+fn short_questions_for_small_batches() {
+    let (mut rig, link) = with_neighbours(2);
+    let publisher = identity(5);
+    for n in 0..2000 {
+        rig.receive(link_of(&rig, 2), gossip(message(&publisher, 1, n, b"x")));
+    }
+    let before = rig.total("Gossip").0;
+    rig.receive(link, Pull { ranges: vec![range(&publisher, 0, 2000)] });
+    let sent = rig.total("Gossip").0 - before;
+    assert!((1..=u64::from(MAX_PULL_BATCHES)).contains(&sent), "{sent} batches for one question");
+    let before = rig.total("Gossip").0;
+    let have = Some(vec![entry(&publisher, 1, 0)]);
+    rig.receive(link, Graft { tree: TreeId::Shared(0), have });
+    let sent = rig.total("Gossip").0 - before;
+    assert!(sent <= u64::from(MAX_PULL_BATCHES), "{sent} batches for one question");
+}
+
+/// P8: who is asked for a message that it has gives it, to neighbours, and to none of them all the time.
+#[test]
+fn a_message_is_given_to_who_asks_for_it_by_name() {
+    let (mut rig, link) = with_neighbours(2);
+    let publisher = identity(5);
+    let large = message(&publisher, 1, 0, &vec![7; MAX_PAYLOAD]);
+    let id = first_of(&large);
+    rig.receive(link_of(&rig, 2), gossip(large.clone()));
+    let ask = |rig: &mut Rig, link, id| {
+        rig.sent.clear();
+        rig.receive(link, GetData { id });
+        let data = rig.sent.iter().find_map(|(to, f)| match f {
+            Frame::Data(d) if *to == link => Some(d.batch.clone()),
+            _ => None,
+        });
+        data.expect("an answer")
+    };
+    assert_eq!(ask(&mut rig, link, id), Some(large));
+    let unknown = MessageId { sequence: 7, ..id };
+    assert_eq!(ask(&mut rig, link, unknown), None);
+    let stranger = rig.link_up(6, Role::Peer, None);
+    assert_eq!(ask(&mut rig, stranger, id), None, "it is no neighbour");
+    let given = (0..1000).filter(|_| ask(&mut rig, link, id).is_some()).count();
+    assert!(given * MAX_PAYLOAD <= 2 * DATA_RATE, "{given} MiB at once for short questions");
+    assert!(counter(&rig, "data_refused") > 900);
+    rig.pass(Duration::from_secs(3));
+    assert!(ask(&mut rig, link, id).is_some());
 }
 
 /// Acknowledgements of what was never sent, in numbers that do not exist.

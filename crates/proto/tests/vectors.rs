@@ -214,9 +214,8 @@ fn registration_frames(page: &mut Page) {
         "declared dead in incarnation 3, sequence 4",
         RegisterRefused {
             reason: RefuseReason::DeclaredDead,
-            known_incarnation: 3,
+            record: Some(signed_record(&one, 3, 4)),
             certificate: Some(c()),
-            known_sequence: 4,
             nonce,
         },
     );

@@ -51,6 +51,9 @@ fn membership_and_overlay(event: &Event) -> Option<String> {
             Some(a) => format!("{name} ({id}) is in the network at {}, life {incarnation}", a.0),
             None => format!("{name} ({id}) is in the network, life {incarnation}"),
         },
+        Event::MemberGone { id, name } => {
+            format!("{name} ({id}) is not in the network any more: no seed knows it")
+        }
         Event::MemberLeft { id, name } => format!("{name} ({id}) left the network"),
         Event::MemberDead { id, name, incarnation, witnesses, seeds } => format!(
             "{} is dead (life {incarnation}), reported by {}, agreed by {}",
@@ -192,6 +195,7 @@ mod tests {
             Event::Degraded { registrations: 1, quorum: 2 },
             Event::Restored { registrations: 2 },
             Event::MemberJoined { id, name: name.clone(), address: None, incarnation: 1 },
+            Event::MemberGone { id, name: name.clone() },
             Event::MemberLeft { id, name: name.clone() },
             Event::MemberDead {
                 id,

@@ -68,8 +68,7 @@ impl Tuning {
             queue_control: limits::QUEUE_CONTROL,
             queue_announce: limits::QUEUE_ANNOUNCE,
             queue_payload: limits::QUEUE_PAYLOAD,
-            // One answer, and the next one that is asked for when it ends.
-            queue_history: 4 * limits::MAX_PULL_BYTES,
+            queue_history: limits::QUEUE_HISTORY,
             farewell: Duration::from_secs(3),
             store_retry: Duration::from_secs(1),
             store_pending_bytes: 64 * 1024 * 1024,

@@ -167,6 +167,9 @@ pub(crate) enum Receipt {
     Repeat,
 }
 
+/// One of so many streams is forgotten when there is no room for another.
+const SCANNED_FOR: usize = 64;
+
 /// The list.
 #[derive(Debug, Default)]
 pub(crate) struct MessageList {
@@ -347,12 +350,15 @@ impl MessageList {
         self.streams.iter()
     }
 
-    /// Makes room by forgetting the stream not heard of for longest. It takes a scan, which
-    /// happens only at the bound, where each newcomer pays for itself.
+    /// Makes room by forgetting the streams not heard of for longest. It takes a scan, so a part of them
+    /// goes at once: keys are made in no time, and a scan for each would be the work of every node.
     fn forget_least_recent(&mut self) {
-        let oldest = self.streams.iter().min_by_key(|(_, s)| s.touched).map(|(k, _)| *k);
-        if let Some(key) = oldest {
-            self.forget(key);
+        let part = (self.streams.len() / SCANNED_FOR).max(1);
+        let mut all: Vec<(u64, StreamId)> =
+            self.streams.iter().map(|(k, s)| (s.touched, *k)).collect();
+        all.select_nth_unstable(part - 1);
+        for (_, stream) in all.into_iter().take(part) {
+            self.forget(stream);
         }
     }
 }

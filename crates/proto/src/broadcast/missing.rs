@@ -4,6 +4,7 @@
 //! pulled from one neighbour after the other. What nobody has is given up in the end, so that it
 //! does not hold up what is behind it for ever.
 
+use core::cmp::Reverse;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -186,13 +187,17 @@ pub(crate) struct Missing {
     /// How long after an announcement the payload comes by itself: mean and deviation.
     lag: Option<(Duration, Duration)>,
     patience: Patience,
+    /// There was no room, and will be none before.
+    full_until: Time,
+    refused: u64,
     rng: Stream,
 }
 
 impl Missing {
     pub(crate) fn new(retention_age: Duration, rng: Stream) -> Self {
         let patience = Patience::of(retention_age);
-        Missing { streams: GrowMap::new(), lag: None, patience, rng }
+        let streams = GrowMap::new();
+        Missing { streams, lag: None, patience, full_until: Time::ZERO, refused: 0, rng }
     }
 
     /// How long trees get to bring what somebody has: as long as they took lately.
@@ -216,8 +221,7 @@ impl Missing {
         for (stream, seen) in list.iter() {
             let known = self.streams.contains_key(stream);
             if !known && seen.has_begun() && seen.high_water() < seen.next() {
-                let room = self.streams.len() < MAX_MISSING;
-                if room {
+                if self.make_room(now) {
                     self.streams.insert(*stream, Wanted::new(now + RETRY, None, now));
                 }
             }
@@ -273,13 +277,8 @@ impl Missing {
         announced: Option<Time>,
         now: Time,
     ) {
-        if self.streams.len() >= MAX_MISSING && !self.streams.contains_key(&stream) {
-            // Made-up streams are asked for in vain; real ones are not.
-            let hopeless = self.streams.iter().max_by_key(|(_, w)| w.tries);
-            let Some(hopeless) = hopeless.filter(|(_, w)| w.tries > 1).map(|(s, _)| *s) else {
-                return;
-            };
-            self.streams.remove(&hopeless);
+        if !self.streams.contains_key(&stream) && !self.make_room(now) {
+            return;
         }
         let fresh = || Wanted::new(due, announced, now);
         let w = self.streams.get_or_insert(stream, fresh);
@@ -302,6 +301,38 @@ impl Missing {
                 }
             }
         }
+    }
+
+    /// Makes room for another stream; says whether there is some. A full house is looked through for many
+    /// at once, and not again for a [`RETRY`] where few could go: whoever makes up streams could have it
+    /// looked through for each.
+    fn make_room(&mut self, now: Time) -> bool {
+        if self.streams.len() < MAX_MISSING {
+            return true;
+        }
+        if now < self.full_until {
+            self.refused += 1;
+            return false;
+        }
+        // Made-up streams are asked for in vain, and nothing has come of them; real ones are given up with
+        // a gap, in their time.
+        let in_vain = self.streams.iter().filter(|(_, w)| w.tries > 1 && w.received == 0);
+        let mut hopeless: Vec<(Reverse<u32>, StreamId)> =
+            in_vain.map(|(s, w)| (Reverse(w.tries), *s)).collect();
+        hopeless.sort_unstable();
+        if hopeless.len() < MAX_MISSING / 16 {
+            self.full_until = now + RETRY;
+        }
+        for (_, stream) in hopeless.iter().take(MAX_MISSING / 16) {
+            self.streams.remove(stream);
+        }
+        self.refused += u64::from(hopeless.is_empty());
+        !hopeless.is_empty()
+    }
+
+    /// How many were not looked for since it was last asked, because there was no room.
+    pub(crate) fn take_refused(&mut self) -> u64 {
+        core::mem::take(&mut self.refused)
     }
 
     /// Something of a stream came in: if that was all, it is not missing any more.

@@ -102,7 +102,9 @@ impl Broadcast {
 
     fn dropped(&mut self, gone: &[Batch]) {
         for batch in gone {
-            self.list.raise_floor(batch.stream(), batch.end());
+            // What came later may be of earlier: it is still to be had here.
+            let kept = self.kept.first_from(batch.stream(), 0);
+            self.list.raise_floor(batch.stream(), kept.unwrap_or(batch.end()));
         }
     }
 

@@ -46,6 +46,8 @@ pub(crate) struct Case {
     votes: BTreeMap<PeerId, Signed<Vote>>,
     last_change: Time,
     window: Duration,
+    burst: Duration,
+    retries: u32,
 }
 
 impl Case {
@@ -58,10 +60,12 @@ impl Case {
             appointed: BTreeSet::new(),
             // The neighbours have the first word.
             appoint_at: now + config.probe_burst() / 2,
-            probe: Probe::new(now, config),
+            probe: Probe::new(now, config.probe_burst(), config.probe_retries()),
             votes: BTreeMap::new(),
             last_change: now,
             window: config.report_window(),
+            burst: config.probe_burst(),
+            retries: config.probe_retries(),
         }
     }
 
@@ -74,6 +78,7 @@ impl Case {
         }
         self.last_change = now;
         self.reports.insert(report.reporter, (now, report));
+        self.probe_again(now);
         true
     }
 
@@ -87,7 +92,16 @@ impl Case {
         }
         self.last_change = now;
         self.testimonies.insert(testimony.witness, (now, testimony));
+        self.probe_again(now);
         true
+    }
+
+    /// A probe that failed too long ago to vote on says nothing about what is accused now.
+    fn probe_again(&mut self, now: Time) {
+        if self.probe.failed.is_some_and(|at| now.since(at) > self.window) {
+            self.probe =
+                Probe { dial: self.probe.dial, ..Probe::new(now, self.burst, self.retries) };
+        }
     }
 
     fn forget_old(&mut self, now: Time) {
@@ -193,11 +207,11 @@ impl Case {
 }
 
 impl Probe {
-    fn new(now: Time, config: &Config) -> Self {
+    fn new(now: Time, burst: Duration, retries: u32) -> Self {
         Probe {
-            deadline: now + config.probe_burst(),
+            deadline: now + burst,
             next_try: now,
-            tries_left: config.probe_retries(),
+            tries_left: retries,
             dial: None,
             failed: None,
         }
@@ -246,6 +260,24 @@ mod tests {
         for (degree, needed) in table {
             assert_eq!(reports_needed(degree), needed, "degree {degree}");
         }
+    }
+
+    /// One witness is heard again and again, the other comes late: by then the first probe is too long ago,
+    /// so there is another one.
+    #[test]
+    fn witnesses_that_come_late_are_voted_on_by_a_fresh_probe() {
+        let config = Config::lan().build().unwrap();
+        let (seed, at) = (Identity::from_secret(&[11; 32]), |ms: u64| Time::from_micros(ms * 1000));
+        let subject = report(1).subject;
+        let mut case = Case::new(subject, 1, at(0), &config);
+        assert!(case.report(report(1), at(0)));
+        assert!(case.probe.just_failed(at(600)));
+        assert!(case.decide(&seed, 2, at(600)).is_none());
+        assert!(case.report(report(1), at(3100)));
+        assert!(case.report(report(2), at(4000)));
+        assert!(case.decide(&seed, 2, at(4000)).is_none(), "on a probe of long ago");
+        assert!(case.probe.just_failed(at(3700)) || case.probe.just_failed(at(4700)));
+        assert!(case.decide(&seed, 2, at(4700)).is_some());
     }
 
     fn report(reporter: u8) -> Signed<DeathReport> {

@@ -78,7 +78,7 @@ impl Sorted {
         Some(self.0.remove(at).1)
     }
 
-    fn retain(&mut self, keep: impl Fn(&PeerId, &Member) -> bool) {
+    fn retain(&mut self, mut keep: impl FnMut(&PeerId, &Member) -> bool) {
         self.0.retain(|(_, m)| keep(&m.record.id, m));
         self.give_back();
     }
@@ -237,9 +237,21 @@ impl Members {
         true
     }
 
-    /// Forgets peers that no seed has named since `since`, except those to keep.
-    pub(crate) fn forget_unconfirmed(&mut self, since: Time, keep: impl Fn(&PeerId) -> bool) {
-        self.alive.retain(|id, m| m.confirmed >= since || keep(id));
+    /// Forgets peers that no seed has named since `since`, except those to keep; says which.
+    pub(crate) fn forget_unconfirmed(
+        &mut self,
+        since: Time,
+        keep: impl Fn(&PeerId) -> bool,
+    ) -> Vec<SignedRecord> {
+        let mut gone = Vec::new();
+        self.alive.retain(|id, m| {
+            let stays = m.confirmed >= since || keep(id);
+            if !stays {
+                gone.push(m.record.clone());
+            }
+            stays
+        });
+        gone
     }
 
     /// Forgets all but some, drawn at random, and those to keep.

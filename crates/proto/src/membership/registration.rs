@@ -59,6 +59,22 @@ pub(crate) struct SeedSlot {
     pub(crate) reply_delay: Option<Duration>,
     pub(crate) list_asked: Option<Time>,
     pub(crate) list_complete: bool,
+    /// When it was asked on the link that is up, and has not acknowledged since.
+    pub(crate) asked: Option<Time>,
+    /// It was given so long that another one was taken as well.
+    pub(crate) overdue: bool,
+}
+
+/// How long a seed may take to acknowledge a registration before another one is asked as well. One that
+/// answers and cannot write keeps nobody out.
+const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(5);
+
+impl SeedSlot {
+    /// When it is overdue, unless that is known or it has acknowledged.
+    pub(crate) fn acknowledge_by(&self) -> Option<Time> {
+        let waits = self.link.is_some() && self.acknowledged.is_none() && !self.overdue;
+        self.asked.filter(|_| waits).map(|at| at + ACKNOWLEDGE_WITHIN)
+    }
 }
 
 /// How the registrations stand, compared with the last time it was asked.
@@ -108,6 +124,8 @@ impl Registrations {
                 reply_delay: None,
                 list_asked: None,
                 list_complete: false,
+                asked: None,
+                overdue: false,
             })
             .collect();
         Registrations { slots, vouched: VecMap::new(), ever: false, holds: false }
@@ -165,6 +183,8 @@ impl Registrations {
         s.link = None;
         s.parked = false;
         s.acknowledged = None;
+        s.asked = None;
+        s.overdue = false;
         s.pinged = None;
         s.list_complete = false;
         s.failures = s.failures.saturating_add(1);
@@ -172,19 +192,37 @@ impl Registrations {
         s.retry_at = now + wait;
         // One failure may be a seed that restarts; two are a reason to take another as well.
         if s.failures >= 2 || self.count() + self.underway() < self.quorum() {
-            let spare: Vec<usize> = (0..self.slots.len())
-                .filter(|&i| self.slots.get(i).is_some_and(|s| !s.chosen))
-                .collect();
-            let replaced = self.count() + self.underway();
-            if replaced < self.quorum()
-                && let Some(&i) = spare.get(rng.below(spare.len()))
-                && let Some(s) = self.slots.get_mut(i)
-            {
-                s.chosen = true;
-                s.retry_at = now;
-            }
+            self.take_spare(now, rng);
         }
         wait
+    }
+
+    /// Takes another seed if those chosen are not enough for a quorum.
+    fn take_spare(&mut self, now: Time, rng: &mut Stream) {
+        let spare: Vec<usize> = (0..self.slots.len())
+            .filter(|&i| self.slots.get(i).is_some_and(|s| !s.chosen))
+            .collect();
+        if self.count() + self.underway() < self.quorum()
+            && let Some(&i) = spare.get(rng.below(spare.len()))
+            && let Some(s) = self.slots.get_mut(i)
+        {
+            s.chosen = true;
+            s.retry_at = now;
+        }
+    }
+
+    /// Seeds that were asked and do not acknowledge: another one is taken for each. Says how many.
+    pub(crate) fn replace_overdue(&mut self, now: Time, rng: &mut Stream) -> u64 {
+        let mut overdue = 0;
+        for at in 0..self.slots.len() {
+            let Some(s) = self.slots.get_mut(at) else { continue };
+            if s.acknowledge_by().is_some_and(|by| by <= now) {
+                s.overdue = true;
+                overdue += 1;
+                self.take_spare(now, rng);
+            }
+        }
+        overdue
     }
 
     /// A seed holds too many links to keep this one; the registration stands. Says whether there is
@@ -209,7 +247,8 @@ impl Registrations {
 
     /// Chosen seeds that are not known to fail.
     fn underway(&self) -> usize {
-        let hopeful = |s: &&SeedSlot| s.chosen && s.acknowledged.is_none() && s.failures < 2;
+        let hopeful =
+            |s: &&SeedSlot| s.chosen && s.acknowledged.is_none() && s.failures < 2 && !s.overdue;
         self.slots.iter().filter(hopeful).count()
     }
 

@@ -57,6 +57,8 @@ pub(crate) struct Neighbour {
     pub(crate) busy_until: Time,
     /// Whether it shows signs of life.
     pub(crate) watch: Watch,
+    /// What it was served by name takes until then at the rate that it may have.
+    pub(crate) served_until: Time,
     /// The streams of the last pull, until it is answered.
     pub(crate) pulled: Vec<StreamId>,
 }

@@ -8,7 +8,8 @@ use crate::config::BroadcastMode;
 use crate::identity::PeerId;
 use crate::io::{Class, LinkId};
 use crate::limits::{
-    MAX_BATCH_MESSAGES, MAX_MISSING, MAX_PULL_BYTES, MAX_PULL_RANGES, QUEUE_PAYLOAD,
+    MAX_BATCH_MESSAGES, MAX_MISSING, MAX_PULL_BATCHES, MAX_PULL_BYTES, MAX_PULL_RANGES,
+    QUEUE_PAYLOAD,
 };
 use crate::sync;
 use crate::time::Time;
@@ -198,6 +199,10 @@ impl Peer {
     /// Asks for what is missing and gives up what nobody has.
     pub(super) fn run_pulls(&mut self) {
         let now = self.fx.now();
+        match self.missing.take_refused() {
+            0 => {}
+            refused => self.fx.add("missing_refused", refused),
+        }
         if self.missing.deadline().is_none_or(|at| at > now) {
             return;
         }
@@ -234,7 +239,7 @@ impl Peer {
         'all: for r in &f.ranges {
             let mut last = None;
             for k in self.broadcast.kept.range((r.publisher, r.incarnation), r.from, r.to) {
-                if bytes >= MAX_PULL_BYTES {
+                if bytes >= MAX_PULL_BYTES || batches >= MAX_PULL_BATCHES {
                     break 'all;
                 }
                 if last == Some(k.batch.first()) {
@@ -265,7 +270,7 @@ impl Peer {
     /// Sends the other end of a new edge of a tree at once what it has missed, as if it came along
     /// the tree: those behind it have missed it as well.
     pub(super) fn send_what_lacks(&mut self, link: LinkId, have: &[SummaryEntry]) {
-        let mut bytes = 0;
+        let (mut bytes, mut batches) = (0, 0);
         // A stream that the other does not know at all, it learns of by comparing.
         for has in have {
             let stream = (has.publisher, has.incarnation);
@@ -275,10 +280,12 @@ impl Peer {
             let gaps = has.gaps.iter().copied().chain([(has.next, u64::MAX)]);
             for (from, to) in gaps {
                 for k in self.broadcast.kept.range(stream, from, to) {
-                    if bytes >= MAX_CATCH_UP {
+                    // The rest is missing there, and pulled.
+                    if bytes >= MAX_CATCH_UP || batches >= MAX_PULL_BATCHES {
                         return;
                     }
                     bytes += k.batch.size();
+                    batches += 1;
                     let hops = k.hops.saturating_add(1);
                     let (own_tree, receipt, pulled) = (false, false, false);
                     let gossip = Gossip { hops, own_tree, receipt, pulled, batch: k.batch.clone() };

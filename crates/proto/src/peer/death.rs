@@ -15,6 +15,7 @@ use crate::overlay::{Neighbour, heal_partner};
 use crate::record::{Address, SignedRecord};
 use crate::signed::Signed;
 use crate::small::VecSet;
+use crate::snapshot::PeerState;
 use crate::time::Time;
 use crate::wire::{Appoint, Ping, ProbeReply, ProbeRequest, Report, Testify, Verdict, Want};
 
@@ -197,7 +198,10 @@ impl Peer {
         }
         let Some(s) = self.suspects.remove(&id) else { return };
         self.answer_questions(&s.burst.questioners, id, Verdict::Silent);
-        if let Some(m) = self.members.get_mut(&id) {
+        // A witness tells the seeds what it found, and has no report of its own that would end the doubt.
+        if matches!(s.standing, Standing::Neighbour(_))
+            && let Some(m) = self.members.get_mut(&id)
+        {
             m.suspect = true;
         }
         let why = LinkDown::Local(CloseReason::NoSignOfLife);
@@ -304,9 +308,12 @@ impl Peer {
                 .members
                 .get(&id)
                 .is_none_or(|m| m.suspect && m.record.incarnation == suspect.record.incarnation);
+            // Where no majority of the seeds hears it there can be no verdict: that is no answer.
+            let heard = self.own.state == PeerState::Joined;
             if current && suspect.repeated < MAX_REPEATED {
                 let Suspect { record, standing, around, repeated, .. } = suspect;
-                self.begin_burst(record, standing, around, repeated + 1);
+                let repeated = if heard { repeated + 1 } else { repeated.max(1) };
+                self.begin_burst(record, standing, around, repeated);
             } else if let Some(m) = self.members.get_mut(&id) {
                 // Perhaps it was only this path. It may be asked again.
                 m.suspect = false;

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 
 use super::Peer;
 use super::messages::Way;
+use crate::batch::Batch;
 use crate::event::Event;
 use crate::identity::PeerId;
 use crate::io::{Class, LinkId, Output};
-use crate::limits::MAX_FETCHES;
+use crate::limits::{DATA_RATE, MAX_FETCHES};
 use crate::message::{Message, MessageId};
 use crate::time::Time;
 use crate::wire::{Data, GetData};
@@ -93,8 +94,19 @@ impl Peer {
         self.fetches.values().map(|f| f.next.min(f.until)).min()
     }
 
-    pub(super) fn on_get_data(&mut self, link: LinkId, id: MessageId) {
+    /// A neighbour asks for a message by its name. What it is served is bounded by time (the generic cell
+    /// rate algorithm, ITU-T I.371): a short question can have a long answer.
+    pub(super) fn on_get_data(&mut self, link: LinkId, remote: PeerId, id: MessageId) {
+        let now = self.fx.now();
+        let neighbour = self.overlay.neighbours.get_mut(&remote);
+        let neighbour = neighbour.filter(|n| n.served_until <= now + Duration::from_secs(1));
+        let Some(n) = neighbour else {
+            self.fx.count("data_refused");
+            return self.fx.send_as(link, Data { id, batch: None }, Class::Payload);
+        };
         let batch = self.broadcast.holding(&id).map(|k| k.batch.clone());
+        let micros = batch.as_ref().map_or(0, Batch::size) * 1_000_000 / DATA_RATE;
+        n.served_until = n.served_until.max(now) + Duration::from_micros(micros as u64);
         self.fx.send_as(link, Data { id, batch }, Class::Payload);
     }
 

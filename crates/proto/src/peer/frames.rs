@@ -38,7 +38,7 @@ impl Peer {
             Frame::Gossip(f) if used == Use::Neighbour => {
                 self.on_gossip(remote, *f);
             }
-            Frame::GetData(f) if role == Role::Peer => self.on_get_data(id, f.id),
+            Frame::GetData(f) if role == Role::Peer => self.on_get_data(id, remote, f.id),
             Frame::Data(f) if role == Role::Peer => self.on_data(remote, *f),
             Frame::Summary(f) if used == Use::Neighbour => self.on_summary(id, remote, &f),
             Frame::Pull(f) if used == Use::Neighbour => self.on_pull(id, &f),

@@ -149,6 +149,8 @@ pub struct Peer {
     next_sync: Time,
     fetches: VecMap<MessageId, Fetch>,
     next_idle_check: Time,
+    /// Members and seeds have not agreed on how many there are: when to ask for whole lists.
+    lists_at: Option<Time>,
     /// The deadline, once it was asked for and until something changes.
     deadline: Cell<Option<Option<Time>>>,
 }
@@ -210,6 +212,7 @@ impl Peer {
             next_sync,
             fetches: VecMap::new(),
             next_idle_check: Time::MAX,
+            lists_at: None,
             deadline: Cell::new(None),
         };
         peer.review_target();

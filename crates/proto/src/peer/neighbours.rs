@@ -439,6 +439,7 @@ impl Peer {
             tell_lacking_after: now,
             busy_until: now,
             watch: Watch::new(now, jitter, asks_second),
+            served_until: now,
             pulled: Vec::new(),
             record,
         };

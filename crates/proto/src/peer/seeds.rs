@@ -17,10 +17,10 @@ use crate::wire::{
     Accused, Frame, MembersChanged, PeerList, Ping, Register, RegisterRefused, Registered, Report,
 };
 
-/// How far ahead of its own the incarnation may be that a peer believes a seed without proof.
-const MAX_JUMP: u64 = 1 << 32;
 /// Shortest time between two answers to accusations.
 const ANSWER_EVERY: Duration = Duration::from_millis(200);
+/// How long the number of members may be another than the seeds say before whole lists are asked for.
+const OUT_OF_STEP: Duration = Duration::from_secs(10);
 /// Silence of a seed, in liveness intervals, after which its link is given up.
 const SEED_SILENCE: u32 = 3;
 
@@ -58,6 +58,7 @@ impl Peer {
         slot.parked = false;
         slot.id = Some(info.remote);
         slot.last_heard = now;
+        slot.asked = Some(now);
         slot.pinged = None;
         slot.list_asked = Some(now);
         slot.list_complete = false;
@@ -142,6 +143,10 @@ impl Peer {
                 self.fx.send(link, Ping { nonce });
             }
         }
+        match self.registrations.replace_overdue(now, &mut self.rng.seeds) {
+            0 => {}
+            overdue => self.fx.add("registrations_overdue", overdue),
+        }
         for (index, link) in dead {
             self.fx.count("seeds_silent");
             self.close(link, CloseReason::NoSignOfLife);
@@ -154,7 +159,8 @@ impl Peer {
         let interval = self.config.seed_ping_interval();
         let watch = self.registrations.slots.iter().filter(|s| s.link.is_some()).map(|s| {
             let asked = s.pinged.map_or(s.last_heard, |(_, at)| at.max(s.last_heard));
-            (asked + interval).min(s.last_heard + interval * SEED_SILENCE)
+            let ping = (asked + interval).min(s.last_heard + interval * SEED_SILENCE);
+            ping.min(s.acknowledge_by().unwrap_or(Time::MAX))
         });
         let dial = self.registrations.next_dial(self.is_leaving());
         watch.chain(dial).min().unwrap_or(Time::MAX)
@@ -174,7 +180,7 @@ impl Peer {
 
     pub(super) fn on_registered(&mut self, link: LinkId, f: &Registered) {
         let Some(index) = self.registrations.index_of_link(link) else { return };
-        let incarnation = self.incarnation();
+        let (incarnation, now) = (self.incarnation(), self.fx.now());
         if let Some(slot) = self.registrations.slots.get_mut(index) {
             slot.alive = f.alive;
             slot.synced = f.synced;
@@ -182,7 +188,11 @@ impl Peer {
             slot.failures = 0;
             if f.incarnation == incarnation {
                 let first = slot.acknowledged.replace((f.incarnation, f.sequence)).is_none();
+                slot.overdue = false;
                 if first {
+                    // Also before there is a quorum: the lease runs from now on.
+                    let refresh_at = now + self.config.lease_refresh();
+                    self.own.refresh_at = self.own.refresh_at.min(refresh_at);
                     let seed = slot.address.host_port.clone();
                     let seed_id = slot.id.unwrap_or(PeerId::from_bytes([0; 32]));
                     self.fx.event(Event::Registered { seed, seed_id, known: f.alive });
@@ -191,6 +201,7 @@ impl Peer {
         }
         self.registrations.vouch(index, &f.seeds);
         self.review_target();
+        self.review_step();
         self.review_registrations();
         self.leave_if_acknowledged(f);
     }
@@ -209,14 +220,12 @@ impl Peer {
                     None => self.fx.count("certificates_refused"),
                 }
             }
-            // There is no proof of it, so one seed's word may not use up all incarnations there are.
-            RefuseReason::Stale if f.known_incarnation > own.0.saturating_add(MAX_JUMP) => {
-                self.fx.count("incarnations_refused");
-            }
-            RefuseReason::Stale if (f.known_incarnation, f.known_sequence) >= own => {
-                self.live_again(f.known_incarnation);
-            }
-            RefuseReason::Stale => self.own_changed(),
+            // A peer signs its past itself: one seed's word alone does not end a life.
+            RefuseReason::Stale => match f.record.as_ref().filter(|r| r.id == self.id()) {
+                Some(r) if (r.incarnation, r.sequence) >= own => self.live_again(r.incarnation),
+                Some(_) => self.own_changed(),
+                None => self.fx.count("refusals_unproved"),
+            },
             RefuseReason::TargetTooHigh => {
                 // Drawn with a nonce that is not this seed's (any more).
                 if let Some(slot) = self.registrations.by_link(link) {
@@ -237,7 +246,6 @@ impl Peer {
             Quorum::Unchanged => {}
             Quorum::Reached => {
                 self.set_state(PeerState::Joined);
-                self.own.refresh_at = now + self.config.lease_refresh();
                 self.overlay.next_mix = now + self.mix_period();
                 self.fx.event(Event::Joined { registrations, quorum });
                 self.overlay.fill.soon(now);
@@ -274,6 +282,7 @@ impl Peer {
         self.forget_ghosts();
         self.review_members();
         self.review_target();
+        self.review_step();
         self.overlay.fill.look_again(now);
     }
 
@@ -293,9 +302,12 @@ impl Peer {
         }
         let neighbours = &self.overlay.neighbours;
         let suspects = &self.suspects;
-        self.members.forget_unconfirmed(since, |id| {
+        let gone = self.members.forget_unconfirmed(since, |id| {
             neighbours.contains_key(id) || suspects.contains_key(id)
         });
+        for record in gone {
+            self.fx.event(Event::MemberGone { id: record.id, name: record.name.clone() });
+        }
     }
 
     pub(super) fn on_members_changed(&mut self, link: LinkId, f: &MembersChanged) {
@@ -313,6 +325,47 @@ impl Peer {
         }
         self.review_members();
         self.review_target();
+        self.review_step();
+    }
+
+    /// Whether this peer knows as many as there are, where everybody knows everybody.
+    fn is_in_step(&self) -> bool {
+        let size = self.registrations.network_size() as usize;
+        let apart = self.own.state != PeerState::Joined || size == 0 || self.is_large();
+        apart || self.members.alive_count() + 1 == size
+    }
+
+    /// A difference that lasts has to be looked into: a lease that ran out, or a network that has become
+    /// so small that it is known whole again, is told to nobody.
+    fn review_step(&mut self) {
+        if self.is_in_step() {
+            self.lists_at = None;
+        } else if self.lists_at.is_none() {
+            // Not all at the same moment.
+            let wait = self.rng.seeds.scaled(OUT_OF_STEP, 1.0, 3.0);
+            self.lists_at = Some(self.fx.now() + wait);
+        }
+    }
+
+    /// Asks all seeds for whole lists, if what this peer knows has been out of step for long.
+    pub(super) fn ask_for_lists(&mut self) {
+        let now = self.fx.now();
+        if self.lists_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.lists_at = None;
+        if self.is_in_step() {
+            return;
+        }
+        self.lists_at = Some(now + self.rng.seeds.scaled(self.config.lease(), 1.0, 1.5));
+        self.fx.count("lists_asked");
+        for slot in &mut self.registrations.slots {
+            if let Some(link) = slot.link {
+                slot.list_asked = Some(now);
+                slot.list_complete = false;
+                self.fx.send(link, Frame::GetPeerList);
+            }
+        }
     }
 
     /// In a large network nobody needs to remember everybody whom it ever heard of.

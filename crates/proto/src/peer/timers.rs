@@ -104,6 +104,7 @@ impl Peer {
             Some(self.review_at),
             Some(self.pace_at),
             Some(self.next_idle_check),
+            self.lists_at,
         ];
         let at = own.into_iter().flatten().chain(watches).chain(bursts).min()?;
         (at < Time::MAX && !self.own.has_left()).then_some(at)
@@ -142,6 +143,7 @@ impl Peer {
         }
         self.run_fetches();
         self.check_idle_links();
+        self.ask_for_lists();
         self.check_leave();
         if self.own.refresh_at <= now {
             self.refresh_lease();

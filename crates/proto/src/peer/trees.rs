@@ -83,7 +83,9 @@ impl Peer {
         // A key is made in no time; where everybody is known, a root is one of them.
         let whole = !self.registrations.slots.is_empty()
             && self.own.state == PeerState::Joined
-            && self.registrations.network_size() as usize <= WHOLE_LIST;
+            && self.registrations.network_size() as usize <= WHOLE_LIST
+            // A network that has become so small lately is known only in part.
+            && self.members.alive_count() + 1 >= self.registrations.network_size() as usize;
         if whole && self.members.record(&root).is_none() && root != self.id() {
             return self.fx.count("beacons_of_strangers");
         }

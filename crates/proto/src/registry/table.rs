@@ -50,8 +50,9 @@ pub(crate) struct Table {
     hashes: Vec<u64>,
     /// Who is alive with a lease that holds, weighed by free places.
     alive: Pool,
-    /// Ends that were forgotten: they are not learned again from a seed that forgets later.
-    forgotten: BTreeMap<PeerId, (u64, Time)>,
+    /// Up to which version (incarnation, sequence) what was forgotten is not learned again from a seed that
+    /// forgets later: all of a life that had ended, and what was known of one that had gone silent.
+    forgotten: BTreeMap<PeerId, ((u64, u64), Time)>,
     lease: Duration,
     tombstone: Duration,
 }
@@ -183,7 +184,8 @@ impl Table {
         entry.settle();
         let (id, state) = (entry.id(), entry.state());
         let ended = state != EntryState::Alive;
-        if ended && self.forgotten.get(&id).is_some_and(|(inc, _)| *inc >= entry.incarnation()) {
+        let version = (entry.incarnation(), if ended { 0 } else { entry.record.sequence });
+        if self.forgotten.get(&id).is_some_and(|(forgotten, _)| *forgotten >= version) {
             return Change::None;
         }
         if self.slots.len() >= MAX_REGISTRY {
@@ -210,6 +212,11 @@ impl Table {
         back
     }
 
+    /// The peer itself is there: whatever was forgotten of it is no hearsay from it.
+    pub(crate) fn is_here(&mut self, id: &PeerId) {
+        self.forgotten.remove(id);
+    }
+
     /// Hides whose lease has run out, and forgets whose time is over.
     pub(crate) fn expire(&mut self, now: Time) -> (Vec<Entry>, Vec<PeerId>) {
         let mut hidden = Vec::new();
@@ -232,9 +239,10 @@ impl Table {
         for id in &forgotten {
             if let Some(s) = self.slots.remove(id) {
                 Self::toggle_hash(&mut self.hashes, &s.entry);
-                if !s.entry.is_alive() {
-                    let until = now + self.tombstone;
-                    self.forgotten.insert(*id, (s.entry.incarnation(), until));
+                let sequence = if s.entry.is_alive() { s.entry.record.sequence } else { u64::MAX };
+                if self.forgotten.len() < MAX_REGISTRY {
+                    let version = (s.entry.incarnation(), sequence);
+                    self.forgotten.insert(*id, (version, now + self.tombstone));
                 }
             }
         }
@@ -284,6 +292,31 @@ mod tests {
 
     fn table() -> Table {
         Table::new(Duration::from_secs(120), Duration::from_secs(3600))
+    }
+
+    /// Seeds forget at different moments; what one has forgotten does not come back from another.
+    #[test]
+    fn a_silent_peer_that_is_forgotten_is_not_learned_again_by_hearsay() {
+        let (mut a, mut b) = (table(), table());
+        let at = |s: u64| Time::ZERO + Duration::from_secs(s);
+        for t in [&mut a, &mut b] {
+            assert_eq!(t.merge(record(1, 1, 5, false, 3), at(0)), Change::New);
+            assert_eq!(t.expire(at(121)).0.len(), 1, "hidden");
+        }
+        let id = record(1, 1, 5, false, 3).id();
+        assert_eq!(a.expire(at(121 + 3601)).1, [id]);
+        let told: Vec<Entry> = b.iter().map(|(e, _)| e.clone()).collect();
+        for e in told {
+            assert_eq!(a.merge(e, at(121 + 3602)), Change::None);
+        }
+        assert_eq!((a.len(), a.alive_count()), (0, 0));
+        // What is newer is news, and the peer itself is no hearsay.
+        assert_eq!(a.merge(record(1, 1, 6, false, 3), at(121 + 3603)), Change::New);
+        a.expire(at(8000));
+        a.expire(at(12000));
+        assert_eq!(a.merge(record(1, 1, 6, false, 3), at(12001)), Change::None);
+        a.is_here(&id);
+        assert_eq!(a.merge(record(1, 1, 6, false, 3), at(12002)), Change::New);
     }
 
     /// A small universe of updates, signed once.

@@ -19,7 +19,8 @@ use crate::wire::{Digest, Entries, Ping, parts};
 /// Silence, in liveness intervals, after which the link to another seed is given up.
 const SILENCE: u32 = 3;
 
-/// Bytes of entries in the answer to one digest, so that a large registry does not overrun the link.
+/// Bytes of entries in one answer, and what the last bucket has beyond them, so that a large registry does
+/// not overrun the link.
 const DIGEST_ANSWER: usize = 1024 * 1024;
 
 /// Another seed.
@@ -220,19 +221,27 @@ impl Seed {
             let at = usize::from(b);
             self.table.hashes().get(at) != f.buckets.get(at)
         });
-        // A little at a time: what is left out differs in the next comparison as well.
-        let (mut entries, mut want, mut bytes, mut whole) = (Vec::new(), Vec::new(), 0, true);
-        for bucket in different {
+        let different: Vec<u8> = different.collect();
+        let (entries, want) = self.entries_of(different.iter().copied());
+        let whole = want.len() == different.len();
+        self.send_entries(link, &entries, want, whole);
+    }
+
+    /// The entries of some buckets, and of which. A little at a time, so that they fit the link's queue: what
+    /// is left out differs in the next comparison as well.
+    fn entries_of(&self, buckets: impl Iterator<Item = u8>) -> (Vec<Entry>, Vec<u8>) {
+        let (mut entries, mut which, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for bucket in buckets {
             if bytes > DIGEST_ANSWER {
-                whole = false;
                 break;
             }
-            let content: Vec<Entry> = self.table.bucket(bucket).cloned().collect();
-            bytes += content.iter().map(Entry::wire_size).sum::<usize>();
-            entries.extend(content);
-            want.push(bucket);
+            let before = entries.len();
+            entries.extend(self.table.bucket(bucket).cloned());
+            let new = entries.get(before..).unwrap_or_default();
+            bytes += new.iter().map(Entry::wire_size).sum::<usize>();
+            which.push(bucket);
         }
-        self.send_entries(link, &entries, want, whole);
+        (entries, which)
     }
 
     pub(super) fn on_entries(&mut self, link: LinkId, remote: PeerId, f: Entries) {
@@ -252,8 +261,7 @@ impl Seed {
             self.take_entry(entry);
         }
         if !f.want.is_empty() {
-            let entries: Vec<Entry> =
-                f.want.iter().flat_map(|&b| self.table.bucket(b)).cloned().collect();
+            let (entries, _) = self.entries_of(f.want.iter().copied());
             self.send_entries(link, &entries, Vec::new(), false);
         }
         if f.compared

@@ -66,6 +66,7 @@ impl Seed {
             }
         }
         self.use_link(link);
+        self.table.is_here(&remote);
         if let Some(old) = self.registrants.insert(remote, link)
             && old != link
         {
@@ -98,9 +99,8 @@ impl Seed {
         let known = self.table.get(&id);
         let refused = RegisterRefused {
             reason,
-            known_incarnation: known.map_or(0, Entry::incarnation),
+            record: known.map(|e| e.record.clone()),
             certificate: known.and_then(|e| e.certificate.clone()),
-            known_sequence: known.map_or(0, |e| e.record.sequence),
             nonce: ByteArray::from(self.nonce),
         };
         self.fx.send(link, refused);

@@ -37,8 +37,8 @@ impl Seed {
         self.dial_seeds();
         self.watch_seeds();
         self.compare();
-        self.end_probes();
-        self.review_cases();
+        let failed = self.end_probes();
+        self.review_cases(&failed);
         self.push();
         self.check_idle_links();
         self.expire();

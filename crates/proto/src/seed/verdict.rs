@@ -2,6 +2,8 @@
 
 use super::Seed;
 use super::links::DialFor;
+use std::collections::BTreeSet;
+
 use crate::death::{Appointment, Case, Certificate, DeathReport, Testimony, reports_needed};
 use crate::event::{CloseReason, Event};
 use crate::identity::PeerId;
@@ -71,8 +73,9 @@ impl Seed {
             return;
         }
         if self.take_report(report.clone()) {
+            let subject = report.subject;
             self.tell_seeds(Votes { reports: vec![report], ..NOTHING });
-            self.review_cases();
+            self.review_case(subject);
         }
     }
 
@@ -94,8 +97,9 @@ impl Seed {
             return self.fx.count("testimonies_refused");
         }
         if self.take_testimony(testimony.clone()) {
+            let subject = testimony.appointment.subject;
             self.tell_seeds(Votes { testimonies: vec![testimony], ..NOTHING });
-            self.review_cases();
+            self.review_case(subject);
         }
     }
 
@@ -200,10 +204,13 @@ impl Seed {
         if !trusted.contains(&remote) {
             return self.fx.count("frames_from_unproved_seeds");
         }
+        let mut subjects = BTreeSet::new();
         for report in f.reports {
+            subjects.insert(report.subject);
             self.take_report(report);
         }
         for testimony in f.testimonies {
+            subjects.insert(testimony.appointment.subject);
             self.take_testimony(testimony);
         }
         let now = self.fx.now();
@@ -213,6 +220,7 @@ impl Seed {
             case.withdraw(&remote);
         }
         if let Some(vote) = f.vote {
+            subjects.insert(vote.subject);
             let of_this_life = self
                 .table
                 .get(&vote.subject)
@@ -226,7 +234,9 @@ impl Seed {
                 _ => self.fx.count("votes_refused"),
             }
         }
-        self.review_cases();
+        for subject in subjects {
+            self.review_case(subject);
+        }
     }
 
     fn tell_seeds(&mut self, told: Votes) {
@@ -245,40 +255,51 @@ impl Seed {
     }
 
     /// Probes whose time is over have failed. Only the timeout may say so: a seed that was stopped reads
-    /// what came meanwhile first, and in it may be the answer.
-    pub(super) fn end_probes(&mut self) {
+    /// what came meanwhile first, and in it may be the answer. Says whose.
+    pub(super) fn end_probes(&mut self) -> Vec<PeerId> {
         let now = self.fx.now();
-        let failed = self.cases.values_mut().filter_map(|c| c.probe.just_failed(now).then_some(1));
-        let failed = failed.sum();
-        self.fx.add("probes_failed", failed);
+        let failed =
+            self.cases.iter_mut().filter_map(|(id, c)| c.probe.just_failed(now).then_some(*id));
+        let failed: Vec<PeerId> = failed.collect();
+        self.fx.add("probes_failed", failed.len() as u64);
+        failed
     }
 
-    /// Goes on with every case: probes, votes, certificates.
-    pub(super) fn review_cases(&mut self) {
+    /// Goes on with the cases whose time it is, and with those whose probes have just `failed`. Where a
+    /// part of the network dies at once there are thousands, so none is looked at for what concerns
+    /// another.
+    pub(super) fn review_cases(&mut self, failed: &[PeerId]) {
         let now = self.fx.now();
-        let subjects: Vec<PeerId> = self.cases.keys().copied().collect();
+        let due = self.cases.iter().filter(|(_, c)| c.deadline() <= now).map(|(id, _)| *id);
+        let subjects: BTreeSet<PeerId> = due.chain(failed.iter().copied()).collect();
         for subject in subjects {
-            self.probe(subject);
-            self.appoint(subject);
-            let needed = self.needed(&subject);
-            let Some(case) = self.cases.get_mut(&subject) else { continue };
-            if let Some(vote) = case.decide(&self.identity, needed, now) {
-                let told = told(case, self.identity.id());
-                let witnesses = vote.witnesses.clone();
-                let name = self.name_of(&subject);
-                self.fx.count("votes");
-                self.fx.event(Event::Voted { id: subject, name, witnesses });
-                self.tell_seeds(told);
-            }
-            let quorum = self.quorum();
-            let Some(case) = self.cases.get(&subject) else { continue };
-            if let Some(certificate) = case.certificate(quorum) {
-                self.certify(certificate);
-                self.cases.remove(&subject);
-            } else if case.is_stale(now) {
-                self.close_case(&subject);
-                self.fx.count("cases_expired");
-            }
+            self.review_case(subject);
+        }
+    }
+
+    /// Goes on with a case: probe, vote, certificate.
+    fn review_case(&mut self, subject: PeerId) {
+        let now = self.fx.now();
+        self.probe(subject);
+        self.appoint(subject);
+        let needed = self.needed(&subject);
+        let Some(case) = self.cases.get_mut(&subject) else { return };
+        if let Some(vote) = case.decide(&self.identity, needed, now) {
+            let told = told(case, self.identity.id());
+            let witnesses = vote.witnesses.clone();
+            let name = self.name_of(&subject);
+            self.fx.count("votes");
+            self.fx.event(Event::Voted { id: subject, name, witnesses });
+            self.tell_seeds(told);
+        }
+        let quorum = self.quorum();
+        let Some(case) = self.cases.get(&subject) else { return };
+        if let Some(certificate) = case.certificate(quorum) {
+            self.certify(certificate);
+            self.cases.remove(&subject);
+        } else if case.is_stale(now) {
+            self.close_case(&subject);
+            self.fx.count("cases_expired");
         }
     }
 

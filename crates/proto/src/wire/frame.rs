@@ -565,19 +565,16 @@ pub struct RegisterRefused {
     /// Why.
     #[n(0)]
     pub reason: RefuseReason,
-    /// The highest incarnation of the peer that the seed knows; a new life takes one more.
+    /// The record of the peer that the seed holds, as the peer signed it: no seed can make it believe in a
+    /// past that it did not have. A peer that has not yet got there lost its memory and must begin a new
+    /// life; one that is beyond it was overtaken on the way, and tells its record again.
     #[n(1)]
-    pub known_incarnation: u64,
-    /// The certificate, if that incarnation is dead.
+    pub record: Option<SignedRecord>,
+    /// The certificate, if it is dead.
     #[n(2)]
     pub certificate: Option<Certificate>,
-    /// The highest sequence that the seed knows in that incarnation. A peer that has not yet got
-    /// there lost its memory and must begin a new life; one that is beyond it was overtaken on the
-    /// way, and tells its record again.
-    #[n(3)]
-    pub known_sequence: u64,
     /// The nonce that target degrees are drawn with.
-    #[n(4)]
+    #[n(3)]
     pub nonce: ByteArray<16>,
 }
 

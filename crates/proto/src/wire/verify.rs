@@ -96,7 +96,10 @@ impl Verifier {
     pub fn verify(&self, frame: Frame) -> Result<Verified<Frame>, VerifyError> {
         match &frame {
             Frame::Register(f) => self.signed(&f.record)?,
-            Frame::RegisterRefused(f) => self.certificates(f.certificate.iter())?,
+            Frame::RegisterRefused(f) => {
+                self.all(&f.record)?;
+                self.certificates(f.certificate.iter())?;
+            }
             Frame::PeerList(f) => self.all(&f.records)?,
             Frame::MembersChanged(f) => {
                 self.all(&f.joined)?;

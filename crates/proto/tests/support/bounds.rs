@@ -102,7 +102,10 @@ pub fn assert_within(frame: &Frame) {
             at_most(f.seeds.len(), MAX_SEEDS, "seeds");
             f.seeds.iter().for_each(|s| at_most(s.host_port.len(), MAX_HOST_PORT, "bytes"));
         }
-        Frame::RegisterRefused(f) => f.certificate.iter().for_each(certificate),
+        Frame::RegisterRefused(f) => {
+            f.record.iter().for_each(record);
+            f.certificate.iter().for_each(certificate);
+        }
         Frame::PeerList(f) => {
             at_most(f.records.len(), MAX_RECORDS_PER_FRAME, "records");
             f.records.iter().for_each(record);

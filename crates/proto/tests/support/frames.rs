@@ -233,10 +233,10 @@ fn registered() -> impl Strategy<Value = Registered> {
 }
 
 fn register_refused() -> impl Strategy<Value = RegisterRefused> {
-    (refuse_reason(), number(), option::of(certificate()), number(), any::<[u8; 16]>()).prop_map(
-        |(reason, known_incarnation, certificate, known_sequence, nonce)| {
+    (refuse_reason(), option::of(record()), option::of(certificate()), any::<[u8; 16]>()).prop_map(
+        |(reason, record, certificate, nonce)| {
             let nonce = ByteArray::from(nonce);
-            RegisterRefused { reason, known_incarnation, certificate, known_sequence, nonce }
+            RegisterRefused { reason, record, certificate, nonce }
         },
     )
 }
@@ -437,7 +437,10 @@ pub fn signed_parts(frame: &Frame) -> Vec<(Vec<u8>, Vec<u8>)> {
     match frame {
         Frame::Register(f) => out.one(&f.record),
         Frame::Leave(f) => out.one(&f.record),
-        Frame::RegisterRefused(f) => out.certificates(&f.certificate),
+        Frame::RegisterRefused(f) => {
+            out.all(&f.record);
+            out.certificates(&f.certificate);
+        }
         Frame::PeerList(f) => out.all(&f.records),
         Frame::MembersChanged(f) => {
             out.all(f.joined.iter().chain(&f.left));

@@ -197,9 +197,8 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
         5 => registered(s).into(),
         6 => RegisterRefused {
             reason: reason(s),
-            known_incarnation: s.number(),
+            record: s.once_in(2).then(|| record(s, rig, remote)),
             certificate: s.once_in(2).then(|| votes_on(s)),
-            known_sequence: s.number(),
             nonce: ByteArray::from([s.byte(); 16]),
         }
         .into(),

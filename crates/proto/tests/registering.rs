@@ -1,0 +1,180 @@
+//! Seeds and those who register with them: what is acknowledged, what is refused, and what a seed never does.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use core::time::Duration;
+
+use minicbor::bytes::ByteArray;
+use rumormill_proto::registry::Entry;
+use rumormill_proto::snapshot::{MemberState, MemberView};
+use rumormill_proto::wire::{Entries, Frame, Gossip, PeerList, Register, Registered};
+use rumormill_proto::{Config, Identity, Input, LinkId, Role};
+
+use support::rig::{Node, Rig};
+use support::statements::{identity, message, record, signed_record};
+
+fn lan() -> Config {
+    Config::lan().build().unwrap()
+}
+
+fn members(rig: &Rig) -> Vec<MemberView> {
+    match &rig.node {
+        Node::Seed(seed) => seed.members(rig.now),
+        Node::Peer(peer) => peer.members(rig.now),
+    }
+}
+
+/// How often a kind of frame was sent on a link; the rig remembers the last 64 frames.
+fn sent(rig: &Rig, link: LinkId, name: &str) -> usize {
+    rig.sent.iter().filter(|(to, f)| *to == link && f.name() == name).count()
+}
+
+fn register(rig: &mut Rig, link: LinkId, who: u8, incarnation: u64, sequence: u64) {
+    let record = signed_record(&identity(who), incarnation, sequence);
+    assert!(rig.receive(link, Register { record }));
+}
+
+fn store_everything(rig: &mut Rig) {
+    for ticket in core::mem::take(&mut rig.stored) {
+        rig.handle(Input::Stored { ticket });
+    }
+}
+
+#[test]
+fn who_registers_again_is_updated_and_not_doubled() {
+    let mut rig = Rig::seed(lan());
+    let link = rig.link_up(1, Role::Peer, None);
+    register(&mut rig, link, 1, 1, 1);
+    store_everything(&mut rig);
+    assert_eq!(members(&rig).len(), 1);
+    let mut newer = record(&identity(1), 1, 2);
+    newer.degree = 3;
+    let newer = rumormill_proto::signed::Signed::sign(newer, &identity(1));
+    assert!(rig.receive(link, Register { record: newer }));
+    register(&mut rig, link, 1, 2, 0);
+    store_everything(&mut rig);
+    let all = members(&rig);
+    assert_eq!(
+        (all.len(), all[0].incarnation, all[0].state),
+        (1, 2, MemberState::Alive),
+        "{all:?}"
+    );
+}
+
+#[test]
+fn nothing_is_acknowledged_before_it_is_stored_also_after_a_disk_that_failed() {
+    let mut rig = Rig::seed(lan());
+    let link = rig.link_up(1, Role::Peer, None);
+    register(&mut rig, link, 1, 1, 1);
+    assert_eq!(sent(&rig, link, "Registered"), 0);
+    // The driver gives it up: the peer hears nothing, and the same record again is written again.
+    for ticket in core::mem::take(&mut rig.stored) {
+        rig.handle(Input::NotStored { ticket });
+    }
+    assert_eq!(sent(&rig, link, "Registered"), 0);
+    register(&mut rig, link, 1, 1, 1);
+    assert_eq!(rig.stored.len(), 1, "it is written again");
+    assert_eq!(sent(&rig, link, "Registered"), 0);
+    store_everything(&mut rig);
+    assert_eq!(sent(&rig, link, "Registered"), 1);
+    // What is stored need not be stored once more.
+    register(&mut rig, link, 1, 1, 1);
+    assert_eq!((rig.stored.len(), sent(&rig, link, "Registered")), (0, 2));
+}
+
+/// S6: a seed serves membership only.
+#[test]
+fn a_seed_passes_no_gossip_on() {
+    let mut rig = Rig::seed(lan());
+    let links: Vec<LinkId> = (1..=2).map(|who| rig.link_up(who, Role::Peer, None)).collect();
+    for (who, link) in (1..).zip(&links) {
+        register(&mut rig, *link, who, 1, 1);
+    }
+    store_everything(&mut rig);
+    let batch = message(&identity(1), 1, 0, b"not for a seed");
+    let gossip = Gossip { hops: 0, own_tree: false, receipt: false, pulled: false, batch };
+    rig.receive(links[0], gossip);
+    assert_eq!(rig.total("Gossip").0, 0);
+    assert!(
+        !rig.links.contains_key(&links[0]),
+        "whoever sends it gossip is no peer of this protocol"
+    );
+    assert!(rig.links.contains_key(&links[1]));
+}
+
+/// An empty seed asks for everything; what it gets at once fits the queue of a link.
+#[test]
+fn a_large_registry_is_told_in_parts() {
+    let mut rig = Rig::seed(lan());
+    while let Some((dial, _)) = rig.dials.first().cloned() {
+        rig.answer_dial(dial, None);
+    }
+    let link = *rig.links.keys().next().unwrap();
+    let ask = |entries, want| Entries {
+        entries,
+        want,
+        nonce: ByteArray::from([0; 16]),
+        compared: true,
+        synced: true,
+    };
+    for part in 0..30u16 {
+        let of = |n: u16| {
+            let mut secret = [66; 32];
+            secret[..2].copy_from_slice(&n.to_be_bytes());
+            Entry::new(signed_record(&Identity::from_secret(&secret), 1, 0))
+        };
+        let entries = (part * 400..(part + 1) * 400).map(of).collect();
+        assert!(rig.receive(link, ask(entries, Vec::new())));
+    }
+    let before = rig.total("Entries").1;
+    assert!(rig.receive(link, ask(Vec::new(), (0..=255).collect())));
+    let bytes = rig.total("Entries").1 - before;
+    assert!((1_000_000..1_500_000).contains(&bytes), "{bytes} bytes for one question");
+}
+
+/// A seed that answers but cannot write is none that a newcomer waits for, where others can.
+#[test]
+fn a_seed_that_does_not_acknowledge_is_replaced() {
+    let mut rig = Rig::peer(lan());
+    let answer = |rig: &mut Rig, mute: u8| {
+        while let Some((dial, _)) = rig.dials.first().cloned() {
+            rig.answer_dial(dial, None);
+        }
+        while let Some((link, frame)) = rig.sent.pop_front() {
+            let Some(remote) = rig.links.get(&link).copied() else { continue };
+            let answer: Frame = match frame {
+                Frame::Register(f) if remote.who != mute => Registered {
+                    incarnation: f.record.incarnation,
+                    sequence: f.record.sequence,
+                    alive: 1,
+                    nonce: ByteArray::from([5; 16]),
+                    seeds: Vec::new(),
+                    synced: true,
+                }
+                .into(),
+                Frame::GetPeerList => {
+                    PeerList { records: Vec::new(), alive: 1, synced: true, last: true }.into()
+                }
+                Frame::Ping(f) => rumormill_proto::wire::Pong { nonce: f.nonce }.into(),
+                _ => continue,
+            };
+            rig.receive(link, answer);
+        }
+    };
+    // One of the two that it has chosen is the one that cannot.
+    answer(&mut rig, 0);
+    let chosen: Vec<u8> = rig.links.values().map(|r| r.who).collect();
+    assert_eq!(chosen.len(), 2, "a majority of three");
+    let mut rig = Rig::peer(lan());
+    let from = rig.now;
+    while rig.now.since(from) < Duration::from_secs(20) {
+        answer(&mut rig, chosen[0]);
+        rig.next_deadline();
+    }
+    let view = rig.as_peer().snapshot(rig.now);
+    let registered = view.seeds.iter().filter(|s| s.registered).count();
+    assert_eq!((registered, rig.links.len()), (2, 3), "{:?}", view.state);
+    assert_eq!(view.counters.get("registrations_overdue"), 1);
+}
