@@ -21,10 +21,21 @@ pub(crate) const GOODBYE: Duration = Duration::from_secs(3);
 
 /// What every command that starts nodes takes.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct NetworkArgs {
-    /// Timings that belong together: classic (13 s, 3 misses), lan, wan
+pub(crate) struct CommonArgs {
+    /// Timings that belong together: classic (13 s, 3 misses), lan, wan; the same at all nodes of a network
     #[arg(long, value_name = "PRESET", default_value = "lan")]
     pub(crate) preset: Preset,
+    /// File with the key of a private network: 64 hexadecimal characters; further keys in it are
+    /// accepted too, for changing keys
+    #[arg(long, value_name = "FILE")]
+    pub(crate) network_key_file: Option<PathBuf>,
+}
+
+/// What every command that starts peers takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct NetworkArgs {
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
     /// How messages spread: trees (one copy a peer), flood (a copy from nearly every neighbour)
     #[arg(long, value_name = "MODE", default_value = "trees")]
     pub(crate) broadcast: BroadcastMode,
@@ -35,22 +46,29 @@ pub(crate) struct NetworkArgs {
     /// How long each peer keeps them [default: 10m]
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) retention_age: Option<Duration>,
-    /// File with the key of a private network: 64 hexadecimal characters; further keys in it are
-    /// accepted too, for changing keys
-    #[arg(long, value_name = "FILE")]
-    pub(crate) network_key_file: Option<PathBuf>,
+    /// Most neighbours that each peer looks for; it takes one more from who has too few [default: as many
+    /// as its place in the power law]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_degree: Option<u16>,
 }
 
 impl NetworkArgs {
     pub(crate) fn config(&self) -> Outcome<Config> {
-        let mut config = Config::of(self.preset).broadcast(self.broadcast);
+        let mut config = Config::of(self.common.preset).broadcast(self.broadcast);
         if let Some(bytes) = self.retention {
             config = config.retention_bytes(bytes);
         }
         if let Some(age) = self.retention_age {
             config = config.retention_age(age);
         }
-        config.build().or_exit(Exit::Config)
+        config.max_degree(self.max_degree).build().or_exit(Exit::Config)
+    }
+}
+
+impl CommonArgs {
+    /// The settings of a seed.
+    pub(crate) fn config(&self) -> Outcome<Config> {
+        Config::of(self.preset).build().or_exit(Exit::Config)
     }
 
     pub(crate) fn network_key(&self) -> Outcome<Option<NetworkKey>> {

@@ -162,7 +162,8 @@ config! {
     /// How often, over the whole network, one edge pair is exchanged at random so that no island
     /// can last (100 ms to 1 day).
     mix_interval: Duration,
-    /// Upper limit of neighbours, if the peer's capacity asks for one (1 to [`MAX_TARGET`]).
+    /// Upper limit of neighbours that the peer looks for, if its capacity asks for one (1 to [`MAX_TARGET`]). As
+    /// with every target, one more is taken from who would otherwise have none or one.
     max_degree: Option<u16>,
     /// Bytes of messages kept to hand to others (one payload to 1 TiB).
     retention_bytes: u64,

@@ -51,5 +51,5 @@ async fn measure(plan: &Plan, network: &NetworkArgs) -> Outcome<Figures> {
     let mut progress = Progress::new();
     let measured = measure::measure(plan, network, &mut progress).await?;
     let height = ceiling::measure(plan, &mut progress).await?;
-    Ok(Figures::new(plan, network.preset, &measured, height.as_ref()))
+    Ok(Figures::new(plan, network.common.preset, &measured, height.as_ref()))
 }

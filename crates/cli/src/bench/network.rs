@@ -70,7 +70,7 @@ impl Network {
         seeds: usize,
         network: &NetworkArgs,
     ) -> Outcome<(Self, Vec<Subscription>)> {
-        let seeds = start_seeds(seeds, None, network, None).await?;
+        let seeds = start_seeds(seeds, None, &network.common, None).await?;
         let addresses: Vec<SeedAddress> = seeds.iter().map(|(a, _)| a.clone()).collect();
         let seeds = seeds.into_iter().map(|(_, node)| node).collect();
         let mut this = Network { peers: Vec::new(), seeds };
@@ -82,7 +82,7 @@ impl Network {
                 .config(network.config()?)
                 .listener(Listener::bind(SYSTEM_CHOOSES)?)
                 .seeds(addresses.clone());
-            if let Some(key) = network.network_key()? {
+            if let Some(key) = network.common.network_key()? {
                 builder = builder.network_key(key);
             }
             subscriptions.push(builder.subscribe());

@@ -87,7 +87,7 @@ pub(crate) struct PeerArgs {
 
 impl PeerArgs {
     fn rhythm(&self) -> Option<Rhythm> {
-        let classic = self.network.preset == Preset::Classic;
+        let classic = self.network.common.preset == Preset::Classic;
         let messages = self.messages.unwrap_or(if classic { 10 } else { 0 });
         let rhythm = Rhythm {
             messages,
@@ -162,7 +162,7 @@ async fn start(
     if let Some(dir) = &args.data_dir {
         builder = builder.data_dir(dir.clone());
     }
-    if let Some(key) = args.network.network_key()? {
+    if let Some(key) = args.network.common.network_key()? {
         builder = builder.network_key(key);
     }
     // Before the start, so that nothing is missed; and not at all if nobody will look.

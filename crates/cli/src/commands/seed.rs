@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::control::RunDirArgs;
 use crate::exit::{Exit, Failure, Outcome};
-use crate::launch::{self, Control, GOODBYE, HttpArgs, NetworkArgs};
+use crate::launch::{self, CommonArgs, Control, GOODBYE, HttpArgs};
 use crate::log::{self, LogArgs, Logs};
 use crate::signals::Stops;
 use crate::supervise::Supervisor;
@@ -60,7 +60,7 @@ pub(crate) struct SeedArgs {
     #[arg(long, conflicts_with = "all")]
     name: Option<String>,
     #[command(flatten)]
-    network: NetworkArgs,
+    network: CommonArgs,
     #[command(flatten)]
     http: HttpArgs,
     #[command(flatten)]

@@ -18,7 +18,7 @@ use super::plan::Fault;
 use super::seen::{Facts, Member, Members, Seen, Sight};
 use crate::commands::seed;
 use crate::exit::{Failure, Outcome};
-use crate::launch::{self, Control, GOODBYE, NetworkArgs};
+use crate::launch::{self, CommonArgs, Control, GOODBYE, NetworkArgs};
 use crate::log::{Logs, MessageLog};
 
 /// The nodes of a run in one process.
@@ -62,7 +62,8 @@ impl Inside {
     ) -> Outcome<Self> {
         let mut control = Control::start(place.run_dir.as_deref(), &place.http).await?;
         let verifier = Arc::new(Verifier::for_nodes(names.seeds.len() + names.peers.len()));
-        let seeds = start_seeds(names.seeds.len(), configured, network, Some(&verifier)).await?;
+        let seeds =
+            start_seeds(names.seeds.len(), configured, &network.common, Some(&verifier)).await?;
         let addresses: Vec<SeedAddress> = seeds.iter().map(|(a, _)| a.clone()).collect();
         let nursery =
             Nursery { seeds: addresses, network: network.clone(), logs: logs.clone(), verifier };
@@ -234,7 +235,7 @@ impl Inside {
 pub(crate) async fn start_seeds(
     count: usize,
     configured: Option<&[SeedAddress]>,
-    network: &NetworkArgs,
+    common: &CommonArgs,
     verifier: Option<&Arc<Verifier>>,
 ) -> Outcome<Vec<(SeedAddress, SeedNode)>> {
     let mut bound = Vec::new();
@@ -255,7 +256,7 @@ pub(crate) async fn start_seeds(
     let mut seeds = Vec::new();
     for (index, (listener, identity)) in bound.into_iter().enumerate() {
         let mut builder = SeedNode::builder()
-            .config(network.config()?)
+            .config(common.config()?)
             .identity(identity)
             .listener(listener)
             .seeds(addresses.clone())
@@ -263,7 +264,7 @@ pub(crate) async fn start_seeds(
         if let Some(verifier) = verifier {
             builder = builder.verifier(Arc::clone(verifier));
         }
-        if let Some(key) = network.network_key()? {
+        if let Some(key) = common.network_key()? {
             builder = builder.network_key(key);
         }
         seeds.push((addresses[index].clone(), builder.start().await?));
@@ -286,7 +287,7 @@ impl Nursery {
             .listener(Listener::bind(SYSTEM_CHOOSES)?)
             .seeds(self.seeds.clone())
             .verifier(Arc::clone(&self.verifier));
-        if let Some(key) = self.network.network_key()? {
+        if let Some(key) = self.network.common.network_key()? {
             builder = builder.network_key(key);
         }
         // Before the start: a peer may have joined before this task has its next turn.

@@ -51,7 +51,7 @@ pub(crate) async fn run(
     json: bool,
 ) -> Outcome {
     let run_dir = place.run_dir.as_deref();
-    let plan = Plan::new(&wishes, network.preset)?;
+    let plan = Plan::new(&wishes, network.common.preset)?;
     let configured = wishes.config.as_deref().map(configured_seeds).transpose()?;
     let seeds = configured.as_ref().map_or(wishes.seeds.unwrap_or(3), Vec::len);
     warn_of_few_files(&wishes, seeds);
@@ -64,7 +64,7 @@ pub(crate) async fn run(
     } else {
         Some(Logs::start(log, Console::Program, crate::log::Limits::MANY)?)
     };
-    let run = Run::begin(plan, seeds, wishes.processes, network.preset)?;
+    let run = Run::begin(plan, seeds, wishes.processes, network.common.preset)?;
     let fleet = match &logs {
         Some(logs) => Fleet::Inside(Arc::new(
             Inside::start(&names, configured.as_deref(), network, place, logs, &sender).await?,

@@ -85,20 +85,23 @@ impl Common<'_> {
         }
         c.arg(role).arg("--supervised").arg("--name").arg(name);
         c.arg("--config").arg(&self.config);
-        c.arg("--preset").arg(self.network.preset.to_string());
-        c.arg("--broadcast").arg(self.network.broadcast.to_string());
-        if let Some(bytes) = self.network.retention {
-            c.arg("--retention").arg(bytes.to_string());
-        }
-        if let Some(age) = self.network.retention_age {
-            c.arg("--retention-age").arg(format!("{}ms", age.as_millis()));
-        }
+        c.arg("--preset").arg(self.network.common.preset.to_string());
         if role == "peer" {
+            c.arg("--broadcast").arg(self.network.broadcast.to_string());
+            if let Some(bytes) = self.network.retention {
+                c.arg("--retention").arg(bytes.to_string());
+            }
+            if let Some(age) = self.network.retention_age {
+                c.arg("--retention-age").arg(format!("{}ms", age.as_millis()));
+            }
+            if let Some(n) = self.network.max_degree {
+                c.arg("--max-degree").arg(n.to_string());
+            }
             // What is published is told to it; `classic` would have it greet by itself as well.
             c.arg("--messages").arg("0");
             c.arg("--listen").arg(super::SYSTEM_CHOOSES.to_string());
         }
-        if let Some(file) = &self.network.network_key_file {
+        if let Some(file) = &self.network.common.network_key_file {
             c.arg("--network-key-file").arg(file);
         }
         if let Some(dir) = self.run_dir {
@@ -513,6 +516,7 @@ mod tests {
     use rumormill::proto::{BroadcastMode, Preset};
 
     use super::*;
+    use crate::launch::CommonArgs;
 
     /// `rumor peer --preset classic` publishes by itself. Under `up` it must not: each message
     /// would come twice.
@@ -520,11 +524,11 @@ mod tests {
     fn a_child_publishes_what_it_is_told_to_and_nothing_else() {
         let log = LogArgs { log_dir: "logs".into(), no_log: true, log_level: "info".to_owned() };
         let network = NetworkArgs {
-            preset: Preset::Classic,
+            common: CommonArgs { preset: Preset::Classic, network_key_file: None },
             broadcast: BroadcastMode::Trees,
             retention: Some(1 << 24),
             retention_age: Some(Duration::from_millis(90_500)),
-            network_key_file: None,
+            max_degree: Some(7),
         };
         let (program, config) = ("rumor".into(), "config.txt".into());
         let common = Common { program, config, network: &network, run_dir: None, log: &log };
@@ -535,7 +539,8 @@ mod tests {
         };
         assert!(args("peer").contains("--messages 0"), "{}", args("peer"));
         assert!(!args("seed").contains("--messages"), "a seed has no such flag");
-        let keeps = "--retention 16777216 --retention-age 90500ms";
-        assert!(args("peer").contains(keeps), "{}", args("peer"));
+        let of_peers = "--retention 16777216 --retention-age 90500ms --max-degree 7";
+        assert!(args("peer").contains(of_peers), "{}", args("peer"));
+        assert!(!args("seed").contains("--retention"), "a seed keeps no messages");
     }
 }

@@ -1,6 +1,6 @@
 //! Joining: registrations at a majority of the seeds, one overlay, degrees.
 
-use rumormill_proto::{Address, Event};
+use rumormill_proto::{Address, Config, Event};
 use rumormill_sim::{NodeId, PeerSpec, World};
 
 use crate::common::{Net, lan, ms, s, world_config};
@@ -165,4 +165,19 @@ fn who_comes_one_after_the_other_has_no_neighbour_too_many_for_long() {
     net.world.run_for(s(60));
     net.rests_within(s(10));
     assert!(over(&net.world) <= 1, "and it stays so");
+}
+
+/// P4: a limit of neighbours by capacity, also while peers come; and the overlay is whole all the same.
+#[test]
+fn a_limit_of_neighbours_is_kept() {
+    let config = Config::lan().max_degree(Some(3)).build().unwrap();
+    let mut net = Net::new(world_config(77, config), 3, 40);
+    let most = |w: &World| w.live_peers().iter().map(|&p| w.graph().neighbours(p).count()).max();
+    for _ in 0..100 {
+        net.world.run_for(ms(100));
+        // One more for whoever has none or one.
+        assert!(most(&net.world) <= Some(4), "{:?} neighbours", most(&net.world));
+    }
+    net.rests_within(s(30));
+    assert!(most(&net.world) >= Some(3));
 }
