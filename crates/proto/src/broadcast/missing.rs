@@ -220,10 +220,9 @@ impl Missing {
     pub(crate) fn review(&mut self, list: &MessageList, now: Time) {
         for (stream, seen) in list.iter() {
             let known = self.streams.contains_key(stream);
-            if !known && seen.has_begun() && seen.high_water() < seen.next() {
-                if self.make_room(now) {
-                    self.streams.insert(*stream, Wanted::new(now + RETRY, None, now));
-                }
+            let holey = seen.has_begun() && seen.high_water() < seen.next();
+            if !known && holey && self.make_room(now) {
+                self.streams.insert(*stream, Wanted::new(now + RETRY, None, now));
             }
         }
     }

@@ -136,13 +136,16 @@ impl Watch {
         self.next_ping = now + self.longest_silence(config);
     }
 
-    /// Somebody else asked about this neighbour: look at once.
-    pub(crate) fn question(&mut self, now: Time, by: LinkId) {
+    /// Somebody else asked about this neighbour: look at once. `false` if too many have asked to be
+    /// answered.
+    pub(crate) fn question(&mut self, now: Time, by: LinkId) -> bool {
         let questioners = self.questioners.get_or_insert_default();
-        if questioners.len() < MAX_QUESTIONERS {
+        let room = questioners.len() < MAX_QUESTIONERS;
+        if room {
             questioners.insert(by);
         }
         self.next_ping = now;
+        room
     }
 
     /// What is due. In `classic` every interval has its request; elsewhere only silence has.

@@ -163,6 +163,11 @@ impl Members {
         self.ended(id).is_some_and(|ended| ended >= incarnation)
     }
 
+    /// Whether somebody has to be forgotten for this peer.
+    pub(crate) fn is_full_for(&self, id: &PeerId) -> bool {
+        self.alive.0.len() >= MAX_MEMBERS && self.alive.get(id).is_none()
+    }
+
     /// Takes in a record that says "alive".
     pub(crate) fn learn(&mut self, record: &SignedRecord, now: Time) -> Learned {
         let id = record.id;
@@ -183,7 +188,7 @@ impl Members {
             m.record = record.clone();
             return Learned::Newer;
         }
-        if self.alive.0.len() >= MAX_MEMBERS {
+        if self.is_full_for(&id) {
             // Whoever was confirmed longest ago makes room.
             let oldest = self.alive.iter().min_by_key(|(_, m)| m.confirmed).map(|(id, _)| *id);
             if let Some(oldest) = oldest {

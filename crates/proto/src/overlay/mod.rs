@@ -136,12 +136,14 @@ impl Overlay {
         self.neighbours.keys().copied().take(MAX_REQUEST_NEIGHBOURS).collect()
     }
 
-    /// Notes that `who` may take the place of `of` with this peer.
-    pub(crate) fn permit(&mut self, who: PeerId, of: PeerId, now: Time) {
+    /// Notes that `who` may take the place of `of` with this peer. `false` if there is no room for it.
+    pub(crate) fn permit(&mut self, who: PeerId, of: PeerId, now: Time) -> bool {
         self.permits.retain(|_, until| *until > now);
-        if self.permits.len() < MAX_PERMITS {
+        let room = self.permits.len() < MAX_PERMITS;
+        if room {
             self.permits.insert((who, of), now + PERMIT_HOLDS);
         }
+        room
     }
 
     /// Uses up a permission.

@@ -364,10 +364,10 @@ impl Peer {
     /// Somebody asks about one of this peer's neighbours.
     pub(super) fn on_probe_request(&mut self, link: LinkId, subject: PeerId) {
         let now = self.fx.now();
-        if let Some(s) = self.suspects.get_mut(&subject) {
-            if s.burst.questioners.len() < MAX_QUESTIONERS {
-                s.burst.questioners.insert(link);
-            }
+        if let Some(s) = self.suspects.get_mut(&subject)
+            && s.burst.questioners.len() < MAX_QUESTIONERS
+        {
+            s.burst.questioners.insert(link);
             return;
         }
         let verdict = match self.overlay.neighbours.get_mut(&subject) {
@@ -375,9 +375,12 @@ impl Peer {
             None if self.reports.contains_key(&subject) => Verdict::Silent,
             None => Verdict::Unknown,
             Some(n) => {
-                // Answer when there is something to tell: a sign of life, or the end of a burst.
-                n.watch.question(now, link);
-                return;
+                // The answer follows when there is something to tell: a sign of life, or the end of a burst.
+                if n.watch.question(now, link) {
+                    return;
+                }
+                self.fx.count("questions_refused");
+                Verdict::Unknown
             }
         };
         self.fx.send(link, ProbeReply { subject, verdict });

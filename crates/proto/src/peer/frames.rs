@@ -29,7 +29,9 @@ impl Peer {
             Frame::Leave(f) if role == Role::Peer => self.on_leave(remote, &f.record),
             Frame::Permit(f) if used == Use::Neighbour => {
                 let now = self.fx.now();
-                self.overlay.permit(f.peer, remote, now);
+                if !self.overlay.permit(f.peer, remote, now) {
+                    self.fx.count("permits_refused");
+                }
             }
             Frame::Rewire(f) if used == Use::Neighbour => self.on_rewire(remote, &f),
             Frame::Neighbourhood(f) if used == Use::Neighbour => {

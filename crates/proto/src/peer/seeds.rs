@@ -402,6 +402,9 @@ impl Peer {
             return Learned::Nothing;
         }
         let now = self.fx.now();
+        if self.members.is_full_for(&record.id) {
+            self.fx.count("members_forgotten");
+        }
         let learned = self.members.learn(record, now);
         match learned {
             Learned::New => {

@@ -89,7 +89,12 @@ impl Peer {
         if whole && self.members.record(&root).is_none() && root != self.id() {
             return self.fx.count("beacons_of_strangers");
         }
+        let refused = self.trees.is_full_for(f.body.tree);
         let acts = self.trees.on_beacon(self.id(), remote, f, now);
+        // Those that have ended meanwhile may have made room.
+        if refused && self.trees.is_full_for(f.body.tree) {
+            self.fx.count("own_trees_refused");
+        }
         self.act(acts);
     }
 

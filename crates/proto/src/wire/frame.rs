@@ -225,7 +225,7 @@ pub struct Reject {
     /// The asked peer, with its degree as it is now.
     #[n(1)]
     pub record: SignedRecord,
-    /// For [`Want::Edge`]: the edge to take, though no place was given.
+    /// For [`Want::Edge`], [`Want::HandOver`] and [`Want::Shed`]: the edge to take, though no place was given.
     #[n(2)]
     pub take: Option<SignedRecord>,
 }
@@ -317,7 +317,7 @@ pub struct ProbeReply {
     pub verdict: Verdict,
 }
 
-/// Seed to peer: "you are held to be dead in this incarnation" (section 8.2).
+/// Seed to peer: "you are held to be dead in this incarnation" (section 8.3).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Accused {

@@ -111,6 +111,12 @@ impl Trees {
         self.all.get_mut(at)
     }
 
+    /// Whether there is no room to follow the own tree of another publisher.
+    pub(crate) fn is_full_for(&self, id: TreeId) -> bool {
+        let full = self.all.len() >= MAX_OWN_TREES + usize::from(SHARED);
+        full && matches!(id, TreeId::Own(_)) && self.get(id).is_none()
+    }
+
     /// The tree, made if there is none.
     fn get_or_make(&mut self, id: TreeId) -> &mut Tree {
         self.deadline.set(None);
@@ -220,7 +226,7 @@ impl Trees {
                 if !is_news(&beacon.body, age) {
                     return Vec::new();
                 }
-                if self.all.len() >= MAX_OWN_TREES + usize::from(SHARED) {
+                if self.is_full_for(id) {
                     return Vec::new();
                 }
                 self.get_or_make(id);
