@@ -172,8 +172,14 @@ async fn errors_say_what_is_wrong() {
     let p = problem(anna.publish(&long).await.unwrap_err());
     assert!(p.status == 422 && p.detail.contains("topic"), "{p}");
 
-    let huge =
-        Publish { topic: String::new(), content: Content::of(&vec![b'a'; 3 << 20]), wait_ms: None };
+    let of = |bytes: usize| Publish {
+        topic: String::new(),
+        content: Content::of(&vec![b'a'; bytes]),
+        wait_ms: None,
+    };
+    let p = problem(anna.publish(&of(3 << 20)).await.unwrap_err());
+    assert!(p.status == 422 && p.detail.contains("payload"), "{p}");
+    let huge = of(rumormill_http::limits::MAX_BODY);
     match anna.publish(&huge).await.unwrap_err() {
         ClientError::Refused(p) => assert_eq!(p.status, 413),
         // The server may close while the body is still being sent.
