@@ -1,5 +1,6 @@
 //! A settings file: TOML, with what holds for all commands first, and a table for each of them.
 
+use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
@@ -122,7 +123,7 @@ impl File {
                 .collect();
             let like = all
                 .into_iter()
-                .max_by_key(|one| alike(one, key))
+                .max_by_key(|one| (alike(one, key), Reverse(one.len())))
                 .filter(|one| alike(one, key) * 2 > key.len());
             let hint = like.map_or_else(String::new, |one| format!(", perhaps {one}"));
             let of =
