@@ -209,6 +209,26 @@ fn all_seeds_of_a_file_start_with_one_command_and_one_with_another() {
 }
 
 #[test]
+fn a_peer_listens_at_the_port_that_it_is_given_and_has_a_name_of_its_own() {
+    let place = Place::new();
+    let (_seed, config) = place.seed();
+    let port = free_port().to_string();
+    let one = ["peer", "--config", &config, "--port", &port];
+    let _one = Running::spawn(place.rumor(&one));
+    let _other = Running::spawn(place.rumor(&["peer", "--config", &config]));
+    let members = || {
+        let ran = place.run(&["members", "--node", "seed-1", "--json"]);
+        ran.json().as_array().cloned().unwrap_or_default()
+    };
+    until("both are there", || members().len() == 2);
+    let text = |m: &serde_json::Value, field: &str| m[field].to_string();
+    let all = members();
+    assert_ne!(text(&all[0], "name"), text(&all[1], "name"));
+    let at = format!("127.0.0.1:{port}");
+    assert_eq!(all.iter().filter(|m| m.to_string().contains(&at)).count(), 1, "{all:?}");
+}
+
+#[test]
 fn classic_peers_publish_by_themselves_and_others_what_they_are_told() {
     let place = Place::new();
     let (_seed, config) = place.seed();

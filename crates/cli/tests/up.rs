@@ -78,6 +78,13 @@ fn the_killed_and_the_stopped_are_found_and_nobody_else() {
     let deaths = summary["deaths"].as_array().unwrap();
     let brief: Vec<_> = deaths.iter().map(|d| (d["peer"].as_str().unwrap(), &d["how"])).collect();
     assert_eq!(brief, [("peer-7", &Value::from("kill")), ("peer-6", &Value::from("stop"))]);
+    // Every change of the membership is in the logs of the seeds.
+    let log = fs::read_to_string(place.path().join("logs/seeds/seed-1.log")).unwrap();
+    for what in
+        [" registered peer-7 (", " removed peer-7 (", " removed peer-6 (", " as dead, reported by "]
+    {
+        assert!(log.contains(what), "{what}:\n{log}");
+    }
     for death in deaths {
         assert!(death["witnesses"].as_array().unwrap().len() >= 2, "{death:#}");
         assert!(death["removed_ms"].as_f64() >= death["detected_ms"].as_f64(), "{death:#}");

@@ -238,3 +238,31 @@ async fn goodbye(node: &Node, stops: &mut Stops, outcome: Outcome) -> Outcome {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        peer: PeerArgs,
+    }
+
+    fn rhythm(args: &[&str]) -> Option<(u64, u64, u64)> {
+        let line = [&["rumor", "--config", "c"], args].concat();
+        let rhythm = Line::parse_from(line).peer.rhythm()?;
+        Some((rhythm.messages, rhythm.every.as_secs(), rhythm.after.as_secs()))
+    }
+
+    /// P5: one every 5 s, 10 in all, the first one after 30 s.
+    #[test]
+    fn classic_is_the_descriptions() {
+        assert_eq!(rhythm(&["--preset", "classic"]), Some((10, 5, 30)));
+        assert_eq!(rhythm(&["--preset", "classic", "--messages", "0"]), None);
+        assert_eq!(rhythm(&["--messages", "2"]), Some((2, 5, 3)));
+        assert_eq!(rhythm(&[]), None);
+    }
+}

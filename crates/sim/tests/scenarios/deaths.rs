@@ -217,6 +217,38 @@ fn without_a_majority_of_the_seeds_nobody_is_declared_dead() {
     net.rests_within(s(60));
 }
 
+/// S5: 0 at first, up with each neighbour, down when one dies.
+#[test]
+fn the_seeds_know_every_degree() {
+    let mut net = Net::lan(14, 3, 20);
+    let (seed, newcomer) = (net.seeds[0], net.world.add_peers(1)[0]);
+    let id = net.id(newcomer);
+    let told = |w: &rumormill_sim::World, id| {
+        w.members(seed).iter().find(|m| m.id == id).map(|m| m.degree)
+    };
+    let mut first = None;
+    for _ in 0..1000 {
+        first = told(&net.world, id);
+        if first.is_some() {
+            break;
+        }
+        net.world.run_for(core::time::Duration::from_micros(100));
+    }
+    assert_eq!(first, Some(0));
+    let all_right = |w: &rumormill_sim::World| {
+        let graph = w.graph();
+        let degree = |p| u16::try_from(graph.neighbours(p).count()).ok();
+        w.live_peers().into_iter().all(|p| told(w, w.id(p)) == degree(p))
+    };
+    net.waits(s(20), "it is told as it is", |w| w.live_peers().len() == 21 && all_right(w));
+    assert!(told(&net.world, id) > Some(0));
+    let victim = net.peer_of_degree(3);
+    net.world.crash(victim);
+    net.waits(s(20), "also when a neighbour is dead", |w| {
+        w.ledger().removals.iter().any(|r| r.subject == w.id(victim)) && all_right(w)
+    });
+}
+
 /// It died before it had a neighbour: nobody reports it. Its lease runs out, and who knew it hears of that.
 #[test]
 fn a_peer_that_nobody_watched_is_forgotten_in_the_end() {
