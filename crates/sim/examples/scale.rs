@@ -271,7 +271,9 @@ fn report(a: &Arguments, world: &World, survey: &Survey, meter: &Meter, before: 
         let phase = meter.phases.iter().find(|p| p.name == name);
         phase.map_or(0, |p| p.resident.saturating_sub(before)) / a.peers.max(1) as u64
     };
-    let copies = figures.copies as f64 / (figures.spread.len().max(1) * a.peers.max(1)) as f64;
+    // Messages that go out together come together: a copy is one of the batch, named by its first.
+    let batches = figures.spread.values().filter(|s| s.copies > 0).count();
+    let copies = figures.copies as f64 / (batches.max(1) * a.peers.max(1)) as f64;
     let slowest = figures.spread.values().map(rumormill_sim::Spread::took).max();
     let hops = figures.spread.values().map(|s| s.hops).max().unwrap_or(0);
     let share = delivered(world, &peers);
