@@ -63,9 +63,32 @@ fn the_seed_is_done_and_the_peer_stays_joined() {
 
 #[test]
 fn any_other_end_of_the_link_ends_the_registration() {
-    let mut rig = without_links(CloseReason::Limit);
+    let mut rig = without_links(CloseReason::Incompatible);
     assert_eq!(rig.as_peer().state(), PeerState::Degraded);
     assert!(dials_after(&mut rig, Duration::from_secs(5)).is_some());
+}
+
+/// It lives, and has no room for another link: it may have some in a moment. A registration that is never
+/// refreshed ends with its lease.
+#[test]
+fn a_seed_without_room_keeps_the_registration_until_the_lease_ends() {
+    let mut rig = without_links(CloseReason::Limit);
+    let from = rig.now;
+    assert_eq!(rig.as_peer().state(), PeerState::Joined);
+    assert!(dials_after(&mut rig, Duration::from_secs(5)).is_some(), "it tries again");
+    while rig.as_peer().state() == PeerState::Joined {
+        assert!(rig.now.since(from) < Duration::from_secs(150), "its lease is over");
+        while let Some((dial, to)) = rig.dials.first().cloned() {
+            rig.answer_dial(dial, None);
+            if matches!(to, DialTarget::Seed(_)) {
+                for link in seed_links(&rig) {
+                    rig.link_down(link, LinkDown::Closed(CloseReason::Limit));
+                }
+            }
+        }
+        rig.next_deadline();
+    }
+    assert!(rig.now.since(from) >= Duration::from_secs(110), "{:?}", rig.now.since(from));
 }
 
 #[test]

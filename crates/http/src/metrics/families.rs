@@ -236,7 +236,7 @@ pub(super) const FAMILIES: &[Family] = &[
     family(
         "seed_links_parked",
         "Links to seeds that were closed until needed",
-        One("seeds_parked"),
+        Each("why", &[("crowded", "seeds_crowded"), ("done", "seeds_parked")]),
     ),
     // Traffic.
     family("frames_received", "Frames received", One("frames_in")),

@@ -46,8 +46,9 @@ pub(crate) struct SeedSlot {
     pub(crate) link: Option<LinkId>,
     /// The seed has ended the link, and the registration stands.
     pub(crate) parked: bool,
-    /// The version acknowledged on the link that is up.
+    /// The version acknowledged on the link that is up, or while the registration stands without one.
     pub(crate) acknowledged: Option<(u64, u64)>,
+    pub(crate) acknowledged_at: Time,
     pub(crate) alive: u32,
     pub(crate) synced: bool,
     /// What it says that target degrees are drawn with.
@@ -114,6 +115,7 @@ impl Registrations {
                 link: None,
                 parked: false,
                 acknowledged: None,
+                acknowledged_at: now,
                 alive: 0,
                 synced: false,
                 nonce: None,
@@ -235,6 +237,28 @@ impl Registrations {
         s.parked = true;
         s.pinged = None;
         s.retry_at = Time::MAX;
+        true
+    }
+
+    /// A seed had no room for another link: it lives, so what it acknowledged stands until the lease ends,
+    /// and it is tried again. Says whether there is such a registration.
+    pub(crate) fn refused_for_room(
+        &mut self,
+        index: usize,
+        now: Time,
+        config: &Config,
+        rng: &mut Stream,
+    ) -> bool {
+        let stands =
+            |s: &SeedSlot| s.acknowledged.is_some() && now < s.acknowledged_at + config.lease();
+        let Some(s) = self.slots.get_mut(index).filter(|s| stands(s)) else { return false };
+        s.dial = None;
+        s.link = None;
+        s.parked = true;
+        s.pinged = None;
+        s.asked = None;
+        s.failures = s.failures.saturating_add(1);
+        s.retry_at = now + rng.backoff(s.failures, config);
         true
     }
 

@@ -88,11 +88,18 @@ impl Peer {
 
     /// The link to a seed ended.
     pub(super) fn on_seed_down(&mut self, index: usize, why: LinkDown) {
-        let parked = why == LinkDown::Closed(CloseReason::Done) && self.registrations.park(index);
-        if parked {
-            self.fx.count("seeds_parked");
-        } else {
-            self.on_seed_lost(index, why.to_string());
+        let (now, rng) = (self.fx.now(), &mut self.rng.seeds);
+        let stands = match why {
+            LinkDown::Closed(CloseReason::Done) => self.registrations.park(index),
+            LinkDown::Closed(CloseReason::Limit) => {
+                self.registrations.refused_for_room(index, now, &self.config, rng)
+            }
+            _ => false,
+        };
+        match why {
+            _ if !stands => self.on_seed_lost(index, why.to_string()),
+            LinkDown::Closed(CloseReason::Done) => self.fx.count("seeds_parked"),
+            _ => self.fx.count("seeds_crowded"),
         }
     }
 
@@ -188,6 +195,7 @@ impl Peer {
             slot.failures = 0;
             if f.incarnation == incarnation {
                 let first = slot.acknowledged.replace((f.incarnation, f.sequence)).is_none();
+                slot.acknowledged_at = now;
                 slot.overdue = false;
                 if first {
                     // Also before there is a quorum: the lease runs from now on.
