@@ -7,10 +7,13 @@ mod support;
 use core::time::Duration;
 
 use minicbor::bytes::ByteArray;
+use rumormill_proto::limits::PARK_ABOVE;
 use rumormill_proto::registry::Entry;
 use rumormill_proto::snapshot::{MemberState, MemberView};
-use rumormill_proto::wire::{Entries, Frame, Gossip, PeerList, Register, Registered};
-use rumormill_proto::{Config, Identity, Input, LinkId, Role};
+use rumormill_proto::wire::{Entries, Frame, Gossip, PeerList, Register, Registered, Verifier};
+use rumormill_proto::{
+    CloseReason, Config, Identity, Input, LinkDown, LinkId, LinkInfo, Output, Role,
+};
 
 use support::rig::{Node, Rig};
 use support::statements::{identity, message, record, signed_record};
@@ -102,6 +105,49 @@ fn a_seed_passes_no_gossip_on() {
         "whoever sends it gossip is no peer of this protocol"
     );
     assert!(rig.links.contains_key(&links[1]));
+}
+
+/// With more links than it keeps, a seed ends each that has done what it was for, in whichever order: on a
+/// second visit the record is known and acknowledged at once, before the list is asked for.
+#[test]
+fn a_link_is_not_kept_for_its_list() {
+    let mut rig = Rig::seed(lan());
+    let Node::Seed(seed) = &mut rig.node else { panic!("not a seed") };
+    let (now, mut next) = (rig.now, 1_000_000);
+    let mut up = |seed: &mut rumormill_proto::Seed, remote| {
+        next += 1;
+        let link = LinkId(next);
+        let remote_address = "10.0.0.1:1".parse().unwrap();
+        let info =
+            LinkInfo { remote, role: Role::Peer, dial: None, remote_address, observed: None };
+        seed.handle(now, Input::LinkUp { link, info });
+        link
+    };
+    for n in 0..PARK_ABOVE as u32 {
+        let mut id = [0xee; 32];
+        id[..4].copy_from_slice(&n.to_be_bytes());
+        up(seed, rumormill_proto::PeerId::from_bytes(id));
+    }
+    let peer = identity(1);
+    let verifier = Verifier::new();
+    for visit in 0..3 {
+        let link = up(seed, peer.id());
+        let register = Register { record: signed_record(&peer, 1, 1) };
+        for frame in [register.into(), Frame::GetPeerList] {
+            let frame = verifier.verify(frame).unwrap();
+            seed.handle(now, Input::Frame { link, frame });
+        }
+        let mut ended = None;
+        while let Some(output) = seed.poll_output() {
+            match output {
+                Output::Store { ticket, .. } => seed.handle(now, Input::Stored { ticket }),
+                Output::Close { link: which, reason } if which == link => ended = Some(reason),
+                _ => {}
+            }
+        }
+        assert_eq!(ended, Some(CloseReason::Done), "visit {visit}");
+        seed.handle(now, Input::LinkDown { link, why: LinkDown::Local(CloseReason::Done) });
+    }
 }
 
 /// An empty seed asks for everything; what it gets at once fits the queue of a link.

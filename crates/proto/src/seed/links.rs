@@ -16,6 +16,8 @@ pub(super) struct Link {
     /// It has a purpose: a registration, another seed.
     pub(super) used: bool,
     pub(super) list_sent: Option<Time>,
+    /// A registration was acknowledged over it.
+    pub(super) acknowledged: bool,
 }
 
 /// What a dial is for.
@@ -42,8 +44,14 @@ impl Seed {
             self.fx.close(id, CloseReason::Limit);
             return;
         }
-        let link =
-            Link { remote: info.remote, role: info.role, up: now, used: false, list_sent: None };
+        let link = Link {
+            remote: info.remote,
+            role: info.role,
+            up: now,
+            used: false,
+            list_sent: None,
+            acknowledged: false,
+        };
         self.links.insert(id, link);
         self.next_idle_check = self.next_idle_check.min(now + IDLE_LINK);
         self.heard_from(info.remote);

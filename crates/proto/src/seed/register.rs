@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use minicbor::bytes::ByteArray;
 
 use super::Seed;
+use super::links::Link;
 use crate::event::{Event, RefuseReason};
 use crate::identity::PeerId;
 use crate::io::{LinkId, StoreOp, StoreTicket};
@@ -155,13 +156,17 @@ impl Seed {
             synced: self.synced,
         };
         self.fx.send(a.link, registered);
+        if let Some(l) = self.links.get_mut(&a.link) {
+            l.acknowledged = true;
+        }
         self.park(a.link);
     }
 
-    /// With many links, those that did what they were for are not kept.
+    /// With many links, those that did what they were for are not kept: whichever of the two, registration
+    /// and list, came last.
     fn park(&mut self, link: LinkId) {
-        let has_list = self.links.get(&link).is_some_and(|l| l.list_sent.is_some());
-        if has_list && self.links.len() > PARK_ABOVE {
+        let done = |l: &Link| l.acknowledged && l.list_sent.is_some();
+        if self.links.get(&link).is_some_and(done) && self.links.len() > PARK_ABOVE {
             self.fx.count("links_parked");
             self.close(link, crate::CloseReason::Done);
         }
@@ -250,6 +255,7 @@ impl Seed {
             let last = chunks.peek().is_none();
             self.fx.send(link, PeerList { records: chunk.to_vec(), alive, synced, last });
         }
+        self.park(link);
     }
 
     /// The whole list of a small network; of a large one a sample: half by free places, so that
