@@ -81,7 +81,8 @@ struct Wanted {
     /// Neighbours that answered with nothing, or said that they have it not. One that has not
     /// answered may have it: the answer found no room on the way.
     failed: BTreeSet<PeerId>,
-    /// Those of them that had said before that it is not missing there: they do not look for it.
+    /// Those of them that had said before that it is not missing there, and have let go of something of
+    /// the stream: they do not look for it.
     gone: BTreeSet<PeerId>,
     /// What neighbours say they keep the stream from, also those that have nothing of what is missing.
     floors: Vec<(PeerId, u64)>,
@@ -372,7 +373,10 @@ impl Missing {
                 // in a fraction of a second.
                 let claim = w.sources.iter().position(|(id, _)| *id == who);
                 let claim = claim.map(|place| w.sources.swap_remove(place).1);
-                if claim.is_some_and(|c| c.kept_from && c.has_of(w.first, w.first + 1)) {
+                // One that has let go of nothing of the stream never had it, and gave it up: by its patience,
+                // which is not to decide for those who learn of that.
+                let had = |c: &Claim| c.kept_from && c.floor > 0 && c.has_of(w.first, w.first + 1);
+                if claim.is_some_and(|c| had(&c)) {
                     w.gone.insert(who);
                 }
                 w.failed.insert(who);
@@ -590,8 +594,8 @@ mod tests {
     #[test]
     fn what_others_had_and_nobody_keeps_is_given_up() {
         let (mut m, l) = (missing(), list(&[(0, 1), (3, 4)]));
-        m.told(&l, A, &entry(0, 4, &[]), true, Time::ZERO);
-        m.told(&l, B, &entry(0, 4, &[]), true, Time::ZERO);
+        m.told(&l, A, &entry(1, 4, &[]), true, Time::ZERO);
+        m.told(&l, B, &entry(1, 4, &[]), true, Time::ZERO);
         let (at, tries, lost) = given_up(&mut m, &l);
         assert!(at >= Time::ZERO + PATIENCE && at < Time::ZERO + COMMON_PATIENCE, "{at:?}");
         assert!(tries >= ATTEMPTS, "{tries}");
@@ -633,6 +637,16 @@ mod tests {
         let (at, _, lost) = given_up(&mut m, &l);
         assert!(at >= Time::ZERO + COMMON_PATIENCE && at < Time::ZERO + LAST_PATIENCE, "{at:?}");
         assert_eq!(lost, [(S, 1, 3)]);
+    }
+
+    /// Neighbours that have given it up say that nothing is missing there, and have nothing. If that counted
+    /// as if they had had it, each that gives up would make the next one do so sooner.
+    #[test]
+    fn who_gives_up_hastens_nobody() {
+        let (mut m, l) = (missing(), list(&[(0, 1), (3, 4)]));
+        m.told(&l, A, &entry(0, 4, &[]), true, Time::ZERO);
+        m.told(&l, B, &entry(0, 4, &[]), true, Time::ZERO);
+        assert!(given_up(&mut m, &l).0 >= Time::ZERO + COMMON_PATIENCE);
     }
 
     /// One of two has given it up, the other one looks for it.
