@@ -17,7 +17,9 @@ use rumormill_proto::wire::{
     Gossip, Graft, Grafted, PeerRequest, Prune, Pull, Pulled, Range, RegisterRefused, Registered,
     Rewire, Summary, SummaryEntry, TreeId, Want, encode,
 };
-use rumormill_proto::{Batch, Config, Identity, LinkId, MessageId, RefuseReason, Role, wire};
+use rumormill_proto::{
+    Batch, Config, Identity, LinkId, MessageId, RefuseReason, Role, SignedRecord, wire,
+};
 
 use support::rig::{Rig, VICTIM, empty_digest};
 use support::statements::{
@@ -234,6 +236,12 @@ fn one_seed_cannot_end_a_peers_lives() {
         rig.receive(seed, stale(None));
         rig.receive(seed, stale(Some(of(&identity(3), u64::MAX))));
         rig.receive(seed, stale(Some(of(&victim(), before - 1))));
+        // Its present record proves nothing.
+        rig.pass(Duration::from_secs(1));
+        rig.timeout();
+        let newest = |r: &&SignedRecord| (r.incarnation, r.sequence);
+        let present = rig.stolen_records.iter().max_by_key(newest).unwrap().clone();
+        rig.receive(seed, stale(Some(present)));
     }
     assert_eq!(rig.as_peer().snapshot(rig.now).incarnation, before);
     let one_vote = certificate(&[identity(11)], victim().id(), u64::MAX, &[identity(1).id()]);

@@ -228,9 +228,12 @@ impl Peer {
                     None => self.fx.count("certificates_refused"),
                 }
             }
-            // A peer signs its past itself: one seed's word alone does not end a life.
+            // A peer signs its past itself: one seed's word alone does not end a life, nor does the present
+            // record of this one.
             RefuseReason::Stale => match f.record.as_ref().filter(|r| r.id == self.id()) {
-                Some(r) if (r.incarnation, r.sequence) >= own => self.live_again(r.incarnation),
+                Some(r) if (r.incarnation, r.sequence) >= own && *r != self.own.record => {
+                    self.live_again(r.incarnation);
+                }
                 Some(_) => self.own_changed(),
                 None => self.fx.count("refusals_unproved"),
             },
