@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use minicbor::bytes::ByteArray;
 use rumormill_proto::registry::Entry;
-use rumormill_proto::wire::{Entries, Frame, Ping, Votes};
+use rumormill_proto::wire::{Entries, Frame, Ping, Register, Votes};
 use rumormill_proto::{Config, LinkDown, LinkId, PeerId, Role};
 
 use support::rig::Rig;
@@ -177,4 +177,24 @@ fn a_probe_does_not_run_out_before_what_came_meanwhile_was_read() {
     assert_eq!(told(&rig, "accusation_refuted"), 1);
     rig.timeout();
     assert_eq!((told(&rig, "voted"), told(&rig, "peer_removed")), (0, 0));
+}
+
+/// What its accusers say is of at least a probe's time ago. A seed that has heard from it since waits as long
+/// as they did before it takes a moment's silence (a frame lost on the way) for their word.
+#[test]
+fn silence_counts_from_the_last_sign_of_life() {
+    let (mut rig, links) = with_a_case();
+    let link = rig.link_up(ACCUSED, Role::Peer, None);
+    rig.receive(link, Register { record: signed_record(&identity(ACCUSED), 1, 1) });
+    assert_eq!(told(&rig, "accusation_refuted"), 1);
+    let reports = WITNESSES.map(|w| report(&identity(w), &identity(ACCUSED), 1)).to_vec();
+    rig.receive(links[0], Votes { reports, ..nothing() });
+    for (ms, votes) in [(700, 0), (400, 0), (200, 1)] {
+        // In small steps: a seed that wakes up late gives the accused as much more time.
+        for _ in 0..ms / 20 {
+            rig.pass(Duration::from_millis(20));
+            rig.timeout();
+        }
+        assert_eq!(told(&rig, "voted"), votes, "after {ms} ms more");
+    }
 }

@@ -243,6 +243,12 @@ impl Probe {
         Some(if self.tries_left > 0 { self.next_try.min(self.deadline) } else { self.deadline })
     }
 
+    /// It does not fail before. A seed that has heard from the accused more lately than its accusers can have
+    /// has no reason to take a moment's silence for their word.
+    pub(crate) fn not_before(&mut self, at: Time) {
+        self.deadline = self.deadline.max(at);
+    }
+
     /// This seed itself was late: the accused gets as much more time.
     pub(crate) fn postpone(&mut self, by: Duration) {
         self.deadline += by;

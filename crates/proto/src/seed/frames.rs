@@ -7,7 +7,9 @@ use crate::wire::{Frame, Pong};
 impl Seed {
     pub(super) fn on_frame(&mut self, id: LinkId, frame: Frame) {
         // A frame may cross with the closing of its link.
-        let Some(link) = self.links.get(&id) else { return };
+        let now = self.fx.now();
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.heard = now;
         let (remote, role) = (link.remote, link.role);
         self.heard_from(remote);
         match frame {

@@ -13,6 +13,8 @@ pub(super) struct Link {
     pub(super) remote: PeerId,
     pub(super) role: Role,
     pub(super) up: Time,
+    /// The last sign of life.
+    pub(super) heard: Time,
     /// It has a purpose: a registration, another seed.
     pub(super) used: bool,
     pub(super) list_sent: Option<Time>,
@@ -48,6 +50,7 @@ impl Seed {
             remote: info.remote,
             role: info.role,
             up: now,
+            heard: now,
             used: false,
             list_sent: None,
             acknowledged: false,

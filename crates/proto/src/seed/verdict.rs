@@ -138,6 +138,9 @@ impl Seed {
             return false;
         }
         let config = &self.config;
+        // Neighbours report after a burst of their own: from the truly dead nothing has come for as long.
+        let link = self.registrants.get(&subject).and_then(|link| self.links.get(&link));
+        let patience = link.map(|l| l.heard + config.probe_burst() * 2);
         let incarnation = report.incarnation;
         let case = self
             .cases
@@ -145,6 +148,9 @@ impl Seed {
             .or_insert_with(|| Case::new(subject, incarnation, now, config));
         if case.incarnation != incarnation {
             *case = Case::new(subject, incarnation, now, config);
+        }
+        if let Some(at) = patience {
+            case.probe.not_before(at);
         }
         let reporter = report.reporter;
         if !case.report(report, now) {
