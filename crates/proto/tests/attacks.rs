@@ -12,18 +12,21 @@ use rumormill_proto::limits::{DATA_RATE, MAX_FRAME, MAX_PAYLOAD, MAX_PULL_BATCHE
 use rumormill_proto::overlay::target::max_target;
 use rumormill_proto::registry::Entry;
 use rumormill_proto::signed::Signed;
+use rumormill_proto::snapshot::MemberState;
 use rumormill_proto::wire::{
-    Accused, Ack, AckEntry, Announce, Beacon, BeaconBody, Census, Data, Entries, Frame, GetData,
-    Gossip, Graft, Grafted, PeerRequest, Prune, Pull, Pulled, Range, RegisterRefused, Registered,
-    Rewire, Summary, SummaryEntry, TreeId, Want, encode,
+    Accused, Ack, AckEntry, Announce, Appoint, Beacon, BeaconBody, Census, Data, Entries, Frame,
+    GetData, Gossip, Graft, Grafted, MembersChanged, PeerRequest, Prune, Pull, Pulled, Range,
+    RegisterRefused, Registered, Rewire, Summary, SummaryEntry, TreeId, Want, encode,
 };
 use rumormill_proto::{
-    Batch, Config, Identity, LinkId, MessageId, RefuseReason, Role, SignedRecord, wire,
+    Batch, Config, DialError, Identity, Input, LinkId, MessageId, RefuseReason, Role, SignedRecord,
+    wire,
 };
 
 use support::rig::{Rig, VICTIM, empty_digest};
 use support::statements::{
-    adjacency, batch, beacon, census, certificate, first_of, identity, message, signed_record,
+    adjacency, appointment, batch, beacon, census, certificate, first_of, identity, message,
+    signed_record,
 };
 
 fn lan() -> Config {
@@ -633,6 +636,53 @@ fn roots_that_nobody_knows() {
     }
     let grafts = counter(&rig, "grafts") - grafts;
     assert!(passed <= 200 && grafts <= 20, "{passed} beacons passed on, {grafts} grafts");
+}
+
+/// Where everybody is known, a root is one of them. A network that is known in part is none of those, also
+/// if it has become small.
+#[test]
+fn a_root_that_is_not_known_yet_is_no_stranger() {
+    let (mut rig, link) = with_neighbours(4);
+    let refused = |rig: &mut Rig, n| {
+        let before = counter(rig, "beacons_of_strangers");
+        let body = beacon(&stranger(n), 1, TreeId::Shared(0), 1);
+        rig.receive(link, Beacon { body, depth: 0, age_ms: 0 });
+        counter(rig, "beacons_of_strangers") - before
+    };
+    assert_eq!(refused(&mut rig, 1), 1);
+    let seeds: Vec<LinkId> =
+        rig.links.iter().filter(|(_, r)| r.role == Role::Seed).map(|(l, _)| *l).collect();
+    for seed in seeds {
+        let (joined, left, dead) = (Vec::new(), Vec::new(), Vec::new());
+        rig.receive(seed, MembersChanged { joined, left, dead, alive: 1000 });
+    }
+    assert_eq!(refused(&mut rig, 2), 0);
+}
+
+/// A witness that cannot reach the accused says so, and goes on to take it for what the seeds say it is.
+#[test]
+fn an_appointed_witness_holds_nobody_for_a_suspect() {
+    let (mut rig, _) = with_neighbours(1);
+    let (seed, who) = rig
+        .links
+        .iter()
+        .find(|(_, r)| r.role == Role::Seed)
+        .map(|(link, r)| (*link, identity(r.who)))
+        .unwrap();
+    let accused = identity(5);
+    let appointment = appointment(&who, victim().id(), accused.id(), 1);
+    rig.receive(seed, Appoint { appointment, record: signed_record(&accused, 1, 0) });
+    for _ in 0..40 {
+        for (dial, _) in core::mem::take(&mut rig.dials) {
+            rig.handle(Input::DialFailed { dial, why: DialError::TimedOut });
+        }
+        rig.next_deadline();
+        rig.cooperate(&mut support::script::Script::new(&[]));
+    }
+    assert_eq!(counter(&rig, "testimonies"), 1);
+    let members = rig.as_peer().members(rig.now);
+    let found = members.iter().find(|m| m.id == accused.id()).expect("a member");
+    assert_eq!(found.state, MemberState::Alive);
 }
 
 /// Own trees of thousands of publishers: the trees stay bounded, and the shared ones work.

@@ -139,6 +139,29 @@ mod tests {
     use crate::identity::Identity;
     use crate::message::MessageId;
 
+    /// After an outage the latest comes first, and what was missed is pulled behind it: it goes first as
+    /// well, and what is pulled is still to be had here.
+    #[test]
+    fn the_floor_is_below_all_that_is_kept() {
+        let config = Config::lan().retention_bytes(1 << 20).build().unwrap();
+        let (mut b, t) = (Broadcast::new(&config), Time::ZERO);
+        let one = Identity::from_secret(&[1; 32]);
+        let stream = (one.id(), 1);
+        let take = |b: &mut Broadcast, sequence| {
+            let id = MessageId { publisher: one.id(), incarnation: 1, sequence };
+            let mut batch = BatchBuilder::new(id, WallTime(0));
+            batch.push(WallTime(0), "", &[7; 100_000]);
+            b.receive(&batch.seal(&one), 1, None, t, WallTime(0), |_, _, _| Awaited::Nobody);
+            b.advance(one.id());
+        };
+        for sequence in [9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 10] {
+            take(&mut b, sequence);
+        }
+        assert!(b.kept.first_from(stream, 9) != Some(9), "the first to come has gone");
+        let first = b.kept.first_from(stream, 0);
+        assert!(first.is_some_and(|kept| b.list.get(stream).unwrap().floor() <= kept), "{first:?}");
+    }
+
     #[test]
     fn what_came_early_is_still_there_when_the_hole_before_it_closes() {
         let config = Config::lan().retention_bytes(1 << 20).build().unwrap();
