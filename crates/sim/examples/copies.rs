@@ -63,8 +63,8 @@ fn main() {
         println!("{name:24} {:>10}", after[name] - before[name]);
     }
     let d = |name| (after[name] - before[name]) as f64;
-    let others = d("messages_received") - d("messages_published");
-    println!("copies per peer and message: {:.4}", 1.0 + d("messages_duplicate") / others);
+    let copies = 1.0 + d("messages_duplicate") / d("messages_received");
+    println!("copies per peer and message: {copies:.4}");
     let expected = (publishers * 200 * n) as f64;
     println!("delivered: {} of {expected}", d("messages_delivered"));
     let s = world.peer_snapshot(peers[0]).unwrap();

@@ -45,7 +45,11 @@ pub(super) const FAMILIES: &[Family] = &[
     // Broadcast.
     family("messages_published", "Messages published by this peer", One("messages_published")),
     family("messages_delivered", "Messages handed to subscribers", One("messages_delivered")),
-    family("messages_received", "Messages that came from others", One("messages_received")),
+    family(
+        "messages_received",
+        "Messages that came from others for the first time",
+        One("messages_received"),
+    ),
     family(
         "messages_duplicate",
         "Messages that came again, and were not delivered again",
@@ -78,10 +82,15 @@ pub(super) const FAMILIES: &[Family] = &[
         Each("what", &[("graft", "grafts"), ("prune", "prunes")]),
     ),
     family("receipts_complete", "Messages that all live peers hold", One("receipts_complete")),
+    family(
+        "acknowledgements",
+        "Acknowledgements sent: of all streams that are due, in one frame",
+        One("acknowledgements"),
+    ),
     family("censuses", "Questions of publishers who holds their messages", One("censuses")),
     family(
         "publishing_stalled",
-        "Times that no acknowledgement moved while this peer waited to publish",
+        "Times that no acknowledgement came of what was on its way: for 1.25 s where that was half of the window, for 10 s otherwise",
         One("publishing_stalled"),
     ),
     family("congestions", "Times that a queue towards a neighbour was full", One("congestions")),

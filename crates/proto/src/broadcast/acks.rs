@@ -44,8 +44,11 @@ const SOON_BYTES: u64 = 32 * 1024;
 const NOW_BYTES: u64 = 128 * 1024;
 /// How long it is gathered otherwise.
 const SOON: Duration = Duration::from_millis(5);
-/// How long it may wait if little came.
+/// How long it may wait if little came, where nobody is behind. Who has others behind it tells of them and
+/// itself when all of them have told: one acknowledgement goes over each link, from the leaves up.
 const LATER: Duration = Duration::from_secs(1);
+/// How long it waits for those behind it: a leaf's time, and some for the way.
+const LATEST: Duration = Duration::from_millis(1500);
 
 /// Nobody is behind: no minimum is held back.
 const NOBODY: Summed =
@@ -90,13 +93,29 @@ impl Summed {
     }
 }
 
+/// What a neighbour on the tree told of the part behind it.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    told: Summed,
+    /// This peer has not told of it yet.
+    fresh: bool,
+}
+
+impl Part {
+    const NOBODY: Part = Part { told: NOBODY, fresh: false };
+
+    fn is_nobody(&self) -> bool {
+        self.told == NOBODY
+    }
+}
+
 /// One stream's way through this peer.
 #[derive(Debug)]
 struct Progress {
     route: Route,
     /// Who brings it; `None` for one's own.
     upstream: Option<PeerId>,
-    behind: VecMap<PeerId, Summed>,
+    behind: VecMap<PeerId, Part>,
     /// One's own progress at some times of the last [`PATIENCE`], oldest first.
     marks: VecDeque<(Time, u64)>,
     /// The same over [`LONG_PATIENCE`], at longer intervals.
@@ -105,6 +124,8 @@ struct Progress {
     told: Option<(PeerId, Summed)>,
     unacknowledged: u64,
     due: Option<Time>,
+    /// When so much came at a time that it mattered how soon this was told.
+    hurried: Option<Time>,
     /// Somebody waits for a receipt up to this number.
     wanted: u64,
     /// A queue behind this peer fills: told along once.
@@ -172,6 +193,7 @@ impl Acks {
             told: None,
             unacknowledged: 0,
             due: None,
+            hurried: None,
             wanted: 0,
             congested: false,
             census: 0,
@@ -191,7 +213,7 @@ impl Acks {
             if turned {
                 p.due = Some(now);
             }
-            sooner(&mut self.next, p.schedule(now));
+            sooner(&mut self.next, p.schedule(now, with));
         }
     }
 
@@ -206,11 +228,11 @@ impl Acks {
     }
 
     /// What was missing of a stream was pulled: who brings it otherwise hears of it.
-    pub(crate) fn caught_up(&mut self, stream: StreamId, high_water: u64, now: Time) {
+    pub(crate) fn caught_up(&mut self, stream: StreamId, now: Time, with: &impl Surroundings) {
         if let Some(p) = self.streams.get_mut(&stream) {
-            p.mark(now, high_water);
+            p.mark(now, with.high_water(stream));
             if p.upstream.is_some() {
-                sooner(&mut self.next, p.schedule(now));
+                sooner(&mut self.next, p.schedule(now, with));
             }
         }
     }
@@ -241,22 +263,29 @@ impl Acks {
     /// behind it: then it has to know.
     pub(crate) fn repeated(&mut self, stream: StreamId, from: PeerId) -> Option<AckEntry> {
         let p = self.streams.get_mut(&stream)?;
-        if p.upstream == Some(from) || p.behind.get(&from) == Some(&NOBODY) {
+        if p.upstream == Some(from) || p.behind.get(&from).is_some_and(Part::is_nobody) {
             return None;
         }
-        p.behind.insert(from, NOBODY);
+        p.behind.insert(from, Part::NOBODY);
         Some(NOBODY.entry(stream))
     }
 
     /// A neighbour told of the part behind it. `false` if this peer does not follow the stream.
-    pub(crate) fn told(&mut self, from: PeerId, e: &AckEntry, now: Time) -> bool {
+    pub(crate) fn told(
+        &mut self,
+        from: PeerId,
+        e: &AckEntry,
+        now: Time,
+        with: &impl Surroundings,
+    ) -> bool {
         let Some(p) = self.streams.get_mut(&(e.publisher, e.incarnation)) else { return false };
         if p.upstream == Some(from) {
             return true;
         }
         let told = Summed::of(e);
-        if p.behind.insert(from, told) != Some(told) && p.upstream.is_some() {
-            sooner(&mut self.next, p.schedule(now));
+        let before = p.behind.insert(from, Part { told, fresh: true });
+        if before.is_none_or(|b| b.told != told) && p.upstream.is_some() {
+            sooner(&mut self.next, p.schedule(now, with));
         }
         true
     }
@@ -272,9 +301,9 @@ impl Acks {
     }
 
     /// The trees changed: who is behind whom has to be told anew.
-    pub(crate) fn reroute(&mut self, now: Time) {
+    pub(crate) fn reroute(&mut self, now: Time, with: &impl Surroundings) {
         for p in self.streams.values_mut().filter(|p| p.upstream.is_some() && p.wanted > 0) {
-            sooner(&mut self.next, p.schedule(now));
+            sooner(&mut self.next, p.schedule(now, with));
         }
     }
 
@@ -319,14 +348,14 @@ impl Acks {
         if p.upstream == Some(neighbour) {
             return !later;
         }
-        p.behind.get(&neighbour).is_none_or(|b| *b != NOBODY && b.held < number)
+        p.behind.get(&neighbour).is_none_or(|b| !b.is_nobody() && b.told.held < number)
     }
 
     /// How many hold everything below `number`, as far as is told: whole parts only.
     pub(crate) fn holders(&self, stream: StreamId, number: u64, with: &impl Surroundings) -> u32 {
         let Some(p) = self.streams.get(&stream) else { return 0 };
         let own = u32::from(with.high_water(stream) >= number);
-        let parts = p.behind.values().filter(|b| b.held >= number).map(|b| b.peers);
+        let parts = p.behind.values().map(|b| b.told).filter(|b| b.held >= number).map(|b| b.peers);
         parts.fold(own, u32::saturating_add)
     }
 
@@ -347,9 +376,13 @@ impl Acks {
             let own = with.high_water(*stream);
             p.mark(now, own);
             let summed = p.summed(own, now, with);
+            for part in p.behind.values_mut() {
+                part.fresh = false;
+            }
             if summed.paced.min(summed.patient) < own {
                 // Whoever is behind catches up, or stops counting without saying anything.
-                p.due = Some(now + MARK_EVERY);
+                let hurried = p.hurried.is_some_and(|at| now.since(at) < LONG_PATIENCE);
+                p.due = Some(now + if hurried { MARK_EVERY } else { LATER });
             }
             let congested = core::mem::take(&mut p.congested);
             if p.told == Some((upstream, summed)) && !congested {
@@ -376,17 +409,37 @@ fn sooner(next: &mut Option<Time>, at: Time) {
 
 impl Progress {
     /// Says when it is due.
-    fn schedule(&mut self, now: Time) -> Time {
+    fn schedule(&mut self, now: Time, with: &impl Surroundings) -> Time {
         let awaited = self.wanted > 0 && self.told.is_none_or(|(_, s)| s.held < self.wanted);
+        if self.unacknowledged >= SOON_BYTES {
+            self.hurried = Some(now);
+        }
         let wait = if awaited || self.unacknowledged >= NOW_BYTES {
             Duration::ZERO
         } else if self.unacknowledged >= SOON_BYTES {
             SOON
         } else {
-            LATER
+            self.unhurried(with)
         };
         let at = now + wait;
         *self.due.insert(self.due.map_or(at, |due| due.min(at)))
+    }
+
+    /// How long it waits if there is no hurry.
+    fn unhurried(&self, with: &impl Surroundings) -> Duration {
+        let (mut parts, mut fresh) = (0, 0);
+        for rider in with.riders(self.route).iter().filter(|r| Some(**r) != self.upstream) {
+            let part = self.behind.get(rider);
+            if part.is_none_or(|p| !p.is_nobody()) {
+                parts += 1;
+                fresh += usize::from(part.is_some_and(|p| p.fresh));
+            }
+        }
+        match parts - fresh {
+            _ if parts == 0 => LATER,
+            0 => SOON,
+            _ => LATEST,
+        }
     }
 
     /// Notes one's own progress.
@@ -405,7 +458,7 @@ impl Progress {
         let mut patient = Waited::new(had(&self.earlier_marks, LONG_PATIENCE));
         let (mut left, mut held, mut peers, mut sum) = (0u32, own, 1u32, ack_token(&with.me()));
         for rider in with.riders(self.route).iter().filter(|r| Some(**r) != self.upstream) {
-            let heard = self.behind.get(rider).copied();
+            let heard = self.behind.get(rider).map(|part| part.told);
             let b = heard.unwrap_or(UNHEARD);
             if b == NOBODY {
                 continue;
@@ -515,8 +568,8 @@ mod tests {
         acks.received(&arrived(Some(1)), t, &World(1));
         let first = acks.due(t, &World(1));
         assert_eq!(first[&UP].entries[0].held, 0, "A and B have not said anything");
-        acks.told(A, &entry(1, 1, 3), t);
-        acks.told(B, &entry(1, 1, 2), t);
+        acks.told(A, &entry(1, 1, 3), t, &World(0));
+        acks.told(B, &entry(1, 1, 2), t, &World(0));
         let all = acks.due(t, &World(1));
         let e = &all[&UP].entries[0];
         assert_eq!((e.held, e.paced, e.peers), (1, 1, 6));
@@ -529,13 +582,13 @@ mod tests {
         let mut acks = Acks::default();
         let mut now = Time::ZERO;
         acks.received(&arrived(None), now, &World(10));
-        acks.told(A, &entry(10, 10, 1), now);
-        acks.told(B, &entry(5, 5, 1), now);
+        acks.told(A, &entry(10, 10, 1), now, &World(0));
+        acks.told(B, &entry(5, 5, 1), now, &World(0));
         assert_eq!(acks.summed(S, now, &World(10)).unwrap().paced, 5);
         for n in 11..30 {
             now += MARK_EVERY;
             acks.received(&arrived(None), now, &World(n));
-            acks.told(A, &entry(n, n, 1), now);
+            acks.told(A, &entry(n, n, 1), now, &World(0));
         }
         let s = acks.summed(S, now, &World(29)).unwrap();
         assert_eq!((s.paced, s.held), (29, 5), "it paces nobody, and does not hold it");
@@ -553,7 +606,7 @@ mod tests {
         let own = Arrived { upstream: None, ..arrived(None) };
         acks.received(&own, now, &World(published));
         for &(who, paced, peers) in told {
-            acks.told(who, &entry(paced, paced, peers), now);
+            acks.told(who, &entry(paced, paced, peers), now, &World(0));
         }
         while now < end {
             now += MARK_EVERY;
@@ -578,7 +631,7 @@ mod tests {
             let own = Arrived { upstream: None, ..arrived(None) };
             acks.received(&own, Time::ZERO, &World(90));
             for who in [UP, A, B] {
-                acks.told(who, &NOBODY.entry(S), Time::ZERO);
+                acks.told(who, &NOBODY.entry(S), Time::ZERO, &World(0));
             }
             let mut now = Time::ZERO;
             while now < Time::ZERO + after {
@@ -606,8 +659,8 @@ mod tests {
         let mut acks = Acks::default();
         acks.received(&arrived(None), Time::ZERO, &World(9));
         let left_out = Summed { paced: 9, left: 3, patient: 4, held: 2, peers: 5, sum: 1 };
-        acks.told(A, &left_out.entry(S), Time::ZERO);
-        acks.told(B, &entry(9, 9, 1), Time::ZERO);
+        acks.told(A, &left_out.entry(S), Time::ZERO, &World(0));
+        acks.told(B, &entry(9, 9, 1), Time::ZERO, &World(0));
         let s = acks.summed(S, Time::ZERO, &World(9)).unwrap();
         assert_eq!((s.paced, s.left, s.patient, s.held, s.peers), (9, 3, 4, 2, 7));
     }
@@ -617,8 +670,8 @@ mod tests {
         let mut acks = Acks::default();
         let mut now = Time::ZERO;
         acks.received(&arrived(None), now, &World(10));
-        acks.told(A, &entry(10, 10, 1), now);
-        acks.told(B, &entry(5, 5, 1), now);
+        acks.told(A, &entry(10, 10, 1), now, &World(0));
+        acks.told(B, &entry(5, 5, 1), now, &World(0));
         let mut told = 0;
         while let Some(at) = acks.deadline() {
             now = at;
@@ -661,7 +714,7 @@ mod tests {
     fn who_gets_it_from_elsewhere_is_behind_nobody() {
         let mut acks = Acks::default();
         acks.received(&arrived(None), Time::ZERO, &World(1));
-        acks.told(A, &entry(1, 1, 1), Time::ZERO);
+        acks.told(A, &entry(1, 1, 1), Time::ZERO, &World(0));
         let exempt = acks.repeated(S, B).unwrap();
         assert_eq!(exempt.peers, 0);
         assert!(acks.repeated(S, B).is_none() && acks.repeated(S, UP).is_none());

@@ -17,6 +17,8 @@ const PACE_EVERY: Duration = Duration::from_millis(250);
 /// If nothing is acknowledged for so long, those who have been behind for too long do not count any more,
 /// and the others should have said something.
 const STALLED: Duration = Duration::from_millis(1250);
+/// The same while there is room: nothing waits for it, and little is acknowledged at leisure.
+const STALLED_AT_EASE: Duration = Duration::from_secs(10);
 
 impl Peer {
     pub(super) fn on_ack(&mut self, remote: PeerId, f: &Ack) {
@@ -25,7 +27,7 @@ impl Peer {
         let mut mine = false;
         for e in &f.entries {
             let stream = (e.publisher, e.incarnation);
-            if !self.acks.told(remote, e, now) {
+            if !self.acks.told(remote, e, now, &around!(self)) {
                 self.fx.count("acks_unknown");
                 continue;
             }
@@ -82,7 +84,8 @@ impl Peer {
         if let Some(summed) = self.acks.summed(own, now, &around!(self)) {
             self.outbox.acknowledged(summed.pace(), now, congested);
         }
-        if self.outbox.is_stalled(STALLED, now) {
+        let at_ease = self.outbox.on_the_way_bytes() < self.outbox.window() / 2;
+        if self.outbox.is_stalled(if at_ease { STALLED_AT_EASE } else { STALLED }, now) {
             // Neighbours that got the last batches from each other take each other for the way back
             // to the publisher, and none of them tells it anything.
             self.fx.count("publishing_stalled");
@@ -102,6 +105,7 @@ impl Peer {
         for (to, told) in self.acks.due(now, &around!(self)) {
             if let Some(n) = self.overlay.neighbours.get(&to) {
                 let ack = Ack { entries: told.entries, congested: told.congested };
+                self.fx.count("acknowledgements");
                 self.fx.send_as(n.link, ack, Class::Announce);
             }
         }

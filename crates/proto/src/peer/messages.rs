@@ -121,8 +121,10 @@ impl Peer {
                 self.on_repeat(stream, route, way);
             }
             Taken::New { messages, dropped } => {
-                self.fx.add("messages_received", messages);
-                self.fx.count("batches_received");
+                if way.from.is_some() {
+                    self.fx.add("messages_received", messages);
+                    self.fx.count("batches_received");
+                }
                 self.fx.add("messages_duplicate", batch.len() as u64 - messages);
                 self.missing.received(&self.broadcast.list, stream, now);
                 if way.pulled {
@@ -198,9 +200,8 @@ impl Peer {
     /// Notes what has to be acknowledged for a batch.
     fn acknowledge(&mut self, batch: &Batch, way: Way, route: Route) {
         if way.pulled {
-            let (stream, now) = (batch.stream(), self.fx.now());
-            let high_water = around!(self).high_water(stream);
-            return self.acks.caught_up(stream, high_water, now);
+            let now = self.fx.now();
+            return self.acks.caught_up(batch.stream(), now, &around!(self));
         }
         let arrived = Arrived {
             stream: batch.stream(),

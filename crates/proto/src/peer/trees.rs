@@ -1,6 +1,7 @@
 //! The broadcast trees: their decisions as frames, and frames as their input.
 
 use super::Peer;
+use super::messages::around;
 use crate::broadcast::trees::{Act, Candidates};
 use crate::config::BroadcastMode;
 use crate::identity::PeerId;
@@ -32,7 +33,7 @@ impl Peer {
             }
         }
         // Who is behind whom may have changed.
-        self.acks.reroute(self.fx.now());
+        self.acks.reroute(self.fx.now(), &around!(self));
     }
 
     fn rides_trees(&self) -> bool {
@@ -126,7 +127,7 @@ impl Peer {
 
     pub(super) fn on_prune(&mut self, remote: PeerId, f: &Prune) {
         self.trees.on_prune(remote, f);
-        self.acks.reroute(self.fx.now());
+        self.acks.reroute(self.fx.now(), &around!(self));
     }
 
     pub(super) fn run_trees(&mut self) {

@@ -497,3 +497,30 @@ fn many_publishers_at_full_speed_push_nothing_out_of_a_small_retention() {
         "nobody stands still: {counts:?}"
     );
 }
+
+#[test]
+fn a_message_now_and_then_is_acknowledged_once_along_its_tree() {
+    for (seed, peers) in [(1, 40), (2, 40), (3, 300)] {
+        let mut net = grown(large(seed, lan()), peers);
+        net.world.run_for(s(20));
+        let counted = |net: &Net| {
+            ["messages_received", "acknowledgements", "censuses", "publishing_stalled"].map(
+                |name| {
+                    let of =
+                        |p: NodeId| net.world.peer_snapshot(p).map_or(0, |s| s.counters.get(name));
+                    net.world.live_peers().into_iter().map(of).sum::<u64>()
+                },
+            )
+        };
+        let before = counted(&net);
+        let rounds = 20;
+        let ids = publish(&mut net, 1, rounds, s(4));
+        everybody_has(&net, &ids);
+        let after = counted(&net);
+        let taken_in = rounds * (peers - 1);
+        assert_eq!(after[0] - before[0], taken_in as u64, "nobody receives its own (seed {seed})");
+        let each = (after[1] - before[1]) as f64 / taken_in as f64;
+        assert_eq!(before[2..], after[2..], "censuses, stalls (seed {seed})");
+        assert!((0.9..1.3).contains(&each), "{each:.2} a peer and message (seed {seed})");
+    }
+}
