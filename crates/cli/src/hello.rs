@@ -28,8 +28,11 @@ pub(crate) fn content(name: &str, bytes: usize) -> String {
     text
 }
 
-/// Publishes as the rhythm says, then ends.
+/// Publishes as the rhythm says, counted from when the node has joined (P5), then ends.
 pub(crate) async fn publish(node: Node, rhythm: Rhythm) {
+    if node.joined().await.is_err() {
+        return;
+    }
     let text = content(node.name().as_str(), 0);
     // A period of zero would not be a period.
     let every = rhythm.every.max(Duration::from_millis(1));
@@ -46,7 +49,36 @@ pub(crate) async fn publish(node: Node, rhythm: Rhythm) {
 
 #[cfg(test)]
 mod tests {
+    use rumormill::proto::{Event, SeedAddress};
+    use rumormill::{Listener, Observed, SeedNode};
+
     use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn loopback() -> Listener {
+        Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_first_comes_when_the_peer_has_joined() {
+        let late = loopback();
+        let seed = SeedAddress { host_port: late.local_addr().to_string(), pin: None };
+        let peer = Node::builder().listener(loopback()).seeds(vec![seed.clone()]);
+        let (mut events, mut messages) = (peer.events(), peer.subscribe());
+        let peer = peer.start().await.unwrap();
+        let rhythm = Rhythm { messages: 1, every: PATIENCE, after: Duration::ZERO };
+        let all = tokio::spawn(publish(peer.clone(), rhythm));
+        let seed = SeedNode::builder().listener(late).seeds(vec![seed]).own_index(Some(0));
+        let seed = seed.start().await.unwrap();
+        let first = tokio::time::timeout(PATIENCE, messages.recv()).await;
+        assert!(matches!(first, Ok(Some(_))), "{first:?}");
+        let joined = |e: &Observed| matches!(e, Observed::Event(s) if matches!(s.event, Event::Joined { .. }));
+        assert!(std::iter::from_fn(|| events.try_recv()).any(|e| joined(&e)), "not before it");
+        all.await.unwrap();
+        peer.kill();
+        seed.kill();
+    }
 
     #[test]
     fn content_has_the_length_asked_for() {

@@ -1,6 +1,7 @@
-//! Every bound on what others can make a node hold or do, in one place.
+//! Bounds on what others can make a node hold or do: those of the wire, and those that more than one
+//! part goes by. Others stand beside what they bound.
 //!
-//! Whatever is keyed by what a remote sends has its limit here. Reaching one is never silent: it
+//! Whatever is keyed by what a remote sends has its limit. Reaching one is never silent: it
 //! shows as a counter and, where somebody can act on it, as an event.
 
 use core::time::Duration;

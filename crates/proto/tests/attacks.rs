@@ -19,14 +19,14 @@ use rumormill_proto::wire::{
     RegisterRefused, Registered, Rewire, Summary, SummaryEntry, TreeId, Want, encode,
 };
 use rumormill_proto::{
-    Batch, Config, DialError, Identity, Input, LinkId, MessageId, RefuseReason, Role, SignedRecord,
-    wire,
+    Batch, Config, DialError, Identity, Input, LinkId, MessageId, Presence, Record, RefuseReason,
+    Role, SignedRecord, wire,
 };
 
 use support::rig::{Rig, VICTIM, empty_digest};
 use support::statements::{
     adjacency, appointment, batch, beacon, census, certificate, first_of, identity, message,
-    signed_record,
+    record, signed_record,
 };
 
 fn lan() -> Config {
@@ -222,6 +222,28 @@ fn a_neighbour_cannot_make_it_dial_without_end() {
 }
 
 /// One seed of three must not be able to use up a peer's incarnations.
+#[test]
+fn nobody_says_goodbye_for_another() {
+    let mut rig = Rig::peer(lan());
+    rig.join(2);
+    let seed = *rig.links.iter().find(|(_, r)| r.role == Role::Seed).unwrap().0;
+    let present = signed_record(&identity(1), 1, 2);
+    let state = |rig: &Rig| {
+        let members = rig.as_peer().members(rig.now);
+        members.iter().find(|m| m.id == present.id).map(|m| m.state)
+    };
+    assert_eq!(state(&rig), Some(MemberState::Alive));
+    let left = vec![present.clone()];
+    rig.receive(seed, MembersChanged { joined: vec![], left, dead: vec![], alive: 2 });
+    assert_eq!(state(&rig), Some(MemberState::Alive));
+    assert_eq!(rig.as_peer().snapshot(rig.now).counters.get("goodbyes_unproved"), 1);
+    // Its own word.
+    let goodbye = Record { presence: Presence::Left, sequence: 3, ..record(&identity(1), 1, 3) };
+    let left = vec![Signed::sign(goodbye, &identity(1))];
+    rig.receive(seed, MembersChanged { joined: vec![], left, dead: vec![], alive: 2 });
+    assert_eq!(state(&rig), Some(MemberState::Left));
+}
+
 #[test]
 fn one_seed_cannot_end_a_peers_lives() {
     let mut rig = Rig::peer(lan());

@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use rumormill_proto::limits::MAX_ADDRESSES;
 use rumormill_proto::snapshot::{
-    HeldMessage, MemberView, NeighbourView, PeerSnapshot, PublisherView,
+    HeldMessage, MemberView, NeighbourView, PeerSnapshot, PeerState, PublisherView,
 };
 use rumormill_proto::wire::Verifier;
 use rumormill_proto::{
-    Address, Config, Identity, Message, MessageId, Name, Peer, PeerId, PeerSetup, Role,
+    Address, Config, Event, Identity, Message, MessageId, Name, Peer, PeerId, PeerSetup, Role,
     SeedAddress, Time,
 };
 
 use crate::delays::DelayHistogram;
+use crate::driver::Stamped;
 use crate::error::{PublishError, StartError, Stopped};
 use crate::handle::Handle;
 use crate::launch::{Launch, Prepared, on_blocking_pool};
@@ -22,7 +23,7 @@ use crate::listener::Listener;
 use crate::network_key::NetworkKey;
 use crate::publish::{ReceiptError, Receipts, Request};
 use crate::store::{Database, Kept};
-use crate::subscription::{Events, SubscribeOptions, Subscription};
+use crate::subscription::{Events, Observed, SubscribeOptions, Subscription};
 use crate::trace::Label;
 
 /// A running peer. Clones are handles to the same one.
@@ -190,6 +191,32 @@ impl Node {
     #[must_use]
     pub fn events(&self) -> Events {
         self.handle.events()
+    }
+
+    /// Resolves when the node is registered at a majority of its seeds; at once if it is. What is
+    /// published before that reaches the others when it has, as far as it is still kept.
+    ///
+    /// A node without seeds never is: it is a network of its own. There is no deadline; put it into a
+    /// `tokio::time::timeout` for one. Cancelling it changes nothing.
+    ///
+    /// # Errors
+    /// The node has stopped.
+    pub async fn joined(&self) -> Result<(), Stopped> {
+        // Before it looks, so that nothing happens in between.
+        let mut events = self.events();
+        while self.handle.call(|peer, _| peer.state()).await? != PeerState::Joined {
+            loop {
+                match events.recv().await.ok_or(Stopped)? {
+                    Observed::Event(Stamped {
+                        event: Event::Joined { .. } | Event::Restored { .. },
+                        ..
+                    }) => break,
+                    Observed::Lagged(_) => break,
+                    Observed::Event(_) => {}
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Everything about the node at this moment, with the counters of protocol, transport and

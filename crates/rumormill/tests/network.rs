@@ -50,6 +50,29 @@ async fn peers_join_and_every_message_reaches_everybody_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn joined_waits_for_seeds_that_come_late() {
+    let late = loopback();
+    let seed = SeedAddress { host_port: late.local_addr().to_string(), pin: None };
+    let peer = Node::builder().config(config()).listener(loopback()).seeds(vec![seed.clone()]);
+    let peer = peer.start().await.unwrap();
+    let joined = tokio::spawn({
+        let peer = peer.clone();
+        async move { peer.joined().await }
+    });
+    // It has looked, and waits.
+    tokio::task::yield_now().await;
+    assert_eq!(peer.snapshot().await.unwrap().state, PeerState::Joining);
+    let seed = SeedNode::builder().config(config()).listener(late).seeds(vec![seed]);
+    let seed = seed.own_index(Some(0)).start().await.unwrap();
+    timeout(PATIENCE, joined).await.expect("in time").unwrap().unwrap();
+    assert_eq!(peer.snapshot().await.unwrap().state, PeerState::Joined);
+    timeout(PATIENCE, peer.joined()).await.expect("at once").unwrap();
+    seed.kill();
+    peer.leave().await.unwrap();
+    assert_eq!(peer.joined().await, Err(Stopped));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn get_asks_the_neighbours() {
     let network = Network::of_seeds(1).await;
     let peers = network.peers(2).await;

@@ -9,7 +9,7 @@ use crate::control::NodeArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::{escape, out, utc};
 
-/// Get one message by its id, from this peer or another that has it
+/// Get one message by its id, from this peer or a neighbour that has it
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   rumor get 3f…/1/0                      (id as `rumor messages` shows it)

@@ -62,7 +62,7 @@ pub(crate) struct PeerArgs {
     /// Time between them [default: 5s]
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     every: Option<Duration>,
-    /// Time before the first [default: 3s; 30s with --preset classic]
+    /// Time from joining to the first [default: 3s; 30s with --preset classic]
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     after: Option<Duration>,
     /// Directory for its identity and the messages it keeps [default: a new identity, in memory]

@@ -65,11 +65,16 @@ impl MessageLog {
 
 fn line(address: Option<IpAddr>, publisher: PeerId, incoming: &Incoming) -> String {
     let message = &incoming.message;
-    format!(
-        "[{}]:{}: Message {} [{}]",
-        utc::message_stamp(message.published_at().0),
+    let from = match address {
+        Some(IpAddr::V4(a)) => a.to_string(),
+        // As in URLs: the form has colons of its own.
+        Some(IpAddr::V6(a)) => format!("[{a}]"),
         // A publisher whose record has not come yet, or is gone, still has its id.
-        address.map_or_else(|| publisher.short(), |a| a.to_string()),
+        None => publisher.short(),
+    };
+    format!(
+        "[{}]:{from}: Message {} [{}]",
+        utc::message_stamp(message.published_at().0),
         message.id().sequence,
         escape::payload(message.payload()),
     )

@@ -3,7 +3,7 @@
 //! When `NAME` is full it becomes `NAME.1`, the old `NAME.1` becomes `NAME.2`, and so on; the
 //! oldest goes. Lines are gathered and written in one piece, whole.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -133,6 +133,12 @@ impl RotatingFile {
             fs::create_dir_all(dir)?;
         }
         let file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+        // Two that rename the same files in turn lose lines of both. Some file systems have no locks.
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            return Err(io::Error::other(
+                "another process writes it, a node of the same --name in all likelihood",
+            ));
+        }
         self.size = file.metadata()?.len();
         self.file = Some(file);
         Ok(())
@@ -209,6 +215,28 @@ mod tests {
             RotatingFile::new(path.clone(), Limits::NODE).line(text);
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntwo\n");
+    }
+
+    #[test]
+    fn of_two_of_one_name_the_first_writes_until_it_ends() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join("same.log");
+        let mut first = RotatingFile::new(path.clone(), Limits { bytes: 40, files: 2 });
+        let mut second = RotatingFile::new(path.clone(), Limits { bytes: 40, files: 2 });
+        for n in 0..4 {
+            first.line(&format!("line {n} of the first"));
+            assert!(matches!(first.flush(), Written::Fine));
+            second.line("line of the second");
+            assert!(matches!(second.flush(), Written::Broken(_)) == (n == 0));
+        }
+        drop(first);
+        second.failed = None; // The pause before it is tried again is over.
+        second.line("the last");
+        assert!(matches!(second.flush(), Written::Fine));
+        let all = ["same.log.1", "same.log"].map(|n| fs::read_to_string(tmp.path().join(n)));
+        let all = all.map(Result::unwrap).concat();
+        assert!(all.contains("line 3 of the first\n(4 lines before"), "{all}");
+        assert!(all.ends_with("the last\n"), "{all}");
     }
 
     #[test]

@@ -329,6 +329,7 @@ pub(super) const FAMILIES: &[Family] = &[
                 ("data", "data_unasked"),
                 ("data_request", "data_refused"),
                 ("fetch", "fetches_refused"),
+                ("goodbye", "goodbyes_unproved"),
                 ("graft", "grafts_unknown"),
                 ("list", "lists_refused"),
                 ("missing", "missing_refused"),

@@ -225,6 +225,7 @@ impl Members {
 
     /// Takes in a goodbye; says whether it ends a life not known to be over.
     pub(crate) fn learn_left(&mut self, record: &SignedRecord) -> bool {
+        debug_assert_eq!(record.presence, Presence::Left);
         let id = record.id;
         if self.ended(&id).is_some_and(|ended| ended >= record.incarnation) {
             return false;

@@ -329,7 +329,12 @@ impl Peer {
             self.learn(record);
         }
         for record in &f.left {
-            self.learn_left(record);
+            // Its own word for it: nobody else can say goodbye for a peer.
+            if record.presence == Presence::Left {
+                self.learn_left(record);
+            } else {
+                self.fx.count("goodbyes_unproved");
+            }
         }
         for certificate in &f.dead {
             self.learn_dead(certificate);

@@ -7,7 +7,7 @@ use crate::death::Certificate;
 use crate::identity::PeerId;
 use crate::io::LinkId;
 use crate::limits::{JOIN_SAMPLE, MAX_PENDING_UPDATES, WHOLE_AUDIENCE, WHOLE_LIST};
-use crate::record::SignedRecord;
+use crate::record::{Presence, SignedRecord};
 use crate::registry::Entry;
 use crate::time::Time;
 use crate::wire::{MembersChanged, parts};
@@ -80,7 +80,10 @@ impl Seed {
         let is_alive = |id: &&PeerId| self.table.get(id).is_some_and(Entry::is_alive);
         let joined: Vec<SignedRecord> =
             pending.joined.iter().filter(is_alive).filter_map(record).collect();
-        let left: Vec<SignedRecord> = pending.left.iter().filter_map(record).collect();
+        // Who is back meanwhile is told as having come.
+        let has_left = |r: &SignedRecord| r.presence == Presence::Left;
+        let left: Vec<SignedRecord> =
+            pending.left.iter().filter_map(record).filter(has_left).collect();
         let dead: Vec<Certificate> = pending
             .dead
             .iter()

@@ -1,6 +1,6 @@
 //! Peers that come back: thawed, restarted, declared dead while they lived.
 
-use rumormill_proto::snapshot::PeerState;
+use rumormill_proto::snapshot::{MemberState, PeerState};
 use rumormill_proto::{Config, Event, MessageId, Time};
 use rumormill_sim::{DiskFate, NodeId, World};
 
@@ -103,6 +103,38 @@ fn everybody_restarts_one_after_the_other() {
     net.publish_everywhere();
     net.world.run_for(s(15));
     net.rests_within(s(30));
+}
+
+/// As a service does that is restarted: its goodbye is still on its way when the next life begins.
+#[test]
+fn peers_that_leave_and_come_back_at_once_are_there() {
+    for wait in [0, 10, 30, 60, 100, 150, 200, 300, 500] {
+        let mut net = Net::lan(8, 3, 12);
+        let those = [net.peers[2], net.peers[3], net.peers[5]];
+        let before = those.map(|p| incarnation(&net.world, p));
+        for p in those {
+            net.world.leave(p).unwrap();
+        }
+        net.world.run_for(ms(wait));
+        for p in those {
+            net.world.restart(p, DiskFate::Kept);
+        }
+        net.world.run_for(s(8));
+        for (p, before) in those.into_iter().zip(before) {
+            let now = incarnation(&net.world, p);
+            assert!(now > before);
+            for other in net.peers.iter().filter(|o| **o != p) {
+                let members = net.world.peer(*other).unwrap().members(net.world.now());
+                let seen =
+                    members.iter().find(|m| m.id == net.id(p)).map(|m| (m.state, m.incarnation));
+                let there = Some((MemberState::Alive, now));
+                assert_eq!(seen, there, "{p} seen by {other}, back after {wait} ms");
+            }
+        }
+        net.publish_everywhere();
+        net.world.run_for(s(15));
+        net.rests_within(s(30));
+    }
 }
 
 #[test]
