@@ -59,9 +59,12 @@ pub enum CloseReason {
     /// The remote is dead by certificate, in the incarnation it spoke for.
     #[n(10)]
     DeclaredDead,
-    /// The sender speaks no common version, or belongs to another network.
+    /// The sender speaks no common version, or another protocol.
     #[n(11)]
     Incompatible,
+    /// The sender does not know the network key that the remote proves, or the remote proves none.
+    #[n(12)]
+    OtherNetwork,
 }
 
 impl CloseReason {
@@ -81,6 +84,7 @@ impl CloseReason {
             CloseReason::Limit => "limit",
             CloseReason::DeclaredDead => "declared_dead",
             CloseReason::Incompatible => "incompatible",
+            CloseReason::OtherNetwork => "other_network",
         }
     }
 }

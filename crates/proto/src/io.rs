@@ -100,14 +100,18 @@ pub enum DialTarget {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DialError {
-    /// Refused, no route, no such name: an answer came, and it was no.
+    /// Refused, or no route: an answer came, and it was no.
     Refused,
+    /// The name of the remote has no address.
+    NoAddress,
     /// No answer in time.
     TimedOut,
     /// Somebody answered who is not who was asked for.
     WrongIdentity,
-    /// TLS or Hello failed: another protocol, version or network.
+    /// TLS or Hello failed: another protocol or version.
     Incompatible,
+    /// The two have not the same network key.
+    OtherNetwork,
     /// This node has no room for a further connection.
     Limit,
 }
@@ -116,9 +120,11 @@ impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             DialError::Refused => "connection refused or no route",
+            DialError::NoAddress => "its name has no address",
             DialError::TimedOut => "no answer in time",
             DialError::WrongIdentity => "it answered with another key than the one expected",
-            DialError::Incompatible => "it does not speak this protocol, version or network",
+            DialError::Incompatible => "it does not speak this protocol, or not this version",
+            DialError::OtherNetwork => "it belongs to another network: the network keys differ",
             DialError::Limit => "this node has no room for a further connection",
         })
     }

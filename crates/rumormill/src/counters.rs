@@ -62,14 +62,18 @@ tallies! {
     handshakes_failed,
     /// Of those: not done in time.
     handshakes_timed_out,
-    /// Dials: refused, no route, no such name.
+    /// Dials: refused, no route.
     dials_refused,
+    /// Dials: its name has no address.
+    dials_no_address,
     /// Dials: no answer in time.
     dials_timed_out,
     /// Dials: somebody else answered.
     dials_wrong_identity,
-    /// Dials: another protocol, version or network.
+    /// Dials: another protocol or version.
     dials_incompatible,
+    /// Dials: another network key.
+    dials_other_network,
     /// Dials: no room on this node.
     dials_no_room,
     /// Links that came up, of both directions.

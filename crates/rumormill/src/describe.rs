@@ -26,7 +26,7 @@ fn peer_and_seeds(event: &Event) -> Option<String> {
             format!("registered at seed {} ({seed_id}), which knows {}", safe(seed), peers(*known))
         }
         Event::Joined { registrations, quorum } => {
-            format!("joined the network: registered at {registrations} seeds ({quorum} needed)")
+            format!("joined the network: registered at {} ({quorum} needed)", seeds(*registrations))
         }
         Event::SeedLost { seed, why, retry_ms } => {
             format!("no link to seed {}: {}; next try in {retry_ms} ms", safe(seed), safe(why))
@@ -35,11 +35,12 @@ fn peer_and_seeds(event: &Event) -> Option<String> {
             format!("refused seed {}: {}", safe(seed), safe(why))
         }
         Event::Degraded { registrations, quorum } => format!(
-            "degraded: registered at {registrations} seeds, {quorum} needed; gossip goes on, but \
-             nobody can join here or be declared dead"
+            "degraded: registered at {}, {quorum} needed; gossip goes on, but nobody can join here or \
+             be declared dead",
+            seeds(*registrations)
         ),
         Event::Restored { registrations } => {
-            format!("restored: registered at {registrations} seeds again")
+            format!("restored: registered at {} again", seeds(*registrations))
         }
         _ => return None,
     })
@@ -152,6 +153,10 @@ fn every_node(event: &Event) -> String {
         // An event newer than this text; its debug form escapes what it holds.
         other => format!("{other:?}"),
     }
+}
+
+fn seeds(n: u32) -> String {
+    if n == 1 { "1 seed".to_owned() } else { format!("{n} seeds") }
 }
 
 fn peers(n: u32) -> String {

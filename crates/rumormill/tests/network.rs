@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 
 use common::*;
 use rumormill::{
-    BindError, Event, Identity, Listener, MemberState, NetworkKey, Node, PeerId, PeerState,
-    PublishError, SeedAddress, SeedNode, StartError, Stopped, Subscription,
+    BindError, Event, Identity, Listener, MemberState, NetworkKey, Node, Observed, PeerId,
+    PeerState, PublishError, SeedAddress, SeedNode, StartError, Stopped, Subscription,
 };
+use tokio::time::timeout;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn peers_join_and_every_message_reaches_everybody_once() {
@@ -131,13 +132,18 @@ async fn a_killed_peer_and_a_frozen_peer_are_found_dead_and_nobody_else_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_leaves_is_not_dead() {
-    let network = Network::of_seeds(1).await;
+    let network = Network::of_seeds(3).await;
     let mut peers = network.peers(4).await;
     connected(&peers).await;
     let mut events = network.seeds[0].events();
     let leaver = peers.remove(0);
     let address = leaver.local_addr();
+    let mut own = leaver.events();
     leaver.leave().await.unwrap();
+    while let Some(Observed::Event(e)) = own.recv().await {
+        let back = matches!(e.event, Event::Registered { .. } | Event::Degraded { .. });
+        assert!(!back, "it leaves: {:?}", e.event);
+    }
     assert_eq!(leaver.leave().await, Err(Stopped));
     assert!(matches!(leaver.publish("t", "x").await, Err(PublishError::Stopped(_))));
     assert!(leaver.snapshot().await.is_err());

@@ -182,9 +182,11 @@ pub(super) const FAMILIES: &[Family] = &[
             "reason",
             &[
                 ("refused", "dials_refused"),
+                ("no_address", "dials_no_address"),
                 ("timed_out", "dials_timed_out"),
                 ("wrong_identity", "dials_wrong_identity"),
                 ("incompatible", "dials_incompatible"),
+                ("other_network", "dials_other_network"),
                 ("no_room", "dials_no_room"),
             ],
         ),

@@ -188,6 +188,7 @@ impl Peer {
     pub(super) fn on_registered(&mut self, link: LinkId, f: &Registered) {
         let Some(index) = self.registrations.index_of_link(link) else { return };
         let (incarnation, now) = (self.incarnation(), self.fx.now());
+        let leaves = self.is_leaving();
         if let Some(slot) = self.registrations.slots.get_mut(index) {
             slot.alive = f.alive;
             slot.synced = f.synced;
@@ -197,7 +198,7 @@ impl Peer {
                 let first = slot.acknowledged.replace((f.incarnation, f.sequence)).is_none();
                 slot.acknowledged_at = now;
                 slot.overdue = false;
-                if first {
+                if first && !leaves {
                     // Also before there is a quorum: the lease runs from now on.
                     let refresh_at = now + self.config.lease_refresh();
                     self.own.refresh_at = self.own.refresh_at.min(refresh_at);
@@ -207,11 +208,13 @@ impl Peer {
                 }
             }
         }
+        if leaves {
+            return self.leave_if_acknowledged(f);
+        }
         self.registrations.vouch(index, &f.seeds);
         self.review_target();
         self.review_step();
         self.review_registrations();
-        self.leave_if_acknowledged(f);
     }
 
     pub(super) fn on_register_refused(&mut self, link: LinkId, f: &RegisterRefused) {
@@ -250,6 +253,10 @@ impl Peer {
     }
 
     pub(super) fn review_registrations(&mut self) {
+        if self.is_leaving() {
+            // What is acknowledged now is the goodbye.
+            return;
+        }
         let registrations = u32::try_from(self.registrations.count()).unwrap_or(u32::MAX);
         let quorum = u32::try_from(self.registrations.quorum()).unwrap_or(u32::MAX);
         let now = self.fx.now();

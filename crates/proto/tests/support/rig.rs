@@ -519,9 +519,11 @@ impl Rig {
         if s.once_in(4) {
             let why = [
                 DialError::Refused,
+                DialError::NoAddress,
                 DialError::TimedOut,
                 DialError::WrongIdentity,
                 DialError::Incompatible,
+                DialError::OtherNetwork,
                 DialError::Limit,
             ];
             let why = s.pick(&why).copied().unwrap_or(DialError::Refused);

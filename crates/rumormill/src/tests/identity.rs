@@ -73,9 +73,9 @@ async fn other_networks_do_not_mix_and_the_same_key_does() {
     let open = start(2, tuning());
     let friend = start_with(3, tuning(), Some(key), None);
     open.dial(1, private.address(), None).await;
-    assert_eq!(dial_error(&open).await, DialError::Incompatible);
+    assert_eq!(dial_error(&open).await, DialError::OtherNetwork);
     private.dial(1, open.address(), None).await;
-    assert_eq!(dial_error(&private).await, DialError::Incompatible);
+    assert_eq!(dial_error(&private).await, DialError::OtherNetwork);
     friend.dial(1, private.address(), None).await;
     friend.link_with(private.handle.id()).await;
 }

@@ -44,9 +44,11 @@ async fn outbound(net: Arc<Net>, dial: DialId, to: DialTarget) {
         Err(failure) => {
             match failure.why {
                 DialError::Refused => &net.tally.dials_refused,
+                DialError::NoAddress => &net.tally.dials_no_address,
                 DialError::TimedOut => &net.tally.dials_timed_out,
                 DialError::WrongIdentity => &net.tally.dials_wrong_identity,
                 DialError::Incompatible => &net.tally.dials_incompatible,
+                DialError::OtherNetwork => &net.tally.dials_other_network,
                 DialError::Limit => &net.tally.dials_no_room,
             }
             .one();
@@ -95,7 +97,7 @@ async fn connect(net: &Net, dial: DialId, to: &DialTarget) -> Result<Connected, 
     let (expected, addresses) = timeout_at(deadline, addresses(to))
         .await
         .unwrap_or_else(|_| Err(Failure::new(DialError::TimedOut, "no answer of the resolver")))?;
-    let mut worst = Failure::new(DialError::Refused, "no address to connect to");
+    let mut worst = Failure::new(DialError::NoAddress, "no address to connect to");
     for address in addresses {
         let until = deadline.min(Instant::now() + net.tuning.dial_each);
         let attempt = timeout_at(until, one_address(net, dial, address, expected)).await;
@@ -117,10 +119,10 @@ async fn connect(net: &Net, dial: DialId, to: &DialTarget) -> Result<Connected, 
 /// Of the failures at several addresses, the one that says most about the remote.
 fn the_more_telling(a: Failure, b: Failure) -> Failure {
     let weight = |f: &Failure| match f.why {
-        DialError::WrongIdentity => 4,
+        DialError::WrongIdentity | DialError::OtherNetwork => 4,
         DialError::Incompatible => 3,
         DialError::TimedOut => 2,
-        DialError::Limit | DialError::Refused => 1,
+        DialError::Limit | DialError::Refused | DialError::NoAddress => 1,
     };
     if weight(&a) > weight(&b) { a } else { b }
 }
@@ -130,7 +132,7 @@ async fn addresses(to: &DialTarget) -> Result<(Option<PeerId>, Vec<SocketAddr>),
         DialTarget::Seed(seed) => {
             let found = lookup_host(&seed.host_port)
                 .await
-                .map_err(|e| Failure::new(DialError::Refused, format!("no address: {e}")))?;
+                .map_err(|e| Failure::new(DialError::NoAddress, format!("no address: {e}")))?;
             Ok((seed.pin, found.take(MAX_RESOLVED).collect()))
         }
         DialTarget::Peer { id, addresses } => {
@@ -193,8 +195,10 @@ const fn hello_error(e: &HelloError) -> DialError {
         HelloError::Closed(CloseReason::Incompatible)
         | HelloError::Decode(_)
         | HelloError::NotHello(_)
-        | HelloError::Version(_)
-        | HelloError::Network(_) => DialError::Incompatible,
+        | HelloError::Version(_) => DialError::Incompatible,
+        HelloError::Closed(CloseReason::OtherNetwork) | HelloError::Network(_) => {
+            DialError::OtherNetwork
+        }
         HelloError::Io(_) | HelloError::Closed(_) => DialError::Refused,
     }
 }

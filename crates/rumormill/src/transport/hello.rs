@@ -102,7 +102,11 @@ where
         }
         Err(e) => {
             // It is refused either way; that it also hears why is a courtesy.
-            let _ = write_frame(stream, &Close { reason: CloseReason::Incompatible }.into()).await;
+            let reason = match e {
+                HelloError::Network(_) => CloseReason::OtherNetwork,
+                _ => CloseReason::Incompatible,
+            };
+            let _ = write_frame(stream, &Close { reason }.into()).await;
             Err(e)
         }
     }
@@ -186,7 +190,7 @@ mod tests {
         let (one, two) = (NetworkKey::new([1; 32]), NetworkKey::new([2; 32]));
         for pair in [(None, Some(&one)), (Some(&one), None), (Some(&one), Some(&two))] {
             let (d, l) = meet(pair.0, pair.1).await;
-            assert!(matches!(d, Err(HelloError::Closed(CloseReason::Incompatible))), "{d:?}");
+            assert!(matches!(d, Err(HelloError::Closed(CloseReason::OtherNetwork))), "{d:?}");
             assert!(matches!(l, Err(HelloError::Network(_))), "{l:?}");
         }
     }

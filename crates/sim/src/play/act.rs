@@ -3,7 +3,8 @@
 use core::cmp::Reverse;
 use core::time::Duration;
 
-use rumormill_proto::Time;
+use rumormill_proto::snapshot::PeerState;
+use rumormill_proto::{Peer, Time};
 
 use super::Run;
 use super::agenda::{Deed, Undo};
@@ -73,11 +74,12 @@ impl Run<'_> {
                 Some(Undo::Thaw(struck))
             }
             Act::Leave { peers } => {
-                for p in self.some(peers, Whom::Random) {
+                let those = self.some(peers, Whom::Random);
+                for &p in &those {
                     // It runs, so it can say goodbye.
                     let _ = self.world.leave(p);
                 }
-                None
+                Some(Undo::Start(those.into_iter().map(|p| (p, DiskFate::Kept)).collect()))
             }
             Act::Restart { peers, disk_lost } => {
                 for p in self.some(peers, Whom::Random) {
@@ -223,8 +225,12 @@ impl Run<'_> {
         match undo {
             Undo::Start(nodes) => {
                 for (node, disk) in nodes {
-                    if matches!(self.world.status(node), NodeStatus::Killed | NodeStatus::HostDown)
-                    {
+                    let leaves = |p: &Peer| p.state() == PeerState::Leaving;
+                    let down = match self.world.status(node) {
+                        NodeStatus::Killed | NodeStatus::HostDown | NodeStatus::Left => true,
+                        _ => self.world.peer(node).is_some_and(leaves),
+                    };
+                    if down {
                         self.world.restart(node, disk);
                     }
                 }

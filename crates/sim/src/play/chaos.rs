@@ -63,10 +63,7 @@ impl Run<'_> {
                 let new = self.world.add_peers(1);
                 self.peers.extend(new);
             }
-            9 => {
-                // It runs, so it can say goodbye.
-                let _ = self.world.leave(p);
-            }
+            9 => self.say_goodbye(p),
             10 => self.cut_an_edge(p),
             _ => self.relieve(),
         }
@@ -88,6 +85,18 @@ impl Run<'_> {
                 }
             }
             _ => self.world.heal(),
+        }
+    }
+
+    /// A goodbye; every other one comes back, as a service that is restarted does, often before all
+    /// have heard that it is gone.
+    fn say_goodbye(&mut self, p: NodeId) {
+        // It runs, so it can say goodbye.
+        let _ = self.world.leave(p);
+        if self.chaos_dice.below(2) == 0 {
+            let gap = self.chaos_dice.between(Duration::ZERO, Duration::from_secs(1));
+            let back = Undo::Start(vec![(p, DiskFate::Kept)]);
+            self.agenda.put(self.world.now() + gap, Deed::Undo(back));
         }
     }
 

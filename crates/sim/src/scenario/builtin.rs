@@ -36,6 +36,7 @@ builtin![
     "one-way",
     "flap",
     "restart",
+    "rolling",
     "churn",
     "late",
     "slow",

@@ -13,8 +13,8 @@ pub struct Fault {
     pub at: Span,
     /// Again and again after so long, until the action ends.
     pub every: Option<Span>,
-    /// After so long it is undone: the killed start again, the frozen go on, the network heals. For
-    /// good, or until the calm, if not given.
+    /// After so long it is undone: the killed and those that left start again, the frozen go on, the
+    /// network heals. For good, or until the calm, if not given.
     pub lasts: Option<Span>,
     /// What.
     pub act: Act,
