@@ -57,7 +57,9 @@ fn file<'a>(
     (dir, nodes): &'a (RunDir, Vec<ControlFile>),
 ) -> Outcome<&'a ControlFile> {
     choose(nodes, node).map_err(|e| {
-        Failure::new(Exit::NoNode, format!("{e} (looked in {})", dir.path().display()))
+        // Which one is meant is the caller's to say.
+        let exit = if nodes.is_empty() || node.is_some() { Exit::NoNode } else { Exit::Usage };
+        Failure::new(exit, format!("{e} (looked in {})", dir.path().display()))
     })
 }
 

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use rumormill::proto::{BroadcastMode, Config, Identity, Name, PeerId, Preset, SeedAddress};
+use rumormill::proto::{
+    BroadcastMode, Config, ConfigBuilder, ConfigError, Identity, Name, PeerId, Preset, SeedAddress,
+};
 use rumormill::{NetworkKey, seeds_file};
 use rumormill_http::{
     Access, ControlFileGuard, Director, Handle, RunDir, ServeError, Server, Token,
@@ -39,17 +41,55 @@ pub(crate) struct NetworkArgs {
     /// How messages spread: trees (one copy a peer), flood (a copy from nearly every neighbour)
     #[arg(long, value_name = "MODE", default_value = "trees")]
     pub(crate) broadcast: BroadcastMode,
-    /// Bytes of messages that each peer keeps for others, in memory or in --data-dir, such as 64MiB
+    /// Bytes of messages that each peer keeps for others, in memory (and in --data-dir), such as 64MiB
     /// [default: 16MiB]; alike at all peers, because publishers go by their own
-    #[arg(long, value_name = "BYTES", value_parser = size::parse)]
+    #[arg(long, value_name = "BYTES", value_parser = retention)]
     pub(crate) retention: Option<u64>,
     /// How long each peer keeps them [default: 10m]
-    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", value_parser = retention_age)]
     pub(crate) retention_age: Option<Duration>,
     /// Most neighbours that each peer looks for; it takes one more from who has too few [default: as many
     /// as its place in the power law]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = max_degree)]
     pub(crate) max_degree: Option<u16>,
+}
+
+fn retention(text: &str) -> Result<u64, String> {
+    let bytes = size::parse(text)?;
+    allowed(Config::lan().retention_bytes(bytes)).map(|()| bytes)
+}
+
+fn retention_age(text: &str) -> Result<Duration, String> {
+    let age = duration::parse(text)?;
+    allowed(Config::lan().retention_age(age)).map(|()| age)
+}
+
+fn max_degree(text: &str) -> Result<u16, String> {
+    let degree = text.parse().map_err(|_| "expected a number of neighbours".to_owned())?;
+    allowed(Config::lan().max_degree(Some(degree))).map(|()| degree)
+}
+
+/// Whether the core takes the one value that was set, and what it would take.
+fn allowed(config: ConfigBuilder) -> Result<(), String> {
+    config.build().map(drop).map_err(|e| match e {
+        ConfigError::OutOfRange { expected, .. } => format!("it must be {expected}"),
+        e => e.to_string(),
+    })
+}
+
+/// An address that others can be told.
+pub(crate) fn advertised(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| {
+        "expected the IP address and port at which others reach it, such as 203.0.113.7:7400"
+            .to_owned()
+    })?;
+    if address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() {
+        return Err(format!(
+            "nobody can connect to {address}: name one address and port of this host, as \
+                            others see it"
+        ));
+    }
+    Ok(address)
 }
 
 impl NetworkArgs {
@@ -72,15 +112,18 @@ impl CommonArgs {
     }
 
     pub(crate) fn network_key(&self) -> Outcome<Option<NetworkKey>> {
-        let Some(path) = &self.network_key_file else { return Ok(None) };
-        let wrong =
-            |what: String| Failure::new(Exit::Config, format!("{}: {what}", path.display()));
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| wrong(format!("cannot read the network key: {e}")))?;
-        text.trim().parse().map(Some).map_err(|e: rumormill::ParseNetworkKeyError| {
-            wrong(format!("{e}; make one with `openssl rand -hex 32`"))
-        })
+        self.network_key_file.as_deref().map(network_key).transpose()
     }
+}
+
+/// Reads a network key, or a ring of them.
+pub(crate) fn network_key(path: &Path) -> Outcome<NetworkKey> {
+    let wrong = |what: String| Failure::new(Exit::Config, format!("{}: {what}", path.display()));
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| wrong(format!("cannot read the network key: {e}")))?;
+    text.trim().parse().map_err(|e: rumormill::ParseNetworkKeyError| {
+        wrong(format!("{e}; make one with `openssl rand -hex 32`"))
+    })
 }
 
 /// A new identity, for a node that keeps none.
@@ -106,7 +149,12 @@ pub(crate) fn seeds(path: &Path) -> Outcome<Vec<SeedAddress>> {
 
 /// Takes a text as a name, or says what is wrong with it.
 pub(crate) fn name(text: &str) -> Outcome<Name> {
-    Name::new(text).map_err(|e| Failure::new(Exit::Usage, format!("{text:?} is not a name: {e}")))
+    Name::new(text).map_err(|e| Failure::new(Exit::Failed, format!("{text:?} is not a name: {e}")))
+}
+
+/// The same for the parser of the command line.
+pub(crate) fn typed_name(text: &str) -> Result<Name, String> {
+    Name::new(text).map_err(|e| e.to_string())
 }
 
 /// A name nobody else is likely to have: the machine's and the process's.
@@ -163,6 +211,17 @@ pub(crate) struct HttpArgs {
 }
 
 impl HttpArgs {
+    /// What can be known to be wrong before anything is served.
+    pub(crate) fn check(&self) -> Outcome<()> {
+        let token = self.http_token_file.as_deref().map(read_token).transpose()?;
+        match self.http {
+            Some(address) if token.is_none() && !address.ip().is_loopback() => {
+                Err(not_served(&ServeError::NotLoopback(address)))
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn serve(&self) -> Outcome<Server> {
         let token = self.http_token_file.as_deref().map(read_token).transpose()?;
         let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -170,15 +229,17 @@ impl HttpArgs {
             (Some(address), None) => (address, Access::LocalReaders),
             (address, token) => (address.unwrap_or(loopback), Access::Token(token)),
         };
-        Server::start_at(address, access).await.map_err(|e| {
-            let hint = match e {
-                ServeError::NotLoopback(_) => " (--http-token-file)",
-                ServeError::Bind { .. } => "; choose another address with --http",
-                ServeError::Randomness(_) => "",
-            };
-            Failure::new(Exit::Bind, format!("{e}{hint}"))
-        })
+        Server::start_at(address, access).await.map_err(|e| not_served(&e))
     }
+}
+
+fn not_served(e: &ServeError) -> Failure {
+    let (exit, hint) = match e {
+        ServeError::NotLoopback(_) => (Exit::Config, " (--http-token-file)"),
+        ServeError::Bind { .. } => (Exit::Bind, "; choose another address with --http"),
+        ServeError::Randomness(_) => (Exit::Failed, ""),
+    };
+    Failure::new(exit, format!("{e}{hint}"))
 }
 
 fn read_token(path: &Path) -> Outcome<Token> {

@@ -72,8 +72,10 @@ fn parse(layered: &settings::Layered) -> Result<Command, ExitCode> {
     Cli::try_parse_from(&layered.arguments).map(|cli| cli.command).map_err(|e| {
         // If nobody reads it, nothing is lost.
         let _ = e.print();
-        if let Some(by) = settings::told_by(layered).filter(|_| e.use_stderr()) {
+        // What a file or the environment says is configuration.
+        if let Some(by) = settings::told_by(&e, layered).filter(|_| e.use_stderr()) {
             out::say(format!("\nwith {by}"));
+            return Exit::Config.into();
         }
         ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(Exit::Usage as u8))
     })

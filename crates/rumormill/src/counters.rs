@@ -134,6 +134,10 @@ tallies! {
     store_operations,
     /// Attempts to make changes durable that failed, and are tried again.
     store_failures,
+    /// Times that the store began to fail.
+    store_outages,
+    /// Times that it took changes again.
+    store_recoveries,
     /// Changes given up because too many were waiting for a disk that fails.
     store_dropped,
     /// Stored values that could not be read back, and were skipped.

@@ -97,6 +97,7 @@ pub use crate::subscription::{
 };
 #[doc(hidden)]
 pub use crate::transport::link_tls;
+pub use crate::transport::{Identified, IdentifyError, identify};
 
 /// Bytes from the operating system's random source.
 fn random_bytes<const N: usize>() -> Result<[u8; N], StartError> {

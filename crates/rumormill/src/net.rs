@@ -15,7 +15,7 @@ use crate::gate::Gate;
 use crate::link::LinkQueue;
 use crate::network_key::NetworkKey;
 use crate::trace::Label;
-use crate::transport::{Addresses, Tls};
+use crate::transport::{Addresses, Caller, Tls};
 use crate::tuning::Tuning;
 use crate::wall::Wall;
 
@@ -115,6 +115,11 @@ pub(crate) struct NewNet {
 }
 
 impl Net {
+    pub(crate) fn caller(&self) -> Caller<'_> {
+        let Net { role, tls, network_key, tally, .. } = self;
+        Caller { role: *role, tls, network_key: network_key.as_ref(), tally }
+    }
+
     pub(crate) fn set_up(setup: NetSetup) -> Result<NewNet, StartError> {
         let NetSetup { label, role, identity, network_key, tuning, verifier, tally } = setup;
         let tls = Tls::new(&identity).map_err(|e| StartError::Tls(e.to_string()))?;

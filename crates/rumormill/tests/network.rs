@@ -7,9 +7,11 @@ mod common;
 use std::collections::BTreeSet;
 
 use common::*;
+use rumormill::proto::DialError;
 use rumormill::{
-    BindError, Event, Identity, Listener, MemberState, NetworkKey, Node, Observed, PeerId,
-    PeerState, PublishError, SeedAddress, SeedNode, StartError, Stopped, Subscription,
+    BindError, Event, IdentifyError, Identity, Listener, MemberState, NetworkKey, Node, Observed,
+    PeerId, PeerState, PublishError, Role, SeedAddress, SeedNode, StartError, Stopped,
+    Subscription, identify,
 };
 use tokio::time::timeout;
 
@@ -71,6 +73,29 @@ async fn joined_waits_for_seeds_that_come_late() {
     seed.kill();
     peer.leave().await.unwrap();
     assert_eq!(peer.joined().await, Err(Stopped));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_answers_is_told_or_why_nobody_does() {
+    let key = NetworkKey::new([5; 32]);
+    let network = Network::built(1, |_, b| b.network_key(NetworkKey::new([5; 32]))).await;
+    let (seed, address) = (&network.seeds[0], &network.addresses[0]);
+    let who = identify(address, Some(&key)).await.unwrap();
+    assert_eq!((who.id, who.role, who.address), (seed.id(), Role::Seed, seed.local_addr()));
+    let pinned = |pin| SeedAddress { pin: Some(pin), ..address.clone() };
+    assert_eq!(identify(&pinned(seed.id()), Some(&key)).await.unwrap(), who);
+    let why = async |address: &SeedAddress, key: Option<&NetworkKey>| match identify(address, key)
+        .await
+    {
+        Err(IdentifyError::Call { why, .. }) => why,
+        other => panic!("{other:?}"),
+    };
+    let somebody = pinned(PeerId::from_bytes([7; 32]));
+    assert_eq!(why(&somebody, Some(&key)).await, DialError::WrongIdentity);
+    assert_eq!(why(address, None).await, DialError::OtherNetwork);
+    assert_eq!(why(address, Some(&NetworkKey::new([6; 32]))).await, DialError::OtherNetwork);
+    let nowhere = SeedAddress { host_port: "rumor.invalid:1".to_owned(), pin: None };
+    assert_eq!(why(&nowhere, None).await, DialError::NoAddress);
 }
 
 #[tokio::test(flavor = "multi_thread")]

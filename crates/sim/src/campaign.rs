@@ -273,7 +273,7 @@ pub struct Change {
     pub before: Option<f64>,
     /// In the second.
     pub after: Option<f64>,
-    /// Whether it is a promise that held and does not any more.
+    /// Whether it is a promise that held and does not any more, or a run that passed and fails.
     pub broke: bool,
 }
 
@@ -281,6 +281,11 @@ pub struct Change {
 #[must_use]
 pub fn compare(before: &Report, after: &Report) -> Vec<Change> {
     let mut changes = Vec::new();
+    let passed = |r: &Report| Some(f64::from(u8::from(r.passed)));
+    if before.passed != after.passed {
+        let (what, broke) = ("passed".to_owned(), before.passed);
+        changes.push(Change { what, before: passed(before), after: passed(after), broke });
+    }
     for (name, figure) in FIGURES {
         let (b, a) = (figure(before), figure(after));
         if b != a {

@@ -3,11 +3,12 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory as _, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Subcommand};
 use rumormill::seeds_file;
 use serde::Serialize;
 
-use crate::args::Cli;
+use crate::args::{Cli, Command};
 use crate::exit::{Exit, Failure, OrExit as _, Outcome};
 use crate::out::{self, Paint};
 use crate::settings::{self, COMMANDS, File, Origin, origin_text};
@@ -52,16 +53,19 @@ enum What {
         /// Which command
         #[arg(value_parser = COMMANDS)]
         command: String,
-        /// Its flags, as it would get them; --json before them prints JSON
+        /// Its flags, as it would get them
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         flags: Vec<OsString>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
 pub(crate) fn run(args: ConfigArgs) -> Outcome {
     match args.what {
         What::Check { file } => check(&file),
-        What::Show { command, flags } => show(&command, flags),
+        What::Show { command, flags, json } => show(&command, flags, json),
     }
 }
 
@@ -79,7 +83,14 @@ fn check(path: &std::path::Path) -> Outcome {
         let typed = ["rumor", name].into_iter().map(OsString::from);
         let config = [OsString::from("--config"), path.as_os_str().to_owned()];
         let layered = settings::layer(typed.chain(config).collect(), &|_| None)?;
-        parse(&layered)?;
+        let matches = parse(&layered)?;
+        let parsed = Cli::from_arg_matches(&matches).or_exit(Exit::Config)?;
+        match parsed.command {
+            Command::Up(args) => args.check()?,
+            Command::Peer(args) => args.check()?,
+            Command::Seed(args) => args.check()?,
+            _ => {}
+        }
     }
     lines.sort_unstable();
     lines.dedup();
@@ -91,13 +102,15 @@ fn check(path: &std::path::Path) -> Outcome {
 /// The command line with all layers, as the program itself would take it.
 fn parse(layered: &settings::Layered) -> Outcome<clap::ArgMatches> {
     let matches = Cli::command().try_get_matches_from(&layered.arguments);
-    matches.map_err(|e| {
-        let mut text = e.to_string();
-        if let Some(by) = settings::told_by(layered) {
-            text = format!("{}\n(with {by})", text.trim_end());
-        }
-        Failure::new(Exit::Config, text.trim_start_matches("error: ").to_owned())
-    })
+    matches.map_err(|e| not_parsed(&e, layered))
+}
+
+fn not_parsed(e: &clap::Error, layered: &settings::Layered) -> Failure {
+    let mut text = e.to_string();
+    if let Some(by) = settings::told_by(e, layered) {
+        text = format!("{}\n(with {by})", text.trim_end());
+    }
+    Failure::new(Exit::Config, text.trim_start_matches("error: ").to_owned())
 }
 
 /// One line of the answer.
@@ -112,12 +125,20 @@ struct Shown {
     r#where: Option<String>,
 }
 
-fn show(name: &str, mut flags: Vec<OsString>) -> Outcome {
-    let json = flags.iter().position(|f| f == "--json").map(|at| flags.remove(at)).is_some();
+fn show(name: &str, mut flags: Vec<OsString>, json: bool) -> Outcome {
+    // Behind the command it is one of its flags.
+    let behind = flags.iter().position(|f| f == "--json").map(|at| flags.remove(at)).is_some();
+    let json = json || behind;
     let mut typed = vec![OsString::from("rumor"), OsString::from(name)];
     typed.append(&mut flags);
     let layered = settings::layer(typed, &|variable| std::env::var_os(variable))?;
-    // What is missing yet (--config) is no reason not to show the rest.
+    // What is missing yet (--config) is no reason not to show the rest; what is wrong is.
+    match Cli::command().try_get_matches_from(&layered.arguments) {
+        Err(e) if e.kind() != ErrorKind::MissingRequiredArgument => {
+            return Err(not_parsed(&e, &layered));
+        }
+        _ => {}
+    }
     let matches = Cli::command()
         .ignore_errors(true)
         .try_get_matches_from(&layered.arguments)

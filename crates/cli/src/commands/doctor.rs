@@ -1,6 +1,6 @@
 //! `rumor doctor`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use futures_util::future::join_all;
@@ -10,6 +10,7 @@ use crate::doctor::{self, Finding, Level, Patient};
 use crate::exit::{Exit, Outcome};
 use crate::launch;
 use crate::out::{self, Paint};
+use crate::settings;
 
 /// Find out what is wrong with the nodes of this machine, or with the seeds of a configuration
 #[derive(Debug, Args)]
@@ -26,9 +27,12 @@ pub(crate) struct DoctorArgs {
     /// Only this node, by its name or id
     #[arg(long, short, value_name = "NAME", conflicts_with = "config")]
     node: Option<String>,
-    /// Instead of nodes, try the seeds that this file names
+    /// Instead of nodes, try the seeds that this file names: who answers there, and with which key
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The key of a private network, to try its seeds with [default: what --config says, if it is TOML]
+    #[arg(long, value_name = "FILE", requires = "config")]
+    network_key_file: Option<PathBuf>,
     #[command(flatten)]
     run_dir: RunDirArgs,
     /// Print JSON
@@ -40,7 +44,10 @@ pub(crate) async fn run(args: DoctorArgs) -> Outcome {
     let patients = match &args.config {
         Some(file) => {
             let seeds = launch::seeds(file)?;
-            vec![doctor::look_at_seeds(&file.display().to_string(), &seeds).await]
+            let key =
+                args.network_key_file.clone().map_or_else(|| key_of(file), |f| Ok(Some(f)))?;
+            let key = key.as_deref().map(launch::network_key).transpose()?;
+            vec![doctor::look_at_seeds(&file.display().to_string(), &seeds, key.as_ref()).await]
         }
         None => nodes(&args).await?,
     };
@@ -51,6 +58,16 @@ pub(crate) async fn run(args: DoctorArgs) -> Outcome {
     }
     let worst = patients.iter().flat_map(|p| &p.findings).map(|f| f.level).max();
     Ok(if worst == Some(Level::Wrong) { Exit::Failed } else { Exit::Ok })
+}
+
+/// The network key that a settings file names for its peers.
+fn key_of(file: &Path) -> Outcome<Option<PathBuf>> {
+    if !settings::is_settings(file) {
+        return Ok(None);
+    }
+    let of_peers = settings::File::read(file)?.of("peer")?;
+    let key = of_peers.into_iter().find(|s| s.name == "network-key-file");
+    Ok(key.and_then(|k| k.values.into_iter().next()).map(PathBuf::from))
 }
 
 async fn nodes(args: &DoctorArgs) -> Outcome<Vec<Patient>> {

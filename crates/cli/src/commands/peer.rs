@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use rumormill::proto::{Event, Name, Preset, SeedAddress};
-use rumormill::{Events, Listener, Node, Observed, Received};
+use rumormill::proto::limits::MAX_ADDRESSES;
+use rumormill::proto::{DialError, Event, Name, Preset, SeedAddress};
+use rumormill::{Events, Listener, Node, Observed, Received, StartError};
 use rumormill_http::Client;
 use tokio::time::timeout;
 
@@ -45,8 +46,8 @@ pub(crate) struct PeerArgs {
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// Its name, for people [default: HOST-PID]
-    #[arg(long)]
-    name: Option<String>,
+    #[arg(long, value_parser = launch::typed_name)]
+    name: Option<Name>,
     /// Port to listen at [default: the system chooses]
     #[arg(long, value_name = "PORT", conflicts_with = "listen")]
     port: Option<u16>,
@@ -54,7 +55,7 @@ pub(crate) struct PeerArgs {
     #[arg(long, value_name = "IP:PORT")]
     listen: Option<SocketAddr>,
     /// Address at which others reach it, if that is another one (NAT, containers); may be repeated
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(long, value_name = "IP:PORT", value_parser = launch::advertised)]
     advertise: Vec<SocketAddr>,
     /// Messages to publish [default: 0; 10 with --preset classic]
     #[arg(long, value_name = "M")]
@@ -98,7 +99,18 @@ impl PeerArgs {
     }
 
     fn name(&self) -> Outcome<Name> {
-        self.name.as_deref().map_or_else(launch::default_name, launch::name)
+        self.name.clone().map_or_else(launch::default_name, Ok)
+    }
+
+    /// What can be known to be wrong before it is started.
+    pub(crate) fn check(&self) -> Outcome<()> {
+        if self.advertise.len() > MAX_ADDRESSES {
+            return Err(StartError::TooManyAddresses(self.advertise.len()).into());
+        }
+        self.network.config()?;
+        self.network.common.network_key()?;
+        self.http.check()?;
+        self.log.check()
     }
 }
 
@@ -221,7 +233,12 @@ async fn not_joined(joining: Option<Joining>) -> Failure {
     for (seed, why) in &reasons {
         message += &format!("; {}: {}", escape::text(seed), escape::text(why));
     }
-    message += "; check the addresses and pins in --config, and that the seeds run";
+    let another = DialError::OtherNetwork.to_string();
+    message += if reasons.values().any(|why| why.contains(&another)) {
+        "; check --network-key-file: it must be the seeds' key"
+    } else {
+        "; check the addresses and pins in --config, and that the seeds run"
+    };
     Failure::new(Exit::NotJoined, message)
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use rumormill::proto::SeedAddress;
+use rumormill::proto::{Name, SeedAddress};
 use rumormill::{Listener, SeedNode};
 use tokio::net::lookup_host;
 use tokio::time::timeout;
@@ -57,8 +57,8 @@ pub(crate) struct SeedArgs {
     #[arg(long, requires = "listen")]
     supervised: bool,
     /// Name of its logs and of its control file [default: seed-PORT]
-    #[arg(long, conflicts_with = "all")]
-    name: Option<String>,
+    #[arg(long, conflicts_with = "all", value_parser = launch::typed_name)]
+    name: Option<Name>,
     #[command(flatten)]
     network: CommonArgs,
     #[command(flatten)]
@@ -69,11 +69,18 @@ pub(crate) struct SeedArgs {
     log: LogArgs,
 }
 
+impl SeedArgs {
+    /// What can be known to be wrong before it is started.
+    pub(crate) fn check(&self) -> Outcome<()> {
+        self.network.config()?;
+        self.network.network_key()?;
+        self.http.check()?;
+        self.log.check()
+    }
+}
+
 pub(crate) async fn run(args: SeedArgs) -> Outcome {
     rlimit::raise();
-    if let Some(name) = &args.name {
-        launch::name(name)?;
-    }
     let mut stops = Stops::catch()?;
     if args.supervised {
         supervised(&args, &mut stops).await
@@ -99,7 +106,7 @@ async fn alone(args: &SeedArgs, stops: &mut Stops) -> Outcome {
     let mut control = Control::start(args.run_dir.run_dir.as_deref(), &args.http).await?;
     let mut nodes = Vec::new();
     for (index, listener) in listeners {
-        let name = args.name.clone().unwrap_or_else(|| default_name(&seeds, index));
+        let name = name_of(args, &seeds, index);
         let dir = args.data_dir.as_deref().map(|d| data_dir(d, args.all, &name));
         let node = start(args, &seeds, index, listener, dir).await?;
         announce(&node, &name, &logs, &seeds[index]);
@@ -143,7 +150,7 @@ async fn supervised(args: &SeedArgs, stops: &mut Stops) -> Outcome {
         );
         Failure::new(Exit::Config, message)
     })?;
-    let name = args.name.clone().unwrap_or_else(|| default_name(&seeds, index));
+    let name = name_of(args, &seeds, index);
     let mut builder = builder(args, &seeds, index, listener)?;
     builder = match &args.data_dir {
         Some(dir) => builder.data_dir(dir.clone()),
@@ -265,6 +272,10 @@ fn host_and_port(seed: &SeedAddress) -> (&str, Option<u16>) {
         Some((host, port)) => (host.trim_matches(['[', ']']), port.parse().ok()),
         None => (&seed.host_port, None),
     }
+}
+
+fn name_of(args: &SeedArgs, seeds: &[SeedAddress], index: usize) -> String {
+    args.name.as_ref().map_or_else(|| default_name(seeds, index), Name::to_string)
 }
 
 fn default_name(seeds: &[SeedAddress], index: usize) -> String {

@@ -4,8 +4,9 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use clap::Args;
-use rumormill::proto::limits::MAX_PAYLOAD;
-use rumormill_http::view::{Content, Publish, ReceiptLine};
+use rumormill::proto::limits::{MAX_PAYLOAD, MAX_TOPIC};
+use rumormill_http::Client;
+use rumormill_http::view::{Content, Publish, ReceiptLine, Status};
 
 use super::members::short;
 use crate::control::NodeArgs;
@@ -26,14 +27,14 @@ pub(crate) struct SendArgs {
     /// What to say; `-` reads standard input, byte for byte
     text: String,
     /// What it is about
-    #[arg(long, short, default_value = "")]
+    #[arg(long, short, default_value = "", value_parser = topic)]
     topic: String,
     /// Wait until every live peer holds it, and say how many do
     #[arg(long, short)]
     wait: bool,
     /// How long to wait (at most 60s)
     #[arg(long, value_name = "TIME", default_value = "10s", requires = "wait")]
-    #[arg(value_parser = duration::parse)]
+    #[arg(value_parser = patience)]
     timeout: Duration,
     #[command(flatten)]
     node: NodeArgs,
@@ -53,6 +54,9 @@ pub(crate) async fn run(args: SendArgs) -> Outcome {
         out::print(&format!("{}\n", published.id))?;
     }
     let held = published.receipt.as_ref().is_some_and(|r| r.complete);
+    if args.wait && published.receipt.as_ref().is_some_and(|r| r.live == 1) {
+        alone(&client).await?;
+    }
     if args.wait && !held {
         return Err(Failure::new(
             Exit::Failed,
@@ -84,6 +88,38 @@ fn receipt_text(receipt: &ReceiptLine) -> String {
         };
     }
     text
+}
+
+/// That nobody else is known is no success where others should be.
+async fn alone(client: &Client) -> Outcome<()> {
+    let Status::Peer(status) = client.status().await? else { return Ok(()) };
+    if status.seeds.is_empty() || status.state == "joined" {
+        return Ok(());
+    }
+    let message = format!(
+        "nobody else holds it: the peer is {}, registered at {} of {} seeds; it goes out when the peer has \
+         joined (`rumor doctor` says what is in the way)",
+        escape::text(&status.state),
+        status.registrations,
+        status.seeds.len()
+    );
+    Err(Failure::new(Exit::Failed, message))
+}
+
+fn topic(text: &str) -> Result<String, String> {
+    if text.len() > MAX_TOPIC {
+        return Err(format!("it takes {} bytes, and a topic has at most {MAX_TOPIC}", text.len()));
+    }
+    Ok(text.to_owned())
+}
+
+fn patience(text: &str) -> Result<Duration, String> {
+    let longest = Duration::from_secs(60);
+    let time = duration::parse(text)?;
+    if time > longest {
+        return Err(format!("it must be at most {}", duration::show(longest)));
+    }
+    Ok(time)
 }
 
 fn read_stdin() -> Outcome<Vec<u8>> {

@@ -1,6 +1,7 @@
 //! `rumor tail`
 
 use clap::Args;
+use rumormill::TopicPattern;
 use rumormill::proto::MessageId;
 use rumormill_http::view::GapLine;
 use rumormill_http::{Item, Tail};
@@ -24,7 +25,7 @@ use rumormill_units::duration;
   rumor tail --events --node seed-1")]
 pub(crate) struct TailArgs {
     /// Topics to show (orders), or all that begin so (orders.*); without any, all messages
-    #[arg(value_name = "TOPIC", conflicts_with = "events")]
+    #[arg(value_name = "TOPIC", conflicts_with = "events", value_parser = topic)]
     topics: Vec<String>,
     /// Where to begin: now, earliest, a time ago (90s, 10m, 2h), or after a message, by its id
     #[arg(long, value_name = "WHERE", default_value = "now", conflicts_with = "events")]
@@ -88,6 +89,10 @@ async fn events(args: &TailArgs) -> Outcome {
         }
     }
     Ok(Exit::Ok)
+}
+
+fn topic(text: &str) -> Result<String, String> {
+    text.parse::<TopicPattern>().map(|_| text.to_owned()).map_err(|e| e.to_string())
 }
 
 /// What `--from` becomes on the way to the node.

@@ -87,6 +87,16 @@ pub(crate) struct UpArgs {
     log: LogArgs,
 }
 
+impl UpArgs {
+    /// What can be known to be wrong before it is started.
+    pub(crate) fn check(&self) -> Outcome<()> {
+        self.network.config()?;
+        self.network.common.network_key()?;
+        self.http.check()?;
+        self.log.check()
+    }
+}
+
 pub(crate) async fn run(args: UpArgs) -> Outcome {
     let files = rlimit::raise();
     let peers = usize::try_from(args.peers).unwrap_or(usize::MAX);

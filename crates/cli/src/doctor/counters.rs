@@ -20,12 +20,13 @@ pub(super) fn time(counters: &BTreeMap<String, u64>) -> Finding {
 
 pub(super) fn store(counters: &BTreeMap<String, u64>) -> Finding {
     let (failed, corrupt) = (of(counters, "store_failures"), of(counters, "store_corrupt"));
-    if failed > 0 {
-        Finding::wrong(
-            "store",
-            format!("writing to the data directory failed {}", counted(failed, "time")),
-            "look for a full disk or a file system that is read-only",
-        )
+    let found = format!("writing to the data directory failed {}", counted(failed, "time"));
+    if of(counters, "store_outages") > of(counters, "store_recoveries") {
+        let advice = "look for a full disk or a file system that is read-only";
+        Finding::wrong("store", found, advice)
+    } else if failed > 0 {
+        let advice = "look for a disk that was full or read-only; what was held is written";
+        Finding::note("store", format!("{found}, and works again"), advice)
     } else if corrupt > 0 {
         let found = format!("{} could not be read back", counted(corrupt, "stored value"));
         Finding::note("store", found, "a fault of the disk; what was lost is fetched from others")

@@ -76,8 +76,8 @@ fn seeds(s: &PeerStatus) -> Finding {
         Finding::wrong(
             "seeds",
             format!("no link to {}", away.join(", ")),
-            "look whether they run (`rumor doctor --config FILE` tries each), and whether a firewall lets \
-             this host through to their ports",
+            "`rumor doctor --config FILE` tries each, and says what it finds there: nobody, another key, \
+             another network",
         )
     }
 }

@@ -1,45 +1,77 @@
-//! The checks of a configuration file: do its seeds have addresses, and does somebody listen there?
+//! The checks of a configuration file: do its seeds have addresses, and do seeds of this network answer there?
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use futures_util::future::join_all;
+use rumormill::proto::{DialError, Role, SeedAddress};
+use rumormill::{Identified, IdentifyError, NetworkKey, identify};
 
-use rumormill::proto::SeedAddress;
-use tokio::net::{TcpStream, lookup_host};
-use tokio::time::timeout;
-
-use super::{Finding, Patient};
+use super::{Finding, Level, Patient};
 use crate::escape;
 
-/// How long a seed may take to accept a connection.
-const PATIENCE: Duration = Duration::from_secs(3);
-
 /// Tries each of the seeds, all at once.
-pub(crate) async fn look_at(file: &str, seeds: &[SeedAddress]) -> Patient {
-    let tries: Vec<_> = seeds.iter().map(|s| tokio::spawn(reach(s.host_port.clone()))).collect();
+pub(crate) async fn look_at(
+    file: &str,
+    seeds: &[SeedAddress],
+    key: Option<&NetworkKey>,
+) -> Patient {
+    let all = join_all(seeds.iter().map(|s| identify(s, key))).await;
     let mut findings = Vec::new();
     let mut reached = 0;
-    for (seed, tried) in seeds.iter().zip(tries) {
-        let address = escape::text(&seed.host_port);
-        let pinned = if seed.pin.is_some() { "its key is pinned" } else { "its key is not pinned" };
-        match tried.await.unwrap_or_else(|e| Err(e.to_string())) {
-            Ok(at) => {
-                reached += 1;
-                findings.push(Finding::ok("seed", format!("{address} accepts at {at}, {pinned}")));
-            }
-            Err(why) => findings.push(Finding::note(
-                "seed",
-                format!("{address}: {}", escape::text(&why)),
-                "start it, correct its address, or let this host through to it",
-            )),
-        }
+    for (seed, answer) in seeds.iter().zip(all) {
+        let finding = judge(seed, &answer);
+        reached += usize::from(finding.level == Level::Ok);
+        findings.push(finding);
     }
     findings.push(majority(reached, seeds.len()));
     Patient { of: escape::text(file), findings }
 }
 
+/// What a peer would find at this address.
+pub(super) fn judge(seed: &SeedAddress, answer: &Result<Identified, IdentifyError>) -> Finding {
+    let address = escape::text(&seed.host_port);
+    let why = match answer {
+        Ok(who) if who.role != Role::Seed => {
+            let found = format!("{address} is a peer, {}", who.id);
+            return Finding::wrong("seed", found, "name a seed here, not a peer");
+        }
+        Ok(who) => {
+            let pinned = if seed.pin.is_some() { "as pinned" } else { "not pinned" };
+            return Finding::ok("seed", format!("{address} is seed {} ({pinned})", who.id));
+        }
+        Err(why) => why,
+    };
+    let found = format!("{address}: {}", escape::text(&why.to_string()));
+    let IdentifyError::Call { why, .. } = why else {
+        return Finding::wrong("seed", found, "nothing can be tried from here");
+    };
+    match why {
+        DialError::WrongIdentity => Finding::wrong(
+            "seed",
+            found,
+            "the pin and the seed's key differ: correct the pin in the file, or give the seed its data \
+             directory back",
+        ),
+        DialError::OtherNetwork => Finding::wrong(
+            "seed",
+            found,
+            "the seed has another network key than this file, or one of the two has none: correct \
+             network-key-file, or say --network-key-file",
+        ),
+        DialError::Incompatible => Finding::wrong(
+            "seed",
+            found,
+            "something else listens there, or another version of rumor",
+        ),
+        _ => Finding::note(
+            "seed",
+            found,
+            "start it, correct its address, or let this host through to it",
+        ),
+    }
+}
+
 pub(super) fn majority(reached: usize, all: usize) -> Finding {
     let needed = all / 2 + 1;
-    let found = format!("{reached} of {all} seeds accept connections, {needed} are needed");
+    let found = format!("{reached} of {all} seeds answer, {needed} are needed");
     if all == 0 {
         let advice = "name the seeds, one HOST:PORT a line";
         Finding::wrong("majority", "the file names no seed", advice)
@@ -49,21 +81,4 @@ pub(super) fn majority(reached: usize, all: usize) -> Finding {
         let advice = "without a majority nobody can join, and no death is agreed on";
         Finding::wrong("majority", found, advice)
     }
-}
-
-async fn reach(host_port: String) -> Result<SocketAddr, String> {
-    let tried = async {
-        let addresses: Vec<SocketAddr> =
-            lookup_host(&host_port).await.map_err(|e| format!("no address: {e}"))?.collect();
-        let mut last = "its name has no address".to_owned();
-        for address in addresses {
-            match TcpStream::connect(address).await {
-                Ok(_) => return Ok(address),
-                Err(e) => last = format!("{address}: {e}"),
-            }
-        }
-        Err(last)
-    };
-    let late = |_| format!("no answer within {} s", PATIENCE.as_secs());
-    timeout(PATIENCE, tried).await.map_err(late)?
 }

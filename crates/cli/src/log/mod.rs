@@ -48,6 +48,26 @@ pub(crate) struct LogArgs {
     pub(crate) log_level: String,
 }
 
+impl LogArgs {
+    fn filter(&self) -> Outcome<EnvFilter> {
+        EnvFilter::builder().parse(&self.log_level).map_err(|e| {
+            Failure::new(
+                Exit::Config,
+                format!(
+                    "{:?} is not a log filter ({e}); use error, warn, info, debug, trace, or \
+                     TARGET=LEVEL with commas between",
+                    self.log_level
+                ),
+            )
+        })
+    }
+
+    /// What can be known to be wrong before anything is logged.
+    pub(crate) fn check(&self) -> Outcome<()> {
+        self.filter().map(drop)
+    }
+}
+
 /// What goes to standard error as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Console {
@@ -68,16 +88,7 @@ pub(crate) struct Logs {
 impl Logs {
     /// Starts logging. A directory that cannot be written to is told once, and costs the files only.
     pub(crate) fn start(args: &LogArgs, console: Console, limits: Limits) -> Outcome<Self> {
-        let filter = EnvFilter::builder().parse(&args.log_level).map_err(|e| {
-            Failure::new(
-                Exit::Usage,
-                format!(
-                    "{:?} is not a log filter ({e}); use error, warn, info, debug, trace, or \
-                     TARGET=LEVEL with commas between",
-                    args.log_level
-                ),
-            )
-        })?;
+        let filter = args.filter()?;
         let dir = (!args.no_log).then(|| args.log_dir.clone());
         let files = Arc::new(Files::new(dir, limits));
         files.start_flusher();

@@ -222,7 +222,7 @@ mod tests {
         let tmp = tempfile::tempdir().unwrap();
         let path = tmp.path().join("same.log");
         let mut first = RotatingFile::new(path.clone(), Limits { bytes: 40, files: 2 });
-        let mut second = RotatingFile::new(path.clone(), Limits { bytes: 40, files: 2 });
+        let mut second = RotatingFile::new(path, Limits { bytes: 40, files: 2 });
         for n in 0..4 {
             first.line(&format!("line {n} of the first"));
             assert!(matches!(first.flush(), Written::Fine));

@@ -124,7 +124,8 @@ impl File {
             let like = all
                 .into_iter()
                 .max_by_key(|one| (alike(one, key), Reverse(one.len())))
-                .filter(|one| alike(one, key) * 2 > key.len());
+                // Most of both: "foo" is no slip of "for", nor "json" one of "join-within".
+                .filter(|one| alike(one, key) * 3 > one.len().max(key.len()) * 2);
             let hint = like.map_or_else(String::new, |one| format!(", perhaps {one}"));
             let of =
                 commands.iter().map(|c| format!("`rumor {c}`")).collect::<Vec<_>>().join(" or ");

@@ -6,11 +6,12 @@
 
 mod file;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::mem::discriminant;
 use std::path::{Path, PathBuf};
 
+use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _};
 
@@ -204,13 +205,31 @@ pub(crate) fn origin_text(origin: &Origin) -> String {
     }
 }
 
-/// Where values come from that a parser did not like, to be told with its error.
-pub(crate) fn told_by(layered: &Layered) -> Option<String> {
-    if layered.origins.is_empty() {
-        return None;
-    }
-    let all = layered.origins.iter().map(|(long, o)| format!("--{long} by {}", origin_text(o)));
-    Some(all.collect::<Vec<_>>().join(", "))
+/// Where the values come from that a parser did not like, to be told with its error: those that it names,
+/// as far as they were not typed.
+pub(crate) fn told_by(e: &clap::Error, layered: &Layered) -> Option<String> {
+    let named = named(e);
+    let said = layered.origins.iter().filter(|(long, _)| named.contains(long.as_str()));
+    let all: Vec<String> =
+        said.map(|(long, o)| format!("--{long} by {}", origin_text(o))).collect();
+    (!all.is_empty()).then(|| all.join(", "))
+}
+
+/// The flags that an error is about.
+fn named(e: &clap::Error) -> BTreeSet<String> {
+    let flag = |text: &String| {
+        let long = text.trim_start_matches("--").split([' ', '=']).next();
+        long.unwrap_or_default().to_owned()
+    };
+    [ContextKind::InvalidArg, ContextKind::PriorArg]
+        .into_iter()
+        .filter_map(|kind| e.get(kind))
+        .flat_map(|value| match value {
+            ContextValue::String(one) => vec![flag(one)],
+            ContextValue::Strings(all) => all.iter().map(flag).collect(),
+            _ => Vec::new(),
+        })
+        .collect()
 }
 
 /// The settings file of a path, for what only it has.

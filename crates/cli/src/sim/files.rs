@@ -21,26 +21,29 @@ pub(super) fn scenario(path: &Path) -> Outcome<String> {
 
 /// The reports in a file, one a line.
 pub(super) fn reports(path: &Path) -> Outcome<Vec<Report>> {
-    let file = File::open(path).map_err(|e| failed(Exit::Failed, "read", path, e))?;
+    let file = File::open(path).map_err(|e| failed(Exit::Config, "read", path, e))?;
     let mut all = Vec::new();
     for (number, line) in BufReader::new(file).lines().enumerate() {
-        let line = line.map_err(|e| failed(Exit::Failed, "read", path, e))?;
+        let line = line.map_err(|e| failed(Exit::Config, "read", path, e))?;
         if line.trim().is_empty() {
             continue;
         }
         let report = serde_json::from_str(&line).map_err(|e| {
-            failed(Exit::Failed, "use", path, format!("line {} is no report: {e}", number + 1))
+            failed(Exit::Config, "use", path, format!("line {} is no report: {e}", number + 1))
         })?;
         all.push(report);
+    }
+    if all.is_empty() {
+        return Err(failed(Exit::Config, "use", path, "there is no report in it"));
     }
     Ok(all)
 }
 
 /// The one report in a file.
 pub(super) fn report(path: &Path) -> Outcome<Report> {
-    let text = std::fs::read_to_string(path).map_err(|e| failed(Exit::Failed, "read", path, e))?;
+    let text = std::fs::read_to_string(path).map_err(|e| failed(Exit::Config, "read", path, e))?;
     serde_json::from_str(&text)
-        .map_err(|e| failed(Exit::Failed, "use", path, format!("it is no report of one run: {e}")))
+        .map_err(|e| failed(Exit::Config, "use", path, format!("it is no report of one run: {e}")))
 }
 
 /// Writes reports to a file, one a line.

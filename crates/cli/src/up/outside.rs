@@ -248,16 +248,22 @@ impl Outside {
             if matches!(*struck, Some((Fault::Stop, _))) {
                 let _ = kill_process(process.pid, Signal::KILL);
             }
-            drop(process.stdin.lock().unwrap_or_else(PoisonError::into_inner).take());
         }
-        let all = async {
-            for process in &self.nodes {
-                let _ = process.gone.clone().wait_for(|gone| *gone).await;
+        // The seeds last: they have to acknowledge the goodbyes.
+        let (peers, seeds) = self.nodes.split_at(self.peers.min(self.nodes.len()));
+        for group in [peers, seeds] {
+            for process in group {
+                drop(process.stdin.lock().unwrap_or_else(PoisonError::into_inner).take());
             }
-        };
-        if timeout(GOODBYE * 2, all).await.is_err() {
-            for process in self.nodes.iter().filter(|p| !*p.gone.borrow()) {
-                let _ = kill_process(process.pid, Signal::KILL);
+            let all = async {
+                for process in group {
+                    let _ = process.gone.clone().wait_for(|gone| *gone).await;
+                }
+            };
+            if timeout(GOODBYE * 2, all).await.is_err() {
+                for process in group.iter().filter(|p| !*p.gone.borrow()) {
+                    let _ = kill_process(process.pid, Signal::KILL);
+                }
             }
         }
         // Looking at the directory removes the files of those that were killed.

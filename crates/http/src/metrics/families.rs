@@ -355,5 +355,10 @@ pub(super) const FAMILIES: &[Family] = &[
     family("store_commits", "Groups of changes made durable", One("store_commits")),
     family("store_operations", "Changes made durable", One("store_operations")),
     family("store_failures", "Attempts to make changes durable that failed", One("store_failures")),
+    family(
+        "store_outages",
+        "Times that the store began to fail, and that it took changes again",
+        Each("what", &[("begun", "store_outages"), ("ended", "store_recoveries")]),
+    ),
     family("store_corrupt", "Stored values that could not be read", One("store_corrupt")),
 ];

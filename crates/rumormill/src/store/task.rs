@@ -135,6 +135,7 @@ async fn commit(
             net.tally.store_commits.one();
             net.tally.store_operations.add(group.iter().map(|r| r.ops.len() as u64).sum());
             if complained.is_some() {
+                net.tally.store_recoveries.one();
                 tracing::info!(
                     target: "rumormill::store",
                     node = %net.label.name,
@@ -146,6 +147,9 @@ async fn commit(
             return Some((database, group));
         };
         net.tally.store_failures.one();
+        if complained.is_none() {
+            net.tally.store_outages.one();
+        }
         if complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
             complained = Some(Instant::now());
             tracing::error!(

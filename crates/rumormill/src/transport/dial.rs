@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use rumormill_proto::{CloseReason, DialError, DialId, DialTarget, LinkInfo, PeerId};
+use rumormill_proto::{CloseReason, DialError, DialId, DialTarget, LinkInfo, PeerId, Role};
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::OwnedSemaphorePermit;
@@ -13,9 +13,12 @@ use tokio_rustls::TlsStream;
 use super::accept::session;
 use super::hello::{self, HelloError, Ours};
 use super::socket::Socket;
-use super::tls::is_wrong_identity;
+use super::tls::{Tls, is_wrong_identity};
+use crate::counters::Tally;
 use crate::link;
 use crate::net::{Arrival, Net};
+use crate::network_key::NetworkKey;
+use crate::tuning::Tuning;
 
 /// Addresses tried of one name. A name with more is a mistake or an attempt to keep us busy.
 const MAX_RESOLVED: usize = 8;
@@ -76,9 +79,9 @@ fn target_text(to: &DialTarget) -> String {
 }
 
 /// Why one address, or all of them, did not do.
-struct Failure {
-    why: DialError,
-    detail: String,
+pub(super) struct Failure {
+    pub(super) why: DialError,
+    pub(super) detail: String,
 }
 
 impl Failure {
@@ -93,16 +96,26 @@ async fn connect(net: &Net, dial: DialId, to: &DialTarget) -> Result<Connected, 
     let no_room = || Failure::new(DialError::Limit, DialError::Limit);
     let Ok(_turn) = net.dials.acquire().await else { return Err(no_room()) };
     let room = net.links.clone().try_acquire_owned().map_err(|_| no_room())?;
-    let deadline = Instant::now() + net.tuning.dial_deadline;
+    let (stream, info) = call(net.caller(), &net.tuning, to).await?;
+    Ok((stream, LinkInfo { dial: Some(dial), ..info }, room))
+}
+
+/// Tries the addresses of a target in turn, as far as Hello.
+pub(super) async fn call(
+    caller: Caller<'_>,
+    tuning: &Tuning,
+    to: &DialTarget,
+) -> Result<(TlsStream<Socket>, LinkInfo), Failure> {
+    let deadline = Instant::now() + tuning.dial_deadline;
     let (expected, addresses) = timeout_at(deadline, addresses(to))
         .await
         .unwrap_or_else(|_| Err(Failure::new(DialError::TimedOut, "no answer of the resolver")))?;
     let mut worst = Failure::new(DialError::NoAddress, "no address to connect to");
     for address in addresses {
-        let until = deadline.min(Instant::now() + net.tuning.dial_each);
-        let attempt = timeout_at(until, one_address(net, dial, address, expected)).await;
+        let until = deadline.min(Instant::now() + tuning.dial_each);
+        let attempt = timeout_at(until, one_address(caller, address, expected)).await;
         match attempt {
-            Ok(Ok((stream, info))) => return Ok((stream, info, room)),
+            Ok(Ok(connected)) => return Ok(connected),
             Ok(Err(failure)) => worst = the_more_telling(worst, failure),
             Err(_) => {
                 let failure = Failure::new(DialError::TimedOut, format!("{address}: no answer"));
@@ -145,9 +158,17 @@ async fn addresses(to: &DialTarget) -> Result<(Option<PeerId>, Vec<SocketAddr>),
     }
 }
 
+/// Who calls.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Caller<'a> {
+    pub(crate) role: Role,
+    pub(crate) tls: &'a Tls,
+    pub(crate) network_key: Option<&'a NetworkKey>,
+    pub(crate) tally: &'a Arc<Tally>,
+}
+
 async fn one_address(
-    net: &Net,
-    dial: DialId,
+    caller: Caller<'_>,
     address: SocketAddr,
     expected: Option<PeerId>,
 ) -> Result<(TlsStream<Socket>, LinkInfo), Failure> {
@@ -160,10 +181,10 @@ async fn one_address(
     }
     // Small frames must not wait for others; if it cannot be set, they only come later.
     let _ = stream.set_nodelay(true);
-    let connector = net.tls.connector(expected).map_err(|e| at(DialError::Incompatible, &e))?;
+    let connector = caller.tls.connector(expected).map_err(|e| at(DialError::Incompatible, &e))?;
     // No name is sent and none is checked: the key is the name.
     let name = ServerName::IpAddress(address.ip().into());
-    let stream = Socket::new(stream, net.tally.clone());
+    let stream = Socket::new(stream, caller.tally.clone());
     let stream = connector.connect(name, stream).await.map_err(|e| {
         let wrong = is_wrong_identity(&e);
         at(if wrong { DialError::WrongIdentity } else { DialError::Incompatible }, &e)
@@ -171,8 +192,8 @@ async fn one_address(
     let session = session(stream.get_ref().1).map_err(|e| at(DialError::Incompatible, &e))?;
     let mut stream = TlsStream::from(stream);
     let ours = Ours {
-        role: net.role,
-        network_key: net.network_key.as_ref(),
+        role: caller.role,
+        network_key: caller.network_key,
         exporter: &session.exporter,
         remote: address,
     };
@@ -180,7 +201,7 @@ async fn one_address(
     let info = LinkInfo {
         remote: session.remote,
         role: theirs.role,
-        dial: Some(dial),
+        dial: None,
         remote_address: address,
         observed: theirs.observed,
     };

@@ -4,15 +4,17 @@ mod accept;
 mod addresses;
 mod dial;
 mod hello;
+mod identify;
 mod raw;
 mod socket;
 mod tls;
 
 pub(crate) use accept::accept_loop;
 pub(crate) use addresses::Addresses;
-pub(crate) use dial::dial;
+pub(crate) use dial::{Caller, dial};
 #[cfg(test)]
 pub(crate) use hello::{Ours, as_dialer};
+pub use identify::{Identified, IdentifyError, identify};
 pub use raw::link_tls;
 pub(crate) use socket::Socket;
 pub(crate) use tls::Tls;
