@@ -149,12 +149,7 @@ pub(crate) fn seeds(path: &Path) -> Outcome<Vec<SeedAddress>> {
 
 /// Takes a text as a name, or says what is wrong with it.
 pub(crate) fn name(text: &str) -> Outcome<Name> {
-    Name::new(text).map_err(|e| Failure::new(Exit::Failed, format!("{text:?} is not a name: {e}")))
-}
-
-/// The same for the parser of the command line.
-pub(crate) fn typed_name(text: &str) -> Result<Name, String> {
-    Name::new(text).map_err(|e| e.to_string())
+    Name::new(text).map_err(|e| Failure::new(Exit::Usage, format!("{text:?} is not a name: {e}")))
 }
 
 /// A name nobody else is likely to have: the machine's and the process's.

@@ -29,7 +29,20 @@ fn it_looks_at_all_nodes_and_at_the_seeds_of_a_file() {
         assert!(ran.out.contains(what), "{what}: {}", ran.out);
     }
     let ran = place.run(&["doctor", "--config", &config]).ok();
-    assert!(ran.out.contains("accepts at") && ran.out.contains("all is well"), "{}", ran.out);
+    assert!(ran.out.contains("is seed ") && ran.out.contains("all is well"), "{}", ran.out);
+    // Somebody else than the one that is pinned, and another network.
+    let addresses = std::fs::read_to_string(&config).unwrap();
+    let seeds = addresses.lines().map(|l| l.split('#').next().unwrap().trim()).collect::<String>();
+    let pinned = place.write("pinned.txt", &format!("{seeds}#{}\n", "07".repeat(32)));
+    let ran = place.run(&["doctor", "--config", &pinned]);
+    assert!(ran.code == 1 && ran.out.contains("correct the pin"), "{ran:#?}");
+    let key = place.write("network.key", &"5".repeat(64));
+    let toml = format!("seeds = [\"{seeds}\"]\nnetwork-key-file = {key:?}\n");
+    let toml = place.write("rumor.toml", &toml);
+    let ran = place.run(&["doctor", "--config", &toml]);
+    assert!(ran.code == 1 && ran.out.contains("another network"), "{ran:#?}");
+    let ran = place.run(&["peer", "--config", &toml, "--no-log", "--join-within", "2s"]);
+    assert!(ran.code == 7 && ran.err.contains("--network-key-file"), "{ran:#?}");
 
     // One that does not answer is one finding among those of the others.
     bert.signal("-STOP");

@@ -105,7 +105,7 @@ fn a_layer_that_is_excluded_from_above_does_not_count() {
     let both =
         place.write("both.toml", "seeds = [\"a:1\"]\n[peer]\nport = 1\nlisten = \"[::]:1\"\n");
     let ran = place.run(&["peer", "--config", &both]);
-    assert!(ran.code == 2 && ran.err.contains("cannot be used with"), "{ran:#?}");
+    assert!(ran.code == 3 && ran.err.contains("cannot be used with"), "{ran:#?}");
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn a_file_is_checked_and_what_is_wrong_is_told_with_its_line() {
         &place.write("wrong.toml", &format!("{seeds}preset = \"moon\"")),
     ]);
     assert!(
-        ran.code == 2 && ran.err.contains("moon") && ran.err.contains("wrong.toml:2"),
+        ran.code == 3 && ran.err.contains("moon") && ran.err.contains("wrong.toml:2"),
         "{ran:#?}"
     );
     assert_eq!(place.run(&["config", "check", "/nowhere/rumor.toml"]).code, 3);

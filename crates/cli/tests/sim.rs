@@ -123,6 +123,11 @@ fn shards_are_joined_to_the_whole_campaign() {
     // A part that is given twice counts once.
     let merged = sim(&place, &["merge", a, b, a, "--json", "--out", all.to_str().unwrap()]);
     assert_eq!(merged.code, 0, "{merged:#?}");
+    let nothing = file(&place, "nothing.jsonl", "");
+    let nothing = nothing.to_str().unwrap();
+    assert_eq!(sim(&place, &["merge", a, nothing]).code, 0);
+    let empty = sim(&place, &["merge", nothing]);
+    assert!(empty.code == 3 && empty.err.contains("no report in"), "{empty:#?}");
     let summaries = lines(&merged);
     assert_eq!(summaries.len(), 2, "one for each value");
     for s in &summaries {
@@ -146,5 +151,5 @@ fn two_reports_are_compared() {
     let changes = ran.json();
     assert!(changes.as_array().unwrap().iter().any(|c| c["what"] == "events"), "{changes:#}");
     let bad = sim(&place, &["compare", &a, path.to_str().unwrap()]);
-    assert!(bad.code == 1 && bad.err.contains("small.toml"), "{bad:#?}");
+    assert!(bad.code == 3 && bad.err.contains("small.toml"), "{bad:#?}");
 }

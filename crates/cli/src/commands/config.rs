@@ -85,12 +85,13 @@ fn check(path: &std::path::Path) -> Outcome {
         let layered = settings::layer(typed.chain(config).collect(), &|_| None)?;
         let matches = parse(&layered)?;
         let parsed = Cli::from_arg_matches(&matches).or_exit(Exit::Config)?;
-        match parsed.command {
-            Command::Up(args) => args.check()?,
-            Command::Peer(args) => args.check()?,
-            Command::Seed(args) => args.check()?,
-            _ => {}
-        }
+        let checked = match parsed.command {
+            Command::Up(args) => args.check(),
+            Command::Peer(args) => args.check(),
+            Command::Seed(args) => args.check(),
+            _ => Ok(()),
+        };
+        checked.map_err(|f| Failure { exit: Exit::Config, ..f })?;
     }
     lines.sort_unstable();
     lines.dedup();

@@ -46,8 +46,8 @@ pub(crate) struct PeerArgs {
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
     /// Its name, for people [default: HOST-PID]
-    #[arg(long, value_parser = launch::typed_name)]
-    name: Option<Name>,
+    #[arg(long)]
+    name: Option<String>,
     /// Port to listen at [default: the system chooses]
     #[arg(long, value_name = "PORT", conflicts_with = "listen")]
     port: Option<u16>,
@@ -99,7 +99,7 @@ impl PeerArgs {
     }
 
     fn name(&self) -> Outcome<Name> {
-        self.name.clone().map_or_else(launch::default_name, Ok)
+        self.name.as_deref().map_or_else(launch::default_name, launch::name)
     }
 
     /// What can be known to be wrong before it is started.
@@ -107,10 +107,10 @@ impl PeerArgs {
         if self.advertise.len() > MAX_ADDRESSES {
             return Err(StartError::TooManyAddresses(self.advertise.len()).into());
         }
+        self.name()?;
         self.network.config()?;
         self.network.common.network_key()?;
-        self.http.check()?;
-        self.log.check()
+        self.http.check()
     }
 }
 

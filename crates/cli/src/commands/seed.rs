@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use rumormill::proto::{Name, SeedAddress};
+use rumormill::proto::SeedAddress;
 use rumormill::{Listener, SeedNode};
 use tokio::net::lookup_host;
 use tokio::time::timeout;
@@ -57,8 +57,8 @@ pub(crate) struct SeedArgs {
     #[arg(long, requires = "listen")]
     supervised: bool,
     /// Name of its logs and of its control file [default: seed-PORT]
-    #[arg(long, conflicts_with = "all", value_parser = launch::typed_name)]
-    name: Option<Name>,
+    #[arg(long, conflicts_with = "all")]
+    name: Option<String>,
     #[command(flatten)]
     network: CommonArgs,
     #[command(flatten)]
@@ -72,15 +72,16 @@ pub(crate) struct SeedArgs {
 impl SeedArgs {
     /// What can be known to be wrong before it is started.
     pub(crate) fn check(&self) -> Outcome<()> {
+        self.name.as_deref().map(launch::name).transpose()?;
         self.network.config()?;
         self.network.network_key()?;
-        self.http.check()?;
-        self.log.check()
+        self.http.check()
     }
 }
 
 pub(crate) async fn run(args: SeedArgs) -> Outcome {
     rlimit::raise();
+    args.name.as_deref().map(launch::name).transpose()?;
     let mut stops = Stops::catch()?;
     if args.supervised {
         supervised(&args, &mut stops).await
@@ -275,7 +276,7 @@ fn host_and_port(seed: &SeedAddress) -> (&str, Option<u16>) {
 }
 
 fn name_of(args: &SeedArgs, seeds: &[SeedAddress], index: usize) -> String {
-    args.name.as_ref().map_or_else(|| default_name(seeds, index), Name::to_string)
+    args.name.clone().unwrap_or_else(|| default_name(seeds, index))
 }
 
 fn default_name(seeds: &[SeedAddress], index: usize) -> String {

@@ -92,8 +92,7 @@ impl UpArgs {
     pub(crate) fn check(&self) -> Outcome<()> {
         self.network.config()?;
         self.network.common.network_key()?;
-        self.http.check()?;
-        self.log.check()
+        self.http.check()
     }
 }
 

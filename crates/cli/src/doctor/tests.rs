@@ -108,7 +108,8 @@ fn what_a_peer_suffers_from_is_found() {
     assert_eq!(counted("late_wakeups").1, "processor");
     assert_eq!(counted("messages_missed").2, "1 message will not come");
     assert_eq!(counted("subscriber_missed_events").1, "messages");
-    assert_eq!(counted("store_failures").0, Level::Wrong);
+    assert_eq!(counted("store_outages").0, Level::Wrong);
+    assert_eq!(counted("store_failures").0, Level::Note, "it works again");
     assert_eq!(counted("store_corrupt").1, "store");
 }
 

@@ -44,28 +44,15 @@ pub(crate) struct LogArgs {
     pub(crate) no_log: bool,
     /// Which lines to log: error, warn, info, debug, trace, or a filter such as
     /// `info,rumormill=debug`
-    #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = "info")]
+    #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = "info", value_parser = filter)]
     pub(crate) log_level: String,
 }
 
-impl LogArgs {
-    fn filter(&self) -> Outcome<EnvFilter> {
-        EnvFilter::builder().parse(&self.log_level).map_err(|e| {
-            Failure::new(
-                Exit::Config,
-                format!(
-                    "{:?} is not a log filter ({e}); use error, warn, info, debug, trace, or \
-                     TARGET=LEVEL with commas between",
-                    self.log_level
-                ),
-            )
-        })
-    }
-
-    /// What can be known to be wrong before anything is logged.
-    pub(crate) fn check(&self) -> Outcome<()> {
-        self.filter().map(drop)
-    }
+/// Takes a text as a filter, or says what is wrong with it.
+fn filter(text: &str) -> Result<String, String> {
+    EnvFilter::builder().parse(text).map(|_| text.to_owned()).map_err(|e| {
+        format!("{e}; use error, warn, info, debug, trace, or TARGET=LEVEL with commas between")
+    })
 }
 
 /// What goes to standard error as well.
@@ -88,7 +75,7 @@ pub(crate) struct Logs {
 impl Logs {
     /// Starts logging. A directory that cannot be written to is told once, and costs the files only.
     pub(crate) fn start(args: &LogArgs, console: Console, limits: Limits) -> Outcome<Self> {
-        let filter = args.filter()?;
+        let filter = EnvFilter::builder().parse(&args.log_level).or_exit(Exit::Usage)?;
         let dir = (!args.no_log).then(|| args.log_dir.clone());
         let files = Arc::new(Files::new(dir, limits));
         files.start_flusher();

@@ -33,9 +33,6 @@ pub(super) fn reports(path: &Path) -> Outcome<Vec<Report>> {
         })?;
         all.push(report);
     }
-    if all.is_empty() {
-        return Err(failed(Exit::Config, "use", path, "there is no report in it"));
-    }
     Ok(all)
 }
 

@@ -61,7 +61,15 @@ pub(crate) fn compare(before: &Path, after: &Path, json: bool) -> Outcome {
 pub(crate) fn merge(paths: &[std::path::PathBuf], json: bool, to: Option<&Path>) -> Outcome {
     let mut all = Vec::new();
     for path in paths {
-        all.extend(files::reports(path)?);
+        let reports = files::reports(path)?;
+        if reports.is_empty() {
+            // A shard may have nothing to play; or it ended before it had played anything.
+            out::say(format!("rumor: there is no report in {}", shown(path)));
+        }
+        all.extend(reports);
+    }
+    if all.is_empty() {
+        return Err(Failure::new(Exit::Config, "there is nothing to sum up"));
     }
     let all = campaign::merge(all).map_err(|e| Failure::new(Exit::Failed, e))?;
     if let Some(path) = to {

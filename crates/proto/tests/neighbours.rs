@@ -1,0 +1,94 @@
+//! Who becomes a neighbour: there has to be room, the identity has to hold, and there is one link
+//! between two (P3).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use rumormill_proto::wire::{Frame, PeerReply, PeerRequest, Want};
+use rumormill_proto::{Config, Identity, LinkId, RefuseReason, Role};
+
+use support::rig::{Rig, VICTIM};
+use support::statements::{adjacency, identity, signed_record};
+
+fn request(of: &Identity, incarnation: u64) -> PeerRequest {
+    PeerRequest {
+        record: signed_record(of, incarnation, incarnation),
+        want: Want::Place,
+        neighbours: Vec::new(),
+        adjacency: adjacency(of, identity(VICTIM).id(), incarnation),
+    }
+}
+
+/// Asks on a link, and gives the reason of the refusal, if it is one.
+fn ask(rig: &mut Rig, link: LinkId, request: PeerRequest) -> Option<RefuseReason> {
+    rig.sent.clear();
+    rig.receive(link, request);
+    let replies = rig.sent.iter().filter(|(to, _)| *to == link);
+    let reply = replies.into_iter().find_map(|(_, f)| match f {
+        Frame::PeerReply(reply) => Some(reply.clone()),
+        _ => None,
+    });
+    match *reply.expect("there is an answer") {
+        PeerReply::Reject(r) => Some(r.reason),
+        _ => None,
+    }
+}
+
+fn neighbours(rig: &Rig) -> Vec<LinkId> {
+    rig.as_peer().snapshot(rig.now).neighbours.iter().map(|n| n.link).collect()
+}
+
+#[test]
+fn one_more_than_there_is_room_for_is_refused() {
+    let mut rig = Rig::peer(Config::lan().max_degree(Some(2)).build().unwrap());
+    rig.join(0);
+    let mut answers = Vec::new();
+    for who in 1..=5 {
+        let link = rig.link_up(who, Role::Peer, None);
+        answers.push(ask(&mut rig, link, request(&identity(who), 1)));
+    }
+    let taken = answers.iter().filter(|a| a.is_none()).count();
+    assert!((2..=3).contains(&taken), "two, and one more for who has too few: {answers:?}");
+    assert!(answers[taken..].iter().all(|a| *a == Some(RefuseReason::Full)), "{answers:?}");
+    assert_eq!(neighbours(&rig).len(), taken);
+}
+
+#[test]
+fn whose_record_or_word_is_anothers_is_refused() {
+    let mut rig = Rig::peer(Config::lan().build().unwrap());
+    rig.join(0);
+    let (one, two) = (identity(1), identity(2));
+    let forged = [
+        request(&two, 1),
+        PeerRequest { record: signed_record(&two, 1, 1), ..request(&one, 1) },
+        PeerRequest { adjacency: adjacency(&two, identity(VICTIM).id(), 1), ..request(&one, 1) },
+        // It said so to somebody else, or in another life.
+        PeerRequest { adjacency: adjacency(&one, two.id(), 1), ..request(&one, 1) },
+        PeerRequest { adjacency: adjacency(&one, identity(VICTIM).id(), 2), ..request(&one, 1) },
+    ];
+    for (n, forged) in forged.into_iter().enumerate() {
+        let link = rig.link_up(1, Role::Peer, None);
+        assert_eq!(ask(&mut rig, link, forged), Some(RefuseReason::WrongIdentity), "number {n}");
+        assert!(neighbours(&rig).is_empty());
+    }
+    let link = rig.link_up(1, Role::Peer, None);
+    assert_eq!(ask(&mut rig, link, request(&one, 1)), None);
+}
+
+#[test]
+fn there_is_one_link_between_two() {
+    let mut rig = Rig::peer(Config::lan().build().unwrap());
+    rig.join(0);
+    let first = rig.link_up(1, Role::Peer, None);
+    assert_eq!(ask(&mut rig, first, request(&identity(1), 1)), None);
+    let second = rig.link_up(1, Role::Peer, None);
+    let again = ask(&mut rig, second, request(&identity(1), 1));
+    assert_eq!(again, Some(RefuseReason::AlreadyNeighbours));
+    assert_eq!(neighbours(&rig), [first]);
+    // In a new life the old link is of the past.
+    let third = rig.link_up(1, Role::Peer, None);
+    assert_eq!(ask(&mut rig, third, request(&identity(1), 2)), None);
+    assert_eq!(neighbours(&rig), [third]);
+    assert!(!rig.links.contains_key(&first), "it is closed");
+}
