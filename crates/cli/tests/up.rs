@@ -203,3 +203,20 @@ fn the_children_end_with_a_parent_that_is_killed() {
     up.wait();
     until("no child is left", || !children.iter().any(|&pid| runs(pid)));
 }
+
+/// P2, over real sockets.
+#[test]
+fn the_degrees_of_many_peers_follow_the_law() {
+    let place = Place::new();
+    let args = ["up", "--peers", "150", "--messages", "0", "--for", "20s", "--no-log", "--json"];
+    let summary = place.run(&args).ok().json();
+    assert_eq!((&summary["components"], &summary["errors"]), (&1.into(), &0.into()));
+    let fit = &summary["degrees_fit"];
+    let alpha = fit["bounded_alpha"].as_f64().unwrap();
+    // Targets are drawn with 2.6; of 150 draws the fit is off by 0.2 or so.
+    assert!((2.0..3.2).contains(&alpha), "{fit:#}");
+    let degrees = summary["degrees"].as_array().unwrap();
+    let degrees: Vec<u64> = degrees.iter().map(|d| d.as_u64().unwrap()).collect();
+    let median = degrees[degrees.len() / 2];
+    assert!(degrees[degrees.len() - 1] >= 4 * median, "there are hubs: {degrees:?}");
+}

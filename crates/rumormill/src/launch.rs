@@ -106,6 +106,18 @@ impl Launch {
         };
         let NewNet { net, arrivals, ended } = Net::set_up(setup)?;
         let address = listener.local_addr();
+        tracing::info!(
+            target: "rumormill::node",
+            node = %net.label.name,
+            id = %net.label.id,
+            "{} begins as a {}, version {}, at {address}",
+            net.label,
+            match net.role {
+                Role::Peer => "peer",
+                Role::Seed => "seed",
+            },
+            env!("CARGO_PKG_VERSION")
+        );
         let socket = listener.into_tokio()?;
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let mut core = make();

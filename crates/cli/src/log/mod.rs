@@ -18,7 +18,7 @@ use rumormill::proto::PeerId;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{EnvFilter, Registry};
 
-use crate::exit::{Exit, Failure, OrExit as _, Outcome};
+use crate::exit::{Exit, OrExit as _, Outcome};
 use crate::out;
 use files::Files;
 pub(crate) use messages::MessageLog;

@@ -1,7 +1,8 @@
 //! A directory of logs: what it says of degrees and of links.
 //!
 //! Degrees are in the degree logs of the seeds. Links are in the logs of the peers, as events: a
-//! neighbour came, or went. The last word on each counts.
+//! neighbour came, or went. The last word on each counts. Logs are appended to: what is of a network
+//! before the last one, which began when the seeds began with new keys, does not count.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -24,6 +25,14 @@ pub(crate) struct LogDir {
     links: BTreeMap<String, BTreeMap<String, bool>>,
     /// The id behind a name, as others tell it.
     ids: BTreeMap<String, String>,
+    /// The same by its own word, when it last began.
+    own: BTreeMap<String, String>,
+    /// Peers whose name another one has taken since.
+    replaced: BTreeSet<String>,
+    /// When each was last spoken of, or spoke itself, by id.
+    heard: BTreeMap<String, String>,
+    /// By the stem of a seed's log: its id, and since when it has had that one.
+    seeds: BTreeMap<String, (String, String)>,
     /// Time of the last line that counts.
     last: String,
 }
@@ -48,14 +57,14 @@ impl LogDir {
             let text = text(&path)?;
             match stem.strip_suffix(".degrees") {
                 Some(_) => text.lines().for_each(|line| logs.degree_line(line)),
-                None => text.lines().for_each(|line| logs.seed_line(line)),
+                None => text.lines().for_each(|line| logs.seed_line(&stem, line)),
             }
         }
         for (stem, path) in peers {
             if !stem.ends_with(".messages") {
                 let told = logs.links.entry(stem.clone()).or_default();
                 let mut told = std::mem::take(told);
-                text(&path)?.lines().for_each(|line| logs.peer_line(line, &mut told));
+                text(&path)?.lines().for_each(|line| logs.peer_line(&stem, line, &mut told));
                 logs.links.insert(stem, told);
             }
         }
@@ -72,12 +81,18 @@ impl LogDir {
         if time >= kept.0.as_str() {
             *kept = (time.to_owned(), degree);
         }
+        self.heard_of(id, time);
         self.spoken(time);
     }
 
-    fn seed_line(&mut self, line: &str) {
+    fn seed_line(&mut self, stem: &str, line: &str) {
         let Some((time, text)) = event(line) else { return };
-        if let Some(rest) = text.strip_prefix("removed ") {
+        if let Some(id) = begins(text) {
+            let kept = self.seeds.entry(stem.to_owned()).or_default();
+            if kept.0 != id {
+                *kept = (id.to_owned(), time.to_owned());
+            }
+        } else if let Some(rest) = text.strip_prefix("removed ") {
             if let Some((_, id)) = first_id(rest) {
                 self.present(id, time, false);
             }
@@ -89,8 +104,19 @@ impl LogDir {
         }
     }
 
-    fn peer_line(&mut self, line: &str, told: &mut BTreeMap<String, bool>) {
+    fn peer_line(&mut self, stem: &str, line: &str, told: &mut BTreeMap<String, bool>) {
         let Some((time, text)) = event(line) else { return };
+        if let Some(id) = begins(text) {
+            // What it told in its life before is over.
+            told.clear();
+            let before = self.own.insert(stem.to_owned(), id.to_owned());
+            self.replaced.extend(before.filter(|before| before != id));
+            self.heard_of(id, time);
+            return;
+        }
+        if let Some(own) = self.own.get(stem).cloned() {
+            self.heard_of(&own, time);
+        }
         let Some((name, id)) = first_id(text) else { return };
         let after = text.get(name.len() + SHORT + 4..).unwrap_or_default();
         if after.starts_with("is a neighbour now") {
@@ -105,7 +131,15 @@ impl LogDir {
             return;
         }
         self.ids.insert(crate::log::stem(name), id.to_owned());
+        self.heard_of(id, time);
         self.spoken(time);
+    }
+
+    fn heard_of(&mut self, id: &str, time: &str) {
+        let kept = self.heard.entry(id.to_owned()).or_default();
+        if time > kept.as_str() {
+            time.clone_into(kept);
+        }
     }
 
     fn present(&mut self, id: &str, time: &str, present: bool) {
@@ -113,6 +147,7 @@ impl LogDir {
         if time >= kept.0.as_str() {
             *kept = (time.to_owned(), present);
         }
+        self.heard_of(id, time);
     }
 
     fn spoken(&mut self, time: &str) {
@@ -122,7 +157,15 @@ impl LogDir {
     }
 
     fn is_gone(&self, id: &str) -> bool {
-        self.present.get(id).is_some_and(|(_, present)| !present)
+        self.replaced.contains(id)
+            || self.present.get(id).is_some_and(|(_, present)| !present)
+            || self.is_of_the_past(id)
+    }
+
+    /// Whether nothing was heard of it since the seeds have their keys.
+    fn is_of_the_past(&self, id: &str) -> bool {
+        let since = self.seeds.values().map(|(_, since)| since).min();
+        since.is_some_and(|since| self.heard.get(id).is_some_and(|heard| heard < since))
     }
 
     pub(super) fn name(&self) -> &str {
@@ -130,7 +173,8 @@ impl LogDir {
     }
 
     pub(super) fn describe(&self) -> String {
-        let gone = self.present.values().filter(|p| !p.1).count();
+        let left = self.present.iter().filter(|(id, p)| !p.1 && !self.is_of_the_past(id));
+        let gone = left.count();
         let gone = if gone > 0 { format!(", without {gone} dead or left") } else { String::new() };
         format!("logs in {}, state at {}{gone}", self.name, self.last)
     }
@@ -145,7 +189,10 @@ impl LogDir {
     /// gone is gone.
     pub(super) fn graph(&self) -> Result<Option<Graph>, String> {
         // A peer nobody speaks of has no links, and goes by its name.
-        let id = |stem: &str| self.ids.get(stem).cloned().unwrap_or_else(|| stem.to_owned());
+        let id = |stem: &str| {
+            let known = self.own.get(stem).or_else(|| self.ids.get(stem));
+            known.cloned().unwrap_or_else(|| stem.to_owned())
+        };
         let told: BTreeMap<String, &BTreeMap<String, bool>> = self
             .links
             .iter()
@@ -198,6 +245,12 @@ fn event(line: &str) -> Option<(&str, &str)> {
     let (time, rest) = stamped(line)?;
     let (_level, text) = rest.split_once(' ')?;
     Some((time, text.trim_start()))
+}
+
+/// The id of a node that says that it begins.
+fn begins(text: &str) -> Option<&str> {
+    let (name, id) = first_id(text)?;
+    text.get(name.len() + SHORT + 4..)?.starts_with("begins as a ").then_some(id)
 }
 
 /// A name and an id at the start of a text: `peer-03 (ffe4e743) …`. The name may have brackets of

@@ -71,6 +71,45 @@ fn links_are_those_that_neither_end_says_are_gone() {
 }
 
 #[test]
+fn of_several_runs_in_one_directory_the_last_one_counts() {
+    let line =
+        |m: u32, s: u32, text: &str| format!("2026-02-26T19:{m:02}:{s:02}.000Z INFO  {text}\n");
+    let run = |m: u32, seed: &str, ids: &[(&str, &str)]| {
+        let begin = |who: &str, id: &str, role: &str| {
+            line(m, 1, &format!("{who} ({id}) begins as a {role}, version 0.1.0, at 127.0.0.1:1"))
+        };
+        let mut files = vec![("seeds/s-1.log".to_owned(), begin("s-1", seed, "seed"))];
+        let mut degrees = String::new();
+        for (name, id) in ids {
+            let mut text = begin(name, id, "peer");
+            for (other, of) in ids.iter().filter(|o| o.1 != *id) {
+                text += &line(m, 5, &format!("{other} ({of}) is a neighbour now: 1 of 3 wanted"));
+            }
+            files.push((format!("peers/{name}.log"), text));
+            degrees +=
+                &format!("2026-02-26T19:{m:02}:06.000Z {}=>{}\n", id.repeat(8), ids.len() - 1);
+        }
+        files.push(("seeds/s-1.degrees.log".to_owned(), degrees));
+        files
+    };
+    let first = run(1, "11111111", &[("a", A), ("b", B), ("c", C)]);
+    let second = run(2, "22222222", &[("a", "dddddddd"), ("b", "eeeeeeee")]);
+    let mut files: Vec<(String, String)> = first;
+    for (name, text) in second {
+        match files.iter_mut().find(|f| f.0 == name) {
+            Some((_, before)) => before.push_str(&text),
+            None => files.push((name, text)),
+        }
+    }
+    let files: Vec<(&str, &str)> = files.iter().map(|(n, t)| (n.as_str(), t.as_str())).collect();
+    let dir = dir(&files);
+    let logs = LogDir::read(dir.path()).unwrap();
+    let graph = logs.graph().unwrap().unwrap();
+    assert_eq!((graph.len(), graph.edges().count()), (2, 1));
+    assert_eq!(logs.degrees().unwrap().bins(), [(1, 2)]);
+}
+
+#[test]
 fn a_directory_without_logs_is_told() {
     let dir = dir(&[("peers/readme.txt", "nothing")]);
     let error = LogDir::read(dir.path()).unwrap_err();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use rumormill_analysis::Fit;
 use serde::Serialize;
 
 use super::casualties::Death;
@@ -40,6 +41,8 @@ pub(crate) struct Summary {
     pub(crate) components: usize,
     /// Degrees of the living at the end, ascending.
     pub(crate) degrees: Vec<usize>,
+    /// The power laws fitted to them; none for fewer than 50 peers, which say little of a law.
+    pub(crate) degrees_fit: Option<Fit>,
     /// Messages published.
     pub(crate) published: u64,
     /// Pairs of a message and a peer that should have it: all that lived from then to the end,
@@ -143,10 +146,15 @@ impl Summary {
             1 => "one component".to_owned(),
             n => format!("{n} components"),
         };
+        let law = self.degrees_fit.as_ref().map(|fit| {
+            let (alpha, error) = (fit.bounded_alpha, fit.bounded_alpha_error);
+            format!("; power law with alpha {alpha:.2} ± {error:.2} up to there")
+        });
         let _ = writeln!(
             t,
-            "  overlay     {}, {components}, degrees {low} to {high}",
-            counted(self.edges, "link")
+            "  overlay     {}, {components}, degrees {low} to {high}{}",
+            counted(self.edges, "link"),
+            law.unwrap_or_default()
         );
         if self.published == 0 {
             return;

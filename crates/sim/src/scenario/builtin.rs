@@ -23,6 +23,7 @@ macro_rules! builtin {
 
 builtin![
     "join",
+    "law",
     "spread",
     "flood",
     "loss",

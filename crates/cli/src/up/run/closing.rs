@@ -2,11 +2,22 @@
 
 use std::collections::BTreeMap;
 
+use rumormill_analysis::{Fit, FitOptions, Histogram};
+
 use super::{Run, overlay};
 use crate::up::fleet::Fleet;
 use crate::up::overlay::Overlay;
 use crate::up::seen::Facts;
 use crate::up::summary::Summary;
+
+/// Fewer peers say little of a law.
+const FEWEST_FITTED: usize = 50;
+
+fn fit(degrees: &[usize]) -> Option<Fit> {
+    let histogram: Histogram = degrees.iter().map(|d| *d as u64).collect();
+    let enough = degrees.len() >= FEWEST_FITTED;
+    enough.then(|| Fit::new(&histogram, &FitOptions::default()).ok()).flatten()
+}
 
 /// What the living nodes said at the end.
 struct Closing {
@@ -66,6 +77,7 @@ impl Run {
             registrations_per_peer_min: closing.registrations_min(),
             edges: closing.overlay.edges,
             components: closing.overlay.components,
+            degrees_fit: fit(&closing.overlay.degrees),
             degrees: closing.overlay.degrees.clone(),
             published: deliveries.published,
             deliveries_expected: deliveries.expected,
