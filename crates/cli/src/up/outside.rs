@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rumormill::proto::{MessageId, SeedAddress};
@@ -27,7 +27,7 @@ use crate::launch::{GOODBYE, NetworkArgs};
 use crate::log::LogArgs;
 use crate::supervise::Listening;
 use crate::usage::Usage;
-use crate::utc;
+use crate::{escape, out, utc};
 
 /// How long a child may take to bind, and to start.
 const START: Duration = Duration::from_secs(30);
@@ -40,6 +40,7 @@ pub(crate) struct Outside {
     members: Members,
     nodes: Vec<Process>,
     peers: usize,
+    grumbles: Arc<Grumbles>,
     run_dir: RunDir,
     /// Holds the configuration as long as the run lasts.
     _dir: TempDir,
@@ -157,11 +158,13 @@ impl Outside {
             members: Members::default(),
             nodes: Vec::new(),
             peers: names.peers.len(),
+            grumbles: Arc::default(),
             run_dir: RunDir::locate(run_dir),
             _dir: dir,
         };
         for (number, (member, process, end)) in all.into_iter().enumerate() {
-            end.watch(number, number < names.peers.len(), sights.clone());
+            let grumbles = fleet.grumbles.clone();
+            end.watch(number, number < names.peers.len(), sights.clone(), grumbles);
             watch_events(number, process.client.clone(), sights.clone()).await?;
             if number < names.peers.len() {
                 watch_messages(number, process.client.clone(), sights.clone()).await?;
@@ -266,6 +269,7 @@ impl Outside {
                 }
             }
         }
+        self.grumbles.tell();
         // Looking at the directory removes the files of those that were killed.
         let _ = self.run_dir.nodes();
     }
@@ -290,12 +294,44 @@ struct End {
     complaints: JoinHandle<String>,
 }
 
+/// What children complained of that ended as they should: a log that cannot be written, say. The first of
+/// them stands for all.
+#[derive(Debug, Default)]
+struct Grumbles(Mutex<(Option<String>, usize)>);
+
+impl Grumbles {
+    fn add(&self, complaints: &str) {
+        let Some(last) = complaints.lines().rfind(|l| !l.trim().is_empty()) else { return };
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.0.get_or_insert_with(|| last.trim().to_owned());
+        kept.1 += 1;
+    }
+
+    fn tell(&self) {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(first), n) = &*kept {
+            let others = if *n > 1 { format!(" (and {} others)", n - 1) } else { String::new() };
+            out::say(format!("rumor: a node said{others}: {}", escape::text(first)));
+        }
+    }
+}
+
 impl End {
     /// Tells that the child (a `peer`, or a seed) ended, and how. Whether it was meant to, the run
     /// knows.
-    fn watch(mut self, node: usize, peer: bool, sights: mpsc::Sender<Sight>) {
+    fn watch(
+        mut self,
+        node: usize,
+        peer: bool,
+        sights: mpsc::Sender<Sight>,
+        grumbles: Arc<Grumbles>,
+    ) {
         tokio::spawn(async move {
             let status = self.child.wait().await;
+            let complaints = self.complaints.await.unwrap_or_default();
+            if status.as_ref().is_ok_and(ExitStatus::success) {
+                grumbles.add(&complaints);
+            }
             self.gone.send_replace(true);
             if peer && status.as_ref().is_ok_and(ExitStatus::success) {
                 // A peer ends so only when it has said goodbye. Its own word of it may still be on
@@ -304,7 +340,6 @@ impl End {
                 let _ = sights.send(Sight::Event { node, at_us, seen: Seen::Left }).await;
             }
             let status = status.map_or_else(|e| e.to_string(), |s| s.to_string());
-            let complaints = self.complaints.await.unwrap_or_default();
             let how = format!("{status} {}", complaints.trim()).trim().to_owned();
             let _ = sights.send(Sight::Ended { node, how }).await;
         });
