@@ -120,7 +120,7 @@ impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             DialError::Refused => "connection refused or no route",
-            DialError::NoAddress => "its name has no address",
+            DialError::NoAddress => "it has no address, or none for its name",
             DialError::TimedOut => "no answer in time",
             DialError::WrongIdentity => "it answered with another key than the one expected",
             DialError::Incompatible => "it does not speak this protocol, or not this version",

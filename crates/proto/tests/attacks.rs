@@ -221,7 +221,6 @@ fn a_neighbour_cannot_make_it_dial_without_end() {
     assert!(learned <= 64, "{learned} peers that nobody but this neighbour has seen");
 }
 
-/// One seed of three must not be able to use up a peer's incarnations.
 #[test]
 fn nobody_says_goodbye_for_another() {
     let mut rig = Rig::peer(lan());
@@ -244,6 +243,7 @@ fn nobody_says_goodbye_for_another() {
     assert_eq!(state(&rig), Some(MemberState::Left));
 }
 
+/// One seed of three must not be able to use up a peer's incarnations.
 #[test]
 fn one_seed_cannot_end_a_peers_lives() {
     let mut rig = Rig::peer(lan());

@@ -9,13 +9,17 @@ use core::time::Duration;
 use minicbor::bytes::ByteArray;
 use rumormill_proto::limits::PARK_ABOVE;
 use rumormill_proto::registry::Entry;
-use rumormill_proto::snapshot::{MemberState, MemberView};
-use rumormill_proto::wire::{Entries, Frame, Gossip, PeerList, Register, Registered, Verifier};
+use rumormill_proto::signed::Signed;
+use rumormill_proto::snapshot::{MemberState, MemberView, PeerState};
+use rumormill_proto::wire::{
+    Entries, Frame, Gossip, Leave, PeerList, Register, Registered, Verifier,
+};
 use rumormill_proto::{
-    CloseReason, Config, Identity, Input, LinkDown, LinkId, LinkInfo, Output, Role,
+    CloseReason, Config, Identity, Input, LinkDown, LinkId, LinkInfo, Output, Presence, Record,
+    Role, Seed, SeedAddress, SeedSetup,
 };
 
-use support::rig::{Node, Rig};
+use support::rig::{Node, Rig, VICTIM};
 use support::statements::{identity, message, record, signed_record};
 
 fn lan() -> Config {
@@ -223,4 +227,68 @@ fn a_seed_that_does_not_acknowledge_is_replaced() {
     let registered = view.seeds.iter().filter(|s| s.registered).count();
     assert_eq!((registered, rig.links.len()), (2, 3), "{:?}", view.state);
     assert_eq!(view.counters.get("registrations_overdue"), 1);
+}
+
+fn acknowledgement(incarnation: u64, sequence: u64) -> Registered {
+    let nonce = ByteArray::from([5; 16]);
+    Registered { incarnation, sequence, alive: 1, nonce, seeds: Vec::new(), synced: true }
+}
+
+#[test]
+fn what_was_acknowledged_before_is_no_goodbye() {
+    let mut rig = Rig::peer(lan());
+    rig.join(0);
+    let now = rig.now;
+    rig.sent.clear();
+    rig.as_peer_mut().leave(now);
+    rig.drain();
+    let mut goodbyes = Vec::new();
+    for (link, frame) in rig.sent.drain(..) {
+        if let Frame::Leave(leave) = frame {
+            goodbyes.push((link, leave.record.incarnation, leave.record.sequence));
+        }
+    }
+    assert!(goodbyes.len() >= 2, "{goodbyes:?}");
+    let left = |rig: &Rig| rig.as_peer().state() == PeerState::Left;
+    for &(link, incarnation, sequence) in &goodbyes {
+        rig.receive(link, acknowledgement(incarnation, sequence - 1));
+    }
+    assert!(!left(&rig), "of something before");
+    let (link, incarnation, sequence) = goodbyes[0];
+    rig.receive(link, acknowledgement(incarnation, sequence));
+    assert!(!left(&rig), "one of two is no majority");
+    let (link, ..) = goodbyes[1];
+    rig.receive(link, acknowledgement(incarnation, sequence));
+    assert!(left(&rig));
+}
+
+#[test]
+fn a_goodbye_is_heard_whatever_its_peer_had_drawn() {
+    let mut rig = Rig::seed(lan());
+    // Alone it has nobody to compare with, and judges what peers draw.
+    let alone = SeedSetup {
+        config: lan(),
+        identity: identity(VICTIM),
+        seeds: vec![SeedAddress { host_port: "alone:7000".to_owned(), pin: None }],
+        own_index: Some(0),
+        entries: Vec::new(),
+        nonce: None,
+        rng_seed: [7; 32],
+    };
+    rig.node = Node::Seed(Box::new(Seed::new(alone, rig.now)));
+    rig.drain();
+    rig.timeout();
+    let link = rig.link_up(1, Role::Peer, None);
+    let too_high = |presence, sequence| {
+        let record = Record { presence, target: 1024, ..record(&identity(1), 1, sequence) };
+        Signed::sign(record, &identity(1))
+    };
+    rig.receive(link, Register { record: too_high(Presence::Alive, 1) });
+    let refused = sent(&rig, link, "RegisterRefused");
+    register(&mut rig, link, 1, 1, 2);
+    store_everything(&mut rig);
+    rig.receive(link, Leave { record: too_high(Presence::Left, 3) });
+    store_everything(&mut rig);
+    assert_eq!((refused, sent(&rig, link, "RegisterRefused")), (1, 1));
+    assert_eq!(members(&rig)[0].state, MemberState::Left);
 }

@@ -108,10 +108,12 @@ fn parse(layered: &settings::Layered) -> Outcome<clap::ArgMatches> {
 
 fn not_parsed(e: &clap::Error, layered: &settings::Layered) -> Failure {
     let mut text = e.to_string();
-    if let Some(by) = settings::told_by(e, layered) {
+    let by = settings::told_by(e, layered);
+    if let Some(by) = &by {
         text = format!("{}\n(with {by})", text.trim_end());
     }
-    Failure::new(Exit::Config, text.trim_start_matches("error: ").to_owned())
+    let exit = if by.is_some() { Exit::Config } else { Exit::Usage };
+    Failure::new(exit, text.trim_start_matches("error: ").to_owned())
 }
 
 /// One line of the answer.
@@ -135,7 +137,7 @@ fn show(name: &str, mut flags: Vec<OsString>, json: bool) -> Outcome {
     let layered = settings::layer(typed, &|variable| std::env::var_os(variable))?;
     // What is missing yet (--config) is no reason not to show the rest; what is wrong is.
     match Cli::command().try_get_matches_from(&layered.arguments) {
-        Err(e) if e.kind() != ErrorKind::MissingRequiredArgument => {
+        Err(e) if e.use_stderr() && e.kind() != ErrorKind::MissingRequiredArgument => {
             return Err(not_parsed(&e, &layered));
         }
         _ => {}

@@ -25,7 +25,13 @@ pub(super) fn store(counters: &BTreeMap<String, u64>) -> Finding {
         let advice = "look for a full disk or a file system that is read-only";
         Finding::wrong("store", found, advice)
     } else if failed > 0 {
-        let advice = "look for a disk that was full or read-only; what was held is written";
+        let dropped = of(counters, "store_dropped");
+        let advice = if dropped == 0 {
+            "look for a disk that was full or read-only; what waited is written".to_owned()
+        } else {
+            let given_up = counted(dropped, "change");
+            format!("look for a disk that was full or read-only; {given_up} had to be given up")
+        };
         Finding::note("store", format!("{found}, and works again"), advice)
     } else if corrupt > 0 {
         let found = format!("{} could not be read back", counted(corrupt, "stored value"));

@@ -109,11 +109,15 @@ impl RotatingFile {
     }
 
     fn write(&mut self) -> io::Result<()> {
-        if self.size > 0 && self.size + self.buffer.len() as u64 > self.limits.bytes {
-            self.rotate()?;
-        }
         if self.file.is_none() {
             self.open()?;
+        }
+        if self.size > 0 && self.size + self.buffer.len() as u64 > self.limits.bytes {
+            // Its lock is held until the next one is: nobody else moves the files meanwhile.
+            let held = self.file.take();
+            self.rotate()?;
+            self.open()?;
+            drop(held);
         }
         let Some(file) = &mut self.file else { return Ok(()) };
         if self.lost > 0 {
@@ -145,7 +149,6 @@ impl RotatingFile {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        self.file = None;
         let numbered = |n: u32| {
             let mut name = self.path.as_os_str().to_owned();
             name.push(format!(".{n}"));

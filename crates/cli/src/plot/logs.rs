@@ -31,9 +31,16 @@ pub(crate) struct LogDir {
     replaced: BTreeSet<String>,
     /// When each was last spoken of, or spoke itself, by id.
     heard: BTreeMap<String, String>,
-    /// By the stem of a seed's log: its id, and since when it has had that one.
-    seeds: BTreeMap<String, (String, String)>,
+    /// By the stem of a seed's log: its id, since when it has had that one, and when it last said anything.
+    seeds: BTreeMap<String, SeedLog>,
     /// Time of the last line that counts.
+    last: String,
+}
+
+#[derive(Debug, Default)]
+struct SeedLog {
+    id: String,
+    since: String,
     last: String,
 }
 
@@ -87,12 +94,17 @@ impl LogDir {
 
     fn seed_line(&mut self, stem: &str, line: &str) {
         let Some((time, text)) = event(line) else { return };
-        if let Some(id) = begins(text) {
+        let began = begins(text);
+        if let Some(id) = began {
             let kept = self.seeds.entry(stem.to_owned()).or_default();
-            if kept.0 != id {
-                *kept = (id.to_owned(), time.to_owned());
+            if kept.id != id {
+                (kept.id, kept.since) = (id.to_owned(), time.to_owned());
             }
-        } else if let Some(rest) = text.strip_prefix("removed ") {
+        }
+        if let Some(kept) = self.seeds.get_mut(stem) {
+            time.clone_into(&mut kept.last);
+        }
+        if let Some(rest) = text.strip_prefix("removed ") {
             if let Some((_, id)) = first_id(rest) {
                 self.present(id, time, false);
             }
@@ -111,6 +123,7 @@ impl LogDir {
             told.clear();
             let before = self.own.insert(stem.to_owned(), id.to_owned());
             self.replaced.extend(before.filter(|before| before != id));
+            self.replaced.remove(id);
             self.heard_of(id, time);
             return;
         }
@@ -164,7 +177,10 @@ impl LogDir {
 
     /// Whether nothing was heard of it since the seeds have their keys.
     fn is_of_the_past(&self, id: &str) -> bool {
-        let since = self.seeds.values().map(|(_, since)| since).min();
+        // A seed that has said nothing since another one got its key is of the past itself.
+        let newest = self.seeds.values().map(|s| &s.since).max();
+        let present = self.seeds.values().filter(|s| Some(&s.last) >= newest);
+        let since = present.map(|s| &s.since).min();
         since.is_some_and(|since| self.heard.get(id).is_some_and(|heard| heard < since))
     }
 

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fs;
 
 use super::logs::LogDir;
@@ -70,43 +71,59 @@ fn links_are_those_that_neither_end_says_are_gone() {
     assert!(logs.degrees().is_none());
 }
 
-#[test]
-fn of_several_runs_in_one_directory_the_last_one_counts() {
-    let line =
-        |m: u32, s: u32, text: &str| format!("2026-02-26T19:{m:02}:{s:02}.000Z INFO  {text}\n");
-    let run = |m: u32, seed: &str, ids: &[(&str, &str)]| {
-        let begin = |who: &str, id: &str, role: &str| {
-            line(m, 1, &format!("{who} ({id}) begins as a {role}, version 0.1.0, at 127.0.0.1:1"))
-        };
-        let mut files = vec![("seeds/s-1.log".to_owned(), begin("s-1", seed, "seed"))];
-        let mut degrees = String::new();
-        for (name, id) in ids {
-            let mut text = begin(name, id, "peer");
-            for (other, of) in ids.iter().filter(|o| o.1 != *id) {
-                text += &line(m, 5, &format!("{other} ({of}) is a neighbour now: 1 of 3 wanted"));
-            }
-            files.push((format!("peers/{name}.log"), text));
-            degrees +=
-                &format!("2026-02-26T19:{m:02}:06.000Z {}=>{}\n", id.repeat(8), ids.len() - 1);
-        }
-        files.push(("seeds/s-1.degrees.log".to_owned(), degrees));
-        files
+/// The log files of a run: its seeds, and its peers, which are all neighbours of each other.
+fn run(minute: u32, seeds: &[(&str, &str)], peers: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let line = |second: u32, text: &str| {
+        format!("2026-02-26T19:{minute:02}:{second:02}.000Z INFO  {text}\n")
     };
-    let first = run(1, "11111111", &[("a", A), ("b", B), ("c", C)]);
-    let second = run(2, "22222222", &[("a", "dddddddd"), ("b", "eeeeeeee")]);
-    let mut files: Vec<(String, String)> = first;
-    for (name, text) in second {
-        match files.iter_mut().find(|f| f.0 == name) {
-            Some((_, before)) => before.push_str(&text),
-            None => files.push((name, text)),
+    let begin = |who: &str, id: &str, role: &str| {
+        line(1, &format!("{who} ({id}) begins as a {role}, version 0.1.0, at 127.0.0.1:1"))
+    };
+    let mut files = BTreeMap::new();
+    let mut degrees = String::new();
+    for (name, id) in peers {
+        let mut text = begin(name, id, "peer");
+        for (other, of) in peers.iter().filter(|o| o.1 != *id) {
+            text += &line(5, &format!("{other} ({of}) is a neighbour now: 1 of 3 wanted"));
         }
+        files.insert(format!("peers/{name}.log"), text);
+        let degree = peers.len() - 1;
+        degrees += &format!("2026-02-26T19:{minute:02}:06.000Z {}=>{degree}\n", id.repeat(8));
     }
-    let files: Vec<(&str, &str)> = files.iter().map(|(n, t)| (n.as_str(), t.as_str())).collect();
+    for (name, id) in seeds {
+        files.insert(format!("seeds/{name}.log"), begin(name, id, "seed"));
+        files.insert(format!("seeds/{name}.degrees.log"), degrees.clone());
+    }
+    files
+}
+
+fn shown(runs: &[BTreeMap<String, String>]) -> (usize, usize, Vec<(u64, u64)>) {
+    let mut files: BTreeMap<&str, String> = BTreeMap::new();
+    for (name, text) in runs.iter().flatten() {
+        files.entry(name).or_default().push_str(text);
+    }
+    let files: Vec<(&str, &str)> = files.iter().map(|(n, t)| (*n, t.as_str())).collect();
     let dir = dir(&files);
     let logs = LogDir::read(dir.path()).unwrap();
     let graph = logs.graph().unwrap().unwrap();
-    assert_eq!((graph.len(), graph.edges().count()), (2, 1));
-    assert_eq!(logs.degrees().unwrap().bins(), [(1, 2)]);
+    (graph.len(), graph.edges().count(), logs.degrees().unwrap().bins().to_vec())
+}
+
+#[test]
+fn of_several_runs_in_one_directory_the_last_one_counts() {
+    const D: &str = "dddddddd";
+    let first =
+        run(1, &[("s-1", "11111111"), ("s-2", "22222222")], &[("a", A), ("b", B), ("c", C)]);
+    let two = (2, 1, vec![(1, 2)]);
+    let second = run(2, &[("s-1", "33333333")], &[("a", D), ("b", "eeeeeeee")]);
+    assert_eq!(shown(&[first.clone(), second]), two);
+    // With a key of its own, without, and with it again.
+    let keyless = run(2, &[("s-1", "33333333")], &[("a", D), ("b", B)]);
+    let again = run(3, &[("s-1", "11111111")], &[("a", A), ("b", B)]);
+    assert_eq!(shown(&[first.clone(), keyless, again]), two);
+    // The same seeds, and peers that live on: nothing is of the past.
+    let restarted = run(2, &[("s-1", "11111111")], &[("a", A), ("b", B), ("c", C)]);
+    assert_eq!(shown(&[first, restarted]), (3, 3, vec![(2, 3)]));
 }
 
 #[test]

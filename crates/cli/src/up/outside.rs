@@ -28,6 +28,7 @@ use crate::log::LogArgs;
 use crate::supervise::Listening;
 use crate::usage::Usage;
 use crate::{escape, out, utc};
+use rumormill_units::count::counted;
 
 /// How long a child may take to bind, and to start.
 const START: Duration = Duration::from_secs(30);
@@ -294,8 +295,8 @@ struct End {
     complaints: JoinHandle<String>,
 }
 
-/// What children complained of that ended as they should: a log that cannot be written, say. The first of
-/// them stands for all.
+/// What children complained of that ended as they should: a log that cannot be written, say. The last word
+/// of the first of them stands for all.
 #[derive(Debug, Default)]
 struct Grumbles(Mutex<(Option<String>, usize)>);
 
@@ -310,7 +311,10 @@ impl Grumbles {
     fn tell(&self) {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let (Some(first), n) = &*kept {
-            let others = if *n > 1 { format!(" (and {} others)", n - 1) } else { String::new() };
+            let others = match n - 1 {
+                0 => String::new(),
+                others => format!(" (and {} with it)", counted(others, "other")),
+            };
             out::say(format!("rumor: a node said{others}: {}", escape::text(first)));
         }
     }

@@ -255,6 +255,10 @@ impl Acks {
             (p.census, p.census_at) = (round, now);
             p.behind.clear();
             p.told = None;
+            if p.upstream.is_some() {
+                p.due = Some(now);
+                sooner(&mut self.next, now);
+            }
         }
         true
     }
@@ -697,6 +701,46 @@ mod tests {
             }
         }
         assert_eq!(acks.summed(S, now, &World(10)).unwrap().pace(), 10);
+    }
+
+    #[test]
+    fn a_census_is_answered_at_once_also_by_who_has_told_everything() {
+        let mut acks = Acks::default();
+        let now = Time::ZERO;
+        acks.received(&arrived(Some(1)), now, &World(1));
+        for who in [A, B] {
+            acks.told(who, &entry(1, 1, 1), now, &World(1));
+        }
+        assert_eq!(acks.due(now, &World(1))[&UP].entries[0].held, 1);
+        let later = now + LATER * 3;
+        assert!(acks.census(&arrived(Some(1)), 1, later, &World(1)));
+        assert_eq!(acks.due(later, &World(1))[&UP].entries.len(), 1);
+    }
+
+    #[test]
+    fn little_is_told_from_the_leaves_up_and_without_those_who_say_nothing_for_long() {
+        let all = [(None, LATER, 1), (Some(A), LATEST, 2), (Some(B), SOON, 3)];
+        for (last, after, peers) in all {
+            let mut acks = Acks::default();
+            let now = Time::ZERO;
+            acks.received(&arrived(None), now, &World(1));
+            let told = match last {
+                // Nobody is behind it: both get it from elsewhere.
+                None => [A, B].map(|who| (who, NOBODY.entry(S))).to_vec(),
+                Some(A) => vec![(A, entry(1, 1, 1))],
+                _ => vec![(A, entry(1, 1, 1)), (B, entry(1, 1, 1))],
+            };
+            for (who, entry) in told {
+                acks.told(who, &entry, now, &World(1));
+            }
+            if last.is_none() {
+                acks.streams.get_mut(&S).unwrap().due = None;
+                acks.received(&arrived(None), now, &World(1));
+            }
+            let due = acks.streams.get_mut(&S).unwrap().due;
+            assert_eq!(due, Some(now + after), "{peers}");
+            assert_eq!(acks.due(now + after, &World(1))[&UP].entries[0].peers, peers);
+        }
     }
 
     #[test]

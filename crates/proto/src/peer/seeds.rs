@@ -189,6 +189,10 @@ impl Peer {
         let Some(index) = self.registrations.index_of_link(link) else { return };
         let (incarnation, now) = (self.incarnation(), self.fx.now());
         let leaves = self.is_leaving();
+        if leaves && f.sequence != self.own.record.sequence {
+            // Of something before the goodbye.
+            return;
+        }
         if let Some(slot) = self.registrations.slots.get_mut(index) {
             slot.alive = f.alive;
             slot.synced = f.synced;

@@ -42,7 +42,9 @@ impl Seed {
         let rank = rank(&remote, &self.nonce);
         let size = u32::try_from(self.table.alive_count()).unwrap_or(u32::MAX);
         // Before the seeds agreed on a nonce, peers may have drawn with another seed's.
-        if self.synced && record.target > largest_honest_target(rank, size) {
+        let too_high = record.target > largest_honest_target(rank, size);
+        // Who leaves needs no place, and has to be heard whatever it drew when there were more.
+        if self.synced && too_high && record.presence == Presence::Alive {
             return self.refuse_registration(link, remote, RefuseReason::TargetTooHigh);
         }
         if let Some(known) = self.table.get(&remote) {
