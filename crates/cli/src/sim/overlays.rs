@@ -38,7 +38,7 @@ pub(crate) fn overlays(args: &OverlaysArgs) -> Outcome {
     for (path, run) in &runs {
         bar.set_message(escape::text(&run.scenario));
         let overlay = OverlayReport::of_run(run, args.replicates)
-            .map_err(|e| Failure::new(Exit::Failed, format!("cannot use {path}: {e}")))?;
+            .map_err(|e| Failure::new(Exit::Config, format!("cannot use {path}: {e}")))?;
         all.push(overlay);
         bar.inc(1);
     }
