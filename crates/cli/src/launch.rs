@@ -105,6 +105,14 @@ impl NetworkArgs {
     }
 }
 
+impl NetworkArgs {
+    /// What can be known to be wrong before anything is started.
+    pub(crate) fn check(&self) -> Outcome<()> {
+        self.config()?;
+        self.common.network_key().map(drop)
+    }
+}
+
 impl CommonArgs {
     /// The settings of a seed.
     pub(crate) fn config(&self) -> Outcome<Config> {

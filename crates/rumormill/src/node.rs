@@ -205,14 +205,10 @@ impl Node {
         // Before it looks, so that nothing happens in between.
         let mut events = self.events();
         while self.handle.call(|peer, _| peer.state()).await? != PeerState::Joined {
-            loop {
-                match events.recv().await.ok_or(Stopped)? {
-                    Observed::Event(Stamped {
-                        event: Event::Joined { .. } | Event::Restored { .. },
-                        ..
-                    }) => break,
-                    Observed::Lagged(_) => break,
-                    Observed::Event(_) => {}
+            // What changes nothing of that is passed over without asking the node again.
+            while let Observed::Event(Stamped { event, .. }) = events.recv().await.ok_or(Stopped)? {
+                if matches!(event, Event::Joined { .. } | Event::Restored { .. }) {
+                    break;
                 }
             }
         }

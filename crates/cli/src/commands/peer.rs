@@ -108,8 +108,7 @@ impl PeerArgs {
             return Err(StartError::TooManyAddresses(self.advertise.len()).into());
         }
         self.name()?;
-        self.network.config()?;
-        self.network.common.network_key()?;
+        self.network.check()?;
         self.http.check()
     }
 }

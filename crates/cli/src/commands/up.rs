@@ -90,8 +90,7 @@ pub(crate) struct UpArgs {
 impl UpArgs {
     /// What can be known to be wrong before it is started.
     pub(crate) fn check(&self) -> Outcome<()> {
-        self.network.config()?;
-        self.network.common.network_key()?;
+        self.network.check()?;
         self.http.check()
     }
 }

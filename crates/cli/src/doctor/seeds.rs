@@ -26,7 +26,7 @@ pub(crate) async fn look_at(
 }
 
 /// What a peer would find at this address.
-pub(super) fn judge(seed: &SeedAddress, answer: &Result<Identified, IdentifyError>) -> Finding {
+fn judge(seed: &SeedAddress, answer: &Result<Identified, IdentifyError>) -> Finding {
     let address = escape::text(&seed.host_port);
     let why = match answer {
         Ok(who) if who.role != Role::Seed => {

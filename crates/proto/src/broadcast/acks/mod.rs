@@ -1,0 +1,295 @@
+//! Acknowledgements: summed on their way back to the publisher.
+//!
+//! Every peer tells the neighbour that brings it a publisher's messages how far all of the part of
+//! the tree behind it has come: the minimum over itself and what the neighbours behind it told, and
+//! how many peers that is. So the publisher learns with a handful of numbers who holds what, and how
+//! fast the slowest part is, whatever the size of the network.
+//!
+//! Three minima go along. `held` counts everybody, for receipts. `paced` leaves out those who have
+//! been behind for [`PATIENCE`](progress::PATIENCE), so that one peer that reads slowly or has
+//! stopped does not slow the others. If many are left out, it is not they who are slow, but the way
+//! to them (a hub hands everything to eight children over one line): then the publisher goes by
+//! `patient`, which leaves out those who have been behind for [`LONG_PATIENCE`]. Only the publisher
+//! can tell the one from the other: one of two is many where they are all, and few in a part of a
+//! tree. If all have been behind for longer, the fastest of them still counts.
+
+mod progress;
+mod summed;
+#[cfg(test)]
+mod tests;
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use super::message_list::StreamId;
+use super::trees::Route;
+use crate::identity::PeerId;
+use crate::limits::MAX_ACKS;
+use crate::small::GrowMap;
+use crate::time::Time;
+use crate::wire::AckEntry;
+use progress::{LATER, LONG_PATIENCE, MARK_EVERY, Part, Progress, SOON};
+use summed::NOBODY;
+pub(crate) use summed::Summed;
+
+/// Censuses of one publisher that come faster are not followed.
+const SHORTEST_CENSUS: Duration = Duration::from_millis(100);
+
+/// All streams that come through.
+#[derive(Debug, Default)]
+pub(crate) struct Acks {
+    /// Boxed: a B-tree has room for eleven, which may all but two be empty.
+    streams: GrowMap<StreamId, Box<Progress>>,
+    clock: u64,
+    /// Nothing is due before it.
+    next: Option<Time>,
+}
+
+/// A batch as the acknowledgements see it.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    pub(crate) stream: StreamId,
+    pub(crate) route: Route,
+    /// Who brought it; `None` for one's own.
+    pub(crate) upstream: Option<PeerId>,
+    pub(crate) bytes: u64,
+    /// Its publisher waits for a receipt up to this number.
+    pub(crate) wanted: Option<u64>,
+}
+
+/// Acknowledgements for one neighbour.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) entries: Vec<AckEntry>,
+    pub(crate) congested: bool,
+}
+
+/// What the acknowledgements need to know of the rest of the node.
+pub(crate) trait Surroundings {
+    /// Everything below it was received.
+    fn high_water(&self, stream: StreamId) -> u64;
+    /// The neighbours on the tree of a route.
+    fn riders(&self, route: Route) -> Vec<PeerId>;
+    /// This node's own id.
+    fn me(&self) -> PeerId;
+    /// Whether no other member is known.
+    fn is_alone(&self) -> bool;
+}
+
+impl Acks {
+    /// New messages of a stream came in, or were published.
+    pub(crate) fn received(&mut self, batch: &Arrived, now: Time, with: &impl Surroundings) {
+        let &Arrived { stream, route, upstream, bytes, wanted } = batch;
+        self.make_room(stream);
+        self.clock += 1;
+        let clock = self.clock;
+        let p = self.streams.get_or_insert(stream, || Box::new(Progress::new(route, upstream)));
+        // It may have been told that this peer gets the stream from somebody else.
+        let turned = p.upstream != upstream;
+        (p.route, p.upstream, p.touched) = (route, upstream, clock);
+        p.unacknowledged += bytes;
+        p.mark(now, with.high_water(stream));
+        if let Some(wanted) = wanted {
+            p.wanted = p.wanted.max(wanted);
+        }
+        if upstream.is_some() {
+            if turned {
+                p.due = Some(now);
+            }
+            sooner(&mut self.next, p.schedule(now, with));
+        }
+    }
+
+    fn make_room(&mut self, stream: StreamId) {
+        if self.streams.len() < MAX_ACKS || self.streams.contains_key(&stream) {
+            return;
+        }
+        let oldest = self.streams.iter().min_by_key(|(_, p)| p.touched).map(|(k, _)| *k);
+        if let Some(oldest) = oldest {
+            self.streams.remove(&oldest);
+        }
+    }
+
+    /// What was missing of a stream was pulled: who brings it otherwise hears of it.
+    pub(crate) fn caught_up(&mut self, stream: StreamId, now: Time, with: &impl Surroundings) {
+        if let Some(p) = self.streams.get_mut(&stream) {
+            p.mark(now, with.high_water(stream));
+            if p.upstream.is_some() {
+                sooner(&mut self.next, p.schedule(now, with));
+            }
+        }
+    }
+
+    /// The publisher asks everybody to be counted; `false` if it was asked before.
+    pub(crate) fn census(
+        &mut self,
+        batch: &Arrived,
+        round: u64,
+        now: Time,
+        with: &impl Surroundings,
+    ) -> bool {
+        let too_soon = |p: &Progress| p.census > 0 && now.since(p.census_at) < SHORTEST_CENSUS;
+        if self.streams.get(&batch.stream).is_some_and(|p| p.census >= round || too_soon(p)) {
+            return false;
+        }
+        self.received(batch, now, with);
+        if let Some(p) = self.streams.get_mut(&batch.stream) {
+            // Whoever is still behind answers it as well; what was told on other ways is of the past.
+            (p.census, p.census_at) = (round, now);
+            p.behind.clear();
+            p.told = None;
+            if p.upstream.is_some() {
+                p.due = Some(now);
+                sooner(&mut self.next, now);
+            }
+        }
+        true
+    }
+
+    /// Whether a repeat from a neighbour shows that it is not behind this peer, nor this peer
+    /// behind it: then it has to know.
+    pub(crate) fn repeated(&mut self, stream: StreamId, from: PeerId) -> Option<AckEntry> {
+        let p = self.streams.get_mut(&stream)?;
+        if p.upstream == Some(from) || p.behind.get(&from).is_some_and(Part::is_nobody) {
+            return None;
+        }
+        p.behind.insert(from, Part::NOBODY);
+        Some(NOBODY.entry(stream))
+    }
+
+    /// A neighbour told of the part behind it. `false` if this peer does not follow the stream.
+    pub(crate) fn told(
+        &mut self,
+        from: PeerId,
+        e: &AckEntry,
+        now: Time,
+        with: &impl Surroundings,
+    ) -> bool {
+        let Some(p) = self.streams.get_mut(&(e.publisher, e.incarnation)) else { return false };
+        if p.upstream == Some(from) {
+            return true;
+        }
+        let told = Summed::of(e);
+        let before = p.behind.insert(from, Part { told, fresh: true });
+        if before.is_none_or(|b| b.told != told) && p.upstream.is_some() {
+            sooner(&mut self.next, p.schedule(now, with));
+        }
+        true
+    }
+
+    /// A queue of this node fills, or one behind it (`stream` alone then).
+    pub(crate) fn congested(&mut self, stream: Option<StreamId>, now: Time) {
+        let those = self.streams.iter_mut().filter(|(s, _)| stream.is_none_or(|only| only == **s));
+        for (_, p) in those.filter(|(_, p)| p.upstream.is_some()) {
+            p.congested = true;
+            p.due = Some(p.due.map_or(now + SOON, |due| due.min(now + SOON)));
+            sooner(&mut self.next, now + SOON);
+        }
+    }
+
+    /// The trees changed: who is behind whom has to be told anew.
+    pub(crate) fn reroute(&mut self, now: Time, with: &impl Surroundings) {
+        for p in self.streams.values_mut().filter(|p| p.upstream.is_some() && p.wanted > 0) {
+            sooner(&mut self.next, p.schedule(now, with));
+        }
+    }
+
+    /// A neighbour is gone.
+    pub(crate) fn forget(&mut self, neighbour: PeerId) {
+        for p in self.streams.values_mut() {
+            p.behind.remove(&neighbour);
+            if p.told.is_some_and(|(to, _)| to == neighbour) {
+                p.told = None;
+            }
+        }
+    }
+
+    /// Time passes for those who are behind, also when nothing new comes.
+    pub(crate) fn tick(&mut self, stream: StreamId, now: Time, high_water: u64) {
+        if let Some(p) = self.streams.get_mut(&stream) {
+            p.mark(now, high_water);
+        }
+    }
+
+    /// The sum over this peer and everybody behind it.
+    pub(crate) fn summed(
+        &self,
+        stream: StreamId,
+        now: Time,
+        with: &impl Surroundings,
+    ) -> Option<Summed> {
+        let p = self.streams.get(&stream)?;
+        Some(p.summed(with.high_water(stream), now, with))
+    }
+
+    /// Whether a neighbour on the tree may lack what was pulled here, up to `number`. It has not if it
+    /// said so, or gets the stream elsewhere, or if it brought something `later` of it itself.
+    pub(crate) fn may_lack(
+        &self,
+        stream: StreamId,
+        neighbour: PeerId,
+        number: u64,
+        later: bool,
+    ) -> bool {
+        let Some(p) = self.streams.get(&stream) else { return true };
+        if p.upstream == Some(neighbour) {
+            return !later;
+        }
+        p.behind.get(&neighbour).is_none_or(|b| !b.is_nobody() && b.told.held < number)
+    }
+
+    /// How many hold everything below `number`, as far as is told: whole parts only.
+    pub(crate) fn holders(&self, stream: StreamId, number: u64, with: &impl Surroundings) -> u32 {
+        let Some(p) = self.streams.get(&stream) else { return 0 };
+        let own = u32::from(with.high_water(stream) >= number);
+        let parts = p.behind.values().map(|b| b.told).filter(|b| b.held >= number).map(|b| b.peers);
+        parts.fold(own, u32::saturating_add)
+    }
+
+    /// When something is due at the earliest.
+    pub(crate) const fn deadline(&self) -> Option<Time> {
+        self.next
+    }
+
+    /// What is to be told to whom now.
+    pub(crate) fn due(&mut self, now: Time, with: &impl Surroundings) -> BTreeMap<PeerId, Told> {
+        let mut all: BTreeMap<PeerId, Told> = BTreeMap::new();
+        for (stream, p) in self.streams.iter_mut() {
+            if p.due.is_none_or(|at| at > now) {
+                continue;
+            }
+            p.due = None;
+            let Some(upstream) = p.upstream else { continue };
+            let own = with.high_water(*stream);
+            p.mark(now, own);
+            let summed = p.summed(own, now, with);
+            for part in p.behind.values_mut() {
+                part.fresh = false;
+            }
+            if summed.paced.min(summed.patient) < own {
+                // Whoever is behind catches up, or stops counting without saying anything.
+                let hurried = p.hurried.is_some_and(|at| now.since(at) < LONG_PATIENCE);
+                p.due = Some(now + if hurried { MARK_EVERY } else { LATER });
+            }
+            let congested = core::mem::take(&mut p.congested);
+            if p.told == Some((upstream, summed)) && !congested {
+                continue;
+            }
+            p.told = Some((upstream, summed));
+            p.unacknowledged = 0;
+            let told = all.entry(upstream).or_default();
+            told.entries.push(summed.entry(*stream));
+            told.congested |= congested;
+            if summed.held < p.wanted {
+                // Somebody waits: look again when more is told, and now and then in any case.
+                p.due = Some(p.due.unwrap_or(now + LATER));
+            }
+        }
+        self.next = self.streams.values().filter_map(|p| p.due).min();
+        all
+    }
+}
+
+fn sooner(next: &mut Option<Time>, at: Time) {
+    *next = Some(next.map_or(at, |next| next.min(at)));
+}

@@ -1,0 +1,237 @@
+use super::progress::{LATEST, PATIENCE};
+use super::*;
+use crate::wire::ack_token;
+
+const ME: PeerId = PeerId::from_bytes([1; 32]);
+const UP: PeerId = PeerId::from_bytes([2; 32]);
+const A: PeerId = PeerId::from_bytes([3; 32]);
+const B: PeerId = PeerId::from_bytes([4; 32]);
+const S: StreamId = (PeerId::from_bytes([9; 32]), 1);
+const ROUTE: Route = Route { own_tree: false, publisher: S.0 };
+
+struct World(u64);
+
+impl Surroundings for World {
+    fn high_water(&self, _: StreamId) -> u64 {
+        self.0
+    }
+    fn riders(&self, _: Route) -> Vec<PeerId> {
+        vec![UP, A, B]
+    }
+    fn me(&self) -> PeerId {
+        ME
+    }
+    fn is_alone(&self) -> bool {
+        false
+    }
+}
+
+fn arrived(wanted: Option<u64>) -> Arrived {
+    Arrived { stream: S, route: ROUTE, upstream: Some(UP), bytes: 10, wanted }
+}
+
+fn entry(paced: u64, held: u64, peers: u32) -> AckEntry {
+    let (left, patient, sum) = (0, paced, u64::from(peers));
+    Summed { paced, left, patient, held, peers, sum }.entry(S)
+}
+
+#[test]
+fn a_receipt_goes_up_when_everybody_behind_has_it() {
+    let mut acks = Acks::default();
+    let t = Time::ZERO;
+    acks.received(&arrived(Some(1)), t, &World(1));
+    let first = acks.due(t, &World(1));
+    assert_eq!(first[&UP].entries[0].held, 0, "A and B have not said anything");
+    acks.told(A, &entry(1, 1, 3), t, &World(0));
+    acks.told(B, &entry(1, 1, 2), t, &World(0));
+    let all = acks.due(t, &World(1));
+    let e = &all[&UP].entries[0];
+    assert_eq!((e.held, e.paced, e.peers), (1, 1, 6));
+    assert_eq!(e.sum, ack_token(&ME).wrapping_add(5));
+    assert!(acks.due(t + LATER * 2, &World(1)).is_empty(), "nothing new");
+}
+
+#[test]
+fn a_peer_that_stands_still_is_waited_for_only_so_long() {
+    let mut acks = Acks::default();
+    let mut now = Time::ZERO;
+    acks.received(&arrived(None), now, &World(10));
+    acks.told(A, &entry(10, 10, 1), now, &World(0));
+    acks.told(B, &entry(5, 5, 1), now, &World(0));
+    assert_eq!(acks.summed(S, now, &World(10)).unwrap().paced, 5);
+    for n in 11..30 {
+        now += MARK_EVERY;
+        acks.received(&arrived(None), now, &World(n));
+        acks.told(A, &entry(n, n, 1), now, &World(0));
+    }
+    let s = acks.summed(S, now, &World(29)).unwrap();
+    assert_eq!((s.paced, s.held), (29, 5), "it paces nobody, and does not hold it");
+    now += PATIENCE * 2;
+    acks.received(&arrived(None), now, &World(99));
+    let s = acks.summed(S, now, &World(99)).unwrap();
+    assert_eq!(s.paced, 29, "all are behind: the fastest counts");
+}
+
+/// A publisher's own view, with neighbours that told so much of so many peers.
+fn publisher(told: &[(PeerId, u64, u32)], published: u64, after: Duration) -> Summed {
+    let mut acks = Acks::default();
+    let mut now = Time::ZERO;
+    let end = now + after;
+    let own = Arrived { upstream: None, ..arrived(None) };
+    acks.received(&own, now, &World(published));
+    for &(who, paced, peers) in told {
+        acks.told(who, &entry(paced, paced, peers), now, &World(0));
+    }
+    while now < end {
+        now += MARK_EVERY;
+        acks.tick(S, now, published);
+    }
+    acks.summed(S, now, &World(published)).unwrap()
+}
+
+#[test]
+fn if_many_are_behind_the_way_to_them_is_slow_and_they_are_waited_for() {
+    let fast_leaf_slow_hub = [(UP, 90, 1), (A, 90, 2), (B, 10, 12)];
+    let s = publisher(&fast_leaf_slow_hub, 90, PATIENCE * 2);
+    assert_eq!((s.paced, s.left, s.patient, s.pace()), (90, 12, 10, 10));
+    let s = publisher(&fast_leaf_slow_hub, 90, LONG_PATIENCE * 2);
+    assert_eq!(s.pace(), 90, "not for ever");
+}
+
+#[test]
+fn a_publisher_whose_riders_all_get_it_elsewhere_does_not_take_it_for_held() {
+    let elsewhere = |after| {
+        let mut acks = Acks::default();
+        let own = Arrived { upstream: None, ..arrived(None) };
+        acks.received(&own, Time::ZERO, &World(90));
+        for who in [UP, A, B] {
+            acks.told(who, &NOBODY.entry(S), Time::ZERO, &World(0));
+        }
+        let mut now = Time::ZERO;
+        while now < Time::ZERO + after {
+            now += MARK_EVERY;
+            acks.tick(S, now, 90);
+        }
+        acks.summed(S, now, &World(90)).unwrap().pace()
+    };
+    assert_eq!(elsewhere(PATIENCE * 3), 0);
+    assert_eq!(elsewhere(LONG_PATIENCE * 2), 90, "not for ever");
+}
+
+#[test]
+fn one_that_is_behind_is_few_however_small_the_network() {
+    for others in [1, 2, 50] {
+        let s = publisher(&[(UP, 90, 1), (A, 90, others), (B, 10, 1)], 90, PATIENCE * 2);
+        assert_eq!((s.left, s.pace()), (1, 90));
+    }
+    let s = publisher(&[(UP, 90, 1), (A, 90, 9), (B, 10, 2)], 90, PATIENCE * 2);
+    assert_eq!((s.left, s.pace()), (2, 90), "two of thirteen are few");
+}
+
+#[test]
+fn who_is_left_out_further_back_is_counted_by_the_publisher() {
+    let mut acks = Acks::default();
+    acks.received(&arrived(None), Time::ZERO, &World(9));
+    let left_out = Summed { paced: 9, left: 3, patient: 4, held: 2, peers: 5, sum: 1 };
+    acks.told(A, &left_out.entry(S), Time::ZERO, &World(0));
+    acks.told(B, &entry(9, 9, 1), Time::ZERO, &World(0));
+    let s = acks.summed(S, Time::ZERO, &World(9)).unwrap();
+    assert_eq!((s.paced, s.left, s.patient, s.held, s.peers), (9, 3, 4, 2, 7));
+}
+
+#[test]
+fn who_stopped_stops_counting_also_when_nothing_new_comes() {
+    let mut acks = Acks::default();
+    let mut now = Time::ZERO;
+    acks.received(&arrived(None), now, &World(10));
+    acks.told(A, &entry(10, 10, 1), now, &World(0));
+    acks.told(B, &entry(5, 5, 1), now, &World(0));
+    let mut told = 0;
+    while let Some(at) = acks.deadline() {
+        now = at;
+        for (_, t) in acks.due(now, &World(10)) {
+            told = t.entries[0].paced;
+        }
+        assert!(now < Time::ZERO + LONG_PATIENCE * 2, "it ends");
+    }
+    assert_eq!(told, 10);
+}
+
+#[test]
+fn riders_that_have_said_nothing_do_not_stop_a_publisher_for_ever() {
+    let mut acks = Acks::default();
+    let mut now = Time::ZERO;
+    acks.received(&Arrived { upstream: None, ..arrived(None) }, now, &World(10));
+    for _ in 0..48 {
+        assert_eq!(acks.summed(S, now, &World(10)).unwrap().pace(), 0);
+        now += MARK_EVERY;
+        acks.tick(S, now, 10);
+        if now.since(Time::ZERO) >= LONG_PATIENCE {
+            break;
+        }
+    }
+    assert_eq!(acks.summed(S, now, &World(10)).unwrap().pace(), 10);
+}
+
+#[test]
+fn a_census_is_answered_at_once_also_by_who_has_told_everything() {
+    let mut acks = Acks::default();
+    let now = Time::ZERO;
+    acks.received(&arrived(Some(1)), now, &World(1));
+    for who in [A, B] {
+        acks.told(who, &entry(1, 1, 1), now, &World(1));
+    }
+    assert_eq!(acks.due(now, &World(1))[&UP].entries[0].held, 1);
+    let later = now + LATER * 3;
+    assert!(acks.census(&arrived(Some(1)), 1, later, &World(1)));
+    assert_eq!(acks.due(later, &World(1))[&UP].entries.len(), 1);
+}
+
+#[test]
+fn little_is_told_from_the_leaves_up_and_without_those_who_say_nothing_for_long() {
+    let all = [(None, LATER, 1), (Some(A), LATEST, 2), (Some(B), SOON, 3)];
+    for (last, after, peers) in all {
+        let mut acks = Acks::default();
+        let now = Time::ZERO;
+        acks.received(&arrived(None), now, &World(1));
+        let told = match last {
+            // Nobody is behind it: both get it from elsewhere.
+            None => [A, B].map(|who| (who, NOBODY.entry(S))).to_vec(),
+            Some(A) => vec![(A, entry(1, 1, 1))],
+            _ => vec![(A, entry(1, 1, 1)), (B, entry(1, 1, 1))],
+        };
+        for (who, entry) in told {
+            acks.told(who, &entry, now, &World(1));
+        }
+        if last.is_none() {
+            acks.streams.get_mut(&S).unwrap().due = None;
+            acks.received(&arrived(None), now, &World(1));
+        }
+        let due = acks.streams.get_mut(&S).unwrap().due;
+        assert_eq!(due, Some(now + after), "{peers}");
+        assert_eq!(acks.due(now + after, &World(1))[&UP].entries[0].peers, peers);
+    }
+}
+
+#[test]
+fn a_neighbour_that_brings_it_from_now_on_hears_of_it_at_once() {
+    let mut acks = Acks::default();
+    acks.received(&arrived(None), Time::ZERO, &World(1));
+    acks.due(Time::ZERO, &World(1));
+    assert_eq!(acks.repeated(S, A).unwrap(), NOBODY.entry(S));
+    acks.received(&Arrived { upstream: Some(A), ..arrived(None) }, Time::ZERO, &World(1));
+    let told = acks.due(Time::ZERO, &World(1));
+    assert_eq!((told.len(), told[&A].entries[0].held), (1, 0));
+}
+
+#[test]
+fn who_gets_it_from_elsewhere_is_behind_nobody() {
+    let mut acks = Acks::default();
+    acks.received(&arrived(None), Time::ZERO, &World(1));
+    acks.told(A, &entry(1, 1, 1), Time::ZERO, &World(0));
+    let exempt = acks.repeated(S, B).unwrap();
+    assert_eq!(exempt.peers, 0);
+    assert!(acks.repeated(S, B).is_none() && acks.repeated(S, UP).is_none());
+    let s = acks.summed(S, Time::ZERO, &World(1)).unwrap();
+    assert_eq!((s.held, s.peers), (1, 2));
+}
