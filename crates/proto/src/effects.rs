@@ -41,7 +41,9 @@ impl Effects {
     }
 
     pub(crate) fn send(&mut self, link: LinkId, frame: impl Into<Frame>) {
-        self.send_as(link, frame, Class::Control);
+        let frame = frame.into();
+        let class = if frame.is_liveness() { Class::Liveness } else { Class::Control };
+        self.send_as(link, frame, class);
     }
 
     pub(crate) fn send_as(&mut self, link: LinkId, frame: impl Into<Frame>, class: Class) {

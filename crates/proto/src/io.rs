@@ -205,6 +205,9 @@ pub enum Input {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
+    /// Probes and their answers: ahead of everything else on the link, so that load is not taken for
+    /// death. The oldest are dropped first; a probe is repeated.
+    Liveness,
     /// Small and needed: if it does not fit, the link is closed.
     Control,
     /// Hints: the oldest are dropped first.

@@ -127,6 +127,8 @@ pub const MAX_REPORTS: usize = 32;
 /// Updates that wait for the next push; beyond it the bucket exchange catches up.
 pub const MAX_PENDING_UPDATES: usize = 16_384;
 
+/// Bytes a link may hold in its queue of probes and their answers; more drops the oldest.
+pub const QUEUE_LIVENESS: usize = 64 * 1024;
 /// Bytes a link may hold in its control queue; more closes the link.
 pub const QUEUE_CONTROL: usize = 4 * 1024 * 1024;
 /// Bytes a link may hold in its announcement queue; more drops the oldest.

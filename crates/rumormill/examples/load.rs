@@ -267,7 +267,7 @@ async fn run(o: Options) {
         "{:.3} wire bytes per payload byte ({:.3} of it frames), {:.1} messages a batch, \
          {} duplicates",
         get("socket_bytes_out") as f64 / received,
-        ["control", "announce", "payload", "history"]
+        ["liveness", "control", "announce", "payload", "history"]
             .iter()
             .map(|class| get(&format!("bytes_out_{class}")))
             .sum::<u64>() as f64
@@ -276,6 +276,7 @@ async fn run(o: Options) {
         get("messages_duplicate"),
     );
     let interesting = [
+        "bytes_out_liveness",
         "bytes_out_control",
         "bytes_out_announce",
         "bytes_out_payload",

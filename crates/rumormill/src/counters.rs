@@ -90,6 +90,8 @@ tallies! {
     frames_in,
     /// Frames written.
     frames_out,
+    /// Bytes of probes and their answers received, with their length prefix.
+    bytes_in_liveness,
     /// Bytes of control frames received, with their length prefix.
     bytes_in_control,
     /// Bytes of announcements received.
@@ -98,6 +100,8 @@ tallies! {
     bytes_in_payload,
     /// Bytes of frames with messages received because this node asked for them.
     bytes_in_history,
+    /// Bytes of probes and their answers written.
+    bytes_out_liveness,
     /// Bytes of control frames written.
     bytes_out_control,
     /// Bytes of announcements written.
@@ -118,6 +122,8 @@ tallies! {
     frames_bad_signature,
     /// Frames that may not come any more (a second Hello); the link was closed.
     frames_out_of_place,
+    /// Probes and answers dropped, oldest first, because a link's queue was full.
+    dropped_liveness,
     /// Announcements dropped, oldest first, because a link's queue was full.
     dropped_announce,
     /// Messages skipped because a link's queue was full; they are pulled later.

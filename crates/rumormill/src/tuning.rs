@@ -31,6 +31,8 @@ pub(crate) struct Tuning {
     pub(crate) inputs: usize,
     /// Bytes of large frames among them.
     pub(crate) large_input_bytes: usize,
+    /// Bytes in a link's queue of probes and their answers.
+    pub(crate) queue_liveness: usize,
     /// Bytes in a link's control queue.
     pub(crate) queue_control: usize,
     /// Bytes in a link's announcement queue.
@@ -65,6 +67,7 @@ impl Tuning {
             close_flush: Duration::from_secs(1),
             inputs: 1024,
             large_input_bytes: 16 * 1024 * 1024,
+            queue_liveness: limits::QUEUE_LIVENESS,
             queue_control: limits::QUEUE_CONTROL,
             queue_announce: limits::QUEUE_ANNOUNCE,
             queue_payload: limits::QUEUE_PAYLOAD,

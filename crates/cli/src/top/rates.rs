@@ -13,11 +13,23 @@ const SUMS: [(&str, &[&str]); 4] = [
     ("duplicates", &["messages_duplicate"]),
     (
         "bytes out",
-        &["bytes_out_control", "bytes_out_announce", "bytes_out_payload", "bytes_out_history"],
+        &[
+            "bytes_out_liveness",
+            "bytes_out_control",
+            "bytes_out_announce",
+            "bytes_out_payload",
+            "bytes_out_history",
+        ],
     ),
     (
         "bytes in",
-        &["bytes_in_control", "bytes_in_announce", "bytes_in_payload", "bytes_in_history"],
+        &[
+            "bytes_in_liveness",
+            "bytes_in_control",
+            "bytes_in_announce",
+            "bytes_in_payload",
+            "bytes_in_history",
+        ],
     ),
 ];
 

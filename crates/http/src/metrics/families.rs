@@ -258,6 +258,7 @@ pub(super) const FAMILIES: &[Family] = &[
         Each(
             "class",
             &[
+                ("liveness", "bytes_in_liveness"),
                 ("control", "bytes_in_control"),
                 ("announce", "bytes_in_announce"),
                 ("payload", "bytes_in_payload"),
@@ -271,6 +272,7 @@ pub(super) const FAMILIES: &[Family] = &[
         Each(
             "class",
             &[
+                ("liveness", "bytes_out_liveness"),
                 ("control", "bytes_out_control"),
                 ("announce", "bytes_out_announce"),
                 ("payload", "bytes_out_payload"),
@@ -292,6 +294,7 @@ pub(super) const FAMILIES: &[Family] = &[
             &[
                 ("payload", "dropped_payload"),
                 ("history", "dropped_history"),
+                ("liveness", "dropped_liveness"),
                 ("announce", "dropped_announce"),
                 ("control", "dropped_control"),
                 ("link_gone", "dropped_link_gone"),

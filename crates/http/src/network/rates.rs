@@ -8,12 +8,13 @@ use rumormill_analysis::percentile;
 use super::view::Rates;
 
 /// Counters of what was dropped or refused.
-const DROPS: [&str; 17] = [
+const DROPS: [&str; 18] = [
     "accept_errors",
     "connections_refused_address",
     "connections_refused_limit",
     "dropped_link_gone",
     "frames_out_of_place",
+    "dropped_liveness",
     "dropped_announce",
     "dropped_payload",
     "dropped_history",
@@ -54,7 +55,7 @@ impl Meter {
             };
             counters.iter().map(of).sum()
         };
-        let classes = ["control", "announce", "payload", "history"];
+        let classes = ["liveness", "control", "announce", "payload", "history"];
         let rates = Rates {
             at_us: now_us,
             #[allow(clippy::cast_precision_loss)] // A few seconds.

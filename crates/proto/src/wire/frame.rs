@@ -444,6 +444,21 @@ macro_rules! frames {
                 }
             }
 
+            /// Whether it is a probe or the answer to one. Such frames travel in
+            /// [`Class::Liveness`](crate::Class::Liveness), ahead of everything else on the link.
+            #[must_use]
+            pub fn is_liveness(&self) -> bool {
+                match self {
+                    Frame::Ping(_)
+                    | Frame::Pong(_)
+                    | Frame::ProbeRequest(_)
+                    | Frame::ProbeReply(_) => true,
+                    // With a certificate it is the verdict, not a probe.
+                    Frame::Accused(f) => f.certificate.is_none(),
+                    _ => false,
+                }
+            }
+
             pub(super) fn encode_body<W: minicbor::encode::Write>(
                 &self,
                 e: &mut minicbor::Encoder<W>,

@@ -378,8 +378,13 @@ impl<C: Core> Driver<C> {
         match pushed {
             Pushed::Queued => {}
             Pushed::HalfFull => self.ready.push_back(Input::Congested { link }),
-            Pushed::DroppedOldest(n) => tally.dropped_announce.add(n),
+            Pushed::DroppedOldest(n) => match class {
+                Class::Liveness => &tally.dropped_liveness,
+                _ => &tally.dropped_announce,
+            }
+            .add(n),
             Pushed::Skipped => match class {
+                Class::Liveness => &tally.dropped_liveness,
                 Class::Announce => &tally.dropped_announce,
                 Class::History => &tally.dropped_history,
                 Class::Payload | Class::Control => &tally.dropped_payload,

@@ -40,10 +40,24 @@ impl Lane {
     fn has_room(&self, frame: &Encoded, limit: usize) -> bool {
         self.bytes + frame.len() + OVERHEAD <= limit
     }
+
+    /// Puts a frame in, in the place of the oldest ones if there is no room.
+    fn push_over_oldest(&mut self, frame: Encoded, limit: usize) -> Pushed {
+        if frame.len() + OVERHEAD > limit {
+            return Pushed::Skipped;
+        }
+        let mut dropped = 0;
+        while !self.has_room(&frame, limit) && self.pop().is_some() {
+            dropped += 1;
+        }
+        self.push(frame);
+        if dropped == 0 { Pushed::Queued } else { Pushed::DroppedOldest(dropped) }
+    }
 }
 
 #[derive(Debug, Default)]
 struct Lanes {
+    liveness: Lane,
     control: Lane,
     announce: Lane,
     payload: Lane,
@@ -62,9 +76,12 @@ struct Lanes {
 }
 
 impl Lanes {
-    /// The next frame: control first, then announcements, then payloads; history when there are no
-    /// payloads, and now and then in any case.
+    /// The next frame: probes and their answers first, then control, announcements and payloads; history
+    /// when there are no payloads, and now and then in any case.
     fn pop(&mut self) -> Option<(Class, Encoded)> {
+        if let Some(frame) = self.liveness.pop() {
+            return Some((Class::Liveness, frame));
+        }
         if let Some(frame) = self.control.pop() {
             return Some((Class::Control, frame));
         }
@@ -83,6 +100,7 @@ impl Lanes {
     }
 
     fn clear(&mut self) {
+        self.liveness = Lane::default();
         self.control = Lane::default();
         self.announce = Lane::default();
         self.payload = Lane::default();
@@ -98,7 +116,7 @@ pub(crate) enum Pushed {
     /// It will be written; more than half of the payload queue is in use now. Told again only
     /// after it was less than a quarter.
     HalfFull,
-    /// It will be written; so many older announcements will not.
+    /// It will be written; so many older ones of its class will not.
     DroppedOldest(u64),
     /// It did not fit and is left out.
     Skipped,
@@ -123,6 +141,7 @@ pub(crate) enum Taken {
 #[derive(Debug)]
 pub(crate) struct LinkQueue {
     lanes: Mutex<Lanes>,
+    limit_liveness: usize,
     limit_control: usize,
     limit_announce: usize,
     limit_payload: usize,
@@ -137,6 +156,7 @@ impl LinkQueue {
     pub(crate) fn new(tuning: &Tuning) -> Self {
         LinkQueue {
             lanes: Mutex::default(),
+            limit_liveness: tuning.queue_liveness,
             limit_control: tuning.queue_control,
             limit_announce: tuning.queue_announce,
             limit_payload: tuning.queue_payload,
@@ -158,6 +178,7 @@ impl LinkQueue {
             return Pushed::Gone;
         }
         let pushed = match class {
+            Class::Liveness => l.liveness.push_over_oldest(frame, self.limit_liveness),
             Class::Control if l.control.has_room(&frame, self.limit_control) => {
                 l.control.push(frame);
                 Pushed::Queued
@@ -178,18 +199,7 @@ impl LinkQueue {
                 Pushed::Queued
             }
             Class::Payload | Class::History => Pushed::Skipped,
-            Class::Announce if frame.len() + OVERHEAD > self.limit_announce => Pushed::Skipped,
-            Class::Announce => {
-                let mut dropped = 0;
-                while !l.announce.has_room(&frame, self.limit_announce) {
-                    if l.announce.pop().is_none() {
-                        break;
-                    }
-                    dropped += 1;
-                }
-                l.announce.push(frame);
-                if dropped == 0 { Pushed::Queued } else { Pushed::DroppedOldest(dropped) }
-            }
+            Class::Announce => l.announce.push_over_oldest(frame, self.limit_announce),
         };
         drop(l);
         self.wake.notify_one();
@@ -281,6 +291,7 @@ mod tests {
 
     fn queue() -> LinkQueue {
         LinkQueue::new(&Tuning {
+            queue_liveness: 1000,
             queue_control: 1000,
             queue_announce: 1000,
             queue_payload: 1000,
@@ -308,14 +319,16 @@ mod tests {
     }
 
     #[test]
-    fn announcements_drop_the_oldest() {
-        let q = queue();
-        for n in 0..10 {
-            assert_eq!(q.push(Class::Announce, frame(n)), Pushed::Queued);
+    fn announcements_and_probes_drop_the_oldest() {
+        for class in [Class::Announce, Class::Liveness] {
+            let q = queue();
+            for n in 0..10 {
+                assert_eq!(q.push(class, frame(n)), Pushed::Queued);
+            }
+            assert_eq!(q.push(class, frame(10)), Pushed::DroppedOldest(1));
+            assert_eq!(next(&q), Ok((class, 1)));
+            assert_eq!(q.push(class, of_size(0, 2000)), Pushed::Skipped);
         }
-        assert_eq!(q.push(Class::Announce, frame(10)), Pushed::DroppedOldest(1));
-        assert_eq!(next(&q), Ok((Class::Announce, 1)));
-        assert_eq!(q.push(Class::Announce, of_size(0, 2000)), Pushed::Skipped);
     }
 
     #[test]
@@ -357,15 +370,17 @@ mod tests {
     }
 
     #[test]
-    fn control_goes_first_then_announcements_then_payloads_then_history_then_goodbye() {
+    fn probes_go_first_then_control_announcements_payloads_history_and_goodbye() {
         let q = queue();
         q.push(Class::History, frame(4));
         q.push(Class::Payload, frame(3));
         q.push(Class::Announce, frame(2));
         q.push(Class::Control, frame(1));
+        q.push(Class::Liveness, frame(0));
         q.close(CloseReason::Leaving);
         q.close(CloseReason::Idle);
         assert_eq!(q.push(Class::Control, frame(5)), Pushed::Gone);
+        assert_eq!(next(&q), Ok((Class::Liveness, 0)));
         assert_eq!(next(&q), Ok((Class::Control, 1)));
         assert_eq!(next(&q), Ok((Class::Announce, 2)));
         assert_eq!(next(&q), Ok((Class::Payload, 3)));

@@ -113,6 +113,7 @@ fn count(tally: &Tally, frame: &Frame, size: usize) {
         Frame::Pulled(_) => &tally.bytes_in_history,
         Frame::Gossip(_) | Frame::Data(_) => &tally.bytes_in_payload,
         Frame::Announce(_) | Frame::Ack(_) | Frame::Census(_) => &tally.bytes_in_announce,
+        frame if frame.is_liveness() => &tally.bytes_in_liveness,
         _ => &tally.bytes_in_control,
     }
     .add(size as u64);

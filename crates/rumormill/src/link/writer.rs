@@ -87,6 +87,7 @@ impl Burst {
     fn add(&mut self, tally: &Tally, class: Class, frame: Encoded) {
         tally.frames_out.one();
         match class {
+            Class::Liveness => &tally.bytes_out_liveness,
             Class::Control => &tally.bytes_out_control,
             Class::Announce => &tally.bytes_out_announce,
             Class::Payload => &tally.bytes_out_payload,

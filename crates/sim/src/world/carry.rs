@@ -1,7 +1,9 @@
 //! Carrying items over links: delays, what waits while a path or a receiver takes nothing, what
 //! comes when it does again, and the end of a link.
 
-use rumormill_proto::limits::{MAX_FRAME, QUEUE_ANNOUNCE, QUEUE_CONTROL, QUEUE_PAYLOAD};
+use rumormill_proto::limits::{
+    MAX_FRAME, QUEUE_ANNOUNCE, QUEUE_CONTROL, QUEUE_LIVENESS, QUEUE_PAYLOAD,
+};
 use rumormill_proto::wire::{self, Frame, Verified};
 use rumormill_proto::{Class, CloseReason, Input, LinkDown, LinkId, Time};
 
@@ -37,7 +39,7 @@ impl World {
             self.seam_fault(node, format!("sent {} on a link that is not up", frame.name()));
             return;
         }
-        if class != Class::Control && self.network.skips() {
+        if !matches!(class, Class::Liveness | Class::Control) && self.network.skips() {
             self.ledger.queue_drops += 1;
             return;
         }
@@ -118,6 +120,7 @@ impl World {
         let Some(end) = self.links.end_mut(link).map(End::waiting) else { return };
         let held = end.held_bytes.entry(class).or_default();
         let limit = match class {
+            Class::Liveness => QUEUE_LIVENESS,
             Class::Control => QUEUE_CONTROL,
             Class::Announce => QUEUE_ANNOUNCE,
             Class::Payload | Class::History => QUEUE_PAYLOAD,
@@ -136,9 +139,8 @@ impl World {
         match class {
             Class::Control => self.close(here, link, CloseReason::TooSlow),
             Class::Payload | Class::History => self.ledger.queue_drops += 1,
-            Class::Announce => {
-                let oldest =
-                    end.held.iter().position(|i| matches!(i, Item::Frame(_, Class::Announce)));
+            Class::Liveness | Class::Announce => {
+                let oldest = end.held.iter().position(|i| i.class() == class);
                 if let Some(item) = oldest.and_then(|at| end.held.remove(at)) {
                     *held = held.saturating_sub(item.size()) + size;
                     end.held.push_back(Item::Frame(packet, class));

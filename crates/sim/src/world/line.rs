@@ -1,7 +1,7 @@
 //! Lines of limited bandwidth: a node sends and receives so many bytes a second, over all its links.
 //!
 //! What a line has not carried yet stands in the buffers of the kernel, up to a quarter of a second
-//! of it; the rest waits in the queues of the links, where control goes first.
+//! of it; the rest waits in the queues of the links, where probes go first, then control.
 
 use core::time::Duration;
 
@@ -105,7 +105,7 @@ impl World {
         }
     }
 
-    /// There is room on the line: what waits goes on, control first.
+    /// There is room on the line: what waits goes on, in the order of its class.
     pub(super) fn line_free(&mut self, link: LinkId) {
         let Some((here, there)) = self.ends_of(link) else { return };
         let Some(end) = self.links.end_mut(link) else { return };
