@@ -44,7 +44,7 @@ fn wrong_usage_is_2() {
         (&["seed", "--config", &config], &["--port or --host", "127.0.0.1:1, 127.0.0.1:2"]),
         (&["seed", "--config", &config, "--port", "3"], &["names no seed with that"]),
         (&["seed", "--config", &config, "--all", "--port", "1"], &["cannot be used with"]),
-        (&["get", "nonsense"], &["PEER/INCARNATION/SEQUENCE"]),
+        (&["get", "nonsense"], &["PEER/EPOCH/SEQUENCE"]),
         (&["send"], &["<TEXT>"]),
         (&["completions", "tcsh"], &["possible values"]),
     ];

@@ -61,6 +61,8 @@ pub struct PeerStatus {
     pub state: String,
     /// Its incarnation.
     pub incarnation: u64,
+    /// The epoch of the stream that it publishes.
+    pub epoch: u64,
     /// Seconds since it started here.
     pub uptime_s: f64,
     /// Neighbours now.
@@ -77,7 +79,7 @@ pub struct PeerStatus {
     pub alive: u32,
     /// Peers in the network as the seeds say.
     pub network_size: u32,
-    /// Messages it published in this incarnation.
+    /// Messages it published since it started.
     pub published: u64,
     /// Messages held now.
     pub held_messages: u64,
@@ -200,7 +202,7 @@ pub struct NeighbourLine {
 /// A message still held.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MessageLine {
-    /// Its id: `PUBLISHER/INCARNATION/SEQUENCE`.
+    /// Its id: `PUBLISHER/EPOCH/SEQUENCE`.
     pub id: String,
     /// Its publisher.
     pub publisher: String,
@@ -228,8 +230,8 @@ pub struct MessageLine {
 pub struct PublisherLine {
     /// The publisher.
     pub publisher: String,
-    /// Its incarnation.
-    pub incarnation: u64,
+    /// Its epoch.
+    pub epoch: u64,
     /// All numbers below this one were received.
     pub high_water: u64,
     /// Missing ranges above it: first, one after the last.
@@ -339,7 +341,7 @@ impl ReceiptLine {
 /// A message with its content: `GET …/messages/{id}`, and each item of `GET …/tail`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FullMessage {
-    /// Its id: `PUBLISHER/INCARNATION/SEQUENCE`.
+    /// Its id: `PUBLISHER/EPOCH/SEQUENCE`.
     pub id: String,
     /// Its publisher.
     pub publisher: String,
@@ -422,8 +424,8 @@ impl EventLine {
 pub struct GapLine {
     /// The publisher.
     pub publisher: String,
-    /// Its incarnation.
-    pub incarnation: u64,
+    /// Its epoch.
+    pub epoch: u64,
     /// The first missing number.
     pub from: u64,
     /// The number after the last missing one.
@@ -440,7 +442,7 @@ impl From<&Gap> for GapLine {
         };
         GapLine {
             publisher: g.publisher.to_hex(),
-            incarnation: g.incarnation,
+            epoch: g.epoch,
             from: g.from,
             to: g.to,
             reason: reason.to_owned(),

@@ -461,7 +461,7 @@ async fn the_api_says_what_it_can_do() {
     let document: Value = serde_json::from_str(&body).unwrap();
     let paths: Vec<&str> =
         document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
-    let message = "messages/{publisher}/{incarnation}/{sequence}";
+    let message = "messages/{publisher}/{epoch}/{sequence}";
     let mut expected: Vec<String> = [
         "events",
         "leave",

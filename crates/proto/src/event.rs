@@ -360,8 +360,8 @@ pub enum Event {
     Gap {
         /// The publisher.
         publisher: PeerId,
-        /// Its incarnation.
-        incarnation: u64,
+        /// The epoch of the stream.
+        epoch: u64,
         /// First missing number.
         from: u64,
         /// The number after the last missing one.

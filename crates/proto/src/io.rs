@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::batch::Batch;
 use crate::event::{CloseReason, Event, LinkDown};
 use crate::identity::PeerId;
-use crate::message::{Delivery, Message, MessageId};
+use crate::message::{Delivery, Message, MessageId, StreamId};
 use crate::record::{Address, SignedRecord};
 use crate::registry::Entry;
 use crate::snapshot::Receipt;
@@ -223,12 +223,20 @@ pub enum Class {
 /// below `to` was delivered or told as a gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DeliveredMark {
-    /// Whose messages.
+    /// The publisher of the stream.
     pub publisher: PeerId,
-    /// In which of its lives.
-    pub incarnation: u64,
+    /// The epoch of the stream.
+    pub epoch: u64,
     /// The next number to deliver.
     pub to: u64,
+}
+
+impl DeliveredMark {
+    /// The stream that it is about.
+    #[must_use]
+    pub const fn stream(&self) -> StreamId {
+        StreamId { publisher: self.publisher, epoch: self.epoch }
+    }
 }
 
 /// Something to make durable.
@@ -244,13 +252,8 @@ pub enum StoreOp {
     RemoveBatch(MessageId),
     /// How far a publisher's messages were delivered, from now on.
     Delivered(DeliveredMark),
-    /// A life of a publisher that is not followed any more.
-    Forget {
-        /// Whose.
-        publisher: PeerId,
-        /// Which.
-        incarnation: u64,
-    },
+    /// A stream that is not followed any more.
+    Forget(StreamId),
     /// A registry entry, new or changed.
     PutEntry(Entry),
     /// A registry entry whose tombstone has expired.

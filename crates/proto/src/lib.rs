@@ -49,7 +49,7 @@ pub use io::{
     Class, DeliveredMark, DialError, DialId, DialTarget, Input, LinkId, LinkInfo, Output, Role,
     SeedAddress, StoreOp, StoreTicket,
 };
-pub use message::{Delivery, Message, MessageId};
+pub use message::{Delivery, Message, MessageId, StreamId};
 pub use name::{Name, NameError};
 pub use peer::{Peer, PeerSetup, PublishError};
 pub use record::{Address, Presence, Record, SignedRecord};

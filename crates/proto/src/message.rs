@@ -12,26 +12,46 @@ use crate::batch::Batch;
 use crate::identity::PeerId;
 use crate::time::WallTime;
 
-/// The name of a message: who published it, in which life, and the how-manieth it was.
+/// The messages that one process of a publisher published, numbered from 0.
 ///
-/// Text form: `<64 hex characters>/<incarnation>/<sequence>`.
+/// Streams of one publisher are delivered in the order of their epochs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct StreamId {
+    /// The publisher.
+    pub publisher: PeerId,
+    /// The number of the process, fixed when it starts and higher than those of all processes of
+    /// this publisher before it. A refutation leaves it alone.
+    pub epoch: u64,
+}
+
+/// The id of a message: its stream and its sequence number.
+///
+/// Text form: `<64 hex characters>/<epoch>/<sequence>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 #[cbor(map)]
 pub struct MessageId {
-    /// Who published it.
+    /// The publisher.
     #[n(0)]
     pub publisher: PeerId,
-    /// In which incarnation.
+    /// The epoch of its stream.
     #[n(1)]
-    pub incarnation: u64,
-    /// Counted from 0 in each incarnation.
+    pub epoch: u64,
+    /// Counted from 0 in each stream.
     #[n(2)]
     pub sequence: u64,
 }
 
+impl MessageId {
+    /// The stream that it belongs to.
+    #[must_use]
+    pub const fn stream(&self) -> StreamId {
+        StreamId { publisher: self.publisher, epoch: self.epoch }
+    }
+}
+
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.publisher.to_hex(), self.incarnation, self.sequence)
+        write!(f, "{}/{}/{}", self.publisher.to_hex(), self.epoch, self.sequence)
     }
 }
 
@@ -43,7 +63,7 @@ impl Serialize for MessageId {
 
 /// A text that is not a [`MessageId`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a message id is PEER/INCARNATION/SEQUENCE (64 hexadecimal characters and two numbers)")]
+#[error("a message id is PEER/EPOCH/SEQUENCE (64 hexadecimal characters and two numbers)")]
 pub struct ParseMessageIdError;
 
 impl FromStr for MessageId {
@@ -52,10 +72,10 @@ impl FromStr for MessageId {
         let mut parts = s.split('/');
         let mut next = || parts.next().ok_or(ParseMessageIdError);
         let publisher = next()?.parse().map_err(|_| ParseMessageIdError)?;
-        let incarnation = next()?.parse().map_err(|_| ParseMessageIdError)?;
+        let epoch = next()?.parse().map_err(|_| ParseMessageIdError)?;
         let sequence = next()?.parse().map_err(|_| ParseMessageIdError)?;
         match parts.next() {
-            None => Ok(MessageId { publisher, incarnation, sequence }),
+            None => Ok(MessageId { publisher, epoch, sequence }),
             Some(_) => Err(ParseMessageIdError),
         }
     }
@@ -85,8 +105,8 @@ impl Message {
     /// Its name.
     #[must_use]
     pub fn id(&self) -> MessageId {
-        let (publisher, incarnation) = self.batch.stream();
-        MessageId { publisher, incarnation, sequence: self.sequence }
+        let StreamId { publisher, epoch } = self.batch.stream();
+        MessageId { publisher, epoch, sequence: self.sequence }
     }
 
     /// What it is about; at most [`MAX_TOPIC`](crate::limits::MAX_TOPIC) bytes, may be empty.
@@ -170,11 +190,8 @@ mod tests {
 
     #[test]
     fn id_text_round_trip() {
-        let id = MessageId {
-            publisher: Identity::from_secret(&[3; 32]).id(),
-            incarnation: 4,
-            sequence: 5,
-        };
+        let id =
+            MessageId { publisher: Identity::from_secret(&[3; 32]).id(), epoch: 4, sequence: 5 };
         assert_eq!(id.to_string().parse::<MessageId>().unwrap(), id);
         assert!("x/1/2".parse::<MessageId>().is_err());
         assert!(format!("{id}/6").parse::<MessageId>().is_err());

@@ -121,8 +121,8 @@ pub struct MemberView {
 pub struct PublisherView {
     /// The publisher.
     pub publisher: PeerId,
-    /// Its incarnation.
-    pub incarnation: u64,
+    /// The epoch of the stream.
+    pub epoch: u64,
     /// All numbers below this one were received.
     pub high_water: u64,
     /// Missing ranges above it: first, one after the last.
@@ -208,6 +208,8 @@ pub struct PeerSnapshot {
     pub state: PeerState,
     /// Its incarnation.
     pub incarnation: u64,
+    /// The epoch of the stream that it publishes.
+    pub epoch: u64,
     /// Where others can reach it.
     pub addresses: Vec<Address>,
     /// Neighbours wanted.
@@ -222,7 +224,7 @@ pub struct PeerSnapshot {
     pub alive: u32,
     /// Peers in the network as the seeds say.
     pub network_size: u32,
-    /// Messages published in this incarnation.
+    /// Messages published since it started.
     pub published: u64,
     /// Messages held now.
     pub held_messages: u64,

@@ -113,7 +113,7 @@ fn a_neighbour_cannot_silence_a_publisher() {
     for hash in 0..40 {
         let entry = SummaryEntry {
             publisher: publisher.id(),
-            incarnation: 1,
+            epoch: 1,
             next: u64::MAX,
             gaps: Vec::new(),
             floor: 0,
@@ -138,7 +138,7 @@ fn gaps_stay_within_their_bound() {
     // It lacks the end of each gap and the start of the next one, and claims what is between.
     let gaps: Vec<(u64, u64)> = (0..255).map(|i| (10 * i + 5, 10 * i + 13)).collect();
     let publisher = publisher.id();
-    let entry = SummaryEntry { publisher, incarnation: 1, next: 2560, gaps, floor: 0 };
+    let entry = SummaryEntry { publisher, epoch: 1, next: 2560, gaps, floor: 0 };
     for hash in 0..40 {
         assert!(rig.receive(link, Summary { hash, entries: Some(vec![entry.clone()]) }));
         rig.pass(Duration::from_secs(20));
@@ -152,9 +152,9 @@ fn gaps_stay_within_their_bound() {
 fn a_summary_fits_a_frame() {
     let (mut rig, link) = with_neighbours(1);
     let publisher = identity(5);
-    for incarnation in 0..2_000u64 {
+    for epoch in 0..2_000u64 {
         for i in 0..40 {
-            let m = message(&publisher, incarnation << 32, (1 << 40) + 2 * i, b"");
+            let m = message(&publisher, epoch << 32, (1 << 40) + 2 * i, b"");
             rig.receive(link, gossip(m));
         }
         rig.sent.clear();
@@ -177,7 +177,7 @@ fn a_comparison_comes_to_an_end() {
     // The neighbour has seen what it does not keep any more, and lacks the rest. It answers as an
     // honest one does: with its entries, whenever it is asked by hash.
     let publisher = identity(5).id();
-    let entry = SummaryEntry { publisher, incarnation: 1, next: 3, gaps: Vec::new(), floor: 0 };
+    let entry = SummaryEntry { publisher, epoch: 1, next: 3, gaps: Vec::new(), floor: 0 };
     let all = Summary { hash: 1, entries: Some(vec![entry]) };
     rig.receive(link, all.clone());
     let (mut rounds, mut told) = (0, Vec::new());
@@ -349,7 +349,7 @@ fn a_pull_is_bounded_in_bytes() {
     let publisher = identity(5);
     let m = message(&publisher, 1, 0, &vec![7; MAX_PAYLOAD]);
     rig.receive(link, gossip(m));
-    let range = Range { publisher: publisher.id(), incarnation: 1, from: 0, to: 1 };
+    let range = Range { publisher: publisher.id(), epoch: 1, from: 0, to: 1 };
     rig.sent.clear();
     rig.receive(link, Pull { ranges: vec![range; 1024] });
     // The rig remembers the last 64 frames.
@@ -467,11 +467,11 @@ fn counter(rig: &Rig, name: &str) -> u64 {
 }
 
 fn entry(who: &Identity, next: u64, floor: u64) -> SummaryEntry {
-    SummaryEntry { publisher: who.id(), incarnation: 1, next, gaps: Vec::new(), floor }
+    SummaryEntry { publisher: who.id(), epoch: 1, next, gaps: Vec::new(), floor }
 }
 
 fn range(who: &Identity, from: u64, to: u64) -> Range {
-    Range { publisher: who.id(), incarnation: 1, from, to }
+    Range { publisher: who.id(), epoch: 1, from, to }
 }
 
 /// Everything of everybody is announced, most of it made up. What is real must still be asked for
@@ -942,14 +942,14 @@ fn absurd_acknowledgements() {
     rig.drain();
     let numbers = [0, 1, 2, u64::MAX - 1, u64::MAX];
     for publisher in [me.id(), identity(5).id()] {
-        for incarnation in [0, 1, 2, u64::MAX] {
+        for epoch in [0, 1, 2, u64::MAX] {
             for held in numbers {
                 for paced in numbers {
                     for peers in [0, 1, 5, u32::MAX] {
                         let sum = held ^ paced;
                         let (left, patient) = (peers / 2, held.min(paced));
                         #[rustfmt::skip]
-                        let e = AckEntry { publisher, incarnation, paced, left, patient, held, peers, sum };
+                        let e = AckEntry { publisher, epoch, paced, left, patient, held, peers, sum };
                         let entries = vec![e; 3];
                         rig.receive(link, Ack { entries, congested: peers == 5 });
                     }
@@ -982,9 +982,9 @@ fn congestion_without_end_does_not_stop_a_publisher() {
         }
         rig.drain();
         let publisher = me.id();
-        let (incarnation, paced, left, patient, held, peers, sum) = (1, 0, 0, 0, 0, 1, 0);
+        let (epoch, paced, left, patient, held, peers, sum) = (1, 0, 0, 0, 0, 1, 0);
         #[rustfmt::skip]
-        let e = AckEntry { publisher, incarnation, paced, left, patient, held, peers, sum };
+        let e = AckEntry { publisher, epoch, paced, left, patient, held, peers, sum };
         let entries = vec![e];
         rig.receive(link, Ack { entries, congested: true });
         rig.pass(Duration::from_millis(100));
@@ -1028,7 +1028,7 @@ fn censuses_of_nobody() {
 fn data_that_does_not_hold_what_was_asked_for() {
     let (mut rig, link) = with_neighbours(1);
     let publisher = identity(5);
-    let id = MessageId { publisher: publisher.id(), incarnation: 1, sequence: 7 };
+    let id = MessageId { publisher: publisher.id(), epoch: 1, sequence: 7 };
     let now = rig.now;
     rig.as_peer_mut().fetch(now, id);
     rig.drain();
@@ -1095,7 +1095,7 @@ fn claims_about_nobody_are_not_passed_on() {
     let mut entries: Vec<SummaryEntry> = (0..4000)
         .map(|n| SummaryEntry {
             publisher: stranger(n).id(),
-            incarnation: 1,
+            epoch: 1,
             next: 9,
             gaps: Vec::new(),
             floor: if n % 2 == 0 { 9 } else { 3 },

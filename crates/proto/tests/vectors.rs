@@ -300,7 +300,7 @@ fn message_frames(page: &mut Page) {
     );
     let gaps = vec![(1, 2), (4, 7)];
     let publisher = one.id();
-    let e = SummaryEntry { publisher, incarnation: 3, next: 9, gaps, floor: 0 };
+    let e = SummaryEntry { publisher, epoch: 3, next: 9, gaps, floor: 0 };
     page.frame("shared tree 2, nothing was missed", Graft { tree: shared, have: None });
     page.frame(
         "the own tree of peer 1, with what was received of it: all below 9 but 1 and 4 to 6",
@@ -308,7 +308,7 @@ fn message_frames(page: &mut Page) {
     );
     page.frame("shared tree 2", Grafted { tree: shared, have: None });
     page.frame("shared tree 2", Prune { tree: shared });
-    let range = Range { publisher, incarnation: 3, from: 4, to: 7 };
+    let range = Range { publisher, epoch: 3, from: 4, to: 7 };
     page.frame("numbers 4 to 6 of peer 1", Announce { ranges: vec![range] });
     let sum = ack_token(&two.id()).wrapping_add(ack_token(&three.id()));
     page.frame(
@@ -316,7 +316,7 @@ fn message_frames(page: &mut Page) {
         Ack {
             entries: vec![AckEntry {
                 publisher,
-                incarnation: 3,
+                epoch: 3,
                 paced: 9,
                 left: 1,
                 patient: 7,
@@ -329,7 +329,7 @@ fn message_frames(page: &mut Page) {
     );
     let nobody = AckEntry {
         publisher,
-        incarnation: 3,
+        epoch: 3,
         paced: u64::MAX,
         left: 0,
         patient: u64::MAX,
@@ -347,7 +347,7 @@ fn message_frames(page: &mut Page) {
         "hash 258, peer 1: all below 9 but 1 and 4 to 6",
         Summary { hash: 258, entries: Some(vec![e]) },
     );
-    let e = SummaryEntry { publisher, incarnation: 3, next: 9, gaps: vec![(4, 7)], floor: 3 };
+    let e = SummaryEntry { publisher, epoch: 3, next: 9, gaps: vec![(4, 7)], floor: 3 };
     page.frame(
         "the same, and nothing below 3 can be had",
         Summary { hash: 258, entries: Some(vec![e]) },
@@ -425,7 +425,7 @@ fn hashes(page: &mut Page) {
         entry.fingerprint()
     ));
     page.text(&format!(
-        "The hash of section 7.7 of who has of peer 1, incarnation 3, the numbers 0 and 2: {:#018x}.",
+        "The hash of section 7.7 of who has of peer 1, epoch 3, the numbers 0 and 2: {:#018x}.",
         summary_hash()
     ));
     let order = |id: &Identity| {

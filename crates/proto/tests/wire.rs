@@ -416,7 +416,7 @@ mod counts {
     fn of_publishers_gaps_and_ranges() {
         let entry = |n, gaps: usize| SummaryEntry {
             publisher: id(n),
-            incarnation: 1,
+            epoch: 1,
             next: u64::MAX,
             gaps: (0..gaps as u64).map(|g| (2 * g, 2 * g + 1)).collect(),
             floor: 0,
@@ -432,13 +432,13 @@ mod counts {
         bounded(MAX_GAPS, |n| graft(1, n));
         bounded(MAX_SUMMARY, |n| grafted(n, 0));
         bounded(MAX_GAPS, |n| grafted(1, n));
-        let range = Range { publisher: id(1), incarnation: 1, from: 1, to: 2 };
+        let range = Range { publisher: id(1), epoch: 1, from: 1, to: 2 };
         bounded(MAX_PULL_RANGES, |n| Pull { ranges: vec![range; n] });
         bounded(MAX_PULL_RANGES, |n| Announce { ranges: vec![range; n] });
-        let (publisher, incarnation) = (id(1), 1);
+        let (publisher, epoch) = (id(1), 1);
         let (paced, left, patient, held, peers, sum) = (1, 1, 1, 1, 1, 1);
         #[rustfmt::skip]
-        let e = AckEntry { publisher, incarnation, paced, left, patient, held, peers, sum };
+        let e = AckEntry { publisher, epoch, paced, left, patient, held, peers, sum };
         bounded(MAX_ACKS, |n| Ack { entries: vec![e.clone(); n], congested: false });
     }
 
@@ -530,7 +530,7 @@ mod counts {
     /// Whether a batch of one that says so of itself is taken.
     fn takes(first: u64, count: u32, content: &[u8]) -> bool {
         let me = identity(1);
-        let id = MessageId { publisher: me.id(), incarnation: 1, sequence: first };
+        let id = MessageId { publisher: me.id(), epoch: 1, sequence: first };
         let wire = sign_as(BATCH, &batch_body(&id, count, content), &me);
         Batch::from_wire(wire.into()).is_ok()
     }
@@ -571,7 +571,7 @@ mod counts {
     #[test]
     fn of_what_a_batch_is_made_of() {
         let me = identity(1);
-        let id = MessageId { publisher: me.id(), incarnation: 1, sequence: 0 };
+        let id = MessageId { publisher: me.id(), epoch: 1, sequence: 0 };
         let body = batch_body(&id, 1, &content(&[(0, "t", b"x")]));
         let signed = |body: &[u8]| Batch::from_wire(sign_as(BATCH, body, &me).into());
         assert!(signed(&body).unwrap().signature_is_valid());
@@ -602,7 +602,7 @@ mod counts {
     fn of_what_batches_under_one_signature_are_made_of() {
         let me = identity(1);
         let body = |sequence| {
-            let id = MessageId { publisher: me.id(), incarnation: 1, sequence };
+            let id = MessageId { publisher: me.id(), epoch: 1, sequence };
             batch_body(&id, 1, &content(&[(0, "t", b"x")]))
         };
         let bodies = [body(0), body(1)];
@@ -652,13 +652,8 @@ mod counts {
     /// Named twice, a publisher would be taken to have been asked for in vain twice.
     #[test]
     fn a_publisher_is_named_once_in_a_summary() {
-        let entry = |n| SummaryEntry {
-            publisher: id(n),
-            incarnation: 1,
-            next: 9,
-            gaps: Vec::new(),
-            floor: 0,
-        };
+        let entry =
+            |n| SummaryEntry { publisher: id(n), epoch: 1, next: 9, gaps: Vec::new(), floor: 0 };
         let takes = |entries: Vec<SummaryEntry>| {
             let f = Summary { hash: 0, entries: Some(entries) };
             decode(&bytes_of(f)).is_ok()
@@ -672,7 +667,7 @@ mod counts {
     fn gaps_and_ranges_that_make_no_sense() {
         let has = |gaps: &[(u64, u64)], next, floor| {
             let gaps = gaps.to_vec();
-            let e = SummaryEntry { publisher: id(1), incarnation: 1, next, gaps, floor };
+            let e = SummaryEntry { publisher: id(1), epoch: 1, next, gaps, floor };
             let taken =
                 decode(&bytes_of(Summary { hash: 0, entries: Some(vec![e.clone()]) })).is_ok();
             let tree = TreeId::Shared(0);
@@ -688,7 +683,7 @@ mod counts {
         assert!(!has(&[(2, 3)], 4, 3), "a gap below the floor");
         assert!(!has(&[], 4, 5), "a floor above all there is");
         for (from, to) in [(1, 1), (2, 1), (u64::MAX, 0)] {
-            let ranges = vec![Range { publisher: id(1), incarnation: 1, from, to }];
+            let ranges = vec![Range { publisher: id(1), epoch: 1, from, to }];
             assert!(decode(&bytes_of(Pull { ranges: ranges.clone() })).is_err());
             assert!(decode(&bytes_of(Announce { ranges })).is_err());
         }

@@ -135,11 +135,11 @@ async fn read(node: Node, epoch: Instant, with_delays: bool, count: Arc<AtomicU6
         match received {
             Received::Message(m) => {
                 let id = m.message.id();
-                if stream != Some((id.publisher, id.incarnation)) {
-                    if let Some(stream) = stream.replace((id.publisher, id.incarnation)) {
+                if stream != Some(id.stream()) {
+                    if let Some(stream) = stream.replace(id.stream()) {
                         next.insert(stream, expected);
                     }
-                    expected = next.get(&(id.publisher, id.incarnation)).copied().unwrap_or(0);
+                    expected = next.get(&id.stream()).copied().unwrap_or(0);
                 }
                 seen.out_of_order += u64::from(id.sequence != expected);
                 expected = id.sequence + 1;
@@ -158,7 +158,7 @@ async fn read(node: Node, epoch: Instant, with_delays: bool, count: Arc<AtomicU6
             Received::Gap(gap) => {
                 seen.gaps += gap.to - gap.from;
                 expected = gap.to;
-                stream = Some((gap.publisher, gap.incarnation));
+                stream = Some(gap.stream());
             }
         }
     }

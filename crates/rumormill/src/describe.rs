@@ -95,8 +95,8 @@ fn liveness_and_messages(event: &Event) -> Option<String> {
         Event::Refuted { incarnation } => {
             format!("held to be dead: refuted it, living as life {incarnation} from now on")
         }
-        Event::Gap { publisher, incarnation, from, to } => format!(
-            "messages {from} to {} of {publisher}, life {incarnation}, cannot be had any more",
+        Event::Gap { publisher, epoch, from, to } => format!(
+            "messages {from} to {} of {publisher}, epoch {epoch}, cannot be had any more",
             to.saturating_sub(1)
         ),
         Event::Fetched { id, found: true } => format!("got message {id}"),
@@ -191,7 +191,7 @@ mod tests {
         let name = Name::new("peer-3").unwrap();
         let seed = "127.0.0.1:7000".to_owned();
         let why = "it \u{1b}[2J said".to_owned();
-        let message = MessageId { publisher: id, incarnation: 1, sequence: 2 };
+        let message = MessageId { publisher: id, epoch: 1, sequence: 2 };
         vec![
             Event::Registered { seed: seed.clone(), seed_id: id, known: 1 },
             Event::Joined { registrations: 2, quorum: 2 },
@@ -217,7 +217,7 @@ mod tests {
             Event::Reported { id, name: name.clone(), incarnation: 1 },
             Event::SelfDoubt { failing: 3, links: 4 },
             Event::Refuted { incarnation: 2 },
-            Event::Gap { publisher: id, incarnation: 1, from: 4, to: 7 },
+            Event::Gap { publisher: id, epoch: 1, from: 4, to: 7 },
             Event::Fetched { id: message, found: false },
             Event::PeerRegistered {
                 id,
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn ranges_are_told_with_their_last_number() {
         let id = PeerId::from_bytes([0xab; 32]);
-        let line = describe(&Event::Gap { publisher: id, incarnation: 1, from: 4, to: 7 });
-        assert_eq!(line, "messages 4 to 6 of abababab, life 1, cannot be had any more");
+        let line = describe(&Event::Gap { publisher: id, epoch: 1, from: 4, to: 7 });
+        assert_eq!(line, "messages 4 to 6 of abababab, epoch 1, cannot be had any more");
     }
 }

@@ -79,7 +79,7 @@ pub use rumormill_proto::snapshot::{
 pub use rumormill_proto::{
     Address, Batch, BroadcastMode, CloseReason, Config, ConfigBuilder, ConfigError, Counters,
     Event, Identity, LinkDown, Message, MessageId, Name, NameError, PeerId, Preset, RefuseReason,
-    Role, SeedAddress, WallTime,
+    Role, SeedAddress, StreamId, WallTime,
 };
 
 pub use crate::delays::DelayHistogram;

@@ -155,7 +155,7 @@ async fn publishers_that_wait_are_told_when_the_node_ends() {
     }
     assert!(matches!(peers[0].try_publish("t", "x"), Err(PublishError::Stopped(_))));
     assert!(matches!(
-        peers[0].receipt(MessageId { publisher: peers[0].id(), incarnation: 1, sequence: 0 }),
+        peers[0].receipt(MessageId { publisher: peers[0].id(), epoch: 1, sequence: 0 }),
         Err(ReceiptError::Stopped(_))
     ));
 }

@@ -7,16 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rumormill::{
-    BroadcastMode, Config, Listener, Node, PeerId, PeerState, Received, SeedAddress, SeedNode,
-    Start, SubscribeOptions, Subscription,
+    BroadcastMode, Config, Listener, Node, PeerState, Received, SeedAddress, SeedNode, Start,
+    StreamId, SubscribeOptions, Subscription,
 };
 use tokio::time::{Instant, sleep};
 
 /// Generous, because these networks share two cores with others.
 const PATIENCE: Duration = Duration::from_secs(90);
-
-/// A message's publisher and incarnation.
-type Stream = (PeerId, u64);
 
 fn loopback() -> Listener {
     Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap()
@@ -83,7 +80,7 @@ impl Peer {
         s.state == PeerState::Joined && s.neighbours.len() >= 2
     }
 
-    fn count(&self, stream: Stream) -> u64 {
+    fn count(&self, stream: StreamId) -> u64 {
         self.got.lock().unwrap().streams.get(&stream).map_or(0, |s| s.messages)
     }
 }
@@ -99,7 +96,7 @@ struct Progress {
 /// What a subscriber got, checked as it came.
 #[derive(Debug, Default)]
 struct Got {
-    streams: BTreeMap<Stream, Progress>,
+    streams: BTreeMap<StreamId, Progress>,
 }
 
 impl Got {
@@ -108,9 +105,9 @@ impl Got {
         let (stream, from, to, came) = match received {
             Received::Message(m) => {
                 let id = m.message.id();
-                ((id.publisher, id.incarnation), id.sequence, id.sequence + 1, true)
+                (id.stream(), id.sequence, id.sequence + 1, true)
             }
-            Received::Gap(g) => ((g.publisher, g.incarnation), g.from, g.to, false),
+            Received::Gap(g) => (g.stream(), g.from, g.to, false),
         };
         let p = self.streams.entry(stream).or_default();
         let expected = p.next.unwrap_or(from);
@@ -155,7 +152,7 @@ async fn churn(mode: BroadcastMode) {
             for n in 0..EACH {
                 let id = node.publish("t", format!("message {n}")).await.unwrap();
                 assert_eq!(id.sequence, n);
-                stream = Some((id.publisher, id.incarnation));
+                stream = Some(id.stream());
                 sleep(Duration::from_millis(150)).await;
             }
             stream.unwrap()
@@ -238,7 +235,7 @@ async fn full_speed_with_a_slow_peer_and_a_subscriber_that_does_not_read() {
         until(&format!("all of it at {}", p.node.name()), || async {
             let got = p.got.lock().unwrap();
             let end = |s| got.streams.get(&s).and_then(|p: &Progress| p.next);
-            last.iter().all(|id| end((id.publisher, id.incarnation)) == Some(id.sequence + 1))
+            last.iter().all(|id| end(id.stream()) == Some(id.sequence + 1))
         })
         .await;
         let s = p.node.snapshot().await.unwrap();
@@ -248,7 +245,7 @@ async fn full_speed_with_a_slow_peer_and_a_subscriber_that_does_not_read() {
     until("the end at the slow peer", || async {
         let got = slow.got.lock().unwrap();
         let end = |s| got.streams.get(&s).and_then(|p: &Progress| p.next);
-        last.iter().all(|id| end((id.publisher, id.incarnation)) == Some(id.sequence + 1))
+        last.iter().all(|id| end(id.stream()) == Some(id.sequence + 1))
     })
     .await;
     // So does the one that did not read: exactly what is left, and what is not by number.

@@ -175,8 +175,8 @@ impl Rogue {
             for _ in 0..FLOOD {
                 let publisher = self.nonsense();
                 let from = self.dice.bits() >> 32;
-                let range = Range { publisher, incarnation: from, from, to: from + 1000 };
-                let id = MessageId { publisher, incarnation: from, sequence: from };
+                let range = Range { publisher, epoch: from, from, to: from + 1000 };
+                let id = MessageId { publisher, epoch: from, sequence: from };
                 let frame: Frame = match self.dice.below(4) {
                     0 => Announce { ranges: vec![range; 16] }.into(),
                     1 => Pull { ranges: vec![range; 16] }.into(),

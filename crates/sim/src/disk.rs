@@ -4,7 +4,9 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use rumormill_proto::registry::Entry;
-use rumormill_proto::{Batch, DeliveredMark, MessageId, PeerId, SignedRecord, StoreOp, Time};
+use rumormill_proto::{
+    Batch, DeliveredMark, MessageId, PeerId, SignedRecord, StoreOp, StreamId, Time,
+};
 
 /// What survives a crash of the node.
 #[derive(Debug, Clone, Default)]
@@ -17,8 +19,8 @@ pub struct Disk {
     batches: BTreeMap<u64, Batch>,
     arrival: BTreeMap<MessageId, u64>,
     arrivals: u64,
-    /// How far each life of a publisher was delivered.
-    marks: BTreeMap<(PeerId, u64), u64>,
+    /// How far each stream was delivered.
+    marks: BTreeMap<StreamId, u64>,
     /// The registry of a seed.
     pub entries: BTreeMap<PeerId, Entry>,
     /// The nonce for target degrees.
@@ -33,7 +35,7 @@ impl Disk {
 
     /// How far each publisher's messages were delivered.
     pub fn marks(&self) -> impl Iterator<Item = DeliveredMark> {
-        let mark = |(&(publisher, incarnation), &to)| DeliveredMark { publisher, incarnation, to };
+        let mark = |(&StreamId { publisher, epoch }, &to)| DeliveredMark { publisher, epoch, to };
         self.marks.iter().map(mark)
     }
 
@@ -59,10 +61,10 @@ impl Disk {
                 }
             }
             StoreOp::Delivered(m) => {
-                self.marks.insert((m.publisher, m.incarnation), m.to);
+                self.marks.insert(m.stream(), m.to);
             }
-            StoreOp::Forget { publisher, incarnation } => {
-                self.marks.remove(&(publisher, incarnation));
+            StoreOp::Forget(stream) => {
+                self.marks.remove(&stream);
             }
             StoreOp::PutEntry(entry) => {
                 self.entries.insert(entry.id(), entry);
@@ -109,8 +111,8 @@ impl Writer {
 
 /// The first message of a batch names it.
 pub(crate) fn name(batch: &Batch) -> MessageId {
-    let (publisher, incarnation) = (batch.publisher(), batch.incarnation());
-    MessageId { publisher, incarnation, sequence: batch.first() }
+    let StreamId { publisher, epoch } = batch.stream();
+    MessageId { publisher, epoch, sequence: batch.first() }
 }
 
 #[cfg(test)]

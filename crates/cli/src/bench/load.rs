@@ -192,7 +192,7 @@ impl Subscriber {
         if *self.publishers.get(publisher)? != id.publisher {
             return None;
         }
-        match self.sequences.get_mut(publisher)?.take(id.incarnation, id.sequence) {
+        match self.sequences.get_mut(publisher)?.take(id.epoch, id.sequence) {
             Place::InOrder => {}
             Place::Late => self.found.late += 1,
             Place::Again => {

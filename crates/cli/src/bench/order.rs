@@ -9,7 +9,7 @@ const MAX_EARLY: usize = 65_536;
 /// What one subscriber got of one publisher.
 #[derive(Debug, Default)]
 pub(crate) struct Sequence {
-    incarnation: u64,
+    epoch: u64,
     /// All below it came, or were given up.
     next: u64,
     /// What came before its turn.
@@ -28,20 +28,20 @@ pub(crate) enum Place {
 }
 
 impl Sequence {
-    /// Takes note of a delivery. Numbers begin with 0 in each incarnation.
-    pub(crate) fn take(&mut self, incarnation: u64, number: u64) -> Place {
-        if incarnation == self.incarnation && number == self.next && self.early.is_empty() {
+    /// Takes note of a delivery. Numbers begin with 0 in each epoch.
+    pub(crate) fn take(&mut self, epoch: u64, number: u64) -> Place {
+        if epoch == self.epoch && number == self.next && self.early.is_empty() {
             self.next += 1;
             return Place::InOrder;
         }
-        self.take_unexpected(incarnation, number)
+        self.take_unexpected(epoch, number)
     }
 
     #[cold]
-    fn take_unexpected(&mut self, incarnation: u64, number: u64) -> Place {
-        if incarnation > self.incarnation {
-            *self = Sequence { incarnation, ..Sequence::default() };
-        } else if incarnation < self.incarnation {
+    fn take_unexpected(&mut self, epoch: u64, number: u64) -> Place {
+        if epoch > self.epoch {
+            *self = Sequence { epoch, ..Sequence::default() };
+        } else if epoch < self.epoch {
             return Place::Late;
         }
         if number < self.next || self.early.contains(&number) {

@@ -15,7 +15,7 @@ use crate::{escape, out, utc};
   rumor get 3f…/1/0                      (id as `rumor messages` shows it)
   rumor get --raw ID > payload.bin")]
 pub(crate) struct GetArgs {
-    /// Id of the message: PEER/INCARNATION/NUMBER
+    /// Id of the message: PEER/EPOCH/NUMBER
     id: MessageId,
     #[command(flatten)]
     node: NodeArgs,

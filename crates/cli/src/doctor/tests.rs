@@ -26,6 +26,7 @@ fn well() -> PeerStatus {
         addresses: vec!["10.0.0.1:1".into()],
         state: "joined".into(),
         incarnation: 1,
+        epoch: 1,
         uptime_s: 300.0,
         degree: 5,
         target: 5,

@@ -38,6 +38,7 @@ fn status(delivered: u64) -> Status {
         addresses: vec!["127.0.0.1:7100".into()],
         state: "joined".into(),
         incarnation: 1,
+        epoch: 1,
         uptime_s: 61.5,
         degree: 2,
         target: 3,

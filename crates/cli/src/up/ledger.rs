@@ -231,7 +231,7 @@ mod tests {
     use super::*;
 
     fn id(publisher: u8, sequence: u64) -> MessageId {
-        MessageId { publisher: PeerId::from_bytes([publisher; 32]), incarnation: 1, sequence }
+        MessageId { publisher: PeerId::from_bytes([publisher; 32]), epoch: 1, sequence }
     }
 
     #[test]

@@ -126,7 +126,7 @@ pub struct Rates {
 /// A message as it spreads: the item `message`, and `GET /v1/network/messages`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MessageDot {
-    /// Its id: `PUBLISHER/INCARNATION/SEQUENCE`.
+    /// Its id: `PUBLISHER/EPOCH/SEQUENCE`.
     pub id: String,
     /// Its publisher.
     pub publisher: String,

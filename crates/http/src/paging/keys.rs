@@ -4,7 +4,7 @@ use core::fmt;
 use core::str::FromStr;
 
 use rumormill::proto::snapshot::PublisherView;
-use rumormill::proto::{MessageId, PeerId};
+use rumormill::proto::{MessageId, PeerId, StreamId};
 
 use super::Key;
 
@@ -35,19 +35,19 @@ impl Key for IdKey {
     const PATTERN: &'static str = "^[0-9a-f]{64}$";
 }
 
-/// Where a [`PublisherLine`](crate::view::PublisherLine) is in its list: `PUBLISHER/INCARNATION`.
+/// Where a [`PublisherLine`](crate::view::PublisherLine) is in its list: `PUBLISHER/EPOCH`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct PublisherKey(PeerId, u64);
+pub(crate) struct PublisherKey(StreamId);
 
 impl PublisherKey {
     pub(crate) const fn of(v: &PublisherView) -> Self {
-        PublisherKey(v.publisher, v.incarnation)
+        PublisherKey(StreamId { publisher: v.publisher, epoch: v.epoch })
     }
 }
 
 impl fmt::Display for PublisherKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.0.to_hex(), self.1)
+        write!(f, "{}/{}", self.0.publisher.to_hex(), self.0.epoch)
     }
 }
 
@@ -55,9 +55,9 @@ impl FromStr for PublisherKey {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let (publisher, incarnation) = text.split_once('/').ok_or(())?;
+        let (publisher, epoch) = text.split_once('/').ok_or(())?;
         let publisher = publisher.parse().map_err(drop)?;
-        Ok(PublisherKey(publisher, incarnation.parse().map_err(drop)?))
+        Ok(PublisherKey(StreamId { publisher, epoch: epoch.parse().map_err(drop)? }))
     }
 }
 

@@ -76,14 +76,14 @@ async fn messages(State(shared): App) -> Json<Vec<MessageDot>> {
 }
 
 /// One of them, and where it got when.
-#[utoipa::path(get, path = "/v1/network/messages/{publisher}/{incarnation}/{sequence}",
+#[utoipa::path(get, path = "/v1/network/messages/{publisher}/{epoch}/{sequence}",
     tag = "network", params(OfMessage),
     responses((status = 200, description = "Its arrivals", body = Spread), Refused))]
 async fn message(
     State(shared): App,
-    PathOf([publisher, incarnation, sequence]): PathOf<[String; 3]>,
+    PathOf([publisher, epoch, sequence]): PathOf<[String; 3]>,
 ) -> Answer<Json<Spread>> {
-    let id = message_id(&publisher, &incarnation, &sequence)?;
+    let id = message_id(&publisher, &epoch, &sequence)?;
     let spread = shared.network.spread(id).await;
     spread.map(Json).ok_or_else(|| {
         Problem::not_found("nobody looked when this message spread, or it is long ago")

@@ -65,8 +65,8 @@ pub(super) struct OfMessage {
     /// The id of its publisher.
     #[param(pattern = "^[0-9a-f]{64}$")]
     publisher: String,
-    /// The publisher's incarnation.
-    incarnation: u64,
+    /// The publisher's epoch.
+    epoch: u64,
     /// Its number among the publisher's.
     sequence: u64,
 }

@@ -197,7 +197,7 @@ async fn messages(
     Ok(Json(Page { items: held.iter().map(MessageLine::from).collect(), next }))
 }
 
-/// The message list of a peer in figures, by publisher and incarnation.
+/// The message list of a peer in figures, by publisher and epoch.
 #[utoipa::path(get, path = "/publishers", tag = "nodes", params(OfNode, Paging<PublisherKey>),
     responses((status = 200, description = "A page of it", body = Page<PublisherLine>), Refused))]
 async fn publishers(
@@ -212,20 +212,20 @@ async fn publishers(
 }
 
 /// The id of a message from the parts of a path.
-pub(super) fn message_id(publisher: &str, incarnation: &str, sequence: &str) -> Answer<MessageId> {
-    let id = format!("{publisher}/{incarnation}/{sequence}").parse();
+pub(super) fn message_id(publisher: &str, epoch: &str, sequence: &str) -> Answer<MessageId> {
+    let id = format!("{publisher}/{epoch}/{sequence}").parse();
     id.map_err(|e: ParseMessageIdError| Problem::bad_request(e.to_string()))
 }
 
 /// A message with its content: from this peer, or from a neighbour that it asks.
-#[utoipa::path(get, path = "/messages/{publisher}/{incarnation}/{sequence}", tag = "nodes",
+#[utoipa::path(get, path = "/messages/{publisher}/{epoch}/{sequence}", tag = "nodes",
     params(OfNode, OfMessage),
     responses((status = 200, description = "The message", body = FullMessage), Refused))]
 async fn message(
     State(shared): App,
-    PathOf([which, publisher, incarnation, sequence]): PathOf<[String; 4]>,
+    PathOf([which, publisher, epoch, sequence]): PathOf<[String; 4]>,
 ) -> Answer<Json<FullMessage>> {
-    let id = message_id(&publisher, &incarnation, &sequence)?;
+    let id = message_id(&publisher, &epoch, &sequence)?;
     let served = shared.nodes.find(&which)?;
     let node = peer(&served, "carry no messages")?;
     match node.get(id).await.map_err(|_| Problem::gone())? {

@@ -103,7 +103,7 @@ fn start(text: &str) -> Answer<Start> {
     }
     let id = text.parse().map_err(|_| {
         Problem::bad_request(
-            "`from` is now, earliest, microseconds since 1970, or PEER/INCARNATION/NUMBER",
+            "`from` is now, earliest, microseconds since 1970, or PEER/EPOCH/NUMBER",
         )
     })?;
     Ok(Start::After(id))

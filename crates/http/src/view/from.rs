@@ -52,6 +52,7 @@ impl PeerStatus {
             addresses: s.addresses.iter().map(|a| a.0.to_string()).collect(),
             state: word(s.state),
             incarnation: s.incarnation,
+            epoch: s.epoch,
             uptime_s: seconds(around.uptime),
             degree: s.neighbours.len(),
             target: s.target,
@@ -174,7 +175,7 @@ impl From<&snapshot::PublisherView> for PublisherLine {
     fn from(v: &snapshot::PublisherView) -> Self {
         PublisherLine {
             publisher: v.publisher.to_hex(),
-            incarnation: v.incarnation,
+            epoch: v.epoch,
             high_water: v.high_water,
             gaps: v.gaps.clone(),
             received: v.received,

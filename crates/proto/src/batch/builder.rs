@@ -71,8 +71,8 @@ impl BatchBuilder {
     }
 
     fn head(&self) -> Head {
-        let MessageId { publisher, incarnation, sequence: first } = self.first;
-        Head { publisher, incarnation, first, count: self.count, published_at: self.published_at.0 }
+        let MessageId { publisher, epoch, sequence: first } = self.first;
+        Head { publisher, epoch, first, count: self.count, published_at: self.published_at.0 }
     }
 
     /// Writes what stands before the content.

@@ -21,7 +21,7 @@ pub(crate) use self::builder::{BatchBuilder, seal_group};
 use self::proof::Proof;
 use crate::identity::{PeerId, Signature};
 use crate::limits::{MAX_BATCH, MAX_BATCH_MESSAGES, MAX_PAYLOAD, MAX_TOPIC};
-use crate::message::Message;
+use crate::message::{Message, StreamId};
 use crate::signed::digest;
 use crate::time::WallTime;
 
@@ -45,7 +45,7 @@ pub struct Batch(Arc<Inner>);
 
 struct Inner {
     publisher: PeerId,
-    incarnation: u64,
+    epoch: u64,
     first: u64,
     count: u32,
     published_at: u64,
@@ -72,7 +72,7 @@ struct Head {
     #[n(0)]
     publisher: PeerId,
     #[n(1)]
-    incarnation: u64,
+    epoch: u64,
     #[n(2)]
     first: u64,
     #[n(3)]
@@ -88,15 +88,16 @@ impl Batch {
         self.0.publisher
     }
 
-    /// In which incarnation.
+    /// The epoch of its stream.
     #[must_use]
-    pub fn incarnation(&self) -> u64 {
-        self.0.incarnation
+    pub fn epoch(&self) -> u64 {
+        self.0.epoch
     }
 
     /// The publisher's stream that it belongs to.
-    pub(crate) fn stream(&self) -> (PeerId, u64) {
-        (self.0.publisher, self.0.incarnation)
+    #[must_use]
+    pub fn stream(&self) -> StreamId {
+        StreamId { publisher: self.0.publisher, epoch: self.0.epoch }
     }
 
     /// Number of its first message.
@@ -220,10 +221,10 @@ impl Batch {
         signature: Signature,
         proof: Proof,
     ) -> Self {
-        let Head { publisher, incarnation, first, count, published_at } = head;
+        let Head { publisher, epoch, first, count, published_at } = head;
         let inner = Inner {
             publisher,
-            incarnation,
+            epoch,
             first,
             count,
             published_at,
@@ -335,7 +336,7 @@ impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Batch")
             .field("publisher", &self.0.publisher)
-            .field("incarnation", &self.0.incarnation)
+            .field("epoch", &self.0.epoch)
             .field("numbers", &(self.0.first..self.end()))
             .field("bytes", &self.0.wire.len())
             .finish()
@@ -374,7 +375,7 @@ mod tests {
 
     fn batch(payloads: &[&[u8]]) -> Batch {
         let me = Identity::from_secret(&[3; 32]);
-        let first = MessageId { publisher: me.id(), incarnation: 4, sequence: 10 };
+        let first = MessageId { publisher: me.id(), epoch: 4, sequence: 10 };
         let mut b = BatchBuilder::new(first, WallTime(1000));
         for (n, p) in payloads.iter().enumerate() {
             assert!(b.fits("t", p));
@@ -409,7 +410,7 @@ mod tests {
     fn batches_signed_together_hold_one_by_one_and_only_with_their_own_way() {
         let me = Identity::from_secret(&[3; 32]);
         let builder = |sequence| {
-            let first = MessageId { publisher: me.id(), incarnation: 4, sequence };
+            let first = MessageId { publisher: me.id(), epoch: 4, sequence };
             let mut b = BatchBuilder::new(first, WallTime(1000));
             b.push(WallTime(1000), "t", &[7; 500]);
             b
@@ -448,7 +449,7 @@ mod tests {
     #[test]
     fn it_is_bounded_but_one_message_always_fits() {
         let me = Identity::from_secret(&[3; 32]);
-        let first = MessageId { publisher: me.id(), incarnation: 4, sequence: 0 };
+        let first = MessageId { publisher: me.id(), epoch: 4, sequence: 0 };
         let mut b = BatchBuilder::new(first, WallTime(0));
         let large = vec![7; MAX_PAYLOAD];
         assert!(b.fits("", &large));

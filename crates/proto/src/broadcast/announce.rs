@@ -5,11 +5,11 @@
 
 use core::time::Duration;
 
-use super::message_list::StreamId;
 use super::trees::Route;
 use crate::batch::Batch;
 use crate::identity::PeerId;
 use crate::limits::MAX_PULL_RANGES;
+use crate::message::StreamId;
 use crate::random::Stream;
 use crate::small::GrowMap;
 use crate::time::Time;
@@ -77,7 +77,7 @@ impl Announcer {
     pub(crate) fn heard(&mut self, neighbour: PeerId, range: &Range, now: Time) {
         self.due.get_or_insert(now + GATHER);
         if self.theirs.len() < MAX_PULL_RANGES * 8 {
-            let key = (neighbour, (range.publisher, range.incarnation));
+            let key = (neighbour, range.stream());
             let next = self.theirs.get_or_insert(key, || 0);
             *next = (*next).max(range.to);
         }
@@ -111,16 +111,15 @@ impl Announcer {
                 {
                     continue;
                 }
-                let (publisher, incarnation) = n.stream;
+                let StreamId { publisher, epoch } = n.stream;
                 let full = ranges.len() >= MAX_PULL_RANGES;
-                let touches = |r: &&mut Range| {
-                    (r.publisher, r.incarnation) == n.stream && r.from <= n.to && n.from <= r.to
-                };
+                let touches =
+                    |r: &&mut Range| r.stream() == n.stream && r.from <= n.to && n.from <= r.to;
                 match ranges.iter_mut().rev().take(64).find(touches) {
                     Some(r) => (r.from, r.to) = (r.from.min(n.from), r.to.max(n.to)),
                     // The next comparison of message lists tells the rest.
                     None if full => break,
-                    None => ranges.push(Range { publisher, incarnation, from: n.from, to: n.to }),
+                    None => ranges.push(Range { publisher, epoch, from: n.from, to: n.to }),
                 }
             }
             if !ranges.is_empty() {
@@ -150,7 +149,7 @@ mod tests {
 
     fn batch(first: u64, count: u64) -> Batch {
         let me = Identity::from_secret(&[9; 32]);
-        let id = MessageId { publisher: me.id(), incarnation: 1, sequence: first };
+        let id = MessageId { publisher: me.id(), epoch: 1, sequence: first };
         let mut b = BatchBuilder::new(id, WallTime(0));
         for _ in 0..count {
             b.push(WallTime(0), "", b"");
@@ -171,8 +170,8 @@ mod tests {
         assert!(a.round([A, B].into_iter(), Time::ZERO, |_, _| false).is_empty(), "once");
         let b = batch(20, 1);
         a.note(&b, None, ROUTE, Time::ZERO);
-        let (publisher, incarnation) = b.stream();
-        a.heard(A, &Range { publisher, incarnation, from: 20, to: 21 }, Time::ZERO);
+        let StreamId { publisher, epoch } = b.stream();
+        a.heard(A, &Range { publisher, epoch, from: 20, to: 21 }, Time::ZERO);
         assert!(
             a.round([A, B].into_iter(), Time::ZERO, |n, _| n == B).is_empty(),
             "A has it, B gets it"

@@ -1,17 +1,14 @@
 //! The Message List: which messages were received, and how far they were handed on.
 //!
-//! Per publisher and incarnation (a stream) it keeps the ranges of numbers received, not one entry
+//! Per publisher and epoch (a stream) it keeps the ranges of numbers received, not one entry
 //! per message: a publisher whose messages all came takes one range, however many they are.
 
 use std::collections::BTreeSet;
 
 use crate::identity::PeerId;
 use crate::limits::{MAX_GAPS, MAX_LIVES, MAX_PUBLISHERS};
-use crate::message::MessageId;
+use crate::message::{MessageId, StreamId};
 use crate::small::{GrowMap, make_room};
-
-/// A publisher in one incarnation.
-pub(crate) type StreamId = (PeerId, u64);
 
 /// What is known of one stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -297,15 +294,17 @@ impl MessageList {
         }
     }
 
-    /// Makes room for a further incarnation of a publisher: the oldest goes. One that is older than
+    /// Makes room for a further epoch of a publisher: the oldest goes. One that is older than
     /// all that are kept has been forgotten before; what comes of it counts as a repeat.
-    fn make_room_for(&mut self, (publisher, incarnation): StreamId) -> bool {
-        let lives: Vec<u64> = self.lives(publisher).map(|(life, _)| life).collect();
-        let Some(&oldest) = lives.first().filter(|_| lives.len() >= MAX_LIVES) else { return true };
-        if incarnation < oldest {
+    fn make_room_for(&mut self, StreamId { publisher, epoch }: StreamId) -> bool {
+        let epochs: Vec<u64> = self.epochs(publisher).map(|(epoch, _)| epoch).collect();
+        let Some(&oldest) = epochs.first().filter(|_| epochs.len() >= MAX_LIVES) else {
+            return true;
+        };
+        if epoch < oldest {
             return false;
         }
-        self.forget((publisher, oldest));
+        self.forget(StreamId { publisher, epoch: oldest });
         true
     }
 
@@ -324,15 +323,16 @@ impl MessageList {
         core::mem::take(&mut self.forgotten)
     }
 
-    /// The incarnations of a publisher, ascending.
-    pub(crate) fn lives(&self, publisher: PeerId) -> impl Iterator<Item = (u64, &Seen)> {
-        let all = self.streams.range((publisher, 0)..=(publisher, u64::MAX));
-        all.map(|((_, life), seen)| (*life, seen))
+    /// The epochs of a publisher, ascending.
+    pub(crate) fn epochs(&self, publisher: PeerId) -> impl Iterator<Item = (u64, &Seen)> {
+        let stream = |epoch| StreamId { publisher, epoch };
+        let all = self.streams.range(stream(0)..=stream(u64::MAX));
+        all.map(|(stream, seen)| (stream.epoch, seen))
     }
 
     /// Whether a message was received.
     pub(crate) fn contains(&self, id: &MessageId) -> bool {
-        self.get((id.publisher, id.incarnation)).is_some_and(|s| s.contains(id.sequence))
+        self.get(id.stream()).is_some_and(|s| s.contains(id.sequence))
     }
 
     /// What was received of one stream.
@@ -371,10 +371,10 @@ mod tests {
 
     use super::*;
 
-    const S: StreamId = (PeerId::from_bytes([1; 32]), 1);
+    const S: StreamId = StreamId { publisher: PeerId::from_bytes([1; 32]), epoch: 1 };
 
     fn id(sequence: u64) -> MessageId {
-        MessageId { publisher: S.0, incarnation: S.1, sequence }
+        MessageId { publisher: S.publisher, epoch: S.epoch, sequence }
     }
 
     #[test]

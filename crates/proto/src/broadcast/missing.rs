@@ -8,9 +8,10 @@ use core::cmp::Reverse;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::message_list::{MessageList, StreamId};
+use super::message_list::MessageList;
 use crate::identity::PeerId;
 use crate::limits::{MAX_MISSING, MAX_PULL_RANGES, MAX_SOURCES};
+use crate::message::StreamId;
 use crate::random::Stream;
 use crate::small::GrowMap;
 use crate::time::Time;
@@ -230,7 +231,7 @@ impl Missing {
 
     /// A neighbour announced a range.
     pub(crate) fn announced(&mut self, list: &MessageList, who: PeerId, r: &Range, now: Time) {
-        let stream = (r.publisher, r.incarnation);
+        let stream = r.stream();
         let ours = list.get(stream);
         let lacking =
             ours.is_none_or(|s| s.missing_below(r.to).last().is_some_and(|m| m.1 > r.from));
@@ -250,7 +251,7 @@ impl Missing {
         at_once: bool,
         now: Time,
     ) {
-        let stream = (e.publisher, e.incarnation);
+        let stream = e.stream();
         let missing =
             list.get(stream).map_or_else(|| vec![(0, e.next)], |s| s.missing_below(e.next));
         let lacks: Vec<_> = e.gaps.iter().copied().take(MAX_LACKS).collect();
@@ -460,8 +461,8 @@ impl Missing {
             if let Some(&(from, to)) = missing.first()
                 && (w.tries > 2 || !w.sources.iter().any(|(_, c)| c.has_of(from, to)))
             {
-                let (publisher, incarnation) = stream;
-                due.ask_anybody.push(Range { publisher, incarnation, from, to });
+                let StreamId { publisher, epoch } = stream;
+                due.ask_anybody.push(Range { publisher, epoch, from, to });
             }
             let n = w.sources.len();
             for (i, &(from, to)) in missing.iter().enumerate() {
@@ -475,9 +476,9 @@ impl Missing {
                     break;
                 }
                 asked += 1;
-                let (publisher, incarnation) = stream;
+                let StreamId { publisher, epoch } = stream;
                 let (from, to) = (from.max(c.floor), to.min(c.next));
-                due.pulls.entry(*who).or_default().push(Range { publisher, incarnation, from, to });
+                due.pulls.entry(*who).or_default().push(Range { publisher, epoch, from, to });
             }
         }
         for stream in done {
@@ -491,7 +492,7 @@ impl Missing {
 mod tests {
     use super::*;
 
-    const S: StreamId = (PeerId::from_bytes([1; 32]), 1);
+    const S: StreamId = StreamId { publisher: PeerId::from_bytes([1; 32]), epoch: 1 };
     const A: PeerId = PeerId::from_bytes([2; 32]);
     const B: PeerId = PeerId::from_bytes([3; 32]);
 
@@ -508,11 +509,11 @@ mod tests {
     }
 
     fn range(from: u64, to: u64) -> Range {
-        Range { publisher: S.0, incarnation: S.1, from, to }
+        Range { publisher: S.publisher, epoch: S.epoch, from, to }
     }
 
     fn entry(floor: u64, next: u64, gaps: &[(u64, u64)]) -> SummaryEntry {
-        SummaryEntry { publisher: S.0, incarnation: S.1, next, gaps: gaps.to_vec(), floor }
+        SummaryEntry { publisher: S.publisher, epoch: S.epoch, next, gaps: gaps.to_vec(), floor }
     }
 
     fn pulls(m: &mut Missing, l: &MessageList, now: Time) -> Vec<(PeerId, u64, u64)> {

@@ -20,11 +20,11 @@ mod window;
 use crate::batch::Batch;
 use crate::config::Config;
 use crate::identity::PeerId;
-use crate::message::MessageId;
+use crate::message::{MessageId, StreamId};
 use crate::snapshot::PublisherView;
 use crate::time::{Time, WallTime};
 
-pub(crate) use message_list::{MessageList, Receipt, Seen, StreamId};
+pub(crate) use message_list::{MessageList, Receipt, Seen};
 pub(crate) use order::Step;
 pub(crate) use retention::{Awaited, Kept, Retention, name};
 
@@ -121,9 +121,9 @@ impl Broadcast {
     pub(crate) fn publishers(&self) -> Vec<PublisherView> {
         self.list
             .iter()
-            .map(|(&(publisher, incarnation), s)| PublisherView {
+            .map(|(&StreamId { publisher, epoch }, s)| PublisherView {
                 publisher,
-                incarnation,
+                epoch,
                 high_water: s.high_water(),
                 gaps: s.gaps(),
                 received: s.received(),
@@ -146,9 +146,9 @@ mod tests {
         let config = Config::lan().retention_bytes(1 << 20).build().unwrap();
         let (mut b, t) = (Broadcast::new(&config), Time::ZERO);
         let one = Identity::from_secret(&[1; 32]);
-        let stream = (one.id(), 1);
+        let stream = StreamId { publisher: one.id(), epoch: 1 };
         let take = |b: &mut Broadcast, sequence| {
-            let id = MessageId { publisher: one.id(), incarnation: 1, sequence };
+            let id = MessageId { publisher: one.id(), epoch: 1, sequence };
             let mut batch = BatchBuilder::new(id, WallTime(0));
             batch.push(WallTime(0), "", &[7; 100_000]);
             b.receive(&batch.seal(&one), 1, None, t, WallTime(0), |_, _, _| Awaited::Nobody);
@@ -168,7 +168,7 @@ mod tests {
         let (mut b, t) = (Broadcast::new(&config), Time::ZERO);
         let (one, other) = (Identity::from_secret(&[1; 32]), Identity::from_secret(&[2; 32]));
         let batch = |who: &Identity, sequence| {
-            let id = MessageId { publisher: who.id(), incarnation: 1, sequence };
+            let id = MessageId { publisher: who.id(), epoch: 1, sequence };
             let mut batch = BatchBuilder::new(id, WallTime(0));
             batch.push(WallTime(0), "", &[7; 30_000]);
             batch.seal(who)

@@ -1,13 +1,13 @@
 //! Order per publisher: what may be delivered now.
 //!
 //! Messages of one stream are delivered by number without exception; what is missing holds up what
-//! is behind it until it comes or is given up, and then shows as a gap in its place. A later life
-//! of a publisher waits for what is known of its earlier ones.
+//! is behind it until it comes or is given up, and then shows as a gap in its place. A later epoch
+//! of a publisher waits for what is known of the earlier ones.
 
-use super::message_list::{MessageList, StreamId};
+use super::message_list::MessageList;
 use super::retention::{Kept, Retention};
 use crate::identity::PeerId;
-use crate::message::MessageId;
+use crate::message::{MessageId, StreamId};
 
 /// The next thing for the application.
 #[derive(Debug)]
@@ -21,13 +21,13 @@ pub(crate) enum Step {
 /// What of a publisher has become deliverable; it counts as delivered from now on.
 pub(crate) fn advance(list: &mut MessageList, kept: &Retention, publisher: PeerId) -> Vec<Step> {
     let mut steps = Vec::new();
-    let lives: Vec<u64> = list.lives(publisher).map(|(life, _)| life).collect();
-    for life in lives {
-        let stream = (publisher, life);
+    let epochs: Vec<u64> = list.epochs(publisher).map(|(epoch, _)| epoch).collect();
+    for epoch in epochs {
+        let stream = StreamId { publisher, epoch };
         let Some(seen) = list.get(stream) else { continue };
         let (mut at, end, next) = (seen.delivered(), seen.high_water(), seen.next());
         while at < end {
-            let id = MessageId { publisher, incarnation: life, sequence: at };
+            let id = MessageId { publisher, epoch, sequence: at };
             let from = at;
             if let Some(k) = kept.holding(&id) {
                 at = k.batch.end();
@@ -68,8 +68,12 @@ mod tests {
             Rig { list: MessageList::default(), kept, me }
         }
 
-        fn batch(&self, incarnation: u64, first: u64, count: u64) -> Batch {
-            let id = MessageId { publisher: self.me.id(), incarnation, sequence: first };
+        fn stream(&self, epoch: u64) -> StreamId {
+            StreamId { publisher: self.me.id(), epoch }
+        }
+
+        fn batch(&self, epoch: u64, first: u64, count: u64) -> Batch {
+            let id = MessageId { publisher: self.me.id(), epoch, sequence: first };
             let mut b = BatchBuilder::new(id, WallTime(0));
             for _ in 0..count {
                 b.push(WallTime(0), "", b"x");
@@ -77,9 +81,9 @@ mod tests {
             b.seal(&self.me)
         }
 
-        /// What comes out when a batch comes in: `life:from-to`, or the same in brackets for gaps.
-        fn take(&mut self, incarnation: u64, first: u64, count: u64) -> String {
-            let b = self.batch(incarnation, first, count);
+        /// What comes out when a batch comes in: `epoch:from-to`, or the same in brackets for gaps.
+        fn take(&mut self, epoch: u64, first: u64, count: u64) -> String {
+            let b = self.batch(epoch, first, count);
             self.list.receive(b.stream(), b.first(), b.end());
             self.kept.keep(b, 1, None, Time::ZERO, WallTime(0), |_, _| Awaited::Nobody);
             self.advance()
@@ -89,9 +93,9 @@ mod tests {
             let steps = advance(&mut self.list, &self.kept, self.me.id());
             let words = steps.iter().map(|s| match s {
                 Step::Deliver { kept, from } => {
-                    format!("{}:{from}-{}", kept.batch.incarnation(), kept.batch.end())
+                    format!("{}:{from}-{}", kept.batch.epoch(), kept.batch.end())
                 }
-                Step::Gap { stream, from, to } => format!("({}:{from}-{to})", stream.1),
+                Step::Gap { stream, from, to } => format!("({}:{from}-{to})", stream.epoch),
             });
             words.collect::<Vec<_>>().join(" ")
         }
@@ -112,12 +116,12 @@ mod tests {
         let mut r = Rig::new();
         r.take(1, 0, 1);
         r.take(1, 3, 1);
-        r.list.give_up((r.me.id(), 1), 1, 3);
+        r.list.give_up(r.stream(1), 1, 3);
         assert_eq!(r.advance(), "(1:1-3) 1:3-4");
     }
 
     #[test]
-    fn a_later_life_waits_for_the_earlier_one() {
+    fn later_epoch_waits_for_the_earlier_one() {
         let mut r = Rig::new();
         assert_eq!(r.take(1, 0, 1), "1:0-1");
         assert_eq!(r.take(1, 2, 1), "");
@@ -129,7 +133,7 @@ mod tests {
     fn nothing_is_delivered_before_the_beginning_is_known() {
         let mut r = Rig::new();
         assert_eq!(r.take(1, 9, 1), "");
-        r.list.begin((r.me.id(), 1), 8);
+        r.list.begin(r.stream(1), 8);
         assert_eq!(r.take(1, 8, 1), "1:8-9 1:9-10");
     }
 }

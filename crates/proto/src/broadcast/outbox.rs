@@ -7,7 +7,7 @@ use super::window::Window;
 use crate::batch::{Batch, BatchBuilder, seal_group};
 use crate::identity::Identity;
 use crate::limits::{HOLD_AT_MOST, MAX_GROUP};
-use crate::message::MessageId;
+use crate::message::{MessageId, StreamId};
 use crate::time::{Time, WallTime};
 
 /// Over which the publishing rate is measured.
@@ -63,9 +63,9 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn new(identity: &Identity, incarnation: u64) -> Self {
+    pub(crate) fn new(identity: &Identity, epoch: u64) -> Self {
         Outbox {
-            next: MessageId { publisher: identity.id(), incarnation, sequence: 0 },
+            next: MessageId { publisher: identity.id(), epoch, sequence: 0 },
             queues: None,
             waiting_bytes: 0,
             held: false,
@@ -80,18 +80,23 @@ impl Outbox {
         }
     }
 
-    /// A new incarnation counts from 0 again. What waits is still of the old one and goes first.
-    pub(crate) fn restart(&mut self, incarnation: u64) {
+    /// A new epoch counts from 0 again. What waits is still of the old one and goes first.
+    pub(crate) fn restart(&mut self, epoch: u64) {
         if let Some(q) = &mut self.queues {
             q.full.extend(q.open.take());
             q.on_the_way.clear();
         }
-        self.next = MessageId { incarnation, sequence: 0, ..self.next };
+        self.next = MessageId { epoch, sequence: 0, ..self.next };
         self.on_the_way_bytes = 0;
         self.receipt_wanted = 0;
     }
 
-    /// Messages published in this incarnation.
+    /// The stream of what is pushed from now on.
+    pub(crate) const fn stream(&self) -> StreamId {
+        self.next.stream()
+    }
+
+    /// Messages published in this epoch.
     pub(crate) const fn published(&self) -> u64 {
         self.next.sequence
     }
@@ -188,7 +193,7 @@ impl Outbox {
             self.waiting_bytes = 0;
         }
         let bytes = batch.wire().len() as u64;
-        if batch.incarnation() == self.next.incarnation {
+        if batch.epoch() == self.next.epoch {
             if q.on_the_way.is_empty() {
                 self.moved = now;
             }
@@ -326,16 +331,16 @@ mod tests {
     }
 
     #[test]
-    fn a_new_incarnation_begins_at_zero() {
+    fn a_new_epoch_begins_at_zero() {
         let me = Identity::from_secret(&[1; 32]);
         let mut o = Outbox::new(&me, 1);
         o.add(Time::ZERO, WallTime(0), "", b"a");
         o.restart(2);
         let id = o.add(Time::ZERO, WallTime(0), "", b"b");
-        assert_eq!((id.incarnation, id.sequence), (2, 0));
+        assert_eq!((id.epoch, id.sequence), (2, 0));
         let old = o.seal(&me, Time::ZERO).unwrap();
-        assert_eq!((old.incarnation(), old.len()), (1, 1));
-        assert_eq!(o.seal(&me, Time::ZERO).unwrap().incarnation(), 2);
+        assert_eq!((old.epoch(), old.len()), (1, 1));
+        assert_eq!(o.seal(&me, Time::ZERO).unwrap().epoch(), 2);
         assert!(o.seal(&me, Time::ZERO).is_none());
     }
 }

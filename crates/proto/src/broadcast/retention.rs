@@ -8,10 +8,9 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::message_list::StreamId;
 use crate::batch::Batch;
 use crate::identity::PeerId;
-use crate::message::MessageId;
+use crate::message::{MessageId, StreamId};
 use crate::small::GrowMap;
 use crate::time::{Time, WallTime};
 
@@ -53,8 +52,8 @@ impl Kept {
 
 /// The first message of a batch names it.
 pub(crate) fn name(batch: &Batch) -> MessageId {
-    let (publisher, incarnation) = batch.stream();
-    MessageId { publisher, incarnation, sequence: batch.first() }
+    let StreamId { publisher, epoch } = batch.stream();
+    MessageId { publisher, epoch, sequence: batch.first() }
 }
 
 /// The store: oldest arrivals go first.
@@ -249,8 +248,12 @@ impl Retention {
     }
 
     /// The first kept number of a stream from `from` on.
-    pub(crate) fn first_from(&self, (publisher, incarnation): StreamId, from: u64) -> Option<u64> {
-        let from = MessageId { publisher, incarnation, sequence: from };
+    pub(crate) fn first_from(
+        &self,
+        StreamId { publisher, epoch }: StreamId,
+        from: u64,
+    ) -> Option<u64> {
+        let from = MessageId { publisher, epoch, sequence: from };
         let to = MessageId { sequence: u64::MAX, ..from };
         self.batches.range(from..=to).next().map(|(id, _)| id.sequence)
     }
@@ -262,8 +265,8 @@ impl Retention {
         from: u64,
         to: u64,
     ) -> impl Iterator<Item = &Kept> {
-        let (publisher, incarnation) = stream;
-        let id = MessageId { publisher, incarnation, sequence: from };
+        let StreamId { publisher, epoch } = stream;
+        let id = MessageId { publisher, epoch, sequence: from };
         // The one that holds `from` may begin before it.
         let first = self.holding(&id).map_or(id, |k| name(&k.batch));
         let last = MessageId { sequence: to.max(first.sequence), ..id };
@@ -316,7 +319,7 @@ mod tests {
 
     fn batch(first: u64, count: u64, bytes: usize) -> Batch {
         let me = Identity::from_secret(&[1; 32]);
-        let id = MessageId { publisher: me.id(), incarnation: 1, sequence: first };
+        let id = MessageId { publisher: me.id(), epoch: 1, sequence: first };
         let mut b = BatchBuilder::new(id, WallTime(0));
         for _ in 0..count {
             b.push(WallTime(0), "", &vec![7; bytes]);
@@ -333,14 +336,18 @@ mod tests {
         let mut r = Retention::new(10_000, Duration::from_secs(10));
         let other = Identity::from_secret(&[2; 32]);
         let of_other = |first| {
-            let id = MessageId { publisher: other.id(), incarnation: 1, sequence: first };
+            let id = MessageId { publisher: other.id(), epoch: 1, sequence: first };
             let mut b = BatchBuilder::new(id, WallTime(0));
             b.push(WallTime(0), "", &[7; 500]);
             b.seal(&other)
         };
         let keep = |r: &mut Retention, b: Batch, below: u64| {
             let waits = |s: StreamId, end: u64| {
-                if s.0 == other.id() && end > below { Awaited::Somebody } else { Awaited::Nobody }
+                if s.publisher == other.id() && end > below {
+                    Awaited::Somebody
+                } else {
+                    Awaited::Nobody
+                }
             };
             let gone = r.keep(b, 1, None, Time::ZERO, WallTime(0), waits);
             assert!(r.bytes() <= 10_000 && r.spared_bytes <= 5_000);
@@ -352,16 +359,19 @@ mod tests {
             let gone = keep(&mut r, batch(n, 1, 500), 0);
             assert!(gone.iter().all(|b| b.publisher() != other.id()), "at {n}");
         }
-        assert!(r.range((other.id(), 1), 0, 3).count() == 3 && !r.spared.is_empty());
+        assert!(
+            r.range(StreamId { publisher: other.id(), epoch: 1 }, 0, 3).count() == 3
+                && !r.spared.is_empty()
+        );
         // When they have come, they go first.
         let gone = keep(&mut r, batch(100, 1, 500), 3);
         assert_eq!((gone[0].publisher(), gone[0].first()), (other.id(), 0));
         (101..110).for_each(|n| drop(keep(&mut r, batch(n, 1, 500), 3)));
         assert!(r.spared.is_empty() && r.spared_bytes == 0);
-        assert_eq!(r.first_from((other.id(), 1), 0), None);
+        assert_eq!(r.first_from(StreamId { publisher: other.id(), epoch: 1 }, 0), None);
         // More than half of the room is not given to them.
         (3..100).for_each(|n| drop(keep(&mut r, of_other(n), 3)));
-        assert!(r.first_from((other.id(), 1), 0) > Some(80));
+        assert!(r.first_from(StreamId { publisher: other.id(), epoch: 1 }, 0) > Some(80));
     }
 
     /// Everybody waits for everything, and nobody has what this node published but this node.
@@ -370,10 +380,10 @@ mod tests {
         let mut r = Retention::new(10_000, Duration::from_secs(10));
         let other = Identity::from_secret(&[2; 32]);
         let waits = |s: StreamId, _: u64| {
-            if s.0 == other.id() { Awaited::FromHere } else { Awaited::Somebody }
+            if s.publisher == other.id() { Awaited::FromHere } else { Awaited::Somebody }
         };
         for n in 0..3 {
-            let id = MessageId { publisher: other.id(), incarnation: 1, sequence: n };
+            let id = MessageId { publisher: other.id(), epoch: 1, sequence: n };
             let mut b = BatchBuilder::new(id, WallTime(0));
             b.push(WallTime(0), "", &[7; 500]);
             r.keep(b.seal(&other), 0, None, Time::ZERO, WallTime(0), waits);
@@ -382,7 +392,7 @@ mod tests {
             r.keep(batch(n, 1, 500), 1, None, Time::ZERO, WallTime(0), waits);
             assert!(r.bytes() <= 10_000);
         }
-        assert_eq!(r.range((other.id(), 1), 0, 3).count(), 3);
+        assert_eq!(r.range(StreamId { publisher: other.id(), epoch: 1 }, 0, 3).count(), 3);
     }
 
     #[test]

@@ -13,12 +13,12 @@ mod trim;
 use core::time::Duration;
 use std::sync::Arc;
 
-use crate::broadcast::StreamId;
 use crate::death::Adjacency;
 use crate::identity::PeerId;
 use crate::io::{DialId, LinkId};
 use crate::limits::{MAX_PERMITS, MAX_REQUEST_NEIGHBOURS};
 use crate::liveness::Watch;
+use crate::message::StreamId;
 use crate::record::{Address, Compact, SignedRecord};
 use crate::signed::Signed;
 use crate::small::VecMap;

@@ -8,6 +8,7 @@ use crate::broadcast::acks::{Arrived, Surroundings as _};
 use crate::broadcast::trees::Route;
 use crate::identity::PeerId;
 use crate::io::Class;
+use crate::message::StreamId;
 use crate::time::Time;
 use crate::wire::{Ack, Census, CensusBody};
 
@@ -23,10 +24,10 @@ const STALLED_AT_EASE: Duration = Duration::from_secs(10);
 impl Peer {
     pub(super) fn on_ack(&mut self, remote: PeerId, f: &Ack) {
         let now = self.fx.now();
-        let own = (self.id(), self.incarnation());
+        let own = self.own_stream();
         let mut mine = false;
         for e in &f.entries {
-            let stream = (e.publisher, e.incarnation);
+            let stream = e.stream();
             if !self.acks.told(remote, e, now, &around!(self)) {
                 self.fx.count("acks_unknown");
                 continue;
@@ -45,12 +46,12 @@ impl Peer {
     /// A publisher asks to be told anew who holds what.
     pub(super) fn on_census(&mut self, remote: PeerId, f: Census) {
         let now = self.fx.now();
-        let CensusBody { publisher, incarnation, round, until, own_tree } = *f.body.body();
+        let CensusBody { publisher, epoch, round, until, own_tree } = *f.body.body();
         if publisher == self.id() {
             return;
         }
         let route = Route { own_tree, publisher };
-        let stream = (publisher, incarnation);
+        let stream = StreamId { publisher, epoch };
         let upstream = Some(remote);
         let arrived = Arrived { stream, route, upstream, bytes: 0, wanted: Some(until) };
         if self.acks.census(&arrived, round, now, &around!(self)) {
@@ -78,7 +79,7 @@ impl Peer {
     /// Makes room for what is published by what was acknowledged.
     pub(super) fn pace(&mut self, congested: bool) {
         let now = self.fx.now();
-        let own = (self.id(), self.incarnation());
+        let own = self.own_stream();
         let high_water = around!(self).high_water(own);
         self.acks.tick(own, now, high_water);
         if let Some(summed) = self.acks.summed(own, now, &around!(self)) {

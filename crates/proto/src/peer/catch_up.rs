@@ -3,7 +3,6 @@
 use core::time::Duration;
 
 use super::Peer;
-use crate::broadcast::StreamId;
 use crate::config::BroadcastMode;
 use crate::identity::PeerId;
 use crate::io::{Class, LinkId};
@@ -11,9 +10,10 @@ use crate::limits::{
     MAX_BATCH_MESSAGES, MAX_MISSING, MAX_PULL_BATCHES, MAX_PULL_BYTES, MAX_PULL_RANGES,
     QUEUE_PAYLOAD,
 };
+use crate::message::StreamId;
 use crate::sync;
 use crate::time::Time;
-use crate::wire::{Announce, Gossip, Pull, Pulled, Summary, SummaryEntry};
+use crate::wire::{Announce, Gossip, Pull, Pulled, Range, Summary, SummaryEntry};
 
 /// Bytes sent at once to a new child, or parent: half of the link's queue.
 const MAX_CATCH_UP: usize = QUEUE_PAYLOAD / 2;
@@ -128,7 +128,7 @@ impl Peer {
             }
         }
         for e in theirs {
-            let stream = (e.publisher, e.incarnation);
+            let stream = e.stream();
             self.hear_of_beginning(stream, e.floor);
             self.missing.told(&self.broadcast.list, remote, e, at_once, now);
         }
@@ -166,7 +166,7 @@ impl Peer {
     fn hear_of_beginning(&mut self, stream: StreamId, floor: u64) {
         if floor == 0 && self.unbegun.remove(&stream).is_some() {
             self.broadcast.list.begin(stream, 0);
-            return self.deliver(stream.0);
+            return self.deliver(stream.publisher);
         }
         if let Some(u) = self.unbegun.get_mut(&stream) {
             u.floor = u.floor.min(floor);
@@ -186,7 +186,7 @@ impl Peer {
             } else {
                 self.broadcast.list.begin_with_what_came(stream);
             }
-            self.deliver(stream.0);
+            self.deliver(stream.publisher);
         }
     }
 
@@ -209,7 +209,7 @@ impl Peer {
         let degree = self.overlay.neighbours.len();
         let mut due = self.missing.due(&self.broadcast.list, degree, now);
         for range in due.ask_anybody {
-            let stream = (range.publisher, range.incarnation);
+            let stream = range.stream();
             let fresh = |id: &&PeerId| !self.missing.has_failed(stream, id);
             let some: Vec<PeerId> = self.overlay.neighbours.keys().filter(fresh).copied().collect();
             if let Some(who) = some.get(self.rng.sync.below(some.len())) {
@@ -220,7 +220,7 @@ impl Peer {
             ranges.truncate(MAX_PULL_RANGES);
             if let Some(n) = self.overlay.neighbours.get_mut(&who) {
                 self.fx.count("pulls");
-                n.pulled = ranges.iter().map(|r| (r.publisher, r.incarnation)).collect();
+                n.pulled = ranges.iter().map(Range::stream).collect();
                 n.pulled.dedup();
                 self.fx.send(n.link, Pull { ranges });
             }
@@ -230,7 +230,7 @@ impl Peer {
         }
         for (stream, from, to) in due.lost {
             self.broadcast.list.give_up(stream, from, to);
-            self.deliver(stream.0);
+            self.deliver(stream.publisher);
         }
     }
 
@@ -238,7 +238,7 @@ impl Peer {
         let (mut bytes, mut batches) = (0, 0u32);
         'all: for r in &f.ranges {
             let mut last = None;
-            for k in self.broadcast.kept.range((r.publisher, r.incarnation), r.from, r.to) {
+            for k in self.broadcast.kept.range(r.stream(), r.from, r.to) {
                 if bytes >= MAX_PULL_BYTES || batches >= MAX_PULL_BATCHES {
                     break 'all;
                 }
@@ -273,7 +273,7 @@ impl Peer {
         let (mut bytes, mut batches) = (0, 0);
         // A stream that the other does not know at all, it learns of by comparing.
         for has in have {
-            let stream = (has.publisher, has.incarnation);
+            let stream = has.stream();
             if self.broadcast.list.get(stream).is_none() {
                 continue;
             }

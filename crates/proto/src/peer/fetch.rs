@@ -112,7 +112,7 @@ impl Peer {
 
     pub(super) fn on_data(&mut self, remote: PeerId, f: Data) {
         let asked = self.fetches.get(&f.id).is_some_and(|x| x.asked.contains(&remote));
-        let named = |b: &crate::Batch| b.stream() == (f.id.publisher, f.id.incarnation);
+        let named = |b: &crate::Batch| b.stream() == f.id.stream();
         let Some(batch) = f.batch.filter(named) else { return };
         let Some(message) = batch.message(f.id.sequence) else { return };
         if !asked {

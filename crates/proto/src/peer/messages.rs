@@ -6,12 +6,12 @@ use super::Peer;
 use crate::batch::Batch;
 use crate::broadcast::acks::{Arrived, Surroundings};
 use crate::broadcast::trees::{Route, Trees};
-use crate::broadcast::{Awaited, MessageList, Step, StreamId, Taken, name};
+use crate::broadcast::{Awaited, MessageList, Step, Taken, name};
 use crate::config::BroadcastMode;
 use crate::event::Event;
 use crate::identity::PeerId;
 use crate::io::{Class, LinkId, Output, StoreOp};
-use crate::message::Delivery;
+use crate::message::{Delivery, StreamId};
 use crate::overlay::Overlay;
 use crate::time::Time;
 use crate::wire::{Ack, Gossip};
@@ -109,7 +109,7 @@ impl Peer {
         let awaited = |list: &MessageList, stream: StreamId, number| {
             let around = Around { list, trees, overlay, mode, me, others, now };
             match acks.summed(stream, now, &around) {
-                Some(s) if s.patient < number && stream.0 == me => Awaited::FromHere,
+                Some(s) if s.patient < number && stream.publisher == me => Awaited::FromHere,
                 Some(s) if s.patient < number => Awaited::Somebody,
                 _ => Awaited::Nobody,
             }
@@ -253,10 +253,10 @@ impl Peer {
         }
     }
 
-    fn tell_gap(&mut self, (publisher, incarnation): StreamId, from: u64, to: u64) {
+    fn tell_gap(&mut self, StreamId { publisher, epoch }: StreamId, from: u64, to: u64) {
         self.fx.count("gaps");
         self.fx.add("messages_missed", to - from);
-        self.fx.event(Event::Gap { publisher, incarnation, from, to });
+        self.fx.event(Event::Gap { publisher, epoch, from, to });
     }
 
     /// A payload queue fills: the publishers behind it are told to slow down.

@@ -7,6 +7,7 @@ use super::Peer;
 use crate::event::Event;
 use crate::identity::Identity;
 use crate::io::StoreOp;
+use crate::message::StreamId;
 use crate::name::Name;
 use crate::overlay::target::{MIN_TARGET, rank, target_degree};
 use crate::record::{Address, Presence, Record, SignedRecord};
@@ -77,6 +78,11 @@ impl Own {
 impl Peer {
     pub(super) fn incarnation(&self) -> u64 {
         self.own.record.incarnation
+    }
+
+    /// The stream of what is published from now on.
+    pub(super) const fn own_stream(&self) -> StreamId {
+        self.outbox.stream()
     }
 
     pub(super) const fn is_leaving(&self) -> bool {

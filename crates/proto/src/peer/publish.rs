@@ -11,7 +11,7 @@ use crate::config::BroadcastMode;
 use crate::identity::PeerId;
 use crate::io::Output;
 use crate::limits::{MAX_PAYLOAD, MAX_RECEIPTS, MAX_TOPIC};
-use crate::message::MessageId;
+use crate::message::{MessageId, StreamId};
 use crate::signed::Signed;
 use crate::snapshot::{Departed, MemberState, Receipt};
 use crate::time::Time;
@@ -181,12 +181,12 @@ impl Peer {
 
     // ---- receipts --------------------------------------------------------------------------
 
-    /// Asks for receipts of a message of this incarnation: [`Output::Receipt`] follows whenever
+    /// Asks for receipts of a message of this epoch: [`Output::Receipt`] follows whenever
     /// more hold it, until all live peers do. Asked for before the outputs are drained, nobody
     /// gathers its acknowledgements. `false` if too many are waited for, or it is not one's own.
     pub fn want_receipt(&mut self, now: Time, id: MessageId) -> bool {
         self.begin(now);
-        let own = (id.publisher, id.incarnation) == (self.id(), self.incarnation());
+        let own = id.stream() == self.own_stream();
         if !own || id.sequence >= self.outbox.published() || self.receipts.len() >= MAX_RECEIPTS {
             return false;
         }
@@ -215,13 +215,14 @@ impl Peer {
         }
         let now = self.fx.now();
         self.review_at = now + REVIEW_EVERY;
-        let own = (self.id(), self.incarnation());
+        let own = self.own_stream();
         let Some(summed) = self.acks.summed(own, now, &around!(self)) else { return };
         let alive = || self.members.alive().map(|(id, _)| id);
         let known = u32::try_from(self.members.alive_count() + 1).unwrap_or(u32::MAX);
         // In a large network not everybody is known by name; then the seeds' count has to do.
         let live = known.max(self.registrations.network_size());
-        let tokens = alive().fold(ack_token(&own.0), |sum, id| sum.wrapping_add(ack_token(id)));
+        let tokens =
+            alive().fold(ack_token(&own.publisher), |sum, id| sum.wrapping_add(ack_token(id)));
         let everybody = summed.peers == live && (live > known || summed.sum == tokens);
         let mut news = Vec::new();
         for (&sequence, awaited) in self.receipts.iter() {
@@ -237,7 +238,7 @@ impl Peer {
                     && (!self.is_large() || self.members.record(id).is_some())
             });
             let departed = gone.map(|id| self.departed(id)).collect();
-            let id = MessageId { publisher: own.0, incarnation: own.1, sequence };
+            let id = MessageId { publisher: own.publisher, epoch: own.epoch, sequence };
             let receipt = Receipt { id, held, live, complete, departed };
             if awaited.told.as_ref() != Some(&receipt) {
                 news.push((sequence, receipt));
@@ -269,13 +270,13 @@ impl Peer {
     pub(super) fn take_census(&mut self, until: u64) {
         let now = self.fx.now();
         self.census.round += 1;
-        let (publisher, incarnation) = (self.id(), self.incarnation());
+        let stream = self.own_stream();
+        let StreamId { publisher, epoch } = stream;
         let round = self.census.round;
         let own_tree = self.rides_own_tree();
-        let body = CensusBody { publisher, incarnation, round, until, own_tree };
+        let body = CensusBody { publisher, epoch, round, until, own_tree };
         let census = Census { body: Signed::sign(body, &self.identity) };
         let route = Route { own_tree, publisher };
-        let stream = (publisher, incarnation);
         let arrived = Arrived { stream, route, upstream: None, bytes: 0, wanted: None };
         self.acks.census(&arrived, round, now, &around!(self));
         self.fx.count("censuses");
@@ -297,9 +298,9 @@ impl Peer {
         }
     }
 
-    /// A new incarnation counts from 0 again; nobody can wait for the old one's receipts.
-    pub(super) fn restart_outbox(&mut self, incarnation: u64) {
-        self.outbox.restart(incarnation);
+    /// A new epoch counts from 0 again; nobody can wait for the old one's receipts.
+    pub(super) fn restart_outbox(&mut self, epoch: u64) {
+        self.outbox.restart(epoch);
         self.receipts.clear();
         self.census = CensusPlan::new();
     }

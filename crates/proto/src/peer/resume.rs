@@ -9,19 +9,22 @@ use std::collections::BTreeMap;
 
 use super::Peer;
 use crate::batch::Batch;
-use crate::broadcast::{Broadcast, Kept, StreamId, name};
+use crate::broadcast::{Broadcast, Kept, name};
 use crate::identity::PeerId;
 use crate::io::{DeliveredMark, StoreOp};
 use crate::limits::MAX_PUBLISHERS;
-use crate::message::Delivery;
+use crate::message::{Delivery, StreamId};
 use crate::time::Time;
 
 impl Peer {
     /// The marks that have moved, to be made durable.
     pub(super) fn moved_marks(&mut self) -> impl Iterator<Item = StoreOp> + use<> {
-        let op = |((publisher, incarnation), to): (StreamId, Option<u64>)| match to {
-            Some(to) => StoreOp::Delivered(DeliveredMark { publisher, incarnation, to }),
-            None => StoreOp::Forget { publisher, incarnation },
+        let op = |(stream, to): (StreamId, Option<u64>)| match to {
+            Some(to) => {
+                let StreamId { publisher, epoch } = stream;
+                StoreOp::Delivered(DeliveredMark { publisher, epoch, to })
+            }
+            None => StoreOp::Forget(stream),
         };
         self.broadcast.list.take_moved().into_iter().map(op)
     }
@@ -45,7 +48,7 @@ impl Peer {
         let streams: Vec<StreamId> = self.broadcast.list.iter().map(|(s, _)| *s).collect();
         for stream in streams {
             self.look_for_beginning(stream);
-            self.deliver(stream.0);
+            self.deliver(stream.publisher);
         }
     }
 }
@@ -59,7 +62,7 @@ pub(super) fn restore(
     now: Time,
 ) -> (Vec<Delivery>, Vec<Batch>) {
     for m in marks.iter().take(MAX_PUBLISHERS) {
-        broadcast.list.resume((m.publisher, m.incarnation), m.to);
+        broadcast.list.resume(m.stream(), m.to);
     }
     let dropped = kept.iter().flat_map(|batch| broadcast.restore(batch, now)).collect();
     let mut delivered = Vec::new();
@@ -69,7 +72,7 @@ pub(super) fn restore(
     let streams: Vec<(StreamId, u64)> =
         broadcast.list.iter().map(|(s, seen)| (*s, seen.delivered())).collect();
     for (stream, mark) in streams {
-        let latest = latest.entry(stream.0).or_default();
+        let latest = latest.entry(stream.publisher).or_default();
         let (mut floor, mut end) = (0, 0);
         for k in broadcast.kept.range(stream, 0, mark).filter(|k| k.batch.end() <= mark) {
             if end < k.batch.first() {
@@ -114,9 +117,9 @@ mod tests {
         Identity::from_secret(&[n; 32])
     }
 
-    fn batch(n: u8, incarnation: u64, first: u64, count: u64) -> Batch {
+    fn batch(n: u8, epoch: u64, first: u64, count: u64) -> Batch {
         let me = publisher(n);
-        let id = MessageId { publisher: me.id(), incarnation, sequence: first };
+        let id = MessageId { publisher: me.id(), epoch, sequence: first };
         let mut b = BatchBuilder::new(id, WallTime(0));
         for _ in 0..count {
             b.push(WallTime(0), "", b"x");
@@ -124,8 +127,8 @@ mod tests {
         b.seal(&me)
     }
 
-    fn mark(n: u8, incarnation: u64, to: u64) -> DeliveredMark {
-        DeliveredMark { publisher: publisher(n).id(), incarnation, to }
+    fn mark(n: u8, epoch: u64, to: u64) -> DeliveredMark {
+        DeliveredMark { publisher: publisher(n).id(), epoch, to }
     }
 
     fn peer(config: Config, delivered: Vec<DeliveredMark>, kept: Vec<Batch>) -> Peer {
@@ -149,7 +152,7 @@ mod tests {
     }
 
     fn span(d: &Delivery) -> String {
-        format!("{}:{}-{}", d.batch.incarnation(), d.from, d.batch.end())
+        format!("{}:{}-{}", d.batch.epoch(), d.from, d.batch.end())
     }
 
     /// What is delivered and told, and what becomes durable.
@@ -158,14 +161,14 @@ mod tests {
         while let Some(output) = peer.poll_output() {
             match output {
                 Output::Deliver(d) => words.push(span(&d)),
-                Output::Event(Event::Gap { incarnation, from, to, .. }) => {
-                    words.push(format!("({incarnation}:{from}-{to})"));
+                Output::Event(Event::Gap { epoch, from, to, .. }) => {
+                    words.push(format!("({epoch}:{from}-{to})"));
                 }
                 Output::Store { ops, .. } => {
                     let op = |op: &StoreOp| match op {
                         StoreOp::PutBatch(b) => Some(format!("+{}", b.first())),
                         StoreOp::RemoveBatch(id) => Some(format!("-{}", id.sequence)),
-                        StoreOp::Delivered(m) => Some(format!("{}<{}", m.incarnation, m.to)),
+                        StoreOp::Delivered(m) => Some(format!("{}<{}", m.epoch, m.to)),
                         _ => None,
                     };
                     stored.push(ops.iter().filter_map(op).collect::<Vec<_>>().join(" "));
@@ -184,7 +187,7 @@ mod tests {
     fn what_was_held_back_waits_for_what_is_missing() {
         let mut p = peer(lan(), vec![mark(1, 1, 5)], vec![batch(1, 1, 7, 2)]);
         assert_eq!((restored(&mut p).as_str(), drained(&mut p).0.as_str()), ("", ""));
-        let seen = p.broadcast.list.get((publisher(1).id(), 1)).unwrap();
+        let seen = p.broadcast.list.get(mark(1, 1, 0).stream()).unwrap();
         assert_eq!((seen.delivered(), seen.gaps(), seen.floor()), (5, vec![(5, 7)], 5));
         // Whoever has it is asked for it; in the end it is given up, and told in its place.
         let mut told = String::new();
@@ -203,7 +206,7 @@ mod tests {
         let mut p = peer(lan(), vec![mark(1, 1, 9)], kept);
         assert_eq!(restored(&mut p), "1:3-5 1:5-7 1:7-9");
         assert_eq!(drained(&mut p).0, "");
-        let seen = p.broadcast.list.get((publisher(1).id(), 1)).unwrap();
+        let seen = p.broadcast.list.get(mark(1, 1, 0).stream()).unwrap();
         assert_eq!((seen.high_water(), seen.floor()), (9, 3));
     }
 
@@ -254,7 +257,7 @@ mod tests {
         let config = Config::lan().retention_bytes(1 << 20).build().unwrap();
         let big = |first: u64| {
             let me = publisher(1);
-            let id = MessageId { publisher: me.id(), incarnation: 1, sequence: first };
+            let id = MessageId { publisher: me.id(), epoch: 1, sequence: first };
             let mut b = BatchBuilder::new(id, WallTime(0));
             b.push(WallTime(0), "", &vec![0; 400_000]);
             b.seal(&me)
@@ -262,7 +265,7 @@ mod tests {
         let mut p = peer(config, vec![mark(1, 1, 4)], (0..4).map(big).collect());
         assert_eq!(restored(&mut p), "1:2-3 1:3-4");
         assert_eq!(drained(&mut p).1, ["-0 -1"]);
-        let seen = p.broadcast.list.get((publisher(1).id(), 1)).unwrap();
+        let seen = p.broadcast.list.get(mark(1, 1, 0).stream()).unwrap();
         assert_eq!((seen.delivered(), seen.floor()), (4, 2));
     }
 }

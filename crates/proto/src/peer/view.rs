@@ -28,6 +28,7 @@ impl Peer {
             name: self.own.record.name.clone(),
             state: self.own.state,
             incarnation: self.incarnation(),
+            epoch: self.own_stream().epoch,
             addresses: self.own.record.addresses.clone(),
             target: self.overlay.target,
             neighbours: self.neighbour_views(now),

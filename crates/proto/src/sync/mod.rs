@@ -7,6 +7,7 @@
 
 use crate::broadcast::MessageList;
 use crate::limits::{MAX_PULL_RANGES, MAX_SUMMARY};
+use crate::message::StreamId;
 use crate::wire::{Range, Summary, SummaryEntry};
 
 /// Bytes of entries in one summary. What does not fit is compared when the rest has been settled.
@@ -15,11 +16,10 @@ const SUMMARY_BYTES: usize = 512 * 1024;
 /// The hash of all that was received.
 fn hash(list: &MessageList) -> u64 {
     let mut h = blake3::Hasher::new();
-    for (&(publisher, incarnation), seen) in list.iter() {
+    for (&StreamId { publisher, epoch }, seen) in list.iter() {
         h.update(publisher.as_bytes());
         let gaps = seen.gaps();
-        for n in [incarnation, seen.next()].into_iter().chain(gaps.iter().flat_map(|g| [g.0, g.1]))
-        {
+        for n in [epoch, seen.next()].into_iter().chain(gaps.iter().flat_map(|g| [g.0, g.1])) {
             h.update(&n.to_le_bytes());
         }
     }
@@ -29,13 +29,10 @@ fn hash(list: &MessageList) -> u64 {
 }
 
 /// What was received, stream by stream, as far as `wanted` and as it fits a frame.
-pub(crate) fn entries(
-    list: &MessageList,
-    wanted: impl Fn(&(crate::PeerId, u64)) -> bool,
-) -> Vec<SummaryEntry> {
+pub(crate) fn entries(list: &MessageList, wanted: impl Fn(&StreamId) -> bool) -> Vec<SummaryEntry> {
     let mut entries = Vec::new();
     let mut bytes = 0;
-    for (&(publisher, incarnation), seen) in list.iter().filter(|(s, _)| wanted(s)) {
+    for (&StreamId { publisher, epoch }, seen) in list.iter().filter(|(s, _)| wanted(s)) {
         let floor = seen.floor().min(seen.next());
         let inside = |&(from, to): &(u64, u64)| (to > floor).then_some((from.max(floor), to));
         let gaps: Vec<(u64, u64)> = seen.gaps().iter().filter_map(inside).collect();
@@ -43,7 +40,7 @@ pub(crate) fn entries(
         if entries.len() >= MAX_SUMMARY || bytes > SUMMARY_BYTES {
             break;
         }
-        entries.push(SummaryEntry { publisher, incarnation, next: seen.next(), gaps, floor });
+        entries.push(SummaryEntry { publisher, epoch, next: seen.next(), gaps, floor });
     }
     entries
 }
@@ -79,16 +76,16 @@ impl Hashed {
 /// What this node can give that the other has not, going by its entries.
 pub(crate) fn lacking(list: &MessageList, theirs: &[SummaryEntry]) -> Vec<Range> {
     let mut ranges = Vec::new();
-    for (&(publisher, incarnation), ours) in list.iter() {
-        let at = theirs
-            .binary_search_by_key(&(publisher, incarnation), |e| (e.publisher, e.incarnation));
+    for (&stream, ours) in list.iter() {
+        let at = theirs.binary_search_by_key(&stream, SummaryEntry::stream);
         let entry = at.ok().and_then(|at| theirs.get(at));
         let (gaps, next) = entry.map_or((&[][..], 0), |e| (e.gaps.as_slice(), e.next));
         let missing = ours.gaps();
         let given = |&(from, to): &(u64, u64)| {
+            let StreamId { publisher, epoch } = stream;
             let (from, to) = (from.max(ours.floor()), to.min(ours.next()));
             let none = from >= to || missing.iter().any(|m| m.0 <= from && to <= m.1);
-            (!none).then_some(Range { publisher, incarnation, from, to })
+            (!none).then_some(Range { publisher, epoch, from, to })
         };
         ranges.extend(gaps.iter().chain([&(next, u64::MAX)]).filter_map(given));
         if ranges.len() >= MAX_PULL_RANGES {
@@ -105,7 +102,7 @@ mod tests {
     use super::*;
     use crate::identity::PeerId;
 
-    const S: (PeerId, u64) = (PeerId::from_bytes([1; 32]), 1);
+    const S: StreamId = StreamId { publisher: PeerId::from_bytes([1; 32]), epoch: 1 };
 
     fn list(ranges: &[(u64, u64)]) -> MessageList {
         let mut l = MessageList::default();

@@ -17,8 +17,7 @@ fn within(n: usize, limit: usize, what: &'static str) -> Result<(), &'static str
 fn entries(entries: &[SummaryEntry]) -> Result<(), &'static str> {
     within(entries.len(), MAX_SUMMARY, "too many publishers")?;
     // Naming one publisher many times would pass for as many attempts to pull from it.
-    let key = |e: &SummaryEntry| (e.publisher, e.incarnation);
-    if !entries.is_sorted_by(|a, b| key(a) < key(b)) {
+    if !entries.is_sorted_by(|a, b| a.stream() < b.stream()) {
         return Err("publishers out of order");
     }
     for e in entries {

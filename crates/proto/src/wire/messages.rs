@@ -5,7 +5,7 @@ use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
 use crate::batch::Batch;
 use crate::identity::PeerId;
-use crate::message::MessageId;
+use crate::message::{MessageId, StreamId};
 use crate::signed::{Signed, Statement};
 
 /// A batch on its way (section 7.2).
@@ -248,9 +248,9 @@ pub struct AckEntry {
     /// The publisher.
     #[n(0)]
     pub publisher: PeerId,
-    /// Its incarnation.
+    /// Its epoch.
     #[n(1)]
-    pub incarnation: u64,
+    pub epoch: u64,
     /// All peers there that have not been behind for a second hold everything below this number.
     #[n(2)]
     pub paced: u64,
@@ -272,6 +272,14 @@ pub struct AckEntry {
     pub sum: u64,
 }
 
+impl AckEntry {
+    /// The stream that it is about.
+    #[must_use]
+    pub const fn stream(&self) -> StreamId {
+        StreamId { publisher: self.publisher, epoch: self.epoch }
+    }
+}
+
 /// Acknowledgements, summed on their way to the publisher (section 7.6).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -291,10 +299,10 @@ pub struct CensusBody {
     /// The publisher, which signs.
     #[n(0)]
     pub publisher: PeerId,
-    /// Its incarnation.
+    /// Its epoch.
     #[n(1)]
-    pub incarnation: u64,
-    /// Counts the publisher's censuses in this incarnation.
+    pub epoch: u64,
+    /// Counts the publisher's censuses in this epoch.
     #[n(2)]
     pub round: u64,
     /// It waits to hear who holds everything below this number.
@@ -337,9 +345,9 @@ pub struct SummaryEntry {
     /// The publisher.
     #[n(0)]
     pub publisher: PeerId,
-    /// Its incarnation.
+    /// Its epoch.
     #[n(1)]
-    pub incarnation: u64,
+    pub epoch: u64,
     /// The number after the highest one received.
     #[n(2)]
     pub next: u64,
@@ -349,6 +357,14 @@ pub struct SummaryEntry {
     /// What is below it cannot be had from the sender any more.
     #[n(4)]
     pub floor: u64,
+}
+
+impl SummaryEntry {
+    /// The stream that it is about.
+    #[must_use]
+    pub const fn stream(&self) -> StreamId {
+        StreamId { publisher: self.publisher, epoch: self.epoch }
+    }
 }
 
 /// What a node has seen (section 7.7).
@@ -370,15 +386,23 @@ pub struct Range {
     /// The publisher.
     #[n(0)]
     pub publisher: PeerId,
-    /// Its incarnation.
+    /// Its epoch.
     #[n(1)]
-    pub incarnation: u64,
+    pub epoch: u64,
     /// First number.
     #[n(2)]
     pub from: u64,
     /// The number after the last one.
     #[n(3)]
     pub to: u64,
+}
+
+impl Range {
+    /// The stream that it is about.
+    #[must_use]
+    pub const fn stream(&self) -> StreamId {
+        StreamId { publisher: self.publisher, epoch: self.epoch }
+    }
 }
 
 /// "Send me those." (section 7.7)

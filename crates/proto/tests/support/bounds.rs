@@ -31,7 +31,7 @@ fn batch(b: &Batch) {
     for m in b.messages() {
         at_most(m.payload().len(), MAX_PAYLOAD, "bytes in a payload");
         at_most(m.topic().len(), MAX_TOPIC, "bytes in a topic");
-        assert_eq!((m.id().publisher, m.id().incarnation), (b.publisher(), b.incarnation()));
+        assert_eq!((m.id().publisher, m.id().epoch), (b.publisher(), b.epoch()));
         assert_eq!(m.id().sequence, next);
         assert_eq!(b.message(next).as_ref(), Some(&m));
         next += 1;
@@ -44,8 +44,7 @@ fn batch(b: &Batch) {
 
 fn entries(entries: &[SummaryEntry]) {
     at_most(entries.len(), MAX_SUMMARY, "publishers");
-    let key = |e: &SummaryEntry| (e.publisher, e.incarnation);
-    assert!(entries.is_sorted_by(|a, b| key(a) < key(b)), "publishers ascend");
+    assert!(entries.is_sorted_by(|a, b| a.stream() < b.stream()), "publishers ascend");
     for e in entries {
         at_most(e.gaps.len(), MAX_GAPS, "gaps");
         let ends: Vec<u64> = e.gaps.iter().flat_map(|g| [g.0, g.1]).collect();

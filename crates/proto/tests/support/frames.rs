@@ -73,8 +73,8 @@ pub fn batch() -> impl Strategy<Value = Batch> + Clone {
     let payload = prop_oneof![9 => vec(any::<u8>(), 0..200), 1 => vec(any::<u8>(), 5000..5001)];
     let messages = vec((number(), "[ -~]{0,128}", payload), 1..5);
     let numbers = (number(), number().prop_map(|n| n.min(u64::MAX - 9)));
-    (identity(), numbers, messages).prop_map(|(publisher, (incarnation, sequence), messages)| {
-        let first = MessageId { publisher: publisher.id(), incarnation, sequence };
+    (identity(), numbers, messages).prop_map(|(publisher, (epoch, sequence), messages)| {
+        let first = MessageId { publisher: publisher.id(), epoch, sequence };
         let count = u32::try_from(messages.len()).unwrap();
         let messages: Vec<(u64, &str, &[u8])> =
             messages.iter().map(|(after, t, p)| (*after, t.as_str(), p.as_slice())).collect();
@@ -120,9 +120,9 @@ fn beacon() -> impl Strategy<Value = Beacon> {
 
 fn census() -> impl Strategy<Value = Census> {
     (identity(), number(), number(), number(), any::<bool>()).prop_map(
-        |(publisher, incarnation, round, until, own_tree)| {
+        |(publisher, epoch, round, until, own_tree)| {
             let id = publisher.id();
-            let body = CensusBody { publisher: id, incarnation, round, until, own_tree };
+            let body = CensusBody { publisher: id, epoch, round, until, own_tree };
             Census { body: Signed::sign(body, &publisher) }
         },
     )
@@ -130,8 +130,15 @@ fn census() -> impl Strategy<Value = Census> {
 
 fn ack() -> impl Strategy<Value = Ack> {
     let entry = (peer_id(), number(), [number(), number(), number()], any::<(u32, u32, u64)>())
-        .prop_map(|(publisher, incarnation, [paced, patient, held], (left, peers, sum))| {
-            AckEntry { publisher, incarnation, paced, left, patient, held, peers, sum }
+        .prop_map(|(publisher, epoch, [paced, patient, held], (left, peers, sum))| AckEntry {
+            publisher,
+            epoch,
+            paced,
+            left,
+            patient,
+            held,
+            peers,
+            sum,
         });
     (vec(entry, 0..6), any::<bool>()).prop_map(|(entries, congested)| Ack { entries, congested })
 }
@@ -186,9 +193,9 @@ fn entry() -> impl Strategy<Value = Entry> + Clone {
 }
 
 fn message_id() -> impl Strategy<Value = MessageId> + Clone {
-    (peer_id(), number(), number()).prop_map(|(publisher, incarnation, sequence)| MessageId {
+    (peer_id(), number(), number()).prop_map(|(publisher, epoch, sequence)| MessageId {
         publisher,
-        incarnation,
+        epoch,
         sequence,
     })
 }
@@ -300,15 +307,15 @@ fn gaps() -> impl Strategy<Value = (Vec<(u64, u64)>, u64)> {
 /// What somebody has, by publisher.
 fn has() -> impl Strategy<Value = Vec<SummaryEntry>> {
     let entry = (peer_id(), number(), gaps(), any::<Index>()).prop_map(
-        |(publisher, incarnation, (gaps, next), floor)| {
+        |(publisher, epoch, (gaps, next), floor)| {
             let highest = gaps.first().map_or(next, |g| g.0);
             let floor = floor.index(usize::try_from(highest).unwrap() + 1) as u64;
-            SummaryEntry { publisher, incarnation, next, gaps, floor }
+            SummaryEntry { publisher, epoch, next, gaps, floor }
         },
     );
     vec(entry, 0..6).prop_map(|mut entries| {
-        entries.sort_by_key(|e| (e.publisher, e.incarnation));
-        entries.dedup_by_key(|e| (e.publisher, e.incarnation));
+        entries.sort_by_key(SummaryEntry::stream);
+        entries.dedup_by_key(|e| e.stream());
         entries
     })
 }
@@ -320,7 +327,7 @@ fn summary() -> impl Strategy<Value = Summary> {
 fn ranges() -> impl Strategy<Value = Vec<Range>> {
     let range = (peer_id(), number(), number(), number()).prop_map(|(publisher, inc, a, b)| {
         let from = a.min(b).min(u64::MAX - 1);
-        Range { publisher, incarnation: inc, from, to: a.max(b).max(from + 1) }
+        Range { publisher, epoch: inc, from, to: a.max(b).max(from + 1) }
     });
     vec(range, 0..6)
 }

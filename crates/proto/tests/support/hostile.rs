@@ -135,7 +135,7 @@ fn a_few<T>(s: &mut Script<'_>, most: usize, mut make: impl FnMut(&mut Script<'_
 }
 
 fn message_id(s: &mut Script<'_>) -> MessageId {
-    MessageId { publisher: id(s), incarnation: s.life(), sequence: s.number() }
+    MessageId { publisher: id(s), epoch: s.life(), sequence: s.number() }
 }
 
 fn has(s: &mut Script<'_>) -> Vec<SummaryEntry> {
@@ -150,10 +150,10 @@ fn has(s: &mut Script<'_>) -> Vec<SummaryEntry> {
         let next = s.number().max(above.saturating_add(1));
         let gaps = ends.chunks_exact(2).map(|c| (c[0], c[1])).collect();
         let floor = s.number().min(ends.first().copied().unwrap_or(next));
-        SummaryEntry { publisher: id(s), incarnation: s.life(), next, gaps, floor }
+        SummaryEntry { publisher: id(s), epoch: s.life(), next, gaps, floor }
     });
-    entries.sort_by_key(|e| (e.publisher, e.incarnation));
-    entries.dedup_by_key(|e| (e.publisher, e.incarnation));
+    entries.sort_by_key(SummaryEntry::stream);
+    entries.dedup_by_key(|e| e.stream());
     entries
 }
 
@@ -318,16 +318,16 @@ fn any_batch(s: &mut Script<'_>) -> Batch {
 }
 
 /// A message for an answer.
-fn an_answer(publisher: PeerId, incarnation: u64, sequence: u64) -> Option<Batch> {
+fn an_answer(publisher: PeerId, epoch: u64, sequence: u64) -> Option<Batch> {
     let publisher = PEERS.map(identity).find(|i| i.id() == publisher)?;
-    Some(message(&publisher, incarnation, sequence.min(u64::MAX - 2), b"x"))
+    Some(message(&publisher, epoch, sequence.min(u64::MAX - 2), b"x"))
 }
 
 fn range(s: &mut Script<'_>) -> Range {
     let (a, b) = (s.number(), s.number());
     let from = a.min(b).min(u64::MAX - 1);
     let to = a.max(b).max(from + 1);
-    Range { publisher: id(s), incarnation: s.life(), from, to }
+    Range { publisher: id(s), epoch: s.life(), from, to }
 }
 
 fn tree(s: &mut Script<'_>) -> TreeId {
@@ -352,7 +352,7 @@ fn census(s: &mut Script<'_>) -> Signed<CensusBody> {
     let publisher = accomplice(s);
     let body = CensusBody {
         publisher: publisher.id(),
-        incarnation: s.life(),
+        epoch: s.life(),
         round: s.number(),
         until: s.number(),
         own_tree: s.once_in(2),
@@ -364,7 +364,7 @@ fn census(s: &mut Script<'_>) -> Signed<CensusBody> {
 fn ack(s: &mut Script<'_>) -> AckEntry {
     AckEntry {
         publisher: id(s),
-        incarnation: s.life(),
+        epoch: s.life(),
         paced: s.number(),
         left: s.number() as u32,
         patient: s.number(),
@@ -434,11 +434,11 @@ pub fn honest_answer(s: &mut Script<'_>, remote: Remote, frame: &Frame) -> Optio
                 return Some(Pulled { batches: u32::from(s.byte() % 2) }.into());
             }
             let r = f.ranges.first()?;
-            let batch = an_answer(r.publisher, r.incarnation, r.from)?;
+            let batch = an_answer(r.publisher, r.epoch, r.from)?;
             Gossip { hops: 3, own_tree: false, receipt: false, pulled: true, batch }.into()
         }
         Frame::GetData(f) => {
-            let batch = an_answer(f.id.publisher, f.id.incarnation, f.id.sequence)?;
+            let batch = an_answer(f.id.publisher, f.id.epoch, f.id.sequence)?;
             Data { id: f.id, batch: Some(batch) }.into()
         }
         Frame::Graft(f) => Grafted { tree: f.tree, have: s.once_in(2).then(|| has(s)) }.into(),

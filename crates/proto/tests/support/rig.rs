@@ -13,7 +13,7 @@ use rumormill_proto::wire::{self, Frame, PeerReply, Verifier};
 use rumormill_proto::{
     CloseReason, Config, Counters, DialError, DialId, DialTarget, Event, Input, LinkDown, LinkId,
     LinkInfo, MessageId, Name, Output, Peer, PeerId, PeerSetup, Role, Seed, SeedAddress, SeedSetup,
-    SignedRecord, StoreOp, StoreTicket, Time, WallTime,
+    SignedRecord, StoreOp, StoreTicket, StreamId, Time, WallTime,
 };
 
 use super::script::Script;
@@ -70,8 +70,8 @@ pub struct Rig {
     /// The highest incarnation that the node wanted to be durable.
     pub incarnation: u64,
     pub deliveries: BTreeMap<MessageId, u64>,
-    /// Which number comes next, by publisher and incarnation.
-    streams: BTreeMap<(PeerId, u64), u64>,
+    /// Which number comes next, by publisher and epoch.
+    streams: BTreeMap<StreamId, u64>,
     verifier: Verifier,
     next_link: u64,
     counted: u64,
@@ -311,9 +311,9 @@ impl Rig {
             }
             Output::Fetched { .. } => {}
             Output::Event(e) => {
-                if let Event::Gap { publisher, incarnation, from, to } = e {
+                if let Event::Gap { publisher, epoch, from, to } = e {
                     assert!(from < to, "a gap of nothing");
-                    self.comes_next(MessageId { publisher, incarnation, sequence: from }, to);
+                    self.comes_next(MessageId { publisher, epoch, sequence: from }, to);
                 }
                 *self.events.entry(kind(&e)).or_default() += 1;
             }
@@ -322,7 +322,7 @@ impl Rig {
 
     /// Messages come in order, and what is left out was told before. The first one may be any.
     fn comes_next(&mut self, first: MessageId, end: u64) {
-        let stream = (first.publisher, first.incarnation);
+        let stream = first.stream();
         let next = self.streams.insert(stream, end).unwrap_or(first.sequence);
         assert_eq!(first.sequence, next, "{first} comes when {next} is next");
     }
@@ -577,8 +577,8 @@ impl Rig {
                 }
                 7..=12 => {
                     let publisher = identity(s.byte() % 7).id();
-                    let (incarnation, sequence) = (s.number(), s.number());
-                    p.fetch(now, MessageId { publisher, incarnation, sequence });
+                    let (epoch, sequence) = (s.number(), s.number());
+                    p.fetch(now, MessageId { publisher, epoch, sequence });
                 }
                 _ => p.handle(now, Input::WallClock(WallTime(s.number()))),
             },

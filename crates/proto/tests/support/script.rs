@@ -48,7 +48,7 @@ impl<'a> Script<'a> {
         }
     }
 
-    /// An incarnation: mostly the first one, so that what is said fits together.
+    /// An epoch: mostly the first one, so that what is said fits together.
     pub fn life(&mut self) -> u64 {
         match self.byte() {
             0..=199 => 1,

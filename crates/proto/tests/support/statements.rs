@@ -8,7 +8,7 @@ use rumormill_proto::death::{Adjacency, Appointment, Certificate, DeathReport, T
 use rumormill_proto::record::{Presence, Record};
 use rumormill_proto::signed::{Signed, Statement};
 use rumormill_proto::wire::{BeaconBody, CensusBody, Encoded, TreeId};
-use rumormill_proto::{Address, Batch, Identity, MessageId, Name, PeerId, SignedRecord};
+use rumormill_proto::{Address, Batch, Identity, MessageId, Name, PeerId, SignedRecord, StreamId};
 
 /// The identity whose secret is 32 times the byte `n`. Each is computed once, because a fuzzer asks
 /// for them all the time.
@@ -69,7 +69,7 @@ pub fn batch_body(first: &MessageId, count: u32, content: &[u8]) -> Vec<u8> {
     let mut e = Encoder::new(Vec::new());
     e.array(2).unwrap().map(5).unwrap();
     e.u8(0).unwrap().encode(first.publisher).unwrap();
-    e.u8(1).unwrap().u64(first.incarnation).unwrap();
+    e.u8(1).unwrap().u64(first.epoch).unwrap();
     e.u8(2).unwrap().u64(first.sequence).unwrap();
     e.u8(3).unwrap().u32(count).unwrap();
     e.u8(4).unwrap().u64(PUBLISHED_AT).unwrap();
@@ -78,8 +78,8 @@ pub fn batch_body(first: &MessageId, count: u32, content: &[u8]) -> Vec<u8> {
 }
 
 /// A batch, signed. It must be within the limits.
-pub fn batch(publisher: &Identity, incarnation: u64, first: u64, payloads: &[&[u8]]) -> Batch {
-    let id = MessageId { publisher: publisher.id(), incarnation, sequence: first };
+pub fn batch(publisher: &Identity, epoch: u64, first: u64, payloads: &[&[u8]]) -> Batch {
+    let id = MessageId { publisher: publisher.id(), epoch, sequence: first };
     let messages: Vec<_> = payloads.iter().map(|p| (0, "topic", *p)).collect();
     let body = batch_body(&id, u32::try_from(payloads.len()).unwrap(), &content(&messages));
     Batch::from_wire(sign_as(BATCH, &body, publisher).into()).unwrap()
@@ -103,14 +103,14 @@ pub fn group_wire(publisher: &Identity, bodies: [&[u8]; 2]) -> [Vec<u8>; 2] {
 }
 
 /// A batch of one message.
-pub fn message(publisher: &Identity, incarnation: u64, sequence: u64, payload: &[u8]) -> Batch {
-    batch(publisher, incarnation, sequence, &[payload])
+pub fn message(publisher: &Identity, epoch: u64, sequence: u64, payload: &[u8]) -> Batch {
+    batch(publisher, epoch, sequence, &[payload])
 }
 
 /// The name of the first message of a batch.
 pub fn first_of(batch: &Batch) -> MessageId {
-    let (publisher, incarnation) = (batch.publisher(), batch.incarnation());
-    MessageId { publisher, incarnation, sequence: batch.first() }
+    let StreamId { publisher, epoch } = batch.stream();
+    MessageId { publisher, epoch, sequence: batch.first() }
 }
 
 /// A root's sign of life.
@@ -127,14 +127,9 @@ pub fn beacon(
 }
 
 /// A publisher's question who holds what.
-pub fn census(
-    publisher: &Identity,
-    incarnation: u64,
-    round: u64,
-    until: u64,
-) -> Signed<CensusBody> {
+pub fn census(publisher: &Identity, epoch: u64, round: u64, until: u64) -> Signed<CensusBody> {
     let id = publisher.id();
-    let body = CensusBody { publisher: id, incarnation, round, until, own_tree: false };
+    let body = CensusBody { publisher: id, epoch, round, until, own_tree: false };
     Signed::sign(body, publisher)
 }
 

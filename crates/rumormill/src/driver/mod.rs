@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use rumormill_proto::wire::{self, Encoded, Frame};
 use rumormill_proto::{
-    Class, CloseReason, Event, Input, LinkId, Message, MessageId, Output, PeerId, StoreOp, Time,
+    Class, CloseReason, Event, Input, LinkId, Message, MessageId, Output, PeerId, StoreOp,
+    StreamId, Time,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -342,8 +343,8 @@ impl<C: Core> Driver<C> {
             }
             Output::Event(event) => {
                 let left = event == Event::Left;
-                if let Event::Gap { publisher, incarnation, from, to } = event {
-                    self.hubs.log.append_gap(publisher, incarnation, from, to);
+                if let Event::Gap { publisher, epoch, from, to } = event {
+                    self.hubs.log.append_gap(StreamId { publisher, epoch }, from, to);
                 }
                 self.tell(event);
                 if left {

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rumormill_proto::{Delivery, PeerId};
+use rumormill_proto::{Delivery, StreamId};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::time::Instant;
@@ -24,13 +24,10 @@ const ORIGIN: u64 = 1 << 48;
 /// What an entry costs beside its batch.
 const OVERHEAD: usize = 128;
 
-/// A publisher's life: its messages are numbered.
-pub(crate) type Stream = (PeerId, u64);
-
 /// Numbers of one stream: the first, and the one after the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
-    pub(crate) stream: Stream,
+    pub(crate) stream: StreamId,
     pub(crate) from: u64,
     pub(crate) to: u64,
 }
@@ -47,11 +44,7 @@ pub(crate) enum Entry {
 impl Entry {
     pub(crate) fn span(&self) -> Span {
         match self {
-            Entry::Batch(d) => Span {
-                stream: (d.batch.publisher(), d.batch.incarnation()),
-                from: d.from,
-                to: d.batch.end(),
-            },
+            Entry::Batch(d) => Span { stream: d.batch.stream(), from: d.from, to: d.batch.end() },
             Entry::Gap(span) => *span,
         }
     }
@@ -85,7 +78,7 @@ pub(crate) enum Begin {
     /// At the oldest entry.
     Front,
     /// At the newest entry with this message of a stream; at the oldest one if there is none.
-    At(Stream, u64),
+    At(StreamId, u64),
 }
 
 #[derive(Debug)]
@@ -151,8 +144,8 @@ impl Log {
     }
 
     /// Adds the note that messages are missing here.
-    pub(crate) fn append_gap(&self, publisher: PeerId, incarnation: u64, from: u64, to: u64) {
-        self.push(Entry::Gap(Span { stream: (publisher, incarnation), from, to }));
+    pub(crate) fn append_gap(&self, stream: StreamId, from: u64, to: u64) {
+        self.push(Entry::Gap(Span { stream, from, to }));
     }
 
     fn push(&self, entry: Entry) {
@@ -257,4 +250,4 @@ impl Inner {
 }
 
 /// Missed numbers by stream.
-pub(crate) type Missed = BTreeMap<Stream, Span>;
+pub(crate) type Missed = BTreeMap<StreamId, Span>;

@@ -67,9 +67,9 @@ impl ReceiptBook {
         }
     }
 
-    /// Nobody will hear of what was published in an earlier incarnation.
-    pub(crate) fn new_life(&self, incarnation: u64) {
-        self.lock().retain(|id, _| id.incarnation >= incarnation);
+    /// Nobody will hear of what was published in an earlier epoch.
+    pub(crate) fn new_life(&self, epoch: u64) {
+        self.lock().retain(|id, _| id.epoch >= epoch);
     }
 
     /// The node has ended.

@@ -16,7 +16,7 @@ use redb::{
 };
 use rumormill_proto::registry::Entry;
 use rumormill_proto::wire::Verifier;
-use rumormill_proto::{Batch, DeliveredMark, MessageId, PeerId, SignedRecord, StoreOp};
+use rumormill_proto::{Batch, DeliveredMark, MessageId, PeerId, SignedRecord, StoreOp, StreamId};
 
 use crate::counters::Tally;
 use crate::error::StartError;
@@ -290,10 +290,10 @@ fn apply(t: &WriteTransaction, op: &StoreOp) -> Result<(), redb::Error> {
             }
         }
         StoreOp::Delivered(m) => {
-            t.open_table(MARKS)?.insert(&stream_key(&m.publisher, m.incarnation), m.to)?;
+            t.open_table(MARKS)?.insert(&stream_key(m.stream()), m.to)?;
         }
-        StoreOp::Forget { publisher, incarnation } => {
-            t.open_table(MARKS)?.remove(&stream_key(publisher, *incarnation))?;
+        StoreOp::Forget(stream) => {
+            t.open_table(MARKS)?.remove(&stream_key(*stream))?;
         }
     }
     Ok(())
@@ -318,34 +318,26 @@ fn put_batch(t: &WriteTransaction, batch: &Batch) -> Result<(), redb::Error> {
 }
 
 fn first_message(batch: &Batch) -> MessageId {
-    MessageId {
-        publisher: batch.publisher(),
-        incarnation: batch.incarnation(),
-        sequence: batch.first(),
-    }
+    MessageId { publisher: batch.publisher(), epoch: batch.epoch(), sequence: batch.first() }
 }
 
-fn stream_key(publisher: &PeerId, incarnation: u64) -> [u8; 40] {
+fn stream_key(stream: StreamId) -> [u8; 40] {
     let mut key = [0; 40];
-    key[..32].copy_from_slice(publisher.as_bytes());
-    key[32..].copy_from_slice(&incarnation.to_be_bytes());
+    key[..32].copy_from_slice(stream.publisher.as_bytes());
+    key[32..].copy_from_slice(&stream.epoch.to_be_bytes());
     key
 }
 
 fn mark(key: &[u8; 40], to: u64) -> DeliveredMark {
-    let (mut publisher, mut incarnation) = ([0; 32], [0; 8]);
+    let (mut publisher, mut epoch) = ([0; 32], [0; 8]);
     publisher.copy_from_slice(&key[..32]);
-    incarnation.copy_from_slice(&key[32..]);
-    DeliveredMark {
-        publisher: PeerId::from_bytes(publisher),
-        incarnation: u64::from_be_bytes(incarnation),
-        to,
-    }
+    epoch.copy_from_slice(&key[32..]);
+    DeliveredMark { publisher: PeerId::from_bytes(publisher), epoch: u64::from_be_bytes(epoch), to }
 }
 
 fn batch_key(id: &MessageId) -> [u8; 48] {
     let mut key = [0; 48];
-    key[..40].copy_from_slice(&stream_key(&id.publisher, id.incarnation));
+    key[..40].copy_from_slice(&stream_key(id.stream()));
     key[40..].copy_from_slice(&id.sequence.to_be_bytes());
     key
 }
@@ -393,10 +385,8 @@ pub(crate) fn settle<'a>(ops: impl Iterator<Item = &'a StoreOp>) -> Vec<&'a Stor
             StoreOp::RemoveEntry(id) => (3, id.as_bytes().to_vec()),
             StoreOp::PutBatch(b) => (4, batch_key(&first_message(b)).to_vec()),
             StoreOp::RemoveBatch(id) => (4, batch_key(id).to_vec()),
-            StoreOp::Delivered(m) => (5, stream_key(&m.publisher, m.incarnation).to_vec()),
-            StoreOp::Forget { publisher, incarnation } => {
-                (5, stream_key(publisher, *incarnation).to_vec())
-            }
+            StoreOp::Delivered(m) => (5, stream_key(m.stream()).to_vec()),
+            StoreOp::Forget(stream) => (5, stream_key(*stream).to_vec()),
         };
         last.insert(key, (at, op));
     }

@@ -69,7 +69,7 @@ fn size(op: &StoreOp) -> usize {
         StoreOp::Incarnation(_)
         | StoreOp::RemoveBatch(_)
         | StoreOp::Delivered(_)
-        | StoreOp::Forget { .. }
+        | StoreOp::Forget(_)
         | StoreOp::RemoveEntry(_)
         | StoreOp::Nonce(_) => 128,
     }

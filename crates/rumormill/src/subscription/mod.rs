@@ -7,14 +7,14 @@ mod topics;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use rumormill_proto::{Delivery, Message, Messages, PeerId, WallTime};
+use rumormill_proto::{Delivery, Message, Messages, PeerId, StreamId, WallTime};
 use serde::Serialize;
 
 pub use events::{Events, Observed};
 pub use options::{Start, SubscribeError, SubscribeOptions};
 pub use topics::{TopicPattern, TopicPatternError};
 
-use crate::log::{Begin, Entry, Log, Next, PlaceId, Span, Stream};
+use crate::log::{Begin, Entry, Log, Next, PlaceId, Span};
 
 /// Something for a subscriber to messages.
 #[derive(Debug, Clone)]
@@ -45,8 +45,8 @@ pub struct Incoming {
 pub struct Gap {
     /// The publisher.
     pub publisher: PeerId,
-    /// Its incarnation.
-    pub incarnation: u64,
+    /// The epoch of the stream.
+    pub epoch: u64,
     /// The first missing number.
     pub from: u64,
     /// The number after the last missing one.
@@ -67,9 +67,15 @@ pub enum GapReason {
 }
 
 impl Gap {
+    /// The stream that the messages belong to.
+    #[must_use]
+    pub const fn stream(&self) -> StreamId {
+        StreamId { publisher: self.publisher, epoch: self.epoch }
+    }
+
     const fn new(span: Span, reason: GapReason) -> Self {
-        let Span { stream: (publisher, incarnation), from, to } = span;
-        Gap { publisher, incarnation, from, to, reason }
+        let Span { stream: StreamId { publisher, epoch }, from, to } = span;
+        Gap { publisher, epoch, from, to, reason }
     }
 }
 
@@ -108,7 +114,7 @@ struct Current {
 /// The stream that is to go on at a number, until it has.
 #[derive(Debug)]
 struct Resume {
-    stream: Stream,
+    stream: StreamId,
     next: u64,
 }
 
@@ -123,7 +129,7 @@ impl Subscription {
                 Begin::Front
             }
             Start::After(id) => {
-                let stream = (id.publisher, id.incarnation);
+                let stream = id.stream();
                 resume = Some(Resume { stream, next: id.sequence.saturating_add(1) });
                 Begin::At(stream, id.sequence)
             }

@@ -31,7 +31,7 @@ fn all(s: &mut Subscription) -> String {
 }
 
 fn id(n: u8, sequence: u64) -> MessageId {
-    MessageId { publisher: identity(n).id(), incarnation: 1, sequence }
+    MessageId { publisher: identity(n).id(), epoch: 1, sequence }
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn what_the_node_did_not_get_is_told_in_its_place() {
     let mut one = Subscription::open(&log, from(Start::Now).topic("b").unwrap());
     log.append(p.topics(&["a", "b"]));
     drop(p.topics(&["a", "a", "a"]));
-    log.append_gap(identity(1).id(), 1, 2, 5);
+    log.append_gap(id(1, 0).stream(), 2, 5);
     log.append(p.topics(&["b"]));
     assert_eq!(all(&mut all_topics), "a0 b1 (2-5) b5");
     assert_eq!(all(&mut one), "b1 (2-5) b5");
@@ -156,7 +156,7 @@ async fn a_gap_that_was_let_go_belongs_to_what_is_missed() {
     bound_to_ten(&log, &mut p);
     let mut slow = Subscription::open(&log, from(Start::Now));
     drop(p.topics(&["a", "a"]));
-    log.append_gap(identity(1).id(), 1, 1, 3);
+    log.append_gap(id(1, 0).stream(), 1, 3);
     for _ in 0..100 {
         log.append(p.topics(&["a"]));
     }

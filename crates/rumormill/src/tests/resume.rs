@@ -20,8 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A data directory as a killed node leaves it.
 fn left_behind(directory: &Path, kept: &[&Batch], publisher: &Identity, delivered: u64) {
     let mut ops: Vec<StoreOp> = kept.iter().map(|&b| StoreOp::PutBatch(b.clone())).collect();
-    let (publisher, incarnation) = (publisher.id(), 1);
-    ops.push(StoreOp::Delivered(DeliveredMark { publisher, incarnation, to: delivered }));
+    let (publisher, epoch) = (publisher.id(), 1);
+    ops.push(StoreOp::Delivered(DeliveredMark { publisher, epoch, to: delivered }));
     Database::open(directory, "peer.redb").unwrap().commit(&ops).unwrap();
 }
 

@@ -11,7 +11,7 @@ use rumormill_proto::registry::Entry;
 use rumormill_proto::wire::Verifier;
 use rumormill_proto::{
     Batch, DeliveredMark, Identity, MessageId, Name, Output, Presence, Record, SignedRecord,
-    StoreOp, StoreTicket,
+    StoreOp, StoreTicket, StreamId,
 };
 
 use super::batches::Publisher;
@@ -37,7 +37,7 @@ fn record(n: u8) -> SignedRecord {
 }
 
 fn id_of(publisher: &Identity, sequence: u64) -> MessageId {
-    MessageId { publisher: publisher.id(), incarnation: 1, sequence }
+    MessageId { publisher: publisher.id(), epoch: 1, sequence }
 }
 
 #[test]
@@ -74,9 +74,9 @@ fn a_peers_life_is_read_back() {
 fn the_last_mark_of_each_life_of_a_publisher_stands() {
     let dir = tempfile::tempdir().unwrap();
     let (verifier, tally, publisher) = (Verifier::new(), Tally::default(), identity(1).id());
-    let mark = |incarnation, to| DeliveredMark { publisher, incarnation, to };
+    let mark = |epoch, to| DeliveredMark { publisher, epoch, to };
     let ops = [mark(1, 5), mark(2, 3), mark(1, 9), mark(3, u64::MAX - 1)].map(StoreOp::Delivered);
-    let forget = StoreOp::Forget { publisher, incarnation: 2 };
+    let forget = StoreOp::Forget(StreamId { publisher, epoch: 2 });
     {
         let mut db = Database::open(dir.path(), "peer.redb").unwrap();
         assert_eq!(db.kept(&verifier, &tally).unwrap().delivered, [], "a file without marks");

@@ -178,7 +178,7 @@ pub(crate) async fn event<T>(events: &mut Events, pick: impl Fn(&Event) -> Optio
 /// one on, each once; gaps are counted.
 #[derive(Debug, Default)]
 pub(crate) struct Orderly {
-    next: std::collections::BTreeMap<(PeerId, u64), u64>,
+    next: std::collections::BTreeMap<rumormill::StreamId, u64>,
     /// Messages.
     pub(crate) messages: u64,
     /// Messages that were told to be missing.
@@ -192,11 +192,11 @@ impl Orderly {
             Received::Message(m) => {
                 let id = m.message.id();
                 self.messages += 1;
-                ((id.publisher, id.incarnation), id.sequence, id.sequence + 1)
+                (id.stream(), id.sequence, id.sequence + 1)
             }
             Received::Gap(g) => {
                 self.missing += g.to - g.from;
-                ((g.publisher, g.incarnation), g.from, g.to)
+                (g.stream(), g.from, g.to)
             }
         };
         let next = self.next.entry(stream).or_insert(from);

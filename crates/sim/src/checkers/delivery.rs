@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use rumormill_proto::{MessageId, PeerId, Time};
+use rumormill_proto::{MessageId, StreamId, Time};
 
 use super::Violation;
 use crate::ledger::{GapTold, Publication};
@@ -50,9 +50,8 @@ pub fn complete(seen: &Observation) -> Vec<Violation> {
         }
     }
     let lives: BTreeSet<(NodeId, u64)> =
-        seen.live_peers().filter_map(|n| Some((n.node, n.peer.as_ref()?.incarnation))).collect();
-    let exists =
-        |p: &&Publication| spread.contains(&p.id) || lives.contains(&(p.node, p.id.incarnation));
+        seen.live_peers().filter_map(|n| Some((n.node, n.peer.as_ref()?.epoch))).collect();
+    let exists = |p: &&Publication| spread.contains(&p.id) || lives.contains(&(p.node, p.id.epoch));
     let none = BTreeSet::new();
     let gaps = gaps(seen);
     let mut left: u64 = seen.ledger.publications.iter().map(|p| p.bytes).sum();
@@ -68,7 +67,7 @@ pub fn complete(seen: &Observation) -> Vec<Violation> {
         .map(|p| p.id)
         .collect();
     let gap = |node: NodeId, id: &MessageId| {
-        let mut of = gaps.get(&(node, id.publisher, id.incarnation)).into_iter().flatten();
+        let mut of = gaps.get(&(node, id.stream())).into_iter().flatten();
         of.find(|g| (g.first.sequence..g.to).contains(&id.sequence))
     };
     let told = |node: NodeId, id: &MessageId| {
@@ -99,12 +98,12 @@ pub fn complete(seen: &Observation) -> Vec<Violation> {
 }
 
 /// Gaps told at each node, by the stream they are in.
-type Gaps<'a> = BTreeMap<(NodeId, PeerId, u64), Vec<&'a GapTold>>;
+type Gaps<'a> = BTreeMap<(NodeId, StreamId), Vec<&'a GapTold>>;
 
 fn gaps(seen: &Observation) -> Gaps<'_> {
     let mut gaps = Gaps::new();
     for g in &seen.ledger.gaps {
-        let stream = (g.node, g.first.publisher, g.first.incarnation);
+        let stream = (g.node, g.first.stream());
         gaps.entry(stream).or_default().push(g);
     }
     gaps
@@ -182,7 +181,7 @@ mod tests {
         assert_eq!(complete(&seen).len(), 1, "it lives and has told nobody");
         let publisher = seen.ledger.publications[0].node;
         let n = seen.nodes.iter_mut().find(|n| n.node == publisher).unwrap();
-        n.peer.as_mut().unwrap().incarnation += 1;
+        n.peer.as_mut().unwrap().epoch += 1;
         assert_eq!(complete(&seen), []);
     }
 

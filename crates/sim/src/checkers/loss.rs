@@ -3,25 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rumormill_proto::limits::MAX_LIVES;
-use rumormill_proto::{DeliveredMark, PeerId};
+use rumormill_proto::{DeliveredMark, PeerId, StreamId};
 
 use super::Violation;
 use super::order::{Word, words};
 use crate::node::NodeId;
 use crate::observation::Observation;
 
-/// A publisher in one life.
-type Stream = (PeerId, u64);
-
 /// From the first one on, every number of a publisher's life was either handed to the application
 /// or lies in exactly one gap that it was told in its place.
 #[must_use]
 pub fn told(seen: &Observation) -> Vec<Violation> {
-    let mut next: BTreeMap<((NodeId, u32), Stream), u64> = BTreeMap::new();
+    let mut next: BTreeMap<((NodeId, u32), StreamId), u64> = BTreeMap::new();
     let mut found = Vec::new();
     for (process, word) in words(seen) {
         let (id, to) = word.numbers();
-        let expected = next.insert((process, (id.publisher, id.incarnation)), to);
+        let expected = next.insert((process, id.stream()), to);
         let Some(expected) = expected else { continue };
         let node = process.0;
         match word {
@@ -44,9 +41,9 @@ pub fn told(seen: &Observation) -> Vec<Violation> {
 /// it neither leaves out what that one held back, nor delivers again what it delivered.
 #[must_use]
 pub fn resumed(seen: &Observation) -> Vec<Violation> {
-    let mut marks: BTreeMap<((NodeId, u32), Stream), u64> = BTreeMap::new();
+    let mut marks: BTreeMap<((NodeId, u32), StreamId), u64> = BTreeMap::new();
     for r in &seen.ledger.resumes {
-        let mark = |m: &DeliveredMark| (((r.node, r.life), (m.publisher, m.incarnation)), m.to);
+        let mark = |m: &DeliveredMark| (((r.node, r.life), m.stream()), m.to);
         marks.extend(r.marks.iter().map(mark));
     }
     let mut found = Vec::new();
@@ -56,7 +53,7 @@ pub fn resumed(seen: &Observation) -> Vec<Violation> {
     for (process, word) in words(seen) {
         let (id, _) = word.numbers();
         // Only the first word of each is held against the mark; the rest follows from it.
-        let Some(mark) = marks.remove(&(process, (id.publisher, id.incarnation))) else { continue };
+        let Some(mark) = marks.remove(&(process, id.stream())) else { continue };
         if id.sequence != mark {
             let node = process.0;
             let what = format!("{node} went on with {word:?}, when an earlier life came to {mark}");
@@ -67,11 +64,11 @@ pub fn resumed(seen: &Observation) -> Vec<Violation> {
 }
 
 /// How far each node has come with each stream, in all its lives.
-fn progress(seen: &Observation) -> BTreeMap<(NodeId, Stream), u64> {
-    let mut next: BTreeMap<(NodeId, Stream), u64> = BTreeMap::new();
+fn progress(seen: &Observation) -> BTreeMap<(NodeId, StreamId), u64> {
+    let mut next: BTreeMap<(NodeId, StreamId), u64> = BTreeMap::new();
     for ((node, _), word) in words(seen) {
         let (id, to) = word.numbers();
-        let n = next.entry((node, (id.publisher, id.incarnation))).or_default();
+        let n = next.entry((node, id.stream())).or_default();
         *n = to.max(*n);
     }
     next
@@ -85,7 +82,7 @@ pub fn even(seen: &Observation) -> Vec<Violation> {
     let components = seen.graph.components();
     let component = |n: NodeId| components.iter().position(|c| c.contains(&n));
     let settled = |at| seen.now.since(at) >= seen.settle;
-    let mut ends: BTreeMap<(usize, Stream), u64> = BTreeMap::new();
+    let mut ends: BTreeMap<(usize, StreamId), u64> = BTreeMap::new();
     let lively: Vec<_> = seen.live_peers().collect();
     let places: BTreeMap<NodeId, (usize, core::time::Duration)> = lively
         .iter()
@@ -97,17 +94,17 @@ pub fn even(seen: &Observation) -> Vec<Violation> {
             continue;
         };
         if settled(a.at) && seen.now.since(a.at) < age {
-            let end = ends.entry((place, (a.id.publisher, a.id.incarnation))).or_default();
+            let end = ends.entry((place, a.id.stream())).or_default();
             *end = (*end).max(a.id.sequence + 1);
         }
     }
     // Of a publisher that begins one life after the other, the oldest are forgotten.
     let mut lives: BTreeMap<PeerId, BTreeSet<u64>> = BTreeMap::new();
-    for (_, (publisher, life)) in ends.keys() {
-        lives.entry(*publisher).or_default().insert(*life);
+    for (_, stream) in ends.keys() {
+        lives.entry(stream.publisher).or_default().insert(stream.epoch);
     }
-    let forgotten = |(publisher, life): Stream| {
-        let later = lives.get(&publisher).map_or(0, |l| l.range(life + 1..).count());
+    let forgotten = |StreamId { publisher, epoch }: StreamId| {
+        let later = lives.get(&publisher).map_or(0, |l| l.range(epoch + 1..).count());
         later >= MAX_LIVES
     };
     let progress = progress(seen);
@@ -121,10 +118,10 @@ pub fn even(seen: &Observation) -> Vec<Violation> {
         for (&(_, stream), &end) in ends.range((place, FIRST)..).take_while(|(k, _)| k.0 == place) {
             let at = progress.get(&(n.node, stream)).copied().unwrap_or(0);
             if at < end && !forgotten(stream) {
-                let who = seen.node_of(&stream.0).map(|n| n.node);
+                let who = seen.node_of(&stream.publisher).map(|n| n.node);
                 let what = format!(
-                    "{} has come to {at} of {who:?} (incarnation {}), others to {end}",
-                    n.node, stream.1
+                    "{} has come to {at} of {who:?} (epoch {}), others to {end}",
+                    n.node, stream.epoch
                 );
                 found.push(Violation::new("G3", what).about([n.node]).about(who));
             }
@@ -134,7 +131,7 @@ pub fn even(seen: &Observation) -> Vec<Violation> {
 }
 
 /// Before all streams.
-const FIRST: Stream = (PeerId::from_bytes([0; 32]), 0);
+const FIRST: StreamId = StreamId { publisher: PeerId::from_bytes([0; 32]), epoch: 0 };
 
 #[cfg(test)]
 mod tests {
@@ -193,11 +190,8 @@ mod tests {
         let of = |next: u64| {
             let mut seen = planted::sound();
             let first = seen.ledger.arrivals[0].id;
-            let marks = vec![DeliveredMark {
-                publisher: first.publisher,
-                incarnation: first.incarnation,
-                to: 3,
-            }];
+            let marks =
+                vec![DeliveredMark { publisher: first.publisher, epoch: first.epoch, to: 3 }];
             seen.ledger.resumes.push(Resume { node: NodeId(4), life: 2, marks });
             planted::deliver(&mut seen, 4, &[next, next + 1]);
             for a in seen.ledger.arrivals.iter_mut().rev().take(2) {

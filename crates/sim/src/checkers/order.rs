@@ -1,8 +1,8 @@
-//! G2: per publisher and incarnation, messages come in the order published.
+//! G2: per publisher and epoch, messages come in the order published.
 
 use std::collections::BTreeMap;
 
-use rumormill_proto::{MessageId, PeerId};
+use rumormill_proto::{MessageId, PeerId, StreamId};
 
 use super::Violation;
 use crate::node::NodeId;
@@ -47,11 +47,11 @@ pub(super) fn words(seen: &Observation) -> Vec<(Process, Word)> {
 /// No number comes after a higher one of the same life of its publisher.
 #[must_use]
 pub fn check(seen: &Observation) -> Vec<Violation> {
-    let mut last: BTreeMap<(Process, PeerId, u64), u64> = BTreeMap::new();
+    let mut last: BTreeMap<(Process, StreamId), u64> = BTreeMap::new();
     let mut found = Vec::new();
     for (process, word) in words(seen) {
         let (id, to) = word.numbers();
-        let next = last.entry((process, id.publisher, id.incarnation)).or_default();
+        let next = last.entry((process, id.stream())).or_default();
         if id.sequence < *next {
             let what = format!("{} got {word:?} when it had come to number {next}", process.0);
             found.push(Violation::new("G2", what).about([process.0]));
@@ -69,12 +69,12 @@ pub fn lives(seen: &Observation) -> Vec<Violation> {
     let mut found = Vec::new();
     for (process, word) in words(seen) {
         let (id, _) = word.numbers();
-        let life = last.entry((process, id.publisher)).or_default();
-        if id.incarnation < *life {
-            let what = format!("{} got {word:?} after incarnation {life}", process.0);
+        let epoch = last.entry((process, id.publisher)).or_default();
+        if id.epoch < *epoch {
+            let what = format!("{} got {word:?} after epoch {epoch}", process.0);
             found.push(Violation::new("G2", what).about([process.0]));
         }
-        *life = id.incarnation.max(*life);
+        *epoch = id.epoch.max(*epoch);
     }
     found
 }
@@ -112,7 +112,7 @@ mod tests {
     fn an_earlier_life_after_a_later_one_is_found() {
         let mut seen = planted::sound();
         planted::deliver(&mut seen, 4, &[1, 0]);
-        seen.ledger.arrivals.last_mut().unwrap().id.incarnation = 2;
+        seen.ledger.arrivals.last_mut().unwrap().id.epoch = 2;
         assert_eq!([check(&seen), lives(&seen)].concat(), [], "a new life counts from 0");
         planted::deliver(&mut seen, 4, &[2]);
         assert_eq!(check(&seen), []);

@@ -82,6 +82,7 @@ fn peer(n: u8) -> PeerSnapshot {
         name: Name::new(format!("p{n}")).unwrap(),
         state: PeerState::Joined,
         incarnation: 1,
+        epoch: 1,
         addresses: Vec::new(),
         target: 3,
         neighbours: peers().filter(|&m| m != n).map(neighbour).collect(),
@@ -144,7 +145,7 @@ fn node(n: u8) -> NodeObservation {
 
 /// Nothing is wrong: one message of n3 at n3, n4 and n5.
 pub(super) fn sound() -> Observation {
-    let message = MessageId { publisher: id(3), incarnation: 1, sequence: 0 };
+    let message = MessageId { publisher: id(3), epoch: 1, sequence: 0 };
     let arrival = |node: u32| Arrival {
         at: second(2),
         node: NodeId(node),
@@ -199,7 +200,7 @@ pub(super) fn with_removal() -> Observation {
 }
 
 fn message(sequence: u64) -> MessageId {
-    MessageId { publisher: id(3), incarnation: 1, sequence }
+    MessageId { publisher: id(3), epoch: 1, sequence }
 }
 
 /// Messages of n3 reach a node, one after the other.

@@ -361,9 +361,9 @@ impl World {
                     });
                 }
             }
-            &Event::Gap { publisher, incarnation, from, to } => {
+            &Event::Gap { publisher, epoch, from, to } => {
                 let (life, after) = (self.node(node).life, self.ledger.arrivals.len());
-                let first = MessageId { publisher, incarnation, sequence: from };
+                let first = MessageId { publisher, epoch, sequence: from };
                 let holder = self.reachable_holder(node, &first);
                 self.ledger.gaps.push(GapTold { at: now, node, life, first, to, after, holder });
             }

@@ -93,7 +93,7 @@ impl World {
                 let who =
                     self.node_of(&publisher).map_or_else(|| "?".to_owned(), |n| n.to_string());
                 let (first, end) = (g.batch.first(), g.batch.end());
-                let life = g.batch.incarnation();
+                let life = g.batch.epoch();
                 let pulled = if g.pulled { ", pulled" } else { "" };
                 format!("Gossip of {who} ({life}): {first}..{end}, hop {}{pulled}", g.hops)
             }

@@ -73,7 +73,7 @@ fn a_frozen_process_backs_up_into_its_sender() {
     use rumormill_proto::{Class, LinkId, MessageId, Output};
     let mut w = world();
     let (b, b_log) = listener(&mut w);
-    let id = MessageId { publisher: w.id(b), incarnation: 0, sequence: 0 };
+    let id = MessageId { publisher: w.id(b), epoch: 0, sequence: 0 };
     let frame = || Frame::from(GetData { id });
     // 20,000 frames of 50 bytes are more than a kernel takes, and more than the queue for
     // announcements.

@@ -153,9 +153,8 @@ fn a_peer_that_left_can_come_back() {
 
 /// The numbers of a publisher that each life of a node was handed.
 fn got(w: &World, node: NodeId, of: MessageId) -> Vec<Vec<u64>> {
-    let stream = |id: MessageId| (id.publisher, id.incarnation);
     let mut lives: Vec<(u32, Vec<u64>)> = Vec::new();
-    for a in w.deliveries().iter().filter(|a| a.node == node && stream(a.id) == stream(of)) {
+    for a in w.deliveries().iter().filter(|a| a.node == node && a.id.stream() == of.stream()) {
         match lives.last_mut().filter(|l| l.0 == a.life) {
             Some((_, numbers)) => numbers.push(a.id.sequence),
             None => lives.push((a.life, vec![a.id.sequence])),

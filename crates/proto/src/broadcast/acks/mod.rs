@@ -21,10 +21,10 @@ mod tests;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use super::message_list::StreamId;
 use super::trees::Route;
 use crate::identity::PeerId;
 use crate::limits::MAX_ACKS;
+use crate::message::StreamId;
 use crate::small::GrowMap;
 use crate::time::Time;
 use crate::wire::AckEntry;
@@ -165,7 +165,7 @@ impl Acks {
         now: Time,
         with: &impl Surroundings,
     ) -> bool {
-        let Some(p) = self.streams.get_mut(&(e.publisher, e.incarnation)) else { return false };
+        let Some(p) = self.streams.get_mut(&e.stream()) else { return false };
         if p.upstream == Some(from) {
             return true;
         }

@@ -40,9 +40,9 @@ impl Summed {
         if many { self.patient.min(self.paced) } else { self.paced }
     }
 
-    pub(super) const fn entry(self, (publisher, incarnation): StreamId) -> AckEntry {
+    pub(super) const fn entry(self, StreamId { publisher, epoch }: StreamId) -> AckEntry {
         let Summed { paced, left, patient, held, peers, sum } = self;
-        AckEntry { publisher, incarnation, paced, left, patient, held, peers, sum }
+        AckEntry { publisher, epoch, paced, left, patient, held, peers, sum }
     }
 
     pub(super) const fn of(e: &AckEntry) -> Self {

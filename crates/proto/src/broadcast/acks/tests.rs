@@ -6,8 +6,8 @@ const ME: PeerId = PeerId::from_bytes([1; 32]);
 const UP: PeerId = PeerId::from_bytes([2; 32]);
 const A: PeerId = PeerId::from_bytes([3; 32]);
 const B: PeerId = PeerId::from_bytes([4; 32]);
-const S: StreamId = (PeerId::from_bytes([9; 32]), 1);
-const ROUTE: Route = Route { own_tree: false, publisher: S.0 };
+const S: StreamId = StreamId { publisher: PeerId::from_bytes([9; 32]), epoch: 1 };
+const ROUTE: Route = Route { own_tree: false, publisher: S.publisher };
 
 struct World(u64);
 
