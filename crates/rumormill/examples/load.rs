@@ -332,7 +332,7 @@ async fn tell_if_stuck(nodes: Vec<Node>, at: Instant) {
             s.neighbours.len(),
             s.trees.len()
         );
-        for p in node.publishers().await {
+        for p in node.publishers().await.unwrap() {
             println!(
                 "  of {}: {} received, all below {}, gaps {:?}",
                 p.publisher, p.received, p.high_water, p.gaps

@@ -226,14 +226,20 @@ impl Node {
         Ok(snapshot)
     }
 
-    /// The members of the network in this node's view, itself included; none if it has stopped.
-    pub async fn members(&self) -> Vec<MemberView> {
-        self.handle.call(|peer, now| peer.members(now)).await.unwrap_or_default()
+    /// The members of the network in this node's view, itself included.
+    ///
+    /// # Errors
+    /// The node has stopped. The answer of a [frozen](Node::freeze) node comes when it is let go.
+    pub async fn members(&self) -> Result<Vec<MemberView>, Stopped> {
+        self.handle.call(|peer, now| peer.members(now)).await
     }
 
-    /// Its neighbours in the overlay; none if it has stopped.
-    pub async fn neighbours(&self) -> Vec<NeighbourView> {
-        self.handle.call(|peer, now| peer.snapshot(now).neighbours).await.unwrap_or_default()
+    /// Its neighbours in the overlay.
+    ///
+    /// # Errors
+    /// As [`members`](Node::members).
+    pub async fn neighbours(&self) -> Result<Vec<NeighbourView>, Stopped> {
+        self.handle.call(|peer, now| peer.snapshot(now).neighbours).await
     }
 
     /// How long messages took to come here.
@@ -242,21 +248,34 @@ impl Node {
         self.handle.delays()
     }
 
-    /// The newest `limit` messages it holds, oldest first; none if it has stopped.
-    pub async fn messages(&self, limit: usize) -> Vec<HeldMessage> {
-        self.handle.call(move |peer, _| peer.held_messages(limit, None)).await.unwrap_or_default()
+    /// The newest `limit` messages it holds, oldest first.
+    ///
+    /// # Errors
+    /// As [`members`](Node::members).
+    pub async fn messages(&self, limit: usize) -> Result<Vec<HeldMessage>, Stopped> {
+        self.handle.call(move |peer, _| peer.held_messages(limit, None)).await
     }
 
     /// The newest `limit` of the messages that it holds and that arrived before one of them, oldest
-    /// first; none if that one is not held any more, or the node has stopped.
-    pub async fn messages_before(&self, before: MessageId, limit: usize) -> Vec<HeldMessage> {
+    /// first; none if that one is not held any more.
+    ///
+    /// # Errors
+    /// As [`members`](Node::members).
+    pub async fn messages_before(
+        &self,
+        before: MessageId,
+        limit: usize,
+    ) -> Result<Vec<HeldMessage>, Stopped> {
         let held = move |peer: &mut Peer, _| peer.held_messages(limit, Some(before));
-        self.handle.call(held).await.unwrap_or_default()
+        self.handle.call(held).await
     }
 
-    /// The message list in figures, by publisher; empty if it has stopped.
-    pub async fn publishers(&self) -> Vec<PublisherView> {
-        self.handle.call(|peer, _| peer.publishers()).await.unwrap_or_default()
+    /// The message list in figures, by publisher.
+    ///
+    /// # Errors
+    /// As [`members`](Node::members).
+    pub async fn publishers(&self) -> Result<Vec<PublisherView>, Stopped> {
+        self.handle.call(|peer, _| peer.publishers()).await
     }
 
     /// Gets one message: from this node if it holds it, else from its neighbours. `None` if nobody

@@ -36,7 +36,7 @@ use crate::trace::Label;
 ///     .own_index(Some(0))
 ///     .start()
 ///     .await?;
-/// assert_eq!(seed.members().await.len(), 0);
+/// assert_eq!(seed.members().await?.len(), 0);
 /// seed.stop().await?;
 /// # Ok(()) }
 /// ```
@@ -89,9 +89,13 @@ impl SeedNode {
         Ok(snapshot)
     }
 
-    /// The registry, all states; empty if the seed has stopped.
-    pub async fn members(&self) -> Vec<MemberView> {
-        self.handle.call(|seed, now| seed.members(now)).await.unwrap_or_default()
+    /// The registry, all states.
+    ///
+    /// # Errors
+    /// The seed has stopped. The answer of a [frozen](SeedNode::freeze) one comes when it is let
+    /// go.
+    pub async fn members(&self) -> Result<Vec<MemberView>, Stopped> {
+        self.handle.call(|seed, now| seed.members(now)).await
     }
 
     /// Closes its links, writes what is not yet on disk, and ends; resolves when all of it is gone.

@@ -180,7 +180,9 @@ impl Load {
             else {
                 continue;
             };
-            let of = peer.publishers().await.into_iter().filter(|v| v.publisher == home.id());
+            // A stopped peer has no figures: it is listed as behind, without them.
+            let all = peer.publishers().await.unwrap_or_default();
+            let of = all.into_iter().filter(|v| v.publisher == home.id());
             behind.push(Behind { node, publisher, missing, received: of.collect() });
         }
         behind

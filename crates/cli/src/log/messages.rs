@@ -54,10 +54,12 @@ impl MessageLog {
         let stale = self.read.is_none_or(|at| at.elapsed() >= ADDRESSES_EVERY);
         if !self.addresses.contains_key(&id) && stale {
             self.read = Some(Instant::now());
-            let members = node.members().await;
             let of = |a: &rumormill::proto::Address| a.0.ip();
-            self.addresses =
-                members.iter().filter_map(|m| Some((m.id, m.addresses.first().map(of)?))).collect();
+            // A stopped node knows of no further addresses; those known so far are still true.
+            if let Ok(members) = node.members().await {
+                let known = members.iter().filter_map(|m| Some((m.id, m.addresses.first().map(of)?)));
+                self.addresses = known.collect();
+            }
         }
         self.addresses.get(&id).copied()
     }

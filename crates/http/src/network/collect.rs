@@ -207,11 +207,11 @@ async fn ask(handle: Handle, members: bool) -> Answer {
     match handle {
         Handle::Peer(node) => {
             let said = Said::Peer(Box::new(node.snapshot().await.ok()?));
-            Some((said, if members { Some(node.members().await) } else { None }))
+            Some((said, if members { Some(node.members().await.ok()?) } else { None }))
         }
         Handle::Seed(node) => {
             let said = Said::Seed(Box::new(node.snapshot().await.ok()?));
-            Some((said, if members { Some(node.members().await) } else { None }))
+            Some((said, if members { Some(node.members().await.ok()?) } else { None }))
         }
     }
 }

@@ -140,7 +140,7 @@ impl Network {
             asked.push(async move { timeout(ROUND / 5, peer.messages(SEARCHED)).await });
         }
         let again = |held: Vec<HeldMessage>| held.iter().find(|m| m.id == id).map(|m| m.duplicates);
-        let counts = join_all(asked).await.into_iter().flatten().filter_map(again);
+        let counts = join_all(asked).await.into_iter().flatten().flatten().filter_map(again);
         let duplicates = counts.map(u64::from).sum();
         Some(Spread { message, arrivals, missing, duplicates })
     }

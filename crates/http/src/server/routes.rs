@@ -131,6 +131,7 @@ async fn members_of(handle: &Handle, paging: &Paging<IdKey>) -> Answer<Json<Page
         Handle::Peer(node) => node.members().await,
         Handle::Seed(node) => node.members().await,
     };
+    let members = members.map_err(|_| Problem::gone())?;
     let page = paging.page(members, |m| IdKey(m.id))?;
     Ok(Json(Page { items: page.items.iter().map(MemberLine::from).collect(), next: page.next }))
 }
@@ -172,7 +173,8 @@ async fn neighbours(
 ) -> Answer<Json<Page<NeighbourLine>>> {
     let served = shared.nodes.find(&which)?;
     let node = peer(&served, "have no neighbours")?;
-    let page = paging.page(node.neighbours().await, |n| IdKey(n.id))?;
+    let neighbours = node.neighbours().await.map_err(|_| Problem::gone())?;
+    let page = paging.page(neighbours, |n| IdKey(n.id))?;
     Ok(Json(Page { items: page.items.iter().map(NeighbourLine::from).collect(), next: page.next }))
 }
 
@@ -187,10 +189,11 @@ async fn messages(
     let (limit, before) = (paging.limit()?, paging.cursor()?);
     let served = shared.nodes.find(&which)?;
     let node = peer(&served, "carry no messages")?;
-    let mut held = match before {
+    let held = match before {
         None => node.messages(limit + 1).await,
         Some(before) => node.messages_before(before, limit + 1).await,
     };
+    let mut held = held.map_err(|_| Problem::gone())?;
     let older = held.len().saturating_sub(limit);
     held.drain(..older);
     let next = held.first().filter(|_| older > 0).map(|m| m.id.to_string());
@@ -207,7 +210,8 @@ async fn publishers(
 ) -> Answer<Json<Page<PublisherLine>>> {
     let served = shared.nodes.find(&which)?;
     let node = peer(&served, "carry no messages")?;
-    let page = paging.page(node.publishers().await, PublisherKey::of)?;
+    let publishers = node.publishers().await.map_err(|_| Problem::gone())?;
+    let page = paging.page(publishers, PublisherKey::of)?;
     Ok(Json(Page { items: page.items.iter().map(PublisherLine::from).collect(), next: page.next }))
 }
 
@@ -240,7 +244,7 @@ async fn message(
 }
 
 async fn name_of(node: &Node, id: PeerId) -> Option<String> {
-    let member = node.members().await.into_iter().find(|m| m.id == id)?;
+    let member = node.members().await.ok()?.into_iter().find(|m| m.id == id)?;
     member.name.map(|n| n.to_string())
 }
 

@@ -173,7 +173,8 @@ impl Names {
     async fn of(&mut self, id: PeerId) -> Option<String> {
         if !self.known.contains_key(&id) && self.read.is_none_or(|at| at.elapsed() >= NAMES_EVERY) {
             self.read = Some(Instant::now());
-            let members = self.node.members().await;
+            // The names of a stopped node do not change any more.
+            let Ok(members) = self.node.members().await else { return None };
             let named = members.into_iter().filter_map(|m| Some((m.id, m.name?.to_string())));
             self.known = named.collect();
         }

@@ -109,7 +109,7 @@ pub(crate) async fn one_component(peers: &[Node]) -> bool {
         if !reached.insert(peers[i].id()) {
             continue;
         }
-        for n in peers[i].neighbours().await {
+        for n in peers[i].neighbours().await.unwrap() {
             todo.extend(peers.iter().position(|p| p.id() == n.id));
         }
     }
@@ -128,7 +128,7 @@ pub(crate) async fn connected(peers: &[Node]) {
 pub(crate) async fn settled(network: &Network, peers: &[Node]) {
     connected(peers).await;
     until("two neighbours each", || async {
-        let members = network.seeds[0].members().await;
+        let members = network.seeds[0].members().await.unwrap();
         let enough = |p: &Node| members.iter().any(|m| m.id == p.id() && m.degree >= 2);
         peers.iter().all(enough).then_some(())
     })
@@ -139,7 +139,7 @@ pub(crate) async fn settled(network: &Network, peers: &[Node]) {
 pub(crate) async fn take_two_strangers(peers: &mut Vec<Node>) -> (Node, Node) {
     let (i, j) = until("two peers that are not neighbours", || async {
         for (i, peer) in peers.iter().enumerate() {
-            let near: Vec<PeerId> = peer.neighbours().await.iter().map(|n| n.id).collect();
+            let near: Vec<PeerId> = peer.neighbours().await.unwrap().iter().map(|n| n.id).collect();
             let stranger = |p: &Node| p.id() != peer.id() && !near.contains(&p.id());
             if let Some(j) = peers.iter().position(stranger) {
                 return Some((i, j));
