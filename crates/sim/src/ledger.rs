@@ -68,6 +68,21 @@ pub struct Resume {
     pub marks: Vec<DeliveredMark>,
 }
 
+/// A peer that said that it has joined, and whom it knew then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Join {
+    /// When.
+    pub at: Time,
+    /// Which peer.
+    pub node: NodeId,
+    /// Its id.
+    pub id: PeerId,
+    /// When a majority of the seeds had acknowledged its registration.
+    pub registered: Time,
+    /// The members that it listed as alive when it said so, ascending.
+    pub known: Vec<PeerId>,
+}
+
 /// A copy of a batch that reached a peer, needed or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchCopy {
@@ -185,6 +200,8 @@ pub struct Ledger {
     pub gaps: Vec<GapTold>,
     /// Where processes went on that began with a disk, in order.
     pub resumes: Vec<Resume>,
+    /// Peers that have joined, in order.
+    pub joins: Vec<Join>,
     /// Copies of batches that reached peers, in order.
     pub copies: Vec<BatchCopy>,
     /// What publishers were told of their receipts, in order.

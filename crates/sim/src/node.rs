@@ -60,6 +60,8 @@ pub(crate) struct Node {
     /// Counts the starts of the process; what was meant for an earlier one is dropped.
     pub(crate) life: u32,
     pub(crate) life_since: Time,
+    /// When seeds acknowledged a registration of its present process.
+    pub(crate) acknowledged: Vec<Time>,
     /// How long its earlier processes ran.
     lived_before: Duration,
     pub(crate) core: Option<Core>,
@@ -107,6 +109,7 @@ impl Node {
             status: NodeStatus::Waiting,
             life: 0,
             life_since: Time::ZERO,
+            acknowledged: Vec::new(),
             lived_before: Duration::ZERO,
             core: None,
             verifier: OnceCell::new(),

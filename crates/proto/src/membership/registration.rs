@@ -58,23 +58,64 @@ pub(crate) struct SeedSlot {
     pub(crate) last_heard: Time,
     pub(crate) pinged: Option<(u64, Time)>,
     pub(crate) reply_delay: Option<Duration>,
+    /// When its list was last asked for on the link that is up.
     pub(crate) list_asked: Option<Time>,
+    /// All of the list that was last asked for has come.
     pub(crate) list_complete: bool,
+    /// A list that was asked for after a quorum had acknowledged is applied.
+    pub(crate) listed: bool,
     /// When it was asked on the link that is up, and has not acknowledged since.
     pub(crate) asked: Option<Time>,
     /// It was given so long that another one was taken as well.
     pub(crate) overdue: bool,
 }
 
-/// How long a seed may take to acknowledge a registration before another one is asked as well. One that
-/// answers and cannot write keeps nobody out.
+/// How long a seed may take to acknowledge a registration, or to give its list, before another one is
+/// asked as well. One that answers pings and does neither keeps no peer out.
 const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(5);
+/// How long a peer waits for a quorum before it asks a seed for its list without one: peers that
+/// cannot register can still find neighbours.
+const LIST_WITHOUT_QUORUM: Duration = Duration::from_millis(500);
+/// Time between two requests for the list on one link. A seed ignores requests that are 50 ms apart
+/// or less.
+const LIST_AGAIN: Duration = Duration::from_millis(100);
+/// How long a list may be on its way before it is asked for again.
+const LIST_WITHIN: Duration = Duration::from_secs(1);
 
 impl SeedSlot {
-    /// When it is overdue, unless that is known or it has acknowledged.
-    pub(crate) fn acknowledge_by(&self) -> Option<Time> {
-        let waits = self.link.is_some() && self.acknowledged.is_none() && !self.overdue;
-        self.asked.filter(|_| waits).map(|at| at + ACKNOWLEDGE_WITHIN)
+    /// Whether it counts for the quorum that a joined peer has: the registration is acknowledged, and
+    /// the list that was asked for after the quorum is applied.
+    const fn is_usable(&self) -> bool {
+        self.acknowledged.is_some() && self.listed
+    }
+
+    /// When it is overdue, unless that is known or it has done its part.
+    fn answer_by(&self, quorum_at: Option<Time>) -> Option<Time> {
+        if self.link.is_none() || self.overdue || self.is_usable() {
+            return None;
+        }
+        let since = if self.acknowledged.is_none() { self.asked } else { quorum_at };
+        since.map(|at| at + ACKNOWLEDGE_WITHIN)
+    }
+
+    /// When to ask for its list.
+    fn list_due(&self, quorum_at: Option<Time>) -> Option<Time> {
+        self.link?;
+        match (quorum_at, self.list_asked) {
+            (Some(_), _) if self.listed || self.acknowledged.is_none() => None,
+            (Some(_), Some(at)) if !self.list_complete => Some(at + LIST_WITHIN),
+            (Some(quorum), Some(at)) => Some(quorum.max(at + LIST_AGAIN)),
+            (Some(quorum), None) => Some(quorum),
+            (None, Some(_)) => None,
+            (None, None) => self.asked.map(|at| at + LIST_WITHOUT_QUORUM),
+        }
+    }
+
+    /// All of a list has come.
+    pub(crate) fn list_came(&mut self, quorum_at: Option<Time>) {
+        self.list_complete = true;
+        let asked_after = |quorum: Time| self.list_asked.is_some_and(|at| at >= quorum);
+        self.listed |= self.acknowledged.is_some() && quorum_at.is_some_and(asked_after);
     }
 }
 
@@ -97,6 +138,8 @@ pub(crate) struct Registrations {
     pub(crate) slots: Vec<SeedSlot>,
     /// Who vouches for which key under which configured address, given as the first slot that has it.
     vouched: VecMap<(usize, PeerId), VecSet<usize>>,
+    /// Since when a quorum has acknowledged.
+    quorum_at: Option<Time>,
     ever: bool,
     holds: bool,
 }
@@ -126,11 +169,18 @@ impl Registrations {
                 reply_delay: None,
                 list_asked: None,
                 list_complete: false,
+                listed: false,
                 asked: None,
                 overdue: false,
             })
             .collect();
-        Registrations { slots, vouched: VecMap::new(), ever: false, holds: false }
+        Registrations {
+            slots,
+            vouched: VecMap::new(),
+            quorum_at: None,
+            ever: false,
+            holds: false,
+        }
     }
 
     pub(crate) fn quorum(&self) -> usize {
@@ -142,9 +192,26 @@ impl Registrations {
         self.slots.iter().filter(|s| s.acknowledged.is_some()).count()
     }
 
-    /// Compares the count with the quorum.
-    pub(crate) fn review(&mut self) -> Quorum {
-        let holds = self.count() >= self.quorum();
+    /// Registrations that hold at seeds whose list is applied.
+    fn usable(&self) -> usize {
+        self.slots.iter().filter(|s| s.is_usable()).count()
+    }
+
+    /// Since when a quorum has acknowledged, if it has.
+    pub(crate) const fn quorum_at(&self) -> Option<Time> {
+        self.quorum_at
+    }
+
+    /// Compares what holds with the quorum. A quorum is reached, or regained, when it has acknowledged
+    /// and its lists are applied. It is lost when too few registrations hold.
+    pub(crate) fn review(&mut self, now: Time) -> Quorum {
+        if self.count() < self.quorum() || self.quorum() == 0 {
+            self.quorum_at = None;
+        } else {
+            self.quorum_at.get_or_insert(now);
+        }
+        let enough = if self.holds { self.count() } else { self.usable() };
+        let holds = enough >= self.quorum();
         let before = core::mem::replace(&mut self.holds, holds);
         let ever = self.ever;
         self.ever |= holds;
@@ -188,12 +255,14 @@ impl Registrations {
         s.asked = None;
         s.overdue = false;
         s.pinged = None;
+        s.list_asked = None;
         s.list_complete = false;
+        s.listed = false;
         s.failures = s.failures.saturating_add(1);
         let wait = rng.backoff(s.failures, config);
         s.retry_at = now + wait;
         // One failure may be a seed that restarts; two are a reason to take another as well.
-        if s.failures >= 2 || self.count() + self.underway() < self.quorum() {
+        if s.failures >= 2 || self.usable() + self.underway() < self.quorum() {
             self.take_spare(now, rng);
         }
         wait
@@ -204,7 +273,7 @@ impl Registrations {
         let spare: Vec<usize> = (0..self.slots.len())
             .filter(|&i| self.slots.get(i).is_some_and(|s| !s.chosen))
             .collect();
-        if self.count() + self.underway() < self.quorum()
+        if self.usable() + self.underway() < self.quorum()
             && let Some(&i) = spare.get(rng.below(spare.len()))
             && let Some(s) = self.slots.get_mut(i)
         {
@@ -213,18 +282,37 @@ impl Registrations {
         }
     }
 
-    /// Seeds that were asked and do not acknowledge: another one is taken for each. Says how many.
+    /// Seeds that were asked and neither acknowledge nor give a list: another one is taken for each.
+    /// Says how many.
     pub(crate) fn replace_overdue(&mut self, now: Time, rng: &mut Stream) -> u64 {
-        let mut overdue = 0;
+        let (mut overdue, quorum_at) = (0, self.quorum_at);
         for at in 0..self.slots.len() {
             let Some(s) = self.slots.get_mut(at) else { continue };
-            if s.acknowledge_by().is_some_and(|by| by <= now) {
+            if s.answer_by(quorum_at).is_some_and(|by| by <= now) {
                 s.overdue = true;
                 overdue += 1;
                 self.take_spare(now, rng);
             }
         }
         overdue
+    }
+
+    /// Links over which a list is to be asked for now.
+    pub(crate) fn lists_due(&mut self, now: Time) -> Vec<LinkId> {
+        let quorum_at = self.quorum_at;
+        let due = |s: &&mut SeedSlot| s.list_due(quorum_at).is_some_and(|at| at <= now);
+        let ask = |s: &mut SeedSlot| {
+            s.list_asked = Some(now);
+            s.list_complete = false;
+            s.link
+        };
+        self.slots.iter_mut().filter(due).filter_map(ask).collect()
+    }
+
+    /// When a seed has to be asked for its list, or is overdue.
+    pub(crate) fn answers_deadline(&self) -> Option<Time> {
+        let at = |s: &SeedSlot| [s.answer_by(self.quorum_at), s.list_due(self.quorum_at)];
+        self.slots.iter().flat_map(at).flatten().min()
     }
 
     /// A seed holds too many links to keep this one; the registration stands. Says whether there is
@@ -235,6 +323,8 @@ impl Registrations {
         };
         s.link = None;
         s.parked = true;
+        // A seed closes a link so only after it has given its list.
+        s.listed = true;
         s.pinged = None;
         s.retry_at = Time::MAX;
         true
@@ -272,7 +362,7 @@ impl Registrations {
     /// Chosen seeds that are not known to fail.
     fn underway(&self) -> usize {
         let hopeful =
-            |s: &&SeedSlot| s.chosen && s.acknowledged.is_none() && s.failures < 2 && !s.overdue;
+            |s: &&SeedSlot| s.chosen && !s.is_usable() && s.failures < 2 && !s.overdue;
         self.slots.iter().filter(hopeful).count()
     }
 

@@ -60,10 +60,9 @@ impl Peer {
         slot.last_heard = now;
         slot.asked = Some(now);
         slot.pinged = None;
-        slot.list_asked = Some(now);
+        slot.list_asked = None;
         slot.list_complete = false;
         self.fx.send(link, Register { record });
-        self.fx.send(link, Frame::GetPeerList);
         for report in self.reports.values() {
             self.fx.send(link, Report { report: report.statement.clone() });
         }
@@ -150,6 +149,7 @@ impl Peer {
                 self.fx.send(link, Ping { nonce });
             }
         }
+        self.ask_for_due_lists();
         match self.registrations.replace_overdue(now, &mut self.rng.seeds) {
             0 => {}
             overdue => self.fx.add("registrations_overdue", overdue),
@@ -166,11 +166,11 @@ impl Peer {
         let interval = self.config.seed_ping_interval();
         let watch = self.registrations.slots.iter().filter(|s| s.link.is_some()).map(|s| {
             let asked = s.pinged.map_or(s.last_heard, |(_, at)| at.max(s.last_heard));
-            let ping = (asked + interval).min(s.last_heard + interval * SEED_SILENCE);
-            ping.min(s.acknowledge_by().unwrap_or(Time::MAX))
+            (asked + interval).min(s.last_heard + interval * SEED_SILENCE)
         });
         let dial = self.registrations.next_dial(self.is_leaving());
-        watch.chain(dial).min().unwrap_or(Time::MAX)
+        let answers = self.registrations.answers_deadline();
+        watch.chain(dial).chain(answers).min().unwrap_or(Time::MAX)
     }
 
     /// Asks all seeds for a sign of life now.
@@ -264,7 +264,9 @@ impl Peer {
         let registrations = u32::try_from(self.registrations.count()).unwrap_or(u32::MAX);
         let quorum = u32::try_from(self.registrations.quorum()).unwrap_or(u32::MAX);
         let now = self.fx.now();
-        match self.registrations.review() {
+        let quorum_now = self.registrations.review(now);
+        self.ask_for_due_lists();
+        match quorum_now {
             Quorum::Unchanged => {}
             Quorum::Reached => {
                 self.set_state(PeerState::Joined);
@@ -284,6 +286,16 @@ impl Peer {
         }
     }
 
+    /// Asks the seeds for the lists that this peer needs before it says that it has joined. They are asked
+    /// for after a quorum has acknowledged: of two peers that join at the same moment, at least one
+    /// then finds the other in the list of the seed that they share.
+    fn ask_for_due_lists(&mut self) {
+        for link in self.registrations.lists_due(self.fx.now()) {
+            self.fx.count("lists_asked");
+            self.fx.send(link, Frame::GetPeerList);
+        }
+    }
+
     fn set_state(&mut self, state: PeerState) {
         if !self.is_leaving() {
             self.own.state = state;
@@ -295,17 +307,19 @@ impl Peer {
         for record in &f.records {
             self.learn(record);
         }
+        let quorum_at = self.registrations.quorum_at();
         let Some(slot) = self.registrations.by_link(link) else { return };
         slot.alive = f.alive;
         slot.synced = f.synced;
         if f.last {
-            slot.list_complete = true;
+            slot.list_came(quorum_at);
         }
         self.forget_ghosts();
         self.review_members();
         self.review_target();
         self.review_step();
         self.overlay.fill.look_again(now);
+        self.review_registrations();
     }
 
     /// When whole lists from a quorum of seeds are in, whoever none of them named is gone: its

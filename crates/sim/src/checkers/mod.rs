@@ -10,6 +10,7 @@ pub mod death;
 pub mod degree;
 pub mod delivery;
 pub mod islands;
+pub mod joining;
 pub mod loss;
 pub mod order;
 pub mod registry;
@@ -75,7 +76,8 @@ pub const PROMISES: &[&str] =
     &["G1", "G2", "G3", "G4", "G5", "G6", "G7", "G8", "P2", "P3", "seam", "tree", "wire"];
 
 /// What must hold at rest: everything of [`always`], every message delivered everywhere, one
-/// component, registries that agree and show every live peer, degrees in order.
+/// component, registries that agree and show every live peer, no joined peer that overlooks another
+/// one, degrees in order.
 #[must_use]
 pub fn at_rest(seen: &Observation) -> Vec<Violation> {
     let mut found = always(seen);
@@ -92,6 +94,7 @@ pub fn only_at_rest(seen: &Observation) -> Vec<Violation> {
         islands::check,
         registry::agreement,
         registry::visibility,
+        joining::check,
         degree::check,
         scale_free::check,
     ];

@@ -11,7 +11,7 @@ use rumormill_proto::{Config, Counters, Identity, LinkId, MessageId, Name, PeerI
 
 use crate::graph::Graph;
 use crate::ledger::{
-    Arrival, BatchCopy, GapTold, Impairment, Ledger, Publication, Removal, Trouble,
+    Arrival, BatchCopy, GapTold, Impairment, Join, Ledger, Publication, Removal, Trouble,
 };
 use crate::node::{NodeId, NodeStatus};
 use crate::observation::{NodeObservation, Observation, grace, settle};
@@ -214,6 +214,20 @@ pub(super) fn deliver(seen: &mut Observation, node: u32, numbers: &[u64]) {
         from,
         hops: 1,
     }));
+}
+
+/// A peer that was registered at one second says at another one that it has joined, and knows these.
+pub(super) fn join(seen: &mut Observation, node: u32, registered: u64, at: u64, known: &[u8]) {
+    let own = u8::try_from(node).unwrap();
+    let mut known: Vec<PeerId> = known.iter().map(|n| id(*n)).collect();
+    known.sort_unstable();
+    seen.ledger.joins.push(Join {
+        at: second(at),
+        node: NodeId(node),
+        id: id(own),
+        registered: second(registered),
+        known,
+    });
 }
 
 /// A node is told that messages of n3 will not come.

@@ -3,6 +3,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
+use rumormill_proto::snapshot::MemberState;
 use rumormill_proto::{
     Address, Event, Input, LinkDown, MessageId, Output, Peer, PeerSetup, Role, Seed, SeedSetup,
     Time, WallTime,
@@ -10,7 +11,7 @@ use rumormill_proto::{
 
 use super::{Happening, Record, WALL_EPOCH, World};
 use crate::disk::Writer;
-use crate::ledger::{Arrival, Fault, FetchAnswer, GapTold, ReceiptTold, Removal, Resume};
+use crate::ledger::{Arrival, Fault, FetchAnswer, GapTold, Join, ReceiptTold, Removal, Resume};
 use crate::machine::Core;
 use crate::node::{Kind, NodeId, NodeStatus};
 use crate::random::{derive, micros};
@@ -142,6 +143,7 @@ impl World {
         let own_address = n.address;
         n.end_process(now, NodeStatus::Running);
         n.life_since = now;
+        n.acknowledged.clear();
         n.writer = Writer::default();
         let stream = (u64::from(node.0) << 32) | u64::from(n.life);
         let rng_seed = derive(world_seed, "node", stream);
@@ -360,6 +362,16 @@ impl World {
                         seeds: seeds.clone(),
                     });
                 }
+            }
+            Event::Registered { .. } => self.node_mut(node).acknowledged.push(now),
+            Event::Joined { quorum, .. } => {
+                let last = usize::try_from(*quorum).unwrap_or(usize::MAX).saturating_sub(1);
+                let registered = self.node(node).acknowledged.get(last).copied().unwrap_or(now);
+                let lives = [MemberState::Alive, MemberState::Suspect];
+                let members = self.members(node).into_iter();
+                let known = members.filter(|m| lives.contains(&m.state)).map(|m| m.id).collect();
+                let id = self.id(node);
+                self.ledger.joins.push(Join { at: now, node, id, registered, known });
             }
             &Event::Gap { publisher, epoch, from, to } => {
                 let (life, after) = (self.node(node).life, self.ledger.arrivals.len());

@@ -1,7 +1,7 @@
 //! Joining: registrations at a majority of the seeds, one overlay, degrees.
 
 use rumormill_proto::{Address, Config, Event};
-use rumormill_sim::{NodeId, PeerSpec, World};
+use rumormill_sim::{Latency, NodeId, PeerSpec, World, checkers};
 
 use crate::common::{Net, lan, ms, s, world_config};
 
@@ -114,6 +114,29 @@ fn a_few_seeds_away_do_not_keep_a_peer_out() {
     let late = net.world.add_peers(3);
     net.peers.extend(late);
     net.rests_within(s(60));
+}
+
+/// Peers start within half a second, and each frame takes 1 to 150 ms: a seed can answer long before a peer
+/// is registered at a majority. The checker `joining` holds what each peer knows when it says that it has
+/// joined against what had joined before.
+#[test]
+fn joined_peer_knows_every_peer_that_had_joined_before() {
+    for seed in 0..6 {
+        let mut config = world_config(600 + seed, lan());
+        config.latency = Latency::Uniform { min: ms(1), max: ms(150) };
+        let mut world = World::new(config);
+        let seeds = world.add_seeds(3);
+        let peers = world.add_peers_over(12, ms(500));
+        let mut net = Net { world, seeds, peers };
+        net.world.run_for(s(5));
+        let joined = net.world.ledger().joins.len();
+        assert_eq!(joined, net.peers.len(), "all have joined");
+        let found = checkers::joining::check(&net.world.observe());
+        if !found.is_empty() {
+            net.fail("a joined peer overlooks another one", &found);
+        }
+        net.rests_within(s(30));
+    }
 }
 
 #[test]
