@@ -188,6 +188,12 @@ pub enum Input {
         /// Which request.
         ticket: StoreTicket,
     },
+    /// The consumer of a peer has dealt with everything below these marks. Of use only after
+    /// [`Peer::follow_consumer`](crate::Peer::follow_consumer).
+    Consumed {
+        /// How far it has come with the streams of which it got something.
+        marks: Vec<DeliveredMark>,
+    },
     /// More than half of a link's payload queue is in use. Told again only after it was less than a
     /// quarter.
     Congested {

@@ -121,6 +121,9 @@ impl Launch {
         let socket = listener.into_tokio()?;
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let mut core = make();
+        if self.hubs.progress.is_attached() {
+            core.follow_consumer();
+        }
         let restored = core.take_restored();
         if let Some(config) = &self.config {
             self.hubs.log.bound(config.retention_bytes(), config.retention_age());

@@ -92,7 +92,7 @@ pub use crate::node::{Node, NodeBuilder};
 pub use crate::publish::{ReceiptError, ReceiptLost, Receipts};
 pub use crate::seed_node::{SeedBuilder, SeedNode};
 pub use crate::subscription::{
-    Events, Gap, GapReason, Incoming, Observed, Received, Start, SubscribeError, SubscribeOptions,
+    Consumer, Events, Gap, GapReason, Incoming, Observed, Received, Start, SubscribeError, SubscribeOptions,
     Subscription, TopicPattern, TopicPatternError,
 };
 #[doc(hidden)]

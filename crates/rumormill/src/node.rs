@@ -23,7 +23,7 @@ use crate::listener::Listener;
 use crate::network_key::NetworkKey;
 use crate::publish::{ReceiptError, Receipts, Request};
 use crate::store::{Database, Kept};
-use crate::subscription::{Events, Observed, SubscribeOptions, Subscription};
+use crate::subscription::{Consumer, Events, Observed, SubscribeOptions, Subscription};
 use crate::trace::Label;
 
 /// A running peer. Clones are handles to the same one.
@@ -400,6 +400,14 @@ impl NodeBuilder {
     #[must_use]
     pub fn events(&self) -> Events {
         Events(self.launch.hubs.events.subscribe())
+    }
+
+    /// Every message of the node, from its very first one, for a program that says how far it has come.
+    /// `None` if the node has a consumer already.
+    #[must_use]
+    pub fn consumer(&self) -> Option<Consumer> {
+        let progress = &self.launch.hubs.progress;
+        progress.attach().then(|| Consumer::new(self.subscribe(), progress.clone()))
     }
 
     /// Every message of the node, from its very first one.

@@ -8,9 +8,9 @@ use std::time::Duration;
 use clap::Args;
 use rumormill::proto::limits::MAX_ADDRESSES;
 use rumormill::proto::{DialError, Event, Name, Preset, SeedAddress};
-use rumormill::{Events, Listener, Node, Observed, Received, StartError};
+use rumormill::{Consumer, Events, Listener, Node, Observed, Received, StartError};
 use rumormill_http::Client;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::console::Console;
 use crate::control::RunDirArgs;
@@ -22,6 +22,9 @@ use crate::signals::Stops;
 use crate::supervise::Supervisor;
 use crate::{escape, out, rlimit};
 use rumormill_units::duration;
+
+/// How long a logged message may not be on the disk.
+const SYNC_EVERY: Duration = Duration::from_millis(250);
 
 /// Run a peer
 ///
@@ -130,10 +133,11 @@ pub(crate) async fn run(args: PeerArgs) -> Outcome {
         supervisor.rendezvous(listener.local_addr(), None).await?;
         seeds = Some(launch::seeds(&args.config)?);
     }
-    let (node, joining) = start(&args, name, listener, seeds.unwrap_or_default()).await?;
+    let (node, consumer, joining) =
+        start(&args, name, listener, seeds.unwrap_or_default()).await?;
     let name = node.name().to_string();
     logs.peer(&name, node.id());
-    tokio::spawn(keep_message_log(node.clone(), logs.messages(&name)));
+    let message_log = tokio::spawn(keep_message_log(node.clone(), consumer, logs.messages(&name)));
     let mut control = Control::start(args.run_dir.run_dir.as_deref(), &args.http).await?;
     let file = control.add(&name, node.clone());
     if let Some(supervisor) = &supervisor {
@@ -154,6 +158,8 @@ pub(crate) async fn run(args: PeerArgs) -> Outcome {
         failure = not_joined(joining) => Err(failure),
     };
     let outcome = goodbye(&node, &mut stops, outcome).await;
+    // It ends with the node.
+    let _ = message_log.await;
     control.end().await;
     logs.flush();
     outcome
@@ -164,7 +170,7 @@ async fn start(
     name: Name,
     listener: Listener,
     seeds: Vec<SeedAddress>,
-) -> Outcome<(Node, Option<Joining>)> {
+) -> Outcome<(Node, Option<Consumer>, Option<Joining>)> {
     let mut builder =
         Node::builder().name(name).config(args.network.config()?).listener(listener).seeds(seeds);
     if !args.advertise.is_empty() {
@@ -178,16 +184,39 @@ async fn start(
     }
     // Before the start, so that nothing is missed; and not at all if nobody will look.
     let joining = args.join_within.map(|within| Joining { events: builder.events(), within });
-    Ok((builder.start().await?, joining))
+    let consumer = builder.consumer();
+    Ok((builder.start().await?, consumer, joining))
 }
 
-async fn keep_message_log(node: Node, mut log: log::MessageLog) {
-    let mut subscription = node.subscribe();
-    while let Some(received) = subscription.recv().await {
+/// Logs what the peer receives. What the log on the disk has is acknowledged: with a data directory,
+/// the next process logs the rest.
+async fn keep_message_log(node: Node, consumer: Option<Consumer>, mut log: log::MessageLog) {
+    let Some(mut consumer) = consumer else { return };
+    // When what was logged has to be on the disk.
+    let mut due: Option<Instant> = None;
+    loop {
+        let received = match due {
+            None => consumer.recv().await,
+            Some(at) => match timeout_at(at, consumer.recv()).await {
+                Ok(received) => received,
+                Err(_) => {
+                    if log.sync().await {
+                        consumer.acknowledge();
+                    }
+                    due = None;
+                    continue;
+                }
+            },
+        };
         match received {
-            Received::Message(incoming) => log.record(&node, &incoming).await,
-            Received::Gap(gap) => log.missed(&gap),
+            Some(Received::Message(incoming)) => log.record(&node, &incoming).await,
+            Some(Received::Gap(gap)) => log.missed(&gap),
+            None => break,
         }
+        due.get_or_insert_with(|| Instant::now() + SYNC_EVERY);
+    }
+    if log.sync().await {
+        consumer.acknowledge();
     }
 }
 

@@ -30,6 +30,16 @@ impl LogFile {
         }
     }
 
+    /// Writes out what is buffered and waits until the disk has it; says whether it has. Blocks.
+    pub(super) fn sync(&self) -> bool {
+        let mut file = self.lock();
+        let (written, synced) = file.sync();
+        if let Written::Broken(e) = written {
+            complain(file.path(), &e);
+        }
+        synced
+    }
+
     fn flush(&self) {
         let mut file = self.lock();
         if let Written::Broken(e) = file.flush() {

@@ -30,10 +30,10 @@ impl MessageLog {
 
     /// Adds a message that `node` received; its own are not received.
     pub(crate) async fn record(&mut self, node: &Node, incoming: &Incoming) {
-        if self.file.is_none() || incoming.neighbour.is_none() {
+        let publisher = incoming.message.id().publisher;
+        if self.file.is_none() || publisher == node.id() {
             return;
         }
-        let publisher = incoming.message.id().publisher;
         let address = self.address(node, publisher).await;
         let line = line(address, publisher, incoming);
         if let Some(file) = &self.file {
@@ -48,6 +48,13 @@ impl MessageLog {
             let last = to.saturating_sub(1);
             file.line(&format!("(Messages {from} to {last} of {} are missing)", publisher.short()));
         }
+    }
+
+    /// Writes out what was added and waits until the disk has it; says whether it has, or there is no
+    /// log to write.
+    pub(crate) async fn sync(&self) -> bool {
+        let Some(file) = self.file.clone() else { return true };
+        tokio::task::spawn_blocking(move || file.sync()).await.unwrap_or(false)
     }
 
     async fn address(&mut self, node: &Node, id: PeerId) -> Option<IpAddr> {

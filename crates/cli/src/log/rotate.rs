@@ -31,6 +31,7 @@ impl Limits {
 
 /// What became of a write.
 #[derive(Debug)]
+#[must_use]
 pub(crate) enum Written {
     /// It is written, or waits in the buffer.
     Fine,
@@ -101,6 +102,15 @@ impl RotatingFile {
                 if first { Written::Broken(e) } else { Written::Fine }
             }
         }
+    }
+
+    /// Writes what is gathered and waits until the disk has it. Says whether it has; where lines could
+    /// not be written, [`flush`](RotatingFile::flush) says why.
+    pub(crate) fn sync(&mut self) -> (Written, bool) {
+        let written = self.flush();
+        let works = self.failed.is_none();
+        let synced = works && self.file.as_ref().is_none_or(|f| f.sync_data().is_ok());
+        (written, synced)
     }
 
     fn lose(&mut self) {

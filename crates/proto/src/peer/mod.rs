@@ -145,6 +145,8 @@ pub struct Peer {
     census: CensusPlan,
     /// What an earlier life delivered of what is still kept.
     restored: Vec<Delivery>,
+    /// What is durable as delivered is what the consumer has dealt with.
+    follows_consumer: bool,
     hashed: Hashed,
     next_sync: Time,
     fetches: VecMap<MessageId, Fetch>,
@@ -208,6 +210,7 @@ impl Peer {
             pace_at: Time::MAX,
             census: CensusPlan::new(),
             restored,
+            follows_consumer: false,
             hashed: Hashed::default(),
             next_sync,
             fetches: VecMap::new(),
@@ -238,6 +241,7 @@ impl Peer {
             Input::DialFailed { dial, why } => self.on_dial_failed(dial, why),
             Input::Frame { link, frame } => self.on_frame(link, frame.into_inner()),
             Input::Stored { .. } | Input::NotStored { .. } => {}
+            Input::Consumed { marks } => self.on_consumed(&marks),
             Input::Congested { link } => self.on_congested(link),
             Input::WallClock(wall) => self.fx.set_wall(wall),
             Input::Timeout => {
@@ -296,6 +300,12 @@ impl Peer {
     fn store_anchors(&mut self) {
         let anchors = self.overlay.neighbours.values().map(|n| n.record.clone()).take(32).collect();
         self.fx.store(vec![StoreOp::Anchors(anchors)]);
+    }
+
+    /// From now on a message counts as delivered, for the next life, when [`Input::Consumed`] says so, and
+    /// no longer when it was handed to the driver. Call it before the first [`Peer::handle`].
+    pub fn follow_consumer(&mut self) {
+        self.follows_consumer = true;
     }
 
     /// What an earlier life delivered of what is still kept, for subscribers that want it again.

@@ -3,7 +3,9 @@
 //! With the batches a node keeps how far it delivered each publisher's messages, so that the next
 //! life delivers what this one held back, and nothing twice. A batch and the marks that its arrival
 //! moved are one request, so they become durable together: what is delivered again after a crash is
-//! what the disk had not heard of, and no message is left out.
+//! what the disk had not heard of, and no message is left out. A driver with a consumer says how far
+//! that one has come, and only that is durable: then what is delivered again is what the consumer had
+//! not dealt with.
 
 use std::collections::BTreeMap;
 
@@ -19,14 +21,29 @@ use crate::time::Time;
 impl Peer {
     /// The marks that have moved, to be made durable.
     pub(super) fn moved_marks(&mut self) -> impl Iterator<Item = StoreOp> + use<> {
-        let op = |(stream, to): (StreamId, Option<u64>)| match to {
+        let held = self.follows_consumer;
+        let op = move |(stream, to): (StreamId, Option<u64>)| match to {
+            Some(_) if held => None,
             Some(to) => {
                 let StreamId { publisher, epoch } = stream;
-                StoreOp::Delivered(DeliveredMark { publisher, epoch, to })
+                Some(StoreOp::Delivered(DeliveredMark { publisher, epoch, to }))
             }
-            None => StoreOp::Forget(stream),
+            None => Some(StoreOp::Forget(stream)),
         };
-        self.broadcast.list.take_moved().into_iter().map(op)
+        self.broadcast.list.take_moved().into_iter().filter_map(op)
+    }
+
+    /// The consumer has come so far: that becomes durable, of streams that are still followed.
+    pub(super) fn on_consumed(&mut self, marks: &[DeliveredMark]) {
+        let list = &self.broadcast.list;
+        let op = |m: &DeliveredMark| {
+            let delivered = list.get(m.stream())?.delivered();
+            Some(StoreOp::Delivered(DeliveredMark { to: m.to.min(delivered), ..*m }))
+        };
+        let ops: Vec<StoreOp> = marks.iter().filter_map(op).collect();
+        if !ops.is_empty() {
+            self.fx.store(ops);
+        }
     }
 
     /// Makes durable what has moved without a batch: what was given up, or came out from behind it.
@@ -250,6 +267,20 @@ mod tests {
         assert_eq!(again, [1, 1, 1, 0], "and each copy too many is counted");
         let (words, stored) = drained(&mut p);
         assert_eq!((words.as_str(), stored), ("1:2-5", vec!["+2 1<5".into(), "+6".into()]));
+    }
+
+    #[test]
+    fn durable_mark_follows_the_consumer() {
+        let mut p = peer(lan(), vec![mark(1, 1, 2)], vec![batch(1, 1, 2, 3)]);
+        p.follow_consumer();
+        let consumed = |p: &mut Peer, to| {
+            p.handle(Time::ZERO, Input::Consumed { marks: vec![mark(1, 1, to), mark(2, 1, 9)] });
+            drained(p).1
+        };
+        let (words, stored) = drained(&mut p);
+        assert_eq!((words.as_str(), stored), ("1:2-5", vec![]), "delivered, and nothing is durable");
+        assert_eq!(consumed(&mut p, 4), ["1<4"], "an unknown stream has no mark");
+        assert_eq!(consumed(&mut p, 99), ["1<5"], "no more than was delivered");
     }
 
     #[test]

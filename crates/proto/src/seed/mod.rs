@@ -150,7 +150,7 @@ impl Seed {
             Input::Stored { ticket } => self.on_stored(ticket),
             Input::NotStored { ticket } => self.on_not_stored(ticket),
             // A seed carries no payload.
-            Input::Congested { .. } => {}
+            Input::Congested { .. } | Input::Consumed { .. } => {}
             Input::WallClock(wall) => self.fx.set_wall(wall),
             Input::Timeout => self.on_timeout(),
         }

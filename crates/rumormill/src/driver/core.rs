@@ -16,6 +16,8 @@ pub(crate) trait Core: Send + 'static {
     fn take_restored(&mut self) -> Vec<Delivery> {
         Vec::new()
     }
+    /// What is made durable as delivered is what [`Input::Consumed`] says, from now on.
+    fn follow_consumer(&mut self) {}
     /// Whether batches of this node wait to be written: see [`Peer::hold_back`].
     fn hold_back(&mut self, _hold: bool) {}
     /// Whether something may be published now.
@@ -44,6 +46,10 @@ impl Core for Peer {
 
     fn take_restored(&mut self) -> Vec<Delivery> {
         Peer::take_restored(self)
+    }
+
+    fn follow_consumer(&mut self) {
+        Peer::follow_consumer(self);
     }
 
     fn hold_back(&mut self, hold: bool) {

@@ -7,6 +7,7 @@ use rumormill_proto::{Event, WallTime};
 use crate::fanout::Hub;
 use crate::log::Log;
 use crate::publish::ReceiptBook;
+use crate::subscription::Progress;
 
 /// An event and when it happened.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -24,6 +25,7 @@ pub(crate) struct Hubs {
     pub(crate) log: Arc<Log>,
     pub(crate) events: Arc<Hub<Stamped>>,
     pub(crate) receipts: Arc<ReceiptBook>,
+    pub(crate) progress: Arc<Progress>,
 }
 
 /// The hubs of a node that does not run yet. If it never does, whoever listens already hears of its end.
@@ -62,7 +64,12 @@ impl Drop for Audience {
 
 impl Hubs {
     pub(crate) fn new() -> Self {
-        Hubs { log: Arc::new(Log::new()), events: Arc::new(Hub::new()), receipts: Arc::default() }
+        Hubs {
+            log: Arc::new(Log::new()),
+            events: Arc::new(Hub::new()),
+            receipts: Arc::default(),
+            progress: Arc::default(),
+        }
     }
 
     /// Nothing comes any more.

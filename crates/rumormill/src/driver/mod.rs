@@ -40,6 +40,8 @@ const LATE: Duration = Duration::from_millis(20);
 const TURNS: usize = 4;
 /// A wake-up without any reason, so that the wall clock is looked at now and then.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// How long a node that ends waits for its consumer.
+const LAST_ACKNOWLEDGEMENT: Duration = Duration::from_secs(2);
 /// News taken in before timers and publishers have their turn.
 const ROUND: usize = 256;
 
@@ -153,7 +155,7 @@ impl<C: Core> Driver<C> {
             if timer.deadline() != wake {
                 timer.as_mut().reset(wake);
             }
-            let seat = self.seat.clone();
+            let (seat, progress) = (self.seat.clone(), self.hubs.progress.clone());
             tokio::select! {
                 biased;
                 command = self.commands.recv(), if self.phase == Phase::Running => {
@@ -168,6 +170,7 @@ impl<C: Core> Driver<C> {
                     self.step(|_, _| ());
                 }
                 () = self.net.outflow.eased.notified() => self.step(|_, _| ()),
+                () = progress.moved.notified() => self.take_in_progress(),
                 () = &mut timer => {}
             }
             self.tell_wall_clock();
@@ -440,8 +443,20 @@ impl<C: Core> Driver<C> {
         }
     }
 
-    /// Lets the store write what it still has.
+    fn take_in_progress(&mut self) {
+        let marks = self.hubs.progress.take();
+        if !marks.is_empty() {
+            self.feed(Input::Consumed { marks });
+        }
+    }
+
+    /// Lets the consumer deal with what was delivered, and the store write what it still has.
     async fn finish(&mut self) {
+        // Its links are gone: nothing is delivered any more.
+        self.hubs.log.close();
+        let progress = self.hubs.progress.clone();
+        progress.ended(LAST_ACKNOWLEDGEMENT).await;
+        self.take_in_progress();
         if let Some(store) = self.store.take() {
             store.finish().await;
         }

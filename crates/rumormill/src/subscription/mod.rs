@@ -1,5 +1,6 @@
 //! What applications listen to.
 
+mod consumer;
 mod events;
 mod options;
 mod topics;
@@ -10,6 +11,8 @@ use std::sync::Arc;
 use rumormill_proto::{Delivery, Message, Messages, PeerId, StreamId, WallTime};
 use serde::Serialize;
 
+pub use consumer::Consumer;
+pub(crate) use consumer::Progress;
 pub use events::{Events, Observed};
 pub use options::{Start, SubscribeError, SubscribeOptions};
 pub use topics::{TopicPattern, TopicPatternError};

@@ -55,6 +55,8 @@ impl Core for Echo {
             Input::Stored { ticket } => Seen::Stored(ticket),
             Input::NotStored { ticket } => Seen::NotStored(ticket),
             Input::Congested { link } => Seen::Congested(link),
+            // It has no consumer.
+            Input::Consumed { .. } => return,
             Input::WallClock(_) => Seen::WallClock,
             Input::Timeout => Seen::Timeout,
             Input::Frame { link, frame } => {

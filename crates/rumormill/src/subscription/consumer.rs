@@ -1,0 +1,145 @@
+//! The one subscriber whose progress a node makes durable.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rumormill_proto::{DeliveredMark, StreamId};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::{Received, Subscription};
+
+/// The messages of a node, for a program that must not miss one of them across a crash.
+///
+/// It gets everything that the node delivers, from the very first message on. What the node makes
+/// durable as *delivered* follows [`acknowledge`](Consumer::acknowledge): after a crash, a node with
+/// a data directory delivers everything again that was not acknowledged, as far as it is still kept
+/// somewhere. So each message is seen at least once if the program acknowledges only what it has
+/// dealt with (written to its own file, for example). Without a consumer, a message counts as
+/// delivered when it is ready for subscribers of this process.
+///
+/// A node has one consumer at most; see [`NodeBuilder::consumer`](crate::NodeBuilder::consumer).
+#[derive(Debug)]
+pub struct Consumer {
+    subscription: Subscription,
+    /// What was handed out and is not acknowledged: the number after the last message, by stream.
+    handed_out: BTreeMap<StreamId, u64>,
+    /// All is read, and nothing comes any more.
+    at_end: bool,
+    progress: Arc<Progress>,
+}
+
+impl Consumer {
+    pub(crate) fn new(subscription: Subscription, progress: Arc<Progress>) -> Self {
+        Consumer { subscription, handed_out: BTreeMap::new(), at_end: false, progress }
+    }
+
+    /// The next message, or the next gap; `None` when the node delivers no more and all is read: then
+    /// a last [`acknowledge`](Consumer::acknowledge) is due, for which the node waits up to two
+    /// seconds. Cancelling it loses nothing.
+    pub async fn recv(&mut self) -> Option<Received> {
+        let received = self.subscription.recv().await;
+        self.note(received.as_ref());
+        self.at_end = received.is_none();
+        received
+    }
+
+    /// The next message or gap if one is there.
+    pub fn try_recv(&mut self) -> Option<Received> {
+        let received = self.subscription.try_recv();
+        self.note(received.as_ref());
+        received
+    }
+
+    /// Everything that was handed out so far has been dealt with. The node makes that durable soon; a
+    /// crash before it has repeats some messages.
+    pub fn acknowledge(&mut self) {
+        self.progress.acknowledge(std::mem::take(&mut self.handed_out), self.at_end);
+    }
+
+    fn note(&mut self, received: Option<&Received>) {
+        let (stream, next) = match received {
+            Some(Received::Message(m)) => {
+                let id = m.message.id();
+                (id.stream(), id.sequence.saturating_add(1))
+            }
+            Some(Received::Gap(gap)) => (StreamId { publisher: gap.publisher, epoch: gap.epoch }, gap.to),
+            None => return,
+        };
+        self.handed_out.insert(stream, next);
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.progress.acknowledge(BTreeMap::new(), true);
+    }
+}
+
+/// How far the consumer of a node has come. Bounded by the streams that the node knows.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    state: Mutex<State>,
+    /// There is something to take.
+    pub(crate) moved: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// There is a consumer, or there was one.
+    is_attached: bool,
+    /// It acknowledges nothing any more.
+    has_ended: bool,
+    marks: BTreeMap<StreamId, u64>,
+}
+
+impl Progress {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics halfway through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Claims the place of the one consumer. Says whether it was free.
+    pub(crate) fn attach(&self) -> bool {
+        !std::mem::replace(&mut self.lock().is_attached, true)
+    }
+
+    pub(crate) fn is_attached(&self) -> bool {
+        self.lock().is_attached
+    }
+
+    fn acknowledge(&self, marks: BTreeMap<StreamId, u64>, has_ended: bool) {
+        let mut state = self.lock();
+        state.marks.extend(marks);
+        state.has_ended |= has_ended;
+        drop(state);
+        self.moved.notify_one();
+    }
+
+    /// What was acknowledged since this was last asked.
+    pub(crate) fn take(&self) -> Vec<DeliveredMark> {
+        let marks = std::mem::take(&mut self.lock().marks);
+        let mark = |(stream, to): (StreamId, u64)| {
+            let StreamId { publisher, epoch } = stream;
+            DeliveredMark { publisher, epoch, to }
+        };
+        marks.into_iter().map(mark).collect()
+    }
+
+    /// Waits, for a limited time, until the consumer has acknowledged all there was.
+    pub(crate) async fn ended(&self, within: Duration) {
+        let ended = async {
+            while !self.has_ended() {
+                self.moved.notified().await;
+            }
+        };
+        // A consumer that takes longer is told the rest again by the next process.
+        let _ = timeout(within, ended).await;
+    }
+
+    fn has_ended(&self) -> bool {
+        let state = self.lock();
+        state.has_ended || !state.is_attached
+    }
+}
