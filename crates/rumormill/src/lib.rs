@@ -92,8 +92,8 @@ pub use crate::node::{Node, NodeBuilder};
 pub use crate::publish::{ReceiptError, ReceiptLost, Receipts};
 pub use crate::seed_node::{SeedBuilder, SeedNode};
 pub use crate::subscription::{
-    Consumer, Events, Gap, GapReason, Incoming, Observed, Received, Start, SubscribeError, SubscribeOptions,
-    Subscription, TopicPattern, TopicPatternError,
+    Consumer, Events, Gap, GapReason, Incoming, Observed, Received, Start, SubscribeError,
+    SubscribeOptions, Subscription, TopicPattern, TopicPatternError,
 };
 #[doc(hidden)]
 pub use crate::transport::link_tls;

@@ -178,8 +178,10 @@ async fn a_receipt_resolves_when_all_hold_the_message() {
     let network = Network::of_seeds(1).await;
     let peers = network.peers(6).await;
     connected(&peers).await;
-    until("everybody is known", || async { (peers[0].members().await.unwrap().len() == 6).then_some(()) })
-        .await;
+    until("everybody is known", || async {
+        (peers[0].members().await.unwrap().len() == 6).then_some(())
+    })
+    .await;
     let (id, mut receipts) = peers[0].publish_with_receipt("t", "held").await.unwrap();
     assert_eq!(receipts.id(), id);
     let mut last = None;
@@ -223,8 +225,10 @@ async fn a_dead_peer_leaves_the_count_of_a_receipt_by_its_certificate() {
     let mut peers = network.peers(8).await;
     settled(&network, &peers).await;
     for peer in &peers {
-        until("everybody is known", || async { (peer.members().await.unwrap().len() == 8).then_some(()) })
-            .await;
+        until("everybody is known", || async {
+            (peer.members().await.unwrap().len() == 8).then_some(())
+        })
+        .await;
     }
     let (publisher, frozen) = take_two_strangers(&mut peers).await;
     frozen.freeze(true);

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use common::*;
 use rumormill::proto::DialError;
 use rumormill::{
-    BindError, Event, IdentifyError, Identity, Listener, MemberState, MessageId, NetworkKey, Node, Observed,
-    PeerId, PeerState, PublishError, Role, SeedAddress, SeedNode, StartError, Stopped,
+    BindError, Event, IdentifyError, Identity, Listener, MemberState, MessageId, NetworkKey, Node,
+    Observed, PeerId, PeerState, PublishError, Role, SeedAddress, SeedNode, StartError, Stopped,
     Subscription, identify,
 };
 use tokio::time::timeout;
@@ -176,7 +176,7 @@ async fn who_leaves_is_not_dead() {
     assert_eq!(leaver.members().await.unwrap_err(), Stopped);
     assert_eq!(leaver.neighbours().await.unwrap_err(), Stopped);
     assert_eq!(leaver.messages(9).await.unwrap_err(), Stopped);
-    let gone = MessageId { publisher: leaver.id(), incarnation: 1, sequence: 0 };
+    let gone = MessageId { publisher: leaver.id(), epoch: 1, sequence: 0 };
     assert_eq!(leaver.messages_before(gone, 9).await.unwrap_err(), Stopped);
     assert_eq!(leaver.publishers().await.unwrap_err(), Stopped);
     Listener::bind(address).expect("its port is free");

@@ -133,8 +133,7 @@ pub(crate) async fn run(args: PeerArgs) -> Outcome {
         supervisor.rendezvous(listener.local_addr(), None).await?;
         seeds = Some(launch::seeds(&args.config)?);
     }
-    let (node, consumer, joining) =
-        start(&args, name, listener, seeds.unwrap_or_default()).await?;
+    let (node, consumer, joining) = start(&args, name, listener, seeds.unwrap_or_default()).await?;
     let name = node.name().to_string();
     logs.peer(&name, node.id());
     let message_log = tokio::spawn(keep_message_log(node.clone(), consumer, logs.messages(&name)));

@@ -64,7 +64,8 @@ impl MessageLog {
             let of = |a: &rumormill::proto::Address| a.0.ip();
             // A stopped node knows of no further addresses; those known so far are still true.
             if let Ok(members) = node.members().await {
-                let known = members.iter().filter_map(|m| Some((m.id, m.addresses.first().map(of)?)));
+                let known =
+                    members.iter().filter_map(|m| Some((m.id, m.addresses.first().map(of)?)));
                 self.addresses = known.collect();
             }
         }

@@ -31,7 +31,6 @@ impl Limits {
 
 /// What became of a write.
 #[derive(Debug)]
-#[must_use]
 pub(crate) enum Written {
     /// It is written, or waits in the buffer.
     Fine,

@@ -174,13 +174,7 @@ impl Registrations {
                 overdue: false,
             })
             .collect();
-        Registrations {
-            slots,
-            vouched: VecMap::new(),
-            quorum_at: None,
-            ever: false,
-            holds: false,
-        }
+        Registrations { slots, vouched: VecMap::new(), quorum_at: None, ever: false, holds: false }
     }
 
     pub(crate) fn quorum(&self) -> usize {
@@ -361,8 +355,7 @@ impl Registrations {
 
     /// Chosen seeds that are not known to fail.
     fn underway(&self) -> usize {
-        let hopeful =
-            |s: &&SeedSlot| s.chosen && !s.is_usable() && s.failures < 2 && !s.overdue;
+        let hopeful = |s: &&SeedSlot| s.chosen && !s.is_usable() && s.failures < 2 && !s.overdue;
         self.slots.iter().filter(hopeful).count()
     }
 

@@ -278,7 +278,11 @@ mod tests {
             drained(p).1
         };
         let (words, stored) = drained(&mut p);
-        assert_eq!((words.as_str(), stored), ("1:2-5", vec![]), "delivered, and nothing is durable");
+        assert_eq!(
+            (words.as_str(), stored),
+            ("1:2-5", vec![]),
+            "delivered, and nothing is durable"
+        );
         assert_eq!(consumed(&mut p, 4), ["1<4"], "an unknown stream has no mark");
         assert_eq!(consumed(&mut p, 99), ["1<5"], "no more than was delivered");
     }

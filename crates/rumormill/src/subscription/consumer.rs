@@ -64,7 +64,9 @@ impl Consumer {
                 let id = m.message.id();
                 (id.stream(), id.sequence.saturating_add(1))
             }
-            Some(Received::Gap(gap)) => (StreamId { publisher: gap.publisher, epoch: gap.epoch }, gap.to),
+            Some(Received::Gap(gap)) => {
+                (StreamId { publisher: gap.publisher, epoch: gap.epoch }, gap.to)
+            }
             None => return,
         };
         self.handed_out.insert(stream, next);
