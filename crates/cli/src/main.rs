@@ -44,6 +44,7 @@ use exit::{Exit, Failure, Outcome};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    rumormill::silence_caught_panics();
     let variable = |name: &str| std::env::var_os(name);
     let outcome = match settings::layer(std::env::args_os().collect(), &variable) {
         Ok(layered) => match parse(&layered) {

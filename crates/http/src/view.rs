@@ -87,6 +87,9 @@ pub struct PeerStatus {
     pub held_bytes: u64,
     /// Links of all kinds.
     pub links: u32,
+    /// Why nothing can be written to its data directory at the moment; absent while all is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_problem: Option<String>,
     /// Counters by name.
     pub counters: BTreeMap<String, u64>,
 }
@@ -125,6 +128,9 @@ pub struct SeedStatus {
     pub cases: u32,
     /// Links of all kinds.
     pub links: u32,
+    /// Why nothing can be written to its data directory at the moment; absent while all is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_problem: Option<String>,
     /// Counters by name.
     pub counters: BTreeMap<String, u64>,
 }

@@ -238,6 +238,9 @@ pub struct PeerSnapshot {
     pub trees: Vec<TreeView>,
     /// Links of all kinds.
     pub links: u32,
+    /// Why nothing can be made durable at the moment; `None` while the store works, or where there is
+    /// none. The core does not know: whoever runs it fills it in.
+    pub store_problem: Option<String>,
     /// Counters.
     pub counters: Counters,
 }
@@ -278,6 +281,9 @@ pub struct SeedSnapshot {
     pub cases: u32,
     /// Links of all kinds.
     pub links: u32,
+    /// Why nothing can be made durable at the moment; `None` while the store works, or where there is
+    /// none. The core does not know: whoever runs it fills it in.
+    pub store_problem: Option<String>,
     /// Counters.
     pub counters: Counters,
 }

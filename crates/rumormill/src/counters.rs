@@ -1,6 +1,7 @@
 //! What the transport and the stores count. The core counts its own; a snapshot shows both.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use rumormill_proto::Counters;
 
@@ -25,6 +26,20 @@ impl Count {
     }
 }
 
+/// What is wrong at the moment, if something is.
+#[derive(Debug, Default)]
+pub(crate) struct Problem(Mutex<Option<String>>);
+
+impl Problem {
+    pub(crate) fn set(&self, problem: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+    }
+
+    pub(crate) fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 macro_rules! tallies {
     ($( $(#[$doc:meta])* $name:ident, )*) => {
         /// The counters of one node's transport and store.
@@ -33,6 +48,8 @@ macro_rules! tallies {
             $( $(#[$doc])* pub(crate) $name: Count, )*
             /// How long delivered messages took.
             pub(crate) delays: DelayTally,
+            /// Why nothing can be made durable at the moment.
+            pub(crate) store_problem: Problem,
         }
 
         impl Tally {

@@ -143,4 +143,8 @@ impl<C: 'static> Handle<C> {
     pub(crate) fn add_counters(&self, counters: &mut Counters) {
         counters.merge(&self.0.tally.snapshot());
     }
+
+    pub(crate) fn store_problem(&self) -> Option<String> {
+        self.0.tally.store_problem.get()
+    }
 }

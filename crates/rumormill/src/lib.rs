@@ -91,6 +91,7 @@ pub use crate::network_key::{NetworkKey, ParseNetworkKeyError};
 pub use crate::node::{Node, NodeBuilder};
 pub use crate::publish::{ReceiptError, ReceiptLost, Receipts};
 pub use crate::seed_node::{SeedBuilder, SeedNode};
+pub use crate::store::silence_caught_panics;
 pub use crate::subscription::{
     Consumer, Events, Gap, GapReason, Incoming, Observed, Received, Start, SubscribeError,
     SubscribeOptions, Subscription, TopicPattern, TopicPatternError,

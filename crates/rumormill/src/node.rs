@@ -223,6 +223,7 @@ impl Node {
     pub async fn snapshot(&self) -> Result<PeerSnapshot, Stopped> {
         let mut snapshot = self.handle.call(|peer, now| peer.snapshot(now)).await?;
         self.handle.add_counters(&mut snapshot.counters);
+        snapshot.store_problem = self.handle.store_problem();
         Ok(snapshot)
     }
 

@@ -86,6 +86,7 @@ impl SeedNode {
     pub async fn snapshot(&self) -> Result<SeedSnapshot, Stopped> {
         let mut snapshot = self.handle.call(|seed, now| seed.snapshot(now)).await?;
         self.handle.add_counters(&mut snapshot.counters);
+        snapshot.store_problem = self.handle.store_problem();
         Ok(snapshot)
     }
 

@@ -58,6 +58,7 @@ fn peer(s: &PeerStatus, paint: Paint) -> String {
         s.incarnation,
         duration::show(Duration::from_secs_f64(s.uptime_s.max(0.0)))
     );
+    text += &store_line(s.store_problem.as_deref(), paint);
     let _ = writeln!(text, "  listens at   {}", s.address);
     let _ = writeln!(text, "  reached at   {}", s.addresses.join(", "));
     let _ = writeln!(text, "  neighbours   {} of {} wanted", s.degree, s.target);
@@ -97,6 +98,7 @@ fn seed(s: &SeedStatus, paint: Paint) -> String {
         "  state        {state}, up {}",
         duration::show(Duration::from_secs_f64(s.uptime_s.max(0.0)))
     );
+    text += &store_line(s.store_problem.as_deref(), paint);
     let _ = writeln!(text, "  listens at   {}", s.address);
     let _ = writeln!(
         text,
@@ -120,6 +122,14 @@ fn seed(s: &SeedStatus, paint: Paint) -> String {
 
 fn head(role: &str, name: &str, id: &str, pid: u32, paint: Paint) -> String {
     format!("{} ({role}, process {pid})\n  id           {id}\n", paint.bold(&escape::text(name)))
+}
+
+/// Nothing while the store works.
+fn store_line(problem: Option<&str>, paint: Paint) -> String {
+    problem.map_or_else(String::new, |why| {
+        let state = paint.red("nothing can be written to the data directory");
+        format!("  store        {state}: {}\n", escape::text(why))
+    })
 }
 
 fn seed_lines(seeds: &[SeedLine], yes: &str, no: &str) -> String {

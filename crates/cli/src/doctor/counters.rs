@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rumormill_units::count::counted;
 
 use super::Finding;
+use crate::escape;
 
 pub(super) fn time(counters: &BTreeMap<String, u64>) -> Finding {
     let late = of(counters, "late_wakeups");
@@ -18,12 +19,13 @@ pub(super) fn time(counters: &BTreeMap<String, u64>) -> Finding {
     )
 }
 
-pub(super) fn store(counters: &BTreeMap<String, u64>) -> Finding {
+pub(super) fn store(problem: Option<&str>, counters: &BTreeMap<String, u64>) -> Finding {
     let (failed, corrupt) = (of(counters, "store_failures"), of(counters, "store_corrupt"));
     let found = format!("writing to the data directory failed {}", counted(failed, "time"));
-    if of(counters, "store_outages") > of(counters, "store_recoveries") {
-        let advice = "look for a full disk or a file system that is read-only";
-        Finding::wrong("store", found, advice)
+    if let Some(problem) = problem {
+        let advice = "nothing is confirmed or kept until it works: look for a full or read-only disk; if the \
+                      file is damaged, stop the node, move the file away and start it again";
+        Finding::wrong("store", format!("{found}: {}", escape::text(problem)), advice)
     } else if failed > 0 {
         let dropped = of(counters, "store_dropped");
         let advice = if dropped == 0 {

@@ -33,7 +33,7 @@ pub(super) fn findings(
         clocks(messages),
         time(&s.counters),
         losses(&s.counters),
-        store(&s.counters),
+        store(s.store_problem.as_deref(), &s.counters),
         version(&s.version),
     ]
 }

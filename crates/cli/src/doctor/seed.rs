@@ -13,7 +13,7 @@ pub(super) fn findings(s: &SeedStatus) -> Vec<Finding> {
         others(s),
         registry(s),
         time(&s.counters),
-        store(&s.counters),
+        store(s.store_problem.as_deref(), &s.counters),
         version(&s.version),
     ]
 }

@@ -39,6 +39,7 @@ fn well() -> PeerStatus {
         held_messages: 0,
         held_bytes: 0,
         links: 7,
+        store_problem: None,
         counters: BTreeMap::new(),
     }
 }
@@ -109,7 +110,8 @@ fn what_a_peer_suffers_from_is_found() {
     assert_eq!(counted("late_wakeups").1, "processor");
     assert_eq!(counted("messages_missed").2, "1 message will not come");
     assert_eq!(counted("subscriber_missed_events").1, "messages");
-    assert_eq!(counted("store_outages").0, Level::Wrong);
+    let (level, check, found) = look(&|s| s.store_problem = Some("no space left".into()));
+    assert!(level == Level::Wrong && check == "store" && found.contains("no space left"));
     assert_eq!(counted("store_failures").0, Level::Note, "it works again");
     assert_eq!(counted("store_corrupt").1, "store");
 }
@@ -147,6 +149,7 @@ fn what_a_seed_suffers_from_is_found() {
         entries: 5,
         cases: 0,
         links: 7,
+        store_problem: None,
         counters: BTreeMap::new(),
     };
     assert!(seed::findings(&well).iter().all(|f| f.level == Level::Ok));

@@ -51,6 +51,7 @@ fn status(delivered: u64) -> Status {
         held_messages: 2,
         held_bytes: 2_048,
         links: 4,
+        store_problem: None,
         counters: [("messages_delivered".to_owned(), delivered)].into(),
     })
 }
@@ -187,6 +188,7 @@ fn the_overview_of_a_seed() {
             entries: 9,
             cases: 1,
             links: 8,
+            store_problem: None,
             counters: Default::default(),
         }),
         neighbours: Vec::new(),

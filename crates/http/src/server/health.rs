@@ -47,6 +47,8 @@ enum Health {
     Ready,
     /// It works, and does not take part (yet, or any more).
     Apart,
+    /// It takes part, but nothing can be written to its data directory.
+    Storeless,
     /// Its task has ended, or does not answer.
     Stuck,
 }
@@ -54,13 +56,19 @@ enum Health {
 async fn health(served: &Served) -> Health {
     let ready = async {
         match &served.handle {
-            Handle::Peer(node) => node.snapshot().await.map(|s| s.state == PeerState::Joined),
-            Handle::Seed(node) => node.snapshot().await.map(|s| s.synced),
+            Handle::Peer(node) => {
+                let s = node.snapshot().await?;
+                Ok((s.state == PeerState::Joined, s.store_problem.is_none()))
+            }
+            Handle::Seed(node) => {
+                node.snapshot().await.map(|s| (s.synced, s.store_problem.is_none()))
+            }
         }
     };
     match timeout(HEALTH_WAIT, ready).await {
-        Ok(Ok(true)) => Health::Ready,
-        Ok(Ok(false)) => Health::Apart,
+        Ok(Ok((true, true))) => Health::Ready,
+        Ok(Ok((true, false))) => Health::Storeless,
+        Ok(Ok((false, _))) => Health::Apart,
         Ok(Err(_)) | Err(_) => Health::Stuck,
     }
 }
@@ -86,15 +94,20 @@ fn unavailable(detail: String) -> Problem {
             content_type = "application/problem+json")))]
 async fn healthz(State(shared): State<Arc<Shared>>) -> Answer<&'static str> {
     match not(&shared, |h| h != Health::Stuck).await {
+        (0, _) => {}
+        (ill, all) => return Err(unavailable(format!("{ill} of {all} nodes here do not answer"))),
+    }
+    // A restart does not mend a disk, so this is no failure; but it is not "ok" either.
+    match not(&shared, |h| h != Health::Storeless).await {
         (0, _) => Ok("ok\n"),
-        (ill, all) => Err(unavailable(format!("{ill} of {all} nodes here do not answer"))),
+        _ => Ok("degraded: a node here cannot write to its data directory\n"),
     }
 }
 
 /// Whether it takes part.
 ///
 /// A peer does when it is registered with a majority of the seeds, a seed when it answers for the
-/// network. A restart would not help.
+/// network, and both only while they can write to their data directories. A restart would not help.
 #[utoipa::path(get, path = "/readyz", tag = "process", security(()),
     responses((status = 200, description = "All nodes here do", body = String, content_type = "text/plain"),
         Refused,
@@ -106,7 +119,8 @@ async fn readyz(State(shared): State<Arc<Shared>>) -> Answer<&'static str> {
         (0, _) => Ok("ok\n"),
         (ill, all) => Err(unavailable(format!(
             "{ill} of {all} nodes here are not ready: a peer is when a majority of the seeds holds its \
-             registration, a seed when it has compared its registry with the others"
+             registration, a seed when it has compared its registry with the others, and both when \
+             their data directories take what they write"
         ))),
     }
 }

@@ -65,6 +65,7 @@ impl PeerStatus {
             held_messages: s.held_messages,
             held_bytes: s.held_bytes,
             links: s.links,
+            store_problem: s.store_problem.clone(),
             counters: counters(&s.counters),
         }
     }
@@ -88,6 +89,7 @@ impl SeedStatus {
             entries: s.entries,
             cases: s.cases,
             links: s.links,
+            store_problem: s.store_problem.clone(),
             counters: counters(&s.counters),
         }
     }

@@ -43,6 +43,7 @@ impl Peer {
             window_bytes: self.outbox.window(),
             trees: self.trees.views(self.id()),
             links: count(self.links.len()),
+            store_problem: None,
             counters: self.fx.counters.clone(),
         }
     }

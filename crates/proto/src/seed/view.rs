@@ -29,6 +29,7 @@ impl Seed {
             entries: count(self.table.len()),
             cases: count(self.cases.len()),
             links: count(self.links.len()),
+            store_problem: None,
             counters: self.fx.counters.clone(),
         }
     }

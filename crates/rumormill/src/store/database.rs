@@ -18,6 +18,7 @@ use rumormill_proto::registry::Entry;
 use rumormill_proto::wire::Verifier;
 use rumormill_proto::{Batch, DeliveredMark, MessageId, PeerId, SignedRecord, StoreOp, StreamId};
 
+use super::guard::catch;
 use crate::counters::Tally;
 use crate::error::StartError;
 
@@ -88,7 +89,7 @@ impl Database {
     }
 
     pub(crate) fn with_opener(path: PathBuf, opener: Opener) -> Result<Self, StartError> {
-        let open = opener().map_err(|e| match e {
+        let open = catch(&opener).map_err(|e| match e {
             DatabaseError::DatabaseAlreadyOpen => StartError::Locked { path: path.clone() },
             DatabaseError::Storage(StorageError::Io(source))
                 if source.kind() != std::io::ErrorKind::InvalidData =>
@@ -109,14 +110,15 @@ impl Database {
     }
 
     fn check_format(&self) -> Result<(), String> {
-        let found = self.meta(FORMAT).map_err(|e| e.to_string())?;
+        let found = catch(|| self.meta(FORMAT)).map_err(|e| e.to_string())?;
         match found.as_deref() {
-            None => self
-                .transaction(|t| {
+            None => catch(|| {
+                self.transaction(|t| {
                     t.open_table(META)?.insert(FORMAT, FORMAT_NOW)?;
                     Ok(())
                 })
-                .map_err(|e| e.to_string()),
+            })
+            .map_err(|e| e.to_string()),
             Some(FORMAT_NOW) => Ok(()),
             Some([1]) => Err("it was written by an older version of this program, which kept \
                               messages in another form (format 1, this one writes format 2)"
@@ -127,6 +129,10 @@ impl Database {
 
     /// Reads what a peer keeps.
     pub(crate) fn kept(&self, verifier: &Verifier, tally: &Tally) -> Result<Kept, redb::Error> {
+        catch(|| self.read_kept(verifier, tally))
+    }
+
+    fn read_kept(&self, verifier: &Verifier, tally: &Tally) -> Result<Kept, redb::Error> {
         let incarnation = match self.meta(INCARNATION)?.as_deref() {
             None => 0,
             Some(bytes) => match <[u8; 8]>::try_from(bytes) {
@@ -171,6 +177,10 @@ impl Database {
         verifier: &Verifier,
         tally: &Tally,
     ) -> Result<Registry, redb::Error> {
+        catch(|| self.read_registry(verifier, tally))
+    }
+
+    fn read_registry(&self, verifier: &Verifier, tally: &Tally) -> Result<Registry, redb::Error> {
         let mut entries = Vec::new();
         self.each(ENTRIES, |_, bytes| {
             match decoded::<Entry>(bytes).filter(|e| verifier.entry(e).is_ok()) {
@@ -213,13 +223,24 @@ impl Database {
         I: IntoIterator<Item = &'a StoreOp>,
     {
         if self.open.is_none() {
-            self.open = Some((self.opener)()?);
+            self.open = Some(catch(&self.opener)?);
         }
-        let result = self.transaction(|t| ops.into_iter().try_for_each(|op| apply(t, op)));
+        let change = |t: &WriteTransaction| ops.into_iter().try_for_each(|op| apply(t, op));
+        let result = catch(|| self.transaction(change));
         if result.is_err() {
-            self.open = None;
+            self.close();
         }
         result
+    }
+
+    /// Closes the file; a damaged one may not let itself be closed in an orderly way.
+    fn close(&mut self) {
+        if let Some(open) = self.open.take() {
+            let _ = catch::<(), redb::Error>(|| {
+                drop(open);
+                Ok(())
+            });
+        }
     }
 
     fn transaction(
@@ -261,6 +282,12 @@ impl Database {
             with(key.value(), value.value());
         }
         Ok(())
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

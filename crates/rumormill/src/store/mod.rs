@@ -1,6 +1,7 @@
 //! What survives a restart.
 
 mod database;
+mod guard;
 mod identity_file;
 mod task;
 
@@ -9,6 +10,7 @@ use rumormill_proto::Role;
 #[cfg(test)]
 pub(crate) use database::settle;
 pub(crate) use database::{Database, Kept};
+pub use guard::silence_caught_panics;
 pub(crate) use identity_file::load_or_create;
 pub(crate) use task::{StoreHandle, spawn};
 

@@ -135,6 +135,7 @@ async fn commit(
             net.tally.store_commits.one();
             net.tally.store_operations.add(group.iter().map(|r| r.ops.len() as u64).sum());
             if complained.is_some() {
+                net.tally.store_problem.set(None);
                 net.tally.store_recoveries.one();
                 tracing::info!(
                     target: "rumormill::store",
@@ -147,6 +148,7 @@ async fn commit(
             return Some((database, group));
         };
         net.tally.store_failures.one();
+        net.tally.store_problem.set(Some(e.to_string()));
         if complained.is_none() {
             net.tally.store_outages.one();
         }

@@ -306,6 +306,87 @@ async fn a_disk_that_never_recovers_is_bounded_in_memory_and_lets_the_node_end()
     node.handle.stop().await.unwrap();
 }
 
+/// Bytes that no honest writer left there: every page but the first, in which the file names its parts.
+fn damaged(bytes: &[u8], seed: u64) -> Vec<u8> {
+    const PAGE: usize = 4096;
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = bytes.to_vec();
+    for byte in bytes.iter_mut().skip(PAGE) {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // One byte in eight, so that many fields are wrong and many are not.
+        if state >> 61 == 0 {
+            *byte = (state >> 40) as u8;
+        }
+    }
+    bytes
+}
+
+/// A disk with a registry of 200 entries.
+async fn filled_disk() -> Disk {
+    let disk = Disk::default();
+    let node = start_with(1, tuning(), None, Some(disk.open()));
+    node.ask((1..=200).map(|n| put(u64::from(n), n)).collect()).await;
+    node.handle.stop().await.unwrap();
+    disk
+}
+
+#[tokio::test]
+async fn damaged_pages_at_start_are_an_error_and_no_panic() {
+    crate::silence_caught_panics();
+    let disk = filled_disk().await;
+    let whole = disk.bytes.lock().unwrap().clone();
+    let mut problems = Vec::new();
+    for seed in 0..40 {
+        *disk.bytes.lock().unwrap() = damaged(&whole, seed);
+        let copy = disk.clone();
+        let opener = move || Builder::new().create_with_backend(copy.clone());
+        let opened = Database::with_opener("memory".into(), Box::new(opener));
+        let read = opened.map_err(|e| e.to_string()).and_then(|db| {
+            db.registry(&Verifier::new(), &Tally::default()).map_err(|e| e.to_string())
+        });
+        problems.extend(read.err());
+    }
+    assert!(problems.len() > 20, "{} of 40 damaged files were refused", problems.len());
+    let caught = problems.iter().filter(|p| p.contains("the file is damaged")).count();
+    assert!(caught > 0, "none of these files makes the database library panic: {problems:?}");
+}
+
+#[tokio::test]
+async fn damaged_pages_under_load_degrade_the_store_until_the_file_is_sound_again() {
+    crate::silence_caught_panics();
+    let mut caught = 0;
+    for seed in 0..10 {
+        let disk = filled_disk().await;
+        let tuning = Tuning { store_retry: Duration::from_millis(20), ..tuning() };
+        let copy = disk.clone();
+        // Without a cache, every commit reads the pages that it changes.
+        let opener = move || Builder::new().set_cache_size(0).create_with_backend(copy.clone());
+        let database = Database::with_opener("memory".into(), Box::new(opener)).unwrap();
+        let node = start_with(1, tuning, None, Some(database));
+        let whole = disk.bytes.lock().unwrap().clone();
+        *disk.bytes.lock().unwrap() = damaged(&whole, seed);
+        node.ask((1..=250).map(|n| put(u64::from(n), n)).collect()).await;
+        let problem = until("the store reports its problem", || node.handle.store_problem()).await;
+        caught += u32::from(problem.contains("the file is damaged"));
+        assert_eq!(node.counters().get("store_outages"), 1);
+
+        // No attempt may write to the sound file what it read of the damaged one.
+        disk.full.store(true, Ordering::SeqCst);
+        let failures = node.counters().get("store_failures");
+        until("the attempt under way has failed", || {
+            (node.counters().get("store_failures") >= failures + 2).then_some(())
+        })
+        .await;
+        *disk.bytes.lock().unwrap() = whole;
+        disk.full.store(false, Ordering::SeqCst);
+        node.told("what waited", |s| (*s == Seen::Stored(StoreTicket(250))).then_some(())).await;
+        until("the problem is over", || node.handle.store_problem().is_none().then_some(())).await;
+        node.handle.stop().await.unwrap();
+    }
+    assert!(caught > 0, "none of these files makes the database library panic");
+}
+
 /// It does not wait out the pause between two attempts first, which is longer than a node may take to end.
 #[tokio::test]
 async fn what_waits_for_a_disk_is_written_at_the_end_if_there_is_room_again() {

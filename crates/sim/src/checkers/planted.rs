@@ -106,6 +106,7 @@ fn peer(n: u8) -> PeerSnapshot {
         window_bytes: 1 << 20,
         trees: Vec::new(),
         links: 5,
+        store_problem: None,
         counters: Counters::default(),
     }
 }
@@ -122,6 +123,7 @@ fn seed(n: u8) -> SeedSnapshot {
         entries: 3,
         cases: 0,
         links: 5,
+        store_problem: None,
         counters: Counters::default(),
     }
 }

@@ -1,0 +1,76 @@
+//! Panics of the database library.
+//!
+//! `redb` checks a file when it opens it, not every page: damage that it meets later makes it panic.
+//! Such a panic concerns one call, and becomes an error of that call. The node then goes on without
+//! its store, as it does with a full disk.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+
+thread_local! {
+    /// Whether this thread is inside [`catch`].
+    static CATCHING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Calls the database library; a panic in it becomes [`redb::StorageError::Corrupted`].
+///
+/// What the call borrowed mutably may be inconsistent afterwards: the caller closes the database.
+pub(super) fn catch<T, E: From<redb::StorageError>>(
+    call: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    let before = CATCHING.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(call));
+    CATCHING.set(before);
+    result.unwrap_or_else(|panic| {
+        let what = format!("the file is damaged: {}", text(&*panic));
+        Err(redb::StorageError::Corrupted(what).into())
+    })
+}
+
+/// What a panic said, in one line.
+fn text(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("the database library panicked");
+    text.lines().next().unwrap_or_default().chars().take(200).collect()
+}
+
+/// Keeps panics that this library catches out of the standard error stream. All other panics go to the
+/// hook that is installed now.
+///
+/// A program calls it once, at its start. Without it a damaged store is handled in the same way, and the
+/// default hook prints a panic message and a backtrace beside the error.
+pub fn silence_caught_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let next = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if CATCHING.get() {
+                tracing::debug!(target: "rumormill::store", "caught: {info}");
+            } else {
+                next(info);
+            }
+        }));
+    });
+}
+
+#[cfg(test)]
+#[expect(clippy::panic, reason = "a panic is what is caught here")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panic_of_database_call_becomes_error_with_its_text() {
+        silence_caught_panics();
+        let failed = catch::<(), redb::Error>(|| panic!("page {} is of no known type", 7));
+        let said = failed.unwrap_err().to_string();
+        assert!(said.contains("damaged") && said.contains("page 7"), "{said}");
+        let fine: Result<u32, redb::Error> = catch(|| Ok(7));
+        assert_eq!(fine.unwrap(), 7);
+        assert!(!CATCHING.get());
+    }
+}
