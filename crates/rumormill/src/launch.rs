@@ -104,7 +104,7 @@ impl Launch {
             verifier: self.verifier,
             tally: self.tally,
         };
-        let NewNet { net, arrivals, ended } = Net::set_up(setup)?;
+        let NewNet { net, ended } = Net::set_up(setup)?;
         let address = listener.local_addr();
         tracing::info!(
             target: "rumormill::node",
@@ -138,7 +138,7 @@ impl Launch {
             let work = transport::accept_loop(accepting.clone(), socket);
             let _ = accepting.gate.govern(work).await;
         });
-        driver::spawn(DriverSetup { seat, net, hubs, commands: inbox, arrivals, store });
+        driver::spawn(DriverSetup { seat, net, hubs, commands: inbox, store });
         Ok(handle)
     }
 }

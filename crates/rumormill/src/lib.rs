@@ -51,6 +51,7 @@ mod error;
 mod fanout;
 mod gate;
 mod handle;
+mod inbox;
 mod launch;
 mod link;
 mod listener;

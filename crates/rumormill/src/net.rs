@@ -7,11 +7,12 @@ use rumormill_proto::wire::{Frame, Verified, Verifier};
 use rumormill_proto::{
     DialError, DialId, Event, Identity, LinkDown, LinkId, LinkInfo, PeerId, Role, StoreTicket,
 };
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::counters::Tally;
 use crate::error::StartError;
 use crate::gate::Gate;
+use crate::inbox::Inbox;
 use crate::link::LinkQueue;
 use crate::network_key::NetworkKey;
 use crate::trace::Label;
@@ -77,7 +78,7 @@ pub(crate) struct Net {
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) gate: Gate,
     pub(crate) wall: Wall,
-    pub(crate) inputs: mpsc::Sender<Arrival>,
+    pub(crate) inbox: Inbox,
     /// Memory for large frames between the links and the driver.
     pub(crate) large: Arc<Semaphore>,
     /// Places between `accept` and Hello.
@@ -108,8 +109,6 @@ pub(crate) struct NetSetup {
 /// The shared part of a new node, and what belongs to it.
 pub(crate) struct NewNet {
     pub(crate) net: Arc<Net>,
-    /// The driver's end of the inputs.
-    pub(crate) arrivals: mpsc::Receiver<Arrival>,
     /// Becomes closed when all tasks of the node have ended.
     pub(crate) ended: watch::Receiver<()>,
 }
@@ -123,7 +122,6 @@ impl Net {
     pub(crate) fn set_up(setup: NetSetup) -> Result<NewNet, StartError> {
         let NetSetup { label, role, identity, network_key, tuning, verifier, tally } = setup;
         let tls = Tls::new(&identity).map_err(|e| StartError::Tls(e.to_string()))?;
-        let (inputs, arrivals) = mpsc::channel(tuning.inputs);
         let (alive, ended) = watch::channel(());
         let net = Net {
             label,
@@ -134,7 +132,7 @@ impl Net {
             verifier,
             gate: Gate::new(),
             wall: Wall::new(),
-            inputs,
+            inbox: Inbox::new(&tuning),
             large: Arc::new(Semaphore::new(tuning.large_input_bytes)),
             handshakes: Arc::new(Semaphore::new(tuning.max_handshakes)),
             dials: Arc::new(Semaphore::new(tuning.max_dials)),
@@ -145,7 +143,7 @@ impl Net {
             _alive: alive,
             tuning,
         };
-        Ok(NewNet { net: Arc::new(net), arrivals, ended })
+        Ok(NewNet { net: Arc::new(net), ended })
     }
 
     pub(crate) fn next_link(&self) -> LinkId {
@@ -156,8 +154,8 @@ impl Net {
         self.label.id
     }
 
-    /// Tells the driver; waits while it is behind. If the driver has ended, nobody wants to know.
+    /// Tells the driver; waits while it is behind. All tasks end with the driver.
     pub(crate) async fn tell(&self, news: Arrival) {
-        let _ = self.inputs.send(news).await;
+        self.inbox.tell(news).await;
     }
 }

@@ -27,8 +27,14 @@ pub(crate) struct Tuning {
     pub(crate) write_stall: Duration,
     /// What is queued on a link that is closed is written for so long.
     pub(crate) close_flush: Duration,
-    /// Frames and other news on their way from the links to the driver.
+    /// News of no link on their way to the driver.
     pub(crate) inputs: usize,
+    /// Frames of one link on their way to the driver.
+    pub(crate) inputs_per_link: usize,
+    /// Bytes of them; a single frame may be larger.
+    pub(crate) input_bytes_per_link: usize,
+    /// Probes of one link and answers to them on their way to the driver.
+    pub(crate) probes_per_link: usize,
     /// Bytes of large frames among them.
     pub(crate) large_input_bytes: usize,
     /// Bytes in a link's queue of probes and their answers.
@@ -66,6 +72,9 @@ impl Tuning {
             write_stall: Duration::from_secs(8),
             close_flush: Duration::from_secs(1),
             inputs: 1024,
+            inputs_per_link: 128,
+            input_bytes_per_link: 1024 * 1024,
+            probes_per_link: 4,
             large_input_bytes: 16 * 1024 * 1024,
             queue_liveness: limits::QUEUE_LIVENESS,
             queue_control: limits::QUEUE_CONTROL,

@@ -27,6 +27,7 @@ pub(crate) use self::core::Core;
 pub use self::hubs::Stamped;
 pub(crate) use self::hubs::{Audience, Hubs};
 pub(crate) use self::seat::Seat;
+use crate::inbox::Served;
 use crate::link::{LinkQueue, Pushed};
 use crate::net::{Arrival, Net};
 use crate::store::StoreHandle;
@@ -42,8 +43,9 @@ const TURNS: usize = 4;
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// How long a node that ends waits for its consumer.
 const LAST_ACKNOWLEDGEMENT: Duration = Duration::from_secs(2);
-/// News taken in before timers and publishers have their turn.
+/// News taken in before timers and publishers have their turn, and how long that may take.
 const ROUND: usize = 256;
+const ROUND_TIME: Duration = Duration::from_millis(5);
 
 /// Something to do with the core, in the driver's task.
 type Call<C> = Box<dyn FnOnce(&mut C, Time) + Send>;
@@ -85,7 +87,6 @@ pub(crate) struct Driver<C: Core> {
     hubs: Hubs,
     wall: WallWatch,
     commands: mpsc::Receiver<Command<C>>,
-    arrivals: mpsc::Receiver<Arrival>,
     /// News of this round.
     news: Vec<Arrival>,
     store: Option<StoreHandle>,
@@ -106,21 +107,19 @@ pub(crate) struct DriverSetup<C: Core> {
     pub(crate) net: Arc<Net>,
     pub(crate) hubs: Hubs,
     pub(crate) commands: mpsc::Receiver<Command<C>>,
-    pub(crate) arrivals: mpsc::Receiver<Arrival>,
     pub(crate) store: Option<StoreHandle>,
 }
 
 /// Starts the driver of a node as a task of its own. The core was made at [`Time::ZERO`], which is
 /// now.
 pub(crate) fn spawn<C: Core>(setup: DriverSetup<C>) {
-    let DriverSetup { seat, net, hubs, commands, arrivals, store } = setup;
+    let DriverSetup { seat, net, hubs, commands, store } = setup;
     let driver = Driver {
         seat,
         net: net.clone(),
         hubs,
         wall: WallWatch::default(),
         commands,
-        arrivals,
         news: Vec::new(),
         store,
         links: BTreeMap::new(),
@@ -162,7 +161,7 @@ impl<C: Core> Driver<C> {
                     // All handles are gone: nobody can want this node any more.
                     self.command(command.unwrap_or(Command::Stop));
                 }
-                1.. = self.arrivals.recv_many(&mut self.news, ROUND) => self.take_in_round(),
+                () = self.net.inbox.ready() => self.take_in_round(),
                 () = seat.poke.notified() => {
                     // Publishers that are about to add more have their turn first, and it all goes
                     // out as one batch.
@@ -193,34 +192,48 @@ impl<C: Core> Driver<C> {
     /// timers get their turn under any load.
     fn take_in_round(&mut self) {
         let mut news = std::mem::take(&mut self.news);
-        for one in news.drain(..) {
-            self.take_in(one);
+        let (began, mut taken) = (Instant::now(), 0);
+        while taken < ROUND && began.elapsed() < ROUND_TIME {
+            let served = self.net.inbox.next(&mut news);
+            if served == Served::Nobody {
+                break;
+            }
+            taken += news.len();
+            let turn = std::time::Instant::now();
+            for one in news.drain(..) {
+                self.take_in(one);
+            }
+            if let Served::Link(link) = served {
+                self.net.inbox.charge(link, turn.elapsed());
+            }
         }
         news.shrink_to(16);
         self.news = news;
     }
 
-    /// Takes in everything that has already arrived.
-    fn take_in_all(&mut self) {
-        for _ in 0..self.arrivals.len() {
-            let Ok(news) = self.arrivals.try_recv() else { break };
-            self.take_in(news);
+    /// Hears every link that has something.
+    fn hear_all(&mut self) {
+        let mut news = std::mem::take(&mut self.news);
+        self.net.inbox.first_of_each(&mut news);
+        for one in news.drain(..) {
+            self.take_in(one);
         }
+        self.news = news;
     }
 
-    /// Tells the core that its deadline has come, if it has, after everything that arrived before
-    /// it. Says when to wake up next; `None` if the core is gone.
+    /// Tells the core that its deadline has come, if it has, after a sign of life of every link that has
+    /// sent one. Says when to wake up next; `None` if the core is gone.
     async fn fire_timeout(&mut self) -> Option<Instant> {
         let (deadline, now) = self.seat.with(|core, now| (core.poll_timeout(), now))?;
         let Some(deadline) = deadline.filter(|at| *at <= now) else {
             return Some(self.wake_at(deadline));
         };
-        self.take_in_all();
+        self.hear_all();
         if now.since(deadline) > LATE {
             // What others sent in the meantime lies in the sockets.
             for _ in 0..TURNS {
                 tokio::task::yield_now().await;
-                self.take_in_all();
+                self.hear_all();
             }
         }
         self.feed(Input::Timeout);
@@ -277,6 +290,7 @@ impl<C: Core> Driver<C> {
             }
             Arrival::Down { link, why } => {
                 self.links.remove(&link);
+                self.net.inbox.remove(link);
                 self.net.outflow.ease();
                 self.feed(Input::LinkDown { link, why });
             }

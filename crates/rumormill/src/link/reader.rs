@@ -83,7 +83,8 @@ impl Reader<'_> {
             _ => None,
         };
         let news = Arrival::Frame { link: self.link, frame, _room };
-        net.inputs.send(news).await.map_err(|_| ReaderEnd::Lost)
+        net.inbox.frame(self.link, news, size).await;
+        Ok(())
     }
 
     async fn verify(&self, frame: Frame, size: usize) -> Result<Verified<Frame>, ReaderEnd> {

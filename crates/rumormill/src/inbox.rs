@@ -1,0 +1,479 @@
+//! What the tasks of a node have for its driver, fair between links.
+//!
+//! Each link has a lane of its own, bounded in frames and bytes; a link whose lane is full waits, and
+//! with it the remote, by TCP. The driver takes from the lanes by deficit round robin (Shreedhar and
+//! Varghese, 1995). The cost of a frame is the time that the driver spent on it, measured afterwards,
+//! because a request of 50 bytes may have an answer of a megabyte. Probes and their answers have a lane
+//! ahead of all links, and so has what belongs to no link.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rumormill_proto::LinkId;
+use rumormill_proto::wire::Frame;
+use tokio::sync::Notify;
+
+use crate::net::Arrival;
+use crate::tuning::Tuning;
+
+/// Time of the driver that a link gets in one round.
+const QUANTUM: Duration = Duration::from_millis(1);
+/// The most that a link can owe: rounds in which it gets nothing, if others have something.
+const DEBT_LIMIT_MICROS: i64 = 50_000;
+/// Frames of one link taken under one lock, if each is cheap.
+const CHUNK: usize = 16;
+/// News of no link taken under one lock.
+const GENERAL_CHUNK: usize = 256;
+
+#[expect(clippy::cast_possible_truncation, reason = "a quantum is a millisecond")]
+const QUANTUM_MICROS: i64 = QUANTUM.as_micros() as i64;
+
+/// Whose news were taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Served {
+    /// There are none.
+    Nobody,
+    /// News of no link, or probes and their answers.
+    Everybody,
+    /// Those of one link; [`Inbox::charge`] has to follow.
+    Link(LinkId),
+}
+
+#[derive(Debug)]
+struct Lane {
+    waiting: VecDeque<(Arrival, usize)>,
+    bytes: usize,
+    /// Frames of this link in the lane of probes.
+    probes: usize,
+    /// Microseconds of the driver's time that it may still use, or owes.
+    balance: i64,
+    /// Whether it is in the order of turns, or being served.
+    in_turn: bool,
+    /// Room for the reader of this link, which is the only one that waits for it.
+    room: Arc<Notify>,
+}
+
+impl Lane {
+    fn new() -> Self {
+        Lane {
+            waiting: VecDeque::new(),
+            bytes: 0,
+            probes: 0,
+            balance: QUANTUM_MICROS,
+            in_turn: false,
+            room: Arc::new(Notify::new()),
+        }
+    }
+
+    fn pop(&mut self) -> Option<Arrival> {
+        let (news, size) = self.waiting.pop_front()?;
+        self.bytes -= size;
+        if self.waiting.is_empty() && self.waiting.capacity() > CHUNK {
+            self.waiting = VecDeque::new();
+        }
+        Some(news)
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    general: VecDeque<Arrival>,
+    probes: VecDeque<(LinkId, Arrival)>,
+    /// Probes were served last: a lane comes next, so that probes starve nobody.
+    probes_were_last: bool,
+    lanes: HashMap<LinkId, Lane>,
+    /// Links that have something, in the order of their turns.
+    turns: VecDeque<LinkId>,
+}
+
+impl State {
+    fn is_empty(&self) -> bool {
+        self.general.is_empty() && self.probes.is_empty() && self.turns.is_empty()
+    }
+
+    fn take_probes(&mut self, into: &mut Vec<Arrival>) {
+        for (link, news) in self.probes.drain(..) {
+            if let Some(lane) = self.lanes.get_mut(&link) {
+                lane.probes -= 1;
+                lane.room.notify_one();
+            }
+            into.push(news);
+        }
+    }
+
+    /// Puts a link into the order of turns, if it has something and is not there.
+    fn enter(&mut self, link: LinkId) {
+        if let Some(lane) = self.lanes.get_mut(&link)
+            && !lane.in_turn
+        {
+            lane.in_turn = true;
+            self.turns.push_back(link);
+        }
+    }
+}
+
+/// What waits for the driver.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    state: Mutex<State>,
+    /// Something came in.
+    news: Notify,
+    /// The lane of what belongs to no link has room again.
+    general_room: Notify,
+    limit_general: usize,
+    limit_frames: usize,
+    limit_bytes: usize,
+    limit_probes: usize,
+}
+
+impl Inbox {
+    pub(crate) fn new(tuning: &Tuning) -> Self {
+        Inbox {
+            state: Mutex::default(),
+            news: Notify::new(),
+            general_room: Notify::new(),
+            limit_general: tuning.inputs,
+            limit_frames: tuning.inputs_per_link,
+            limit_bytes: tuning.input_bytes_per_link,
+            limit_probes: tuning.probes_per_link,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics halfway through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // ---- for the tasks of the node -----------------------------------------------------------
+
+    /// Hands in news of no link, or the end of one. Waits while the driver is behind; what the store
+    /// reports never waits, because the driver may be waiting for the store.
+    pub(crate) async fn tell(&self, news: Arrival) {
+        if let Arrival::Down { link, .. } = &news {
+            // The last news of a link: after all its frames.
+            let link = *link;
+            let mut s = self.lock();
+            s.lanes.entry(link).or_insert_with(Lane::new).waiting.push_back((news, 0));
+            s.enter(link);
+            drop(s);
+            return self.news.notify_one();
+        }
+        let mut news = Some(news);
+        loop {
+            let room = self.general_room.notified();
+            news = self.put_general(news);
+            if news.is_none() {
+                return self.news.notify_one();
+            }
+            room.await;
+        }
+    }
+
+    /// Gives it back if there is no room.
+    fn put_general(&self, news: Option<Arrival>) -> Option<Arrival> {
+        let mut s = self.lock();
+        if s.general.len() >= self.limit_general && !matches!(news, Some(Arrival::Stored(_))) {
+            return news;
+        }
+        s.general.extend(news);
+        None
+    }
+
+    /// Hands in a frame of a link; waits while the lane of that link is full.
+    pub(crate) async fn frame(&self, link: LinkId, news: Arrival, size: usize) {
+        let mut news = news;
+        loop {
+            match self.put(link, news, size) {
+                Ok(()) => return self.news.notify_one(),
+                Err((back, room)) => {
+                    news = back;
+                    room.notified().await;
+                }
+            }
+        }
+    }
+
+    /// Gives it back if there is no room, with what will tell of some.
+    fn put(&self, link: LinkId, news: Arrival, size: usize) -> Result<(), (Arrival, Arc<Notify>)> {
+        let is_probe = matches!(&news, Arrival::Frame { frame, .. } if frame.is_liveness());
+        let mut s = self.lock();
+        let lane = s.lanes.entry(link).or_insert_with(Lane::new);
+        let has_room = if is_probe {
+            lane.probes < self.limit_probes
+        } else {
+            lane.waiting.is_empty()
+                || (lane.waiting.len() < self.limit_frames && lane.bytes + size <= self.limit_bytes)
+        };
+        if !has_room {
+            return Err((news, lane.room.clone()));
+        }
+        if is_probe {
+            lane.probes += 1;
+            s.probes.push_back((link, news));
+        } else {
+            lane.bytes += size;
+            lane.waiting.push_back((news, size));
+            s.enter(link);
+        }
+        Ok(())
+    }
+
+    // ---- for the driver ----------------------------------------------------------------------
+
+    /// Waits until there is something.
+    pub(crate) async fn ready(&self) {
+        // A driver that always finds something lets other tasks of its thread run nevertheless.
+        tokio::task::coop::consume_budget().await;
+        while self.lock().is_empty() {
+            self.news.notified().await;
+        }
+    }
+
+    /// Takes what comes next: news of no link, then probes, then the link whose turn it is.
+    pub(crate) fn next(&self, into: &mut Vec<Arrival>) -> Served {
+        let mut guard = self.lock();
+        let s = &mut *guard;
+        if !s.general.is_empty() {
+            into.extend(s.general.drain(..s.general.len().min(GENERAL_CHUNK)));
+            self.general_room.notify_waiters();
+            return Served::Everybody;
+        }
+        if !s.probes.is_empty() && (!s.probes_were_last || s.turns.is_empty()) {
+            s.probes_were_last = true;
+            s.take_probes(into);
+            return Served::Everybody;
+        }
+        s.probes_were_last = false;
+        while let Some(link) = s.turns.pop_front() {
+            let Some(lane) = s.lanes.get_mut(&link) else { continue };
+            if lane.balance <= 0 {
+                lane.balance += QUANTUM_MICROS;
+                s.turns.push_back(link);
+                continue;
+            }
+            while into.len() < CHUNK
+                && let Some(news) = lane.pop()
+            {
+                let cheap = is_cheap(&news);
+                into.push(news);
+                if !cheap {
+                    break;
+                }
+            }
+            lane.room.notify_one();
+            return Served::Link(link);
+        }
+        Served::Nobody
+    }
+
+    /// The link that was served last has cost so much; it goes on if it has something and may.
+    pub(crate) fn charge(&self, link: LinkId, spent: Duration) {
+        let mut s = self.lock();
+        let Some(lane) = s.lanes.get_mut(&link) else { return };
+        let spent = i64::try_from(spent.as_micros()).unwrap_or(DEBT_LIMIT_MICROS);
+        lane.balance = (lane.balance - spent).max(-DEBT_LIMIT_MICROS);
+        if lane.waiting.is_empty() {
+            lane.in_turn = false;
+            if lane.balance > 0 {
+                // What was not used is not saved up; what is owed stays.
+                lane.balance = QUANTUM_MICROS;
+            }
+        } else if lane.balance > 0 {
+            s.turns.push_front(link);
+        } else {
+            s.turns.push_back(link);
+        }
+    }
+
+    /// Takes all that belongs to no link, all probes, and one frame of every link that has some: a sign
+    /// of life of each, before silence is judged.
+    pub(crate) fn first_of_each(&self, into: &mut Vec<Arrival>) {
+        let mut guard = self.lock();
+        let s = &mut *guard;
+        into.extend(s.general.drain(..));
+        self.general_room.notify_waiters();
+        s.take_probes(into);
+        for _ in 0..s.turns.len() {
+            let Some(link) = s.turns.pop_front() else { break };
+            let Some(lane) = s.lanes.get_mut(&link) else { continue };
+            into.extend(lane.pop());
+            lane.room.notify_one();
+            lane.in_turn = !lane.waiting.is_empty();
+            if lane.in_turn {
+                s.turns.push_back(link);
+            }
+        }
+    }
+
+    /// A link has ended, and its end was taken.
+    pub(crate) fn remove(&self, link: LinkId) {
+        self.lock().lanes.remove(&link);
+    }
+}
+
+/// Whether all that a frame can cost is in proportion to its size: many of them are taken at once. What
+/// asks for something is taken alone, and its cost known before the next.
+fn is_cheap(news: &Arrival) -> bool {
+    let Arrival::Frame { frame, .. } = news else { return false };
+    matches!(
+        **frame,
+        Frame::Gossip(_) | Frame::Announce(_) | Frame::Ack(_) | Frame::Beacon(_) | Frame::Pulled(_)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_poll::poll_once;
+    use rumormill_proto::wire::{Ping, Pull, Pulled, Verified, Verifier};
+    use rumormill_proto::{LinkDown, Role};
+
+    use super::*;
+
+    /// Polls a future once.
+    mod futures_poll {
+        use std::pin::pin;
+        use std::task::{Context, Poll, Waker};
+
+        pub(super) fn poll_once<F: Future>(future: F) -> Option<F::Output> {
+            match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(output) => Some(output),
+                Poll::Pending => None,
+            }
+        }
+    }
+
+    fn inbox() -> Inbox {
+        let tuning = Tuning {
+            inputs_per_link: 8,
+            input_bytes_per_link: 1000,
+            probes_per_link: 2,
+            ..Tuning::of(Role::Peer)
+        };
+        Inbox::new(&tuning)
+    }
+
+    fn frame(link: u64, frame: impl Into<Frame>) -> Arrival {
+        let frame: Verified<Frame> = Verifier::new().verify(frame.into()).unwrap();
+        Arrival::Frame { link: LinkId(link), frame, _room: None }
+    }
+
+    /// Hands in a frame; `false` if there is no room.
+    fn put(inbox: &Inbox, link: u64, f: impl Into<Frame>, size: usize) -> bool {
+        poll_once(inbox.frame(LinkId(link), frame(link, f), size)).is_some()
+    }
+
+    fn request() -> Pull {
+        Pull { ranges: Vec::new() }
+    }
+
+    const fn cheap() -> Pulled {
+        Pulled { batches: 1 }
+    }
+
+    fn link_of(news: &Arrival) -> u64 {
+        match news {
+            Arrival::Frame { link, .. } | Arrival::Down { link, .. } => link.0,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The next link that is served, and how many of its frames; `spent` is what they cost.
+    fn serve(inbox: &Inbox, spent: Duration) -> (u64, usize) {
+        let mut news = Vec::new();
+        match inbox.next(&mut news) {
+            Served::Link(link) => {
+                inbox.charge(link, spent);
+                (link.0, news.len())
+            }
+            Served::Everybody => (link_of(&news[0]), news.len()),
+            Served::Nobody => (0, 0),
+        }
+    }
+
+    #[test]
+    fn full_lane_holds_up_its_own_link_only() {
+        let inbox = inbox();
+        assert!((0..8).all(|_| put(&inbox, 1, cheap(), 10)));
+        assert!(!put(&inbox, 1, cheap(), 10), "eight frames are the limit");
+        assert!(put(&inbox, 2, cheap(), 5000), "the first frame always has room");
+        assert!(!put(&inbox, 2, cheap(), 1), "and is all, if it is large");
+        assert!(put(&inbox, 3, cheap(), 10));
+        assert_eq!(serve(&inbox, Duration::ZERO), (1, 8));
+        assert!(put(&inbox, 1, cheap(), 10));
+    }
+
+    #[test]
+    fn link_with_expensive_requests_waits_for_the_others() {
+        let inbox = inbox();
+        let ms = Duration::from_millis;
+        for _ in 0..8 {
+            put(&inbox, 1, request(), 50);
+            put(&inbox, 2, request(), 50);
+        }
+        // Requests of the first link cost 4 ms each, those of the second 100 µs.
+        let mut order = String::new();
+        for _ in 0..10 {
+            let mut news = Vec::new();
+            let Served::Link(link) = inbox.next(&mut news) else { panic!("there are some") };
+            assert_eq!(news.len(), 1, "a request is taken alone");
+            inbox.charge(link, if link.0 == 1 { ms(4) } else { Duration::from_micros(100) });
+            order += &link.0.to_string();
+        }
+        assert_eq!(order, "1222222221");
+    }
+
+    #[test]
+    fn link_alone_is_served_whatever_it_owes() {
+        let inbox = inbox();
+        for _ in 0..8 {
+            put(&inbox, 1, request(), 50);
+        }
+        for _ in 0..8 {
+            assert_eq!(serve(&inbox, Duration::from_secs(1)), (1, 1));
+        }
+        assert_eq!(serve(&inbox, Duration::ZERO), (0, 0));
+    }
+
+    #[test]
+    fn probes_overtake_all_links_and_starve_none() {
+        let inbox = inbox();
+        put(&inbox, 1, cheap(), 10);
+        put(&inbox, 2, Ping { nonce: 1 }, 10);
+        put(&inbox, 2, Ping { nonce: 2 }, 10);
+        assert!(!put(&inbox, 2, Ping { nonce: 3 }, 10), "a link has so many places for probes");
+        assert_eq!(serve(&inbox, Duration::ZERO), (2, 2));
+        put(&inbox, 2, Ping { nonce: 3 }, 10);
+        assert_eq!(serve(&inbox, Duration::ZERO), (1, 1), "then a link has its turn");
+        assert_eq!(serve(&inbox, Duration::ZERO), (2, 1));
+    }
+
+    #[test]
+    fn end_of_link_comes_after_its_frames() {
+        let inbox = inbox();
+        put(&inbox, 1, request(), 10);
+        let down = Arrival::Down { link: LinkId(1), why: LinkDown::Lost };
+        poll_once(inbox.tell(down)).unwrap();
+        let mut news = Vec::new();
+        inbox.next(&mut news);
+        inbox.charge(LinkId(1), Duration::ZERO);
+        inbox.next(&mut news);
+        assert!(matches!(news[..], [Arrival::Frame { .. }, Arrival::Down { .. }]), "{news:?}");
+        inbox.remove(LinkId(1));
+        inbox.charge(LinkId(1), Duration::ZERO);
+        assert_eq!(serve(&inbox, Duration::ZERO), (0, 0));
+    }
+
+    #[test]
+    fn every_link_is_heard_before_silence_is_judged() {
+        let inbox = inbox();
+        for link in 1..4 {
+            (0..3).for_each(|_| assert!(put(&inbox, link, request(), 10)));
+        }
+        put(&inbox, 9, Ping { nonce: 1 }, 10);
+        let mut news = Vec::new();
+        inbox.first_of_each(&mut news);
+        assert_eq!(news.iter().map(link_of).collect::<Vec<_>>(), [9, 1, 2, 3]);
+        assert_eq!(serve(&inbox, Duration::ZERO), (1, 1));
+    }
+}
