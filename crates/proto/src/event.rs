@@ -166,6 +166,9 @@ pub enum RefuseReason {
     /// The registry is full.
     #[n(10)]
     RegistryFull,
+    /// The requester has asked for too much lately.
+    #[n(11)]
+    TooManyRequests,
 }
 
 impl RefuseReason {
@@ -184,6 +187,7 @@ impl RefuseReason {
             RefuseReason::Stale => "stale",
             RefuseReason::TargetTooHigh => "target_too_high",
             RefuseReason::RegistryFull => "registry_full",
+            RefuseReason::TooManyRequests => "too_many_requests",
         }
     }
 }
@@ -316,6 +320,13 @@ pub enum Event {
         by_us: bool,
         /// Why.
         reason: RefuseReason,
+    },
+    /// A link asks for more than it may: what is beyond that is refused. Told every ten seconds at most.
+    Throttled {
+        /// The other end.
+        peer: PeerId,
+        /// What it asked for last.
+        request: &'static str,
     },
     // ---- liveness -------------------------------------------------------------------------
     /// No sign of life: the probe burst begins.

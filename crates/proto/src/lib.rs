@@ -36,6 +36,7 @@ mod liveness;
 mod membership;
 pub mod overlay;
 mod peer;
+mod quota;
 mod random;
 mod seed;
 mod small;

@@ -107,6 +107,14 @@ pub const MAX_PULL_BATCHES: u32 = 512;
 /// Bytes a second of messages that one neighbour is served by their names, and the most at once; fetching is
 /// for single messages.
 pub const DATA_RATE: usize = 16 * 1024 * 1024;
+/// Requests a second that one link may make, all kinds together.
+pub const REQUEST_RATE: u32 = 1_000;
+/// Requests that it may make at once.
+pub const REQUEST_BURST: u32 = 2_000;
+/// Bytes a second with which the pulls of one link are answered.
+pub const ANSWER_RATE: u64 = 64 * 1024 * 1024;
+/// Bytes that they may bring at once: so many, or twice the retention.
+pub const ANSWER_BURST: u64 = 64 * 1024 * 1024;
 /// Publishers whose missing messages are looked for at once; others wait for the next comparison.
 pub const MAX_MISSING: usize = 4_096;
 /// Neighbours remembered as having what is missing of one publisher.

@@ -8,15 +8,19 @@ mod support;
 use core::time::Duration;
 
 use minicbor::bytes::ByteArray;
-use rumormill_proto::limits::{DATA_RATE, MAX_FRAME, MAX_PAYLOAD, MAX_PULL_BATCHES, QUEUE_PAYLOAD};
+use rumormill_proto::limits::{
+    ANSWER_BURST, ANSWER_RATE, DATA_RATE, MAX_FRAME, MAX_PAYLOAD, MAX_PULL_BATCHES, QUEUE_PAYLOAD,
+    REQUEST_BURST,
+};
 use rumormill_proto::overlay::target::max_target;
 use rumormill_proto::registry::Entry;
 use rumormill_proto::signed::Signed;
 use rumormill_proto::snapshot::MemberState;
 use rumormill_proto::wire::{
     Accused, Ack, AckEntry, Announce, Appoint, Beacon, BeaconBody, Census, Data, Entries, Frame,
-    GetData, Gossip, Graft, Grafted, MembersChanged, PeerRequest, Prune, Pull, Pulled, Range,
-    RegisterRefused, Registered, Rewire, Summary, SummaryEntry, TreeId, Want, encode,
+    GetData, Gossip, Graft, Grafted, MembersChanged, PeerRequest, ProbeRequest, Prune, Pull,
+    Pulled, Range, RegisterRefused, Registered, Rewire, Summary, SummaryEntry, TreeId, Want,
+    encode,
 };
 use rumormill_proto::{
     Batch, Config, DialError, Identity, Input, LinkId, MessageId, Presence, Record, RefuseReason,
@@ -522,7 +526,7 @@ fn what_is_claimed_and_never_comes_is_not_asked_for_all_the_time() {
         while rig.total("Pull").0 > answered {
             answered += 1;
             assert!(answered - before < 10_000, "it asks as fast as it is answered");
-            rig.receive(link, Pulled { batches: 0 });
+            rig.receive(link, Pulled { batches: 0, refused: false });
         }
     }
     let pulls = rig.total("Pull").0 - before;
@@ -545,7 +549,7 @@ fn an_answer_without_content_does_not_turn_in_circles() {
         while rig.total("Pull").0 > answered {
             answered += 1;
             assert!(answered - before < 30, "{} questions in no time", answered - before);
-            rig.receive(link, Pulled { batches: 1 });
+            rig.receive(link, Pulled { batches: 1, refused: false });
         }
     }
     assert_eq!(counter(&rig, "gaps"), 0, "given up within two seconds");
@@ -900,6 +904,72 @@ fn short_questions_for_small_batches() {
     rig.receive(link, Graft { tree: TreeId::Shared(0), have });
     let sent = rig.total("Gossip").0 - before;
     assert!(sent <= u64::from(MAX_PULL_BATCHES), "{sent} batches for one question");
+}
+
+/// One neighbour pulls as fast as it can: 54 bytes a request, a megabyte an answer.
+#[test]
+fn pulls_beyond_the_quota_are_refused_and_honest_catch_up_is_not() {
+    let (mut rig, link) = with_neighbours(2);
+    let publisher = identity(5);
+    rig.receive(link_of(&rig, 2), gossip(message(&publisher, 1, 0, &vec![7; MAX_PAYLOAD])));
+    let pull = || Pull { ranges: vec![range(&publisher, 0, 1)] };
+    let retention = lan().retention_bytes() / MAX_PAYLOAD as u64;
+    for _ in 0..2 * retention {
+        rig.receive(link, pull());
+    }
+    assert_eq!(counter(&rig, "requests_refused"), 0, "twice all that is kept");
+    let started = rig.now;
+    for _ in 0..5000 {
+        rig.receive(link, pull());
+        rig.pass(Duration::from_micros(200));
+    }
+    let seconds = rig.now.since(started).as_secs_f64();
+    let bytes = rig.total("Gossip").1 as f64;
+    let allowed = ANSWER_BURST as f64 + seconds * ANSWER_RATE as f64 + 2.0 * MAX_PAYLOAD as f64;
+    assert!(bytes <= allowed, "{bytes} bytes, {allowed} allowed");
+    let refused = counter(&rig, "requests_refused");
+    assert!(refused > 4000, "{refused}");
+    let last = rig.sent.iter().rev().find_map(|(to, f)| match f {
+        Frame::Pulled(f) if *to == link => Some(f.clone()),
+        _ => None,
+    });
+    assert!(last.is_some_and(|f| f.refused), "it is told that it was refused");
+
+    // Another neighbour is answered as before, and this one again later.
+    let other = link_of(&rig, 2);
+    let answers = |rig: &mut Rig, link| {
+        let before = rig.total("Gossip").0;
+        rig.receive(link, pull());
+        rig.total("Gossip").0 - before
+    };
+    assert_eq!(answers(&mut rig, other), 1);
+    rig.pass(Duration::from_secs(3));
+    assert_eq!(answers(&mut rig, link), 1);
+    let told = rig.events.get("throttled");
+    assert_eq!(told, Some(&1), "{:?}", rig.events);
+}
+
+/// Every kind of request, without end.
+#[test]
+fn requests_of_every_kind_are_bounded_by_count() {
+    let publisher = identity(5);
+    let id = MessageId { publisher: publisher.id(), incarnation: 1, sequence: 0 };
+    let kinds: Vec<Frame> = vec![
+        Pull { ranges: vec![] }.into(),
+        GetData { id }.into(),
+        Summary { hash: 1, entries: None }.into(),
+        Graft { tree: TreeId::Shared(0), have: None }.into(),
+        ProbeRequest { subject: publisher.id(), incarnation: 1 }.into(),
+    ];
+    for frame in kinds {
+        let (mut rig, link) = with_neighbours(2);
+        for _ in 0..3 * REQUEST_BURST {
+            rig.receive(link, frame.clone());
+        }
+        let refused = counter(&rig, "requests_refused");
+        assert!(refused >= u64::from(2 * REQUEST_BURST) - 1, "{}: {refused}", frame.name());
+        rig.check();
+    }
 }
 
 /// P8: who is asked for a message that it has gives it, to neighbours, and to none of them all the time.

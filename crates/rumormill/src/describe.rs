@@ -75,6 +75,9 @@ fn membership_and_overlay(event: &Event) -> Option<String> {
                 format!("refused by {peer} as a neighbour: {reason}")
             }
         }
+        Event::Throttled { peer, request } => {
+            format!("{peer} asks for more than it may ({request}): the excess is refused")
+        }
         _ => return None,
     })
 }
@@ -212,6 +215,7 @@ mod tests {
             Event::NeighbourUp { id, name: name.clone(), degree: 1, target: 3 },
             Event::NeighbourDown { id, name: name.clone(), why: LinkDown::Lost, degree: 0 },
             Event::RequestRefused { peer: id, by_us: true, reason: RefuseReason::Full },
+            Event::Throttled { peer: id, request: "Pull" },
             Event::Suspected { id, name: name.clone(), incarnation: 1 },
             Event::SuspicionCleared { id, by: id },
             Event::Reported { id, name: name.clone(), incarnation: 1 },

@@ -368,7 +368,7 @@ mod tests {
     }
 
     const fn cheap() -> Pulled {
-        Pulled { batches: 1 }
+        Pulled { batches: 1, refused: false }
     }
 
     fn link_of(news: &Arrival) -> u64 {

@@ -43,6 +43,7 @@ const fn worth(event: &Event) -> Worth {
         | Event::PeerExpired { .. }
         | Event::PeerRemoved { .. }
         | Event::FrameRefused { .. }
+        | Event::Throttled { .. }
         | Event::LinkClosed { .. } => Worth::Warn,
         Event::RequestRefused { .. } | Event::PeerDegree { .. } | Event::Fetched { .. } => {
             Worth::Debug

@@ -254,14 +254,19 @@ impl Peer {
                 self.fx.send_as(link, gossip, Class::History);
             }
         }
+        self.note_answered(link, bytes);
         self.fx.add("batches_pulled", u64::from(batches));
         // In the same queue: it comes when the batches have come.
-        self.fx.send_as(link, Pulled { batches }, Class::History);
+        self.fx.send_as(link, Pulled { batches, refused: false }, Class::History);
     }
 
     pub(super) fn on_pulled(&mut self, remote: PeerId, f: &Pulled) {
         let Some(n) = self.overlay.neighbours.get_mut(&remote) else { return };
         let streams = core::mem::take(&mut n.pulled);
+        if f.refused {
+            // It may have it, and says nothing of that: it is asked again, or another one is, in time.
+            return self.fx.count("pulls_put_off");
+        }
         let (empty, now) = (f.batches == 0, self.fx.now());
         self.missing.answered(&self.broadcast.list, remote, &streams, empty, now);
         self.run_pulls();

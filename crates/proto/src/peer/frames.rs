@@ -15,6 +15,9 @@ impl Peer {
         if let Use::Seed(index) = used {
             self.heard_seed(index);
         }
+        if !self.admit(id, remote, &frame) {
+            return;
+        }
         match frame {
             Frame::Ping(f) => self.fx.send(id, Pong { nonce: f.nonce }),
             Frame::Pong(f) => self.on_pong(remote, &used, f.nonce),

@@ -5,6 +5,7 @@ use crate::event::{CloseReason, Event, LinkDown};
 use crate::identity::PeerId;
 use crate::io::{DialError, DialId, DialTarget, LinkId, LinkInfo, Role};
 use crate::limits::{IDLE_LINK, MAX_PEER_LINKS};
+use crate::quota::Quota;
 use crate::record::{Address, Compact};
 use crate::time::Time;
 use crate::wire::ProbeRequest;
@@ -33,6 +34,8 @@ pub(super) struct Link {
     pub(super) address: Compact,
     pub(super) up: Time,
     pub(super) used: Use,
+    /// How much it has asked for.
+    pub(super) quota: Quota,
 }
 
 /// What a dial is for.
@@ -83,6 +86,7 @@ impl Peer {
             address: info.remote_address.into(),
             up: now,
             used: Use::Idle,
+            quota: Quota::new(now),
         };
         self.links.insert(id, link);
         self.next_idle_check = self.next_idle_check.min(now + IDLE_LINK);

@@ -14,6 +14,7 @@ mod messages;
 mod neighbours;
 mod own;
 mod publish;
+mod quotas;
 mod resume;
 mod seeds;
 mod timers;

@@ -279,7 +279,7 @@ impl Peer {
         self.send_reject(link, remote, RefuseReason::Full, take);
     }
 
-    fn refuse(&mut self, link: LinkId, remote: PeerId, reason: RefuseReason) {
+    pub(super) fn refuse(&mut self, link: LinkId, remote: PeerId, reason: RefuseReason) {
         self.send_reject(link, remote, reason, None);
     }
 

@@ -12,6 +12,9 @@ impl Seed {
         link.heard = now;
         let (remote, role) = (link.remote, link.role);
         self.heard_from(remote);
+        if !self.admit(id, &frame) {
+            return;
+        }
         match frame {
             Frame::Ping(f) => self.fx.send(id, Pong { nonce: f.nonce }),
             Frame::Pong(_) => self.on_seed_pong(id),

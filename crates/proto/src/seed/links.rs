@@ -5,7 +5,9 @@ use crate::event::{CloseReason, Event};
 use crate::identity::PeerId;
 use crate::io::{DialError, DialId, LinkId, LinkInfo, Role};
 use crate::limits::{IDLE_LINK, MAX_SEED_LINKS};
+use crate::quota::Quota;
 use crate::time::Time;
+use crate::wire::Frame;
 
 /// One link.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub(super) struct Link {
     pub(super) list_sent: Option<Time>,
     /// A registration was acknowledged over it.
     pub(super) acknowledged: bool,
+    /// How much it has asked for.
+    pub(super) quota: Quota,
 }
 
 /// What a dial is for.
@@ -54,6 +58,7 @@ impl Seed {
             used: false,
             list_sent: None,
             acknowledged: false,
+            quota: Quota::new(now),
         };
         self.links.insert(id, link);
         self.next_idle_check = self.next_idle_check.min(now + IDLE_LINK);
@@ -87,6 +92,26 @@ impl Seed {
         self.fx.event(Event::FrameRefused { peer, why: why.to_owned() });
         self.fx.event(Event::LinkClosed { peer, reason: CloseReason::ProtocolViolation });
         self.close(id, CloseReason::ProtocolViolation);
+    }
+
+    /// Whether a frame may be taken. Peers repeat what they ask of a seed, so what is beyond the quota of a
+    /// link has no answer.
+    pub(super) fn admit(&mut self, id: LinkId, frame: &Frame) -> bool {
+        let asks = matches!(
+            frame,
+            Frame::Register(_) | Frame::GetPeerList | Frame::Report(_) | Frame::Testify(_)
+        );
+        let now = self.fx.now();
+        let Some(link) = self.links.get_mut(&id) else { return false };
+        if !asks || link.quota.ask(now) {
+            return true;
+        }
+        let (peer, tells) = (link.remote, link.quota.tell(now));
+        self.fx.count("requests_refused");
+        if tells {
+            self.fx.event(Event::Throttled { peer, request: frame.name() });
+        }
+        false
     }
 
     pub(super) fn on_link_down(&mut self, id: LinkId) {

@@ -418,7 +418,10 @@ pub struct Pull {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Pulled {
-    /// Batches sent. With none, the sender has nothing of it.
+    /// Batches sent. With none, the sender has nothing of it, or refuses.
     #[n(0)]
     pub batches: u32,
+    /// Whether nothing was looked for, because the link has asked for too much.
+    #[n(1)]
+    pub refused: bool,
 }

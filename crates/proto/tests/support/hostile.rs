@@ -298,7 +298,7 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
         36 => Announce { ranges: a_few(s, 6, range) }.into(),
         37 => Ack { entries: a_few(s, 6, ack), congested: s.once_in(4) }.into(),
         38 => Census { body: census(s) }.into(),
-        39 => Pulled { batches: s.number() as u32 }.into(),
+        39 => Pulled { batches: s.number() as u32, refused: s.byte() % 4 == 0 }.into(),
         _ => Digest {
             buckets: vec![s.number(); 256],
             nonce: ByteArray::from([s.byte(); 16]),
@@ -431,7 +431,7 @@ pub fn honest_answer(s: &mut Script<'_>, remote: Remote, frame: &Frame) -> Optio
         Frame::Summary(_) => summary(s).into(),
         Frame::Pull(f) => {
             if s.once_in(3) {
-                return Some(Pulled { batches: u32::from(s.byte() % 2) }.into());
+                return Some(Pulled { batches: u32::from(s.byte() % 2), refused: false }.into());
             }
             let r = f.ranges.first()?;
             let batch = an_answer(r.publisher, r.epoch, r.from)?;

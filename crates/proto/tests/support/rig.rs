@@ -622,6 +622,7 @@ fn kind(e: &Event) -> &'static str {
         Event::AccusationRefuted { .. } => "accusation_refuted",
         Event::Voted { .. } => "voted",
         Event::PeerRemoved { .. } => "peer_removed",
+        Event::Throttled { .. } => "throttled",
         _ => "other",
     }
 }

@@ -1,0 +1,67 @@
+//! Requests of others, held against what each link may ask.
+
+use super::Peer;
+use crate::event::{Event, RefuseReason};
+use crate::identity::PeerId;
+use crate::io::{Class, LinkId};
+use crate::limits::ANSWER_BURST;
+use crate::wire::{Data, Frame, ProbeReply, Pulled, Verdict};
+
+impl Peer {
+    /// Whether a frame may be taken. A request beyond the quota of its link is answered with a refusal,
+    /// where its kind has one.
+    pub(super) fn admit(&mut self, id: LinkId, remote: PeerId, frame: &Frame) -> bool {
+        let asks = matches!(
+            frame,
+            Frame::GetData(_)
+                | Frame::Pull(_)
+                | Frame::Summary(_)
+                | Frame::Graft(_)
+                | Frame::PeerRequest(_)
+                | Frame::ProbeRequest(_)
+        );
+        if !asks {
+            return true;
+        }
+        let (now, burst) = (self.fx.now(), self.answer_burst());
+        let Some(link) = self.links.get_mut(&id) else { return false };
+        let admitted = link.quota.ask(now)
+            && (!matches!(frame, Frame::Pull(_)) || link.quota.has_bytes(now, burst));
+        if admitted {
+            return true;
+        }
+        let tells = link.quota.tell(now);
+        self.fx.count("requests_refused");
+        if tells {
+            self.fx.event(Event::Throttled { peer: remote, request: frame.name() });
+        }
+        match frame {
+            Frame::GetData(f) => {
+                self.fx.send_as(id, Data { id: f.id, batch: None }, Class::Payload);
+            }
+            Frame::Pull(_) => {
+                self.fx.send_as(id, Pulled { batches: 0, refused: true }, Class::History);
+            }
+            Frame::PeerRequest(_) => self.refuse(id, remote, RefuseReason::TooManyRequests),
+            Frame::ProbeRequest(f) => {
+                self.fx.send(id, ProbeReply { subject: f.subject, verdict: Verdict::Unknown });
+            }
+            // A comparison is repeated anyway, and what a graft would bring is pulled.
+            _ => {}
+        }
+        false
+    }
+
+    /// Bytes that a neighbour may pull at once: all that is kept, twice.
+    fn answer_burst(&self) -> u64 {
+        ANSWER_BURST.max(2 * self.config.retention_bytes())
+    }
+
+    /// A link was answered with so many bytes.
+    pub(super) fn note_answered(&mut self, id: LinkId, bytes: usize) {
+        let now = self.fx.now();
+        if let Some(link) = self.links.get_mut(&id) {
+            link.quota.answered(now, bytes);
+        }
+    }
+}
