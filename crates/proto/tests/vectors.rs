@@ -19,9 +19,10 @@ use rumormill_proto::registry::Entry;
 use rumormill_proto::wire::{
     Accept, Accused, Ack, AckEntry, Announce, Appoint, Beacon, Census, Close, Data, Entries, Frame,
     GetData, Gossip, Graft, Grafted, Hello, Leave, MembersChanged, Neighbourhood, PeerList,
-    PeerReply, PeerRequest, Permit, Ping, Pong, ProbeReply, ProbeRequest, Prune, Pull, Pulled,
-    Range, Register, RegisterRefused, Registered, Reject, Report, Rewire, SeedName, Summary,
-    SummaryEntry, Testify, TreeId, Verdict, Verifier, Votes, Want, ack_token, encode,
+    PeerReply, PeerRequest, Permit, Ping, Pong, Position, PositionRead, ProbeReply, ProbeRequest,
+    Prune, Pull, Pulled, Range, Register, RegisterRefused, Registered, Reject, Report, Rewire,
+    SeedName, Summary, SummaryEntry, Testify, TreeId, Verdict, Verifier, Votes, Want, ack_token,
+    encode,
 };
 use rumormill_proto::{
     Address, CloseReason, Config, Identity, Input, LinkId, LinkInfo, MessageId, Name, Output, Peer,
@@ -189,6 +190,8 @@ fn link_frames(page: &mut Page) {
     page.frame("the link was idle", Close { reason: CloseReason::Idle });
     page.frame("nonce 1000", Ping { nonce: 1000 });
     page.frame("nonce 1000", Pong { nonce: 1000 });
+    page.frame("after 16 384 bytes", Position { bytes: 16_384 });
+    page.frame("all of them", PositionRead { bytes: 16_384 });
 }
 
 fn registration_frames(page: &mut Page) {
@@ -353,7 +356,8 @@ fn message_frames(page: &mut Page) {
         Summary { hash: 258, entries: Some(vec![e]) },
     );
     page.frame("numbers 4 to 6 of peer 1", Pull { ranges: vec![range] });
-    page.frame("it was 2 batches", Pulled { batches: 2 });
+    page.frame("it was 2 batches", Pulled { batches: 2, refused: false });
+    page.frame("refused", Pulled { batches: 0, refused: true });
 }
 
 fn death_frames(page: &mut Page) {

@@ -25,6 +25,8 @@ pub(crate) struct Tuning {
     pub(crate) dial_each: Duration,
     /// A write without progress for so long ends the link.
     pub(crate) write_stall: Duration,
+    /// A remote that is given something and reads nothing for so long ends the link.
+    pub(crate) read_stall: Duration,
     /// What is queued on a link that is closed is written for so long.
     pub(crate) close_flush: Duration,
     /// News of no link on their way to the driver.
@@ -70,6 +72,7 @@ impl Tuning {
             dial_deadline: Duration::from_secs(3),
             dial_each: Duration::from_secs(2),
             write_stall: Duration::from_secs(8),
+            read_stall: Duration::from_secs(30),
             close_flush: Duration::from_secs(1),
             inputs: 1024,
             inputs_per_link: 128,

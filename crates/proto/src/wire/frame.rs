@@ -66,6 +66,24 @@ pub struct Pong {
     pub nonce: u64,
 }
 
+/// "So much have I sent on this link: say when you have read it." (section 4.3)
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Position {
+    /// Given back in the answer: bytes sent on this link before it.
+    #[n(0)]
+    pub bytes: u64,
+}
+
+/// "I have read all that you sent before that position." (section 4.3)
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct PositionRead {
+    /// That of the latest [`Position`] that was read.
+    #[n(0)]
+    pub bytes: u64,
+}
+
 /// A peer enters itself in a seed's registry, or refreshes its entry (section 5.1).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
@@ -451,6 +469,7 @@ macro_rules! frames {
                 match self {
                     Frame::Ping(_)
                     | Frame::Pong(_)
+                    | Frame::PositionRead(_)
                     | Frame::ProbeRequest(_)
                     | Frame::ProbeReply(_) => true,
                     // With a certificate it is the verdict, not a probe.
@@ -503,6 +522,10 @@ frames! {
     2 Ping(Ping),
     /// Liveness reply.
     3 Pong(Pong),
+    /// Say when you have read so far.
+    4 Position(Position),
+    /// All so far has been read.
+    5 PositionRead(PositionRead),
     /// Enter or refresh a registration.
     10 Register(Register),
     /// The registration is durable.

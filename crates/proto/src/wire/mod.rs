@@ -9,6 +9,7 @@ mod chunks;
 mod codec;
 mod frame;
 mod messages;
+mod pieces;
 pub(crate) mod shared;
 mod verify;
 
@@ -17,11 +18,12 @@ pub use codec::{DecodeError, Encoded, Header, decode, decode_shared, encode, hea
 pub use frame::{
     Accept, Accused, Appoint, Close, Digest, Entries, Frame, Hello, Leave, MembersChanged,
     Neighbourhood, PROTOCOL_VERSION, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong,
-    ProbeReply, ProbeRequest, Register, RegisterRefused, Registered, Reject, Report, Rewire,
-    SeedName, Testify, Verdict, Votes, Want,
+    Position, PositionRead, ProbeReply, ProbeRequest, Register, RegisterRefused, Registered,
+    Reject, Report, Rewire, SeedName, Testify, Verdict, Votes, Want,
 };
 pub use messages::{
     Ack, AckEntry, Announce, Beacon, BeaconBody, Census, CensusBody, Data, GetData, Gossip, Graft,
     Grafted, Prune, Pull, Pulled, Range, Summary, SummaryEntry, TreeId, ack_token,
 };
+pub use pieces::{TOTAL, Unit, unit};
 pub use verify::{Verified, Verifier, VerifyError, trust_without_checking};

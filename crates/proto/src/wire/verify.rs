@@ -152,6 +152,8 @@ impl Verifier {
             | Frame::Close(_)
             | Frame::Ping(_)
             | Frame::Pong(_)
+            | Frame::Position(_)
+            | Frame::PositionRead(_)
             | Frame::Registered(_)
             | Frame::GetPeerList
             | Frame::Permit(_)

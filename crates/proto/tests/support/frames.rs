@@ -12,9 +12,10 @@ use rumormill_proto::signed::{Signed, Statement};
 use rumormill_proto::wire::{
     Accept, Accused, Ack, AckEntry, Announce, Appoint, Beacon, BeaconBody, Census, CensusBody,
     Close, Data, Digest, Entries, Frame, GetData, Gossip, Graft, Grafted, Hello, Leave,
-    MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong,
-    ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register, RegisterRefused, Registered,
-    Reject, Report, Rewire, SeedName, Summary, SummaryEntry, Testify, TreeId, Verdict, Votes, Want,
+    MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong, Position,
+    PositionRead, ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register, RegisterRefused,
+    Registered, Reject, Report, Rewire, SeedName, Summary, SummaryEntry, Testify, TreeId, Verdict,
+    Votes, Want,
 };
 use rumormill_proto::{
     Address, Batch, CloseReason, Identity, MessageId, Name, PeerId, RefuseReason, Role,
@@ -374,6 +375,8 @@ pub fn all() -> Vec<(u16, BoxedStrategy<Frame>)> {
         (1, boxed(close_reason().prop_map(|reason| Close { reason }))),
         (2, boxed(number.clone().prop_map(|nonce| Ping { nonce }))),
         (3, boxed(number.clone().prop_map(|nonce| Pong { nonce }))),
+        (4, boxed(number.clone().prop_map(|bytes| Position { bytes }))),
+        (5, boxed(number.clone().prop_map(|bytes| PositionRead { bytes }))),
         (10, boxed(record().prop_map(|record| Register { record }))),
         (11, boxed(registered())),
         (12, boxed(register_refused())),
@@ -398,7 +401,10 @@ pub fn all() -> Vec<(u16, BoxedStrategy<Frame>)> {
         (39, boxed(census())),
         (40, boxed(summary())),
         (41, boxed(ranges().prop_map(|ranges| Pull { ranges }))),
-        (42, boxed(any::<u32>().prop_map(|batches| Pulled { batches }))),
+        (
+            42,
+            boxed(any::<(u32, bool)>().prop_map(|(batches, refused)| Pulled { batches, refused })),
+        ),
         (
             50,
             boxed(

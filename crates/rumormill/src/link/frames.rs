@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use rumormill_proto::limits::MAX_FRAME;
-use rumormill_proto::wire::{self, DecodeError, Frame};
+use rumormill_proto::wire::{self, DecodeError, Frame, TOTAL, Unit};
 
 use super::buffer::Buffer;
 
@@ -22,6 +22,8 @@ const FACTOR: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     partial: Buffer,
+    /// A frame that comes in pieces, and its length.
+    in_pieces: Option<(Buffer, usize)>,
     whole: VecDeque<(Frame, usize)>,
 }
 
@@ -51,10 +53,14 @@ impl Frames {
     /// At the beginning of a frame; says what is left.
     fn fresh<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], DecodeError> {
         if let Some(prefix) = bytes.first_chunk::<PREFIX>() {
-            let size = PREFIX + wire::header(*prefix, MAX_FRAME)?.length;
-            if let Some((frame, rest)) = bytes.split_at_checked(size) {
-                let body = frame.get(PREFIX..).unwrap_or_default();
-                self.whole.push_back((wire::decode(body)?, size));
+            let unit = wire::unit(*prefix)?;
+            let size = PREFIX + unit.len();
+            if let Some((whole, rest)) = bytes.split_at_checked(size) {
+                let body = whole.get(PREFIX..).unwrap_or_default();
+                match unit {
+                    Unit::Frame(_) => self.whole.push_back((wire::decode(body)?, size)),
+                    piece => self.piece(piece, body)?,
+                }
                 return Ok(rest);
             }
             self.partial.provide(size, on_trust(size, bytes.len()));
@@ -69,7 +75,8 @@ impl Frames {
         let (prefix, bytes) = bytes.split_at(missing);
         self.partial.extend(prefix);
         let Some(prefix) = self.partial.bytes().first_chunk::<PREFIX>() else { return Ok(bytes) };
-        let size = PREFIX + wire::header(*prefix, MAX_FRAME)?.length;
+        let unit = wire::unit(*prefix)?;
+        let size = PREFIX + unit.len();
         let missing = size.saturating_sub(self.partial.bytes().len()).min(bytes.len());
         let (now, rest) = bytes.split_at(missing);
         let have = self.partial.bytes().len() + now.len();
@@ -78,10 +85,43 @@ impl Frames {
         }
         self.partial.extend(now);
         if have == size {
-            let frame = self.partial.finish();
-            self.whole.push_back((wire::decode_shared(&frame.slice(PREFIX..))?, size));
+            let body = self.partial.finish().slice(PREFIX..);
+            match unit {
+                Unit::Frame(_) => self.whole.push_back((wire::decode_shared(&body)?, size)),
+                piece => self.piece(piece, &body)?,
+            }
         }
         Ok(rest)
+    }
+
+    /// A piece of a frame.
+    fn piece(&mut self, unit: Unit, body: &[u8]) -> Result<(), DecodeError> {
+        let malformed = |what: &str| Err(DecodeError::Malformed(what.to_owned()));
+        let (mut buffer, total, part) = match (unit, self.in_pieces.take()) {
+            (Unit::First(_), None) => {
+                let Some((total, part)) = body.split_first_chunk::<TOTAL>() else {
+                    return malformed("a first piece without a length");
+                };
+                (Buffer::default(), wire::header(*total, MAX_FRAME)?.length, part)
+            }
+            (Unit::Next(_), Some((buffer, total))) => (buffer, total, body),
+            (Unit::Next(_), None) => return malformed("a piece of no frame"),
+            _ => return malformed("a frame within the pieces of another"),
+        };
+        let have = buffer.bytes().len() + part.len();
+        if part.is_empty() || have > total {
+            return malformed("a piece that is empty, or goes beyond its frame");
+        }
+        if have > buffer.capacity() {
+            buffer.provide(total, on_trust(total, have));
+        }
+        buffer.extend(part);
+        if have == total {
+            self.whole.push_back((wire::decode_shared(&buffer.finish())?, PREFIX + total));
+        } else {
+            self.in_pieces = Some((buffer, total));
+        }
+        Ok(())
     }
 }
 
@@ -131,6 +171,25 @@ mod tests {
         }
         let too_long = (MAX_FRAME as u32 + 1).to_be_bytes();
         assert!(matches!(Frames::default().feed(&too_long), Err(DecodeError::TooLong { .. })));
+    }
+
+    #[test]
+    fn pieces_out_of_place_are_refused() {
+        let unit = |unit: Unit, body: &[u8]| [&unit.prefix()[..], body].concat();
+        let total = |n: u32, rest: &[u8]| [&n.to_be_bytes()[..], rest].concat();
+        let first = unit(Unit::First(6), &total(9, &[1, 2]));
+        let refused = |bytes: &[Vec<u8>]| {
+            let mut frames = Frames::default();
+            frames.feed(&bytes.concat()).unwrap_err().to_string()
+        };
+        assert!(refused(&[unit(Unit::Next(2), &[1, 2])]).contains("no frame"));
+        assert!(refused(&[first.clone(), first.clone()]).contains("within"));
+        assert!(refused(&[first.clone(), unit(Unit::Next(0), &[])]).contains("empty"));
+        assert!(refused(&[first.clone(), unit(Unit::Next(8), &[0; 8])]).contains("beyond"));
+        assert!(refused(&[unit(Unit::First(4), &total(9, &[]))]).contains("empty"));
+        assert!(refused(&[unit(Unit::First(2), &[1, 2])]).contains("without a length"));
+        let huge = u32::try_from(MAX_FRAME).unwrap() + 1;
+        assert!(refused(&[unit(Unit::First(6), &total(huge, &[1, 2]))]).contains("at most"));
     }
 
     #[test]

@@ -7,6 +7,8 @@
 mod buffer;
 mod duplex;
 mod frames;
+mod in_pieces;
+mod pace;
 mod queue;
 mod reader;
 mod writer;
@@ -121,5 +123,20 @@ async fn converse(
     match queue.closing() {
         Some(reason) => End::of(LinkDown::Local(reason)),
         None => end,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rumormill_proto::Address;
+    use rumormill_proto::wire::{Frame, Neighbourhood};
+
+    use crate::tests::identity;
+
+    /// A frame of some 11 KiB.
+    pub(super) fn bulky() -> Frame {
+        let address = Address("192.0.2.1:7000".parse().unwrap());
+        let neighbours = vec![(identity(1).id(), address); 256];
+        Neighbourhood { neighbours: neighbours.into(), degree: 256, target: 256 }.into()
     }
 }

@@ -4,16 +4,24 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rumormill_proto::wire::Encoded;
+use rumormill_proto::wire::{self, Encoded, Position, PositionRead};
 use rumormill_proto::{Class, CloseReason};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use super::in_pieces::InPieces;
+use super::pace::Pace;
 use crate::tuning::Tuning;
 
 /// What a queued frame costs beside its bytes.
 const OVERHEAD: usize = 64;
 /// While payloads and history both wait, one frame in so many is history.
 const HISTORY_SHARE: u32 = 5;
+
+/// A frame up to this size is not written in pieces, and goes between the pieces of others.
+const SMALL: usize = 1024;
+/// A window with less room than this is as good as closed.
+const LEAST_ROOM: usize = 256;
 
 #[derive(Debug, Default)]
 struct Lane {
@@ -37,6 +45,14 @@ impl Lane {
         Some(frame)
     }
 
+    /// The next frame, if it is not larger than this.
+    fn pop_small(&mut self, most: usize) -> Option<Encoded> {
+        if self.frames.front()?.len() > most {
+            return None;
+        }
+        self.pop()
+    }
+
     fn has_room(&self, frame: &Encoded, limit: usize) -> bool {
         self.bytes + frame.len() + OVERHEAD <= limit
     }
@@ -55,8 +71,14 @@ impl Lane {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Lanes {
+    /// How much may be under way.
+    pace: Pace,
+    /// A position of the remote's that was read and is not reported yet.
+    was_read: Option<u64>,
+    /// A large frame, of which the window takes a piece at a time.
+    in_pieces: Option<InPieces>,
     liveness: Lane,
     control: Lane,
     announce: Lane,
@@ -76,12 +98,67 @@ struct Lanes {
 }
 
 impl Lanes {
-    /// The next frame: probes and their answers first, then control, announcements and payloads; history
-    /// when there are no payloads, and now and then in any case.
-    fn pop(&mut self) -> Option<(Class, Encoded)> {
-        if let Some(frame) = self.liveness.pop() {
-            return Some((Class::Liveness, frame));
+    fn new(now: Instant) -> Self {
+        Lanes {
+            pace: Pace::new(now),
+            was_read: None,
+            in_pieces: None,
+            liveness: Lane::default(),
+            control: Lane::default(),
+            announce: Lane::default(),
+            payload: Lane::default(),
+            history: Lane::default(),
+            payloads_in: 0,
+            payloads_out: 0,
+            own_until: 0,
+            since_history: 0,
+            told_half_full: false,
+            closing: None,
+            ended: false,
         }
+    }
+
+    /// What does not wait for the window: what the remote's own window waits for, probes and their answers.
+    fn pop_urgent(&mut self) -> Option<Encoded> {
+        match self.was_read.take() {
+            Some(bytes) => Some(wire::encode(&PositionRead { bytes }.into())),
+            None => self.liveness.pop(),
+        }
+    }
+
+    /// The next frame that waits for the window, or so many bytes of it. Small frames of control and small
+    /// announcements go between the pieces of a large frame.
+    fn pop_within(&mut self, room: usize) -> Option<(Class, Encoded)> {
+        let Some(large) = &mut self.in_pieces else {
+            let (class, frame) = self.pop()?;
+            if frame.len() <= room.max(SMALL) {
+                return Some((class, frame));
+            }
+            let large = self.in_pieces.insert(InPieces::new(class, frame));
+            return Some((class, large.next(room)));
+        };
+        if let Some(frame) = self.control.pop_small(SMALL) {
+            return Some((Class::Control, frame));
+        }
+        if let Some(frame) = self.announce.pop_small(SMALL) {
+            return Some((Class::Announce, frame));
+        }
+        let (class, piece) = (large.class, large.next(room));
+        if large.is_done() {
+            self.in_pieces = None;
+        }
+        Some((class, piece))
+    }
+
+    /// Whether there is something that waits for the window.
+    fn is_waiting(&self) -> bool {
+        let lanes = [&self.control, &self.announce, &self.payload, &self.history];
+        self.in_pieces.is_some() || lanes.iter().any(|lane| !lane.frames.is_empty())
+    }
+
+    /// The next frame by class: control first, then announcements and payloads; history when there are no
+    /// payloads, and now and then in any case.
+    fn pop(&mut self) -> Option<(Class, Encoded)> {
         if let Some(frame) = self.control.pop() {
             return Some((Class::Control, frame));
         }
@@ -100,6 +177,7 @@ impl Lanes {
     }
 
     fn clear(&mut self) {
+        self.in_pieces = None;
         self.liveness = Lane::default();
         self.control = Lane::default();
         self.announce = Lane::default();
@@ -131,6 +209,8 @@ pub(crate) enum Pushed {
 pub(crate) enum Taken {
     /// Frames.
     Some,
+    /// What there is waits until the remote has read more. If it has not by then, it reads no more.
+    Waits(Instant),
     /// Nothing is left: say goodbye.
     Close(CloseReason),
     /// Nothing to do.
@@ -141,6 +221,7 @@ pub(crate) enum Taken {
 #[derive(Debug)]
 pub(crate) struct LinkQueue {
     lanes: Mutex<Lanes>,
+    read_stall: Duration,
     limit_liveness: usize,
     limit_control: usize,
     limit_announce: usize,
@@ -155,7 +236,8 @@ pub(crate) struct LinkQueue {
 impl LinkQueue {
     pub(crate) fn new(tuning: &Tuning) -> Self {
         LinkQueue {
-            lanes: Mutex::default(),
+            lanes: Mutex::new(Lanes::new(Instant::now())),
+            read_stall: tuning.read_stall,
             limit_liveness: tuning.queue_liveness,
             limit_control: tuning.queue_control,
             limit_announce: tuning.queue_announce,
@@ -218,23 +300,59 @@ impl LinkQueue {
         l.payloads_out >= l.own_until
     }
 
-    /// Gives the writer the next frames, one or more, until they are `bytes` in all.
-    pub(crate) fn take(&self, bytes: usize, mut to: impl FnMut(Class, Encoded)) -> Taken {
-        let mut l = self.lock();
+    /// Gives the writer the next frames, one or more, until they are `bytes` in all: all that is urgent, and
+    /// of the rest as much as the window has room for.
+    pub(crate) fn take(
+        &self,
+        bytes: usize,
+        now: Instant,
+        mut to: impl FnMut(Class, Encoded),
+    ) -> Taken {
+        let mut guard = self.lock();
+        let l = &mut *guard;
         let mut taken = 0;
+        while let Some(frame) = l.pop_urgent() {
+            taken += frame.len();
+            to(Class::Liveness, frame);
+        }
+        let mut room = l.pace.room(now);
         while taken < bytes
-            && let Some((class, frame)) = l.pop()
+            && room >= LEAST_ROOM
+            && let Some((class, frame)) = l.pop_within(room)
         {
             taken += frame.len();
+            room = room.saturating_sub(frame.len());
             to(class, frame);
+        }
+        let waits = room < LEAST_ROOM && l.is_waiting();
+        if waits {
+            l.pace.has_waited();
         }
         if l.payload.bytes < self.limit_payload / 4 {
             l.told_half_full = false;
         }
         if taken > 0 {
+            if let Some(bytes) = l.pace.wrote(taken, now) {
+                to(Class::Liveness, wire::encode(&Position { bytes }.into()));
+            }
             return Taken::Some;
         }
+        if waits {
+            return Taken::Waits(l.pace.last_read() + self.read_stall);
+        }
         l.closing.map_or(Taken::Nothing, Taken::Close)
+    }
+
+    /// The remote wants to hear that this position in its stream was read: it was.
+    pub(crate) fn report_read(&self, position: u64) {
+        self.lock().was_read = Some(position);
+        self.wake.notify_one();
+    }
+
+    /// The remote has read up to this position.
+    pub(crate) fn was_read(&self, position: u64, now: Instant) {
+        self.lock().pace.was_read(position, now);
+        self.wake.notify_one();
     }
 
     /// Waits until something was put in or the link is to be closed.
@@ -309,10 +427,31 @@ mod tests {
         of_size(n, 100 - OVERHEAD)
     }
 
+    /// What a remote that reads at once has taken.
+    fn take(q: &LinkQueue, bytes: usize, mut to: impl FnMut(Class, Encoded)) -> Taken {
+        let now = Instant::now();
+        let mut position = None;
+        let taken = q.take(bytes, now, |class, frame| match is_position(&frame) {
+            Some(at) => position = Some(at),
+            None => to(class, frame),
+        });
+        if let Some(at) = position {
+            q.was_read(at, now);
+        }
+        taken
+    }
+
+    fn is_position(frame: &Encoded) -> Option<u64> {
+        match wire::decode(frame.head.get(4..)?) {
+            Ok(wire::Frame::Position(p)) => Some(p.bytes),
+            _ => None,
+        }
+    }
+
     /// The next frame by itself: its class and number.
     fn next(q: &LinkQueue) -> Result<(Class, u8), Taken> {
         let mut got = None;
-        match q.take(1, |class, frame| got = Some((class, frame.head[0]))) {
+        match take(q, 1, |class, frame| got = Some((class, frame.head[0]))) {
             Taken::Some => Ok(got.unwrap()),
             other => Err(other),
         }
@@ -422,12 +561,44 @@ mod tests {
             q.push(Class::Payload, frame(n));
         }
         let mut taken = 0;
-        assert_eq!(q.take(4 * (100 - OVERHEAD), |_, _| taken += 1), Taken::Some);
+        assert_eq!(take(&q, 4 * (100 - OVERHEAD), |_, _| taken += 1), Taken::Some);
         assert_eq!(taken, 4);
         q.push(Class::Control, of_size(0, 500));
         let mut classes = Vec::new();
-        q.take(100, |class, _| classes.push(class));
+        take(&q, 100, |class, _| classes.push(class));
         assert_eq!(classes, [Class::Control]);
+    }
+
+    #[test]
+    fn probes_do_not_wait_for_the_window_and_large_frames_go_in_pieces() {
+        let tuning = Tuning { read_stall: Duration::from_secs(9), ..Tuning::of(Role::Peer) };
+        let (q, now) = (LinkQueue::new(&tuning), Instant::now());
+        q.push(Class::Payload, of_size(1, 100_000));
+        let (mut bytes, mut positions) = (0, Vec::new());
+        let taken = q.take(1 << 20, now, |class, frame| match is_position(&frame) {
+            Some(at) => positions.push(at),
+            None => {
+                assert_eq!(class, Class::Payload);
+                bytes += frame.len();
+            }
+        });
+        assert_eq!(taken, Taken::Some);
+        assert!((1000..5000).contains(&bytes), "{bytes} bytes into the window of a new link");
+        let Taken::Waits(until) = q.take(1 << 20, now, |_, _| ()) else { panic!("it is full") };
+        assert!(until <= now + Duration::from_secs(9));
+
+        q.push(Class::Liveness, frame(7));
+        q.report_read(5);
+        let mut urgent = Vec::new();
+        assert_eq!(q.take(1, now, |class, frame| urgent.push((class, frame.len()))), Taken::Some);
+        assert_eq!(urgent.iter().filter(|(c, _)| *c == Class::Liveness).count(), urgent.len());
+        assert!(urgent.len() >= 2);
+
+        q.push(Class::Control, frame(8));
+        q.was_read(*positions.last().unwrap(), now);
+        let mut next = Vec::new();
+        q.take(1 << 20, now, |class, _| next.push(class));
+        assert_eq!(next[..2], [Class::Control, Class::Payload], "control between the pieces");
     }
 
     #[test]

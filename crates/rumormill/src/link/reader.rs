@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rumormill_proto::wire::{DecodeError, Frame, Verified};
 use rumormill_proto::{CloseReason, LinkId};
+use tokio::time::Instant;
 
 use super::duplex::Duplex;
 use super::frames::Frames;
@@ -70,6 +71,15 @@ impl Reader<'_> {
             Frame::Hello(_) => {
                 net.tally.frames_out_of_place.one();
                 return Err(ReaderEnd::Refused("a second Hello".to_owned()));
+            }
+            // All that came before it is with the driver, or has its place there.
+            Frame::Position(f) => {
+                self.queue.report_read(f.bytes);
+                return Ok(());
+            }
+            Frame::PositionRead(f) => {
+                self.queue.was_read(f.bytes, Instant::now());
+                return Ok(());
             }
             _ => {}
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rumormill_proto::wire::{self, Close, Encoded};
 use rumormill_proto::{Class, CloseReason};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::duplex::Duplex;
 use super::queue::{LinkQueue, Taken};
@@ -15,7 +15,7 @@ use crate::counters::Tally;
 use crate::net::Net;
 
 /// Frames are taken from the queue up to this size and written together: several TLS records with
-/// one system call, and what is more urgent waits for no more than this.
+/// one system call. On a slow link its window takes less (see [`Pace`](super::pace::Pace)).
 pub(super) const BURST: usize = 128 * 1024;
 /// Pieces handed to TLS at once.
 const PIECES: usize = 128;
@@ -36,7 +36,8 @@ pub(crate) async fn run(net: &Net, queue: &LinkQueue, stream: &Duplex) -> Writer
     let stall = net.tuning.write_stall;
     let mut burst = Burst::default();
     loop {
-        let step = match queue.take(BURST, |class, frame| burst.add(&net.tally, class, frame)) {
+        let add = |class, frame| burst.add(&net.tally, class, frame);
+        let step = match queue.take(BURST, Instant::now(), add) {
             Taken::Some => {
                 if net.outflow.waits() && queue.has_taken_own() {
                     // While this is encrypted and written, the next batches are made.
@@ -50,6 +51,15 @@ pub(crate) async fn run(net: &Net, queue: &LinkQueue, stream: &Duplex) -> Writer
                     queue.changed().await;
                 }
                 flushed
+            }
+            Taken::Waits(until) => {
+                let flushed = within(stall, poll_fn(|cx| stream.poll_flush(cx))).await;
+                match flushed {
+                    Ok(()) => {
+                        timeout_at(until, queue.changed()).await.map_err(|_| WriterEnd::Stalled)
+                    }
+                    lost => lost,
+                }
             }
             Taken::Close(reason) => {
                 let goodbye = wire::encode(&Close { reason }.into());

@@ -94,7 +94,7 @@ pub(super) fn tuning() -> Tuning {
     Tuning::of(Role::Peer)
 }
 
-pub(super) fn identity(n: u8) -> Identity {
+pub(crate) fn identity(n: u8) -> Identity {
     Identity::from_secret(&[n; 32])
 }
 

@@ -10,3 +10,5 @@ mod logs;
 mod queues;
 mod resume;
 mod stores;
+
+pub(crate) use harness::identity;

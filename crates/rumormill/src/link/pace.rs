@@ -1,0 +1,269 @@
+//! How many bytes of a link may be under way.
+//!
+//! What is written to a socket cannot be overtaken any more: it stands in the buffers of the kernel, of the
+//! path and of the receiver, and on a slow line a probe waits behind it for seconds. So a link has a
+//! window. The writer notes positions in its stream; the remote tells when it has read up to one. The time
+//! between says how long whatever is written now will take. The window is held where what is under way
+//! takes [`TARGET`] longer than it does on the idle path, as LEDBAT does (RFC 6817), and never below
+//! [`LEAST`]. Probes do not wait for the window.
+//!
+//! A window at its least that still sees long delays is not their cause: another link is, or the
+//! processor of one of the two. Then the delay is taken for the path's own, and the window grows again.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How much longer than on the idle path what is under way may take.
+const TARGET: Duration = Duration::from_millis(100);
+/// The window of a new link, in bytes. It doubles every round trip while nothing queues up.
+const INITIAL: u64 = 4 * 1024;
+/// The least window: with the headers of its packets, a sixteenth of a second on a line of 128 kbit/s.
+pub(super) const LEAST: u64 = 1024;
+/// The largest window: more than the buffers of the kernels take.
+const MOST: u64 = 16 * 1024 * 1024;
+/// The largest window after a pause: what was measured before may not hold any more.
+const AFTER_PAUSE: u64 = 64 * 1024;
+/// A pause: nothing was under way for so long.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Positions noted in one window.
+const POSITIONS: u64 = 4;
+
+/// A position that the remote has not reported yet.
+#[derive(Debug)]
+struct Noted {
+    at: u64,
+    sent: Instant,
+    /// Bytes under way when it was sent.
+    flight: u64,
+}
+
+/// The window of one link, and what is under way.
+#[derive(Debug)]
+pub(super) struct Pace {
+    window: u64,
+    /// Bytes written in all.
+    written: u64,
+    /// Bytes that the remote has read, as it last said.
+    read: u64,
+    noted: VecDeque<Noted>,
+    /// The last position noted.
+    last_noted: u64,
+    /// When something was last written or read.
+    active: Instant,
+    /// When the remote last read something, or was given something to read.
+    reading: Instant,
+    /// How long the idle path takes.
+    base: Option<Duration>,
+    /// The round ends when the remote has read up to here.
+    round_end: u64,
+    /// Of those positions of the round before which the window was used: the shortest delay, and what was
+    /// under way then.
+    round: Option<(Duration, u64)>,
+    /// Something waited for the window in this round.
+    limited: bool,
+}
+
+impl Pace {
+    pub(super) fn new(now: Instant) -> Self {
+        Pace {
+            window: INITIAL,
+            written: 0,
+            read: 0,
+            noted: VecDeque::new(),
+            last_noted: 0,
+            active: now,
+            reading: now,
+            base: None,
+            round_end: 0,
+            round: None,
+            limited: false,
+        }
+    }
+
+    /// Bytes under way.
+    const fn flight(&self) -> u64 {
+        self.written - self.read
+    }
+
+    /// When the remote last read something, or was given something to read.
+    pub(super) const fn last_read(&self) -> Instant {
+        self.reading
+    }
+
+    /// Bytes that may be written now.
+    pub(super) fn room(&mut self, now: Instant) -> usize {
+        if self.flight() == 0 && now.saturating_duration_since(self.active) >= PAUSE {
+            self.window = self.window.min(AFTER_PAUSE);
+        }
+        usize::try_from(self.window.saturating_sub(self.flight())).unwrap_or(usize::MAX)
+    }
+
+    /// So much was written. Gives a position to send behind it, if one is due: the remote's answer to the
+    /// last one is what opens a window that is used up.
+    pub(super) fn wrote(&mut self, bytes: usize, now: Instant) -> Option<u64> {
+        if self.flight() == 0 {
+            self.reading = now;
+        }
+        self.written += bytes as u64;
+        self.active = now;
+        let spacing = self.window / POSITIONS;
+        let used_up = self.flight() >= self.window;
+        if self.written == self.last_noted
+            || (self.written - self.last_noted < spacing && !used_up && self.base.is_some())
+        {
+            return None;
+        }
+        self.last_noted = self.written;
+        self.noted.push_back(Noted { at: self.written, sent: now, flight: self.flight() });
+        Some(self.written)
+    }
+
+    /// Something waits for the window.
+    pub(super) fn has_waited(&mut self) {
+        self.limited = true;
+    }
+
+    /// The remote has read up to here. A position that was not noted is ignored.
+    pub(super) fn was_read(&mut self, position: u64, now: Instant) {
+        let Ok(index) = self.noted.binary_search_by_key(&position, |n| n.at) else { return };
+        let Some(noted) = self.noted.drain(..=index).next_back() else { return };
+        self.read = position;
+        (self.active, self.reading) = (now, now);
+        let delay = now.saturating_duration_since(noted.sent);
+        self.base = Some(self.base.map_or(delay, |base| base.min(delay)));
+        if noted.flight >= self.window / 2 && self.round.is_none_or(|(least, _)| delay < least) {
+            self.round = Some((delay, noted.flight));
+        }
+        if position >= self.round_end {
+            self.end_round();
+        }
+    }
+
+    fn end_round(&mut self) {
+        if let (Some((delay, flight)), Some(base)) = (self.round, self.base) {
+            let queueing = delay.saturating_sub(base);
+            if queueing > TARGET {
+                if self.window == LEAST {
+                    self.base = Some(delay);
+                }
+                let wanted = flight as f64 * (base + TARGET).as_secs_f64() / delay.as_secs_f64();
+                self.window = (wanted as u64).clamp(self.window / 4, self.window).max(LEAST);
+            } else if queueing <= TARGET / 2 && self.limited {
+                self.window = (self.window * 2).min(MOST);
+            }
+        }
+        self.round = None;
+        self.limited = false;
+        self.round_end = self.written;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A line that carries so many bytes a second and takes so long besides.
+    struct Line {
+        rate: f64,
+        delay: Duration,
+    }
+
+    /// Writes as much as the window lets it for so long; gives the bytes read and the longest delay of a
+    /// position in the second half.
+    fn saturate(pace: &mut Pace, start: Instant, line: &Line, time: Duration) -> (u64, Duration) {
+        let step = Duration::from_micros(500);
+        let (mut now, mut free_at) = (start, start);
+        let mut arriving: VecDeque<(Instant, u64)> = VecDeque::new();
+        let (before, mut longest) = (pace.read, Duration::ZERO);
+        while now < start + time {
+            while arriving.front().is_some_and(|(at, _)| *at <= now) {
+                let (_, position) = arriving.pop_front().unwrap();
+                let sent = pace.noted.iter().find(|n| n.at == position).unwrap().sent;
+                if now > start + time / 2 {
+                    longest = longest.max(now - sent);
+                }
+                pace.was_read(position, now);
+            }
+            let room = pace.room(now).min(64 * 1024);
+            if room == 0 {
+                pace.has_waited();
+            } else {
+                let takes = Duration::from_secs_f64(room as f64 / line.rate);
+                free_at = free_at.max(now) + takes;
+                if let Some(position) = pace.wrote(room, now) {
+                    arriving.push_back((free_at + line.delay, position));
+                }
+            }
+            now += step;
+        }
+        (pace.read - before, longest)
+    }
+
+    const SECONDS: fn(u64) -> Duration = Duration::from_secs;
+    const MILLIS: fn(u64) -> Duration = Duration::from_millis;
+
+    #[test]
+    fn slow_line_is_used_and_never_filled() {
+        let now = Instant::now();
+        let mut pace = Pace::new(now);
+        let line = Line { rate: 16_000.0, delay: MILLIS(5) };
+        let (bytes, longest) = saturate(&mut pace, now, &line, SECONDS(20));
+        assert!(bytes > 250_000, "{bytes} bytes in 20 s");
+        assert!(longest < MILLIS(350), "{longest:?}");
+    }
+
+    #[test]
+    fn fast_line_fills_within_few_round_trips() {
+        let now = Instant::now();
+        let mut pace = Pace::new(now);
+        let line = Line { rate: 100_000_000.0, delay: MILLIS(20) };
+        saturate(&mut pace, now, &line, MILLIS(500));
+        assert!(pace.window >= 2_000_000, "{} bytes after half a second", pace.window);
+        let (bytes, longest) = saturate(&mut pace, now + SECONDS(1), &line, SECONDS(5));
+        assert!(bytes > 400_000_000, "{bytes} bytes in 5 s");
+        assert!(longest < MILLIS(300), "{longest:?}");
+    }
+
+    #[test]
+    fn line_that_becomes_slow_is_noticed_within_its_own_backlog() {
+        let now = Instant::now();
+        let mut pace = Pace::new(now);
+        let fast = Line { rate: 2_000_000.0, delay: MILLIS(5) };
+        saturate(&mut pace, now, &fast, SECONDS(5));
+        let window = pace.window;
+        assert!(window < 1_000_000, "{window}");
+        let slow = Line { rate: 64_000.0, delay: MILLIS(5) };
+        let (_, longest) = saturate(&mut pace, now + SECONDS(5), &slow, SECONDS(40));
+        assert!(longest < MILLIS(400), "{longest:?}");
+    }
+
+    /// A processor that is busy answers late however little is under way.
+    #[test]
+    fn late_answers_that_the_window_does_not_cause_do_not_close_it() {
+        let now = Instant::now();
+        let mut pace = Pace::new(now);
+        let idle = Line { rate: 50_000_000.0, delay: MILLIS(1) };
+        saturate(&mut pace, now, &idle, SECONDS(2));
+        let busy = Line { rate: 50_000_000.0, delay: MILLIS(300) };
+        let (bytes, _) = saturate(&mut pace, now + SECONDS(2), &busy, SECONDS(30));
+        assert!(bytes > 500_000_000, "{bytes} bytes in 30 s");
+    }
+
+    #[test]
+    fn position_is_noted_whenever_the_window_is_used_up() {
+        let now = Instant::now();
+        let mut pace = Pace::new(now);
+        assert_eq!(pace.wrote(100, now), Some(100), "the first one measures the idle path");
+        assert_eq!(pace.wrote(100, now), Some(200), "until it is known");
+        pace.was_read(200, now + MILLIS(1));
+        assert_eq!(pace.wrote(100, now), None);
+        assert_eq!(pace.wrote(INITIAL as usize, now), Some(300 + INITIAL));
+        assert_eq!(pace.room(now), 0);
+        pace.was_read(7, now);
+        assert_eq!(pace.room(now), 0, "nobody noted that position");
+        pace.was_read(300 + INITIAL, now);
+        assert!(pace.room(now) >= INITIAL as usize);
+    }
+}
