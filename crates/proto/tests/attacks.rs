@@ -917,7 +917,7 @@ fn pulls_beyond_the_quota_are_refused_and_honest_catch_up_is_not() {
     for _ in 0..2 * retention {
         rig.receive(link, pull());
     }
-    assert_eq!(counter(&rig, "requests_refused"), 0, "twice all that is kept");
+    assert_eq!(counter(&rig, "requests_throttled"), 0, "twice all that is kept");
     let started = rig.now;
     for _ in 0..5000 {
         rig.receive(link, pull());
@@ -927,7 +927,7 @@ fn pulls_beyond_the_quota_are_refused_and_honest_catch_up_is_not() {
     let bytes = rig.total("Gossip").1 as f64;
     let allowed = ANSWER_BURST as f64 + seconds * ANSWER_RATE as f64 + 2.0 * MAX_PAYLOAD as f64;
     assert!(bytes <= allowed, "{bytes} bytes, {allowed} allowed");
-    let refused = counter(&rig, "requests_refused");
+    let refused = counter(&rig, "requests_throttled");
     assert!(refused > 4000, "{refused}");
     let last = rig.sent.iter().rev().find_map(|(to, f)| match f {
         Frame::Pulled(f) if *to == link => Some(f.clone()),
@@ -953,7 +953,7 @@ fn pulls_beyond_the_quota_are_refused_and_honest_catch_up_is_not() {
 #[test]
 fn requests_of_every_kind_are_bounded_by_count() {
     let publisher = identity(5);
-    let id = MessageId { publisher: publisher.id(), incarnation: 1, sequence: 0 };
+    let id = MessageId { publisher: publisher.id(), epoch: 1, sequence: 0 };
     let kinds: Vec<Frame> = vec![
         Pull { ranges: vec![] }.into(),
         GetData { id }.into(),
@@ -966,7 +966,7 @@ fn requests_of_every_kind_are_bounded_by_count() {
         for _ in 0..3 * REQUEST_BURST {
             rig.receive(link, frame.clone());
         }
-        let refused = counter(&rig, "requests_refused");
+        let refused = counter(&rig, "requests_throttled");
         assert!(refused >= u64::from(2 * REQUEST_BURST) - 1, "{}: {refused}", frame.name());
         rig.check();
     }

@@ -5,14 +5,15 @@
 
 use core::cell::Cell;
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use bytes::Bytes;
 use rumormill_proto::death::{Adjacency, DeathReport};
 use rumormill_proto::signed::Signed;
 use rumormill_proto::wire::{
-    Announce, Frame, GetData, PeerReply, ProbeReply, Pull, Range, Report, Verdict,
+    Announce, Frame, GetData, PeerReply, ProbeReply, ProbeRequest, Pull, Range, Report, Summary,
+    Verdict,
 };
 use rumormill_proto::{
     Batch, Class, Identity, Input, LinkId, MessageId, Output, Peer, PeerId, PeerSetup, Role,
@@ -29,6 +30,8 @@ const PERIOD: Duration = Duration::from_millis(500);
 const FLOOD_PERIOD: Duration = Duration::from_millis(20);
 /// and so many times on each link.
 const FLOOD: usize = 8;
+/// Pulls that the greedy one sends on each link each time: 3,200 a second.
+const GREED: usize = 64;
 /// Frames that a replayer remembers.
 const MEMORY: usize = 512;
 /// Frames that it sends again at once.
@@ -50,6 +53,8 @@ pub(crate) struct Rogue {
     /// What neighbours signed about being neighbours.
     adjacencies: BTreeMap<PeerId, Signed<Adjacency>>,
     past: VecDeque<Frame>,
+    /// Streams that it has had something of.
+    heard: BTreeSet<(PeerId, u64)>,
     outputs: VecDeque<Output>,
     dice: Dice,
     unleashed: Rc<Cell<bool>>,
@@ -76,6 +81,7 @@ impl Rogue {
             links: BTreeMap::new(),
             adjacencies: BTreeMap::new(),
             past: VecDeque::new(),
+            heard: BTreeSet::new(),
             outputs: VecDeque::new(),
             dice,
             unleashed,
@@ -100,6 +106,9 @@ impl Rogue {
                         if let PeerReply::Accept(a) = &**reply {
                             self.adjacencies.insert(a.record.id, a.adjacency.clone());
                         }
+                    }
+                    Frame::Gossip(g) if self.kind == AdversaryKind::Greedy => {
+                        self.heard.insert((g.batch.publisher(), g.batch.epoch()));
                     }
                     _ => {}
                 }
@@ -133,6 +142,7 @@ impl Rogue {
         match self.kind {
             AdversaryKind::Liar => self.lie(),
             AdversaryKind::Flooder => self.flood(),
+            AdversaryKind::Greedy => self.ask_for_everything(),
             AdversaryKind::Replayer => self.replay(),
             AdversaryKind::Equivocator => self.equivocate(now),
             AdversaryKind::SilentRelay | AdversaryKind::Forger => {}
@@ -185,6 +195,26 @@ impl Rogue {
                 };
                 self.say(link, frame);
             }
+        }
+    }
+
+    /// Pulls all messages of the publishers it has heard of, and asks for whatever else there is.
+    fn ask_for_everything(&mut self) {
+        let streams: Vec<_> = self.heard.iter().copied().take(MEMORY).collect();
+        let ranges: Vec<Range> = streams
+            .iter()
+            .map(|&(publisher, epoch)| Range { publisher, epoch, from: 0, to: 1 << 40 })
+            .collect();
+        for (link, id) in self.links_to(Role::Peer) {
+            for _ in 0..GREED {
+                self.say(link, Pull { ranges: ranges.clone() }.into());
+            }
+            self.say(link, ProbeRequest { subject: id, incarnation: 1 }.into());
+            let hash = self.dice.bits();
+            self.say(link, Summary { hash, entries: None }.into());
+        }
+        for (link, _) in self.links_to(Role::Seed) {
+            (0..GREED).for_each(|_| self.say(link, Frame::GetPeerList));
         }
     }
 
@@ -267,8 +297,8 @@ impl Machine for Rogue {
             self.peer.handle(now, input);
         }
         if self.unleashed.get() && self.next <= now {
-            let flooder = self.kind == AdversaryKind::Flooder;
-            self.next = now + if flooder { FLOOD_PERIOD } else { PERIOD };
+            let often = matches!(self.kind, AdversaryKind::Flooder | AdversaryKind::Greedy);
+            self.next = now + if often { FLOOD_PERIOD } else { PERIOD };
             self.act(now);
         }
     }

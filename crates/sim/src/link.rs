@@ -48,6 +48,11 @@ impl Item {
         }
     }
 
+    /// Whether it need not wait for what was sent before it: probes, and that a link is up.
+    pub(crate) const fn is_urgent(&self) -> bool {
+        matches!(self, Item::Up | Item::Frame(_, Class::Liveness))
+    }
+
     /// How urgent it is.
     pub(crate) const fn class(&self) -> Class {
         match self {
@@ -78,6 +83,8 @@ pub(crate) struct End {
     pub(crate) state: EndState,
     /// When the last item sent arrives; nothing sent later may overtake it.
     pub(crate) last_arrival: Time,
+    /// The same of what is urgent, which may overtake everything else.
+    pub(crate) last_urgent: Time,
     waiting: Option<Box<Waiting>>,
 }
 
@@ -106,6 +113,7 @@ impl End {
             port,
             state: EndState::Connecting,
             last_arrival: Time::ZERO,
+            last_urgent: Time::ZERO,
             waiting: None,
         }
     }

@@ -350,6 +350,8 @@ pub(super) const FAMILIES: &[Family] = &[
                 ("report", "reports_refused"),
                 ("rewire", "rewires_refused"),
                 ("testimony", "testimonies_refused"),
+                ("throttled", "requests_throttled"),
+                ("throttled_by_remote", "pulls_put_off"),
                 ("vote", "votes_refused"),
             ],
         ),

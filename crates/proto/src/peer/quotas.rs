@@ -31,7 +31,7 @@ impl Peer {
             return true;
         }
         let tells = link.quota.tell(now);
-        self.fx.count("requests_refused");
+        self.fx.count("requests_throttled");
         if tells {
             self.fx.event(Event::Throttled { peer: remote, request: frame.name() });
         }

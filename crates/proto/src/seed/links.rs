@@ -107,7 +107,7 @@ impl Seed {
             return true;
         }
         let (peer, tells) = (link.remote, link.quota.tell(now));
-        self.fx.count("requests_refused");
+        self.fx.count("requests_throttled");
         if tells {
             self.fx.event(Event::Throttled { peer, request: frame.name() });
         }

@@ -311,7 +311,9 @@ impl LinkQueue {
         let mut guard = self.lock();
         let l = &mut *guard;
         let mut taken = 0;
-        while let Some(frame) = l.pop_urgent() {
+        while taken < bytes
+            && let Some(frame) = l.pop_urgent()
+        {
             taken += frame.len();
             to(Class::Liveness, frame);
         }
@@ -590,7 +592,7 @@ mod tests {
         q.push(Class::Liveness, frame(7));
         q.report_read(5);
         let mut urgent = Vec::new();
-        assert_eq!(q.take(1, now, |class, frame| urgent.push((class, frame.len()))), Taken::Some);
+        assert_eq!(q.take(100, now, |class, frame| urgent.push((class, frame.len()))), Taken::Some);
         assert_eq!(urgent.iter().filter(|(c, _)| *c == Class::Liveness).count(), urgent.len());
         assert!(urgent.len() >= 2);
 

@@ -39,7 +39,18 @@ pub(super) enum Seen {
     Timeout,
 }
 
-/// Answers pings; all else is only written down.
+/// How long the core below works for a pull.
+pub(super) const PULL_COST: Duration = Duration::from_millis(1);
+
+/// Keeps a processor busy.
+fn work_for(time: Duration) {
+    let began = std::time::Instant::now();
+    while began.elapsed() < time {
+        std::hint::spin_loop();
+    }
+}
+
+/// Answers pings, and works for pulls; all else is only written down.
 #[derive(Debug, Default)]
 pub(super) struct Echo {
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -60,6 +71,9 @@ impl Core for Echo {
             Input::WallClock(_) => Seen::WallClock,
             Input::Timeout => Seen::Timeout,
             Input::Frame { link, frame } => {
+                if matches!(*frame, Frame::Pull(_)) {
+                    work_for(PULL_COST);
+                }
                 if let Frame::Ping(ping) = &*frame {
                     let frame = Pong { nonce: ping.nonce }.into();
                     self.outputs.push_back(Output::Send { link, frame, class: Class::Control });

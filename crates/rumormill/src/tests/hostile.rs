@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use rumormill_proto::wire::{self, Close, Frame, Hello, Ping, Register};
+use rumormill_proto::wire::{self, Close, Frame, Hello, Ping, Pull, Register};
 use rumormill_proto::{CloseReason, Event, LinkDown, LinkId, Name, Presence, Record, SignedRecord};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::harness::{EchoNode, Seen, identity, pair, raw_link, start, tuning};
+use super::harness::{EchoNode, PULL_COST, Seen, identity, pair, raw_link, start, tuning};
 use crate::tuning::Tuning;
 use rumormill_proto::Class;
 
@@ -191,6 +191,34 @@ async fn a_bad_signature() {
     stream.write_all(&good).await.unwrap();
     let seen = |s: &Seen| matches!(s, Seen::Frame(_, "Register")).then_some(());
     b.told("the good frame", seen).await;
+}
+
+/// Requests that cost the driver a millisecond each, as fast as a link takes them: others are answered as
+/// if there were none, and the requests are worked off nevertheless.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn link_that_sends_expensive_requests_delays_no_other_link() {
+    const PINGS: usize = 21;
+    let (a, at_a, b, _) = pair(&tuning()).await;
+    let mut greedy = raw_link(b.address(), &identity(66)).await;
+    let (link, _) = b.link_with(identity(66).id()).await;
+    let pull = wire::encode(&Pull { ranges: Vec::new() }.into()).to_bytes();
+    let flood =
+        tokio::spawn(async move { while greedy.write_all(&pull.repeat(200)).await.is_ok() {} });
+    let pulls =
+        || b.seen().iter().filter(|s| matches!(s, Seen::Frame(l, "Pull") if *l == link)).count();
+    super::harness::until("the driver is busy", || (pulls() > 200).then_some(())).await;
+    let mut times = Vec::new();
+    for _ in 0..PINGS {
+        let began = std::time::Instant::now();
+        ping(&a, at_a).await;
+        times.push(began.elapsed());
+    }
+    times.sort_unstable();
+    // A queue of 1,024 places that all links share would make it a second.
+    let median = times[PINGS / 2];
+    assert!(median < 50 * PULL_COST, "{times:?}");
+    assert!(pulls() > 220, "they are worked off when nothing else is to do");
+    flood.abort();
 }
 
 #[tokio::test]

@@ -46,9 +46,9 @@ async fn control_that_does_not_fit_closes_the_link_and_only_that() {
 }
 
 #[tokio::test]
-async fn a_write_without_progress_closes_the_link() {
+async fn remote_that_reads_nothing_for_too_long_loses_its_link() {
     let tuning =
-        Tuning { queue_control: 1 << 30, write_stall: Duration::from_millis(300), ..tuning() };
+        Tuning { queue_control: 1 << 30, read_stall: Duration::from_millis(300), ..tuning() };
     let mut b = start(2, tuning);
     let _never_reads = raw_link(b.address(), &identity(5)).await;
     let (link, _) = b.link_with(identity(5).id()).await;

@@ -24,6 +24,8 @@ pub enum AdversaryKind {
     /// It sends its neighbours announcements of messages that do not exist, requests, and words
     /// about strangers, as many as a link takes.
     Flooder,
+    /// It asks its neighbours and seeds for everything they have, as fast as a link takes.
+    Greedy,
     /// It sends again, much later, what it was sent or has sent.
     Replayer,
     /// It publishes two contents under one number, one to each half of its neighbours.

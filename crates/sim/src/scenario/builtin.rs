@@ -45,6 +45,7 @@ builtin![
     "clocks",
     "liar",
     "flooder",
+    "greedy",
     "replayer",
     "equivocator",
     "silent-relay",

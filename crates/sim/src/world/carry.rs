@@ -7,6 +7,7 @@ use rumormill_proto::limits::{
 use rumormill_proto::wire::{self, Frame, Verified};
 use rumormill_proto::{Class, CloseReason, Input, LinkDown, LinkId, Time};
 
+use super::line::URGENT_WAIT;
 use super::{Happening, World};
 use crate::disk;
 use crate::ledger::{BatchCopy, Fault};
@@ -71,8 +72,10 @@ impl World {
                 if forward || back {
                     self.mark_unacked(from);
                 }
-                let full = full || self.line_is_full(here, there);
-                if forward || waiting || full {
+                // The window of a link is for the others.
+                let urgent = class == Class::Liveness && self.is_limited(here, there);
+                let full = full || (!urgent && self.line_is_full(here, there));
+                if forward || (waiting && !urgent) || full {
                     self.hold(from, packet, class);
                     if !forward {
                         self.await_line(from);
@@ -94,10 +97,21 @@ impl World {
     fn put_on_wire(&mut self, from: LinkId, item: Item) {
         let Some((here, there)) = self.ends_of(from) else { return };
         let way = self.network.delay(here, there);
+        let limited = self.is_limited(here, there);
         let at = self.over_the_line(here, there, item.size(), way);
+        let now = self.now;
         let Some(near) = self.links.end_mut(from) else { return };
-        near.last_arrival = near.last_arrival.max(at);
-        let at = near.last_arrival;
+        let at = if limited && item.is_urgent() {
+            near.last_urgent = near.last_urgent.max(at.min(now + way + URGENT_WAIT));
+            near.last_arrival = near.last_arrival.max(near.last_urgent);
+            near.last_urgent
+        } else {
+            near.last_arrival = near.last_arrival.max(at);
+            if item.is_urgent() {
+                near.last_urgent = near.last_arrival;
+            }
+            near.last_arrival
+        };
         self.queue.push(at, Happening::Arrive { link: other(from), item });
     }
 

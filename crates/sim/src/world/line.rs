@@ -1,7 +1,8 @@
 //! Lines of limited bandwidth: a node sends and receives so many bytes a second, over all its links.
 //!
 //! What a line has not carried yet stands in the buffers of the kernel, up to a quarter of a second
-//! of it; the rest waits in the queues of the links, where probes go first, then control.
+//! of it; the rest waits in the queues of the links, where probes go first, then control. Large frames
+//! are written in pieces, so a probe waits for no more than what is in the buffers.
 
 use core::time::Duration;
 
@@ -13,11 +14,13 @@ use crate::node::NodeId;
 
 /// Bytes of headers of a packet: IP, TCP, a TLS record.
 const HEADERS: usize = 80;
-/// Least bytes that the buffers of a kernel take, however slow the line is.
-const LEAST_BUFFER: u64 = 16 * 1024;
-/// A line slower than this, in bytes a second, is a trouble in itself: what is in its buffers takes
-/// longer than a sign of life may.
-const SLOW: u64 = 64 * 1024;
+/// Least bytes that are under way on a line, however slow it is: the least windows of a few links.
+const LEAST_BUFFER: u64 = 4 * 1024;
+/// The longest that a probe waits for what is under way before it.
+pub(super) const URGENT_WAIT: Duration = Duration::from_millis(250);
+/// A line slower than this, in bytes a second, is a trouble in itself: it does not carry the probes and
+/// answers of all its links in time.
+const SLOW: u64 = 8 * 1024;
 
 /// One direction of a node's line.
 #[derive(Debug, Clone, Copy, Default)]
@@ -74,6 +77,11 @@ impl World {
         let sent = sender.line.map_or(now, |rate| sender.up.carry(now, bytes, rate));
         let (there, receiver) = (sent + way, self.node_mut(to));
         receiver.line.map_or(there, |rate| receiver.down.carry(there, bytes, rate))
+    }
+
+    /// Whether the way from one node to another has a line of limited bandwidth.
+    pub(super) fn is_limited(&self, from: NodeId, to: NodeId) -> bool {
+        self.node(from).line.is_some() || self.node(to).line.is_some()
     }
 
     /// Whether the buffers on the way from one node to another take nothing more now.

@@ -14,4 +14,5 @@ mod partitions;
 mod receipts;
 mod returns;
 mod seeds;
+mod slow_lines;
 mod trees;

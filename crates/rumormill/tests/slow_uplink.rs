@@ -1,0 +1,261 @@
+//! A host whose line carries less than it has to say: 128 kbit/s out, and 36 messages of 2 kB a second
+//! to publish. Flow control slows the publisher, and signs of life get through, so nobody takes the host
+//! for dead (G5).
+//!
+//! Two processes in two network namespaces, joined by a cable with a token bucket at one end. It needs
+//! root, `ip` and `tc`; where one is missing it says so and does nothing.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rumormill::{Config, Event, Identity, Name, Node, Observed, Received, SeedAddress, SeedNode};
+use tokio::time::{interval, timeout};
+
+const SEEDS: u8 = 3;
+const PEERS: u8 = 6;
+/// How long the host publishes.
+const TIME: Duration = Duration::from_secs(45);
+/// Which part of the network a child process is to be.
+const ROLE: &str = "RUMORMILL_TEST_ROLE";
+/// A line that says what happened begins with it.
+const SAYS: &str = "says: ";
+
+/// Tells the test, with the time (both processes have one clock).
+fn say(what: &str) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    println!("{SAYS}{} {what}", now.as_millis());
+}
+
+fn config() -> Config {
+    Config::lan().build().unwrap()
+}
+
+/// The seeds and the other peers listen in one namespace, the host in the other.
+fn address(host: u8, port: u16) -> SocketAddr {
+    SocketAddr::from(([10, 79, 0, host], port))
+}
+
+fn seeds() -> Vec<SeedAddress> {
+    let of = |n| SeedAddress { host_port: address(1, 7000 + n).to_string(), pin: None };
+    (0..u16::from(SEEDS)).map(of).collect()
+}
+
+async fn peer(n: u8, at: SocketAddr) -> Node {
+    let builder = Node::builder().config(config()).identity(Identity::from_secret(&[n; 32]));
+    let name = Name::new(format!("peer-{n}")).unwrap();
+    builder.name(name).listen(at).seeds(seeds()).start().await.unwrap()
+}
+
+/// All but the host. Tells of every report and removal, and at the end how many messages of the host came.
+async fn the_others() {
+    let mut nodes = Vec::new();
+    for n in 0..SEEDS {
+        let builder = SeedNode::builder().config(config()).seeds(seeds()).own_index(Some(n.into()));
+        let builder = builder.identity(Identity::from_secret(&[100 + n; 32]));
+        nodes.push(builder.listen(address(1, 7000 + u16::from(n))).start().await.unwrap());
+    }
+    for seed in &nodes {
+        let mut events = seed.events();
+        tokio::spawn(async move {
+            while let Some(observed) = events.recv().await {
+                let Observed::Event(stamped) = observed else { continue };
+                match stamped.event {
+                    Event::DeathReported { name, .. } => say(&format!("reported {name}")),
+                    Event::PeerRemoved { name, .. } => say(&format!("removed {name:?}")),
+                    _ => {}
+                }
+            }
+        });
+    }
+    let mut peers = Vec::new();
+    for n in 1..=PEERS {
+        peers.push(peer(n, address(1, 7100 + u16::from(n))).await);
+    }
+    for peer in &peers {
+        peer.joined().await.unwrap();
+    }
+    say("ready");
+    let mut inbox = peers[0].subscribe();
+    let end = tokio::time::Instant::now() + TIME + Duration::from_secs(20);
+    while let Ok(Some(received)) = tokio::time::timeout_at(end, inbox.recv()).await {
+        if matches!(received, Received::Message(_)) {
+            say("came");
+        }
+    }
+}
+
+/// The host on the slow line. Tells how much it could publish, and whether it had to refute its death.
+async fn the_host() {
+    let node = peer(PEERS + 1, address(2, 7000)).await;
+    let mut events = node.events();
+    tokio::spawn(async move {
+        while let Some(observed) = events.recv().await {
+            if let Observed::Event(stamped) = observed
+                && matches!(stamped.event, Event::Refuted { .. })
+            {
+                say("refuted");
+            }
+        }
+    });
+    node.joined().await.unwrap();
+    say("ready");
+    let mut ticks = interval(Duration::from_millis(1000) / 36);
+    let (mut published, mut refused) = (0, 0);
+    let publish = async {
+        loop {
+            ticks.tick().await;
+            match node.try_publish("t", vec![7; 2000]) {
+                Ok(_) => published += 1,
+                Err(e) if e.is_busy() => refused += 1,
+                Err(e) => panic!("{e}"),
+            }
+        }
+    };
+    let _ = timeout(TIME, publish).await;
+    say(&format!("published {published}, refused {refused}"));
+}
+
+/// Not a test by itself: the test below runs it in its namespaces.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a part of the test of a slow uplink"]
+async fn part_of_the_network() {
+    match std::env::var(ROLE).as_deref() {
+        Ok("others") => the_others().await,
+        Ok("host") => the_host().await,
+        _ => {}
+    }
+}
+
+fn ip(args: &[&str]) -> bool {
+    let mut c = Command::new("ip");
+    c.args(args).stdout(Stdio::null()).stderr(Stdio::null());
+    c.status().is_ok_and(|s| s.success())
+}
+
+/// Two namespaces with a cable between them, which go with it.
+struct Cable([String; 2]);
+
+impl Cable {
+    /// `None` where the rights or the tools are missing.
+    fn lay() -> Option<Cable> {
+        let tag = std::process::id() % 100_000;
+        let cable = Cable([format!("e-rest{tag}"), format!("e-host{tag}")]);
+        let [a, b] = &cable.0;
+        let made = ip(&["netns", "add", a])
+            && ip(&["netns", "add", b])
+            && ip(&[
+                "-n", a, "link", "add", "e0", "type", "veth", "peer", "name", "e0", "netns", b,
+            ])
+            && ip(&["-n", a, "addr", "add", "10.79.0.1/24", "dev", "e0"])
+            && ip(&["-n", b, "addr", "add", "10.79.0.2/24", "dev", "e0"])
+            && [a, b].iter().all(|ns| ip(&["-n", ns, "link", "set", "e0", "up"]))
+            && [a, b].iter().all(|ns| ip(&["-n", ns, "link", "set", "lo", "up"]))
+            && cable.limit("10mbit", "400ms");
+        made.then_some(cable)
+    }
+
+    /// What the host sends passes a token bucket.
+    fn limit(&self, rate: &str, latency: &str) -> bool {
+        let words = "tc qdisc replace dev e0 root tbf burst 3000";
+        let words = words.split(' ').chain(["rate", rate, "latency", latency]);
+        ip(&["netns", "exec", &self.0[1]].into_iter().chain(words).collect::<Vec<_>>())
+    }
+
+    fn run(&self, namespace: usize, role: &str) -> Part {
+        let this = std::env::current_exe().unwrap();
+        let mut c = Command::new("ip");
+        c.args(["netns", "exec", &self.0[namespace]]).arg(this);
+        c.args(["--ignored", "--exact", "part_of_the_network", "--nocapture"]).env(ROLE, role);
+        let mut child = c.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
+        let (says, heard) = channel();
+        let out = child.stdout.take().unwrap();
+        std::thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                // The harness may have begun the line.
+                if let Some((_, said)) = line.split_once(SAYS)
+                    && let Some((at, what)) = said.split_once(' ')
+                {
+                    let _ = says.send((at.parse().unwrap(), what.to_owned()));
+                }
+            }
+        });
+        Part { child, heard }
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        for namespace in &self.0 {
+            ip(&["netns", "del", namespace]);
+        }
+    }
+}
+
+/// When something was said, in milliseconds, and what.
+type Said = (u64, String);
+
+/// A process in one of the namespaces.
+struct Part {
+    child: Child,
+    heard: Receiver<Said>,
+}
+
+impl Part {
+    /// What it says until it has said something that begins like this, or ends.
+    fn listen(&self, until: &str, within: Duration) -> Vec<Said> {
+        let (end, mut said) = (Instant::now() + within, Vec::new());
+        loop {
+            match self.heard.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    said.push(line);
+                    if said.last().is_some_and(|(_, what)| what.starts_with(until)) {
+                        return said;
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return said,
+                Err(RecvTimeoutError::Timeout) => panic!("{until:?} was not said, but {said:?}"),
+            }
+        }
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn host_on_slow_uplink_that_publishes_too_much_is_not_declared_dead() {
+    let Some(cable) = Cable::lay() else {
+        let needed = "it needs root, ip (iproute2) and tc with tbf";
+        assert!(std::env::var_os("RUMOR_REQUIRE_NETNS").is_none(), "{needed}");
+        eprintln!("skipped: {needed}");
+        return;
+    };
+    let minute = Duration::from_secs(60);
+    let others = cable.run(0, "others");
+    others.listen("ready", minute);
+    let host = cable.run(1, "host");
+    host.listen("ready", minute);
+    assert!(cable.limit("128kbit", "400ms"), "the line becomes slow");
+    let of_host = host.listen("published", TIME + minute);
+    drop(host);
+    let of_others = others.listen("until its end", TIME + minute);
+    let (end, what) = of_host.last().unwrap();
+    // The host ends without a word; what is said of it afterwards is true.
+    let while_it_ran: Vec<&String> =
+        of_others.iter().filter(|(at, _)| at < end).map(|(_, what)| what).collect();
+    let count = |kind: &str| while_it_ran.iter().filter(|l| l.starts_with(kind)).count();
+    eprintln!("{what}; {} came, {} reports", count("came"), count("reported"));
+    assert_eq!(count("removed"), 0, "it was declared dead while it ran: {while_it_ran:?}");
+    assert!(!of_host.iter().any(|(_, what)| what == "refuted"), "it had to refute its death");
+    assert!(count("came") > 20, "{} messages came", count("came"));
+}
