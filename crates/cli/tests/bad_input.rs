@@ -155,6 +155,60 @@ fn a_data_directory_in_use_is_5() {
 }
 
 /// Its key would be two nodes at once.
+/// The database library panics where it meets some of these pages.
+#[test]
+fn damaged_pages_of_the_store_are_5_and_no_panic() {
+    const PAGE: usize = 4096;
+    let place = Place::new();
+    let (_seed, config) = place.seed();
+    let data = place.path().join("data");
+    let args = ["peer", "--config", &config, "--supervised", "--listen", "127.0.0.1:0"];
+    let mut peer = place
+        .start(&[&args[..], &["--name", "anna", "--data-dir", data.to_str().unwrap()]].concat());
+    peer.go_on();
+    for n in 0..30 {
+        place.run(&["send", "--node", "anna", &format!("{n} {}", "x".repeat(1000))]).ok();
+    }
+    peer.close_stdin();
+    peer.wait();
+
+    let file = data.join("peer.redb");
+    let whole = std::fs::read(&file).unwrap();
+    let nobody = place.write("nobody.txt", "127.0.0.1:1\n");
+    let mut caught = 0;
+    for seed in 1..=12_u64 {
+        let mut state = seed;
+        let mut bytes = whole.clone();
+        for byte in bytes.iter_mut().skip(PAGE) {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            if state >> 61 == 0 {
+                *byte = (state >> 40) as u8;
+            }
+        }
+        std::fs::write(&file, bytes).unwrap();
+        let ran = place.run(&[
+            "peer",
+            "--config",
+            &nobody,
+            "--listen",
+            "127.0.0.1:0",
+            "--join-within",
+            "200ms",
+            "--data-dir",
+            data.to_str().unwrap(),
+        ]);
+        assert!(ran.code == 5 || ran.code == 7, "{ran:#?}");
+        assert!(!ran.err.contains("panicked") && !ran.err.contains("RUST_BACKTRACE"), "{ran:#?}");
+        if ran.err.contains("the file is damaged") {
+            assert!(ran.code == 5 && ran.err.contains("move it away"), "{ran:#?}");
+            caught += 1;
+        }
+    }
+    assert!(caught > 0, "none of these files makes the database library panic");
+}
+
 #[test]
 fn a_data_directory_of_a_node_of_the_other_role_is_5() {
     let place = Place::new();
