@@ -16,7 +16,7 @@ use crate::inbox::Inbox;
 use crate::link::LinkQueue;
 use crate::network_key::NetworkKey;
 use crate::trace::Label;
-use crate::transport::{Addresses, Caller, Tls};
+use crate::transport::{Addresses, Caller, Tls, WorkingAddresses};
 use crate::tuning::Tuning;
 use crate::wall::Wall;
 
@@ -89,6 +89,8 @@ pub(crate) struct Net {
     pub(crate) links: Arc<Semaphore>,
     /// Inbound connections by address.
     pub(crate) addresses: Arc<Addresses>,
+    /// Which addresses worked, for dials.
+    pub(crate) working: WorkingAddresses,
     pub(crate) outflow: Outflow,
     next_link: AtomicU64,
     _alive: watch::Sender<()>,
@@ -115,8 +117,15 @@ pub(crate) struct NewNet {
 
 impl Net {
     pub(crate) fn caller(&self) -> Caller<'_> {
-        let Net { role, tls, network_key, tally, .. } = self;
-        Caller { role: *role, tls, network_key: network_key.as_ref(), tally }
+        let Net { role, tls, network_key, tally, working, .. } = self;
+        Caller {
+            id: self.id(),
+            role: *role,
+            tls,
+            network_key: network_key.as_ref(),
+            tally,
+            working,
+        }
     }
 
     pub(crate) fn set_up(setup: NetSetup) -> Result<NewNet, StartError> {
@@ -138,6 +147,7 @@ impl Net {
             dials: Arc::new(Semaphore::new(tuning.max_dials)),
             links: Arc::new(Semaphore::new(tuning.max_links)),
             addresses: Arc::new(Addresses::new(tuning.max_per_address, tuning.loopback_exempt)),
+            working: WorkingAddresses::default(),
             outflow: Outflow::default(),
             next_link: AtomicU64::new(1),
             _alive: alive,

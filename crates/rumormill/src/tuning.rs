@@ -21,8 +21,6 @@ pub(crate) struct Tuning {
     pub(crate) max_dials: usize,
     /// A dial must have ended by then, counted from when it is its turn.
     pub(crate) dial_deadline: Duration,
-    /// One address of a dial must have answered by then.
-    pub(crate) dial_each: Duration,
     /// A write without progress for so long ends the link.
     pub(crate) write_stall: Duration,
     /// A remote that is given something and reads nothing for so long ends the link.
@@ -70,7 +68,6 @@ impl Tuning {
             },
             max_dials: 64,
             dial_deadline: Duration::from_secs(3),
-            dial_each: Duration::from_secs(2),
             write_stall: Duration::from_secs(8),
             read_stall: Duration::from_secs(30),
             close_flush: Duration::from_secs(1),

@@ -47,7 +47,7 @@ async fn a_wrong_pin_is_refused_and_the_other_side_has_no_link() {
 async fn nobody_there_is_told_from_nobody_who_answers() {
     let a = start(
         1,
-        crate::tuning::Tuning { dial_each: std::time::Duration::from_millis(200), ..tuning() },
+        crate::tuning::Tuning { dial_deadline: std::time::Duration::from_millis(200), ..tuning() },
     );
     let gone = crate::Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap().local_addr();
     a.dial(1, gone, None).await;

@@ -1,6 +1,7 @@
 //! The transport, the links and the store over real loopback sockets, with a core that only
 //! answers pings and writes down what it is told.
 
+mod addresses;
 mod batches;
 mod harness;
 mod hostile;

@@ -12,16 +12,18 @@ use tokio_rustls::TlsStream;
 
 use super::accept::session;
 use super::hello::{self, HelloError, Ours};
+use super::race::{Connected, Failure, interleave, race};
 use super::socket::Socket;
 use super::tls::{Tls, is_wrong_identity};
+use super::working::WorkingAddresses;
 use crate::counters::Tally;
 use crate::link;
 use crate::net::{Arrival, Net};
 use crate::network_key::NetworkKey;
 use crate::tuning::Tuning;
 
-/// Addresses tried of one name. A name with more is a mistake or an attempt to keep us busy.
-const MAX_RESOLVED: usize = 8;
+/// Addresses taken of one name, to choose those from that are tried.
+const MAX_RESOLVED: usize = 64;
 
 /// Connects, and runs the link until it ends.
 pub(crate) fn dial(net: &Arc<Net>, dial: DialId, to: DialTarget) {
@@ -78,21 +80,14 @@ fn target_text(to: &DialTarget) -> String {
     }
 }
 
-/// Why one address, or all of them, did not do.
-pub(super) struct Failure {
-    pub(super) why: DialError,
-    pub(super) detail: String,
-}
+/// A connection on which both sides have said Hello.
+type Established = (TlsStream<Socket>, LinkInfo);
 
-impl Failure {
-    fn new(why: DialError, detail: impl ToString) -> Self {
-        Failure { why, detail: detail.to_string() }
-    }
-}
-
-type Connected = (TlsStream<Socket>, LinkInfo, OwnedSemaphorePermit);
-
-async fn connect(net: &Net, dial: DialId, to: &DialTarget) -> Result<Connected, Failure> {
+async fn connect(
+    net: &Net,
+    dial: DialId,
+    to: &DialTarget,
+) -> Result<(TlsStream<Socket>, LinkInfo, OwnedSemaphorePermit), Failure> {
     let no_room = || Failure::new(DialError::Limit, DialError::Limit);
     let Ok(_turn) = net.dials.acquire().await else { return Err(no_room()) };
     let room = net.links.clone().try_acquire_owned().map_err(|_| no_room())?;
@@ -100,44 +95,40 @@ async fn connect(net: &Net, dial: DialId, to: &DialTarget) -> Result<Connected, 
     Ok((stream, LinkInfo { dial: Some(dial), ..info }, room))
 }
 
-/// Tries the addresses of a target in turn, as far as Hello.
+/// Races the addresses of a target, as far as Hello.
 pub(super) async fn call(
     caller: Caller<'_>,
     tuning: &Tuning,
     to: &DialTarget,
-) -> Result<(TlsStream<Socket>, LinkInfo), Failure> {
+) -> Result<Established, Failure> {
     let deadline = Instant::now() + tuning.dial_deadline;
-    let (expected, addresses) = timeout_at(deadline, addresses(to))
+    let (expected, found) = timeout_at(deadline, addresses(to))
         .await
         .unwrap_or_else(|_| Err(Failure::new(DialError::TimedOut, "no answer of the resolver")))?;
-    let mut worst = Failure::new(DialError::NoAddress, "no address to connect to");
-    for address in addresses {
-        let until = deadline.min(Instant::now() + tuning.dial_each);
-        let attempt = timeout_at(until, one_address(caller, address, expected)).await;
-        match attempt {
-            Ok(Ok(connected)) => return Ok(connected),
-            Ok(Err(failure)) => worst = the_more_telling(worst, failure),
-            Err(_) => {
-                let failure = Failure::new(DialError::TimedOut, format!("{address}: no answer"));
-                worst = the_more_telling(worst, failure);
-            }
-        }
-        if Instant::now() >= deadline {
-            break;
-        }
+    let has_choice = found.len() > 1;
+    let ordered = interleave(found, caller.working.of(to));
+    let connected = race(ordered, deadline, |address| async move {
+        let connected = one_address(caller, address, expected).await?;
+        Ok(if is_right(caller, to, &connected.1) {
+            Connected::Right(connected)
+        } else {
+            Connected::Doubtful(connected)
+        })
+    })
+    .await?;
+    if has_choice {
+        caller.working.remember(to, connected.1.remote_address);
     }
-    Err(worst)
+    Ok(connected)
 }
 
-/// Of the failures at several addresses, the one that says most about the remote.
-fn the_more_telling(a: Failure, b: Failure) -> Failure {
-    let weight = |f: &Failure| match f.why {
-        DialError::WrongIdentity | DialError::OtherNetwork => 4,
-        DialError::Incompatible => 3,
-        DialError::TimedOut => 2,
-        DialError::Limit | DialError::Refused | DialError::NoAddress => 1,
-    };
-    if weight(&a) > weight(&b) { a } else { b }
+/// Whether a remote is what was dialled. At a seed's name a peer may answer, or this node itself: the core
+/// has to know if that is all there is.
+fn is_right(caller: Caller<'_>, to: &DialTarget, info: &LinkInfo) -> bool {
+    match to {
+        DialTarget::Seed(_) => info.role == Role::Seed && info.remote != caller.id,
+        DialTarget::Peer { .. } => true,
+    }
 }
 
 async fn addresses(to: &DialTarget) -> Result<(Option<PeerId>, Vec<SocketAddr>), Failure> {
@@ -161,17 +152,19 @@ async fn addresses(to: &DialTarget) -> Result<(Option<PeerId>, Vec<SocketAddr>),
 /// Who calls.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Caller<'a> {
+    pub(crate) id: PeerId,
     pub(crate) role: Role,
     pub(crate) tls: &'a Tls,
     pub(crate) network_key: Option<&'a NetworkKey>,
     pub(crate) tally: &'a Arc<Tally>,
+    pub(crate) working: &'a WorkingAddresses,
 }
 
 async fn one_address(
     caller: Caller<'_>,
     address: SocketAddr,
     expected: Option<PeerId>,
-) -> Result<(TlsStream<Socket>, LinkInfo), Failure> {
+) -> Result<Established, Failure> {
     let at = |why, e: &dyn std::fmt::Display| Failure::new(why, format!("{address}: {e}"));
     let stream = TcpStream::connect(address).await.map_err(|e| at(DialError::Refused, &e))?;
     // Where nobody listens on a port that the system may also choose for outgoing connections, TCP

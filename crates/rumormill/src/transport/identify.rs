@@ -10,6 +10,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::Tls;
 use super::dial::{Caller, call};
 use super::hello::write_frame;
+use super::working::WorkingAddresses;
 use crate::counters::Tally;
 use crate::error::StartError;
 use crate::network_key::NetworkKey;
@@ -59,7 +60,15 @@ pub async fn identify(
     let tls =
         Tls::new(&identity).map_err(|e| IdentifyError::Setup(StartError::Tls(e.to_string())))?;
     let tally = Arc::new(Tally::default());
-    let caller = Caller { role: Role::Peer, tls: &tls, network_key, tally: &tally };
+    let working = WorkingAddresses::default();
+    let caller = Caller {
+        id: identity.id(),
+        role: Role::Peer,
+        tls: &tls,
+        network_key,
+        tally: &tally,
+        working: &working,
+    };
     let (mut stream, info) =
         call(caller, &Tuning::of(Role::Peer), &DialTarget::Seed(address.clone()))
             .await

@@ -5,9 +5,11 @@ mod addresses;
 mod dial;
 mod hello;
 mod identify;
+mod race;
 mod raw;
 mod socket;
 mod tls;
+mod working;
 
 pub(crate) use accept::accept_loop;
 pub(crate) use addresses::Addresses;
@@ -18,3 +20,4 @@ pub use identify::{Identified, IdentifyError, identify};
 pub use raw::link_tls;
 pub(crate) use socket::Socket;
 pub(crate) use tls::Tls;
+pub(crate) use working::WorkingAddresses;

@@ -1,0 +1,68 @@
+//! Which address of a remote with several worked last.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rumormill_proto::{DialTarget, PeerId};
+
+/// Remotes remembered. More are forgotten in no particular order: their addresses are tried in the order given.
+const MAX_REMEMBERED: usize = 1024;
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Remote {
+    Seed(String),
+    Peer(PeerId),
+}
+
+impl From<&DialTarget> for Remote {
+    fn from(target: &DialTarget) -> Self {
+        match target {
+            DialTarget::Seed(seed) => Remote::Seed(seed.host_port.clone()),
+            DialTarget::Peer { id, .. } => Remote::Peer(*id),
+        }
+    }
+}
+
+/// The address at which each remote answered last, of those that have several.
+#[derive(Debug, Default)]
+pub(crate) struct WorkingAddresses(Mutex<BTreeMap<Remote, SocketAddr>>);
+
+impl WorkingAddresses {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Remote, SocketAddr>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn of(&self, target: &DialTarget) -> Option<SocketAddr> {
+        self.lock().get(&target.into()).copied()
+    }
+
+    pub(super) fn remember(&self, target: &DialTarget, address: SocketAddr) {
+        let mut all = self.lock();
+        all.insert(target.into(), address);
+        if all.len() > MAX_REMEMBERED {
+            all.pop_first();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_remembered_by_remote_and_bounded() {
+        let working = WorkingAddresses::default();
+        let peer = |n: u32| {
+            let mut bytes = [0; 32];
+            bytes[28..].copy_from_slice(&n.to_be_bytes());
+            DialTarget::Peer { id: PeerId::from_bytes(bytes), addresses: Vec::new() }
+        };
+        let address = SocketAddr::from(([192, 0, 2, 1], 1));
+        for n in 0..2000 {
+            working.remember(&peer(n), address);
+        }
+        assert_eq!(working.lock().len(), MAX_REMEMBERED);
+        assert_eq!((working.of(&peer(1999)), working.of(&peer(5000))), (Some(address), None));
+    }
+}
