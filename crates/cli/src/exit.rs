@@ -27,6 +27,8 @@ pub(crate) enum Exit {
     NoNode = 6,
     /// The network could not be joined in time.
     NotJoined = 7,
+    /// Another process has the same identity and started earlier.
+    DuplicateIdentity = 9,
     /// Ended by Ctrl-C before it was done.
     Interrupted = 130,
 }
@@ -42,6 +44,7 @@ Exit codes:
   5    a data directory cannot be used
   6    no running node found, or it cannot be reached
   7    the network was not joined in the time given
+  9    another process with the same identity (a copied data directory) started earlier
   130  interrupted";
 
 impl From<Exit> for ExitCode {

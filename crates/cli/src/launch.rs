@@ -183,6 +183,26 @@ pub(crate) fn default_listen(seeds: &[SeedAddress], port: u16) -> SocketAddr {
     SocketAddr::new(ip, port)
 }
 
+/// Whether a `HOST:PORT` names the loopback interface itself, rather than a name that leads there.
+pub(crate) fn is_loopback(host_port: &str) -> bool {
+    literal_ip(host_port).is_some_and(|ip| ip.is_loopback())
+}
+
+/// Says that nobody on another host can reach a node, if it listens on the loopback interface and seeds are
+/// elsewhere.
+pub(crate) fn warn_of_loopback(listen: SocketAddr, seeds: &[SeedAddress], is_peer: bool) {
+    let elsewhere = seeds.iter().find(|s| !is_loopback(&s.host_port));
+    if let Some(seed) = elsewhere.filter(|_| listen.ip().is_loopback()) {
+        let advice = if is_peer { " (or --advertise IP:PORT behind a proxy)" } else { "" };
+        out::say(format!(
+            "warning: it listens at {listen}, which no other host can reach, and {} may be on another \
+             host; set --listen 0.0.0.0:{}{advice}",
+            seed.host_port,
+            listen.port()
+        ));
+    }
+}
+
 /// The IP address in a `HOST:PORT`, if it is one. `localhost` counts as one.
 fn literal_ip(host_port: &str) -> Option<IpAddr> {
     if let Ok(address) = host_port.parse::<SocketAddr>() {

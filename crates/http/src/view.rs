@@ -149,6 +149,8 @@ pub struct SeedLine {
     pub registered: bool,
     /// Delay of its last liveness reply.
     pub reply_delay_ms: Option<f64>,
+    /// Why it is not used, if it was reached and cannot be.
+    pub problem: Option<String>,
 }
 
 /// A member in one node's view.

@@ -62,6 +62,8 @@ fn record(of: u8) -> SignedRecord {
         presence: Presence::Alive,
         degree: 0,
         target: 3,
+        process: 1,
+        rival: None,
     };
     Signed::sign(record, &me)
 }
@@ -79,6 +81,8 @@ fn befriend(peer: &mut Peer, of: u8, link: u64) {
         dial: None,
         remote_address: address(),
         observed: None,
+        local_address: None,
+        same_process: false,
     };
     peer.handle(NOW, Input::LinkUp { link, info });
     let adjacency = Adjacency { subject: me.id(), neighbour: peer.id(), incarnation: 1 };

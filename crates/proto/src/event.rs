@@ -1,6 +1,7 @@
 //! What a node tells about itself as it runs: events for people and tools, counters for metrics.
 
 use core::fmt;
+use core::net::IpAddr;
 
 use serde::Serialize;
 
@@ -169,6 +170,12 @@ pub enum RefuseReason {
     /// The requester has asked for too much lately.
     #[n(11)]
     TooManyRequests,
+    /// The record has only loopback addresses, and the peer is on another host.
+    #[n(12)]
+    LoopbackAddress,
+    /// Another process with this identity is registered: its record comes with the refusal.
+    #[n(13)]
+    DuplicateIdentity,
 }
 
 impl RefuseReason {
@@ -188,6 +195,8 @@ impl RefuseReason {
             RefuseReason::TargetTooHigh => "target_too_high",
             RefuseReason::RegistryFull => "registry_full",
             RefuseReason::TooManyRequests => "too_many_requests",
+            RefuseReason::LoopbackAddress => "loopback_address",
+            RefuseReason::DuplicateIdentity => "duplicate_identity",
         }
     }
 }
@@ -235,6 +244,36 @@ pub enum Event {
         seed: String,
         /// Why.
         why: String,
+    },
+    /// Two configured seeds prove one identity: the data directory of one was copied, or both names lead
+    /// to one seed. It is used under one of them only, and counts once.
+    SeedsShareIdentity {
+        /// The `HOST:PORT` that is not used.
+        seed: String,
+        /// The `HOST:PORT` under which the identity is used; unknown for a connection from a copy.
+        other: Option<String>,
+        /// The identity.
+        id: PeerId,
+    },
+    /// A seed on another host refuses the registration, because all addresses of this peer are loopback
+    /// addresses.
+    LoopbackAdvertised {
+        /// The seed's `HOST:PORT`.
+        seed: String,
+        /// The addresses.
+        addresses: Vec<Address>,
+    },
+    /// Others see this peer at another IP address than before; it is announced from now on.
+    AddressChanged {
+        /// The IP address that was announced.
+        from: IpAddr,
+        /// The one that is announced now.
+        to: IpAddr,
+    },
+    /// The name of a seed leads to other addresses than the link: the seed is dialled anew.
+    SeedMoved {
+        /// The seed's `HOST:PORT`.
+        seed: String,
     },
     /// Fewer than a quorum of the seeds can be reached. Gossip and healing go on; nobody can be
     /// declared dead and newcomers cannot join here.
@@ -497,6 +536,18 @@ pub enum Event {
         peer: PeerId,
         /// Why.
         reason: CloseReason,
+    },
+    /// Two processes run with one identity: a data directory was copied. At the peer itself, or at a seed
+    /// that both are linked with.
+    DuplicateIdentity {
+        /// The identity.
+        id: PeerId,
+        /// The name that the other process (at a seed: the later one) goes by.
+        name: Name,
+        /// Where that process says it is.
+        address: Option<Address>,
+        /// Whether this process ends because of it: the one that started later does.
+        stops: bool,
     },
     /// This node said goodbye to everybody.
     Left,

@@ -143,6 +143,11 @@ pub struct LinkInfo {
     pub remote_address: SocketAddr,
     /// How the remote sees this node (its address after any translation).
     pub observed: Option<SocketAddr>,
+    /// This node's address on the connection, as its own socket says (before any translation).
+    pub local_address: Option<SocketAddr>,
+    /// Whether the remote is this very process, which has dialled itself. A remote with this node's key
+    /// that is not runs with a copy of the key.
+    pub same_process: bool,
 }
 
 /// What happened. Commands of the application are methods of [`Peer`](crate::Peer), because they
@@ -199,6 +204,11 @@ pub enum Input {
     Congested {
         /// Which link.
         link: LinkId,
+    },
+    /// The name of a seed that a link leads to has had other addresses for a while.
+    SeedMoved {
+        /// The seed's `HOST:PORT`.
+        seed: String,
     },
     /// The wall clock, at start and whenever the driver sees it jump. Only shown, never decided by.
     WallClock(WallTime),

@@ -15,6 +15,20 @@ use crate::signed::{Signed, Statement};
 #[serde(transparent)]
 pub struct Address(pub SocketAddr);
 
+impl Address {
+    /// Whether it is of the loopback interface, so that only processes of the same host reach it.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.0.ip().to_canonical().is_loopback()
+    }
+
+    /// Whether it has an IP address at all, rather than `0.0.0.0` or `::`.
+    #[must_use]
+    pub const fn is_unspecified(&self) -> bool {
+        self.0.ip().is_unspecified()
+    }
+}
+
 /// An address in half of the memory if it is one of IPv4: there are two for every link.
 #[derive(Debug, Clone)]
 pub(crate) enum Compact {
@@ -115,6 +129,15 @@ pub struct Record {
     /// Neighbours wanted.
     #[n(7)]
     pub target: u16,
+    /// The number of the process that signed it: of two processes with one identity, the one that
+    /// started later has the larger number.
+    #[n(9)]
+    pub process: u64,
+    /// The number of another process with the same identity, if the signer knows of one. A process
+    /// that reads its own number here has proof that the other one runs: it was signed by the same
+    /// key, after both had started.
+    #[n(10)]
+    pub rival: Option<u64>,
 }
 
 impl Statement for Record {
@@ -136,6 +159,23 @@ impl Statement for Record {
 }
 
 impl Record {
+    /// The number of a process that started with the start number `started` (milliseconds, or one more
+    /// than that of the start before): ordered by start, with 20 random bits that tell apart copies that
+    /// start at the same number.
+    #[must_use]
+    pub const fn process_number(started: u64, random: u64) -> u64 {
+        const RANDOM_BITS: u32 = 20;
+        const MOST: u64 = u64::MAX >> RANDOM_BITS;
+        let started = if started > MOST { MOST } else { started };
+        (started << RANDOM_BITS) | (random & ((1 << RANDOM_BITS) - 1))
+    }
+
+    /// Whether all addresses are of the loopback interface, and there are some.
+    #[must_use]
+    pub fn is_on_loopback(&self) -> bool {
+        !self.addresses.is_empty() && self.addresses.iter().all(Address::is_loopback)
+    }
+
     /// The order of two records of the same peer.
     #[must_use]
     pub const fn version(&self) -> (u64, Presence, u64) {

@@ -91,6 +91,8 @@ pub struct SeedView {
     pub chosen: bool,
     /// Delay of the last liveness reply.
     pub reply_delay: Option<Duration>,
+    /// Why the seed is not used, if it was reached and cannot be.
+    pub problem: Option<String>,
 }
 
 /// A member in one node's view.
@@ -256,6 +258,8 @@ pub struct OtherSeedView {
     pub connected: bool,
     /// Whether the registries were compared since this seed started.
     pub compared: bool,
+    /// Why the seed is not used, if it was reached and cannot be.
+    pub problem: Option<String>,
 }
 
 /// Everything about a seed.

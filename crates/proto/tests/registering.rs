@@ -111,6 +111,75 @@ fn a_seed_passes_no_gossip_on() {
     assert!(rig.links.contains_key(&links[1]));
 }
 
+/// Nobody on another host could reach the peer; from this host, and with one address more, it is a member.
+#[test]
+fn registration_with_loopback_addresses_only_is_refused_from_another_host() {
+    let mut rig = Rig::seed(lan());
+    let link_from = |rig: &mut Rig, who: u8, from: &str| {
+        let link = LinkId(1_000 + u64::from(who));
+        rig.links.insert(link, support::rig::Remote { who, role: Role::Peer });
+        let info = LinkInfo {
+            remote: identity(who).id(),
+            role: Role::Peer,
+            dial: None,
+            remote_address: from.parse().unwrap(),
+            observed: None,
+            local_address: None,
+            same_process: false,
+        };
+        rig.handle(Input::LinkUp { link, info });
+        link
+    };
+    let elsewhere = link_from(&mut rig, 1, "192.0.2.1:40000");
+    register(&mut rig, elsewhere, 1, 1, 1);
+    store_everything(&mut rig);
+    assert_eq!((sent(&rig, elsewhere, "RegisterRefused"), members(&rig).len()), (1, 0));
+    let here = link_from(&mut rig, 2, "127.0.0.1:40000");
+    register(&mut rig, here, 2, 1, 1);
+    store_everything(&mut rig);
+    let mut reachable = record(&identity(1), 1, 2);
+    reachable.addresses.push(rumormill_proto::Address("192.0.2.1:7001".parse().unwrap()));
+    rig.receive(elsewhere, Register { record: Signed::sign(reachable, &identity(1)) });
+    store_everything(&mut rig);
+    assert_eq!(members(&rig).len(), 2);
+    // A goodbye needs no address.
+    let goodbye = Record { presence: Presence::Left, ..record(&identity(1), 1, 3) };
+    rig.receive(elsewhere, Leave { record: Signed::sign(goodbye, &identity(1)) });
+    store_everything(&mut rig);
+    assert_eq!(sent(&rig, elsewhere, "RegisterRefused"), 1);
+}
+
+/// Each of two processes with one identity is shown the record of the other; a copy's link stays up for that.
+#[test]
+fn processes_with_one_identity_are_shown_each_others_records() {
+    let mut rig = Rig::seed(lan());
+    let links = [1, 1].map(|who| rig.link_up(who, Role::Peer, None));
+    let of = |process, rival, incarnation| {
+        Signed::sign(
+            Record { process, rival, ..record(&identity(1), incarnation, 0) },
+            &identity(1),
+        )
+    };
+    rig.receive(links[0], Register { record: of(10, None, 1) });
+    store_everything(&mut rig);
+    rig.receive(links[1], Register { record: of(20, None, 2) });
+    store_everything(&mut rig);
+    assert_eq!(
+        sent(&rig, links[0], "RegisterRefused"),
+        1,
+        "the earlier one hears of the later one"
+    );
+    assert!(rig.links.contains_key(&links[0]), "and keeps its link");
+    assert_eq!(rig.events.get("duplicate_identity"), None, "a record of the past is no proof");
+    rig.receive(links[0], Register { record: of(10, Some(20), 3) });
+    store_everything(&mut rig);
+    assert_eq!(sent(&rig, links[1], "RegisterRefused"), 1);
+    assert_eq!(sent(&rig, links[0], "Registered"), 2, "it has its place again");
+    let Node::Seed(seed) = &rig.node else { panic!("not a seed") };
+    assert_eq!(seed.snapshot(rig.now).counters.get("duplicate_identities"), 1);
+    assert_eq!(members(&rig)[0].incarnation, 3);
+}
+
 /// With more links than it keeps, a seed ends each that has done what it was for, in whichever order: on a
 /// second visit the record is known and acknowledged at once, before the list is asked for.
 #[test]
@@ -121,9 +190,16 @@ fn a_link_is_not_kept_for_its_list() {
     let mut up = |seed: &mut rumormill_proto::Seed, remote| {
         next += 1;
         let link = LinkId(next);
-        let remote_address = "10.0.0.1:1".parse().unwrap();
-        let info =
-            LinkInfo { remote, role: Role::Peer, dial: None, remote_address, observed: None };
+        let remote_address = "127.0.0.1:1".parse().unwrap();
+        let info = LinkInfo {
+            remote,
+            role: Role::Peer,
+            dial: None,
+            remote_address,
+            observed: None,
+            local_address: None,
+            same_process: false,
+        };
         seed.handle(now, Input::LinkUp { link, info });
         link
     };

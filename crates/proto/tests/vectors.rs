@@ -102,7 +102,7 @@ fn signed(page: &mut Page) {
     page.title("Signed statements");
     page.text(
         "The record of peer 1: name `anna`, address 127.0.0.1:7001, incarnation 3, sequence 4, \
-         alive, degree 2, target 3.",
+         alive, degree 2, target 3, process 1.",
     );
     let r = record(&one, 3, 4);
     let body = cbor(&r);
@@ -175,16 +175,23 @@ fn link_frames(page: &mut Page) {
     page.open();
     let v6 = Address(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 7000).into());
     page.frame(
-        "version 1, a seed, sees the other at [2001:db8::1]:7000, no proof",
-        Hello { version: 1, role: Role::Seed, observed: Some(v6), network_proof: None },
+        "version 1, a seed, sees the other at [2001:db8::1]:7000, no proof, process 1000",
+        Hello {
+            version: 1,
+            role: Role::Seed,
+            observed: Some(v6),
+            network_proof: None,
+            process: 1000,
+        },
     );
     page.frame(
-        "version 1, a peer, 127.0.0.1:9000, proof of 32 times 7",
+        "version 1, a peer, 127.0.0.1:9000, proof of 32 times 7, process 1000",
         Hello {
             version: 1,
             role: Role::Peer,
             observed: Some(address(9000)),
             network_proof: Some(ByteArray::from([7; 32])),
+            process: 1000,
         },
     );
     page.frame("the link was idle", Close { reason: CloseReason::Idle });
@@ -464,6 +471,8 @@ fn summary_hash() -> u64 {
         dial: None,
         remote_address: address(7002).0,
         observed: None,
+        local_address: None,
+        same_process: false,
     };
     peer.handle(Time::ZERO, Input::LinkUp { link: LinkId(1), info });
     let request = PeerRequest {

@@ -34,6 +34,27 @@ fn peer_and_seeds(event: &Event) -> Option<String> {
         Event::SeedRefused { seed, why } => {
             format!("refused seed {}: {}", safe(seed), safe(why))
         }
+        Event::SeedsShareIdentity { seed, other, id } => {
+            let other = other.as_deref().unwrap_or("this seed");
+            format!(
+                "seed {} and seed {} have the same identity ({id}): one of them was copied, or both names \
+                 lead to one seed; it counts once. Give each seed a data directory of its own",
+                safe(seed),
+                safe(other)
+            )
+        }
+        Event::LoopbackAdvertised { seed, addresses } => format!(
+            "seed {} is on another host and refuses the registration: this peer advertises {}, which \
+             nobody on another host can reach; set --advertise, or --listen with another address",
+            safe(seed),
+            addresses.iter().map(|a| a.0.to_string()).collect::<Vec<_>>().join(", ")
+        ),
+        Event::AddressChanged { from, to } => {
+            format!("this host is seen at {to} now, no more at {from}: {to} is announced")
+        }
+        Event::SeedMoved { seed } => {
+            format!("the name of seed {} leads elsewhere: dialling it there", safe(seed))
+        }
         Event::Degraded { registrations, quorum } => format!(
             "degraded: registered at {}, {quorum} needed; gossip goes on, but nobody can join here or \
              be declared dead",
@@ -152,6 +173,18 @@ fn every_node(event: &Event) -> String {
     match event {
         Event::FrameRefused { peer, why } => format!("refused a frame of {peer}: {}", safe(why)),
         Event::LinkClosed { peer, reason } => format!("closed the link with {peer}: {reason}"),
+        Event::DuplicateIdentity { id, name, address, stops } => {
+            let at = address.map_or_else(String::new, |a| format!(" at {}", a.0));
+            let what = if *stops {
+                "started earlier; this one ends"
+            } else {
+                "runs as well; the one that started later ends"
+            };
+            format!(
+                "duplicate identity: another process with the identity {id}, {name}{at}, {what}. A data \
+                 directory was copied: give each node one of its own"
+            )
+        }
         Event::Left => "left the network".to_owned(),
         // An event newer than this text; its debug form escapes what it holds.
         other => format!("{other:?}"),
@@ -200,6 +233,15 @@ mod tests {
             Event::Joined { registrations: 2, quorum: 2 },
             Event::SeedLost { seed: seed.clone(), why: why.clone(), retry_ms: 250 },
             Event::SeedRefused { seed: seed.clone(), why: why.clone() },
+            Event::SeedsShareIdentity { seed: seed.clone(), other: Some(why.clone()), id },
+            Event::LoopbackAdvertised { seed: seed.clone(), addresses: vec![] },
+            Event::AddressChanged {
+                from: "192.0.2.1".parse().unwrap(),
+                to: "192.0.2.2".parse().unwrap(),
+            },
+            Event::SeedMoved { seed: seed.clone() },
+            Event::DuplicateIdentity { id, name: name.clone(), address: None, stops: true },
+            Event::DuplicateIdentity { id, name: name.clone(), address: None, stops: false },
             Event::Degraded { registrations: 1, quorum: 2 },
             Event::Restored { registrations: 2 },
             Event::MemberJoined { id, name: name.clone(), address: None, incarnation: 1 },

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::counters::Tally;
 use crate::delays::DelayHistogram;
-use crate::driver::{Command, Hubs, Seat};
+use crate::driver::{Command, DuplicateIdentity, Hubs, Seat};
 use crate::error::Stopped;
 use crate::gate::Gate;
 use crate::net::Net;
@@ -130,6 +130,10 @@ impl<C: 'static> Handle<C> {
 
     pub(crate) fn receipts(&self) -> &Arc<ReceiptBook> {
         &self.0.hubs.receipts
+    }
+
+    pub(crate) fn duplicate_identity(&self) -> Option<DuplicateIdentity> {
+        self.0.hubs.duplicate_identity()
     }
 
     pub(crate) fn events(&self) -> Events {

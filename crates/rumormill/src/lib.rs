@@ -85,7 +85,7 @@ pub use rumormill_proto::{
 
 pub use crate::delays::DelayHistogram;
 pub use crate::describe::describe;
-pub use crate::driver::Stamped;
+pub use crate::driver::{DuplicateIdentity, Stamped};
 pub use crate::error::{BindError, PublishError, StartError, Stopped};
 pub use crate::listener::Listener;
 pub use crate::network_key::{NetworkKey, ParseNetworkKeyError};

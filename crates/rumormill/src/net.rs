@@ -31,6 +31,8 @@ pub(crate) enum Arrival {
     Down { link: LinkId, why: LinkDown },
     /// A dial failed.
     DialFailed { dial: DialId, why: DialError },
+    /// The name of a linked seed leads to other addresses.
+    SeedMoved { seed: String },
     /// A change is durable.
     Stored(StoreTicket),
     /// Something to tell.
@@ -71,6 +73,8 @@ impl Outflow {
 pub(crate) struct Net {
     pub(crate) label: Label,
     pub(crate) role: Role,
+    /// A random number of this process, told in Hello.
+    pub(crate) process: u64,
     pub(crate) tls: Tls,
     pub(crate) network_key: Option<NetworkKey>,
     pub(crate) tuning: Tuning,
@@ -118,23 +122,19 @@ pub(crate) struct NewNet {
 impl Net {
     pub(crate) fn caller(&self) -> Caller<'_> {
         let Net { role, tls, network_key, tally, working, .. } = self;
-        Caller {
-            id: self.id(),
-            role: *role,
-            tls,
-            network_key: network_key.as_ref(),
-            tally,
-            working,
-        }
+        let (id, role, process) = (self.id(), *role, self.process);
+        Caller { id, role, process, tls, network_key: network_key.as_ref(), tally, working }
     }
 
     pub(crate) fn set_up(setup: NetSetup) -> Result<NewNet, StartError> {
         let NetSetup { label, role, identity, network_key, tuning, verifier, tally } = setup;
         let tls = Tls::new(&identity).map_err(|e| StartError::Tls(e.to_string()))?;
+        let process = u64::from_le_bytes(crate::random_bytes()?);
         let (alive, ended) = watch::channel(());
         let net = Net {
             label,
             role,
+            process,
             tls,
             network_key,
             tally,

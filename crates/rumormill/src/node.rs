@@ -15,7 +15,7 @@ use rumormill_proto::{
 };
 
 use crate::delays::DelayHistogram;
-use crate::driver::Stamped;
+use crate::driver::{DuplicateIdentity, Stamped};
 use crate::error::{PublishError, StartError, Stopped};
 use crate::handle::Handle;
 use crate::launch::{Launch, Prepared, on_blocking_pool};
@@ -316,6 +316,13 @@ impl Node {
         self.handle.cut_off(from.into_iter().collect());
     }
 
+    /// Whether the node has ended because another process with its identity had started earlier: its data
+    /// directory, or its machine, is a copy. `None` while it runs, and after any other end.
+    #[must_use]
+    pub fn duplicate_identity(&self) -> Option<DuplicateIdentity> {
+        self.handle.duplicate_identity()
+    }
+
     /// Resolves when all of the node has ended, for whatever reason.
     pub async fn stopped(&self) {
         self.handle.stopped().await;
@@ -359,7 +366,8 @@ impl NodeBuilder {
     }
 
     /// Where others can reach it, best first, at most [`MAX_ADDRESSES`]. Default: where it
-    /// listens; if that is all interfaces, the address at which seeds see it.
+    /// listens; if that is all interfaces, the address at which seeds and neighbours see it, also when
+    /// that changes.
     #[must_use]
     pub fn advertise(mut self, addresses: Vec<SocketAddr>) -> Self {
         self.advertise = addresses;

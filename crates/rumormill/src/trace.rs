@@ -34,6 +34,11 @@ const fn worth(event: &Event) -> Worth {
     match event {
         Event::SeedLost { .. }
         | Event::SeedRefused { .. }
+        | Event::SeedsShareIdentity { .. }
+        | Event::LoopbackAdvertised { .. }
+        | Event::AddressChanged { .. }
+        | Event::SeedMoved { .. }
+        | Event::DuplicateIdentity { .. }
         | Event::Degraded { .. }
         | Event::MemberDead { .. }
         | Event::SelfDoubt { .. }

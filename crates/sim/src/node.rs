@@ -87,6 +87,8 @@ pub(crate) struct Node {
     pub(crate) clock_ahead: i64,
     /// It does not play by the rules: nothing is promised to it.
     pub(crate) is_adversary: bool,
+    /// It runs with the identity of another node, from a copy of its disk: nothing is promised to it.
+    pub(crate) is_copy: bool,
 }
 
 /// First port a node dials from.
@@ -125,6 +127,7 @@ impl Node {
             down: Lane::default(),
             clock_ahead: 0,
             is_adversary: false,
+            is_copy: false,
         }
     }
 

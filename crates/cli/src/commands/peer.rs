@@ -133,7 +133,11 @@ pub(crate) async fn run(args: PeerArgs) -> Outcome {
         supervisor.rendezvous(listener.local_addr(), None).await?;
         seeds = Some(launch::seeds(&args.config)?);
     }
-    let (node, consumer, joining) = start(&args, name, listener, seeds.unwrap_or_default()).await?;
+    let seeds = seeds.unwrap_or_default();
+    if args.advertise.is_empty() {
+        launch::warn_of_loopback(listener.local_addr(), &seeds, true);
+    }
+    let (node, consumer, joining) = start(&args, name, listener, seeds).await?;
     let name = node.name().to_string();
     logs.peer(&name, node.id());
     let message_log = tokio::spawn(keep_message_log(node.clone(), consumer, logs.messages(&name)));
@@ -150,7 +154,7 @@ pub(crate) async fn run(args: PeerArgs) -> Outcome {
     }
     let mut console = if args.supervised { None } else { Console::open() };
     let outcome = tokio::select! {
-        () = node.stopped() => Ok(Exit::Ok),
+        () = node.stopped() => ended(&node),
         () = stops.next() => Ok(Exit::Ok),
         left = Console::run(&mut console, Client::new(&file)?) => left.map(|()| Exit::Ok),
         () = supervisor_gone(&mut supervisor) => Ok(Exit::Ok),
@@ -185,6 +189,18 @@ async fn start(
     let joining = args.join_within.map(|within| Joining { events: builder.events(), within });
     let consumer = builder.consumer();
     Ok((builder.start().await?, consumer, joining))
+}
+
+/// A node that has ended by itself.
+fn ended(node: &Node) -> Outcome {
+    let Some(duplicate) = node.duplicate_identity() else { return Ok(Exit::Ok) };
+    let at = duplicate.address.map_or_else(String::new, |a| format!(" and runs at {a}"));
+    let message = format!(
+        "another process with the identity {} started earlier{at}: a data directory was copied; give each \
+         node one of its own (without identity.key in it, a new identity is made)",
+        node.id()
+    );
+    Err(Failure::new(Exit::DuplicateIdentity, message))
 }
 
 /// Logs what the peer receives. What the log on the disk has is acknowledged: with a data directory,

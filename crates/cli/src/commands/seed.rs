@@ -1,6 +1,6 @@
 //! `rumor seed`
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -99,7 +99,10 @@ async fn alone(args: &SeedArgs, stops: &mut Stops) -> Outcome {
     let mut listeners = Vec::new();
     for &index in &own {
         let listener = match args.listen {
-            Some(address) => Listener::bind(address)?,
+            Some(address) => {
+                launch::warn_of_loopback(address, &seeds, false);
+                Listener::bind(address)?
+            }
             None => bind(&seeds[index].host_port).await?,
         };
         listeners.push((index, listener));
@@ -345,12 +348,17 @@ async fn is_local(host_port: &str) -> bool {
     addresses.into_iter().any(|a| UdpSocket::bind((a.ip(), 0)).is_ok())
 }
 
-/// Listens at the address that the file gives.
+/// Listens at the address that the file gives, or on all interfaces if the name leads to the loopback
+/// interface here.
 pub(crate) async fn bind(host_port: &str) -> Outcome<Listener> {
-    let addresses = lookup_host(host_port).await.map_err(|e| {
+    let found = lookup_host(host_port).await.map_err(|e| {
         let message = format!("cannot find the address of {host_port}: {e}; correct --config");
         Failure::new(Exit::Config, message)
     })?;
+    let (addresses, warning) = where_to_listen(host_port, found.collect());
+    if let Some(warning) = warning {
+        out::say(format!("warning: {warning}"));
+    }
     let mut failure = None;
     for address in addresses {
         match Listener::bind(address) {
@@ -361,6 +369,34 @@ pub(crate) async fn bind(host_port: &str) -> Outcome<Listener> {
     Err(failure.unwrap_or_else(|| {
         Failure::new(Exit::Config, format!("{host_port} has no address; correct --config"))
     }))
+}
+
+/// The addresses to try for a seed's name, given those that this host finds for it.
+///
+/// Many hosts map their own name to a loopback address (127.0.1.1 on Debian), where nobody else could
+/// join. A name in the file says that others use it: its loopback addresses are left out, and if there is
+/// no other, the seed listens on all interfaces, as a peer does where a seed has a name.
+fn where_to_listen(host_port: &str, found: Vec<SocketAddr>) -> (Vec<SocketAddr>, Option<String>) {
+    let meant_for_others = !launch::is_loopback(host_port);
+    let elsewhere: Vec<SocketAddr> =
+        found.iter().copied().filter(|a| !a.ip().is_loopback()).collect();
+    match found.first() {
+        Some(first) if meant_for_others && elsewhere.is_empty() => {
+            let any: IpAddr = match first {
+                SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            };
+            let listen = SocketAddr::new(any, first.port());
+            let warning = format!(
+                "{host_port} is {} on this host (see /etc/hosts), which no other host can reach; \
+                 listening at {listen} instead. Set --listen IP:PORT to choose, or correct the name",
+                first.ip()
+            );
+            (vec![listen], Some(warning))
+        }
+        _ if meant_for_others => (elsewhere, None),
+        _ => (found, None),
+    }
 }
 
 #[cfg(test)]
@@ -377,6 +413,23 @@ mod tests {
         let names: Vec<String> = (0..3).map(|i| default_name(&seeds, i)).collect();
         assert_eq!(names, ["seed-7000", "seed-7000-2", "seed-7001"]);
         assert_eq!(host_and_port(&seeds[2]), ("::1", Some(7001)));
+    }
+
+    #[test]
+    fn name_that_leads_to_loopback_here_listens_on_all_interfaces_and_warns() {
+        let listen = |host_port: &str, found: &[&str]| {
+            let found = found.iter().map(|a| a.parse().unwrap()).collect();
+            let (addresses, warning) = where_to_listen(host_port, found);
+            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            (addresses.join(" "), warning.is_some())
+        };
+        assert_eq!(listen("web-1:7000", &["127.0.1.1:7000"]), ("0.0.0.0:7000".into(), true));
+        assert_eq!(listen("web-1:7000", &["[::1]:7000"]), ("[::]:7000".into(), true));
+        let both = ["127.0.1.1:7000", "192.0.2.1:7000"];
+        assert_eq!(listen("web-1:7000", &both), ("192.0.2.1:7000".into(), false));
+        assert_eq!(listen("localhost:7000", &["127.0.0.1:7000"]), ("127.0.0.1:7000".into(), false));
+        assert_eq!(listen("127.0.0.1:7000", &["127.0.0.1:7000"]), ("127.0.0.1:7000".into(), false));
+        assert_eq!(listen("web-1:7000", &[]), (String::new(), false));
     }
 
     #[tokio::test]

@@ -19,6 +19,22 @@ pub(super) fn time(counters: &BTreeMap<String, u64>) -> Finding {
     )
 }
 
+/// Whether another process has the identity of this node, or (at a seed) of a peer.
+pub(super) fn identity(counters: &BTreeMap<String, u64>, is_seed: bool) -> Finding {
+    let copies = of(counters, "duplicate_identities");
+    let advice = "a data directory was copied: give each node one of its own; `rumor tail --events` and the \
+                  log say where the other process runs";
+    match (copies, is_seed) {
+        (0, _) => Finding::ok("identity", "no other process was seen with it"),
+        (n, true) => Finding::note("identity", format!("{} ran twice", counted(n, "peer")), advice),
+        (n, false) => Finding::wrong(
+            "identity",
+            format!("{} with this identity started later, and ended", counted(n, "other process")),
+            advice,
+        ),
+    }
+}
+
 pub(super) fn store(problem: Option<&str>, counters: &BTreeMap<String, u64>) -> Finding {
     let (failed, corrupt) = (of(counters, "store_failures"), of(counters, "store_corrupt"));
     let found = format!("writing to the data directory failed {}", counted(failed, "time"));

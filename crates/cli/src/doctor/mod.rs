@@ -8,9 +8,11 @@ mod peer;
 mod seed;
 mod seeds;
 
-use rumormill_http::view::Status;
+use rumormill_http::view::{SeedLine, Status};
 use rumormill_http::{Client, ClientError, ControlFile};
 use serde::Serialize;
+
+use crate::escape;
 
 pub(crate) use seeds::look_at as look_at_seeds;
 
@@ -88,6 +90,26 @@ async fn ask(file: &ControlFile) -> Result<Patient, ClientError> {
             Patient { of: format!("{} (seed)", status.name), findings }
         }
     })
+}
+
+/// The seeds that were reached and cannot be used, if there are any.
+fn seed_problems(seeds: &[SeedLine]) -> Option<Finding> {
+    let problems: Vec<String> = seeds
+        .iter()
+        .filter_map(|s| {
+            let problem = s.problem.as_ref()?;
+            Some(format!("{}: {}", escape::text(&s.address), escape::text(problem)))
+        })
+        .collect();
+    let advice = if problems.iter().any(|p| p.contains("same identity")) {
+        "the data directory of a seed was copied, or two names lead to one seed: give each seed a data \
+         directory of its own, and name it once"
+    } else if problems.iter().any(|p| p.contains("loopback")) {
+        "set --advertise IP:PORT to the address of this host as others see it, or --listen"
+    } else {
+        "correct the pin in the configuration, or give the seed its data directory back"
+    };
+    (!problems.is_empty()).then(|| Finding::wrong("seeds", problems.join("; "), advice))
 }
 
 /// Whether the node is of this program's version.

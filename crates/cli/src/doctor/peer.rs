@@ -1,10 +1,11 @@
 //! The checks of a peer.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use rumormill_http::view::{MessageLine, NeighbourLine, PeerStatus};
 
-use super::counters::{of, store, time};
+use super::counters::{identity, of, store, time};
 use super::{Finding, version};
 use crate::escape;
 use rumormill_units::count::counted;
@@ -31,6 +32,7 @@ pub(super) fn findings(
         members(s),
         alive(neighbours),
         clocks(messages),
+        identity(&s.counters, false),
         time(&s.counters),
         losses(&s.counters),
         store(s.store_problem.as_deref(), &s.counters),
@@ -63,6 +65,9 @@ fn seeds(s: &PeerStatus) -> Finding {
         .filter(|seed| !seed.connected && !seed.registered)
         .map(|seed| escape::text(&seed.address))
         .collect();
+    if let Some(finding) = super::seed_problems(&s.seeds) {
+        return finding;
+    }
     let needless = s.seeds.len().saturating_sub(s.seed_quorum as usize);
     if s.seeds.is_empty() {
         Finding::note(
@@ -104,6 +109,19 @@ fn degree(s: &PeerStatus) -> Finding {
 fn reached(s: &PeerStatus, neighbours: &[NeighbourLine]) -> Finding {
     let accepted = neighbours.iter().filter(|n| !n.dialed).count();
     let addresses = s.addresses.join(", ");
+    let loopback = |a: &String| a.parse::<SocketAddr>().is_ok_and(|a| a.ip().is_loopback());
+    let others_elsewhere = neighbours.iter().any(|n| !loopback(&n.address))
+        || s.seeds.iter().any(|seed| seed.connected && !crate::launch::is_loopback(&seed.address));
+    if s.addresses.iter().all(loopback) && others_elsewhere && s.state == "joined" {
+        let found = if s.addresses.is_empty() {
+            "it advertises no address, because nobody on another host has seen it".to_owned()
+        } else {
+            format!("it advertises {addresses}, which nobody on another host can reach")
+        };
+        let advice =
+            "set --advertise IP:PORT to the address of this host as others see it, or --listen";
+        return Finding::note("reachability", found, advice);
+    }
     // By chance alone, half of the links come from outside.
     if accepted == 0 && neighbours.len() >= 5 && s.uptime_s > SETTLED_S {
         Finding::note(

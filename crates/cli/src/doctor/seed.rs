@@ -1,8 +1,10 @@
 //! The checks of a seed.
 
+use std::net::SocketAddr;
+
 use rumormill_http::view::SeedStatus;
 
-use super::counters::{store, time};
+use super::counters::{identity, store, time};
 use super::{Finding, version};
 use crate::escape;
 use rumormill_units::count::counted;
@@ -12,6 +14,8 @@ pub(super) fn findings(s: &SeedStatus) -> Vec<Finding> {
         synced(s),
         others(s),
         registry(s),
+        reached(s),
+        identity(&s.counters, true),
         time(&s.counters),
         store(s.store_problem.as_deref(), &s.counters),
         version(&s.version),
@@ -29,7 +33,27 @@ fn synced(s: &SeedStatus) -> Finding {
     )
 }
 
+/// Whether other hosts can reach it.
+fn reached(s: &SeedStatus) -> Finding {
+    let listens = format!("it listens at {}", escape::text(&s.address));
+    let is_loopback = s.address.parse::<SocketAddr>().is_ok_and(|a| a.ip().is_loopback());
+    let own = s.configured.as_deref().filter(|own| !crate::launch::is_loopback(own));
+    let others = s.seeds.iter().map(|o| o.address.as_str());
+    let elsewhere = own.into_iter().chain(others).find(|a| !crate::launch::is_loopback(a));
+    match elsewhere.filter(|_| is_loopback) {
+        Some(named) => Finding::wrong(
+            "reachability",
+            format!("{listens}, which no other host can reach; the configuration names {named}"),
+            "set --listen IP:PORT to an address of this host that others reach, or to 0.0.0.0:PORT",
+        ),
+        None => Finding::ok("reachability", listens),
+    }
+}
+
 fn others(s: &SeedStatus) -> Finding {
+    if let Some(finding) = super::seed_problems(&s.seeds) {
+        return finding;
+    }
     let away: Vec<String> =
         s.seeds.iter().filter(|o| !o.connected).map(|o| escape::text(&o.address)).collect();
     let here = s.seeds.len() - away.len();

@@ -1,7 +1,7 @@
 //! The checks of a configuration file: do its seeds have addresses, and do seeds of this network answer there?
 
 use futures_util::future::join_all;
-use rumormill::proto::{DialError, Role, SeedAddress};
+use rumormill::proto::{DialError, PeerId, Role, SeedAddress};
 use rumormill::{Identified, IdentifyError, NetworkKey, identify};
 
 use super::{Finding, Level, Patient};
@@ -16,13 +16,31 @@ pub(crate) async fn look_at(
     let all = join_all(seeds.iter().map(|s| identify(s, key))).await;
     let mut findings = Vec::new();
     let mut reached = 0;
+    let mut known: Vec<(PeerId, &SeedAddress)> = Vec::new();
     for (seed, answer) in seeds.iter().zip(all) {
-        let finding = judge(seed, &answer);
+        let id = answer.as_ref().ok().map(|who| who.id);
+        let owner = known.iter().find(|(known, _)| Some(*known) == id);
+        let finding = match owner {
+            Some((_, owner)) => same_identity(seed, owner),
+            None => judge(seed, &answer),
+        };
+        known.extend(id.filter(|_| finding.level == Level::Ok).map(|id| (id, seed)));
         reached += usize::from(finding.level == Level::Ok);
         findings.push(finding);
     }
     findings.push(majority(reached, seeds.len()));
     Patient { of: escape::text(file), findings }
+}
+
+/// A seed that has the key of another one counts for no majority.
+fn same_identity(seed: &SeedAddress, owner: &SeedAddress) -> Finding {
+    let (address, owner) = (escape::text(&seed.host_port), escape::text(&owner.host_port));
+    Finding::wrong(
+        "seed",
+        format!("{address} has the same identity as {owner}, and does not count"),
+        "its data directory was copied, or the two names lead to one seed: give each seed a data directory \
+         of its own, and name it once",
+    )
 }
 
 /// What a peer would find at this address.

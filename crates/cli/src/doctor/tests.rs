@@ -13,6 +13,7 @@ fn seed_line(up: bool) -> SeedLine {
         connected: up,
         registered: up,
         reply_delay_ms: None,
+        problem: None,
     }
 }
 
@@ -102,12 +103,25 @@ fn what_a_peer_suffers_from_is_found() {
     assert_eq!(look(&|s| s.state = "degraded".into()).0, Level::Wrong);
     let (level, check, found) = look(&|s| s.seeds[1] = seed_line(false));
     assert!(level == Level::Wrong && check == "seeds" && found.contains("seed.example:7000"));
+    let (level, check, found) = look(&|s| {
+        s.seeds[1].problem = Some("it has the same identity as seed other.example:7000".into());
+    });
+    assert!(
+        level == Level::Wrong && check == "seeds" && found.contains("same identity"),
+        "{found}"
+    );
+    let (_, check, found) = look(&|s| s.addresses = vec!["127.0.0.1:9".into()]);
+    assert!(check == "reachability" && found.contains("127.0.0.1:9"), "{found}");
     assert_eq!(look(&|s| s.degree = 0).1, "neighbours");
     assert_eq!(look(&|s| s.degree = 2), (Level::Note, "neighbours", "2 of 5 wanted".into()));
     assert_eq!(look(&|s| s.alive = 7).1, "members");
     assert_eq!(look(&|s| s.version = "0.0.9".into()).1, "version");
     let counted = |name: &'static str| look(&move |s| s.counters = [(name.to_owned(), 1)].into());
     assert_eq!(counted("late_wakeups").1, "processor");
+    assert_eq!(
+        (counted("duplicate_identities").0, counted("duplicate_identities").1),
+        (Level::Wrong, "identity")
+    );
     assert_eq!(counted("messages_missed").2, "1 message will not come");
     assert_eq!(counted("subscriber_missed_events").1, "messages");
     let (level, check, found) = look(&|s| s.store_problem = Some("no space left".into()));
@@ -138,7 +152,7 @@ fn what_a_seed_suffers_from_is_found() {
         id: "5".repeat(64),
         pid: 1,
         version: env!("CARGO_PKG_VERSION").into(),
-        address: "127.0.0.1:1".into(),
+        address: "10.0.0.9:7000".into(),
         configured: None,
         uptime_s: 9.0,
         synced: true,
@@ -159,6 +173,9 @@ fn what_a_seed_suffers_from_is_found() {
     assert_eq!(only(&seed::findings(&one_away)).0, Level::Note);
     let alone = SeedStatus { seeds: vec![seed_line(false), seed_line(false)], ..well.clone() };
     assert_eq!(only(&seed::findings(&alone)).0, Level::Wrong);
+    let (address, configured) = ("127.0.1.1:7000".into(), Some("web-1:7000".into()));
+    let local = SeedStatus { address, configured, ..well.clone() };
+    assert_eq!(only(&seed::findings(&local)).1, "reachability");
     let busy = SeedStatus { cases: 2, ..well };
     assert_eq!(only(&seed::findings(&busy)).1, "peers");
 }

@@ -25,6 +25,7 @@ fn seed_line(port: u16, registered: bool) -> SeedLine {
         connected: registered,
         registered,
         reply_delay_ms: registered.then_some(0.4),
+        problem: None,
     }
 }
 

@@ -139,6 +139,41 @@ pub(super) const FAMILIES: &[Family] = &[
         "Times that this process was stopped or starved for over 50 ms",
         One("late_wakeups"),
     ),
+    family(
+        "identity_claims",
+        "Times that this peer took the registry back from a record of another process with its identity",
+        One("identity_claims"),
+    ),
+    family(
+        "duplicate_identities",
+        "Processes found to run with the identity of another one: with this peer's, or at this seed",
+        One("duplicate_identities"),
+    ),
+    family(
+        "seeds_sharing_identity",
+        "Times that a configured seed proved the identity of another one, and was not used",
+        One("seeds_sharing_identity"),
+    ),
+    family(
+        "address_changes",
+        "Times that this peer announced another IP address, because others see it there",
+        One("address_changes"),
+    ),
+    family(
+        "loopback_addresses_ignored",
+        "Times that loopback addresses of a peer on another host were not dialled",
+        One("loopback_addresses_ignored"),
+    ),
+    family(
+        "seed_moves",
+        "Seeds whose name led elsewhere, and that were dialled there",
+        One("seed_moves"),
+    ),
+    family(
+        "seed_moves_failed",
+        "Seeds whose name led elsewhere, where nothing answered: the old link stayed",
+        One("seed_moves_failed"),
+    ),
     family("seeds_silent", "Links to seeds closed for silence", One("seeds_silent")),
     family("lists_asked", "Peer lists asked of seeds", One("lists_asked")),
     family(

@@ -103,6 +103,7 @@ impl From<&snapshot::SeedView> for SeedLine {
             connected: v.connected,
             registered: v.registered,
             reply_delay_ms: v.reply_delay.map(ms),
+            problem: v.problem.clone(),
         }
     }
 }
@@ -115,6 +116,7 @@ impl From<&snapshot::OtherSeedView> for SeedLine {
             connected: v.connected,
             registered: v.compared,
             reply_delay_ms: None,
+            problem: v.problem.clone(),
         }
     }
 }

@@ -306,8 +306,19 @@ mod tests {
         let (id, name) = (me.id(), Name::new("x").unwrap());
         let (addresses, presence) = (Vec::new(), Presence::Alive);
         let (incarnation, sequence, degree, target) = (1, 0, 0, 3);
-        let record =
-            Record { id, name, addresses, incarnation, sequence, presence, degree, target };
+        let (process, rival) = (1, None);
+        let record = Record {
+            id,
+            name,
+            addresses,
+            incarnation,
+            sequence,
+            presence,
+            degree,
+            target,
+            process,
+            rival,
+        };
         Signed::sign(record, &me)
     }
 

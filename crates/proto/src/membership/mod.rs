@@ -4,4 +4,4 @@ mod members;
 mod registration;
 
 pub(crate) use members::{Learned, Member, Members};
-pub(crate) use registration::{Quorum, Registrations, majority};
+pub(crate) use registration::{Quorum, Registrations, SeedSlot, majority};

@@ -68,6 +68,8 @@ pub(crate) struct SeedSlot {
     pub(crate) asked: Option<Time>,
     /// It was given so long that another one was taken as well.
     pub(crate) overdue: bool,
+    /// Why it is not used, if it was reached and cannot be.
+    pub(crate) problem: Option<String>,
 }
 
 /// How long a seed may take to acknowledge a registration, or to give its list, before another one is
@@ -137,7 +139,8 @@ pub(crate) enum Quorum {
 pub(crate) struct Registrations {
     pub(crate) slots: Vec<SeedSlot>,
     /// Who vouches for which key under which configured address, given as the first slot that has it.
-    vouched: VecMap<(usize, PeerId), VecSet<usize>>,
+    /// The vouchers are named by identity: one seed under two names is one voucher.
+    vouched: VecMap<(usize, PeerId), VecSet<PeerId>>,
     /// Since when a quorum has acknowledged.
     quorum_at: Option<Time>,
     ever: bool,
@@ -172,6 +175,7 @@ impl Registrations {
                 listed: false,
                 asked: None,
                 overdue: false,
+                problem: None,
             })
             .collect();
         Registrations { slots, vouched: VecMap::new(), quorum_at: None, ever: false, holds: false }
@@ -367,6 +371,31 @@ impl Registrations {
         self.slots.iter().position(|s| s.link == Some(link))
     }
 
+    /// Under which other name a seed's identity is in use: linked, or holding a registration.
+    pub(crate) fn in_use_as(&self, index: usize, id: &PeerId) -> Option<String> {
+        let in_use =
+            |s: &SeedSlot| s.id == Some(*id) && (s.link.is_some() || s.acknowledged.is_some());
+        let mut others = self.slots.iter().enumerate().filter(|(i, s)| *i != index && in_use(s));
+        others.next().map(|(_, s)| s.address.host_port.clone())
+    }
+
+    pub(crate) fn set_problem(&mut self, index: usize, why: String) {
+        if let Some(s) = self.slots.get_mut(index) {
+            s.problem = Some(why);
+        }
+    }
+
+    pub(crate) fn is_linked(&self, index: usize) -> bool {
+        self.slots.get(index).is_some_and(|s| s.link.is_some())
+    }
+
+    /// A dial to a seed that is linked already has ended without a link.
+    pub(crate) fn end_dial(&mut self, index: usize) {
+        if let Some(s) = self.slots.get_mut(index) {
+            s.dial = None;
+        }
+    }
+
     pub(crate) fn links(&self) -> impl Iterator<Item = LinkId> + '_ {
         self.slots.iter().filter_map(|s| s.link)
     }
@@ -395,6 +424,7 @@ impl Registrations {
 
     /// A seed says which keys it has proved under which configured addresses.
     pub(crate) fn vouch(&mut self, voucher: usize, names: &[SeedName]) {
+        let Some(voucher) = self.slots.get(voucher).and_then(|s| s.id) else { return };
         for name in names {
             if let Some(configured) = self.first_at(&name.host_port) {
                 let by = self.vouched.get_or_insert((configured, name.id), VecSet::new);

@@ -1,5 +1,7 @@
 //! The links of a peer, and what each is for.
 
+use core::net::IpAddr;
+
 use super::Peer;
 use crate::event::{CloseReason, Event, LinkDown};
 use crate::identity::PeerId;
@@ -36,6 +38,16 @@ pub(super) struct Link {
     pub(super) used: Use,
     /// How much it has asked for.
     pub(super) quota: Quota,
+    /// Where the remote sees this peer.
+    pub(super) observed: Option<Box<Observed>>,
+}
+
+/// Where a remote sees this peer.
+#[derive(Debug)]
+pub(super) struct Observed {
+    pub(super) ip: IpAddr,
+    /// Whether this peer's own socket has that address, so that the remote's word is not needed.
+    pub(super) confirmed: bool,
 }
 
 /// What a dial is for.
@@ -55,6 +67,7 @@ impl Peer {
         addresses: Vec<Address>,
         purpose: DialFor,
     ) -> DialId {
+        let addresses = self.reachable(addresses);
         let dial = self.fx.dial(DialTarget::Peer { id, addresses });
         self.dials.insert(dial, purpose);
         dial
@@ -87,6 +100,11 @@ impl Peer {
             up: now,
             used: Use::Idle,
             quota: Quota::new(now),
+            observed: info.observed.filter(|_| self.learns_address()).map(|observed| {
+                let ip = observed.ip().to_canonical();
+                let local = info.local_address.map(|a| a.ip().to_canonical());
+                Box::new(Observed { ip, confirmed: local == Some(ip) })
+            }),
         };
         self.links.insert(id, link);
         self.next_idle_check = self.next_idle_check.min(now + IDLE_LINK);
@@ -163,11 +181,17 @@ impl Peer {
 
     fn forget_dial(&mut self, purpose: Option<DialFor>, why: DialError) {
         match purpose {
+            Some(DialFor::Seed(index)) if self.registrations.is_linked(index) => {
+                // The name of a linked seed leads elsewhere, and nothing answers there: the link stays.
+                self.fx.count("seed_moves_failed");
+                self.registrations.end_dial(index);
+            }
             Some(DialFor::Seed(index)) => {
                 if why == DialError::WrongIdentity
                     && let Some(s) = self.registrations.slots.get(index)
                 {
                     let seed = s.address.host_port.clone();
+                    self.registrations.set_problem(index, why.to_string());
                     self.fx.event(Event::SeedRefused { seed, why: why.to_string() });
                 }
                 self.on_seed_lost(index, why.to_string());

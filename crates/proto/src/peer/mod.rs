@@ -4,9 +4,11 @@
 //! frames and what arrives into decisions. No other place sends.
 
 mod acks;
+mod address;
 mod catch_up;
 mod commands;
 mod death;
+mod duplicate;
 mod fetch;
 mod frames;
 mod links;
@@ -68,7 +70,7 @@ pub struct PeerSetup {
     /// Its name.
     pub name: Name,
     /// Where others can reach it. Where the IP address is unspecified (`0.0.0.0`, `::`), the one at
-    /// which the seeds see it is announced.
+    /// which seeds and neighbours see it is announced, and followed when it changes.
     pub addresses: Vec<Address>,
     /// The seeds of the network. May be empty: a network of one. Many peers of one process may share
     /// the list.
@@ -182,7 +184,8 @@ impl Peer {
         let registrations = Registrations::new(&seeds, &mut rng.seeds, now);
         let next_sync = now + rng.sync.scaled(config.sync_interval(), 0.5, 1.5);
         let outbox = Outbox::new(&identity, setup.incarnation);
-        let own = Own::new(&identity, name, addresses, setup.incarnation);
+        let random = stream("process").u64();
+        let own = Own::new(&identity, name, addresses, setup.incarnation, random);
         let mut peer = Peer {
             config,
             identity,
@@ -244,6 +247,7 @@ impl Peer {
             Input::Stored { .. } | Input::NotStored { .. } => {}
             Input::Consumed { marks } => self.on_consumed(&marks),
             Input::Congested { link } => self.on_congested(link),
+            Input::SeedMoved { seed } => self.on_seed_moved(&seed),
             Input::WallClock(wall) => self.fx.set_wall(wall),
             Input::Timeout => {
                 let deadline = known.unwrap_or_else(|| self.find_deadline());

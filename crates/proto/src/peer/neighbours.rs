@@ -160,6 +160,7 @@ impl Peer {
         let known = self.overlay.neighbours.contains_key(&id)
             || self.overlay.requests.contains_key(&id)
             || id == self.id();
+        let addresses = self.reachable(addresses);
         if known || addresses.is_empty() {
             return;
         }
@@ -454,6 +455,7 @@ impl Peer {
         self.fx.event(Event::NeighbourUp { id, name, degree, target });
         self.own_changed();
         self.store_anchors();
+        self.review_address();
     }
 
     /// An edge is gone.

@@ -1,6 +1,6 @@
 //! What a peer says of itself.
 
-use core::net::SocketAddr;
+use core::net::IpAddr;
 use core::time::Duration;
 
 use super::Peer;
@@ -36,24 +36,39 @@ pub(super) struct Own {
     pub(super) leave_deadline: Option<Time>,
     /// Accusations before this time are answered already.
     pub(super) answer_after: Time,
+    /// Where others can reach this peer, as configured; an unspecified IP address stands for the one at
+    /// which others see it.
+    pub(super) configured: Vec<Address>,
+    /// The IP address at which others see it, as announced.
+    pub(super) observed: Option<IpAddr>,
+    /// Another process with this identity, to be named in every record.
+    pub(super) rival: Option<u64>,
+    /// The one of which an event was told.
+    pub(super) rival_told: Option<u64>,
+    /// The registry is not claimed from another process before this time.
+    pub(super) claim_after: Time,
 }
 
 impl Own {
     pub(super) fn new(
         identity: &Identity,
         name: Name,
-        addresses: Vec<Address>,
+        configured: Vec<Address>,
         incarnation: u64,
+        random: u64,
     ) -> Self {
+        let is_known = |a: &&Address| !a.is_unspecified();
         let record = Record {
             id: identity.id(),
             name,
-            addresses,
+            addresses: configured.iter().filter(is_known).copied().collect(),
             incarnation,
             sequence: 0,
             presence: Presence::Alive,
             degree: 0,
             target: 0,
+            process: Record::process_number(incarnation, random),
+            rival: None,
         };
         Own {
             record: Signed::sign(record, identity),
@@ -64,6 +79,11 @@ impl Own {
             refresh_at: Time::MAX,
             leave_deadline: None,
             answer_after: Time::ZERO,
+            configured,
+            observed: None,
+            rival: None,
+            rival_told: None,
+            claim_after: Time::ZERO,
         }
     }
 }
@@ -95,6 +115,7 @@ impl Peer {
         record.sequence += 1;
         record.degree = self.overlay.degree();
         record.target = self.overlay.target;
+        record.rival = self.own.rival;
         change(&mut record);
         self.own.record = Signed::sign(record, &self.identity);
     }
@@ -172,19 +193,6 @@ impl Peer {
             let now = self.fx.now();
             self.overlay.fill.soon(now);
         }
-    }
-
-    /// A seed sees this peer at an address; it is announced where none was configured.
-    pub(super) fn observed_at(&mut self, observed: SocketAddr) {
-        let unspecified = |a: &Address| a.0.ip().is_unspecified();
-        if self.is_leaving() || !self.own.record.addresses.iter().any(unspecified) {
-            return;
-        }
-        self.renew_record(|r| {
-            for a in r.addresses.iter_mut().filter(|a| unspecified(a)) {
-                a.0.set_ip(observed.ip());
-            }
-        });
     }
 
     /// Begins a new incarnation, because the seeds hold `ended` to be over.

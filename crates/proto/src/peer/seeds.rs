@@ -44,27 +44,79 @@ impl Peer {
         let now = self.fx.now();
         self.set_use(link, Use::Seed(index));
         if info.role != Role::Seed {
-            self.close(link, CloseReason::Incompatible);
-            self.on_seed_lost(index, "a peer answers there, not a seed".to_owned());
+            let why = "a peer answers there, not a seed".to_owned();
+            return self.refuse_seed(index, link, CloseReason::Incompatible, why);
+        }
+        if self.refuse_shared_identity(index, link, info.remote) {
             return;
         }
-        if let Some(observed) = info.observed {
-            self.observed_at(observed);
+        // A seed whose name has moved: the old link has had its time.
+        let before = self.registrations.slots.get(index).and_then(|s| s.link);
+        if let Some(old) = before.filter(|old| *old != link) {
+            self.close(old, CloseReason::Done);
         }
-        let record = self.current_record();
         let Some(slot) = self.registrations.slots.get_mut(index) else { return };
         slot.dial = None;
         slot.link = Some(link);
         slot.parked = false;
+        if slot.id != Some(info.remote) {
+            slot.acknowledged = None;
+            slot.listed = false;
+        }
         slot.id = Some(info.remote);
+        slot.problem = None;
         slot.last_heard = now;
         slot.asked = Some(now);
         slot.pinged = None;
         slot.list_asked = None;
         slot.list_complete = false;
+        self.review_address();
+        let record = self.current_record();
         self.fx.send(link, Register { record });
         for report in self.reports.values() {
             self.fx.send(link, Report { report: report.statement.clone() });
+        }
+    }
+
+    /// Whether another of the configured seeds has the same identity: then it is not registered at twice,
+    /// or one process would count as two of a majority.
+    fn refuse_shared_identity(&mut self, index: usize, link: LinkId, id: PeerId) -> bool {
+        let Some(other) = self.registrations.in_use_as(index, &id) else { return false };
+        let seed = self.registrations.slots.get(index).map(|s| s.address.host_port.clone());
+        let seed = seed.unwrap_or_default();
+        let why = format!("it has the same identity as seed {other}");
+        self.fx.count("seeds_sharing_identity");
+        self.fx.event(Event::SeedsShareIdentity { seed, other: Some(other), id });
+        self.registrations.set_problem(index, why.clone());
+        self.refuse_seed(index, link, CloseReason::Duplicate, why);
+        true
+    }
+
+    /// What answers at a seed's address is not to be used; a link to the seed at another address stays.
+    fn refuse_seed(&mut self, index: usize, link: LinkId, reason: CloseReason, why: String) {
+        self.close(link, reason);
+        if self.registrations.is_linked(index) {
+            self.registrations.end_dial(index);
+        } else {
+            self.on_seed_lost(index, why);
+        }
+    }
+
+    /// The name of a seed leads elsewhere: it is dialled there, and the link moves when that is up.
+    pub(super) fn on_seed_moved(&mut self, seed: &str) {
+        if self.is_leaving() {
+            return;
+        }
+        for index in 0..self.registrations.slots.len() {
+            let Some(slot) = self.registrations.slots.get_mut(index) else { continue };
+            if slot.address.host_port != seed || slot.link.is_none() || slot.dial.is_some() {
+                continue;
+            }
+            let dial = self.fx.dial(DialTarget::Seed((*slot.address).clone()));
+            slot.dial = Some(dial);
+            self.dials.insert(dial, DialFor::Seed(index));
+            self.fx.count("seed_moves");
+            self.fx.event(Event::SeedMoved { seed: seed.to_owned() });
         }
     }
 
@@ -200,6 +252,7 @@ impl Peer {
             slot.failures = 0;
             if f.incarnation == incarnation {
                 let first = slot.acknowledged.replace((f.incarnation, f.sequence)).is_none();
+                slot.problem = None;
                 slot.acknowledged_at = now;
                 slot.overdue = false;
                 if first && !leaves {
@@ -235,6 +288,20 @@ impl Peer {
                     None => self.fx.count("certificates_refused"),
                 }
             }
+            RefuseReason::DuplicateIdentity => {
+                if let Some(record) = &f.record {
+                    self.on_own_record(record);
+                }
+            }
+            RefuseReason::LoopbackAddress => self.on_loopback_refused(link),
+            // Another process has signed it: a predecessor, or a copy.
+            RefuseReason::Stale if f.record.as_ref().is_some_and(|r| self.on_own_record(r)) => {
+                // What it knows is older than what this process says by now.
+                let version = self.own.record.version();
+                if f.record.as_ref().is_some_and(|r| r.version() < version) {
+                    self.own_changed();
+                }
+            }
             // A peer signs its past itself: one seed's word alone does not end a life, nor does the present
             // record of this one.
             RefuseReason::Stale => match f.record.as_ref().filter(|r| r.id == self.id()) {
@@ -254,6 +321,16 @@ impl Peer {
             }
             _ => {}
         }
+    }
+
+    /// A seed on another host cannot use this peer's addresses, nor could anybody there.
+    fn on_loopback_refused(&mut self, link: LinkId) {
+        let Some(index) = self.registrations.index_of_link(link) else { return };
+        let Some(slot) = self.registrations.slots.get(index) else { return };
+        let (seed, addresses) = (slot.address.host_port.clone(), self.own.record.addresses.clone());
+        self.fx.event(Event::LoopbackAdvertised { seed, addresses });
+        let why = "it is on another host, and this peer advertises loopback addresses only";
+        self.registrations.set_problem(index, why.to_owned());
     }
 
     pub(super) fn review_registrations(&mut self) {
@@ -436,6 +513,7 @@ impl Peer {
     /// Takes in the record of a peer, from wherever it came.
     pub(super) fn learn(&mut self, record: &SignedRecord) -> Learned {
         if record.id == self.id() {
+            self.on_own_record(record);
             return Learned::Nothing;
         }
         if record.presence == Presence::Left {
@@ -447,6 +525,7 @@ impl Peer {
             self.fx.count("members_forgotten");
         }
         let learned = self.members.learn(record, now);
+        self.withdraw_loopback(&record.addresses);
         match learned {
             Learned::New => {
                 self.fx.event(Event::MemberJoined {

@@ -95,6 +95,7 @@ impl Peer {
                 registered: s.acknowledged.is_some(),
                 chosen: s.chosen,
                 reply_delay: s.reply_delay,
+                problem: s.problem.clone(),
             })
             .collect()
     }

@@ -273,6 +273,8 @@ mod tests {
             presence: if left { Presence::Left } else { Presence::Alive },
             degree,
             target: 3,
+            process: 1,
+            rival: None,
         };
         Entry::new(Signed::sign(record, &identity))
     }

@@ -37,6 +37,8 @@ pub(super) struct OtherSeed {
     last_heard: Time,
     pinged: Option<Time>,
     itself: bool,
+    /// Why it is not used, if it was reached and cannot be.
+    pub(super) problem: Option<String>,
 }
 
 impl OtherSeed {
@@ -53,7 +55,23 @@ impl OtherSeed {
             last_heard: now,
             pinged: None,
             itself: false,
+            problem: None,
         }
+    }
+
+    /// It was reached, and cannot be used.
+    pub(super) fn refuse(&mut self, why: String) {
+        self.dialing = false;
+        self.failures = self.failures.saturating_add(1);
+        self.problem = Some(why);
+    }
+
+    pub(super) const fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    pub(super) const fn retry_at(&mut self, at: Time) {
+        self.retry_at = at;
     }
 
     /// Its key, if pinned or proved.
@@ -90,11 +108,16 @@ impl Seed {
         let now = self.fx.now();
         let Some(other) = self.others.get_mut(index) else { return };
         other.dialing = false;
+        if other.link.is_some() {
+            // Its name leads elsewhere, and nothing answers there: the link stays.
+            return self.fx.count("seed_moves_failed");
+        }
         other.failures = other.failures.saturating_add(1);
         let wait = self.rng.backoff(other.failures, &self.config);
         other.retry_at = now + wait;
         let seed = other.address.host_port.clone();
         if why == DialError::WrongIdentity {
+            other.problem = Some(why.to_string());
             self.fx.event(Event::SeedRefused { seed, why: why.to_string() });
         } else {
             let retry_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
@@ -109,9 +132,25 @@ impl Seed {
             self.close(link, CloseReason::Incompatible);
             return self.on_seed_dial_failed(index, DialError::Incompatible);
         }
+        let shares = |(i, o): (usize, &OtherSeed)| {
+            (i != index && o.link.is_some() && o.id == Some(info.remote))
+                .then(|| o.address.host_port.clone())
+        };
+        if let Some(owner) = self.others.iter().enumerate().find_map(shares) {
+            let seed = self.others.get(index).map(|o| o.address.host_port.clone());
+            self.close(link, CloseReason::Duplicate);
+            let seed = seed.unwrap_or_default();
+            return self.refuse_shared_identity(index, seed, Some(owner), info.remote);
+        }
+        // A seed whose name has moved: the old link has had its time.
+        let before = self.others.get_mut(index).and_then(|o| o.link.take());
+        if let Some(old) = before {
+            self.close(old, CloseReason::Done);
+        }
         let Some(other) = self.others.get_mut(index) else { return };
         other.dialing = false;
         other.failures = 0;
+        other.problem = None;
         other.id = Some(info.remote);
         other.link = Some(link);
         other.last_heard = now;
@@ -121,6 +160,21 @@ impl Seed {
         self.fx.event(Event::SeedLinked { seed, id });
         self.send_open_cases(link);
         self.compare();
+    }
+
+    /// The name of a seed leads elsewhere: it is dialled there, and the link moves when that is up.
+    pub(super) fn on_seed_moved(&mut self, seed: &str) {
+        for index in 0..self.others.len() {
+            let Some(other) = self.others.get_mut(index) else { continue };
+            if other.address.host_port != seed || other.link.is_none() || other.dialing {
+                continue;
+            }
+            other.dialing = true;
+            let dial = self.fx.dial(DialTarget::Seed(other.address.clone()));
+            self.dials.insert(dial, DialFor::Seed(index));
+            self.fx.count("seed_moves");
+            self.fx.event(Event::SeedMoved { seed: seed.to_owned() });
+        }
     }
 
     pub(super) fn on_seed_link_down(&mut self, id: LinkId) {

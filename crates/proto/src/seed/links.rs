@@ -6,6 +6,7 @@ use crate::identity::PeerId;
 use crate::io::{DialError, DialId, LinkId, LinkInfo, Role};
 use crate::limits::{IDLE_LINK, MAX_SEED_LINKS};
 use crate::quota::Quota;
+use crate::record::Address;
 use crate::time::Time;
 use crate::wire::Frame;
 
@@ -24,6 +25,12 @@ pub(super) struct Link {
     pub(super) acknowledged: bool,
     /// How much it has asked for.
     pub(super) quota: Quota,
+    /// Whether the remote came over the loopback interface: it is on this host, or tunnelled.
+    pub(super) on_loopback: bool,
+    /// The number of the process that registered over it.
+    pub(super) process: Option<u64>,
+    /// It was told that another process with its identity runs.
+    pub(super) rival_told: bool,
 }
 
 /// What a dial is for.
@@ -39,9 +46,12 @@ impl Seed {
         let purpose = info.dial.and_then(|d| self.dials.remove(&d));
         if info.remote == self.id() {
             self.fx.close(id, CloseReason::Duplicate);
-            if let Some(DialFor::Seed(index)) = purpose {
+            match purpose {
                 // The configured address is this seed's own.
-                self.found_itself(index);
+                Some(DialFor::Seed(index)) if info.same_process => self.found_itself(index),
+                Some(DialFor::Seed(index)) => self.found_copy(index),
+                _ if info.same_process => {}
+                _ => self.met_copy(info.remote_address),
             }
             return;
         }
@@ -59,6 +69,9 @@ impl Seed {
             list_sent: None,
             acknowledged: false,
             quota: Quota::new(now),
+            on_loopback: Address(info.remote_address).is_loopback(),
+            process: None,
+            rival_told: false,
         };
         self.links.insert(id, link);
         self.next_idle_check = self.next_idle_check.min(now + IDLE_LINK);
@@ -118,6 +131,9 @@ impl Seed {
         let Some(link) = self.links.remove(&id) else { return };
         if self.registrants.get(&link.remote) == Some(id) {
             self.registrants.remove(&link.remote);
+        }
+        if self.displaced.get(&link.remote) == Some(&id) {
+            self.displaced.remove(&link.remote);
         }
         if link.role == Role::Seed && self.others.iter().all(|o| o.link != Some(id)) {
             self.drop_votes_of(&link.remote);

@@ -5,6 +5,7 @@
 mod exchange;
 mod frames;
 mod links;
+mod processes;
 mod push;
 mod register;
 mod registrants;
@@ -63,6 +64,9 @@ pub struct Seed {
     dials: BTreeMap<DialId, DialFor>,
     /// Peers whose registration came over a link that is up.
     registrants: Registrants,
+    /// Links of registrants whose place another process with the same identity has taken, until they are
+    /// idle for long or register again.
+    displaced: BTreeMap<PeerId, LinkId>,
     table: Table,
     nonce: [u8; 16],
     /// Writes of entries that are not durable yet.
@@ -117,6 +121,7 @@ impl Seed {
             links: BTreeMap::new(),
             dials: BTreeMap::new(),
             registrants: Registrants::default(),
+            displaced: BTreeMap::new(),
             table,
             nonce: nonce.unwrap_or(fresh),
             stores: BTreeMap::new(),
@@ -149,6 +154,7 @@ impl Seed {
             Input::Frame { link, frame } => self.on_frame(link, frame.into_inner()),
             Input::Stored { ticket } => self.on_stored(ticket),
             Input::NotStored { ticket } => self.on_not_stored(ticket),
+            Input::SeedMoved { seed } => self.on_seed_moved(&seed),
             // A seed carries no payload.
             Input::Congested { .. } | Input::Consumed { .. } => {}
             Input::WallClock(wall) => self.fx.set_wall(wall),

@@ -39,6 +39,11 @@ impl Seed {
         if record.id != remote {
             return self.refuse_registration(link, remote, RefuseReason::WrongIdentity);
         }
+        self.introduce_process(link, &record);
+        let elsewhere = self.links.get(&link).is_some_and(|l| !l.on_loopback);
+        if elsewhere && record.is_on_loopback() && record.presence == Presence::Alive {
+            return self.refuse_registration(link, remote, RefuseReason::LoopbackAddress);
+        }
         let rank = rank(&remote, &self.nonce);
         let size = u32::try_from(self.table.alive_count()).unwrap_or(u32::MAX);
         // Before the seeds agreed on a nonce, peers may have drawn with another seed's.
@@ -70,12 +75,7 @@ impl Seed {
         }
         self.use_link(link);
         self.table.is_here(&remote);
-        if let Some(old) = self.registrants.insert(remote, link)
-            && old != link
-        {
-            self.close(old, crate::CloseReason::Duplicate);
-            self.registrants.insert(remote, link);
-        }
+        self.take_place(link, &record);
         let (incarnation, sequence) = (record.incarnation, record.sequence);
         let acknowledgement = Acknowledgement { link, incarnation, sequence };
         match self.take_entry(Entry::new(record)) {

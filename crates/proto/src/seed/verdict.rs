@@ -326,7 +326,11 @@ impl Seed {
         }
         // The link may be the only thing that is broken: a new one is tried as well.
         if case.probe.dial.is_none() {
-            let addresses = addresses.unwrap_or_default();
+            let mut addresses = addresses.unwrap_or_default();
+            // Loopback addresses are of other hosts, if nobody came over the loopback interface.
+            if !self.links.values().any(|l| l.on_loopback) {
+                addresses.retain(|a| !a.is_loopback());
+            }
             let dial = self.fx.dial(DialTarget::Peer { id: subject, addresses });
             case.probe.dial = Some(dial);
             self.dials.insert(dial, DialFor::Probe(subject));

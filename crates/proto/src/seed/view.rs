@@ -22,6 +22,7 @@ impl Seed {
                     id: o.id,
                     connected: o.link.is_some(),
                     compared: o.compared,
+                    problem: o.problem.clone(),
                 })
                 .collect(),
             alive: self.alive_count(),

@@ -37,6 +37,10 @@ pub struct Hello {
     /// Proof of the network key, bound to this TLS session (section 3.2); absent on open networks.
     #[n(3)]
     pub network_proof: Option<ByteArray<32>>,
+    /// A number that the sender's process has drawn at random when it started: a node that meets its own
+    /// key can tell itself from a copy.
+    #[n(4)]
+    pub process: u64,
 }
 
 /// Last frame of a link (section 4.1).

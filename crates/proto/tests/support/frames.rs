@@ -60,11 +60,23 @@ fn name() -> impl Strategy<Value = Name> + Clone {
 
 pub fn record() -> impl Strategy<Value = SignedRecord> + Clone {
     let presence = prop_oneof![Just(Presence::Alive), Just(Presence::Left)];
-    let numbers = (number(), number(), 0u16..=2048, 0u16..=1024);
+    let processes = (number(), option::of(number()));
+    let numbers = (number(), number(), 0u16..=2048, 0u16..=1024, processes);
     (identity(), name(), vec(address(), 0..=4), presence, numbers).prop_map(
-        |(owner, name, addresses, presence, (incarnation, sequence, degree, target))| {
-            let id = owner.id();
-            let r = Record { id, name, addresses, incarnation, sequence, presence, degree, target };
+        |(owner, name, addresses, presence, numbers)| {
+            let (incarnation, sequence, degree, target, (process, rival)) = numbers;
+            let r = Record {
+                id: owner.id(),
+                name,
+                addresses,
+                incarnation,
+                sequence,
+                presence,
+                degree,
+                target,
+                process,
+                rival,
+            };
             Signed::sign(r, &owner)
         },
     )
@@ -224,8 +236,14 @@ fn want() -> impl Strategy<Value = Want> + Clone {
 fn hello() -> impl Strategy<Value = Hello> {
     let role = prop_oneof![Just(Role::Peer), Just(Role::Seed)];
     let proof = option::of(any::<[u8; 32]>().prop_map(ByteArray::from));
-    (any::<u16>(), role, option::of(address()), proof).prop_map(
-        |(version, role, observed, network_proof)| Hello { version, role, observed, network_proof },
+    (any::<u16>(), role, option::of(address()), proof, number()).prop_map(
+        |(version, role, observed, network_proof, process)| Hello {
+            version,
+            role,
+            observed,
+            network_proof,
+            process,
+        },
     )
 }
 

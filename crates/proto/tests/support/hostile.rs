@@ -64,6 +64,13 @@ fn record(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> SignedRecord {
         presence,
         degree: s.u16() % 2049,
         target: u16::from(s.byte()) * if s.once_in(8) { 4 } else { 0 },
+        process: s.number(),
+        // Also that of the node under test, as a thief of its key would sign it.
+        rival: match s.below(4) {
+            0 => Some(s.number()),
+            1 => rig.stolen_records.last().map(|r| r.process),
+            _ => None,
+        },
     };
     Signed::sign(r, &owner)
 }

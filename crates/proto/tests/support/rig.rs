@@ -185,6 +185,8 @@ impl Rig {
             dial,
             remote_address: address(9000 + u16::from(who)).0,
             observed: Some(address(7020).0),
+            local_address: Some(address(7020).0),
+            same_process: who == VICTIM,
         };
         self.handle(Input::LinkUp { link, info });
         link
@@ -396,6 +398,8 @@ impl Rig {
             ("accusation_refuted", "accusations_refuted"),
             ("voted", "votes"),
             ("peer_removed", "removals"),
+            ("duplicate_identity", "duplicate_identities"),
+            ("seeds_share_identity", "seeds_sharing_identity"),
         ];
         for (event, counter) in pairs {
             if counter == "registrations_refused" && matches!(self.node, Node::Peer(_)) {
@@ -623,6 +627,8 @@ fn kind(e: &Event) -> &'static str {
         Event::Voted { .. } => "voted",
         Event::PeerRemoved { .. } => "peer_removed",
         Event::Throttled { .. } => "throttled",
+        Event::DuplicateIdentity { .. } => "duplicate_identity",
+        Event::SeedsShareIdentity { .. } => "seeds_share_identity",
         _ => "other",
     }
 }

@@ -144,6 +144,8 @@ pub fn record(owner: &Identity, incarnation: u64, sequence: u64) -> Record {
         presence: Presence::Alive,
         degree: 2,
         target: 3,
+        process: 1,
+        rival: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where applications listen.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 
 use rumormill_proto::{Event, WallTime};
 
@@ -26,6 +27,15 @@ pub(crate) struct Hubs {
     pub(crate) events: Arc<Hub<Stamped>>,
     pub(crate) receipts: Arc<ReceiptBook>,
     pub(crate) progress: Arc<Progress>,
+    duplicate: Arc<OnceLock<DuplicateIdentity>>,
+}
+
+/// Why a node has ended: another process with its identity had started earlier, and goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DuplicateIdentity {
+    /// Where that process says it is.
+    pub address: Option<SocketAddr>,
 }
 
 /// The hubs of a node that does not run yet. If it never does, whoever listens already hears of its end.
@@ -69,7 +79,17 @@ impl Hubs {
             events: Arc::new(Hub::new()),
             receipts: Arc::default(),
             progress: Arc::default(),
+            duplicate: Arc::default(),
         }
+    }
+
+    /// The node ends because another process has its identity.
+    pub(crate) fn end_as_duplicate(&self, address: Option<SocketAddr>) {
+        self.duplicate.get_or_init(|| DuplicateIdentity { address });
+    }
+
+    pub(crate) fn duplicate_identity(&self) -> Option<DuplicateIdentity> {
+        self.duplicate.get().copied()
     }
 
     /// Nothing comes any more.

@@ -24,8 +24,8 @@ use tokio::time::{Instant, sleep_until};
 pub(crate) use self::clock::Clock;
 use self::clock::WallWatch;
 pub(crate) use self::core::Core;
-pub use self::hubs::Stamped;
 pub(crate) use self::hubs::{Audience, Hubs};
+pub use self::hubs::{DuplicateIdentity, Stamped};
 pub(crate) use self::seat::Seat;
 use crate::inbox::Served;
 use crate::link::{LinkQueue, Pushed};
@@ -295,6 +295,7 @@ impl<C: Core> Driver<C> {
                 self.feed(Input::LinkDown { link, why });
             }
             Arrival::DialFailed { dial, why } => self.feed(Input::DialFailed { dial, why }),
+            Arrival::SeedMoved { seed } => self.feed(Input::SeedMoved { seed }),
             Arrival::Stored(ticket) => self.feed(Input::Stored { ticket }),
             Arrival::Tell(event) => self.tell(event),
         }
@@ -359,7 +360,13 @@ impl<C: Core> Driver<C> {
                 }
             }
             Output::Event(event) => {
-                let left = event == Event::Left;
+                let left = match &event {
+                    Event::DuplicateIdentity { address, stops: true, .. } => {
+                        self.hubs.end_as_duplicate(address.map(|a| a.0));
+                        true
+                    }
+                    event => *event == Event::Left,
+                };
                 if let Event::Gap { publisher, epoch, from, to } = event {
                     self.hubs.log.append_gap(StreamId { publisher, epoch }, from, to);
                 }

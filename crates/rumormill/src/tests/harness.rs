@@ -35,6 +35,7 @@ pub(super) enum Seen {
     Congested(LinkId),
     Stored(StoreTicket),
     NotStored(StoreTicket),
+    SeedMoved(String),
     WallClock,
     Timeout,
 }
@@ -68,6 +69,7 @@ impl Core for Echo {
             Input::Congested { link } => Seen::Congested(link),
             // It has no consumer.
             Input::Consumed { .. } => return,
+            Input::SeedMoved { seed } => Seen::SeedMoved(seed),
             Input::WallClock(_) => Seen::WallClock,
             Input::Timeout => Seen::Timeout,
             Input::Frame { link, frame } => {
@@ -244,7 +246,8 @@ pub(super) async fn raw_link(to: SocketAddr, me: &Identity) -> TlsStream<TcpStre
     let mut stream = tls_only(to, me).await;
     let exporter =
         stream.get_ref().1.export_keying_material([0; 32], EXPORTER_LABEL, None).unwrap();
-    let ours = Ours { role: Role::Peer, network_key: None, exporter: &exporter, remote: to };
+    let (role, network_key) = (Role::Peer, None);
+    let ours = Ours { role, network_key, exporter: &exporter, remote: to, process: 1 };
     as_dialer(&mut stream, ours).await.unwrap();
     stream
 }

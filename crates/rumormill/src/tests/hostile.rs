@@ -159,6 +159,7 @@ async fn a_second_hello() {
         role: rumormill_proto::Role::Peer,
         observed: None,
         network_proof: None,
+        process: 1,
     };
     refused(&wire::encode(&hello.into()).to_bytes(), "frames_out_of_place", "second Hello").await;
 }
@@ -174,6 +175,8 @@ fn record() -> SignedRecord {
         presence: Presence::Alive,
         degree: 0,
         target: 3,
+        process: 1,
+        rival: None,
     };
     SignedRecord::sign(record, &me)
 }

@@ -32,6 +32,8 @@ fn record(n: u8) -> SignedRecord {
         presence: Presence::Alive,
         degree: 0,
         target: 3,
+        process: 1,
+        rival: None,
     };
     SignedRecord::sign(record, &me)
 }

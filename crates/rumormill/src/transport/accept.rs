@@ -167,6 +167,7 @@ async fn handshake(
 ) -> Result<(TlsStream<Socket>, LinkInfo, OwnedSemaphorePermit), HandshakeError> {
     // Small frames must not wait for others; if it cannot be set, they only come later.
     let _ = stream.set_nodelay(true);
+    let local_address = stream.local_addr().ok();
     let stream = Socket::new(stream, net.tally.clone());
     let stream = net.tls.acceptor().accept(stream).await.map_err(HandshakeError::Tls)?;
     let session = session(stream.get_ref().1)?;
@@ -180,6 +181,7 @@ async fn handshake(
         network_key: net.network_key.as_ref(),
         exporter: &session.exporter,
         remote: from,
+        process: net.process,
     };
     let theirs = hello::as_listener(&mut stream, ours).await?;
     let info = LinkInfo {
@@ -188,6 +190,8 @@ async fn handshake(
         dial: None,
         remote_address: from,
         observed: theirs.observed,
+        local_address,
+        same_process: theirs.process == net.process,
     };
     Ok((stream, info, room))
 }

@@ -1,13 +1,17 @@
 //! Outbound connections.
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use rumormill_proto::{CloseReason, DialError, DialId, DialTarget, LinkInfo, PeerId, Role};
+use rumormill_proto::{
+    CloseReason, DialError, DialId, DialTarget, LinkInfo, PeerId, Role, SeedAddress,
+};
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_rustls::TlsStream;
 
 use super::accept::session;
@@ -24,6 +28,11 @@ use crate::tuning::Tuning;
 
 /// Addresses taken of one name, to choose those from that are tried.
 const MAX_RESOLVED: usize = 64;
+/// How often the name of a linked seed is resolved, to notice that it leads elsewhere.
+const RESOLVE_EVERY: Duration = Duration::from_secs(20);
+/// Answers in a row without the address of the link after which the seed is dialled anew. One may be a name
+/// server that gives out a part of the addresses at a time.
+const MISSES_OF_NAME: u32 = 2;
 
 /// Connects, and runs the link until it ends.
 pub(crate) fn dial(net: &Arc<Net>, dial: DialId, to: DialTarget) {
@@ -39,7 +48,11 @@ async fn outbound(net: Arc<Net>, dial: DialId, to: DialTarget) {
     match Box::pin(connect(&net, dial, &to)).await {
         Ok((stream, info, room)) => {
             if net.wall.is_open(info.remote, net.tuning.dial_deadline).await {
-                link::run(&net, stream, info).await;
+                let at = info.remote_address;
+                tokio::select! {
+                    () = link::run(&net, stream, info) => {}
+                    () = follow_name(&net, &to, at) => {}
+                }
             } else {
                 net.tally.dials_timed_out.one();
                 net.tell(Arrival::DialFailed { dial, why: DialError::TimedOut }).await;
@@ -66,6 +79,28 @@ async fn outbound(net: Arc<Net>, dial: DialId, to: DialTarget) {
                 failure.detail.escape_debug()
             );
             net.tell(Arrival::DialFailed { dial, why: failure.why }).await;
+        }
+    }
+}
+
+/// Tells the driver when the name of a seed has led to other addresses than `at` for a while. Never ends.
+async fn follow_name(net: &Arc<Net>, to: &DialTarget, at: SocketAddr) {
+    let DialTarget::Seed(SeedAddress { host_port, .. }) = to else { return pending().await };
+    if host_port.parse::<SocketAddr>().is_ok() {
+        return pending().await;
+    }
+    let mut misses = 0;
+    loop {
+        sleep(RESOLVE_EVERY).await;
+        let found = timeout_at(Instant::now() + net.tuning.dial_deadline, lookup_host(host_port));
+        // A resolver that fails says nothing about the seed.
+        let Ok(Ok(found)) = found.await else { continue };
+        let found: Vec<SocketAddr> = found.take(MAX_RESOLVED).collect();
+        let leads_elsewhere = !found.is_empty() && !found.contains(&at);
+        misses = if leads_elsewhere { misses + 1 } else { 0 };
+        if misses >= MISSES_OF_NAME {
+            misses = 0;
+            net.tell(Arrival::SeedMoved { seed: host_port.clone() }).await;
         }
     }
 }
@@ -154,6 +189,8 @@ async fn addresses(to: &DialTarget) -> Result<(Option<PeerId>, Vec<SocketAddr>),
 pub(crate) struct Caller<'a> {
     pub(crate) id: PeerId,
     pub(crate) role: Role,
+    /// The random number of its process.
+    pub(crate) process: u64,
     pub(crate) tls: &'a Tls,
     pub(crate) network_key: Option<&'a NetworkKey>,
     pub(crate) tally: &'a Arc<Tally>,
@@ -169,7 +206,8 @@ async fn one_address(
     let stream = TcpStream::connect(address).await.map_err(|e| at(DialError::Refused, &e))?;
     // Where nobody listens on a port that the system may also choose for outgoing connections, TCP
     // can connect a socket with itself; it would even keep the port from who wants to listen there.
-    if stream.local_addr().is_ok_and(|local| local == address) {
+    let local_address = stream.local_addr().ok();
+    if local_address == Some(address) {
         return Err(at(DialError::Refused, &"nobody listens there"));
     }
     // Small frames must not wait for others; if it cannot be set, they only come later.
@@ -189,6 +227,7 @@ async fn one_address(
         network_key: caller.network_key,
         exporter: &session.exporter,
         remote: address,
+        process: caller.process,
     };
     let theirs = hello::as_dialer(&mut stream, ours).await.map_err(|e| at(hello_error(&e), &e))?;
     let info = LinkInfo {
@@ -197,6 +236,8 @@ async fn one_address(
         dial: None,
         remote_address: address,
         observed: theirs.observed,
+        local_address,
+        same_process: theirs.process == caller.process,
     };
     Ok((stream, info))
 }

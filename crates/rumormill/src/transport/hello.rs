@@ -41,6 +41,8 @@ pub(crate) struct Ours<'a> {
     pub(crate) exporter: &'a [u8; 32],
     /// Where this node sees the remote.
     pub(crate) remote: SocketAddr,
+    /// The random number of this process.
+    pub(crate) process: u64,
 }
 
 /// What the remote's Hello says.
@@ -48,6 +50,7 @@ pub(crate) struct Ours<'a> {
 pub(crate) struct Theirs {
     pub(crate) role: Role,
     pub(crate) observed: Option<SocketAddr>,
+    pub(crate) process: u64,
 }
 
 /// The dialer's part.
@@ -77,6 +80,7 @@ fn hello(ours: &Ours<'_>, key: Option<&NetworkKey>, side: Side) -> Frame {
         role: ours.role,
         observed: Some(Address(ours.remote)),
         network_proof: key.map(|k| ByteArray::from(k.prove(ours.exporter, side))),
+        process: ours.process,
     };
     hello.into()
 }
@@ -98,7 +102,7 @@ where
     match judge(&hello, ours, side) {
         Ok(key) => {
             let observed = hello.observed.map(|a| a.0);
-            Ok((Theirs { role: hello.role, observed }, key))
+            Ok((Theirs { role: hello.role, observed, process: hello.process }, key))
         }
         Err(e) => {
             // It is refused either way; that it also hears why is a courtesy.
@@ -160,7 +164,7 @@ mod tests {
 
     fn ours<'a>(key: Option<&'a NetworkKey>, exporter: &'a [u8; 32]) -> Ours<'a> {
         let remote = "127.0.0.1:5".parse().unwrap();
-        Ours { role: Role::Peer, network_key: key, exporter, remote }
+        Ours { role: Role::Peer, network_key: key, exporter, remote, process: 1 }
     }
 
     async fn meet(
@@ -211,7 +215,8 @@ mod tests {
     #[tokio::test]
     async fn version_zero_long_frames_and_other_frames_are_refused() {
         let exporter = [3; 32];
-        let old = Hello { version: 0, role: Role::Peer, observed: None, network_proof: None };
+        let (version, role, observed, network_proof) = (0, Role::Peer, None, None);
+        let old = Hello { version, role, observed, network_proof, process: 1 };
         let long = [vec![0, 0, 8, 0], vec![0; 2048]].concat();
         let cases: [(Vec<u8>, &str); 3] = [
             (wire::encode(&old.into()).to_bytes().to_vec(), "speaks version 0"),

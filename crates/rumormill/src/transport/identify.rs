@@ -64,6 +64,7 @@ pub async fn identify(
     let caller = Caller {
         id: identity.id(),
         role: Role::Peer,
+        process: 0,
         tls: &tls,
         network_key,
         tally: &tally,

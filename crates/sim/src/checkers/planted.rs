@@ -95,6 +95,7 @@ fn peer(n: u8) -> PeerSnapshot {
                 registered: true,
                 chosen: true,
                 reply_delay: None,
+                problem: None,
             })
             .collect(),
         alive: 3,

@@ -92,6 +92,17 @@ impl Run<'_> {
                 self.peers.extend(new);
                 None
             }
+            Act::Clone { peers } => {
+                let originals = self.some(peers, Whom::Random);
+                let copy = |p| self.world.add_copy(p, None);
+                Some(Undo::Crash(originals.into_iter().filter_map(copy).collect()))
+            }
+            Act::MoveHost { peers } => {
+                for p in self.some(peers, Whom::Random) {
+                    self.world.move_host(p);
+                }
+                None
+            }
             Act::CrashSeeds { .. } | Act::FreezeSeeds { .. } => self.strike_seeds(act),
             _ => self.disturb(act, until),
         }
@@ -236,6 +247,7 @@ impl Run<'_> {
                 }
             }
             Undo::Thaw(nodes) => nodes.into_iter().for_each(|n| self.world.thaw(n)),
+            Undo::Crash(nodes) => nodes.into_iter().for_each(|n| self.world.crash(n)),
             Undo::Heal => self.world.heal(),
             Undo::Mend(edges) => edges.into_iter().for_each(|(a, b)| self.world.mend(a, b)),
             Undo::Loss => self.world.set_loss(network.loss),

@@ -36,6 +36,8 @@ pub(super) enum Deed {
 pub(super) enum Undo {
     Start(Vec<(NodeId, DiskFate)>),
     Thaw(Vec<NodeId>),
+    /// Processes are killed: copies that have not ended by themselves.
+    Crash(Vec<NodeId>),
     Heal,
     Mend(Vec<(NodeId, NodeId)>),
     Loss,

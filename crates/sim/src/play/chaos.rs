@@ -12,6 +12,8 @@ const LEFT_ALIVE: usize = 3;
 /// Parts of queues that are full, and of packets that are lost, in a bad hour.
 const SKIPS: [f64; 4] = [0.0, 0.01, 0.1, 0.5];
 const LOSSES: [f64; 3] = [0.0, 0.01, 0.05];
+/// How long the process of a copy runs, if it does not end by itself: its original may be killed meanwhile.
+const COPY_RUNS: Duration = Duration::from_secs(1);
 /// The most peers there are at once, beside those of the beginning.
 const NEWCOMERS: usize = 3;
 
@@ -39,6 +41,7 @@ impl Run<'_> {
         if chaos.seeds {
             self.strike_a_seed();
         }
+        self.move_or_copy_a_host();
         let (min, max) = (chaos.every.min.0, chaos.every.max.0);
         let gap = self.chaos_dice.between(min, max).max(Duration::from_micros(1));
         self.agenda.put(self.world.now() + gap, Deed::Chaos);
@@ -116,6 +119,22 @@ impl Run<'_> {
             let gap = self.chaos_dice.between(Duration::from_secs(1), Duration::from_secs(20));
             let at = self.world.now() + gap;
             self.agenda.put(at, Deed::Undo(Undo::Mend(vec![(p, n)])));
+        }
+    }
+
+    /// Now and then the address of a host changes, or a data directory is copied and started a second time.
+    fn move_or_copy_a_host(&mut self) {
+        let what = self.chaos_dice.below(40);
+        if what > 1 {
+            return;
+        }
+        let Some(p) = self.one_that_is(NodeStatus::Running) else { return };
+        if what == 0 {
+            self.world.move_host(p);
+        } else {
+            let copy = self.world.add_copy(p, None);
+            let end = Undo::Crash(copy.into_iter().collect());
+            self.agenda.put(self.world.now() + COPY_RUNS, Deed::Undo(end));
         }
     }
 

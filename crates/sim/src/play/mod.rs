@@ -168,6 +168,7 @@ impl<'a> Run<'a> {
             fast: scenario.keys == Keys::Fast,
             check_every: LOOK_EVERY,
             record: Record::Judged,
+            learned_addresses: scenario.moves_hosts(),
             ..WorldConfig::new(seed, scenario.config()?)
         });
         Ok(Run {

@@ -151,6 +151,18 @@ pub enum Act {
         #[serde(default)]
         size: Option<Size>,
     },
+    /// Data directories are copied, and a second process is started with each copy.
+    Clone {
+        /// Of how many peers.
+        #[serde(default)]
+        peers: Share,
+    },
+    /// Hosts get another address; their processes go on.
+    MoveHost {
+        /// How many.
+        #[serde(default)]
+        peers: Share,
+    },
     /// Seeds are killed.
     CrashSeeds {
         /// How many.

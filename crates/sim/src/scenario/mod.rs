@@ -285,6 +285,12 @@ where
 }
 
 impl Scenario {
+    /// Whether the addresses of hosts change in it, so that peers have to learn theirs.
+    pub(crate) fn moves_hosts(&self) -> bool {
+        let moves = |f: &Fault| matches!(f.act, Act::MoveHost { .. });
+        self.chaos.is_some() || self.faults.iter().any(moves)
+    }
+
     /// Reads a scenario from the text of a TOML file.
     ///
     /// # Errors

@@ -121,6 +121,8 @@ impl World {
             dial: attempt.map(|a| a.dial),
             remote_address,
             observed: Some(own),
+            local_address: Some(own),
+            same_process: here == there,
         };
         self.node_mut(here).open_links.insert(link);
         self.feed(here, Step::LinkUp, link.0, Input::LinkUp { link, info });

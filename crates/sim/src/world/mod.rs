@@ -30,6 +30,7 @@ mod carry;
 mod command;
 mod connect;
 mod faults;
+mod hosts;
 mod line;
 mod observe;
 mod run;
@@ -98,6 +99,8 @@ pub struct WorldConfig {
     pub record: Record,
     /// Peers keep nothing on disk, like those that are started without a data directory.
     pub diskless_peers: bool,
+    /// Peers are not told their addresses: they announce the one at which others see them.
+    pub learned_addresses: bool,
 }
 
 /// What a world writes down as it runs.
@@ -130,6 +133,7 @@ impl WorldConfig {
             unsigned: false,
             record: Record::Everything,
             diskless_peers: false,
+            learned_addresses: false,
         }
     }
 }
@@ -353,14 +357,25 @@ impl World {
         start_in: Duration,
     ) -> NodeId {
         let index = self.nodes.len();
-        let node = NodeId(u32::try_from(index).unwrap_or(u32::MAX));
         let secret = derive(self.config.seed, "identity", index as u64);
         let identity = if self.config.fast && self.config.unsigned {
             Identity::unsigned(&secret)
         } else {
             Identity::from_secret(&secret)
         };
-        self.by_id.insert(identity.id(), node);
+        self.add_as(identity, kind, config, at, start_in)
+    }
+
+    fn add_as(
+        &mut self,
+        identity: Identity,
+        kind: Kind,
+        config: Arc<Config>,
+        at: SocketAddr,
+        start_in: Duration,
+    ) -> NodeId {
+        let node = NodeId(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
+        self.by_id.entry(identity.id()).or_insert(node);
         self.listeners.insert(at, node);
         let mut made = Node::new(identity, kind, config, at);
         made.line = self.config.bandwidth;

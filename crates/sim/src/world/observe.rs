@@ -55,7 +55,10 @@ impl World {
     /// Peers whose process runs, ascending.
     #[must_use]
     pub fn live_peers(&self) -> Vec<NodeId> {
-        let runs = |n: &NodeId| self.status(*n) == NodeStatus::Running && self.peer(*n).is_some();
+        let runs = |n: &NodeId| {
+            let is_copy = self.node(*n).is_copy;
+            !is_copy && self.status(*n) == NodeStatus::Running && self.peer(*n).is_some()
+        };
         self.nodes().filter(runs).collect()
     }
 
@@ -94,7 +97,8 @@ impl World {
     /// One look at everything, for the checkers.
     #[must_use]
     pub fn observe(&self) -> Observation {
-        let nodes: Vec<NodeObservation> = self.nodes().map(|n| self.observe_node(n)).collect();
+        let originals = self.nodes().filter(|n| !self.node(*n).is_copy);
+        let nodes: Vec<NodeObservation> = originals.map(|n| self.observe_node(n)).collect();
         let seeds = nodes.iter().filter(|n| n.role == Role::Seed).count();
         let longest = |f: fn(&rumormill_proto::Config) -> core::time::Duration| {
             nodes.iter().map(|n| f(&n.config)).max().unwrap_or_default()

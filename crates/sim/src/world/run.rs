@@ -1,5 +1,6 @@
 //! The loop: what is due happens, the cores are fed and drained.
 
+use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -134,7 +135,7 @@ impl World {
     /// Starts a node's process from its identity and disk.
     pub(super) fn start(&mut self, node: NodeId) {
         let (now, world_seed) = (self.now, self.config.seed);
-        let is_judged = self.is_judged();
+        let (is_judged, learns) = (self.is_judged(), self.config.learned_addresses);
         let n = self.node_mut(node);
         if matches!(n.status, NodeStatus::Running | NodeStatus::Frozen) {
             return;
@@ -156,7 +157,11 @@ impl World {
                     config: Arc::clone(&n.config),
                     identity,
                     name: name.clone().unwrap_or_else(|| super::peer_name(node)),
-                    addresses: advertise.clone().unwrap_or_else(|| vec![Address(own_address)]),
+                    addresses: advertise.clone().unwrap_or_else(|| {
+                        let port = own_address.port();
+                        let learned = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+                        vec![Address(if learns { learned } else { own_address })]
+                    }),
                     seeds: Arc::clone(seeds),
                     incarnation,
                     anchors: n.disk.anchors.clone(),
@@ -334,7 +339,8 @@ impl World {
     fn tell(&mut self, node: NodeId, event: Event) {
         self.watch_event(node, &event);
         self.figures.events += 1;
-        self.node_mut(node).leaving |= matches!(event, Event::Left);
+        let ends = matches!(event, Event::Left | Event::DuplicateIdentity { stops: true, .. });
+        self.node_mut(node).leaving |= ends;
         match &event {
             Event::Gap { from, to, .. } => self.figures.missed += to - from,
             Event::PeerRemoved { .. } | Event::MemberDead { .. } => self.figures.removals += 1,

@@ -143,6 +143,8 @@ fn a_frame_whose_signature_does_not_hold_closes_the_link() {
         presence: Presence::Left,
         degree: 0,
         target: 3,
+        process: 1,
+        rival: None,
     };
     let good = SignedRecord::sign(record, w.identity(a));
     w.inject(a, b, Frame::from(Leave { record: good.clone() })).unwrap();

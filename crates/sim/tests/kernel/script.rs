@@ -43,6 +43,7 @@ impl Machine for Player {
             Input::NotStored { ticket } => format!("not stored {}", ticket.0),
             Input::Congested { link } => format!("congested {}", link.0),
             Input::Consumed { marks } => format!("consumed {}", marks.len()),
+            Input::SeedMoved { .. } => return,
             Input::WallClock(_) | Input::Timeout => {
                 while self.script.front().is_some_and(|(at, _)| Time::ZERO + *at <= now) {
                     self.due.extend(self.script.pop_front().map(|(_, output)| output));

@@ -9,6 +9,7 @@ mod common;
 mod deaths;
 mod determinism;
 mod gossip;
+mod identity;
 mod join;
 mod partitions;
 mod receipts;

@@ -1,0 +1,109 @@
+//! Another process with this peer's identity: a copied data directory, a cloned machine.
+//!
+//! Every record carries the number of the process that signed it, which is larger for one that started
+//! later, and the number of another process with the same identity that the signer knows of (its
+//! *rival*). Only the key itself can sign either.
+//!
+//! - A record of another process proves nothing: it may be of a predecessor that has ended, and registries
+//!   remember it. So an ordinary restart, also one after `kill -9` while the old links linger, goes on.
+//! - A record of another process that names *this* process as its rival proves that both run: it was signed
+//!   after this process had started. Of the two, the one that started later ends.
+//!
+//! A process that finds the registry taken by another one claims it back with the next incarnation, and
+//! names the other as its rival. If the other has ended, nobody answers, and that was all. If it runs, it
+//! reads its own number: the later one says so once (its last record names the earlier one) and ends; the
+//! earlier one claims the registry once, and goes on.
+
+use core::time::Duration;
+
+use super::Peer;
+use crate::event::{CloseReason, Event};
+use crate::io::{LinkId, StoreOp};
+use crate::record::SignedRecord;
+use crate::snapshot::PeerState;
+use crate::wire::Register;
+
+/// Shortest time between two claims to the registry: a copy that does not end, as that of a thief, costs
+/// this process no more than that.
+const CLAIM_EVERY: Duration = Duration::from_secs(1);
+
+impl Peer {
+    /// Takes in a record of this peer's own identity. Says whether another process signed it.
+    pub(super) fn on_own_record(&mut self, record: &SignedRecord) -> bool {
+        let own = self.own.record.process;
+        if record.id != self.id() || record.process == own {
+            return false;
+        }
+        if self.is_leaving() {
+            return true;
+        }
+        if record.rival == Some(own) {
+            self.on_live_rival(record);
+        }
+        if !self.is_leaving() && record.version() >= self.own.record.version() {
+            self.claim_identity(record);
+        }
+        true
+    }
+
+    /// Another process with this identity runs.
+    fn on_live_rival(&mut self, record: &SignedRecord) {
+        let stops = record.process < self.own.record.process;
+        if self.own.rival_told != Some(record.process) {
+            self.own.rival_told = Some(record.process);
+            self.fx.count("duplicate_identities");
+            let (id, name) = (record.id, record.name.clone());
+            let address = record.addresses.first().copied();
+            self.fx.event(Event::DuplicateIdentity { id, name, address, stops });
+        }
+        if stops {
+            self.stop_as_duplicate(record.process);
+        }
+    }
+
+    /// Takes the registry back from a record of another process: its last word, if it has ended.
+    fn claim_identity(&mut self, record: &SignedRecord) {
+        let now = self.fx.now();
+        if now < self.own.claim_after {
+            // The seeds refuse what this process says until then, and show the record again.
+            let at = self.own.claim_after;
+            self.own.tell_at = Some(self.own.tell_at.map_or(at, |t| t.min(at)));
+            return;
+        }
+        self.own.claim_after = now + CLAIM_EVERY;
+        self.own.rival = Some(record.process);
+        let incarnation = record.incarnation.saturating_add(1).max(self.incarnation());
+        self.fx.store(vec![StoreOp::Incarnation(incarnation)]);
+        self.restart_outbox(incarnation);
+        self.renew_record(|r| {
+            r.incarnation = incarnation;
+            r.sequence = 0;
+        });
+        self.fx.count("identity_claims");
+        self.tell_seeds();
+        self.registrations.unpark(now);
+        // Others may have let go of this peer for the record of the other process.
+        self.mix_soon();
+    }
+
+    /// Ends without a goodbye, which would be one of the other process as well: its links and its entry in
+    /// the registries stay.
+    fn stop_as_duplicate(&mut self, rival: u64) {
+        self.own.rival = Some(rival);
+        self.renew_record(|_| {});
+        let record = self.own.record.clone();
+        let seeds: Vec<LinkId> = self.registrations.links().collect();
+        for link in seeds {
+            self.fx.send(link, Register { record: record.clone() });
+        }
+        self.own.state = PeerState::Left;
+        self.suspects.clear();
+        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        for link in links {
+            self.close(link, CloseReason::Duplicate);
+        }
+        for slot in &mut self.registrations.slots {
+            slot.link = None;
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Processes that share an identity: copies of a peer, and copies of a seed.
+//!
+//! A seed passes no judgement on copies of a peer: it shows each of the two processes the record of the
+//! other one, which they signed themselves, and they decide which of them ends (`peer/duplicate.rs`). The
+//! link of the one whose place was taken stays up for that, for as long as any link without a purpose does.
+
+use core::net::SocketAddr;
+
+use minicbor::bytes::ByteArray;
+
+use super::Seed;
+use crate::event::{CloseReason, Event, RefuseReason};
+use crate::identity::PeerId;
+use crate::io::LinkId;
+use crate::limits::IDLE_LINK;
+use crate::record::SignedRecord;
+use crate::wire::RegisterRefused;
+
+impl Seed {
+    /// A process registers: others with the same identity, on links that are up, are shown its record.
+    pub(super) fn introduce_process(&mut self, link: LinkId, record: &SignedRecord) {
+        let id = record.id;
+        if let Some(l) = self.links.get_mut(&link) {
+            l.process = Some(record.process);
+        }
+        let others = [self.registrants.get(&id), self.displaced.get(&id).copied()];
+        for other in others.into_iter().flatten().filter(|other| *other != link) {
+            let Some(l) = self.links.get_mut(&other) else { continue };
+            let Some(process) = l.process.filter(|p| *p != record.process) else { continue };
+            // Signed after the other process had started: both run.
+            let both_run = record.rival == Some(process);
+            let first = both_run && !core::mem::replace(&mut l.rival_told, true);
+            let (reason, nonce) = (RefuseReason::DuplicateIdentity, ByteArray::from(self.nonce));
+            let (record_shown, certificate) = (Some(record.clone()), None);
+            let refused = RegisterRefused { reason, record: record_shown, certificate, nonce };
+            self.fx.send(other, refused);
+            if first {
+                self.fx.count("duplicate_identities");
+                let (name, address) = (record.name.clone(), record.addresses.first().copied());
+                self.fx.event(Event::DuplicateIdentity { id, name, address, stops: false });
+            }
+        }
+    }
+
+    /// Notes where a peer is registered now. An earlier link of the same process is closed; one of another
+    /// process stays for a while, for both to hear of each other.
+    pub(super) fn take_place(&mut self, link: LinkId, record: &SignedRecord) {
+        let (id, now) = (record.id, self.fx.now());
+        let Some(old) = self.registrants.insert(id, link).filter(|old| *old != link) else {
+            return;
+        };
+        let other_process =
+            self.links.get(&old).and_then(|l| l.process).is_some_and(|p| p != record.process);
+        if !other_process {
+            self.close(old, CloseReason::Duplicate);
+            self.registrants.insert(id, link);
+            return;
+        }
+        if let Some(l) = self.links.get_mut(&old) {
+            (l.used, l.up) = (false, now);
+            self.next_idle_check = self.next_idle_check.min(now + IDLE_LINK);
+        }
+        let older = self.displaced.insert(id, old).filter(|older| *older != old && *older != link);
+        if let Some(older) = older {
+            self.close(older, CloseReason::Duplicate);
+            self.displaced.insert(id, old);
+        }
+    }
+
+    /// At the configured address of another seed a process answers that has this seed's key.
+    pub(super) fn found_copy(&mut self, index: usize) {
+        let id = self.id();
+        let Some(other) = self.others.get(index) else { return };
+        let (seed, own) = (other.address.host_port.clone(), self.own_address.clone());
+        self.refuse_shared_identity(index, seed, own, id);
+    }
+
+    /// A process that has this seed's key has dialled it. It is told at the address where it listens, if
+    /// that is configured; here its port is not known.
+    pub(super) fn met_copy(&mut self, from: SocketAddr) {
+        let id = self.id();
+        self.fx.count("seeds_sharing_identity");
+        let seed = format!("a process at {}", from.ip());
+        let other = self.own_address.clone();
+        self.fx.event(Event::SeedsShareIdentity { seed, other, id });
+    }
+
+    /// Another seed has the identity of a third one, or of this one: it is not used.
+    pub(super) fn refuse_shared_identity(
+        &mut self,
+        index: usize,
+        seed: String,
+        owner: Option<String>,
+        id: PeerId,
+    ) {
+        let now = self.fx.now();
+        let Some(other) = self.others.get_mut(index) else { return };
+        let name = owner.as_deref().unwrap_or("this seed");
+        other.refuse(format!("it has the same identity as {name}"));
+        let wait = self.rng.backoff(other.failures(), &self.config);
+        other.retry_at(now + wait);
+        self.fx.count("seeds_sharing_identity");
+        self.fx.event(Event::SeedsShareIdentity { seed, other: owner, id });
+    }
+}

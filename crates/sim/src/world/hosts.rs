@@ -1,0 +1,78 @@
+//! Hosts that are copied, and hosts whose address changes.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::sync::Arc;
+
+use rumormill_proto::LinkDown;
+
+use super::{World, node_address};
+use crate::node::{Kind, NodeId, NodeStatus};
+
+impl World {
+    /// Starts a second process with the identity of a peer or a seed and a copy of its disk, on a host of
+    /// its own, as a cloned machine or a copied data directory does. A copy of a seed listens at the address
+    /// of the configured seed `at`, whose process must have ended. Nothing is promised to a copy, and
+    /// checkers leave it out.
+    ///
+    /// Says nothing if the node is neither a peer nor a seed.
+    pub fn add_copy(&mut self, of: NodeId, at: Option<NodeId>) -> Option<NodeId> {
+        let address = match at {
+            Some(at) => {
+                debug_assert!(
+                    self.status(at) != NodeStatus::Running,
+                    "two processes at one address"
+                );
+                self.node(at).address
+            }
+            None => node_address(self.nodes.len()),
+        };
+        let original = self.node(of);
+        let (identity, config) = (original.identity.clone(), Arc::clone(&original.config));
+        let disk = original.disk.clone();
+        let kind = match &original.kind {
+            Kind::Peer { name, advertise, seeds } => Kind::Peer {
+                name: name.clone(),
+                advertise: advertise.clone(),
+                seeds: Arc::clone(seeds),
+            },
+            Kind::Seed { seeds, .. } => {
+                let own_index = seeds.iter().position(|s| s.host_port == address.to_string());
+                Kind::Seed { seeds: Arc::clone(seeds), own_index }
+            }
+            Kind::Machine { .. } => return None,
+        };
+        let copy = self.add_as(identity, kind, config, address, Duration::ZERO);
+        let n = self.node_mut(copy);
+        (n.disk, n.is_copy) = (disk, true);
+        self.run_to(self.now);
+        Some(copy)
+    }
+
+    /// Gives a host another address: its connections are lost at both ends, and nobody listens at the old
+    /// address any more. Its process goes on, and is not told.
+    pub fn move_host(&mut self, node: NodeId) -> SocketAddr {
+        // Addresses that no node is given when it is added.
+        let old = self.node(node).address;
+        let mut new = old;
+        loop {
+            let std::net::IpAddr::V4(ip) = new.ip() else { return old };
+            new.set_ip(core::net::Ipv4Addr::from_bits(ip.to_bits() ^ (1 << 31)).into());
+            if !self.listeners.contains_key(&new) {
+                break;
+            }
+            let std::net::IpAddr::V4(ip) = new.ip() else { return old };
+            new.set_ip(
+                core::net::Ipv4Addr::from_bits(ip.to_bits().wrapping_add(0x0100_0000)).into(),
+            );
+        }
+        self.listeners.remove(&old);
+        self.listeners.insert(new, node);
+        self.node_mut(node).address = new;
+        for link in self.links.ends_at(node) {
+            self.abandon(link);
+            self.link_down(node, link, LinkDown::Lost);
+        }
+        new
+    }
+}
