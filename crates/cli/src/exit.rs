@@ -27,6 +27,8 @@ pub(crate) enum Exit {
     NoNode = 6,
     /// The network could not be joined in time.
     NotJoined = 7,
+    /// A peer has left, and no other node is known to hold all that it published.
+    Unconfirmed = 8,
     /// Another process has the same identity and started earlier.
     DuplicateIdentity = 9,
     /// Ended by Ctrl-C before it was done.
@@ -44,6 +46,7 @@ Exit codes:
   5    a data directory cannot be used
   6    no running node found, or it cannot be reached
   7    the network was not joined in the time given
+  8    a peer has left, and no other node is known to hold the last messages that it published
   9    another process with the same identity (a copied data directory) started earlier
   130  interrupted";
 
@@ -123,7 +126,11 @@ impl From<StartError> for Failure {
 
 impl From<ClientError> for Failure {
     fn from(e: ClientError) -> Self {
-        let exit = if e.is_unreachable() { Exit::NoNode } else { Exit::Failed };
+        let exit = match &e {
+            e if e.is_unreachable() => Exit::NoNode,
+            ClientError::Refused(problem) if problem.status == 504 => Exit::Unconfirmed,
+            _ => Exit::Failed,
+        };
         Failure { exit, error: Some(e.into()) }
     }
 }

@@ -203,12 +203,19 @@ impl Client {
         serde_json::from_slice(&bytes).map_err(|e| self.unexpected(&e))
     }
 
-    /// Makes a peer say goodbye, or a seed stop; returns when it is done.
+    /// Makes a peer leave, or a seed stop; returns when it is done. `within` is how long a peer may take to hand
+    /// over what it published, if not as long as it was set to.
     ///
     /// # Errors
-    /// See [`ClientError`].
-    pub async fn leave(&self) -> Result<(), ClientError> {
-        self.answer(Method::POST, self.path("leave"), None, ANSWER_TIMEOUT * 3).await.map(drop)
+    /// See [`ClientError`]; no other node is known to hold all that it published: a problem with status 504.
+    pub async fn leave(&self, within: Option<Duration>) -> Result<(), ClientError> {
+        let path = self.path("leave");
+        let path = within.map_or_else(
+            || path.clone(),
+            |within| format!("{path}?within_ms={}", within.as_millis()),
+        );
+        let answer_within = within.unwrap_or(ANSWER_TIMEOUT) + ANSWER_TIMEOUT * 2;
+        self.answer(Method::POST, path, None, answer_within).await.map(drop)
     }
 
     /// What happens in it from now on.

@@ -549,6 +549,16 @@ pub enum Event {
         /// Whether this process ends because of it: the one that started later does.
         stops: bool,
     },
+    /// This node leaves, and no other node is known to hold the last messages that it published. [`Event::Left`]
+    /// follows.
+    LeftUnconfirmed {
+        /// The epoch of the stream that they are in.
+        epoch: u64,
+        /// The first of them.
+        from: u64,
+        /// The number after the last of them.
+        to: u64,
+    },
     /// This node said goodbye to everybody.
     Left,
 }

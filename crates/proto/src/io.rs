@@ -233,6 +233,8 @@ pub enum Class {
     /// Messages that were asked for, possibly long ago published. They get what payloads leave, and
     /// a small share in any case; one that does not fit is skipped and asked for again.
     History,
+    /// The goodbye: everything else that is queued on the link goes before it.
+    Last,
 }
 
 /// How far a publisher's messages were handed to the application, in one of its lives: everything
@@ -317,6 +319,12 @@ pub enum Output {
     /// Who holds a message that a receipt was wanted for; told whenever it changes, until it is
     /// complete.
     Receipt(Receipt),
+    /// More of what this peer published is confirmed to be held by another node, after
+    /// [`Peer::flush`](crate::Peer::flush).
+    Confirmed {
+        /// Every number of the present stream below it is.
+        to: u64,
+    },
     /// A `get` ended; `None` if nobody asked had it.
     Fetched {
         /// What was asked for.

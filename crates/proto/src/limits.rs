@@ -115,6 +115,8 @@ pub const REQUEST_BURST: u32 = 2_000;
 pub const ANSWER_RATE: u64 = 64 * 1024 * 1024;
 /// Bytes that they may bring at once: so many, or twice the retention.
 pub const ANSWER_BURST: u64 = 64 * 1024 * 1024;
+/// Streams in one [`Confirm`](crate::wire::Confirm), and streams that a peer remembers to have confirmed.
+pub const MAX_CONFIRM: usize = 256;
 /// Publishers whose missing messages are looked for at once; others wait for the next comparison.
 pub const MAX_MISSING: usize = 4_096;
 /// Neighbours remembered as having what is missing of one publisher.

@@ -411,7 +411,7 @@ fn an_unknown_seed_does_not_keep_its_link() {
 fn nothing_comes_after_the_goodbye() {
     let (mut rig, _) = with_neighbours(2);
     let now = rig.now;
-    rig.as_peer_mut().leave(now);
+    rig.as_peer_mut().leave(now, Duration::from_secs(2));
     rig.drain();
     rig.pass(Duration::from_secs(2));
     rig.timeout();

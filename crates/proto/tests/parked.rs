@@ -95,7 +95,7 @@ fn a_seed_without_room_keeps_the_registration_until_the_lease_ends() {
 fn the_goodbye_is_told_on_a_new_link() {
     let mut rig = without_links(CloseReason::Done);
     let now = rig.now;
-    rig.as_peer_mut().leave(now);
+    rig.as_peer_mut().leave(now, Duration::from_secs(2));
     rig.drain();
     assert_eq!(rig.as_peer().state(), PeerState::Leaving);
     let registers = rig.total("Register").0;

@@ -316,7 +316,7 @@ fn what_was_acknowledged_before_is_no_goodbye() {
     rig.join(0);
     let now = rig.now;
     rig.sent.clear();
-    rig.as_peer_mut().leave(now);
+    rig.as_peer_mut().leave(now, Duration::from_secs(2));
     rig.drain();
     let mut goodbyes = Vec::new();
     for (link, frame) in rig.sent.drain(..) {
@@ -336,6 +336,27 @@ fn what_was_acknowledged_before_is_no_goodbye() {
     let (link, ..) = goodbyes[1];
     rig.receive(link, acknowledgement(incarnation, sequence));
     assert!(left(&rig));
+}
+
+#[test]
+fn seed_that_stops_tells_at_once_what_it_has_gathered() {
+    let mut rig = Rig::seed(lan());
+    let first = rig.link_up(1, Role::Peer, None);
+    register(&mut rig, first, 1, 1, 2);
+    store_everything(&mut rig);
+    rig.pass(Duration::from_secs(1));
+    rig.timeout();
+    let second = rig.link_up(2, Role::Peer, None);
+    register(&mut rig, second, 2, 1, 2);
+    store_everything(&mut rig);
+    let before = sent(&rig, first, "MembersChanged");
+    let now = rig.now;
+    match &mut rig.node {
+        Node::Seed(seed) => seed.stop(now),
+        Node::Peer(_) => panic!("a peer"),
+    }
+    rig.drain();
+    assert_eq!(sent(&rig, first, "MembersChanged"), before + 1);
 }
 
 #[test]

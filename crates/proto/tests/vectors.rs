@@ -17,12 +17,12 @@ use minicbor::bytes::ByteArray;
 use rumormill_proto::overlay::target::{rank, target_degree};
 use rumormill_proto::registry::Entry;
 use rumormill_proto::wire::{
-    Accept, Accused, Ack, AckEntry, Announce, Appoint, Beacon, Census, Close, Data, Entries, Frame,
-    GetData, Gossip, Graft, Grafted, Hello, Leave, MembersChanged, Neighbourhood, PeerList,
-    PeerReply, PeerRequest, Permit, Ping, Pong, Position, PositionRead, ProbeReply, ProbeRequest,
-    Prune, Pull, Pulled, Range, Register, RegisterRefused, Registered, Reject, Report, Rewire,
-    SeedName, Summary, SummaryEntry, Testify, TreeId, Verdict, Verifier, Votes, Want, ack_token,
-    encode,
+    Accept, Accused, Ack, AckEntry, Announce, Appoint, Beacon, Census, Close, Confirm, Confirmed,
+    Data, Entries, Frame, GetData, Gossip, Graft, Grafted, Hello, Leave, MembersChanged,
+    Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong, Position, PositionRead,
+    ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register, RegisterRefused, Registered,
+    Reject, Report, Rewire, SeedName, StreamMark, Summary, SummaryEntry, Testify, TreeId, Verdict,
+    Verifier, Votes, Want, ack_token, encode,
 };
 use rumormill_proto::{
     Address, CloseReason, Config, Identity, Input, LinkId, LinkInfo, MessageId, Name, Output, Peer,
@@ -365,6 +365,10 @@ fn message_frames(page: &mut Page) {
     page.frame("numbers 4 to 6 of peer 1", Pull { ranges: vec![range] });
     page.frame("it was 2 batches", Pulled { batches: 2, refused: false });
     page.frame("refused", Pulled { batches: 0, refused: true });
+    let mark = StreamMark { publisher, epoch: 3, next: 9 };
+    page.frame("all of peer 1 below 9", Confirm { streams: vec![mark] });
+    let mark = StreamMark { next: 7, ..mark };
+    page.frame("of peer 1 all below 7", Confirmed { streams: vec![mark], leaving: false });
 }
 
 fn death_frames(page: &mut Page) {

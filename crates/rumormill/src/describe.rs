@@ -185,6 +185,11 @@ fn every_node(event: &Event) -> String {
                  directory was copied: give each node one of its own"
             )
         }
+        Event::LeftUnconfirmed { from, to, .. } => format!(
+            "leaves, and no other node is known to hold the last {} messages that this node published ({from} to {})",
+            to - from,
+            to - 1
+        ),
         Event::Left => "left the network".to_owned(),
         // An event newer than this text; its debug form escapes what it holds.
         other => format!("{other:?}"),
@@ -290,6 +295,7 @@ mod tests {
             Event::Synced { peers: 20 },
             Event::FrameRefused { peer: id, why },
             Event::LinkClosed { peer: id, reason: CloseReason::TooSlow },
+            Event::LeftUnconfirmed { epoch: 1, from: 3, to: 5 },
             Event::Left,
         ]
     }

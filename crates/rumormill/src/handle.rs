@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rumormill_proto::{Counters, Message, MessageId, PeerId, Time};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -14,8 +15,9 @@ use crate::driver::{Command, DuplicateIdentity, Hubs, Seat};
 use crate::error::Stopped;
 use crate::gate::Gate;
 use crate::net::Net;
-use crate::publish::ReceiptBook;
+use crate::publish::{Handover, LeaveError, ReceiptBook};
 use crate::subscription::{Events, SubscribeOptions, Subscription};
+use crate::tuning::LEAVE_WITHIN;
 use crate::wall::Wall;
 
 /// A handle to a node's driver. The driver ends when the last one is dropped.
@@ -93,10 +95,22 @@ impl<C: 'static> Handle<C> {
         answer.await.map_err(|_| Stopped)
     }
 
-    pub(crate) async fn stop(&self) -> Result<(), Stopped> {
-        let sent = self.0.commands.send(Command::Stop).await;
+    /// Leaves within a time, and waits for the end of the node.
+    pub(crate) async fn leave(&self, within: Duration) -> Result<(), LeaveError> {
+        let sent = self.0.commands.send(Command::Leave(within)).await;
         self.stopped().await;
-        sent.map_err(|_| Stopped)
+        // It may be known of an earlier call.
+        self.0.hubs.handover.outcome()?;
+        Ok(sent.map_err(|_| Stopped)?)
+    }
+
+    /// Ends a node that has nothing to hand over, and waits for its end.
+    pub(crate) async fn stop(&self) -> Result<(), Stopped> {
+        self.leave(LEAVE_WITHIN).await.map_err(|_| Stopped)
+    }
+
+    pub(crate) fn handover(&self) -> &Arc<Handover> {
+        &self.0.hubs.handover
     }
 
     pub(crate) fn kill(&self) {

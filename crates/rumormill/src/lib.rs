@@ -90,7 +90,7 @@ pub use crate::error::{BindError, PublishError, StartError, Stopped};
 pub use crate::listener::Listener;
 pub use crate::network_key::{NetworkKey, ParseNetworkKeyError};
 pub use crate::node::{Node, NodeBuilder};
-pub use crate::publish::{ReceiptError, ReceiptLost, Receipts};
+pub use crate::publish::{LeaveError, ReceiptError, ReceiptLost, Receipts, Unconfirmed};
 pub use crate::seed_node::{SeedBuilder, SeedNode};
 pub use crate::store::silence_caught_panics;
 pub use crate::subscription::{

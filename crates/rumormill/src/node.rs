@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rumormill_proto::limits::MAX_ADDRESSES;
 use rumormill_proto::snapshot::{
@@ -21,7 +22,7 @@ use crate::handle::Handle;
 use crate::launch::{Launch, Prepared, on_blocking_pool};
 use crate::listener::Listener;
 use crate::network_key::NetworkKey;
-use crate::publish::{ReceiptError, Receipts, Request};
+use crate::publish::{LeaveError, ReceiptError, Receipts, Request};
 use crate::store::{Database, Kept};
 use crate::subscription::{Consumer, Events, Observed, SubscribeOptions, Subscription};
 use crate::trace::Label;
@@ -30,8 +31,10 @@ use crate::trace::Label;
 ///
 /// It runs in tasks of the tokio runtime that [`NodeBuilder::start`] was awaited on, until
 /// [`leave`](Node::leave), [`kill`](Node::kill), the end of the runtime, or until the last handle
-/// is dropped, which is a leave that nobody waits for. [`Subscription`] and [`Events`] are not
-/// handles.
+/// is dropped. Dropping the last handle is a [`leave`](Node::leave) in the background: no caller waits for it,
+/// no caller hears of messages that it could not hand over, and if the runtime ends first (as it does when
+/// `main` returns), it is cut short, and messages may be lost. A program that publishes calls `leave` and looks at
+/// what it says. [`Subscription`] and [`Events`] are not handles.
 ///
 /// ```
 /// use rumormill::{Config, Node, Received};
@@ -58,6 +61,7 @@ use crate::trace::Label;
 pub struct Node {
     handle: Handle<Peer>,
     name: Name,
+    leave_within: Duration,
 }
 
 /// Collects what a peer starts with. Everything has a default.
@@ -288,13 +292,42 @@ impl Node {
         self.handle.fetch(id, Peer::fetch).await
     }
 
-    /// Says goodbye to neighbours and seeds, and ends; resolves when all of the node is gone. At
-    /// most a few seconds.
+    /// Waits until at least one other node holds everything that was published before this call. It asks the
+    /// neighbours; a node that has none waits for one, and so does a network of one: put it into a
+    /// `tokio::time::timeout`. Cancelling it changes nothing.
+    ///
+    /// The messages then survive the loss of this node, unless that other node is lost as well before it has
+    /// passed them on. For a count of all nodes that hold a message, see
+    /// [`publish_with_receipt`](Node::publish_with_receipt).
     ///
     /// # Errors
-    /// It had stopped already.
-    pub async fn leave(&self) -> Result<(), Stopped> {
-        self.handle.stop().await
+    /// The node has stopped.
+    pub async fn flush(&self) -> Result<(), Stopped> {
+        self.handle.flush().await
+    }
+
+    /// Leaves the network within ten seconds, or the time given to [`NodeBuilder::leave_within`]: see
+    /// [`leave_within`](Node::leave_within).
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn leave(&self) -> Result<(), LeaveError> {
+        self.leave_within(self.leave_within).await
+    }
+
+    /// Leaves the network: refuses further messages to publish, hands over those that it has accepted, says
+    /// goodbye to neighbours and seeds, and ends. Resolves when all of the node is gone.
+    ///
+    /// Until a neighbour has confirmed that it holds everything that this node published, the node stays a
+    /// member, and looks for a neighbour if it has none. Where there is no other node, nothing is handed over, and that is
+    /// no error. Most of the time it takes some milliseconds; `within` bounds it. When that time is over, what is queued is
+    /// written for at most two more seconds. Called a second time, the shorter time holds.
+    ///
+    /// # Errors
+    /// The node had stopped already; or no other node is known to hold the last messages that it published. It
+    /// has ended all the same.
+    pub async fn leave_within(&self, within: Duration) -> Result<(), LeaveError> {
+        self.handle.leave(within).await
     }
 
     /// Fault injection: ends at once without a word, as a crash would. Sockets are closed by being
@@ -398,6 +431,14 @@ impl NodeBuilder {
         self
     }
 
+    /// How long [`Node::leave`], or dropping the last handle, may take to hand over what was published. Default:
+    /// ten seconds.
+    #[must_use]
+    pub const fn leave_within(mut self, within: Duration) -> Self {
+        self.launch.tuning.leave_within = within;
+        self
+    }
+
     /// The key of a private network. Default: none, an open network.
     #[must_use]
     pub fn network_key(mut self, key: NetworkKey) -> Self {
@@ -436,6 +477,7 @@ impl NodeBuilder {
     /// Outside of a tokio runtime with time and I/O.
     pub async fn start(self) -> Result<Node, StartError> {
         let NodeBuilder { mut launch, name, advertise } = self;
+        let leave_within = launch.tuning.leave_within;
         launch.check_seeds()?;
         let (directory, given) = (launch.data_dir.take(), launch.identity.take());
         let (verifier, tally) = (launch.verifier.clone(), launch.tally.clone());
@@ -474,7 +516,7 @@ impl NodeBuilder {
         let label = Label { name: name.as_str().to_owned(), id: identity.id() };
         let make = || Peer::new(setup, Time::ZERO);
         let handle = launch.run(make, label, identity, listener, prepared.database)?;
-        Ok(Node { handle, name })
+        Ok(Node { handle, name, leave_within })
     }
 }
 

@@ -49,6 +49,7 @@ const fn worth(event: &Event) -> Worth {
         | Event::PeerRemoved { .. }
         | Event::FrameRefused { .. }
         | Event::Throttled { .. }
+        | Event::LeftUnconfirmed { .. }
         | Event::LinkClosed { .. } => Worth::Warn,
         Event::RequestRefused { .. } | Event::PeerDegree { .. } | Event::Fetched { .. } => {
             Worth::Debug

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use rumormill_proto::{Role, limits};
 
+/// How long a node may take to leave, if nothing else is said.
+pub(crate) const LEAVE_WITHIN: Duration = Duration::from_secs(10);
+
 /// Limits of the transport. Production uses [`Tuning::of`] and nothing else.
 #[derive(Debug, Clone)]
 pub(crate) struct Tuning {
@@ -47,8 +50,8 @@ pub(crate) struct Tuning {
     pub(crate) queue_payload: usize,
     /// Bytes in a link's queue of answers to pulls.
     pub(crate) queue_history: usize,
-    /// How long a leaving node waits for the core's farewell.
-    pub(crate) farewell: Duration,
+    /// How long the node may take to leave, if nothing else is said.
+    pub(crate) leave_within: Duration,
     /// First wait after a commit that failed; it doubles up to 32 times this.
     pub(crate) store_retry: Duration,
     /// Bytes that may wait to be made durable.
@@ -81,7 +84,7 @@ impl Tuning {
             queue_announce: limits::QUEUE_ANNOUNCE,
             queue_payload: limits::QUEUE_PAYLOAD,
             queue_history: limits::QUEUE_HISTORY,
-            farewell: Duration::from_secs(3),
+            leave_within: LEAVE_WITHIN,
             store_retry: Duration::from_secs(1),
             store_pending_bytes: 64 * 1024 * 1024,
         }

@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 use common::*;
 use rumormill::proto::DialError;
 use rumormill::{
-    BindError, Event, IdentifyError, Identity, Listener, MemberState, MessageId, NetworkKey, Node,
-    Observed, PeerId, PeerState, PublishError, Role, SeedAddress, SeedNode, StartError, Stopped,
-    Subscription, identify,
+    BindError, Event, IdentifyError, Identity, LeaveError, Listener, MemberState, MessageId,
+    NetworkKey, Node, Observed, PeerId, PeerState, PublishError, Role, SeedAddress, SeedNode,
+    StartError, Stopped, Subscription, identify,
 };
 use tokio::time::timeout;
 
@@ -170,7 +170,7 @@ async fn who_leaves_is_not_dead() {
         let back = matches!(e.event, Event::Registered { .. } | Event::Degraded { .. });
         assert!(!back, "it leaves: {:?}", e.event);
     }
-    assert_eq!(leaver.leave().await, Err(Stopped));
+    assert_eq!(leaver.leave().await, Err(LeaveError::Stopped(Stopped)));
     assert!(matches!(leaver.publish("t", "x").await, Err(PublishError::Stopped(_))));
     assert!(leaver.snapshot().await.is_err());
     assert_eq!(leaver.members().await.unwrap_err(), Stopped);

@@ -21,6 +21,22 @@ pub struct Publication {
     pub connected: Vec<NodeId>,
 }
 
+/// A peer that left in an orderly way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Departure {
+    /// When it had left.
+    pub at: Time,
+    /// Which.
+    pub node: NodeId,
+    /// Since when its process had run.
+    pub since: Time,
+    /// The first of the messages, and the number after the last, that it said no other node is known to hold.
+    pub unconfirmed: Option<(u64, u64)>,
+    /// The nodes that a path of the overlay led to at that time from a peer that held the last message it
+    /// had published.
+    pub connected: Vec<NodeId>,
+}
+
 /// A message that reached an application.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arrival {
@@ -211,6 +227,8 @@ pub struct Ledger {
     /// Removals, in order: the first word of each, and every seed's. What other peers repeat says
     /// nothing new, and there are as many of them as peers.
     pub removals: Vec<Removal>,
+    /// Orderly exits of peers, in order.
+    pub departures: Vec<Departure>,
     /// Troubles, in order of their beginning.
     pub impairments: Vec<Impairment>,
     /// Misuse of the seam.

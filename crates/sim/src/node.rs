@@ -76,6 +76,10 @@ pub(crate) struct Node {
     pub(crate) writer: Writer,
     /// The core has said goodbye; the process ends once its outputs are carried out.
     pub(crate) leaving: bool,
+    /// What it said of its messages that it could not hand over.
+    pub(crate) unconfirmed: Option<(u64, u64)>,
+    /// How many of its messages another node was known to hold, when it was last told.
+    pub(crate) confirmed: u64,
     /// Timeouts handled at one and the same time, to notice a core that never sleeps.
     pub(crate) spins: (Time, u32),
     pub(crate) next_port: u16,
@@ -120,6 +124,8 @@ impl Node {
             backlog: VecDeque::new(),
             writer: Writer::default(),
             leaving: false,
+            unconfirmed: None,
+            confirmed: 0,
             spins: (Time::ZERO, 0),
             next_port: EPHEMERAL,
             line: None,
@@ -163,5 +169,7 @@ impl Node {
         self.wake = None;
         self.backlog.clear();
         self.leaving = false;
+        self.unconfirmed = None;
+        self.confirmed = 0;
     }
 }

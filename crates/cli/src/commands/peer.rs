@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use rumormill::proto::limits::MAX_ADDRESSES;
 use rumormill::proto::{DialError, Event, Name, Preset, SeedAddress};
-use rumormill::{Consumer, Events, Listener, Node, Observed, Received, StartError};
+use rumormill::{Consumer, Events, LeaveError, Listener, Node, Observed, Received, StartError};
 use rumormill_http::Client;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -16,7 +16,7 @@ use crate::console::Console;
 use crate::control::RunDirArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::hello::{self, Rhythm};
-use crate::launch::{self, Control, GOODBYE, HttpArgs, NetworkArgs};
+use crate::launch::{self, Control, HttpArgs, NetworkArgs};
 use crate::log::{self, LogArgs, Logs};
 use crate::signals::Stops;
 use crate::supervise::Supervisor;
@@ -75,6 +75,10 @@ pub(crate) struct PeerArgs {
     /// End with exit code 7 if the network is not joined within this time [default: try for ever]
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     join_within: Option<Duration>,
+    /// How long it may take to hand over what it published when it ends: until then it waits for another node to
+    /// confirm it, and if none does, its exit code is 8
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, default_value = "10s")]
+    leave_within: Duration,
     /// Started by another program: say the address as JSON, wait for a line on standard input
     /// before reading --config, say the control file as JSON, and leave when standard input closes
     #[arg(long, requires = "listen")]
@@ -174,8 +178,12 @@ async fn start(
     listener: Listener,
     seeds: Vec<SeedAddress>,
 ) -> Outcome<(Node, Option<Consumer>, Option<Joining>)> {
-    let mut builder =
-        Node::builder().name(name).config(args.network.config()?).listener(listener).seeds(seeds);
+    let mut builder = Node::builder()
+        .leave_within(args.leave_within)
+        .name(name)
+        .config(args.network.config()?)
+        .listener(listener)
+        .seeds(seeds);
     if !args.advertise.is_empty() {
         builder = builder.advertise(args.advertise.clone());
     }
@@ -285,13 +293,16 @@ async fn not_joined(joining: Option<Joining>) -> Failure {
     Failure::new(Exit::NotJoined, message)
 }
 
-/// Leaves, unless it is gone already. A second Ctrl-C ends it without a goodbye.
+/// Leaves, unless it has left already. A second Ctrl-C ends it at once.
 async fn goodbye(node: &Node, stops: &mut Stops, outcome: Outcome) -> Outcome {
-    let leave = async {
-        let _ = timeout(GOODBYE, node.leave()).await;
-    };
     tokio::select! {
-        () = leave => outcome,
+        left = node.leave() => match left {
+            Err(e @ LeaveError::Unconfirmed(_)) => {
+                // What went wrong before says more.
+                outcome.and(Err(Failure::new(Exit::Unconfirmed, e)))
+            }
+            _ => outcome,
+        },
         () = stops.next() => {
             node.kill();
             Ok(Exit::Interrupted)

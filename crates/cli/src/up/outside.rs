@@ -101,6 +101,8 @@ impl Common<'_> {
             }
             // What is published is told to it; `classic` would have it greet by itself as well.
             c.arg("--messages").arg("0");
+            // The whole network ends: there is no node to hand over to for long.
+            c.arg("--leave-within").arg("3s");
             c.arg("--listen").arg(super::SYSTEM_CHOOSES.to_string());
         }
         if let Some(file) = &self.network.common.network_key_file {

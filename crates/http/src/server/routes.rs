@@ -7,11 +7,12 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router, middleware};
-use rumormill::Node;
 use rumormill::proto::message::ParseMessageIdError;
 use rumormill::proto::{MessageId, PeerId};
+use rumormill::{LeaveError, Node};
+use serde::Deserialize;
 use tokio::time::{Duration, Instant, timeout_at};
-use utoipa::OpenApi as _;
+use utoipa::{IntoParams, OpenApi as _};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -293,15 +294,33 @@ async fn publish(
     Ok((StatusCode::CREATED, Json(Published { id: id.to_string(), receipt: last })))
 }
 
-/// A peer says goodbye; a seed stops. Answers when it is done.
-#[utoipa::path(post, path = "/leave", tag = "nodes", params(OfNode), security(("token" = [])),
-    responses((status = 204, description = "It has stopped"), Refused))]
-async fn leave(State(shared): App, PathOf(which): PathOf<String>) -> Answer<StatusCode> {
+/// How to leave.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Leaving {
+    /// How long a peer may take to hand over what it published; its own setting if not given.
+    within_ms: Option<u64>,
+}
+
+/// A peer hands over what it published and says goodbye; a seed stops. Answers when it is done.
+#[utoipa::path(post, path = "/leave", tag = "nodes", params(OfNode, Leaving), security(("token" = [])),
+    responses((status = 204, description = "It has stopped"), Refused,
+        (status = 504, description = "It has stopped, and no other node is known to hold the last messages that \
+            it published", body = Problem, content_type = "application/problem+json")))]
+async fn leave(
+    State(shared): App,
+    PathOf(which): PathOf<String>,
+    QueryOf(leaving): QueryOf<Leaving>,
+) -> Answer<StatusCode> {
     let served = shared.nodes.find(&which)?;
-    let done = match &served.handle {
-        Handle::Peer(node) => node.leave().await,
-        Handle::Seed(node) => node.stop().await,
+    let done = match (&served.handle, leaving.within_ms) {
+        (Handle::Peer(node), Some(ms)) => node.leave_within(Duration::from_millis(ms)).await,
+        (Handle::Peer(node), None) => node.leave().await,
+        (Handle::Seed(node), _) => node.stop().await.map_err(LeaveError::from),
     };
-    done.map_err(|_| Problem::gone())?;
+    done.map_err(|e| match e {
+        LeaveError::Unconfirmed(_) => Problem::new(StatusCode::GATEWAY_TIMEOUT, e.to_string()),
+        _ => Problem::gone(),
+    })?;
     Ok(StatusCode::NO_CONTENT)
 }

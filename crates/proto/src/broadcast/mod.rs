@@ -9,6 +9,7 @@
 pub(crate) mod acks;
 pub(crate) mod active;
 pub(crate) mod announce;
+pub(crate) mod handover;
 mod message_list;
 pub(crate) mod missing;
 mod order;

@@ -33,6 +33,10 @@ impl Peer {
                 continue;
             }
             mine |= stream == own;
+            if stream == own && e.paced <= self.outbox.published() {
+                // It leaves out peers that are behind, but never the neighbour itself.
+                self.handover.acknowledged(e.paced, now);
+            }
             if f.congested && stream != own {
                 self.acks.congested(Some(stream), now);
             }
@@ -40,6 +44,7 @@ impl Peer {
         if mine {
             self.pace(f.congested);
             self.review_receipts();
+            self.review_confirmed();
         }
     }
 

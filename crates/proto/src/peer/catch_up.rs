@@ -73,6 +73,7 @@ impl Peer {
             self.fx.send(link, summary);
         };
         self.tree_link_up(neighbour);
+        self.ask_new_neighbour();
     }
 
     /// Asks a random neighbour whether it has seen the same.

@@ -2,6 +2,7 @@
 
 use super::Peer;
 use super::links::Use;
+use crate::event::CloseReason;
 use crate::io::{LinkId, Role};
 use crate::wire::{Frame, Pong};
 
@@ -14,6 +15,20 @@ impl Peer {
         let from_seed = matches!(used, Use::Seed(_));
         if let Use::Seed(index) = used {
             self.heard_seed(index);
+        }
+        if let Use::Parting(_) = used {
+            self.set_use(id, Use::Parting(self.fx.now()));
+            match frame {
+                Frame::Ping(f) => self.fx.send(id, Pong { nonce: f.nonce }),
+                Frame::Pong(_) => {}
+                // Both say goodbye: neither is a neighbour that would close the link.
+                Frame::Leave(_) => {
+                    self.close(id, CloseReason::Leaving);
+                    self.review_leave();
+                }
+                _ => self.fx.count("frames_late"),
+            }
+            return;
         }
         if !self.admit(id, remote, &frame) {
             return;
@@ -29,7 +44,7 @@ impl Peer {
             Frame::Appoint(f) if from_seed => self.on_appoint(&f),
             Frame::PeerRequest(f) if role == Role::Peer => self.on_peer_request(id, remote, *f),
             Frame::PeerReply(f) if used == Use::Request => self.on_peer_reply(id, remote, *f),
-            Frame::Leave(f) if role == Role::Peer => self.on_leave(remote, &f.record),
+            Frame::Leave(f) if role == Role::Peer => self.on_leave(id, remote, &f.record),
             Frame::Permit(f) if used == Use::Neighbour => {
                 let now = self.fx.now();
                 if !self.overlay.permit(f.peer, remote, now) {
@@ -48,6 +63,8 @@ impl Peer {
             Frame::Summary(f) if used == Use::Neighbour => self.on_summary(id, remote, &f),
             Frame::Pull(f) if used == Use::Neighbour => self.on_pull(id, &f),
             Frame::Pulled(f) if used == Use::Neighbour => self.on_pulled(remote, &f),
+            Frame::Confirm(f) if used == Use::Neighbour => self.on_confirm(id, remote, &f),
+            Frame::Confirmed(f) if used == Use::Neighbour => self.on_confirmed(remote, *f),
             Frame::Announce(f) if used == Use::Neighbour => self.on_announce(remote, &f),
             Frame::Ack(f) if used == Use::Neighbour => self.on_ack(remote, &f),
             Frame::Census(f) if used == Use::Neighbour => self.on_census(remote, *f),
@@ -69,6 +86,8 @@ impl Peer {
             | Frame::Gossip(_)
             | Frame::Summary(_)
             | Frame::Pull(_)
+            | Frame::Confirm(_)
+            | Frame::Confirmed(_)
             | Frame::PeerReply(_)
                 if role == Role::Peer =>
             {

@@ -25,6 +25,8 @@ pub(super) enum Use {
     Request,
     /// A question to another neighbour of this suspect.
     Ask(Box<PeerId>),
+    /// The goodbye is on it; when something came over it last.
+    Parting(Time),
 }
 
 /// One link.
@@ -81,7 +83,8 @@ impl Peer {
             self.forget_dial(purpose, DialError::WrongIdentity);
             return;
         }
-        if self.own.has_left() {
+        let for_seed = matches!(purpose, Some(DialFor::Seed(_)));
+        if self.own.has_left() || (self.is_leaving() && !for_seed) {
             self.fx.close(id, CloseReason::Leaving);
             return;
         }
@@ -169,6 +172,7 @@ impl Peer {
             Use::Seed(index) => self.on_seed_down(*index, why),
             Use::Neighbour => self.on_neighbour_link_down(remote, id, why),
             Use::Request => self.request_failed(remote, DialError::Refused),
+            Use::Parting(_) => self.review_leave(),
             Use::Ask(_) | Use::Idle => {}
         }
     }

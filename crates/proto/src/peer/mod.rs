@@ -6,11 +6,12 @@
 mod acks;
 mod address;
 mod catch_up;
-mod commands;
 mod death;
 mod duplicate;
 mod fetch;
 mod frames;
+mod handover;
+mod leave;
 mod links;
 mod messages;
 mod neighbours;
@@ -31,6 +32,7 @@ use crate::broadcast::Broadcast;
 use crate::broadcast::acks::Acks;
 use crate::broadcast::active::Active;
 use crate::broadcast::announce::Announcer;
+use crate::broadcast::handover::Handover;
 use crate::broadcast::missing::Missing;
 use crate::broadcast::outbox::Outbox;
 use crate::broadcast::trees::Trees;
@@ -137,6 +139,7 @@ pub struct Peer {
     missing: Missing,
     acks: Acks,
     active: Active,
+    handover: Handover,
     /// Streams of which it is not known where they begin.
     unbegun: VecMap<StreamId, Unbegun>,
     /// When this peer had its first neighbour.
@@ -207,6 +210,7 @@ impl Peer {
             missing,
             acks: Acks::default(),
             active: Active::default(),
+            handover: Handover::default(),
             unbegun: VecMap::new(),
             neighbours_since: None,
             receipts: VecMap::new(),

@@ -42,7 +42,7 @@ impl Peer {
         if now < self.overlay.fill.next {
             return;
         }
-        if self.is_leaving() {
+        if self.takes_no_neighbours() {
             self.overlay.fill.next = Time::MAX;
             return;
         }
@@ -96,7 +96,7 @@ impl Peer {
             .filter(|(id, m)| self.may_exchange(id, m, now))
             .map(|(id, _)| *id)
             .collect();
-        if self.is_leaving() || give.is_empty() {
+        if self.is_departing() || give.is_empty() {
             return;
         }
         let Some(&other) = others.get(self.rng.overlay.below(others.len())) else { return };
@@ -200,7 +200,7 @@ impl Peer {
         if !identity_holds {
             return self.refuse(link, remote, RefuseReason::WrongIdentity);
         }
-        if self.is_leaving() {
+        if self.takes_no_neighbours() {
             return self.refuse(link, remote, RefuseReason::Leaving);
         }
         if f.record.presence == Presence::Left {
@@ -462,6 +462,7 @@ impl Peer {
     pub(super) fn drop_neighbour(&mut self, id: PeerId, why: LinkDown) -> Option<Neighbour> {
         let neighbour = self.overlay.neighbours.remove(&id)?;
         self.tree_link_down(id);
+        self.handover.forget_neighbour(&id);
         let (name, degree) = (neighbour.record.name.clone(), self.overlay.degree());
         self.fx.event(Event::NeighbourDown { id, name, why, degree });
         let now = self.fx.now();

@@ -4,6 +4,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use super::Peer;
+use super::leave::Departure;
 use crate::event::Event;
 use crate::identity::Identity;
 use crate::io::StoreOp;
@@ -33,7 +34,8 @@ pub(super) struct Own {
     pub(super) state: PeerState,
     pub(super) tell_at: Option<Time>,
     pub(super) refresh_at: Time,
-    pub(super) leave_deadline: Option<Time>,
+    /// It is leaving.
+    pub(super) departure: Option<Box<Departure>>,
     /// Accusations before this time are answered already.
     pub(super) answer_after: Time,
     /// Where others can reach this peer, as configured; an unspecified IP address stands for the one at
@@ -77,7 +79,7 @@ impl Own {
             state: PeerState::Joining,
             tell_at: None,
             refresh_at: Time::MAX,
-            leave_deadline: None,
+            departure: None,
             answer_after: Time::ZERO,
             configured,
             observed: None,
@@ -105,6 +107,7 @@ impl Peer {
         self.outbox.stream()
     }
 
+    /// Whether it has said goodbye: what it does from then on is only to end.
     pub(super) const fn is_leaving(&self) -> bool {
         matches!(self.own.state, PeerState::Leaving | PeerState::Left)
     }

@@ -85,7 +85,7 @@ impl Peer {
         if topic.len() > MAX_TOPIC {
             return Err(PublishError::TopicTooLong(topic.len()));
         }
-        if self.is_leaving() {
+        if self.is_departing() {
             return Err(PublishError::Leaving);
         }
         self.begin_after_pause();
@@ -129,10 +129,16 @@ impl Peer {
         self.outbox.has_a_turnful()
     }
 
+    /// Signs and sends everything that was published.
+    pub(super) fn send_all_batches(&mut self) {
+        self.outbox.hold_back(false);
+        while self.send_next_batch() {}
+    }
+
     /// Signs what was published and sends it.
     pub(super) fn send_next_batch(&mut self) -> bool {
         let now = self.fx.now();
-        if self.outbox.is_held_back(now) && !self.is_leaving() {
+        if self.outbox.is_held_back(now) && !self.is_departing() {
             return false;
         }
         let Some(batch) = self.outbox.seal(&self.identity, now) else { return false };
@@ -302,6 +308,7 @@ impl Peer {
     pub(super) fn restart_outbox(&mut self, epoch: u64) {
         self.outbox.restart(epoch);
         self.receipts.clear();
+        self.handover.restart();
         self.census = CensusPlan::new();
     }
 }

@@ -15,6 +15,7 @@ impl Peer {
             frame,
             Frame::GetData(_)
                 | Frame::Pull(_)
+                | Frame::Confirm(_)
                 | Frame::Summary(_)
                 | Frame::Graft(_)
                 | Frame::PeerRequest(_)

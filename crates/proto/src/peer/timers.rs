@@ -87,7 +87,8 @@ impl Peer {
             self.fetches_deadline(),
             self.broadcast.kept.next_expiry(),
             self.own.tell_at,
-            self.own.leave_deadline,
+            self.leave_deadline(),
+            self.handover.due,
             self.overlay.announce_at,
             self.overlay.trim_at,
             Some(self.overlay.fill.next),
@@ -144,6 +145,7 @@ impl Peer {
         self.run_fetches();
         self.check_idle_links();
         self.ask_for_lists();
+        self.run_handover();
         self.check_leave();
         if self.own.refresh_at <= now {
             self.refresh_lease();

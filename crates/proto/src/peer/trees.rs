@@ -159,6 +159,7 @@ impl Peer {
 
     /// The life of a peer is over.
     pub(super) fn tree_end_of(&mut self, peer: PeerId) {
+        self.handover.forget_peer(&peer);
         self.trees.gone(peer, self.fx.now());
         self.review_receipts();
     }

@@ -26,7 +26,7 @@ impl Peer {
         PeerSnapshot {
             id: self.id(),
             name: self.own.record.name.clone(),
-            state: self.own.state,
+            state: self.state(),
             incarnation: self.incarnation(),
             epoch: self.own_stream().epoch,
             addresses: self.own.record.addresses.clone(),
@@ -56,7 +56,7 @@ impl Peer {
     /// Where it is in its life.
     #[must_use]
     pub const fn state(&self) -> PeerState {
-        self.own.state
+        if self.own.departure.is_some() { PeerState::Leaving } else { self.own.state }
     }
 
     /// Neighbours wanted.

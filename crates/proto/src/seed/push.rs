@@ -62,6 +62,16 @@ impl Seed {
         }
     }
 
+    /// The process is about to end in an orderly way: what was gathered is told at once. Everything that was
+    /// acknowledged is on disk, and votes are told when they are made.
+    pub fn stop(&mut self, now: Time) {
+        self.fx.begin(now);
+        if self.pending.at.is_some() {
+            self.pending.at = Some(now);
+        }
+        self.push();
+    }
+
     pub(super) fn push(&mut self) {
         let now = self.fx.now();
         if self.pending.at.is_none_or(|at| at > now) {

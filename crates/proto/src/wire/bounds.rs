@@ -1,10 +1,10 @@
 //! How much one frame may name. A frame over a bound is malformed: no honest node sends it.
 
 use super::frame::Frame;
-use super::messages::{Range, SummaryEntry};
+use super::messages::{Range, StreamMark, SummaryEntry};
 use crate::limits::{
-    MAX_ACKS, MAX_GAPS, MAX_HOST_PORT, MAX_NEIGHBOURHOOD, MAX_PULL_RANGES, MAX_RECORDS_PER_FRAME,
-    MAX_REPORTS, MAX_REQUEST_NEIGHBOURS, MAX_SEEDS, MAX_SUMMARY,
+    MAX_ACKS, MAX_CONFIRM, MAX_GAPS, MAX_HOST_PORT, MAX_NEIGHBOURHOOD, MAX_PULL_RANGES,
+    MAX_RECORDS_PER_FRAME, MAX_REPORTS, MAX_REQUEST_NEIGHBOURS, MAX_SEEDS, MAX_SUMMARY,
 };
 
 /// Buckets of a registry, each with its hash in a digest.
@@ -43,6 +43,12 @@ fn ranges(ranges: &[Range]) -> Result<(), &'static str> {
     Ok(())
 }
 
+fn marks(marks: &[StreamMark]) -> Result<(), &'static str> {
+    within(marks.len(), MAX_CONFIRM, "too many streams")?;
+    let key = |m: &StreamMark| (m.publisher, m.epoch);
+    if marks.is_sorted_by(|a, b| key(a) < key(b)) { Ok(()) } else { Err("streams out of order") }
+}
+
 impl Frame {
     /// Holds the counts in a frame against their bounds.
     pub(super) fn check(&self) -> Result<(), &'static str> {
@@ -72,6 +78,8 @@ impl Frame {
             Frame::Pull(f) => ranges(&f.ranges),
             Frame::Announce(f) => ranges(&f.ranges),
             Frame::Ack(f) => within(f.entries.len(), MAX_ACKS, "too many acknowledgements"),
+            Frame::Confirm(f) => marks(&f.streams),
+            Frame::Confirmed(f) => marks(&f.streams),
             Frame::Votes(f) => {
                 within(f.reports.len(), MAX_REPORTS, "too many reports")?;
                 within(f.testimonies.len(), MAX_REPORTS, "too many testimonies")

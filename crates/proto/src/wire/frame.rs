@@ -7,8 +7,8 @@ use minicbor::bytes::ByteArray;
 use minicbor::{Decode, Encode};
 
 use super::messages::{
-    Ack, Announce, Beacon, Census, Data, GetData, Gossip, Graft, Grafted, Prune, Pull, Pulled,
-    Summary,
+    Ack, Announce, Beacon, Census, Confirm, Confirmed, Data, GetData, Gossip, Graft, Grafted,
+    Prune, Pull, Pulled, Summary,
 };
 use crate::death::{Adjacency, Appointment, Certificate, DeathReport, Testimony, Vote};
 use crate::event::{CloseReason, RefuseReason};
@@ -580,6 +580,10 @@ frames! {
     41 Pull(Pull),
     /// That was my answer to your pull.
     42 Pulled(Pulled),
+    /// Do you hold these?
+    43 Confirm(Confirm),
+    /// I hold these.
+    44 Confirmed(Confirmed),
     /// Does it live?
     50 ProbeRequest(ProbeRequest),
     /// What I found.

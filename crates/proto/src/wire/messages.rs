@@ -425,3 +425,39 @@ pub struct Pulled {
     #[n(1)]
     pub refused: bool,
 }
+
+/// How far one stream is held without a hole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct StreamMark {
+    /// The publisher.
+    #[n(0)]
+    pub publisher: PeerId,
+    /// The epoch of its stream.
+    #[n(1)]
+    pub epoch: u64,
+    /// Everything below it.
+    #[n(2)]
+    pub next: u64,
+}
+
+/// "Do you hold these?" (section 7.8) It travels behind the payload that was sent before it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Confirm {
+    /// The streams, ascending, and up to where the receiver is to hold each.
+    #[n(0)]
+    pub streams: Vec<StreamMark>,
+}
+
+/// "I hold these." (section 7.8)
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Confirmed {
+    /// The streams of the question, ascending, and up to where the sender holds each.
+    #[n(0)]
+    pub streams: Vec<StreamMark>,
+    /// The sender is about to leave the network itself.
+    #[n(1)]
+    pub leaving: bool,
+}

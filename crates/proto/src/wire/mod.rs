@@ -22,8 +22,9 @@ pub use frame::{
     Reject, Report, Rewire, SeedName, Testify, Verdict, Votes, Want,
 };
 pub use messages::{
-    Ack, AckEntry, Announce, Beacon, BeaconBody, Census, CensusBody, Data, GetData, Gossip, Graft,
-    Grafted, Prune, Pull, Pulled, Range, Summary, SummaryEntry, TreeId, ack_token,
+    Ack, AckEntry, Announce, Beacon, BeaconBody, Census, CensusBody, Confirm, Confirmed, Data,
+    GetData, Gossip, Graft, Grafted, Prune, Pull, Pulled, Range, StreamMark, Summary, SummaryEntry,
+    TreeId, ack_token,
 };
 pub use pieces::{TOTAL, Unit, unit};
 pub use verify::{Verified, Verifier, VerifyError, trust_without_checking};

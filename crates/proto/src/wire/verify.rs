@@ -162,6 +162,8 @@ impl Verifier {
             | Frame::Summary(_)
             | Frame::Pull(_)
             | Frame::Pulled(_)
+            | Frame::Confirm(_)
+            | Frame::Confirmed(_)
             | Frame::Graft(_)
             | Frame::Grafted(_)
             | Frame::Prune(_)

@@ -1,7 +1,7 @@
 //! Strategies for valid frames, one for every type.
 
 use minicbor::bytes::ByteArray;
-use proptest::collection::vec;
+use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -11,11 +11,11 @@ use rumormill_proto::registry::Entry;
 use rumormill_proto::signed::{Signed, Statement};
 use rumormill_proto::wire::{
     Accept, Accused, Ack, AckEntry, Announce, Appoint, Beacon, BeaconBody, Census, CensusBody,
-    Close, Data, Digest, Entries, Frame, GetData, Gossip, Graft, Grafted, Hello, Leave,
-    MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong, Position,
-    PositionRead, ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register, RegisterRefused,
-    Registered, Reject, Report, Rewire, SeedName, Summary, SummaryEntry, Testify, TreeId, Verdict,
-    Votes, Want,
+    Close, Confirm, Confirmed, Data, Digest, Entries, Frame, GetData, Gossip, Graft, Grafted,
+    Hello, Leave, MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping,
+    Pong, Position, PositionRead, ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register,
+    RegisterRefused, Registered, Reject, Report, Rewire, SeedName, StreamMark, Summary,
+    SummaryEntry, Testify, TreeId, Verdict, Votes, Want,
 };
 use rumormill_proto::{
     Address, Batch, CloseReason, Identity, MessageId, Name, PeerId, RefuseReason, Role,
@@ -308,6 +308,14 @@ fn neighbourhood() -> impl Strategy<Value = Neighbourhood> {
     )
 }
 
+/// Marks of streams, ascending.
+fn marks() -> impl Strategy<Value = Vec<StreamMark>> {
+    btree_map((peer_id(), number()), number(), 0..9).prop_map(|marks| {
+        let mark = |((publisher, epoch), next)| StreamMark { publisher, epoch, next };
+        marks.into_iter().map(mark).collect()
+    })
+}
+
 /// Ascending gaps, and the number after the highest one received.
 fn gaps() -> impl Strategy<Value = (Vec<(u64, u64)>, u64)> {
     vec(1u64..1000, 1..13).prop_map(|steps| {
@@ -422,6 +430,14 @@ pub fn all() -> Vec<(u16, BoxedStrategy<Frame>)> {
         (
             42,
             boxed(any::<(u32, bool)>().prop_map(|(batches, refused)| Pulled { batches, refused })),
+        ),
+        (43, boxed(marks().prop_map(|streams| Confirm { streams }))),
+        (
+            44,
+            boxed(
+                (marks(), any::<bool>())
+                    .prop_map(|(streams, leaving)| Confirmed { streams, leaving }),
+            ),
         ),
         (
             50,

@@ -7,10 +7,11 @@ use rumormill_proto::registry::Entry;
 use rumormill_proto::signed::Signed;
 use rumormill_proto::wire::{
     Accept, Accused, Ack, AckEntry, Announce, Appoint, Beacon, BeaconBody, Census, CensusBody,
-    Close, Data, Digest, Entries, Frame, GetData, Gossip, Graft, Grafted, Leave, MembersChanged,
-    Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong, ProbeReply, ProbeRequest,
-    Prune, Pull, Pulled, Range, Register, RegisterRefused, Registered, Reject, Report, Rewire,
-    SeedName, Summary, SummaryEntry, Testify, TreeId, Verdict, Votes, Want,
+    Close, Confirm, Confirmed, Data, Digest, Entries, Frame, GetData, Gossip, Graft, Grafted,
+    Leave, MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong,
+    ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register, RegisterRefused, Registered,
+    Reject, Report, Rewire, SeedName, StreamMark, Summary, SummaryEntry, Testify, TreeId, Verdict,
+    Votes, Want,
 };
 use rumormill_proto::{
     Batch, CloseReason, Identity, MessageId, Name, PeerId, RefuseReason, Role, SignedRecord,
@@ -181,17 +182,29 @@ fn welcome(node: &Node, role: Role) -> &'static [u8] {
         (Node::Peer(_), Role::Seed) => &[1, 2, 5, 6, 8, 9, 26, 29, 29],
         (Node::Peer(_), Role::Peer) => &[
             1, 2, 4, 10, 11, 12, 13, 14, 15, 16, 17, 17, 18, 18, 19, 20, 21, 21, 22, 23, 24, 32,
-            32, 33, 34, 35, 36, 36, 37, 38, 39,
+            32, 33, 34, 35, 36, 36, 37, 38, 39, 40, 41,
         ],
         (Node::Seed(_), Role::Peer) => &[1, 2, 3, 3, 3, 4, 7, 25, 25, 25, 30],
         (Node::Seed(_), Role::Seed) => &[1, 2, 27, 27, 28, 28, 31],
     }
 }
 
+/// Marks of a few streams, ascending.
+fn marks(s: &mut Script<'_>) -> Vec<StreamMark> {
+    let mut marks = a_few(s, 6, |s| {
+        let r = range(s);
+        StreamMark { publisher: r.publisher, epoch: r.epoch, next: r.to }
+    });
+    let key = |m: &StreamMark| (m.publisher, m.epoch);
+    marks.sort_by_key(key);
+    marks.dedup_by_key(|m| key(m));
+    marks
+}
+
 /// Any frame, with any content that the remote can sign.
 pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
     let kind = if s.once_in(16) {
-        s.byte() % 40
+        s.byte() % 42
     } else {
         s.pick(welcome(&rig.node, remote.role)).copied().unwrap_or(1)
     };
@@ -306,6 +319,8 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
         37 => Ack { entries: a_few(s, 6, ack), congested: s.once_in(4) }.into(),
         38 => Census { body: census(s) }.into(),
         39 => Pulled { batches: s.number() as u32, refused: s.byte() % 4 == 0 }.into(),
+        40 => Confirm { streams: marks(s) }.into(),
+        41 => Confirmed { streams: marks(s), leaving: s.once_in(4) }.into(),
         _ => Digest {
             buckets: vec![s.number(); 256],
             nonce: ByteArray::from([s.byte(); 16]),
@@ -443,6 +458,11 @@ pub fn honest_answer(s: &mut Script<'_>, remote: Remote, frame: &Frame) -> Optio
             let r = f.ranges.first()?;
             let batch = an_answer(r.publisher, r.epoch, r.from)?;
             Gossip { hops: 3, own_tree: false, receipt: false, pulled: true, batch }.into()
+        }
+        Frame::Confirm(f) => {
+            let mut streams = f.streams.clone();
+            streams.retain(|_| s.once_in(2));
+            Confirmed { streams, leaving: s.once_in(3) }.into()
         }
         Frame::GetData(f) => {
             let batch = an_answer(f.id.publisher, f.id.epoch, f.id.sequence)?;

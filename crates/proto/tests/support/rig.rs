@@ -311,7 +311,7 @@ impl Rig {
                 assert!(r.held <= r.live, "{r:?}");
                 assert!(!r.complete || r.held == r.live, "{r:?}");
             }
-            Output::Fetched { .. } => {}
+            Output::Fetched { .. } | Output::Confirmed { .. } => {}
             Output::Event(e) => {
                 if let Event::Gap { publisher, epoch, from, to } = e {
                     assert!(from < to, "a gap of nothing");
@@ -561,7 +561,8 @@ impl Rig {
         let which = s.byte() % 16;
         match &mut self.node {
             Node::Peer(p) => match which {
-                0 => p.leave(now),
+                0 if s.once_in(2) => p.leave(now, Duration::from_millis(u64::from(s.u16()) / 4)),
+                0 => drop(p.flush(now)),
                 1..=5 => {
                     let payload = vec![s.byte(); s.below(64)];
                     let n = if s.once_in(8) { s.below(200) } else { 1 };

@@ -1,5 +1,7 @@
 //! What the driver needs of a state machine.
 
+use std::time::Duration;
+
 use rumormill_proto::{Delivery, Input, Output, Peer, Seed, Time};
 
 /// A state machine that is fed and drained.
@@ -10,8 +12,8 @@ pub(crate) trait Core: Send + 'static {
     fn poll_output(&mut self) -> Option<Output>;
     /// When to call `handle` with `Input::Timeout` at the latest.
     fn poll_timeout(&self) -> Option<Time>;
-    /// Begins to leave; `true` if `Event::Left` will tell when it is done.
-    fn say_goodbye(&mut self, now: Time) -> bool;
+    /// Begins to leave, to be done within a time; `true` if `Event::Left` will tell when it is.
+    fn leave(&mut self, now: Time, within: Duration) -> bool;
     /// What an earlier life delivered; answers once.
     fn take_restored(&mut self) -> Vec<Delivery> {
         Vec::new()
@@ -39,8 +41,8 @@ impl Core for Peer {
         Peer::poll_timeout(self)
     }
 
-    fn say_goodbye(&mut self, now: Time) -> bool {
-        self.leave(now);
+    fn leave(&mut self, now: Time, within: Duration) -> bool {
+        Peer::leave(self, now, within);
         true
     }
 
@@ -74,8 +76,9 @@ impl Core for Seed {
         Seed::poll_timeout(self)
     }
 
-    /// A seed has nobody to say goodbye to: peers find another, and its registry stays on disk.
-    fn say_goodbye(&mut self, _now: Time) -> bool {
+    /// A seed says no goodbye: peers find another, and its registry stays on disk.
+    fn leave(&mut self, now: Time, _within: Duration) -> bool {
+        self.stop(now);
         false
     }
 }

@@ -7,7 +7,7 @@ use rumormill_proto::{Event, WallTime};
 
 use crate::fanout::Hub;
 use crate::log::Log;
-use crate::publish::ReceiptBook;
+use crate::publish::{Handover, ReceiptBook};
 use crate::subscription::Progress;
 
 /// An event and when it happened.
@@ -27,6 +27,7 @@ pub(crate) struct Hubs {
     pub(crate) events: Arc<Hub<Stamped>>,
     pub(crate) receipts: Arc<ReceiptBook>,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) handover: Arc<Handover>,
     duplicate: Arc<OnceLock<DuplicateIdentity>>,
 }
 
@@ -80,6 +81,7 @@ impl Hubs {
             receipts: Arc::default(),
             progress: Arc::default(),
             duplicate: Arc::default(),
+            handover: Arc::default(),
         }
     }
 
@@ -97,5 +99,6 @@ impl Hubs {
         self.log.close();
         self.events.close();
         self.receipts.close();
+        self.handover.close();
     }
 }

@@ -30,6 +30,7 @@ pub(crate) use self::seat::Seat;
 use crate::inbox::Served;
 use crate::link::{LinkQueue, Pushed};
 use crate::net::{Arrival, Net};
+use crate::publish::Unconfirmed;
 use crate::store::StoreHandle;
 use crate::trace::trace;
 use crate::transport;
@@ -60,8 +61,8 @@ pub(crate) enum Command<C> {
         ask: fn(&mut C, Time, MessageId),
         reply: oneshot::Sender<Option<Message>>,
     },
-    /// Say goodbye and end.
-    Stop,
+    /// Leave within a time, and end.
+    Leave(Duration),
 }
 
 #[derive(Debug)]
@@ -74,8 +75,8 @@ struct Link {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Running,
-    /// The core says goodbye, until then at the latest.
-    Leaving(Instant),
+    /// The core leaves, and says when it has.
+    Leaving,
     /// The links write what they have, until then at the latest.
     Closing(Instant),
 }
@@ -99,6 +100,8 @@ pub(crate) struct Driver<C: Core> {
     /// The last batch sent and its encoding: one batch goes to many links in a row.
     last_gossip: Option<(Frame, Encoded)>,
     phase: Phase,
+    /// Whether there are handles that may ask for something.
+    takes_commands: bool,
 }
 
 /// What a driver is made of.
@@ -128,6 +131,7 @@ pub(crate) fn spawn<C: Core>(setup: DriverSetup<C>) {
         waiting: BTreeMap::new(),
         last_gossip: None,
         phase: Phase::Running,
+        takes_commands: true,
     };
     tokio::spawn(async move {
         let _ = net.gate.govern(driver.run()).await;
@@ -157,9 +161,10 @@ impl<C: Core> Driver<C> {
             let (seat, progress) = (self.seat.clone(), self.hubs.progress.clone());
             tokio::select! {
                 biased;
-                command = self.commands.recv(), if self.phase == Phase::Running => {
-                    // All handles are gone: nobody can want this node any more.
-                    self.command(command.unwrap_or(Command::Stop));
+                command = self.commands.recv(), if self.takes_commands => {
+                    self.takes_commands &= command.is_some();
+                    // All handles are gone: no caller waits for this node any more.
+                    self.command(command.unwrap_or(Command::Leave(self.net.tuning.leave_within)));
                 }
                 () = self.net.inbox.ready() => self.take_in_round(),
                 () = seat.poke.notified() => {
@@ -181,8 +186,8 @@ impl<C: Core> Driver<C> {
     fn wake_at(&self, deadline: Option<Time>) -> Instant {
         let core = deadline.map(|t| self.seat.clock().instant(t));
         let end = match self.phase {
-            Phase::Running => None,
-            Phase::Leaving(at) | Phase::Closing(at) => Some(at),
+            Phase::Running | Phase::Leaving => None,
+            Phase::Closing(at) => Some(at),
         };
         let latest = Instant::now() + LONGEST_SLEEP;
         [core, end].into_iter().flatten().fold(latest, Instant::min)
@@ -308,12 +313,13 @@ impl<C: Core> Driver<C> {
                 self.waiting.entry(id).or_default().push(reply);
                 self.step(|core, now| ask(core, now, id));
             }
-            Command::Stop => {
+            Command::Leave(within) => {
                 let mut says_goodbye = false;
-                self.step(|core, now| says_goodbye = core.say_goodbye(now));
+                self.step(|core, now| says_goodbye = core.leave(now, within));
                 if says_goodbye {
+                    // It may have left in this very step.
                     if self.phase == Phase::Running {
-                        self.phase = Phase::Leaving(Instant::now() + self.net.tuning.farewell);
+                        self.phase = Phase::Leaving;
                     }
                 } else {
                     self.close_all();
@@ -352,6 +358,7 @@ impl<C: Core> Driver<C> {
                 }
                 self.hubs.log.append(delivery);
             }
+            Output::Confirmed { to } => self.hubs.handover.confirmed(to),
             Output::Receipt(receipt) => self.hubs.receipts.tell(receipt),
             Output::Fetched { id, message } => {
                 for reply in self.waiting.remove(&id).unwrap_or_default() {
@@ -367,6 +374,9 @@ impl<C: Core> Driver<C> {
                     }
                     event => *event == Event::Left,
                 };
+                if let Event::LeftUnconfirmed { epoch, from, to } = event {
+                    self.hubs.handover.lost(Unconfirmed { epoch, from, to });
+                }
                 if let Event::Gap { publisher, epoch, from, to } = event {
                     self.hubs.log.append_gap(StreamId { publisher, epoch }, from, to);
                 }
@@ -412,7 +422,7 @@ impl<C: Core> Driver<C> {
                 Class::Liveness => &tally.dropped_liveness,
                 Class::Announce => &tally.dropped_announce,
                 Class::History => &tally.dropped_history,
-                Class::Payload | Class::Control => &tally.dropped_payload,
+                Class::Payload | Class::Control | Class::Last => &tally.dropped_payload,
             }
             .one(),
             Pushed::Gone => tally.dropped_link_gone.one(),
@@ -449,17 +459,12 @@ impl<C: Core> Driver<C> {
         // The links keep to the flush time themselves; the rest is for their tasks to be run.
         let grace = self.net.tuning.close_flush * 2 + Duration::from_millis(500);
         self.phase = Phase::Closing(Instant::now() + grace);
+        self.takes_commands = false;
     }
 
     fn is_finished(&mut self) -> bool {
         match self.phase {
-            Phase::Running => false,
-            Phase::Leaving(until) => {
-                if Instant::now() >= until {
-                    self.close_all();
-                }
-                false
-            }
+            Phase::Running | Phase::Leaving => false,
             Phase::Closing(until) => self.links.is_empty() || Instant::now() >= until,
         }
     }

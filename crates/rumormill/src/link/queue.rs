@@ -84,6 +84,7 @@ struct Lanes {
     announce: Lane,
     payload: Lane,
     history: Lane,
+    last: Lane,
     /// Payloads put in and taken out so far.
     payloads_in: u64,
     payloads_out: u64,
@@ -108,6 +109,7 @@ impl Lanes {
             announce: Lane::default(),
             payload: Lane::default(),
             history: Lane::default(),
+            last: Lane::default(),
             payloads_in: 0,
             payloads_out: 0,
             own_until: 0,
@@ -152,12 +154,12 @@ impl Lanes {
 
     /// Whether there is something that waits for the window.
     fn is_waiting(&self) -> bool {
-        let lanes = [&self.control, &self.announce, &self.payload, &self.history];
+        let lanes = [&self.control, &self.announce, &self.payload, &self.history, &self.last];
         self.in_pieces.is_some() || lanes.iter().any(|lane| !lane.frames.is_empty())
     }
 
     /// The next frame by class: control first, then announcements and payloads; history when there are no
-    /// payloads, and now and then in any case.
+    /// payloads, and now and then in any case; the goodbye when there is nothing else.
     fn pop(&mut self) -> Option<(Class, Encoded)> {
         if let Some(frame) = self.control.pop() {
             return Some((Class::Control, frame));
@@ -173,7 +175,10 @@ impl Lanes {
             return Some((Class::Payload, frame));
         }
         self.since_history = 0;
-        self.history.pop().map(|frame| (Class::History, frame))
+        if let Some(frame) = self.history.pop() {
+            return Some((Class::History, frame));
+        }
+        self.last.pop().map(|frame| (Class::Last, frame))
     }
 
     fn clear(&mut self) {
@@ -183,6 +188,7 @@ impl Lanes {
         self.announce = Lane::default();
         self.payload = Lane::default();
         self.history = Lane::default();
+        self.last = Lane::default();
     }
 }
 
@@ -265,7 +271,11 @@ impl LinkQueue {
                 l.control.push(frame);
                 Pushed::Queued
             }
-            Class::Control => Pushed::Overflow,
+            Class::Last if l.last.has_room(&frame, self.limit_control) => {
+                l.last.push(frame);
+                Pushed::Queued
+            }
+            Class::Control | Class::Last => Pushed::Overflow,
             Class::Payload if l.payload.has_room(&frame, self.limit_payload) => {
                 l.payload.push(frame);
                 l.payloads_in += 1;
@@ -513,6 +523,7 @@ mod tests {
     #[test]
     fn probes_go_first_then_control_announcements_payloads_history_and_goodbye() {
         let q = queue();
+        q.push(Class::Last, frame(5));
         q.push(Class::History, frame(4));
         q.push(Class::Payload, frame(3));
         q.push(Class::Announce, frame(2));
@@ -526,6 +537,7 @@ mod tests {
         assert_eq!(next(&q), Ok((Class::Announce, 2)));
         assert_eq!(next(&q), Ok((Class::Payload, 3)));
         assert_eq!(next(&q), Ok((Class::History, 4)));
+        assert_eq!(next(&q), Ok((Class::Last, 5)));
         assert_eq!(next(&q), Err(Taken::Close(CloseReason::Leaving)));
     }
 

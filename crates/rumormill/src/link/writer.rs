@@ -98,7 +98,7 @@ impl Burst {
         tally.frames_out.one();
         match class {
             Class::Liveness => &tally.bytes_out_liveness,
-            Class::Control => &tally.bytes_out_control,
+            Class::Control | Class::Last => &tally.bytes_out_control,
             Class::Announce => &tally.bytes_out_announce,
             Class::Payload => &tally.bytes_out_payload,
             Class::History => &tally.bytes_out_history,

@@ -1,10 +1,13 @@
 //! Publishing: into the core at once, or after those who waited before for room.
 
+mod handover;
 mod receipts;
 
 use rumormill_proto::{MessageId, Peer};
 use tokio::task::yield_now;
 
+pub(crate) use handover::Handover;
+pub use handover::{LeaveError, Unconfirmed};
 pub(crate) use receipts::ReceiptBook;
 pub use receipts::{ReceiptError, ReceiptLost, Receipts};
 

@@ -94,7 +94,7 @@ impl Core for Echo {
         None
     }
 
-    fn say_goodbye(&mut self, _now: Time) -> bool {
+    fn leave(&mut self, _now: Time, _within: Duration) -> bool {
         false
     }
 }

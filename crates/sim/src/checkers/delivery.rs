@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rumormill_proto::{MessageId, StreamId, Time};
 
 use super::Violation;
-use crate::ledger::{GapTold, Publication};
+use crate::ledger::{Departure, GapTold, Publication};
 use crate::node::NodeId;
 use crate::observation::Observation;
 
@@ -35,9 +35,28 @@ pub fn once(seen: &Observation) -> Vec<Violation> {
     found
 }
 
+/// The orderly exit of a message's publisher, if it said that another node holds the message.
+fn handed_over<'a>(seen: &'a Observation, p: &Publication) -> Option<&'a Departure> {
+    let mut departures = seen.ledger.departures.iter();
+    departures.find(|d| {
+        d.node == p.node
+            && (d.since..=d.at).contains(&p.at)
+            && d.unconfirmed.is_none_or(|(from, _)| p.id.sequence < from)
+    })
+}
+
+/// Whether all those have been in trouble since that held a message when its publisher had left: then it may be
+/// gone with them. If there are none, it was lost by the exit.
+fn holders_are_gone(seen: &Observation, p: &Publication, d: &Departure) -> bool {
+    let arrivals = seen.ledger.arrivals.iter();
+    let mut holders =
+        arrivals.filter(|a| a.id == p.id && a.node != p.node && a.at <= d.at).peekable();
+    holders.peek().is_some() && holders.all(|a| disturbed(seen, a.node, a.at, seen.now))
+}
+
 /// Every message reached every peer that was connected when it was published and undisturbed
 /// since. Messages younger than [`Observation::settle`] may still be on their way; what a process
-/// could hand to nobody at all is gone with it; and a gap that was told is as good where retention may
+/// could hand to nobody at all is gone with it, unless it left in an orderly way and did not say so; and a gap that was told is as good where retention may
 /// have passed, or nobody had the message whom a path led to (GUARANTEES.md, G3).
 #[must_use]
 pub fn complete(seen: &Observation) -> Vec<Violation> {
@@ -51,7 +70,11 @@ pub fn complete(seen: &Observation) -> Vec<Violation> {
     }
     let lives: BTreeSet<(NodeId, u64)> =
         seen.live_peers().filter_map(|n| Some((n.node, n.peer.as_ref()?.epoch))).collect();
-    let exists = |p: &&Publication| spread.contains(&p.id) || lives.contains(&(p.node, p.id.epoch));
+    let exists = |p: &&Publication| {
+        spread.contains(&p.id)
+            || lives.contains(&(p.node, p.id.epoch))
+            || handed_over(seen, p).is_some()
+    };
     let none = BTreeSet::new();
     let gaps = gaps(seen);
     let mut left: u64 = seen.ledger.publications.iter().map(|p| p.bytes).sum();
@@ -120,12 +143,20 @@ fn may_be_past_retention(seen: &Observation, p: &Publication, after: u64) -> boo
 /// The peers that a message is owed to.
 #[must_use]
 pub fn owed(seen: &Observation, p: &Publication) -> Vec<NodeId> {
-    if seen.now.since(p.at) < seen.settle || disturbed(seen, p.node, p.at, p.at + HAND_OVER) {
+    let departure = handed_over(seen, p);
+    let excused = match departure {
+        Some(d) => seen.now.since(d.at) < seen.settle || holders_are_gone(seen, p, d),
+        None => {
+            seen.now.since(p.at) < seen.settle || disturbed(seen, p.node, p.at, p.at + HAND_OVER)
+        }
+    };
+    if excused {
         return Vec::new();
     }
+    let later = |n: &NodeId| departure.is_some_and(|d| d.connected.contains(n));
     seen.live_peers()
         .filter(|n| n.node != p.node && n.life_since <= p.at)
-        .filter(|n| p.connected.contains(&n.node))
+        .filter(|n| p.connected.contains(&n.node) || later(&n.node))
         .filter(|n| !disturbed(seen, n.node, p.at, seen.now))
         .map(|n| n.node)
         .collect()
@@ -183,6 +214,27 @@ mod tests {
         let n = seen.nodes.iter_mut().find(|n| n.node == publisher).unwrap();
         n.peer.as_mut().unwrap().epoch += 1;
         assert_eq!(complete(&seen), []);
+    }
+
+    #[test]
+    fn messages_of_a_peer_that_left_are_owed_unless_it_said_otherwise() {
+        let mut seen = planted::with_departure();
+        assert_eq!(complete(&seen), []);
+        seen.ledger.arrivals.retain(|a| a.from.is_none());
+        assert_eq!(complete(&seen).len(), 1, "no other node holds it");
+        seen.ledger.departures[0].unconfirmed = Some((0, 1));
+        assert_eq!(complete(&seen), [], "it said so");
+        let mut seen = planted::with_departure();
+        seen.ledger.arrivals.pop();
+        assert_eq!(complete(&seen).len(), 1, "one peer does not get it");
+        seen.ledger.impairments.push(Impairment {
+            node: seen.ledger.arrivals[1].node,
+            trouble: Trouble::Dead,
+            from: seen.ledger.departures[0].at,
+            until: None,
+            needed: 2,
+        });
+        assert_eq!(complete(&seen), [], "the only holder died");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use rumormill_proto::{Config, Counters, Identity, LinkId, MessageId, Name, PeerI
 
 use crate::graph::Graph;
 use crate::ledger::{
-    Arrival, BatchCopy, GapTold, Impairment, Join, Ledger, Publication, Removal, Trouble,
+    Arrival, BatchCopy, Departure, GapTold, Impairment, Join, Ledger, Publication, Removal, Trouble,
 };
 use crate::node::{NodeId, NodeStatus};
 use crate::observation::{NodeObservation, Observation, grace, settle};
@@ -179,6 +179,31 @@ pub(super) fn sound() -> Observation {
         grace: grace(&config),
         settle: settle(&config),
     }
+}
+
+/// n3 left a second after it had published.
+pub(super) fn with_departure() -> Observation {
+    let mut seen = sound();
+    let node = NodeId(3);
+    seen.ledger.impairments.push(Impairment {
+        node,
+        trouble: Trouble::Left,
+        from: second(3),
+        until: None,
+        needed: 2,
+    });
+    seen.ledger.departures.push(Departure {
+        at: second(3),
+        node,
+        since: Time::ZERO,
+        unconfirmed: None,
+        connected: vec![NodeId(4), NodeId(5)],
+    });
+    if let Some(n) = seen.nodes.iter_mut().find(|n| n.node == node) {
+        n.status = NodeStatus::Left;
+        n.peer = None;
+    }
+    seen
 }
 
 /// n5 was dead for a second and was justly removed by two of three seeds.

@@ -10,11 +10,16 @@ use super::Run;
 use super::agenda::{Deed, Undo};
 use crate::network::Latency;
 use crate::node::{NodeId, NodeStatus};
-use crate::scenario::{Act, Share, Side, Whom};
+use crate::scenario::{Act, Share, Side, Size, Whom};
 use crate::world::DiskFate;
 
-/// Bytes of a message under overload, if the scenario does not say.
-const OVERLOAD_SIZE: u64 = 1024;
+/// Bytes of a message, if the scenario does not say.
+const MESSAGE_SIZE: u64 = 1024;
+
+/// Bytes of a message of a fault.
+fn message_size(size: Option<Size>) -> usize {
+    size.map_or(MESSAGE_SIZE, |s| s.0) as usize
+}
 
 const fn fate(disk_lost: bool) -> DiskFate {
     if disk_lost { DiskFate::Lost } else { DiskFate::Kept }
@@ -73,11 +78,10 @@ impl Run<'_> {
                 struck.iter().for_each(|&p| self.world.freeze(p));
                 Some(Undo::Thaw(struck))
             }
-            Act::Leave { peers } => {
+            Act::Leave { peers, messages, size } => {
                 let those = self.some(peers, Whom::Random);
                 for &p in &those {
-                    // It runs, so it can say goodbye.
-                    let _ = self.world.leave(p);
+                    self.publish_and_leave(p, messages, message_size(size));
                 }
                 Some(Undo::Start(those.into_iter().map(|p| (p, DiskFate::Kept)).collect()))
             }
@@ -90,6 +94,15 @@ impl Run<'_> {
             Act::Arrive { peers } => {
                 let new = self.world.add_peers(peers.of(self.scenario.peers));
                 self.peers.extend(new);
+                None
+            }
+            Act::Visit { peers, stay, messages, size } => {
+                let visitors = self.world.add_peers(peers.of(self.scenario.peers));
+                let (at, size) = (self.world.now() + stay.0, message_size(size));
+                for &node in &visitors {
+                    self.agenda.put(at, Deed::Depart { node, messages, size });
+                }
+                self.peers.extend(visitors);
                 None
             }
             Act::Clone { peers } => {
@@ -187,7 +200,7 @@ impl Run<'_> {
                 None
             }
             Act::Overload { peers, size } => {
-                let size = size.map_or(OVERLOAD_SIZE, |s| s.0) as usize;
+                let size = message_size(size);
                 for p in self.some(peers, Whom::Random) {
                     self.overload(p, size, until);
                 }

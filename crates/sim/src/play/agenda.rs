@@ -27,6 +27,8 @@ pub(super) enum Deed {
     Flap { a: NodeId, b: NodeId, closed: bool, down: Duration, up: Duration, until: Time },
     /// A peer publishes as much as it may.
     Overload { node: NodeId, size: usize, until: Time },
+    /// A peer publishes, and leaves at once.
+    Depart { node: NodeId, messages: usize, size: usize },
     /// The promises for every moment are looked at.
     Check,
 }

@@ -14,6 +14,9 @@ const SKIPS: [f64; 4] = [0.0, 0.01, 0.1, 0.5];
 const LOSSES: [f64; 3] = [0.0, 0.01, 0.05];
 /// How long the process of a copy runs, if it does not end by itself: its original may be killed meanwhile.
 const COPY_RUNS: Duration = Duration::from_secs(1);
+/// Bytes of the messages, and bytes a second of the line, of a peer that leaves under load.
+const LEAVERS_SIZES: [usize; 3] = [200, 20_000, 200_000];
+const LEAVERS_LINES: [u64; 3] = [128 * 1024, 1024 * 1024, 4 * 1024 * 1024];
 /// The most peers there are at once, beside those of the beginning.
 const NEWCOMERS: usize = 3;
 
@@ -67,6 +70,7 @@ impl Run<'_> {
                 self.peers.extend(new);
             }
             9 => self.say_goodbye(p),
+            11 => self.leave_under_load(p),
             10 => self.cut_an_edge(p),
             _ => self.relieve(),
         }
@@ -101,6 +105,25 @@ impl Run<'_> {
             let back = Undo::Start(vec![(p, DiskFate::Kept)]);
             self.agenda.put(self.world.now() + gap, Deed::Undo(back));
         }
+    }
+
+    /// A peer on a slow line, or a newcomer, publishes and leaves at once.
+    fn leave_under_load(&mut self, p: NodeId) {
+        let size = LEAVERS_SIZES[self.chaos_dice.below(LEAVERS_SIZES.len())];
+        let messages = 1 + self.chaos_dice.below(4);
+        if self.chaos_dice.below(2) == 0 && self.live().len() < self.scenario.peers * NEWCOMERS {
+            let new = self.world.add_peers(1);
+            let stay = self.chaos_dice.between(Duration::from_millis(50), Duration::from_secs(2));
+            let at = self.world.now() + stay;
+            for &node in &new {
+                self.agenda.put(at, Deed::Depart { node, messages, size });
+            }
+            self.peers.extend(new);
+            return;
+        }
+        let line = LEAVERS_LINES[self.chaos_dice.below(LEAVERS_LINES.len())];
+        self.world.set_bandwidth(p, Some(line));
+        self.publish_and_leave(p, messages, size);
     }
 
     /// A third of the peers is cut off from the others; the seeds are with either.

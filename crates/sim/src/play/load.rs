@@ -81,6 +81,14 @@ impl Run<'_> {
         Some(node)
     }
 
+    /// A peer publishes, and leaves at once.
+    pub(super) fn publish_and_leave(&mut self, node: NodeId, messages: usize, size: usize) {
+        let payloads = vec![vec![b'l'; size]; messages];
+        self.say(node, &payloads);
+        // If it runs, it can leave.
+        let _ = self.world.leave(node);
+    }
+
     pub(super) fn overload(&mut self, node: NodeId, size: usize, until: Time) {
         if self.world.now() >= until {
             return;

@@ -329,6 +329,7 @@ impl<'a> Run<'a> {
                 self.flap(a, b, closed, (down, up), until);
             }
             Deed::Overload { node, size, until } => self.overload(node, size, until),
+            Deed::Depart { node, messages, size } => self.publish_and_leave(node, messages, size),
             Deed::Check => self.judge.look(&self.world),
         }
     }

@@ -40,6 +40,7 @@ builtin![
     "rolling",
     "churn",
     "late",
+    "leave-under-load",
     "slow",
     "overload",
     "clocks",

@@ -52,11 +52,30 @@ pub enum Act {
         #[serde(default)]
         whom: Whom,
     },
-    /// Peers say goodbye.
+    /// Peers leave in an orderly way.
     Leave {
         /// How many.
         #[serde(default)]
         peers: Share,
+        /// Messages that each publishes right before.
+        #[serde(default)]
+        messages: usize,
+        /// Bytes of each of them.
+        #[serde(default)]
+        size: Option<Size>,
+    },
+    /// New peers start, publish, and leave at once.
+    Visit {
+        /// How many, of as many as there were at the beginning.
+        #[serde(default)]
+        peers: Share,
+        /// How long they stay before they publish.
+        stay: Span,
+        /// Messages that each publishes.
+        messages: usize,
+        /// Bytes of each of them.
+        #[serde(default)]
+        size: Option<Size>,
     },
     /// Peers are killed and start again at once.
     Restart {

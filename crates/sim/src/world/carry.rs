@@ -40,7 +40,8 @@ impl World {
             self.seam_fault(node, format!("sent {} on a link that is not up", frame.name()));
             return;
         }
-        if !matches!(class, Class::Liveness | Class::Control) && self.network.skips() {
+        if !matches!(class, Class::Liveness | Class::Control | Class::Last) && self.network.skips()
+        {
             self.ledger.queue_drops += 1;
             return;
         }
@@ -135,7 +136,7 @@ impl World {
         let held = end.held_bytes.entry(class).or_default();
         let limit = match class {
             Class::Liveness => QUEUE_LIVENESS,
-            Class::Control => QUEUE_CONTROL,
+            Class::Control | Class::Last => QUEUE_CONTROL,
             Class::Announce => QUEUE_ANNOUNCE,
             Class::Payload | Class::History => QUEUE_PAYLOAD,
         };
@@ -151,7 +152,7 @@ impl World {
             return;
         }
         match class {
-            Class::Control => self.close(here, link, CloseReason::TooSlow),
+            Class::Control | Class::Last => self.close(here, link, CloseReason::TooSlow),
             Class::Payload | Class::History => self.ledger.queue_drops += 1,
             Class::Liveness | Class::Announce => {
                 let oldest = end.held.iter().position(|i| i.class() == class);

@@ -1,5 +1,7 @@
 //! What an application, or an adversary, does at a node.
 
+use core::time::Duration;
+
 use rumormill_proto::wire::Frame;
 use rumormill_proto::{Class, LinkId, MessageId, PublishError};
 
@@ -8,6 +10,9 @@ use crate::ledger::Publication;
 use crate::machine::Core;
 use crate::node::{NodeId, NodeStatus};
 use crate::trace::Step;
+
+/// How long a peer may take to leave, as in the library.
+const LEAVE_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why a command could not be given. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -130,6 +135,18 @@ impl World {
         Ok(waits)
     }
 
+    /// Asks a peer to have what it published so far confirmed by another node; says up to which number.
+    ///
+    /// # Errors
+    /// The peer does not run.
+    pub fn flush(&mut self, node: NodeId) -> Result<u64, CommandError> {
+        let now = self.now;
+        let until = self.running_peer(node)?.flush(now);
+        self.trace.step(now, node, Step::Command, until);
+        self.drain(node);
+        Ok(until)
+    }
+
     /// Asks a peer for a message (P8); the answer shows in [`Ledger::fetches`](crate::ledger::Ledger).
     ///
     /// # Errors
@@ -142,13 +159,22 @@ impl World {
         Ok(())
     }
 
-    /// Lets a peer say goodbye; its process ends when it has told `Event::Left`.
+    /// Lets a peer leave in an orderly way, within the library's default time; its process ends when it has told
+    /// `Event::Left`.
     ///
     /// # Errors
     /// The peer does not run.
     pub fn leave(&mut self, node: NodeId) -> Result<(), CommandError> {
+        self.leave_within(node, LEAVE_WITHIN)
+    }
+
+    /// As [`leave`](World::leave), within another time.
+    ///
+    /// # Errors
+    /// The peer does not run.
+    pub fn leave_within(&mut self, node: NodeId, within: Duration) -> Result<(), CommandError> {
         let now = self.now;
-        self.running_peer(node)?.leave(now);
+        self.running_peer(node)?.leave(now, within);
         self.trace.step(now, node, Step::Command, 0);
         self.drain(node);
         Ok(())

@@ -2,6 +2,7 @@
 
 use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rumormill_proto::snapshot::MemberState;
@@ -12,7 +13,9 @@ use rumormill_proto::{
 
 use super::{Happening, Record, WALL_EPOCH, World};
 use crate::disk::Writer;
-use crate::ledger::{Arrival, Fault, FetchAnswer, GapTold, Join, ReceiptTold, Removal, Resume};
+use crate::ledger::{
+    Arrival, Departure, Fault, FetchAnswer, GapTold, Join, ReceiptTold, Removal, Resume,
+};
 use crate::machine::Core;
 use crate::node::{Kind, NodeId, NodeStatus};
 use crate::random::{derive, micros};
@@ -325,6 +328,10 @@ impl World {
                     self.ledger.receipts.push(ReceiptTold { at, node, receipt, holders, live });
                 }
             }
+            Output::Confirmed { to } => {
+                let n = self.node_mut(node);
+                n.confirmed = n.confirmed.max(to);
+            }
             Output::Fetched { id, message } => {
                 let (at, found) = (self.now, message.is_some());
                 self.figures.fetches += 1;
@@ -349,6 +356,26 @@ impl World {
         if self.is_judged() {
             self.write_down(node, event);
         }
+    }
+
+    /// A peer has left: who can be reached from those that hold what it published last.
+    fn note_departure(&mut self, node: NodeId) {
+        let last = self.ledger.publications.iter().rev().find(|p| p.node == node).map(|p| p.id);
+        let mut connected = BTreeSet::new();
+        if let Some(last) = last {
+            let graph = self.graph();
+            for holder in self.live_peers() {
+                if !connected.contains(&holder)
+                    && self.peer(holder).is_some_and(|p| p.has_seen(&last))
+                {
+                    connected.extend(graph.reachable(holder));
+                }
+            }
+        }
+        let (at, n) = (self.now, self.node(node));
+        let (since, unconfirmed) = (n.life_since, n.unconfirmed);
+        let connected = connected.into_iter().collect();
+        self.ledger.departures.push(Departure { at, node, since, unconfirmed, connected });
     }
 
     /// Keeps an event, and what is to be found in it.
@@ -385,6 +412,10 @@ impl World {
                 let holder = self.reachable_holder(node, &first);
                 self.ledger.gaps.push(GapTold { at: now, node, life, first, to, after, holder });
             }
+            &Event::LeftUnconfirmed { from, to, .. } => {
+                self.node_mut(node).unconfirmed = Some((from, to));
+            }
+            Event::Left => self.note_departure(node),
             _ => {}
         }
         if self.config.record == Record::Everything {

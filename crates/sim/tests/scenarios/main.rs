@@ -11,6 +11,7 @@ mod determinism;
 mod gossip;
 mod identity;
 mod join;
+mod leaves;
 mod partitions;
 mod receipts;
 mod returns;

@@ -1,0 +1,312 @@
+//! Which messages another node is known to hold, and which messages others rely on this peer for.
+//!
+//! A neighbour that is asked whether it holds a stream up to a number *confirms* how far it does. A peer
+//! asks before it leaves, and when its application wants to know ([`Peer::flush`](crate::Peer::flush)).
+//! A peer that confirms a stream *vouches* for it: the publisher may be gone a moment later, so for a
+//! while this peer does not leave before another neighbour confirms the same.
+
+use core::time::Duration;
+
+use crate::identity::PeerId;
+use crate::limits::MAX_CONFIRM;
+use crate::message::StreamId;
+use crate::small::VecMap;
+use crate::time::Time;
+use crate::wire::StreamMark;
+
+/// How long an answer may take before the question is repeated.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+/// Pause between an answer that is not enough and the next question.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+/// How long it takes at the most until messages that one neighbour holds have spread from there: for so
+/// long a peer vouches for what it has confirmed, and asks for a confirmation of what was acknowledged.
+const SPREAD_WITHIN: Duration = Duration::from_secs(10);
+
+/// What one neighbour was asked and has answered.
+#[derive(Debug)]
+struct Question {
+    /// It is not asked again before.
+    next: Time,
+    /// How far it holds the streams of the last question, ascending.
+    held: Vec<StreamMark>,
+    /// It is about to leave the network, and holds nothing for long.
+    leaving: bool,
+}
+
+impl Question {
+    fn covers(&self, stream: StreamId, end: u64) -> bool {
+        self.held.iter().any(|m| key(m) == stream && m.next >= end)
+    }
+}
+
+/// How far neighbours have acknowledged the own stream.
+#[derive(Debug, Default)]
+struct Acknowledged {
+    /// The highest mark, and when it was reached.
+    mark: u64,
+    at: Time,
+    /// The highest mark when the period before the present one began, and when this one began.
+    before: u64,
+    at_begin: u64,
+    since: Time,
+}
+
+impl Acknowledged {
+    fn note(&mut self, mark: u64, now: Time) {
+        if mark <= self.mark {
+            return;
+        }
+        if now.since(self.since) >= SPREAD_WITHIN {
+            (self.before, self.at_begin, self.since) = (self.at_begin, self.mark, now);
+        }
+        (self.mark, self.at) = (mark, now);
+    }
+
+    /// The mark that was reached so long ago that its messages have spread.
+    fn settled(&self, now: Time) -> u64 {
+        if now.since(self.at) >= SPREAD_WITHIN { self.mark } else { self.before }
+    }
+}
+
+/// Up to where a stream was confirmed to a neighbour, and when.
+#[derive(Debug)]
+struct Vouched {
+    end: u64,
+    at: Time,
+}
+
+/// The confirmations of one peer.
+#[derive(Debug, Default)]
+pub(crate) struct Handover {
+    asked: VecMap<PeerId, Question>,
+    acknowledged: Acknowledged,
+    /// The neighbour that confirmed most of the own stream, and up to where.
+    best: Option<(PeerId, u64)>,
+    vouched: VecMap<StreamId, Vouched>,
+    /// The application waits until the own stream is confirmed up to here.
+    pub(crate) wanted: u64,
+    /// When the next question is due.
+    pub(crate) due: Option<Time>,
+}
+
+/// The stream of a mark.
+pub(crate) const fn key(mark: &StreamMark) -> StreamId {
+    StreamId { publisher: mark.publisher, epoch: mark.epoch }
+}
+
+const fn mark(stream: StreamId, next: u64) -> StreamMark {
+    StreamMark { publisher: stream.publisher, epoch: stream.epoch, next }
+}
+
+impl Handover {
+    /// A neighbour has acknowledged the own stream up to here.
+    pub(crate) fn acknowledged(&mut self, mark: u64, now: Time) {
+        self.acknowledged.note(mark, now);
+    }
+
+    /// Up to where another node is known to hold the own stream.
+    pub(crate) fn confirmed(&self) -> u64 {
+        self.acknowledged.mark.max(self.best.map_or(0, |(_, end)| end))
+    }
+
+    /// This peer confirmed a stream to a neighbour, or holds it for a neighbour that has left. Of too many
+    /// the oldest is forgotten.
+    pub(crate) fn vouch(&mut self, stream: StreamId, end: u64, now: Time) {
+        self.vouched.retain(|_, v| now.since(v.at) < SPREAD_WITHIN);
+        if self.vouched.len() >= MAX_CONFIRM && !self.vouched.contains_key(&stream) {
+            let oldest = self.vouched.iter().min_by_key(|(_, v)| v.at).map(|(s, _)| *s);
+            oldest.map(|s| self.vouched.remove(&s));
+        }
+        let end = end.max(self.vouched.get(&stream).map_or(0, |v| v.end));
+        self.vouched.insert(stream, Vouched { end, at: now });
+    }
+
+    /// What a neighbour has to confirm: of the own stream, of which `published` messages exist, and, when this
+    /// peer leaves, of the streams that it vouches for. Ascending, at most [`MAX_CONFIRM`].
+    pub(crate) fn owed(
+        &self,
+        own: StreamId,
+        published: u64,
+        leaves: bool,
+        now: Time,
+    ) -> Vec<StreamMark> {
+        let (end, known) = if leaves {
+            (published, self.acknowledged.settled(now))
+        } else {
+            (self.wanted, self.confirmed())
+        };
+        let mut owed = Vec::new();
+        if end > known {
+            owed.push(mark(own, end));
+        }
+        if leaves {
+            let others = self.vouched.iter().filter(|(s, _)| **s != own);
+            let recent = others.filter(|(_, v)| now.since(v.at) < SPREAD_WITHIN);
+            owed.extend(recent.map(|(s, v)| mark(*s, v.end)).take(MAX_CONFIRM - 1));
+        }
+        owed.sort_unstable_by_key(key);
+        owed
+    }
+
+    /// Whether a neighbour is to be asked now; the question is noted.
+    pub(crate) fn ask(&mut self, neighbour: PeerId, owed: &[StreamMark], now: Time) -> bool {
+        let q = self.asked.get_or_insert(neighbour, || Question {
+            next: now,
+            held: Vec::new(),
+            leaving: false,
+        });
+        let lacks = owed.iter().any(|m| !q.covers(key(m), m.next));
+        let asks = lacks && q.next <= now;
+        if asks {
+            q.next = now + ANSWER_WITHIN;
+        }
+        if lacks {
+            self.ask_by(self.asked.get(&neighbour).map_or(now, |q| q.next));
+        }
+        asks
+    }
+
+    /// A question is due by then.
+    pub(crate) fn ask_by(&mut self, at: Time) {
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    /// A neighbour has answered. `own` is the mark of the own stream in the answer. `false` if it was not asked.
+    pub(crate) fn answered(
+        &mut self,
+        neighbour: PeerId,
+        held: Vec<StreamMark>,
+        leaving: bool,
+        own: Option<u64>,
+        now: Time,
+    ) -> bool {
+        let Some(q) = self.asked.get_mut(&neighbour) else { return false };
+        (q.held, q.leaving, q.next) = (held, leaving, now + ASK_AGAIN);
+        self.ask_by(now + ASK_AGAIN);
+        if let Some(end) = own
+            && self.best.is_none_or(|(_, best)| end > best)
+        {
+            self.best = Some((neighbour, end));
+        }
+        true
+    }
+
+    /// Whether for each of these streams a neighbour has confirmed it: one that stays, or any.
+    pub(crate) fn is_covered(&self, owed: &[StreamMark], staying: bool) -> bool {
+        owed.iter().all(|m| {
+            self.asked.values().any(|q| (!staying || !q.leaving) && q.covers(key(m), m.next))
+        })
+    }
+
+    /// Whether a neighbour has said that it leaves.
+    pub(crate) fn is_leaving(&self, neighbour: &PeerId) -> bool {
+        self.asked.get(neighbour).is_some_and(|q| q.leaving)
+    }
+
+    /// A peer is no neighbour any more.
+    pub(crate) fn forget_neighbour(&mut self, neighbour: &PeerId) {
+        self.asked.remove(neighbour);
+    }
+
+    /// The own stream begins again.
+    pub(crate) fn restart(&mut self) {
+        *self = Handover { vouched: core::mem::take(&mut self.vouched), ..Handover::default() };
+    }
+
+    /// A peer has left the network or is dead: it holds nothing.
+    pub(crate) fn forget_peer(&mut self, peer: &PeerId) {
+        self.asked.remove(peer);
+        self.best.take_if(|(id, _)| id == peer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Identity;
+
+    const OWN: u8 = 1;
+
+    fn id(n: u8) -> PeerId {
+        Identity::from_secret(&[n; 32]).id()
+    }
+
+    fn at(ms: u64) -> Time {
+        Time::from_micros(ms * 1000)
+    }
+
+    fn stream(publisher: u8, epoch: u64) -> StreamId {
+        StreamId { publisher: id(publisher), epoch }
+    }
+
+    fn own() -> StreamId {
+        stream(OWN, 1)
+    }
+
+    fn answer(h: &mut Handover, from: u8, end: u64, leaving: bool, now: Time) {
+        assert!(h.answered(id(from), vec![mark(own(), end)], leaving, Some(end), now));
+    }
+
+    #[test]
+    fn own_stream_is_owed_until_a_staying_neighbour_confirms_its_end() {
+        let mut h = Handover::default();
+        let owed = h.owed(own(), 5, true, at(0));
+        assert_eq!(owed, [mark(own(), 5)]);
+        assert!(h.ask(id(2), &owed, at(0)) && h.ask(id(3), &owed, at(0)));
+        assert!(!h.ask(id(2), &owed, at(999)), "its answer is awaited");
+        answer(&mut h, 2, 4, false, at(10));
+        assert!(!h.is_covered(&owed, true));
+        assert_eq!(h.confirmed(), 4);
+        answer(&mut h, 3, 5, true, at(10));
+        assert!(!h.is_covered(&owed, true) && h.is_covered(&owed, false));
+        assert!(!h.ask(id(2), &owed, at(109)) && h.ask(id(2), &owed, at(110)));
+        answer(&mut h, 2, 5, false, at(120));
+        assert!(h.is_covered(&owed, true));
+        assert!(!h.ask(id(2), &owed, at(9000)), "it has confirmed everything");
+    }
+
+    #[test]
+    fn acknowledgement_counts_as_handed_over_when_it_is_old() {
+        let mut h = Handover::default();
+        h.acknowledged(5, at(0));
+        assert_eq!(h.owed(own(), 5, true, at(9_999)).len(), 1);
+        assert_eq!(h.owed(own(), 5, true, at(10_000)), []);
+        assert_eq!(h.confirmed(), 5);
+        // A publisher that never pauses.
+        for s in 1..60 {
+            h.acknowledged(5 + s, at(10_000 + s * 1000));
+        }
+        let settled = h.acknowledged.settled(at(69_000));
+        assert!((34..=54).contains(&settled), "{settled}");
+    }
+
+    #[test]
+    fn vouched_streams_are_owed_for_a_while_and_bounded() {
+        let mut h = Handover::default();
+        h.vouch(stream(2, 1), 7, at(0));
+        h.vouch(stream(2, 1), 6, at(1));
+        assert_eq!(h.owed(own(), 0, true, at(9_999)), [mark(stream(2, 1), 7)]);
+        assert_eq!(h.owed(own(), 0, false, at(5)), [], "a flush is about the own stream");
+        assert_eq!(h.owed(own(), 0, true, at(10_001)), []);
+        for n in 0..2 * MAX_CONFIRM as u64 {
+            h.vouch(stream(3, n), 1, at(20_000 + n));
+        }
+        assert_eq!(h.vouched.len(), MAX_CONFIRM);
+        let owed = h.owed(own(), 1, true, at(21_000));
+        assert!(owed.len() <= MAX_CONFIRM && owed.is_sorted_by_key(key));
+        assert!(owed.iter().any(|m| key(m) == own()));
+    }
+
+    #[test]
+    fn confirmation_of_a_peer_that_is_gone_counts_no_more() {
+        let mut h = Handover::default();
+        let owed = h.owed(own(), 5, true, at(0));
+        h.ask(id(2), &owed, at(0));
+        answer(&mut h, 2, 5, false, at(1));
+        h.forget_neighbour(&id(2));
+        assert!(!h.is_covered(&owed, false), "another neighbour is asked");
+        assert_eq!(h.confirmed(), 5, "it still holds them");
+        h.forget_peer(&id(2));
+        assert_eq!(h.confirmed(), 0);
+    }
+}

@@ -1,0 +1,322 @@
+//! Leaving the network: a drain, then a goodbye.
+//!
+//! 1. *Draining*: nothing is published any more, what waits is signed and sent, and the peer stays a member: it
+//!    forwards, acknowledges, serves pulls, and looks for a neighbour if it has none. It ends when neighbours
+//!    that stay have confirmed what this peer published, and what it vouches for.
+//! 2. *Parting*: the goodbye travels behind everything else that is queued on each link. A neighbour that has
+//!    read it closes the link.
+//! 3. *Telling the seeds*: not earlier, because a neighbour that hears of the end from a seed closes the link
+//!    before it has read what is on its way.
+//!
+//! One deadline bounds all three.
+
+use core::time::Duration;
+
+use super::Peer;
+use super::links::Use;
+use crate::event::{CloseReason, Event, LinkDown};
+use crate::identity::PeerId;
+use crate::io::{Class, LinkId};
+use crate::record::{Presence, SignedRecord};
+use crate::snapshot::PeerState;
+use crate::time::Time;
+use crate::wire::{Leave, Ping, Registered};
+
+/// The part of the deadline that is kept for telling the seeds: a quarter of it, at most this.
+const TELL_SEEDS_WITHIN: Duration = Duration::from_secs(1);
+/// How often a peer that leaves looks how far it has come.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long a peer all of whose neighbours are leaving looks for one that stays.
+const ALL_LEAVING: Duration = Duration::from_secs(1);
+/// A link that nothing comes over for so long is not waited for, once the goodbye is on it.
+const PARTING_SILENCE: Duration = Duration::from_secs(3);
+/// How often the other end of such a link is asked for a sign of life.
+const PARTING_PING: Duration = Duration::from_millis(500);
+
+/// How far a peer has come with leaving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Draining,
+    Parting,
+    TellingSeeds,
+}
+
+/// A peer that leaves.
+#[derive(Debug)]
+pub(super) struct Departure {
+    stage: Stage,
+    /// All of it ends by then, the drain and the parting a little earlier.
+    by: Time,
+    part_by: Time,
+    look_at: Time,
+    ping_at: Time,
+    /// Since when what is owed is confirmed by neighbours that leave themselves, and by no other one.
+    all_leaving_since: Option<Time>,
+}
+
+impl Departure {
+    fn new(now: Time, within: Duration) -> Self {
+        let mut departure = Departure {
+            stage: Stage::Draining,
+            by: Time::MAX,
+            part_by: Time::MAX,
+            look_at: now,
+            ping_at: now,
+            all_leaving_since: None,
+        };
+        departure.bound(now, within);
+        departure
+    }
+
+    /// An earlier deadline replaces a later one.
+    fn bound(&mut self, now: Time, within: Duration) {
+        self.by = self.by.min(now + within);
+        self.part_by = self.part_by.min(now + (within - (within / 4).min(TELL_SEEDS_WITHIN)));
+    }
+
+    fn deadline(&self) -> Time {
+        match self.stage {
+            Stage::Draining => self.look_at.min(self.part_by),
+            Stage::Parting => self.look_at.min(self.ping_at).min(self.part_by),
+            Stage::TellingSeeds => self.by,
+        }
+    }
+}
+
+impl Peer {
+    /// Leaves the network in an orderly way: hands over what was published, says goodbye to neighbours and
+    /// seeds. [`Event::Left`] follows within `within`; then nothing comes any more. If no other node is known to
+    /// hold everything that was published, [`Event::LeftUnconfirmed`] comes before it. Called again, the earlier
+    /// deadline holds.
+    pub fn leave(&mut self, now: Time, within: Duration) {
+        self.begin(now);
+        if self.own.has_left() {
+            return;
+        }
+        match &mut self.own.departure {
+            Some(departure) => departure.bound(now, within),
+            None => {
+                self.own.departure = Some(Box::new(Departure::new(now, within)));
+                self.send_all_batches();
+                self.handover.ask_by(now);
+                self.overlay.fill.soon(now);
+            }
+        }
+        self.review_leave();
+    }
+
+    /// Whether it is about to leave, or has left: nothing is published any more.
+    pub(super) const fn is_departing(&self) -> bool {
+        self.own.departure.is_some() || self.own.has_left()
+    }
+
+    /// Whether it is about to leave and still a member.
+    pub(super) fn is_draining(&self) -> bool {
+        self.own.departure.as_ref().is_some_and(|d| d.stage == Stage::Draining)
+    }
+
+    /// Whether it takes no new neighbours: it needs one only to hand over to.
+    pub(super) fn takes_no_neighbours(&self) -> bool {
+        self.is_leaving() || (self.is_draining() && !self.overlay.neighbours.is_empty())
+    }
+
+    pub(super) fn leave_deadline(&self) -> Option<Time> {
+        self.own.departure.as_ref().map(|d| d.deadline())
+    }
+
+    pub(super) fn check_leave(&mut self) {
+        if self.leave_deadline().is_some_and(|at| at <= self.fx.now()) {
+            self.review_leave();
+        }
+    }
+
+    /// Goes on to the next stage when the present one is done, or has had its time.
+    pub(super) fn review_leave(&mut self) {
+        let now = self.fx.now();
+        let Some(departure) = &mut self.own.departure else { return };
+        departure.look_at = now + LOOK_EVERY;
+        let (stage, late) = (departure.stage, now >= departure.part_by);
+        let ends = now >= departure.by;
+        match stage {
+            Stage::Draining if self.is_drained() => self.part(),
+            Stage::Draining if late => {
+                self.tell_unconfirmed();
+                self.part();
+            }
+            Stage::Draining => self.run_handover(),
+            Stage::Parting => self.review_parting(late),
+            Stage::TellingSeeds if ends => self.finish_leave(),
+            Stage::TellingSeeds => {}
+        }
+    }
+
+    /// Whether other nodes hold what they have to, or there is no other node.
+    fn is_drained(&mut self) -> bool {
+        let owed = self.owed();
+        if owed.is_empty() || self.handover.is_covered(&owed, true) || self.is_alone() {
+            return true;
+        }
+        let mut neighbours = self.overlay.neighbours.keys();
+        let all_leaving = neighbours.all(|id| self.handover.is_leaving(id))
+            && self.handover.is_covered(&owed, false);
+        let now = self.fx.now();
+        let Some(departure) = &mut self.own.departure else { return true };
+        if !all_leaving {
+            departure.all_leaving_since = None;
+            return false;
+        }
+        now.since(*departure.all_leaving_since.get_or_insert(now)) >= ALL_LEAVING
+    }
+
+    /// Whether there is no other member, as far as this peer can know: a peer that has never reached a majority
+    /// of its seeds cannot.
+    fn is_alone(&self) -> bool {
+        let knows = self.registrations.slots.is_empty() || self.own.state != PeerState::Joining;
+        knows
+            && self.overlay.neighbours.is_empty()
+            && self.members.alive_count() == 0
+            && self.registrations.network_size() <= 1
+    }
+
+    fn tell_unconfirmed(&mut self) {
+        let (from, to) = (self.handover.confirmed(), self.outbox.published());
+        if from < to {
+            self.fx.add("messages_unconfirmed", to - from);
+            let epoch = self.own_stream().epoch;
+            self.fx.event(Event::LeftUnconfirmed { epoch, from, to });
+        } else {
+            self.fx.count("handovers_incomplete");
+        }
+    }
+
+    // ---- parting ---------------------------------------------------------------------------
+
+    /// Says goodbye to the neighbours, behind everything that is queued for them.
+    fn part(&mut self) {
+        if let Some(departure) = &mut self.own.departure {
+            departure.stage = Stage::Parting;
+        }
+        self.own.state = PeerState::Leaving;
+        let now = self.fx.now();
+        self.renew_record(|r| {
+            r.presence = Presence::Left;
+            r.degree = 0;
+        });
+        self.suspects.clear();
+        let record = self.own.record.clone();
+        for (id, n) in core::mem::take(&mut self.overlay.neighbours) {
+            self.fx.send_as(n.link, Leave { record: record.clone() }, Class::Last);
+            self.set_use(n.link, Use::Parting(now));
+            self.acks.forget(id);
+            let (name, why) = (n.record.name.clone(), LinkDown::Local(CloseReason::Leaving));
+            self.fx.event(Event::NeighbourDown { id, name, why, degree: 0 });
+        }
+        let unused = |u: &Use| matches!(u, Use::Idle | Use::Request | Use::Ask(_));
+        let unused: Vec<LinkId> =
+            self.links.iter().filter(|(_, l)| unused(&l.used)).map(|(id, _)| *id).collect();
+        for link in unused {
+            self.close(link, CloseReason::Leaving);
+        }
+        self.review_leave();
+    }
+
+    /// Waits for the neighbours to close their links: they do so when they have read the goodbye.
+    fn review_parting(&mut self, late: bool) {
+        let now = self.fx.now();
+        let Some(departure) = &mut self.own.departure else { return };
+        let ping = now >= departure.ping_at;
+        if ping {
+            departure.ping_at = now + PARTING_PING;
+        }
+        let parting = |l: &Use| match l {
+            Use::Parting(heard) => Some(*heard),
+            _ => None,
+        };
+        let links: Vec<(LinkId, Time)> =
+            self.links.iter().filter_map(|(id, l)| Some((*id, parting(&l.used)?))).collect();
+        let mut waits = false;
+        for (link, heard) in links {
+            if late || now.since(heard) >= PARTING_SILENCE {
+                self.fx.count("goodbyes_unread");
+                self.close(link, CloseReason::Leaving);
+                continue;
+            }
+            waits = true;
+            if ping {
+                let nonce = self.rng.liveness.u64();
+                self.fx.send(link, Ping { nonce });
+            }
+        }
+        if !waits {
+            self.tell_seeds_goodbye();
+        }
+    }
+
+    // ---- the seeds -------------------------------------------------------------------------
+
+    fn tell_seeds_goodbye(&mut self) {
+        let now = self.fx.now();
+        let Some(departure) = &mut self.own.departure else { return };
+        departure.stage = Stage::TellingSeeds;
+        // The time that was not needed for anything else is not needed here either.
+        departure.by = departure.by.min(now + TELL_SEEDS_WITHIN);
+        let ends = now >= departure.by;
+        let record = self.own.record.clone();
+        let seeds: Vec<LinkId> = self.registrations.links().collect();
+        for link in &seeds {
+            self.fx.send(*link, Leave { record: record.clone() });
+        }
+        for slot in &mut self.registrations.slots {
+            slot.acknowledged = None;
+        }
+        self.registrations.unpark(now);
+        let unheard = seeds.is_empty() && !self.registrations.slots.iter().any(|s| s.parked);
+        if unheard || ends {
+            self.finish_leave();
+        }
+    }
+
+    /// A seed acknowledged something; if it was the goodbye and a quorum has, this peer is gone.
+    pub(super) fn leave_if_acknowledged(&mut self, f: &Registered) {
+        let telling = self.own.departure.as_ref().is_some_and(|d| d.stage == Stage::TellingSeeds);
+        let goodbye = f.sequence == self.own.record.sequence && f.incarnation == self.incarnation();
+        // A seed that holds the registration without a link is told on a new one.
+        let slots = self.registrations.slots.iter();
+        let linked = slots.filter(|s| s.link.is_some() || s.parked).count();
+        let needed = self.registrations.quorum().min(linked);
+        if telling && goodbye && self.registrations.count() >= needed {
+            self.finish_leave();
+        }
+    }
+
+    fn finish_leave(&mut self) {
+        if self.own.has_left() {
+            return;
+        }
+        self.own.state = PeerState::Left;
+        self.own.departure = None;
+        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        for link in links {
+            self.close(link, CloseReason::Leaving);
+        }
+        for slot in &mut self.registrations.slots {
+            slot.link = None;
+        }
+        self.fx.event(Event::Left);
+    }
+
+    // ---- others that leave -----------------------------------------------------------------
+
+    /// A neighbour, or a peer whose link passes through here, says goodbye. It waits for the end of the link.
+    pub(super) fn on_leave(&mut self, link: LinkId, remote: PeerId, record: &SignedRecord) {
+        if record.id != remote || record.presence != Presence::Left {
+            return;
+        }
+        self.vouch_for_stream_of(remote);
+        self.learn_left(record);
+        if self.overlay.neighbours.get(&remote).is_some_and(|n| n.link == link) {
+            self.drop_neighbour(remote, LinkDown::Local(CloseReason::Done));
+        }
+        self.close(link, CloseReason::Done);
+    }
+}

@@ -1,0 +1,107 @@
+//! What another node is known to hold of what this node published.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rumormill_proto::Peer;
+use tokio::sync::watch;
+
+use crate::error::Stopped;
+use crate::handle::Handle;
+
+/// Messages that a node published and that no other node is known to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unconfirmed {
+    /// The epoch of the stream that they are in.
+    pub epoch: u64,
+    /// The sequence number of the first of them.
+    pub from: u64,
+    /// The number after the last of them.
+    pub to: u64,
+}
+
+impl Unconfirmed {
+    /// How many they are.
+    #[must_use]
+    pub const fn messages(&self) -> u64 {
+        self.to - self.from
+    }
+}
+
+/// What went wrong with leaving. The node has ended all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LeaveError {
+    /// It had ended before.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    /// The time was over before another node confirmed everything that this one published. Other nodes may
+    /// hold some of it all the same; a node with a data directory keeps it there.
+    #[error(
+        "no other node is known to hold the last {} messages that this node published (sequence numbers \
+         {} to {} of epoch {})", .0.messages(), .0.from, .0.to - 1, .0.epoch
+    )]
+    Unconfirmed(Unconfirmed),
+}
+
+/// What is known of it, for those who wait.
+#[derive(Debug)]
+pub(crate) struct Handover {
+    confirmed: Mutex<Option<watch::Sender<u64>>>,
+    lost: Mutex<Option<Unconfirmed>>,
+}
+
+impl Default for Handover {
+    fn default() -> Self {
+        Handover { confirmed: Mutex::new(Some(watch::Sender::new(0))), lost: Mutex::new(None) }
+    }
+}
+
+fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing in here panics halfway through a change.
+    m.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Handover {
+    /// Another node holds everything below a number.
+    pub(crate) fn confirmed(&self, to: u64) {
+        if let Some(sender) = &*lock(&self.confirmed) {
+            sender.send_replace(to);
+        }
+    }
+
+    /// The node leaves, and these are not confirmed.
+    pub(crate) fn lost(&self, what: Unconfirmed) {
+        *lock(&self.lost) = Some(what);
+    }
+
+    /// The node has ended.
+    pub(crate) fn close(&self) {
+        *lock(&self.confirmed) = None;
+    }
+
+    /// What came of leaving, once the node has ended.
+    pub(crate) fn outcome(&self) -> Result<(), LeaveError> {
+        match *lock(&self.lost) {
+            Some(what) => Err(LeaveError::Unconfirmed(what)),
+            None => Ok(()),
+        }
+    }
+
+    fn watch(&self) -> Result<watch::Receiver<u64>, Stopped> {
+        lock(&self.confirmed).as_ref().map(watch::Sender::subscribe).ok_or(Stopped)
+    }
+}
+
+impl Handle<Peer> {
+    /// Waits until another node holds everything that was published before.
+    pub(crate) async fn flush(&self) -> Result<(), Stopped> {
+        // Before the node is asked, so that no answer is missed.
+        let mut confirmed = self.handover().watch()?;
+        let ask = |peer: &mut Peer, now| (peer.flush(now), peer.confirmed());
+        let (until, already) = self.call(ask).await?;
+        if already >= until {
+            return Ok(());
+        }
+        confirmed.wait_for(|to| *to >= until).await.map(drop).map_err(|_| Stopped)
+    }
+}
