@@ -14,6 +14,10 @@ const SKIPS: [f64; 4] = [0.0, 0.01, 0.1, 0.5];
 const LOSSES: [f64; 3] = [0.0, 0.01, 0.05];
 /// How long the process of a copy runs, if it does not end by itself: its original may be killed meanwhile.
 const COPY_RUNS: Duration = Duration::from_secs(1);
+/// Bytes a second of a line that becomes slow; the first is 128 kbit/s.
+const SLOW_LINES: [u64; 3] = [16_000, 64_000, 256_000];
+/// One in so many times a line becomes slow.
+const SLOW_LINE_ODDS: usize = 10;
 /// The most peers there are at once, beside those of the beginning.
 const NEWCOMERS: usize = 3;
 
@@ -42,6 +46,9 @@ impl Run<'_> {
             self.strike_a_seed();
         }
         self.move_or_copy_a_host();
+        if self.chaos_dice.below(SLOW_LINE_ODDS) == 0 {
+            self.slow_line();
+        }
         let (min, max) = (chaos.every.min.0, chaos.every.max.0);
         let gap = self.chaos_dice.between(min, max).max(Duration::from_micros(1));
         self.agenda.put(self.world.now() + gap, Deed::Chaos);
@@ -101,6 +108,15 @@ impl Run<'_> {
             let back = Undo::Start(vec![(p, DiskFate::Kept)]);
             self.agenda.put(self.world.now() + gap, Deed::Undo(back));
         }
+    }
+
+    /// The line of a running peer becomes slow for a while.
+    fn slow_line(&mut self) {
+        let Some(p) = self.one_that_is(NodeStatus::Running) else { return };
+        let rate = SLOW_LINES[self.chaos_dice.below(SLOW_LINES.len())];
+        self.world.set_bandwidth(p, Some(rate));
+        let time = self.chaos_dice.between(Duration::from_secs(2), Duration::from_secs(20));
+        self.agenda.put(self.world.now() + time, Deed::Undo(Undo::Line(vec![p])));
     }
 
     /// A third of the peers is cut off from the others; the seeds are with either.
