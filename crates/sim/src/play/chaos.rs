@@ -17,6 +17,10 @@ const COPY_RUNS: Duration = Duration::from_secs(1);
 /// Bytes of the messages, and bytes a second of the line, of a peer that leaves under load.
 const LEAVERS_SIZES: [usize; 3] = [200, 20_000, 200_000];
 const LEAVERS_LINES: [u64; 3] = [128 * 1024, 1024 * 1024, 4 * 1024 * 1024];
+/// Bytes a second of a line that becomes slow; the first is 128 kbit/s.
+const SLOW_LINES: [u64; 3] = [16_000, 64_000, 256_000];
+/// One in so many times a line becomes slow.
+const SLOW_LINE_ODDS: usize = 10;
 /// The most peers there are at once, beside those of the beginning.
 const NEWCOMERS: usize = 3;
 
@@ -45,6 +49,9 @@ impl Run<'_> {
             self.strike_a_seed();
         }
         self.move_or_copy_a_host();
+        if self.chaos_dice.below(SLOW_LINE_ODDS) == 0 {
+            self.slow_line();
+        }
         let (min, max) = (chaos.every.min.0, chaos.every.max.0);
         let gap = self.chaos_dice.between(min, max).max(Duration::from_micros(1));
         self.agenda.put(self.world.now() + gap, Deed::Chaos);
@@ -124,6 +131,15 @@ impl Run<'_> {
         let line = LEAVERS_LINES[self.chaos_dice.below(LEAVERS_LINES.len())];
         self.world.set_bandwidth(p, Some(line));
         self.publish_and_leave(p, messages, size);
+    }
+
+    /// The line of a running peer becomes slow for a while.
+    fn slow_line(&mut self) {
+        let Some(p) = self.one_that_is(NodeStatus::Running) else { return };
+        let rate = SLOW_LINES[self.chaos_dice.below(SLOW_LINES.len())];
+        self.world.set_bandwidth(p, Some(rate));
+        let time = self.chaos_dice.between(Duration::from_secs(2), Duration::from_secs(20));
+        self.agenda.put(self.world.now() + time, Deed::Undo(Undo::Line(vec![p])));
     }
 
     /// A third of the peers is cut off from the others; the seeds are with either.
