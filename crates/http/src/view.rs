@@ -170,6 +170,9 @@ pub struct MemberLine {
     pub degree: u16,
     /// Its target degree, as last known.
     pub target: u16,
+    /// Whether it has had a neighbour since its process started: delivery receipts wait for such members
+    /// only.
+    pub participates: bool,
     /// For the dead: who reported it.
     pub witnesses: Vec<String>,
     /// For the dead: the seeds that agreed.

@@ -17,6 +17,7 @@ mod neighbours;
 mod own;
 mod publish;
 mod quotas;
+mod receipts;
 mod resume;
 mod seeds;
 mod timers;
@@ -58,7 +59,8 @@ use own::Own;
 use resume::restore;
 use timers::Moves;
 
-use publish::{Awaited, CensusPlan, OwnTree};
+use publish::OwnTree;
+use receipts::Receipts;
 
 /// What a peer starts with.
 #[derive(Debug, Clone)]
@@ -141,11 +143,8 @@ pub struct Peer {
     unbegun: VecMap<StreamId, Unbegun>,
     /// When this peer had its first neighbour.
     neighbours_since: Option<Time>,
-    /// Receipts of one's own messages that somebody waits for.
-    receipts: VecMap<u64, Awaited>,
-    review_at: Time,
+    receipts: Receipts,
     pace_at: Time,
-    census: CensusPlan,
     /// What an earlier life delivered of what is still kept.
     restored: Vec<Delivery>,
     /// What is durable as delivered is what the consumer has dealt with.
@@ -209,10 +208,8 @@ impl Peer {
             active: Active::default(),
             unbegun: VecMap::new(),
             neighbours_since: None,
-            receipts: VecMap::new(),
-            review_at: Time::MAX,
+            receipts: Receipts::new(),
             pace_at: Time::MAX,
-            census: CensusPlan::new(),
             restored,
             follows_consumer: false,
             hashed: Hashed::default(),

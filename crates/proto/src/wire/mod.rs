@@ -23,7 +23,7 @@ pub use frame::{
 };
 pub use messages::{
     Ack, AckEntry, Announce, Beacon, BeaconBody, Census, CensusBody, Data, GetData, Gossip, Graft,
-    Grafted, Prune, Pull, Pulled, Range, Summary, SummaryEntry, TreeId, ack_token,
+    Grafted, Holder, Prune, Pull, Pulled, Range, Summary, SummaryEntry, TreeId, ack_token,
 };
 pub use pieces::{TOTAL, Unit, unit};
 pub use verify::{Verified, Verifier, VerifyError, trust_without_checking};

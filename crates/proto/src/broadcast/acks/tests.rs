@@ -27,7 +27,7 @@ impl Surroundings for World {
 }
 
 fn arrived(wanted: Option<u64>) -> Arrived {
-    Arrived { stream: S, route: ROUTE, upstream: Some(UP), bytes: 10, wanted }
+    Arrived { stream: S, route: ROUTE, upstream: Some(UP), bytes: 10, wanted, names: false }
 }
 
 fn entry(paced: u64, held: u64, peers: u32) -> AckEntry {
