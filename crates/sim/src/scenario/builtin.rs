@@ -50,6 +50,7 @@ builtin![
     "equivocator",
     "silent-relay",
     "forger",
+    "idle",
     "chaos",
 ];
 
