@@ -88,7 +88,7 @@ impl Receipts {
         }
     }
 
-    /// A member has a new incarnation: what its last process held is no word on this one.
+    /// A member has a new process: what the last one held says nothing about it.
     pub(super) fn forget_progress(&mut self, member: &PeerId) {
         self.progress.remove(member);
     }
@@ -202,7 +202,7 @@ impl Peer {
             match self.members.with_token(h.token) {
                 Some(id) => self.receipts.note(id, h.held),
                 None if h.token == ack_token(&self.id()) => {}
-                None => self.fx.count("ack_names_unknown"),
+                None => self.fx.count("ack_names_refused"),
             }
         }
     }
@@ -248,7 +248,7 @@ impl Peer {
                 let by_sum = whole.fold(1, u32::saturating_add);
                 // Those that held it hold it, also while a tree changes and less is told.
                 let before = told.map_or(0, |r| r.held).saturating_sub(super::count(gone));
-                by_name.max(by_sum).max(before).min(counted.live.saturating_sub(1))
+                by_name.max(by_sum).max(before).min(counted.live - 1).max(1)
             };
             let is_exact = complete || (counted.is_whole && by_name == held);
             let missing = is_exact.then(|| {
@@ -293,7 +293,7 @@ impl Peer {
         let counted = self.counted();
         let mut parts: Vec<(PeerId, Summed)> = self.acks.parts(own).collect();
         parts.sort_unstable_by_key(|(_, part)| core::cmp::Reverse(part.held));
-        let mut groups = vec![(whole.held, whole.peers, whole.sum)];
+        let mut groups = Vec::new();
         let (mut peers, mut sum) = (1u32, ack_token(&own.publisher));
         for (neighbour, part) in &parts {
             peers = peers.saturating_add(part.peers);
@@ -303,6 +303,8 @@ impl Peer {
                 self.receipts.note(*neighbour, part.held);
             }
         }
+        groups.push((whole.held, whole.peers, whole.sum));
+        // Descending by what all of a group hold.
         for (held, peers, sum) in groups {
             let (but, and) = match self.composition(&counted, peers, sum) {
                 Composition::All(and) => (None, and),
@@ -312,6 +314,9 @@ impl Peer {
             let those = counted.members.iter().filter(|id| Some(**id) != but);
             for id in those.copied().chain(and) {
                 self.receipts.note(id, held);
+            }
+            if but.is_none() {
+                break;
             }
         }
     }

@@ -525,7 +525,7 @@ impl Peer {
             self.fx.count("members_forgotten");
         }
         // A process that was started again holds what is on its disk, which may be nothing.
-        let is_new = |m: &Member| m.record.incarnation < record.incarnation;
+        let is_new = |m: &Member| m.record.process != record.process;
         if self.members.get(&record.id).is_none_or(is_new) {
             self.receipts.forget_progress(&record.id);
         }
