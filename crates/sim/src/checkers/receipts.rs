@@ -75,7 +75,7 @@ pub fn settled(seen: &Observation) -> Vec<Violation> {
     let mut found = Vec::new();
     for (id, (told, since)) in last {
         // A process that was started again waits for nothing of before.
-        let is_present = |p: &PeerSnapshot| p.incarnation == id.incarnation;
+        let is_present = |p: &PeerSnapshot| p.epoch == id.epoch;
         let waits = seen.live_peers().any(|n| {
             n.node == told.node && n.life_since <= since && n.peer.as_ref().is_some_and(is_present)
         });
