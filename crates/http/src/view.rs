@@ -8,7 +8,7 @@ mod publish;
 
 use std::collections::BTreeMap;
 
-use rumormill::proto::snapshot::{MemberState, Receipt};
+use rumormill::proto::snapshot::{MemberState, MissingMember, Receipt};
 use rumormill::proto::{Message, PeerId, WallTime};
 use rumormill::{Gap, Incoming};
 use serde::{Deserialize, Serialize};
@@ -170,6 +170,9 @@ pub struct MemberLine {
     pub degree: u16,
     /// Its target degree, as last known.
     pub target: u16,
+    /// Whether it has had a neighbour since its process started: delivery receipts wait for such members
+    /// only.
+    pub participates: bool,
     /// For the dead: who reported it.
     pub witnesses: Vec<String>,
     /// For the dead: the seeds that agreed.
@@ -297,16 +300,34 @@ pub struct Published {
 /// Who holds a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReceiptLine {
-    /// Peers that hold it, the publisher included.
+    /// Peers that count and are known to hold it, the publisher included.
     pub held: u32,
-    /// Peers that are live.
+    /// Peers that count: live members that have had a neighbour since their processes started.
     pub live: u32,
-    /// All live peers hold it.
+    /// All that count hold it, and the publisher has joined and knows the members.
     pub complete: bool,
+    /// Peers that count and are not known to hold it; `null` while it is not known which ones they are:
+    /// before the publisher has joined, in the first two seconds or so, and in a network of more than 1024
+    /// peers.
+    pub missing: Option<Vec<MissingLine>>,
     /// Microseconds between the publishing and this answer.
     pub after_us: u64,
     /// Peers that left the count since it was published.
     pub departed: Vec<DepartedLine>,
+}
+
+/// A live peer that is not known to hold a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MissingLine {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// `alive`, or `suspect` if the publisher suspects it of being dead.
+    pub state: String,
+    /// For how long the publisher has suspected it, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspected_ms: Option<u64>,
 }
 
 /// A peer that does not count for a receipt any more.
@@ -325,9 +346,15 @@ pub struct DepartedLine {
 }
 
 impl ReceiptLine {
-    /// The JSON form of a receipt.
+    /// The JSON form of a receipt that came `after` the publishing, at a time of the publisher's clock.
     #[must_use]
-    pub fn of(receipt: &Receipt, after: core::time::Duration) -> Self {
+    pub fn of(receipt: &Receipt, after: core::time::Duration, now: WallTime) -> Self {
+        let missing = |m: &MissingMember| MissingLine {
+            id: m.id.to_hex(),
+            name: m.name.to_string(),
+            state: if m.state == MemberState::Suspect { "suspect" } else { "alive" }.to_owned(),
+            suspected_ms: m.suspected_since.map(|since| now.0.saturating_sub(since) / 1000),
+        };
         let hex = |ids: &[PeerId]| ids.iter().map(|id| id.to_hex()).collect();
         let departed = receipt.departed.iter().map(|d| DepartedLine {
             id: d.id.to_hex(),
@@ -340,6 +367,7 @@ impl ReceiptLine {
             held: receipt.held,
             live: receipt.live,
             complete: receipt.complete,
+            missing: receipt.missing.as_ref().map(|m| m.iter().map(missing).collect()),
             after_us: u64::try_from(after.as_micros()).unwrap_or(u64::MAX),
             departed: departed.collect(),
         }

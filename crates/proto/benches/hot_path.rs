@@ -64,6 +64,7 @@ fn record(of: u8) -> SignedRecord {
         target: 3,
         process: 1,
         rival: None,
+        participates: false,
     };
     Signed::sign(record, &me)
 }

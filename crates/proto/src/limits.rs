@@ -125,6 +125,9 @@ pub const MAX_SOURCES: usize = 8;
 pub const MAX_OWN_TREES: usize = 64;
 /// Publishers whose progress is acknowledged; beyond it the least recent is forgotten.
 pub const MAX_ACKS: usize = 1_024;
+/// Publishers whose census asks for the names of holders, at one relay; beyond it the least recent is
+/// forgotten.
+pub const MAX_NAME_ROUNDS: usize = 32;
 /// Receipts a publisher waits for at once.
 pub const MAX_RECEIPTS: usize = 4_096;
 /// Requests for a message (`get`) under way at once.

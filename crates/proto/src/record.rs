@@ -129,6 +129,10 @@ pub struct Record {
     /// Neighbours wanted.
     #[n(7)]
     pub target: u16,
+    /// Whether the process has had a neighbour since it started: delivery receipts count such peers
+    /// only.
+    #[n(8)]
+    pub participates: bool,
     /// The number of the process that signed it: of two processes with one identity, the one that
     /// started later has the larger number.
     #[n(9)]

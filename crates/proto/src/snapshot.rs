@@ -1,6 +1,7 @@
 //! What status commands, views and checkers read.
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -112,6 +113,9 @@ pub struct MemberView {
     pub degree: u16,
     /// Its target degree, as last known.
     pub target: u16,
+    /// Whether it has had a neighbour since its process started: delivery receipts wait for such members
+    /// only.
+    pub participates: bool,
     /// For the dead: who reported it.
     pub witnesses: Vec<PeerId>,
     /// For the dead: the seeds that agreed.
@@ -153,14 +157,49 @@ pub struct TreeView {
 pub struct Receipt {
     /// The message.
     pub id: MessageId,
-    /// Peers that hold it, the publisher included.
+    /// Peers that count and are known to hold it, the publisher included.
     pub held: u32,
-    /// Peers that are live.
+    /// Peers that count: the publisher, and the live members that participate (have had a neighbour since
+    /// their processes started). Until the publisher itself has had a neighbour, all live members count.
     pub live: u32,
-    /// All live peers hold it.
+    /// All that count hold it, and the publisher has joined and knows the members.
     pub complete: bool,
+    /// Peers that count and are not known to hold it, `live - held` of them. `None` while it is not
+    /// known which ones they are: before the publisher has joined, until names have been asked for (a
+    /// receipt that stays open for longer than a second asks), and in a network of more than
+    /// [`WHOLE_LIST`](crate::limits::WHOLE_LIST) peers.
+    #[serde(serialize_with = "serialize_missing")]
+    pub missing: Option<Arc<[MissingMember]>>,
     /// Peers that left the count since it was published, and why.
     pub departed: Vec<Departed>,
+}
+
+impl Receipt {
+    /// The ids of [`missing`](Receipt::missing); `None` while it is not known which ones they are.
+    #[must_use]
+    pub fn missing(&self) -> Option<Vec<PeerId>> {
+        Some(self.missing.as_ref()?.iter().map(|m| m.id).collect())
+    }
+}
+
+fn serialize_missing<S: serde::Serializer>(
+    missing: &Option<Arc<[MissingMember]>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    missing.as_deref().serialize(serializer)
+}
+
+/// A live member that is not known to hold a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MissingMember {
+    /// Its id.
+    pub id: PeerId,
+    /// Its name.
+    pub name: Name,
+    /// `Alive`, or `Suspect` if the publisher suspects it of being dead.
+    pub state: MemberState,
+    /// Since when the publisher suspects it, by the publisher's clock (Unix microseconds).
+    pub suspected_since: Option<u64>,
 }
 
 /// A peer that does not count for a receipt any more.

@@ -237,13 +237,19 @@ fn nobody_says_goodbye_for_another() {
     };
     assert_eq!(state(&rig), Some(MemberState::Alive));
     let left = vec![present.clone()];
-    rig.receive(seed, MembersChanged { joined: vec![], left, dead: vec![], alive: 2 });
+    rig.receive(
+        seed,
+        MembersChanged { joined: vec![], left, dead: vec![], alive: 2, participating: 2 },
+    );
     assert_eq!(state(&rig), Some(MemberState::Alive));
     assert_eq!(rig.as_peer().snapshot(rig.now).counters.get("goodbyes_unproved"), 1);
     // Its own word.
     let goodbye = Record { presence: Presence::Left, sequence: 3, ..record(&identity(1), 1, 3) };
     let left = vec![Signed::sign(goodbye, &identity(1))];
-    rig.receive(seed, MembersChanged { joined: vec![], left, dead: vec![], alive: 2 });
+    rig.receive(
+        seed,
+        MembersChanged { joined: vec![], left, dead: vec![], alive: 2, participating: 2 },
+    );
     assert_eq!(state(&rig), Some(MemberState::Left));
 }
 
@@ -336,6 +342,7 @@ fn one_seed_cannot_inflate_the_network() {
         incarnation: 1,
         sequence: 1,
         alive: u32::MAX,
+        participating: u32::MAX,
         nonce: ByteArray::from([5; 16]),
         seeds: Vec::new(),
         synced: true,
@@ -680,7 +687,7 @@ fn a_root_that_is_not_known_yet_is_no_stranger() {
         rig.links.iter().filter(|(_, r)| r.role == Role::Seed).map(|(l, _)| *l).collect();
     for seed in seeds {
         let (joined, left, dead) = (Vec::new(), Vec::new(), Vec::new());
-        rig.receive(seed, MembersChanged { joined, left, dead, alive: 1000 });
+        rig.receive(seed, MembersChanged { joined, left, dead, alive: 1000, participating: 1000 });
     }
     assert_eq!(refused(&mut rig, 2), 0);
 }
@@ -1018,8 +1025,17 @@ fn absurd_acknowledgements() {
                     for peers in [0, 1, 5, u32::MAX] {
                         let sum = held ^ paced;
                         let (left, patient) = (peers / 2, held.min(paced));
-                        #[rustfmt::skip]
-                        let e = AckEntry { publisher, epoch, paced, left, patient, held, peers, sum };
+                        let e = AckEntry {
+                            publisher,
+                            epoch,
+                            paced,
+                            left,
+                            patient,
+                            held,
+                            peers,
+                            sum,
+                            holders: None,
+                        };
                         let entries = vec![e; 3];
                         rig.receive(link, Ack { entries, congested: peers == 5 });
                     }
@@ -1053,8 +1069,8 @@ fn congestion_without_end_does_not_stop_a_publisher() {
         rig.drain();
         let publisher = me.id();
         let (epoch, paced, left, patient, held, peers, sum) = (1, 0, 0, 0, 0, 1, 0);
-        #[rustfmt::skip]
-        let e = AckEntry { publisher, epoch, paced, left, patient, held, peers, sum };
+        let e =
+            AckEntry { publisher, epoch, paced, left, patient, held, peers, sum, holders: None };
         let entries = vec![e];
         rig.receive(link, Ack { entries, congested: true });
         rig.pass(Duration::from_millis(100));

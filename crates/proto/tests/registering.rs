@@ -275,14 +275,20 @@ fn a_seed_that_does_not_acknowledge_is_replaced() {
                     incarnation: f.record.incarnation,
                     sequence: f.record.sequence,
                     alive: 1,
+                    participating: 1,
                     nonce: ByteArray::from([5; 16]),
                     seeds: Vec::new(),
                     synced: true,
                 }
                 .into(),
-                Frame::GetPeerList => {
-                    PeerList { records: Vec::new(), alive: 1, synced: true, last: true }.into()
+                Frame::GetPeerList => PeerList {
+                    records: Vec::new(),
+                    alive: 1,
+                    participating: 1,
+                    synced: true,
+                    last: true,
                 }
+                .into(),
                 Frame::Ping(f) => rumormill_proto::wire::Pong { nonce: f.nonce }.into(),
                 _ => continue,
             };
@@ -307,7 +313,15 @@ fn a_seed_that_does_not_acknowledge_is_replaced() {
 
 fn acknowledgement(incarnation: u64, sequence: u64) -> Registered {
     let nonce = ByteArray::from([5; 16]);
-    Registered { incarnation, sequence, alive: 1, nonce, seeds: Vec::new(), synced: true }
+    Registered {
+        incarnation,
+        sequence,
+        alive: 1,
+        participating: 1,
+        nonce,
+        seeds: Vec::new(),
+        synced: true,
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ use rumormill_proto::overlay::target::{rank, target_degree};
 use rumormill_proto::registry::Entry;
 use rumormill_proto::wire::{
     Accept, Accused, Ack, AckEntry, Announce, Appoint, Beacon, Census, Close, Confirm, Confirmed,
-    Data, Entries, Frame, GetData, Gossip, Graft, Grafted, Hello, Leave, MembersChanged,
+    Data, Entries, Frame, GetData, Gossip, Graft, Grafted, Hello, Holder, Leave, MembersChanged,
     Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong, Position, PositionRead,
     ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register, RegisterRefused, Registered,
     Reject, Report, Rewire, SeedName, StreamMark, Summary, SummaryEntry, Testify, TreeId, Verdict,
@@ -215,6 +215,7 @@ fn registration_frames(page: &mut Page) {
             incarnation: 3,
             sequence: 4,
             alive: 20,
+            participating: 18,
             nonce,
             seeds: vec![name("a:7000", &eleven), name("b:7000", &twelve)],
             synced: true,
@@ -232,7 +233,7 @@ fn registration_frames(page: &mut Page) {
     page.frame("", Frame::GetPeerList);
     page.frame(
         "peer 1, 20 alive, synced, the last part",
-        PeerList { records: vec![r], alive: 20, synced: true, last: true },
+        PeerList { records: vec![r], alive: 20, participating: 18, synced: true, last: true },
     );
     page.frame(
         "peer 2 joined, nobody left, peer 1 died, 19 alive",
@@ -241,6 +242,7 @@ fn registration_frames(page: &mut Page) {
             left: Vec::new(),
             dead: vec![c()],
             alive: 19,
+            participating: 19,
         },
     );
     let mut goodbye = record(&one, 3, 5);
@@ -333,6 +335,7 @@ fn message_frames(page: &mut Page) {
                 held: 7,
                 peers: 2,
                 sum,
+                holders: None,
             }],
             congested: false,
         },
@@ -346,10 +349,29 @@ fn message_frames(page: &mut Page) {
         held: u64::MAX,
         peers: 0,
         sum: 0,
+        holders: None,
     };
     page.frame(
         "from somebody else, and a queue fills",
         Ack { entries: vec![nobody], congested: true },
+    );
+    let holder = |of: &Identity, held| Holder { token: ack_token(&of.id()), held };
+    page.frame(
+        "peer 2 holds all of peer 1 below 9, peer 3 all below 7, and these are their names",
+        Ack {
+            entries: vec![AckEntry {
+                publisher,
+                epoch: 3,
+                paced: 7,
+                left: 0,
+                patient: 7,
+                held: 7,
+                peers: 2,
+                sum,
+                holders: Some(vec![holder(&two, 9), holder(&three, 7)]),
+            }],
+            congested: false,
+        },
     );
     page.frame("the one above", Census { body: census(&one, 3, 4, 6) });
     page.frame("hash 258 only", Summary { hash: 258, entries: None });

@@ -307,15 +307,15 @@ mod counts {
     use rumormill_proto::limits::{
         MAX_ACKS, MAX_BATCH, MAX_BATCH_MESSAGES, MAX_GAPS, MAX_HOST_PORT, MAX_NEIGHBOURHOOD,
         MAX_PAYLOAD, MAX_PULL_RANGES, MAX_RECORDS_PER_FRAME, MAX_REPORTS, MAX_REQUEST_NEIGHBOURS,
-        MAX_SEEDS, MAX_SUMMARY, MAX_TARGET, MAX_TOPIC,
+        MAX_SEEDS, MAX_SUMMARY, MAX_TARGET, MAX_TOPIC, WHOLE_LIST,
     };
     use rumormill_proto::record::Record;
     use rumormill_proto::registry::Entry;
     use rumormill_proto::signed::Signed;
     use rumormill_proto::wire::{
         Accused, Ack, AckEntry, Announce, BeaconBody, Digest, Entries, Frame, Graft, Grafted,
-        MembersChanged, Neighbourhood, PeerList, PeerRequest, Pull, Range, Registered, SeedName,
-        Summary, SummaryEntry, TreeId, Verifier, Votes, Want, decode, encode,
+        Holder, MembersChanged, Neighbourhood, PeerList, PeerRequest, Pull, Range, Registered,
+        SeedName, Summary, SummaryEntry, TreeId, Verifier, Votes, Want, decode, encode,
     };
     use rumormill_proto::{Batch, MessageId, PeerId, SignedRecord};
 
@@ -348,6 +348,7 @@ mod counts {
             incarnation: 1,
             sequence: 1,
             alive: 1,
+            participating: 1,
             nonce: ByteArray::from([0; 16]),
             seeds: vec![SeedName { host_port: "h".repeat(length), id: id(1) }; n],
             synced: true,
@@ -362,6 +363,7 @@ mod counts {
         bounded(MAX_RECORDS_PER_FRAME, |n| PeerList {
             records: vec![r.clone(); n],
             alive: 1,
+            participating: 1,
             synced: true,
             last: true,
         });
@@ -373,6 +375,7 @@ mod counts {
                 left: vec![r.clone(); only(1, n)],
                 dead: vec![c.clone(); only(2, n)],
                 alive: 1,
+                participating: 1,
             });
         }
         let entries = |entries, want| Entries {
@@ -437,9 +440,14 @@ mod counts {
         bounded(MAX_PULL_RANGES, |n| Announce { ranges: vec![range; n] });
         let (publisher, epoch) = (id(1), 1);
         let (paced, left, patient, held, peers, sum) = (1, 1, 1, 1, 1, 1);
-        #[rustfmt::skip]
-        let e = AckEntry { publisher, epoch, paced, left, patient, held, peers, sum };
+        let e =
+            AckEntry { publisher, epoch, paced, left, patient, held, peers, sum, holders: None };
         bounded(MAX_ACKS, |n| Ack { entries: vec![e.clone(); n], congested: false });
+        let names = |n| Some(vec![Holder { token: 1, held: 2 }; n]);
+        bounded(WHOLE_LIST, |n| {
+            let e = AckEntry { holders: names(n), ..e.clone() };
+            Ack { entries: vec![e], congested: false }
+        });
     }
 
     #[test]

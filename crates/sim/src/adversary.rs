@@ -145,7 +145,7 @@ impl Rogue {
             AdversaryKind::Greedy => self.ask_for_everything(),
             AdversaryKind::Replayer => self.replay(),
             AdversaryKind::Equivocator => self.equivocate(now),
-            AdversaryKind::SilentRelay | AdversaryKind::Forger => {}
+            AdversaryKind::SilentRelay | AdversaryKind::Forger | AdversaryKind::Idle => {}
         }
     }
 

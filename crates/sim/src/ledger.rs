@@ -129,6 +129,9 @@ pub struct ReceiptTold {
     pub holders: Vec<NodeId>,
     /// The peers that ran at that time.
     pub live: Vec<NodeId>,
+    /// The peers, running or frozen, that the receipt has to count: the publisher knew that they live and
+    /// participate, and they had had a neighbour when the message was published.
+    pub owed: Vec<NodeId>,
 }
 
 /// The answer to a request for a message (P8).

@@ -43,6 +43,7 @@ pub mod world;
 
 mod adversary;
 mod disk;
+mod idle;
 mod link;
 mod node;
 mod queue;

@@ -22,7 +22,8 @@ use rumormill_units::duration;
   rumor send --wait \"stop all writes\"      (until every live peer holds it)
   tar c notes | rumor send -              (reads standard input)
 
-With --wait, the exit code is 1 if not all live peers were known to hold it in time.")]
+With --wait, live peers that have had a neighbour count. The exit code is 1 if not all of them were known to
+hold it in time; the peers that were not are named.")]
 pub(crate) struct SendArgs {
     /// What to say; `-` reads standard input, byte for byte
     text: String,
@@ -75,6 +76,7 @@ fn receipt_text(receipt: &ReceiptLine) -> String {
     let ms = *after_us as f64 / 1000.0;
     let digits = if ms < 10.0 { 1 } else { 0 };
     let mut text = format!("held by {held} of {live} live peers in {ms:.digits$} ms\n");
+    text += &missing_text(receipt);
     for d in &receipt.departed {
         let name = d.name.as_deref().unwrap_or_else(|| short(&d.id));
         let name = escape::text(name);
@@ -88,6 +90,32 @@ fn receipt_text(receipt: &ReceiptLine) -> String {
         };
     }
     text
+}
+
+/// `missing: web-3 (suspected for 3 s), db-1`
+fn missing_text(receipt: &ReceiptLine) -> String {
+    const NAMED: usize = 10;
+    if receipt.complete {
+        return String::new();
+    }
+    let Some(missing) = &receipt.missing else {
+        return "missing: not known by name\n".to_owned();
+    };
+    let named = missing.iter().take(NAMED).map(|m| {
+        let name = escape::text(&m.name);
+        match m.suspected_ms {
+            Some(ms) => {
+                let time = Duration::from_secs(ms.div_ceil(1000));
+                format!("{name} (suspected for {})", duration::show(time))
+            }
+            None => name.to_string(),
+        }
+    });
+    let mut text = format!("missing: {}", named.collect::<Vec<_>>().join(", "));
+    if missing.len() > NAMED {
+        text += &format!(" and {} more", missing.len() - NAMED);
+    }
+    text + "\n"
 }
 
 /// That nobody else is known is no success where others should be.

@@ -77,6 +77,7 @@ fn neighbour(name: &str, degree: u16, suspect: bool) -> NeighbourLine {
 
 fn member(name: &str, state: &str) -> MemberLine {
     MemberLine {
+        participates: true,
         id: id('c'),
         name: Some(name.into()),
         state: state.into(),

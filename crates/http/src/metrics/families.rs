@@ -81,7 +81,11 @@ pub(super) const FAMILIES: &[Family] = &[
         "Neighbours taken onto broadcast trees (graft) and off them (prune)",
         Each("what", &[("graft", "grafts"), ("prune", "prunes")]),
     ),
-    family("receipts_complete", "Messages that all live peers hold", One("receipts_complete")),
+    family(
+        "receipts_complete",
+        "Messages that all live peers that participate hold",
+        One("receipts_complete"),
+    ),
     family(
         "acknowledgements",
         "Acknowledgements sent: of all streams that are due, in one frame",
@@ -361,6 +365,7 @@ pub(super) const FAMILIES: &[Family] = &[
             "what",
             &[
                 ("acknowledgement", "acks_unknown"),
+                ("acknowledgement_name", "ack_names_refused"),
                 ("appointment", "appointments_refused"),
                 ("beacon_of_departed", "beacons_of_departed"),
                 ("beacon_of_stranger", "beacons_of_strangers"),

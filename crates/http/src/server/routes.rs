@@ -1,6 +1,7 @@
 //! The requests and their answers.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::StatusCode;
@@ -8,7 +9,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router, middleware};
 use rumormill::proto::message::ParseMessageIdError;
-use rumormill::proto::{MessageId, PeerId};
+use rumormill::proto::{MessageId, PeerId, WallTime};
 use rumormill::{LeaveError, Node};
 use serde::Deserialize;
 use tokio::time::{Duration, Instant, timeout_at};
@@ -249,8 +250,8 @@ async fn name_of(node: &Node, id: PeerId) -> Option<String> {
     member.name.map(|n| n.to_string())
 }
 
-/// Publishes a message at a peer. With `wait_ms` the answer comes when all live peers hold it, or when
-/// that time is over.
+/// Publishes a message at a peer. With `wait_ms` the answer comes when all live peers that take part hold
+/// it, or when that time is over; then it names those that are not known to.
 #[utoipa::path(post, path = "/publish", tag = "nodes", params(OfNode), request_body = PublishBody,
     security(("token" = [])),
     responses((status = 201, description = "It was published", body = Published), Refused,
@@ -286,12 +287,19 @@ async fn publish(
     let mut last = None;
     while let Ok(Some(receipt)) = timeout_at(until, receipts.next()).await {
         let complete = receipt.complete;
-        last = Some(ReceiptLine::of(&receipt, began.elapsed()));
+        last = Some((receipt, began.elapsed()));
         if complete {
             break;
         }
     }
-    Ok((StatusCode::CREATED, Json(Published { id: id.to_string(), receipt: last })))
+    let now = wall_clock();
+    let receipt = last.map(|(receipt, after)| ReceiptLine::of(&receipt, after, now));
+    Ok((StatusCode::CREATED, Json(Published { id: id.to_string(), receipt })))
+}
+
+fn wall_clock() -> WallTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    WallTime(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
 
 /// How to leave.

@@ -132,6 +132,7 @@ impl From<&snapshot::MemberView> for MemberLine {
             incarnation: v.incarnation,
             degree: v.degree,
             target: v.target,
+            participates: v.participates,
             witnesses: hex(&v.witnesses),
             seeds: hex(&v.seeds),
         }

@@ -134,6 +134,15 @@ impl Members {
         self.alive.iter()
     }
 
+    /// The living member with this acknowledgement token.
+    pub(crate) fn with_token(&self, token: u64) -> Option<PeerId> {
+        // The token is the first eight bytes of the id, little endian; the table is ascending by them as
+        // they stand.
+        let first = token.swap_bytes();
+        let at = self.alive.0.partition_point(|(f, _)| *f < first);
+        self.alive.0.get(at).filter(|(f, _)| *f == first).map(|(_, m)| m.record.id)
+    }
+
     pub(crate) fn dead(&self) -> impl Iterator<Item = &(Certificate, Option<SignedRecord>)> {
         self.dead.values()
     }
@@ -307,6 +316,7 @@ mod tests {
         let (addresses, presence) = (Vec::new(), Presence::Alive);
         let (incarnation, sequence, degree, target) = (1, 0, 0, 3);
         let (process, rival) = (1, None);
+        let participates = true;
         let record = Record {
             id,
             name,
@@ -318,6 +328,7 @@ mod tests {
             target,
             process,
             rival,
+            participates,
         };
         Signed::sign(record, &me)
     }

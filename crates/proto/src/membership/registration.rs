@@ -50,6 +50,8 @@ pub(crate) struct SeedSlot {
     pub(crate) acknowledged: Option<(u64, u64)>,
     pub(crate) acknowledged_at: Time,
     pub(crate) alive: u32,
+    /// Those of them that participate.
+    pub(crate) participating: u32,
     pub(crate) synced: bool,
     /// What it says that target degrees are drawn with.
     pub(crate) nonce: Option<[u8; 16]>,
@@ -163,6 +165,7 @@ impl Registrations {
                 acknowledged: None,
                 acknowledged_at: now,
                 alive: 0,
+                participating: 0,
                 synced: false,
                 nonce: None,
                 retry_at: now,
@@ -403,15 +406,24 @@ impl Registrations {
     /// Peers in the network, as the seeds say: the lower median, so that a minority of them cannot
     /// make it larger than it is.
     pub(crate) fn network_size(&self) -> u32 {
+        self.lower_median(|s| s.alive)
+    }
+
+    /// Those of them that participate: the lower median of what the seeds say.
+    pub(crate) fn participating(&self) -> u32 {
+        self.lower_median(|s| s.participating)
+    }
+
+    fn lower_median(&self, count: impl Fn(&SeedSlot) -> u32) -> u32 {
         let linked = || self.slots.iter().filter(|s| s.link.is_some() || s.parked);
         let middle = linked().count().saturating_sub(1) / 2;
         // It is asked for with every beacon, and there are few seeds: sorting would take memory.
         let is_median = |n: u32| {
-            let below = linked().filter(|s| s.alive < n).count();
-            let above = linked().filter(|s| s.alive > n).count();
+            let below = linked().filter(|s| count(s) < n).count();
+            let above = linked().filter(|s| count(s) > n).count();
             below <= middle && above <= linked().count() - 1 - middle
         };
-        linked().map(|s| s.alive).find(|n| is_median(*n)).unwrap_or(0)
+        linked().map(&count).find(|n| is_median(*n)).unwrap_or(0)
     }
 
     /// What target degrees are drawn with: the seeds agree on the smallest; one that is not synced

@@ -32,10 +32,15 @@ impl Peer {
                 self.fx.count("acks_unknown");
                 continue;
             }
-            mine |= stream == own;
-            if stream == own && e.paced <= self.outbox.published() {
-                // It leaves out peers that are behind, but never the neighbour itself.
-                self.handover.acknowledged(e.paced, now);
+            if stream == own {
+                self.on_holders(e.holders.as_deref().unwrap_or_default());
+                mine = true;
+                if e.paced <= self.outbox.published() {
+                    // It leaves out peers that are behind, but never the neighbour itself.
+                    self.handover.acknowledged(e.paced, now);
+                }
+            } else {
+                self.fx.add("ack_names_refused", self.acks.named(remote, e, now) as u64);
             }
             if f.congested && stream != own {
                 self.acks.congested(Some(stream), now);
@@ -51,14 +56,14 @@ impl Peer {
     /// A publisher asks to be told anew who holds what.
     pub(super) fn on_census(&mut self, remote: PeerId, f: Census) {
         let now = self.fx.now();
-        let CensusBody { publisher, epoch, round, until, own_tree } = *f.body.body();
+        let CensusBody { publisher, epoch, round, until, own_tree, names } = *f.body.body();
         if publisher == self.id() {
             return;
         }
         let route = Route { own_tree, publisher };
         let stream = StreamId { publisher, epoch };
         let upstream = Some(remote);
-        let arrived = Arrived { stream, route, upstream, bytes: 0, wanted: Some(until) };
+        let arrived = Arrived { stream, route, upstream, bytes: 0, wanted: Some(until), names };
         if self.acks.census(&arrived, round, now, &around!(self)) {
             self.send_census(&f, route, Some(remote));
         } else if let Some(n) = self.overlay.neighbours.get(&remote)

@@ -209,6 +209,7 @@ impl Peer {
             upstream: way.from,
             bytes: batch.wire().len() as u64,
             wanted: way.receipt.then(|| batch.end()),
+            names: false,
         };
         let now = self.fx.now();
         self.acks.received(&arrived, now, &around!(self));

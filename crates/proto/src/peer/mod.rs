@@ -18,6 +18,7 @@ mod neighbours;
 mod own;
 mod publish;
 mod quotas;
+mod receipts;
 mod resume;
 mod seeds;
 mod timers;
@@ -60,7 +61,8 @@ use own::Own;
 use resume::restore;
 use timers::Moves;
 
-use publish::{Awaited, CensusPlan, OwnTree};
+use publish::OwnTree;
+use receipts::Receipts;
 
 /// What a peer starts with.
 #[derive(Debug, Clone)]
@@ -144,11 +146,8 @@ pub struct Peer {
     unbegun: VecMap<StreamId, Unbegun>,
     /// When this peer had its first neighbour.
     neighbours_since: Option<Time>,
-    /// Receipts of one's own messages that somebody waits for.
-    receipts: VecMap<u64, Awaited>,
-    review_at: Time,
+    receipts: Receipts,
     pace_at: Time,
-    census: CensusPlan,
     /// What an earlier life delivered of what is still kept.
     restored: Vec<Delivery>,
     /// What is durable as delivered is what the consumer has dealt with.
@@ -213,10 +212,8 @@ impl Peer {
             handover: Handover::default(),
             unbegun: VecMap::new(),
             neighbours_since: None,
-            receipts: VecMap::new(),
-            review_at: Time::MAX,
+            receipts: Receipts::new(),
             pace_at: Time::MAX,
-            census: CensusPlan::new(),
             restored,
             follows_consumer: false,
             hashed: Hashed::default(),

@@ -450,7 +450,9 @@ impl Peer {
         }
         let name = neighbour.record.name.clone();
         self.overlay.neighbours.insert(id, neighbour);
-        self.neighbours_since.get_or_insert(now);
+        if self.neighbours_since.is_none() {
+            self.begin_to_participate();
+        }
         let (degree, target) = (self.overlay.degree(), self.overlay.target);
         self.fx.event(Event::NeighbourUp { id, name, degree, target });
         self.own_changed();

@@ -8,6 +8,7 @@ use super::leave::Departure;
 use crate::event::Event;
 use crate::identity::Identity;
 use crate::io::StoreOp;
+use crate::membership::Registrations;
 use crate::message::StreamId;
 use crate::name::Name;
 use crate::overlay::target::{MIN_TARGET, rank, target_degree};
@@ -36,6 +37,9 @@ pub(super) struct Own {
     pub(super) refresh_at: Time,
     /// It is leaving.
     pub(super) departure: Option<Box<Departure>>,
+    /// The version (incarnation, sequence) of the first record of this incarnation that says that the peer
+    /// participates.
+    participates_from: Option<(u64, u64)>,
     /// Accusations before this time are answered already.
     pub(super) answer_after: Time,
     /// Where others can reach this peer, as configured; an unspecified IP address stands for the one at
@@ -71,6 +75,7 @@ impl Own {
             target: 0,
             process: Record::process_number(incarnation, random),
             rival: None,
+            participates: false,
         };
         Own {
             record: Signed::sign(record, identity),
@@ -80,6 +85,7 @@ impl Own {
             tell_at: None,
             refresh_at: Time::MAX,
             departure: None,
+            participates_from: None,
             answer_after: Time::ZERO,
             configured,
             observed: None,
@@ -91,6 +97,12 @@ impl Own {
 }
 
 impl Own {
+    /// Whether every seed that holds the registration knows that this peer participates.
+    pub(super) fn participation_is_known(&self, registrations: &Registrations) -> bool {
+        let known = registrations.slots.iter().filter_map(|s| s.acknowledged);
+        self.participates_from.is_some_and(|from| known.clone().all(|version| version >= from))
+    }
+
     /// Whether the peer has said goodbye and is done with it.
     pub(super) const fn has_left(&self) -> bool {
         matches!(self.state, PeerState::Left)
@@ -119,7 +131,13 @@ impl Peer {
         record.degree = self.overlay.degree();
         record.target = self.overlay.target;
         record.rival = self.own.rival;
+        record.participates = self.neighbours_since.is_some();
         change(&mut record);
+        let version = (record.incarnation, record.sequence);
+        let is_first = self.own.participates_from.is_none_or(|from| from.0 < record.incarnation);
+        if record.participates && is_first {
+            self.own.participates_from = Some(version);
+        }
         self.own.record = Signed::sign(record, &self.identity);
     }
 
@@ -144,6 +162,16 @@ impl Peer {
         self.own.tell_at.get_or_insert(at);
         self.overlay.schedule_trim(at);
         self.overlay.announce_at.get_or_insert(at);
+    }
+
+    /// The first neighbour since the process started: from now on receipts wait for this peer, so the
+    /// seeds are told at once.
+    pub(super) fn begin_to_participate(&mut self) {
+        let now = self.fx.now();
+        self.neighbours_since = Some(now);
+        if !self.is_leaving() {
+            self.own.tell_at = Some(now);
+        }
     }
 
     /// Sends the record to every seed that a link is up with.

@@ -9,7 +9,7 @@ use crate::event::{CloseReason, Event, LinkDown, RefuseReason};
 use crate::identity::PeerId;
 use crate::io::{DialTarget, LinkId, LinkInfo, Role};
 use crate::limits::{MEMBERS_AT_REST, MEMBERS_WANTED, MOST_MEMBERS_WANTED, WHOLE_LIST};
-use crate::membership::{Learned, Quorum};
+use crate::membership::{Learned, Member, Quorum};
 use crate::record::{Presence, SignedRecord};
 use crate::snapshot::PeerState;
 use crate::time::Time;
@@ -246,7 +246,7 @@ impl Peer {
             return;
         }
         if let Some(slot) = self.registrations.slots.get_mut(index) {
-            slot.alive = f.alive;
+            (slot.alive, slot.participating) = (f.alive, f.participating);
             slot.synced = f.synced;
             slot.nonce = Some(*f.nonce);
             slot.failures = 0;
@@ -386,7 +386,7 @@ impl Peer {
         }
         let quorum_at = self.registrations.quorum_at();
         let Some(slot) = self.registrations.by_link(link) else { return };
-        slot.alive = f.alive;
+        (slot.alive, slot.participating) = (f.alive, f.participating);
         slot.synced = f.synced;
         if f.last {
             slot.list_came(quorum_at);
@@ -425,7 +425,7 @@ impl Peer {
 
     pub(super) fn on_members_changed(&mut self, link: LinkId, f: &MembersChanged) {
         if let Some(slot) = self.registrations.by_link(link) {
-            slot.alive = f.alive;
+            (slot.alive, slot.participating) = (f.alive, f.participating);
         }
         for record in &f.joined {
             self.learn(record);
@@ -524,8 +524,16 @@ impl Peer {
         if self.members.is_full_for(&record.id) {
             self.fx.count("members_forgotten");
         }
+        // A process that was started again holds what is on its disk, which may be nothing.
+        let is_new = |m: &Member| m.record.process != record.process;
+        if self.members.get(&record.id).is_none_or(is_new) {
+            self.receipts.forget_progress(&record.id);
+        }
         let learned = self.members.learn(record, now);
         self.withdraw_loopback(&record.addresses);
+        if matches!(learned, Learned::New | Learned::Newer) {
+            self.receipts.review_at_once(now);
+        }
         match learned {
             Learned::New => {
                 self.fx.event(Event::MemberJoined {

@@ -102,7 +102,7 @@ impl Peer {
             self.outbox.deadline(),
             self.begin_deadline(),
             Some(self.own_tree_deadline()),
-            Some(self.review_at),
+            Some(self.receipts.deadline()),
             Some(self.pace_at),
             Some(self.next_idle_check),
             self.lists_at,
@@ -138,7 +138,7 @@ impl Peer {
         if self.pace_at <= now {
             self.pace(false);
         }
-        if self.review_at <= now {
+        if self.receipts.deadline() <= now {
             self.review_receipts();
             self.run_census();
         }

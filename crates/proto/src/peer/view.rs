@@ -53,6 +53,13 @@ impl Peer {
         self.overlay.neighbours.iter().map(|(id, n)| (*id, n.link))
     }
 
+    /// When its process had its first neighbour: since then receipts of other peers wait for it. `None`
+    /// if it has had none.
+    #[must_use]
+    pub const fn participates_since(&self) -> Option<Time> {
+        self.neighbours_since
+    }
+
     /// Where it is in its life.
     #[must_use]
     pub const fn state(&self) -> PeerState {
@@ -118,6 +125,7 @@ impl Peer {
                     incarnation: certificate.incarnation(),
                     degree: 0,
                     target: 0,
+                    participates: false,
                     witnesses: Vec::new(),
                     seeds: Vec::new(),
                 },
@@ -133,12 +141,13 @@ impl Peer {
                 v.state = MemberState::Suspect;
             }
             if let Some(n) = self.overlay.neighbours.get(id) {
-                (v.degree, v.target) = (n.degree, n.target);
+                (v.degree, v.target, v.participates) = (n.degree, n.target, true);
             }
             all.insert(*id, v);
         }
         let mut own = view(&self.own.record, MemberState::Alive);
         (own.degree, own.target) = (self.overlay.degree(), self.overlay.target);
+        own.participates = self.neighbours_since.is_some();
         all.insert(own.id, own);
         all.into_values().collect()
     }
@@ -197,6 +206,7 @@ pub(crate) fn view(r: &Record, state: MemberState) -> MemberView {
         incarnation: r.incarnation,
         degree: r.degree,
         target: r.target,
+        participates: r.participates,
         witnesses: Vec::new(),
         seeds: Vec::new(),
     }

@@ -41,6 +41,8 @@ struct Slot {
     expired: bool,
     /// Its place among those alive.
     place: Option<u32>,
+    /// Whether it is counted in [`Table::participating`].
+    participates: bool,
 }
 
 /// The table, with a hash per bucket that is kept up to date.
@@ -50,6 +52,8 @@ pub(crate) struct Table {
     hashes: Vec<u64>,
     /// Who is alive with a lease that holds, weighed by free places.
     alive: Pool,
+    /// How many of them participate.
+    participating: usize,
     /// Up to which version (incarnation, sequence) what was forgotten is not learned again from a seed that
     /// forgets later: all of a life that had ended, and what was known of one that had gone silent.
     forgotten: BTreeMap<PeerId, ((u64, u64), Time)>,
@@ -63,6 +67,7 @@ impl Table {
             slots: BTreeMap::new(),
             hashes: vec![0; BUCKETS],
             alive: Pool::default(),
+            participating: 0,
             forgotten: BTreeMap::new(),
             lease,
             tombstone,
@@ -80,6 +85,11 @@ impl Table {
 
     pub(crate) const fn alive_count(&self) -> usize {
         self.alive.len()
+    }
+
+    /// Those of them whose records say that they participate.
+    pub(crate) const fn participating_count(&self) -> usize {
+        self.participating
     }
 
     /// `n` of those alive, each with the same chance.
@@ -124,6 +134,12 @@ impl Table {
     fn place(&mut self, id: &PeerId) {
         let Some(s) = self.slots.get_mut(id) else { return };
         let weight = u32::from(s.entry.record.free_places());
+        let participates = Self::counts(s) && s.entry.record.participates;
+        match (core::mem::replace(&mut s.participates, participates), participates) {
+            (false, true) => self.participating += 1,
+            (true, false) => self.participating -= 1,
+            _ => {}
+        }
         match (Self::counts(s), s.place) {
             (true, Some(at)) => self.alive.weigh(at as usize, weight),
             (true, None) => {
@@ -193,7 +209,8 @@ impl Table {
         }
         Self::toggle_hash(&mut self.hashes, &entry);
         let until = now + if ended { self.tombstone } else { self.lease };
-        self.slots.insert(id, Slot { entry, until, expired: false, place: None });
+        self.slots
+            .insert(id, Slot { entry, until, expired: false, place: None, participates: false });
         self.place(&id);
         match state {
             EntryState::Alive => Change::New,
@@ -275,6 +292,7 @@ mod tests {
             target: 3,
             process: 1,
             rival: None,
+            participates: sequence > 0,
         };
         Entry::new(Signed::sign(record, &identity))
     }
@@ -365,6 +383,9 @@ mod tests {
             prop_assert_eq!(a.hashes(), b.hashes());
             prop_assert_eq!(a.alive_count(), b.alive().count());
             prop_assert_eq!(b.alive_count(), b.alive().count());
+            let participating = b.alive().filter(|e| e.record.participates).count();
+            prop_assert_eq!(b.participating_count(), participating);
+            prop_assert_eq!(a.participating_count(), participating);
             let drawn = b.sample(usize::MAX, &mut rng).len();
             prop_assert_eq!(drawn, b.alive_count());
             // Idempotent: the whole of one into the other changes nothing.
@@ -391,14 +412,16 @@ mod tests {
     fn a_lease_hides_and_never_kills_and_the_dead_stay_forgotten() {
         let mut t = table();
         let s = |n: u64| Time::from_micros(n * 1_000_000);
-        t.merge(record(1, 1, 0, false, 0), s(0));
+        t.merge(record(1, 1, 1, false, 0), s(0));
         t.merge(dead(2, 1, 0), s(0));
+        assert_eq!(t.participating_count(), 1);
         assert!(t.expire(s(119)).0.is_empty());
         let (hidden, _) = t.expire(s(120));
         assert_eq!((hidden.len(), t.alive_count(), t.len()), (1, 0, 2));
-        assert!(t.touch(&record(1, 1, 0, false, 0).id(), s(130)), "it is back");
+        assert_eq!(t.participating_count(), 0);
+        assert!(t.touch(&record(1, 1, 1, false, 0).id(), s(130)), "it is back");
         assert_eq!(t.alive_count(), 1);
-        t.touch(&record(1, 1, 0, false, 0).id(), s(3590));
+        t.touch(&record(1, 1, 1, false, 0).id(), s(3590));
         assert_eq!(t.expire(s(3601)).1.len(), 1);
         assert_eq!(t.merge(dead(2, 1, 0), s(3602)), Change::None, "not learned again");
         assert_eq!(t.merge(record(2, 2, 0, false, 0), s(3602)), Change::New);

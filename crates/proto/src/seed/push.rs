@@ -26,14 +26,17 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// A known peer whose address changed is told to the others like a new one.
+    /// A known peer whose address changed, or that has begun to participate, is told to the others like
+    /// a new one. Where not everybody knows everybody, participants are counted only.
     pub(super) fn joined_again(
         &mut self,
         id: PeerId,
         before: Option<&SignedRecord>,
         after: &SignedRecord,
+        is_whole: bool,
     ) {
-        if before.is_some_and(|b| b.addresses != after.addresses) {
+        let begins = |b: &SignedRecord| is_whole && b.participates != after.participates;
+        if before.is_some_and(|b| b.addresses != after.addresses || begins(b)) {
             self.joined.insert(id);
         }
     }
@@ -99,10 +102,10 @@ impl Seed {
             .iter()
             .filter_map(|id| self.table.get(id).and_then(|e| e.certificate.clone()))
             .collect();
-        let alive = self.alive_count();
+        let (alive, participating) = (self.alive_count(), self.participating_count());
         let frame = |joined: &[SignedRecord], left: &[SignedRecord], dead: &[Certificate]| {
             let (joined, left, dead) = (joined.to_vec(), left.to_vec(), dead.to_vec());
-            MembersChanged { joined, left, dead, alive }
+            MembersChanged { joined, left, dead, alive, participating }
         };
         let joins = parts(&joined, SignedRecord::wire_size);
         let joins: Vec<_> = joins.into_iter().map(|p| frame(p, &[], &[])).collect();

@@ -153,6 +153,7 @@ impl Seed {
             incarnation: a.incarnation,
             sequence: a.sequence,
             alive: self.alive_count(),
+            participating: self.participating_count(),
             nonce: ByteArray::from(self.nonce),
             seeds,
             synced: self.synced,
@@ -176,6 +177,10 @@ impl Seed {
 
     pub(super) fn alive_count(&self) -> u32 {
         u32::try_from(self.table.alive_count()).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn participating_count(&self) -> u32 {
+        u32::try_from(self.table.participating_count()).unwrap_or(u32::MAX)
     }
 
     /// Merges an entry, from its owner or from another seed, and does what follows from it.
@@ -221,12 +226,14 @@ impl Seed {
             }
         }
         if change != Change::New && entry.is_alive() {
-            self.pending.joined_again(id, before.as_ref(), &entry.record);
+            let is_whole = self.table.alive_count() <= WHOLE_LIST;
+            self.pending.joined_again(id, before.as_ref(), &entry.record, is_whole);
         }
         // A degree alone, or a refreshed lease, is not worth a write: after a restart the peers
         // tell it anew.
         let lasting = |r: &SignedRecord| {
-            (r.incarnation, r.presence, r.name.clone(), r.addresses.clone(), r.target)
+            let said = (r.incarnation, r.presence, r.target, r.participates);
+            (said, r.name.clone(), r.addresses.clone())
         };
         let same = before.as_ref().is_some_and(|b| lasting(b) == lasting(&entry.record));
         if same && change == Change::Newer && !unwritten {
@@ -249,13 +256,21 @@ impl Seed {
         let remote = l.remote;
         let records = self.list_for(remote);
         let (alive, synced) = (self.alive_count(), self.synced);
+        let participating = self.participating_count();
+        let list = |records: Vec<SignedRecord>, last| PeerList {
+            records,
+            alive,
+            synced,
+            last,
+            participating,
+        };
         let mut chunks = records.chunks(MAX_RECORDS_PER_FRAME).peekable();
         if chunks.peek().is_none() {
-            self.fx.send(link, PeerList { records: Vec::new(), alive, synced, last: true });
+            self.fx.send(link, list(Vec::new(), true));
         }
         while let Some(chunk) = chunks.next() {
             let last = chunks.peek().is_none();
-            self.fx.send(link, PeerList { records: chunk.to_vec(), alive, synced, last });
+            self.fx.send(link, list(chunk.to_vec(), last));
         }
         self.park(link);
     }

@@ -87,8 +87,9 @@ impl Seed {
         let Some(c) = certificate.filter(|c| c.incarnation() >= report.incarnation) else {
             return false;
         };
-        let (joined, left, alive) = (Vec::new(), Vec::new(), self.alive_count());
-        self.fx.send(link, MembersChanged { joined, left, dead: vec![c], alive });
+        let (joined, left, dead) = (Vec::new(), Vec::new(), vec![c]);
+        let (alive, participating) = (self.alive_count(), self.participating_count());
+        self.fx.send(link, MembersChanged { joined, left, dead, alive, participating });
         true
     }
 

@@ -4,7 +4,7 @@ use super::frame::Frame;
 use super::messages::{Range, StreamMark, SummaryEntry};
 use crate::limits::{
     MAX_ACKS, MAX_CONFIRM, MAX_GAPS, MAX_HOST_PORT, MAX_NEIGHBOURHOOD, MAX_PULL_RANGES,
-    MAX_RECORDS_PER_FRAME, MAX_REPORTS, MAX_REQUEST_NEIGHBOURS, MAX_SEEDS, MAX_SUMMARY,
+    MAX_RECORDS_PER_FRAME, MAX_REPORTS, MAX_REQUEST_NEIGHBOURS, MAX_SEEDS, MAX_SUMMARY, WHOLE_LIST,
 };
 
 /// Buckets of a registry, each with its hash in a digest.
@@ -80,6 +80,11 @@ impl Frame {
             Frame::Ack(f) => within(f.entries.len(), MAX_ACKS, "too many acknowledgements"),
             Frame::Confirm(f) => marks(&f.streams),
             Frame::Confirmed(f) => marks(&f.streams),
+            Frame::Ack(f) => {
+                within(f.entries.len(), MAX_ACKS, "too many acknowledgements")?;
+                let names = f.entries.iter().filter_map(|e| e.holders.as_ref()).map(Vec::len);
+                within(names.max().unwrap_or(0), WHOLE_LIST, "too many holders named")
+            }
             Frame::Votes(f) => {
                 within(f.reports.len(), MAX_REPORTS, "too many reports")?;
                 within(f.testimonies.len(), MAX_REPORTS, "too many testimonies")

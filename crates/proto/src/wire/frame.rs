@@ -131,6 +131,9 @@ pub struct Registered {
     /// Whether this seed answers for the network.
     #[n(5)]
     pub synced: bool,
+    /// Those of them whose records say that they participate.
+    #[n(6)]
+    pub participating: u32,
 }
 
 /// "Who is there?" (section 5.3), and its answer, possibly in several frames.
@@ -149,13 +152,16 @@ pub struct PeerList {
     /// Whether this is the last frame of the answer.
     #[n(3)]
     pub last: bool,
+    /// Peers alive in the registry whose records say that they participate.
+    #[n(4)]
+    pub participating: u32,
 }
 
 /// A seed tells registered peers what changed (section 5.4).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct MembersChanged {
-    /// New peers, or new incarnations.
+    /// New peers, new incarnations, new addresses, and peers that have begun to participate.
     #[n(0)]
     pub joined: Vec<SignedRecord>,
     /// Peers that left, by their own word.
@@ -167,6 +173,9 @@ pub struct MembersChanged {
     /// Peers alive in the registry.
     #[n(3)]
     pub alive: u32,
+    /// Those of them whose records say that they participate.
+    #[n(4)]
+    pub participating: u32,
 }
 
 /// What a peer asks of another peer (section 6.1).

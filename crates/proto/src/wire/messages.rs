@@ -270,6 +270,22 @@ pub struct AckEntry {
     /// Which ones: the sum of [`ack_token`](crate::wire::ack_token) over them.
     #[n(7)]
     pub sum: u64,
+    /// Names of holders in that part, if the publisher's last census asks for names: what was not told
+    /// since that census; at most [`WHOLE_LIST`](crate::limits::WHOLE_LIST).
+    #[n(8)]
+    pub holders: Option<Vec<Holder>>,
+}
+
+/// How far one peer is, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Holder {
+    /// The peer's [`ack_token`](crate::wire::ack_token).
+    #[n(0)]
+    pub token: u64,
+    /// It holds everything below this sequence number, or below the `until` of the census if that is
+    /// less.
+    #[n(1)]
+    pub held: u64,
 }
 
 impl AckEntry {
@@ -311,6 +327,9 @@ pub struct CensusBody {
     /// Whether it rides the publisher's own tree.
     #[n(4)]
     pub own_tree: bool,
+    /// Whether it asks for the names of holders.
+    #[n(5)]
+    pub names: bool,
 }
 
 impl Statement for CensusBody {

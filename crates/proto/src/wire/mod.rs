@@ -23,8 +23,8 @@ pub use frame::{
 };
 pub use messages::{
     Ack, AckEntry, Announce, Beacon, BeaconBody, Census, CensusBody, Confirm, Confirmed, Data,
-    GetData, Gossip, Graft, Grafted, Prune, Pull, Pulled, Range, StreamMark, Summary, SummaryEntry,
-    TreeId, ack_token,
+    GetData, Gossip, Graft, Grafted, Holder, Prune, Pull, Pulled, Range, StreamMark, Summary,
+    SummaryEntry, TreeId, ack_token,
 };
 pub use pieces::{TOTAL, Unit, unit};
 pub use verify::{Verified, Verifier, VerifyError, trust_without_checking};

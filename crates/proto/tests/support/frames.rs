@@ -12,9 +12,9 @@ use rumormill_proto::signed::{Signed, Statement};
 use rumormill_proto::wire::{
     Accept, Accused, Ack, AckEntry, Announce, Appoint, Beacon, BeaconBody, Census, CensusBody,
     Close, Confirm, Confirmed, Data, Digest, Entries, Frame, GetData, Gossip, Graft, Grafted,
-    Hello, Leave, MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping,
-    Pong, Position, PositionRead, ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register,
-    RegisterRefused, Registered, Reject, Report, Rewire, SeedName, StreamMark, Summary,
+    Hello, Holder, Leave, MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, Permit,
+    Ping, Pong, Position, PositionRead, ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range,
+    Register, RegisterRefused, Registered, Reject, Report, Rewire, SeedName, StreamMark, Summary,
     SummaryEntry, Testify, TreeId, Verdict, Votes, Want,
 };
 use rumormill_proto::{
@@ -61,10 +61,10 @@ fn name() -> impl Strategy<Value = Name> + Clone {
 pub fn record() -> impl Strategy<Value = SignedRecord> + Clone {
     let presence = prop_oneof![Just(Presence::Alive), Just(Presence::Left)];
     let processes = (number(), option::of(number()));
-    let numbers = (number(), number(), 0u16..=2048, 0u16..=1024, processes);
+    let numbers = (number(), number(), 0u16..=2048, 0u16..=1024, (processes, any::<bool>()));
     (identity(), name(), vec(address(), 0..=4), presence, numbers).prop_map(
         |(owner, name, addresses, presence, numbers)| {
-            let (incarnation, sequence, degree, target, (process, rival)) = numbers;
+            let (incarnation, sequence, degree, target, ((process, rival), participates)) = numbers;
             let r = Record {
                 id: owner.id(),
                 name,
@@ -76,6 +76,7 @@ pub fn record() -> impl Strategy<Value = SignedRecord> + Clone {
                 target,
                 process,
                 rival,
+                participates,
             };
             Signed::sign(r, &owner)
         },
@@ -132,18 +133,21 @@ fn beacon() -> impl Strategy<Value = Beacon> {
 }
 
 fn census() -> impl Strategy<Value = Census> {
-    (identity(), number(), number(), number(), any::<bool>()).prop_map(
-        |(publisher, epoch, round, until, own_tree)| {
+    (identity(), number(), number(), number(), any::<(bool, bool)>()).prop_map(
+        |(publisher, epoch, round, until, (own_tree, names))| {
             let id = publisher.id();
-            let body = CensusBody { publisher: id, epoch, round, until, own_tree };
+            let body = CensusBody { publisher: id, epoch, round, until, own_tree, names };
             Census { body: Signed::sign(body, &publisher) }
         },
     )
 }
 
 fn ack() -> impl Strategy<Value = Ack> {
-    let entry = (peer_id(), number(), [number(), number(), number()], any::<(u32, u32, u64)>())
-        .prop_map(|(publisher, epoch, [paced, patient, held], (left, peers, sum))| AckEntry {
+    let names = (any::<u64>(), number()).prop_map(|(token, held)| Holder { token, held });
+    let names = proptest::option::of(vec(names, 0..4));
+    let counts = any::<(u32, u32, u64)>();
+    let entry = (peer_id(), number(), [number(), number(), number()], counts, names).prop_map(
+        |(publisher, epoch, [paced, patient, held], (left, peers, sum), holders)| AckEntry {
             publisher,
             epoch,
             paced,
@@ -152,7 +156,9 @@ fn ack() -> impl Strategy<Value = Ack> {
             held,
             peers,
             sum,
-        });
+            holders,
+        },
+    );
     (vec(entry, 0..6), any::<bool>()).prop_map(|(entries, congested)| Ack { entries, congested })
 }
 
@@ -253,7 +259,8 @@ fn registered() -> impl Strategy<Value = Registered> {
     (number(), number(), any::<(u32, [u8; 16], bool)>(), vec(seed, 0..5)).prop_map(
         |(incarnation, sequence, (alive, nonce, synced), seeds)| {
             let nonce = ByteArray::from(nonce);
-            Registered { incarnation, sequence, alive, nonce, seeds, synced }
+            let participating = alive / 2;
+            Registered { incarnation, sequence, alive, nonce, seeds, synced, participating }
         },
     )
 }
@@ -268,13 +275,21 @@ fn register_refused() -> impl Strategy<Value = RegisterRefused> {
 }
 
 fn peer_list() -> impl Strategy<Value = PeerList> {
-    (vec(record(), 0..5), any::<(u32, bool, bool)>())
-        .prop_map(|(records, (alive, synced, last))| PeerList { records, alive, synced, last })
+    (vec(record(), 0..5), any::<(u32, bool, bool)>()).prop_map(
+        |(records, (alive, synced, last))| {
+            let participating = alive / 2;
+            PeerList { records, alive, synced, last, participating }
+        },
+    )
 }
 
 fn members_changed() -> impl Strategy<Value = MembersChanged> {
-    (vec(record(), 0..4), vec(record(), 0..4), vec(certificate(), 0..3), any::<u32>())
-        .prop_map(|(joined, left, dead, alive)| MembersChanged { joined, left, dead, alive })
+    (vec(record(), 0..4), vec(record(), 0..4), vec(certificate(), 0..3), any::<u32>()).prop_map(
+        |(joined, left, dead, alive)| {
+            let participating = alive / 2;
+            MembersChanged { joined, left, dead, alive, participating }
+        },
+    )
 }
 
 fn peer_request() -> impl Strategy<Value = PeerRequest> {

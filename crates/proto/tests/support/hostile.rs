@@ -8,10 +8,10 @@ use rumormill_proto::signed::Signed;
 use rumormill_proto::wire::{
     Accept, Accused, Ack, AckEntry, Announce, Appoint, Beacon, BeaconBody, Census, CensusBody,
     Close, Confirm, Confirmed, Data, Digest, Entries, Frame, GetData, Gossip, Graft, Grafted,
-    Leave, MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong,
-    ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register, RegisterRefused, Registered,
-    Reject, Report, Rewire, SeedName, StreamMark, Summary, SummaryEntry, Testify, TreeId, Verdict,
-    Votes, Want,
+    Holder, Leave, MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping,
+    Pong, ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register, RegisterRefused,
+    Registered, Reject, Report, Rewire, SeedName, StreamMark, Summary, SummaryEntry, Testify,
+    TreeId, Verdict, Votes, Want,
 };
 use rumormill_proto::{
     Batch, CloseReason, Identity, MessageId, Name, PeerId, RefuseReason, Role, SignedRecord,
@@ -72,6 +72,7 @@ fn record(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> SignedRecord {
             1 => rig.stolen_records.last().map(|r| r.process),
             _ => None,
         },
+        participates: s.once_in(2),
     };
     Signed::sign(r, &owner)
 }
@@ -226,6 +227,7 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
         8 => PeerList {
             records: a_few(s, 4, |s| record(s, rig, remote)),
             alive: s.number() as u32,
+            participating: s.number() as u32,
             synced: s.once_in(2),
             last: s.once_in(2),
         }
@@ -235,6 +237,7 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
             left: a_few(s, 3, |s| record(s, rig, remote)),
             dead: a_few(s, 3, votes_on),
             alive: s.number() as u32,
+            participating: s.number() as u32,
         }
         .into(),
         10 | 11 => PeerRequest {
@@ -378,6 +381,7 @@ fn census(s: &mut Script<'_>) -> Signed<CensusBody> {
         round: s.number(),
         until: s.number(),
         own_tree: s.once_in(2),
+        names: s.once_in(2),
     };
     Signed::sign(body, &publisher)
 }
@@ -393,6 +397,14 @@ fn ack(s: &mut Script<'_>) -> AckEntry {
         held: s.number(),
         peers: s.number() as u32,
         sum: s.number(),
+        holders: s.once_in(2).then(|| {
+            let tokens = (0..s.byte()).map(|_| rumormill_proto::wire::ack_token(&id(s)));
+            tokens
+                .collect::<Vec<_>>()
+                .into_iter()
+                .map(|t| Holder { token: t, held: s.number() })
+                .collect()
+        }),
     }
 }
 
@@ -413,6 +425,7 @@ fn registered(s: &mut Script<'_>) -> Registered {
         incarnation: s.life(),
         sequence: s.number(),
         alive: s.number() as u32,
+        participating: s.number() as u32,
         nonce: ByteArray::from([s.byte(); 16]),
         seeds,
         synced: s.once_in(2),
@@ -431,6 +444,7 @@ pub fn honest_answer(s: &mut Script<'_>, remote: Remote, frame: &Frame) -> Optio
             incarnation: f.record.incarnation,
             sequence: f.record.sequence,
             alive: 7,
+            participating: 7,
             nonce: ByteArray::from([5; 16]),
             seeds: Vec::new(),
             synced: true,
@@ -439,6 +453,7 @@ pub fn honest_answer(s: &mut Script<'_>, remote: Remote, frame: &Frame) -> Optio
         Frame::GetPeerList => PeerList {
             records: PEERS.map(|n| signed_record(&identity(n), 1, 0)).collect(),
             alive: 7,
+            participating: 7,
             synced: true,
             last: true,
         }

@@ -129,7 +129,7 @@ pub fn beacon(
 /// A publisher's question who holds what.
 pub fn census(publisher: &Identity, epoch: u64, round: u64, until: u64) -> Signed<CensusBody> {
     let id = publisher.id();
-    let body = CensusBody { publisher: id, epoch, round, until, own_tree: false };
+    let body = CensusBody { publisher: id, epoch, round, until, own_tree: false, names: false };
     Signed::sign(body, publisher)
 }
 
@@ -146,6 +146,7 @@ pub fn record(owner: &Identity, incarnation: u64, sequence: u64) -> Record {
         target: 3,
         process: 1,
         rival: None,
+        participates: false,
     }
 }
 

@@ -78,10 +78,13 @@ impl ReceiptBook {
     }
 }
 
-/// How a message spreads: a value whenever more peers hold it, until all live peers do.
+/// How a message spreads: a value whenever more peers hold it, until all live peers that participate do.
 ///
-/// A peer that dies or leaves meanwhile leaves the count, and the receipt says why
-/// ([`Receipt::departed`]). Dropping this forgets the matter.
+/// A peer participates once it has had a neighbour since its process started. No receipt is complete
+/// before this node has joined, or where it reaches no seed; a node without seeds is a network of one. The
+/// peers that are not known to hold the message are named by [`Receipt::missing`]. A peer that dies or
+/// leaves meanwhile leaves the count, and the receipt says why ([`Receipt::departed`]). Dropping this
+/// forgets the matter.
 ///
 /// ```
 /// use rumormill::Node;

@@ -177,6 +177,7 @@ fn record() -> SignedRecord {
         target: 3,
         process: 1,
         rival: None,
+        participates: false,
     };
     SignedRecord::sign(record, &me)
 }
@@ -245,7 +246,7 @@ async fn large_frames_come_through_and_give_their_memory_back() {
     let b = start(2, tuning);
     let mut stream = raw_link(b.address(), &identity(66)).await;
     let records = vec![record(); 512];
-    let list = wire::PeerList { records, alive: 512, synced: true, last: true };
+    let list = wire::PeerList { records, alive: 512, participating: 512, synced: true, last: true };
     let bytes = wire::encode(&list.into()).to_bytes();
     assert!(bytes.len() > 32 * 1024, "it counts as large");
     for _ in 0..20 {

@@ -34,6 +34,7 @@ fn record(n: u8) -> SignedRecord {
         target: 3,
         process: 1,
         rival: None,
+        participates: false,
     };
     SignedRecord::sign(record, &me)
 }

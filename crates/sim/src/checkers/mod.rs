@@ -13,6 +13,7 @@ pub mod islands;
 pub mod joining;
 pub mod loss;
 pub mod order;
+pub mod receipts;
 pub mod registry;
 pub mod scale_free;
 pub mod seam;
@@ -65,6 +66,7 @@ pub fn always(seen: &Observation) -> Vec<Violation> {
         loss::told,
         loss::resumed,
         death::check,
+        receipts::check,
         bounds::check,
         seam::check,
     ];
@@ -91,6 +93,7 @@ pub fn only_at_rest(seen: &Observation) -> Vec<Violation> {
     let checks = [
         delivery::complete,
         loss::even,
+        receipts::settled,
         islands::check,
         registry::agreement,
         registry::visibility,

@@ -48,6 +48,7 @@ fn member(n: u8) -> MemberView {
         incarnation: 1,
         degree: 2,
         target: 3,
+        participates: true,
         witnesses: Vec::new(),
         seeds: Vec::new(),
     }

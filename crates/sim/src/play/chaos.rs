@@ -52,9 +52,18 @@ impl Run<'_> {
         if self.chaos_dice.below(SLOW_LINE_ODDS) == 0 {
             self.slow_line();
         }
+        self.want_a_receipt();
         let (min, max) = (chaos.every.min.0, chaos.every.max.0);
         let gap = self.chaos_dice.between(min, max).max(Duration::from_micros(1));
         self.agenda.put(self.world.now() + gap, Deed::Chaos);
+    }
+
+    /// A running peer publishes and waits for receipts.
+    fn want_a_receipt(&mut self) {
+        if let Some(p) = self.one_that_is(NodeStatus::Running) {
+            // It may be busy with what it published before.
+            let _ = self.world.publish_awaited(p, "receipts", b"to be confirmed");
+        }
     }
 
     fn one_that_is(&mut self, status: NodeStatus) -> Option<NodeId> {

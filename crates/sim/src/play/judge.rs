@@ -57,7 +57,7 @@ impl Judge {
             restless: false,
             trace: Vec::new(),
             enough_at: None,
-            demands_trees: scenario.adversaries.is_empty()
+            demands_trees: !scenario.adversaries.iter().any(|a| a.kind.has_neighbours())
                 && scenario.network.loss == 0.0
                 && scenario.broadcast == BroadcastMode::Trees,
         }

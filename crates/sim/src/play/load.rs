@@ -41,13 +41,18 @@ impl Run<'_> {
             return;
         }
         if let Some(node) = self.publisher(load) {
-            let payloads: Vec<Vec<u8>> = (0..spec.burst)
+            let mut payloads: Vec<Vec<u8>> = (0..spec.burst)
                 .map(|_| {
                     let span = (spec.size.max.0 - spec.size.min.0) as usize + 1;
                     vec![b'm'; spec.size.min.0 as usize + self.load_dice.below(span)]
                 })
                 .collect();
+            let awaited = if spec.receipts { payloads.pop() } else { None };
             self.say(node, &payloads);
+            if let Some(payload) = awaited {
+                let published = self.world.publish_awaited(node, TOPIC, &payload);
+                self.busy += u64::from(published.is_err());
+            }
         }
         // Evenly, but for some chance: from half to one and a half of the mean.
         let mean = Duration::from_secs_f64(spec.burst as f64 / spec.rate);

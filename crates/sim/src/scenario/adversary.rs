@@ -34,9 +34,17 @@ pub enum AdversaryKind {
     SilentRelay,
     /// It changes bytes of the messages that it hands on.
     Forger,
+    /// It registers and never links with a peer, from its start to the end of the run.
+    Idle,
 }
 
 impl AdversaryKind {
+    /// Whether it is in the overlay, and so perhaps in the way of others.
+    #[must_use]
+    pub const fn has_neighbours(self) -> bool {
+        !matches!(self, AdversaryKind::Idle)
+    }
+
     /// Whether what it sends is refused by its signature: with fast keys it would not be.
     #[must_use]
     pub const fn breaks_signatures(self) -> bool {

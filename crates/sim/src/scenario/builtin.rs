@@ -51,6 +51,7 @@ builtin![
     "equivocator",
     "silent-relay",
     "forger",
+    "idle",
     "chaos",
 ];
 

@@ -25,6 +25,9 @@ pub struct Load {
     /// Messages that are published at one moment (1 to 10,000); the rate counts them singly.
     #[serde(default = "one")]
     pub burst: usize,
+    /// Whether delivery receipts are asked for, of the last message of each burst.
+    #[serde(default)]
+    pub receipts: bool,
 }
 
 /// Peers that come and go, evenly but for some chance.

@@ -52,6 +52,7 @@ use rumormill_proto::{
 use crate::adversary::Rogue;
 use crate::disk::Disk;
 use crate::figures::Figures;
+use crate::idle::IdleRegistrant;
 use crate::ledger::{Arrival, Ledger};
 use crate::link::{Item, Links};
 use crate::machine::{Factory, Machine};
@@ -328,6 +329,9 @@ impl World {
                 delivered: Vec::new(),
                 rng_seed: derive(world_seed, "adversary", index as u64),
             };
+            if kind == AdversaryKind::Idle {
+                return Box::new(IdleRegistrant::new(setup(), now));
+            }
             let dice = Dice::new(world_seed.wrapping_add(index as u64), "adversary");
             Box::new(Rogue::new(kind, identity.clone(), setup, dice, unleashed.clone(), now))
         });

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rumormill_proto::death::reports_needed;
-use rumormill_proto::snapshot::{MemberView, PeerSnapshot, SeedSnapshot};
+use rumormill_proto::snapshot::{MemberState, MemberView, PeerSnapshot, SeedSnapshot};
 use rumormill_proto::{MessageId, Peer, Role, Seed};
 
 use super::World;
@@ -92,6 +92,20 @@ impl World {
             }
         }
         None
+    }
+
+    /// The peers that a receipt has to count, see [`ReceiptTold`](crate::ledger::ReceiptTold).
+    pub(super) fn owed_a_place(&self, publisher: NodeId, id: &MessageId) -> Vec<NodeId> {
+        let published = self.ledger.publications.iter().rev().find(|p| p.id == *id);
+        let Some(at) = published.map(|p| p.at) else { return Vec::new() };
+        let took_part = |n: &NodeId| {
+            let since = self.peer(*n).and_then(Peer::participates_since);
+            since.is_some_and(|since| since < at)
+        };
+        let is_live = |m: &MemberView| matches!(m.state, MemberState::Alive | MemberState::Suspect);
+        let counts = |m: &MemberView| is_live(m) && m.participates;
+        let members = self.members(publisher).into_iter().filter(counts);
+        members.filter_map(|m| self.node_of(&m.id)).filter(took_part).collect()
     }
 
     /// One look at everything, for the checkers.

@@ -325,7 +325,9 @@ impl World {
                     let has = |n: &NodeId| self.peer(*n).is_some_and(|p| p.has_seen(&receipt.id));
                     let holders = self.nodes().filter(has).collect();
                     let (at, live) = (self.now, self.live_peers());
-                    self.ledger.receipts.push(ReceiptTold { at, node, receipt, holders, live });
+                    let owed = self.owed_a_place(node, &receipt.id);
+                    let told = ReceiptTold { at, node, receipt, holders, live, owed };
+                    self.ledger.receipts.push(told);
                 }
             }
             Output::Confirmed { to } => {

@@ -145,6 +145,7 @@ fn a_frame_whose_signature_does_not_hold_closes_the_link() {
         target: 3,
         process: 1,
         rival: None,
+        participates: false,
     };
     let good = SignedRecord::sign(record, w.identity(a));
     w.inject(a, b, Frame::from(Leave { record: good.clone() })).unwrap();

@@ -40,6 +40,9 @@ impl Chaos {
         let payloads: Vec<&[u8]> = (0..n).map(|_| payload.as_slice()).collect();
         // It may be busy, or about to leave.
         let _ = self.net.world.publish_all(p, "t", &payloads);
+        if n % 4 == 0 {
+            let _ = self.net.world.publish_awaited(p, "t", b"to be confirmed");
+        }
     }
 
     fn fault(&mut self) {

@@ -3,12 +3,13 @@
 use core::time::Duration;
 
 use rumormill_proto::snapshot::{MemberState, Receipt};
-use rumormill_proto::{BroadcastMode, Config, MessageId};
-use rumormill_sim::checkers::trees;
+use rumormill_proto::{BroadcastMode, Config, MessageId, PeerId};
+use rumormill_sim::checkers::{receipts, trees};
 use rumormill_sim::ledger::ReceiptTold;
+use rumormill_sim::scenario::AdversaryKind;
 use rumormill_sim::{NodeId, World, WorldConfig};
 
-use crate::common::{Net, lan, ms, s, world_config};
+use crate::common::{Net, classic, lan, ms, s, world_config};
 
 fn told(w: &World, id: MessageId) -> Vec<&ReceiptTold> {
     w.ledger().receipts.iter().filter(|r| r.receipt.id == id).collect()
@@ -25,6 +26,7 @@ fn is_complete(w: &World, id: MessageId) -> bool {
 /// No receipt says more than is true.
 #[track_caller]
 fn are_true(w: &World) {
+    assert_eq!(receipts::check(&w.observe()), []);
     for r in &w.ledger().receipts {
         let id = r.receipt.id;
         let lacking: Vec<&NodeId> = r.live.iter().filter(|n| !r.holders.contains(n)).collect();
@@ -250,5 +252,151 @@ fn partitioned_peers_are_waited_for_and_counted_when_they_are_back() {
     assert!(held <= 10, "{held}");
     net.world.heal();
     net.waits(s(90), "it is complete", |w| is_complete(w, id));
+    are_true(&net.world);
+}
+
+/// Every receipt told so far, of messages of one publisher.
+fn told_at(w: &World, node: NodeId) -> Vec<&Receipt> {
+    w.ledger().receipts.iter().filter(|r| r.node == node).map(|r| &r.receipt).collect()
+}
+
+fn ids(net: &Net, nodes: &[NodeId]) -> Vec<PeerId> {
+    let mut ids: Vec<PeerId> = nodes.iter().map(|n| net.id(*n)).collect();
+    ids.sort_unstable();
+    ids
+}
+
+fn missing(w: &World, id: MessageId) -> Option<Vec<PeerId>> {
+    let mut missing = last(w, id)?.missing()?;
+    missing.sort_unstable();
+    Some(missing)
+}
+
+#[test]
+fn idle_registration_does_not_hold_up_receipts() {
+    let mut net = Net::lan(20, 3, 6);
+    let idle = net.world.add_adversary(AdversaryKind::Idle);
+    net.world.run_for(s(5));
+    let members = net.world.members(net.peers[0]);
+    let registered = members.iter().find(|m| m.id == net.id(idle)).expect("it is registered");
+    assert!(!registered.participates);
+    for p in net.peers.clone() {
+        let took = takes(&mut net, p, s(2));
+        assert!(took < ms(50), "{took:?}");
+    }
+    are_true(&net.world);
+}
+
+#[test]
+fn publisher_that_has_not_joined_completes_no_receipt() {
+    let mut net = Net::lan(21, 3, 6);
+    let new = net.world.add_peers(1)[0];
+    let id = net.world.publish_awaited(new, "t", b"x").unwrap();
+    net.waits(s(10), "all hold it", |w| is_complete(w, id));
+    for r in told_at(&net.world, new) {
+        assert_eq!(r.complete, r.live == 7 && r.held == 7, "{r:?}");
+    }
+    are_true(&net.world);
+}
+
+#[test]
+fn publisher_that_reaches_no_seed_completes_no_receipt() {
+    let mut net = Net::new(world_config(22, lan()), 3, 0);
+    for seed in net.seeds.clone() {
+        net.world.crash(seed);
+    }
+    let lone = net.world.add_peers(1)[0];
+    let id = net.world.publish_awaited(lone, "t", b"x").unwrap();
+    net.world.run_for(s(60));
+    let receipt = last(&net.world, id).unwrap();
+    assert_eq!((receipt.held, receipt.live, receipt.complete), (1, 1, false));
+    assert_eq!(receipt.missing(), None);
+}
+
+#[test]
+fn publisher_that_joined_and_is_alone_completes_at_once() {
+    let mut net = Net::new(world_config(23, lan()), 3, 1);
+    net.world.run_for(s(10));
+    let p = net.peers[0];
+    let took = takes(&mut net, p, s(1));
+    assert!(took < ms(10), "{took:?}");
+}
+
+#[test]
+fn publisher_without_a_neighbour_waits_for_every_member() {
+    let mut net = Net::new(world_config(24, lan()), 3, 0);
+    let idle = net.world.add_adversary(AdversaryKind::Idle);
+    let p = net.world.add_peers(1)[0];
+    net.world.run_for(s(10));
+    let id = net.world.publish_awaited(p, "t", b"x").unwrap();
+    net.world.run_for(s(10));
+    let receipt = last(&net.world, id).unwrap();
+    assert_eq!((receipt.held, receipt.live, receipt.complete), (1, 2, false));
+    assert_eq!(receipt.missing(), Some(vec![net.id(idle)]));
+}
+
+#[test]
+fn one_frozen_member_is_named_as_missing_by_the_sums() {
+    let mut net = grown(world_config(25, classic()), 20);
+    let (p, frozen) = (net.peers[3], net.peers[11]);
+    net.world.freeze(frozen);
+    let id = net.world.publish_awaited(p, "t", b"x").unwrap();
+    net.waits(s(8), "it is named", |w| missing(w, id).is_some_and(|m| m.len() == 1));
+    assert_eq!(missing(&net.world, id).unwrap(), ids(&net, &[frozen]));
+    let receipt = last(&net.world, id).unwrap();
+    assert_eq!((receipt.held, receipt.live, receipt.complete), (19, 20, false));
+    are_true(&net.world);
+    net.world.thaw(frozen);
+    net.waits(s(20), "all hold it", |w| is_complete(w, id));
+    assert_eq!(missing(&net.world, id), Some(vec![]));
+}
+
+#[test]
+fn members_behind_a_partition_are_named_as_missing_and_no_others() {
+    let mut net = grown(world_config(26, lan()), 20);
+    let (near, far) = (net.peers[..11].to_vec(), net.peers[11..].to_vec());
+    net.world.run_for(s(10));
+    // The seeds see both halves: nobody is dead.
+    net.world.partition(&near, &far);
+    let id = net.world.publish_awaited(near[0], "t", b"x").unwrap();
+    // A partition cuts trees; they grow anew within some beacons.
+    net.waits(s(30), "the far half is named", |w| missing(w, id).is_some_and(|m| m.len() == 9));
+    assert_eq!(missing(&net.world, id).unwrap(), ids(&net, &far));
+    net.world.heal();
+    net.waits(s(90), "it is complete", |w| is_complete(w, id));
+    are_true(&net.world);
+}
+
+#[test]
+fn three_frozen_members_are_named_within_two_seconds() {
+    let mut net = grown(world_config(27, classic()), 20);
+    net.world.run_for(s(5));
+    let (p, frozen) = (net.peers[3], [7, 11, 15].map(|i| net.peers[i]));
+    for f in frozen {
+        net.world.freeze(f);
+    }
+    let from = net.world.now();
+    let id = net.world.publish_awaited(p, "t", b"x").unwrap();
+    let named = ids(&net, &frozen);
+    net.waits(s(10), "they are named", |w| missing(w, id).is_some_and(|m| m == named));
+    let took = net.world.now().since(from);
+    assert!(took < s(2), "{took:?}");
+    net.world.thaw(frozen[1]);
+    net.waits(s(12), "one holds it", |w| missing(w, id).is_some_and(|m| m.len() == 2));
+    assert_eq!(missing(&net.world, id).unwrap(), ids(&net, &[frozen[0], frozen[2]]));
+    are_true(&net.world);
+}
+
+#[test]
+fn member_that_lost_all_neighbours_still_counts() {
+    let mut net = grown(world_config(28, lan()), 20);
+    let (p, cut) = (net.peers[3], net.peers[11]);
+    let others: Vec<NodeId> = net.peers.iter().copied().filter(|n| *n != cut).collect();
+    net.world.partition(&[cut], &others);
+    net.world.run_for(s(20));
+    let id = net.world.publish_awaited(p, "t", b"x").unwrap();
+    net.world.run_for(s(10));
+    assert!(!is_complete(&net.world, id), "the seeds reach it, so it is not dead");
+    assert_eq!(missing(&net.world, id).unwrap(), ids(&net, &[cut]));
     are_true(&net.world);
 }

@@ -13,6 +13,7 @@
 //! can tell the one from the other: one of two is many where they are all, and few in a part of a
 //! tree. If all have been behind for longer, the fastest of them still counts.
 
+mod names;
 mod progress;
 mod summed;
 #[cfg(test)]
@@ -27,7 +28,8 @@ use crate::limits::MAX_ACKS;
 use crate::message::StreamId;
 use crate::small::GrowMap;
 use crate::time::Time;
-use crate::wire::AckEntry;
+use crate::wire::{AckEntry, ack_token};
+use names::NameRounds;
 use progress::{LATER, LONG_PATIENCE, MARK_EVERY, Part, Progress, SOON};
 use summed::NOBODY;
 pub(crate) use summed::Summed;
@@ -41,6 +43,7 @@ pub(crate) struct Acks {
     /// Boxed: a B-tree has room for eleven, which may all but two be empty.
     streams: GrowMap<StreamId, Box<Progress>>,
     clock: u64,
+    names: NameRounds,
     /// Nothing is due before it.
     next: Option<Time>,
 }
@@ -55,6 +58,8 @@ pub(crate) struct Arrived {
     pub(crate) bytes: u64,
     /// Its publisher waits for a receipt up to this number.
     pub(crate) wanted: Option<u64>,
+    /// A census that asks for the names of holders.
+    pub(crate) names: bool,
 }
 
 /// Acknowledgements for one neighbour.
@@ -79,7 +84,7 @@ pub(crate) trait Surroundings {
 impl Acks {
     /// New messages of a stream came in, or were published.
     pub(crate) fn received(&mut self, batch: &Arrived, now: Time, with: &impl Surroundings) {
-        let &Arrived { stream, route, upstream, bytes, wanted } = batch;
+        let &Arrived { stream, route, upstream, bytes, wanted, .. } = batch;
         self.make_room(stream);
         self.clock += 1;
         let clock = self.clock;
@@ -138,6 +143,7 @@ impl Acks {
             (p.census, p.census_at) = (round, now);
             p.behind.clear();
             p.told = None;
+            self.names.begin(batch.stream, batch.wanted.filter(|_| batch.names), now);
             if p.upstream.is_some() {
                 p.due = Some(now);
                 sooner(&mut self.next, now);
@@ -155,6 +161,23 @@ impl Acks {
         }
         p.behind.insert(from, Part::NOBODY);
         Some(NOBODY.entry(stream))
+    }
+
+    /// A neighbour names holders; they are passed on towards the publisher. Says how many names were
+    /// refused.
+    pub(crate) fn named(&mut self, from: PeerId, e: &AckEntry, now: Time) -> usize {
+        let Some(holders) = &e.holders else { return 0 };
+        let stream = e.stream();
+        let Some(p) = self.streams.get_mut(&stream).filter(|p| p.upstream.is_some()) else {
+            return holders.len();
+        };
+        if p.upstream == Some(from) {
+            return holders.len();
+        }
+        let refused = self.names.take(stream, holders);
+        p.due = Some(now);
+        sooner(&mut self.next, now);
+        refused
     }
 
     /// A neighbour told of the part behind it. `false` if this peer does not follow the stream.
@@ -238,12 +261,10 @@ impl Acks {
         p.behind.get(&neighbour).is_none_or(|b| !b.is_nobody() && b.told.held < number)
     }
 
-    /// How many hold everything below `number`, as far as is told: whole parts only.
-    pub(crate) fn holders(&self, stream: StreamId, number: u64, with: &impl Surroundings) -> u32 {
-        let Some(p) = self.streams.get(&stream) else { return 0 };
-        let own = u32::from(with.high_water(stream) >= number);
-        let parts = p.behind.values().map(|b| b.told).filter(|b| b.held >= number).map(|b| b.peers);
-        parts.fold(own, u32::saturating_add)
+    /// What the neighbours told of the parts behind them, without those that get the stream elsewhere.
+    pub(crate) fn parts(&self, stream: StreamId) -> impl Iterator<Item = (PeerId, Summed)> {
+        let parts = self.streams.get(&stream).into_iter().flat_map(|p| p.behind.iter());
+        parts.filter(|(_, b)| !b.is_nobody()).map(|(from, b)| (*from, b.told))
     }
 
     /// When something is due at the earliest.
@@ -272,17 +293,22 @@ impl Acks {
                 p.due = Some(now + if hurried { MARK_EVERY } else { LATER });
             }
             let congested = core::mem::take(&mut p.congested);
-            if p.told == Some((upstream, summed)) && !congested {
+            let named = self.names.has_news(*stream, own);
+            if p.told == Some((upstream, summed)) && !congested && !named {
                 continue;
             }
             p.told = Some((upstream, summed));
             p.unacknowledged = 0;
             let told = all.entry(upstream).or_default();
-            told.entries.push(summed.entry(*stream));
+            let holders = self.names.drain(*stream, ack_token(&with.me()), own);
+            told.entries.push(AckEntry { holders, ..summed.entry(*stream) });
             told.congested |= congested;
             if summed.held < p.wanted {
                 // Somebody waits: look again when more is told, and now and then in any case.
                 p.due = Some(p.due.unwrap_or(now + LATER));
+            }
+            if self.names.has_news(*stream, own) {
+                p.due = Some(now);
             }
         }
         self.next = self.streams.values().filter_map(|p| p.due).min();

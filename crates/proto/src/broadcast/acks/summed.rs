@@ -42,7 +42,8 @@ impl Summed {
 
     pub(super) const fn entry(self, StreamId { publisher, epoch }: StreamId) -> AckEntry {
         let Summed { paced, left, patient, held, peers, sum } = self;
-        AckEntry { publisher, epoch, paced, left, patient, held, peers, sum }
+        let holders = None;
+        AckEntry { publisher, epoch, paced, left, patient, held, peers, sum, holders }
     }
 
     pub(super) const fn of(e: &AckEntry) -> Self {

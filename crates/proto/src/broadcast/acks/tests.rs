@@ -1,6 +1,6 @@
 use super::progress::{LATEST, PATIENCE};
 use super::*;
-use crate::wire::ack_token;
+use crate::wire::{Holder, ack_token};
 
 const ME: PeerId = PeerId::from_bytes([1; 32]);
 const UP: PeerId = PeerId::from_bytes([2; 32]);
@@ -27,7 +27,7 @@ impl Surroundings for World {
 }
 
 fn arrived(wanted: Option<u64>) -> Arrived {
-    Arrived { stream: S, route: ROUTE, upstream: Some(UP), bytes: 10, wanted }
+    Arrived { stream: S, route: ROUTE, upstream: Some(UP), bytes: 10, wanted, names: false }
 }
 
 fn entry(paced: u64, held: u64, peers: u32) -> AckEntry {
@@ -234,4 +234,32 @@ fn who_gets_it_from_elsewhere_is_behind_nobody() {
     assert!(acks.repeated(S, B).is_none() && acks.repeated(S, UP).is_none());
     let s = acks.summed(S, Time::ZERO, &World(1)).unwrap();
     assert_eq!((s.held, s.peers), (1, 2));
+}
+
+#[test]
+fn census_for_names_is_answered_with_own_progress_and_what_is_named_behind() {
+    let mut acks = Acks::default();
+    let now = Time::ZERO;
+    let named = |token, held| Holder { token, held };
+    let census = Arrived { names: true, ..arrived(Some(9)) };
+    assert!(acks.census(&census, 1, now, &World(4)));
+    let told = acks.due(now, &World(4));
+    assert_eq!(told[&UP].entries[0].holders, Some(vec![named(ack_token(&ME), 4)]));
+    // A neighbour behind this peer names two.
+    let behind = vec![named(7, 9), named(8, 2)];
+    let e = AckEntry { holders: Some(behind.clone()), ..entry(2, 2, 2) };
+    assert!(acks.told(A, &e, now, &World(4)));
+    assert_eq!(acks.named(A, &e, now), 0);
+    let told = acks.due(now, &World(4));
+    assert_eq!(told[&UP].entries[0].holders, Some(behind));
+    // The neighbour that brings the stream names nobody, nor does anybody for another stream.
+    assert_eq!(acks.named(UP, &e, now), 2);
+    let other = StreamId { epoch: 2, ..S };
+    let e = AckEntry { holders: e.holders, ..entry(2, 2, 2) };
+    assert_eq!(acks.named(A, &AckEntry { epoch: other.epoch, ..e.clone() }, now), 2);
+    // The next census does not ask.
+    let later = now + SHORTEST_CENSUS;
+    assert!(acks.census(&arrived(Some(9)), 2, later, &World(9)));
+    assert_eq!(acks.due(later, &World(9))[&UP].entries[0].holders, None);
+    assert_eq!(acks.named(A, &e, later), 2);
 }

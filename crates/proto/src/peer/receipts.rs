@@ -1,0 +1,427 @@
+//! Delivery receipts: which members hold a message of this peer, told to the application that published
+//! it.
+//!
+//! Counted are the members that participate, that is, have had a neighbour since their processes started:
+//! a process that registers and never links with anybody holds up no receipt. Who holds what is known from
+//! the sums of the acknowledgements, as far as these can be taken apart, and from the names that a
+//! census asks for when a receipt stays open. What is known of a member stays known: holding a message is
+//! never undone while the member counts.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Peer;
+use super::messages::around;
+use crate::broadcast::acks::{Arrived, Summed};
+use crate::broadcast::trees::Route;
+use crate::identity::PeerId;
+use crate::io::Output;
+use crate::limits::MAX_RECEIPTS;
+use crate::message::{MessageId, StreamId};
+use crate::signed::Signed;
+use crate::small::VecMap;
+use crate::snapshot::{Departed, MemberState, MissingMember, PeerState, Receipt};
+use crate::time::Time;
+use crate::wire::{Census, CensusBody, Holder, ack_token};
+
+/// How often receipts are reviewed without any news.
+const REVIEW_EVERY: Duration = Duration::from_millis(250);
+/// How long a receipt stays open before a census is sent. The wait doubles.
+const FIRST_CENSUS: Duration = Duration::from_millis(500);
+const LONGEST_CENSUS: Duration = Duration::from_secs(4);
+/// How long a receipt stays open before a census asks for names as well.
+const NAMES_AFTER: Duration = Duration::from_secs(1);
+
+/// A receipt that is not complete.
+#[derive(Debug)]
+struct PendingReceipt {
+    since: Time,
+    /// The members that counted when it was asked for; shared by receipts of one moment.
+    counted: Arc<[PeerId]>,
+    told: Option<Receipt>,
+}
+
+/// When the next census is sent.
+#[derive(Debug)]
+struct CensusPlan {
+    at: Time,
+    wait: Duration,
+    round: u64,
+}
+
+/// The receipts that an application waits for.
+#[derive(Debug)]
+pub(super) struct Receipts {
+    /// By sequence number.
+    pending: VecMap<u64, PendingReceipt>,
+    /// How far members are known to be: each holds everything below its number. Empty while nothing is
+    /// pending; at most one for each member.
+    progress: BTreeMap<PeerId, u64>,
+    /// Members that are suspected of being dead, and since which review.
+    suspected: BTreeMap<PeerId, Time>,
+    review_at: Time,
+    census: CensusPlan,
+}
+
+impl Receipts {
+    pub(super) const fn new() -> Self {
+        let census = CensusPlan { at: Time::MAX, wait: FIRST_CENSUS, round: 0 };
+        Receipts {
+            pending: VecMap::new(),
+            progress: BTreeMap::new(),
+            suspected: BTreeMap::new(),
+            review_at: Time::MAX,
+            census,
+        }
+    }
+
+    /// When they are to be reviewed.
+    pub(super) const fn deadline(&self) -> Time {
+        self.review_at
+    }
+
+    /// Something changed that receipts go by: they are reviewed at once.
+    pub(super) fn review_at_once(&mut self, now: Time) {
+        if !self.pending.is_empty() {
+            self.review_at = now;
+        }
+    }
+
+    /// A member has a new process: what the last one held says nothing about it.
+    pub(super) fn forget_progress(&mut self, member: &PeerId) {
+        self.progress.remove(member);
+    }
+
+    fn note(&mut self, member: PeerId, held: u64) {
+        let known = self.progress.entry(member).or_default();
+        *known = held.max(*known);
+    }
+}
+
+/// The members that count for receipts, without the publisher.
+struct Counted {
+    /// By id.
+    members: Vec<PeerId>,
+    /// The sum of their tokens and the publisher's.
+    sum: u64,
+    /// How many count in all, the publisher included, as far as members and seeds say.
+    live: u32,
+    /// All that count are in `members`.
+    is_whole: bool,
+}
+
+impl Counted {
+    fn number(&self) -> u32 {
+        u32::try_from(self.members.len() + 1).unwrap_or(u32::MAX)
+    }
+}
+
+/// Which peers a part of a tree is made of, as far as its count and sum say.
+enum Composition {
+    /// All that count, and perhaps a member that was not known to.
+    All(Option<PeerId>),
+    AllBut(PeerId),
+    Unknown,
+}
+
+impl Peer {
+    /// Asks for receipts of a message of this peer's present stream: [`Output::Receipt`] follows whenever
+    /// more members hold it, until all that count do. Asked for before the outputs are drained, relays
+    /// do not gather its acknowledgements. `false` if too many are pending, or the message is another
+    /// publisher's.
+    pub fn want_receipt(&mut self, now: Time, id: MessageId) -> bool {
+        self.begin(now);
+        let own = id.stream() == self.own_stream();
+        let is_full = self.receipts.pending.len() >= MAX_RECEIPTS;
+        if !own || id.sequence >= self.outbox.published() || is_full {
+            return false;
+        }
+        self.outbox.receipt_wanted = self.outbox.receipt_wanted.max(id.sequence + 1);
+        let counted = self.counted().members;
+        let last = self.receipts.pending.iter().next_back().map(|(_, r)| r.counted.clone());
+        let counted = last.filter(|c| **c == *counted).unwrap_or_else(|| counted.into());
+        let receipt = PendingReceipt { since: now, counted, told: None };
+        self.receipts.pending.insert(id.sequence, receipt);
+        self.receipts.review_at = self.receipts.review_at.min(now + REVIEW_EVERY);
+        if self.receipts.census.at == Time::MAX {
+            self.receipts.census.at = now + FIRST_CENSUS;
+        }
+        true
+    }
+
+    /// The application does not wait for this receipt any more.
+    pub fn forget_receipt(&mut self, id: &MessageId) {
+        self.receipts.pending.remove(&id.sequence);
+        self.deadline.set(None);
+    }
+
+    /// Whether this peer has learned who the members are: a receipt before that would count too few.
+    fn knows_members(&self) -> bool {
+        let joining = matches!(self.own.state, PeerState::Joining);
+        self.registrations.slots.is_empty() || !joining
+    }
+
+    /// Whether a live member counts for receipts. This peer's own neighbours do, before the seeds say so.
+    fn counts(&self, id: &PeerId, participates: bool) -> bool {
+        participates
+            || self.neighbours_since.is_none()
+            || self.overlay.neighbours.contains_key(id)
+            || self.receipts.progress.contains_key(id)
+    }
+
+    fn counted(&self) -> Counted {
+        let alive = self.members.alive();
+        let counts = alive.filter(|(id, m)| self.counts(id, m.record.participates));
+        let members: Vec<PeerId> = counts.map(|(id, _)| *id).collect();
+        let own = ack_token(&self.id());
+        let sum = members.iter().fold(own, |sum, id| sum.wrapping_add(ack_token(id)));
+        let known = u32::try_from(members.len() + 1).unwrap_or(u32::MAX);
+        let told = self.counted_by_seeds();
+        let is_whole = self.knows_members() && !self.is_large() && told <= known;
+        Counted { members, sum, live: known.max(told), is_whole }
+    }
+
+    /// How many peers count for receipts as far as the seeds say, this one included.
+    fn counted_by_seeds(&self) -> u32 {
+        if self.neighbours_since.is_none() {
+            return self.registrations.network_size();
+        }
+        let told = self.registrations.participating();
+        // In a large network the count decides, and it has to contain this peer.
+        let is_counted = !self.is_large() || self.own.participation_is_known(&self.registrations);
+        told.saturating_add(u32::from(!is_counted))
+    }
+
+    /// A neighbour names holders of this peer's own messages.
+    pub(super) fn on_holders(&mut self, holders: &[Holder]) {
+        if self.receipts.pending.is_empty() {
+            return;
+        }
+        for h in holders {
+            match self.members.with_token(h.token) {
+                Some(id) => self.receipts.note(id, h.held),
+                None if h.token == ack_token(&self.id()) => {}
+                None => self.fx.count("ack_names_refused"),
+            }
+        }
+    }
+
+    /// Tells of receipts that have changed.
+    pub(super) fn review_receipts(&mut self) {
+        let now = self.fx.now();
+        if self.receipts.pending.is_empty() {
+            self.receipts.progress.clear();
+            self.receipts.suspected.clear();
+            self.receipts.review_at = Time::MAX;
+            (self.receipts.census.at, self.receipts.census.wait) = (Time::MAX, FIRST_CENSUS);
+            return;
+        }
+        self.receipts.review_at = now + REVIEW_EVERY;
+        let own = self.own_stream();
+        let Some(summed) = self.acks.summed(own, now, &around!(self)) else { return };
+        self.note_progress(summed);
+        self.note_suspects();
+        let counted = self.counted();
+        // Ascending by progress: those that lack a message are a prefix.
+        let known = |id: &PeerId| self.receipts.progress.get(id).copied().unwrap_or(0);
+        let mut by_progress: Vec<(u64, PeerId)> =
+            counted.members.iter().map(|id| (known(id), *id)).collect();
+        by_progress.sort_unstable();
+        let parts: Vec<Summed> = self.acks.parts(own).map(|(_, part)| part).collect();
+        let (mut missing, mut departed) = (BTreeMap::new(), BTreeMap::new());
+        let mut news = Vec::new();
+        for (&sequence, pending) in self.receipts.pending.iter() {
+            let told = pending.told.as_ref();
+            let lacking = by_progress.partition_point(|(held, _)| *held <= sequence);
+            let complete = self.is_complete(sequence, lacking, &counted, &summed);
+            // Receipts of one moment have their members in one place.
+            let place = pending.counted.as_ptr();
+            let departed =
+                departed.entry(place).or_insert_with(|| self.departed(&pending.counted)).clone();
+            let gone = departed.len() - told.map_or(0, |r| r.departed.len()).min(departed.len());
+            let by_name = counted.number() - u32::try_from(lacking).unwrap_or(0);
+            let held = if complete {
+                counted.live
+            } else {
+                let whole = parts.iter().filter(|p| p.held > sequence).map(|p| p.peers);
+                let by_sum = whole.fold(1, u32::saturating_add);
+                // Those that held it hold it, also while a tree changes and less is told.
+                let before = told.map_or(0, |r| r.held).saturating_sub(super::count(gone));
+                by_name.max(by_sum).max(before).min(counted.live - 1).max(1)
+            };
+            let is_exact = complete || (counted.is_whole && by_name == held);
+            let missing = is_exact.then(|| {
+                let names = || by_progress.iter().take(lacking).map(|(_, id)| self.missing(id));
+                Arc::clone(missing.entry(lacking).or_insert_with(|| names().collect()))
+            });
+            let id = MessageId { publisher: own.publisher, epoch: own.epoch, sequence };
+            let receipt = Receipt { id, held, live: counted.live, complete, missing, departed };
+            if told != Some(&receipt) {
+                news.push((sequence, receipt));
+            }
+        }
+        for (sequence, receipt) in news {
+            if receipt.complete {
+                self.receipts.pending.remove(&sequence);
+                self.fx.count("receipts_complete");
+            } else if let Some(pending) = self.receipts.pending.get_mut(&sequence) {
+                pending.told = Some(receipt.clone());
+            }
+            self.fx.output(Output::Receipt(receipt));
+        }
+    }
+
+    /// Whether all that count hold a message, `lacking` of the known ones not being known to.
+    fn is_complete(&self, sequence: u64, lacking: usize, of: &Counted, summed: &Summed) -> bool {
+        if summed.held <= sequence || !self.knows_members() {
+            return false;
+        }
+        if self.is_large() {
+            // Not everybody is known by name; then the seeds' count has to do.
+            return summed.peers == of.live;
+        }
+        of.is_whole && lacking == 0
+    }
+
+    /// Takes the sums apart: who is how far, as far as counts and sums of the parts of the tree say.
+    fn note_progress(&mut self, whole: Summed) {
+        if self.is_large() {
+            return;
+        }
+        let own = self.own_stream();
+        let counted = self.counted();
+        let mut parts: Vec<(PeerId, Summed)> = self.acks.parts(own).collect();
+        parts.sort_unstable_by_key(|(_, part)| core::cmp::Reverse(part.held));
+        let mut groups = Vec::new();
+        let (mut peers, mut sum) = (1u32, ack_token(&own.publisher));
+        for (neighbour, part) in &parts {
+            peers = peers.saturating_add(part.peers);
+            sum = sum.wrapping_add(part.sum);
+            groups.push((part.held, peers, sum));
+            if part.peers == 1 && part.sum == ack_token(neighbour) {
+                self.receipts.note(*neighbour, part.held);
+            }
+        }
+        groups.push((whole.held, whole.peers, whole.sum));
+        // Descending by what all of a group hold.
+        for (held, peers, sum) in groups {
+            let (but, and) = match self.composition(&counted, peers, sum) {
+                Composition::All(and) => (None, and),
+                Composition::AllBut(one) => (Some(one), None),
+                Composition::Unknown => continue,
+            };
+            let those = counted.members.iter().filter(|id| Some(**id) != but);
+            for id in those.copied().chain(and) {
+                self.receipts.note(id, held);
+            }
+            if but.is_none() {
+                break;
+            }
+        }
+    }
+
+    fn composition(&self, counted: &Counted, peers: u32, sum: u64) -> Composition {
+        let all = counted.number();
+        if peers == all && sum == counted.sum {
+            return Composition::All(None);
+        }
+        let of = |token| self.members.with_token(token);
+        if peers.checked_add(1) == Some(all) {
+            let missing = of(counted.sum.wrapping_sub(sum));
+            return match missing.filter(|id| counted.members.binary_search(id).is_ok()) {
+                Some(one) => Composition::AllBut(one),
+                None => Composition::Unknown,
+            };
+        }
+        // A member has just got its first neighbour, and the seeds have not said so yet.
+        let more = (all.checked_add(1) == Some(peers))
+            .then(|| of(sum.wrapping_sub(counted.sum)))
+            .flatten();
+        match more.filter(|id| counted.members.binary_search(id).is_err()) {
+            Some(one) => Composition::All(Some(one)),
+            None => Composition::Unknown,
+        }
+    }
+
+    fn note_suspects(&mut self) {
+        let now = self.fx.now();
+        let (members, suspects) = (&self.members, &self.suspects);
+        let is_suspect =
+            |id: &PeerId| suspects.contains_key(id) || members.get(id).is_some_and(|m| m.suspect);
+        self.receipts.suspected.retain(|id, _| is_suspect(id));
+        for (id, _) in members.alive().filter(|(id, _)| is_suspect(id)) {
+            self.receipts.suspected.entry(*id).or_insert(now);
+        }
+    }
+
+    fn missing(&self, id: &PeerId) -> MissingMember {
+        let name = self.members.record(id).map(|r| r.name.clone());
+        let since = self.receipts.suspected.get(id);
+        let (now, wall) = (self.fx.now(), self.fx.wall().0);
+        let ago = since.map(|at| u64::try_from(now.since(*at).as_micros()).unwrap_or(u64::MAX));
+        MissingMember {
+            id: *id,
+            name: name.unwrap_or_else(|| super::unknown_name(id)),
+            state: since.map_or(MemberState::Alive, |_| MemberState::Suspect),
+            suspected_since: ago.map(|ago| wall.saturating_sub(ago)),
+        }
+    }
+
+    /// Those of the members that do not count any more, and why.
+    fn departed(&self, counted: &[PeerId]) -> Vec<Departed> {
+        let gone = counted.iter().filter(|id| {
+            // In a large network a member may only be forgotten.
+            self.members.get(id).is_none()
+                && (!self.is_large() || self.members.record(id).is_some())
+        });
+        gone.map(|id| self.departure(id)).collect()
+    }
+
+    fn departure(&self, id: &PeerId) -> Departed {
+        let certificate = self.members.dead().map(|(c, _)| c).find(|c| c.subject() == *id);
+        Departed {
+            id: *id,
+            name: self.members.record(id).map(|r| r.name.clone()),
+            state: certificate.map_or(MemberState::Left, |_| MemberState::Dead),
+            witnesses: certificate.map(crate::death::Certificate::witnesses).unwrap_or_default(),
+            seeds: certificate.map(crate::death::Certificate::seeds).unwrap_or_default(),
+        }
+    }
+
+    /// Asks everybody on the tree to be counted, if receipts do not complete by themselves.
+    pub(super) fn run_census(&mut self) {
+        let now = self.fx.now();
+        let census = &mut self.receipts.census;
+        if now < census.at || self.receipts.pending.is_empty() {
+            return;
+        }
+        census.wait = (census.wait * 2).min(LONGEST_CENSUS);
+        census.at = now + census.wait;
+        self.take_census(self.outbox.receipt_wanted);
+    }
+
+    /// Asks everybody on the tree to say who is behind them and how far they are, up to a sequence number.
+    pub(super) fn take_census(&mut self, until: u64) {
+        let now = self.fx.now();
+        self.receipts.census.round += 1;
+        let round = self.receipts.census.round;
+        let stream = self.own_stream();
+        let StreamId { publisher, epoch } = stream;
+        let own_tree = self.rides_own_tree();
+        let is_old = |r: &PendingReceipt| now.since(r.since) >= NAMES_AFTER;
+        let names = !self.is_large() && self.receipts.pending.values().any(is_old);
+        let body = CensusBody { publisher, epoch, round, until, own_tree, names };
+        let census = Census { body: Signed::sign(body, &self.identity) };
+        let route = Route { own_tree, publisher };
+        let arrived = Arrived { stream, route, upstream: None, bytes: 0, wanted: None, names };
+        self.acks.census(&arrived, round, now, &around!(self));
+        self.fx.count("censuses");
+        self.send_census(&census, route, None);
+    }
+
+    /// A new epoch counts from 0 again: no receipt of the old one completes any more.
+    pub(super) fn restart_receipts(&mut self) {
+        self.receipts = Receipts::new();
+    }
+}

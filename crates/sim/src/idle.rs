@@ -1,0 +1,59 @@
+//! A process that registers and never links with a peer: a registration that takes no part.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use rumormill_proto::{
+    CloseReason, DialError, DialTarget, Input, LinkId, Output, Peer, PeerSetup, Role, Time,
+};
+
+use crate::machine::Machine;
+
+/// A real peer that talks to seeds only. Its dials to peers fail, and it closes links that peers make.
+pub(crate) struct IdleRegistrant {
+    peer: Peer,
+    /// Links of peers, which the peer inside does not hear of.
+    refused: BTreeSet<LinkId>,
+    outputs: VecDeque<Output>,
+    now: Time,
+}
+
+impl IdleRegistrant {
+    pub(crate) fn new(setup: PeerSetup, now: Time) -> Self {
+        let peer = Peer::new(setup, now);
+        IdleRegistrant { peer, refused: BTreeSet::new(), outputs: VecDeque::new(), now }
+    }
+}
+
+impl Machine for IdleRegistrant {
+    fn handle(&mut self, now: Time, input: Input) {
+        self.now = now;
+        match &input {
+            Input::LinkUp { link, info } if info.role == Role::Peer => {
+                self.refused.insert(*link);
+                self.outputs.push_back(Output::Close { link: *link, reason: CloseReason::Full });
+            }
+            Input::LinkDown { link, .. } if self.refused.remove(link) => {}
+            Input::Frame { link, .. } if self.refused.contains(link) => {}
+            _ => self.peer.handle(now, input),
+        }
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        loop {
+            match self.peer.poll_output()? {
+                Output::Dial { dial, to: DialTarget::Peer { .. } } => {
+                    let why = DialError::Refused;
+                    self.peer.handle(self.now, Input::DialFailed { dial, why });
+                }
+                output => return Some(output),
+            }
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Time> {
+        self.peer.poll_timeout()
+    }
+}
