@@ -11,6 +11,7 @@ mod death;
 mod duplicate;
 mod fetch;
 mod frames;
+mod history;
 mod links;
 mod messages;
 mod neighbours;
@@ -53,6 +54,7 @@ pub(crate) use view::{count, view};
 use catch_up::Unbegun;
 use death::{OpenReport, Suspect};
 use fetch::Fetch;
+use history::History;
 use links::{DialFor, Link};
 use own::Own;
 use resume::restore;
@@ -139,6 +141,7 @@ pub struct Peer {
     active: Active,
     /// Streams of which it is not known where they begin.
     unbegun: VecMap<StreamId, Unbegun>,
+    history: History,
     /// When this peer had its first neighbour.
     neighbours_since: Option<Time>,
     /// Receipts of one's own messages that somebody waits for.
@@ -208,6 +211,7 @@ impl Peer {
             acks: Acks::default(),
             active: Active::default(),
             unbegun: VecMap::new(),
+            history: History::default(),
             neighbours_since: None,
             receipts: VecMap::new(),
             review_at: Time::MAX,
@@ -254,6 +258,7 @@ impl Peer {
                 self.on_timeout(deadline);
             }
         }
+        self.review_history();
         self.moved(moves);
     }
 
