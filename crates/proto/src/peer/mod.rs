@@ -11,6 +11,7 @@ mod duplicate;
 mod fetch;
 mod frames;
 mod handover;
+mod history;
 mod leave;
 mod links;
 mod messages;
@@ -56,6 +57,7 @@ pub(crate) use view::{count, view};
 use catch_up::Unbegun;
 use death::{OpenReport, Suspect};
 use fetch::Fetch;
+use history::History;
 use links::{DialFor, Link};
 use own::Own;
 use resume::restore;
@@ -144,6 +146,7 @@ pub struct Peer {
     handover: Handover,
     /// Streams of which it is not known where they begin.
     unbegun: VecMap<StreamId, Unbegun>,
+    history: History,
     /// When this peer had its first neighbour.
     neighbours_since: Option<Time>,
     receipts: Receipts,
@@ -211,6 +214,7 @@ impl Peer {
             active: Active::default(),
             handover: Handover::default(),
             unbegun: VecMap::new(),
+            history: History::default(),
             neighbours_since: None,
             receipts: Receipts::new(),
             pace_at: Time::MAX,
@@ -255,6 +259,7 @@ impl Peer {
                 self.on_timeout(deadline);
             }
         }
+        self.review_history();
         self.moved(moves);
     }
 
