@@ -132,7 +132,8 @@ impl Peer {
     /// Signs what was published and sends it.
     pub(super) fn send_next_batch(&mut self) -> bool {
         let now = self.fx.now();
-        if self.outbox.is_held_back(now) && !self.is_leaving() {
+        let waits = self.comparison_deadline().is_some() || self.outbox.is_held_back(now);
+        if waits && !self.is_leaving() {
             return false;
         }
         let Some(batch) = self.outbox.seal(&self.identity, now) else { return false };
@@ -181,7 +182,7 @@ impl Peer {
 
     // ---- receipts --------------------------------------------------------------------------
 
-    /// Asks for receipts of a message of this epoch: [`Output::Receipt`] follows whenever
+    /// Asks for receipts of a message of the present stream: [`Output::Receipt`] follows whenever
     /// more hold it, until all live peers do. Asked for before the outputs are drained, nobody
     /// gathers its acknowledgements. `false` if too many are waited for, or it is not one's own.
     pub fn want_receipt(&mut self, now: Time, id: MessageId) -> bool {
@@ -296,12 +297,5 @@ impl Peer {
             witnesses: certificate.map(crate::death::Certificate::witnesses).unwrap_or_default(),
             seeds: certificate.map(crate::death::Certificate::seeds).unwrap_or_default(),
         }
-    }
-
-    /// A new epoch counts from 0 again; nobody can wait for the old one's receipts.
-    pub(super) fn restart_outbox(&mut self, epoch: u64) {
-        self.outbox.restart(epoch);
-        self.receipts.clear();
-        self.census = CensusPlan::new();
     }
 }

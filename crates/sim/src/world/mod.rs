@@ -326,6 +326,7 @@ impl World {
                 anchors: Vec::new(),
                 kept: Vec::new(),
                 delivered: Vec::new(),
+                compacted: vec![],
                 rng_seed: derive(world_seed, "adversary", index as u64),
             };
             let dice = Dice::new(world_seed.wrapping_add(index as u64), "adversary");
