@@ -19,6 +19,7 @@ pub(crate) mod trees;
 mod window;
 
 use core::time::Duration;
+use std::collections::BTreeSet;
 
 use crate::batch::Batch;
 use crate::config::Config;
@@ -101,6 +102,8 @@ impl Broadcast {
     pub(crate) fn expire(&mut self, now: Time) -> Vec<Batch> {
         let gone = self.kept.expire(now);
         self.dropped(&gone);
+        let publishers: BTreeSet<PeerId> = gone.iter().map(Batch::publisher).collect();
+        publishers.into_iter().for_each(|publisher| self.compact(publisher));
         gone
     }
 
@@ -112,9 +115,24 @@ impl Broadcast {
         }
     }
 
-    /// What of a publisher may be delivered now.
-    pub(crate) fn advance(&mut self, publisher: PeerId) -> Vec<Step> {
-        order::advance(&mut self.list, &self.kept, publisher)
+    /// Gives up what nobody can give any more.
+    pub(crate) fn give_up(&mut self, stream: StreamId, from: u64, to: u64) {
+        self.list.give_up(stream, from, to);
+        if self.kept.first_from(stream, from).is_none() {
+            // Not to be offered as something that was received.
+            self.list.raise_floor(stream, to);
+        }
+    }
+
+    /// Forgets streams of a publisher that are over.
+    pub(crate) fn compact(&mut self, publisher: PeerId) {
+        let kept = &self.kept;
+        self.list.compact(publisher, |stream| kept.first_from(stream, 0).is_some());
+    }
+
+    /// What may be delivered since something of a stream has changed.
+    pub(crate) fn advance(&mut self, changed: StreamId) -> Vec<Step> {
+        order::advance(&mut self.list, &self.kept, changed)
     }
 
     /// The batch that holds a message, if it is kept.
@@ -156,7 +174,7 @@ mod tests {
             let mut batch = BatchBuilder::new(id, WallTime(0));
             batch.push(WallTime(0), "", &[7; 100_000]);
             b.receive(&batch.seal(&one), 1, None, t, WallTime(0), |_, _, _| Awaited::Nobody);
-            b.advance(one.id());
+            b.advance(stream);
         };
         for sequence in [9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 10] {
             take(&mut b, sequence);
@@ -184,7 +202,7 @@ mod tests {
                 _ => Awaited::Nobody,
             };
             b.receive(batch, 1, None, t, WallTime(0), behind);
-            b.advance(batch.publisher())
+            b.advance(batch.stream())
         };
         take(&batch(&one, 0));
         assert!(take(&batch(&one, 2)).is_empty());

@@ -90,7 +90,7 @@ impl Peer {
         self.ask(1);
     }
 
-    fn ask_some(&mut self) {
+    pub(super) fn ask_some(&mut self) {
         self.ask(ASKED_AT_ONCE);
     }
 
@@ -104,6 +104,7 @@ impl Peer {
 
     pub(super) fn on_summary(&mut self, link: LinkId, remote: PeerId, f: &Summary) {
         let now = self.fx.now();
+        self.compare_own_stream(f);
         if self.hashed.of(&self.broadcast.list) == f.hash {
             return self.hear_of_history(remote, None);
         }
@@ -170,7 +171,7 @@ impl Peer {
     fn hear_of_beginning(&mut self, stream: StreamId, floor: u64) {
         if floor == 0 && self.unbegun.remove(&stream).is_some() {
             self.broadcast.list.begin(stream, 0);
-            return self.deliver(stream.publisher);
+            return self.deliver(stream);
         }
         if let Some(u) = self.unbegun.get_mut(&stream) {
             u.floor = u.floor.min(floor);
@@ -190,7 +191,7 @@ impl Peer {
             } else {
                 self.broadcast.list.begin_with_what_came(stream);
             }
-            self.deliver(stream.publisher);
+            self.deliver(stream);
         }
     }
 
@@ -233,8 +234,8 @@ impl Peer {
             self.ask_some();
         }
         for (stream, from, to) in due.lost {
-            self.broadcast.list.give_up(stream, from, to);
-            self.deliver(stream.publisher);
+            self.broadcast.give_up(stream, from, to);
+            self.deliver(stream);
         }
     }
 

@@ -74,7 +74,6 @@ impl Peer {
         self.own.rival = Some(record.process);
         let incarnation = record.incarnation.saturating_add(1).max(self.incarnation());
         self.fx.store(vec![StoreOp::Incarnation(incarnation)]);
-        self.restart_outbox(incarnation);
         self.renew_record(|r| {
             r.incarnation = incarnation;
             r.sequence = 0;

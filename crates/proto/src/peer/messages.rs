@@ -106,6 +106,9 @@ impl Peer {
     pub(super) fn take_in(&mut self, batch: &Batch, way: Way) {
         let (now, wall) = (self.fx.now(), self.fx.wall());
         let stream = batch.stream();
+        if way.from.is_some() && self.is_foreign_in_own_stream(batch) {
+            return self.refuse_foreign_batch(batch);
+        }
         let route = Route { own_tree: way.own_tree, publisher: batch.publisher() };
         let (trees, overlay, mode) = (&self.trees, &self.overlay, self.config.broadcast());
         let (acks, me, others) = (&self.acks, self.identity.id(), self.members.alive_count());
@@ -145,8 +148,9 @@ impl Peer {
                     self.trees.used(route, batch.wire().len() as u64, now);
                 }
                 self.look_for_beginning(stream);
+                self.look_for_previous(batch);
                 self.acknowledge(batch, way, route);
-                self.deliver(batch.publisher());
+                self.deliver(stream);
                 // With the marks that it moved: a batch is never durable as one that was held back
                 // when it was delivered as it came.
                 let mut ops: Vec<StoreOp> =
@@ -238,13 +242,22 @@ impl Peer {
         self.broadcast.list.get(stream).is_some_and(crate::broadcast::Seen::has_begun)
     }
 
-    /// Hands what has become deliverable of a publisher to the application.
-    pub(super) fn deliver(&mut self, publisher: PeerId) {
+    /// Hands what has become deliverable to the application, since something of a stream came or was
+    /// given up.
+    pub(super) fn deliver(&mut self, changed: StreamId) {
         for (stream, from, to) in self.broadcast.list.take_forgotten() {
             self.tell_gap(stream, from, to);
+            // Nothing waits for it any more.
+            if let (_, Some(behind)) = self.broadcast.list.beside(stream) {
+                self.deliver_steps(behind);
+            }
         }
+        self.deliver_steps(changed);
+    }
+
+    fn deliver_steps(&mut self, changed: StreamId) {
         let now = self.fx.now();
-        for step in self.broadcast.advance(publisher) {
+        for step in self.broadcast.advance(changed) {
             match step {
                 Step::Deliver { kept, from } => {
                     let delivery = Delivery {
@@ -261,7 +274,7 @@ impl Peer {
                 Step::Gap { stream, from, to } => self.tell_gap(stream, from, to),
             }
         }
-        self.history.delivered(&self.broadcast.list, publisher);
+        self.history.delivered(&self.broadcast.list, changed.publisher);
     }
 
     fn tell_gap(&mut self, StreamId { publisher, epoch }: StreamId, from: u64, to: u64) {

@@ -103,7 +103,8 @@ impl Peer {
     /// Signs what was published and sends it.
     pub(super) fn send_next_batch(&mut self) -> bool {
         let now = self.fx.now();
-        if self.outbox.is_held_back(now) && !self.is_departing() {
+        let waits = self.comparison_deadline().is_some() || self.outbox.is_held_back(now);
+        if waits && !self.is_departing() {
             return false;
         }
         let Some(batch) = self.outbox.seal(&self.identity, now) else { return false };
@@ -155,12 +156,5 @@ impl Peer {
 
     pub(super) fn rides_own_tree(&self) -> bool {
         self.own_tree.light.is_some() && self.trees.own_is_settled(self.id(), self.fx.now())
-    }
-
-    /// A new epoch counts from 0 again; nobody can wait for the old one's receipts.
-    pub(super) fn restart_outbox(&mut self, epoch: u64) {
-        self.outbox.restart(epoch);
-        self.handover.restart();
-        self.restart_receipts();
     }
 }

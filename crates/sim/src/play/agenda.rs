@@ -29,6 +29,12 @@ pub(super) enum Deed {
     Overload { node: NodeId, size: usize, until: Time },
     /// A peer publishes, and leaves at once.
     Depart { node: NodeId, messages: usize, size: usize },
+    /// A peer that is cut off publishes, and is killed and started again, so many times.
+    RestartBurst { node: NodeId, left: u32 },
+    /// A peer is cut off from everybody until it is held to be dead, so many times.
+    CutOff { node: NodeId, left: u32 },
+    /// A peer is killed and started from the old copy of its disk.
+    Restore { node: NodeId, clock_back: bool },
     /// The promises for every moment are looked at.
     Check,
 }
@@ -37,6 +43,10 @@ pub(super) enum Deed {
 #[derive(Debug, Clone)]
 pub(super) enum Undo {
     Start(Vec<(NodeId, DiskFate)>),
+    Restore {
+        nodes: Vec<NodeId>,
+        clock_back: bool,
+    },
     Thaw(Vec<NodeId>),
     /// Processes are killed: copies that have not ended by themselves.
     Crash(Vec<NodeId>),

@@ -73,7 +73,7 @@ impl Run<'_> {
     }
 
     fn strike(&mut self, p: NodeId) {
-        match self.chaos_dice.below(16) {
+        match self.chaos_dice.below(17) {
             0 => self.world.crash(p),
             1 => self.world.power_off(p),
             2 | 3 => self.world.freeze(p),
@@ -88,6 +88,7 @@ impl Run<'_> {
             9 => self.say_goodbye(p),
             11 => self.leave_under_load(p),
             10 => self.cut_an_edge(p),
+            11 => self.strike_a_stream(p),
             _ => self.relieve(),
         }
     }
