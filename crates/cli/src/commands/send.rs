@@ -22,8 +22,8 @@ use rumormill_units::duration;
   rumor send --wait \"stop all writes\"      (until every live peer holds it)
   tar c notes | rumor send -              (reads standard input)
 
-With --wait, live peers that have had a neighbour count. The exit code is 1 if not all of them were known to
-hold it in time; the peers that were not are named.")]
+With --wait, live peers that have had a neighbour count. The exit code is 1 if not all of them
+were known to hold it in time; those that were not are named.")]
 pub(crate) struct SendArgs {
     /// What to say; `-` reads standard input, byte for byte
     text: String,
