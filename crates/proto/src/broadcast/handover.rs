@@ -208,11 +208,6 @@ impl Handover {
         self.asked.remove(neighbour);
     }
 
-    /// The own stream begins again.
-    pub(crate) fn restart(&mut self) {
-        *self = Handover { vouched: core::mem::take(&mut self.vouched), ..Handover::default() };
-    }
-
     /// A peer has left the network or is dead: it holds nothing.
     pub(crate) fn forget_peer(&mut self, peer: &PeerId) {
         self.asked.remove(peer);

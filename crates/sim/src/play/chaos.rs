@@ -73,7 +73,7 @@ impl Run<'_> {
     }
 
     fn strike(&mut self, p: NodeId) {
-        match self.chaos_dice.below(17) {
+        match self.chaos_dice.below(18) {
             0 => self.world.crash(p),
             1 => self.world.power_off(p),
             2 | 3 => self.world.freeze(p),
@@ -86,9 +86,9 @@ impl Run<'_> {
                 self.peers.extend(new);
             }
             9 => self.say_goodbye(p),
-            11 => self.leave_under_load(p),
             10 => self.cut_an_edge(p),
-            11 => self.strike_a_stream(p),
+            11 => self.leave_under_load(p),
+            12 => self.strike_a_stream(p),
             _ => self.relieve(),
         }
     }
