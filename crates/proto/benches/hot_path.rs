@@ -43,6 +43,7 @@ fn peer(n: u8) -> Peer {
         anchors: (2..6).map(record).collect(),
         kept: Vec::new(),
         delivered: Vec::new(),
+        compacted: vec![],
         rng_seed: [n; 32],
     };
     let mut peer = Peer::new(setup, NOW);

@@ -417,6 +417,27 @@ pub enum Event {
         /// The number after the last missing one.
         to: u64,
     },
+    /// Messages were accepted under a number that an earlier process of this peer had used, as a node
+    /// restored from an old copy may do whose clock is behind. None of them had left this node: they
+    /// were published under another epoch, with the same sequence numbers.
+    StreamMoved {
+        /// The epoch in the ids that `publish` gave out.
+        from: u64,
+        /// The epoch that they have now.
+        to: u64,
+        /// How many messages.
+        messages: u64,
+    },
+    /// Another process published in this peer's stream, with this peer's key and under the same number.
+    /// Nodes that have its messages do not take this peer's messages with the same sequence numbers.
+    StreamConflict {
+        /// The epoch of the stream.
+        epoch: u64,
+        /// The first sequence number of what the other process published.
+        from: u64,
+        /// The number after the last one.
+        to: u64,
+    },
     /// A `get` ended.
     Fetched {
         /// What was asked for.

@@ -270,6 +270,8 @@ pub enum StoreOp {
     Delivered(DeliveredMark),
     /// A stream that is not followed any more.
     Forget(StreamId),
+    /// All streams of a publisher up to this one are over: delivered, or told as a gap.
+    Compacted(StreamId),
     /// A registry entry, new or changed.
     PutEntry(Entry),
     /// A registry entry whose tombstone has expired.

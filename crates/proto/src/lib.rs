@@ -42,7 +42,7 @@ mod seed;
 mod small;
 mod sync;
 
-pub use batch::{Batch, Messages};
+pub use batch::{Batch, Messages, PreviousStream};
 pub use config::{BroadcastMode, Config, ConfigBuilder, ConfigError, Preset};
 pub use event::{CloseReason, Counters, Event, LinkDown, RefuseReason};
 pub use identity::{Identity, PeerId, Signature};
@@ -52,7 +52,7 @@ pub use io::{
 };
 pub use message::{Delivery, Message, MessageId, StreamId};
 pub use name::{Name, NameError};
-pub use peer::{Peer, PeerSetup, PublishError};
+pub use peer::{Peer, PeerSetup, PublishError, start_number};
 pub use record::{Address, Presence, Record, SignedRecord};
 pub use seed::{Seed, SeedSetup};
 pub use time::{Time, WallTime};

@@ -90,10 +90,11 @@ pub const MAX_PERMITS: usize = 128;
 /// Helpers asked by one observer about one suspect, and questions kept for one subject.
 pub const MAX_QUESTIONERS: usize = 32;
 
-/// Publishers (with incarnation) the message list follows.
+/// Streams that the message list follows, of all publishers together.
 pub const MAX_PUBLISHERS: usize = 65_536;
-/// Incarnations of one publisher that the message list follows.
-pub const MAX_LIVES: usize = 4;
+/// The newest streams of a publisher that the message list remembers when all of them were delivered
+/// and none is kept any more. Older ones become a mark: "over up to this epoch".
+pub const REMEMBERED_EPOCHS: usize = 16;
 /// Gaps remembered per publisher; a further one closes the oldest, with an event.
 pub const MAX_GAPS: usize = 256;
 /// Publishers in one [`Summary`](crate::wire::Summary).

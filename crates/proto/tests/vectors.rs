@@ -483,6 +483,7 @@ fn summary_hash() -> u64 {
         anchors: Vec::new(),
         kept: [0, 2].map(|n| message(&one, 3, n, b"x")).into(),
         delivered: Vec::new(),
+        compacted: vec![],
         rng_seed: [0; 32],
     };
     let mut peer = Peer::new(setup, Time::ZERO);

@@ -119,6 +119,13 @@ fn liveness_and_messages(event: &Event) -> Option<String> {
         Event::Refuted { incarnation } => {
             format!("held to be dead: refuted it, living as life {incarnation} from now on")
         }
+        Event::StreamMoved { from, to, messages } => format!(
+            "epoch {from} was used before: {messages} messages were published as epoch {to} instead"
+        ),
+        Event::StreamConflict { epoch, from, to } => format!(
+            "another process published messages {from} to {} with this node's key in its epoch {epoch}",
+            to - 1
+        ),
         Event::Gap { publisher, epoch, from, to } => format!(
             "messages {from} to {} of {publisher}, epoch {epoch}, cannot be had any more",
             to.saturating_sub(1)

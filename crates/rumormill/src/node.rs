@@ -11,11 +11,11 @@ use rumormill_proto::snapshot::{
 use rumormill_proto::wire::Verifier;
 use rumormill_proto::{
     Address, Config, Event, Identity, Message, MessageId, Name, Peer, PeerId, PeerSetup, Role,
-    SeedAddress, Time,
+    SeedAddress, Time, start_number,
 };
 
 use crate::delays::DelayHistogram;
-use crate::driver::{DuplicateIdentity, Stamped};
+use crate::driver::{DuplicateIdentity, Stamped, wall};
 use crate::error::{PublishError, StartError, Stopped};
 use crate::handle::Handle;
 use crate::launch::{Launch, Prepared, on_blocking_pool};
@@ -445,7 +445,9 @@ impl NodeBuilder {
             })
         })
         .await?;
-        let (kept, incarnation) = prepared.found.unwrap_or((Kept::default(), 1));
+        let found = prepared.found;
+        let (kept, incarnation) =
+            found.unwrap_or_else(|| (Kept::default(), start_number(None, wall())));
         let identity = prepared.identity;
         let listener = launch.take_listener()?;
         let name = match name {
@@ -469,6 +471,7 @@ impl NodeBuilder {
             anchors: kept.anchors,
             kept: kept.batches,
             delivered: kept.delivered,
+            compacted: kept.compacted,
             rng_seed: crate::random_bytes()?,
         };
         let label = Label { name: name.as_str().to_owned(), id: identity.id() };
@@ -485,6 +488,6 @@ fn earlier_life(
 ) -> Result<(Kept, u64), redb::Error> {
     let kept = database.kept(verifier, tally)?;
     // Durable before it is used: after a crash, nobody may see the same incarnation twice.
-    let incarnation = database.begin_life(kept.incarnation)?;
+    let incarnation = database.begin_life(kept.incarnation, wall())?;
     Ok((kept, incarnation))
 }

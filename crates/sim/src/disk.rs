@@ -21,6 +21,8 @@ pub struct Disk {
     arrivals: u64,
     /// How far each stream was delivered.
     marks: BTreeMap<StreamId, u64>,
+    /// The epoch of each publisher up to which its streams are over.
+    compacted: BTreeMap<PeerId, u64>,
     /// The registry of a seed.
     pub entries: BTreeMap<PeerId, Entry>,
     /// The nonce for target degrees.
@@ -37,6 +39,11 @@ impl Disk {
     pub fn marks(&self) -> impl Iterator<Item = DeliveredMark> {
         let mark = |(&StreamId { publisher, epoch }, &to)| DeliveredMark { publisher, epoch, to };
         self.marks.iter().map(mark)
+    }
+
+    /// Streams up to which all of their publisher are over.
+    pub fn compacted(&self) -> impl Iterator<Item = StreamId> {
+        self.compacted.iter().map(|(&publisher, &epoch)| StreamId { publisher, epoch })
     }
 
     /// Carries out one request, all of it.
@@ -65,6 +72,9 @@ impl Disk {
             }
             StoreOp::Forget(stream) => {
                 self.marks.remove(&stream);
+            }
+            StoreOp::Compacted(stream) => {
+                self.compacted.insert(stream.publisher, stream.epoch);
             }
             StoreOp::PutEntry(entry) => {
                 self.entries.insert(entry.id(), entry);

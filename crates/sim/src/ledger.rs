@@ -1,7 +1,7 @@
 //! What a world writes down as it runs, for tests and checkers.
 
 use rumormill_proto::snapshot::Receipt;
-use rumormill_proto::{DeliveredMark, MessageId, PeerId, Time};
+use rumormill_proto::{DeliveredMark, MessageId, PeerId, StreamId, Time};
 
 use crate::node::NodeId;
 
@@ -238,6 +238,15 @@ impl Ledger {
                 i.until = Some(at);
             }
         }
+    }
+
+    /// What a process published since `since` under one epoch has another one now. Its own subscribers are
+    /// handed it again.
+    pub(crate) fn move_stream(&mut self, node: NodeId, stream: StreamId, to: u64, since: Time) {
+        let moved = |p: &&mut Publication| p.id.stream() == stream && p.at >= since;
+        self.publications.iter_mut().filter(moved).for_each(|p| p.id.epoch = to);
+        let own = |a: &Arrival| a.node == node && a.id.stream() == stream && a.at >= since;
+        self.arrivals.retain(|a| !own(a) || a.from.is_some());
     }
 
     /// Whether a trouble of this kind lasts at a node.

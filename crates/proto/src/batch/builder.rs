@@ -3,14 +3,14 @@
 use minicbor::Encoder;
 
 use super::proof::{self, Proof};
-use super::{Batch, Content, Head, MESSAGE_OVERHEAD, leaf};
+use super::{Batch, Content, Head, MESSAGE_OVERHEAD, PreviousStream, leaf};
 use crate::identity::{Identity, Signature};
 use crate::limits::{MAX_BATCH, MAX_BATCH_MESSAGES, MAX_GROUP};
-use crate::message::MessageId;
+use crate::message::{MessageId, StreamId};
 use crate::time::WallTime;
 
 /// Room left before the content for what is known only when the batch is full: at most three
-/// headers of 5 bytes, two arrays and a head of 80 bytes.
+/// headers of 5 bytes, two arrays and a head of 100 bytes.
 const LEAD: usize = 128;
 /// Bytes behind the content: the signature, and the way to it.
 const TRAIL: usize = 72 + 200;
@@ -21,6 +21,7 @@ pub(crate) struct BatchBuilder {
     first: MessageId,
     count: u32,
     published_at: WallTime,
+    previous: Option<PreviousStream>,
     /// [`LEAD`] bytes of room, and the content: so what is signed and sent is made where it lies.
     bytes: Vec<u8>,
 }
@@ -28,7 +29,33 @@ pub(crate) struct BatchBuilder {
 impl BatchBuilder {
     /// An empty batch that begins with the number in `first`.
     pub(crate) const fn new(first: MessageId, published_at: WallTime) -> Self {
-        BatchBuilder { first, count: 0, published_at, bytes: Vec::new() }
+        BatchBuilder { first, count: 0, published_at, previous: None, bytes: Vec::new() }
+    }
+
+    /// Names the stream before this one; for the first batch of a stream alone.
+    pub(crate) const fn follow(&mut self, previous: Option<PreviousStream>) {
+        self.previous = previous;
+    }
+
+    /// A batch's messages, to be signed as part of the stream with another epoch.
+    pub(crate) fn with_epoch(batch: &Batch, epoch: u64) -> Self {
+        let StreamId { publisher, .. } = batch.stream();
+        let content = batch.content();
+        let mut bytes = Vec::with_capacity(LEAD + content.len() + TRAIL);
+        bytes.resize(LEAD, 0);
+        bytes.extend_from_slice(content);
+        BatchBuilder {
+            first: MessageId { publisher, epoch, sequence: batch.first() },
+            count: u32::try_from(batch.len()).unwrap_or(u32::MAX),
+            published_at: batch.published_at(),
+            previous: batch.previous(),
+            bytes,
+        }
+    }
+
+    /// Makes what is not signed yet part of the stream with another epoch.
+    pub(crate) const fn set_epoch(&mut self, epoch: u64) {
+        self.first.epoch = epoch;
     }
 
     fn content(&self) -> usize {
@@ -72,7 +99,8 @@ impl BatchBuilder {
 
     fn head(&self) -> Head {
         let MessageId { publisher, epoch, sequence: first } = self.first;
-        Head { publisher, epoch, first, count: self.count, published_at: self.published_at.0 }
+        let (count, published_at, previous) = (self.count, self.published_at.0, self.previous);
+        Head { publisher, epoch, first, count, published_at, previous }
     }
 
     /// Writes what stands before the content.

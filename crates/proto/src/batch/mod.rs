@@ -49,6 +49,7 @@ struct Inner {
     first: u64,
     count: u32,
     published_at: u64,
+    previous: Option<PreviousStream>,
     /// Body, signature and the way to it, in their wire form.
     wire: Bytes,
     content: Content,
@@ -79,6 +80,21 @@ struct Head {
     count: u32,
     #[n(4)]
     published_at: u64,
+    /// In the first batch of a stream alone.
+    #[n(5)]
+    previous: Option<PreviousStream>,
+}
+
+/// The stream that a publisher's present one follows, as far as the publisher durably knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct PreviousStream {
+    /// Its epoch: lower than that of the stream that follows.
+    #[n(0)]
+    pub epoch: u64,
+    /// The number after its last message.
+    #[n(1)]
+    pub next: u64,
 }
 
 impl Batch {
@@ -117,6 +133,12 @@ impl Batch {
     #[expect(clippy::len_without_is_empty, reason = "a batch is never empty")]
     pub fn len(&self) -> usize {
         self.0.count as usize
+    }
+
+    /// The stream of the same publisher before this one; only the first batch of a stream names it.
+    #[must_use]
+    pub fn previous(&self) -> Option<PreviousStream> {
+        self.0.previous
     }
 
     /// When the first message was published, by the publisher's clock. Shown, never trusted.
@@ -177,6 +199,11 @@ impl Batch {
         self.0.wire.slice(range)
     }
 
+    /// The messages in their wire form, one after the other.
+    pub(crate) fn content(&self) -> &[u8] {
+        self.0.wire.get(self.0.content.at.clone()).unwrap_or_default()
+    }
+
     /// The bytes at a place that [`Messages`] found.
     pub(crate) fn bytes(&self, range: Range<usize>) -> &[u8] {
         self.0.wire.get(range).unwrap_or_default()
@@ -221,13 +248,14 @@ impl Batch {
         signature: Signature,
         proof: Proof,
     ) -> Self {
-        let Head { publisher, epoch, first, count, published_at } = head;
+        let Head { publisher, epoch, first, count, published_at, previous } = head;
         let inner = Inner {
             publisher,
             epoch,
             first,
             count,
             published_at,
+            previous,
             wire,
             content,
             signature,
@@ -251,6 +279,10 @@ fn check(head: &Head, content: &[u8]) -> Result<(), decode::Error> {
     }
     if head.first.checked_add(u64::from(head.count)).is_none_or(|end| end == u64::MAX) {
         return refuse("a message number is out of range");
+    }
+    if head.previous.is_some_and(|p| head.first > 0 || p.epoch >= head.epoch || p.next == u64::MAX)
+    {
+        return refuse("the first batch of a stream names an earlier one, and no other batch does");
     }
     if content.len() > MAX_BATCH && head.count > 1 {
         return refuse("a batch is too long");

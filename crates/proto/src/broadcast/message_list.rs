@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::identity::PeerId;
-use crate::limits::{MAX_GAPS, MAX_LIVES, MAX_PUBLISHERS};
+use crate::limits::{MAX_GAPS, MAX_PUBLISHERS, REMEMBERED_EPOCHS};
 use crate::message::{MessageId, StreamId};
 use crate::small::{GrowMap, make_room};
 
@@ -24,6 +24,8 @@ pub(crate) struct Seen {
     delivered: u64,
     /// What is below it is not kept any more.
     floor: u64,
+    /// The publisher has signed that the stream goes up to here, whether or not it was received.
+    expected: u64,
 }
 
 impl Seen {
@@ -91,6 +93,21 @@ impl Seen {
     /// The number after the highest one received.
     pub(crate) fn next(&self) -> u64 {
         self.ranges.last().map_or(0, |r| r.1)
+    }
+
+    /// The number after the last message that the publisher is known to have published.
+    pub(crate) fn end(&self) -> u64 {
+        self.next().max(self.expected)
+    }
+
+    /// Whether something of it is known to be missing.
+    pub(crate) fn has_missing(&self) -> bool {
+        (self.has_begun() || self.expected > 0) && self.high_water() < self.end()
+    }
+
+    /// Whether everything that is known of it was delivered or told as a gap.
+    fn is_delivered(&self) -> bool {
+        self.delivered >= self.end()
     }
 
     /// Messages received.
@@ -178,6 +195,11 @@ pub(crate) struct MessageList {
     forgotten: Vec<(StreamId, u64, u64)>,
     /// Streams whose delivered mark has moved, or that were forgotten, since it was last made durable.
     moved: BTreeSet<StreamId>,
+    /// The epoch of each publisher up to which its streams are over: delivered, told as a gap, or
+    /// forgotten with a gap. What comes of them is a repeat.
+    over: GrowMap<PeerId, u64>,
+    /// Publishers whose mark in `over` is not durable yet.
+    over_moved: BTreeSet<PeerId>,
 }
 
 impl MessageList {
@@ -204,18 +226,43 @@ impl MessageList {
         Receipt::New(new)
     }
 
-    /// The stream, made if there is room for it.
+    /// The stream, made if it is not over.
     fn stream_mut(&mut self, stream: StreamId) -> Option<&mut Seen> {
         self.version += 1;
         if !self.streams.contains_key(&stream) {
-            if !self.make_room_for(stream) {
+            if self.is_over(stream) {
                 return None;
             }
             if self.streams.len() >= MAX_PUBLISHERS {
-                self.forget_least_recent();
+                self.make_room();
+                if self.is_over(stream) {
+                    return None;
+                }
             }
         }
         Some(self.streams.get_or_insert(stream, Seen::default))
+    }
+
+    /// Whether a stream was delivered, or told as a gap, and forgotten since.
+    pub(crate) fn is_over(&self, stream: StreamId) -> bool {
+        self.over.get(&stream.publisher).is_some_and(|&epoch| stream.epoch <= epoch)
+    }
+
+    /// Whether this node has followed the publisher since before this stream: then it owes its
+    /// subscribers the stream, or a gap.
+    pub(crate) fn is_owed(&self, stream: StreamId) -> bool {
+        let before = StreamId { epoch: 0, ..stream };
+        self.over.get(&stream.publisher).is_some()
+            || self.streams.range(before..=stream).next().is_some()
+    }
+
+    /// The publisher has signed that a stream goes up to `end`.
+    pub(crate) fn expect(&mut self, stream: StreamId, end: u64) {
+        if end > 0
+            && let Some(seen) = self.stream_mut(stream)
+        {
+            seen.expected = seen.expected.max(end);
+        }
     }
 
     /// Somebody who has the stream says where it begins: what is below cannot be had any more.
@@ -283,38 +330,80 @@ impl MessageList {
         }
     }
 
-    /// Closes a gap that nobody can fill any more: as much of the range as lies below what was
-    /// received. (That there is more above it is only somebody's claim.)
+    /// Closes a gap that nobody can fill any more.
     pub(crate) fn give_up(&mut self, stream: StreamId, from: u64, to: u64) {
-        self.version += 1;
-        let Some(seen) = self.streams.get_mut(&stream) else { return };
-        let to = to.min(seen.next());
-        if from < to {
+        if from < to
+            && let Some(seen) = self.stream_mut(stream)
+        {
             seen.add(from, to);
         }
     }
 
-    /// Makes room for a further epoch of a publisher: the oldest goes. One that is older than
-    /// all that are kept has been forgotten before; what comes of it counts as a repeat.
-    fn make_room_for(&mut self, StreamId { publisher, epoch }: StreamId) -> bool {
+    /// Streams up to this one were over in an earlier life of this node.
+    pub(crate) fn resume_over(&mut self, stream: StreamId) {
+        self.set_over(stream);
+        self.over_moved.clear();
+    }
+
+    /// Forgets the oldest streams of a publisher that are delivered and not kept, but for some.
+    pub(crate) fn compact(&mut self, publisher: PeerId, is_kept: impl Fn(StreamId) -> bool) {
         let epochs: Vec<u64> = self.epochs(publisher).map(|(epoch, _)| epoch).collect();
-        let Some(&oldest) = epochs.first().filter(|_| epochs.len() >= MAX_LIVES) else {
-            return true;
-        };
-        if epoch < oldest {
-            return false;
+        let surplus = epochs.len().saturating_sub(REMEMBERED_EPOCHS);
+        for epoch in epochs.into_iter().take(surplus) {
+            let stream = StreamId { publisher, epoch };
+            if is_kept(stream) || !self.get(stream).is_some_and(Seen::is_delivered) {
+                return;
+            }
+            self.forget_oldest(stream);
         }
-        self.forget(StreamId { publisher, epoch: oldest });
-        true
+    }
+
+    /// Forgets the oldest stream of a publisher; what is not delivered of it is told as a gap.
+    fn forget_oldest(&mut self, stream: StreamId) {
+        self.forget(stream);
+        self.set_over(stream);
+    }
+
+    fn set_over(&mut self, stream: StreamId) {
+        let StreamId { publisher, epoch } = stream;
+        if self.over.len() >= MAX_PUBLISHERS && self.over.get(&publisher).is_none() {
+            // Those of publishers of which nothing else is known go first.
+            let part = MAX_PUBLISHERS / SCANNED_FOR;
+            let gone = |id: &PeerId| self.epochs(*id).next().is_none();
+            let idle: Vec<PeerId> = self.over.iter().map(|(id, _)| *id).filter(gone).collect();
+            let any = self.over.iter().map(|(id, _)| *id);
+            let drop: Vec<PeerId> = idle.into_iter().chain(any).take(part).collect();
+            for id in drop {
+                self.over.remove(&id);
+            }
+        }
+        let mark = self.over.get_or_insert(publisher, || epoch);
+        *mark = epoch.max(*mark);
+        self.over_moved.insert(publisher);
+    }
+
+    /// The publishers whose streams are over up to another epoch since this was last asked.
+    pub(crate) fn take_over_moved(&mut self) -> Vec<StreamId> {
+        let moved = core::mem::take(&mut self.over_moved);
+        let mark = |publisher| Some(StreamId { publisher, epoch: *self.over.get(&publisher)? });
+        moved.into_iter().filter_map(mark).collect()
     }
 
     fn forget(&mut self, stream: StreamId) {
         if let Some(seen) = self.streams.remove(&stream) {
+            self.version += 1;
             self.moved.insert(stream);
-            if seen.delivered < seen.next() {
-                self.forgotten.push((stream, seen.delivered, seen.next()));
+            if seen.delivered < seen.end() {
+                self.forgotten.push((stream, seen.delivered, seen.end()));
             }
         }
+    }
+
+    /// Forgets a stream of this node's own that is to go on under another epoch.
+    pub(crate) fn disown(&mut self, stream: StreamId) {
+        self.version += 1;
+        self.streams.remove(&stream);
+        self.moved.insert(stream);
     }
 
     /// What is not delivered any more of streams that had to be forgotten: first number, one after
@@ -350,16 +439,47 @@ impl MessageList {
         self.streams.iter()
     }
 
-    /// Makes room by forgetting the streams not heard of for longest. It takes a scan, so a part of them
-    /// goes at once: keys are made in no time, and a scan for each would be the work of every node.
-    fn forget_least_recent(&mut self) {
+    /// Makes room. Publishers with the most streams give up their oldest ones first; where all have
+    /// few, the streams not heard of for longest go. It takes a scan, so a part of them goes at once:
+    /// keys are made in no time, and a scan for each would be the work of every node.
+    fn make_room(&mut self) {
         let part = (self.streams.len() / SCANNED_FOR).max(1);
+        let crowded = self.crowded_publishers();
+        let mut left = part;
+        for (count, publisher) in crowded {
+            let surplus = (count - REMEMBERED_EPOCHS).div_ceil(2).min(left);
+            let oldest: Vec<u64> = self.epochs(publisher).map(|(e, _)| e).take(surplus).collect();
+            for epoch in oldest {
+                self.forget_oldest(StreamId { publisher, epoch });
+            }
+            left -= surplus;
+            if left == 0 {
+                return;
+            }
+        }
+        if left < part {
+            return;
+        }
         let mut all: Vec<(u64, StreamId)> =
             self.streams.iter().map(|(k, s)| (s.touched, *k)).collect();
         all.select_nth_unstable(part - 1);
         for (_, stream) in all.into_iter().take(part) {
             self.forget(stream);
         }
+    }
+
+    /// Publishers with more streams than are remembered of each, most first.
+    fn crowded_publishers(&self) -> Vec<(usize, PeerId)> {
+        let mut counts: Vec<(usize, PeerId)> = Vec::new();
+        for (stream, _) in self.streams.iter() {
+            match counts.last_mut() {
+                Some((count, publisher)) if *publisher == stream.publisher => *count += 1,
+                _ => counts.push((1, stream.publisher)),
+            }
+        }
+        counts.retain(|(count, _)| *count > REMEMBERED_EPOCHS);
+        counts.sort_unstable_by(|a, b| b.cmp(a));
+        counts
     }
 }
 
@@ -372,6 +492,56 @@ mod tests {
     use super::*;
 
     const S: StreamId = StreamId { publisher: PeerId::from_bytes([1; 32]), epoch: 1 };
+
+    fn of_epoch(epoch: u64) -> StreamId {
+        StreamId { epoch, ..S }
+    }
+
+    #[test]
+    fn delivered_streams_become_a_mark_and_the_newest_are_remembered() {
+        let mut ml = MessageList::default();
+        let epochs = REMEMBERED_EPOCHS as u64 + 10;
+        for epoch in 1..=epochs {
+            ml.receive(of_epoch(epoch), 0, 2);
+            ml.set_delivered(of_epoch(epoch), 2);
+        }
+        ml.compact(S.publisher, |_| true);
+        assert_eq!(ml.epochs(S.publisher).count() as u64, epochs, "all are kept");
+        ml.compact(S.publisher, |s| s.epoch == 6);
+        assert_eq!(ml.epochs(S.publisher).next().unwrap().0, 6);
+        assert_eq!(ml.receive(of_epoch(5), 0, 2), Receipt::Repeat, "it is over");
+        assert_eq!(ml.take_over_moved(), [of_epoch(5)]);
+        ml.compact(S.publisher, |_| false);
+        assert_eq!(ml.epochs(S.publisher).count(), REMEMBERED_EPOCHS);
+        assert_eq!(ml.take_forgotten(), [], "nothing was lost");
+    }
+
+    #[test]
+    fn compaction_stops_at_a_stream_with_something_missing() {
+        let mut ml = MessageList::default();
+        for epoch in 1..=REMEMBERED_EPOCHS as u64 + 3 {
+            ml.receive(of_epoch(epoch), 0, 2);
+            ml.set_delivered(of_epoch(epoch), 2);
+        }
+        ml.expect(of_epoch(2), 4);
+        ml.compact(S.publisher, |_| false);
+        assert_eq!(ml.epochs(S.publisher).next().unwrap().0, 2);
+        assert!(ml.is_over(of_epoch(1)) && !ml.is_over(of_epoch(2)));
+    }
+
+    #[test]
+    fn publisher_with_the_most_streams_gives_up_its_oldest_ones_with_a_gap() {
+        let mut ml = MessageList::default();
+        let other = StreamId { publisher: PeerId::from_bytes([2; 32]), epoch: 1 };
+        ml.receive(other, 0, 1);
+        for epoch in 1..=MAX_PUBLISHERS as u64 {
+            ml.receive(of_epoch(epoch), 0, 1);
+        }
+        assert!(ml.get(other).is_some() && ml.streams.len() <= MAX_PUBLISHERS);
+        let forgotten = ml.take_forgotten();
+        assert_eq!(forgotten.first(), Some(&(of_epoch(1), 0, 1)));
+        assert!(ml.is_over(of_epoch(1)) && ml.get(of_epoch(MAX_PUBLISHERS as u64)).is_some());
+    }
 
     fn id(sequence: u64) -> MessageId {
         MessageId { publisher: S.publisher, epoch: S.epoch, sequence }

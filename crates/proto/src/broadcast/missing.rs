@@ -19,6 +19,8 @@ use crate::wire::{Range, SummaryEntry};
 
 /// Wait before the second pull of a stream; it doubles with every further one.
 const RETRY: Duration = Duration::from_millis(250);
+/// The longest wait between two pulls of a stream.
+const LONGEST_RETRY: Duration = Duration::from_secs(4);
 /// Pulls without effect after which nobody is expected to have it any more.
 const ATTEMPTS: u32 = 7;
 /// Nothing is given up before something was missing of the stream for so long, even where neighbours
@@ -64,6 +66,16 @@ impl Claim {
     }
 }
 
+/// What a neighbour tells of a stream in a summary.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    neighbour: PeerId,
+    /// It keeps nothing below.
+    floor: u64,
+    /// The number after the last one that it knows of.
+    next: u64,
+}
+
 /// A stream that something is missing of.
 #[derive(Debug)]
 struct Wanted {
@@ -85,8 +97,9 @@ struct Wanted {
     /// Those of them that had said before that it is not missing there, and have let go of something of
     /// the stream: they do not look for it.
     gone: BTreeSet<PeerId>,
-    /// What neighbours say they keep the stream from, also those that have nothing of what is missing.
-    floors: Vec<(PeerId, u64)>,
+    /// From where neighbours keep the stream and up to where they know it, also those that have nothing
+    /// of what is missing.
+    told: Vec<Extent>,
 }
 
 impl Wanted {
@@ -102,24 +115,46 @@ impl Wanted {
             progress: now,
             failed: BTreeSet::new(),
             gone: BTreeSet::new(),
-            floors: Vec::new(),
+            told: Vec::new(),
         }
     }
 
-    /// A neighbour keeps the stream from this number on.
-    fn keeps_from(&mut self, who: PeerId, floor: u64) {
-        let room = self.floors.len() < MAX_SOURCES;
-        match self.floors.iter_mut().find(|(id, _)| *id == who) {
-            Some((_, before)) => *before = floor,
-            None if room => self.floors.push((who, floor)),
+    /// A neighbour has told its extent of the stream.
+    fn note_extent(&mut self, extent: Extent) {
+        let room = self.told.len() < MAX_SOURCES;
+        match self.told.iter_mut().find(|e| e.neighbour == extent.neighbour) {
+            Some(before) => *before = extent,
+            None if room => self.told.push(extent),
             None => {}
         }
+    }
+
+    /// The highest end of the stream that any neighbour has told.
+    fn claimed_end(&self) -> u64 {
+        self.told.iter().map(|e| e.next).max().unwrap_or(0)
+    }
+
+    /// The end of the stream that enough of so many neighbours agree on, once the stream has not
+    /// moved for so long that nothing of it can be on its way. In the end fewer have to agree: the
+    /// others may have been cut off as well.
+    fn agreed_end(&self, degree: usize, patience: &Patience, now: Time) -> u64 {
+        let waited = now.since(self.progress);
+        let needed = if waited >= patience.last {
+            (degree / 2).clamp(1, WITNESSES)
+        } else if waited >= patience.gone {
+            degree.clamp(1, WITNESSES)
+        } else {
+            return 0;
+        };
+        let mut ends: Vec<u64> = self.told.iter().map(|e| e.next).collect();
+        ends.sort_unstable_by(|a, b| b.cmp(a));
+        ends.get(needed - 1).copied().unwrap_or(0)
     }
 
     /// The number below which enough of so many neighbours keep nothing any more. That is not what they
     /// gave up or look for themselves: it had come and made room for what came after it.
     fn kept_nowhere_below(&self, degree: usize) -> u64 {
-        let mut floors: Vec<u64> = self.floors.iter().map(|(_, floor)| *floor).collect();
+        let mut floors: Vec<u64> = self.told.iter().map(|e| e.floor).collect();
         floors.sort_unstable_by(|a, b| b.cmp(a));
         floors.get(degree.clamp(1, WITNESSES) - 1).copied().unwrap_or(0)
     }
@@ -171,6 +206,11 @@ impl Patience {
         }
     }
 
+    /// Whether nothing more is waited for.
+    fn is_exhausted(&self, w: &Wanted, now: Time) -> bool {
+        now.since(w.progress) >= self.last
+    }
+
     /// Whether what was asked for in vain is given up, with so many neighbours.
     fn is_over(&self, w: &Wanted, degree: usize, now: Time) -> bool {
         let waited = now.since(w.progress);
@@ -178,7 +218,7 @@ impl Patience {
         let enough = w.failed.len() >= witnesses || w.sources.is_empty();
         let asked = w.tries >= ATTEMPTS && enough;
         let gone = w.gone.len() >= witnesses.max(1) && waited >= self.gone;
-        (asked && (gone || waited >= self.common)) || waited >= self.last
+        (asked && (gone || waited >= self.common)) || self.is_exhausted(w, now)
     }
 }
 
@@ -222,10 +262,16 @@ impl Missing {
     pub(crate) fn review(&mut self, list: &MessageList, now: Time) {
         for (stream, seen) in list.iter() {
             let known = self.streams.contains_key(stream);
-            let holey = seen.has_begun() && seen.high_water() < seen.next();
-            if !known && holey && self.make_room(now) {
+            if !known && seen.has_missing() && self.make_room(now) {
                 self.streams.insert(*stream, Wanted::new(now + RETRY, None, now));
             }
+        }
+    }
+
+    /// A publisher has signed that there is more of a stream than was received.
+    pub(crate) fn expect(&mut self, stream: StreamId, now: Time) {
+        if self.streams.contains_key(&stream) || self.make_room(now) {
+            self.streams.get_or_insert(stream, || Wanted::new(now + RETRY, None, now));
         }
     }
 
@@ -233,8 +279,8 @@ impl Missing {
     pub(crate) fn announced(&mut self, list: &MessageList, who: PeerId, r: &Range, now: Time) {
         let stream = r.stream();
         let ours = list.get(stream);
-        let lacking =
-            ours.is_none_or(|s| s.missing_below(r.to).last().is_some_and(|m| m.1 > r.from));
+        let lacking = !list.is_over(stream)
+            && ours.is_none_or(|s| s.missing_below(r.to).last().is_some_and(|m| m.1 > r.from));
         if lacking {
             let claim = Claim { floor: r.from, kept_from: false, next: r.to, lacks: Vec::new() };
             let due = now + self.wait();
@@ -252,6 +298,9 @@ impl Missing {
         now: Time,
     ) {
         let stream = e.stream();
+        if list.is_over(stream) {
+            return;
+        }
         let missing =
             list.get(stream).map_or_else(|| vec![(0, e.next)], |s| s.missing_below(e.next));
         let lacks: Vec<_> = e.gaps.iter().copied().take(MAX_LACKS).collect();
@@ -259,13 +308,17 @@ impl Missing {
         if missing.iter().any(|m| claim.has_of(m.0, m.1)) {
             let due = if at_once { now } else { now + self.wait() };
             self.claim(stream, who, claim, due, None, now);
-        } else if !missing.is_empty()
-            && let Some(w) = self.streams.get_mut(&stream)
-        {
-            w.failed.insert(who);
+        } else if !missing.is_empty() {
+            if list.is_owed(stream) {
+                // Nobody can give it any more: in time that is told as a gap.
+                self.expect(stream, now);
+            }
+            if let Some(w) = self.streams.get_mut(&stream) {
+                w.failed.insert(who);
+            }
         }
         if let Some(w) = self.streams.get_mut(&stream) {
-            w.keeps_from(who, e.floor);
+            w.note_extent(Extent { neighbour: who, floor: e.floor, next: e.next });
         }
     }
 
@@ -342,7 +395,7 @@ impl Missing {
         let claimed = w.sources.iter().map(|(_, c)| c.next).max().unwrap_or(0);
         let complete = list
             .get(stream)
-            .is_some_and(|s| s.has_begun() && s.missing_below(claimed.max(s.next())).is_empty());
+            .is_some_and(|s| s.has_begun() && s.missing_below(claimed.max(s.end())).is_empty());
         if !complete {
             return;
         }
@@ -405,7 +458,7 @@ impl Missing {
         for w in self.streams.values_mut() {
             let before = w.sources.len();
             w.sources.retain(|(id, _)| *id != who);
-            w.floors.retain(|(id, _)| *id != who);
+            w.told.retain(|e| e.neighbour != who);
             if w.sources.len() < before && w.tries > 0 {
                 w.due = w.due.min(now + RETRY);
             }
@@ -422,9 +475,22 @@ impl Missing {
         let mut asked = 0;
         let mut done = Vec::new();
         for (&stream, w) in self.streams.iter_mut().filter(|(_, w)| w.due <= now) {
-            let next = w.sources.iter().map(|(_, c)| c.next).max().unwrap_or(0);
             let seen = list.get(stream);
-            let next = next.max(seen.map_or(0, crate::broadcast::Seen::next));
+            if seen.is_none() && list.is_over(stream) {
+                done.push(stream);
+                continue;
+            }
+            let known = seen.map_or(0, crate::broadcast::Seen::end);
+            let owed = list.is_owed(stream);
+            let (agreed, claimed) = if owed {
+                (w.agreed_end(degree, &self.patience, now), w.claimed_end())
+            } else {
+                (0, 0)
+            };
+            // That there is more than the publisher has signed is only the neighbours' word.
+            let certain = known.max(agreed);
+            let next = w.sources.iter().map(|(_, c)| c.next).max().unwrap_or(0);
+            let next = next.max(certain).max(claimed);
             let missing = seen.map_or_else(|| vec![(0, next)], |s| s.missing_below(next));
             let mut missing: Vec<(u64, u64)> = missing.into_iter().filter(|m| m.0 < m.1).collect();
             let received = seen.map_or(0, crate::broadcast::Seen::received);
@@ -437,26 +503,41 @@ impl Missing {
             if first != w.first {
                 // What was asked for comes.
                 (w.tries, w.first, w.progress) = (0, first, now);
-                w.horizon = seen.map_or(0, crate::broadcast::Seen::next);
+                w.horizon = known;
                 w.failed.clear();
                 w.gone.clear();
             }
             w.announced = None;
             if self.patience.is_over(w, degree, now) {
                 let old = missing.iter().take_while(|m| m.0 <= w.horizon);
-                due.lost.extend(old.map(|m| (stream, m.0, m.1)));
+                let lost = old.filter_map(|m| (m.0 < certain).then_some((m.0, m.1.min(certain))));
+                let before = due.lost.len();
+                due.lost.extend(lost.map(|(from, to)| (stream, from, to)));
                 w.due = now + RETRY;
                 w.tries = 0;
+                if due.lost.len() == before && w.sources.is_empty() {
+                    if self.patience.is_exhausted(w, now) {
+                        done.push(stream);
+                    }
+                    w.due = now + LONGEST_RETRY;
+                }
                 continue;
             }
             let gone = w.split_gone(&mut missing, degree);
-            due.lost.extend(gone.into_iter().map(|g| (stream, g.0, g.1)));
+            let undecided = owed && gone.last().is_some_and(|g| g.1 > certain);
+            let lost =
+                gone.iter().filter_map(|g| (g.0 < certain).then_some((g.0, g.1.min(certain))));
+            due.lost.extend(lost.map(|(from, to)| (stream, from, to)));
+            if missing.is_empty() && undecided {
+                w.due = now + LONGEST_RETRY;
+                continue;
+            }
             if missing.is_empty() {
                 done.push(stream);
                 continue;
             }
             w.tries = w.tries.saturating_add(1);
-            w.due = now + RETRY * (1 << (w.tries - 1).min(4));
+            w.due = now + (RETRY * (1 << (w.tries - 1).min(4))).min(LONGEST_RETRY);
             due.ask_others |= w.tries > 1 || w.sources.is_empty();
             if let Some(&(from, to)) = missing.first()
                 && (w.tries > 2 || !w.sources.iter().any(|(_, c)| c.has_of(from, to)))
@@ -625,7 +706,7 @@ mod tests {
         m.told(&l, B, &entry(60, 90, &[]), true, at);
         let due = m.due(&l, 2, m.deadline().unwrap());
         assert!(at < Time::ZERO + Duration::from_secs(2), "{at:?}");
-        assert_eq!(due.lost, [(S, 10, 20), (S, 30, 50)]);
+        assert_eq!(due.lost, [(S, 10, 20)], "that there is more above 30 is only their word");
     }
 
     /// They may be cut off together from somebody who has it.
@@ -657,5 +738,54 @@ mod tests {
         m.told(&l, A, &entry(0, 4, &[]), true, Time::ZERO);
         m.told(&l, B, &entry(0, 4, &[(1, 3)]), true, Time::ZERO);
         assert!(given_up(&mut m, &l).0 >= Time::ZERO + COMMON_PATIENCE);
+    }
+
+    /// Neighbours know more of a stream than this node, and keep none of it.
+    #[test]
+    fn tail_that_nobody_keeps_is_given_up_when_enough_neighbours_agree() {
+        let (mut m, l) = (missing(), list(&[(0, 5)]));
+        m.told(&l, A, &entry(9, 9, &[]), true, Time::ZERO);
+        m.told(&l, B, &entry(9, 9, &[]), true, Time::ZERO);
+        let (at, _, lost) = given_up(&mut m, &l);
+        assert!(at >= Time::ZERO + PATIENCE && at < Time::ZERO + COMMON_PATIENCE, "{at:?}");
+        assert_eq!(lost, [(S, 5, 9)]);
+    }
+
+    #[test]
+    fn tail_that_one_neighbour_claims_is_given_up_last() {
+        let (mut m, l) = (missing(), list(&[(0, 5)]));
+        m.told(&l, A, &entry(9, 9, &[]), true, Time::ZERO);
+        m.told(&l, B, &entry(0, 5, &[]), true, Time::ZERO);
+        let (at, _, lost) = given_up(&mut m, &l);
+        assert!(at >= Time::ZERO + LAST_PATIENCE, "{at:?}");
+        assert_eq!(lost, [(S, 5, 9)]);
+    }
+
+    #[test]
+    fn made_up_stream_of_an_unknown_publisher_is_never_given_up() {
+        let (mut m, l) = (missing(), MessageList::default());
+        m.told(&l, A, &entry(9, 9, &[]), true, Time::ZERO);
+        assert_eq!(m.deadline(), None, "it may be of the time before this node took part");
+        m.told(&l, A, &entry(3, 9, &[]), true, Time::ZERO);
+        for _ in 0..200 {
+            let Some(at) = m.deadline() else { break };
+            assert_eq!(m.due(&l, 2, at).lost, []);
+        }
+    }
+
+    #[test]
+    fn earlier_stream_that_the_publisher_names_is_asked_for_and_given_up() {
+        let mut l = list(&[(0, 5)]);
+        let later = StreamId { epoch: 3, ..S };
+        l.receive(later, 0, 1);
+        let named = StreamId { epoch: 2, ..S };
+        l.expect(named, 4);
+        let mut m = missing();
+        m.expect(named, Time::ZERO);
+        let due = m.due(&l, 2, m.deadline().unwrap());
+        assert_eq!(due.ask_anybody.len(), 1);
+        let (at, _, lost) = given_up(&mut m, &l);
+        assert!(at < Time::ZERO + LAST_PATIENCE + COMMON_PATIENCE, "{at:?}");
+        assert_eq!(lost, [(named, 0, 4)]);
     }
 }

@@ -17,6 +17,8 @@ mod retention;
 pub(crate) mod trees;
 mod window;
 
+use std::collections::BTreeSet;
+
 use crate::batch::Batch;
 use crate::config::Config;
 use crate::identity::PeerId;
@@ -97,6 +99,8 @@ impl Broadcast {
     pub(crate) fn expire(&mut self, now: Time) -> Vec<Batch> {
         let gone = self.kept.expire(now);
         self.dropped(&gone);
+        let publishers: BTreeSet<PeerId> = gone.iter().map(Batch::publisher).collect();
+        publishers.into_iter().for_each(|publisher| self.compact(publisher));
         gone
     }
 
@@ -106,6 +110,21 @@ impl Broadcast {
             let kept = self.kept.first_from(batch.stream(), 0);
             self.list.raise_floor(batch.stream(), kept.unwrap_or(batch.end()));
         }
+    }
+
+    /// Gives up what nobody can give any more.
+    pub(crate) fn give_up(&mut self, stream: StreamId, from: u64, to: u64) {
+        self.list.give_up(stream, from, to);
+        if self.kept.first_from(stream, from).is_none() {
+            // Not to be offered as something that was received.
+            self.list.raise_floor(stream, to);
+        }
+    }
+
+    /// Forgets streams of a publisher that are over.
+    pub(crate) fn compact(&mut self, publisher: PeerId) {
+        let kept = &self.kept;
+        self.list.compact(publisher, |stream| kept.first_from(stream, 0).is_some());
     }
 
     /// What of a publisher may be delivered now.

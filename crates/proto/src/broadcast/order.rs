@@ -25,7 +25,7 @@ pub(crate) fn advance(list: &mut MessageList, kept: &Retention, publisher: PeerI
     for epoch in epochs {
         let stream = StreamId { publisher, epoch };
         let Some(seen) = list.get(stream) else { continue };
-        let (mut at, end, next) = (seen.delivered(), seen.high_water(), seen.next());
+        let (mut at, end, known) = (seen.delivered(), seen.high_water(), seen.end());
         while at < end {
             let id = MessageId { publisher, epoch, sequence: at };
             let from = at;
@@ -38,7 +38,7 @@ pub(crate) fn advance(list: &mut MessageList, kept: &Retention, publisher: PeerI
             }
         }
         list.set_delivered(stream, at);
-        if at < next {
+        if at < known {
             break;
         }
     }

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use super::window::Window;
-use crate::batch::{Batch, BatchBuilder, seal_group};
+use crate::batch::{Batch, BatchBuilder, PreviousStream, seal_group};
 use crate::identity::Identity;
 use crate::limits::{HOLD_AT_MOST, MAX_GROUP};
 use crate::message::{MessageId, StreamId};
@@ -44,6 +44,8 @@ impl Queues {
 pub(crate) struct Outbox {
     /// Names the next message.
     next: MessageId,
+    /// The stream before this one.
+    previous: Option<PreviousStream>,
     /// Most peers publish nothing, and have none.
     queues: Option<Box<Queues>>,
     waiting_bytes: u64,
@@ -66,6 +68,7 @@ impl Outbox {
     pub(crate) fn new(identity: &Identity, epoch: u64) -> Self {
         Outbox {
             next: MessageId { publisher: identity.id(), epoch, sequence: 0 },
+            previous: None,
             queues: None,
             waiting_bytes: 0,
             held: false,
@@ -80,15 +83,29 @@ impl Outbox {
         }
     }
 
-    /// A new epoch counts from 0 again. What waits is still of the old one and goes first.
-    pub(crate) fn restart(&mut self, epoch: u64) {
+    /// The stream that this one follows; its first batch names it.
+    pub(crate) fn follow(&mut self, previous: Option<PreviousStream>) {
+        self.previous = previous;
+    }
+
+    /// Gives the stream another epoch, with the same numbers. What was signed before is the caller's.
+    pub(crate) fn set_epoch(&mut self, epoch: u64) {
+        self.next.epoch = epoch;
         if let Some(q) = &mut self.queues {
-            q.full.extend(q.open.take());
-            q.on_the_way.clear();
+            q.full.iter_mut().chain(q.open.as_mut()).for_each(|b| b.set_epoch(epoch));
         }
-        self.next = MessageId { epoch, sequence: 0, ..self.next };
-        self.on_the_way_bytes = 0;
-        self.receipt_wanted = 0;
+    }
+
+    /// Takes what is signed and not sent yet.
+    pub(crate) fn take_sealed(&mut self) -> Vec<Batch> {
+        self.queues.as_mut().map(|q| q.sealed.drain(..).collect()).unwrap_or_default()
+    }
+
+    /// Puts in front what was signed anew.
+    pub(crate) fn put_sealed(&mut self, sealed: Vec<Batch>) {
+        if !sealed.is_empty() {
+            self.queues.get_or_insert_default().sealed.extend(sealed);
+        }
     }
 
     /// The stream of what is pushed from now on.
@@ -96,7 +113,7 @@ impl Outbox {
         self.next.stream()
     }
 
-    /// Messages published in this epoch.
+    /// Messages published since the start.
     pub(crate) const fn published(&self) -> u64 {
         self.next.sequence
     }
@@ -164,7 +181,12 @@ impl Outbox {
             q.full.push_back(open);
         }
         let first = self.next;
-        let open = q.open.get_or_insert_with(|| BatchBuilder::new(first, wall));
+        let previous = self.previous.filter(|_| first.sequence == 0);
+        let open = q.open.get_or_insert_with(|| {
+            let mut builder = BatchBuilder::new(first, wall);
+            builder.follow(previous);
+            builder
+        });
         let id = open.push(wall, topic, payload);
         self.next.sequence += 1;
         self.waiting_bytes += (topic.len() + payload.len()) as u64;
@@ -193,13 +215,11 @@ impl Outbox {
             self.waiting_bytes = 0;
         }
         let bytes = batch.wire().len() as u64;
-        if batch.epoch() == self.next.epoch {
-            if q.on_the_way.is_empty() {
-                self.moved = now;
-            }
-            q.on_the_way.push_back((batch.end(), bytes));
-            self.on_the_way_bytes += bytes;
+        if q.on_the_way.is_empty() {
+            self.moved = now;
         }
+        q.on_the_way.push_back((batch.end(), bytes));
+        self.on_the_way_bytes += bytes;
         self.measure(now);
         self.rate_bytes += bytes;
         Some(batch)
@@ -331,16 +351,21 @@ mod tests {
     }
 
     #[test]
-    fn a_new_epoch_begins_at_zero() {
+    fn another_epoch_keeps_the_numbers_and_the_previous_stream() {
         let me = Identity::from_secret(&[1; 32]);
         let mut o = Outbox::new(&me, 1);
-        o.add(Time::ZERO, WallTime(0), "", b"a");
-        o.restart(2);
-        let id = o.add(Time::ZERO, WallTime(0), "", b"b");
-        assert_eq!((id.epoch, id.sequence), (2, 0));
-        let old = o.seal(&me, Time::ZERO).unwrap();
-        assert_eq!((old.epoch(), old.len()), (1, 1));
-        assert_eq!(o.seal(&me, Time::ZERO).unwrap().epoch(), 2);
-        assert!(o.seal(&me, Time::ZERO).is_none());
+        o.follow(Some(PreviousStream { epoch: 0, next: 9 }));
+        let ids = [0, 1].map(|_| o.add(Time::ZERO, WallTime(0), "", b"x").sequence);
+        o.set_epoch(7);
+        let id = o.add(Time::ZERO, WallTime(0), "", b"x");
+        assert_eq!((ids, id.epoch, id.sequence), ([0, 1], 7, 2));
+        let batch = o.seal(&me, Time::ZERO).unwrap();
+        assert_eq!((batch.epoch(), batch.first(), batch.len()), (7, 0, 3));
+        assert_eq!(batch.previous(), Some(PreviousStream { epoch: 0, next: 9 }));
+        assert!(batch.signature_is_valid());
+        let next = BatchBuilder::with_epoch(&batch, 8).seal(&me);
+        assert!(
+            next.epoch() == 8 && next.signature_is_valid() && next.content() == batch.content()
+        );
     }
 }

@@ -232,6 +232,12 @@ impl Retention {
         Some(kept.batch)
     }
 
+    /// Takes out all batches of a stream, in order.
+    pub(crate) fn take_stream(&mut self, stream: StreamId) -> Vec<Batch> {
+        let orders: Vec<u64> = self.range(stream, 0, u64::MAX).map(|k| k.order).collect();
+        orders.into_iter().filter_map(|order| self.remove(order)).collect()
+    }
+
     /// The batch that holds a message.
     pub(crate) fn holding(&self, id: &MessageId) -> Option<&Kept> {
         let first = MessageId { sequence: 0, ..*id };

@@ -89,7 +89,7 @@ impl Peer {
         self.ask(1);
     }
 
-    fn ask_some(&mut self) {
+    pub(super) fn ask_some(&mut self) {
         self.ask(ASKED_AT_ONCE);
     }
 
@@ -103,6 +103,7 @@ impl Peer {
 
     pub(super) fn on_summary(&mut self, link: LinkId, remote: PeerId, f: &Summary) {
         let now = self.fx.now();
+        self.compare_own_stream(f);
         if self.hashed.of(&self.broadcast.list) == f.hash {
             return;
         }
@@ -229,7 +230,7 @@ impl Peer {
             self.ask_some();
         }
         for (stream, from, to) in due.lost {
-            self.broadcast.list.give_up(stream, from, to);
+            self.broadcast.give_up(stream, from, to);
             self.deliver(stream.publisher);
         }
     }

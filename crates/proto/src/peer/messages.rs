@@ -103,6 +103,9 @@ impl Peer {
     pub(super) fn take_in(&mut self, batch: &Batch, way: Way) {
         let (now, wall) = (self.fx.now(), self.fx.wall());
         let stream = batch.stream();
+        if way.from.is_some() && self.is_foreign_in_own_stream(batch) {
+            return self.refuse_foreign_batch(batch);
+        }
         let route = Route { own_tree: way.own_tree, publisher: batch.publisher() };
         let (trees, overlay, mode) = (&self.trees, &self.overlay, self.config.broadcast());
         let (acks, me, others) = (&self.acks, self.identity.id(), self.members.alive_count());
@@ -138,6 +141,7 @@ impl Peer {
                     self.trees.used(route, batch.wire().len() as u64, now);
                 }
                 self.look_for_beginning(stream);
+                self.look_for_previous(batch);
                 self.acknowledge(batch, way, route);
                 self.deliver(batch.publisher());
                 // With the marks that it moved: a batch is never durable as one that was held back

@@ -20,6 +20,7 @@ mod quotas;
 mod receipts;
 mod resume;
 mod seeds;
+mod stream;
 mod timers;
 mod trees;
 mod view;
@@ -62,6 +63,8 @@ use timers::Moves;
 use publish::OwnTree;
 use receipts::Receipts;
 
+pub use stream::start_number;
+
 /// What a peer starts with.
 #[derive(Debug, Clone)]
 pub struct PeerSetup {
@@ -77,7 +80,8 @@ pub struct PeerSetup {
     /// The seeds of the network. May be empty: a network of one. Many peers of one process may share
     /// the list.
     pub seeds: Arc<[SeedAddress]>,
-    /// Its incarnation: one more than the last one, and durable before it is used here.
+    /// The number of this process, as [`start_number`](crate::start_number) gives it: its first
+    /// incarnation and the epoch of its stream. Durable before it is used here.
     pub incarnation: u64,
     /// Neighbours of an earlier life, to try while no seed answers.
     pub anchors: Vec<SignedRecord>,
@@ -86,6 +90,8 @@ pub struct PeerSetup {
     /// How far an earlier life delivered each publisher's messages. What is kept and not below its
     /// mark is delivered by this life.
     pub delivered: Vec<DeliveredMark>,
+    /// Streams up to which all of their publisher were over in an earlier life.
+    pub compacted: Vec<StreamId>,
     /// Seed of all its randomness. Fresh OS randomness in production.
     pub rng_seed: [u8; 32],
 }
@@ -143,6 +149,8 @@ pub struct Peer {
     unbegun: VecMap<StreamId, Unbegun>,
     /// When this peer had its first neighbour.
     neighbours_since: Option<Time>,
+    /// Whether a neighbour was asked if it knows of messages under the number of this process.
+    stream_compared: bool,
     receipts: Receipts,
     pace_at: Time,
     /// What an earlier life delivered of what is still kept.
@@ -164,26 +172,28 @@ impl Peer {
     #[must_use]
     pub fn new(setup: PeerSetup, now: Time) -> Self {
         let PeerSetup { config, identity, name, addresses, seeds, .. } = setup;
-        let stream = |purpose| Stream::new(&setup.rng_seed, purpose);
+        let random = |purpose| Stream::new(&setup.rng_seed, purpose);
         let mut rng = Streams {
-            seeds: stream("seeds"),
-            overlay: stream("overlay"),
-            liveness: stream("liveness"),
-            sync: stream("sync"),
+            seeds: random("seeds"),
+            overlay: random("overlay"),
+            liveness: random("liveness"),
+            sync: random("sync"),
         };
         let mut fx = Effects::default();
         fx.begin(now);
         let mut broadcast = Broadcast::new(&config);
-        let (restored, dropped) = restore(&mut broadcast, &setup.delivered, &setup.kept, now);
-        let missing = Missing::new(config.retention_age(), stream("pulls"));
+        let (restored, dropped) =
+            restore(&mut broadcast, (&setup.compacted, &setup.delivered), &setup.kept, now);
+        let missing = Missing::new(config.retention_age(), random("pulls"));
         let mut members = Members::default();
         for anchor in setup.anchors.iter().filter(|a| a.id != identity.id()) {
             members.learn(anchor, now);
         }
         let registrations = Registrations::new(&seeds, &mut rng.seeds, now);
         let next_sync = now + rng.sync.scaled(config.sync_interval(), 0.5, 1.5);
-        let outbox = Outbox::new(&identity, setup.incarnation);
-        let random = stream("process").u64();
+        let mut outbox = Outbox::new(&identity, setup.incarnation);
+        outbox.follow(stream::previous(&broadcast.list, outbox.stream()));
+        let random = random("process").u64();
         let own = Own::new(&identity, name, addresses, setup.incarnation, random);
         let mut peer = Peer {
             config,
@@ -200,14 +210,15 @@ impl Peer {
             reports: VecMap::new(),
             broadcast,
             outbox,
-            trees: Trees::new(stream("trees")),
+            trees: Trees::new(random("trees")),
             own_tree: OwnTree::new(),
-            announcer: Announcer::new(stream("announcements")),
+            announcer: Announcer::new(random("announcements")),
             missing,
             acks: Acks::default(),
             active: Active::default(),
             unbegun: VecMap::new(),
             neighbours_since: None,
+            stream_compared: false,
             receipts: Receipts::new(),
             pace_at: Time::MAX,
             restored,

@@ -8,7 +8,6 @@ use crate::event::Event;
 use crate::identity::Identity;
 use crate::io::StoreOp;
 use crate::membership::Registrations;
-use crate::message::StreamId;
 use crate::name::Name;
 use crate::overlay::target::{MIN_TARGET, rank, target_degree};
 use crate::record::{Address, Presence, Record, SignedRecord};
@@ -110,11 +109,6 @@ impl Own {
 impl Peer {
     pub(super) fn incarnation(&self) -> u64 {
         self.own.record.incarnation
-    }
-
-    /// The stream of what is published from now on.
-    pub(super) const fn own_stream(&self) -> StreamId {
-        self.outbox.stream()
     }
 
     pub(super) const fn is_leaving(&self) -> bool {
@@ -223,14 +217,13 @@ impl Peer {
         }
     }
 
-    /// Begins a new incarnation, because the seeds hold `ended` to be over.
+    /// Begins a new incarnation, because the seeds hold `ended` to be over. The stream goes on.
     pub(super) fn live_again(&mut self, ended: u64) {
         if self.is_leaving() || self.incarnation() > ended {
             return;
         }
         let incarnation = ended.saturating_add(1);
         self.fx.store(vec![StoreOp::Incarnation(incarnation)]);
-        self.restart_outbox(incarnation);
         self.renew_record(|r| {
             r.incarnation = incarnation;
             r.sequence = 0;

@@ -97,7 +97,8 @@ impl Peer {
     /// Signs what was published and sends it.
     pub(super) fn send_next_batch(&mut self) -> bool {
         let now = self.fx.now();
-        if self.outbox.is_held_back(now) && !self.is_leaving() {
+        let waits = self.comparison_deadline().is_some() || self.outbox.is_held_back(now);
+        if waits && !self.is_leaving() {
             return false;
         }
         let Some(batch) = self.outbox.seal(&self.identity, now) else { return false };
@@ -146,11 +147,5 @@ impl Peer {
 
     pub(super) fn rides_own_tree(&self) -> bool {
         self.own_tree.light.is_some() && self.trees.own_is_settled(self.id(), self.fx.now())
-    }
-
-    /// A new epoch counts from 0 again; nobody can wait for the old one's receipts.
-    pub(super) fn restart_outbox(&mut self, epoch: u64) {
-        self.outbox.restart(epoch);
-        self.restart_receipts();
     }
 }

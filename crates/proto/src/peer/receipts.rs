@@ -419,9 +419,4 @@ impl Peer {
         self.fx.count("censuses");
         self.send_census(&census, route, None);
     }
-
-    /// A new epoch counts from 0 again: no receipt of the old one completes any more.
-    pub(super) fn restart_receipts(&mut self) {
-        self.receipts = Receipts::new();
-    }
 }

@@ -30,7 +30,9 @@ impl Peer {
             }
             None => Some(StoreOp::Forget(stream)),
         };
-        self.broadcast.list.take_moved().into_iter().filter_map(op)
+        let over = self.broadcast.list.take_over_moved().into_iter().map(StoreOp::Compacted);
+        let moved = self.broadcast.list.take_moved().into_iter().filter_map(op);
+        moved.chain(over).collect::<Vec<_>>().into_iter()
     }
 
     /// The consumer has come so far: that becomes durable, of streams that are still followed.
@@ -74,14 +76,26 @@ impl Peer {
 /// order of its deliveries, and what is kept no more.
 pub(super) fn restore(
     broadcast: &mut Broadcast,
-    marks: &[DeliveredMark],
+    (compacted, marks): (&[StreamId], &[DeliveredMark]),
     kept: &[Batch],
     now: Time,
 ) -> (Vec<Delivery>, Vec<Batch>) {
+    for stream in compacted.iter().take(MAX_PUBLISHERS) {
+        broadcast.list.resume_over(*stream);
+    }
     for m in marks.iter().take(MAX_PUBLISHERS) {
         broadcast.list.resume(m.stream(), m.to);
     }
     let dropped = kept.iter().flat_map(|batch| broadcast.restore(batch, now)).collect();
+    for batch in kept {
+        // What waits for an earlier stream goes on waiting.
+        let waits = broadcast.list.get(batch.stream()).is_some_and(|seen| seen.delivered() == 0);
+        if let Some((previous, end)) = named_before(batch).filter(|_| waits)
+            && broadcast.list.is_owed(previous)
+        {
+            broadcast.list.expect(previous, end);
+        }
+    }
     let mut delivered = Vec::new();
     // When the latest of a publisher's batches so far had come: then it was delivered at the
     // earliest.
@@ -105,6 +119,13 @@ pub(super) fn restore(
     }
     delivered.sort_by_key(|(at, _)| *at);
     (delivered.into_iter().map(|(_, d)| d).collect(), dropped)
+}
+
+/// The stream that a batch names as the one before its own, and the end of that.
+pub(super) fn named_before(batch: &Batch) -> Option<(StreamId, u64)> {
+    let previous = batch.previous()?;
+    let stream = StreamId { publisher: batch.publisher(), epoch: previous.epoch };
+    Some((stream, previous.next))
 }
 
 fn delivery(k: &Kept) -> Delivery {
@@ -159,6 +180,7 @@ mod tests {
             anchors: vec![],
             kept,
             delivered,
+            compacted: vec![],
             rng_seed: [1; 32],
         };
         Peer::new(setup, Time::ZERO)

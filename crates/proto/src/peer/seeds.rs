@@ -306,7 +306,9 @@ impl Peer {
             // record of this one.
             RefuseReason::Stale => match f.record.as_ref().filter(|r| r.id == self.id()) {
                 Some(r) if (r.incarnation, r.sequence) >= own && *r != self.own.record => {
-                    self.live_again(r.incarnation);
+                    let used = r.incarnation;
+                    self.number_was_used(used);
+                    self.live_again(used);
                 }
                 Some(_) => self.own_changed(),
                 None => self.fx.count("refusals_unproved"),

@@ -99,6 +99,7 @@ impl Peer {
             self.missing.deadline(),
             self.acks.deadline(),
             self.outbox.deadline(),
+            self.comparison_deadline(),
             self.begin_deadline(),
             Some(self.own_tree_deadline()),
             Some(self.receipts.deadline()),

@@ -101,6 +101,7 @@ impl Rig {
             anchors: Vec::new(),
             kept: Vec::new(),
             delivered: Vec::new(),
+            compacted: vec![],
             rng_seed: [7; 32],
         };
         Self::around(Node::Peer(Box::new(Peer::new(setup, Time::ZERO))))

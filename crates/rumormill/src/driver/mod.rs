@@ -15,14 +15,13 @@ use std::time::Duration;
 
 use rumormill_proto::wire::{self, Encoded, Frame};
 use rumormill_proto::{
-    Class, CloseReason, Event, Input, LinkId, Message, MessageId, Output, PeerId, StoreOp,
-    StreamId, Time,
+    Class, CloseReason, Event, Input, LinkId, Message, MessageId, Output, PeerId, StreamId, Time,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-pub(crate) use self::clock::Clock;
 use self::clock::WallWatch;
+pub(crate) use self::clock::{Clock, wall};
 pub(crate) use self::core::Core;
 pub(crate) use self::hubs::{Audience, Hubs};
 pub use self::hubs::{DuplicateIdentity, Stamped};
@@ -332,11 +331,6 @@ impl<C: Core> Driver<C> {
                 }
             }
             Output::Store { ticket, ops } => {
-                for op in &ops {
-                    if let StoreOp::Incarnation(incarnation) = op {
-                        self.hubs.receipts.new_life(*incarnation);
-                    }
-                }
                 let taken = self.store.as_ref().map(|s| s.store(&self.net, ticket, ops));
                 match taken {
                     Some(true) => {}
@@ -367,6 +361,9 @@ impl<C: Core> Driver<C> {
                     }
                     event => *event == Event::Left,
                 };
+                if let Event::StreamMoved { from, to, .. } = event {
+                    self.hubs.receipts.move_stream(from, to);
+                }
                 if let Event::Gap { publisher, epoch, from, to } = event {
                     self.hubs.log.append_gap(StreamId { publisher, epoch }, from, to);
                 }

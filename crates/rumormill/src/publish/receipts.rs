@@ -30,10 +30,9 @@ pub enum ReceiptError {
     Stopped(#[from] Stopped),
 }
 
-/// Nobody will tell any more who holds a message: the node has ended, or was declared dead and has
-/// begun a new life.
+/// Nothing more is told of who holds a message: the node has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("nobody tells any more who holds {id}: the node has stopped or begun a new life")]
+#[error("nothing more is told of who holds {id}: the node has stopped")]
 pub struct ReceiptLost {
     /// The message.
     pub id: MessageId,
@@ -67,9 +66,16 @@ impl ReceiptBook {
         }
     }
 
-    /// Nobody will hear of what was published in an earlier epoch.
-    pub(crate) fn new_life(&self, epoch: u64) {
-        self.lock().retain(|id, _| id.epoch >= epoch);
+    /// This node's stream has another epoch: its messages keep their sequence numbers.
+    pub(crate) fn move_stream(&self, from: u64, to: u64) {
+        let mut book = self.lock();
+        let all = std::mem::take(&mut *book).into_iter();
+        *book = all
+            .map(|(id, sender)| match id.epoch == from {
+                true => (MessageId { epoch: to, ..id }, sender),
+                false => (id, sender),
+            })
+            .collect();
     }
 
     /// The node has ended.

@@ -16,7 +16,10 @@ use redb::{
 };
 use rumormill_proto::registry::Entry;
 use rumormill_proto::wire::Verifier;
-use rumormill_proto::{Batch, DeliveredMark, MessageId, PeerId, SignedRecord, StoreOp, StreamId};
+use rumormill_proto::{
+    Batch, DeliveredMark, MessageId, PeerId, SignedRecord, StoreOp, StreamId, WallTime,
+    start_number,
+};
 
 use super::guard::catch;
 use crate::counters::Tally;
@@ -33,6 +36,8 @@ const BATCH_PLACES: TableDefinition<'_, &[u8; 48], u64> = TableDefinition::new("
 /// How far a life of a publisher was delivered. A file of before there were marks has none: then what
 /// it keeps is delivered once more.
 const MARKS: TableDefinition<'_, &[u8; 40], u64> = TableDefinition::new("marks");
+/// The epoch up to which a publisher's streams are over, by publisher.
+const COMPACTED: TableDefinition<'_, &[u8; 32], u64> = TableDefinition::new("compacted");
 
 const INCARNATION: &str = "incarnation";
 const ANCHORS: &str = "anchors";
@@ -51,6 +56,8 @@ pub(crate) struct Kept {
     pub(crate) anchors: Vec<SignedRecord>,
     pub(crate) batches: Vec<Batch>,
     pub(crate) delivered: Vec<DeliveredMark>,
+    /// Streams up to which all of their publisher are over.
+    pub(crate) compacted: Vec<StreamId>,
 }
 
 /// What a seed finds of its earlier life.
@@ -168,7 +175,11 @@ impl Database {
         })?;
         let mut delivered = Vec::new();
         self.each(MARKS, |key, to| delivered.push(mark(key, to)))?;
-        Ok(Kept { incarnation, anchors, batches, delivered })
+        let mut compacted = Vec::new();
+        self.each(COMPACTED, |key, epoch| {
+            compacted.push(StreamId { publisher: PeerId::from_bytes(*key), epoch });
+        })?;
+        Ok(Kept { incarnation, anchors, batches, delivered, compacted })
     }
 
     /// Reads what a seed keeps.
@@ -210,9 +221,9 @@ impl Database {
         );
     }
 
-    /// Takes the next incarnation and makes it durable.
-    pub(crate) fn begin_life(&mut self, last: u64) -> Result<u64, redb::Error> {
-        let next = last.saturating_add(1);
+    /// Takes the number of a new process and makes it durable.
+    pub(crate) fn begin_life(&mut self, last: u64, wall: WallTime) -> Result<u64, redb::Error> {
+        let next = start_number(Some(last), wall);
         self.commit(&[StoreOp::Incarnation(next)])?;
         Ok(next)
     }
@@ -322,6 +333,9 @@ fn apply(t: &WriteTransaction, op: &StoreOp) -> Result<(), redb::Error> {
         StoreOp::Forget(stream) => {
             t.open_table(MARKS)?.remove(&stream_key(*stream))?;
         }
+        StoreOp::Compacted(stream) => {
+            t.open_table(COMPACTED)?.insert(stream.publisher.as_bytes(), stream.epoch)?;
+        }
     }
     Ok(())
 }
@@ -414,6 +428,7 @@ pub(crate) fn settle<'a>(ops: impl Iterator<Item = &'a StoreOp>) -> Vec<&'a Stor
             StoreOp::RemoveBatch(id) => (4, batch_key(id).to_vec()),
             StoreOp::Delivered(m) => (5, stream_key(m.stream()).to_vec()),
             StoreOp::Forget(stream) => (5, stream_key(*stream).to_vec()),
+            StoreOp::Compacted(stream) => (6, stream.publisher.as_bytes().to_vec()),
         };
         last.insert(key, (at, op));
     }

@@ -70,6 +70,7 @@ fn size(op: &StoreOp) -> usize {
         | StoreOp::RemoveBatch(_)
         | StoreOp::Delivered(_)
         | StoreOp::Forget(_)
+        | StoreOp::Compacted(_)
         | StoreOp::RemoveEntry(_)
         | StoreOp::Nonce(_) => 128,
     }

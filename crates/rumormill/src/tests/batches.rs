@@ -19,6 +19,7 @@ impl Publisher {
             anchors: vec![],
             kept: vec![],
             delivered: vec![],
+            compacted: vec![],
             rng_seed: [7; 32],
         };
         Publisher(Peer::new(setup, Time::ZERO))

@@ -11,7 +11,7 @@ use rumormill_proto::registry::Entry;
 use rumormill_proto::wire::Verifier;
 use rumormill_proto::{
     Batch, DeliveredMark, Identity, MessageId, Name, Output, Presence, Record, SignedRecord,
-    StoreOp, StoreTicket, StreamId,
+    StoreOp, StoreTicket, StreamId, WallTime,
 };
 
 use super::batches::Publisher;
@@ -50,7 +50,7 @@ fn a_peers_life_is_read_back() {
     {
         let mut db = Database::open(dir.path(), "peer.redb").unwrap();
         assert_eq!(db.kept(&verifier, &tally).unwrap().incarnation, 0);
-        assert_eq!(db.begin_life(0).unwrap(), 1);
+        assert_eq!(db.begin_life(0, WallTime(0)).unwrap(), 1);
         // In an order that is not the order of their ids.
         let mut publisher = Publisher::new(&me);
         let batches: Vec<Batch> = (0..4).map(|_| publisher.batch("topic", &[b"payload"])).collect();
@@ -69,7 +69,7 @@ fn a_peers_life_is_read_back() {
     let order: Vec<u64> = kept.batches.iter().map(Batch::first).collect();
     assert_eq!(order, [3, 2, 0], "in order of arrival");
     assert_eq!(kept.anchors.len(), 2);
-    assert_eq!(db.begin_life(kept.incarnation).unwrap(), 2);
+    assert_eq!(db.begin_life(kept.incarnation, WallTime(0)).unwrap(), 2);
     assert_eq!(tally.store_corrupt.get(), 0);
 }
 

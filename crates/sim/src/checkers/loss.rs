@@ -1,8 +1,7 @@
 //! G3: nothing is lost silently. What does not come is told as a gap, in its place and once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use rumormill_proto::limits::MAX_LIVES;
 use rumormill_proto::{DeliveredMark, PeerId, StreamId};
 
 use super::Violation;
@@ -98,15 +97,6 @@ pub fn even(seen: &Observation) -> Vec<Violation> {
             *end = (*end).max(a.id.sequence + 1);
         }
     }
-    // Of a publisher that begins one life after the other, the oldest are forgotten.
-    let mut lives: BTreeMap<PeerId, BTreeSet<u64>> = BTreeMap::new();
-    for (_, stream) in ends.keys() {
-        lives.entry(stream.publisher).or_default().insert(stream.epoch);
-    }
-    let forgotten = |StreamId { publisher, epoch }: StreamId| {
-        let later = lives.get(&publisher).map_or(0, |l| l.range(epoch + 1..).count());
-        later >= MAX_LIVES
-    };
     let progress = progress(seen);
     let troubled = |node| {
         let of = seen.ledger.impairments.iter().filter(move |i| i.node == node);
@@ -117,7 +107,7 @@ pub fn even(seen: &Observation) -> Vec<Violation> {
         let Some(&(place, _)) = places.get(&n.node) else { continue };
         for (&(_, stream), &end) in ends.range((place, FIRST)..).take_while(|(k, _)| k.0 == place) {
             let at = progress.get(&(n.node, stream)).copied().unwrap_or(0);
-            if at < end && !forgotten(stream) {
+            if at < end {
                 let who = seen.node_of(&stream.publisher).map(|n| n.node);
                 let what = format!(
                     "{} has come to {at} of {who:?} (epoch {}), others to {end}",

@@ -327,6 +327,7 @@ impl World {
                 anchors: Vec::new(),
                 kept: Vec::new(),
                 delivered: Vec::new(),
+                compacted: vec![],
                 rng_seed: derive(world_seed, "adversary", index as u64),
             };
             if kind == AdversaryKind::Idle {

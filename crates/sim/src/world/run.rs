@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rumormill_proto::snapshot::MemberState;
 use rumormill_proto::{
     Address, Event, Input, LinkDown, MessageId, Output, Peer, PeerSetup, Role, Seed, SeedSetup,
-    Time, WallTime,
+    StreamId, Time, WallTime, start_number,
 };
 
 use super::{Happening, Record, WALL_EPOCH, World};
@@ -151,7 +151,8 @@ impl World {
         let identity = n.identity.clone();
         let core = match &mut n.kind {
             Kind::Peer { name, advertise, seeds } => {
-                let incarnation = n.disk.incarnation.map_or(1, |last| last.saturating_add(1));
+                let wall = wall_clock(now, n.clock_ahead);
+                let incarnation = start_number(n.disk.incarnation, wall);
                 n.disk.incarnation = Some(incarnation);
                 let setup = PeerSetup {
                     config: Arc::clone(&n.config),
@@ -167,6 +168,7 @@ impl World {
                     anchors: n.disk.anchors.clone(),
                     kept: n.disk.batches().cloned().collect(),
                     delivered: n.disk.marks().collect(),
+                    compacted: n.disk.compacted().collect(),
                     rng_seed,
                 };
                 Core::Peer(Box::new(Peer::new(setup, now)))
@@ -201,8 +203,7 @@ impl World {
 
     /// Tells a process what its wall clock says.
     pub(super) fn tell_wall_clock(&mut self, node: NodeId) {
-        let now = WALL_EPOCH + micros(self.now.since(Time::ZERO));
-        let wall = WallTime(now.saturating_add_signed(self.node(node).clock_ahead));
+        let wall = wall_clock(self.now, self.node(node).clock_ahead);
         self.feed(node, Step::WallClock, 0, Input::WallClock(wall));
     }
 
@@ -381,6 +382,11 @@ impl World {
                 let id = self.id(node);
                 self.ledger.joins.push(Join { at: now, node, id, registered, known });
             }
+            &Event::StreamMoved { from, to, .. } => {
+                let stream = StreamId { publisher: self.id(node), epoch: from };
+                let since = self.node(node).life_since;
+                self.ledger.move_stream(node, stream, to, since);
+            }
             &Event::Gap { publisher, epoch, from, to } => {
                 let (life, after) = (self.node(node).life, self.ledger.arrivals.len());
                 let first = MessageId { publisher, epoch, sequence: from };
@@ -404,4 +410,10 @@ impl World {
         let at = self.now;
         self.ledger.seam_faults.push(Fault { at, node, what });
     }
+}
+
+/// What a wall clock says that is ahead by so many microseconds.
+fn wall_clock(now: Time, ahead: i64) -> WallTime {
+    let right = WALL_EPOCH + micros(now.since(Time::ZERO));
+    WallTime(right.saturating_add_signed(ahead))
 }

@@ -16,4 +16,5 @@ mod receipts;
 mod returns;
 mod seeds;
 mod slow_lines;
+mod streams;
 mod trees;

@@ -105,6 +105,11 @@ impl Acks {
         }
     }
 
+    /// A stream is not followed any more.
+    pub(crate) fn forget_stream(&mut self, stream: StreamId) {
+        self.streams.remove(&stream);
+    }
+
     fn make_room(&mut self, stream: StreamId) {
         if self.streams.len() < MAX_ACKS || self.streams.contains_key(&stream) {
             return;

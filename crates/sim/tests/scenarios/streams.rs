@@ -1,0 +1,178 @@
+//! Streams: what a publisher published reaches everybody in order, across its restarts and refutations.
+
+use core::time::Duration;
+
+use rumormill_proto::{Event, MessageId};
+use rumormill_sim::{DiskFate, NodeId, World};
+
+use crate::common::{Net, lan, ms, s, world_config};
+
+/// The messages of a publisher that a node was handed, in order.
+fn delivered(w: &World, node: NodeId, publisher: NodeId) -> Vec<MessageId> {
+    let publisher = w.id(publisher);
+    let to_node = w.deliveries().iter().filter(|a| a.node == node && a.id.publisher == publisher);
+    to_node.map(|a| a.id).collect()
+}
+
+/// The gaps in a publisher's streams that a node was told.
+fn gaps(w: &World, node: NodeId, publisher: NodeId) -> Vec<(u64, u64, u64)> {
+    let of = w.id(publisher);
+    let told = w.events(node).iter().filter_map(|(_, event)| match *event {
+        Event::Gap { publisher, epoch, from, to } if publisher == of => Some((epoch, from, to)),
+        _ => None,
+    });
+    told.collect()
+}
+
+fn publish(net: &mut Net, publisher: NodeId, count: usize) -> Vec<MessageId> {
+    (0..count)
+        .map(|_| {
+            net.world.run_for(ms(5));
+            net.world.publish(publisher, "t", b"message").unwrap()
+        })
+        .collect()
+}
+
+/// Every other peer was handed all of these messages, in this order, and told no gap.
+#[track_caller]
+fn all_receive_in_order(
+    net: &mut Net,
+    publisher: NodeId,
+    published: &[MessageId],
+    limit: Duration,
+) {
+    let others: Vec<NodeId> = net.peers.iter().copied().filter(|&p| p != publisher).collect();
+    let expected = published.len();
+    let everywhere = |w: &World| {
+        others.iter().all(|&p| {
+            let missed: u64 = gaps(w, p, publisher).iter().map(|g| g.2 - g.1).sum();
+            delivered(w, p, publisher).len() as u64 + missed >= expected as u64
+        })
+    };
+    let came = net.world.run_until(limit, everywhere);
+    for &p in &others {
+        assert_eq!(gaps(&net.world, p, publisher), [], "gaps told to {p}");
+        let got = delivered(&net.world, p, publisher);
+        assert_eq!(got, published, "at {p}, in time: {came}");
+    }
+}
+
+fn all_but(net: &Net, publisher: NodeId) -> Vec<NodeId> {
+    let peers = net.peers.iter().copied().filter(|&p| p != publisher);
+    net.seeds.iter().copied().chain(peers).collect()
+}
+
+#[test]
+fn publisher_that_restarts_six_times_behind_a_partition_loses_nothing() {
+    let mut net = Net::lan(1, 3, 12);
+    let p = net.peer_of_degree(3);
+    let others = all_but(&net, p);
+    let mut published = publish(&mut net, p, 5);
+    net.world.run_for(s(2));
+    for _ in 0..6 {
+        net.world.partition(&[p], &others);
+        published.extend(publish(&mut net, p, 5));
+        net.world.run_for(s(1));
+        net.world.restart(p, DiskFate::Kept);
+    }
+    net.world.heal();
+    net.world.run_for(s(5));
+    published.extend(publish(&mut net, p, 5));
+    all_receive_in_order(&mut net, p, &published, s(60));
+    net.rests_within(s(60));
+}
+
+#[test]
+fn paused_peer_receives_all_epochs_of_a_publisher_that_restarts_eight_times() {
+    let mut net = Net::lan(2, 3, 12);
+    let p = net.peer_of_degree(3);
+    let paused = *net.peers.iter().find(|&&o| o != p).unwrap();
+    let mut published = publish(&mut net, p, 5);
+    net.world.run_for(s(2));
+    net.world.freeze(paused);
+    for _ in 0..8 {
+        net.world.restart(p, DiskFate::Kept);
+        net.world.run_for(s(1));
+        published.extend(publish(&mut net, p, 5));
+        net.world.run_for(ms(250));
+    }
+    net.world.thaw(paused);
+    all_receive_in_order(&mut net, p, &published, s(60));
+    net.rests_within(s(60));
+}
+
+#[test]
+fn refuted_publisher_continues_its_stream() {
+    let mut net = Net::lan(3, 3, 12);
+    let p = net.peer_of_degree(3);
+    let others = all_but(&net, p);
+    let mut published = publish(&mut net, p, 5);
+    for _ in 0..6 {
+        net.world.partition(&[p], &others);
+        published.extend(publish(&mut net, p, 5));
+        net.world.run_for(s(12));
+        published.extend(publish(&mut net, p, 5));
+        net.world.heal();
+        net.world.run_for(s(10));
+    }
+    let refuted = net.told(p, |e| matches!(e, Event::Refuted { .. })).len();
+    assert!(refuted >= 3, "it was declared dead {refuted} times");
+    published.extend(publish(&mut net, p, 5));
+    assert!(published.iter().all(|id| id.stream() == published[0].stream()), "one stream");
+    all_receive_in_order(&mut net, p, &published, s(60));
+    net.rests_within(s(60));
+}
+
+/// A peer is cut off for longer than messages are kept, while a publisher sends its last ones.
+/// `end` says what becomes of the publisher then.
+fn missed_tail(seed: u64, end: impl Fn(&mut Net, NodeId)) {
+    let node = rumormill_proto::Config::lan().retention_age(s(60)).build().unwrap();
+    let mut net = Net::new(world_config(seed, node), 3, 12);
+    net.rests_within(s(30));
+    let p = net.peers[0];
+    let away = *net.peers.iter().find(|&&o| o != p).unwrap();
+    let first = publish(&mut net, p, 3);
+    net.world.run_for(s(3));
+    let others = all_but(&net, away);
+    net.world.partition(&[away], &others);
+    publish(&mut net, p, 4);
+    net.world.run_for(s(5));
+    end(&mut net, p);
+    net.world.run_for(s(80));
+    net.world.heal();
+    let epoch = first[0].epoch;
+    net.waits(s(60), "the missed tail is told as a gap", |w| gaps(w, away, p) == [(epoch, 3, 7)]);
+    net.world.run_for(s(60));
+    assert_eq!(gaps(&net.world, away, p), [(epoch, 3, 7)], "and once");
+}
+
+#[test]
+fn tail_missed_for_longer_than_retention_is_told_as_a_gap() {
+    missed_tail(4, |_, _| {});
+}
+
+#[test]
+fn missed_tail_of_a_dead_publisher_is_told_as_a_gap() {
+    missed_tail(5, |net, p| net.world.crash(p));
+}
+
+#[test]
+fn missed_tail_of_a_publisher_that_left_is_told_as_a_gap() {
+    missed_tail(6, |net, p| net.world.leave(p).unwrap());
+}
+
+#[test]
+fn publisher_that_restarts_often_is_remembered_in_bounded_memory() {
+    let node = lan();
+    let mut net = Net::new(world_config(7, node), 3, 6);
+    net.rests_within(s(30));
+    let p = net.peers[0];
+    let mut published = Vec::new();
+    for _ in 0..40 {
+        published.extend(publish(&mut net, p, 1));
+        net.world.run_for(ms(1500));
+        net.world.restart(p, DiskFate::Kept);
+        net.world.run_for(ms(1500));
+    }
+    all_receive_in_order(&mut net, p, &published, s(60));
+}
