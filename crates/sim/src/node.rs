@@ -55,6 +55,8 @@ pub(crate) struct Node {
     pub(crate) config: Arc<Config>,
     pub(crate) address: SocketAddr,
     pub(crate) disk: Disk,
+    /// An old copy of the disk.
+    pub(crate) backup: Option<Disk>,
     pub(crate) events: Vec<(Time, Event)>,
     pub(crate) status: NodeStatus,
     /// Counts the starts of the process; what was meant for an earlier one is dropped.
@@ -107,6 +109,7 @@ impl Node {
             config,
             address,
             disk: Disk::default(),
+            backup: None,
             events: Vec::new(),
             status: NodeStatus::Waiting,
             life: 0,

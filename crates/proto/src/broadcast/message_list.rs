@@ -26,6 +26,9 @@ pub(crate) struct Seen {
     floor: u64,
     /// The publisher has signed that the stream goes up to here, whether or not it was received.
     expected: u64,
+    /// Numbers at the end that were given up on the word of neighbours alone. If something of them
+    /// comes after all, that word was wrong.
+    unproven: Option<(u64, u64)>,
 }
 
 impl Seen {
@@ -95,6 +98,30 @@ impl Seen {
         self.ranges.last().map_or(0, |r| r.1)
     }
 
+    /// As [`Seen::next`], without what is only the neighbours' word: what this node tells others.
+    pub(crate) fn proven_next(&self) -> u64 {
+        self.unproven.map_or(self.next(), |(from, _)| from)
+    }
+
+    /// Signed messages came: they prove what neighbours said of the end of the stream, or refute it.
+    fn settle_unproven(&mut self, from: u64, to: u64) {
+        let Some((begin, end)) = self.unproven.filter(|u| to > u.0) else { return };
+        self.unproven = None;
+        if from >= end {
+            return;
+        }
+        let cut = from.max(begin);
+        while let Some(last) = self.ranges.last_mut() {
+            if last.0 < cut {
+                last.1 = last.1.min(cut);
+                break;
+            }
+            self.ranges.pop();
+        }
+        self.delivered = self.delivered.min(cut);
+        self.floor = self.floor.min(cut);
+    }
+
     /// The number after the last message that the publisher is known to have published.
     pub(crate) fn end(&self) -> u64 {
         self.next().max(self.expected)
@@ -106,7 +133,7 @@ impl Seen {
     }
 
     /// Whether everything that is known of it was delivered or told as a gap.
-    fn is_delivered(&self) -> bool {
+    pub(crate) fn is_delivered(&self) -> bool {
         self.delivered >= self.end()
     }
 
@@ -216,6 +243,7 @@ impl MessageList {
             }
         }
         let Some(seen) = self.streams.get_mut(&stream) else { return Receipt::Repeat };
+        seen.settle_unproven(from, to);
         let new = seen.missing_in(from, to);
         if new == 0 {
             return Receipt::Repeat;
@@ -262,6 +290,7 @@ impl MessageList {
             && let Some(seen) = self.stream_mut(stream)
         {
             seen.expected = seen.expected.max(end);
+            seen.unproven = seen.unproven.filter(|u| end < u.1);
         }
     }
 
@@ -330,11 +359,17 @@ impl MessageList {
         }
     }
 
-    /// Closes a gap that nobody can fill any more.
+    /// Closes a gap that nobody can fill any more. What is above the end of what the publisher has
+    /// signed is only the neighbours' word.
     pub(crate) fn give_up(&mut self, stream: StreamId, from: u64, to: u64) {
         if from < to
             && let Some(seen) = self.stream_mut(stream)
         {
+            let known = seen.end();
+            if to > known {
+                let from = seen.unproven.map_or(known.max(from), |u| u.0);
+                seen.unproven = Some((from, to));
+            }
             seen.add(from, to);
         }
     }
@@ -417,6 +452,15 @@ impl MessageList {
         let stream = |epoch| StreamId { publisher, epoch };
         let all = self.streams.range(stream(0)..=stream(u64::MAX));
         all.map(|(stream, seen)| (stream.epoch, seen))
+    }
+
+    /// The stream of the same publisher before this one, and the one behind it.
+    pub(crate) fn beside(&self, stream: StreamId) -> (Option<&Seen>, Option<StreamId>) {
+        let of = |epoch| StreamId { epoch, ..stream };
+        let before = self.streams.range(of(0)..stream).next_back().map(|(_, seen)| seen);
+        let after = stream.epoch.checked_add(1).map(of);
+        let after = after.and_then(|from| self.streams.range(from..=of(u64::MAX)).next());
+        (before, after.map(|(stream, _)| *stream))
     }
 
     /// Whether a message was received.
@@ -541,6 +585,24 @@ mod tests {
         let forgotten = ml.take_forgotten();
         assert_eq!(forgotten.first(), Some(&(of_epoch(1), 0, 1)));
         assert!(ml.is_over(of_epoch(1)) && ml.get(of_epoch(MAX_PUBLISHERS as u64)).is_some());
+    }
+
+    #[test]
+    fn end_on_the_word_of_neighbours_is_not_told_to_others_and_refuted_by_what_comes() {
+        let mut ml = MessageList::default();
+        ml.receive(S, 0, 5);
+        ml.set_delivered(S, 5);
+        ml.give_up(S, 5, 1 << 40);
+        ml.set_delivered(S, 1 << 40);
+        let seen = ml.get(S).unwrap();
+        assert_eq!((seen.high_water(), seen.proven_next()), (1 << 40, 5));
+        assert_eq!(ml.receive(S, 6, 7), Receipt::New(1));
+        let seen = ml.get(S).unwrap();
+        assert_eq!((seen.delivered(), seen.next(), seen.proven_next()), (6, 7, 7));
+        ml.give_up(S, 7, 9);
+        assert_eq!(ml.receive(S, 9, 10), Receipt::New(1));
+        assert_eq!(ml.get(S).unwrap().proven_next(), 10, "there was more");
+        assert_eq!(ml.receive(S, 8, 9), Receipt::Repeat, "it was told as a gap");
     }
 
     fn id(sequence: u64) -> MessageId {

@@ -66,14 +66,12 @@ impl Claim {
     }
 }
 
-/// What a neighbour tells of a stream in a summary.
+/// From where a neighbour keeps a stream, as it tells in a summary.
 #[derive(Debug, Clone, Copy)]
 struct Extent {
     neighbour: PeerId,
     /// It keeps nothing below.
     floor: u64,
-    /// The number after the last one that it knows of.
-    next: u64,
 }
 
 /// A stream that something is missing of.
@@ -97,8 +95,7 @@ struct Wanted {
     /// Those of them that had said before that it is not missing there, and have let go of something of
     /// the stream: they do not look for it.
     gone: BTreeSet<PeerId>,
-    /// From where neighbours keep the stream and up to where they know it, also those that have nothing
-    /// of what is missing.
+    /// What neighbours say they keep the stream from, also those that have nothing of what is missing.
     told: Vec<Extent>,
 }
 
@@ -129,26 +126,24 @@ impl Wanted {
         }
     }
 
-    /// The highest end of the stream that any neighbour has told.
+    /// The highest number below which any neighbour has had everything and keeps nothing.
     fn claimed_end(&self) -> u64 {
-        self.told.iter().map(|e| e.next).max().unwrap_or(0)
+        self.told.iter().map(|e| e.floor).max().unwrap_or(0)
     }
 
-    /// The end of the stream that enough of so many neighbours agree on, once the stream has not
+    /// The number up to which enough of so many neighbours have had the stream and keep nothing, once the stream has not
     /// moved for so long that nothing of it can be on its way. In the end fewer have to agree: the
     /// others may have been cut off as well.
     fn agreed_end(&self, degree: usize, patience: &Patience, now: Time) -> u64 {
         let waited = now.since(self.progress);
         let needed = if waited >= patience.last {
-            (degree / 2).clamp(1, WITNESSES)
+            degree / 2
         } else if waited >= patience.gone {
-            degree.clamp(1, WITNESSES)
+            degree
         } else {
             return 0;
         };
-        let mut ends: Vec<u64> = self.told.iter().map(|e| e.next).collect();
-        ends.sort_unstable_by(|a, b| b.cmp(a));
-        ends.get(needed - 1).copied().unwrap_or(0)
+        self.kept_nowhere_below(needed)
     }
 
     /// The number below which enough of so many neighbours keep nothing any more. That is not what they
@@ -318,7 +313,7 @@ impl Missing {
             }
         }
         if let Some(w) = self.streams.get_mut(&stream) {
-            w.note_extent(Extent { neighbour: who, floor: e.floor, next: e.next });
+            w.note_extent(Extent { neighbour: who, floor: e.floor });
         }
     }
 

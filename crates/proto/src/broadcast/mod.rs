@@ -127,9 +127,9 @@ impl Broadcast {
         self.list.compact(publisher, |stream| kept.first_from(stream, 0).is_some());
     }
 
-    /// What of a publisher may be delivered now.
-    pub(crate) fn advance(&mut self, publisher: PeerId) -> Vec<Step> {
-        order::advance(&mut self.list, &self.kept, publisher)
+    /// What may be delivered since something of a stream has changed.
+    pub(crate) fn advance(&mut self, changed: StreamId) -> Vec<Step> {
+        order::advance(&mut self.list, &self.kept, changed)
     }
 
     /// The batch that holds a message, if it is kept.
@@ -171,7 +171,7 @@ mod tests {
             let mut batch = BatchBuilder::new(id, WallTime(0));
             batch.push(WallTime(0), "", &[7; 100_000]);
             b.receive(&batch.seal(&one), 1, None, t, WallTime(0), |_, _, _| Awaited::Nobody);
-            b.advance(one.id());
+            b.advance(stream);
         };
         for sequence in [9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 10] {
             take(&mut b, sequence);
@@ -199,7 +199,7 @@ mod tests {
                 _ => Awaited::Nobody,
             };
             b.receive(batch, 1, None, t, WallTime(0), behind);
-            b.advance(batch.publisher())
+            b.advance(batch.stream())
         };
         take(&batch(&one, 0));
         assert!(take(&batch(&one, 2)).is_empty());

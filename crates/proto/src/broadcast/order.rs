@@ -4,9 +4,8 @@
 //! is behind it until it comes or is given up, and then shows as a gap in its place. A later epoch
 //! of a publisher waits for what is known of the earlier ones.
 
-use super::message_list::MessageList;
+use super::message_list::{MessageList, Seen};
 use super::retention::{Kept, Retention};
-use crate::identity::PeerId;
 use crate::message::{MessageId, StreamId};
 
 /// The next thing for the application.
@@ -18,31 +17,46 @@ pub(crate) enum Step {
     Gap { stream: StreamId, from: u64, to: u64 },
 }
 
-/// What of a publisher has become deliverable; it counts as delivered from now on.
-pub(crate) fn advance(list: &mut MessageList, kept: &Retention, publisher: PeerId) -> Vec<Step> {
+/// What has become deliverable since something of a stream came or was given up; it counts as delivered
+/// from now on. A stream waits for the one before it, and the one behind it follows at once.
+pub(crate) fn advance(list: &mut MessageList, kept: &Retention, changed: StreamId) -> Vec<Step> {
     let mut steps = Vec::new();
-    let epochs: Vec<u64> = list.epochs(publisher).map(|(epoch, _)| epoch).collect();
-    for epoch in epochs {
-        let stream = StreamId { publisher, epoch };
-        let Some(seen) = list.get(stream) else { continue };
-        let (mut at, end, known) = (seen.delivered(), seen.high_water(), seen.end());
-        while at < end {
-            let id = MessageId { publisher, epoch, sequence: at };
-            let from = at;
-            if let Some(k) = kept.holding(&id) {
-                at = k.batch.end();
-                steps.push(Step::Deliver { kept: k.clone(), from });
-            } else {
-                at = kept.first_from(stream, at).map_or(end, |n| n.min(end));
-                steps.push(Step::Gap { stream, from, to: at });
-            }
-        }
-        list.set_delivered(stream, at);
-        if at < known {
-            break;
+    let (before, _) = list.beside(changed);
+    let mut next = Some(changed).filter(|_| before.is_none_or(Seen::is_delivered));
+    while let Some(stream) = next.take() {
+        let delivered = steps.len();
+        let is_complete = advance_one(list, kept, stream, &mut steps);
+        // Behind one of which nothing was to be delivered, nothing waited.
+        if is_complete && (steps.len() > delivered || stream == changed) {
+            next = list.beside(stream).1;
         }
     }
     steps
+}
+
+/// The same of one stream alone. Says whether all that is known of it is delivered now.
+fn advance_one(
+    list: &mut MessageList,
+    kept: &Retention,
+    stream: StreamId,
+    steps: &mut Vec<Step>,
+) -> bool {
+    let StreamId { publisher, epoch } = stream;
+    let Some(seen) = list.get(stream) else { return true };
+    let (mut at, end, known) = (seen.delivered(), seen.high_water(), seen.end());
+    while at < end {
+        let id = MessageId { publisher, epoch, sequence: at };
+        let from = at;
+        if let Some(k) = kept.holding(&id) {
+            at = k.batch.end();
+            steps.push(Step::Deliver { kept: k.clone(), from });
+        } else {
+            at = kept.first_from(stream, at).map_or(end, |n| n.min(end));
+            steps.push(Step::Gap { stream, from, to: at });
+        }
+    }
+    list.set_delivered(stream, at);
+    at >= known
 }
 
 #[cfg(test)]
@@ -86,11 +100,12 @@ mod tests {
             let b = self.batch(epoch, first, count);
             self.list.receive(b.stream(), b.first(), b.end());
             self.kept.keep(b, 1, None, Time::ZERO, WallTime(0), |_, _| Awaited::Nobody);
-            self.advance()
+            self.advance(epoch)
         }
 
-        fn advance(&mut self) -> String {
-            let steps = advance(&mut self.list, &self.kept, self.me.id());
+        fn advance(&mut self, epoch: u64) -> String {
+            let changed = self.stream(epoch);
+            let steps = advance(&mut self.list, &self.kept, changed);
             let words = steps.iter().map(|s| match s {
                 Step::Deliver { kept, from } => {
                     format!("{}:{from}-{}", kept.batch.epoch(), kept.batch.end())
@@ -117,7 +132,7 @@ mod tests {
         r.take(1, 0, 1);
         r.take(1, 3, 1);
         r.list.give_up(r.stream(1), 1, 3);
-        assert_eq!(r.advance(), "(1:1-3) 1:3-4");
+        assert_eq!(r.advance(1), "(1:1-3) 1:3-4");
     }
 
     #[test]
@@ -127,6 +142,20 @@ mod tests {
         assert_eq!(r.take(1, 2, 1), "");
         assert_eq!(r.take(2, 0, 1), "");
         assert_eq!(r.take(1, 1, 1), "1:1-2 1:2-3 2:0-1");
+    }
+
+    #[test]
+    fn epoch_waits_for_what_the_publisher_says_of_the_one_before() {
+        let mut r = Rig::new();
+        r.list.expect(r.stream(3), 2);
+        assert_eq!(r.take(5, 0, 1), "");
+        assert_eq!(r.take(4, 0, 1), "");
+        assert_eq!(r.take(3, 0, 1), "3:0-1");
+        assert_eq!(r.take(3, 1, 1), "3:1-2 4:0-1 5:0-1");
+        r.list.expect(r.stream(6), 3);
+        assert_eq!(r.take(7, 0, 1), "");
+        r.list.give_up(r.stream(6), 0, 3);
+        assert_eq!(r.advance(6), "(6:0-3) 7:0-1");
     }
 
     #[test]

@@ -167,7 +167,7 @@ impl Peer {
     fn hear_of_beginning(&mut self, stream: StreamId, floor: u64) {
         if floor == 0 && self.unbegun.remove(&stream).is_some() {
             self.broadcast.list.begin(stream, 0);
-            return self.deliver(stream.publisher);
+            return self.deliver(stream);
         }
         if let Some(u) = self.unbegun.get_mut(&stream) {
             u.floor = u.floor.min(floor);
@@ -187,7 +187,7 @@ impl Peer {
             } else {
                 self.broadcast.list.begin_with_what_came(stream);
             }
-            self.deliver(stream.publisher);
+            self.deliver(stream);
         }
     }
 
@@ -231,7 +231,7 @@ impl Peer {
         }
         for (stream, from, to) in due.lost {
             self.broadcast.give_up(stream, from, to);
-            self.deliver(stream.publisher);
+            self.deliver(stream);
         }
     }
 

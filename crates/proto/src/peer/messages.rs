@@ -143,7 +143,7 @@ impl Peer {
                 self.look_for_beginning(stream);
                 self.look_for_previous(batch);
                 self.acknowledge(batch, way, route);
-                self.deliver(batch.publisher());
+                self.deliver(stream);
                 // With the marks that it moved: a batch is never durable as one that was held back
                 // when it was delivered as it came.
                 let mut ops: Vec<StoreOp> =
@@ -235,12 +235,21 @@ impl Peer {
         self.broadcast.list.get(stream).is_some_and(crate::broadcast::Seen::has_begun)
     }
 
-    /// Hands what has become deliverable of a publisher to the application.
-    pub(super) fn deliver(&mut self, publisher: PeerId) {
+    /// Hands what has become deliverable to the application, since something of a stream came or was
+    /// given up.
+    pub(super) fn deliver(&mut self, changed: StreamId) {
         for (stream, from, to) in self.broadcast.list.take_forgotten() {
             self.tell_gap(stream, from, to);
+            // Nothing waits for it any more.
+            if let (_, Some(behind)) = self.broadcast.list.beside(stream) {
+                self.deliver_steps(behind);
+            }
         }
-        for step in self.broadcast.advance(publisher) {
+        self.deliver_steps(changed);
+    }
+
+    fn deliver_steps(&mut self, changed: StreamId) {
+        for step in self.broadcast.advance(changed) {
             match step {
                 Step::Deliver { kept, from } => {
                     let delivery = Delivery {

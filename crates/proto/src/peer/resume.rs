@@ -67,7 +67,7 @@ impl Peer {
         let streams: Vec<StreamId> = self.broadcast.list.iter().map(|(s, _)| *s).collect();
         for stream in streams {
             self.look_for_beginning(stream);
-            self.deliver(stream.publisher);
+            self.deliver(stream);
         }
     }
 }

@@ -19,7 +19,7 @@ fn hash(list: &MessageList) -> u64 {
     for (&StreamId { publisher, epoch }, seen) in list.iter() {
         h.update(publisher.as_bytes());
         let gaps = seen.gaps();
-        for n in [epoch, seen.next()].into_iter().chain(gaps.iter().flat_map(|g| [g.0, g.1])) {
+        for n in [epoch, seen.proven_next()].into_iter().chain(gaps.iter().flat_map(|g| [g.0, g.1])) {
             h.update(&n.to_le_bytes());
         }
     }
@@ -33,14 +33,15 @@ pub(crate) fn entries(list: &MessageList, wanted: impl Fn(&StreamId) -> bool) ->
     let mut entries = Vec::new();
     let mut bytes = 0;
     for (&StreamId { publisher, epoch }, seen) in list.iter().filter(|(s, _)| wanted(s)) {
-        let floor = seen.floor().min(seen.next());
+        let next = seen.proven_next();
+        let floor = seen.floor().min(next);
         let inside = |&(from, to): &(u64, u64)| (to > floor).then_some((from.max(floor), to));
         let gaps: Vec<(u64, u64)> = seen.gaps().iter().filter_map(inside).collect();
         bytes += 64 + gaps.len() * 20;
         if entries.len() >= MAX_SUMMARY || bytes > SUMMARY_BYTES {
             break;
         }
-        entries.push(SummaryEntry { publisher, epoch, next: seen.next(), gaps, floor });
+        entries.push(SummaryEntry { publisher, epoch, next, gaps, floor });
     }
     entries
 }
@@ -83,7 +84,7 @@ pub(crate) fn lacking(list: &MessageList, theirs: &[SummaryEntry]) -> Vec<Range>
         let missing = ours.gaps();
         let given = |&(from, to): &(u64, u64)| {
             let StreamId { publisher, epoch } = stream;
-            let (from, to) = (from.max(ours.floor()), to.min(ours.next()));
+            let (from, to) = (from.max(ours.floor()), to.min(ours.proven_next()));
             let none = from >= to || missing.iter().any(|m| m.0 <= from && to <= m.1);
             (!none).then_some(Range { publisher, epoch, from, to })
         };

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use rumormill_proto::{DeliveredMark, PeerId, StreamId};
+use rumormill_proto::{DeliveredMark, MessageId, PeerId, StreamId};
 
 use super::Violation;
 use super::order::{Word, words};
+use crate::ledger::Arrival;
 use crate::node::NodeId;
-use crate::observation::Observation;
+use crate::observation::{NodeObservation, Observation};
 
 /// From the first one on, every number of a publisher's life was either handed to the application
 /// or lies in exactly one gap that it was told in its place.
@@ -97,12 +98,30 @@ pub fn even(seen: &Observation) -> Vec<Violation> {
             *end = (*end).max(a.id.sequence + 1);
         }
     }
+    // What a live publisher has of itself it owes to all, also where it was cut off or killed since.
+    for p in &seen.ledger.publications {
+        let Some(&(place, age)) = places.get(&p.node).filter(|_| settled(p.at)) else { continue };
+        if seen.now.since(p.at) < age && has_published(&lively, p.node, &p.id) {
+            let end = ends.entry((place, p.id.stream())).or_default();
+            *end = (*end).max(p.id.sequence + 1);
+        }
+    }
     let progress = progress(seen);
     let troubled = |node| {
         let of = seen.ledger.impairments.iter().filter(move |i| i.node == node);
         of.into_iter().any(|i| i.until.is_none_or(|until| !settled(until)))
     };
     let mut found = Vec::new();
+    let publisher = |stream: &StreamId| seen.node_of(&stream.publisher);
+    let arrived = |stream: &StreamId, end: u64| {
+        let came = |a: &Arrival| a.from.is_some() && a.id.sequence + 1 >= end;
+        seen.ledger.arrivals.iter().any(|a| a.id.stream() == *stream && came(a))
+    };
+    // A publisher that has only just come back has not told of it yet.
+    ends.retain(|(_, stream), end| {
+        let back = publisher(stream).is_none_or(|n| settled(n.life_since) && !troubled(n.node));
+        back || arrived(stream, *end)
+    });
     for n in lively.iter().filter(|n| settled(n.life_since) && !troubled(n.node)) {
         let Some(&(place, _)) = places.get(&n.node) else { continue };
         for (&(_, stream), &end) in ends.range((place, FIRST)..).take_while(|(k, _)| k.0 == place) {
@@ -120,6 +139,15 @@ pub fn even(seen: &Observation) -> Vec<Violation> {
     found
 }
 
+/// Whether a live publisher still knows that it published a message.
+fn has_published(lively: &[&NodeObservation], node: NodeId, id: &MessageId) -> bool {
+    let of_stream = |n: &&&NodeObservation| n.node == node;
+    lively.iter().find(of_stream).is_some_and(|n| {
+        let own = n.publishers.iter().find(|p| (p.publisher, p.epoch) == (id.publisher, id.epoch));
+        own.is_some_and(|p| p.high_water > id.sequence)
+    })
+}
+
 /// Before all streams.
 const FIRST: StreamId = StreamId { publisher: PeerId::from_bytes([0; 32]), epoch: 0 };
 
@@ -128,6 +156,7 @@ mod tests {
     use super::*;
     use crate::checkers::planted;
     use crate::ledger::Resume;
+    use rumormill_proto::snapshot::PublisherView;
 
     #[test]
     fn a_number_left_out_is_found() {
@@ -206,6 +235,24 @@ mod tests {
         assert_eq!(even(&seen).len(), 1, "n5 knows of it");
         seen.graph = planted::graph(&[(4, 5)], &[3]);
         assert_eq!(even(&seen), [], "n3 is not connected");
+    }
+
+    #[test]
+    fn message_that_its_live_publisher_keeps_to_itself_is_found() {
+        let mut seen = planted::sound();
+        seen.ledger.arrivals.retain(|a| a.from.is_none());
+        let id = seen.ledger.publications[0].id;
+        let publisher = seen.ledger.publications[0].node;
+        assert_eq!(even(&seen), [], "it does not know of it any more");
+        let n = seen.nodes.iter_mut().find(|n| n.node == publisher).unwrap();
+        n.publishers.push(PublisherView {
+            publisher: id.publisher,
+            epoch: id.epoch,
+            high_water: id.sequence + 1,
+            gaps: Vec::new(),
+            received: 1,
+        });
+        assert_eq!(even(&seen).len(), 2, "the two others have nothing");
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub(super) fn words(seen: &Observation) -> Vec<(Process, Word)> {
     words
 }
 
-/// No number comes after a higher one of the same life of its publisher.
+/// No number comes after a higher one of the same stream.
 #[must_use]
 pub fn check(seen: &Observation) -> Vec<Violation> {
     let mut last: BTreeMap<(Process, StreamId), u64> = BTreeMap::new();
@@ -61,10 +61,11 @@ pub fn check(seen: &Observation) -> Vec<Violation> {
     found
 }
 
-/// No life of a publisher comes after a later one. A promise only where nothing of the earlier life
-/// was held up: a peer that has not heard of a message cannot wait for it.
+/// No epoch of a publisher comes after a later one. A promise only where the publisher had its store when
+/// it started: what it does not know of its past it cannot tell, and a peer that has not heard of a
+/// message cannot wait for it.
 #[must_use]
-pub fn lives(seen: &Observation) -> Vec<Violation> {
+pub fn epochs(seen: &Observation) -> Vec<Violation> {
     let mut last: BTreeMap<(Process, PeerId), u64> = BTreeMap::new();
     let mut found = Vec::new();
     for (process, word) in words(seen) {
@@ -109,14 +110,14 @@ mod tests {
     }
 
     #[test]
-    fn an_earlier_life_after_a_later_one_is_found() {
+    fn earlier_epoch_after_a_later_one_is_found() {
         let mut seen = planted::sound();
         planted::deliver(&mut seen, 4, &[1, 0]);
         seen.ledger.arrivals.last_mut().unwrap().id.epoch = 2;
-        assert_eq!([check(&seen), lives(&seen)].concat(), [], "a new life counts from 0");
+        assert_eq!([check(&seen), epochs(&seen)].concat(), [], "a new epoch counts from 0");
         planted::deliver(&mut seen, 4, &[2]);
         assert_eq!(check(&seen), []);
-        assert_eq!(lives(&seen).len(), 1);
+        assert_eq!(epochs(&seen).len(), 1);
     }
 
     #[test]

@@ -27,6 +27,12 @@ pub(super) enum Deed {
     Flap { a: NodeId, b: NodeId, closed: bool, down: Duration, up: Duration, until: Time },
     /// A peer publishes as much as it may.
     Overload { node: NodeId, size: usize, until: Time },
+    /// A peer that is cut off publishes, and is killed and started again, so many times.
+    RestartBurst { node: NodeId, left: u32 },
+    /// A peer is cut off from everybody until it is held to be dead, so many times.
+    CutOff { node: NodeId, left: u32 },
+    /// A peer is killed and started from the old copy of its disk.
+    Restore { node: NodeId, clock_back: bool },
     /// The promises for every moment are looked at.
     Check,
 }

@@ -63,7 +63,7 @@ impl Run<'_> {
     }
 
     fn strike(&mut self, p: NodeId) {
-        match self.chaos_dice.below(16) {
+        match self.chaos_dice.below(17) {
             0 => self.world.crash(p),
             1 => self.world.power_off(p),
             2 | 3 => self.world.freeze(p),
@@ -77,6 +77,7 @@ impl Run<'_> {
             }
             9 => self.say_goodbye(p),
             10 => self.cut_an_edge(p),
+            11 => self.strike_a_stream(p),
             _ => self.relieve(),
         }
     }

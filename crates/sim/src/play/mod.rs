@@ -11,6 +11,7 @@ mod chaos;
 mod judge;
 mod load;
 mod measure;
+mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -329,6 +330,9 @@ impl<'a> Run<'a> {
                 self.flap(a, b, closed, (down, up), until);
             }
             Deed::Overload { node, size, until } => self.overload(node, size, until),
+            Deed::RestartBurst { node, left } => self.restart_again(node, left),
+            Deed::CutOff { node, left } => self.cut_off_again(node, left),
+            Deed::Restore { node, clock_back } => self.restore(node, clock_back),
             Deed::Check => self.judge.look(&self.world),
         }
     }

@@ -19,6 +19,8 @@ pub enum DiskFate {
     Kept,
     /// Nothing.
     Lost,
+    /// What there was when the disk was last copied ([`World::back_up`]); nothing if it never was.
+    Restored,
 }
 
 impl World {
@@ -75,14 +77,25 @@ impl World {
     /// first.
     pub fn restart(&mut self, node: NodeId, disk: DiskFate) {
         self.crash(node);
-        if disk == DiskFate::Lost {
-            self.node_mut(node).disk = Disk::default();
+        match disk {
+            DiskFate::Kept => {}
+            DiskFate::Lost => self.node_mut(node).disk = Disk::default(),
+            DiskFate::Restored => {
+                let n = self.node_mut(node);
+                n.disk = n.backup.clone().unwrap_or_default();
+            }
         }
         self.ledger.end_trouble(node, Trouble::Frozen, self.now);
         self.ledger.end_trouble(node, Trouble::Dead, self.now);
         self.ledger.end_trouble(node, Trouble::Left, self.now);
         self.queue.push(self.now, Happening::Start { node });
         self.run_to(self.now);
+    }
+
+    /// Copies a node's disk as it is now, to be put back by [`DiskFate::Restored`].
+    pub fn back_up(&mut self, node: NodeId) {
+        let n = self.node_mut(node);
+        n.backup = Some(n.disk.clone());
     }
 
     /// Closes the network between two sets of nodes, both ways. Several partitions add up.

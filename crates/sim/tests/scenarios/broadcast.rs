@@ -234,7 +234,7 @@ fn a_publisher_that_restarts_is_heard_in_order() {
         for &other in net.peers.iter().filter(|&&n| n != p) {
             assert_eq!(got(&net.world, other, &ids), ids, "{other} {disk:?}");
         }
-        assert_eq!(order::lives(&net.world.observe()), []);
+        assert_eq!(order::epochs(&net.world.observe()), []);
     }
 }
 

@@ -176,3 +176,75 @@ fn publisher_that_restarts_often_is_remembered_in_bounded_memory() {
     }
     all_receive_in_order(&mut net, p, &published, s(60));
 }
+
+/// A publisher's disk is put back to an old copy, after it had published more; `clock_back` says whether its
+/// clock is behind what it was then as well.
+fn restored(seed: u64, clock_back: bool) {
+    let mut net = Net::lan(seed, 3, 12);
+    let p = net.peer_of_degree(3);
+    let mut published = publish(&mut net, p, 5);
+    net.world.run_for(s(3));
+    net.world.back_up(p);
+    net.world.restart(p, DiskFate::Kept);
+    net.world.run_for(s(3));
+    published.extend(publish(&mut net, p, 20));
+    net.world.run_for(s(3));
+    if clock_back {
+        net.world.set_clock(p, s(3600), true);
+    }
+    net.world.restart(p, DiskFate::Restored);
+    // Before it has joined, and after.
+    publish(&mut net, p, 3);
+    net.world.run_for(s(5));
+    publish(&mut net, p, 3);
+    net.world.run_for(s(15));
+    let moved = net.told(p, |e| matches!(e, Event::StreamMoved { .. })).len();
+    assert_eq!(moved, usize::from(clock_back), "the number was used before, or not");
+    // Where the stream has moved, the ledger has the ids that the messages have now.
+    let id = net.id(p);
+    let all: Vec<MessageId> = net.world.ledger().publications.iter().map(|p| p.id).collect();
+    let all: Vec<MessageId> = all.into_iter().filter(|i| i.publisher == id).collect();
+    assert_eq!(all[..published.len()], published);
+    assert_eq!(all.len(), published.len() + 6);
+    all_receive_in_order(&mut net, p, &all, s(30));
+    net.rests_within(s(60));
+}
+
+#[test]
+fn publisher_restored_from_an_old_copy_reuses_no_number() {
+    restored(8, false);
+}
+
+#[test]
+fn publisher_restored_from_an_old_copy_with_its_clock_set_back_moves_to_a_free_number() {
+    restored(9, true);
+}
+
+/// No seed answers: the first neighbour is found in the old copy.
+#[test]
+fn restored_publisher_without_seeds_compares_with_its_first_neighbour() {
+    let mut net = Net::lan(10, 3, 12);
+    let p = net.peer_of_degree(3);
+    net.world.back_up(p);
+    publish(&mut net, p, 5);
+    net.world.run_for(s(3));
+    net.world.back_up(p);
+    net.world.restart(p, DiskFate::Kept);
+    net.world.run_for(s(3));
+    let published = publish(&mut net, p, 20);
+    net.world.run_for(s(3));
+    for seed in net.seeds.clone() {
+        net.world.crash(seed);
+    }
+    net.world.set_clock(p, s(3600), true);
+    net.world.restart(p, DiskFate::Restored);
+    publish(&mut net, p, 3);
+    net.world.run_for(s(20));
+    let ids: Vec<MessageId> = net.world.ledger().publications.iter().map(|p| p.id).collect();
+    let last: Vec<MessageId> = ids[ids.len() - 3..].to_vec();
+    assert!(last[0].epoch > published[0].epoch, "it took a free number");
+    for &other in net.peers.iter().filter(|&&o| o != p) {
+        let got = delivered(&net.world, other, p);
+        assert!(last.iter().all(|id| got.contains(id)), "{other} got {got:?}");
+    }
+}
