@@ -42,6 +42,8 @@ fn is_chance(field: &str) -> bool {
     let names = [
         "pid",
         "trace_hash",
+        "incarnation",
+        "epoch",
         "bytes_per_peer",
         "frames",
         "events",
@@ -90,6 +92,8 @@ fn settings(place: &Place) -> Settings {
     s.set_omit_expression(true);
     s.add_filter(&regex_of(place.path().to_str().unwrap()), "[place]");
     s.add_filter(r"\b[0-9a-f]{64}\b", "[key]");
+    // Milliseconds since 1970, when the process started.
+    s.add_filter(r"\b1[0-9]{12}\b", "[epoch]");
     s.add_filter(r"(127\.0\.0\.1|\[::1\]):\d+", "[address]");
     // Who of the two made the connection is chance.
     s.add_filter(r"[01] of 1 neighbour connected", "[some] of 1 neighbour connected");

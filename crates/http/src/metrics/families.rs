@@ -127,6 +127,16 @@ pub(super) const FAMILIES: &[Family] = &[
         One("refutations"),
     ),
     family(
+        "streams_moved",
+        "Times that a number in use was found at the start, and another one taken",
+        One("streams_moved"),
+    ),
+    family(
+        "stream_conflicts",
+        "Batches that another process published in this peer's stream",
+        One("stream_conflicts"),
+    ),
+    family(
         "accusations_refuted",
         "Accused peers that this seed heard from",
         One("accusations_refuted"),

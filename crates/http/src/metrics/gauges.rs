@@ -128,7 +128,7 @@ pub(super) const GAUGES: &[Gauge] = &[
     ),
     gauge(
         "incarnation",
-        "How often the peer has begun a new life",
+        "Number of the peer's present life, from the clock in milliseconds at its start",
         None,
         of_peer!(p => large(p.incarnation)),
     ),

@@ -19,7 +19,8 @@ fn hash(list: &MessageList) -> u64 {
     for (&StreamId { publisher, epoch }, seen) in list.iter() {
         h.update(publisher.as_bytes());
         let gaps = seen.gaps();
-        for n in [epoch, seen.proven_next()].into_iter().chain(gaps.iter().flat_map(|g| [g.0, g.1])) {
+        for n in [epoch, seen.proven_next()].into_iter().chain(gaps.iter().flat_map(|g| [g.0, g.1]))
+        {
             h.update(&n.to_le_bytes());
         }
     }

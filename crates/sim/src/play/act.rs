@@ -87,6 +87,11 @@ impl Run<'_> {
                 }
                 None
             }
+            Act::Restore { peers, clock_back } => {
+                let nodes = self.some(peers, Whom::Random);
+                nodes.iter().for_each(|&p| self.world.back_up(p));
+                Some(Undo::Restore { nodes, clock_back })
+            }
             Act::Arrive { peers } => {
                 let new = self.world.add_peers(peers.of(self.scenario.peers));
                 self.peers.extend(new);
@@ -245,6 +250,9 @@ impl Run<'_> {
                         self.world.restart(node, disk);
                     }
                 }
+            }
+            Undo::Restore { nodes, clock_back } => {
+                nodes.into_iter().for_each(|n| self.restore(n, clock_back));
             }
             Undo::Thaw(nodes) => nodes.into_iter().for_each(|n| self.world.thaw(n)),
             Undo::Crash(nodes) => nodes.into_iter().for_each(|n| self.world.crash(n)),

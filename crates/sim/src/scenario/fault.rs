@@ -67,6 +67,15 @@ pub enum Act {
         #[serde(default)]
         disk_lost: bool,
     },
+    /// Disks are copied; when the fault ends, the peers are killed and start again from the copy.
+    Restore {
+        /// How many.
+        #[serde(default)]
+        peers: Share,
+        /// Whether their clocks are an hour behind then.
+        #[serde(default)]
+        clock_back: bool,
+    },
     /// New peers start.
     Arrive {
         /// How many, of as many as there were at the beginning.
