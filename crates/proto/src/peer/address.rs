@@ -180,6 +180,7 @@ mod tests {
                 anchors: vec![],
                 kept: vec![],
                 delivered: vec![],
+                compacted: vec![],
                 rng_seed: [1; 32],
             };
             Host { peer: Peer::new(setup, Time::ZERO), next: 0 }

@@ -193,8 +193,8 @@ impl Peer {
         let next_sync = now + rng.sync.scaled(config.sync_interval(), 0.5, 1.5);
         let mut outbox = Outbox::new(&identity, setup.incarnation);
         outbox.follow(stream::previous(&broadcast.list, outbox.stream()));
-        let random = random("process").u64();
-        let own = Own::new(&identity, name, addresses, setup.incarnation, random);
+        let process = random("process").u64();
+        let own = Own::new(&identity, name, addresses, setup.incarnation, process);
         let mut peer = Peer {
             config,
             identity,

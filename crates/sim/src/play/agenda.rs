@@ -41,7 +41,10 @@ pub(super) enum Deed {
 #[derive(Debug, Clone)]
 pub(super) enum Undo {
     Start(Vec<(NodeId, DiskFate)>),
-    Restore { nodes: Vec<NodeId>, clock_back: bool },
+    Restore {
+        nodes: Vec<NodeId>,
+        clock_back: bool,
+    },
     Thaw(Vec<NodeId>),
     /// Processes are killed: copies that have not ended by themselves.
     Crash(Vec<NodeId>),
