@@ -74,7 +74,9 @@ impl Peer {
         self.own.claim_after = now + CLAIM_EVERY;
         self.own.rival = Some(record.process);
         let incarnation = record.incarnation.saturating_add(1).max(self.incarnation());
-        self.fx.store(vec![StoreOp::Incarnation(incarnation)]);
+        if incarnation > self.incarnation() {
+            self.fx.store(vec![StoreOp::Incarnation(incarnation)]);
+        }
         self.renew_record(|r| {
             if r.incarnation < incarnation {
                 (r.incarnation, r.sequence) = (incarnation, 0);

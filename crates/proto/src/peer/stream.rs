@@ -109,7 +109,9 @@ impl Peer {
         self.broadcast.list.disown(old);
         self.acks.forget_stream(old);
         let number = epoch.max(self.incarnation());
-        ops.push(StoreOp::Incarnation(number));
+        if number > self.incarnation() {
+            ops.push(StoreOp::Incarnation(number));
+        }
         self.fx.store(ops);
         let again = |b: &Batch| BatchBuilder::with_epoch(b, epoch);
         for batch in
