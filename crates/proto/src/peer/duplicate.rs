@@ -64,6 +64,7 @@ impl Peer {
     /// Takes the registry back from a record of another process: its last word, if it has ended.
     fn claim_identity(&mut self, record: &SignedRecord) {
         let now = self.fx.now();
+        self.number_was_used(record.incarnation);
         if now < self.own.claim_after {
             // The seeds refuse what this process says until then, and show the record again.
             let at = self.own.claim_after;
@@ -73,10 +74,13 @@ impl Peer {
         self.own.claim_after = now + CLAIM_EVERY;
         self.own.rival = Some(record.process);
         let incarnation = record.incarnation.saturating_add(1).max(self.incarnation());
-        self.fx.store(vec![StoreOp::Incarnation(incarnation)]);
+        if incarnation > self.incarnation() {
+            self.fx.store(vec![StoreOp::Incarnation(incarnation)]);
+        }
         self.renew_record(|r| {
-            r.incarnation = incarnation;
-            r.sequence = 0;
+            if r.incarnation < incarnation {
+                (r.incarnation, r.sequence) = (incarnation, 0);
+            }
         });
         self.fx.count("identity_claims");
         self.tell_seeds();

@@ -155,6 +155,8 @@ pub struct Peer {
     history: History,
     /// When this peer had its first neighbour.
     neighbours_since: Option<Time>,
+    /// Whether a neighbour was asked if it knows of messages under the number of this process.
+    stream_compared: bool,
     receipts: Receipts,
     /// Whether a neighbour was asked if it knows of messages under the number of this process.
     stream_compared: bool,
@@ -226,6 +228,7 @@ impl Peer {
             unbegun: VecMap::new(),
             history: History::default(),
             neighbours_since: None,
+            stream_compared: false,
             receipts: Receipts::new(),
             stream_compared: false,
             pace_at: Time::MAX,

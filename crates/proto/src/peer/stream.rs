@@ -109,14 +109,17 @@ impl Peer {
         self.broadcast.list.disown(old);
         self.acks.forget_stream(old);
         let number = epoch.max(self.incarnation());
-        ops.push(StoreOp::Incarnation(number));
+        if number > self.incarnation() {
+            ops.push(StoreOp::Incarnation(number));
+        }
         self.fx.store(ops);
         let again = |b: &Batch| BatchBuilder::with_epoch(b, epoch);
         for batch in
             kept.iter().flat_map(|b| seal_group([again(b)], &self.identity)).collect::<Vec<_>>()
         {
             let receipt = self.outbox.receipt_wanted > batch.first();
-            let way = Way { hops: 0, from: None, own_tree: false, receipt, pulled: false, age_ms: 0 };
+            let way =
+                Way { hops: 0, from: None, own_tree: false, receipt, pulled: false, age_ms: 0 };
             self.take_in(&batch, way);
         }
         let sealed = sealed.iter().flat_map(|b| seal_group([again(b)], &self.identity)).collect();
