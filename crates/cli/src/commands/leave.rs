@@ -9,16 +9,15 @@ use crate::control::NodeArgs;
 use crate::exit::{Exit, Outcome};
 use crate::out;
 
-/// Make a running peer leave and end, or a seed stop
-///
-/// A peer leaves when another node has confirmed what it published. If that does not happen in time, it ends
-/// all the same, and the exit code is 8.
+/// Make a running peer hand over what it published and end, or a seed stop
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   rumor leave
-  rumor leave --node peer-03")]
+  rumor leave --node peer-03
+
+The exit code is 8 if no other node is known to hold the last messages that the peer published.")]
 pub(crate) struct LeaveArgs {
-    /// How long a peer may take to hand over what it published [default: what it was started with]
+    /// How long it may take [default: --leave-within of the peer]
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     within: Option<Duration>,
     #[command(flatten)]
