@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use rumormill_proto::wire::{Frame, Verified, Verifier};
 use rumormill_proto::{
@@ -67,6 +68,23 @@ impl Outflow {
     }
 }
 
+/// How late this node's timers are: the largest lateness lately, forgotten by an eighth with each timer.
+#[derive(Debug, Default)]
+pub(crate) struct Lateness(AtomicU64);
+
+impl Lateness {
+    /// A timer fired so late.
+    pub(crate) fn note(&self, late: Duration) {
+        let now = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
+        let before = self.0.load(Ordering::Relaxed);
+        self.0.store(now.max(before - before / 8), Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::Relaxed))
+    }
+}
+
 /// What all tasks of one node share. When the last of them has ended, it is dropped, and with it
 /// the sender that `stopped` waits for.
 #[derive(Debug)]
@@ -96,6 +114,7 @@ pub(crate) struct Net {
     /// Which addresses worked, for dials.
     pub(crate) working: WorkingAddresses,
     pub(crate) outflow: Outflow,
+    pub(crate) lateness: Lateness,
     next_link: AtomicU64,
     _alive: watch::Sender<()>,
 }
@@ -149,6 +168,7 @@ impl Net {
             addresses: Arc::new(Addresses::new(tuning.max_per_address, tuning.loopback_exempt)),
             working: WorkingAddresses::default(),
             outflow: Outflow::default(),
+            lateness: Lateness::default(),
             next_link: AtomicU64::new(1),
             _alive: alive,
             tuning,

@@ -232,6 +232,7 @@ impl<C: Core> Driver<C> {
         let Some(deadline) = deadline.filter(|at| *at <= now) else {
             return Some(self.wake_at(deadline));
         };
+        self.net.lateness.note(now.since(deadline));
         self.hear_all();
         if now.since(deadline) > LATE {
             // What others sent in the meantime lies in the sockets.

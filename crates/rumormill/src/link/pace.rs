@@ -7,6 +7,9 @@
 //! takes [`TARGET`] longer than it does on the idle path, as LEDBAT does (RFC 6817), and never below
 //! [`LEAST`]. Probes do not wait for the window.
 //!
+//! A node whose own processor keeps it waiting sees long delays on all links, however fast they are. So the
+//! target grows with the lateness of its timers.
+//!
 //! A window at its least that still sees long delays is not their cause: another link is, or the
 //! processor of one of the two. Then the delay is taken for the path's own, and the window grows again.
 
@@ -17,7 +20,11 @@ use tokio::time::Instant;
 
 /// How much longer than on the idle path what is under way may take.
 const TARGET: Duration = Duration::from_millis(100);
-/// The window of a new link, in bytes. It doubles every round trip while nothing queues up.
+/// The longest that the lateness of this node makes of it.
+const LONGEST_TARGET: Duration = Duration::from_millis(600);
+/// So many times the lateness of this node is added.
+const LATENESS_FACTOR: u32 = 4;
+/// The window of a new link, in bytes. It grows fourfold every round trip while nothing queues up.
 const INITIAL: u64 = 4 * 1024;
 /// The least window: with the headers of its packets, a sixteenth of a second on a line of 128 kbit/s.
 pub(super) const LEAST: u64 = 1024;
@@ -127,8 +134,9 @@ impl Pace {
         self.limited = true;
     }
 
-    /// The remote has read up to here. A position that was not noted is ignored.
-    pub(super) fn was_read(&mut self, position: u64, now: Instant) {
+    /// The remote has read up to here. A position that was not noted is ignored. `lateness` is how late this
+    /// node's timers are at the moment.
+    pub(super) fn was_read(&mut self, position: u64, now: Instant, lateness: Duration) {
         let Ok(index) = self.noted.binary_search_by_key(&position, |n| n.at) else { return };
         let Some(noted) = self.noted.drain(..=index).next_back() else { return };
         self.read = position;
@@ -139,21 +147,22 @@ impl Pace {
             self.round = Some((delay, noted.flight));
         }
         if position >= self.round_end {
-            self.end_round();
+            self.end_round((TARGET + lateness * LATENESS_FACTOR).min(LONGEST_TARGET));
         }
     }
 
-    fn end_round(&mut self) {
+    fn end_round(&mut self, target: Duration) {
         if let (Some((delay, flight)), Some(base)) = (self.round, self.base) {
             let queueing = delay.saturating_sub(base);
-            if queueing > TARGET {
+            if queueing > target {
                 if self.window == LEAST {
                     self.base = Some(delay);
                 }
-                let wanted = flight as f64 * (base + TARGET).as_secs_f64() / delay.as_secs_f64();
+                let wanted = flight as f64 * (base + target).as_secs_f64() / delay.as_secs_f64();
                 self.window = (wanted as u64).clamp(self.window / 4, self.window).max(LEAST);
-            } else if queueing <= TARGET / 2 && self.limited {
-                self.window = (self.window * 2).min(MOST);
+            } else if queueing <= target / 2 && self.limited {
+                let factor = if queueing <= target / 4 { 4 } else { 2 };
+                self.window = (self.window * factor).min(MOST);
             }
         }
         self.round = None;
@@ -186,7 +195,7 @@ mod tests {
                 if now > start + time / 2 {
                     longest = longest.max(now - sent);
                 }
-                pace.was_read(position, now);
+                pace.was_read(position, now, Duration::ZERO);
             }
             let room = pace.room(now).min(64 * 1024);
             if now >= start + time {
@@ -256,18 +265,32 @@ mod tests {
     }
 
     #[test]
+    fn late_node_does_not_take_its_own_lateness_for_a_queue() {
+        let now = Instant::now();
+        let (mut on_time, mut late) = (Pace::new(now), Pace::new(now));
+        for (pace, lateness) in [(&mut on_time, Duration::ZERO), (&mut late, MILLIS(50))] {
+            pace.base = Some(MILLIS(1));
+            pace.window = 1 << 20;
+            let position = pace.wrote(1 << 20, now).unwrap();
+            pace.was_read(position, now + MILLIS(200), lateness);
+        }
+        assert!(on_time.window < 1 << 20, "{}", on_time.window);
+        assert_eq!(late.window, 1 << 20);
+    }
+
+    #[test]
     fn position_is_noted_whenever_the_window_is_used_up() {
         let now = Instant::now();
         let mut pace = Pace::new(now);
         assert_eq!(pace.wrote(100, now), Some(100), "the first one measures the idle path");
         assert_eq!(pace.wrote(100, now), Some(200), "until it is known");
-        pace.was_read(200, now + MILLIS(1));
+        pace.was_read(200, now + MILLIS(1), Duration::ZERO);
         assert_eq!(pace.wrote(100, now), None);
         assert_eq!(pace.wrote(INITIAL as usize, now), Some(300 + INITIAL));
         assert_eq!(pace.room(now), 0);
-        pace.was_read(7, now);
+        pace.was_read(7, now, Duration::ZERO);
         assert_eq!(pace.room(now), 0, "nobody noted that position");
-        pace.was_read(300 + INITIAL, now);
+        pace.was_read(300 + INITIAL, now, Duration::ZERO);
         assert!(pace.room(now) >= INITIAL as usize);
     }
 }

@@ -361,9 +361,9 @@ impl LinkQueue {
         self.wake.notify_one();
     }
 
-    /// The remote has read up to this position.
-    pub(crate) fn was_read(&self, position: u64, now: Instant) {
-        self.lock().pace.was_read(position, now);
+    /// The remote has read up to this position; `lateness` is that of this node's timers.
+    pub(crate) fn was_read(&self, position: u64, now: Instant, lateness: Duration) {
+        self.lock().pace.was_read(position, now, lateness);
         self.wake.notify_one();
     }
 
@@ -448,7 +448,7 @@ mod tests {
             None => to(class, frame),
         });
         if let Some(at) = position {
-            q.was_read(at, now);
+            q.was_read(at, now, Duration::ZERO);
         }
         taken
     }
@@ -609,7 +609,7 @@ mod tests {
         assert!(urgent.len() >= 2);
 
         q.push(Class::Control, frame(8));
-        q.was_read(*positions.last().unwrap(), now);
+        q.was_read(*positions.last().unwrap(), now, Duration::ZERO);
         let mut next = Vec::new();
         q.take(1 << 20, now, |class, _| next.push(class));
         assert_eq!(next[..2], [Class::Control, Class::Payload], "control between the pieces");

@@ -78,7 +78,7 @@ impl Reader<'_> {
                 return Ok(());
             }
             Frame::PositionRead(f) => {
-                self.queue.was_read(f.bytes, Instant::now());
+                self.queue.was_read(f.bytes, Instant::now(), self.net.lateness.get());
                 return Ok(());
             }
             _ => {}
