@@ -417,6 +417,8 @@ pub enum Item<T> {
     Of(T),
     /// Messages that do not come, in their place.
     Gap(GapLine),
+    /// History is over: what follows is new to the peer.
+    CaughtUp,
     /// So many events were missed, because this side reads too slowly.
     Lagged(u64),
 }
@@ -457,6 +459,8 @@ impl<T: DeserializeOwned> EventStream<T> {
                 self.ready.push_back(if raw.name == "lagged" {
                     let lagged: Lagged = serde_json::from_str(&raw.data).map_err(unexpected)?;
                     Item::Lagged(lagged.missing)
+                } else if raw.name == "caught_up" {
+                    Item::CaughtUp
                 } else if raw.name == "gap" {
                     Item::Gap(serde_json::from_str(&raw.data).map_err(unexpected)?)
                 } else {

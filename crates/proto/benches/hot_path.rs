@@ -152,7 +152,7 @@ fn batches(messages: usize, payload: usize, count: usize) -> Vec<Batch> {
 }
 
 fn gossip(batch: Batch) -> Gossip {
-    Gossip { hops: 1, own_tree: false, receipt: false, pulled: false, batch }
+    Gossip { hops: 1, own_tree: false, receipt: false, pulled: false, age_ms: 0, batch }
 }
 
 /// Bodies of frames, as they come from a link.

@@ -417,6 +417,9 @@ pub enum Event {
         /// The number after the last missing one.
         to: u64,
     },
+    /// History is over: what the first neighbours of a peer that has just started keep is delivered, or
+    /// told as a gap. Once in a life.
+    CaughtUp,
     /// A `get` ended.
     Fetched {
         /// What was asked for.

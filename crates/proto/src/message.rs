@@ -3,6 +3,7 @@
 use core::fmt;
 use core::ops::Range;
 use core::str::FromStr;
+use core::time::Duration;
 
 use bytes::Bytes;
 use minicbor::{Decode, Encode};
@@ -165,6 +166,10 @@ pub struct Delivery {
     pub hops: u16,
     /// When it arrived, by this node's wall clock.
     pub received_at: WallTime,
+    /// For how long the messages have existed, at least: since they came here, and for how long the
+    /// neighbours that passed them on had them before. Measured by each node's monotonic clock; what a
+    /// message waited in queues is not counted. `Duration::MAX` for what an earlier life kept.
+    pub age: Duration,
 }
 
 impl Delivery {

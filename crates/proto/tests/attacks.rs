@@ -63,7 +63,7 @@ fn request(who: u8, want: Want) -> PeerRequest {
 
 /// A batch as it comes along a tree.
 fn gossip(batch: Batch) -> Gossip {
-    Gossip { hops: 1, own_tree: false, receipt: false, pulled: false, batch }
+    Gossip { hops: 1, own_tree: false, receipt: false, pulled: false, age_ms: 0, batch }
 }
 
 fn count_sent(rig: &Rig, name: &str) -> usize {
@@ -1118,13 +1118,16 @@ fn data_that_does_not_hold_what_was_asked_for() {
     let now = rig.now;
     rig.as_peer_mut().fetch(now, id);
     rig.drain();
-    rig.receive(link, Data { id, batch: Some(message(&publisher, 1, 8, b"x")) });
-    rig.receive(link, Data { id, batch: Some(message(&identity(4), 1, 7, b"x")) });
-    rig.receive(link, Data { id, batch: Some(message(&publisher, 2, 7, b"x")) });
+    rig.receive(link, Data { id, batch: Some(message(&publisher, 1, 8, b"x")), age_ms: Some(5) });
+    rig.receive(link, Data { id, batch: Some(message(&identity(4), 1, 7, b"x")), age_ms: Some(5) });
+    rig.receive(link, Data { id, batch: Some(message(&publisher, 2, 7, b"x")), age_ms: Some(5) });
     assert!(rig.deliveries.is_empty());
     let fetched = |rig: &Rig| rig.events.get("fetched").copied().unwrap_or(0);
     assert_eq!(fetched(&rig), 0, "that was not it");
-    rig.receive(link, Data { id, batch: Some(batch(&publisher, 1, 5, &[&b"x"[..]; 4])) });
+    rig.receive(
+        link,
+        Data { id, batch: Some(batch(&publisher, 1, 5, &[&b"x"[..]; 4])), age_ms: Some(5) },
+    );
     assert_eq!(fetched(&rig), 1);
     rig.check();
 }

@@ -293,18 +293,18 @@ fn message_frames(page: &mut Page) {
     let b = the_batch(&one);
     let id = first_of(&b);
     let gossip = |hops, own_tree, receipt, pulled| {
-        let batch = b.clone();
-        Gossip { hops, own_tree, receipt, pulled, batch }
+        let (age_ms, batch) = (if pulled { 1500 } else { 0 }, b.clone());
+        Gossip { hops, own_tree, receipt, pulled, age_ms, batch }
     };
     page.frame("the batch above, over its second link", gossip(2, false, false, false));
     page.frame(
         "on its publisher's own tree, a receipt is waited for",
         gossip(1, true, true, false),
     );
-    page.frame("for an answer to a pull", gossip(3, false, false, true));
+    page.frame("for an answer to a pull, 1.5 s old", gossip(3, false, false, true));
     page.frame("the first message of the batch above", GetData { id });
-    page.frame("here it is", Data { id, batch: Some(b.clone()) });
-    page.frame("not here", Data { id, batch: None });
+    page.frame("here it is", Data { id, batch: Some(b.clone()), age_ms: Some(5) });
+    page.frame("not here", Data { id, batch: None, age_ms: None });
     let shared = TreeId::Shared(2);
     page.frame(
         "the one above, 3 links from its root",

@@ -160,6 +160,7 @@ async fn read(node: Node, epoch: Instant, with_delays: bool, count: Arc<AtomicU6
                 expected = gap.to;
                 stream = Some(gap.stream());
             }
+            Received::CaughtUp => {}
         }
     }
     seen

@@ -123,6 +123,7 @@ fn liveness_and_messages(event: &Event) -> Option<String> {
             "messages {from} to {} of {publisher}, epoch {epoch}, cannot be had any more",
             to.saturating_sub(1)
         ),
+        Event::CaughtUp => "caught up: what neighbours kept is delivered".to_owned(),
         Event::Fetched { id, found: true } => format!("got message {id}"),
         Event::Fetched { id, found: false } => format!("nobody asked had message {id}"),
         _ => return None,
@@ -264,6 +265,7 @@ mod tests {
             Event::SelfDoubt { failing: 3, links: 4 },
             Event::Refuted { incarnation: 2 },
             Event::Gap { publisher: id, epoch: 1, from: 4, to: 7 },
+            Event::CaughtUp,
             Event::Fetched { id: message, found: false },
             Event::PeerRegistered {
                 id,

@@ -295,6 +295,7 @@ async fn a_restarted_node_serves_what_it_kept_and_resumes() {
     while new.len() < usize::try_from(EACH).unwrap() {
         match timeout(PATIENCE, only_new.recv()).await.expect("it does not resume").unwrap() {
             Received::Message(m) => assert!(new.insert(m.message.id().sequence), "twice"),
+            Received::CaughtUp => {}
             Received::Gap(gap) => panic!("{gap:?}"),
         }
     }

@@ -108,6 +108,7 @@ impl Got {
                 (id.stream(), id.sequence, id.sequence + 1, true)
             }
             Received::Gap(g) => (g.stream(), g.from, g.to, false),
+            Received::CaughtUp => return,
         };
         let p = self.streams.entry(stream).or_default();
         let expected = p.next.unwrap_or(from);

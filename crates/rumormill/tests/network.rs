@@ -5,13 +5,14 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use common::*;
 use rumormill::proto::DialError;
 use rumormill::{
     BindError, Event, IdentifyError, Identity, Listener, MemberState, MessageId, NetworkKey, Node,
-    Observed, PeerId, PeerState, PublishError, Role, SeedAddress, SeedNode, StartError, Stopped,
-    Subscription, identify,
+    NodeBuilder, Observed, PeerId, PeerState, PublishError, Received, Role, SeedAddress, SeedNode,
+    Start, StartError, Stopped, SubscribeOptions, Subscription, identify,
 };
 use tokio::time::timeout;
 
@@ -73,6 +74,85 @@ async fn joined_waits_for_seeds_that_come_late() {
     seed.kill();
     peer.leave().await.unwrap();
     assert_eq!(peer.joined().await, Err(Stopped));
+}
+
+/// Starts a peer and says what it knows as soon as it has joined.
+async fn known_at_joining(builder: NodeBuilder) -> (Node, BTreeSet<PeerId>) {
+    let node = builder.start().await.unwrap();
+    timeout(PATIENCE, node.joined()).await.expect("in time").unwrap();
+    let known = node.members().await.unwrap().iter().map(|m| m.id).collect();
+    (node, known)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn joined_peer_knows_every_peer_that_had_joined_before() {
+    let network = Network::of_seeds(3).await;
+    let mut all: Vec<(Node, BTreeSet<PeerId>)> = Vec::new();
+    // One after the other: each knows all before it.
+    for n in 0..6 {
+        let (node, known) = known_at_joining(network.peer(&format!("row-{n}"))).await;
+        let before: BTreeSet<PeerId> = all.iter().map(|(p, _)| p.id()).chain([node.id()]).collect();
+        assert_eq!(known, before, "peer {n}");
+        all.push((node, known));
+    }
+    // At the same moment: all before them, and of each two at least one knows the other.
+    let mut starts = tokio::task::JoinSet::new();
+    for n in 0..6 {
+        starts.spawn(known_at_joining(network.peer(&format!("crowd-{n}"))));
+    }
+    let crowd = starts.join_all().await;
+    for (at, (node, known)) in crowd.iter().enumerate() {
+        assert!(all.iter().all(|(p, _)| known.contains(&p.id())), "of those before");
+        for (other, known_there) in &crowd[..at] {
+            assert!(known.contains(&other.id()) || known_there.contains(&node.id()));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn newcomer_gets_what_is_published_from_now_on_or_all_that_is_kept() {
+    let network = Network::of_seeds(1).await;
+    let peers = network.peers(3).await;
+    connected(&peers).await;
+    for n in 0..20 {
+        peers[0].publish("t", format!("old {n}")).await.unwrap();
+    }
+    // History is history where it is a moment old.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let builder = network.peer("newcomer");
+    let mut from_start = builder.subscribe_with(SubscribeOptions::new());
+    let newcomer = builder.start().await.unwrap();
+    let mut now = newcomer.subscribe();
+    let mut kept = newcomer.subscribe_with(SubscribeOptions::new().start(Start::Earliest));
+    let mut history = 0;
+    loop {
+        match timeout(PATIENCE, kept.recv()).await.expect("history ends").unwrap() {
+            Received::Message(_) => history += 1,
+            Received::CaughtUp => break,
+            Received::Gap(gap) => panic!("{gap:?}"),
+        }
+    }
+    assert_eq!(history, 20, "all that was kept is given before history ends");
+    let new = peers[0].publish("t", "new").await.unwrap();
+    for inbox in [&mut now, &mut from_start, &mut kept] {
+        assert_eq!(next_message(inbox).await.id(), new);
+        assert!(inbox.try_recv().is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn subscriber_of_a_joined_peer_misses_nothing_published_afterwards() {
+    let network = Network::of_seeds(1).await;
+    let publisher = network.peer("publisher").start().await.unwrap();
+    publisher.joined().await.unwrap();
+    for n in 0..5 {
+        let peer = network.peer(&format!("peer-{n}")).start().await.unwrap();
+        peer.joined().await.unwrap();
+        let mut inbox = peer.subscribe();
+        // It may have no neighbour yet, and hear of the message in its first summary.
+        let id = publisher.publish("t", "now").await.unwrap();
+        assert_eq!(next_message(&mut inbox).await.id(), id);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

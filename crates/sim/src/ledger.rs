@@ -1,5 +1,7 @@
 //! What a world writes down as it runs, for tests and checkers.
 
+use core::time::Duration;
+
 use rumormill_proto::snapshot::Receipt;
 use rumormill_proto::{DeliveredMark, MessageId, PeerId, Time};
 
@@ -36,6 +38,8 @@ pub struct Arrival {
     pub from: Option<PeerId>,
     /// Links it crossed.
     pub hops: u16,
+    /// For how long it had existed, as the node says; `Duration::MAX` for what an earlier process kept.
+    pub age: Duration,
 }
 
 /// Messages that an application was told it will not get.
@@ -216,6 +220,8 @@ pub struct Ledger {
     pub removals: Vec<Removal>,
     /// Troubles, in order of their beginning.
     pub impairments: Vec<Impairment>,
+    /// A wall clock was set: what a node kept over its restart may be taken for older than it is.
+    pub clock_was_set: bool,
     /// Misuse of the seam.
     pub seam_faults: Vec<Fault>,
     /// Frames whose form or signature did not hold.

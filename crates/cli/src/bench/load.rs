@@ -176,6 +176,7 @@ impl Subscriber {
                 }
             }
             Received::Gap(gap) => self.found.lost += gap.to - gap.from,
+            Received::CaughtUp => {}
         }
     }
 

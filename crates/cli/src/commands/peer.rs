@@ -226,6 +226,7 @@ async fn keep_message_log(node: Node, consumer: Option<Consumer>, mut log: log::
         match received {
             Some(Received::Message(incoming)) => log.record(&node, &incoming).await,
             Some(Received::Gap(gap)) => log.missed(&gap),
+            Some(Received::CaughtUp) => continue,
             None => break,
         }
         due.get_or_insert_with(|| Instant::now() + SYNC_EVERY);

@@ -21,13 +21,14 @@ use rumormill_units::duration;
   rumor tail 'orders.*' news               (these topics only)
   rumor tail --from earliest               (everything the peer holds, then what comes)
   rumor tail --from 10m                    (what was published in the last ten minutes)
-  rumor tail --json | jq .text             (one JSON object per line)
+  rumor tail --json | jq .text             (one JSON object per line; caught_up: history ends)
   rumor tail --events --node seed-1")]
 pub(crate) struct TailArgs {
     /// Topics to show (orders), or all that begin so (orders.*); without any, all messages
     #[arg(value_name = "TOPIC", conflicts_with = "events", value_parser = topic)]
     topics: Vec<String>,
-    /// Where to begin: now, earliest, a time ago (90s, 10m, 2h), or after a message, by its id
+    /// Where to begin: now (what is published from now on), earliest (what the peer keeps), a time ago
+    /// (90s, 10m, 2h), or after a message, by its id
     #[arg(long, value_name = "WHERE", default_value = "now", conflicts_with = "events")]
     #[arg(value_parser = from)]
     from: String,
@@ -56,6 +57,8 @@ async fn messages(args: &TailArgs) -> Outcome {
             Some(Item::Lagged(n)) => missed(n, "messages"),
             Some(Item::Gap(gap)) if args.node.json => out::json(&GapItem { gap })?,
             Some(Item::Gap(gap)) => out::say(gap_text(&gap)),
+            Some(Item::CaughtUp) if args.node.json => out::json(&CaughtUpItem { caught_up: true })?,
+            Some(Item::CaughtUp) => out::say("rumor: what was kept is shown; what follows is new"),
             Some(Item::Of(message)) => {
                 if args.node.json {
                     out::json(&message)?;
@@ -76,7 +79,7 @@ async fn events(args: &TailArgs) -> Outcome {
         match stream.next().await? {
             None => break,
             Some(Item::Lagged(n)) => missed(n, "events"),
-            Some(Item::Gap(_)) => {}
+            Some(Item::Gap(_) | Item::CaughtUp) => {}
             Some(Item::Of(event)) => {
                 if args.node.json {
                     out::json(&event)?;
@@ -111,6 +114,12 @@ fn from(text: &str) -> Result<String, String> {
 #[derive(Serialize)]
 struct GapItem {
     gap: GapLine,
+}
+
+/// Among the lines of `--json`: what was kept has been told, and what follows is new.
+#[derive(Serialize)]
+struct CaughtUpItem {
+    caught_up: bool,
 }
 
 fn gap_text(gap: &GapLine) -> String {

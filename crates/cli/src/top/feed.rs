@@ -117,7 +117,7 @@ async fn events(client: Client, news: mpsc::Sender<News>) {
                 let what = match item {
                     Item::Of(event) => News::Event(event),
                     Item::Lagged(n) => News::Missed(n),
-                    Item::Gap(_) => continue,
+                    Item::Gap(_) | Item::CaughtUp => continue,
                 };
                 if news.send(what).await.is_err() {
                     return;

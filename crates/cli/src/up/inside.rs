@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rumormill::proto::SeedAddress;
 use rumormill::proto::wire::Verifier;
-use rumormill::{Event, Events, Listener, Node, Observed, Received, SeedNode};
+use rumormill::{
+    Event, Events, Listener, Node, Observed, Received, SeedNode, Start, SubscribeOptions,
+};
 use rumormill_http::view::EventLine;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -328,7 +330,9 @@ fn watch_messages(
     mut log: MessageLog,
     sights: Option<mpsc::Sender<Sight>>,
 ) {
-    let mut subscription = node.subscribe();
+    // Also what came before this line.
+    let options = SubscribeOptions::new().start(Start::Undelivered);
+    let mut subscription = node.subscribe_with(options);
     tokio::spawn(async move {
         while let Some(received) = subscription.recv().await {
             let sight = match received {
@@ -349,6 +353,7 @@ fn watch_messages(
                     log.missed(&gap);
                     Sight::Gap { node: peer, missing: gap.to - gap.from }
                 }
+                Received::CaughtUp => continue,
             };
             if let Some(sights) = &sights
                 && sights.send(sight).await.is_err()

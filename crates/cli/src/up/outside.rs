@@ -521,7 +521,7 @@ async fn watch_events(node: usize, client: Client, sights: mpsc::Sender<Sight>) 
                     seen => Sight::Event { node, at_us: line.at_us, seen },
                 },
                 // Events have no gaps; their readers lag.
-                Item::Gap(_) => continue,
+                Item::Gap(_) | Item::CaughtUp => continue,
                 Item::Lagged(missing) => Sight::Lagged { node, missing },
             };
             if sights.send(sight).await.is_err() {
@@ -546,6 +546,7 @@ async fn watch_messages(peer: usize, client: Client, sights: mpsc::Sender<Sight>
                     Sight::Received { peer, id, published_us: message.published_us, received_us }
                 }
                 Item::Gap(gap) => Sight::Gap { node: peer, missing: gap.to - gap.from },
+                Item::CaughtUp => continue,
                 Item::Lagged(missing) => Sight::Lagged { node: peer, missing },
             };
             if sights.send(sight).await.is_err() {

@@ -1,7 +1,8 @@
 //! What goes on as it happens, as Server-Sent Events.
 //!
 //! An item without a name is an event or a message. One named `lagged` says how many events were
-//! missed because the reader was too slow; one named `gap` says which messages do not come.
+//! missed because the reader was too slow; one named `gap` says which messages do not come; one named
+//! `caught_up` says that history is over.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -114,7 +115,8 @@ fn start(text: &str) -> Answer<Start> {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "its fields are read by the derive")]
 struct TailParams {
-    /// `now`, `earliest`, microseconds since 1970, or the id of a message to go on after.
+    /// `now` (what is published from now on), `earliest` (what the peer keeps, then what comes),
+    /// microseconds since 1970, or the id of a message to go on after.
     #[param(default = "now")]
     from: Option<String>,
     /// A topic or a pattern (`orders.*`); several times for several, all topics without.
@@ -125,7 +127,8 @@ struct TailParams {
 }
 
 /// The messages that a peer receives and publishes, as server-sent events: each as `messages/…` has it, and
-/// `gap` in the place of those that do not come.
+/// `gap` in the place of those that do not come. Where history is asked for, `caught_up` (an empty
+/// object) says that it is over.
 #[utoipa::path(get, path = "/tail", tag = "nodes", params(OfNode, TailParams),
     responses((status = 200, description = "The messages, until the peer stops", body = String,
         content_type = "text/event-stream"), Refused))]
@@ -149,6 +152,7 @@ pub(super) async fn tail(
                 json(&FullMessage::delivered(&incoming, name, tail.with_content))
             }
             Received::Gap(gap) => json(&GapLine::from(&gap)).event("gap"),
+            Received::CaughtUp => Item::default().event("caught_up").data("{}"),
         };
         Some((item, tail))
     });

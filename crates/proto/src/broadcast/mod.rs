@@ -17,6 +17,8 @@ mod retention;
 pub(crate) mod trees;
 mod window;
 
+use core::time::Duration;
+
 use crate::batch::Batch;
 use crate::config::Config;
 use crate::identity::PeerId;
@@ -89,6 +91,7 @@ impl Broadcast {
         let dropped = self
             .kept
             .keep(batch.clone(), 0, None, now, batch.published_at(), |_, _| Awaited::Nobody);
+        self.kept.set_age(batch, Duration::MAX);
         self.dropped(&dropped);
         dropped
     }

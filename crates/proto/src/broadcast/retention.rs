@@ -40,10 +40,32 @@ pub(crate) struct Kept {
     /// How many times it came again.
     pub(crate) repeats: u32,
     arrived: Time,
+    /// For how long it had existed when it arrived, at least; the longest there is if an earlier life of
+    /// this node kept it.
+    age: Duration,
     order: u64,
 }
 
 impl Kept {
+    /// For how long it has existed, at least; `Duration::MAX` if an earlier life kept it.
+    pub(crate) fn age(&self, now: Time) -> Duration {
+        self.age.saturating_add(now.since(self.arrived))
+    }
+
+    /// The same for others, who know nothing of this node's lives. For what an earlier life kept, the wall
+    /// clock has to do.
+    pub(crate) fn age_ms(&self, now: Time, wall: WallTime) -> u32 {
+        let age = match self.age {
+            Duration::MAX => {
+                let published = self.batch.published_at().0;
+                let age = Duration::from_micros(wall.0.saturating_sub(published));
+                age.max(now.since(self.arrived))
+            }
+            _ => self.age(now),
+        };
+        u32::try_from(age.as_millis()).unwrap_or(u32::MAX)
+    }
+
     /// Larger than that of every batch that came before.
     pub(crate) const fn arrival(&self) -> u64 {
         self.order
@@ -112,7 +134,8 @@ impl Retention {
         self.messages += batch.len() as u64;
         let (repeats, order) = (0, self.next());
         self.arrivals.push_back(Some(batch.clone()));
-        let kept = Kept { batch, hops, from, received_at, repeats, arrived: now, order };
+        let (arrived, age) = (now, Duration::ZERO);
+        let kept = Kept { batch, hops, from, received_at, repeats, arrived, age, order };
         self.batches.insert(id, Box::new(kept));
         let mut gone = Vec::new();
         if self.bytes > self.max_bytes {
@@ -238,6 +261,13 @@ impl Retention {
         // The nearest one, unless a publisher packed a number twice, which an honest one never does.
         let before = self.batches.range(first..=*id).rev().take(OVERLAPS);
         before.map(|(_, k)| &**k).find(|k| id.sequence < k.batch.end())
+    }
+
+    /// A batch existed for so long when it arrived.
+    pub(crate) fn set_age(&mut self, batch: &Batch, age: Duration) {
+        if let Some(kept) = self.batches.get_mut(&name(batch)) {
+            kept.age = age;
+        }
     }
 
     /// A batch came again.

@@ -61,6 +61,8 @@ pub(crate) struct Neighbour {
     pub(crate) served_until: Time,
     /// The streams of the last pull, until it is answered.
     pub(crate) pulled: Vec<StreamId>,
+    /// It has told what it has seen. Of use while this peer catches up.
+    pub(crate) has_told: bool,
 }
 
 impl Neighbour {

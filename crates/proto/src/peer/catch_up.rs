@@ -104,7 +104,10 @@ impl Peer {
     pub(super) fn on_summary(&mut self, link: LinkId, remote: PeerId, f: &Summary) {
         let now = self.fx.now();
         if self.hashed.of(&self.broadcast.list) == f.hash {
-            return;
+            return self.hear_of_history(remote, None);
+        }
+        if let Some(entries) = &f.entries {
+            self.hear_of_history(remote, Some(entries));
         }
         let Some(neighbour) = self.overlay.neighbours.get_mut(&remote) else { return };
         let Some(theirs) = &f.entries else {
@@ -236,6 +239,7 @@ impl Peer {
 
     pub(super) fn on_pull(&mut self, link: LinkId, f: &Pull) {
         let (mut bytes, mut batches) = (0, 0u32);
+        let (now, wall) = (self.fx.now(), self.fx.wall());
         'all: for r in &f.ranges {
             let mut last = None;
             for k in self.broadcast.kept.range(r.stream(), r.from, r.to) {
@@ -250,7 +254,8 @@ impl Peer {
                 batches += 1;
                 let hops = k.hops.saturating_add(1);
                 let (own_tree, receipt, pulled) = (false, false, true);
-                let gossip = Gossip { hops, own_tree, receipt, pulled, batch: k.batch.clone() };
+                let (age_ms, batch) = (k.age_ms(now, wall), k.batch.clone());
+                let gossip = Gossip { hops, own_tree, receipt, pulled, age_ms, batch };
                 self.fx.send_as(link, gossip, Class::History);
             }
         }
@@ -276,6 +281,7 @@ impl Peer {
     /// the tree: those behind it have missed it as well.
     pub(super) fn send_what_lacks(&mut self, link: LinkId, have: &[SummaryEntry]) {
         let (mut bytes, mut batches) = (0, 0);
+        let (now, wall) = (self.fx.now(), self.fx.wall());
         // A stream that the other does not know at all, it learns of by comparing.
         for has in have {
             let stream = has.stream();
@@ -293,7 +299,8 @@ impl Peer {
                     batches += 1;
                     let hops = k.hops.saturating_add(1);
                     let (own_tree, receipt, pulled) = (false, false, false);
-                    let gossip = Gossip { hops, own_tree, receipt, pulled, batch: k.batch.clone() };
+                    let (age_ms, batch) = (k.age_ms(now, wall), k.batch.clone());
+                    let gossip = Gossip { hops, own_tree, receipt, pulled, age_ms, batch };
                     self.fx.count("batches_caught_up");
                     self.fx.send_as(link, gossip, Class::Payload);
                 }

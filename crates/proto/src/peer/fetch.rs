@@ -102,12 +102,14 @@ impl Peer {
         let neighbour = neighbour.filter(|n| n.served_until <= now + Duration::from_secs(1));
         let Some(n) = neighbour else {
             self.fx.count("data_refused");
-            return self.fx.send_as(link, Data { id, batch: None }, Class::Payload);
+            return self.fx.send_as(link, Data { id, batch: None, age_ms: None }, Class::Payload);
         };
-        let batch = self.broadcast.holding(&id).map(|k| k.batch.clone());
+        let kept = self.broadcast.holding(&id);
+        let age_ms = kept.map(|k| k.age_ms(now, self.fx.wall()));
+        let batch = kept.map(|k| k.batch.clone());
         let micros = batch.as_ref().map_or(0, Batch::size) * 1_000_000 / DATA_RATE;
         n.served_until = n.served_until.max(now) + Duration::from_micros(micros as u64);
-        self.fx.send_as(link, Data { id, batch }, Class::Payload);
+        self.fx.send_as(link, Data { id, batch, age_ms }, Class::Payload);
     }
 
     pub(super) fn on_data(&mut self, remote: PeerId, f: Data) {
@@ -119,8 +121,9 @@ impl Peer {
             return self.fx.count("data_unasked");
         }
         if !self.broadcast.list.contains(&f.id) {
-            let way =
-                Way { hops: 0, from: Some(remote), own_tree: false, receipt: false, pulled: true };
+            let (from, age_ms) = (Some(remote), f.age_ms.unwrap_or_default());
+            let (own_tree, receipt, pulled) = (false, false, true);
+            let way = Way { hops: 0, from, own_tree, receipt, pulled, age_ms };
             self.take_in(&batch, way);
         }
         self.end_fetch(f.id, Some(message));

@@ -28,6 +28,8 @@ pub(super) struct Way {
     pub(super) receipt: bool,
     /// It was asked for, rather than sent along a tree.
     pub(super) pulled: bool,
+    /// For how long it had existed, in milliseconds.
+    pub(super) age_ms: u32,
 }
 
 /// What the acknowledgements look at.
@@ -95,8 +97,9 @@ impl<'a> Around<'a> {
 
 impl Peer {
     pub(super) fn on_gossip(&mut self, remote: PeerId, f: Gossip) {
-        let Gossip { hops, own_tree, receipt, pulled, batch } = f;
-        self.take_in(&batch, Way { hops, from: Some(remote), own_tree, receipt, pulled });
+        let Gossip { hops, own_tree, receipt, pulled, age_ms, batch } = f;
+        let from = Some(remote);
+        self.take_in(&batch, Way { hops, from, own_tree, receipt, pulled, age_ms });
     }
 
     /// Takes in a batch: one's own, a neighbour's, or the answer to a question.
@@ -126,6 +129,10 @@ impl Peer {
                     self.fx.count("batches_received");
                 }
                 self.fx.add("messages_duplicate", batch.len() as u64 - messages);
+                if way.age_ms > 0 {
+                    let age = Duration::from_millis(way.age_ms.into());
+                    self.broadcast.kept.set_age(batch, age);
+                }
                 self.missing.received(&self.broadcast.list, stream, now);
                 if way.pulled {
                     self.announcer.note(batch, way.from, None, now);
@@ -179,7 +186,7 @@ impl Peer {
 
     fn forward_to(&mut self, riders: Vec<PeerId>, batch: &Batch, way: Way) {
         let hops = way.hops.saturating_add(1);
-        let Way { own_tree, receipt, .. } = way;
+        let Way { own_tree, receipt, age_ms, .. } = way;
         let busy_until = self.fx.now() + BUSY;
         if let Some(n) = way.from.and_then(|from| self.overlay.neighbours.get_mut(&from)) {
             n.busy_until = busy_until;
@@ -192,7 +199,7 @@ impl Peer {
             n.busy_until = busy_until;
             self.fx.count("batches_forwarded");
             let batch = batch.clone();
-            let gossip = Gossip { hops, own_tree, receipt, pulled: false, batch };
+            let gossip = Gossip { hops, own_tree, receipt, pulled: false, age_ms, batch };
             self.fx.send_as(n.link, gossip, Class::Payload);
         }
     }
@@ -236,10 +243,12 @@ impl Peer {
         for (stream, from, to) in self.broadcast.list.take_forgotten() {
             self.tell_gap(stream, from, to);
         }
+        let now = self.fx.now();
         for step in self.broadcast.advance(publisher) {
             match step {
                 Step::Deliver { kept, from } => {
                     let delivery = Delivery {
+                        age: kept.age(now),
                         batch: kept.batch,
                         from,
                         neighbour: kept.from,
@@ -252,6 +261,7 @@ impl Peer {
                 Step::Gap { stream, from, to } => self.tell_gap(stream, from, to),
             }
         }
+        self.history.delivered(&self.broadcast.list, publisher);
     }
 
     fn tell_gap(&mut self, StreamId { publisher, epoch }: StreamId, from: u64, to: u64) {

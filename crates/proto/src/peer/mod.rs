@@ -11,6 +11,7 @@ mod death;
 mod duplicate;
 mod fetch;
 mod frames;
+mod history;
 mod links;
 mod messages;
 mod neighbours;
@@ -54,6 +55,7 @@ pub(crate) use view::{count, view};
 use catch_up::Unbegun;
 use death::{OpenReport, Suspect};
 use fetch::Fetch;
+use history::History;
 use links::{DialFor, Link};
 use own::Own;
 use resume::restore;
@@ -141,6 +143,7 @@ pub struct Peer {
     active: Active,
     /// Streams of which it is not known where they begin.
     unbegun: VecMap<StreamId, Unbegun>,
+    history: History,
     /// When this peer had its first neighbour.
     neighbours_since: Option<Time>,
     receipts: Receipts,
@@ -207,6 +210,7 @@ impl Peer {
             acks: Acks::default(),
             active: Active::default(),
             unbegun: VecMap::new(),
+            history: History::default(),
             neighbours_since: None,
             receipts: Receipts::new(),
             pace_at: Time::MAX,
@@ -251,6 +255,7 @@ impl Peer {
                 self.on_timeout(deadline);
             }
         }
+        self.review_history();
         self.moved(moves);
     }
 

@@ -442,6 +442,7 @@ impl Peer {
             watch: Watch::new(now, jitter, asks_second),
             served_until: now,
             pulled: Vec::new(),
+            has_told: false,
             record,
         };
         if let Some(m) = self.members.get_mut(&id) {

@@ -107,7 +107,10 @@ impl Peer {
         let receipt = self.outbox.receipt_wanted > batch.first();
         let own_tree = self.rides_own_tree();
         self.fx.count("batches_published");
-        self.take_in(&batch, Way { hops: 0, from: None, own_tree, receipt, pulled: false });
+        self.take_in(
+            &batch,
+            Way { hops: 0, from: None, own_tree, receipt, pulled: false, age_ms: 0 },
+        );
         self.pace(false);
         self.review_receipts();
         true

@@ -37,7 +37,7 @@ impl Peer {
         }
         match frame {
             Frame::GetData(f) => {
-                self.fx.send_as(id, Data { id: f.id, batch: None }, Class::Payload);
+                self.fx.send_as(id, Data { id: f.id, batch: None, age_ms: None }, Class::Payload);
             }
             Frame::Pull(_) => {
                 self.fx.send_as(id, Pulled { batches: 0, refused: true }, Class::History);

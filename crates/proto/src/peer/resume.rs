@@ -7,6 +7,7 @@
 //! that one has come, and only that is durable: then what is delivered again is what the consumer had
 //! not dealt with.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 
 use super::Peer;
@@ -109,6 +110,7 @@ pub(super) fn restore(
 
 fn delivery(k: &Kept) -> Delivery {
     Delivery {
+        age: Duration::MAX,
         batch: k.batch.clone(),
         from: k.batch.first(),
         neighbour: None,
@@ -259,6 +261,7 @@ mod tests {
             own_tree: false,
             receipt: false,
             pulled: false,
+            age_ms: 0,
         };
         p.take_in(&batch(1, 1, 2, 3), way);
         p.take_in(&batch(1, 1, 6, 1), way);

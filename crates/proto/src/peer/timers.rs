@@ -105,6 +105,7 @@ impl Peer {
             Some(self.pace_at),
             Some(self.next_idle_check),
             self.lists_at,
+            self.history_deadline(),
         ];
         let at = own.into_iter().flatten().chain(watches).chain(bursts).min()?;
         (at < Time::MAX && !self.own.has_left()).then_some(at)

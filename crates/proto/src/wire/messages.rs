@@ -19,6 +19,9 @@ pub struct Gossip {
     pub receipt: bool,
     /// Whether it answers a [`Pull`]: it is announced to others rather than sent on.
     pub pulled: bool,
+    /// For how long, in milliseconds, the sender knows that the batch exists: since it came to it, and
+    /// what it was told then. 0 on the way along a tree, 49 days at most.
+    pub age_ms: u32,
     /// The batch, byte for byte as its publisher signed it. The last field, so that everything
     /// from here on is forwarded as it came.
     pub batch: Batch,
@@ -40,7 +43,12 @@ impl Gossip {
             (self.pulled, FLAG_PULLED),
         ];
         let flags = all.iter().filter(|(set, _)| *set).fold(0, |flags, (_, flag)| flags | flag);
-        e.map(3)?.u8(0)?.u16(self.hops)?.u8(1)?.u8(flags)?.u8(2)?;
+        let is_old = self.age_ms > 0;
+        e.map(3 + u64::from(is_old))?.u8(0)?.u16(self.hops)?.u8(1)?.u8(flags)?;
+        if is_old {
+            e.u8(2)?.u32(self.age_ms)?;
+        }
+        e.u8(3)?;
         Ok(())
     }
 
@@ -50,12 +58,13 @@ impl Gossip {
         take: impl Fn(&'b [u8]) -> Bytes,
     ) -> Result<Self, decode::Error> {
         let fields = d.map()?.ok_or_else(|| decode::Error::message("a map of unknown length"))?;
-        let (mut hops, mut flags, mut batch) = (None, 0, None);
+        let (mut hops, mut flags, mut age_ms, mut batch) = (None, 0, 0, None);
         for _ in 0..fields {
             match d.u32()? {
                 0 => hops = Some(d.u16()?),
                 1 => flags = d.u8()?,
-                2 => {
+                2 => age_ms = d.u32()?,
+                3 => {
                     let start = d.position();
                     d.skip()?;
                     let wire = d.input().get(start..d.position()).unwrap_or_default();
@@ -74,6 +83,7 @@ impl Gossip {
             own_tree: has(FLAG_OWN_TREE),
             receipt: has(FLAG_RECEIPT),
             pulled: has(FLAG_PULLED),
+            age_ms,
             batch,
         })
     }
@@ -115,6 +125,9 @@ pub struct Data {
     /// The batch it came in, if the sender holds it.
     #[n(1)]
     pub batch: Option<Batch>,
+    /// For how long, in milliseconds, the sender knows that the batch exists; absent with no batch.
+    #[n(2)]
+    pub age_ms: Option<u32>,
 }
 
 /// One of the trees that batches ride (section 7.4).

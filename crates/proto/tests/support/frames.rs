@@ -104,15 +104,21 @@ pub fn batch() -> impl Strategy<Value = Batch> + Clone {
 }
 
 fn gossip() -> impl Strategy<Value = Gossip> {
-    (batch(), any::<(u16, bool, bool, bool)>()).prop_map(
-        |(batch, (hops, own_tree, receipt, pulled))| Gossip {
+    (batch(), any::<(u16, bool, bool, bool, u32)>()).prop_map(
+        |(batch, (hops, own_tree, receipt, pulled, age_ms))| Gossip {
             hops,
             own_tree,
             receipt,
             pulled,
+            age_ms,
             batch,
         },
     )
+}
+
+fn data() -> impl Strategy<Value = Data> {
+    (message_id(), option::of(batch()), option::of(any::<u32>()))
+        .prop_map(|(id, batch, age_ms)| Data { id, batch, age_ms })
 }
 
 fn tree() -> impl Strategy<Value = TreeId> + Clone {
@@ -424,7 +430,7 @@ pub fn all() -> Vec<(u16, BoxedStrategy<Frame>)> {
         (24, boxed(neighbourhood())),
         (30, boxed(gossip())),
         (31, boxed(message_id().prop_map(|id| GetData { id }))),
-        (32, boxed((message_id(), option::of(batch())).prop_map(|(id, batch)| Data { id, batch }))),
+        (32, boxed(data())),
         (33, boxed(beacon())),
         (34, boxed((tree(), option::of(has())).prop_map(|(tree, have)| Graft { tree, have }))),
         (35, boxed((tree(), option::of(has())).prop_map(|(tree, have)| Grafted { tree, have }))),

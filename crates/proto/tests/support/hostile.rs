@@ -261,6 +261,7 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
                 own_tree: flags & 1 != 0,
                 receipt: flags & 2 != 0,
                 pulled: flags & 4 != 0,
+                age_ms: if flags & 8 != 0 { u32::MAX } else { 0 },
                 batch: any_batch(s),
             }
             .into()
@@ -269,7 +270,8 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
         20 => {
             let batch = any_batch(s);
             let id = if s.once_in(4) { message_id(s) } else { first_of(&batch) };
-            Data { id, batch: (!s.once_in(4)).then_some(batch) }.into()
+            let age_ms = s.once_in(2).then_some(u32::MAX);
+            Data { id, batch: (!s.once_in(4)).then_some(batch), age_ms }.into()
         }
         21 => summary(s).into(),
         22 => Pull { ranges: a_few(s, 6, range) }.into(),
@@ -457,11 +459,12 @@ pub fn honest_answer(s: &mut Script<'_>, remote: Remote, frame: &Frame) -> Optio
             }
             let r = f.ranges.first()?;
             let batch = an_answer(r.publisher, r.epoch, r.from)?;
-            Gossip { hops: 3, own_tree: false, receipt: false, pulled: true, batch }.into()
+            Gossip { hops: 3, own_tree: false, receipt: false, pulled: true, age_ms: 0, batch }
+                .into()
         }
         Frame::GetData(f) => {
             let batch = an_answer(f.id.publisher, f.id.epoch, f.id.sequence)?;
-            Data { id: f.id, batch: Some(batch) }.into()
+            Data { id: f.id, batch: Some(batch), age_ms: Some(5) }.into()
         }
         Frame::Graft(f) => Grafted { tree: f.tree, have: s.once_in(2).then(|| has(s)) }.into(),
         Frame::Beacon(f) => Graft { tree: f.body.tree, have: s.once_in(2).then(|| has(s)) }.into(),

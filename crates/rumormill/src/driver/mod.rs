@@ -370,6 +370,9 @@ impl<C: Core> Driver<C> {
                 if let Event::Gap { publisher, epoch, from, to } = event {
                     self.hubs.log.append_gap(StreamId { publisher, epoch }, from, to);
                 }
+                if event == Event::CaughtUp {
+                    self.hubs.log.caught_up();
+                }
                 self.tell(event);
                 if left {
                     self.close_all();

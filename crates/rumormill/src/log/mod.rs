@@ -17,7 +17,7 @@ use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
 pub(crate) use place::PlaceId;
-use place::{Place, Places};
+use place::{History, Place, Places};
 
 /// Where the log begins to count. What an earlier life delivered is put in before it.
 const ORIGIN: u64 = 1 << 48;
@@ -60,8 +60,10 @@ impl Entry {
 /// What is there for a subscription.
 #[derive(Debug)]
 pub(crate) enum Next {
-    /// The next entry, and its number in the log.
-    Entry(u64, Entry),
+    /// The next entry, its number in the log, and when it was delivered.
+    Entry(u64, Entry, Instant),
+    /// What comes from here on is no history.
+    CaughtUp,
     /// What was let go before the subscription came to it, by stream.
     Missed(Vec<Span>),
     /// Nothing yet.
@@ -77,6 +79,8 @@ pub(crate) enum Begin {
     End,
     /// At the oldest entry.
     Front,
+    /// At the oldest entry that this life of the node delivered.
+    Life,
     /// At the newest entry with this message of a stream; at the oldest one if there is none.
     At(StreamId, u64),
 }
@@ -90,6 +94,8 @@ struct Inner {
     max_bytes: usize,
     max_age: Duration,
     places: Places,
+    /// The node has caught up with its first neighbours.
+    caught_up: bool,
     closed: bool,
 }
 
@@ -109,6 +115,7 @@ impl Log {
             max_bytes: usize::MAX,
             max_age: Duration::MAX,
             places: Places::default(),
+            caught_up: false,
             closed: false,
         };
         Log { inner: Mutex::new(inner), news: Notify::new() }
@@ -181,6 +188,7 @@ impl Log {
         let next = match begin {
             Begin::End => end,
             Begin::Front => inner.first,
+            Begin::Life => inner.first.max(ORIGIN),
             Begin::At(stream, sequence) => {
                 let holds = |(entry, _): &(Entry, Instant)| {
                     let span = entry.span();
@@ -190,7 +198,22 @@ impl Log {
                 inner.first + at as u64
             }
         };
-        (inner.places.open(next), end)
+        let history = match begin {
+            Begin::End => History::Over,
+            _ if inner.caught_up => History::Until(end),
+            _ => History::Unknown,
+        };
+        (inner.places.open(next, history), end)
+    }
+
+    /// The node has caught up: what is delivered from now on is no history.
+    pub(crate) fn caught_up(&self) {
+        let mut inner = self.lock();
+        inner.caught_up = true;
+        let end = inner.end();
+        inner.places.caught_up(end);
+        drop(inner);
+        self.news.notify_waiters();
     }
 
     /// Gives up a place.
@@ -202,9 +225,16 @@ impl Log {
     pub(crate) fn next(&self, place: PlaceId) -> Next {
         let mut inner = self.lock();
         let (first, end, closed) = (inner.first, inner.end(), inner.closed);
-        let Some(Place { next, missed }) = inner.places.get_mut(place) else { return Next::End };
+        let Some(place) = inner.places.get_mut(place) else { return Next::End };
+        let Place { next, missed, history } = place;
         if !missed.is_empty() {
             return Next::Missed(std::mem::take(missed).into_values().collect());
+        }
+        if let History::Until(until) = *history
+            && *next >= until
+        {
+            *history = History::Over;
+            return Next::CaughtUp;
         }
         if *next >= end {
             return if closed { Next::End } else { Next::Nothing };
@@ -214,7 +244,7 @@ impl Log {
         // A place is never before the front: it is moved when the front is.
         let index = usize::try_from(at.saturating_sub(first)).unwrap_or(usize::MAX);
         match inner.entries.get(index) {
-            Some((entry, _)) => Next::Entry(at, entry.clone()),
+            Some((entry, delivered)) => Next::Entry(at, entry.clone(), *delivered),
             None => Next::Nothing,
         }
     }

@@ -16,6 +16,18 @@ pub(super) struct Place {
     /// What was let go before it was read. A place that lags stands at the front, so what is let
     /// go of one stream are consecutive numbers, and one span tells it all.
     pub(super) missed: Missed,
+    pub(super) history: History,
+}
+
+/// Where history ends for a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum History {
+    /// It has been told, or there is none for this subscription.
+    Over,
+    /// Before this entry.
+    Until(u64),
+    /// The node has not caught up yet.
+    Unknown,
 }
 
 /// All places.
@@ -34,10 +46,10 @@ impl Default for Places {
 }
 
 impl Places {
-    pub(super) fn open(&mut self, next: u64) -> PlaceId {
+    pub(super) fn open(&mut self, next: u64, history: History) -> PlaceId {
         self.names += 1;
         let id = PlaceId(self.names);
-        self.places.insert(id, Place { next, missed: Missed::new() });
+        self.places.insert(id, Place { next, missed: Missed::new(), history });
         self.lowest = self.lowest.min(next);
         id
     }
@@ -48,6 +60,13 @@ impl Places {
 
     pub(super) fn get_mut(&mut self, id: PlaceId) -> Option<&mut Place> {
         self.places.get_mut(&id)
+    }
+
+    /// The node has caught up: history ends before this entry.
+    pub(super) fn caught_up(&mut self, end: u64) {
+        for place in self.places.values_mut().filter(|p| p.history == History::Unknown) {
+            place.history = History::Until(end);
+        }
     }
 
     /// An entry at the front is let go.

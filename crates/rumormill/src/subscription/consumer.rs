@@ -67,7 +67,7 @@ impl Consumer {
             Some(Received::Gap(gap)) => {
                 (StreamId { publisher: gap.publisher, epoch: gap.epoch }, gap.to)
             }
-            None => return,
+            Some(Received::CaughtUp) | None => return,
         };
         self.handed_out.insert(stream, next);
     }

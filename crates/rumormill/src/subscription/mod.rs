@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use rumormill_proto::{Delivery, Message, Messages, PeerId, StreamId, WallTime};
 use serde::Serialize;
+use tokio::time::Instant;
 
 pub use consumer::Consumer;
 pub(crate) use consumer::Progress;
@@ -26,6 +27,10 @@ pub enum Received {
     Message(Incoming),
     /// Messages of a publisher that do not come, in the place where they would have.
     Gap(Gap),
+    /// History is over: everything that the node kept when the subscription began has been given, and, where
+    /// the node had just started, everything that its first neighbours kept. What follows is new to
+    /// the node. Given once; not with [`Start::Now`], which leaves history out.
+    CaughtUp,
 }
 
 /// A message and how it came.
@@ -98,9 +103,13 @@ pub struct Subscription {
     topics: Box<[TopicPattern]>,
     current: Option<Current>,
     gaps: VecDeque<Gap>,
+    /// That history is over is to be told next.
+    has_caught_up: bool,
     /// Leaves out what is older, up to this entry of the log.
     since: Option<(WallTime, u64)>,
     resume: Option<Resume>,
+    /// Leaves out what existed before.
+    published_after: Option<Instant>,
 }
 
 /// The batch that is being read.
@@ -123,10 +132,14 @@ struct Resume {
 
 impl Subscription {
     pub(crate) fn open(log: &Arc<Log>, options: SubscribeOptions) -> Self {
-        let (mut since, mut resume) = (None, None);
+        let (mut since, mut resume, mut published_after) = (None, None, None);
         let begin = match options.start {
-            Start::Now => Begin::End,
+            Start::Now => {
+                published_after = Some(Instant::now());
+                Begin::End
+            }
             Start::Earliest => Begin::Front,
+            Start::Undelivered => Begin::Life,
             Start::Time(at) => {
                 since = Some(at);
                 Begin::Front
@@ -144,8 +157,10 @@ impl Subscription {
             topics: options.into_filter(),
             current: None,
             gaps: VecDeque::new(),
+            has_caught_up: false,
             since: since.map(|at| (at, end)),
             resume,
+            published_after,
         }
     }
 
@@ -185,6 +200,9 @@ impl Subscription {
         if let Some(gap) = self.gaps.pop_front() {
             return Some(Received::Gap(gap));
         }
+        if std::mem::take(&mut self.has_caught_up) {
+            return Some(Received::CaughtUp);
+        }
         let current = self.current.as_mut()?;
         for message in current.messages.by_ref() {
             if message.published_at() < current.since {
@@ -202,8 +220,12 @@ impl Subscription {
 
     fn refill(&mut self) -> Refill {
         match self.log.next(self.place) {
-            Next::Entry(number, entry) => {
-                self.take(number, entry);
+            Next::Entry(number, entry, delivered) => {
+                self.take(number, entry, delivered);
+                Refill::Some
+            }
+            Next::CaughtUp => {
+                self.has_caught_up = true;
                 Refill::Some
             }
             Next::Missed(spans) => {
@@ -223,12 +245,16 @@ impl Subscription {
         }
     }
 
-    fn take(&mut self, number: u64, entry: Entry) {
+    fn take(&mut self, number: u64, entry: Entry, delivered: Instant) {
         let span = entry.span();
         let delivery = match entry {
             Entry::Gap(_) => return self.missed(span, GapReason::NotReceived),
             Entry::Batch(delivery) => delivery,
         };
+        let existed = delivered.checked_sub(delivery.age);
+        if self.published_after.is_some_and(|after| existed.is_none_or(|at| at < after)) {
+            return;
+        }
         let Some(from) = self.go_on_at(&span) else { return };
         let since = match self.since {
             Some((since, until)) if number < until => since,

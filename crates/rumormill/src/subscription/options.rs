@@ -13,11 +13,24 @@ const MAX_PATTERNS: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Start {
-    /// With what is delivered from now on.
+    /// With what is published from now on. What was published before the subscription began is left
+    /// out, also where it comes to the node only later: what neighbours kept for a node that has just
+    /// started, or that was cut off or stopped for a while. A program that must not miss that begins
+    /// with [`Earliest`](Start::Earliest) or is the node's [`Consumer`](crate::Consumer).
+    ///
+    /// When a message was published is judged by for how long this node, and the neighbours that passed
+    /// it on, have known it; wall clocks are not compared, but where a neighbour was itself restarted
+    /// with its data directory and the message is from before that. Time in queues is not counted: a
+    /// message that was published so long before the subscription as it waited on its way may come.
+    /// Gaps are told whatever they are of.
     #[default]
     Now,
     /// With everything that the node still holds, also from before it was restarted.
     Earliest,
+    /// With everything that this process of the node has delivered, and still holds: what an earlier process
+    /// delivered is left out, what was published meanwhile is not. Without a data directory, the
+    /// same as [`Earliest`](Start::Earliest).
+    Undelivered,
     /// With what the node holds and was published at this time or later, by its publisher's clock.
     /// Whatever is delivered from now on comes too, whatever its publisher's clock says.
     Time(WallTime),
@@ -54,7 +67,7 @@ pub enum SubscribeError {
 }
 
 impl SubscribeOptions {
-    /// Every topic, from now on.
+    /// Every topic; what is published from now on.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

@@ -26,6 +26,7 @@ fn all(s: &mut Subscription) -> String {
         Received::Message(m) => format!("{}{}", m.message.topic(), m.message.id().sequence),
         Received::Gap(g) if g.reason == GapReason::NotKept => format!("({}-{}!)", g.from, g.to),
         Received::Gap(g) => format!("({}-{})", g.from, g.to),
+        Received::CaughtUp => "|".to_owned(),
     });
     words.collect::<Vec<_>>().join(" ")
 }
@@ -54,6 +55,38 @@ async fn now_earliest_and_after_a_message() {
     assert_eq!(all(&mut after_last), "a4 a5 a6");
     assert_eq!(all(&mut after_future), "b0 a6", "never twice");
     assert_eq!(all(&mut after_unknown), "a0 a1 b0 a2 a3 a4 a5 a6");
+}
+
+#[tokio::test]
+async fn now_leaves_out_what_existed_before_the_subscription() {
+    let (log, mut p) = (log(), Publisher::new(&identity(1)));
+    let mut now = Subscription::open(&log, from(Start::Now));
+    let mut all_there_is = Subscription::open(&log, from(Start::Undelivered));
+    let aged = |d: Delivery, age| Delivery { age, ..d };
+    log.append(aged(p.topics(&["a"]), Duration::from_secs(600)));
+    log.append(aged(p.topics(&["a"]), Duration::MAX));
+    log.append(p.topics(&["a"]));
+    assert_eq!(all(&mut now), "a2");
+    assert_eq!(all(&mut all_there_is), "a0 a1 a2");
+}
+
+#[tokio::test]
+async fn caught_up_is_told_once_behind_what_was_kept() {
+    let (log, mut p) = (log(), Publisher::new(&identity(1)));
+    log.restore(vec![p.topics(&["a"])]);
+    let mut before = Subscription::open(&log, from(Start::Earliest));
+    let mut undelivered = Subscription::open(&log, from(Start::Undelivered));
+    let mut now = Subscription::open(&log, from(Start::Now));
+    log.append(p.topics(&["a"]));
+    log.caught_up();
+    log.append(p.topics(&["a"]));
+    assert_eq!(all(&mut before), "a0 a1 | a2");
+    assert_eq!(all(&mut undelivered), "a1 | a2");
+    assert_eq!(all(&mut now), "a1 a2", "it has no history");
+    // The node has caught up already: what it keeps is history.
+    let mut after = Subscription::open(&log, from(Start::Earliest).topic("b").unwrap());
+    log.append(p.topics(&["b"]));
+    assert_eq!(all(&mut after), "| b3");
 }
 
 #[tokio::test]

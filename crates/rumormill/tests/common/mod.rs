@@ -154,9 +154,12 @@ pub(crate) async fn take_two_strangers(peers: &mut Vec<Node>) -> (Node, Node) {
 }
 
 pub(crate) async fn next_message(inbox: &mut Subscription) -> Message {
-    match timeout(PATIENCE, inbox.recv()).await.expect("no message in time") {
-        Some(Received::Message(delivery)) => delivery.message,
-        other => panic!("{other:?}"),
+    loop {
+        match timeout(PATIENCE, inbox.recv()).await.expect("no message in time") {
+            Some(Received::Message(delivery)) => return delivery.message,
+            Some(Received::CaughtUp) => {}
+            other => panic!("{other:?}"),
+        }
     }
 }
 
@@ -198,6 +201,7 @@ impl Orderly {
                 self.missing += g.to - g.from;
                 (g.stream(), g.from, g.to)
             }
+            Received::CaughtUp => return,
         };
         let next = self.next.entry(stream).or_insert(from);
         assert_eq!(*next, from, "of {stream:?}");

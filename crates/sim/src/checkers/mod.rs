@@ -4,6 +4,7 @@
 //! have ended and the network has had time to settle. Every checker has a test that plants the
 //! fault it looks for.
 
+pub mod age;
 pub mod bounds;
 pub mod copies;
 pub mod death;
@@ -56,12 +57,13 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What must hold at every moment: nothing delivered twice, out of order or left out in silence, also
+/// What must hold at every moment: nothing delivered twice, out of order, as older than it is or left out in silence, also
 /// by a process that was started again, no false death, everything bounded, the seam used as agreed.
 #[must_use]
 pub fn always(seen: &Observation) -> Vec<Violation> {
     let checks = [
         delivery::once,
+        age::check,
         order::check,
         loss::told,
         loss::resumed,

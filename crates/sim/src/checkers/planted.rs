@@ -157,6 +157,7 @@ pub(super) fn sound() -> Observation {
         id: message,
         from: (node != 3).then(|| id(3)),
         hops: u16::from(node != 3),
+        age: Duration::ZERO,
     };
     let published = Publication {
         at: second(2),
@@ -217,6 +218,7 @@ pub(super) fn deliver(seen: &mut Observation, node: u32, numbers: &[u64]) {
         id: message(*n),
         from,
         hops: 1,
+        age: Duration::ZERO,
     }));
 }
 

@@ -140,6 +140,7 @@ impl World {
     /// Sets a node's wall clock by so much, forward or back. Time for its timers goes on as before.
     pub fn set_clock(&mut self, node: NodeId, by: Duration, back: bool) {
         let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+        self.ledger.clock_was_set = true;
         let ahead = self.node(node).clock_ahead;
         self.node_mut(node).clock_ahead =
             if back { ahead.saturating_sub(by) } else { ahead.saturating_add(by) };

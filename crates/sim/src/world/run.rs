@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use rumormill_proto::snapshot::MemberState;
 use rumormill_proto::{
-    Address, Event, Input, LinkDown, MessageId, Output, Peer, PeerSetup, Role, Seed, SeedSetup,
-    Time, WallTime,
+    Address, Delivery, Event, Input, LinkDown, MessageId, Output, Peer, PeerSetup, Role, Seed,
+    SeedSetup, Time, WallTime,
 };
 
 use super::{Happening, Record, WALL_EPOCH, World};
@@ -310,8 +310,8 @@ impl World {
                 }
                 if self.is_judged() {
                     let (at, life) = (self.now, self.node(node).life);
-                    let (from, hops) = (delivery.neighbour, delivery.hops);
-                    let arrival = |id| Arrival { at, node, life, id, from, hops };
+                    let Delivery { neighbour: from, hops, age, .. } = delivery;
+                    let arrival = |id| Arrival { at, node, life, id, from, hops, age };
                     self.ledger.arrivals.extend(delivery.messages().map(|m| arrival(m.id())));
                 }
             }

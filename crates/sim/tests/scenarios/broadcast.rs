@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use rumormill_proto::{BroadcastMode, Config, MessageId, PublishError};
+use rumormill_proto::{BroadcastMode, Config, Event, MessageId, PublishError};
 use rumormill_sim::checkers::{self, copies, order, trees};
 use rumormill_sim::{CommandError, DiskFate, NodeId, World, WorldConfig};
 
@@ -194,6 +194,43 @@ fn a_late_joiner_gets_the_history_in_order() {
     let all = [ids, more].concat();
     assert_eq!(got(&net.world, late, &all).len(), all.len());
     net.rests_within(s(20));
+}
+
+/// Of what a newcomer gets, history is what was published before it was started, give or take the way; it
+/// says when it has all of it.
+#[test]
+fn newcomer_tells_history_from_what_is_published_later_and_says_when_it_has_caught_up() {
+    let mut net = Net::lan(91, 3, 12);
+    for _ in 0..5 {
+        net.publish_everywhere();
+        net.world.run_for(s(2));
+    }
+    let history: Vec<MessageId> = net.world.ledger().publications.iter().map(|p| p.id).collect();
+    let started = net.world.now();
+    // They link with each other as well as with those who have the history.
+    let newcomers = net.world.add_peers(4);
+    net.peers.extend(&newcomers);
+    for _ in 0..20 {
+        net.publish_everywhere();
+        net.world.run_for(ms(250));
+    }
+    for &newcomer in &newcomers {
+        let told = net.told(newcomer, |e| matches!(e, Event::CaughtUp));
+        let [caught_up] = told.as_slice() else { panic!("{newcomer} says it {told:?}") };
+        let arrivals = net.world.ledger().arrivals.iter().filter(|a| a.node == newcomer);
+        let arrivals: Vec<_> = arrivals.collect();
+        for id in &history {
+            let arrival = arrivals.iter().find(|a| a.id == *id).expect("all of it came");
+            assert!(arrival.at <= *caught_up, "{id} came after history was over");
+            assert!(arrival.at.since(started) < arrival.age, "{id} is history: {arrival:?}");
+        }
+        let new = arrivals.iter().filter(|a| !history.contains(&a.id));
+        assert!(new.clone().count() > 100);
+        for arrival in new {
+            assert!(arrival.at.since(started) >= arrival.age, "it is new: {arrival:?}");
+        }
+    }
+    net.is_sound();
 }
 
 #[test]
