@@ -14,6 +14,8 @@ const SKIPS: [f64; 4] = [0.0, 0.01, 0.1, 0.5];
 const LOSSES: [f64; 3] = [0.0, 0.01, 0.05];
 /// How long the process of a copy runs, if it does not end by itself: its original may be killed meanwhile.
 const COPY_RUNS: Duration = Duration::from_secs(1);
+/// Bytes a second of a slow uplink: 128 kbit/s.
+const UPLINK: u64 = 16_000;
 /// The most peers there are at once, beside those of the beginning.
 const NEWCOMERS: usize = 3;
 
@@ -43,6 +45,7 @@ impl Run<'_> {
         }
         self.move_or_copy_a_host();
         self.want_a_receipt();
+        self.strike_alone(chaos.seeds);
         let (min, max) = (chaos.every.min.0, chaos.every.max.0);
         let gap = self.chaos_dice.between(min, max).max(Duration::from_micros(1));
         self.agenda.put(self.world.now() + gap, Deed::Chaos);
@@ -79,6 +82,40 @@ impl Run<'_> {
             10 => self.cut_an_edge(p),
             11 => self.strike_a_stream(p),
             _ => self.relieve(),
+        }
+    }
+
+    /// Now and then a death that no neighbour can report, a peer with a slow uplink, or seeds that are cut
+    /// off from each other for a while.
+    fn strike_alone(&mut self, seeds: bool) {
+        let now = self.world.now();
+        let live = self.live();
+        let spare = live.len().saturating_sub(LEFT_ALIVE);
+        let Some(&p) = self.chaos_dice.pick(&live, 1).first() else { return };
+        match self.chaos_dice.below(60) {
+            0 => {
+                let around: Vec<NodeId> = self.world.graph().neighbours(p).collect();
+                if around.len() < spare {
+                    self.world.crash(p);
+                    around.into_iter().for_each(|n| self.world.crash(n));
+                }
+            }
+            1 => {
+                let n = 1 + self.chaos_dice.below(5);
+                self.crash_loop(n, Duration::from_millis(200));
+            }
+            2 if spare > 0 => self.crash_unobserved(p, Duration::from_millis(400)),
+            3 => {
+                self.world.set_uplink(p, Some(UPLINK));
+                let gap = self.chaos_dice.between(Duration::from_secs(1), Duration::from_secs(20));
+                self.agenda.put(now + gap, Deed::Undo(Undo::Uplink(vec![p])));
+            }
+            4 if seeds => {
+                let cut = self.cut_seeds();
+                let gap = self.chaos_dice.between(Duration::from_secs(1), Duration::from_secs(20));
+                self.agenda.put(now + gap, Deed::Undo(Undo::Mend(cut)));
+            }
+            _ => {}
         }
     }
 

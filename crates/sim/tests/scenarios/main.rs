@@ -11,6 +11,8 @@ mod determinism;
 mod gossip;
 mod identity;
 mod join;
+mod lossy;
+mod lost;
 mod partitions;
 mod receipts;
 mod returns;
