@@ -18,11 +18,11 @@ use rumormill_proto::overlay::target::{rank, target_degree};
 use rumormill_proto::registry::Entry;
 use rumormill_proto::wire::{
     Accept, Accused, Ack, AckEntry, Announce, Appoint, Beacon, Census, Close, Confirm, Confirmed,
-    Data, Entries, Frame, GetData, Gossip, Graft, Grafted, Hello, Holder, Leave, MembersChanged,
-    Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong, Position, PositionRead,
-    ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register, RegisterRefused, Registered,
-    Reject, Report, Rewire, SeedName, StreamMark, Summary, SummaryEntry, Testify, TreeId, Verdict,
-    Verifier, Votes, Want, ack_token, encode,
+    Data, Entries, Frame, GetData, Gossip, Graft, Grafted, Hello, Holder, Leave, LostPeer,
+    MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong, Position,
+    PositionRead, ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register, RegisterRefused,
+    Registered, Reject, Report, Rewire, SeedName, StreamMark, Summary, SummaryEntry, Testify,
+    TreeId, Verdict, Verifier, Votes, Want, ack_token, encode,
 };
 use rumormill_proto::{
     Address, CloseReason, Config, Identity, Input, LinkId, LinkInfo, MessageId, Name, Output, Peer,
@@ -411,12 +411,13 @@ fn death_frames(page: &mut Page) {
         Testify { testimony: testimony(&three, &eleven, one.id(), 3) },
     );
     page.frame(
-        "the report, the vote and the testimony above; an earlier vote on peer 2 withdrawn",
+        "the report, the vote and the testimony above; an earlier vote on peer 2 withdrawn; peer 3 lost",
         Votes {
             reports: vec![report(&two, &one, 3)],
             vote: Some(vote(&eleven, one.id(), 3, vec![two.id(), three.id()])),
             testimonies: vec![testimony(&three, &eleven, one.id(), 3)],
             withdrawn: Some(two.id()),
+            lost: Some(LostPeer { subject: three.id(), incarnation: 5 }),
         },
     );
     page.frame(

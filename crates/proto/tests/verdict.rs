@@ -19,7 +19,7 @@ const ACCUSED: u8 = 1;
 const WITNESSES: [u8; 2] = [2, 3];
 
 fn nothing() -> Votes {
-    Votes { reports: Vec::new(), vote: None, testimonies: Vec::new(), withdrawn: None }
+    Votes { reports: Vec::new(), vote: None, testimonies: Vec::new(), withdrawn: None, lost: None }
 }
 
 fn accused() -> PeerId {

@@ -459,6 +459,7 @@ mod counts {
             vote: Some(v.clone()),
             testimonies: Vec::new(),
             withdrawn: None,
+            lost: None,
         });
         let on = |witnesses: Vec<PeerId>| {
             let v = Vote { seed: identity(3).id(), subject: id(1), incarnation: 1, witnesses };

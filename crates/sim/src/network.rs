@@ -37,6 +37,9 @@ pub enum Latency {
 
 /// First wait before a lost packet is sent again; it doubles with every further loss.
 pub const RETRANSMIT: Duration = Duration::from_millis(200);
+/// The same for the first packet of a connection, of whose path nothing is known yet (RFC 6298,
+/// section 2.1).
+pub const RETRANSMIT_SYN: Duration = Duration::from_secs(1);
 /// Most losses in a row that a packet meets.
 const MAX_LOSSES: u32 = 6;
 
@@ -87,6 +90,15 @@ impl Network {
 
     /// How long the next packet takes, losses included.
     pub(crate) fn delay(&mut self, from: NodeId, to: NodeId) -> Duration {
+        self.delay_after(from, to, RETRANSMIT)
+    }
+
+    /// The same for a packet that begins a connection, or answers one that does.
+    pub(crate) fn delay_syn(&mut self, from: NodeId, to: NodeId) -> Duration {
+        self.delay_after(from, to, RETRANSMIT_SYN)
+    }
+
+    fn delay_after(&mut self, from: NodeId, to: NodeId, retransmit: Duration) -> Duration {
         let mut delay = match self.latency {
             Latency::Constant(d) => d,
             Latency::Uniform { min, max } => self.latency_dice.between(min, max),
@@ -105,7 +117,7 @@ impl Network {
         if self.loss > 0.0 {
             let mut losses = 0;
             while losses < MAX_LOSSES && self.loss_dice.chance(self.loss) {
-                delay += RETRANSMIT * 2u32.pow(losses);
+                delay += retransmit * 2u32.pow(losses);
                 losses += 1;
             }
         }
@@ -117,6 +129,11 @@ impl Network {
         let bytes = derive(self.seed, "place", u64::from(node.0));
         let half = |at: usize| bytes.get(at..at + 4).and_then(|b| b.try_into().ok());
         [half(0), half(4)].map(|b| b.map_or(0, u32::from_le_bytes))
+    }
+
+    /// Whether every packet gets through at once.
+    pub(crate) fn is_undisturbed(&self) -> bool {
+        self.is_whole() && self.loss == 0.0 && self.skip == 0.0
     }
 
     /// Whether nothing is closed anywhere.

@@ -87,6 +87,8 @@ pub(crate) struct Node {
     pub(crate) next_port: u16,
     /// Bytes a second that its line carries each way, if there is a limit.
     pub(crate) line: Option<u64>,
+    /// Bytes a second that it can send, if that is less than its line carries.
+    pub(crate) uplink: Option<u64>,
     pub(crate) up: Lane,
     pub(crate) down: Lane,
     /// How far its wall clock is ahead of the world's, in microseconds.
@@ -132,6 +134,7 @@ impl Node {
             spins: (Time::ZERO, 0),
             next_port: EPHEMERAL,
             line: None,
+            uplink: None,
             up: Lane::default(),
             down: Lane::default(),
             clock_ahead: 0,
@@ -146,6 +149,11 @@ impl Node {
             Kind::Seed { .. } => Role::Seed,
             Kind::Machine { role, .. } => *role,
         }
+    }
+
+    /// Bytes a second that it can send, if there is a limit.
+    pub(crate) fn up_rate(&self) -> Option<u64> {
+        self.line.into_iter().chain(self.uplink).min()
     }
 
     /// A fresh port to dial from.

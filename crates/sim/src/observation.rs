@@ -70,6 +70,8 @@ pub struct Observation {
     /// How long after the end of a trouble a removal may still come of it: detection, agreement
     /// and the way there.
     pub grace: Duration,
+    /// Since when nothing has disturbed the network, deaths of peers aside.
+    pub quiet_since: Time,
     /// How long a message may take until its absence is a fault.
     pub settle: Duration,
 }
@@ -107,6 +109,14 @@ pub fn grace(config: &Config) -> Duration {
         + config.probe_burst() * 2
         + config.report_window()
         + Duration::from_secs(2)
+}
+
+/// How long after its death a process may be in a registry as alive where nothing else is wrong,
+/// whatever its degree: the silence after which a seed gives its link up, the probes of the seed and of
+/// the witnesses that it draws, twice, and two seconds of way.
+#[must_use]
+pub fn prompt(config: &Config) -> Duration {
+    config.seed_ping_interval() * 4 + config.probe_burst() * 6 + Duration::from_secs(2)
 }
 
 /// How long a message may take under these settings: two comparisons of message lists, and two

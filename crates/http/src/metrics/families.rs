@@ -144,6 +144,26 @@ pub(super) const FAMILIES: &[Family] = &[
     family("probes_failed", "Accused peers that did not answer this seed", One("probes_failed")),
     family("cases_expired", "Accusations that came to nothing", One("cases_expired")),
     family(
+        "cases_repeated",
+        "Accusations that are looked into again because there is no verdict",
+        One("cases_repeated"),
+    ),
+    family(
+        "registrants_lost",
+        "Registered peers that this seed lost without a goodbye, and probed",
+        One("registrants_lost"),
+    ),
+    family(
+        "registrants_silent",
+        "Links of registered peers closed for silence",
+        One("registrants_silent"),
+    ),
+    family(
+        "local_health_lowered",
+        "Times that this peer found itself or its link late, and gave others more time",
+        One("local_health_lowered"),
+    ),
+    family(
         "self_doubts",
         "Times that this peer suspected so many that it may be cut off itself",
         One("self_doubts"),

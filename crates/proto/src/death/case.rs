@@ -12,8 +12,8 @@ use crate::signed::Signed;
 use crate::time::Time;
 
 /// How many distinct witnesses a seed must have heard before it votes on the death of a peer of
-/// degree `degree`: a majority of its neighbours, at least 2, at most 5. At least one of them is a
-/// neighbour; others may be peers that a seed appointed.
+/// degree `degree`: a majority of its neighbours, at least 2, at most 5. Where too few neighbours
+/// can report, peers that a seed appointed count as well.
 ///
 /// In a network where so many others are not left, all of those that are left are enough, and one
 /// at least: of two peers, the other one and the seeds' own probes.
@@ -22,10 +22,26 @@ pub fn reports_needed(degree: u16) -> usize {
     (usize::from(degree) / 2 + 1).clamp(2, 5)
 }
 
+/// Probe bursts that a seed's probe lasts at most, if a connection to the accused is under way.
+const LONGEST: u32 = 3;
+/// Times that a seed draws witnesses in one round of a case.
+const DRAWS: u32 = 4;
+/// Rounds of a case that lead to nothing before it is closed.
+const MAX_ROUNDS: u32 = 12;
+/// A round takes twice as long as the one before, so many times.
+const DOUBLINGS: u32 = 2;
+
 /// The seed's own probe of the accused.
 #[derive(Debug)]
 pub(crate) struct Probe {
+    pub(crate) started: Time,
+    /// What the accused has to repeat: an answer to anything older is no evidence.
+    pub(crate) nonce: u64,
+    /// Between two tries.
+    every: Duration,
     deadline: Time,
+    /// The end, if a connection is still under way at the deadline.
+    longest: Time,
     next_try: Time,
     tries_left: u32,
     pub(crate) dial: Option<DialId>,
@@ -37,6 +53,14 @@ pub(crate) struct Probe {
 pub(crate) struct Case {
     pub(crate) subject: PeerId,
     pub(crate) incarnation: u64,
+    /// This seed lost the subject itself: its link ended without a goodbye, or its lease ran out.
+    pub(crate) lost: bool,
+    /// This seed has voted in the case, though it may not stand by that any more.
+    pub(crate) has_voted: bool,
+    /// Rounds that led to nothing.
+    rounds: u32,
+    /// Draws of witnesses left in this round.
+    draws_left: u32,
     reports: BTreeMap<PeerId, (Time, Signed<DeathReport>)>,
     testimonies: BTreeMap<PeerId, (Time, Signed<Testimony>)>,
     /// Whom this seed has appointed.
@@ -51,21 +75,56 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    pub(crate) fn new(subject: PeerId, incarnation: u64, now: Time, config: &Config) -> Self {
+    /// A case opened by a neighbour's report. `nonce` is fresh; the probe takes `patience` times as long
+    /// as configured, and what is heard counts for as many times as long.
+    pub(crate) fn new(
+        subject: PeerId,
+        incarnation: u64,
+        nonce: u64,
+        patience: u32,
+        now: Time,
+        config: &Config,
+    ) -> Self {
+        let burst = config.probe_burst() * patience;
         Case {
             subject,
             incarnation,
+            lost: false,
+            has_voted: false,
+            rounds: 0,
+            draws_left: DRAWS,
             reports: BTreeMap::new(),
             testimonies: BTreeMap::new(),
             appointed: BTreeSet::new(),
             // The neighbours have the first word.
             appoint_at: now + config.probe_burst() / 2,
-            probe: Probe::new(now, config.probe_burst(), config.probe_retries()),
+            probe: Probe::new(nonce, now, burst, burst, config.probe_retries()),
             votes: BTreeMap::new(),
             last_change: now,
-            window: config.report_window(),
-            burst: config.probe_burst(),
+            window: config.report_window() * patience,
+            burst,
             retries: config.probe_retries(),
+        }
+    }
+
+    /// A case opened because a seed lost the subject. Nobody has looked at it yet, so the probe takes
+    /// twice as long; and if it has neighbours, they have the first word.
+    pub(crate) fn of_lost(
+        subject: PeerId,
+        incarnation: u64,
+        has_neighbours: bool,
+        nonce: u64,
+        patience: u32,
+        now: Time,
+        config: &Config,
+    ) -> Self {
+        let burst = config.probe_burst();
+        let wait = if has_neighbours { burst + burst / 4 } else { Duration::ZERO };
+        let case = Case::new(subject, incarnation, nonce, patience, now, config);
+        Case {
+            appoint_at: now + wait,
+            probe: Probe::new(nonce, now, case.burst * 2, case.burst, config.probe_retries()),
+            ..case
         }
     }
 
@@ -99,9 +158,36 @@ impl Case {
     /// A probe that failed too long ago to vote on says nothing about what is accused now.
     fn probe_again(&mut self, now: Time) {
         if self.probe.failed.is_some_and(|at| now.since(at) > self.window) {
-            self.probe =
-                Probe { dial: self.probe.dial, ..Probe::new(now, self.burst, self.retries) };
+            self.renew_probe(now, self.burst);
         }
+    }
+
+    fn renew_probe(&mut self, now: Time, length: Duration) {
+        let nonce = self.probe.nonce.wrapping_add(1);
+        let dial = self.probe.dial;
+        self.probe = Probe { dial, ..Probe::new(nonce, now, length, self.burst, self.retries) };
+    }
+
+    /// Begins again: a new probe, new witnesses. What this seed voted in an earlier round does not
+    /// stand any more.
+    pub(crate) fn next_round(&mut self, me: &PeerId, counts: bool, now: Time) {
+        self.rounds += u32::from(counts);
+        self.withdraw(me);
+        self.appointed.clear();
+        self.draws_left = DRAWS;
+        self.appoint_at = now;
+        self.last_change = now;
+        self.renew_probe(now, self.burst * 2);
+    }
+
+    /// Whether there is a probe under way, or one whose outcome can still be voted on.
+    pub(crate) fn is_fresh(&self, now: Time) -> bool {
+        self.probe.failed.is_none_or(|at| now.since(at) <= self.window)
+    }
+
+    /// Whether it has had all the rounds that a case is given.
+    pub(crate) const fn is_given_up(&self) -> bool {
+        self.rounds + 1 >= MAX_ROUNDS
     }
 
     fn forget_old(&mut self, now: Time) {
@@ -110,24 +196,23 @@ impl Case {
         self.testimonies.retain(|_, (at, _)| now.since(*at) <= window);
     }
 
-    /// The distinct witnesses heard within the window, ascending; none without a neighbour.
+    /// The distinct witnesses heard within the window, ascending: neighbours, and peers that a seed
+    /// appointed.
     pub(crate) fn witnesses(&self) -> BTreeSet<PeerId> {
-        if self.reports.is_empty() {
-            return BTreeSet::new();
-        }
         self.reports.keys().chain(self.testimonies.keys()).copied().take(MAX_REPORTS).collect()
     }
 
     /// How many witnesses to appoint now, if it is time to.
     pub(crate) fn appoint_due(&mut self, needed: usize, now: Time, config: &Config) -> usize {
         let missing = needed.saturating_sub(self.witnesses().len());
-        if now < self.appoint_at {
+        if now < self.appoint_at || self.draws_left == 0 {
             return 0;
         }
         self.appoint_at = now + config.probe_burst() * 2;
-        if missing == 0 || self.reports.is_empty() {
+        if missing == 0 {
             return 0;
         }
+        self.draws_left -= 1;
         // One more than needed, should one of them be gone as well.
         missing + 1
     }
@@ -182,6 +267,7 @@ impl Case {
         };
         let vote = Signed::sign(vote, seed);
         self.votes.insert(seed.id(), vote.clone());
+        self.has_voted = true;
         Some(vote)
     }
 
@@ -193,23 +279,33 @@ impl Case {
         Certificate::new(self.votes.values().cloned().collect())
     }
 
-    /// Whether the case led to nothing.
+    /// When the round has led to nothing.
+    fn round_end(&self) -> Time {
+        let first = self.window * 2 + Duration::from_secs(1);
+        self.last_change + first * (1 << self.rounds.min(DOUBLINGS))
+    }
+
+    /// Whether the round led to nothing.
     pub(crate) fn is_stale(&self, now: Time) -> bool {
-        now > self.last_change + self.window * 2 + Duration::from_secs(1)
+        now > self.round_end()
     }
 
     /// When to look at it next.
     pub(crate) fn deadline(&self) -> Time {
-        let stale = self.last_change + self.window * 2 + Duration::from_secs(1);
-        let appoint = if self.reports.is_empty() { Time::MAX } else { self.appoint_at };
-        self.probe.next().unwrap_or(Time::MAX).min(appoint).min(stale + Duration::from_micros(1))
+        let appoint = if self.draws_left == 0 { Time::MAX } else { self.appoint_at };
+        let stale = self.round_end() + Duration::from_micros(1);
+        self.probe.next().unwrap_or(Time::MAX).min(appoint).min(stale)
     }
 }
 
 impl Probe {
-    fn new(now: Time, burst: Duration, retries: u32) -> Self {
+    fn new(nonce: u64, now: Time, length: Duration, burst: Duration, retries: u32) -> Self {
         Probe {
-            deadline: now + burst,
+            started: now,
+            nonce,
+            every: length / retries.max(1),
+            deadline: now + length,
+            longest: now + burst * LONGEST,
             next_try: now,
             tries_left: retries,
             dial: None,
@@ -218,18 +314,18 @@ impl Probe {
     }
 
     /// Whether to ask the accused once more now.
-    pub(crate) fn try_due(&mut self, now: Time, config: &Config) -> bool {
+    pub(crate) fn try_due(&mut self, now: Time) -> bool {
         if self.tries_left == 0 || now < self.next_try || self.failed.is_some() {
             return false;
         }
         self.tries_left -= 1;
-        self.next_try = now + config.probe_burst() / config.probe_retries();
+        self.next_try = now + self.every;
         true
     }
 
     /// Whether it has just come to its end without an answer.
     pub(crate) fn just_failed(&mut self, now: Time) -> bool {
-        if self.failed.is_some() || now < self.deadline {
+        if self.failed.is_some() || now < self.end() {
             return false;
         }
         self.failed = Some(now);
@@ -240,7 +336,13 @@ impl Probe {
         if self.failed.is_some() {
             return None;
         }
-        Some(if self.tries_left > 0 { self.next_try.min(self.deadline) } else { self.deadline })
+        Some(if self.tries_left > 0 { self.next_try.min(self.end()) } else { self.end() })
+    }
+
+    /// When it has failed. A connection that is neither up nor refused gets more time: the first
+    /// packets of one may have been lost.
+    fn end(&self) -> Time {
+        if self.dial.is_some() { self.deadline.max(self.longest) } else { self.deadline }
     }
 
     /// It does not fail before. A seed that has heard from the accused more lately than its accusers can have
@@ -252,6 +354,7 @@ impl Probe {
     /// This seed itself was late: the accused gets as much more time.
     pub(crate) fn postpone(&mut self, by: Duration) {
         self.deadline += by;
+        self.longest += by;
     }
 }
 
@@ -275,7 +378,7 @@ mod tests {
         let config = Config::lan().build().unwrap();
         let (seed, at) = (Identity::from_secret(&[11; 32]), |ms: u64| Time::from_micros(ms * 1000));
         let subject = report(1).subject;
-        let mut case = Case::new(subject, 1, at(0), &config);
+        let mut case = Case::new(subject, 1, 1, 1, at(0), &config);
         assert!(case.report(report(1), at(0)));
         assert!(case.probe.just_failed(at(600)));
         assert!(case.decide(&seed, 2, at(600)).is_none());
@@ -314,19 +417,47 @@ mod tests {
     }
 
     #[test]
-    fn appointed_witnesses_count_beside_a_neighbour_never_without() {
+    fn appointed_witnesses_suffice_where_a_seed_lost_the_subject() {
         let config = Config::lan().build().unwrap();
         let seed = Identity::from_secret(&[50; 32]);
-        let mut case = Case::new(report(1).subject, 1, at(0), &config);
-        assert!(case.testify(testimony(3), at(100)));
-        assert!(case.testify(testimony(4), at(100)));
-        assert!(case.probe.just_failed(at(700)));
-        assert_eq!(case.appoint_due(2, at(700), &config), 0, "nobody has reported");
-        assert!(case.decide(&seed, 2, at(700)).is_none());
-        case.report(report(1), at(800));
-        assert_eq!(case.decide(&seed, 2, at(800)).unwrap().witnesses.len(), 3);
+        let lost = |has| Case::of_lost(report(1).subject, 1, has, 1, 1, at(0), &config);
+        assert_eq!(lost(false).appoint_due(2, at(0), &config), 3, "no neighbour can report it");
+        let mut case = lost(true);
+        assert_eq!(case.appoint_due(2, at(740), &config), 0, "the neighbours have the first word");
+        assert_eq!(case.appoint_due(2, at(750), &config), 3);
+        assert!(case.testify(testimony(3), at(1100)));
+        assert!(case.testify(testimony(4), at(1100)));
+        assert!(!case.probe.just_failed(at(1199)) && case.probe.just_failed(at(1200)));
+        assert_eq!(case.decide(&seed, 2, at(1200)).unwrap().witnesses.len(), 2);
+    }
 
-        let mut case = Case::new(report(1).subject, 1, at(0), &config);
+    #[test]
+    fn a_case_is_tried_again_with_growing_pauses_and_given_up_in_the_end() {
+        let config = Config::lan().build().unwrap();
+        let me = Identity::from_secret(&[50; 32]).id();
+        let mut case = Case::of_lost(report(1).subject, 1, true, 7, 1, at(0), &config);
+        let (mut now, mut pauses) = (at(0), Vec::new());
+        while !case.is_given_up() {
+            let before = now;
+            while !case.is_stale(now) {
+                let _ = case.probe.try_due(now) | case.probe.just_failed(now);
+                case.appoint_due(2, now, &config);
+                now = now.max(case.deadline());
+            }
+            pauses.push(now.since(before).as_secs());
+            let nonce = case.probe.nonce;
+            case.next_round(&me, true, now);
+            assert_ne!(case.probe.nonce, nonce, "an answer to the probe before is no evidence");
+        }
+        assert_eq!(pauses[..4], [6, 12, 24, 24]);
+        assert_eq!(pauses.len(), 11);
+    }
+
+    #[test]
+    fn a_report_comes_before_appointments() {
+        let config = Config::lan().build().unwrap();
+
+        let mut case = Case::new(report(1).subject, 1, 1, 1, at(0), &config);
         case.report(report(1), at(0));
         assert_eq!(case.appoint_due(2, at(100), &config), 0, "the neighbours have the first word");
         assert_eq!(case.appoint_due(2, at(300), &config), 2, "one missing, one to spare");
@@ -342,7 +473,7 @@ mod tests {
         let config = Config::lan().build().unwrap();
         let seed = Identity::from_secret(&[50; 32]);
         let subject = report(1).subject;
-        let mut case = Case::new(subject, 1, at(0), &config);
+        let mut case = Case::new(subject, 1, 1, 1, at(0), &config);
         assert!(case.report(report(1), at(0)));
         assert!(!case.report(report(1), at(1)), "one neighbour counts once");
         assert!(!case.probe.just_failed(at(100)));
@@ -352,7 +483,7 @@ mod tests {
         assert!(case.report(report(2), at(2600)));
         assert!(case.decide(&seed, 2, at(2600)).is_none());
 
-        let mut case = Case::new(subject, 1, at(0), &config);
+        let mut case = Case::new(subject, 1, 1, 1, at(0), &config);
         case.report(report(1), at(0));
         case.report(report(2), at(10));
         assert!(case.decide(&seed, 2, at(300)).is_none(), "the probe is still under way");

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::config::Config;
 use crate::identity::PeerId;
 use crate::io::LinkId;
+use crate::limits::MAX_QUESTIONERS;
 use crate::small::VecSet;
 use crate::time::Time;
 use crate::wire::Verdict;
@@ -14,6 +15,9 @@ use crate::wire::Verdict;
 #[derive(Debug)]
 pub(crate) struct Burst {
     pub(crate) started: Time,
+    /// What the suspect has to repeat: an answer to anything older is no evidence.
+    pub(crate) nonce: u64,
+    length: Duration,
     deadline: Time,
     next_retry: Time,
     retries_left: u32,
@@ -31,10 +35,13 @@ impl Burst {
     /// Helpers to ask.
     pub(crate) const HELPERS: usize = 3;
 
-    pub(crate) fn new(now: Time, config: &Config) -> Self {
+    /// A burst that begins now and takes `length`. The nonce is fresh.
+    pub(crate) fn new(now: Time, nonce: u64, length: Duration, config: &Config) -> Self {
         Burst {
             started: now,
-            deadline: now + config.probe_burst(),
+            nonce,
+            length,
+            deadline: now + length,
             next_retry: now,
             retries_left: config.probe_retries(),
             verdicts: BTreeMap::new(),
@@ -50,7 +57,7 @@ impl Burst {
             return false;
         }
         self.retries_left -= 1;
-        self.next_retry = now + config.probe_burst() / config.probe_retries();
+        self.next_retry = now + self.length / config.probe_retries();
         true
     }
 
@@ -62,9 +69,25 @@ impl Burst {
     /// Puts the end off by one more burst, with its retries.
     pub(crate) fn extend(&mut self, now: Time, config: &Config) {
         self.extended += 1;
-        self.deadline = now + config.probe_burst();
+        self.deadline = now + self.length;
         self.next_retry = now;
         self.retries_left = config.probe_retries();
+    }
+
+    /// Another node asks about the suspect: the suspect has to answer a probe of after that. `false` if
+    /// too many have asked to be answered.
+    pub(crate) fn question(&mut self, now: Time, by: LinkId) -> bool {
+        if self.questioners.contains(&by) {
+            return true;
+        }
+        if self.questioners.len() >= MAX_QUESTIONERS {
+            return false;
+        }
+        self.questioners.insert(by);
+        self.nonce = self.nonce.wrapping_add(1);
+        self.next_retry = now;
+        self.retries_left = self.retries_left.max(1);
+        true
     }
 
     pub(crate) fn deadline(&self) -> Time {

@@ -8,6 +8,9 @@ use crate::limits::MAX_QUESTIONERS;
 use crate::small::VecSet;
 use crate::time::Time;
 
+/// The longest that an answer is waited for, in times of the configured timeout.
+const MOST_PATIENCE: u32 = 8;
+
 /// What is due with a neighbour.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Due {
@@ -25,13 +28,42 @@ pub(crate) struct Watch {
     pub(crate) last_heard: Time,
     replies: Option<Replies>,
     pub(crate) misses: u32,
-    outstanding: Option<(u64, Time)>,
+    outstanding: Option<Request>,
     next_ping: Time,
     /// The other end is the first to ask when the link falls silent.
     asks_second: bool,
-    /// Links on which somebody asked about this neighbour and waits for an answer, if there are some.
-    /// Then one miss is enough to begin a burst.
-    questioners: Option<Box<VecSet<LinkId>>>,
+    /// Who asked about this neighbour and waits for an answer. Then one miss is enough to begin a burst.
+    questions: Option<Box<Questions>>,
+}
+
+/// The last liveness request, not answered yet.
+#[derive(Debug, Clone, Copy)]
+struct Request {
+    nonce: u64,
+    sent: Time,
+    /// When the first request in a row was sent to which there is no answer and since which there
+    /// was no traffic.
+    unanswered_since: Time,
+    /// The most patience that this node has had since. A deadline never moves to the past.
+    patience: u32,
+}
+
+/// Questions of others about a neighbour. Only the answer to a request that was sent after them is
+/// an answer to them: other traffic may have been on its way since before.
+#[derive(Debug, Clone, Default)]
+struct Questions {
+    links: VecSet<LinkId>,
+    /// When the last of them came.
+    asked: Time,
+}
+
+/// What the answer to a liveness request is good for.
+#[derive(Debug, Default)]
+pub(crate) struct Answered {
+    /// It came within the time that the configuration gives it.
+    pub(crate) is_timely: bool,
+    /// Who hears of it.
+    pub(crate) questioners: VecSet<LinkId>,
 }
 
 /// When the last answer came and how long it took, and the mean of that and its deviation: in
@@ -66,15 +98,14 @@ impl Watch {
             outstanding: None,
             next_ping: now + jitter,
             asks_second,
-            questioners: None,
+            questions: None,
         }
     }
 
-    /// Any traffic is a sign of life. Says who waits to hear of it.
-    pub(crate) fn heard(&mut self, now: Time) -> VecSet<LinkId> {
+    /// Any traffic is a sign of life to this node, if the node reads it as it comes.
+    pub(crate) fn heard(&mut self, now: Time) {
         self.last_heard = now;
         self.misses = 0;
-        self.take_questioners()
     }
 
     /// How long it may be silent before it is asked.
@@ -87,17 +118,17 @@ impl Watch {
 
     /// Who waits for an answer about this neighbour.
     pub(crate) fn take_questioners(&mut self) -> VecSet<LinkId> {
-        self.questioners.take().map(|q| *q).unwrap_or_default()
+        self.questions.take().map(|q| q.links).unwrap_or_default()
     }
 
-    /// The answer to a liveness request; [`Watch::heard`] was told already. One to an earlier
-    /// request is traffic like any other.
-    pub(crate) fn pong(&mut self, now: Time, nonce: u64) {
-        let Some((expected, sent)) = self.outstanding else { return };
-        if expected != nonce {
-            return;
-        }
+    /// The answer to a liveness request. One to an earlier request is traffic like any other.
+    pub(crate) fn pong(&mut self, now: Time, nonce: u64, config: &Config) -> Answered {
+        let Some(Request { sent, .. }) = self.outstanding.filter(|r| r.nonce == nonce) else {
+            return Answered::default();
+        };
         self.outstanding = None;
+        self.misses = 0;
+        self.last_heard = self.last_heard.max(sent);
         let delay = now.since(sent);
         // RFC 6298, section 2: gains of 1/8 and 1/4.
         let (mean, deviation) = match self.replies {
@@ -109,6 +140,11 @@ impl Watch {
         };
         let (delay, mean, deviation) = (micros(delay), micros(mean), micros(deviation));
         self.replies = Some(Replies { last: now, delay, mean, deviation });
+        let is_answer = self.questions.as_ref().is_some_and(|q| q.asked <= sent);
+        Answered {
+            is_timely: now.since(sent) <= config.ping_timeout(),
+            questioners: if is_answer { self.take_questioners() } else { VecSet::default() },
+        }
     }
 
     pub(crate) fn last_reply(&self) -> Option<Time> {
@@ -123,47 +159,82 @@ impl Watch {
         self.replies.map(|r| duration(r.mean))
     }
 
-    /// How long an answer may take: as configured, or longer where the path is slow.
-    fn timeout(&self, config: &Config) -> Duration {
+    /// How long an answer may take: as configured, or longer where the path is slow or this node
+    /// itself is not well. At most [`MOST_PATIENCE`] times as long as configured.
+    fn timeout(&self, config: &Config, patience: u32) -> Duration {
+        let seen = self.expected_delay();
+        let most = config.ping_timeout() * MOST_PATIENCE;
+        (config.ping_timeout().max(seen) * patience).min(most)
+    }
+
+    /// How long an answer takes on this path, in all but rare cases.
+    pub(crate) fn expected_delay(&self) -> Duration {
         let usual = |r: Replies| duration(r.mean) + duration(r.deviation) * 4;
-        let seen = self.replies.map_or(Duration::ZERO, usual);
-        config.ping_timeout().max(seen.min(config.ping_timeout() * 8))
+        self.replies.map_or(Duration::ZERO, usual)
+    }
+
+    /// Whether an answer is later than the configuration has it.
+    pub(crate) fn is_late(&self, now: Time, config: &Config) -> bool {
+        let since = self.outstanding.map(|r| r.unanswered_since);
+        since.is_some_and(|at| self.last_heard <= at && now >= at + config.ping_timeout())
     }
 
     /// Notes that a request was sent.
     pub(crate) fn pinged(&mut self, now: Time, nonce: u64, config: &Config) {
-        self.outstanding = Some((nonce, now));
+        let before = self.outstanding.map(|r| r.unanswered_since);
+        let unanswered_since = before.filter(|at| self.last_heard <= *at).unwrap_or(now);
+        self.outstanding = Some(Request { nonce, sent: now, unanswered_since, patience: 1 });
         self.next_ping = now + self.longest_silence(config);
     }
 
-    /// Somebody else asked about this neighbour: look at once. `false` if too many have asked to be
-    /// answered.
+    /// Another node asked about this neighbour: look at once. `false` if too many have asked to be
+    /// answered. A question repeated on one link does not put off the answers to others.
     pub(crate) fn question(&mut self, now: Time, by: LinkId) -> bool {
-        let questioners = self.questioners.get_or_insert_default();
-        let room = questioners.len() < MAX_QUESTIONERS;
-        if room {
-            questioners.insert(by);
+        let questions = self.questions.get_or_insert_default();
+        if questions.links.contains(&by) {
+            return true;
         }
-        self.next_ping = now;
-        room
+        if questions.links.len() >= MAX_QUESTIONERS {
+            return false;
+        }
+        questions.links.insert(by);
+        questions.asked = now;
+        true
+    }
+
+    /// When a question came after the last request, so that another request is needed.
+    fn needs_request_since(&self) -> Option<Time> {
+        let asked = self.questions.as_ref().map(|q| q.asked)?;
+        self.outstanding.is_none_or(|r| r.sent < asked).then_some(asked)
     }
 
     /// What is due. In `classic` every interval has its request; elsewhere only silence has.
-    pub(crate) fn due(&mut self, now: Time, config: &Config) -> Due {
-        if let Some((_, sent)) = self.outstanding {
-            if self.last_heard > sent {
-                // Traffic that came after the request proves life as well as an answer.
-                self.outstanding = None;
-            } else if now >= sent + self.timeout(config) {
+    pub(crate) fn due(&mut self, now: Time, config: &Config, patience: u32) -> Due {
+        if self.needs_request_since().is_some() {
+            return Due::Ping;
+        }
+        if let Some(r) = &mut self.outstanding {
+            r.patience = r.patience.max(patience);
+            let r = *r;
+            let timeout = self.timeout(config, r.patience);
+            if self.last_heard > r.unanswered_since {
+                // Traffic proves life to this node as well as an answer; to those that ask, only the
+                // answer does.
+                if self.questions.is_none() {
+                    self.outstanding = None;
+                } else if now >= r.sent + timeout {
+                    return Due::Ping;
+                }
+            } else if now >= r.unanswered_since + timeout {
                 self.outstanding = None;
                 self.misses += 1;
-                if self.misses >= config.misses() || self.questioners.is_some() {
+                if self.misses >= config.misses() || self.questions.is_some() {
                     return Due::Suspect;
                 }
             }
         }
         let every_interval = config.misses() > 1;
-        let asked = every_interval || self.questioners.is_some() || self.misses > 0;
+        let asked = every_interval || self.questions.is_some() || self.misses > 0;
         if self.outstanding.is_none() && now >= self.next_ping {
             let allowed = self.longest_silence(config);
             if asked || now.since(self.last_heard) >= allowed {
@@ -175,17 +246,31 @@ impl Watch {
     }
 
     /// When [`Watch::due`] has to be asked next.
-    pub(crate) fn deadline(&self, config: &Config) -> Time {
+    pub(crate) fn deadline(&self, config: &Config, patience: u32) -> Time {
+        if let Some(asked) = self.needs_request_since() {
+            return asked;
+        }
         match self.outstanding {
-            Some((_, sent)) => sent + self.timeout(config),
+            Some(r) if self.questions.is_some() && self.last_heard > r.unanswered_since => {
+                r.sent + self.timeout(config, patience.max(r.patience))
+            }
+            Some(r) => r.unanswered_since + self.timeout(config, patience.max(r.patience)),
             None => self.next_ping,
         }
     }
 
+    /// It was suspected, and is not any more: what was due meanwhile is due now, and not late.
+    pub(crate) fn resume(&mut self, now: Time) {
+        self.next_ping = self.next_ping.max(now);
+    }
+
     /// This node itself was late: what it waited for gets as much more time.
     pub(crate) fn postpone(&mut self, by: Duration) {
-        if let Some((_, sent)) = &mut self.outstanding {
-            *sent += by;
+        if let Some(r) = &mut self.outstanding {
+            r.unanswered_since += by;
+            if r.unanswered_since > r.sent {
+                r.sent = r.unanswered_since;
+            }
         }
     }
 }
@@ -202,12 +287,12 @@ mod tests {
     fn suspected(config: &Config, dies: u64) -> u64 {
         let mut w = Watch::new(at(0), Duration::ZERO, false);
         for ms in 0..200_000 {
-            match w.due(at(ms), config) {
+            match w.due(at(ms), config, 1) {
                 Due::Ping => {
                     w.pinged(at(ms), ms, config);
                     if ms < dies {
                         w.heard(at(ms + 1));
-                        w.pong(at(ms + 1), ms);
+                        w.pong(at(ms + 1), ms, config);
                     }
                 }
                 Due::Suspect => return ms,
@@ -243,12 +328,12 @@ mod tests {
             let mut asked = [0, 0];
             for ms in 0..60_000 {
                 for me in [0, 1] {
-                    if ends[me].due(at(ms), config) == Due::Ping {
+                    if ends[me].due(at(ms), config, 1) == Due::Ping {
                         asked[me] += 1;
                         ends[me].pinged(at(ms), ms, config);
                         ends[1 - me].heard(at(ms));
                         ends[me].heard(at(ms));
-                        ends[me].pong(at(ms), ms);
+                        ends[me].pong(at(ms), ms, config);
                     }
                 }
             }
@@ -267,8 +352,49 @@ mod tests {
             if ms % 100 == 0 {
                 w.heard(at(ms));
             }
-            assert_eq!(w.due(at(ms), &c), Due::Nothing);
+            assert_eq!(w.due(at(ms), &c, 1), Due::Nothing);
         }
+    }
+
+    #[test]
+    fn a_question_is_answered_by_a_request_that_was_sent_after_it() {
+        let c = Config::lan().build().unwrap();
+        let asker = LinkId(7);
+        let mut w = Watch::new(at(0), Duration::ZERO, false);
+        w.pinged(at(0), 1, &c);
+        assert!(w.question(at(10), asker));
+        // What was on its way when the question came: frames, and the answer to the request before.
+        w.heard(at(11));
+        assert!(w.pong(at(12), 1, &c).questioners.is_empty());
+        assert_eq!(w.due(at(12), &c, 1), Due::Ping);
+        w.pinged(at(12), 2, &c);
+        w.heard(at(13));
+        assert_eq!(w.due(at(13), &c, 1), Due::Nothing);
+        assert!(w.pong(at(14), 2, &c).questioners.contains(&asker));
+        assert!(w.pong(at(15), 2, &c).questioners.is_empty(), "told once");
+    }
+
+    #[test]
+    fn a_question_about_a_silent_neighbour_ends_in_a_suspicion_after_one_timeout() {
+        let c = Config::classic().build().unwrap();
+        let mut w = Watch::new(at(0), Duration::ZERO, false);
+        w.pinged(at(0), 1, &c);
+        assert!(w.question(at(2_000), LinkId(7)));
+        assert_eq!(w.deadline(&c, 1), at(2_000), "another request is due at once");
+        assert_eq!(w.due(at(2_000), &c, 1), Due::Ping);
+        w.pinged(at(2_000), 2, &c);
+        assert_eq!(w.due(at(2_999), &c, 1), Due::Nothing);
+        assert_eq!(w.due(at(3_000), &c, 1), Due::Suspect, "from the first request on");
+    }
+
+    #[test]
+    fn patience_is_bounded() {
+        let c = Config::lan().build().unwrap();
+        let mut w = Watch::new(at(0), Duration::ZERO, false);
+        assert_eq!(w.timeout(&c, 2), Duration::from_millis(500));
+        w.pinged(at(0), 1, &c);
+        w.pong(at(1500), 1, &c);
+        assert_eq!(w.timeout(&c, 8), Duration::from_millis(2000));
     }
 
     #[test]
@@ -276,8 +402,8 @@ mod tests {
         let c = Config::lan().build().unwrap();
         let mut w = Watch::new(at(0), Duration::ZERO, false);
         w.pinged(at(0), 1, &c);
-        w.pong(at(400), 1);
-        assert!(w.timeout(&c) > Duration::from_millis(1000));
+        w.pong(at(400), 1, &c);
+        assert!(w.timeout(&c, 1) > Duration::from_millis(1000));
         assert_eq!(w.reply_delay(), Some(Duration::from_millis(400)));
     }
 
@@ -287,7 +413,7 @@ mod tests {
         let mut w = Watch::new(at(0), Duration::ZERO, false);
         w.pinged(at(0), 1, &c);
         w.postpone(Duration::from_secs(5));
-        assert_eq!(w.due(at(5_100), &c), Due::Nothing);
-        assert_eq!(w.due(at(5_251), &c), Due::Suspect);
+        assert_eq!(w.due(at(5_100), &c, 1), Due::Nothing);
+        assert_eq!(w.due(at(5_251), &c, 1), Due::Suspect);
     }
 }

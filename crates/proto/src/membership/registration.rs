@@ -59,6 +59,8 @@ pub(crate) struct SeedSlot {
     pub(crate) failures: u32,
     pub(crate) last_heard: Time,
     pub(crate) pinged: Option<(u64, Time)>,
+    /// When it was asked for a sign of life last.
+    pub(crate) last_ping: Time,
     pub(crate) reply_delay: Option<Duration>,
     /// When its list was last asked for on the link that is up.
     pub(crate) list_asked: Option<Time>,
@@ -172,6 +174,7 @@ impl Registrations {
                 failures: 0,
                 last_heard: now,
                 pinged: None,
+                last_ping: now,
                 reply_delay: None,
                 list_asked: None,
                 list_complete: false,

@@ -9,8 +9,7 @@ use crate::death::{Adjacency, Appointment, DeathReport, Testimony};
 use crate::event::{CloseReason, Event, LinkDown};
 use crate::identity::PeerId;
 use crate::io::{DialId, LinkId};
-use crate::limits::MAX_QUESTIONERS;
-use crate::liveness::{Burst, Due};
+use crate::liveness::{Burst, Due, Health};
 use crate::overlay::{Neighbour, heal_partner};
 use crate::record::{Address, SignedRecord};
 use crate::signed::Signed;
@@ -41,9 +40,27 @@ enum Standing {
 }
 
 /// Reports of the same suspect without a verdict, after which this peer lets it be.
-const MAX_REPEATED: u32 = 5;
+const MAX_REPEATED: u32 = 8;
+/// The pause between two reports doubles so many times.
+const REPORT_DOUBLINGS: u32 = 5;
+/// Reports without a verdict at once.
+const MAX_OPEN_REPORTS: usize = 256;
 /// Suspects that this peer looks after for the seeds at once.
 const MAX_APPOINTED: usize = 64;
+
+/// What speaks for the life of a suspect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Evidence {
+    /// It answered a probe of this burst, or has just shaken hands.
+    Answer,
+    /// Something came from it.
+    Traffic,
+    /// Another neighbour of the suspect says so.
+    Hearsay(PeerId),
+}
+
+/// Neighbours whose answers are late at once, from which on this node is the first to be doubted.
+const MANY_LATE: usize = 2;
 
 /// A report to the seeds that has not led to anything yet.
 #[derive(Debug)]
@@ -54,38 +71,57 @@ pub(super) struct OpenReport {
 }
 
 impl Peer {
-    /// Any traffic from a peer is a sign of life.
+    /// Any traffic from a neighbour is a sign of life to this peer, if the peer reads it as it comes.
+    /// It is no evidence for others, who asked after the frames were sent perhaps.
     pub(super) fn heard_from(&mut self, remote: PeerId) {
+        if self.is_behind {
+            return;
+        }
         let now = self.fx.now();
-        let heard = self.overlay.neighbours.get_mut(&remote).map(|n| n.watch.heard(now));
-        let waiting = heard.unwrap_or_default();
-        self.answer_questions(&waiting, remote, Verdict::Alive);
-        if self.suspects.contains_key(&remote) {
-            self.clear_suspicion(remote, remote);
+        if let Some(n) = self.overlay.neighbours.get_mut(&remote) {
+            n.watch.heard(now);
+        }
+        let own = |s: &Suspect| matches!(s.standing, Standing::Neighbour(_));
+        if self.suspects.get(&remote).is_some_and(own) {
+            self.clear_suspicion(remote, Evidence::Traffic);
         }
     }
 
     pub(super) fn on_pong(&mut self, remote: PeerId, used: &Use, nonce: u64) {
+        if let Use::Seed(index) = used {
+            return self.on_seed_pong(*index, nonce);
+        }
         let now = self.fx.now();
-        match used {
-            Use::Seed(index) => self.on_seed_pong(*index, nonce),
-            _ => {
-                if let Some(n) = self.overlay.neighbours.get_mut(&remote) {
-                    n.watch.pong(now, nonce);
-                }
+        if let Some(n) = self.overlay.neighbours.get_mut(&remote) {
+            let answered = n.watch.pong(now, nonce, &self.config);
+            if answered.is_timely {
+                self.health.answered_in_time();
             }
+            self.answer_questions(&answered.questioners, remote, Verdict::Alive);
+        }
+        if self.suspects.get(&remote).is_some_and(|s| s.burst.nonce == nonce) {
+            self.clear_suspicion(remote, Evidence::Answer);
+        }
+    }
+
+    /// A handshake with a suspect: it has just proved its key.
+    pub(super) fn on_handshake(&mut self, remote: PeerId) {
+        if self.suspects.contains_key(&remote) {
+            self.clear_suspicion(remote, Evidence::Answer);
         }
     }
 
     /// Looks after every neighbour.
     pub(super) fn watch_neighbours(&mut self) {
         let now = self.fx.now();
+        self.review_health();
+        let patience = self.health.patience();
         let mut suspect = Vec::new();
         for (id, n) in &mut self.overlay.neighbours {
             if self.suspects.contains_key(id) {
                 continue;
             }
-            match n.watch.due(now, &self.config) {
+            match n.watch.due(now, &self.config, patience) {
                 Due::Ping => {
                     let nonce = self.rng.liveness.u64();
                     n.watch.pinged(now, nonce, &self.config);
@@ -104,10 +140,37 @@ impl Peer {
         }
     }
 
+    /// Neighbours whose answers are late all at once say more about this node than about them.
+    fn review_health(&mut self) {
+        let (now, interval) = (self.fx.now(), self.config.ping_interval());
+        let late = |n: &&Neighbour| n.watch.is_late(now, &self.config);
+        let late = self.overlay.neighbours.values().filter(late).count();
+        if late >= MANY_LATE && late * 2 > self.overlay.neighbours.len() {
+            self.suffer();
+        } else {
+            self.health.recover(now, interval);
+        }
+    }
+
+    /// This peer itself, or its own link, is late.
+    pub(super) fn suffer(&mut self) {
+        if self.health.suffer(self.fx.now(), self.config.ping_interval()) {
+            self.fx.count("local_health_lowered");
+        }
+    }
+
     /// The connection to a neighbour broke.
-    pub(super) fn suspect_lost(&mut self, n: Neighbour) {
+    pub(super) fn suspect_lost(&mut self, mut n: Neighbour) {
+        let id = n.record.id;
+        let waiting = n.watch.take_questioners();
         if !self.is_leaving() {
             self.begin_burst(n.record, Standing::Neighbour(n.adjacency), n.around, 0);
+        }
+        match self.suspects.get_mut(&id) {
+            Some(s) => waiting.iter().for_each(|link| {
+                s.burst.questioners.insert(*link);
+            }),
+            None => self.answer_questions(&waiting, id, Verdict::Unknown),
         }
     }
 
@@ -126,7 +189,17 @@ impl Peer {
         self.fx.count("suspicions");
         let (name, incarnation) = (record.name.clone(), record.incarnation);
         self.fx.event(Event::Suspected { id, name, incarnation });
-        let mut burst = Burst::new(now, &self.config);
+        let burst = self.config.probe_burst();
+        // Where answers take long on the way, more of them are worth waiting for.
+        let path = self.overlay.neighbours.get(&id).map(|n| n.watch.expected_delay() * 2);
+        let burst = (burst * self.health.burst_patience())
+            .max(path.unwrap_or_default().min(burst * Health::MOST_BURST_PATIENCE));
+        let length = match standing {
+            Standing::Neighbour(_) => burst,
+            // It knows nothing of the subject yet, and has to connect first.
+            Standing::Witness(_) => burst + burst / 2,
+        };
+        let mut burst = Burst::new(now, self.rng.liveness.u64(), length, &self.config);
         if let Some(n) = self.overlay.neighbours.get_mut(&id) {
             burst.questioners = n.watch.take_questioners();
         }
@@ -171,10 +244,7 @@ impl Peer {
                 continue;
             }
             match self.overlay.neighbours.get(&id).map(|n| n.link) {
-                Some(link) => {
-                    let nonce = self.rng.liveness.u64();
-                    self.fx.send(link, Ping { nonce });
-                }
+                Some(link) => self.fx.send(link, Ping { nonce: s.burst.nonce }),
                 None if s.dial.is_none() => {
                     let addresses = s.record.addresses.clone();
                     let dial = self.dial_peer(id, addresses, DialFor::Probe(id));
@@ -290,7 +360,15 @@ impl Peer {
         for link in links {
             self.fx.send(link, Report { report: statement.clone() });
         }
-        let until = self.fx.now() + self.config.report_window();
+        let pause = self.config.report_window() * (1 << suspect.repeated.min(REPORT_DOUBLINGS));
+        let until = self.fx.now() + pause;
+        if self.reports.len() >= MAX_OPEN_REPORTS && !self.reports.contains_key(&id) {
+            let first = self.reports.iter().min_by_key(|(_, r)| r.until).map(|(id, _)| *id);
+            if let Some(first) = first {
+                self.reports.remove(&first);
+                self.fx.count("reports_forgotten");
+            }
+        }
         self.reports.insert(id, OpenReport { statement, until, suspect });
         // It goes out when the link is up.
         self.registrations.unpark(self.fx.now());
@@ -326,10 +404,14 @@ impl Peer {
     }
 
     /// The suspect lives.
-    fn clear_suspicion(&mut self, id: PeerId, by: PeerId) {
+    fn clear_suspicion(&mut self, id: PeerId, evidence: Evidence) {
         let now = self.fx.now();
         let Some(s) = self.suspects.remove(&id) else { return };
         self.fx.count("suspicions_cleared");
+        if let Some(n) = self.overlay.neighbours.get_mut(&id) {
+            n.watch.resume(now);
+        }
+        let by = if let Evidence::Hearsay(helper) = evidence { helper } else { id };
         self.fx.event(Event::SuspicionCleared { id, by });
         if let Some(m) = self.members.get_mut(&id) {
             m.suspect = false;
@@ -337,7 +419,18 @@ impl Peer {
         if matches!(s.standing, Standing::Witness(_)) {
             return; // it was looked after for a seed only
         }
-        self.answer_questions(&s.burst.questioners, id, Verdict::Alive);
+        let waiting = &s.burst.questioners;
+        match (evidence, self.overlay.neighbours.get_mut(&id)) {
+            (Evidence::Answer, _) => self.answer_questions(waiting, id, Verdict::Alive),
+            // Those that asked have to wait for an answer to a request of after their question.
+            (Evidence::Traffic, Some(n)) => {
+                let refused: Vec<LinkId> =
+                    waiting.iter().copied().filter(|l| !n.watch.question(now, *l)).collect();
+                self.fx.add("questions_refused", refused.len() as u64);
+            }
+            // What another one has found may be older than the question.
+            _ => self.answer_questions(waiting, id, Verdict::Unknown),
+        }
         self.tree_trust(id);
         if by == id {
             if !self.overlay.neighbours.contains_key(&id) {
@@ -365,9 +458,8 @@ impl Peer {
     pub(super) fn on_probe_request(&mut self, link: LinkId, subject: PeerId) {
         let now = self.fx.now();
         if let Some(s) = self.suspects.get_mut(&subject)
-            && s.burst.questioners.len() < MAX_QUESTIONERS
+            && s.burst.question(now, link)
         {
-            s.burst.questioners.insert(link);
             return;
         }
         let verdict = match self.overlay.neighbours.get_mut(&subject) {
@@ -403,7 +495,7 @@ impl Peer {
         }
         s.burst.verdicts.insert(remote, f.verdict);
         if f.verdict == Verdict::Alive {
-            self.clear_suspicion(f.subject, remote);
+            self.clear_suspicion(f.subject, Evidence::Hearsay(remote));
         }
     }
 

@@ -113,6 +113,7 @@ impl Peer {
         self.next_idle_check = self.next_idle_check.min(now + IDLE_LINK);
         // A handshake that the suspect took part in is a sign of life.
         self.heard_from(info.remote);
+        self.on_handshake(info.remote);
         match purpose {
             Some(DialFor::Seed(index)) => self.on_seed_up(index, id, &info),
             Some(DialFor::Request(peer)) => self.on_request_link(peer, id),

@@ -43,6 +43,7 @@ use crate::config::Config;
 use crate::effects::Effects;
 use crate::identity::{Identity, PeerId};
 use crate::io::{DeliveredMark, DialId, Input, LinkId, Output, SeedAddress, StoreOp};
+use crate::liveness::{Health, LATE};
 use crate::membership::{Members, Registrations};
 use crate::message::{Delivery, MessageId, StreamId};
 use crate::name::Name;
@@ -173,6 +174,10 @@ pub struct Peer {
     lists_at: Option<Time>,
     /// The deadline, once it was asked for and until something changes.
     deadline: Cell<Option<Option<Time>>>,
+    /// How far this peer trusts its own view of others.
+    health: Health,
+    /// It was stopped or starved, and what came meanwhile is not all read.
+    is_behind: bool,
 }
 
 impl Peer {
@@ -240,6 +245,8 @@ impl Peer {
             next_idle_check: Time::MAX,
             lists_at: None,
             deadline: Cell::new(None),
+            health: Health::new(now),
+            is_behind: false,
         };
         peer.review_target();
         peer.review_registrations();
@@ -255,7 +262,12 @@ impl Peer {
 
     /// Takes in what happened. `now` must not be earlier than in any call before.
     pub fn handle(&mut self, now: Time, input: Input) {
+        let before = self.fx.now();
         self.fx.begin(now);
+        // What was due before the last input was found to be due then.
+        let late = |at: Time| now.since(at.max(before)) > LATE;
+        // What is read now may have come long ago.
+        self.is_behind |= self.deadline.get().flatten().is_some_and(late);
         let moves = self.moves(&input);
         let known = if moves == Moves::All { self.deadline.take() } else { None };
         match input {
@@ -265,12 +277,15 @@ impl Peer {
             Input::Frame { link, frame } => self.on_frame(link, frame.into_inner()),
             Input::Stored { .. } | Input::NotStored { .. } => {}
             Input::Consumed { marks } => self.on_consumed(&marks),
-            Input::Congested { link } => self.on_congested(link),
+            Input::Congested { link } => {
+                self.suffer();
+                self.on_congested(link);
+            }
             Input::SeedMoved { seed } => self.on_seed_moved(&seed),
             Input::WallClock(wall) => self.fx.set_wall(wall),
             Input::Timeout => {
                 let deadline = known.unwrap_or_else(|| self.find_deadline());
-                self.on_timeout(deadline);
+                self.on_timeout(deadline.map(|at| at.max(before)));
             }
         }
         self.review_history();

@@ -68,6 +68,7 @@ impl Peer {
         slot.last_heard = now;
         slot.asked = Some(now);
         slot.pinged = None;
+        slot.last_ping = now;
         slot.list_asked = None;
         slot.list_complete = false;
         self.review_address();
@@ -194,10 +195,11 @@ impl Peer {
                 dead.push((index, link));
                 continue;
             }
-            let asked = slot.pinged.map_or(slot.last_heard, |(_, at)| at.max(slot.last_heard));
-            if now >= asked + interval {
+            // Whatever comes from the seed: it wants to hear of this peer as well.
+            if now >= slot.last_ping + interval {
                 let nonce = self.rng.liveness.u64();
                 slot.pinged = Some((nonce, now));
+                slot.last_ping = now;
                 self.fx.send(link, Ping { nonce });
             }
         }
@@ -216,10 +218,12 @@ impl Peer {
     /// When [`Peer::watch_seeds`] has to look next.
     pub(super) fn seeds_deadline(&self) -> Time {
         let interval = self.config.seed_ping_interval();
-        let watch = self.registrations.slots.iter().filter(|s| s.link.is_some()).map(|s| {
-            let asked = s.pinged.map_or(s.last_heard, |(_, at)| at.max(s.last_heard));
-            (asked + interval).min(s.last_heard + interval * SEED_SILENCE)
-        });
+        let watch = self
+            .registrations
+            .slots
+            .iter()
+            .filter(|s| s.link.is_some())
+            .map(|s| (s.last_ping + interval).min(s.last_heard + interval * SEED_SILENCE));
         let dial = self.registrations.next_dial(self.is_leaving());
         let answers = self.registrations.answers_deadline();
         watch.chain(dial).chain(answers).min().unwrap_or(Time::MAX)
@@ -232,6 +236,7 @@ impl Peer {
             if let Some(link) = slot.link {
                 let nonce = self.rng.liveness.u64();
                 slot.pinged = Some((nonce, now));
+                slot.last_ping = now;
                 self.fx.send(link, Ping { nonce });
             }
         }
@@ -609,6 +614,7 @@ impl Peer {
         } else if f.incarnation == self.incarnation() {
             // No verdict yet: a fresh record at the seeds is the answer, besides the pong.
             self.fx.count("accusations");
+            self.suffer();
             self.renew_record(|_| {});
             self.tell_seeds();
             self.registrations.unpark(now);

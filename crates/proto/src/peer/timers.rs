@@ -40,7 +40,8 @@ impl Peer {
             Frame::Pong(_) => {
                 let remote = self.links.get(link).map(|l| l.remote);
                 let asked = remote.and_then(|id| self.overlay.neighbours.get(&id));
-                let later = |n: &Neighbour| n.watch.deadline(&self.config) > known;
+                let patience = self.health.patience();
+                let later = |n: &Neighbour| n.watch.deadline(&self.config, patience) > known;
                 if asked.is_some_and(later) {
                     remote.map_or(Moves::All, Moves::Watch)
                 } else {
@@ -66,7 +67,8 @@ impl Peer {
             Moves::Trees => (self.trees.deadline(), self.acks.deadline()),
             Moves::Watch(id) => {
                 let n = self.overlay.neighbours.get(&id);
-                (n.map(|n| n.watch.deadline(&self.config)), None)
+                let patience = self.health.patience();
+                (n.map(|n| n.watch.deadline(&self.config, patience)), None)
             }
         };
         self.deadline.set(Some([known, one, other].into_iter().flatten().min()));
@@ -74,12 +76,13 @@ impl Peer {
 
     /// The earliest of all deadlines.
     pub(super) fn find_deadline(&self) -> Option<Time> {
+        let patience = self.health.patience();
         let watches = self
             .overlay
             .neighbours
             .iter()
             .filter(|(id, _)| !self.suspects.contains_key(id))
-            .map(|(_, n)| n.watch.deadline(&self.config));
+            .map(|(_, n)| n.watch.deadline(&self.config, patience));
         let bursts = self.suspects.values().map(|s| s.burst.deadline());
         let own = [
             Some(self.seeds_deadline()),
@@ -121,7 +124,9 @@ impl Peer {
             self.fx.count("late_wakeups");
             self.overlay.neighbours.values_mut().for_each(|n| n.watch.postpone(late));
             self.suspects.values_mut().for_each(|s| s.burst.postpone(late));
+            self.suffer();
         }
+        self.is_behind = false;
         self.dial_seeds();
         self.watch_seeds();
         self.watch_neighbours();

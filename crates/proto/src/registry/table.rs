@@ -126,6 +126,11 @@ impl Table {
         self.slots.range(range).map(|(_, s)| &s.entry)
     }
 
+    /// Whether it is one of those alive whose lease holds.
+    pub(crate) fn counts_as_alive(&self, id: &PeerId) -> bool {
+        self.slots.get(id).is_some_and(Self::counts)
+    }
+
     fn counts(s: &Slot) -> bool {
         !s.expired && s.entry.is_alive()
     }

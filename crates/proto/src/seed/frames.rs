@@ -17,7 +17,10 @@ impl Seed {
         }
         match frame {
             Frame::Ping(f) => self.fx.send(id, Pong { nonce: f.nonce }),
-            Frame::Pong(_) => self.on_seed_pong(id),
+            Frame::Pong(f) => {
+                self.on_seed_pong(id);
+                self.on_pong(remote, f.nonce);
+            }
             Frame::Register(f) if role == Role::Peer => self.on_register(id, remote, f.record),
             Frame::Leave(f) if role == Role::Peer => self.on_register(id, remote, f.record),
             Frame::GetPeerList if role == Role::Peer => self.on_get_list(id),

@@ -1,7 +1,7 @@
 //! The links of a seed.
 
 use super::Seed;
-use crate::event::{CloseReason, Event};
+use crate::event::{CloseReason, Event, LinkDown};
 use crate::identity::PeerId;
 use crate::io::{DialError, DialId, LinkId, LinkInfo, Role};
 use crate::limits::{IDLE_LINK, MAX_SEED_LINKS};
@@ -76,6 +76,8 @@ impl Seed {
         self.links.insert(id, link);
         self.next_idle_check = self.next_idle_check.min(now + IDLE_LINK);
         self.heard_from(info.remote);
+        // In the handshake it has proved its key.
+        self.refute(info.remote);
         match purpose {
             Some(DialFor::Seed(index)) => self.on_seed_up(index, id, &info),
             // The handshake was the sign of life that the probe was for.
@@ -94,7 +96,7 @@ impl Seed {
     pub(super) fn close(&mut self, id: LinkId, reason: CloseReason) {
         if self.links.contains_key(&id) {
             self.fx.close(id, reason);
-            self.on_link_down(id);
+            self.on_link_down(id, LinkDown::Local(reason));
         }
     }
 
@@ -127,10 +129,11 @@ impl Seed {
         false
     }
 
-    pub(super) fn on_link_down(&mut self, id: LinkId) {
+    pub(super) fn on_link_down(&mut self, id: LinkId, why: LinkDown) {
         let Some(link) = self.links.remove(&id) else { return };
         if self.registrants.get(&link.remote) == Some(id) {
             self.registrants.remove(&link.remote);
+            self.on_registrant_gone(link.remote, why);
         }
         if self.displaced.get(&link.remote) == Some(&id) {
             self.displaced.remove(&link.remote);

@@ -5,6 +5,7 @@
 mod exchange;
 mod frames;
 mod links;
+mod lost;
 mod processes;
 mod push;
 mod register;
@@ -21,6 +22,7 @@ use crate::effects::Effects;
 use crate::event::Event;
 use crate::identity::{Identity, PeerId};
 use crate::io::{DialId, Input, LinkId, Output, SeedAddress, StoreOp, StoreTicket};
+use crate::liveness::Health;
 use crate::random::Stream;
 use crate::registry::{Entry, Table};
 use crate::time::Time;
@@ -80,6 +82,14 @@ pub struct Seed {
     synced: bool,
     next_expiry: Time,
     next_idle_check: Time,
+    /// When to look for silent registrants.
+    next_watch: Time,
+    /// Since when this seed was not late for anything.
+    awake_since: Time,
+    /// It was stopped or starved, and what came meanwhile is not all read.
+    is_behind: bool,
+    /// How hasty it may be.
+    health: Health,
 }
 
 impl Seed {
@@ -131,6 +141,10 @@ impl Seed {
             cases: BTreeMap::new(),
             synced: false,
             next_idle_check: Time::MAX,
+            next_watch: now,
+            awake_since: now,
+            is_behind: false,
+            health: Health::new(now),
         };
         seed.review_synced(had_entries);
         seed
@@ -149,7 +163,7 @@ impl Seed {
         self.notice_lateness(before);
         match input {
             Input::LinkUp { link, info } => self.on_link_up(link, info),
-            Input::LinkDown { link, .. } => self.on_link_down(link),
+            Input::LinkDown { link, why } => self.on_link_down(link, why),
             Input::DialFailed { dial, why } => self.on_dial_failed(dial, why),
             Input::Frame { link, frame } => self.on_frame(link, frame.into_inner()),
             Input::Stored { ticket } => self.on_stored(ticket),

@@ -7,6 +7,7 @@ use minicbor::bytes::ByteArray;
 
 use super::Seed;
 use super::links::Link;
+use crate::death::Case;
 use crate::event::{Event, RefuseReason};
 use crate::identity::PeerId;
 use crate::io::{LinkId, StoreOp, StoreTicket};
@@ -192,6 +193,10 @@ impl Seed {
         let Some(entry) = self.table.get(&id).cloned() else {
             return if change == Change::Full { Taken::Full } else { Taken::Known };
         };
+        let is_over = |c: &Case| entry.incarnation() > c.incarnation || change == Change::Left;
+        if self.cases.get(&id).is_some_and(is_over) {
+            self.close_case(&id);
+        }
         let unwritten = self.unwritten.contains(&id);
         match change {
             Change::None if unwritten => {}

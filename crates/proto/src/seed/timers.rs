@@ -17,6 +17,7 @@ impl Seed {
             self.cases_deadline(),
             self.next_expiry,
             self.next_idle_check,
+            self.next_watch,
         ];
         at.into_iter().min().filter(|at| *at < Time::MAX)
     }
@@ -30,12 +31,16 @@ impl Seed {
         if late > LATE {
             self.fx.count("late_wakeups");
             self.cases.values_mut().for_each(|c| c.probe.postpone(late));
+            self.awake_since = now;
+            self.is_behind = true;
         }
     }
 
     pub(super) fn on_timeout(&mut self) {
+        self.is_behind = false;
         self.dial_seeds();
         self.watch_seeds();
+        self.watch_registrants();
         self.compare();
         let failed = self.end_probes();
         self.review_cases(&failed);
@@ -55,6 +60,8 @@ impl Seed {
             self.fx.count("leases_expired");
             let name = entry.record.name.clone();
             self.fx.event(Event::PeerExpired { id: entry.id(), name });
+            // It is hidden, and whether it is dead shows in its case.
+            self.lose(entry.id());
         }
         if !forgotten.is_empty() {
             self.unwritten.retain(|id| !forgotten.contains(id));

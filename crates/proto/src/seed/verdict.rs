@@ -14,7 +14,7 @@ use crate::peer::unknown_name;
 use crate::registry::{Entry, EntryState};
 use crate::signed::Signed;
 use crate::time::Time;
-use crate::wire::{Accused, Appoint, MembersChanged, Ping, Votes};
+use crate::wire::{Accused, Appoint, LostPeer, MembersChanged, Ping, Votes};
 
 /// What a seed has heard in a case, and its own vote, for another seed. Others tell theirs, for as
 /// long as they stand by it.
@@ -24,22 +24,49 @@ fn told(case: &Case, by: PeerId) -> Votes {
         vote: case.vote_of(&by).cloned(),
         testimonies: case.testimonies().cloned().collect(),
         withdrawn: None,
+        lost: case
+            .lost
+            .then_some(LostPeer { subject: case.subject, incarnation: case.incarnation }),
     }
 }
 
 /// Nothing of a case, to be filled in.
-const NOTHING: Votes =
-    Votes { reports: Vec::new(), vote: None, testimonies: Vec::new(), withdrawn: None };
+pub(super) const NOTHING: Votes =
+    Votes { reports: Vec::new(), vote: None, testimonies: Vec::new(), withdrawn: None, lost: None };
 
 impl Seed {
     fn name_of(&self, id: &PeerId) -> Name {
         self.table.get(id).map_or_else(|| unknown_name(id), |e| e.record.name.clone())
     }
 
-    /// A sign of life ends a case.
+    /// Traffic of any kind. It may have been on its way since before the case, so it does not end
+    /// one; but whoever still sends gets the time to answer the probe.
     pub(super) fn heard_from(&mut self, remote: PeerId) {
         self.heard_other_seed(remote);
+        let until = self.fx.now() + self.config.probe_burst();
+        if !self.is_behind
+            && let Some(case) = self.cases.get_mut(&remote)
+        {
+            case.probe.not_before(until);
+        }
+    }
+
+    /// A pong ends a case if it answers the case's probe.
+    pub(super) fn on_pong(&mut self, remote: PeerId, nonce: u64) {
+        if self.cases.get(&remote).is_some_and(|c| c.probe.nonce == nonce) {
+            self.refute(remote);
+        }
+    }
+
+    /// The accused has answered: a probe of the case, or a handshake.
+    pub(super) fn refute(&mut self, remote: PeerId) {
+        let (now, burst) = (self.fx.now(), self.config.probe_burst());
+        let asked = self.cases.get(&remote).map(|c| c.probe.started);
         if self.close_case(&remote) {
+            // An answer that nearly came too late: paths are slower than the configuration has them.
+            if asked.is_some_and(|at| now.since(at) > burst / 2) && self.health.suffer(now, burst) {
+                self.fx.count("local_health_lowered");
+            }
             self.fx.count("accusations_refuted");
             let name = self.name_of(&remote);
             self.fx.event(Event::AccusationRefuted { id: remote, name });
@@ -48,9 +75,9 @@ impl Seed {
 
     /// Ends a case that came to nothing; says whether there was one. A vote that this seed gave would
     /// otherwise wait at the others for one of theirs, though it has heard from the accused since.
-    fn close_case(&mut self, subject: &PeerId) -> bool {
+    pub(super) fn close_case(&mut self, subject: &PeerId) -> bool {
         let Some(case) = self.cases.remove(subject) else { return false };
-        if case.vote_of(&self.id()).is_some() {
+        if case.has_voted {
             self.fx.count("votes_withdrawn");
             self.tell_seeds(Votes { withdrawn: Some(*subject), ..NOTHING });
         }
@@ -138,20 +165,25 @@ impl Seed {
             self.fx.count("cases_refused");
             return false;
         }
+        let (nonce, patience) = (self.rng.u64(), self.health.patience());
+        let is_new = !self.cases.contains_key(&subject);
         let config = &self.config;
         // Neighbours report after a burst of their own: from the truly dead nothing has come for as long.
         let link = self.registrants.get(&subject).and_then(|link| self.links.get(&link));
-        let patience = link.map(|l| l.heard + config.probe_burst() * 2);
+        let silent_until = link.map(|l| l.heard + config.probe_burst() * 2);
         let incarnation = report.incarnation;
         let case = self
             .cases
             .entry(subject)
-            .or_insert_with(|| Case::new(subject, incarnation, now, config));
+            .or_insert_with(|| Case::new(subject, incarnation, nonce, patience, now, config));
         if case.incarnation != incarnation {
-            *case = Case::new(subject, incarnation, now, config);
+            *case = Case::new(subject, incarnation, nonce, patience, now, config);
         }
-        if let Some(at) = patience {
-            case.probe.not_before(at);
+        match silent_until {
+            Some(at) => case.probe.not_before(at),
+            // It has to connect first.
+            None if is_new => case.probe.not_before(now + config.probe_burst() * 2 * patience),
+            None => {}
         }
         let reporter = report.reporter;
         if !case.report(report, now) {
@@ -169,8 +201,12 @@ impl Seed {
     fn needed(&self, subject: &PeerId) -> usize {
         let by_rule = reports_needed(self.table.get(subject).map_or(0, |e| e.record.degree));
         // Other accused peers will not testify; if they live, their cases are closed soon.
-        let left = self.table.alive_count().saturating_sub(self.cases.len().max(1));
-        by_rule.min(left.max(1))
+        let alive = self.table.alive_count();
+        if alive >= self.cases.len().max(1) + by_rule {
+            return by_rule;
+        }
+        let accused = self.cases.keys().filter(|id| self.table.counts_as_alive(id)).count();
+        by_rule.min(alive.saturating_sub(accused.max(1)).max(1))
     }
 
     /// Draws witnesses where too few neighbours are left to report.
@@ -212,6 +248,11 @@ impl Seed {
             return self.fx.count("frames_from_unproved_seeds");
         }
         let mut subjects = BTreeSet::new();
+        // What the others say belongs to the case that this opens.
+        if let Some(lost) = f.lost {
+            self.take_lost(lost);
+            subjects.insert(lost.subject);
+        }
         for report in f.reports {
             subjects.insert(report.subject);
             self.take_report(report);
@@ -246,16 +287,20 @@ impl Seed {
         }
     }
 
-    fn tell_seeds(&mut self, told: Votes) {
+    pub(super) fn tell_seeds(&mut self, told: Votes) {
         let links: Vec<LinkId> = self.others.iter().filter_map(|o| o.link).collect();
         for link in links {
             self.fx.send(link, told.clone());
         }
     }
 
-    /// A seed that comes back hears of the cases that are open.
+    /// A seed that comes back hears of the cases that are open. Those that waited for a majority begin
+    /// again, with a probe of now.
     pub(super) fn send_open_cases(&mut self, link: LinkId) {
-        let me = self.id();
+        let (me, now) = (self.id(), self.fx.now());
+        for case in self.cases.values_mut().filter(|c| !c.is_fresh(now)) {
+            case.next_round(&me, false, now);
+        }
         for case in self.cases.values() {
             self.fx.send(link, told(case, me));
         }
@@ -285,7 +330,7 @@ impl Seed {
     }
 
     /// Goes on with a case: probe, vote, certificate.
-    fn review_case(&mut self, subject: PeerId) {
+    pub(super) fn review_case(&mut self, subject: PeerId) {
         let now = self.fx.now();
         self.probe(subject);
         self.appoint(subject);
@@ -305,9 +350,26 @@ impl Seed {
             self.certify(certificate);
             self.cases.remove(&subject);
         } else if case.is_stale(now) {
-            self.close_case(&subject);
-            self.fx.count("cases_expired");
+            self.end_round(subject);
         }
+    }
+
+    /// A round of a case led to nothing: it begins again, or is closed. While no majority of the
+    /// seeds is linked there can be no verdict, and that is not held against the case.
+    fn end_round(&mut self, subject: PeerId) {
+        let (me, now) = (self.id(), self.fx.now());
+        let linked = 1 + self.others.iter().filter(|o| o.link.is_some()).count();
+        let counts = linked >= self.quorum();
+        let Some(case) = self.cases.get_mut(&subject) else { return };
+        let is_alive = self.table.get(&subject).is_some_and(Entry::is_alive);
+        if is_alive && !(counts && case.is_given_up()) {
+            case.next_round(&me, counts, now);
+            let told = told(case, me);
+            self.fx.count("cases_repeated");
+            return self.tell_seeds(told);
+        }
+        self.close_case(&subject);
+        self.fx.count("cases_expired");
     }
 
     /// Asks the accused itself.
@@ -316,14 +378,16 @@ impl Seed {
         let registered_on = self.registrants.get(&subject);
         let addresses = self.table.get(&subject).map(|e| e.record.addresses.clone());
         let Some(case) = self.cases.get_mut(&subject) else { return };
-        if !case.probe.try_due(now, &self.config) {
+        if !case.probe.try_due(now) {
             return;
         }
-        let incarnation = case.incarnation;
+        let (incarnation, nonce) = (case.incarnation, case.probe.nonce);
+        let is_accused = !case.witnesses().is_empty();
         if let Some(link) = registered_on {
-            let nonce = self.rng.u64();
             self.fx.send(link, Ping { nonce });
-            self.fx.send(link, Accused { incarnation, certificate: None });
+            if is_accused {
+                self.fx.send(link, Accused { incarnation, certificate: None });
+            }
         }
         // The link may be the only thing that is broken: a new one is tried as well.
         if case.probe.dial.is_none() {

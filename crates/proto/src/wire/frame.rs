@@ -386,6 +386,21 @@ pub struct Votes {
     /// stand by that vote.
     #[n(3)]
     pub withdrawn: Option<PeerId>,
+    /// A peer that the sender lost: the receiver probes it as well.
+    #[n(4)]
+    pub lost: Option<LostPeer>,
+}
+
+/// A registered peer whose link to a seed ended without a goodbye, or whose lease ran out (section 8.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct LostPeer {
+    /// The peer.
+    #[n(0)]
+    pub subject: PeerId,
+    /// Its incarnation.
+    #[n(1)]
+    pub incarnation: u64,
 }
 
 /// Seed to peer: "look after somebody" (section 8.3).

@@ -16,10 +16,10 @@ mod verify;
 pub(crate) use chunks::parts;
 pub use codec::{DecodeError, Encoded, Header, decode, decode_shared, encode, header};
 pub use frame::{
-    Accept, Accused, Appoint, Close, Digest, Entries, Frame, Hello, Leave, MembersChanged,
-    Neighbourhood, PROTOCOL_VERSION, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong,
-    Position, PositionRead, ProbeReply, ProbeRequest, Register, RegisterRefused, Registered,
-    Reject, Report, Rewire, SeedName, Testify, Verdict, Votes, Want,
+    Accept, Accused, Appoint, Close, Digest, Entries, Frame, Hello, Leave, LostPeer,
+    MembersChanged, Neighbourhood, PROTOCOL_VERSION, PeerList, PeerReply, PeerRequest, Permit,
+    Ping, Pong, Position, PositionRead, ProbeReply, ProbeRequest, Register, RegisterRefused,
+    Registered, Reject, Report, Rewire, SeedName, Testify, Verdict, Votes, Want,
 };
 pub use messages::{
     Ack, AckEntry, Announce, Beacon, BeaconBody, Census, CensusBody, Confirm, Confirmed, Data,

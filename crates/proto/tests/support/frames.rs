@@ -12,10 +12,10 @@ use rumormill_proto::signed::{Signed, Statement};
 use rumormill_proto::wire::{
     Accept, Accused, Ack, AckEntry, Announce, Appoint, Beacon, BeaconBody, Census, CensusBody,
     Close, Confirm, Confirmed, Data, Digest, Entries, Frame, GetData, Gossip, Graft, Grafted,
-    Hello, Holder, Leave, MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, Permit,
-    Ping, Pong, Position, PositionRead, ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range,
-    Register, RegisterRefused, Registered, Reject, Report, Rewire, SeedName, StreamMark, Summary,
-    SummaryEntry, Testify, TreeId, Verdict, Votes, Want,
+    Hello, Holder, Leave, LostPeer, MembersChanged, Neighbourhood, PeerList, PeerReply,
+    PeerRequest, Permit, Ping, Pong, Position, PositionRead, ProbeReply, ProbeRequest, Prune, Pull,
+    Pulled, Range, Register, RegisterRefused, Registered, Reject, Report, Rewire, SeedName,
+    StreamMark, Summary, SummaryEntry, Testify, TreeId, Verdict, Votes, Want,
 };
 use rumormill_proto::{
     Address, Batch, CloseReason, Identity, MessageId, Name, PeerId, RefuseReason, Role,
@@ -480,12 +480,17 @@ pub fn all() -> Vec<(u16, BoxedStrategy<Frame>)> {
                     option::of(vote()),
                     vec(testimony(), 0..4),
                     option::of(peer_id()),
+                    option::of((peer_id(), any::<u64>())),
                 )
-                    .prop_map(|(reports, vote, testimonies, withdrawn)| Votes {
-                        reports,
-                        vote,
-                        testimonies,
-                        withdrawn,
+                    .prop_map(|(reports, vote, testimonies, withdrawn, lost)| {
+                        Votes {
+                            reports,
+                            vote,
+                            testimonies,
+                            withdrawn,
+                            lost: lost
+                                .map(|(subject, incarnation)| LostPeer { subject, incarnation }),
+                        }
                     }),
             ),
         ),

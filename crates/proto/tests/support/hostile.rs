@@ -8,10 +8,10 @@ use rumormill_proto::signed::Signed;
 use rumormill_proto::wire::{
     Accept, Accused, Ack, AckEntry, Announce, Appoint, Beacon, BeaconBody, Census, CensusBody,
     Close, Confirm, Confirmed, Data, Digest, Entries, Frame, GetData, Gossip, Graft, Grafted,
-    Holder, Leave, MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping,
-    Pong, ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register, RegisterRefused,
-    Registered, Reject, Report, Rewire, SeedName, StreamMark, Summary, SummaryEntry, Testify,
-    TreeId, Verdict, Votes, Want,
+    Holder, Leave, LostPeer, MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest,
+    Permit, Ping, Pong, ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register,
+    RegisterRefused, Registered, Reject, Report, Rewire, SeedName, StreamMark, Summary,
+    SummaryEntry, Testify, TreeId, Verdict, Votes, Want,
 };
 use rumormill_proto::{
     Batch, CloseReason, Identity, MessageId, Name, PeerId, RefuseReason, Role, SignedRecord,
@@ -301,6 +301,7 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
             }),
             testimonies: a_few(s, 3, a_testimony),
             withdrawn: s.once_in(4).then(|| id(s)),
+            lost: s.once_in(4).then(|| LostPeer { subject: id(s), incarnation: s.life() }),
         }
         .into(),
         28 => Entries {

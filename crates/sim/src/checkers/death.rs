@@ -1,13 +1,22 @@
-//! G5: no live, reachable peer is removed, and every removal names enough witnesses.
+//! G5: no live, reachable peer is removed, every removal names enough witnesses, and the dead are removed
+//! in time.
 
+use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
+use rumormill_proto::snapshot::MemberState;
 use rumormill_proto::{PeerId, Time};
 
 use super::Violation;
 use crate::ledger::{Impairment, Removal, Trouble};
 use crate::node::NodeId;
-use crate::observation::Observation;
+use crate::observation::{Observation, prompt as limit};
+
+/// How long the network has to be quiet before a death for the death to be found in the usual time: a seed
+/// that was away has its registrations again by then.
+const QUIET: Duration = Duration::from_secs(30);
+/// Live peers without which there may be no witness.
+const WITNESSES: usize = 3;
 
 /// Judges the first word of every removal; that others repeat it later says nothing new.
 #[must_use]
@@ -17,6 +26,43 @@ pub fn check(seen: &Observation) -> Vec<Violation> {
         first.entry((r.subject, r.incarnation)).or_insert(r);
     }
     first.values().flat_map(|r| judge(seen, r)).collect()
+}
+
+/// No seed has a dead process as alive, or as one whose lease ran out, for long: where nothing else was wrong,
+/// longer than its death takes to be found, whatever its degree; where something was, longer than a lease
+/// in addition.
+#[must_use]
+pub fn prompt(seen: &Observation) -> Vec<Violation> {
+    let mut found = Vec::new();
+    if !seen.strangers.is_empty() || seen.live_peers().count() < WITNESSES {
+        return found;
+    }
+    let dead = seen.ledger.impairments.iter();
+    for i in dead.filter(|i| i.trouble == Trouble::Dead && i.until.is_none()) {
+        let Some(node) = seen.nodes.iter().find(|n| n.node == i.node) else { continue };
+        let (limit, from) = if seen.quiet_since + QUIET <= i.from {
+            (limit(&node.config), i.from)
+        } else {
+            let calm = limit(&node.config) + node.config.report_window() * 12;
+            (node.config.lease() + calm, i.from.max(seen.quiet_since))
+        };
+        let late = seen.now.since(from);
+        if late <= limit {
+            continue;
+        }
+        let stands = |s: &MemberState| matches!(s, MemberState::Alive | MemberState::Expired);
+        for seed in seen.live_seeds() {
+            let entry = seed.registry.iter().find(|m| m.id == node.id);
+            if let Some(m) = entry.filter(|m| stands(&m.state)) {
+                let what = format!(
+                    "{} died at {} and is {:?} at {} after {late:?}",
+                    node.node, i.from, m.state, seed.node
+                );
+                found.push(Violation::new("G5", what).about([node.node, seed.node]));
+            }
+        }
+    }
+    found
 }
 
 /// The removals of peers that were live and reachable.
@@ -99,7 +145,6 @@ fn cause<'a>(seen: &'a Observation, node: NodeId, r: &Removal) -> Option<&'a Imp
 mod tests {
     use super::*;
     use crate::checkers::planted;
-    use core::time::Duration;
 
     #[test]
     fn a_just_removal_passes() {
@@ -121,6 +166,37 @@ mod tests {
         assert_eq!(check(&seen), []);
         seen.ledger.impairments[0].needed += 1;
         assert_eq!(check(&seen).len(), 1);
+    }
+
+    #[test]
+    fn a_dead_process_that_stays_alive_in_a_registry_is_found() {
+        let died = |at: u64| {
+            let mut seen = planted::with_removal();
+            seen.ledger.impairments[0].from = Time::from_micros(at * 1_000_000);
+            seen.ledger.impairments[0].until = None;
+            for n in &mut seen.nodes {
+                n.registry.iter_mut().filter(|m| m.id == planted::id(5)).for_each(|m| {
+                    m.state = MemberState::Alive;
+                });
+            }
+            // It is at 60 s, and one more peer lives than the three that were planted.
+            let mut fourth = seen.nodes[3].clone();
+            fourth.id = planted::id(9);
+            seen.nodes.push(fourth);
+            seen
+        };
+        let prompt = |seen: &Observation| prompt(seen).len();
+        assert_eq!(prompt(&died(55)), 0, "not yet");
+        let late = died(40);
+        assert_eq!(prompt(&late), 3, "at each seed");
+        let mut removed = late.clone();
+        removed.nodes.iter_mut().for_each(|n| n.registry.retain(|m| m.id != planted::id(5)));
+        assert_eq!(prompt(&removed), 0);
+        let mut disturbed = late;
+        disturbed.quiet_since = Time::from_micros(30_000_000);
+        assert_eq!(prompt(&disturbed), 0, "there was more to it than the death");
+        disturbed.now += Duration::from_secs(300);
+        assert_eq!(prompt(&disturbed), 3);
     }
 
     #[test]

@@ -68,6 +68,7 @@ pub fn always(seen: &Observation) -> Vec<Violation> {
         loss::told,
         loss::resumed,
         death::check,
+        death::prompt,
         receipts::check,
         bounds::check,
         seam::check,

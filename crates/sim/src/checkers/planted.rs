@@ -19,7 +19,7 @@ use crate::observation::{NodeObservation, Observation, grace, settle};
 const SEEDS: u8 = 3;
 const PEERS: u8 = 3;
 
-fn id(n: u8) -> PeerId {
+pub(super) fn id(n: u8) -> PeerId {
     Identity::from_secret(&[n + 1; 32]).id()
 }
 
@@ -178,6 +178,7 @@ pub(super) fn sound() -> Observation {
             arrivals: [3, 4, 5].map(arrival).to_vec(),
             ..Ledger::default()
         },
+        quiet_since: Time::ZERO,
         grace: grace(&config),
         settle: settle(&config),
     }

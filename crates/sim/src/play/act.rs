@@ -51,6 +51,14 @@ impl Run<'_> {
             return self.fault_dice.pick(&live, n);
         }
         let graph = self.world.graph();
+        if whom == Whom::WithNeighbours {
+            let mut struck = self.fault_dice.pick(&live, n);
+            let around: Vec<NodeId> = struck.iter().flat_map(|&p| graph.neighbours(p)).collect();
+            struck.extend(around);
+            struck.sort_unstable();
+            struck.dedup();
+            return struck;
+        }
         let mut by_degree: Vec<(Reverse<usize>, NodeId)> =
             live.iter().map(|&p| (Reverse(graph.neighbours(p).count()), p)).collect();
         by_degree.sort_unstable();
@@ -121,7 +129,19 @@ impl Run<'_> {
                 }
                 None
             }
-            Act::CrashSeeds { .. } | Act::FreezeSeeds { .. } => self.strike_seeds(act),
+            Act::CrashLoop { peers, gap } => {
+                self.crash_loop(peers.of(self.scenario.peers), gap.0);
+                None
+            }
+            Act::CrashUnobserved { peers, pause } => {
+                for p in self.some(peers, Whom::Random) {
+                    self.crash_unobserved(p, pause.0);
+                }
+                None
+            }
+            Act::CrashSeeds { .. } | Act::FreezeSeeds { .. } | Act::CutSeeds {} => {
+                self.strike_seeds(act)
+            }
             _ => self.disturb(act, until),
         }
     }
@@ -144,6 +164,7 @@ impl Run<'_> {
                 struck.iter().for_each(|&s| self.world.freeze(s));
                 Some(Undo::Thaw(struck))
             }
+            Act::CutSeeds {} => Some(Undo::Mend(self.cut_seeds())),
             _ => None,
         }
     }
@@ -191,6 +212,11 @@ impl Run<'_> {
                 let struck = self.some(peers, Whom::Random);
                 struck.iter().for_each(|&p| self.world.set_bandwidth(p, Some(bandwidth.0)));
                 Some(Undo::Line(struck))
+            }
+            Act::SlowUplink { peers, bandwidth } => {
+                let struck = self.some(peers, Whom::Random);
+                struck.iter().for_each(|&p| self.world.set_uplink(p, Some(bandwidth.0)));
+                Some(Undo::Uplink(struck))
             }
             Act::SlowDisk { peers, stall } => {
                 for p in self.some(peers, Whom::Random) {
@@ -278,6 +304,7 @@ impl Run<'_> {
                 let line = network.bandwidth.map(|b| b.0);
                 nodes.into_iter().for_each(|n| self.world.set_bandwidth(n, line));
             }
+            Undo::Uplink(nodes) => nodes.into_iter().for_each(|n| self.world.set_uplink(n, None)),
         }
     }
 }

@@ -25,6 +25,10 @@ pub(super) enum Deed {
     Chaos,
     /// A path goes or comes.
     Flap { a: NodeId, b: NodeId, closed: bool, down: Duration, up: Duration, until: Time },
+    /// A peer joins, to be killed soon; and after a while another one.
+    CrashLoop { left: usize, gap: Duration },
+    /// A peer is killed, if it runs.
+    Crash { node: NodeId },
     /// A peer publishes as much as it may.
     Overload { node: NodeId, size: usize, until: Time },
     /// A peer publishes, and leaves at once.
@@ -56,6 +60,7 @@ pub(super) enum Undo {
     Delay,
     Queues,
     Line(Vec<NodeId>),
+    Uplink(Vec<NodeId>),
 }
 
 /// Deeds by time; those for the same time come in the order in which they were put in.

@@ -21,6 +21,8 @@ const LEAVERS_LINES: [u64; 3] = [128 * 1024, 1024 * 1024, 4 * 1024 * 1024];
 const SLOW_LINES: [u64; 3] = [16_000, 64_000, 256_000];
 /// One in so many times a line becomes slow.
 const SLOW_LINE_ODDS: usize = 10;
+/// Bytes a second of a slow uplink: 128 kbit/s.
+const UPLINK: u64 = 16_000;
 /// The most peers there are at once, beside those of the beginning.
 const NEWCOMERS: usize = 3;
 
@@ -53,6 +55,7 @@ impl Run<'_> {
             self.slow_line();
         }
         self.want_a_receipt();
+        self.strike_alone(chaos.seeds);
         let (min, max) = (chaos.every.min.0, chaos.every.max.0);
         let gap = self.chaos_dice.between(min, max).max(Duration::from_micros(1));
         self.agenda.put(self.world.now() + gap, Deed::Chaos);
@@ -90,6 +93,40 @@ impl Run<'_> {
             11 => self.leave_under_load(p),
             12 => self.strike_a_stream(p),
             _ => self.relieve(),
+        }
+    }
+
+    /// Now and then a death that no neighbour can report, a peer with a slow uplink, or seeds that are cut
+    /// off from each other for a while.
+    fn strike_alone(&mut self, seeds: bool) {
+        let now = self.world.now();
+        let live = self.live();
+        let spare = live.len().saturating_sub(LEFT_ALIVE);
+        let Some(&p) = self.chaos_dice.pick(&live, 1).first() else { return };
+        match self.chaos_dice.below(60) {
+            0 => {
+                let around: Vec<NodeId> = self.world.graph().neighbours(p).collect();
+                if around.len() < spare {
+                    self.world.crash(p);
+                    around.into_iter().for_each(|n| self.world.crash(n));
+                }
+            }
+            1 => {
+                let n = 1 + self.chaos_dice.below(5);
+                self.crash_loop(n, Duration::from_millis(200));
+            }
+            2 if spare > 0 => self.crash_unobserved(p, Duration::from_millis(400)),
+            3 => {
+                self.world.set_uplink(p, Some(UPLINK));
+                let gap = self.chaos_dice.between(Duration::from_secs(1), Duration::from_secs(20));
+                self.agenda.put(now + gap, Deed::Undo(Undo::Uplink(vec![p])));
+            }
+            4 if seeds => {
+                let cut = self.cut_seeds();
+                let gap = self.chaos_dice.between(Duration::from_secs(1), Duration::from_secs(20));
+                self.agenda.put(now + gap, Deed::Undo(Undo::Mend(cut)));
+            }
+            _ => {}
         }
     }
 

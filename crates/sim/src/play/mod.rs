@@ -7,6 +7,7 @@
 
 mod act;
 mod agenda;
+mod alone;
 mod chaos;
 mod judge;
 mod load;
@@ -329,6 +330,8 @@ impl<'a> Run<'a> {
             Deed::Flap { a, b, closed, down, up, until } => {
                 self.flap(a, b, closed, (down, up), until);
             }
+            Deed::CrashLoop { left, gap } => self.crash_loop(left, gap),
+            Deed::Crash { node } => self.world.crash(node),
             Deed::Overload { node, size, until } => self.overload(node, size, until),
             Deed::Depart { node, messages, size } => self.publish_and_leave(node, messages, size),
             Deed::RestartBurst { node, left } => self.restart_again(node, left),
@@ -351,7 +354,8 @@ impl<'a> Run<'a> {
         self.world.unleash(false);
         let all: Vec<NodeId> = self.world.nodes().collect();
         self.undo(Undo::Thaw(all.clone()));
-        self.undo(Undo::Line(all));
+        self.undo(Undo::Line(all.clone()));
+        self.undo(Undo::Uplink(all));
         let dead: Vec<NodeId> = self.seeds.clone();
         for seed in dead {
             if !matches!(self.world.status(seed), NodeStatus::Running) {

@@ -34,6 +34,23 @@ pub enum Act {
         #[serde(default)]
         whom: Whom,
     },
+    /// Newcomers are killed right after they have joined, one after the other.
+    CrashLoop {
+        /// How many, of as many as there were at the beginning.
+        #[serde(default)]
+        peers: Share,
+        /// From one to the next.
+        gap: Span,
+    },
+    /// Hosts vanish while all their neighbours but one are stopped for a moment, with frames of the dead in
+    /// their sockets.
+    CrashUnobserved {
+        /// How many.
+        #[serde(default)]
+        peers: Share,
+        /// For how long the neighbours are stopped.
+        pause: Span,
+    },
     /// Hosts vanish without a word.
     PowerOff {
         /// How many.
@@ -151,6 +168,14 @@ pub enum Act {
         /// Bytes a second, each way.
         bandwidth: Size,
     },
+    /// Peers get a slow uplink; what they receive is as fast as before.
+    SlowUplink {
+        /// How many.
+        #[serde(default)]
+        peers: Share,
+        /// Bytes a second.
+        bandwidth: Size,
+    },
     /// Disks stall.
     SlowDisk {
         /// How many peers' disks.
@@ -204,6 +229,8 @@ pub enum Act {
         /// How many.
         seeds: usize,
     },
+    /// Seeds cannot reach each other.
+    CutSeeds {},
 }
 
 /// Which peers are struck.
@@ -217,6 +244,8 @@ pub enum Whom {
     Hubs,
     /// Those with the fewest.
     Leaves,
+    /// Any, and all their neighbours with them.
+    WithNeighbours,
 }
 
 /// Which way a partition closes.

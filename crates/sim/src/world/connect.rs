@@ -44,7 +44,7 @@ impl World {
         let link = self.links.connect((node, from), (target, to), attempt);
         self.queue.push(deadline, Happening::DialDeadline { link });
         if !self.is_blocked(node, target) {
-            let at = self.now + self.network.delay(node, target);
+            let at = self.now + self.network.delay_syn(node, target);
             self.queue.push(at, Happening::Syn { link });
         }
     }
@@ -76,8 +76,8 @@ impl World {
             return;
         }
         // SYN-ACK, the client's first flight, the server's.
-        let mut at = self.now;
-        for (from, to) in [(acceptor, dialer), (dialer, acceptor), (acceptor, dialer)] {
+        let mut at = self.now + self.network.delay_syn(acceptor, dialer);
+        for (from, to) in [(dialer, acceptor), (acceptor, dialer)] {
             at += self.network.delay(from, to);
         }
         self.queue.push(at, Happening::ServerFlight { link });

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use rumormill_proto::CloseReason;
+use rumormill_proto::{CloseReason, Role, Time};
 
 use super::{Happening, World};
 use crate::disk::Disk;
@@ -31,6 +31,9 @@ impl World {
             return;
         }
         self.trouble(node, Trouble::Dead);
+        if self.node(node).role() == Role::Seed {
+            self.disturb();
+        }
         for link in self.links.ends_at(node) {
             self.abandon(link);
         }
@@ -55,6 +58,7 @@ impl World {
     pub fn freeze(&mut self, node: NodeId) {
         if self.node(node).status == NodeStatus::Running {
             self.trouble(node, Trouble::Frozen);
+            self.disturb();
             self.watch_change(node, "freezes");
             self.node_mut(node).status = NodeStatus::Frozen;
             self.frozen += 1;
@@ -65,6 +69,7 @@ impl World {
     pub fn thaw(&mut self, node: NodeId) {
         if self.node(node).status == NodeStatus::Frozen {
             self.ledger.end_trouble(node, Trouble::Frozen, self.now);
+            self.disturb();
             self.node_mut(node).status = NodeStatus::Running;
             self.watch_change(node, "goes on");
             self.frozen -= 1;
@@ -101,52 +106,61 @@ impl World {
     /// Closes the network between two sets of nodes, both ways. Several partitions add up.
     pub fn partition(&mut self, a: &[NodeId], b: &[NodeId]) {
         self.network.partition(a, b, true);
+        self.disturb();
         self.path_changed();
     }
 
     /// Closes the network from one set of nodes to another; the other way stays open.
     pub fn partition_one_way(&mut self, from: &[NodeId], to: &[NodeId]) {
         self.network.partition(from, to, false);
+        self.disturb();
         self.path_changed();
     }
 
     /// Ends all partitions. Cuts stay.
     pub fn heal(&mut self) {
         self.network.heal();
+        self.disturb();
         self.path_changed();
     }
 
     /// Closes the network between two nodes for good.
     pub fn cut(&mut self, a: NodeId, b: NodeId) {
         self.network.cut(a, b);
+        self.disturb();
         self.path_changed();
     }
 
     /// Ends a cut.
     pub fn mend(&mut self, a: NodeId, b: NodeId) {
         self.network.mend(a, b);
+        self.disturb();
         self.path_changed();
     }
 
     /// Changes the loss for packets sent from now on (0 to 1).
     pub fn set_loss(&mut self, loss: f64) {
+        self.disturb();
         self.network.set_loss(loss);
     }
 
     /// Part of the announcements and payloads that find no room in their queue and are never sent
     /// (0 to 1), as on a link that is too slow. Control goes through in any case.
     pub fn set_skips(&mut self, part: f64) {
+        self.disturb();
         self.network.set_skips(part);
     }
 
     /// Changes the latency for packets sent from now on.
     pub fn set_latency(&mut self, latency: Latency) {
+        self.disturb();
         self.network.set_latency(latency);
     }
 
     /// Makes a node's disk slow from now for a while: requests finish after it.
     pub fn stall_disk(&mut self, node: NodeId, time: Duration) {
         let until = self.now + time;
+        self.disturb();
         self.node_mut(node).writer.stall(until);
     }
 
@@ -160,6 +174,25 @@ impl World {
         if self.node(node).status == NodeStatus::Running {
             self.tell_wall_clock(node);
         }
+    }
+
+    /// Something is not as it was: what is promised for a quiet network counts from now.
+    pub(super) fn disturb(&mut self) {
+        self.disturbed = self.now;
+    }
+
+    /// Since when nothing has disturbed the network, deaths of peers aside; now, if something does.
+    #[must_use]
+    pub fn quiet_since(&self) -> Time {
+        let seed_away = |n: &NodeId| {
+            let n = self.node(*n);
+            n.role() == Role::Seed && n.status != NodeStatus::Running
+        };
+        let slow = |n: &NodeId| self.node(*n).up_rate().is_some();
+        let quiet = self.network.is_undisturbed()
+            && self.frozen == 0
+            && !self.nodes().any(|n| seed_away(&n) || slow(&n));
+        if quiet { self.disturbed } else { self.now }
     }
 
     // ---- what follows from it ---------------------------------------------------------------
@@ -200,7 +233,6 @@ impl World {
 
     /// Notes which peers a majority of the seeds cannot reach now.
     pub(super) fn note_cut_off(&mut self) {
-        use rumormill_proto::Role;
         let of = |w: &World, role| -> Vec<NodeId> {
             w.nodes().filter(|&n| w.node(n).role() == role).collect()
         };

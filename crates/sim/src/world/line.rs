@@ -55,6 +55,7 @@ impl World {
     /// on its way keeps its time.
     pub fn set_bandwidth(&mut self, node: NodeId, rate: Option<u64>) {
         let was = self.node(node).line;
+        self.disturb();
         self.node_mut(node).line = rate.map(|r| r.max(1));
         let slow = |r: Option<u64>| r.is_some_and(|r| r < SLOW);
         match (slow(was), slow(rate)) {
@@ -62,6 +63,13 @@ impl World {
             (true, false) => self.ledger.end_trouble(node, Trouble::Slow, self.now),
             _ => {}
         }
+    }
+
+    /// Gives a node an uplink of so many bytes a second, and leaves what it receives as it is; `None`
+    /// takes the limit away.
+    pub fn set_uplink(&mut self, node: NodeId, rate: Option<u64>) {
+        self.disturb();
+        self.node_mut(node).uplink = rate.map(|r| r.max(1));
     }
 
     /// When something that is sent now, and needs so long on the way, has arrived in full.
@@ -74,14 +82,14 @@ impl World {
     ) -> Time {
         let bytes = bytes + HEADERS;
         let (now, sender) = (self.now, self.node_mut(from));
-        let sent = sender.line.map_or(now, |rate| sender.up.carry(now, bytes, rate));
+        let sent = sender.up_rate().map_or(now, |rate| sender.up.carry(now, bytes, rate));
         let (there, receiver) = (sent + way, self.node_mut(to));
         receiver.line.map_or(there, |rate| receiver.down.carry(there, bytes, rate))
     }
 
     /// Whether the way from one node to another has a line of limited bandwidth.
     pub(super) fn is_limited(&self, from: NodeId, to: NodeId) -> bool {
-        self.node(from).line.is_some() || self.node(to).line.is_some()
+        self.node(from).up_rate().is_some() || self.node(to).line.is_some()
     }
 
     /// Whether the buffers on the way from one node to another take nothing more now.
@@ -98,7 +106,7 @@ impl World {
             Some(self.now + carries.saturating_sub(Duration::from_micros(half)))
         };
         let (a, b) = (self.node(from), self.node(to));
-        full(a.line, a.up).max(full(b.line, b.down))
+        full(a.up_rate(), a.up).max(full(b.line, b.down))
     }
 
     /// A link waits for its line: it goes on when there is room.

@@ -219,6 +219,8 @@ pub struct World {
     /// Nodes whose process is stopped, and those whose host is off.
     frozen: usize,
     hosts_down: usize,
+    /// When the network, or a node in it, was disturbed last, deaths aside.
+    disturbed: Time,
 }
 
 impl World {
@@ -244,6 +246,7 @@ impl World {
             figures: Figures::default(),
             frozen: 0,
             hosts_down: 0,
+            disturbed: Time::ZERO,
         }
     }
 

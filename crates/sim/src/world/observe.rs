@@ -121,6 +121,7 @@ impl World {
             now: self.now,
             seeds,
             graph: self.graph(),
+            quiet_since: self.quiet_since(),
             grace: longest(grace),
             settle: longest(settle),
             strangers: self

@@ -12,6 +12,8 @@ mod gossip;
 mod identity;
 mod join;
 mod leaves;
+mod lossy;
+mod lost;
 mod partitions;
 mod receipts;
 mod returns;

@@ -1,0 +1,102 @@
+//! Registered peers that a seed loses without a goodbye. Where no neighbour is left to report a peer,
+//! this is what opens its case.
+
+use super::Seed;
+use super::links::Link;
+use super::verdict::NOTHING;
+use crate::death::Case;
+use crate::event::{CloseReason, LinkDown};
+use crate::identity::PeerId;
+use crate::io::LinkId;
+use crate::limits::MAX_CASES;
+use crate::wire::{LostPeer, Votes};
+
+/// Silence of a registered peer, in intervals in each of which it asks its seeds for a sign of life,
+/// after which its link is given up.
+const SILENCE: u32 = 3;
+
+impl Seed {
+    /// The link of a registration has ended. If it was not this seed that ended it on purpose, the
+    /// peer may be dead; one that has said goodbye is not alive in the registry any more.
+    pub(super) fn on_registrant_gone(&mut self, id: PeerId, why: LinkDown) {
+        let on_purpose = match why {
+            LinkDown::Local(reason) => {
+                !matches!(reason, CloseReason::NoSignOfLife | CloseReason::TooSlow)
+            }
+            LinkDown::Closed(_) | LinkDown::Lost => false,
+        };
+        if !on_purpose {
+            self.lose(id);
+        }
+    }
+
+    /// This seed has lost a peer: it probes the peer, and has the other seeds do the same.
+    pub(super) fn lose(&mut self, subject: PeerId) {
+        let Some(incarnation) = self.table.get(&subject).map(|e| e.record.incarnation) else {
+            return;
+        };
+        let lost = LostPeer { subject, incarnation };
+        if !self.take_lost(lost) {
+            return;
+        }
+        if let Some(case) = self.cases.get_mut(&subject) {
+            case.lost = true;
+        }
+        self.fx.count("registrants_lost");
+        self.tell_seeds(Votes { lost: Some(lost), ..NOTHING });
+        self.review_case(subject);
+    }
+
+    /// Opens the case of a peer that this seed or another one has lost; says whether there is one.
+    pub(super) fn take_lost(&mut self, lost: LostPeer) -> bool {
+        let LostPeer { subject, incarnation } = lost;
+        let entry = self.table.get(&subject).filter(|e| e.is_alive());
+        let Some(entry) = entry.filter(|e| e.record.incarnation == incarnation) else {
+            return false;
+        };
+        if self.cases.get(&subject).is_some_and(|c| c.incarnation == incarnation) {
+            return true;
+        }
+        if self.cases.len() >= MAX_CASES {
+            self.fx.count("cases_refused");
+            return false;
+        }
+        let has_neighbours = entry.record.degree > 0;
+        let (nonce, now) = (self.rng.u64(), self.fx.now());
+        let patience = self.health.patience();
+        let config = &self.config;
+        let case =
+            Case::of_lost(subject, incarnation, has_neighbours, nonce, patience, now, config);
+        self.cases.insert(subject, case);
+        true
+    }
+
+    /// Gives up the links of registered peers that have been silent for too long.
+    pub(super) fn watch_registrants(&mut self) {
+        let now = self.fx.now();
+        if now < self.next_watch {
+            return;
+        }
+        let interval = self.config.seed_ping_interval();
+        self.next_watch = now + interval / 2;
+        // With every interval without a late answer it returns to the usual haste.
+        self.health.answered_in_time();
+        self.health.recover(now, interval * 2);
+        let limit = interval * SILENCE;
+        // Of the time in which this seed was stopped it knows nothing.
+        if now < self.awake_since + limit {
+            return;
+        }
+        let silent = |l: &Link| now.since(l.heard) >= limit;
+        let silent: Vec<LinkId> = self
+            .registrants
+            .iter()
+            .filter(|(_, link)| self.links.get(link).is_some_and(silent))
+            .map(|(_, link)| *link)
+            .collect();
+        for link in silent {
+            self.fx.count("registrants_silent");
+            self.close(link, CloseReason::NoSignOfLife);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Networks that lose packets, and uplinks that are too slow: live peers stay alive.
+
+use core::time::Duration;
+
+use rumormill_proto::{Config, PeerId};
+use rumormill_sim::{WorldConfig, checkers};
+
+use crate::common::{Net, lan, ms, s, world_config};
+
+/// Lives of live peers that ended by certificate in a network of 20 peers that loses packets.
+fn false_deaths(seed: u64, config: Config, loss: f64, time: Duration) -> usize {
+    let mut net = Net::new(WorldConfig { fast: true, ..world_config(seed, config) }, 3, 20);
+    net.rests_within(s(90));
+    net.world.set_loss(loss);
+    net.world.run_for(time);
+    let deaths = checkers::death::false_deaths(&net.world.observe());
+    let mut lives: Vec<(PeerId, u64)> = deaths.iter().map(|r| (r.subject, r.incarnation)).collect();
+    lives.sort_unstable();
+    lives.dedup();
+    lives.len()
+}
+
+#[test]
+fn loss_of_a_quarter_of_the_packets_kills_no_peer() {
+    for seed in 600..603 {
+        assert_eq!(false_deaths(seed, lan(), 0.25, s(45)), 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn loss_of_30_percent_kills_at_most_one_peer_in_45_seconds() {
+    let deaths = (610..614).map(|seed| false_deaths(seed, lan(), 0.3, s(45)));
+    assert!(deaths.sum::<usize>() <= 4);
+}
+
+#[test]
+fn killed_peer_is_found_in_time_where_packets_are_lost() {
+    let mut net = Net::lan(620, 3, 20);
+    net.world.set_loss(0.05);
+    net.world.run_for(s(20));
+    let gone = net.peer_of_degree(3);
+    let died = net.world.now();
+    net.world.crash(gone);
+    net.removed_within(gone, died, s(4));
+    net.only_removed(&[gone]);
+}
+
+/// 128 kbit/s out, and four times as much to send: its answers wait for what the kernel has already, no longer.
+#[test]
+fn publisher_with_an_uplink_that_is_too_slow_is_not_declared_dead() {
+    for seed in 630..633 {
+        let mut net = Net::lan(seed, 3, 20);
+        let slow = net.peer_of_degree(3);
+        net.world.set_uplink(slow, Some(16_000));
+        for _ in 0..45 * 36 {
+            let _ = net.world.publish(slow, "t", &[7; 2000]);
+            net.world.run_for(ms(1000) / 36);
+        }
+        net.only_removed(&[]);
+    }
+}

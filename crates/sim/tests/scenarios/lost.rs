@@ -1,0 +1,214 @@
+//! Deaths that no neighbour can report, and lost links that are no deaths.
+
+use rumormill_proto::Config;
+use rumormill_proto::snapshot::MemberState;
+use rumormill_sim::{DiskFate, NodeId, NodeStatus};
+
+use crate::common::{Net, lan, ms, s, world_config};
+
+/// Within this time of a kill the dead are certified where only seeds can notice.
+const KILLED_ALONE: core::time::Duration = s(3);
+/// The same for hosts that lose their power: their seeds notice by silence.
+const SILENT_ALONE: core::time::Duration = s(10);
+
+/// A peer of few neighbours, and those.
+fn with_neighbours(net: &Net) -> Vec<NodeId> {
+    let graph = net.world.graph();
+    let victim = *net.peers.iter().min_by_key(|&&p| graph.neighbours(p).count()).unwrap();
+    [victim].into_iter().chain(graph.neighbours(victim)).collect()
+}
+
+#[test]
+fn peer_killed_with_all_its_neighbours_is_removed() {
+    for seed in 0..6 {
+        let mut net = Net::lan(500 + seed, 3, 20);
+        let gone = with_neighbours(&net);
+        let died = net.world.now();
+        gone.iter().for_each(|&p| net.world.crash(p));
+        for &p in &gone {
+            net.removed_within(p, died, KILLED_ALONE);
+            for (_, removal) in net.removed(p).unwrap() {
+                assert!(removal.witnesses.len() >= 2, "seed {seed}: {removal:?}");
+                assert!(removal.seeds.len() >= 2, "seed {seed}: {removal:?}");
+            }
+        }
+        net.rests_within(s(40));
+        net.only_removed(&gone);
+    }
+}
+
+#[test]
+fn hosts_of_a_peer_and_all_its_neighbours_without_power_are_removed() {
+    for seed in 0..3 {
+        let mut net = Net::lan(510 + seed, 3, 20);
+        let gone = with_neighbours(&net);
+        let died = net.world.now();
+        gone.iter().for_each(|&p| net.world.power_off(p));
+        for &p in &gone {
+            net.removed_within(p, died, SILENT_ALONE);
+        }
+        net.only_removed(&gone);
+    }
+}
+
+/// Starts a peer and kills it as soon as a majority of the seeds has it in the registry.
+fn killed_after_joining(net: &mut Net) -> NodeId {
+    let p = net.world.add_peers(1)[0];
+    let id = net.id(p);
+    let seeds = net.seeds.clone();
+    for _ in 0..5000 {
+        let knows = |&&s: &&NodeId| net.world.members(s).iter().any(|m| m.id == id);
+        if seeds.iter().filter(knows).count() > seeds.len() / 2 {
+            break;
+        }
+        net.world.run_for(core::time::Duration::from_micros(100));
+    }
+    assert_eq!(net.world.graph().neighbours(p).count(), 0, "it has no neighbour yet");
+    net.world.crash(p);
+    p
+}
+
+#[test]
+fn peer_killed_right_after_joining_is_removed() {
+    for seed in 0..5 {
+        let mut net = Net::lan(520 + seed, 3, 20);
+        let gone = killed_after_joining(&mut net);
+        let died = net.world.now();
+        net.removed_within(gone, died, KILLED_ALONE);
+        net.rests_within(s(40));
+        net.only_removed(&[gone]);
+    }
+}
+
+#[test]
+fn crash_loop_of_ten_peers_leaves_none_alive() {
+    let mut net = Net::lan(530, 3, 20);
+    let mut gone = Vec::new();
+    for _ in 0..10 {
+        gone.push(killed_after_joining(&mut net));
+        net.world.run_for(ms(100));
+    }
+    let died = net.world.now();
+    for &p in &gone {
+        net.removed_within(p, died, KILLED_ALONE);
+    }
+    net.rests_within(s(40));
+    net.only_removed(&gone);
+}
+
+/// Its neighbours are stopped for a moment while it dies, with frames of it in their sockets.
+#[test]
+fn paused_neighbours_do_not_vouch_for_a_dead_publisher() {
+    for seed in 0..6 {
+        let mut net = Net::lan(540 + seed, 3, 20);
+        let gone = net.peer_of_degree(3);
+        let around: Vec<NodeId> = net.world.graph().neighbours(gone).collect();
+        for _ in 0..50 {
+            let _ = net.world.publish(gone, "t", &[7; 500]);
+            net.world.run_for(ms(10));
+        }
+        // One neighbour goes on and asks the others, which are stopped when the frames come.
+        for &n in &around[1..] {
+            net.world.freeze(n);
+        }
+        for _ in 0..20 {
+            let _ = net.world.publish(gone, "t", &[7; 500]);
+            net.world.run_for(ms(5));
+        }
+        let died = net.world.now();
+        net.world.power_off(gone);
+        net.world.run_for(ms(300));
+        around[1..].iter().for_each(|&n| net.world.thaw(n));
+        net.removed_within(gone, died, s(4));
+        net.only_removed(&[gone]);
+    }
+}
+
+/// Seeds cannot reach each other; whoever dies meanwhile is removed within seconds after the cut has healed.
+#[test]
+fn death_during_a_cut_between_seeds_is_certified_soon_after_the_cut() {
+    for (n, cut) in [(0, s(20)), (1, s(60)), (2, s(200))] {
+        let mut net = Net::lan(550 + n, 3, 20);
+        for (at, &a) in net.seeds.clone().iter().enumerate() {
+            net.seeds.clone()[at + 1..].iter().for_each(|&b| net.world.cut(a, b));
+        }
+        net.world.run_for(s(20));
+        let gone = net.peer_of_degree(3);
+        net.world.crash(gone);
+        net.world.run_for(cut);
+        net.only_removed(&[]);
+        for (at, &a) in net.seeds.clone().iter().enumerate() {
+            net.seeds.clone()[at + 1..].iter().for_each(|&b| net.world.mend(a, b));
+        }
+        let healed = net.world.now();
+        // They dial each other again every ten seconds.
+        net.removed_within(gone, healed, s(20));
+        net.only_removed(&[gone]);
+    }
+}
+
+/// A peer that no seed can reach is no dead peer while others can.
+#[test]
+fn peer_cut_off_from_all_seeds_alone_is_not_declared_dead() {
+    let mut net = Net::lan(560, 3, 20);
+    let apart = net.peer_of_degree(3);
+    net.seeds.clone().iter().for_each(|&seed| net.world.cut(seed, apart));
+    net.world.run_for(s(200));
+    net.only_removed(&[]);
+    net.seeds.clone().iter().for_each(|&seed| net.world.mend(seed, apart));
+    net.rests_within(s(60));
+    net.only_removed(&[]);
+}
+
+#[test]
+fn restarts_of_all_seeds_kill_no_peer() {
+    let mut net = Net::lan(570, 3, 20);
+    for &seed in &net.seeds.clone() {
+        net.world.restart(seed, DiskFate::Kept);
+        net.world.run_for(s(15));
+    }
+    for &seed in &net.seeds.clone() {
+        net.world.freeze(seed);
+        net.world.run_for(s(10));
+        net.world.thaw(seed);
+        net.world.run_for(s(10));
+    }
+    net.only_removed(&[]);
+    net.rests_within(s(40));
+}
+
+/// Its only seed was away when it died, and it had no neighbour: its lease ends, and then its case begins.
+#[test]
+fn lease_that_runs_out_opens_the_case_of_a_dead_peer() {
+    let short = Config::lan().lease(s(10)).lease_refresh(s(3)).build().unwrap();
+    let mut net = Net::new(world_config(580, short), 1, 10);
+    net.rests_within(s(30));
+    let seed = net.seeds[0];
+    let p = net.world.add_peers(1)[0];
+    net.world.run_for(ms(30));
+    assert_eq!(net.world.graph().neighbours(p).count(), 0);
+    assert_eq!(net.state_at(seed, p), Some(MemberState::Alive));
+    net.world.crash(seed);
+    net.world.crash(p);
+    let died = net.world.now();
+    net.world.run_for(s(1));
+    net.world.restart(seed, DiskFate::Kept);
+    net.removed_within(p, died, s(20));
+    net.only_removed(&[p]);
+}
+
+#[test]
+fn last_peer_of_a_network_is_certified_when_there_is_another_one() {
+    let mut net = Net::new(world_config(590, lan()), 1, 1);
+    net.rests_within(s(20));
+    let alone = net.peers[0];
+    net.world.crash(alone);
+    net.world.run_for(s(20));
+    net.only_removed(&[]);
+    let other = net.world.add_peers(1)[0];
+    net.waits(s(90), "the dead peer is removed", |w| {
+        w.ledger().removals.iter().any(|r| r.subject == w.id(alone))
+    });
+    assert_eq!(net.world.status(other), NodeStatus::Running);
+    net.only_removed(&[alone]);
+}
