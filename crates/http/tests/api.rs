@@ -132,7 +132,7 @@ async fn a_node_is_asked_told_and_followed() {
     assert_eq!(bert.publishers().await.unwrap()[0].received, 1);
 
     let mut events = bert.events().await.unwrap();
-    anna.leave().await.unwrap();
+    anna.leave(None).await.unwrap();
     let left = async {
         while let Some(Item::Of(line)) = events.next().await.unwrap() {
             if line.event["event"] == "member_left" {

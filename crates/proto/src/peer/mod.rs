@@ -159,8 +159,6 @@ pub struct Peer {
     /// Whether a neighbour was asked if it knows of messages under the number of this process.
     stream_compared: bool,
     receipts: Receipts,
-    /// Whether a neighbour was asked if it knows of messages under the number of this process.
-    stream_compared: bool,
     pace_at: Time,
     /// What an earlier life delivered of what is still kept.
     restored: Vec<Delivery>,
@@ -235,7 +233,6 @@ impl Peer {
             neighbours_since: None,
             stream_compared: false,
             receipts: Receipts::new(),
-            stream_compared: false,
             pace_at: Time::MAX,
             restored,
             follows_consumer: false,
