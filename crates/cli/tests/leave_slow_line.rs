@@ -100,7 +100,8 @@ impl Lab {
 
     fn throttle(&self, host: usize, rate: &str) {
         let tbf = ["tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", rate];
-        let args = [&["netns", "exec", &self.namespace(host)][..], &tbf].concat();
+        let namespace = self.namespace(host);
+        let args = [&["netns", "exec", &namespace][..], &tbf].concat();
         ip(&[&args[..], &["burst", "32k", "latency", "200ms"]].concat());
     }
 
@@ -162,7 +163,7 @@ fn large_message_before_sigterm_on_a_slow_line_reaches_the_others() {
     quiet("ip", &["netns", "del", &probe]);
     for rate in ["20mbit", "100mbit"] {
         let mut lab = Lab::new();
-        wait("every peer has neighbours", || PEERS.all(|p| lab.neighbours(p) >= 2).then_some(()));
+        wait("every peer has neighbours", || PEERS.into_iter().all(|p| lab.neighbours(p) >= 2).then_some(()));
         for peer in PEERS {
             lab.throttle(peer, rate);
         }

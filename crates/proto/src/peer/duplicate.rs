@@ -49,16 +49,18 @@ impl Peer {
     /// Another process with this identity runs.
     fn on_live_rival(&mut self, record: &SignedRecord) {
         let stops = record.process < self.own.record.process;
-        if self.own.rival_told != Some(record.process) {
-            self.own.rival_told = Some(record.process);
-            self.fx.count("duplicate_identities");
-            let (id, name) = (record.id, record.name.clone());
-            let address = record.addresses.first().copied();
-            self.fx.event(Event::DuplicateIdentity { id, name, address, stops });
-        }
         if stops {
             self.stop_as_duplicate(record.process);
         }
+        if self.own.rival_told == Some(record.process) {
+            return;
+        }
+        self.own.rival_told = Some(record.process);
+        self.fx.count("duplicate_identities");
+        let (id, name) = (record.id, record.name.clone());
+        let address = record.addresses.first().copied();
+        // After the last record: a driver ends with this event.
+        self.fx.event(Event::DuplicateIdentity { id, name, address, stops });
     }
 
     /// Takes the registry back from a record of another process: its last word, if it has ended.

@@ -225,10 +225,11 @@ impl World {
     pub(super) fn drain(&mut self, node: NodeId) {
         while let Some(output) = self.node_mut(node).core.as_mut().and_then(Core::poll_output) {
             self.perform(node, output);
-        }
-        if self.node(node).leaving {
-            self.process_left(node);
-            return;
+            if self.node(node).leaving {
+                // As the library's driver does: after that event nothing is sent any more.
+                self.process_left(node);
+                return;
+            }
         }
         self.arm(node);
     }
