@@ -28,6 +28,7 @@ async fn receives_all(mut inbox: Subscription, n: usize) {
             match inbox.recv().await.unwrap() {
                 Received::Message(m) => assert!(got.insert(m.message.id().sequence)),
                 Received::Gap(gap) => panic!("{gap:?}"),
+                Received::CaughtUp => {}
             }
         }
     };
