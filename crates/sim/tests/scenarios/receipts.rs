@@ -336,7 +336,7 @@ fn publisher_without_a_neighbour_waits_for_every_member() {
 }
 
 #[test]
-fn one_frozen_member_is_named_as_missing_by_the_sums() {
+fn one_frozen_member_is_named_as_missing() {
     let mut net = grown(world_config(25, classic()), 20);
     let (p, frozen) = (net.peers[3], net.peers[11]);
     net.world.freeze(frozen);
