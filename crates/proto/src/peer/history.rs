@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use super::Peer;
-use crate::broadcast::{MessageList, Seen};
+use crate::broadcast::MessageList;
 use crate::event::Event;
 use crate::identity::PeerId;
 use crate::limits::MAX_PUBLISHERS;
@@ -32,8 +32,8 @@ impl History {
     fn listed(&mut self, list: &MessageList, entries: &[SummaryEntry]) {
         for e in entries {
             let stream = e.stream();
-            let delivered = list.get(stream).map_or(0, Seen::delivered);
-            if delivered < e.next && self.awaited.len() < MAX_PUBLISHERS {
+            let is_done = has_delivered(list, stream, e.next);
+            if !is_done && self.awaited.len() < MAX_PUBLISHERS {
                 let next = self.awaited.entry(stream).or_default();
                 *next = e.next.max(*next);
             }
@@ -48,13 +48,19 @@ impl History {
         let first = StreamId { publisher, epoch: 0 };
         let all = first..=StreamId { epoch: u64::MAX, ..first };
         let is_done = |(stream, next): (&StreamId, &u64)| {
-            list.get(*stream).is_some_and(|seen| seen.delivered() >= *next).then_some(*stream)
+            has_delivered(list, *stream, *next).then_some(*stream)
         };
         let done: Vec<StreamId> = self.awaited.range(all).filter_map(is_done).collect();
         for stream in done {
             self.awaited.remove(&stream);
         }
     }
+}
+
+/// Whether everything of a stream below a number was delivered or told as a gap.
+fn has_delivered(list: &MessageList, stream: StreamId, next: u64) -> bool {
+    let follows = list.get(stream).is_some_and(|seen| seen.delivered() >= next);
+    next == 0 || follows || list.is_over(stream)
 }
 
 impl Peer {
