@@ -163,7 +163,9 @@ fn large_message_before_sigterm_on_a_slow_line_reaches_the_others() {
     quiet("ip", &["netns", "del", &probe]);
     for rate in ["20mbit", "100mbit"] {
         let mut lab = Lab::new();
-        wait("every peer has neighbours", || PEERS.into_iter().all(|p| lab.neighbours(p) >= 2).then_some(()));
+        wait("every peer has neighbours", || {
+            PEERS.into_iter().all(|p| lab.neighbours(p) >= 2).then_some(())
+        });
         for peer in PEERS {
             lab.throttle(peer, rate);
         }

@@ -65,7 +65,7 @@ fn votes(rig: &mut Rig, links: [LinkId; 3], seed: u8) {
 
 /// Lets the seed's own probe fail.
 fn probe_fails(rig: &mut Rig) {
-    let until = rig.now + Duration::from_secs(1);
+    let until = rig.now + Duration::from_millis(2_200);
     while rig.now < until {
         for link in rig.links.keys().copied().collect::<Vec<_>>() {
             rig.receive(link, Ping { nonce: 0 });
@@ -161,7 +161,8 @@ fn a_seed_that_was_stopped_does_not_take_its_own_silence_for_the_accuseds() {
 #[test]
 fn a_probe_does_not_run_out_before_what_came_meanwhile_was_read() {
     let (mut rig, links) = with_a_case();
-    let end = rig.now + Config::lan().build().unwrap().probe_burst();
+    // Its connection to the accused is still under way.
+    let end = rig.now + Config::lan().build().unwrap().probe_burst() * 3;
     while rig.deadline().unwrap() < end {
         for link in links {
             rig.receive(link, Ping { nonce: 0 });
@@ -189,7 +190,8 @@ fn silence_counts_from_the_last_sign_of_life() {
     assert_eq!(told(&rig, "accusation_refuted"), 1);
     let reports = WITNESSES.map(|w| report(&identity(w), &identity(ACCUSED), 1)).to_vec();
     rig.receive(links[0], Votes { reports, ..nothing() });
-    for (ms, votes) in [(700, 0), (400, 0), (200, 1)] {
+    // A connection to the accused is under way, so the probe takes three bursts.
+    for (ms, votes) in [(700, 0), (400, 0), (600, 0), (200, 1)] {
         // In small steps: a seed that wakes up late gives the accused as much more time.
         for _ in 0..ms / 20 {
             rig.pass(Duration::from_millis(20));
