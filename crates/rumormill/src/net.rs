@@ -25,7 +25,7 @@ use crate::wall::Wall;
 #[derive(Debug)]
 pub(crate) enum Arrival {
     /// A link is ready; its queue is how the driver writes to it.
-    Up { link: LinkId, info: LinkInfo, queue: Arc<LinkQueue> },
+    Up { link: LinkId, info: Box<LinkInfo>, queue: Arc<LinkQueue> },
     /// A verified frame. A large one holds a share of the memory set aside for large ones.
     Frame { link: LinkId, frame: Verified<Frame>, _room: Option<OwnedSemaphorePermit> },
     /// A link has ended; the last news of it.

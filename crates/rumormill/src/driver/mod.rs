@@ -291,7 +291,7 @@ impl<C: Core> Driver<C> {
                     queue.close(CloseReason::Leaving);
                 }
                 self.links.insert(link, Link { peer: info.remote, queue });
-                self.feed(Input::LinkUp { link, info });
+                self.feed(Input::LinkUp { link, info: *info });
             }
             Arrival::Down { link, why } => {
                 self.links.remove(&link);

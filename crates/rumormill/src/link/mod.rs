@@ -57,7 +57,7 @@ pub(crate) async fn run(net: &Arc<Net>, stream: TlsStream<Socket>, info: LinkInf
     let peer = info.remote;
     let queue = Arc::new(LinkQueue::new(&net.tuning));
     net.tally.links_opened.one();
-    net.tell(Arrival::Up { link, info, queue: queue.clone() }).await;
+    net.tell(Arrival::Up { link, info: Box::new(info), queue: queue.clone() }).await;
     let flush = net.tuning.close_flush;
     let given_up = async { End::of(LinkDown::Local(queue.closed_for(flush).await)) };
     let end = net.wall.govern(peer, converse(net, link, stream, &queue), given_up).await;
