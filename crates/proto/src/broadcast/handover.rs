@@ -208,6 +208,12 @@ impl Handover {
         self.asked.remove(neighbour);
     }
 
+    /// The own stream goes on under another epoch: what was confirmed of it before counts no more.
+    pub(crate) fn stream_moved(&mut self, now: Time) {
+        let vouched = core::mem::take(&mut self.vouched);
+        *self = Handover { vouched, wanted: self.wanted, due: Some(now), ..Handover::default() };
+    }
+
     /// A peer has left the network or is dead: it holds nothing.
     pub(crate) fn forget_peer(&mut self, peer: &PeerId) {
         self.asked.remove(peer);
@@ -290,6 +296,17 @@ mod tests {
         let owed = h.owed(own(), 1, true, at(21_000));
         assert!(owed.len() <= MAX_CONFIRM && owed.is_sorted_by_key(key));
         assert!(owed.iter().any(|m| key(m) == own()));
+    }
+
+    #[test]
+    fn confirmation_of_a_stream_that_moved_counts_no_more() {
+        let mut h = Handover { wanted: 5, ..Handover::default() };
+        let owed = h.owed(own(), 5, false, at(0));
+        h.ask(id(2), &owed, at(0));
+        answer(&mut h, 2, 3, false, at(1));
+        h.stream_moved(at(2));
+        assert_eq!((h.confirmed(), h.wanted, h.due), (0, 5, Some(at(2))));
+        assert!(h.ask(id(2), &h.owed(stream(OWN, 2), 5, false, at(2)), at(2)));
     }
 
     #[test]

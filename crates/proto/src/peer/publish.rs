@@ -103,8 +103,10 @@ impl Peer {
     /// Signs what was published and sends it.
     pub(super) fn send_next_batch(&mut self) -> bool {
         let now = self.fx.now();
-        let waits = self.comparison_deadline().is_some() || self.outbox.is_held_back(now);
-        if waits && !self.is_departing() {
+        // A peer that leaves compares its stream first, too: until the goodbye there is time for it.
+        let compares = self.comparison_deadline().is_some() && !self.is_leaving();
+        let waits = self.outbox.is_held_back(now) && !self.is_departing();
+        if compares || waits {
             return false;
         }
         let Some(batch) = self.outbox.seal(&self.identity, now) else { return false };

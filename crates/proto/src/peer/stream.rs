@@ -129,6 +129,7 @@ impl Peer {
             self.tell_seeds();
             self.registrations.unpark(self.fx.now());
         }
+        self.handover.stream_moved(self.fx.now());
         self.fx.count("streams_moved");
         self.fx.event(Event::StreamMoved { from: old.epoch, to: epoch, messages });
     }
