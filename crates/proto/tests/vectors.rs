@@ -31,8 +31,8 @@ use rumormill_proto::{
 
 use support::statements::{
     BATCH, BATCH_GROUP, PUBLISHED_AT, address, adjacency, appointment, batch, batch_body, beacon,
-    cbor, census, certificate, content, digest, first_of, group, identity, message, record, report,
-    signed_record, testimony, vote,
+    cbor, census, certificate, content, digest, first_of, group, identity, message, message_after,
+    record, report, signed_record, testimony, vote,
 };
 
 const BEGIN: &str = "<!-- vectors: begin -->";
@@ -159,6 +159,11 @@ fn signed(page: &mut Page) {
         ("the first batch", left.wire().to_vec()),
         ("the second batch", right.wire().to_vec()),
     ]);
+    page.text(
+        "\nPeer 1's first message in epoch 4, payload `first`; its stream follows the one of epoch 3, \
+         which ends before number 9:",
+    );
+    page.block(&[("batch", message_after(&one, 4, (3, 9)).wire().to_vec())]);
     page.text("\nA certificate of seeds 11 and 12 (not signed itself):");
     let c = certificate(&[eleven, twelve], one.id(), 3, &[two.id(), three.id()]);
     page.block(&[("certificate", cbor(&c))]);

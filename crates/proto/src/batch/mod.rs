@@ -417,6 +417,24 @@ mod tests {
     }
 
     #[test]
+    fn only_the_first_batch_names_an_earlier_stream() {
+        let me = Identity::from_secret(&[3; 32]);
+        let read = |sequence, epoch, next| {
+            let first = MessageId { publisher: me.id(), epoch: 4, sequence };
+            let mut b = BatchBuilder::new(first, WallTime(0));
+            b.follow(Some(PreviousStream { epoch, next }));
+            b.push(WallTime(0), "t", b"x");
+            let batch = Batch::from_wire(b.seal(&me).wire().clone()).ok()?;
+            assert!(batch.signature_is_valid());
+            batch.previous()
+        };
+        assert_eq!(read(0, 3, 7), Some(PreviousStream { epoch: 3, next: 7 }));
+        assert_eq!(read(0, 4, 7), None, "its own epoch");
+        assert_eq!(read(1, 3, 7), None, "not the first batch");
+        assert_eq!(read(0, 3, u64::MAX), None);
+    }
+
+    #[test]
     fn it_survives_the_wire_and_a_changed_byte_does_not() {
         let b = batch(&[b"one", b"", b"three"]);
         let back = Batch::from_wire(b.wire().clone()).unwrap();

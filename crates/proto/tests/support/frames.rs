@@ -92,7 +92,12 @@ pub fn batch() -> impl Strategy<Value = Batch> + Clone {
         let count = u32::try_from(messages.len()).unwrap();
         let messages: Vec<(u64, &str, &[u8])> =
             messages.iter().map(|(after, t, p)| (*after, t.as_str(), p.as_slice())).collect();
-        let body = statements::batch_body(&first, count, &statements::content(&messages));
+        // Some are the first of their stream, and name the one before it.
+        let sequence = if epoch % 4 == 3 { 0 } else { sequence };
+        let first = MessageId { sequence, ..first };
+        let previous = (epoch % 4 == 3).then(|| (epoch / 2, epoch / 3));
+        let content = statements::content(&messages);
+        let body = statements::body_after(&first, previous, count, &content);
         if sequence % 2 == 1 {
             // One of two under one signature.
             let [one, _] = statements::group_wire(&publisher, [&body, b"another"]);

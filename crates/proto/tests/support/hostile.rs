@@ -20,8 +20,8 @@ use rumormill_proto::{
 use super::rig::{Node, PEERS, Remote, Rig, SEEDS, VICTIM, seed_addresses};
 use super::script::Script;
 use super::statements::{
-    address, adjacency, appointment, batch, certificate, first_of, identity, message, report,
-    signed_record, testimony, vote,
+    address, adjacency, appointment, batch, certificate, first_of, identity, message,
+    message_after, report, signed_record, testimony, vote,
 };
 
 /// Somebody of this world.
@@ -342,7 +342,12 @@ fn any_batch(s: &mut Script<'_>) -> Batch {
     let payload = [s.byte()];
     let n = if s.once_in(16) { 200 } else { 1 + s.below(4) };
     let first = s.number().min(u64::MAX - 1 - n as u64);
-    batch(&publisher, s.life(), first, &vec![payload.as_slice(); n])
+    let epoch = s.life();
+    if first == 0 && epoch > 0 && s.once_in(2) {
+        let previous = (s.life().min(epoch - 1), s.number().min(u64::MAX - 1));
+        return message_after(&publisher, epoch, previous);
+    }
+    batch(&publisher, epoch, first, &vec![payload.as_slice(); n])
 }
 
 /// A message for an answer.

@@ -66,13 +66,27 @@ pub fn content(messages: &[(u64, &str, &[u8])]) -> Vec<u8> {
 
 /// The encoded body of a batch that begins with the message `first` and says to hold `count`.
 pub fn batch_body(first: &MessageId, count: u32, content: &[u8]) -> Vec<u8> {
+    body_after(first, None, count, content)
+}
+
+/// The same; it names the stream before its own: epoch and the number after its last message.
+pub fn body_after(
+    first: &MessageId,
+    previous: Option<(u64, u64)>,
+    count: u32,
+    content: &[u8],
+) -> Vec<u8> {
     let mut e = Encoder::new(Vec::new());
-    e.array(2).unwrap().map(5).unwrap();
+    e.array(2).unwrap().map(5 + u64::from(previous.is_some())).unwrap();
     e.u8(0).unwrap().encode(first.publisher).unwrap();
     e.u8(1).unwrap().u64(first.epoch).unwrap();
     e.u8(2).unwrap().u64(first.sequence).unwrap();
     e.u8(3).unwrap().u32(count).unwrap();
     e.u8(4).unwrap().u64(PUBLISHED_AT).unwrap();
+    if let Some((epoch, next)) = previous {
+        e.u8(5).unwrap().map(2).unwrap().u8(0).unwrap().u64(epoch).unwrap();
+        e.u8(1).unwrap().u64(next).unwrap();
+    }
     e.bytes(content).unwrap();
     e.into_writer()
 }
@@ -82,6 +96,13 @@ pub fn batch(publisher: &Identity, epoch: u64, first: u64, payloads: &[&[u8]]) -
     let id = MessageId { publisher: publisher.id(), epoch, sequence: first };
     let messages: Vec<_> = payloads.iter().map(|p| (0, "topic", *p)).collect();
     let body = batch_body(&id, u32::try_from(payloads.len()).unwrap(), &content(&messages));
+    Batch::from_wire(sign_as(BATCH, &body, publisher).into()).unwrap()
+}
+
+/// The first message of a stream, which names the one before it.
+pub fn message_after(publisher: &Identity, epoch: u64, previous: (u64, u64)) -> Batch {
+    let id = MessageId { publisher: publisher.id(), epoch, sequence: 0 };
+    let body = body_after(&id, Some(previous), 1, &content(&[(0, "topic", b"first")]));
     Batch::from_wire(sign_as(BATCH, &body, publisher).into()).unwrap()
 }
 

@@ -27,6 +27,21 @@ fn the_same_number_gives_the_same_report() {
     assert_ne!(run(&scenario, 4).trace_hash, a.trace_hash);
 }
 
+/// Disks that are put back to an old copy, with clocks that are behind, and chaos beside it.
+#[test]
+fn promises_hold_when_disks_are_restored() {
+    let scenario = small(
+        "[chaos]\nevery = \"500ms..2s\"\n[[fault]]\nat = \"4s\"\ndo = \"restore\"\npeers = 3\n\
+         clock-back = true\nfor = \"8s\"",
+    );
+    let failed: Vec<(u64, Vec<String>)> = (20..26)
+        .map(|seed| (seed, run(&scenario, seed)))
+        .filter(|(_, r)| !r.passed)
+        .map(|(seed, r)| (seed, r.problems))
+        .collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
 #[test]
 fn a_sound_run_reports_what_it_saw() {
     let r = run(&small(""), 1);
