@@ -95,7 +95,7 @@ pub fn batch() -> impl Strategy<Value = Batch> + Clone {
         // Some are the first of their stream, and name the one before it.
         let sequence = if epoch % 4 == 3 { 0 } else { sequence };
         let first = MessageId { sequence, ..first };
-        let previous = (epoch % 4 == 3).then(|| (epoch / 2, epoch / 3));
+        let previous = (epoch % 4 == 3).then_some((epoch / 2, epoch / 3));
         let content = statements::content(&messages);
         let body = statements::body_after(&first, previous, count, &content);
         if sequence % 2 == 1 {

@@ -324,7 +324,7 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
         36 => Announce { ranges: a_few(s, 6, range) }.into(),
         37 => Ack { entries: a_few(s, 6, ack), congested: s.once_in(4) }.into(),
         38 => Census { body: census(s) }.into(),
-        39 => Pulled { batches: s.number() as u32, refused: s.byte() % 4 == 0 }.into(),
+        39 => Pulled { batches: s.number() as u32, refused: s.byte().is_multiple_of(4) }.into(),
         40 => Confirm { streams: marks(s) }.into(),
         41 => Confirmed { streams: marks(s), leaving: s.once_in(4) }.into(),
         _ => Digest {
