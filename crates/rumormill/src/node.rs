@@ -100,6 +100,9 @@ impl Node {
     /// Publishes a message to the network. The answer says that this node has taken it, not that
     /// others have; for that, see [`publish_with_receipt`](Node::publish_with_receipt).
     ///
+    /// Before the node has a neighbour, a message waits here, and goes out when there is one; it is kept
+    /// for as long as the node's `retention_age` says.
+    ///
     /// While more is on its way than the network can take, it waits (first come, first served);
     /// this is how a publisher is slowed down before anything is lost. What is published before
     /// the node has its turn travels as one batch, so a loop is fast, and nothing waits for more
