@@ -24,8 +24,7 @@ fn unconfirmed(world: &World, node: NodeId) -> Option<(u64, u64)> {
     let told = world.events(node).iter().find_map(|(_, e)| match e {
         &Event::LeftUnconfirmed { from, to, .. } => Some((from, to)),
         _ => None,
-    });
-    told
+    })
 }
 
 fn publish_all(world: &mut World, node: NodeId, n: usize, size: usize) -> Vec<MessageId> {
