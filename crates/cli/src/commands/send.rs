@@ -108,7 +108,7 @@ fn missing_text(receipt: &ReceiptLine) -> String {
                 let time = Duration::from_secs(ms.div_ceil(1000));
                 format!("{name} (suspected for {})", duration::show(time))
             }
-            None => name.to_string(),
+            None => name,
         }
     });
     let mut text = format!("missing: {}", named.collect::<Vec<_>>().join(", "));

@@ -185,7 +185,7 @@ mod tests {
         assert!(refused(&[unit(Unit::Next(2), &[1, 2])]).contains("no frame"));
         assert!(refused(&[first.clone(), first.clone()]).contains("within"));
         assert!(refused(&[first.clone(), unit(Unit::Next(0), &[])]).contains("empty"));
-        assert!(refused(&[first.clone(), unit(Unit::Next(8), &[0; 8])]).contains("beyond"));
+        assert!(refused(&[first, unit(Unit::Next(8), &[0; 8])]).contains("beyond"));
         assert!(refused(&[unit(Unit::First(4), &total(9, &[]))]).contains("empty"));
         assert!(refused(&[unit(Unit::First(2), &[1, 2])]).contains("without a length"));
         let huge = u32::try_from(MAX_FRAME).unwrap() + 1;

@@ -21,7 +21,7 @@ fn arrived(world: &World, id: MessageId) -> usize {
 }
 
 fn unconfirmed(world: &World, node: NodeId) -> Option<(u64, u64)> {
-    let told = world.events(node).iter().find_map(|(_, e)| match e {
+    world.events(node).iter().find_map(|(_, e)| match e {
         &Event::LeftUnconfirmed { from, to, .. } => Some((from, to)),
         _ => None,
     })
