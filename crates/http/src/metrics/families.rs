@@ -91,6 +91,33 @@ pub(super) const FAMILIES: &[Family] = &[
         "Acknowledgements sent: of all streams that are due, in one frame",
         One("acknowledgements"),
     ),
+    family(
+        "confirmations",
+        "Confirmations that a neighbour holds a stream: asked for before an exit or for a flush, and received; \
+         unasked ones are ignored",
+        Each(
+            "what",
+            &[
+                ("asked", "confirmations_asked"),
+                ("received", "confirmations"),
+                ("unasked", "confirmations_unasked"),
+            ],
+        ),
+    ),
+    family(
+        "messages_unconfirmed",
+        "Messages of this peer that no other node was known to hold when it left",
+        One("messages_unconfirmed"),
+    ),
+    family(
+        "exits_incomplete",
+        "What an exit did not wait for any longer: streams of others that no neighbour had confirmed, goodbyes \
+         that neighbours had not read",
+        Each(
+            "what",
+            &[("handover", "handovers_incomplete"), ("goodbye_unread", "goodbyes_unread")],
+        ),
+    ),
     family("censuses", "Questions of publishers who holds their messages", One("censuses")),
     family(
         "publishing_stalled",
@@ -110,6 +137,11 @@ pub(super) const FAMILIES: &[Family] = &[
         "death_reports",
         "Deaths reported: by this peer, or to this seed by neighbours",
         One("reports"),
+    ),
+    family(
+        "death_reports_forgotten",
+        "Own reports of deaths given up, because more than can be open at once had no verdict",
+        One("reports_forgotten"),
     ),
     family("death_testimonies", "Testimonies of appointed witnesses", One("testimonies")),
     family("witnesses_appointed", "Witnesses this seed appointed", One("witnesses_appointed")),
