@@ -212,8 +212,9 @@ pub enum Input {
     },
     /// The wall clock, at start and whenever the driver sees it jump. Only shown, never decided by.
     WallClock(WallTime),
-    /// The deadline of `poll_timeout` has come. The driver feeds everything that already arrived
-    /// first, so that an overloaded node does not take its own backlog for others' silence.
+    /// The deadline of `poll_timeout` has come. The driver first feeds all probes
+    /// that have arrived, and one frame of every link that has some, so that an overloaded node does not take its
+    /// own backlog for others' silence.
     Timeout,
 }
 
@@ -237,7 +238,7 @@ pub enum Class {
     Last,
 }
 
-/// How far a publisher's messages were handed to the application, in one of its lives: everything
+/// How far the messages of one stream were handed to the application: everything
 /// below `to` was delivered or told as a gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DeliveredMark {
