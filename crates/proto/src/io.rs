@@ -234,7 +234,7 @@ pub enum Class {
     /// Messages that were asked for, possibly long ago published. They get what payloads leave, and
     /// a small share in any case; one that does not fit is skipped and asked for again.
     History,
-    /// The goodbye: everything else that is queued on the link goes before it.
+    /// Leave: everything else that is queued on the link goes before it.
     Last,
 }
 

@@ -140,7 +140,7 @@ impl Peer {
         self.fx.event(Event::StreamMoved { from: old.epoch, to: epoch, messages });
     }
 
-    /// Whether somebody else published this batch in this peer's stream, with this peer's key.
+    /// Whether another process published this batch in this peer's stream, with this peer's key.
     pub(super) fn is_foreign_in_own_stream(&self, batch: &Batch) -> bool {
         batch.stream() == self.own_stream() && batch.end() > self.outbox.published()
     }
