@@ -188,7 +188,7 @@ pub(crate) fn is_loopback(host_port: &str) -> bool {
     literal_ip(host_port).is_some_and(|ip| ip.is_loopback())
 }
 
-/// Says that nobody on another host can reach a node, if it listens on the loopback interface and seeds are
+/// Warns that no other host can reach a node, if it listens on the loopback interface and seeds are
 /// elsewhere.
 pub(crate) fn warn_of_loopback(listen: SocketAddr, seeds: &[SeedAddress], is_peer: bool) {
     let elsewhere = seeds.iter().find(|s| !is_loopback(&s.host_port));

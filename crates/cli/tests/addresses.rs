@@ -144,7 +144,7 @@ impl Lab {
         self.node(name).try_wait().unwrap()
     }
 
-    /// Ends a node by a signal, with a goodbye.
+    /// Ends a node by a signal, in an orderly way.
     fn stop(&mut self, name: &str) {
         let id = rustix::process::Pid::from_child(self.node(name));
         rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
@@ -223,7 +223,7 @@ fn seed_whose_name_leads_to_two_dead_addresses_first_is_joined() {
     let Some(mut lab) = Lab::new(5) else { return };
     lab.config(&["seed.test:7000"]);
     let name = |host: usize| format!("{} seed.test", address(host));
-    // The resolver puts those first that share most bits with this host's address; nobody answers there.
+    // The resolver puts those first that share most bits with this host's address; no process answers there.
     for host in [1, 2] {
         ip(&["-n", &format!("{}s", lab.tag), "link", "set", &format!("p{host}"), "down"]);
     }

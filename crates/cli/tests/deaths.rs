@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use support::{Place, Running, until};
 
-/// Processes of a network with one seed; enough for a peer that is not everybody's neighbour.
+/// Processes of a network with one seed; enough for a peer that is not a neighbour of all others.
 const PEERS: usize = 14;
 /// GUARANTEES.md G5 says 3 s where only seeds can notice; the machine may be busy.
 const IN_TIME: Duration = Duration::from_secs(10);

@@ -212,8 +212,9 @@ pub enum Input {
     },
     /// The wall clock, at start and whenever the driver sees it jump. Only shown, never decided by.
     WallClock(WallTime),
-    /// The deadline of `poll_timeout` has come. The driver feeds everything that already arrived
-    /// first, so that an overloaded node does not take its own backlog for others' silence.
+    /// The deadline of `poll_timeout` has come. The driver first feeds all probes
+    /// that have arrived, and one frame of every link that has some, so that an overloaded node does not take its
+    /// own backlog for others' silence.
     Timeout,
 }
 
@@ -233,11 +234,11 @@ pub enum Class {
     /// Messages that were asked for, possibly long ago published. They get what payloads leave, and
     /// a small share in any case; one that does not fit is skipped and asked for again.
     History,
-    /// The goodbye: everything else that is queued on the link goes before it.
+    /// Leave: everything else that is queued on the link goes before it.
     Last,
 }
 
-/// How far a publisher's messages were handed to the application, in one of its lives: everything
+/// How far the messages of one stream were handed to the application: everything
 /// below `to` was delivered or told as a gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DeliveredMark {

@@ -280,7 +280,7 @@ pub struct PeerSnapshot {
     /// Links of all kinds.
     pub links: u32,
     /// Why nothing can be made durable at the moment; `None` while the store works, or where there is
-    /// none. The core does not know: whoever runs it fills it in.
+    /// none. The core does not know: the driver fills it in.
     pub store_problem: Option<String>,
     /// Counters.
     pub counters: Counters,
@@ -325,7 +325,7 @@ pub struct SeedSnapshot {
     /// Links of all kinds.
     pub links: u32,
     /// Why nothing can be made durable at the moment; `None` while the store works, or where there is
-    /// none. The core does not know: whoever runs it fills it in.
+    /// none. The core does not know: the driver fills it in.
     pub store_problem: Option<String>,
     /// Counters.
     pub counters: Counters,

@@ -112,7 +112,7 @@ fn a_seed_passes_no_gossip_on() {
     assert!(rig.links.contains_key(&links[1]));
 }
 
-/// Nobody on another host could reach the peer; from this host, and with one address more, it is a member.
+/// No other host could reach the peer; from this host, and with one address more, it is a member.
 #[test]
 fn registration_with_loopback_addresses_only_is_refused_from_another_host() {
     let mut rig = Rig::seed(lan());
@@ -143,7 +143,7 @@ fn registration_with_loopback_addresses_only_is_refused_from_another_host() {
     rig.receive(elsewhere, Register { record: Signed::sign(reachable, &identity(1)) });
     store_everything(&mut rig);
     assert_eq!(members(&rig).len(), 2);
-    // A goodbye needs no address.
+    // Leave needs no address.
     let goodbye = Record { presence: Presence::Left, ..record(&identity(1), 1, 3) };
     rig.receive(elsewhere, Leave { record: Signed::sign(goodbye, &identity(1)) });
     store_everything(&mut rig);

@@ -80,7 +80,7 @@ impl Lane {
 struct State {
     general: VecDeque<Arrival>,
     probes: VecDeque<(LinkId, Arrival)>,
-    /// Probes were served last: a lane comes next, so that probes starve nobody.
+    /// Probes were served last: a lane comes next, so that probes starve no link.
     probes_were_last: bool,
     lanes: HashMap<LinkId, Lane>,
     /// Links that have something, in the order of their turns.

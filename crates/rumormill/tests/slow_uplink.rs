@@ -1,5 +1,5 @@
 //! A host whose line carries less than it has to say: 128 kbit/s out, and 36 messages of 2 kB a second
-//! to publish. Flow control slows the publisher, and signs of life get through, so nobody takes the host
+//! to publish. Flow control slows the publisher, and signs of life get through, so no peer takes the host
 //! for dead (G5).
 //!
 //! Two processes in two network namespaces, joined by a cable with a token bucket at one end. It needs

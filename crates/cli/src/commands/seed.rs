@@ -373,7 +373,7 @@ pub(crate) async fn bind(host_port: &str) -> Outcome<Listener> {
 
 /// The addresses to try for a seed's name, given those that this host finds for it.
 ///
-/// Many hosts map their own name to a loopback address (127.0.1.1 on Debian), where nobody else could
+/// Many hosts map their own name to a loopback address (127.0.1.1 on Debian), where no other host could
 /// join. A name in the file says that others use it: its loopback addresses are left out, and if there is
 /// no other, the seed listens on all interfaces, as a peer does where a seed has a name.
 fn where_to_listen(host_port: &str, found: Vec<SocketAddr>) -> (Vec<SocketAddr>, Option<String>) {

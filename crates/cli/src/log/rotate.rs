@@ -124,6 +124,10 @@ impl RotatingFile {
         if self.size > 0 && self.size + self.buffer.len() as u64 > self.limits.bytes {
             // Its lock is held until the next one is: nobody else moves the files meanwhile.
             let held = self.file.take();
+            if let Some(full) = &held {
+                // A later `sync` reaches the next file alone.
+                full.sync_data()?;
+            }
             self.rotate()?;
             self.open()?;
             drop(held);

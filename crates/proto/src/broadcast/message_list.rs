@@ -359,7 +359,7 @@ impl MessageList {
         }
     }
 
-    /// Closes a gap that nobody can fill any more. What is above the end of what the publisher has
+    /// Closes a gap that no neighbour can fill any more. What is above the end of what the publisher has
     /// signed is only the neighbours' word.
     pub(crate) fn give_up(&mut self, stream: StreamId, from: u64, to: u64) {
         if from < to

@@ -305,7 +305,7 @@ impl Missing {
             self.claim(stream, who, claim, due, None, now);
         } else if !missing.is_empty() {
             if list.is_owed(stream) {
-                // Nobody can give it any more: in time that is told as a gap.
+                // No neighbour can give it any more: in time that is told as a gap.
                 self.expect(stream, now);
             }
             if let Some(w) = self.streams.get_mut(&stream) {

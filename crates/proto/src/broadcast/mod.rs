@@ -115,7 +115,7 @@ impl Broadcast {
         }
     }
 
-    /// Gives up what nobody can give any more.
+    /// Gives up a range that no neighbour can give any more.
     pub(crate) fn give_up(&mut self, stream: StreamId, from: u64, to: u64) {
         self.list.give_up(stream, from, to);
         if self.kept.first_from(stream, from).is_none() {

@@ -53,7 +53,7 @@ pub(crate) struct Probe {
 pub(crate) struct Case {
     pub(crate) subject: PeerId,
     pub(crate) incarnation: u64,
-    /// This seed lost the subject itself: its link ended without a goodbye, or its lease ran out.
+    /// This seed lost the subject itself: its link ended without Leave, or its lease ran out.
     pub(crate) lost: bool,
     /// This seed has voted in the case, though it may not stand by that any more.
     pub(crate) has_voted: bool,
@@ -107,7 +107,7 @@ impl Case {
         }
     }
 
-    /// A case opened because a seed lost the subject. Nobody has looked at it yet, so the probe takes
+    /// A case opened because a seed lost the subject. No neighbour has probed it yet, so the probe takes
     /// twice as long; and if it has neighbours, they have the first word.
     pub(crate) fn of_lost(
         subject: PeerId,

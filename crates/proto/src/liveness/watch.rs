@@ -32,7 +32,7 @@ pub(crate) struct Watch {
     next_ping: Time,
     /// The other end is the first to ask when the link falls silent.
     asks_second: bool,
-    /// Who asked about this neighbour and waits for an answer. Then one miss is enough to begin a burst.
+    /// The links that asked about this neighbour and wait for an answer. Then one miss is enough to begin a burst.
     questions: Option<Box<Questions>>,
 }
 
@@ -62,7 +62,7 @@ struct Questions {
 pub(crate) struct Answered {
     /// It came within the time that the configuration gives it.
     pub(crate) is_timely: bool,
-    /// Who hears of it.
+    /// The links that are told of it.
     pub(crate) questioners: VecSet<LinkId>,
 }
 

@@ -41,7 +41,7 @@ impl Peer {
         addresses
     }
 
-    /// Whether an address is announced that nobody configured.
+    /// Whether an address is announced that was not configured.
     pub(super) fn learns_address(&self) -> bool {
         self.own.configured.iter().any(Address::is_unspecified)
     }
@@ -308,7 +308,7 @@ mod tests {
         let mut host = Host::new(1);
         host.seeds(&["127.0.0.1"]);
         assert_eq!(host.announced(), ["127.0.0.1:7000"]);
-        // A member on another host: nobody there could use it.
+        // A member on another host: it could not use the address.
         host.peer.withdraw_loopback(&[Address("127.0.0.1:9".parse().unwrap())]);
         assert_eq!(host.announced(), ["127.0.0.1:7000"]);
         host.neighbour(NEW, None);

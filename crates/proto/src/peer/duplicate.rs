@@ -10,7 +10,7 @@
 //!   after this process had started. Of the two, the one that started later ends.
 //!
 //! A process that finds the registry taken by another one claims it back with the next incarnation, and
-//! names the other as its rival. If the other has ended, nobody answers, and that was all. If it runs, it
+//! names the other as its rival. If the other has ended, no answer comes, and that was all. If it runs, it
 //! reads its own number: the later one says so once (its last record names the earlier one) and ends; the
 //! earlier one claims the registry once, and goes on.
 
@@ -91,7 +91,7 @@ impl Peer {
         self.mix_soon();
     }
 
-    /// Ends without a goodbye, which would be one of the other process as well: its links and its entry in
+    /// Ends without Leave, which would be one of the other process as well: its links and its entry in
     /// the registries stay.
     fn stop_as_duplicate(&mut self, rival: u64) {
         self.own.rival = Some(rival);

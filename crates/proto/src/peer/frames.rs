@@ -21,7 +21,7 @@ impl Peer {
             match frame {
                 Frame::Ping(f) => self.fx.send(id, Pong { nonce: f.nonce }),
                 Frame::Pong(_) => {}
-                // Both say goodbye: neither is a neighbour that would close the link.
+                // Both leave: neither is a neighbour that would close the link.
                 Frame::Leave(_) => {
                     self.close(id, CloseReason::Leaving);
                     self.review_leave();

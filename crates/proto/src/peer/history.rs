@@ -77,7 +77,7 @@ impl Peer {
 
     /// Says, once, that history is over. A peer waits for the message lists of its first neighbours (three,
     /// or as many as it is to have), and until all that they name is delivered or told as a gap. What
-    /// a neighbour names and nobody gives is not waited for longer than for a gap.
+    /// one neighbour names and no neighbour gives is not waited for longer than for a gap.
     pub(super) fn review_history(&mut self) {
         if !self.history.is_over && self.is_history_over() {
             self.history = History { is_over: true, ..History::default() };

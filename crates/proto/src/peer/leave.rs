@@ -1,9 +1,9 @@
-//! Leaving the network: a drain, then a goodbye.
+//! Leaving the network: a drain, then Leave.
 //!
 //! 1. *Draining*: nothing is published any more, what waits is signed and sent, and the peer stays a member: it
 //!    forwards, acknowledges, serves pulls, and looks for a neighbour if it has none. It ends when neighbours
 //!    that stay have confirmed what this peer published, and what it vouches for.
-//! 2. *Parting*: the goodbye travels behind everything else that is queued on each link. A neighbour that has
+//! 2. *Parting*: Leave travels behind everything else that is queued on each link. A neighbour that has
 //!    read it closes the link.
 //! 3. *Telling the seeds*: not earlier, because a neighbour that hears of the end from a seed closes the link
 //!    before it has read what is on its way.
@@ -28,7 +28,7 @@ const TELL_SEEDS_WITHIN: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a peer all of whose neighbours are leaving looks for one that stays.
 const ALL_LEAVING: Duration = Duration::from_secs(1);
-/// A link that nothing comes over for so long is not waited for, once the goodbye is on it.
+/// A link that nothing comes over for so long is not waited for, once Leave is on it.
 const PARTING_SILENCE: Duration = Duration::from_secs(3);
 /// How often the other end of such a link is asked for a sign of life.
 const PARTING_PING: Duration = Duration::from_millis(500);
@@ -84,7 +84,7 @@ impl Departure {
 }
 
 impl Peer {
-    /// Leaves the network in an orderly way: hands over what was published, says goodbye to neighbours and
+    /// Leaves the network in an orderly way: hands over what was published, sends Leave to neighbours and
     /// seeds. [`Event::Left`] follows within `within`; then nothing comes any more. If no other node is known to
     /// hold everything that was published, [`Event::LeftUnconfirmed`] comes before it. Called again, the earlier
     /// deadline holds.
@@ -191,7 +191,7 @@ impl Peer {
 
     // ---- parting ---------------------------------------------------------------------------
 
-    /// Says goodbye to the neighbours, behind everything that is queued for them.
+    /// Sends Leave to the neighbours, behind everything that is queued for them.
     fn part(&mut self) {
         if let Some(departure) = &mut self.own.departure {
             departure.stage = Stage::Parting;
@@ -220,7 +220,7 @@ impl Peer {
         self.review_leave();
     }
 
-    /// Waits for the neighbours to close their links: they do so when they have read the goodbye.
+    /// Waits for the neighbours to close their links: they do so when they have read Leave.
     fn review_parting(&mut self, late: bool) {
         let now = self.fx.now();
         let Some(departure) = &mut self.own.departure else { return };
@@ -276,7 +276,7 @@ impl Peer {
         }
     }
 
-    /// A seed acknowledged something; if it was the goodbye and a quorum has, this peer is gone.
+    /// A seed acknowledged something; if it was Leave and a quorum has, this peer is gone.
     pub(super) fn leave_if_acknowledged(&mut self, f: &Registered) {
         let telling = self.own.departure.as_ref().is_some_and(|d| d.stage == Stage::TellingSeeds);
         let goodbye = f.sequence == self.own.record.sequence && f.incarnation == self.incarnation();
@@ -307,7 +307,7 @@ impl Peer {
 
     // ---- others that leave -----------------------------------------------------------------
 
-    /// A neighbour, or a peer whose link passes through here, says goodbye. It waits for the end of the link.
+    /// A neighbour, or a peer whose link passes through here, sends Leave. It waits for the end of the link.
     pub(super) fn on_leave(&mut self, link: LinkId, remote: PeerId, record: &SignedRecord) {
         if record.id != remote || record.presence != Presence::Left {
             return;

@@ -25,7 +25,7 @@ pub(super) enum Use {
     Request,
     /// A question to another neighbour of this suspect.
     Ask(Box<PeerId>),
-    /// The goodbye is on it; when something came over it last.
+    /// Leave is on it; when something came over it last.
     Parting(Time),
 }
 

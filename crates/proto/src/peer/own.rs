@@ -113,7 +113,7 @@ impl Peer {
         self.own.record.incarnation
     }
 
-    /// Whether it has said goodbye: what it does from then on is only to end.
+    /// Whether it has sent Leave: from then on it only ends.
     pub(super) const fn is_leaving(&self) -> bool {
         matches!(self.own.state, PeerState::Leaving | PeerState::Left)
     }

@@ -103,7 +103,7 @@ impl Peer {
     /// Signs what was published and sends it.
     pub(super) fn send_next_batch(&mut self) -> bool {
         let now = self.fx.now();
-        // A peer that leaves compares its stream first, too: until the goodbye there is time for it.
+        // A peer that leaves compares its stream first, too: until Leave there is time for it.
         let compares = self.comparison_deadline().is_some() && !self.is_leaving();
         let waits = self.outbox.is_held_back(now) && !self.is_departing();
         if compares || waits {

@@ -2,7 +2,7 @@
 //! it.
 //!
 //! Counted are the members that participate, that is, have had a neighbour since their processes started:
-//! a process that registers and never links with anybody holds up no receipt. Who holds what is known from
+//! a process that registers and never links with a peer holds up no receipt. Who holds what is known from
 //! the sums of the acknowledgements, as far as these can be taken apart, and from the names that a
 //! census asks for when a receipt stays open. What is known of a member stays known: holding a message is
 //! never undone while the member counts.
@@ -278,7 +278,7 @@ impl Peer {
             return false;
         }
         if self.is_large() {
-            // Not everybody is known by name; then the seeds' count has to do.
+            // Not all members are known by name; then the seeds' count decides.
             return summed.peers == of.live;
         }
         of.is_whole && lacking == 0
@@ -389,7 +389,7 @@ impl Peer {
         }
     }
 
-    /// Asks everybody on the tree to be counted, if receipts do not complete by themselves.
+    /// Asks all peers on the tree to be counted, if receipts do not complete by themselves.
     pub(super) fn run_census(&mut self) {
         let now = self.fx.now();
         let census = &mut self.receipts.census;
@@ -401,7 +401,7 @@ impl Peer {
         self.take_census(self.outbox.receipt_wanted);
     }
 
-    /// Asks everybody on the tree to say who is behind them and how far they are, up to a sequence number.
+    /// Asks all peers on the tree which peers are behind them and how far they are, up to a sequence number.
     pub(super) fn take_census(&mut self, until: u64) {
         let now = self.fx.now();
         self.receipts.census.round += 1;

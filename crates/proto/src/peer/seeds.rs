@@ -330,7 +330,7 @@ impl Peer {
         }
     }
 
-    /// A seed on another host cannot use this peer's addresses, nor could anybody there.
+    /// A seed on another host cannot use this peer's addresses, nor could a peer there.
     fn on_loopback_refused(&mut self, link: LinkId) {
         let Some(index) = self.registrations.index_of_link(link) else { return };
         let Some(slot) = self.registrations.slots.get(index) else { return };

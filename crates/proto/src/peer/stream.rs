@@ -20,6 +20,9 @@ use crate::wire::Summary;
 
 /// How long the first neighbour has to say which streams it knows. Nothing is published meanwhile.
 const COMPARE_WITHIN: Duration = Duration::from_secs(2);
+/// A neighbour's word that a number was used counts below this: the clock in the year 2248. A Summary is not signed,
+/// and a peer that took a number near the largest one could neither refute its death nor start again.
+const HIGHEST_CLAIM: u64 = 1 << 43;
 
 /// The number that a process of a peer starts with, its first incarnation and the epoch of its stream:
 /// one more than the last one that was stored, or the clock in milliseconds since 1970, whichever is higher.
@@ -85,7 +88,10 @@ impl Peer {
         let (own, published) = (self.own_stream(), self.outbox.published());
         let is_used = |epoch, next| epoch > own.epoch || (epoch == own.epoch && next > published);
         let of_own = entries.iter().filter(|e| e.publisher == own.publisher);
-        let used = of_own.filter(|e| is_used(e.epoch, e.next)).map(|e| e.epoch).max();
+        let used = of_own
+            .filter(|e| e.epoch < HIGHEST_CLAIM && is_used(e.epoch, e.next))
+            .map(|e| e.epoch)
+            .max();
         if let Some(used) = used {
             self.number_was_used(used);
         }
@@ -134,7 +140,7 @@ impl Peer {
         self.fx.event(Event::StreamMoved { from: old.epoch, to: epoch, messages });
     }
 
-    /// Whether somebody else published this batch in this peer's stream, with this peer's key.
+    /// Whether another process published this batch in this peer's stream, with this peer's key.
     pub(super) fn is_foreign_in_own_stream(&self, batch: &Batch) -> bool {
         batch.stream() == self.own_stream() && batch.end() > self.outbox.published()
     }

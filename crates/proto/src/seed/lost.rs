@@ -1,4 +1,4 @@
-//! Registered peers that a seed loses without a goodbye. Where no neighbour is left to report a peer,
+//! Registered peers that a seed loses without Leave. Where no neighbour is left to report a peer,
 //! this is what opens its case.
 
 use super::Seed;
@@ -17,7 +17,7 @@ const SILENCE: u32 = 3;
 
 impl Seed {
     /// The link of a registration has ended. If it was not this seed that ended it on purpose, the
-    /// peer may be dead; one that has said goodbye is not alive in the registry any more.
+    /// peer may be dead; one that has left is not alive in the registry any more.
     pub(super) fn on_registrant_gone(&mut self, id: PeerId, why: LinkDown) {
         let on_purpose = match why {
             LinkDown::Local(reason) => {

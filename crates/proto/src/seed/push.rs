@@ -27,7 +27,7 @@ pub(super) struct Pending {
 
 impl Pending {
     /// A known peer whose address changed, or that has begun to participate, is told to the others like
-    /// a new one. Where not everybody knows everybody, participants are counted only.
+    /// a new one. Where lists are samples, participants are counted only.
     pub(super) fn joined_again(
         &mut self,
         id: PeerId,

@@ -40,7 +40,7 @@ impl Seed {
     }
 
     /// Traffic of any kind. It may have been on its way since before the case, so it does not end
-    /// one; but whoever still sends gets the time to answer the probe.
+    /// one; but a peer that still sends gets the time to answer the probe.
     pub(super) fn heard_from(&mut self, remote: PeerId) {
         self.heard_other_seed(remote);
         let until = self.fx.now() + self.config.probe_burst();
@@ -392,7 +392,7 @@ impl Seed {
         // The link may be the only thing that is broken: a new one is tried as well.
         if case.probe.dial.is_none() {
             let mut addresses = addresses.unwrap_or_default();
-            // Loopback addresses are of other hosts, if nobody came over the loopback interface.
+            // Loopback addresses are of other hosts, if no link came over the loopback interface.
             if !self.links.values().any(|l| l.on_loopback) {
                 addresses.retain(|a| !a.is_loopback());
             }

@@ -391,7 +391,7 @@ pub struct Votes {
     pub lost: Option<LostPeer>,
 }
 
-/// A registered peer whose link to a seed ended without a goodbye, or whose lease ran out (section 8.4).
+/// A registered peer whose link to a seed ended without Leave, or whose lease ran out (section 8.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct LostPeer {

@@ -76,7 +76,7 @@ impl Core for Seed {
         Seed::poll_timeout(self)
     }
 
-    /// A seed says no goodbye: peers find another, and its registry stays on disk.
+    /// A seed sends no Leave: peers find another, and its registry stays on disk.
     fn leave(&mut self, now: Time, _within: Duration) -> bool {
         self.stop(now);
         false

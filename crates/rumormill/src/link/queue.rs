@@ -159,7 +159,7 @@ impl Lanes {
     }
 
     /// The next frame by class: control first, then announcements and payloads; history when there are no
-    /// payloads, and now and then in any case; the goodbye when there is nothing else.
+    /// payloads, and now and then in any case; Leave when there is nothing else.
     fn pop(&mut self) -> Option<(Class, Encoded)> {
         if let Some(frame) = self.control.pop() {
             return Some((Class::Control, frame));

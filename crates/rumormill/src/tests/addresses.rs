@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::harness::{EchoNode, start, tuning};
 use crate::listener::Listener;
 
-/// A socket that the kernel answers for, and nobody reads from.
+/// A socket that the kernel answers for, and that no process reads from.
 fn dead() -> Listener {
     Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap()
 }

@@ -6,13 +6,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rumormill_proto::{DialTarget, PeerId};
 
-/// Remotes remembered. More are forgotten in no particular order: their addresses are tried in the order given.
+/// Remotes remembered. Of more, peers are forgotten before seeds: their addresses are tried in the order given.
 const MAX_REMEMBERED: usize = 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Remote {
-    Seed(String),
+    // Peers come first in the order, so that they are forgotten before the few seeds.
     Peer(PeerId),
+    Seed(String),
 }
 
 impl From<&DialTarget> for Remote {

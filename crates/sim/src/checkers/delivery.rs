@@ -54,10 +54,13 @@ fn holders_are_gone(seen: &Observation, p: &Publication, d: &Departure) -> bool 
     holders.peek().is_some() && holders.all(|a| disturbed(seen, a.node, a.at, seen.now))
 }
 
-/// Every message reached every peer that was connected when it was published and undisturbed
-/// since. Messages younger than [`Observation::settle`] may still be on their way; what a process
-/// could hand to nobody at all is gone with it, unless it left in an orderly way and did not say so; and a gap that was told is as good where retention may
-/// have passed, or nobody had the message whom a path led to (GUARANTEES.md, G3).
+/// Every message reached every peer that was connected when it was published and undisturbed since.
+///
+/// - Messages younger than [`Observation::settle`] may still be on their way.
+/// - A message that a process could not hand to any other node is gone with the process, unless it left in an
+///   orderly way and did not say so.
+/// - A gap that was told is as good where retention may have passed, or where no peer with a path to the
+///   node had the message (GUARANTEES.md, G3).
 #[must_use]
 pub fn complete(seen: &Observation) -> Vec<Violation> {
     let mut got: BTreeMap<MessageId, BTreeSet<NodeId>> = BTreeMap::new();

@@ -35,7 +35,7 @@ pub(super) enum Deed {
     Depart { node: NodeId, messages: usize, size: usize },
     /// A peer that is cut off publishes, and is killed and started again, so many times.
     RestartBurst { node: NodeId, left: u32 },
-    /// A peer is cut off from everybody until it is held to be dead, so many times.
+    /// A peer is cut off from all nodes until it is held to be dead, so many times.
     CutOff { node: NodeId, left: u32 },
     /// A peer is killed and started from the old copy of its disk.
     Restore { node: NodeId, clock_back: bool },

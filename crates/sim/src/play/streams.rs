@@ -1,4 +1,4 @@
-//! Faults that strike at a publisher's streams: restarts behind a partition, repeated refutations, and
+//! Faults of a publisher's streams: restarts behind a partition, repeated refutations, and
 //! disks that are restored from an old copy.
 
 use core::time::Duration;
@@ -38,7 +38,7 @@ impl Run<'_> {
         }
     }
 
-    /// A peer that nobody can reach publishes and starts again; in the end the way is open.
+    /// A peer that no node can reach publishes and starts again; in the end the way is open.
     pub(super) fn restart_again(&mut self, node: NodeId, left: u32) {
         if self.world.status(node) != NodeStatus::Running {
             return;

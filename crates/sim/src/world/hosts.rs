@@ -49,7 +49,7 @@ impl World {
         Some(copy)
     }
 
-    /// Gives a host another address: its connections are lost at both ends, and nobody listens at the old
+    /// Gives a host another address: its connections are lost at both ends, and no process listens at the old
     /// address any more. Its process goes on, and is not told.
     pub fn move_host(&mut self, node: NodeId) -> SocketAddr {
         // Addresses that no node is given when it is added.

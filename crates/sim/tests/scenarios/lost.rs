@@ -124,7 +124,7 @@ fn paused_neighbours_do_not_vouch_for_a_dead_publisher() {
     }
 }
 
-/// Seeds cannot reach each other; whoever dies meanwhile is removed within seconds after the cut has healed.
+/// Seeds cannot reach each other; a peer that dies meanwhile is removed within seconds after the cut has healed.
 #[test]
 fn death_during_a_cut_between_seeds_is_certified_soon_after_the_cut() {
     for (n, cut) in [(0, s(20)), (1, s(60)), (2, s(200))] {

@@ -243,7 +243,7 @@ fn a_newcomer_is_counted_once_it_is_known() {
 fn partitioned_peers_are_waited_for_and_counted_when_they_are_back() {
     let mut net = grown(world_config(12, lan()), 20);
     let (near, far) = (net.peers[..10].to_vec(), net.peers[10..].to_vec());
-    // The seeds see both halves: nobody is dead.
+    // The seeds see both halves: no peer is dead.
     net.world.partition(&near, &far);
     let id = net.world.publish_awaited(near[0], "t", b"x").unwrap();
     net.world.run_for(s(10));
@@ -356,7 +356,7 @@ fn members_behind_a_partition_are_named_as_missing_and_no_others() {
     let mut net = grown(world_config(26, lan()), 20);
     let (near, far) = (net.peers[..11].to_vec(), net.peers[11..].to_vec());
     net.world.run_for(s(10));
-    // The seeds see both halves: nobody is dead.
+    // The seeds see both halves: no peer is dead.
     net.world.partition(&near, &far);
     let id = net.world.publish_awaited(near[0], "t", b"x").unwrap();
     // A partition cuts trees; they grow anew within some beacons.

@@ -1,4 +1,4 @@
-//! Streams: what a publisher published reaches everybody in order, across its restarts and refutations.
+//! Streams: what a publisher published reaches all peers in order, across its restarts and refutations.
 
 use core::time::Duration;
 

@@ -51,7 +51,7 @@ impl NameRounds {
         self.0.insert(stream, round);
     }
 
-    /// A neighbour names holders. Says how many names were refused: those that nobody asked for, and
+    /// A neighbour names holders. Says how many names were refused: those that were not asked for, and
     /// those over the bound of the round.
     pub(super) fn take(&mut self, stream: StreamId, holders: &[Holder]) -> usize {
         let Some(round) = self.0.get_mut(&stream) else { return holders.len() };

@@ -252,7 +252,7 @@ fn census_for_names_is_answered_with_own_progress_and_what_is_named_behind() {
     assert_eq!(acks.named(A, &e, now), 0);
     let told = acks.due(now, &World(4));
     assert_eq!(told[&UP].entries[0].holders, Some(behind));
-    // The neighbour that brings the stream names nobody, nor does anybody for another stream.
+    // Neither the neighbour that brings the stream names a holder, nor any neighbour for another stream.
     assert_eq!(acks.named(UP, &e, now), 2);
     let other = StreamId { epoch: 2, ..S };
     let e = AckEntry { holders: e.holders, ..entry(2, 2, 2) };
