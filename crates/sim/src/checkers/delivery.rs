@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rumormill_proto::{MessageId, StreamId, Time};
 
 use super::Violation;
-use crate::ledger::{Departure, GapTold, Publication};
+use crate::ledger::{Departure, GapTold, Publication, Trouble};
 use crate::node::NodeId;
 use crate::observation::Observation;
 
@@ -54,11 +54,33 @@ fn holders_are_gone(seen: &Observation, p: &Publication, d: &Departure) -> bool 
     holders.peek().is_some() && holders.all(|a| disturbed(seen, a.node, a.at, seen.now))
 }
 
+/// Whether the message died with its publisher and with all other nodes that ever had it, before the first of
+/// them could pass it on: the publisher within [`HAND_OVER`] of the first arrival at another node, each holder
+/// within [`HAND_OVER`] of its own. A publisher that is cut off from its neighbours may hand over long after it
+/// published.
+fn died_with_holders(seen: &Observation, p: &Publication) -> bool {
+    let died = |node: NodeId, from: Time, to: Time| {
+        let mut impairments = seen.ledger.impairments.iter();
+        impairments
+            .any(|i| i.node == node && i.trouble == Trouble::Dead && (from..=to).contains(&i.from))
+    };
+    if !died(p.node, p.at, seen.now) {
+        return false;
+    }
+    let arrivals = seen.ledger.arrivals.iter();
+    let elsewhere: Vec<(NodeId, Time)> =
+        arrivals.filter(|a| a.id == p.id && a.node != p.node).map(|a| (a.node, a.at)).collect();
+    let Some(first) = elsewhere.iter().map(|&(_, at)| at).min() else { return false };
+    let died_soon = |node: NodeId, at: Time| died(node, at, at + HAND_OVER);
+    died_soon(p.node, first) && elsewhere.iter().all(|&(node, at)| died_soon(node, at))
+}
+
 /// Every message reached every peer that was connected when it was published and undisturbed since.
 ///
 /// - Messages younger than [`Observation::settle`] may still be on their way.
 /// - A message that a process could not hand to any other node is gone with the process, unless it left in an
 ///   orderly way and did not say so.
+/// - A message that died with its publisher and all its holders is gone with them.
 /// - A gap that was told is as good where retention may have passed, or where no peer with a path to the
 ///   node had the message (GUARANTEES.md, G3).
 #[must_use]
@@ -150,7 +172,9 @@ pub fn owed(seen: &Observation, p: &Publication) -> Vec<NodeId> {
     let excused = match departure {
         Some(d) => seen.now.since(d.at) < seen.settle || holders_are_gone(seen, p, d),
         None => {
-            seen.now.since(p.at) < seen.settle || disturbed(seen, p.node, p.at, p.at + HAND_OVER)
+            seen.now.since(p.at) < seen.settle
+                || disturbed(seen, p.node, p.at, p.at + HAND_OVER)
+                || died_with_holders(seen, p)
         }
     };
     if excused {
@@ -217,6 +241,32 @@ mod tests {
         let n = seen.nodes.iter_mut().find(|n| n.node == publisher).unwrap();
         n.peer.as_mut().unwrap().epoch += 1;
         assert_eq!(complete(&seen), []);
+    }
+
+    /// n3 hands its message to n4 alone, three seconds after it published; it dies at the first of these
+    /// times, n4 at the second.
+    fn with_late_first_holder(publisher_dies: Duration, holder_dies: Duration) -> Observation {
+        let mut seen = planted::sound();
+        let published = seen.ledger.publications[0].at;
+        seen.ledger.arrivals.truncate(2);
+        seen.ledger.arrivals[1].at = published + Duration::from_secs(3);
+        for (node, after) in [(3, publisher_dies), (4, holder_dies)] {
+            let (node, trouble, from) = (NodeId(node), Trouble::Dead, published + after);
+            let i = Impairment { node, trouble, from, until: None, needed: 2 };
+            seen.ledger.impairments.push(i);
+            seen.nodes.iter_mut().find(|n| n.node == node).unwrap().peer = None;
+        }
+        seen
+    }
+
+    #[test]
+    fn message_that_dies_with_publisher_and_all_holders_at_once_is_not_owed() {
+        let (soon, later) = (Duration::from_millis(3_070), Duration::from_millis(4_500));
+        assert_eq!(complete(&with_late_first_holder(soon, soon)), []);
+        let missed = complete(&with_late_first_holder(soon, later));
+        assert_eq!(missed.len(), 1, "the holder had time to pass it on: {missed:?}");
+        let missed = complete(&with_late_first_holder(later, soon));
+        assert_eq!(missed.len(), 1, "the publisher had time to hand it to another: {missed:?}");
     }
 
     #[test]
