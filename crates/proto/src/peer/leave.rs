@@ -139,7 +139,8 @@ impl Peer {
         let ends = now >= departure.by;
         match stage {
             Stage::Draining if self.is_drained() => self.part(),
-            Stage::Draining if late => {
+            // Every other member is dead or gone: there is no node left to wait for.
+            Stage::Draining if late || self.is_alone() => {
                 self.tell_unconfirmed();
                 self.part();
             }
@@ -153,7 +154,9 @@ impl Peer {
     /// Whether other nodes hold what they have to, or there is no other node.
     fn is_drained(&mut self) -> bool {
         let owed = self.owed();
-        if owed.is_empty() || self.handover.is_covered(&owed, true) || self.is_alone() {
+        // A network of one has no node to hand over to, unless there were others before.
+        let never_had_others = self.neighbours_since.is_none() && self.is_alone();
+        if owed.is_empty() || self.handover.is_covered(&owed, true) || never_had_others {
             return true;
         }
         let mut neighbours = self.overlay.neighbours.keys();

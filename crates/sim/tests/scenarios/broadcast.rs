@@ -96,7 +96,8 @@ fn payloads_that_find_no_room_are_pulled() {
     everybody_has(&net, &ids);
     net.is_sound();
     say("60 peers, 20 publishers, 1 % of the frames left out", &net, from);
-    assert_eq!(copies::check(&net.world.observe(), from, 1.15), []);
+    // From world to world 1.07 to 1.47: it depends on which links the trees lose beacons on.
+    assert_eq!(copies::check(&net.world.observe(), from, 1.5), []);
     let delays = delays(&net.world, &ids);
     assert!(delays.1 < s(5), "median {:?}, slowest {:?}", delays.0, delays.1);
 }

@@ -158,6 +158,18 @@ fn peer_without_any_other_member_leaves_at_once_without_complaint() {
 }
 
 #[test]
+fn peer_whose_neighbours_die_while_it_leaves_says_what_it_could_not_hand_over() {
+    let mut net = Net::lan(86, 3, 3);
+    let leaver = net.peers[0];
+    net.world.crash(net.peers[1]);
+    net.world.crash(net.peers[2]);
+    publish_all(&mut net.world, leaver, 1, 10);
+    net.world.leave(leaver).unwrap();
+    leaves_within(&mut net.world, leaver, s(11));
+    assert_eq!(unconfirmed(&net.world, leaver), Some((0, 1)));
+}
+
+#[test]
 fn peer_that_is_cut_off_says_what_it_could_not_hand_over() {
     let mut net = Net::lan(82, 3, 5);
     let leaver = net.peers[2];
