@@ -344,9 +344,13 @@ impl LinkQueue {
             l.told_half_full = false;
         }
         if taken > 0 {
-            if let Some(bytes) = l.pace.wrote(taken, now) {
-                to(Class::Liveness, wire::encode(&Position { bytes }.into()));
-            }
+            l.pace.wrote(taken, now);
+        }
+        let position = l.pace.position_due(now);
+        if let Some(bytes) = position {
+            to(Class::Liveness, wire::encode(&Position { bytes }.into()));
+        }
+        if taken > 0 || position.is_some() {
             return Taken::Some;
         }
         if waits {

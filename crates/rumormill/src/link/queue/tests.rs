@@ -212,3 +212,75 @@ fn a_frame_without_a_tail_is_a_frame() {
     q.push(Class::Control, Encoded { head: vec![7].into(), tail: Bytes::new() });
     assert_eq!(next(&q), Ok((Class::Control, 7)));
 }
+
+/// A remote that answers a position some time after it was sent.
+#[derive(Default)]
+struct SlowRemote {
+    owed: VecDeque<(Instant, u64)>,
+    positions: usize,
+    bytes: usize,
+}
+
+impl SlowRemote {
+    /// Takes what the queue gives now.
+    fn take(&mut self, q: &LinkQueue, now: Instant, delay: Duration) -> Taken {
+        while self.owed.front().is_some_and(|(at, _)| *at <= now) {
+            let (_, position) = self.owed.pop_front().unwrap();
+            q.was_read(position, now, Duration::ZERO);
+        }
+        q.take(1 << 17, now, |_, frame| match is_position(&frame) {
+            Some(at) => {
+                self.positions += 1;
+                self.owed.push_back((now + delay, at));
+            }
+            None => self.bytes += frame.len(),
+        })
+    }
+}
+
+#[test]
+fn link_that_carries_little_sends_few_positions_and_never_waits_for_its_window() {
+    let q = LinkQueue::new(&Tuning::of(Role::Peer));
+    let (mut now, mut remote) = (Instant::now(), SlowRemote::default());
+    for n in 0..100 {
+        q.push(Class::Payload, of_size(1, 1024));
+        assert_eq!(remote.take(&q, now, Duration::from_millis(5)), Taken::Some, "message {n}");
+        now += Duration::from_millis(50);
+        remote.take(&q, now, Duration::from_millis(5));
+    }
+    assert!(remote.positions <= 15, "{} positions for 100 messages", remote.positions);
+}
+
+#[test]
+fn link_whose_frames_wait_is_always_owed_an_answer() {
+    for seed in 0..50_u64 {
+        let q = LinkQueue::new(&Tuning::of(Role::Peer));
+        let (mut now, mut remote) = (Instant::now(), SlowRemote::default());
+        let mut state = seed;
+        let mut random = |below: u64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        for _ in 0..500 {
+            let magnitude = 4 + random(14);
+            let size = 10 + random(1 << magnitude) as usize;
+            let class = [Class::Payload, Class::Control, Class::Liveness][random(3) as usize];
+            q.push(class, of_size(1, size));
+            while remote.take(&q, now, Duration::from_millis(random(300))) == Taken::Some {}
+            if let Taken::Waits(until) = q.take(1 << 17, now, |_, _| panic!("it waits")) {
+                assert!(!remote.owed.is_empty(), "seed {seed}: nothing will open the window");
+                assert!(until > now, "seed {seed}: the remote has had no time");
+            }
+            now += Duration::from_millis([0, 1, 20, 5_000][random(4) as usize]);
+        }
+        for _ in 0..100_000 {
+            if remote.take(&q, now, Duration::from_millis(5)) == Taken::Nothing {
+                break;
+            }
+            now += Duration::from_millis(1);
+        }
+        assert_eq!(remote.take(&q, now, Duration::ZERO), Taken::Nothing, "seed {seed}");
+    }
+}
