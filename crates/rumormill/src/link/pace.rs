@@ -10,6 +10,9 @@
 //! A node whose own processor keeps it waiting sees long delays on all links, however fast they are. So the
 //! target grows with the lateness of its timers.
 //!
+//! A position costs an answer, so a link that carries little has few of them: the first one after the remote
+//! has answered all is noted when half of the window is in use.
+//!
 //! A window at its least that still sees long delays is not their cause: another link is, or the
 //! processor of one of the two. Then the delay is taken for the path's own, and the window grows again.
 
@@ -26,6 +29,9 @@ const LONGEST_TARGET: Duration = Duration::from_millis(600);
 const LATENESS_FACTOR: u32 = 4;
 /// The window of a new link, in bytes. It grows fourfold every round trip while nothing queues up.
 const INITIAL: u64 = 4 * 1024;
+/// A window grows up to here although nothing waits for it, so that a link that carries little needs few
+/// positions.
+const UNUSED: u64 = 16 * 1024;
 /// The least window: with the headers of its packets, a sixteenth of a second on a line of 128 kbit/s.
 pub(super) const LEAST: u64 = 1024;
 /// The largest window: more than the buffers of the kernels take.
@@ -34,8 +40,11 @@ const MOST: u64 = 16 * 1024 * 1024;
 const AFTER_PAUSE: u64 = 64 * 1024;
 /// A pause: nothing was under way for so long.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Positions noted in one window.
+/// Positions noted in one window, while the remote owes an answer.
 const POSITIONS: u64 = 4;
+/// Bytes without a position, at most, while the remote owes no answer: half of what a pause leaves, so that
+/// there is room after it.
+const UNNOTED: u64 = AFTER_PAUSE / 2;
 
 /// A position that the remote has not reported yet.
 #[derive(Debug)]
@@ -59,7 +68,7 @@ pub(super) struct Pace {
     last_noted: u64,
     /// When something was last written or read.
     active: Instant,
-    /// When the remote last read something, or was given something to read.
+    /// When the remote last answered, or began to owe an answer.
     reading: Instant,
     /// How long the idle path takes.
     base: Option<Duration>,
@@ -94,14 +103,14 @@ impl Pace {
         self.written - self.read
     }
 
-    /// When the remote last read something, or was given something to read.
+    /// When the remote last answered, or began to owe an answer.
     pub(super) const fn last_read(&self) -> Instant {
         self.reading
     }
 
     /// Bytes that may be written now.
     pub(super) fn room(&mut self, now: Instant) -> usize {
-        if self.flight() == 0 && now.saturating_duration_since(self.active) >= PAUSE {
+        if self.noted.is_empty() && now.saturating_duration_since(self.active) >= PAUSE {
             self.window = self.window.min(AFTER_PAUSE);
         }
         // What is written first measures the idle path, so it is little.
@@ -109,20 +118,27 @@ impl Pace {
         usize::try_from(window.saturating_sub(self.flight())).unwrap_or(usize::MAX)
     }
 
-    /// So much was written. Gives a position to send behind it, if one is due: the remote's answer to the
-    /// last one is what opens a window that is used up.
-    pub(super) fn wrote(&mut self, bytes: usize, now: Instant) -> Option<u64> {
-        if self.flight() == 0 {
-            self.reading = now;
-        }
+    /// So much was written.
+    pub(super) fn wrote(&mut self, bytes: usize, now: Instant) {
         self.written += bytes as u64;
         self.active = now;
-        let spacing = self.window / POSITIONS;
-        let used_up = self.flight() >= self.window;
-        if self.written == self.last_noted
-            || (self.written - self.last_noted < spacing && !used_up && self.base.is_some())
-        {
+    }
+
+    /// The position to send now, if one is due. Afterwards the remote owes an answer, or less than half of the
+    /// window is in use: what waits for the window never waits for nothing.
+    pub(super) fn position_due(&mut self, now: Instant) -> Option<u64> {
+        let answered = self.noted.is_empty();
+        let spacing = match (answered, self.base) {
+            (true, None) => 1,
+            (true, Some(_)) => (self.window / 2).min(UNNOTED),
+            (false, _) => self.window / POSITIONS,
+        };
+        let unnoted = self.written - self.last_noted;
+        if unnoted < spacing {
             return None;
+        }
+        if answered {
+            self.reading = now;
         }
         self.last_noted = self.written;
         self.noted.push_back(Noted { at: self.written, sent: now, flight: self.flight() });
@@ -160,9 +176,10 @@ impl Pace {
                 }
                 let wanted = flight as f64 * (base + target).as_secs_f64() / delay.as_secs_f64();
                 self.window = (wanted as u64).clamp(self.window / 4, self.window).max(LEAST);
-            } else if queueing <= target / 2 && self.limited {
+            } else if queueing <= target / 2 {
                 let factor = if queueing <= target / 4 { 4 } else { 2 };
-                self.window = (self.window * factor).min(MOST);
+                let most = if self.limited { MOST } else { UNUSED };
+                self.window = (self.window * factor).min(most).max(self.window);
             }
         }
         self.round = None;
@@ -198,16 +215,16 @@ mod tests {
                 pace.was_read(position, now, Duration::ZERO);
             }
             let room = pace.room(now).min(64 * 1024);
-            if now >= start + time {
-                // What is under way arrives.
-            } else if room == 0 {
+            let waits = now < start + time && room == 0;
+            if waits {
                 pace.has_waited();
-            } else {
+            } else if now < start + time {
                 let takes = Duration::from_secs_f64(room as f64 / line.rate);
                 free_at = free_at.max(now) + takes;
-                if let Some(position) = pace.wrote(room, now) {
-                    arriving.push_back((free_at + line.delay, position));
-                }
+                pace.wrote(room, now);
+            }
+            if let Some(position) = pace.position_due(now) {
+                arriving.push_back((free_at.max(now) + line.delay, position));
             }
             now += step;
         }
@@ -271,7 +288,8 @@ mod tests {
         for (pace, lateness) in [(&mut on_time, Duration::ZERO), (&mut late, MILLIS(50))] {
             pace.base = Some(MILLIS(1));
             pace.window = 1 << 20;
-            let position = pace.wrote(1 << 20, now).unwrap();
+            pace.wrote(1 << 20, now);
+            let position = pace.position_due(now).unwrap();
             pace.was_read(position, now + MILLIS(200), lateness);
         }
         assert!(on_time.window < 1 << 20, "{}", on_time.window);
@@ -279,18 +297,67 @@ mod tests {
     }
 
     #[test]
-    fn position_is_noted_whenever_the_window_is_used_up() {
+    fn position_is_noted_for_the_first_bytes_and_for_half_a_window() {
         let now = Instant::now();
         let mut pace = Pace::new(now);
-        assert_eq!(pace.wrote(100, now), Some(100), "the first one measures the idle path");
-        assert_eq!(pace.wrote(100, now), Some(200), "until it is known");
-        pace.was_read(200, now + MILLIS(1), Duration::ZERO);
-        assert_eq!(pace.wrote(100, now), None);
-        assert_eq!(pace.wrote(INITIAL as usize, now), Some(300 + INITIAL));
+        let mut write = |bytes: u64| {
+            pace.wrote(bytes as usize, now);
+            pace.position_due(now)
+        };
+        assert_eq!(write(100), Some(100), "the first one measures the idle path");
+        assert_eq!(write(100), None, "an answer is owed already");
+        pace.was_read(100, now + MILLIS(1), Duration::ZERO);
+        assert_eq!(pace.position_due(now), None, "100 bytes are under way");
+        pace.wrote(INITIAL as usize, now);
         assert_eq!(pace.room(now), 0);
+        assert_eq!(pace.position_due(now), Some(200 + INITIAL));
         pace.was_read(7, now, Duration::ZERO);
-        assert_eq!(pace.room(now), 0, "nobody noted that position");
-        pace.was_read(300 + INITIAL, now, Duration::ZERO);
+        assert_eq!(pace.room(now), 0, "that position was not noted");
+        pace.was_read(200 + INITIAL, now, Duration::ZERO);
         assert!(pace.room(now) >= INITIAL as usize);
+    }
+
+    #[test]
+    fn link_that_carries_little_notes_few_positions_and_always_has_room() {
+        let (mut now, mut pace) = (Instant::now(), Pace::new(Instant::now()));
+        let mut positions = 0;
+        for _ in 0..1000 {
+            assert!(pace.room(now) >= 1024);
+            pace.wrote(1024, now);
+            now += MILLIS(10);
+            if let Some(position) = pace.position_due(now) {
+                positions += 1;
+                pace.was_read(position, now + MILLIS(5), Duration::ZERO);
+            }
+            now += MILLIS(40);
+        }
+        assert!(positions < 140, "{positions} positions for 1000 KiB");
+        assert_eq!(pace.window, UNUSED);
+    }
+
+    #[test]
+    fn pause_leaves_room_and_little_of_the_window() {
+        let now = Instant::now();
+        let mut pace = Pace::new(now);
+        let line = Line { rate: 100_000_000.0, delay: MILLIS(20) };
+        saturate(&mut pace, now, &line, SECONDS(2));
+        assert!(pace.window > AFTER_PAUSE);
+        let room = pace.room(now + SECONDS(60)) as u64;
+        assert!((UNNOTED..=AFTER_PAUSE).contains(&room), "{room}");
+    }
+
+    #[test]
+    fn remote_is_given_its_time_from_when_it_owes_an_answer() {
+        let mut now = Instant::now();
+        let mut pace = Pace::new(now);
+        pace.wrote(100, now);
+        let first = pace.position_due(now).unwrap();
+        pace.was_read(first, now, Duration::ZERO);
+        pace.wrote(100, now);
+        assert_eq!(pace.position_due(now), None);
+        now += SECONDS(60);
+        pace.wrote(INITIAL as usize, now);
+        assert!(pace.position_due(now).is_some());
+        assert_eq!(pace.last_read(), now);
     }
 }
