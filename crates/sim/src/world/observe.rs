@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rumormill_proto::death::reports_needed;
 use rumormill_proto::snapshot::{MemberState, MemberView, PeerSnapshot, SeedSnapshot};
-use rumormill_proto::{MessageId, Peer, Role, Seed};
+use rumormill_proto::{MessageId, Peer, PeerId, Role, Seed};
 
 use super::World;
 use crate::graph::Graph;
@@ -105,7 +105,19 @@ impl World {
         let is_live = |m: &MemberView| matches!(m.state, MemberState::Alive | MemberState::Suspect);
         let counts = |m: &MemberView| is_live(m) && m.participates;
         let members = self.members(publisher).into_iter().filter(counts);
+        // One member is all processes with its identity: a copy that has the message holds it for the original.
+        let copies = self.held_by_copies(id);
+        let members = members.filter(|m| !copies.contains(&m.id));
         members.filter_map(|m| self.node_of(&m.id)).filter(took_part).collect()
+    }
+
+    /// The members whose identity a copied data directory runs with as well, where the copy has got the message.
+    fn held_by_copies(&self, id: &MessageId) -> BTreeSet<PeerId> {
+        if !self.nodes().any(|n| self.node(n).is_copy) {
+            return BTreeSet::new();
+        }
+        let copies = self.ledger.arrivals.iter().filter(|a| self.node(a.node).is_copy);
+        copies.filter(|a| a.id == *id).map(|a| self.node(a.node).identity.id()).collect()
     }
 
     /// One look at everything, for the checkers.
