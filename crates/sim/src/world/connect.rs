@@ -173,7 +173,7 @@ impl World {
         }
     }
 
-    fn is_connecting(&self, link: LinkId) -> bool {
+    pub(super) fn is_connecting(&self, link: LinkId) -> bool {
         self.links.end(link).is_some_and(|e| e.state == EndState::Connecting)
     }
 

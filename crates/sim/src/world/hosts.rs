@@ -4,9 +4,10 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::sync::Arc;
 
-use rumormill_proto::LinkDown;
+use rumormill_proto::{DialError, LinkDown};
 
 use super::{World, node_address};
+use crate::link::is_dialer;
 use crate::node::{Kind, NodeId, NodeStatus};
 
 impl World {
@@ -70,8 +71,13 @@ impl World {
         self.listeners.insert(new, node);
         self.node_mut(node).address = new;
         for link in self.links.ends_at(node) {
-            self.abandon(link);
-            self.link_down(node, link, LinkDown::Lost);
+            if is_dialer(link) && self.is_connecting(link) {
+                // Every dial ends in a link or a failure.
+                self.fail_dial(link, DialError::Refused);
+            } else {
+                self.abandon(link);
+                self.link_down(node, link, LinkDown::Lost);
+            }
         }
         new
     }
