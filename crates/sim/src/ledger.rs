@@ -225,6 +225,8 @@ pub struct Ledger {
     pub resumes: Vec<Resume>,
     /// Peers that have joined, in order.
     pub joins: Vec<Join>,
+    /// When peers began to leave, in order.
+    pub exits: Vec<(NodeId, Time)>,
     /// Copies of batches that reached peers, in order.
     pub copies: Vec<BatchCopy>,
     /// What publishers were told of their receipts, in order.

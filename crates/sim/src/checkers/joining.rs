@@ -13,7 +13,7 @@ use crate::observation::Observation;
 /// A peer that joined knows every peer that had joined before it was itself registered at a majority
 /// of the seeds. Of two peers that joined at the same time, at least one knows the other.
 ///
-/// Peers that were in trouble meanwhile are left out, and so is everything after the first seed has
+/// Peers that were in trouble meanwhile, or were leaving, are left out, and so is everything after the first seed has
 /// crashed: a seed that loses its disk forgets whom it acknowledged.
 #[must_use]
 pub fn check(seen: &Observation) -> Vec<Violation> {
@@ -50,12 +50,14 @@ pub fn check(seen: &Observation) -> Vec<Violation> {
     found
 }
 
-/// When each node first was in trouble.
+/// When each node first was in trouble, or began to leave.
 fn first_troubles(seen: &Observation) -> BTreeMap<NodeId, Time> {
     let mut first = BTreeMap::new();
-    for i in seen.ledger.impairments.iter().filter(|i| i.trouble != Trouble::Slow) {
-        let at = first.entry(i.node).or_insert(i.from);
-        *at = i.from.min(*at);
+    let troubles = seen.ledger.impairments.iter().filter(|i| i.trouble != Trouble::Slow);
+    let troubles = troubles.map(|i| (i.node, i.from));
+    for (node, from) in troubles.chain(seen.ledger.exits.iter().copied()) {
+        let at = first.entry(node).or_insert(from);
+        *at = from.min(*at);
     }
     first
 }
@@ -73,6 +75,16 @@ mod tests {
         assert_eq!(check(&seen), []);
         planted::join(&mut seen, 5, 5, 6, &[3]);
         assert_eq!(check(&seen).len(), 1, "n4 is missing");
+    }
+
+    #[test]
+    fn peer_that_was_leaving_need_not_be_known() {
+        let mut seen = planted::sound();
+        planted::join(&mut seen, 3, 1, 2, &[]);
+        planted::join(&mut seen, 4, 5, 6, &[]);
+        assert_eq!(check(&seen).len(), 1);
+        seen.ledger.exits.push((NodeId(3), Time::from_micros(4_000_000)));
+        assert_eq!(check(&seen), []);
     }
 
     #[test]

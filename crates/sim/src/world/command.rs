@@ -175,6 +175,9 @@ impl World {
     pub fn leave_within(&mut self, node: NodeId, within: Duration) -> Result<(), CommandError> {
         let now = self.now;
         self.running_peer(node)?.leave(now, within);
+        if self.is_judged() {
+            self.ledger.exits.push((node, now));
+        }
         self.trace.step(now, node, Step::Command, 0);
         self.drain(node);
         Ok(())
