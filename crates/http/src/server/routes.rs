@@ -302,11 +302,15 @@ fn wall_clock() -> WallTime {
     WallTime(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
 
+/// The longest time that an exit may be given, in milliseconds: a day.
+const LONGEST_EXIT_MS: u64 = 86_400_000;
+
 /// How to leave.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct Leaving {
-    /// How long a peer may take to hand over what it published; its own setting if not given.
+    /// How long a peer may take to hand over what it published, at most a day; its own setting if not given.
+    #[param(maximum = 86_400_000)]
     within_ms: Option<u64>,
 }
 
@@ -321,6 +325,9 @@ async fn leave(
     QueryOf(leaving): QueryOf<Leaving>,
 ) -> Answer<StatusCode> {
     let served = shared.nodes.find(&which)?;
+    if leaving.within_ms.is_some_and(|ms| ms > LONGEST_EXIT_MS) {
+        return Err(Problem::bad_request(format!("`within_ms` is over {LONGEST_EXIT_MS}, a day")));
+    }
     let done = match (&served.handle, leaving.within_ms) {
         (Handle::Peer(node), Some(ms)) => node.leave_within(Duration::from_millis(ms)).await,
         (Handle::Peer(node), None) => node.leave().await,
