@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::event::{CloseReason, Counters, Event};
 use crate::io::{Class, DialId, DialTarget, LinkId, Output, StoreOp, StoreTicket};
+use crate::message::StreamId;
 use crate::time::{Time, WallTime};
 use crate::wire::Frame;
 
@@ -15,6 +16,8 @@ pub(crate) struct Effects {
     /// The oldest output, most often the only one: so a call with one output takes no memory.
     first: Option<Output>,
     further: VecDeque<Output>,
+    /// The stream that is watched, and whether a batch of it was sent.
+    watched: Option<(StreamId, bool)>,
     next_dial: u64,
     next_ticket: u64,
     pub(crate) counters: Counters,
@@ -47,7 +50,21 @@ impl Effects {
     }
 
     pub(crate) fn send_as(&mut self, link: LinkId, frame: impl Into<Frame>, class: Class) {
-        self.output(Output::Send { link, frame: frame.into(), class });
+        let frame = frame.into();
+        if let Some((stream, sent)) = &mut self.watched {
+            *sent |= frame.batch().is_some_and(|b| b.stream() == *stream);
+        }
+        self.output(Output::Send { link, frame, class });
+    }
+
+    /// From now on it is noted whether a batch of this stream is sent.
+    pub(crate) const fn watch(&mut self, stream: StreamId) {
+        self.watched = Some((stream, false));
+    }
+
+    /// Whether a batch of the watched stream was sent.
+    pub(crate) fn has_sent_watched(&self) -> bool {
+        self.watched.is_some_and(|(_, sent)| sent)
     }
 
     pub(crate) fn close(&mut self, link: LinkId, reason: CloseReason) {

@@ -156,7 +156,7 @@ pub struct Peer {
     history: History,
     /// When this peer had its first neighbour.
     neighbours_since: Option<Time>,
-    /// Whether a neighbour was asked if it knows of messages under the number of this process.
+    /// Whether a neighbour has said which messages it knows under the number of this process.
     stream_compared: bool,
     receipts: Receipts,
     pace_at: Time,
@@ -204,6 +204,7 @@ impl Peer {
         let next_sync = now + rng.sync.scaled(config.sync_interval(), 0.5, 1.5);
         let mut outbox = Outbox::new(&identity, setup.incarnation);
         outbox.follow(stream::previous(&broadcast.list, outbox.stream()));
+        fx.watch(outbox.stream());
         let process = random("process").u64();
         let own = Own::new(&identity, name, addresses, setup.incarnation, process);
         let mut peer = Peer {

@@ -72,11 +72,10 @@ impl Peer {
     // ---- numbers that were used before -----------------------------------------------------
 
     /// Until when nothing is published, because neighbours have not said yet which streams they know.
-    /// A seed that has registered this process would have known of a number in use.
+    /// Of a majority of the seeds that have registered this process, one would have known of a number in use.
     pub(super) fn comparison_deadline(&self) -> Option<Time> {
         let until = self.neighbours_since? + COMPARE_WITHIN;
-        let slots = &self.registrations.slots;
-        let unknown = !slots.is_empty() && slots.iter().all(|slot| slot.acknowledged.is_none());
+        let unknown = self.registrations.count() < self.registrations.quorum();
         (unknown && !self.stream_compared && self.fx.now() < until).then_some(until)
     }
 
@@ -98,9 +97,11 @@ impl Peer {
         self.stream_compared = true;
     }
 
-    /// An earlier process of this peer has used this number.
+    /// An earlier process of this peer has used this number. A stream of which anything was sent stays: its
+    /// messages would come twice.
     pub(super) fn number_was_used(&mut self, used: u64) {
-        if !self.stream_compared && used >= self.own_stream().epoch && !self.is_leaving() {
+        let movable = !self.stream_compared && !self.fx.has_sent_watched();
+        if movable && used >= self.own_stream().epoch && !self.is_leaving() {
             self.move_stream(used.saturating_add(1));
         }
     }
@@ -110,6 +111,7 @@ impl Peer {
         let (old, messages) = (self.own_stream(), self.outbox.published());
         let sealed = self.outbox.take_sealed();
         self.outbox.set_epoch(epoch);
+        self.fx.watch(self.own_stream());
         let kept = self.broadcast.kept.take_stream(old);
         let mut ops: Vec<StoreOp> = kept.iter().map(|b| StoreOp::RemoveBatch(name(b))).collect();
         self.broadcast.list.disown(old);

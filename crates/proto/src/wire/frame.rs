@@ -10,6 +10,7 @@ use super::messages::{
     Ack, Announce, Beacon, Census, Confirm, Confirmed, Data, GetData, Gossip, Graft, Grafted,
     Prune, Pull, Pulled, Summary,
 };
+use crate::batch::Batch;
 use crate::death::{Adjacency, Appointment, Certificate, DeathReport, Testimony, Vote};
 use crate::event::{CloseReason, RefuseReason};
 use crate::identity::PeerId;
@@ -487,6 +488,15 @@ macro_rules! frames {
                 match self {
                     $( frames!(@pat $name $(($body))?) => stringify!($name), )*
                     Frame::Unknown(_) => "Unknown",
+                }
+            }
+
+            /// The batch that it carries.
+            pub(crate) fn batch(&self) -> Option<&Batch> {
+                match self {
+                    Frame::Gossip(f) => Some(&f.batch),
+                    Frame::Data(f) => f.batch.as_ref(),
+                    _ => None,
                 }
             }
 

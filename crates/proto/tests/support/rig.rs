@@ -51,6 +51,14 @@ pub struct Remote {
     pub role: Role,
 }
 
+/// How far a stream has come.
+#[derive(Debug, Clone, Copy)]
+struct Position {
+    /// The next number, or the first one of the gap before it.
+    earliest: u64,
+    next: u64,
+}
+
 /// The node and everything around it.
 #[derive(Debug)]
 pub struct Rig {
@@ -70,8 +78,7 @@ pub struct Rig {
     /// The highest incarnation that the node wanted to be durable.
     pub incarnation: u64,
     pub deliveries: BTreeMap<MessageId, u64>,
-    /// Which number comes next, by publisher and epoch.
-    streams: BTreeMap<StreamId, u64>,
+    streams: BTreeMap<StreamId, Position>,
     verifier: Verifier,
     next_link: u64,
     counted: u64,
@@ -301,7 +308,7 @@ impl Rig {
                 assert_eq!(d.messages().count() as u64, d.count());
                 for m in d.messages() {
                     let id = m.id();
-                    self.comes_next(id, id.sequence + 1);
+                    self.comes_next(id, id.sequence + 1, false);
                     let n = self.deliveries.entry(id).or_default();
                     *n += 1;
                     assert_eq!(*n, 1, "{id} is delivered twice");
@@ -316,18 +323,23 @@ impl Rig {
             Output::Event(e) => {
                 if let Event::Gap { publisher, epoch, from, to } = e {
                     assert!(from < to, "a gap of nothing");
-                    self.comes_next(MessageId { publisher, epoch, sequence: from }, to);
+                    self.comes_next(MessageId { publisher, epoch, sequence: from }, to, true);
                 }
                 *self.events.entry(kind(&e)).or_default() += 1;
             }
         }
     }
 
-    /// Messages come in order, and what is left out was told before. The first one may be any.
-    fn comes_next(&mut self, first: MessageId, end: u64) {
-        let stream = first.stream();
-        let next = self.streams.insert(stream, end).unwrap_or(first.sequence);
-        assert_eq!(first.sequence, next, "{first} comes when {next} is next");
+    /// Messages come in order, and what is left out was told before. The first one may be any. What was told
+    /// as a gap at the end of a stream may come after all: it rested on the word of neighbours.
+    fn comes_next(&mut self, first: MessageId, end: u64, is_gap: bool) {
+        let at = first.sequence;
+        let known = self.streams.get(&first.stream());
+        if let Some(Position { earliest, next }) = known {
+            assert!((*earliest..=*next).contains(&at), "{first} comes when {next} is next");
+        }
+        let earliest = if is_gap { known.map_or(at, |p| p.earliest.min(at)) } else { end };
+        self.streams.insert(first.stream(), Position { earliest, next: end });
     }
 
     /// What a node sends must be what others accept.
