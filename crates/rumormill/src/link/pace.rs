@@ -38,13 +38,16 @@ pub(super) const LEAST: u64 = 1024;
 const MOST: u64 = 16 * 1024 * 1024;
 /// The largest window after a pause: what was measured before may not hold any more.
 const AFTER_PAUSE: u64 = 64 * 1024;
-/// A pause: nothing was under way for so long.
+/// A pause: nothing was written, and no answer owed, for so long.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Positions noted in one window, while the remote owes an answer.
 const POSITIONS: u64 = 4;
-/// Bytes without a position, at most, while the remote owes no answer: half of what a pause leaves, so that
-/// there is room after it.
-const UNNOTED: u64 = AFTER_PAUSE / 2;
+/// While the remote owes no answer, the next position is noted after so many bytes if the last one is
+/// [`NOTED_EVERY`] old, and otherwise after half of the window: on a fast link an answer costs more than the
+/// bytes between two positions.
+const UNNOTED: u64 = 32 * 1024;
+/// See [`UNNOTED`].
+const NOTED_EVERY: Duration = Duration::from_millis(20);
 
 /// A position that the remote has not reported yet.
 #[derive(Debug)]
@@ -64,8 +67,9 @@ pub(super) struct Pace {
     /// Bytes that the remote has read, as it last said.
     read: u64,
     noted: VecDeque<Noted>,
-    /// The last position noted.
+    /// The last position noted, and when.
     last_noted: u64,
+    noted_at: Instant,
     /// When something was last written or read.
     active: Instant,
     /// When the remote last answered, or began to owe an answer.
@@ -89,6 +93,7 @@ impl Pace {
             read: 0,
             noted: VecDeque::new(),
             last_noted: 0,
+            noted_at: now,
             active: now,
             reading: now,
             base: None,
@@ -112,6 +117,8 @@ impl Pace {
     pub(super) fn room(&mut self, now: Instant) -> usize {
         if self.noted.is_empty() && now.saturating_duration_since(self.active) >= PAUSE {
             self.window = self.window.min(AFTER_PAUSE);
+            // The window held what takes less than a pause: nothing of it is under way any more.
+            (self.read, self.last_noted) = (self.written, self.written);
         }
         // What is written first measures the idle path, so it is little.
         let window = if self.base.is_none() { LEAST } else { self.window };
@@ -124,13 +131,16 @@ impl Pace {
         self.active = now;
     }
 
-    /// The position to send now, if one is due. Afterwards the remote owes an answer, or less than half of the
-    /// window is in use: what waits for the window never waits for nothing.
-    pub(super) fn position_due(&mut self, now: Instant) -> Option<u64> {
+    /// The position to send now, if one is due. Afterwards the remote owes an answer, or nothing waits for the
+    /// window; `waits` says whether something does.
+    pub(super) fn position_due(&mut self, now: Instant, waits: bool) -> Option<u64> {
         let answered = self.noted.is_empty();
+        let is_late = now.saturating_duration_since(self.noted_at) >= NOTED_EVERY;
         let spacing = match (answered, self.base) {
             (true, None) => 1,
-            (true, Some(_)) => (self.window / 2).min(UNNOTED),
+            (true, Some(_)) if waits => 1,
+            (true, Some(_)) if is_late => (self.window / 2).min(UNNOTED),
+            (true, Some(_)) => self.window / 2,
             (false, _) => self.window / POSITIONS,
         };
         let unnoted = self.written - self.last_noted;
@@ -140,7 +150,7 @@ impl Pace {
         if answered {
             self.reading = now;
         }
-        self.last_noted = self.written;
+        (self.last_noted, self.noted_at) = (self.written, now);
         self.noted.push_back(Noted { at: self.written, sent: now, flight: self.flight() });
         Some(self.written)
     }
@@ -223,7 +233,7 @@ mod tests {
                 free_at = free_at.max(now) + takes;
                 pace.wrote(room, now);
             }
-            if let Some(position) = pace.position_due(now) {
+            if let Some(position) = pace.position_due(now, waits) {
                 arriving.push_back((free_at.max(now) + line.delay, position));
             }
             now += step;
@@ -289,7 +299,7 @@ mod tests {
             pace.base = Some(MILLIS(1));
             pace.window = 1 << 20;
             pace.wrote(1 << 20, now);
-            let position = pace.position_due(now).unwrap();
+            let position = pace.position_due(now, false).unwrap();
             pace.was_read(position, now + MILLIS(200), lateness);
         }
         assert!(on_time.window < 1 << 20, "{}", on_time.window);
@@ -302,15 +312,15 @@ mod tests {
         let mut pace = Pace::new(now);
         let mut write = |bytes: u64| {
             pace.wrote(bytes as usize, now);
-            pace.position_due(now)
+            pace.position_due(now, false)
         };
         assert_eq!(write(100), Some(100), "the first one measures the idle path");
         assert_eq!(write(100), None, "an answer is owed already");
         pace.was_read(100, now + MILLIS(1), Duration::ZERO);
-        assert_eq!(pace.position_due(now), None, "100 bytes are under way");
+        assert_eq!(pace.position_due(now, false), None, "100 bytes are under way");
         pace.wrote(INITIAL as usize, now);
         assert_eq!(pace.room(now), 0);
-        assert_eq!(pace.position_due(now), Some(200 + INITIAL));
+        assert_eq!(pace.position_due(now, false), Some(200 + INITIAL));
         pace.was_read(7, now, Duration::ZERO);
         assert_eq!(pace.room(now), 0, "that position was not noted");
         pace.was_read(200 + INITIAL, now, Duration::ZERO);
@@ -325,7 +335,7 @@ mod tests {
             assert!(pace.room(now) >= 1024);
             pace.wrote(1024, now);
             now += MILLIS(10);
-            if let Some(position) = pace.position_due(now) {
+            if let Some(position) = pace.position_due(now, false) {
                 positions += 1;
                 pace.was_read(position, now + MILLIS(5), Duration::ZERO);
             }
@@ -342,8 +352,27 @@ mod tests {
         let line = Line { rate: 100_000_000.0, delay: MILLIS(20) };
         saturate(&mut pace, now, &line, SECONDS(2));
         assert!(pace.window > AFTER_PAUSE);
-        let room = pace.room(now + SECONDS(60)) as u64;
-        assert!((UNNOTED..=AFTER_PAUSE).contains(&room), "{room}");
+        assert_eq!(pace.room(now + SECONDS(60)) as u64, AFTER_PAUSE);
+    }
+
+    #[test]
+    fn fast_link_notes_few_positions_and_whatever_waits_notes_one() {
+        let mut now = Instant::now();
+        let mut pace = Pace::new(now);
+        let line = Line { rate: 100_000_000.0, delay: MILLIS(20) };
+        saturate(&mut pace, now, &line, SECONDS(2));
+        now += SECONDS(4);
+        pace.was_read(pace.last_noted, now, Duration::ZERO);
+        (pace.read, pace.last_noted, pace.noted_at) = (pace.written, pace.written, now);
+        let window = pace.window;
+        assert!(window > 8 * UNNOTED, "{window}");
+        pace.wrote(2 * UNNOTED as usize, now);
+        assert_eq!(pace.position_due(now, false), None, "the last one is fresh");
+        assert_eq!(pace.position_due(now + NOTED_EVERY, false), Some(pace.written));
+        pace.was_read(pace.written, now, Duration::ZERO);
+        pace.wrote(1, now);
+        assert_eq!(pace.position_due(now, false), None);
+        assert_eq!(pace.position_due(now, true), Some(pace.written));
     }
 
     #[test]
@@ -351,13 +380,13 @@ mod tests {
         let mut now = Instant::now();
         let mut pace = Pace::new(now);
         pace.wrote(100, now);
-        let first = pace.position_due(now).unwrap();
+        let first = pace.position_due(now, false).unwrap();
         pace.was_read(first, now, Duration::ZERO);
         pace.wrote(100, now);
-        assert_eq!(pace.position_due(now), None);
+        assert_eq!(pace.position_due(now, false), None);
         now += SECONDS(60);
         pace.wrote(INITIAL as usize, now);
-        assert!(pace.position_due(now).is_some());
+        assert!(pace.position_due(now, false).is_some());
         assert_eq!(pace.last_read(), now);
     }
 }

@@ -346,7 +346,7 @@ impl LinkQueue {
         if taken > 0 {
             l.pace.wrote(taken, now);
         }
-        let position = l.pace.position_due(now);
+        let position = l.pace.position_due(now, waits);
         if let Some(bytes) = position {
             to(Class::Liveness, wire::encode(&Position { bytes }.into()));
         }
