@@ -583,8 +583,12 @@ pub enum Event {
         /// The number after the last of them.
         to: u64,
     },
-    /// This node said goodbye to everybody.
-    Left,
+    /// This node has left the network.
+    Left {
+        /// Whether a majority of the seeds has acknowledged it, or there are no seeds. If not, the others may
+        /// find this node dead.
+        acknowledged: bool,
+    },
 }
 
 /// Counters by name; the names are those of the metrics without prefix and suffix.

@@ -198,7 +198,11 @@ fn every_node(event: &Event) -> String {
             to - from,
             to - 1
         ),
-        Event::Left => "left the network".to_owned(),
+        Event::Left { acknowledged: true } => "left the network".to_owned(),
+        Event::Left { acknowledged: false } => {
+            "left the network, and no majority of the seeds has acknowledged it: others may take this node for dead"
+                .to_owned()
+        }
         // An event newer than this text; its debug form escapes what it holds.
         other => format!("{other:?}"),
     }
@@ -305,7 +309,8 @@ mod tests {
             Event::FrameRefused { peer: id, why },
             Event::LinkClosed { peer: id, reason: CloseReason::TooSlow },
             Event::LeftUnconfirmed { epoch: 1, from: 3, to: 5 },
-            Event::Left,
+            Event::Left { acknowledged: true },
+            Event::Left { acknowledged: false },
         ]
     }
 

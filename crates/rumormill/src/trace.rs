@@ -50,6 +50,7 @@ const fn worth(event: &Event) -> Worth {
         | Event::FrameRefused { .. }
         | Event::Throttled { .. }
         | Event::LeftUnconfirmed { .. }
+        | Event::Left { acknowledged: false }
         | Event::LinkClosed { .. } => Worth::Warn,
         Event::RequestRefused { .. } | Event::PeerDegree { .. } | Event::Fetched { .. } => {
             Worth::Debug

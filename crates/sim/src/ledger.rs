@@ -32,6 +32,8 @@ pub struct Departure {
     pub node: NodeId,
     /// Since when its process had run.
     pub since: Time,
+    /// Whether a majority of the seeds has acknowledged it.
+    pub acknowledged: bool,
     /// The first of the messages, and the number after the last, that it said no other node is known to hold.
     pub unconfirmed: Option<(u64, u64)>,
     /// The nodes that a path of the overlay led to at that time from a peer that held the last message it

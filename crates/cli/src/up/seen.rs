@@ -168,7 +168,7 @@ mod tests {
             seen(&removed),
             Seen::PeerRemoved { id: id.to_hex(), witnesses: vec![id.to_hex()] }
         );
-        assert_eq!(seen(&Event::Left), Seen::Left);
+        assert_eq!(seen(&Event::Left { acknowledged: true }), Seen::Left);
         assert_eq!(seen(&Event::Synced { peers: 1 }), Seen::Other);
     }
 }

@@ -112,10 +112,14 @@ pub(super) const FAMILIES: &[Family] = &[
     family(
         "exits_incomplete",
         "What an exit did not wait for any longer: streams of others that no neighbour had confirmed, goodbyes \
-         that neighbours had not read",
+         that neighbours had not read, exits that no majority of the seeds had acknowledged",
         Each(
             "what",
-            &[("handover", "handovers_incomplete"), ("goodbye_unread", "goodbyes_unread")],
+            &[
+                ("handover", "handovers_incomplete"),
+                ("goodbye_unread", "goodbyes_unread"),
+                ("leave_unacknowledged", "leaves_unacknowledged"),
+            ],
         ),
     ),
     family("censuses", "Questions of publishers who holds their messages", One("censuses")),

@@ -146,7 +146,7 @@ impl Peer {
             }
             Stage::Draining => self.run_handover(),
             Stage::Parting => self.review_parting(late),
-            Stage::TellingSeeds if ends => self.finish_leave(),
+            Stage::TellingSeeds if ends => self.finish_leave(false),
             Stage::TellingSeeds => {}
         }
     }
@@ -275,7 +275,7 @@ impl Peer {
         self.registrations.unpark(now);
         let unheard = seeds.is_empty() && !self.registrations.slots.iter().any(|s| s.parked);
         if unheard || ends {
-            self.finish_leave();
+            self.finish_leave(self.registrations.slots.is_empty());
         }
     }
 
@@ -288,11 +288,12 @@ impl Peer {
         let linked = slots.filter(|s| s.link.is_some() || s.parked).count();
         let needed = self.registrations.quorum().min(linked);
         if telling && goodbye && self.registrations.count() >= needed {
-            self.finish_leave();
+            let quorum = self.registrations.quorum();
+            self.finish_leave(self.registrations.count() >= quorum);
         }
     }
 
-    fn finish_leave(&mut self) {
+    fn finish_leave(&mut self, acknowledged: bool) {
         if self.own.has_left() {
             return;
         }
@@ -305,7 +306,10 @@ impl Peer {
         for slot in &mut self.registrations.slots {
             slot.link = None;
         }
-        self.fx.event(Event::Left);
+        if !acknowledged {
+            self.fx.count("leaves_unacknowledged");
+        }
+        self.fx.event(Event::Left { acknowledged });
     }
 
     // ---- others that leave -----------------------------------------------------------------

@@ -367,7 +367,7 @@ impl<C: Core> Driver<C> {
                         self.hubs.end_as_duplicate(address.map(|a| a.0));
                         true
                     }
-                    event => *event == Event::Left,
+                    event => matches!(event, Event::Left { .. }),
                 };
                 if let Event::LeftUnconfirmed { epoch, from, to } = event {
                     self.hubs.handover.lost(Unconfirmed { epoch, from, to });

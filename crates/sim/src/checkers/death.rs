@@ -131,11 +131,14 @@ fn needed(seen: &Observation, cause: &Impairment, r: &Removal) -> usize {
     cause.needed.saturating_sub(others.len().div_ceil(2)).max(1)
 }
 
-/// The trouble that the removal may have come of. Leaving is none: a peer that left is not dead.
+/// The trouble that the removal may have come of. Leaving is none if the seeds have acknowledged it: such a
+/// peer is not dead.
 fn cause<'a>(seen: &'a Observation, node: NodeId, r: &Removal) -> Option<&'a Impairment> {
+    let mut departures = seen.ledger.departures.iter();
+    let unheard = departures.any(|d| d.node == node && d.at <= r.at && !d.acknowledged);
     seen.ledger.impairments.iter().find(|i| {
         i.node == node
-            && i.trouble != Trouble::Left
+            && (i.trouble != Trouble::Left || unheard)
             && i.from <= r.at
             && i.until.is_none_or(|until| r.at.since(until) <= seen.grace)
     })
@@ -145,6 +148,7 @@ fn cause<'a>(seen: &'a Observation, node: NodeId, r: &Removal) -> Option<&'a Imp
 mod tests {
     use super::*;
     use crate::checkers::planted;
+    use crate::ledger::Departure;
 
     #[test]
     fn a_just_removal_passes() {
@@ -221,6 +225,18 @@ mod tests {
     fn a_removal_of_a_peer_that_left_is_found() {
         let mut seen = planted::with_removal();
         seen.ledger.impairments[0].trouble = Trouble::Left;
+        assert_eq!(check(&seen).len(), 1);
+        let Impairment { node, from: at, .. } = seen.ledger.impairments[0];
+        seen.ledger.departures.push(Departure {
+            at,
+            node,
+            since: Time::ZERO,
+            acknowledged: false,
+            unconfirmed: None,
+            connected: Vec::new(),
+        });
+        assert_eq!(check(&seen), [], "nobody heard that it leaves");
+        seen.ledger.departures[0].acknowledged = true;
         assert_eq!(check(&seen).len(), 1);
     }
 

@@ -199,6 +199,7 @@ pub(super) fn with_departure() -> Observation {
         at: second(3),
         node,
         since: Time::ZERO,
+        acknowledged: true,
         unconfirmed: None,
         connected: vec![NodeId(4), NodeId(5)],
     });

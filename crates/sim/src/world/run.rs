@@ -350,7 +350,8 @@ impl World {
     fn tell(&mut self, node: NodeId, event: Event) {
         self.watch_event(node, &event);
         self.figures.events += 1;
-        let ends = matches!(event, Event::Left | Event::DuplicateIdentity { stops: true, .. });
+        let ends =
+            matches!(event, Event::Left { .. } | Event::DuplicateIdentity { stops: true, .. });
         self.node_mut(node).leaving |= ends;
         match &event {
             Event::Gap { from, to, .. } => self.figures.missed += to - from,
@@ -363,7 +364,7 @@ impl World {
     }
 
     /// A peer has left: who can be reached from those that hold what it published last.
-    fn note_departure(&mut self, node: NodeId) {
+    fn note_departure(&mut self, node: NodeId, acknowledged: bool) {
         let last = self.ledger.publications.iter().rev().find(|p| p.node == node).map(|p| p.id);
         let mut connected = BTreeSet::new();
         if let Some(last) = last {
@@ -379,7 +380,14 @@ impl World {
         let (at, n) = (self.now, self.node(node));
         let (since, unconfirmed) = (n.life_since, n.unconfirmed);
         let connected = connected.into_iter().collect();
-        self.ledger.departures.push(Departure { at, node, since, unconfirmed, connected });
+        self.ledger.departures.push(Departure {
+            at,
+            node,
+            since,
+            acknowledged,
+            unconfirmed,
+            connected,
+        });
     }
 
     /// Keeps an event, and what is to be found in it.
@@ -424,7 +432,7 @@ impl World {
             &Event::LeftUnconfirmed { from, to, .. } => {
                 self.node_mut(node).unconfirmed = Some((from, to));
             }
-            Event::Left => self.note_departure(node),
+            &Event::Left { acknowledged } => self.note_departure(node, acknowledged),
             _ => {}
         }
         if self.config.record == Record::Everything {
