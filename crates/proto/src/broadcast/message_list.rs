@@ -103,13 +103,22 @@ impl Seen {
         self.unproven.map_or(self.next(), |(from, _)| from)
     }
 
-    /// Signed messages came: they prove what neighbours said of the end of the stream, or refute it.
-    fn settle_unproven(&mut self, from: u64, to: u64) {
+    /// Whether signed messages from `from` on show that the gap at the end, which neighbours claimed, is none.
+    fn is_refuted_by(&self, from: u64, to: u64) -> bool {
+        self.unproven.is_some_and(|(begin, end)| from < end && begin < to)
+    }
+
+    /// Signed messages came: they prove what neighbours said of the end of the stream, or refute it. A gap that
+    /// is final stays in any case.
+    fn settle_unproven(&mut self, from: u64, to: u64, is_final: bool) {
         let Some((begin, end)) = self.unproven.filter(|u| to > u.0) else { return };
-        self.unproven = None;
-        if from >= end {
+        if from >= end || to > end && is_final {
+            self.unproven = None;
+        }
+        if from >= end || is_final {
             return;
         }
+        self.unproven = None;
         let cut = from.max(begin);
         while let Some(last) = self.ranges.last_mut() {
             if last.0 < cut {
@@ -242,8 +251,11 @@ impl MessageList {
                 self.moved.insert(stream);
             }
         }
+        // What comes out of a gap after messages of a later stream would be out of order.
+        let refutes = self.get(stream).is_some_and(|seen| seen.is_refuted_by(from, to));
+        let is_final = refutes && self.has_delivered_later(stream);
         let Some(seen) = self.streams.get_mut(&stream) else { return Receipt::Repeat };
-        seen.settle_unproven(from, to);
+        seen.settle_unproven(from, to, is_final);
         let new = seen.missing_in(from, to);
         if new == 0 {
             return Receipt::Repeat;
@@ -463,6 +475,12 @@ impl MessageList {
         (before, after.map(|(stream, _)| *stream))
     }
 
+    /// Whether anything of a later stream of the same publisher was delivered.
+    fn has_delivered_later(&self, stream: StreamId) -> bool {
+        let mut later = self.epochs(stream.publisher).filter(|(epoch, _)| *epoch > stream.epoch);
+        later.any(|(_, seen)| seen.delivered > seen.start)
+    }
+
     /// Whether a message was received.
     pub(crate) fn contains(&self, id: &MessageId) -> bool {
         self.get(id.stream()).is_some_and(|s| s.contains(id.sequence))
@@ -603,6 +621,22 @@ mod tests {
         assert_eq!(ml.receive(S, 9, 10), Receipt::New(1));
         assert_eq!(ml.get(S).unwrap().proven_next(), 10, "there was more");
         assert_eq!(ml.receive(S, 8, 9), Receipt::Repeat, "it was told as a gap");
+    }
+
+    #[test]
+    fn tail_given_up_on_the_word_of_neighbours_stands_once_a_later_stream_was_delivered() {
+        let mut ml = MessageList::default();
+        ml.receive(S, 0, 5);
+        ml.set_delivered(S, 5);
+        ml.give_up(S, 5, 9);
+        ml.set_delivered(S, 9);
+        ml.receive(of_epoch(2), 0, 1);
+        ml.set_delivered(of_epoch(2), 1);
+        assert_eq!(ml.receive(S, 5, 6), Receipt::Repeat, "it was told as a gap, before epoch 2");
+        let seen = ml.get(S).unwrap();
+        assert_eq!((seen.delivered(), seen.next(), seen.proven_next()), (9, 9, 5));
+        assert_eq!(ml.receive(S, 7, 11), Receipt::New(2), "that there is more was not known");
+        assert_eq!(ml.get(S).unwrap().proven_next(), 11);
     }
 
     fn id(sequence: u64) -> MessageId {
