@@ -39,7 +39,10 @@ impl Question {
     }
 }
 
-/// How far neighbours have acknowledged the own stream.
+/// Nodes of which it is known how far they have acknowledged the own stream.
+const MAX_ACKNOWLEDGED: usize = 256;
+
+/// How far one neighbour has acknowledged the own stream.
 #[derive(Debug, Default)]
 struct Acknowledged {
     /// The highest mark, and when it was reached.
@@ -79,7 +82,9 @@ struct Vouched {
 #[derive(Debug, Default)]
 pub(crate) struct Handover {
     asked: VecMap<PeerId, Question>,
-    acknowledged: Acknowledged,
+    /// By node, also where it is a neighbour no more: it still holds what it acknowledged. At most
+    /// [`MAX_ACKNOWLEDGED`].
+    acknowledged: VecMap<PeerId, Acknowledged>,
     /// The neighbour that confirmed most of the own stream, and up to where.
     best: Option<(PeerId, u64)>,
     vouched: VecMap<StreamId, Vouched>,
@@ -100,13 +105,24 @@ const fn mark(stream: StreamId, next: u64) -> StreamMark {
 
 impl Handover {
     /// A neighbour has acknowledged the own stream up to here.
-    pub(crate) fn acknowledged(&mut self, mark: u64, now: Time) {
-        self.acknowledged.note(mark, now);
+    pub(crate) fn acknowledged(&mut self, neighbour: PeerId, mark: u64, now: Time) {
+        let full = self.acknowledged.len() >= MAX_ACKNOWLEDGED;
+        if full && !self.acknowledged.contains_key(&neighbour) {
+            let lowest = self.acknowledged.iter().min_by_key(|(_, a)| a.mark).map(|(id, _)| *id);
+            lowest.map(|id| self.acknowledged.remove(&id));
+        }
+        self.acknowledged.get_or_insert(neighbour, Acknowledged::default).note(mark, now);
+    }
+
+    /// The highest mark that was acknowledged so long ago that its messages have spread.
+    fn settled(&self, now: Time) -> u64 {
+        self.acknowledged.values().map(|a| a.settled(now)).max().unwrap_or(0)
     }
 
     /// Up to where another node is known to hold the own stream.
     pub(crate) fn confirmed(&self) -> u64 {
-        self.acknowledged.mark.max(self.best.map_or(0, |(_, end)| end))
+        let acknowledged = self.acknowledged.values().map(|a| a.mark).max().unwrap_or(0);
+        acknowledged.max(self.best.map_or(0, |(_, end)| end))
     }
 
     /// This peer confirmed a stream to a neighbour, or holds it for a neighbour that has left. Of too many
@@ -130,11 +146,8 @@ impl Handover {
         leaves: bool,
         now: Time,
     ) -> Vec<StreamMark> {
-        let (end, known) = if leaves {
-            (published, self.acknowledged.settled(now))
-        } else {
-            (self.wanted, self.confirmed())
-        };
+        let (end, known) =
+            if leaves { (published, self.settled(now)) } else { (self.wanted, self.confirmed()) };
         let mut owed = Vec::new();
         if end > known {
             owed.push(mark(own, end));
@@ -217,6 +230,7 @@ impl Handover {
     /// A peer has left the network or is dead: it holds nothing.
     pub(crate) fn forget_peer(&mut self, peer: &PeerId) {
         self.asked.remove(peer);
+        self.acknowledged.remove(peer);
         self.best.take_if(|(id, _)| id == peer);
     }
 }
@@ -269,15 +283,15 @@ mod tests {
     #[test]
     fn acknowledgement_counts_as_handed_over_when_it_is_old() {
         let mut h = Handover::default();
-        h.acknowledged(5, at(0));
+        h.acknowledged(id(2), 5, at(0));
         assert_eq!(h.owed(own(), 5, true, at(9_999)).len(), 1);
         assert_eq!(h.owed(own(), 5, true, at(10_000)), []);
         assert_eq!(h.confirmed(), 5);
         // A publisher that never pauses.
         for s in 1..60 {
-            h.acknowledged(5 + s, at(10_000 + s * 1000));
+            h.acknowledged(id(2), 5 + s, at(10_000 + s * 1000));
         }
-        let settled = h.acknowledged.settled(at(69_000));
+        let settled = h.settled(at(69_000));
         assert!((34..=54).contains(&settled), "{settled}");
     }
 
@@ -320,5 +334,32 @@ mod tests {
         assert_eq!(h.confirmed(), 5, "it still holds them");
         h.forget_peer(&id(2));
         assert_eq!(h.confirmed(), 0);
+    }
+
+    #[test]
+    fn acknowledgement_of_a_peer_that_is_gone_counts_no_more() {
+        let mut h = Handover::default();
+        h.acknowledged(id(2), 5, at(0));
+        h.acknowledged(id(3), 3, at(0));
+        h.forget_neighbour(&id(2));
+        assert_eq!(h.confirmed(), 5, "it still holds them");
+        assert_eq!(h.owed(own(), 5, true, at(10_000)), []);
+        h.forget_peer(&id(2));
+        assert_eq!(h.confirmed(), 3);
+        assert_eq!(h.owed(own(), 5, true, at(10_000)), [mark(own(), 5)]);
+        h.wanted = 5;
+        assert_eq!(h.owed(own(), 5, false, at(10_000)), [mark(own(), 5)]);
+    }
+
+    #[test]
+    fn acknowledgements_of_former_neighbours_are_bounded() {
+        let mut h = Handover::default();
+        for n in 0..2 * MAX_ACKNOWLEDGED as u64 {
+            let mut bytes = [0; 32];
+            bytes[..8].copy_from_slice(&n.to_be_bytes());
+            h.acknowledged(PeerId::from_bytes(bytes), n, at(n));
+        }
+        assert_eq!(h.acknowledged.len(), MAX_ACKNOWLEDGED);
+        assert_eq!(h.confirmed(), 2 * MAX_ACKNOWLEDGED as u64 - 1);
     }
 }
