@@ -29,7 +29,14 @@ pub(crate) struct Seen {
     /// Numbers at the end that were given up on the word of neighbours alone. If something of them
     /// comes after all, that word was wrong.
     unproven: Option<(u64, u64)>,
+    /// What of the ranges was given up rather than received: ascending, disjoint, at most
+    /// [`MAX_GIVEN_UP`].
+    given_up: Vec<(u64, u64)>,
 }
+
+/// Ranges of a stream that are remembered as given up. Of more, the two oldest become one, with what was
+/// received between them.
+const MAX_GIVEN_UP: usize = 16;
 
 impl Seen {
     fn contains(&self, sequence: u64) -> bool {
@@ -74,8 +81,42 @@ impl Seen {
     fn close_gaps_over_bound(&mut self) {
         while self.ranges.len() > MAX_GAPS {
             let Some((from, to)) = self.gaps().first().copied() else { return };
-            self.add(from, to);
+            self.close_gaps(from, to);
         }
+    }
+
+    /// Gives up what is missing in `from..to`.
+    fn close_gaps(&mut self, from: u64, to: u64) {
+        let missing = self.missing_below(to);
+        for (start, end) in missing.into_iter().filter(|m| m.1 > from) {
+            self.given_up.push((start.max(from), end));
+        }
+        self.given_up.sort_unstable();
+        while self.given_up.len() > MAX_GIVEN_UP {
+            let (start, _) = self.given_up.remove(0);
+            if let Some(oldest) = self.given_up.first_mut() {
+                oldest.0 = start;
+            }
+        }
+        self.add(from, to);
+    }
+
+    /// The number after the last one of those that were received without a hole from `from` on; not above `from`
+    /// if that one was not.
+    pub(crate) fn held_until(&self, from: u64) -> u64 {
+        if from < self.start {
+            return from;
+        }
+        let received = self.ranges.iter().find(|r| r.0 <= from && from < r.1);
+        let given_up = self.given_up.iter().find(|g| g.1 > from);
+        received.map_or(from, |r| given_up.map_or(r.1, |g| r.1.min(g.0.max(from))))
+    }
+
+    /// The smallest number from which on everything below `end` was received and may still be kept.
+    pub(crate) fn held_since(&self, end: u64) -> u64 {
+        let received = self.beginning_before(end).last().map_or(0, |r| r.0);
+        let given_up = self.given_up.iter().rev().find(|g| g.0 < end).map_or(0, |g| g.1.min(end));
+        received.max(given_up).max(self.floor())
     }
 
     /// Whether it is known where the stream begins for this node.
@@ -126,6 +167,10 @@ impl Seen {
                 break;
             }
             self.ranges.pop();
+        }
+        self.given_up.retain(|g| g.0 < cut);
+        if let Some(last) = self.given_up.last_mut() {
+            last.1 = last.1.min(cut);
         }
         self.delivered = self.delivered.min(cut);
         self.floor = self.floor.min(cut);
@@ -382,7 +427,7 @@ impl MessageList {
                 let from = seen.unproven.map_or(known.max(from), |u| u.0);
                 seen.unproven = Some((from, to));
             }
-            seen.add(from, to);
+            seen.close_gaps(from, to);
         }
     }
 
