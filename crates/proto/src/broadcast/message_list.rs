@@ -274,6 +274,8 @@ pub(crate) struct MessageList {
     version: u64,
     /// What was still missing of streams that had to be forgotten.
     forgotten: Vec<(StreamId, u64, u64)>,
+    /// Streams of which something known is neither delivered nor told as a gap.
+    undelivered: BTreeSet<StreamId>,
     /// Streams whose delivered mark has moved, or that were forgotten, since it was last made durable.
     moved: BTreeSet<StreamId>,
     /// The epoch of each publisher up to which its streams are over: delivered, told as a gap, or
@@ -286,6 +288,12 @@ pub(crate) struct MessageList {
 impl MessageList {
     /// Notes the receipt of the numbers `from..to`.
     pub(crate) fn receive(&mut self, stream: StreamId, from: u64, to: u64) -> Receipt {
+        let receipt = self.insert(stream, from, to);
+        self.review_undelivered(stream);
+        receipt
+    }
+
+    fn insert(&mut self, stream: StreamId, from: u64, to: u64) -> Receipt {
         self.clock += 1;
         let clock = self.clock;
         let Some(seen) = self.stream_mut(stream) else { return Receipt::Repeat };
@@ -348,6 +356,7 @@ impl MessageList {
         {
             seen.expected = seen.expected.max(end);
             seen.unproven = seen.unproven.filter(|u| end < u.1);
+            self.review_undelivered(stream);
         }
     }
 
@@ -356,6 +365,7 @@ impl MessageList {
         if self.stream_mut(stream).is_some_and(|seen| seen.begin(at)) {
             self.moved.insert(stream);
         }
+        self.review_undelivered(stream);
     }
 
     /// Nobody said where the stream begins: with what was received of it.
@@ -367,6 +377,7 @@ impl MessageList {
         {
             self.moved.insert(stream);
         }
+        self.review_undelivered(stream);
     }
 
     /// An earlier life of this node delivered everything below `delivered`, or told it as a gap.
@@ -380,6 +391,7 @@ impl MessageList {
             seen.add(0, delivered);
             seen.delivered = seen.delivered.max(delivered);
             seen.floor = seen.floor.max(delivered);
+            self.review_undelivered(stream);
         }
     }
 
@@ -399,6 +411,7 @@ impl MessageList {
         {
             seen.delivered = to;
             self.moved.insert(stream);
+            self.review_undelivered(stream);
         }
     }
 
@@ -428,6 +441,7 @@ impl MessageList {
                 seen.unproven = Some((from, to));
             }
             seen.close_gaps(from, to);
+            self.review_undelivered(stream);
         }
     }
 
@@ -485,6 +499,7 @@ impl MessageList {
         if let Some(seen) = self.streams.remove(&stream) {
             self.version += 1;
             self.moved.insert(stream);
+            self.undelivered.remove(&stream);
             if seen.delivered < seen.end() {
                 self.forgotten.push((stream, seen.delivered, seen.end()));
             }
@@ -496,6 +511,7 @@ impl MessageList {
         self.version += 1;
         self.streams.remove(&stream);
         self.moved.insert(stream);
+        self.undelivered.remove(&stream);
     }
 
     /// What is not delivered any more of streams that had to be forgotten: first number, one after
@@ -511,13 +527,25 @@ impl MessageList {
         all.map(|(stream, seen)| (stream.epoch, seen))
     }
 
-    /// The stream of the same publisher before this one, and the one behind it.
-    pub(crate) fn beside(&self, stream: StreamId) -> (Option<&Seen>, Option<StreamId>) {
+    /// A stream has changed: whether all that is known of it is delivered.
+    fn review_undelivered(&mut self, stream: StreamId) {
+        if self.get(stream).is_some_and(|seen| !seen.is_delivered()) {
+            self.undelivered.insert(stream);
+        } else {
+            self.undelivered.remove(&stream);
+        }
+    }
+
+    /// The first stream of the same publisher before this one that is not delivered.
+    pub(crate) fn undelivered_before(&self, stream: StreamId) -> Option<StreamId> {
+        self.undelivered.range(StreamId { epoch: 0, ..stream }..stream).next().copied()
+    }
+
+    /// The first stream of the same publisher behind this one that is not delivered.
+    pub(crate) fn undelivered_after(&self, stream: StreamId) -> Option<StreamId> {
         let of = |epoch| StreamId { epoch, ..stream };
-        let before = self.streams.range(of(0)..stream).next_back().map(|(_, seen)| seen);
-        let after = stream.epoch.checked_add(1).map(of);
-        let after = after.and_then(|from| self.streams.range(from..=of(u64::MAX)).next());
-        (before, after.map(|(stream, _)| *stream))
+        let from = of(stream.epoch.checked_add(1)?);
+        self.undelivered.range(from..=of(u64::MAX)).next().copied()
     }
 
     /// Whether anything of a later stream of the same publisher was delivered.
@@ -762,6 +790,11 @@ mod tests {
                 prop_assert!((0..seen.high_water()).all(|k| model.contains(&k)));
                 prop_assert!(!model.contains(&seen.high_water()));
                 prop_assert_eq!(seen.received(), model.len() as u64);
+                prop_assert_eq!(ml.undelivered.contains(&S), !seen.is_delivered());
+                let delivered = seen.high_water();
+                ml.set_delivered(S, delivered);
+                let is_delivered = ml.get(S).unwrap().is_delivered();
+                prop_assert_eq!(ml.undelivered.contains(&S), !is_delivered);
             }
         }
     }
