@@ -22,6 +22,8 @@ pub(crate) struct Seen {
     start: u64,
     /// Everything below it was delivered or told as a gap.
     delivered: u64,
+    /// The node's consumer has dealt with everything below it, and so had that of an earlier process.
+    consumed: u64,
     /// What is below it is not kept any more.
     floor: u64,
     /// The publisher has signed that the stream goes up to here, whether or not it was received.
@@ -173,6 +175,7 @@ impl Seen {
             last.1 = last.1.min(cut);
         }
         self.delivered = self.delivered.min(cut);
+        self.consumed = self.consumed.min(cut);
         self.floor = self.floor.min(cut);
     }
 
@@ -189,6 +192,19 @@ impl Seen {
     /// Whether everything that is known of it was delivered or told as a gap.
     pub(crate) fn is_delivered(&self) -> bool {
         self.delivered >= self.end()
+    }
+
+    /// How far the next process need not go back: what was delivered, or what the consumer has dealt with where
+    /// it has to. A gap that rests on the word of neighbours is told again.
+    fn durable(&self, follows_consumer: bool) -> u64 {
+        let mark = if follows_consumer { self.consumed.max(self.start) } else { self.delivered };
+        self.unproven.map_or(mark, |(from, _)| mark.min(from))
+    }
+
+    /// Whether nothing more is to be told of it, to the consumer either if there is one.
+    fn is_over(&self, follows_consumer: bool) -> bool {
+        let consumed = !follows_consumer || self.consumed.max(self.start) >= self.delivered;
+        self.is_delivered() && consumed
     }
 
     /// Messages received.
@@ -281,8 +297,10 @@ pub(crate) struct MessageList {
     /// The epoch of each publisher up to which its streams are over: delivered, told as a gap, or
     /// forgotten with a gap. What comes of them is a repeat.
     over: GrowMap<PeerId, u64>,
-    /// Publishers whose mark in `over` is not durable yet.
+    /// Publishers whose mark in `over` has moved, or was forgotten, since it was last made durable.
     over_moved: BTreeSet<PeerId>,
+    /// What the consumer has not dealt with is told to it again after a restart.
+    follows_consumer: bool,
 }
 
 impl MessageList {
@@ -308,7 +326,11 @@ impl MessageList {
         let refutes = self.get(stream).is_some_and(|seen| seen.is_refuted_by(from, to));
         let is_final = refutes && self.has_delivered_later(stream);
         let Some(seen) = self.streams.get_mut(&stream) else { return Receipt::Repeat };
+        let unproven = seen.unproven;
         seen.settle_unproven(from, to, is_final);
+        if seen.unproven != unproven {
+            self.moved.insert(stream);
+        }
         let new = seen.missing_in(from, to);
         if new == 0 {
             return Receipt::Repeat;
@@ -355,7 +377,10 @@ impl MessageList {
             && let Some(seen) = self.stream_mut(stream)
         {
             seen.expected = seen.expected.max(end);
-            seen.unproven = seen.unproven.filter(|u| end < u.1);
+            if let Some((from, to)) = seen.unproven.filter(|u| end > u.0) {
+                seen.unproven = (end < to).then_some((from.max(end), to));
+                self.moved.insert(stream);
+            }
             self.review_undelivered(stream);
         }
     }
@@ -390,6 +415,7 @@ impl MessageList {
         if let Some(seen) = self.stream_mut(stream) {
             seen.add(0, delivered);
             seen.delivered = seen.delivered.max(delivered);
+            seen.consumed = seen.delivered;
             seen.floor = seen.floor.max(delivered);
             self.review_undelivered(stream);
         }
@@ -410,16 +436,38 @@ impl MessageList {
             && seen.delivered < to
         {
             seen.delivered = to;
-            self.moved.insert(stream);
+            if !self.follows_consumer {
+                self.moved.insert(stream);
+            }
             self.review_undelivered(stream);
         }
     }
 
-    /// The delivered marks that have moved since this was last asked; `None` for a stream that was
+    /// From now on the marks that are made durable follow the consumer.
+    pub(crate) fn follow_consumer(&mut self) {
+        self.follows_consumer = true;
+        let streams = &self.streams;
+        self.moved.retain(|stream| !streams.contains_key(stream));
+    }
+
+    /// The consumer has dealt with everything below `to`. A mark above what is delivered is of a gap that
+    /// was refuted since.
+    pub(crate) fn set_consumed(&mut self, stream: StreamId, to: u64) {
+        if self.follows_consumer
+            && let Some(seen) = self.streams.get_mut(&stream)
+            && (seen.consumed + 1..=seen.delivered).contains(&to)
+        {
+            seen.consumed = to;
+            self.moved.insert(stream);
+        }
+    }
+
+    /// The marks to be made durable that have moved since this was last asked; `None` for a stream that was
     /// forgotten.
     pub(crate) fn take_moved(&mut self) -> Vec<(StreamId, Option<u64>)> {
         let moved = core::mem::take(&mut self.moved);
-        moved.into_iter().map(|s| (s, self.get(s).map(Seen::delivered))).collect()
+        let durable = |s| self.get(s).map(|seen| seen.durable(self.follows_consumer));
+        moved.into_iter().map(|s| (s, durable(s))).collect()
     }
 
     /// What is below `to` is not kept any more.
@@ -448,16 +496,17 @@ impl MessageList {
     /// Streams up to this one were over in an earlier life of this node.
     pub(crate) fn resume_over(&mut self, stream: StreamId) {
         self.set_over(stream);
-        self.over_moved.clear();
+        self.over_moved.remove(&stream.publisher);
     }
 
-    /// Forgets the oldest streams of a publisher that are delivered and not kept, but for some.
+    /// Forgets the oldest streams of a publisher that are over and not kept, but for some.
     pub(crate) fn compact(&mut self, publisher: PeerId, is_kept: impl Fn(StreamId) -> bool) {
         let epochs: Vec<u64> = self.epochs(publisher).map(|(epoch, _)| epoch).collect();
         let surplus = epochs.len().saturating_sub(REMEMBERED_EPOCHS);
         for epoch in epochs.into_iter().take(surplus) {
             let stream = StreamId { publisher, epoch };
-            if is_kept(stream) || !self.get(stream).is_some_and(Seen::is_delivered) {
+            let is_over = self.get(stream).is_some_and(|s| s.is_over(self.follows_consumer));
+            if is_kept(stream) || !is_over {
                 return;
             }
             self.forget_oldest(stream);
@@ -481,6 +530,7 @@ impl MessageList {
             let drop: Vec<PeerId> = idle.into_iter().chain(any).take(part).collect();
             for id in drop {
                 self.over.remove(&id);
+                self.over_moved.insert(id);
             }
         }
         let mark = self.over.get_or_insert(publisher, || epoch);
@@ -488,11 +538,11 @@ impl MessageList {
         self.over_moved.insert(publisher);
     }
 
-    /// The publishers whose streams are over up to another epoch since this was last asked.
-    pub(crate) fn take_over_moved(&mut self) -> Vec<StreamId> {
+    /// The publishers whose streams are over up to another epoch since this was last asked; `None` for one
+    /// of which that was forgotten.
+    pub(crate) fn take_over_moved(&mut self) -> Vec<(PeerId, Option<u64>)> {
         let moved = core::mem::take(&mut self.over_moved);
-        let mark = |publisher| Some(StreamId { publisher, epoch: *self.over.get(&publisher)? });
-        moved.into_iter().filter_map(mark).collect()
+        moved.into_iter().map(|id| (id, self.over.get(&id).copied())).collect()
     }
 
     fn forget(&mut self, stream: StreamId) {
@@ -645,7 +695,7 @@ mod tests {
         ml.compact(S.publisher, |s| s.epoch == 6);
         assert_eq!(ml.epochs(S.publisher).next().unwrap().0, 6);
         assert_eq!(ml.receive(of_epoch(5), 0, 2), Receipt::Repeat, "it is over");
-        assert_eq!(ml.take_over_moved(), [of_epoch(5)]);
+        assert_eq!(ml.take_over_moved(), [(S.publisher, Some(5))]);
         ml.compact(S.publisher, |_| false);
         assert_eq!(ml.epochs(S.publisher).count(), REMEMBERED_EPOCHS);
         assert_eq!(ml.take_forgotten(), [], "nothing was lost");
@@ -710,6 +760,44 @@ mod tests {
         assert_eq!((seen.delivered(), seen.next(), seen.proven_next()), (9, 9, 5));
         assert_eq!(ml.receive(S, 7, 11), Receipt::New(2), "that there is more was not known");
         assert_eq!(ml.get(S).unwrap().proven_next(), 11);
+    }
+
+    #[test]
+    fn stream_is_over_when_the_consumer_has_dealt_with_it() {
+        let mut ml = MessageList::default();
+        ml.follow_consumer();
+        for epoch in 1..=REMEMBERED_EPOCHS as u64 + 3 {
+            ml.receive(of_epoch(epoch), 0, 2);
+            ml.set_delivered(of_epoch(epoch), 2);
+        }
+        ml.compact(S.publisher, |_| false);
+        assert_eq!(ml.epochs(S.publisher).next().unwrap().0, 1, "the consumer lacks it");
+        assert_eq!((ml.take_moved(), ml.take_over_moved()), (vec![], vec![]));
+        ml.set_consumed(of_epoch(1), 2);
+        ml.set_consumed(of_epoch(2), 1);
+        assert_eq!(ml.take_moved(), [(of_epoch(1), Some(2)), (of_epoch(2), Some(1))]);
+        ml.compact(S.publisher, |_| false);
+        assert_eq!(ml.epochs(S.publisher).next().unwrap().0, 2);
+        assert_eq!(ml.take_moved(), [(of_epoch(1), None)]);
+        assert_eq!(ml.take_over_moved(), [(S.publisher, Some(1))]);
+    }
+
+    #[test]
+    fn marks_of_streams_that_are_over_are_bounded_on_the_disk_as_well() {
+        let mut ml = MessageList::default();
+        let publisher = |n: usize| {
+            let mut bytes = [0; 32];
+            bytes[..8].copy_from_slice(&(n as u64).to_be_bytes());
+            PeerId::from_bytes(bytes)
+        };
+        for n in 0..MAX_PUBLISHERS {
+            ml.resume_over(StreamId { publisher: publisher(n), epoch: 7 });
+        }
+        assert_eq!(ml.take_over_moved(), []);
+        ml.resume_over(StreamId { publisher: publisher(MAX_PUBLISHERS), epoch: 7 });
+        let forgotten = ml.take_over_moved();
+        assert_eq!(forgotten.len(), MAX_PUBLISHERS / SCANNED_FOR);
+        assert!(forgotten.iter().all(|(_, mark)| mark.is_none()));
     }
 
     fn id(sequence: u64) -> MessageId {
