@@ -275,6 +275,8 @@ pub enum StoreOp {
     Forget(StreamId),
     /// All streams of a publisher up to this one are over: delivered, or told as a gap.
     Compacted(StreamId),
+    /// That is not remembered of a publisher any more.
+    RemoveCompacted(PeerId),
     /// A registry entry, new or changed.
     PutEntry(Entry),
     /// A registry entry whose tombstone has expired.

@@ -392,10 +392,9 @@ fn message_frames(page: &mut Page) {
     page.frame("numbers 4 to 6 of peer 1", Pull { ranges: vec![range] });
     page.frame("it was 2 batches", Pulled { batches: 2, refused: false });
     page.frame("refused", Pulled { batches: 0, refused: true });
-    let mark = StreamMark { publisher, epoch: 3, next: 9 };
-    page.frame("all of peer 1 below 9", Confirm { streams: vec![mark] });
-    let mark = StreamMark { next: 7, ..mark };
-    page.frame("of peer 1 all below 7", Confirmed { streams: vec![mark], leaving: false });
+    page.frame("numbers 4 to 6 of peer 1", Confirm { streams: vec![range] });
+    let mark = StreamMark { publisher, epoch: 3, next: 6 };
+    page.frame("of these all below 6", Confirmed { streams: vec![mark], leaving: false });
 }
 
 fn death_frames(page: &mut Page) {

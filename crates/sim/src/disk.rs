@@ -76,6 +76,9 @@ impl Disk {
             StoreOp::Compacted(stream) => {
                 self.compacted.insert(stream.publisher, stream.epoch);
             }
+            StoreOp::RemoveCompacted(publisher) => {
+                self.compacted.remove(&publisher);
+            }
             StoreOp::PutEntry(entry) => {
                 self.entries.insert(entry.id(), entry);
             }

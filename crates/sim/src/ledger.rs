@@ -88,6 +88,10 @@ pub struct Resume {
     pub life: u32,
     /// What it found.
     pub marks: Vec<DeliveredMark>,
+    /// Streams up to which it found all of their publisher to be over.
+    pub compacted: Vec<StreamId>,
+    /// What its consumer had acknowledged to all processes before, if it has one.
+    pub consumed: Option<Vec<DeliveredMark>>,
 }
 
 /// A peer that said that it has joined, and whom it knew then.

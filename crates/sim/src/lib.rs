@@ -42,6 +42,7 @@ pub mod scenario;
 pub mod world;
 
 mod adversary;
+mod consumer;
 mod disk;
 mod idle;
 mod link;

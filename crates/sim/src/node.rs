@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rumormill_proto::wire::Verifier;
 use rumormill_proto::{Address, Config, Event, Identity, LinkId, Name, Role, SeedAddress, Time};
 
+use crate::consumer::Consumer;
 use crate::disk::{Disk, Writer};
 use crate::machine::{Core, Factory};
 use crate::world::{Happening, Lane};
@@ -76,6 +77,8 @@ pub(crate) struct Node {
     /// What came in while the process was frozen.
     pub(crate) backlog: VecDeque<Happening>,
     pub(crate) writer: Writer,
+    /// The program that the peer delivers to, where it says how far it has come.
+    pub(crate) consumer: Option<Consumer>,
     /// The core has said goodbye; the process ends once its outputs are carried out.
     pub(crate) leaving: bool,
     /// What it said of its messages that it could not hand over.
@@ -128,6 +131,7 @@ impl Node {
             wake: None,
             backlog: VecDeque::new(),
             writer: Writer::default(),
+            consumer: None,
             leaving: false,
             unconfirmed: None,
             confirmed: 0,
@@ -179,6 +183,9 @@ impl Node {
         self.open_links.clear();
         self.wake = None;
         self.backlog.clear();
+        if let Some(consumer) = &mut self.consumer {
+            consumer.end_process();
+        }
         self.leaving = false;
         self.unconfirmed = None;
         self.confirmed = 0;

@@ -19,6 +19,7 @@ pub(crate) enum Step {
     Stop = 9,
     WallClock = 10,
     Congested = 11,
+    Consumed = 12,
 }
 
 /// A running hash over every step.

@@ -12,7 +12,7 @@ use crate::limits::MAX_CONFIRM;
 use crate::message::StreamId;
 use crate::small::VecMap;
 use crate::time::Time;
-use crate::wire::StreamMark;
+use crate::wire::{Range, StreamMark};
 
 /// How long an answer may take before the question is repeated.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
@@ -27,19 +27,31 @@ const SPREAD_WITHIN: Duration = Duration::from_secs(10);
 struct Question {
     /// It is not asked again before.
     next: Time,
-    /// How far it holds the streams of the last question, ascending.
-    held: Vec<StreamMark>,
+    /// What it was asked for last, ascending, one range of each stream.
+    asked: Vec<Range>,
+    /// What of that it holds.
+    held: Vec<Range>,
     /// It is about to leave the network, and holds nothing for long.
     leaving: bool,
 }
 
 impl Question {
-    fn covers(&self, stream: StreamId, end: u64) -> bool {
-        self.held.iter().any(|m| key(m) == stream && m.next >= end)
+    fn covers(&self, range: &Range) -> bool {
+        let covers = |h: &Range| h.from <= range.from && h.to >= range.to;
+        self.held.iter().any(|h| h.stream() == range.stream() && covers(h))
+    }
+
+    /// The part of what was asked for that an answer says is held.
+    fn held_of(&self, mark: &StreamMark) -> Option<Range> {
+        let asked = self.asked.iter().find(|r| r.stream() == key(mark))?;
+        (mark.next > asked.from).then_some(Range { to: mark.next.min(asked.to), ..*asked })
     }
 }
 
-/// How far neighbours have acknowledged the own stream.
+/// Nodes of which it is known how far they have acknowledged the own stream.
+const MAX_ACKNOWLEDGED: usize = 256;
+
+/// How far one neighbour has acknowledged the own stream.
 #[derive(Debug, Default)]
 struct Acknowledged {
     /// The highest mark, and when it was reached.
@@ -79,7 +91,9 @@ struct Vouched {
 #[derive(Debug, Default)]
 pub(crate) struct Handover {
     asked: VecMap<PeerId, Question>,
-    acknowledged: Acknowledged,
+    /// By node, also where it is a neighbour no more: it still holds what it acknowledged. At most
+    /// [`MAX_ACKNOWLEDGED`].
+    acknowledged: VecMap<PeerId, Acknowledged>,
     /// The neighbour that confirmed most of the own stream, and up to where.
     best: Option<(PeerId, u64)>,
     vouched: VecMap<StreamId, Vouched>,
@@ -94,19 +108,30 @@ pub(crate) const fn key(mark: &StreamMark) -> StreamId {
     StreamId { publisher: mark.publisher, epoch: mark.epoch }
 }
 
-const fn mark(stream: StreamId, next: u64) -> StreamMark {
-    StreamMark { publisher: stream.publisher, epoch: stream.epoch, next }
+const fn range(stream: StreamId, from: u64, to: u64) -> Range {
+    Range { publisher: stream.publisher, epoch: stream.epoch, from, to }
 }
 
 impl Handover {
     /// A neighbour has acknowledged the own stream up to here.
-    pub(crate) fn acknowledged(&mut self, mark: u64, now: Time) {
-        self.acknowledged.note(mark, now);
+    pub(crate) fn acknowledged(&mut self, neighbour: PeerId, mark: u64, now: Time) {
+        let full = self.acknowledged.len() >= MAX_ACKNOWLEDGED;
+        if full && !self.acknowledged.contains_key(&neighbour) {
+            let lowest = self.acknowledged.iter().min_by_key(|(_, a)| a.mark).map(|(id, _)| *id);
+            lowest.map(|id| self.acknowledged.remove(&id));
+        }
+        self.acknowledged.get_or_insert(neighbour, Acknowledged::default).note(mark, now);
+    }
+
+    /// The highest mark that was acknowledged so long ago that its messages have spread.
+    fn settled(&self, now: Time) -> u64 {
+        self.acknowledged.values().map(|a| a.settled(now)).max().unwrap_or(0)
     }
 
     /// Up to where another node is known to hold the own stream.
     pub(crate) fn confirmed(&self) -> u64 {
-        self.acknowledged.mark.max(self.best.map_or(0, |(_, end)| end))
+        let acknowledged = self.acknowledged.values().map(|a| a.mark).max().unwrap_or(0);
+        acknowledged.max(self.best.map_or(0, |(_, end)| end))
     }
 
     /// This peer confirmed a stream to a neighbour, or holds it for a neighbour that has left. Of too many
@@ -122,43 +147,53 @@ impl Handover {
     }
 
     /// What a neighbour has to confirm: of the own stream, of which `published` messages exist, and, when this
-    /// peer leaves, of the streams that it vouches for. Ascending, at most [`MAX_CONFIRM`].
+    /// peer leaves, of the streams that it vouches for. `held_since` says since which number this peer itself
+    /// keeps a stream up to an end: no neighbour can get more of it. Ascending, at most [`MAX_CONFIRM`].
     pub(crate) fn owed(
         &self,
         own: StreamId,
         published: u64,
         leaves: bool,
+        held_since: impl Fn(StreamId, u64) -> u64,
         now: Time,
-    ) -> Vec<StreamMark> {
-        let (end, known) = if leaves {
-            (published, self.acknowledged.settled(now))
+    ) -> Vec<Range> {
+        let (end, known, from) = if leaves {
+            let settled = self.settled(now);
+            (published, settled, settled)
         } else {
-            (self.wanted, self.confirmed())
+            (self.wanted, self.confirmed(), 0)
+        };
+        // The last number is asked for also where it is kept no more: it is not handed over by that.
+        let owed_from = |stream, from: u64, end: u64| {
+            range(stream, from.max(held_since(stream, end)).min(end.saturating_sub(1)), end)
         };
         let mut owed = Vec::new();
         if end > known {
-            owed.push(mark(own, end));
+            owed.push(owed_from(own, from, end));
         }
         if leaves {
             let others = self.vouched.iter().filter(|(s, _)| **s != own);
             let recent = others.filter(|(_, v)| now.since(v.at) < SPREAD_WITHIN);
-            owed.extend(recent.map(|(s, v)| mark(*s, v.end)).take(MAX_CONFIRM - 1));
+            let recent = recent.map(|(s, v)| owed_from(*s, 0, v.end));
+            owed.extend(recent.filter(|r| r.from < r.to).take(MAX_CONFIRM - 1));
         }
-        owed.sort_unstable_by_key(key);
+        owed.sort_unstable_by_key(Range::stream);
         owed
     }
 
     /// Whether a neighbour is to be asked now; the question is noted.
-    pub(crate) fn ask(&mut self, neighbour: PeerId, owed: &[StreamMark], now: Time) -> bool {
+    pub(crate) fn ask(&mut self, neighbour: PeerId, owed: &[Range], now: Time) -> bool {
         let q = self.asked.get_or_insert(neighbour, || Question {
             next: now,
+            asked: Vec::new(),
             held: Vec::new(),
             leaving: false,
         });
-        let lacks = owed.iter().any(|m| !q.covers(key(m), m.next));
+        let lacks = owed.iter().any(|r| !q.covers(r));
         let asks = lacks && q.next <= now;
         if asks {
             q.next = now + ANSWER_WITHIN;
+            q.asked = owed.to_vec();
         }
         if lacks {
             self.ask_by(self.asked.get(&neighbour).map_or(now, |q| q.next));
@@ -175,13 +210,14 @@ impl Handover {
     pub(crate) fn answered(
         &mut self,
         neighbour: PeerId,
-        held: Vec<StreamMark>,
+        held: &[StreamMark],
         leaving: bool,
         own: Option<u64>,
         now: Time,
     ) -> bool {
         let Some(q) = self.asked.get_mut(&neighbour) else { return false };
-        (q.held, q.leaving, q.next) = (held, leaving, now + ASK_AGAIN);
+        q.held = held.iter().filter_map(|m| q.held_of(m)).collect();
+        (q.leaving, q.next) = (leaving, now + ASK_AGAIN);
         self.ask_by(now + ASK_AGAIN);
         if let Some(end) = own
             && self.best.is_none_or(|(_, best)| end > best)
@@ -191,11 +227,9 @@ impl Handover {
         true
     }
 
-    /// Whether for each of these streams a neighbour has confirmed it: one that stays, or any.
-    pub(crate) fn is_covered(&self, owed: &[StreamMark], staying: bool) -> bool {
-        owed.iter().all(|m| {
-            self.asked.values().any(|q| (!staying || !q.leaving) && q.covers(key(m), m.next))
-        })
+    /// Whether for each of these ranges a neighbour has confirmed it: one that stays, or any.
+    pub(crate) fn is_covered(&self, owed: &[Range], staying: bool) -> bool {
+        owed.iter().all(|r| self.asked.values().any(|q| (!staying || !q.leaving) && q.covers(r)))
     }
 
     /// Whether a neighbour has said that it leaves.
@@ -217,6 +251,7 @@ impl Handover {
     /// A peer has left the network or is dead: it holds nothing.
     pub(crate) fn forget_peer(&mut self, peer: &PeerId) {
         self.asked.remove(peer);
+        self.acknowledged.remove(peer);
         self.best.take_if(|(id, _)| id == peer);
     }
 }
@@ -244,40 +279,48 @@ mod tests {
         stream(OWN, 1)
     }
 
+    const fn mark(stream: StreamId, next: u64) -> StreamMark {
+        StreamMark { publisher: stream.publisher, epoch: stream.epoch, next }
+    }
+
+    fn owed(h: &Handover, own: StreamId, published: u64, leaves: bool, now: Time) -> Vec<Range> {
+        h.owed(own, published, leaves, |_, _| 0, now)
+    }
+
     fn answer(h: &mut Handover, from: u8, end: u64, leaving: bool, now: Time) {
-        assert!(h.answered(id(from), vec![mark(own(), end)], leaving, Some(end), now));
+        assert!(h.answered(id(from), &[mark(own(), end)], leaving, Some(end), now));
     }
 
     #[test]
     fn own_stream_is_owed_until_a_staying_neighbour_confirms_its_end() {
         let mut h = Handover::default();
-        let owed = h.owed(own(), 5, true, at(0));
-        assert_eq!(owed, [mark(own(), 5)]);
-        assert!(h.ask(id(2), &owed, at(0)) && h.ask(id(3), &owed, at(0)));
-        assert!(!h.ask(id(2), &owed, at(999)), "its answer is awaited");
+        let question = owed(&h, own(), 5, true, at(0));
+        assert_eq!(question, [range(own(), 0, 5)]);
+        assert!(h.ask(id(2), &question, at(0)) && h.ask(id(3), &question, at(0)));
+        assert!(!h.ask(id(2), &question, at(999)), "its answer is awaited");
         answer(&mut h, 2, 4, false, at(10));
-        assert!(!h.is_covered(&owed, true));
+        assert!(!h.is_covered(&question, true));
         assert_eq!(h.confirmed(), 4);
         answer(&mut h, 3, 5, true, at(10));
-        assert!(!h.is_covered(&owed, true) && h.is_covered(&owed, false));
-        assert!(!h.ask(id(2), &owed, at(109)) && h.ask(id(2), &owed, at(110)));
+        assert!(!h.is_covered(&question, true) && h.is_covered(&question, false));
+        assert!(!h.ask(id(2), &question, at(109)) && h.ask(id(2), &question, at(110)));
         answer(&mut h, 2, 5, false, at(120));
-        assert!(h.is_covered(&owed, true));
-        assert!(!h.ask(id(2), &owed, at(9000)), "it has confirmed everything");
+        assert!(h.is_covered(&question, true));
+        assert!(!h.ask(id(2), &question, at(9000)), "it has confirmed everything");
     }
 
     #[test]
     fn acknowledgement_counts_as_handed_over_when_it_is_old() {
         let mut h = Handover::default();
-        h.acknowledged(5, at(0));
-        assert_eq!(h.owed(own(), 5, true, at(9_999)).len(), 1);
-        assert_eq!(h.owed(own(), 5, true, at(10_000)), []);
+        h.acknowledged(id(2), 5, at(0));
+        assert_eq!(owed(&h, own(), 5, true, at(9_999)).len(), 1);
+        assert_eq!(owed(&h, own(), 5, true, at(10_000)), []);
         assert_eq!(h.confirmed(), 5);
         // A publisher that never pauses.
         for s in 1..60 {
-            h.acknowledged(5 + s, at(10_000 + s * 1000));
+            h.acknowledged(id(2), 5 + s, at(10_000 + s * 1000));
         }
-        let settled = h.acknowledged.settled(at(69_000));
+        let settled = h.settled(at(69_000));
         assert!((34..=54).contains(&settled), "{settled}");
     }
 
@@ -286,39 +329,82 @@ mod tests {
         let mut h = Handover::default();
         h.vouch(stream(2, 1), 7, at(0));
         h.vouch(stream(2, 1), 6, at(1));
-        assert_eq!(h.owed(own(), 0, true, at(9_999)), [mark(stream(2, 1), 7)]);
-        assert_eq!(h.owed(own(), 0, false, at(5)), [], "a flush is about the own stream");
-        assert_eq!(h.owed(own(), 0, true, at(10_001)), []);
+        assert_eq!(owed(&h, own(), 0, true, at(9_999)), [range(stream(2, 1), 0, 7)]);
+        assert_eq!(owed(&h, own(), 0, false, at(5)), [], "a flush is about the own stream");
+        assert_eq!(owed(&h, own(), 0, true, at(10_001)), []);
         for n in 0..2 * MAX_CONFIRM as u64 {
             h.vouch(stream(3, n), 1, at(20_000 + n));
         }
         assert_eq!(h.vouched.len(), MAX_CONFIRM);
-        let owed = h.owed(own(), 1, true, at(21_000));
-        assert!(owed.len() <= MAX_CONFIRM && owed.is_sorted_by_key(key));
-        assert!(owed.iter().any(|m| key(m) == own()));
+        let question = owed(&h, own(), 1, true, at(21_000));
+        assert!(question.len() <= MAX_CONFIRM && question.is_sorted_by_key(Range::stream));
+        assert!(question.iter().any(|r| r.stream() == own()));
     }
 
     #[test]
     fn confirmation_of_a_stream_that_moved_counts_no_more() {
         let mut h = Handover { wanted: 5, ..Handover::default() };
-        let owed = h.owed(own(), 5, false, at(0));
-        h.ask(id(2), &owed, at(0));
+        let question = owed(&h, own(), 5, false, at(0));
+        h.ask(id(2), &question, at(0));
         answer(&mut h, 2, 3, false, at(1));
         h.stream_moved(at(2));
         assert_eq!((h.confirmed(), h.wanted, h.due), (0, 5, Some(at(2))));
-        assert!(h.ask(id(2), &h.owed(stream(OWN, 2), 5, false, at(2)), at(2)));
+        assert!(h.ask(id(2), &owed(&h, stream(OWN, 2), 5, false, at(2)), at(2)));
     }
 
     #[test]
     fn confirmation_of_a_peer_that_is_gone_counts_no_more() {
         let mut h = Handover::default();
-        let owed = h.owed(own(), 5, true, at(0));
-        h.ask(id(2), &owed, at(0));
+        let question = owed(&h, own(), 5, true, at(0));
+        h.ask(id(2), &question, at(0));
         answer(&mut h, 2, 5, false, at(1));
         h.forget_neighbour(&id(2));
-        assert!(!h.is_covered(&owed, false), "another neighbour is asked");
+        assert!(!h.is_covered(&question, false), "another neighbour is asked");
         assert_eq!(h.confirmed(), 5, "it still holds them");
         h.forget_peer(&id(2));
         assert_eq!(h.confirmed(), 0);
+    }
+
+    #[test]
+    fn acknowledgement_of_a_peer_that_is_gone_counts_no_more() {
+        let mut h = Handover::default();
+        h.acknowledged(id(2), 5, at(0));
+        h.acknowledged(id(3), 3, at(0));
+        h.forget_neighbour(&id(2));
+        assert_eq!(h.confirmed(), 5, "it still holds them");
+        assert_eq!(owed(&h, own(), 5, true, at(10_000)), []);
+        h.forget_peer(&id(2));
+        assert_eq!(h.confirmed(), 3);
+        assert_eq!(
+            owed(&h, own(), 5, true, at(10_000)),
+            [range(own(), 3, 5)],
+            "from the other one's mark on"
+        );
+        h.wanted = 5;
+        assert_eq!(owed(&h, own(), 5, false, at(10_000)), [range(own(), 0, 5)]);
+    }
+
+    #[test]
+    fn neighbour_confirms_no_more_than_it_was_asked_for() {
+        let mut h = Handover::default();
+        let question = h.owed(own(), 9, true, |_, _| 4, at(0));
+        assert_eq!(question, [range(own(), 4, 9)]);
+        h.ask(id(2), &question, at(0));
+        answer(&mut h, 2, 9, false, at(1));
+        assert!(h.is_covered(&question, true));
+        assert!(!h.is_covered(&[range(own(), 3, 9)], true));
+        assert_eq!(h.owed(own(), 9, true, |_, _| 9, at(0)), [range(own(), 8, 9)]);
+    }
+
+    #[test]
+    fn acknowledgements_of_former_neighbours_are_bounded() {
+        let mut h = Handover::default();
+        for n in 0..2 * MAX_ACKNOWLEDGED as u64 {
+            let mut bytes = [0; 32];
+            bytes[..8].copy_from_slice(&n.to_be_bytes());
+            h.acknowledged(PeerId::from_bytes(bytes), n, at(n));
+        }
+        assert_eq!(h.acknowledged.len(), MAX_ACKNOWLEDGED);
+        assert_eq!(h.confirmed(), 2 * MAX_ACKNOWLEDGED as u64 - 1);
     }
 }

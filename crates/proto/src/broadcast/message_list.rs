@@ -22,6 +22,8 @@ pub(crate) struct Seen {
     start: u64,
     /// Everything below it was delivered or told as a gap.
     delivered: u64,
+    /// The node's consumer has dealt with everything below it, and so had that of an earlier process.
+    consumed: u64,
     /// What is below it is not kept any more.
     floor: u64,
     /// The publisher has signed that the stream goes up to here, whether or not it was received.
@@ -29,7 +31,14 @@ pub(crate) struct Seen {
     /// Numbers at the end that were given up on the word of neighbours alone. If something of them
     /// comes after all, that word was wrong.
     unproven: Option<(u64, u64)>,
+    /// What of the ranges was given up rather than received: ascending, disjoint, at most
+    /// [`MAX_GIVEN_UP`].
+    given_up: Vec<(u64, u64)>,
 }
+
+/// Ranges of a stream that are remembered as given up. Of more, the two oldest become one, with what was
+/// received between them.
+const MAX_GIVEN_UP: usize = 16;
 
 impl Seen {
     fn contains(&self, sequence: u64) -> bool {
@@ -74,8 +83,42 @@ impl Seen {
     fn close_gaps_over_bound(&mut self) {
         while self.ranges.len() > MAX_GAPS {
             let Some((from, to)) = self.gaps().first().copied() else { return };
-            self.add(from, to);
+            self.close_gaps(from, to);
         }
+    }
+
+    /// Gives up what is missing in `from..to`.
+    fn close_gaps(&mut self, from: u64, to: u64) {
+        let missing = self.missing_below(to);
+        for (start, end) in missing.into_iter().filter(|m| m.1 > from) {
+            self.given_up.push((start.max(from), end));
+        }
+        self.given_up.sort_unstable();
+        while self.given_up.len() > MAX_GIVEN_UP {
+            let (start, _) = self.given_up.remove(0);
+            if let Some(oldest) = self.given_up.first_mut() {
+                oldest.0 = start;
+            }
+        }
+        self.add(from, to);
+    }
+
+    /// The number after the last one of those that were received without a hole from `from` on; not above `from`
+    /// if that one was not.
+    pub(crate) fn held_until(&self, from: u64) -> u64 {
+        if from < self.start {
+            return from;
+        }
+        let received = self.ranges.iter().find(|r| r.0 <= from && from < r.1);
+        let given_up = self.given_up.iter().find(|g| g.1 > from);
+        received.map_or(from, |r| given_up.map_or(r.1, |g| r.1.min(g.0.max(from))))
+    }
+
+    /// The smallest number from which on everything below `end` was received and may still be kept.
+    pub(crate) fn held_since(&self, end: u64) -> u64 {
+        let received = self.beginning_before(end).last().map_or(0, |r| r.0);
+        let given_up = self.given_up.iter().rev().find(|g| g.0 < end).map_or(0, |g| g.1.min(end));
+        received.max(given_up).max(self.floor())
     }
 
     /// Whether it is known where the stream begins for this node.
@@ -103,13 +146,22 @@ impl Seen {
         self.unproven.map_or(self.next(), |(from, _)| from)
     }
 
-    /// Signed messages came: they prove what neighbours said of the end of the stream, or refute it.
-    fn settle_unproven(&mut self, from: u64, to: u64) {
+    /// Whether signed messages from `from` on show that the gap at the end, which neighbours claimed, is none.
+    fn is_refuted_by(&self, from: u64, to: u64) -> bool {
+        self.unproven.is_some_and(|(begin, end)| from < end && begin < to)
+    }
+
+    /// Signed messages came: they prove what neighbours said of the end of the stream, or refute it. A gap that
+    /// is final stays in any case.
+    fn settle_unproven(&mut self, from: u64, to: u64, is_final: bool) {
         let Some((begin, end)) = self.unproven.filter(|u| to > u.0) else { return };
-        self.unproven = None;
-        if from >= end {
+        if from >= end || to > end && is_final {
+            self.unproven = None;
+        }
+        if from >= end || is_final {
             return;
         }
+        self.unproven = None;
         let cut = from.max(begin);
         while let Some(last) = self.ranges.last_mut() {
             if last.0 < cut {
@@ -118,7 +170,12 @@ impl Seen {
             }
             self.ranges.pop();
         }
+        self.given_up.retain(|g| g.0 < cut);
+        if let Some(last) = self.given_up.last_mut() {
+            last.1 = last.1.min(cut);
+        }
         self.delivered = self.delivered.min(cut);
+        self.consumed = self.consumed.min(cut);
         self.floor = self.floor.min(cut);
     }
 
@@ -135,6 +192,19 @@ impl Seen {
     /// Whether everything that is known of it was delivered or told as a gap.
     pub(crate) fn is_delivered(&self) -> bool {
         self.delivered >= self.end()
+    }
+
+    /// How far the next process need not go back: what was delivered, or what the consumer has dealt with where
+    /// it has to. A gap that rests on the word of neighbours is told again.
+    fn durable(&self, follows_consumer: bool) -> u64 {
+        let mark = if follows_consumer { self.consumed.max(self.start) } else { self.delivered };
+        self.unproven.map_or(mark, |(from, _)| mark.min(from))
+    }
+
+    /// Whether nothing more is to be told of it, to the consumer either if there is one.
+    fn is_over(&self, follows_consumer: bool) -> bool {
+        let consumed = !follows_consumer || self.consumed.max(self.start) >= self.delivered;
+        self.is_delivered() && consumed
     }
 
     /// Messages received.
@@ -220,18 +290,28 @@ pub(crate) struct MessageList {
     version: u64,
     /// What was still missing of streams that had to be forgotten.
     forgotten: Vec<(StreamId, u64, u64)>,
+    /// Streams of which something known is neither delivered nor told as a gap.
+    undelivered: BTreeSet<StreamId>,
     /// Streams whose delivered mark has moved, or that were forgotten, since it was last made durable.
     moved: BTreeSet<StreamId>,
     /// The epoch of each publisher up to which its streams are over: delivered, told as a gap, or
     /// forgotten with a gap. What comes of them is a repeat.
     over: GrowMap<PeerId, u64>,
-    /// Publishers whose mark in `over` is not durable yet.
+    /// Publishers whose mark in `over` has moved, or was forgotten, since it was last made durable.
     over_moved: BTreeSet<PeerId>,
+    /// What the consumer has not dealt with is told to it again after a restart.
+    follows_consumer: bool,
 }
 
 impl MessageList {
     /// Notes the receipt of the numbers `from..to`.
     pub(crate) fn receive(&mut self, stream: StreamId, from: u64, to: u64) -> Receipt {
+        let receipt = self.insert(stream, from, to);
+        self.review_undelivered(stream);
+        receipt
+    }
+
+    fn insert(&mut self, stream: StreamId, from: u64, to: u64) -> Receipt {
         self.clock += 1;
         let clock = self.clock;
         let Some(seen) = self.stream_mut(stream) else { return Receipt::Repeat };
@@ -242,8 +322,15 @@ impl MessageList {
                 self.moved.insert(stream);
             }
         }
+        // What comes out of a gap after messages of a later stream would be out of order.
+        let refutes = self.get(stream).is_some_and(|seen| seen.is_refuted_by(from, to));
+        let is_final = refutes && self.has_delivered_later(stream);
         let Some(seen) = self.streams.get_mut(&stream) else { return Receipt::Repeat };
-        seen.settle_unproven(from, to);
+        let unproven = seen.unproven;
+        seen.settle_unproven(from, to, is_final);
+        if seen.unproven != unproven {
+            self.moved.insert(stream);
+        }
         let new = seen.missing_in(from, to);
         if new == 0 {
             return Receipt::Repeat;
@@ -290,7 +377,11 @@ impl MessageList {
             && let Some(seen) = self.stream_mut(stream)
         {
             seen.expected = seen.expected.max(end);
-            seen.unproven = seen.unproven.filter(|u| end < u.1);
+            if let Some((from, to)) = seen.unproven.filter(|u| end > u.0) {
+                seen.unproven = (end < to).then_some((from.max(end), to));
+                self.moved.insert(stream);
+            }
+            self.review_undelivered(stream);
         }
     }
 
@@ -299,6 +390,7 @@ impl MessageList {
         if self.stream_mut(stream).is_some_and(|seen| seen.begin(at)) {
             self.moved.insert(stream);
         }
+        self.review_undelivered(stream);
     }
 
     /// Nobody said where the stream begins: with what was received of it.
@@ -310,6 +402,7 @@ impl MessageList {
         {
             self.moved.insert(stream);
         }
+        self.review_undelivered(stream);
     }
 
     /// An earlier life of this node delivered everything below `delivered`, or told it as a gap.
@@ -322,7 +415,9 @@ impl MessageList {
         if let Some(seen) = self.stream_mut(stream) {
             seen.add(0, delivered);
             seen.delivered = seen.delivered.max(delivered);
+            seen.consumed = seen.delivered;
             seen.floor = seen.floor.max(delivered);
+            self.review_undelivered(stream);
         }
     }
 
@@ -341,15 +436,38 @@ impl MessageList {
             && seen.delivered < to
         {
             seen.delivered = to;
+            if !self.follows_consumer {
+                self.moved.insert(stream);
+            }
+            self.review_undelivered(stream);
+        }
+    }
+
+    /// From now on the marks that are made durable follow the consumer.
+    pub(crate) fn follow_consumer(&mut self) {
+        self.follows_consumer = true;
+        let streams = &self.streams;
+        self.moved.retain(|stream| !streams.contains_key(stream));
+    }
+
+    /// The consumer has dealt with everything below `to`. A mark above what is delivered is of a gap that
+    /// was refuted since.
+    pub(crate) fn set_consumed(&mut self, stream: StreamId, to: u64) {
+        if self.follows_consumer
+            && let Some(seen) = self.streams.get_mut(&stream)
+            && (seen.consumed + 1..=seen.delivered).contains(&to)
+        {
+            seen.consumed = to;
             self.moved.insert(stream);
         }
     }
 
-    /// The delivered marks that have moved since this was last asked; `None` for a stream that was
+    /// The marks to be made durable that have moved since this was last asked; `None` for a stream that was
     /// forgotten.
     pub(crate) fn take_moved(&mut self) -> Vec<(StreamId, Option<u64>)> {
         let moved = core::mem::take(&mut self.moved);
-        moved.into_iter().map(|s| (s, self.get(s).map(Seen::delivered))).collect()
+        let durable = |s| self.get(s).map(|seen| seen.durable(self.follows_consumer));
+        moved.into_iter().map(|s| (s, durable(s))).collect()
     }
 
     /// What is below `to` is not kept any more.
@@ -370,23 +488,25 @@ impl MessageList {
                 let from = seen.unproven.map_or(known.max(from), |u| u.0);
                 seen.unproven = Some((from, to));
             }
-            seen.add(from, to);
+            seen.close_gaps(from, to);
+            self.review_undelivered(stream);
         }
     }
 
     /// Streams up to this one were over in an earlier life of this node.
     pub(crate) fn resume_over(&mut self, stream: StreamId) {
         self.set_over(stream);
-        self.over_moved.clear();
+        self.over_moved.remove(&stream.publisher);
     }
 
-    /// Forgets the oldest streams of a publisher that are delivered and not kept, but for some.
+    /// Forgets the oldest streams of a publisher that are over and not kept, but for some.
     pub(crate) fn compact(&mut self, publisher: PeerId, is_kept: impl Fn(StreamId) -> bool) {
         let epochs: Vec<u64> = self.epochs(publisher).map(|(epoch, _)| epoch).collect();
         let surplus = epochs.len().saturating_sub(REMEMBERED_EPOCHS);
         for epoch in epochs.into_iter().take(surplus) {
             let stream = StreamId { publisher, epoch };
-            if is_kept(stream) || !self.get(stream).is_some_and(Seen::is_delivered) {
+            let is_over = self.get(stream).is_some_and(|s| s.is_over(self.follows_consumer));
+            if is_kept(stream) || !is_over {
                 return;
             }
             self.forget_oldest(stream);
@@ -410,6 +530,7 @@ impl MessageList {
             let drop: Vec<PeerId> = idle.into_iter().chain(any).take(part).collect();
             for id in drop {
                 self.over.remove(&id);
+                self.over_moved.insert(id);
             }
         }
         let mark = self.over.get_or_insert(publisher, || epoch);
@@ -417,17 +538,18 @@ impl MessageList {
         self.over_moved.insert(publisher);
     }
 
-    /// The publishers whose streams are over up to another epoch since this was last asked.
-    pub(crate) fn take_over_moved(&mut self) -> Vec<StreamId> {
+    /// The publishers whose streams are over up to another epoch since this was last asked; `None` for one
+    /// of which that was forgotten.
+    pub(crate) fn take_over_moved(&mut self) -> Vec<(PeerId, Option<u64>)> {
         let moved = core::mem::take(&mut self.over_moved);
-        let mark = |publisher| Some(StreamId { publisher, epoch: *self.over.get(&publisher)? });
-        moved.into_iter().filter_map(mark).collect()
+        moved.into_iter().map(|id| (id, self.over.get(&id).copied())).collect()
     }
 
     fn forget(&mut self, stream: StreamId) {
         if let Some(seen) = self.streams.remove(&stream) {
             self.version += 1;
             self.moved.insert(stream);
+            self.undelivered.remove(&stream);
             if seen.delivered < seen.end() {
                 self.forgotten.push((stream, seen.delivered, seen.end()));
             }
@@ -439,6 +561,7 @@ impl MessageList {
         self.version += 1;
         self.streams.remove(&stream);
         self.moved.insert(stream);
+        self.undelivered.remove(&stream);
     }
 
     /// What is not delivered any more of streams that had to be forgotten: first number, one after
@@ -454,13 +577,31 @@ impl MessageList {
         all.map(|(stream, seen)| (stream.epoch, seen))
     }
 
-    /// The stream of the same publisher before this one, and the one behind it.
-    pub(crate) fn beside(&self, stream: StreamId) -> (Option<&Seen>, Option<StreamId>) {
+    /// A stream has changed: whether all that is known of it is delivered.
+    fn review_undelivered(&mut self, stream: StreamId) {
+        if self.get(stream).is_some_and(|seen| !seen.is_delivered()) {
+            self.undelivered.insert(stream);
+        } else {
+            self.undelivered.remove(&stream);
+        }
+    }
+
+    /// The first stream of the same publisher before this one that is not delivered.
+    pub(crate) fn undelivered_before(&self, stream: StreamId) -> Option<StreamId> {
+        self.undelivered.range(StreamId { epoch: 0, ..stream }..stream).next().copied()
+    }
+
+    /// The first stream of the same publisher behind this one that is not delivered.
+    pub(crate) fn undelivered_after(&self, stream: StreamId) -> Option<StreamId> {
         let of = |epoch| StreamId { epoch, ..stream };
-        let before = self.streams.range(of(0)..stream).next_back().map(|(_, seen)| seen);
-        let after = stream.epoch.checked_add(1).map(of);
-        let after = after.and_then(|from| self.streams.range(from..=of(u64::MAX)).next());
-        (before, after.map(|(stream, _)| *stream))
+        let from = of(stream.epoch.checked_add(1)?);
+        self.undelivered.range(from..=of(u64::MAX)).next().copied()
+    }
+
+    /// Whether anything of a later stream of the same publisher was delivered.
+    fn has_delivered_later(&self, stream: StreamId) -> bool {
+        let mut later = self.epochs(stream.publisher).filter(|(epoch, _)| *epoch > stream.epoch);
+        later.any(|(_, seen)| seen.delivered > seen.start)
     }
 
     /// Whether a message was received.
@@ -554,7 +695,7 @@ mod tests {
         ml.compact(S.publisher, |s| s.epoch == 6);
         assert_eq!(ml.epochs(S.publisher).next().unwrap().0, 6);
         assert_eq!(ml.receive(of_epoch(5), 0, 2), Receipt::Repeat, "it is over");
-        assert_eq!(ml.take_over_moved(), [of_epoch(5)]);
+        assert_eq!(ml.take_over_moved(), [(S.publisher, Some(5))]);
         ml.compact(S.publisher, |_| false);
         assert_eq!(ml.epochs(S.publisher).count(), REMEMBERED_EPOCHS);
         assert_eq!(ml.take_forgotten(), [], "nothing was lost");
@@ -603,6 +744,60 @@ mod tests {
         assert_eq!(ml.receive(S, 9, 10), Receipt::New(1));
         assert_eq!(ml.get(S).unwrap().proven_next(), 10, "there was more");
         assert_eq!(ml.receive(S, 8, 9), Receipt::Repeat, "it was told as a gap");
+    }
+
+    #[test]
+    fn tail_given_up_on_the_word_of_neighbours_stands_once_a_later_stream_was_delivered() {
+        let mut ml = MessageList::default();
+        ml.receive(S, 0, 5);
+        ml.set_delivered(S, 5);
+        ml.give_up(S, 5, 9);
+        ml.set_delivered(S, 9);
+        ml.receive(of_epoch(2), 0, 1);
+        ml.set_delivered(of_epoch(2), 1);
+        assert_eq!(ml.receive(S, 5, 6), Receipt::Repeat, "it was told as a gap, before epoch 2");
+        let seen = ml.get(S).unwrap();
+        assert_eq!((seen.delivered(), seen.next(), seen.proven_next()), (9, 9, 5));
+        assert_eq!(ml.receive(S, 7, 11), Receipt::New(2), "that there is more was not known");
+        assert_eq!(ml.get(S).unwrap().proven_next(), 11);
+    }
+
+    #[test]
+    fn stream_is_over_when_the_consumer_has_dealt_with_it() {
+        let mut ml = MessageList::default();
+        ml.follow_consumer();
+        for epoch in 1..=REMEMBERED_EPOCHS as u64 + 3 {
+            ml.receive(of_epoch(epoch), 0, 2);
+            ml.set_delivered(of_epoch(epoch), 2);
+        }
+        ml.compact(S.publisher, |_| false);
+        assert_eq!(ml.epochs(S.publisher).next().unwrap().0, 1, "the consumer lacks it");
+        assert_eq!((ml.take_moved(), ml.take_over_moved()), (vec![], vec![]));
+        ml.set_consumed(of_epoch(1), 2);
+        ml.set_consumed(of_epoch(2), 1);
+        assert_eq!(ml.take_moved(), [(of_epoch(1), Some(2)), (of_epoch(2), Some(1))]);
+        ml.compact(S.publisher, |_| false);
+        assert_eq!(ml.epochs(S.publisher).next().unwrap().0, 2);
+        assert_eq!(ml.take_moved(), [(of_epoch(1), None)]);
+        assert_eq!(ml.take_over_moved(), [(S.publisher, Some(1))]);
+    }
+
+    #[test]
+    fn marks_of_streams_that_are_over_are_bounded_on_the_disk_as_well() {
+        let mut ml = MessageList::default();
+        let publisher = |n: usize| {
+            let mut bytes = [0; 32];
+            bytes[..8].copy_from_slice(&(n as u64).to_be_bytes());
+            PeerId::from_bytes(bytes)
+        };
+        for n in 0..MAX_PUBLISHERS {
+            ml.resume_over(StreamId { publisher: publisher(n), epoch: 7 });
+        }
+        assert_eq!(ml.take_over_moved(), []);
+        ml.resume_over(StreamId { publisher: publisher(MAX_PUBLISHERS), epoch: 7 });
+        let forgotten = ml.take_over_moved();
+        assert_eq!(forgotten.len(), MAX_PUBLISHERS / SCANNED_FOR);
+        assert!(forgotten.iter().all(|(_, mark)| mark.is_none()));
     }
 
     fn id(sequence: u64) -> MessageId {
@@ -683,6 +878,11 @@ mod tests {
                 prop_assert!((0..seen.high_water()).all(|k| model.contains(&k)));
                 prop_assert!(!model.contains(&seen.high_water()));
                 prop_assert_eq!(seen.received(), model.len() as u64);
+                prop_assert_eq!(ml.undelivered.contains(&S), !seen.is_delivered());
+                let delivered = seen.high_water();
+                ml.set_delivered(S, delivered);
+                let is_delivered = ml.get(S).unwrap().is_delivered();
+                prop_assert_eq!(ml.undelivered.contains(&S), !is_delivered);
             }
         }
     }

@@ -4,7 +4,7 @@
 //! is behind it until it comes or is given up, and then shows as a gap in its place. A later epoch
 //! of a publisher waits for what is known of the earlier ones.
 
-use super::message_list::{MessageList, Seen};
+use super::message_list::MessageList;
 use super::retention::{Kept, Retention};
 use crate::message::{MessageId, StreamId};
 
@@ -18,17 +18,13 @@ pub(crate) enum Step {
 }
 
 /// What has become deliverable since something of a stream came or was given up; it counts as delivered
-/// from now on. A stream waits for the one before it, and the one behind it follows at once.
+/// from now on. A stream waits for all earlier ones of its publisher, and what waited for it follows at once.
 pub(crate) fn advance(list: &mut MessageList, kept: &Retention, changed: StreamId) -> Vec<Step> {
     let mut steps = Vec::new();
-    let (before, _) = list.beside(changed);
-    let mut next = Some(changed).filter(|_| before.is_none_or(Seen::is_delivered));
+    let mut next = Some(changed).filter(|s| list.undelivered_before(*s).is_none());
     while let Some(stream) = next.take() {
-        let delivered = steps.len();
-        let is_complete = advance_one(list, kept, stream, &mut steps);
-        // Behind one of which nothing was to be delivered, nothing waited.
-        if is_complete && (steps.len() > delivered || stream == changed) {
-            next = list.beside(stream).1;
+        if advance_one(list, kept, stream, &mut steps) {
+            next = list.undelivered_after(stream);
         }
     }
     steps
@@ -156,6 +152,23 @@ mod tests {
         assert_eq!(r.take(7, 0, 1), "");
         r.list.give_up(r.stream(6), 0, 3);
         assert_eq!(r.advance(6), "(6:0-3) 7:0-1");
+    }
+
+    /// More of stream 1 becomes known when 2 is delivered: 3 waits for it.
+    #[test]
+    fn stream_waits_for_all_earlier_ones() {
+        let mut r = Rig::new();
+        assert_eq!(r.take(1, 0, 1), "1:0-1");
+        assert_eq!(r.take(2, 0, 1), "2:0-1");
+        r.list.expect(r.stream(1), 3);
+        assert_eq!(r.take(3, 0, 1), "");
+        assert_eq!(r.take(2, 1, 1), "");
+        assert_eq!(r.take(1, 2, 1), "");
+        assert_eq!(r.take(1, 1, 1), "1:1-2 1:2-3 2:1-2 3:0-1");
+        r.list.expect(r.stream(1), 4);
+        assert_eq!(r.take(3, 1, 1), "");
+        r.list.give_up(r.stream(1), 3, 4);
+        assert_eq!(r.advance(1), "(1:3-4) 3:1-2", "nothing of 2 waits between them");
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Peer {
                 mine = true;
                 if e.paced <= self.outbox.published() {
                     // It leaves out peers that are behind, but never the neighbour itself.
-                    self.handover.acknowledged(e.paced, now);
+                    self.handover.acknowledged(remote, e.paced, now);
                 }
             } else {
                 self.fx.add("ack_names_refused", self.acks.named(remote, e, now) as u64);

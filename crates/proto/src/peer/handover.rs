@@ -1,7 +1,6 @@
 //! Asking neighbours what they hold, and answering.
 
 use super::Peer;
-use crate::broadcast::Seen;
 use crate::broadcast::handover::key;
 use crate::identity::PeerId;
 use crate::io::{Class, LinkId, Output};
@@ -32,9 +31,11 @@ impl Peer {
     }
 
     /// What a neighbour has to confirm now.
-    pub(super) fn owed(&self) -> Vec<StreamMark> {
-        let own = self.own_stream();
-        self.handover.owed(own, self.outbox.published(), self.is_draining(), self.fx.now())
+    pub(super) fn owed(&self) -> Vec<Range> {
+        let (own, published) = (self.own_stream(), self.outbox.published());
+        let list = &self.broadcast.list;
+        let held_since = |stream, end| list.get(stream).map_or(0, |seen| seen.held_since(end));
+        self.handover.owed(own, published, self.is_draining(), held_since, self.fx.now())
     }
 
     /// Asks the neighbours what they hold, if that is due.
@@ -65,23 +66,20 @@ impl Peer {
         }
     }
 
-    fn high_water(&self, stream: StreamId) -> u64 {
-        self.broadcast.list.get(stream).map_or(0, Seen::high_water)
-    }
-
     /// A neighbour asks what this peer holds. What it lacks is announced by the question.
     pub(super) fn on_confirm(&mut self, link: LinkId, remote: PeerId, f: &Confirm) {
         let now = self.fx.now();
         let mut streams = Vec::new();
-        for m in &f.streams {
-            let (stream, held) = (key(m), self.high_water(key(m)));
-            if held > 0 {
-                streams.push(StreamMark { next: held.min(m.next), ..*m });
-                self.handover.vouch(stream, held.min(m.next), now);
+        for r in &f.streams {
+            let &Range { publisher, epoch, from, to } = r;
+            let seen = self.broadcast.list.get(r.stream());
+            let next = seen.map_or(from, |seen| seen.held_until(from)).min(to);
+            if next > from {
+                streams.push(StreamMark { publisher, epoch, next });
+                self.handover.vouch(r.stream(), next, now);
             }
-            if held < m.next {
-                let &StreamMark { publisher, epoch, next } = m;
-                let range = Range { publisher, epoch, from: held, to: next };
+            if next < to {
+                let range = Range { from: next, ..*r };
                 self.missing.announced(&self.broadcast.list, remote, &range, now);
             }
         }
@@ -94,7 +92,7 @@ impl Peer {
         let own = self.own_stream();
         let published = self.outbox.published();
         let end = f.streams.iter().find(|m| key(m) == own).map(|m| m.next.min(published));
-        if !self.handover.answered(remote, f.streams, f.leaving, end, self.fx.now()) {
+        if !self.handover.answered(remote, &f.streams, f.leaving, end, self.fx.now()) {
             return self.fx.count("confirmations_unasked");
         }
         self.fx.count("confirmations");
@@ -119,5 +117,73 @@ impl Peer {
         if let Some((epoch, seen)) = self.broadcast.list.epochs(publisher).last() {
             self.handover.vouch(StreamId { publisher, epoch }, seen.high_water(), now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::identity::Identity;
+    use crate::name::Name;
+    use crate::peer::PeerSetup;
+    use crate::wire::Frame;
+
+    fn peer() -> Peer {
+        let setup = PeerSetup {
+            config: Config::lan().build().unwrap().into(),
+            identity: Identity::from_secret(&[99; 32]),
+            name: Name::new("p").unwrap(),
+            addresses: vec![],
+            seeds: [].into(),
+            incarnation: 2,
+            anchors: vec![],
+            kept: vec![],
+            delivered: vec![],
+            compacted: vec![],
+            rng_seed: [1; 32],
+        };
+        Peer::new(setup, Time::ZERO)
+    }
+
+    const STREAM: StreamId = StreamId { publisher: PeerId::from_bytes([1; 32]), epoch: 1 };
+
+    /// Up to where it confirms a range of the stream.
+    fn confirmed(p: &mut Peer, from: u64, to: u64) -> Option<u64> {
+        let StreamId { publisher, epoch } = STREAM;
+        let question = Confirm { streams: vec![Range { publisher, epoch, from, to }] };
+        p.on_confirm(LinkId(1), PeerId::from_bytes([2; 32]), &question);
+        while let Some(output) = p.poll_output() {
+            if let Output::Send { frame: Frame::Confirmed(f), .. } = output {
+                return f.streams.first().map(|m| m.next);
+            }
+        }
+        unreachable!("every question is answered")
+    }
+
+    #[test]
+    fn peer_confirms_only_what_it_has_received() {
+        let mut p = peer();
+        let list = &mut p.broadcast.list;
+        list.receive(STREAM, 0, 5);
+        list.receive(STREAM, 8, 10);
+        assert_eq!(confirmed(&mut p, 0, 10), Some(5));
+        assert_eq!(confirmed(&mut p, 8, 9), Some(9), "what is missing below was not asked for");
+        p.broadcast.give_up(STREAM, 5, 8);
+        p.broadcast.give_up(STREAM, 10, 12);
+        assert_eq!(confirmed(&mut p, 0, 12), Some(5), "a gap is not held");
+        assert_eq!(confirmed(&mut p, 6, 12), None);
+        assert_eq!(confirmed(&mut p, 8, 12), Some(10), "nor an end that neighbours claim");
+        p.broadcast.list.receive(STREAM, 10, 12);
+        assert_eq!(confirmed(&mut p, 8, 12), Some(12), "it came after all");
+    }
+
+    #[test]
+    fn newcomer_confirms_nothing_of_the_time_before_it() {
+        let mut p = peer();
+        p.broadcast.list.begin(STREAM, 40);
+        p.broadcast.list.receive(STREAM, 40, 50);
+        assert_eq!(confirmed(&mut p, 30, 50), None);
+        assert_eq!(confirmed(&mut p, 40, 50), Some(50));
     }
 }

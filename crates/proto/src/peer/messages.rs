@@ -248,7 +248,7 @@ impl Peer {
         for (stream, from, to) in self.broadcast.list.take_forgotten() {
             self.tell_gap(stream, from, to);
             // Nothing waits for it any more.
-            if let (_, Some(behind)) = self.broadcast.list.beside(stream) {
+            if let Some(behind) = self.broadcast.list.undelivered_after(stream) {
                 self.deliver_steps(behind);
             }
         }

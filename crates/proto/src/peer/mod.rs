@@ -162,8 +162,6 @@ pub struct Peer {
     pace_at: Time,
     /// What an earlier life delivered of what is still kept.
     restored: Vec<Delivery>,
-    /// What is durable as delivered is what the consumer has dealt with.
-    follows_consumer: bool,
     hashed: Hashed,
     next_sync: Time,
     fetches: VecMap<MessageId, Fetch>,
@@ -236,7 +234,6 @@ impl Peer {
             receipts: Receipts::new(),
             pace_at: Time::MAX,
             restored,
-            follows_consumer: false,
             hashed: Hashed::default(),
             next_sync,
             fetches: VecMap::new(),
@@ -343,7 +340,7 @@ impl Peer {
     /// From now on a message counts as delivered, for the next life, when [`Input::Consumed`] says so, and
     /// no longer when it was handed to the driver. Call it before the first [`Peer::handle`].
     pub fn follow_consumer(&mut self) {
-        self.follows_consumer = true;
+        self.broadcast.list.follow_consumer();
     }
 
     /// What an earlier life delivered of what is still kept, for subscribers that want it again.

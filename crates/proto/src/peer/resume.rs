@@ -22,31 +22,28 @@ use crate::time::Time;
 impl Peer {
     /// The marks that have moved, to be made durable.
     pub(super) fn moved_marks(&mut self) -> impl Iterator<Item = StoreOp> + use<> {
-        let held = self.follows_consumer;
-        let op = move |(stream, to): (StreamId, Option<u64>)| match to {
-            Some(_) if held => None,
+        let mark = |(stream, to): (StreamId, Option<u64>)| match to {
             Some(to) => {
                 let StreamId { publisher, epoch } = stream;
-                Some(StoreOp::Delivered(DeliveredMark { publisher, epoch, to }))
+                StoreOp::Delivered(DeliveredMark { publisher, epoch, to })
             }
-            None => Some(StoreOp::Forget(stream)),
+            None => StoreOp::Forget(stream),
         };
-        let over = self.broadcast.list.take_over_moved().into_iter().map(StoreOp::Compacted);
-        let moved = self.broadcast.list.take_moved().into_iter().filter_map(op);
-        moved.chain(over).collect::<Vec<_>>().into_iter()
+        let over = |(publisher, epoch): (PeerId, Option<u64>)| match epoch {
+            Some(epoch) => StoreOp::Compacted(StreamId { publisher, epoch }),
+            None => StoreOp::RemoveCompacted(publisher),
+        };
+        let list = &mut self.broadcast.list;
+        let over: Vec<StoreOp> = list.take_over_moved().into_iter().map(over).collect();
+        list.take_moved().into_iter().map(mark).chain(over)
     }
 
     /// The consumer has come so far: that becomes durable, of streams that are still followed.
     pub(super) fn on_consumed(&mut self, marks: &[DeliveredMark]) {
-        let list = &self.broadcast.list;
-        let op = |m: &DeliveredMark| {
-            let delivered = list.get(m.stream())?.delivered();
-            Some(StoreOp::Delivered(DeliveredMark { to: m.to.min(delivered), ..*m }))
-        };
-        let ops: Vec<StoreOp> = marks.iter().filter_map(op).collect();
-        if !ops.is_empty() {
-            self.fx.store(ops);
+        for m in marks {
+            self.broadcast.list.set_consumed(m.stream(), m.to);
         }
+        self.store_marks();
     }
 
     /// Makes durable what has moved without a batch: what was given up, or came out from behind it.
@@ -81,7 +78,7 @@ pub(super) fn restore(
     kept: &[Batch],
     now: Time,
 ) -> (Vec<Delivery>, Vec<Batch>) {
-    for stream in compacted.iter().take(MAX_PUBLISHERS) {
+    for stream in compacted {
         broadcast.list.resume_over(*stream);
     }
     for m in marks.iter().take(MAX_PUBLISHERS) {
@@ -151,6 +148,7 @@ mod tests {
     use crate::message::MessageId;
     use crate::name::Name;
     use crate::peer::PeerSetup;
+    use crate::peer::messages::Way;
     use crate::time::WallTime;
 
     fn publisher(n: u8) -> Identity {
@@ -220,6 +218,9 @@ mod tests {
         (words.join(" "), stored)
     }
 
+    const WAY: Way =
+        Way { hops: 1, from: None, own_tree: false, receipt: false, pulled: false, age_ms: 0 };
+
     fn restored(peer: &mut Peer) -> String {
         peer.take_restored().iter().map(span).collect::<Vec<_>>().join(" ")
     }
@@ -277,14 +278,7 @@ mod tests {
     #[test]
     fn a_mark_becomes_durable_with_the_batch_that_moved_it() {
         let mut p = peer(lan(), vec![mark(1, 1, 2)], vec![]);
-        let way = crate::peer::messages::Way {
-            hops: 1,
-            from: None,
-            own_tree: false,
-            receipt: false,
-            pulled: false,
-            age_ms: 0,
-        };
+        let way = WAY;
         p.take_in(&batch(1, 1, 2, 3), way);
         p.take_in(&batch(1, 1, 6, 1), way);
         p.take_in(&batch(1, 1, 2, 3), way);
@@ -309,7 +303,38 @@ mod tests {
             "delivered, and nothing is durable"
         );
         assert_eq!(consumed(&mut p, 4), ["1<4"], "an unknown stream has no mark");
-        assert_eq!(consumed(&mut p, 99), ["1<5"], "no more than was delivered");
+        assert_eq!(consumed(&mut p, 99), Vec::<String>::new(), "no more than was delivered");
+        assert_eq!(consumed(&mut p, 5), ["1<5"]);
+    }
+
+    /// Only neighbours say that there is more of the stream: the next process waits for it anew.
+    #[test]
+    fn end_on_the_word_of_neighbours_is_not_durable() {
+        for follows_consumer in [false, true] {
+            let mut p = peer(lan(), vec![mark(1, 1, 5)], vec![]);
+            if follows_consumer {
+                p.follow_consumer();
+            }
+            let consumed = |p: &mut Peer, to| {
+                p.handle(Time::ZERO, Input::Consumed { marks: vec![mark(1, 1, to)] });
+                drained(p).1.concat()
+            };
+            let stream = mark(1, 1, 0).stream();
+            p.broadcast.give_up(stream, 5, 9);
+            p.deliver(stream);
+            p.store_marks();
+            let (words, stored) = drained(&mut p);
+            assert_eq!(words, "(1:5-9)");
+            assert!(["", "1<5"].contains(&stored.concat().as_str()), "{stored:?}");
+            let stored = consumed(&mut p, 9);
+            assert!(["", "1<5"].contains(&stored.as_str()), "{stored:?}");
+            p.take_in(&batch(1, 1, 6, 1), WAY);
+            let (words, stored) = drained(&mut p);
+            assert_eq!(words, "1:6-7", "it was wrong");
+            let before = if follows_consumer { "1<6" } else { "1<7" };
+            assert_eq!(stored, [format!("+6 {before}")], "what is before it is a gap for certain");
+            assert_eq!(consumed(&mut p, 7), if follows_consumer { "1<7" } else { "" });
+        }
     }
 
     #[test]

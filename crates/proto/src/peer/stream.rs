@@ -157,6 +157,57 @@ impl Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::identity::Identity;
+    use crate::io::Output;
+    use crate::name::Name;
+    use crate::peer::PeerSetup;
+    use crate::wire::SummaryEntry;
+
+    fn peer() -> Peer {
+        let setup = PeerSetup {
+            config: Config::lan().build().unwrap().into(),
+            identity: Identity::from_secret(&[99; 32]),
+            name: Name::new("p").unwrap(),
+            addresses: vec![],
+            seeds: [].into(),
+            incarnation: 2,
+            anchors: vec![],
+            kept: vec![],
+            delivered: vec![],
+            compacted: vec![],
+            rng_seed: [1; 32],
+        };
+        Peer::new(setup, Time::ZERO)
+    }
+
+    /// What a neighbour's Summary of a stream of this peer under `epoch` makes of its own stream and incarnation.
+    fn number_after_summary(epoch: u64) -> (u64, u64) {
+        let mut p = peer();
+        let entry = SummaryEntry { publisher: p.id(), epoch, next: 3, gaps: vec![], floor: 0 };
+        p.compare_own_stream(&Summary { hash: 1, entries: Some(vec![entry]) });
+        while let Some(output) = p.poll_output() {
+            if let Output::Store { ops, .. } = output {
+                let raised = ops.iter().find_map(|op| match op {
+                    StoreOp::Incarnation(number) => Some(*number),
+                    _ => None,
+                });
+                assert_eq!(raised.unwrap_or(p.incarnation()), p.incarnation());
+            }
+        }
+        (p.own_stream().epoch, p.incarnation())
+    }
+
+    #[test]
+    fn stream_moves_only_for_numbers_that_a_clock_can_reach() {
+        for epoch in [u64::MAX, u64::MAX - 1, HIGHEST_CLAIM] {
+            assert_eq!(number_after_summary(epoch), (2, 2), "{epoch}");
+        }
+        let last = HIGHEST_CLAIM - 1;
+        assert_eq!(number_after_summary(last), (HIGHEST_CLAIM, HIGHEST_CLAIM));
+        assert_eq!(number_after_summary(2), (3, 3));
+        assert_eq!(number_after_summary(1), (2, 2));
+    }
 
     #[test]
     fn start_number_is_above_the_stored_one_and_not_below_the_clock() {

@@ -49,6 +49,15 @@ fn marks(marks: &[StreamMark]) -> Result<(), &'static str> {
     if marks.is_sorted_by(|a, b| key(a) < key(b)) { Ok(()) } else { Err("streams out of order") }
 }
 
+fn one_range_each(ranges: &[Range]) -> Result<(), &'static str> {
+    within(ranges.len(), MAX_CONFIRM, "too many streams")?;
+    if ranges.iter().any(|r| r.from >= r.to) {
+        return Err("an empty range");
+    }
+    let in_order = ranges.is_sorted_by(|a, b| a.stream() < b.stream());
+    if in_order { Ok(()) } else { Err("streams out of order") }
+}
+
 impl Frame {
     /// Holds the counts in a frame against their bounds.
     pub(super) fn check(&self) -> Result<(), &'static str> {
@@ -77,7 +86,7 @@ impl Frame {
             Frame::Grafted(f) => entries(f.have.as_deref().unwrap_or_default()),
             Frame::Pull(f) => ranges(&f.ranges),
             Frame::Announce(f) => ranges(&f.ranges),
-            Frame::Confirm(f) => marks(&f.streams),
+            Frame::Confirm(f) => one_range_each(&f.streams),
             Frame::Confirmed(f) => marks(&f.streams),
             Frame::Ack(f) => {
                 within(f.entries.len(), MAX_ACKS, "too many acknowledgements")?;

@@ -458,7 +458,7 @@ pub struct Pulled {
     pub refused: bool,
 }
 
-/// How far one stream is held without a hole.
+/// How far one stream is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct StreamMark {
@@ -477,16 +477,16 @@ pub struct StreamMark {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Confirm {
-    /// The streams, ascending, and up to where the receiver is to hold each.
+    /// What the receiver is to hold, by stream, ascending, one range of each.
     #[n(0)]
-    pub streams: Vec<StreamMark>,
+    pub streams: Vec<Range>,
 }
 
 /// "I hold these." (section 7.8)
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Confirmed {
-    /// The streams of the question, ascending, and up to where the sender holds each.
+    /// Streams of the question, ascending, and up to where the sender holds each from the beginning of its range on.
     #[n(0)]
     pub streams: Vec<StreamMark>,
     /// The sender is about to leave the network itself.

@@ -342,6 +342,19 @@ fn marks() -> impl Strategy<Value = Vec<StreamMark>> {
     })
 }
 
+/// Ranges of streams, ascending.
+fn one_range_each() -> impl Strategy<Value = Vec<Range>> {
+    btree_map((peer_id(), number()), (0u64..1000, 1u64..1000), 0..9).prop_map(|ranges| {
+        let range = |((publisher, epoch), (from, count))| Range {
+            publisher,
+            epoch,
+            from,
+            to: from + count,
+        };
+        ranges.into_iter().map(range).collect()
+    })
+}
+
 /// Ascending gaps, and the number after the highest one received.
 fn gaps() -> impl Strategy<Value = (Vec<(u64, u64)>, u64)> {
     vec(1u64..1000, 1..13).prop_map(|steps| {
@@ -457,7 +470,7 @@ pub fn all() -> Vec<(u16, BoxedStrategy<Frame>)> {
             42,
             boxed(any::<(u32, bool)>().prop_map(|(batches, refused)| Pulled { batches, refused })),
         ),
-        (43, boxed(marks().prop_map(|streams| Confirm { streams }))),
+        (43, boxed(one_range_each().prop_map(|streams| Confirm { streams }))),
         (
             44,
             boxed(

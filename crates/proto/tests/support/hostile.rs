@@ -325,7 +325,12 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
         37 => Ack { entries: a_few(s, 6, ack), congested: s.once_in(4) }.into(),
         38 => Census { body: census(s) }.into(),
         39 => Pulled { batches: s.number() as u32, refused: s.byte().is_multiple_of(4) }.into(),
-        40 => Confirm { streams: marks(s) }.into(),
+        40 => {
+            let mut streams = a_few(s, 6, range);
+            streams.sort_by_key(Range::stream);
+            streams.dedup_by_key(|r| r.stream());
+            Confirm { streams }.into()
+        }
         41 => Confirmed { streams: marks(s), leaving: s.once_in(4) }.into(),
         _ => Digest {
             buckets: vec![s.number(); 256],
@@ -484,7 +489,9 @@ pub fn honest_answer(s: &mut Script<'_>, remote: Remote, frame: &Frame) -> Optio
                 .into()
         }
         Frame::Confirm(f) => {
-            let mut streams = f.streams.clone();
+            let mark =
+                |r: &Range| StreamMark { publisher: r.publisher, epoch: r.epoch, next: r.to };
+            let mut streams: Vec<StreamMark> = f.streams.iter().map(mark).collect();
             streams.retain(|_| s.once_in(2));
             Confirmed { streams, leaving: s.once_in(3) }.into()
         }

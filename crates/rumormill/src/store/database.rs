@@ -336,6 +336,9 @@ fn apply(t: &WriteTransaction, op: &StoreOp) -> Result<(), redb::Error> {
         StoreOp::Compacted(stream) => {
             t.open_table(COMPACTED)?.insert(stream.publisher.as_bytes(), stream.epoch)?;
         }
+        StoreOp::RemoveCompacted(publisher) => {
+            t.open_table(COMPACTED)?.remove(publisher.as_bytes())?;
+        }
     }
     Ok(())
 }
@@ -429,6 +432,7 @@ pub(crate) fn settle<'a>(ops: impl Iterator<Item = &'a StoreOp>) -> Vec<&'a Stor
             StoreOp::Delivered(m) => (5, stream_key(m.stream()).to_vec()),
             StoreOp::Forget(stream) => (5, stream_key(*stream).to_vec()),
             StoreOp::Compacted(stream) => (6, stream.publisher.as_bytes().to_vec()),
+            StoreOp::RemoveCompacted(publisher) => (6, publisher.as_bytes().to_vec()),
         };
         last.insert(key, (at, op));
     }

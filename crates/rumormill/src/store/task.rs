@@ -71,6 +71,7 @@ fn size(op: &StoreOp) -> usize {
         | StoreOp::Delivered(_)
         | StoreOp::Forget(_)
         | StoreOp::Compacted(_)
+        | StoreOp::RemoveCompacted(_)
         | StoreOp::RemoveEntry(_)
         | StoreOp::Nonce(_) => 128,
     }

@@ -63,6 +63,45 @@ pub fn resumed(seen: &Observation) -> Vec<Violation> {
     found
 }
 
+/// A process of a peer with a consumer goes back to what that one has not acknowledged: no message that it was
+/// given before is left out.
+#[must_use]
+pub fn consumed(seen: &Observation) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for r in &seen.ledger.resumes {
+        let Some(consumed) = &r.consumed else { continue };
+        let by_stream = |marks: &[DeliveredMark]| -> BTreeMap<StreamId, u64> {
+            marks.iter().map(|m| (m.stream(), m.to)).collect()
+        };
+        let (marks, consumed) = (by_stream(&r.marks), by_stream(consumed));
+        let is_over = |s: &StreamId| {
+            r.compacted.iter().any(|c| c.publisher == s.publisher && s.epoch <= c.epoch)
+        };
+        let mut left_out: BTreeMap<StreamId, u64> = BTreeMap::new();
+        let earlier = seen.ledger.arrivals.iter().filter(|a| a.node == r.node && a.life < r.life);
+        for a in earlier {
+            let (stream, number) = (a.id.stream(), a.id.sequence);
+            let acknowledged = consumed.get(&stream).copied().unwrap_or(0);
+            let resumed =
+                if is_over(&stream) { u64::MAX } else { marks.get(&stream).copied().unwrap_or(0) };
+            if (acknowledged..resumed).contains(&number) {
+                let first = left_out.entry(stream).or_insert(number);
+                *first = number.min(*first);
+            }
+        }
+        for (stream, number) in left_out {
+            let (node, epoch) = (r.node, stream.epoch);
+            let publisher = seen.node_of(&stream.publisher).map(|n| n.node);
+            let what = format!(
+                "{node} left out {number} and on of {publisher:?} (epoch {epoch}), which its consumer had not \
+                 acknowledged"
+            );
+            found.push(Violation::new("G3", what).about([node]));
+        }
+    }
+    found
+}
+
 /// How far each node has come with each stream, in all its lives.
 fn progress(seen: &Observation) -> BTreeMap<(NodeId, StreamId), u64> {
     let mut next: BTreeMap<(NodeId, StreamId), u64> = BTreeMap::new();
@@ -211,7 +250,14 @@ mod tests {
             let first = seen.ledger.arrivals[0].id;
             let marks =
                 vec![DeliveredMark { publisher: first.publisher, epoch: first.epoch, to: 3 }];
-            seen.ledger.resumes.push(Resume { node: NodeId(4), life: 2, marks });
+            let (compacted, consumed) = (vec![], None);
+            seen.ledger.resumes.push(Resume {
+                node: NodeId(4),
+                life: 2,
+                marks,
+                compacted,
+                consumed,
+            });
             planted::deliver(&mut seen, 4, &[next, next + 1]);
             for a in seen.ledger.arrivals.iter_mut().rev().take(2) {
                 a.life = 2;
@@ -219,6 +265,27 @@ mod tests {
             resumed(&seen).len()
         };
         assert_eq!([2, 3, 4].map(of), [1, 0, 1]);
+    }
+
+    #[test]
+    fn message_that_the_consumer_lacks_and_the_next_process_leaves_out_is_found() {
+        let of = |acknowledged: u64, mark: u64, is_over: bool| {
+            let mut seen = planted::sound();
+            planted::deliver(&mut seen, 4, &[1, 2, 3]);
+            let stream = seen.ledger.arrivals[0].id.stream();
+            let to =
+                |to| vec![DeliveredMark { publisher: stream.publisher, epoch: stream.epoch, to }];
+            seen.ledger.resumes.push(Resume {
+                node: NodeId(4),
+                life: 2,
+                marks: to(mark),
+                compacted: if is_over { vec![stream] } else { vec![] },
+                consumed: Some(to(acknowledged)),
+            });
+            consumed(&seen).len()
+        };
+        assert_eq!([of(2, 2, false), of(4, 4, true), of(3, 2, false)], [0, 0, 0]);
+        assert_eq!([of(2, 3, false), of(2, 2, true)], [1, 1]);
     }
 
     #[test]

@@ -67,6 +67,7 @@ pub fn always(seen: &Observation) -> Vec<Violation> {
         order::check,
         loss::told,
         loss::resumed,
+        loss::consumed,
         death::check,
         death::prompt,
         receipts::check,

@@ -32,6 +32,8 @@ use crate::world::{Record, World, WorldConfig};
 const LAST_WORDS: usize = 20;
 /// Beacons in silence within which every tree must be sound again.
 const BEACONS: u32 = 9;
+/// How long the consumer of every second peer takes: as the message log of `rumor peer`.
+const CONSUMER_LAG: Duration = Duration::from_millis(250);
 /// Virtual time between two looks at whether a network has come to rest.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -171,6 +173,7 @@ impl<'a> Run<'a> {
             check_every: LOOK_EVERY,
             record: Record::Judged,
             learned_addresses: scenario.moves_hosts(),
+            consumer_lag: Some(CONSUMER_LAG),
             ..WorldConfig::new(seed, scenario.config()?)
         });
         Ok(Run {

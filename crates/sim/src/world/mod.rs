@@ -102,6 +102,8 @@ pub struct WorldConfig {
     pub diskless_peers: bool,
     /// Peers are not told their addresses: they announce the one at which others see them.
     pub learned_addresses: bool,
+    /// Every second peer has a consumer, which acknowledges what it is given so much later.
+    pub consumer_lag: Option<Duration>,
 }
 
 /// What a world writes down as it runs.
@@ -135,6 +137,7 @@ impl WorldConfig {
             record: Record::Everything,
             diskless_peers: false,
             learned_addresses: false,
+            consumer_lag: None,
         }
     }
 }
@@ -187,6 +190,8 @@ pub(crate) enum Happening {
     Congested { node: NodeId, life: u32, link: LinkId },
     /// A request to the disk is done.
     Stored { node: NodeId, life: u32, ticket: StoreTicket, ops: Vec<StoreOp> },
+    /// The consumer of a peer acknowledges what it was given.
+    Consumed { node: NodeId, life: u32 },
 }
 
 /// Unix microseconds of the world's time zero: 2026-01-01T00:00:00Z.

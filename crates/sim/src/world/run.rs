@@ -12,6 +12,7 @@ use rumormill_proto::{
 };
 
 use super::{Happening, Record, WALL_EPOCH, World};
+use crate::consumer::Consumer;
 use crate::disk::Writer;
 use crate::ledger::{
     Arrival, Departure, Fault, FetchAnswer, GapTold, Join, ReceiptTold, Removal, Resume,
@@ -77,7 +78,8 @@ impl World {
             Happening::DialFailed { node, .. }
             | Happening::LinkEnded { node, .. }
             | Happening::Congested { node, .. }
-            | Happening::Stored { node, .. } => Some(*node),
+            | Happening::Stored { node, .. }
+            | Happening::Consumed { node, .. } => Some(*node),
             Happening::Start { .. }
             | Happening::Wake { .. }
             | Happening::Syn { .. }
@@ -125,6 +127,15 @@ impl World {
                     self.feed(node, Step::Stored, ticket.0, Input::Stored { ticket });
                 }
             }
+            Happening::Consumed { node, life } => {
+                if self.is_life(node, life)
+                    && let Some(consumer) = &mut self.node_mut(node).consumer
+                {
+                    let marks = consumer.acknowledge();
+                    let streams = marks.len() as u64;
+                    self.feed(node, Step::Consumed, streams, Input::Consumed { marks });
+                }
+            }
         }
     }
 
@@ -139,6 +150,7 @@ impl World {
     pub(super) fn start(&mut self, node: NodeId) {
         let (now, world_seed) = (self.now, self.config.seed);
         let (is_judged, learns) = (self.is_judged(), self.config.learned_addresses);
+        let has_consumer = self.config.consumer_lag.is_some() && node.0 % 2 == 1;
         let n = self.node_mut(node);
         if matches!(n.status, NodeStatus::Running | NodeStatus::Frozen) {
             return;
@@ -174,7 +186,12 @@ impl World {
                     compacted: n.disk.compacted().collect(),
                     rng_seed,
                 };
-                Core::Peer(Box::new(Peer::new(setup, now)))
+                let mut peer = Peer::new(setup, now);
+                if has_consumer {
+                    peer.follow_consumer();
+                    n.consumer.get_or_insert_default();
+                }
+                Core::Peer(Box::new(peer))
             }
             Kind::Seed { seeds, own_index } => {
                 let setup = SeedSetup {
@@ -193,7 +210,9 @@ impl World {
         n.core = Some(core);
         if is_judged {
             let (life, marks) = (n.life, n.disk.marks().collect());
-            self.ledger.resumes.push(Resume { node, life, marks });
+            let compacted = n.disk.compacted().collect();
+            let consumed = n.consumer.as_ref().map(Consumer::acknowledged);
+            self.ledger.resumes.push(Resume { node, life, marks, compacted, consumed });
         }
         self.hosts_down -= usize::from(was_off);
         self.trace.step(now, node, Step::Start, 0);
@@ -319,6 +338,7 @@ impl World {
                     let arrival = |id| Arrival { at, node, life, id, from, hops, age };
                     self.ledger.arrivals.extend(delivery.messages().map(|m| arrival(m.id())));
                 }
+                self.give_consumer(node, delivery.batch.stream(), delivery.batch.end());
             }
             Output::Receipt(receipt) => {
                 self.figures.receipts += 1;
@@ -347,6 +367,17 @@ impl World {
         }
     }
 
+    /// Gives the consumer of a peer, if it has one, everything of a stream below `next`.
+    fn give_consumer(&mut self, node: NodeId, stream: StreamId, next: u64) {
+        let Some(lag) = self.config.consumer_lag else { return };
+        let at = self.now + lag;
+        let n = self.node_mut(node);
+        if n.consumer.as_mut().is_some_and(|consumer| consumer.give(stream, next)) {
+            let life = n.life;
+            self.queue.push(at, Happening::Consumed { node, life });
+        }
+    }
+
     fn tell(&mut self, node: NodeId, event: Event) {
         self.watch_event(node, &event);
         self.figures.events += 1;
@@ -354,7 +385,10 @@ impl World {
             matches!(event, Event::Left { .. } | Event::DuplicateIdentity { stops: true, .. });
         self.node_mut(node).leaving |= ends;
         match &event {
-            Event::Gap { from, to, .. } => self.figures.missed += to - from,
+            &Event::Gap { publisher, epoch, from, to } => {
+                self.figures.missed += to - from;
+                self.give_consumer(node, StreamId { publisher, epoch }, to);
+            }
             Event::PeerRemoved { .. } | Event::MemberDead { .. } => self.figures.removals += 1,
             _ => {}
         }

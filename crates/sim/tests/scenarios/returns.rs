@@ -1,8 +1,10 @@
 //! Peers that come back: thawed, restarted, declared dead while they lived.
 
+use std::collections::BTreeMap;
+
 use rumormill_proto::snapshot::{MemberState, PeerState};
 use rumormill_proto::{Config, Event, MessageId, Time};
-use rumormill_sim::{DiskFate, NodeId, World};
+use rumormill_sim::{DiskFate, NodeId, World, WorldConfig};
 
 use crate::common::{Net, ms, s, world_config};
 
@@ -253,4 +255,34 @@ fn a_process_that_is_killed_again_and_again_gets_everything_and_only_the_last_mo
         assert!(known.iter().all(|at| last_moment(*at)), "{id} at {times:?}, kills {kills:?}");
     }
     net.is_sound();
+}
+
+/// A peer is killed between the delivery of messages and their acknowledgement by its consumer, when the
+/// publisher has restarted so often since that the streams of these messages would be forgotten.
+#[test]
+fn consumer_is_given_again_what_it_had_not_acknowledged() {
+    let config = Config::lan().retention_age(s(40)).build().unwrap();
+    let config = WorldConfig { consumer_lag: Some(s(60)), ..world_config(23, config) };
+    let mut net = Net::new(config, 3, 8);
+    net.rests_within(s(60));
+    let victim = *net.peers.iter().find(|p| p.0 % 2 == 1).unwrap();
+    let publisher = *net.peers.iter().find(|p| p.0 % 2 == 0).unwrap();
+    for round in 0..60 {
+        for _ in 0..3 {
+            net.world.publish(publisher, "t", b"x").unwrap();
+        }
+        net.world.run_for(s(1));
+        net.world.restart(publisher, DiskFate::Kept);
+        net.world.run_for(s(1));
+        if round == 55 {
+            net.world.restart(victim, DiskFate::Kept);
+        }
+    }
+    net.world.run_for(s(20));
+    net.is_sound();
+    let mut times: BTreeMap<MessageId, u32> = BTreeMap::new();
+    for a in net.world.deliveries().iter().filter(|a| a.node == victim) {
+        *times.entry(a.id).or_default() += 1;
+    }
+    assert!(times.values().any(|n| *n > 1), "some were given again");
 }
