@@ -53,6 +53,7 @@ impl Seed {
 
     /// A pong ends a case if it answers the case's probe.
     pub(super) fn on_pong(&mut self, remote: PeerId, nonce: u64) {
+        self.on_reach_pong(remote, nonce);
         if self.cases.get(&remote).is_some_and(|c| c.probe.nonce == nonce) {
             self.refute(remote);
         }
@@ -334,9 +335,11 @@ impl Seed {
         let now = self.fx.now();
         self.probe(subject);
         self.appoint(subject);
-        let needed = self.needed(&subject);
+        let Some(probed) = self.cases.get(&subject).map(|c| c.probe.started) else { return };
+        self.check_reach(probed);
+        let (needed, may_vote) = (self.needed(&subject), self.may_vote(probed));
         let Some(case) = self.cases.get_mut(&subject) else { return };
-        if let Some(vote) = case.decide(&self.identity, needed, now) {
+        if may_vote && let Some(vote) = case.decide(&self.identity, needed, now) {
             let told = told(case, self.identity.id());
             let witnesses = vote.witnesses.clone();
             let name = self.name_of(&subject);
