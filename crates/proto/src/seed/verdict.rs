@@ -222,16 +222,19 @@ impl Seed {
         let (incarnation, heard) = (case.incarnation, case.witnesses());
         let asked = case.appointed.clone();
         let Some(record) = self.table.get(&subject).map(|e| e.record.clone()) else { return };
-        // So many that enough are left without those that do not qualify.
-        let drawn = missing + heard.len() + asked.len() + self.cases.len();
-        let candidates: Vec<(PeerId, LinkId)> = self
-            .registrants
-            .sample(drawn, &mut self.rng)
-            .filter(|(id, _)| {
-                !heard.contains(id) && !asked.contains(id) && !self.cases.contains_key(id)
-            })
-            .copied()
-            .collect();
+        let qualifies = |id: &PeerId| {
+            !heard.contains(id) && !asked.contains(id) && !self.cases.contains_key(id)
+        };
+        // Most of the accused have no link. Where many have one, more are drawn until enough qualify.
+        let mut drawn = missing + heard.len() + asked.len() + 1;
+        let candidates: Vec<(PeerId, LinkId)> = loop {
+            let sample = self.registrants.sample(drawn, &mut self.rng);
+            let found: Vec<_> = sample.filter(|(id, _)| qualifies(id)).copied().collect();
+            if found.len() >= missing || drawn >= self.registrants.len() {
+                break found;
+            }
+            drawn *= 2;
+        };
         for (witness, link) in self.rng.sample(candidates, missing) {
             self.fx.count("witnesses_appointed");
             let appointment = Appointment { seed: self.id(), witness, subject, incarnation };
