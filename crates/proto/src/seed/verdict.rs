@@ -16,14 +16,14 @@ use crate::signed::Signed;
 use crate::time::Time;
 use crate::wire::{Accused, Appoint, LostPeer, MembersChanged, Ping, Votes};
 
-/// What a seed has heard in a case, and its own vote, for another seed. Others tell theirs, for as
-/// long as they stand by it.
+/// What a seed has heard in a case, and its own vote, for another seed. Others tell theirs. A vote that it has
+/// given and does not stand by any more is withdrawn.
 fn told(case: &Case, by: PeerId) -> Votes {
     Votes {
         reports: case.reports().cloned().collect(),
         vote: case.vote_of(&by).cloned(),
         testimonies: case.testimonies().cloned().collect(),
-        withdrawn: None,
+        withdrawn: (case.has_voted && case.vote_of(&by).is_none()).then_some(case.subject),
         lost: case
             .lost
             .then_some(LostPeer { subject: case.subject, incarnation: case.incarnation }),
@@ -302,8 +302,14 @@ impl Seed {
     /// again, with a probe of now.
     pub(super) fn send_open_cases(&mut self, link: LinkId) {
         let (me, now) = (self.id(), self.fx.now());
+        let mut repeated = Vec::new();
         for case in self.cases.values_mut().filter(|c| !c.is_fresh(now)) {
             case.next_round(&me, false, now);
+            repeated.extend(case.has_voted.then_some(case.subject));
+        }
+        // The other seeds have votes of the rounds before.
+        for subject in repeated {
+            self.tell_seeds(Votes { withdrawn: Some(subject), ..NOTHING });
         }
         for case in self.cases.values() {
             self.fx.send(link, told(case, me));
