@@ -393,7 +393,8 @@ pub enum Event {
         /// Its incarnation.
         incarnation: u64,
     },
-    /// More than half of the links failed together: this node doubts itself and reports nobody.
+    /// More than half of the links failed together: this node doubts itself. A peer reports no neighbour then,
+    /// and a seed votes on no death.
     SelfDoubt {
         /// Links in doubt.
         failing: u32,

@@ -100,8 +100,10 @@ pub enum DialTarget {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DialError {
-    /// Refused, or no route: an answer came, and it was no.
+    /// The host of the remote answered, and it was no.
     Refused,
+    /// There is no route to the remote, or the attempt was broken off.
+    NoRoute,
     /// The name of the remote has no address.
     NoAddress,
     /// No answer in time.
@@ -119,7 +121,8 @@ pub enum DialError {
 impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            DialError::Refused => "connection refused or no route",
+            DialError::Refused => "connection refused",
+            DialError::NoRoute => "no route",
             DialError::NoAddress => "it has no address, or none for its name",
             DialError::TimedOut => "no answer in time",
             DialError::WrongIdentity => "it answered with another key than the one expected",

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use minicbor::bytes::ByteArray;
 use rumormill_proto::registry::Entry;
-use rumormill_proto::wire::{Entries, Frame, Ping, Register, Votes};
+use rumormill_proto::wire::{Entries, Frame, Ping, Pong, Register, Votes};
 use rumormill_proto::{Config, LinkDown, LinkId, PeerId, Role};
 
 use support::rig::Rig;
@@ -26,8 +26,8 @@ fn accused() -> PeerId {
     identity(ACCUSED).id()
 }
 
-/// One of four seeds, so that three votes make a certificate; linked with the others (11 to 13), and
-/// with the reports of two neighbours on the death of peer 1.
+/// One of four seeds, so that three votes make a certificate; linked with the others (11 to 13) and with two
+/// neighbours of peer 1, and with the reports of these on its death.
 fn with_a_case() -> (Rig, [LinkId; 3]) {
     let mut rig = Rig::seed(Config::lan().build().unwrap());
     while let Some((dial, _)) = rig.dials.first().cloned() {
@@ -45,10 +45,28 @@ fn with_a_case() -> (Rig, [LinkId; 3]) {
             synced: true,
         },
     );
+    for witness in WITNESSES {
+        let link = rig.link_up(witness, Role::Peer, None);
+        rig.receive(link, Register { record: signed_record(&identity(witness), 1, 1) });
+    }
     let reports = WITNESSES.map(|w| report(&identity(w), &identity(ACCUSED), 1)).to_vec();
     rig.receive(links[0], Votes { reports, ..nothing() });
+    witnesses_answer(&mut rig);
     rig.sent.clear();
     (rig, links)
+}
+
+/// The witnesses answer the seed's pings.
+fn witnesses_answer(rig: &mut Rig) {
+    let pings: Vec<(LinkId, u64)> = rig
+        .sent
+        .iter()
+        .filter_map(|(link, f)| if let Frame::Ping(p) = f { Some((*link, p.nonce)) } else { None })
+        .filter(|(link, _)| rig.links.get(link).is_some_and(|l| WITNESSES.contains(&l.who)))
+        .collect();
+    for (link, nonce) in pings {
+        rig.receive(link, Pong { nonce });
+    }
 }
 
 /// A seed votes, on its own link.
@@ -141,6 +159,22 @@ fn who_hears_from_the_accused_withdraws_its_vote() {
     assert_eq!(told(&rig, "peer_removed"), 0);
 }
 
+#[test]
+fn seed_withdraws_its_vote_at_the_other_seeds_when_it_probes_again() {
+    let (mut rig, links) = with_a_case();
+    probe_fails(&mut rig);
+    rig.sent.clear();
+    let until = rig.now + Duration::from_secs(7);
+    while rig.now < until {
+        for link in links {
+            rig.receive(link, Ping { nonce: 0 });
+        }
+        rig.next_deadline();
+    }
+    let repeated = |f: &Frame| matches!(f, Frame::Votes(v) if v.withdrawn == Some(accused()));
+    assert_eq!(rig.sent.iter().filter(|(_, f)| repeated(f)).count(), 3, "at each of them");
+}
+
 /// A seed that was stopped finds votes and a probe that has run out in what came meanwhile; but it was
 /// not there to hear the answer.
 #[test]
@@ -190,6 +224,7 @@ fn silence_counts_from_the_last_sign_of_life() {
     assert_eq!(told(&rig, "accusation_refuted"), 1);
     let reports = WITNESSES.map(|w| report(&identity(w), &identity(ACCUSED), 1)).to_vec();
     rig.receive(links[0], Votes { reports, ..nothing() });
+    witnesses_answer(&mut rig);
     // A connection to the accused is under way, so the probe takes three bursts.
     for (ms, votes) in [(700, 0), (400, 0), (600, 0), (200, 1)] {
         // In small steps: a seed that wakes up late gives the accused as much more time.

@@ -114,7 +114,7 @@ fn liveness_and_messages(event: &Event) -> Option<String> {
             format!("reported {name} ({id}), life {incarnation}, to the seeds as dead")
         }
         Event::SelfDoubt { failing, links } => format!(
-            "{failing} of {links} links fail together: doubting this node first, reporting nobody"
+            "{failing} of {links} links fail together: this node may be cut off itself, and holds no peer dead"
         ),
         Event::Refuted { incarnation } => {
             format!("held to be dead: refuted it, living as life {incarnation} from now on")

@@ -201,7 +201,7 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     family(
         "self_doubts",
-        "Times that this peer suspected so many that it may be cut off itself",
+        "Times that this node found so many of its peers silent that it may be cut off itself",
         One("self_doubts"),
     ),
     family(

@@ -55,6 +55,8 @@ pub(crate) struct Case {
     pub(crate) incarnation: u64,
     /// This seed lost the subject itself: its link ended without Leave, or its lease ran out.
     pub(crate) lost: bool,
+    /// The last dial to the subject was refused: its host is within reach, and the process is not there.
+    pub(crate) host_refuses: bool,
     /// This seed has voted in the case, though it may not stand by that any more.
     pub(crate) has_voted: bool,
     /// Rounds that led to nothing.
@@ -90,6 +92,7 @@ impl Case {
             subject,
             incarnation,
             lost: false,
+            host_refuses: false,
             has_voted: false,
             rounds: 0,
             draws_left: DRAWS,
@@ -311,6 +314,11 @@ impl Probe {
             dial: None,
             failed: None,
         }
+    }
+
+    /// Whether it has come to its end without an answer.
+    pub(crate) const fn has_failed(&self) -> bool {
+        self.failed.is_some()
     }
 
     /// Whether to ask the accused once more now.

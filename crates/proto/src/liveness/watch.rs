@@ -208,7 +208,8 @@ impl Watch {
         self.outstanding.is_none_or(|r| r.sent < asked).then_some(asked)
     }
 
-    /// What is due. In `classic` every interval has its request; elsewhere only silence has.
+    /// What is due. In `classic` every interval has its request; elsewhere only silence has, unless this node is
+    /// patient with its neighbours: then the answers show when the time that they take is as usual again.
     pub(crate) fn due(&mut self, now: Time, config: &Config, patience: u32) -> Due {
         if self.needs_request_since().is_some() {
             return Due::Ping;
@@ -220,9 +221,9 @@ impl Watch {
             if self.last_heard > r.unanswered_since {
                 // Traffic proves life to this node as well as an answer; to those that ask, only the
                 // answer does.
-                if self.questions.is_none() {
+                if self.questions.is_none() && (patience == 1 || now >= r.sent + timeout) {
                     self.outstanding = None;
-                } else if now >= r.sent + timeout {
+                } else if self.questions.is_some() && now >= r.sent + timeout {
                     return Due::Ping;
                 }
             } else if now >= r.unanswered_since + timeout {
@@ -233,7 +234,7 @@ impl Watch {
                 }
             }
         }
-        let every_interval = config.misses() > 1;
+        let every_interval = config.misses() > 1 || patience > 1;
         let asked = every_interval || self.questions.is_some() || self.misses > 0;
         if self.outstanding.is_none() && now >= self.next_ping {
             let allowed = self.longest_silence(config);
@@ -251,7 +252,7 @@ impl Watch {
             return asked;
         }
         match self.outstanding {
-            Some(r) if self.questions.is_some() && self.last_heard > r.unanswered_since => {
+            Some(r) if self.last_heard > r.unanswered_since => {
                 r.sent + self.timeout(config, patience.max(r.patience))
             }
             Some(r) => r.unanswered_since + self.timeout(config, patience.max(r.patience)),
@@ -354,6 +355,32 @@ mod tests {
             }
             assert_eq!(w.due(at(ms), &c, 1), Due::Nothing);
         }
+    }
+
+    /// Only answers show that the time that they take is as usual again.
+    #[test]
+    fn busy_link_is_asked_while_this_node_is_patient() {
+        let c = Config::lan().build().unwrap();
+        let answers = |patience: u32| {
+            let (mut w, mut asked, mut timely) =
+                (Watch::new(at(0), Duration::ZERO, false), None, 0);
+            for ms in 1..5_000 {
+                if ms % 5 == 0 {
+                    w.heard(at(ms));
+                }
+                if asked.is_some_and(|sent| ms == sent + 20) {
+                    timely += u32::from(w.pong(at(ms), ms - 20, &c).is_timely);
+                }
+                if w.due(at(ms), &c, patience) == Due::Ping {
+                    w.pinged(at(ms), ms, &c);
+                    asked = Some(ms);
+                }
+                assert!(w.deadline(&c, patience) > at(ms), "what is due has been done");
+            }
+            timely
+        };
+        assert_eq!(answers(1), 0);
+        assert!((8..=10).contains(&answers(2)), "{}", answers(2));
     }
 
     #[test]

@@ -151,6 +151,7 @@ impl Seed {
             Some(DialFor::Probe(peer)) => {
                 if let Some(case) = self.cases.get_mut(&peer) {
                     case.probe.dial = None;
+                    case.host_refuses = why == DialError::Refused;
                 }
             }
             None => {}

@@ -19,6 +19,7 @@ impl Seed {
     /// The link of a registration has ended. If it was not this seed that ended it on purpose, the
     /// peer may be dead; one that has left is not alive in the registry any more.
     pub(super) fn on_registrant_gone(&mut self, id: PeerId, why: LinkDown) {
+        self.reach.forget(&id);
         let on_purpose = match why {
             LinkDown::Local(reason) => {
                 !matches!(reason, CloseReason::NoSignOfLife | CloseReason::TooSlow)

@@ -8,6 +8,7 @@ mod links;
 mod lost;
 mod processes;
 mod push;
+mod reach;
 mod register;
 mod registrants;
 mod timers;
@@ -30,6 +31,7 @@ use crate::time::Time;
 use exchange::OtherSeed;
 use links::{DialFor, Link};
 use push::Pending;
+use reach::ReachCheck;
 use register::Storing;
 use registrants::Registrants;
 
@@ -90,6 +92,8 @@ pub struct Seed {
     is_behind: bool,
     /// How hasty it may be.
     health: Health,
+    /// Whether it reaches the peers that it serves.
+    reach: ReachCheck,
 }
 
 impl Seed {
@@ -145,6 +149,7 @@ impl Seed {
             awake_since: now,
             is_behind: false,
             health: Health::new(now),
+            reach: ReachCheck::default(),
         };
         seed.review_synced(had_entries);
         seed

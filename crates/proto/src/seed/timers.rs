@@ -18,6 +18,7 @@ impl Seed {
             self.next_expiry,
             self.next_idle_check,
             self.next_watch,
+            self.reach_deadline(),
         ];
         at.into_iter().min().filter(|at| *at < Time::MAX)
     }
@@ -42,6 +43,7 @@ impl Seed {
         self.watch_seeds();
         self.watch_registrants();
         self.compare();
+        self.repeat_reach_check();
         let failed = self.end_probes();
         self.review_cases(&failed);
         self.push();

@@ -16,14 +16,14 @@ use crate::signed::Signed;
 use crate::time::Time;
 use crate::wire::{Accused, Appoint, LostPeer, MembersChanged, Ping, Votes};
 
-/// What a seed has heard in a case, and its own vote, for another seed. Others tell theirs, for as
-/// long as they stand by it.
+/// What a seed has heard in a case, and its own vote, for another seed. Others tell theirs. A vote that it has
+/// given and does not stand by any more is withdrawn.
 fn told(case: &Case, by: PeerId) -> Votes {
     Votes {
         reports: case.reports().cloned().collect(),
         vote: case.vote_of(&by).cloned(),
         testimonies: case.testimonies().cloned().collect(),
-        withdrawn: None,
+        withdrawn: (case.has_voted && case.vote_of(&by).is_none()).then_some(case.subject),
         lost: case
             .lost
             .then_some(LostPeer { subject: case.subject, incarnation: case.incarnation }),
@@ -53,6 +53,7 @@ impl Seed {
 
     /// A pong ends a case if it answers the case's probe.
     pub(super) fn on_pong(&mut self, remote: PeerId, nonce: u64) {
+        self.on_reach_pong(remote, nonce);
         if self.cases.get(&remote).is_some_and(|c| c.probe.nonce == nonce) {
             self.refute(remote);
         }
@@ -221,16 +222,19 @@ impl Seed {
         let (incarnation, heard) = (case.incarnation, case.witnesses());
         let asked = case.appointed.clone();
         let Some(record) = self.table.get(&subject).map(|e| e.record.clone()) else { return };
-        // So many that enough are left without those that do not qualify.
-        let drawn = missing + heard.len() + asked.len() + self.cases.len();
-        let candidates: Vec<(PeerId, LinkId)> = self
-            .registrants
-            .sample(drawn, &mut self.rng)
-            .filter(|(id, _)| {
-                !heard.contains(id) && !asked.contains(id) && !self.cases.contains_key(id)
-            })
-            .copied()
-            .collect();
+        let qualifies = |id: &PeerId| {
+            !heard.contains(id) && !asked.contains(id) && !self.cases.contains_key(id)
+        };
+        // Most of the accused have no link. Where many have one, more are drawn until enough qualify.
+        let mut drawn = missing + heard.len() + asked.len() + 1;
+        let candidates: Vec<(PeerId, LinkId)> = loop {
+            let sample = self.registrants.sample(drawn, &mut self.rng);
+            let found: Vec<_> = sample.filter(|(id, _)| qualifies(id)).copied().collect();
+            if found.len() >= missing || drawn >= self.registrants.len() {
+                break found;
+            }
+            drawn *= 2;
+        };
         for (witness, link) in self.rng.sample(candidates, missing) {
             self.fx.count("witnesses_appointed");
             let appointment = Appointment { seed: self.id(), witness, subject, incarnation };
@@ -298,8 +302,14 @@ impl Seed {
     /// again, with a probe of now.
     pub(super) fn send_open_cases(&mut self, link: LinkId) {
         let (me, now) = (self.id(), self.fx.now());
+        let mut repeated = Vec::new();
         for case in self.cases.values_mut().filter(|c| !c.is_fresh(now)) {
             case.next_round(&me, false, now);
+            repeated.extend(case.has_voted.then_some(case.subject));
+        }
+        // The other seeds have votes of the rounds before.
+        for subject in repeated {
+            self.tell_seeds(Votes { withdrawn: Some(subject), ..NOTHING });
         }
         for case in self.cases.values() {
             self.fx.send(link, told(case, me));
@@ -334,9 +344,11 @@ impl Seed {
         let now = self.fx.now();
         self.probe(subject);
         self.appoint(subject);
-        let needed = self.needed(&subject);
+        let Some(probed) = self.cases.get(&subject).map(|c| c.probe.started) else { return };
+        self.check_reach(probed);
+        let (needed, may_vote) = (self.needed(&subject), self.may_vote(probed));
         let Some(case) = self.cases.get_mut(&subject) else { return };
-        if let Some(vote) = case.decide(&self.identity, needed, now) {
+        if may_vote && let Some(vote) = case.decide(&self.identity, needed, now) {
             let told = told(case, self.identity.id());
             let witnesses = vote.witnesses.clone();
             let name = self.name_of(&subject);

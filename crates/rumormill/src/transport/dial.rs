@@ -61,7 +61,7 @@ async fn outbound(net: Arc<Net>, dial: DialId, to: DialTarget) {
         }
         Err(failure) => {
             match failure.why {
-                DialError::Refused => &net.tally.dials_refused,
+                DialError::Refused | DialError::NoRoute => &net.tally.dials_refused,
                 DialError::NoAddress => &net.tally.dials_no_address,
                 DialError::TimedOut => &net.tally.dials_timed_out,
                 DialError::WrongIdentity => &net.tally.dials_wrong_identity,
@@ -203,7 +203,7 @@ async fn one_address(
     expected: Option<PeerId>,
 ) -> Result<Established, Failure> {
     let at = |why, e: &dyn std::fmt::Display| Failure::new(why, format!("{address}: {e}"));
-    let stream = TcpStream::connect(address).await.map_err(|e| at(DialError::Refused, &e))?;
+    let stream = TcpStream::connect(address).await.map_err(|e| at(connect_error(&e), &e))?;
     // Where nobody listens on a port that the system may also choose for outgoing connections, TCP
     // can connect a socket with itself; it would even keep the port from who wants to listen there.
     let local_address = stream.local_addr().ok();
@@ -240,6 +240,17 @@ async fn one_address(
         same_process: theirs.process == caller.process,
     };
     Ok((stream, info))
+}
+
+/// Only the host of the remote refuses a connection; that there is no route may be told by any other one.
+fn connect_error(e: &std::io::Error) -> DialError {
+    match e.kind() {
+        std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::ConnectionReset => {
+            DialError::Refused
+        }
+        std::io::ErrorKind::TimedOut => DialError::TimedOut,
+        _ => DialError::NoRoute,
+    }
 }
 
 const fn hello_error(e: &HelloError) -> DialError {

@@ -47,7 +47,7 @@ fn more_telling(a: Failure, b: Failure) -> Failure {
         DialError::WrongIdentity | DialError::OtherNetwork => 4,
         DialError::Incompatible => 3,
         DialError::TimedOut => 2,
-        DialError::Limit | DialError::Refused | DialError::NoAddress => 1,
+        DialError::Limit | DialError::Refused | DialError::NoRoute | DialError::NoAddress => 1,
     };
     if weight(&a) > weight(&b) { a } else { b }
 }

@@ -23,6 +23,8 @@ const SLOW_LINES: [u64; 3] = [16_000, 64_000, 256_000];
 const SLOW_LINE_ODDS: usize = 10;
 /// Bytes a second of a slow uplink: 128 kbit/s.
 const UPLINK: u64 = 16_000;
+/// The longest time for which the seeds reach a few peers only: less than a lease.
+const SEEDS_APART: Duration = Duration::from_secs(60);
 /// The most peers there are at once, beside those of the beginning.
 const NEWCOMERS: usize = 3;
 
@@ -97,7 +99,7 @@ impl Run<'_> {
     }
 
     /// Now and then a death that no neighbour can report, a peer with a slow uplink, or seeds that are cut
-    /// off from each other for a while.
+    /// off for a while: from each other, or with a few peers from all others.
     fn strike_alone(&mut self, seeds: bool) {
         let now = self.world.now();
         let live = self.live();
@@ -126,8 +128,23 @@ impl Run<'_> {
                 let gap = self.chaos_dice.between(Duration::from_secs(1), Duration::from_secs(20));
                 self.agenda.put(now + gap, Deed::Undo(Undo::Mend(cut)));
             }
+            5 if seeds => {
+                let few = self.chaos_dice.below(live.len() / 4 + 1);
+                self.part_seeds_from_most(&live, few);
+                let gap = self.chaos_dice.between(Duration::from_secs(1), SEEDS_APART);
+                self.agenda.put(now + gap, Deed::Undo(Undo::Heal));
+            }
             _ => {}
         }
+    }
+
+    /// The seeds are cut off with a few of the live peers from all others.
+    fn part_seeds_from_most(&mut self, live: &[NodeId], few: usize) {
+        let few = self.chaos_dice.pick(live, few);
+        let others = self.peers.iter().copied().filter(|p| !few.contains(p));
+        let others: Vec<NodeId> = others.collect();
+        let near = [self.seeds.clone(), few].concat();
+        self.world.partition(&near, &others);
     }
 
     fn relieve(&mut self) {

@@ -10,6 +10,8 @@ use crate::common::{Net, lan, ms, s, world_config};
 const KILLED_ALONE: core::time::Duration = s(3);
 /// The same for hosts that lose their power: their seeds notice by silence.
 const SILENT_ALONE: core::time::Duration = s(10);
+/// The same where more than half of the peers fall silent at once: a lease, and a round of the cases.
+const MOST_SILENT: core::time::Duration = s(160);
 
 /// A peer of few neighbours, and those.
 fn with_neighbours(net: &Net) -> Vec<NodeId> {
@@ -158,6 +160,57 @@ fn peer_cut_off_from_all_seeds_alone_is_not_declared_dead() {
     net.seeds.clone().iter().for_each(|&seed| net.world.mend(seed, apart));
     net.rests_within(s(60));
     net.only_removed(&[]);
+}
+
+/// The seeds reach a few peers only. The others are more than half of the network, and reach each other.
+#[test]
+fn cut_between_seeds_with_a_few_peers_and_the_rest_removes_no_peer() {
+    for (n, few, cut) in [(0, 1, s(20)), (1, 2, s(60)), (2, 5, s(100)), (3, 0, s(30))] {
+        let mut net = Net::lan(600 + n, 3, 20);
+        let (near, far) = net.peers.split_at(few);
+        let near = [net.seeds.clone(), near.to_vec()].concat();
+        let far = far.to_vec();
+        net.world.partition(&near, &far);
+        net.world.run_for(cut);
+        net.only_removed(&[]);
+        net.world.heal();
+        net.rests_within(s(60));
+        net.only_removed(&[]);
+        // The seeds were late to hear of peers that live, and are patient for a while.
+        net.world.run_for(s(60));
+        let gone = net.peer_of_degree(3);
+        let died = net.world.now();
+        net.world.crash(gone);
+        net.removed_within(gone, died, KILLED_ALONE);
+        net.only_removed(&[gone]);
+    }
+}
+
+/// Their hosts refuse connections, so the seeds know that they are not cut off.
+#[test]
+fn most_peers_killed_at_once_are_removed_in_the_usual_time() {
+    let mut net = Net::lan(610, 3, 20);
+    let gone = net.peers[6..].to_vec();
+    let died = net.world.now();
+    gone.iter().for_each(|&p| net.world.crash(p));
+    for &p in &gone {
+        net.removed_within(p, died, KILLED_ALONE);
+    }
+    net.rests_within(s(60));
+    net.only_removed(&gone);
+}
+
+/// Most hosts lose their power, which looks as if the seeds were cut off from them.
+#[test]
+fn most_hosts_without_power_are_removed_after_a_lease() {
+    let mut net = Net::lan(611, 3, 20);
+    let gone = net.peers[6..].to_vec();
+    let died = net.world.now();
+    gone.iter().for_each(|&p| net.world.power_off(p));
+    for &p in &gone {
+        net.removed_within(p, died, MOST_SILENT);
+    }
+    net.only_removed(&gone);
 }
 
 #[test]

@@ -1,0 +1,140 @@
+//! Whether this seed reaches the peers that it serves. A seed that a partition leaves with a few peers loses
+//! all others at once, as if they had died. So a seed votes on deaths only while it reaches half of its peers.
+
+use core::time::Duration;
+use std::collections::BTreeSet;
+
+use super::Seed;
+use crate::event::Event;
+use crate::identity::PeerId;
+use crate::io::LinkId;
+use crate::time::Time;
+use crate::wire::Ping;
+
+/// Peers that one check asks at most.
+const SAMPLE: usize = 64;
+
+/// The last check: pings to peers drawn from the registrations with a link.
+#[derive(Debug, Default)]
+pub(super) struct ReachCheck {
+    nonce: u64,
+    started: Option<Time>,
+    unanswered: BTreeSet<PeerId>,
+    answered: usize,
+    /// When the last check began that reached half of the peers.
+    reached: Option<Time>,
+    /// When the first of the checks failed that have failed since.
+    doubts_since: Option<Time>,
+}
+
+impl ReachCheck {
+    /// Whether a check that began after `from` has reached half of the peers.
+    fn has_reached_since(&self, from: Time) -> bool {
+        self.reached.is_some_and(|at| at >= from)
+    }
+
+    /// Whether the last check has not reached half of the peers, yet or at all.
+    fn is_open(&self) -> bool {
+        self.started.is_some() && self.reached != self.started
+    }
+
+    /// A peer that was asked has lost its link. It counts among those that this seed has lost.
+    pub(super) fn forget(&mut self, peer: &PeerId) {
+        self.unanswered.remove(peer);
+    }
+}
+
+impl Seed {
+    /// A check that began shortly before a probe is as good as one that begins with it: in a partition,
+    /// neighbours report after a burst of their own.
+    fn reach_slack(&self) -> Duration {
+        self.config.probe_burst() / 2
+    }
+
+    /// Whether this seed may vote in a case whose probe began at `probed`: it reaches half of its peers, or
+    /// it has not for as long as a lease.
+    pub(super) fn may_vote(&self, probed: Time) -> bool {
+        let lease = self.config.lease();
+        self.reach.has_reached_since(probed - self.reach_slack())
+            || self.reach.doubts_since.is_some_and(|at| self.fx.now() >= at + lease)
+    }
+
+    /// A case has been opened, or goes on with another probe: begins a check, if none covers it.
+    pub(super) fn check_reach(&mut self, probed: Time) {
+        let from = probed - self.reach_slack();
+        if self.reach.started.is_none_or(|at| at < from) {
+            self.begin_reach_check();
+        }
+    }
+
+    fn begin_reach_check(&mut self) {
+        let (now, nonce) = (self.fx.now(), self.rng.u64());
+        let drawn: Vec<(PeerId, LinkId)> =
+            self.registrants.sample(SAMPLE, &mut self.rng).copied().collect();
+        self.reach.nonce = nonce;
+        self.reach.started = Some(now);
+        self.reach.answered = 0;
+        self.reach.unanswered = drawn.iter().map(|(id, _)| *id).collect();
+        for (_, link) in drawn {
+            self.fx.send(link, Ping { nonce });
+        }
+        self.review_reach();
+    }
+
+    /// The answer to a ping of the check.
+    pub(super) fn on_reach_pong(&mut self, remote: PeerId, nonce: u64) {
+        if nonce != self.reach.nonce || !self.reach.unanswered.remove(&remote) {
+            return;
+        }
+        self.reach.answered += 1;
+        if self.reach.is_open() && self.review_reach() {
+            let now = self.fx.now();
+            let waiting =
+                self.cases.iter().filter(|(_, c)| c.probe.has_failed() && c.is_fresh(now));
+            let waiting: Vec<PeerId> = waiting.map(|(id, _)| *id).collect();
+            waiting.into_iter().for_each(|id| self.review_case(id));
+        }
+    }
+
+    /// Says whether the last check has reached half of the peers that this seed serves: those with a link,
+    /// and those that it has lost, unless their hosts refuse connections and so are within reach.
+    fn review_reach(&mut self) -> bool {
+        let (reached, all) = self.count_reached();
+        if reached * 2 < all {
+            return false;
+        }
+        self.reach.reached = self.reach.started;
+        self.reach.doubts_since = None;
+        true
+    }
+
+    /// How many peers the last check reaches, estimated from its sample, of how many.
+    fn count_reached(&self) -> (usize, usize) {
+        let lost = |id: &PeerId| self.registrants.get(id).is_none();
+        let lost = self.cases.iter().filter(|(id, case)| !case.host_refuses && lost(id)).count();
+        let (linked, answered) = (self.registrants.len(), self.reach.answered);
+        let asked = answered + self.reach.unanswered.len();
+        ((linked * answered).div_ceil(asked.max(1)), linked + lost)
+    }
+
+    /// Repeats a check that has not reached half of the peers, while there are cases.
+    pub(super) fn repeat_reach_check(&mut self) {
+        if self.fx.now() < self.reach_deadline() || self.review_reach() {
+            return;
+        }
+        if self.reach.doubts_since.is_none() {
+            self.reach.doubts_since = Some(self.fx.now());
+            let (reached, all) = self.count_reached();
+            let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+            self.fx.count("self_doubts");
+            self.fx.event(Event::SelfDoubt { failing: count(all - reached), links: count(all) });
+        }
+        self.begin_reach_check();
+    }
+
+    pub(super) fn reach_deadline(&self) -> Time {
+        let open = self.reach.is_open() && !self.cases.is_empty();
+        let started = self.reach.started.filter(|_| open);
+        started.map_or(Time::MAX, |at| at + self.config.probe_burst())
+    }
+}
