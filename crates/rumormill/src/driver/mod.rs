@@ -285,7 +285,7 @@ impl<C: Core> Driver<C> {
 
     fn take_in(&mut self, news: Arrival) {
         match news {
-            Arrival::Frame { link, frame, _room } => self.feed(Input::Frame { link, frame }),
+            Arrival::Frame { link, frame } => self.feed(Input::Frame { link, frame }),
             Arrival::Up { link, info, queue } => {
                 if matches!(self.phase, Phase::Closing(_)) {
                     queue.close(CloseReason::Leaving);
