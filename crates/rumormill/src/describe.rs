@@ -84,7 +84,7 @@ fn membership_and_overlay(event: &Event) -> Option<String> {
             ids(seeds)
         ),
         Event::NeighbourUp { id, name, degree, target } => {
-            format!("{name} ({id}) is a neighbour now: {degree} of {target} wanted")
+            format!("{name} ({id}) is a neighbour now, one of {degree}; {target} wanted")
         }
         Event::NeighbourDown { id, name, why, degree } => {
             format!("{name} ({id}) is no neighbour any more: {why}; {degree} left")
