@@ -14,6 +14,7 @@ mod timers;
 mod verdict;
 mod view;
 
+use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::Config;
@@ -62,6 +63,8 @@ pub struct Seed {
     own_address: Option<String>,
     seed_count: usize,
     others: Vec<OtherSeed>,
+    /// From where a process with this seed's key dialled last, and when.
+    copy_met: Option<(IpAddr, Time)>,
     links: BTreeMap<LinkId, Link>,
     dials: BTreeMap<DialId, DialFor>,
     /// Peers whose registration came over a link that is up.
@@ -90,6 +93,10 @@ pub struct Seed {
     is_behind: bool,
     /// How hasty it may be.
     health: Health,
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 impl Seed {
@@ -128,6 +135,7 @@ impl Seed {
             own_address,
             seed_count,
             others,
+            copy_met: None,
             links: BTreeMap::new(),
             dials: BTreeMap::new(),
             registrants: Registrants::default(),
