@@ -110,6 +110,7 @@ impl From<StartError> for Failure {
         let exit = match &e {
             StartError::Bind(_) => Exit::Bind,
             StartError::DataDir { .. }
+            | StartError::DiskFull { .. }
             | StartError::Locked { .. }
             | StartError::KeyFile { .. }
             | StartError::OtherIdentity { .. }

@@ -16,7 +16,7 @@ use rumormill::proto::MessageId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::control_file::ControlFile;
 use crate::limits::{ANSWER_TIMEOUT, CONNECT_TIMEOUT, MAX_ANSWER, MAX_PAGE, STREAM_KEEP_ALIVE};
@@ -204,18 +204,41 @@ impl Client {
     }
 
     /// Makes a peer leave, or a seed stop; returns when it is done. `within` is how long a peer may take to hand
-    /// over what it published, if not as long as it was set to.
+    /// over what it published, if not as long as it was set to. The client waits for as long as the node
+    /// answers other requests.
     ///
     /// # Errors
     /// See [`ClientError`]; no other node is known to hold all that it published: a problem with status 504.
     pub async fn leave(&self, within: Option<Duration>) -> Result<(), ClientError> {
-        let path = self.path("leave");
-        let path = within.map_or_else(
-            || path.clone(),
-            |within| format!("{path}?within_ms={}", within.as_millis()),
-        );
-        let answer_within = within.unwrap_or(ANSWER_TIMEOUT) + ANSWER_TIMEOUT * 2;
-        self.answer(Method::POST, path, None, answer_within).await.map(drop)
+        self.leave_if_alive(within, ANSWER_TIMEOUT).await
+    }
+
+    /// As [`leave`](Client::leave): a node that leaves is asked for its status every `silence`, and given up
+    /// if it does not answer within the same time.
+    async fn leave_if_alive(
+        &self,
+        within: Option<Duration>,
+        silence: Duration,
+    ) -> Result<(), ClientError> {
+        let mut path = self.path("leave");
+        if let Some(within) = within {
+            path += &format!("?within_ms={}", within.as_millis());
+        }
+        let mut leaves = std::pin::pin!(self.exchange(Method::POST, path, None));
+        loop {
+            let status = async {
+                sleep(silence).await;
+                self.answer(Method::GET, self.path("status"), None, silence).await
+            };
+            let answer = tokio::select! {
+                left = &mut leaves => return left.map(drop),
+                answer = status => answer,
+            };
+            // Any other answer shows that the process runs, or that it has just ended.
+            if let Err(e @ ClientError::Timeout { .. }) = answer {
+                return Err(e);
+            }
+        }
     }
 
     /// What happens in it from now on.
@@ -304,14 +327,21 @@ impl Client {
         body: Option<Bytes>,
         within: Duration,
     ) -> Result<Bytes, ClientError> {
-        let exchange = async {
-            let response = self.send(method, path, body).await?;
-            let status = response.status();
-            let bytes = self.collect(response).await?;
-            if status.is_success() { Ok(bytes) } else { Err(self.refused(status, &bytes)) }
-        };
         let late = |_| ClientError::Timeout { url: self.url.clone(), after: within };
-        timeout(within, exchange).await.map_err(late)?
+        timeout(within, self.exchange(method, path, body)).await.map_err(late)?
+    }
+
+    /// A request and its answer, however long that takes.
+    async fn exchange(
+        &self,
+        method: Method,
+        path: String,
+        body: Option<Bytes>,
+    ) -> Result<Bytes, ClientError> {
+        let response = self.send(method, path, body).await?;
+        let status = response.status();
+        let bytes = self.collect(response).await?;
+        if status.is_success() { Ok(bytes) } else { Err(self.refused(status, &bytes)) }
     }
 
     async fn send(
@@ -475,5 +505,63 @@ impl<T: DeserializeOwned> EventStream<T> {
                 });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::token::Token;
+
+    const SILENCE: Duration = Duration::from_millis(200);
+
+    /// A node that answers `leave` after some time, and other requests at once as long as it is `awake`.
+    async fn node(leave_takes: Duration, awake: bool) -> Client {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(async move {
+                    let mut head = [0; 4096];
+                    let n = stream.read(&mut head).await.unwrap();
+                    let leaves = String::from_utf8_lossy(&head[..n]).starts_with("POST");
+                    match (leaves, awake) {
+                        (true, _) => sleep(leave_takes).await,
+                        (false, true) => {}
+                        (false, false) => std::future::pending().await,
+                    }
+                    let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
+                    let _ = stream.write_all(answer).await;
+                });
+            }
+        });
+        Client {
+            url: url.clone(),
+            authority: url.trim_start_matches("http://").to_owned(),
+            authorization: format!("Bearer {}", Token::random().unwrap().secret()),
+            node: "n".to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn client_waits_for_an_exit_as_long_as_the_node_answers() {
+        let client = node(SILENCE * 5, true).await;
+        client.leave_if_alive(None, SILENCE).await.unwrap();
+        client.leave_if_alive(Some(Duration::MAX), SILENCE).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn client_gives_up_a_node_that_stands_still() {
+        let client = node(Duration::from_secs(60), false).await;
+        let begun = Instant::now();
+        let late = client.leave_if_alive(Some(Duration::from_secs(60)), SILENCE).await;
+        assert!(matches!(late, Err(ClientError::Timeout { .. })), "{late:?}");
+        assert!(begun.elapsed() < Duration::from_secs(10));
     }
 }

@@ -29,5 +29,7 @@ pub const MAX_PAGE: usize = 1_000;
 pub const MAX_CONTROL_FILE: u64 = 64 * 1024;
 /// How long a node may take to say how it does.
 pub const HEALTH_WAIT: Duration = Duration::from_secs(2);
+/// The longest time that an exit may be given.
+pub const LONGEST_EXIT: Duration = Duration::from_secs(86_400);
 /// The longest a request waits for a receipt.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(60);

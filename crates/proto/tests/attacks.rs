@@ -17,10 +17,10 @@ use rumormill_proto::registry::Entry;
 use rumormill_proto::signed::Signed;
 use rumormill_proto::snapshot::MemberState;
 use rumormill_proto::wire::{
-    Accused, Ack, AckEntry, Announce, Appoint, Beacon, BeaconBody, Census, Data, Entries, Frame,
-    GetData, Gossip, Graft, Grafted, MembersChanged, PeerRequest, ProbeRequest, Prune, Pull,
-    Pulled, Range, RegisterRefused, Registered, Rewire, Summary, SummaryEntry, TreeId, Want,
-    encode,
+    Accused, Ack, AckEntry, Announce, Appoint, Beacon, BeaconBody, Census, CensusBody, Data,
+    Entries, Frame, GetData, Gossip, Graft, Grafted, MembersChanged, PeerRequest, ProbeRequest,
+    Prune, Pull, Pulled, Range, RegisterRefused, Registered, Rewire, Summary, SummaryEntry, TreeId,
+    Want, encode,
 };
 use rumormill_proto::{
     Batch, Config, DialError, Identity, Input, LinkId, MessageId, Presence, Record, RefuseReason,
@@ -956,6 +956,26 @@ fn pulls_beyond_the_quota_are_refused_and_honest_catch_up_is_not() {
     assert_eq!(told, Some(&1), "{:?}", rig.events);
 }
 
+/// A graft that asks for everything brings up to half a queue of payload.
+#[test]
+fn payload_that_grafts_bring_counts_against_the_quota_of_the_link() {
+    let (mut rig, link) = with_neighbours(2);
+    let publisher = identity(5);
+    rig.receive(link_of(&rig, 2), gossip(message(&publisher, 1, 0, &vec![7; MAX_PAYLOAD])));
+    let tree = TreeId::Own(publisher.id());
+    let body = beacon(&publisher, 1, tree, 100);
+    rig.receive(link_of(&rig, 2), Beacon { body, depth: 1, age_ms: 0 });
+    let graft = || Graft { tree, have: Some(vec![entry(&publisher, 0, 0)]) };
+    let before = rig.total("Gossip").1;
+    for _ in 0..3 * ANSWER_BURST / MAX_PAYLOAD as u64 {
+        rig.receive(link, graft());
+    }
+    let bytes = rig.total("Gossip").1 - before;
+    assert!(bytes >= MAX_PAYLOAD as u64, "it brings something at first");
+    let allowed = ANSWER_BURST + 2 * MAX_PAYLOAD as u64;
+    assert!(bytes <= allowed, "{bytes} bytes, {allowed} allowed");
+}
+
 /// Every kind of request, without end.
 #[test]
 fn requests_of_every_kind_are_bounded_by_count() {
@@ -1094,6 +1114,41 @@ fn censuses_are_not_passed_on_as_fast_as_they_come() {
     let censuses = rig.total("Census").0 - before.0;
     let acks = rig.total("Ack").0 - before.1;
     assert!(censuses <= 3 * 50 && acks <= 1000, "{censuses} passed on, {acks} answers in a second");
+}
+
+/// In a large network no receipt goes by names, whatever a publisher asks for.
+#[test]
+fn relay_tells_no_names_of_holders_in_a_large_network() {
+    for (size, tells) in [(10, true), (2000, false)] {
+        let (mut rig, link) = with_neighbours(4);
+        let seeds: Vec<LinkId> =
+            rig.links.iter().filter(|(_, r)| r.role == Role::Seed).map(|(id, _)| *id).collect();
+        for seed in seeds {
+            let said = Registered {
+                incarnation: 1,
+                sequence: 1,
+                alive: size,
+                participating: size,
+                nonce: ByteArray::from([5; 16]),
+                seeds: Vec::new(),
+                synced: true,
+            };
+            rig.receive(seed, said);
+        }
+        assert_eq!(rig.as_peer().snapshot(rig.now).network_size, size);
+        let publisher = identity(1);
+        rig.receive(link, gossip(message(&publisher, 1, 0, b"x")));
+        let asked = CensusBody { names: true, ..census(&publisher, 1, 1, 1).body().clone() };
+        rig.receive(link, Census { body: Signed::sign(asked, &publisher) });
+        for _ in 0..20 {
+            rig.pass(Duration::from_millis(50));
+            rig.timeout();
+        }
+        let names = rig.sent.iter().any(|(_, f)| {
+            matches!(f, Frame::Ack(ack) if ack.entries.iter().any(|e| e.holders.is_some()))
+        });
+        assert_eq!(names, tells, "{size} peers");
+    }
 }
 
 /// Censuses of publishers that nobody has heard of leave nothing behind.

@@ -5,6 +5,7 @@
 mod support;
 
 use core::time::Duration;
+use std::collections::BTreeSet;
 
 use minicbor::bytes::ByteArray;
 use rumormill_proto::limits::PARK_ABOVE;
@@ -12,11 +13,11 @@ use rumormill_proto::registry::Entry;
 use rumormill_proto::signed::Signed;
 use rumormill_proto::snapshot::{MemberState, MemberView, PeerState};
 use rumormill_proto::wire::{
-    Entries, Frame, Gossip, Leave, PeerList, Register, Registered, Verifier,
+    Digest, Entries, Frame, Gossip, Leave, PeerList, Register, Registered, Verifier,
 };
 use rumormill_proto::{
-    CloseReason, Config, Identity, Input, LinkDown, LinkId, LinkInfo, Output, Presence, Record,
-    Role, Seed, SeedAddress, SeedSetup,
+    CloseReason, Config, DialId, DialTarget, Identity, Input, LinkDown, LinkId, LinkInfo, Output,
+    Presence, Record, Role, Seed, SeedAddress, SeedSetup,
 };
 
 use support::rig::{Node, Rig, VICTIM};
@@ -112,30 +113,33 @@ fn a_seed_passes_no_gossip_on() {
     assert!(rig.links.contains_key(&links[1]));
 }
 
+/// A link that comes from an address.
+fn link_from(rig: &mut Rig, who: u8, role: Role, dial: Option<DialId>, from: &str) -> LinkId {
+    let link = LinkId(1_000 + u64::from(who));
+    rig.dials.retain(|(d, _)| Some(*d) != dial);
+    rig.links.insert(link, support::rig::Remote { who, role });
+    let info = LinkInfo {
+        remote: identity(who).id(),
+        role,
+        dial,
+        remote_address: from.parse().unwrap(),
+        observed: None,
+        local_address: None,
+        same_process: false,
+    };
+    rig.handle(Input::LinkUp { link, info });
+    link
+}
+
 /// No other host could reach the peer; from this host, and with one address more, it is a member.
 #[test]
 fn registration_with_loopback_addresses_only_is_refused_from_another_host() {
     let mut rig = Rig::seed(lan());
-    let link_from = |rig: &mut Rig, who: u8, from: &str| {
-        let link = LinkId(1_000 + u64::from(who));
-        rig.links.insert(link, support::rig::Remote { who, role: Role::Peer });
-        let info = LinkInfo {
-            remote: identity(who).id(),
-            role: Role::Peer,
-            dial: None,
-            remote_address: from.parse().unwrap(),
-            observed: None,
-            local_address: None,
-            same_process: false,
-        };
-        rig.handle(Input::LinkUp { link, info });
-        link
-    };
-    let elsewhere = link_from(&mut rig, 1, "192.0.2.1:40000");
+    let elsewhere = link_from(&mut rig, 1, Role::Peer, None, "192.0.2.1:40000");
     register(&mut rig, elsewhere, 1, 1, 1);
     store_everything(&mut rig);
     assert_eq!((sent(&rig, elsewhere, "RegisterRefused"), members(&rig).len()), (1, 0));
-    let here = link_from(&mut rig, 2, "127.0.0.1:40000");
+    let here = link_from(&mut rig, 2, Role::Peer, None, "127.0.0.1:40000");
     register(&mut rig, here, 2, 1, 1);
     store_everything(&mut rig);
     let mut reachable = record(&identity(1), 1, 2);
@@ -148,6 +152,98 @@ fn registration_with_loopback_addresses_only_is_refused_from_another_host() {
     rig.receive(elsewhere, Leave { record: Signed::sign(goodbye, &identity(1)) });
     store_everything(&mut rig);
     assert_eq!(sent(&rig, elsewhere, "RegisterRefused"), 1);
+}
+
+/// What a seed tells on a link: the peers whose records are in it, and the number of live peers it names last.
+fn told(rig: &Rig, link: LinkId) -> (Vec<u8>, Option<u32>) {
+    let (mut peers, mut alive) = (BTreeSet::new(), None);
+    let who = |id| (1..VICTIM).find(|n| identity(*n).id() == id).unwrap();
+    for (_, frame) in rig.sent.iter().filter(|(to, _)| *to == link) {
+        match frame {
+            Frame::PeerList(f) => {
+                peers.extend(f.records.iter().map(|r| who(r.id)));
+                alive = Some(f.alive);
+            }
+            Frame::MembersChanged(f) => {
+                peers.extend(f.joined.iter().map(|r| who(r.id)));
+                alive = Some(f.alive);
+            }
+            Frame::Registered(f) => alive = Some(f.alive),
+            Frame::Entries(f) => peers.extend(f.entries.iter().map(|e| who(e.record.id))),
+            _ => {}
+        }
+    }
+    (peers.into_iter().collect(), alive)
+}
+
+#[test]
+fn record_with_loopback_addresses_only_is_told_on_its_own_host_alone() {
+    let mut rig = Rig::seed(lan());
+    let dial = |rig: &Rig, at: usize| Some(rig.dials[at].0);
+    let (near, far) = (dial(&rig, 0), dial(&rig, 1));
+    let near = link_from(&mut rig, 11, Role::Seed, near, "127.0.0.1:7001");
+    let far = link_from(&mut rig, 12, Role::Seed, far, "192.0.2.12:7001");
+    let local = link_from(&mut rig, 1, Role::Peer, None, "127.0.0.1:40000");
+    register(&mut rig, local, 1, 1, 1);
+    let other_local = link_from(&mut rig, 2, Role::Peer, None, "127.0.0.1:40001");
+    register(&mut rig, other_local, 2, 1, 1);
+    let remote = link_from(&mut rig, 3, Role::Peer, None, "192.0.2.3:40000");
+    let mut reachable = record(&identity(3), 1, 1);
+    reachable.addresses = vec![rumormill_proto::Address("192.0.2.3:7001".parse().unwrap())];
+    rig.receive(remote, Register { record: Signed::sign(reachable, &identity(3)) });
+    store_everything(&mut rig);
+    rig.pass(Duration::from_secs(1));
+    rig.timeout();
+    for link in [local, remote] {
+        rig.receive(link, Frame::GetPeerList);
+    }
+    rig.receive(
+        far,
+        Digest { buckets: vec![1; 256], nonce: ByteArray::from([0; 16]), synced: true },
+    );
+    assert_eq!(told(&rig, local), (vec![1, 2, 3], Some(3)));
+    assert_eq!(told(&rig, other_local).1, Some(3));
+    assert_eq!(told(&rig, remote), (vec![3], Some(1)), "the peers that it may know are counted");
+    assert_eq!(told(&rig, near).0, [1, 2, 3]);
+    assert_eq!(told(&rig, far).0, [3]);
+}
+
+/// A copy of this seed, and one of another seed, dial and are dialled again and again.
+#[test]
+fn shared_identity_of_seeds_is_told_once_when_it_begins() {
+    let mut rig = Rig::seed(lan());
+    for _ in 0..5 {
+        let info = LinkInfo {
+            remote: identity(VICTIM).id(),
+            role: Role::Seed,
+            dial: None,
+            remote_address: "192.0.2.9:40000".parse().unwrap(),
+            observed: None,
+            local_address: None,
+            same_process: false,
+        };
+        let link = LinkId(2_000);
+        rig.links.insert(link, support::rig::Remote { who: VICTIM, role: Role::Seed });
+        rig.handle(Input::LinkUp { link, info });
+        rig.pass(Duration::from_secs(1));
+        rig.timeout();
+    }
+    assert_eq!(rig.events.get("seeds_share_identity"), Some(&1), "dialled by a copy of this seed");
+    // Seed 11 answers at the address of seed 12 as well.
+    let dial = |rig: &Rig, port: &str| {
+        let is_it = |to: &DialTarget| matches!(to, DialTarget::Seed(seed) if seed.host_port == format!("seed{port}:7000"));
+        rig.dials.iter().find(|(_, to)| is_it(to)).map(|(d, _)| *d)
+    };
+    let first = dial(&rig, "11").unwrap();
+    rig.link_up(11, Role::Seed, Some(first));
+    for _ in 0..100 {
+        if let Some(again) = dial(&rig, "12") {
+            rig.link_up(11, Role::Seed, Some(again));
+        }
+        rig.pass(Duration::from_millis(200));
+        rig.timeout();
+    }
+    assert_eq!(rig.events.get("seeds_share_identity"), Some(&2), "told once for each address");
 }
 
 /// Each of two processes with one identity is shown the record of the other; a copy's link stays up for that.

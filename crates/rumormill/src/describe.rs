@@ -37,8 +37,8 @@ fn peer_and_seeds(event: &Event) -> Option<String> {
         Event::SeedsShareIdentity { seed, other, id } => {
             let other = other.as_deref().unwrap_or("this seed");
             format!(
-                "seed {} and seed {} have the same identity ({id}): one of them was copied, or both names \
-                 lead to one seed; it counts once. Give each seed a data directory of its own",
+                "{} and {} have the same identity ({id}): one of these seeds was copied, or both names lead to \
+                 one seed; it counts once. Give each seed a data directory of its own",
                 safe(seed),
                 safe(other)
             )
@@ -84,7 +84,7 @@ fn membership_and_overlay(event: &Event) -> Option<String> {
             ids(seeds)
         ),
         Event::NeighbourUp { id, name, degree, target } => {
-            format!("{name} ({id}) is a neighbour now: {degree} of {target} wanted")
+            format!("{name} ({id}) is a neighbour now, one of {degree}; {target} wanted")
         }
         Event::NeighbourDown { id, name, why, degree } => {
             format!("{name} ({id}) is no neighbour any more: {why}; {degree} left")
@@ -194,8 +194,8 @@ fn every_node(event: &Event) -> String {
             )
         }
         Event::LeftUnconfirmed { from, to, .. } => format!(
-            "leaves, and no other node is known to hold the last {} messages that this node published ({from} to {})",
-            to - from,
+            "leaves, and no other node is known to hold the last {} that this node published ({from} to {})",
+            messages(to - from),
             to - 1
         ),
         Event::Left { acknowledged: true } => "left the network".to_owned(),
@@ -210,6 +210,10 @@ fn every_node(event: &Event) -> String {
 
 fn seeds(n: u32) -> String {
     if n == 1 { "1 seed".to_owned() } else { format!("{n} seeds") }
+}
+
+fn messages(n: u64) -> String {
+    if n == 1 { "1 message".to_owned() } else { format!("{n} messages") }
 }
 
 fn peers(n: u32) -> String {

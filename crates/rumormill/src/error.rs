@@ -45,6 +45,13 @@ pub enum StartError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// The disk of the data directory has no room left.
+    #[error("cannot write to {path}: the disk is full; make room on it, or use a data directory on another \
+             disk", path = path.display())]
+    DiskFull {
+        /// The directory, or the file in it.
+        path: PathBuf,
+    },
     /// Another process has the data directory open.
     #[error("{path} is in use by another process: stop that one, or give this one a data \
              directory of its own", path = path.display())]
@@ -120,6 +127,18 @@ pub enum StartError {
     /// TLS cannot be set up.
     #[error("cannot set up TLS: {0}")]
     Tls(String),
+}
+
+impl StartError {
+    /// What the operating system says to the use of a data directory.
+    pub(crate) fn of_data_dir(path: PathBuf, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                StartError::DiskFull { path }
+            }
+            _ => StartError::DataDir { path, source },
+        }
+    }
 }
 
 /// The node has ended and answers no more.

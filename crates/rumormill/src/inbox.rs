@@ -355,7 +355,7 @@ mod tests {
 
     fn frame(link: u64, frame: impl Into<Frame>) -> Arrival {
         let frame: Verified<Frame> = Verifier::new().verify(frame.into()).unwrap();
-        Arrival::Frame { link: LinkId(link), frame, _room: None }
+        Arrival::Frame { link: LinkId(link), frame }
     }
 
     /// Hands in a frame; `false` if there is no room.

@@ -177,10 +177,7 @@ impl<T> Prepared<T> {
         }
         let mut database = Database::open(directory, store::file_of(role))?;
         let identity = store::load_or_create(directory, given)?;
-        let found = read(&mut database).map_err(|e| StartError::Store {
-            path: database.path().to_owned(),
-            problem: e.to_string(),
-        })?;
+        let found = read(&mut database).map_err(|e| store::unusable(database.path(), e))?;
         Ok(Prepared { identity, database: Some(database), found: Some(found) })
     }
 }

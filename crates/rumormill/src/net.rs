@@ -8,7 +8,7 @@ use rumormill_proto::wire::{Frame, Verified, Verifier};
 use rumormill_proto::{
     DialError, DialId, Event, Identity, LinkDown, LinkId, LinkInfo, PeerId, Role, StoreTicket,
 };
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::counters::Tally;
 use crate::error::StartError;
@@ -26,8 +26,8 @@ use crate::wall::Wall;
 pub(crate) enum Arrival {
     /// A link is ready; its queue is how the driver writes to it.
     Up { link: LinkId, info: Box<LinkInfo>, queue: Arc<LinkQueue> },
-    /// A verified frame. A large one holds a share of the memory set aside for large ones.
-    Frame { link: LinkId, frame: Verified<Frame>, _room: Option<OwnedSemaphorePermit> },
+    /// A verified frame.
+    Frame { link: LinkId, frame: Verified<Frame> },
     /// A link has ended; the last news of it.
     Down { link: LinkId, why: LinkDown },
     /// A dial failed.
@@ -101,8 +101,6 @@ pub(crate) struct Net {
     pub(crate) gate: Gate,
     pub(crate) wall: Wall,
     pub(crate) inbox: Inbox,
-    /// Memory for large frames between the links and the driver.
-    pub(crate) large: Arc<Semaphore>,
     /// Places between `accept` and Hello.
     pub(crate) handshakes: Arc<Semaphore>,
     /// Places for dials.
@@ -161,7 +159,6 @@ impl Net {
             gate: Gate::new(),
             wall: Wall::new(),
             inbox: Inbox::new(&tuning),
-            large: Arc::new(Semaphore::new(tuning.large_input_bytes)),
             handshakes: Arc::new(Semaphore::new(tuning.max_handshakes)),
             dials: Arc::new(Semaphore::new(tuning.max_dials)),
             links: Arc::new(Semaphore::new(tuning.max_links)),

@@ -38,8 +38,6 @@ pub(crate) struct Tuning {
     pub(crate) input_bytes_per_link: usize,
     /// Probes of one link and answers to them on their way to the driver.
     pub(crate) probes_per_link: usize,
-    /// Bytes of large frames among them.
-    pub(crate) large_input_bytes: usize,
     /// Bytes in a link's queue of probes and their answers.
     pub(crate) queue_liveness: usize,
     /// Bytes in a link's control queue.
@@ -78,7 +76,6 @@ impl Tuning {
             inputs_per_link: 128,
             input_bytes_per_link: 1024 * 1024,
             probes_per_link: 4,
-            large_input_bytes: 16 * 1024 * 1024,
             queue_liveness: limits::QUEUE_LIVENESS,
             queue_control: limits::QUEUE_CONTROL,
             queue_announce: limits::QUEUE_ANNOUNCE,

@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::{Network, PATIENCE, connected};
-use rumormill::{LeaveError, Node, PeerState, Received, Stopped, Subscription, Unconfirmed};
+use rumormill::{
+    LeaveError, Node, PeerState, Received, SeedAddress, Stopped, Subscription, Unconfirmed,
+};
 use tokio::time::{Instant, timeout};
 
 /// Runs of each test; before messages were handed over, nearly each of them lost some.
@@ -80,6 +82,32 @@ async fn flush_resolves_when_another_node_holds_everything() {
     anna.stopped().await;
     assert!(bert.get(id).await.unwrap().is_some(), "the other node holds it");
     assert_eq!(anna.flush().await, Err(Stopped));
+}
+
+/// Its seed does not run, and its consumer reads nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn peer_that_never_joined_ends_within_its_exit_time() {
+    let address = common::loopback().local_addr();
+    let seed = SeedAddress { host_port: address.to_string(), pin: None };
+    let within = Duration::from_secs(1);
+    for has_consumer in [false, true] {
+        let mut builder = Node::builder()
+            .config(common::config())
+            .listener(common::loopback())
+            .seeds(vec![seed.clone()]);
+        let consumer = builder.consumer().filter(|_| has_consumer);
+        let peer = builder.start().await.unwrap();
+        publish_all(&peer, 1).await;
+        let begun = Instant::now();
+        let left = peer.leave_within(within).await;
+        assert!(matches!(left, Err(LeaveError::Unconfirmed(_))), "{left:?}");
+        let took = begun.elapsed();
+        assert!(
+            took < within + Duration::from_millis(600),
+            "{took:?}, with a consumer: {has_consumer}"
+        );
+        drop(consumer);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

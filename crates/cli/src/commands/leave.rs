@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use rumormill_http::limits::LONGEST_EXIT;
 use rumormill_units::duration;
 
 use crate::control::NodeArgs;
@@ -18,7 +19,7 @@ use crate::out;
 The exit code is 8 if no other node is known to hold the last messages that the peer published.")]
 pub(crate) struct LeaveArgs {
     /// How long it may take [default: --leave-within of the peer]
-    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", value_parser = exit_time)]
     within: Option<Duration>,
     #[command(flatten)]
     node: NodeArgs,
@@ -32,4 +33,12 @@ pub(crate) async fn run(args: LeaveArgs) -> Outcome {
         out::print("it has left\n")?;
     }
     Ok(Exit::Ok)
+}
+
+fn exit_time(text: &str) -> Result<Duration, String> {
+    let time = duration::parse(text)?;
+    if time > LONGEST_EXIT {
+        return Err(format!("it must be at most {}", duration::show(LONGEST_EXIT)));
+    }
+    Ok(time)
 }

@@ -27,7 +27,8 @@ pub(super) fn identity(counters: &BTreeMap<String, u64>, is_seed: bool) -> Findi
     match (copies, is_seed) {
         (0, _) => Finding::ok("identity", "no other process was seen with it"),
         (n, true) => Finding::note("identity", format!("{} ran twice", counted(n, "peer")), advice),
-        (n, false) => Finding::wrong(
+        // The later of two processes ends: what is counted is over.
+        (n, false) => Finding::note(
             "identity",
             format!("{} with this identity started later, and ended", counted(n, "other process")),
             advice,
@@ -53,7 +54,11 @@ pub(super) fn store(problem: Option<&str>, counters: &BTreeMap<String, u64>) -> 
         Finding::note("store", format!("{found}, and works again"), advice)
     } else if corrupt > 0 {
         let found = format!("{} could not be read back", counted(corrupt, "stored value"));
-        Finding::note("store", found, "a fault of the disk; what was lost is fetched from others")
+        Finding::note(
+            "store",
+            found,
+            "a fault of the disk, or a store of an older version; what was lost is fetched from others",
+        )
     } else {
         Finding::ok("store", "no write has failed")
     }

@@ -21,7 +21,7 @@ use super::extract::{BodyOf, PathOf, QueryOf};
 use super::nodes::{Handle, Served};
 use super::openapi::{Document, OfMessage, OfNode, PublishBody, Refused};
 use super::{Shared, guard, health, network, openapi, streams};
-use crate::limits::{LONGEST_WAIT, MAX_BODY};
+use crate::limits::{LONGEST_EXIT, LONGEST_WAIT, MAX_BODY};
 use crate::paging::{IdKey, Page, Paging, PublisherKey};
 use crate::problem::Problem;
 use crate::view::{
@@ -302,9 +302,6 @@ fn wall_clock() -> WallTime {
     WallTime(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
 
-/// The longest time that an exit may be given, in milliseconds: a day.
-const LONGEST_EXIT_MS: u64 = 86_400_000;
-
 /// How to leave.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -325,11 +322,13 @@ async fn leave(
     QueryOf(leaving): QueryOf<Leaving>,
 ) -> Answer<StatusCode> {
     let served = shared.nodes.find(&which)?;
-    if leaving.within_ms.is_some_and(|ms| ms > LONGEST_EXIT_MS) {
-        return Err(Problem::bad_request(format!("`within_ms` is over {LONGEST_EXIT_MS}, a day")));
+    let within = leaving.within_ms.map(Duration::from_millis);
+    if within.is_some_and(|within| within > LONGEST_EXIT) {
+        let longest = LONGEST_EXIT.as_millis();
+        return Err(Problem::bad_request(format!("`within_ms` is over {longest}, a day")));
     }
-    let done = match (&served.handle, leaving.within_ms) {
-        (Handle::Peer(node), Some(ms)) => node.leave_within(Duration::from_millis(ms)).await,
+    let done = match (&served.handle, within) {
+        (Handle::Peer(node), Some(within)) => node.leave_within(within).await,
         (Handle::Peer(node), None) => node.leave().await,
         (Handle::Seed(node), _) => node.stop().await.map_err(LeaveError::from),
     };

@@ -385,10 +385,12 @@ impl Registrations {
         others.next().map(|(_, s)| s.address.host_port.clone())
     }
 
-    pub(crate) fn set_problem(&mut self, index: usize, why: String) {
-        if let Some(s) = self.slots.get_mut(index) {
-            s.problem = Some(why);
-        }
+    /// Notes why a seed cannot be used. Says whether that is news.
+    pub(crate) fn set_problem(&mut self, index: usize, why: String) -> bool {
+        let Some(s) = self.slots.get_mut(index) else { return false };
+        let is_news = s.problem.as_ref() != Some(&why);
+        s.problem = Some(why);
+        is_news
     }
 
     pub(crate) fn is_linked(&self, index: usize) -> bool {

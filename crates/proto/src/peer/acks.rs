@@ -63,6 +63,8 @@ impl Peer {
         let route = Route { own_tree, publisher };
         let stream = StreamId { publisher, epoch };
         let upstream = Some(remote);
+        // Where not all members are known by name, no receipt goes by names.
+        let names = names && !self.is_large();
         let arrived = Arrived { stream, route, upstream, bytes: 0, wanted: Some(until), names };
         if self.acks.census(&arrived, round, now, &around!(self)) {
             self.send_census(&f, route, Some(remote));

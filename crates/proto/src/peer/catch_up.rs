@@ -282,10 +282,14 @@ impl Peer {
     /// Sends the other end of a new edge of a tree at once what it has missed, as if it came along
     /// the tree: those behind it have missed it as well.
     pub(super) fn send_what_lacks(&mut self, link: LinkId, have: &[SummaryEntry]) {
+        if !self.may_be_answered(link) {
+            // What is missing there is pulled, when the quota of the link allows it.
+            return self.fx.count("requests_throttled");
+        }
         let (mut bytes, mut batches) = (0, 0);
         let (now, wall) = (self.fx.now(), self.fx.wall());
         // A stream that the other does not know at all, it learns of by comparing.
-        for has in have {
+        'all: for has in have {
             let stream = has.stream();
             if self.broadcast.list.get(stream).is_none() {
                 continue;
@@ -295,7 +299,7 @@ impl Peer {
                 for k in self.broadcast.kept.range(stream, from, to) {
                     // The rest is missing there, and pulled.
                     if bytes >= MAX_CATCH_UP || batches >= MAX_PULL_BATCHES {
-                        return;
+                        break 'all;
                     }
                     bytes += k.batch.size();
                     batches += 1;
@@ -308,5 +312,6 @@ impl Peer {
                 }
             }
         }
+        self.note_answered(link, bytes);
     }
 }

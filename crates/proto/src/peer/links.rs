@@ -192,9 +192,10 @@ impl Peer {
                 self.registrations.end_dial(index);
             }
             Some(DialFor::Seed(index)) => {
-                if why == DialError::WrongIdentity
-                    && let Some(s) = self.registrations.slots.get(index)
-                {
+                let Some(s) = self.registrations.slots.get_mut(index) else { return };
+                // What was wrong there before is over: nothing that answers is there.
+                s.problem = None;
+                if why == DialError::WrongIdentity {
                     let seed = s.address.host_port.clone();
                     self.registrations.set_problem(index, why.to_string());
                     self.fx.event(Event::SeedRefused { seed, why: why.to_string() });

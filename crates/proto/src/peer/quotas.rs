@@ -24,13 +24,13 @@ impl Peer {
         if !asks {
             return true;
         }
-        let (now, burst) = (self.fx.now(), self.answer_burst());
+        let now = self.fx.now();
         let Some(link) = self.links.get_mut(&id) else { return false };
-        let admitted = link.quota.ask(now)
-            && (!matches!(frame, Frame::Pull(_)) || link.quota.has_bytes(now, burst));
-        if admitted {
+        let admitted = link.quota.ask(now);
+        if admitted && (!matches!(frame, Frame::Pull(_)) || self.may_be_answered(id)) {
             return true;
         }
+        let Some(link) = self.links.get_mut(&id) else { return false };
         let tells = link.quota.tell(now);
         self.fx.count("requests_throttled");
         if tells {
@@ -56,6 +56,12 @@ impl Peer {
     /// Bytes that a neighbour may pull at once: all that is kept, twice.
     fn answer_burst(&self) -> u64 {
         ANSWER_BURST.max(2 * self.config.retention_bytes())
+    }
+
+    /// Whether a link may be answered with more messages now.
+    pub(super) fn may_be_answered(&self, id: LinkId) -> bool {
+        let (now, burst) = (self.fx.now(), self.answer_burst());
+        self.links.get(&id).is_some_and(|link| link.quota.has_bytes(now, burst))
     }
 
     /// A link was answered with so many bytes.

@@ -221,6 +221,8 @@ impl Peer {
         let own = self.own_stream();
         let Some(summed) = self.acks.summed(own, now, &around!(self)) else { return };
         self.note_progress(summed);
+        let members = &self.members;
+        self.receipts.progress.retain(|id, _| members.get(id).is_some());
         self.note_suspects();
         let counted = self.counted();
         // Ascending by progress: those that lack a message are a prefix.

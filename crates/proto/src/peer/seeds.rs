@@ -87,8 +87,9 @@ impl Peer {
         let seed = seed.unwrap_or_default();
         let why = format!("it has the same identity as seed {other}");
         self.fx.count("seeds_sharing_identity");
-        self.fx.event(Event::SeedsShareIdentity { seed, other: Some(other), id });
-        self.registrations.set_problem(index, why.clone());
+        if self.registrations.set_problem(index, why.clone()) {
+            self.fx.event(Event::SeedsShareIdentity { seed, other: Some(other), id });
+        }
         self.refuse_seed(index, link, CloseReason::Duplicate, why);
         true
     }

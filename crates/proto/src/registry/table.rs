@@ -41,6 +41,8 @@ struct Slot {
     expired: bool,
     /// Its place among those alive.
     place: Option<u32>,
+    /// Whether it is counted in [`Table::on_loopback`].
+    is_on_loopback: bool,
     /// Whether it is counted in [`Table::participating`].
     participates: bool,
 }
@@ -54,6 +56,8 @@ pub(crate) struct Table {
     alive: Pool,
     /// How many of them participate.
     participating: usize,
+    /// Those alive, and those participating, whose addresses are all loopback addresses.
+    on_loopback: (usize, usize),
     /// Up to which version (incarnation, sequence) what was forgotten is not learned again from a seed that
     /// forgets later: all of a life that had ended, and what was known of one that had gone silent.
     forgotten: BTreeMap<PeerId, ((u64, u64), Time)>,
@@ -68,6 +72,7 @@ impl Table {
             hashes: vec![0; BUCKETS],
             alive: Pool::default(),
             participating: 0,
+            on_loopback: (0, 0),
             forgotten: BTreeMap::new(),
             lease,
             tombstone,
@@ -90,6 +95,11 @@ impl Table {
     /// Those of them whose records say that they participate.
     pub(crate) const fn participating_count(&self) -> usize {
         self.participating
+    }
+
+    /// How many of those alive, and of those participating, have loopback addresses alone.
+    pub(crate) const fn on_loopback(&self) -> (usize, usize) {
+        self.on_loopback
     }
 
     /// `n` of those alive, each with the same chance.
@@ -140,6 +150,16 @@ impl Table {
         let Some(s) = self.slots.get_mut(id) else { return };
         let weight = u32::from(s.entry.record.free_places());
         let participates = Self::counts(s) && s.entry.record.participates;
+        let is_on_loopback = Self::counts(s) && s.entry.record.is_on_loopback();
+        let (alive, taking_part) = &mut self.on_loopback;
+        if core::mem::replace(&mut s.is_on_loopback, is_on_loopback) {
+            *alive -= 1;
+            *taking_part -= usize::from(s.participates);
+        }
+        if is_on_loopback {
+            *alive += 1;
+            *taking_part += usize::from(participates);
+        }
         match (core::mem::replace(&mut s.participates, participates), participates) {
             (false, true) => self.participating += 1,
             (true, false) => self.participating -= 1,
@@ -214,8 +234,17 @@ impl Table {
         }
         Self::toggle_hash(&mut self.hashes, &entry);
         let until = now + if ended { self.tombstone } else { self.lease };
-        self.slots
-            .insert(id, Slot { entry, until, expired: false, place: None, participates: false });
+        self.slots.insert(
+            id,
+            Slot {
+                entry,
+                until,
+                expired: false,
+                place: None,
+                is_on_loopback: false,
+                participates: false,
+            },
+        );
         self.place(&id);
         match state {
             EntryState::Alive => Change::New,
@@ -391,6 +420,9 @@ mod tests {
             let participating = b.alive().filter(|e| e.record.participates).count();
             prop_assert_eq!(b.participating_count(), participating);
             prop_assert_eq!(a.participating_count(), participating);
+            let on_loopback = || b.alive().filter(|e| e.record.is_on_loopback());
+            let taking_part = on_loopback().filter(|e| e.record.participates).count();
+            prop_assert_eq!(b.on_loopback(), (on_loopback().count(), taking_part));
             let drawn = b.sample(usize::MAX, &mut rng).len();
             prop_assert_eq!(drawn, b.alive_count());
             // Idempotent: the whole of one into the other changes nothing.

@@ -59,11 +59,13 @@ impl OtherSeed {
         }
     }
 
-    /// It was reached, and cannot be used.
-    pub(super) fn refuse(&mut self, why: String) {
+    /// It was reached, and cannot be used. Says whether that is news.
+    pub(super) fn refuse(&mut self, why: String) -> bool {
         self.dialing = false;
         self.failures = self.failures.saturating_add(1);
+        let is_news = self.problem.as_ref() != Some(&why);
         self.problem = Some(why);
+        is_news
     }
 
     pub(super) const fn failures(&self) -> u32 {
@@ -120,6 +122,8 @@ impl Seed {
             other.problem = Some(why.to_string());
             self.fx.event(Event::SeedRefused { seed, why: why.to_string() });
         } else {
+            // What was wrong there before is over: nothing that answers is there.
+            other.problem = None;
             let retry_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             self.fx.event(Event::SeedLost { seed, why: why.to_string(), retry_ms });
         }
@@ -335,12 +339,16 @@ impl Seed {
         compared: bool,
     ) {
         let (nonce, synced) = (ByteArray::from(self.nonce), self.synced);
+        // A live peer that is on another host, and has loopback addresses alone, cannot be reached from there.
+        let here = self.is_on_this_host(link);
+        let is_told = |e: &&Entry| here || !(e.is_alive() && e.record.is_on_loopback());
+        let entries: Vec<Entry> = entries.iter().filter(is_told).cloned().collect();
         if entries.is_empty() && (compared || !want.is_empty()) {
             let f = Entries { entries: Vec::new(), want, nonce, compared, synced };
             return self.fx.send(link, f);
         }
         let mut want = Some(want);
-        let mut chunks = parts(entries, Entry::wire_size).into_iter().peekable();
+        let mut chunks = parts(&entries, Entry::wire_size).into_iter().peekable();
         while let Some(chunk) = chunks.next() {
             let last = chunks.peek().is_none();
             let want = if last { want.take().unwrap_or_default() } else { Vec::new() };

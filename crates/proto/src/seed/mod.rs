@@ -15,6 +15,7 @@ mod timers;
 mod verdict;
 mod view;
 
+use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::Config;
@@ -64,6 +65,8 @@ pub struct Seed {
     own_address: Option<String>,
     seed_count: usize,
     others: Vec<OtherSeed>,
+    /// From where a process with this seed's key dialled last, and when.
+    copy_met: Option<(IpAddr, Time)>,
     links: BTreeMap<LinkId, Link>,
     dials: BTreeMap<DialId, DialFor>,
     /// Peers whose registration came over a link that is up.
@@ -94,6 +97,10 @@ pub struct Seed {
     health: Health,
     /// Whether it reaches the peers that it serves.
     reach: ReachCheck,
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 impl Seed {
@@ -132,6 +139,7 @@ impl Seed {
             own_address,
             seed_count,
             others,
+            copy_met: None,
             links: BTreeMap::new(),
             dials: BTreeMap::new(),
             registrants: Registrants::default(),

@@ -5,6 +5,7 @@
 //! link of the one whose place was taken stays up for that, for as long as any link without a purpose does.
 
 use core::net::SocketAddr;
+use core::time::Duration;
 
 use minicbor::bytes::ByteArray;
 
@@ -15,6 +16,9 @@ use crate::io::LinkId;
 use crate::limits::IDLE_LINK;
 use crate::record::SignedRecord;
 use crate::wire::RegisterRefused;
+
+/// A copy of this seed that has not dialled for so long counts as a new one when it does.
+const COPY_FORGOTTEN: Duration = Duration::from_secs(60);
 
 impl Seed {
     /// A process registers: others with the same identity, on links that are up, are shown its record.
@@ -78,8 +82,12 @@ impl Seed {
     /// A process that has this seed's key has dialled it. It is told at the address where it listens, if
     /// that is configured; here its port is not known.
     pub(super) fn met_copy(&mut self, from: SocketAddr) {
-        let id = self.id();
+        let (id, now) = (self.id(), self.fx.now());
         self.fx.count("seeds_sharing_identity");
+        let before = self.copy_met.replace((from.ip(), now));
+        if before.is_some_and(|(ip, at)| ip == from.ip() && now.since(at) < COPY_FORGOTTEN) {
+            return;
+        }
         let seed = format!("a process at {}", from.ip());
         let other = self.own_address.clone();
         self.fx.event(Event::SeedsShareIdentity { seed, other, id });
@@ -96,10 +104,12 @@ impl Seed {
         let now = self.fx.now();
         let Some(other) = self.others.get_mut(index) else { return };
         let name = owner.as_deref().unwrap_or("this seed");
-        other.refuse(format!("it has the same identity as {name}"));
+        let is_news = other.refuse(format!("it has the same identity as {name}"));
         let wait = self.rng.backoff(other.failures(), &self.config);
         other.retry_at(now + wait);
         self.fx.count("seeds_sharing_identity");
-        self.fx.event(Event::SeedsShareIdentity { seed, other: owner, id });
+        if is_news {
+            self.fx.event(Event::SeedsShareIdentity { seed, other: owner, id });
+        }
     }
 }

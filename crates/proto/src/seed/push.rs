@@ -91,8 +91,12 @@ impl Seed {
         }
         let record = |id: &PeerId| self.table.get(id).map(|e| e.record.clone());
         let is_alive = |id: &&PeerId| self.table.get(id).is_some_and(Entry::is_alive);
-        let joined: Vec<SignedRecord> =
-            pending.joined.iter().filter(is_alive).filter_map(record).collect();
+        let (on_loopback, joined): (Vec<SignedRecord>, Vec<SignedRecord>) = pending
+            .joined
+            .iter()
+            .filter(is_alive)
+            .filter_map(record)
+            .partition(|r| r.is_on_loopback());
         // Who is back meanwhile is told as having come.
         let has_left = |r: &SignedRecord| r.presence == Presence::Left;
         let left: Vec<SignedRecord> =
@@ -102,28 +106,35 @@ impl Seed {
             .iter()
             .filter_map(|id| self.table.get(id).and_then(|e| e.certificate.clone()))
             .collect();
-        let (alive, participating) = (self.alive_count(), self.participating_count());
         let frame = |joined: &[SignedRecord], left: &[SignedRecord], dead: &[Certificate]| {
             let (joined, left, dead) = (joined.to_vec(), left.to_vec(), dead.to_vec());
-            MembersChanged { joined, left, dead, alive, participating }
+            MembersChanged { joined, left, dead, alive: 0, participating: 0 }
         };
-        let joins = parts(&joined, SignedRecord::wire_size);
-        let joins: Vec<_> = joins.into_iter().map(|p| frame(p, &[], &[])).collect();
+        let joins = |of: &[SignedRecord]| -> Vec<MembersChanged> {
+            parts(of, SignedRecord::wire_size).into_iter().map(|p| frame(p, &[], &[])).collect()
+        };
+        let (joins, joins_on_loopback) = (joins(&joined), joins(&on_loopback));
         let leaves = parts(&left, SignedRecord::wire_size);
         let leaves = leaves.into_iter().map(|p| frame(&[], p, &[]));
         let deaths = parts(&dead, Certificate::wire_size);
         let ends: Vec<_> = leaves.chain(deaths.into_iter().map(|p| frame(&[], &[], p))).collect();
         let (hear_of_joins, hear_of_ends) = self.audience(pending);
-        let joins = (joins, hear_of_joins);
-        for (frames, links) in [joins, (ends, hear_of_ends)] {
-            if frames.is_empty() {
-                continue;
+        for link in hear_of_joins {
+            self.send_changes(link, &joins);
+            // These addresses mean something on this host only.
+            if self.is_on_this_host(link) {
+                self.send_changes(link, &joins_on_loopback);
             }
-            for link in links {
-                for changed in &frames {
-                    self.fx.send(link, changed.clone());
-                }
-            }
+        }
+        for link in hear_of_ends {
+            self.send_changes(link, &ends);
+        }
+    }
+
+    fn send_changes(&mut self, link: LinkId, changes: &[MembersChanged]) {
+        let (alive, participating) = self.counts_for(link);
+        for changed in changes {
+            self.fx.send(link, MembersChanged { alive, participating, ..changed.clone() });
         }
     }
 

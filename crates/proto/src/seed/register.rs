@@ -41,7 +41,7 @@ impl Seed {
             return self.refuse_registration(link, remote, RefuseReason::WrongIdentity);
         }
         self.introduce_process(link, &record);
-        let elsewhere = self.links.get(&link).is_some_and(|l| !l.on_loopback);
+        let elsewhere = !self.is_on_this_host(link);
         if elsewhere && record.is_on_loopback() && record.presence == Presence::Alive {
             return self.refuse_registration(link, remote, RefuseReason::LoopbackAddress);
         }
@@ -150,11 +150,12 @@ impl Seed {
         if let Some(own) = &self.own_address {
             seeds.push(SeedName { host_port: own.clone(), id: self.id() });
         }
+        let (alive, participating) = self.counts_for(a.link);
         let registered = Registered {
             incarnation: a.incarnation,
             sequence: a.sequence,
-            alive: self.alive_count(),
-            participating: self.participating_count(),
+            alive,
+            participating,
             nonce: ByteArray::from(self.nonce),
             seeds,
             synced: self.synced,
@@ -177,11 +178,20 @@ impl Seed {
     }
 
     pub(super) fn alive_count(&self) -> u32 {
-        u32::try_from(self.table.alive_count()).unwrap_or(u32::MAX)
+        super::count(self.table.alive_count())
     }
 
-    pub(super) fn participating_count(&self) -> u32 {
-        u32::try_from(self.table.participating_count()).unwrap_or(u32::MAX)
+    /// How many live peers, and how many participating ones, a node on a link may hear of.
+    pub(super) fn counts_for(&self, link: LinkId) -> (u32, u32) {
+        let (alive, participating) = (self.table.alive_count(), self.table.participating_count());
+        let (hidden_alive, hidden) =
+            if self.is_on_this_host(link) { (0, 0) } else { self.table.on_loopback() };
+        (super::count(alive - hidden_alive), super::count(participating - hidden))
+    }
+
+    /// Whether the other end of a link is on this host: it came over the loopback interface.
+    pub(super) fn is_on_this_host(&self, link: LinkId) -> bool {
+        self.links.get(&link).is_some_and(|l| l.on_loopback)
     }
 
     /// Merges an entry, from its owner or from another seed, and does what follows from it.
@@ -259,9 +269,11 @@ impl Seed {
         }
         l.list_sent = Some(now);
         let remote = l.remote;
-        let records = self.list_for(remote);
-        let (alive, synced) = (self.alive_count(), self.synced);
-        let participating = self.participating_count();
+        let mut records = self.list_for(remote);
+        if !self.is_on_this_host(link) {
+            records.retain(|r| !r.is_on_loopback());
+        }
+        let ((alive, participating), synced) = (self.counts_for(link), self.synced);
         let list = |records: Vec<SignedRecord>, last| PeerList {
             records,
             alive,

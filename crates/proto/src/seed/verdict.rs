@@ -116,7 +116,7 @@ impl Seed {
             return false;
         };
         let (joined, left, dead) = (Vec::new(), Vec::new(), vec![c]);
-        let (alive, participating) = (self.alive_count(), self.participating_count());
+        let (alive, participating) = self.counts_for(link);
         self.fx.send(link, MembersChanged { joined, left, dead, alive, participating });
         true
     }

@@ -43,6 +43,8 @@ const TURNS: usize = 4;
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// How long a node that ends waits for its consumer.
 const LAST_ACKNOWLEDGEMENT: Duration = Duration::from_secs(2);
+/// The links, and then the consumer, have this time for their last work even if the time to leave is over.
+const LEAST_WAIT: Duration = Duration::from_millis(250);
 /// News taken in before timers and publishers have their turn, and how long that may take.
 const ROUND: usize = 256;
 const ROUND_TIME: Duration = Duration::from_millis(5);
@@ -99,6 +101,8 @@ pub(crate) struct Driver<C: Core> {
     /// The last batch sent and its encoding: one batch goes to many links in a row.
     last_gossip: Option<(Frame, Encoded)>,
     phase: Phase,
+    /// When the node is to have ended, once it leaves.
+    leave_by: Option<Instant>,
     /// Whether there are handles that may ask for something.
     takes_commands: bool,
 }
@@ -130,6 +134,7 @@ pub(crate) fn spawn<C: Core>(setup: DriverSetup<C>) {
         waiting: BTreeMap::new(),
         last_gossip: None,
         phase: Phase::Running,
+        leave_by: None,
         takes_commands: true,
     };
     tokio::spawn(async move {
@@ -152,8 +157,12 @@ impl<C: Core> Driver<C> {
         self.tell_wall_clock();
         self.step(|_, _| ());
         let mut timer = std::pin::pin!(sleep_until(Instant::now()));
-        while !self.is_finished() {
+        loop {
             let Some(wake) = self.fire_timeout().await else { return };
+            // The core may have left at this deadline.
+            if self.is_finished() {
+                break;
+            }
             if timer.deadline() != wake {
                 timer.as_mut().reset(wake);
             }
@@ -285,7 +294,7 @@ impl<C: Core> Driver<C> {
 
     fn take_in(&mut self, news: Arrival) {
         match news {
-            Arrival::Frame { link, frame, _room } => self.feed(Input::Frame { link, frame }),
+            Arrival::Frame { link, frame } => self.feed(Input::Frame { link, frame }),
             Arrival::Up { link, info, queue } => {
                 if matches!(self.phase, Phase::Closing(_)) {
                     queue.close(CloseReason::Leaving);
@@ -314,6 +323,9 @@ impl<C: Core> Driver<C> {
                 self.step(|core, now| ask(core, now, id));
             }
             Command::Leave(within) => {
+                // A time beyond the clock's end is no limit.
+                let by = Instant::now().checked_add(within);
+                self.leave_by = [self.leave_by, by].into_iter().flatten().min();
                 let mut says_goodbye = false;
                 self.step(|core, now| says_goodbye = core.leave(now, within));
                 if says_goodbye {
@@ -460,8 +472,16 @@ impl<C: Core> Driver<C> {
         }
         // The links keep to the flush time themselves; the rest is for their tasks to be run.
         let grace = self.net.tuning.close_flush * 2 + Duration::from_millis(500);
-        self.phase = Phase::Closing(Instant::now() + grace);
+        self.phase = Phase::Closing(self.end_after(grace));
         self.takes_commands = false;
+    }
+
+    /// When something that the exit waits for at most `longest` has to be done: before the time to leave is
+    /// over, or [`LEAST_WAIT`] from now if that is later.
+    fn end_after(&self, longest: Duration) -> Instant {
+        let now = Instant::now();
+        let latest = now + longest;
+        self.leave_by.map_or(latest, |by| latest.min(by.max(now + LEAST_WAIT)))
     }
 
     fn is_finished(&mut self) -> bool {
@@ -483,7 +503,7 @@ impl<C: Core> Driver<C> {
         // Its links are gone: nothing is delivered any more.
         self.hubs.log.close();
         let progress = self.hubs.progress.clone();
-        progress.ended(LAST_ACKNOWLEDGEMENT).await;
+        progress.ended(self.end_after(LAST_ACKNOWLEDGEMENT)).await;
         self.take_in_progress();
         if let Some(store) = self.store.take() {
             store.finish().await;

@@ -13,7 +13,7 @@ use super::queue::LinkQueue;
 use crate::counters::Tally;
 use crate::net::{Arrival, Net};
 
-/// A frame above this size takes a share of the memory for large frames until the driver has it.
+/// The signatures of a frame above this size are checked outside the threads of the runtime.
 const LARGE: usize = 32 * 1024;
 
 /// How the reading half ended.
@@ -88,11 +88,7 @@ impl Reader<'_> {
             // The core has closed this link; it hears nothing of it any more but its end.
             return Ok(());
         }
-        let _room = match u32::try_from(size) {
-            Ok(bytes) if size > LARGE => net.large.clone().acquire_many_owned(bytes).await.ok(),
-            _ => None,
-        };
-        let news = Arrival::Frame { link: self.link, frame, _room };
+        let news = Arrival::Frame { link: self.link, frame };
         net.inbox.frame(self.link, news, size).await;
         Ok(())
     }

@@ -43,8 +43,9 @@ const INCARNATION: &str = "incarnation";
 const ANCHORS: &str = "anchors";
 const NONCE: &str = "nonce";
 const FORMAT: &str = "format";
-/// Raised when a file could be misread by another version. Format 1 kept single messages.
-const FORMAT_NOW: &[u8] = &[2];
+/// Raised when a file could be misread by another version. Format 1 kept single messages. Within format 2
+/// the signed statements changed (streams have an epoch of their own): those of before are left out.
+const FORMAT_NOW: &[u8] = &[3];
 
 /// Memory for cached pages. The default of 1 GiB would be most of a small machine's.
 const CACHE: usize = 4 * 1024 * 1024;
@@ -70,6 +71,31 @@ pub(crate) struct Registry {
 /// Makes or opens the file; again after an I/O error, because the library refuses to go on then.
 pub(crate) type Opener = Box<dyn Fn() -> Result<redb::Database, DatabaseError> + Send + Sync>;
 
+/// Why a store cannot be used at the start.
+pub(crate) fn unusable(path: &Path, e: redb::Error) -> StartError {
+    match e {
+        redb::Error::Io(source) if source.kind() != std::io::ErrorKind::InvalidData => {
+            StartError::of_data_dir(path.to_owned(), source)
+        }
+        other => StartError::Store { path: path.to_owned(), problem: in_words(&other) },
+    }
+}
+
+/// An error of the database library, for people.
+pub(crate) fn in_words(e: &redb::Error) -> String {
+    use std::io::ErrorKind;
+    match e {
+        redb::Error::Io(e) => match e.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "the disk is full".to_owned(),
+            ErrorKind::ReadOnlyFilesystem => "the disk is read-only".to_owned(),
+            ErrorKind::InvalidData => "it is no store of this program, or damaged".to_owned(),
+            _ => e.to_string(),
+        },
+        redb::Error::Corrupted(_) => "the file is damaged".to_owned(),
+        other => other.to_string(),
+    }
+}
+
 /// An open state file.
 pub(crate) struct Database {
     path: PathBuf,
@@ -87,7 +113,7 @@ impl Database {
     /// Opens or makes `name` in `directory`, which is made as well if it is not there.
     pub(crate) fn open(directory: &Path, name: &str) -> Result<Self, StartError> {
         make_private(directory)
-            .map_err(|source| StartError::DataDir { path: directory.to_owned(), source })?;
+            .map_err(|source| StartError::of_data_dir(directory.to_owned(), source))?;
         let path = directory.join(name);
         let file = path.clone();
         let opener: Opener =
@@ -98,17 +124,10 @@ impl Database {
     pub(crate) fn with_opener(path: PathBuf, opener: Opener) -> Result<Self, StartError> {
         let open = catch(&opener).map_err(|e| match e {
             DatabaseError::DatabaseAlreadyOpen => StartError::Locked { path: path.clone() },
-            DatabaseError::Storage(StorageError::Io(source))
-                if source.kind() != std::io::ErrorKind::InvalidData =>
-            {
-                StartError::DataDir { path: path.clone(), source }
-            }
-            other => StartError::Store { path: path.clone(), problem: other.to_string() },
+            other => unusable(&path, other.into()),
         })?;
         let database = Database { path, opener, open: Some(open) };
-        database
-            .check_format()
-            .map_err(|problem| StartError::Store { path: database.path.clone(), problem })?;
+        database.check_format()?;
         Ok(database)
     }
 
@@ -116,22 +135,34 @@ impl Database {
         &self.path
     }
 
-    fn check_format(&self) -> Result<(), String> {
-        let found = catch(|| self.meta(FORMAT)).map_err(|e| e.to_string())?;
+    fn check_format(&self) -> Result<(), StartError> {
+        let refused = |problem: &str| {
+            Err(StartError::Store { path: self.path.clone(), problem: problem.to_owned() })
+        };
+        let found = catch(|| self.meta(FORMAT)).map_err(|e| unusable(&self.path, e))?;
         match found.as_deref() {
-            None => catch(|| {
-                self.transaction(|t| {
-                    t.open_table(META)?.insert(FORMAT, FORMAT_NOW)?;
-                    Ok(())
-                })
-            })
-            .map_err(|e| e.to_string()),
-            Some(FORMAT_NOW) => Ok(()),
-            Some([1]) => Err("it was written by an older version of this program, which kept \
-                              messages in another form (format 1, this one writes format 2)"
-                .to_owned()),
-            Some(_) => Err("it was written by a newer version of this program".to_owned()),
+            Some(FORMAT_NOW) => return Ok(()),
+            Some([1]) => {
+                return refused(
+                    "it was written by an older version of this program, which kept messages in another \
+                     form (format 1, this one writes format 3)",
+                );
+            }
+            Some([2]) => tracing::info!(
+                target: "rumormill::store",
+                "{} is of an older version (format 2): what this version cannot read of it is left out",
+                self.path.display()
+            ),
+            Some(_) => return refused("it was written by a newer version of this program"),
+            None => {}
         }
+        catch(|| {
+            self.transaction(|t| {
+                t.open_table(META)?.insert(FORMAT, FORMAT_NOW)?;
+                Ok(())
+            })
+        })
+        .map_err(|e| unusable(&self.path, e))
     }
 
     /// Reads what a peer keeps.
@@ -216,7 +247,7 @@ impl Database {
         tally.store_corrupt.one();
         tracing::warn!(
             target: "rumormill::store",
-            "{what} in {} is damaged and was skipped",
+            "{what} in {} is damaged, or of an older version, and was skipped",
             self.path.display()
         );
     }

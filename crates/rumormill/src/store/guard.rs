@@ -24,8 +24,9 @@ pub(super) fn catch<T, E: From<redb::StorageError>>(
     let result = catch_unwind(AssertUnwindSafe(call));
     CATCHING.set(before);
     result.unwrap_or_else(|panic| {
-        let what = format!("the file is damaged: {}", text(&*panic));
-        Err(redb::StorageError::Corrupted(what).into())
+        // For whoever looks for a fault of the library; it says nothing to others.
+        tracing::debug!(target: "rumormill::store", "caught a panic: {}", text(&*panic));
+        Err(redb::StorageError::Corrupted("a panic was caught".to_owned()).into())
     })
 }
 
@@ -63,11 +64,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn panic_of_database_call_becomes_error_with_its_text() {
+    fn panic_of_database_call_becomes_error_without_its_text() {
         silence_caught_panics();
         let failed = catch::<(), redb::Error>(|| panic!("page {} is of no known type", 7));
-        let said = failed.unwrap_err().to_string();
-        assert!(said.contains("damaged") && said.contains("page 7"), "{said}");
+        let said = super::super::database::in_words(&failed.unwrap_err());
+        assert_eq!(said, "the file is damaged");
         let fine: Result<u32, redb::Error> = catch(|| Ok(7));
         assert_eq!(fine.unwrap(), 7);
         assert!(!CATCHING.get());

@@ -40,13 +40,13 @@ pub(crate) fn load_or_create(
                 None => Identity::from_secret(&crate::random_bytes()?),
             };
             create(directory, &path, &identity)
-                .map_err(|source| StartError::DataDir { path, source })?;
+                .map_err(|source| StartError::of_data_dir(path, source))?;
             Ok(identity)
         }
         Err(e) if e.kind() == io::ErrorKind::InvalidData => {
             Err(StartError::KeyFile { path, problem: "it is not text".to_owned() })
         }
-        Err(source) => Err(StartError::DataDir { path, source }),
+        Err(source) => Err(StartError::of_data_dir(path, source)),
     }
 }
 

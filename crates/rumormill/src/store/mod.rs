@@ -9,7 +9,7 @@ use rumormill_proto::Role;
 
 #[cfg(test)]
 pub(crate) use database::settle;
-pub(crate) use database::{Database, Kept};
+pub(crate) use database::{Database, Kept, unusable};
 pub use guard::silence_caught_panics;
 pub(crate) use identity_file::load_or_create;
 pub(crate) use task::{StoreHandle, spawn};

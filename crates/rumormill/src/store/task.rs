@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, timeout};
 
-use super::database::{Database, settle};
+use super::database::{Database, in_words, settle};
 use crate::net::{Arrival, Net};
 
 /// Requests committed together: under load, one wait for the disk serves many.
@@ -150,7 +150,8 @@ async fn commit(
             return Some((database, group));
         };
         net.tally.store_failures.one();
-        net.tally.store_problem.set(Some(e.to_string()));
+        let why = in_words(&e);
+        net.tally.store_problem.set(Some(why.clone()));
         if complained.is_none() {
             net.tally.store_outages.one();
         }
@@ -160,7 +161,7 @@ async fn commit(
                 target: "rumormill::store",
                 node = %net.label.name,
                 id = %net.label.id,
-                "cannot write to {}: {e}; the node goes on, but confirms nothing until it can: \
+                "cannot write to {}: {why}; the node goes on, but confirms nothing until it can: \
                  check the disk for space and errors",
                 database.path().display()
             );

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use rumormill_proto::{DeliveredMark, StreamId};
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::{Received, Subscription};
 
@@ -37,7 +36,7 @@ impl Consumer {
 
     /// The next message, or the next gap; `None` when the node delivers no more and all is read: then
     /// a last [`acknowledge`](Consumer::acknowledge) is due, for which the node waits up to two
-    /// seconds. Cancelling it loses nothing.
+    /// seconds, and no longer than it may take to leave. Cancelling it loses nothing.
     pub async fn recv(&mut self) -> Option<Received> {
         let received = self.subscription.recv().await;
         self.note(received.as_ref());
@@ -129,15 +128,15 @@ impl Progress {
         marks.into_iter().map(mark).collect()
     }
 
-    /// Waits, for a limited time, until the consumer has acknowledged all there was.
-    pub(crate) async fn ended(&self, within: Duration) {
+    /// Waits until the consumer has acknowledged all there was, or until a time.
+    pub(crate) async fn ended(&self, by: Instant) {
         let ended = async {
             while !self.has_ended() {
                 self.moved.notified().await;
             }
         };
         // A consumer that takes longer is told the rest again by the next process.
-        let _ = timeout(within, ended).await;
+        let _ = timeout_at(by, ended).await;
     }
 
     fn has_ended(&self) -> bool {

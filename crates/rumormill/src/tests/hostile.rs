@@ -239,22 +239,51 @@ async fn unknown_frames_and_frames_in_pieces_are_no_offence() {
     assert!(b.seen().iter().any(|s| matches!(s, Seen::Frame(_, "Unknown"))));
 }
 
-#[tokio::test]
-async fn large_frames_come_through_and_give_their_memory_back() {
-    // Room for one large frame at a time.
-    let tuning = Tuning { large_input_bytes: rumormill_proto::limits::MAX_FRAME, ..tuning() };
-    let b = start(2, tuning);
-    let mut stream = raw_link(b.address(), &identity(66)).await;
+/// A frame of more than 32 KiB.
+fn large_frame() -> Vec<u8> {
     let records = vec![record(); 512];
     let list = wire::PeerList { records, alive: 512, participating: 512, synced: true, last: true };
     let bytes = wire::encode(&list.into()).to_bytes();
-    assert!(bytes.len() > 32 * 1024, "it counts as large");
-    for _ in 0..20 {
-        stream.write_all(&bytes).await.unwrap();
+    assert!(bytes.len() > 32 * 1024);
+    bytes.to_vec()
+}
+
+/// The driver stands still, so that all it is given stays where it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_frames_of_some_links_do_not_hold_up_the_reader_of_another() {
+    const GREEDY: u8 = 40;
+    let b = start(2, tuning());
+    let mut links = Vec::new();
+    for n in 0..=GREEDY {
+        links.push(raw_link(b.address(), &identity(100 + n)).await);
+        b.link_with(identity(100 + n).id()).await;
     }
-    super::harness::until("all twenty", || {
-        let n = b.seen().iter().filter(|s| matches!(s, Seen::Frame(_, "PeerList"))).count();
-        (n == 20).then_some(())
-    })
-    .await;
+    let mut honest = links.pop().unwrap();
+    let (resume, wait) = std::sync::mpsc::channel::<()>();
+    let handle = b.handle.clone();
+    let blocked = tokio::spawn(async move {
+        // It ends when the sender is dropped.
+        let _ = handle.call(move |_, _| wait.recv()).await;
+    });
+    let large = large_frame();
+    let floods: Vec<_> = links
+        .into_iter()
+        .map(|mut link| {
+            let large = large.clone();
+            tokio::spawn(async move { while link.write_all(&large).await.is_ok() {} })
+        })
+        .collect();
+    let mut before = u64::MAX;
+    let mut settled = b.counters().get("frames_in");
+    while settled != before || settled == 0 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        (before, settled) = (settled, b.counters().get("frames_in"));
+    }
+    honest.write_all(&large).await.unwrap();
+    honest.write_all(&wire::encode(&Frame::Unknown(999)).to_bytes()).await.unwrap();
+    honest.flush().await.unwrap();
+    b.counted("frames_in", settled + 2).await;
+    floods.iter().for_each(tokio::task::JoinHandle::abort);
+    drop(resume);
+    blocked.await.unwrap();
 }

@@ -181,6 +181,51 @@ fn a_directory_in_use_unusable_or_damaged_is_named() {
     assert!(matches!(e, StartError::Store { .. }), "{e:?}");
 }
 
+#[test]
+fn start_on_full_disk_says_that_the_disk_is_full() {
+    let disk = Disk::default();
+    disk.full.store(true, Ordering::SeqCst);
+    let opener = move || Builder::new().create_with_backend(disk.clone());
+    let e = Database::with_opener("memory".into(), Box::new(opener)).unwrap_err().to_string();
+    assert!(e.contains("the disk is full") && !e.contains("writable"), "{e}");
+
+    let disk = Disk::default();
+    let mut db = disk.open();
+    disk.full.store(true, Ordering::SeqCst);
+    let failed = db.begin_life(0, WallTime(0)).unwrap_err();
+    let e = crate::store::unusable(db.path(), failed);
+    assert!(matches!(e, StartError::DiskFull { .. }), "{e:?}");
+}
+
+/// What it holds of statements that this version cannot read is left out.
+#[test]
+fn store_of_format_two_is_read_and_becomes_one_of_this_version() {
+    let dir = tempfile::tempdir().unwrap();
+    Database::open(dir.path(), "peer.redb").unwrap().begin_life(8, WallTime(0)).unwrap();
+    let write = |format: u8| {
+        let db = redb::Database::create(dir.path().join("peer.redb")).unwrap();
+        let t = db.begin_write().unwrap();
+        let meta = redb::TableDefinition::<&str, &[u8]>::new("meta");
+        t.open_table(meta).unwrap().insert("format", [format].as_slice()).unwrap();
+        let batches = redb::TableDefinition::<u64, &[u8]>::new("batches");
+        t.open_table(batches).unwrap().insert(0, b"of an older version".as_slice()).unwrap();
+        t.commit().unwrap();
+    };
+    write(2);
+    let tally = Tally::default();
+    let kept =
+        Database::open(dir.path(), "peer.redb").unwrap().kept(&Verifier::new(), &tally).unwrap();
+    assert_eq!((kept.incarnation, kept.batches.len()), (9, 0));
+    let db = redb::Database::create(dir.path().join("peer.redb")).unwrap();
+    let read = redb::ReadableDatabase::begin_read(&db).unwrap();
+    let meta = read.open_table(redb::TableDefinition::<&str, &[u8]>::new("meta")).unwrap();
+    assert_eq!(meta.get("format").unwrap().unwrap().value(), [3]);
+    drop((meta, read, db));
+    write(4);
+    let e = open_error(dir.path()).to_string();
+    assert!(e.contains("newer version"), "{e}");
+}
+
 /// A disk in memory that can be made to fail.
 #[derive(Debug, Clone, Default)]
 struct Disk {
