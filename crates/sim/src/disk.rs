@@ -46,6 +46,19 @@ impl Disk {
         self.compacted.iter().map(|(&publisher, &epoch)| StreamId { publisher, epoch })
     }
 
+    /// How far the streams of a publisher are known: delivered, or kept.
+    pub(crate) fn published(&self, publisher: &PeerId) -> Vec<DeliveredMark> {
+        let kept = self.batches.values().map(|b| (b.stream(), b.end()));
+        let marks = self.marks.iter().map(|(stream, to)| (*stream, *to));
+        let mut ends: BTreeMap<StreamId, u64> = BTreeMap::new();
+        for (stream, end) in kept.chain(marks).filter(|(s, _)| s.publisher == *publisher) {
+            let known = ends.entry(stream).or_default();
+            *known = end.max(*known);
+        }
+        let mark = |(StreamId { publisher, epoch }, to)| DeliveredMark { publisher, epoch, to };
+        ends.into_iter().map(mark).collect()
+    }
+
     /// Carries out one request, all of it.
     pub(crate) fn apply(&mut self, ops: Vec<StoreOp>) {
         for op in ops {

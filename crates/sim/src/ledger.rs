@@ -82,6 +82,8 @@ pub struct GapTold {
 /// How far a process found on its disk, at its start, that messages were delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resume {
+    /// When.
+    pub at: Time,
     /// Where.
     pub node: NodeId,
     /// The how-manieth start of the node's process.
@@ -90,6 +92,8 @@ pub struct Resume {
     pub marks: Vec<DeliveredMark>,
     /// Streams up to which it found all of their publisher to be over.
     pub compacted: Vec<StreamId>,
+    /// How far it found the streams of its own earlier processes.
+    pub own: Vec<DeliveredMark>,
     /// What its consumer had acknowledged to all processes before, if it has one.
     pub consumed: Option<Vec<DeliveredMark>>,
 }

@@ -195,7 +195,7 @@ mod tests {
     use super::*;
     use crate::checkers::planted;
     use crate::ledger::Resume;
-    use rumormill_proto::snapshot::PublisherView;
+    use rumormill_proto::{Time, snapshot::PublisherView};
 
     #[test]
     fn a_number_left_out_is_found() {
@@ -250,12 +250,14 @@ mod tests {
             let first = seen.ledger.arrivals[0].id;
             let marks =
                 vec![DeliveredMark { publisher: first.publisher, epoch: first.epoch, to: 3 }];
-            let (compacted, consumed) = (vec![], None);
+            let (compacted, own, consumed) = (vec![], vec![], None);
             seen.ledger.resumes.push(Resume {
+                at: Time::ZERO,
                 node: NodeId(4),
                 life: 2,
                 marks,
                 compacted,
+                own,
                 consumed,
             });
             planted::deliver(&mut seen, 4, &[next, next + 1]);
@@ -276,10 +278,12 @@ mod tests {
             let to =
                 |to| vec![DeliveredMark { publisher: stream.publisher, epoch: stream.epoch, to }];
             seen.ledger.resumes.push(Resume {
+                at: Time::ZERO,
                 node: NodeId(4),
                 life: 2,
                 marks: to(mark),
                 compacted: if is_over { vec![stream] } else { vec![] },
+                own: vec![],
                 consumed: Some(to(acknowledged)),
             });
             consumed(&seen).len()

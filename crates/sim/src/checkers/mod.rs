@@ -65,6 +65,7 @@ pub fn always(seen: &Observation) -> Vec<Violation> {
         delivery::once,
         age::check,
         order::check,
+        order::named_streams,
         loss::told,
         loss::resumed,
         loss::consumed,

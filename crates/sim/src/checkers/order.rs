@@ -1,6 +1,6 @@
 //! G2: per publisher and epoch, messages come in the order published.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rumormill_proto::{MessageId, PeerId, StreamId};
 
@@ -80,10 +80,57 @@ pub fn epochs(seen: &Observation) -> Vec<Violation> {
     found
 }
 
+/// What the first batch of each stream names: the stream before it and the end of that one, as the disk of the
+/// publisher had it when the process started.
+fn named(seen: &Observation) -> BTreeMap<StreamId, (u64, u64)> {
+    let mut named = BTreeMap::new();
+    for p in seen.ledger.publications.iter().filter(|p| p.id.sequence == 0) {
+        let before = seen.ledger.resumes.iter().filter(|r| r.node == p.node && r.at <= p.at);
+        let Some(start) = before.last() else { continue };
+        let earlier = start.own.iter().filter(|m| m.epoch < p.id.epoch && m.to > 0);
+        if let Some(m) = earlier.max_by_key(|m| m.epoch) {
+            named.insert(p.id.stream(), (m.epoch, m.to));
+        }
+    }
+    named
+}
+
+/// What the first message of a stream names comes before that message, to a process that was handed something of
+/// an earlier stream of the publisher.
+#[must_use]
+pub fn named_streams(seen: &Observation) -> Vec<Violation> {
+    let named = named(seen);
+    // The streams of a publisher that a process was handed the first message of, and all of which it was handed
+    // anything.
+    let mut begun: BTreeMap<(Process, PeerId), BTreeSet<u64>> = BTreeMap::new();
+    let mut first: BTreeMap<(Process, PeerId), u64> = BTreeMap::new();
+    let mut found = Vec::new();
+    for (process, word) in words(seen) {
+        let Word::Got(id) = word else { continue };
+        let key = (process, id.publisher);
+        let first = *first.entry(key).or_insert(id.epoch);
+        let begun = begun.entry(key).or_default();
+        let names = |epoch: &u64| {
+            let stream = StreamId { epoch: *epoch, ..id.stream() };
+            named.get(&stream).is_some_and(|n| n.0 == id.epoch && id.sequence < n.1)
+        };
+        if first <= id.epoch && begun.range(id.epoch + 1..).any(names) {
+            let what = format!("{} got {word:?} after a stream that names it", process.0);
+            found.push(Violation::new("G2", what).about([process.0]));
+        }
+        if id.sequence == 0 {
+            begun.insert(id.epoch);
+        }
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::checkers::planted;
+    use crate::ledger::{Publication, Resume};
+    use rumormill_proto::{DeliveredMark, Time};
 
     #[test]
     fn what_comes_in_order_passes() {
@@ -118,6 +165,32 @@ mod tests {
         planted::deliver(&mut seen, 4, &[2]);
         assert_eq!(check(&seen), []);
         assert_eq!(epochs(&seen).len(), 1);
+    }
+
+    #[test]
+    fn message_after_the_stream_that_names_it_is_found() {
+        let mut seen = planted::sound();
+        planted::deliver(&mut seen, 4, &[1, 0, 2]);
+        let [.., later, _] = seen.ledger.arrivals.as_mut_slice() else { unreachable!() };
+        later.id.epoch = 2;
+        let (id, at) = (later.id, later.at);
+        let publisher = seen.ledger.publications[0].node;
+        let start = |to| Resume {
+            at: Time::ZERO,
+            node: publisher,
+            life: 2,
+            marks: vec![],
+            compacted: vec![],
+            own: vec![DeliveredMark { publisher: id.publisher, epoch: 1, to }],
+            consumed: None,
+        };
+        let publication = Publication { at, node: publisher, id, bytes: 1, connected: vec![] };
+        seen.ledger.publications.push(publication);
+        assert_eq!(named_streams(&seen), [], "the publisher did not know of it");
+        seen.ledger.resumes = vec![start(2)];
+        assert_eq!(named_streams(&seen), [], "it did not know of number 2");
+        seen.ledger.resumes = vec![start(3)];
+        assert_eq!(named_streams(&seen).len(), 1);
     }
 
     #[test]

@@ -212,7 +212,16 @@ impl World {
             let (life, marks) = (n.life, n.disk.marks().collect());
             let compacted = n.disk.compacted().collect();
             let consumed = n.consumer.as_ref().map(Consumer::acknowledged);
-            self.ledger.resumes.push(Resume { node, life, marks, compacted, consumed });
+            let own = n.disk.published(&n.identity.id());
+            self.ledger.resumes.push(Resume {
+                at: now,
+                node,
+                life,
+                marks,
+                compacted,
+                own,
+                consumed,
+            });
         }
         self.hosts_down -= usize::from(was_off);
         self.trace.step(now, node, Step::Start, 0);

@@ -1,0 +1,220 @@
+//! What is asked for, and when it is given up.
+
+use super::patience::{ATTEMPTS, COMMON_PATIENCE, LAST_PATIENCE, PATIENCE};
+use super::*;
+
+const S: StreamId = StreamId { publisher: PeerId::from_bytes([1; 32]), epoch: 1 };
+const A: PeerId = PeerId::from_bytes([2; 32]);
+const B: PeerId = PeerId::from_bytes([3; 32]);
+
+fn missing() -> Missing {
+    Missing::new(Duration::from_secs(600), Stream::new(&[0; 32], "test"))
+}
+
+fn list(ranges: &[(u64, u64)]) -> MessageList {
+    let mut l = MessageList::default();
+    for &(from, to) in ranges {
+        l.receive(S, from, to);
+    }
+    l
+}
+
+fn range(from: u64, to: u64) -> Range {
+    Range { publisher: S.publisher, epoch: S.epoch, from, to }
+}
+
+fn entry(floor: u64, next: u64, gaps: &[(u64, u64)]) -> SummaryEntry {
+    SummaryEntry { publisher: S.publisher, epoch: S.epoch, next, gaps: gaps.to_vec(), floor }
+}
+
+fn pulls(m: &mut Missing, l: &MessageList, now: Time) -> Vec<(PeerId, u64, u64)> {
+    let due = m.due(l, 2, now);
+    due.pulls.iter().flat_map(|(p, r)| r.iter().map(|r| (*p, r.from, r.to))).collect()
+}
+
+#[test]
+fn what_is_announced_and_comes_is_not_pulled() {
+    let (mut m, mut l) = (missing(), list(&[(0, 5)]));
+    m.announced(&l, A, &range(3, 5), Time::ZERO);
+    assert_eq!(m.deadline(), None, "known already");
+    m.announced(&l, A, &range(5, 8), Time::ZERO);
+    assert!(m.deadline().unwrap() > Time::ZERO + SHORTEST_WAIT);
+    l.receive(S, 5, 8);
+    m.received(&l, S, Time::from_micros(1000));
+    assert_eq!(m.deadline(), None);
+}
+
+#[test]
+fn what_does_not_come_is_pulled_from_one_after_the_other() {
+    let (mut m, l) = (missing(), list(&[(0, 5), (7, 8)]));
+    m.announced(&l, A, &range(5, 9), Time::ZERO);
+    m.announced(&l, B, &range(5, 9), Time::ZERO);
+    let at = m.deadline().unwrap();
+    assert_eq!(pulls(&mut m, &l, at), [(A, 5, 7), (B, 8, 9)]);
+    let at = m.deadline().unwrap();
+    assert_eq!(pulls(&mut m, &l, at), [(A, 8, 9), (B, 5, 7)]);
+}
+
+#[test]
+fn a_summary_says_who_has_it() {
+    let (mut m, l) = (missing(), list(&[(0, 2)]));
+    m.told(&l, A, &entry(4, 9, &[(5, 7)]), true, Time::ZERO);
+    m.told(&l, B, &entry(0, 2, &[]), true, Time::ZERO);
+    assert_eq!(pulls(&mut m, &l, Time::ZERO), [(A, 4, 9)]);
+    m.answered(&l, A, &[S], true, Time::ZERO);
+    let at = m.deadline().unwrap();
+    assert_eq!(pulls(&mut m, &l, at), []);
+}
+
+#[test]
+fn after_an_empty_answer_somebody_else_is_asked_at_once() {
+    let (mut m, l) = (missing(), list(&[(0, 5), (7, 8)]));
+    m.hole(S, A, 7, Time::ZERO);
+    m.announced(&l, B, &range(5, 7), Time::ZERO);
+    let mut at = m.deadline().unwrap();
+    assert_eq!(pulls(&mut m, &l, at), [(A, 5, 7)]);
+    at += Duration::from_millis(1);
+    m.answered(&l, A, &[S], true, at);
+    assert_eq!(m.deadline(), Some(at));
+    assert_eq!(pulls(&mut m, &l, at), [(B, 5, 7)]);
+    m.answered(&l, B, &[S], true, at);
+    let due = m.due(&l, 4, at);
+    assert!(due.pulls.is_empty());
+    assert_eq!(due.ask_anybody, [range(5, 7)], "nobody is known to have it: anybody may");
+    assert!(m.deadline().unwrap() >= at + RETRY, "not as fast as it goes");
+    m.announced(&l, PeerId::from_bytes([4; 32]), &range(5, 7), at);
+    assert_eq!(m.deadline(), Some(at + RETRY), "a new one is not kept waiting");
+}
+
+/// When what is missing is given up, how often it was asked for by then, and what that is. The
+/// neighbours that are asked answer with nothing.
+fn given_up(m: &mut Missing, l: &MessageList) -> (Time, u32, Vec<(StreamId, u64, u64)>) {
+    let mut tries = 0;
+    loop {
+        let at = m.deadline().unwrap();
+        let due = m.due(l, 2, at);
+        if !due.lost.is_empty() {
+            return (at, tries, due.lost);
+        }
+        tries += 1;
+        for who in due.pulls.keys() {
+            m.answered(l, *who, &[S], true, at);
+        }
+    }
+}
+
+#[test]
+fn what_others_had_and_nobody_keeps_is_given_up() {
+    let (mut m, l) = (missing(), list(&[(0, 1), (3, 4)]));
+    m.told(&l, A, &entry(1, 4, &[]), true, Time::ZERO);
+    m.told(&l, B, &entry(1, 4, &[]), true, Time::ZERO);
+    let (at, tries, lost) = given_up(&mut m, &l);
+    assert!(at >= Time::ZERO + PATIENCE && at < Time::ZERO + COMMON_PATIENCE, "{at:?}");
+    assert!(tries >= ATTEMPTS, "{tries}");
+    assert_eq!(lost, [(S, 1, 3)]);
+    let mut l = l;
+    l.give_up(S, 1, 3);
+    let at = m.deadline().unwrap();
+    assert!(m.due(&l, 2, at).lost.is_empty() && m.deadline().is_none());
+}
+
+/// Under load what is kept turns over in a fraction of a second: who was away for longer is told at
+/// once, and gets what is left.
+#[test]
+fn what_made_room_for_others_everywhere_is_given_up_at_once() {
+    let (mut m, l) = (missing(), list(&[(0, 10), (20, 30)]));
+    m.review(&l, Time::ZERO);
+    // All that B keeps has come; A has more.
+    m.told(&l, B, &entry(20, 30, &[]), true, Time::ZERO);
+    let at = m.deadline().unwrap();
+    assert!(m.due(&l, 2, at).lost.is_empty(), "A may have it");
+    m.told(&l, A, &entry(50, 90, &[]), true, at);
+    let at = m.deadline().unwrap();
+    let due = m.due(&l, 2, at);
+    assert_eq!(due.lost, [(S, 10, 20)]);
+    assert!(due.pulls.contains_key(&A));
+    m.told(&l, B, &entry(60, 90, &[]), true, at);
+    let due = m.due(&l, 2, m.deadline().unwrap());
+    assert!(at < Time::ZERO + Duration::from_secs(2), "{at:?}");
+    assert_eq!(due.lost, [(S, 10, 20)], "that there is more above 30 is only their word");
+}
+
+/// They may be cut off together from somebody who has it.
+#[test]
+fn what_others_look_for_as_well_is_waited_for_longer() {
+    let (mut m, l) = (missing(), list(&[(0, 1), (3, 4)]));
+    m.review(&l, Time::ZERO);
+    m.told(&l, A, &entry(0, 4, &[(1, 3)]), true, Time::ZERO);
+    m.told(&l, B, &entry(0, 4, &[(1, 3)]), true, Time::ZERO);
+    let (at, _, lost) = given_up(&mut m, &l);
+    assert!(at >= Time::ZERO + COMMON_PATIENCE && at < Time::ZERO + LAST_PATIENCE, "{at:?}");
+    assert_eq!(lost, [(S, 1, 3)]);
+}
+
+/// Neighbours that have given it up say that nothing is missing there, and have nothing. If that counted
+/// as if they had had it, each that gives up would make the next one do so sooner.
+#[test]
+fn who_gives_up_hastens_nobody() {
+    let (mut m, l) = (missing(), list(&[(0, 1), (3, 4)]));
+    m.told(&l, A, &entry(0, 4, &[]), true, Time::ZERO);
+    m.told(&l, B, &entry(0, 4, &[]), true, Time::ZERO);
+    assert!(given_up(&mut m, &l).0 >= Time::ZERO + COMMON_PATIENCE);
+}
+
+/// One of two has given it up, the other one looks for it.
+#[test]
+fn one_that_has_given_up_decides_for_nobody() {
+    let (mut m, l) = (missing(), list(&[(0, 1), (3, 4)]));
+    m.told(&l, A, &entry(0, 4, &[]), true, Time::ZERO);
+    m.told(&l, B, &entry(0, 4, &[(1, 3)]), true, Time::ZERO);
+    assert!(given_up(&mut m, &l).0 >= Time::ZERO + COMMON_PATIENCE);
+}
+
+/// Neighbours know more of a stream than this node, and keep none of it.
+#[test]
+fn tail_that_nobody_keeps_is_given_up_when_enough_neighbours_agree() {
+    let (mut m, l) = (missing(), list(&[(0, 5)]));
+    m.told(&l, A, &entry(9, 9, &[]), true, Time::ZERO);
+    m.told(&l, B, &entry(9, 9, &[]), true, Time::ZERO);
+    let (at, _, lost) = given_up(&mut m, &l);
+    assert!(at >= Time::ZERO + PATIENCE && at < Time::ZERO + COMMON_PATIENCE, "{at:?}");
+    assert_eq!(lost, [(S, 5, 9)]);
+}
+
+#[test]
+fn tail_that_one_neighbour_claims_is_given_up_last() {
+    let (mut m, l) = (missing(), list(&[(0, 5)]));
+    m.told(&l, A, &entry(9, 9, &[]), true, Time::ZERO);
+    m.told(&l, B, &entry(0, 5, &[]), true, Time::ZERO);
+    let (at, _, lost) = given_up(&mut m, &l);
+    assert!(at >= Time::ZERO + LAST_PATIENCE, "{at:?}");
+    assert_eq!(lost, [(S, 5, 9)]);
+}
+
+#[test]
+fn made_up_stream_of_an_unknown_publisher_is_never_given_up() {
+    let (mut m, l) = (missing(), MessageList::default());
+    m.told(&l, A, &entry(9, 9, &[]), true, Time::ZERO);
+    assert_eq!(m.deadline(), None, "it may be of the time before this node took part");
+    m.told(&l, A, &entry(3, 9, &[]), true, Time::ZERO);
+    for _ in 0..200 {
+        let Some(at) = m.deadline() else { break };
+        assert_eq!(m.due(&l, 2, at).lost, []);
+    }
+}
+
+#[test]
+fn earlier_stream_that_the_publisher_names_is_asked_for_and_given_up() {
+    let mut l = list(&[(0, 5)]);
+    let later = StreamId { epoch: 3, ..S };
+    l.receive(later, 0, 1);
+    let named = StreamId { epoch: 2, ..S };
+    l.expect(named, 4);
+    let mut m = missing();
+    m.expect(named, Time::ZERO);
+    let due = m.due(&l, 2, m.deadline().unwrap());
+    assert_eq!(due.ask_anybody.len(), 1);
+    let (at, _, lost) = given_up(&mut m, &l);
+    assert!(at < Time::ZERO + LAST_PATIENCE + COMMON_PATIENCE, "{at:?}");
+    assert_eq!(lost, [(named, 0, 4)]);
+}
