@@ -109,7 +109,11 @@ impl Seed {
             return false;
         }
         self.reach.reached = self.reach.started;
-        self.reach.doubts_since = None;
+        if self.reach.doubts_since.take().is_some() {
+            // Probes that failed meanwhile say nothing about peers that have not come back yet.
+            let (me, now) = (self.id(), self.fx.now());
+            self.cases.values_mut().for_each(|c| c.next_round(&me, false, now));
+        }
         true
     }
 

@@ -186,7 +186,7 @@ fn cut_between_seeds_with_a_few_peers_and_the_rest_removes_no_peer() {
     }
 }
 
-/// The doubt of the first cut is over when the second one comes.
+/// Peers come back one by one after each cut, and the doubt of one is over when the next one comes.
 #[test]
 fn second_cut_between_seeds_and_most_peers_removes_no_peer() {
     let mut net = Net::lan(605, 3, 20);
