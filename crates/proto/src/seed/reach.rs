@@ -38,6 +38,11 @@ impl ReachCheck {
         self.started.is_some() && self.reached != self.started
     }
 
+    /// Whether the last checks have not reached half of the peers.
+    pub(super) const fn doubts(&self) -> bool {
+        self.doubts_since.is_some()
+    }
+
     /// A peer that was asked has lost its link. It counts among those that this seed has lost.
     pub(super) fn forget(&mut self, peer: &PeerId) {
         self.unanswered.remove(peer);
@@ -104,7 +109,11 @@ impl Seed {
             return false;
         }
         self.reach.reached = self.reach.started;
-        self.reach.doubts_since = None;
+        if self.reach.doubts_since.take().is_some() {
+            // Probes that failed meanwhile say nothing about peers that have not come back yet.
+            let (me, now) = (self.id(), self.fx.now());
+            self.cases.values_mut().for_each(|c| c.next_round(&me, false, now));
+        }
         true
     }
 
@@ -119,6 +128,10 @@ impl Seed {
 
     /// Repeats a check that has not reached half of the peers, while there are cases.
     pub(super) fn repeat_reach_check(&mut self) {
+        if self.cases.is_empty() {
+            // The time of a doubt counts while it is checked.
+            self.reach.doubts_since = None;
+        }
         if self.fx.now() < self.reach_deadline() || self.review_reach() {
             return;
         }

@@ -367,11 +367,11 @@ impl Seed {
     }
 
     /// A round of a case led to nothing: it begins again, or is closed. While no majority of the
-    /// seeds is linked there can be no verdict, and that is not held against the case.
+    /// seeds is linked, or this seed doubts itself, there can be no verdict, and that is not held against the case.
     fn end_round(&mut self, subject: PeerId) {
         let (me, now) = (self.id(), self.fx.now());
         let linked = 1 + self.others.iter().filter(|o| o.link.is_some()).count();
-        let counts = linked >= self.quorum();
+        let counts = linked >= self.quorum() && !self.reach.doubts();
         let Some(case) = self.cases.get_mut(&subject) else { return };
         let is_alive = self.table.get(&subject).is_some_and(Entry::is_alive);
         if is_alive && !(counts && case.is_given_up()) {

@@ -243,6 +243,7 @@ mod tests {
             peers.map(|n| Impairment { node: n.node, ..cut.clone() }).collect();
         seen.ledger.impairments.extend(with_it);
         assert_eq!(check(&seen).len(), 1);
+        seen.ledger.impairments.iter_mut().for_each(|i| i.until = None);
         seen.ledger.removals[0].at = cut.from + seen.nodes[3].config.lease();
         assert_eq!(check(&seen), []);
     }

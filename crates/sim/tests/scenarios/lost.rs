@@ -186,6 +186,22 @@ fn cut_between_seeds_with_a_few_peers_and_the_rest_removes_no_peer() {
     }
 }
 
+/// Peers come back one by one after each cut, and the doubt of one is over when the next one comes.
+#[test]
+fn second_cut_between_seeds_and_most_peers_removes_no_peer() {
+    let mut net = Net::lan(605, 3, 20);
+    let (near, far) = net.peers.split_at(2);
+    let (near, far) = ([net.seeds.clone(), near.to_vec()].concat(), far.to_vec());
+    for _ in 0..3 {
+        net.world.partition(&near, &far);
+        net.world.run_for(s(30));
+        net.world.heal();
+        net.world.run_for(s(130));
+    }
+    net.only_removed(&[]);
+    net.rests_within(s(60));
+}
+
 /// Their hosts refuse connections, so the seeds know that they are not cut off.
 #[test]
 fn most_peers_killed_at_once_are_removed_in_the_usual_time() {
