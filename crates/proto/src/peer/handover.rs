@@ -31,6 +31,12 @@ impl Peer {
         self.handover.confirmed()
     }
 
+    /// How many messages of the present stream no other node is known to hold.
+    #[must_use]
+    pub fn unconfirmed(&self) -> u64 {
+        self.outbox.published().saturating_sub(self.handover.confirmed())
+    }
+
     /// What a neighbour has to confirm now.
     pub(super) fn owed(&self) -> Vec<StreamMark> {
         let own = self.own_stream();
