@@ -41,7 +41,8 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({} {})", self.detail, self.status, self.title)
+        // Status and title are for programs.
+        f.write_str(&self.detail)
     }
 }
 

@@ -338,6 +338,12 @@ impl Node {
         self.handle.leave(within).await
     }
 
+    /// How many messages that this node published no other node is known to hold; none once it has ended.
+    #[must_use]
+    pub fn unconfirmed(&self) -> u64 {
+        self.handle.seat().with(|peer, _| peer.unconfirmed()).unwrap_or(0)
+    }
+
     /// Fault injection: ends at once without a word, as a crash would. Sockets are closed by being
     /// dropped; nothing more is written to disk.
     pub fn kill(&self) {

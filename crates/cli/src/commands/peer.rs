@@ -21,6 +21,7 @@ use crate::log::{self, LogArgs, Logs};
 use crate::signals::Stops;
 use crate::supervise::Supervisor;
 use crate::{escape, out, rlimit};
+use rumormill_units::count::counted;
 use rumormill_units::duration;
 
 /// How long a logged message may not be on the disk.
@@ -305,8 +306,16 @@ async fn goodbye(node: &Node, stops: &mut Stops, outcome: Outcome) -> Outcome {
             _ => outcome,
         },
         () = stops.next() => {
+            let unconfirmed = node.unconfirmed();
             node.kill();
-            Ok(Exit::Interrupted)
+            if unconfirmed == 0 {
+                return Ok(Exit::Interrupted);
+            }
+            let message = format!(
+                "ended by a second signal: no other node is known to hold the last {} that this node published",
+                counted(unconfirmed, "message")
+            );
+            Err(Failure::new(Exit::Interrupted, message))
         }
     }
 }

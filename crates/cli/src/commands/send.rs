@@ -12,6 +12,7 @@ use super::members::short;
 use crate::control::NodeArgs;
 use crate::exit::{Exit, Failure, OrExit as _, Outcome};
 use crate::{escape, out};
+use rumormill_units::count::counted;
 use rumormill_units::duration;
 
 /// Publish a message through a running peer
@@ -49,14 +50,15 @@ pub(crate) async fn run(args: SendArgs) -> Outcome {
     let published = client.publish(&request).await?;
     if args.node.json {
         out::json_pretty(&published)?;
-    } else if let Some(receipt) = &published.receipt {
-        out::print(&receipt_text(receipt))?;
-    } else {
-        out::print(&format!("{}\n", published.id))?;
     }
     let held = published.receipt.as_ref().is_some_and(|r| r.complete);
     if args.wait && published.receipt.as_ref().is_some_and(|r| r.live == 1) {
-        alone(&client).await?;
+        // Its receipt counts no other member, because it knows none.
+        has_joined(&client).await?;
+    }
+    if !args.node.json {
+        let text = published.receipt.as_ref().map(receipt_text);
+        out::print(&text.unwrap_or_else(|| format!("{}\n", published.id)))?;
     }
     if args.wait && !held {
         return Err(Failure::new(
@@ -98,8 +100,12 @@ fn missing_text(receipt: &ReceiptLine) -> String {
     if receipt.complete {
         return String::new();
     }
-    let Some(missing) = &receipt.missing else {
-        return "missing: not known by name\n".to_owned();
+    // Until names are known, and in large networks, the count alone is there.
+    let Some(missing) = receipt.missing.as_ref().filter(|missing| !missing.is_empty()) else {
+        return match receipt.live.saturating_sub(receipt.held) {
+            0 => "missing: not known yet\n".to_owned(),
+            n => format!("missing: {}, not known by name yet\n", counted(n, "peer")),
+        };
     };
     let named = missing.iter().take(NAMED).map(|m| {
         let name = escape::text(&m.name);
@@ -118,18 +124,18 @@ fn missing_text(receipt: &ReceiptLine) -> String {
     text + "\n"
 }
 
-/// That nobody else is known is no success where others should be.
-async fn alone(client: &Client) -> Outcome<()> {
+/// A peer that has not joined knows no other member.
+async fn has_joined(client: &Client) -> Outcome<()> {
     let Status::Peer(status) = client.status().await? else { return Ok(()) };
     if status.seeds.is_empty() || status.state == "joined" {
         return Ok(());
     }
     let message = format!(
-        "nobody else holds it: the peer is {}, registered at {} of {} seeds; it goes out when the peer has \
-         joined (`rumor doctor` says what is in the way)",
+        "no other peer holds it: the peer has not joined the network (it is {}, registered at {} of {}); it \
+         sends the message when it has joined (`rumor doctor` says what is in the way)",
         escape::text(&status.state),
         status.registrations,
-        status.seeds.len()
+        counted(status.seeds.len(), "seed")
     );
     Err(Failure::new(Exit::Failed, message))
 }

@@ -113,14 +113,15 @@ fn what_a_peer_suffers_from_is_found() {
     let (_, check, found) = look(&|s| s.addresses = vec!["127.0.0.1:9".into()]);
     assert!(check == "reachability" && found.contains("127.0.0.1:9"), "{found}");
     assert_eq!(look(&|s| s.degree = 0).1, "neighbours");
-    assert_eq!(look(&|s| s.degree = 2), (Level::Note, "neighbours", "2 of 5 wanted".into()));
+    assert_eq!(look(&|s| s.degree = 2), (Level::Note, "neighbours", "2, 5 wanted".into()));
     assert_eq!(look(&|s| s.alive = 7).1, "members");
     assert_eq!(look(&|s| s.version = "0.0.9".into()).1, "version");
     let counted = |name: &'static str| look(&move |s| s.counters = [(name.to_owned(), 1)].into());
     assert_eq!(counted("late_wakeups").1, "processor");
     assert_eq!(
         (counted("duplicate_identities").0, counted("duplicate_identities").1),
-        (Level::Wrong, "identity")
+        (Level::Note, "identity"),
+        "the other process has ended"
     );
     assert_eq!(counted("messages_missed").2, "1 message will not come");
     assert_eq!(counted("subscriber_missed_events").1, "messages");

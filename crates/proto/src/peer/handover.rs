@@ -30,6 +30,12 @@ impl Peer {
         self.handover.confirmed()
     }
 
+    /// How many messages of the present stream no other node is known to hold.
+    #[must_use]
+    pub fn unconfirmed(&self) -> u64 {
+        self.outbox.published().saturating_sub(self.handover.confirmed())
+    }
+
     /// What a neighbour has to confirm now.
     pub(super) fn owed(&self) -> Vec<Range> {
         let (own, published) = (self.own_stream(), self.outbox.published());

@@ -37,8 +37,9 @@ pub enum LeaveError {
     /// The time was over before another node confirmed everything that this one published. Other nodes may
     /// hold some of it all the same; a node with a data directory keeps it there.
     #[error(
-        "no other node is known to hold the last {} messages that this node published (sequence numbers \
-         {} to {} of epoch {})", .0.messages(), .0.from, .0.to - 1, .0.epoch
+        "no other node is known to hold the last {} message{} that this node published (sequence numbers \
+         {} to {} of epoch {})",
+        .0.messages(), if .0.messages() == 1 { "" } else { "s" }, .0.from, .0.to - 1, .0.epoch
     )]
     Unconfirmed(Unconfirmed),
 }
