@@ -7,31 +7,16 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod support;
+
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tempfile::TempDir;
+use support::hosts::{Hosts, ip};
 
-/// The program under test; another one can be named, to see a test fail on it.
-const OTHER_PROGRAM: &str = "RUMOR_TEST_PROGRAM";
-
-fn program() -> String {
-    std::env::var(OTHER_PROGRAM).unwrap_or_else(|_| env!("CARGO_BIN_EXE_rumor").to_owned())
-}
-
-fn ip(args: &[&str]) {
-    let out = Command::new("ip").args(args).output().unwrap();
-    assert!(out.status.success(), "ip {args:?}: {}", String::from_utf8_lossy(&out.stderr));
-}
-
-fn quiet(args: &[&str]) -> bool {
-    let mut c = Command::new("ip");
-    c.args(args).stdout(Stdio::null()).stderr(Stdio::null());
-    c.status().is_ok_and(|s| s.success())
-}
+const NETWORK: &str = "10.78.0";
 
 /// Waits until something holds; says what did not if it never does.
 fn wait<T>(what: &str, within: u64, mut holds: impl FnMut() -> Option<T>) -> T {
@@ -45,59 +30,36 @@ fn wait<T>(what: &str, within: u64, mut holds: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Hosts on one switch, at 10.78.0.1 and so on.
+/// Hosts, and the nodes that run on them.
 struct Lab {
-    dir: TempDir,
-    tag: String,
-    hosts: usize,
+    hosts: Hosts,
     nodes: Vec<(String, Child)>,
 }
 
 impl Lab {
     /// `None` where it cannot be made.
     fn new(hosts: usize) -> Option<Self> {
-        static LABS: AtomicU32 = AtomicU32::new(0);
-        let number = LABS.fetch_add(1, Ordering::Relaxed);
-        let tag = format!("nsf{}-{number}", std::process::id() % 100_000);
-        let switch = format!("{tag}s");
-        if !quiet(&["netns", "add", &switch]) {
-            let needed = "it needs root and ip (iproute2)";
-            assert!(std::env::var_os("RUMOR_REQUIRE_NETNS").is_none(), "{needed}");
-            eprintln!("skipped: {needed}");
-            return None;
-        }
-        let lab = Lab { dir: tempfile::tempdir().unwrap(), tag, hosts, nodes: Vec::new() };
-        ip(&["-n", &switch, "link", "add", "br0", "type", "bridge"]);
-        ip(&["-n", &switch, "link", "set", "br0", "up"]);
-        for n in 0..hosts {
-            let (namespace, port) = (lab.namespace(n), format!("p{n}"));
-            std::fs::create_dir_all(format!("/etc/netns/{namespace}")).unwrap();
-            lab.names(n, &[]);
-            ip(&["netns", "add", &namespace]);
-            ip(&[
-                "-n", &namespace, "link", "add", "eth0", "type", "veth", "peer", "name", &port,
-                "netns", &switch,
-            ]);
-            ip(&["-n", &switch, "link", "set", &port, "master", "br0", "up"]);
-            ip(&["-n", &namespace, "addr", "add", &format!("{}/24", address(n)), "dev", "eth0"]);
-            ip(&["-n", &namespace, "link", "set", "eth0", "up"]);
-            ip(&["-n", &namespace, "link", "set", "lo", "up"]);
+        let lab = Lab { hosts: Hosts::new(NETWORK, hosts, &[])?, nodes: Vec::new() };
+        for host in 0..hosts {
+            std::fs::create_dir_all(lab.files(host)).unwrap();
+            lab.names(host, &[]);
         }
         Some(lab)
     }
 
-    fn namespace(&self, host: usize) -> String {
-        format!("{}h{host}", self.tag)
+    /// Files that take the place of those in `/etc` for programs on a host.
+    fn files(&self, host: usize) -> PathBuf {
+        PathBuf::from("/etc/netns").join(self.hosts.namespace(host))
     }
 
     /// Writes a host's `/etc/hosts`, in place, so that processes that run there see it.
     fn names(&self, host: usize, lines: &[&str]) {
         let text = [&["127.0.0.1 localhost"], lines].concat().join("\n") + "\n";
-        std::fs::write(format!("/etc/netns/{}/hosts", self.namespace(host)), text).unwrap();
+        std::fs::write(self.files(host).join("hosts"), text).unwrap();
     }
 
     fn path(&self, name: &str) -> String {
-        self.dir.path().join(name).to_str().unwrap().to_owned()
+        self.hosts.path(name).to_str().unwrap().to_owned()
     }
 
     fn config(&self, seeds: &[&str]) -> String {
@@ -107,20 +69,15 @@ impl Lab {
     }
 
     fn rumor(&self, host: usize, args: &[&str]) -> Command {
-        let mut c = Command::new("ip");
-        c.args(["netns", "exec", &self.namespace(host), &program()]).args(args);
-        c.current_dir(self.dir.path()).stdin(Stdio::null());
-        c.env("RUMOR_RUN_DIR", self.path(&format!("run-{host}")));
-        c
+        self.hosts.rumor(host, &host.to_string(), args)
     }
 
     /// Starts a node; it is ended with the lab.
     fn start(&mut self, host: usize, name: &str, args: &[&str]) {
-        let log = std::fs::File::create(self.path(&format!("{name}.out"))).unwrap();
         let logs = self.path(&format!("logs-{name}"));
         let args = [args, &["--name", name, "--log-dir", &logs]].concat();
         let mut c = self.rumor(host, &args);
-        c.stdout(log.try_clone().unwrap()).stderr(log);
+        c.stdout(self.hosts.log(name)).stderr(self.hosts.log(name));
         self.nodes.push((name.to_owned(), c.spawn().unwrap()));
     }
 
@@ -153,7 +110,7 @@ impl Lab {
     }
 
     fn output(&self, name: &str) -> String {
-        std::fs::read_to_string(self.path(&format!("{name}.out"))).unwrap_or_default()
+        self.hosts.logged(name)
     }
 
     /// What the node `name` on a host says.
@@ -186,7 +143,7 @@ impl Lab {
 }
 
 fn address(host: usize) -> String {
-    format!("10.78.0.{}", host + 1)
+    format!("{NETWORK}.{}", host + 1)
 }
 
 fn copy(from: &str, to: &str) {
@@ -203,17 +160,11 @@ impl Drop for Lab {
             let _ = node.kill();
             let _ = node.wait();
         }
-        for host in 0..self.hosts {
-            quiet(&["netns", "del", &self.namespace(host)]);
-            let _ = std::fs::remove_dir_all(format!("/etc/netns/{}", self.namespace(host)));
+        for host in 0..self.hosts.len() {
+            let _ = std::fs::remove_dir_all(self.files(host));
         }
-        quiet(&["netns", "del", &format!("{}s", self.tag)]);
         if std::thread::panicking() {
-            for (name, _) in &self.nodes {
-                let text = self.output(name);
-                let lines: Vec<&str> = text.lines().collect();
-                eprintln!("---- {name}\n{}", lines[lines.len().saturating_sub(25)..].join("\n"));
-            }
+            self.hosts.print_logs(self.nodes.iter().map(|(name, _)| name));
         }
     }
 }
@@ -305,7 +256,7 @@ fn peer_whose_host_gets_another_address_is_known_by_it_within_a_minute() {
         (known_at(&lab, 0, "seed", "10.78.0.2:") && known_at(&lab, 2, "two", "10.78.0.2:"))
             .then_some(())
     });
-    let namespace = lab.namespace(1);
+    let namespace = lab.hosts.namespace(1);
     ip(&["-n", &namespace, "addr", "add", "10.78.0.99/24", "dev", "eth0"]);
     ip(&["-n", &namespace, "addr", "del", "10.78.0.2/24", "dev", "eth0"]);
     ip(&["-n", &namespace, "addr", "replace", "10.78.0.99/24", "dev", "eth0"]);

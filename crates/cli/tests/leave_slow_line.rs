@@ -6,27 +6,18 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod support;
+
 use std::io::Write as _;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
+use support::hosts::Hosts;
 
 /// The seed is host 0.
 const PEERS: std::ops::RangeInclusive<usize> = 1..=4;
 const LARGE: usize = 900_000;
-
-fn quiet(program: &str, args: &[&str]) -> bool {
-    let mut c = Command::new(program);
-    c.args(args).stdout(Stdio::null()).stderr(Stdio::null());
-    c.status().is_ok_and(|s| s.success())
-}
-
-fn ip(args: &[&str]) {
-    let out = Command::new("ip").args(args).output().unwrap();
-    assert!(out.status.success(), "ip {args:?}: {}", String::from_utf8_lossy(&out.stderr));
-}
 
 fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + Duration::from_secs(30);
@@ -39,70 +30,44 @@ fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Hosts on one switch, each with a node.
+/// Hosts, each with a node.
 struct Lab {
-    dir: TempDir,
-    tag: String,
+    hosts: Hosts,
     nodes: Vec<Option<Child>>,
 }
 
 impl Lab {
-    fn new() -> Self {
-        let tag = format!("al{}", std::process::id() % 100_000);
-        let mut lab = Lab { dir: tempfile::tempdir().unwrap(), tag, nodes: Vec::new() };
-        let switch = lab.namespace("s");
-        ip(&["netns", "add", &switch]);
-        ip(&["-n", &switch, "link", "add", "br0", "type", "bridge"]);
-        ip(&["-n", &switch, "link", "set", "br0", "up"]);
-        std::fs::write(lab.dir.path().join("config.txt"), "10.78.0.1:7000").unwrap();
-        for n in 0..=*PEERS.end() {
-            let (host, port) = (lab.namespace(n), format!("p{n}"));
-            lab.nodes.push(None);
-            ip(&["netns", "add", &host]);
-            let pair = ["type", "veth", "peer", "name", &port, "netns", &switch];
-            ip(&[&["-n", &host, "link", "add", "eth0"][..], &pair].concat());
-            ip(&["-n", &switch, "link", "set", &port, "master", "br0", "up"]);
-            let address = format!("10.78.0.{}/24", n + 1);
-            ip(&["-n", &host, "addr", "add", &address, "dev", "eth0"]);
-            ip(&["-n", &host, "link", "set", "eth0", "up"]);
-            ip(&["-n", &host, "link", "set", "lo", "up"]);
-            lab.start(n);
+    fn new() -> Option<Self> {
+        let hosts = Hosts::new("10.78.0", *PEERS.end() + 1, &[&["tc", "-V"]])?;
+        std::fs::write(hosts.path("config.txt"), format!("{}:7000", hosts.address(0))).unwrap();
+        let mut lab = Lab { nodes: (0..hosts.len()).map(|_| None).collect(), hosts };
+        for host in 0..lab.hosts.len() {
+            lab.start(host);
         }
-        lab
-    }
-
-    fn namespace(&self, host: impl std::fmt::Display) -> String {
-        format!("{}{host}", self.tag)
+        Some(lab)
     }
 
     fn rumor(&self, host: usize, args: &[&str]) -> Command {
-        let mut c = Command::new("ip");
-        c.args(["netns", "exec", &self.namespace(host), env!("CARGO_BIN_EXE_rumor")]).args(args);
-        c.current_dir(self.dir.path()).stdin(Stdio::null());
-        c.env("RUMOR_RUN_DIR", self.dir.path().join(format!("run-{host}")));
-        c
+        self.hosts.rumor(host, &host.to_string(), args)
     }
 
     fn start(&mut self, host: usize) {
-        let name = format!("node-{host}");
+        let (name, address) = (format!("node-{host}"), self.hosts.address(host));
         let mut args = vec!["--config", "config.txt", "--name", &name];
         if host == 0 {
-            args.extend(["--host", "10.78.0.1"]);
+            args.extend(["--host", &address]);
             args.insert(0, "seed");
         } else {
             args.insert(0, "peer");
         }
         let mut c = self.rumor(host, &args);
-        let log = std::fs::File::create(self.dir.path().join(format!("{name}.out"))).unwrap();
-        c.stdout(log.try_clone().unwrap()).stderr(log);
+        c.stdout(self.hosts.log(&name)).stderr(self.hosts.log(&name));
         self.nodes[host] = Some(c.spawn().unwrap());
     }
 
     fn throttle(&self, host: usize, rate: &str) {
         let tbf = ["tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", rate];
-        let namespace = self.namespace(host);
-        let args = [&["netns", "exec", &namespace][..], &tbf].concat();
-        ip(&[&args[..], &["burst", "32k", "latency", "200ms"]].concat());
+        self.hosts.tool(host, &[&tbf[..], &["burst", "32k", "latency", "200ms"]].concat());
     }
 
     fn output(&self, host: usize, args: &[&str]) -> Option<Output> {
@@ -145,24 +110,13 @@ impl Drop for Lab {
             let _ = node.kill();
             let _ = node.wait();
         }
-        for n in 0..=*PEERS.end() {
-            quiet("ip", &["netns", "del", &self.namespace(n)]);
-        }
-        quiet("ip", &["netns", "del", &self.namespace("s")]);
     }
 }
 
 #[test]
 fn large_message_before_sigterm_on_a_slow_line_reaches_the_others() {
-    let able = rustix::process::geteuid().is_root() && quiet("tc", &["-V"]);
-    let probe = format!("al{}t", std::process::id() % 100_000);
-    if !able || !quiet("ip", &["netns", "add", &probe]) {
-        eprintln!("skipped: it needs root, `ip netns` and `tc`");
-        return;
-    }
-    quiet("ip", &["netns", "del", &probe]);
     for rate in ["20mbit", "100mbit"] {
-        let mut lab = Lab::new();
+        let Some(mut lab) = Lab::new() else { return };
         wait("every peer has neighbours", || {
             PEERS.into_iter().all(|p| lab.neighbours(p) >= 2).then_some(())
         });

@@ -2,6 +2,9 @@
 
 #![allow(dead_code)] // Each test file uses a part of it.
 
+#[cfg(target_os = "linux")]
+pub(crate) mod hosts;
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
@@ -10,6 +13,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+/// The program under test; `RUMOR_TEST_PROGRAM` can name another one, to see a test fail on it.
+pub(crate) fn program() -> String {
+    std::env::var("RUMOR_TEST_PROGRAM").unwrap_or_else(|_| env!("CARGO_BIN_EXE_rumor").to_owned())
+}
 
 /// How long anything may take before the test says that it never will.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -40,7 +48,7 @@ impl Place {
 
     /// The program, in this place.
     pub(crate) fn rumor(&self, args: &[&str]) -> Command {
-        let mut c = Command::new(env!("CARGO_BIN_EXE_rumor"));
+        let mut c = Command::new(program());
         c.args(args).current_dir(self.path());
         c.env("RUMOR_RUN_DIR", self.run_dir()).env_remove("RUST_LOG").env("NO_COLOR", "1");
         c.stdin(Stdio::null());
