@@ -174,7 +174,7 @@ fn a_node_can_be_watched_page_by_page() {
     let (_seed, config) = place.seed();
     let (anna, bert) = two(&place, &config);
     let top = Terminal::run(&place, &["top", "--node", "bert"]);
-    top.shows(&["bert  peer", "joined", "2 alive", "neighbours  1 of", "delivered", "q quit"]);
+    top.shows(&["bert  peer", "joined", "2 alive", "neighbours  1 (", "delivered", "q quit"]);
     top.press(&["1"]);
     top.shows(&["NAME", "anna", "DELAY"]);
     place.run(&["send", "--node", "anna", "--topic", "greetings", "good morning"]).ok();

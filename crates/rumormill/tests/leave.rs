@@ -91,7 +91,7 @@ async fn peer_that_never_joined_ends_within_its_exit_time() {
     let seed = SeedAddress { host_port: address.to_string(), pin: None };
     let within = Duration::from_secs(1);
     for has_consumer in [false, true] {
-        let mut builder = Node::builder()
+        let builder = Node::builder()
             .config(common::config())
             .listener(common::loopback())
             .seeds(vec![seed.clone()]);
@@ -103,7 +103,7 @@ async fn peer_that_never_joined_ends_within_its_exit_time() {
         assert!(matches!(left, Err(LeaveError::Unconfirmed(_))), "{left:?}");
         let took = begun.elapsed();
         assert!(
-            took < within + Duration::from_millis(600),
+            took < within + Duration::from_millis(1500),
             "{took:?}, with a consumer: {has_consumer}"
         );
         drop(consumer);

@@ -61,7 +61,7 @@ fn peer(s: &PeerStatus, paint: Paint) -> String {
     text += &store_line(s.store_problem.as_deref(), paint);
     let _ = writeln!(text, "  listens at   {}", s.address);
     let _ = writeln!(text, "  reached at   {}", s.addresses.join(", "));
-    let _ = writeln!(text, "  neighbours   {}, {} wanted", s.degree, s.target);
+    let _ = writeln!(text, "  neighbours   {} ({} wanted)", s.degree, s.target);
     let _ = writeln!(
         text,
         "  registered   at {} of {} ({} needed)",

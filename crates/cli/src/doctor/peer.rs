@@ -88,7 +88,7 @@ fn seeds(s: &PeerStatus) -> Finding {
 }
 
 fn degree(s: &PeerStatus) -> Finding {
-    let found = format!("{}, {} wanted", s.degree, s.target);
+    let found = format!("{} ({} wanted)", s.degree, s.target);
     let others = s.network_size.saturating_sub(1) as usize;
     let possible = usize::from(s.target).min(others);
     if s.degree == 0 && others > 0 {

@@ -113,7 +113,7 @@ fn what_a_peer_suffers_from_is_found() {
     let (_, check, found) = look(&|s| s.addresses = vec!["127.0.0.1:9".into()]);
     assert!(check == "reachability" && found.contains("127.0.0.1:9"), "{found}");
     assert_eq!(look(&|s| s.degree = 0).1, "neighbours");
-    assert_eq!(look(&|s| s.degree = 2), (Level::Note, "neighbours", "2, 5 wanted".into()));
+    assert_eq!(look(&|s| s.degree = 2), (Level::Note, "neighbours", "2 (5 wanted)".into()));
     assert_eq!(look(&|s| s.alive = 7).1, "members");
     assert_eq!(look(&|s| s.version = "0.0.9".into()).1, "version");
     let counted = |name: &'static str| look(&move |s| s.counters = [(name.to_owned(), 1)].into());

@@ -160,7 +160,7 @@ fn the_overview_of_a_peer() {
         &text,
         &[
             "anna  peer aaaaaaaa  joined  4 alive  up 61.0 s",
-            "neighbours  2, 3 wanted",
+            "neighbours  2 (3 wanted)",
             "registered at 2 of 3, 2 needed",
             "seed.example:7002        no link, not registered",
             "delivered 10/s, most 10",

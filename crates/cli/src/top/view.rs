@@ -189,7 +189,7 @@ fn rates(frame: &mut Frame<'_>, area: Rect, model: &Model) {
 fn peer(s: &PeerStatus, paint: Paint) -> Vec<Line<'static>> {
     let mut lines = vec![
         Line::raw(format!(
-            "neighbours  {}, {} wanted      members  {} alive, {} say the seeds",
+            "neighbours  {} ({} wanted)      members  {} alive, {} say the seeds",
             s.degree, s.target, s.alive, s.network_size
         )),
         Line::raw(format!(

@@ -85,8 +85,8 @@ pub fn epochs(seen: &Observation) -> Vec<Violation> {
 fn named(seen: &Observation) -> BTreeMap<StreamId, (u64, u64)> {
     let mut named = BTreeMap::new();
     for p in seen.ledger.publications.iter().filter(|p| p.id.sequence == 0) {
-        let before = seen.ledger.resumes.iter().filter(|r| r.node == p.node && r.at <= p.at);
-        let Some(start) = before.last() else { continue };
+        let mut before = seen.ledger.resumes.iter().filter(|r| r.node == p.node && r.at <= p.at);
+        let Some(start) = before.next_back() else { continue };
         let earlier = start.own.iter().filter(|m| m.epoch < p.id.epoch && m.to > 0);
         if let Some(m) = earlier.max_by_key(|m| m.epoch) {
             named.insert(p.id.stream(), (m.epoch, m.to));
