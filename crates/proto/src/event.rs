@@ -586,8 +586,8 @@ pub enum Event {
     },
     /// This node has left the network.
     Left {
-        /// Whether a majority of the seeds has acknowledged it, or there are no seeds. If not, the others may
-        /// find this node dead.
+        /// Whether a majority of the seeds has acknowledged it, or none has ever registered this node. If not, the
+        /// others may find it dead.
         acknowledged: bool,
     },
 }

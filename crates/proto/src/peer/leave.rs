@@ -306,6 +306,8 @@ impl Peer {
         for slot in &mut self.registrations.slots {
             slot.link = None;
         }
+        // A seed that has registered this peer has told its nonce.
+        let acknowledged = acknowledged || self.own.nonce.is_none();
         if !acknowledged {
             self.fx.count("leaves_unacknowledged");
         }

@@ -27,6 +27,14 @@ fn unconfirmed(world: &World, node: NodeId) -> Option<(u64, u64)> {
     })
 }
 
+/// What the last event of a peer that has left says of the seeds.
+fn acknowledged(world: &World, node: NodeId) -> Option<bool> {
+    world.events(node).iter().find_map(|(_, e)| match e {
+        &Event::Left { acknowledged } => Some(acknowledged),
+        _ => None,
+    })
+}
+
 fn publish_all(world: &mut World, node: NodeId, n: usize, size: usize) -> Vec<MessageId> {
     let payloads = vec![vec![b'x'; size]; n];
     let payloads: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
@@ -51,6 +59,7 @@ fn peer_that_leaves_right_after_publishing_loses_nothing() {
             net.world.leave(leaver).unwrap();
             leaves_within(&mut net.world, leaver, s(2));
             assert_eq!(unconfirmed(&net.world, leaver), None);
+            assert_eq!(acknowledged(&net.world, leaver), Some(true));
             net.world.run_for(s(5));
             everything_arrived(&net, &ids, peers);
         }
@@ -183,6 +192,7 @@ fn peer_that_is_cut_off_says_what_it_could_not_hand_over() {
     assert!(!has_left(&net.world, leaver), "it has ten seconds");
     leaves_within(&mut net.world, leaver, s(2));
     assert_eq!(unconfirmed(&net.world, leaver), Some((4, 7)));
+    assert_eq!(acknowledged(&net.world, leaver), Some(false));
     everything_arrived(&net, &before, 5);
 }
 
@@ -199,6 +209,7 @@ fn peer_that_never_joined_says_what_it_could_not_hand_over() {
     assert_eq!(net.world.peer(newcomer).unwrap().state(), PeerState::Leaving);
     leaves_within(&mut net.world, newcomer, s(4));
     assert_eq!(unconfirmed(&net.world, newcomer), Some((0, 2)));
+    assert_eq!(acknowledged(&net.world, newcomer), Some(true), "no seed knows of it");
 }
 
 #[test]
