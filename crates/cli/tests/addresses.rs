@@ -176,7 +176,7 @@ fn seed_whose_name_leads_to_two_dead_addresses_first_is_joined() {
     let name = |host: usize| format!("{} seed.test", address(host));
     // The resolver puts those first that share most bits with this host's address; no process answers there.
     for host in [1, 2] {
-        ip(&["-n", &format!("{}s", lab.tag), "link", "set", &format!("p{host}"), "down"]);
+        lab.hosts.port(host, &["down"]);
     }
     lab.names(0, &[&name(1), &name(2), &name(4)]);
     lab.names(4, &[&name(4)]);

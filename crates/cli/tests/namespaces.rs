@@ -145,7 +145,7 @@ fn a_network_of_many_hosts_survives_what_networks_do() {
         lab.start(host);
     }
     let s = Duration::from_secs;
-    let names: BTreeSet<String> = lab.peers().map(|p| name(p)).collect();
+    let names: BTreeSet<String> = lab.peers().map(name).collect();
     wait("every host sees every peer", s(60), || (0..SEEDS + PEERS).all(|h| lab.alive(h) == names));
     wait("the overlay is one component", s(30), || {
         let overlay = lab.overlay();
