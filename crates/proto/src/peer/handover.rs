@@ -129,27 +129,11 @@ impl Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
-    use crate::identity::Identity;
-    use crate::name::Name;
-    use crate::peer::PeerSetup;
+    use crate::peer::example_setup;
     use crate::wire::Frame;
 
     fn peer() -> Peer {
-        let setup = PeerSetup {
-            config: Config::lan().build().unwrap().into(),
-            identity: Identity::from_secret(&[99; 32]),
-            name: Name::new("p").unwrap(),
-            addresses: vec![],
-            seeds: [].into(),
-            incarnation: 2,
-            anchors: vec![],
-            kept: vec![],
-            delivered: vec![],
-            compacted: vec![],
-            rng_seed: [1; 32],
-        };
-        Peer::new(setup, Time::ZERO)
+        Peer::new(example_setup(), Time::ZERO)
     }
 
     const STREAM: StreamId = StreamId { publisher: PeerId::from_bytes([1; 32]), epoch: 1 };

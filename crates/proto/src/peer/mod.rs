@@ -355,3 +355,21 @@ pub(crate) fn unknown_name(id: &PeerId) -> Name {
     // Eight hexadecimal characters are a valid name.
     Name::new(id.short()).unwrap_or_else(|_| unreachable!("hexadecimal characters are a name"))
 }
+
+/// A peer without seeds or history, for unit tests.
+#[cfg(test)]
+fn example_setup() -> PeerSetup {
+    PeerSetup {
+        config: Config::lan().build().unwrap().into(),
+        identity: Identity::from_secret(&[99; 32]),
+        name: Name::new("p").unwrap(),
+        addresses: vec![],
+        seeds: [].into(),
+        incarnation: 2,
+        anchors: vec![],
+        kept: vec![],
+        delivered: vec![],
+        compacted: vec![],
+        rng_seed: [1; 32],
+    }
+}

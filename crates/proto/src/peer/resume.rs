@@ -146,9 +146,8 @@ mod tests {
     use crate::identity::Identity;
     use crate::io::{Input, Output};
     use crate::message::MessageId;
-    use crate::name::Name;
-    use crate::peer::PeerSetup;
     use crate::peer::messages::Way;
+    use crate::peer::{PeerSetup, example_setup};
     use crate::time::WallTime;
 
     fn publisher(n: u8) -> Identity {
@@ -170,19 +169,7 @@ mod tests {
     }
 
     fn peer(config: Config, delivered: Vec<DeliveredMark>, kept: Vec<Batch>) -> Peer {
-        let setup = PeerSetup {
-            config: config.into(),
-            identity: Identity::from_secret(&[99; 32]),
-            name: Name::new("p").unwrap(),
-            addresses: vec![],
-            seeds: [].into(),
-            incarnation: 2,
-            anchors: vec![],
-            kept,
-            delivered,
-            compacted: vec![],
-            rng_seed: [1; 32],
-        };
+        let setup = PeerSetup { config: config.into(), kept, delivered, ..example_setup() };
         Peer::new(setup, Time::ZERO)
     }
 

@@ -157,28 +157,30 @@ impl Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
-    use crate::identity::Identity;
-    use crate::io::Output;
-    use crate::name::Name;
-    use crate::peer::PeerSetup;
-    use crate::wire::SummaryEntry;
+    use crate::io::{Class, LinkId, Output};
+    use crate::message::MessageId;
+    use crate::peer::example_setup;
+    use crate::wire::{Data, SummaryEntry};
 
     fn peer() -> Peer {
-        let setup = PeerSetup {
-            config: Config::lan().build().unwrap().into(),
-            identity: Identity::from_secret(&[99; 32]),
-            name: Name::new("p").unwrap(),
-            addresses: vec![],
-            seeds: [].into(),
-            incarnation: 2,
-            anchors: vec![],
-            kept: vec![],
-            delivered: vec![],
-            compacted: vec![],
-            rng_seed: [1; 32],
-        };
-        Peer::new(setup, Time::ZERO)
+        Peer::new(example_setup(), Time::ZERO)
+    }
+
+    #[test]
+    fn stream_of_which_a_batch_was_sent_does_not_move() {
+        for is_sent in [false, true] {
+            let mut p = peer();
+            let own = p.own_stream();
+            let id = MessageId { publisher: own.publisher, epoch: own.epoch, sequence: 0 };
+            let mut batch = BatchBuilder::new(id, WallTime(0));
+            batch.push(WallTime(0), "", b"x");
+            if is_sent {
+                let batch = Some(batch.seal(&p.identity));
+                p.fx.send_as(LinkId(1), Data { id, batch, age_ms: None }, Class::Payload);
+            }
+            p.number_was_used(own.epoch);
+            assert_eq!(p.own_stream() == own, is_sent);
+        }
     }
 
     /// What a neighbour's Summary of a stream of this peer under `epoch` makes of its own stream and incarnation.
