@@ -1,5 +1,6 @@
 //! Whether this seed reaches the peers that it serves. A seed that a partition leaves with a few peers loses
-//! all others at once, as if they had died. So a seed votes on deaths only while it reaches half of its peers.
+//! all others at once, as if they had died. So a seed votes on deaths only while it reaches a quarter of its
+//! peers.
 
 use core::time::Duration;
 use std::collections::BTreeSet;
@@ -14,6 +15,11 @@ use crate::wire::Ping;
 /// Peers that one check asks at most.
 const SAMPLE: usize = 64;
 
+/// A seed that reaches one in so many of its peers reaches enough. More than that one in two: a peer registers
+/// with a majority of the seeds, so the share that one seed serves on its side of a cut may be half of the
+/// share that all seeds serve.
+const ONE_IN: usize = 4;
+
 /// The last check: pings to peers drawn from the registrations with a link.
 #[derive(Debug, Default)]
 pub(super) struct ReachCheck {
@@ -21,24 +27,24 @@ pub(super) struct ReachCheck {
     started: Option<Time>,
     unanswered: BTreeSet<PeerId>,
     answered: usize,
-    /// When the last check began that reached half of the peers.
+    /// When the last check began that reached enough peers.
     reached: Option<Time>,
     /// When the first of the checks failed that have failed since.
     doubts_since: Option<Time>,
 }
 
 impl ReachCheck {
-    /// Whether a check that began after `from` has reached half of the peers.
+    /// Whether a check that began after `from` has reached enough peers.
     fn has_reached_since(&self, from: Time) -> bool {
         self.reached.is_some_and(|at| at >= from)
     }
 
-    /// Whether the last check has not reached half of the peers, yet or at all.
+    /// Whether the last check has not reached enough peers, yet or at all.
     fn is_open(&self) -> bool {
         self.started.is_some() && self.reached != self.started
     }
 
-    /// Whether the last checks have not reached half of the peers.
+    /// Whether the last checks have not reached enough peers.
     pub(super) const fn doubts(&self) -> bool {
         self.doubts_since.is_some()
     }
@@ -56,7 +62,7 @@ impl Seed {
         self.config.probe_burst() / 2
     }
 
-    /// Whether this seed may vote in a case whose probe began at `probed`: it reaches half of its peers, or
+    /// Whether this seed may vote in a case whose probe began at `probed`: it reaches enough of its peers, or
     /// it has not for as long as a lease.
     pub(super) fn may_vote(&self, probed: Time) -> bool {
         let lease = self.config.lease();
@@ -101,11 +107,11 @@ impl Seed {
         }
     }
 
-    /// Says whether the last check has reached half of the peers that this seed serves: those with a link,
+    /// Says whether the last check has reached enough peers that this seed serves: those with a link,
     /// and those that it has lost, unless their hosts refuse connections and so are within reach.
     fn review_reach(&mut self) -> bool {
         let (reached, all) = self.count_reached();
-        if reached * 2 < all {
+        if reached * ONE_IN < all {
             return false;
         }
         self.reach.reached = self.reach.started;
@@ -126,7 +132,7 @@ impl Seed {
         ((linked * answered).div_ceil(asked.max(1)), linked + lost)
     }
 
-    /// Repeats a check that has not reached half of the peers, while there are cases.
+    /// Repeats a check that has not reached enough peers, while there are cases.
     pub(super) fn repeat_reach_check(&mut self) {
         if self.cases.is_empty() {
             // The time of a doubt counts while it is checked.
