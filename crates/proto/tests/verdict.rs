@@ -51,12 +51,11 @@ fn with_a_case() -> (Rig, [LinkId; 3]) {
     }
     let reports = WITNESSES.map(|w| report(&identity(w), &identity(ACCUSED), 1)).to_vec();
     rig.receive(links[0], Votes { reports, ..nothing() });
-    witnesses_answer(&mut rig);
     rig.sent.clear();
     (rig, links)
 }
 
-/// The witnesses answer the seed's pings.
+/// The witnesses answer the seed's pings: once its probe has failed, it asks them whether it reaches them.
 fn witnesses_answer(rig: &mut Rig) {
     let pings: Vec<(LinkId, u64)> = rig
         .sent
@@ -89,6 +88,7 @@ fn probe_fails(rig: &mut Rig) {
             rig.receive(link, Ping { nonce: 0 });
         }
         rig.next_deadline();
+        witnesses_answer(rig);
     }
     assert_eq!(told(rig, "voted"), 1);
 }
@@ -117,6 +117,21 @@ fn a_vote_that_was_withdrawn_does_not_count() {
     assert_eq!(told(&rig, "peer_removed"), 0);
     votes(&mut rig, links, 11);
     assert_eq!(told(&rig, "peer_removed"), 1, "it may come to the same view again");
+}
+
+/// What they answered before the cut that leaves it without peers says nothing about what follows it.
+#[test]
+fn seed_that_reaches_no_peer_after_its_probe_does_not_vote() {
+    let (mut rig, links) = with_a_case();
+    witnesses_answer(&mut rig);
+    let until = rig.now + Duration::from_millis(4_000);
+    while rig.now < until {
+        for link in links {
+            rig.receive(link, Ping { nonce: 0 });
+        }
+        rig.next_deadline();
+    }
+    assert_eq!((told(&rig, "voted"), told(&rig, "self_doubt")), (0, 1));
 }
 
 /// What it has to say about that vote cannot come any more.
@@ -224,13 +239,13 @@ fn silence_counts_from_the_last_sign_of_life() {
     assert_eq!(told(&rig, "accusation_refuted"), 1);
     let reports = WITNESSES.map(|w| report(&identity(w), &identity(ACCUSED), 1)).to_vec();
     rig.receive(links[0], Votes { reports, ..nothing() });
-    witnesses_answer(&mut rig);
     // A connection to the accused is under way, so the probe takes three bursts.
     for (ms, votes) in [(700, 0), (400, 0), (600, 0), (200, 1)] {
         // In small steps: a seed that wakes up late gives the accused as much more time.
         for _ in 0..ms / 20 {
             rig.pass(Duration::from_millis(20));
             rig.timeout();
+            witnesses_answer(&mut rig);
         }
         assert_eq!(told(&rig, "voted"), votes, "after {ms} ms more");
     }

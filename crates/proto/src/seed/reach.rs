@@ -2,7 +2,6 @@
 //! all others at once, as if they had died. So a seed votes on deaths only while it reaches a quarter of its
 //! peers.
 
-use core::time::Duration;
 use std::collections::BTreeSet;
 
 use super::Seed;
@@ -56,24 +55,18 @@ impl ReachCheck {
 }
 
 impl Seed {
-    /// A check that began shortly before a probe is as good as one that begins with it: in a partition,
-    /// neighbours report after a burst of their own.
-    fn reach_slack(&self) -> Duration {
-        self.config.probe_burst() / 2
-    }
-
-    /// Whether this seed may vote in a case whose probe began at `probed`: it reaches enough of its peers, or
-    /// it has not for as long as a lease.
+    /// Whether this seed may vote in a case whose probe began at `probed`: it has reached enough of its peers
+    /// since, or it has not for as long as a lease.
     pub(super) fn may_vote(&self, probed: Time) -> bool {
         let lease = self.config.lease();
-        self.reach.has_reached_since(probed - self.reach_slack())
+        self.reach.has_reached_since(probed)
             || self.reach.doubts_since.is_some_and(|at| self.fx.now() >= at + lease)
     }
 
-    /// A case has been opened, or goes on with another probe: begins a check, if none covers it.
+    /// A probe that began at `probed` has failed: begins a check, if none has begun since or is under way.
     pub(super) fn check_reach(&mut self, probed: Time) {
-        let from = probed - self.reach_slack();
-        if self.reach.started.is_none_or(|at| at < from) {
+        let is_covered = self.reach.started.is_some_and(|at| at >= probed);
+        if !is_covered && !self.reach.is_open() {
             self.begin_reach_check();
         }
     }
@@ -132,13 +125,17 @@ impl Seed {
         ((linked * answered).div_ceil(asked.max(1)), linked + lost)
     }
 
-    /// Repeats a check that has not reached enough peers, while there are cases.
+    /// A check whose time is over has not reached enough peers: it is repeated, while there are cases.
     pub(super) fn repeat_reach_check(&mut self) {
         if self.cases.is_empty() {
             // The time of a doubt counts while it is checked.
             self.reach.doubts_since = None;
         }
         if self.fx.now() < self.reach_deadline() || self.review_reach() {
+            return;
+        }
+        if self.cases.is_empty() {
+            self.reach.started = self.reach.reached;
             return;
         }
         if self.reach.doubts_since.is_none() {
@@ -152,8 +149,7 @@ impl Seed {
     }
 
     pub(super) fn reach_deadline(&self) -> Time {
-        let open = self.reach.is_open() && !self.cases.is_empty();
-        let started = self.reach.started.filter(|_| open);
+        let started = self.reach.started.filter(|_| self.reach.is_open());
         started.map_or(Time::MAX, |at| at + self.config.probe_burst())
     }
 }

@@ -344,8 +344,11 @@ impl Seed {
         let now = self.fx.now();
         self.probe(subject);
         self.appoint(subject);
-        let Some(probed) = self.cases.get(&subject).map(|c| c.probe.started) else { return };
-        self.check_reach(probed);
+        let Some(probe) = self.cases.get(&subject).map(|c| &c.probe) else { return };
+        let probed = probe.started;
+        if probe.has_failed() {
+            self.check_reach(probed);
+        }
         let (needed, may_vote) = (self.needed(&subject), self.may_vote(probed));
         let Some(case) = self.cases.get_mut(&subject) else { return };
         if may_vote && let Some(vote) = case.decide(&self.identity, needed, now) {

@@ -640,6 +640,7 @@ fn kind(e: &Event) -> &'static str {
         Event::Reported { .. } | Event::DeathReported { .. } => "reported",
         Event::Refuted { .. } => "refuted",
         Event::AccusationRefuted { .. } => "accusation_refuted",
+        Event::SelfDoubt { .. } => "self_doubt",
         Event::Voted { .. } => "voted",
         Event::PeerRemoved { .. } => "peer_removed",
         Event::Throttled { .. } => "throttled",

@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rumormill_proto::snapshot::MemberState;
-use rumormill_proto::{PeerId, Time};
+use rumormill_proto::{PeerId, Role, Time};
 
 use super::Violation;
 use crate::ledger::{Impairment, Removal, Trouble};
@@ -132,16 +132,39 @@ fn needed(seen: &Observation, cause: &Impairment, r: &Removal) -> usize {
 }
 
 /// The trouble that the removal may have come of. Leaving is none if the seeds have acknowledged it: such a
-/// peer is not dead.
+/// peer is not dead. Nor is a cut, while it lasts and for a lease at most, that leaves most peers without the
+/// seeds: it is the seeds that are cut off.
 fn cause<'a>(seen: &'a Observation, node: NodeId, r: &Removal) -> Option<&'a Impairment> {
     let mut departures = seen.ledger.departures.iter();
     let unheard = departures.any(|d| d.node == node && d.at <= r.at && !d.acknowledged);
     seen.ledger.impairments.iter().find(|i| {
         i.node == node
             && (i.trouble != Trouble::Left || unheard)
+            && !(i.trouble == Trouble::CutOff && cuts_seeds_off(seen, i, r.at))
             && i.from <= r.at
             && i.until.is_none_or(|until| r.at.since(until) <= seen.grace)
     })
+}
+
+/// Whether more than seven eighths of the live peers have been cut off with this one for less than a lease.
+fn cuts_seeds_off(seen: &Observation, cut: &Impairment, at: Time) -> bool {
+    let lease = seen.nodes.iter().find(|n| n.node == cut.node).map(|n| n.config.lease());
+    if lease.is_none_or(|lease| at.since(cut.from) >= lease)
+        || cut.until.is_some_and(|end| at >= end)
+    {
+        return false;
+    }
+    let then = |i: &&Impairment| i.from <= cut.from && i.until.is_none_or(|end| end > at);
+    let (mut cut_off, mut gone) = (BTreeSet::new(), BTreeSet::new());
+    for i in seen.ledger.impairments.iter().filter(then) {
+        match i.trouble {
+            Trouble::CutOff => cut_off.insert(i.node),
+            Trouble::Dead | Trouble::Left => gone.insert(i.node),
+            Trouble::Frozen | Trouble::Slow => false,
+        };
+    }
+    let peers = seen.nodes.iter().filter(|n| n.role == Role::Peer && !gone.contains(&n.node));
+    cut_off.difference(&gone).count() * 8 > peers.count() * 7
 }
 
 #[cfg(test)]
@@ -209,6 +232,22 @@ mod tests {
         seen.ledger.impairments.clear();
         assert!(check(&seen)[0].what.contains("live and reachable"));
         assert_eq!(false_deaths(&seen).len(), 1);
+    }
+
+    #[test]
+    fn removal_of_a_peer_that_is_cut_off_with_most_others_is_found_within_a_lease() {
+        let mut seen = planted::with_removal();
+        seen.ledger.impairments[0].trouble = Trouble::CutOff;
+        seen.ledger.impairments[0].until = None;
+        assert_eq!(check(&seen), []);
+        let cut = seen.ledger.impairments[0].clone();
+        let peers = seen.nodes.iter().filter(|n| n.role == Role::Peer && n.node != cut.node);
+        let with_it: Vec<Impairment> =
+            peers.map(|n| Impairment { node: n.node, ..cut.clone() }).collect();
+        seen.ledger.impairments.extend(with_it);
+        assert_eq!(check(&seen).len(), 1);
+        seen.ledger.removals[0].at = cut.from + seen.nodes[3].config.lease();
+        assert_eq!(check(&seen), []);
     }
 
     #[test]
