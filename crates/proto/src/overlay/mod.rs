@@ -18,7 +18,6 @@ use crate::identity::PeerId;
 use crate::io::{DialId, LinkId};
 use crate::limits::{MAX_PERMITS, MAX_REQUEST_NEIGHBOURS};
 use crate::liveness::Watch;
-use crate::message::StreamId;
 use crate::record::{Address, Compact, SignedRecord};
 use crate::signed::Signed;
 use crate::small::VecMap;
@@ -59,8 +58,6 @@ pub(crate) struct Neighbour {
     pub(crate) watch: Watch,
     /// What it was served by name takes until then at the rate that it may have.
     pub(crate) served_until: Time,
-    /// The streams of the last pull, until it is answered.
-    pub(crate) pulled: Vec<StreamId>,
     /// It has told what it has seen. Of use while this peer catches up.
     pub(crate) has_told: bool,
 }

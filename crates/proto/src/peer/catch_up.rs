@@ -215,7 +215,9 @@ impl Peer {
         let mut due = self.missing.due(&self.broadcast.list, degree, now);
         for range in due.ask_anybody {
             let stream = range.stream();
-            let fresh = |id: &&PeerId| !self.missing.has_failed(stream, id);
+            let fresh = |id: &&PeerId| {
+                !self.missing.has_failed(stream, id) && self.missing.is_free(id, now)
+            };
             let some: Vec<PeerId> = self.overlay.neighbours.keys().filter(fresh).copied().collect();
             if let Some(who) = some.get(self.rng.sync.below(some.len())) {
                 due.pulls.entry(*who).or_default().push(range);
@@ -223,10 +225,9 @@ impl Peer {
         }
         for (who, mut ranges) in due.pulls {
             ranges.truncate(MAX_PULL_RANGES);
-            if let Some(n) = self.overlay.neighbours.get_mut(&who) {
+            if let Some(n) = self.overlay.neighbours.get(&who) {
                 self.fx.count("pulls");
-                n.pulled = ranges.iter().map(Range::stream).collect();
-                n.pulled.dedup();
+                self.missing.asked(who, ranges.iter().map(Range::stream).collect(), now);
                 self.fx.send(n.link, Pull { ranges });
             }
         }
@@ -268,13 +269,12 @@ impl Peer {
     }
 
     pub(super) fn on_pulled(&mut self, remote: PeerId, f: &Pulled) {
-        let Some(n) = self.overlay.neighbours.get_mut(&remote) else { return };
-        let streams = core::mem::take(&mut n.pulled);
+        let (empty, now) = (f.batches == 0, self.fx.now());
+        let streams = self.missing.take_asked(remote, f.refused, now);
         if f.refused {
             // It may have it, and says nothing of that: it is asked again, or another one is, in time.
             return self.fx.count("pulls_put_off");
         }
-        let (empty, now) = (f.batches == 0, self.fx.now());
         self.missing.answered(&self.broadcast.list, remote, &streams, empty, now);
         self.run_pulls();
     }

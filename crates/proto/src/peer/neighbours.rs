@@ -441,7 +441,6 @@ impl Peer {
             busy_until: now,
             watch: Watch::new(now, jitter, asks_second),
             served_until: now,
-            pulled: Vec::new(),
             has_told: false,
             record,
         };

@@ -102,18 +102,8 @@ pub fn complete(seen: &Observation) -> Vec<Violation> {
     };
     let none = BTreeSet::new();
     let gaps = gaps(seen);
-    let mut left: u64 = seen.ledger.publications.iter().map(|p| p.bytes).sum();
     let mut found = Vec::new();
-    let passed: BTreeSet<MessageId> = seen
-        .ledger
-        .publications
-        .iter()
-        .filter(|p| {
-            left -= p.bytes;
-            may_be_past_retention(seen, p, left)
-        })
-        .map(|p| p.id)
-        .collect();
+    let passed = past_retention(seen);
     let gap = |node: NodeId, id: &MessageId| {
         let mut of = gaps.get(&(node, id.stream())).into_iter().flatten();
         of.find(|g| (g.first.sequence..g.to).contains(&id.sequence))
@@ -155,6 +145,16 @@ fn gaps(seen: &Observation) -> Gaps<'_> {
         gaps.entry(stream).or_default().push(g);
     }
     gaps
+}
+
+/// The messages that nobody need hold any more.
+pub(super) fn past_retention(seen: &Observation) -> BTreeSet<MessageId> {
+    let mut left: u64 = seen.ledger.publications.iter().map(|p| p.bytes).sum();
+    let passed = seen.ledger.publications.iter().filter(|p| {
+        left -= p.bytes;
+        may_be_past_retention(seen, p, left)
+    });
+    passed.map(|p| p.id).collect()
 }
 
 /// Whether nobody need hold a message any more, when so many bytes were published after it. What is

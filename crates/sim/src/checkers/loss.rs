@@ -1,10 +1,11 @@
 //! G3: nothing is lost silently. What does not come is told as a gap, in its place and once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rumormill_proto::{DeliveredMark, MessageId, PeerId, StreamId};
 
 use super::Violation;
+use super::delivery::past_retention;
 use super::order::{Word, words};
 use crate::ledger::Arrival;
 use crate::node::NodeId;
@@ -115,7 +116,8 @@ fn progress(seen: &Observation) -> BTreeMap<(NodeId, StreamId), u64> {
 
 /// At rest, what one live peer got was handed to or told as a gap at every live peer that is
 /// connected with it, also where the publisher is dead, and where the peer came later. Messages
-/// younger than [`Observation::settle`] may still be on their way.
+/// younger than [`Observation::settle`] may still be on their way. A peer that came later and has had nothing
+/// of the publisher is owed only what need be kept (GUARANTEES.md, G3).
 #[must_use]
 pub fn even(seen: &Observation) -> Vec<Violation> {
     let components = seen.graph.components();
@@ -146,6 +148,17 @@ pub fn even(seen: &Observation) -> Vec<Violation> {
         }
     }
     let progress = progress(seen);
+    let passed = past_retention(seen);
+    let followed: BTreeSet<(NodeId, PeerId)> =
+        progress.keys().map(|(node, stream)| (*node, stream.publisher)).collect();
+    let is_of_the_past = |n: &NodeObservation, stream: &StreamId, end: u64| {
+        let last =
+            MessageId { publisher: stream.publisher, epoch: stream.epoch, sequence: end - 1 };
+        let mut publications = seen.ledger.publications.iter();
+        !followed.contains(&(n.node, stream.publisher))
+            && passed.contains(&last)
+            && publications.any(|p| p.id == last && p.at < n.life_since)
+    };
     let troubled = |node| {
         let of = seen.ledger.impairments.iter().filter(move |i| i.node == node);
         of.into_iter().any(|i| i.until.is_none_or(|until| !settled(until)))
@@ -165,7 +178,7 @@ pub fn even(seen: &Observation) -> Vec<Violation> {
         let Some(&(place, _)) = places.get(&n.node) else { continue };
         for (&(_, stream), &end) in ends.range((place, FIRST)..).take_while(|(k, _)| k.0 == place) {
             let at = progress.get(&(n.node, stream)).copied().unwrap_or(0);
-            if at < end {
+            if at < end && !is_of_the_past(n, &stream, end) {
                 let who = seen.node_of(&stream.publisher).map(|n| n.node);
                 let what = format!(
                     "{} has come to {at} of {who:?} (epoch {}), others to {end}",
@@ -195,6 +208,7 @@ mod tests {
     use super::*;
     use crate::checkers::planted;
     use crate::ledger::Resume;
+    use core::time::Duration;
     use rumormill_proto::{Time, snapshot::PublisherView};
 
     #[test]
@@ -306,6 +320,25 @@ mod tests {
         assert_eq!(even(&seen).len(), 1, "n5 knows of it");
         seen.graph = planted::graph(&[(4, 5)], &[3]);
         assert_eq!(even(&seen), [], "n3 is not connected");
+    }
+
+    #[test]
+    fn newcomer_is_not_owed_what_nobody_need_keep_of_a_publisher_unknown_to_it() {
+        let mut seen = planted::sound();
+        let node = NodeId(4);
+        seen.ledger.arrivals.retain(|a| a.node != node);
+        let publication = seen.ledger.publications[0].clone();
+        let n = seen.nodes.iter_mut().find(|n| n.node == node).unwrap();
+        n.life_since = publication.at + Duration::from_secs(1);
+        assert_eq!(even(&seen).len(), 1, "it is kept");
+        let mut later = publication;
+        later.id.epoch += 1;
+        later.bytes = seen.nodes[3].config.retention_bytes();
+        seen.ledger.publications.push(later);
+        assert_eq!(even(&seen), []);
+        let n = seen.nodes.iter_mut().find(|n| n.node == node).unwrap();
+        n.life_since = Time::ZERO;
+        assert_eq!(even(&seen).len(), 1, "it was there");
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::small::GrowMap;
 use crate::time::Time;
 use crate::wire::{Range, SummaryEntry};
 
-/// Wait before the second pull of a stream; it doubles with every further one.
+/// Shortest wait before the second pull of a stream; it doubles with every further one.
 const RETRY: Duration = Duration::from_millis(250);
 /// The longest wait between two pulls of a stream.
 const LONGEST_RETRY: Duration = Duration::from_secs(4);
@@ -37,6 +37,10 @@ const HOLE_WAIT: Duration = Duration::from_millis(30);
 const LONGEST_HOLE_WAIT: Duration = Duration::from_millis(300);
 /// The same before anything was measured.
 const FIRST_WAIT: Duration = Duration::from_millis(150);
+/// How many times as long as usual a neighbour has to answer a pull before it is asked for something else; at
+/// least, and at most.
+const ANSWER_TIMES: u32 = 4;
+const SHORTEST_ANSWER: Duration = Duration::from_secs(4);
 /// Gaps of a source that are remembered.
 const MAX_LACKS: usize = 32;
 
@@ -53,12 +57,34 @@ pub(crate) struct Due {
     pub(crate) ask_anybody: Vec<Range>,
 }
 
+/// A pull that is not answered yet.
+#[derive(Debug)]
+struct Sent {
+    streams: Vec<StreamId>,
+    at: Time,
+    /// Until then its neighbour is asked for nothing else: on a slow link, answers would pile up there faster
+    /// than they leave.
+    until: Time,
+}
+
+/// RFC 6298, section 2: gains of 1/8 and 1/4.
+fn smooth(estimate: &mut Option<(Duration, Duration)>, sample: Duration) {
+    *estimate = Some(match *estimate {
+        None => (sample, sample / 2),
+        Some((mean, dev)) => ((mean * 7 + sample) / 8, (dev * 3 + sample.abs_diff(mean)) / 4),
+    });
+}
+
 /// All streams that something is missing of.
 #[derive(Debug)]
 pub(crate) struct Missing {
     streams: GrowMap<StreamId, Wanted>,
     /// How long after an announcement the payload comes by itself: mean and deviation.
     lag: Option<(Duration, Duration)>,
+    /// How long neighbours take to answer a pull: mean and deviation.
+    answer: Option<(Duration, Duration)>,
+    /// The last pull of each neighbour that has not answered it.
+    sent: BTreeMap<PeerId, Sent>,
     patience: Patience,
     /// There was no room, and will be none before.
     full_until: Time,
@@ -69,14 +95,28 @@ pub(crate) struct Missing {
 impl Missing {
     pub(crate) fn new(retention_age: Duration, rng: Stream) -> Self {
         let patience = Patience::of(retention_age);
-        let streams = GrowMap::new();
-        Missing { streams, lag: None, patience, full_until: Time::ZERO, refused: 0, rng }
+        Missing {
+            streams: GrowMap::new(),
+            lag: None,
+            answer: None,
+            sent: BTreeMap::new(),
+            patience,
+            full_until: Time::ZERO,
+            refused: 0,
+            rng,
+        }
     }
 
     /// How long trees get to bring what somebody has: as long as they took lately.
     fn wait(&mut self) -> Duration {
         let usual = self.lag.map_or(FIRST_WAIT, |(mean, deviation)| mean + deviation * 4);
         self.rng.scaled(usual.clamp(SHORTEST_WAIT, LONGEST_WAIT), 1.0, 2.0)
+    }
+
+    /// The wait before the second pull of a stream: an answer takes that long.
+    fn retry(&self) -> Duration {
+        let usual = self.answer.map_or(RETRY, |(mean, deviation)| mean + deviation * 4);
+        usual.clamp(RETRY, LONGEST_RETRY)
     }
 
     /// A batch came along a tree and those before it did not: links keep the order, so they were
@@ -231,14 +271,39 @@ impl Missing {
             return;
         }
         if let Some(at) = w.announced.filter(|_| w.tries == 0) {
-            // RFC 6298, section 2: gains of 1/8 and 1/4.
-            let lag = now.since(at);
-            self.lag = Some(match self.lag {
-                None => (lag, lag / 2),
-                Some((mean, dev)) => ((mean * 7 + lag) / 8, (dev * 3 + lag.abs_diff(mean)) / 4),
-            });
+            smooth(&mut self.lag, now.since(at));
         }
         self.streams.remove(&stream);
+    }
+
+    /// A neighbour is pulled from.
+    pub(crate) fn asked(&mut self, who: PeerId, mut streams: Vec<StreamId>, now: Time) {
+        streams.dedup();
+        let until = now + (self.retry() * ANSWER_TIMES).max(SHORTEST_ANSWER);
+        self.sent.insert(who, Sent { streams, at: now, until });
+    }
+
+    /// Whether a neighbour has nothing to answer first.
+    pub(crate) fn is_free(&self, who: &PeerId, now: Time) -> bool {
+        Self::has_answered(&self.sent, who, now)
+    }
+
+    fn has_answered(sent: &BTreeMap<PeerId, Sent>, who: &PeerId, now: Time) -> bool {
+        sent.get(who).is_none_or(|s| s.until <= now)
+    }
+
+    /// A neighbour has answered its pull, or refused to: what waits for it is due. Says for which streams.
+    pub(crate) fn take_asked(&mut self, who: PeerId, refused: bool, now: Time) -> Vec<StreamId> {
+        let Some(sent) = self.sent.remove(&who) else { return Vec::new() };
+        if !refused {
+            smooth(&mut self.answer, now.since(sent.at));
+        }
+        for w in self.streams.values_mut() {
+            if w.is_waiting && w.sources.iter().any(|(id, _)| *id == who) {
+                w.due = now;
+            }
+        }
+        sent.streams
     }
 
     /// A neighbour has answered a pull. Where that brought something, there may be more to ask for
@@ -286,6 +351,7 @@ impl Missing {
 
     /// A neighbour is gone.
     pub(crate) fn forget_source(&mut self, who: PeerId, now: Time) {
+        self.sent.remove(&who);
         for w in self.streams.values_mut() {
             let before = w.sources.len();
             w.sources.retain(|(id, _)| *id != who);
@@ -305,6 +371,8 @@ impl Missing {
         let mut due = Due::default();
         let mut asked = 0;
         let mut done = Vec::new();
+        let retry = self.retry();
+        let is_free = |who: &PeerId| Self::has_answered(&self.sent, who, now);
         for (&stream, w) in self.streams.iter_mut().filter(|(_, w)| w.due <= now) {
             let seen = list.get(stream);
             if seen.is_none() && list.is_over(stream) {
@@ -367,8 +435,15 @@ impl Missing {
                 done.push(stream);
                 continue;
             }
+            let has_any = |c: &Claim| missing.iter().any(|m| c.has_of(m.0, m.1));
+            let mut have = w.sources.iter().filter(|(_, c)| has_any(c)).peekable();
+            w.is_waiting = have.peek().is_some() && !have.any(|(id, _)| is_free(id));
+            if w.is_waiting {
+                w.due = now + RETRY;
+                continue;
+            }
             w.tries = w.tries.saturating_add(1);
-            w.due = now + (RETRY * (1 << (w.tries - 1).min(4))).min(LONGEST_RETRY);
+            w.due = now + (retry * (1 << (w.tries - 1).min(4))).min(LONGEST_RETRY);
             due.ask_others |= w.tries > 1 || w.sources.is_empty();
             if let Some(&(from, to)) = missing.first()
                 && (w.tries > 2 || !w.sources.iter().any(|(_, c)| c.has_of(from, to)))
@@ -382,7 +457,7 @@ impl Missing {
                 let turn = w.tries as usize - 1 + i;
                 let source = (0..n)
                     .filter_map(|k| w.sources.get((turn + k) % n))
-                    .find(|(_, c)| c.has_of(from, to));
+                    .find(|(id, c)| is_free(id) && c.has_of(from, to));
                 let Some((who, c)) = source else { continue };
                 if asked >= MAX_PULL_RANGES {
                     break;

@@ -218,3 +218,36 @@ fn earlier_stream_that_the_publisher_names_is_asked_for_and_given_up() {
     assert!(at < Time::ZERO + LAST_PATIENCE + COMMON_PATIENCE, "{at:?}");
     assert_eq!(lost, [(named, 0, 4)]);
 }
+
+/// On a slow link, answers to pulls of many streams would pile up faster than they leave.
+#[test]
+fn neighbour_is_not_pulled_from_before_it_has_answered() {
+    let (mut m, l) = (missing(), MessageList::default());
+    let other = StreamId { epoch: 2, ..S };
+    let at = |ms: u64| Time::from_micros(ms * 1_000);
+    m.told(&l, A, &entry(0, 3, &[]), true, at(0));
+    assert_eq!(m.due(&l, 2, at(0)).pulls[&A].len(), 1);
+    m.asked(A, vec![S], at(0));
+    m.told(&l, A, &SummaryEntry { epoch: 2, ..entry(0, 3, &[]) }, true, at(1));
+    assert_eq!(pulls(&mut m, &l, at(1)), []);
+    assert_eq!(m.take_asked(A, false, at(100)), [S]);
+    assert_eq!(m.due(&l, 2, at(100)).pulls[&A], [Range { epoch: 2, ..range(0, 3) }]);
+    // One that does not answer at all is asked again in the end.
+    m.asked(A, vec![other], at(100));
+    assert!(pulls(&mut m, &l, at(4_000)).is_empty());
+    assert!(!pulls(&mut m, &l, at(4_300)).is_empty());
+}
+
+#[test]
+fn next_neighbour_is_asked_when_an_answer_usually_would_have_come() {
+    let (mut m, l) = (missing(), MessageList::default());
+    let at = |ms: u64| Time::from_micros(ms * 1_000);
+    m.asked(A, vec![S], at(0));
+    m.take_asked(A, false, at(1_000));
+    m.told(&l, A, &entry(0, 3, &[]), true, at(1_000));
+    m.told(&l, B, &entry(0, 3, &[]), true, at(1_000));
+    let first = pulls(&mut m, &l, at(1_000));
+    m.asked(first[0].0, vec![S], at(1_000));
+    assert_eq!(m.deadline(), Some(at(4_000)), "the mean, and four deviations");
+    assert_ne!(pulls(&mut m, &l, at(4_000))[0].0, first[0].0);
+}

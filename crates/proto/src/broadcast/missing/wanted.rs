@@ -40,6 +40,8 @@ pub(super) struct Wanted {
     pub(super) sources: Vec<(PeerId, Claim)>,
     pub(super) due: Time,
     pub(super) tries: u32,
+    /// Those who have it have something else to answer first.
+    pub(super) is_waiting: bool,
     /// When it was first announced, while nothing has been pulled yet.
     pub(super) announced: Option<Time>,
     /// Messages received of it at the last pull.
@@ -65,6 +67,7 @@ impl Wanted {
             sources: Vec::new(),
             due,
             tries: 0,
+            is_waiting: false,
             announced,
             received: 0,
             first: 0,
