@@ -1,6 +1,6 @@
 //! G3: nothing is lost silently. What does not come is told as a gap, in its place and once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use rumormill_proto::{DeliveredMark, MessageId, PeerId, StreamId};
 
@@ -116,8 +116,8 @@ fn progress(seen: &Observation) -> BTreeMap<(NodeId, StreamId), u64> {
 
 /// At rest, what one live peer got was handed to or told as a gap at every live peer that is
 /// connected with it, also where the publisher is dead, and where the peer came later. Messages
-/// younger than [`Observation::settle`] may still be on their way. A peer that came later and has had nothing
-/// of the publisher is owed only what need be kept (GUARANTEES.md, G3).
+/// younger than [`Observation::settle`] may still be on their way. A peer that came later, and has had nothing
+/// of this stream or an earlier one of the publisher, is owed only what need be kept (GUARANTEES.md, G3).
 #[must_use]
 pub fn even(seen: &Observation) -> Vec<Violation> {
     let components = seen.graph.components();
@@ -149,13 +149,12 @@ pub fn even(seen: &Observation) -> Vec<Violation> {
     }
     let progress = progress(seen);
     let passed = past_retention(seen);
-    let followed: BTreeSet<(NodeId, PeerId)> =
-        progress.keys().map(|(node, stream)| (*node, stream.publisher)).collect();
     let is_of_the_past = |n: &NodeObservation, stream: &StreamId, end: u64| {
         let last =
             MessageId { publisher: stream.publisher, epoch: stream.epoch, sequence: end - 1 };
         let mut publications = seen.ledger.publications.iter();
-        !followed.contains(&(n.node, stream.publisher))
+        let earlier = (n.node, StreamId { epoch: 0, ..*stream })..=(n.node, *stream);
+        progress.range(earlier).next().is_none()
             && passed.contains(&last)
             && publications.any(|p| p.id == last && p.at < n.life_since)
     };
@@ -323,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn newcomer_is_not_owed_what_nobody_need_keep_of_a_publisher_unknown_to_it() {
+    fn newcomer_is_not_owed_what_nobody_need_keep_of_a_stream_before_its_first() {
         let mut seen = planted::sound();
         let node = NodeId(4);
         seen.ledger.arrivals.retain(|a| a.node != node);
