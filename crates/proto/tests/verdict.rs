@@ -134,6 +134,30 @@ fn seed_that_reaches_no_peer_after_its_probe_does_not_vote() {
     assert_eq!((told(&rig, "voted"), told(&rig, "self_doubt")), (0, 1));
 }
 
+/// Its lease of doubt was over, so it voted, and the others still hold its vote.
+#[test]
+fn seed_that_reaches_its_peers_again_withdraws_what_it_voted_in_doubt() {
+    let (mut rig, links) = with_a_case();
+    let reports = WITNESSES.map(|w| report(&identity(w), &identity(ACCUSED), 1)).to_vec();
+    let until = rig.now + Config::lan().build().unwrap().lease() * 2;
+    while told(&rig, "voted") == 0 {
+        assert!(rig.now < until, "it votes after a lease");
+        for link in rig.links.keys().copied().collect::<Vec<_>>() {
+            rig.receive(link, Ping { nonce: 0 });
+        }
+        rig.receive(links[0], Votes { reports: reports.clone(), ..nothing() });
+        rig.next_deadline();
+    }
+    let (mut withdrawn, until) = (0, rig.now + Duration::from_secs(2));
+    let says_so = |f: &Frame| matches!(f, Frame::Votes(v) if v.withdrawn == Some(accused()));
+    while rig.now < until {
+        witnesses_answer(&mut rig);
+        withdrawn += rig.sent.drain(..).filter(|(_, f)| says_so(f)).count();
+        rig.next_deadline();
+    }
+    assert_eq!(withdrawn, 3, "at each of the others");
+}
+
 /// What it has to say about that vote cannot come any more.
 #[test]
 fn a_vote_of_a_seed_that_is_gone_does_not_count() {

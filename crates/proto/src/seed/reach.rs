@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use super::Seed;
+use crate::death::Case;
 use crate::event::Event;
 use crate::identity::PeerId;
 use crate::io::LinkId;
@@ -92,15 +93,19 @@ impl Seed {
         }
         self.reach.answered += 1;
         if self.reach.is_open() && self.review_reach() {
-            let now = self.fx.now();
-            let waiting =
-                self.cases.iter().filter(|(_, c)| c.probe.has_failed() && c.is_fresh(now));
-            let waiting: Vec<PeerId> = waiting.map(|(id, _)| *id).collect();
-            waiting.into_iter().for_each(|id| self.review_case(id));
+            self.review_waiting_cases();
         }
     }
 
-    /// Says whether the last check has reached enough peers that this seed serves: those with a link,
+    /// Goes on with the cases that have waited for the check.
+    fn review_waiting_cases(&mut self) {
+        let now = self.fx.now();
+        let waiting = self.cases.iter().filter(|(_, c)| c.probe.has_failed() && c.is_fresh(now));
+        let waiting: Vec<PeerId> = waiting.map(|(id, _)| *id).collect();
+        waiting.into_iter().for_each(|id| self.review_case(id));
+    }
+
+    /// Says whether the last check has reached enough of the peers that this seed serves: those with a link,
     /// and those that it has lost, unless their hosts refuse connections and so are within reach.
     fn review_reach(&mut self) -> bool {
         let (reached, all) = self.count_reached();
@@ -108,18 +113,21 @@ impl Seed {
             return false;
         }
         self.reach.reached = self.reach.started;
-        if self.reach.doubts_since.take().is_some() {
-            // Probes that failed meanwhile say nothing about peers that have not come back yet.
-            let (me, now) = (self.id(), self.fx.now());
-            self.cases.values_mut().for_each(|c| c.next_round(&me, false, now));
+        // Peers that answer late come back from behind a cut, perhaps: probes that failed meanwhile say nothing
+        // about those that have not come back yet.
+        let started = self.reach.started.unwrap_or(Time::ZERO);
+        let is_late = self.fx.now() >= started + self.config.probe_burst() / 2;
+        if self.reach.doubts_since.take().is_some() || is_late {
+            self.begin_cases_again(|_| true);
         }
         true
     }
 
     /// How many peers the last check reaches, estimated from its sample, of how many.
     fn count_reached(&self) -> (usize, usize) {
-        let lost = |id: &PeerId| self.registrants.get(id).is_none();
-        let lost = self.cases.iter().filter(|(id, case)| !case.host_refuses && lost(id)).count();
+        let has_no_link = |id: &PeerId| self.registrants.get(id).is_none();
+        let is_lost = |id: &PeerId, case: &Case| case.lost && !case.host_refuses && has_no_link(id);
+        let lost = self.cases.iter().filter(|(id, case)| is_lost(id, case)).count();
         let (linked, answered) = (self.registrants.len(), self.reach.answered);
         let asked = answered + self.reach.unanswered.len();
         ((linked * answered).div_ceil(asked.max(1)), linked + lost)
@@ -131,8 +139,11 @@ impl Seed {
             // The time of a doubt counts while it is checked.
             self.reach.doubts_since = None;
         }
-        if self.fx.now() < self.reach_deadline() || self.review_reach() {
+        if self.fx.now() < self.reach_deadline() {
             return;
+        }
+        if self.review_reach() {
+            return self.review_waiting_cases();
         }
         if self.cases.is_empty() {
             self.reach.started = self.reach.reached;
@@ -150,6 +161,6 @@ impl Seed {
 
     pub(super) fn reach_deadline(&self) -> Time {
         let started = self.reach.started.filter(|_| self.reach.is_open());
-        started.map_or(Time::MAX, |at| at + self.config.probe_burst())
+        started.map_or(Time::MAX, |at| at + self.config.probe_burst() * self.health.patience())
     }
 }

@@ -302,17 +302,22 @@ impl Seed {
     /// again, with a probe of now.
     pub(super) fn send_open_cases(&mut self, link: LinkId) {
         let (me, now) = (self.id(), self.fx.now());
-        let mut repeated = Vec::new();
-        for case in self.cases.values_mut().filter(|c| !c.is_fresh(now)) {
-            case.next_round(&me, false, now);
-            repeated.extend(case.has_voted.then_some(case.subject));
-        }
-        // The other seeds have votes of the rounds before.
-        for subject in repeated {
-            self.tell_seeds(Votes { withdrawn: Some(subject), ..NOTHING });
-        }
+        self.begin_cases_again(|c| !c.is_fresh(now));
         for case in self.cases.values() {
             self.fx.send(link, told(case, me));
+        }
+    }
+
+    /// Begins some cases again. The other seeds have votes of the rounds before.
+    pub(super) fn begin_cases_again(&mut self, which: impl Fn(&Case) -> bool) {
+        let (me, now) = (self.id(), self.fx.now());
+        let mut voted = Vec::new();
+        for case in self.cases.values_mut().filter(|c| which(c)) {
+            case.next_round(&me, false, now);
+            voted.extend(case.has_voted.then_some(case.subject));
+        }
+        for subject in voted {
+            self.tell_seeds(Votes { withdrawn: Some(subject), ..NOTHING });
         }
     }
 

@@ -29,8 +29,8 @@ pub fn check(seen: &Observation) -> Vec<Violation> {
 }
 
 /// No seed has a dead process as alive, or as one whose lease ran out, for long: where nothing else was wrong,
-/// longer than its death takes to be found, whatever its degree; where something was, longer than a lease
-/// in addition.
+/// longer than its death takes to be found, whatever its degree; where something was, or most peers died, longer
+/// than a lease in addition.
 #[must_use]
 pub fn prompt(seen: &Observation) -> Vec<Violation> {
     let mut found = Vec::new();
@@ -38,9 +38,12 @@ pub fn prompt(seen: &Observation) -> Vec<Violation> {
         return found;
     }
     let dead = seen.ledger.impairments.iter();
-    for i in dead.filter(|i| i.trouble == Trouble::Dead && i.until.is_none()) {
+    let dead = dead.filter(|i| i.trouble == Trouble::Dead && i.until.is_none());
+    // The seeds may seem to be cut off.
+    let most = dead.clone().count() > seen.live_peers().count();
+    for i in dead {
         let Some(node) = seen.nodes.iter().find(|n| n.node == i.node) else { continue };
-        let (limit, from) = if seen.quiet_since + QUIET <= i.from {
+        let (limit, from) = if !most && seen.quiet_since + QUIET <= i.from {
             (limit(&node.config), i.from)
         } else {
             let calm = limit(&node.config) + node.config.report_window() * 12;

@@ -116,8 +116,8 @@ fn progress(seen: &Observation) -> BTreeMap<(NodeId, StreamId), u64> {
 
 /// At rest, what one live peer got was handed to or told as a gap at every live peer that is
 /// connected with it, also where the publisher is dead, and where the peer came later. Messages
-/// younger than [`Observation::settle`] may still be on their way. A peer that came later, and has had nothing
-/// of this stream or an earlier one of the publisher, is owed only what need be kept (GUARANTEES.md, G3).
+/// younger than [`Observation::settle`] may still be on their way. A peer that has had nothing of this stream or an
+/// earlier one of the publisher is owed only what need be kept (GUARANTEES.md, G3).
 #[must_use]
 pub fn even(seen: &Observation) -> Vec<Violation> {
     let components = seen.graph.components();
@@ -152,11 +152,8 @@ pub fn even(seen: &Observation) -> Vec<Violation> {
     let is_of_the_past = |n: &NodeObservation, stream: &StreamId, end: u64| {
         let last =
             MessageId { publisher: stream.publisher, epoch: stream.epoch, sequence: end - 1 };
-        let mut publications = seen.ledger.publications.iter();
         let earlier = (n.node, StreamId { epoch: 0, ..*stream })..=(n.node, *stream);
-        progress.range(earlier).next().is_none()
-            && passed.contains(&last)
-            && publications.any(|p| p.id == last && p.at < n.life_since)
+        progress.range(earlier).next().is_none() && passed.contains(&last)
     };
     let troubled = |node| {
         let of = seen.ledger.impairments.iter().filter(move |i| i.node == node);
@@ -207,7 +204,6 @@ mod tests {
     use super::*;
     use crate::checkers::planted;
     use crate::ledger::Resume;
-    use core::time::Duration;
     use rumormill_proto::{Time, snapshot::PublisherView};
 
     #[test]
@@ -322,22 +318,21 @@ mod tests {
     }
 
     #[test]
-    fn newcomer_is_not_owed_what_nobody_need_keep_of_a_stream_before_its_first() {
+    fn peer_is_not_owed_what_nobody_need_keep_of_a_stream_before_its_first() {
         let mut seen = planted::sound();
         let node = NodeId(4);
         seen.ledger.arrivals.retain(|a| a.node != node);
-        let publication = seen.ledger.publications[0].clone();
-        let n = seen.nodes.iter_mut().find(|n| n.node == node).unwrap();
-        n.life_since = publication.at + Duration::from_secs(1);
         assert_eq!(even(&seen).len(), 1, "it is kept");
-        let mut later = publication;
+        let mut later = seen.ledger.publications[0].clone();
         later.id.epoch += 1;
         later.bytes = seen.nodes[3].config.retention_bytes();
         seen.ledger.publications.push(later);
         assert_eq!(even(&seen), []);
-        let n = seen.nodes.iter_mut().find(|n| n.node == node).unwrap();
-        n.life_since = Time::ZERO;
-        assert_eq!(even(&seen).len(), 1, "it was there");
+        let earlier = StreamId { epoch: 0, ..seen.ledger.publications[0].id.stream() };
+        planted::deliver(&mut seen, 4, &[0]);
+        seen.ledger.arrivals.last_mut().unwrap().id.epoch = earlier.epoch;
+        let of_n4 = |v: &&Violation| v.what.starts_with("n4 ");
+        assert_eq!(even(&seen).iter().filter(of_n4).count(), 1, "it follows the publisher");
     }
 
     #[test]

@@ -232,6 +232,20 @@ fn most_peers_killed_at_once_are_removed_in_the_usual_time() {
     net.only_removed(&gone);
 }
 
+#[test]
+fn three_of_five_hosts_without_power_are_removed_in_the_usual_time() {
+    for n in 0..5 {
+        let mut net = Net::lan(630 + n, 3, 20);
+        let gone = net.peers[8..].to_vec();
+        let died = net.world.now();
+        gone.iter().for_each(|&p| net.world.power_off(p));
+        for &p in &gone {
+            net.removed_within(p, died, SILENT_ALONE);
+        }
+        net.only_removed(&gone);
+    }
+}
+
 /// Most hosts lose their power, which looks as if the seeds were cut off from them.
 #[test]
 fn most_hosts_without_power_are_removed_after_a_lease() {
