@@ -43,7 +43,8 @@ pub enum ClientError {
         source: io::Error,
     },
     /// No answer in time.
-    #[error("{url} gave no answer within {} s; the process may be stopped or overloaded", .after.as_secs())]
+    #[error("{url} gave no answer within {} s; the process may be stopped or overloaded, \
+             and may still do what it was asked when it goes on", .after.as_secs())]
     Timeout {
         /// Where.
         url: String,
@@ -213,8 +214,7 @@ impl Client {
         self.leave_if_alive(within, ANSWER_TIMEOUT).await
     }
 
-    /// As [`leave`](Client::leave): a node that leaves is asked for its status every `silence`, and given up
-    /// if it does not answer within the same time.
+    /// As [`leave`](Client::leave): a node that leaves is asked for its status, and given up after `silence`.
     async fn leave_if_alive(
         &self,
         within: Option<Duration>,
@@ -227,16 +227,16 @@ impl Client {
         let mut leaves = std::pin::pin!(self.exchange(Method::POST, path, None));
         loop {
             let status = async {
-                sleep(silence).await;
-                self.answer(Method::GET, self.path("status"), None, silence).await
+                sleep(silence / 2).await;
+                self.answer(Method::GET, self.path("status"), None, silence / 2).await
             };
             let answer = tokio::select! {
                 left = &mut leaves => return left.map(drop),
                 answer = status => answer,
             };
             // Any other answer shows that the process runs, or that it has just ended.
-            if let Err(e @ ClientError::Timeout { .. }) = answer {
-                return Err(e);
+            if let Err(ClientError::Timeout { url, .. }) = answer {
+                return Err(ClientError::Timeout { url, after: silence });
             }
         }
     }

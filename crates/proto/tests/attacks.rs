@@ -18,9 +18,9 @@ use rumormill_proto::signed::Signed;
 use rumormill_proto::snapshot::MemberState;
 use rumormill_proto::wire::{
     Accused, Ack, AckEntry, Announce, Appoint, Beacon, BeaconBody, Census, CensusBody, Data,
-    Entries, Frame, GetData, Gossip, Graft, Grafted, MembersChanged, PeerRequest, ProbeRequest,
-    Prune, Pull, Pulled, Range, RegisterRefused, Registered, Rewire, Summary, SummaryEntry, TreeId,
-    Want, encode,
+    Entries, Frame, GetData, Gossip, Graft, Grafted, MembersChanged, PeerRequest, Pong,
+    ProbeRequest, Prune, Pull, Pulled, Range, RegisterRefused, Registered, Rewire, Summary,
+    SummaryEntry, TreeId, Want, encode,
 };
 use rumormill_proto::{
     Batch, Config, DialError, Identity, Input, LinkId, MessageId, Presence, Record, RefuseReason,
@@ -362,7 +362,7 @@ fn a_pull_is_bounded_in_bytes() {
     rig.receive(link, gossip(m));
     let range = Range { publisher: publisher.id(), epoch: 1, from: 0, to: 1 };
     rig.sent.clear();
-    rig.receive(link, Pull { ranges: vec![range; 1024] });
+    rig.receive(link, Pull { ranges: vec![range; 1024], nonce: 1 });
     // The rig remembers the last 64 frames.
     let sent = count_sent(&rig, "Gossip") * MAX_PAYLOAD;
     assert!(sent <= QUEUE_PAYLOAD, "{} MiB for one question", sent >> 20);
@@ -533,11 +533,45 @@ fn what_is_claimed_and_never_comes_is_not_asked_for_all_the_time() {
         while rig.total("Pull").0 > answered {
             answered += 1;
             assert!(answered - before < 10_000, "it asks as fast as it is answered");
-            rig.receive(link, Pulled { batches: 0, refused: false });
+            let nonce = last_pull(&rig);
+            rig.receive(link, Pulled { batches: 0, refused: false, nonce });
         }
     }
     let pulls = rig.total("Pull").0 - before;
     assert!(pulls <= 1800, "{pulls} questions in ten minutes");
+}
+
+/// It comes back from behind a cut. Neighbours that come after the first one may keep what that has let go.
+#[test]
+fn first_neighbour_alone_makes_no_gap_before_others_had_time_to_come() {
+    let (mut rig, link) = with_neighbours(1);
+    let publisher = identity(5);
+    rig.receive(link, gossip(message(&publisher, 1, 0, b"a")));
+    rig.receive(link, gossip(message(&publisher, 1, 29, b"b")));
+    let entries = Some(vec![entry(&publisher, 30, 13)]);
+    rig.receive(link, Summary { hash: 1, entries });
+    let pass = |rig: &mut Rig, seconds: u64| {
+        for _ in 0..seconds * 10 {
+            rig.pass(Duration::from_millis(100));
+            rig.timeout();
+            let nonce = |f| if let Frame::Ping(p) = f { Some(p.nonce) } else { None };
+            let pings: Vec<u64> =
+                rig.sent.drain(..).filter_map(|(to, f)| nonce(f).filter(|_| to == link)).collect();
+            for nonce in pings {
+                rig.receive(link, Pong { nonce });
+            }
+        }
+    };
+    pass(&mut rig, 8);
+    assert_eq!(counter(&rig, "gaps"), 0, "on the word of one");
+    pass(&mut rig, 8);
+    assert!(counter(&rig, "gaps") > 0, "there is no other");
+}
+
+/// What the answer to the last pull repeats.
+fn last_pull(rig: &Rig) -> u64 {
+    let nonce = |f: &Frame| if let Frame::Pull(p) = f { Some(p.nonce) } else { None };
+    rig.sent.iter().rev().find_map(|(_, f)| nonce(f)).unwrap()
 }
 
 /// "I have sent it", without having sent anything.
@@ -556,7 +590,8 @@ fn an_answer_without_content_does_not_turn_in_circles() {
         while rig.total("Pull").0 > answered {
             answered += 1;
             assert!(answered - before < 30, "{} questions in no time", answered - before);
-            rig.receive(link, Pulled { batches: 1, refused: false });
+            let nonce = last_pull(&rig);
+            rig.receive(link, Pulled { batches: 1, refused: false, nonce });
         }
     }
     assert_eq!(counter(&rig, "gaps"), 0, "given up within two seconds");
@@ -888,7 +923,7 @@ fn pulls_by_the_thousand() {
     }
     for _ in 0..100 {
         let before = rig.total("Gossip").1;
-        rig.receive(link, Pull { ranges: vec![range(&publisher, 0, 2000); 1024] });
+        rig.receive(link, Pull { ranges: vec![range(&publisher, 0, 2000); 1024], nonce: 1 });
         let bytes = rig.total("Gossip").1 - before;
         assert!(bytes <= QUEUE_PAYLOAD as u64 / 4, "{} KiB for one small question", bytes >> 10);
     }
@@ -903,7 +938,7 @@ fn short_questions_for_small_batches() {
         rig.receive(link_of(&rig, 2), gossip(message(&publisher, 1, n, b"x")));
     }
     let before = rig.total("Gossip").0;
-    rig.receive(link, Pull { ranges: vec![range(&publisher, 0, 2000)] });
+    rig.receive(link, Pull { ranges: vec![range(&publisher, 0, 2000)], nonce: 1 });
     let sent = rig.total("Gossip").0 - before;
     assert!((1..=u64::from(MAX_PULL_BATCHES)).contains(&sent), "{sent} batches for one question");
     let before = rig.total("Gossip").0;
@@ -919,7 +954,7 @@ fn pulls_beyond_the_quota_are_refused_and_honest_catch_up_is_not() {
     let (mut rig, link) = with_neighbours(2);
     let publisher = identity(5);
     rig.receive(link_of(&rig, 2), gossip(message(&publisher, 1, 0, &vec![7; MAX_PAYLOAD])));
-    let pull = || Pull { ranges: vec![range(&publisher, 0, 1)] };
+    let pull = || Pull { ranges: vec![range(&publisher, 0, 1)], nonce: 1 };
     let retention = lan().retention_bytes() / MAX_PAYLOAD as u64;
     for _ in 0..2 * retention {
         rig.receive(link, pull());
@@ -982,7 +1017,7 @@ fn requests_of_every_kind_are_bounded_by_count() {
     let publisher = identity(5);
     let id = MessageId { publisher: publisher.id(), epoch: 1, sequence: 0 };
     let kinds: Vec<Frame> = vec![
-        Pull { ranges: vec![] }.into(),
+        Pull { ranges: vec![], nonce: 1 }.into(),
         GetData { id }.into(),
         Summary { hash: 1, entries: None }.into(),
         Graft { tree: TreeId::Shared(0), have: None }.into(),

@@ -389,9 +389,9 @@ fn message_frames(page: &mut Page) {
         "the same, and nothing below 3 can be had",
         Summary { hash: 258, entries: Some(vec![e]) },
     );
-    page.frame("numbers 4 to 6 of peer 1", Pull { ranges: vec![range] });
-    page.frame("it was 2 batches", Pulled { batches: 2, refused: false });
-    page.frame("refused", Pulled { batches: 0, refused: true });
+    page.frame("numbers 4 to 6 of peer 1", Pull { ranges: vec![range], nonce: 1 });
+    page.frame("it was 2 batches", Pulled { batches: 2, refused: false, nonce: 1 });
+    page.frame("refused", Pulled { batches: 0, refused: true, nonce: 1 });
     page.frame("numbers 4 to 6 of peer 1", Confirm { streams: vec![range] });
     let mark = StreamMark { publisher, epoch: 3, next: 6 };
     page.frame("of these all below 6", Confirmed { streams: vec![mark], leaving: false });

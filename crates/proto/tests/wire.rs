@@ -436,7 +436,7 @@ mod counts {
         bounded(MAX_SUMMARY, |n| grafted(n, 0));
         bounded(MAX_GAPS, |n| grafted(1, n));
         let range = Range { publisher: id(1), epoch: 1, from: 1, to: 2 };
-        bounded(MAX_PULL_RANGES, |n| Pull { ranges: vec![range; n] });
+        bounded(MAX_PULL_RANGES, |n| Pull { ranges: vec![range; n], nonce: 1 });
         bounded(MAX_PULL_RANGES, |n| Announce { ranges: vec![range; n] });
         let (publisher, epoch) = (id(1), 1);
         let (paced, left, patient, held, peers, sum) = (1, 1, 1, 1, 1, 1);
@@ -693,7 +693,7 @@ mod counts {
         assert!(!has(&[], 4, 5), "a floor above all there is");
         for (from, to) in [(1, 1), (2, 1), (u64::MAX, 0)] {
             let ranges = vec![Range { publisher: id(1), epoch: 1, from, to }];
-            assert!(decode(&bytes_of(Pull { ranges: ranges.clone() })).is_err());
+            assert!(decode(&bytes_of(Pull { ranges: ranges.clone(), nonce: 1 })).is_err());
             assert!(decode(&bytes_of(Announce { ranges })).is_err());
         }
     }

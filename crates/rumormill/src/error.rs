@@ -90,7 +90,8 @@ pub enum StartError {
     },
     /// The store cannot be opened or read.
     #[error("cannot open the store {path}: {problem}; if it is damaged, move it away: a seed \
-             learns its registry again from the others, a peer loses only messages it kept",
+             learns its registry again from the others, a peer loses the messages it kept, \
+             and may get others twice",
              path = path.display())]
     Store {
         /// The file.

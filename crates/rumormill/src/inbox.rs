@@ -364,11 +364,11 @@ mod tests {
     }
 
     fn request() -> Pull {
-        Pull { ranges: Vec::new() }
+        Pull { ranges: Vec::new(), nonce: 0 }
     }
 
     const fn cheap() -> Pulled {
-        Pulled { batches: 1, refused: false }
+        Pulled { batches: 1, refused: false, nonce: 0 }
     }
 
     fn link_of(news: &Arrival) -> u64 {

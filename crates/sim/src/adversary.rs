@@ -189,7 +189,7 @@ impl Rogue {
                 let id = MessageId { publisher, epoch: from, sequence: from };
                 let frame: Frame = match self.dice.below(4) {
                     0 => Announce { ranges: vec![range; 16] }.into(),
-                    1 => Pull { ranges: vec![range; 16] }.into(),
+                    1 => Pull { ranges: vec![range; 16], nonce: 0 }.into(),
                     2 => GetData { id }.into(),
                     _ => ProbeReply { subject: publisher, verdict: Verdict::Silent }.into(),
                 };
@@ -207,7 +207,7 @@ impl Rogue {
             .collect();
         for (link, id) in self.links_to(Role::Peer) {
             for _ in 0..GREED {
-                self.say(link, Pull { ranges: ranges.clone() }.into());
+                self.say(link, Pull { ranges: ranges.clone(), nonce: 0 }.into());
             }
             self.say(link, ProbeRequest { subject: id, incarnation: 1 }.into());
             let hash = self.dice.bits();

@@ -201,6 +201,16 @@ impl Peer {
 
     // ---- pulls -----------------------------------------------------------------------------
 
+    /// How many neighbours there are to ask. Where the first one is new, the others are still to come: it may
+    /// keep less than they do.
+    fn neighbours_to_ask(&self) -> usize {
+        let neighbours = &self.overlay.neighbours;
+        let oldest = neighbours.values().map(|n| n.since).min();
+        let is_new = oldest.is_some_and(|at| self.fx.now().since(at) < NEWCOMER);
+        let to_come = if is_new { usize::from(self.overlay.deficit()) } else { 0 };
+        neighbours.len() + to_come
+    }
+
     /// Asks for what is missing and gives up what nobody has.
     pub(super) fn run_pulls(&mut self) {
         let now = self.fx.now();
@@ -211,7 +221,7 @@ impl Peer {
         if self.missing.deadline().is_none_or(|at| at > now) {
             return;
         }
-        let degree = self.overlay.neighbours.len();
+        let degree = self.neighbours_to_ask();
         let mut due = self.missing.due(&self.broadcast.list, degree, now);
         for range in due.ask_anybody {
             let stream = range.stream();
@@ -227,8 +237,9 @@ impl Peer {
             ranges.truncate(MAX_PULL_RANGES);
             if let Some(n) = self.overlay.neighbours.get(&who) {
                 self.fx.count("pulls");
-                self.missing.asked(who, ranges.iter().map(Range::stream).collect(), now);
-                self.fx.send(n.link, Pull { ranges });
+                let streams = ranges.iter().map(Range::stream).collect();
+                let nonce = self.missing.asked(who, streams, now);
+                self.fx.send(n.link, Pull { ranges, nonce });
             }
         }
         if due.ask_others {
@@ -265,12 +276,15 @@ impl Peer {
         self.note_answered(link, bytes);
         self.fx.add("batches_pulled", u64::from(batches));
         // In the same queue: it comes when the batches have come.
-        self.fx.send_as(link, Pulled { batches, refused: false }, Class::History);
+        let pulled = Pulled { batches, refused: false, nonce: f.nonce };
+        self.fx.send_as(link, pulled, Class::History);
     }
 
     pub(super) fn on_pulled(&mut self, remote: PeerId, f: &Pulled) {
         let (empty, now) = (f.batches == 0, self.fx.now());
-        let streams = self.missing.take_asked(remote, f.refused, now);
+        let Some(streams) = self.missing.take_asked(remote, f.nonce, f.refused, now) else {
+            return self.fx.count("pulls_answered_late");
+        };
         if f.refused {
             // It may have it, and says nothing of that: it is asked again, or another one is, in time.
             return self.fx.count("pulls_put_off");

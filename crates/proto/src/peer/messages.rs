@@ -109,6 +109,11 @@ impl Peer {
         if way.from.is_some() && self.is_foreign_in_own_stream(batch) {
             return self.refuse_foreign_batch(batch);
         }
+        if way.pulled
+            && let Some(from) = &way.from
+        {
+            self.missing.answer_goes_on(from, now);
+        }
         let route = Route { own_tree: way.own_tree, publisher: batch.publisher() };
         let (trees, overlay, mode) = (&self.trees, &self.overlay, self.config.broadcast());
         let (acks, me, others) = (&self.acks, self.identity.id(), self.members.alive_count());

@@ -40,8 +40,9 @@ impl Peer {
             Frame::GetData(f) => {
                 self.fx.send_as(id, Data { id: f.id, batch: None, age_ms: None }, Class::Payload);
             }
-            Frame::Pull(_) => {
-                self.fx.send_as(id, Pulled { batches: 0, refused: true }, Class::History);
+            Frame::Pull(f) => {
+                let pulled = Pulled { batches: 0, refused: true, nonce: f.nonce };
+                self.fx.send_as(id, pulled, Class::History);
             }
             Frame::PeerRequest(_) => self.refuse(id, remote, RefuseReason::TooManyRequests),
             Frame::ProbeRequest(f) => {

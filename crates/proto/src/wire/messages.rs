@@ -444,6 +444,9 @@ pub struct Pull {
     /// What is missing, at most 1024 ranges.
     #[n(0)]
     pub ranges: Vec<Range>,
+    /// What the answer repeats.
+    #[n(1)]
+    pub nonce: u64,
 }
 
 /// "That was my answer to your pull." It follows the last batch (section 7.7).
@@ -456,6 +459,9 @@ pub struct Pulled {
     /// Whether nothing was looked for, because the link has asked for too much.
     #[n(1)]
     pub refused: bool,
+    /// The pull that it answers.
+    #[n(2)]
+    pub nonce: u64,
 }
 
 /// How far one stream is held.

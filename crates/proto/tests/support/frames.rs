@@ -465,10 +465,14 @@ pub fn all() -> Vec<(u16, BoxedStrategy<Frame>)> {
         (38, boxed(ack())),
         (39, boxed(census())),
         (40, boxed(summary())),
-        (41, boxed(ranges().prop_map(|ranges| Pull { ranges }))),
+        (41, boxed((ranges(), any::<u64>()).prop_map(|(ranges, nonce)| Pull { ranges, nonce }))),
         (
             42,
-            boxed(any::<(u32, bool)>().prop_map(|(batches, refused)| Pulled { batches, refused })),
+            boxed(any::<(u32, bool, u64)>().prop_map(|(batches, refused, nonce)| Pulled {
+                batches,
+                refused,
+                nonce,
+            })),
         ),
         (43, boxed(one_range_each().prop_map(|streams| Confirm { streams }))),
         (

@@ -287,7 +287,7 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
             Data { id, batch: (!s.once_in(4)).then_some(batch), age_ms }.into()
         }
         21 => summary(s).into(),
-        22 => Pull { ranges: a_few(s, 6, range) }.into(),
+        22 => Pull { ranges: a_few(s, 6, range), nonce: 0 }.into(),
         23 => ProbeRequest { subject: id(s), incarnation: s.number() }.into(),
         24 => ProbeReply { subject: id(s), verdict: verdict(s) }.into(),
         25 => Report { report: a_report(s, rig) }.into(),
@@ -324,7 +324,8 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
         36 => Announce { ranges: a_few(s, 6, range) }.into(),
         37 => Ack { entries: a_few(s, 6, ack), congested: s.once_in(4) }.into(),
         38 => Census { body: census(s) }.into(),
-        39 => Pulled { batches: s.number() as u32, refused: s.byte().is_multiple_of(4) }.into(),
+        39 => Pulled { batches: s.number() as u32, refused: s.byte().is_multiple_of(4), nonce: 0 }
+            .into(),
         40 => {
             let mut streams = a_few(s, 6, range);
             streams.sort_by_key(Range::stream);
@@ -481,7 +482,8 @@ pub fn honest_answer(s: &mut Script<'_>, remote: Remote, frame: &Frame) -> Optio
         Frame::Summary(_) => summary(s).into(),
         Frame::Pull(f) => {
             if s.once_in(3) {
-                return Some(Pulled { batches: u32::from(s.byte() % 2), refused: false }.into());
+                let (batches, nonce) = (u32::from(s.byte() % 2), f.nonce);
+                return Some(Pulled { batches, refused: false, nonce }.into());
             }
             let r = f.ranges.first()?;
             let batch = an_answer(r.publisher, r.epoch, r.from)?;

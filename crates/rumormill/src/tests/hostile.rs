@@ -205,7 +205,7 @@ async fn link_that_sends_expensive_requests_delays_no_other_link() {
     let (a, at_a, b, _) = pair(&tuning()).await;
     let mut greedy = raw_link(b.address(), &identity(66)).await;
     let (link, _) = b.link_with(identity(66).id()).await;
-    let pull = wire::encode(&Pull { ranges: Vec::new() }.into()).to_bytes();
+    let pull = wire::encode(&Pull { ranges: Vec::new(), nonce: 0 }.into()).to_bytes();
     let flood =
         tokio::spawn(async move { while greedy.write_all(&pull.repeat(200)).await.is_ok() {} });
     let pulls =

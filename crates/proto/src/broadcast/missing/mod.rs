@@ -37,8 +37,8 @@ const HOLE_WAIT: Duration = Duration::from_millis(30);
 const LONGEST_HOLE_WAIT: Duration = Duration::from_millis(300);
 /// The same before anything was measured.
 const FIRST_WAIT: Duration = Duration::from_millis(150);
-/// How many times as long as usual a neighbour has to answer a pull before it is asked for something else; at
-/// least, and at most.
+/// How many times as long as usual nothing of an answer has come before its neighbour is asked for something
+/// else, and how long at least.
 const ANSWER_TIMES: u32 = 4;
 const SHORTEST_ANSWER: Duration = Duration::from_secs(4);
 /// Gaps of a source that are remembered.
@@ -60,6 +60,7 @@ pub(crate) struct Due {
 /// A pull that is not answered yet.
 #[derive(Debug)]
 struct Sent {
+    nonce: u64,
     streams: Vec<StreamId>,
     at: Time,
     /// Until then its neighbour is asked for nothing else: on a slow link, answers would pile up there faster
@@ -85,6 +86,7 @@ pub(crate) struct Missing {
     answer: Option<(Duration, Duration)>,
     /// The last pull of each neighbour that has not answered it.
     sent: BTreeMap<PeerId, Sent>,
+    next_nonce: u64,
     patience: Patience,
     /// There was no room, and will be none before.
     full_until: Time,
@@ -100,6 +102,7 @@ impl Missing {
             lag: None,
             answer: None,
             sent: BTreeMap::new(),
+            next_nonce: 0,
             patience,
             full_until: Time::ZERO,
             refused: 0,
@@ -239,9 +242,10 @@ impl Missing {
             self.refused += 1;
             return false;
         }
-        // Made-up streams are asked for in vain, and nothing has come of them; real ones are given up with
-        // a gap, in their time.
-        let in_vain = self.streams.iter().filter(|(_, w)| w.tries > 1 && w.received == 0);
+        // Made-up streams are asked for in vain, or wait for who does not answer, and nothing has come of them;
+        // real ones are given up with a gap, in their time.
+        let is_in_vain = |w: &Wanted| w.received == 0 && (w.tries > 1 || w.is_waiting);
+        let in_vain = self.streams.iter().filter(|(_, w)| is_in_vain(w));
         let mut hopeless: Vec<(Reverse<u32>, StreamId)> =
             in_vain.map(|(s, w)| (Reverse(w.tries), *s)).collect();
         hopeless.sort_unstable();
@@ -276,11 +280,26 @@ impl Missing {
         self.streams.remove(&stream);
     }
 
-    /// A neighbour is pulled from.
-    pub(crate) fn asked(&mut self, who: PeerId, mut streams: Vec<StreamId>, now: Time) {
+    /// A neighbour is pulled from. Says what its answer has to repeat.
+    pub(crate) fn asked(&mut self, who: PeerId, mut streams: Vec<StreamId>, now: Time) -> u64 {
         streams.dedup();
-        let until = now + (self.retry() * ANSWER_TIMES).max(SHORTEST_ANSWER);
-        self.sent.insert(who, Sent { streams, at: now, until });
+        self.next_nonce += 1;
+        let (nonce, until) = (self.next_nonce, now + self.answer_wait());
+        self.sent.insert(who, Sent { nonce, streams, at: now, until });
+        nonce
+    }
+
+    /// How long a neighbour that answers sends nothing at most.
+    fn answer_wait(&self) -> Duration {
+        (self.retry() * ANSWER_TIMES).max(SHORTEST_ANSWER)
+    }
+
+    /// A part of an answer has come: the rest may take as long again.
+    pub(crate) fn answer_goes_on(&mut self, who: &PeerId, now: Time) {
+        let wait = self.answer_wait();
+        if let Some(sent) = self.sent.get_mut(who) {
+            sent.until = sent.until.max(now + wait);
+        }
     }
 
     /// Whether a neighbour has nothing to answer first.
@@ -292,9 +311,20 @@ impl Missing {
         sent.get(who).is_none_or(|s| s.until <= now)
     }
 
-    /// A neighbour has answered its pull, or refused to: what waits for it is due. Says for which streams.
-    pub(crate) fn take_asked(&mut self, who: PeerId, refused: bool, now: Time) -> Vec<StreamId> {
-        let Some(sent) = self.sent.remove(&who) else { return Vec::new() };
+    /// A neighbour has answered its pull, or refused to: what waits for it is due. Says for which streams it was
+    /// pulled from; `None` if it was given up, and another one is under way.
+    pub(crate) fn take_asked(
+        &mut self,
+        who: PeerId,
+        nonce: u64,
+        refused: bool,
+        now: Time,
+    ) -> Option<Vec<StreamId>> {
+        if self.sent.get(&who).is_none_or(|s| s.nonce != nonce) {
+            self.answer_goes_on(&who, now);
+            return None;
+        }
+        let sent = self.sent.remove(&who)?;
         if !refused {
             smooth(&mut self.answer, now.since(sent.at));
         }
@@ -303,7 +333,7 @@ impl Missing {
                 w.due = now;
             }
         }
-        sent.streams
+        Some(sent.streams)
     }
 
     /// A neighbour has answered a pull. Where that brought something, there may be more to ask for
@@ -372,8 +402,14 @@ impl Missing {
         let mut asked = 0;
         let mut done = Vec::new();
         let retry = self.retry();
-        let is_free = |who: &PeerId| Self::has_answered(&self.sent, who, now);
-        for (&stream, w) in self.streams.iter_mut().filter(|(_, w)| w.due <= now) {
+        let sent = &self.sent;
+        let is_free = |who: &PeerId| Self::has_answered(sent, who, now);
+        // What has waited longest comes first: where there is much of one stream, it would fill every answer.
+        let is_due = self.streams.iter().filter(|(_, w)| w.due <= now);
+        let mut all: Vec<(Time, StreamId)> = is_due.map(|(s, w)| (w.progress, *s)).collect();
+        all.sort_unstable();
+        for (_, stream) in all {
+            let Some(w) = self.streams.get_mut(&stream) else { continue };
             let seen = list.get(stream);
             if seen.is_none() && list.is_over(stream) {
                 done.push(stream);
@@ -412,15 +448,18 @@ impl Missing {
                 let lost = old.filter_map(|m| (m.0 < certain).then_some((m.0, m.1.min(certain))));
                 let before = due.lost.len();
                 due.lost.extend(lost.map(|(from, to)| (stream, from, to)));
-                w.due = now + RETRY;
-                w.tries = 0;
-                if due.lost.len() == before && w.sources.is_empty() {
+                if due.lost.len() > before {
+                    (w.due, w.tries) = (now + RETRY, 0);
+                    continue;
+                }
+                if w.sources.is_empty() {
                     if self.patience.is_exhausted(w, now) {
                         done.push(stream);
                     }
-                    w.due = now + LONGEST_RETRY;
+                    (w.due, w.tries) = (now + LONGEST_RETRY, 0);
+                    continue;
                 }
-                continue;
+                // Nothing certain is missing, and somebody still says that it has it.
             }
             let gone = w.split_gone(&mut missing, degree);
             let undecided = owed && gone.last().is_some_and(|g| g.1 > certain);
@@ -437,8 +476,11 @@ impl Missing {
             }
             let has_any = |c: &Claim| missing.iter().any(|m| c.has_of(m.0, m.1));
             let mut have = w.sources.iter().filter(|(_, c)| has_any(c)).peekable();
+            let was_waiting = w.is_waiting;
             w.is_waiting = have.peek().is_some() && !have.any(|(id, _)| is_free(id));
             if w.is_waiting {
+                // Others may have it as well.
+                due.ask_others |= !was_waiting && w.tries > 0;
                 w.due = now + RETRY;
                 continue;
             }

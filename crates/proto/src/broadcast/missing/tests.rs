@@ -227,10 +227,10 @@ fn neighbour_is_not_pulled_from_before_it_has_answered() {
     let at = |ms: u64| Time::from_micros(ms * 1_000);
     m.told(&l, A, &entry(0, 3, &[]), true, at(0));
     assert_eq!(m.due(&l, 2, at(0)).pulls[&A].len(), 1);
-    m.asked(A, vec![S], at(0));
+    let nonce = m.asked(A, vec![S], at(0));
     m.told(&l, A, &SummaryEntry { epoch: 2, ..entry(0, 3, &[]) }, true, at(1));
     assert_eq!(pulls(&mut m, &l, at(1)), []);
-    assert_eq!(m.take_asked(A, false, at(100)), [S]);
+    assert_eq!(m.take_asked(A, nonce, false, at(100)), Some(vec![S]));
     assert_eq!(m.due(&l, 2, at(100)).pulls[&A], [Range { epoch: 2, ..range(0, 3) }]);
     // One that does not answer at all is asked again in the end.
     m.asked(A, vec![other], at(100));
@@ -242,12 +242,62 @@ fn neighbour_is_not_pulled_from_before_it_has_answered() {
 fn next_neighbour_is_asked_when_an_answer_usually_would_have_come() {
     let (mut m, l) = (missing(), MessageList::default());
     let at = |ms: u64| Time::from_micros(ms * 1_000);
-    m.asked(A, vec![S], at(0));
-    m.take_asked(A, false, at(1_000));
+    let nonce = m.asked(A, vec![S], at(0));
+    m.take_asked(A, nonce, false, at(1_000));
     m.told(&l, A, &entry(0, 3, &[]), true, at(1_000));
     m.told(&l, B, &entry(0, 3, &[]), true, at(1_000));
     let first = pulls(&mut m, &l, at(1_000));
     m.asked(first[0].0, vec![S], at(1_000));
     assert_eq!(m.deadline(), Some(at(4_000)), "the mean, and four deviations");
     assert_ne!(pulls(&mut m, &l, at(4_000))[0].0, first[0].0);
+}
+
+#[test]
+fn neighbour_whose_answer_goes_on_is_not_asked_again() {
+    let (mut m, l) = (missing(), MessageList::default());
+    let at = |ms: u64| Time::from_micros(ms * 1_000);
+    m.told(&l, A, &entry(0, 3, &[]), true, at(0));
+    let nonce = m.asked(A, vec![S], at(0));
+    m.answer_goes_on(&A, at(3_000));
+    assert_eq!(pulls(&mut m, &l, at(5_000)), []);
+    // It is given up, and pulled from again: then what comes of the first pull is no answer to the second.
+    assert!(!pulls(&mut m, &l, at(8_000)).is_empty());
+    let second = m.asked(A, vec![S], at(8_000));
+    assert_eq!(m.take_asked(A, nonce, false, at(9_000)), None);
+    assert!(!m.is_free(&A, at(9_000)));
+    assert_eq!(m.take_asked(A, second, false, at(9_500)), Some(vec![S]));
+}
+
+/// Much is missing of one stream, little of another: each answer is full.
+#[test]
+fn stream_that_has_waited_longest_comes_first() {
+    let (mut m, mut l) = (missing(), MessageList::default());
+    let other = StreamId { epoch: 2, ..S };
+    let at = |ms: u64| Time::from_micros(ms * 1_000);
+    m.told(&l, A, &entry(0, 1000, &[]), true, at(0));
+    m.told(&l, A, &SummaryEntry { epoch: 2, ..entry(0, 3, &[]) }, true, at(0));
+    let first = |m: &mut Missing, l: &MessageList, now| m.due(l, 2, now).pulls[&A][0].epoch;
+    assert_eq!(first(&mut m, &l, at(0)), S.epoch);
+    let nonce = m.asked(A, vec![S, other], at(0));
+    l.receive(S, 0, 100);
+    let streams = m.take_asked(A, nonce, false, at(100)).unwrap();
+    m.answered(&l, A, &streams, false, at(100));
+    assert_eq!(first(&mut m, &l, at(100)), S.epoch, "that it moves is found out now");
+    l.receive(S, 100, 200);
+    m.answered(&l, A, &streams, false, at(200));
+    assert_eq!(first(&mut m, &l, at(4_200)), other.epoch);
+}
+
+/// What only neighbours say there is is no gap, so it is asked for as long as one says that it has it.
+#[test]
+fn what_somebody_has_is_asked_for_also_when_patience_is_over() {
+    let (mut m, l) = (missing(), MessageList::default());
+    m.told(&l, A, &entry(0, 3, &[]), true, Time::ZERO);
+    let mut late = 0;
+    for _ in 0..200 {
+        let now = m.deadline().unwrap();
+        let asked = pulls(&mut m, &l, now);
+        late += usize::from(now > Time::ZERO + LAST_PATIENCE && !asked.is_empty());
+    }
+    assert!(late > 10);
 }
