@@ -442,6 +442,7 @@ pub(super) const FAMILIES: &[Family] = &[
                 ("fetch", "fetches_refused"),
                 ("goodbye", "goodbyes_unproved"),
                 ("graft", "grafts_unknown"),
+                ("late_answer", "pulls_answered_late"),
                 ("list", "lists_refused"),
                 ("missing", "missing_refused"),
                 ("neighbour", "requests_refused"),
