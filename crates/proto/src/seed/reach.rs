@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 
 use super::Seed;
-use crate::death::Case;
 use crate::event::Event;
 use crate::identity::PeerId;
 use crate::io::LinkId;
@@ -105,8 +104,9 @@ impl Seed {
         waiting.into_iter().for_each(|id| self.review_case(id));
     }
 
-    /// Says whether the last check has reached enough of the peers that this seed serves: those with a link,
-    /// and those that it has lost, unless their hosts refuse connections and so are within reach.
+    /// Says whether the last check has reached enough peers: of those with a link, and of the accused that have
+    /// none, unless their hosts refuse connections and so are within reach. Those that only other seeds have lost
+    /// count as well: a seed that has started again behind a cut has lost none itself.
     fn review_reach(&mut self) -> bool {
         let (reached, all) = self.count_reached();
         if reached * ONE_IN < all {
@@ -125,9 +125,8 @@ impl Seed {
 
     /// How many peers the last check reaches, estimated from its sample, of how many.
     fn count_reached(&self) -> (usize, usize) {
-        let has_no_link = |id: &PeerId| self.registrants.get(id).is_none();
-        let is_lost = |id: &PeerId, case: &Case| case.lost && !case.host_refuses && has_no_link(id);
-        let lost = self.cases.iter().filter(|(id, case)| is_lost(id, case)).count();
+        let lost = |id: &PeerId| self.registrants.get(id).is_none();
+        let lost = self.cases.iter().filter(|(id, case)| !case.host_refuses && lost(id)).count();
         let (linked, answered) = (self.registrants.len(), self.reach.answered);
         let asked = answered + self.reach.unanswered.len();
         ((linked * answered).div_ceil(asked.max(1)), linked + lost)
