@@ -14,9 +14,8 @@ use crate::wire::Ping;
 /// Peers that one check asks at most.
 const SAMPLE: usize = 64;
 
-/// A seed that reaches one in so many of its peers reaches enough. More than that one in two: a peer registers
-/// with a majority of the seeds, so the share that one seed serves on its side of a cut may be half of the
-/// share that all seeds serve.
+/// A seed that reaches one in so many of its peers reaches enough. One in two would be too much: a peer has a link
+/// to a majority of the seeds only, so of a network cut in half a seed may have a quarter on its side.
 const ONE_IN: usize = 4;
 
 /// The last check: pings to peers drawn from the registrations with a link.
@@ -48,7 +47,7 @@ impl ReachCheck {
         self.doubts_since.is_some()
     }
 
-    /// A peer that was asked has lost its link. It counts among those that this seed has lost.
+    /// A peer that was asked has lost its link. It counts among the accused that have none.
     pub(super) fn forget(&mut self, peer: &PeerId) {
         self.unanswered.remove(peer);
     }

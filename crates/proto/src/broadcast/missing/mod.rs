@@ -37,9 +37,9 @@ const HOLE_WAIT: Duration = Duration::from_millis(30);
 const LONGEST_HOLE_WAIT: Duration = Duration::from_millis(300);
 /// The same before anything was measured.
 const FIRST_WAIT: Duration = Duration::from_millis(150);
-/// How many times as long as usual nothing of an answer has come before its neighbour is asked for something
-/// else, and how long at least.
+/// A neighbour that sends nothing of its answer for so many times the usual time of an answer is asked again.
 const ANSWER_TIMES: u32 = 4;
+/// And not before it was silent for so long.
 const SHORTEST_ANSWER: Duration = Duration::from_secs(4);
 /// Gaps of a source that are remembered.
 const MAX_LACKS: usize = 32;
@@ -68,6 +68,10 @@ struct Sent {
     until: Time,
 }
 
+fn is_free(sent: &BTreeMap<PeerId, Sent>, who: &PeerId, now: Time) -> bool {
+    sent.get(who).is_none_or(|s| s.until <= now)
+}
+
 /// RFC 6298, section 2: gains of 1/8 and 1/4.
 fn smooth(estimate: &mut Option<(Duration, Duration)>, sample: Duration) {
     *estimate = Some(match *estimate {
@@ -86,7 +90,7 @@ pub(crate) struct Missing {
     answer: Option<(Duration, Duration)>,
     /// The last pull of each neighbour that has not answered it.
     sent: BTreeMap<PeerId, Sent>,
-    next_nonce: u64,
+    last_nonce: u64,
     patience: Patience,
     /// There was no room, and will be none before.
     full_until: Time,
@@ -102,7 +106,7 @@ impl Missing {
             lag: None,
             answer: None,
             sent: BTreeMap::new(),
-            next_nonce: 0,
+            last_nonce: 0,
             patience,
             full_until: Time::ZERO,
             refused: 0,
@@ -242,7 +246,7 @@ impl Missing {
             self.refused += 1;
             return false;
         }
-        // Made-up streams are asked for in vain, or wait for who does not answer, and nothing has come of them;
+        // Made-up streams are asked for in vain, or wait for a neighbour that does not answer, and nothing has come;
         // real ones are given up with a gap, in their time.
         let is_in_vain = |w: &Wanted| w.received == 0 && (w.tries > 1 || w.is_waiting);
         let in_vain = self.streams.iter().filter(|(_, w)| is_in_vain(w));
@@ -283,13 +287,13 @@ impl Missing {
     /// A neighbour is pulled from. Says what its answer has to repeat.
     pub(crate) fn asked(&mut self, who: PeerId, mut streams: Vec<StreamId>, now: Time) -> u64 {
         streams.dedup();
-        self.next_nonce += 1;
-        let (nonce, until) = (self.next_nonce, now + self.answer_wait());
+        self.last_nonce += 1;
+        let (nonce, until) = (self.last_nonce, now + self.answer_wait());
         self.sent.insert(who, Sent { nonce, streams, at: now, until });
         nonce
     }
 
-    /// How long a neighbour that answers sends nothing at most.
+    /// The longest silence of a neighbour that is answering.
     fn answer_wait(&self) -> Duration {
         (self.retry() * ANSWER_TIMES).max(SHORTEST_ANSWER)
     }
@@ -302,13 +306,9 @@ impl Missing {
         }
     }
 
-    /// Whether a neighbour has nothing to answer first.
+    /// Whether a neighbour has no pull to answer.
     pub(crate) fn is_free(&self, who: &PeerId, now: Time) -> bool {
-        Self::has_answered(&self.sent, who, now)
-    }
-
-    fn has_answered(sent: &BTreeMap<PeerId, Sent>, who: &PeerId, now: Time) -> bool {
-        sent.get(who).is_none_or(|s| s.until <= now)
+        is_free(&self.sent, who, now)
     }
 
     /// A neighbour has answered its pull, or refused to: what waits for it is due. Says for which streams it was
@@ -403,7 +403,7 @@ impl Missing {
         let mut done = Vec::new();
         let retry = self.retry();
         let sent = &self.sent;
-        let is_free = |who: &PeerId| Self::has_answered(sent, who, now);
+        let is_free = |who: &PeerId| is_free(sent, who, now);
         // What has waited longest comes first: where there is much of one stream, it would fill every answer.
         let is_due = self.streams.iter().filter(|(_, w)| w.due <= now);
         let mut all: Vec<(Time, StreamId)> = is_due.map(|(s, w)| (w.progress, *s)).collect();
