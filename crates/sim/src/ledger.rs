@@ -198,6 +198,10 @@ pub enum Trouble {
 pub struct Impairment {
     /// The node.
     pub node: NodeId,
+    /// Its key, which a copy of it has as well.
+    pub id: PeerId,
+    /// The incarnation that its process had when it began, if it was a peer's.
+    pub incarnation: Option<u64>,
     /// What was wrong.
     pub trouble: Trouble,
     /// From when.

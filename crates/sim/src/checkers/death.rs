@@ -134,14 +134,16 @@ fn needed(seen: &Observation, cause: &Impairment, r: &Removal) -> usize {
     cause.needed.saturating_sub(others.len().div_ceil(2)).max(1)
 }
 
-/// The trouble that the removal may have come of. Leaving is none if the seeds have acknowledged it: such a
+/// The trouble that the removal may have come of: of the node, or of a copy of it that ran with the incarnation
+/// that was removed. Leaving is none if the seeds have acknowledged it: such a
 /// peer is not dead. Nor is a cut, while it lasts and for a lease at most, that leaves most peers without the
 /// seeds: it is the seeds that are cut off.
 fn cause<'a>(seen: &'a Observation, node: NodeId, r: &Removal) -> Option<&'a Impairment> {
     let mut departures = seen.ledger.departures.iter();
     let unheard = departures.any(|d| d.node == node && d.at <= r.at && !d.acknowledged);
     seen.ledger.impairments.iter().find(|i| {
-        i.node == node
+        let is_copy = i.id == r.subject && i.incarnation == Some(r.incarnation);
+        (i.node == node || is_copy)
             && (i.trouble != Trouble::Left || unheard)
             && !(i.trouble == Trouble::CutOff && cuts_seeds_off(seen, i, r.at))
             && i.from <= r.at
@@ -251,6 +253,15 @@ mod tests {
         assert_eq!(check(&seen).len(), 1);
         seen.ledger.removals[0].at = cut.from + seen.nodes[3].config.lease();
         assert_eq!(check(&seen), []);
+    }
+
+    #[test]
+    fn removal_of_a_copy_that_died_is_no_removal_of_the_original() {
+        let mut seen = planted::with_removal();
+        seen.ledger.impairments[0].node = NodeId(9);
+        assert_eq!(check(&seen), []);
+        seen.ledger.removals[0].incarnation += 1;
+        assert_eq!(check(&seen).len(), 1, "the original's incarnation");
     }
 
     #[test]

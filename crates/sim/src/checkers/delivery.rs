@@ -251,9 +251,8 @@ mod tests {
         seen.ledger.arrivals.truncate(2);
         seen.ledger.arrivals[1].at = published + Duration::from_secs(3);
         for (node, after) in [(3, publisher_dies), (4, holder_dies)] {
-            let (node, trouble, from) = (NodeId(node), Trouble::Dead, published + after);
-            let i = Impairment { node, trouble, from, until: None, needed: 2 };
-            seen.ledger.impairments.push(i);
+            let (node, from) = (NodeId(node), published + after);
+            planted::trouble(&mut seen, node, Trouble::Dead, from, None);
             seen.nodes.iter_mut().find(|n| n.node == node).unwrap().peer = None;
         }
         seen
@@ -280,13 +279,8 @@ mod tests {
         let mut seen = planted::with_departure();
         seen.ledger.arrivals.pop();
         assert_eq!(complete(&seen).len(), 1, "one peer does not get it");
-        seen.ledger.impairments.push(Impairment {
-            node: seen.ledger.arrivals[1].node,
-            trouble: Trouble::Dead,
-            from: seen.ledger.departures[0].at,
-            until: None,
-            needed: 2,
-        });
+        let (holder, from) = (seen.ledger.arrivals[1].node, seen.ledger.departures[0].at);
+        planted::trouble(&mut seen, holder, Trouble::Dead, from, None);
         assert_eq!(complete(&seen), [], "the only holder died");
     }
 
@@ -294,13 +288,7 @@ mod tests {
     fn a_peer_that_was_frozen_is_owed_nothing() {
         let mut seen = planted::sound();
         let last = seen.ledger.arrivals.pop().unwrap();
-        seen.ledger.impairments.push(Impairment {
-            node: last.node,
-            trouble: Trouble::Frozen,
-            from: Time::from_micros(1),
-            until: None,
-            needed: 2,
-        });
+        planted::trouble(&mut seen, last.node, Trouble::Frozen, Time::from_micros(1), None);
         assert_eq!(complete(&seen), []);
     }
 

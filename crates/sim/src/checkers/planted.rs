@@ -184,17 +184,25 @@ pub(super) fn sound() -> Observation {
     }
 }
 
+/// Something was wrong with a node of [`sound`].
+pub(super) fn trouble(
+    seen: &mut Observation,
+    node: NodeId,
+    trouble: Trouble,
+    from: Time,
+    until: Option<Time>,
+) {
+    let of = seen.nodes.iter().find(|n| n.node == node).unwrap();
+    let (id, incarnation) = (of.id, of.peer.as_ref().map(|p| p.incarnation));
+    let i = Impairment { node, id, incarnation, trouble, from, until, needed: 2 };
+    seen.ledger.impairments.push(i);
+}
+
 /// n3 left a second after it had published.
 pub(super) fn with_departure() -> Observation {
     let mut seen = sound();
     let node = NodeId(3);
-    seen.ledger.impairments.push(Impairment {
-        node,
-        trouble: Trouble::Left,
-        from: second(3),
-        until: None,
-        needed: 2,
-    });
+    trouble(&mut seen, node, Trouble::Left, second(3), None);
     seen.ledger.departures.push(Departure {
         at: second(3),
         node,
@@ -213,13 +221,7 @@ pub(super) fn with_departure() -> Observation {
 /// n5 was dead for a second and was justly removed by two of three seeds.
 pub(super) fn with_removal() -> Observation {
     let mut seen = sound();
-    seen.ledger.impairments.push(Impairment {
-        node: NodeId(5),
-        trouble: Trouble::Dead,
-        from: second(5),
-        until: Some(second(6)),
-        needed: 2,
-    });
+    trouble(&mut seen, NodeId(5), Trouble::Dead, second(5), Some(second(6)));
     seen.ledger.removals.push(Removal {
         at: second(7),
         observer: NodeId(0),

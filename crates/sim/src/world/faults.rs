@@ -227,7 +227,9 @@ impl World {
     pub(super) fn trouble(&mut self, node: NodeId, trouble: Trouble) {
         let needed = if self.is_judged() { self.reports_needed(node) } else { 0 };
         let from = self.now;
-        let i = Impairment { node, trouble, from, until: None, needed };
+        let id = self.node(node).identity.id();
+        let incarnation = self.peer_snapshot(node).map(|p| p.incarnation);
+        let i = Impairment { node, id, incarnation, trouble, from, until: None, needed };
         self.ledger.impairments.push(i);
     }
 
