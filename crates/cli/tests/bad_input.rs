@@ -39,7 +39,7 @@ fn wrong_usage_is_2() {
         (&["peer", "--config", "x", "--retention-age", "soon"], &["a number with a unit"]),
         (&["up", "--log-level", "a=b=c", "--peers", "1"], &["--log-level", "use error, warn"]),
         (&["peer"], &["--config"]),
-        (&["peer", "--config", "x", "--name", "a\u{1b}b"], &["is not a name", "cannot contain"]),
+        (&["peer", "--config", "x", "--name", "a\u{1b}b"], &["--name", "cannot contain"]),
         (&["peer", "--config", "x", "--listen", "here"], &["--listen"]),
         (&["seed", "--config", &config], &["--port or --host", "127.0.0.1:1, 127.0.0.1:2"]),
         (&["seed", "--config", &config, "--port", "3"], &["names no seed with that"]),
@@ -63,7 +63,9 @@ fn wrong_configuration_is_3() {
     let small = place.write("small.toml", "seeds = [\"127.0.0.1:1\"]\nretention = \"1KiB\"\n");
     fails(&place, &["peer", "--config", &small], 3, &["1 MiB and 1 TiB", "small.toml:2"]);
     let named = place.write("named.toml", "seeds = [\"127.0.0.1:1\"]\nname = \"a\\u0007b\"\n");
-    fails(&place, &["config", "check", &named], 3, &["is not a name"]);
+    fails(&place, &["config", "check", &named], 3, &["cannot contain", "named.toml:2"]);
+    let nameless = place.write("nameless.toml", "seeds = [\"127.0.0.1:1\"]\nname = \"\"\n");
+    fails(&place, &["peer", "--config", &nameless], 3, &["nameless.toml:2"]);
     let open = place.write("open.toml", "seeds = [\"127.0.0.1:1\"]\nhttp = \"0.0.0.0:80\"\n");
     fails(&place, &["config", "check", &open], 3, &["not a loopback address"]);
     let pinned = place.write("pinned.txt", &format!("127.0.0.1:7000#{}\n", "0f".repeat(32)));

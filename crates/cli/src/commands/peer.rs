@@ -51,7 +51,7 @@ pub(crate) struct PeerArgs {
     config: PathBuf,
     /// Its name, for people [default: HOST-PID]
     #[arg(long)]
-    name: Option<String>,
+    name: Option<Name>,
     /// Port to listen at [default: the system chooses]
     #[arg(long, value_name = "PORT", conflicts_with = "listen")]
     port: Option<u16>,
@@ -106,16 +106,11 @@ impl PeerArgs {
         (messages > 0).then_some(rhythm)
     }
 
-    fn name(&self) -> Outcome<Name> {
-        self.name.as_deref().map_or_else(launch::default_name, launch::name)
-    }
-
     /// What can be known to be wrong before it is started.
     pub(crate) fn check(&self) -> Outcome<()> {
         if self.advertise.len() > MAX_ADDRESSES {
             return Err(StartError::TooManyAddresses(self.advertise.len()).into());
         }
-        self.name()?;
         self.network.check()?;
         self.http.check()
     }
@@ -123,7 +118,7 @@ impl PeerArgs {
 
 pub(crate) async fn run(args: PeerArgs) -> Outcome {
     rlimit::raise();
-    let name = args.name()?;
+    let name = args.name.clone().map_or_else(launch::default_name, Ok)?;
     let mut stops = Stops::catch()?;
     let mut supervisor = args.supervised.then(Supervisor::new);
     let console = if args.supervised { log::Console::Program } else { log::Console::Nodes };

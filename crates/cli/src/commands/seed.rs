@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use rumormill::proto::SeedAddress;
+use rumormill::proto::{Name, SeedAddress};
 use rumormill::{Listener, SeedNode};
 use tokio::net::lookup_host;
 use tokio::time::timeout;
@@ -58,7 +58,7 @@ pub(crate) struct SeedArgs {
     supervised: bool,
     /// Name of its logs and of its control file [default: seed-PORT]
     #[arg(long, conflicts_with = "all")]
-    name: Option<String>,
+    name: Option<Name>,
     #[command(flatten)]
     network: CommonArgs,
     #[command(flatten)]
@@ -72,7 +72,6 @@ pub(crate) struct SeedArgs {
 impl SeedArgs {
     /// What can be known to be wrong before it is started.
     pub(crate) fn check(&self) -> Outcome<()> {
-        self.name.as_deref().map(launch::name).transpose()?;
         self.network.config()?;
         self.network.network_key()?;
         self.http.check()
@@ -81,7 +80,6 @@ impl SeedArgs {
 
 pub(crate) async fn run(args: SeedArgs) -> Outcome {
     rlimit::raise();
-    args.name.as_deref().map(launch::name).transpose()?;
     let mut stops = Stops::catch()?;
     if args.supervised {
         supervised(&args, &mut stops).await
@@ -279,7 +277,7 @@ fn host_and_port(seed: &SeedAddress) -> (&str, Option<u16>) {
 }
 
 fn name_of(args: &SeedArgs, seeds: &[SeedAddress], index: usize) -> String {
-    args.name.clone().unwrap_or_else(|| default_name(seeds, index))
+    args.name.as_ref().map_or_else(|| default_name(seeds, index), Name::to_string)
 }
 
 fn default_name(seeds: &[SeedAddress], index: usize) -> String {
