@@ -1,6 +1,7 @@
 //! What a world writes down as it runs, for tests and checkers.
 
 use core::time::Duration;
+use std::collections::BTreeMap;
 
 use rumormill_proto::snapshot::Receipt;
 use rumormill_proto::{DeliveredMark, MessageId, PeerId, StreamId, Time};
@@ -183,6 +184,8 @@ pub struct Removal {
 pub enum Trouble {
     /// Its process was killed, or its host went down.
     Dead,
+    /// The address of its host changed: nobody finds it until it has said so.
+    Moved,
     /// Its process was stopped.
     Frozen,
     /// So many seeds could not reach it that a majority could find it dead in good faith.
@@ -211,6 +214,15 @@ pub struct Impairment {
     /// Death reports needed at the time it began, by the degree that the node had or any live
     /// seed held for its degree, whichever needs fewer. 0 in a world that keeps figures only.
     pub needed: usize,
+}
+
+/// The parts of the network between which nothing passes, from some time on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parts {
+    /// Since when.
+    pub from: Time,
+    /// The part that each running peer is in.
+    pub of: BTreeMap<NodeId, usize>,
 }
 
 /// Something that a node did against the contract of the seam, or a frame that an honest node does
@@ -254,6 +266,8 @@ pub struct Ledger {
     pub departures: Vec<Departure>,
     /// Troubles, in order of their beginning.
     pub impairments: Vec<Impairment>,
+    /// The parts that the network fell into, whenever that changed; not filled in a world that keeps figures only.
+    pub parts: Vec<Parts>,
     /// A wall clock was set: what a node kept over its restart may be taken for older than it is.
     pub clock_was_set: bool,
     /// Misuse of the seam.

@@ -165,7 +165,7 @@ fn cuts_seeds_off(seen: &Observation, cut: &Impairment, at: Time) -> bool {
         match i.trouble {
             Trouble::CutOff => cut_off.insert(i.node),
             Trouble::Dead | Trouble::Left => gone.insert(i.node),
-            Trouble::Frozen | Trouble::Slow => false,
+            Trouble::Moved | Trouble::Frozen | Trouble::Slow => false,
         };
     }
     let peers = seen.nodes.iter().filter(|n| n.role == Role::Peer && !gone.contains(&n.node));

@@ -1,12 +1,13 @@
 //! G1: a message published by a live peer reaches every peer that is live and connected, once.
 
+use core::cell::OnceCell;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rumormill_proto::{MessageId, StreamId, Time};
 
 use super::Violation;
-use crate::ledger::{Departure, GapTold, Publication, Trouble};
+use crate::ledger::{Departure, GapTold, Impairment, Parts, Publication, Trouble};
 use crate::node::NodeId;
 use crate::observation::Observation;
 
@@ -80,7 +81,8 @@ fn died_with_holders(seen: &Observation, p: &Publication) -> bool {
 /// - Messages younger than [`Observation::settle`] may still be on their way.
 /// - A message that a process could not hand to any other node is gone with the process, unless it left in an
 ///   orderly way and did not say so.
-/// - A message that died with its publisher and all its holders is gone with them.
+/// - A message that died with its publisher and all its holders is gone with them; where they lived for longer, for
+///   those alone that were cut off from all of them as long as they lived.
 /// - A gap that was told is as good where retention may have passed, or where no peer with a path to the
 ///   node had the message (GUARANTEES.md, G3).
 #[must_use]
@@ -181,18 +183,63 @@ pub fn owed(seen: &Observation, p: &Publication) -> Vec<NodeId> {
         return Vec::new();
     }
     let later = |n: &NodeId| departure.is_some_and(|d| d.connected.contains(n));
+    // Asked of few, and dear.
+    let holders = OnceCell::new();
+    let cut_off = |n: &NodeId| {
+        let holders = holders.get_or_init(|| holders_that_are_gone(seen, p));
+        holders.as_ref().is_some_and(|all| !all.iter().any(|h| met(seen, *n, h)))
+    };
     seen.live_peers()
         .filter(|n| n.node != p.node && n.life_since <= p.at)
         .filter(|n| p.connected.contains(&n.node) || later(&n.node))
         .filter(|n| !disturbed(seen, n.node, p.at, seen.now))
         .map(|n| n.node)
+        .filter(|n| !cut_off(n))
         .collect()
+}
+
+/// A node that held a message, from when, and until it died or left.
+type Holder = (NodeId, Time, Time);
+
+/// All who ever held a message, if all of them have died or left.
+fn holders_that_are_gone(seen: &Observation, p: &Publication) -> Option<Vec<Holder>> {
+    let ends = |i: &&Impairment| matches!(i.trouble, Trouble::Dead | Trouble::Left);
+    let end = |node: NodeId, since: Time| {
+        let of = seen.ledger.impairments.iter().filter(ends);
+        of.filter(|i| i.node == node && i.from >= since).map(|i| i.from).min()
+    };
+    let arrivals = seen.ledger.arrivals.iter().filter(|a| a.id == p.id);
+    let all = arrivals.map(|a| (a.node, a.at)).chain([(p.node, p.at)]);
+    all.map(|(node, since)| Some((node, since, end(node, since)?))).collect()
+}
+
+/// Whether a node was in one part of the network with a holder of a message for [`HAND_OVER`], or after a cut
+/// for as long as the parts take to link with each other and compare what they have.
+fn met(seen: &Observation, node: NodeId, &(holder, since, end): &Holder) -> bool {
+    let together = |p: &Parts| match (p.of.get(&node), p.of.get(&holder)) {
+        (Some(a), Some(b)) => a == b,
+        _ => true,
+    };
+    // Nobody was cut off before the first change. Changes that leave them together are none.
+    let mut times = vec![(Time::ZERO, true)];
+    for p in &seen.ledger.parts {
+        let now = together(p);
+        if times.last().is_some_and(|(_, before)| *before != now) {
+            times.push((p.from, now));
+        }
+    }
+    times.iter().enumerate().filter(|(_, (_, together))| *together).any(|(i, &(from, _))| {
+        let until = times.get(i + 1).map_or(Time::MAX, |next| next.0);
+        let need = if from > since { seen.settle } else { HAND_OVER };
+        until.min(end).since(from.max(since)) >= need
+    })
 }
 
 fn disturbed(seen: &Observation, node: NodeId, from: Time, to: Time) -> bool {
     seen.ledger
         .impairments
         .iter()
+        .filter(|i| i.trouble != Trouble::Moved)
         .any(|i| i.node == node && i.from <= to && i.until.is_none_or(|until| until >= from))
 }
 
@@ -200,7 +247,6 @@ fn disturbed(seen: &Observation, node: NodeId, from: Time, to: Time) -> bool {
 mod tests {
     use super::*;
     use crate::checkers::planted;
-    use crate::ledger::{Impairment, Trouble};
 
     #[test]
     fn a_missing_message_is_found() {
@@ -266,6 +312,26 @@ mod tests {
         assert_eq!(missed.len(), 1, "the holder had time to pass it on: {missed:?}");
         let missed = complete(&with_late_first_holder(later, soon));
         assert_eq!(missed.len(), 1, "the publisher had time to hand it to another: {missed:?}");
+    }
+
+    #[test]
+    fn message_whose_holders_have_all_gone_is_not_owed_to_who_was_cut_off_from_them() {
+        let soon = Duration::from_secs(10);
+        let mut seen = with_late_first_holder(soon, soon);
+        assert_eq!(complete(&seen).len(), 1, "they had time to pass it on");
+        let published = seen.ledger.publications[0].at;
+        let cut = |after: u64, apart: u32| Parts {
+            from: published + Duration::from_millis(after),
+            of: [3, 4, 5].map(|n| (NodeId(n), usize::from(n == apart))).into(),
+        };
+        seen.ledger.parts.push(cut(900, 5));
+        assert_eq!(complete(&seen), []);
+        seen.ledger.parts.push(cut(2_500, 3));
+        assert_eq!(complete(&seen).len(), 1, "n4 got it when the cut had healed");
+        seen.ledger.parts[1] = cut(3_500, 3);
+        assert_eq!(complete(&seen), [], "they had no time to link with each other");
+        seen.ledger.impairments.pop();
+        assert_eq!(complete(&seen).len(), 1, "n4 still holds it");
     }
 
     #[test]

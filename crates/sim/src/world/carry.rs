@@ -208,6 +208,7 @@ impl World {
             self.queue.push(at, Happening::Retry { link });
         }
         self.note_cut_off();
+        self.note_parts();
     }
 
     /// What a frozen process left unread is read now: senders that waited for room go on.

@@ -1,12 +1,13 @@
 //! What can go wrong, on purpose.
 
 use core::time::Duration;
+use std::collections::BTreeMap;
 
 use rumormill_proto::{CloseReason, Role, Time};
 
 use super::{Happening, World};
 use crate::disk::Disk;
-use crate::ledger::{Impairment, Trouble};
+use crate::ledger::{Impairment, Parts, Trouble};
 use crate::link::Item;
 use crate::network::Latency;
 use crate::node::{NodeId, NodeStatus};
@@ -231,6 +232,29 @@ impl World {
         let incarnation = self.peer_snapshot(node).map(|p| p.incarnation);
         let i = Impairment { node, id, incarnation, trouble, from, until: None, needed };
         self.ledger.impairments.push(i);
+    }
+
+    /// Notes which parts the network falls into now, as far as gossip goes.
+    pub(super) fn note_parts(&mut self) {
+        if !self.is_judged() {
+            return;
+        }
+        let peers = self.live_peers();
+        let mut of: BTreeMap<NodeId, usize> = BTreeMap::new();
+        for first in peers.iter().copied() {
+            if of.contains_key(&first) {
+                continue;
+            }
+            let part = of.len();
+            let mut open = vec![first];
+            while let Some(node) = open.pop() {
+                if of.insert(node, part).is_none() {
+                    let others = peers.iter().copied().filter(|n| !of.contains_key(n));
+                    open.extend(others.filter(|n| !self.network.is_apart(node, *n)));
+                }
+            }
+        }
+        self.ledger.parts.push(Parts { from: self.now, of });
     }
 
     /// Notes which peers a majority of the seeds cannot reach now.

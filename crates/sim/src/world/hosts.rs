@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rumormill_proto::{DialError, LinkDown};
 
 use super::{World, node_address};
+use crate::ledger::Trouble;
 use crate::link::is_dialer;
 use crate::node::{Kind, NodeId, NodeStatus};
 
@@ -67,6 +68,8 @@ impl World {
                 core::net::Ipv4Addr::from_bits(ip.to_bits().wrapping_add(0x0100_0000)).into(),
             );
         }
+        self.trouble(node, Trouble::Moved);
+        self.ledger.end_trouble(node, Trouble::Moved, self.now);
         self.listeners.remove(&old);
         self.listeners.insert(new, node);
         self.node_mut(node).address = new;
