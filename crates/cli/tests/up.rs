@@ -213,8 +213,9 @@ fn the_degrees_of_many_peers_follow_the_law() {
     assert_eq!((&summary["components"], &summary["errors"]), (&1.into(), &0.into()));
     let fit = &summary["degrees_fit"];
     let alpha = fit["bounded_alpha"].as_f64().unwrap();
-    // Targets are drawn with 2.6; of 150 draws the fit is off by 0.2 or so.
-    assert!((2.0..3.2).contains(&alpha), "{fit:#}");
+    // Targets are drawn with 2.6. Every run draws others: the fit says by how much it may be off, one time in three.
+    let error = fit["bounded_alpha_error"].as_f64().unwrap();
+    assert!(error < 0.4 && (alpha - 2.6).abs() < 4.0 * error, "{fit:#}");
     let degrees = summary["degrees"].as_array().unwrap();
     let degrees: Vec<u64> = degrees.iter().map(|d| d.as_u64().unwrap()).collect();
     let median = degrees[degrees.len() / 2];
