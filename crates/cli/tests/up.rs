@@ -213,7 +213,7 @@ fn the_degrees_of_many_peers_follow_the_law() {
     assert_eq!((&summary["components"], &summary["errors"]), (&1.into(), &0.into()));
     let fit = &summary["degrees_fit"];
     let alpha = fit["bounded_alpha"].as_f64().unwrap();
-    // Targets are drawn with 2.6. Every run draws others: the fit says by how much it may be off, one time in three.
+    // Targets are drawn with 2.6, other ones in every run. The fit gives its standard error.
     let error = fit["bounded_alpha_error"].as_f64().unwrap();
     assert!(error < 0.4 && (alpha - 2.6).abs() < 4.0 * error, "{fit:#}");
     let degrees = summary["degrees"].as_array().unwrap();

@@ -134,16 +134,16 @@ fn needed(seen: &Observation, cause: &Impairment, r: &Removal) -> usize {
     cause.needed.saturating_sub(others.len().div_ceil(2)).max(1)
 }
 
-/// The trouble that the removal may have come of: of the node, or of a copy of it that ran with the incarnation
-/// that was removed. Leaving is none if the seeds have acknowledged it: such a
-/// peer is not dead. Nor is a cut, while it lasts and for a lease at most, that leaves most peers without the
-/// seeds: it is the seeds that are cut off.
+/// The trouble that may have led to the removal: the node's own, or that of a copy of it which ran with the
+/// incarnation that was removed. Leaving is none if the seeds have acknowledged it: such a peer is not dead. Nor is
+/// a cut, while it lasts and for a lease at most, that leaves most peers without the seeds: it is the seeds that
+/// are cut off.
 fn cause<'a>(seen: &'a Observation, node: NodeId, r: &Removal) -> Option<&'a Impairment> {
     let mut departures = seen.ledger.departures.iter();
     let unheard = departures.any(|d| d.node == node && d.at <= r.at && !d.acknowledged);
     seen.ledger.impairments.iter().find(|i| {
-        let is_copy = i.id == r.subject && i.incarnation == Some(r.incarnation);
-        (i.node == node || is_copy)
+        let was_removed = i.id == r.subject && i.incarnation == Some(r.incarnation);
+        (i.node == node || was_removed)
             && (i.trouble != Trouble::Left || unheard)
             && !(i.trouble == Trouble::CutOff && cuts_seeds_off(seen, i, r.at))
             && i.from <= r.at

@@ -81,8 +81,8 @@ fn died_with_holders(seen: &Observation, p: &Publication) -> bool {
 /// - Messages younger than [`Observation::settle`] may still be on their way.
 /// - A message that a process could not hand to any other node is gone with the process, unless it left in an
 ///   orderly way and did not say so.
-/// - A message that died with its publisher and all its holders is gone with them; where they lived for longer, for
-///   those alone that were cut off from all of them as long as they lived.
+/// - A message that died with its publisher and all its holders is gone with them; where these lived for longer, only
+///   peers that were cut off from all of them for all that time are not owed it.
 /// - A gap that was told is as good where retention may have passed, or where no peer with a path to the
 ///   node had the message (GUARANTEES.md, G3).
 #[must_use]
@@ -183,7 +183,6 @@ pub fn owed(seen: &Observation, p: &Publication) -> Vec<NodeId> {
         return Vec::new();
     }
     let later = |n: &NodeId| departure.is_some_and(|d| d.connected.contains(n));
-    // Asked of few, and dear.
     let holders = OnceCell::new();
     let cut_off = |n: &NodeId| {
         let holders = holders.get_or_init(|| holders_that_are_gone(seen, p));
@@ -208,8 +207,9 @@ fn holders_that_are_gone(seen: &Observation, p: &Publication) -> Option<Vec<Hold
         let of = seen.ledger.impairments.iter().filter(ends);
         of.filter(|i| i.node == node && i.from >= since).map(|i| i.from).min()
     };
-    let arrivals = seen.ledger.arrivals.iter().filter(|a| a.id == p.id);
-    let all = arrivals.map(|a| (a.node, a.at)).chain([(p.node, p.at)]);
+    let others = seen.ledger.arrivals.iter().filter(|a| a.id == p.id && a.node != p.node);
+    // The publisher first: nearly always it lives, and the others need not be looked for.
+    let all = [(p.node, p.at)].into_iter().chain(others.map(|a| (a.node, a.at)));
     all.map(|(node, since)| Some((node, since, end(node, since)?))).collect()
 }
 
@@ -220,7 +220,7 @@ fn met(seen: &Observation, node: NodeId, &(holder, since, end): &Holder) -> bool
         (Some(a), Some(b)) => a == b,
         _ => true,
     };
-    // Nobody was cut off before the first change. Changes that leave them together are none.
+    // From when on they were together or apart. Before the first change nobody was cut off.
     let mut times = vec![(Time::ZERO, true)];
     for p in &seen.ledger.parts {
         let now = together(p);
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn message_whose_holders_have_all_gone_is_not_owed_to_who_was_cut_off_from_them() {
+    fn message_is_not_owed_to_a_peer_that_was_cut_off_from_all_holders_until_they_died() {
         let soon = Duration::from_secs(10);
         let mut seen = with_late_first_holder(soon, soon);
         assert_eq!(complete(&seen).len(), 1, "they had time to pass it on");
@@ -348,6 +348,15 @@ mod tests {
         let (holder, from) = (seen.ledger.arrivals[1].node, seen.ledger.departures[0].at);
         planted::trouble(&mut seen, holder, Trouble::Dead, from, None);
         assert_eq!(complete(&seen), [], "the only holder died");
+    }
+
+    #[test]
+    fn a_peer_whose_host_moved_is_owed_everything() {
+        let mut seen = planted::sound();
+        let last = seen.ledger.arrivals.pop().unwrap();
+        let moved = last.at;
+        planted::trouble(&mut seen, last.node, Trouble::Moved, moved, Some(moved));
+        assert_eq!(complete(&seen).len(), 1);
     }
 
     #[test]

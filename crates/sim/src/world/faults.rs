@@ -7,6 +7,7 @@ use rumormill_proto::{CloseReason, Role, Time};
 
 use super::{Happening, World};
 use crate::disk::Disk;
+use crate::graph::Graph;
 use crate::ledger::{Impairment, Parts, Trouble};
 use crate::link::Item;
 use crate::network::Latency;
@@ -240,21 +241,17 @@ impl World {
             return;
         }
         let peers = self.live_peers();
-        let mut of: BTreeMap<NodeId, usize> = BTreeMap::new();
-        for first in peers.iter().copied() {
-            if of.contains_key(&first) {
-                continue;
-            }
-            let part = of.len();
-            let mut open = vec![first];
-            while let Some(node) = open.pop() {
-                if of.insert(node, part).is_none() {
-                    let others = peers.iter().copied().filter(|n| !of.contains_key(n));
-                    open.extend(others.filter(|n| !self.network.is_apart(node, *n)));
-                }
-            }
+        let reached = |from: NodeId| {
+            let others = peers.iter().copied().filter(|to| *to != from);
+            others.filter(|to| !self.network.is_apart(from, *to)).collect()
+        };
+        let links = peers.iter().map(|p| (*p, reached(*p))).collect();
+        let parts = Graph::new(&links).components();
+        let of = parts.iter().enumerate().flat_map(|(i, part)| part.iter().map(move |n| (*n, i)));
+        let of: BTreeMap<NodeId, usize> = of.collect();
+        if self.ledger.parts.last().is_none_or(|last| last.of != of) {
+            self.ledger.parts.push(Parts { from: self.now, of });
         }
-        self.ledger.parts.push(Parts { from: self.now, of });
     }
 
     /// Notes which peers a majority of the seeds cannot reach now.
