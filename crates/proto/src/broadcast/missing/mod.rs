@@ -28,9 +28,10 @@ use crate::wire::{Range, SummaryEntry};
 const RETRY: Duration = Duration::from_millis(250);
 /// The longest wait between two pulls of a stream.
 const LONGEST_RETRY: Duration = Duration::from_secs(4);
-/// Bounds of the time that trees get to bring what was announced.
+/// Bounds of the time that trees get to bring what was announced; up to twice as long is waited.
 const SHORTEST_WAIT: Duration = Duration::from_millis(60);
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// Where trees take longer, only few may have a message, and it is lost if they die before it is pulled.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// How long what came out of order has to come by itself, while a tree changes: at least, and at most
 /// if announced messages took long lately.
 const HOLE_WAIT: Duration = Duration::from_millis(30);

@@ -45,6 +45,21 @@ fn what_is_announced_and_comes_is_not_pulled() {
 }
 
 #[test]
+fn what_is_announced_is_pulled_within_two_seconds_however_late_trees_are() {
+    let (mut m, mut l) = (missing(), MessageList::default());
+    let mut now = Time::ZERO;
+    for n in 0..20 {
+        m.announced(&l, A, &range(n, n + 1), now);
+        now += Duration::from_secs(20);
+        l.receive(S, n, n + 1);
+        m.received(&l, S, now);
+    }
+    m.announced(&l, A, &range(20, 21), now);
+    let wait = m.deadline().unwrap().since(now);
+    assert!((LONGEST_WAIT..=Duration::from_secs(2)).contains(&wait), "{wait:?}");
+}
+
+#[test]
 fn what_does_not_come_is_pulled_from_one_after_the_other() {
     let (mut m, l) = (missing(), list(&[(0, 5), (7, 8)]));
     m.announced(&l, A, &range(5, 9), Time::ZERO);
