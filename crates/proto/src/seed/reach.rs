@@ -29,6 +29,8 @@ pub(super) struct ReachCheck {
     reached: Option<Time>,
     /// When the first of the checks failed that have failed since.
     doubts_since: Option<Time>,
+    /// When all cases were last begun again because the answers were late.
+    begun_again: Option<Time>,
 }
 
 impl ReachCheck {
@@ -113,9 +115,14 @@ impl Seed {
         }
         self.reach.reached = self.reach.started;
         // Peers that answer late come back from behind a cut, perhaps: probes that failed meanwhile say nothing
-        // about those that have not come back yet.
+        // about those that have not come back yet. Where peers always answer late, cases would begin again for ever.
+        let (now, lease) = (self.fx.now(), self.config.lease());
         let started = self.reach.started.unwrap_or(Time::ZERO);
-        let is_late = self.fx.now() >= started + self.config.probe_burst() / 2;
+        let is_late = now >= started + self.config.probe_burst() / 2
+            && self.reach.begun_again.is_none_or(|at| now >= at + lease);
+        if is_late {
+            self.reach.begun_again = Some(now);
+        }
         if self.reach.doubts_since.take().is_some() || is_late {
             self.begin_cases_again(|_| true);
         }

@@ -39,10 +39,13 @@ pub fn prompt(seen: &Observation) -> Vec<Violation> {
     }
     let dead = seen.ledger.impairments.iter();
     let dead = dead.filter(|i| i.trouble == Trouble::Dead && i.until.is_none());
-    // The seeds may seem to be cut off.
-    let most = dead.clone().count() > seen.live_peers().count();
-    for i in dead {
+    for i in dead.clone() {
         let Some(node) = seen.nodes.iter().find(|n| n.node == i.node) else { continue };
+        // The seeds may seem to be cut off where most peers die within a lease.
+        let lease = node.config.lease();
+        let with_it =
+            dead.clone().filter(|d| d.from.max(i.from).since(d.from.min(i.from)) <= lease);
+        let most = with_it.count() > seen.live_peers().count();
         let (limit, from) = if !most && seen.quiet_since + QUIET <= i.from {
             (limit(&node.config), i.from)
         } else {
@@ -127,7 +130,10 @@ fn needed(seen: &Observation, cause: &Impairment, r: &Removal) -> usize {
         cause.from.as_micros().saturating_sub(u64::try_from(seen.grace.as_micros()).unwrap_or(0)),
     );
     let meanwhile = |i: &&Impairment| {
-        i.node != cause.node && i.from <= r.at && i.until.is_none_or(|until| until >= from)
+        i.node != cause.node
+            && i.trouble != Trouble::Moved
+            && i.from <= r.at
+            && i.until.is_none_or(|until| until >= from)
     };
     let others: BTreeSet<NodeId> =
         seen.ledger.impairments.iter().filter(meanwhile).map(|i| i.node).collect();
@@ -135,19 +141,33 @@ fn needed(seen: &Observation, cause: &Impairment, r: &Removal) -> usize {
 }
 
 /// The trouble that may have led to the removal: the node's own, or that of a copy of it which ran with the
-/// incarnation that was removed. Leaving is none if the seeds have acknowledged it: such a peer is not dead. Nor is
+/// incarnation that was removed. An end of a process is one for the incarnations up to its own, not for that of the
+/// next process. Leaving is none if the seeds have acknowledged it: such a peer is not dead. Nor is
 /// a cut, while it lasts and for a lease at most, that leaves most peers without the seeds: it is the seeds that
-/// are cut off.
+/// are cut off. Nor is a move, unless other trouble had come before it: a host that moves says so at once.
 fn cause<'a>(seen: &'a Observation, node: NodeId, r: &Removal) -> Option<&'a Impairment> {
     let mut departures = seen.ledger.departures.iter();
     let unheard = departures.any(|d| d.node == node && d.at <= r.at && !d.acknowledged);
     seen.ledger.impairments.iter().find(|i| {
         let was_removed = i.id == r.subject && i.incarnation == Some(r.incarnation);
-        (i.node == node || was_removed)
+        let ended = matches!(i.trouble, Trouble::Dead | Trouble::Left);
+        let own = i.node == node && (!ended || i.incarnation >= Some(r.incarnation));
+        (own || was_removed)
             && (i.trouble != Trouble::Left || unheard)
+            && (i.trouble != Trouble::Moved || was_hindered(seen, i))
             && !(i.trouble == Trouble::CutOff && cuts_seeds_off(seen, i, r.at))
             && i.from <= r.at
             && i.until.is_none_or(|until| r.at.since(until) <= seen.grace)
+    })
+}
+
+/// Whether there was other trouble with a host shortly before it moved, so that nobody might hear of the move.
+fn was_hindered(seen: &Observation, moved: &Impairment) -> bool {
+    seen.ledger.impairments.iter().any(|i| {
+        i.node == moved.node
+            && matches!(i.trouble, Trouble::CutOff | Trouble::Frozen | Trouble::Slow)
+            && i.from <= moved.from
+            && i.until.is_none_or(|until| moved.from.since(until) <= seen.grace)
     })
 }
 
@@ -262,6 +282,54 @@ mod tests {
         assert_eq!(check(&seen), []);
         seen.ledger.removals[0].incarnation += 1;
         assert_eq!(check(&seen).len(), 1, "the original's incarnation");
+    }
+
+    #[test]
+    fn removal_of_the_next_process_is_not_excused_by_the_end_of_the_last() {
+        let mut seen = planted::with_removal();
+        seen.ledger.removals[0].incarnation = seen.ledger.impairments[0].incarnation.unwrap() + 1;
+        assert_eq!(check(&seen).len(), 1);
+    }
+
+    #[test]
+    fn removal_of_a_host_that_moved_is_found_unless_it_was_cut_off_before() {
+        let mut seen = planted::with_removal();
+        let cut = seen.ledger.impairments[0].clone();
+        seen.ledger.impairments[0].trouble = Trouble::Moved;
+        assert_eq!(check(&seen).len(), 1);
+        let ended = Impairment { trouble: Trouble::CutOff, until: Some(cut.from), ..cut };
+        seen.ledger.impairments.push(ended);
+        let moved = cut.from + seen.grace / 2;
+        (seen.ledger.impairments[0].from, seen.ledger.impairments[0].until) = (moved, Some(moved));
+        seen.ledger.removals[0].at = moved + seen.grace;
+        assert_eq!(check(&seen), []);
+    }
+
+    #[test]
+    fn deaths_of_long_ago_give_no_death_more_time() {
+        let mut seen = planted::with_removal();
+        let died = seen.ledger.impairments[0].clone();
+        let lease = seen.nodes[3].config.lease();
+        for n in &mut seen.nodes {
+            n.registry.iter_mut().filter(|m| m.id == died.id).for_each(|m| {
+                m.state = MemberState::Alive;
+            });
+        }
+        let mut more = seen.nodes[3].clone();
+        more.id = planted::id(9);
+        seen.nodes.push(more);
+        let now = died.from + lease * 3;
+        (seen.now, seen.ledger.impairments[0].from) = (now, now - Duration::from_secs(20));
+        seen.ledger.impairments[0].until = None;
+        assert_eq!(prompt(&seen).len(), 3, "at each seed");
+        // Their nodes are in no registry.
+        let other = |n| Impairment { node: NodeId(n), until: None, ..died.clone() };
+        seen.ledger.impairments.extend((20..30).map(other));
+        assert_eq!(prompt(&seen).len(), 3, "they died long before");
+        for i in &mut seen.ledger.impairments {
+            (i.from, i.until) = (now - Duration::from_secs(20), None);
+        }
+        assert_eq!(prompt(&seen), [], "most died at once");
     }
 
     #[test]

@@ -72,7 +72,8 @@ fn died_with_holders(seen: &Observation, p: &Publication) -> bool {
     let elsewhere: Vec<(NodeId, Time)> =
         arrivals.filter(|a| a.id == p.id && a.node != p.node).map(|a| (a.node, a.at)).collect();
     let Some(first) = elsewhere.iter().map(|&(_, at)| at).min() else { return false };
-    let died_soon = |node: NodeId, at: Time| died(node, at, at + HAND_OVER);
+    let died_soon =
+        |node: NodeId, at: Time| died(node, at, at + HAND_OVER) && !holds_now(seen, node, &p.id);
     died_soon(p.node, first) && elsewhere.iter().all(|&(node, at)| died_soon(node, at))
 }
 
@@ -200,10 +201,26 @@ pub fn owed(seen: &Observation, p: &Publication) -> Vec<NodeId> {
 /// A node that held a message, from when, and until it died or left.
 type Holder = (NodeId, Time, Time);
 
-/// All who ever held a message, if all of them have died or left.
+/// Whether the process that runs at a node now has a message, from its disk perhaps.
+fn holds_now(seen: &Observation, node: NodeId, id: &MessageId) -> bool {
+    let of = seen.nodes.iter().filter(|n| n.node == node && n.is_live_peer());
+    let mut streams = of.flat_map(|n| &n.publishers);
+    streams.any(|s| {
+        let lacks = |g: &(u64, u64)| (g.0..g.1).contains(&id.sequence);
+        let end = s.gaps.last().map_or(s.high_water, |g| g.1.max(s.high_water));
+        (s.publisher, s.epoch) == (id.publisher, id.epoch)
+            && id.sequence < end
+            && !s.gaps.iter().any(lacks)
+    })
+}
+
+/// All who ever held a message, if all of them have died or left without keeping it on a disk.
 fn holders_that_are_gone(seen: &Observation, p: &Publication) -> Option<Vec<Holder>> {
     let ends = |i: &&Impairment| matches!(i.trouble, Trouble::Dead | Trouble::Left);
     let end = |node: NodeId, since: Time| {
+        if holds_now(seen, node, &p.id) {
+            return None;
+        }
         let of = seen.ledger.impairments.iter().filter(ends);
         of.filter(|i| i.node == node && i.from >= since).map(|i| i.from).min()
     };
@@ -247,6 +264,7 @@ fn disturbed(seen: &Observation, node: NodeId, from: Time, to: Time) -> bool {
 mod tests {
     use super::*;
     use crate::checkers::planted;
+    use rumormill_proto::snapshot::PublisherView;
 
     #[test]
     fn a_missing_message_is_found() {
@@ -330,8 +348,23 @@ mod tests {
         assert_eq!(complete(&seen).len(), 1, "n4 got it when the cut had healed");
         seen.ledger.parts[1] = cut(3_500, 3);
         assert_eq!(complete(&seen), [], "they had no time to link with each other");
-        seen.ledger.impairments.pop();
+        let died = seen.ledger.impairments.pop().unwrap();
         assert_eq!(complete(&seen).len(), 1, "n4 still holds it");
+        let id = seen.ledger.publications[0].id;
+        seen.ledger.impairments.push(Impairment { until: Some(seen.now), ..died });
+        let of = |seen: &Observation, node| seen.nodes.iter().position(|n| n.node == node).unwrap();
+        let (n4, n5) = (of(&seen, NodeId(4)), of(&seen, NodeId(5)));
+        seen.nodes[n4].peer = seen.nodes[n5].peer.clone();
+        seen.nodes[n4].life_since = seen.now;
+        assert_eq!(complete(&seen), [], "n4 has started again without a disk");
+        seen.nodes[n4].publishers.push(PublisherView {
+            publisher: id.publisher,
+            epoch: id.epoch,
+            high_water: 1,
+            gaps: vec![],
+            received: 1,
+        });
+        assert_eq!(complete(&seen).len(), 1, "n4 has it on its disk");
     }
 
     #[test]

@@ -13,27 +13,26 @@ use crate::observation::Observation;
 /// A peer that joined knows every peer that had joined before it was itself registered at a majority
 /// of the seeds. Of two peers that joined at the same time, at least one knows the other.
 ///
-/// Peers that were in trouble meanwhile, or were leaving, are left out, and so is everything after the first seed has
-/// crashed: a seed that loses its disk forgets whom it acknowledged.
+/// Peers that were in trouble between the two joins, or were leaving, are left out, and so is everything after the
+/// first seed has crashed: a seed that loses its disk forgets whom it acknowledged.
 #[must_use]
 pub fn check(seen: &Observation) -> Vec<Violation> {
     if seen.live_peers().count() > WHOLE_LIST {
         return Vec::new();
     }
-    let troubles = first_troubles(seen);
-    let seeds_until = seen
-        .nodes
-        .iter()
-        .filter(|n| n.role == Role::Seed)
-        .filter_map(|n| troubles.get(&n.node))
-        .min()
-        .copied()
-        .unwrap_or(Time::MAX);
+    let is_seed = |node: NodeId| seen.nodes.iter().any(|n| n.node == node && n.role == Role::Seed);
+    let crashes = seen.ledger.impairments.iter();
+    let crashes = crashes.filter(|i| i.trouble == Trouble::Dead && is_seed(i.node));
+    let seeds_until = crashes.map(|i| i.from).min().unwrap_or(Time::MAX);
+    let troubles = troubles(seen);
     let honest = |j: &&Join| !seen.strangers.contains(&j.id);
     let joins: Vec<&Join> = seen.ledger.joins.iter().filter(honest).collect();
     let mut found = Vec::new();
     for (at, later) in joins.iter().enumerate().filter(|(_, j)| j.at < seeds_until) {
-        let sound = |j: &&&Join| troubles.get(&j.node).is_none_or(|t| *t > later.at);
+        let sound = |j: &&&Join| {
+            let mut of = troubles.get(&j.node).into_iter().flatten();
+            !of.any(|&(from, until)| from <= later.at && until >= j.at)
+        };
         for earlier in joins.iter().take(at).filter(sound).filter(|j| j.node != later.node) {
             let knows = |a: &Join, b: &Join| a.known.binary_search(&b.id).is_ok();
             let overlooked = !knows(later, earlier)
@@ -50,16 +49,19 @@ pub fn check(seen: &Observation) -> Vec<Violation> {
     found
 }
 
-/// When each node first was in trouble, or began to leave.
-fn first_troubles(seen: &Observation) -> BTreeMap<NodeId, Time> {
-    let mut first = BTreeMap::new();
-    let troubles = seen.ledger.impairments.iter().filter(|i| i.trouble != Trouble::Slow);
-    let troubles = troubles.map(|i| (i.node, i.from));
-    for (node, from) in troubles.chain(seen.ledger.exits.iter().copied()) {
-        let at = first.entry(node).or_insert(from);
-        *at = from.min(*at);
+/// When each node was in trouble: from, and until. One that leaves does not come back.
+fn troubles(seen: &Observation) -> BTreeMap<NodeId, Vec<(Time, Time)>> {
+    let mut all: BTreeMap<NodeId, Vec<(Time, Time)>> = BTreeMap::new();
+    for i in &seen.ledger.impairments {
+        // A peer with a slow line is registered, and so is one whose host has moved.
+        if !matches!(i.trouble, Trouble::Slow | Trouble::Moved) {
+            all.entry(i.node).or_default().push((i.from, i.until.unwrap_or(Time::MAX)));
+        }
     }
-    first
+    for &(node, from) in &seen.ledger.exits {
+        all.entry(node).or_default().push((from, Time::MAX));
+    }
+    all
 }
 
 #[cfg(test)]
@@ -84,6 +86,18 @@ mod tests {
         planted::join(&mut seen, 4, 5, 6, &[]);
         assert_eq!(check(&seen).len(), 1);
         seen.ledger.exits.push((NodeId(3), Time::from_micros(4_000_000)));
+        assert_eq!(check(&seen), []);
+    }
+
+    #[test]
+    fn peer_that_had_been_in_trouble_before_it_joined_is_to_be_known() {
+        let at = |s: u64| Time::from_micros(s * 1_000_000);
+        let mut seen = planted::sound();
+        planted::join(&mut seen, 3, 3, 4, &[]);
+        planted::join(&mut seen, 4, 7, 8, &[]);
+        planted::trouble(&mut seen, NodeId(3), Trouble::Frozen, at(1), Some(at(2)));
+        assert_eq!(check(&seen).len(), 1);
+        planted::trouble(&mut seen, NodeId(3), Trouble::Frozen, at(5), Some(at(6)));
         assert_eq!(check(&seen), []);
     }
 

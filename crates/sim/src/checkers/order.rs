@@ -95,8 +95,8 @@ fn named(seen: &Observation) -> BTreeMap<StreamId, (u64, u64)> {
     named
 }
 
-/// What the first message of a stream names comes before that message, to a process that was handed something of
-/// an earlier stream of the publisher.
+/// What the first message of a stream names is handed over or told as a gap before that message, to a process that
+/// was handed something of an earlier stream of the publisher.
 #[must_use]
 pub fn named_streams(seen: &Observation) -> Vec<Violation> {
     let named = named(seen);
@@ -105,9 +105,15 @@ pub fn named_streams(seen: &Observation) -> Vec<Violation> {
     let mut begun: BTreeMap<(Process, PeerId), BTreeSet<u64>> = BTreeMap::new();
     let mut first: BTreeMap<(Process, PeerId), u64> = BTreeMap::new();
     let mut found = Vec::new();
+    // The number after the last one that a process was handed or told of a stream.
+    let mut ends: BTreeMap<(Process, StreamId), u64> = BTreeMap::new();
     for (process, word) in words(seen) {
-        let Word::Got(id) = word else { continue };
+        let (id, to) = word.numbers();
         let key = (process, id.publisher);
+        let is_message = matches!(word, Word::Got(_));
+        if !is_message && !first.contains_key(&key) {
+            continue;
+        }
         let first = *first.entry(key).or_insert(id.epoch);
         let begun = begun.entry(key).or_default();
         let names = |epoch: &u64| {
@@ -118,8 +124,21 @@ pub fn named_streams(seen: &Observation) -> Vec<Violation> {
             let what = format!("{} got {word:?} after a stream that names it", process.0);
             found.push(Violation::new("G2", what).about([process.0]));
         }
-        if id.sequence == 0 {
+        let end = ends.entry((process, id.stream())).or_default();
+        *end = to.max(*end);
+        if is_message && id.sequence == 0 {
             begun.insert(id.epoch);
+            if let Some(&(epoch, named)) = named.get(&id.stream()).filter(|n| first <= n.0) {
+                let before = StreamId { epoch, ..id.stream() };
+                let end = ends.get(&(process, before)).copied().unwrap_or(0);
+                if end < named {
+                    let what = format!(
+                        "{} got {id}, which names epoch {epoch} up to {named}, when it had been told of {end}",
+                        process.0
+                    );
+                    found.push(Violation::new("G2", what).about([process.0]));
+                }
+            }
         }
     }
     found
@@ -190,7 +209,14 @@ mod tests {
         seen.ledger.resumes = vec![start(2)];
         assert_eq!(named_streams(&seen), [], "it did not know of number 2");
         seen.ledger.resumes = vec![start(3)];
-        assert_eq!(named_streams(&seen).len(), 1);
+        assert_eq!(named_streams(&seen).len(), 2, "not before the stream, and after it");
+        seen.ledger.arrivals.pop();
+        assert_eq!(named_streams(&seen).len(), 1, "number 2 never came");
+        planted::gap(&mut seen, 4, 2, 3);
+        assert_eq!(named_streams(&seen).len(), 2, "its gap was told too late");
+        let told = seen.ledger.gaps.last_mut().unwrap();
+        told.after -= 1;
+        assert_eq!(named_streams(&seen), [], "it was told in time");
     }
 
     #[test]

@@ -210,6 +210,7 @@ impl World {
         self.node_mut(node).end_process(now, status);
         self.trace.step(self.now, node, Step::Stop, 0);
         self.watch_change(node, &format!("ends: {status:?}"));
+        self.note_bridges();
     }
 
     /// The peer has said goodbye and its process ends: links still up are closed in an orderly way.
@@ -233,6 +234,13 @@ impl World {
         let incarnation = self.peer_snapshot(node).map(|p| p.incarnation);
         let i = Impairment { node, id, incarnation, trouble, from, until: None, needed };
         self.ledger.impairments.push(i);
+    }
+
+    /// A peer came or went: it may be all that links two parts of a network that is cut.
+    pub(super) fn note_bridges(&mut self) {
+        if !self.network.is_whole() {
+            self.note_parts();
+        }
     }
 
     /// Notes which parts the network falls into now, as far as gossip goes.

@@ -229,6 +229,8 @@ impl World {
         self.tell_wall_clock(node);
         if was_off {
             self.path_changed();
+        } else {
+            self.note_bridges();
         }
     }
 

@@ -32,8 +32,8 @@ const LONGEST_RETRY: Duration = Duration::from_secs(4);
 const SHORTEST_WAIT: Duration = Duration::from_millis(60);
 /// Where trees take longer, only few may have a message, and it is lost if they die before it is pulled.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// How long what came out of order has to come by itself, while a tree changes: at least, and at most
-/// if announced messages took long lately.
+/// How long messages may still come along a tree that is changing when a later one has come, before they are pulled:
+/// at least, and at most if announced messages took long lately.
 const HOLE_WAIT: Duration = Duration::from_millis(30);
 const LONGEST_HOLE_WAIT: Duration = Duration::from_millis(300);
 /// The same before anything was measured.
@@ -42,6 +42,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(150);
 const ANSWER_TIMES: u32 = 4;
 /// And not before it was silent for so long.
 const SHORTEST_ANSWER: Duration = Duration::from_secs(4);
+/// The longest silence that one is given, after several pulls in vain.
+const LONGEST_ANSWER: Duration = Duration::from_secs(16);
 /// Gaps of a source that are remembered.
 const MAX_LACKS: usize = 32;
 
@@ -54,7 +56,7 @@ pub(crate) struct Due {
     pub(crate) lost: Vec<(StreamId, u64, u64)>,
     /// Whether the sources known do not have it: somebody else should be asked for more.
     pub(crate) ask_others: bool,
-    /// And for this itself: an answer without it is an answer, too.
+    /// What to pull from any neighbour, though none has announced it: an answer without it counts as well.
     pub(crate) ask_anybody: Vec<Range>,
 }
 
@@ -64,6 +66,8 @@ struct Sent {
     nonce: u64,
     streams: Vec<StreamId>,
     at: Time,
+    /// So long its neighbour may be silent.
+    patience: Duration,
     /// Until then its neighbour is asked for nothing else: on a slow link, answers would pile up there faster
     /// than they leave.
     until: Time,
@@ -130,7 +134,9 @@ impl Missing {
     /// A batch came along a tree and those before it did not: links keep the order, so they were
     /// skipped or lost, and who sent this one is the likeliest to have them.
     pub(crate) fn hole(&mut self, stream: StreamId, who: PeerId, below: u64, now: Time) {
-        let claim = Claim { floor: 0, kept_from: false, next: below, lacks: Vec::new() };
+        // Where it has said from where it keeps the stream, that stands.
+        let floor = self.streams.get(&stream).and_then(|w| w.kept_from(&who)).unwrap_or(0);
+        let claim = Claim { floor, kept_from: false, next: below, lacks: Vec::new() };
         let usual = self.lag.map_or(HOLE_WAIT, |(mean, deviation)| mean + deviation * 2);
         let due = now + usual.clamp(HOLE_WAIT, LONGEST_HOLE_WAIT);
         self.claim(stream, who, claim, due, Some(now), now);
@@ -289,21 +295,18 @@ impl Missing {
     pub(crate) fn asked(&mut self, who: PeerId, mut streams: Vec<StreamId>, now: Time) -> u64 {
         streams.dedup();
         self.last_nonce += 1;
-        let (nonce, until) = (self.last_nonce, now + self.answer_wait());
-        self.sent.insert(who, Sent { nonce, streams, at: now, until });
+        let usual = (self.retry() * ANSWER_TIMES).max(SHORTEST_ANSWER);
+        // One that has not answered the last pull gets twice as long (RFC 6298, 5.5): it may be sending its answer.
+        let longer = self.sent.get(&who).map_or(usual, |s| (s.patience * 2).min(LONGEST_ANSWER));
+        let (nonce, patience) = (self.last_nonce, usual.max(longer));
+        self.sent.insert(who, Sent { nonce, streams, at: now, patience, until: now + patience });
         nonce
-    }
-
-    /// The longest silence of a neighbour that is answering.
-    fn answer_wait(&self) -> Duration {
-        (self.retry() * ANSWER_TIMES).max(SHORTEST_ANSWER)
     }
 
     /// A part of an answer has come: the rest may take as long again.
     pub(crate) fn answer_goes_on(&mut self, who: &PeerId, now: Time) {
-        let wait = self.answer_wait();
         if let Some(sent) = self.sent.get_mut(who) {
-            sent.until = sent.until.max(now + wait);
+            sent.until = sent.until.max(now + sent.patience);
         }
     }
 
@@ -313,7 +316,7 @@ impl Missing {
     }
 
     /// A neighbour has answered its pull, or refused to: what waits for it is due. Says for which streams it was
-    /// pulled from; `None` if it was given up, and another one is under way.
+    /// pulled from; `None` if that pull was given up, or never sent.
     pub(crate) fn take_asked(
         &mut self,
         who: PeerId,

@@ -253,6 +253,37 @@ fn neighbour_is_not_pulled_from_before_it_has_answered() {
     assert!(!pulls(&mut m, &l, at(4_300)).is_empty());
 }
 
+/// Its answer may be on its way, and would be sent again with each pull.
+#[test]
+fn neighbour_that_does_not_answer_gets_twice_as_long_each_time() {
+    let mut m = missing();
+    let mut now = Time::ZERO;
+    for seconds in [4, 8, 16, 16] {
+        m.asked(A, vec![S], now);
+        let wait = Duration::from_secs(seconds);
+        assert!(!m.is_free(&A, now + wait - Duration::from_millis(1)), "{seconds} s");
+        now += wait;
+        assert!(m.is_free(&A, now), "{seconds} s");
+    }
+    let nonce = m.asked(A, vec![S], now);
+    m.take_asked(A, nonce, false, now);
+    m.asked(A, vec![S], now);
+    assert!(m.is_free(&A, now + SHORTEST_ANSWER));
+}
+
+#[test]
+fn batch_along_a_tree_leaves_from_where_its_sender_said_it_keeps_the_stream() {
+    let (mut m, mut l) = (missing(), MessageList::default());
+    m.told(&l, A, &entry(5_000, 6_000, &[]), true, Time::ZERO);
+    l.receive(S, 6_000, 6_001);
+    m.hole(S, A, 6_000, Time::ZERO);
+    assert_eq!(m.floor(S), Some(5_000));
+    m.hole(S, B, 6_000, Time::ZERO);
+    assert_eq!(m.floor(S), Some(5_000), "the other has not said");
+    m.announced(&l, A, &range(4_000, 4_001), Time::ZERO);
+    assert_eq!(m.floor(S), Some(4_000), "it has got that since");
+}
+
 #[test]
 fn next_neighbour_is_asked_when_an_answer_usually_would_have_come() {
     let (mut m, l) = (missing(), MessageList::default());

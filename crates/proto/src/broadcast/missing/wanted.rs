@@ -89,6 +89,12 @@ impl Wanted {
         }
     }
 
+    /// From where a neighbour says that it keeps the stream.
+    pub(super) fn kept_from(&self, who: &PeerId) -> Option<u64> {
+        let (_, claim) = self.sources.iter().find(|(id, c)| id == who && c.kept_from)?;
+        Some(claim.floor)
+    }
+
     /// The highest number below which any neighbour has had everything and keeps nothing.
     pub(super) fn claimed_end(&self) -> u64 {
         self.told.iter().map(|e| e.floor).max().unwrap_or(0)
