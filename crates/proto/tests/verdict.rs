@@ -9,7 +9,7 @@ use core::time::Duration;
 use minicbor::bytes::ByteArray;
 use rumormill_proto::registry::Entry;
 use rumormill_proto::wire::{Entries, Frame, Ping, Pong, Register, Votes};
-use rumormill_proto::{Config, LinkDown, LinkId, PeerId, Role};
+use rumormill_proto::{Config, LinkDown, LinkId, PeerId, Role, Time};
 
 use support::rig::Rig;
 use support::statements::{identity, report, signed_record, vote};
@@ -123,7 +123,9 @@ fn a_vote_that_was_withdrawn_does_not_count() {
 #[test]
 fn seed_that_reaches_no_peer_after_its_probe_does_not_vote() {
     let (mut rig, links) = with_a_case();
-    witnesses_answer(&mut rig);
+    probe_fails(&mut rig);
+    let reports = WITNESSES.map(|w| report(&identity(w), &identity(4), 1)).to_vec();
+    rig.receive(links[0], Votes { reports, ..nothing() });
     let until = rig.now + Duration::from_millis(4_000);
     while rig.now < until {
         for link in links {
@@ -131,7 +133,39 @@ fn seed_that_reaches_no_peer_after_its_probe_does_not_vote() {
         }
         rig.next_deadline();
     }
-    assert_eq!((told(&rig, "voted"), told(&rig, "self_doubt")), (0, 1));
+    assert_eq!((told(&rig, "voted"), told(&rig, "self_doubt")), (1, 1), "on the first case alone");
+}
+
+/// Each time as if they came back from behind a cut: cases begin again once, and not for ever.
+#[test]
+fn seed_whose_peers_always_answer_late_votes() {
+    let (mut rig, links) = with_a_case();
+    let reports = WITNESSES.map(|w| report(&identity(w), &identity(ACCUSED), 1)).to_vec();
+    let late = Config::lan().build().unwrap().probe_burst() * 3 / 4;
+    let mut pings: Vec<(Time, LinkId, u64)> = Vec::new();
+    let until = rig.now + Duration::from_secs(20);
+    while told(&rig, "voted") == 0 {
+        assert!(rig.now < until, "it votes");
+        for link in rig.links.keys().copied().collect::<Vec<_>>() {
+            rig.receive(link, Ping { nonce: 0 });
+        }
+        rig.receive(links[0], Votes { reports: reports.clone(), ..nothing() });
+        let now = rig.now;
+        let asked = rig.sent.drain(..).filter_map(|(link, f)| match f {
+            Frame::Ping(p) => Some((now + late, link, p.nonce)),
+            _ => None,
+        });
+        pings.extend(asked);
+        let next = pings.iter().map(|p| p.0).chain(rig.deadline()).min().unwrap();
+        rig.now = rig.now.max(next);
+        let now = rig.now;
+        for (_, link, nonce) in pings.extract_if(.., |p| p.0 <= now).collect::<Vec<_>>() {
+            if rig.links.get(&link).is_some_and(|l| WITNESSES.contains(&l.who)) {
+                rig.receive(link, Pong { nonce });
+            }
+        }
+        rig.timeout();
+    }
 }
 
 /// Its lease of doubt was over, so it voted, and the others still hold its vote.

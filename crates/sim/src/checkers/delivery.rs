@@ -11,7 +11,8 @@ use crate::ledger::{Departure, GapTold, Impairment, Parts, Publication, Trouble}
 use crate::node::NodeId;
 use crate::observation::Observation;
 
-/// How long a publisher must live on for its message to be owed: to hand it to its neighbours.
+/// How long a publisher must live on for its message to be owed: to hand it to its neighbours. Where packets are late
+/// G1 allows more, so that a violation there may be none.
 const HAND_OVER: Duration = Duration::from_secs(1);
 
 /// Nothing is delivered twice to one process, and nothing that nobody published.

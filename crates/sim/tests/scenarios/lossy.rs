@@ -35,8 +35,9 @@ fn loss_of_a_quarter_of_the_packets_hardly_kills_a_peer() {
 
 #[test]
 fn loss_of_30_percent_kills_at_most_one_peer_in_45_seconds() {
-    let deaths = (610..614).map(|seed| false_deaths(seed, lan(), 0.3, s(45)));
-    assert!(deaths.sum::<usize>() <= 4);
+    for seed in 610..614 {
+        assert!(false_deaths(seed, lan(), 0.3, s(45)) <= 1, "seed {seed}");
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::common::{Net, lan, ms, s, world_config};
 const KILLED_ALONE: core::time::Duration = s(3);
 /// The same for hosts that lose their power: their seeds notice by silence.
 const SILENT_ALONE: core::time::Duration = s(10);
-/// The same where more than three quarters of the peers fall silent at once: a lease, and a round of the cases.
+/// The same where two thirds of the peers or more fall silent at once: a lease, and a round of the cases.
 const MOST_SILENT: core::time::Duration = s(160);
 
 /// A peer of few neighbours, and those.

@@ -2,7 +2,8 @@
 
 use core::time::Duration;
 
-use rumormill_proto::{Event, MessageId};
+use rumormill_proto::limits::REMEMBERED_EPOCHS;
+use rumormill_proto::{Config, Event, MessageId};
 use rumormill_sim::{DiskFate, NodeId, World};
 
 use crate::common::{Net, lan, ms, s, world_config};
@@ -163,7 +164,7 @@ fn missed_tail_of_a_publisher_that_left_is_told_as_a_gap() {
 
 #[test]
 fn publisher_that_restarts_often_is_remembered_in_bounded_memory() {
-    let node = lan();
+    let node = Config::lan().retention_age(s(60)).build().unwrap();
     let mut net = Net::new(world_config(7, node), 3, 6);
     net.rests_within(s(30));
     let p = net.peers[0];
@@ -175,6 +176,13 @@ fn publisher_that_restarts_often_is_remembered_in_bounded_memory() {
         net.world.run_for(ms(1500));
     }
     all_receive_in_order(&mut net, p, &published, s(60));
+    // Until none of them is kept.
+    net.world.run_for(s(120));
+    let (seen, id) = (net.world.observe(), net.id(p));
+    for n in &seen.nodes {
+        let streams = n.publishers.iter().filter(|s| s.publisher == id).count();
+        assert!(streams <= REMEMBERED_EPOCHS, "{} remembers {streams} streams", n.node);
+    }
 }
 
 /// A publisher's disk is put back to an old copy, after it had published more; `clock_back` says whether its
