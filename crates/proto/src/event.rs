@@ -574,15 +574,17 @@ pub enum Event {
         /// Whether this process ends because of it: the one that started later does.
         stops: bool,
     },
-    /// This node leaves, and no other node is known to hold the last messages that it published. [`Event::Left`]
-    /// follows.
+    /// This node leaves, and no other node that stays is known to hold the last messages that it published, or
+    /// what others handed over to it when they left. [`Event::Left`] follows.
     LeftUnconfirmed {
         /// The epoch of the stream that they are in.
         epoch: u64,
         /// The first of them.
         from: u64,
-        /// The number after the last of them.
+        /// The number after the last of them; `from` if there are none.
         to: u64,
+        /// Publishers that have left, or died, and whose last messages this node has confirmed to hold.
+        others: u32,
     },
     /// This node has left the network.
     Left {

@@ -4,6 +4,8 @@
 
 use rumormill_proto::{Event, Name, PeerId};
 
+use crate::publish::Unconfirmed;
+
 /// One line about an event, without time and without the name of the node it happened in.
 ///
 /// ```
@@ -193,11 +195,10 @@ fn every_node(event: &Event) -> String {
                  directory was copied: give each node one of its own"
             )
         }
-        Event::LeftUnconfirmed { from, to, .. } => format!(
-            "leaves, and no other node is known to hold the last {} that this node published ({from} to {})",
-            messages(to - from),
-            to - 1
-        ),
+        &Event::LeftUnconfirmed { epoch, from, to, others } => {
+            let what = Unconfirmed { epoch, from, to, others };
+            format!("leaves, and no other node that stays is known to hold {what}")
+        }
         Event::Left { acknowledged: true } => "left the network".to_owned(),
         Event::Left { acknowledged: false } => {
             "left the network, and no majority of the seeds has acknowledged it: others may take this node for dead"
@@ -210,10 +211,6 @@ fn every_node(event: &Event) -> String {
 
 fn seeds(n: u32) -> String {
     if n == 1 { "1 seed".to_owned() } else { format!("{n} seeds") }
-}
-
-fn messages(n: u64) -> String {
-    if n == 1 { "1 message".to_owned() } else { format!("{n} messages") }
 }
 
 fn peers(n: u32) -> String {
@@ -312,7 +309,8 @@ mod tests {
             Event::Synced { peers: 20 },
             Event::FrameRefused { peer: id, why },
             Event::LinkClosed { peer: id, reason: CloseReason::TooSlow },
-            Event::LeftUnconfirmed { epoch: 1, from: 3, to: 5 },
+            Event::LeftUnconfirmed { epoch: 1, from: 3, to: 5, others: 0 },
+            Event::LeftUnconfirmed { epoch: 1, from: 5, to: 5, others: 2 },
             Event::Left { acknowledged: true },
             Event::Left { acknowledged: false },
         ]

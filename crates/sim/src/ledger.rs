@@ -37,6 +37,8 @@ pub struct Departure {
     pub acknowledged: bool,
     /// The first of the messages, and the number after the last, that it said no other node is known to hold.
     pub unconfirmed: Option<(u64, u64)>,
+    /// Publishers that have left, and whose messages it said no other node is known to hold.
+    pub others: u32,
     /// The nodes that a path of the overlay led to at that time from a peer that held the last message it
     /// had published.
     pub connected: Vec<NodeId>,

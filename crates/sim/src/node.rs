@@ -81,8 +81,9 @@ pub(crate) struct Node {
     pub(crate) consumer: Option<Consumer>,
     /// The core has said goodbye; the process ends once its outputs are carried out.
     pub(crate) leaving: bool,
-    /// What it said of its messages that it could not hand over.
-    pub(crate) unconfirmed: Option<(u64, u64)>,
+    /// What it said that it could not hand over: of its own messages, the first and the number after the last, and of how
+    /// many other publishers something.
+    pub(crate) unconfirmed: Option<(u64, u64, u32)>,
     /// How many of its messages another node was known to hold, when it was last told.
     pub(crate) confirmed: u64,
     /// Timeouts handled at one and the same time, to notice a core that never sleeps.

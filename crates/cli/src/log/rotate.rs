@@ -4,7 +4,7 @@
 //! oldest goes. Lines are gathered and written in one piece, whole.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -157,6 +157,11 @@ impl RotatingFile {
             ));
         }
         self.size = file.metadata()?.len();
+        // On a disk that was full the last line may have no end.
+        if self.size > 0 && !ends_with_line_break(&self.path)? {
+            (&file).write_all(b"\n")?;
+            self.size += 1;
+        }
         self.file = Some(file);
         Ok(())
     }
@@ -184,6 +189,13 @@ impl RotatingFile {
         self.size = 0;
         Ok(())
     }
+}
+
+fn ends_with_line_break(path: &Path) -> io::Result<bool> {
+    let (mut file, mut last) = (File::open(path)?, [0]);
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
 }
 
 impl Drop for RotatingFile {
@@ -231,6 +243,15 @@ mod tests {
             RotatingFile::new(path.clone(), Limits::NODE).line(text);
         }
         assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntwo\n");
+    }
+
+    #[test]
+    fn line_that_was_cut_off_by_a_full_disk_stays_one_of_its_own() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join("a.log");
+        fs::write(&path, "one\ntw").unwrap();
+        RotatingFile::new(path.clone(), Limits::NODE).line("three");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntw\nthree\n");
     }
 
     #[test]

@@ -227,9 +227,24 @@ impl Handover {
         true
     }
 
-    /// Whether for each of these ranges a neighbour has confirmed it: one that stays, or any.
-    pub(crate) fn is_covered(&self, owed: &[Range], staying: bool) -> bool {
-        owed.iter().all(|r| self.asked.values().any(|q| (!staying || !q.leaving) && q.covers(r)))
+    /// Whether a neighbour has confirmed a range: one that stays, or one that leaves as well and may be relied on.
+    fn covers(&self, range: &Range, relies_on: impl Fn(&PeerId) -> bool) -> bool {
+        self.asked.iter().any(|(id, q)| (!q.leaving || relies_on(id)) && q.covers(range))
+    }
+
+    /// Whether for each of these ranges a neighbour has confirmed it.
+    pub(crate) fn is_covered(&self, owed: &[Range], relies_on: impl Fn(&PeerId) -> bool) -> bool {
+        owed.iter().all(|r| self.covers(r, &relies_on))
+    }
+
+    /// The streams of others among these ranges that no neighbour that stays has confirmed.
+    pub(crate) fn lacking<'a>(
+        &'a self,
+        own: StreamId,
+        owed: &'a [Range],
+    ) -> impl Iterator<Item = StreamId> + 'a {
+        let others = owed.iter().filter(move |r| r.stream() != own);
+        others.filter(|r| !self.covers(r, |_| false)).map(Range::stream)
     }
 
     /// Whether a neighbour has said that it leaves.
@@ -299,13 +314,13 @@ mod tests {
         assert!(h.ask(id(2), &question, at(0)) && h.ask(id(3), &question, at(0)));
         assert!(!h.ask(id(2), &question, at(999)), "its answer is awaited");
         answer(&mut h, 2, 4, false, at(10));
-        assert!(!h.is_covered(&question, true));
+        assert!(!h.is_covered(&question, |_| false));
         assert_eq!(h.confirmed(), 4);
         answer(&mut h, 3, 5, true, at(10));
-        assert!(!h.is_covered(&question, true) && h.is_covered(&question, false));
+        assert!(!h.is_covered(&question, |who| *who != id(3)) && h.is_covered(&question, |_| true));
         assert!(!h.ask(id(2), &question, at(109)) && h.ask(id(2), &question, at(110)));
         answer(&mut h, 2, 5, false, at(120));
-        assert!(h.is_covered(&question, true));
+        assert!(h.is_covered(&question, |_| false));
         assert!(!h.ask(id(2), &question, at(9000)), "it has confirmed everything");
     }
 
@@ -359,7 +374,7 @@ mod tests {
         h.ask(id(2), &question, at(0));
         answer(&mut h, 2, 5, false, at(1));
         h.forget_neighbour(&id(2));
-        assert!(!h.is_covered(&question, false), "another neighbour is asked");
+        assert!(!h.is_covered(&question, |_| true), "another neighbour is asked");
         assert_eq!(h.confirmed(), 5, "it still holds them");
         h.forget_peer(&id(2));
         assert_eq!(h.confirmed(), 0);
@@ -391,8 +406,8 @@ mod tests {
         assert_eq!(question, [range(own(), 4, 9)]);
         h.ask(id(2), &question, at(0));
         answer(&mut h, 2, 9, false, at(1));
-        assert!(h.is_covered(&question, true));
-        assert!(!h.is_covered(&[range(own(), 3, 9)], true));
+        assert!(h.is_covered(&question, |_| false));
+        assert!(!h.is_covered(&[range(own(), 3, 9)], |_| false));
         assert_eq!(h.owed(own(), 9, true, |_, _| 9, at(0)), [range(own(), 8, 9)]);
     }
 

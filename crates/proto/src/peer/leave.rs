@@ -2,7 +2,8 @@
 //!
 //! 1. *Draining*: nothing is published any more, what waits is signed and sent, and the peer stays a member: it
 //!    forwards, acknowledges, serves pulls, and looks for a neighbour if it has none. It ends when neighbours
-//!    that stay have confirmed what this peer published, and what it vouches for.
+//!    that stay have confirmed what this peer published, and what it vouches for. Where all of them leave as well,
+//!    one with a larger id does: it vouches for that, and goes later.
 //! 2. *Parting*: Leave travels behind everything else that is queued on each link. A neighbour that has
 //!    read it closes the link.
 //! 3. *Telling the seeds*: not earlier, because a neighbour that hears of the end from a seed closes the link
@@ -11,12 +12,14 @@
 //! One deadline bounds all three.
 
 use core::time::Duration;
+use std::collections::BTreeSet;
 
 use super::Peer;
 use super::links::Use;
 use crate::event::{CloseReason, Event, LinkDown};
 use crate::identity::PeerId;
 use crate::io::{Class, LinkId};
+use crate::message::StreamId;
 use crate::record::{Presence, SignedRecord};
 use crate::snapshot::PeerState;
 use crate::time::Time;
@@ -26,8 +29,6 @@ use crate::wire::{Leave, Ping, Registered};
 const TELL_SEEDS_WITHIN: Duration = Duration::from_secs(1);
 /// How often a peer that leaves looks how far it has come.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How long a peer all of whose neighbours are leaving looks for one that stays.
-const ALL_LEAVING: Duration = Duration::from_secs(1);
 /// A link that nothing comes over for so long is not waited for, once Leave is on it.
 const PARTING_SILENCE: Duration = Duration::from_secs(3);
 /// How often the other end of such a link is asked for a sign of life.
@@ -50,8 +51,6 @@ pub(super) struct Departure {
     part_by: Time,
     look_at: Time,
     ping_at: Time,
-    /// Since when what is owed is confirmed by neighbours that leave themselves, and by no other one.
-    all_leaving_since: Option<Time>,
 }
 
 impl Departure {
@@ -62,7 +61,6 @@ impl Departure {
             part_by: Time::MAX,
             look_at: now,
             ping_at: now,
-            all_leaving_since: None,
         };
         departure.bound(now, within);
         departure
@@ -152,23 +150,18 @@ impl Peer {
     }
 
     /// Whether other nodes hold what they have to, or there is no other node.
-    fn is_drained(&mut self) -> bool {
+    fn is_drained(&self) -> bool {
         let owed = self.owed();
         // A network of one has no node to hand over to, unless there were others before.
         let never_had_others = self.neighbours_since.is_none() && self.is_alone();
-        if owed.is_empty() || self.handover.is_covered(&owed, true) || never_had_others {
+        if owed.is_empty() || never_had_others || self.handover.is_covered(&owed, |_| false) {
             return true;
         }
+        // Of several that leave together, none may rely on one that relies on it.
+        let me = self.id();
         let mut neighbours = self.overlay.neighbours.keys();
-        let all_leaving = neighbours.all(|id| self.handover.is_leaving(id))
-            && self.handover.is_covered(&owed, false);
-        let now = self.fx.now();
-        let Some(departure) = &mut self.own.departure else { return true };
-        if !all_leaving {
-            departure.all_leaving_since = None;
-            return false;
-        }
-        now.since(*departure.all_leaving_since.get_or_insert(now)) >= ALL_LEAVING
+        neighbours.all(|id| self.handover.is_leaving(id))
+            && self.handover.is_covered(&owed, |id| *id > me)
     }
 
     /// Whether there is no other member, as far as this peer can know: a peer that has never reached a majority
@@ -182,11 +175,17 @@ impl Peer {
     }
 
     fn tell_unconfirmed(&mut self) {
-        let (from, to) = (self.handover.confirmed(), self.outbox.published());
-        if from < to {
+        let (own, owed) = (self.own_stream(), self.owed());
+        let to = self.outbox.published();
+        let from = self.handover.confirmed().min(to);
+        // A publisher that lives holds its messages itself.
+        let is_gone = |s: &StreamId| self.members.get(&s.publisher).is_none();
+        let gone: BTreeSet<PeerId> =
+            self.handover.lacking(own, &owed).filter(is_gone).map(|s| s.publisher).collect();
+        let others = u32::try_from(gone.len()).unwrap_or(u32::MAX);
+        if from < to || others > 0 {
             self.fx.add("messages_unconfirmed", to - from);
-            let epoch = self.own_stream().epoch;
-            self.fx.event(Event::LeftUnconfirmed { epoch, from, to });
+            self.fx.event(Event::LeftUnconfirmed { epoch: own.epoch, from, to, others });
         } else {
             self.fx.count("handovers_incomplete");
         }

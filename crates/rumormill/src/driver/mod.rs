@@ -381,10 +381,9 @@ impl<C: Core> Driver<C> {
                     }
                     event => matches!(event, Event::Left { .. }),
                 };
-                if let Event::LeftUnconfirmed { epoch, from, to } = event {
-                    self.hubs.handover.lost(Unconfirmed { epoch, from, to });
+                if let Event::LeftUnconfirmed { epoch, from, to, others } = event {
+                    self.hubs.handover.lost(Unconfirmed { epoch, from, to, others });
                 }
-
                 if let Event::StreamMoved { from, to, .. } = event {
                     self.hubs.receipts.move_stream(from, to);
                 }

@@ -8,22 +8,45 @@ use tokio::sync::watch;
 use crate::error::Stopped;
 use crate::handle::Handle;
 
-/// Messages that a node published and that no other node is known to hold.
+/// Messages that no other node is known to hold: of the node itself, and of others that have handed theirs over to it
+/// and left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unconfirmed {
     /// The epoch of the stream that they are in.
     pub epoch: u64,
-    /// The sequence number of the first of them.
+    /// The sequence number of the first of those that the node published.
     pub from: u64,
-    /// The number after the last of them.
+    /// The number after the last of them; `from` if there are none.
     pub to: u64,
+    /// Publishers that have left, or died, and whose last messages the node had confirmed to hold.
+    pub others: u32,
 }
 
 impl Unconfirmed {
-    /// How many they are.
+    /// How many of its own they are.
     #[must_use]
     pub const fn messages(&self) -> u64 {
         self.to - self.from
+    }
+}
+
+impl core::fmt::Display for Unconfirmed {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Unconfirmed { epoch, from, to, others } = *self;
+        if from < to {
+            let (n, s) = (to - from, if to - from == 1 { "" } else { "s" });
+            write!(
+                f,
+                "the last {n} message{s} that this node published (sequence numbers {from} to "
+            )?;
+            write!(f, "{} of epoch {epoch})", to - 1)?;
+        }
+        if others > 0 {
+            let (and, s) =
+                (if from < to { ", and " } else { "" }, if others == 1 { "" } else { "s" });
+            write!(f, "{and}what {others} other publisher{s} handed over to this node and left")?;
+        }
+        Ok(())
     }
 }
 
@@ -36,11 +59,7 @@ pub enum LeaveError {
     Stopped(#[from] Stopped),
     /// The time was over before another node confirmed everything that this one published. Other nodes may
     /// hold some of it all the same; a node with a data directory keeps it there.
-    #[error(
-        "no other node is known to hold the last {} message{} that this node published (sequence numbers \
-         {} to {} of epoch {})",
-        .0.messages(), if .0.messages() == 1 { "" } else { "s" }, .0.from, .0.to - 1, .0.epoch
-    )]
+    #[error("no other node that stays is known to hold {0}")]
     Unconfirmed(Unconfirmed),
 }
 

@@ -354,6 +354,7 @@ mod tests {
             since: Time::ZERO,
             acknowledged: false,
             unconfirmed: None,
+            others: 0,
             connected: Vec::new(),
         });
         assert_eq!(check(&seen), [], "nobody heard that it leaves");

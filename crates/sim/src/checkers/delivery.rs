@@ -48,12 +48,24 @@ fn handed_over<'a>(seen: &'a Observation, p: &Publication) -> Option<&'a Departu
 }
 
 /// Whether all those have been in trouble since that held a message when its publisher had left: then it may be
-/// gone with them. If there are none, it was lost by the exit.
+/// gone with them. If there are none, or all of them have left as well without saying so, it was lost by the exits.
 fn holders_are_gone(seen: &Observation, p: &Publication, d: &Departure) -> bool {
     let arrivals = seen.ledger.arrivals.iter();
     let mut holders =
         arrivals.filter(|a| a.id == p.id && a.node != p.node && a.at <= d.at).peekable();
-    holders.peek().is_some() && holders.all(|a| disturbed(seen, a.node, a.at, seen.now))
+    let says_so = |node: NodeId| {
+        let mut departures = seen.ledger.departures.iter();
+        let ended = |i: &Impairment| i.trouble != Trouble::Left && i.trouble != Trouble::Moved;
+        seen.ledger.impairments.iter().any(|i| i.node == node && i.from >= p.at && ended(i))
+            || departures.any(|d| d.node == node && d.others > 0)
+    };
+    let mut any = false;
+    holders.peek().is_some()
+        && holders.all(|a| {
+            any |= says_so(a.node);
+            disturbed(seen, a.node, a.at, seen.now)
+        })
+        && any
 }
 
 /// Whether the message died with its publisher and with all other nodes that ever had it, before the first of

@@ -209,6 +209,7 @@ pub(super) fn with_departure() -> Observation {
         since: Time::ZERO,
         acknowledged: true,
         unconfirmed: None,
+        others: 0,
         connected: vec![NodeId(4), NodeId(5)],
     });
     if let Some(n) = seen.nodes.iter_mut().find(|n| n.node == node) {

@@ -423,7 +423,9 @@ impl World {
             }
         }
         let (at, n) = (self.now, self.node(node));
-        let (since, unconfirmed) = (n.life_since, n.unconfirmed);
+        let (since, said) = (n.life_since, n.unconfirmed);
+        let unconfirmed = said.map(|(from, to, _)| (from, to)).filter(|(from, to)| from < to);
+        let others = said.map_or(0, |(_, _, others)| others);
         let connected = connected.into_iter().collect();
         self.ledger.departures.push(Departure {
             at,
@@ -431,6 +433,7 @@ impl World {
             since,
             acknowledged,
             unconfirmed,
+            others,
             connected,
         });
     }
@@ -474,8 +477,8 @@ impl World {
                 let holder = self.reachable_holder(node, &first);
                 self.ledger.gaps.push(GapTold { at: now, node, life, first, to, after, holder });
             }
-            &Event::LeftUnconfirmed { from, to, .. } => {
-                self.node_mut(node).unconfirmed = Some((from, to));
+            &Event::LeftUnconfirmed { from, to, others, .. } => {
+                self.node_mut(node).unconfirmed = Some((from, to, others));
             }
             &Event::Left { acknowledged } => self.note_departure(node, acknowledged),
             _ => {}

@@ -236,6 +236,47 @@ fn whole_network_that_leaves_at_one_moment_ends_in_seconds() {
     let peers = net.peers.clone();
     let all = net.world.run_until(s(8), |w| peers.iter().all(|&p| has_left(w, p)));
     assert!(all, "after eight seconds some have not left");
+    said_of_all(&net.world, &peers, 3);
+}
+
+/// Of the messages of each peer it was said that no node is known to hold them: by the peer, or by one that it had
+/// handed them over to.
+#[track_caller]
+fn said_of_all(world: &World, peers: &[NodeId], messages: u64) {
+    let others = |p: NodeId| {
+        world.events(p).iter().find_map(|(_, e)| match e {
+            &Event::LeftUnconfirmed { others, .. } => Some(others),
+            _ => None,
+        })
+    };
+    let own = peers.iter().filter(|p| unconfirmed(world, **p) == Some((0, messages))).count();
+    let others: u32 = peers.iter().filter_map(|p| others(*p)).sum();
+    assert!(own >= 1, "somebody was the last");
+    assert!(
+        own + others as usize >= peers.len(),
+        "{own} said it of their own, and of {others} others"
+    );
+}
+
+/// The last ones rely on nobody that goes in the same moment.
+#[test]
+fn network_that_leaves_at_one_moment_says_what_it_loses() {
+    for seed in 0..20 {
+        for peers in [2, 3, 5] {
+            let mut net = Net::lan(200 + seed, 3, peers);
+            for &p in &net.peers.clone() {
+                publish_all(&mut net.world, p, 1, 10);
+            }
+            net.world.run_for(ms(seed * 10));
+            for &p in &net.peers.clone() {
+                net.world.leave(p).unwrap();
+            }
+            let all = net.peers.clone();
+            let gone = net.world.run_until(s(10), |w| all.iter().all(|&p| has_left(w, p)));
+            assert!(gone, "seed {seed}, {peers} peers: some have not left");
+            said_of_all(&net.world, &all, 1);
+        }
+    }
 }
 
 #[test]

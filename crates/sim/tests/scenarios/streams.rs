@@ -6,7 +6,7 @@ use rumormill_proto::limits::REMEMBERED_EPOCHS;
 use rumormill_proto::{Config, Event, MessageId};
 use rumormill_sim::{DiskFate, NodeId, World};
 
-use crate::common::{Net, lan, ms, s, world_config};
+use crate::common::{Net, ms, s, world_config};
 
 /// The messages of a publisher that a node was handed, in order.
 fn delivered(w: &World, node: NodeId, publisher: NodeId) -> Vec<MessageId> {
