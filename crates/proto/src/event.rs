@@ -575,7 +575,7 @@ pub enum Event {
         stops: bool,
     },
     /// This node leaves, and no other node that stays is known to hold the last messages that it published, or
-    /// what others handed over to it when they left. [`Event::Left`] follows.
+    /// what others handed over to it while it was leaving. [`Event::Left`] follows.
     LeftUnconfirmed {
         /// The epoch of the stream that they are in.
         epoch: u64,
@@ -583,7 +583,8 @@ pub enum Event {
         from: u64,
         /// The number after the last of them; `from` if there are none.
         to: u64,
-        /// Publishers that have left, or died, and whose last messages this node has confirmed to hold.
+        /// Publishers that have left, or died, and whose last messages this node has confirmed to hold while it was
+        /// leaving.
         others: u32,
     },
     /// This node has left the network.

@@ -85,6 +85,8 @@ impl Acknowledged {
 struct Vouched {
     end: u64,
     at: Time,
+    /// It was confirmed while this peer was leaving itself: a neighbour that leaves as well may rely on it.
+    while_leaving: bool,
 }
 
 /// The confirmations of one peer.
@@ -134,16 +136,18 @@ impl Handover {
         acknowledged.max(self.best.map_or(0, |(_, end)| end))
     }
 
-    /// This peer confirmed a stream to a neighbour, or holds it for a neighbour that has left. Of too many
-    /// the oldest is forgotten.
-    pub(crate) fn vouch(&mut self, stream: StreamId, end: u64, now: Time) {
+    /// This peer confirmed a stream to a neighbour, `while_leaving` itself or not, or holds it for a neighbour that has
+    /// left. Of too many the oldest is forgotten.
+    pub(crate) fn vouch(&mut self, stream: StreamId, end: u64, while_leaving: bool, now: Time) {
         self.vouched.retain(|_, v| now.since(v.at) < SPREAD_WITHIN);
         if self.vouched.len() >= MAX_CONFIRM && !self.vouched.contains_key(&stream) {
             let oldest = self.vouched.iter().min_by_key(|(_, v)| v.at).map(|(s, _)| *s);
             oldest.map(|s| self.vouched.remove(&s));
         }
-        let end = end.max(self.vouched.get(&stream).map_or(0, |v| v.end));
-        self.vouched.insert(stream, Vouched { end, at: now });
+        let before = self.vouched.get(&stream);
+        let end = end.max(before.map_or(0, |v| v.end));
+        let while_leaving = while_leaving || before.is_some_and(|v| v.while_leaving);
+        self.vouched.insert(stream, Vouched { end, at: now, while_leaving });
     }
 
     /// What a neighbour has to confirm: of the own stream, of which `published` messages exist, and, when this
@@ -237,14 +241,11 @@ impl Handover {
         owed.iter().all(|r| self.covers(r, &relies_on))
     }
 
-    /// The streams of others among these ranges that no neighbour that stays has confirmed.
-    pub(crate) fn lacking<'a>(
-        &'a self,
-        own: StreamId,
-        owed: &'a [Range],
-    ) -> impl Iterator<Item = StreamId> + 'a {
-        let others = owed.iter().filter(move |r| r.stream() != own);
-        others.filter(|r| !self.covers(r, |_| false)).map(Range::stream)
+    /// The streams among these ranges that others may have handed over to this peer while it was leaving, and that no
+    /// neighbour that stays has confirmed.
+    pub(crate) fn lacking<'a>(&'a self, owed: &'a [Range]) -> impl Iterator<Item = StreamId> + 'a {
+        let relied_on = |r: &&Range| self.vouched.get(&r.stream()).is_some_and(|v| v.while_leaving);
+        owed.iter().filter(relied_on).filter(|r| !self.covers(r, |_| false)).map(Range::stream)
     }
 
     /// Whether a neighbour has said that it leaves.
@@ -342,13 +343,13 @@ mod tests {
     #[test]
     fn vouched_streams_are_owed_for_a_while_and_bounded() {
         let mut h = Handover::default();
-        h.vouch(stream(2, 1), 7, at(0));
-        h.vouch(stream(2, 1), 6, at(1));
+        h.vouch(stream(2, 1), 7, true, at(0));
+        h.vouch(stream(2, 1), 6, true, at(1));
         assert_eq!(owed(&h, own(), 0, true, at(9_999)), [range(stream(2, 1), 0, 7)]);
         assert_eq!(owed(&h, own(), 0, false, at(5)), [], "a flush is about the own stream");
         assert_eq!(owed(&h, own(), 0, true, at(10_001)), []);
         for n in 0..2 * MAX_CONFIRM as u64 {
-            h.vouch(stream(3, n), 1, at(20_000 + n));
+            h.vouch(stream(3, n), 1, true, at(20_000 + n));
         }
         assert_eq!(h.vouched.len(), MAX_CONFIRM);
         let question = owed(&h, own(), 1, true, at(21_000));

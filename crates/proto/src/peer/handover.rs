@@ -74,7 +74,7 @@ impl Peer {
 
     /// A neighbour asks what this peer holds. What it lacks is announced by the question.
     pub(super) fn on_confirm(&mut self, link: LinkId, remote: PeerId, f: &Confirm) {
-        let now = self.fx.now();
+        let (now, leaving) = (self.fx.now(), self.is_departing());
         let mut streams = Vec::new();
         for r in &f.streams {
             let &Range { publisher, epoch, from, to } = r;
@@ -82,14 +82,13 @@ impl Peer {
             let next = seen.map_or(from, |seen| seen.held_until(from)).min(to);
             if next > from {
                 streams.push(StreamMark { publisher, epoch, next });
-                self.handover.vouch(r.stream(), next, now);
+                self.handover.vouch(r.stream(), next, leaving, now);
             }
             if next < to {
                 let range = Range { from: next, ..*r };
                 self.missing.announced(&self.broadcast.list, remote, &range, now);
             }
         }
-        let leaving = self.is_departing();
         self.fx.send(link, Confirmed { streams, leaving });
         self.run_pulls();
     }
@@ -121,7 +120,7 @@ impl Peer {
     pub(super) fn vouch_for_stream_of(&mut self, publisher: PeerId) {
         let now = self.fx.now();
         if let Some((epoch, seen)) = self.broadcast.list.epochs(publisher).last() {
-            self.handover.vouch(StreamId { publisher, epoch }, seen.high_water(), now);
+            self.handover.vouch(StreamId { publisher, epoch }, seen.high_water(), false, now);
         }
     }
 }

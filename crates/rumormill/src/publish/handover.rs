@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use crate::error::Stopped;
 use crate::handle::Handle;
 
-/// Messages that no other node is known to hold: of the node itself, and of others that have handed theirs over to it
-/// and left.
+/// Messages that no other node is known to hold: of the node itself, and of others that handed theirs over to it
+/// while it was leaving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unconfirmed {
     /// The epoch of the stream that they are in.
@@ -18,7 +18,7 @@ pub struct Unconfirmed {
     pub from: u64,
     /// The number after the last of them; `from` if there are none.
     pub to: u64,
-    /// Publishers that have left, or died, and whose last messages the node had confirmed to hold.
+    /// Publishers that have left, or died, and whose last messages the node confirmed to hold while it was leaving.
     pub others: u32,
 }
 
@@ -44,7 +44,10 @@ impl core::fmt::Display for Unconfirmed {
         if others > 0 {
             let (and, s) =
                 (if from < to { ", and " } else { "" }, if others == 1 { "" } else { "s" });
-            write!(f, "{and}what {others} other publisher{s} handed over to this node and left")?;
+            write!(
+                f,
+                "{and}what {others} other publisher{s} handed over to this node while it was leaving"
+            )?;
         }
         Ok(())
     }
