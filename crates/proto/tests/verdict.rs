@@ -136,14 +136,15 @@ fn seed_that_reaches_no_peer_after_its_probe_does_not_vote() {
     assert_eq!((told(&rig, "voted"), told(&rig, "self_doubt")), (1, 1), "on the first case alone");
 }
 
-/// Each time as if they came back from behind a cut: cases begin again once, and not for ever.
+/// Each time as if they came back from behind a cut, so that cases begin again; but not for ever.
 #[test]
-fn seed_whose_peers_always_answer_late_votes() {
+fn seed_whose_peers_always_answer_late_votes_after_a_lease() {
     let (mut rig, links) = with_a_case();
     let reports = WITNESSES.map(|w| report(&identity(w), &identity(ACCUSED), 1)).to_vec();
-    let late = Config::lan().build().unwrap().probe_burst() * 3 / 4;
+    let config = Config::lan().build().unwrap();
+    let late = config.probe_burst() * 3 / 4;
     let mut pings: Vec<(Time, LinkId, u64)> = Vec::new();
-    let until = rig.now + Duration::from_secs(20);
+    let until = rig.now + config.lease() * 2;
     while told(&rig, "voted") == 0 {
         assert!(rig.now < until, "it votes");
         for link in rig.links.keys().copied().collect::<Vec<_>>() {

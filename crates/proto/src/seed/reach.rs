@@ -29,8 +29,8 @@ pub(super) struct ReachCheck {
     reached: Option<Time>,
     /// When the first of the checks failed that have failed since.
     doubts_since: Option<Time>,
-    /// When all cases were last begun again because the answers were late.
-    begun_again: Option<Time>,
+    /// When the first of the checks reached enough peers late that have done so since.
+    late_since: Option<Time>,
 }
 
 impl ReachCheck {
@@ -115,15 +115,13 @@ impl Seed {
         }
         self.reach.reached = self.reach.started;
         // Peers that answer late come back from behind a cut, perhaps: probes that failed meanwhile say nothing
-        // about those that have not come back yet. Where peers always answer late, cases would begin again for ever.
+        // about those that have not come back yet. Where peers always answer late, that ends after a lease.
         let (now, lease) = (self.fx.now(), self.config.lease());
         let started = self.reach.started.unwrap_or(Time::ZERO);
-        let is_late = now >= started + self.config.probe_burst() / 2
-            && self.reach.begun_again.is_none_or(|at| now >= at + lease);
-        if is_late {
-            self.reach.begun_again = Some(now);
-        }
-        if self.reach.doubts_since.take().is_some() || is_late {
+        let is_late = now >= started + self.config.probe_burst() / 2;
+        self.reach.late_since = is_late.then(|| self.reach.late_since.unwrap_or(now));
+        let waits = self.reach.late_since.is_some_and(|at| now < at + lease);
+        if self.reach.doubts_since.take().is_some() || waits {
             self.begin_cases_again(|_| true);
         }
         true
