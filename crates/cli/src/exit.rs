@@ -27,7 +27,8 @@ pub(crate) enum Exit {
     NoNode = 6,
     /// The network could not be joined in time.
     NotJoined = 7,
-    /// A peer has left, and no other node is known to hold all that it published.
+    /// A peer has left, and no other node is known to hold all that it published, or that others handed over to it while
+    /// it was leaving.
     Unconfirmed = 8,
     /// Another process has the same identity and started earlier.
     DuplicateIdentity = 9,
@@ -46,7 +47,7 @@ Exit codes:
   5    a data directory cannot be used
   6    no running node found, or it cannot be reached
   7    the network was not joined in the time given
-  8    a peer has left, and no other node is known to hold the last messages that it published
+  8    a peer has left, and no other node is known to hold all that it published or took over
   9    another process with the same identity (a copied data directory) started earlier
   130  interrupted";
 

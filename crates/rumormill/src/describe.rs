@@ -3,6 +3,7 @@
 //! Names are safe to print by their type; other text from outside (reasons, addresses) is escaped.
 
 use rumormill_proto::{Event, Name, PeerId};
+use rumormill_units::count::counted;
 
 use crate::publish::Unconfirmed;
 
@@ -25,10 +26,17 @@ pub fn describe(event: &Event) -> String {
 fn peer_and_seeds(event: &Event) -> Option<String> {
     Some(match event {
         Event::Registered { seed, seed_id, known } => {
-            format!("registered at seed {} ({seed_id}), which knows {}", safe(seed), peers(*known))
+            format!(
+                "registered at seed {} ({seed_id}), which knows {}",
+                safe(seed),
+                counted(*known, "peer")
+            )
         }
         Event::Joined { registrations, quorum } => {
-            format!("joined the network: registered at {} ({quorum} needed)", seeds(*registrations))
+            format!(
+                "joined the network: registered at {} ({quorum} needed)",
+                counted(*registrations, "seed")
+            )
         }
         Event::SeedLost { seed, why, retry_ms } => {
             format!("no link to seed {}: {}; next try in {retry_ms} ms", safe(seed), safe(why))
@@ -60,10 +68,10 @@ fn peer_and_seeds(event: &Event) -> Option<String> {
         Event::Degraded { registrations, quorum } => format!(
             "degraded: registered at {}, {quorum} needed; gossip goes on, but nobody can join here or \
              be declared dead",
-            seeds(*registrations)
+            counted(*registrations, "seed")
         ),
         Event::Restored { registrations } => {
-            format!("restored: registered at {} again", seeds(*registrations))
+            format!("restored: registered at {} again", counted(*registrations, "seed"))
         }
         _ => return None,
     })
@@ -173,7 +181,7 @@ fn seed(event: &Event) -> Option<String> {
         ),
         Event::SeedLinked { seed, id } => format!("linked with seed {} ({id})", safe(seed)),
         Event::Synced { peers: n } => {
-            format!("registry compared with the other seeds: {}", peers(*n))
+            format!("registry compared with the other seeds: {}", counted(*n, "peer"))
         }
         _ => return None,
     })
@@ -207,14 +215,6 @@ fn every_node(event: &Event) -> String {
         // An event newer than this text; its debug form escapes what it holds.
         other => format!("{other:?}"),
     }
-}
-
-fn seeds(n: u32) -> String {
-    if n == 1 { "1 seed".to_owned() } else { format!("{n} seeds") }
-}
-
-fn peers(n: u32) -> String {
-    if n == 1 { "1 peer".to_owned() } else { format!("{n} peers") }
 }
 
 fn who(name: Option<&Name>, id: &PeerId) -> String {

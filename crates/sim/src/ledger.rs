@@ -101,6 +101,15 @@ pub struct Resume {
     pub consumed: Option<Vec<DeliveredMark>>,
 }
 
+impl Resume {
+    /// Whether it found a stream to be over, and kept nothing else of it.
+    #[must_use]
+    pub fn is_over(&self, stream: StreamId) -> bool {
+        let mut all = self.compacted.iter();
+        all.any(|c| c.publisher == stream.publisher && stream.epoch <= c.epoch)
+    }
+}
+
 /// A peer that said that it has joined, and whom it knew then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Join {

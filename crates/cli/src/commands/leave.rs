@@ -16,7 +16,8 @@ use crate::out;
   rumor leave
   rumor leave --node peer-03
 
-The exit code is 8 if no other node is known to hold the last messages that the peer published.")]
+The exit code is 8 if no other node is known to hold the last messages that the peer published,
+or that others handed over to it while it was leaving.")]
 pub(crate) struct LeaveArgs {
     /// How long it may take [default: --leave-within of the peer]
     #[arg(long, value_name = "TIME", value_parser = exit_time)]

@@ -315,7 +315,7 @@ struct Leaving {
 #[utoipa::path(post, path = "/leave", tag = "nodes", params(OfNode, Leaving), security(("token" = [])),
     responses((status = 204, description = "It has stopped"), Refused,
         (status = 504, description = "It has stopped, and no other node is known to hold the last messages that \
-            it published", body = Problem, content_type = "application/problem+json")))]
+            it published, or what others handed over to it while it was leaving", body = Problem, content_type = "application/problem+json")))]
 async fn leave(
     State(shared): App,
     PathOf(which): PathOf<String>,

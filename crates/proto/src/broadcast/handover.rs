@@ -243,7 +243,10 @@ impl Handover {
 
     /// The streams among these ranges that others may have handed over to this peer while it was leaving, and that no
     /// neighbour that stays has confirmed.
-    pub(crate) fn lacking<'a>(&'a self, owed: &'a [Range]) -> impl Iterator<Item = StreamId> + 'a {
+    pub(crate) fn lost_with_this_peer<'a>(
+        &'a self,
+        owed: &'a [Range],
+    ) -> impl Iterator<Item = StreamId> + 'a {
         let relied_on = |r: &&Range| self.vouched.get(&r.stream()).is_some_and(|v| v.while_leaving);
         owed.iter().filter(relied_on).filter(|r| !self.covers(r, |_| false)).map(Range::stream)
     }
@@ -338,6 +341,23 @@ mod tests {
         }
         let settled = h.settled(at(69_000));
         assert!((34..=54).contains(&settled), "{settled}");
+    }
+
+    #[test]
+    fn stream_is_lost_with_a_peer_that_confirmed_it_while_leaving_unless_a_staying_neighbour_has_it()
+     {
+        let mut h = Handover::default();
+        let other = stream(2, 1);
+        h.vouch(other, 7, false, at(0));
+        let question = owed(&h, own(), 0, true, at(1));
+        assert_eq!(h.lost_with_this_peer(&question).count(), 0, "nobody relied on it for that");
+        h.vouch(other, 7, true, at(2));
+        assert_eq!(h.lost_with_this_peer(&question).collect::<Vec<_>>(), [other]);
+        assert!(h.ask(id(3), &question, at(3)));
+        h.answered(id(3), &[mark(other, 7)], true, None, at(4));
+        assert_eq!(h.lost_with_this_peer(&question).count(), 1, "the neighbour leaves as well");
+        h.answered(id(3), &[mark(other, 7)], false, None, at(5));
+        assert_eq!(h.lost_with_this_peer(&question).count(), 0);
     }
 
     #[test]

@@ -181,7 +181,7 @@ impl Peer {
         // A publisher that lives holds its messages itself.
         let is_gone = |s: &StreamId| self.members.get(&s.publisher).is_none();
         let gone: BTreeSet<PeerId> =
-            self.handover.lacking(&owed).filter(is_gone).map(|s| s.publisher).collect();
+            self.handover.lost_with_this_peer(&owed).filter(is_gone).map(|s| s.publisher).collect();
         let others = u32::try_from(gone.len()).unwrap_or(u32::MAX);
         if from < to || others > 0 {
             self.fx.add("messages_unconfirmed", to - from);

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rumormill_proto::Peer;
+use rumormill_units::count::counted;
 use tokio::sync::watch;
 
 use crate::error::Stopped;
@@ -23,7 +24,7 @@ pub struct Unconfirmed {
 }
 
 impl Unconfirmed {
-    /// How many of its own they are.
+    /// How many of them the node published itself.
     #[must_use]
     pub const fn messages(&self) -> u64 {
         self.to - self.from
@@ -33,23 +34,17 @@ impl Unconfirmed {
 impl core::fmt::Display for Unconfirmed {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let Unconfirmed { epoch, from, to, others } = *self;
-        if from < to {
-            let (n, s) = (to - from, if to - from == 1 { "" } else { "s" });
-            write!(
-                f,
-                "the last {n} message{s} that this node published (sequence numbers {from} to "
-            )?;
-            write!(f, "{} of epoch {epoch})", to - 1)?;
-        }
-        if others > 0 {
-            let (and, s) =
-                (if from < to { ", and " } else { "" }, if others == 1 { "" } else { "s" });
-            write!(
-                f,
-                "{and}what {others} other publisher{s} handed over to this node while it was leaving"
-            )?;
-        }
-        Ok(())
+        let own = (from < to).then(|| {
+            let (n, last) = (counted(to - from, "message"), to - 1);
+            format!("the last {n} that this node published (sequence numbers {from} to {last} of epoch {epoch})")
+        });
+        let others = (others > 0).then(|| {
+            let publishers = counted(others, "other publisher");
+            format!(
+                "the last messages that {publishers} handed over to this node while it was leaving"
+            )
+        });
+        f.write_str(&own.into_iter().chain(others).collect::<Vec<_>>().join(", and "))
     }
 }
 

@@ -51,21 +51,16 @@ fn handed_over<'a>(seen: &'a Observation, p: &Publication) -> Option<&'a Departu
 /// gone with them. If there are none, or all of them have left as well without saying so, it was lost by the exits.
 fn holders_are_gone(seen: &Observation, p: &Publication, d: &Departure) -> bool {
     let arrivals = seen.ledger.arrivals.iter();
-    let mut holders =
-        arrivals.filter(|a| a.id == p.id && a.node != p.node && a.at <= d.at).peekable();
+    let holders: Vec<_> =
+        arrivals.filter(|a| a.id == p.id && a.node != p.node && a.at <= d.at).collect();
     let says_so = |node: NodeId| {
         let mut departures = seen.ledger.departures.iter();
         let ended = |i: &Impairment| i.trouble != Trouble::Left && i.trouble != Trouble::Moved;
         seen.ledger.impairments.iter().any(|i| i.node == node && i.from >= p.at && ended(i))
             || departures.any(|d| d.node == node && d.others > 0)
     };
-    let mut any = false;
-    holders.peek().is_some()
-        && holders.all(|a| {
-            any |= says_so(a.node);
-            disturbed(seen, a.node, a.at, seen.now)
-        })
-        && any
+    holders.iter().all(|a| disturbed(seen, a.node, a.at, seen.now))
+        && holders.iter().any(|a| says_so(a.node))
 }
 
 /// Whether the message died with its publisher and with all other nodes that ever had it, before the first of
@@ -394,6 +389,18 @@ mod tests {
         let (holder, from) = (seen.ledger.arrivals[1].node, seen.ledger.departures[0].at);
         planted::trouble(&mut seen, holder, Trouble::Dead, from, None);
         assert_eq!(complete(&seen), [], "the only holder died");
+    }
+
+    #[test]
+    fn message_is_owed_when_all_its_holders_have_left_without_saying_so() {
+        let mut seen = planted::with_departure();
+        seen.ledger.arrivals.pop();
+        let (holder, departure) = (seen.ledger.arrivals[1].node, seen.ledger.departures[0].clone());
+        planted::trouble(&mut seen, holder, Trouble::Left, departure.at, None);
+        seen.ledger.departures.push(Departure { node: holder, others: 0, ..departure });
+        assert_eq!(complete(&seen).len(), 1, "two that relied on each other");
+        seen.ledger.departures[1].others = 1;
+        assert_eq!(complete(&seen), [], "the second one said so");
     }
 
     #[test]

@@ -75,16 +75,13 @@ pub fn consumed(seen: &Observation) -> Vec<Violation> {
             marks.iter().map(|m| (m.stream(), m.to)).collect()
         };
         let (marks, consumed) = (by_stream(&r.marks), by_stream(consumed));
-        let is_over = |s: &StreamId| {
-            r.compacted.iter().any(|c| c.publisher == s.publisher && s.epoch <= c.epoch)
-        };
         let mut left_out: BTreeMap<StreamId, u64> = BTreeMap::new();
         let earlier = seen.ledger.arrivals.iter().filter(|a| a.node == r.node && a.life < r.life);
         for a in earlier {
             let (stream, number) = (a.id.stream(), a.id.sequence);
             let acknowledged = consumed.get(&stream).copied().unwrap_or(0);
             let resumed =
-                if is_over(&stream) { u64::MAX } else { marks.get(&stream).copied().unwrap_or(0) };
+                if r.is_over(stream) { u64::MAX } else { marks.get(&stream).copied().unwrap_or(0) };
             if (acknowledged..resumed).contains(&number) {
                 let first = left_out.entry(stream).or_insert(number);
                 *first = number.min(*first);

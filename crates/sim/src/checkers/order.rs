@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rumormill_proto::{DeliveredMark, MessageId, PeerId, StreamId};
+use rumormill_proto::{MessageId, PeerId, StreamId};
 
 use super::Violation;
 use crate::node::NodeId;
@@ -95,15 +95,6 @@ fn named(seen: &Observation) -> BTreeMap<StreamId, (u64, u64)> {
     named
 }
 
-/// Whether a process has kept of a stream only that it is over.
-fn compacted(seen: &Observation, process: Process, stream: StreamId) -> bool {
-    let mut of = seen.ledger.resumes.iter().filter(|r| (r.node, r.life) == process);
-    of.any(|r| {
-        let mut all = r.compacted.iter();
-        all.any(|m| m.publisher == stream.publisher && m.epoch >= stream.epoch)
-    })
-}
-
 /// What the first message of a stream names is handed over or told as a gap before that message, to a process that
 /// was handed something of an earlier stream of the publisher.
 #[must_use]
@@ -117,8 +108,7 @@ pub fn named_streams(seen: &Observation) -> Vec<Violation> {
     // The number after the last one that a process, or the one before it, was handed or told of a stream.
     let mut ends: BTreeMap<(Process, StreamId), u64> = BTreeMap::new();
     for r in &seen.ledger.resumes {
-        let of = |m: &DeliveredMark| StreamId { publisher: m.publisher, epoch: m.epoch };
-        ends.extend(r.marks.iter().map(|m| (((r.node, r.life), of(m)), m.to)));
+        ends.extend(r.marks.iter().map(|m| (((r.node, r.life), m.stream()), m.to)));
     }
     for (process, word) in words(seen) {
         let (id, to) = word.numbers();
@@ -144,7 +134,9 @@ pub fn named_streams(seen: &Observation) -> Vec<Violation> {
             if let Some(&(epoch, named)) = named.get(&id.stream()).filter(|n| first <= n.0) {
                 let before = StreamId { epoch, ..id.stream() };
                 let end = ends.get(&(process, before)).copied().unwrap_or(0);
-                if end < named && !compacted(seen, process, before) {
+                let mut resumes = seen.ledger.resumes.iter();
+                let is_over = resumes.any(|r| (r.node, r.life) == process && r.is_over(before));
+                if end < named && !is_over {
                     let what = format!(
                         "{} got {id}, which names epoch {epoch} up to {named}, when it had been told of {end}",
                         process.0
@@ -162,7 +154,7 @@ mod tests {
     use super::*;
     use crate::checkers::planted;
     use crate::ledger::{Publication, Resume};
-    use rumormill_proto::Time;
+    use rumormill_proto::{DeliveredMark, Time};
 
     #[test]
     fn what_comes_in_order_passes() {

@@ -140,3 +140,21 @@ fn three_islands_become_one() {
     net.rests_within(s(90));
     net.only_removed(&parts[2]);
 }
+
+/// The checker of deliveries goes by them.
+#[test]
+fn newcomer_that_reaches_both_sides_of_a_cut_joins_the_parts_until_it_dies() {
+    let mut net = Net::lan(30, 3, 6);
+    let (near, far) = halves(&net);
+    net.world.partition(&near, &far);
+    let is_one = |net: &Net| {
+        let parts = &net.world.ledger().parts.last().unwrap().of;
+        parts[&near[0]] == parts[&far[0]]
+    };
+    assert!(!is_one(&net));
+    let bridge = net.world.add_peers(1)[0];
+    net.world.run_for(s(1));
+    assert!(is_one(&net));
+    net.world.crash(bridge);
+    assert!(!is_one(&net));
+}

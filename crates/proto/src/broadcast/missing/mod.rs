@@ -67,7 +67,7 @@ struct Sent {
     streams: Vec<StreamId>,
     at: Time,
     /// So long its neighbour may be silent.
-    patience: Duration,
+    silence: Duration,
     /// Until then its neighbour is asked for nothing else: on a slow link, answers would pile up there faster
     /// than they leave.
     until: Time,
@@ -297,16 +297,16 @@ impl Missing {
         self.last_nonce += 1;
         let usual = (self.retry() * ANSWER_TIMES).max(SHORTEST_ANSWER);
         // One that has not answered the last pull gets twice as long (RFC 6298, 5.5): it may be sending its answer.
-        let longer = self.sent.get(&who).map_or(usual, |s| (s.patience * 2).min(LONGEST_ANSWER));
-        let (nonce, patience) = (self.last_nonce, usual.max(longer));
-        self.sent.insert(who, Sent { nonce, streams, at: now, patience, until: now + patience });
+        let doubled = self.sent.get(&who).map(|s| (s.silence * 2).min(LONGEST_ANSWER));
+        let (nonce, silence) = (self.last_nonce, doubled.unwrap_or(usual).max(usual));
+        self.sent.insert(who, Sent { nonce, streams, at: now, silence, until: now + silence });
         nonce
     }
 
     /// A part of an answer has come: the rest may take as long again.
     pub(crate) fn answer_goes_on(&mut self, who: &PeerId, now: Time) {
         if let Some(sent) = self.sent.get_mut(who) {
-            sent.until = sent.until.max(now + sent.patience);
+            sent.until = sent.until.max(now + sent.silence);
         }
     }
 
