@@ -40,7 +40,7 @@ fn arrows_point_towards_the_core() {
     }
     let below = BTreeSet::from(["rumormill-analysis", "rumormill-proto", "rumormill-units"]);
     assert_eq!(ours("rumormill-sim"), below);
-    assert_eq!(ours("rumormill"), BTreeSet::from(["rumormill-proto"]));
+    assert_eq!(ours("rumormill"), BTreeSet::from(["rumormill-proto", "rumormill-units"]));
     let plot = BTreeSet::from(["rumormill-analysis", "rumormill-units"]);
     assert!(ours("rumormill-plot").is_subset(&plot));
     let http = BTreeSet::from(["rumormill", "rumormill-analysis", "rumormill-proto"]);
