@@ -13,7 +13,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use rumormill_proto::death::Adjacency;
 use rumormill_proto::signed::Signed;
 use rumormill_proto::wire::{
-    self, Beacon, BeaconBody, Frame, Gossip, Graft, PeerReply, PeerRequest, TreeId, Verifier, Want,
+    self, Frame, Gossip, Graft, PeerReply, PeerRequest, Verifier, Want, ack_token,
     trust_without_checking,
 };
 use rumormill_proto::{
@@ -107,29 +107,16 @@ fn feed(peer: &mut Peer, link: LinkId, frame: impl Into<Frame>) {
     peer.handle(NOW, Input::Frame { link, frame });
 }
 
-fn beacon(root: &Identity, sequence: u64) -> Beacon {
-    let body = BeaconBody {
-        root: root.id(),
-        incarnation: 1,
-        tree: TreeId::Shared(root.id().as_bytes()[31] % 4),
-        sequence,
-        target: 9,
-        interval_ms: 2000,
-    };
-    Beacon { body: Signed::sign(body, root), depth: 0, age_ms: 0 }
-}
-
-/// A peer on a tree: the first neighbour is its parent, two others are its children.
-fn on_a_tree() -> Peer {
+/// A peer on the tree of peer 2: its first batch came from there, and two others have grafted.
+fn on_a_tree(first: &Batch) -> Peer {
     let mut peer = peer(1);
     for n in 2..5 {
         befriend(&mut peer, n, u64::from(n));
     }
-    let b = beacon(&identity(2), 1);
-    let tree = b.body.tree;
-    feed(&mut peer, LinkId(2), b);
+    feed(&mut peer, LinkId(2), gossip(first.clone()));
     for link in [3, 4] {
-        feed(&mut peer, LinkId(link), Graft { tree, have: None });
+        let publishers = vec![ack_token(&identity(2).id())];
+        feed(&mut peer, LinkId(link), Graft { publishers, have: Vec::new() });
     }
     drain(&mut peer);
     peer
@@ -153,7 +140,7 @@ fn batches(messages: usize, payload: usize, count: usize) -> Vec<Batch> {
 }
 
 fn gossip(batch: Batch) -> Gossip {
-    Gossip { hops: 1, own_tree: false, receipt: false, pulled: false, age_ms: 0, batch }
+    Gossip { hops: 1, explores: false, receipt: false, pulled: false, age_ms: 0, batch }
 }
 
 /// Bodies of frames, as they come from a link.
@@ -213,11 +200,12 @@ fn steps(c: &mut Criterion) {
 
 fn core(c: &mut Criterion) {
     let mut group = c.benchmark_group("core");
-    let many = batches(1, 16, 2000);
+    let mut many = batches(1, 16, 2001);
+    let first = many.remove(0);
     group.throughput(Throughput::Elements(many.len() as u64));
     group.bench_function("take in, forward to two, deliver", |b| {
         b.iter_batched(
-            || (on_a_tree(), many.clone()),
+            || (on_a_tree(&first), many.clone()),
             |(mut p, many)| {
                 for batch in many {
                     feed(&mut p, LinkId(2), gossip(batch));
@@ -229,7 +217,7 @@ fn core(c: &mut Criterion) {
         );
     });
     group.bench_function("repeat", |b| {
-        let mut p = on_a_tree();
+        let mut p = on_a_tree(&first);
         for batch in &many {
             feed(&mut p, LinkId(2), gossip(batch.clone()));
         }
@@ -240,23 +228,6 @@ fn core(c: &mut Criterion) {
                 drain(&mut p);
             }
         });
-    });
-    group.throughput(Throughput::Elements(1));
-    group.bench_function("beacon", |b| {
-        let mut p = on_a_tree();
-        let root = identity(2);
-        let mut next = 2;
-        b.iter_batched(
-            || {
-                next += 1;
-                beacon(&root, next)
-            },
-            |beacon| {
-                feed(&mut p, LinkId(2), beacon);
-                drain(&mut p)
-            },
-            BatchSize::SmallInput,
-        );
     });
     group.finish();
 }

@@ -155,10 +155,6 @@ config! {
     sync_interval: Duration,
     /// How batches spread.
     broadcast: BroadcastMode,
-    /// How often the root of a tree beacons while messages ride it (100 ms to 10 min).
-    beacon_interval: Duration,
-    /// How often it beacons otherwise (not under `beacon_interval`, at most 1 h).
-    beacon_interval_idle: Duration,
     /// How often, over the whole network, one edge pair is exchanged at random so that no island
     /// can last (100 ms to 1 day).
     mix_interval: Duration,
@@ -192,7 +188,6 @@ impl Config {
             seed_ping_interval: Duration::from_secs(13),
             backoff_max: Duration::from_secs(30),
             mix_interval: Duration::from_secs(15),
-            beacon_interval_idle: Duration::from_secs(60),
             ..Self::BASE
         })
     }
@@ -248,8 +243,6 @@ impl Config {
         tombstone: Duration::from_secs(24 * 3600),
         sync_interval: Duration::from_secs(5),
         broadcast: BroadcastMode::Trees,
-        beacon_interval: Duration::from_secs(2),
-        beacon_interval_idle: Duration::from_secs(10),
         mix_interval: Duration::from_secs(3),
         max_degree: None,
         retention_bytes: 16 * 1024 * 1024,
@@ -304,14 +297,6 @@ impl ConfigBuilder {
         between("push_delay", c.push_delay, ms(1), s(10), "between 1 ms and 10 s")?;
         between("tombstone", c.tombstone, s(60), day * 30, "between 1 min and 30 days")?;
         between("sync_interval", c.sync_interval, ms(100), s(3600), "between 100 ms and 1 h")?;
-        between("beacon_interval", c.beacon_interval, ms(100), s(600), "100 ms to 10 min")?;
-        between(
-            "beacon_interval_idle",
-            c.beacon_interval_idle,
-            c.beacon_interval,
-            s(3600),
-            "beacon_interval to 1 h",
-        )?;
         between("mix_interval", c.mix_interval, ms(100), day, "between 100 ms and 1 day")?;
         check(
             "max_degree",

@@ -122,8 +122,10 @@ pub const MAX_CONFIRM: usize = 256;
 pub const MAX_MISSING: usize = 4_096;
 /// Neighbours remembered as having what is missing of one publisher.
 pub const MAX_SOURCES: usize = 8;
-/// Trees a peer takes part in beside the shared ones (those of heavy publishers).
-pub const MAX_OWN_TREES: usize = 64;
+/// Publishers whose trees a peer knows its place in; those used least recently are forgotten, and flooded again.
+pub const MAX_TREES: usize = 4_096;
+/// Publishers named in one [`Graft`](crate::wire::Graft) or [`Prune`](crate::wire::Prune).
+pub const MAX_GRAFTED: usize = 256;
 /// Publishers whose progress is acknowledged; beyond it the least recent is forgotten.
 pub const MAX_ACKS: usize = 1_024;
 /// Publishers whose census asks for the names of holders, at one relay; beyond it the least recent is

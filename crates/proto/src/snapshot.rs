@@ -137,18 +137,14 @@ pub struct PublisherView {
     pub received: u64,
 }
 
-/// One broadcast tree at one peer.
+/// A peer's place in the broadcast tree of one publisher.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TreeView {
-    /// Which: `shared-0` to `shared-3`, or `own-` and its publisher.
-    pub tree: String,
-    /// Its root.
-    pub root: Option<PeerId>,
-    /// Links between the root and this peer.
-    pub depth: u16,
-    /// The neighbours towards the root; one, except in passing.
-    pub parents: Vec<PeerId>,
-    /// The neighbours behind this peer.
+    /// The publisher, which is the root.
+    pub publisher: PeerId,
+    /// The neighbour that brings its batches; none at the publisher, and while the way to it is lost.
+    pub parent: Option<PeerId>,
+    /// The neighbours that get them from this peer.
     pub children: Vec<PeerId>,
 }
 

@@ -103,7 +103,7 @@ fn a_seed_passes_no_gossip_on() {
     store_everything(&mut rig);
     let batch = message(&identity(1), 1, 0, b"not for a seed");
     let gossip =
-        Gossip { hops: 0, own_tree: false, receipt: false, pulled: false, age_ms: 0, batch };
+        Gossip { hops: 0, explores: false, receipt: false, pulled: false, age_ms: 0, batch };
     rig.receive(links[0], gossip);
     assert_eq!(rig.total("Gossip").0, 0);
     assert!(

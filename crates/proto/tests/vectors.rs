@@ -17,12 +17,12 @@ use minicbor::bytes::ByteArray;
 use rumormill_proto::overlay::target::{rank, target_degree};
 use rumormill_proto::registry::Entry;
 use rumormill_proto::wire::{
-    Accept, Accused, Ack, AckEntry, Announce, Appoint, Beacon, Census, Close, Confirm, Confirmed,
-    Data, Entries, Frame, GetData, Gossip, Graft, Grafted, Hello, Holder, Leave, LostPeer,
-    MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong, Position,
-    PositionRead, ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register, RegisterRefused,
-    Registered, Reject, Report, Rewire, SeedName, StreamMark, Summary, SummaryEntry, Testify,
-    TreeId, Verdict, Verifier, Votes, Want, ack_token, encode,
+    Accept, Accused, Ack, AckEntry, Announce, Appoint, Census, Close, Confirm, Confirmed, Data,
+    Entries, Frame, GetData, Gossip, Graft, Hello, Holder, Leave, LostPeer, MembersChanged,
+    Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong, Position, PositionRead,
+    ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register, RegisterRefused, Registered,
+    Reject, Report, Rewire, SeedName, StreamMark, Summary, SummaryEntry, Testify, Verdict,
+    Verifier, Votes, Want, ack_token, encode,
 };
 use rumormill_proto::{
     Address, CloseReason, Config, Identity, Input, LinkId, LinkInfo, MessageId, Name, Output, Peer,
@@ -30,8 +30,8 @@ use rumormill_proto::{
 };
 
 use support::statements::{
-    BATCH, BATCH_GROUP, PUBLISHED_AT, address, adjacency, appointment, batch, batch_body, beacon,
-    cbor, census, certificate, content, digest, first_of, group, identity, message, message_after,
+    BATCH, BATCH_GROUP, PUBLISHED_AT, address, adjacency, appointment, batch, batch_body, cbor,
+    census, certificate, content, digest, first_of, group, identity, message, message_after,
     record, report, signed_record, testimony, vote,
 };
 
@@ -118,9 +118,8 @@ fn signed(page: &mut Page) {
     page.text(
         "\nThe others in their signed form, all in incarnation 3 of peer 1: that peer 2 is a \
          neighbour of peer 1, peer 2's report of peer 1's death, seed 11's appointment of peer 3, \
-         its testimony, seed 11's vote with peers 2 and 3 as witnesses, peer 3's first beacon as the \
-         root of shared tree 2 (sequence 7, target 9, the next one in 2 s), peer 1's census \
-         (round 4, until 6, shared tree). The batch is peer 1's: numbers 5 and 6, published at \
+         its testimony, seed 11's vote with peers 2 and 3 as witnesses, peer 1's census \
+         (round 4, until 6, no names). The batch is peer 1's: numbers 5 and 6, published at \
          1 700 000 000 s, topic `topic`, payloads `hello` and `world`.",
     );
     let three = identity(3);
@@ -135,7 +134,6 @@ fn signed(page: &mut Page) {
         ("appointment", appointment(&eleven, three.id(), one.id(), 3).to_bytes()),
         ("testimony", testimony(&three, &eleven, one.id(), 3).to_bytes()),
         ("vote", vote(&eleven, one.id(), 3, vec![two.id(), three.id()]).to_bytes()),
-        ("beacon body", beacon(&three, 1, TreeId::Shared(2), 7).to_bytes()),
         ("census body", census(&one, 3, 4, 6).to_bytes()),
         ("body of the batch", body),
         ("batch", b.wire().to_vec()),
@@ -297,34 +295,29 @@ fn message_frames(page: &mut Page) {
     let [one, two, three, ..] = ids();
     let b = the_batch(&one);
     let id = first_of(&b);
-    let gossip = |hops, own_tree, receipt, pulled| {
+    let gossip = |hops, explores, receipt, pulled| {
         let (age_ms, batch) = (if pulled { 1500 } else { 0 }, b.clone());
-        Gossip { hops, own_tree, receipt, pulled, age_ms, batch }
+        Gossip { hops, explores, receipt, pulled, age_ms, batch }
     };
     page.frame("the batch above, over its second link", gossip(2, false, false, false));
-    page.frame(
-        "on its publisher's own tree, a receipt is waited for",
-        gossip(1, true, true, false),
-    );
+    page.frame("over all links, a receipt is waited for", gossip(1, true, true, false));
     page.frame("for an answer to a pull, 1.5 s old", gossip(3, false, false, true));
     page.frame("the first message of the batch above", GetData { id });
     page.frame("here it is", Data { id, batch: Some(b.clone()), age_ms: Some(5) });
     page.frame("not here", Data { id, batch: None, age_ms: None });
-    let shared = TreeId::Shared(2);
-    page.frame(
-        "the one above, 3 links from its root",
-        Beacon { body: beacon(&three, 1, shared, 7), depth: 3, age_ms: 250 },
-    );
     let gaps = vec![(1, 2), (4, 7)];
     let publisher = one.id();
     let e = SummaryEntry { publisher, epoch: 3, next: 9, gaps, floor: 0 };
-    page.frame("shared tree 2, nothing was missed", Graft { tree: shared, have: None });
+    let these = |of: &[&Identity]| of.iter().map(|i| ack_token(&i.id())).collect();
     page.frame(
-        "the own tree of peer 1, with what was received of it: all below 9 but 1 and 4 to 6",
-        Graft { tree: TreeId::Own(one.id()), have: Some(vec![e.clone()]) },
+        "the batches of peers 1 and 2, with what was received of peer 1: all below 9 but 1 and 4 to 6",
+        Graft { publishers: these(&[&one, &two]), have: vec![e.clone()] },
     );
-    page.frame("shared tree 2", Grafted { tree: shared, have: None });
-    page.frame("shared tree 2", Prune { tree: shared });
+    page.frame(
+        "the batches of peer 3, nothing was missed",
+        Graft { publishers: these(&[&three]), have: Vec::new() },
+    );
+    page.frame("the batches of peer 1", Prune { publishers: these(&[&one]) });
     let range = Range { publisher, epoch: 3, from: 4, to: 7 };
     page.frame("numbers 4 to 6 of peer 1", Announce { ranges: vec![range] });
     let sum = ack_token(&two.id()).wrapping_add(ack_token(&three.id()));
@@ -345,20 +338,20 @@ fn message_frames(page: &mut Page) {
             congested: false,
         },
     );
-    let nobody = AckEntry {
+    let alone = AckEntry {
         publisher,
         epoch: 3,
-        paced: u64::MAX,
+        paced: 9,
         left: 0,
-        patient: u64::MAX,
-        held: u64::MAX,
-        peers: 0,
-        sum: 0,
+        patient: 9,
+        held: 9,
+        peers: 1,
+        sum: ack_token(&two.id()),
         holders: None,
     };
     page.frame(
-        "from somebody else, and a queue fills",
-        Ack { entries: vec![nobody], congested: true },
+        "peer 2, which nobody is behind, holds all of peer 1 below 9, and a queue fills",
+        Ack { entries: vec![alone], congested: true },
     );
     let holder = |of: &Identity, held| Holder { token: ack_token(&of.id()), held };
     page.frame(

@@ -305,17 +305,17 @@ mod counts {
     use minicbor::bytes::ByteArray;
     use rumormill_proto::death::{Certificate, Vote};
     use rumormill_proto::limits::{
-        MAX_ACKS, MAX_BATCH, MAX_BATCH_MESSAGES, MAX_GAPS, MAX_HOST_PORT, MAX_NEIGHBOURHOOD,
-        MAX_PAYLOAD, MAX_PULL_RANGES, MAX_RECORDS_PER_FRAME, MAX_REPORTS, MAX_REQUEST_NEIGHBOURS,
-        MAX_SEEDS, MAX_SUMMARY, MAX_TARGET, MAX_TOPIC, WHOLE_LIST,
+        MAX_ACKS, MAX_BATCH, MAX_BATCH_MESSAGES, MAX_GAPS, MAX_GRAFTED, MAX_HOST_PORT,
+        MAX_NEIGHBOURHOOD, MAX_PAYLOAD, MAX_PULL_RANGES, MAX_RECORDS_PER_FRAME, MAX_REPORTS,
+        MAX_REQUEST_NEIGHBOURS, MAX_SEEDS, MAX_SUMMARY, MAX_TARGET, MAX_TOPIC, WHOLE_LIST,
     };
     use rumormill_proto::record::Record;
     use rumormill_proto::registry::Entry;
     use rumormill_proto::signed::Signed;
     use rumormill_proto::wire::{
-        Accused, Ack, AckEntry, Announce, BeaconBody, Digest, Entries, Frame, Graft, Grafted,
-        Holder, MembersChanged, Neighbourhood, PeerList, PeerRequest, Pull, Range, Registered,
-        SeedName, Summary, SummaryEntry, TreeId, Verifier, Votes, Want, decode, encode,
+        Accused, Ack, AckEntry, Announce, Digest, Entries, Frame, Graft, Holder, MembersChanged,
+        Neighbourhood, PeerList, PeerRequest, Prune, Pull, Range, Registered, SeedName, Summary,
+        SummaryEntry, Verifier, Votes, Want, decode, encode,
     };
     use rumormill_proto::{Batch, MessageId, PeerId, SignedRecord};
 
@@ -428,13 +428,15 @@ mod counts {
             |n, gaps| Summary { hash: 0, entries: Some((0..n).map(|i| entry(i, gaps)).collect()) };
         bounded(MAX_SUMMARY, |n| summary(n, 0));
         bounded(MAX_GAPS, |n| summary(1, n));
-        let tree = TreeId::Shared(0);
-        let graft = |n, gaps| Graft { tree, have: summary(n, gaps).entries };
-        let grafted = |n, gaps| Grafted { tree, have: summary(n, gaps).entries };
+        let graft = |n, gaps| {
+            let have = (0..n).map(|i| entry(i, gaps)).collect();
+            Graft { publishers: vec![1], have }
+        };
         bounded(MAX_SUMMARY, |n| graft(n, 0));
         bounded(MAX_GAPS, |n| graft(1, n));
-        bounded(MAX_SUMMARY, |n| grafted(n, 0));
-        bounded(MAX_GAPS, |n| grafted(1, n));
+        let these = |n| vec![u64::MAX; n];
+        bounded(MAX_GRAFTED, |n| Graft { publishers: these(n), have: Vec::new() });
+        bounded(MAX_GRAFTED, |n| Prune { publishers: these(n) });
         let range = Range { publisher: id(1), epoch: 1, from: 1, to: 2 };
         bounded(MAX_PULL_RANGES, |n| Pull { ranges: vec![range; n], nonce: 1 });
         bounded(MAX_PULL_RANGES, |n| Announce { ranges: vec![range; n] });
@@ -642,22 +644,6 @@ mod counts {
         }
     }
 
-    #[test]
-    fn of_what_a_beacon_says() {
-        let me = identity(1);
-        let takes = |tree, interval_ms| {
-            let root = me.id();
-            let body =
-                BeaconBody { root, incarnation: 1, tree, sequence: 1, target: 3, interval_ms };
-            let wire = sign_bytes::<BeaconBody>(&cbor(&body), &me);
-            Signed::<BeaconBody>::from_bytes(&wire).is_ok()
-        };
-        assert!(takes(TreeId::Shared(3), 0) && takes(TreeId::Shared(255), 3_600_000));
-        assert!(takes(TreeId::Own(me.id()), 2000));
-        assert!(!takes(TreeId::Own(id(2)), 2000), "somebody else's own tree");
-        assert!(!takes(TreeId::Shared(0), 3_600_001) && !takes(TreeId::Shared(0), u32::MAX));
-    }
-
     /// Named twice, a publisher would be taken to have been asked for in vain twice.
     #[test]
     fn a_publisher_is_named_once_in_a_summary() {
@@ -679,8 +665,8 @@ mod counts {
             let e = SummaryEntry { publisher: id(1), epoch: 1, next, gaps, floor };
             let taken =
                 decode(&bytes_of(Summary { hash: 0, entries: Some(vec![e.clone()]) })).is_ok();
-            let tree = TreeId::Shared(0);
-            let graft = decode(&bytes_of(Graft { tree, have: Some(vec![e]) })).is_ok();
+            let publishers = vec![1];
+            let graft = decode(&bytes_of(Graft { publishers, have: vec![e] })).is_ok();
             assert_eq!(taken, graft);
             taken
         };

@@ -316,10 +316,7 @@ impl Inbox {
 /// asks for something is taken alone, and its cost known before the next.
 fn is_cheap(news: &Arrival) -> bool {
     let Arrival::Frame { frame, .. } = news else { return false };
-    matches!(
-        **frame,
-        Frame::Gossip(_) | Frame::Announce(_) | Frame::Ack(_) | Frame::Beacon(_) | Frame::Pulled(_)
-    )
+    matches!(**frame, Frame::Gossip(_) | Frame::Announce(_) | Frame::Ack(_) | Frame::Pulled(_))
 }
 
 #[cfg(test)]

@@ -276,17 +276,14 @@ fn stranger(id: PeerId) -> PeerDot {
 /// The edges of a peer, with the trees that use them.
 fn links_of(s: &PeerSnapshot, ends: &mut BTreeMap<(PeerId, PeerId), u8>) {
     for n in &s.neighbours {
-        let tree = |t: &&TreeView| t.parents.contains(&n.id) || t.children.contains(&n.id);
-        let trees = s.trees.iter().filter(tree).fold(0, |bits, t| bits | bit(&t.tree));
+        let tree = |t: &&TreeView| t.parent == Some(n.id);
+        let trees = s.trees.iter().filter(tree).fold(0, |bits, t| bits | bit(&t.publisher));
         *ends.entry((s.id.min(n.id), s.id.max(n.id))).or_default() |= trees;
     }
 }
 
-fn bit(tree: &str) -> u8 {
-    match tree.strip_prefix("shared-").and_then(|n| n.parse::<u8>().ok()) {
-        Some(n @ 0..=3) => 1 << n,
-        _ => 16,
-    }
+fn bit(publisher: &PeerId) -> u8 {
+    1 << (publisher.as_bytes().last().copied().unwrap_or_default() % 8)
 }
 
 #[allow(clippy::cast_precision_loss)] // Windows are some megabytes.

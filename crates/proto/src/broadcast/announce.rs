@@ -5,7 +5,6 @@
 
 use core::time::Duration;
 
-use super::trees::Route;
 use crate::batch::Batch;
 use crate::identity::PeerId;
 use crate::limits::MAX_PULL_RANGES;
@@ -28,8 +27,8 @@ struct News {
     from: u64,
     to: u64,
     via: Option<PeerId>,
-    /// The tree it rode; `None` if it rode none and everybody has to be told.
-    route: Option<Route>,
+    /// It came along its publisher's tree, and went on; otherwise everybody has to be told.
+    pushed: bool,
 }
 
 /// What is to be announced.
@@ -51,25 +50,20 @@ impl Announcer {
         Announcer { news: Vec::new(), theirs, theirs_before, due: None, rng }
     }
 
-    /// A batch came in; `route` is the tree it rides, if it does.
-    pub(crate) fn note(
-        &mut self,
-        batch: &Batch,
-        via: Option<PeerId>,
-        route: Option<Route>,
-        now: Time,
-    ) {
+    /// A batch came in; `pushed` if it came along its publisher's tree.
+    pub(crate) fn note(&mut self, batch: &Batch, via: Option<PeerId>, pushed: bool, now: Time) {
         if self.news.is_empty() {
             let due = now + self.rng.scaled(GATHER, 0.4, 1.0);
             self.due = Some(self.due.map_or(due, |at| at.min(due)));
         }
         let (stream, from, to) = (batch.stream(), batch.first(), batch.end());
-        let joins =
-            |n: &&mut News| n.stream == stream && n.to == from && n.via == via && n.route == route;
+        let joins = |n: &&mut News| {
+            n.stream == stream && n.to == from && n.via == via && n.pushed == pushed
+        };
         // With many publishers at once, the one looked for is among the last.
         match self.news.iter_mut().rev().take(64).find(joins) {
             Some(n) => n.to = to,
-            None => self.news.push(News { stream, from, to, via, route }),
+            None => self.news.push(News { stream, from, to, via, pushed }),
         }
     }
 
@@ -93,13 +87,13 @@ impl Announcer {
         next(&self.theirs) || next(&self.theirs_before)
     }
 
-    /// What each neighbour is told; `rides` says whether a neighbour is on a tree and gets the
-    /// payloads themselves.
+    /// What each neighbour is told; `gets` says whether a neighbour gets a publisher's batches
+    /// themselves.
     pub(crate) fn round(
         &mut self,
         neighbours: impl Iterator<Item = PeerId>,
         now: Time,
-        rides: impl Fn(PeerId, Route) -> bool,
+        gets: impl Fn(&PeerId, &PeerId) -> bool,
     ) -> Vec<(PeerId, Vec<Range>)> {
         self.due = None;
         let news = core::mem::take(&mut self.news);
@@ -107,8 +101,8 @@ impl Announcer {
         for neighbour in neighbours {
             let mut ranges: Vec<Range> = Vec::new();
             for n in &news {
-                if n.route.is_some_and(|route| rides(neighbour, route)) || self.knows(neighbour, n)
-                {
+                let got = n.pushed && gets(&neighbour, &n.stream.publisher);
+                if got || self.knows(neighbour, n) {
                     continue;
                 }
                 let StreamId { publisher, epoch } = n.stream;
@@ -145,7 +139,6 @@ mod tests {
 
     const A: PeerId = PeerId::from_bytes([1; 32]);
     const B: PeerId = PeerId::from_bytes([2; 32]);
-    const ROUTE: Option<Route> = Some(Route { own_tree: false, publisher: A });
 
     fn batch(first: u64, count: u64) -> Batch {
         let me = Identity::from_secret(&[9; 32]);
@@ -161,7 +154,7 @@ mod tests {
     fn one_range_for_many_batches_and_none_for_who_knows() {
         let mut a = Announcer::new(Stream::new(&[0; 32], "test"));
         for n in 0..10 {
-            a.note(&batch(n * 2, 2), Some(A), ROUTE, Time::ZERO);
+            a.note(&batch(n * 2, 2), Some(A), true, Time::ZERO);
         }
         assert!(a.due.is_some_and(|at| at <= Time::ZERO + GATHER));
         let told = a.round([A, B].into_iter(), Time::ZERO, |_, _| false);
@@ -169,11 +162,11 @@ mod tests {
         assert_eq!((told[0].0, told[0].1[0].from, told[0].1[0].to), (B, 0, 20));
         assert!(a.round([A, B].into_iter(), Time::ZERO, |_, _| false).is_empty(), "once");
         let b = batch(20, 1);
-        a.note(&b, None, ROUTE, Time::ZERO);
+        a.note(&b, None, true, Time::ZERO);
         let StreamId { publisher, epoch } = b.stream();
         a.heard(A, &Range { publisher, epoch, from: 20, to: 21 }, Time::ZERO);
         assert!(
-            a.round([A, B].into_iter(), Time::ZERO, |n, _| n == B).is_empty(),
+            a.round([A, B].into_iter(), Time::ZERO, |n, _| *n == B).is_empty(),
             "A has it, B gets it"
         );
     }

@@ -10,9 +10,6 @@ use crate::limits::{HOLD_AT_MOST, MAX_GROUP};
 use crate::message::{MessageId, StreamId};
 use crate::time::{Time, WallTime};
 
-/// Over which the publishing rate is measured.
-const RATE_OVER: Duration = Duration::from_secs(1);
-
 /// Batches that a publisher may fill before it lets others have their turn: signed together, they cost
 /// one signature, and filling them takes some hundred microseconds.
 const TURN: usize = 8;
@@ -56,10 +53,6 @@ pub(crate) struct Outbox {
     /// When the last of them was acknowledged, or the first of them sent.
     moved: Time,
     window: Window,
-    /// Bytes since `rate_since`, and the rate before that.
-    rate_bytes: u64,
-    rate_since: Time,
-    rate: u64,
     /// Somebody waits to hear who holds what up to this number.
     pub(crate) receipt_wanted: u64,
 }
@@ -76,9 +69,6 @@ impl Outbox {
             on_the_way_bytes: 0,
             moved: Time::ZERO,
             window: Window::new(),
-            rate_bytes: 0,
-            rate_since: Time::ZERO,
-            rate: 0,
             receipt_wanted: 0,
         }
     }
@@ -220,24 +210,7 @@ impl Outbox {
         }
         q.on_the_way.push_back((batch.end(), bytes));
         self.on_the_way_bytes += bytes;
-        self.measure(now);
-        self.rate_bytes += bytes;
         Some(batch)
-    }
-
-    fn measure(&mut self, now: Time) {
-        let passed = now.since(self.rate_since);
-        if passed >= RATE_OVER {
-            let micros = u64::try_from(passed.as_micros()).unwrap_or(u64::MAX).max(1);
-            self.rate = self.rate_bytes.saturating_mul(1_000_000) / micros;
-            (self.rate_bytes, self.rate_since) = (0, now);
-        }
-    }
-
-    /// Bytes a second, published over the last second or two.
-    pub(crate) fn rate(&mut self, now: Time) -> u64 {
-        self.measure(now);
-        self.rate
     }
 
     /// Everybody who is waited for holds everything below `paced`; whether there is room again where

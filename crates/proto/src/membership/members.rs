@@ -167,11 +167,6 @@ impl Members {
         self.dead.get(id).is_some_and(|(c, _)| c.incarnation() >= incarnation)
     }
 
-    /// Whether this incarnation of a peer is known to be over, by death or goodbye.
-    pub(crate) fn is_over(&self, id: &PeerId, incarnation: u64) -> bool {
-        self.ended(id).is_some_and(|ended| ended >= incarnation)
-    }
-
     /// Whether somebody has to be forgotten for this peer.
     pub(crate) fn is_full_for(&self, id: &PeerId) -> bool {
         self.alive.0.len() >= MAX_MEMBERS && self.alive.get(id).is_none()

@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::Peer;
 use super::messages::around;
 use crate::broadcast::acks::{Arrived, Surroundings as _};
-use crate::broadcast::trees::Route;
+use crate::broadcast::trees;
 use crate::identity::PeerId;
 use crate::io::Class;
 use crate::message::StreamId;
@@ -40,10 +40,13 @@ impl Peer {
                     self.handover.acknowledged(remote, e.paced, now);
                 }
             } else {
-                self.fx.add("ack_names_refused", self.acks.named(remote, e, now) as u64);
+                self.fx.add(
+                    "ack_names_refused",
+                    self.acks.named(remote, e, now, &around!(self)) as u64,
+                );
             }
             if f.congested && stream != own {
-                self.acks.congested(Some(stream), now);
+                self.acks.congested(Some(stream), now, &around!(self));
             }
         }
         if mine {
@@ -56,31 +59,32 @@ impl Peer {
     /// A publisher asks to be told anew who holds what.
     pub(super) fn on_census(&mut self, remote: PeerId, f: Census) {
         let now = self.fx.now();
-        let CensusBody { publisher, epoch, round, until, own_tree, names } = *f.body.body();
+        let CensusBody { publisher, epoch, round, until, names } = *f.body.body();
         if publisher == self.id() {
             return;
         }
-        let route = Route { own_tree, publisher };
         let stream = StreamId { publisher, epoch };
         let upstream = Some(remote);
         // Where not all members are known by name, no receipt goes by names.
         let names = names && !self.is_large();
-        let arrived = Arrived { stream, route, upstream, bytes: 0, wanted: Some(until), names };
-        if self.acks.census(&arrived, round, now, &around!(self)) {
-            self.send_census(&f, route, Some(remote));
-        } else if let Some(n) = self.overlay.neighbours.get(&remote)
-            && let Some(entry) = self.acks.repeated(stream, remote)
-        {
-            let ack = Ack { entries: vec![entry], congested: false };
-            self.fx.send_as(n.link, ack, Class::Announce);
+        let arrived = Arrived { stream, bytes: 0, wanted: Some(until), names };
+        if self.acks.is_new_census(stream, round, now) {
+            // It travels as a batch does, and finds the way back for those who have lost it.
+            self.follow_tree(publisher, upstream, trees::Way::Pushed);
+            self.acks.census(&arrived, round, now, &around!(self));
+            self.send_census(&f, Some(remote));
+        } else {
+            let act = self.trees.repeated(publisher, remote, trees::Way::Pushed, now);
+            self.act(act);
         }
     }
 
-    /// Sends a census along a tree.
-    pub(super) fn send_census(&mut self, census: &Census, route: Route, from: Option<PeerId>) {
-        for to in around!(self).riders(route) {
+    /// Sends a census along its publisher's tree.
+    pub(super) fn send_census(&mut self, census: &Census, from: Option<PeerId>) {
+        let publisher = census.body.publisher;
+        for to in self.trees.children(&publisher) {
             if Some(to) != from
-                && to != route.publisher
+                && to != publisher
                 && let Some(n) = self.overlay.neighbours.get(&to)
             {
                 self.fx.send_as(n.link, census.clone(), Class::Announce);

@@ -47,8 +47,8 @@ impl Peer {
         let neighbours = self.overlay.neighbours.keys().copied();
         let (trees, flood) = (&self.trees, self.config.broadcast() == BroadcastMode::Flood);
         let now = self.fx.now();
-        let rides = |n, route| flood || trees.rides(n, route, now);
-        for (to, ranges) in self.announcer.round(neighbours, now, rides) {
+        let gets = |n: &PeerId, publisher: &PeerId| flood || trees.is_child(n, publisher);
+        for (to, ranges) in self.announcer.round(neighbours, now, gets) {
             if let Some(n) = self.overlay.neighbours.get(&to) {
                 self.fx.send_as(n.link, Announce { ranges }, Class::Announce);
             }
@@ -267,9 +267,9 @@ impl Peer {
                 bytes += k.batch.size();
                 batches += 1;
                 let hops = k.hops.saturating_add(1);
-                let (own_tree, receipt, pulled) = (false, false, true);
+                let (explores, receipt, pulled) = (false, false, true);
                 let (age_ms, batch) = (k.age_ms(now, wall), k.batch.clone());
-                let gossip = Gossip { hops, own_tree, receipt, pulled, age_ms, batch };
+                let gossip = Gossip { hops, explores, receipt, pulled, age_ms, batch };
                 self.fx.send_as(link, gossip, Class::History);
             }
         }
@@ -318,9 +318,9 @@ impl Peer {
                     bytes += k.batch.size();
                     batches += 1;
                     let hops = k.hops.saturating_add(1);
-                    let (own_tree, receipt, pulled) = (false, false, false);
+                    let (explores, receipt, pulled) = (false, false, false);
                     let (age_ms, batch) = (k.age_ms(now, wall), k.batch.clone());
-                    let gossip = Gossip { hops, own_tree, receipt, pulled, age_ms, batch };
+                    let gossip = Gossip { hops, explores, receipt, pulled, age_ms, batch };
                     self.fx.count("batches_caught_up");
                     self.fx.send_as(link, gossip, Class::Payload);
                 }

@@ -431,7 +431,6 @@ impl Peer {
             // What another one has found may be older than the question.
             _ => self.answer_questions(waiting, id, Verdict::Unknown),
         }
-        self.tree_trust(id);
         if by == id {
             if !self.overlay.neighbours.contains_key(&id) {
                 // The process lives and only the connection broke: ask for the edge again.

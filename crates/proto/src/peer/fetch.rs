@@ -122,8 +122,8 @@ impl Peer {
         }
         if !self.broadcast.list.contains(&f.id) {
             let (from, age_ms) = (Some(remote), f.age_ms.unwrap_or_default());
-            let (own_tree, receipt, pulled) = (false, false, true);
-            let way = Way { hops: 0, from, own_tree, receipt, pulled, age_ms };
+            let (explores, receipt, pulled) = (false, false, true);
+            let way = Way { hops: 0, from, explores, receipt, pulled, age_ms };
             self.take_in(&batch, way);
         }
         self.end_fetch(f.id, Some(message));

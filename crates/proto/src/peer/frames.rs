@@ -68,9 +68,7 @@ impl Peer {
             Frame::Announce(f) if used == Use::Neighbour => self.on_announce(remote, &f),
             Frame::Ack(f) if used == Use::Neighbour => self.on_ack(remote, &f),
             Frame::Census(f) if used == Use::Neighbour => self.on_census(remote, *f),
-            Frame::Beacon(f) if used == Use::Neighbour => self.on_beacon(remote, &f),
-            Frame::Graft(f) if used == Use::Neighbour => self.on_graft(id, remote, *f),
-            Frame::Grafted(f) if used == Use::Neighbour => self.on_grafted(id, remote, &f),
+            Frame::Graft(f) if used == Use::Neighbour => self.on_graft(id, remote, &f),
             Frame::Prune(f) if used == Use::Neighbour => self.on_prune(remote, &f),
             Frame::ProbeRequest(f) if role == Role::Peer => {
                 self.on_probe_request(id, f.subject);
@@ -85,7 +83,13 @@ impl Peer {
             | Frame::Neighbourhood(_)
             | Frame::Gossip(_)
             | Frame::Summary(_)
+            | Frame::Announce(_)
+            | Frame::Ack(_)
+            | Frame::Census(_)
+            | Frame::Graft(_)
+            | Frame::Prune(_)
             | Frame::Pull(_)
+            | Frame::Pulled(_)
             | Frame::Confirm(_)
             | Frame::Confirmed(_)
             | Frame::PeerReply(_)

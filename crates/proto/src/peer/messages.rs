@@ -5,16 +5,14 @@ use core::time::Duration;
 use super::Peer;
 use crate::batch::Batch;
 use crate::broadcast::acks::{Arrived, Surroundings};
-use crate::broadcast::trees::{Route, Trees};
+use crate::broadcast::trees::{self, Trees};
 use crate::broadcast::{Awaited, MessageList, Step, Taken, name};
 use crate::config::BroadcastMode;
 use crate::event::Event;
 use crate::identity::PeerId;
 use crate::io::{Class, LinkId, Output, StoreOp};
 use crate::message::{Delivery, StreamId};
-use crate::overlay::Overlay;
-use crate::time::Time;
-use crate::wire::{Ack, Gossip};
+use crate::wire::Gossip;
 
 /// An edge that carried payload is busy for so long.
 const BUSY: Duration = Duration::from_secs(2);
@@ -24,7 +22,7 @@ const BUSY: Duration = Duration::from_secs(2);
 pub(super) struct Way {
     pub(super) hops: u16,
     pub(super) from: Option<PeerId>,
-    pub(super) own_tree: bool,
+    pub(super) explores: bool,
     pub(super) receipt: bool,
     /// It was asked for, rather than sent along a tree.
     pub(super) pulled: bool,
@@ -32,16 +30,20 @@ pub(super) struct Way {
     pub(super) age_ms: u32,
 }
 
+impl Way {
+    /// As the trees see it.
+    const fn kind(self) -> trees::Way {
+        trees::Way::of(Duration::from_millis(self.age_ms as u64), self.pulled, self.explores)
+    }
+}
+
 /// What the acknowledgements look at.
 pub(super) struct Around<'a> {
     list: &'a MessageList,
     trees: &'a Trees,
-    overlay: &'a Overlay,
-    mode: BroadcastMode,
     me: PeerId,
     /// Members known to live.
     others: usize,
-    now: Time,
 }
 
 impl Surroundings for Around<'_> {
@@ -49,11 +51,12 @@ impl Surroundings for Around<'_> {
         self.list.get(stream).map_or(0, crate::broadcast::Seen::high_water)
     }
 
-    fn riders(&self, route: Route) -> Vec<PeerId> {
-        match self.mode {
-            BroadcastMode::Trees => self.trees.riders(route, self.now),
-            BroadcastMode::Flood => self.overlay.neighbours.keys().copied().collect(),
-        }
+    fn children(&self, publisher: &PeerId) -> Vec<PeerId> {
+        self.trees.children(publisher)
+    }
+
+    fn parent(&self, publisher: &PeerId) -> Option<PeerId> {
+        self.trees.parent(publisher)
     }
 
     fn me(&self) -> PeerId {
@@ -71,11 +74,8 @@ macro_rules! around {
         $crate::peer::messages::Around::new(
             &$peer.broadcast.list,
             &$peer.trees,
-            &$peer.overlay,
-            $peer.config.broadcast(),
             $peer.identity.id(),
             $peer.members.alive_count(),
-            $peer.fx.now(),
         )
     };
 }
@@ -85,21 +85,18 @@ impl<'a> Around<'a> {
     pub(super) const fn new(
         list: &'a MessageList,
         trees: &'a Trees,
-        overlay: &'a Overlay,
-        mode: BroadcastMode,
         me: PeerId,
         others: usize,
-        now: Time,
     ) -> Self {
-        Around { list, trees, overlay, mode, me, others, now }
+        Around { list, trees, me, others }
     }
 }
 
 impl Peer {
     pub(super) fn on_gossip(&mut self, remote: PeerId, f: Gossip) {
-        let Gossip { hops, own_tree, receipt, pulled, age_ms, batch } = f;
+        let Gossip { hops, explores, receipt, pulled, age_ms, batch } = f;
         let from = Some(remote);
-        self.take_in(&batch, Way { hops, from, own_tree, receipt, pulled, age_ms });
+        self.take_in(&batch, Way { hops, from, explores, receipt, pulled, age_ms });
     }
 
     /// Takes in a batch: one's own, a neighbour's, or the answer to a question.
@@ -114,11 +111,11 @@ impl Peer {
         {
             self.missing.answer_goes_on(from, now);
         }
-        let route = Route { own_tree: way.own_tree, publisher: batch.publisher() };
-        let (trees, overlay, mode) = (&self.trees, &self.overlay, self.config.broadcast());
+        let may_explore = self.trees.may_explore(&stream.publisher, now);
+        let trees = &self.trees;
         let (acks, me, others) = (&self.acks, self.identity.id(), self.members.alive_count());
         let awaited = |list: &MessageList, stream: StreamId, number| {
-            let around = Around { list, trees, overlay, mode, me, others, now };
+            let around = Around { list, trees, me, others };
             match acks.summed(stream, now, &around) {
                 Some(s) if s.patient < number && stream.publisher == me => Awaited::FromHere,
                 Some(s) if s.patient < number => Awaited::Somebody,
@@ -129,9 +126,10 @@ impl Peer {
             Taken::Repeat => {
                 self.fx.add("messages_duplicate", batch.len() as u64);
                 self.broadcast.kept.repeated(batch);
-                self.on_repeat(stream, route, way);
+                self.on_repeat(stream.publisher, way);
             }
             Taken::New { messages, dropped } => {
+                let way = Way { explores: way.explores && may_explore, ..way };
                 if way.from.is_some() {
                     self.fx.add("messages_received", messages);
                     self.fx.count("batches_received");
@@ -142,19 +140,18 @@ impl Peer {
                     self.broadcast.kept.set_age(batch, age);
                 }
                 self.missing.received(&self.broadcast.list, stream, now);
+                self.follow_tree(stream.publisher, way.from, way.kind());
                 if way.pulled {
-                    self.announcer.note(batch, way.from, None, now);
-                    self.forward_to_those_behind(batch, way, route);
+                    self.forward_to_those_behind(batch, way);
                 } else {
                     self.look_for_hole(batch, way.from);
                     self.share_retention(batch.publisher(), batch.size() as u64);
-                    self.forward(batch, way, route);
-                    self.announcer.note(batch, way.from, Some(route), now);
-                    self.trees.used(route, batch.wire().len() as u64, now);
+                    self.forward(batch, way);
                 }
+                self.announcer.note(batch, way.from, !way.pulled, now);
                 self.look_for_beginning(stream);
                 self.look_for_previous(batch);
-                self.acknowledge(batch, way, route);
+                self.acknowledge(batch, way);
                 self.deliver(stream);
                 // With the marks that it moved: a batch is never durable as one that was held back
                 // when it was delivered as it came.
@@ -167,20 +164,29 @@ impl Peer {
         }
     }
 
-    fn forward(&mut self, batch: &Batch, way: Way, route: Route) {
-        self.forward_to(around!(self).riders(route), batch, way);
+    fn forward(&mut self, batch: &Batch, way: Way) {
+        let floods = self.config.broadcast() == BroadcastMode::Flood;
+        let to = if way.explores || floods {
+            self.overlay.neighbours.keys().copied().collect()
+        } else {
+            self.trees.children(&batch.publisher())
+        };
+        self.forward_to(to, batch, way);
     }
 
-    /// What was pulled was missed by everybody on the tree from here on, in which direction ever:
-    /// those who do not seem to have it get it now, and not when they hear of it.
-    fn forward_to_those_behind(&mut self, batch: &Batch, way: Way, route: Route) {
+    /// What was pulled was missed by everybody behind this peer: those who do not seem to have it get it now,
+    /// and not when they hear of it.
+    fn forward_to_those_behind(&mut self, batch: &Batch, way: Way) {
         let (stream, end) = (batch.stream(), batch.end());
-        let later = self.broadcast.list.get(stream).is_some_and(|s| s.next() > end);
-        let mut riders = around!(self).riders(route);
-        riders.retain(|r| {
-            self.acks.may_lack(stream, *r, end, later) && !self.announcer.has_told(*r, stream, end)
+        if !self.trees.knows(&stream.publisher) {
+            // Nobody is known to be behind this peer.
+            return;
+        }
+        let mut children = self.trees.children(&stream.publisher);
+        children.retain(|c| {
+            self.acks.may_lack(stream, *c, end) && !self.announcer.has_told(*c, stream, end)
         });
-        self.forward_to(riders, batch, way);
+        self.forward_to(children, batch, way);
     }
 
     fn look_for_hole(&mut self, batch: &Batch, from: Option<PeerId>) {
@@ -193,14 +199,14 @@ impl Peer {
         }
     }
 
-    fn forward_to(&mut self, riders: Vec<PeerId>, batch: &Batch, way: Way) {
+    fn forward_to(&mut self, to: Vec<PeerId>, batch: &Batch, way: Way) {
         let hops = way.hops.saturating_add(1);
-        let Way { own_tree, receipt, age_ms, .. } = way;
+        let Way { explores, receipt, age_ms, .. } = way;
         let busy_until = self.fx.now() + BUSY;
         if let Some(n) = way.from.and_then(|from| self.overlay.neighbours.get_mut(&from)) {
             n.busy_until = busy_until;
         }
-        for to in riders {
+        for to in to {
             if Some(to) == way.from || to == batch.publisher() {
                 continue;
             }
@@ -208,21 +214,19 @@ impl Peer {
             n.busy_until = busy_until;
             self.fx.count("batches_forwarded");
             let batch = batch.clone();
-            let gossip = Gossip { hops, own_tree, receipt, pulled: false, age_ms, batch };
+            let gossip = Gossip { hops, explores, receipt, pulled: false, age_ms, batch };
             self.fx.send_as(n.link, gossip, Class::Payload);
         }
     }
 
     /// Notes what has to be acknowledged for a batch.
-    fn acknowledge(&mut self, batch: &Batch, way: Way, route: Route) {
+    fn acknowledge(&mut self, batch: &Batch, way: Way) {
         if way.pulled {
             let now = self.fx.now();
             return self.acks.caught_up(batch.stream(), now, &around!(self));
         }
         let arrived = Arrived {
             stream: batch.stream(),
-            route,
-            upstream: way.from,
             bytes: batch.wire().len() as u64,
             wanted: way.receipt.then(|| batch.end()),
             names: false,
@@ -231,15 +235,11 @@ impl Peer {
         self.acks.received(&arrived, now, &around!(self));
     }
 
-    /// Who sends something again along a tree does not get it through this peer.
-    fn on_repeat(&mut self, stream: StreamId, route: Route, way: Way) {
-        let Some(from) = way.from.filter(|_| !way.pulled) else { return };
-        let Some(n) = self.overlay.neighbours.get(&from) else { return };
-        if around!(self).riders(route).contains(&from)
-            && let Some(entry) = self.acks.repeated(stream, from)
-        {
-            let ack = Ack { entries: vec![entry], congested: false };
-            self.fx.send_as(n.link, ack, Class::Announce);
+    /// Of two that send the same, one need not.
+    fn on_repeat(&mut self, publisher: PeerId, way: Way) {
+        if let Some(from) = way.from.filter(|_| !way.pulled) {
+            let act = self.trees.repeated(publisher, from, way.kind(), self.fx.now());
+            self.act(act);
         }
     }
 
@@ -293,7 +293,7 @@ impl Peer {
         if self.links.contains_key(&link) {
             let now = self.fx.now();
             self.fx.count("congestions");
-            self.acks.congested(None, now);
+            self.acks.congested(None, now, &around!(self));
             self.outbox.congested(now);
         }
     }

@@ -39,7 +39,7 @@ use crate::broadcast::handover::Handover;
 use crate::broadcast::missing::Missing;
 use crate::broadcast::outbox::Outbox;
 use crate::broadcast::trees::Trees;
-use crate::config::Config;
+use crate::config::{BroadcastMode, Config};
 use crate::effects::Effects;
 use crate::identity::{Identity, PeerId};
 use crate::io::{DeliveredMark, DialId, Input, LinkId, Output, SeedAddress, StoreOp};
@@ -65,7 +65,7 @@ use own::Own;
 use resume::restore;
 use timers::Moves;
 
-use publish::OwnTree;
+use publish::Exploring;
 use receipts::Receipts;
 
 pub use stream::start_number;
@@ -145,7 +145,7 @@ pub struct Peer {
     broadcast: Broadcast,
     outbox: Outbox,
     trees: Trees,
-    own_tree: OwnTree,
+    exploring: Exploring,
     announcer: Announcer,
     missing: Missing,
     acks: Acks,
@@ -205,6 +205,8 @@ impl Peer {
         fx.watch(outbox.stream());
         let process = random("process").u64();
         let own = Own::new(&identity, name, addresses, setup.incarnation, process);
+        let floods = config.broadcast() == BroadcastMode::Flood;
+        let trees = Trees::new(identity.id(), floods);
         let mut peer = Peer {
             config,
             identity,
@@ -220,8 +222,8 @@ impl Peer {
             reports: VecMap::new(),
             broadcast,
             outbox,
-            trees: Trees::new(random("trees")),
-            own_tree: OwnTree::new(),
+            trees,
+            exploring: Exploring::new(),
             announcer: Announcer::new(random("announcements")),
             missing,
             acks: Acks::default(),

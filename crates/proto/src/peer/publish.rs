@@ -4,29 +4,36 @@ use core::time::Duration;
 
 use super::messages::Way;
 use super::{Peer, PublishError};
-use crate::config::BroadcastMode;
 use crate::identity::PeerId;
 use crate::limits::{MAX_PAYLOAD, MAX_TOPIC};
 use crate::message::MessageId;
 use crate::time::Time;
 
-/// Bytes a second from which on a publisher roots a tree of its own.
-const HEAVY: u64 = 256 * 1024;
-/// How often the rate is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Looks with little to publish after which the own tree is given up.
-const LIGHT_LOOKS: u32 = 10;
+/// How often a batch goes over all links, so that the tree follows the present delays, and after how many
+/// others at least.
+const EXPLORE_EVERY: Duration = Duration::from_secs(30);
+const EXPLORE_AFTER: u32 = 200;
 
-/// A publisher's own tree.
+/// When this peer's next batch explores.
 #[derive(Debug)]
-pub(super) struct OwnTree {
-    look_at: Time,
-    light: Option<u32>,
+pub(super) struct Exploring {
+    next: Time,
+    batches: u32,
 }
 
-impl OwnTree {
+impl Exploring {
+    /// The first one does: an earlier process may have published elsewhere in the network.
     pub(super) const fn new() -> Self {
-        OwnTree { look_at: Time::MAX, light: None }
+        Exploring { next: Time::ZERO, batches: EXPLORE_AFTER }
+    }
+
+    fn is_due(&mut self, now: Time) -> bool {
+        let due = now >= self.next && self.batches >= EXPLORE_AFTER;
+        if due {
+            (self.next, self.batches) = (now + EXPLORE_EVERY, 0);
+        }
+        self.batches = self.batches.saturating_add(1);
+        due
     }
 }
 
@@ -110,53 +117,15 @@ impl Peer {
             return false;
         }
         let Some(batch) = self.outbox.seal(&self.identity, now) else { return false };
-        if self.own_tree.look_at == Time::MAX && self.config.broadcast() == BroadcastMode::Trees {
-            self.own_tree.look_at = now + LOOK_EVERY;
-        }
         let receipt = self.outbox.receipt_wanted > batch.first();
-        let own_tree = self.rides_own_tree();
+        let explores = self.exploring.is_due(now);
         self.fx.count("batches_published");
         self.take_in(
             &batch,
-            Way { hops: 0, from: None, own_tree, receipt, pulled: false, age_ms: 0 },
+            Way { hops: 0, from: None, explores, receipt, pulled: false, age_ms: 0 },
         );
         self.pace(false);
         self.review_receipts();
         true
-    }
-
-    /// A publisher of much roots its own tree, until it has published little for a while.
-    pub(super) fn review_own_tree(&mut self) {
-        let now = self.fx.now();
-        if now < self.own_tree.look_at {
-            return;
-        }
-        let heavy = self.outbox.rate(now) >= HEAVY;
-        self.own_tree.look_at = now + LOOK_EVERY;
-        self.own_tree.light = match self.own_tree.light {
-            None if heavy => {
-                self.trees.root_own(&self.identity, now);
-                Some(0)
-            }
-            Some(_) if heavy => Some(0),
-            Some(n) if n + 1 < LIGHT_LOOKS => Some(n + 1),
-            Some(_) => {
-                let me = self.id();
-                self.trees.end_own(me);
-                None
-            }
-            None => {
-                self.own_tree.look_at = Time::MAX;
-                None
-            }
-        };
-    }
-
-    pub(super) fn own_tree_deadline(&self) -> Time {
-        self.own_tree.look_at
-    }
-
-    pub(super) fn rides_own_tree(&self) -> bool {
-        self.own_tree.light.is_some() && self.trees.own_is_settled(self.id(), self.fx.now())
     }
 }

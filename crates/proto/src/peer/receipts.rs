@@ -14,7 +14,6 @@ use std::sync::Arc;
 use super::Peer;
 use super::messages::around;
 use crate::broadcast::acks::{Arrived, Summed};
-use crate::broadcast::trees::Route;
 use crate::identity::PeerId;
 use crate::io::Output;
 use crate::limits::MAX_RECEIPTS;
@@ -230,7 +229,8 @@ impl Peer {
         let mut by_progress: Vec<(u64, PeerId)> =
             counted.members.iter().map(|id| (known(id), *id)).collect();
         by_progress.sort_unstable();
-        let parts: Vec<Summed> = self.acks.parts(own).map(|(_, part)| part).collect();
+        let parts: Vec<Summed> =
+            self.acks.parts(own, &around!(self)).into_iter().map(|(_, part)| part).collect();
         let (mut missing, mut departed) = (BTreeMap::new(), BTreeMap::new());
         let mut news = Vec::new();
         for (&sequence, pending) in self.receipts.pending.iter() {
@@ -293,7 +293,7 @@ impl Peer {
         }
         let own = self.own_stream();
         let counted = self.counted();
-        let mut parts: Vec<(PeerId, Summed)> = self.acks.parts(own).collect();
+        let mut parts = self.acks.parts(own, &around!(self));
         parts.sort_unstable_by_key(|(_, part)| core::cmp::Reverse(part.held));
         let mut groups = Vec::new();
         let (mut peers, mut sum) = (1u32, ack_token(&own.publisher));
@@ -410,15 +410,13 @@ impl Peer {
         let round = self.receipts.census.round;
         let stream = self.own_stream();
         let StreamId { publisher, epoch } = stream;
-        let own_tree = self.rides_own_tree();
         let is_old = |r: &PendingReceipt| now.since(r.since) >= NAMES_AFTER;
         let names = !self.is_large() && self.receipts.pending.values().any(is_old);
-        let body = CensusBody { publisher, epoch, round, until, own_tree, names };
+        let body = CensusBody { publisher, epoch, round, until, names };
         let census = Census { body: Signed::sign(body, &self.identity) };
-        let route = Route { own_tree, publisher };
-        let arrived = Arrived { stream, route, upstream: None, bytes: 0, wanted: None, names };
+        let arrived = Arrived { stream, bytes: 0, wanted: None, names };
         self.acks.census(&arrived, round, now, &around!(self));
         self.fx.count("censuses");
-        self.send_census(&census, route, None);
+        self.send_census(&census, None);
     }
 }

@@ -206,7 +206,7 @@ mod tests {
     }
 
     const WAY: Way =
-        Way { hops: 1, from: None, own_tree: false, receipt: false, pulled: false, age_ms: 0 };
+        Way { hops: 1, from: None, explores: false, receipt: false, pulled: false, age_ms: 0 };
 
     fn restored(peer: &mut Peer) -> String {
         peer.take_restored().iter().map(span).collect::<Vec<_>>().join(" ")

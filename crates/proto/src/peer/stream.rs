@@ -127,7 +127,7 @@ impl Peer {
         {
             let receipt = self.outbox.receipt_wanted > batch.first();
             let way =
-                Way { hops: 0, from: None, own_tree: false, receipt, pulled: false, age_ms: 0 };
+                Way { hops: 0, from: None, explores: false, receipt, pulled: false, age_ms: 0 };
             self.take_in(&batch, way);
         }
         let sealed = sealed.iter().flat_map(|b| seal_group([again(b)], &self.identity)).collect();

@@ -3,7 +3,6 @@
 use core::time::Duration;
 
 use super::Peer;
-use super::links::Use;
 use crate::broadcast::name;
 use crate::identity::PeerId;
 use crate::io::{Input, StoreOp};
@@ -19,16 +18,14 @@ pub(super) enum Moves {
     Nothing,
     /// That of this neighbour's watch, which was not the next.
     Watch(PeerId),
-    /// Those of the trees, which were not the next.
-    Trees,
     /// Any.
     All,
 }
 
 impl Peer {
     /// What an input may do to the deadline. Nearly all that comes to a peer in a network at rest are
-    /// questions whether it is there, answers to its own, and beacons; to find the deadline anew takes
-    /// a look at everything that the peer has.
+    /// questions whether it is there, and answers to its own; to find the deadline anew takes a
+    /// look at everything that the peer has.
     pub(super) fn moves(&self, input: &Input) -> Moves {
         let Input::Frame { frame, link } = input else { return Moves::All };
         let Some(Some(known)) = self.deadline.get().filter(|_| self.suspects.is_empty()) else {
@@ -48,12 +45,6 @@ impl Peer {
                     Moves::All
                 }
             }
-            Frame::Beacon(_) => {
-                // From anybody else it is a reason to close the link.
-                let link = self.links.get(link).filter(|l| l.used == Use::Neighbour);
-                let later = self.trees.deadline().is_none_or(|at| at > known);
-                if link.is_some() && later { Moves::Trees } else { Moves::All }
-            }
             _ => Moves::All,
         }
     }
@@ -61,17 +52,11 @@ impl Peer {
     /// Takes what has moved into the deadline that was known.
     pub(super) fn moved(&self, moves: Moves) {
         let known = self.deadline.get().flatten();
-        let (one, other) = match moves {
-            Moves::Nothing | Moves::All => return,
-            // What is acknowledged along the trees follows them.
-            Moves::Trees => (self.trees.deadline(), self.acks.deadline()),
-            Moves::Watch(id) => {
-                let n = self.overlay.neighbours.get(&id);
-                let patience = self.health.patience();
-                (n.map(|n| n.watch.deadline(&self.config, patience)), None)
-            }
-        };
-        self.deadline.set(Some([known, one, other].into_iter().flatten().min()));
+        let Moves::Watch(id) = moves else { return };
+        let patience = self.health.patience();
+        let watched = self.overlay.neighbours.get(&id);
+        let watch = watched.map(|n| n.watch.deadline(&self.config, patience));
+        self.deadline.set(Some([known, watch].into_iter().flatten().min()));
     }
 
     /// The earliest of all deadlines.
@@ -98,14 +83,12 @@ impl Peer {
             Some(self.overlay.next_mix),
             Some(self.own.refresh_at),
             Some(self.next_sync),
-            self.trees.deadline(),
             self.announcer.due,
             self.missing.deadline(),
             self.acks.deadline(),
             self.outbox.deadline(),
             self.comparison_deadline(),
             self.begin_deadline(),
-            Some(self.own_tree_deadline()),
             Some(self.receipts.deadline()),
             Some(self.pace_at),
             Some(self.next_idle_check),
@@ -136,12 +119,10 @@ impl Peer {
         self.mix();
         self.trim();
         self.run_sync();
-        self.run_trees();
         self.run_announcer();
         self.begin_streams();
         self.run_pulls();
         self.run_acks();
-        self.review_own_tree();
         if self.pace_at <= now {
             self.pace(false);
         }

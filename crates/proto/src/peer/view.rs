@@ -41,7 +41,7 @@ impl Peer {
             held_bytes: self.broadcast.kept.bytes(),
             unacknowledged_bytes: self.outbox.on_the_way_bytes(),
             window_bytes: self.outbox.window(),
-            trees: self.trees.views(self.id()),
+            trees: self.trees.views(),
             links: count(self.links.len()),
             store_problem: None,
             counters: self.fx.counters.clone(),

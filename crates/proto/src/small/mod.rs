@@ -51,10 +51,7 @@ mod tests {
                         prop_assert_eq!(map.insert(key, value), tree.insert(key, value));
                         prop_assert_eq!(set.insert(key), of_tree.insert(key));
                     }
-                    1 => {
-                        prop_assert_eq!(map.remove(&key), tree.remove(&key));
-                        prop_assert_eq!(set.remove(&key), of_tree.remove(&key));
-                    }
+                    1 => prop_assert_eq!(map.remove(&key), tree.remove(&key)),
                     2 => {
                         let theirs = tree.entry(key).or_insert(value);
                         prop_assert_eq!(map.get_or_insert(key, || value), theirs);

@@ -1,6 +1,6 @@
 //! A set of few values.
 
-use super::{give_back, make_room};
+use super::make_room;
 
 /// Values, ascending.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,14 +21,6 @@ impl<T> VecSet<T> {
         self.0.len()
     }
 
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.0 = Vec::new();
-    }
-
     pub(crate) fn iter(&self) -> core::slice::Iter<'_, T> {
         self.0.iter()
     }
@@ -44,14 +36,6 @@ impl<T: Ord> VecSet<T> {
         let Err(at) = self.0.binary_search(&value) else { return false };
         make_room(&mut self.0);
         self.0.insert(at, value);
-        true
-    }
-
-    /// Says whether it was there.
-    pub(crate) fn remove(&mut self, value: &T) -> bool {
-        let Ok(at) = self.0.binary_search(value) else { return false };
-        self.0.remove(at);
-        give_back(&mut self.0);
         true
     }
 }

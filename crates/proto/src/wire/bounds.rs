@@ -3,8 +3,9 @@
 use super::frame::Frame;
 use super::messages::{Range, StreamMark, SummaryEntry};
 use crate::limits::{
-    MAX_ACKS, MAX_CONFIRM, MAX_GAPS, MAX_HOST_PORT, MAX_NEIGHBOURHOOD, MAX_PULL_RANGES,
-    MAX_RECORDS_PER_FRAME, MAX_REPORTS, MAX_REQUEST_NEIGHBOURS, MAX_SEEDS, MAX_SUMMARY, WHOLE_LIST,
+    MAX_ACKS, MAX_CONFIRM, MAX_GAPS, MAX_GRAFTED, MAX_HOST_PORT, MAX_NEIGHBOURHOOD,
+    MAX_PULL_RANGES, MAX_RECORDS_PER_FRAME, MAX_REPORTS, MAX_REQUEST_NEIGHBOURS, MAX_SEEDS,
+    MAX_SUMMARY, WHOLE_LIST,
 };
 
 /// Buckets of a registry, each with its hash in a digest.
@@ -33,6 +34,10 @@ fn entries(entries: &[SummaryEntry]) -> Result<(), &'static str> {
         }
     }
     Ok(())
+}
+
+fn publishers(tokens: &[u64]) -> Result<(), &'static str> {
+    within(tokens.len(), MAX_GRAFTED, "too many publishers")
 }
 
 fn ranges(ranges: &[Range]) -> Result<(), &'static str> {
@@ -82,8 +87,11 @@ impl Frame {
                 within(f.neighbours.len(), MAX_NEIGHBOURHOOD, "too many neighbours named")
             }
             Frame::Summary(f) => entries(f.entries.as_deref().unwrap_or_default()),
-            Frame::Graft(f) => entries(f.have.as_deref().unwrap_or_default()),
-            Frame::Grafted(f) => entries(f.have.as_deref().unwrap_or_default()),
+            Frame::Graft(f) => {
+                publishers(&f.publishers)?;
+                entries(&f.have)
+            }
+            Frame::Prune(f) => publishers(&f.publishers),
             Frame::Pull(f) => ranges(&f.ranges),
             Frame::Announce(f) => ranges(&f.ranges),
             Frame::Confirm(f) => one_range_each(&f.streams),

@@ -7,8 +7,8 @@ use minicbor::bytes::ByteArray;
 use minicbor::{Decode, Encode};
 
 use super::messages::{
-    Ack, Announce, Beacon, Census, Confirm, Confirmed, Data, GetData, Gossip, Graft, Grafted,
-    Prune, Pull, Pulled, Summary,
+    Ack, Announce, Census, Confirm, Confirmed, Data, GetData, Gossip, Graft, Prune, Pull, Pulled,
+    Summary,
 };
 use crate::batch::Batch;
 use crate::death::{Adjacency, Appointment, Certificate, DeathReport, Testimony, Vote};
@@ -594,20 +594,16 @@ frames! {
     31 GetData(GetData),
     /// Here it is, or not.
     32 Data(Data),
-    /// A root's sign of life.
-    33 Beacon(Beacon),
-    /// Send me what rides this tree.
-    34 Graft(Graft),
-    /// You get it.
-    35 Grafted(Grafted),
-    /// Send me no longer what rides this tree.
-    36 Prune(Prune),
+    /// Send me their batches.
+    33 Graft(Graft),
+    /// Send me announcements only.
+    34 Prune(Prune),
     /// I have these.
-    37 Announce(Announce),
+    35 Announce(Announce),
     /// How far messages have come.
-    38 Ack(Ack),
+    36 Ack(Ack),
     /// Be counted.
-    39 Census(Census),
+    37 Census(Census),
     /// What I have seen.
     40 Summary(Summary),
     /// Send me those.

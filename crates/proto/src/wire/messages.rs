@@ -13,8 +13,9 @@ use crate::signed::{Signed, Statement};
 pub struct Gossip {
     /// Links it crossed, this one included.
     pub hops: u16,
-    /// Whether it rides its publisher's own tree rather than the shared one.
-    pub own_tree: bool,
+    /// Whether it goes over all links, and the first one that brings it is the parent from then on
+    /// (section 7.4).
+    pub explores: bool,
     /// Whether its publisher waits to hear who holds it: acknowledgements are not gathered.
     pub receipt: bool,
     /// Whether it answers a [`Pull`]: it is announced to others rather than sent on.
@@ -27,7 +28,7 @@ pub struct Gossip {
     pub batch: Batch,
 }
 
-const FLAG_OWN_TREE: u8 = 1;
+const FLAG_EXPLORES: u8 = 1;
 const FLAG_RECEIPT: u8 = 2;
 const FLAG_PULLED: u8 = 4;
 
@@ -38,7 +39,7 @@ impl Gossip {
         e: &mut Encoder<W>,
     ) -> Result<(), encode::Error<W::Error>> {
         let all = [
-            (self.own_tree, FLAG_OWN_TREE),
+            (self.explores, FLAG_EXPLORES),
             (self.receipt, FLAG_RECEIPT),
             (self.pulled, FLAG_PULLED),
         ];
@@ -80,7 +81,7 @@ impl Gossip {
         let has = |flag| flags & flag != 0;
         Ok(Gossip {
             hops,
-            own_tree: has(FLAG_OWN_TREE),
+            explores: has(FLAG_EXPLORES),
             receipt: has(FLAG_RECEIPT),
             pulled: has(FLAG_PULLED),
             age_ms,
@@ -130,119 +131,25 @@ pub struct Data {
     pub age_ms: Option<u32>,
 }
 
-/// One of the trees that batches ride (section 7.4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
-pub enum TreeId {
-    /// One of the shared trees, by number; a publisher's id decides which one it uses.
-    #[n(0)]
-    Shared(#[n(0)] u8),
-    /// The tree whose root is this publisher.
-    #[n(1)]
-    Own(#[n(0)] PeerId),
-}
-
-impl core::fmt::Display for TreeId {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            TreeId::Shared(n) => write!(f, "shared-{n}"),
-            TreeId::Own(of) => write!(f, "own-{}", of.short()),
-        }
-    }
-}
-
-/// The signed part of a [`Beacon`].
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct BeaconBody {
-    /// The root, which signs.
-    #[n(0)]
-    pub root: PeerId,
-    /// Its incarnation.
-    #[n(1)]
-    pub incarnation: u64,
-    /// The tree.
-    #[n(2)]
-    pub tree: TreeId,
-    /// Counts the beacons of this root for this tree; ascends also over incarnations.
-    #[n(3)]
-    pub sequence: u64,
-    /// The root's target degree: among several roots, a well-connected one stands.
-    #[n(4)]
-    pub target: u16,
-    /// Milliseconds until the next one.
-    #[n(5)]
-    pub interval_ms: u32,
-}
-
-/// The longest interval of beacons: an hour.
-const MAX_BEACON_INTERVAL_MS: u32 = 3_600_000;
-
-impl Statement for BeaconBody {
-    const DOMAIN: &'static str = "rumor/1 beacon";
-
-    fn signer(&self) -> PeerId {
-        self.root
-    }
-
-    fn check(&self) -> Result<(), &'static str> {
-        match self.tree {
-            TreeId::Own(of) if of != self.root => Err("a publisher's own tree has another root"),
-            _ if self.interval_ms > MAX_BEACON_INTERVAL_MS => Err("a beacon interval is too long"),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// A root's sign of life, passed on to every neighbour; only it changes a tree (section 7.4).
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct Beacon {
-    /// What the root says.
-    #[n(0)]
-    pub body: Signed<BeaconBody>,
-    /// Links between the root and the sender.
-    #[n(1)]
-    pub depth: u16,
-    /// How long it has been on its way to the sender, and waited there, in milliseconds. Without it, peers
-    /// could tell each other of a root for ever that is long gone (OSPF's age of what is flooded,
-    /// RFC 2328, section 12.1.1).
-    #[n(2)]
-    pub age_ms: u32,
-}
-
-/// "Send me what rides this tree." (section 7.4)
+/// "Send me their batches." (section 7.4)
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Graft {
-    /// The tree.
+    /// Whose, by their [`ack_token`]s; at most [`MAX_GRAFTED`](crate::limits::MAX_GRAFTED).
     #[n(0)]
-    pub tree: TreeId,
-    /// What the sender has of the tree's publishers, if it lost the way that it had to the root and
-    /// may have missed something: the rest follows at once. Those behind it learn by it that it is
-    /// no way any more.
+    pub publishers: Vec<u64>,
+    /// What the sender has of those that published lately, ascending: what it lacks follows at once.
     #[n(1)]
-    pub have: Option<Vec<SummaryEntry>>,
+    pub have: Vec<SummaryEntry>,
 }
 
-/// "You get it." (section 7.4)
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[cbor(map)]
-pub struct Grafted {
-    /// The tree.
-    #[n(0)]
-    pub tree: TreeId,
-    /// What the sender has, if the other may have messages that it missed: they follow at once.
-    #[n(1)]
-    pub have: Option<Vec<SummaryEntry>>,
-}
-
-/// "Send me no longer what rides this tree." (section 7.4)
+/// "Send me announcements of their batches only." (section 7.4)
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Prune {
-    /// The tree.
+    /// Whose, by their [`ack_token`]s; at most [`MAX_GRAFTED`](crate::limits::MAX_GRAFTED).
     #[n(0)]
-    pub tree: TreeId,
+    pub publishers: Vec<u64>,
 }
 
 /// "I have these." On links that are on no tree of theirs (section 7.5).
@@ -337,11 +244,8 @@ pub struct CensusBody {
     /// It waits to hear who holds everything below this number.
     #[n(3)]
     pub until: u64,
-    /// Whether it rides the publisher's own tree.
-    #[n(4)]
-    pub own_tree: bool,
     /// Whether it asks for the names of holders.
-    #[n(5)]
+    #[n(4)]
     pub names: bool,
 }
 

@@ -22,9 +22,8 @@ pub use frame::{
     Registered, Reject, Report, Rewire, SeedName, Testify, Verdict, Votes, Want,
 };
 pub use messages::{
-    Ack, AckEntry, Announce, Beacon, BeaconBody, Census, CensusBody, Confirm, Confirmed, Data,
-    GetData, Gossip, Graft, Grafted, Holder, Prune, Pull, Pulled, Range, StreamMark, Summary,
-    SummaryEntry, TreeId, ack_token,
+    Ack, AckEntry, Announce, Census, CensusBody, Confirm, Confirmed, Data, GetData, Gossip, Graft,
+    Holder, Prune, Pull, Pulled, Range, StreamMark, Summary, SummaryEntry, ack_token,
 };
 pub use pieces::{TOTAL, Unit, unit};
 pub use verify::{Verified, Verifier, VerifyError, trust_without_checking};

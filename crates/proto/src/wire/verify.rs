@@ -125,7 +125,6 @@ impl Verifier {
             Frame::Rewire(f) => self.signed(&f.to)?,
             Frame::Gossip(f) => self.batch(&f.batch)?,
             Frame::Data(f) => f.batch.iter().try_for_each(|b| self.batch(b))?,
-            Frame::Beacon(f) => self.signed(&f.body)?,
             Frame::Census(f) => self.signed(&f.body)?,
             Frame::Report(f) => self.report(&f.report)?,
             Frame::Appoint(f) => {
@@ -165,7 +164,6 @@ impl Verifier {
             | Frame::Confirm(_)
             | Frame::Confirmed(_)
             | Frame::Graft(_)
-            | Frame::Grafted(_)
             | Frame::Prune(_)
             | Frame::Announce(_)
             | Frame::Ack(_)

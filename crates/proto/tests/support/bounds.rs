@@ -3,13 +3,13 @@
 
 use rumormill_proto::death::{Certificate, DeathReport, Testimony, Vote};
 use rumormill_proto::limits::{
-    MAX_ACKS, MAX_ADDRESSES, MAX_BATCH, MAX_BATCH_MESSAGES, MAX_GAPS, MAX_HOST_PORT, MAX_NAME,
-    MAX_NEIGHBOURHOOD, MAX_PAYLOAD, MAX_PULL_RANGES, MAX_RECORDS_PER_FRAME, MAX_REPORTS,
+    MAX_ACKS, MAX_ADDRESSES, MAX_BATCH, MAX_BATCH_MESSAGES, MAX_GAPS, MAX_GRAFTED, MAX_HOST_PORT,
+    MAX_NAME, MAX_NEIGHBOURHOOD, MAX_PAYLOAD, MAX_PULL_RANGES, MAX_RECORDS_PER_FRAME, MAX_REPORTS,
     MAX_REQUEST_NEIGHBOURS, MAX_SEEDS, MAX_SUMMARY, MAX_TARGET, MAX_TOPIC,
 };
 use rumormill_proto::registry::Entry;
 use rumormill_proto::signed::Signed;
-use rumormill_proto::wire::{BeaconBody, Frame, PeerReply, Range, SummaryEntry, TreeId};
+use rumormill_proto::wire::{Frame, PeerReply, Range, SummaryEntry};
 use rumormill_proto::{Batch, SignedRecord};
 
 fn at_most(n: usize, limit: usize, what: &str) {
@@ -57,13 +57,6 @@ fn entries(entries: &[SummaryEntry]) {
 fn ranges(ranges: &[Range]) {
     at_most(ranges.len(), MAX_PULL_RANGES, "ranges");
     assert!(ranges.iter().all(|r| r.from < r.to));
-}
-
-fn beacon(b: &BeaconBody) {
-    assert!(b.interval_ms <= 3_600_000, "an interval of {} ms", b.interval_ms);
-    if let TreeId::Own(of) = b.tree {
-        assert_eq!(of, b.root, "a publisher's own tree has another root");
-    }
 }
 
 fn vote(v: &Signed<Vote>) {
@@ -131,9 +124,11 @@ pub fn assert_within(frame: &Frame) {
         Frame::Neighbourhood(f) => at_most(f.neighbours.len(), MAX_NEIGHBOURHOOD, "neighbours"),
         Frame::Gossip(f) => batch(&f.batch),
         Frame::Data(f) => f.batch.iter().for_each(batch),
-        Frame::Beacon(f) => beacon(&f.body),
-        Frame::Graft(f) => entries(f.have.as_deref().unwrap_or_default()),
-        Frame::Grafted(f) => entries(f.have.as_deref().unwrap_or_default()),
+        Frame::Graft(f) => {
+            at_most(f.publishers.len(), MAX_GRAFTED, "publishers named");
+            entries(&f.have);
+        }
+        Frame::Prune(f) => at_most(f.publishers.len(), MAX_GRAFTED, "publishers named"),
         Frame::Announce(f) => ranges(&f.ranges),
         Frame::Ack(f) => at_most(f.entries.len(), MAX_ACKS, "acknowledgements"),
         Frame::Summary(f) => entries(f.entries.as_deref().unwrap_or_default()),

@@ -10,12 +10,12 @@ use rumormill_proto::record::{Presence, Record};
 use rumormill_proto::registry::Entry;
 use rumormill_proto::signed::{Signed, Statement};
 use rumormill_proto::wire::{
-    Accept, Accused, Ack, AckEntry, Announce, Appoint, Beacon, BeaconBody, Census, CensusBody,
-    Close, Confirm, Confirmed, Data, Digest, Entries, Frame, GetData, Gossip, Graft, Grafted,
-    Hello, Holder, Leave, LostPeer, MembersChanged, Neighbourhood, PeerList, PeerReply,
-    PeerRequest, Permit, Ping, Pong, Position, PositionRead, ProbeReply, ProbeRequest, Prune, Pull,
-    Pulled, Range, Register, RegisterRefused, Registered, Reject, Report, Rewire, SeedName,
-    StreamMark, Summary, SummaryEntry, Testify, TreeId, Verdict, Votes, Want,
+    Accept, Accused, Ack, AckEntry, Announce, Appoint, Census, CensusBody, Close, Confirm,
+    Confirmed, Data, Digest, Entries, Frame, GetData, Gossip, Graft, Hello, Holder, Leave,
+    LostPeer, MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong,
+    Position, PositionRead, ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register,
+    RegisterRefused, Registered, Reject, Report, Rewire, SeedName, StreamMark, Summary,
+    SummaryEntry, Testify, Verdict, Votes, Want,
 };
 use rumormill_proto::{
     Address, Batch, CloseReason, Identity, MessageId, Name, PeerId, RefuseReason, Role,
@@ -110,9 +110,9 @@ pub fn batch() -> impl Strategy<Value = Batch> + Clone {
 
 fn gossip() -> impl Strategy<Value = Gossip> {
     (batch(), any::<(u16, bool, bool, bool, u32)>()).prop_map(
-        |(batch, (hops, own_tree, receipt, pulled, age_ms))| Gossip {
+        |(batch, (hops, explores, receipt, pulled, age_ms))| Gossip {
             hops,
-            own_tree,
+            explores,
             receipt,
             pulled,
             age_ms,
@@ -126,28 +126,15 @@ fn data() -> impl Strategy<Value = Data> {
         .prop_map(|(id, batch, age_ms)| Data { id, batch, age_ms })
 }
 
-fn tree() -> impl Strategy<Value = TreeId> + Clone {
-    prop_oneof![any::<u8>().prop_map(TreeId::Shared), peer_id().prop_map(TreeId::Own)]
-}
-
-fn beacon() -> impl Strategy<Value = Beacon> {
-    let tree = option::of(any::<u8>());
-    let ages = (0u32..=3_600_000, any::<u32>());
-    (identity(), tree, (number(), number()), any::<(u16, u16)>(), ages).prop_map(
-        |(root, tree, (incarnation, sequence), (target, depth), (interval_ms, age_ms))| {
-            let id = root.id();
-            let tree = tree.map_or(TreeId::Own(id), TreeId::Shared);
-            let body = BeaconBody { root: id, incarnation, tree, sequence, target, interval_ms };
-            Beacon { body: Signed::sign(body, &root), depth, age_ms }
-        },
-    )
+fn tokens() -> impl Strategy<Value = Vec<u64>> + Clone {
+    vec(any::<u64>(), 0..6)
 }
 
 fn census() -> impl Strategy<Value = Census> {
-    (identity(), number(), number(), number(), any::<(bool, bool)>()).prop_map(
-        |(publisher, epoch, round, until, (own_tree, names))| {
+    (identity(), number(), number(), number(), any::<bool>()).prop_map(
+        |(publisher, epoch, round, until, names)| {
             let id = publisher.id();
-            let body = CensusBody { publisher: id, epoch, round, until, own_tree, names };
+            let body = CensusBody { publisher: id, epoch, round, until, names };
             Census { body: Signed::sign(body, &publisher) }
         },
     )
@@ -457,13 +444,11 @@ pub fn all() -> Vec<(u16, BoxedStrategy<Frame>)> {
         (30, boxed(gossip())),
         (31, boxed(message_id().prop_map(|id| GetData { id }))),
         (32, boxed(data())),
-        (33, boxed(beacon())),
-        (34, boxed((tree(), option::of(has())).prop_map(|(tree, have)| Graft { tree, have }))),
-        (35, boxed((tree(), option::of(has())).prop_map(|(tree, have)| Grafted { tree, have }))),
-        (36, boxed(tree().prop_map(|tree| Prune { tree }))),
-        (37, boxed(ranges().prop_map(|ranges| Announce { ranges }))),
-        (38, boxed(ack())),
-        (39, boxed(census())),
+        (33, boxed((tokens(), has()).prop_map(|(publishers, have)| Graft { publishers, have }))),
+        (34, boxed(tokens().prop_map(|publishers| Prune { publishers }))),
+        (35, boxed(ranges().prop_map(|ranges| Announce { ranges }))),
+        (36, boxed(ack())),
+        (37, boxed(census())),
         (40, boxed(summary())),
         (41, boxed((ranges(), any::<u64>()).prop_map(|(ranges, nonce)| Pull { ranges, nonce }))),
         (
@@ -555,7 +540,6 @@ pub fn signed_parts(frame: &Frame) -> Vec<(Vec<u8>, Vec<u8>)> {
         Frame::Rewire(f) => out.one(&f.to),
         Frame::Gossip(f) => out.batches([&f.batch]),
         Frame::Data(f) => out.batches(&f.batch),
-        Frame::Beacon(f) => out.one(&f.body),
         Frame::Census(f) => out.one(&f.body),
         Frame::Report(f) => {
             out.one(&f.report);

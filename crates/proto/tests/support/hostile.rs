@@ -6,12 +6,12 @@ use rumormill_proto::record::{Presence, Record};
 use rumormill_proto::registry::Entry;
 use rumormill_proto::signed::Signed;
 use rumormill_proto::wire::{
-    Accept, Accused, Ack, AckEntry, Announce, Appoint, Beacon, BeaconBody, Census, CensusBody,
-    Close, Confirm, Confirmed, Data, Digest, Entries, Frame, GetData, Gossip, Graft, Grafted,
-    Holder, Leave, LostPeer, MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest,
-    Permit, Ping, Pong, ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register,
-    RegisterRefused, Registered, Reject, Report, Rewire, SeedName, StreamMark, Summary,
-    SummaryEntry, Testify, TreeId, Verdict, Votes, Want,
+    Accept, Accused, Ack, AckEntry, Announce, Appoint, Census, CensusBody, Close, Confirm,
+    Confirmed, Data, Digest, Entries, Frame, GetData, Gossip, Graft, Holder, Leave, LostPeer,
+    MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong,
+    ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register, RegisterRefused, Registered,
+    Reject, Report, Rewire, SeedName, StreamMark, Summary, SummaryEntry, Testify, Verdict, Votes,
+    Want, ack_token,
 };
 use rumormill_proto::{
     Batch, CloseReason, Identity, MessageId, Name, PeerId, RefuseReason, Role, SignedRecord,
@@ -271,7 +271,7 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
             let flags = s.byte();
             Gossip {
                 hops: s.u16(),
-                own_tree: flags & 1 != 0,
+                explores: flags & 1 != 0,
                 receipt: flags & 2 != 0,
                 pulled: flags & 4 != 0,
                 age_ms: if flags & 8 != 0 { u32::MAX } else { 0 },
@@ -317,10 +317,8 @@ pub fn frame(s: &mut Script<'_>, rig: &Rig, remote: Remote) -> Frame {
             Appoint { appointment, record: record(s, rig, remote) }.into()
         }
         30 => Testify { testimony: a_testimony(s) }.into(),
-        32 => Beacon { body: beacon(s), depth: s.u16(), age_ms: u32::from(s.u16()) }.into(),
-        33 => Graft { tree: tree(s), have: s.once_in(2).then(|| has(s)) }.into(),
-        34 => Grafted { tree: tree(s), have: s.once_in(2).then(|| has(s)) }.into(),
-        35 => Prune { tree: tree(s) }.into(),
+        32 | 33 => Graft { publishers: publishers(s), have: has(s) }.into(),
+        34 | 35 => Prune { publishers: publishers(s) }.into(),
         36 => Announce { ranges: a_few(s, 6, range) }.into(),
         37 => Ack { entries: a_few(s, 6, ack), congested: s.once_in(4) }.into(),
         38 => Census { body: census(s) }.into(),
@@ -369,22 +367,9 @@ fn range(s: &mut Script<'_>) -> Range {
     Range { publisher: id(s), epoch: s.life(), from, to }
 }
 
-fn tree(s: &mut Script<'_>) -> TreeId {
-    if s.once_in(4) { TreeId::Own(id(s)) } else { TreeId::Shared(s.byte() % 6) }
-}
-
-fn beacon(s: &mut Script<'_>) -> Signed<BeaconBody> {
-    let root = accomplice(s);
-    let tree = if s.once_in(4) { TreeId::Own(root.id()) } else { TreeId::Shared(s.byte() % 6) };
-    let body = BeaconBody {
-        root: root.id(),
-        incarnation: s.life(),
-        tree,
-        sequence: s.number(),
-        target: s.u16(),
-        interval_ms: (s.number() as u32) % 3_600_001,
-    };
-    Signed::sign(body, &root)
+/// Tokens of anybody, and of somebody that nobody knows.
+fn publishers(s: &mut Script<'_>) -> Vec<u64> {
+    a_few(s, 6, |s| if s.once_in(8) { s.number() } else { ack_token(&id(s)) })
 }
 
 fn census(s: &mut Script<'_>) -> Signed<CensusBody> {
@@ -394,7 +379,6 @@ fn census(s: &mut Script<'_>) -> Signed<CensusBody> {
         epoch: s.life(),
         round: s.number(),
         until: s.number(),
-        own_tree: s.once_in(2),
         names: s.once_in(2),
     };
     Signed::sign(body, &publisher)
@@ -412,7 +396,7 @@ fn ack(s: &mut Script<'_>) -> AckEntry {
         peers: s.number() as u32,
         sum: s.number(),
         holders: s.once_in(2).then(|| {
-            let tokens = (0..s.byte()).map(|_| rumormill_proto::wire::ack_token(&id(s)));
+            let tokens = (0..s.byte()).map(|_| ack_token(&id(s)));
             tokens
                 .collect::<Vec<_>>()
                 .into_iter()
@@ -487,7 +471,7 @@ pub fn honest_answer(s: &mut Script<'_>, remote: Remote, frame: &Frame) -> Optio
             }
             let r = f.ranges.first()?;
             let batch = an_answer(r.publisher, r.epoch, r.from)?;
-            Gossip { hops: 3, own_tree: false, receipt: false, pulled: true, age_ms: 0, batch }
+            Gossip { hops: 3, explores: false, receipt: false, pulled: true, age_ms: 0, batch }
                 .into()
         }
         Frame::Confirm(f) => {
@@ -501,8 +485,11 @@ pub fn honest_answer(s: &mut Script<'_>, remote: Remote, frame: &Frame) -> Optio
             let batch = an_answer(f.id.publisher, f.id.epoch, f.id.sequence)?;
             Data { id: f.id, batch: Some(batch), age_ms: Some(5) }.into()
         }
-        Frame::Graft(f) => Grafted { tree: f.tree, have: s.once_in(2).then(|| has(s)) }.into(),
-        Frame::Beacon(f) => Graft { tree: f.body.tree, have: s.once_in(2).then(|| has(s)) }.into(),
+        // It has lost its way as well, or asks to be left alone.
+        Frame::Graft(f) if s.once_in(2) => {
+            Graft { publishers: f.publishers.clone(), have: has(s) }.into()
+        }
+        Frame::Graft(f) => Prune { publishers: f.publishers.clone() }.into(),
         Frame::ProbeRequest(f) => ProbeReply { subject: f.subject, verdict: verdict(s) }.into(),
         Frame::Digest(_) => Entries {
             entries: PEERS.map(|n| Entry::new(signed_record(&identity(n), 1, 0))).collect(),

@@ -7,7 +7,7 @@ use minicbor::{Encode, Encoder};
 use rumormill_proto::death::{Adjacency, Appointment, Certificate, DeathReport, Testimony, Vote};
 use rumormill_proto::record::{Presence, Record};
 use rumormill_proto::signed::{Signed, Statement};
-use rumormill_proto::wire::{BeaconBody, CensusBody, Encoded, TreeId};
+use rumormill_proto::wire::{CensusBody, Encoded};
 use rumormill_proto::{Address, Batch, Identity, MessageId, Name, PeerId, SignedRecord, StreamId};
 
 /// The identity whose secret is 32 times the byte `n`. Each is computed once, because a fuzzer asks
@@ -134,23 +134,10 @@ pub fn first_of(batch: &Batch) -> MessageId {
     MessageId { publisher, epoch, sequence: batch.first() }
 }
 
-/// A root's sign of life.
-pub fn beacon(
-    root: &Identity,
-    incarnation: u64,
-    tree: TreeId,
-    sequence: u64,
-) -> Signed<BeaconBody> {
-    let root_id = root.id();
-    let body =
-        BeaconBody { root: root_id, incarnation, tree, sequence, target: 9, interval_ms: 2000 };
-    Signed::sign(body, root)
-}
-
 /// A publisher's question who holds what.
 pub fn census(publisher: &Identity, epoch: u64, round: u64, until: u64) -> Signed<CensusBody> {
     let id = publisher.id();
-    let body = CensusBody { publisher: id, epoch, round, until, own_tree: false, names: false };
+    let body = CensusBody { publisher: id, epoch, round, until, names: false };
     Signed::sign(body, publisher)
 }
 

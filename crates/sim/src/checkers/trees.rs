@@ -1,5 +1,7 @@
-//! Broadcast trees: every peer is on each of them, and every way up leads to its one root.
+//! Broadcast trees: of publishers that have published lately, every way up leads to the publisher, every parent
+//! knows its children, and who has lost the way gets the next batch from whoever has it.
 
+use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rumormill_proto::PeerId;
@@ -9,92 +11,72 @@ use super::Violation;
 use crate::node::NodeId;
 use crate::observation::Observation;
 
-/// The shared trees by their names in views.
-const SHARED: [&str; 4] = ["shared-0", "shared-1", "shared-2", "shared-3"];
-
-/// Looks at the shared trees of every component of two peers or more, and at publishers' own ones
-/// as far as somebody is on them.
+/// Looks at the trees of live peers that have published for so long, and nothing before that.
 #[must_use]
-pub fn check(seen: &Observation) -> Vec<Violation> {
-    let mut views: BTreeMap<NodeId, BTreeMap<&str, &TreeView>> = BTreeMap::new();
-    let mut own: BTreeSet<&str> = BTreeSet::new();
-    for n in seen.live_peers() {
-        let trees = n.peer.iter().flat_map(|p| &p.trees);
-        let here: BTreeMap<&str, &TreeView> = trees.map(|t| (t.tree.as_str(), t)).collect();
-        let is_own =
-            |t: &&str| !SHARED.contains(t) && here.get(t).is_some_and(|v| v.root == Some(n.id));
-        own.extend(here.keys().copied().filter(is_own));
-        views.insert(n.node, here);
-    }
+pub fn check(seen: &Observation, within: Duration) -> Vec<Violation> {
+    let recent = seen.ledger.publications.iter().filter(|p| seen.now.since(p.at) <= within);
+    let publishers: BTreeSet<NodeId> = recent.map(|p| p.node).collect();
     let mut found = Vec::new();
-    for component in seen.graph.components().iter().filter(|c| c.len() > 1) {
-        for tree in SHARED {
-            found.extend(judge(seen, tree, component, &views));
+    for n in seen.live_peers().filter(|n| publishers.contains(&n.node)) {
+        let with_it = |c: &&BTreeSet<NodeId>| c.contains(&n.node) && c.len() > 1;
+        let components = seen.graph.components();
+        if let Some(component) = components.iter().find(with_it) {
+            found.extend(judge(seen, &n.id, n.node, component));
         }
-    }
-    for tree in own {
-        let everybody: BTreeSet<NodeId> = views.keys().copied().collect();
-        found.extend(judge(seen, tree, &everybody, &views));
     }
     found
 }
 
-/// One tree in one component.
+/// One publisher's tree in its component.
 fn judge(
     seen: &Observation,
-    tree: &str,
+    publisher: &PeerId,
+    root: NodeId,
     component: &BTreeSet<NodeId>,
-    views: &BTreeMap<NodeId, BTreeMap<&str, &TreeView>>,
 ) -> Vec<Violation> {
     let mut found = Vec::new();
-    let mut say = |what: String| found.push(Violation::new("tree", format!("{tree}: {what}")));
+    let mut say = |what: String| {
+        found.push(Violation::new("tree", format!("tree of {root}: {what}")));
+    };
     let node = |id: &PeerId| seen.node_of(id).map(|n| n.node);
-    let view = |n: &NodeId| views.get(n).and_then(|v| v.get(tree)).copied();
-    let mut roots: BTreeSet<NodeId> = BTreeSet::new();
+    let places: BTreeMap<NodeId, &TreeView> = seen
+        .live_peers()
+        .filter_map(|n| {
+            let trees = &n.peer.as_ref()?.trees;
+            Some((n.node, trees.iter().find(|t| t.publisher == *publisher)?))
+        })
+        .collect();
+    let takes = |t: &TreeView, n: &NodeId| t.children.iter().any(|c| node(c) == Some(*n));
+    let parent = |n: &NodeId| places.get(n).and_then(|t| t.parent.as_ref()).and_then(node);
     for n in component {
-        let Some(v) = view(n) else {
-            say(format!("{n} is not on it"));
+        let Some(t) = places.get(n) else {
+            say(format!("{n} knows nothing of it"));
             continue;
         };
-        let root = v.root.as_ref().and_then(node);
-        roots.extend(root);
-        match (root == Some(*n), v.parents.as_slice()) {
-            (true, []) => {}
-            (true, more) => say(format!("{n} is the root and has {} parents", more.len())),
-            (false, [parent]) => {
-                let above = node(parent).filter(|p| component.contains(p));
-                match above.and_then(|p| view(&p)) {
-                    None => say(format!("{n} hangs on {parent}, which is not on it")),
-                    Some(p) if !p.children.iter().any(|c| node(c) == Some(*n)) => {
-                        say(format!("{n} hangs on {parent}, which does not know"));
+        if *n != root {
+            match parent(n) {
+                None => {
+                    // The next batch finds it, whoever has it first.
+                    let around = seen.graph.neighbours(*n);
+                    for deaf in around.filter(|x| !places.get(x).is_none_or(|t| takes(t, n))) {
+                        say(format!("{n} has no parent, and {deaf} would not give it anything"));
                     }
-                    Some(_) => {}
+                }
+                Some(p) => {
+                    if !places.get(&p).is_some_and(|t| takes(t, n)) {
+                        say(format!("{n} hangs on {p}, which does not know"));
+                    }
+                    if !leads_up(*n, component.len(), &parent, root) {
+                        say(format!("the way up from {n} does not lead to the publisher"));
+                    }
                 }
             }
-            (false, parents) => say(format!("{n} has {} parents", parents.len())),
         }
-        for child in &v.children {
-            let below = node(child).and_then(|c| view(&c));
-            let hangs = below.is_some_and(|b| b.parents.iter().any(|p| node(p) == Some(*n)));
-            if !hangs {
-                let child = node(child);
-                say(format!("{n} takes {child:?} for its child, which it is not"));
+        for child in t.children.iter().filter_map(node) {
+            if parent(&child).is_some_and(|p| p != *n) || child == root {
+                say(format!("{n} takes {child} for its child, which it is not"));
             }
         }
-        if !leads_up(
-            *n,
-            component.len(),
-            &|n| {
-                let parents = view(n)?.parents.as_slice();
-                parents.first().and_then(node)
-            },
-            root,
-        ) {
-            say(format!("the way up from {n} does not lead to its root {root:?}"));
-        }
-    }
-    if roots.len() != 1 {
-        say(format!("it has {} roots: {roots:?}", roots.len()));
     }
     found
 }
@@ -104,17 +86,17 @@ fn leads_up(
     from: NodeId,
     steps: usize,
     parent: &impl Fn(&NodeId) -> Option<NodeId>,
-    root: Option<NodeId>,
+    root: NodeId,
 ) -> bool {
     let mut at = from;
     for _ in 0..steps {
-        if Some(at) == root {
+        if at == root {
             return true;
         }
         let Some(up) = parent(&at) else { return false };
         at = up;
     }
-    Some(at) == root
+    at == root
 }
 
 #[cfg(test)]
@@ -122,73 +104,85 @@ mod tests {
     use super::*;
     use crate::checkers::planted;
 
-    /// The peers n3, n4 and n5 with n3 as root of all trees, n4 below it and n5 below n4.
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    /// The peers n3, n4 and n5; n3 has published, n4 is below it and n5 below n4.
     fn sound() -> Observation {
         let mut seen = planted::sound();
         let ids: Vec<PeerId> = seen.nodes.iter().map(|n| n.id).collect();
-        let place = |n: usize| match n {
-            3 => (vec![], vec![ids[4]]),
-            4 => (vec![ids[3]], vec![ids[5]]),
-            _ => (vec![ids[4]], vec![]),
-        };
         for n in 3..6 {
-            let view = |tree: &&str| {
-                let (parents, children) = place(n);
-                let depth = u16::try_from(n - 3).unwrap();
-                TreeView { tree: (*tree).to_owned(), root: Some(ids[3]), depth, parents, children }
+            let (parent, children) = match n {
+                3 => (None, vec![ids[4]]),
+                4 => (Some(ids[3]), vec![ids[5]]),
+                _ => (Some(ids[4]), vec![]),
             };
             let peer = seen.nodes[n].peer.as_mut().unwrap();
-            peer.trees = SHARED.iter().map(view).collect();
+            peer.trees = vec![TreeView { publisher: ids[3], parent, children }];
         }
         seen
     }
 
     fn tree(seen: &mut Observation, n: usize) -> &mut TreeView {
-        &mut seen.nodes[n].peer.as_mut().unwrap().trees[1]
+        &mut seen.nodes[n].peer.as_mut().unwrap().trees[0]
+    }
+
+    fn words(seen: &Observation) -> Vec<String> {
+        check(seen, MINUTE).into_iter().map(|v| v.what).collect()
     }
 
     #[test]
     fn a_sound_tree_passes() {
-        assert_eq!(check(&sound()), []);
+        assert_eq!(check(&sound(), MINUTE), []);
+    }
+
+    #[test]
+    fn tree_of_somebody_who_is_silent_may_be_anything() {
+        let mut seen = sound();
+        tree(&mut seen, 5).parent = None;
+        assert_eq!(words(&seen).len(), 1, "n3 would not give it anything");
+        assert_eq!(check(&seen, Duration::from_secs(1)), []);
+    }
+
+    #[test]
+    fn peer_that_has_lost_its_way_is_grafted_on_all_its_neighbours() {
+        let mut seen = sound();
+        tree(&mut seen, 5).parent = None;
+        let id = seen.nodes[5].id;
+        tree(&mut seen, 3).children.push(id);
+        assert_eq!(check(&seen, MINUTE), []);
+        tree(&mut seen, 4).parent = None;
+        let id = seen.nodes[4].id;
+        tree(&mut seen, 5).children.push(id);
+        assert_eq!(check(&seen, MINUTE), [], "n3 gives it to both");
+    }
+
+    #[test]
+    fn way_up_that_ends_before_the_publisher_is_found() {
+        let mut seen = sound();
+        tree(&mut seen, 4).parent = None;
+        assert!(words(&seen).iter().any(|w| w.contains("the way up from n5")), "n5 was not told");
     }
 
     #[test]
     fn a_peer_beside_a_tree_is_found() {
         let mut seen = sound();
-        seen.nodes[5].peer.as_mut().unwrap().trees.remove(1);
-        assert!(check(&seen).iter().any(|v| v.what.contains("n5 is not on it")));
-    }
-
-    #[test]
-    fn a_second_parent_is_found() {
-        let mut seen = sound();
-        let id = seen.nodes[3].id;
-        tree(&mut seen, 5).parents.push(id);
-        assert!(check(&seen).iter().any(|v| v.what.contains("n5 has 2 parents")));
+        seen.nodes[5].peer.as_mut().unwrap().trees.clear();
+        assert!(words(&seen).iter().any(|w| w.contains("n5 knows nothing")));
     }
 
     #[test]
     fn a_cycle_is_found() {
         let mut seen = sound();
         let id = seen.nodes[5].id;
-        tree(&mut seen, 4).parents = vec![id];
-        assert!(check(&seen).iter().any(|v| v.what.contains("the way up from n4")));
-    }
-
-    #[test]
-    fn a_second_root_is_found() {
-        let mut seen = sound();
-        let id = seen.nodes[5].id;
-        let t = tree(&mut seen, 5);
-        (t.root, t.parents) = (Some(id), vec![]);
-        assert!(check(&seen).iter().any(|v| v.what.contains("2 roots")));
+        tree(&mut seen, 4).parent = Some(id);
+        assert!(words(&seen).iter().any(|w| w.contains("the way up from n4")));
     }
 
     #[test]
     fn a_parent_that_does_not_know_its_child_is_found() {
         let mut seen = sound();
         tree(&mut seen, 4).children.clear();
-        assert_eq!(check(&seen).len(), 1);
+        assert_eq!(words(&seen).len(), 1);
     }
 
     #[test]
@@ -196,6 +190,6 @@ mod tests {
         let mut seen = sound();
         let id = seen.nodes[5].id;
         tree(&mut seen, 3).children.push(id);
-        assert_eq!(check(&seen).len(), 1);
+        assert_eq!(words(&seen).len(), 1);
     }
 }

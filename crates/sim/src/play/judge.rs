@@ -146,15 +146,10 @@ impl Judge {
         self.note(world.now(), found);
     }
 
-    /// Whether the trees are sound now.
-    pub(super) fn has_sound_trees(&self, world: &World) -> bool {
-        !self.demands_trees || checkers::trees::check(&world.observe()).is_empty()
-    }
-
-    /// The trees must be sound.
-    pub(super) fn trees(&mut self, world: &World) {
+    /// The trees of those who have published for so long must be sound.
+    pub(super) fn trees(&mut self, world: &World, within: Duration) {
         if self.demands_trees {
-            let found = checkers::trees::check(&world.observe());
+            let found = checkers::trees::check(&world.observe(), within);
             self.restless |= !found.is_empty();
             self.note(world.now(), found);
         }

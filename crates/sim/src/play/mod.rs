@@ -30,8 +30,10 @@ use crate::world::{Record, World, WorldConfig};
 
 /// Peers that publish once more when calm has returned, to see that all is as on the first day.
 const LAST_WORDS: usize = 20;
-/// Beacons in silence within which every tree must be sound again.
-const BEACONS: u32 = 9;
+/// How many messages each publishes then, and how soon one after the other: the first one finds the way, and those
+/// behind it show which links need not carry it.
+const WORDS: u32 = 4;
+const WORD_EVERY: Duration = Duration::from_secs(1);
 /// How long the consumer of every second peer takes: as the message log of `rumor peer`.
 const CONSUMER_LAG: Duration = Duration::from_millis(250);
 /// Virtual time between two looks at whether a network has come to rest.
@@ -376,25 +378,22 @@ impl<'a> Run<'a> {
     /// It works as on the first day.
     fn last_words(&mut self, tell: &mut Tell<'_>) -> Result<(), PlayError> {
         let live = self.world.live_peers();
-        for node in self.load_dice.pick(&live, LAST_WORDS) {
-            // It may still be busy with what it published before.
-            let _ = self.world.publish(node, "last-words", b"as on the first day");
+        let publishers = self.load_dice.pick(&live, LAST_WORDS);
+        let begun = self.world.now();
+        for _ in 0..WORDS {
+            for &node in &publishers {
+                // It may still be busy with what it published before.
+                let _ = self.world.publish(node, "last-words", b"as on the first day");
+            }
+            self.run_to(self.world.now() + WORD_EVERY, Phase::Calm, tell)?;
         }
         let settle = crate::observation::settle(&self.world.config().node);
         let until = self.world.now() + settle + LOOK_EVERY;
         self.run_to(until, Phase::Calm, tell)?;
         let limit = self.world.now() + self.scenario.calm.0;
-        if self.come_to_rest(limit, Phase::Calm, tell)?.is_none() {
-            return Ok(());
+        if self.come_to_rest(limit, Phase::Calm, tell)?.is_some() {
+            self.judge.trees(&self.world, self.world.now().since(begun));
         }
-        // Beacons are all that changes a tree, and in silence they come rarely.
-        let node = &self.world.config().node;
-        let until = self.world.now() + node.beacon_interval_idle() * BEACONS;
-        while !self.judge.has_sound_trees(&self.world) && self.world.now() < until {
-            let next = (self.world.now() + LOOK_EVERY * 4).min(until);
-            self.run_to(next, Phase::Calm, tell)?;
-        }
-        self.judge.trees(&self.world);
         Ok(())
     }
 

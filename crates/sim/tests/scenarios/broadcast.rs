@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rumormill_proto::{BroadcastMode, Config, Event, MessageId, PublishError};
-use rumormill_sim::checkers::{self, copies, order, trees};
+use rumormill_sim::checkers::{self, copies, order};
 use rumormill_sim::{CommandError, DiskFate, NodeId, World, WorldConfig};
 
 use crate::common::{Net, lan, ms, s, world_config};
@@ -17,7 +17,7 @@ fn large(seed: u64, node: Config) -> WorldConfig {
 fn grown(config: WorldConfig, peers: usize) -> Net {
     let mut net = Net::new(config, 3, peers);
     net.rests_within(s(60));
-    net.waits(s(40), "the trees grow", |w| trees::check(&w.observe()).is_empty());
+    net.grow_trees();
     net
 }
 
@@ -96,7 +96,6 @@ fn payloads_that_find_no_room_are_pulled() {
     everybody_has(&net, &ids);
     net.is_sound();
     say("60 peers, 20 publishers, 1 % of the frames left out", &net, from);
-    // From world to world 1.07 to 1.47: it depends on which links the trees lose beacons on.
     assert_eq!(copies::check(&net.world.observe(), from, 1.5), []);
     let delays = delays(&net.world, &ids);
     assert!(delays.1 < s(5), "median {:?}, slowest {:?}", delays.0, delays.1);
@@ -401,9 +400,6 @@ fn hops_are_links_crossed() {
     let mut net = grown(large(31, lan()), 60);
     let ids = publish(&mut net, 10, 5, ms(100));
     net.world.run_for(s(1));
-    let depth = net.peers.iter().filter_map(|&p| net.world.peer_snapshot(p));
-    let depth = depth.flat_map(|p| p.trees).map(|t| t.depth).max().unwrap();
-    assert!((1..12).contains(&depth), "{depth}");
     let at: BTreeMap<(NodeId, MessageId), u16> =
         net.world.deliveries().iter().map(|a| ((a.node, a.id), a.hops)).collect();
     for a in net.world.deliveries().iter().filter(|a| ids.contains(&a.id)) {
@@ -412,7 +408,7 @@ fn hops_are_links_crossed() {
             continue;
         };
         assert_eq!(a.hops, at[&(from, a.id)] + 1, "one more than at {from}");
-        assert!(a.hops <= 2 * depth, "{} of at most {depth} up and down", a.hops);
+        assert!(a.hops < 10, "{} links", a.hops);
     }
 }
 

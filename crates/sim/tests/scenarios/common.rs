@@ -44,6 +44,28 @@ pub(crate) struct Net {
 }
 
 impl Net {
+    /// Every peer publishes some messages, and each has a sound tree.
+    #[track_caller]
+    pub(crate) fn grow_trees(&mut self) {
+        let from = self.world.now();
+        for _ in 0..3 {
+            for p in self.world.live_peers() {
+                self.world.publish(p, "growing", b"").unwrap();
+            }
+            self.world.run_for(ms(500));
+        }
+        self.trees_are_sound(from);
+    }
+
+    /// The trees of those that have published since then come to rest.
+    #[track_caller]
+    pub(crate) fn trees_are_sound(&mut self, from: Time) {
+        let found = |w: &World| checkers::trees::check(&w.observe(), w.now().since(from));
+        if !self.world.run_until(s(10), |w| found(w).is_empty()) {
+            self.fail("the trees are not sound", &found(&self.world));
+        }
+    }
+
     pub(crate) fn new(config: WorldConfig, seeds: usize, peers: usize) -> Self {
         let mut world = World::new(config);
         let seeds = world.add_seeds(seeds);

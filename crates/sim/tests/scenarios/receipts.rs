@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use rumormill_proto::snapshot::{MemberState, Receipt};
 use rumormill_proto::{BroadcastMode, Config, MessageId, PeerId};
-use rumormill_sim::checkers::{receipts, trees};
+use rumormill_sim::checkers::receipts;
 use rumormill_sim::ledger::ReceiptTold;
 use rumormill_sim::scenario::AdversaryKind;
 use rumormill_sim::{NodeId, World, WorldConfig};
@@ -46,7 +46,7 @@ fn grown(config: WorldConfig, peers: usize) -> Net {
     let mut net = Net::new(config, 3, peers);
     net.rests_within(s(60));
     if net.world.config().node.broadcast() == BroadcastMode::Trees {
-        net.waits(s(40), "the trees grow", |w| trees::check(&w.observe()).is_empty());
+        net.grow_trees();
     }
     net
 }
@@ -183,13 +183,10 @@ fn a_peer_that_leaves_is_not_waited_for() {
 }
 
 #[test]
-fn a_root_is_killed_while_receipts_are_waited_for() {
+fn an_inner_peer_is_killed_while_receipts_are_waited_for() {
     let mut net = grown(world_config(9, lan()), 30);
     let p = net.peers[3];
-    let tree = format!("shared-{}", net.id(p).as_bytes()[31] % 4);
-    let view = net.world.peer_snapshot(p).unwrap().trees.into_iter().find(|t| t.tree == tree);
-    let root = net.world.node_of(&view.unwrap().root.unwrap()).unwrap();
-    let victim = if root == p { net.peers[4] } else { root };
+    let victim = crate::trees::interior(&net, p);
     let mut ids = Vec::new();
     for round in 0..100 {
         ids.push(net.world.publish_awaited(p, "t", b"x").unwrap());
@@ -359,7 +356,6 @@ fn members_behind_a_partition_are_named_as_missing_and_no_others() {
     // The seeds see both halves: no peer is dead.
     net.world.partition(&near, &far);
     let id = net.world.publish_awaited(near[0], "t", b"x").unwrap();
-    // A partition cuts trees; they grow anew within some beacons.
     net.waits(s(30), "the far half is named", |w| missing(w, id).is_some_and(|m| m.len() == 9));
     assert_eq!(missing(&net.world, id).unwrap(), ids(&net, &far));
     net.world.heal();

@@ -22,7 +22,6 @@ mod tests;
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use super::trees::Route;
 use crate::identity::PeerId;
 use crate::limits::MAX_ACKS;
 use crate::message::StreamId;
@@ -31,7 +30,6 @@ use crate::time::Time;
 use crate::wire::{AckEntry, ack_token};
 use names::NameRounds;
 use progress::{LATER, LONG_PATIENCE, MARK_EVERY, Part, Progress, SOON};
-use summed::NOBODY;
 pub(crate) use summed::Summed;
 
 /// Censuses of one publisher that come faster are not followed.
@@ -52,9 +50,6 @@ pub(crate) struct Acks {
 #[derive(Debug)]
 pub(crate) struct Arrived {
     pub(crate) stream: StreamId,
-    pub(crate) route: Route,
-    /// Who brought it; `None` for one's own.
-    pub(crate) upstream: Option<PeerId>,
     pub(crate) bytes: u64,
     /// Its publisher waits for a receipt up to this number.
     pub(crate) wanted: Option<u64>,
@@ -73,8 +68,10 @@ pub(crate) struct Told {
 pub(crate) trait Surroundings {
     /// Everything below it was received.
     fn high_water(&self, stream: StreamId) -> u64;
-    /// The neighbours on the tree of a route.
-    fn riders(&self, route: Route) -> Vec<PeerId>;
+    /// The neighbours that get a publisher's batches from this node.
+    fn children(&self, publisher: &PeerId) -> Vec<PeerId>;
+    /// The neighbour that brings them.
+    fn parent(&self, publisher: &PeerId) -> Option<PeerId>;
     /// This node's own id.
     fn me(&self) -> PeerId;
     /// Whether no other member is known.
@@ -84,21 +81,20 @@ pub(crate) trait Surroundings {
 impl Acks {
     /// New messages of a stream came in, or were published.
     pub(crate) fn received(&mut self, batch: &Arrived, now: Time, with: &impl Surroundings) {
-        let &Arrived { stream, route, upstream, bytes, wanted, .. } = batch;
+        let &Arrived { stream, bytes, wanted, .. } = batch;
         self.make_room(stream);
         self.clock += 1;
         let clock = self.clock;
-        let p = self.streams.get_or_insert(stream, || Box::new(Progress::new(route, upstream)));
-        // It may have been told that this peer gets the stream from somebody else.
-        let turned = p.upstream != upstream;
-        (p.route, p.upstream, p.touched) = (route, upstream, clock);
+        let fresh = || Box::new(Progress::new(stream.publisher));
+        let p = self.streams.get_or_insert(stream, fresh);
+        p.touched = clock;
         p.unacknowledged += bytes;
         p.mark(now, with.high_water(stream));
         if let Some(wanted) = wanted {
             p.wanted = p.wanted.max(wanted);
         }
-        if upstream.is_some() {
-            if turned {
+        if let Some(parent) = with.parent(&stream.publisher) {
+            if p.told.is_some_and(|(to, _)| to != parent) {
                 p.due = Some(now);
             }
             sooner(&mut self.next, p.schedule(now, with));
@@ -124,61 +120,73 @@ impl Acks {
     pub(crate) fn caught_up(&mut self, stream: StreamId, now: Time, with: &impl Surroundings) {
         if let Some(p) = self.streams.get_mut(&stream) {
             p.mark(now, with.high_water(stream));
-            if p.upstream.is_some() {
+            if with.parent(&stream.publisher).is_some() {
                 sooner(&mut self.next, p.schedule(now, with));
             }
         }
     }
 
-    /// The publisher asks everybody to be counted; `false` if it was asked before.
+    /// Whether a publisher asks anew to hear who holds what: not the same question again, nor so soon.
+    pub(crate) fn is_new_census(&self, stream: StreamId, round: u64, now: Time) -> bool {
+        let too_soon = |p: &Progress| p.census > 0 && now.since(p.census_at) < SHORTEST_CENSUS;
+        self.streams.get(&stream).is_none_or(|p| p.census < round && !too_soon(p))
+    }
+
+    /// The publisher asks anew to hear who holds what.
     pub(crate) fn census(
         &mut self,
         batch: &Arrived,
         round: u64,
         now: Time,
         with: &impl Surroundings,
-    ) -> bool {
-        let too_soon = |p: &Progress| p.census > 0 && now.since(p.census_at) < SHORTEST_CENSUS;
-        if self.streams.get(&batch.stream).is_some_and(|p| p.census >= round || too_soon(p)) {
-            return false;
-        }
+    ) {
         self.received(batch, now, with);
         if let Some(p) = self.streams.get_mut(&batch.stream) {
-            // Whoever is still behind answers it as well; what was told on other ways is of the past.
             (p.census, p.census_at) = (round, now);
-            p.behind.clear();
+            // What was told may have been lost with a link.
             p.told = None;
             self.names.begin(batch.stream, batch.wanted.filter(|_| batch.names), now);
-            if p.upstream.is_some() {
+            if with.parent(&batch.stream.publisher).is_some() {
                 p.due = Some(now);
                 sooner(&mut self.next, now);
             }
         }
-        true
     }
 
-    /// Whether a repeat from a neighbour shows that it is not behind this peer, nor this peer
-    /// behind it: then it has to know.
-    pub(crate) fn repeated(&mut self, stream: StreamId, from: PeerId) -> Option<AckEntry> {
-        let p = self.streams.get_mut(&stream)?;
-        if p.upstream == Some(from) || p.behind.get(&from).is_some_and(Part::is_nobody) {
-            return None;
+    fn of_publisher(
+        &mut self,
+        publisher: PeerId,
+    ) -> impl Iterator<Item = (&StreamId, &mut Box<Progress>)> {
+        self.streams.iter_mut().filter(move |(s, _)| s.publisher == publisher)
+    }
+
+    /// A publisher's batches come from another neighbour now: it is told who is behind this peer.
+    pub(crate) fn moved(&mut self, publisher: PeerId, now: Time) {
+        let mut any = false;
+        for (_, p) in self.of_publisher(publisher) {
+            p.due = Some(now);
+            any = true;
         }
-        p.behind.insert(from, Part::NOBODY);
-        Some(NOBODY.entry(stream))
+        if any {
+            sooner(&mut self.next, now);
+        }
     }
 
     /// A neighbour names holders; they are passed on towards the publisher. Says how many names were
     /// refused.
-    pub(crate) fn named(&mut self, from: PeerId, e: &AckEntry, now: Time) -> usize {
+    pub(crate) fn named(
+        &mut self,
+        from: PeerId,
+        e: &AckEntry,
+        now: Time,
+        with: &impl Surroundings,
+    ) -> usize {
         let Some(holders) = &e.holders else { return 0 };
         let stream = e.stream();
-        let Some(p) = self.streams.get_mut(&stream).filter(|p| p.upstream.is_some()) else {
+        let parent = with.parent(&stream.publisher).filter(|parent| *parent != from);
+        let Some(p) = self.streams.get_mut(&stream).filter(|_| parent.is_some()) else {
             return holders.len();
         };
-        if p.upstream == Some(from) {
-            return holders.len();
-        }
         let refused = self.names.take(stream, holders);
         p.due = Some(now);
         sooner(&mut self.next, now);
@@ -194,21 +202,27 @@ impl Acks {
         with: &impl Surroundings,
     ) -> bool {
         let Some(p) = self.streams.get_mut(&e.stream()) else { return false };
-        if p.upstream == Some(from) {
+        let parent = with.parent(&e.publisher);
+        if parent == Some(from) {
             return true;
         }
         let told = Summed::of(e);
         let before = p.behind.insert(from, Part { told, fresh: true });
-        if before.is_none_or(|b| b.told != told) && p.upstream.is_some() {
+        if before.is_none_or(|b| b.told != told) && parent.is_some() {
             sooner(&mut self.next, p.schedule(now, with));
         }
         true
     }
 
     /// A queue of this node fills, or one behind it (`stream` alone then).
-    pub(crate) fn congested(&mut self, stream: Option<StreamId>, now: Time) {
+    pub(crate) fn congested(
+        &mut self,
+        stream: Option<StreamId>,
+        now: Time,
+        with: &impl Surroundings,
+    ) {
         let those = self.streams.iter_mut().filter(|(s, _)| stream.is_none_or(|only| only == **s));
-        for (_, p) in those.filter(|(_, p)| p.upstream.is_some()) {
+        for (_, p) in those.filter(|(s, _)| with.parent(&s.publisher).is_some()) {
             p.congested = true;
             p.due = Some(p.due.map_or(now + SOON, |due| due.min(now + SOON)));
             sooner(&mut self.next, now + SOON);
@@ -217,7 +231,8 @@ impl Acks {
 
     /// The trees changed: who is behind whom has to be told anew.
     pub(crate) fn reroute(&mut self, now: Time, with: &impl Surroundings) {
-        for p in self.streams.values_mut().filter(|p| p.upstream.is_some() && p.wanted > 0) {
+        let wanted = self.streams.values_mut().filter(|p| p.wanted > 0);
+        for p in wanted.filter(|p| with.parent(&p.publisher).is_some()) {
             sooner(&mut self.next, p.schedule(now, with));
         }
     }
@@ -250,26 +265,21 @@ impl Acks {
         Some(p.summed(with.high_water(stream), now, with))
     }
 
-    /// Whether a neighbour on the tree may lack what was pulled here, up to `number`. It has not if it
-    /// said so, or gets the stream elsewhere, or if it brought something `later` of it itself.
-    pub(crate) fn may_lack(
-        &self,
-        stream: StreamId,
-        neighbour: PeerId,
-        number: u64,
-        later: bool,
-    ) -> bool {
+    /// Whether a child may lack what was pulled here, up to `number`: it has not said that it holds it.
+    pub(crate) fn may_lack(&self, stream: StreamId, neighbour: PeerId, number: u64) -> bool {
         let Some(p) = self.streams.get(&stream) else { return true };
-        if p.upstream == Some(neighbour) {
-            return !later;
-        }
-        p.behind.get(&neighbour).is_none_or(|b| !b.is_nobody() && b.told.held < number)
+        p.behind.get(&neighbour).is_none_or(|b| b.told.held < number)
     }
 
-    /// What the neighbours told of the parts behind them, without those that get the stream elsewhere.
-    pub(crate) fn parts(&self, stream: StreamId) -> impl Iterator<Item = (PeerId, Summed)> {
-        let parts = self.streams.get(&stream).into_iter().flat_map(|p| p.behind.iter());
-        parts.filter(|(_, b)| !b.is_nobody()).map(|(from, b)| (*from, b.told))
+    /// What the children told of the parts behind them.
+    pub(crate) fn parts(
+        &self,
+        stream: StreamId,
+        with: &impl Surroundings,
+    ) -> Vec<(PeerId, Summed)> {
+        let Some(p) = self.streams.get(&stream) else { return Vec::new() };
+        let children = with.children(&stream.publisher).into_iter();
+        children.filter_map(|c| Some((c, p.behind.get(&c)?.told))).collect()
     }
 
     /// When something is due at the earliest.
@@ -285,7 +295,7 @@ impl Acks {
                 continue;
             }
             p.due = None;
-            let Some(upstream) = p.upstream else { continue };
+            let Some(parent) = with.parent(&stream.publisher) else { continue };
             let own = with.high_water(*stream);
             p.mark(now, own);
             let summed = p.summed(own, now, with);
@@ -299,12 +309,12 @@ impl Acks {
             }
             let congested = core::mem::take(&mut p.congested);
             let named = self.names.has_news(*stream, own);
-            if p.told == Some((upstream, summed)) && !congested && !named {
+            if p.told == Some((parent, summed)) && !congested && !named {
                 continue;
             }
-            p.told = Some((upstream, summed));
+            p.told = Some((parent, summed));
             p.unacknowledged = 0;
-            let told = all.entry(upstream).or_default();
+            let told = all.entry(parent).or_default();
             let holders = self.names.drain(*stream, ack_token(&with.me()), own);
             told.entries.push(AckEntry { holders, ..summed.entry(*stream) });
             told.congested |= congested;

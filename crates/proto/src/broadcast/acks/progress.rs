@@ -4,8 +4,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use super::Surroundings;
-use super::summed::{NOBODY, Summed, UNHEARD, Waited};
-use crate::broadcast::trees::Route;
+use super::summed::{Summed, UNHEARD, Waited};
 use crate::identity::PeerId;
 use crate::small::VecMap;
 use crate::time::Time;
@@ -41,20 +40,11 @@ pub(super) struct Part {
     pub(super) fresh: bool,
 }
 
-impl Part {
-    pub(super) const NOBODY: Part = Part { told: NOBODY, fresh: false };
-
-    pub(super) fn is_nobody(&self) -> bool {
-        self.told == NOBODY
-    }
-}
-
 /// One stream's way through this peer.
 #[derive(Debug)]
 pub(super) struct Progress {
-    pub(super) route: Route,
-    /// Who brings it; `None` for one's own.
-    pub(super) upstream: Option<PeerId>,
+    /// Whose it is.
+    pub(super) publisher: PeerId,
     pub(super) behind: VecMap<PeerId, Part>,
     /// One's own progress at some times of the last [`PATIENCE`], oldest first.
     pub(super) marks: VecDeque<(Time, u64)>,
@@ -77,10 +67,9 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) const fn new(route: Route, upstream: Option<PeerId>) -> Self {
+    pub(super) const fn new(publisher: PeerId) -> Self {
         Progress {
-            route,
-            upstream,
+            publisher,
             behind: VecMap::new(),
             marks: VecDeque::new(),
             earlier_marks: VecDeque::new(),
@@ -98,9 +87,8 @@ impl Progress {
 
     /// What is known of each neighbour that gets the stream through this peer.
     fn parts(&self, with: &impl Surroundings) -> impl Iterator<Item = Option<Part>> {
-        let behind = with.riders(self.route).into_iter().filter(|r| Some(*r) != self.upstream);
-        let part = behind.map(|r| self.behind.get(&r).copied());
-        part.filter(|p| p.is_none_or(|p| !p.is_nobody()))
+        let children = with.children(&self.publisher).into_iter();
+        children.map(|c| self.behind.get(&c).copied())
     }
 
     /// Says when it is due.
@@ -162,9 +150,8 @@ impl Progress {
             left = left.saturating_add(if counts { b.left } else { all });
             patient.part(b.patient, heard.is_some());
         }
-        // All riders get it from somebody else, but who else should have it from the publisher? The
-        // tree is changing. Nothing is known of anybody then.
-        let lost = self.upstream.is_none() && paced.fastest.is_none() && !with.is_alone();
+        // Nobody gets it from the publisher? The tree is changing. Nothing is known of anybody then.
+        let lost = self.publisher == with.me() && paced.fastest.is_none() && !with.is_alone();
         let own = if lost { patient.mark } else { own };
         let (paced, patient) = (paced.least(own), patient.least(own));
         Summed { paced, left, patient, held, peers, sum }

@@ -7,10 +7,6 @@ use super::StreamId;
 /// Many are more than one in so many, and more than one.
 const MANY: u32 = 4;
 
-/// Nobody is behind: no minimum is held back.
-pub(super) const NOBODY: Summed =
-    Summed { paced: u64::MAX, left: 0, patient: u64::MAX, held: u64::MAX, peers: 0, sum: 0 };
-
 /// What is taken of a neighbour that has told nothing: it holds nothing.
 pub(super) const UNHEARD: Summed =
     Summed { paced: 0, left: 0, patient: 0, held: 0, peers: 0, sum: 0 };

@@ -7,27 +7,44 @@ const UP: PeerId = PeerId::from_bytes([2; 32]);
 const A: PeerId = PeerId::from_bytes([3; 32]);
 const B: PeerId = PeerId::from_bytes([4; 32]);
 const S: StreamId = StreamId { publisher: PeerId::from_bytes([9; 32]), epoch: 1 };
-const ROUTE: Route = Route { own_tree: false, publisher: S.publisher };
 
-struct World(u64);
+struct World {
+    high_water: u64,
+    me: PeerId,
+    parent: Option<PeerId>,
+    children: &'static [PeerId],
+}
 
 impl Surroundings for World {
     fn high_water(&self, _: StreamId) -> u64 {
-        self.0
+        self.high_water
     }
-    fn riders(&self, _: Route) -> Vec<PeerId> {
-        vec![UP, A, B]
+    fn children(&self, _: &PeerId) -> Vec<PeerId> {
+        self.children.to_vec()
+    }
+    fn parent(&self, _: &PeerId) -> Option<PeerId> {
+        self.parent
     }
     fn me(&self) -> PeerId {
-        ME
+        self.me
     }
     fn is_alone(&self) -> bool {
         false
     }
 }
 
+/// A peer on the way, which has everything below a number.
+fn relay(high_water: u64) -> World {
+    World { high_water, me: ME, parent: Some(UP), children: &[A, B] }
+}
+
+/// The publisher itself.
+fn root(high_water: u64) -> World {
+    World { high_water, me: S.publisher, parent: None, children: &[UP, A, B] }
+}
+
 fn arrived(wanted: Option<u64>) -> Arrived {
-    Arrived { stream: S, route: ROUTE, upstream: Some(UP), bytes: 10, wanted, names: false }
+    Arrived { stream: S, bytes: 10, wanted, names: false }
 }
 
 fn entry(paced: u64, held: u64, peers: u32) -> AckEntry {
@@ -39,36 +56,36 @@ fn entry(paced: u64, held: u64, peers: u32) -> AckEntry {
 fn a_receipt_goes_up_when_everybody_behind_has_it() {
     let mut acks = Acks::default();
     let t = Time::ZERO;
-    acks.received(&arrived(Some(1)), t, &World(1));
-    let first = acks.due(t, &World(1));
+    acks.received(&arrived(Some(1)), t, &relay(1));
+    let first = acks.due(t, &relay(1));
     assert_eq!(first[&UP].entries[0].held, 0, "A and B have not said anything");
-    acks.told(A, &entry(1, 1, 3), t, &World(0));
-    acks.told(B, &entry(1, 1, 2), t, &World(0));
-    let all = acks.due(t, &World(1));
+    acks.told(A, &entry(1, 1, 3), t, &relay(0));
+    acks.told(B, &entry(1, 1, 2), t, &relay(0));
+    let all = acks.due(t, &relay(1));
     let e = &all[&UP].entries[0];
     assert_eq!((e.held, e.paced, e.peers), (1, 1, 6));
     assert_eq!(e.sum, ack_token(&ME).wrapping_add(5));
-    assert!(acks.due(t + LATER * 2, &World(1)).is_empty(), "nothing new");
+    assert!(acks.due(t + LATER * 2, &relay(1)).is_empty(), "nothing new");
 }
 
 #[test]
 fn a_peer_that_stands_still_is_waited_for_only_so_long() {
     let mut acks = Acks::default();
     let mut now = Time::ZERO;
-    acks.received(&arrived(None), now, &World(10));
-    acks.told(A, &entry(10, 10, 1), now, &World(0));
-    acks.told(B, &entry(5, 5, 1), now, &World(0));
-    assert_eq!(acks.summed(S, now, &World(10)).unwrap().paced, 5);
+    acks.received(&arrived(None), now, &relay(10));
+    acks.told(A, &entry(10, 10, 1), now, &relay(0));
+    acks.told(B, &entry(5, 5, 1), now, &relay(0));
+    assert_eq!(acks.summed(S, now, &relay(10)).unwrap().paced, 5);
     for n in 11..30 {
         now += MARK_EVERY;
-        acks.received(&arrived(None), now, &World(n));
-        acks.told(A, &entry(n, n, 1), now, &World(0));
+        acks.received(&arrived(None), now, &relay(n));
+        acks.told(A, &entry(n, n, 1), now, &relay(0));
     }
-    let s = acks.summed(S, now, &World(29)).unwrap();
+    let s = acks.summed(S, now, &relay(29)).unwrap();
     assert_eq!((s.paced, s.held), (29, 5), "it paces nobody, and does not hold it");
     now += PATIENCE * 2;
-    acks.received(&arrived(None), now, &World(99));
-    let s = acks.summed(S, now, &World(99)).unwrap();
+    acks.received(&arrived(None), now, &relay(99));
+    let s = acks.summed(S, now, &relay(99)).unwrap();
     assert_eq!(s.paced, 29, "all are behind: the fastest counts");
 }
 
@@ -77,16 +94,15 @@ fn publisher(told: &[(PeerId, u64, u32)], published: u64, after: Duration) -> Su
     let mut acks = Acks::default();
     let mut now = Time::ZERO;
     let end = now + after;
-    let own = Arrived { upstream: None, ..arrived(None) };
-    acks.received(&own, now, &World(published));
+    acks.received(&arrived(None), now, &root(published));
     for &(who, paced, peers) in told {
-        acks.told(who, &entry(paced, paced, peers), now, &World(0));
+        acks.told(who, &entry(paced, paced, peers), now, &root(0));
     }
     while now < end {
         now += MARK_EVERY;
         acks.tick(S, now, published);
     }
-    acks.summed(S, now, &World(published)).unwrap()
+    acks.summed(S, now, &root(published)).unwrap()
 }
 
 #[test]
@@ -99,23 +115,20 @@ fn if_many_are_behind_the_way_to_them_is_slow_and_they_are_waited_for() {
 }
 
 #[test]
-fn a_publisher_whose_riders_all_get_it_elsewhere_does_not_take_it_for_held() {
-    let elsewhere = |after| {
+fn a_publisher_that_nobody_gets_it_from_does_not_take_it_for_held() {
+    let alone = |after| {
         let mut acks = Acks::default();
-        let own = Arrived { upstream: None, ..arrived(None) };
-        acks.received(&own, Time::ZERO, &World(90));
-        for who in [UP, A, B] {
-            acks.told(who, &NOBODY.entry(S), Time::ZERO, &World(0));
-        }
+        let world = || World { children: &[], ..root(90) };
+        acks.received(&arrived(None), Time::ZERO, &world());
         let mut now = Time::ZERO;
         while now < Time::ZERO + after {
             now += MARK_EVERY;
             acks.tick(S, now, 90);
         }
-        acks.summed(S, now, &World(90)).unwrap().pace()
+        acks.summed(S, now, &world()).unwrap().pace()
     };
-    assert_eq!(elsewhere(PATIENCE * 3), 0);
-    assert_eq!(elsewhere(LONG_PATIENCE * 2), 90, "not for ever");
+    assert_eq!(alone(PATIENCE * 3), 0);
+    assert_eq!(alone(LONG_PATIENCE * 2), 90, "not for ever");
 }
 
 #[test]
@@ -131,11 +144,11 @@ fn one_that_is_behind_is_few_however_small_the_network() {
 #[test]
 fn who_is_left_out_further_back_is_counted_by_the_publisher() {
     let mut acks = Acks::default();
-    acks.received(&arrived(None), Time::ZERO, &World(9));
+    acks.received(&arrived(None), Time::ZERO, &relay(9));
     let left_out = Summed { paced: 9, left: 3, patient: 4, held: 2, peers: 5, sum: 1 };
-    acks.told(A, &left_out.entry(S), Time::ZERO, &World(0));
-    acks.told(B, &entry(9, 9, 1), Time::ZERO, &World(0));
-    let s = acks.summed(S, Time::ZERO, &World(9)).unwrap();
+    acks.told(A, &left_out.entry(S), Time::ZERO, &relay(0));
+    acks.told(B, &entry(9, 9, 1), Time::ZERO, &relay(0));
+    let s = acks.summed(S, Time::ZERO, &relay(9)).unwrap();
     assert_eq!((s.paced, s.left, s.patient, s.held, s.peers), (9, 3, 4, 2, 7));
 }
 
@@ -143,13 +156,13 @@ fn who_is_left_out_further_back_is_counted_by_the_publisher() {
 fn who_stopped_stops_counting_also_when_nothing_new_comes() {
     let mut acks = Acks::default();
     let mut now = Time::ZERO;
-    acks.received(&arrived(None), now, &World(10));
-    acks.told(A, &entry(10, 10, 1), now, &World(0));
-    acks.told(B, &entry(5, 5, 1), now, &World(0));
+    acks.received(&arrived(None), now, &relay(10));
+    acks.told(A, &entry(10, 10, 1), now, &relay(0));
+    acks.told(B, &entry(5, 5, 1), now, &relay(0));
     let mut told = 0;
     while let Some(at) = acks.deadline() {
         now = at;
-        for (_, t) in acks.due(now, &World(10)) {
+        for (_, t) in acks.due(now, &relay(10)) {
             told = t.entries[0].paced;
         }
         assert!(now < Time::ZERO + LONG_PATIENCE * 2, "it ends");
@@ -158,33 +171,44 @@ fn who_stopped_stops_counting_also_when_nothing_new_comes() {
 }
 
 #[test]
-fn riders_that_have_said_nothing_do_not_stop_a_publisher_for_ever() {
+fn children_that_have_said_nothing_do_not_stop_a_publisher_for_ever() {
     let mut acks = Acks::default();
     let mut now = Time::ZERO;
-    acks.received(&Arrived { upstream: None, ..arrived(None) }, now, &World(10));
+    acks.received(&arrived(None), now, &root(10));
     for _ in 0..48 {
-        assert_eq!(acks.summed(S, now, &World(10)).unwrap().pace(), 0);
+        assert_eq!(acks.summed(S, now, &root(10)).unwrap().pace(), 0);
         now += MARK_EVERY;
         acks.tick(S, now, 10);
         if now.since(Time::ZERO) >= LONG_PATIENCE {
             break;
         }
     }
-    assert_eq!(acks.summed(S, now, &World(10)).unwrap().pace(), 10);
+    assert_eq!(acks.summed(S, now, &root(10)).unwrap().pace(), 10);
 }
 
 #[test]
 fn a_census_is_answered_at_once_also_by_who_has_told_everything() {
     let mut acks = Acks::default();
     let now = Time::ZERO;
-    acks.received(&arrived(Some(1)), now, &World(1));
+    acks.received(&arrived(Some(1)), now, &relay(1));
     for who in [A, B] {
-        acks.told(who, &entry(1, 1, 1), now, &World(1));
+        acks.told(who, &entry(1, 1, 1), now, &relay(1));
     }
-    assert_eq!(acks.due(now, &World(1))[&UP].entries[0].held, 1);
+    assert_eq!(acks.due(now, &relay(1))[&UP].entries[0].held, 1);
     let later = now + LATER * 3;
-    assert!(acks.census(&arrived(Some(1)), 1, later, &World(1)));
-    assert_eq!(acks.due(later, &World(1))[&UP].entries.len(), 1);
+    acks.census(&arrived(Some(1)), 1, later, &relay(1));
+    assert_eq!(acks.due(later, &relay(1))[&UP].entries.len(), 1);
+}
+
+#[test]
+fn the_same_census_and_one_too_soon_after_it_are_not_new() {
+    let mut acks = Acks::default();
+    let now = Time::ZERO;
+    assert!(acks.is_new_census(S, 0, now), "of a stream that is not known");
+    acks.census(&arrived(Some(1)), 3, now, &relay(1));
+    let later = now + SHORTEST_CENSUS;
+    assert_eq!([2, 3, 4].map(|round| acks.is_new_census(S, round, later)), [false, false, true]);
+    assert!(!acks.is_new_census(S, 4, now + SHORTEST_CENSUS / 2));
 }
 
 #[test]
@@ -193,47 +217,62 @@ fn little_is_told_from_the_leaves_up_and_without_those_who_say_nothing_for_long(
     for (last, after, peers) in all {
         let mut acks = Acks::default();
         let now = Time::ZERO;
-        acks.received(&arrived(None), now, &World(1));
-        let told = match last {
-            // Nobody is behind it: both get it from elsewhere.
-            None => [A, B].map(|who| (who, NOBODY.entry(S))).to_vec(),
-            Some(A) => vec![(A, entry(1, 1, 1))],
-            _ => vec![(A, entry(1, 1, 1)), (B, entry(1, 1, 1))],
+        let world = || match last {
+            // Nobody is behind it.
+            None => World { children: &[], ..relay(1) },
+            Some(_) => relay(1),
         };
-        for (who, entry) in told {
-            acks.told(who, &entry, now, &World(1));
-        }
-        if last.is_none() {
-            acks.streams.get_mut(&S).unwrap().due = None;
-            acks.received(&arrived(None), now, &World(1));
+        acks.received(&arrived(None), now, &world());
+        let told = match last {
+            None => &[][..],
+            Some(A) => &[A],
+            _ => &[A, B],
+        };
+        for who in told {
+            acks.told(*who, &entry(1, 1, 1), now, &world());
         }
         let due = acks.streams.get_mut(&S).unwrap().due;
         assert_eq!(due, Some(now + after), "{peers}");
-        assert_eq!(acks.due(now + after, &World(1))[&UP].entries[0].peers, peers);
+        assert_eq!(acks.due(now + after, &world())[&UP].entries[0].peers, peers);
     }
 }
 
 #[test]
 fn a_neighbour_that_brings_it_from_now_on_hears_of_it_at_once() {
-    let mut acks = Acks::default();
-    acks.received(&arrived(None), Time::ZERO, &World(1));
-    acks.due(Time::ZERO, &World(1));
-    assert_eq!(acks.repeated(S, A).unwrap(), NOBODY.entry(S));
-    acks.received(&Arrived { upstream: Some(A), ..arrived(None) }, Time::ZERO, &World(1));
-    let told = acks.due(Time::ZERO, &World(1));
-    assert_eq!((told.len(), told[&A].entries[0].held), (1, 0));
+    let moved = || World { parent: Some(A), children: &[B], ..relay(1) };
+    // With the next batch, or as soon as it is known.
+    for batch in [true, false] {
+        let mut acks = Acks::default();
+        acks.received(&arrived(None), Time::ZERO, &relay(1));
+        let told = acks.due(Time::ZERO + LATEST, &relay(1));
+        assert_eq!((told.len(), told[&UP].entries[0].held), (1, 0));
+        let now = Time::ZERO + LATEST * 2;
+        if batch {
+            acks.received(&arrived(None), now, &moved());
+        } else {
+            acks.moved(S.publisher, now);
+        }
+        let told = acks.due(now, &moved());
+        assert_eq!((told.len(), told[&A].entries[0].held), (1, 0));
+    }
 }
 
 #[test]
-fn who_gets_it_from_elsewhere_is_behind_nobody() {
+fn who_is_no_child_any_more_is_behind_nobody() {
     let mut acks = Acks::default();
-    acks.received(&arrived(None), Time::ZERO, &World(1));
-    acks.told(A, &entry(1, 1, 1), Time::ZERO, &World(0));
-    let exempt = acks.repeated(S, B).unwrap();
-    assert_eq!(exempt.peers, 0);
-    assert!(acks.repeated(S, B).is_none() && acks.repeated(S, UP).is_none());
-    let s = acks.summed(S, Time::ZERO, &World(1)).unwrap();
+    acks.received(&arrived(None), Time::ZERO, &relay(1));
+    acks.told(A, &entry(1, 1, 1), Time::ZERO, &relay(0));
+    acks.told(B, &entry(0, 0, 7), Time::ZERO, &relay(0));
+    let s = acks.summed(S, Time::ZERO, &relay(1)).unwrap();
+    assert_eq!((s.held, s.peers), (0, 9));
+    let without = World { children: &[A], ..relay(1) };
+    let s = acks.summed(S, Time::ZERO, &without).unwrap();
     assert_eq!((s.held, s.peers), (1, 2));
+    assert_eq!(acks.parts(S, &without).len(), 1);
+    // What the one that brings it tells is not of a part behind this peer.
+    assert!(acks.told(UP, &entry(0, 0, 7), Time::ZERO, &without));
+    let swapped = World { parent: Some(A), children: &[UP], ..relay(1) };
+    assert!(acks.parts(S, &swapped).is_empty());
 }
 
 #[test]
@@ -242,24 +281,24 @@ fn census_for_names_is_answered_with_own_progress_and_what_is_named_behind() {
     let now = Time::ZERO;
     let named = |token, held| Holder { token, held };
     let census = Arrived { names: true, ..arrived(Some(9)) };
-    assert!(acks.census(&census, 1, now, &World(4)));
-    let told = acks.due(now, &World(4));
+    acks.census(&census, 1, now, &relay(4));
+    let told = acks.due(now, &relay(4));
     assert_eq!(told[&UP].entries[0].holders, Some(vec![named(ack_token(&ME), 4)]));
     // A neighbour behind this peer names two.
     let behind = vec![named(7, 9), named(8, 2)];
     let e = AckEntry { holders: Some(behind.clone()), ..entry(2, 2, 2) };
-    assert!(acks.told(A, &e, now, &World(4)));
-    assert_eq!(acks.named(A, &e, now), 0);
-    let told = acks.due(now, &World(4));
+    assert!(acks.told(A, &e, now, &relay(4)));
+    assert_eq!(acks.named(A, &e, now, &relay(4)), 0);
+    let told = acks.due(now, &relay(4));
     assert_eq!(told[&UP].entries[0].holders, Some(behind));
     // Neither the neighbour that brings the stream names a holder, nor any neighbour for another stream.
-    assert_eq!(acks.named(UP, &e, now), 2);
+    assert_eq!(acks.named(UP, &e, now, &relay(4)), 2);
     let other = StreamId { epoch: 2, ..S };
     let e = AckEntry { holders: e.holders, ..entry(2, 2, 2) };
-    assert_eq!(acks.named(A, &AckEntry { epoch: other.epoch, ..e.clone() }, now), 2);
+    assert_eq!(acks.named(A, &AckEntry { epoch: other.epoch, ..e.clone() }, now, &relay(4)), 2);
     // The next census does not ask.
     let later = now + SHORTEST_CENSUS;
-    assert!(acks.census(&arrived(Some(9)), 2, later, &World(9)));
-    assert_eq!(acks.due(later, &World(9))[&UP].entries[0].holders, None);
-    assert_eq!(acks.named(A, &e, later), 2);
+    acks.census(&arrived(Some(9)), 2, later, &relay(9));
+    assert_eq!(acks.due(later, &relay(9))[&UP].entries[0].holders, None);
+    assert_eq!(acks.named(A, &e, later, &relay(9)), 2);
 }

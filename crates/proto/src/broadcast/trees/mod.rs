@@ -1,317 +1,461 @@
-//! Beacon trees: which links carry payloads.
+//! Broadcast trees: which links carry whose batches.
 //!
-//! A payload rides the edges of a tree in both directions, so a message costs one copy a peer. A
-//! tree is made by the beacons of its root alone: the first link that a beacon comes in on leads to
-//! the root. Plumtree (Leitao, Pereira, Rodrigues 2007) lets every duplicate change the tree, and
-//! with several publishers at once their messages tear at it from all sides (1.3 to 1.8 copies a
-//! peer, measured); here data never changes a tree.
+//! Every publisher has a tree of its own, as Plumtree (Leitao, Pereira, Rodrigues 2007) has one for its
+//! one sender. A peer knows of a tree its own place only: the *parent*, the link over which the
+//! publisher's batches come, and the *lazy* links, which are told of them by announcements. Over all other
+//! links the batches go on.
 //!
-//! There are [`SHARED`] trees, and a publisher's id decides which one it uses; a publisher of much
-//! roots one of its own.
+//! - A publisher that is not known here is flooded. The link over which its first batch comes is the
+//!   parent; a link over which a batch comes again becomes lazy, in both directions. What is left is
+//!   the tree of shortest paths, as the flood took them.
+//! - Once that is settled, data changes nothing: with several changes at once, duplicates would tear at the
+//!   tree from all sides. A parent is left if its link ends, if it gives no sign of life, or if others
+//!   bring first what it should have brought, several times in a row.
+//! - Whoever loses its parent without another one in sight grafts on all its neighbours. It cannot know which of them
+//!   are behind it in the tree; those take the graft of their parent for a loss of their own, and do the
+//!   same. So every link that leads out of the part that was cut off carries batches again, and the first
+//!   batch leaves one of them.
+//! - Now and then, a publisher marks a batch as exploring: it goes over all links, and the first link that
+//!   brings it is the parent from then on. A parent is then always nearer to the publisher in time than
+//!   its child, so that no cycle can form, and trees follow the present delays.
+//!
+//! A publisher that was forgotten is flooded again. At rest nothing is sent for trees.
 
-mod lost;
 mod near;
-mod root;
-mod round;
-mod tree;
+#[cfg(test)]
+mod tests;
 
-use core::cell::Cell;
 use core::time::Duration;
 
-use crate::identity::{Identity, PeerId};
-use crate::limits::MAX_OWN_TREES;
-use crate::random::Stream;
+use crate::identity::PeerId;
+use crate::limits::{MAX_GRAFTED, MAX_TREES};
+use crate::small::GrowMap;
+use crate::snapshot::TreeView;
 use crate::time::Time;
-use crate::wire::{Beacon, Prune, TreeId};
+use crate::wire::ack_token;
 
-use near::{Near, Nearby};
-pub(crate) use root::Candidates;
-use round::is_news;
-use tree::Tree;
+use near::{Near, NearSet, Nearby};
 
-/// Shared trees.
-pub(crate) const SHARED: u8 = 4;
+/// How often in a row others have to bring first what the parent should have brought.
+const MISSES: u8 = 3;
+/// Misses in shorter intervals count as one: what one hole lacked is pulled in many batches.
+const MISS_EVERY: Duration = Duration::from_millis(200);
+/// Batches that explore more often are not followed.
+const EXPLORE_EVERY: Duration = Duration::from_secs(5);
+/// How soon a neighbour is told once more that it need not send batches: what it has sent meanwhile was on its way.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+/// What may still be on its way was published by somebody whose last batch came so lately.
+const RECENT: Duration = Duration::from_secs(10);
 
-/// How a batch travels.
+/// How a batch came to this peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Route {
-    /// Whether it rides its publisher's own tree.
-    pub(crate) own_tree: bool,
-    pub(crate) publisher: PeerId,
+pub(crate) enum Way {
+    /// Along the tree.
+    Pushed,
+    /// Over all links of everybody, to find the shortest ways.
+    Explores,
+    /// It was asked for, and others got it just now.
+    Pulled,
+    /// It is old: it says nothing of the way that the next one takes.
+    History,
 }
 
-impl Route {
-    /// The shared tree of a publisher.
-    fn shared(self) -> TreeId {
-        TreeId::Shared(self.publisher.as_bytes().last().map_or(0, |b| b % SHARED))
-    }
-
-    fn tree(self) -> TreeId {
-        if self.own_tree { TreeId::Own(self.publisher) } else { self.shared() }
+impl Way {
+    /// The way of a batch that had existed for so long when it came.
+    pub(crate) const fn of(age: Duration, pulled: bool, explores: bool) -> Way {
+        if age.as_millis() >= RECENT.as_millis() {
+            Way::History
+        } else if pulled {
+            Way::Pulled
+        } else if explores {
+            Way::Explores
+        } else {
+            Way::Pushed
+        }
     }
 }
 
 /// What is to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Act<To = PeerId> {
-    /// The beacon.
-    Tell { to: To, beacon: Beacon },
-    /// Become a child. With `catch_up`, the way was lost, and with it what was on it; else the old
-    /// parent goes on until the new one has begun.
-    Graft { to: To, tree: TreeId, catch_up: bool },
-    /// Stop being one.
-    Prune { to: To, tree: TreeId },
+pub(crate) enum Act {
+    /// Send me their batches. Of the `recent` ones, something may have been missed.
+    Graft { to: PeerId, publishers: Vec<u64>, recent: Vec<PeerId> },
+    /// Send me announcements of their batches only.
+    Prune { to: PeerId, publishers: Vec<u64> },
 }
 
-impl Act<Near> {
-    fn named(self, neighbours: &Nearby) -> Option<Act> {
-        Some(match self {
-            Act::Tell { to, beacon } => Act::Tell { to: neighbours.id(to)?, beacon },
-            Act::Graft { to, tree, catch_up } => {
-                Act::Graft { to: neighbours.id(to)?, tree, catch_up }
-            }
-            Act::Prune { to, tree } => Act::Prune { to: neighbours.id(to)?, tree },
-        })
+/// This peer's place in the tree of one publisher.
+#[derive(Debug)]
+struct Tree {
+    publisher: PeerId,
+    /// Over this link the batches come. None at the publisher itself, and where the way to it was lost.
+    parent: Option<Near>,
+    /// These links are told of batches by announcements; the parent is always among them.
+    lazy: NearSet,
+    /// These have grafted on this peer.
+    grafted: NearSet,
+    /// These were told lately that their batches are not needed here.
+    told: NearSet,
+    told_at: Time,
+    /// Another neighbour that has brought a batch before the parent did.
+    rival: Option<Near>,
+    misses: u8,
+    missed_at: Time,
+    used: Time,
+    explored: Time,
+}
+
+impl Tree {
+    fn new(publisher: PeerId, now: Time) -> Self {
+        Tree {
+            publisher,
+            parent: None,
+            lazy: NearSet::default(),
+            grafted: NearSet::default(),
+            told: NearSet::default(),
+            told_at: Time::ZERO,
+            rival: None,
+            misses: 0,
+            missed_at: Time::ZERO,
+            used: now,
+            explored: now,
+        }
+    }
+
+    fn token(&self) -> u64 {
+        ack_token(&self.publisher)
+    }
+
+    /// Takes another parent. Says which one it had.
+    fn follow(&mut self, parent: Near) -> Option<Near> {
+        self.pruned(parent);
+        (self.rival, self.misses) = (None, 0);
+        self.parent.replace(parent)
+    }
+
+    /// A neighbour wants announcements only.
+    fn pruned(&mut self, near: Near) {
+        self.lazy.insert(near);
+        self.grafted.remove(near);
+    }
+
+    /// Notes that another neighbour brought what the parent should have. Whether that was once too often.
+    fn miss(&mut self, now: Time) -> bool {
+        if self.misses == 0 || now.since(self.missed_at) >= MISS_EVERY {
+            self.misses += 1;
+            self.missed_at = now;
+        }
+        self.misses >= MISSES
     }
 }
 
-/// All trees that a peer takes part in.
+/// The trees that a peer has a place in.
 #[derive(Debug)]
 pub(crate) struct Trees {
-    /// The shared ones and those of publishers, ascending.
-    all: Vec<Tree>,
+    me: PeerId,
+    /// By the publisher's token.
+    all: GrowMap<u64, Tree>,
     neighbours: Nearby,
-    rng: Stream,
-    /// The deadline, once it was asked for and until a tree changes.
-    deadline: Cell<Option<Option<Time>>>,
+    /// Batches go over all links anyway: nobody is asked to stop.
+    floods: bool,
 }
 
 impl Trees {
-    pub(crate) fn new(rng: Stream) -> Self {
-        let shared = (0..SHARED).map(TreeId::Shared);
-        Trees {
-            all: shared.map(Tree::new).collect(),
-            neighbours: Nearby::default(),
-            rng,
-            deadline: Cell::new(None),
-        }
+    pub(crate) fn new(me: PeerId, floods: bool) -> Self {
+        Trees { me, all: GrowMap::new(), neighbours: Nearby::default(), floods }
     }
 
-    fn find(&self, id: TreeId) -> Result<usize, usize> {
-        self.all.binary_search_by(|t| t.id.cmp(&id))
+    fn get(&self, publisher: &PeerId) -> Option<&Tree> {
+        self.all.get(&ack_token(publisher))
     }
 
-    fn get(&self, id: TreeId) -> Option<&Tree> {
-        self.all.get(self.find(id).ok()?)
+    /// The neighbour that brings a publisher's batches.
+    pub(crate) fn parent(&self, publisher: &PeerId) -> Option<PeerId> {
+        self.neighbours.id(self.get(publisher)?.parent?)
     }
 
-    fn get_mut(&mut self, id: TreeId) -> Option<&mut Tree> {
-        let at = self.find(id).ok()?;
-        self.deadline.set(None);
-        self.all.get_mut(at)
+    /// The neighbours that get a publisher's batches from this peer: all of them, where nothing is known of its tree.
+    pub(crate) fn children(&self, publisher: &PeerId) -> Vec<PeerId> {
+        let tree = self.get(publisher);
+        let gets = |near: &Near| tree.is_none_or(|t| !t.lazy.contains(*near));
+        let ids = self.neighbours.all().filter(gets).filter_map(|near| self.neighbours.id(near));
+        ids.filter(|id| id != publisher).collect()
     }
 
-    /// Whether there is no room to follow the own tree of another publisher.
-    pub(crate) fn is_full_for(&self, id: TreeId) -> bool {
-        let full = self.all.len() >= MAX_OWN_TREES + usize::from(SHARED);
-        full && matches!(id, TreeId::Own(_)) && self.get(id).is_none()
+    /// Whether a neighbour is one of them.
+    pub(crate) fn is_child(&self, neighbour: &PeerId, publisher: &PeerId) -> bool {
+        let tree = self.get(publisher);
+        let near = self.neighbours.find(neighbour);
+        let gets = |near| tree.is_none_or(|t| !t.lazy.contains(near));
+        neighbour != publisher && near.is_some_and(gets)
     }
 
-    /// The tree, made if there is none.
-    fn get_or_make(&mut self, id: TreeId) -> &mut Tree {
-        self.deadline.set(None);
-        let at = self.find(id).unwrap_or_else(|at| {
-            self.all.insert(at, Tree::new(id));
-            at
-        });
-        &mut self.all[at]
+    /// Whether a batch that explores is to be followed: not so soon after the last one.
+    pub(crate) fn may_explore(&self, publisher: &PeerId, now: Time) -> bool {
+        self.get(publisher).is_none_or(|t| now.since(t.explored) >= EXPLORE_EVERY)
     }
 
-    /// What one tree wants to be sent, with the names of those that it is for.
-    fn named(&self, acts: Vec<Act<Near>>) -> Vec<Act> {
-        acts.into_iter().filter_map(|a| a.named(&self.neighbours)).collect()
-    }
-
-    /// Asks all trees what is to be sent.
-    fn each(
+    /// A batch came for the first time.
+    pub(crate) fn received(
         &mut self,
-        mut ask: impl FnMut((&mut Tree, &Nearby, &mut Stream)) -> Vec<Act<Near>>,
+        publisher: PeerId,
+        from: Option<PeerId>,
+        way: Way,
+        now: Time,
     ) -> Vec<Act> {
-        let Trees { all, neighbours, rng, deadline } = self;
-        deadline.set(None);
+        if way == Way::History {
+            return Vec::new();
+        }
+        let from = from.and_then(|id| self.neighbours.find(&id));
+        let token = ack_token(&publisher);
+        if !self.all.contains_key(&token) {
+            self.make_room();
+            self.all.insert(token, Tree::new(publisher, now));
+            let pushed = from.filter(|_| way != Way::Pulled);
+            let Some((from, tree)) = pushed.zip(self.all.get_mut(&token)) else {
+                return Vec::new();
+            };
+            tree.follow(from);
+            // It may have come over a link that is lazy for the next one, or from somebody who has lost the way since.
+            return self.graft([from], &[token], now);
+        }
+        let Some(tree) = self.all.get_mut(&token) else { return Vec::new() };
+        tree.used = now;
+        if way == Way::Explores {
+            tree.explored = now;
+        }
+        let Some(from) = from.filter(|_| publisher != self.me) else { return Vec::new() };
+        if tree.parent == Some(from) {
+            if way != Way::Pulled {
+                tree.misses = 0;
+            }
+            return Vec::new();
+        }
+        if way == Way::Pulled {
+            // Who has it may have pulled it as well, from somebody behind this peer: there may be no way through it.
+            if !tree.miss(now) {
+                return Vec::new();
+            }
+            (tree.parent, tree.misses) = (None, 0);
+            return self.find_the_way(&[token], now);
+        }
+        if tree.grafted.contains(from) && !(tree.parent.is_none() && tree.miss(now)) {
+            // It waits for batches from here, and sent this one before it did: grafts overtake batches on a link. Once
+            // it has another parent, it says so first, unless it has forgotten that it waits.
+            return Vec::new();
+        }
+        if tree.parent.is_some() && way == Way::Pushed {
+            tree.rival = Some(from);
+            if !tree.miss(now) {
+                return Vec::new();
+            }
+        }
+        let old = tree.follow(from);
         let mut acts = Vec::new();
-        for tree in all {
-            let told = ask((tree, neighbours, rng));
-            acts.extend(told.into_iter().filter_map(|a| a.named(neighbours)));
+        if old.is_some() || way == Way::Explores {
+            // It may have been told to stop just now, or never to begin.
+            acts.extend(self.graft([from], &[token], now));
+        }
+        match old {
+            Some(old) => acts.extend(self.prune(old, token, now)),
+            // It has grafted on everybody.
+            None => {
+                let others: Vec<Near> = self.neighbours.all().filter(|n| *n != from).collect();
+                acts.extend(others.into_iter().filter_map(|n| self.prune(n, token, now)));
+            }
         }
         acts
     }
 
-    /// The tree that carries a route here: where a publisher's own is not known, the shared one.
-    fn carrying(&self, route: Route) -> Option<&Tree> {
-        let own = self.get(route.tree()).filter(|t| t.is_rooted());
-        own.or_else(|| self.get(route.shared()))
+    /// A batch came again, along its tree or over all links.
+    pub(crate) fn repeated(
+        &mut self,
+        publisher: PeerId,
+        from: PeerId,
+        way: Way,
+        now: Time,
+    ) -> Option<Act> {
+        let near = self.neighbours.find(&from)?;
+        let token = ack_token(&publisher);
+        let floods = self.floods;
+        let tree = self.all.get_mut(&token)?;
+        let parent = tree.parent?;
+        if parent == near {
+            // It was only late; the other need not send it as well.
+            tree.misses = 0;
+            let rival = tree.rival.take().filter(|_| !floods)?;
+            return self.prune(rival, token, now);
+        }
+        if way == Way::History || way == Way::Pulled {
+            return None;
+        }
+        let is_lazy = tree.lazy.contains(near) || tree.grafted.contains(near) || from == publisher;
+        if !is_lazy {
+            // Each of the two has got it from the other again, and needs it from somebody else.
+            tree.lazy.insert(near);
+            return None;
+        }
+        if way == Way::Explores {
+            // It goes over lazy links as well.
+            return None;
+        }
+        let is_told = tree.told.contains(near) && now.since(tree.told_at) < TELL_EVERY;
+        if floods || is_told { None } else { self.prune(near, token, now) }
     }
 
-    /// The neighbours that a batch goes to. Before there is a tree, and until those who want to ride
-    /// it have said so, that is everybody.
-    pub(crate) fn riders(&self, route: Route, now: Time) -> Vec<PeerId> {
-        match self.carrying(route).filter(|t| t.is_settled(now)) {
-            Some(tree) => tree.riders().filter_map(|p| self.neighbours.id(p)).collect(),
-            None => self.neighbours.ids().collect(),
+    fn graft(&mut self, to: impl IntoIterator<Item = Near>, tokens: &[u64], now: Time) -> Vec<Act> {
+        let to: Vec<Near> = to.into_iter().collect();
+        let mut acts = Vec::new();
+        for publishers in tokens.chunks(MAX_GRAFTED) {
+            let mut recent = Vec::new();
+            for token in publishers {
+                let Some(tree) = self.all.get_mut(token) else { continue };
+                to.iter().for_each(|near| tree.told.remove(*near));
+                if now.since(tree.used) < RECENT {
+                    recent.push(tree.publisher);
+                }
+            }
+            for to in to.iter().filter_map(|near| self.neighbours.id(*near)) {
+                let (publishers, recent) = (publishers.to_vec(), recent.clone());
+                acts.push(Act::Graft { to, publishers, recent });
+            }
         }
+        acts
     }
 
-    /// Whether a neighbour gets a batch by itself.
-    pub(crate) fn rides(&self, neighbour: PeerId, route: Route, now: Time) -> bool {
-        match self.carrying(route).filter(|t| t.is_settled(now)) {
-            Some(tree) => self.neighbours.find(&neighbour).is_some_and(|p| tree.is_rider(p)),
-            None => true,
+    fn prune(&mut self, to: Near, token: u64, now: Time) -> Option<Act> {
+        let tree = self.all.get_mut(&token)?;
+        if now.since(tree.told_at) >= TELL_EVERY {
+            (tree.told, tree.told_at) = (NearSet::default(), now);
         }
+        tree.told.insert(to);
+        Some(Act::Prune { to: self.neighbours.id(to)?, publishers: vec![token] })
     }
 
-    /// Payload rides a tree: its root beacons more often while that is so.
-    pub(crate) fn used(&mut self, route: Route, bytes: u64, now: Time) {
-        if let Some(tree) = self.get_mut(route.tree()) {
-            tree.used(bytes, now);
-        }
+    /// Grafts on everybody for the trees whose parent was lost.
+    fn find_the_way(&mut self, lost: &[u64], now: Time) -> Vec<Act> {
+        let all: Vec<Near> = self.neighbours.all().collect();
+        self.graft(all, lost, now)
     }
+
+    /// The trees of others that have no parent.
+    fn lost(&self) -> Vec<u64> {
+        let lost = self.all.values().filter(|t| t.parent.is_none() && t.publisher != self.me);
+        lost.map(Tree::token).collect()
+    }
+
+    /// Leaves a parent: says for which trees.
+    fn leave(&mut self, parent: Near) -> Vec<u64> {
+        let of = self.all.values_mut().filter(|t| t.parent == Some(parent));
+        of.map(|t| {
+            t.parent = None;
+            t.token()
+        })
+        .collect()
+    }
+
+    // ---- neighbours ------------------------------------------------------------------------
 
     pub(crate) fn link_up(&mut self, neighbour: PeerId, now: Time) -> Vec<Act> {
-        let Some(near) = self.neighbours.set(neighbour, true) else { return Vec::new() };
-        self.each(|(t, _, rng)| t.link_up(near, now, rng))
+        let Some(near) = self.neighbours.insert(neighbour) else { return Vec::new() };
+        // What comes another way, the new neighbour need not send, and what nobody brings, it is to send. Of what is
+        // not known here, it sends what it gets.
+        let followed = self.all.values().filter(|t| t.parent.is_some() || t.publisher == self.me);
+        let followed: Vec<u64> = followed.map(Tree::token).collect();
+        let prunes = followed
+            .chunks(MAX_GRAFTED)
+            .map(|publishers| Act::Prune { to: neighbour, publishers: publishers.to_vec() });
+        let lost = self.lost();
+        prunes.chain(self.graft([near], &lost, now)).collect()
     }
 
-    pub(crate) fn link_down(&mut self, neighbour: PeerId) -> Vec<Act> {
+    pub(crate) fn link_down(&mut self, neighbour: PeerId, now: Time) -> Vec<Act> {
         let Some(near) = self.neighbours.find(&neighbour) else { return Vec::new() };
+        let lost = self.leave(near);
         self.neighbours.remove(near);
-        self.each(|(t, neighbours, _)| t.cut(near, neighbours))
-    }
-
-    /// A neighbour gives no sign of life: what comes through it is fetched from others.
-    pub(crate) fn suspect(&mut self, neighbour: PeerId) -> Vec<Act> {
-        let Some(near) = self.neighbours.find(&neighbour) else { return Vec::new() };
-        self.neighbours.set(neighbour, false);
-        self.each(|(t, neighbours, _)| t.leave_parent(near, neighbours))
-    }
-
-    /// It lives after all.
-    pub(crate) fn trust(&mut self, neighbour: PeerId) -> Vec<Act> {
-        let Some(near) = self.neighbours.find(&neighbour) else { return Vec::new() };
-        self.neighbours.set(neighbour, true);
-        self.each(|(t, _, _)| t.return_to(near))
-    }
-
-    /// A peer is dead or has left: if it is a root, another has to be found.
-    pub(crate) fn gone(&mut self, peer: PeerId, now: Time) {
-        self.deadline.set(None);
-        for tree in &mut self.all {
-            tree.root_gone(peer, now, &mut self.rng);
+        for tree in self.all.values_mut() {
+            // Another neighbour may get its number.
+            tree.lazy.remove(near);
+            tree.grafted.remove(near);
+            tree.told.remove(near);
+            tree.rival.take_if(|r| *r == near);
         }
+        self.find_the_way(&lost, now)
     }
 
-    pub(crate) fn on_beacon(
-        &mut self,
-        me: PeerId,
-        from: PeerId,
-        beacon: &Beacon,
-        now: Time,
-    ) -> Vec<Act> {
-        let id = beacon.body.tree;
-        match id {
-            TreeId::Shared(n) if n >= SHARED => return Vec::new(),
-            TreeId::Own(_) if self.get(id).is_none() => {
-                self.forget_ended(now);
-                let age = Duration::from_millis(u64::from(beacon.age_ms));
-                if !is_news(&beacon.body, age) {
-                    return Vec::new();
-                }
-                if self.is_full_for(id) {
-                    return Vec::new();
-                }
-                self.get_or_make(id);
+    /// A neighbour gives no sign of life: what comes through it is fetched from others. If it was only late, its
+    /// next batch makes it the parent again, where no other has come first.
+    pub(crate) fn suspect(&mut self, neighbour: PeerId, now: Time) -> Vec<Act> {
+        let Some(near) = self.neighbours.find(&neighbour) else { return Vec::new() };
+        let lost = self.leave(near);
+        self.find_the_way(&lost, now)
+    }
+
+    /// A neighbour wants to get batches.
+    pub(crate) fn on_graft(&mut self, from: PeerId, publishers: &[u64], now: Time) -> Vec<Act> {
+        let Some(near) = self.neighbours.find(&from) else { return Vec::new() };
+        let (mut lost, mut before) = (Vec::new(), Vec::new());
+        for token in publishers {
+            let Some(tree) = self.all.get_mut(token) else { continue };
+            tree.lazy.remove(near);
+            let is_new = !tree.grafted.contains(near);
+            tree.grafted.insert(near);
+            if tree.parent == Some(near) {
+                // The parent has lost its way, and with it this peer.
+                tree.parent = None;
+                lost.push(*token);
+            } else if tree.parent.is_none() && tree.publisher != self.me && is_new {
+                // It is to know that this peer has lost the way, too: it may not have known the publisher when it was told.
+                before.push(*token);
             }
-            _ => {}
         }
-        let Some((tree, from, neighbours)) = self.at(id, from) else { return Vec::new() };
-        let acts = tree.on_beacon(me, from, beacon, neighbours, now);
-        self.named(acts)
-    }
-
-    /// A tree, and a neighbour's number.
-    fn at(&mut self, id: TreeId, from: PeerId) -> Option<(&mut Tree, Near, &Nearby)> {
-        let (at, from) = (self.find(id).ok()?, self.neighbours.find(&from)?);
-        self.deadline.set(None);
-        Some((self.all.get_mut(at)?, from, &self.neighbours))
-    }
-
-    /// Lets go of the trees of publishers that root none any more.
-    fn forget_ended(&mut self, now: Time) {
-        if self.all.len() > usize::from(SHARED) {
-            self.deadline.set(None);
-            self.all.retain(|t| matches!(t.id, TreeId::Shared(_)) || !t.has_ended(now));
-        }
-    }
-
-    /// A neighbour wants to ride; `astray` if it has lost the way that it had. `None` if the tree is
-    /// not known here: then there are no riders to be sent anything.
-    pub(crate) fn on_graft(
-        &mut self,
-        from: PeerId,
-        id: TreeId,
-        astray: bool,
-        now: Time,
-    ) -> Option<Vec<Act>> {
-        let (tree, from, neighbours) = self.at(id, from)?;
-        let acts = tree.on_graft(from, astray, neighbours, now);
-        Some(self.named(acts))
-    }
-
-    pub(crate) fn on_grafted(&mut self, from: PeerId, id: TreeId, now: Time) -> Vec<Act> {
-        let Some((tree, from, neighbours)) = self.at(id, from) else { return Vec::new() };
-        let acts = tree.on_grafted(from, neighbours, now);
-        self.named(acts)
-    }
-
-    pub(crate) fn on_prune(&mut self, from: PeerId, prune: &Prune) {
-        if let Some((tree, from, _)) = self.at(prune.tree, from) {
-            tree.on_prune(from);
-        }
-    }
-
-    pub(crate) fn deadline(&self) -> Option<Time> {
-        let known = self.deadline.get();
-        let deadline = known.unwrap_or_else(|| self.all.iter().filter_map(Tree::deadline).min());
-        self.deadline.set(Some(deadline));
-        deadline
-    }
-
-    pub(crate) fn on_timeout(&mut self, with: &Candidates<'_>, now: Time) -> Vec<Act> {
-        let acts = self.each(|(t, neighbours, rng)| t.on_timeout(with, neighbours, now, rng));
-        self.forget_ended(now);
+        let mut acts = self.graft([near], &before, now);
+        acts.extend(self.find_the_way(&lost, now));
         acts
     }
 
-    /// Roots a tree of one's own, for publishing much.
-    pub(crate) fn root_own(&mut self, identity: &Identity, now: Time) {
-        let id = TreeId::Own(identity.id());
-        self.get_or_make(id).become_root(now);
+    /// A neighbour wants to get announcements only.
+    pub(crate) fn on_prune(&mut self, from: PeerId, publishers: &[u64]) {
+        let Some(near) = self.neighbours.find(&from) else { return };
+        for token in publishers {
+            if let Some(tree) = self.all.get_mut(token) {
+                tree.pruned(near);
+            }
+        }
     }
 
-    /// Whether one's own tree has been there for long enough that others know it.
-    pub(crate) fn own_is_settled(&self, me: PeerId, now: Time) -> bool {
-        self.get(TreeId::Own(me)).is_some_and(|t| t.is_settled_root(now))
+    /// Whether this peer has a place in a publisher's tree.
+    pub(crate) fn knows(&self, publisher: &PeerId) -> bool {
+        self.get(publisher).is_some()
     }
 
-    /// One's own tree is not needed any more.
-    pub(crate) fn end_own(&mut self, me: PeerId) {
-        self.deadline.set(None);
-        self.all.retain(|t| t.id != TreeId::Own(me));
+    // ---- publishers ------------------------------------------------------------------------
+
+    /// A publisher is dead or has left.
+    pub(crate) fn gone(&mut self, publisher: &PeerId) {
+        self.all.remove(&ack_token(publisher));
     }
 
-    /// Root, depth, parents and children of each tree, as views show them.
-    pub(crate) fn views(&self, me: PeerId) -> Vec<crate::snapshot::TreeView> {
-        let rooted = self.all.iter().filter(|t| t.is_rooted());
-        rooted.map(|t| t.view(me, &self.neighbours)).collect()
+    /// Forgets a part of the trees that were used least recently, if there are too many.
+    fn make_room(&mut self) {
+        if self.all.len() < MAX_TREES {
+            return;
+        }
+        let others = self.all.values().filter(|t| t.publisher != self.me);
+        let mut by_use: Vec<(Time, u64)> = others.map(|t| (t.used, t.token())).collect();
+        by_use.sort_unstable();
+        for (_, token) in by_use.iter().take(MAX_TREES / 16) {
+            self.all.remove(token);
+        }
+    }
+
+    /// This peer's places, as views show them.
+    pub(crate) fn views(&self) -> Vec<TreeView> {
+        let view = |t: &Tree| TreeView {
+            publisher: t.publisher,
+            parent: t.parent.and_then(|near| self.neighbours.id(near)),
+            children: self.children(&t.publisher),
+        };
+        self.all.values().map(view).collect()
     }
 }

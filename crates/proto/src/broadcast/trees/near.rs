@@ -1,7 +1,6 @@
 //! The neighbours as the trees know them: by small numbers.
 //!
-//! Each tree has several lists of neighbours, and a key takes sixteen times as much memory as a
-//! number.
+//! Each tree has a set of neighbours, and a key takes 256 times as much memory as a bit.
 
 use crate::identity::PeerId;
 
@@ -9,23 +8,63 @@ use crate::identity::PeerId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Near(u16);
 
-/// All neighbours, and whether they give signs of life.
+/// Some neighbours, as bits: nearly all peers have fewer than 64.
+#[derive(Debug, Clone, Default)]
+pub(super) struct NearSet {
+    low: u64,
+    /// From 64 on.
+    high: Vec<u64>,
+}
+
+impl NearSet {
+    fn place(near: Near) -> (usize, u64) {
+        (usize::from(near.0 / 64), 1 << (near.0 % 64))
+    }
+
+    pub(super) fn insert(&mut self, near: Near) {
+        match Self::place(near) {
+            (0, bit) => self.low |= bit,
+            (word, bit) => {
+                self.high.resize(self.high.len().max(word), 0);
+                if let Some(w) = self.high.get_mut(word - 1) {
+                    *w |= bit;
+                }
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, near: Near) {
+        match Self::place(near) {
+            (0, bit) => self.low &= !bit,
+            (word, bit) => {
+                if let Some(w) = self.high.get_mut(word - 1) {
+                    *w &= !bit;
+                }
+            }
+        }
+    }
+
+    pub(super) fn contains(&self, near: Near) -> bool {
+        match Self::place(near) {
+            (0, bit) => self.low & bit != 0,
+            (word, bit) => self.high.get(word - 1).is_some_and(|w| w & bit != 0),
+        }
+    }
+}
+
+/// All neighbours.
 #[derive(Debug, Default)]
-pub(super) struct Nearby(Vec<Option<(PeerId, bool)>>);
+pub(super) struct Nearby(Vec<Option<PeerId>>);
 
 impl Nearby {
     /// The number of a neighbour. There are few, and one look is at eight bytes.
     pub(super) fn find(&self, id: &PeerId) -> Option<Near> {
-        let at = self.0.iter().position(|n| n.is_some_and(|(of, _)| of == *id))?;
+        let at = self.0.iter().position(|n| n.is_some_and(|of| of == *id))?;
         u16::try_from(at).ok().map(Near)
     }
 
     pub(super) fn id(&self, near: Near) -> Option<PeerId> {
-        self.0.get(usize::from(near.0)).copied().flatten().map(|(id, _)| id)
-    }
-
-    pub(super) fn is_lively(&self, near: Near) -> bool {
-        self.0.get(usize::from(near.0)).copied().flatten().is_some_and(|(_, lively)| lively)
+        self.0.get(usize::from(near.0)).copied().flatten()
     }
 
     /// All of them, ascending.
@@ -34,21 +73,17 @@ impl Nearby {
         numbered.filter(|(_, n)| n.is_some()).map(|(near, _)| near)
     }
 
-    pub(super) fn ids(&self) -> impl Iterator<Item = PeerId> {
-        self.0.iter().flatten().map(|(id, _)| *id)
-    }
-
-    /// Adds a neighbour, or changes whether it is lively. `None` if there are as many as numbers.
-    pub(super) fn set(&mut self, id: PeerId, lively: bool) -> Option<Near> {
+    /// Adds a neighbour. `None` if there are as many as numbers.
+    pub(super) fn insert(&mut self, id: PeerId) -> Option<Near> {
         let place = self.find(&id).map(|near| usize::from(near.0));
         let place = place.or_else(|| self.0.iter().position(Option::is_none));
         let place = place.unwrap_or(self.0.len());
         let near = u16::try_from(place).ok().map(Near)?;
         match self.0.get_mut(place) {
-            Some(n) => *n = Some((id, lively)),
+            Some(n) => *n = Some(id),
             None => {
                 self.0.reserve_exact(self.0.len() / 4 + 1);
-                self.0.push(Some((id, lively)));
+                self.0.push(Some(id));
             }
         }
         Some(near)
