@@ -237,9 +237,14 @@ impl Peer {
 
     /// Of two that send the same, one need not.
     fn on_repeat(&mut self, publisher: PeerId, way: Way) {
-        if let Some(from) = way.from.filter(|_| !way.pulled) {
-            let act = self.trees.repeated(publisher, from, way.kind(), self.fx.now());
-            self.act(act);
+        let Some(from) = way.from.filter(|_| !way.pulled) else { return };
+        let now = self.fx.now();
+        let was_child = self.trees.is_child(&from, &publisher);
+        let act = self.trees.repeated(publisher, from, way.kind(), now);
+        self.act(act);
+        if was_child && !self.trees.is_child(&from, &publisher) {
+            // Nobody waits for what it would tell.
+            self.acks.reroute(now, &around!(self));
         }
     }
 

@@ -129,6 +129,7 @@ fn one_to_five_peers() {
     for n in 1..=5 {
         let mut net = Net::lan(10 + n as u64, 1, n);
         net.world.run_for(s(30));
+        net.grow_trees();
         let from = net.world.now();
         let ids = publish(&mut net, n, 50, ms(20));
         net.world.run_for(s(2));
@@ -164,6 +165,7 @@ fn flooding_delivers_the_same() {
         let mut net = Net::new(large(21, node), 3, 40);
         net.rests_within(s(60));
         net.world.run_for(s(20));
+        net.everybody_publishes();
         let from = net.world.now();
         let ids = publish(&mut net, 10, 20, ms(100));
         net.world.run_for(s(15));
@@ -536,6 +538,7 @@ fn many_publishers_at_full_speed_push_nothing_out_of_a_small_retention() {
 fn a_message_now_and_then_is_acknowledged_once_along_its_tree() {
     for (seed, peers) in [(1, 40), (2, 40), (3, 300)] {
         let mut net = grown(large(seed, lan()), peers);
+        net.grow_trees();
         net.world.run_for(s(20));
         let counted = |net: &Net| {
             ["messages_received", "acknowledgements", "censuses", "publishing_stalled"].map(

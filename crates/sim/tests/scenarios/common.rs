@@ -48,13 +48,18 @@ impl Net {
     #[track_caller]
     pub(crate) fn grow_trees(&mut self) {
         let from = self.world.now();
+        self.everybody_publishes();
+        self.trees_are_sound(from);
+    }
+
+    /// Every peer publishes some messages.
+    pub(crate) fn everybody_publishes(&mut self) {
         for _ in 0..3 {
             for p in self.world.live_peers() {
                 self.world.publish(p, "growing", b"").unwrap();
             }
             self.world.run_for(ms(500));
         }
-        self.trees_are_sound(from);
     }
 
     /// The trees of those that have published since then come to rest.
