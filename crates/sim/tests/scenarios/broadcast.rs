@@ -524,7 +524,8 @@ fn many_publishers_at_full_speed_push_nothing_out_of_a_small_retention() {
     assert!(gaps.is_empty(), "{} gaps, {:?}", gaps.len(), gaps.first());
     net.rests_within(s(30));
     let mut counts: BTreeMap<NodeId, u64> = BTreeMap::new();
-    for p in &net.world.ledger().publications {
+    let large = net.world.ledger().publications.iter().filter(|p| p.bytes >= 30 * 1024);
+    for p in large {
         *counts.entry(p.node).or_default() += 1;
     }
     println!("each publisher was let so many messages of 30 KiB in 4 s: {counts:?}");
@@ -538,7 +539,6 @@ fn many_publishers_at_full_speed_push_nothing_out_of_a_small_retention() {
 fn a_message_now_and_then_is_acknowledged_once_along_its_tree() {
     for (seed, peers) in [(1, 40), (2, 40), (3, 300)] {
         let mut net = grown(large(seed, lan()), peers);
-        net.grow_trees();
         net.world.run_for(s(20));
         let counted = |net: &Net| {
             ["messages_received", "acknowledgements", "censuses", "publishing_stalled"].map(
@@ -558,6 +558,7 @@ fn a_message_now_and_then_is_acknowledged_once_along_its_tree() {
         assert_eq!(after[0] - before[0], taken_in as u64, "nobody receives its own (seed {seed})");
         let each = (after[1] - before[1]) as f64 / taken_in as f64;
         assert_eq!(before[2..], after[2..], "censuses, stalls (seed {seed})");
-        assert!((0.9..1.3).contains(&each), "{each:.2} a peer and message (seed {seed})");
+        // Three of the twenty messages explore, and whoever moves tells the new parent.
+        assert!((0.9..1.4).contains(&each), "{each:.2} a peer and message (seed {seed})");
     }
 }

@@ -219,15 +219,15 @@ fn under_loss_they_are_late_and_true() {
 fn a_newcomer_is_counted_once_it_is_known() {
     let mut net = grown(world_config(11, lan()), 10);
     let p = net.peers[3];
+    let mut ids = Vec::new();
     for _ in 0..10 {
         let new = net.world.add_peers(1);
         net.peers.extend(new);
         for _ in 0..10 {
-            net.world.publish_awaited(p, "t", b"x").unwrap();
+            ids.push(net.world.publish_awaited(p, "t", b"x").unwrap());
             net.world.run_for(ms(100));
         }
     }
-    let ids: Vec<MessageId> = net.world.ledger().publications.iter().map(|p| p.id).collect();
     net.waits(s(30), "all are complete", |w| ids.iter().all(|id| is_complete(w, *id)));
     for r in net.world.ledger().receipts.iter().filter(|r| r.receipt.complete) {
         // One that has just joined may not be known to the publisher yet.
