@@ -11,13 +11,20 @@ use super::Violation;
 use crate::node::NodeId;
 use crate::observation::Observation;
 
-/// Looks at the trees of live peers that have published for so long, and nothing before that.
+/// Batches after which a tree has come to rest: who has lost the way gets the first from several neighbours, and who
+/// sends what is not needed is told to stop after the next.
+const SETTLES: usize = 3;
+
+/// Looks at the trees of live peers that have published for so long, [`SETTLES`] times at least.
 #[must_use]
 pub fn check(seen: &Observation, within: Duration) -> Vec<Violation> {
-    let recent = seen.ledger.publications.iter().filter(|p| seen.now.since(p.at) <= within);
-    let publishers: BTreeSet<NodeId> = recent.map(|p| p.node).collect();
+    let mut publishers: BTreeMap<NodeId, usize> = BTreeMap::new();
+    for p in seen.ledger.publications.iter().filter(|p| seen.now.since(p.at) <= within) {
+        *publishers.entry(p.node).or_default() += 1;
+    }
+    let has_settled = |n: &NodeId| publishers.get(n).is_some_and(|times| *times >= SETTLES);
     let mut found = Vec::new();
-    for n in seen.live_peers().filter(|n| publishers.contains(&n.node)) {
+    for n in seen.live_peers().filter(|n| has_settled(&n.node)) {
         let with_it = |c: &&BTreeSet<NodeId>| c.contains(&n.node) && c.len() > 1;
         let components = seen.graph.components();
         if let Some(component) = components.iter().find(with_it) {
@@ -109,6 +116,8 @@ mod tests {
     /// The peers n3, n4 and n5; n3 has published, n4 is below it and n5 below n4.
     fn sound() -> Observation {
         let mut seen = planted::sound();
+        let published = seen.ledger.publications[0].clone();
+        seen.ledger.publications = vec![published; SETTLES];
         let ids: Vec<PeerId> = seen.nodes.iter().map(|n| n.id).collect();
         for n in 3..6 {
             let (parent, children) = match n {
@@ -141,6 +150,8 @@ mod tests {
         tree(&mut seen, 5).parent = None;
         assert_eq!(words(&seen).len(), 1, "n3 would not give it anything");
         assert_eq!(check(&seen, Duration::from_secs(1)), []);
+        seen.ledger.publications.pop();
+        assert_eq!(check(&seen, MINUTE), [], "it has not come to rest");
     }
 
     #[test]
