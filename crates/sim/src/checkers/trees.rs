@@ -15,7 +15,7 @@ use crate::observation::Observation;
 /// sends what is not needed is told to stop after the next.
 const SETTLES: usize = 3;
 
-/// Looks at the trees of live peers that have published for so long, [`SETTLES`] times at least.
+/// Looks at the trees of live peers that have published for so long, three times at least.
 #[must_use]
 pub fn check(seen: &Observation, within: Duration) -> Vec<Violation> {
     let mut publishers: BTreeMap<NodeId, usize> = BTreeMap::new();

@@ -242,7 +242,7 @@ fn publisher_that_comes_back_elsewhere_is_found() {
 fn two_halves_have_trees_of_their_own_and_then_one() {
     let mut net = grown(world_config(17, lan()), 3, 24);
     let (near, far) = (net.peers[..12].to_vec(), net.peers[12..].to_vec());
-    net.world.partition(&far, &[net.seeds.clone(), near.clone()].concat());
+    net.world.partition(&far, &[net.seeds.clone(), near].concat());
     net.world.run_for(s(30));
     net.grow_trees();
     net.world.heal();
