@@ -157,8 +157,8 @@ export class Graph {
     const crowd = this.links.length > 1500 ? 0.45 : 0.8;
     for (const trees of [false, true]) {
       c.beginPath();
-      for (const [a, b, bits] of this.links) {
-        if ((bits > 0) !== trees) continue;
+      for (const [a, b, publishers] of this.links) {
+        if ((publishers > 0) !== trees) continue;
         const p = this.drawn[a], q = this.drawn[b];
         if (p && q) { c.moveTo(p[0], p[1]); c.lineTo(q[0], q[1]); }
       }

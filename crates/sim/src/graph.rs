@@ -41,6 +41,27 @@ impl Graph {
         self.neighbours.get(&node).into_iter().flatten().copied()
     }
 
+    /// The fewest links from one peer to each that it reaches; to itself none.
+    #[must_use]
+    pub fn distances(&self, from: NodeId) -> BTreeMap<NodeId, u32> {
+        let mut all = BTreeMap::from([(from, 0)]);
+        let mut edge = vec![from];
+        for links in 1.. {
+            let mut next = Vec::new();
+            for node in edge.into_iter().flat_map(|n| self.neighbours(n)) {
+                all.entry(node).or_insert_with(|| {
+                    next.push(node);
+                    links
+                });
+            }
+            if next.is_empty() {
+                break;
+            }
+            edge = next;
+        }
+        all
+    }
+
     /// Whether the two are neighbours.
     #[must_use]
     pub fn has_edge(&self, a: NodeId, b: NodeId) -> bool {
@@ -130,6 +151,17 @@ mod tests {
         let sizes: Vec<usize> = g.components().iter().map(BTreeSet::len).collect();
         assert_eq!(sizes, [3, 2, 1]);
         assert_eq!(g.histogram(), BTreeMap::from([(0, 1), (1, 4), (2, 1)]));
+    }
+
+    #[test]
+    fn distances_are_those_of_the_shortest_ways() {
+        let both = |pairs: &[(u32, u32)]| -> Vec<(u32, u32)> {
+            pairs.iter().flat_map(|&(a, b)| [(a, b), (b, a)]).collect()
+        };
+        let g = graph(&both(&[(0, 1), (1, 2), (2, 3), (0, 3), (3, 4)]), &[9]);
+        let distances: Vec<(u32, u32)> =
+            g.distances(0.into()).iter().map(|(n, d)| (n.0, *d)).collect();
+        assert_eq!(distances, [(0, 0), (1, 1), (2, 2), (3, 1), (4, 2)]);
     }
 
     impl From<u32> for NodeId {

@@ -128,10 +128,11 @@ fn messages(r: &Report) -> Vec<(&'static str, String)> {
         rows.push((
             "spread",
             format!(
-                "{} (median), last {}, {} hops at most",
+                "{} (median), last {}, {} hops at most{}",
                 times.join(", "),
                 seconds(worst),
-                p.last_hop
+                p.last_hop,
+                m.stretch.map_or_else(String::new, |s| format!(", {s:.2} times the shortest ways")),
             ),
         ));
     }

@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use rumormill::proto::snapshot::{
-    MemberState, MemberView, PeerSnapshot, PeerState, SeedSnapshot, TreeView,
-};
+use rumormill::proto::snapshot::{MemberState, MemberView, PeerSnapshot, PeerState, SeedSnapshot};
 use rumormill::proto::{Counters, PeerId};
 use tokio::task::JoinHandle;
 
@@ -273,17 +271,16 @@ fn stranger(id: PeerId) -> PeerDot {
     PeerDot { id: id.to_hex(), name: id.short(), state, ..PeerDot::default() }
 }
 
-/// The edges of a peer, with the trees that use them.
-fn links_of(s: &PeerSnapshot, ends: &mut BTreeMap<(PeerId, PeerId), u8>) {
-    for n in &s.neighbours {
-        let tree = |t: &&TreeView| t.parent == Some(n.id);
-        let trees = s.trees.iter().filter(tree).fold(0, |bits, t| bits | bit(&t.publisher));
-        *ends.entry((s.id.min(n.id), s.id.max(n.id))).or_default() |= trees;
+/// The edges of a peer, each with the number of trees in which it leads to the parent of one end.
+fn links_of(s: &PeerSnapshot, ends: &mut BTreeMap<(PeerId, PeerId), u32>) {
+    let mut trees: BTreeMap<PeerId, u32> = BTreeMap::new();
+    for parent in s.trees.iter().filter_map(|t| t.parent) {
+        *trees.entry(parent).or_default() += 1;
     }
-}
-
-fn bit(publisher: &PeerId) -> u8 {
-    1 << (publisher.as_bytes().last().copied().unwrap_or_default() % 8)
+    for n in &s.neighbours {
+        let at_this_end = trees.get(&n.id).copied().unwrap_or(0);
+        *ends.entry((s.id.min(n.id), s.id.max(n.id))).or_default() += at_this_end;
+    }
 }
 
 #[allow(clippy::cast_precision_loss)] // Windows are some megabytes.

@@ -49,7 +49,7 @@ impl Picture {
         for (n, &i) in drawn.iter().enumerate() {
             number[i] = u32::try_from(n).unwrap_or(u32::MAX);
         }
-        let edge = |&(a, b, _): &(u32, u32, u8)| (number[a as usize], number[b as usize]);
+        let edge = |&(a, b, _): &(u32, u32, u32)| (number[a as usize], number[b as usize]);
         let edges: Vec<(u32, u32)> = view.links.iter().map(edge).collect();
         let keys: Vec<u64> = drawn.iter().map(|&i| key(&view.peers[i].id)).collect();
         if edges != self.edges || keys != self.keys {

@@ -29,10 +29,9 @@ pub struct NetworkView {
     pub scope: Scope,
     /// The peers, by id.
     pub peers: Vec<PeerDot>,
-    /// Edges as places in `peers`, the smaller first, and whether payload trees use it: a bit for
-    /// each shared tree, and one (16) for trees of publishers.
+    /// Edges as places in `peers`, the smaller first, and of how many publishers messages travel along it.
     #[schema(value_type = Vec<[u32; 3]>)]
-    pub links: Vec<(u32, u32, u8)>,
+    pub links: Vec<(u32, u32, u32)>,
     /// Connected components among the peers whose neighbours are known.
     pub components: u32,
     /// The seeds.

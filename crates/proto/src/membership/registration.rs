@@ -422,7 +422,7 @@ impl Registrations {
     fn lower_median(&self, count: impl Fn(&SeedSlot) -> u32) -> u32 {
         let linked = || self.slots.iter().filter(|s| s.link.is_some() || s.parked);
         let middle = linked().count().saturating_sub(1) / 2;
-        // It is asked for with every beacon, and there are few seeds: sorting would take memory.
+        // There are few seeds, and sorting would take memory.
         let is_median = |n: u32| {
             let below = linked().filter(|s| count(s) < n).count();
             let above = linked().filter(|s| count(s) > n).count();

@@ -146,6 +146,11 @@ impl Judge {
         self.note(world.now(), found);
     }
 
+    /// Whether the trees of those who have published for so long are sound, or need not be.
+    pub(super) fn has_sound_trees(&self, world: &World, within: Duration) -> bool {
+        !self.demands_trees || checkers::trees::check(&world.observe(), within).is_empty()
+    }
+
     /// The trees of those who have published for so long must be sound.
     pub(super) fn trees(&mut self, world: &World, within: Duration) {
         if self.demands_trees {

@@ -7,7 +7,7 @@ use rumormill_analysis::robustness::{Attack, Robustness};
 use rumormill_analysis::{
     Clustering, Components, Cutoff, Distances, Fit, FitOptions, Graph, percentile, propagation,
 };
-use rumormill_proto::{MessageId, Role, Time};
+use rumormill_proto::{MessageId, PeerId, Role, Time};
 
 use super::judge::seconds;
 use super::{Measures, Phase, PlayError, Run, Tell};
@@ -132,6 +132,10 @@ impl Run<'_> {
             let copies = Some(r.messages.copies_per_peer);
             want("copies per peer", copies, &|v| v <= most, format!("at most {most}"));
         }
+        if let Some(most) = expect.stretch_max {
+            let limit = format!("at most {most}");
+            want("the stretch", r.messages.stretch, &|v| v <= most, limit);
+        }
         if let Some(least) = expect.delivered_min {
             let part = Some(r.messages.delivered_fraction);
             want("the part delivered", part, &|v| v >= least, format!("at least {least}"));
@@ -208,7 +212,25 @@ fn spread(seen: &Observation, busy: u64) -> (Vec<propagation::Message>, MessageR
     }
     report.delivered_fraction =
         if report.owed > 0 { came as f64 / report.owed as f64 } else { 1.0 };
+    report.stretch = stretch(seen, &arrived);
     (messages, report)
+}
+
+/// The links that messages took, as a multiple of the fewest that lead to the same peers now.
+fn stretch(
+    seen: &Observation,
+    arrived: &BTreeMap<(MessageId, NodeId), (Time, u16)>,
+) -> Option<f64> {
+    let mut ways: BTreeMap<PeerId, BTreeMap<NodeId, u32>> = BTreeMap::new();
+    let (mut taken, mut shortest) = (0u64, 0u64);
+    for (&(id, node), &(_, hops)) in arrived {
+        let Some(publisher) = seen.node_of(&id.publisher).map(|n| n.node) else { continue };
+        let ways = ways.entry(id.publisher).or_insert_with(|| seen.graph.distances(publisher));
+        let Some(&fewest) = ways.get(&node).filter(|d| **d > 0) else { continue };
+        taken += u64::from(hops);
+        shortest += u64::from(fewest);
+    }
+    (shortest > 0).then(|| taken as f64 / shortest as f64)
 }
 
 /// Copies of each batch that each peer got, and their bytes, by the first message of the batch.

@@ -392,6 +392,13 @@ impl<'a> Run<'a> {
         self.run_to(until, Phase::Calm, tell)?;
         let limit = self.world.now() + self.scenario.calm.0;
         if self.come_to_rest(limit, Phase::Calm, tell)?.is_some() {
+            // What tells a peer to stop sending may wait behind much else on a slow line.
+            while self.world.now() < limit
+                && !self.judge.has_sound_trees(&self.world, self.world.now().since(begun))
+            {
+                let next = (self.world.now() + Duration::from_secs(5)).min(limit);
+                self.run_to(next, Phase::Calm, tell)?;
+            }
             self.judge.trees(&self.world, self.world.now().since(begun));
         }
         Ok(())

@@ -249,6 +249,8 @@ pub struct Expect {
     pub bounded_p_min: Option<f64>,
     /// Most copies of a batch that a peer gets, on average.
     pub copies_max: Option<f64>,
+    /// Most links that messages may take, as a multiple of the shortest ways.
+    pub stretch_max: Option<f64>,
     /// Longest time a message may take to a peer that was never disturbed.
     pub delay_max: Option<Span>,
     /// Least part of the deliveries owed that came, 0 to 1; gaps that were told are owed as well.
