@@ -133,6 +133,11 @@ impl Tree {
         self.parent.replace(parent)
     }
 
+    /// Has no way to the publisher any more. What was missed until then says nothing of those that may lead there.
+    fn lose_the_way(&mut self) {
+        (self.parent, self.rival, self.misses) = (None, None, 0);
+    }
+
     /// A neighbour wants announcements only.
     fn pruned(&mut self, near: Near) {
         self.lazy.insert(near);
@@ -216,8 +221,7 @@ impl Trees {
                 return Vec::new();
             };
             tree.follow(from);
-            // It may have come over a link that is lazy for the next one, or from somebody who has lost the way since.
-            return self.graft([from], &[token], now);
+            return self.hang_on(from, token).into_iter().collect();
         }
         let Some(tree) = self.all.get_mut(&token) else { return Vec::new() };
         tree.used = now;
@@ -236,7 +240,7 @@ impl Trees {
             if !tree.miss(now) {
                 return Vec::new();
             }
-            (tree.parent, tree.misses) = (None, 0);
+            tree.lose_the_way();
             return self.find_the_way(&[token], now);
         }
         if tree.grafted.contains(from) && !(tree.parent.is_none() && tree.miss(now)) {
@@ -250,16 +254,15 @@ impl Trees {
                 return Vec::new();
             }
         }
-        let old = tree.follow(from);
         let mut acts = Vec::new();
-        if old.is_some() || way == Way::Explores {
-            // It may have been told to stop just now, or never to begin.
-            acts.extend(self.graft([from], &[token], now));
-        }
-        match old {
-            Some(old) => acts.extend(self.prune(old, token, now)),
+        match tree.follow(from) {
+            Some(old) => {
+                acts.extend(self.graft([from], &[token], now));
+                acts.extend(self.prune(old, token, now));
+            }
             // It has grafted on everybody.
             None => {
+                acts.extend(self.hang_on(from, token));
                 let others: Vec<Near> = self.neighbours.all().filter(|n| *n != from).collect();
                 acts.extend(others.into_iter().filter_map(|n| self.prune(n, token, now)));
             }
@@ -323,6 +326,14 @@ impl Trees {
         acts
     }
 
+    /// Grafts on a parent that sends batches already. The last one may have come over a link that is lazy for the next, or
+    /// the parent may take this peer for one that needs none, or have lost the way since.
+    fn hang_on(&mut self, parent: Near, token: u64) -> Option<Act> {
+        self.all.get_mut(&token)?.told.remove(parent);
+        let to = self.neighbours.id(parent)?;
+        Some(Act::Graft { to, publishers: vec![token], recent: Vec::new() })
+    }
+
     fn prune(&mut self, to: Near, token: u64, now: Time) -> Option<Act> {
         let tree = self.all.get_mut(&token)?;
         if now.since(tree.told_at) >= TELL_EVERY {
@@ -348,7 +359,7 @@ impl Trees {
     fn leave(&mut self, parent: Near) -> Vec<u64> {
         let of = self.all.values_mut().filter(|t| t.parent == Some(parent));
         of.map(|t| {
-            t.parent = None;
+            t.lose_the_way();
             t.token()
         })
         .collect()
@@ -402,7 +413,7 @@ impl Trees {
             tree.grafted.insert(near);
             if tree.parent == Some(near) {
                 // The parent has lost its way, and with it this peer.
-                tree.parent = None;
+                tree.lose_the_way();
                 lost.push(*token);
             } else if tree.parent.is_none() && tree.publisher != self.me && is_new {
                 // It is to know that this peer has lost the way, too: it may not have known the publisher when it was told.

@@ -36,6 +36,11 @@ fn graft(to: PeerId) -> Act {
     Act::Graft { to, publishers: these(&[P]), recent: vec![P] }
 }
 
+/// On who sends already.
+fn hang_on(to: PeerId) -> Act {
+    Act::Graft { to, publishers: these(&[P]), recent: vec![] }
+}
+
 fn prune(to: PeerId) -> Act {
     Act::Prune { to, publishers: these(&[P]) }
 }
@@ -52,7 +57,7 @@ fn with_neighbours() -> Trees {
 /// It gets P's batches from A and sends them on to D; B and C get them from elsewhere.
 fn on_a_tree() -> Trees {
     let mut trees = with_neighbours();
-    assert_eq!(trees.received(P, Some(A), Way::Pushed, start()), [graft(A)]);
+    assert_eq!(trees.received(P, Some(A), Way::Pushed, start()), [hang_on(A)]);
     for n in [B, C] {
         assert_eq!(again(&mut trees, n, Way::Pushed), None);
     }
@@ -71,7 +76,7 @@ fn place(trees: &Trees) -> (Option<PeerId>, Vec<PeerId>) {
 fn what_is_not_known_is_flooded_and_the_link_of_the_first_batch_leads_to_the_parent() {
     let mut trees = with_neighbours();
     assert_eq!(place(&trees), (None, vec![A, B, C, D]));
-    assert_eq!(trees.received(P, Some(A), Way::Pushed, start()), [graft(A)]);
+    assert_eq!(trees.received(P, Some(A), Way::Pushed, start()), [hang_on(A)]);
     assert_eq!(place(&trees), (Some(A), vec![B, C, D]));
     assert!(trees.is_child(&B, &P) && !trees.is_child(&A, &P) && !trees.is_child(&peer(7), &P));
     // Other trees are others.
@@ -242,7 +247,8 @@ fn graft_of_the_parent_is_a_loss_and_that_of_a_child_is_none() {
 fn first_batch_after_a_loss_leaves_one_link() {
     let mut trees = on_a_tree();
     trees.link_down(A, start());
-    assert_eq!(trees.received(P, Some(C), Way::Pushed, start()), [prune(B), prune(D)]);
+    let acts = trees.received(P, Some(C), Way::Pushed, start());
+    assert_eq!(acts, [hang_on(C), prune(B), prune(D)]);
     assert_eq!(place(&trees), (Some(C), vec![D]));
     // What was asked for shows no way.
     let mut trees = on_a_tree();
@@ -290,11 +296,13 @@ fn parent_without_a_sign_of_life_is_left_until_it_brings_something() {
     assert_eq!(trees.suspect(A, start()), [A, B, C, D].map(graft));
     assert_eq!(place(&trees), (None, vec![D]));
     assert_eq!(trees.suspect(A, start()), [], "it is left already");
-    assert_eq!(trees.received(P, Some(B), Way::Pushed, start()), [A, C, D].map(prune));
+    let acts = trees.received(P, Some(B), Way::Pushed, start());
+    assert_eq!(acts, [hang_on(B), prune(A), prune(C), prune(D)]);
     assert_eq!(place(&trees), (Some(B), vec![D]));
     let mut trees = on_a_tree();
     trees.suspect(A, start());
-    assert_eq!(trees.received(P, Some(A), Way::Pushed, start()), [B, C, D].map(prune));
+    let acts = trees.received(P, Some(A), Way::Pushed, start());
+    assert_eq!(acts, [hang_on(A), prune(B), prune(C), prune(D)]);
     assert_eq!(place(&trees), (Some(A), vec![D]));
 }
 
@@ -310,8 +318,23 @@ fn who_waits_for_batches_from_here_does_not_become_the_parent() {
     }
     // It has found a way.
     trees.on_prune(B, &these(&[P]));
-    assert_eq!(trees.received(P, Some(B), Way::Pushed, start()), [C, D].map(prune));
+    let acts = trees.received(P, Some(B), Way::Pushed, start());
+    assert_eq!(acts, [hang_on(B), prune(C), prune(D)]);
     assert_eq!(trees.parent(&P), Some(B));
+}
+
+/// What had to be pulled before says nothing of that.
+#[test]
+fn parent_that_has_lost_its_way_is_not_taken_again_for_what_was_missed_before() {
+    let mut trees = on_a_tree();
+    let at = |n: u32| start() + MISS_EVERY * n;
+    for n in 0..2 {
+        trees.received(P, Some(C), Way::Pulled, at(n));
+    }
+    trees.on_graft(A, &these(&[P]), at(2));
+    // It was sent before the graft, which overtook it.
+    assert_eq!(trees.received(P, Some(A), Way::Pushed, at(3)), []);
+    assert_eq!(trees.parent(&P), None);
 }
 
 #[test]
@@ -363,7 +386,8 @@ fn who_had_to_ask_for_the_first_batch_gets_the_next_one_from_everybody() {
     let mut trees = with_neighbours();
     assert_eq!(trees.received(P, Some(B), Way::Pulled, start()), []);
     assert_eq!(place(&trees), (None, vec![A, B, C, D]));
-    assert_eq!(trees.received(P, Some(C), Way::Pushed, start())[..], [A, B, D].map(prune));
+    let acts = trees.received(P, Some(C), Way::Pushed, start());
+    assert_eq!(acts, [hang_on(C), prune(A), prune(B), prune(D)]);
     assert_eq!(place(&trees), (Some(C), vec![A, B, D]));
 }
 
