@@ -56,14 +56,10 @@ fn judge(
     let takes = |t: &TreeView, n: &NodeId| t.children.iter().any(|c| node(c) == Some(*n));
     let parent = |n: &NodeId| places.get(n).and_then(|t| t.parent.as_ref()).and_then(node);
     for n in component {
-        let Some(t) = places.get(n) else {
-            say(format!("{n} knows nothing of it"));
-            continue;
-        };
         if *n != root {
             match parent(n) {
                 None => {
-                    // The next batch finds it, whoever has it first.
+                    // The next batch finds it, whoever has it first. It knows nothing of the tree if all it had was old.
                     let around = seen.graph.neighbours(*n);
                     for deaf in around.filter(|x| !places.get(x).is_none_or(|t| takes(t, n))) {
                         say(format!("{n} has no parent, and {deaf} would not give it anything"));
@@ -79,7 +75,8 @@ fn judge(
                 }
             }
         }
-        for child in t.children.iter().filter_map(node) {
+        let children = places.get(n).into_iter().flat_map(|t| &t.children);
+        for child in children.filter_map(node) {
             if parent(&child).is_some_and(|p| p != *n) || child == root {
                 say(format!("{n} takes {child} for its child, which it is not"));
             }
@@ -178,7 +175,7 @@ mod tests {
     fn a_peer_beside_a_tree_is_found() {
         let mut seen = sound();
         seen.nodes[5].peer.as_mut().unwrap().trees.clear();
-        assert!(words(&seen).iter().any(|w| w.contains("n5 knows nothing")));
+        assert!(words(&seen).iter().any(|w| w.contains("n5 has no parent")));
     }
 
     #[test]

@@ -243,7 +243,8 @@ impl Trees {
             tree.lose_the_way();
             return self.find_the_way(&[token], now);
         }
-        if tree.grafted.contains(from) && !(tree.parent.is_none() && tree.miss(now)) {
+        let waits = tree.grafted.contains(from);
+        if waits && !(tree.parent.is_none() && tree.miss(now)) {
             // It waits for batches from here, and sent this one before it did: grafts overtake batches on a link. Once
             // it has another parent, it says so first, unless it has forgotten that it waits.
             return Vec::new();
@@ -262,6 +263,10 @@ impl Trees {
             }
             // It has grafted on everybody.
             None => {
+                if waits {
+                    // Grafted on anew, it answers if it still waits.
+                    acts.extend(self.prune(from, token, now));
+                }
                 acts.extend(self.hang_on(from, token));
                 let others: Vec<Near> = self.neighbours.all().filter(|n| *n != from).collect();
                 acts.extend(others.into_iter().filter_map(|n| self.prune(n, token, now)));

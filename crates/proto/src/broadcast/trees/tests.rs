@@ -323,6 +323,26 @@ fn who_waits_for_batches_from_here_does_not_become_the_parent() {
     assert_eq!(trees.parent(&P), Some(B));
 }
 
+#[test]
+fn who_seems_to_have_forgotten_that_it_waits_is_asked_anew() {
+    let mut trees = on_a_tree();
+    trees.link_down(A, start());
+    trees.on_graft(B, &these(&[P]), start());
+    let at = |n: u32| start() + MISS_EVERY * n;
+    for n in 0..2 {
+        assert_eq!(trees.received(P, Some(B), Way::Pushed, at(n)), []);
+    }
+    let acts = trees.received(P, Some(B), Way::Pushed, at(2));
+    assert_eq!(acts, [prune(B), hang_on(B), prune(C), prune(D)]);
+    // Of two that wait for each other, the one that is asked says so.
+    let mut other = on_a_tree();
+    other.link_down(A, start());
+    assert_eq!(other.on_graft(B, &these(&[P]), start()), [graft(B)]);
+    assert_eq!(other.on_graft(B, &these(&[P]), start()), []);
+    other.on_prune(B, &these(&[P]));
+    assert_eq!(other.on_graft(B, &these(&[P]), start()), [graft(B)]);
+}
+
 /// What had to be pulled before says nothing of that.
 #[test]
 fn parent_that_has_lost_its_way_is_not_taken_again_for_what_was_missed_before() {
