@@ -819,8 +819,9 @@ fn grafts_of_a_parent_are_passed_on_once() {
     assert_eq!(grafts, 4, "one over each link");
     rig.receive(link_of(&rig, 2), gossip(message(&publisher, 1, 1, b"x")));
     assert_eq!(parent(&rig, &publisher), Some(identity(2).id()));
+    assert_eq!(rig.total("Graft").0 - before, 5, "the new parent is told");
     rig.receive(link, Graft { publishers: of(&[&publisher]), have: Vec::new() });
-    assert_eq!(rig.total("Graft").0 - before, 4, "it is not the parent any more");
+    assert_eq!(rig.total("Graft").0 - before, 5, "it is not the parent any more");
 }
 
 /// Grafts and prunes of publishers that nobody has heard of leave nothing behind, and one graft after the
