@@ -4,8 +4,8 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use rumormill_proto::PeerId;
 use rumormill_proto::snapshot::TreeView;
+use rumormill_proto::{MessageId, PeerId, Time};
 
 use super::Violation;
 use crate::node::NodeId;
@@ -14,24 +14,46 @@ use crate::observation::Observation;
 /// Batches after which a tree has come to rest: who has lost the way gets the first from several neighbours, and who
 /// sends what is not needed is told to stop after the next.
 const SETTLES: usize = 3;
+/// A batch counts if everybody had it so soon. One that waits for seconds in the queues of slow lines may be
+/// too old to tell anything of the tree when its last copy comes.
+const SOON: Duration = Duration::from_secs(2);
 
 /// Looks at the trees of live peers that have published for so long, three times at least.
 #[must_use]
 pub fn check(seen: &Observation, within: Duration) -> Vec<Violation> {
-    let mut publishers: BTreeMap<NodeId, usize> = BTreeMap::new();
-    for p in seen.ledger.publications.iter().filter(|p| seen.now.since(p.at) <= within) {
-        *publishers.entry(p.node).or_default() += 1;
-    }
-    let has_settled = |n: &NodeId| publishers.get(n).is_some_and(|times| *times >= SETTLES);
+    let reached = reached_soon(seen, within);
+    let components = seen.graph.components();
     let mut found = Vec::new();
-    for n in seen.live_peers().filter(|n| has_settled(&n.node)) {
+    for n in seen.live_peers() {
         let with_it = |c: &&BTreeSet<NodeId>| c.contains(&n.node) && c.len() > 1;
-        let components = seen.graph.components();
-        if let Some(component) = components.iter().find(with_it) {
+        let Some(component) = components.iter().find(with_it) else { continue };
+        let of = reached.get(&n.id).into_iter().flatten();
+        if of.filter(|nodes| nodes.is_superset(component)).count() >= SETTLES {
             found.extend(judge(seen, &n.id, n.node, component));
         }
     }
     found
+}
+
+/// For each message that was published so lately, by publisher: who had it soon.
+fn reached_soon(seen: &Observation, within: Duration) -> BTreeMap<PeerId, Vec<BTreeSet<NodeId>>> {
+    let lately = |at: Time| seen.now.since(at) <= within;
+    let mut nodes: BTreeMap<MessageId, (Time, BTreeSet<NodeId>)> = BTreeMap::new();
+    for p in seen.ledger.publications.iter().filter(|p| lately(p.at)) {
+        nodes.insert(p.id, (p.at, BTreeSet::from([p.node])));
+    }
+    for a in seen.ledger.arrivals.iter().rev().take_while(|a| lately(a.at)) {
+        if let Some((at, nodes)) = nodes.get_mut(&a.id)
+            && a.at.since(*at) <= SOON
+        {
+            nodes.insert(a.node);
+        }
+    }
+    let mut by_publisher: BTreeMap<PeerId, Vec<BTreeSet<NodeId>>> = BTreeMap::new();
+    for (id, (_, nodes)) in nodes {
+        by_publisher.entry(id.publisher).or_default().push(nodes);
+    }
+    by_publisher
 }
 
 /// One publisher's tree in its component.
@@ -107,14 +129,20 @@ fn leads_up(
 mod tests {
     use super::*;
     use crate::checkers::planted;
+    use crate::ledger::{Arrival, Publication};
 
     const MINUTE: Duration = Duration::from_secs(60);
 
     /// The peers n3, n4 and n5; n3 has published, n4 is below it and n5 below n4.
     fn sound() -> Observation {
         let mut seen = planted::sound();
-        let published = seen.ledger.publications[0].clone();
-        seen.ledger.publications = vec![published; SETTLES];
+        let (published, arrived) =
+            (seen.ledger.publications[0].clone(), seen.ledger.arrivals.clone());
+        for sequence in 1..SETTLES as u64 {
+            let id = MessageId { sequence, ..published.id };
+            seen.ledger.publications.push(Publication { id, ..published.clone() });
+            seen.ledger.arrivals.extend(arrived.iter().map(|a| Arrival { id, ..a.clone() }));
+        }
         let ids: Vec<PeerId> = seen.nodes.iter().map(|n| n.id).collect();
         for n in 3..6 {
             let (parent, children) = match n {
@@ -149,6 +177,16 @@ mod tests {
         assert_eq!(check(&seen, Duration::from_secs(1)), []);
         seen.ledger.publications.pop();
         assert_eq!(check(&seen, MINUTE), [], "it has not come to rest");
+    }
+
+    #[test]
+    fn tree_on_lines_that_are_behind_by_seconds_may_be_anything() {
+        let mut seen = sound();
+        tree(&mut seen, 5).parent = None;
+        seen.ledger.arrivals.last_mut().unwrap().at += SOON;
+        assert_eq!(words(&seen).len(), 1, "in time");
+        seen.ledger.arrivals.last_mut().unwrap().at += Duration::from_millis(1);
+        assert_eq!(check(&seen, MINUTE), []);
     }
 
     #[test]

@@ -216,9 +216,13 @@ impl Trees {
         if !self.all.contains_key(&token) {
             self.make_room();
             self.all.insert(token, Tree::new(publisher, now));
+            if publisher == self.me {
+                return Vec::new();
+            }
             let pushed = from.filter(|_| way != Way::Pulled);
             let Some((from, tree)) = pushed.zip(self.all.get_mut(&token)) else {
-                return Vec::new();
+                // The neighbours may still know a place of this peer that it has forgotten.
+                return self.find_the_way(&[token], now);
             };
             tree.follow(from);
             return self.hang_on(from, token).into_iter().collect();
