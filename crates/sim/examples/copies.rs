@@ -1,74 +1,179 @@
-//! Copies of each batch that peers receive, with several publishers at once, in virtual time:
+//! What trees cost: copies of each message that a peer receives, and bytes of frames that carry no message.
 //!
 //! ```text
-//! cargo run --release -p rumormill-sim --example copies -- 200 20
+//! cargo run --release -p rumormill-sim --example copies -- [PEERS] [SEEDS] [trees|flood]
 //! ```
+//!
+//! Twenty publishers send 5 messages a second each for a minute, in a network at rest, in one that changes, and in one that
+//! loses packets. Then everybody publishes once a minute. "All" counts the floods by which the first messages find their
+//! trees, "later" what was published after the first fifth of the time.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use rumormill_proto::{BroadcastMode, Config, Counters};
-use rumormill_sim::{World, WorldConfig};
+use rumormill_proto::{BroadcastMode, Config};
+use rumormill_sim::checkers::at_rest;
+use rumormill_sim::{Latency, NodeId, World, WorldConfig};
 
-const NAMES: [&str; 14] = [
-    "messages_published",
-    "messages_received",
-    "messages_delivered",
-    "messages_duplicate",
-    "batches_forwarded",
-    "batches_pulled",
-    "batches_caught_up",
-    "pulls",
-    "grafts",
-    "prunes",
-    "gaps",
-    "receipts_complete",
-    "censuses",
-    "acks_unknown",
-];
+const STEP: Duration = Duration::from_millis(200);
 
-fn sum(world: &World, peers: &[rumormill_sim::NodeId]) -> BTreeMap<&'static str, u64> {
-    let mut all = Counters::default();
-    for p in peers {
-        if let Some(s) = world.peer_snapshot(*p) {
-            all.merge(&s.counters);
-        }
+#[derive(Clone, Copy, PartialEq)]
+struct Case {
+    name: &'static str,
+    /// How often an edge of the network is exchanged.
+    swap_every: Duration,
+    /// How often a hub is killed.
+    kill_every: Option<u32>,
+    loss: f64,
+    /// Publishers; everybody if there are as many as peers.
+    publishers: usize,
+    /// Steps of [`STEP`] from one message of a publisher to the next.
+    steps: usize,
+    rounds: usize,
+}
+
+const REST: Case = Case {
+    name: "at rest",
+    swap_every: Duration::from_secs(86_400),
+    kill_every: None,
+    loss: 0.0,
+    publishers: 20,
+    steps: 1,
+    rounds: 300,
+};
+
+fn cases(peers: usize) -> [Case; 6] {
+    let swap_every = Duration::from_secs(3);
+    let everybody = Case { publishers: peers, steps: 300, rounds: 5, ..REST };
+    [
+        REST,
+        Case { name: "an edge swapped every 3 s", swap_every, ..REST },
+        Case { name: "and a hub killed every 5 s", swap_every, kill_every: Some(25), ..REST },
+        Case { name: "1 % of packets lost", loss: 0.01, ..REST },
+        Case { name: "everybody, once a minute", ..everybody },
+        Case { name: "the same, an edge swapped every 3 s", swap_every, ..everybody },
+    ]
+}
+
+#[derive(Default)]
+struct Sum {
+    received: u64,
+    duplicate: u64,
+    grafts: u64,
+    prunes: u64,
+}
+
+fn sum(w: &World, peers: &[NodeId]) -> Sum {
+    let mut sum = Sum::default();
+    for p in peers.iter().filter_map(|p| w.peer_snapshot(*p)) {
+        sum.received += p.counters.get("messages_received");
+        sum.duplicate += p.counters.get("messages_duplicate");
+        sum.grafts += p.counters.get("grafts");
+        sum.prunes += p.counters.get("prunes");
     }
-    NAMES.iter().map(|n| (*n, all.get(n))).collect()
+    sum
+}
+
+fn copies(from: &Sum, to: &Sum) -> f64 {
+    1.0 + (to.duplicate - from.duplicate) as f64 / (to.received - from.received) as f64
+}
+
+/// The peer with the most neighbours that is no publisher.
+fn hub(w: &World, peers: &[NodeId], publishers: &BTreeSet<NodeId>) -> NodeId {
+    let live: BTreeSet<NodeId> = w.live_peers().into_iter().collect();
+    let others = peers.iter().filter(|p| live.contains(p) && !publishers.contains(p));
+    *others.max_by_key(|p| w.peer_snapshot(**p).map_or(0, |s| s.neighbours.len())).unwrap()
+}
+
+struct Row {
+    all: f64,
+    later: f64,
+    /// Median and longest time to the last peer, in milliseconds.
+    last: (f64, f64),
+    missed: usize,
+    grafts: u64,
+    prunes: u64,
+}
+
+fn run(case: Case, seed: u64, n: usize, mode: BroadcastMode) -> Row {
+    let config = Config::lan().broadcast(mode).mix_interval(case.swap_every).build().unwrap();
+    let latency = Latency::Uniform { min: Duration::from_millis(1), max: Duration::from_millis(2) };
+    let mut w = World::new(WorldConfig { fast: true, latency, ..WorldConfig::new(seed, config) });
+    w.add_seeds(3);
+    let peers = w.add_peers(n);
+    assert!(w.run_until(Duration::from_secs(120), |w| at_rest(&w.observe()).is_empty()));
+    // Swaps have begun everywhere.
+    w.run_for(Duration::from_secs(2 * 3) * n as u32);
+    w.set_loss(case.loss);
+    let publishers: Vec<NodeId> = peers.iter().copied().take(case.publishers).collect();
+    let spared: BTreeSet<NodeId> =
+        if case.publishers == n { BTreeSet::new() } else { publishers.iter().copied().collect() };
+    let mut published = Vec::new();
+    let (mut first, before) = (None, sum(&w, &peers));
+    let steps = case.steps * case.rounds;
+    for step in 0..steps {
+        if step == steps / 5 {
+            first = Some(sum(&w, &w.live_peers()));
+        }
+        for (i, p) in
+            publishers.iter().enumerate().filter(|(i, _)| i % case.steps == step % case.steps)
+        {
+            if let Ok(id) = w.publish(*p, "t", i.to_string().as_bytes()) {
+                published.push((id, w.now()));
+            }
+        }
+        if case.kill_every.is_some_and(|every| step as u32 % every == every - 1) {
+            let hub = hub(&w, &peers, &spared);
+            w.crash(hub);
+        }
+        w.run_for(STEP);
+    }
+    w.run_for(Duration::from_secs(10));
+    let live: BTreeSet<NodeId> = w.live_peers().into_iter().collect();
+    let mut arrived = BTreeMap::new();
+    for a in w.deliveries().iter().filter(|a| live.contains(&a.node)) {
+        let of = arrived.entry(a.id).or_insert((0usize, a.at));
+        *of = (of.0 + 1, of.1.max(a.at));
+    }
+    let mut last: Vec<f64> = published
+        .iter()
+        .filter_map(|(id, at)| Some(arrived.get(id)?.1.since(*at).as_secs_f64() * 1e3))
+        .collect();
+    last.sort_by(f64::total_cmp);
+    let owed = published.len() * live.len();
+    let made: usize = published.iter().filter_map(|(id, _)| arrived.get(id)).map(|a| a.0).sum();
+    let after = sum(&w, &peers);
+    Row {
+        all: copies(&before, &after),
+        later: copies(&first.unwrap(), &after),
+        last: (last[last.len() / 2], *last.last().unwrap()),
+        missed: owed - made,
+        grafts: after.grafts - before.grafts,
+        prunes: after.prunes - before.prunes,
+    }
 }
 
 fn main() {
-    let number =
-        |n: usize, or: usize| std::env::args().nth(n).map_or(or, |a| a.parse().expect("a number"));
-    let (n, publishers, flood) = (number(1, 200), number(2, 20), number(3, 0) == 1);
-    let seed = number(4, 1) as u64;
-    let mode = if flood { BroadcastMode::Flood } else { BroadcastMode::Trees };
-    let config = Config::lan().broadcast(mode).build().unwrap();
-    let mut world = World::new(WorldConfig::new(seed, config));
-    world.add_seeds(3);
-    let peers = world.add_peers(n);
-    world.run_for(Duration::from_secs(40));
-    let before = sum(&world, &peers);
-    for round in 0..200 {
-        for p in peers.iter().take(publishers) {
-            world.publish(*p, "t", format!("{round}").as_bytes()).unwrap();
+    let argument = |n: usize| std::env::args().nth(n);
+    let number = |n: usize, or: usize| argument(n).map_or(or, |a| a.parse().expect("a number"));
+    let (n, seeds) = (number(1, 200), number(2, 1));
+    let mode = match argument(3).as_deref() {
+        None | Some("trees") => BroadcastMode::Trees,
+        Some("flood") => BroadcastMode::Flood,
+        Some(other) => panic!("{other} is neither trees nor flood"),
+    };
+    println!(
+        "{n} peers                             all copies    later  last ms: median, worst  missed  grafts  prunes"
+    );
+    for case in cases(n) {
+        for seed in 1..=seeds as u64 {
+            let r = run(case, seed, n, mode);
+            println!(
+                "{:38} {:7.4}  {:7.4}  {:14.1} {:8.1}  {:6}  {:6}  {:6}",
+                case.name, r.all, r.later, r.last.0, r.last.1, r.missed, r.grafts, r.prunes
+            );
         }
-        world.run_for(Duration::from_millis(50));
-    }
-    world.run_for(Duration::from_secs(10));
-    let after = sum(&world, &peers);
-    for name in NAMES {
-        println!("{name:24} {:>10}", after[name] - before[name]);
-    }
-    let d = |name| (after[name] - before[name]) as f64;
-    let copies = 1.0 + d("messages_duplicate") / d("messages_received");
-    println!("copies per peer and message: {copies:.4}");
-    let expected = (publishers * 200 * n) as f64;
-    println!("delivered: {} of {expected}", d("messages_delivered"));
-    let s = world.peer_snapshot(peers[0]).unwrap();
-    for t in &s.trees {
-        println!("{t:?}");
     }
 }

@@ -12,7 +12,7 @@ use crate::time::Time;
 /// How often a batch goes over all links, so that the tree follows the present delays, and after how many
 /// others at least.
 const EXPLORE_EVERY: Duration = Duration::from_secs(30);
-const EXPLORE_AFTER: u32 = 200;
+const EXPLORE_AFTER: u32 = 400;
 
 /// When this peer's next batch explores.
 #[derive(Debug)]

@@ -13,7 +13,11 @@ pub(super) struct Near(u16);
 pub(super) struct NearSet {
     low: u64,
     /// From 64 on.
-    high: Vec<u64>,
+    #[expect(
+        clippy::box_collection,
+        reason = "there are three for each publisher, nearly all of them empty"
+    )]
+    high: Option<Box<Vec<u64>>>,
 }
 
 impl NearSet {
@@ -25,8 +29,9 @@ impl NearSet {
         match Self::place(near) {
             (0, bit) => self.low |= bit,
             (word, bit) => {
-                self.high.resize(self.high.len().max(word), 0);
-                if let Some(w) = self.high.get_mut(word - 1) {
+                let high = self.high.get_or_insert_default();
+                high.resize(high.len().max(word), 0);
+                if let Some(w) = high.get_mut(word - 1) {
                     *w |= bit;
                 }
             }
@@ -37,7 +42,7 @@ impl NearSet {
         match Self::place(near) {
             (0, bit) => self.low &= !bit,
             (word, bit) => {
-                if let Some(w) = self.high.get_mut(word - 1) {
+                if let Some(w) = self.high.as_mut().and_then(|h| h.get_mut(word - 1)) {
                     *w &= !bit;
                 }
             }
@@ -47,7 +52,9 @@ impl NearSet {
     pub(super) fn contains(&self, near: Near) -> bool {
         match Self::place(near) {
             (0, bit) => self.low & bit != 0,
-            (word, bit) => self.high.get(word - 1).is_some_and(|w| w & bit != 0),
+            (word, bit) => {
+                self.high.as_ref().and_then(|h| h.get(word - 1)).is_some_and(|w| w & bit != 0)
+            }
         }
     }
 }

@@ -678,3 +678,9 @@ fn cut_links_and_new_ones_cost_nobody_a_batch_and_repeats_end() {
         }
     }
 }
+
+#[test]
+fn place_in_a_tree_takes_little_memory() {
+    // For each publisher that a peer knows: docs/PERFORMANCE.md.
+    assert!(size_of::<Tree>() <= 136, "{} bytes", size_of::<Tree>());
+}
