@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rumormill_proto::{DeliveredMark, MessageId, PeerId, StreamId};
+use rumormill_proto::{DeliveredMark, MessageId, PeerId, StreamId, Time};
 
 use super::Violation;
 use super::delivery::past_retention;
@@ -126,12 +126,17 @@ pub fn even(seen: &Observation) -> Vec<Violation> {
         .iter()
         .filter_map(|n| Some((n.node, (component(n.node)?, n.config.retention_age()))))
         .collect();
+    let since: BTreeMap<NodeId, Time> = lively.iter().map(|n| (n.node, n.life_since)).collect();
     for a in &seen.ledger.arrivals {
         // What only its publisher had may be gone with it.
         let Some(&(place, age)) = places.get(&a.node).filter(|_| a.from.is_some()) else {
             continue;
         };
-        if settled(a.at) && seen.now.since(a.at) < age {
+        // What a process had may have been lost with it, be it killed before its disk had it.
+        let has_it = || {
+            since.get(&a.node).is_some_and(|since| *since <= a.at) || knows(&lively, a.node, &a.id)
+        };
+        if settled(a.at) && seen.now.since(a.at) < age && has_it() {
             let end = ends.entry((place, a.id.stream())).or_default();
             *end = (*end).max(a.id.sequence + 1);
         }
@@ -139,7 +144,7 @@ pub fn even(seen: &Observation) -> Vec<Violation> {
     // What a live publisher has of itself it owes to all, also where it was cut off or killed since.
     for p in &seen.ledger.publications {
         let Some(&(place, age)) = places.get(&p.node).filter(|_| settled(p.at)) else { continue };
-        if seen.now.since(p.at) < age && has_published(&lively, p.node, &p.id) {
+        if seen.now.since(p.at) < age && knows(&lively, p.node, &p.id) {
             let end = ends.entry((place, p.id.stream())).or_default();
             *end = (*end).max(p.id.sequence + 1);
         }
@@ -184,12 +189,12 @@ pub fn even(seen: &Observation) -> Vec<Violation> {
     found
 }
 
-/// Whether a live publisher still knows that it published a message.
-fn has_published(lively: &[&NodeObservation], node: NodeId, id: &MessageId) -> bool {
+/// Whether a live peer still knows that it had a message.
+fn knows(lively: &[&NodeObservation], node: NodeId, id: &MessageId) -> bool {
     let of_stream = |n: &&&NodeObservation| n.node == node;
     lively.iter().find(of_stream).is_some_and(|n| {
-        let own = n.publishers.iter().find(|p| (p.publisher, p.epoch) == (id.publisher, id.epoch));
-        own.is_some_and(|p| p.high_water > id.sequence)
+        let of = n.publishers.iter().find(|p| (p.publisher, p.epoch) == (id.publisher, id.epoch));
+        of.is_some_and(|p| p.high_water > id.sequence)
     })
 }
 
@@ -201,7 +206,7 @@ mod tests {
     use super::*;
     use crate::checkers::planted;
     use crate::ledger::Resume;
-    use rumormill_proto::{Time, snapshot::PublisherView};
+    use rumormill_proto::snapshot::PublisherView;
 
     #[test]
     fn a_number_left_out_is_found() {
@@ -312,6 +317,21 @@ mod tests {
         assert_eq!(even(&seen).len(), 1, "n5 knows of it");
         seen.graph = planted::graph(&[(4, 5)], &[3]);
         assert_eq!(even(&seen), [], "n3 is not connected");
+    }
+
+    #[test]
+    fn what_was_lost_with_a_process_is_owed_to_nobody() {
+        let mut seen = planted::sound();
+        planted::deliver(&mut seen, 4, &[1]);
+        assert_eq!(even(&seen).len(), 2, "at n3 and n5");
+        let n4 = seen.nodes.iter_mut().find(|n| n.node == NodeId(4)).unwrap();
+        n4.life_since = Time::ZERO + core::time::Duration::from_secs(10);
+        assert_eq!(even(&seen), [], "its next process does not know of it");
+        let n4 = seen.nodes.iter_mut().find(|n| n.node == NodeId(4)).unwrap();
+        let StreamId { publisher, epoch } = seen.ledger.publications[0].id.stream();
+        let (gaps, received) = (Vec::new(), 2);
+        n4.publishers.push(PublisherView { publisher, epoch, high_water: 2, gaps, received });
+        assert_eq!(even(&seen).len(), 2, "it was on its disk");
     }
 
     #[test]
