@@ -1,7 +1,7 @@
 //! What trees cost: copies of each message that a peer receives, and bytes of frames that carry no message.
 //!
 //! ```text
-//! cargo run --release -p rumormill-sim --example copies -- [PEERS] [SEEDS] [trees|flood]
+//! cargo run --release -p rumormill-sim --example copies -- [PEERS] [SEEDS] [trees|flood] [PART OF A CASE'S NAME]
 //! ```
 //!
 //! Twenty publishers send 5 messages a second each for a minute, in a network at rest, in one that changes, and in one that
@@ -104,8 +104,10 @@ fn run(case: Case, seed: u64, n: usize, mode: BroadcastMode) -> Row {
     w.add_seeds(3);
     let peers = w.add_peers(n);
     assert!(w.run_until(Duration::from_secs(120), |w| at_rest(&w.observe()).is_empty()));
-    // Swaps have begun everywhere.
-    w.run_for(Duration::from_secs(2 * 3) * n as u32);
+    if case.swap_every != REST.swap_every {
+        // Swaps have begun everywhere.
+        w.run_for(Duration::from_secs(2 * 3) * n as u32);
+    }
     w.set_loss(case.loss);
     let publishers: Vec<NodeId> = peers.iter().copied().take(case.publishers).collect();
     let spared: BTreeSet<NodeId> =
@@ -167,7 +169,8 @@ fn main() {
     println!(
         "{n} peers                             all copies    later  last ms: median, worst  missed  grafts  prunes"
     );
-    for case in cases(n) {
+    let named = argument(4).unwrap_or_default();
+    for case in cases(n).into_iter().filter(|c| c.name.contains(&named)) {
         for seed in 1..=seeds as u64 {
             let r = run(case, seed, n, mode);
             println!(
