@@ -15,6 +15,9 @@ pub struct Arrival {
     pub micros: u64,
     /// Links it came over; 1 from the publisher itself.
     pub hops: u32,
+    /// The fewest links that lead from the publisher to this node; `None` if that is not known.
+    #[serde(default)]
+    pub fewest: Option<u32>,
     /// Further copies that came to the same node.
     pub duplicates: u32,
     /// Bytes of all copies that this node received.
@@ -103,6 +106,9 @@ pub struct Propagation {
     pub hops: Histogram,
     /// Hops of the delivery that took most; 0 without deliveries.
     pub last_hop: u32,
+    /// Links that deliveries came over, as a multiple of the fewest that lead there; `None` if none of these is known.
+    #[serde(default)]
+    pub stretch: Option<f64>,
     /// Copies that were not needed.
     pub duplicates: u64,
     /// Copies that were not needed, per delivery; 0 without deliveries.
@@ -148,12 +154,21 @@ impl Propagation {
             curve: curve(&sorted, points.max(2)),
             hops: all().map(|a| u64::from(a.hops)).collect(),
             last_hop: all().map(|a| a.hops).max().unwrap_or(0),
+            stretch: stretch(all()),
             duplicates,
             duplicates_per_delivery: each(duplicates),
             bytes,
             bytes_per_delivery: each(bytes),
         })
     }
+}
+
+fn stretch<'a>(arrivals: impl Iterator<Item = &'a Arrival>) -> Option<f64> {
+    let known = arrivals.filter_map(|a| Some((a.hops, a.fewest.filter(|f| *f > 0)?)));
+    let (taken, fewest) = known.fold((0u64, 0u64), |(taken, fewest), (hops, least)| {
+        (taken + u64::from(hops), fewest + u64::from(least))
+    });
+    (fewest > 0).then(|| taken as f64 / fewest as f64)
 }
 
 fn check(messages: &[Message]) -> Result<(), PropagationError> {
@@ -207,7 +222,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn message(expected: usize, times: &[u64]) -> Message {
-        let arrival = |&micros| Arrival { micros, hops: 2, duplicates: 1, bytes: 100 };
+        let arrival =
+            |&micros| Arrival { micros, hops: 2, fewest: None, duplicates: 1, bytes: 100 };
         Message { expected, arrivals: times.iter().map(arrival).collect() }
     }
 
@@ -240,6 +256,17 @@ mod tests {
         ));
         let lost = Propagation::new(&[message(3, &[])], &SHARES, 0).unwrap();
         assert_eq!((lost.deliveries, lost.times[0].median, lost.curve.len()), (0, None, 2));
+    }
+
+    #[test]
+    fn stretch_is_over_what_is_known() {
+        let arrival = |hops, fewest| Arrival { micros: 1, hops, fewest, ..Arrival::default() };
+        let of = |arrivals: Vec<Arrival>| {
+            let message = Message { expected: arrivals.len(), arrivals };
+            Propagation::new(&[message], &SHARES, 2).unwrap().stretch
+        };
+        assert_eq!(of(vec![arrival(3, Some(2)), arrival(3, Some(2)), arrival(9, None)]), Some(1.5));
+        assert_eq!(of(vec![arrival(3, None), arrival(1, Some(0))]), None);
     }
 
     proptest! {

@@ -33,6 +33,7 @@ fn spread(messages: usize, peers: usize) -> Propagation {
         let arrival = |i: usize| Arrival {
             micros: 900 + (i * i * (m + 3)) as u64,
             hops: 1 + (i / 20) as u32,
+            fewest: Some(1 + (i / 25) as u32),
             duplicates: u32::from(i.is_multiple_of(9)),
             bytes: 100,
         };

@@ -237,7 +237,7 @@ pub(crate) const FIGURES: &[(&str, Figure)] = &[
     ("calm_seconds", |r| r.calm_seconds),
     ("components", |r| Some(r.components as f64)),
     ("copies_per_peer", |r| Some(r.messages.copies_per_peer)),
-    ("stretch", |r| r.messages.stretch),
+    ("stretch", |r| r.propagation.as_ref()?.stretch),
     ("delivered_fraction", |r| Some(r.messages.delivered_fraction)),
     ("detection_max", |r| r.deaths.detection_max),
     ("detection_median", |r| r.deaths.detection_median),

@@ -152,10 +152,6 @@ pub struct MessageReport {
     pub gaps: u64,
     /// Copies of a batch that each of the peers that got it received, on average.
     pub copies_per_peer: f64,
-    /// Links that messages took to their peers, as a multiple of the shortest ways in the overlay at the end of the run;
-    /// shorter ways than these may have been there before. None if nothing was delivered.
-    #[serde(default)]
-    pub stretch: Option<f64>,
     /// Frames left out because a queue was full.
     pub queue_drops: u64,
     /// Frames of adversaries that were refused.

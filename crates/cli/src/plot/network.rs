@@ -153,6 +153,7 @@ impl Network {
                     // Two clocks are compared: what seems to come before it was sent came at once.
                     micros: m.received_us.saturating_sub(m.published_us),
                     hops: u32::from(m.hops),
+                    fewest: None,
                     duplicates: m.duplicates,
                     // What the copies took on the way is not told, only the length of the content.
                     bytes: 0,

@@ -132,7 +132,7 @@ fn messages(r: &Report) -> Vec<(&'static str, String)> {
                 times.join(", "),
                 seconds(worst),
                 p.last_hop,
-                m.stretch.map_or_else(String::new, |s| format!(", {s:.2} times the shortest ways")),
+                p.stretch.map_or_else(String::new, |s| format!(", {s:.2} times the shortest ways")),
             ),
         ));
     }
