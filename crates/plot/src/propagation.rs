@@ -132,7 +132,7 @@ fn totals(data: &Propagation) -> Vec<Block> {
     );
     let copies = format!("{} needless copies per delivery", figures(data.duplicates_per_delivery));
     let mut out = vec![complete, delivered, copies];
-    out.extend(data.stretch.map(|s| format!("{} times the fewest links", figures(s))));
+    out.extend(data.stretch.map(|s| format!("{s:.2} times the fewest links")));
     if data.bytes > 0 {
         out.push(format!("{} bytes per delivery", figures(data.bytes_per_delivery)));
     }

@@ -29,6 +29,8 @@ struct News {
     via: Option<PeerId>,
     /// It came along its publisher's tree, and went on; otherwise everybody has to be told.
     pushed: bool,
+    /// Neighbours that get the publisher's batches since then only: they were not sent it.
+    too_late: Vec<PeerId>,
 }
 
 /// What is to be announced.
@@ -58,12 +60,21 @@ impl Announcer {
         }
         let (stream, from, to) = (batch.stream(), batch.first(), batch.end());
         let joins = |n: &&mut News| {
-            n.stream == stream && n.to == from && n.via == via && n.pushed == pushed
+            let same = n.stream == stream && n.via == via && n.pushed == pushed;
+            same && n.to == from && n.too_late.is_empty()
         };
         // With many publishers at once, the one looked for is among the last.
         match self.news.iter_mut().rev().take(64).find(joins) {
             Some(n) => n.to = to,
-            None => self.news.push(News { stream, from, to, via, pushed }),
+            None => self.news.push(News { stream, from, to, via, pushed, too_late: Vec::new() }),
+        }
+    }
+
+    /// A neighbour gets the batches of these publishers from now on: what came before was not sent to it.
+    pub(crate) fn grafted(&mut self, neighbour: PeerId, is_one: impl Fn(&PeerId) -> bool) {
+        let of_them = self.news.iter_mut().filter(|n| n.pushed && is_one(&n.stream.publisher));
+        for n in of_them.filter(|n| !n.too_late.contains(&neighbour)) {
+            n.too_late.push(neighbour);
         }
     }
 
@@ -101,7 +112,9 @@ impl Announcer {
         for neighbour in neighbours {
             let mut ranges: Vec<Range> = Vec::new();
             for n in &news {
-                let got = n.pushed && gets(&neighbour, &n.stream.publisher);
+                let got = n.pushed
+                    && gets(&neighbour, &n.stream.publisher)
+                    && !n.too_late.contains(&neighbour);
                 if got || self.knows(neighbour, n) {
                     continue;
                 }
@@ -168,6 +181,22 @@ mod tests {
         assert!(
             a.round([A, B].into_iter(), Time::ZERO, |n, _| *n == B).is_empty(),
             "A has it, B gets it"
+        );
+    }
+
+    #[test]
+    fn who_grafts_between_a_batch_and_its_announcement_is_told() {
+        let mut a = Announcer::new(Stream::new(&[0; 32], "test"));
+        let first = batch(0, 1);
+        a.note(&first, Some(A), true, Time::ZERO);
+        a.grafted(B, |p| *p == first.publisher());
+        a.note(&batch(1, 1), Some(A), true, Time::ZERO);
+        let told = a.round([A, B].into_iter(), Time::ZERO, |n, _| *n == B);
+        assert_eq!(told.len(), 1, "A brought both");
+        assert_eq!(
+            (told[0].0, told[0].1[0].from, told[0].1[0].to),
+            (B, 0, 1),
+            "the second was sent"
         );
     }
 }

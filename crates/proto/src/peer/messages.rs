@@ -24,16 +24,17 @@ pub(super) struct Way {
     pub(super) from: Option<PeerId>,
     pub(super) explores: bool,
     pub(super) receipt: bool,
-    /// It was asked for, rather than sent along a tree.
+    /// It was asked for, here or by somebody who passed it on, rather than sent along a tree.
     pub(super) pulled: bool,
     /// For how long it had existed, in milliseconds.
     pub(super) age_ms: u32,
 }
 
 impl Way {
-    /// As the trees see it.
-    const fn kind(self) -> trees::Way {
-        trees::Way::of(Duration::from_millis(self.age_ms as u64), self.pulled, self.explores)
+    /// As the trees see it; whether this peer itself `asked` for what was pulled.
+    const fn kind(self, asked: bool) -> trees::Way {
+        let age = Duration::from_millis(self.age_ms as u64);
+        trees::Way::of(age, self.pulled, asked, self.explores)
     }
 }
 
@@ -106,12 +107,13 @@ impl Peer {
         if way.from.is_some() && self.is_foreign_in_own_stream(batch) {
             return self.refuse_foreign_batch(batch);
         }
-        if way.pulled
-            && let Some(from) = &way.from
-        {
-            self.missing.answer_goes_on(from, now);
-        }
-        let may_explore = self.trees.may_explore(&stream.publisher, now);
+        let asked =
+            way.pulled && way.from.is_none_or(|from| self.missing.answer_goes_on(&from, now));
+        let is_known = self.trees.knows(&stream.publisher);
+        let is_old = way.kind(asked) == trees::Way::History;
+        // What is old finds no tree: where none is known, neighbours ask for it, and are not flooded with it.
+        let goes_on = !way.pulled && (is_known || !is_old || way.from.is_none());
+        let may_explore = !is_old && self.trees.may_explore(&stream.publisher, now);
         let trees = &self.trees;
         let (acks, me, others) = (&self.acks, self.identity.id(), self.members.alive_count());
         let awaited = |list: &MessageList, stream: StreamId, number| {
@@ -140,15 +142,17 @@ impl Peer {
                     self.broadcast.kept.set_age(batch, age);
                 }
                 self.missing.received(&self.broadcast.list, stream, now);
-                self.follow_tree(stream.publisher, way.from, way.kind());
+                self.follow_tree(stream.publisher, way.from, way.kind(asked));
                 if way.pulled {
                     self.forward_to_those_behind(batch, way);
                 } else {
                     self.look_for_hole(batch, way.from);
                     self.share_retention(batch.publisher(), batch.size() as u64);
-                    self.forward(batch, way);
+                    if goes_on {
+                        self.forward(batch, way);
+                    }
                 }
-                self.announcer.note(batch, way.from, !way.pulled, now);
+                self.announcer.note(batch, way.from, goes_on, now);
                 self.look_for_beginning(stream);
                 self.look_for_previous(batch);
                 self.acknowledge(batch, way);
@@ -201,7 +205,7 @@ impl Peer {
 
     fn forward_to(&mut self, to: Vec<PeerId>, batch: &Batch, way: Way) {
         let hops = way.hops.saturating_add(1);
-        let Way { explores, receipt, age_ms, .. } = way;
+        let Way { explores, receipt, pulled, age_ms, .. } = way;
         let busy_until = self.fx.now() + BUSY;
         if let Some(n) = way.from.and_then(|from| self.overlay.neighbours.get_mut(&from)) {
             n.busy_until = busy_until;
@@ -214,14 +218,14 @@ impl Peer {
             n.busy_until = busy_until;
             self.fx.count("batches_forwarded");
             let batch = batch.clone();
-            let gossip = Gossip { hops, explores, receipt, pulled: false, age_ms, batch };
+            let gossip = Gossip { hops, explores, receipt, pulled, age_ms, batch };
             self.fx.send_as(n.link, gossip, Class::Payload);
         }
     }
 
     /// Notes what has to be acknowledged for a batch.
     fn acknowledge(&mut self, batch: &Batch, way: Way) {
-        if way.pulled {
+        if way.pulled && !way.receipt {
             let now = self.fx.now();
             return self.acks.caught_up(batch.stream(), now, &around!(self));
         }
@@ -240,7 +244,7 @@ impl Peer {
         let Some(from) = way.from.filter(|_| !way.pulled) else { return };
         let now = self.fx.now();
         let was_child = self.trees.is_child(&from, &publisher);
-        let act = self.trees.repeated(publisher, from, way.kind(), now);
+        let act = self.trees.repeated(publisher, from, way.kind(false), now);
         self.act(act);
         if was_child && !self.trees.is_child(&from, &publisher) {
             // Nobody waits for what it would tell.

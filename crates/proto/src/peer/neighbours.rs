@@ -535,6 +535,8 @@ impl Peer {
         let over = |r: &SignedRecord| r.incarnation <= incarnation;
         self.reports.remove(&id);
         let around = self.suspects.remove(&id).map(|s| s.around);
+        // First of all: nobody need look for the way to it.
+        self.trees.gone(&id);
         self.cancel_request(id, CloseReason::Done, None);
         if self.overlay.neighbours.get(&id).is_some_and(|n| over(&n.record)) {
             let link = self.overlay.neighbours.get(&id).map(|n| n.link);

@@ -118,7 +118,7 @@ impl Peer {
         }
         let Some(batch) = self.outbox.seal(&self.identity, now) else { return false };
         let receipt = self.outbox.receipt_wanted > batch.first();
-        let explores = self.exploring.is_due(now);
+        let explores = !self.overlay.neighbours.is_empty() && self.exploring.is_due(now);
         self.fx.count("batches_published");
         self.take_in(
             &batch,

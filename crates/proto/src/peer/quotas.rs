@@ -11,16 +11,17 @@ impl Peer {
     /// Whether a frame may be taken. A request beyond the quota of its link is answered with a refusal,
     /// where its kind has one.
     pub(super) fn admit(&mut self, id: LinkId, remote: PeerId, frame: &Frame) -> bool {
-        let asks = matches!(
-            frame,
+        let asks = match frame {
             Frame::GetData(_)
-                | Frame::Pull(_)
-                | Frame::Confirm(_)
-                | Frame::Summary(_)
-                | Frame::Graft(_)
-                | Frame::PeerRequest(_)
-                | Frame::ProbeRequest(_)
-        );
+            | Frame::Pull(_)
+            | Frame::Confirm(_)
+            | Frame::Summary(_)
+            | Frame::PeerRequest(_)
+            | Frame::ProbeRequest(_) => true,
+            // Without a list of what is there, nothing is asked for: every first batch of a publisher brings one.
+            Frame::Graft(f) => !f.have.is_empty(),
+            _ => false,
+        };
         if !asks {
             return true;
         }

@@ -1,23 +1,30 @@
 //! The broadcast trees: their decisions as frames, and frames as their input.
 
+use std::collections::BTreeSet;
+
 use super::Peer;
 use super::messages::around;
 use crate::broadcast::trees::{Act, Way};
 use crate::identity::PeerId;
 use crate::io::LinkId;
 use crate::sync;
-use crate::wire::{Graft, Prune};
+use crate::wire::{Graft, Prune, SummaryEntry, ack_token};
 
 impl Peer {
     pub(super) fn act(&mut self, acts: impl IntoIterator<Item = Act>) {
+        // Many neighbours are told the same.
+        let mut last: Option<(Vec<PeerId>, Vec<SummaryEntry>)> = None;
         for act in acts {
             let (Act::Graft { to, .. } | Act::Prune { to, .. }) = &act;
             let Some(link) = self.overlay.neighbours.get(to).map(|n| n.link) else { continue };
             match act {
                 Act::Graft { publishers, recent, .. } => {
                     self.fx.count("grafts");
-                    let have =
-                        sync::entries(&self.broadcast.list, |s| recent.contains(&s.publisher));
+                    let have = match last.take_if(|(of, _)| *of == recent) {
+                        Some((_, have)) => have,
+                        None => sync::entries_of(&self.broadcast.list, &recent),
+                    };
+                    last = Some((recent, have.clone()));
                     self.fx.send(link, Graft { publishers, have });
                 }
                 Act::Prune { publishers, .. } => {
@@ -64,16 +71,21 @@ impl Peer {
     }
 
     pub(super) fn on_graft(&mut self, link: LinkId, remote: PeerId, f: &Graft) {
-        let acts = self.trees.on_graft(remote, &f.publishers, self.fx.now());
+        let (changed, acts) = self.trees.on_graft(remote, &f.publishers, self.fx.now());
         if !f.have.is_empty() {
             self.send_what_lacks(link, &f.have);
         }
-        self.act_on_change(acts);
+        if changed {
+            let named: BTreeSet<u64> = f.publishers.iter().copied().collect();
+            self.announcer.grafted(remote, |p| named.contains(&ack_token(p)));
+            self.act_on_change(acts);
+        }
     }
 
     pub(super) fn on_prune(&mut self, remote: PeerId, f: &Prune) {
-        self.trees.on_prune(remote, &f.publishers);
-        self.acks.reroute(self.fx.now(), &around!(self));
+        if self.trees.on_prune(remote, &f.publishers) {
+            self.acks.reroute(self.fx.now(), &around!(self));
+        }
     }
 
     /// The life of a peer is over.

@@ -5,7 +5,10 @@
 //! et al. 1987, section 1.3, per publisher), and is told what it lacks. What is found missing is pulled
 //! as [`missing`](crate::broadcast::missing) has it.
 
-use crate::broadcast::MessageList;
+use std::collections::BTreeSet;
+
+use crate::broadcast::{MessageList, Seen};
+use crate::identity::PeerId;
 use crate::limits::{MAX_PULL_RANGES, MAX_SUMMARY};
 use crate::message::StreamId;
 use crate::wire::{Range, Summary, SummaryEntry};
@@ -29,11 +32,19 @@ fn hash(list: &MessageList) -> u64 {
     u64::from_le_bytes(hash)
 }
 
-/// What was received, stream by stream, as far as `wanted` and as it fits a frame.
-pub(crate) fn entries(list: &MessageList, wanted: impl Fn(&StreamId) -> bool) -> Vec<SummaryEntry> {
+/// What was received of some publishers.
+pub(crate) fn entries_of(list: &MessageList, publishers: &[PeerId]) -> Vec<SummaryEntry> {
+    let sorted: BTreeSet<PeerId> = publishers.iter().copied().collect();
+    entries(sorted.into_iter().flat_map(|publisher| {
+        list.epochs(publisher).map(move |(epoch, seen)| (StreamId { publisher, epoch }, seen))
+    }))
+}
+
+/// What was received, stream by stream in ascending order, as far as it fits a frame.
+fn entries<'a>(streams: impl Iterator<Item = (StreamId, &'a Seen)>) -> Vec<SummaryEntry> {
     let mut entries = Vec::new();
     let mut bytes = 0;
-    for (&StreamId { publisher, epoch }, seen) in list.iter().filter(|(s, _)| wanted(s)) {
+    for (StreamId { publisher, epoch }, seen) in streams {
         let next = seen.proven_next();
         let floor = seen.floor().min(next);
         let inside = |&(from, to): &(u64, u64)| (to > floor).then_some((from.max(floor), to));
@@ -45,6 +56,10 @@ pub(crate) fn entries(list: &MessageList, wanted: impl Fn(&StreamId) -> bool) ->
         entries.push(SummaryEntry { publisher, epoch, next, gaps, floor });
     }
     entries
+}
+
+fn all(list: &MessageList) -> Vec<SummaryEntry> {
+    entries(list.iter().map(|(stream, seen)| (*stream, seen)))
 }
 
 /// The hash of the list as it was last asked for: a question takes no pass over all streams.
@@ -71,7 +86,7 @@ impl Hashed {
 
     /// Everything.
     pub(crate) fn whole(&mut self, list: &MessageList) -> Summary {
-        Summary { hash: self.of(list), entries: Some(entries(list, |_| true)) }
+        Summary { hash: self.of(list), entries: Some(all(list)) }
     }
 }
 
@@ -102,7 +117,6 @@ pub(crate) fn lacking(list: &MessageList, theirs: &[SummaryEntry]) -> Vec<Range>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::PeerId;
 
     const S: StreamId = StreamId { publisher: PeerId::from_bytes([1; 32]), epoch: 1 };
 
@@ -124,7 +138,7 @@ mod tests {
     #[test]
     fn who_lacks_what() {
         let lacks = |ours: &[(u64, u64)], theirs: &[(u64, u64)]| {
-            let all = lacking(&list(ours), &entries(&list(theirs), |_| true));
+            let all = lacking(&list(ours), &all(&list(theirs)));
             all.iter().map(|r| (r.from, r.to)).collect::<Vec<_>>()
         };
         assert_eq!(lacks(&[(0, 3)], &[]), [(0, 3)]);
@@ -142,7 +156,7 @@ mod tests {
     fn what_is_not_kept_is_not_offered() {
         let mut l = list(&[(0, 5), (8, 9)]);
         l.raise_floor(S, 6);
-        let e = &entries(&l, |_| true)[0];
+        let e = &all(&l)[0];
         assert_eq!((e.floor, e.next, e.gaps.as_slice()), (6, 9, [(6, 8)].as_slice()));
     }
 }

@@ -303,11 +303,14 @@ impl Missing {
         nonce
     }
 
-    /// A part of an answer has come: the rest may take as long again.
-    pub(crate) fn answer_goes_on(&mut self, who: &PeerId, now: Time) {
-        if let Some(sent) = self.sent.get_mut(who) {
+    /// A part of an answer has come: the rest may take as long again. Says whether that neighbour was asked.
+    pub(crate) fn answer_goes_on(&mut self, who: &PeerId, now: Time) -> bool {
+        let sent = self.sent.get_mut(who);
+        let asked = sent.is_some();
+        if let Some(sent) = sent {
             sent.until = sent.until.max(now + sent.silence);
         }
+        asked
     }
 
     /// Whether a neighbour has no pull to answer.

@@ -54,24 +54,35 @@ pub(crate) enum Way {
     Pushed,
     /// Over all links of everybody, to find the shortest ways.
     Explores,
-    /// It was asked for, and others got it just now.
+    /// This peer had to ask for it, where its parent should have brought it.
     Pulled,
+    /// Another peer had to ask for it, and passes it on to those that seem to be behind it.
+    PassedOn,
     /// It is old: it says nothing of the way that the next one takes.
     History,
 }
 
 impl Way {
     /// The way of a batch that had existed for so long when it came.
-    pub(crate) const fn of(age: Duration, pulled: bool, explores: bool) -> Way {
+    pub(crate) const fn of(age: Duration, pulled: bool, asked: bool, explores: bool) -> Way {
         if age.as_millis() >= RECENT.as_millis() {
             Way::History
-        } else if pulled {
+        } else if pulled && asked {
             Way::Pulled
+        } else if pulled {
+            Way::PassedOn
         } else if explores {
             Way::Explores
         } else {
             Way::Pushed
         }
+    }
+}
+
+impl Way {
+    /// Whether somebody had to ask for it on its way.
+    const fn is_late(self) -> bool {
+        matches!(self, Way::Pulled | Way::PassedOn)
     }
 }
 
@@ -219,7 +230,7 @@ impl Trees {
             if publisher == self.me {
                 return Vec::new();
             }
-            let pushed = from.filter(|_| way != Way::Pulled);
+            let pushed = from.filter(|_| !way.is_late());
             let Some((from, tree)) = pushed.zip(self.all.get_mut(&token)) else {
                 // The neighbours may still know a place of this peer that it has forgotten.
                 return self.find_the_way(&[token], now);
@@ -233,13 +244,15 @@ impl Trees {
             tree.explored = now;
         }
         let Some(from) = from.filter(|_| publisher != self.me) else { return Vec::new() };
-        if tree.parent == Some(from) {
-            if way != Way::Pulled {
+        let is_parent = tree.parent == Some(from);
+        if is_parent && way != Way::Pulled {
+            // What a parent had to ask for says nothing: in a cycle, it may be this peer's own answer.
+            if way != Way::PassedOn {
                 tree.misses = 0;
             }
             return Vec::new();
         }
-        if way == Way::Pulled {
+        if way.is_late() {
             // Who has it may have pulled it as well, from somebody behind this peer: there may be no way through it.
             if !tree.miss(now) {
                 return Vec::new();
@@ -248,7 +261,7 @@ impl Trees {
             return self.find_the_way(&[token], now);
         }
         let waits = tree.grafted.contains(from);
-        if waits && !(tree.parent.is_none() && tree.miss(now)) {
+        if waits && !tree.miss(now) {
             // It waits for batches from here, and sent this one before it did: grafts overtake batches on a link. Once
             // it has another parent, it says so first, unless it has forgotten that it waits.
             return Vec::new();
@@ -260,17 +273,18 @@ impl Trees {
             }
         }
         let mut acts = Vec::new();
-        match tree.follow(from) {
+        let old = tree.follow(from);
+        if waits {
+            // Grafted on anew, it answers if it still waits.
+            acts.extend(self.prune(from, token, now));
+        }
+        match old {
             Some(old) => {
                 acts.extend(self.graft([from], &[token], now));
                 acts.extend(self.prune(old, token, now));
             }
             // It has grafted on everybody.
             None => {
-                if waits {
-                    // Grafted on anew, it answers if it still waits.
-                    acts.extend(self.prune(from, token, now));
-                }
                 acts.extend(self.hang_on(from, token));
                 let others: Vec<Near> = self.neighbours.all().filter(|n| *n != from).collect();
                 acts.extend(others.into_iter().filter_map(|n| self.prune(n, token, now)));
@@ -298,7 +312,7 @@ impl Trees {
             let rival = tree.rival.take().filter(|_| !floods)?;
             return self.prune(rival, token, now);
         }
-        if way == Way::History || way == Way::Pulled {
+        if way == Way::History {
             return None;
         }
         let is_lazy = tree.lazy.contains(near) || tree.grafted.contains(near) || from == publisher;
@@ -411,14 +425,20 @@ impl Trees {
         self.find_the_way(&lost, now)
     }
 
-    /// A neighbour wants to get batches.
-    pub(crate) fn on_graft(&mut self, from: PeerId, publishers: &[u64], now: Time) -> Vec<Act> {
-        let Some(near) = self.neighbours.find(&from) else { return Vec::new() };
-        let (mut lost, mut before) = (Vec::new(), Vec::new());
+    /// A neighbour wants to get batches. Says whether that changed anything, and what is to be sent.
+    pub(crate) fn on_graft(
+        &mut self,
+        from: PeerId,
+        publishers: &[u64],
+        now: Time,
+    ) -> (bool, Vec<Act>) {
+        let Some(near) = self.neighbours.find(&from) else { return (false, Vec::new()) };
+        let (mut lost, mut before, mut changed) = (Vec::new(), Vec::new(), false);
         for token in publishers {
             let Some(tree) = self.all.get_mut(token) else { continue };
-            tree.lazy.remove(near);
             let is_new = !tree.grafted.contains(near);
+            changed |= is_new || tree.lazy.contains(near);
+            tree.lazy.remove(near);
             tree.grafted.insert(near);
             if tree.parent == Some(near) {
                 // The parent has lost its way, and with it this peer.
@@ -431,17 +451,20 @@ impl Trees {
         }
         let mut acts = self.graft([near], &before, now);
         acts.extend(self.find_the_way(&lost, now));
-        acts
+        (changed, acts)
     }
 
-    /// A neighbour wants to get announcements only.
-    pub(crate) fn on_prune(&mut self, from: PeerId, publishers: &[u64]) {
-        let Some(near) = self.neighbours.find(&from) else { return };
+    /// A neighbour wants to get announcements only. Says whether that changed anything.
+    pub(crate) fn on_prune(&mut self, from: PeerId, publishers: &[u64]) -> bool {
+        let Some(near) = self.neighbours.find(&from) else { return false };
+        let mut changed = false;
         for token in publishers {
             if let Some(tree) = self.all.get_mut(token) {
+                changed |= !tree.lazy.contains(near);
                 tree.pruned(near);
             }
         }
+        changed
     }
 
     /// Whether this peer has a place in a publisher's tree.

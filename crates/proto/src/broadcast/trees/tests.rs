@@ -68,6 +68,10 @@ fn again(trees: &mut Trees, from: PeerId, way: Way) -> Option<Act> {
     trees.repeated(P, from, way, start())
 }
 
+fn grafted(trees: &mut Trees, from: PeerId, publishers: &[u64], now: Time) -> Vec<Act> {
+    trees.on_graft(from, publishers, now).1
+}
+
 fn place(trees: &Trees) -> (Option<PeerId>, Vec<PeerId>) {
     (trees.parent(&P), trees.children(&P))
 }
@@ -109,7 +113,7 @@ fn link_that_brings_a_batch_again_becomes_lazy_without_a_word_and_is_pruned_the_
 #[test]
 fn who_has_grafted_and_brings_a_batch_again_is_pruned_and_goes_on_to_get_them() {
     let mut trees = on_a_tree();
-    assert_eq!(trees.on_graft(B, &these(&[P]), start()), []);
+    assert_eq!(grafted(&mut trees, B, &these(&[P]), start()), []);
     assert_eq!(again(&mut trees, B, Way::Pushed), Some(prune(B)));
     assert_eq!(place(&trees), (Some(A), vec![B, D]));
 }
@@ -119,7 +123,7 @@ fn who_prunes_is_told_by_announcements() {
     let mut trees = on_a_tree();
     trees.on_prune(D, &these(&[C, P]));
     assert_eq!(place(&trees), (Some(A), vec![]));
-    trees.on_graft(B, &these(&[P]), start());
+    grafted(&mut trees, B, &these(&[P]), start());
     assert_eq!(place(&trees), (Some(A), vec![B]));
     trees.on_prune(B, &these(&[P]));
     assert_eq!(place(&trees), (Some(A), vec![]));
@@ -181,6 +185,46 @@ fn misses_in_short_intervals_count_as_one_also_what_was_pulled() {
 }
 
 #[test]
+fn parent_that_has_to_be_asked_three_times_in_a_row_is_left() {
+    let mut trees = on_a_tree();
+    let at = |n: u32| start() + MISS_EVERY * n;
+    // What it had to ask for itself says nothing of it.
+    for n in 0..10 {
+        assert_eq!(trees.received(P, Some(A), Way::PassedOn, at(n)), []);
+    }
+    for n in 10..12 {
+        assert_eq!(trees.received(P, Some(A), Way::Pulled, at(n)), []);
+    }
+    assert_eq!(trees.received(P, Some(A), Way::Pulled, at(12)), [A, B, C, D].map(graft));
+}
+
+/// Each of them takes the next one for its parent. What one of them pulls from elsewhere goes round to all.
+#[test]
+fn cycle_ends_though_what_is_pulled_comes_back_through_the_parent() {
+    let mut trees = on_a_tree();
+    let at = |n: u32| start() + MISS_EVERY * n;
+    for n in 0..2 {
+        // This peer pulled it; then another one of the cycle did.
+        assert_eq!(trees.received(P, Some(C), Way::Pulled, at(2 * n)), []);
+        assert_eq!(trees.received(P, Some(A), Way::PassedOn, at(2 * n + 1)), []);
+    }
+    assert_eq!(trees.received(P, Some(C), Way::Pulled, at(4)), [A, B, C, D].map(graft));
+}
+
+#[test]
+fn who_has_forgotten_that_it_waits_and_is_always_first_becomes_the_parent() {
+    let mut trees = on_a_tree();
+    grafted(&mut trees, D, &these(&[P]), start());
+    let at = |n: u32| start() + MISS_EVERY * n;
+    for n in 0..2 {
+        assert_eq!(trees.received(P, Some(D), Way::Pushed, at(n)), []);
+    }
+    let acts = trees.received(P, Some(D), Way::Pushed, at(2));
+    assert_eq!(acts, [prune(D), graft(D), prune(A)]);
+    assert_eq!(trees.parent(&P), Some(D));
+}
+
+#[test]
 fn parent_that_was_only_late_stays_and_the_other_need_not_send_it() {
     let mut trees = on_a_tree();
     let at = |n: u32| start() + MISS_EVERY * n;
@@ -235,12 +279,12 @@ fn many_trees_are_named_in_several_frames() {
 #[test]
 fn graft_of_the_parent_is_a_loss_and_that_of_a_child_is_none() {
     let mut trees = on_a_tree();
-    assert_eq!(trees.on_graft(D, &these(&[P]), start()), []);
-    assert_eq!(trees.on_graft(A, &these(&[C]), start()), [], "another's tree");
-    let acts = trees.on_graft(A, &these(&[C, P]), start());
+    assert_eq!(grafted(&mut trees, D, &these(&[P]), start()), []);
+    assert_eq!(grafted(&mut trees, A, &these(&[C]), start()), [], "another's tree");
+    let acts = grafted(&mut trees, A, &these(&[C, P]), start());
     assert_eq!(acts, [A, B, C, D].map(graft), "the one that has lost its way among them");
     assert_eq!(place(&trees), (None, vec![A, D]));
-    assert_eq!(trees.on_graft(A, &these(&[P]), start()), [], "once");
+    assert_eq!(grafted(&mut trees, A, &these(&[P]), start()), [], "once");
 }
 
 #[test]
@@ -276,7 +320,7 @@ fn new_neighbour_need_not_send_what_is_followed_and_is_to_send_what_is_lost() {
 #[test]
 fn neighbour_in_the_place_of_another_inherits_nothing() {
     let mut trees = on_a_tree();
-    trees.on_graft(B, &these(&[P]), start());
+    grafted(&mut trees, B, &these(&[P]), start());
     trees.received(P, Some(C), Way::Pushed, start());
     for gone in [B, C] {
         trees.link_down(gone, start());
@@ -310,7 +354,7 @@ fn parent_without_a_sign_of_life_is_left_until_it_brings_something() {
 fn who_waits_for_batches_from_here_does_not_become_the_parent() {
     let mut trees = on_a_tree();
     trees.link_down(A, start());
-    trees.on_graft(B, &these(&[P]), start());
+    grafted(&mut trees, B, &these(&[P]), start());
     // It was sent before the graft, which overtook it.
     for way in [Way::Pushed, Way::Explores] {
         assert_eq!(trees.received(P, Some(B), way, start()), []);
@@ -327,7 +371,7 @@ fn who_waits_for_batches_from_here_does_not_become_the_parent() {
 fn who_seems_to_have_forgotten_that_it_waits_is_asked_anew() {
     let mut trees = on_a_tree();
     trees.link_down(A, start());
-    trees.on_graft(B, &these(&[P]), start());
+    grafted(&mut trees, B, &these(&[P]), start());
     let at = |n: u32| start() + MISS_EVERY * n;
     for n in 0..2 {
         assert_eq!(trees.received(P, Some(B), Way::Pushed, at(n)), []);
@@ -337,10 +381,10 @@ fn who_seems_to_have_forgotten_that_it_waits_is_asked_anew() {
     // Of two that wait for each other, the one that is asked says so.
     let mut other = on_a_tree();
     other.link_down(A, start());
-    assert_eq!(other.on_graft(B, &these(&[P]), start()), [graft(B)]);
-    assert_eq!(other.on_graft(B, &these(&[P]), start()), []);
+    assert_eq!(grafted(&mut other, B, &these(&[P]), start()), [graft(B)]);
+    assert_eq!(grafted(&mut other, B, &these(&[P]), start()), []);
     other.on_prune(B, &these(&[P]));
-    assert_eq!(other.on_graft(B, &these(&[P]), start()), [graft(B)]);
+    assert_eq!(grafted(&mut other, B, &these(&[P]), start()), [graft(B)]);
 }
 
 /// What had to be pulled before says nothing of that.
@@ -351,7 +395,7 @@ fn parent_that_has_lost_its_way_is_not_taken_again_for_what_was_missed_before() 
     for n in 0..2 {
         trees.received(P, Some(C), Way::Pulled, at(n));
     }
-    trees.on_graft(A, &these(&[P]), at(2));
+    grafted(&mut trees, A, &these(&[P]), at(2));
     // It was sent before the graft, which overtook it.
     assert_eq!(trees.received(P, Some(A), Way::Pushed, at(3)), []);
     assert_eq!(trees.parent(&P), None);
@@ -384,11 +428,12 @@ fn who_sends_what_is_not_needed_is_told_now_and_then_and_again_after_a_graft() {
 fn batch_from_history_changes_nothing() {
     let mut trees = with_neighbours();
     for (pulled, explores) in [(false, false), (false, true), (true, false), (true, true)] {
-        assert_eq!(Way::of(RECENT, pulled, explores), Way::History);
+        assert_eq!(Way::of(RECENT, pulled, true, explores), Way::History);
     }
-    assert_eq!(Way::of(RECENT / 2, true, false), Way::Pulled);
-    assert_eq!(Way::of(RECENT / 2, false, true), Way::Explores);
-    assert_eq!(Way::of(RECENT / 2, false, false), Way::Pushed);
+    assert_eq!(Way::of(RECENT / 2, true, true, false), Way::Pulled);
+    assert_eq!(Way::of(RECENT / 2, true, false, true), Way::PassedOn);
+    assert_eq!(Way::of(RECENT / 2, false, false, true), Way::Explores);
+    assert_eq!(Way::of(RECENT / 2, false, false, false), Way::Pushed);
     assert_eq!(trees.received(P, Some(B), Way::History, start()), []);
     assert!(trees.views().is_empty());
     let mut trees = on_a_tree();
@@ -424,7 +469,7 @@ fn publisher_is_the_root_of_its_own_tree() {
     assert_eq!((trees.parent(&ME), trees.children(&ME)), (None, vec![B, C, D]));
     // Without a parent it is not lost.
     assert_eq!(trees.link_down(B, start()), []);
-    assert_eq!(trees.on_graft(A, &these(&[ME]), start()), []);
+    assert_eq!(grafted(&mut trees, A, &these(&[ME]), start()), []);
     assert_eq!(trees.suspect(C, start()), []);
 }
 
@@ -596,7 +641,7 @@ impl Network {
                 self.take_in(to, Some(from), number, explores);
             }
             Sent::Graft(publishers) => {
-                let acts = self.all.get_mut(&to).unwrap().on_graft(from, &publishers, now);
+                let acts = grafted(self.all.get_mut(&to).unwrap(), from, &publishers, now);
                 self.act(to, acts);
             }
             Sent::Prune(publishers) => {
