@@ -194,6 +194,32 @@ fn an_inner_peer_freezes_while_messages_flow() {
     }
 }
 
+/// Nothing of this publisher is recent: those that graft say of nothing what they have. Comparing message lists does not
+/// help, and no further message comes.
+#[test]
+fn single_message_of_a_quiet_publisher_comes_though_an_inner_peer_is_frozen() {
+    let config = Config::lan().sync_interval(s(3600)).build().unwrap();
+    for seed in [8u64, 9, 10, 11, 22, 23] {
+        let mut net =
+            grown(WorldConfig { fast: true, ..world_config(seed, config.clone()) }, 3, 32);
+        let publisher = net.peers[0];
+        let victim = interior(&net, publisher);
+        net.world.run_for(s(15));
+        net.world.freeze(victim);
+        // From before it is suspected to just after.
+        net.world.run_for(ms(50 * (seed % 12)));
+        let (id, at) = (net.world.publish(publisher, "t", b"one").unwrap(), net.world.now());
+        net.world.run_for(s(5));
+        let mut delays = BTreeMap::new();
+        for a in net.world.deliveries().iter().filter(|a| a.id == id) {
+            delays.insert(a.node, a.at.since(at));
+        }
+        let late = |n: &&NodeId| delays.get(n).is_none_or(|d| *d >= LONGEST_DELAY_STOPPED);
+        let late: Vec<_> = net.peers.iter().filter(|n| **n != victim).filter(late).collect();
+        assert!(late.is_empty(), "seed {seed}: late or missing at {late:?}");
+    }
+}
+
 #[test]
 fn an_inner_peer_without_power_while_messages_flow() {
     let mut net = grown(world_config(12, lan()), 3, 32);
