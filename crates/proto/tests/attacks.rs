@@ -703,6 +703,35 @@ fn batches_that_explore_are_not_followed_as_fast_as_they_come() {
     assert_eq!(sent, 1000 + 2);
 }
 
+/// Batches that are old, as their sender says, of somebody unknown, and that explore: they flood nothing.
+#[test]
+fn old_batches_are_not_flooded_though_they_explore() {
+    let (mut rig, link) = with_neighbours(4);
+    let publisher = identity(1);
+    let old = |n| {
+        let batch = gossip(message(&publisher, 1, n, b"x"));
+        Gossip { explores: true, age_ms: 10_000, ..batch }
+    };
+    let before = rig.total("Gossip").0;
+    for n in 0..100 {
+        rig.receive(link, old(n));
+    }
+    assert_eq!(rig.total("Gossip").0 - before, 0, "of somebody unknown");
+    rig.pass(Duration::from_secs(1));
+    rig.timeout();
+    assert!(rig.total("Announce").0 > 0, "who lacks them asks");
+    rig.receive(link, gossip(message(&publisher, 1, 100, b"x")));
+    for who in [2, 3] {
+        let other = link_of(&rig, who);
+        rig.receive(other, Prune { publishers: of(&[&publisher]) });
+    }
+    let before = rig.total("Gossip").0;
+    for n in 101..201 {
+        rig.receive(link, old(n));
+    }
+    assert_eq!(rig.total("Gossip").0 - before, 100, "to the one neighbour that gets them");
+}
+
 /// A witness that cannot reach the accused says so, and goes on to take it for what the seeds say it is.
 #[test]
 fn an_appointed_witness_holds_nobody_for_a_suspect() {
@@ -956,7 +985,7 @@ fn requests_of_every_kind_are_bounded_by_count() {
         Pull { ranges: vec![], nonce: 1 }.into(),
         GetData { id }.into(),
         Summary { hash: 1, entries: None }.into(),
-        Graft { publishers: of(&[&publisher]), have: Vec::new() }.into(),
+        Graft { publishers: of(&[&publisher]), have: vec![entry(&publisher, 0, 0)] }.into(),
         ProbeRequest { subject: publisher.id(), incarnation: 1 }.into(),
     ];
     for frame in kinds {

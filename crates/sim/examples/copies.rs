@@ -1,4 +1,4 @@
-//! What trees cost: copies of each message that a peer receives, and bytes of frames that carry no message.
+//! What trees cost: copies of each message that a peer receives, grafts and prunes.
 //!
 //! ```text
 //! cargo run --release -p rumormill-sim --example copies -- [PEERS] [SEEDS] [trees|flood] [PART OF A CASE'S NAME]
@@ -65,6 +65,17 @@ struct Sum {
     prunes: u64,
 }
 
+impl Sum {
+    fn and(self, other: Sum) -> Sum {
+        Sum {
+            received: self.received + other.received,
+            duplicate: self.duplicate + other.duplicate,
+            grafts: self.grafts + other.grafts,
+            prunes: self.prunes + other.prunes,
+        }
+    }
+}
+
 fn sum(w: &World, peers: &[NodeId]) -> Sum {
     let mut sum = Sum::default();
     for p in peers.iter().filter_map(|p| w.peer_snapshot(*p)) {
@@ -113,11 +124,13 @@ fn run(case: Case, seed: u64, n: usize, mode: BroadcastMode) -> Row {
     let spared: BTreeSet<NodeId> =
         if case.publishers == n { BTreeSet::new() } else { publishers.iter().copied().collect() };
     let mut published = Vec::new();
-    let (mut first, before) = (None, sum(&w, &peers));
+    // By peer: of those that are killed, nothing is known at the end.
+    let each = |w: &World| peers.iter().map(|p| sum(w, &[*p])).collect::<Vec<Sum>>();
+    let (mut first, before) = (None, each(&w));
     let steps = case.steps * case.rounds;
     for step in 0..steps {
         if step == steps / 5 {
-            first = Some(sum(&w, &w.live_peers()));
+            first = Some(each(&w));
         }
         for (i, p) in
             publishers.iter().enumerate().filter(|(i, _)| i % case.steps == step % case.steps)
@@ -146,10 +159,15 @@ fn run(case: Case, seed: u64, n: usize, mode: BroadcastMode) -> Row {
     last.sort_by(f64::total_cmp);
     let owed = published.len() * live.len();
     let made: usize = published.iter().filter_map(|(id, _)| arrived.get(id)).map(|a| a.0).sum();
-    let after = sum(&w, &peers);
+    let of_the_living = |each: Vec<Sum>| -> Sum {
+        let both = each.into_iter().zip(&peers);
+        both.filter(|(_, p)| live.contains(p)).map(|(sum, _)| sum).fold(Sum::default(), Sum::and)
+    };
+    let (before, first) = (of_the_living(before), of_the_living(first.unwrap()));
+    let after = of_the_living(each(&w));
     Row {
         all: copies(&before, &after),
-        later: copies(&first.unwrap(), &after),
+        later: copies(&first, &after),
         last: (last[last.len() / 2], *last.last().unwrap()),
         missed: owed - made,
         grafts: after.grafts - before.grafts,

@@ -78,7 +78,7 @@ pub(super) const FAMILIES: &[Family] = &[
     family("pulls", "Requests for missing messages sent to neighbours", One("pulls")),
     family(
         "tree_changes",
-        "Neighbours taken onto broadcast trees (graft) and off them (prune)",
+        "Times that a neighbour was asked for batches (graft), or to send announcements only (prune)",
         Each("what", &[("graft", "grafts"), ("prune", "prunes")]),
     ),
     family(

@@ -103,8 +103,7 @@ impl Peer {
         }
         let at_ease = self.outbox.on_the_way_bytes() < self.outbox.window() / 2;
         if self.outbox.is_stalled(if at_ease { STALLED_AT_EASE } else { STALLED }, now) {
-            // Neighbours that got the last batches from each other take each other for the way back
-            // to the publisher, and none of them tells it anything.
+            // Whoever has lost the way tells nobody anything, and finds it with what comes next, which may be this.
             self.fx.count("publishing_stalled");
             self.take_census(self.outbox.published());
         }

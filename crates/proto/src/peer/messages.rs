@@ -183,7 +183,7 @@ impl Peer {
     fn forward_to_those_behind(&mut self, batch: &Batch, way: Way) {
         let (stream, end) = (batch.stream(), batch.end());
         if !self.trees.knows(&stream.publisher) {
-            // Nobody is known to be behind this peer.
+            // It is of the past: nothing was found out by it about who is behind this peer.
             return;
         }
         let mut children = self.trees.children(&stream.publisher);

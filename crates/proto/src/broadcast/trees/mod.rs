@@ -16,8 +16,9 @@
 //!   same. So every link that leads out of the part that was cut off carries batches again, and the first
 //!   batch leaves one of them.
 //! - Now and then, a publisher marks a batch as exploring: it goes over all links, and the first link that
-//!   brings it is the parent from then on. A parent is then always nearer to the publisher in time than
-//!   its child, so that no cycle can form, and trees follow the present delays.
+//!   brings it is the parent from then on. Among those who follow it, a parent is nearer to the publisher in time than
+//!   its child, so that they are on no cycle, and trees follow the present delays. A cycle that forms otherwise ends
+//!   after some batches, since what had to be pulled does not count in favour of a parent.
 //!
 //! A publisher that was forgotten is flooded again. At rest nothing is sent for trees.
 
@@ -44,7 +45,8 @@ const MISS_EVERY: Duration = Duration::from_millis(200);
 const EXPLORE_EVERY: Duration = Duration::from_secs(5);
 /// How soon a neighbour is told once more that it need not send batches: what it has sent meanwhile was on its way.
 const TELL_EVERY: Duration = Duration::from_secs(1);
-/// What may still be on its way was published by somebody whose last batch came so lately.
+/// A graft says of publishers whose last batch came so lately what this peer has of them: something may have been missed
+/// meanwhile. Of others, what is just going round is announced to whoever grafts.
 const RECENT: Duration = Duration::from_secs(10);
 
 /// How a batch came to this peer.
@@ -105,7 +107,7 @@ struct Tree {
     lazy: NearSet,
     /// These have grafted on this peer.
     grafted: NearSet,
-    /// These were told lately that their batches are not needed here.
+    /// These were told since `told_at` that their batches are not needed here.
     told: NearSet,
     told_at: Time,
     /// Another neighbour that has brought a batch before the parent did.

@@ -64,7 +64,7 @@ impl NearSet {
 pub(super) struct Nearby(Vec<Option<PeerId>>);
 
 impl Nearby {
-    /// The number of a neighbour. There are few, and one look is at eight bytes.
+    /// The number of a neighbour. There are few: they are looked through.
     pub(super) fn find(&self, id: &PeerId) -> Option<Near> {
         let at = self.0.iter().position(|n| n.is_some_and(|of| of == *id))?;
         u16::try_from(at).ok().map(Near)
