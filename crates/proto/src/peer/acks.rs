@@ -74,8 +74,7 @@ impl Peer {
             self.acks.census(&arrived, round, now, &around!(self));
             self.send_census(&f, Some(remote));
         } else {
-            let act = self.trees.repeated(publisher, remote, trees::Way::Pushed, now);
-            self.act(act);
+            self.tree_repeat(publisher, remote, trees::Way::Pushed);
         }
     }
 

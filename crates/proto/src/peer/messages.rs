@@ -239,16 +239,9 @@ impl Peer {
         self.acks.received(&arrived, now, &around!(self));
     }
 
-    /// Of two that send the same, one need not.
     fn on_repeat(&mut self, publisher: PeerId, way: Way) {
-        let Some(from) = way.from.filter(|_| !way.pulled) else { return };
-        let now = self.fx.now();
-        let was_child = self.trees.is_child(&from, &publisher);
-        let act = self.trees.repeated(publisher, from, way.kind(false), now);
-        self.act(act);
-        if was_child && !self.trees.is_child(&from, &publisher) {
-            // Nobody waits for what it would tell.
-            self.acks.reroute(now, &around!(self));
+        if let Some(from) = way.from.filter(|_| !way.pulled) {
+            self.tree_repeat(publisher, from, way.kind(false));
         }
     }
 

@@ -45,6 +45,18 @@ impl Peer {
         }
     }
 
+    /// Something of a publisher came again: of two that send the same, one need not.
+    pub(super) fn tree_repeat(&mut self, publisher: PeerId, from: PeerId, way: Way) {
+        let now = self.fx.now();
+        let was_child = self.trees.is_child(&from, &publisher);
+        let act = self.trees.repeated(publisher, from, way, now);
+        self.act(act);
+        if was_child && !self.trees.is_child(&from, &publisher) {
+            // Nobody waits for what it would tell.
+            self.acks.reroute(now, &around!(self));
+        }
+    }
+
     /// Does what the trees say after a change of neighbours. Who is behind whom has to be told anew.
     fn act_on_change(&mut self, acts: Vec<Act>) {
         self.act(acts);
@@ -85,6 +97,10 @@ impl Peer {
     pub(super) fn on_prune(&mut self, remote: PeerId, f: &Prune) {
         if self.trees.on_prune(remote, &f.publishers) {
             self.acks.reroute(self.fx.now(), &around!(self));
+            if f.publishers.contains(&ack_token(&self.id())) {
+                // That neighbour is counted by another one; nobody else may be waited for.
+                self.review_receipts();
+            }
         }
     }
 

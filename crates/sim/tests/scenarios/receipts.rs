@@ -7,7 +7,7 @@ use rumormill_proto::{BroadcastMode, Config, MessageId, PeerId};
 use rumormill_sim::checkers::receipts;
 use rumormill_sim::ledger::ReceiptTold;
 use rumormill_sim::scenario::AdversaryKind;
-use rumormill_sim::{NodeId, World, WorldConfig};
+use rumormill_sim::{Latency, NodeId, World, WorldConfig};
 
 use crate::common::{Net, classic, lan, ms, s, world_config};
 
@@ -49,6 +49,28 @@ fn grown(config: WorldConfig, peers: usize) -> Net {
         net.grow_trees();
     }
     net
+}
+
+/// Its first message is flooded: some of its neighbours have it from elsewhere before.
+#[test]
+fn receipt_of_a_first_message_takes_no_longer_than_others_also_where_batches_flood() {
+    for mode in [BroadcastMode::Trees, BroadcastMode::Flood] {
+        for seed in 1..=4 {
+            // No edge comes or goes meanwhile: then it takes a census.
+            let node = Config::lan().broadcast(mode).mix_interval(s(86_400)).build().unwrap();
+            let latency = Latency::PerPair { min: ms(1), max: ms(12) };
+            let config = WorldConfig { latency, ..world_config(seed, node) };
+            let mut net = Net::new(config, 3, 14);
+            net.rests_within(s(60));
+            net.world.run_for(s(10));
+            for p in net.peers.clone() {
+                for round in ["first", "second"] {
+                    let took = takes(&mut net, p, s(10));
+                    assert!(took < ms(400), "{mode:?}, seed {seed}, {p}, {round}: {took:?}");
+                }
+            }
+        }
+    }
 }
 
 /// Publishes, and gives the time until all live peers held it.

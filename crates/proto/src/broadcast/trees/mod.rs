@@ -317,18 +317,20 @@ impl Trees {
         if way == Way::History {
             return None;
         }
-        let is_lazy = tree.lazy.contains(near) || tree.grafted.contains(near) || from == publisher;
+        // It is sent none of its batches, so it sees none come again, and waits for what this peer would tell it of those behind.
+        let is_publisher = from == publisher;
+        let is_lazy = tree.lazy.contains(near) || tree.grafted.contains(near) || is_publisher;
         if !is_lazy {
             // Each of the two has got it from the other again, and needs it from somebody else.
             tree.lazy.insert(near);
             return None;
         }
-        if way == Way::Explores {
+        if (way == Way::Explores || floods) && !is_publisher {
             // It goes over lazy links as well.
             return None;
         }
-        let is_told = tree.told.contains(near) && now.since(tree.told_at) < TELL_EVERY;
-        if floods || is_told { None } else { self.prune(near, token, now) }
+        let lately = floods || now.since(tree.told_at) < TELL_EVERY;
+        if tree.told.contains(near) && lately { None } else { self.prune(near, token, now) }
     }
 
     fn graft(&mut self, to: impl IntoIterator<Item = Near>, tokens: &[u64], now: Time) -> Vec<Act> {

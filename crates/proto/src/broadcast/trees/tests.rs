@@ -729,3 +729,23 @@ fn place_in_a_tree_takes_little_memory() {
     // For each publisher that a peer knows: docs/PERFORMANCE.md.
     assert!(size_of::<Tree>() <= 136, "{} bytes", size_of::<Tree>());
 }
+
+#[test]
+fn publisher_is_told_also_of_what_explores_and_once_where_batches_flood() {
+    let mut trees = on_a_tree();
+    trees.link_up(P, start());
+    assert_eq!(again(&mut trees, P, Way::Explores), Some(prune(P)));
+    assert_eq!(again(&mut trees, P, Way::Explores), None, "it was told just now");
+    let mut trees = Trees::new(ME, true);
+    for n in [A, B, P] {
+        trees.link_up(n, start());
+    }
+    trees.received(P, Some(A), Way::Explores, start());
+    assert_eq!(again(&mut trees, B, Way::Explores), None);
+    assert_eq!(again(&mut trees, P, Way::Explores), Some(prune(P)));
+    for n in 1..100 {
+        let now = start() + TELL_EVERY * n;
+        assert_eq!(trees.repeated(P, P, Way::Pushed, now), None);
+        assert_eq!(trees.repeated(P, B, Way::Pushed, now), None);
+    }
+}
