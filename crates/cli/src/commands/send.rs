@@ -104,7 +104,7 @@ fn missing_text(receipt: &ReceiptLine) -> String {
     let Some(missing) = receipt.missing.as_ref().filter(|missing| !missing.is_empty()) else {
         return match receipt.live.saturating_sub(receipt.held) {
             0 => "missing: not known yet\n".to_owned(),
-            n => format!("missing: {}, not known by name yet\n", counted(n, "peer")),
+            n => format!("missing: {}, not known by name\n", counted(n, "peer")),
         };
     };
     let named = missing.iter().take(NAMED).map(|m| {
