@@ -147,15 +147,17 @@ impl Peer {
                     self.forward_to_those_behind(batch, way);
                 } else {
                     self.look_for_hole(batch, way.from);
-                    self.share_retention(batch.publisher(), batch.size() as u64);
                     if goes_on {
                         self.forward(batch, way);
                     }
                 }
+                if !asked {
+                    self.share_retention(batch.publisher(), batch.size() as u64);
+                }
                 self.announcer.note(batch, way.from, goes_on, now);
                 self.look_for_beginning(stream);
                 self.look_for_previous(batch);
-                self.acknowledge(batch, way);
+                self.acknowledge(batch, way.receipt, asked);
                 self.deliver(stream);
                 // With the marks that it moved: a batch is never durable as one that was held back
                 // when it was delivered as it came.
@@ -224,15 +226,15 @@ impl Peer {
     }
 
     /// Notes what has to be acknowledged for a batch.
-    fn acknowledge(&mut self, batch: &Batch, way: Way) {
-        if way.pulled && !way.receipt {
+    fn acknowledge(&mut self, batch: &Batch, receipt: bool, asked: bool) {
+        if asked {
             let now = self.fx.now();
             return self.acks.caught_up(batch.stream(), now, &around!(self));
         }
         let arrived = Arrived {
             stream: batch.stream(),
             bytes: batch.wire().len() as u64,
-            wanted: way.receipt.then(|| batch.end()),
+            wanted: receipt.then(|| batch.end()),
             names: false,
         };
         let now = self.fx.now();
