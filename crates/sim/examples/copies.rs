@@ -13,7 +13,7 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use rumormill_proto::{BroadcastMode, Config};
+use rumormill_proto::{BroadcastMode, Config, Counters};
 use rumormill_sim::checkers::at_rest;
 use rumormill_sim::{Latency, NodeId, World, WorldConfig};
 
@@ -57,7 +57,6 @@ fn cases(peers: usize) -> [Case; 6] {
     ]
 }
 
-#[derive(Default)]
 struct Sum {
     received: u64,
     duplicate: u64,
@@ -65,26 +64,26 @@ struct Sum {
     prunes: u64,
 }
 
-impl Sum {
-    fn and(self, other: Sum) -> Sum {
-        Sum {
-            received: self.received + other.received,
-            duplicate: self.duplicate + other.duplicate,
-            grafts: self.grafts + other.grafts,
-            prunes: self.prunes + other.prunes,
-        }
-    }
+/// What each live peer has counted.
+type Counted = BTreeMap<NodeId, Counters>;
+
+fn counted(w: &World) -> Counted {
+    let of = |p: NodeId| Some((p, w.peer_snapshot(p)?.counters));
+    w.live_peers().into_iter().filter_map(of).collect()
 }
 
-fn sum(w: &World, peers: &[NodeId]) -> Sum {
-    let mut sum = Sum::default();
-    for p in peers.iter().filter_map(|p| w.peer_snapshot(*p)) {
-        sum.received += p.counters.get("messages_received");
-        sum.duplicate += p.counters.get("messages_duplicate");
-        sum.grafts += p.counters.get("grafts");
-        sum.prunes += p.counters.get("prunes");
+/// The sum over some of them.
+fn sum(of: &Counted, peers: &BTreeSet<NodeId>) -> Sum {
+    let mut all = Counters::default();
+    for (_, counters) in of.iter().filter(|(p, _)| peers.contains(p)) {
+        all.merge(counters);
     }
-    sum
+    Sum {
+        received: all.get("messages_received"),
+        duplicate: all.get("messages_duplicate"),
+        grafts: all.get("grafts"),
+        prunes: all.get("prunes"),
+    }
 }
 
 fn copies(from: &Sum, to: &Sum) -> f64 {
@@ -124,13 +123,12 @@ fn run(case: Case, seed: u64, n: usize, mode: BroadcastMode) -> Row {
     let spared: BTreeSet<NodeId> =
         if case.publishers == n { BTreeSet::new() } else { publishers.iter().copied().collect() };
     let mut published = Vec::new();
-    // By peer: of those that are killed, nothing is known at the end.
-    let each = |w: &World| peers.iter().map(|p| sum(w, &[*p])).collect::<Vec<Sum>>();
-    let (mut first, before) = (None, each(&w));
+    let before = counted(&w);
+    let mut first = Counted::new();
     let steps = case.steps * case.rounds;
     for step in 0..steps {
         if step == steps / 5 {
-            first = Some(each(&w));
+            first = counted(&w);
         }
         for (i, p) in
             publishers.iter().enumerate().filter(|(i, _)| i % case.steps == step % case.steps)
@@ -159,12 +157,8 @@ fn run(case: Case, seed: u64, n: usize, mode: BroadcastMode) -> Row {
     last.sort_by(f64::total_cmp);
     let owed = published.len() * live.len();
     let made: usize = published.iter().filter_map(|(id, _)| arrived.get(id)).map(|a| a.0).sum();
-    let of_the_living = |each: Vec<Sum>| -> Sum {
-        let both = each.into_iter().zip(&peers);
-        both.filter(|(_, p)| live.contains(p)).map(|(sum, _)| sum).fold(Sum::default(), Sum::and)
-    };
-    let (before, first) = (of_the_living(before), of_the_living(first.unwrap()));
-    let after = of_the_living(each(&w));
+    // Of those that were killed, nothing is known at the end.
+    let [before, first, after] = [before, first, counted(&w)].map(|of| sum(&of, &live));
     Row {
         all: copies(&before, &after),
         later: copies(&first, &after),
