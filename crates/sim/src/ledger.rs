@@ -82,6 +82,14 @@ pub struct GapTold {
     pub holder: Option<NodeId>,
 }
 
+impl GapTold {
+    /// Whether a message is among the missing ones.
+    #[must_use]
+    pub fn covers(&self, id: &MessageId) -> bool {
+        self.first.stream() == id.stream() && (self.first.sequence..self.to).contains(&id.sequence)
+    }
+}
+
 /// How far a process found on its disk, at its start, that messages were delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resume {

@@ -101,8 +101,8 @@ pub(crate) struct Waiting {
     pub(crate) unacked_since: Option<Time>,
     /// Bytes that arrived here and that the frozen process has not read.
     pub(crate) unread: usize,
-    /// It will be told when there is room on its line.
-    pub(crate) awaits_line: bool,
+    /// When there will be room on its line, if it waits for that.
+    pub(crate) awaits_line: Option<Time>,
 }
 
 impl End {
@@ -140,6 +140,10 @@ impl End {
     /// Whether items are held.
     pub(crate) fn holds(&self) -> bool {
         self.waiting.as_ref().is_some_and(|w| !w.held.is_empty())
+    }
+
+    pub(crate) fn awaits_line(&self) -> Option<Time> {
+        self.waiting.as_ref().and_then(|w| w.awaits_line)
     }
 
     pub(crate) fn unacked_since(&self) -> Option<Time> {

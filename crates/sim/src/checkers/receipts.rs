@@ -45,7 +45,7 @@ fn judge(
         violation(format!("held {} of {}, missing {missing:?}", r.held, r.live), vec![]);
     }
     let Some(missing) = missing.or_else(|| r.complete.then(Vec::new)) else { return found };
-    let given_up = |n: NodeId| gaps.get(&n).is_some_and(|g| g.iter().any(|g| covers(g, &r.id)));
+    let given_up = |n: NodeId| gaps.get(&n).is_some_and(|g| g.iter().any(|g| g.covers(&r.id)));
     let uncounted: Vec<NodeId> = told
         .owed
         .iter()
@@ -58,11 +58,6 @@ fn judge(
         violation(format!("{} lack it and are not missing", names.join(", ")), uncounted);
     }
     found
-}
-
-fn covers(g: &GapTold, id: &MessageId) -> bool {
-    let stream = MessageId { sequence: id.sequence, ..g.first };
-    stream == *id && g.first.sequence <= id.sequence && id.sequence < g.to
 }
 
 /// At rest no receipt is open for long: all live members hold what was published.

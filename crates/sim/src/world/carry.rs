@@ -2,7 +2,7 @@
 //! comes when it does again, and the end of a link.
 
 use rumormill_proto::limits::{
-    MAX_FRAME, QUEUE_ANNOUNCE, QUEUE_CONTROL, QUEUE_LIVENESS, QUEUE_PAYLOAD,
+    MAX_FRAME, QUEUE_ANNOUNCE, QUEUE_CONTROL, QUEUE_HISTORY, QUEUE_LIVENESS, QUEUE_PAYLOAD,
 };
 use rumormill_proto::wire::{self, Frame, Verified};
 use rumormill_proto::{Class, CloseReason, Input, LinkDown, LinkId, Time};
@@ -138,7 +138,8 @@ impl World {
             Class::Liveness => QUEUE_LIVENESS,
             Class::Control | Class::Last => QUEUE_CONTROL,
             Class::Announce => QUEUE_ANNOUNCE,
-            Class::Payload | Class::History => QUEUE_PAYLOAD,
+            Class::Payload => QUEUE_PAYLOAD,
+            Class::History => QUEUE_HISTORY,
         };
         if *held + size <= limit {
             *held += size;

@@ -10,7 +10,8 @@ use rumormill_proto::{LinkId, Time};
 
 use super::{Happening, World};
 use crate::ledger::Trouble;
-use crate::node::NodeId;
+use crate::link::other;
+use crate::node::{Node, NodeId};
 
 /// Bytes of headers of a packet: IP, TCP, a TLS record.
 const HEADERS: usize = 80;
@@ -37,6 +38,15 @@ impl Lane {
         self.free_at
     }
 
+    /// From now on it carries what it has been given at another rate; at once if there is none.
+    fn change_rate(&mut self, now: Time, from: Option<u64>, to: Option<u64>) {
+        let backlog = from.map_or(0, |rate| self.backlog(now, rate));
+        self.free_at = now;
+        if let Some(rate) = to {
+            self.carry(now, usize::try_from(backlog).unwrap_or(usize::MAX), rate);
+        }
+    }
+
     /// Bytes that it has been given and not carried yet.
     fn backlog(&self, now: Time, rate: u64) -> u64 {
         let micros = u64::try_from(self.free_at.since(now).as_micros()).unwrap_or(u64::MAX);
@@ -52,11 +62,10 @@ const fn buffer(rate: u64) -> u64 {
 
 impl World {
     /// Gives a node a line of so many bytes a second each way; `None` takes the limit away. What is
-    /// on its way keeps its time.
+    /// on its way keeps its time; what waits goes by the new rate.
     pub fn set_bandwidth(&mut self, node: NodeId, rate: Option<u64>) {
         let was = self.node(node).line;
-        self.disturb();
-        self.node_mut(node).line = rate.map(|r| r.max(1));
+        self.change_line(node, |n| n.line = rate.map(|r| r.max(1)));
         let slow = |r: Option<u64>| r.is_some_and(|r| r < SLOW);
         match (slow(was), slow(rate)) {
             (false, true) => self.trouble(node, Trouble::Slow),
@@ -66,10 +75,26 @@ impl World {
     }
 
     /// Gives a node an uplink of so many bytes a second, and leaves what it receives as it is; `None`
-    /// takes the limit away.
+    /// takes the limit away. What is on its way keeps its time; what waits goes by the new rate.
     pub fn set_uplink(&mut self, node: NodeId, rate: Option<u64>) {
+        self.change_line(node, |n| n.uplink = rate.map(|r| r.max(1)));
+    }
+
+    fn change_line(&mut self, node: NodeId, change: impl FnOnce(&mut Node)) {
         self.disturb();
-        self.node_mut(node).uplink = rate.map(|r| r.max(1));
+        let now = self.now;
+        let n = self.node_mut(node);
+        let (up, down) = (n.up_rate(), n.line);
+        change(n);
+        n.up.change_rate(now, up, n.up_rate());
+        n.down.change_rate(now, down, n.line);
+        for near in self.links.ends_at(node) {
+            for link in [near, other(near)] {
+                if self.links.end(link).is_some_and(|end| end.awaits_line().is_some()) {
+                    self.wake_at(link, now);
+                }
+            }
+        }
     }
 
     /// When something that is sent now, and needs so long on the way, has arrived in full.
@@ -114,18 +139,26 @@ impl World {
         let Some((here, there)) = self.ends_of(link) else { return };
         let Some(at) = self.line_drains_at(here, there) else { return };
         let Some(end) = self.links.end_mut(link) else { return };
-        let waiting = end.waiting();
-        if !waiting.awaits_line {
-            waiting.awaits_line = true;
-            self.queue.push(at, Happening::LineFree { link });
+        if end.awaits_line().is_none() {
+            self.wake_at(link, at);
         }
+    }
+
+    /// It goes on then, not when it was to go on before.
+    fn wake_at(&mut self, link: LinkId, at: Time) {
+        let Some(end) = self.links.end_mut(link) else { return };
+        end.waiting().awaits_line = Some(at);
+        self.queue.push(at, Happening::LineFree { link });
     }
 
     /// There is room on the line: what waits goes on, in the order of its class.
     pub(super) fn line_free(&mut self, link: LinkId) {
         let Some((here, there)) = self.ends_of(link) else { return };
         let Some(end) = self.links.end_mut(link) else { return };
-        end.waiting().awaits_line = false;
+        if end.awaits_line() != Some(self.now) {
+            return;
+        }
+        end.waiting().awaits_line = None;
         if self.is_apart(here, there) {
             return;
         }
@@ -151,5 +184,18 @@ mod tests {
         assert_eq!(lane.backlog(at(500), 1000), 1000);
         assert_eq!(lane.carry(at(9000), 1000, 1000), at(10_000), "it was idle");
         assert_eq!(lane.backlog(at(20_000), 1000), 0);
+    }
+
+    #[test]
+    fn a_lane_carries_what_is_left_at_its_new_rate() {
+        let mut lane = Lane::default();
+        let at = |ms: u64| Time::from_micros(ms * 1000);
+        lane.carry(at(0), 10_000, 1000);
+        lane.change_rate(at(2000), Some(1000), Some(4000));
+        assert_eq!(lane.carry(at(2000), 0, 4000), at(4000), "8000 bytes are left");
+        lane.change_rate(at(3000), Some(4000), None);
+        assert_eq!(lane.carry(at(3000), 0, 4000), at(3000));
+        lane.change_rate(at(5000), None, Some(1000));
+        assert_eq!(lane.backlog(at(5000), 1000), 0);
     }
 }

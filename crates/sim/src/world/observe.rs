@@ -75,6 +75,16 @@ impl World {
         Graph::new(&said)
     }
 
+    /// Whether a peer has a message: that it knows of it, and has not given it up since it last came.
+    pub(super) fn has(&self, node: NodeId, id: &MessageId) -> bool {
+        if !self.peer(node).is_some_and(|p| p.has_seen(id)) {
+            return false;
+        }
+        let mut gaps = self.ledger.gaps.iter().rev();
+        let Some(gap) = gaps.find(|g| g.node == node && g.covers(id)) else { return true };
+        self.ledger.arrivals.iter().skip(gap.after).any(|a| a.node == node && a.id == *id)
+    }
+
     /// A running peer that has a message and that a path of neighbours leads to, none of them cut off
     /// from the next; the first one found.
     pub(super) fn reachable_holder(&self, from: NodeId, id: &MessageId) -> Option<NodeId> {
@@ -82,7 +92,7 @@ impl World {
         let mut seen = BTreeSet::from([from]);
         let mut open = VecDeque::from([from]);
         while let Some(node) = open.pop_front() {
-            if node != from && self.peer(node).is_some_and(|p| p.has_seen(id)) {
+            if node != from && self.has(node, id) {
                 return Some(node);
             }
             for next in graph.neighbours(node).filter(|n| !self.is_apart(node, *n)) {

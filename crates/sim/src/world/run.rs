@@ -415,9 +415,7 @@ impl World {
         if let Some(last) = last {
             let graph = self.graph();
             for holder in self.live_peers() {
-                if !connected.contains(&holder)
-                    && self.peer(holder).is_some_and(|p| p.has_seen(&last))
-                {
+                if !connected.contains(&holder) && self.has(holder, &last) {
                     connected.extend(graph.reachable(holder));
                 }
             }

@@ -1,7 +1,7 @@
 //! Messages reach everybody, once, over good networks and bad ones.
 
 use rumormill_proto::{Config, PublishError, limits};
-use rumormill_sim::{CommandError, Latency, World};
+use rumormill_sim::{CommandError, Latency, World, checkers};
 
 use crate::common::{Net, lan, ms, s, world_config};
 
@@ -133,4 +133,23 @@ fn what_was_missed_in_a_cut_is_fetched_afterwards() {
         got.count() == others.len()
     });
     net.rests_within(s(60));
+}
+
+#[test]
+fn who_has_given_a_message_up_is_no_holder_of_it() {
+    let mut net = Net::lan(740, 3, 6);
+    let publisher = net.peers[0];
+    net.world.set_skips(1.0);
+    let lost = net.world.publish(publisher, "t", b"never sent").unwrap();
+    net.world.run_for(ms(1));
+    net.world.set_skips(0.0);
+    net.world.publish(publisher, "t", b"its last word").unwrap();
+    net.world.run_for(ms(1));
+    net.world.crash(publisher);
+    net.world.run_for(s(300));
+    let seen = net.world.observe();
+    let gaps: Vec<_> = seen.ledger.gaps.iter().filter(|g| g.covers(&lost)).collect();
+    assert_eq!(gaps.len(), 5, "{gaps:?}");
+    assert!(gaps.iter().all(|g| g.holder.is_none()), "{gaps:?}");
+    assert_eq!(checkers::delivery::complete(&seen), []);
 }
