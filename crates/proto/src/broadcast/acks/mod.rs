@@ -20,7 +20,7 @@ mod summed;
 mod tests;
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::identity::PeerId;
 use crate::limits::MAX_ACKS;
@@ -40,10 +40,11 @@ const SHORTEST_CENSUS: Duration = Duration::from_millis(100);
 pub(crate) struct Acks {
     /// Boxed: a B-tree has room for eleven, which may all but two be empty.
     streams: GrowMap<StreamId, Box<Progress>>,
+    /// When something of a stream is to be told, the next one first. With thousands of publishers nobody looks
+    /// through all streams for the few that are due.
+    due: BTreeSet<(Time, StreamId)>,
     clock: u64,
     names: NameRounds,
-    /// Nothing is due before it.
-    next: Option<Time>,
 }
 
 /// A batch as the acknowledgements see it.
@@ -94,16 +95,17 @@ impl Acks {
             p.wanted = p.wanted.max(wanted);
         }
         if let Some(parent) = with.parent(&stream.publisher) {
-            if p.told.is_some_and(|(to, _)| to != parent) {
-                p.due = Some(now);
-            }
-            sooner(&mut self.next, p.schedule(now, with));
+            let moved = p.told.is_some_and(|(to, _)| to != parent);
+            let at = p.wait(now, with);
+            fall_due(&mut self.due, stream, p, if moved { now } else { at });
         }
     }
 
     /// A stream is not followed any more.
     pub(crate) fn forget_stream(&mut self, stream: StreamId) {
-        self.streams.remove(&stream);
+        if let Some(at) = self.streams.remove(&stream).and_then(|p| p.due) {
+            self.due.remove(&(at, stream));
+        }
     }
 
     fn make_room(&mut self, stream: StreamId) {
@@ -112,7 +114,7 @@ impl Acks {
         }
         let oldest = self.streams.iter().min_by_key(|(_, p)| p.touched).map(|(k, _)| *k);
         if let Some(oldest) = oldest {
-            self.streams.remove(&oldest);
+            self.forget_stream(oldest);
         }
     }
 
@@ -121,7 +123,8 @@ impl Acks {
         if let Some(p) = self.streams.get_mut(&stream) {
             p.mark(now, with.high_water(stream));
             if with.parent(&stream.publisher).is_some() {
-                sooner(&mut self.next, p.schedule(now, with));
+                let at = p.wait(now, with);
+                fall_due(&mut self.due, stream, p, at);
             }
         }
     }
@@ -147,28 +150,19 @@ impl Acks {
             p.told = None;
             self.names.begin(batch.stream, batch.wanted.filter(|_| batch.names), now);
             if with.parent(&batch.stream.publisher).is_some() {
-                p.due = Some(now);
-                sooner(&mut self.next, now);
+                fall_due(&mut self.due, batch.stream, p, now);
             }
         }
     }
 
-    fn of_publisher(
-        &mut self,
-        publisher: PeerId,
-    ) -> impl Iterator<Item = (&StreamId, &mut Box<Progress>)> {
-        self.streams.iter_mut().filter(move |(s, _)| s.publisher == publisher)
-    }
-
     /// A publisher's batches come from another neighbour now: it is told who is behind this peer.
     pub(crate) fn moved(&mut self, publisher: PeerId, now: Time) {
-        let mut any = false;
-        for (_, p) in self.of_publisher(publisher) {
-            p.due = Some(now);
-            any = true;
-        }
-        if any {
-            sooner(&mut self.next, now);
+        let all = StreamId { publisher, epoch: 0 }..=StreamId { publisher, epoch: u64::MAX };
+        let its: Vec<StreamId> = self.streams.range(all).map(|(s, _)| *s).collect();
+        for stream in its {
+            if let Some(p) = self.streams.get_mut(&stream) {
+                fall_due(&mut self.due, stream, p, now);
+            }
         }
     }
 
@@ -188,8 +182,7 @@ impl Acks {
             return holders.len();
         };
         let refused = self.names.take(stream, holders);
-        p.due = Some(now);
-        sooner(&mut self.next, now);
+        fall_due(&mut self.due, stream, p, now);
         refused
     }
 
@@ -201,7 +194,8 @@ impl Acks {
         now: Time,
         with: &impl Surroundings,
     ) -> bool {
-        let Some(p) = self.streams.get_mut(&e.stream()) else { return false };
+        let stream = e.stream();
+        let Some(p) = self.streams.get_mut(&stream) else { return false };
         let parent = with.parent(&e.publisher);
         if parent == Some(from) {
             return true;
@@ -209,7 +203,8 @@ impl Acks {
         let told = Summed::of(e);
         let before = p.behind.insert(from, Part { told, fresh: true });
         if before.is_none_or(|b| b.told != told) && parent.is_some() {
-            sooner(&mut self.next, p.schedule(now, with));
+            let at = p.wait(now, with);
+            fall_due(&mut self.due, stream, p, at);
         }
         true
     }
@@ -222,18 +217,18 @@ impl Acks {
         with: &impl Surroundings,
     ) {
         let those = self.streams.iter_mut().filter(|(s, _)| stream.is_none_or(|only| only == **s));
-        for (_, p) in those.filter(|(s, _)| with.parent(&s.publisher).is_some()) {
+        for (stream, p) in those.filter(|(s, _)| with.parent(&s.publisher).is_some()) {
             p.congested = true;
-            p.due = Some(p.due.map_or(now + SOON, |due| due.min(now + SOON)));
-            sooner(&mut self.next, now + SOON);
+            fall_due(&mut self.due, *stream, p, now + SOON);
         }
     }
 
     /// The trees changed: who is behind whom has to be told anew.
     pub(crate) fn reroute(&mut self, now: Time, with: &impl Surroundings) {
-        let wanted = self.streams.values_mut().filter(|p| p.wanted > 0);
-        for p in wanted.filter(|p| with.parent(&p.publisher).is_some()) {
-            sooner(&mut self.next, p.schedule(now, with));
+        let wanted = self.streams.iter_mut().filter(|(_, p)| p.wanted > 0);
+        for (stream, p) in wanted.filter(|(_, p)| with.parent(&p.publisher).is_some()) {
+            let at = p.wait(now, with);
+            fall_due(&mut self.due, *stream, p, at);
         }
     }
 
@@ -283,17 +278,21 @@ impl Acks {
     }
 
     /// When something is due at the earliest.
-    pub(crate) const fn deadline(&self) -> Option<Time> {
-        self.next
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.due.first().map(|(at, _)| *at)
     }
 
     /// What is to be told to whom now.
     pub(crate) fn due(&mut self, now: Time, with: &impl Surroundings) -> BTreeMap<PeerId, Told> {
         let mut all: BTreeMap<PeerId, Told> = BTreeMap::new();
-        for (stream, p) in self.streams.iter_mut() {
-            if p.due.is_none_or(|at| at > now) {
-                continue;
-            }
+        let mut due: Vec<StreamId> = Vec::new();
+        while let Some((_, stream)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
+            self.due.pop_first();
+            due.push(stream);
+        }
+        due.sort_unstable();
+        for stream in &due {
+            let Some(p) = self.streams.get_mut(stream) else { continue };
             p.due = None;
             let Some(parent) = with.parent(&stream.publisher) else { continue };
             let own = with.high_water(*stream);
@@ -305,7 +304,7 @@ impl Acks {
             if summed.paced.min(summed.patient) < own {
                 // Whoever is behind catches up, or stops counting without saying anything.
                 let hurried = p.hurried.is_some_and(|at| now.since(at) < LONG_PATIENCE);
-                p.due = Some(now + if hurried { MARK_EVERY } else { LATER });
+                fall_due(&mut self.due, *stream, p, now + if hurried { MARK_EVERY } else { LATER });
             }
             let congested = core::mem::take(&mut p.congested);
             let named = self.names.has_news(*stream, own);
@@ -320,17 +319,23 @@ impl Acks {
             told.congested |= congested;
             if summed.held < p.wanted {
                 // Somebody waits: look again when more is told, and now and then in any case.
-                p.due = Some(p.due.unwrap_or(now + LATER));
+                fall_due(&mut self.due, *stream, p, now + LATER);
             }
             if self.names.has_news(*stream, own) {
-                p.due = Some(now);
+                fall_due(&mut self.due, *stream, p, now);
             }
         }
-        self.next = self.streams.values().filter_map(|p| p.due).min();
         all
     }
 }
 
-fn sooner(next: &mut Option<Time>, at: Time) {
-    *next = Some(next.map_or(at, |next| next.min(at)));
+/// A stream is due then, if it was not before.
+fn fall_due(due: &mut BTreeSet<(Time, StreamId)>, stream: StreamId, p: &mut Progress, at: Time) {
+    if p.due.is_some_and(|before| before <= at) {
+        return;
+    }
+    if let Some(before) = p.due.replace(at) {
+        due.remove(&(before, stream));
+    }
+    due.insert((at, stream));
 }

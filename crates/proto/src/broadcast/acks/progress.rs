@@ -91,8 +91,8 @@ impl Progress {
         children.map(|c| self.behind.get(&c).copied())
     }
 
-    /// Says when it is due.
-    pub(super) fn schedule(&mut self, now: Time, with: &impl Surroundings) -> Time {
+    /// Until when it waits to be told.
+    pub(super) fn wait(&mut self, now: Time, with: &impl Surroundings) -> Time {
         let awaited = self.wanted > 0 && self.told.is_none_or(|(_, s)| s.held < self.wanted);
         if self.unacknowledged >= SOON_BYTES {
             self.hurried = Some(now);
@@ -104,8 +104,7 @@ impl Progress {
         } else {
             self.unhurried(with)
         };
-        let at = now + wait;
-        *self.due.insert(self.due.map_or(at, |due| due.min(at)))
+        now + wait
     }
 
     /// How long it waits if there is no hurry.
