@@ -53,14 +53,14 @@ impl Peer {
         self.act(act);
         if was_child && !self.trees.is_child(&from, &publisher) {
             // Nobody waits for what it would tell.
-            self.acks.reroute(now, &around!(self));
+            self.acks.reroute([publisher], now, &around!(self));
         }
     }
 
     /// Does what the trees say after a change of neighbours. Who is behind whom has to be told anew.
     fn act_on_change(&mut self, acts: Vec<Act>) {
         self.act(acts);
-        self.acks.reroute(self.fx.now(), &around!(self));
+        self.acks.reroute_all(self.fx.now(), &around!(self));
     }
 
     pub(super) fn tree_link_up(&mut self, neighbour: PeerId) {
@@ -87,20 +87,21 @@ impl Peer {
         if !f.have.is_empty() {
             self.send_what_lacks(link, &f.have);
         }
-        if changed {
+        if !changed.is_empty() {
             let named: BTreeSet<u64> = f.publishers.iter().copied().collect();
             self.announcer.grafted(remote, |p| named.contains(&ack_token(p)));
-            self.act_on_change(acts);
+            self.act(acts);
+            self.acks.reroute(changed, self.fx.now(), &around!(self));
         }
     }
 
     pub(super) fn on_prune(&mut self, remote: PeerId, f: &Prune) {
-        if self.trees.on_prune(remote, &f.publishers) {
-            self.acks.reroute(self.fx.now(), &around!(self));
-            if f.publishers.contains(&ack_token(&self.id())) {
-                // That neighbour is counted by another one; nobody else may be waited for.
-                self.review_receipts();
-            }
+        let changed = self.trees.on_prune(remote, &f.publishers);
+        let own = changed.contains(&self.id());
+        self.acks.reroute(changed, self.fx.now(), &around!(self));
+        if own {
+            // That neighbour is counted by another one; nobody else may be waited for.
+            self.review_receipts();
         }
     }
 

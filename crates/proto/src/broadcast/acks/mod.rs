@@ -157,9 +157,7 @@ impl Acks {
 
     /// A publisher's batches come from another neighbour now: it is told who is behind this peer.
     pub(crate) fn moved(&mut self, publisher: PeerId, now: Time) {
-        let all = StreamId { publisher, epoch: 0 }..=StreamId { publisher, epoch: u64::MAX };
-        let its: Vec<StreamId> = self.streams.range(all).map(|(s, _)| *s).collect();
-        for stream in its {
+        for stream in streams_of(&self.streams, publisher) {
             if let Some(p) = self.streams.get_mut(&stream) {
                 fall_due(&mut self.due, stream, p, now);
             }
@@ -223,12 +221,33 @@ impl Acks {
         }
     }
 
-    /// The trees changed: who is behind whom has to be told anew.
-    pub(crate) fn reroute(&mut self, now: Time, with: &impl Surroundings) {
-        let wanted = self.streams.iter_mut().filter(|(_, p)| p.wanted > 0);
-        for (stream, p) in wanted.filter(|(_, p)| with.parent(&p.publisher).is_some()) {
-            let at = p.wait(now, with);
-            fall_due(&mut self.due, *stream, p, at);
+    /// The trees of some publishers changed: who is behind whom has to be told anew.
+    pub(crate) fn reroute(
+        &mut self,
+        publishers: impl IntoIterator<Item = PeerId>,
+        now: Time,
+        with: &impl Surroundings,
+    ) {
+        for publisher in publishers {
+            let its = streams_of(&self.streams, publisher);
+            self.tell_anew(its, now, with);
+        }
+    }
+
+    /// The trees of all publishers changed, with the neighbours.
+    pub(crate) fn reroute_all(&mut self, now: Time, with: &impl Surroundings) {
+        let all = self.streams.iter().map(|(stream, _)| *stream).collect();
+        self.tell_anew(all, now, with);
+    }
+
+    /// Tells what somebody waits for.
+    fn tell_anew(&mut self, streams: Vec<StreamId>, now: Time, with: &impl Surroundings) {
+        for stream in streams {
+            let Some(p) = self.streams.get_mut(&stream).filter(|p| p.wanted > 0) else { continue };
+            if with.parent(&stream.publisher).is_some() {
+                let at = p.wait(now, with);
+                fall_due(&mut self.due, stream, p, at);
+            }
         }
     }
 
@@ -327,6 +346,11 @@ impl Acks {
         }
         all
     }
+}
+
+fn streams_of<V>(all: &GrowMap<StreamId, V>, publisher: PeerId) -> Vec<StreamId> {
+    let first = StreamId { publisher, epoch: 0 };
+    all.range(first..=StreamId { epoch: u64::MAX, ..first }).map(|(stream, _)| *stream).collect()
 }
 
 /// A stream is due then, if it was not before.

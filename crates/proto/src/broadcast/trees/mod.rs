@@ -429,19 +429,21 @@ impl Trees {
         self.find_the_way(&lost, now)
     }
 
-    /// A neighbour wants to get batches. Says whether that changed anything, and what is to be sent.
+    /// A neighbour wants to get batches. Says of whose that is new, and what is to be sent.
     pub(crate) fn on_graft(
         &mut self,
         from: PeerId,
         publishers: &[u64],
         now: Time,
-    ) -> (bool, Vec<Act>) {
-        let Some(near) = self.neighbours.find(&from) else { return (false, Vec::new()) };
-        let (mut lost, mut before, mut changed) = (Vec::new(), Vec::new(), false);
+    ) -> (Vec<PeerId>, Vec<Act>) {
+        let (mut lost, mut before, mut changed) = (Vec::new(), Vec::new(), Vec::new());
+        let Some(near) = self.neighbours.find(&from) else { return (changed, Vec::new()) };
         for token in publishers {
             let Some(tree) = self.all.get_mut(token) else { continue };
             let is_new = !tree.grafted.contains(near);
-            changed |= is_new || tree.lazy.contains(near);
+            if is_new || tree.lazy.contains(near) {
+                changed.push(tree.publisher);
+            }
             tree.lazy.remove(near);
             tree.grafted.insert(near);
             if tree.parent == Some(near) {
@@ -458,13 +460,15 @@ impl Trees {
         (changed, acts)
     }
 
-    /// A neighbour wants to get announcements only. Says whether that changed anything.
-    pub(crate) fn on_prune(&mut self, from: PeerId, publishers: &[u64]) -> bool {
-        let Some(near) = self.neighbours.find(&from) else { return false };
-        let mut changed = false;
+    /// A neighbour wants to get announcements only. Says of whose that is new.
+    pub(crate) fn on_prune(&mut self, from: PeerId, publishers: &[u64]) -> Vec<PeerId> {
+        let mut changed = Vec::new();
+        let Some(near) = self.neighbours.find(&from) else { return changed };
         for token in publishers {
             if let Some(tree) = self.all.get_mut(token) {
-                changed |= !tree.lazy.contains(near);
+                if !tree.lazy.contains(near) {
+                    changed.push(tree.publisher);
+                }
                 tree.pruned(near);
             }
         }
