@@ -15,7 +15,7 @@ use crate::observation::Observation;
 /// censuses, and some way.
 const CENSUSES: Duration = Duration::from_secs(15);
 
-/// No receipt counts a member as a holder that lacks the message: a complete one counts all, and one that
+/// No receipt counts more members as holders than have the message: a complete one counts all, and one that
 /// names missing members counts all others.
 #[must_use]
 pub fn check(seen: &Observation) -> Vec<Violation> {
@@ -44,13 +44,18 @@ fn judge(
     if missing.as_ref().is_some_and(|m| m.len() != (r.live.saturating_sub(r.held)) as usize) {
         violation(format!("held {} of {}, missing {missing:?}", r.held, r.live), vec![]);
     }
-    let Some(missing) = missing.or_else(|| r.complete.then(Vec::new)) else { return found };
     let given_up = |n: NodeId| gaps.get(&n).is_some_and(|g| g.iter().any(|g| g.covers(&r.id)));
-    let uncounted: Vec<NodeId> = told
-        .owed
-        .iter()
-        .copied()
-        .filter(|n| !told.holders.contains(n) && !given_up(*n))
+    let lacks = |n: &NodeId| !told.holders.contains(n) && !given_up(*n);
+    let lacking: Vec<NodeId> = told.owed.iter().copied().filter(lacks).collect();
+    let Some(missing) = missing.or_else(|| r.complete.then(Vec::new)) else {
+        if lacking.len() > r.live.saturating_sub(r.held) as usize {
+            let what = format!("held {} of {}, and {} lack it", r.held, r.live, lacking.len());
+            violation(what, lacking);
+        }
+        return found;
+    };
+    let uncounted: Vec<NodeId> = lacking
+        .into_iter()
         .filter(|n| !seen.nodes.iter().any(|o| o.node == *n && missing.contains(&o.id)))
         .collect();
     if !uncounted.is_empty() {
@@ -131,6 +136,16 @@ mod tests {
             assert_eq!(found.len(), 1, "{found:?}");
             assert!(found[0].what.contains("n5"), "{found:?}");
         }
+    }
+
+    #[test]
+    fn receipt_that_counts_one_too_many_is_found() {
+        let mut seen = told(Some(&[5]));
+        let receipt = &mut seen.ledger.receipts[0];
+        (receipt.receipt.missing, receipt.holders) = (None, vec![NodeId(3), NodeId(4)]);
+        assert_eq!(check(&seen), []);
+        seen.ledger.receipts[0].holders.pop();
+        assert_eq!(check(&seen).len(), 1, "held 2 of 3, and two lack it");
     }
 
     #[test]
