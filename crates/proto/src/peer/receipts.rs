@@ -231,6 +231,12 @@ impl Peer {
         by_progress.sort_unstable();
         let parts: Vec<Summed> =
             self.acks.parts(own, &around!(self)).into_iter().map(|(_, part)| part).collect();
+        // While a tree changes, a peer may be told of in two of its parts.
+        let is_consistent = self.is_large()
+            || !matches!(
+                self.composition(&counted, summed.peers, summed.sum),
+                Composition::Unknown
+            );
         let (mut missing, mut departed) = (BTreeMap::new(), BTreeMap::new());
         let mut news = Vec::new();
         for (&sequence, pending) in self.receipts.pending.iter() {
@@ -247,7 +253,7 @@ impl Peer {
                 counted.live
             } else {
                 let whole = parts.iter().filter(|p| p.held > sequence).map(|p| p.peers);
-                let by_sum = whole.fold(1, u32::saturating_add);
+                let by_sum = if is_consistent { whole.fold(1, u32::saturating_add) } else { 1 };
                 // Those that held it hold it, also while a tree changes and less is told.
                 let before = told.map_or(0, |r| r.held).saturating_sub(super::count(gone));
                 by_name.max(by_sum).max(before).min(counted.live - 1).max(1)
