@@ -39,6 +39,8 @@ struct PendingReceipt {
     /// The members that counted when it was asked for; shared by receipts of one moment.
     counted: Arc<[PeerId]>,
     told: Option<Receipt>,
+    /// So many still hold it of those that were told of: they hold it also while a tree changes and less is heard.
+    holders: u32,
 }
 
 /// When the next census is sent.
@@ -87,9 +89,12 @@ impl Receipts {
         }
     }
 
-    /// A member has a new process: what the last one held says nothing about it.
+    /// A member has a new process: what the last one held says nothing about it, and it may have been counted.
     pub(super) fn forget_progress(&mut self, member: &PeerId) {
         self.progress.remove(member);
+        for r in self.pending.values_mut() {
+            r.holders = r.holders.saturating_sub(1);
+        }
     }
 
     fn note(&mut self, member: PeerId, held: u64) {
@@ -140,7 +145,7 @@ impl Peer {
         let counted = self.counted().members;
         let last = self.receipts.pending.iter().next_back().map(|(_, r)| r.counted.clone());
         let counted = last.filter(|c| **c == *counted).unwrap_or_else(|| counted.into());
-        let receipt = PendingReceipt { since: now, counted, told: None };
+        let receipt = PendingReceipt { since: now, counted, told: None, holders: 0 };
         self.receipts.pending.insert(id.sequence, receipt);
         self.receipts.review_at = self.receipts.review_at.min(now + REVIEW_EVERY);
         if self.receipts.census.at == Time::MAX {
@@ -254,8 +259,7 @@ impl Peer {
             } else {
                 let whole = parts.iter().filter(|p| p.held > sequence).map(|p| p.peers);
                 let by_sum = if is_consistent { whole.fold(1, u32::saturating_add) } else { 1 };
-                // Those that held it hold it, also while a tree changes and less is told.
-                let before = told.map_or(0, |r| r.held).saturating_sub(super::count(gone));
+                let before = pending.holders.saturating_sub(super::count(gone));
                 by_name.max(by_sum).max(before).min(counted.live - 1).max(1)
             };
             let is_exact = complete || (counted.is_whole && by_name == held);
@@ -274,7 +278,7 @@ impl Peer {
                 self.receipts.pending.remove(&sequence);
                 self.fx.count("receipts_complete");
             } else if let Some(pending) = self.receipts.pending.get_mut(&sequence) {
-                pending.told = Some(receipt.clone());
+                (pending.told, pending.holders) = (Some(receipt.clone()), receipt.held);
             }
             self.fx.output(Output::Receipt(receipt));
         }

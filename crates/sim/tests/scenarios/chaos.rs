@@ -113,6 +113,8 @@ impl Chaos {
             w.thaw(p);
         }
         self.rests_within(CALM);
+        // Whoever was behind has compared what it has with others, and has pulled the rest.
+        self.net.world.run_for(s(10));
         // It works as on the first day.
         let from = self.net.world.now();
         let ids = self.net.publish_everywhere();
