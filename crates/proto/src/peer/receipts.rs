@@ -59,6 +59,8 @@ pub(super) struct Receipts {
     /// How far members are known to be: each holds everything below its number. Empty while nothing is
     /// pending; at most one for each member.
     progress: BTreeMap<PeerId, u64>,
+    /// The members that counted at the last review, by id.
+    counted: Vec<PeerId>,
     /// Members that are suspected of being dead, and since which review.
     suspected: BTreeMap<PeerId, Time>,
     review_at: Time,
@@ -71,6 +73,7 @@ impl Receipts {
         Receipts {
             pending: VecMap::new(),
             progress: BTreeMap::new(),
+            counted: Vec::new(),
             suspected: BTreeMap::new(),
             review_at: Time::MAX,
             census,
@@ -89,11 +92,16 @@ impl Receipts {
         }
     }
 
-    /// A member has a new process: what the last one held says nothing about it, and it may have been counted.
+    /// A member has a new process: what the last one held says nothing about it.
     pub(super) fn forget_progress(&mut self, member: &PeerId) {
         self.progress.remove(member);
+        self.lose_holders(1);
+    }
+
+    /// So many do not count any more, or not with what they held: each may have been a holder.
+    fn lose_holders(&mut self, n: usize) {
         for r in self.pending.values_mut() {
-            r.holders = r.holders.saturating_sub(1);
+            r.holders = r.holders.saturating_sub(super::count(n));
         }
     }
 
@@ -216,6 +224,7 @@ impl Peer {
         let now = self.fx.now();
         if self.receipts.pending.is_empty() {
             self.receipts.progress.clear();
+            self.receipts.counted.clear();
             self.receipts.suspected.clear();
             self.receipts.review_at = Time::MAX;
             (self.receipts.census.at, self.receipts.census.wait) = (Time::MAX, FIRST_CENSUS);
@@ -229,6 +238,10 @@ impl Peer {
         self.receipts.progress.retain(|id, _| members.get(id).is_some());
         self.note_suspects();
         let counted = self.counted();
+        let goes = |id: &&PeerId| counted.members.binary_search(id).is_err();
+        let gone = self.receipts.counted.iter().filter(goes).count();
+        self.receipts.lose_holders(gone);
+        self.receipts.counted.clone_from(&counted.members);
         // Ascending by progress: those that lack a message are a prefix.
         let known = |id: &PeerId| self.receipts.progress.get(id).copied().unwrap_or(0);
         let mut by_progress: Vec<(u64, PeerId)> =
@@ -252,15 +265,13 @@ impl Peer {
             let place = pending.counted.as_ptr();
             let departed =
                 departed.entry(place).or_insert_with(|| self.departed(&pending.counted)).clone();
-            let gone = departed.len() - told.map_or(0, |r| r.departed.len()).min(departed.len());
             let by_name = counted.number() - u32::try_from(lacking).unwrap_or(0);
             let held = if complete {
                 counted.live
             } else {
                 let whole = parts.iter().filter(|p| p.held > sequence).map(|p| p.peers);
                 let by_sum = if is_consistent { whole.fold(1, u32::saturating_add) } else { 1 };
-                let before = pending.holders.saturating_sub(super::count(gone));
-                by_name.max(by_sum).max(before).min(counted.live - 1).max(1)
+                by_name.max(by_sum).max(pending.holders).min(counted.live - 1).max(1)
             };
             let is_exact = complete || (counted.is_whole && by_name == held);
             let missing = is_exact.then(|| {
