@@ -158,6 +158,9 @@ config! {
     /// How often, over the whole network, one edge pair is exchanged at random so that no island
     /// can last (100 ms to 1 day).
     mix_interval: Duration,
+    /// Candidates that are dialled at once for a neighbour's place, or for an exchange of edges: the one whose link is up
+    /// first is asked, so that links are short (1, the first that is drawn, to 16).
+    nearest_of: u32,
     /// Upper limit of neighbours that the peer looks for, if its capacity asks for one (1 to [`MAX_TARGET`]). As
     /// with every target, one more is taken from who would otherwise have none or one.
     max_degree: Option<u16>,
@@ -211,6 +214,7 @@ impl Config {
             backoff_max: Duration::from_secs(30),
             push_delay: Duration::from_millis(250),
             mix_interval: Duration::from_secs(10),
+            nearest_of: 4,
             ..Self::BASE
         })
     }
@@ -244,6 +248,7 @@ impl Config {
         sync_interval: Duration::from_secs(5),
         broadcast: BroadcastMode::Trees,
         mix_interval: Duration::from_secs(3),
+        nearest_of: 1,
         max_degree: None,
         retention_bytes: 16 * 1024 * 1024,
         retention_age: Duration::from_secs(600),
@@ -298,6 +303,12 @@ impl ConfigBuilder {
         between("tombstone", c.tombstone, s(60), day * 30, "between 1 min and 30 days")?;
         between("sync_interval", c.sync_interval, ms(100), s(3600), "between 100 ms and 1 h")?;
         between("mix_interval", c.mix_interval, ms(100), day, "between 100 ms and 1 day")?;
+        check(
+            "nearest_of",
+            (1..=16).contains(&c.nearest_of),
+            c.nearest_of.to_string(),
+            "between 1 and 16",
+        )?;
         check(
             "max_degree",
             c.max_degree.is_none_or(|d| (1..=MAX_TARGET).contains(&d)),

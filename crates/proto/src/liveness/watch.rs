@@ -202,6 +202,11 @@ impl Watch {
         true
     }
 
+    /// Asks at once, to learn how long an answer takes.
+    pub(crate) fn measure(&mut self, now: Time) {
+        self.questions.get_or_insert_default().asked = now;
+    }
+
     /// When a question came after the last request, so that another request is needed.
     fn needs_request_since(&self) -> Option<Time> {
         let asked = self.questions.as_ref().map(|q| q.asked)?;

@@ -108,17 +108,27 @@ impl Overlay {
             .map(|(id, n)| (*id, n.is_busy(now)))
             .collect();
         // An exchange can wait for another time; whoever needs a place cannot.
-        idle_first(&fits, other.is_some(), rng)
+        self.give_first(&fits, other.is_some(), rng)
+    }
+
+    /// Draws one of some neighbours to be given away, see [`idle_first`]. Where short links are preferred, it is the
+    /// farthest of those that carry no payload.
+    pub(crate) fn give_first(
+        &self,
+        some: &[(PeerId, bool)],
+        can_wait: bool,
+        rng: &mut Stream,
+    ) -> Option<PeerId> {
+        let delay = |id: &PeerId| self.neighbours.get(id).and_then(|n| n.watch.smoothed_delay());
+        let idle = some.iter().filter(|(_, busy)| self.prefers_near() && !busy).map(|(id, _)| *id);
+        let farthest = idle.filter_map(|id| Some((delay(&id)?, id))).max();
+        farthest.map(|(_, id)| id).or_else(|| idle_first(some, can_wait, rng))
     }
 }
 
 /// Draws one of some neighbours, each with whether payload goes over its edge. Those without go
 /// first; if there are none and the matter can wait, it mostly does.
-pub(crate) fn idle_first(
-    some: &[(PeerId, bool)],
-    can_wait: bool,
-    rng: &mut Stream,
-) -> Option<PeerId> {
+fn idle_first(some: &[(PeerId, bool)], can_wait: bool, rng: &mut Stream) -> Option<PeerId> {
     let idle: Vec<PeerId> = some.iter().filter(|(_, busy)| !busy).map(|(id, _)| *id).collect();
     if !idle.is_empty() {
         return idle.get(rng.below(idle.len())).copied();

@@ -20,8 +20,18 @@ const OVERFLOW_AFTER: Duration = Duration::from_secs(6);
 /// Requests under way at once.
 const MAX_UNDERWAY: usize = 4;
 
+/// Where short links are preferred, one in so many is drawn without regard to that, so that no part of a network falls off.
+const UNIFORM_ONE_IN: usize = 3;
+
 /// Shortest wait between two requests for a fresh list.
 const LIST_EVERY: Duration = Duration::from_secs(1);
+
+/// What to ask for, and whom: one of these, the nearest.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) candidates: Vec<PeerId>,
+    pub(crate) want: Want,
+}
 
 /// When to look next, and since when there is something missing.
 #[derive(Debug)]
@@ -75,7 +85,7 @@ impl Overlay {
         members: &Members,
         now: Time,
         rng: &mut Stream,
-    ) -> Vec<(PeerId, Want)> {
+    ) -> Vec<Ask> {
         let deficit = usize::from(self.deficit());
         if deficit == 0 {
             self.fill.short_since = None;
@@ -89,7 +99,9 @@ impl Overlay {
             .requests
             .values()
             .filter(|r| !matches!(r.want, Want::Mix { .. } | Want::Shed { .. }));
-        let underway = filling.count();
+        // Those of one race count once.
+        let races: BTreeSet<u64> = filling.clone().filter_map(|r| r.race).collect();
+        let underway = filling.filter(|r| r.race.is_none()).count() + races.len();
         // Half of what is missing is asked for; the other half others will ask of us.
         let ask = deficit.div_ceil(2).min(MAX_UNDERWAY).saturating_sub(underway);
         if ask == 0 {
@@ -99,9 +111,9 @@ impl Overlay {
         let mut asks = Vec::new();
         for _ in 0..ask {
             let short_for = now.since(short_since);
-            let Some(choice) = round.choose(deficit - asks.len(), short_for, rng) else { break };
-            round.taken.insert(choice.0);
-            asks.push(choice);
+            let Some(ask) = round.choose(deficit - asks.len(), short_for, rng) else { break };
+            round.taken.extend(&ask.candidates);
+            asks.push(ask);
         }
         if asks.is_empty() {
             self.fill.wait = (self.fill.wait * 2).min(ROUND_MAX);
@@ -121,19 +133,19 @@ struct Round<'a> {
 }
 
 impl Round<'_> {
-    fn choose(
-        &self,
-        missing: usize,
-        short_for: Duration,
-        rng: &mut Stream,
-    ) -> Option<(PeerId, Want)> {
+    fn choose(&self, missing: usize, short_for: Duration, rng: &mut Stream) -> Option<Ask> {
         let free = |m: &Member| u64::from(m.record.free_places());
-        if let Some(id) = self.draw(free, rng) {
-            return Some((id, Want::Place));
+        let near = self.overlay.prefers_near() && rng.below(UNIFORM_ONE_IN) > 0;
+        let candidates = self.draw(if near { self.overlay.nearest_of } else { 1 }, free, rng);
+        if !candidates.is_empty() {
+            return Some(Ask { candidates, want: Want::Place });
         }
+        let ask = |candidates: Vec<PeerId>, want| {
+            (!candidates.is_empty()).then_some(Ask { candidates, want })
+        };
         let degree = self.overlay.degree();
         if degree < 2 {
-            return self.draw(|_| 1, rng).map(|id| (id, Want::Overflow));
+            return ask(self.draw(1, |_| 1, rng), Want::Overflow);
         }
         if short_for < HAND_OVER_AFTER {
             return None;
@@ -141,22 +153,23 @@ impl Round<'_> {
         if missing >= 2 {
             // At least 1: a record from before its owner knew its target says 0.
             let by_target = |m: &Member| u64::from(m.record.target.max(1));
-            return self.draw(by_target, rng).map(|id| (id, Want::HandOver));
+            return ask(self.draw(1, by_target, rng), Want::HandOver);
         }
         let excess = |m: &Member| u64::from(m.record.degree.saturating_sub(m.record.target));
-        if let Some(id) = self.draw(excess, rng) {
-            return Some((id, Want::Edge));
+        if let Some(edge) = ask(self.draw(1, excess, rng), Want::Edge) {
+            return Some(edge);
         }
         if short_for < OVERFLOW_AFTER {
             return None;
         }
-        self.draw(|m| u64::from(m.record.degree <= m.record.target), rng)
-            .map(|id| (id, Want::Overflow))
+        let full = |m: &Member| u64::from(m.record.degree <= m.record.target);
+        ask(self.draw(1, full, rng), Want::Overflow)
     }
 
-    fn draw(&self, weight: impl Fn(&Member) -> u64, rng: &mut Stream) -> Option<PeerId> {
+    /// Draws up to `n` different ones.
+    fn draw(&self, n: usize, weight: impl Fn(&Member) -> u64, rng: &mut Stream) -> Vec<PeerId> {
         // The weight goes first: most have none, and need not be looked for among the neighbours.
-        let candidates: Vec<(PeerId, u64)> = self
+        let mut candidates: Vec<(PeerId, u64)> = self
             .members
             .alive()
             .filter(|(_, m)| !m.suspect && m.avoid_until <= self.now)
@@ -169,7 +182,12 @@ impl Round<'_> {
                     && !self.overlay.requests.contains_key(id)
             })
             .collect();
-        let i = rng.weighted(candidates.iter().map(|(_, w)| *w))?;
-        candidates.get(i).map(|(id, _)| *id)
+        let mut drawn = Vec::new();
+        while drawn.len() < n
+            && let Some(i) = rng.weighted(candidates.iter().map(|(_, w)| *w))
+        {
+            drawn.push(candidates.swap_remove(i).0);
+        }
+        drawn
     }
 }

@@ -24,8 +24,8 @@ use crate::small::VecMap;
 use crate::time::Time;
 use crate::wire::Want;
 
-pub(crate) use answer::{Answer, idle_first};
-pub(crate) use fill::FillState;
+pub(crate) use answer::Answer;
+pub(crate) use fill::{Ask, FillState};
 pub(crate) use heal::partner as heal_partner;
 pub(crate) use trim::{Shedding, Trim};
 
@@ -84,6 +84,8 @@ pub(crate) struct Request {
     /// The neighbour that goes when the answer is yes.
     pub(crate) then_close: Option<PeerId>,
     pub(crate) retried: bool,
+    /// While others are dialled for the same: the one whose link is up first is asked.
+    pub(crate) race: Option<u64>,
 }
 
 /// The state of the overlay at one peer.
@@ -93,6 +95,9 @@ pub(crate) struct Overlay {
     pub(crate) requests: VecMap<PeerId, Request>,
     /// (who may take over, whose place) until when.
     permits: VecMap<(PeerId, PeerId), Time>,
+    /// Candidates that are dialled at once for one place ([`Config::nearest_of`](crate::Config::nearest_of)).
+    pub(crate) nearest_of: usize,
+    races: u64,
     pub(crate) target: u16,
     pub(crate) fill: FillState,
     pub(crate) next_mix: Time,
@@ -106,11 +111,13 @@ pub(crate) struct Overlay {
 }
 
 impl Overlay {
-    pub(crate) fn new(now: Time) -> Self {
+    pub(crate) fn new(now: Time, nearest_of: u32) -> Self {
         Overlay {
             neighbours: VecMap::new(),
             requests: VecMap::new(),
             permits: VecMap::new(),
+            nearest_of: nearest_of.max(1) as usize,
+            races: 0,
             target: 0,
             fill: FillState::new(now),
             next_mix: Time::MAX,
@@ -123,6 +130,28 @@ impl Overlay {
 
     pub(crate) fn degree(&self) -> u16 {
         u16::try_from(self.neighbours.len()).unwrap_or(u16::MAX)
+    }
+
+    /// Whether short links are preferred to others.
+    pub(crate) fn prefers_near(&self) -> bool {
+        self.nearest_of > 1
+    }
+
+    /// Several are dialled for the same: the first one whose link is up is asked.
+    pub(crate) fn begin_race(&mut self, between: &[PeerId]) {
+        self.races += 1;
+        for id in between {
+            if let Some(request) = self.requests.get_mut(id) {
+                request.race = Some(self.races);
+            }
+        }
+    }
+
+    /// The link to one of them is up. Says who the others are.
+    pub(crate) fn end_race(&mut self, first: &PeerId) -> Vec<PeerId> {
+        let race = self.requests.get_mut(first).and_then(|r| r.race.take());
+        let of_it = |r: &Request| race.is_some() && r.race == race;
+        self.requests.iter().filter(|(_, r)| of_it(r)).map(|(id, _)| *id).collect()
     }
 
     /// Places to fill.

@@ -206,6 +206,7 @@ impl Peer {
         let process = random("process").u64();
         let own = Own::new(&identity, name, addresses, setup.incarnation, process);
         let floods = config.broadcast() == BroadcastMode::Flood;
+        let nearest_of = config.nearest_of();
         let trees = Trees::new(identity.id(), floods);
         let mut peer = Peer {
             config,
@@ -217,7 +218,7 @@ impl Peer {
             dials: VecMap::new(),
             members,
             registrations,
-            overlay: Overlay::new(now),
+            overlay: Overlay::new(now, nearest_of),
             suspects: VecMap::new(),
             reports: VecMap::new(),
             broadcast,

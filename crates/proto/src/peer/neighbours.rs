@@ -11,7 +11,7 @@ use crate::io::{DialError, LinkId};
 use crate::limits::MAX_NEIGHBOURHOOD;
 use crate::liveness::Watch;
 use crate::membership::{Learned, Member};
-use crate::overlay::{Answer, Neighbour, Request, Trim, idle_first};
+use crate::overlay::{Answer, Ask, Neighbour, Request, Trim};
 use crate::record::{Address, Presence, SignedRecord};
 use crate::signed::Signed;
 use crate::time::Time;
@@ -51,12 +51,22 @@ impl Peer {
         }
         let (me, members) = (self.id(), &self.members);
         let asks = self.overlay.fill(me, members, now, &mut self.rng.overlay);
-        let place = |(_, want): &(PeerId, Want)| matches!(want, Want::Place);
+        let place = |ask: &Ask| matches!(ask.want, Want::Place);
         if !asks.iter().any(place) && self.overlay.fill.wants_list(now) {
             self.ask_for_list();
         }
-        for (id, want) in asks {
-            self.ask_member(id, want);
+        for Ask { candidates, want } in asks {
+            self.ask_nearest(&candidates, want);
+        }
+    }
+
+    /// Asks one of some members: the one whose link is up first.
+    fn ask_nearest(&mut self, candidates: &[PeerId], want: Want) {
+        for id in candidates {
+            self.ask_member(*id, want);
+        }
+        if candidates.len() > 1 {
+            self.overlay.begin_race(candidates);
         }
     }
 
@@ -99,9 +109,19 @@ impl Peer {
         if self.is_departing() || give.is_empty() {
             return;
         }
-        let Some(&other) = others.get(self.rng.overlay.below(others.len())) else { return };
-        let Some(give) = idle_first(&give, true, &mut self.rng.overlay) else { return };
-        self.ask_member(other, Want::Mix { give });
+        let candidates = match self.overlay.nearest_of {
+            0 | 1 => {
+                others.get(self.rng.overlay.below(others.len())).copied().into_iter().collect()
+            }
+            n => self.rng.overlay.sample(others, n),
+        };
+        if candidates.is_empty() {
+            return;
+        }
+        let Some(give) = self.overlay.give_first(&give, true, &mut self.rng.overlay) else {
+            return;
+        };
+        self.ask_nearest(&candidates, Want::Mix { give });
     }
 
     /// Gives up a pair of neighbours over the target.
@@ -165,18 +185,30 @@ impl Peer {
             return;
         }
         let dial = self.dial_peer(id, addresses.clone(), DialFor::Request(id));
-        let request =
-            Request { want, dial: Some(dial), link: None, addresses, then_close, retried: false };
+        let request = Request {
+            want,
+            dial: Some(dial),
+            link: None,
+            addresses,
+            then_close,
+            retried: false,
+            race: None,
+        };
         self.overlay.requests.insert(id, request);
     }
 
     /// The link for a request is up: ask.
     pub(super) fn on_request_link(&mut self, peer: PeerId, link: LinkId) {
+        for slower in self.overlay.end_race(&peer) {
+            // Its link is closed when it is up.
+            self.overlay.requests.remove(&slower);
+        }
         let record = self.current_record();
         let neighbours = self.overlay.named();
         let adjacency = self.adjacency(peer);
-        let Some(request) = self.overlay.requests.get_mut(&peer) else {
-            // Answered on another link in the meantime.
+        let waits = |r: &&mut Request| r.link.is_none();
+        let Some(request) = self.overlay.requests.get_mut(&peer).filter(waits) else {
+            // Answered on another link in the meantime, or another peer was nearer.
             self.close(link, CloseReason::Duplicate);
             return;
         };
@@ -223,8 +255,8 @@ impl Peer {
             self.close(old, CloseReason::Duplicate);
             self.drop_neighbour(remote, LinkDown::Local(CloseReason::Duplicate));
         }
-        if self.overlay.requests.contains_key(&remote) {
-            if self.id() < remote {
+        if let Some(own) = self.overlay.requests.get(&remote) {
+            if self.id() < remote && own.race.is_none() {
                 // Both ask: the request of the smaller id stands.
                 return self.refuse(link, remote, RefuseReason::Crossed);
             }
@@ -426,6 +458,10 @@ impl Peer {
         let jitter = self.rng.liveness.scaled(self.config.ping_interval(), 0.0, 1.0);
         let asks_second = self.identity.id() > id;
         let listening = record.addresses.first().copied();
+        let mut watch = Watch::new(now, jitter, asks_second);
+        if self.overlay.prefers_near() {
+            watch.measure(now);
+        }
         let neighbour = Neighbour {
             link,
             dialed: l.dialed,
@@ -439,7 +475,7 @@ impl Peer {
             tell_all_after: now,
             tell_lacking_after: now,
             busy_until: now,
-            watch: Watch::new(now, jitter, asks_second),
+            watch,
             served_until: now,
             has_told: false,
             record,

@@ -356,6 +356,10 @@ impl Peer {
             Quorum::Reached => {
                 self.set_state(PeerState::Joined);
                 self.overlay.next_mix = now + self.mix_period();
+                if self.overlay.prefers_near() {
+                    // The first neighbours were those that had a place.
+                    self.mix_soon();
+                }
                 self.fx.event(Event::Joined { registrations, quorum });
                 self.overlay.fill.soon(now);
             }

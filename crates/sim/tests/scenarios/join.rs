@@ -1,5 +1,7 @@
 //! Joining: registrations at a majority of the seeds, one overlay, degrees.
 
+use core::time::Duration;
+
 use rumormill_proto::{Address, Config, Event};
 use rumormill_sim::{Latency, NodeId, PeerSpec, World, checkers};
 
@@ -203,4 +205,31 @@ fn a_limit_of_neighbours_is_kept() {
     }
     net.rests_within(s(30));
     assert!(most(&net.world) >= Some(3));
+}
+
+/// The mean delay of all links, and the longest way between two peers in links.
+fn links_on_a_map(nearest_of: u32) -> (Duration, u32) {
+    let node = Config::wan().nearest_of(nearest_of).build().unwrap();
+    let mut config = world_config(38, node);
+    config.latency = Latency::Map { min: ms(5), max: ms(100) };
+    let mut net = Net::new(config, 3, 60);
+    net.rests_within(s(120));
+    fills_up(&mut net);
+    net.only_removed(&[]);
+    // Each link has been asked for a sign of life by now.
+    net.world.run_for(s(30));
+    let views = net.peers.iter().flat_map(|&p| net.world.peer_snapshot(p).unwrap().neighbours);
+    let delays: Vec<Duration> = views.filter_map(|n| n.smoothed_delay).collect();
+    let links = u32::try_from(delays.len()).unwrap();
+    let graph = net.world.graph();
+    let ways = net.peers.iter().map(|&p| graph.distances(p).values().copied().max().unwrap_or(0));
+    (delays.iter().sum::<Duration>() / links, ways.max().unwrap_or(0))
+}
+
+#[test]
+fn links_are_shorter_where_the_nearest_of_some_is_asked_and_no_part_falls_off() {
+    let (drawn, _) = links_on_a_map(1);
+    let (near, ways) = links_on_a_map(4);
+    assert!(near * 10 <= drawn * 9, "{near:?} instead of {drawn:?}");
+    assert!(ways <= 6, "{ways} links from one end to the other");
 }
