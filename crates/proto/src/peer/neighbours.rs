@@ -260,7 +260,12 @@ impl Peer {
                 // Both ask: the request of the smaller id stands.
                 return self.refuse(link, remote, RefuseReason::Crossed);
             }
-            self.cancel_request(remote, CloseReason::Duplicate, Some(link));
+            if own.race.is_some() {
+                // Its link is closed when it is up.
+                self.overlay.requests.remove(&remote);
+            } else {
+                self.cancel_request(remote, CloseReason::Duplicate, Some(link));
+            }
         }
         let now = self.fx.now();
         let rng = &mut self.rng.overlay;

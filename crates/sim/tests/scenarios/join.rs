@@ -207,8 +207,17 @@ fn a_limit_of_neighbours_is_kept() {
     assert!(most(&net.world) >= Some(3));
 }
 
-/// The mean delay of all links, and the longest way between two peers in links.
-fn links_on_a_map(nearest_of: u32) -> (Duration, u32) {
+/// What becomes of a network whose peers are all over a map.
+struct OnMap {
+    /// The mean delay of all links, there and back.
+    delay: Duration,
+    /// Links from one end of the network to the other.
+    ways: u32,
+    /// Links that nobody used and nobody closed for a while.
+    left_open: u64,
+}
+
+fn on_map(nearest_of: u32) -> OnMap {
     let node = Config::wan().nearest_of(nearest_of).build().unwrap();
     let mut config = world_config(38, node);
     config.latency = Latency::Map { min: ms(5), max: ms(100) };
@@ -218,18 +227,23 @@ fn links_on_a_map(nearest_of: u32) -> (Duration, u32) {
     net.only_removed(&[]);
     // Each link has been asked for a sign of life by now.
     net.world.run_for(s(30));
-    let views = net.peers.iter().flat_map(|&p| net.world.peer_snapshot(p).unwrap().neighbours);
-    let delays: Vec<Duration> = views.filter_map(|n| n.smoothed_delay).collect();
+    let views: Vec<_> = net.peers.iter().map(|&p| net.world.peer_snapshot(p).unwrap()).collect();
+    let neighbours = views.iter().flat_map(|v| &v.neighbours);
+    let delays: Vec<Duration> = neighbours.filter_map(|n| n.smoothed_delay).collect();
     let links = u32::try_from(delays.len()).unwrap();
     let graph = net.world.graph();
-    let ways = net.peers.iter().map(|&p| graph.distances(p).values().copied().max().unwrap_or(0));
-    (delays.iter().sum::<Duration>() / links, ways.max().unwrap_or(0))
+    let ways = net.peers.iter().filter_map(|&p| graph.distances(p).values().copied().max());
+    OnMap {
+        delay: delays.iter().sum::<Duration>() / links,
+        ways: ways.max().unwrap(),
+        left_open: views.iter().map(|v| v.counters.get("links_idle_closed")).sum(),
+    }
 }
 
 #[test]
 fn links_are_shorter_where_the_nearest_of_some_is_asked_and_no_part_falls_off() {
-    let (drawn, _) = links_on_a_map(1);
-    let (near, ways) = links_on_a_map(4);
-    assert!(near * 10 <= drawn * 9, "{near:?} instead of {drawn:?}");
-    assert!(ways <= 6, "{ways} links from one end to the other");
+    let (drawn, near) = (on_map(1), on_map(4));
+    assert!(near.delay * 10 <= drawn.delay * 9, "{:?} instead of {:?}", near.delay, drawn.delay);
+    assert!(near.ways <= 6, "{} links from one end to the other", near.ways);
+    assert!(near.left_open <= 2 * drawn.left_open, "the links of those who lost are closed");
 }
