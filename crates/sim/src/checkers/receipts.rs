@@ -118,7 +118,7 @@ mod tests {
         let complete = held == 3;
         let receipt = Receipt { id, held, live: 3, complete, missing, departed: Vec::new() };
         let (at, node) = (seen.ledger.publications[0].at, NodeId(3));
-        let (holders, live, owed) = (nodes.clone(), nodes.clone(), nodes);
+        let (holders, live, owed) = (nodes.clone(), nodes.clone(), nodes[1..].to_vec());
         seen.ledger.receipts.push(ReceiptTold { at, node, receipt, holders, live, owed });
         seen
     }
