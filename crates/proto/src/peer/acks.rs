@@ -21,6 +21,15 @@ const STALLED: Duration = Duration::from_millis(1250);
 /// The same while there is room: nothing waits for it, and little is acknowledged at leisure.
 const STALLED_AT_EASE: Duration = Duration::from_secs(10);
 
+/// One census in so many goes over all links.
+const EXPLORING_CENSUS: u64 = 3;
+
+/// Whether a census goes over all links. Where the tree has come apart and its publisher says nothing more, no batch would be
+/// announced to those who have lost their way, and a ring of them would take each other for their parents for ever.
+const fn explores(round: u64) -> bool {
+    round.is_multiple_of(EXPLORING_CENSUS)
+}
+
 impl Peer {
     pub(super) fn on_ack(&mut self, remote: PeerId, f: &Ack) {
         let now = self.fx.now();
@@ -68,20 +77,26 @@ impl Peer {
         // Where not all members are known by name, no receipt goes by names.
         let names = names && !self.is_large();
         let arrived = Arrived { stream, bytes: 0, wanted: Some(until), names };
+        let way = if explores(round) { trees::Way::Explores } else { trees::Way::Pushed };
         if self.acks.is_new_census(stream, round, now) {
             // It travels as a batch does, and finds the way back for those who have lost it.
-            self.follow_tree(publisher, upstream, trees::Way::Pushed);
+            self.follow_tree(publisher, upstream, way);
             self.acks.census(&arrived, round, now, &around!(self));
             self.send_census(&f, Some(remote));
         } else {
-            self.tree_repeat(publisher, remote, trees::Way::Pushed);
+            self.tree_repeat(publisher, remote, way);
         }
     }
 
-    /// Sends a census along its publisher's tree.
+    /// Sends a census along its publisher's tree, or over all links.
     pub(super) fn send_census(&mut self, census: &Census, from: Option<PeerId>) {
         let publisher = census.body.publisher;
-        for to in self.trees.children(&publisher) {
+        let to = if explores(census.body.round) {
+            self.overlay.neighbours.keys().copied().collect()
+        } else {
+            self.trees.children(&publisher)
+        };
+        for to in to {
             if Some(to) != from
                 && to != publisher
                 && let Some(n) = self.overlay.neighbours.get(&to)
