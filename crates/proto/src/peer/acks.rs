@@ -24,8 +24,8 @@ const STALLED_AT_EASE: Duration = Duration::from_secs(10);
 /// One census in so many goes over all links.
 const EXPLORING_CENSUS: u64 = 3;
 
-/// Whether a census goes over all links. Where the tree has come apart and its publisher says nothing more, no batch would be
-/// announced to those who have lost their way, and a ring of them would take each other for their parents for ever.
+/// Whether a census goes over all links. While its publisher publishes nothing, no announcement reaches peers that have
+/// become each other's parents in a cycle, and a census along the tree does not either.
 const fn explores(round: u64) -> bool {
     round.is_multiple_of(EXPLORING_CENSUS)
 }

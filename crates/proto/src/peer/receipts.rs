@@ -39,7 +39,8 @@ struct PendingReceipt {
     /// The members that counted when it was asked for; shared by receipts of one moment.
     counted: Arc<[PeerId]>,
     told: Option<Receipt>,
-    /// So many still hold it of those that were told of: they hold it also while a tree changes and less is heard.
+    /// Least number of members that hold it: what was reported last, less each member that has stopped counting
+    /// since. Keeps `held` from falling while a tree changes.
     holders: u32,
 }
 
@@ -98,7 +99,7 @@ impl Receipts {
         self.lose_holders(1);
     }
 
-    /// So many do not count any more, or not with what they held: each may have been a holder.
+    /// `n` members have stopped counting, or have a new process: each may have been a holder.
     fn lose_holders(&mut self, n: usize) {
         for r in self.pending.values_mut() {
             r.holders = r.holders.saturating_sub(super::count(n));
@@ -249,7 +250,7 @@ impl Peer {
         by_progress.sort_unstable();
         let parts: Vec<Summed> =
             self.acks.parts(own, &around!(self)).into_iter().map(|(_, part)| part).collect();
-        // While a tree changes, a peer may be told of in two of its parts.
+        // While a peer moves in the tree, its old and its new parent both report it.
         let is_consistent = self.is_large()
             || !matches!(
                 self.composition(&counted, summed.peers, summed.sum),

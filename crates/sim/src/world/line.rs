@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lane_carries_what_is_left_at_its_new_rate() {
+    fn lane_carries_its_backlog_at_the_new_rate() {
         let mut lane = Lane::default();
         let at = |ms: u64| Time::from_micros(ms * 1000);
         lane.carry(at(0), 10_000, 1000);

@@ -113,7 +113,7 @@ impl Chaos {
             w.thaw(p);
         }
         self.rests_within(CALM);
-        // Whoever was behind has compared what it has with others, and has pulled the rest.
+        // Peers may still be pulling messages that they missed; a retry waits up to 4 s, a comparison 5 s.
         self.net.world.run_for(s(10));
         // It works as on the first day.
         let from = self.net.world.now();

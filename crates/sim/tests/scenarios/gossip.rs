@@ -136,7 +136,7 @@ fn what_was_missed_in_a_cut_is_fetched_afterwards() {
 }
 
 #[test]
-fn who_has_given_a_message_up_is_no_holder_of_it() {
+fn peer_that_gave_a_message_up_does_not_count_as_holder() {
     let mut net = Net::lan(740, 3, 6);
     let publisher = net.peers[0];
     net.world.set_skips(1.0);

@@ -207,17 +207,17 @@ fn a_limit_of_neighbours_is_kept() {
     assert!(most(&net.world) >= Some(3));
 }
 
-/// What becomes of a network whose peers are all over a map.
-struct OnMap {
+/// Measurements of an overlay whose peers are spread over a map.
+struct MapOverlay {
     /// The mean delay of all links, there and back.
     delay: Duration,
-    /// Links from one end of the network to the other.
-    ways: u32,
-    /// Links that nobody used and nobody closed for a while.
-    left_open: u64,
+    /// Longest of the shortest paths, in links.
+    diameter: u32,
+    /// Unused links that were closed only by the idle timeout.
+    idle_closed: u64,
 }
 
-fn on_map(nearest_of: u32) -> OnMap {
+fn map_overlay(nearest_of: u32) -> MapOverlay {
     let node = Config::wan().nearest_of(nearest_of).build().unwrap();
     let mut config = world_config(38, node);
     config.latency = Latency::Map { min: ms(5), max: ms(100) };
@@ -232,18 +232,22 @@ fn on_map(nearest_of: u32) -> OnMap {
     let delays: Vec<Duration> = neighbours.filter_map(|n| n.smoothed_delay).collect();
     let links = u32::try_from(delays.len()).unwrap();
     let graph = net.world.graph();
-    let ways = net.peers.iter().filter_map(|&p| graph.distances(p).values().copied().max());
-    OnMap {
+    let eccentricities =
+        net.peers.iter().filter_map(|&p| graph.distances(p).values().copied().max());
+    MapOverlay {
         delay: delays.iter().sum::<Duration>() / links,
-        ways: ways.max().unwrap(),
-        left_open: views.iter().map(|v| v.counters.get("links_idle_closed")).sum(),
+        diameter: eccentricities.max().unwrap(),
+        idle_closed: views.iter().map(|v| v.counters.get("links_idle_closed")).sum(),
     }
 }
 
 #[test]
-fn links_are_shorter_where_the_nearest_of_some_is_asked_and_no_part_falls_off() {
-    let (drawn, near) = (on_map(1), on_map(4));
+fn overlay_that_prefers_near_neighbours_has_shorter_links_and_stays_compact() {
+    let (drawn, near) = (map_overlay(1), map_overlay(4));
     assert!(near.delay * 10 <= drawn.delay * 9, "{:?} instead of {:?}", near.delay, drawn.delay);
-    assert!(near.ways <= 6, "{} links from one end to the other", near.ways);
-    assert!(near.left_open <= 2 * drawn.left_open, "the links of those who lost are closed");
+    assert!(near.diameter <= 6, "{} links from one end to the other", near.diameter);
+    assert!(
+        near.idle_closed <= 2 * drawn.idle_closed,
+        "links to slower candidates are closed at once"
+    );
 }
