@@ -5,8 +5,11 @@
 
 mod support;
 
-use rumormill_proto::wire::{Frame, PeerReply, PeerRequest, Want};
-use rumormill_proto::{Config, Identity, LinkId, RefuseReason, Role};
+use rumormill_proto::wire::{Frame, MembersChanged, PeerReply, PeerRequest, Want};
+use rumormill_proto::{
+    CloseReason, Config, DialError, DialId, DialTarget, Identity, Input, LinkDown, LinkId,
+    RefuseReason, Role,
+};
 
 use support::rig::{Rig, VICTIM};
 use support::statements::{adjacency, identity, signed_record};
@@ -91,4 +94,57 @@ fn there_is_one_link_between_two() {
     assert_eq!(ask(&mut rig, third, request(&identity(1), 2)), None);
     assert_eq!(neighbours(&rig), [third]);
     assert!(!rig.links.contains_key(&first), "it is closed");
+}
+
+/// Its id is smaller than that of the node under test: where both ask, its request stands.
+const SMALLER: u8 = 8;
+
+/// Goes on until that peer is dialled; nobody else answers.
+fn dial_to_smaller(rig: &mut Rig) -> DialId {
+    let id = identity(SMALLER).id();
+    assert!(id < identity(VICTIM).id());
+    for _ in 0..1_000 {
+        for (dial, to) in std::mem::take(&mut rig.dials) {
+            match to {
+                DialTarget::Peer { id: dialled, .. } if dialled == id => return dial,
+                _ => rig.handle(Input::DialFailed { dial, why: DialError::Refused }),
+            }
+        }
+        rig.next_deadline();
+    }
+    panic!("it is not dialled");
+}
+
+/// A node that has dialled a peer, and whose neighbour that peer has become by its own request.
+fn crossed() -> (Rig, LinkId, DialId) {
+    let mut rig = Rig::peer(Config::lan().build().unwrap());
+    rig.join(0);
+    let seed = rig.links.iter().find(|(_, r)| r.role == Role::Seed).map(|(id, _)| *id).unwrap();
+    let joined = vec![signed_record(&identity(SMALLER), 1, 0)];
+    let (left, dead) = (Vec::new(), Vec::new());
+    rig.receive(seed, MembersChanged { joined, left, dead, alive: 8, participating: 8 });
+    let dial = dial_to_smaller(&mut rig);
+    let link = rig.link_up(SMALLER, Role::Peer, None);
+    assert_eq!(ask(&mut rig, link, request(&identity(SMALLER), 1)), None);
+    assert_eq!(neighbours(&rig), [link]);
+    (rig, link, dial)
+}
+
+#[test]
+fn link_of_a_request_that_gave_way_is_closed_when_it_is_up() {
+    let (mut rig, link, dial) = crossed();
+    let own = rig.link_up(SMALLER, Role::Peer, Some(dial));
+    assert!(!rig.links.contains_key(&own), "nobody needs it");
+    assert_eq!(neighbours(&rig), [link]);
+}
+
+#[test]
+fn dial_that_was_given_up_does_not_end_a_later_request() {
+    let (mut rig, link, old) = crossed();
+    rig.link_down(link, LinkDown::Closed(CloseReason::HandedOver));
+    let new = dial_to_smaller(&mut rig);
+    rig.handle(Input::DialFailed { dial: old, why: DialError::Refused });
+    rig.sent.clear();
+    let link = rig.link_up(SMALLER, Role::Peer, Some(new));
+    assert!(rig.sent.iter().any(|(to, f)| *to == link && matches!(f, Frame::PeerRequest(_))));
 }

@@ -76,14 +76,14 @@ impl Peer {
     }
 
     pub(super) fn on_link_up(&mut self, id: LinkId, info: LinkInfo) {
-        let purpose = info.dial.and_then(|d| self.dials.remove(&d));
+        let dial = info.dial.and_then(|d| Some((d, self.dials.remove(&d)?)));
         if info.remote == self.id() {
             // One's own address among the candidates.
             self.fx.close(id, CloseReason::Duplicate);
-            self.forget_dial(purpose, DialError::WrongIdentity);
+            self.forget_dial(dial, DialError::WrongIdentity);
             return;
         }
-        let for_seed = matches!(purpose, Some(DialFor::Seed(_)));
+        let for_seed = matches!(dial, Some((_, DialFor::Seed(_))));
         if self.own.has_left() || (self.is_leaving() && !for_seed) {
             self.fx.close(id, CloseReason::Leaving);
             return;
@@ -91,7 +91,7 @@ impl Peer {
         if self.links.len() >= MAX_PEER_LINKS {
             self.fx.count("links_refused");
             self.fx.close(id, CloseReason::Limit);
-            self.forget_dial(purpose, DialError::Limit);
+            self.forget_dial(dial, DialError::Limit);
             return;
         }
         let now = self.fx.now();
@@ -114,7 +114,7 @@ impl Peer {
         // A handshake that the suspect took part in is a sign of life.
         self.heard_from(info.remote);
         self.on_handshake(info.remote);
-        match purpose {
+        match dial.map(|(_, purpose)| purpose) {
             Some(DialFor::Seed(index)) => self.on_seed_up(index, id, &info),
             Some(DialFor::Request(peer)) => self.on_request_link(peer, id),
             Some(DialFor::Ask { subject, .. }) => {
@@ -180,18 +180,19 @@ impl Peer {
 
     pub(super) fn on_dial_failed(&mut self, dial: DialId, why: DialError) {
         self.fx.count("dials_failed");
-        let purpose = self.dials.remove(&dial);
-        self.forget_dial(purpose, why);
+        let dial = self.dials.remove(&dial).map(|purpose| (dial, purpose));
+        self.forget_dial(dial, why);
     }
 
-    fn forget_dial(&mut self, purpose: Option<DialFor>, why: DialError) {
+    fn forget_dial(&mut self, dial: Option<(DialId, DialFor)>, why: DialError) {
+        let Some((dial, purpose)) = dial else { return };
         match purpose {
-            Some(DialFor::Seed(index)) if self.registrations.is_linked(index) => {
+            DialFor::Seed(index) if self.registrations.is_linked(index) => {
                 // The name of a linked seed leads elsewhere, and nothing answers there: the link stays.
                 self.fx.count("seed_moves_failed");
                 self.registrations.end_dial(index);
             }
-            Some(DialFor::Seed(index)) => {
+            DialFor::Seed(index) => {
                 let Some(s) = self.registrations.slots.get_mut(index) else { return };
                 // What was wrong there before is over: nothing that answers is there.
                 s.problem = None;
@@ -202,13 +203,13 @@ impl Peer {
                 }
                 self.on_seed_lost(index, why.to_string());
             }
-            Some(DialFor::Request(peer)) => self.request_failed(peer, why),
-            Some(DialFor::Probe(peer)) => {
+            DialFor::Request(peer) => self.request_dial_failed(peer, dial, why),
+            DialFor::Probe(peer) => {
                 if let Some(s) = self.suspects.get_mut(&peer) {
                     s.dial = None;
                 }
             }
-            Some(DialFor::Ask { .. }) | None => {}
+            DialFor::Ask { .. } => {}
         }
     }
 

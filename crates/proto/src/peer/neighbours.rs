@@ -7,7 +7,7 @@ use super::links::{DialFor, Use};
 use crate::death::Adjacency;
 use crate::event::{CloseReason, Event, LinkDown, RefuseReason};
 use crate::identity::PeerId;
-use crate::io::{DialError, LinkId};
+use crate::io::{DialError, DialId, LinkId};
 use crate::limits::MAX_NEIGHBOURHOOD;
 use crate::liveness::Watch;
 use crate::membership::{Learned, Member};
@@ -200,8 +200,7 @@ impl Peer {
     /// The link for a request is up: ask.
     pub(super) fn on_request_link(&mut self, peer: PeerId, link: LinkId) {
         for slower in self.overlay.end_race(&peer) {
-            // Its link is closed when it is up.
-            self.overlay.requests.remove(&slower);
+            self.cancel_request(slower, CloseReason::Duplicate, None);
         }
         let record = self.current_record();
         let neighbours = self.overlay.named();
@@ -260,12 +259,7 @@ impl Peer {
                 // Both ask: the request of the smaller id stands.
                 return self.refuse(link, remote, RefuseReason::Crossed);
             }
-            if own.race.is_some() {
-                // Its link is closed when it is up.
-                self.overlay.requests.remove(&remote);
-            } else {
-                self.cancel_request(remote, CloseReason::Duplicate, Some(link));
-            }
+            self.cancel_request(remote, CloseReason::Duplicate, Some(link));
         }
         let now = self.fx.now();
         let rng = &mut self.rng.overlay;
@@ -421,6 +415,14 @@ impl Peer {
         }
     }
 
+    /// A dial came to nothing.
+    pub(super) fn request_dial_failed(&mut self, peer: PeerId, dial: DialId, why: DialError) {
+        // The dial of a request that was given up says nothing of a later one.
+        if self.overlay.requests.get(&peer).is_some_and(|r| r.dial == Some(dial)) {
+            self.request_failed(peer, why);
+        }
+    }
+
     /// A request came to nothing.
     pub(super) fn request_failed(&mut self, peer: PeerId, why: DialError) {
         let now = self.fx.now();
@@ -438,12 +440,10 @@ impl Peer {
         self.overlay.fill.soon(now);
     }
 
-    /// Gives up a request and its link, unless that is the one to `keep`.
+    /// Gives up a request and its link, unless that is the one to `keep`. A link that is still
+    /// being made is closed when it is up.
     fn cancel_request(&mut self, peer: PeerId, reason: CloseReason, keep: Option<LinkId>) {
         let Some(request) = self.overlay.requests.remove(&peer) else { return };
-        if let Some(dial) = request.dial {
-            self.dials.remove(&dial);
-        }
         if let Some(link) = request.link.filter(|l| Some(*l) != keep) {
             self.close(link, reason);
         }
