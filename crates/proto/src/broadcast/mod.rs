@@ -99,8 +99,13 @@ impl Broadcast {
     }
 
     /// Lets go of what is too old.
-    pub(crate) fn expire(&mut self, now: Time) -> Vec<Batch> {
-        let gone = self.kept.expire(now);
+    pub(crate) fn expire(
+        &mut self,
+        now: Time,
+        awaited: impl Fn(&MessageList, StreamId, u64) -> Awaited,
+    ) -> Vec<Batch> {
+        let list = &self.list;
+        let gone = self.kept.expire(now, |stream, number| awaited(list, stream, number));
         self.dropped(&gone);
         let publishers: BTreeSet<PeerId> = gone.iter().map(Batch::publisher).collect();
         publishers.into_iter().for_each(|publisher| self.compact(publisher));

@@ -3,7 +3,7 @@
 //! Oldest arrivals go first, but for those that somebody who keeps up still waits for: however much
 //! others publish meanwhile, they stay, in up to half of the room. (The windows of all publishers
 //! together are held to that half; see [`active`](super::active).) What this node published itself and
-//! nobody has acknowledged stays in any case: if it went, nobody could ever get it.
+//! nobody has acknowledged stays in any case, however old it is: if it went, nobody could ever get it.
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -16,6 +16,8 @@ use crate::time::{Time, WallTime};
 
 /// Part of the room that those take which are waited for.
 const SPARED_PART: u64 = 2;
+/// What is too old and can be had from here only is looked at again so much later.
+const POSTPONED: Duration = Duration::from_secs(60);
 /// Batches looked at for the one that holds a message.
 const OVERLAPS: usize = 4;
 
@@ -40,6 +42,8 @@ pub(crate) struct Kept {
     /// How many times it came again.
     pub(crate) repeats: u32,
     arrived: Time,
+    /// When it is too old.
+    expires: Time,
     /// For how long it had existed when it arrived, at least; the longest there is if an earlier life of
     /// this node kept it.
     age: Duration,
@@ -134,8 +138,8 @@ impl Retention {
         self.messages += batch.len() as u64;
         let (repeats, order) = (0, self.next());
         self.arrivals.push_back(Some(batch.clone()));
-        let (arrived, age) = (now, Duration::ZERO);
-        let kept = Kept { batch, hops, from, received_at, repeats, arrived, age, order };
+        let (arrived, expires, age) = (now, now + self.max_age, Duration::ZERO);
+        let kept = Kept { batch, hops, from, received_at, repeats, arrived, expires, age, order };
         self.batches.insert(id, Box::new(kept));
         let mut gone = Vec::new();
         if self.bytes > self.max_bytes {
@@ -204,10 +208,11 @@ impl Retention {
         self.oldest_elsewhere(awaited)
     }
 
-    /// The oldest one that others have as well; the oldest of all if there is no such one.
+    /// The oldest one that others have as well; the oldest of all if there is no such one. Not what has just come:
+    /// it has yet to be delivered.
     fn oldest_elsewhere(&self, awaited: &impl Fn(StreamId, u64) -> Awaited) -> Option<u64> {
         let from_here = |k: &Kept| awaited(k.batch.stream(), k.batch.end()) == Awaited::FromHere;
-        (self.first..self.next())
+        (self.first..self.next().saturating_sub(1))
             .find(|order| self.arrival(*order).is_some_and(|k| !from_here(k)))
             .or_else(|| self.oldest())
     }
@@ -217,20 +222,38 @@ impl Retention {
         (!self.arrivals.is_empty()).then_some(self.first)
     }
 
-    /// Lets go of what is too old.
-    pub(crate) fn expire(&mut self, now: Time) -> Vec<Batch> {
+    /// Lets go of what is too old. What only this node has stays, and what came after it may stay as much
+    /// longer as [`POSTPONED`].
+    pub(crate) fn expire(
+        &mut self,
+        now: Time,
+        awaited: impl Fn(StreamId, u64) -> Awaited,
+    ) -> Vec<Batch> {
         let mut gone = Vec::new();
-        while self.next_expiry().is_some_and(|at| at <= now)
-            && let Some(oldest) = self.oldest()
-        {
-            gone.extend(self.remove(oldest));
+        if self.next_expiry().is_none_or(|at| at > now) {
+            return gone;
+        }
+        for order in self.first..self.next() {
+            let Some(kept) = self.arrival(order) else { continue };
+            // Those behind one that stayed are as old as it was then, or younger.
+            if kept.arrived + self.max_age > now {
+                break;
+            }
+            if awaited(kept.batch.stream(), kept.batch.end()) != Awaited::FromHere {
+                gone.extend(self.remove(order));
+                continue;
+            }
+            let id = name(&kept.batch);
+            if let Some(kept) = self.batches.get_mut(&id) {
+                kept.expires = now + POSTPONED;
+            }
         }
         gone
     }
 
-    /// When the oldest one is too old.
+    /// When to look for what is too old.
     pub(crate) fn next_expiry(&self) -> Option<Time> {
-        self.arrival(self.first).map(|k| k.arrived + self.max_age)
+        self.arrival(self.first).map(|k| k.expires)
     }
 
     fn remove(&mut self, order: u64) -> Option<Batch> {
@@ -432,6 +455,43 @@ mod tests {
     }
 
     #[test]
+    fn what_was_published_here_and_has_not_come_anywhere_does_not_grow_too_old() {
+        let mut r = Retention::new(10_000, Duration::from_secs(10));
+        let at = |s: u64| Time::from_micros(s * 1_000_000);
+        let waits = |_: StreamId, end: u64| {
+            if end == 1 { Awaited::FromHere } else { Awaited::Nobody }
+        };
+        for n in 0..3 {
+            r.keep(batch(n, 1, 500), 0, None, at(n), WallTime(0), waits);
+        }
+        let gone = |b: Vec<Batch>| b.iter().map(Batch::first).collect::<Vec<_>>();
+        assert_eq!(gone(r.expire(at(11), waits)), [1], "the first one stays");
+        assert!(
+            r.next_expiry().is_some_and(|next| next > at(11)),
+            "it is not looked at all the time"
+        );
+        assert_eq!(gone(r.expire(at(11) + POSTPONED, waits)), [2]);
+        assert_eq!(
+            gone(r.expire(at(11) + POSTPONED * 2, nobody)),
+            [0],
+            "now it has come somewhere"
+        );
+        assert_eq!(r.next_expiry(), None);
+    }
+
+    #[test]
+    fn what_has_just_come_does_not_go_before_it_is_delivered() {
+        let mut r = Retention::new(2_000, Duration::from_secs(10));
+        let from_here = |s: StreamId, end: u64| match (s, end) {
+            (_, 1) => Awaited::FromHere,
+            _ => Awaited::Nobody,
+        };
+        r.keep(batch(0, 1, 1_500), 0, None, Time::ZERO, WallTime(0), from_here);
+        let gone = r.keep(batch(1, 1, 500), 1, None, Time::ZERO, WallTime(0), from_here);
+        assert_eq!(gone.iter().map(Batch::first).collect::<Vec<_>>(), [0]);
+    }
+
+    #[test]
     fn bounded_by_bytes_and_age() {
         let mut r = Retention::new(10_000, Duration::from_secs(10));
         let mut gone = Vec::new();
@@ -442,7 +502,7 @@ mod tests {
         }
         assert_eq!(gone.len() as u64 + r.messages(), 20);
         assert!(gone.iter().map(Batch::first).is_sorted(), "oldest first");
-        let gone = r.expire(Time::from_micros(100_000_000));
+        let gone = r.expire(Time::from_micros(100_000_000), |_, _| Awaited::Nobody);
         assert!(!gone.is_empty());
         assert_eq!((r.messages(), r.bytes(), r.next_expiry()), (0, 0, None));
     }

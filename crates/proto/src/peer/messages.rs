@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::Peer;
 use crate::batch::Batch;
-use crate::broadcast::acks::{Arrived, Surroundings};
+use crate::broadcast::acks::{Acks, Arrived, Surroundings};
 use crate::broadcast::trees::{self, Trees};
 use crate::broadcast::{Awaited, MessageList, Step, Taken, name};
 use crate::config::BroadcastMode;
@@ -12,6 +12,7 @@ use crate::event::Event;
 use crate::identity::PeerId;
 use crate::io::{Class, LinkId, Output, StoreOp};
 use crate::message::{Delivery, StreamId};
+use crate::time::Time;
 use crate::wire::Gossip;
 
 /// An edge that carried payload is busy for so long.
@@ -82,6 +83,33 @@ macro_rules! around {
 }
 pub(super) use around;
 
+/// Who waits for what is below a number of a stream.
+macro_rules! awaited {
+    ($peer:ident, $now:ident) => {{
+        let (acks, trees) = (&$peer.acks, &$peer.trees);
+        let (me, others) = ($peer.identity.id(), $peer.members.alive_count());
+        move |list: &$crate::broadcast::MessageList, stream: $crate::message::StreamId, number| {
+            let around = $crate::peer::messages::Around::new(list, trees, me, others);
+            $crate::peer::messages::who_waits(acks, stream, number, $now, &around)
+        }
+    }};
+}
+pub(super) use awaited;
+
+pub(super) fn who_waits(
+    acks: &Acks,
+    stream: StreamId,
+    number: u64,
+    now: Time,
+    around: &Around<'_>,
+) -> Awaited {
+    match acks.summed(stream, now, around) {
+        Some(s) if s.patient < number && stream.publisher == around.me => Awaited::FromHere,
+        Some(s) if s.patient < number => Awaited::Somebody,
+        _ => Awaited::Nobody,
+    }
+}
+
 impl<'a> Around<'a> {
     pub(super) const fn new(
         list: &'a MessageList,
@@ -114,16 +142,7 @@ impl Peer {
         // What is old finds no tree: where none is known, neighbours ask for it, and are not flooded with it.
         let goes_on = !way.pulled && (is_known || !is_old || way.from.is_none());
         let may_explore = !is_old && self.trees.may_explore(&stream.publisher, now);
-        let trees = &self.trees;
-        let (acks, me, others) = (&self.acks, self.identity.id(), self.members.alive_count());
-        let awaited = |list: &MessageList, stream: StreamId, number| {
-            let around = Around { list, trees, me, others };
-            match acks.summed(stream, now, &around) {
-                Some(s) if s.patient < number && stream.publisher == me => Awaited::FromHere,
-                Some(s) if s.patient < number => Awaited::Somebody,
-                _ => Awaited::Nobody,
-            }
-        };
+        let awaited = awaited!(self, now);
         match self.broadcast.receive(batch, way.hops, way.from, now, wall, awaited) {
             Taken::Repeat => {
                 self.fx.add("messages_duplicate", batch.len() as u64);
@@ -161,9 +180,8 @@ impl Peer {
                 self.deliver(stream);
                 // With the marks that it moved: a batch is never durable as one that was held back
                 // when it was delivered as it came.
-                let mut ops: Vec<StoreOp> =
-                    dropped.iter().map(|b| StoreOp::RemoveBatch(name(b))).collect();
-                ops.push(StoreOp::PutBatch(batch.clone()));
+                let mut ops = vec![StoreOp::PutBatch(batch.clone())];
+                ops.extend(dropped.iter().map(|b| StoreOp::RemoveBatch(name(b))));
                 ops.extend(self.moved_marks());
                 self.fx.store(ops);
             }
@@ -271,6 +289,7 @@ impl Peer {
                 Step::Deliver { kept, from } => {
                     let delivery = Delivery {
                         age: kept.age(now),
+                        to: kept.batch.end(),
                         batch: kept.batch,
                         from,
                         neighbour: kept.from,

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use super::Peer;
+use super::messages::awaited;
 use crate::broadcast::name;
 use crate::identity::PeerId;
 use crate::io::{Input, StoreOp};
@@ -144,7 +145,7 @@ impl Peer {
         if self.overlay.announce_at.is_some_and(|at| at <= now) {
             self.announce_neighbourhood();
         }
-        let expired = self.broadcast.expire(now);
+        let expired = self.broadcast.expire(now, awaited!(self, now));
         if !expired.is_empty() {
             self.fx.store(expired.iter().map(|b| StoreOp::RemoveBatch(name(b))).collect());
         }
