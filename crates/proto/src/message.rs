@@ -9,7 +9,7 @@ use bytes::Bytes;
 use minicbor::{Decode, Encode};
 use serde::{Serialize, Serializer};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Messages};
 use crate::identity::PeerId;
 use crate::time::WallTime;
 
@@ -160,6 +160,9 @@ pub struct Delivery {
     pub batch: Batch,
     /// Number of the first message in it that is delivered here; the others were before.
     pub from: u64,
+    /// The number after the last one that is delivered here. All of the rest of the batch, but for what an
+    /// earlier life had delivered only a part of.
+    pub to: u64,
     /// The neighbour it came from first; `None` for one's own, and for what an earlier life kept.
     pub neighbour: Option<PeerId>,
     /// Links it crossed to get here; 0 for one's own.
@@ -174,17 +177,15 @@ pub struct Delivery {
 
 impl Delivery {
     /// The messages that are delivered, in order.
-    pub fn messages(&self) -> impl Iterator<Item = Message> + use<> {
-        let skip = self.from.saturating_sub(self.batch.first());
-        let mut all = self.batch.messages();
-        all.skip_numbers(skip);
-        all
+    #[must_use]
+    pub fn messages(&self) -> Messages {
+        self.batch.messages_in(self.from, self.to)
     }
 
     /// How many.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.batch.end().saturating_sub(self.from)
+        self.to.saturating_sub(self.from)
     }
 }
 

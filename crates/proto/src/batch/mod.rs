@@ -163,7 +163,16 @@ impl Batch {
     /// Its messages, in order.
     #[must_use]
     pub fn messages(&self) -> Messages {
-        Messages { batch: self.clone(), at: self.0.content.at.start, next: self.0.first }
+        self.messages_in(self.0.first, self.end())
+    }
+
+    /// Those of its messages whose numbers are at least `from` and below `to`, in order.
+    #[must_use]
+    pub fn messages_in(&self, from: u64, to: u64) -> Messages {
+        let (at, next) = (self.0.content.at.start, self.0.first);
+        let mut all = Messages { batch: self.clone(), at, next, end: to.min(self.end()) };
+        all.skip_to(from);
+        all
     }
 
     /// The message with this number, if it is in here.
@@ -314,21 +323,19 @@ pub struct Messages {
     batch: Batch,
     at: usize,
     next: u64,
+    /// The number after the last one.
+    end: u64,
 }
 
 impl Messages {
-    /// Leaves out the next `n`.
-    pub(crate) fn skip_numbers(&mut self, n: u64) {
-        for _ in 0..n {
-            if self.place().is_none() {
-                return;
-            }
-        }
+    /// Leaves out those before a number.
+    fn skip_to(&mut self, number: u64) {
+        while self.next < number && self.place().is_some() {}
     }
 
     /// The next message: its number, time, and where topic and payload are.
     fn place(&mut self) -> Option<(u64, u64, Range<usize>, Range<usize>)> {
-        if self.next >= self.batch.end() {
+        if self.next >= self.end {
             return None;
         }
         // It was checked when the batch was read.

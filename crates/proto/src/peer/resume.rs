@@ -103,13 +103,14 @@ pub(super) fn restore(
     for (stream, mark) in streams {
         let latest = latest.entry(stream.publisher).or_default();
         let (mut floor, mut end) = (0, 0);
-        for k in broadcast.kept.range(stream, 0, mark).filter(|k| k.batch.end() <= mark) {
+        for k in broadcast.kept.range(stream, 0, mark) {
             if end < k.batch.first() {
                 floor = k.batch.first();
             }
-            end = k.batch.end().max(end);
+            // Of the last one, the consumer may have dealt with a part.
+            end = k.batch.end().min(mark).max(end);
             *latest = k.arrival().max(*latest);
-            delivered.push((*latest, delivery(k)));
+            delivered.push((*latest, delivery(k, end)));
         }
         if end == mark {
             broadcast.list.lower_floor(stream, floor);
@@ -126,11 +127,12 @@ pub(super) fn named_before(batch: &Batch) -> Option<(StreamId, u64)> {
     Some((stream, previous.next))
 }
 
-fn delivery(k: &Kept) -> Delivery {
+fn delivery(k: &Kept, to: u64) -> Delivery {
     Delivery {
         age: Duration::MAX,
         batch: k.batch.clone(),
         from: k.batch.first(),
+        to,
         neighbour: None,
         hops: k.hops,
         received_at: k.received_at,
@@ -178,7 +180,7 @@ mod tests {
     }
 
     fn span(d: &Delivery) -> String {
-        format!("{}:{}-{}", d.batch.epoch(), d.from, d.batch.end())
+        format!("{}:{}-{}", d.batch.epoch(), d.from, d.to)
     }
 
     /// What is delivered and told, and what becomes durable.
@@ -247,6 +249,20 @@ mod tests {
         let (words, stored) = drained(&mut p);
         assert_eq!(words, "1:2-4 2:0-1");
         assert_eq!(stored, ["1<4 2<1"], "one request for all that moved");
+    }
+
+    #[test]
+    fn batch_that_the_consumer_has_dealt_with_in_part_is_kept_and_given_in_two_parts() {
+        let kept = vec![batch(1, 1, 0, 5), batch(1, 1, 5, 5)];
+        let mut p = peer(lan(), vec![mark(1, 1, 7)], kept);
+        assert_eq!(restored(&mut p), "1:0-5 1:5-7");
+        assert_eq!(drained(&mut p).0, "1:7-10");
+        let seen = p.broadcast.list.get(mark(1, 1, 0).stream()).unwrap();
+        assert_eq!(
+            (seen.high_water(), seen.floor()),
+            (10, 0),
+            "others can have all of it from here"
+        );
     }
 
     #[test]

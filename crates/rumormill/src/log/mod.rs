@@ -44,7 +44,7 @@ pub(crate) enum Entry {
 impl Entry {
     pub(crate) fn span(&self) -> Span {
         match self {
-            Entry::Batch(d) => Span { stream: d.batch.stream(), from: d.from, to: d.batch.end() },
+            Entry::Batch(d) => Span { stream: d.batch.stream(), from: d.from, to: d.to },
             Entry::Gap(span) => *span,
         }
     }

@@ -263,12 +263,8 @@ impl Subscription {
                 WallTime(0)
             }
         };
-        let Delivery { batch, neighbour, hops, received_at, .. } = delivery;
-        let mut messages = batch.messages();
-        let skip = usize::try_from(from.saturating_sub(batch.first())).unwrap_or(usize::MAX);
-        if let Some(before) = skip.checked_sub(1) {
-            messages.nth(before);
-        }
+        let Delivery { batch, to, neighbour, hops, received_at, .. } = delivery;
+        let messages = batch.messages_in(from, to);
         self.current = Some(Current { messages, since, neighbour, hops, received_at });
     }
 

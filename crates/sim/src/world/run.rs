@@ -131,7 +131,10 @@ impl World {
                 if self.is_life(node, life)
                     && let Some(consumer) = &mut self.node_mut(node).consumer
                 {
-                    let marks = consumer.acknowledge();
+                    let (marks, is_left) = consumer.acknowledge();
+                    if is_left && let Some(lag) = self.config.consumer_lag {
+                        self.queue.push(self.now + lag, Happening::Consumed { node, life });
+                    }
                     let streams = marks.len() as u64;
                     self.feed(node, Step::Consumed, streams, Input::Consumed { marks });
                 }
@@ -349,7 +352,7 @@ impl World {
                     let arrival = |id| Arrival { at, node, life, id, from, hops, age };
                     self.ledger.arrivals.extend(delivery.messages().map(|m| arrival(m.id())));
                 }
-                self.give_consumer(node, delivery.batch.stream(), delivery.batch.end());
+                self.give_consumer(node, delivery.batch.stream(), delivery.from, delivery.to);
             }
             Output::Receipt(receipt) => {
                 self.figures.receipts += 1;
@@ -378,12 +381,12 @@ impl World {
         }
     }
 
-    /// Gives the consumer of a peer, if it has one, everything of a stream below `next`.
-    fn give_consumer(&mut self, node: NodeId, stream: StreamId, next: u64) {
+    /// Gives the consumer of a peer, if it has one, messages or a gap of a stream.
+    fn give_consumer(&mut self, node: NodeId, stream: StreamId, from: u64, next: u64) {
         let Some(lag) = self.config.consumer_lag else { return };
         let at = self.now + lag;
         let n = self.node_mut(node);
-        if n.consumer.as_mut().is_some_and(|consumer| consumer.give(stream, next)) {
+        if n.consumer.as_mut().is_some_and(|consumer| consumer.give(stream, from, next)) {
             let life = n.life;
             self.queue.push(at, Happening::Consumed { node, life });
         }
@@ -398,7 +401,7 @@ impl World {
         match &event {
             &Event::Gap { publisher, epoch, from, to } => {
                 self.figures.missed += to - from;
-                self.give_consumer(node, StreamId { publisher, epoch }, to);
+                self.give_consumer(node, StreamId { publisher, epoch }, to, to);
             }
             Event::PeerRemoved { .. } | Event::MemberDead { .. } => self.figures.removals += 1,
             _ => {}
