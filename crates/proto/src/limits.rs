@@ -118,15 +118,15 @@ pub const ANSWER_RATE: u64 = 64 * 1024 * 1024;
 pub const ANSWER_BURST: u64 = 64 * 1024 * 1024;
 /// Streams in one [`Confirm`](crate::wire::Confirm), and streams that a peer remembers to have confirmed.
 pub const MAX_CONFIRM: usize = 256;
-/// Publishers whose missing messages are looked for at once; others wait for the next comparison.
+/// Streams whose missing messages are looked for at once; others wait for the next comparison.
 pub const MAX_MISSING: usize = 4_096;
-/// Neighbours remembered as having what is missing of one publisher.
+/// Neighbours remembered as having what is missing of one stream.
 pub const MAX_SOURCES: usize = 8;
 /// Publishers whose trees a peer knows its place in; those used least recently are forgotten, and flooded again.
 pub const MAX_TREES: usize = 4_096;
 /// Publishers named in one [`Graft`](crate::wire::Graft) or [`Prune`](crate::wire::Prune).
 pub const MAX_GRAFTED: usize = 256;
-/// Publishers whose progress is acknowledged; beyond it the least recent is forgotten.
+/// Streams whose progress is acknowledged; beyond it the least recent is forgotten.
 pub const MAX_ACKS: usize = 1_024;
 /// Publishers whose census asks for the names of holders, at one relay; beyond it the least recent is
 /// forgotten.

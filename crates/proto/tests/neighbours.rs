@@ -5,14 +5,19 @@
 
 mod support;
 
+use core::time::Duration;
+
+use rumormill_proto::signed::Signed;
 use rumormill_proto::wire::{Frame, MembersChanged, PeerReply, PeerRequest, Want};
 use rumormill_proto::{
-    CloseReason, Config, DialError, DialId, DialTarget, Identity, Input, LinkDown, LinkId,
+    CloseReason, Config, DialError, DialId, DialTarget, Identity, Input, LinkDown, LinkId, Record,
     RefuseReason, Role,
 };
 
+use support::hostile::honest_answer;
 use support::rig::{Rig, VICTIM};
-use support::statements::{adjacency, identity, signed_record};
+use support::script::Script;
+use support::statements::{adjacency, identity, record, signed_record};
 
 fn request(of: &Identity, incarnation: u64) -> PeerRequest {
     PeerRequest {
@@ -147,4 +152,62 @@ fn dial_that_was_given_up_does_not_end_a_later_request() {
     rig.sent.clear();
     let link = rig.link_up(SMALLER, Role::Peer, Some(new));
     assert!(rig.sent.iter().any(|(to, f)| *to == link && matches!(f, Frame::PeerRequest(_))));
+}
+
+#[test]
+fn neighbour_that_refuted_its_death_is_reported_by_its_new_number() {
+    let mut rig = Rig::peer(Config::lan().build().unwrap());
+    rig.join(1);
+    assert_eq!(neighbours(&rig).len(), 1);
+    let seed = rig.links.iter().find(|(_, r)| r.role == Role::Seed).map(|(id, _)| *id).unwrap();
+    // The same process: cut off from the seeds, it was declared dead, and its link here has held.
+    let joined = vec![signed_record(&identity(1), 2, 0)];
+    let (left, dead) = (Vec::new(), Vec::new());
+    rig.receive(seed, MembersChanged { joined, left, dead, alive: 8, participating: 8 });
+    // Then it stops; everybody else answers.
+    let mut reported = None;
+    for _ in 0..1_000 {
+        rig.next_deadline();
+        for (dial, to) in std::mem::take(&mut rig.dials) {
+            if !matches!(to, DialTarget::Peer { id, .. } if id == identity(1).id()) {
+                rig.dials.push((dial, to));
+                rig.answer_dial(dial, None);
+            }
+        }
+        for (link, frame) in std::mem::take(&mut rig.sent) {
+            if let Frame::Report(report) = &frame {
+                reported = Some(report.report.incarnation);
+            }
+            let Some(remote) = rig.links.get(&link).copied().filter(|r| r.who != 1) else {
+                continue;
+            };
+            if let Some(answer) = honest_answer(&mut Script::new(&[]), remote, &frame) {
+                rig.receive(link, answer);
+            }
+        }
+        if reported.is_some() {
+            break;
+        }
+    }
+    assert_eq!(reported, Some(2), "seeds take no report about an earlier number");
+}
+
+#[test]
+fn member_without_an_address_is_not_asked_again_at_once() {
+    let mut rig = Rig::peer(Config::lan().build().unwrap());
+    rig.join(0);
+    let seed = rig.links.iter().find(|(_, r)| r.role == Role::Seed).map(|(id, _)| *id).unwrap();
+    let hidden = Record { addresses: Vec::new(), ..record(&identity(SMALLER), 1, 0) };
+    let joined = vec![Signed::sign(hidden, &identity(SMALLER))];
+    let (left, dead) = (Vec::new(), Vec::new());
+    rig.receive(seed, MembersChanged { joined, left, dead, alive: 8, participating: 8 });
+    let end = rig.now + Duration::from_secs(10);
+    while rig.now < end {
+        for (dial, _) in std::mem::take(&mut rig.dials) {
+            rig.handle(Input::DialFailed { dial, why: DialError::Refused });
+        }
+        rig.next_deadline();
+    }
+    let asked = rig.as_peer().snapshot(rig.now).counters.get("requests_without_address");
+    assert!((1..=3).contains(&asked), "{asked} times in ten seconds");
 }

@@ -105,8 +105,8 @@ impl Statement for Appointment {
     }
 }
 
-/// "A seed asked me to look after `subject`, and I got no sign of life from it." It counts beside
-/// the reports of neighbours, never without one.
+/// "A seed asked me to look after `subject`, and I got no sign of life from it." Where no
+/// neighbour can report, the testimonies of the witnesses that were appointed and the seed's own probe suffice.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Testimony {

@@ -77,7 +77,11 @@ impl Peer {
         // Where not all members are known by name, no receipt goes by names.
         let names = names && !self.is_large();
         let arrived = Arrived { stream, bytes: 0, wanted: Some(until), names };
-        let way = if explores(round) { trees::Way::Explores } else { trees::Way::Pushed };
+        let may_explore = self.trees.may_explore(&publisher, now);
+        let way = match explores(round) {
+            true if may_explore => trees::Way::Explores,
+            _ => trees::Way::Pushed,
+        };
         if self.acks.is_new_census(stream, round, now) {
             // It travels as a batch does, and finds the way back for those who have lost it.
             self.follow_tree(publisher, upstream, way);

@@ -296,10 +296,6 @@ impl Peer {
     /// Sends the other end of a new edge of a tree at once what it has missed, as if it came along
     /// the tree: those behind it have missed it as well.
     pub(super) fn send_what_lacks(&mut self, link: LinkId, have: &[SummaryEntry]) {
-        if !self.may_be_answered(link) {
-            // What is missing there is pulled, when the quota of the link allows it.
-            return self.fx.count("requests_throttled");
-        }
         let (mut bytes, mut batches) = (0, 0);
         let (now, wall) = (self.fx.now(), self.fx.wall());
         // A stream that the other does not know at all, it learns of by comparing.
@@ -309,8 +305,13 @@ impl Peer {
                 continue;
             }
             let gaps = has.gaps.iter().copied().chain([(has.next, u64::MAX)]);
+            let mut last = None;
             for (from, to) in gaps {
                 for k in self.broadcast.kept.range(stream, from, to) {
+                    if last == Some(k.batch.first()) {
+                        continue;
+                    }
+                    last = Some(k.batch.first());
                     // The rest is missing there, and pulled.
                     if bytes >= MAX_CATCH_UP || batches >= MAX_PULL_BATCHES {
                         break 'all;

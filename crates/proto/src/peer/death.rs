@@ -109,6 +109,11 @@ impl Peer {
         if self.suspects.contains_key(&remote) {
             self.clear_suspicion(remote, Evidence::Answer);
         }
+        if self.reports.remove(&remote).is_some()
+            && let Some(m) = self.members.get_mut(&remote)
+        {
+            m.suspect = false;
+        }
     }
 
     /// Looks after every neighbour.

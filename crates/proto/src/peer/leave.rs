@@ -205,6 +205,7 @@ impl Peer {
             r.degree = 0;
         });
         self.suspects.clear();
+        self.reports.clear();
         let record = self.own.record.clone();
         for (id, n) in core::mem::take(&mut self.overlay.neighbours) {
             self.fx.send_as(n.link, Leave { record: record.clone() }, Class::Last);

@@ -98,8 +98,8 @@ impl Peer {
         } else {
             self.overlay.next_mix = now + self.mix_period();
         }
-        let give: Vec<(PeerId, bool)> =
-            self.overlay.neighbours.iter().map(|(id, n)| (*id, n.is_busy(now))).collect();
+        let free = self.overlay.neighbours.iter().filter(|(_, n)| !n.is_promised(now));
+        let give: Vec<(PeerId, bool)> = free.map(|(id, n)| (*id, n.is_busy(now))).collect();
         let others: Vec<PeerId> = self
             .members
             .alive()
@@ -181,7 +181,14 @@ impl Peer {
             || self.overlay.requests.contains_key(&id)
             || id == self.id();
         let addresses = self.reachable(addresses);
-        if known || addresses.is_empty() {
+        if known {
+            return;
+        }
+        if addresses.is_empty() {
+            self.fx.count("requests_without_address");
+            if let Some(m) = self.members.get_mut(&id) {
+                m.avoid_until = self.fx.now() + AVOID * 16;
+            }
             return;
         }
         let dial = self.dial_peer(id, addresses.clone(), DialFor::Request(id));
@@ -241,7 +248,7 @@ impl Peer {
             return self.refuse(link, remote, RefuseReason::DeclaredDead);
         }
         if let Some(n) = self.overlay.neighbours.get(&remote) {
-            if n.link == link || f.record.incarnation <= n.record.incarnation {
+            if n.link == link || f.record.incarnation <= n.adjacency.incarnation {
                 let now = self.fx.now();
                 if let Some(n) = self.overlay.neighbours.get_mut(&remote) {
                     // If the old link is dead without our knowing, find out soon.
@@ -370,6 +377,7 @@ impl Peer {
             (Want::Mix { give }, Some(v)) => {
                 if let Some(n) = self.overlay.neighbours.get(&give) {
                     self.fx.send(n.link, Rewire { to: v, in_place_of: remote });
+                    self.overlay.promise(&give, self.fx.now());
                 }
             }
             _ => {}

@@ -18,24 +18,10 @@ impl Peer {
             | Frame::Summary(_)
             | Frame::PeerRequest(_)
             | Frame::ProbeRequest(_) => true,
-            // Without a list of what is there, nothing is asked for: every first batch of a publisher brings one.
-            Frame::Graft(f) => !f.have.is_empty(),
             _ => false,
         };
-        if !asks {
+        if !asks || self.admit_request(id, remote, frame.name(), matches!(frame, Frame::Pull(_))) {
             return true;
-        }
-        let now = self.fx.now();
-        let Some(link) = self.links.get_mut(&id) else { return false };
-        let admitted = link.quota.ask(now);
-        if admitted && (!matches!(frame, Frame::Pull(_)) || self.may_be_answered(id)) {
-            return true;
-        }
-        let Some(link) = self.links.get_mut(&id) else { return false };
-        let tells = link.quota.tell(now);
-        self.fx.count("requests_throttled");
-        if tells {
-            self.fx.event(Event::Throttled { peer: remote, request: frame.name() });
         }
         match frame {
             Frame::GetData(f) => {
@@ -49,8 +35,30 @@ impl Peer {
             Frame::ProbeRequest(f) => {
                 self.fx.send(id, ProbeReply { subject: f.subject, verdict: Verdict::Unknown });
             }
-            // A comparison is repeated anyway, and what a graft would bring is pulled.
+            // A comparison is repeated anyway.
             _ => {}
+        }
+        false
+    }
+
+    /// Whether a request is within the quota of its link; if it asks for messages, they count as well.
+    pub(super) fn admit_request(
+        &mut self,
+        id: LinkId,
+        peer: PeerId,
+        request: &'static str,
+        for_messages: bool,
+    ) -> bool {
+        let now = self.fx.now();
+        let Some(link) = self.links.get_mut(&id) else { return false };
+        if link.quota.ask(now) && (!for_messages || self.may_be_answered(id)) {
+            return true;
+        }
+        let Some(link) = self.links.get_mut(&id) else { return false };
+        let tells = link.quota.tell(now);
+        self.fx.count("requests_throttled");
+        if tells {
+            self.fx.event(Event::Throttled { peer, request });
         }
         false
     }

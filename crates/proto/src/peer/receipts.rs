@@ -211,9 +211,11 @@ impl Peer {
         if self.receipts.pending.is_empty() {
             return;
         }
+        let published = self.outbox.published();
         for h in holders {
             match self.members.with_token(h.token) {
-                Some(id) => self.receipts.note(id, h.held),
+                // Nobody holds more than there is.
+                Some(id) => self.receipts.note(id, h.held.min(published)),
                 None if h.token == ack_token(&self.id()) => {}
                 None => self.fx.count("ack_names_refused"),
             }

@@ -9,7 +9,7 @@ use crate::event::{CloseReason, Event, LinkDown, RefuseReason};
 use crate::identity::PeerId;
 use crate::io::{DialTarget, LinkId, LinkInfo, Role};
 use crate::limits::{MEMBERS_AT_REST, MEMBERS_WANTED, MOST_MEMBERS_WANTED, WHOLE_LIST};
-use crate::membership::{Learned, Member, Quorum};
+use crate::membership::{Learned, Quorum};
 use crate::record::{Presence, SignedRecord};
 use crate::snapshot::PeerState;
 use crate::time::Time;
@@ -536,12 +536,12 @@ impl Peer {
         if self.members.is_full_for(&record.id) {
             self.fx.count("members_forgotten");
         }
+        let known_process = self.members.get(&record.id).map(|m| m.record.process);
+        let learned = self.members.learn(record, now);
         // A process that was started again holds what is on its disk, which may be nothing.
-        let is_new = |m: &Member| m.record.process != record.process;
-        if self.members.get(&record.id).is_none_or(is_new) {
+        if learned == Learned::Newer && known_process != Some(record.process) {
             self.receipts.forget_progress(&record.id);
         }
-        let learned = self.members.learn(record, now);
         self.withdraw_loopback(&record.addresses);
         if matches!(learned, Learned::New | Learned::Newer) {
             self.receipts.review_at_once(now);
@@ -557,8 +557,10 @@ impl Peer {
                 self.overlay.fill.soon(now);
             }
             Learned::Newer => {
+                // A process that was declared dead and refuted it is still the one at the other end of the link. Of a
+                // later process, a PeerRequest says that it is a neighbour.
                 if let Some(n) = self.overlay.neighbours.get_mut(&record.id)
-                    && n.record.incarnation == record.incarnation
+                    && n.record.process == record.process
                 {
                     n.record = record.clone();
                 }

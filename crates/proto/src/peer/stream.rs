@@ -100,7 +100,7 @@ impl Peer {
     /// An earlier process of this peer has used this number. A stream of which anything was sent stays: its
     /// messages would come twice.
     pub(super) fn number_was_used(&mut self, used: u64) {
-        let movable = !self.stream_compared && !self.fx.has_sent_watched();
+        let movable = !self.fx.has_sent_watched();
         if movable && used >= self.own_stream().epoch && !self.is_leaving() {
             self.move_stream(used.saturating_add(1));
         }

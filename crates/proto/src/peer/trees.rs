@@ -84,7 +84,9 @@ impl Peer {
 
     pub(super) fn on_graft(&mut self, link: LinkId, remote: PeerId, f: &Graft) {
         let (changed, acts) = self.trees.on_graft(remote, &f.publishers, self.fx.now());
-        if !f.have.is_empty() {
+        // Without a list of what is there, nothing is asked for: every first batch of a publisher brings one. Beyond the
+        // quota, what is missing is pulled.
+        if !f.have.is_empty() && self.admit_request(link, remote, "Graft", true) {
             self.send_what_lacks(link, &f.have);
         }
         if !changed.is_empty() {

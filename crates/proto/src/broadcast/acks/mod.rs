@@ -129,10 +129,15 @@ impl Acks {
         }
     }
 
-    /// Whether a publisher asks anew to hear who holds what: not the same question again, nor so soon.
+    /// Whether a publisher asks anew to hear who holds what: not the same question again, nor so soon, nor about a
+    /// stream before its last one.
     pub(crate) fn is_new_census(&self, stream: StreamId, round: u64, now: Time) -> bool {
         let too_soon = |p: &Progress| p.census > 0 && now.since(p.census_at) < SHORTEST_CENSUS;
-        self.streams.get(&stream).is_none_or(|p| p.census < round && !too_soon(p))
+        let is_later = |s: &StreamId| s.epoch > stream.epoch;
+        let streams = streams_of(&self.streams, stream.publisher);
+        let mut known = streams.iter().filter_map(|s| Some((s, self.streams.get(s)?)));
+        let is_new = self.streams.get(&stream).is_none_or(|p| p.census < round);
+        is_new && !known.any(|(s, p)| is_later(s) || too_soon(p))
     }
 
     /// The publisher asks anew to hear who holds what.
