@@ -15,6 +15,8 @@ pub const MAX_HELLO: usize = 1024;
 pub const MAX_PAYLOAD: usize = 1024 * 1024;
 /// Bytes of messages in one batch, unless it holds one long message.
 pub const MAX_BATCH: usize = 64 * 1024;
+/// Bytes of a batch above which it holds one long message, and is not sent over all links to find the shortest ways.
+pub const LARGE_BATCH: usize = MAX_BATCH + 4 * 1024;
 /// Messages in one batch.
 pub const MAX_BATCH_MESSAGES: usize = 4096;
 /// Most batches under one signature: as many as the largest window of a publisher holds. A power

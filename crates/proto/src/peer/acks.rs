@@ -30,6 +30,11 @@ const fn explores(round: u64) -> bool {
     round.is_multiple_of(EXPLORING_CENSUS)
 }
 
+/// The first round after this one that does.
+pub(super) const fn next_exploring(round: u64) -> u64 {
+    (round / EXPLORING_CENSUS + 1) * EXPLORING_CENSUS
+}
+
 impl Peer {
     pub(super) fn on_ack(&mut self, remote: PeerId, f: &Ack) {
         let now = self.fx.now();

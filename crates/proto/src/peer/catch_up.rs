@@ -3,20 +3,21 @@
 use core::time::Duration;
 
 use super::Peer;
+use crate::broadcast::Seen;
 use crate::config::BroadcastMode;
 use crate::identity::PeerId;
 use crate::io::{Class, LinkId};
 use crate::limits::{
     MAX_BATCH_MESSAGES, MAX_MISSING, MAX_PULL_BATCHES, MAX_PULL_BYTES, MAX_PULL_RANGES,
-    QUEUE_PAYLOAD,
 };
 use crate::message::StreamId;
 use crate::sync;
 use crate::time::Time;
 use crate::wire::{Announce, Gossip, Pull, Pulled, Range, Summary, SummaryEntry};
 
-/// Bytes sent at once to a new child, or parent: half of the link's queue.
-const MAX_CATCH_UP: usize = QUEUE_PAYLOAD / 2;
+/// Bytes sent at once to whoever grafts. It has grafted on others as well, who send it the same: more than that is
+/// announced, and pulled from one of them.
+const MAX_CATCH_UP: usize = 64 * 1024;
 /// Shortest time between two whole summaries for one neighbour.
 const TELL_ALL_EVERY: Duration = Duration::from_millis(250);
 /// A neighbour that is so new has not been on a tree: what it has is pulled at once.
@@ -298,13 +299,13 @@ impl Peer {
     pub(super) fn send_what_lacks(&mut self, link: LinkId, have: &[SummaryEntry]) {
         let (mut bytes, mut batches) = (0, 0);
         let (now, wall) = (self.fx.now(), self.fx.wall());
-        // A stream that the other does not know at all, it learns of by comparing.
-        'all: for has in have {
+        let mut rest = Vec::new();
+        for has in have {
             let stream = has.stream();
-            if self.broadcast.list.get(stream).is_none() {
-                continue;
-            }
-            let gaps = has.gaps.iter().copied().chain([(has.next, u64::MAX)]);
+            let StreamId { publisher, epoch } = stream;
+            // A stream that the other does not know at all, it learns of by comparing.
+            let Some(end) = self.broadcast.list.get(stream).map(Seen::end) else { continue };
+            let gaps = has.gaps.iter().copied().chain([(has.next, end)]);
             let mut last = None;
             for (from, to) in gaps {
                 for k in self.broadcast.kept.range(stream, from, to) {
@@ -312,9 +313,10 @@ impl Peer {
                         continue;
                     }
                     last = Some(k.batch.first());
-                    // The rest is missing there, and pulled.
-                    if bytes >= MAX_CATCH_UP || batches >= MAX_PULL_BATCHES {
-                        break 'all;
+                    if bytes + k.batch.size() > MAX_CATCH_UP || batches >= MAX_PULL_BATCHES {
+                        let from = from.max(k.batch.first());
+                        rest.push(Range { publisher, epoch, from, to });
+                        break;
                     }
                     bytes += k.batch.size();
                     batches += 1;
@@ -326,6 +328,11 @@ impl Peer {
                     self.fx.send_as(link, gossip, Class::Payload);
                 }
             }
+        }
+        if !rest.is_empty() {
+            // What does not fit is found by comparing.
+            rest.truncate(MAX_PULL_RANGES);
+            self.fx.send_as(link, Announce { ranges: rest }, Class::Announce);
         }
         self.note_answered(link, bytes);
     }

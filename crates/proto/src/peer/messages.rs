@@ -160,6 +160,9 @@ impl Peer {
                     let age = Duration::from_millis(way.age_ms.into());
                     self.broadcast.kept.set_age(batch, age);
                 }
+                if !way.pulled {
+                    self.see_who_was_ahead(stream);
+                }
                 self.missing.received(&self.broadcast.list, stream, now);
                 self.follow_tree(stream.publisher, way.from, way.kind(asked));
                 if way.pulled {

@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::messages::Way;
 use super::{Peer, PublishError};
 use crate::identity::PeerId;
-use crate::limits::{MAX_PAYLOAD, MAX_TOPIC};
+use crate::limits::{LARGE_BATCH, MAX_PAYLOAD, MAX_TOPIC};
 use crate::message::MessageId;
 use crate::time::Time;
 
@@ -118,7 +118,12 @@ impl Peer {
         }
         let Some(batch) = self.outbox.seal(&self.identity, now) else { return false };
         let receipt = self.outbox.receipt_wanted > batch.first();
-        let explores = !self.overlay.neighbours.is_empty() && self.exploring.is_due(now);
+        let mut explores = !self.overlay.neighbours.is_empty() && self.exploring.is_due(now);
+        if explores && batch.size() > LARGE_BATCH {
+            // A census finds the ways as well, and takes no time on slow lines.
+            self.explore_by_census();
+            explores = false;
+        }
         self.fx.count("batches_published");
         self.take_in(
             &batch,

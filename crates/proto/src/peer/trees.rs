@@ -7,6 +7,7 @@ use super::messages::around;
 use crate::broadcast::trees::{Act, Way};
 use crate::identity::PeerId;
 use crate::io::LinkId;
+use crate::message::StreamId;
 use crate::sync;
 use crate::wire::{Graft, Prune, SummaryEntry, ack_token};
 
@@ -42,6 +43,20 @@ impl Peer {
         self.act(acts);
         if before != self.trees.parent(&publisher) {
             self.acks.moved(publisher, now);
+        }
+    }
+
+    /// Something of a stream came along its tree, which a neighbour may have announced long before.
+    pub(super) fn see_who_was_ahead(&mut self, stream: StreamId) {
+        let now = self.fx.now();
+        let Some((who, by)) = self.missing.take_ahead(&self.broadcast.list, stream, now) else {
+            return;
+        };
+        let acts = self.trees.was_ahead(&stream.publisher, who, by, now);
+        if !acts.is_empty() {
+            self.fx.count("late_parents_left");
+            self.act(acts);
+            self.acks.moved(stream.publisher, now);
         }
     }
 

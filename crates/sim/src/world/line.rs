@@ -19,6 +19,8 @@ const HEADERS: usize = 80;
 const LEAST_BUFFER: u64 = 4 * 1024;
 /// The longest that a probe waits for what is under way before it.
 pub(super) const URGENT_WAIT: Duration = Duration::from_millis(250);
+/// A link that has just sent something goes on so much later than those that wait.
+const TURN: Duration = Duration::from_micros(1);
 /// A line slower than this, in bytes a second, is a trouble in itself: it does not carry the probes and
 /// answers of all its links in time.
 const SLOW: u64 = 8 * 1024;
@@ -165,6 +167,17 @@ impl World {
         let Some(end) = self.links.end_mut(link) else { return };
         let mut held = Vec::from(end.take_held());
         held.sort_by_key(crate::link::Item::class);
+        let mut held = held.into_iter();
+        if let Some(first) = held.next() {
+            self.transmit(link, first);
+        }
+        if let Some(at) = self.line_drains_at(here, there)
+            && held.len() > 0
+            && self.links.end(link).is_some_and(|end| end.awaits_line().is_none())
+        {
+            // It has had its turn: of those that wait for the same line, the others come first.
+            self.wake_at(link, at + TURN);
+        }
         for item in held {
             self.transmit(link, item);
         }

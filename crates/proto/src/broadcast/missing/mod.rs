@@ -14,7 +14,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use self::patience::Patience;
-use self::wanted::{Claim, Extent, Wanted};
+use self::wanted::{Ahead, Claim, Extent, Wanted};
 use super::message_list::MessageList;
 use crate::identity::PeerId;
 use crate::limits::{MAX_MISSING, MAX_PULL_RANGES, MAX_SOURCES};
@@ -170,6 +170,9 @@ impl Missing {
             let claim = Claim { floor: r.from, kept_from: false, next: r.to, lacks: Vec::new() };
             let due = now + self.wait();
             self.claim(stream, who, claim, due, Some(now), now);
+            if let Some(w) = self.streams.get_mut(&stream) {
+                w.ahead.get_or_insert(Ahead { neighbour: who, to: r.to, at: now });
+            }
         }
     }
 
@@ -273,6 +276,19 @@ impl Missing {
     /// How many were not looked for since it was last asked, because there was no room.
     pub(crate) fn take_refused(&mut self) -> u64 {
         core::mem::take(&mut self.refused)
+    }
+
+    /// Which neighbour had announced what has come of a stream by now, and how long ago. Told once.
+    pub(crate) fn take_ahead(
+        &mut self,
+        list: &MessageList,
+        stream: StreamId,
+        now: Time,
+    ) -> Option<(PeerId, Duration)> {
+        let w = self.streams.get_mut(&stream)?;
+        let seen = list.get(stream)?;
+        let ahead = w.ahead.take_if(|a| a.to <= seen.high_water())?;
+        Some((ahead.neighbour, now.since(ahead.at)))
     }
 
     /// Something of a stream came in: if that was all, it is not missing any more.

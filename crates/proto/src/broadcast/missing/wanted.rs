@@ -34,6 +34,15 @@ pub(super) struct Extent {
     pub(super) floor: u64,
 }
 
+/// A neighbour has announced something that has not come here.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ahead {
+    pub(super) neighbour: PeerId,
+    /// The number after the last one that it announced.
+    pub(super) to: u64,
+    pub(super) at: Time,
+}
+
 /// A stream that something is missing of.
 #[derive(Debug)]
 pub(super) struct Wanted {
@@ -44,6 +53,8 @@ pub(super) struct Wanted {
     pub(super) is_waiting: bool,
     /// When it was first announced, while nothing has been pulled yet.
     pub(super) announced: Option<Time>,
+    /// What a neighbour announced before it came, to see how much later it comes.
+    pub(super) ahead: Option<Ahead>,
     /// Messages received of it at the last pull.
     pub(super) received: u64,
     /// The first missing number at the last pull, and since when it is.
@@ -69,6 +80,7 @@ impl Wanted {
             tries: 0,
             is_waiting: false,
             announced,
+            ahead: None,
             received: 0,
             first: 0,
             horizon: 0,

@@ -41,6 +41,11 @@ use near::{Near, NearSet, Nearby};
 const MISSES: u8 = 3;
 /// Misses in shorter intervals count as one: what one hole lacked is pulled in many batches.
 const MISS_EVERY: Duration = Duration::from_millis(200);
+/// What another neighbour announced so long before the parent brought it came late: several links' delays, and more than
+/// announcements are gathered for.
+const LATE: Duration = Duration::from_millis(300);
+/// How often in a row that has to be the same way before the other is followed.
+const LATE_TIMES: u8 = 3;
 /// Batches that explore more often are not followed.
 const EXPLORE_EVERY: Duration = Duration::from_secs(5);
 /// How soon a neighbour is told once more that it need not send batches: what it has sent meanwhile was on its way.
@@ -114,6 +119,10 @@ struct Tree {
     rival: Option<Near>,
     misses: u8,
     missed_at: Time,
+    /// How often in a row the parent was late.
+    late: u8,
+    /// The parent has sent something of its own accord since it is the parent.
+    brings: bool,
     used: Time,
     explored: Time,
 }
@@ -130,6 +139,8 @@ impl Tree {
             rival: None,
             misses: 0,
             missed_at: Time::ZERO,
+            late: 0,
+            brings: false,
             used: now,
             explored: now,
         }
@@ -142,7 +153,7 @@ impl Tree {
     /// Takes another parent. Says which one it had.
     fn follow(&mut self, parent: Near) -> Option<Near> {
         self.pruned(parent);
-        (self.rival, self.misses) = (None, 0);
+        (self.rival, self.misses, self.late, self.brings) = (None, 0, 0, false);
         self.parent.replace(parent)
     }
 
@@ -250,7 +261,7 @@ impl Trees {
         if is_parent && way != Way::Pulled {
             // What a parent had to ask for says nothing: in a cycle, it may be this peer's own answer.
             if way != Way::PassedOn {
-                tree.misses = 0;
+                (tree.misses, tree.brings) = (0, true);
             }
             return Vec::new();
         }
@@ -258,6 +269,10 @@ impl Trees {
             // Who has it may have pulled it as well, from somebody behind this peer: there may be no way through it.
             if !tree.miss(now) {
                 return Vec::new();
+            }
+            if tree.brings && way == Way::Pulled && tree.lazy.contains(from) {
+                // The parent sends, but too late: its links carry more than they can.
+                return self.change_to(from, token, now);
             }
             tree.lose_the_way();
             return self.find_the_way(&[token], now);
@@ -292,6 +307,40 @@ impl Trees {
                 acts.extend(others.into_iter().filter_map(|n| self.prune(n, token, now)));
             }
         }
+        acts
+    }
+
+    /// What has just come along the tree had been announced by a neighbour for so long. Where that is late several
+    /// times in a row, that neighbour is the better parent: it had it without this peer.
+    pub(crate) fn was_ahead(
+        &mut self,
+        publisher: &PeerId,
+        neighbour: PeerId,
+        by: Duration,
+        now: Time,
+    ) -> Vec<Act> {
+        let token = ack_token(publisher);
+        let Some(near) = self.neighbours.find(&neighbour) else { return Vec::new() };
+        let Some(tree) = self.all.get_mut(&token) else { return Vec::new() };
+        if by < LATE {
+            tree.late = 0;
+            return Vec::new();
+        }
+        // One that gets its batches from here is not followed.
+        let may_lead = tree.parent.is_some_and(|p| p != near) && tree.lazy.contains(near);
+        if self.floods || !may_lead {
+            return Vec::new();
+        }
+        tree.late += 1;
+        if tree.late < LATE_TIMES { Vec::new() } else { self.change_to(near, token, now) }
+    }
+
+    /// Takes another parent, that has not sent anything yet.
+    fn change_to(&mut self, parent: Near, token: u64, now: Time) -> Vec<Act> {
+        let Some(tree) = self.all.get_mut(&token) else { return Vec::new() };
+        let old = tree.follow(parent);
+        let mut acts = self.graft([parent], &[token], now);
+        acts.extend(old.and_then(|old| self.prune(old, token, now)));
         acts
     }
 
