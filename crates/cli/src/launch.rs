@@ -170,15 +170,14 @@ pub(crate) fn default_name() -> Outcome<Name> {
 }
 
 /// Where a node listens if nobody says: on loopback if all seeds are there, else on all
-/// interfaces of the seeds' kind.
+/// interfaces, over IPv4 as well as IPv6: a name may lead to either.
 pub(crate) fn default_listen(seeds: &[SeedAddress], port: u16) -> SocketAddr {
     let ips: Vec<Option<IpAddr>> = seeds.iter().map(|s| literal_ip(&s.host_port)).collect();
     let all = |test: fn(&IpAddr) -> bool| ips.iter().all(|ip| ip.as_ref().is_some_and(test));
     let ip: IpAddr = match (all(IpAddr::is_loopback), all(IpAddr::is_ipv6)) {
         (true, false) => Ipv4Addr::LOCALHOST.into(),
         (true, true) => Ipv6Addr::LOCALHOST.into(),
-        (false, true) => Ipv6Addr::UNSPECIFIED.into(),
-        (false, false) => Ipv4Addr::UNSPECIFIED.into(),
+        (false, _) => Ipv6Addr::UNSPECIFIED.into(),
     };
     SocketAddr::new(ip, port)
 }
@@ -196,7 +195,7 @@ pub(crate) fn warn_of_loopback(listen: SocketAddr, seeds: &[SeedAddress], is_pee
         let advice = if is_peer { " (or --advertise IP:PORT behind a proxy)" } else { "" };
         out::say(format!(
             "warning: it listens at {listen}, which no other host can reach, and {} may be on another \
-             host; set --listen 0.0.0.0:{}{advice}",
+             host; set --listen [::]:{}{advice}",
             seed.host_port,
             listen.port()
         ));
@@ -342,8 +341,8 @@ mod tests {
     fn a_network_on_loopback_stays_there() {
         assert_eq!(listen(&["127.0.0.1:1", "localhost:2"]), "127.0.0.1:5");
         assert_eq!(listen(&["[::1]:1"]), "[::1]:5");
-        assert_eq!(listen(&["127.0.0.1:1", "10.0.0.1:1"]), "0.0.0.0:5");
-        assert_eq!(listen(&["seed.example.org:1"]), "0.0.0.0:5");
+        assert_eq!(listen(&["127.0.0.1:1", "10.0.0.1:1"]), "[::]:5");
+        assert_eq!(listen(&["seed.example.org:1"]), "[::]:5");
         assert_eq!(listen(&["[2001:db8::1]:1"]), "[::]:5");
     }
 

@@ -1,6 +1,6 @@
 //! What starting a peer and starting a seed have in common.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -80,7 +80,7 @@ impl Launch {
         match self.listener.take() {
             Some(listener) => Ok(listener),
             None => {
-                let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+                let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
                 Ok(Listener::bind(self.listen.unwrap_or(any))?)
             }
         }

@@ -1,7 +1,9 @@
 //! A listening socket that exists before the node does, so that its port is known.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+#[cfg(test)]
+use std::net::TcpStream;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -28,7 +30,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds `address` and listens.
+    /// Binds `address` and listens. The unspecified IPv6 address (`[::]`) takes connections over IPv4 as well, and a
+    /// host without IPv6 listens at `0.0.0.0` instead.
     ///
     /// # Errors
     /// The address is taken, not of this machine, or not allowed to this user.
@@ -37,15 +40,15 @@ impl Listener {
             io::ErrorKind::AddrInUse => BindError::Taken(address),
             _ => BindError::Refused { address, source },
         };
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
-            .map_err(refused)?;
-        // On Unix this lets a restarted node have its port back while old connections linger in
-        // TIME_WAIT; on Windows it would let two processes share it.
-        #[cfg(unix)]
-        socket.set_reuse_address(true).map_err(refused)?;
-        socket.bind(&address.into()).map_err(refused)?;
-        socket.listen(BACKLOG).map_err(refused)?;
-        Listener::from_std(socket.into())
+        let takes_all = address.ip() == Ipv6Addr::UNSPECIFIED;
+        match listen_at(address, takes_all) {
+            Ok(socket) => Listener::from_std(socket),
+            Err(e) if takes_all && e.kind() != io::ErrorKind::AddrInUse => {
+                let ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+                Listener::from_std(listen_at(ipv4, false).map_err(|_| refused(e))?)
+            }
+            Err(e) => Err(refused(e)),
+        }
     }
 
     /// Takes a socket that already listens (inherited from a service manager, for example).
@@ -70,9 +73,34 @@ impl Listener {
     }
 }
 
+/// `both` takes connections over IPv4 at an IPv6 address.
+fn listen_at(address: SocketAddr, both: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // On Unix this lets a restarted node have its port back while old connections linger in
+    // TIME_WAIT; on Windows it would let two processes share it.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    if both {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn unspecified_address_takes_connections_over_both_protocols() {
+        let listener = Listener::bind("[::]:0".parse().unwrap()).unwrap();
+        let port = listener.local_addr().port();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        if listener.local_addr().is_ipv6() {
+            TcpStream::connect((Ipv6Addr::LOCALHOST, port)).unwrap();
+        }
+    }
 
     #[test]
     fn a_taken_port_is_named() {

@@ -141,7 +141,8 @@ impl SeedBuilder {
         self
     }
 
-    /// Where to listen. Default: `0.0.0.0:0`, all interfaces and a port that the system chooses.
+    /// Where to listen. Default: `[::]:0`, all interfaces, IPv4 and IPv6, and a port that the
+    /// system chooses.
     #[must_use]
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.launch.listen = Some(address);

@@ -1,6 +1,6 @@
 //! `rumor seed`
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -380,11 +380,7 @@ fn where_to_listen(host_port: &str, found: Vec<SocketAddr>) -> (Vec<SocketAddr>,
         found.iter().copied().filter(|a| !a.ip().is_loopback()).collect();
     match found.first() {
         Some(first) if meant_for_others && elsewhere.is_empty() => {
-            let any: IpAddr = match first {
-                SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-                SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-            };
-            let listen = SocketAddr::new(any, first.port());
+            let listen = SocketAddr::from((Ipv6Addr::UNSPECIFIED, first.port()));
             let warning = format!(
                 "{host_port} is {} on this host (see /etc/hosts), which no other host can reach; \
                  listening at {listen} instead. Set --listen IP:PORT to choose, or correct the name",
@@ -421,7 +417,7 @@ mod tests {
             let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
             (addresses.join(" "), warning.is_some())
         };
-        assert_eq!(listen("web-1:7000", &["127.0.1.1:7000"]), ("0.0.0.0:7000".into(), true));
+        assert_eq!(listen("web-1:7000", &["127.0.1.1:7000"]), ("[::]:7000".into(), true));
         assert_eq!(listen("web-1:7000", &["[::1]:7000"]), ("[::]:7000".into(), true));
         let both = ["127.0.1.1:7000", "192.0.2.1:7000"];
         assert_eq!(listen("web-1:7000", &both), ("192.0.2.1:7000".into(), false));

@@ -44,7 +44,7 @@ fn reached(s: &SeedStatus) -> Finding {
         Some(named) => Finding::wrong(
             "reachability",
             format!("{listens}, which no other host can reach; the configuration names {named}"),
-            "set --listen IP:PORT to an address of this host that others reach, or to 0.0.0.0:PORT",
+            "set --listen IP:PORT to an address of this host that others reach, or to [::]:PORT",
         ),
         None => Finding::ok("reachability", listens),
     }

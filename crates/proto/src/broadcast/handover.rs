@@ -87,6 +87,14 @@ struct Vouched {
     at: Time,
     /// It was confirmed while this peer was leaving itself: a neighbour that leaves as well may rely on it.
     while_leaving: bool,
+    /// An earlier process of this peer published it, and it is not known who else has it.
+    is_own: bool,
+}
+
+impl Vouched {
+    fn counts(&self, now: Time) -> bool {
+        self.is_own || now.since(self.at) < SPREAD_WITHIN
+    }
 }
 
 /// The confirmations of one peer.
@@ -139,15 +147,25 @@ impl Handover {
     /// This peer confirmed a stream to a neighbour, `while_leaving` itself or not, or holds it for a neighbour that has
     /// left. Of too many the oldest is forgotten.
     pub(crate) fn vouch(&mut self, stream: StreamId, end: u64, while_leaving: bool, now: Time) {
-        self.vouched.retain(|_, v| now.since(v.at) < SPREAD_WITHIN);
+        self.vouched.retain(|_, v| v.counts(now));
         if self.vouched.len() >= MAX_CONFIRM && !self.vouched.contains_key(&stream) {
-            let oldest = self.vouched.iter().min_by_key(|(_, v)| v.at).map(|(s, _)| *s);
+            let others = self.vouched.iter().filter(|(_, v)| !v.is_own);
+            let oldest = others.min_by_key(|(_, v)| v.at).map(|(s, _)| *s);
             oldest.map(|s| self.vouched.remove(&s));
         }
         let before = self.vouched.get(&stream);
         let end = end.max(before.map_or(0, |v| v.end));
         let while_leaving = while_leaving || before.is_some_and(|v| v.while_leaving);
-        self.vouched.insert(stream, Vouched { end, at: now, while_leaving });
+        let is_own = before.is_some_and(|v| v.is_own);
+        self.vouched.insert(stream, Vouched { end, at: now, while_leaving, is_own });
+    }
+
+    /// An earlier process of this peer published a stream up to here, and it is not known who else has it.
+    pub(crate) fn owes_earlier(&mut self, stream: StreamId, end: u64, now: Time) {
+        if self.vouched.len() < MAX_CONFIRM {
+            self.vouched
+                .insert(stream, Vouched { end, at: now, while_leaving: true, is_own: true });
+        }
     }
 
     /// What a neighbour has to confirm: of the own stream, of which `published` messages exist, and, when this
@@ -177,7 +195,9 @@ impl Handover {
         }
         if leaves {
             let others = self.vouched.iter().filter(|(s, _)| **s != own);
-            let recent = others.filter(|(_, v)| now.since(v.at) < SPREAD_WITHIN);
+            // Of what an earlier process published, what is kept no more is not asked for.
+            let is_kept = |s: &StreamId, v: &Vouched| held_since(*s, v.end) < v.end;
+            let recent = others.filter(|(s, v)| v.counts(now) && (!v.is_own || is_kept(s, v)));
             let recent = recent.map(|(s, v)| owed_from(*s, 0, v.end));
             owed.extend(recent.filter(|r| r.from < r.to).take(MAX_CONFIRM - 1));
         }

@@ -116,6 +116,17 @@ impl Peer {
         }
     }
 
+    /// Before it leaves, this peer hands over what its earlier processes published as well.
+    pub(super) fn owe_earlier_streams(&mut self) {
+        let (now, own) = (self.fx.now(), self.own_stream());
+        for (epoch, seen) in self.broadcast.list.epochs(own.publisher) {
+            if epoch != own.epoch {
+                let stream = StreamId { epoch, ..own };
+                self.handover.owes_earlier(stream, seen.high_water(), now);
+            }
+        }
+    }
+
     /// What a neighbour that has left published last is held by this peer, perhaps by no other one.
     pub(super) fn vouch_for_stream_of(&mut self, publisher: PeerId) {
         let now = self.fx.now();

@@ -152,9 +152,9 @@ impl Peer {
     /// Whether other nodes hold what they have to, or there is no other node.
     fn is_drained(&self) -> bool {
         let owed = self.owed();
-        // A network of one has no node to hand over to, unless there were others before.
-        let never_had_others = self.neighbours_since.is_none() && self.is_alone();
-        if owed.is_empty() || never_had_others || self.handover.is_covered(&owed, |_| false) {
+        // A network of one without seeds never has another node.
+        let has_no_others = self.registrations.slots.is_empty() && self.is_alone();
+        if owed.is_empty() || has_no_others || self.handover.is_covered(&owed, |_| false) {
             return true;
         }
         // Of several that leave together, none may rely on one that relies on it.

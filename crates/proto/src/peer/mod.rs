@@ -249,6 +249,7 @@ impl Peer {
         peer.review_target();
         peer.review_registrations();
         peer.resume(&dropped);
+        peer.owe_earlier_streams();
         peer
     }
 

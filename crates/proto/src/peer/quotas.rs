@@ -11,15 +11,15 @@ impl Peer {
     /// Whether a frame may be taken. A request beyond the quota of its link is answered with a refusal,
     /// where its kind has one.
     pub(super) fn admit(&mut self, id: LinkId, remote: PeerId, frame: &Frame) -> bool {
-        let asks = match frame {
+        let asks = matches!(
+            frame,
             Frame::GetData(_)
-            | Frame::Pull(_)
-            | Frame::Confirm(_)
-            | Frame::Summary(_)
-            | Frame::PeerRequest(_)
-            | Frame::ProbeRequest(_) => true,
-            _ => false,
-        };
+                | Frame::Pull(_)
+                | Frame::Confirm(_)
+                | Frame::Summary(_)
+                | Frame::PeerRequest(_)
+                | Frame::ProbeRequest(_)
+        );
         if !asks || self.admit_request(id, remote, frame.name(), matches!(frame, Frame::Pull(_))) {
             return true;
         }

@@ -161,8 +161,8 @@ async fn commit(
                 target: "rumormill::store",
                 node = %net.label.name,
                 id = %net.label.id,
-                "cannot write to {}: {why}; the node goes on, but confirms nothing until it can: \
-                 check the disk for space and errors",
+                "cannot write to {}: {why}; the node goes on, but a seed confirms nothing, and a peer loses with its \
+                 process what it holds, until it can: check the disk for space and errors",
                 database.path().display()
             );
         }

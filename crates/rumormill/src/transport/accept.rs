@@ -67,6 +67,8 @@ pub(crate) async fn accept_loop(net: Arc<Net>, listener: TcpListener) {
             Ok((stream, from)) => {
                 pause = ACCEPT_PAUSE;
                 net.tally.connections_accepted.one();
+                // At `[::]`, who comes over IPv4 has an address of IPv6 that contains the one that others know.
+                let from = SocketAddr::new(from.ip().to_canonical(), from.port());
                 admit(&net, stream, from, permit);
             }
             Err(e) if is_the_connections_own_fault(&e) => net.tally.accept_errors.one(),

@@ -150,14 +150,14 @@ fn relay_that_leaves_passes_on_what_it_holds_for_others() {
 }
 
 #[test]
-fn peer_without_any_other_member_leaves_at_once_without_complaint() {
+fn peer_without_any_other_member_leaves_at_once_and_says_what_is_lost() {
     let mut net = Net::lan(80, 3, 1);
     let only = net.peers[0];
     publish_all(&mut net.world, only, 3, 10);
     net.world.leave(only).unwrap();
     leaves_within(&mut net.world, only, s(1));
-    assert_eq!(unconfirmed(&net.world, only), None);
-    // And a network of one, without seeds.
+    assert_eq!(unconfirmed(&net.world, only), Some((0, 3)));
+    // A network of one without seeds never has another node.
     let mut world = World::new(world_config(81, lan()));
     let alone = world.add_peer_with(PeerSpec::default());
     publish_all(&mut world, alone, 3, 10);
