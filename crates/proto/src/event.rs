@@ -574,8 +574,8 @@ pub enum Event {
         /// Whether this process ends because of it: the one that started later does.
         stops: bool,
     },
-    /// This node leaves, and no other node that stays is known to hold the last messages that it published, or
-    /// what others handed over to it while it was leaving. [`Event::Left`] follows.
+    /// This node leaves, and no other node that stays is known to hold the last messages that it published, what
+    /// its earlier processes published, or what others handed over to it while it was leaving. [`Event::Left`] follows.
     LeftUnconfirmed {
         /// The epoch of the stream that they are in.
         epoch: u64,
@@ -586,6 +586,9 @@ pub enum Event {
         /// Publishers that have left, or died, and whose last messages this node has confirmed to hold while it was
         /// leaving.
         others: u32,
+        /// Streams of earlier processes of this node that are kept here, and of which no other node is known to have
+        /// everything.
+        earlier: u32,
     },
     /// This node has left the network.
     Left {

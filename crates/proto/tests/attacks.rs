@@ -959,21 +959,47 @@ fn pulls_beyond_the_quota_are_refused_and_honest_catch_up_is_not() {
     assert_eq!(told, Some(&1), "{:?}", rig.events);
 }
 
-/// A graft that asks for everything brings up to half a queue of payload.
+/// A graft that asks for everything brings some payload.
 #[test]
 fn payload_that_grafts_bring_counts_against_the_quota_of_the_link() {
+    const SIZE: usize = 60_000;
     let (mut rig, link) = with_neighbours(2);
     let publisher = identity(5);
-    rig.receive(link_of(&rig, 2), gossip(message(&publisher, 1, 0, &vec![7; MAX_PAYLOAD])));
+    rig.receive(link_of(&rig, 2), gossip(message(&publisher, 1, 0, &vec![7; SIZE])));
     let graft = || Graft { publishers: of(&[&publisher]), have: vec![entry(&publisher, 0, 0)] };
     let before = rig.total("Gossip").1;
-    for _ in 0..3 * ANSWER_BURST / MAX_PAYLOAD as u64 {
+    for _ in 0..3 * ANSWER_BURST / SIZE as u64 {
         rig.receive(link, graft());
     }
     let bytes = rig.total("Gossip").1 - before;
-    assert!(bytes >= MAX_PAYLOAD as u64, "it brings something at first");
-    let allowed = ANSWER_BURST + 2 * MAX_PAYLOAD as u64;
+    assert!(bytes >= SIZE as u64, "it brings something at first: {bytes} bytes");
+    let allowed = ANSWER_BURST + 2 * SIZE as u64;
     assert!(bytes <= allowed, "{bytes} bytes, {allowed} allowed");
+    assert!(counter(&rig, "requests_throttled") > 0);
+}
+
+/// All neighbours of whoever grafts would send it the same.
+#[test]
+fn what_is_large_is_announced_to_whoever_grafts() {
+    let (mut rig, link) = with_neighbours(2);
+    let publisher = identity(5);
+    for (n, size) in [(0, 10), (1, MAX_PAYLOAD), (2, 10)] {
+        rig.receive(link_of(&rig, 2), gossip(message(&publisher, 1, n, &vec![7; size])));
+    }
+    rig.sent.clear();
+    let have = vec![entry(&publisher, 0, 0)];
+    rig.receive(link, Graft { publishers: of(&[&publisher]), have });
+    let to_it = rig.sent.iter().filter(|(to, _)| *to == link);
+    let told: Vec<String> = to_it
+        .filter_map(|(_, f)| match f {
+            Frame::Gossip(g) => Some(format!("sent {}", g.batch.first())),
+            Frame::Announce(a) => {
+                Some(format!("announced {}-{}", a.ranges[0].from, a.ranges[0].to))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, ["sent 0", "announced 1-3"]);
 }
 
 /// Every kind of request, without end.

@@ -203,8 +203,8 @@ fn every_node(event: &Event) -> String {
                  directory was copied: give each node one of its own"
             )
         }
-        &Event::LeftUnconfirmed { epoch, from, to, others } => {
-            let what = Unconfirmed { epoch, from, to, others };
+        &Event::LeftUnconfirmed { epoch, from, to, others, earlier } => {
+            let what = Unconfirmed { epoch, from, to, others, earlier };
             format!("leaves, and no other node that stays is known to hold {what}")
         }
         Event::Left { acknowledged: true } => "left the network".to_owned(),
@@ -309,8 +309,9 @@ mod tests {
             Event::Synced { peers: 20 },
             Event::FrameRefused { peer: id, why },
             Event::LinkClosed { peer: id, reason: CloseReason::TooSlow },
-            Event::LeftUnconfirmed { epoch: 1, from: 3, to: 5, others: 0 },
-            Event::LeftUnconfirmed { epoch: 1, from: 5, to: 5, others: 2 },
+            Event::LeftUnconfirmed { epoch: 1, from: 3, to: 5, others: 0, earlier: 0 },
+            Event::LeftUnconfirmed { epoch: 1, from: 5, to: 5, others: 2, earlier: 0 },
+            Event::LeftUnconfirmed { epoch: 1, from: 5, to: 5, others: 0, earlier: 1 },
             Event::Left { acknowledged: true },
             Event::Left { acknowledged: false },
         ]

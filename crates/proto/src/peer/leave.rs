@@ -180,12 +180,15 @@ impl Peer {
         let from = self.handover.confirmed().min(to);
         // A publisher that lives holds its messages itself.
         let is_gone = |s: &StreamId| self.members.get(&s.publisher).is_none();
+        let (of_own, of_others): (Vec<StreamId>, Vec<StreamId>) =
+            self.handover.lost_with_this_peer(&owed).partition(|s| s.publisher == own.publisher);
         let gone: BTreeSet<PeerId> =
-            self.handover.lost_with_this_peer(&owed).filter(is_gone).map(|s| s.publisher).collect();
-        let others = u32::try_from(gone.len()).unwrap_or(u32::MAX);
-        if from < to || others > 0 {
+            of_others.iter().filter(|s| is_gone(s)).map(|s| s.publisher).collect();
+        let (others, earlier) = (super::count(gone.len()), super::count(of_own.len()));
+        if from < to || others > 0 || earlier > 0 {
             self.fx.add("messages_unconfirmed", to - from);
-            self.fx.event(Event::LeftUnconfirmed { epoch: own.epoch, from, to, others });
+            let epoch = own.epoch;
+            self.fx.event(Event::LeftUnconfirmed { epoch, from, to, others, earlier });
         } else {
             self.fx.count("handovers_incomplete");
         }

@@ -146,6 +146,7 @@ mod tests {
     use crate::config::Config;
     use crate::event::Event;
     use crate::identity::Identity;
+    use crate::io::SeedAddress;
     use crate::io::{Input, Output};
     use crate::message::MessageId;
     use crate::peer::messages::Way;
@@ -311,6 +312,30 @@ mod tests {
     }
 
     /// Only neighbours say that there is more of the stream: the next process waits for it anew.
+    #[test]
+    fn peer_that_leaves_says_that_nobody_has_what_its_earlier_process_published() {
+        let me = example_setup().identity;
+        let id = MessageId { publisher: me.id(), epoch: 1, sequence: 0 };
+        let mut b = BatchBuilder::new(id, WallTime(0));
+        b.push(WallTime(0), "", b"x");
+        let seeds = [SeedAddress { host_port: "seed:7000".to_owned(), pin: None }];
+        let kept = vec![b.seal(&me)];
+        let setup = PeerSetup { kept, seeds: seeds.into(), incarnation: 2, ..example_setup() };
+        let mut p = Peer::new(setup, Time::ZERO);
+        p.leave(Time::ZERO, Duration::from_secs(1));
+        let mut told = None;
+        while told.is_none() {
+            while let Some(output) = p.poll_output() {
+                if let Output::Event(Event::LeftUnconfirmed { from, to, earlier, .. }) = output {
+                    told = Some((from, to, earlier));
+                }
+            }
+            let Some(at) = p.poll_timeout() else { break };
+            p.handle(at, Input::Timeout);
+        }
+        assert_eq!(told, Some((0, 0, 1)));
+    }
+
     #[test]
     fn end_on_the_word_of_neighbours_is_not_durable() {
         for follows_consumer in [false, true] {

@@ -381,8 +381,8 @@ impl<C: Core> Driver<C> {
                     }
                     event => matches!(event, Event::Left { .. }),
                 };
-                if let Event::LeftUnconfirmed { epoch, from, to, others } = event {
-                    self.hubs.handover.lost(Unconfirmed { epoch, from, to, others });
+                if let Event::LeftUnconfirmed { epoch, from, to, others, earlier } = event {
+                    self.hubs.handover.lost(Unconfirmed { epoch, from, to, others, earlier });
                 }
                 if let Event::StreamMoved { from, to, .. } = event {
                     self.hubs.receipts.move_stream(from, to);

@@ -21,6 +21,9 @@ pub struct Unconfirmed {
     pub to: u64,
     /// Publishers that have left, or died, and whose last messages the node confirmed to hold while it was leaving.
     pub others: u32,
+    /// Streams of earlier processes of the node that are kept in its data directory, and of which no other node is
+    /// known to have everything. They are sent when it starts again.
+    pub earlier: u32,
 }
 
 impl Unconfirmed {
@@ -33,7 +36,7 @@ impl Unconfirmed {
 
 impl core::fmt::Display for Unconfirmed {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let Unconfirmed { epoch, from, to, others } = *self;
+        let Unconfirmed { epoch, from, to, others, earlier } = *self;
         let own = (from < to).then(|| {
             let (n, last) = (counted(to - from, "message"), to - 1);
             format!("the last {n} that this node published (sequence numbers {from} to {last} of epoch {epoch})")
@@ -44,7 +47,13 @@ impl core::fmt::Display for Unconfirmed {
                 "the last messages that {publishers} handed over to this node while it was leaving"
             )
         });
-        f.write_str(&own.into_iter().chain(others).collect::<Vec<_>>().join(", and "))
+        let earlier = (earlier > 0).then(|| {
+            let streams = counted(earlier, "stream");
+            format!("{streams} that earlier processes of this node published, which its data directory keeps")
+        });
+        f.write_str(
+            &own.into_iter().chain(others).chain(earlier).collect::<Vec<_>>().join(", and "),
+        )
     }
 }
 

@@ -270,9 +270,11 @@ impl Trees {
             if !tree.miss(now) {
                 return Vec::new();
             }
-            if tree.brings && way == Way::Pulled && tree.lazy.contains(from) {
-                // The parent sends, but too late: its links carry more than they can.
-                return self.change_to(from, token, now);
+            if tree.brings {
+                // The parent sends, but too late: there is more to send over its links than they carry.
+                tree.misses = 0;
+                let may_lead = way == Way::Pulled && tree.lazy.contains(from);
+                return if may_lead { self.change_to(from, token, now) } else { Vec::new() };
             }
             tree.lose_the_way();
             return self.find_the_way(&[token], now);
@@ -359,7 +361,7 @@ impl Trees {
         let parent = tree.parent?;
         if parent == near {
             // It was only late; the other need not send it as well.
-            tree.misses = 0;
+            (tree.misses, tree.brings) = (0, true);
             let rival = tree.rival.take().filter(|_| !floods)?;
             return self.prune(rival, token, now);
         }
