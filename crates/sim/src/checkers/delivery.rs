@@ -146,6 +146,30 @@ pub fn complete(seen: &Observation) -> Vec<Violation> {
     found
 }
 
+/// How long before a gap nothing may have been wrong at the two nodes.
+const SOUND_BEFORE: Duration = Duration::from_secs(30);
+
+/// No gap is told about a message that a reachable peer has and need still keep, unless one of the two has been in
+/// trouble just before: also not at a peer that came later, or was in trouble when it was published.
+#[must_use]
+pub fn needless_gaps(seen: &Observation) -> Vec<Violation> {
+    let passed = OnceCell::new();
+    let is_past = |id| passed.get_or_init(|| past_retention(seen)).contains(id);
+    let sound = |node, at: Time| !disturbed(seen, node, at - SOUND_BEFORE, at);
+    let mut found = Vec::new();
+    for g in seen.ledger.gaps.iter().filter(|g| !seen.strangers.contains(&g.first.publisher)) {
+        let Some(holder) = g.holder else { continue };
+        if sound(g.node, g.at) && sound(holder, g.at) && !is_past(&g.first) {
+            let what = format!(
+                "{} was told a gap at {} from {} of {} on, which {holder} had",
+                g.node, g.at, g.first.sequence, g.first.publisher
+            );
+            found.push(Violation::new("G1", what).about([g.node, holder]));
+        }
+    }
+    found
+}
+
 /// Gaps told at each node, by the stream they are in.
 type Gaps<'a> = BTreeMap<(NodeId, StreamId), Vec<&'a GapTold>>;
 
@@ -302,6 +326,20 @@ mod tests {
         later.id.sequence += 1;
         seen.ledger.publications.push(later);
         assert_eq!(complete(&seen), []);
+    }
+
+    #[test]
+    fn gap_about_what_a_neighbour_has_is_found_also_where_the_message_is_not_owed() {
+        let mut seen = planted::sound();
+        planted::gap(&mut seen, 4, 0, 1);
+        assert_eq!(needless_gaps(&seen), [], "nobody within reach had it");
+        let holder = seen.ledger.publications[0].node;
+        seen.ledger.gaps[0].holder = Some(holder);
+        let at = seen.ledger.gaps[0].at;
+        seen.nodes.iter_mut().for_each(|n| n.life_since = at);
+        assert_eq!(needless_gaps(&seen).len(), 1, "it came later");
+        planted::trouble(&mut seen, holder, Trouble::Frozen, at - SOUND_BEFORE, Some(at));
+        assert_eq!(needless_gaps(&seen), [], "it may not have answered");
     }
 
     #[test]

@@ -63,6 +63,7 @@ impl fmt::Display for Violation {
 pub fn always(seen: &Observation) -> Vec<Violation> {
     let checks = [
         delivery::once,
+        delivery::needless_gaps,
         age::check,
         order::check,
         order::named_streams,

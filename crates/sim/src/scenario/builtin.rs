@@ -44,6 +44,7 @@ builtin![
     "leave-under-load",
     "slow",
     "uplink",
+    "narrow",
     "overload",
     "clocks",
     "liar",

@@ -321,12 +321,16 @@ impl Missing {
 
     /// A part of an answer has come: the rest may take as long again. Says whether that neighbour was asked.
     pub(crate) fn answer_goes_on(&mut self, who: &PeerId, now: Time) -> bool {
-        let sent = self.sent.get_mut(who);
-        let asked = sent.is_some();
-        if let Some(sent) = sent {
-            sent.until = sent.until.max(now + sent.silence);
+        let retry = self.retry();
+        let Some(sent) = self.sent.get_mut(who) else { return false };
+        sent.until = sent.until.max(now + sent.silence);
+        for stream in &sent.streams {
+            // What it is sending is not asked of others.
+            if let Some(w) = self.streams.get_mut(stream) {
+                w.due = w.due.max(now + retry);
+            }
         }
-        asked
+        true
     }
 
     /// Whether a neighbour has no pull to answer.

@@ -45,6 +45,38 @@ fn what_is_announced_and_comes_is_not_pulled() {
 }
 
 #[test]
+fn who_was_ahead_is_told_when_it_has_come_and_once() {
+    let (mut m, mut l) = (missing(), list(&[(0, 5)]));
+    let at = |ms: u64| Time::from_micros(ms * 1000);
+    m.announced(&l, A, &range(5, 7), at(0));
+    m.announced(&l, B, &range(5, 9), at(10));
+    assert_eq!(m.take_ahead(&l, S, at(20)), None, "nothing has come");
+    l.receive(S, 5, 6);
+    assert_eq!(m.take_ahead(&l, S, at(30)), None, "not all that the first one announced");
+    l.receive(S, 6, 7);
+    assert_eq!(m.take_ahead(&l, S, at(40)), Some((A, Duration::from_millis(40))));
+    assert_eq!(m.take_ahead(&l, S, at(40)), None);
+}
+
+#[test]
+fn what_a_neighbour_is_sending_is_not_asked_of_others() {
+    let (mut m, l) = (missing(), MessageList::default());
+    let at = |ms: u64| Time::from_micros(ms * 1000);
+    m.announced(&l, A, &range(0, 9), at(0));
+    m.announced(&l, B, &range(0, 9), at(0));
+    let due = m.deadline().unwrap();
+    assert_eq!(pulls(&mut m, &l, due), [(A, 0, 9)]);
+    m.asked(A, vec![S], due);
+    let mut now = m.deadline().unwrap();
+    for _ in 0..9 {
+        assert!(m.answer_goes_on(&A, now));
+        assert_eq!(pulls(&mut m, &l, now), []);
+        now = m.deadline().unwrap();
+    }
+    assert_eq!(pulls(&mut m, &l, now), [(B, 0, 9)], "A has stopped");
+}
+
+#[test]
 fn what_is_announced_is_pulled_within_two_seconds_however_late_trees_are() {
     let (mut m, mut l) = (missing(), MessageList::default());
     let mut now = Time::ZERO;

@@ -203,6 +203,11 @@ impl Trees {
         self.neighbours.id(self.get(publisher)?.parent?)
     }
 
+    /// Whether batches come from the parent of their own accord. In a cycle of parents there is one to which none come.
+    pub(crate) fn parent_brings(&self, publisher: &PeerId) -> bool {
+        self.get(publisher).is_some_and(|t| t.parent.is_some() && t.brings)
+    }
+
     /// The neighbours that get a publisher's batches from this peer: all of them, where nothing is known of its tree.
     pub(crate) fn children(&self, publisher: &PeerId) -> Vec<PeerId> {
         let tree = self.get(publisher);
@@ -271,9 +276,10 @@ impl Trees {
                 return Vec::new();
             }
             if tree.brings {
-                // The parent sends, but too late: there is more to send over its links than they carry.
-                tree.misses = 0;
-                let may_lead = way == Way::Pulled && tree.lazy.contains(from);
+                // The parent has sent something, but late: there may be more to send over its links than they carry. If
+                // nothing more comes of its own accord until the next misses, it has lost the way.
+                (tree.misses, tree.brings) = (0, false);
+                let may_lead = way == Way::Pulled && !tree.grafted.contains(from);
                 return if may_lead { self.change_to(from, token, now) } else { Vec::new() };
             }
             tree.lose_the_way();
@@ -328,8 +334,8 @@ impl Trees {
             tree.late = 0;
             return Vec::new();
         }
-        // One that gets its batches from here is not followed.
-        let may_lead = tree.parent.is_some_and(|p| p != near) && tree.lazy.contains(near);
+        // One that waits for batches from here is not followed.
+        let may_lead = tree.parent.is_some_and(|p| p != near) && !tree.grafted.contains(near);
         if self.floods || !may_lead {
             return Vec::new();
         }
@@ -337,11 +343,13 @@ impl Trees {
         if tree.late < LATE_TIMES { Vec::new() } else { self.change_to(near, token, now) }
     }
 
-    /// Takes another parent, that has not sent anything yet.
+    /// Asks a neighbour to send from now on: another parent, or the present one, which takes this peer for one that
+    /// needs nothing.
     fn change_to(&mut self, parent: Near, token: u64, now: Time) -> Vec<Act> {
         let Some(tree) = self.all.get_mut(&token) else { return Vec::new() };
         let old = tree.follow(parent);
         let mut acts = self.graft([parent], &[token], now);
+        let old = old.filter(|old| *old != parent);
         acts.extend(old.and_then(|old| self.prune(old, token, now)));
         acts
     }

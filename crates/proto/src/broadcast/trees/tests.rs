@@ -198,6 +198,64 @@ fn parent_that_has_to_be_asked_three_times_in_a_row_is_left() {
     assert_eq!(trees.received(P, Some(A), Way::Pulled, at(12)), [A, B, C, D].map(graft));
 }
 
+#[test]
+fn parent_that_sends_too_late_is_left_for_the_one_that_had_it_before() {
+    let mut trees = on_a_tree();
+    let at = |n: u32| start() + MISS_EVERY * n;
+    assert_eq!(trees.received(P, Some(A), Way::Pushed, at(0)), []);
+    for n in 1..3 {
+        assert_eq!(trees.received(P, Some(C), Way::Pulled, at(n)), []);
+    }
+    assert_eq!(trees.received(P, Some(C), Way::Pulled, at(3)), [graft(C), prune(A)]);
+    // If that does not help, everybody is asked.
+    for n in 4..6 {
+        assert_eq!(trees.received(P, Some(B), Way::Pulled, at(n)), []);
+    }
+    assert_eq!(trees.received(P, Some(B), Way::Pulled, at(6)), [A, B, C, D].map(graft));
+}
+
+#[test]
+fn parent_that_sends_only_what_it_is_asked_for_is_grafted_on_again() {
+    let mut trees = on_a_tree();
+    let at = |n: u32| start() + MISS_EVERY * n;
+    assert_eq!(trees.received(P, Some(A), Way::Pushed, at(0)), []);
+    for n in 1..3 {
+        assert_eq!(trees.received(P, Some(A), Way::Pulled, at(n)), []);
+    }
+    assert_eq!(trees.received(P, Some(A), Way::Pulled, at(3)), [graft(A)]);
+    assert_eq!(trees.parent(&P), Some(A));
+}
+
+#[test]
+fn parent_is_left_for_one_that_was_clearly_ahead_three_times_in_a_row() {
+    let mut trees = on_a_tree();
+    let ahead = |trees: &mut Trees, who, by| trees.was_ahead(&P, who, by, start());
+    for _ in 0..2 {
+        assert_eq!(ahead(&mut trees, B, LATE), []);
+    }
+    assert_eq!(ahead(&mut trees, C, LATE / 2), [], "that is as good");
+    for _ in 0..2 {
+        assert_eq!(ahead(&mut trees, B, LATE), []);
+    }
+    assert_eq!(ahead(&mut trees, C, LATE * 9), [graft(C), prune(A)]);
+    assert_eq!(place(&trees), (Some(C), vec![D]));
+}
+
+#[test]
+fn parent_is_not_left_for_one_that_waits_for_this_peer() {
+    let mut trees = on_a_tree();
+    trees.on_graft(B, &these(&[P]), start());
+    for who in [A, B].repeat(9) {
+        assert_eq!(trees.was_ahead(&P, who, LATE, start()), [], "nor is it left for itself");
+    }
+    let mut floods = Trees::new(ME, true);
+    [A, B].iter().for_each(|n| drop(floods.link_up(*n, start())));
+    floods.received(P, Some(A), Way::Pushed, start());
+    for _ in 0..9 {
+        assert_eq!(floods.was_ahead(&P, B, LATE, start()), []);
+    }
+}
+
 /// Each of them takes the next one for its parent. What one of them pulls from elsewhere goes round to all.
 #[test]
 fn cycle_ends_though_what_is_pulled_comes_back_through_the_parent() {

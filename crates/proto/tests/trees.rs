@@ -1,0 +1,86 @@
+//! What a publisher sends over all links, and what that changes at those who receive it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use core::time::Duration;
+
+use rumormill_proto::wire::{Census, Frame, Gossip};
+use rumormill_proto::{Config, Identity, LinkId, PeerId};
+
+use support::rig::Rig;
+use support::statements::{census, identity, message};
+
+fn with_neighbours(n: u8) -> Rig {
+    let mut rig = Rig::peer(Config::lan().build().unwrap());
+    rig.join(n);
+    rig.sent.clear();
+    rig
+}
+
+fn link_of(rig: &Rig, who: u8) -> LinkId {
+    let id = identity(who).id();
+    let neighbours = rig.as_peer().snapshot(rig.now).neighbours;
+    neighbours.into_iter().find(|v| v.id == id).expect("a neighbour").link
+}
+
+fn parent(rig: &Rig, of: &Identity) -> Option<PeerId> {
+    let trees = rig.as_peer().snapshot(rig.now).trees;
+    trees.iter().find(|t| t.publisher == of.id())?.parent
+}
+
+/// Publishes a message. Whether it goes over all links to find the shortest ways, and how many censuses go out.
+fn publish(rig: &mut Rig, size: usize) -> (bool, usize) {
+    rig.sent.clear();
+    let now = rig.now;
+    rig.as_peer_mut().publish(now, "t", &vec![7; size]).unwrap();
+    rig.drain();
+    let mut explores = false;
+    let mut censuses = 0;
+    for (_, frame) in &rig.sent {
+        match frame {
+            Frame::Gossip(g) => explores |= g.explores,
+            Frame::Census(_) => censuses += 1,
+            _ => {}
+        }
+    }
+    (explores, censuses)
+}
+
+#[test]
+fn large_first_message_is_preceded_by_a_census_and_does_not_go_over_all_links() {
+    assert_eq!(publish(&mut with_neighbours(3), 1_000), (true, 0));
+    let mut rig = with_neighbours(3);
+    assert_eq!(publish(&mut rig, 100_000), (false, 3));
+    assert_eq!(publish(&mut rig, 100_000), (false, 0), "once");
+}
+
+fn gossip(publisher: &Identity, sequence: u64) -> Gossip {
+    let batch = message(publisher, 1, sequence, b"x");
+    Gossip { hops: 1, explores: false, receipt: false, pulled: false, age_ms: 0, batch }
+}
+
+/// The third one of each publisher goes over all links.
+fn exploring_census(publisher: &Identity, round: u64) -> Census {
+    Census { body: census(publisher, 1, 3 * round, 1) }
+}
+
+#[test]
+fn census_over_all_links_moves_only_those_to_whom_nothing_comes() {
+    let mut rig = with_neighbours(3);
+    let publisher = identity(6);
+    let (one, two) = (link_of(&rig, 1), link_of(&rig, 2));
+    rig.receive(one, gossip(&publisher, 0));
+    assert_eq!(parent(&rig, &publisher), Some(identity(1).id()));
+    rig.receive(one, gossip(&publisher, 1));
+    rig.pass(Duration::from_secs(6));
+    rig.receive(two, exploring_census(&publisher, 1));
+    assert_eq!(parent(&rig, &publisher), Some(identity(1).id()), "it brings batches");
+
+    let mut rig = with_neighbours(3);
+    rig.receive(one, gossip(&publisher, 0));
+    rig.pass(Duration::from_secs(6));
+    rig.receive(two, exploring_census(&publisher, 1));
+    assert_eq!(parent(&rig, &publisher), Some(identity(2).id()), "it may be in a cycle");
+}
