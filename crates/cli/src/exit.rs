@@ -49,7 +49,7 @@ Exit codes:
   7    the network was not joined in the time given
   8    a peer has left, and no other node is known to hold all that it published or took over
   9    another process with the same identity (a copied data directory) started earlier
-  130  interrupted";
+  130  interrupted, or ended at once by a second signal";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

@@ -329,7 +329,9 @@ async fn a_peer_comes_back_with_identity_messages_and_a_higher_incarnation() {
     let before = first.snapshot().await.unwrap();
     let e = builder().start().await.unwrap_err();
     assert!(matches!(e, StartError::Locked { .. }), "{e}");
-    first.leave().await.unwrap();
+    // It keeps the message itself.
+    let alone = first.leave().await.unwrap_err();
+    assert!(matches!(alone, LeaveError::Unconfirmed(_)), "{alone}");
     let second = builder().start().await.unwrap();
     let after = second.snapshot().await.unwrap();
     assert_eq!(after.id, before.id);

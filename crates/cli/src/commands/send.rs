@@ -23,7 +23,8 @@ use rumormill_units::duration;
   rumor send --wait \"stop all writes\"      (until every live peer holds it)
   tar c notes | rumor send -              (reads standard input)
 
-With --wait, live peers that have had a neighbour count. The exit code is 1 if not all of them
+Without --wait the peer has the message when the command ends, and no one else need have it yet; the
+peer's data directory has it a moment later. With --wait, live peers that have had a neighbour count. The exit code is 1 if not all of them
 were known to hold it in time; those that were not are named.")]
 pub(crate) struct SendArgs {
     /// What to say; `-` reads standard input, byte for byte
@@ -159,7 +160,9 @@ fn patience(text: &str) -> Result<Duration, String> {
 fn read_stdin() -> Outcome<Vec<u8>> {
     let mut payload = Vec::new();
     let limit = MAX_PAYLOAD as u64 + 1;
-    std::io::stdin().lock().take(limit).read_to_end(&mut payload).or_exit(Exit::Failed)?;
+    std::io::stdin().lock().take(limit).read_to_end(&mut payload).map_err(|e| {
+        Failure::new(Exit::Failed, format!("cannot read the message from standard input: {e}"))
+    })?;
     if payload.len() > MAX_PAYLOAD {
         return Err(Failure::new(
             Exit::Failed,

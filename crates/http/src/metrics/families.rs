@@ -82,6 +82,11 @@ pub(super) const FAMILIES: &[Family] = &[
         Each("what", &[("graft", "grafts"), ("prune", "prunes")]),
     ),
     family(
+        "late_parents_left",
+        "Times that another neighbour was asked for a publisher's batches because the one that brought them was late",
+        One("late_parents_left"),
+    ),
+    family(
         "receipts_complete",
         "Messages that all live peers that participate hold",
         One("receipts_complete"),
@@ -276,6 +281,11 @@ pub(super) const FAMILIES: &[Family] = &[
         "neighbours_given_up",
         "Neighbours given up because the degree was above its target",
         Each("how", &[("agreed", "edges_given_up"), ("shed", "edges_shed")]),
+    ),
+    family(
+        "requests_without_address",
+        "Members not asked to be a neighbour, because they have no address that this node can reach",
+        One("requests_without_address"),
     ),
     // Links.
     family("dials", "Connections begun", One("dials")),
