@@ -10,7 +10,7 @@ use rumormill_http::view::{Content, Publish, ReceiptLine, Status};
 
 use super::members::short;
 use crate::control::NodeArgs;
-use crate::exit::{Exit, Failure, OrExit as _, Outcome};
+use crate::exit::{Exit, Failure, Outcome};
 use crate::{escape, out};
 use rumormill_units::count::counted;
 use rumormill_units::duration;
