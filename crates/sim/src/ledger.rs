@@ -285,6 +285,8 @@ pub struct Ledger {
     pub departures: Vec<Departure>,
     /// Troubles, in order of their beginning.
     pub impairments: Vec<Impairment>,
+    /// When packets were lost, or messages left out of full queues: from, and until.
+    pub losses: Vec<(Time, Option<Time>)>,
     /// The parts that the network fell into, whenever that changed; not filled in a world that keeps figures only.
     pub parts: Vec<Parts>,
     /// A wall clock was set: what a node kept over its restart may be taken for older than it is.

@@ -152,6 +152,11 @@ impl Network {
         self.is_blocked(a, b) || self.is_blocked(b, a)
     }
 
+    /// Whether something is lost or left out on the way.
+    pub(crate) fn loses(&self) -> bool {
+        self.loss > 0.0 || self.skip > 0.0
+    }
+
     pub(crate) fn set_loss(&mut self, loss: f64) {
         self.loss = loss;
     }

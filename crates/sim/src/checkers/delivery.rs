@@ -7,15 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use rumormill_proto::{MessageId, StreamId, Time};
 
 use super::Violation;
-use crate::ledger::{BatchCopy, Departure, GapTold, Impairment, Parts, Publication, Trouble};
+use crate::ledger::{Departure, GapTold, Impairment, Parts, Publication, Trouble};
 use crate::node::NodeId;
 use crate::observation::Observation;
 
 /// How long a publisher must live on for its message to be owed: to hand it to its neighbours. Where packets are late
 /// G1 allows more, so that a violation there may be none.
 const HAND_OVER: Duration = Duration::from_secs(1);
-/// The same where the first of them had to pull it: so long may the others wait for the tree as well.
-const PULLED_HAND_OVER: Duration = Duration::from_millis(2500);
+/// The same where so much is lost that it has to be pulled: so long is the tree waited for first.
+const LOSSY_HAND_OVER: Duration = Duration::from_millis(2500);
 
 /// Nothing is delivered twice to one process, and nothing that nobody published.
 #[must_use]
@@ -67,7 +67,7 @@ fn holders_are_gone(seen: &Observation, p: &Publication, d: &Departure) -> bool 
 
 /// Whether the message died with its publisher and with all other nodes that ever had it, before the first of
 /// them could pass it on: the publisher within [`HAND_OVER`] of the first arrival at another node, each holder
-/// within [`HAND_OVER`] of its own, or [`PULLED_HAND_OVER`]. A publisher that is cut off from its neighbours may hand over long after it
+/// within [`HAND_OVER`] of its own, or [`LOSSY_HAND_OVER`]. A publisher that is cut off from its neighbours may hand over long after it
 /// published.
 fn died_with_holders(seen: &Observation, p: &Publication) -> bool {
     let died = |node: NodeId, from: Time, to: Time| {
@@ -82,11 +82,10 @@ fn died_with_holders(seen: &Observation, p: &Publication) -> bool {
     let elsewhere: Vec<(NodeId, Time)> =
         arrivals.filter(|a| a.id == p.id && a.node != p.node).map(|a| (a.node, a.at)).collect();
     let Some(first) = elsewhere.iter().map(|&(_, at)| at).min() else { return false };
-    let pulled = |c: &BatchCopy| c.at == first && c.pulled && c.batch.stream() == p.id.stream();
-    let hand_over = match seen.ledger.copies.iter().any(pulled) {
-        true => PULLED_HAND_OVER,
-        false => HAND_OVER,
-    };
+    let mut losses = seen.ledger.losses.iter();
+    let is_lossy =
+        losses.any(|(from, until)| *from <= first && until.is_none_or(|until| until >= first));
+    let hand_over = if is_lossy { LOSSY_HAND_OVER } else { HAND_OVER };
     let died_soon =
         |node: NodeId, at: Time| died(node, at, at + hand_over) && !holds_now(seen, node, &p.id);
     died_soon(p.node, first) && elsewhere.iter().all(|&(node, at)| died_soon(node, at))
@@ -383,20 +382,14 @@ mod tests {
         assert_eq!(missed.len(), 1, "the holder had time to pass it on: {missed:?}");
         let missed = complete(&with_late_first_holder(later, soon));
         assert_eq!(missed.len(), 1, "the publisher had time to hand it to another: {missed:?}");
-        let pulled_first = |died: Duration| {
+        let lossy = |died: Duration, until: Option<Time>| {
             let mut seen = with_late_first_holder(died, died);
-            planted::copy(&mut seen, 4);
-            let first = seen.ledger.arrivals.iter().find(|a| a.node == NodeId(4)).unwrap().at;
-            let copy = seen.ledger.copies.last_mut().unwrap();
-            (copy.at, copy.pulled) = (first, true);
+            seen.ledger.losses.push((Time::ZERO, until));
             complete(&seen)
         };
-        assert_eq!(
-            pulled_first(later),
-            [],
-            "others wait for the tree as long as the first one did"
-        );
-        assert_eq!(pulled_first(Duration::from_secs(6)).len(), 1);
+        assert_eq!(lossy(later, None), [], "it has to be pulled by the next ones");
+        assert_eq!(lossy(Duration::from_secs(6), None).len(), 1);
+        assert_eq!(lossy(later, Some(Time::ZERO)).len(), 1, "nothing was lost any more");
     }
 
     #[test]

@@ -144,6 +144,17 @@ impl World {
     pub fn set_loss(&mut self, loss: f64) {
         self.disturb();
         self.network.set_loss(loss);
+        self.note_losses();
+    }
+
+    /// Notes since when something is lost on the way, and until when it was.
+    pub(super) fn note_losses(&mut self) {
+        let (now, loses) = (self.now, self.network.loses());
+        match self.ledger.losses.last_mut().filter(|(_, until)| until.is_none()) {
+            Some((_, until)) if !loses => *until = Some(now),
+            None if loses => self.ledger.losses.push((now, None)),
+            _ => {}
+        }
     }
 
     /// Part of the announcements and payloads that find no room in their queue and are never sent
@@ -151,6 +162,7 @@ impl World {
     pub fn set_skips(&mut self, part: f64) {
         self.disturb();
         self.network.set_skips(part);
+        self.note_losses();
     }
 
     /// Changes the latency for packets sent from now on.

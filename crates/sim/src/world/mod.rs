@@ -232,7 +232,7 @@ impl World {
     /// An empty world at time zero.
     #[must_use]
     pub fn new(config: WorldConfig) -> Self {
-        World {
+        let mut world = World {
             network: Network::new(config.seed, config.latency, config.loss),
             node_config: Arc::new(config.node.clone()),
             config,
@@ -252,7 +252,9 @@ impl World {
             frozen: 0,
             hosts_down: 0,
             disturbed: Time::ZERO,
-        }
+        };
+        world.note_losses();
+        world
     }
 
     /// Adds and starts `n` seeds. They know each other; peers added later know them too. Seeds of
