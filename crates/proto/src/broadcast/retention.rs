@@ -208,13 +208,15 @@ impl Retention {
         self.oldest_elsewhere(awaited)
     }
 
-    /// The oldest one that others have as well; the oldest of all if there is no such one. Not what has just come:
-    /// it has yet to be delivered.
+    /// The oldest one that others have as well. Not the newest: it has yet to be delivered, and may exceed the bound
+    /// until the next one comes. The oldest of all if the others exceed it without that.
     fn oldest_elsewhere(&self, awaited: &impl Fn(StreamId, u64) -> Awaited) -> Option<u64> {
         let from_here = |k: &Kept| awaited(k.batch.stream(), k.batch.end()) == Awaited::FromHere;
-        (self.first..self.next().saturating_sub(1))
-            .find(|order| self.arrival(*order).is_some_and(|k| !from_here(k)))
-            .or_else(|| self.oldest())
+        let newest = self.next().saturating_sub(1);
+        let found =
+            (self.first..newest).find(|order| self.arrival(*order).is_some_and(|k| !from_here(k)));
+        let size = self.arrival(newest).map_or(0, |k| k.batch.size() as u64);
+        found.or_else(|| self.oldest().filter(|_| self.bytes - size > self.max_bytes))
     }
 
     fn oldest(&self) -> Option<u64> {
@@ -486,9 +488,13 @@ mod tests {
             (_, 1) => Awaited::FromHere,
             _ => Awaited::Nobody,
         };
-        r.keep(batch(0, 1, 1_500), 0, None, Time::ZERO, WallTime(0), from_here);
-        let gone = r.keep(batch(1, 1, 500), 1, None, Time::ZERO, WallTime(0), from_here);
-        assert_eq!(gone.iter().map(Batch::first).collect::<Vec<_>>(), [0]);
+        let mut keep = |n: u64, size| {
+            let gone = r.keep(batch(n, 1, size), 1, None, Time::ZERO, WallTime(0), from_here);
+            gone.iter().map(Batch::first).collect::<Vec<_>>()
+        };
+        assert_eq!(keep(0, 1_200), []);
+        assert_eq!(keep(1, 500), [], "nor does what only this node has");
+        assert_eq!(keep(2, 500), [1]);
     }
 
     #[test]
