@@ -24,7 +24,9 @@ use rumormill_units::duration;
   tar c notes | rumor send -              (reads standard input)
 
 Without --wait the peer has the message when the command ends, and no one else need have it yet; the
-peer's data directory has it a moment later. With --wait, live peers that have had a neighbour count. The exit code is 1 if not all of them
+peer's data directory has it a moment later.
+
+With --wait, live peers that have had a neighbour count. The exit code is 1 if not all of them
 were known to hold it in time; those that were not are named.")]
 pub(crate) struct SendArgs {
     /// What to say; `-` reads standard input, byte for byte

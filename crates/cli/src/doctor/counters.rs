@@ -40,8 +40,9 @@ pub(super) fn store(problem: Option<&str>, counters: &BTreeMap<String, u64>) -> 
     let (failed, corrupt) = (of(counters, "store_failures"), of(counters, "store_corrupt"));
     let found = format!("writing to the data directory failed {}", counted(failed, "time"));
     if let Some(problem) = problem {
-        let advice = "until it works, a seed confirms nothing, and a peer loses what it holds when it ends: look for a full or read-only disk; if the \
-                      file is damaged, stop the node, move the file away and start it again";
+        let advice = "until it works, a seed confirms nothing, and a peer loses what it holds when it ends: \
+                      look for a full or read-only disk; if the file is damaged, stop the node, move the file \
+                      away and start it again";
         Finding::wrong("store", format!("{found}: {}", escape::text(problem)), advice)
     } else if failed > 0 {
         let dropped = of(counters, "store_dropped");

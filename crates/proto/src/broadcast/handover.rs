@@ -164,7 +164,7 @@ impl Handover {
     pub(crate) fn owes_earlier(&mut self, stream: StreamId, end: u64, now: Time) {
         if self.vouched.len() < MAX_CONFIRM {
             self.vouched
-                .insert(stream, Vouched { end, at: now, while_leaving: true, is_own: true });
+                .insert(stream, Vouched { end, at: now, while_leaving: false, is_own: true });
         }
     }
 
@@ -261,13 +261,14 @@ impl Handover {
         owed.iter().all(|r| self.covers(r, &relies_on))
     }
 
-    /// The streams among these ranges that others may have handed over to this peer while it was leaving, and that no
-    /// neighbour that stays has confirmed.
+    /// The streams among these ranges that others may have handed over to this peer while it was leaving, or that an
+    /// earlier process of it published, and that no neighbour that stays has confirmed.
     pub(crate) fn lost_with_this_peer<'a>(
         &'a self,
         owed: &'a [Range],
     ) -> impl Iterator<Item = StreamId> + 'a {
-        let relied_on = |r: &&Range| self.vouched.get(&r.stream()).is_some_and(|v| v.while_leaving);
+        let relied_on =
+            |r: &&Range| self.vouched.get(&r.stream()).is_some_and(|v| v.while_leaving || v.is_own);
         owed.iter().filter(relied_on).filter(|r| !self.covers(r, |_| false)).map(Range::stream)
     }
 

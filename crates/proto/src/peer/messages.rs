@@ -161,7 +161,7 @@ impl Peer {
                     self.broadcast.kept.set_age(batch, age);
                 }
                 if !way.pulled {
-                    self.see_who_was_ahead(stream);
+                    self.review_parent(stream);
                 }
                 self.missing.received(&self.broadcast.list, stream, now);
                 self.follow_tree(stream.publisher, way.from, way.kind(asked));

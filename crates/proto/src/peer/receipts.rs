@@ -427,14 +427,14 @@ impl Peer {
         self.take_census(self.outbox.receipt_wanted);
     }
 
-    /// Asks all peers on the tree which peers are behind them and how far they are, up to a sequence number.
     /// Takes a census over all links.
     pub(super) fn explore_by_census(&mut self) {
         let round = &mut self.receipts.census.round;
-        *round = super::acks::next_exploring(*round).saturating_sub(1);
+        *round = super::acks::next_exploring(*round) - 1;
         self.take_census(self.outbox.published());
     }
 
+    /// Asks all peers on the tree which peers are behind them and how far they are, up to a sequence number.
     pub(super) fn take_census(&mut self, until: u64) {
         let now = self.fx.now();
         self.receipts.census.round += 1;

@@ -146,8 +146,7 @@ mod tests {
     use crate::config::Config;
     use crate::event::Event;
     use crate::identity::Identity;
-    use crate::io::SeedAddress;
-    use crate::io::{Input, Output};
+    use crate::io::{Input, Output, SeedAddress};
     use crate::message::MessageId;
     use crate::peer::messages::Way;
     use crate::peer::{PeerSetup, example_setup};
@@ -311,7 +310,6 @@ mod tests {
         assert_eq!(consumed(&mut p, 5), ["1<5"]);
     }
 
-    /// Only neighbours say that there is more of the stream: the next process waits for it anew.
     #[test]
     fn peer_that_leaves_says_that_nobody_has_what_its_earlier_process_published() {
         let me = example_setup().identity;
@@ -336,6 +334,7 @@ mod tests {
         assert_eq!(told, Some((0, 0, 1)));
     }
 
+    /// Only neighbours say that there is more of the stream: the next process waits for it anew.
     #[test]
     fn end_on_the_word_of_neighbours_is_not_durable() {
         for follows_consumer in [false, true] {

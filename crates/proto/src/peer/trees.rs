@@ -47,12 +47,12 @@ impl Peer {
     }
 
     /// Something of a stream came along its tree, which a neighbour may have announced long before.
-    pub(super) fn see_who_was_ahead(&mut self, stream: StreamId) {
+    pub(super) fn review_parent(&mut self, stream: StreamId) {
         let now = self.fx.now();
         let Some((who, by)) = self.missing.take_ahead(&self.broadcast.list, stream, now) else {
             return;
         };
-        let acts = self.trees.was_ahead(&stream.publisher, who, by, now);
+        let acts = self.trees.announced_earlier(&stream.publisher, who, by, now);
         if !acts.is_empty() {
             self.fx.count("late_parents_left");
             self.act(acts);

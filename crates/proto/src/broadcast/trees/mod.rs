@@ -320,7 +320,7 @@ impl Trees {
 
     /// What has just come along the tree had been announced by a neighbour for so long. Where that is late several
     /// times in a row, that neighbour is the better parent: it had it without this peer.
-    pub(crate) fn was_ahead(
+    pub(crate) fn announced_earlier(
         &mut self,
         publisher: &PeerId,
         neighbour: PeerId,

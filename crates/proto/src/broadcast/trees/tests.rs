@@ -229,7 +229,7 @@ fn parent_that_sends_only_what_it_is_asked_for_is_grafted_on_again() {
 #[test]
 fn parent_is_left_for_one_that_was_clearly_ahead_three_times_in_a_row() {
     let mut trees = on_a_tree();
-    let ahead = |trees: &mut Trees, who, by| trees.was_ahead(&P, who, by, start());
+    let ahead = |trees: &mut Trees, who, by| trees.announced_earlier(&P, who, by, start());
     for _ in 0..2 {
         assert_eq!(ahead(&mut trees, B, LATE), []);
     }
@@ -246,13 +246,17 @@ fn parent_is_not_left_for_one_that_waits_for_this_peer() {
     let mut trees = on_a_tree();
     trees.on_graft(B, &these(&[P]), start());
     for who in [A, B].repeat(9) {
-        assert_eq!(trees.was_ahead(&P, who, LATE, start()), [], "nor is it left for itself");
+        assert_eq!(
+            trees.announced_earlier(&P, who, LATE, start()),
+            [],
+            "nor is it left for itself"
+        );
     }
     let mut floods = Trees::new(ME, true);
     [A, B].iter().for_each(|n| drop(floods.link_up(*n, start())));
     floods.received(P, Some(A), Way::Pushed, start());
     for _ in 0..9 {
-        assert_eq!(floods.was_ahead(&P, B, LATE, start()), []);
+        assert_eq!(floods.announced_earlier(&P, B, LATE, start()), []);
     }
 }
 
