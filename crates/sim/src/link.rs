@@ -317,10 +317,23 @@ impl Links {
 
     /// The first link up from one node to another.
     pub(crate) fn between(&self, from: NodeId, to: NodeId) -> Option<LinkId> {
-        let up = |l: LinkId| self.end(l).is_some_and(|e| e.state == EndState::Up);
-        let at = |l: LinkId| self.end(l).map(|e| e.node);
         let all = self.ends_at(from);
-        all.into_iter().find(|&l| up(l) && up(other(l)) && at(other(l)) == Some(to))
+        all.into_iter().find(|&l| self.open_to(l) == Some(to))
+    }
+
+    /// The nodes that links from one node lead to which are up at both ends, once for each, ascending.
+    pub(crate) fn open_from(&self, node: NodeId) -> Vec<NodeId> {
+        let ends = self.by_node.get(node.0 as usize).into_iter().flatten();
+        let mut nodes: Vec<NodeId> = ends.filter_map(|l| self.open_to(*l)).collect();
+        nodes.sort_unstable();
+        nodes
+    }
+
+    /// The node at the other end of a link, if it is up at both.
+    fn open_to(&self, link: LinkId) -> Option<NodeId> {
+        let up = |l: LinkId| self.end(l).filter(|e| e.state == EndState::Up);
+        up(link)?;
+        up(other(link)).map(|e| e.node)
     }
 
     /// Every end that is not down, ascending.

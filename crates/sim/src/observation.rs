@@ -36,6 +36,8 @@ pub struct NodeObservation {
     pub seed: Option<SeedSnapshot>,
     /// Its registry, if it is a seed.
     pub registry: Vec<MemberView>,
+    /// The live peers that it has a link to, open at both ends; once for each link, ascending.
+    pub linked: Vec<NodeId>,
 }
 
 impl NodeObservation {

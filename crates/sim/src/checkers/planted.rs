@@ -144,6 +144,7 @@ fn node(n: u8) -> NodeObservation {
         publishers: Vec::new(),
         seed: is_seed.then(|| seed(n)),
         registry: if is_seed { peers().map(member).collect() } else { Vec::new() },
+        linked: peers().filter(|&m| !is_seed && m != n).map(|m| NodeId(u32::from(m))).collect(),
     }
 }
 

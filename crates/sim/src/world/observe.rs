@@ -171,7 +171,22 @@ impl World {
             publishers: self.peer(node).map(Peer::publishers).unwrap_or_default(),
             seed: self.seed_snapshot(node),
             registry: if n.role() == Role::Seed { self.members(node) } else { Vec::new() },
+            linked: self.linked(node),
         }
+    }
+
+    /// The live peers that a live peer has a link to.
+    fn linked(&self, node: NodeId) -> Vec<NodeId> {
+        let is_live_peer = |n: NodeId| {
+            let is_sound = !self.node(n).is_copy && !self.node(n).is_adversary;
+            is_sound && self.status(n) == NodeStatus::Running && self.peer(n).is_some()
+        };
+        if !is_live_peer(node) {
+            return Vec::new();
+        }
+        let mut linked = self.links.open_from(node);
+        linked.retain(|n| is_live_peer(*n));
+        linked
     }
 
     /// Reports that would be needed now to remove a node, by its own word on its degree or that of
