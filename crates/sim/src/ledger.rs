@@ -272,6 +272,8 @@ pub struct Ledger {
     pub joins: Vec<Join>,
     /// When peers began to leave, in order.
     pub exits: Vec<(NodeId, Time)>,
+    /// When nodes came back without what they had stored, or with an older copy of it, in order.
+    pub disks_lost: Vec<(NodeId, Time)>,
     /// Copies of batches that reached peers, in order.
     pub copies: Vec<BatchCopy>,
     /// What publishers were told of their receipts, in order.

@@ -14,16 +14,15 @@ use crate::observation::Observation;
 /// of the seeds. Of two peers that joined at the same time, at least one knows the other.
 ///
 /// Peers that were in trouble between the two joins, or were leaving, are left out, and so is everything after the
-/// first seed has crashed: a seed that loses its disk forgets whom it acknowledged.
+/// first seed has lost its disk: it forgets whom it acknowledged.
 #[must_use]
 pub fn check(seen: &Observation) -> Vec<Violation> {
     if seen.live_peers().count() > WHOLE_LIST {
         return Vec::new();
     }
     let is_seed = |node: NodeId| seen.nodes.iter().any(|n| n.node == node && n.role == Role::Seed);
-    let crashes = seen.ledger.impairments.iter();
-    let crashes = crashes.filter(|i| i.trouble == Trouble::Dead && is_seed(i.node));
-    let seeds_until = crashes.map(|i| i.from).min().unwrap_or(Time::MAX);
+    let mut lost = seen.ledger.disks_lost.iter().filter(|(node, _)| is_seed(*node));
+    let seeds_until = lost.next().map_or(Time::MAX, |(_, at)| *at);
     let troubles = troubles(seen);
     let honest = |j: &&Join| !seen.strangers.contains(&j.id);
     let joins: Vec<&Join> = seen.ledger.joins.iter().filter(honest).collect();
@@ -98,6 +97,19 @@ mod tests {
         planted::trouble(&mut seen, NodeId(3), Trouble::Frozen, at(1), Some(at(2)));
         assert_eq!(check(&seen).len(), 1);
         planted::trouble(&mut seen, NodeId(3), Trouble::Frozen, at(5), Some(at(6)));
+        assert_eq!(check(&seen), []);
+    }
+
+    #[test]
+    fn what_was_acknowledged_counts_until_a_seed_loses_its_disk() {
+        let at = |s: u64| Time::from_micros(s * 1_000_000);
+        let mut seen = planted::sound();
+        planted::join(&mut seen, 3, 1, 2, &[]);
+        planted::join(&mut seen, 4, 5, 6, &[]);
+        planted::trouble(&mut seen, NodeId(0), Trouble::Dead, at(3), Some(at(4)));
+        seen.ledger.disks_lost.push((NodeId(3), at(4)));
+        assert_eq!(check(&seen).len(), 1, "the seed was started again with what it had stored");
+        seen.ledger.disks_lost.push((NodeId(0), at(4)));
         assert_eq!(check(&seen), []);
     }
 

@@ -84,6 +84,9 @@ impl World {
     /// first.
     pub fn restart(&mut self, node: NodeId, disk: DiskFate) {
         self.crash(node);
+        if disk != DiskFate::Kept {
+            self.ledger.disks_lost.push((node, self.now));
+        }
         match disk {
             DiskFate::Kept => {}
             DiskFate::Lost => self.node_mut(node).disk = Disk::default(),
