@@ -6,7 +6,7 @@
 //! nobody has acknowledged stays in any case, however old it is: if it went, nobody could ever get it.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::batch::Batch;
 use crate::identity::PeerId;
@@ -86,9 +86,10 @@ pub(crate) fn name(batch: &Batch) -> MessageId {
 #[derive(Debug)]
 pub(crate) struct Retention {
     batches: GrowMap<MessageId, Box<Kept>>,
-    /// In order of arrival, from number `first` on; those that are gone leave their place.
-    arrivals: VecDeque<Option<Batch>>,
-    first: u64,
+    /// In order of arrival.
+    arrivals: BTreeMap<u64, Batch>,
+    /// The number of the next to arrive.
+    next: u64,
     messages: u64,
     bytes: u64,
     max_bytes: u64,
@@ -103,12 +104,12 @@ pub(crate) struct Retention {
 impl Retention {
     pub(crate) const fn new(max_bytes: u64, max_age: Duration) -> Self {
         let batches = GrowMap::new();
-        let arrivals = VecDeque::new();
+        let arrivals = BTreeMap::new();
         let spared = BTreeMap::new();
         Retention {
             batches,
             arrivals,
-            first: 0,
+            next: 0,
             messages: 0,
             bytes: 0,
             max_bytes,
@@ -136,8 +137,9 @@ impl Retention {
         }
         self.bytes += batch.size() as u64;
         self.messages += batch.len() as u64;
-        let (repeats, order) = (0, self.next());
-        self.arrivals.push_back(Some(batch.clone()));
+        let (repeats, order) = (0, self.next);
+        self.next += 1;
+        self.arrivals.insert(order, batch.clone());
         let (arrived, expires, age) = (now, now + self.max_age, Duration::ZERO);
         let kept = Kept { batch, hops, from, received_at, repeats, arrived, expires, age, order };
         self.batches.insert(id, Box::new(kept));
@@ -169,32 +171,22 @@ impl Retention {
         }
     }
 
-    /// The number of the next to arrive.
-    fn next(&self) -> u64 {
-        self.first + self.arrivals.len() as u64
-    }
-
-    fn place(&self, order: u64) -> Option<usize> {
-        usize::try_from(order.checked_sub(self.first)?).ok()
-    }
-
     fn arrival(&self, order: u64) -> Option<&Kept> {
-        let batch = self.arrivals.get(self.place(order)?)?.as_ref()?;
-        self.batches.get(&name(batch)).map(|k| &**k)
+        self.batches.get(&name(self.arrivals.get(&order)?)).map(|k| &**k)
+    }
+
+    /// Those that arrived from one number on, oldest first.
+    fn arrived_from(&self, order: u64) -> impl DoubleEndedIterator<Item = &Kept> {
+        self.arrivals.range(order..).filter_map(|(_, b)| self.batches.get(&name(b))).map(|k| &**k)
     }
 
     /// The oldest that nobody waits for; the oldest of all if too much is waited for.
     fn next_to_go(&mut self, awaited: &impl Fn(StreamId, u64) -> Awaited) -> Option<u64> {
-        let newest = self.arrivals.iter().rposition(Option::is_some)?;
-        let newest = self.first + newest as u64;
-        self.turn = self.turn.max(self.first);
-        while self.turn < newest {
-            let order = self.turn;
-            let Some(kept) = self.arrival(order) else {
-                self.turn += 1;
-                continue;
-            };
-            let (stream, size) = (kept.batch.stream(), kept.batch.size() as u64);
+        let newest = *self.arrivals.last_key_value()?.0;
+        loop {
+            let next = self.arrived_from(self.turn).next();
+            let Some(kept) = next.filter(|k| k.order < newest) else { break };
+            let (order, stream, size) = (kept.order, kept.batch.stream(), kept.batch.size() as u64);
             let who = awaited(stream, kept.batch.end());
             let room = self.spared_bytes + size <= self.max_bytes / SPARED_PART;
             if who != Awaited::FromHere && !(room && who == Awaited::Somebody) {
@@ -212,16 +204,12 @@ impl Retention {
     /// until the next one comes. The oldest of all if the others exceed it without that.
     fn oldest_elsewhere(&self, awaited: &impl Fn(StreamId, u64) -> Awaited) -> Option<u64> {
         let from_here = |k: &Kept| awaited(k.batch.stream(), k.batch.end()) == Awaited::FromHere;
-        let newest = self.next().saturating_sub(1);
-        let found =
-            (self.first..newest).find(|order| self.arrival(*order).is_some_and(|k| !from_here(k)));
-        let size = self.arrival(newest).map_or(0, |k| k.batch.size() as u64);
-        found.or_else(|| self.oldest().filter(|_| self.bytes - size > self.max_bytes))
-    }
-
-    fn oldest(&self) -> Option<u64> {
-        // The first place is never one that was left.
-        (!self.arrivals.is_empty()).then_some(self.first)
+        let (&newest, batch) = self.arrivals.last_key_value()?;
+        let mut others = self.arrived_from(0).filter(|k| k.order < newest);
+        let found = others.find(|k| !from_here(k)).map(|k| k.order);
+        let is_too_much = self.bytes - batch.size() as u64 > self.max_bytes;
+        let oldest = self.arrivals.first_key_value().map(|(order, _)| *order);
+        found.or_else(|| oldest.filter(|_| is_too_much))
     }
 
     /// Lets go of what is too old. What only this node has stays, and what came after it may stay as much
@@ -235,12 +223,11 @@ impl Retention {
         if self.next_expiry().is_none_or(|at| at > now) {
             return gone;
         }
-        for order in self.first..self.next() {
+        // Those behind one that stayed are as old as it was then, or younger.
+        let is_old = |k: &&Kept| k.arrived + self.max_age <= now;
+        let old: Vec<u64> = self.arrived_from(0).take_while(is_old).map(|k| k.order).collect();
+        for order in old {
             let Some(kept) = self.arrival(order) else { continue };
-            // Those behind one that stayed are as old as it was then, or younger.
-            if kept.arrived + self.max_age > now {
-                break;
-            }
             if awaited(kept.batch.stream(), kept.batch.end()) != Awaited::FromHere {
                 gone.extend(self.remove(order));
                 continue;
@@ -255,16 +242,11 @@ impl Retention {
 
     /// When to look for what is too old.
     pub(crate) fn next_expiry(&self) -> Option<Time> {
-        self.arrival(self.first).map(|k| k.expires)
+        self.arrived_from(0).next().map(|k| k.expires)
     }
 
     fn remove(&mut self, order: u64) -> Option<Batch> {
-        let place = self.place(order)?;
-        let batch = self.arrivals.get_mut(place)?.take()?;
-        while self.arrivals.front().is_some_and(Option::is_none) {
-            self.arrivals.pop_front();
-            self.first += 1;
-        }
+        let batch = self.arrivals.remove(&order)?;
         let kept = self.batches.remove(&name(&batch))?;
         let (stream, size) = (kept.batch.stream(), kept.batch.size() as u64);
         self.bytes -= size;
@@ -337,18 +319,18 @@ impl Retention {
     /// The batches that hold the `limit` newest messages, oldest first; of those that arrived before
     /// one message, if it is still kept, and its own batch.
     pub(crate) fn newest(&self, limit: usize, before: Option<&MessageId>) -> Vec<&Kept> {
-        let end = match before {
-            None => self.arrivals.len(),
-            Some(id) => match self.holding(id).and_then(|k| self.place(k.order)) {
-                Some(place) => place + 1,
+        let last = match before {
+            None => u64::MAX,
+            Some(id) => match self.holding(id) {
+                Some(kept) => kept.order,
                 // What came before it is gone as well, but for some that somebody waits for.
                 None => return Vec::new(),
             },
         };
         let mut list = Vec::new();
         let mut messages = 0;
-        let arrived = self.arrivals.range(..end).rev().flatten();
-        for kept in arrived.filter_map(|b| self.batches.get(&name(b))) {
+        let arrived = self.arrivals.range(..=last).rev();
+        for kept in arrived.filter_map(|(_, b)| self.batches.get(&name(b))) {
             if messages >= limit {
                 break;
             }
