@@ -27,8 +27,10 @@ const SPREAD_WITHIN: Duration = Duration::from_secs(10);
 struct Question {
     /// It is not asked again before.
     next: Time,
-    /// What it was asked for last, ascending, one range of each stream.
+    /// What it was asked for last, ascending, one range of each stream. While an answer is due, the part that each of
+    /// the questions was about: it may be the answer to any of them.
     asked: Vec<Range>,
+    is_pending: bool,
     /// What of that it holds.
     held: Vec<Range>,
     /// It is about to leave the network, and holds nothing for long.
@@ -150,8 +152,8 @@ impl Handover {
         self.vouched.retain(|_, v| v.counts(now));
         if self.vouched.len() >= MAX_CONFIRM && !self.vouched.contains_key(&stream) {
             let others = self.vouched.iter().filter(|(_, v)| !v.is_own);
-            let oldest = others.min_by_key(|(_, v)| v.at).map(|(s, _)| *s);
-            oldest.map(|s| self.vouched.remove(&s));
+            let Some(oldest) = others.min_by_key(|(_, v)| v.at).map(|(s, _)| *s) else { return };
+            self.vouched.remove(&oldest);
         }
         let before = self.vouched.get(&stream);
         let end = end.max(before.map_or(0, |v| v.end));
@@ -210,6 +212,7 @@ impl Handover {
         let q = self.asked.get_or_insert(neighbour, || Question {
             next: now,
             asked: Vec::new(),
+            is_pending: false,
             held: Vec::new(),
             leaving: false,
         });
@@ -217,7 +220,12 @@ impl Handover {
         let asks = lacks && q.next <= now;
         if asks {
             q.next = now + ANSWER_WITHIN;
-            q.asked = owed.to_vec();
+            let before = core::mem::replace(&mut q.asked, owed.to_vec());
+            for r in before.iter().filter(|_| q.is_pending) {
+                let same = q.asked.iter_mut().find(|a| a.stream() == r.stream());
+                same.into_iter().for_each(|a| a.from = a.from.max(r.from));
+            }
+            q.is_pending = true;
         }
         if lacks {
             self.ask_by(self.asked.get(&neighbour).map_or(now, |q| q.next));
@@ -241,7 +249,7 @@ impl Handover {
     ) -> bool {
         let Some(q) = self.asked.get_mut(&neighbour) else { return false };
         q.held = held.iter().filter_map(|m| q.held_of(m)).collect();
-        (q.leaving, q.next) = (leaving, now + ASK_AGAIN);
+        (q.leaving, q.next, q.is_pending) = (leaving, now + ASK_AGAIN, false);
         self.ask_by(now + ASK_AGAIN);
         if let Some(end) = own
             && self.best.is_none_or(|(_, best)| end > best)
@@ -451,6 +459,32 @@ mod tests {
         assert!(h.is_covered(&question, |_| false));
         assert!(!h.is_covered(&[range(own(), 3, 9)], |_| false));
         assert_eq!(h.owed(own(), 9, true, |_, _| 9, at(0)), [range(own(), 8, 9)]);
+    }
+
+    /// The answer to the first question says nothing of what only the second one was about.
+    #[test]
+    fn late_answer_counts_for_what_both_questions_were_about() {
+        let mut h = Handover::default();
+        let narrow = [range(own(), 4, 9)];
+        let wide = [range(own(), 0, 9)];
+        assert!(h.ask(id(2), &narrow, at(0)));
+        assert!(h.ask(id(2), &wide, at(1_000)), "no answer in time");
+        answer(&mut h, 2, 9, false, at(1_001));
+        assert!(!h.is_covered(&wide, |_| false) && h.is_covered(&narrow, |_| false));
+        assert!(h.ask(id(2), &wide, at(1_200)));
+        answer(&mut h, 2, 9, false, at(1_201));
+        assert!(h.is_covered(&wide, |_| false));
+    }
+
+    #[test]
+    fn what_earlier_processes_published_makes_no_room_for_others() {
+        let mut h = Handover::default();
+        for n in 0..MAX_CONFIRM as u64 {
+            h.owes_earlier(stream(OWN, n + 2), 1, at(0));
+        }
+        h.vouch(stream(3, 1), 1, false, at(1));
+        assert_eq!(h.vouched.len(), MAX_CONFIRM);
+        assert!(!h.vouched.contains_key(&stream(3, 1)));
     }
 
     #[test]

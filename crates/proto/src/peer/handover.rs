@@ -78,8 +78,15 @@ impl Peer {
         let mut streams = Vec::new();
         for r in &f.streams {
             let &Range { publisher, epoch, from, to } = r;
-            let seen = self.broadcast.list.get(r.stream());
-            let next = seen.map_or(from, |seen| seen.held_until(from)).min(to);
+            let next = match self.broadcast.list.get(r.stream()) {
+                Some(seen) => seen.held_until(from).min(to),
+                // All of it was delivered here, or told as missing, so long ago that nothing else is known of it.
+                None if self.broadcast.list.is_over(r.stream()) => {
+                    streams.push(StreamMark { publisher, epoch, next: to });
+                    continue;
+                }
+                None => from,
+            };
             if next > from {
                 streams.push(StreamMark { publisher, epoch, next });
                 self.handover.vouch(r.stream(), next, leaving, now);
@@ -119,11 +126,15 @@ impl Peer {
     /// Before it leaves, this peer hands over what its earlier processes published as well.
     pub(super) fn owe_earlier_streams(&mut self) {
         let (now, own) = (self.fx.now(), self.own_stream());
-        for (epoch, seen) in self.broadcast.list.epochs(own.publisher) {
-            if epoch != own.epoch {
-                let stream = StreamId { epoch, ..own };
-                self.handover.owes_earlier(stream, seen.high_water(), now);
-            }
+        // The latest first: there may be more than can be asked about, and others have had time to get the earliest.
+        let all: Vec<(u64, u64)> = self
+            .broadcast
+            .list
+            .epochs(own.publisher)
+            .map(|(epoch, seen)| (epoch, seen.high_water()))
+            .collect();
+        for (epoch, end) in all.into_iter().rev().filter(|(epoch, _)| *epoch != own.epoch) {
+            self.handover.owes_earlier(StreamId { epoch, ..own }, end, now);
         }
     }
 
@@ -176,6 +187,20 @@ mod tests {
         assert_eq!(confirmed(&mut p, 8, 12), Some(10), "nor an end that neighbours claim");
         p.broadcast.list.receive(STREAM, 10, 12);
         assert_eq!(confirmed(&mut p, 8, 12), Some(12), "it came after all");
+    }
+
+    /// A publisher that is started again and again keeps what its earlier processes published longer than others do.
+    #[test]
+    fn stream_of_which_nothing_but_its_end_is_known_is_confirmed() {
+        let mut p = peer();
+        for epoch in STREAM.epoch..STREAM.epoch + 40 {
+            let stream = StreamId { epoch, ..STREAM };
+            p.broadcast.list.receive(stream, 0, 5);
+            p.broadcast.advance(stream);
+        }
+        p.broadcast.list.compact(STREAM.publisher, |_| false);
+        assert!(p.broadcast.list.get(STREAM).is_none(), "it is compacted to a mark");
+        assert_eq!(confirmed(&mut p, 0, 5), Some(5));
     }
 
     #[test]
