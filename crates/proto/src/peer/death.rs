@@ -225,7 +225,11 @@ impl Peer {
             if let Some(s) = self.suspects.get_mut(&subject) {
                 s.burst.asked.insert(helper);
             }
-            match self.overlay.neighbours.get(&helper).map(|n| n.link) {
+            let asked = self.links.iter().find(|(_, l)| {
+                l.remote == helper && matches!(&l.used, Use::Ask(of) if **of == subject)
+            });
+            let linked = self.overlay.neighbours.get(&helper).map(|n| n.link);
+            match linked.or(asked.map(|(link, _)| *link)) {
                 Some(link) => self.fx.send(link, ProbeRequest { subject, incarnation }),
                 None => {
                     let purpose = DialFor::Ask { helper, subject };

@@ -117,14 +117,16 @@ impl Peer {
         match dial.map(|(_, purpose)| purpose) {
             Some(DialFor::Seed(index)) => self.on_seed_up(index, id, &info),
             Some(DialFor::Request(peer)) => self.on_request_link(peer, id),
-            Some(DialFor::Ask { subject, .. }) => {
+            Some(DialFor::Ask { helper, subject }) => {
                 self.set_use(id, Use::Ask(Box::new(subject)));
                 let incarnation = self.suspects.get(&subject).map(|s| s.record.incarnation);
-                match incarnation {
-                    Some(incarnation) => {
-                        self.fx.send(id, ProbeRequest { subject, incarnation });
-                    }
-                    None => self.close(id, CloseReason::Done),
+                let neighbour = self.overlay.neighbours.get(&helper).map(|n| n.link);
+                if let Some(incarnation) = incarnation {
+                    let link = neighbour.unwrap_or(id);
+                    self.fx.send(link, ProbeRequest { subject, incarnation });
+                }
+                if incarnation.is_none() || neighbour.is_some() {
+                    self.close(id, CloseReason::Done);
                 }
             }
             Some(DialFor::Probe(peer)) => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Peer;
-use super::links::{DialFor, Use};
+use super::links::{DialFor, Link, Use};
 use crate::death::Adjacency;
 use crate::event::{CloseReason, Event, LinkDown, RefuseReason};
 use crate::identity::PeerId;
@@ -15,7 +15,9 @@ use crate::overlay::{Answer, Ask, Neighbour, Request, Trim};
 use crate::record::{Address, Presence, SignedRecord};
 use crate::signed::Signed;
 use crate::time::Time;
-use crate::wire::{Accept, Neighbourhood, PeerReply, PeerRequest, Permit, Reject, Rewire, Want};
+use crate::wire::{
+    Accept, Neighbourhood, PeerReply, PeerRequest, Permit, ProbeRequest, Reject, Rewire, Want,
+};
 
 /// First wait before a peer that could not be reached is dialled again; it doubles to 64 times.
 const AVOID: core::time::Duration = core::time::Duration::from_secs(1);
@@ -457,6 +459,26 @@ impl Peer {
         }
     }
 
+    /// A peer that was asked about others becomes a neighbour over another link: one link to it is enough.
+    fn take_over_questions(&mut self, link: LinkId, id: PeerId) {
+        let asks = |l: &Link| l.remote == id && matches!(l.used, Use::Ask(_));
+        let asking: Vec<(LinkId, Use)> = self
+            .links
+            .iter()
+            .filter(|(at, l)| **at != link && asks(l))
+            .map(|(at, l)| (*at, l.used.clone()))
+            .collect();
+        for (at, used) in asking {
+            self.close(at, CloseReason::Done);
+            if let Use::Ask(subject) = used
+                && let Some(s) = self.suspects.get(&subject)
+            {
+                let (subject, incarnation) = (*subject, s.record.incarnation);
+                self.fx.send(link, ProbeRequest { subject, incarnation });
+            }
+        }
+    }
+
     /// An edge is made.
     fn attach(
         &mut self,
@@ -466,6 +488,7 @@ impl Peer {
         adjacency: Signed<Adjacency>,
     ) {
         let now = self.fx.now();
+        self.take_over_questions(link, id);
         let Some(l) = self.links.get_mut(&link) else { return };
         l.used = Use::Neighbour;
         let jitter = self.rng.liveness.scaled(self.config.ping_interval(), 0.0, 1.0);
