@@ -77,6 +77,11 @@ fn census_over_all_links_moves_only_those_to_whom_nothing_comes() {
     rig.pass(Duration::from_secs(6));
     rig.receive(two, exploring_census(&publisher, 1));
     assert_eq!(parent(&rig, &publisher), Some(identity(1).id()), "it brings batches");
+    // Its parent brings the census as well, which it does in a cycle, too.
+    rig.receive(one, exploring_census(&publisher, 1));
+    rig.pass(Duration::from_secs(6));
+    rig.receive(two, exploring_census(&publisher, 2));
+    assert_eq!(parent(&rig, &publisher), Some(identity(2).id()), "no batch has come for long");
 
     let mut rig = with_neighbours(3);
     rig.receive(one, gossip(&publisher, 0));

@@ -167,6 +167,11 @@ impl Members {
         self.dead.get(id).is_some_and(|(c, _)| c.incarnation() >= incarnation)
     }
 
+    /// Whether the last that is known of a peer's processes is that they have died or left.
+    pub(crate) fn has_ended(&self, id: &PeerId) -> bool {
+        self.dead.contains_key(id) || self.left.contains_key(id)
+    }
+
     /// Whether somebody has to be forgotten for this peer.
     pub(crate) fn is_full_for(&self, id: &PeerId) -> bool {
         self.alive.0.len() >= MAX_MEMBERS && self.alive.get(id).is_none()

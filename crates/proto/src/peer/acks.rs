@@ -90,7 +90,7 @@ impl Peer {
         if self.acks.is_new_census(stream, round, now) {
             // It travels as a batch does, and finds the way back for those who have lost it. Where batches come, the first
             // link that brings it says little: it is small and urgent, and overtakes those that wait at a hub.
-            if !(explores(round) && self.trees.parent_brings(&publisher)) {
+            if !(explores(round) && self.trees.parent_brings(&publisher, now)) {
                 self.follow_tree(publisher, upstream, way);
             }
             self.acks.census(&arrived, round, now, &around!(self));

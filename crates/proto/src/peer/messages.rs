@@ -86,9 +86,14 @@ pub(super) use around;
 /// Who waits for what is below a number of a stream.
 macro_rules! awaited {
     ($peer:ident, $now:ident) => {{
-        let (acks, trees) = (&$peer.acks, &$peer.trees);
+        let (acks, trees, handover) = (&$peer.acks, &$peer.trees, &$peer.handover);
         let (me, others) = ($peer.identity.id(), $peer.members.alive_count());
+        let own = $peer.outbox.stream();
         move |list: &$crate::broadcast::MessageList, stream: $crate::message::StreamId, number| {
+            if stream == own && number > handover.confirmed() {
+                // No other node is known to hold it.
+                return $crate::broadcast::Awaited::FromHere;
+            }
             let around = $crate::peer::messages::Around::new(list, trees, me, others);
             $crate::peer::messages::who_waits(acks, stream, number, $now, &around)
         }
@@ -135,8 +140,7 @@ impl Peer {
         if way.from.is_some() && self.is_foreign_in_own_stream(batch) {
             return self.refuse_foreign_batch(batch);
         }
-        let asked =
-            way.pulled && way.from.is_none_or(|from| self.missing.answer_goes_on(&from, now));
+        let asked = way.pulled && way.from.is_none_or(|from| self.missing.is_asked(&from));
         let is_known = self.trees.knows(&stream.publisher);
         let is_old = way.kind(asked) == trees::Way::History;
         // What is old finds no tree: where none is known, neighbours ask for it, and are not flooded with it.
@@ -145,12 +149,14 @@ impl Peer {
         let awaited = awaited!(self, now);
         match self.broadcast.receive(batch, way.hops, way.from, now, wall, awaited) {
             Taken::Repeat => {
+                self.note_answer(stream, way, false);
                 self.fx.add("messages_duplicate", batch.len() as u64);
                 self.broadcast.kept.repeated(batch);
                 self.on_repeat(stream.publisher, way);
             }
             Taken::New { messages, dropped } => {
                 let way = Way { explores: way.explores && may_explore, ..way };
+                self.note_answer(stream, way, true);
                 if way.from.is_some() {
                     self.fx.add("messages_received", messages);
                     self.fx.count("batches_received");
@@ -160,8 +166,8 @@ impl Peer {
                     let age = Duration::from_millis(way.age_ms.into());
                     self.broadcast.kept.set_age(batch, age);
                 }
-                if !way.pulled {
-                    self.review_parent(stream);
+                if let Some(from) = way.from.filter(|_| !way.pulled) {
+                    self.review_parent(stream, from);
                 }
                 self.missing.received(&self.broadcast.list, stream, now);
                 self.follow_tree(stream.publisher, way.from, way.kind(asked));
@@ -188,6 +194,13 @@ impl Peer {
                 ops.extend(self.moved_marks());
                 self.fx.store(ops);
             }
+        }
+    }
+
+    /// What was asked for, perhaps, has come.
+    fn note_answer(&mut self, stream: StreamId, way: Way, is_new: bool) {
+        if let Some(from) = way.from.filter(|_| way.pulled) {
+            self.missing.answer_goes_on(&from, stream, is_new, self.fx.now());
         }
     }
 

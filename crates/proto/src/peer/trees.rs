@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Peer;
 use super::messages::around;
+use crate::broadcast::missing::Lead;
 use crate::broadcast::trees::{Act, Way};
 use crate::identity::PeerId;
 use crate::io::LinkId;
@@ -38,6 +39,10 @@ impl Peer {
 
     /// Something of a publisher came for the first time: that may change the way that it takes.
     pub(super) fn follow_tree(&mut self, publisher: PeerId, from: Option<PeerId>, way: Way) {
+        if way.is_late() && self.is_gone(&publisher) && !self.trees.knows(&publisher) {
+            // Nothing more may come from it, and the way to it would be looked for for good.
+            return;
+        }
         let (before, now) = (self.trees.parent(&publisher), self.fx.now());
         let acts = self.trees.received(publisher, from, way, now);
         self.act(acts);
@@ -46,11 +51,13 @@ impl Peer {
         }
     }
 
-    /// Something of a stream came along its tree, which a neighbour may have announced long before.
-    pub(super) fn review_parent(&mut self, stream: StreamId) {
+    /// Something of a stream came along its tree, which another neighbour may have announced long before.
+    pub(super) fn review_parent(&mut self, stream: StreamId, from: PeerId) {
         let now = self.fx.now();
-        let Some((who, by)) = self.missing.take_ahead(&self.broadcast.list, stream, now) else {
-            return;
+        let (who, by) = match self.missing.take_lead(&self.broadcast.list, stream, now) {
+            Lead::Of(who, by) => (who, by),
+            Lead::Open => return,
+            Lead::None => return self.trees.was_first(&stream.publisher, from),
         };
         let acts = self.trees.announced_earlier(&stream.publisher, who, by, now);
         if !acts.is_empty() {
@@ -120,6 +127,11 @@ impl Peer {
             // That neighbour is counted by another one; nobody else may be waited for.
             self.review_receipts();
         }
+    }
+
+    /// Whether a publisher is known to be dead or to have left.
+    fn is_gone(&self, publisher: &PeerId) -> bool {
+        self.members.get(publisher).is_none() && self.members.has_ended(publisher)
     }
 
     /// The life of a peer is over.

@@ -83,7 +83,7 @@ impl Acks {
     /// New messages of a stream came in, or were published.
     pub(crate) fn received(&mut self, batch: &Arrived, now: Time, with: &impl Surroundings) {
         let &Arrived { stream, bytes, wanted, .. } = batch;
-        self.make_room(stream);
+        self.make_room(stream, with.me());
         self.clock += 1;
         let clock = self.clock;
         let fresh = || Box::new(Progress::new(stream.publisher));
@@ -108,11 +108,13 @@ impl Acks {
         }
     }
 
-    fn make_room(&mut self, stream: StreamId) {
+    /// What others acknowledge to this node itself is never forgotten for the streams of others.
+    fn make_room(&mut self, stream: StreamId, me: PeerId) {
         if self.streams.len() < MAX_ACKS || self.streams.contains_key(&stream) {
             return;
         }
-        let oldest = self.streams.iter().min_by_key(|(_, p)| p.touched).map(|(k, _)| *k);
+        let others = self.streams.iter().filter(|(s, _)| s.publisher != me);
+        let oldest = others.min_by_key(|(_, p)| p.touched).map(|(k, _)| *k);
         if let Some(oldest) = oldest {
             self.forget_stream(oldest);
         }

@@ -138,20 +138,27 @@ impl Progress {
         let mut paced = Waited::new(had(&self.marks, PATIENCE));
         let mut patient = Waited::new(had(&self.earlier_marks, LONG_PATIENCE));
         let (mut left, mut held, mut peers, mut sum) = (0u32, own, 1u32, ack_token(&with.me()));
+        let mut parts = 0;
         for part in self.parts(with) {
             let heard = part.map(|part| part.told);
             let b = heard.unwrap_or(UNHEARD);
             held = held.min(b.held);
             peers = peers.saturating_add(b.peers);
+            parts += 1;
             sum = sum.wrapping_add(b.sum);
             let counts = paced.part(b.paced, heard.is_some());
             let all = if heard.is_some() { b.peers } else { UNKNOWN };
             left = left.saturating_add(if counts { b.left } else { all });
             patient.part(b.patient, heard.is_some());
         }
-        // Nobody gets it from the publisher? The tree is changing. Nothing is known of anybody then.
+        // Where nobody who gets it from the publisher has said anything, the tree is changing, and nothing is known of
+        // anybody. Where nobody gets it, what is published could be had from nowhere else, however long that lasts.
         let lost = self.publisher == with.me() && paced.fastest.is_none() && !with.is_alone();
-        let own = if lost { patient.mark } else { own };
+        let own = match lost {
+            true if parts == 0 => 0,
+            true => patient.mark,
+            false => own,
+        };
         let (paced, patient) = (paced.least(own), patient.least(own));
         Summed { paced, left, patient, held, peers, sum }
     }

@@ -116,7 +116,7 @@ fn if_many_are_behind_the_way_to_them_is_slow_and_they_are_waited_for() {
 
 #[test]
 fn a_publisher_that_nobody_gets_it_from_does_not_take_it_for_held() {
-    let alone = |after| {
+    let without_neighbours = |after| {
         let mut acks = Acks::default();
         let world = || World { children: &[], ..root(90) };
         acks.received(&arrived(None), Time::ZERO, &world());
@@ -127,8 +127,8 @@ fn a_publisher_that_nobody_gets_it_from_does_not_take_it_for_held() {
         }
         acks.summed(S, now, &world()).unwrap().pace()
     };
-    assert_eq!(alone(PATIENCE * 3), 0);
-    assert_eq!(alone(LONG_PATIENCE * 2), 90, "not for ever");
+    assert_eq!(without_neighbours(PATIENCE * 3), 0);
+    assert_eq!(without_neighbours(LONG_PATIENCE * 20), 0, "nobody else has it");
 }
 
 #[test]
@@ -301,4 +301,18 @@ fn census_for_names_is_answered_with_own_progress_and_what_is_named_behind() {
     acks.census(&arrived(Some(9)), 2, later, &relay(9));
     assert_eq!(acks.due(later, &relay(9))[&UP].entries[0].holders, None);
     assert_eq!(acks.named(A, &e, later, &relay(9)), 2);
+}
+
+#[test]
+fn what_is_told_to_a_publisher_of_its_own_stream_is_not_forgotten_for_others() {
+    let mut acks = Acks::default();
+    let now = Time::ZERO;
+    let own = StreamId { publisher: ME, epoch: 1 };
+    acks.received(&Arrived { stream: own, ..arrived(None) }, now, &relay(1));
+    for epoch in 0..2 * MAX_ACKS as u64 {
+        let stream = StreamId { epoch, ..S };
+        acks.received(&Arrived { stream, ..arrived(None) }, now, &relay(1));
+    }
+    assert_eq!(acks.streams.len(), MAX_ACKS);
+    assert!(acks.summed(own, now, &relay(1)).is_some());
 }

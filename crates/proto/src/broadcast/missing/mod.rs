@@ -60,6 +60,17 @@ pub(crate) struct Due {
     pub(crate) ask_anybody: Vec<Range>,
 }
 
+/// What a neighbour had announced before it came along a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lead {
+    /// Nobody has announced anything that has not come.
+    None,
+    /// Somebody has announced more than has come.
+    Open,
+    /// This neighbour had announced it for so long.
+    Of(PeerId, Duration),
+}
+
 /// A pull that is not answered yet.
 #[derive(Debug)]
 struct Sent {
@@ -170,8 +181,11 @@ impl Missing {
             let claim = Claim { floor: r.from, kept_from: false, next: r.to, lacks: Vec::new() };
             let due = now + self.wait();
             self.claim(stream, who, claim, due, Some(now), now);
-            if let Some(w) = self.streams.get_mut(&stream) {
-                w.ahead.get_or_insert(Ahead { neighbour: who, to: r.to, at: now });
+            if let Some(w) = self.streams.get_mut(&stream)
+                // Of two, the one that can be judged sooner: the other may have announced what does not exist.
+                && w.ahead.is_none_or(|a| r.to < a.to)
+            {
+                w.ahead = Some(Ahead { neighbour: who, to: r.to, at: now });
             }
         }
     }
@@ -278,17 +292,16 @@ impl Missing {
         core::mem::take(&mut self.refused)
     }
 
-    /// Which neighbour had announced what has come of a stream by now, and how long ago. Told once.
-    pub(crate) fn take_ahead(
-        &mut self,
-        list: &MessageList,
-        stream: StreamId,
-        now: Time,
-    ) -> Option<(PeerId, Duration)> {
-        let w = self.streams.get_mut(&stream)?;
-        let seen = list.get(stream)?;
-        let ahead = w.ahead.take_if(|a| a.to <= seen.high_water())?;
-        Some((ahead.neighbour, now.since(ahead.at)))
+    /// Whether a neighbour had announced what has come of a stream by now. Told once.
+    pub(crate) fn take_lead(&mut self, list: &MessageList, stream: StreamId, now: Time) -> Lead {
+        let has = list.get(stream).map_or(0, crate::broadcast::Seen::high_water);
+        let Some(ahead) = self.streams.get_mut(&stream).and_then(|w| {
+            let all_came = w.ahead?.to <= has;
+            if all_came { w.ahead.take() } else { w.ahead }
+        }) else {
+            return Lead::None;
+        };
+        if ahead.to <= has { Lead::Of(ahead.neighbour, now.since(ahead.at)) } else { Lead::Open }
     }
 
     /// Something of a stream came in: if that was all, it is not missing any more.
@@ -319,18 +332,33 @@ impl Missing {
         nonce
     }
 
-    /// A part of an answer has come: the rest may take as long again. Says whether that neighbour was asked.
-    pub(crate) fn answer_goes_on(&mut self, who: &PeerId, now: Time) -> bool {
+    /// Whether a neighbour has a pull to answer.
+    pub(crate) fn is_asked(&self, who: &PeerId) -> bool {
+        self.sent.contains_key(who)
+    }
+
+    /// A part of an answer has come: the rest may take as long again. Where it was needed, what is still to come is not
+    /// asked of others meanwhile, but for no longer than an answer may take: the neighbour may hold back the rest.
+    pub(crate) fn answer_goes_on(
+        &mut self,
+        who: &PeerId,
+        stream: StreamId,
+        is_new: bool,
+        now: Time,
+    ) {
         let retry = self.retry();
-        let Some(sent) = self.sent.get_mut(who) else { return false };
+        let Some(sent) = self.sent.get_mut(who).filter(|s| s.streams.contains(&stream)) else {
+            return;
+        };
         sent.until = sent.until.max(now + sent.silence);
+        if !is_new || now.since(sent.at) >= LONGEST_ANSWER {
+            return;
+        }
         for stream in &sent.streams {
-            // What it is sending is not asked of others.
             if let Some(w) = self.streams.get_mut(stream) {
                 w.due = w.due.max(now + retry);
             }
         }
-        true
     }
 
     /// Whether a neighbour has no pull to answer.
@@ -348,7 +376,6 @@ impl Missing {
         now: Time,
     ) -> Option<Vec<StreamId>> {
         if self.sent.get(&who).is_none_or(|s| s.nonce != nonce) {
-            self.answer_goes_on(&who, now);
             return None;
         }
         let sent = self.sent.remove(&who)?;
@@ -387,6 +414,7 @@ impl Missing {
                     w.gone.insert(who);
                 }
                 w.failed.insert(who);
+                w.ahead.take_if(|a| a.neighbour == who);
                 w.due = now;
             }
             if list.get(*stream).is_some_and(|s| s.received() > w.received) {
@@ -413,6 +441,7 @@ impl Missing {
             let before = w.sources.len();
             w.sources.retain(|(id, _)| *id != who);
             w.told.retain(|e| e.neighbour != who);
+            w.ahead.take_if(|a| a.neighbour == who);
             if w.sources.len() < before && w.tries > 0 {
                 w.due = w.due.min(now + RETRY);
             }

@@ -50,12 +50,29 @@ fn who_was_ahead_is_told_when_it_has_come_and_once() {
     let at = |ms: u64| Time::from_micros(ms * 1000);
     m.announced(&l, A, &range(5, 7), at(0));
     m.announced(&l, B, &range(5, 9), at(10));
-    assert_eq!(m.take_ahead(&l, S, at(20)), None, "nothing has come");
+    assert_eq!(m.take_lead(&l, S, at(20)), Lead::Open, "nothing has come");
     l.receive(S, 5, 6);
-    assert_eq!(m.take_ahead(&l, S, at(30)), None, "not all that the first one announced");
+    assert_eq!(m.take_lead(&l, S, at(30)), Lead::Open, "not all that the first one announced");
     l.receive(S, 6, 7);
-    assert_eq!(m.take_ahead(&l, S, at(40)), Some((A, Duration::from_millis(40))));
-    assert_eq!(m.take_ahead(&l, S, at(40)), None);
+    assert_eq!(m.take_lead(&l, S, at(40)), Lead::Of(A, Duration::from_millis(40)));
+    assert_eq!(m.take_lead(&l, S, at(40)), Lead::None);
+}
+
+#[test]
+fn what_does_not_exist_puts_nobody_ahead() {
+    let (mut m, mut l) = (missing(), list(&[(0, 5)]));
+    let at = |ms: u64| Time::from_micros(ms * 1000);
+    m.announced(&l, A, &range(5, u64::MAX), at(0));
+    m.announced(&l, B, &range(5, 7), at(10));
+    l.receive(S, 5, 7);
+    assert_eq!(m.take_lead(&l, S, at(40)), Lead::Of(B, Duration::from_millis(30)), "B has it");
+    // It has not what it announced, or is gone.
+    m.announced(&l, A, &range(7, 9), at(50));
+    m.answered(&l, A, &[S], true, at(60));
+    m.announced(&l, B, &range(7, 9), at(70));
+    m.forget_source(B, at(80));
+    l.receive(S, 7, 9);
+    assert_eq!(m.take_lead(&l, S, at(90)), Lead::None);
 }
 
 #[test]
@@ -69,11 +86,41 @@ fn what_a_neighbour_is_sending_is_not_asked_of_others() {
     m.asked(A, vec![S], due);
     let mut now = m.deadline().unwrap();
     for _ in 0..9 {
-        assert!(m.answer_goes_on(&A, now));
+        m.answer_goes_on(&A, S, true, now);
         assert_eq!(pulls(&mut m, &l, now), []);
         now = m.deadline().unwrap();
     }
     assert_eq!(pulls(&mut m, &l, now), [(B, 0, 9)], "A has stopped");
+}
+
+/// What is told of the pull of a stream, every 200 ms, by a neighbour that holds the stream back.
+fn held_back(mut tell: impl FnMut(&mut Missing, Time)) {
+    let (mut m, l) = (missing(), MessageList::default());
+    m.announced(&l, A, &range(0, 9), Time::ZERO);
+    m.announced(&l, B, &range(0, 9), Time::ZERO);
+    let start = m.deadline().unwrap();
+    assert_eq!(pulls(&mut m, &l, start), [(A, 0, 9)]);
+    m.asked(A, vec![S], start);
+    let mut now = start;
+    let asked = loop {
+        now += Duration::from_millis(200);
+        tell(&mut m, now);
+        if m.deadline().is_some_and(|due| due <= now) {
+            break pulls(&mut m, &l, now);
+        }
+        assert!(now.since(start) < LONGEST_ANSWER + LONGEST_RETRY, "nobody else is asked");
+    };
+    assert_eq!(asked, [(B, 0, 9)]);
+}
+
+#[test]
+fn neighbour_that_holds_a_stream_back_does_not_keep_others_from_being_asked() {
+    let other = StreamId { epoch: 7, ..S };
+    held_back(|m, now| m.answer_goes_on(&A, other, true, now));
+    held_back(|m, now| m.answer_goes_on(&A, S, false, now));
+    held_back(|m, now| assert_eq!(m.take_asked(A, 0, false, now), None));
+    // New messages of the stream, but not those that are missing.
+    held_back(|m, now| m.answer_goes_on(&A, S, true, now));
 }
 
 #[test]
@@ -336,7 +383,7 @@ fn neighbour_whose_answer_goes_on_is_not_asked_again() {
     let at = |ms: u64| Time::from_micros(ms * 1_000);
     m.told(&l, A, &entry(0, 3, &[]), true, at(0));
     let nonce = m.asked(A, vec![S], at(0));
-    m.answer_goes_on(&A, at(3_000));
+    m.answer_goes_on(&A, S, true, at(3_000));
     assert_eq!(pulls(&mut m, &l, at(5_000)), []);
     // It is given up, and pulled from again: then what comes of the first pull is no answer to the second.
     assert!(!pulls(&mut m, &l, at(8_000)).is_empty());

@@ -88,7 +88,7 @@ impl Way {
 
 impl Way {
     /// Whether somebody had to ask for it on its way.
-    const fn is_late(self) -> bool {
+    pub(crate) const fn is_late(self) -> bool {
         matches!(self, Way::Pulled | Way::PassedOn)
     }
 }
@@ -121,8 +121,9 @@ struct Tree {
     missed_at: Time,
     /// How often in a row the parent was late.
     late: u8,
-    /// The parent has sent something of its own accord since it is the parent.
+    /// The parent has sent something of its own accord since it is the parent, and when it last did.
     brings: bool,
+    brought_at: Time,
     used: Time,
     explored: Time,
 }
@@ -141,6 +142,7 @@ impl Tree {
             missed_at: Time::ZERO,
             late: 0,
             brings: false,
+            brought_at: Time::ZERO,
             used: now,
             explored: now,
         }
@@ -159,7 +161,8 @@ impl Tree {
 
     /// Has no way to the publisher any more. What was missed until then says nothing of those that may lead there.
     fn lose_the_way(&mut self) {
-        (self.parent, self.rival, self.misses) = (None, None, 0);
+        (self.parent, self.rival) = (None, None);
+        (self.misses, self.late, self.brings) = (0, 0, false);
     }
 
     /// A neighbour wants announcements only.
@@ -203,9 +206,10 @@ impl Trees {
         self.neighbours.id(self.get(publisher)?.parent?)
     }
 
-    /// Whether batches come from the parent of their own accord. In a cycle of parents there is one to which none come.
-    pub(crate) fn parent_brings(&self, publisher: &PeerId) -> bool {
-        self.get(publisher).is_some_and(|t| t.parent.is_some() && t.brings)
+    /// Whether batches come from the parent of their own accord these days. In a cycle of parents they stop coming.
+    pub(crate) fn parent_brings(&self, publisher: &PeerId, now: Time) -> bool {
+        let lately = |t: &Tree| t.brings && now.since(t.brought_at) < RECENT;
+        self.get(publisher).is_some_and(lately)
     }
 
     /// The neighbours that get a publisher's batches from this peer: all of them, where nothing is known of its tree.
@@ -265,8 +269,10 @@ impl Trees {
         let is_parent = tree.parent == Some(from);
         if is_parent && way != Way::Pulled {
             // What a parent had to ask for says nothing: in a cycle, it may be this peer's own answer.
-            if way != Way::PassedOn {
-                (tree.misses, tree.brings) = (0, true);
+            // What goes over all links says nothing of the tree.
+            if way == Way::Pushed {
+                tree.misses = 0;
+                (tree.brings, tree.brought_at) = (true, now);
             }
             return Vec::new();
         }
@@ -275,10 +281,10 @@ impl Trees {
             if !tree.miss(now) {
                 return Vec::new();
             }
-            if tree.brings {
+            if core::mem::take(&mut tree.brings) {
                 // The parent has sent something, but late: there may be more to send over its links than they carry. If
                 // nothing more comes of its own accord until the next misses, it has lost the way.
-                (tree.misses, tree.brings) = (0, false);
+                tree.misses = 0;
                 let may_lead = way == Way::Pulled && !tree.grafted.contains(from);
                 return if may_lead { self.change_to(from, token, now) } else { Vec::new() };
             }
@@ -343,6 +349,15 @@ impl Trees {
         if tree.late < LATE_TIMES { Vec::new() } else { self.change_to(near, token, now) }
     }
 
+    /// What has just come along the tree had been announced by nobody. If it came from the parent, that was in time.
+    pub(crate) fn was_first(&mut self, publisher: &PeerId, from: PeerId) {
+        let near = self.neighbours.find(&from);
+        let tree = self.all.get_mut(&ack_token(publisher));
+        if let Some(tree) = tree.filter(|t| near.is_some() && t.parent == near) {
+            tree.late = 0;
+        }
+    }
+
     /// Asks a neighbour to send from now on: another parent, or the present one, which takes this peer for one that
     /// needs nothing.
     fn change_to(&mut self, parent: Near, token: u64, now: Time) -> Vec<Act> {
@@ -368,8 +383,15 @@ impl Trees {
         let tree = self.all.get_mut(&token)?;
         let parent = tree.parent?;
         if parent == near {
+            // What goes over all links, or somebody had to ask for, says nothing of the tree.
+            if way != Way::Pushed {
+                return None;
+            }
             // It was only late; the other need not send it as well.
-            (tree.misses, tree.brings) = (0, true);
+            (tree.brings, tree.brought_at) = (true, now);
+            if now.since(tree.missed_at) < LATE {
+                tree.misses = 0;
+            }
             let rival = tree.rival.take().filter(|_| !floods)?;
             return self.prune(rival, token, now);
         }

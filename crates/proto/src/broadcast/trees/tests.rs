@@ -214,6 +214,54 @@ fn parent_that_sends_too_late_is_left_for_the_one_that_had_it_before() {
     assert_eq!(trees.received(P, Some(B), Way::Pulled, at(6)), [A, B, C, D].map(graft));
 }
 
+/// Each batch is pulled before the parent sends it as well.
+#[test]
+fn parent_whose_batches_come_after_they_were_pulled_is_left() {
+    let mut trees = on_a_tree();
+    for n in 0..2 {
+        let at = start() + LATE * 3 * n;
+        assert_eq!(trees.received(P, Some(C), Way::Pulled, at), []);
+        assert_eq!(trees.repeated(P, A, Way::Pushed, at + LATE), None);
+    }
+    let at = start() + LATE * 6;
+    assert_eq!(trees.received(P, Some(C), Way::Pulled, at), [graft(C), prune(A)]);
+    // One that was only a little late stays.
+    for n in 7..20 {
+        let at = start() + LATE * 3 * n;
+        assert_eq!(trees.received(P, Some(D), Way::Pulled, at), []);
+        assert_eq!(trees.repeated(P, C, Way::Pushed, at + LATE / 2), None);
+    }
+}
+
+#[test]
+fn what_a_parent_sent_before_it_was_lost_says_nothing_of_the_next_way() {
+    let mut trees = on_a_tree();
+    let at = |n: u32| start() + MISS_EVERY * n;
+    assert_eq!(trees.received(P, Some(A), Way::Pushed, at(0)), []);
+    assert_eq!(trees.link_down(A, at(1)), [B, C, D].map(graft));
+    for n in 2..4 {
+        assert_eq!(trees.received(P, Some(C), Way::Pulled, at(n)), []);
+    }
+    assert_eq!(trees.received(P, Some(C), Way::Pulled, at(4)), [B, C, D].map(graft), "again");
+}
+
+/// In a cycle of parents, a census or a batch over all links comes from the parent as well, and so does what somebody
+/// of the cycle had to ask for.
+#[test]
+fn parent_brings_what_comes_along_the_tree_and_for_a_while() {
+    let mut trees = on_a_tree();
+    let now = start() + LATER;
+    trees.received(P, Some(A), Way::Explores, now);
+    trees.received(P, Some(A), Way::PassedOn, now);
+    for way in [Way::Explores, Way::Pulled, Way::PassedOn, Way::History] {
+        assert_eq!(trees.repeated(P, A, way, now), None);
+    }
+    assert!(!trees.parent_brings(&P, now));
+    trees.received(P, Some(A), Way::Pushed, now);
+    assert!(trees.parent_brings(&P, now + RECENT / 2));
+    assert!(!trees.parent_brings(&P, now + RECENT), "the cycle may be of later");
+}
+
 #[test]
 fn parent_that_sends_only_what_it_is_asked_for_is_grafted_on_again() {
     let mut trees = on_a_tree();
@@ -239,6 +287,22 @@ fn parent_is_left_for_one_that_was_clearly_ahead_three_times_in_a_row() {
     }
     assert_eq!(ahead(&mut trees, C, LATE * 9), [graft(C), prune(A)]);
     assert_eq!(place(&trees), (Some(C), vec![D]));
+}
+
+#[test]
+fn parent_that_was_first_meanwhile_was_not_late_three_times_in_a_row() {
+    let mut trees = on_a_tree();
+    for _ in 0..9 {
+        for _ in 0..2 {
+            assert_eq!(trees.announced_earlier(&P, B, LATE, start()), []);
+        }
+        trees.was_first(&P, A);
+    }
+    trees.was_first(&P, C);
+    for _ in 0..2 {
+        assert_eq!(trees.announced_earlier(&P, B, LATE, start()), []);
+    }
+    assert_eq!(trees.announced_earlier(&P, B, LATE, start()), [graft(B), prune(A)]);
 }
 
 #[test]
