@@ -297,3 +297,27 @@ fn flush_waits_until_another_node_holds_everything() {
     let holders = others.filter(|p| ids.iter().all(|id| net.world.peer(**p).unwrap().has_seen(id)));
     assert!(holders.count() > 0);
 }
+
+/// Others find nothing of it elsewhere: it takes no more than it keeps until it has a neighbour again.
+#[test]
+fn publisher_without_neighbours_accepts_what_it_can_hand_over_later() {
+    let mut net = Net::lan(83, 3, 5);
+    let (alone, rest) = (net.peers[2], [&net.seeds[..], &net.peers[..]].concat());
+    let rest: Vec<NodeId> = rest.into_iter().filter(|n| *n != alone).collect();
+    net.world.partition(&[alone], &rest);
+    let payload = vec![b'x'; 100_000];
+    let mut ids = Vec::new();
+    for _ in 0..400 {
+        ids.extend(net.world.publish(alone, "t", &payload));
+        net.world.run_for(ms(500));
+    }
+    let accepted = ids.len();
+    assert!((10..200).contains(&accepted), "{accepted} of 400");
+    net.world.heal();
+    net.waits(s(120), "it publishes again", |w| w.peer(alone).is_some_and(|p| p.room() > 0));
+    net.world.leave(alone).unwrap();
+    leaves_within(&mut net.world, alone, s(10));
+    assert_eq!(unconfirmed(&net.world, alone), None);
+    net.world.run_for(s(30));
+    everything_arrived(&net, &ids, 5);
+}
