@@ -77,6 +77,12 @@ impl Failure {
         Failure { exit, error: Some(anyhow::Error::msg(error)) }
     }
 
+    /// The same, and what else went wrong after it.
+    pub(crate) fn and_also(self, more: &impl fmt::Display) -> Self {
+        let error = self.error.map(|e| anyhow::Error::msg(format!("{e:#}; and {more}")));
+        Failure { error, ..self }
+    }
+
     /// Whoever read the output has had enough: `rumor tail | head` is no error.
     pub(crate) const fn closed_pipe() -> Self {
         Failure { exit: Exit::Ok, error: None }

@@ -203,7 +203,7 @@ pub(crate) fn warn_of_loopback(listen: SocketAddr, seeds: &[SeedAddress], is_pee
 }
 
 /// The IP address in a `HOST:PORT`, if it is one. `localhost` counts as one.
-fn literal_ip(host_port: &str) -> Option<IpAddr> {
+pub(crate) fn literal_ip(host_port: &str) -> Option<IpAddr> {
     if let Ok(address) = host_port.parse::<SocketAddr>() {
         return Some(address.ip());
     }

@@ -202,7 +202,6 @@ fn hosts_that_map_their_own_name_to_loopback_make_one_network() {
     for (host, name) in [(1, "one"), (2, "two")] {
         wait("the peers on other hosts join", 20, || lab.has_joined(host, name));
     }
-    assert!(lab.output("seed").contains("warning: seed.test:7000 is 127.0.1.1 on this host"));
     wait("everybody is known by an address that others can reach", 60, || {
         let seen = [(0, "seed"), (0, "beside"), (1, "one"), (2, "two")].map(|(host, node)| {
             let mut all = lab.addresses(host, node);
@@ -264,6 +263,28 @@ fn peer_whose_host_gets_another_address_is_known_by_it_within_a_minute() {
         let views = [(0, "seed"), (2, "two"), (3, "three")];
         views.iter().all(|(h, n)| known_at(&lab, *h, n, "10.78.0.99:")).then_some(())
     });
+}
+
+/// It runs on: it listens on all interfaces.
+#[test]
+fn seed_whose_host_gets_another_address_is_followed_when_its_name_does() {
+    let Some(mut lab) = Lab::new(2) else { return };
+    lab.config(&["seed.test:7000"]);
+    for host in 0..2 {
+        lab.names(host, &[&format!("{} seed.test", address(0))]);
+    }
+    lab.seed(0, "seed", &["--host", "seed.test"]);
+    lab.peer(1, "peer", &[]);
+    wait("it joins", 20, || lab.has_joined(1, "peer"));
+    let moved = "10.78.0.77";
+    let namespace = lab.hosts.namespace(0);
+    for (what, at) in [("add", moved), ("del", &address(0)), ("replace", moved)] {
+        ip(&["-n", &namespace, "addr", what, &format!("{at}/24"), "dev", "eth0"]);
+    }
+    lab.names(1, &[&format!("{moved} seed.test")]);
+    let connected = |s: &Value| s["seeds"][0]["connected"] == true;
+    wait("the link of before ends", 60, || lab.status(1, "peer").filter(|s| !connected(s)));
+    wait("it is registered again", 75, || lab.has_joined(1, "peer").filter(connected));
 }
 
 #[test]

@@ -294,10 +294,11 @@ async fn not_joined(joining: Option<Joining>) -> Failure {
 async fn goodbye(node: &Node, stops: &mut Stops, outcome: Outcome) -> Outcome {
     tokio::select! {
         left = node.leave() => match left {
-            Err(e @ LeaveError::Unconfirmed(_)) => {
-                // What went wrong before says more.
-                outcome.and(Err(Failure::new(Exit::Unconfirmed, e)))
-            }
+            Err(e @ LeaveError::Unconfirmed(_)) => match outcome {
+                Ok(_) => Err(Failure::new(Exit::Unconfirmed, e)),
+                // What went wrong before has its own code.
+                Err(before) => Err(before.and_also(&e)),
+            },
             _ => outcome,
         },
         () = stops.next() => {

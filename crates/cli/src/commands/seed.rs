@@ -353,10 +353,7 @@ pub(crate) async fn bind(host_port: &str) -> Outcome<Listener> {
         let message = format!("cannot find the address of {host_port}: {e}; correct --config");
         Failure::new(Exit::Config, message)
     })?;
-    let (addresses, warning) = where_to_listen(host_port, found.collect());
-    if let Some(warning) = warning {
-        out::say(format!("warning: {warning}"));
-    }
+    let addresses = where_to_listen(host_port, found.collect());
     let mut failure = None;
     for address in addresses {
         match Listener::bind(address) {
@@ -369,27 +366,16 @@ pub(crate) async fn bind(host_port: &str) -> Outcome<Listener> {
     }))
 }
 
-/// The addresses to try for a seed's name, given those that this host finds for it.
+/// The addresses to try for a seed, given those that this host finds for it.
 ///
-/// Many hosts map their own name to a loopback address (127.0.1.1 on Debian), where no other host could
-/// join. A name in the file says that others use it: its loopback addresses are left out, and if there is
-/// no other, the seed listens on all interfaces, as a peer does where a seed has a name.
-fn where_to_listen(host_port: &str, found: Vec<SocketAddr>) -> (Vec<SocketAddr>, Option<String>) {
-    let meant_for_others = !launch::is_loopback(host_port);
-    let elsewhere: Vec<SocketAddr> =
-        found.iter().copied().filter(|a| !a.ip().is_loopback()).collect();
+/// A name may lead to several addresses, to others later, and on this host to a loopback address (127.0.1.1 on
+/// Debian), where no other host could join: a seed with a name listens on all interfaces, as peers do.
+fn where_to_listen(host_port: &str, found: Vec<SocketAddr>) -> Vec<SocketAddr> {
     match found.first() {
-        Some(first) if meant_for_others && elsewhere.is_empty() => {
-            let listen = SocketAddr::from((Ipv6Addr::UNSPECIFIED, first.port()));
-            let warning = format!(
-                "{host_port} is {} on this host (see /etc/hosts), which no other host can reach; \
-                 listening at {listen} instead. Set --listen IP:PORT to choose, or correct the name",
-                first.ip()
-            );
-            (vec![listen], Some(warning))
+        Some(first) if launch::literal_ip(host_port).is_none() => {
+            vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, first.port()))]
         }
-        _ if meant_for_others => (elsewhere, None),
-        _ => (found, None),
+        _ => found,
     }
 }
 
@@ -410,20 +396,17 @@ mod tests {
     }
 
     #[test]
-    fn name_that_leads_to_loopback_here_listens_on_all_interfaces_and_warns() {
+    fn seed_with_a_name_listens_on_all_interfaces() {
         let listen = |host_port: &str, found: &[&str]| {
             let found = found.iter().map(|a| a.parse().unwrap()).collect();
-            let (addresses, warning) = where_to_listen(host_port, found);
-            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-            (addresses.join(" "), warning.is_some())
+            let addresses = where_to_listen(host_port, found);
+            addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(listen("web-1:7000", &["127.0.1.1:7000"]), ("[::]:7000".into(), true));
-        assert_eq!(listen("web-1:7000", &["[::1]:7000"]), ("[::]:7000".into(), true));
-        let both = ["127.0.1.1:7000", "192.0.2.1:7000"];
-        assert_eq!(listen("web-1:7000", &both), ("192.0.2.1:7000".into(), false));
-        assert_eq!(listen("localhost:7000", &["127.0.0.1:7000"]), ("127.0.0.1:7000".into(), false));
-        assert_eq!(listen("127.0.0.1:7000", &["127.0.0.1:7000"]), ("127.0.0.1:7000".into(), false));
-        assert_eq!(listen("web-1:7000", &[]), (String::new(), false));
+        assert_eq!(listen("web-1:7000", &["127.0.1.1:7000"]), "[::]:7000");
+        assert_eq!(listen("web-1:7000", &["[2001:db8::1]:7000", "192.0.2.1:7000"]), "[::]:7000");
+        assert_eq!(listen("192.0.2.1:7000", &["192.0.2.1:7000"]), "192.0.2.1:7000");
+        assert_eq!(listen("localhost:7000", &["127.0.0.1:7000"]), "127.0.0.1:7000");
+        assert_eq!(listen("web-1:7000", &[]), "");
     }
 
     #[tokio::test]

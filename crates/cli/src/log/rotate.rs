@@ -138,10 +138,13 @@ impl RotatingFile {
             file.write_all(note.as_bytes())?;
             self.lost = 0;
         }
-        file.write_all(&self.buffer)?;
+        let (written, outcome) = write_as_much(file, &self.buffer);
+        // Of what a disk that is full has taken in part, the whole lines are there.
+        let whole = self.buffer.iter().take(written).filter(|b| **b == b'\n').count();
+        self.lines = self.lines.saturating_sub(whole as u64);
+        outcome?;
         self.size += self.buffer.len() as u64;
         self.buffer.clear();
-        self.lines = 0;
         Ok(())
     }
 
@@ -191,6 +194,20 @@ impl RotatingFile {
     }
 }
 
+/// Writes bytes, and says how many were written.
+fn write_as_much(file: &mut impl io::Write, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        match file.write(rest) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(n) => written += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return (written, Err(e)),
+        }
+    }
+    (written, Ok(()))
+}
+
 fn ends_with_line_break(path: &Path) -> io::Result<bool> {
     let (mut file, mut last) = (File::open(path)?, [0]);
     file.seek(SeekFrom::End(-1))?;
@@ -233,6 +250,32 @@ mod tests {
             assert!(text.lines().all(|l| l.len() == 16), "{text}");
         }
         assert!(fs::read_to_string(&path).unwrap().ends_with("line number 0039\n"));
+    }
+
+    /// As the kernel does where the disk has room for a part.
+    struct Room(usize);
+
+    impl io::Write for Room {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.0 == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let n = bytes.len().min(self.0).min(5);
+            self.0 -= n;
+            Ok(n)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_a_full_disk_has_taken_is_known() {
+        let (written, outcome) = write_as_much(&mut Room(12), b"one\ntwo\nthree\nfour\n");
+        assert_eq!((written, outcome.unwrap_err().kind()), (12, io::ErrorKind::StorageFull));
+        let (written, outcome) = write_as_much(&mut Room(99), b"one\ntwo\n");
+        assert!(written == 8 && outcome.is_ok());
     }
 
     #[test]
