@@ -8,7 +8,7 @@ mod support;
 use core::time::Duration;
 
 use rumormill_proto::signed::Signed;
-use rumormill_proto::wire::{Frame, MembersChanged, PeerReply, PeerRequest, Want};
+use rumormill_proto::wire::{Frame, MembersChanged, Neighbourhood, PeerReply, PeerRequest, Want};
 use rumormill_proto::{
     CloseReason, Config, DialError, DialId, DialTarget, Identity, Input, LinkDown, LinkId, Record,
     RefuseReason, Role,
@@ -17,7 +17,7 @@ use rumormill_proto::{
 use support::hostile::honest_answer;
 use support::rig::{Rig, VICTIM};
 use support::script::Script;
-use support::statements::{adjacency, identity, record, signed_record};
+use support::statements::{address, adjacency, identity, record, signed_record};
 
 fn request(of: &Identity, incarnation: u64) -> PeerRequest {
     PeerRequest {
@@ -210,4 +210,41 @@ fn member_without_an_address_is_not_asked_again_at_once() {
     }
     let asked = rig.as_peer().snapshot(rig.now).counters.get("requests_without_address");
     assert!((1..=3).contains(&asked), "{asked} times in ten seconds");
+}
+
+/// A node whose only neighbour has vanished without a word: it asks another neighbour of that one, whom it dials.
+fn asks_about_a_suspect() -> (Rig, DialId) {
+    let mut rig = Rig::peer(Config::lan().build().unwrap());
+    rig.join(0);
+    let lost = rig.link_up(1, Role::Peer, None);
+    assert_eq!(ask(&mut rig, lost, request(&identity(1), 1)), None);
+    let neighbours = [(identity(2).id(), address(7002))].into();
+    rig.receive(lost, Neighbourhood { neighbours, degree: 2, target: 3 });
+    rig.dials.clear();
+    rig.link_down(lost, LinkDown::Lost);
+    let helper = |to: &DialTarget| matches!(to, DialTarget::Peer { id, .. } if *id == identity(2).id());
+    let dial = rig.dials.iter().find(|(_, to)| helper(to)).map(|(dial, _)| *dial);
+    (rig, dial.expect("it asks the other one"))
+}
+
+fn questions(rig: &Rig, link: LinkId) -> usize {
+    let asks = |f: &Frame| matches!(f, Frame::ProbeRequest(f) if f.subject == identity(1).id());
+    rig.sent.iter().filter(|(to, f)| *to == link && asks(f)).count()
+}
+
+#[test]
+fn peer_that_was_asked_and_becomes_a_neighbour_has_one_link() {
+    let (mut rig, dial) = asks_about_a_suspect();
+    let asked = rig.link_up(2, Role::Peer, Some(dial));
+    assert_eq!(questions(&rig, asked), 1);
+    let link = rig.link_up(2, Role::Peer, None);
+    assert_eq!(ask(&mut rig, link, request(&identity(2), 1)), None);
+    assert!(!rig.links.contains_key(&asked), "the other one is enough");
+    assert_eq!(questions(&rig, link), 1, "the answer would have come over the link that is closed");
+    // It becomes one while it is dialled.
+    let (mut rig, dial) = asks_about_a_suspect();
+    let link = rig.link_up(2, Role::Peer, None);
+    assert_eq!(ask(&mut rig, link, request(&identity(2), 1)), None);
+    let asked = rig.link_up(2, Role::Peer, Some(dial));
+    assert!(!rig.links.contains_key(&asked) && questions(&rig, link) == 1);
 }
