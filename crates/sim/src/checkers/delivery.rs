@@ -85,7 +85,10 @@ fn died_with_holders(seen: &Observation, p: &Publication) -> bool {
     let mut losses = seen.ledger.losses.iter();
     let is_lossy =
         losses.any(|(from, until)| *from <= first && until.is_none_or(|until| until >= first));
-    let hand_over = if is_lossy { LOSSY_HAND_OVER } else { HAND_OVER };
+    // The other neighbours may be behind a cut, which takes some time to be noticed.
+    let parts = seen.ledger.parts.iter().rfind(|parts| parts.from <= first);
+    let is_cut = parts.is_some_and(|parts| parts.of.values().any(|part| *part > 0));
+    let hand_over = if is_lossy || is_cut { LOSSY_HAND_OVER } else { HAND_OVER };
     let died_soon =
         |node: NodeId, at: Time| died(node, at, at + hand_over) && !holds_now(seen, node, &p.id);
     died_soon(p.node, first) && elsewhere.iter().all(|&(node, at)| died_soon(node, at))
@@ -390,6 +393,10 @@ mod tests {
         assert_eq!(lossy(later, None), [], "it has to be pulled by the next ones");
         assert_eq!(lossy(Duration::from_secs(6), None).len(), 1);
         assert_eq!(lossy(later, Some(Time::ZERO)).len(), 1, "nothing was lost any more");
+        let mut seen = with_late_first_holder(later, later);
+        let of = [(NodeId(3), 0), (NodeId(4), 0), (NodeId(5), 0), (NodeId(9), 1)].into();
+        seen.ledger.parts.push(Parts { from: Time::ZERO, of });
+        assert_eq!(complete(&seen), [], "its other neighbours may be behind the cut");
     }
 
     #[test]
