@@ -222,7 +222,8 @@ fn asks_about_a_suspect() -> (Rig, DialId) {
     rig.receive(lost, Neighbourhood { neighbours, degree: 2, target: 3 });
     rig.dials.clear();
     rig.link_down(lost, LinkDown::Lost);
-    let helper = |to: &DialTarget| matches!(to, DialTarget::Peer { id, .. } if *id == identity(2).id());
+    let helper =
+        |to: &DialTarget| matches!(to, DialTarget::Peer { id, .. } if *id == identity(2).id());
     let dial = rig.dials.iter().find(|(_, to)| helper(to)).map(|(dial, _)| *dial);
     (rig, dial.expect("it asks the other one"))
 }

@@ -30,7 +30,8 @@ struct Question {
     /// What it was asked for last, ascending, one range of each stream. While an answer is due, the part that each of
     /// the questions was about: it may be the answer to any of them.
     asked: Vec<Range>,
-    is_pending: bool,
+    /// Questions without an answer yet.
+    pending: u32,
     /// What of that it holds.
     held: Vec<Range>,
     /// It is about to leave the network, and holds nothing for long.
@@ -108,6 +109,8 @@ pub(crate) struct Handover {
     acknowledged: VecMap<PeerId, Acknowledged>,
     /// The neighbour that confirmed most of the own stream, and up to where.
     best: Option<(PeerId, u64)>,
+    /// Up to where another node has held the own stream at some time. It has spread from there.
+    reached: u64,
     vouched: VecMap<StreamId, Vouched>,
     /// The application waits until the own stream is confirmed up to here.
     pub(crate) wanted: u64,
@@ -132,6 +135,7 @@ impl Handover {
             let lowest = self.acknowledged.iter().min_by_key(|(_, a)| a.mark).map(|(id, _)| *id);
             lowest.map(|id| self.acknowledged.remove(&id));
         }
+        self.reached = self.reached.max(mark);
         self.acknowledged.get_or_insert(neighbour, Acknowledged::default).note(mark, now);
     }
 
@@ -146,14 +150,19 @@ impl Handover {
         acknowledged.max(self.best.map_or(0, |(_, end)| end))
     }
 
+    /// Up to where another node has held the own stream at some time.
+    pub(crate) const fn reached(&self) -> u64 {
+        self.reached
+    }
+
     /// This peer confirmed a stream to a neighbour, `while_leaving` itself or not, or holds it for a neighbour that has
     /// left. Of too many the oldest is forgotten.
     pub(crate) fn vouch(&mut self, stream: StreamId, end: u64, while_leaving: bool, now: Time) {
         self.vouched.retain(|_, v| v.counts(now));
         if self.vouched.len() >= MAX_CONFIRM && !self.vouched.contains_key(&stream) {
             let others = self.vouched.iter().filter(|(_, v)| !v.is_own);
-            let Some(oldest) = others.min_by_key(|(_, v)| v.at).map(|(s, _)| *s) else { return };
-            self.vouched.remove(&oldest);
+            let oldest = others.min_by_key(|(_, v)| v.at).map(|(s, _)| *s);
+            oldest.map(|s| self.vouched.remove(&s));
         }
         let before = self.vouched.get(&stream);
         let end = end.max(before.map_or(0, |v| v.end));
@@ -212,7 +221,7 @@ impl Handover {
         let q = self.asked.get_or_insert(neighbour, || Question {
             next: now,
             asked: Vec::new(),
-            is_pending: false,
+            pending: 0,
             held: Vec::new(),
             leaving: false,
         });
@@ -221,11 +230,11 @@ impl Handover {
         if asks {
             q.next = now + ANSWER_WITHIN;
             let before = core::mem::replace(&mut q.asked, owed.to_vec());
-            for r in before.iter().filter(|_| q.is_pending) {
+            for r in before.iter().filter(|_| q.pending > 0) {
                 let same = q.asked.iter_mut().find(|a| a.stream() == r.stream());
                 same.into_iter().for_each(|a| a.from = a.from.max(r.from));
             }
-            q.is_pending = true;
+            q.pending += 1;
         }
         if lacks {
             self.ask_by(self.asked.get(&neighbour).map_or(now, |q| q.next));
@@ -249,8 +258,10 @@ impl Handover {
     ) -> bool {
         let Some(q) = self.asked.get_mut(&neighbour) else { return false };
         q.held = held.iter().filter_map(|m| q.held_of(m)).collect();
-        (q.leaving, q.next, q.is_pending) = (leaving, now + ASK_AGAIN, false);
+        (q.leaving, q.next) = (leaving, now + ASK_AGAIN);
+        q.pending = q.pending.saturating_sub(1);
         self.ask_by(now + ASK_AGAIN);
+        self.reached = self.reached.max(own.unwrap_or(0));
         if let Some(end) = own
             && self.best.is_none_or(|(_, best)| end > best)
         {
@@ -471,20 +482,23 @@ mod tests {
         assert!(h.ask(id(2), &wide, at(1_000)), "no answer in time");
         answer(&mut h, 2, 9, false, at(1_001));
         assert!(!h.is_covered(&wide, |_| false) && h.is_covered(&narrow, |_| false));
-        assert!(h.ask(id(2), &wide, at(1_200)));
+        assert!(h.ask(id(2), &wide, at(1_200)), "while the second answer is due");
         answer(&mut h, 2, 9, false, at(1_201));
+        assert!(!h.is_covered(&wide, |_| false), "that may be the second one");
+        answer(&mut h, 2, 9, false, at(1_202));
+        assert!(h.ask(id(2), &wide, at(1_400)));
+        answer(&mut h, 2, 9, false, at(1_401));
         assert!(h.is_covered(&wide, |_| false));
     }
 
     #[test]
-    fn what_earlier_processes_published_makes_no_room_for_others() {
+    fn what_was_confirmed_once_has_been_somewhere_else_though_that_node_is_gone() {
         let mut h = Handover::default();
-        for n in 0..MAX_CONFIRM as u64 {
-            h.owes_earlier(stream(OWN, n + 2), 1, at(0));
-        }
-        h.vouch(stream(3, 1), 1, false, at(1));
-        assert_eq!(h.vouched.len(), MAX_CONFIRM);
-        assert!(!h.vouched.contains_key(&stream(3, 1)));
+        h.acknowledged(id(2), 5, at(0));
+        h.forget_peer(&id(2));
+        assert_eq!((h.confirmed(), h.reached()), (0, 5));
+        h.stream_moved(at(1));
+        assert_eq!(h.reached(), 0);
     }
 
     #[test]

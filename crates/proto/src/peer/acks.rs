@@ -90,12 +90,18 @@ impl Peer {
         if self.acks.is_new_census(stream, round, now) {
             // It travels as a batch does, and finds the way back for those who have lost it. Where batches come, the first
             // link that brings it says little: it is small and urgent, and overtakes those that wait at a hub.
-            if !(explores(round) && self.trees.parent_brings(&publisher, now)) {
+            let keeps_parent = match way {
+                trees::Way::Explores => self.trees.parent_brings(&publisher, now),
+                // So soon after the last one it says nothing, but to who has no parent.
+                _ => explores(round) && self.trees.parent(&publisher).is_some(),
+            };
+            if !keeps_parent {
                 self.follow_tree(publisher, upstream, way);
             }
             self.acks.census(&arrived, round, now, &around!(self));
             self.send_census(&f, Some(remote));
         } else {
+            let way = if explores(round) { trees::Way::Explores } else { trees::Way::Pushed };
             self.tree_repeat(publisher, remote, way);
         }
     }

@@ -1,12 +1,18 @@
 //! Asking neighbours what they hold, and answering.
 
+use core::time::Duration;
+
 use super::Peer;
 use crate::broadcast::handover::key;
 use crate::identity::PeerId;
 use crate::io::{Class, LinkId, Output};
+use crate::limits::REMEMBERED_EPOCHS;
 use crate::message::StreamId;
 use crate::time::Time;
 use crate::wire::{Confirm, Confirmed, Range, StreamMark};
+
+/// How long it takes until a new neighbour has got what it lacks.
+const COMPARED_WITHIN: Duration = Duration::from_secs(60);
 
 impl Peer {
     /// Asks the neighbours to confirm what was published so far. Says up to which number of the present
@@ -78,15 +84,8 @@ impl Peer {
         let mut streams = Vec::new();
         for r in &f.streams {
             let &Range { publisher, epoch, from, to } = r;
-            let next = match self.broadcast.list.get(r.stream()) {
-                Some(seen) => seen.held_until(from).min(to),
-                // All of it was delivered here, or told as missing, so long ago that nothing else is known of it.
-                None if self.broadcast.list.is_over(r.stream()) => {
-                    streams.push(StreamMark { publisher, epoch, next: to });
-                    continue;
-                }
-                None => from,
-            };
+            let seen = self.broadcast.list.get(r.stream());
+            let next = seen.map_or(from, |seen| seen.held_until(from)).min(to);
             if next > from {
                 streams.push(StreamMark { publisher, epoch, next });
                 self.handover.vouch(r.stream(), next, leaving, now);
@@ -123,17 +122,30 @@ impl Peer {
         }
     }
 
+    /// Up to where another node has held the own stream, or need not get it from here any more: one that has been linked for
+    /// so long has compared what it has.
+    pub(super) fn reached(&self) -> u64 {
+        let now = self.fx.now();
+        let oldest = self.overlay.neighbours.values().map(|n| n.since).min();
+        let is_compared = oldest.is_some_and(|since| now.since(since) >= COMPARED_WITHIN);
+        if is_compared || self.members.alive_count() == 0 {
+            return u64::MAX;
+        }
+        self.handover.reached()
+    }
+
     /// Before it leaves, this peer hands over what its earlier processes published as well.
     pub(super) fn owe_earlier_streams(&mut self) {
         let (now, own) = (self.fx.now(), self.own_stream());
-        // The latest first: there may be more than can be asked about, and others have had time to get the earliest.
+        // The latest: of those before them others may remember nothing, and they have had time to get them.
         let all: Vec<(u64, u64)> = self
             .broadcast
             .list
             .epochs(own.publisher)
             .map(|(epoch, seen)| (epoch, seen.high_water()))
             .collect();
-        for (epoch, end) in all.into_iter().rev().filter(|(epoch, _)| *epoch != own.epoch) {
+        let earlier = all.into_iter().rev().filter(|(epoch, _)| *epoch != own.epoch);
+        for (epoch, end) in earlier.take(REMEMBERED_EPOCHS - 1) {
             self.handover.owes_earlier(StreamId { epoch, ..own }, end, now);
         }
     }
@@ -191,16 +203,18 @@ mod tests {
 
     /// A publisher that is started again and again keeps what its earlier processes published longer than others do.
     #[test]
-    fn stream_of_which_nothing_but_its_end_is_known_is_confirmed() {
+    fn only_those_earlier_streams_are_owed_that_others_can_remember() {
         let mut p = peer();
-        for epoch in STREAM.epoch..STREAM.epoch + 40 {
-            let stream = StreamId { epoch, ..STREAM };
-            p.broadcast.list.receive(stream, 0, 5);
-            p.broadcast.advance(stream);
+        let own = p.own_stream();
+        for epoch in 1..=40 {
+            p.broadcast.list.receive(StreamId { epoch, ..own }, 0, 5);
         }
-        p.broadcast.list.compact(STREAM.publisher, |_| false);
-        assert!(p.broadcast.list.get(STREAM).is_none(), "it is compacted to a mark");
-        assert_eq!(confirmed(&mut p, 0, 5), Some(5));
+        p.owe_earlier_streams();
+        let now = p.fx.now();
+        let owed = p.handover.owed(own, 0, true, |_, _| 0, now);
+        let epochs: Vec<u64> = owed.iter().map(|r| r.epoch).collect();
+        let first = 41 - (REMEMBERED_EPOCHS as u64 - 1);
+        assert_eq!(epochs, (first..=40).collect::<Vec<u64>>());
     }
 
     #[test]

@@ -86,12 +86,11 @@ pub(super) use around;
 /// Who waits for what is below a number of a stream.
 macro_rules! awaited {
     ($peer:ident, $now:ident) => {{
-        let (acks, trees, handover) = (&$peer.acks, &$peer.trees, &$peer.handover);
+        let (acks, trees) = (&$peer.acks, &$peer.trees);
         let (me, others) = ($peer.identity.id(), $peer.members.alive_count());
-        let own = $peer.outbox.stream();
+        let (own, reached) = ($peer.outbox.stream(), $peer.reached());
         move |list: &$crate::broadcast::MessageList, stream: $crate::message::StreamId, number| {
-            if stream == own && number > handover.confirmed() {
-                // No other node is known to hold it.
+            if stream == own && number > reached {
                 return $crate::broadcast::Awaited::FromHere;
             }
             let around = $crate::peer::messages::Around::new(list, trees, me, others);
