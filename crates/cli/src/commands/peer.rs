@@ -295,9 +295,9 @@ async fn goodbye(node: &Node, stops: &mut Stops, outcome: Outcome) -> Outcome {
     tokio::select! {
         left = node.leave() => match left {
             Err(e @ LeaveError::Unconfirmed(_)) => match outcome {
-                Ok(_) => Err(Failure::new(Exit::Unconfirmed, e)),
                 // What went wrong before has its own code.
-                Err(before) => Err(before.and_also(&e)),
+                Err(before) if before.exit != Exit::Ok => Err(before.and_also(&e)),
+                _ => Err(Failure::new(Exit::Unconfirmed, e)),
             },
             _ => outcome,
         },
