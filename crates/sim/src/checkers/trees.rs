@@ -18,7 +18,7 @@ const SETTLES: usize = 3;
 /// too old to tell anything of the tree when its last copy comes.
 const SOON: Duration = Duration::from_secs(2);
 
-/// Looks at the trees of live peers that have published for so long, three times at least.
+/// Looks at the trees of live peers whose last three batches, of those published for so long, everybody had soon.
 #[must_use]
 pub fn check(seen: &Observation, within: Duration) -> Vec<Violation> {
     let reached = reached_soon(seen, within);
@@ -27,15 +27,16 @@ pub fn check(seen: &Observation, within: Duration) -> Vec<Violation> {
     for n in seen.live_peers() {
         let with_it = |c: &&BTreeSet<NodeId>| c.contains(&n.node) && c.len() > 1;
         let Some(component) = components.iter().find(with_it) else { continue };
-        let of = reached.get(&n.id).into_iter().flatten();
-        if of.filter(|nodes| nodes.is_superset(component)).count() >= SETTLES {
+        // The last of them: a tree may change with each that comes late.
+        let last = reached.get(&n.id).and_then(|of| of.last_chunk::<SETTLES>());
+        if last.is_some_and(|last| last.iter().all(|nodes| nodes.is_superset(component))) {
             found.extend(judge(seen, &n.id, n.node, component));
         }
     }
     found
 }
 
-/// For each message that was published so lately, by publisher: who had it soon.
+/// For each message that was published so lately, by publisher and in order: who had it soon.
 fn reached_soon(seen: &Observation, within: Duration) -> BTreeMap<PeerId, Vec<BTreeSet<NodeId>>> {
     let lately = |at: Time| seen.now.since(at) <= within;
     let mut nodes: BTreeMap<MessageId, (Time, BTreeSet<NodeId>)> = BTreeMap::new();
@@ -47,6 +48,13 @@ fn reached_soon(seen: &Observation, within: Duration) -> BTreeMap<PeerId, Vec<BT
             && a.at.since(*at) <= SOON
         {
             nodes.insert(a.node);
+        }
+    }
+    // What had to be asked for went another way than the tree, which may be changing.
+    let pulled = seen.ledger.copies.iter().rev().take_while(|c| lately(c.at)).filter(|c| c.pulled);
+    for copy in pulled {
+        if let Some((_, nodes)) = nodes.get_mut(&copy.batch) {
+            nodes.clear();
         }
     }
     let mut by_publisher: BTreeMap<PeerId, Vec<BTreeSet<NodeId>>> = BTreeMap::new();
@@ -186,6 +194,16 @@ mod tests {
         seen.ledger.arrivals.last_mut().unwrap().at += SOON;
         assert_eq!(words(&seen).len(), 1, "in time");
         seen.ledger.arrivals.last_mut().unwrap().at += Duration::from_millis(1);
+        assert_eq!(check(&seen, MINUTE), []);
+    }
+
+    #[test]
+    fn tree_whose_last_batches_were_asked_for_may_be_anything() {
+        let mut seen = sound();
+        tree(&mut seen, 5).parent = None;
+        planted::copy(&mut seen, 5);
+        assert_eq!(words(&seen).len(), 1);
+        seen.ledger.copies[0].pulled = true;
         assert_eq!(check(&seen, MINUTE), []);
     }
 
