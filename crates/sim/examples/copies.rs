@@ -105,12 +105,14 @@ struct Row {
     missed: usize,
     grafts: u64,
     prunes: u64,
+    /// Bytes of frames that carry a batch, and of all others, for each delivery.
+    bytes: (f64, f64),
 }
 
 fn run(case: Case, seed: u64, n: usize, mode: BroadcastMode) -> Row {
     let config = Config::lan().broadcast(mode).mix_interval(case.swap_every).build().unwrap();
     let latency = Latency::Uniform { min: Duration::from_millis(1), max: Duration::from_millis(2) };
-    let mut w = World::new(WorldConfig { fast: true, latency, ..WorldConfig::new(seed, config) });
+    let mut w = World::new(WorldConfig { latency, ..WorldConfig::new(seed, config) });
     w.add_seeds(3);
     let peers = w.add_peers(n);
     assert!(w.run_until(Duration::from_secs(120), |w| at_rest(&w.observe()).is_empty()));
@@ -124,6 +126,8 @@ fn run(case: Case, seed: u64, n: usize, mode: BroadcastMode) -> Row {
         if case.publishers == n { BTreeSet::new() } else { publishers.iter().copied().collect() };
     let mut published = Vec::new();
     let before = counted(&w);
+    let sent = |w: &World| (w.ledger().batch_bytes, w.ledger().bytes - w.ledger().batch_bytes);
+    let sent_before = sent(&w);
     let mut first = Counted::new();
     let steps = case.steps * case.rounds;
     for step in 0..steps {
@@ -144,6 +148,7 @@ fn run(case: Case, seed: u64, n: usize, mode: BroadcastMode) -> Row {
         w.run_for(STEP);
     }
     w.run_for(Duration::from_secs(10));
+    let sent_after = sent(&w);
     let live: BTreeSet<NodeId> = w.live_peers().into_iter().collect();
     let mut arrived = BTreeMap::new();
     for a in w.deliveries().iter().filter(|a| live.contains(&a.node)) {
@@ -166,6 +171,10 @@ fn run(case: Case, seed: u64, n: usize, mode: BroadcastMode) -> Row {
         missed: owed - made,
         grafts: after.grafts - before.grafts,
         prunes: after.prunes - before.prunes,
+        bytes: (
+            (sent_after.0 - sent_before.0) as f64 / made as f64,
+            (sent_after.1 - sent_before.1) as f64 / made as f64,
+        ),
     }
 }
 
@@ -179,15 +188,24 @@ fn main() {
         Some(other) => panic!("{other} is neither trees nor flood"),
     };
     println!(
-        "{n} peers                             all copies    later  last ms: median, worst  missed  grafts  prunes"
+        "{n} peers                             all copies    later  last ms: median, worst  missed  grafts  prunes  bytes a delivery: batches, others"
     );
     let named = argument(4).unwrap_or_default();
     for case in cases(n).into_iter().filter(|c| c.name.contains(&named)) {
         for seed in 1..=seeds as u64 {
             let r = run(case, seed, n, mode);
             println!(
-                "{:38} {:7.4}  {:7.4}  {:14.1} {:8.1}  {:6}  {:6}  {:6}",
-                case.name, r.all, r.later, r.last.0, r.last.1, r.missed, r.grafts, r.prunes
+                "{:38} {:7.4}  {:7.4}  {:14.1} {:8.1}  {:6}  {:6}  {:6}  {:25.0} {:7.0}",
+                case.name,
+                r.all,
+                r.later,
+                r.last.0,
+                r.last.1,
+                r.missed,
+                r.grafts,
+                r.prunes,
+                r.bytes.0,
+                r.bytes.1
             );
         }
     }

@@ -305,6 +305,8 @@ pub struct Ledger {
     pub frames: u64,
     /// Bytes of the frames handled; 0 in a fast world, which does not encode.
     pub bytes: u64,
+    /// Those of the frames among them that carry a batch.
+    pub batch_bytes: u64,
 }
 
 impl Ledger {

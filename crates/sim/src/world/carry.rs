@@ -265,9 +265,11 @@ impl World {
 
     fn receive(&mut self, node: NodeId, link: LinkId, packet: Packet) {
         self.ledger.frames += 1;
-        if let Packet::Bytes(b) = &packet {
-            self.ledger.bytes += b.len() as u64;
-        }
+        let bytes = match &packet {
+            Packet::Bytes(b) => b.len() as u64,
+            Packet::Frame(_) => 0,
+        };
+        self.ledger.bytes += bytes;
         match self.open(node, packet) {
             Ok(frame) => {
                 if let Frame::Close(close) = &*frame {
@@ -275,6 +277,7 @@ impl World {
                     self.goodbye(node, link, reason);
                 } else {
                     if let Frame::Gossip(gossip) = &*frame {
+                        self.ledger.batch_bytes += bytes;
                         self.note_copy(node, gossip);
                     }
                     let number = u64::from(frame.number());
