@@ -101,7 +101,10 @@ async fn alone(args: &SeedArgs, stops: &mut Stops) -> Outcome {
                 launch::warn_of_loopback(address, &seeds, false);
                 Listener::bind(address)?
             }
-            None => bind(&seeds[index].host_port).await?,
+            None => {
+                let all: Vec<&str> = own.iter().map(|&i| seeds[i].host_port.as_str()).collect();
+                bind(&seeds[index].host_port, &all).await?
+            }
         };
         listeners.push((index, listener));
     }
@@ -346,14 +349,16 @@ async fn is_local(host_port: &str) -> bool {
     addresses.into_iter().any(|a| UdpSocket::bind((a.ip(), 0)).is_ok())
 }
 
-/// Listens at the address that the file gives, or on all interfaces if the name leads to the loopback
-/// interface here.
-pub(crate) async fn bind(host_port: &str) -> Outcome<Listener> {
+/// Listens where the file says: at an IP address, or, for a name, on all interfaces, unless another one of these seeds
+/// of this process has the same port.
+pub(crate) async fn bind(host_port: &str, all: &[&str]) -> Outcome<Listener> {
     let found = lookup_host(host_port).await.map_err(|e| {
         let message = format!("cannot find the address of {host_port}: {e}; correct --config");
         Failure::new(Exit::Config, message)
     })?;
-    let addresses = where_to_listen(host_port, found.collect());
+    let port = |host_port: &str| host_port.rsplit_once(':').map(|(_, port)| port.to_owned());
+    let shares_port = all.iter().filter(|other| port(other) == port(host_port)).count() > 1;
+    let addresses = where_to_listen(host_port, found.collect(), shares_port);
     let mut failure = None;
     for address in addresses {
         match Listener::bind(address) {
@@ -370,9 +375,9 @@ pub(crate) async fn bind(host_port: &str) -> Outcome<Listener> {
 ///
 /// A name may lead to several addresses, to others later, and on this host to a loopback address (127.0.1.1 on
 /// Debian), where no other host could join: a seed with a name listens on all interfaces, as peers do.
-fn where_to_listen(host_port: &str, found: Vec<SocketAddr>) -> Vec<SocketAddr> {
+fn where_to_listen(host_port: &str, found: Vec<SocketAddr>, shares_port: bool) -> Vec<SocketAddr> {
     match found.first() {
-        Some(first) if launch::literal_ip(host_port).is_none() => {
+        Some(first) if launch::literal_ip(host_port).is_none() && !shares_port => {
             vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, first.port()))]
         }
         _ => found,
@@ -399,7 +404,7 @@ mod tests {
     fn seed_with_a_name_listens_on_all_interfaces() {
         let listen = |host_port: &str, found: &[&str]| {
             let found = found.iter().map(|a| a.parse().unwrap()).collect();
-            let addresses = where_to_listen(host_port, found);
+            let addresses = where_to_listen(host_port, found, false);
             addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(listen("web-1:7000", &["127.0.1.1:7000"]), "[::]:7000");
@@ -407,6 +412,8 @@ mod tests {
         assert_eq!(listen("192.0.2.1:7000", &["192.0.2.1:7000"]), "192.0.2.1:7000");
         assert_eq!(listen("localhost:7000", &["127.0.0.1:7000"]), "127.0.0.1:7000");
         assert_eq!(listen("web-1:7000", &[]), "");
+        let found = vec!["192.0.2.1:7000".parse().unwrap()];
+        assert_eq!(where_to_listen("web-1:7000", found.clone(), true), found, "beside another one");
     }
 
     #[tokio::test]

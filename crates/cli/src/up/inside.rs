@@ -242,9 +242,11 @@ pub(crate) async fn start_seeds(
 ) -> Outcome<Vec<(SeedAddress, SeedNode)>> {
     let mut bound = Vec::new();
     let mut addresses = Vec::new();
+    let named: Vec<&str> =
+        configured.into_iter().flatten().map(|seed| seed.host_port.as_str()).collect();
     for index in 0..count {
         let (listener, host_port) = match configured.and_then(|c| c.get(index)) {
-            Some(seed) => (seed::bind(&seed.host_port).await?, seed.host_port.clone()),
+            Some(seed) => (seed::bind(&seed.host_port, &named).await?, seed.host_port.clone()),
             None => {
                 let listener = Listener::bind(SYSTEM_CHOOSES)?;
                 let host_port = listener.local_addr().to_string();
