@@ -321,6 +321,12 @@ impl Probe {
         self.failed.is_some()
     }
 
+    /// When the last burst of it began. A probe that was given more time may have begun long before a cut that made
+    /// it fail.
+    pub(crate) fn last_burst(&self, burst: Duration) -> Time {
+        self.failed.map_or(self.started, |at| self.started.max(at - burst))
+    }
+
     /// Whether to ask the accused once more now.
     pub(crate) fn try_due(&mut self, now: Time) -> bool {
         if self.tries_left == 0 || now < self.next_try || self.failed.is_some() {
@@ -395,6 +401,22 @@ mod tests {
         assert!(case.decide(&seed, 2, at(4000)).is_none(), "on a probe of long ago");
         assert!(!case.probe.just_failed(at(4500)) && case.probe.just_failed(at(4700)));
         assert!(case.decide(&seed, 2, at(4700)).is_some());
+    }
+
+    /// Whether the seed reaches its peers is asked within the last burst: a connection that was under way gave the probe
+    /// three times as long, in which a cut may have come (chaos, seed 431).
+    #[test]
+    fn last_burst_of_a_probe_ends_with_it() {
+        let config = Config::lan().build().unwrap();
+        let (at, burst) = (|ms: u64| Time::from_micros(ms * 1000), config.probe_burst());
+        let subject = report(1).subject;
+        let mut short = Case::new(subject, 1, 1, 1, at(0), &config).probe;
+        assert!(short.just_failed(at(600)));
+        assert_eq!(short.last_burst(burst), at(0));
+        let mut long = Case::new(subject, 1, 1, 1, at(0), &config).probe;
+        long.dial = Some(crate::io::DialId(1));
+        assert!(!long.just_failed(at(600)) && long.just_failed(at(1800)));
+        assert_eq!(long.last_burst(burst), at(1200));
     }
 
     fn report(reporter: u8) -> Signed<DeathReport> {

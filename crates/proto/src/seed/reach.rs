@@ -56,7 +56,7 @@ impl ReachCheck {
 }
 
 impl Seed {
-    /// Whether this seed may vote in a case whose probe began at `probed`: it has reached enough of its peers
+    /// Whether this seed may vote in a case whose probe's last burst began at `probed`: it has reached enough of its peers
     /// since, or it has not for as long as a lease.
     pub(super) fn may_vote(&self, probed: Time) -> bool {
         let lease = self.config.lease();
@@ -64,7 +64,7 @@ impl Seed {
             || self.reach.doubts_since.is_some_and(|at| self.fx.now() >= at + lease)
     }
 
-    /// A probe that began at `probed` has failed: begins a check, if none has begun since or is under way.
+    /// A probe whose last burst began at `probed` has failed: begins a check, if none has begun since or is under way.
     pub(super) fn check_reach(&mut self, probed: Time) {
         let is_covered = self.reach.started.is_some_and(|at| at >= probed);
         if !is_covered && !self.reach.is_open() {

@@ -349,8 +349,9 @@ impl Seed {
         let now = self.fx.now();
         self.probe(subject);
         self.appoint(subject);
+        let burst = self.config.probe_burst();
         let Some(probe) = self.cases.get(&subject).map(|c| &c.probe) else { return };
-        let probed = probe.started;
+        let probed = probe.last_burst(burst);
         if probe.has_failed() {
             self.check_reach(probed);
         }
