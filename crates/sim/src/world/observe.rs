@@ -89,10 +89,13 @@ impl World {
     /// from the next; the first one found.
     pub(super) fn reachable_holder(&self, from: NodeId, id: &MessageId) -> Option<NodeId> {
         let graph = self.graph();
+        // A peer that says that a stream is over need not have had its messages: it came later, or was told a gap.
+        let arrivals = self.ledger.arrivals.iter().filter(|a| a.id == *id);
+        let got: BTreeSet<NodeId> = arrivals.map(|a| a.node).collect();
         let mut seen = BTreeSet::from([from]);
         let mut open = VecDeque::from([from]);
         while let Some(node) = open.pop_front() {
-            if node != from && self.has(node, id) {
+            if node != from && got.contains(&node) && self.has(node, id) {
                 return Some(node);
             }
             for next in graph.neighbours(node).filter(|n| !self.is_apart(node, *n)) {
