@@ -295,13 +295,15 @@ impl Missing {
     /// Whether a neighbour had announced what has come of a stream by now. Told once.
     pub(crate) fn take_lead(&mut self, list: &MessageList, stream: StreamId, now: Time) -> Lead {
         let has = list.get(stream).map_or(0, crate::broadcast::Seen::high_water);
-        let Some(ahead) = self.streams.get_mut(&stream).and_then(|w| {
-            let all_came = w.ahead?.to <= has;
-            if all_came { w.ahead.take() } else { w.ahead }
-        }) else {
-            return Lead::None;
-        };
-        if ahead.to <= has { Lead::Of(ahead.neighbour, now.since(ahead.at)) } else { Lead::Open }
+        let Some(w) = self.streams.get_mut(&stream) else { return Lead::None };
+        match w.ahead {
+            None => Lead::None,
+            Some(ahead) if ahead.to > has => Lead::Open,
+            Some(ahead) => {
+                w.ahead = None;
+                Lead::Of(ahead.neighbour, now.since(ahead.at))
+            }
+        }
     }
 
     /// Something of a stream came in: if that was all, it is not missing any more.
