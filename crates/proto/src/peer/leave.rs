@@ -309,8 +309,9 @@ impl Peer {
         for slot in &mut self.registrations.slots {
             slot.link = None;
         }
-        // A seed that has registered this peer has told its nonce.
-        let acknowledged = acknowledged || self.own.nonce.is_none();
+        // A seed that has registered this process has told its nonce; one before it may still be registered.
+        let is_unknown = self.own.nonce.is_none() && !self.own.has_predecessor;
+        let acknowledged = acknowledged || is_unknown;
         if !acknowledged {
             self.fx.count("leaves_unacknowledged");
         }
@@ -330,5 +331,39 @@ impl Peer {
             self.drop_neighbour(remote, LinkDown::Local(CloseReason::Done));
         }
         self.close(link, CloseReason::Done);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Identity;
+    use crate::io::{Output, SeedAddress};
+    use crate::peer::own::Own;
+    use crate::peer::{PeerSetup, example_setup};
+
+    /// What a peer says of its goodbye that reaches no seed before it has registered anywhere.
+    fn goodbye_is_acknowledged(anchors: Vec<SignedRecord>) -> bool {
+        let seed = SeedAddress { host_port: "192.0.2.1:7000".to_owned(), pin: None };
+        let setup = PeerSetup { seeds: [seed].into(), anchors, ..example_setup() };
+        let mut peer = Peer::new(setup, Time::ZERO);
+        peer.leave(Time::ZERO, Duration::ZERO);
+        while let Some(output) = peer.poll_output() {
+            if let Output::Event(Event::Left { acknowledged }) = output {
+                return acknowledged;
+            }
+        }
+        unreachable!("it leaves at once")
+    }
+
+    #[test]
+    fn unregistered_process_leaves_acknowledged_only_without_a_predecessor() {
+        assert!(goodbye_is_acknowledged(vec![]), "no seed has ever registered this node");
+        let neighbour =
+            Own::new(&Identity::from_secret(&[7; 32]), example_setup().name, vec![], 1, 1);
+        assert!(
+            !goodbye_is_acknowledged(vec![neighbour.record]),
+            "its last process was registered"
+        );
     }
 }

@@ -204,7 +204,8 @@ impl Peer {
         outbox.follow(stream::previous(&broadcast.list, outbox.stream()));
         fx.watch(outbox.stream());
         let process = random("process").u64();
-        let own = Own::new(&identity, name, addresses, setup.incarnation, process);
+        let mut own = Own::new(&identity, name, addresses, setup.incarnation, process);
+        own.has_predecessor = !setup.anchors.is_empty();
         let floods = config.broadcast() == BroadcastMode::Flood;
         let nearest_of = config.nearest_of();
         let trees = Trees::new(identity.id(), floods);

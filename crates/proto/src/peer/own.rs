@@ -34,6 +34,8 @@ pub(super) struct Own {
     pub(super) state: PeerState,
     pub(super) tell_at: Option<Time>,
     pub(super) refresh_at: Time,
+    /// An earlier process of this node has had neighbours, so seeds may have registered it.
+    pub(super) has_predecessor: bool,
     /// It is leaving.
     pub(super) departure: Option<Box<Departure>>,
     /// The version (incarnation, sequence) of the first record of this incarnation that says that the peer
@@ -83,6 +85,7 @@ impl Own {
             state: PeerState::Joining,
             tell_at: None,
             refresh_at: Time::MAX,
+            has_predecessor: false,
             departure: None,
             participates_from: None,
             answer_after: Time::ZERO,
