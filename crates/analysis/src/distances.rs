@@ -1,4 +1,4 @@
-//! How far nodes are from each other: diameter and mean path length of the largest component.
+//! Distances between nodes: diameter and mean path length of the largest component.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,14 +6,14 @@ use crate::components::Components;
 use crate::graph::Graph;
 use crate::random::{choose, stream};
 
-/// Up to so many nodes in the largest component, a search from each of them gives exact values.
+/// Up to this many nodes in the largest component, a search from each of them gives exact values.
 pub const EXACT_UP_TO: usize = 2000;
 
 /// The longest of all shortest paths, in hops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Diameter {
-    /// Exactly so much.
+    /// The exact value.
     Exact(u32),
     /// A path of this length exists; there may be longer ones.
     AtLeast(u32),
@@ -40,7 +40,7 @@ pub struct Distances {
     pub mean_path: f64,
     /// Standard error of the mean: 0 where it is exact, none with a single source.
     pub mean_path_error: Option<f64>,
-    /// From how many nodes was searched for the mean; from all, if it is exact.
+    /// The number of nodes that were searched from; all nodes if the mean is exact.
     pub sources: usize,
 }
 
@@ -109,14 +109,14 @@ pub fn hops_from(graph: &Graph, source: u32) -> Vec<Option<u32>> {
     search.hops.iter().map(|&h| (h != Search::UNSEEN).then_some(h)).collect()
 }
 
-/// What one breadth-first search found.
+/// The result of one breadth-first search.
 struct Reach {
     furthest: u32,
     furthest_hops: u32,
     total_hops: u64,
 }
 
-/// Breadth-first searches over one graph, in memory that is used again.
+/// Breadth-first searches over one graph, with reused memory.
 struct Search {
     hops: Vec<u32>,
     queue: Vec<u32>,
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_component_is_measured() {
+    fn only_the_largest_component_is_measured() {
         let graph = Graph::new(7, &[(0, 1), (3, 4), (4, 5), (5, 6)]).unwrap();
         let d = Distances::new(&graph, 1, 0).unwrap();
         assert_eq!((d.nodes, d.diameter), (4, Diameter::Exact(3)));
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn large_graphs_are_sampled_around_the_truth() {
+    fn large_graph_is_sampled_within_the_error_of_the_exact_mean() {
         // A path: the double sweep is exact on trees.
         let edges: Vec<_> = (0..2999).map(|i| (i, i + 1)).collect();
         let path = Graph::new(3000, &edges).unwrap();

@@ -11,13 +11,14 @@ use crate::histogram::Histogram;
 use crate::special::PowerSums;
 use crate::zeta_law::ZetaLaw;
 
-/// Largest exponent that is looked for. Real degrees are far below it.
+/// Largest exponent that is searched. Real degree distributions have far smaller ones.
 pub const ALPHA_MAX: f64 = 20.0;
-/// Smallest exponent of a fit without an upper end, whose law needs one above 1.
+/// Smallest exponent of a fit without an upper end: such a law needs an exponent above 1.
 pub const ALPHA_MIN: f64 = 1.0001;
 /// Smallest exponent of a fit with an upper end: the uniform law.
 pub const BOUNDED_ALPHA_MIN: f64 = 0.0;
-/// A tail of fewer observations is not fitted; see [`crate::Fit`] for how many tell something.
+/// A tail with fewer observations is not fitted; [`crate::Fit`] says how many are needed for a
+/// meaningful result.
 pub const LEAST_TAIL: u64 = 10;
 
 /// A scan with an upper end tries lower cutoffs up to the end divided by this, and the smallest
@@ -30,12 +31,12 @@ pub enum FitError {
     /// Fewer observations of 1 or more (and within the cutoffs) than a fit needs.
     #[error("{found} observations in the tail are too few, {needed} are needed")]
     TooFewSamples {
-        /// How many there are.
+        /// The number of observations.
         found: u64,
-        /// How many it takes.
+        /// The number needed.
         needed: u64,
     },
-    /// There is only one value: any steep enough law fits it.
+    /// There is only one value: any law that is steep enough fits it.
     #[error("all values in the tail are {value}")]
     AllEqual {
         /// That value.
@@ -48,7 +49,7 @@ pub enum FitError {
         xmin: u64,
         /// The upper cutoff.
         xmax: u64,
-        /// The largest value seen.
+        /// The largest value in the data.
         largest: u64,
     },
 }
@@ -58,7 +59,7 @@ pub enum FitError {
 pub enum Cutoff {
     /// At this value, at least 1.
     At(u64),
-    /// Where the distance is least, among the values with so many observations from there on (at
+    /// Where the distance is smallest, among the values with enough observations from there on (at
     /// least [`LEAST_TAIL`]), and not too near to an upper end (see [`LEAST_SPAN`]).
     Scan {
         /// Least number of observations in the tail.
@@ -69,9 +70,9 @@ pub enum Cutoff {
 /// Where the law ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bound {
-    /// Nowhere.
+    /// At no value.
     None,
-    /// At the largest value seen, which is the maximum-likelihood estimate of the end.
+    /// At the largest value in the data, which is the maximum-likelihood estimate of the end.
     Largest,
     /// At this value.
     At(u64),
@@ -82,11 +83,11 @@ pub enum Bound {
 pub struct PowerLaw {
     /// The law.
     pub law: ZetaLaw,
-    /// Standard error of the exponent: the inverse root of the Fisher information (equation 3.6
-    /// and appendix B). It leaves out that xmin was estimated too.
+    /// Standard error of the exponent: the inverse root of the Fisher information (equation 3.6 and
+    /// appendix B). It does not include the uncertainty of xmin.
     pub alpha_error: f64,
-    /// Whether the exponent sits at the end of the range that was searched. The likelihood grows
-    /// beyond it, and the error means nothing.
+    /// Whether the exponent is at the end of the range searched. The likelihood grows beyond it,
+    /// and the error is meaningless.
     pub at_bound: bool,
     /// Kolmogorov-Smirnov distance: the largest difference between the shares of law and tail at
     /// or below x, over all integers x from xmin on (equation 3.9).
@@ -104,7 +105,7 @@ pub fn fit(data: &Histogram, cutoff: Cutoff, bound: Bound) -> Result<PowerLaw, F
     Scanner::new(data, cutoff, bound)?.fit(cutoff)
 }
 
-/// Data in the form in which many lower cutoffs are tried quickly.
+/// The data, prepared so that many lower cutoffs can be tried quickly.
 struct Scanner<'a> {
     /// Values from 1 on.
     bins: &'a [(u64, u64)],
@@ -162,7 +163,7 @@ impl<'a> Scanner<'a> {
         }
         self.check_spread(first)?;
         let mut fit = self.exponent(first, xmin, None);
-        // Without a limit the distance is always known.
+        // Without a limit the distance is always found.
         fit.ks = self.distance(first, &fit.law, f64::INFINITY).unwrap_or(1.0);
         Ok(fit)
     }
@@ -181,7 +182,7 @@ impl<'a> Scanner<'a> {
         self.check_spread(0)?;
         let mut best: Option<PowerLaw> = None;
         let mut guess = None;
-        // The last value alone is no tail.
+        // The last value alone is not a tail.
         for first in 0..self.bins.len() - 1 {
             let too_narrow = self.xmax.is_some_and(|end| end / LEAST_SPAN < self.bins[first].0);
             if self.tail[first] < least_tail || (first > 0 && too_narrow) {
@@ -199,9 +200,9 @@ impl<'a> Scanner<'a> {
         best.ok_or(FitError::TooFewSamples { found: self.tail[0], needed })
     }
 
-    /// The exponent of greatest likelihood: the one at which the law's mean of ln x is that of
-    /// the tail. The mean falls as the exponent grows, so Newton's method between two bounds that
-    /// close in finds it.
+    /// The exponent of greatest likelihood: the one at which the law's mean of ln x equals that of
+    /// the tail. The mean falls as the exponent grows, so Newton's method between two converging
+    /// bounds finds it.
     fn exponent(&self, first: usize, xmin: u64, guess: Option<f64>) -> PowerLaw {
         let tail = self.tail[first];
         let n = tail as f64;
@@ -230,7 +231,7 @@ impl<'a> Scanner<'a> {
             }
             let mut next = alpha + (mean - wanted) / variance;
             if !(next > below && next < above) {
-                // At an end of the range halving would never arrive.
+                // Towards an end of the range, halving would never arrive.
                 next = if next >= high && above == high {
                     high
                 } else if next <= low && below == low {
@@ -251,10 +252,10 @@ impl<'a> Scanner<'a> {
         PowerLaw { law, alpha_error: 1.0 / (n * variance).sqrt(), at_bound, ks: 1.0, tail }
     }
 
-    /// The largest difference of the cumulative shares; none as soon as it is not below `limit`.
+    /// The largest difference of the cumulative shares; `None` as soon as it is not below `limit`.
     ///
-    /// Between two values of the data the share of the data stands still while the law's grows,
-    /// so the largest difference is at a value or just before one.
+    /// Between two values of the data the share of the data is constant while that of the law
+    /// grows, so the largest difference is at a value or just before one.
     fn distance(&self, first: usize, law: &ZetaLaw, limit: f64) -> Option<f64> {
         let n = self.tail[first] as f64;
         let (ln_xmin, alpha) = (log(law.xmin() as f64), law.alpha());
@@ -279,8 +280,8 @@ impl<'a> Scanner<'a> {
             }
             next = x.saturating_add(1);
         }
-        // A fixed end beyond the last value changes nothing: there the data's share is 1, and the
-        // law's comes closer to it.
+        // A fixed end beyond the last value changes nothing: there the share of the data is 1, and
+        // that of the law approaches it.
         Some(largest)
     }
 }
@@ -294,7 +295,7 @@ mod tests {
     const SCAN: Cutoff = Cutoff::Scan { least_tail: LEAST_TAIL };
 
     #[test]
-    fn what_cannot_be_fitted_is_said() {
+    fn data_that_cannot_be_fitted_are_refused_with_the_reason() {
         let empty = Histogram::default();
         let few = FitError::TooFewSamples { found: 0, needed: 10 };
         assert_eq!(fit(&empty, SCAN, Bound::None), Err(few));
@@ -313,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exponent_at_the_end_of_the_range_is_said() {
+    fn exponent_at_the_end_of_the_range_is_flagged() {
         let steep = Histogram::from_counts([(100, 1_000_000), (101, 1)]);
         let fitted = fit(&steep, Cutoff::At(100), Bound::None).unwrap();
         assert!(fitted.at_bound && fitted.law.alpha() == ALPHA_MAX);
@@ -327,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_is_the_spread_of_the_estimates() {
+    fn standard_error_matches_the_spread_of_estimates() {
         for (xmax, bound) in [(None, Bound::None), (Some(40), Bound::At(40))] {
             let law = ZetaLaw::new(2.4, 3, xmax).unwrap();
             let deviates: Vec<f64> = (0..400)
@@ -344,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scan_finds_where_the_law_begins() {
+    fn scan_finds_the_start_of_the_law() {
         let law = ZetaLaw::new(2.5, 10, None).unwrap();
         let tail = law.sample(20_000, &mut stream(4, b"test----", 0));
         let flat = (1..10).map(|k| (k, 1500));
@@ -356,7 +357,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_likelihood_is_greatest_at_the_estimate(
+        fn likelihood_is_greatest_at_the_estimate(
             counts in prop::collection::vec((1u64..60, 1u64..50), 3..20), bounded: bool,
         ) {
             let data = Histogram::from_counts(counts);
@@ -376,7 +377,7 @@ mod tests {
         }
 
         #[test]
-        fn the_distance_is_that_over_all_integers(
+        fn distance_equals_the_maximum_over_all_integers(
             counts in prop::collection::vec((1u64..200, 1u64..9), 10..20), bounded: bool,
         ) {
             let data = Histogram::from_counts(counts);
@@ -390,7 +391,7 @@ mod tests {
         }
 
         #[test]
-        fn the_scan_is_the_best_of_all_cutoffs(
+        fn scan_finds_the_smallest_distance_of_all_cutoffs(
             counts in prop::collection::vec((1u64..40, 1u64..30), 5..25),
         ) {
             let data = Histogram::from_counts(counts);

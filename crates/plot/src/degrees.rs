@@ -1,5 +1,5 @@
-//! The picture of degrees: how many peers have at least so many neighbours, and which power law
-//! that is.
+//! The picture of degrees: the share of peers with at least k neighbours, and the power laws fitted
+//! to it.
 
 use rumormill_analysis::alternative::Favours;
 use rumormill_analysis::power_law::BOUNDED_ALPHA_MIN;
@@ -14,22 +14,22 @@ use crate::picture::Picture;
 use crate::sheet::{Block, Key, Sheet, draw};
 use crate::units::Rect;
 
-/// Replicates of the bootstrap where a fit comes without p: p is good to about 0.025.
+/// Replicates of the bootstrap for a fit without p: the error of p is then about 0.025.
 const REPLICATES: u32 = 400;
-/// Beyond so many observations the bootstrap would take minutes, so it draws less often.
+/// Above this many observations the bootstrap would take minutes, so fewer replicates are drawn.
 const COSTLY: u64 = 200_000;
 
-/// Degrees, and what was fitted to them.
+/// Degrees, and the fit to them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Degrees {
-    /// How many peers have which degree.
+    /// The distribution of degrees.
     pub histogram: Histogram,
     /// The fit, or why there is none.
     pub fit: Result<Fit, String>,
 }
 
 impl Degrees {
-    /// Degrees that nobody has fitted yet.
+    /// Fits the power laws to a distribution.
     #[must_use]
     pub fn new(histogram: Histogram) -> Self {
         let replicates = if histogram.n() > COSTLY { 50 } else { REPLICATES };
@@ -39,7 +39,7 @@ impl Degrees {
     }
 }
 
-/// One of the two laws.
+/// One of the two fitted laws.
 struct Law {
     law: ZetaLaw,
     name: String,
@@ -61,7 +61,7 @@ pub fn degrees(data: &Degrees, look: &Look) -> Result<Picture, PlotError> {
     }
     if histogram.max() == Some(0) {
         return Err(PlotError::NoData(format!(
-            "{} without any neighbour: degrees of 0 have no place on a logarithmic axis",
+            "{} without any neighbour: a degree of 0 has no position on a logarithmic axis",
             peers(histogram.n())
         )));
     }
@@ -131,20 +131,20 @@ fn laws(data: &Degrees, sheet: &Sheet<'_>) -> Vec<Law> {
 
 fn exponent(alpha: f64, error: f64, at_bound: bool) -> String {
     if at_bound && alpha == BOUNDED_ALPHA_MIN {
-        return "α = 0, where the search ends: all degrees are equally likely".to_owned();
+        return "α = 0, the end of the range searched: all degrees are equally likely".to_owned();
     }
     if at_bound {
-        return format!("α = {alpha:.2}, the end of the range searched: means nothing");
+        return format!("α = {alpha:.2}, the end of the range searched: not meaningful");
     }
     format!("α = {alpha:.3} ± {error:.3}")
 }
 
 fn measure(ks: f64, p: Option<f64>, tail: u64, n: u64) -> String {
-    let p = p.map_or_else(|| "p not asked".to_owned(), |p| format!("p = {p:.2}"));
+    let p = p.map_or_else(|| "p not computed".to_owned(), |p| format!("p = {p:.2}"));
     format!("KS = {ks:.4}, {p}, {} of {}", grouped(tail), peers(n))
 }
 
-/// The verdict, so that it can be read without knowing the tests.
+/// The verdict with its reason, for readers who do not know the tests.
 fn words(
     verdict: Verdict,
     p: Option<f64>,
@@ -153,7 +153,7 @@ fn words(
 ) -> String {
     let better = |c: &Comparison| c.favours == Favours::Alternative;
     let why = match verdict {
-        Verdict::RuledOut => "p < 0.1, the data are too far from it".to_owned(),
+        Verdict::RuledOut => "p < 0.1: the data deviate too much".to_owned(),
         Verdict::AlternativeBetter => {
             let nearer = match (better(exponential), better(lognormal)) {
                 (true, true) => "an exponential and a lognormal",
@@ -162,10 +162,8 @@ fn words(
             };
             format!("{nearer}, significantly")
         }
-        Verdict::Possible if p.is_none() => "nothing speaks against it so far".to_owned(),
-        Verdict::Possible => {
-            "nothing speaks against it, but an exponential does as well".to_owned()
-        }
+        Verdict::Possible if p.is_none() => "nothing contradicts it so far".to_owned(),
+        Verdict::Possible => "nothing contradicts it, but an exponential fits as well".to_owned(),
         Verdict::Supported => "p ≥ 0.1, and an exponential is significantly worse".to_owned(),
     };
     format!("Verdict: {verdict} ({why})")
@@ -184,7 +182,7 @@ fn blocks(data: &Degrees, laws: &[Law], mark: Mark) -> Vec<Block> {
         )),
     ];
     if h.count(0) > 0 {
-        let text = format!("{} of degree 0 are counted, not drawn", peers(h.count(0)));
+        let text = format!("{} of degree 0 are counted but not drawn", peers(h.count(0)));
         out.push(Block::Line(text));
     }
     for law in laws {
@@ -199,7 +197,7 @@ fn blocks(data: &Degrees, laws: &[Law], mark: Mark) -> Vec<Block> {
     out
 }
 
-/// Values of a law's support, up to `end`, evenly on a logarithmic axis.
+/// Values of a law's support, up to `end`, evenly spaced on a logarithmic axis.
 fn support(law: &ZetaLaw, end: u64) -> Vec<u64> {
     let (from, to) = (law.xmin(), law.xmax().unwrap_or(end).min(end));
     let ratio = (to as f64 / from as f64).max(1.0);
@@ -218,19 +216,19 @@ fn degree_axis(h: &Histogram) -> (Axis, u64) {
     (axis, (high * 1.2).max(low * 3.0) as u64)
 }
 
-/// Steps of a logarithmic axis that hold one mark at most: fewer than there are pixels, and far fewer
-/// than the width of a mark.
+/// The number of steps of a logarithmic axis, each of which holds at most one mark: fewer than the
+/// pixels, and each far narrower than a mark.
 const STEPS: f64 = 500.0;
 
-/// The points without those that the one before them hides. A dense overlay has thousands of
-/// degrees, and a mark for each makes a large file that shows no more.
+/// The points without those that the previous mark hides. A dense overlay has thousands of
+/// different degrees, and a mark for each makes a large file that shows nothing more.
 fn apart(points: &[(f64, f64)], width: f64, height: f64) -> Vec<(f64, f64)> {
     let mut kept: Vec<(f64, f64)> = Vec::new();
     for (i, &(x, y)) in points.iter().enumerate() {
         let hidden = kept.last().is_some_and(|&(a, b)| {
             (x / a).ln().abs() < width / STEPS && (y / b).ln().abs() < height / STEPS
         });
-        // The last one is the best connected peer.
+        // The last point is the peer with the highest degree.
         if !hidden || i + 1 == points.len() {
             kept.push((x, y));
         }
@@ -238,7 +236,7 @@ fn apart(points: &[(f64, f64)], width: f64, height: f64) -> Vec<(f64, f64)> {
     kept
 }
 
-/// The distribution as the main chart; without laws, and with a name, as a small one.
+/// The distribution as the main chart; as a small chart with a name and without laws.
 fn distribution(
     sheet: &Sheet<'_>,
     rect: Rect,
@@ -263,7 +261,7 @@ fn distribution(
     Ok(())
 }
 
-/// A small chart of degrees, beside something else.
+/// A small chart of degrees beside another chart.
 pub(crate) fn beside(sheet: &Sheet<'_>, rect: Rect, h: &Histogram) -> Result<(), PlotError> {
     let mark = Mark { radius: 2.6, ..Mark::new(Shape::Circle, sheet.palette.series[0]) };
     let texts = (Some("Peers with degree k or more"), "share of peers");
@@ -272,7 +270,7 @@ pub(crate) fn beside(sheet: &Sheet<'_>, rect: Rect, h: &Histogram) -> Result<(),
 
 fn density(sheet: &Sheet<'_>, rect: Rect, h: &Histogram, laws: &[Law]) -> Result<(), PlotError> {
     let (x, end) = degree_axis(h);
-    // The last bin ends at the largest degree: beyond it nobody could be counted.
+    // The last bin ends at the largest degree: no larger one was observed.
     let largest = h.max().unwrap_or(1);
     let bin = |b: &LogBin| {
         let to = b.to.min(largest);
@@ -304,7 +302,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hidden_marks_are_left_out_and_both_ends_are_not() {
+    fn hidden_marks_are_left_out_except_the_first_and_last() {
         let line: Vec<(f64, f64)> =
             (1..=5000).map(|k| (f64::from(k), 1.0 - f64::from(k - 1) / 5000.0)).collect();
         let kept = apart(&line, 5000f64.ln(), 5000f64.ln());
@@ -315,9 +313,9 @@ mod tests {
     }
 
     #[test]
-    fn an_exponent_at_the_end_of_the_search_is_said_in_words() {
+    fn exponent_at_the_end_of_the_search_range_is_explained() {
         assert!(exponent(0.0, 0.1, true).contains("equally likely"));
-        assert!(exponent(20.0, 0.1, true).contains("means nothing"));
+        assert!(exponent(20.0, 0.1, true).contains("not meaningful"));
         assert_eq!(exponent(2.5, 0.1, false), "α = 2.500 ± 0.100");
     }
 }

@@ -1,4 +1,4 @@
-//! The picture of the overlay itself: who is linked with whom.
+//! The picture of the overlay graph: peers and the links between them.
 
 use plotters::element::{Circle, PathElement};
 use plotters::style::{RGBColor, ShapeStyle};
@@ -13,14 +13,14 @@ use crate::sheet::{Anchor, Block, Sheet, draw};
 use crate::text;
 use crate::units::{Rect, breadth, units};
 
-/// More nodes than these are not drawn: their circles would touch.
+/// Larger graphs are drawn in part: the circles of more nodes would touch.
 pub const MOST_NODES: usize = 10_000;
 
-/// Hubs with their degree written at them, at most.
+/// The most hubs that are labelled with their degree.
 const LABELLED: usize = 12;
 
-/// Draws a graph. Where it has more than [`MOST_NODES`] nodes, those nearest to the largest hub are
-/// drawn, and the picture says so.
+/// Draws a graph. Of a graph with more than [`MOST_NODES`] nodes, those nearest to the largest hub
+/// are drawn, and the picture says so.
 ///
 /// # Errors
 ///
@@ -34,8 +34,8 @@ pub fn graph(graph: &Graph, look: &Look) -> Result<Picture, PlotError> {
     let links = if edges == 1 { "1 link".to_owned() } else { format!("{} links", grouped(edges)) };
     let title = format!("Overlay of {} with {links}", peers(graph.len() as u64));
     draw(look, &title, |sheet| {
-        // The legend of sizes needs the sizes, which need the room beside the legend; its text is as
-        // high for any sizes.
+        // The legend of sizes depends on the sizes, which depend on the space beside the legend;
+        // the height of its text is the same for any sizes.
         let places = sheet.arrange(&facts(graph, edges, &drawn), true)?;
         let circles = Circles::new(&drawn, places.main, sheet);
         circles.edges(sheet)?;
@@ -50,13 +50,13 @@ pub fn graph(graph: &Graph, look: &Look) -> Result<Picture, PlotError> {
     })
 }
 
-/// The part of a graph that is drawn, laid out.
+/// The part of a graph that is drawn, with its layout.
 struct Drawn {
     graph: Graph,
     /// Degrees in the whole graph.
     degrees: Vec<usize>,
     positions: Vec<[f64; 2]>,
-    /// How many nodes there are in all, if not all are drawn.
+    /// The number of nodes of the whole graph, if only a part is drawn.
     of: Option<usize>,
 }
 
@@ -67,15 +67,15 @@ impl Drawn {
         let edges: Vec<(u32, u32)> = whole
             .edges()
             .filter_map(|(a, b)| {
-                let place = |node| kept.binary_search(&node).ok().map(|i| i as u32);
-                Some((place(a)?, place(b)?))
+                let index = |node| kept.binary_search(&node).ok().map(|i| i as u32);
+                Some((index(a)?, index(b)?))
             })
             .collect();
         let graph = Graph::new(kept.len(), &edges).map_err(|e| broken(&e))?;
         let keys: Vec<u64> = kept.iter().map(|&v| u64::from(v)).collect();
         let mut layout = Layout::new(1);
         layout.set_graph(graph.clone(), &keys).map_err(|e| broken(&e))?;
-        // It cools down within 300 rounds; what moves after that is hardly seen.
+        // The layout cools down within 300 rounds; later movement is hardly visible.
         for _ in 0..30 {
             if layout.settled() {
                 break;
@@ -92,7 +92,7 @@ impl Drawn {
     }
 }
 
-/// The `most` nodes that are fewest hops from the largest hub, ascending; all of a small graph.
+/// The `most` nodes with the fewest hops to the largest hub, ascending; all nodes of a small graph.
 fn nearest(graph: &Graph, most: usize) -> Vec<u32> {
     if graph.len() <= most {
         return graph.nodes().collect();
@@ -150,14 +150,14 @@ fn facts(graph: &Graph, edges: u64, drawn: &Drawn) -> Vec<Block> {
     out
 }
 
-/// Where the nodes lie and how large they are.
+/// Positions and sizes of the nodes.
 struct Circles<'d> {
     drawn: &'d Drawn,
     at: Vec<(f64, f64)>,
     /// Radius of a node of the largest degree.
     largest: f64,
     smallest: f64,
-    /// Nodes by degree, smallest first: so hubs are on top.
+    /// Nodes by degree, smallest first, so that hubs are drawn on top.
     order: Vec<u32>,
     hubs: usize,
 }
@@ -166,10 +166,10 @@ impl<'d> Circles<'d> {
     fn new(drawn: &'d Drawn, rect: Rect, sheet: &Sheet<'_>) -> Self {
         let n = drawn.graph.len().max(1) as f64;
         let side = rect.w.min(rect.h);
-        // All circles together cover a small part of the ground, whatever their number.
+        // All circles together cover a small part of the background, whatever their number.
         let room = side / n.sqrt();
         let largest = (side * 0.03).min(room * 0.4 + 5.0 * sheet.scale);
-        // A node without links is seen too.
+        // A node without links is visible too.
         let smallest = (room * 0.05).clamp(0.8, 4.0) * sheet.scale;
         let mut order: Vec<u32> = drawn.graph.nodes().collect();
         order.sort_by_key(|&v| (drawn.degrees[v as usize], core::cmp::Reverse(v)));
@@ -178,7 +178,7 @@ impl<'d> Circles<'d> {
         Self { drawn, at, largest, smallest, order, hubs }
     }
 
-    /// A circle's area grows with the degree.
+    /// The radius for a degree: the area of a circle is proportional to the degree.
     fn radius(&self, degree: usize) -> f64 {
         let share = degree as f64 / self.drawn.largest().max(1) as f64;
         (self.largest * share.sqrt()).max(self.smallest)
@@ -228,8 +228,8 @@ impl<'d> Circles<'d> {
         Ok(())
     }
 
-    /// Writes hubs' degrees into their circles, or beside them where they are small, largest first;
-    /// one that would lie over another, or over a hub, everywhere is left out.
+    /// Writes hubs' degrees into their circles, or beside them where the circles are small, largest
+    /// first. A label that would overlap another label or a hub at every position is left out.
     fn labels(&self, sheet: &Sheet<'_>, hubs: &[u32]) -> Result<(), PlotError> {
         let around = |&hub: &u32| {
             let ((x, y), r) =
@@ -276,7 +276,7 @@ impl<'d> Circles<'d> {
         Ok(())
     }
 
-    /// Circles of some degrees, with the degree beside them. Returns where it ends.
+    /// Draws circles of some degrees with the degree beside them. Returns the lower edge.
     fn legend(&self, sheet: &Sheet<'_>, rect: Rect) -> Result<f64, PlotError> {
         let em = sheet.em;
         let ink = sheet.palette.ink;
@@ -322,7 +322,7 @@ impl<'d> Circles<'d> {
     }
 }
 
-/// Places in the unit square, as places in a rectangle: both directions scaled alike.
+/// Maps positions in the unit square to a rectangle, with the same scale in both directions.
 fn fit_into(positions: &[[f64; 2]], rect: Rect, margin: f64) -> Vec<(f64, f64)> {
     let ends = |axis: usize| {
         let all = positions.iter().map(|p| p[axis]);

@@ -1,4 +1,4 @@
-//! The picture of latency: how long after publishing a message is delivered.
+//! The picture of latency: the delay from publishing a message to its delivery.
 
 use rumormill_analysis::{Propagation, percentile};
 
@@ -13,19 +13,19 @@ use crate::robustness::at;
 use crate::sheet::{Anchor, Block, Sheet, draw};
 use crate::units::Rect;
 
-/// Points of the curve that is drawn of single delays.
+/// Points of the curve for single delays.
 const POINTS: usize = 400;
 
-/// Delays, single or summed up.
+/// Delays, single or summarised.
 #[derive(Debug, Clone, Copy)]
 pub enum Latency<'a> {
     /// The delay of each delivery, in microseconds, in any order.
     Delays(&'a [u64]),
-    /// How messages spread: the mean of its curve is the share of the deliveries that came by then.
+    /// The spread of messages: the mean of its curve is the share of deliveries until each time.
     Spread(&'a Propagation),
 }
 
-/// The share of deliveries by time, and what is marked of it.
+/// The share of deliveries over time, and the quantiles that are marked.
 struct Distribution<'a> {
     deliveries: u64,
     /// Microseconds and shares.
@@ -64,11 +64,11 @@ impl<'a> Distribution<'a> {
 
     fn of_spread(spread: &'a Propagation) -> Result<Self, PlotError> {
         check(spread)?;
-        // Of those that came: what never came has no delay.
+        // Relative to the deliveries made: a message that never arrived has no delay.
         let came = spread.curve.last().map_or(1.0, |p| p.mean).max(f64::MIN_POSITIVE);
         let curve: Vec<(f64, f64)> =
             spread.curve.iter().map(|p| (p.micros as f64, p.mean / came)).collect();
-        // Read between the points as the line runs on the logarithmic axis.
+        // Interpolates along the line as it is drawn on the logarithmic axis.
         let turned: Vec<(f64, f64)> =
             curve.iter().map(|&(t, share)| (share, t.max(1.0).ln())).collect();
         let last = curve.last().map_or(1.0, |p| p.0);
@@ -105,7 +105,7 @@ pub fn latency(data: Latency<'_>, look: &Look) -> Result<Picture, PlotError> {
     draw(look, &title, |sheet| {
         let stroke = Stroke { width: 2.4, ..Stroke::new(sheet.palette.series[0], SOLID) };
         let places = sheet.arrange(&blocks(&data, stroke, sheet), true)?;
-        let y = Axis::linear("share of deliveries that came by then", Unit::Share, 0.0, 1.04);
+        let y = Axis::linear("share of deliveries made until then", Unit::Share, 0.0, 1.04);
         let panel = Panel::new(sheet, places.main, None, data.axis(), y)?;
         panel.line(&data.curve, &stroke)?;
         quantiles(&panel, sheet, &data)?;
@@ -123,7 +123,8 @@ fn mark(shape: Shape, sheet: &Sheet<'_>) -> Mark {
 fn blocks(data: &Distribution<'_>, stroke: Stroke, sheet: &Sheet<'_>) -> Vec<Block> {
     let mut out = vec![Block::Heading(stroke.into(), "share of deliveries".to_owned())];
     for (&(name, p, time), (_, _, shape)) in data.quantiles.iter().zip(QUANTILES) {
-        let what = if p < 1.0 { format!("{} came by then", share(p)) } else { "the last".into() };
+        let what =
+            if p < 1.0 { format!("{} delivered until then", share(p)) } else { "the last".into() };
         let about = if data.spread.is_some() && p < 1.0 { "about " } else { "" };
         let text = format!("{name}: {about}{} ({what})", milliseconds(time));
         out.push(Block::Entry(mark(shape, sheet).into(), text));
@@ -145,7 +146,7 @@ fn blocks(data: &Distribution<'_>, stroke: Stroke, sheet: &Sheet<'_>) -> Vec<Blo
         }));
         let lost = spread.expected.saturating_sub(spread.deliveries);
         if lost > 0 {
-            out.push(Block::Line(format!("{} never came and are not drawn", grouped(lost))));
+            out.push(Block::Line(format!("{} never arrived and are not drawn", grouped(lost))));
         }
     }
     out
@@ -182,7 +183,7 @@ fn quantiles(
     Ok(())
 }
 
-/// The late ones: the share that has not come yet, on a logarithmic axis.
+/// The slowest deliveries: the share that is still missing, on a logarithmic axis.
 fn late(
     sheet: &Sheet<'_>,
     rect: Rect,
@@ -190,10 +191,10 @@ fn late(
     stroke: Stroke,
 ) -> Result<(), PlotError> {
     let least = (0.5 / data.deliveries.max(2) as f64).max(1e-6);
-    let y = Axis::log("share still to come", Unit::Share, least, 1.25);
+    let y = Axis::log("share still missing", Unit::Share, least, 1.25);
     let mut x = data.axis();
     x.label = "delay".to_owned();
-    let panel = Panel::new(sheet, rect, Some("The late ones"), x, y)?;
+    let panel = Panel::new(sheet, rect, Some("Slowest deliveries"), x, y)?;
     let line: Vec<(f64, f64)> = data.curve.iter().map(|&(t, p)| (t, 1.0 - p)).collect();
     panel.line(&line, &stroke)?;
     let marks = data.quantiles.iter().zip(QUANTILES).filter(|(q, _)| q.1 < 1.0);

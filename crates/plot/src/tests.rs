@@ -1,4 +1,4 @@
-//! What every picture must be: a well-formed document of the size asked, with all its text.
+//! Tests of all pictures: each is a well-formed document of the requested size with all its text.
 
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
@@ -9,7 +9,7 @@ use rumormill_analysis::{
 
 use crate::*;
 
-/// Any kind of picture with data of its own.
+/// A picture with test data.
 type Drawing = (&'static str, Box<dyn Fn(&Look) -> Result<Picture, PlotError>>);
 
 fn rng(seed: u64) -> ChaCha8Rng {
@@ -27,7 +27,7 @@ fn wheel(n: u32) -> Graph {
     Graph::new(n as usize, &edges).unwrap()
 }
 
-/// Messages whose n-th delivery comes after about n² microseconds, one of them not to everybody.
+/// Messages whose n-th delivery takes about n² microseconds; one of them does not reach all peers.
 fn spread(messages: usize, peers: usize) -> Propagation {
     let one = |m: usize| {
         let arrival = |i: usize| Arrival {
@@ -64,7 +64,7 @@ fn look(size: &str, theme: Theme) -> Look {
     Look { size: size.parse().unwrap(), theme, title: None, source: "a test".to_owned() }
 }
 
-/// All text of a document, and a check of everything else in it.
+/// All text of a document; also checks the other parts of the document.
 #[track_caller]
 fn checked(picture: &Picture) -> String {
     let document = Document::parse(picture.svg()).unwrap();
@@ -81,8 +81,8 @@ fn checked(picture: &Picture) -> String {
         }
         let number = |name| node.attribute(name).map(|v: &str| v.parse::<f64>().unwrap());
         for (name, end) in [("x", width), ("cx", width), ("y", height), ("cy", height)] {
-            let place = number(name).unwrap_or(0.0);
-            assert!((0.0..=f64::from(end)).contains(&place), "{name} = {place}");
+            let position = number(name).unwrap_or(0.0);
+            assert!((0.0..=f64::from(end)).contains(&position), "{name} = {position}");
         }
         if node.has_tag_name(("http://www.w3.org/2000/svg", "text")) {
             text.push_str(node.text().unwrap_or("").trim());
@@ -109,7 +109,7 @@ fn every_picture_is_well_formed_in_every_size_and_theme() {
 }
 
 #[test]
-fn same_input_same_bytes() {
+fn same_input_gives_same_bytes() {
     for (name, draw) in drawings() {
         let look = look("600x400", Theme::Dark);
         let (one, other) = (draw(&look).unwrap(), draw(&look).unwrap());
@@ -119,7 +119,7 @@ fn same_input_same_bytes() {
 }
 
 #[test]
-fn a_png_has_the_size_asked_and_text_in_it() {
+fn png_has_the_requested_size_and_contains_the_text() {
     let blank = |title: &str| Look {
         title: Some(title.to_owned()),
         source: String::new(),
@@ -131,14 +131,14 @@ fn a_png_has_the_size_asked_and_text_in_it() {
         assert_eq!(&png[12..16], b"IHDR");
         let number = |at: usize| u32::from_be_bytes(png[at..at + 4].try_into().unwrap());
         assert_eq!((number(16), number(20)), (640, 480));
-        // The letters of the title are drawn, with whatever fonts this machine has or has not.
+        // The letters of the title are drawn whatever fonts are installed on this machine.
         let other = draw(&blank("WWWWWWWW")).unwrap().png().unwrap();
         assert!(png != other, "{name}");
     }
 }
 
 #[test]
-fn hostile_text_is_text() {
+fn hostile_text_is_escaped_in_the_picture() {
     let title = "</text><script>alert(1)</script> & \"quotes\" \u{0}\u{1b}[2J\u{202e}北京";
     for (name, draw) in drawings() {
         let look = Look {
@@ -183,7 +183,7 @@ fn degrees_show_the_figures_of_the_fit() {
 }
 
 #[test]
-fn a_fit_that_fails_is_told_in_the_picture() {
+fn failed_fit_is_reported_in_the_picture() {
     let ring: Vec<(u32, u32)> = (0..30).map(|i| (i, (i + 1) % 30)).collect();
     let equal = Degrees::new(Graph::new(30, &ring).unwrap().degrees());
     let text = checked(&degrees(&equal, &look("1200x800", Theme::Light)).unwrap());
@@ -196,7 +196,7 @@ fn a_fit_that_fails_is_told_in_the_picture() {
 }
 
 #[test]
-fn nothing_to_draw_is_an_error_that_says_so() {
+fn missing_data_are_reported_as_error() {
     let look = Look::default();
     let says = |e: PlotError, what: &str| assert!(e.to_string().contains(what), "{e}");
     says(degrees(&Degrees::new(Histogram::default()), &look).unwrap_err(), "no peers");
@@ -212,7 +212,7 @@ fn nothing_to_draw_is_an_error_that_says_so() {
 }
 
 #[test]
-fn the_smallest_data_make_a_picture() {
+fn smallest_possible_data_make_a_picture() {
     let look = look("800x600", Theme::Light);
     for nodes in [1, 2, 3] {
         let edges: Vec<(u32, u32)> = (1..nodes).map(|i| (0, i)).collect();
@@ -236,7 +236,7 @@ fn the_smallest_data_make_a_picture() {
 }
 
 #[test]
-fn a_graph_that_is_too_large_is_drawn_in_part_and_says_so() {
+fn too_large_graph_is_drawn_in_part_and_the_picture_says_so() {
     // A hub with more leaves than are drawn; small circles are quick to lay out.
     let nodes = MOST_NODES as u32 + 500;
     let edges: Vec<(u32, u32)> = (1..nodes).map(|i| (0, i)).collect();
@@ -249,7 +249,7 @@ fn a_graph_that_is_too_large_is_drawn_in_part_and_says_so() {
 }
 
 #[test]
-fn a_report_is_read_as_far_as_it_goes() {
+fn report_with_missing_or_invalid_fields_is_read_as_far_as_possible() {
     let report = Report::read(
         r#"{"scenario": "calm", "seed": 3, "peers": 4, "preset": "lan", "news": [1],
             "degrees": [[1, 3], [3, 1]], "degrees_fit": null, "degrees_fit_error": "too few",
@@ -266,14 +266,14 @@ fn a_report_is_read_as_far_as_it_goes() {
     let histogram = counted.degrees().unwrap().unwrap().histogram;
     assert_eq!(histogram.bins(), [(1, 3), (3, 1)]);
 
-    // What this crate's own types write, it reads; and a fit with a number that JSON cannot write
-    // is computed anew.
+    // The types of this crate round-trip through JSON, and a fit with a number that JSON cannot
+    // express is computed again.
     let data = Degrees::new(zeta(300));
     let fit = data.fit.clone().unwrap();
     let mut json = serde_json::json!({ "degrees": data.histogram.bins(), "degrees_fit": fit,
         "propagation": spread(2, 20), "robustness": curves(&wheel(20)) });
     let report = Report::read(&json.to_string()).unwrap();
-    // As it is shown: JSON may be off in the last digit.
+    // Compared as text: JSON may differ in the last digit.
     let read = report.degrees().unwrap().unwrap();
     assert_eq!(read.histogram, data.histogram);
     assert_eq!(read.fit.unwrap().to_string(), fit.to_string());

@@ -1,9 +1,10 @@
-//! Load: N nodes in this process, some of them publish, everybody reads; figures at the end.
+//! Load test: N nodes in this process, some of them publish, all of them read; figures at the end.
 //!
 //!     cargo run --release -p rumormill --example load -- --nodes 16 --payload 256 --seconds 5
 //!     cargo run --release -p rumormill --example load -- --nodes 64 --payload 1024 --rate 20
 //!
-//! Without `--rate`, the publishers publish as fast as they are let. `--idle` publishes nothing.
+//! Without `--rate`, the publishers publish as fast as the send window allows. `--idle` publishes
+//! nothing.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -29,7 +30,7 @@ struct Options {
     rate: Option<f64>,
     idle: bool,
     flood: bool,
-    /// Messages a publisher has under way, each waiting in a task of its own.
+    /// Seconds between the last join and the first message.
     settle: f64,
     workers: usize,
 }
@@ -111,7 +112,7 @@ async fn start(o: &Options) -> (SeedNode, Vec<Node>) {
     (seed, nodes)
 }
 
-/// What one reader saw.
+/// The figures of one reader.
 #[derive(Debug, Default)]
 struct Seen {
     messages: u64,
@@ -120,7 +121,7 @@ struct Seen {
     out_of_order: u64,
     hops: u64,
     last: Option<Instant>,
-    /// Delays by message, while few come.
+    /// Delays by message; only with a fixed rate.
     delays: Vec<(MessageId, u16, Duration)>,
 }
 
@@ -317,14 +318,14 @@ fn quantiles(of: &str, mut delays: Vec<Duration>) {
     );
 }
 
-/// Says what publishers wait for.
+/// Prints the state of all nodes if publishers are still blocked at `at`.
 async fn tell_if_stuck(nodes: Vec<Node>, at: Instant) {
     tokio::time::sleep_until(at.into()).await;
     println!("publishers are stuck:");
     for node in &nodes {
         let s = node.snapshot().await.unwrap();
         println!(
-            "{}: published {}, held {}, on the way {} of {}, {} neighbours, {} trees",
+            "{}: published {}, held {}, in flight {} of {}, {} neighbours, {} trees",
             s.name,
             s.published,
             s.held_messages,

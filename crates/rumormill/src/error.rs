@@ -1,4 +1,4 @@
-//! Why a node did not start, and why a call was not answered.
+//! Errors of starting a node and of calling it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,43 +9,43 @@ use rumormill_proto::limits::{MAX_ADDRESSES, MAX_SEEDS};
 
 use crate::publish::ReceiptError;
 
-/// A listening socket could not be had.
+/// A listening socket could not be created.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
-    /// Somebody else listens there.
+    /// Another process listens at this address.
     #[error("{0} is taken by another process: choose another port, or port 0 to have one chosen")]
     Taken(SocketAddr),
-    /// The operating system says no.
+    /// The operating system refuses it.
     #[error("cannot listen on {address}: {source}")]
     Refused {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// What it says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A socket that was handed over cannot be used.
+    /// A socket that the caller passed in cannot be used.
     #[error("the socket handed over cannot be used as a listener: {0}")]
     Socket(#[source] io::Error),
 }
 
-/// A node did not start. Nothing of it is left running.
+/// A node did not start. No part of it is left running.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// No listening socket.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The data directory cannot be made, read or written.
+    /// The data directory cannot be created, read or written.
     #[error("cannot use the data directory {path}: {source}; it must exist or be creatable, and \
              be writable by this user", path = path.display())]
     DataDir {
         /// The directory, or the file in it.
         path: PathBuf,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The disk of the data directory has no room left.
+    /// The disk of the data directory is full.
     #[error("cannot write to {path}: the disk is full; make room on it, or use a data directory on another \
              disk", path = path.display())]
     DiskFull {
@@ -59,7 +59,7 @@ pub enum StartError {
         /// The locked file.
         path: PathBuf,
     },
-    /// The key file is not one.
+    /// The key file has no valid key.
     #[error("{path} is not a key file: {problem}; restore it from a backup, or remove it to get a \
              new identity", path = path.display())]
     KeyFile {
@@ -68,24 +68,24 @@ pub enum StartError {
         /// What is wrong with it.
         problem: String,
     },
-    /// The data directory belongs to another identity than the one given.
+    /// The data directory belongs to another identity than the given one.
     #[error("{path} holds the identity {found}, but {given} was given: use one of the two, or \
              another data directory", path = path.display())]
     OtherIdentity {
         /// The key file.
         path: PathBuf,
-        /// Whose it is, short.
+        /// The short id in the key file.
         found: String,
-        /// Who was given, short.
+        /// The short id that was given.
         given: String,
     },
-    /// The data directory is that of a node of the other role: its key would be two nodes at once.
+    /// The data directory belongs to a node of the other role: two nodes would share its key.
     #[error("{path} is there: this directory belongs to another node, which is no {role}; give each node a \
              data directory of its own", path = path.display())]
     OtherRole {
-        /// The state of that node.
+        /// The state file of that node.
         path: PathBuf,
-        /// What was to start.
+        /// The role that was to start.
         role: Role,
     },
     /// The store cannot be opened or read.
@@ -102,15 +102,15 @@ pub enum StartError {
     /// More seeds than a network may have.
     #[error("{0} seeds are given, a network has at most {MAX_SEEDS}")]
     TooManySeeds(usize),
-    /// More addresses than a peer's record has room for.
+    /// More addresses than a peer's record can hold.
     #[error("{0} addresses are given to be advertised, a peer has at most {MAX_ADDRESSES}")]
     TooManyAddresses(usize),
     /// `own_index` names no seed.
     #[error("own index {index} names none of the {seeds} seeds (the first one is 0)")]
     OwnIndex {
-        /// What was given.
+        /// The given index.
         index: usize,
-        /// How many there are.
+        /// The number of seeds.
         seeds: usize,
     },
     /// The operating system gives no randomness.
@@ -131,7 +131,7 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// What the operating system says to the use of a data directory.
+    /// The error for a failed use of a data directory.
     pub(crate) fn of_data_dir(path: PathBuf, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -147,22 +147,23 @@ impl StartError {
 #[error("this node has stopped")]
 pub struct Stopped;
 
-/// Why a message was not published. Nothing was sent, and no number was used.
+/// Why a message was not published. Nothing was sent, and no sequence number was used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
-    /// The message itself, or the moment.
+    /// The core refused the message, or cannot take one now.
     #[error(transparent)]
     Refused(#[from] rumormill_proto::PublishError),
     /// The node has ended.
     #[error(transparent)]
     Stopped(#[from] Stopped),
-    /// Receipts were wanted and cannot be had.
+    /// A receipt was requested and is not available.
     #[error(transparent)]
     Receipt(#[from] ReceiptError),
 }
 
 impl PublishError {
-    /// Whether it is only that there was no room: see [`Node::try_publish`](crate::Node::try_publish).
+    /// Whether the only reason is a full send window: see
+    /// [`Node::try_publish`](crate::Node::try_publish).
     #[must_use]
     pub const fn is_busy(&self) -> bool {
         matches!(self, PublishError::Refused(rumormill_proto::PublishError::Busy))

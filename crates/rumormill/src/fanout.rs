@@ -1,16 +1,16 @@
-//! One sender, many receivers, and none of them can slow the sender.
+//! One sender, many receivers; no receiver can slow the sender down.
 //!
-//! Each receiver has its own bounded queue. What does not fit pushes the oldest out, and the
-//! receiver is told how many it missed before it gets the next one.
+//! Each receiver has its own bounded queue. An item that does not fit displaces the oldest ones,
+//! and the receiver learns how many it missed before it gets the next item.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
-/// Things one receiver may have waiting.
+/// The most items that may wait for one receiver.
 const MAX_ITEMS: usize = 4096;
-/// Bytes one receiver may have waiting.
+/// The most bytes that may wait for one receiver.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 #[derive(Debug)]
@@ -27,13 +27,13 @@ struct Queue<T> {
     wake: Notify,
 }
 
-/// A lock that another task poisoned still holds a usable queue: nothing here panics halfway.
+/// A poisoned lock still holds a usable queue: nothing here panics halfway through a change.
 fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
     m.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<T> Queue<T> {
-    /// Returns how many were pushed out.
+    /// Adds an item. Returns how many older items it displaced.
     fn push(&self, item: Arc<T>, size: usize) -> u64 {
         let mut w = lock(&self.waiting);
         w.items.push_back((item, size));
@@ -68,7 +68,7 @@ impl<T> Hub<T> {
         Hub { receivers: Mutex::new((Vec::new(), false)) }
     }
 
-    /// A further receiver, of everything sent from now on.
+    /// Adds a receiver of all items sent from now on.
     pub(crate) fn subscribe(&self) -> Receiver<T> {
         let mut receivers = lock(&self.receivers);
         let waiting = Waiting { items: VecDeque::new(), bytes: 0, missed: 0, closed: receivers.1 };
@@ -77,8 +77,8 @@ impl<T> Hub<T> {
         Receiver(queue)
     }
 
-    /// Sends to all; `size` is what it counts against a receiver's bound. Never waits. Returns how
-    /// many things receivers miss because of it.
+    /// Sends an item to all receivers without waiting; `size` counts against the byte bound of each
+    /// receiver. Returns how many items were displaced at all receivers together.
     pub(crate) fn send(&self, item: T, size: usize) -> u64 {
         let mut receivers = lock(&self.receivers);
         if receivers.0.is_empty() {
@@ -94,7 +94,7 @@ impl<T> Hub<T> {
         missed
     }
 
-    /// Nothing comes any more: receivers get what they have waiting, then the end.
+    /// Ends the stream: receivers get the items that wait for them, then the end.
     pub(crate) fn close(&self) {
         let mut receivers = lock(&self.receivers);
         receivers.1 = true;
@@ -106,12 +106,12 @@ impl<T> Hub<T> {
     }
 }
 
-/// What a receiver gets.
+/// An element that a receiver gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Got<T> {
-    /// The next one.
+    /// The next item.
     Item(T),
-    /// So many are lost to this receiver, because it was slow.
+    /// The number of items that this receiver lost because it was slow.
     Missed(u64),
 }
 
@@ -120,7 +120,7 @@ pub(crate) enum Got<T> {
 pub(crate) struct Receiver<T>(Arc<Queue<T>>);
 
 impl<T: Clone> Receiver<T> {
-    /// The next one, without waiting.
+    /// The next element, without waiting.
     pub(crate) fn try_recv(&mut self) -> Option<Got<T>> {
         let mut w = lock(&self.0.waiting);
         if w.missed > 0 {
@@ -135,14 +135,14 @@ impl<T: Clone> Receiver<T> {
         Some(Got::Item(Arc::unwrap_or_clone(item)))
     }
 
-    /// The next one; `None` when the sender has ended. Cancelling it loses nothing.
+    /// The next element; `None` after the sender has closed. Cancel safe.
     pub(crate) async fn recv(&mut self) -> Option<Got<T>> {
         loop {
             if let Some(got) = self.try_recv() {
                 return Some(got);
             }
             if lock(&self.0.waiting).closed {
-                // Something may have come between the two looks.
+                // An item may have arrived between the two checks.
                 return self.try_recv();
             }
             self.0.wake.notified().await;
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn in_order_then_the_end() {
+    async fn receivers_get_items_in_order_then_the_end() {
         let hub = Hub::new();
         let mut a = hub.subscribe();
         assert_eq!(hub.send(1, 1), 0);
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slow_one_is_told_what_it_missed_and_holds_nobody_up() {
+    async fn slow_receiver_learns_how_many_it_missed_and_does_not_block_sender() {
         let hub = Hub::new();
         let mut slow = hub.subscribe();
         let total = MAX_ITEMS as u64 + 10;
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bytes_are_bounded_too_but_one_thing_always_fits() {
+    async fn waiting_bytes_are_bounded_but_one_item_always_fits() {
         let hub = Hub::new();
         let mut r = hub.subscribe();
         assert_eq!(hub.send("a", MAX_BYTES + 1), 0);
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dropped_receiver_is_forgotten() {
+    async fn dropped_receiver_is_removed_at_next_send() {
         let hub = Hub::new();
         drop(hub.subscribe());
         hub.send(1, 1);

@@ -1,4 +1,4 @@
-//! What the handles of peers and seeds have in common.
+//! The common part of the handles of peers and seeds.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -20,7 +20,7 @@ use crate::subscription::{Events, SubscribeOptions, Subscription};
 use crate::tuning::LEAVE_WITHIN;
 use crate::wall::Wall;
 
-/// A handle to a node's driver. The driver ends when the last one is dropped.
+/// A handle to a node's driver. The driver ends when the last handle is dropped.
 pub(crate) struct Handle<C>(Arc<Inner<C>>);
 
 struct Inner<C> {
@@ -57,7 +57,8 @@ impl<C: 'static> Handle<C> {
         hubs: Hubs,
         ended: watch::Receiver<()>,
     ) -> Self {
-        // Not the shared part itself: the node has ended when nobody holds that any more.
+        // The handle does not hold the context itself: the node has ended when the context is
+        // dropped.
         let (gate, wall, tally) = (net.gate.clone(), net.wall.clone(), net.tally.clone());
         let id = net.id();
         Handle(Arc::new(Inner { id, address, commands, seat, hubs, gate, wall, tally, ended }))
@@ -71,14 +72,14 @@ impl<C: 'static> Handle<C> {
         self.0.address
     }
 
-    /// Calls the core in its own task.
+    /// Calls the core in the driver's task.
     pub(crate) async fn call<R: Send + 'static>(
         &self,
         call: impl FnOnce(&mut C, Time) -> R + Send + 'static,
     ) -> Result<R, Stopped> {
         let (reply, answer) = oneshot::channel();
         let call = Box::new(move |core: &mut C, now: Time| {
-            // Whoever asked may have given up.
+            // The caller may have given up.
             let _ = reply.send(call(core, now));
         });
         self.0.commands.send(Command::Call(call)).await.map_err(|_| Stopped)?;
@@ -95,16 +96,16 @@ impl<C: 'static> Handle<C> {
         answer.await.map_err(|_| Stopped)
     }
 
-    /// Leaves within a time, and waits for the end of the node.
+    /// Leaves within a time, and waits until the node has ended.
     pub(crate) async fn leave(&self, within: Duration) -> Result<(), LeaveError> {
         let sent = self.0.commands.send(Command::Leave(within)).await;
         self.stopped().await;
-        // It may be known of an earlier call.
+        // An earlier call may have recorded the outcome.
         self.0.hubs.handover.outcome()?;
         Ok(sent.map_err(|_| Stopped)?)
     }
 
-    /// Ends a node that has nothing to hand over, and waits for its end.
+    /// Stops a node that has nothing to hand over, and waits until it has ended.
     pub(crate) async fn stop(&self) -> Result<(), Stopped> {
         self.leave(LEAVE_WITHIN).await.map_err(|_| Stopped)
     }

@@ -1,10 +1,10 @@
-//! What the tasks of a node have for its driver, fair between links.
+//! The inputs that the tasks of a node send to its driver, scheduled fairly between links.
 //!
-//! Each link has a lane of its own, bounded in frames and bytes; a link whose lane is full waits, and
-//! with it the remote, by TCP. The driver takes from the lanes by deficit round robin (Shreedhar and
-//! Varghese, 1995). The cost of a frame is the time that the driver spent on it, measured afterwards,
-//! because a request of 50 bytes may have an answer of a megabyte. Probes and their answers have a lane
-//! ahead of all links, and so has what belongs to no link.
+//! Each link has its own lane, bounded in frames and bytes; a link whose lane is full stops
+//! reading, which slows the remote down through TCP. The driver serves the lanes by deficit round
+//! robin (Shreedhar and Varghese, 1995). The cost of a frame is the time that the driver spent on
+//! it, measured afterwards, because a request of 50 bytes may have an answer of a megabyte. Probes
+//! and their answers have a lane ahead of all links, and so have inputs that belong to no link.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,26 +17,26 @@ use tokio::sync::Notify;
 use crate::net::Arrival;
 use crate::tuning::Tuning;
 
-/// Time of the driver that a link gets in one round.
+/// Driver time that a link gets in one round.
 const QUANTUM: Duration = Duration::from_millis(1);
-/// The most that a link can owe: rounds in which it gets nothing, if others have something.
+/// The largest debt of a link. A link in debt is passed over while other links have frames.
 const DEBT_LIMIT_MICROS: i64 = 50_000;
-/// Frames of one link taken under one lock, if each is cheap.
+/// The most frames taken from one link under one lock, if each of them is cheap.
 const CHUNK: usize = 16;
-/// News of no link taken under one lock.
+/// The most inputs of no link taken under one lock.
 const GENERAL_CHUNK: usize = 256;
 
 #[expect(clippy::cast_possible_truncation, reason = "a quantum is a millisecond")]
 const QUANTUM_MICROS: i64 = QUANTUM.as_micros() as i64;
 
-/// Whose news were taken.
+/// The lane whose inputs were taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Served {
-    /// There are none.
+    /// All lanes are empty.
     Nobody,
-    /// News of no link, or probes and their answers.
+    /// Inputs of no link, or probes and their answers.
     Everybody,
-    /// Those of one link; [`Inbox::charge`] has to follow.
+    /// Frames of one link; a call of [`Inbox::charge`] has to follow.
     Link(LinkId),
 }
 
@@ -46,11 +46,11 @@ struct Lane {
     bytes: usize,
     /// Frames of this link in the lane of probes.
     probes: usize,
-    /// Microseconds of the driver's time that it may still use, or owes.
+    /// Microseconds of driver time that this link may still use; negative if it is in debt.
     balance: i64,
-    /// Whether it is in the order of turns, or being served.
+    /// Whether the lane is in the order of turns, or is being served.
     in_turn: bool,
-    /// Room for the reader of this link, which is the only one that waits for it.
+    /// Signals free capacity to the reader of this link, the only task that waits for it.
     room: Arc<Notify>,
 }
 
@@ -80,10 +80,10 @@ impl Lane {
 struct State {
     general: VecDeque<Arrival>,
     probes: VecDeque<(LinkId, Arrival)>,
-    /// Probes were served last: a lane comes next, so that probes starve no link.
+    /// Probes were served last, so a lane comes next: probes starve no link.
     probes_were_last: bool,
     lanes: HashMap<LinkId, Lane>,
-    /// Links that have something, in the order of their turns.
+    /// Links with waiting frames, in the order of their turns.
     turns: VecDeque<LinkId>,
 }
 
@@ -102,7 +102,7 @@ impl State {
         }
     }
 
-    /// Puts a link into the order of turns, if it has something and is not there.
+    /// Puts a link into the order of turns, unless it is there already.
     fn enter(&mut self, link: LinkId) {
         if let Some(lane) = self.lanes.get_mut(&link)
             && !lane.in_turn
@@ -113,13 +113,13 @@ impl State {
     }
 }
 
-/// What waits for the driver.
+/// The inputs that wait for the driver.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     state: Mutex<State>,
-    /// Something came in.
+    /// An input has arrived.
     news: Notify,
-    /// The lane of what belongs to no link has room again.
+    /// The lane of inputs that belong to no link has capacity again.
     general_room: Notify,
     limit_general: usize,
     limit_frames: usize,
@@ -147,11 +147,11 @@ impl Inbox {
 
     // ---- for the tasks of the node -----------------------------------------------------------
 
-    /// Hands in news of no link, or the end of one. Waits while the driver is behind; what the store
-    /// reports never waits, because the driver may be waiting for the store.
+    /// Hands in an input of no link, or the end of a link. Waits while the driver is behind.
+    /// Reports of the store never wait, because the driver may be waiting for the store.
     pub(crate) async fn tell(&self, news: Arrival) {
         if let Arrival::Down { link, .. } = &news {
-            // The last news of a link: after all its frames.
+            // The last input of a link: it follows all its frames.
             let link = *link;
             let mut s = self.lock();
             s.lanes.entry(link).or_insert_with(Lane::new).waiting.push_back((news, 0));
@@ -170,7 +170,7 @@ impl Inbox {
         }
     }
 
-    /// Gives it back if there is no room.
+    /// Returns the input if the lane is full.
     fn put_general(&self, news: Option<Arrival>) -> Option<Arrival> {
         let mut s = self.lock();
         if s.general.len() >= self.limit_general && !matches!(news, Some(Arrival::Stored(_))) {
@@ -194,7 +194,7 @@ impl Inbox {
         }
     }
 
-    /// Gives it back if there is no room, with what will tell of some.
+    /// Returns the input if the lane is full, with the signal of free capacity.
     fn put(&self, link: LinkId, news: Arrival, size: usize) -> Result<(), (Arrival, Arc<Notify>)> {
         let is_probe = matches!(&news, Arrival::Frame { frame, .. } if frame.is_liveness());
         let mut s = self.lock();
@@ -221,16 +221,17 @@ impl Inbox {
 
     // ---- for the driver ----------------------------------------------------------------------
 
-    /// Waits until there is something.
+    /// Waits until an input is there.
     pub(crate) async fn ready(&self) {
-        // A driver that always finds something lets other tasks of its thread run nevertheless.
+        // A driver that always finds an input still lets other tasks of its thread run.
         tokio::task::coop::consume_budget().await;
         while self.lock().is_empty() {
             self.news.notified().await;
         }
     }
 
-    /// Takes what comes next: news of no link, then probes, then the link whose turn it is.
+    /// Takes the next inputs: those of no link first, then probes, then those of the link whose
+    /// turn it is.
     pub(crate) fn next(&self, into: &mut Vec<Arrival>) -> Served {
         let mut guard = self.lock();
         let s = &mut *guard;
@@ -267,7 +268,8 @@ impl Inbox {
         Served::Nobody
     }
 
-    /// The link that was served last has cost so much; it goes on if it has something and may.
+    /// Charges the link that was served last. It stays first in turn while it has frames and
+    /// credit.
     pub(crate) fn charge(&self, link: LinkId, spent: Duration) {
         let mut s = self.lock();
         let Some(lane) = s.lanes.get_mut(&link) else { return };
@@ -276,7 +278,7 @@ impl Inbox {
         if lane.waiting.is_empty() {
             lane.in_turn = false;
             if lane.balance > 0 {
-                // What was not used is not saved up; what is owed stays.
+                // Unused credit is not saved up; debt stays.
                 lane.balance = QUANTUM_MICROS;
             }
         } else if lane.balance > 0 {
@@ -286,8 +288,8 @@ impl Inbox {
         }
     }
 
-    /// Takes all that belongs to no link, all probes, and one frame of every link that has some: a sign
-    /// of life of each, before silence is judged.
+    /// Takes all inputs of no link, all probes, and one frame of every link that has some. The core
+    /// then sees a sign of life of each neighbour before it judges silence.
     pub(crate) fn first_of_each(&self, into: &mut Vec<Arrival>) {
         let mut guard = self.lock();
         let s = &mut *guard;
@@ -306,14 +308,14 @@ impl Inbox {
         }
     }
 
-    /// A link has ended, and its end was taken.
+    /// Removes the lane of a link, after its end was taken.
     pub(crate) fn remove(&self, link: LinkId) {
         self.lock().lanes.remove(&link);
     }
 }
 
-/// Whether all that a frame can cost is in proportion to its size: many of them are taken at once. What
-/// asks for something is taken alone, and its cost known before the next.
+/// Whether the cost of a frame is in proportion to its size. Such frames are taken in groups. A
+/// request is taken alone, and its cost is charged before the next one.
 fn is_cheap(news: &Arrival) -> bool {
     let Arrival::Frame { frame, .. } = news else { return false };
     matches!(**frame, Frame::Gossip(_) | Frame::Announce(_) | Frame::Ack(_) | Frame::Pulled(_))
@@ -355,7 +357,7 @@ mod tests {
         Arrival::Frame { link: LinkId(link), frame }
     }
 
-    /// Hands in a frame; `false` if there is no room.
+    /// Hands in a frame; `false` if the lane is full.
     fn put(inbox: &Inbox, link: u64, f: impl Into<Frame>, size: usize) -> bool {
         poll_once(inbox.frame(LinkId(link), frame(link, f), size)).is_some()
     }
@@ -375,7 +377,7 @@ mod tests {
         }
     }
 
-    /// The next link that is served, and how many of its frames; `spent` is what they cost.
+    /// Serves the next link, and returns it with the number of its frames; `spent` is their cost.
     fn serve(inbox: &Inbox, spent: Duration) -> (u64, usize) {
         let mut news = Vec::new();
         match inbox.next(&mut news) {
@@ -392,16 +394,16 @@ mod tests {
     fn full_lane_holds_up_its_own_link_only() {
         let inbox = inbox();
         assert!((0..8).all(|_| put(&inbox, 1, cheap(), 10)));
-        assert!(!put(&inbox, 1, cheap(), 10), "eight frames are the limit");
-        assert!(put(&inbox, 2, cheap(), 5000), "the first frame always has room");
-        assert!(!put(&inbox, 2, cheap(), 1), "and is all, if it is large");
+        assert!(!put(&inbox, 1, cheap(), 10), "a lane holds at most eight frames");
+        assert!(put(&inbox, 2, cheap(), 5000), "an empty lane takes a frame of any size");
+        assert!(!put(&inbox, 2, cheap(), 1), "a large frame fills the lane");
         assert!(put(&inbox, 3, cheap(), 10));
         assert_eq!(serve(&inbox, Duration::ZERO), (1, 8));
         assert!(put(&inbox, 1, cheap(), 10));
     }
 
     #[test]
-    fn link_with_expensive_requests_waits_for_the_others() {
+    fn link_with_expensive_requests_waits_for_cheaper_links() {
         let inbox = inbox();
         let ms = Duration::from_millis;
         for _ in 0..8 {
@@ -412,7 +414,7 @@ mod tests {
         let mut order = String::new();
         for _ in 0..10 {
             let mut news = Vec::new();
-            let Served::Link(link) = inbox.next(&mut news) else { panic!("there are some") };
+            let Served::Link(link) = inbox.next(&mut news) else { panic!("no link was served") };
             assert_eq!(news.len(), 1, "a request is taken alone");
             inbox.charge(link, if link.0 == 1 { ms(4) } else { Duration::from_micros(100) });
             order += &link.0.to_string();
@@ -421,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn link_alone_is_served_whatever_it_owes() {
+    fn only_active_link_is_served_whatever_its_debt() {
         let inbox = inbox();
         for _ in 0..8 {
             put(&inbox, 1, request(), 50);
@@ -433,15 +435,15 @@ mod tests {
     }
 
     #[test]
-    fn probes_overtake_all_links_and_starve_none() {
+    fn probes_are_served_before_links_and_starve_none() {
         let inbox = inbox();
         put(&inbox, 1, cheap(), 10);
         put(&inbox, 2, Ping { nonce: 1 }, 10);
         put(&inbox, 2, Ping { nonce: 2 }, 10);
-        assert!(!put(&inbox, 2, Ping { nonce: 3 }, 10), "a link has so many places for probes");
+        assert!(!put(&inbox, 2, Ping { nonce: 3 }, 10), "a link has at most two waiting probes");
         assert_eq!(serve(&inbox, Duration::ZERO), (2, 2));
         put(&inbox, 2, Ping { nonce: 3 }, 10);
-        assert_eq!(serve(&inbox, Duration::ZERO), (1, 1), "then a link has its turn");
+        assert_eq!(serve(&inbox, Duration::ZERO), (1, 1), "a link follows after probes");
         assert_eq!(serve(&inbox, Duration::ZERO), (2, 1));
     }
 
@@ -462,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn every_link_is_heard_before_silence_is_judged() {
+    fn one_frame_of_every_link_is_taken_before_silence_is_judged() {
         let inbox = inbox();
         for link in 1..4 {
             (0..3).for_each(|_| assert!(put(&inbox, link, request(), 10)));

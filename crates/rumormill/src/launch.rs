@@ -1,4 +1,4 @@
-//! What starting a peer and starting a seed have in common.
+//! The common part of starting a peer and starting a seed.
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -21,10 +21,10 @@ use crate::trace::Label;
 use crate::transport;
 use crate::tuning::Tuning;
 
-/// Calls that may wait for the driver; callers beyond them wait to be among these.
+/// The most calls that may wait for the driver; further callers wait for a free slot.
 const COMMANDS: usize = 256;
 
-/// What both builders collect.
+/// The options that both builders collect.
 #[derive(Debug)]
 pub(crate) struct Launch {
     pub(crate) role: Role,
@@ -66,7 +66,7 @@ impl Launch {
         Ok(())
     }
 
-    /// The settings; from now on, they are decided.
+    /// The configuration. The first call fixes it.
     pub(crate) fn config(&mut self) -> Result<Config, StartError> {
         let config = match self.config.take() {
             Some(config) => config,
@@ -86,7 +86,7 @@ impl Launch {
         }
     }
 
-    /// Starts the tasks of a node. `make` makes the core at the moment the node's clock starts.
+    /// Starts the tasks of a node. `make` creates the core at the moment the node's clock starts.
     pub(crate) fn run<C: Core>(
         self,
         make: impl FnOnce() -> C,
@@ -147,13 +147,13 @@ impl Launch {
 pub(crate) struct Prepared<T> {
     pub(crate) identity: Identity,
     pub(crate) database: Option<Database>,
-    /// What was found in the store; `None` without one.
+    /// The state read from the store; `None` without a store.
     pub(crate) found: Option<T>,
 }
 
 impl<T> Prepared<T> {
-    /// Opens the data directory, if there is one: the store first, because its lock protects the
-    /// key file as well. Blocks.
+    /// Opens the data directory, if there is one. The store comes first, because its lock protects
+    /// the key file as well. Blocks.
     pub(crate) fn open(
         directory: Option<&Path>,
         role: Role,
@@ -167,7 +167,7 @@ impl<T> Prepared<T> {
             };
             return Ok(Prepared { identity, database: None, found: None });
         };
-        // One key must not be two nodes at once, and each role has a file, and a lock, of its own.
+        // Two nodes must not share one key, and each role has its own file with its own lock.
         let other = directory.join(store::file_of(match role {
             Role::Peer => Role::Seed,
             Role::Seed => Role::Peer,
@@ -182,7 +182,7 @@ impl<T> Prepared<T> {
     }
 }
 
-/// Runs what touches the disk where it holds nobody up.
+/// Runs disk access on the blocking pool, where it delays no other task.
 pub(crate) async fn on_blocking_pool<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StartError> + Send + 'static,
 ) -> Result<T, StartError> {

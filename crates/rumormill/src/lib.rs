@@ -28,17 +28,17 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # What runs where
+//! # Tasks
 //!
-//! The protocol itself is in [`proto`]: state machines without a clock, socket or thread. This
-//! crate gives them sockets (TCP, TLS 1.3 with raw public keys on both sides), a clock, a disk and
-//! a task to run in. One task owns the state machine; one task per link reads, checks and writes;
-//! nothing ever waits for a slow link.
+//! The protocol is in [`proto`]: state machines without a clock, socket or thread. This crate gives
+//! them sockets (TCP, TLS 1.3 with raw public keys on both sides), a clock, a disk and a task to
+//! run in. One task owns the state machine; one task per link reads, verifies and writes; no task
+//! ever waits for a slow link.
 //!
-//! # Following along
+//! # Observing a node
 //!
-//! [`Node::events`] gives every event as a value, [`Node::snapshot`] everything at one moment with
-//! all counters, and each event is also one `tracing` line under the target `rumormill::event`
+//! [`Node::events`] gives every event as a value, [`Node::snapshot`] the whole state of one moment
+//! with all counters. Each event is also one `tracing` line under the target `rumormill::event`
 //! with the fields `node` and `id`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]

@@ -1,4 +1,4 @@
-//! What all tasks of one node share.
+//! The state that all tasks of one node share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,28 +21,28 @@ use crate::transport::{Addresses, Caller, Tls, WorkingAddresses};
 use crate::tuning::Tuning;
 use crate::wall::Wall;
 
-/// News for the driver, from the tasks of the links, dials and the store.
+/// An input for the driver, from the tasks of the links, of the dials and of the store.
 #[derive(Debug)]
 pub(crate) enum Arrival {
-    /// A link is ready; its queue is how the driver writes to it.
+    /// A link is ready; the driver writes to it through its queue.
     Up { link: LinkId, info: Box<LinkInfo>, queue: Arc<LinkQueue> },
     /// A verified frame.
     Frame { link: LinkId, frame: Verified<Frame> },
-    /// A link has ended; the last news of it.
+    /// A link has ended; the last input of that link.
     Down { link: LinkId, why: LinkDown },
     /// A dial failed.
     DialFailed { dial: DialId, why: DialError },
-    /// The name of a linked seed leads to other addresses.
+    /// The name of a linked seed resolves to other addresses.
     SeedMoved { seed: String },
     /// A change is durable.
     Stored(StoreTicket),
-    /// Something to tell.
+    /// An event to report.
     Tell(Event),
 }
 
-/// Whether this node's own batches wait for a writer. While they do, what is published gathers for
-/// the next ones, which then cost one signature and few frames; as soon as the first writer has
-/// taken them, it is told.
+/// Whether batches that this node published still wait for a writer. While they do, further
+/// messages gather for the next batches, which then cost one signature and few frames. The driver
+/// is notified as soon as the first writer has taken the waiting batches.
 #[derive(Debug, Default)]
 pub(crate) struct Outflow {
     waits: AtomicBool,
@@ -50,30 +50,31 @@ pub(crate) struct Outflow {
 }
 
 impl Outflow {
-    /// A batch was put into a queue.
+    /// Records that a batch was put into a queue.
     pub(crate) fn begin(&self) {
         self.waits.store(true, Ordering::Release);
     }
 
-    /// A writer has taken all there was, or its link is gone.
+    /// Records that a writer has taken all of these batches, or that a link is gone.
     pub(crate) fn ease(&self) {
         if self.waits() && self.waits.swap(false, Ordering::AcqRel) {
             self.eased.notify_one();
         }
     }
 
-    /// Whether all writers still have to come to them.
+    /// Whether no writer has taken the batches yet.
     pub(crate) fn waits(&self) -> bool {
         self.waits.load(Ordering::Acquire)
     }
 }
 
-/// How late this node's timers are: the largest lateness lately, forgotten by an eighth with each timer.
+/// The lateness of this node's timers: the largest recent value, which decays by an eighth with
+/// each timer.
 #[derive(Debug, Default)]
 pub(crate) struct Lateness(AtomicU64);
 
 impl Lateness {
-    /// A timer fired so late.
+    /// Records how late a timer fired.
     pub(crate) fn note(&self, late: Duration) {
         let now = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
         let before = self.0.load(Ordering::Relaxed);
@@ -85,13 +86,13 @@ impl Lateness {
     }
 }
 
-/// What all tasks of one node share. When the last of them has ended, it is dropped, and with it
-/// the sender that `stopped` waits for.
+/// The state that all tasks of one node share. When the last task has ended, it is dropped, and
+/// with it the sender that `stopped` waits for.
 #[derive(Debug)]
 pub(crate) struct Net {
     pub(crate) label: Label,
     pub(crate) role: Role,
-    /// A random number of this process, told in Hello.
+    /// A random number of this process, sent in Hello.
     pub(crate) process: u64,
     pub(crate) tls: Tls,
     pub(crate) network_key: Option<NetworkKey>,
@@ -101,15 +102,15 @@ pub(crate) struct Net {
     pub(crate) gate: Gate,
     pub(crate) wall: Wall,
     pub(crate) inbox: Inbox,
-    /// Places between `accept` and Hello.
+    /// Slots for connections between `accept` and Hello.
     pub(crate) handshakes: Arc<Semaphore>,
-    /// Places for dials.
+    /// Slots for dials.
     pub(crate) dials: Arc<Semaphore>,
-    /// Places for links.
+    /// Slots for links.
     pub(crate) links: Arc<Semaphore>,
     /// Inbound connections by address.
     pub(crate) addresses: Arc<Addresses>,
-    /// Which addresses worked, for dials.
+    /// The addresses that answered last, for dials.
     pub(crate) working: WorkingAddresses,
     pub(crate) outflow: Outflow,
     pub(crate) lateness: Lateness,
@@ -117,7 +118,7 @@ pub(crate) struct Net {
     _alive: watch::Sender<()>,
 }
 
-/// What a node's tasks are made with.
+/// The parts that the shared state is made of.
 #[derive(Debug)]
 pub(crate) struct NetSetup {
     pub(crate) label: Label,
@@ -129,10 +130,10 @@ pub(crate) struct NetSetup {
     pub(crate) tally: Arc<Tally>,
 }
 
-/// The shared part of a new node, and what belongs to it.
+/// The shared state of a new node, and the signal of its end.
 pub(crate) struct NewNet {
     pub(crate) net: Arc<Net>,
-    /// Becomes closed when all tasks of the node have ended.
+    /// Closed when all tasks of the node have ended.
     pub(crate) ended: watch::Receiver<()>,
 }
 
@@ -181,7 +182,8 @@ impl Net {
         self.label.id
     }
 
-    /// Tells the driver; waits while it is behind. All tasks end with the driver.
+    /// Sends an input to the driver; waits while the driver is behind. All tasks end with the
+    /// driver.
     pub(crate) async fn tell(&self, news: Arrival) {
         self.inbox.tell(news).await;
     }

@@ -45,7 +45,7 @@ pub struct SeedNode {
     handle: Handle<Seed>,
 }
 
-/// Collects what a seed starts with. Everything has a default.
+/// Collects the options of a seed. Every option has a default.
 #[derive(Debug)]
 pub struct SeedBuilder {
     launch: Launch,
@@ -53,19 +53,19 @@ pub struct SeedBuilder {
 }
 
 impl SeedNode {
-    /// Begins to describe a seed.
+    /// Creates a builder with default options.
     #[must_use]
     pub fn builder() -> SeedBuilder {
         SeedBuilder { launch: Launch::new(Role::Seed), own_index: None }
     }
 
-    /// Its id: the public key that it proves on every connection.
+    /// The id of the seed: the public key that it proves on every connection.
     #[must_use]
     pub fn id(&self) -> PeerId {
         self.handle.id()
     }
 
-    /// Where it listens.
+    /// The address it listens at.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.handle.local_addr()
@@ -77,12 +77,11 @@ impl SeedNode {
         self.handle.events()
     }
 
-    /// Everything about the seed at this moment, with the counters of protocol, transport and
+    /// The whole state of the seed at this moment, with the counters of protocol, transport and
     /// store.
     ///
     /// # Errors
-    /// The seed has stopped. The answer of a [frozen](SeedNode::freeze) one comes when it is let
-    /// go.
+    /// The seed has stopped. A [frozen](SeedNode::freeze) seed answers after it is resumed.
     pub async fn snapshot(&self) -> Result<SeedSnapshot, Stopped> {
         let mut snapshot = self.handle.call(|seed, now| seed.snapshot(now)).await?;
         self.handle.add_counters(&mut snapshot.counters);
@@ -90,96 +89,96 @@ impl SeedNode {
         Ok(snapshot)
     }
 
-    /// The registry, all states.
+    /// The registry: peers in all states.
     ///
     /// # Errors
-    /// The seed has stopped. The answer of a [frozen](SeedNode::freeze) one comes when it is let
-    /// go.
+    /// The seed has stopped. A [frozen](SeedNode::freeze) seed answers after it is resumed.
     pub async fn members(&self) -> Result<Vec<MemberView>, Stopped> {
         self.handle.call(|seed, now| seed.members(now)).await
     }
 
-    /// Closes its links, writes what is not yet on disk, and ends; resolves when all of it is gone.
-    /// At most a few seconds.
+    /// Closes the links, writes the pending changes to disk, and ends. Resolves within a few
+    /// seconds, when all tasks of the seed have ended.
     ///
     /// # Errors
-    /// It had stopped already.
+    /// The seed had stopped already.
     pub async fn stop(&self) -> Result<(), Stopped> {
         self.handle.stop().await
     }
 
-    /// Fault injection: ends at once without a word, as a crash would. Sockets are closed by being
+    /// Fault injection: ends at once without notice, as a crash would. Sockets are closed by being
     /// dropped; nothing more is written to disk.
     pub fn kill(&self) {
         self.handle.kill();
     }
 
-    /// Fault injection: as `SIGSTOP` and `SIGCONT`. While frozen, sockets stay open and the kernel
-    /// accepts connections, but nothing is read, written or computed; calls wait.
+    /// Fault injection: the effect of `SIGSTOP` and `SIGCONT`. While the seed is frozen, sockets
+    /// stay open and the kernel accepts connections, but the seed reads, writes and computes
+    /// nothing; calls wait.
     pub fn freeze(&self, frozen: bool) {
         self.handle.freeze(frozen);
     }
 
-    /// Resolves when all of the seed has ended, for whatever reason.
+    /// Resolves when all tasks of the seed have ended, for any reason.
     pub async fn stopped(&self) {
         self.handle.stopped().await;
     }
 }
 
 impl SeedBuilder {
-    /// Its settings. Default: the preset `lan`.
+    /// The configuration. Default: the preset `lan`.
     #[must_use]
     pub fn config(mut self, config: Config) -> Self {
         self.launch.config = Some(config);
         self
     }
 
-    /// Its key pair. Default: that of the data directory, or a fresh one.
+    /// The key pair. Default: the one in the data directory, or a new one.
     #[must_use]
     pub fn identity(mut self, identity: Identity) -> Self {
         self.launch.identity = Some(identity);
         self
     }
 
-    /// Where to listen. Default: `[::]:0`, all interfaces, IPv4 and IPv6, and a port that the
-    /// system chooses.
+    /// The address to listen at. Default: `[::]:0`, all interfaces, IPv4 and IPv6, and a port that
+    /// the system chooses.
     #[must_use]
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.launch.listen = Some(address);
         self
     }
 
-    /// A socket that listens already; it goes before [`listen`](SeedBuilder::listen).
+    /// A socket that already listens; it takes precedence over [`listen`](SeedBuilder::listen).
     #[must_use]
     pub fn listener(mut self, listener: Listener) -> Self {
         self.launch.listener = Some(listener);
         self
     }
 
-    /// All seeds of the network as the configuration names them, this one included.
+    /// All seeds of the network as the configuration names them, including this one.
     #[must_use]
     pub fn seeds(mut self, seeds: Vec<SeedAddress>) -> Self {
         self.launch.seeds = seeds;
         self
     }
 
-    /// Which of the seeds this one is, counted from 0, if it is among them.
+    /// The index of this seed among all seeds, counted from 0; `None` if it is not among them.
     #[must_use]
     pub const fn own_index(mut self, index: Option<usize>) -> Self {
         self.own_index = index;
         self
     }
 
-    /// Where to keep identity and registry. Default: nowhere.
+    /// The directory for identity and registry. Default: none; nothing survives a restart.
     #[must_use]
     pub fn data_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.launch.data_dir = Some(directory.into());
         self
     }
 
-    /// Shares with other nodes of this process which signatures were checked, so that each is checked
-    /// once for all of them: of n nodes in one process, n others send each of them the same records.
-    /// Default: none is shared.
+    /// Shares the results of signature checks with other nodes of this process, so that each
+    /// signature is checked once for all of them: of n nodes in one process, n others send each of
+    /// them the same records. Default: not shared.
     #[must_use]
     pub fn verifier(mut self, verifier: Arc<Verifier>) -> Self {
         self.launch.verifier = verifier;
@@ -193,7 +192,7 @@ impl SeedBuilder {
         self
     }
 
-    /// Every event of the seed, from its very first one.
+    /// Every event of the seed, from the first one.
     #[must_use]
     pub fn events(&self) -> Events {
         Events(self.launch.hubs.events.subscribe())
@@ -202,7 +201,7 @@ impl SeedBuilder {
     /// Starts the seed.
     ///
     /// # Errors
-    /// The data directory cannot be used, the address is taken, or the system lacks something. No
+    /// The data directory cannot be used, the address is in use, or the system lacks a resource. No
     /// part of the seed is left running.
     ///
     /// # Panics

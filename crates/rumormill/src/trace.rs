@@ -6,7 +6,7 @@ use rumormill_proto::{Event, PeerId};
 
 use crate::describe::describe;
 
-/// Who speaks: the fields `node` and `id` of every line that the library traces.
+/// The node that logs: the fields `node` and `id` of every line that the library traces.
 #[derive(Debug, Clone)]
 pub(crate) struct Label {
     pub(crate) name: String,
@@ -19,14 +19,14 @@ impl fmt::Display for Label {
     }
 }
 
-/// How much an event is worth to somebody who reads along.
+/// The log level of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Worth {
-    /// Something is wrong, here or elsewhere.
+    /// An error, on this node or elsewhere.
     Warn,
-    /// The membership or the node's own state changed.
+    /// A change of the membership or of the node's own state.
     Info,
-    /// How it came about.
+    /// Details of how a change came about.
     Debug,
 }
 

@@ -1,4 +1,4 @@
-//! A wall between nodes, for fault injection: what a firewall does that drops everything.
+//! Partitions between nodes, for fault injection: the effect of a firewall that drops all packets.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -9,7 +9,7 @@ use rumormill_proto::PeerId;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-/// Who cannot be reached. All clones are the same one.
+/// The nodes that cannot be reached. All clones control the same partition.
 #[derive(Debug, Clone)]
 pub(crate) struct Wall(watch::Sender<BTreeSet<PeerId>>);
 
@@ -18,7 +18,7 @@ impl Wall {
         Wall(watch::Sender::new(BTreeSet::new()))
     }
 
-    /// From now on these are behind it, and nobody else.
+    /// Replaces the set of unreachable nodes.
     pub(crate) fn stand_before(&self, whom: BTreeSet<PeerId>) {
         self.0.send_if_modified(|behind| {
             let changed = *behind != whom;
@@ -27,7 +27,7 @@ impl Wall {
         });
     }
 
-    /// Waits while somebody is behind it, at most so long; says whether the way is open.
+    /// Waits while a node is unreachable, at most for `patience`; returns whether it is reachable.
     pub(crate) async fn is_open(&self, to: PeerId, patience: Duration) -> bool {
         if !self.0.borrow().contains(&to) {
             return true;
@@ -40,7 +40,8 @@ impl Wall {
         }
     }
 
-    /// Does `work` with a remote, and nothing while it is behind the wall; `otherwise` may end it then.
+    /// Runs `work` with a remote, and pauses it while the remote is unreachable; `otherwise` may
+    /// end it during that time.
     pub(crate) async fn govern<T>(
         &self,
         remote: PeerId,
@@ -51,7 +52,7 @@ impl Wall {
         let (mut work, mut otherwise) = (pin!(work), pin!(otherwise));
         loop {
             let stands = behind.borrow_and_update().contains(&remote);
-            // The sender is held here, so a change is one.
+            // `self` holds the sender, so `changed` never fails.
             tokio::select! {
                 biased;
                 _ = behind.changed() => {}
@@ -71,13 +72,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn work_with_those_behind_it_waits_and_goes_on() {
+    async fn work_with_unreachable_node_pauses_and_continues_after_the_partition() {
         let wall = Wall::new();
         let never = std::future::pending::<u8>;
         assert_eq!(wall.govern(id(1), async { 1 }, never()).await, 1);
         wall.stand_before([id(1)].into());
-        assert_eq!(wall.govern(id(2), async { 2 }, never()).await, 2, "nobody else is concerned");
-        assert_eq!(wall.govern(id(1), async { 1 }, async { 9 }).await, 9, "it can be ended there");
+        assert_eq!(wall.govern(id(2), async { 2 }, never()).await, 2, "other nodes are reachable");
+        assert_eq!(
+            wall.govern(id(1), async { 1 }, async { 9 }).await,
+            9,
+            "the other future ends it"
+        );
         let work = wall.govern(id(1), async { 1 }, never());
         let mut work = pin!(work);
         let minute = Duration::from_secs(60);

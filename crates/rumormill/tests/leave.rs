@@ -1,4 +1,5 @@
-//! Orderly exits over real sockets: what `publish` accepted reaches the others, or `leave` says that it may not.
+//! Leaving over real sockets: accepted messages reach other nodes, or `leave` reports that they may
+//! not.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -13,7 +14,7 @@ use rumormill::{
 };
 use tokio::time::{Instant, timeout};
 
-/// Runs of each test; before messages were handed over, nearly each of them lost some.
+/// Runs of each test. Without the handover of messages, nearly every run loses some.
 const RUNS: usize = 20;
 
 async fn publish_all(node: &Node, n: usize) {
@@ -35,7 +36,7 @@ async fn receives_all(mut inbox: Subscription, n: usize) {
         }
     };
     let in_time = timeout(Duration::from_secs(10), read).await.is_ok();
-    assert!(in_time, "{} of {n} messages have come", got.len());
+    assert!(in_time, "{} of {n} messages were received", got.len());
 }
 
 async fn leaver_loses_nothing(peers: usize, messages: usize) {
@@ -56,12 +57,12 @@ async fn leaver_loses_nothing(peers: usize, messages: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn peer_that_leaves_right_after_publishing_to_one_other_loses_nothing() {
+async fn peer_that_leaves_after_publishing_to_one_other_loses_no_message() {
     leaver_loses_nothing(2, 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn peer_that_leaves_right_after_publishing_to_three_others_loses_nothing() {
+async fn peer_that_leaves_after_publishing_to_three_others_loses_no_message() {
     leaver_loses_nothing(4, 1000).await;
 }
 
@@ -84,9 +85,9 @@ async fn flush_resolves_when_another_node_holds_everything() {
     assert_eq!(anna.flush().await, Err(Stopped));
 }
 
-/// Its seed does not run, and its consumer reads nothing.
+/// The seed of this peer does not run, and its consumer reads nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn peer_that_never_joined_ends_within_its_exit_time() {
+async fn peer_that_never_joined_ends_within_its_time_to_leave() {
     let address = common::loopback().local_addr();
     let seed = SeedAddress { host_port: address.to_string(), pin: None };
     let within = Duration::from_secs(1);
@@ -111,7 +112,7 @@ async fn peer_that_never_joined_ends_within_its_exit_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn leave_says_how_many_messages_it_could_not_hand_over() {
+async fn leave_reports_how_many_messages_it_could_not_hand_over() {
     let network = Network::of_seeds(1).await;
     let anna = network.peer("anna").start().await.unwrap();
     let bert = network.peer("bert").start().await.unwrap();
@@ -126,7 +127,7 @@ async fn leave_says_how_many_messages_it_could_not_hand_over() {
         let anna = anna.clone();
         tokio::spawn(async move { anna.leave().await })
     };
-    common::until("it leaves, and still answers", || async {
+    common::until("the node is leaving, and still answers", || async {
         (anna.snapshot().await.unwrap().state == PeerState::Leaving).then_some(())
     })
     .await;

@@ -1,4 +1,5 @@
-//! Delivery receipts over real sockets: complete only when it is true, and who is missing.
+//! Delivery receipts over real sockets: complete only when true, with the names of the missing
+//! peers.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -16,7 +17,7 @@ async fn network_of(n: usize) -> (Network, Vec<Node>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn publisher_that_has_just_started_completes_no_receipt_before_it_knows_the_members() {
+async fn new_publisher_completes_no_receipt_before_it_knows_the_members() {
     let (network, peers) = network_of(4).await;
     for round in 0..5 {
         let new = network.peer(&format!("new-{round}")).start().await.unwrap();
@@ -37,7 +38,7 @@ async fn publisher_that_has_just_started_completes_no_receipt_before_it_knows_th
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn idle_registration_holds_up_no_receipt() {
+async fn registered_peer_without_neighbours_delays_no_receipt() {
     let (network, peers) = network_of(6).await;
     let identity = Identity::from_secret(&[77; 32]);
     for p in &peers {
@@ -47,7 +48,7 @@ async fn idle_registration_holds_up_no_receipt() {
     idle.cut_off(peers.iter().map(Node::id));
     joined(&idle).await;
     let alive = || async { (peers[0].snapshot().await.unwrap().alive == 7).then_some(()) };
-    until("the idle one is known", alive).await;
+    until("the idle peer is known", alive).await;
     for p in &peers {
         let (_, receipts) = p.publish_with_receipt("t", "x").await.unwrap();
         let receipt = timeout(PATIENCE, receipts.wait()).await.expect("in time").unwrap();
@@ -56,7 +57,7 @@ async fn idle_registration_holds_up_no_receipt() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn frozen_peer_is_named_as_missing() {
+async fn receipt_names_frozen_peer_as_missing() {
     let (_network, peers) = network_of(6).await;
     let frozen = peers[3].id();
     peers[3].freeze(true);
@@ -70,7 +71,7 @@ async fn frozen_peer_is_named_as_missing() {
             assert_eq!(
                 receipt.departed.len(),
                 1,
-                "it is complete when the frozen peer is found dead"
+                "the receipt is complete when the frozen peer is declared dead"
             );
             break;
         }

@@ -1,9 +1,9 @@
-//! A host whose line carries less than it has to say: 128 kbit/s out, and 36 messages of 2 kB a second
-//! to publish. Flow control slows the publisher, and signs of life get through, so no peer takes the host
-//! for dead (G5).
+//! A host whose line is slower than its traffic: 128 kbit/s out, and 36 messages of 2 kB a second
+//! to publish. Flow control slows the publisher, and probes get through, so no peer declares the
+//! host dead (G5).
 //!
-//! Two processes in two network namespaces, joined by a cable with a token bucket at one end. It needs
-//! root, `ip` and `tc`; where one is missing it says so and does nothing.
+//! Two processes run in two network namespaces, connected by a veth pair with a token bucket at one
+//! end. The test needs root, `ip` and `tc`; if one is missing, it prints that and is skipped.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -21,12 +21,12 @@ const SEEDS: u8 = 3;
 const PEERS: u8 = 6;
 /// How long the host publishes.
 const TIME: Duration = Duration::from_secs(45);
-/// Which part of the network a child process is to be.
+/// The environment variable that selects the part of a child process.
 const ROLE: &str = "RUMORMILL_TEST_ROLE";
-/// A line that says what happened begins with it.
+/// The prefix of a line that reports to the test.
 const SAYS: &str = "says: ";
 
-/// Tells the test, with the time (both processes have one clock).
+/// Reports to the test, with the time (both processes share a clock).
 fn say(what: &str) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     println!("{SAYS}{} {what}", now.as_millis());
@@ -52,7 +52,8 @@ async fn peer(n: u8, at: SocketAddr) -> Node {
     builder.name(name).listen(at).seeds(seeds()).start().await.unwrap()
 }
 
-/// All but the host. Tells of every report and removal, and at the end how many messages of the host came.
+/// Runs all nodes but the host. Reports every death report and removal, and every message received
+/// from the host.
 async fn the_others() {
     let mut nodes = Vec::new();
     for n in 0..SEEDS {
@@ -90,7 +91,8 @@ async fn the_others() {
     }
 }
 
-/// The host on the slow line. Tells how much it could publish, and whether it had to refute its death.
+/// Runs the host on the slow line. Reports how much it could publish, and whether it had to refute
+/// its death.
 async fn the_host() {
     let node = peer(PEERS + 1, address(2, 7000)).await;
     let mut events = node.events();
@@ -138,11 +140,11 @@ fn ip(args: &[&str]) -> bool {
     c.status().is_ok_and(|s| s.success())
 }
 
-/// Two namespaces with a cable between them, which go with it.
+/// Two namespaces connected by a veth pair; removed when dropped.
 struct Cable([String; 2]);
 
 impl Cable {
-    /// `None` where the rights or the tools are missing.
+    /// `None` if permissions or tools are missing.
     fn lay() -> Option<Cable> {
         let tag = std::process::id() % 100_000;
         let cable = Cable([format!("e-rest{tag}"), format!("e-host{tag}")]);
@@ -160,7 +162,7 @@ impl Cable {
         made.then_some(cable)
     }
 
-    /// What the host sends passes a token bucket.
+    /// Limits the outbound rate of the host with a token bucket.
     fn limit(&self, rate: &str, latency: &str) -> bool {
         let words = "tc qdisc replace dev e0 root tbf burst 3000";
         let words = words.split(' ').chain(["rate", rate, "latency", latency]);
@@ -177,7 +179,7 @@ impl Cable {
         let out = child.stdout.take().unwrap();
         std::thread::spawn(move || {
             for line in BufReader::new(out).lines().map_while(Result::ok) {
-                // The harness may have begun the line.
+                // The test harness may have written the start of the line.
                 if let Some((_, said)) = line.split_once(SAYS)
                     && let Some((at, what)) = said.split_once(' ')
                 {
@@ -197,7 +199,7 @@ impl Drop for Cable {
     }
 }
 
-/// When something was said, in milliseconds, and what.
+/// The time of a report in milliseconds, and its text.
 type Said = (u64, String);
 
 /// A process in one of the namespaces.
@@ -207,7 +209,7 @@ struct Part {
 }
 
 impl Part {
-    /// What it says until it has said something that begins like this, or ends.
+    /// Collects reports until one begins with `until`, or the process ends.
     fn listen(&self, until: &str, within: Duration) -> Vec<Said> {
         let (end, mut said) = (Instant::now() + within, Vec::new());
         loop {
@@ -219,7 +221,7 @@ impl Part {
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => return said,
-                Err(RecvTimeoutError::Timeout) => panic!("{until:?} was not said, but {said:?}"),
+                Err(RecvTimeoutError::Timeout) => panic!("no report {until:?}, but {said:?}"),
             }
         }
     }
@@ -233,7 +235,7 @@ impl Drop for Part {
 }
 
 #[test]
-fn host_on_slow_uplink_that_publishes_too_much_is_not_declared_dead() {
+fn host_that_publishes_too_much_on_slow_uplink_is_not_declared_dead() {
     let Some(cable) = Cable::lay() else {
         let needed = "it needs root, ip (iproute2) and tc with tbf";
         assert!(std::env::var_os("RUMOR_REQUIRE_NETNS").is_none(), "{needed}");
@@ -250,7 +252,7 @@ fn host_on_slow_uplink_that_publishes_too_much_is_not_declared_dead() {
     drop(host);
     let of_others = others.listen("until its end", TIME + minute);
     let (end, what) = of_host.last().unwrap();
-    // The host ends without a word; what is said of it afterwards is true.
+    // The host ends without leaving; a later report of its death is right.
     let while_it_ran: Vec<&String> =
         of_others.iter().filter(|(at, _)| at < end).map(|(_, what)| what).collect();
     let count = |kind: &str| while_it_ran.iter().filter(|l| l.starts_with(kind)).count();

@@ -1,8 +1,8 @@
 //! Repulsion of many bodies in n log n steps (Barnes and Hut, Nature 324 (1986)).
 
-/// A cell counts as one body if its width is at most this part of its distance.
+/// A cell counts as one body if its width is at most this multiple of its distance.
 const OPENING: f64 = 1.0;
-/// Bodies nearer than the finest cell are taken together.
+/// Bodies closer than the finest cell share a cell.
 const DEEPEST: u32 = 24;
 const NONE: u32 = u32::MAX;
 
@@ -15,7 +15,7 @@ pub(super) struct Body {
 
 #[derive(Debug, Clone, Copy)]
 struct Cell {
-    /// Mass times position, summed up; the centre of mass once the tree is complete.
+    /// The sum of mass times position; the centre of mass once the tree is complete.
     centre: [f64; 2],
     mass: f64,
     width: f64,
@@ -23,7 +23,7 @@ struct Cell {
     children: u32,
 }
 
-/// A quadtree whose memory is used again.
+/// A quadtree with reused memory.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tree {
     cells: Vec<Cell>,
@@ -58,7 +58,7 @@ impl Tree {
         for depth in 0..=DEEPEST {
             let cell = self.cells[index];
             if cell.children == NONE && cell.mass > 0.0 && depth < DEEPEST {
-                // A leaf with a body: that one moves down a level.
+                // A leaf with a body: that body moves down a level.
                 self.split(index, low, width / 2.0);
             }
             let cell = &mut self.cells[index];
@@ -85,8 +85,8 @@ impl Tree {
         (child.centre, child.mass) = (cell.centre, cell.mass);
     }
 
-    /// What all bodies do to one at `at` with mass `own`, which is among them: the sum of their
-    /// masses over their distances, away from them.
+    /// The repulsion of all bodies on the one at `at` with mass `own`, which is among them: the sum
+    /// of their masses over their distances, directed away from them.
     pub(super) fn push(&mut self, at: [f64; 2], own: f64) -> [f64; 2] {
         let mut sum = [0.0; 2];
         self.stack.clear();
@@ -97,7 +97,7 @@ impl Tree {
             let square = away[0] * away[0] + away[1] * away[1];
             let leaf = cell.children == NONE;
             if leaf || cell.width * cell.width <= OPENING * OPENING * square {
-                // The body itself, or others on the very same place: no direction.
+                // The body itself, or others at the same position: there is no direction.
                 if cell.mass > 0.0 && square > 1e-12 {
                     sum[0] += away[0] * cell.mass / square;
                     sum[1] += away[1] * cell.mass / square;
@@ -110,7 +110,8 @@ impl Tree {
     }
 }
 
-/// Which quarter of a square with quarters of this width a point is in; `low` becomes its corner.
+/// The quarter of a square that contains a point, with quarters of this width; `low` becomes the
+/// corner of that quarter.
 fn quadrant(at: [f64; 2], low: &mut [f64; 2], width: f64) -> u32 {
     let mut which = 0;
     for axis in 0..2 {
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_push_is_about_that_of_all_bodies() {
+    fn repulsion_is_close_to_the_exact_sum_over_all_bodies() {
         let mut rng = stream(1, b"test----", 0);
         let mut body = || Body {
             at: [unit(&mut rng), unit(&mut rng)],
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_on_one_place_are_bodies_too() {
+    fn bodies_at_the_same_position_are_all_counted() {
         let bodies = [Body { at: [0.5, 0.5], mass: 1.0 }; 9];
         let mut tree = Tree::default();
         tree.build(&bodies);

@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rumormill_proto::{Time, WallTime};
 use tokio::time::Instant;
 
-/// How often the core is told the wall clock.
+/// How often the core receives the wall clock.
 const EVERY: Duration = Duration::from_secs(60);
-/// A difference to what was expected that counts as a jump.
+/// A difference from the expected reading that counts as a jump of the wall clock.
 const JUMP_MICROS: u64 = 250_000;
 
 /// The wall clock now; 1970 if it is set before that.
@@ -16,7 +16,7 @@ pub(crate) fn wall() -> WallTime {
     WallTime(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
 
-/// The protocol's time: how long ago the node started.
+/// The protocol's time: the time since the start of the node.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
     start: Instant,
@@ -35,21 +35,21 @@ impl Clock {
     /// When a point of the protocol's time is. The timer has a resolution of a millisecond and
     /// rounds up, so it never fires early.
     pub(crate) fn instant(&self, t: Time) -> Instant {
-        // Some ages from now is as good as never, and does not overflow.
+        // Far in the future is as good as never, and does not overflow.
         let micros = t.as_micros().min(u64::MAX / 1_000_000);
         self.start.checked_add(Duration::from_micros(micros)).unwrap_or(self.start)
     }
 }
 
-/// Looks at the wall clock now and then.
+/// Decides when the core needs a new reading of the wall clock.
 #[derive(Debug, Default)]
 pub(crate) struct WallWatch {
-    /// What was told last, and when.
+    /// The last reading that was reported, and when.
     told: Option<(Instant, WallTime)>,
 }
 
 impl WallWatch {
-    /// The wall clock, if a minute has passed or it jumped.
+    /// The wall clock, if a minute has passed since the last report or if the clock jumped.
     pub(crate) fn wall_if_due(&mut self) -> Option<WallTime> {
         self.due(Instant::now(), wall())
     }
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn told_at_the_start_each_minute_and_on_a_jump() {
+    fn wall_clock_is_reported_at_start_every_minute_and_after_a_jump() {
         let mut c = WallWatch::default();
         let t = Instant::now();
         let s = Duration::from_secs;

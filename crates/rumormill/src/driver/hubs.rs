@@ -1,4 +1,4 @@
-//! Where applications listen.
+//! The channels from a node's driver to the application.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -10,17 +10,17 @@ use crate::log::Log;
 use crate::publish::{Handover, ReceiptBook};
 use crate::subscription::Progress;
 
-/// An event and when it happened.
+/// An event with its time.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Stamped {
-    /// When, by this node's wall clock: microseconds since 1970-01-01 00:00 UTC.
+    /// The time by this node's wall clock: microseconds since 1970-01-01 00:00 UTC.
     pub at: WallTime,
-    /// What.
+    /// The event.
     #[serde(flatten)]
     pub event: Event,
 }
 
-/// Where applications listen.
+/// The channels from a node's driver to the application.
 #[derive(Debug, Clone)]
 pub(crate) struct Hubs {
     pub(crate) log: Arc<Log>,
@@ -31,15 +31,16 @@ pub(crate) struct Hubs {
     duplicate: Arc<OnceLock<DuplicateIdentity>>,
 }
 
-/// Why a node has ended: another process with its identity had started earlier, and goes on.
+/// Why a node has ended: another process with the same identity started earlier and continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DuplicateIdentity {
-    /// Where that process says it is.
+    /// The address that the other process advertises.
     pub address: Option<SocketAddr>,
 }
 
-/// The hubs of a node that does not run yet. If it never does, whoever listens already hears of its end.
+/// The channels of a node that does not run yet. If it never runs, dropping this closes them, so
+/// that no subscriber waits forever.
 #[derive(Debug)]
 pub(crate) struct Audience {
     hubs: Hubs,
@@ -51,7 +52,7 @@ impl Audience {
         Audience { hubs: Hubs::new(), runs: false }
     }
 
-    /// From now on its driver says when it ends.
+    /// Hands the channels to the driver, which closes them when it ends.
     pub(crate) fn hand_over(mut self) -> Hubs {
         self.runs = true;
         self.hubs.clone()
@@ -85,7 +86,7 @@ impl Hubs {
         }
     }
 
-    /// The node ends because another process has its identity.
+    /// Records that the node ends because another process has its identity.
     pub(crate) fn end_as_duplicate(&self, address: Option<SocketAddr>) {
         self.duplicate.get_or_init(|| DuplicateIdentity { address });
     }
@@ -94,7 +95,7 @@ impl Hubs {
         self.duplicate.get().copied()
     }
 
-    /// Nothing comes any more.
+    /// Closes all channels: no further item follows.
     pub(crate) fn close(&self) {
         self.log.close();
         self.events.close();

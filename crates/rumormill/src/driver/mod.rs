@@ -1,8 +1,7 @@
 //! The task that drives a node's state machine.
 //!
-//! It feeds the core with what happened and does what the core asks for. It never waits for
-//! anything but the next thing to happen: sending puts a frame into a link's queue, dialing and
-//! storing are other tasks.
+//! It feeds the core with inputs and carries out its outputs. It waits only for the next input:
+//! sending puts a frame into a link's queue, and other tasks dial and write to disk.
 
 mod clock;
 mod core;
@@ -34,29 +33,31 @@ use crate::store::StoreHandle;
 use crate::trace::trace;
 use crate::transport;
 
-/// If the timer fires so late, this process (or machine) was held up: then the links' tasks get a
-/// turn before others are blamed for silence.
+/// If a timer fires this late, the process (or the machine) was held up. The link tasks then run
+/// first, so that this node does not blame its neighbours for its own pause.
 const LATE: Duration = Duration::from_millis(20);
-/// Turns they get.
+/// How often the driver yields to the link tasks after such a late timer.
 const TURNS: usize = 4;
-/// A wake-up without any reason, so that the wall clock is looked at now and then.
+/// The longest sleep, so that the driver compares the wall clock regularly.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-/// How long a node that ends waits for its consumer.
+/// How long a node that ends waits for the last acknowledgement of its consumer.
 const LAST_ACKNOWLEDGEMENT: Duration = Duration::from_secs(2);
-/// The links, and then the consumer, have this time for their last work even if the time to leave is over.
+/// The least time that the links, and then the consumer, get for their last work, even after the
+/// time to leave has passed.
 const LEAST_WAIT: Duration = Duration::from_millis(250);
-/// News taken in before timers and publishers have their turn, and how long that may take.
+/// Inputs handled in one round, before timers and publishers have their turn.
 const ROUND: usize = 256;
+/// The longest duration of one round.
 const ROUND_TIME: Duration = Duration::from_millis(5);
 
-/// Something to do with the core, in the driver's task.
+/// A call of the core that the driver's task executes.
 type Call<C> = Box<dyn FnOnce(&mut C, Time) + Send>;
 
-/// What a handle asks of the driver.
+/// A request of a handle to the driver.
 pub(crate) enum Command<C> {
     /// Call the core.
     Call(Call<C>),
-    /// Get a message: `ask` makes the core look for it.
+    /// Fetch a message; `ask` starts the search in the core.
     Fetch {
         id: MessageId,
         ask: fn(&mut C, Time, MessageId),
@@ -72,13 +73,13 @@ struct Link {
     queue: Arc<LinkQueue>,
 }
 
-/// How far the end has come.
+/// The progress of shutting down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Running,
-    /// The core leaves, and says when it has.
+    /// The core is leaving, and emits `Event::Left` when it has left.
     Leaving,
-    /// The links write what they have, until then at the latest.
+    /// The links write their queues, until this time at the latest.
     Closing(Instant),
 }
 
@@ -89,25 +90,26 @@ pub(crate) struct Driver<C: Core> {
     hubs: Hubs,
     wall: WallWatch,
     commands: mpsc::Receiver<Command<C>>,
-    /// News of this round.
+    /// A buffer for the inputs of the current round.
     news: Vec<Arrival>,
     store: Option<StoreHandle>,
     links: BTreeMap<LinkId, Link>,
-    /// What the core asked for and is not carried out yet.
+    /// Outputs of the core that are not carried out yet.
     outputs: VecDeque<Output>,
     /// Inputs that arose while outputs were carried out.
     ready: VecDeque<Input>,
+    /// Callers that wait for a fetched message.
     waiting: BTreeMap<MessageId, Vec<oneshot::Sender<Option<Message>>>>,
-    /// The last batch sent and its encoding: one batch goes to many links in a row.
+    /// The last batch sent and its encoding: the same batch usually goes to several links in a row.
     last_gossip: Option<(Frame, Encoded)>,
     phase: Phase,
-    /// When the node is to have ended, once it leaves.
+    /// The time by which the node has to end, once it leaves.
     leave_by: Option<Instant>,
-    /// Whether there are handles that may ask for something.
+    /// Whether handles exist that may send commands.
     takes_commands: bool,
 }
 
-/// What a driver is made of.
+/// The parts of a driver.
 pub(crate) struct DriverSetup<C: Core> {
     pub(crate) seat: Arc<Seat<C>>,
     pub(crate) net: Arc<Net>,
@@ -116,7 +118,7 @@ pub(crate) struct DriverSetup<C: Core> {
     pub(crate) store: Option<StoreHandle>,
 }
 
-/// Starts the driver of a node as a task of its own. The core was made at [`Time::ZERO`], which is
+/// Starts the driver of a node in its own task. The core was created at [`Time::ZERO`], which is
 /// now.
 pub(crate) fn spawn<C: Core>(setup: DriverSetup<C>) {
     let DriverSetup { seat, net, hubs, commands, store } = setup;
@@ -143,8 +145,8 @@ pub(crate) fn spawn<C: Core>(setup: DriverSetup<C>) {
 }
 
 impl<C: Core> Drop for Driver<C> {
-    /// However the driver ends (a goodbye, a kill, a panic in the core), all tasks of the node end
-    /// with it, and whoever waits for an answer gets one.
+    /// However the driver ends (a leave, a kill, a panic in the core), all tasks of the node end
+    /// with it, and no caller keeps waiting for an answer.
     fn drop(&mut self) {
         self.net.gate.kill();
         self.seat.vacate();
@@ -176,8 +178,8 @@ impl<C: Core> Driver<C> {
                 }
                 () = self.net.inbox.ready() => self.take_in_round(),
                 () = seat.poke.notified() => {
-                    // Publishers that are about to add more have their turn first, and it all goes
-                    // out as one batch.
+                    // Publishers that are about to add more messages run first, so that all of them
+                    // go out as one batch.
                     tokio::task::yield_now().await;
                     self.step(|_, _| ());
                 }
@@ -190,7 +192,7 @@ impl<C: Core> Driver<C> {
         self.finish().await;
     }
 
-    /// When to wake up if nothing happens.
+    /// The time of the next wake-up if no input arrives.
     fn wake_at(&self, deadline: Option<Time>) -> Instant {
         let core = deadline.map(|t| self.seat.clock().instant(t));
         let end = match self.phase {
@@ -201,8 +203,8 @@ impl<C: Core> Driver<C> {
         [core, end].into_iter().flatten().fold(latest, Instant::min)
     }
 
-    /// Takes in what had arrived. What arrives meanwhile waits for the next round, so that the
-    /// timers get their turn under any load.
+    /// Handles the inputs that have arrived, up to the limits of a round. Later inputs wait for the
+    /// next round, so that timers run on time under any load.
     fn take_in_round(&mut self) {
         let mut news = std::mem::take(&mut self.news);
         let (began, mut taken) = (Instant::now(), 0);
@@ -224,7 +226,7 @@ impl<C: Core> Driver<C> {
         self.news = news;
     }
 
-    /// Hears every link that has something.
+    /// Handles one input of every link that has some.
     fn hear_all(&mut self) {
         let mut news = std::mem::take(&mut self.news);
         self.net.inbox.first_of_each(&mut news);
@@ -234,8 +236,8 @@ impl<C: Core> Driver<C> {
         self.news = news;
     }
 
-    /// Tells the core that its deadline has come, if it has, after a sign of life of every link that has
-    /// sent one. Says when to wake up next; `None` if the core is gone.
+    /// Tells the core that its deadline has passed, if it has, after handling one input of every
+    /// link that has some. Returns the time of the next wake-up; `None` if the core is gone.
     async fn fire_timeout(&mut self) -> Option<Instant> {
         let (deadline, now) = self.seat.with(|core, now| (core.poll_timeout(), now))?;
         let Some(deadline) = deadline.filter(|at| *at <= now) else {
@@ -244,7 +246,7 @@ impl<C: Core> Driver<C> {
         self.net.lateness.note(now.since(deadline));
         self.hear_all();
         if now.since(deadline) > LATE {
-            // What others sent in the meantime lies in the sockets.
+            // Frames that neighbours sent in the meantime are still in the sockets.
             for _ in 0..TURNS {
                 tokio::task::yield_now().await;
                 self.hear_all();
@@ -260,7 +262,7 @@ impl<C: Core> Driver<C> {
         self.step(|core, now| core.handle(now, input));
     }
 
-    /// Does something with the core, and then all that the core asks for.
+    /// Calls the core, and carries out all outputs that follow.
     fn step(&mut self, call: impl FnOnce(&mut C, Time)) {
         let outputs = &mut self.outputs;
         let hold = self.net.outflow.waits();
@@ -323,13 +325,13 @@ impl<C: Core> Driver<C> {
                 self.step(|core, now| ask(core, now, id));
             }
             Command::Leave(within) => {
-                // A time beyond the clock's end is no limit.
+                // A duration beyond the range of the clock is no limit.
                 let by = Instant::now().checked_add(within);
                 self.leave_by = [self.leave_by, by].into_iter().flatten().min();
-                let mut says_goodbye = false;
-                self.step(|core, now| says_goodbye = core.leave(now, within));
-                if says_goodbye {
-                    // It may have left in this very step.
+                let mut reports_left = false;
+                self.step(|core, now| reports_left = core.leave(now, within));
+                if reports_left {
+                    // The core may have left in this very step.
                     if self.phase == Phase::Running {
                         self.phase = Phase::Leaving;
                     }
@@ -369,7 +371,7 @@ impl<C: Core> Driver<C> {
             Output::Receipt(receipt) => self.hubs.receipts.tell(receipt),
             Output::Fetched { id, message } => {
                 for reply in self.waiting.remove(&id).unwrap_or_default() {
-                    // Whoever asked may have given up.
+                    // The caller may have given up.
                     let _ = reply.send(message.clone());
                 }
             }
@@ -451,7 +453,7 @@ impl<C: Core> Driver<C> {
     fn tell(&self, event: Event) {
         trace(&self.net.label, &event);
         let stamped = Stamped { at: clock::wall(), event };
-        // The text and lists in an event are bounded by the frames they come from.
+        // The frames that cause an event bound the size of its text and lists.
         let missed = self.hubs.events.send(stamped, size_of::<Stamped>());
         self.net.tally.subscriber_missed_events.add(missed);
     }
@@ -469,14 +471,14 @@ impl<C: Core> Driver<C> {
         for link in self.links.values() {
             link.queue.close(CloseReason::Leaving);
         }
-        // The links keep to the flush time themselves; the rest is for their tasks to be run.
+        // The links limit their flush themselves; the rest is time for their tasks to run.
         let grace = self.net.tuning.close_flush * 2 + Duration::from_millis(500);
         self.phase = Phase::Closing(self.end_after(grace));
         self.takes_commands = false;
     }
 
-    /// When something that the exit waits for at most `longest` has to be done: before the time to leave is
-    /// over, or [`LEAST_WAIT`] from now if that is later.
+    /// The deadline of work that the exit waits for, for at most `longest`: the end of the time to
+    /// leave, or [`LEAST_WAIT`] from now if that is later.
     fn end_after(&self, longest: Duration) -> Instant {
         let now = Instant::now();
         let latest = now + longest;
@@ -497,9 +499,9 @@ impl<C: Core> Driver<C> {
         }
     }
 
-    /// Lets the consumer deal with what was delivered, and the store write what it still has.
+    /// Lets the consumer process the delivered messages, and the store write its pending changes.
     async fn finish(&mut self) {
-        // Its links are gone: nothing is delivered any more.
+        // All links are gone: nothing is delivered any more.
         self.hubs.log.close();
         let progress = self.hubs.progress.clone();
         progress.ended(self.end_after(LAST_ACKNOWLEDGEMENT)).await;
@@ -510,7 +512,7 @@ impl<C: Core> Driver<C> {
     }
 }
 
-/// Whether a frame is a batch of this node itself on its first link.
+/// Whether a frame is a batch that this node published itself and sends over its first link.
 fn is_own(frame: &Frame, me: PeerId) -> bool {
     matches!(frame, Frame::Gossip(g) if g.hops == 1 && g.batch.publisher() == me)
 }

@@ -1,9 +1,10 @@
-//! Where the state machine sits, so that its driver and publishers can both get at it.
+//! The state machine of a node, shared by its driver and its publishers.
 //!
-//! Everything goes through the driver's task but publishing: that answers at once with the
-//! message's name, so a publisher in a loop needs no round trip to another task for each message,
-//! and all it adds before the driver has its turn travels as one batch. The lock is held for the
-//! time of one step of the core (some tens of microseconds at most), and never while waiting.
+//! All calls go through the driver's task except publishing. A publisher calls the core directly
+//! and gets the message's id at once, so a publisher in a loop needs no round trip to another task
+//! for each message, and all messages that it adds before the driver runs travel as one batch. The
+//! lock is held for one step of the core (some tens of microseconds at most), and never across an
+//! await.
 
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
@@ -12,18 +13,18 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::clock::Clock;
 
-/// The seat of one node's core.
+/// The core of one node behind a lock.
 #[derive(Debug)]
 pub(crate) struct Seat<C> {
-    /// `None` when the node has ended.
+    /// `None` after the node has ended.
     core: Mutex<Option<C>>,
     clock: Clock,
-    /// Something was asked of the core outside of the driver's task.
+    /// Signalled when another task than the driver's has called the core.
     pub(crate) poke: Notify,
-    /// There may be room to publish again.
+    /// Signalled when the send window may admit messages again.
     pub(crate) room: Notify,
-    /// Publishers that find no room wait for this one place, first come, first served; who has it
-    /// waits for `room`.
+    /// Publishers that find the send window full queue for this permit, first come, first served;
+    /// its holder waits for `room`.
     pub(crate) turn: Semaphore,
 }
 
@@ -44,7 +45,7 @@ impl<C> Seat<C> {
 
     fn lock(&self) -> MutexGuard<'_, Option<C>> {
         self.core.lock().unwrap_or_else(|e| {
-            // It panicked in the middle of a step: nobody may use it any more.
+            // A step of the core panicked halfway: its state must not be used again.
             let mut guard = e.into_inner();
             *guard = None;
             guard
@@ -54,11 +55,11 @@ impl<C> Seat<C> {
     /// Calls the core; `None` if the node has ended.
     pub(crate) fn with<R>(&self, call: impl FnOnce(&mut C, Time) -> R) -> Option<R> {
         let mut guard = self.lock();
-        // The time is taken under the lock, so that the core's never runs backwards.
+        // The time is read under the lock, so that the core's time never runs backwards.
         guard.as_mut().map(|core| call(core, self.clock.now()))
     }
 
-    /// As [`with`](Seat::with), unless somebody else is at it.
+    /// As [`with`](Seat::with), but fails instead of waiting for the lock.
     pub(crate) fn try_with<R>(
         &self,
         call: impl FnOnce(&mut C, Time) -> R,
@@ -71,12 +72,12 @@ impl<C> Seat<C> {
         Ok(guard.as_mut().map(|core| call(core, self.clock.now())))
     }
 
-    /// Somebody waits for room to publish.
+    /// Whether a publisher waits for the send window.
     pub(crate) fn is_awaited(&self) -> bool {
         self.turn.available_permits() == 0
     }
 
-    /// The node has ended.
+    /// Drops the core, because the node has ended, and wakes the publishers that wait.
     pub(crate) fn vacate(&self) {
         drop(self.lock().take());
         self.room.notify_waiters();
@@ -84,6 +85,6 @@ impl<C> Seat<C> {
     }
 }
 
-/// Somebody else is at the core.
+/// Another task holds the lock of the core.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Occupied;

@@ -1,28 +1,28 @@
-//! Memory for large frames, used again.
+//! A pool of memory for large frames.
 //!
-//! What a node keeps of the messages that pass through it turns over all the time: for each batch
-//! that comes, one of about the same size is let go. If each took fresh memory of the system, a
-//! tenth of a loaded node's time would go into clearing pages.
+//! The retained messages of a node are replaced continuously: for each batch that arrives, a batch
+//! of about the same size is evicted. If each batch took fresh memory from the system, a tenth of a
+//! loaded node's time would go into clearing pages.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use rumormill_proto::limits::MAX_BATCH;
 
-/// Bytes of a buffer: a full batch and what a frame adds to it.
+/// Bytes of a buffer: a full batch and the overhead of its frame.
 const CAPACITY: usize = MAX_BATCH + 1024;
-/// A smaller frame would waste too much of one.
+/// A smaller frame would waste too much of a buffer.
 const LEAST: usize = CAPACITY / 8 * 7;
-/// Buffers that wait for the next frames, in all of the process: 4 MiB. Frames are let go by
-/// another thread than the one that reads the next, and many at a time, so a few for each thread
-/// would not do.
+/// The most unused buffers that the whole process keeps: 4 MiB. Frames are freed on other threads
+/// than the one that reads the next frame, and many at a time, so a few buffers for each thread
+/// would not be enough.
 const SPARE: usize = 64;
 
-/// Buffers that nobody uses at the moment.
+/// The unused buffers.
 #[derive(Debug)]
 struct Spares(Mutex<Vec<Vec<u8>>>);
 
-/// Those of this process.
+/// The pool of this process.
 static SPARES: Spares = Spares(Mutex::new(Vec::new()));
 
 impl Spares {
@@ -44,7 +44,7 @@ impl Spares {
     }
 }
 
-/// A frame in the making.
+/// The memory of a frame that is being received.
 #[derive(Debug)]
 pub(super) struct Buffer {
     bytes: Vec<u8>,
@@ -58,8 +58,8 @@ impl Default for Buffer {
 }
 
 impl Buffer {
-    /// Sets aside memory for `trusted` bytes in all of a frame that is to have `size`. What is there
-    /// stays.
+    /// Reserves memory for the first `trusted` bytes of a frame that has `size` bytes in all. Keeps
+    /// the bytes received so far.
     pub(super) fn provide(&mut self, size: usize, trusted: usize) {
         if trusted < size || !(LEAST..=CAPACITY).contains(&size) {
             return self.bytes.reserve_exact(trusted.saturating_sub(self.bytes.len()));
@@ -72,7 +72,7 @@ impl Buffer {
         &self.bytes
     }
 
-    /// The memory that is set aside.
+    /// The reserved memory in bytes.
     pub(super) fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
@@ -81,7 +81,7 @@ impl Buffer {
         self.bytes.extend_from_slice(more);
     }
 
-    /// The frame. Its memory comes back when nobody holds any part of it.
+    /// Returns the frame. Its memory returns to the pool when its last part is dropped.
     pub(super) fn finish(&mut self) -> Bytes {
         let bytes = std::mem::take(&mut self.bytes);
         if bytes.capacity() != CAPACITY {
@@ -91,7 +91,7 @@ impl Buffer {
     }
 }
 
-/// Memory that goes back to the spares.
+/// Memory that returns to the pool when it is dropped.
 struct Reused {
     bytes: Vec<u8>,
     spares: &'static Spares,
@@ -113,7 +113,7 @@ impl Drop for Reused {
 mod tests {
     use super::*;
 
-    /// Apart from those of the process, which other tests use at the same time.
+    /// A separate pool, because other tests use the pool of the process at the same time.
     static OWN: Spares = Spares(Mutex::new(Vec::new()));
 
     fn frame(size: usize) -> Bytes {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_of_large_frames_is_used_again_when_nobody_holds_a_part_of_it() {
+    fn memory_of_large_frame_returns_to_pool_after_its_last_part_is_dropped() {
         let spares = || OWN.lock().len();
         let first = frame(MAX_BATCH);
         let at = first.as_ptr();
@@ -139,14 +139,14 @@ mod tests {
         assert_eq!(spares(), 1);
         assert_eq!(frame(MAX_BATCH).as_ptr(), at);
         drop(frame(LEAST - 1));
-        assert_eq!(spares(), 1, "a smaller one has its own");
+        assert_eq!(spares(), 1, "a smaller frame has its own memory");
         let many: Vec<Bytes> = (0..2 * SPARE).map(|_| frame(MAX_BATCH)).collect();
         drop(many);
         assert_eq!(spares(), SPARE);
     }
 
     #[test]
-    fn a_small_frame_has_memory_of_its_own_size() {
+    fn small_frame_has_memory_of_its_own_size() {
         let mut b = Buffer::default();
         b.provide(100, 100);
         assert!(b.capacity() < 200);

@@ -1,4 +1,4 @@
-//! Frames out of the pieces in which bytes arrive.
+//! Assembles frames from the chunks in which bytes arrive.
 
 use std::collections::VecDeque;
 
@@ -9,26 +9,28 @@ use super::buffer::Buffer;
 
 /// Bytes of the length prefix.
 const PREFIX: usize = 4;
-/// What is set aside for a frame on its sender's word alone; beyond it, so many times as much as
-/// really came.
+/// Bytes reserved for a frame because of its length prefix alone. Beyond that, the reservation is
+/// limited to [`FACTOR`] times the bytes that have arrived, so that a prefix alone reserves little
+/// memory.
 const ON_TRUST: usize = 4 * 1024;
+/// See [`ON_TRUST`].
 const FACTOR: usize = 8;
 
-/// Puts frames together.
+/// Assembles frames.
 ///
-/// A frame that came in one piece is decoded where it lies, and a batch in it is copied, so that
-/// what is kept of it keeps no more than itself in memory. One that came in several is gathered in
-/// memory of its own size, which its batch then shares.
+/// A frame that arrived in one chunk is decoded in place, and its batch is copied, so that a
+/// retained batch keeps only its own bytes in memory. A frame that arrived in several chunks is
+/// gathered in memory of its own size, which its batch then shares.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     partial: Buffer,
-    /// A frame that comes in pieces, and its length.
+    /// A frame that the remote sends in pieces, and its length.
     in_pieces: Option<(Buffer, usize)>,
     whole: VecDeque<(Frame, usize)>,
 }
 
 impl Frames {
-    /// The next whole frame, and its size with the length prefix.
+    /// The next complete frame, and its size with the length prefix.
     pub(super) fn next(&mut self) -> Option<(Frame, usize)> {
         let next = self.whole.pop_front();
         if next.is_none() && self.whole.capacity() > 16 {
@@ -37,8 +39,8 @@ impl Frames {
         next
     }
 
-    /// Takes in what came next. After an error, nothing more can be read from the link; the frames
-    /// before it are whole.
+    /// Processes the next bytes. After an error, nothing more can be read from the link; the frames
+    /// before it are complete.
     pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), DecodeError> {
         while !bytes.is_empty() {
             bytes = if self.partial.bytes().is_empty() {
@@ -50,7 +52,7 @@ impl Frames {
         Ok(())
     }
 
-    /// At the beginning of a frame; says what is left.
+    /// Starts a frame; returns the bytes behind it.
     fn fresh<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], DecodeError> {
         if let Some(prefix) = bytes.first_chunk::<PREFIX>() {
             let unit = wire::unit(*prefix)?;
@@ -69,7 +71,7 @@ impl Frames {
         Ok(&[])
     }
 
-    /// In the middle of a frame; says what is left.
+    /// Continues a frame; returns the bytes behind it.
     fn more<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], DecodeError> {
         let missing = PREFIX.saturating_sub(self.partial.bytes().len()).min(bytes.len());
         let (prefix, bytes) = bytes.split_at(missing);
@@ -94,7 +96,7 @@ impl Frames {
         Ok(rest)
     }
 
-    /// A piece of a frame.
+    /// Adds a piece of a frame.
     fn piece(&mut self, unit: Unit, body: &[u8]) -> Result<(), DecodeError> {
         let malformed = |what: &str| Err(DecodeError::Malformed(what.to_owned()));
         let (mut buffer, total, part) = match (unit, self.in_pieces.take()) {
@@ -125,7 +127,7 @@ impl Frames {
     }
 }
 
-/// What to set aside for a frame of which so much has come.
+/// The bytes to reserve for a frame of which `have` bytes have arrived.
 fn on_trust(size: usize, have: usize) -> usize {
     size.min(ON_TRUST.max(have.saturating_mul(FACTOR)))
 }
@@ -137,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn however_the_bytes_come_the_frames_are_the_same() {
+    fn frames_are_the_same_for_every_chunk_size() {
         let mut bytes = Vec::new();
         for nonce in 0..20 {
             bytes.extend_from_slice(&wire::encode(&Ping { nonce }.into()).to_bytes());
@@ -152,13 +154,13 @@ mod tests {
             let mut frames = Frames::default();
             bytes.chunks(piece).for_each(|p| frames.feed(p).unwrap());
             let got: Vec<_> = std::iter::from_fn(|| frames.next()).collect();
-            assert_eq!(got, expected, "in pieces of {piece}");
+            assert_eq!(got, expected, "in chunks of {piece}");
             assert!(frames.partial.bytes().is_empty());
         }
     }
 
     #[test]
-    fn memory_follows_what_really_came() {
+    fn reserved_memory_is_bounded_by_bytes_received() {
         let mut frames = Frames::default();
         let prefix = u32::try_from(MAX_FRAME).unwrap().to_be_bytes();
         frames.feed(&prefix).unwrap();
@@ -193,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_before_nonsense_is_whole() {
+    fn frames_before_malformed_bytes_are_complete() {
         let mut bytes = wire::encode(&Ping { nonce: 1 }.into()).to_bytes().to_vec();
         bytes.extend_from_slice(&[0, 0, 0, 3, 1, 2, 3]);
         let mut frames = Frames::default();

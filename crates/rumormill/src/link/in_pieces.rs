@@ -1,4 +1,4 @@
-//! A large frame that is written in pieces.
+//! A large frame that the writer sends in pieces.
 
 use bytes::Bytes;
 use rumormill_proto::Class;
@@ -7,7 +7,7 @@ use rumormill_proto::wire::{Encoded, TOTAL, Unit};
 /// Bytes of the length prefix.
 const PREFIX: usize = 4;
 
-/// A frame of which the first piece is written, or about to be.
+/// A frame of which the first piece is written or is about to be written.
 #[derive(Debug)]
 pub(super) struct InPieces {
     pub(super) class: Class,
@@ -29,10 +29,10 @@ impl InPieces {
         self.written == self.body()
     }
 
-    /// The next piece: so many bytes of the frame at most, at least one.
+    /// The next piece: at most `most` bytes of the frame, and at least one.
     pub(super) fn next(&mut self, most: usize) -> Encoded {
         let rest = self.body() - self.written;
-        // The first piece is not the whole: what is in pieces has two of them.
+        // The first piece is never the whole body: a frame in pieces has at least two.
         let bytes = if self.written == 0 { rest - 1 } else { rest }.min(most.max(1));
         let mut head = Vec::new();
         if self.written == 0 {
@@ -71,7 +71,8 @@ mod tests {
                 }
                 let mut got: Vec<Frame> =
                     std::iter::from_fn(|| frames.next()).map(|f| f.0).collect();
-                let large = got.iter().position(|f| *f == frame).expect("it came");
+                let large =
+                    got.iter().position(|f| *f == frame).expect("the large frame is among them");
                 got.remove(large);
                 assert!(got.iter().all(|f| matches!(f, Frame::Ping(_))) && !got.is_empty());
             }

@@ -1,8 +1,8 @@
-//! One link: what runs between Hello and the end of a connection.
+//! One link: everything between Hello and the end of a connection.
 //!
-//! A link is one task with two halves. The reader checks, decodes and verifies, so that the
-//! driver only ever sees frames whose signatures hold. The writer empties the link's queues. The
-//! first half to end decides how the link ends; the driver hears it once.
+//! A link is one task with two halves. The reader checks, decodes and verifies, so that the driver
+//! receives only frames with valid signatures. The writer empties the link's queues. The half that
+//! ends first decides how the link ends; the driver is told once.
 
 mod buffer;
 mod duplex;
@@ -28,16 +28,16 @@ use self::writer::WriterEnd;
 use crate::net::{Arrival, Net};
 use crate::transport::Socket;
 
-/// After a failed write: how long the reader may look for the remote's last word, which may lie in
-/// the receive buffer.
+/// After a failed write: how long the reader may still look for the remote's close reason, which
+/// may be in the receive buffer.
 const LAST_WORD: Duration = Duration::from_millis(250);
 
 /// How a link ended.
 struct End {
     why: LinkDown,
-    /// What was wrong with the remote's last frame, if that ended it.
+    /// The error in the remote's last frame, if that ended the link.
     refusal: Option<String>,
-    /// Whether the transport closed it, rather than the core: then nobody has told of it yet.
+    /// Whether the transport closed the link rather than the core: then no event reports it yet.
     untold: bool,
 }
 
@@ -51,7 +51,7 @@ impl End {
     }
 }
 
-/// Runs a link until it ends, and tells the driver of its beginning and its end.
+/// Runs a link until it ends, and reports its beginning and its end to the driver.
 pub(crate) async fn run(net: &Arc<Net>, stream: TlsStream<Socket>, info: LinkInfo) {
     let link = net.next_link();
     let peer = info.remote;
@@ -105,8 +105,9 @@ async fn converse(
             ReaderEnd::Refused(_) => End::of(LinkDown::Lost),
         },
         end = &mut writer => match end {
-            // Until the remote has closed as well, or has had its time: if this end closed with
-            // something unread, the kernel would reset the connection, and our last word with it.
+            // Waits until the remote has closed as well, or its time is over. If this end closed
+            // with unread bytes, the kernel would reset the connection, and the close reason would
+            // be lost.
             WriterEnd::Closed(reason) => {
                 let _ = timeout(flush, &mut reader).await;
                 End::of(LinkDown::Local(reason))
@@ -119,7 +120,7 @@ async fn converse(
         },
         reason = queue.closed_for(flush) => End::of(LinkDown::Local(reason)),
     };
-    // Whatever came first on the wire: once the core closed the link, it is this node's end.
+    // A link that the core has closed ends by this node's reason, whatever arrived first.
     match queue.closing() {
         Some(reason) => End::of(LinkDown::Local(reason)),
         None => end,
@@ -133,7 +134,7 @@ mod tests {
 
     use crate::tests::identity;
 
-    /// A frame of some 11 KiB.
+    /// A frame of about 11 KiB.
     pub(super) fn bulky() -> Frame {
         let address = Address("192.0.2.1:7000".parse().unwrap());
         let neighbours = vec![(identity(1).id(), address); 256];

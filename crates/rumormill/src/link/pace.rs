@@ -1,87 +1,89 @@
-//! How many bytes of a link may be under way.
+//! The send window of a link: how many bytes may be in flight.
 //!
-//! What is written to a socket cannot be overtaken any more: it stands in the buffers of the kernel, of the
-//! path and of the receiver, and on a slow line a probe waits behind it for seconds. So a link has a
-//! window. The writer notes positions in its stream; the remote tells when it has read up to one. The time
-//! between says how long whatever is written now will take. The window is held where what is under way
-//! takes [`TARGET`] longer than it does on the idle path, as LEDBAT does (RFC 6817), and never below
-//! [`LEAST`]. Probes do not wait for the window.
+//! Bytes that are written to a socket cannot be overtaken any more: they wait in the buffers of the
+//! kernel, of the path and of the receiver, and on a slow line a probe waits behind them for
+//! seconds. Therefore a link has a window. The writer sends positions in its stream; the remote
+//! reports when it has read up to a position. The time between the two says how long bytes written
+//! now will take. The window is held where the bytes in flight take [`TARGET`] longer than on the
+//! idle path, as in LEDBAT (RFC 6817), and never falls below [`LEAST`]. Probes do not wait for the
+//! window.
 //!
-//! A node whose own processor keeps it waiting sees long delays on all links, however fast they are. So the
-//! target grows with the lateness of its timers.
+//! A node whose own processor is overloaded sees long delays on all links, however fast they are.
+//! Therefore the target grows with the lateness of the node's timers.
 //!
-//! A position costs an answer, so a link that carries little has few of them: the first one after the remote
-//! has answered all is noted when half of the window is in use.
+//! A position costs an answer, so a link with little traffic sends few of them: after the remote
+//! has answered all positions, the next one is sent when half of the window is in use.
 //!
-//! A window at its least that still sees long delays is not their cause: another link is, or the
-//! processor of one of the two. Then the delay is taken for the path's own, and the window grows again.
+//! If the window is at its minimum and the delays are still long, then this link does not cause
+//! them: another link does, or the processor of one of the two nodes. The delay is then taken as
+//! the delay of the idle path, and the window grows again.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How much longer than on the idle path what is under way may take.
+/// How much longer the bytes in flight may take than on the idle path.
 const TARGET: Duration = Duration::from_millis(100);
-/// The longest that the lateness of this node makes of it.
+/// The upper bound of the target, including the lateness of this node.
 const LONGEST_TARGET: Duration = Duration::from_millis(600);
-/// So many times the lateness of this node is added.
+/// The target grows by this multiple of the lateness of this node.
 const LATENESS_FACTOR: u32 = 4;
-/// The window of a new link, in bytes. It grows fourfold every round trip while nothing queues up.
+/// The window of a new link, in bytes. It grows fourfold every round trip while no queue builds up.
 const INITIAL: u64 = 4 * 1024;
-/// A window grows up to here although nothing waits for it, so that a link that carries little needs few
-/// positions.
+/// A window grows up to this size even if no frame waits for it, so that a link with little traffic
+/// needs few positions.
 const UNUSED: u64 = 16 * 1024;
-/// The least window: with the headers of its packets, a sixteenth of a second on a line of 128 kbit/s.
+/// The minimum window: with packet headers, a sixteenth of a second on a line of 128 kbit/s.
 pub(super) const LEAST: u64 = 1024;
-/// The largest window: more than the buffers of the kernels take.
+/// The maximum window: more than the buffers of the kernels hold.
 const MOST: u64 = 16 * 1024 * 1024;
-/// The largest window after a pause: what was measured before may not hold any more.
+/// The largest window after a pause: earlier measurements may not hold any more.
 const AFTER_PAUSE: u64 = 64 * 1024;
-/// A pause: nothing was written, and no answer owed, for so long.
+/// A pause: for this long, nothing was written and no answer was owed.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Positions noted in one window, while the remote owes an answer.
+/// Positions sent in one window, while the remote owes an answer.
 const POSITIONS: u64 = 4;
-/// While the remote owes no answer, the next position is noted after so many bytes if the last one is
-/// [`NOTED_EVERY`] old, and otherwise after half of the window: on a fast link an answer costs more than the
-/// bytes between two positions.
+/// While the remote owes no answer, the next position is sent after this many bytes if the last one
+/// is [`NOTED_EVERY`] old, and otherwise after half of the window: on a fast link an answer costs
+/// more than the bytes between two positions.
 const UNNOTED: u64 = 32 * 1024;
 /// See [`UNNOTED`].
 const NOTED_EVERY: Duration = Duration::from_millis(20);
 
-/// A position that the remote has not reported yet.
+/// A position that the remote has not reported as read yet.
 #[derive(Debug)]
 struct Noted {
     at: u64,
     sent: Instant,
-    /// Bytes under way when it was sent.
+    /// Bytes in flight when it was sent.
     flight: u64,
 }
 
-/// The window of one link, and what is under way.
+/// The window of one link, and the bytes in flight.
 #[derive(Debug)]
 pub(super) struct Pace {
     window: u64,
-    /// Bytes written in all.
+    /// Bytes written since the link opened.
     written: u64,
-    /// Bytes that the remote has read, as it last said.
+    /// Bytes that the remote has read, by its last report.
     read: u64,
     noted: VecDeque<Noted>,
-    /// The last position noted, and when.
+    /// The last position sent, and when.
     last_noted: u64,
     noted_at: Instant,
-    /// When something was last written or read.
+    /// When bytes were last written or reported as read.
     active: Instant,
     /// When the remote last answered, or began to owe an answer.
     reading: Instant,
-    /// How long the idle path takes.
+    /// The delay of the idle path.
     base: Option<Duration>,
-    /// The round ends when the remote has read up to here.
+    /// The current round ends when the remote has read up to this position.
     round_end: u64,
-    /// Of those positions of the round before which the window was used: the shortest delay, and what was
-    /// under way then.
+    /// The shortest delay among the positions of the last round that used at least half of the
+    /// window, and the bytes in flight for it.
     round: Option<(Duration, u64)>,
-    /// Something waited for the window in this round.
+    /// A frame waited for the window in this round.
     limited: bool,
 }
 
@@ -103,7 +105,7 @@ impl Pace {
         }
     }
 
-    /// Bytes under way.
+    /// Bytes in flight.
     const fn flight(&self) -> u64 {
         self.written - self.read
     }
@@ -117,22 +119,22 @@ impl Pace {
     pub(super) fn room(&mut self, now: Instant) -> usize {
         if self.noted.is_empty() && now.saturating_duration_since(self.active) >= PAUSE {
             self.window = self.window.min(AFTER_PAUSE);
-            // The window held what takes less than a pause: nothing of it is under way any more.
+            // The bytes in the window took less than a pause: none of them is in flight any more.
             (self.read, self.last_noted) = (self.written, self.written);
         }
-        // What is written first measures the idle path, so it is little.
+        // The first bytes measure the idle path, so they are few.
         let window = if self.base.is_none() { LEAST } else { self.window };
         usize::try_from(window.saturating_sub(self.flight())).unwrap_or(usize::MAX)
     }
 
-    /// So much was written.
+    /// Records that `bytes` were written.
     pub(super) fn wrote(&mut self, bytes: usize, now: Instant) {
         self.written += bytes as u64;
         self.active = now;
     }
 
-    /// The position to send now, if one is due. Afterwards the remote owes an answer, or nothing waits for the
-    /// window; `waits` says whether something does.
+    /// The position to send now, if one is due. Afterwards either the remote owes an answer, or no
+    /// frame waits for the window; `waits` says whether a frame does.
     pub(super) fn position_due(&mut self, now: Instant, waits: bool) -> Option<u64> {
         let answered = self.noted.is_empty();
         let is_late = now.saturating_duration_since(self.noted_at) >= NOTED_EVERY;
@@ -155,13 +157,13 @@ impl Pace {
         Some(self.written)
     }
 
-    /// Something waits for the window.
+    /// Records that a frame waits for the window.
     pub(super) fn has_waited(&mut self) {
         self.limited = true;
     }
 
-    /// The remote has read up to here. A position that was not noted is ignored. `lateness` is how late this
-    /// node's timers are at the moment.
+    /// Records that the remote has read up to `position`. A position that was not sent is ignored.
+    /// `lateness` is the current lateness of this node's timers.
     pub(super) fn was_read(&mut self, position: u64, now: Instant, lateness: Duration) {
         let Ok(index) = self.noted.binary_search_by_key(&position, |n| n.at) else { return };
         let Some(noted) = self.noted.drain(..=index).next_back() else { return };
@@ -202,14 +204,14 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// A line that carries so many bytes a second and takes so long besides.
+    /// A line with a rate in bytes per second and a propagation delay.
     struct Line {
         rate: f64,
         delay: Duration,
     }
 
-    /// Writes as much as the window lets it for so long; gives the bytes read and the longest delay of a
-    /// position in the second half.
+    /// Writes as much as the window allows for `time`; returns the bytes read and the longest delay
+    /// of a position in the second half of that time.
     fn saturate(pace: &mut Pace, start: Instant, line: &Line, time: Duration) -> (u64, Duration) {
         let step = Duration::from_micros(500);
         let (mut now, mut free_at) = (start, start);
@@ -245,7 +247,7 @@ mod tests {
     const MILLIS: fn(u64) -> Duration = Duration::from_millis;
 
     #[test]
-    fn slow_line_is_used_and_never_filled() {
+    fn slow_line_is_used_without_filling_its_buffers() {
         let now = Instant::now();
         let mut pace = Pace::new(now);
         let line = Line { rate: 16_000.0, delay: MILLIS(5) };
@@ -267,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn line_that_becomes_slow_is_noticed_within_its_own_backlog() {
+    fn line_that_becomes_slow_is_noticed_before_a_long_queue_builds_up() {
         let now = Instant::now();
         let mut pace = Pace::new(now);
         let fast = Line { rate: 2_000_000.0, delay: MILLIS(5) };
@@ -279,9 +281,9 @@ mod tests {
         assert!(longest < MILLIS(400), "{longest:?}");
     }
 
-    /// A processor that is busy answers late however little is under way.
+    /// An overloaded processor answers late however few bytes are in flight.
     #[test]
-    fn late_answers_that_the_window_does_not_cause_do_not_close_it() {
+    fn late_answers_not_caused_by_the_window_do_not_close_it() {
         let now = Instant::now();
         let mut pace = Pace::new(now);
         let idle = Line { rate: 50_000_000.0, delay: MILLIS(1) };
@@ -292,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn late_node_does_not_take_its_own_lateness_for_a_queue() {
+    fn lateness_of_own_timers_is_not_taken_for_a_queue() {
         let now = Instant::now();
         let (mut on_time, mut late) = (Pace::new(now), Pace::new(now));
         for (pace, lateness) in [(&mut on_time, Duration::ZERO), (&mut late, MILLIS(50))] {
@@ -307,28 +309,28 @@ mod tests {
     }
 
     #[test]
-    fn position_is_noted_for_the_first_bytes_and_for_half_a_window() {
+    fn position_is_sent_for_first_bytes_and_for_half_a_window() {
         let now = Instant::now();
         let mut pace = Pace::new(now);
         let mut write = |bytes: u64| {
             pace.wrote(bytes as usize, now);
             pace.position_due(now, false)
         };
-        assert_eq!(write(100), Some(100), "the first one measures the idle path");
-        assert_eq!(write(100), None, "an answer is owed already");
+        assert_eq!(write(100), Some(100), "the first position measures the idle path");
+        assert_eq!(write(100), None, "the remote owes an answer already");
         pace.was_read(100, now + MILLIS(1), Duration::ZERO);
-        assert_eq!(pace.position_due(now, false), None, "100 bytes are under way");
+        assert_eq!(pace.position_due(now, false), None, "100 bytes are in flight");
         pace.wrote(INITIAL as usize, now);
         assert_eq!(pace.room(now), 0);
         assert_eq!(pace.position_due(now, false), Some(200 + INITIAL));
         pace.was_read(7, now, Duration::ZERO);
-        assert_eq!(pace.room(now), 0, "that position was not noted");
+        assert_eq!(pace.room(now), 0, "this position was not sent");
         pace.was_read(200 + INITIAL, now, Duration::ZERO);
         assert!(pace.room(now) >= INITIAL as usize);
     }
 
     #[test]
-    fn link_that_carries_little_notes_few_positions_and_always_has_room() {
+    fn link_with_little_traffic_sends_few_positions_and_window_stays_open() {
         let (mut now, mut pace) = (Instant::now(), Pace::new(Instant::now()));
         let mut positions = 0;
         for _ in 0..1000 {
@@ -346,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn pause_leaves_room_and_little_of_the_window() {
+    fn window_after_a_pause_is_open_but_limited() {
         let now = Instant::now();
         let mut pace = Pace::new(now);
         let line = Line { rate: 100_000_000.0, delay: MILLIS(20) };
@@ -356,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn fast_link_notes_few_positions_and_whatever_waits_notes_one() {
+    fn fast_link_sends_few_positions_and_one_as_soon_as_a_frame_waits() {
         let mut now = Instant::now();
         let mut pace = Pace::new(now);
         let line = Line { rate: 100_000_000.0, delay: MILLIS(20) };
@@ -367,7 +369,7 @@ mod tests {
         let window = pace.window;
         assert!(window > 8 * UNNOTED, "{window}");
         pace.wrote(2 * UNNOTED as usize, now);
-        assert_eq!(pace.position_due(now, false), None, "the last one is fresh");
+        assert_eq!(pace.position_due(now, false), None, "the last position is recent");
         assert_eq!(pace.position_due(now + NOTED_EVERY, false), Some(pace.written));
         pace.was_read(pace.written, now, Duration::ZERO);
         pace.wrote(1, now);
@@ -376,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn remote_is_given_its_time_from_when_it_owes_an_answer() {
+    fn stall_timeout_of_remote_starts_when_it_owes_an_answer() {
         let mut now = Instant::now();
         let mut pace = Pace::new(now);
         pace.wrote(100, now);

@@ -1,4 +1,4 @@
-//! What waits to be written on one link, by class. Nobody ever waits to put something in.
+//! The frames that wait to be written on one link, by class. Adding a frame never waits.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,14 +13,14 @@ use super::in_pieces::InPieces;
 use super::pace::Pace;
 use crate::tuning::Tuning;
 
-/// What a queued frame costs beside its bytes.
+/// Memory that a queued frame costs beside its bytes.
 const OVERHEAD: usize = 64;
-/// While payloads and history both wait, one frame in so many is history.
+/// While payloads and history both wait, one frame in this many is history.
 const HISTORY_SHARE: u32 = 5;
 
-/// A frame up to this size is not written in pieces, and goes between the pieces of others.
+/// A frame up to this size is not split, and goes between the pieces of a larger frame.
 const SMALL: usize = 1024;
-/// A window with less room than this is as good as closed.
+/// With fewer free bytes than this, the window counts as closed.
 const LEAST_ROOM: usize = 256;
 
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ impl Lane {
         Some(frame)
     }
 
-    /// The next frame, if it is not larger than this.
+    /// The next frame, if it has at most `most` bytes.
     fn pop_small(&mut self, most: usize) -> Option<Encoded> {
         if self.frames.front()?.len() > most {
             return None;
@@ -57,7 +57,7 @@ impl Lane {
         self.bytes + frame.len() + OVERHEAD <= limit
     }
 
-    /// Puts a frame in, in the place of the oldest ones if there is no room.
+    /// Adds a frame, and drops the oldest ones if they leave no space for it.
     fn push_over_oldest(&mut self, frame: Encoded, limit: usize) -> Pushed {
         if frame.len() + OVERHEAD > limit {
             return Pushed::Skipped;
@@ -73,11 +73,11 @@ impl Lane {
 
 #[derive(Debug)]
 struct Lanes {
-    /// How much may be under way.
+    /// The send window.
     pace: Pace,
-    /// A position of the remote's that was read and is not reported yet.
+    /// A position of the remote that was read here and is not reported yet.
     was_read: Option<u64>,
-    /// A large frame, of which the window takes a piece at a time.
+    /// A large frame that is being written in pieces, as the window allows.
     in_pieces: Option<InPieces>,
     liveness: Lane,
     control: Lane,
@@ -85,14 +85,14 @@ struct Lanes {
     payload: Lane,
     history: Lane,
     last: Lane,
-    /// Payloads put in and taken out so far.
+    /// Payloads added and removed so far.
     payloads_in: u64,
     payloads_out: u64,
-    /// What `payloads_in` was at the last one of this node's own.
+    /// The value of `payloads_in` at the last payload that this node published itself.
     own_until: u64,
     /// Payloads written since the last history.
     since_history: u32,
-    /// It was told that the payload queue is half full.
+    /// The driver was told that the payload queue is half full.
     told_half_full: bool,
     closing: Option<CloseReason>,
     ended: bool,
@@ -120,7 +120,8 @@ impl Lanes {
         }
     }
 
-    /// What does not wait for the window: what the remote's own window waits for, probes and their answers.
+    /// The next frame that does not wait for the window: the position that the remote's window
+    /// waits for, then probes and their answers.
     fn pop_urgent(&mut self) -> Option<Encoded> {
         match self.was_read.take() {
             Some(bytes) => Some(wire::encode(&PositionRead { bytes }.into())),
@@ -128,8 +129,8 @@ impl Lanes {
         }
     }
 
-    /// The next frame that waits for the window, or so many bytes of it. Small frames of control and small
-    /// announcements go between the pieces of a large frame.
+    /// The next frame that waits for the window, or a piece of it with about `room` bytes. Small
+    /// control frames and small announcements go between the pieces of a large frame.
     fn pop_within(&mut self, room: usize) -> Option<(Class, Encoded)> {
         let Some(large) = &mut self.in_pieces else {
             let (class, frame) = self.pop()?;
@@ -152,14 +153,14 @@ impl Lanes {
         Some((class, piece))
     }
 
-    /// Whether there is something that waits for the window.
+    /// Whether a frame waits for the window.
     fn is_waiting(&self) -> bool {
         let lanes = [&self.control, &self.announce, &self.payload, &self.history, &self.last];
         self.in_pieces.is_some() || lanes.iter().any(|lane| !lane.frames.is_empty())
     }
 
-    /// The next frame by class: control first, then announcements and payloads; history when there are no
-    /// payloads, and now and then in any case; Leave when there is nothing else.
+    /// The next frame by class: control first, then announcements and payloads; history when no
+    /// payload waits, and regularly in any case; Leave when nothing else waits.
     fn pop(&mut self) -> Option<(Class, Encoded)> {
         if let Some(frame) = self.control.pop() {
             return Some((Class::Control, frame));
@@ -192,34 +193,35 @@ impl Lanes {
     }
 }
 
-/// What became of a frame that was put in.
+/// The outcome of adding a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pushed {
-    /// It will be written.
+    /// The frame will be written.
     Queued,
-    /// It will be written; more than half of the payload queue is in use now. Told again only
-    /// after it was less than a quarter.
+    /// The frame will be written; more than half of the payload queue is in use now. Reported again
+    /// only after less than a quarter was in use.
     HalfFull,
-    /// It will be written; so many older ones of its class will not.
+    /// The frame will be written; this many older frames of its class will not.
     DroppedOldest(u64),
-    /// It did not fit and is left out.
+    /// The frame did not fit and is left out.
     Skipped,
-    /// It did not fit, and the link cannot do without it.
+    /// The frame did not fit, and the link cannot go on without it.
     Overflow,
     /// The link is closing or has ended.
     Gone,
 }
 
-/// What the writer was given.
+/// The outcome of a request of the writer for frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// Frames.
+    /// The writer got frames.
     Some,
-    /// What there is waits until the remote has read more. If it has not by then, it reads no more.
+    /// The waiting frames need a larger window. If the remote has read nothing more by this time,
+    /// it has stalled.
     Waits(Instant),
-    /// Nothing is left: say goodbye.
+    /// No frame is left: close the link with this reason.
     Close(CloseReason),
-    /// Nothing to do.
+    /// No frame waits.
     Nothing,
 }
 
@@ -233,9 +235,9 @@ pub(crate) struct LinkQueue {
     limit_announce: usize,
     limit_payload: usize,
     limit_history: usize,
-    /// Something to write.
+    /// Signalled when a frame was added.
     wake: Notify,
-    /// The link is to be closed.
+    /// Signalled when the link is to be closed.
     close: Notify,
 }
 
@@ -259,7 +261,7 @@ impl LinkQueue {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a frame in by the rule of its class.
+    /// Adds a frame by the rule of its class.
     pub(crate) fn push(&self, class: Class, frame: Encoded) -> Pushed {
         let mut l = self.lock();
         if l.closing.is_some() || l.ended {
@@ -298,20 +300,20 @@ impl LinkQueue {
         pushed
     }
 
-    /// Remembers that the payload that was put in last is this node's own.
+    /// Marks the payload added last as published by this node.
     pub(crate) fn mark_own(&self) {
         let mut l = self.lock();
         l.own_until = l.payloads_in;
     }
 
-    /// Whether the writer has taken all of this node's own payloads.
+    /// Whether the writer has taken all payloads that this node published.
     pub(crate) fn has_taken_own(&self) -> bool {
         let l = self.lock();
         l.payloads_out >= l.own_until
     }
 
-    /// Gives the writer the next frames, one or more, until they are `bytes` in all: all that is urgent, and
-    /// of the rest as much as the window has room for.
+    /// Gives the writer the next frames, until they have `bytes` in all: every urgent frame, and as
+    /// many of the others as the window allows.
     pub(crate) fn take(
         &self,
         bytes: usize,
@@ -359,24 +361,25 @@ impl LinkQueue {
         l.closing.map_or(Taken::Nothing, Taken::Close)
     }
 
-    /// The remote wants to hear that this position in its stream was read: it was.
+    /// Queues the report that this position in the remote's stream was read.
     pub(crate) fn report_read(&self, position: u64) {
         self.lock().was_read = Some(position);
         self.wake.notify_one();
     }
 
-    /// The remote has read up to this position; `lateness` is that of this node's timers.
+    /// Records that the remote has read up to this position; `lateness` is that of this node's
+    /// timers.
     pub(crate) fn was_read(&self, position: u64, now: Instant, lateness: Duration) {
         self.lock().pace.was_read(position, now, lateness);
         self.wake.notify_one();
     }
 
-    /// Waits until something was put in or the link is to be closed.
+    /// Waits until a frame was added or the link is to be closed.
     pub(crate) async fn changed(&self) {
         self.wake.notified().await;
     }
 
-    /// Closes the link once what is queued is written. The first reason stands.
+    /// Closes the link after the queued frames are written. The first reason stands.
     pub(crate) fn close(&self, reason: CloseReason) {
         let mut l = self.lock();
         if l.closing.is_some() || l.ended {
@@ -384,7 +387,7 @@ impl LinkQueue {
         }
         l.closing = Some(reason);
         if matches!(reason, CloseReason::TooSlow | CloseReason::ProtocolViolation) {
-            // The remote does not read, or is not worth it.
+            // The remote reads nothing more, or has violated the protocol.
             l.clear();
         }
         drop(l);
@@ -408,7 +411,8 @@ impl LinkQueue {
         }
     }
 
-    /// The link has ended: nothing is taken any more, and what is left is let go.
+    /// Records that the link has ended: no frame is taken any more, and the queued frames are
+    /// dropped.
     pub(crate) fn end(&self) {
         let mut l = self.lock();
         l.ended = true;

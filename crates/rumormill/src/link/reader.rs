@@ -13,17 +13,17 @@ use super::queue::LinkQueue;
 use crate::counters::Tally;
 use crate::net::{Arrival, Net};
 
-/// The signatures of a frame above this size are checked outside the threads of the runtime.
+/// The signatures of a frame above this size are verified on the blocking pool.
 const LARGE: usize = 32 * 1024;
 
 /// How the reading half ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ReaderEnd {
-    /// The remote said goodbye.
+    /// The remote closed the link with a reason.
     Closed(CloseReason),
-    /// It ended without a word.
+    /// The connection ended without a close reason.
     Lost,
-    /// The remote sent what it may not.
+    /// The remote sent a frame that the protocol does not allow.
     Refused(String),
 }
 
@@ -72,7 +72,7 @@ impl Reader<'_> {
                 net.tally.frames_out_of_place.one();
                 return Err(ReaderEnd::Refused("a second Hello".to_owned()));
             }
-            // All that came before it is with the driver, or has its place there.
+            // All frames before it are with the driver, or have their place in its inbox.
             Frame::Position(f) => {
                 self.queue.report_read(f.bytes);
                 return Ok(());
@@ -85,7 +85,7 @@ impl Reader<'_> {
         }
         let frame = self.verify(frame, size).await?;
         if self.queue.closing().is_some() {
-            // The core has closed this link; it hears nothing of it any more but its end.
+            // The core has closed this link: it hears no more of it except its end.
             return Ok(());
         }
         let news = Arrival::Frame { link: self.link, frame };
@@ -99,9 +99,9 @@ impl Reader<'_> {
         let result = if one_signature || size <= LARGE {
             verifier.verify(frame)
         } else {
-            // It may hold hundreds of signatures.
+            // The frame may hold hundreds of signatures.
             let verifier = verifier.clone();
-            // It fails only when the runtime shuts down, and the link with it.
+            // This fails only when the runtime shuts down, and the link with it.
             tokio::task::spawn_blocking(move || verifier.verify(frame))
                 .await
                 .map_err(|_| ReaderEnd::Lost)?

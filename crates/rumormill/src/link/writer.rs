@@ -14,18 +14,19 @@ use super::queue::{LinkQueue, Taken};
 use crate::counters::Tally;
 use crate::net::Net;
 
-/// Frames are taken from the queue up to this size and written together: several TLS records with
-/// one system call. On a slow link its window takes less (see [`Pace`](super::pace::Pace)).
+/// The writer takes frames up to this size from the queue and writes them together: several TLS
+/// records with one system call. On a slow link the window allows less (see
+/// [`Pace`](super::pace::Pace)).
 pub(super) const BURST: usize = 128 * 1024;
-/// Pieces handed to TLS at once.
+/// The most slices passed to TLS at once.
 const PIECES: usize = 128;
 
 /// How the writing half ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WriterEnd {
-    /// All written, the goodbye last.
+    /// All frames are written; the close reason was the last one.
     Closed(CloseReason),
-    /// The remote takes nothing any more.
+    /// The remote reads nothing more.
     Stalled,
     /// The connection failed.
     Lost,
@@ -40,7 +41,8 @@ pub(crate) async fn run(net: &Net, queue: &LinkQueue, stream: &Duplex) -> Writer
         let step = match queue.take(BURST, Instant::now(), add) {
             Taken::Some => {
                 if net.outflow.waits() && queue.has_taken_own() {
-                    // While this is encrypted and written, the next batches are made.
+                    // While this burst is encrypted and written, the publisher packs the next
+                    // batches.
                     net.outflow.ease();
                 }
                 burst.write(stream, stall).await
@@ -76,20 +78,20 @@ pub(crate) async fn run(net: &Net, queue: &LinkQueue, stream: &Duplex) -> Writer
     }
 }
 
-/// Writes the last burst and ends the connection.
+/// Writes the last burst and shuts the connection down.
 async fn say(burst: &mut Burst, stream: &Duplex, stall: Duration) -> Result<(), WriterEnd> {
     burst.write(stream, stall).await?;
     within(stall, poll_fn(|cx| stream.poll_flush(cx))).await?;
-    // The frame is out; whether TLS's own goodbye follows changes nothing.
+    // The frame is out. The TLS close alert adds nothing to it, so its failure is ignored.
     let _ = within(stall, poll_fn(|cx| stream.poll_shutdown(cx))).await;
     Ok(())
 }
 
-/// Frames that are written together, from where they lie.
+/// Frames that are written together without being copied.
 #[derive(Debug, Default)]
 struct Burst {
     frames: VecDeque<Encoded>,
-    /// Bytes of the first one that are written already.
+    /// Bytes of the first frame that are already written.
     written: usize,
 }
 
@@ -107,7 +109,7 @@ impl Burst {
         self.frames.push_back(frame);
     }
 
-    /// Writes all of it; the deadline is for progress, not for the whole.
+    /// Writes all frames. The timeout applies to each write that makes progress, not to the whole.
     async fn write(&mut self, stream: &Duplex, stall: Duration) -> Result<(), WriterEnd> {
         while !self.frames.is_empty() {
             let written = poll_fn(|cx| stream.poll_write(cx, &self.pieces()));

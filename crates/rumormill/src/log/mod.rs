@@ -1,9 +1,9 @@
-//! What a node delivered, once for all its subscribers.
+//! The deliveries of a node, stored once for all its subscribers.
 //!
-//! The log holds handles on the batches that the core keeps to hand to others, in the order of
-//! their delivery, within the same bounds of bytes and age. A subscription is a place in it: one
-//! that is slow costs no memory and slows nobody, and when the log has moved past its place, it is
-//! told of every publisher's numbers that it has missed.
+//! The log holds references to the batches that the core retains, in the order of their delivery,
+//! within the same bounds of bytes and age. A subscription is a cursor into the log: a slow one
+//! costs no memory and slows no other task. When the log has evicted entries that a cursor has not
+//! read, the subscription learns the missed sequence numbers of every publisher.
 
 mod place;
 
@@ -19,12 +19,12 @@ use tokio::time::Instant;
 pub(crate) use place::PlaceId;
 use place::{History, Place, Places};
 
-/// Where the log begins to count. What an earlier life delivered is put in before it.
+/// The number of the first entry of this process. Deliveries of an earlier process come before it.
 const ORIGIN: u64 = 1 << 48;
-/// What an entry costs beside its batch.
+/// The cost of an entry beside its batch, in bytes.
 const OVERHEAD: usize = 128;
 
-/// Numbers of one stream: the first, and the one after the last.
+/// Sequence numbers of one stream: the first, and the one after the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) stream: StreamId,
@@ -32,10 +32,10 @@ pub(crate) struct Span {
     pub(crate) to: u64,
 }
 
-/// One thing in the log.
+/// An element of the log.
 #[derive(Debug, Clone)]
 pub(crate) enum Entry {
-    /// Messages.
+    /// Delivered messages.
     Batch(Delivery),
     /// Messages that the node could not get.
     Gap(Span),
@@ -57,31 +57,32 @@ impl Entry {
     }
 }
 
-/// What is there for a subscription.
+/// The result of reading the log for a subscription.
 #[derive(Debug)]
 pub(crate) enum Next {
     /// The next entry, its number in the log, and when it was delivered.
     Entry(u64, Entry, Instant),
-    /// What comes from here on is no history.
+    /// History ends here: all entries from here on are new.
     CaughtUp,
-    /// What was let go before the subscription came to it, by stream.
+    /// The entries that were evicted before the subscription read them, by stream.
     Missed(Vec<Span>),
-    /// Nothing yet.
+    /// No entry yet.
     Nothing,
-    /// Nothing any more.
+    /// The log is closed, and all entries are read.
     End,
 }
 
 /// Where a subscription begins.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Begin {
-    /// Behind the newest entry.
+    /// After the newest entry.
     End,
     /// At the oldest entry.
     Front,
-    /// At the oldest entry that this life of the node delivered.
+    /// At the oldest entry that this process delivered.
     Life,
-    /// At the newest entry with this message of a stream; at the oldest one if there is none.
+    /// At the newest entry that contains this message of a stream; at the oldest entry if none
+    /// does.
     At(StreamId, u64),
 }
 
@@ -133,7 +134,7 @@ impl Log {
         inner.max_age = age;
     }
 
-    /// Puts what an earlier life delivered before everything else.
+    /// Adds the deliveries of an earlier process before all other entries.
     pub(crate) fn restore(&self, deliveries: Vec<Delivery>) {
         let mut inner = self.lock();
         let now = Instant::now();
@@ -145,12 +146,12 @@ impl Log {
         }
     }
 
-    /// Adds what was delivered.
+    /// Appends a delivery.
     pub(crate) fn append(&self, delivery: Delivery) {
         self.push(Entry::Batch(delivery));
     }
 
-    /// Adds the note that messages are missing here.
+    /// Appends the notice that these messages are lost.
     pub(crate) fn append_gap(&self, stream: StreamId, from: u64, to: u64) {
         self.push(Entry::Gap(Span { stream, from, to }));
     }
@@ -165,23 +166,23 @@ impl Log {
         self.news.notify_waiters();
     }
 
-    /// Lets go of what is too old.
+    /// Evicts the entries that are too old.
     pub(crate) fn expire(&self, now: Instant) {
         self.lock().evict(now);
     }
 
-    /// Nothing comes any more: subscriptions get what is there, then the end.
+    /// Closes the log: subscriptions read the remaining entries, then the end.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.news.notify_waiters();
     }
 
-    /// Completes when something is added from now on, or the log is closed.
+    /// Completes when an entry is added after this call, or the log is closed.
     pub(crate) fn news(&self) -> Notified<'_> {
         self.news.notified()
     }
 
-    /// Opens a place; says where the log ends now.
+    /// Opens a cursor; returns it with the current end of the log.
     pub(crate) fn open(&self, begin: Begin) -> (PlaceId, u64) {
         let mut inner = self.lock();
         let end = inner.end();
@@ -206,7 +207,7 @@ impl Log {
         (inner.places.open(next, history), end)
     }
 
-    /// The node has caught up: what is delivered from now on is no history.
+    /// Records that the node has caught up: entries appended from now on are not history.
     pub(crate) fn caught_up(&self) {
         let mut inner = self.lock();
         inner.caught_up = true;
@@ -216,12 +217,12 @@ impl Log {
         self.news.notify_waiters();
     }
 
-    /// Gives up a place.
+    /// Closes a cursor.
     pub(crate) fn leave(&self, place: PlaceId) {
         self.lock().places.leave(place);
     }
 
-    /// The next thing for a place, which moves behind it.
+    /// Reads the next element for a cursor and advances it.
     pub(crate) fn next(&self, place: PlaceId) -> Next {
         let mut inner = self.lock();
         let (first, end, closed) = (inner.first, inner.end(), inner.closed);
@@ -241,7 +242,7 @@ impl Log {
         }
         let at = *next;
         *next += 1;
-        // A place is never before the front: it is moved when the front is.
+        // No cursor is before the front: eviction moves cursors along.
         let index = usize::try_from(at.saturating_sub(first)).unwrap_or(usize::MAX);
         match inner.entries.get(index) {
             Some((entry, delivered)) => Next::Entry(at, entry.clone(), *delivered),
@@ -279,5 +280,5 @@ impl Inner {
     }
 }
 
-/// Missed numbers by stream.
+/// Missed sequence numbers by stream.
 pub(crate) type Missed = BTreeMap<StreamId, Span>;

@@ -1,20 +1,20 @@
-//! How far each subscription has come.
+//! The read positions of all subscriptions.
 
 use std::collections::BTreeMap;
 
 use super::{Missed, Span};
 
-/// Names a subscription's place.
+/// Identifies the cursor of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PlaceId(u64);
 
-/// One place.
+/// The read position of one subscription.
 #[derive(Debug)]
 pub(super) struct Place {
     /// Number of the entry to read next.
     pub(super) next: u64,
-    /// What was let go before it was read. A place that lags stands at the front, so what is let
-    /// go of one stream are consecutive numbers, and one span tells it all.
+    /// Entries evicted before they were read. A cursor that lags is always at the front of the log,
+    /// so the evicted numbers of one stream are consecutive, and one range describes them.
     pub(super) missed: Missed,
     pub(super) history: History,
 }
@@ -22,7 +22,7 @@ pub(super) struct Place {
 /// Where history ends for a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum History {
-    /// It has been told, or there is none for this subscription.
+    /// The end was reported, or this subscription has no history.
     Over,
     /// Before this entry.
     Until(u64),
@@ -30,12 +30,12 @@ pub(super) enum History {
     Unknown,
 }
 
-/// All places.
+/// All cursors.
 #[derive(Debug)]
 pub(super) struct Places {
     places: BTreeMap<PlaceId, Place>,
     names: u64,
-    /// No place is before this entry.
+    /// No cursor is before this entry.
     lowest: u64,
 }
 
@@ -62,14 +62,14 @@ impl Places {
         self.places.get_mut(&id)
     }
 
-    /// The node has caught up: history ends before this entry.
+    /// Records that the node has caught up: history ends before this entry.
     pub(super) fn caught_up(&mut self, end: u64) {
         for place in self.places.values_mut().filter(|p| p.history == History::Unknown) {
             place.history = History::Until(end);
         }
     }
 
-    /// An entry at the front is let go.
+    /// Moves cursors past an entry that was evicted from the front.
     pub(super) fn passed(&mut self, number: u64, span: Span) {
         if number < self.lowest {
             return;

@@ -1,4 +1,4 @@
-//! Publishing: into the core at once, or after those who waited before for room.
+//! Publishing: directly into the core, or in order of arrival when the send window is full.
 
 mod handover;
 mod receipts;
@@ -15,32 +15,34 @@ use crate::driver::Seat;
 use crate::error::{PublishError, Stopped};
 use crate::handle::Handle;
 
+/// The reasons for which the core refuses a message.
 type Refused = rumormill_proto::PublishError;
 
-/// A message that was taken, with its receipts if they were wanted.
+/// The id of a published message, and its receipts if they were requested.
 type Taken = (MessageId, Option<Receipts>);
 
-/// What came of an attempt.
+/// The result of one attempt to publish.
 enum Attempt {
     Done(Result<Taken, PublishError>),
-    /// There is no room now.
+    /// The send window is full.
     Busy,
     /// Whole batches wait to be signed.
     Full,
-    /// Somebody else is at the core.
+    /// Another task holds the lock of the core.
     Occupied,
 }
 
-/// Whether a publisher in a loop lets the driver and others have their turn. It does so when it has
-/// filled some batches; if it did so more often, they would be as small as its turns are short.
+/// Whether a publisher in a loop yields to the driver and to other tasks. It yields after it has
+/// filled some batches; if it yielded more often, batches would be only as large as its turns are
+/// long.
 #[derive(Clone, Copy)]
 enum Manners {
     Polite,
-    /// It has let them.
+    /// The publisher has yielded already.
     Resolute,
 }
 
-/// What is to be published.
+/// A message to be published.
 #[derive(Clone, Copy)]
 pub(crate) struct Request<'a> {
     pub(crate) topic: &'a str,
@@ -49,7 +51,8 @@ pub(crate) struct Request<'a> {
 }
 
 impl Handle<Peer> {
-    /// Publishes as soon as there is room. Cancelled, it has published nothing.
+    /// Publishes as soon as the send window admits the message. If cancelled, nothing was
+    /// published.
     pub(crate) async fn publish(&self, request: Request<'_>) -> Result<Taken, PublishError> {
         self.gate().running().await;
         let seat = self.seat();
@@ -67,7 +70,7 @@ impl Handle<Peer> {
                 }
             }
         }
-        // It is never closed.
+        // The semaphore is never closed.
         let _turn = seat.turn.acquire().await.map_err(|_| Stopped)?;
         loop {
             let room = seat.room.notified();
@@ -80,7 +83,7 @@ impl Handle<Peer> {
         }
     }
 
-    /// Whoever goes on after an error without a pause lets others have their turn.
+    /// Yields after an error, so that a caller that retries at once does not starve other tasks.
     async fn done(result: Result<Taken, PublishError>) -> Result<Taken, PublishError> {
         if result.is_err() {
             yield_now().await;
@@ -88,7 +91,7 @@ impl Handle<Peer> {
         result
     }
 
-    /// Publishes if there is room now and nobody waits for it.
+    /// Publishes if the send window admits the message now and no other publisher waits for it.
     pub(crate) fn try_publish(&self, request: Request<'_>) -> Result<Taken, PublishError> {
         let seat = self.seat();
         if self.gate().is_frozen() || seat.is_awaited() {
@@ -125,7 +128,8 @@ impl Handle<Peer> {
         }
         let id = peer.publish(now, topic, payload)?;
         let receipts = if receipt {
-            // In the same step: nobody gathers acknowledgements of what is waited for.
+            // In the same step, so that the batch of this message already asks for
+            // acknowledgements.
             Some(Receipts::open(self.seat(), self.receipts(), peer, now, id)?)
         } else {
             None
@@ -144,5 +148,5 @@ impl Handle<Peer> {
     }
 }
 
-/// What [`Receipts`] need of the core.
+/// The part of the core that [`Receipts`] need.
 pub(crate) type PeerSeat = Seat<Peer>;

@@ -1,8 +1,8 @@
-//! The file that a node's state is kept in.
+//! The file with a node's durable state.
 //!
 //! One `redb` file per node. It is locked while open, so two processes cannot use one data
-//! directory. What is read back is checked like what comes from a network: a file can be damaged,
-//! and an entry that does not hold would be handed to others in this node's name.
+//! directory. Everything read back is verified like input from the network: a file can be damaged,
+//! and this node would pass an invalid entry on to others.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -33,45 +33,47 @@ const ENTRIES: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("ent
 const BATCHES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("batches");
 /// Where a batch is in that order, by its first message.
 const BATCH_PLACES: TableDefinition<'_, &[u8; 48], u64> = TableDefinition::new("batch_places");
-/// How far a life of a publisher was delivered. A file of before there were marks has none: then what
-/// it keeps is delivered once more.
+/// How far a stream was delivered, by publisher and epoch. A file of an older version has no marks:
+/// its retained messages are then delivered once more.
 const MARKS: TableDefinition<'_, &[u8; 40], u64> = TableDefinition::new("marks");
-/// The epoch up to which a publisher's streams are over, by publisher.
+/// The epoch up to which a publisher's streams are complete, by publisher.
 const COMPACTED: TableDefinition<'_, &[u8; 32], u64> = TableDefinition::new("compacted");
 
 const INCARNATION: &str = "incarnation";
 const ANCHORS: &str = "anchors";
 const NONCE: &str = "nonce";
 const FORMAT: &str = "format";
-/// Raised when a file could be misread by another version. Format 1 kept single messages. Within format 2
-/// the signed statements changed (streams have an epoch of their own): those of before are left out.
+/// Raised when another version could misread a file. Format 1 kept single messages. Within format 2
+/// the signed statements changed (streams got an epoch of their own): statements from before that
+/// change are skipped.
 const FORMAT_NOW: &[u8] = &[3];
 
-/// Memory for cached pages. The default of 1 GiB would be most of a small machine's.
+/// Memory for cached pages. The default of 1 GiB would be most of the memory of a small machine.
 const CACHE: usize = 4 * 1024 * 1024;
 
-/// What a peer finds of its earlier life.
+/// The state that a peer finds in its store.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     pub(crate) incarnation: u64,
     pub(crate) anchors: Vec<SignedRecord>,
     pub(crate) batches: Vec<Batch>,
     pub(crate) delivered: Vec<DeliveredMark>,
-    /// Streams up to which all of their publisher are over.
+    /// For each publisher, the last stream of those that are complete.
     pub(crate) compacted: Vec<StreamId>,
 }
 
-/// What a seed finds of its earlier life.
+/// The state that a seed finds in its store.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     pub(crate) entries: Vec<Entry>,
     pub(crate) nonce: Option<[u8; 16]>,
 }
 
-/// Makes or opens the file; again after an I/O error, because the library refuses to go on then.
+/// Creates or opens the file; called again after an I/O error, because the library refuses to
+/// continue after one.
 pub(crate) type Opener = Box<dyn Fn() -> Result<redb::Database, DatabaseError> + Send + Sync>;
 
-/// Why a store cannot be used at the start.
+/// The error for a store that cannot be used at the start.
 pub(crate) fn unusable(path: &Path, e: redb::Error) -> StartError {
     match e {
         redb::Error::Io(source) if source.kind() != std::io::ErrorKind::InvalidData => {
@@ -81,14 +83,16 @@ pub(crate) fn unusable(path: &Path, e: redb::Error) -> StartError {
     }
 }
 
-/// An error of the database library, for people.
+/// Describes an error of the database library for people.
 pub(crate) fn in_words(e: &redb::Error) -> String {
     use std::io::ErrorKind;
     match e {
         redb::Error::Io(e) => match e.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "the disk is full".to_owned(),
             ErrorKind::ReadOnlyFilesystem => "the disk is read-only".to_owned(),
-            ErrorKind::InvalidData => "it is no store of this program, or damaged".to_owned(),
+            ErrorKind::InvalidData => {
+                "the file is damaged, or not a store of this program".to_owned()
+            }
             _ => e.to_string(),
         },
         redb::Error::Corrupted(_) => "the file is damaged".to_owned(),
@@ -110,7 +114,7 @@ impl std::fmt::Debug for Database {
 }
 
 impl Database {
-    /// Opens or makes `name` in `directory`, which is made as well if it is not there.
+    /// Opens or creates `name` in `directory`, which is created as well if it does not exist.
     pub(crate) fn open(directory: &Path, name: &str) -> Result<Self, StartError> {
         make_private(directory)
             .map_err(|source| StartError::of_data_dir(directory.to_owned(), source))?;
@@ -144,13 +148,13 @@ impl Database {
             Some(FORMAT_NOW) => return Ok(()),
             Some([1]) => {
                 return refused(
-                    "it was written by an older version of this program, which kept messages in another \
-                     form (format 1, this one writes format 3)",
+                    "it was written by an older version of this program, which stored messages in another \
+                     format (format 1, this version writes format 3)",
                 );
             }
             Some([2]) => tracing::info!(
                 target: "rumormill::store",
-                "{} is of an older version (format 2): what this version cannot read of it is left out",
+                "{} was written by an older version (format 2): entries that this version cannot read are skipped",
                 self.path.display()
             ),
             Some(_) => return refused("it was written by a newer version of this program"),
@@ -165,7 +169,7 @@ impl Database {
         .map_err(|e| unusable(&self.path, e))
     }
 
-    /// Reads what a peer keeps.
+    /// Reads the state of a peer.
     pub(crate) fn kept(&self, verifier: &Verifier, tally: &Tally) -> Result<Kept, redb::Error> {
         catch(|| self.read_kept(verifier, tally))
     }
@@ -213,7 +217,7 @@ impl Database {
         Ok(Kept { incarnation, anchors, batches, delivered, compacted })
     }
 
-    /// Reads what a seed keeps.
+    /// Reads the state of a seed.
     pub(crate) fn registry(
         &self,
         verifier: &Verifier,
@@ -252,14 +256,14 @@ impl Database {
         );
     }
 
-    /// Takes the number of a new process and makes it durable.
+    /// Chooses the incarnation of a new process and makes it durable.
     pub(crate) fn begin_life(&mut self, last: u64, wall: WallTime) -> Result<u64, redb::Error> {
         let next = start_number(Some(last), wall);
         self.commit(&[StoreOp::Incarnation(next)])?;
         Ok(next)
     }
 
-    /// Makes changes durable, all or none. After an error the file is opened afresh next time.
+    /// Makes changes durable, all or none. After an error, the next call opens the file again.
     pub(crate) fn commit<'a, I>(&mut self, ops: I) -> Result<(), redb::Error>
     where
         I: IntoIterator<Item = &'a StoreOp>,
@@ -275,7 +279,7 @@ impl Database {
         result
     }
 
-    /// Closes the file; a damaged one may not let itself be closed in an orderly way.
+    /// Closes the file. Closing a damaged file may panic; the panic is caught.
     fn close(&mut self) {
         if let Some(open) = self.open.take() {
             let _ = catch::<(), redb::Error>(|| {
@@ -382,8 +386,8 @@ fn put_batch(t: &WriteTransaction, batch: &Batch) -> Result<(), redb::Error> {
         if batches.get(place)?.is_some_and(|kept| kept.value() == batch.wire().as_ref()) {
             return Ok(());
         }
-        // An honest publisher packs a number once; of another one, the newest batch stands, as in
-        // memory.
+        // An honest publisher packs a sequence number once. For any other publisher, the newest
+        // batch stands, as in memory.
         batches.remove(place)?;
     }
     let place = batches.last()?.map_or(0, |(last, _)| last.value().saturating_add(1));
@@ -428,7 +432,7 @@ fn decoded<T: for<'b> Decode<'b, ()>>(bytes: &[u8]) -> Option<T> {
     minicbor::decode(bytes).ok()
 }
 
-/// Makes a directory that only its owner can enter; one that exists stays as it is.
+/// Creates a directory that only its owner can enter; an existing one stays unchanged.
 fn make_private(directory: &Path) -> std::io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
@@ -437,8 +441,8 @@ fn make_private(directory: &Path) -> std::io::Result<()> {
     builder.create(directory)
 }
 
-/// A file that only its owner can read, made if it is not there; one that exists stays as it is. The directory
-/// may be open to others, and messages are not for everybody.
+/// Opens or creates a file that only its owner can read; an existing file keeps its permissions.
+/// The directory may be open to other users, who must not read the messages.
 fn private(path: &Path) -> Result<File, StorageError> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false);
@@ -447,8 +451,8 @@ fn private(path: &Path) -> Result<File, StorageError> {
     options.open(path).map_err(StorageError::Io)
 }
 
-/// Ops that concern the same thing, the last one standing: what was never durable need not be
-/// written on the way.
+/// The operations that remain after merging those on the same key: the last one stands. An earlier
+/// one that was never durable need not be written.
 pub(crate) fn settle<'a>(ops: impl Iterator<Item = &'a StoreOp>) -> Vec<&'a StoreOp> {
     let mut last: BTreeMap<(u8, Vec<u8>), (usize, &StoreOp)> = BTreeMap::new();
     for (at, op) in ops.enumerate() {

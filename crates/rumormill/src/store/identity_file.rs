@@ -9,11 +9,11 @@ use rumormill_proto::Identity;
 
 use crate::error::StartError;
 
-/// Its name in a data directory.
+/// The file name in a data directory.
 const NAME: &str = "identity.key";
 
-/// The identity of a data directory: the one in its key file, which is created if there is none,
-/// from `given` or afresh. The caller holds the directory's lock.
+/// The identity of a data directory: the one in its key file. If there is no key file, it is
+/// created from `given` or with a new key. The caller holds the lock of the directory.
 pub(crate) fn load_or_create(
     directory: &Path,
     given: Option<Identity>,
@@ -50,7 +50,7 @@ pub(crate) fn load_or_create(
     }
 }
 
-/// The text is a secret, so no error shows any of it.
+/// Parses a key file. The text is a secret, so no error shows any part of it.
 fn parse(path: &Path, text: &str) -> Result<Identity, StartError> {
     let text = text.trim();
     let bad = |problem: &str| StartError::KeyFile {
@@ -70,10 +70,10 @@ fn parse(path: &Path, text: &str) -> Result<Identity, StartError> {
     Ok(Identity::from_secret(&secret))
 }
 
-/// Written beside its place and moved there: a crash leaves a whole key or none.
+/// Writes a temporary file and renames it: a crash leaves a whole key or none.
 fn create(directory: &Path, path: &Path, identity: &Identity) -> io::Result<()> {
     let beside = directory.join(format!("{NAME}.new"));
-    // Left over from a crash at this very point, if at all.
+    // A leftover of a crash at this point.
     match fs::remove_file(&beside) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
@@ -87,8 +87,8 @@ fn create(directory: &Path, path: &Path, identity: &Identity) -> io::Result<()> 
     file.sync_all()?;
     drop(file);
     fs::rename(&beside, path)?;
-    // The name is durable only with its directory; where that cannot be opened, nothing can be
-    // done about it.
+    // The file name is durable only after its directory is synced. Where the directory cannot be
+    // opened, there is no way to do that.
     if let Ok(directory) = File::open(directory) {
         let _ = directory.sync_all();
     }
@@ -102,7 +102,7 @@ fn warn_if_others_can_read(path: &Path) {
     if open {
         tracing::warn!(
             target: "rumormill::store",
-            "{} can be read by others than its owner: whoever has read it can pose as this node; \
+            "other users than its owner can read {}: any of them can impersonate this node; \
              run `chmod 600` on it",
             path.display()
         );
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn created_once_private_and_read_back() {
+    fn key_file_is_created_once_with_owner_permissions_and_read_back() {
         let dir = tempfile::tempdir().unwrap();
         let a = load_or_create(dir.path(), None).unwrap();
         let b = load_or_create(dir.path(), None).unwrap();
@@ -129,11 +129,11 @@ mod tests {
             assert_eq!(mode & 0o777, 0o600);
         }
         let names: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
-        assert_eq!(names.len(), 1, "nothing is left beside it");
+        assert_eq!(names.len(), 1, "no temporary file is left");
     }
 
     #[test]
-    fn a_given_identity_is_kept_and_another_one_refused() {
+    fn given_identity_is_stored_and_a_different_one_refused() {
         let dir = tempfile::tempdir().unwrap();
         let mine = Identity::from_secret(&[1; 32]);
         assert_eq!(load_or_create(dir.path(), Some(mine.clone())).unwrap().id(), mine.id());
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_key_file_is_named_and_not_shown() {
+    fn error_for_bad_key_file_names_the_file_and_shows_no_key() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(NAME);
         for bad in [&b"secret-but-short"[..], &[b'x'; 64], &[0xff; 64], b""] {

@@ -1,4 +1,4 @@
-//! What survives a restart.
+//! The durable state of a node.
 
 mod database;
 mod guard;
@@ -14,7 +14,7 @@ pub use guard::silence_caught_panics;
 pub(crate) use identity_file::load_or_create;
 pub(crate) use task::{StoreHandle, spawn};
 
-/// The name of the file in a data directory that a node of this role keeps its state in.
+/// The file in a data directory that holds the state of a node of this role.
 pub(crate) const fn file_of(role: Role) -> &'static str {
     match role {
         Role::Peer => "peer.redb",

@@ -1,4 +1,4 @@
-//! Commits, one group after the other, on the blocking pool.
+//! The task that commits changes, one group after the other, on the blocking pool.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,11 +12,11 @@ use tokio::time::{Instant, timeout};
 use super::database::{Database, in_words, settle};
 use crate::net::{Arrival, Net};
 
-/// Requests committed together: under load, one wait for the disk serves many.
+/// The most requests committed together: under load, one sync serves many of them.
 const GROUP: usize = 4096;
-/// The longest wait between two attempts, in first waits.
+/// The longest pause between two attempts, as a multiple of the first pause.
 const LONGEST_RETRY: u32 = 32;
-/// How often a disk that goes on failing is complained about.
+/// How often an error is logged while the disk keeps failing.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(30);
 /// How long a node that ends waits for its last commit.
 const FINISH: Duration = Duration::from_secs(5);
@@ -27,7 +27,7 @@ struct Request {
     bytes: usize,
 }
 
-/// The driver's end of the store. What is handed in is bounded in bytes.
+/// The driver's handle to the store. The bytes of pending requests are bounded.
 #[derive(Debug)]
 pub(crate) struct StoreHandle {
     requests: mpsc::UnboundedSender<Request>,
@@ -36,8 +36,8 @@ pub(crate) struct StoreHandle {
 }
 
 impl StoreHandle {
-    /// Hands changes in; [`Arrival::Stored`] follows when they are durable. Says whether they were taken:
-    /// if too much waits for a disk that fails, they are given up.
+    /// Hands in changes; [`Arrival::Stored`] follows when they are durable. Returns `false`, and
+    /// drops the changes, if too many bytes wait for a failing disk.
     pub(crate) fn store(&self, net: &Net, ticket: StoreTicket, ops: Vec<StoreOp>) -> bool {
         let bytes = ops.iter().map(size).sum();
         let waiting = self.pending.load(Ordering::Relaxed);
@@ -46,12 +46,12 @@ impl StoreHandle {
             return false;
         }
         self.pending.fetch_add(bytes, Ordering::Relaxed);
-        // It fails only when the task has ended with the node.
+        // This fails only when the task has ended with the node.
         let _ = self.requests.send(Request { ticket, ops, bytes });
         true
     }
 
-    /// Waits until everything handed in is durable, for a limited time.
+    /// Waits until all pending changes are durable, up to [`FINISH`].
     pub(crate) async fn finish(self) {
         drop(self.requests);
         let _ = timeout(FINISH, self.task).await;
@@ -77,7 +77,7 @@ fn size(op: &StoreOp) -> usize {
     }
 }
 
-/// Starts the store of a node.
+/// Starts the store task of a node.
 pub(crate) fn spawn(net: &Arc<Net>, database: Database) -> StoreHandle {
     let (requests, waiting) = mpsc::unbounded_channel();
     let pending = Arc::new(AtomicUsize::new(0));
@@ -111,8 +111,8 @@ async fn run(
     }
 }
 
-/// Commits one group, with what comes while it has to be tried again; `None` when the node ends and the
-/// disk still fails.
+/// Commits one group, together with the requests that arrive between failed attempts; `None` when
+/// the node ends and the disk still fails.
 async fn commit(
     net: &Arc<Net>,
     mut database: Database,
@@ -123,8 +123,8 @@ async fn commit(
     let mut complained: Option<Instant> = None;
     let mut ended = false;
     loop {
-        // The node's shared part goes along, and comes last: a node that is killed in the middle
-        // of a commit counts as ended only when its file is closed.
+        // The blocking task holds the shared state of the node and drops it last: a node that is
+        // killed during a commit counts as ended only after its file is closed.
         let holder = net.clone();
         let (back, sent, result, _) = spawn_blocking(move || {
             let result = database.commit(settle(group.iter().flat_map(|r| &r.ops)));
@@ -161,8 +161,8 @@ async fn commit(
                 target: "rumormill::store",
                 node = %net.label.name,
                 id = %net.label.id,
-                "cannot write to {}: {why}; the node goes on, but a seed confirms nothing, and a peer loses with its \
-                 process what it holds, until it can: check the disk for space and errors",
+                "cannot write to {}: {why}; until this is fixed, a seed confirms no registration, and a peer loses its \
+                 messages when its process ends: check the disk for space and errors",
                 database.path().display()
             );
         }
@@ -174,8 +174,8 @@ async fn commit(
     }
 }
 
-/// Lets time pass, and takes what comes meanwhile. `false`, at once, if the node ends: there is no more
-/// to come then, and one attempt left.
+/// Waits for `time` and collects the requests that arrive. `false`, at once, if the node ends: no
+/// request follows then, and one attempt is left.
 async fn gather(
     requests: &mut mpsc::UnboundedReceiver<Request>,
     group: &mut Vec<Request>,

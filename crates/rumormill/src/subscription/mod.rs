@@ -1,4 +1,4 @@
-//! What applications listen to.
+//! Subscriptions to messages and events.
 
 mod consumer;
 mod events;
@@ -20,35 +20,36 @@ pub use topics::{TopicPattern, TopicPatternError};
 
 use crate::log::{Begin, Entry, Log, Next, PlaceId, Span};
 
-/// Something for a subscriber to messages.
+/// An element of a subscription.
 #[derive(Debug, Clone)]
 pub enum Received {
     /// A message.
     Message(Incoming),
-    /// Messages of a publisher that do not come, in the place where they would have.
+    /// Lost messages of a publisher, at the position where they would have been.
     Gap(Gap),
-    /// History is over: everything that the node kept when the subscription began has been given, and, where
-    /// the node had just started, everything that its first neighbours kept. What follows is new to
-    /// the node. Given once; not with [`Start::Now`], which leaves history out.
+    /// The end of history: everything that the node retained when the subscription began has been
+    /// returned, and, where the node had just started, everything that its first neighbours
+    /// retained. All later messages are new to the node. Returned once; never with [`Start::Now`],
+    /// which leaves history out.
     CaughtUp,
 }
 
-/// A message and how it came.
+/// A message and how it arrived.
 #[derive(Debug, Clone)]
 pub struct Incoming {
     /// The message.
     pub message: Message,
-    /// The neighbour it came from first; `None` for one's own, and for what an earlier life of the
-    /// node kept.
+    /// The neighbour that delivered it first; `None` for a message of this node, and for messages
+    /// that an earlier process of the node retained.
     pub neighbour: Option<PeerId>,
-    /// Links it crossed to get here; 0 for one's own.
+    /// Links it crossed to get here; 0 for a message of this node.
     pub hops: u16,
     /// When it arrived, by this node's wall clock.
     pub received_at: WallTime,
 }
 
-/// Consecutive messages of one publisher that a subscriber does not get. With a topic filter, some
-/// or all of them might not have been for it.
+/// Consecutive messages of one publisher that a subscriber does not receive. With a topic filter,
+/// some or all of them might not have matched it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Gap {
     /// The publisher.
@@ -59,7 +60,7 @@ pub struct Gap {
     pub from: u64,
     /// The number after the last missing one.
     pub to: u64,
-    /// Why.
+    /// Why they are missing.
     pub reason: GapReason,
 }
 
@@ -67,10 +68,10 @@ pub struct Gap {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GapReason {
-    /// The node did not get them, and nobody has them any more.
+    /// The node did not receive them, and no neighbour has them any more.
     NotReceived,
-    /// The node had let them go before the subscriber came to them: it was slow, or asked for what
-    /// is older than the retention.
+    /// The node had evicted them before the subscriber read them: it was slow, or asked for
+    /// messages older than the retention.
     NotKept,
 }
 
@@ -87,28 +88,27 @@ impl Gap {
     }
 }
 
-/// The messages of a node: in each publisher's order, each once, and what is missing is told in its
-/// place.
+/// The messages of a node: in each publisher's order, each once, with gaps at their position.
 ///
-/// It is a place in the log of what the node delivered, which is kept within the retention of the
+/// A subscription is a cursor into the log of deliveries, which is kept within the retention of the
 /// node's configuration ([`Config::retention_bytes`](crate::Config::retention_bytes),
-/// [`retention_age`](crate::Config::retention_age)). A reader that is slow costs no memory and
-/// slows nobody; when the log has moved past it, it gets a [`Gap`] for each publisher of which it
-/// has missed something.
+/// [`retention_age`](crate::Config::retention_age)). A slow reader costs no memory and slows no
+/// other task; when the log has evicted entries that it has not read, it gets a [`Gap`] for each
+/// publisher of those entries.
 #[derive(Debug)]
 pub struct Subscription {
     log: Arc<Log>,
     place: PlaceId,
-    /// None means every topic.
+    /// An empty list matches every topic.
     topics: Box<[TopicPattern]>,
     current: Option<Current>,
     gaps: VecDeque<Gap>,
-    /// That history is over is to be told next.
+    /// The end of history is reported next.
     has_caught_up: bool,
-    /// Leaves out what is older, up to this entry of the log.
+    /// Leaves out older messages, up to this entry of the log.
     since: Option<(WallTime, u64)>,
     resume: Option<Resume>,
-    /// Leaves out what existed before.
+    /// Leaves out messages that existed before this moment.
     published_after: Option<Instant>,
 }
 
@@ -116,14 +116,14 @@ pub struct Subscription {
 #[derive(Debug)]
 struct Current {
     messages: Messages,
-    /// Leaves out what was published before.
+    /// Leaves out messages published before this time.
     since: WallTime,
     neighbour: Option<PeerId>,
     hops: u16,
     received_at: WallTime,
 }
 
-/// The stream that is to go on at a number, until it has.
+/// The stream that continues at a sequence number, until it has.
 #[derive(Debug)]
 struct Resume {
     stream: StreamId,
@@ -164,14 +164,15 @@ impl Subscription {
         }
     }
 
-    /// The next message, or the next gap; `None` when the node has ended and all is read.
-    /// Cancelling it loses nothing.
+    /// The next message, or the next gap; `None` when the node has ended and everything is read.
+    /// Cancel safe.
     pub async fn recv(&mut self) -> Option<Received> {
         loop {
             if let Some(received) = self.at_hand() {
                 return Some(received);
             }
-            // A reader in a loop must not keep its thread from others, also if it filters much out.
+            // A reader in a loop must let other tasks of its thread run, even if its filter skips
+            // most messages.
             tokio::task::consume_budget().await;
             let log = self.log.clone();
             let news = log.news();
@@ -183,7 +184,7 @@ impl Subscription {
         }
     }
 
-    /// The next message or gap if one is there.
+    /// The next message or gap, if one is there.
     pub fn try_recv(&mut self) -> Option<Received> {
         loop {
             if let Some(received) = self.at_hand() {
@@ -195,7 +196,7 @@ impl Subscription {
         }
     }
 
-    /// What can be had without looking into the log.
+    /// The next element that is available without reading the log.
     fn at_hand(&mut self) -> Option<Received> {
         if let Some(gap) = self.gaps.pop_front() {
             return Some(Received::Gap(gap));
@@ -268,8 +269,9 @@ impl Subscription {
         self.current = Some(Current { messages, since, neighbour, hops, received_at });
     }
 
-    /// From which number on the span is for this subscription. If it goes on behind a message and
-    /// this is what comes next of its publisher, there may be a gap to tell first.
+    /// The first number of the range that is for this subscription. If the subscription continues
+    /// after a message and this range is the next one of its stream, a gap before the range is
+    /// queued first.
     fn go_on_at(&mut self, span: &Span) -> Option<u64> {
         let Some(resume) = self.resume.as_ref().filter(|r| r.stream == span.stream) else {
             return Some(span.from);
@@ -293,7 +295,7 @@ impl Drop for Subscription {
     }
 }
 
-/// What looking into the log gave.
+/// The result of reading the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refill {
     Some,

@@ -1,11 +1,11 @@
-//! Which topics a subscription is for.
+//! Topic patterns.
 
 use std::fmt;
 use std::str::FromStr;
 
 use rumormill_proto::limits::MAX_TOPIC;
 
-/// A topic, or all topics that begin alike.
+/// A topic, or all topics with a common prefix.
 ///
 /// `orders` is that topic alone; `orders.*` is every topic that begins with `orders.`; `*` is
 /// every topic.
@@ -34,19 +34,19 @@ enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TopicPatternError {
-    /// A star where none may be.
+    /// A star at a position where none is allowed.
     #[error(
-        "{0:?} is not a topic pattern: a star may only be all of it, or its end behind a dot \
+        "{0:?} is not a topic pattern: a star is allowed alone, or at the end after a dot \
          (\"*\", \"orders.*\")"
     )]
     Star(String),
     /// Longer than any topic.
-    #[error("a topic pattern of {0} bytes, a topic has at most {MAX_TOPIC}")]
+    #[error("a topic pattern of {0} bytes is too long: a topic has at most {MAX_TOPIC}")]
     TooLong(usize),
 }
 
 impl TopicPattern {
-    /// Whether a topic is meant.
+    /// Whether a topic matches.
     #[must_use]
     pub fn matches(&self, topic: &str) -> bool {
         match &self.0 {
@@ -56,7 +56,7 @@ impl TopicPattern {
         }
     }
 
-    /// Whether every topic is meant.
+    /// Whether every topic matches.
     pub(super) fn is_all(&self) -> bool {
         self.0 == Kind::All
     }
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_a_pattern_and_what_is_not() {
+    fn star_is_accepted_only_alone_or_after_a_final_dot() {
         for good in ["*", "", "a", "a.b", "a.*", "a.b.*", ".*"] {
             assert_eq!(good.parse::<TopicPattern>().unwrap().to_string(), good);
         }

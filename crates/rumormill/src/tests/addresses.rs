@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::harness::{EchoNode, start, tuning};
 use crate::listener::Listener;
 
-/// A socket that the kernel answers for, and that no process reads from.
+/// A socket for which the kernel completes connections, but no process reads from them.
 fn dead() -> Listener {
     Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap()
 }
@@ -21,14 +21,14 @@ async fn dial(from: &EchoNode, dial: u64, to: &EchoNode, addresses: &[SocketAddr
 }
 
 #[tokio::test]
-async fn live_address_behind_dead_ones_and_another_process_is_reached_and_tried_first_next_time() {
+async fn live_address_behind_dead_ones_is_reached_and_tried_first_next_time() {
     let (a, b, other) = (start(1, tuning()), start(2, tuning()), start(3, tuning()));
     let silent = [dead(), dead()];
     let addresses = [silent[0].local_addr(), silent[1].local_addr(), other.address(), b.address()];
     dial(&a, 1, &b, &addresses).await;
     let (link, info) = a.link_with(b.handle.id()).await;
     assert_eq!((info.dial, info.remote_address), (Some(DialId(1)), b.address()));
-    // The second time there is nothing to wait for.
+    // The second dial starts with the live address, so it waits for no other.
     a.ask(vec![Output::Close { link, reason: rumormill_proto::CloseReason::Done }]).await;
     a.end_of(link).await;
     let started = Instant::now();

@@ -1,4 +1,4 @@
-//! A small core, and remotes that do what honest ones do not.
+//! A minimal core, and remotes that break the protocol.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ use crate::trace::Label;
 use crate::transport::{Ours, Tls, as_dialer};
 use crate::tuning::Tuning;
 
-/// What the core was told.
+/// An input of the core, as recorded by [`Echo`].
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Seen {
     Up(LinkId, LinkInfo),
@@ -40,7 +40,7 @@ pub(super) enum Seen {
     Timeout,
 }
 
-/// How long the core below works for a pull.
+/// How long [`Echo`] works for a pull.
 pub(super) const PULL_COST: Duration = Duration::from_millis(1);
 
 /// Keeps a processor busy.
@@ -51,7 +51,7 @@ fn work_for(time: Duration) {
     }
 }
 
-/// Answers pings, and works for pulls; all else is only written down.
+/// A core that answers pings, works for pulls, and records all inputs.
 #[derive(Debug, Default)]
 pub(super) struct Echo {
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -67,7 +67,7 @@ impl Core for Echo {
             Input::Stored { ticket } => Seen::Stored(ticket),
             Input::NotStored { ticket } => Seen::NotStored(ticket),
             Input::Congested { link } => Seen::Congested(link),
-            // It has no consumer.
+            // This core has no consumer.
             Input::Consumed { .. } => return,
             Input::SeedMoved { seed } => Seen::SeedMoved(seed),
             Input::WallClock(_) => Seen::WallClock,
@@ -99,7 +99,7 @@ impl Core for Echo {
     }
 }
 
-/// A running node with that core.
+/// A running node with an [`Echo`] core.
 pub(super) struct EchoNode {
     pub(super) handle: Handle<Echo>,
     pub(super) events: Receiver<Stamped>,
@@ -161,7 +161,7 @@ impl EchoNode {
         counters
     }
 
-    /// Waits until the core was told something of this kind.
+    /// Waits for an input that `pick` selects.
     pub(super) async fn told<T>(&self, what: &str, pick: impl Fn(&Seen) -> Option<T>) -> T {
         until(what, || self.seen().iter().find_map(&pick)).await
     }
@@ -190,7 +190,7 @@ impl EchoNode {
         assert_eq!(self.counters().get(name), n, "{name}");
     }
 
-    /// Makes the core ask for things.
+    /// Makes the core emit outputs.
     pub(super) async fn ask(&self, outputs: Vec<Output>) {
         self.handle.call(|core, _| core.outputs.extend(outputs)).await.unwrap();
     }
@@ -225,7 +225,7 @@ impl EchoNode {
     }
 }
 
-/// Two nodes with a link between them, dialled by the first; the link's number at each.
+/// Two nodes with a link between them, dialled by the first; the link's id at each of them.
 pub(super) async fn pair(tuning: &Tuning) -> (EchoNode, LinkId, EchoNode, LinkId) {
     let (a, b) = (start(1, tuning.clone()), start(2, tuning.clone()));
     a.dial(1, b.address(), Some(b.handle.id())).await;
@@ -234,14 +234,14 @@ pub(super) async fn pair(tuning: &Tuning) -> (EchoNode, LinkId, EchoNode, LinkId
     (a, at_a, b, at_b)
 }
 
-/// TLS as a peer would, and nothing more.
+/// A TLS connection as a peer would open it, without Hello.
 pub(super) async fn tls_only(to: SocketAddr, me: &Identity) -> TlsStream<TcpStream> {
     let tcp = TcpStream::connect(to).await.unwrap();
     let connector = Tls::new(me).unwrap().connector(None).unwrap();
     connector.connect(to.ip().into(), tcp).await.unwrap()
 }
 
-/// A link of which the test has the bytes in its hand.
+/// A link on which the test writes raw bytes.
 pub(super) async fn raw_link(to: SocketAddr, me: &Identity) -> TlsStream<TcpStream> {
     let mut stream = tls_only(to, me).await;
     let exporter =

@@ -1,4 +1,4 @@
-//! Freeze, kill, stop.
+//! Freezing, killing and stopping a node.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use crate::listener::Listener;
 use crate::subscription::SubscribeOptions;
 
 #[tokio::test]
-async fn a_frozen_node_keeps_its_sockets_and_does_nothing() {
+async fn frozen_node_keeps_its_sockets_and_does_nothing() {
     let (a, at_a, b, at_b) = pair(&tuning()).await;
     b.handle.freeze(true);
     a.send(at_a, Ping { nonce: 1 }.into(), Class::Control).await;
-    // The kernel still takes connections for it.
+    // The kernel still completes connections for it.
     TcpStream::connect(b.address()).await.unwrap();
     let call = b.handle.call(|_, _| ());
     assert!(timeout(Duration::from_millis(300), call).await.is_err(), "it answered a call");
@@ -32,7 +32,7 @@ async fn a_frozen_node_keeps_its_sockets_and_does_nothing() {
 }
 
 #[tokio::test]
-async fn a_killed_node_is_gone_without_a_word() {
+async fn killed_node_ends_without_close_reason() {
     let (a, at_a, b, _) = pair(&tuning()).await;
     let mut messages = b.handle.subscribe(SubscribeOptions::new());
     let address = b.address();
@@ -46,7 +46,7 @@ async fn a_killed_node_is_gone_without_a_word() {
 }
 
 #[tokio::test]
-async fn a_frozen_node_can_be_killed() {
+async fn frozen_node_can_be_killed() {
     let (a, at_a, b, _) = pair(&tuning()).await;
     b.handle.freeze(true);
     sleep(Duration::from_millis(20)).await;
@@ -57,7 +57,7 @@ async fn a_frozen_node_can_be_killed() {
 }
 
 #[tokio::test]
-async fn a_stopped_node_says_goodbye() {
+async fn stopped_node_closes_its_links_with_reason_leaving() {
     let (a, at_a, b, _) = pair(&tuning()).await;
     b.handle.stop().await.unwrap();
     assert_eq!(a.end_of(at_a).await, LinkDown::Closed(CloseReason::Leaving));
@@ -65,14 +65,14 @@ async fn a_stopped_node_says_goodbye() {
 }
 
 #[tokio::test]
-async fn the_last_handle_ends_the_node() {
+async fn dropping_the_last_handle_ends_the_node() {
     let (a, at_a, b, _) = pair(&tuning()).await;
     drop(b);
     assert_eq!(a.end_of(at_a).await, LinkDown::Closed(CloseReason::Leaving));
 }
 
 #[tokio::test]
-async fn a_panic_in_the_core_ends_the_node_and_its_links() {
+async fn panic_in_the_core_ends_the_node_and_its_links() {
     let (a, at_a, b, _) = pair(&tuning()).await;
     let _ = b.handle.call(|_, _| panic!("planted by this test")).await;
     b.handle.stopped().await;
@@ -80,7 +80,7 @@ async fn a_panic_in_the_core_ends_the_node_and_its_links() {
 }
 
 #[tokio::test]
-async fn the_wall_clock_comes_first() {
+async fn wall_clock_is_the_first_input() {
     let a = start(1, tuning());
     a.told("the wall clock", |s| (*s == Seen::WallClock).then_some(())).await;
     assert_eq!(a.seen().first(), Some(&Seen::WallClock));

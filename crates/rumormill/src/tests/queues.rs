@@ -9,14 +9,14 @@ use rumormill_proto::{Class, CloseReason, Event, LinkDown, LinkId, Output};
 use super::harness::{EchoNode, Seen, identity, pair, raw_link, start, tuning, until};
 use crate::tuning::Tuning;
 
-/// A frame of some 11 KiB.
+/// A frame of about 11 KiB.
 fn bulky() -> Frame {
     let address = Address("192.0.2.1:7000".parse().unwrap());
     let neighbours = vec![(identity(1).id(), address); 256];
     Neighbourhood { neighbours: neighbours.into(), degree: 256, target: 256 }.into()
 }
 
-/// More than the kernel takes for a remote that does not read.
+/// Frames of more bytes in all than the kernel buffers for a remote that does not read.
 const MUCH: usize = 2000;
 
 fn sends(link: LinkId, class: Class) -> Vec<Output> {
@@ -33,7 +33,7 @@ async fn ends_too_slow(b: &mut EchoNode, link: LinkId) {
 }
 
 #[tokio::test]
-async fn control_that_does_not_fit_closes_the_link_and_only_that() {
+async fn control_queue_overflow_closes_only_its_own_link() {
     let mut b = start(2, Tuning { queue_control: 1 << 20, ..tuning() });
     let _never_reads = raw_link(b.address(), &identity(5)).await;
     let _other = raw_link(b.address(), &identity(6)).await;
@@ -46,7 +46,7 @@ async fn control_that_does_not_fit_closes_the_link_and_only_that() {
 }
 
 #[tokio::test]
-async fn remote_that_reads_nothing_for_too_long_loses_its_link() {
+async fn remote_that_reads_nothing_until_the_stall_timeout_loses_its_link() {
     let tuning =
         Tuning { queue_control: 1 << 30, read_stall: Duration::from_millis(300), ..tuning() };
     let mut b = start(2, tuning);
@@ -57,7 +57,7 @@ async fn remote_that_reads_nothing_for_too_long_loses_its_link() {
 }
 
 #[tokio::test]
-async fn payloads_and_announcements_that_do_not_fit_are_counted_and_the_link_stays() {
+async fn dropped_payloads_and_announcements_are_counted_and_link_stays() {
     let b = start(2, tuning());
     let _never_reads = raw_link(b.address(), &identity(5)).await;
     let (link, _) = b.link_with(identity(5).id()).await;
@@ -73,7 +73,7 @@ async fn payloads_and_announcements_that_do_not_fit_are_counted_and_the_link_sta
 }
 
 #[tokio::test]
-async fn a_slow_link_slows_nobody_else() {
+async fn slow_link_does_not_delay_other_links() {
     let (a, at_a, b, at_b) = pair(&tuning()).await;
     let _never_reads = raw_link(b.address(), &identity(5)).await;
     let (slow, _) = b.link_with(identity(5).id()).await;
@@ -88,7 +88,7 @@ async fn a_slow_link_slows_nobody_else() {
 }
 
 #[tokio::test]
-async fn what_is_queued_comes_before_the_goodbye() {
+async fn queued_frames_are_written_before_the_close_reason() {
     let (a, at_a, b, at_b) = pair(&tuning()).await;
     let mut outputs: Vec<Output> = (0..100)
         .map(|_| Output::Send { link: at_a, frame: bulky(), class: Class::Control })
@@ -101,17 +101,17 @@ async fn what_is_queued_comes_before_the_goodbye() {
     assert_eq!(frames, 100);
     assert_eq!(a.counters().get("links_closed_local"), 1);
     assert_eq!(b.counters().get("links_closed_remote"), 1);
-    // What comes later is for nobody.
+    // A later frame for the closed link is dropped.
     a.send(at_a, bulky(), Class::Control).await;
     a.counted("dropped_link_gone", 1).await;
 }
 
 #[tokio::test]
-async fn a_closed_link_ends_though_the_remote_does_not_react() {
+async fn closed_link_ends_although_remote_does_not_react() {
     let b = start(2, Tuning { close_flush: Duration::from_millis(200), ..tuning() });
     let mut silent = raw_link(b.address(), &identity(5)).await;
     let (link, _) = b.link_with(identity(5).id()).await;
-    // The remote goes on sending, and is not heard any more.
+    // The remote keeps sending; its frames are ignored.
     b.ask(vec![Output::Close { link, reason: CloseReason::Idle }]).await;
     let ping = wire::encode(&Ping { nonce: 1 }.into()).to_bytes();
     let _ = tokio::io::AsyncWriteExt::write_all(&mut silent, &ping).await;
@@ -120,7 +120,7 @@ async fn a_closed_link_ends_though_the_remote_does_not_react() {
 }
 
 #[tokio::test]
-async fn both_close_at_once_and_each_hears_of_one_end() {
+async fn link_closed_by_both_ends_at_once_ends_once_at_each() {
     let (a, at_a, b, at_b) = pair(&tuning()).await;
     tokio::join!(
         a.ask(vec![Output::Close { link: at_a, reason: CloseReason::Idle }]),

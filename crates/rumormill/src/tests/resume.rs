@@ -1,4 +1,4 @@
-//! A node that is started again with its data directory goes on where it ended.
+//! A node that is restarted with its data directory resumes where the earlier process ended.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::seed_node::SeedNode;
 use crate::store::Database;
 use crate::subscription::{Received, Start, SubscribeOptions, Subscription};
 
-/// Generous, because tests share two cores with others.
+/// Long, because tests share two cores with others.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A data directory as a killed node leaves it.
+/// Creates a data directory as a killed node leaves it.
 fn left_behind(directory: &Path, kept: &[&Batch], publisher: &Identity, delivered: u64) {
     let mut ops: Vec<StoreOp> = kept.iter().map(|&b| StoreOp::PutBatch(b.clone())).collect();
     let (publisher, epoch) = (publisher.id(), 1);
@@ -40,11 +40,11 @@ fn is_caught_up(received: &Received) -> bool {
     matches!(received, Received::CaughtUp)
 }
 
-/// The next so many numbers.
+/// The next `n` sequence numbers.
 async fn numbers(subscription: &mut Subscription, n: usize) -> Vec<u64> {
     let mut numbers = Vec::new();
     while numbers.len() < n {
-        match timeout(PATIENCE, subscription.recv()).await.expect("something comes") {
+        match timeout(PATIENCE, subscription.recv()).await.expect("a message in time") {
             Some(Received::Message(m)) => numbers.push(m.message.id().sequence),
             Some(Received::CaughtUp) => {}
             other => panic!("{other:?} after {numbers:?}"),
@@ -54,12 +54,12 @@ async fn numbers(subscription: &mut Subscription, n: usize) -> Vec<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_node_held_back_is_delivered_by_the_next_once_and_in_order() {
+async fn restarted_node_delivers_undelivered_messages_once_and_in_order() {
     let (publisher, seed) = (identity(1), seed().await);
     let mut source = Publisher::new(&publisher);
     let batches: Vec<Batch> = (0..4).map(|_| source.batch("t", &[b"a", b"b"])).collect();
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    // Numbers 4 to 7 came, 2 and 3 did not.
+    // Numbers 4 to 7 were received, 2 and 3 were not.
     let kept = [&batches[0], &batches[2], &batches[3]];
     left_behind(here.path(), &kept, &publisher, 2);
     left_behind(there.path(), &batches.iter().collect::<Vec<_>>(), &publisher, 8);
@@ -68,20 +68,17 @@ async fn what_a_killed_node_held_back_is_delivered_by_the_next_once_and_in_order
     let mut subscription = restarted.subscribe();
     let restarted = restarted.start().await.unwrap();
     let mut before = restarted.subscribe_with(SubscribeOptions::new().start(Start::Earliest));
-    assert_eq!(
-        numbers(&mut before, 2).await,
-        [0, 1],
-        "what was delivered is there to be read again"
-    );
+    assert_eq!(numbers(&mut before, 2).await, [0, 1], "delivered messages can be read again");
     let other = builder(there.path(), &seed);
     let mut others = other.subscribe();
     let other = other.start().await.unwrap();
     assert_eq!(numbers(&mut subscription, 6).await, [2, 3, 4, 5, 6, 7]);
     let next = std::iter::from_fn(|| others.try_recv()).find(|r| !is_caught_up(r));
-    assert!(next.is_none(), "it had delivered everything: {next:?}");
+    assert!(next.is_none(), "its earlier process had delivered everything: {next:?}");
     restarted.leave().await.unwrap();
 
-    // The next life has nothing to add, but to those who ask for what was.
+    // The next process delivers nothing new; the history is there for a subscription that starts at
+    // the earliest message.
     let again = builder(here.path(), &seed);
     let mut subscription = again.subscribe();
     let again = again.start().await.unwrap();

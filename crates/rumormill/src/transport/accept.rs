@@ -20,7 +20,7 @@ use crate::link;
 use crate::net::Net;
 use crate::network_key::EXPORTER_LABEL;
 
-/// First wait after a failed `accept`; it doubles up to [`ACCEPT_PAUSE_MAX`].
+/// The first pause after a failed `accept`; it doubles up to [`ACCEPT_PAUSE_MAX`].
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(2);
 
@@ -33,7 +33,7 @@ pub(crate) enum HandshakeError {
     Session(&'static str),
     #[error("Hello: {0}")]
     Hello(#[from] HelloError),
-    #[error("no link has a place left")]
+    #[error("all link slots of this node are in use")]
     NoRoom,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Session {
     pub(crate) exporter: [u8; 32],
 }
 
-/// What both directions check of a TLS session before they say Hello.
+/// The checks of a TLS session that both directions make before they send Hello.
 pub(crate) fn session<D>(connection: &ConnectionCommon<D>) -> Result<Session, HandshakeError> {
     if connection.alpn_protocol() != Some(ALPN) {
         return Err(HandshakeError::Session("it does not offer the protocol rumor/1"));
@@ -56,7 +56,7 @@ pub(crate) fn session<D>(connection: &ConnectionCommon<D>) -> Result<Session, Ha
     Ok(Session { remote, exporter })
 }
 
-/// Takes connections for ever.
+/// Accepts connections until the node ends.
 pub(crate) async fn accept_loop(net: Arc<Net>, listener: TcpListener) {
     let mut pause = ACCEPT_PAUSE;
     loop {
@@ -67,7 +67,8 @@ pub(crate) async fn accept_loop(net: Arc<Net>, listener: TcpListener) {
             Ok((stream, from)) => {
                 pause = ACCEPT_PAUSE;
                 net.tally.connections_accepted.one();
-                // At `[::]`, who comes over IPv4 has an address of IPv6 that contains the one that others know.
+                // At `[::]`, a remote that connects over IPv4 has an IPv4-mapped IPv6 address.
+                // Other nodes know its IPv4 address.
                 let from = SocketAddr::new(from.ip().to_canonical(), from.port());
                 admit(&net, stream, from, permit);
             }
@@ -90,7 +91,8 @@ pub(crate) async fn accept_loop(net: Arc<Net>, listener: TcpListener) {
     }
 }
 
-/// The remote gave up while it waited in the backlog; the next `accept` may work at once.
+/// Whether the remote gave up while it waited in the backlog; the next `accept` may succeed at
+/// once.
 fn is_the_connections_own_fault(e: &std::io::Error) -> bool {
     use std::io::ErrorKind;
     matches!(
@@ -125,7 +127,7 @@ async fn inbound(
     permit: OwnedSemaphorePermit,
     place: Place,
 ) {
-    // Boxed, so that the long life of the link does not carry the handshake's state along.
+    // Boxed, so that the long-lived link does not keep the memory of the handshake's state.
     let handshake = Box::pin(handshake(&net, stream, from));
     let result = timeout(net.tuning.handshake_deadline, handshake).await;
     drop(permit);
@@ -167,7 +169,7 @@ async fn handshake(
     stream: TcpStream,
     from: SocketAddr,
 ) -> Result<(TlsStream<Socket>, LinkInfo, OwnedSemaphorePermit), HandshakeError> {
-    // Small frames must not wait for others; if it cannot be set, they only come later.
+    // Small frames must not wait for others. If the option cannot be set, they are only later.
     let _ = stream.set_nodelay(true);
     let local_address = stream.local_addr().ok();
     let stream = Socket::new(stream, net.tally.clone());

@@ -1,11 +1,11 @@
-//! How many inbound connections each address has.
+//! The number of inbound connections from each address.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Inbound connections by address. An IPv6 host has a whole /64 to choose from, so that is what
-/// counts as one address there.
+/// Inbound connections by address. An IPv6 host can choose from a whole /64, so a /64 counts as one
+/// address.
 #[derive(Debug)]
 pub(crate) struct Addresses {
     counts: Mutex<BTreeMap<IpAddr, usize>>,
@@ -13,7 +13,7 @@ pub(crate) struct Addresses {
     loopback_exempt: bool,
 }
 
-/// One connection's place; given back when dropped.
+/// The slot of one connection; freed when dropped.
 #[derive(Debug)]
 pub(crate) struct Place {
     of: Option<(Arc<Addresses>, IpAddr)>,
@@ -39,7 +39,7 @@ impl Addresses {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a connection from `ip`, if there is one left.
+    /// A slot for a connection from `ip`, if one is free.
     pub(crate) fn enter(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
         if self.loopback_exempt && ip.to_canonical().is_loopback() {
             return Some(Place { of: None });
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_bounded_per_address_and_come_back() {
+    fn slots_are_bounded_per_address_and_freed_on_drop() {
         let a = Arc::new(Addresses::new(2, true));
         let ip: IpAddr = "192.0.2.1".parse().unwrap();
         let mapped: IpAddr = "::ffff:192.0.2.1".parse().unwrap();
@@ -83,11 +83,11 @@ mod tests {
         assert!(a.enter("192.0.2.2".parse().unwrap()).is_some());
         drop(first);
         assert!(a.enter(ip).is_some());
-        assert_eq!(a.lock().len(), 1, "an address without connections is forgotten");
+        assert_eq!(a.lock().len(), 1, "an address without connections is removed");
     }
 
     #[test]
-    fn an_ipv6_network_is_one_address_and_loopback_is_free() {
+    fn ipv6_prefix_counts_as_one_address_and_loopback_is_exempt() {
         let a = Arc::new(Addresses::new(1, true));
         let _one = a.enter("2001:db8::1".parse().unwrap()).unwrap();
         assert!(a.enter("2001:db8::2".parse().unwrap()).is_none());

@@ -26,12 +26,12 @@ use crate::net::{Arrival, Net};
 use crate::network_key::NetworkKey;
 use crate::tuning::Tuning;
 
-/// Addresses taken of one name, to choose those from that are tried.
+/// The most addresses taken from the resolution of one name.
 const MAX_RESOLVED: usize = 64;
-/// How often the name of a linked seed is resolved, to notice that it leads elsewhere.
+/// How often the name of a linked seed is resolved, to notice that it has other addresses.
 const RESOLVE_EVERY: Duration = Duration::from_secs(20);
-/// Answers in a row without the address of the link after which the seed is dialled anew. One may be a name
-/// server that gives out a part of the addresses at a time.
+/// Consecutive answers without the address of the link after which the seed is dialled anew. A
+/// single one may come from a name server that returns a part of the addresses at a time.
 const MISSES_OF_NAME: u32 = 2;
 
 /// Connects, and runs the link until it ends.
@@ -44,7 +44,7 @@ pub(crate) fn dial(net: &Arc<Net>, dial: DialId, to: DialTarget) {
 }
 
 async fn outbound(net: Arc<Net>, dial: DialId, to: DialTarget) {
-    // Boxed, so that the long life of the link does not carry the handshake's state along.
+    // Boxed, so that the long-lived link does not keep the memory of the handshake's state.
     match Box::pin(connect(&net, dial, &to)).await {
         Ok((stream, info, room)) => {
             if net.wall.is_open(info.remote, net.tuning.dial_deadline).await {
@@ -83,7 +83,8 @@ async fn outbound(net: Arc<Net>, dial: DialId, to: DialTarget) {
     }
 }
 
-/// Tells the driver when the name of a seed has led to other addresses than `at` for a while. Never ends.
+/// Tells the driver when the name of a seed has resolved to other addresses than `at` for a while.
+/// Never returns.
 async fn follow_name(net: &Arc<Net>, to: &DialTarget, at: SocketAddr) {
     let DialTarget::Seed(SeedAddress { host_port, .. }) = to else { return pending().await };
     if host_port.parse::<SocketAddr>().is_ok() {
@@ -93,7 +94,7 @@ async fn follow_name(net: &Arc<Net>, to: &DialTarget, at: SocketAddr) {
     loop {
         sleep(RESOLVE_EVERY).await;
         let found = timeout_at(Instant::now() + net.tuning.dial_deadline, lookup_host(host_port));
-        // A resolver that fails says nothing about the seed.
+        // A failure of the resolver says nothing about the seed.
         let Ok(Ok(found)) = found.await else { continue };
         let found: Vec<SocketAddr> = found.take(MAX_RESOLVED).collect();
         let leads_elsewhere = !found.is_empty() && !found.contains(&at);
@@ -115,7 +116,7 @@ fn target_text(to: &DialTarget) -> String {
     }
 }
 
-/// A connection on which both sides have said Hello.
+/// A connection on which both sides have sent Hello.
 type Established = (TlsStream<Socket>, LinkInfo);
 
 async fn connect(
@@ -130,7 +131,7 @@ async fn connect(
     Ok((stream, LinkInfo { dial: Some(dial), ..info }, room))
 }
 
-/// Races the addresses of a target, as far as Hello.
+/// Races the addresses of a target, including the exchange of Hello.
 pub(super) async fn call(
     caller: Caller<'_>,
     tuning: &Tuning,
@@ -157,8 +158,8 @@ pub(super) async fn call(
     Ok(connected)
 }
 
-/// Whether a remote is what was dialled. At a seed's name a peer may answer, or this node itself: the core
-/// has to know if that is all there is.
+/// Whether the remote is the dialled one. At the name of a seed a peer may answer, or this node
+/// itself; the core has to learn of that if no address has a better remote.
 fn is_right(caller: Caller<'_>, to: &DialTarget, info: &LinkInfo) -> bool {
     match to {
         DialTarget::Seed(_) => info.role == Role::Seed && info.remote != caller.id,
@@ -175,7 +176,8 @@ async fn addresses(to: &DialTarget) -> Result<(Option<PeerId>, Vec<SocketAddr>),
             Ok((seed.pin, found.take(MAX_RESOLVED).collect()))
         }
         DialTarget::Peer { id, addresses } => {
-            // What others say of themselves: an address nobody can have is not worth a packet.
+            // Peers advertise these addresses themselves: an address that no host can have is not
+            // worth a packet.
             let usable = |a: &SocketAddr| {
                 a.port() != 0 && !a.ip().is_unspecified() && !a.ip().is_multicast()
             };
@@ -184,7 +186,7 @@ async fn addresses(to: &DialTarget) -> Result<(Option<PeerId>, Vec<SocketAddr>),
     }
 }
 
-/// Who calls.
+/// The identity and settings of the dialling node.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Caller<'a> {
     pub(crate) id: PeerId,
@@ -204,16 +206,17 @@ async fn one_address(
 ) -> Result<Established, Failure> {
     let at = |why, e: &dyn std::fmt::Display| Failure::new(why, format!("{address}: {e}"));
     let stream = TcpStream::connect(address).await.map_err(|e| at(connect_error(&e), &e))?;
-    // Where nobody listens on a port that the system may also choose for outgoing connections, TCP
-    // can connect a socket with itself; it would even keep the port from who wants to listen there.
+    // If no process listens on a port that the system may also choose for outgoing connections, TCP
+    // can connect a socket with itself. That would even keep the port from a process that wants to
+    // listen there.
     let local_address = stream.local_addr().ok();
     if local_address == Some(address) {
-        return Err(at(DialError::Refused, &"nobody listens there"));
+        return Err(at(DialError::Refused, &"no process listens there"));
     }
-    // Small frames must not wait for others; if it cannot be set, they only come later.
+    // Small frames must not wait for others. If the option cannot be set, they are only later.
     let _ = stream.set_nodelay(true);
     let connector = caller.tls.connector(expected).map_err(|e| at(DialError::Incompatible, &e))?;
-    // No name is sent and none is checked: the key is the name.
+    // No name is sent and none is checked: the key is the identity.
     let name = ServerName::IpAddress(address.ip().into());
     let stream = Socket::new(stream, caller.tally.clone());
     let stream = connector.connect(name, stream).await.map_err(|e| {
@@ -242,7 +245,7 @@ async fn one_address(
     Ok((stream, info))
 }
 
-/// Only the host of the remote refuses a connection; that there is no route may be told by any other one.
+/// Only the host of the remote refuses a connection; any router may report that there is no route.
 fn connect_error(e: &std::io::Error) -> DialError {
     match e.kind() {
         std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::ConnectionReset => {
@@ -255,9 +258,9 @@ fn connect_error(e: &std::io::Error) -> DialError {
 
 const fn hello_error(e: &HelloError) -> DialError {
     match e {
-        // In TLS 1.3 a listener that refuses our key ends the connection only after the
-        // handshake; but then it would refuse every key, so "incompatible" is what it is. A full
-        // or crashing listener says so or just ends.
+        // In TLS 1.3 a listener that refuses the key of this node ends the connection only after
+        // the handshake. But such a listener would refuse every key, so "incompatible" is right for
+        // it. A full listener sends its reason, and a crashing one just ends.
         HelloError::Closed(CloseReason::Incompatible)
         | HelloError::Decode(_)
         | HelloError::NotHello(_)

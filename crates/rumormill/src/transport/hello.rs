@@ -1,8 +1,9 @@
-//! Hello: the first frame in each direction, and what it proves.
+//! Hello: the first frame in each direction, and the proofs in it.
 //!
-//! The dialer speaks first, in the same flight as the end of its TLS handshake, so that this costs
-//! no round trip; the listener answers only a Hello that it accepts. So when the dialer has the
-//! answer, the link works, and when it does not, it is told why by a Close in its place.
+//! The dialer sends first, in the same flight as the end of its TLS handshake, so that Hello costs
+//! no round trip; the listener answers only a Hello that it accepts. A dialer that has the answer
+//! therefore knows that the link works, and a dialer that is refused gets the reason in a Close
+//! instead.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,37 +16,37 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::network_key::{NetworkKey, Side};
 
-/// Why there was no Hello.
+/// Why there is no valid Hello.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HelloError {
     #[error("the connection ended: {0}")]
     Io(#[from] io::Error),
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    #[error("it sent {0} where Hello must come")]
+    #[error("it sent {0} instead of Hello")]
     NotHello(&'static str),
     #[error("it closed the connection ({0})")]
     Closed(CloseReason),
-    #[error("it speaks version {0}, this node speaks {PROTOCOL_VERSION}")]
+    #[error("it uses version {0}, this node uses {PROTOCOL_VERSION}")]
     Version(u16),
     #[error("{0}")]
     Network(&'static str),
 }
 
-/// What this node brings into a Hello.
+/// The local values that go into a Hello.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ours<'a> {
     pub(crate) role: Role,
     pub(crate) network_key: Option<&'a NetworkKey>,
     /// The value that binds proofs to this TLS session.
     pub(crate) exporter: &'a [u8; 32],
-    /// Where this node sees the remote.
+    /// The address of the remote as this node sees it.
     pub(crate) remote: SocketAddr,
     /// The random number of this process.
     pub(crate) process: u64,
 }
 
-/// What the remote's Hello says.
+/// The values in the remote's Hello.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Theirs {
     pub(crate) role: Role,
@@ -53,7 +54,7 @@ pub(crate) struct Theirs {
     pub(crate) process: u64,
 }
 
-/// The dialer's part.
+/// The exchange at the dialer.
 pub(crate) async fn as_dialer<S>(stream: &mut S, ours: Ours<'_>) -> Result<Theirs, HelloError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -63,13 +64,14 @@ where
     Ok(theirs)
 }
 
-/// The listener's part.
+/// The exchange at the listener.
 pub(crate) async fn as_listener<S>(stream: &mut S, ours: Ours<'_>) -> Result<Theirs, HelloError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (theirs, key) = checked(stream, &ours, Side::Dialer).await?;
-    // The answer proves the key that the dialer proved: of a ring, it may know only that one.
+    // The answer proves the same key as the dialer did: of a ring, the dialer may have only that
+    // one.
     write_frame(stream, &hello(&ours, key.as_ref(), Side::Listener)).await?;
     Ok(theirs)
 }
@@ -85,7 +87,7 @@ fn hello(ours: &Ours<'_>, key: Option<&NetworkKey>, side: Side) -> Frame {
     hello.into()
 }
 
-/// Reads the remote's Hello and refuses what does not belong here, with a word to the remote.
+/// Reads the remote's Hello, and refuses an invalid one with a reason for the remote.
 async fn checked<S>(
     stream: &mut S,
     ours: &Ours<'_>,
@@ -105,7 +107,7 @@ where
             Ok((Theirs { role: hello.role, observed, process: hello.process }, key))
         }
         Err(e) => {
-            // It is refused either way; that it also hears why is a courtesy.
+            // The remote is refused in any case; sending the reason is only a help for it.
             let reason = match e {
                 HelloError::Network(_) => CloseReason::OtherNetwork,
                 _ => CloseReason::Incompatible,
@@ -117,26 +119,26 @@ where
 }
 
 fn judge(hello: &Hello, ours: &Ours<'_>, side: Side) -> Result<Option<NetworkKey>, HelloError> {
-    // The common version is the lower of the two, and this node speaks all from 1 on.
+    // The common version is the lower of the two, and this node supports all versions from 1 on.
     if hello.version == 0 {
         return Err(HelloError::Version(hello.version));
     }
     match (ours.network_key, &hello.network_proof) {
         (None, None) => Ok(None),
         (None, Some(_)) => {
-            Err(HelloError::Network("it belongs to a network with a key, this node to none"))
+            Err(HelloError::Network("it belongs to a private network, this node to an open one"))
         }
         (Some(_), None) => {
-            Err(HelloError::Network("it proves no network key, this network needs one"))
+            Err(HelloError::Network("it proves no network key, this network requires one"))
         }
         (Some(ring), Some(proof)) => match ring.check(proof, ours.exporter, side) {
             Some(key) => Ok(Some(key)),
-            None => Err(HelloError::Network("it proves a network key that is not known here")),
+            None => Err(HelloError::Network("it proves an unknown network key")),
         },
     }
 }
 
-/// Writes one frame at once.
+/// Writes one frame and flushes it.
 pub(crate) async fn write_frame<S>(stream: &mut S, frame: &Frame) -> io::Result<()>
 where
     S: AsyncWrite + Unpin,
@@ -145,7 +147,7 @@ where
     stream.flush().await
 }
 
-/// Reads one small frame.
+/// Reads one frame of at most `limit` bytes.
 pub(crate) async fn read_frame<S>(stream: &mut S, limit: usize) -> Result<Frame, HelloError>
 where
     S: AsyncRead + Unpin,
@@ -180,7 +182,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn open_networks_and_equal_keys_meet() {
+    async fn nodes_of_open_network_and_nodes_with_equal_keys_connect() {
         let key = NetworkKey::new([1; 32]);
         for pair in [(None, None), (Some(&key), Some(&key))] {
             let (d, l) = meet(pair.0, pair.1).await;
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn different_networks_refuse_each_other_and_both_know_why() {
+    async fn nodes_of_different_networks_refuse_each_other_with_the_reason() {
         let (one, two) = (NetworkKey::new([1; 32]), NetworkKey::new([2; 32]));
         for pair in [(None, Some(&one)), (Some(&one), None), (Some(&one), Some(&two))] {
             let (d, l) = meet(pair.0, pair.1).await;
@@ -200,7 +202,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dialer_with_a_key_refuses_a_listener_that_proves_none() {
+    async fn dialer_with_a_key_refuses_listener_that_proves_none() {
         let (key, exporter) = (NetworkKey::new([1; 32]), [3; 32]);
         let (mut a, mut b) = tokio::io::duplex(4096);
         let careless = async {
@@ -213,14 +215,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn version_zero_long_frames_and_other_frames_are_refused() {
+    async fn version_zero_oversized_frame_and_other_frame_are_refused() {
         let exporter = [3; 32];
         let (version, role, observed, network_proof) = (0, Role::Peer, None, None);
         let old = Hello { version, role, observed, network_proof, process: 1 };
         let long = [vec![0, 0, 8, 0], vec![0; 2048]].concat();
         let cases: [(Vec<u8>, &str); 3] = [
-            (wire::encode(&old.into()).to_bytes().to_vec(), "speaks version 0"),
-            (wire::encode(&Frame::GetPeerList).to_bytes().to_vec(), "GetPeerList where Hello"),
+            (wire::encode(&old.into()).to_bytes().to_vec(), "uses version 0"),
+            (wire::encode(&Frame::GetPeerList).to_bytes().to_vec(), "GetPeerList instead of Hello"),
             (long, "at most 1024"),
         ];
         for (bytes, expected) in cases {

@@ -1,4 +1,4 @@
-//! Asking who answers at an address, without being a node of the network.
+//! Identifies the node at an address, without being a node of the network.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,38 +17,39 @@ use crate::network_key::NetworkKey;
 use crate::random_bytes;
 use crate::tuning::Tuning;
 
-/// Who answered.
+/// The node that answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Identified {
     /// The key that it proved.
     pub id: PeerId,
-    /// What it says it is.
+    /// The role that it claims.
     pub role: Role,
-    /// Where it answered.
+    /// The address at which it answered.
     pub address: SocketAddr,
 }
 
-/// Why nobody was identified.
+/// Why no node was identified.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentifyError {
-    /// Nobody answered, or not as a node of this network does: the reason, and what was found.
+    /// No node of this network answered: the reason, and the details.
     #[error("{why} ({detail})")]
     Call {
-        /// As a node would be told.
+        /// The reason, as a dialling node gets it.
         why: DialError,
-        /// Of the address that says most.
+        /// The most informative failure among all addresses.
         detail: String,
     },
-    /// This process cannot make a call.
+    /// This process cannot dial.
     #[error(transparent)]
     Setup(StartError),
 }
 
-/// Connects to an address as a node does, proves the network key if there is one, learns who is there, and
-/// says goodbye: what a peer would find there, without being one. If the address has a pin, only that key
-/// will do. It takes as long as a dial of a node does, at most.
+/// Connects to an address as a node does, proves the network key if one is given, returns the
+/// identity of the node there, and closes the link. It finds the same node that a dialling peer
+/// would find, without joining the network. If the address has a pin, only a node with that key is
+/// accepted. It takes at most as long as the dial of a node.
 ///
 /// # Errors
 /// See [`IdentifyError`].
@@ -74,7 +75,7 @@ pub async fn identify(
         call(caller, &Tuning::of(Role::Peer), &DialTarget::Seed(address.clone()))
             .await
             .map_err(|f| IdentifyError::Call { why: f.why, detail: f.detail })?;
-    // A courtesy: what was to be learnt is.
+    // Only politeness: the result is known already.
     let _ = write_frame(&mut stream, &Close { reason: CloseReason::Done }.into()).await;
     let _ = stream.shutdown().await;
     Ok(Identified { id: info.remote, role: info.role, address: info.remote_address })

@@ -1,8 +1,8 @@
 //! Happy eyeballs (RFC 8305): connection attempts to the addresses of one remote, started a quarter of a
 //! second apart and racing.
 //!
-//! The race covers all of TCP, TLS and Hello, not TCP alone: an address at which another process answers, or
-//! one that accepts and stays silent, must not hide the address of the right one.
+//! The race covers TCP, TLS and Hello, not TCP alone: an address at which another process answers,
+//! or one that accepts and stays silent, must not hide the address of the right node.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -16,10 +16,11 @@ use tokio::time::{Instant, sleep_until};
 
 /// Time between two attempts (RFC 8305, section 5: "Connection Attempt Delay").
 pub(super) const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-/// Addresses tried of one remote: at [`ATTEMPT_DELAY`] the last attempt begins after 1.75 s.
+/// The most addresses tried for one remote: at [`ATTEMPT_DELAY`] the last attempt begins after 1.75
+/// s.
 pub(super) const MAX_ATTEMPTS: usize = 8;
 
-/// Why one address, or all of them, did not do.
+/// Why one address, or all of them, failed.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) why: DialError,
@@ -32,16 +33,16 @@ impl Failure {
     }
 }
 
-/// How an attempt that connected is judged.
+/// The result of an attempt that connected.
 #[derive(Debug)]
 pub(super) enum Connected<T> {
-    /// The remote is what was dialled: the race is over.
+    /// The remote is the dialled one: the race is over.
     Right(T),
-    /// The remote can be what was meant only if no other address has anything better.
+    /// The remote is used only if no other address has the dialled one.
     Doubtful(T),
 }
 
-/// Of the failures at several addresses, the one that says most about the remote.
+/// The more informative of two failures.
 fn more_telling(a: Failure, b: Failure) -> Failure {
     let weight = |f: &Failure| match f.why {
         DialError::WrongIdentity | DialError::OtherNetwork => 4,
@@ -52,9 +53,9 @@ fn more_telling(a: Failure, b: Failure) -> Failure {
     if weight(&a) > weight(&b) { a } else { b }
 }
 
-/// Orders addresses for a race: the families alternate, beginning with that of the first address, each in its
-/// given order (RFC 8305, section 4); `first` comes before all if it is among them. At most
-/// [`MAX_ATTEMPTS`], each once.
+/// Orders addresses for a race: the families alternate, beginning with the family of the first
+/// address, each family in its given order (RFC 8305, section 4); `first` precedes all others if it
+/// is among them. At most [`MAX_ATTEMPTS`], each once.
 pub(super) fn interleave(
     addresses: impl IntoIterator<Item = SocketAddr>,
     first: Option<SocketAddr>,
@@ -79,12 +80,13 @@ pub(super) fn interleave(
     ordered
 }
 
-/// Races `attempt` over `addresses`, in their order. An attempt starts [`ATTEMPT_DELAY`] after the one before
-/// it, or at once when one fails; the first that connects to the right remote wins, and the others are
-/// dropped. A doubtful one wins when no other is left, or at the deadline.
+/// Races `attempt` over `addresses`, in their order. An attempt starts [`ATTEMPT_DELAY`] after the
+/// previous one, or at once when one fails. The first attempt that connects to the right remote
+/// wins, and the others are dropped. A doubtful remote wins when no other attempt is left, or at
+/// the deadline.
 ///
 /// # Errors
-/// No attempt connected by the deadline: the failure that says most.
+/// No attempt connected by the deadline: the most informative failure.
 pub(super) async fn race<T, F>(
     addresses: Vec<SocketAddr>,
     deadline: Instant,
@@ -142,15 +144,15 @@ mod tests {
         SocketAddr::from(([192, 0, 2, n], 7000))
     }
 
-    /// What an address does, for the tests.
+    /// The behaviour of an address in the tests.
     #[derive(Clone, Copy)]
     enum Remote {
         Silent,
         Refuses,
-        /// Another key, after so many milliseconds.
+        /// A node with another key answers after this many milliseconds.
         Wrong(u64),
         Doubtful,
-        /// The right one, after so many milliseconds.
+        /// The right node answers after this many milliseconds.
         Answers(u64),
     }
 
@@ -182,20 +184,20 @@ mod tests {
     }
 
     #[test]
-    fn families_alternate_and_the_address_that_worked_comes_first() {
+    fn families_alternate_and_the_address_that_answered_last_comes_first() {
         let list = ["[2001:db8::1]:1", "[2001:db8::2]:1", "192.0.2.1:1", "[2001:db8::1]:1"];
         let ordered = interleave(list.map(at), None);
         assert_eq!(ordered, ["[2001:db8::1]:1", "192.0.2.1:1", "[2001:db8::2]:1"].map(at));
         let ordered = interleave(list.map(at), Some(at("[2001:db8::2]:1")));
         assert_eq!(ordered, ["[2001:db8::2]:1", "[2001:db8::1]:1", "192.0.2.1:1"].map(at));
         let elsewhere = interleave(list.map(at), Some(at("192.0.2.9:1")));
-        assert!(!elsewhere.contains(&at("192.0.2.9:1")), "the name does not lead there any more");
+        assert!(!elsewhere.contains(&at("192.0.2.9:1")), "the name has this address no more");
         assert_eq!(interleave((0..100).map(host), Some(host(99))).len(), MAX_ATTEMPTS);
         assert_eq!(interleave((0..100).map(host), Some(host(99)))[0], host(99));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn live_address_behind_seven_dead_ones_connects_before_the_deadline() {
+    async fn live_address_behind_seven_silent_ones_connects_before_the_deadline() {
         let mut remotes = [Remote::Silent; MAX_ATTEMPTS];
         remotes[MAX_ATTEMPTS - 1] = Remote::Answers(10);
         let (result, took) = run(&remotes).await;
@@ -209,26 +211,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn wrong_process_does_not_hide_the_right_one() {
+    async fn node_with_another_key_does_not_hide_the_right_one() {
         assert_eq!(run(&[Remote::Wrong(5), Remote::Answers(5)]).await, (Ok(host(1)), 10));
-        // Also where it answers first because the right one is slow.
+        // Also if it answers first because the right one is slow.
         assert_eq!(run(&[Remote::Answers(400), Remote::Wrong(5)]).await, (Ok(host(0)), 400));
         assert_eq!(run(&[Remote::Doubtful, Remote::Answers(5)]).await, (Ok(host(1)), 5));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn doubtful_remote_wins_only_where_no_other_is_left() {
+    async fn doubtful_remote_wins_only_if_no_other_is_left() {
         assert_eq!(run(&[Remote::Doubtful, Remote::Refuses]).await, (Ok(host(0)), 0));
         assert_eq!(run(&[Remote::Silent, Remote::Doubtful]).await, (Ok(host(1)), 3000));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn slow_first_address_wins_against_a_dead_second_one() {
+    async fn slow_first_address_wins_over_silent_second_one() {
         assert_eq!(run(&[Remote::Answers(300), Remote::Silent]).await, (Ok(host(0)), 300));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn failure_that_says_most_is_reported_at_the_deadline() {
+    async fn most_informative_failure_is_reported_at_the_deadline() {
         assert_eq!(run(&[Remote::Silent, Remote::Refuses]).await.0, Err(DialError::TimedOut));
         let wrong = run(&[Remote::Silent, Remote::Wrong(1)]).await;
         assert_eq!(wrong, (Err(DialError::WrongIdentity), 3000));

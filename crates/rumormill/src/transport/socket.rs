@@ -1,8 +1,8 @@
 //! A TCP connection that reads ahead under load.
 //!
-//! TLS asks for 4 KiB at a time, because it does not know how much is coming. A connection on which
-//! much is coming reads it in large pieces, and hands out the 4 KiB from memory; one that is idle
-//! keeps no memory for it.
+//! TLS requests 4 KiB at a time, because it does not know how much will arrive. A busy connection
+//! reads large chunks and passes them on in parts of 4 KiB; an idle connection keeps no memory for
+//! that.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -15,12 +15,12 @@ use tokio::net::TcpStream;
 
 use crate::counters::Tally;
 
-/// What is read at once under load.
+/// Bytes per read on a busy connection.
 const AHEAD: usize = 64 * 1024;
-/// A read that brings less than this found the end of what there was.
+/// A read that returns less than this has emptied the receive buffer.
 const LITTLE: usize = 4 * 1024;
 
-/// Buffers that a thread keeps for the next connection under load.
+/// The most buffers that a thread keeps for the next busy connection.
 const SPARE: usize = 4;
 
 thread_local! {
@@ -46,12 +46,12 @@ fn give_back(buffer: &mut Vec<u8>) {
 #[derive(Debug)]
 pub(crate) struct Socket {
     stream: TcpStream,
-    /// What was read ahead; empty while little comes.
+    /// Bytes read ahead; empty on an idle connection.
     ahead: Vec<u8>,
-    /// The part of it that is not handed out yet.
+    /// The range of it that is not passed on yet.
     from: usize,
     to: usize,
-    /// The last read found as much as it had room for.
+    /// Whether the last read filled its buffer.
     busy: bool,
     tally: Arc<Tally>,
 }

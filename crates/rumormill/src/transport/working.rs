@@ -1,4 +1,4 @@
-//! Which address of a remote with several worked last.
+//! The address that worked last for each remote with several addresses.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -6,7 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rumormill_proto::{DialTarget, PeerId};
 
-/// Remotes remembered. Of more, peers are forgotten before seeds: their addresses are tried in the order given.
+/// The most remotes remembered. Beyond that, peers are forgotten before seeds: their addresses are
+/// then tried in the given order.
 const MAX_REMEMBERED: usize = 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,7 +26,7 @@ impl From<&DialTarget> for Remote {
     }
 }
 
-/// The address at which each remote answered last, of those that have several.
+/// The address at which each remote with several addresses answered last.
 #[derive(Debug, Default)]
 pub(crate) struct WorkingAddresses(Mutex<BTreeMap<Remote, SocketAddr>>);
 
@@ -52,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_remembered_by_remote_and_bounded() {
+    fn addresses_are_remembered_by_remote_up_to_a_bound() {
         let working = WorkingAddresses::default();
         let peer = |n: u32| {
             let mut bytes = [0; 32];

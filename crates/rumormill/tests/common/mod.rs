@@ -1,6 +1,6 @@
 //! Networks over real loopback sockets, for the tests of the public API.
 
-// Each test program uses a part of it.
+// Each test program uses a part of this module.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ use rumormill::{
 };
 use tokio::time::{Instant, sleep, timeout};
 
-/// Generous, because all these networks share two cores with each other.
+/// Long, because all these networks share two cores with each other.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) async fn until<T, F: Future<Output = Option<T>>>(
@@ -38,7 +38,7 @@ pub(crate) fn config() -> Config {
     Config::lan().build().unwrap()
 }
 
-/// `RUST_LOG=rumormill=debug` shows what a failing network did.
+/// With `RUST_LOG=rumormill=debug`, prints the log of a failing network.
 pub(crate) fn follow_along() {
     let filter = tracing_subscriber::EnvFilter::from_default_env();
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
@@ -123,8 +123,8 @@ pub(crate) async fn connected(peers: &[Node]) {
     until("one component", || async { one_component(peers).await.then_some(()) }).await;
 }
 
-/// Connected, and everybody has two neighbours that a seed knows of: who has only one has only one
-/// witness of its death.
+/// Waits until all peers are connected, and each has two neighbours that a seed knows of: a peer
+/// with one neighbour would have only one witness of its death.
 pub(crate) async fn settled(network: &Network, peers: &[Node]) {
     connected(peers).await;
     until("two neighbours each", || async {
@@ -135,7 +135,7 @@ pub(crate) async fn settled(network: &Network, peers: &[Node]) {
     .await;
 }
 
-/// Two peers that are not neighbours, so that neither is a witness that the other one needs.
+/// Removes two peers that are not neighbours, so that neither is needed as a witness of the other.
 pub(crate) async fn take_two_strangers(peers: &mut Vec<Node>) -> (Node, Node) {
     let (i, j) = until("two peers that are not neighbours", || async {
         for (i, peer) in peers.iter().enumerate() {
@@ -177,19 +177,19 @@ pub(crate) async fn event<T>(events: &mut Events, pick: impl Fn(&Event) -> Optio
     timeout(PATIENCE, search).await.expect("no such event in time")
 }
 
-/// What a reader saw of each publisher's life: its numbers, which must be consecutive from the first
-/// one on, each once; gaps are counted.
+/// Checks the messages of each stream: the numbers must be consecutive from the first one on, each
+/// once; gaps are counted.
 #[derive(Debug, Default)]
 pub(crate) struct Orderly {
     next: std::collections::BTreeMap<rumormill::StreamId, u64>,
     /// Messages.
     pub(crate) messages: u64,
-    /// Messages that were told to be missing.
+    /// Messages that were reported missing.
     pub(crate) missing: u64,
 }
 
 impl Orderly {
-    /// Takes the next thing; it must be what comes next of its publisher.
+    /// Records the next element; it must follow the previous one of its stream.
     pub(crate) fn take(&mut self, received: &Received) {
         let (stream, from, to) = match received {
             Received::Message(m) => {
@@ -208,7 +208,7 @@ impl Orderly {
         *next = to;
     }
 
-    /// The number after the last one, by publisher's life.
+    /// The number after the last one, by stream.
     pub(crate) fn ends(&self) -> Vec<u64> {
         self.next.values().copied().collect()
     }

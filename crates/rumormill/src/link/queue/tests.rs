@@ -19,11 +19,11 @@ fn of_size(n: u8, size: usize) -> Encoded {
 }
 
 fn frame(n: u8) -> Encoded {
-    // Ten of these fill a queue of 1000.
+    // Ten of these frames fill a queue of 1000.
     of_size(n, 100 - OVERHEAD)
 }
 
-/// What a remote that reads at once has taken.
+/// Takes frames for a remote that reads at once.
 fn take(q: &LinkQueue, bytes: usize, mut to: impl FnMut(Class, Encoded)) -> Taken {
     let now = Instant::now();
     let mut position = None;
@@ -44,7 +44,7 @@ fn is_position(frame: &Encoded) -> Option<u64> {
     }
 }
 
-/// The next frame by itself: its class and number.
+/// The next frame alone: its class and number.
 fn next(q: &LinkQueue) -> Result<(Class, u8), Taken> {
     let mut got = None;
     match take(q, 1, |class, frame| got = Some((class, frame.head[0]))) {
@@ -54,7 +54,7 @@ fn next(q: &LinkQueue) -> Result<(Class, u8), Taken> {
 }
 
 #[test]
-fn announcements_and_probes_drop_the_oldest() {
+fn full_announcement_or_probe_queue_drops_oldest_frames() {
     for class in [Class::Announce, Class::Liveness] {
         let q = queue();
         for n in 0..10 {
@@ -67,7 +67,7 @@ fn announcements_and_probes_drop_the_oldest() {
 }
 
 #[test]
-fn payloads_and_history_that_do_not_fit_are_skipped_and_the_queued_ones_stay() {
+fn payload_or_history_that_does_not_fit_is_skipped_and_queued_frames_stay() {
     for class in [Class::Payload, Class::History] {
         let q = queue();
         for n in 0..10 {
@@ -80,7 +80,7 @@ fn payloads_and_history_that_do_not_fit_are_skipped_and_the_queued_ones_stay() {
 }
 
 #[test]
-fn half_full_is_told_once_until_it_was_a_quarter() {
+fn half_full_is_reported_once_until_queue_was_below_a_quarter() {
     let q = queue();
     let push = |n| q.push(Class::Payload, frame(n));
     let told: Vec<Pushed> = (0..7).map(push).collect();
@@ -88,14 +88,14 @@ fn half_full_is_told_once_until_it_was_a_quarter() {
     assert_eq!(told.iter().filter(|p| **p == Pushed::HalfFull).count(), 1);
     let drain = |n| (0..n).for_each(|_| assert!(next(&q).is_ok()));
     drain(3);
-    assert!((0..3).all(|n| push(n) == Pushed::Queued), "it was never below a quarter");
+    assert!((0..3).all(|n| push(n) == Pushed::Queued), "the queue was never below a quarter");
     drain(5);
     let told: Vec<Pushed> = (0..4).map(push).collect();
     assert_eq!(told[3], Pushed::HalfFull);
 }
 
 #[test]
-fn control_that_does_not_fit_is_an_overflow_and_has_its_own_room() {
+fn control_queue_overflows_independently_of_payloads() {
     let q = queue();
     for n in 0..10 {
         q.push(Class::Payload, frame(n));
@@ -105,7 +105,7 @@ fn control_that_does_not_fit_is_an_overflow_and_has_its_own_room() {
 }
 
 #[test]
-fn probes_go_first_then_control_announcements_payloads_history_and_goodbye() {
+fn frames_are_taken_in_order_of_their_class_and_close_reason_comes_last() {
     let q = queue();
     q.push(Class::Last, frame(5));
     q.push(Class::History, frame(4));
@@ -126,7 +126,7 @@ fn probes_go_first_then_control_announcements_payloads_history_and_goodbye() {
 }
 
 #[test]
-fn history_has_its_share_beside_payloads_and_all_that_they_leave() {
+fn history_gets_its_share_beside_payloads_and_the_rest_when_payloads_are_gone() {
     let q = queue();
     for n in 0..8 {
         q.push(Class::Payload, frame(n));
@@ -139,9 +139,9 @@ fn history_has_its_share_beside_payloads_and_all_that_they_leave() {
 }
 
 #[test]
-fn ones_own_are_taken_when_the_last_of_them_is() {
+fn own_payloads_count_as_taken_when_the_last_of_them_is_taken() {
     let q = queue();
-    assert!(q.has_taken_own(), "there are none");
+    assert!(q.has_taken_own(), "the queue has no own payloads");
     q.push(Class::Payload, frame(1));
     q.push(Class::Payload, frame(2));
     q.mark_own();
@@ -152,7 +152,7 @@ fn ones_own_are_taken_when_the_last_of_them_is() {
 }
 
 #[test]
-fn many_small_frames_are_taken_at_once_and_a_large_one_alone() {
+fn many_small_frames_are_taken_at_once_and_large_frame_alone() {
     let q = queue();
     for n in 0..9 {
         q.push(Class::Payload, frame(n));
@@ -167,7 +167,7 @@ fn many_small_frames_are_taken_at_once_and_a_large_one_alone() {
 }
 
 #[test]
-fn probes_do_not_wait_for_the_window_and_large_frames_go_in_pieces() {
+fn probes_bypass_the_window_and_large_frames_are_split_into_pieces() {
     let tuning = Tuning { read_stall: Duration::from_secs(9), ..Tuning::of(Role::Peer) };
     let (q, now) = (LinkQueue::new(&tuning), Instant::now());
     q.push(Class::Payload, of_size(1, 100_000));
@@ -181,7 +181,7 @@ fn probes_do_not_wait_for_the_window_and_large_frames_go_in_pieces() {
     });
     assert_eq!(taken, Taken::Some);
     assert!((1000..5000).contains(&bytes), "{bytes} bytes into the window of a new link");
-    let Taken::Waits(until) = q.take(1 << 20, now, |_, _| ()) else { panic!("it is full") };
+    let Taken::Waits(until) = q.take(1 << 20, now, |_, _| ()) else { panic!("the window is open") };
     assert!(until <= now + Duration::from_secs(9));
 
     q.push(Class::Liveness, frame(7));
@@ -195,11 +195,11 @@ fn probes_do_not_wait_for_the_window_and_large_frames_go_in_pieces() {
     q.was_read(*positions.last().unwrap(), now, Duration::ZERO);
     let mut next = Vec::new();
     q.take(1 << 20, now, |class, _| next.push(class));
-    assert_eq!(next[..2], [Class::Control, Class::Payload], "control between the pieces");
+    assert_eq!(next[..2], [Class::Control, Class::Payload], "control goes between the pieces");
 }
 
 #[test]
-fn a_link_closed_as_too_slow_does_not_write_its_backlog() {
+fn link_closed_as_too_slow_drops_its_backlog() {
     let q = queue();
     q.push(Class::Payload, frame(3));
     q.close(CloseReason::TooSlow);
@@ -207,7 +207,7 @@ fn a_link_closed_as_too_slow_does_not_write_its_backlog() {
 }
 
 #[test]
-fn a_frame_without_a_tail_is_a_frame() {
+fn frame_without_tail_is_queued_and_taken() {
     let q = queue();
     q.push(Class::Control, Encoded { head: vec![7].into(), tail: Bytes::new() });
     assert_eq!(next(&q), Ok((Class::Control, 7)));
@@ -222,7 +222,7 @@ struct SlowRemote {
 }
 
 impl SlowRemote {
-    /// Takes what the queue gives now.
+    /// Takes the frames that the queue releases now.
     fn take(&mut self, q: &LinkQueue, now: Instant, delay: Duration) -> Taken {
         while self.owed.front().is_some_and(|(at, _)| *at <= now) {
             let (_, position) = self.owed.pop_front().unwrap();
@@ -239,7 +239,7 @@ impl SlowRemote {
 }
 
 #[test]
-fn link_that_carries_little_sends_few_positions_and_never_waits_for_its_window() {
+fn link_with_little_traffic_sends_few_positions_and_never_waits_for_its_window() {
     let q = LinkQueue::new(&Tuning::of(Role::Peer));
     let (mut now, mut remote) = (Instant::now(), SlowRemote::default());
     for n in 0..100 {
@@ -252,7 +252,7 @@ fn link_that_carries_little_sends_few_positions_and_never_waits_for_its_window()
 }
 
 #[test]
-fn link_whose_frames_wait_is_always_owed_an_answer() {
+fn remote_owes_an_answer_whenever_frames_wait() {
     for seed in 0..50_u64 {
         let q = LinkQueue::new(&Tuning::of(Role::Peer));
         let (mut now, mut remote) = (Instant::now(), SlowRemote::default());
@@ -269,7 +269,9 @@ fn link_whose_frames_wait_is_always_owed_an_answer() {
             let class = [Class::Payload, Class::Control, Class::Liveness][random(3) as usize];
             q.push(class, of_size(1, size));
             while remote.take(&q, now, Duration::from_millis(random(300))) == Taken::Some {}
-            if let Taken::Waits(until) = q.take(1 << 17, now, |_, _| panic!("it waits")) {
+            if let Taken::Waits(until) =
+                q.take(1 << 17, now, |_, _| panic!("the queue released a frame"))
+            {
                 assert!(!remote.owed.is_empty(), "seed {seed}: nothing will open the window");
                 assert!(until > now, "seed {seed}: the remote has had no time");
             }
