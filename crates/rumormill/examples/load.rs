@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rumormill::{
-    Config, Counters, Listener, MessageId, Node, PeerState, Received, SeedAddress, SeedNode,
+    Config, Counters, Listener, MessageId, Node, PeerState, SeedAddress, SeedNode, SubscriptionItem,
 };
 
 #[global_allocator]
@@ -114,7 +114,7 @@ async fn start(o: &Options) -> (SeedNode, Vec<Node>) {
 
 /// The figures of one reader.
 #[derive(Debug, Default)]
-struct Seen {
+struct ReaderFigures {
     messages: u64,
     bytes: u64,
     gaps: u64,
@@ -125,16 +125,21 @@ struct Seen {
     delays: Vec<(MessageId, u16, Duration)>,
 }
 
-async fn read(node: Node, epoch: Instant, with_delays: bool, count: Arc<AtomicU64>) -> Seen {
+async fn read(
+    node: Node,
+    epoch: Instant,
+    with_delays: bool,
+    count: Arc<AtomicU64>,
+) -> ReaderFigures {
     let mut inbox = node.subscribe();
     drop(node);
-    let mut seen = Seen::default();
+    let mut seen = ReaderFigures::default();
     let mut next: BTreeMap<_, u64> = BTreeMap::new();
     let mut stream = None;
     let mut expected = 0;
     while let Some(received) = inbox.recv().await {
         match received {
-            Received::Message(m) => {
+            SubscriptionItem::Message(m) => {
                 let id = m.message.id();
                 if stream != Some(id.stream()) {
                     if let Some(stream) = stream.replace(id.stream()) {
@@ -156,12 +161,12 @@ async fn read(node: Node, epoch: Instant, with_delays: bool, count: Arc<AtomicU6
                     seen.last = Some(Instant::now());
                 }
             }
-            Received::Gap(gap) => {
+            SubscriptionItem::Gap(gap) => {
                 seen.gaps += gap.to - gap.from;
                 expected = gap.to;
                 stream = Some(gap.stream());
             }
-            Received::CaughtUp => {}
+            SubscriptionItem::CaughtUp => {}
         }
     }
     seen
@@ -216,15 +221,15 @@ async fn run(o: Options) {
         .map(|p| nodes[p * o.nodes / o.publishers].clone())
         .map(|node| tokio::spawn(publish(node, o.clone(), epoch, until)))
         .collect();
-    let stuck = tokio::spawn(tell_if_stuck(nodes.clone(), until + Duration::from_secs(10)));
+    let stuck = tokio::spawn(report_if_blocked(nodes.clone(), until + Duration::from_secs(10)));
     let mut sent = 0;
     for publisher in publishers {
         sent += publisher.await.unwrap();
     }
     stuck.abort();
     let expected = sent * o.nodes as u64;
-    let patience = Instant::now() + Duration::from_secs(20);
-    while count.load(Ordering::Relaxed) < expected && Instant::now() < patience {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while count.load(Ordering::Relaxed) < expected && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let (cpu, rss) = (cpu_seconds() - cpu, (rss_kib() - before_nodes) / o.nodes as f64);
@@ -232,7 +237,7 @@ async fn run(o: Options) {
     for node in &nodes {
         node.kill();
     }
-    let mut all = Seen::default();
+    let mut all = ReaderFigures::default();
     let mut last_by_message: BTreeMap<MessageId, Duration> = BTreeMap::new();
     let mut delays = Vec::new();
     let mut by_hops: BTreeMap<u16, Vec<Duration>> = BTreeMap::new();
@@ -319,9 +324,9 @@ fn quantiles(of: &str, mut delays: Vec<Duration>) {
 }
 
 /// Prints the state of all nodes if publishers are still blocked at `at`.
-async fn tell_if_stuck(nodes: Vec<Node>, at: Instant) {
+async fn report_if_blocked(nodes: Vec<Node>, at: Instant) {
     tokio::time::sleep_until(at.into()).await;
-    println!("publishers are stuck:");
+    println!("publishers are blocked:");
     for node in &nodes {
         let s = node.snapshot().await.unwrap();
         println!(

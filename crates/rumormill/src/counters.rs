@@ -5,14 +5,14 @@ use std::sync::{Mutex, PoisonError};
 
 use rumormill_proto::Counters;
 
-use crate::delays::DelayTally;
+use crate::delays::DelayRecorder;
 
 /// One counter that many tasks add to.
 #[derive(Debug, Default)]
-pub(crate) struct Count(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
-impl Count {
-    pub(crate) fn one(&self) {
+impl Counter {
+    pub(crate) fn increment(&self) {
         self.add(1);
     }
 
@@ -28,9 +28,9 @@ impl Count {
 
 /// The current fault of a component as text; `None` while the component works.
 #[derive(Debug, Default)]
-pub(crate) struct Problem(Mutex<Option<String>>);
+pub(crate) struct FaultText(Mutex<Option<String>>);
 
-impl Problem {
+impl FaultText {
     pub(crate) fn set(&self, problem: Option<String>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = problem;
     }
@@ -44,15 +44,15 @@ macro_rules! define_counters {
     ($( $(#[$doc:meta])* $name:ident, )*) => {
         /// The counters of one node's transport and store.
         #[derive(Debug, Default)]
-        pub(crate) struct Tally {
-            $( $(#[$doc])* pub(crate) $name: Count, )*
+        pub(crate) struct TransportCounters {
+            $( $(#[$doc])* pub(crate) $name: Counter, )*
             /// Delays of the messages that this node delivered.
-            pub(crate) delays: DelayTally,
+            pub(crate) delays: DelayRecorder,
             /// Why the store cannot make changes durable now.
-            pub(crate) store_problem: Problem,
+            pub(crate) store_problem: FaultText,
         }
 
-        impl Tally {
+        impl TransportCounters {
             /// All counters by name, including those that are zero: a metric that exists only after
             /// its first failure is missing on dashboards.
             pub(crate) fn snapshot(&self) -> Counters {
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn snapshot_names_every_counter_including_zeros() {
-        let t = Tally::default();
+        let t = TransportCounters::default();
         t.frames_in.add(3);
         let s = t.snapshot();
         assert_eq!(s.get("frames_in"), 3);

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::counters::Count;
+use crate::counters::Counter;
 
 /// Upper bounds of the buckets, in microseconds: from a message that stays on one host to a message
 /// that waited for the end of a partition.
@@ -25,12 +25,12 @@ const BOUNDS: [u64; 14] = [
 
 /// A histogram that many tasks add to.
 #[derive(Debug, Default)]
-pub(crate) struct DelayTally {
-    buckets: [Count; BOUNDS.len() + 1],
-    sum_us: Count,
+pub(crate) struct DelayRecorder {
+    buckets: [Counter; BOUNDS.len() + 1],
+    sum_us: Counter,
 }
 
-impl DelayTally {
+impl DelayRecorder {
     /// Counts `messages` that each took `delay`.
     pub(crate) fn add(&self, delay: Duration, messages: u64) {
         let us = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
@@ -44,7 +44,7 @@ impl DelayTally {
     pub(crate) fn snapshot(&self) -> DelayHistogram {
         let bounds = BOUNDS.map(Duration::from_micros).map(Some).into_iter().chain([None]);
         DelayHistogram {
-            buckets: bounds.zip(self.buckets.iter().map(Count::get)).collect(),
+            buckets: bounds.zip(self.buckets.iter().map(Counter::get)).collect(),
             sum: Duration::from_micros(self.sum_us.get()),
         }
     }
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn delay_is_counted_in_first_bucket_with_bound_not_below_it() {
-        let t = DelayTally::default();
+        let t = DelayRecorder::default();
         t.add(Duration::ZERO, 1);
         t.add(Duration::from_micros(250), 2);
         t.add(Duration::from_micros(251), 4);

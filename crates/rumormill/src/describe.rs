@@ -6,7 +6,7 @@
 use rumormill_proto::{Event, Name, PeerId};
 use rumormill_units::count::counted;
 
-use crate::publish::Unconfirmed;
+use crate::publish::UnconfirmedMessages;
 
 /// Describes an event in one line, without its time and without the name of the node.
 ///
@@ -211,7 +211,7 @@ fn every_node(event: &Event) -> String {
             )
         }
         &Event::LeftUnconfirmed { epoch, from, to, others, earlier } => {
-            let what = Unconfirmed { epoch, from, to, others, earlier };
+            let what = UnconfirmedMessages { epoch, from, to, others, earlier };
             format!("leaves, and no other node that stays is known to hold {what}")
         }
         Event::Left { acknowledged: true } => "left the network".to_owned(),

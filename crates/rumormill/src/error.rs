@@ -15,7 +15,7 @@ use crate::publish::ReceiptError;
 pub enum BindError {
     /// Another process listens at this address.
     #[error("{0} is taken by another process: choose another port, or port 0 to have one chosen")]
-    Taken(SocketAddr),
+    AddressInUse(SocketAddr),
     /// The operating system refuses it.
     #[error("cannot listen on {address}: {source}")]
     Refused {
@@ -132,7 +132,7 @@ pub enum StartError {
 
 impl StartError {
     /// The error for a failed use of a data directory.
-    pub(crate) fn of_data_dir(path: PathBuf, source: io::Error) -> Self {
+    pub(crate) fn for_data_dir(path: PathBuf, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 StartError::DiskFull { path }

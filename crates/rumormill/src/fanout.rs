@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::Notify;
 
 /// The most items that may wait for one receiver.
-const MAX_ITEMS: usize = 4096;
+const MAX_WAITING_ITEMS: usize = 4096;
 /// The most bytes that may wait for one receiver.
-const MAX_BYTES: usize = 16 * 1024 * 1024;
+const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 
 #[derive(Debug)]
-struct Waiting<T> {
+struct ReceiverState<T> {
     items: VecDeque<(Arc<T>, usize)>,
     bytes: usize,
     missed: u64,
@@ -23,7 +23,7 @@ struct Waiting<T> {
 
 #[derive(Debug)]
 struct Queue<T> {
-    waiting: Mutex<Waiting<T>>,
+    waiting: Mutex<ReceiverState<T>>,
     wake: Notify,
 }
 
@@ -39,7 +39,9 @@ impl<T> Queue<T> {
         w.items.push_back((item, size));
         w.bytes += size;
         let mut missed = 0;
-        while w.items.len() > 1 && (w.items.len() > MAX_ITEMS || w.bytes > MAX_BYTES) {
+        while w.items.len() > 1
+            && (w.items.len() > MAX_WAITING_ITEMS || w.bytes > MAX_WAITING_BYTES)
+        {
             if let Some((_, size)) = w.items.pop_front() {
                 w.bytes -= size;
                 missed += 1;
@@ -59,22 +61,23 @@ impl<T> Queue<T> {
 
 /// The sending end.
 #[derive(Debug)]
-pub(crate) struct Hub<T> {
+pub(crate) struct FanoutSender<T> {
     receivers: Mutex<(Vec<Weak<Queue<T>>>, bool)>,
 }
 
-impl<T> Hub<T> {
+impl<T> FanoutSender<T> {
     pub(crate) fn new() -> Self {
-        Hub { receivers: Mutex::new((Vec::new(), false)) }
+        FanoutSender { receivers: Mutex::new((Vec::new(), false)) }
     }
 
     /// Adds a receiver of all items sent from now on.
-    pub(crate) fn subscribe(&self) -> Receiver<T> {
+    pub(crate) fn subscribe(&self) -> FanoutReceiver<T> {
         let mut receivers = lock(&self.receivers);
-        let waiting = Waiting { items: VecDeque::new(), bytes: 0, missed: 0, closed: receivers.1 };
+        let waiting =
+            ReceiverState { items: VecDeque::new(), bytes: 0, missed: 0, closed: receivers.1 };
         let queue = Arc::new(Queue { waiting: Mutex::new(waiting), wake: Notify::new() });
         receivers.0.push(Arc::downgrade(&queue));
-        Receiver(queue)
+        FanoutReceiver(queue)
     }
 
     /// Sends an item to all receivers without waiting; `size` counts against the byte bound of each
@@ -108,7 +111,7 @@ impl<T> Hub<T> {
 
 /// An element that a receiver gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Got<T> {
+pub(crate) enum FanoutItem<T> {
     /// The next item.
     Item(T),
     /// The number of items that this receiver lost because it was slow.
@@ -117,14 +120,14 @@ pub(crate) enum Got<T> {
 
 /// The receiving end.
 #[derive(Debug)]
-pub(crate) struct Receiver<T>(Arc<Queue<T>>);
+pub(crate) struct FanoutReceiver<T>(Arc<Queue<T>>);
 
-impl<T: Clone> Receiver<T> {
+impl<T: Clone> FanoutReceiver<T> {
     /// The next element, without waiting.
-    pub(crate) fn try_recv(&mut self) -> Option<Got<T>> {
+    pub(crate) fn try_recv(&mut self) -> Option<FanoutItem<T>> {
         let mut w = lock(&self.0.waiting);
         if w.missed > 0 {
-            return Some(Got::Missed(std::mem::take(&mut w.missed)));
+            return Some(FanoutItem::Missed(std::mem::take(&mut w.missed)));
         }
         let (item, size) = w.items.pop_front()?;
         w.bytes -= size;
@@ -132,11 +135,11 @@ impl<T: Clone> Receiver<T> {
             w.items = VecDeque::new();
         }
         drop(w);
-        Some(Got::Item(Arc::unwrap_or_clone(item)))
+        Some(FanoutItem::Item(Arc::unwrap_or_clone(item)))
     }
 
     /// The next element; `None` after the sender has closed. Cancel safe.
-    pub(crate) async fn recv(&mut self) -> Option<Got<T>> {
+    pub(crate) async fn recv(&mut self) -> Option<FanoutItem<T>> {
         loop {
             if let Some(got) = self.try_recv() {
                 return Some(got);
@@ -156,46 +159,46 @@ mod tests {
 
     #[tokio::test]
     async fn receivers_get_items_in_order_then_the_end() {
-        let hub = Hub::new();
-        let mut a = hub.subscribe();
-        assert_eq!(hub.send(1, 1), 0);
-        let mut b = hub.subscribe();
-        hub.send(2, 1);
-        hub.close();
-        assert_eq!(a.recv().await, Some(Got::Item(1)));
-        assert_eq!(a.recv().await, Some(Got::Item(2)));
+        let sender = FanoutSender::new();
+        let mut a = sender.subscribe();
+        assert_eq!(sender.send(1, 1), 0);
+        let mut b = sender.subscribe();
+        sender.send(2, 1);
+        sender.close();
+        assert_eq!(a.recv().await, Some(FanoutItem::Item(1)));
+        assert_eq!(a.recv().await, Some(FanoutItem::Item(2)));
         assert_eq!(a.recv().await, None);
-        assert_eq!(b.recv().await, Some(Got::Item(2)));
+        assert_eq!(b.recv().await, Some(FanoutItem::Item(2)));
         assert_eq!(b.recv().await, None);
-        assert_eq!(hub.subscribe().recv().await, None);
+        assert_eq!(sender.subscribe().recv().await, None);
     }
 
     #[tokio::test]
     async fn slow_receiver_learns_how_many_it_missed_and_does_not_block_sender() {
-        let hub = Hub::new();
-        let mut slow = hub.subscribe();
-        let total = MAX_ITEMS as u64 + 10;
-        let missed: u64 = (0..total).map(|n| hub.send(n, 1)).sum();
+        let sender = FanoutSender::new();
+        let mut slow = sender.subscribe();
+        let total = MAX_WAITING_ITEMS as u64 + 10;
+        let missed: u64 = (0..total).map(|n| sender.send(n, 1)).sum();
         assert_eq!(missed, 10);
-        assert_eq!(slow.recv().await, Some(Got::Missed(10)));
-        assert_eq!(slow.recv().await, Some(Got::Item(10)));
+        assert_eq!(slow.recv().await, Some(FanoutItem::Missed(10)));
+        assert_eq!(slow.recv().await, Some(FanoutItem::Item(10)));
     }
 
     #[tokio::test]
     async fn waiting_bytes_are_bounded_but_one_item_always_fits() {
-        let hub = Hub::new();
-        let mut r = hub.subscribe();
-        assert_eq!(hub.send("a", MAX_BYTES + 1), 0);
-        assert_eq!(hub.send("b", 1), 1);
-        assert_eq!(r.recv().await, Some(Got::Missed(1)));
-        assert_eq!(r.recv().await, Some(Got::Item("b")));
+        let sender = FanoutSender::new();
+        let mut r = sender.subscribe();
+        assert_eq!(sender.send("a", MAX_WAITING_BYTES + 1), 0);
+        assert_eq!(sender.send("b", 1), 1);
+        assert_eq!(r.recv().await, Some(FanoutItem::Missed(1)));
+        assert_eq!(r.recv().await, Some(FanoutItem::Item("b")));
     }
 
     #[tokio::test]
     async fn dropped_receiver_is_removed_at_next_send() {
-        let hub = Hub::new();
-        drop(hub.subscribe());
-        hub.send(1, 1);
-        assert!(lock(&hub.receivers).0.is_empty());
+        let sender = FanoutSender::new();
+        drop(sender.subscribe());
+        sender.send(1, 1);
+        assert!(lock(&sender.receivers).0.is_empty());
     }
 }

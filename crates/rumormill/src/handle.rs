@@ -9,16 +9,16 @@ use std::time::Duration;
 use rumormill_proto::{Counters, Message, MessageId, PeerId, Time};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::counters::Tally;
+use crate::context::NodeContext;
+use crate::counters::TransportCounters;
 use crate::delays::DelayHistogram;
-use crate::driver::{Command, DuplicateIdentity, Hubs, Seat};
+use crate::driver::{AppChannels, Command, DuplicateIdentity, SharedCore};
 use crate::error::Stopped;
 use crate::gate::Gate;
-use crate::net::Net;
-use crate::publish::{Handover, LeaveError, ReceiptBook};
+use crate::partition::Partition;
+use crate::publish::{Handover, LeaveError, PendingReceipts};
 use crate::subscription::{Events, SubscribeOptions, Subscription};
 use crate::tuning::LEAVE_WITHIN;
-use crate::wall::Wall;
 
 /// A handle to a node's driver. The driver ends when the last handle is dropped.
 pub(crate) struct Handle<C>(Arc<Inner<C>>);
@@ -27,11 +27,11 @@ struct Inner<C> {
     id: PeerId,
     address: SocketAddr,
     commands: mpsc::Sender<Command<C>>,
-    seat: Arc<Seat<C>>,
-    hubs: Hubs,
+    shared_core: Arc<SharedCore<C>>,
+    channels: AppChannels,
     gate: Gate,
-    wall: Wall,
-    tally: Arc<Tally>,
+    partition: Partition,
+    counters: Arc<TransportCounters>,
     /// Closed when all tasks of the node have ended.
     ended: watch::Receiver<()>,
 }
@@ -50,18 +50,29 @@ impl<C> fmt::Debug for Handle<C> {
 
 impl<C: 'static> Handle<C> {
     pub(crate) fn new(
-        net: &Arc<Net>,
+        context: &Arc<NodeContext>,
         address: SocketAddr,
         commands: mpsc::Sender<Command<C>>,
-        seat: Arc<Seat<C>>,
-        hubs: Hubs,
+        shared_core: Arc<SharedCore<C>>,
+        channels: AppChannels,
         ended: watch::Receiver<()>,
     ) -> Self {
         // The handle does not hold the context itself: the node has ended when the context is
         // dropped.
-        let (gate, wall, tally) = (net.gate.clone(), net.wall.clone(), net.tally.clone());
-        let id = net.id();
-        Handle(Arc::new(Inner { id, address, commands, seat, hubs, gate, wall, tally, ended }))
+        let (gate, partition, counters) =
+            (context.gate.clone(), context.partition.clone(), context.counters.clone());
+        let id = context.id();
+        Handle(Arc::new(Inner {
+            id,
+            address,
+            commands,
+            shared_core,
+            channels,
+            gate,
+            partition,
+            counters,
+            ended,
+        }))
     }
 
     pub(crate) fn id(&self) -> PeerId {
@@ -101,7 +112,7 @@ impl<C: 'static> Handle<C> {
         let sent = self.0.commands.send(Command::Leave(within)).await;
         self.stopped().await;
         // An earlier call may have recorded the outcome.
-        self.0.hubs.handover.outcome()?;
+        self.0.channels.handover.outcome()?;
         Ok(sent.map_err(|_| Stopped)?)
     }
 
@@ -111,7 +122,7 @@ impl<C: 'static> Handle<C> {
     }
 
     pub(crate) fn handover(&self) -> &Arc<Handover> {
-        &self.0.hubs.handover
+        &self.0.channels.handover
     }
 
     pub(crate) fn kill(&self) {
@@ -122,8 +133,8 @@ impl<C: 'static> Handle<C> {
         self.0.gate.freeze(frozen);
     }
 
-    pub(crate) fn cut_off(&self, from: BTreeSet<PeerId>) {
-        self.0.wall.stand_before(from);
+    pub(crate) fn partition_from(&self, peers: BTreeSet<PeerId>) {
+        self.0.partition.set_unreachable(peers);
     }
 
     pub(crate) async fn stopped(&self) {
@@ -132,38 +143,38 @@ impl<C: 'static> Handle<C> {
     }
 
     pub(crate) fn subscribe(&self, options: SubscribeOptions) -> Subscription {
-        Subscription::open(&self.0.hubs.log, options)
+        Subscription::open(&self.0.channels.log, options)
     }
 
-    pub(crate) fn seat(&self) -> &Arc<Seat<C>> {
-        &self.0.seat
+    pub(crate) fn shared_core(&self) -> &Arc<SharedCore<C>> {
+        &self.0.shared_core
     }
 
     pub(crate) fn gate(&self) -> &Gate {
         &self.0.gate
     }
 
-    pub(crate) fn receipts(&self) -> &Arc<ReceiptBook> {
-        &self.0.hubs.receipts
+    pub(crate) fn receipts(&self) -> &Arc<PendingReceipts> {
+        &self.0.channels.receipts
     }
 
     pub(crate) fn duplicate_identity(&self) -> Option<DuplicateIdentity> {
-        self.0.hubs.duplicate_identity()
+        self.0.channels.duplicate_identity()
     }
 
     pub(crate) fn events(&self) -> Events {
-        Events(self.0.hubs.events.subscribe())
+        Events(self.0.channels.events.subscribe())
     }
 
     pub(crate) fn delays(&self) -> DelayHistogram {
-        self.0.tally.delays.snapshot()
+        self.0.counters.delays.snapshot()
     }
 
     pub(crate) fn add_counters(&self, counters: &mut Counters) {
-        counters.merge(&self.0.tally.snapshot());
+        counters.merge(&self.0.counters.snapshot());
     }
 
     pub(crate) fn store_problem(&self) -> Option<String> {
-        self.0.tally.store_problem.get()
+        self.0.counters.store_problem.get()
     }
 }

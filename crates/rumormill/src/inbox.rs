@@ -14,35 +14,35 @@ use rumormill_proto::LinkId;
 use rumormill_proto::wire::Frame;
 use tokio::sync::Notify;
 
-use crate::net::Arrival;
+use crate::context::DriverInput;
 use crate::tuning::Tuning;
 
 /// Driver time that a link gets in one round.
-const QUANTUM: Duration = Duration::from_millis(1);
+const LINK_QUANTUM: Duration = Duration::from_millis(1);
 /// The largest debt of a link. A link in debt is passed over while other links have frames.
 const DEBT_LIMIT_MICROS: i64 = 50_000;
 /// The most frames taken from one link under one lock, if each of them is cheap.
-const CHUNK: usize = 16;
+const MAX_FRAMES_PER_TURN: usize = 16;
 /// The most inputs of no link taken under one lock.
-const GENERAL_CHUNK: usize = 256;
+const MAX_GENERAL_PER_TURN: usize = 256;
 
 #[expect(clippy::cast_possible_truncation, reason = "a quantum is a millisecond")]
-const QUANTUM_MICROS: i64 = QUANTUM.as_micros() as i64;
+const LINK_QUANTUM_MICROS: i64 = LINK_QUANTUM.as_micros() as i64;
 
 /// The lane whose inputs were taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Served {
+pub(crate) enum ServedLane {
     /// All lanes are empty.
-    Nobody,
+    Empty,
     /// Inputs of no link, or probes and their answers.
-    Everybody,
+    Shared,
     /// Frames of one link; a call of [`Inbox::charge`] has to follow.
     Link(LinkId),
 }
 
 #[derive(Debug)]
 struct Lane {
-    waiting: VecDeque<(Arrival, usize)>,
+    waiting: VecDeque<(DriverInput, usize)>,
     bytes: usize,
     /// Frames of this link in the lane of probes.
     probes: usize,
@@ -51,7 +51,7 @@ struct Lane {
     /// Whether the lane is in the order of turns, or is being served.
     in_turn: bool,
     /// Signals free capacity to the reader of this link, the only task that waits for it.
-    room: Arc<Notify>,
+    capacity: Arc<Notify>,
 }
 
 impl Lane {
@@ -60,26 +60,26 @@ impl Lane {
             waiting: VecDeque::new(),
             bytes: 0,
             probes: 0,
-            balance: QUANTUM_MICROS,
+            balance: LINK_QUANTUM_MICROS,
             in_turn: false,
-            room: Arc::new(Notify::new()),
+            capacity: Arc::new(Notify::new()),
         }
     }
 
-    fn pop(&mut self) -> Option<Arrival> {
-        let (news, size) = self.waiting.pop_front()?;
+    fn pop(&mut self) -> Option<DriverInput> {
+        let (input, size) = self.waiting.pop_front()?;
         self.bytes -= size;
-        if self.waiting.is_empty() && self.waiting.capacity() > CHUNK {
+        if self.waiting.is_empty() && self.waiting.capacity() > MAX_FRAMES_PER_TURN {
             self.waiting = VecDeque::new();
         }
-        Some(news)
+        Some(input)
     }
 }
 
 #[derive(Debug, Default)]
 struct State {
-    general: VecDeque<Arrival>,
-    probes: VecDeque<(LinkId, Arrival)>,
+    general: VecDeque<DriverInput>,
+    probes: VecDeque<(LinkId, DriverInput)>,
     /// Probes were served last, so a lane comes next: probes starve no link.
     probes_were_last: bool,
     lanes: HashMap<LinkId, Lane>,
@@ -92,18 +92,18 @@ impl State {
         self.general.is_empty() && self.probes.is_empty() && self.turns.is_empty()
     }
 
-    fn take_probes(&mut self, into: &mut Vec<Arrival>) {
-        for (link, news) in self.probes.drain(..) {
+    fn take_probes(&mut self, into: &mut Vec<DriverInput>) {
+        for (link, input) in self.probes.drain(..) {
             if let Some(lane) = self.lanes.get_mut(&link) {
                 lane.probes -= 1;
-                lane.room.notify_one();
+                lane.capacity.notify_one();
             }
-            into.push(news);
+            into.push(input);
         }
     }
 
     /// Puts a link into the order of turns, unless it is there already.
-    fn enter(&mut self, link: LinkId) {
+    fn enqueue_turn(&mut self, link: LinkId) {
         if let Some(lane) = self.lanes.get_mut(&link)
             && !lane.in_turn
         {
@@ -118,9 +118,9 @@ impl State {
 pub(crate) struct Inbox {
     state: Mutex<State>,
     /// An input has arrived.
-    news: Notify,
+    arrived: Notify,
     /// The lane of inputs that belong to no link has capacity again.
-    general_room: Notify,
+    general_capacity: Notify,
     limit_general: usize,
     limit_frames: usize,
     limit_bytes: usize,
@@ -131,8 +131,8 @@ impl Inbox {
     pub(crate) fn new(tuning: &Tuning) -> Self {
         Inbox {
             state: Mutex::default(),
-            news: Notify::new(),
-            general_room: Notify::new(),
+            arrived: Notify::new(),
+            general_capacity: Notify::new(),
             limit_general: tuning.inputs,
             limit_frames: tuning.inputs_per_link,
             limit_bytes: tuning.input_bytes_per_link,
@@ -149,72 +149,77 @@ impl Inbox {
 
     /// Hands in an input of no link, or the end of a link. Waits while the driver is behind.
     /// Reports of the store never wait, because the driver may be waiting for the store.
-    pub(crate) async fn tell(&self, news: Arrival) {
-        if let Arrival::Down { link, .. } = &news {
+    pub(crate) async fn push(&self, input: DriverInput) {
+        if let DriverInput::LinkDown { link, .. } = &input {
             // The last input of a link: it follows all its frames.
             let link = *link;
             let mut s = self.lock();
-            s.lanes.entry(link).or_insert_with(Lane::new).waiting.push_back((news, 0));
-            s.enter(link);
+            s.lanes.entry(link).or_insert_with(Lane::new).waiting.push_back((input, 0));
+            s.enqueue_turn(link);
             drop(s);
-            return self.news.notify_one();
+            return self.arrived.notify_one();
         }
-        let mut news = Some(news);
+        let mut input = Some(input);
         loop {
-            let room = self.general_room.notified();
-            news = self.put_general(news);
-            if news.is_none() {
-                return self.news.notify_one();
+            let freed = self.general_capacity.notified();
+            input = self.try_push(input);
+            if input.is_none() {
+                return self.arrived.notify_one();
             }
-            room.await;
+            freed.await;
         }
     }
 
     /// Returns the input if the lane is full.
-    fn put_general(&self, news: Option<Arrival>) -> Option<Arrival> {
+    fn try_push(&self, input: Option<DriverInput>) -> Option<DriverInput> {
         let mut s = self.lock();
-        if s.general.len() >= self.limit_general && !matches!(news, Some(Arrival::Stored(_))) {
-            return news;
+        if s.general.len() >= self.limit_general && !matches!(input, Some(DriverInput::Stored(_))) {
+            return input;
         }
-        s.general.extend(news);
+        s.general.extend(input);
         None
     }
 
     /// Hands in a frame of a link; waits while the lane of that link is full.
-    pub(crate) async fn frame(&self, link: LinkId, news: Arrival, size: usize) {
-        let mut news = news;
+    pub(crate) async fn push_frame(&self, link: LinkId, input: DriverInput, size: usize) {
+        let mut input = input;
         loop {
-            match self.put(link, news, size) {
-                Ok(()) => return self.news.notify_one(),
-                Err((back, room)) => {
-                    news = back;
-                    room.notified().await;
+            match self.try_push_frame(link, input, size) {
+                Ok(()) => return self.arrived.notify_one(),
+                Err((back, capacity)) => {
+                    input = back;
+                    capacity.notified().await;
                 }
             }
         }
     }
 
     /// Returns the input if the lane is full, with the signal of free capacity.
-    fn put(&self, link: LinkId, news: Arrival, size: usize) -> Result<(), (Arrival, Arc<Notify>)> {
-        let is_probe = matches!(&news, Arrival::Frame { frame, .. } if frame.is_liveness());
+    fn try_push_frame(
+        &self,
+        link: LinkId,
+        input: DriverInput,
+        size: usize,
+    ) -> Result<(), (DriverInput, Arc<Notify>)> {
+        let is_probe = matches!(&input, DriverInput::Frame { frame, .. } if frame.is_liveness());
         let mut s = self.lock();
         let lane = s.lanes.entry(link).or_insert_with(Lane::new);
-        let has_room = if is_probe {
+        let has_capacity = if is_probe {
             lane.probes < self.limit_probes
         } else {
             lane.waiting.is_empty()
                 || (lane.waiting.len() < self.limit_frames && lane.bytes + size <= self.limit_bytes)
         };
-        if !has_room {
-            return Err((news, lane.room.clone()));
+        if !has_capacity {
+            return Err((input, lane.capacity.clone()));
         }
         if is_probe {
             lane.probes += 1;
-            s.probes.push_back((link, news));
+            s.probes.push_back((link, input));
         } else {
             lane.bytes += size;
-            lane.waiting.push_back((news, size));
-            s.enter(link);
+            lane.waiting.push_back((input, size));
+            s.enqueue_turn(link);
         }
         Ok(())
     }
@@ -226,46 +231,46 @@ impl Inbox {
         // A driver that always finds an input still lets other tasks of its thread run.
         tokio::task::coop::consume_budget().await;
         while self.lock().is_empty() {
-            self.news.notified().await;
+            self.arrived.notified().await;
         }
     }
 
     /// Takes the next inputs: those of no link first, then probes, then those of the link whose
     /// turn it is.
-    pub(crate) fn next(&self, into: &mut Vec<Arrival>) -> Served {
+    pub(crate) fn take_next(&self, into: &mut Vec<DriverInput>) -> ServedLane {
         let mut guard = self.lock();
         let s = &mut *guard;
         if !s.general.is_empty() {
-            into.extend(s.general.drain(..s.general.len().min(GENERAL_CHUNK)));
-            self.general_room.notify_waiters();
-            return Served::Everybody;
+            into.extend(s.general.drain(..s.general.len().min(MAX_GENERAL_PER_TURN)));
+            self.general_capacity.notify_waiters();
+            return ServedLane::Shared;
         }
         if !s.probes.is_empty() && (!s.probes_were_last || s.turns.is_empty()) {
             s.probes_were_last = true;
             s.take_probes(into);
-            return Served::Everybody;
+            return ServedLane::Shared;
         }
         s.probes_were_last = false;
         while let Some(link) = s.turns.pop_front() {
             let Some(lane) = s.lanes.get_mut(&link) else { continue };
             if lane.balance <= 0 {
-                lane.balance += QUANTUM_MICROS;
+                lane.balance += LINK_QUANTUM_MICROS;
                 s.turns.push_back(link);
                 continue;
             }
-            while into.len() < CHUNK
-                && let Some(news) = lane.pop()
+            while into.len() < MAX_FRAMES_PER_TURN
+                && let Some(input) = lane.pop()
             {
-                let cheap = is_cheap(&news);
-                into.push(news);
+                let cheap = is_cost_proportional(&input);
+                into.push(input);
                 if !cheap {
                     break;
                 }
             }
-            lane.room.notify_one();
-            return Served::Link(link);
+            lane.capacity.notify_one();
+            return ServedLane::Link(link);
         }
-        Served::Nobody
+        ServedLane::Empty
     }
 
     /// Charges the link that was served last. It stays first in turn while it has frames and
@@ -279,7 +284,7 @@ impl Inbox {
             lane.in_turn = false;
             if lane.balance > 0 {
                 // Unused credit is not saved up; debt stays.
-                lane.balance = QUANTUM_MICROS;
+                lane.balance = LINK_QUANTUM_MICROS;
             }
         } else if lane.balance > 0 {
             s.turns.push_front(link);
@@ -290,17 +295,17 @@ impl Inbox {
 
     /// Takes all inputs of no link, all probes, and one frame of every link that has some. The core
     /// then sees a sign of life of each neighbour before it judges silence.
-    pub(crate) fn first_of_each(&self, into: &mut Vec<Arrival>) {
+    pub(crate) fn take_one_of_each(&self, into: &mut Vec<DriverInput>) {
         let mut guard = self.lock();
         let s = &mut *guard;
         into.extend(s.general.drain(..));
-        self.general_room.notify_waiters();
+        self.general_capacity.notify_waiters();
         s.take_probes(into);
         for _ in 0..s.turns.len() {
             let Some(link) = s.turns.pop_front() else { break };
             let Some(lane) = s.lanes.get_mut(&link) else { continue };
             into.extend(lane.pop());
-            lane.room.notify_one();
+            lane.capacity.notify_one();
             lane.in_turn = !lane.waiting.is_empty();
             if lane.in_turn {
                 s.turns.push_back(link);
@@ -316,8 +321,8 @@ impl Inbox {
 
 /// Whether the cost of a frame is in proportion to its size. Such frames are taken in groups. A
 /// request is taken alone, and its cost is charged before the next one.
-fn is_cheap(news: &Arrival) -> bool {
-    let Arrival::Frame { frame, .. } = news else { return false };
+fn is_cost_proportional(input: &DriverInput) -> bool {
+    let DriverInput::Frame { frame, .. } = input else { return false };
     matches!(**frame, Frame::Gossip(_) | Frame::Announce(_) | Frame::Ack(_) | Frame::Pulled(_))
 }
 
@@ -352,14 +357,14 @@ mod tests {
         Inbox::new(&tuning)
     }
 
-    fn frame(link: u64, frame: impl Into<Frame>) -> Arrival {
+    fn frame(link: u64, frame: impl Into<Frame>) -> DriverInput {
         let frame: Verified<Frame> = Verifier::new().verify(frame.into()).unwrap();
-        Arrival::Frame { link: LinkId(link), frame }
+        DriverInput::Frame { link: LinkId(link), frame }
     }
 
     /// Hands in a frame; `false` if the lane is full.
     fn put(inbox: &Inbox, link: u64, f: impl Into<Frame>, size: usize) -> bool {
-        poll_once(inbox.frame(LinkId(link), frame(link, f), size)).is_some()
+        poll_once(inbox.push_frame(LinkId(link), frame(link, f), size)).is_some()
     }
 
     fn request() -> Pull {
@@ -370,23 +375,23 @@ mod tests {
         Pulled { batches: 1, refused: false, nonce: 0 }
     }
 
-    fn link_of(news: &Arrival) -> u64 {
-        match news {
-            Arrival::Frame { link, .. } | Arrival::Down { link, .. } => link.0,
+    fn link_of(input: &DriverInput) -> u64 {
+        match input {
+            DriverInput::Frame { link, .. } | DriverInput::LinkDown { link, .. } => link.0,
             other => panic!("{other:?}"),
         }
     }
 
     /// Serves the next link, and returns it with the number of its frames; `spent` is their cost.
     fn serve(inbox: &Inbox, spent: Duration) -> (u64, usize) {
-        let mut news = Vec::new();
-        match inbox.next(&mut news) {
-            Served::Link(link) => {
+        let mut inputs = Vec::new();
+        match inbox.take_next(&mut inputs) {
+            ServedLane::Link(link) => {
                 inbox.charge(link, spent);
-                (link.0, news.len())
+                (link.0, inputs.len())
             }
-            Served::Everybody => (link_of(&news[0]), news.len()),
-            Served::Nobody => (0, 0),
+            ServedLane::Shared => (link_of(&inputs[0]), inputs.len()),
+            ServedLane::Empty => (0, 0),
         }
     }
 
@@ -413,9 +418,11 @@ mod tests {
         // Requests of the first link cost 4 ms each, those of the second 100 µs.
         let mut order = String::new();
         for _ in 0..10 {
-            let mut news = Vec::new();
-            let Served::Link(link) = inbox.next(&mut news) else { panic!("no link was served") };
-            assert_eq!(news.len(), 1, "a request is taken alone");
+            let mut inputs = Vec::new();
+            let ServedLane::Link(link) = inbox.take_next(&mut inputs) else {
+                panic!("no link was served")
+            };
+            assert_eq!(inputs.len(), 1, "a request is taken alone");
             inbox.charge(link, if link.0 == 1 { ms(4) } else { Duration::from_micros(100) });
             order += &link.0.to_string();
         }
@@ -451,13 +458,16 @@ mod tests {
     fn end_of_link_comes_after_its_frames() {
         let inbox = inbox();
         put(&inbox, 1, request(), 10);
-        let down = Arrival::Down { link: LinkId(1), why: LinkDown::Lost };
-        poll_once(inbox.tell(down)).unwrap();
-        let mut news = Vec::new();
-        inbox.next(&mut news);
+        let down = DriverInput::LinkDown { link: LinkId(1), why: LinkDown::Lost };
+        poll_once(inbox.push(down)).unwrap();
+        let mut inputs = Vec::new();
+        inbox.take_next(&mut inputs);
         inbox.charge(LinkId(1), Duration::ZERO);
-        inbox.next(&mut news);
-        assert!(matches!(news[..], [Arrival::Frame { .. }, Arrival::Down { .. }]), "{news:?}");
+        inbox.take_next(&mut inputs);
+        assert!(
+            matches!(inputs[..], [DriverInput::Frame { .. }, DriverInput::LinkDown { .. }]),
+            "{inputs:?}"
+        );
         inbox.remove(LinkId(1));
         inbox.charge(LinkId(1), Duration::ZERO);
         assert_eq!(serve(&inbox, Duration::ZERO), (0, 0));
@@ -470,9 +480,9 @@ mod tests {
             (0..3).for_each(|_| assert!(put(&inbox, link, request(), 10)));
         }
         put(&inbox, 9, Ping { nonce: 1 }, 10);
-        let mut news = Vec::new();
-        inbox.first_of_each(&mut news);
-        assert_eq!(news.iter().map(link_of).collect::<Vec<_>>(), [9, 1, 2, 3]);
+        let mut inputs = Vec::new();
+        inbox.take_one_of_each(&mut inputs);
+        assert_eq!(inputs.iter().map(link_of).collect::<Vec<_>>(), [9, 1, 2, 3]);
         assert_eq!(serve(&inbox, Duration::ZERO), (1, 1));
     }
 }

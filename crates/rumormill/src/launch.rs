@@ -9,15 +9,15 @@ use rumormill_proto::wire::Verifier;
 use rumormill_proto::{Config, Identity, Role, SeedAddress};
 use tokio::sync::mpsc;
 
-use crate::counters::Tally;
-use crate::driver::{self, Audience, Clock, Core, DriverSetup, Seat};
+use crate::context::{ContextSetup, NewContext, NodeContext};
+use crate::counters::TransportCounters;
+use crate::driver::{self, ChannelsGuard, Clock, Core, DriverSetup, SharedCore};
 use crate::error::StartError;
 use crate::handle::Handle;
 use crate::listener::Listener;
-use crate::net::{Net, NetSetup, NewNet};
 use crate::network_key::NetworkKey;
 use crate::store::{self, Database};
-use crate::trace::Label;
+use crate::trace::NodeLabel;
 use crate::transport;
 use crate::tuning::Tuning;
 
@@ -36,9 +36,9 @@ pub(crate) struct Launch {
     pub(crate) data_dir: Option<PathBuf>,
     pub(crate) network_key: Option<NetworkKey>,
     pub(crate) tuning: Tuning,
-    pub(crate) hubs: Audience,
+    pub(crate) channels: ChannelsGuard,
     pub(crate) verifier: Arc<Verifier>,
-    pub(crate) tally: Arc<Tally>,
+    pub(crate) counters: Arc<TransportCounters>,
 }
 
 impl Launch {
@@ -53,9 +53,9 @@ impl Launch {
             data_dir: None,
             network_key: None,
             tuning: Tuning::of(role),
-            hubs: Audience::new(),
+            channels: ChannelsGuard::new(),
             verifier: Arc::new(Verifier::new()),
-            tally: Arc::default(),
+            counters: Arc::default(),
         }
     }
 
@@ -90,29 +90,29 @@ impl Launch {
     pub(crate) fn run<C: Core>(
         self,
         make: impl FnOnce() -> C,
-        label: Label,
+        label: NodeLabel,
         identity: Identity,
         listener: Listener,
         database: Option<Database>,
     ) -> Result<Handle<C>, StartError> {
-        let setup = NetSetup {
+        let setup = ContextSetup {
             label,
             role: self.role,
             identity,
             network_key: self.network_key,
             tuning: self.tuning,
             verifier: self.verifier,
-            tally: self.tally,
+            counters: self.counters,
         };
-        let NewNet { net, ended } = Net::set_up(setup)?;
+        let NewContext { context, ended } = NodeContext::create(setup)?;
         let address = listener.local_addr();
         tracing::info!(
             target: "rumormill::node",
-            node = %net.label.name,
-            id = %net.label.id,
+            node = %context.label.name,
+            id = %context.label.id,
             "{} begins as a {}, version {}, at {address}",
-            net.label,
-            match net.role {
+            context.label,
+            match context.role {
                 Role::Peer => "peer",
                 Role::Seed => "seed",
             },
@@ -121,24 +121,25 @@ impl Launch {
         let socket = listener.into_tokio()?;
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let mut core = make();
-        if self.hubs.progress.is_attached() {
+        if self.channels.progress.is_attached() {
             core.follow_consumer();
         }
         let restored = core.take_restored();
         if let Some(config) = &self.config {
-            self.hubs.log.bound(config.retention_bytes(), config.retention_age());
+            self.channels.log.bound(config.retention_bytes(), config.retention_age());
         }
-        self.hubs.log.restore(restored);
-        let seat = Arc::new(Seat::new(core, Clock::start()));
-        let hubs = self.hubs.hand_over();
-        let handle = Handle::new(&net, address, commands, seat.clone(), hubs.clone(), ended);
-        let store = database.map(|database| store::spawn(&net, database));
-        let accepting = net.clone();
+        self.channels.log.restore(restored);
+        let shared_core = Arc::new(SharedCore::new(core, Clock::start()));
+        let channels = self.channels.into_driver();
+        let handle =
+            Handle::new(&context, address, commands, shared_core.clone(), channels.clone(), ended);
+        let store = database.map(|database| store::spawn(&context, database));
+        let accepting = context.clone();
         tokio::spawn(async move {
             let work = transport::accept_loop(accepting.clone(), socket);
-            let _ = accepting.gate.govern(work).await;
+            let _ = accepting.gate.run(work).await;
         });
-        driver::spawn(DriverSetup { seat, net, hubs, commands: inbox, store });
+        driver::spawn(DriverSetup { shared_core, context, channels, commands: inbox, store });
         Ok(handle)
     }
 }

@@ -38,7 +38,7 @@ impl Listener {
     /// not use it.
     pub fn bind(address: SocketAddr) -> Result<Listener, BindError> {
         let refused = |source: io::Error| match source.kind() {
-            io::ErrorKind::AddrInUse => BindError::Taken(address),
+            io::ErrorKind::AddrInUse => BindError::AddressInUse(address),
             _ => BindError::Refused { address, source },
         };
         let takes_all = address.ip() == Ipv6Addr::UNSPECIFIED;
@@ -107,7 +107,7 @@ mod tests {
     fn error_for_address_in_use_names_the_address() {
         let first = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let e = Listener::bind(first.local_addr()).unwrap_err();
-        assert!(matches!(e, BindError::Taken(a) if a == first.local_addr()));
+        assert!(matches!(e, BindError::AddressInUse(a) if a == first.local_addr()));
         assert!(e.to_string().contains(&first.local_addr().to_string()), "{e}");
     }
 

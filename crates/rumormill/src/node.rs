@@ -16,16 +16,16 @@ use rumormill_proto::{
 };
 
 use crate::delays::DelayHistogram;
-use crate::driver::{DuplicateIdentity, Stamped, wall};
+use crate::driver::{DuplicateIdentity, TimestampedEvent, wall_clock};
 use crate::error::{PublishError, StartError, Stopped};
 use crate::handle::Handle;
 use crate::launch::{Launch, Prepared, on_blocking_pool};
 use crate::listener::Listener;
 use crate::network_key::NetworkKey;
 use crate::publish::{LeaveError, ReceiptError, Receipts, Request};
-use crate::store::{Database, Kept};
-use crate::subscription::{Consumer, Events, Observed, Start, SubscribeOptions, Subscription};
-use crate::trace::Label;
+use crate::store::{Database, StoredPeerState};
+use crate::subscription::{Consumer, EventItem, Events, Start, SubscribeOptions, Subscription};
+use crate::trace::NodeLabel;
 
 /// A running peer. Clones are handles to the same peer.
 ///
@@ -38,7 +38,7 @@ use crate::trace::Label;
 /// not handles.
 ///
 /// ```
-/// use rumormill::{Config, Node, Received};
+/// use rumormill::{Config, Node, SubscriptionItem};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// // A network of one peer: no seeds.
@@ -51,7 +51,7 @@ use crate::trace::Label;
 /// let mut messages = node.subscribe();
 /// let id = node.publish("greetings", "hello").await?;
 /// match messages.recv().await {
-///     Some(Received::Message(m)) => assert_eq!(m.message.payload(), b"hello"),
+///     Some(SubscriptionItem::Message(m)) => assert_eq!(m.message.payload(), b"hello"),
 ///     other => panic!("{other:?}"),
 /// }
 /// assert!(node.get(id).await?.is_some());
@@ -173,7 +173,7 @@ impl Node {
     /// The messages of some topics, or from an earlier point on.
     ///
     /// ```
-    /// use rumormill::{Node, Received, Start, SubscribeOptions};
+    /// use rumormill::{Node, SubscriptionItem, Start, SubscribeOptions};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let node = Node::builder().listen("127.0.0.1:0".parse()?).start().await?;
@@ -186,10 +186,10 @@ impl Node {
     /// // A later subscription that starts at the beginning.
     /// let options = SubscribeOptions::new().start(Start::Earliest).topic("orders.*")?;
     /// let mut orders = node.subscribe_with(options);
-    /// let Some(Received::Message(m)) = orders.recv().await else { panic!("no message") };
+    /// let Some(SubscriptionItem::Message(m)) = orders.recv().await else { panic!("no message") };
     /// assert_eq!(m.message.payload(), b"1 kg of tea");
     /// // The retained messages are read; all that follow are new.
-    /// assert!(matches!(orders.try_recv(), Some(Received::CaughtUp)));
+    /// assert!(matches!(orders.try_recv(), Some(SubscriptionItem::CaughtUp)));
     /// # Ok(()) }
     /// ```
     #[must_use]
@@ -221,7 +221,9 @@ impl Node {
         let mut events = self.events();
         while self.handle.call(|peer, _| peer.state()).await? != PeerState::Joined {
             // Events that cannot change the state are skipped without asking the node again.
-            while let Observed::Event(Stamped { event, .. }) = events.recv().await.ok_or(Stopped)? {
+            while let EventItem::Event(TimestampedEvent { event, .. }) =
+                events.recv().await.ok_or(Stopped)?
+            {
                 if matches!(event, Event::Joined { .. } | Event::Restored { .. }) {
                     break;
                 }
@@ -346,7 +348,7 @@ impl Node {
     /// How many messages of this node no other node is known to hold; 0 after the node has ended.
     #[must_use]
     pub fn unconfirmed(&self) -> u64 {
-        self.handle.seat().with(|peer, _| peer.unconfirmed()).unwrap_or(0)
+        self.handle.shared_core().with(|peer, _| peer.unconfirmed()).unwrap_or(0)
     }
 
     /// Fault injection: ends at once without notice, as a crash would. Sockets are closed by being
@@ -366,8 +368,8 @@ impl Node {
     /// these nodes, and no others. Links with them stall, and new links with them do not open; the
     /// node notices as in a partitioned network. Call it on both sides of the partition. An empty
     /// set ends the partition.
-    pub fn cut_off(&self, from: impl IntoIterator<Item = PeerId>) {
-        self.handle.cut_off(from.into_iter().collect());
+    pub fn partition_from(&self, peers: impl IntoIterator<Item = PeerId>) {
+        self.handle.partition_from(peers.into_iter().collect());
     }
 
     /// Whether the node has ended because another process with its identity had started earlier:
@@ -472,14 +474,14 @@ impl NodeBuilder {
     /// Every event of the node, from the first one.
     #[must_use]
     pub fn events(&self) -> Events {
-        Events(self.launch.hubs.events.subscribe())
+        Events(self.launch.channels.events.subscribe())
     }
 
     /// Every message of the node, from the first one, for a program that acknowledges its progress.
     /// `None` if the node has a consumer already.
     #[must_use]
     pub fn consumer(&self) -> Option<Consumer> {
-        let progress = &self.launch.hubs.progress;
+        let progress = &self.launch.channels.progress;
         progress.attach().then(|| Consumer::new(self.subscribe(), progress.clone()))
     }
 
@@ -494,7 +496,7 @@ impl NodeBuilder {
     /// As [`Node::subscribe_with`], but before the node is started.
     #[must_use]
     pub fn subscribe_with(&self, options: SubscribeOptions) -> Subscription {
-        Subscription::open(&self.launch.hubs.log, options)
+        Subscription::open(&self.launch.channels.log, options)
     }
 
     /// Starts the node.
@@ -512,16 +514,16 @@ impl NodeBuilder {
         let leave_within = launch.tuning.leave_within;
         launch.check_seeds()?;
         let (directory, given) = (launch.data_dir.take(), launch.identity.take());
-        let (verifier, tally) = (launch.verifier.clone(), launch.tally.clone());
+        let (verifier, counters) = (launch.verifier.clone(), launch.counters.clone());
         let prepared = on_blocking_pool(move || {
             Prepared::open(directory.as_deref(), Role::Peer, given, |database| {
-                earlier_life(database, &verifier, &tally)
+                load_peer_state(database, &verifier, &counters)
             })
         })
         .await?;
         let found = prepared.found;
         let (kept, incarnation) =
-            found.unwrap_or_else(|| (Kept::default(), start_number(None, wall())));
+            found.unwrap_or_else(|| (StoredPeerState::default(), start_number(None, wall_clock())));
         let identity = prepared.identity;
         let listener = launch.take_listener()?;
         let name = match name {
@@ -548,20 +550,20 @@ impl NodeBuilder {
             compacted: kept.compacted,
             rng_seed: crate::random_bytes()?,
         };
-        let label = Label { name: name.as_str().to_owned(), id: identity.id() };
+        let label = NodeLabel { name: name.as_str().to_owned(), id: identity.id() };
         let make = || Peer::new(setup, Time::ZERO);
         let handle = launch.run(make, label, identity, listener, prepared.database)?;
         Ok(Node { handle, name, leave_within })
     }
 }
 
-fn earlier_life(
+fn load_peer_state(
     database: &mut Database,
     verifier: &Verifier,
-    tally: &Arc<crate::counters::Tally>,
-) -> Result<(Kept, u64), redb::Error> {
-    let kept = database.kept(verifier, tally)?;
+    counters: &Arc<crate::counters::TransportCounters>,
+) -> Result<(StoredPeerState, u64), redb::Error> {
+    let kept = database.peer_state(verifier, counters)?;
     // The incarnation is durable before its first use: after a crash, no node may see it twice.
-    let incarnation = database.begin_life(kept.incarnation, wall())?;
+    let incarnation = database.begin_incarnation(kept.incarnation, wall_clock())?;
     Ok((kept, incarnation))
 }

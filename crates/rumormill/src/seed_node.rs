@@ -14,7 +14,7 @@ use crate::launch::{Launch, Prepared, on_blocking_pool};
 use crate::listener::Listener;
 use crate::network_key::NetworkKey;
 use crate::subscription::Events;
-use crate::trace::Label;
+use crate::trace::NodeLabel;
 
 /// A running seed: it keeps the registry of the network and carries no gossip. Clones are handles
 /// to the same one.
@@ -195,7 +195,7 @@ impl SeedBuilder {
     /// Every event of the seed, from the first one.
     #[must_use]
     pub fn events(&self) -> Events {
-        Events(self.launch.hubs.events.subscribe())
+        Events(self.launch.channels.events.subscribe())
     }
 
     /// Starts the seed.
@@ -215,10 +215,10 @@ impl SeedBuilder {
             return Err(StartError::OwnIndex { index, seeds: launch.seeds.len() });
         }
         let (directory, given) = (launch.data_dir.take(), launch.identity.take());
-        let (verifier, tally) = (launch.verifier.clone(), launch.tally.clone());
+        let (verifier, counters) = (launch.verifier.clone(), launch.counters.clone());
         let prepared = on_blocking_pool(move || {
             Prepared::open(directory.as_deref(), Role::Seed, given, |database| {
-                database.registry(&verifier, &tally)
+                database.registry(&verifier, &counters)
             })
         })
         .await?;
@@ -237,7 +237,7 @@ impl SeedBuilder {
         let configured = own_index.and_then(|i| launch.seeds.get(i));
         let address =
             configured.map_or_else(|| listener.local_addr().to_string(), ToString::to_string);
-        let label = Label { name: format!("seed {address}"), id: identity.id() };
+        let label = NodeLabel { name: format!("seed {address}"), id: identity.id() };
         let make = || Seed::new(setup, Time::ZERO);
         let handle = launch.run(make, label, identity, listener, prepared.database)?;
         Ok(SeedNode { handle })

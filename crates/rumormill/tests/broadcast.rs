@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use common::*;
 use rumormill::{
-    Config, MemberState, MessageId, Node, PublishError, ReceiptError, Received, Start, Stopped,
-    SubscribeOptions, Subscription,
+    Config, MemberState, MessageId, Node, PublishError, ReceiptError, Start, Stopped,
+    SubscribeOptions, Subscription, SubscriptionItem,
 };
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -27,9 +27,9 @@ fn publish_all(node: &Node, messages: u64, bytes: usize) -> JoinHandle<()> {
 }
 
 /// Reads until `messages` messages were received or reported missing, and checks their order.
-async fn read_all(mut inbox: Subscription, messages: u64) -> Orderly {
-    let mut seen = Orderly::default();
-    let deadline = Instant::now() + 2 * PATIENCE;
+async fn read_all(mut inbox: Subscription, messages: u64) -> OrderChecker {
+    let mut seen = OrderChecker::default();
+    let deadline = Instant::now() + 2 * TEST_TIMEOUT;
     while seen.messages + seen.missing < messages {
         let left = deadline.saturating_duration_since(Instant::now());
         let received = timeout(left, inbox.recv()).await;
@@ -88,7 +88,7 @@ async fn all_peers_publish_at_full_speed_beside_readers_that_do_not_read() {
     let publishers: Vec<_> =
         peers.iter().map(|p| publish_all(p, EACH - 1, usize::try_from(BYTES).unwrap())).collect();
     for publisher in publishers {
-        timeout(3 * PATIENCE, publisher).await.expect("a publisher is blocked").unwrap();
+        timeout(3 * TEST_TIMEOUT, publisher).await.expect("a publisher is blocked").unwrap();
     }
     let everything = EACH * peers.len() as u64;
     for (peer, inbox) in peers.iter().zip(stopped.drain(..)) {
@@ -121,7 +121,7 @@ async fn publisher_waits_or_gets_busy_while_the_window_is_full() {
     assert!(peers[0].try_publish("t", "x").is_err_and(|e| e.is_busy()));
     peers[1].freeze(false);
     for publisher in waiting {
-        timeout(PATIENCE, publisher).await.expect("a publisher is blocked").unwrap();
+        timeout(TEST_TIMEOUT, publisher).await.expect("a publisher is blocked").unwrap();
     }
     peers[0].try_publish("t", vec![0; (1 << 20) + 1]).expect_err("the payload is too long");
 }
@@ -150,7 +150,7 @@ async fn waiting_publishers_get_an_error_when_the_node_ends() {
     .await;
     peers[0].kill();
     for publisher in endless {
-        let e = timeout(PATIENCE, publisher).await.expect("the publisher is blocked").unwrap();
+        let e = timeout(TEST_TIMEOUT, publisher).await.expect("the publisher is blocked").unwrap();
         assert_eq!(e, PublishError::Stopped(Stopped));
     }
     assert!(matches!(peers[0].try_publish("t", "x"), Err(PublishError::Stopped(_))));
@@ -170,7 +170,7 @@ async fn publisher_of_frozen_node_waits() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(!publishing.is_finished());
     peers[0].freeze(false);
-    timeout(PATIENCE, publishing).await.unwrap().unwrap();
+    timeout(TEST_TIMEOUT, publishing).await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -185,7 +185,7 @@ async fn receipt_is_complete_when_all_live_peers_hold_the_message() {
     let (id, mut receipts) = peers[0].publish_with_receipt("t", "held").await.unwrap();
     assert_eq!(receipts.id(), id);
     let mut last = None;
-    while let Some(receipt) = timeout(PATIENCE, receipts.next()).await.expect("no receipt") {
+    while let Some(receipt) = timeout(TEST_TIMEOUT, receipts.next()).await.expect("no receipt") {
         assert!(
             !last.is_some_and(|l: rumormill::Receipt| l.complete),
             "an update after the complete one"
@@ -200,7 +200,7 @@ async fn receipt_is_complete_when_all_live_peers_hold_the_message() {
     let again = peers[0].receipt(id).unwrap();
     let other = peers[0].receipt(id).unwrap();
     drop(other);
-    let receipt = timeout(PATIENCE, again.wait()).await.expect("no receipt").unwrap();
+    let receipt = timeout(TEST_TIMEOUT, again.wait()).await.expect("no receipt").unwrap();
     assert_eq!((receipt.held, receipt.live), (6, 6));
     // Receipts exist only for messages of the node itself.
     let foreign = MessageId { publisher: peers[1].id(), ..id };
@@ -213,13 +213,15 @@ async fn receipt_is_complete_when_all_live_peers_hold_the_message() {
         many.push(peers[2].publish_with_receipt("t", "x").await.unwrap().1);
     }
     for receipts in many {
-        assert!(timeout(PATIENCE, receipts.wait()).await.expect("no receipt").unwrap().complete);
+        assert!(
+            timeout(TEST_TIMEOUT, receipts.wait()).await.expect("no receipt").unwrap().complete
+        );
     }
     // The end of the node ends its receipts.
     peers[1].freeze(true);
     let (_, receipts) = peers[0].publish_with_receipt("t", "not held").await.unwrap();
     peers[0].kill();
-    timeout(PATIENCE, receipts.wait()).await.expect("the receipt is blocked").unwrap_err();
+    timeout(TEST_TIMEOUT, receipts.wait()).await.expect("the receipt is blocked").unwrap_err();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -233,10 +235,10 @@ async fn dead_peer_is_removed_from_receipt_by_its_certificate() {
         })
         .await;
     }
-    let (publisher, frozen) = take_two_strangers(&mut peers).await;
+    let (publisher, frozen) = take_two_non_neighbours(&mut peers).await;
     frozen.freeze(true);
     let (_, receipts) = publisher.publish_with_receipt("t", "x").await.unwrap();
-    let receipt = timeout(2 * PATIENCE, receipts.wait()).await.expect("no receipt").unwrap();
+    let receipt = timeout(2 * TEST_TIMEOUT, receipts.wait()).await.expect("no receipt").unwrap();
     assert_eq!((receipt.held, receipt.live), (7, 7));
     let [departed] = receipt.departed.as_slice() else { panic!("{receipt:?}") };
     assert_eq!(departed.id, frozen.id());
@@ -284,12 +286,13 @@ async fn restarted_node_serves_its_retained_messages_and_resumes() {
     let mut only_new = again.subscribe();
     let anna = again.start().await.unwrap();
     let mut all = anna.subscribe_with(SubscribeOptions::new().start(Start::Earliest));
-    let kept: Vec<Received> = std::iter::from_fn(|| all.try_recv()).collect();
+    let kept: Vec<SubscriptionItem> = std::iter::from_fn(|| all.try_recv()).collect();
     assert!(kept.len() >= usize::try_from(2 * EACH).unwrap(), "{} were kept", kept.len());
-    let mut seen = Orderly::default();
+    let mut seen = OrderChecker::default();
     kept.iter().for_each(|r| seen.take(r));
     while seen.messages < 3 * EACH {
-        let next = timeout(PATIENCE, all.recv()).await.expect("the node does not resume").unwrap();
+        let next =
+            timeout(TEST_TIMEOUT, all.recv()).await.expect("the node does not resume").unwrap();
         seen.take(&next);
     }
     assert_eq!((seen.messages, seen.missing), (3 * EACH, 0));
@@ -297,10 +300,14 @@ async fn restarted_node_serves_its_retained_messages_and_resumes() {
     // deliver once.
     let mut new = BTreeSet::new();
     while new.len() < usize::try_from(EACH).unwrap() {
-        match timeout(PATIENCE, only_new.recv()).await.expect("the node does not resume").unwrap() {
-            Received::Message(m) => assert!(new.insert(m.message.id().sequence), "twice"),
-            Received::CaughtUp => {}
-            Received::Gap(gap) => panic!("{gap:?}"),
+        match timeout(TEST_TIMEOUT, only_new.recv())
+            .await
+            .expect("the node does not resume")
+            .unwrap()
+        {
+            SubscriptionItem::Message(m) => assert!(new.insert(m.message.id().sequence), "twice"),
+            SubscriptionItem::CaughtUp => {}
+            SubscriptionItem::Gap(gap) => panic!("{gap:?}"),
         }
     }
     assert_eq!((new.first(), new.last()), (Some(&EACH), Some(&(2 * EACH - 1))));

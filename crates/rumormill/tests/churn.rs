@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rumormill::{
-    BroadcastMode, Config, Listener, Node, PeerState, Received, SeedAddress, SeedNode, Start,
-    StreamId, SubscribeOptions, Subscription,
+    BroadcastMode, Config, Listener, Node, PeerState, SeedAddress, SeedNode, Start, StreamId,
+    SubscribeOptions, Subscription, SubscriptionItem,
 };
 use tokio::time::{Instant, sleep};
 
 /// Longer than the search for a missing message among several neighbours, which takes two minutes
 /// (GUARANTEES.md, G3). These networks share two cores with others, so that may happen.
-const PATIENCE: Duration = Duration::from_secs(150);
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(150);
 
 fn loopback() -> Listener {
     Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap()
@@ -52,7 +52,7 @@ impl Network {
             .seeds(self.addresses.clone());
         let subscription = builder.subscribe();
         let node = builder.start().await.unwrap();
-        let got = Arc::new(Mutex::new(Got::default()));
+        let got = Arc::new(Mutex::new(ReceivedStreams::default()));
         tokio::spawn(read(subscription, got.clone()));
         Peer { node, got }
     }
@@ -72,7 +72,7 @@ impl Network {
 /// A peer and the messages that its subscriber received.
 struct Peer {
     node: Node,
-    got: Arc<Mutex<Got>>,
+    got: Arc<Mutex<ReceivedStreams>>,
 }
 
 impl Peer {
@@ -88,7 +88,7 @@ impl Peer {
 
 /// The progress of one stream.
 #[derive(Debug, Default)]
-struct Progress {
+struct StreamProgress {
     next: Option<u64>,
     messages: u64,
     missed: u64,
@@ -96,20 +96,20 @@ struct Progress {
 
 /// The messages that a subscriber received, checked on arrival.
 #[derive(Debug, Default)]
-struct Got {
-    streams: BTreeMap<StreamId, Progress>,
+struct ReceivedStreams {
+    streams: BTreeMap<StreamId, StreamProgress>,
 }
 
-impl Got {
+impl ReceivedStreams {
     /// Records an element; panics if it is out of order, a duplicate, or follows an unreported gap.
-    fn take(&mut self, received: &Received) {
+    fn take(&mut self, received: &SubscriptionItem) {
         let (stream, from, to, came) = match received {
-            Received::Message(m) => {
+            SubscriptionItem::Message(m) => {
                 let id = m.message.id();
                 (id.stream(), id.sequence, id.sequence + 1, true)
             }
-            Received::Gap(g) => (g.stream(), g.from, g.to, false),
-            Received::CaughtUp => return,
+            SubscriptionItem::Gap(g) => (g.stream(), g.from, g.to, false),
+            SubscriptionItem::CaughtUp => return,
         };
         let p = self.streams.entry(stream).or_default();
         let expected = p.next.unwrap_or(from);
@@ -127,14 +127,14 @@ impl Got {
     }
 }
 
-async fn read(mut subscription: Subscription, got: Arc<Mutex<Got>>) {
+async fn read(mut subscription: Subscription, got: Arc<Mutex<ReceivedStreams>>) {
     while let Some(received) = subscription.recv().await {
         got.lock().unwrap().take(&received);
     }
 }
 
 async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + DELIVERY_TIMEOUT;
     while !holds().await {
         assert!(Instant::now() < deadline, "not in time: {what}");
         sleep(Duration::from_millis(20)).await;
@@ -226,7 +226,7 @@ async fn full_speed_with_slow_peer_and_idle_subscriber_blocks_no_other_peer() {
         slow.node.freeze(false);
         sleep(Duration::from_millis(2)).await;
     }
-    let Ok(last) = tokio::time::timeout(PATIENCE, publishing.join_all()).await else {
+    let Ok(last) = tokio::time::timeout(DELIVERY_TIMEOUT, publishing.join_all()).await else {
         let mut views = Vec::new();
         for p in &peers {
             views.push(format!("{:#?}", p.node.snapshot().await));
@@ -238,7 +238,7 @@ async fn full_speed_with_slow_peer_and_idle_subscriber_blocks_no_other_peer() {
     for p in &peers {
         until(&format!("all of it at {}", p.node.name()), || async {
             let got = p.got.lock().unwrap();
-            let end = |s| got.streams.get(&s).and_then(|p: &Progress| p.next);
+            let end = |s| got.streams.get(&s).and_then(|p: &StreamProgress| p.next);
             last.iter().all(|id| end(id.stream()) == Some(id.sequence + 1))
         })
         .await;
@@ -248,12 +248,12 @@ async fn full_speed_with_slow_peer_and_idle_subscriber_blocks_no_other_peer() {
     // The slow peer gets the messages that are still retained, and gaps for the others.
     until("the end at the slow peer", || async {
         let got = slow.got.lock().unwrap();
-        let end = |s| got.streams.get(&s).and_then(|p: &Progress| p.next);
+        let end = |s| got.streams.get(&s).and_then(|p: &StreamProgress| p.next);
         last.iter().all(|id| end(id.stream()) == Some(id.sequence + 1))
     })
     .await;
     // So does the subscription that was not read: every number is received or named in a gap.
-    let mut late = Got::default();
+    let mut late = ReceivedStreams::default();
     while let Some(received) = unread.try_recv() {
         late.take(&received);
     }

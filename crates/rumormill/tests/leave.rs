@@ -8,9 +8,10 @@ mod common;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use common::{Network, PATIENCE, connected};
+use common::{Network, TEST_TIMEOUT, connected};
 use rumormill::{
-    LeaveError, Node, PeerState, Received, SeedAddress, Stopped, Subscription, Unconfirmed,
+    LeaveError, Node, PeerState, SeedAddress, Stopped, Subscription, SubscriptionItem,
+    UnconfirmedMessages,
 };
 use tokio::time::{Instant, timeout};
 
@@ -29,9 +30,9 @@ async fn receives_all(mut inbox: Subscription, n: usize) {
     let read = async {
         while got.len() < n {
             match inbox.recv().await.unwrap() {
-                Received::Message(m) => assert!(got.insert(m.message.id().sequence)),
-                Received::Gap(gap) => panic!("{gap:?}"),
-                Received::CaughtUp => {}
+                SubscriptionItem::Message(m) => assert!(got.insert(m.message.id().sequence)),
+                SubscriptionItem::Gap(gap) => panic!("{gap:?}"),
+                SubscriptionItem::CaughtUp => {}
             }
         }
     };
@@ -76,9 +77,9 @@ async fn flush_resolves_when_another_node_holds_everything() {
     let early = timeout(Duration::from_millis(300), anna.flush()).await;
     assert!(early.is_err(), "there is no other node");
     let bert = network.peer("bert").start().await.unwrap();
-    timeout(PATIENCE, anna.flush()).await.expect("there is another node").unwrap();
+    timeout(TEST_TIMEOUT, anna.flush()).await.expect("there is another node").unwrap();
     let id = anna.publish("t", "last").await.unwrap();
-    timeout(PATIENCE, anna.flush()).await.expect("there is another node").unwrap();
+    timeout(TEST_TIMEOUT, anna.flush()).await.expect("there is another node").unwrap();
     anna.kill();
     anna.stopped().await;
     assert!(bert.get(id).await.unwrap().is_some(), "the other node holds it");
@@ -120,7 +121,7 @@ async fn leave_reports_how_many_messages_it_could_not_hand_over() {
     anna.publish("t", "held by both").await.unwrap();
     anna.flush().await.unwrap();
     let others = [bert.id(), network.seeds[0].id()];
-    anna.cut_off(others);
+    anna.partition_from(others);
     publish_all(&anna, 3).await;
     let begun = Instant::now();
     let first = {
@@ -135,7 +136,7 @@ async fn leave_reports_how_many_messages_it_could_not_hand_over() {
     let second = anna.leave_within(Duration::from_secs(2)).await;
     assert!(begun.elapsed() < Duration::from_secs(8), "the shorter time holds");
     let Err(LeaveError::Unconfirmed(what)) = second else { panic!("{second:?}") };
-    let Unconfirmed { from, to, .. } = what;
+    let UnconfirmedMessages { from, to, .. } = what;
     assert_eq!((from, to, what.messages()), (1, 4, 3));
     assert_eq!(first.await.unwrap(), second);
     assert!(second.unwrap_err().to_string().contains("3 messages"), "{second:?}");

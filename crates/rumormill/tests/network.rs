@@ -10,9 +10,10 @@ use std::time::Duration;
 use common::*;
 use rumormill::proto::DialError;
 use rumormill::{
-    BindError, Event, IdentifyError, Identity, LeaveError, Listener, MemberState, MessageId,
-    NetworkKey, Node, NodeBuilder, Observed, PeerId, PeerState, PublishError, Received, Role,
-    SeedAddress, SeedNode, Start, StartError, Stopped, SubscribeOptions, Subscription, identify,
+    BindError, Event, EventItem, IdentifyError, Identity, LeaveError, Listener, MemberState,
+    MessageId, NetworkKey, Node, NodeBuilder, PeerId, PeerState, PublishError, Role, SeedAddress,
+    SeedNode, Start, StartError, Stopped, SubscribeOptions, Subscription, SubscriptionItem,
+    identify,
 };
 use tokio::time::timeout;
 
@@ -68,9 +69,9 @@ async fn joined_resolves_after_late_start_of_the_seed() {
     assert_eq!(peer.snapshot().await.unwrap().state, PeerState::Joining);
     let seed = SeedNode::builder().config(config()).listener(late).seeds(vec![seed]);
     let seed = seed.own_index(Some(0)).start().await.unwrap();
-    timeout(PATIENCE, joined).await.expect("in time").unwrap().unwrap();
+    timeout(TEST_TIMEOUT, joined).await.expect("in time").unwrap().unwrap();
     assert_eq!(peer.snapshot().await.unwrap().state, PeerState::Joined);
-    timeout(PATIENCE, peer.joined()).await.expect("at once").unwrap();
+    timeout(TEST_TIMEOUT, peer.joined()).await.expect("at once").unwrap();
     seed.kill();
     peer.leave().await.unwrap();
     assert_eq!(peer.joined().await, Err(Stopped));
@@ -79,7 +80,7 @@ async fn joined_resolves_after_late_start_of_the_seed() {
 /// Starts a peer and returns the members that it knows as soon as it has joined.
 async fn known_at_joining(builder: NodeBuilder) -> (Node, BTreeSet<PeerId>) {
     let node = builder.start().await.unwrap();
-    timeout(PATIENCE, node.joined()).await.expect("in time").unwrap();
+    timeout(TEST_TIMEOUT, node.joined()).await.expect("in time").unwrap();
     let known = node.members().await.unwrap().iter().map(|m| m.id).collect();
     (node, known)
 }
@@ -126,10 +127,10 @@ async fn newcomer_receives_new_messages_or_the_retained_history_as_requested() {
     let mut kept = newcomer.subscribe_with(SubscribeOptions::new().start(Start::Earliest));
     let mut history = 0;
     loop {
-        match timeout(PATIENCE, kept.recv()).await.expect("history ends").unwrap() {
-            Received::Message(_) => history += 1,
-            Received::CaughtUp => break,
-            Received::Gap(gap) => panic!("{gap:?}"),
+        match timeout(TEST_TIMEOUT, kept.recv()).await.expect("history ends").unwrap() {
+            SubscriptionItem::Message(_) => history += 1,
+            SubscriptionItem::CaughtUp => break,
+            SubscriptionItem::Gap(gap) => panic!("{gap:?}"),
         }
     }
     assert_eq!(history, 20, "all retained messages are returned before history ends");
@@ -197,7 +198,7 @@ async fn killed_and_frozen_peers_are_declared_dead_and_no_other_peer_is() {
     let network = Network::of_seeds(3).await;
     let mut peers = network.peers(8).await;
     settled(&network, &peers).await;
-    let (killed, frozen) = take_two_strangers(&mut peers).await;
+    let (killed, frozen) = take_two_non_neighbours(&mut peers).await;
     let mut removals = network.seeds[0].events();
     killed.kill();
     frozen.freeze(true);
@@ -247,7 +248,7 @@ async fn leaving_peer_is_not_declared_dead() {
     let address = leaver.local_addr();
     let mut own = leaver.events();
     leaver.leave().await.unwrap();
-    while let Some(Observed::Event(e)) = own.recv().await {
+    while let Some(EventItem::Event(e)) = own.recv().await {
         let back = matches!(e.event, Event::Registered { .. } | Event::Degraded { .. });
         assert!(!back, "the peer is leaving: {:?}", e.event);
     }
@@ -379,7 +380,7 @@ async fn failed_start_names_the_reason_and_leaves_nothing_running() {
     let builder = Node::builder().listen(taken.local_addr());
     let (mut messages, mut events) = (builder.subscribe(), builder.events());
     let e = builder.start().await.unwrap_err();
-    assert!(matches!(e, StartError::Bind(BindError::Taken(_))), "{e}");
+    assert!(matches!(e, StartError::Bind(BindError::AddressInUse(_))), "{e}");
     // Streams that were opened before the start have ended.
     assert!(messages.recv().await.is_none() && events.recv().await.is_none());
     let e = Node::builder().advertise(vec![taken.local_addr(); 5]).start().await.unwrap_err();

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{Network, PATIENCE, joined, settled, until};
+use common::{Network, TEST_TIMEOUT, joined, settled, until};
 use rumormill::{Identity, Node, PeerId};
 use tokio::time::timeout;
 
@@ -23,7 +23,7 @@ async fn new_publisher_completes_no_receipt_before_it_knows_the_members() {
         let new = network.peer(&format!("new-{round}")).start().await.unwrap();
         let (_, mut receipts) = new.publish_with_receipt("t", "at once").await.unwrap();
         let mut last = None;
-        while let Some(receipt) = timeout(PATIENCE, receipts.next()).await.expect("a receipt") {
+        while let Some(receipt) = timeout(TEST_TIMEOUT, receipts.next()).await.expect("a receipt") {
             assert_eq!(receipt.complete, receipt.live == 5 && receipt.held == 5, "{receipt:?}");
             last = Some(receipt);
         }
@@ -42,16 +42,16 @@ async fn registered_peer_without_neighbours_delays_no_receipt() {
     let (network, peers) = network_of(6).await;
     let identity = Identity::from_secret(&[77; 32]);
     for p in &peers {
-        p.cut_off([identity.id()]);
+        p.partition_from([identity.id()]);
     }
     let idle = network.peer("idle").identity(identity).start().await.unwrap();
-    idle.cut_off(peers.iter().map(Node::id));
+    idle.partition_from(peers.iter().map(Node::id));
     joined(&idle).await;
     let alive = || async { (peers[0].snapshot().await.unwrap().alive == 7).then_some(()) };
     until("the idle peer is known", alive).await;
     for p in &peers {
         let (_, receipts) = p.publish_with_receipt("t", "x").await.unwrap();
-        let receipt = timeout(PATIENCE, receipts.wait()).await.expect("in time").unwrap();
+        let receipt = timeout(TEST_TIMEOUT, receipts.wait()).await.expect("in time").unwrap();
         assert_eq!((receipt.held, receipt.live), (6, 6));
     }
 }
@@ -64,7 +64,7 @@ async fn receipt_names_frozen_peer_as_missing() {
     let (_, mut receipts) = peers[0].publish_with_receipt("t", "x").await.unwrap();
     let mut named = false;
     loop {
-        let receipt = timeout(PATIENCE, receipts.next()).await.expect("a receipt").unwrap();
+        let receipt = timeout(TEST_TIMEOUT, receipts.next()).await.expect("a receipt").unwrap();
         let missing: Option<Vec<PeerId>> = receipt.missing();
         named |= missing == Some(vec![frozen]);
         if receipt.complete {

@@ -6,12 +6,12 @@ use rumormill_proto::{Time, WallTime};
 use tokio::time::Instant;
 
 /// How often the core receives the wall clock.
-const EVERY: Duration = Duration::from_secs(60);
+const WALL_CLOCK_INTERVAL: Duration = Duration::from_secs(60);
 /// A difference from the expected reading that counts as a jump of the wall clock.
-const JUMP_MICROS: u64 = 250_000;
+const WALL_CLOCK_JUMP_MICROS: u64 = 250_000;
 
 /// The wall clock now; 1970 if it is set before that.
-pub(crate) fn wall() -> WallTime {
+pub(crate) fn wall_clock() -> WallTime {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     WallTime(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
@@ -43,27 +43,28 @@ impl Clock {
 
 /// Decides when the core needs a new reading of the wall clock.
 #[derive(Debug, Default)]
-pub(crate) struct WallWatch {
+pub(crate) struct WallClockMonitor {
     /// The last reading that was reported, and when.
-    told: Option<(Instant, WallTime)>,
+    last: Option<(Instant, WallTime)>,
 }
 
-impl WallWatch {
+impl WallClockMonitor {
     /// The wall clock, if a minute has passed since the last report or if the clock jumped.
-    pub(crate) fn wall_if_due(&mut self) -> Option<WallTime> {
-        self.due(Instant::now(), wall())
+    pub(crate) fn reading_if_due(&mut self) -> Option<WallTime> {
+        self.due(Instant::now(), wall_clock())
     }
 
-    fn due(&mut self, now: Instant, wall: WallTime) -> Option<WallTime> {
-        if let Some((at, told)) = self.told {
+    fn due(&mut self, now: Instant, reading: WallTime) -> Option<WallTime> {
+        if let Some((at, last)) = self.last {
             let passed = now.saturating_duration_since(at);
-            let expected = told.0.saturating_add(passed.as_micros().try_into().unwrap_or(0));
-            if passed < EVERY && expected.abs_diff(wall.0) < JUMP_MICROS {
+            let expected = last.0.saturating_add(passed.as_micros().try_into().unwrap_or(0));
+            if passed < WALL_CLOCK_INTERVAL && expected.abs_diff(reading.0) < WALL_CLOCK_JUMP_MICROS
+            {
                 return None;
             }
         }
-        self.told = Some((now, wall));
-        Some(wall)
+        self.last = Some((now, reading));
+        Some(reading)
     }
 }
 
@@ -73,7 +74,7 @@ mod tests {
 
     #[test]
     fn wall_clock_is_reported_at_start_every_minute_and_after_a_jump() {
-        let mut c = WallWatch::default();
+        let mut c = WallClockMonitor::default();
         let t = Instant::now();
         let s = Duration::from_secs;
         assert!(c.due(t, WallTime(1_000_000_000)).is_some());

@@ -24,7 +24,7 @@ pub(crate) trait Core: Send + 'static {
     /// Whether batches of this node are still waiting for a writer: see [`Peer::hold_back`].
     fn hold_back(&mut self, _hold: bool) {}
     /// Whether the send window admits another message now.
-    fn has_room(&self) -> bool {
+    fn can_publish(&self) -> bool {
         false
     }
 }
@@ -59,7 +59,7 @@ impl Core for Peer {
         Peer::hold_back(self, hold);
     }
 
-    fn has_room(&self) -> bool {
+    fn can_publish(&self) -> bool {
         self.room() > 0
     }
 }

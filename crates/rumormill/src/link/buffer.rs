@@ -10,35 +10,35 @@ use bytes::Bytes;
 use rumormill_proto::limits::MAX_BATCH;
 
 /// Bytes of a buffer: a full batch and the overhead of its frame.
-const CAPACITY: usize = MAX_BATCH + 1024;
+const BUFFER_CAPACITY: usize = MAX_BATCH + 1024;
 /// A smaller frame would waste too much of a buffer.
-const LEAST: usize = CAPACITY / 8 * 7;
+const MIN_POOLED_FRAME: usize = BUFFER_CAPACITY / 8 * 7;
 /// The most unused buffers that the whole process keeps: 4 MiB. Frames are freed on other threads
 /// than the one that reads the next frame, and many at a time, so a few buffers for each thread
 /// would not be enough.
-const SPARE: usize = 64;
+const MAX_SPARE_BUFFERS: usize = 64;
 
 /// The unused buffers.
 #[derive(Debug)]
-struct Spares(Mutex<Vec<Vec<u8>>>);
+struct BufferPool(Mutex<Vec<Vec<u8>>>);
 
 /// The pool of this process.
-static SPARES: Spares = Spares(Mutex::new(Vec::new()));
+static POOL: BufferPool = BufferPool(Mutex::new(Vec::new()));
 
-impl Spares {
+impl BufferPool {
     fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
         // Nothing in here panics halfway through a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take(&self) -> Vec<u8> {
-        self.lock().pop().unwrap_or_else(|| Vec::with_capacity(CAPACITY))
+        self.lock().pop().unwrap_or_else(|| Vec::with_capacity(BUFFER_CAPACITY))
     }
 
-    fn give_back(&self, mut bytes: Vec<u8>) {
+    fn put_back(&self, mut bytes: Vec<u8>) {
         bytes.clear();
         let mut spares = self.lock();
-        if spares.len() < SPARE {
+        if spares.len() < MAX_SPARE_BUFFERS {
             spares.push(bytes);
         }
     }
@@ -48,23 +48,23 @@ impl Spares {
 #[derive(Debug)]
 pub(super) struct Buffer {
     bytes: Vec<u8>,
-    spares: &'static Spares,
+    pool: &'static BufferPool,
 }
 
 impl Default for Buffer {
     fn default() -> Self {
-        Buffer { bytes: Vec::new(), spares: &SPARES }
+        Buffer { bytes: Vec::new(), pool: &POOL }
     }
 }
 
 impl Buffer {
     /// Reserves memory for the first `trusted` bytes of a frame that has `size` bytes in all. Keeps
     /// the bytes received so far.
-    pub(super) fn provide(&mut self, size: usize, trusted: usize) {
-        if trusted < size || !(LEAST..=CAPACITY).contains(&size) {
+    pub(super) fn reserve(&mut self, size: usize, trusted: usize) {
+        if trusted < size || !(MIN_POOLED_FRAME..=BUFFER_CAPACITY).contains(&size) {
             return self.bytes.reserve_exact(trusted.saturating_sub(self.bytes.len()));
         }
-        let small = std::mem::replace(&mut self.bytes, self.spares.take());
+        let small = std::mem::replace(&mut self.bytes, self.pool.take());
         self.bytes.extend_from_slice(&small);
     }
 
@@ -84,28 +84,28 @@ impl Buffer {
     /// Returns the frame. Its memory returns to the pool when its last part is dropped.
     pub(super) fn finish(&mut self) -> Bytes {
         let bytes = std::mem::take(&mut self.bytes);
-        if bytes.capacity() != CAPACITY {
+        if bytes.capacity() != BUFFER_CAPACITY {
             return bytes.into();
         }
-        Bytes::from_owner(Reused { bytes, spares: self.spares })
+        Bytes::from_owner(PooledMemory { bytes, pool: self.pool })
     }
 }
 
 /// Memory that returns to the pool when it is dropped.
-struct Reused {
+struct PooledMemory {
     bytes: Vec<u8>,
-    spares: &'static Spares,
+    pool: &'static BufferPool,
 }
 
-impl AsRef<[u8]> for Reused {
+impl AsRef<[u8]> for PooledMemory {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-impl Drop for Reused {
+impl Drop for PooledMemory {
     fn drop(&mut self) {
-        self.spares.give_back(std::mem::take(&mut self.bytes));
+        self.pool.put_back(std::mem::take(&mut self.bytes));
     }
 }
 
@@ -114,14 +114,14 @@ mod tests {
     use super::*;
 
     /// A separate pool, because other tests use the pool of the process at the same time.
-    static OWN: Spares = Spares(Mutex::new(Vec::new()));
+    static TEST_POOL: BufferPool = BufferPool(Mutex::new(Vec::new()));
 
     fn frame(size: usize) -> Bytes {
-        let mut b = Buffer { bytes: Vec::new(), spares: &OWN };
+        let mut b = Buffer { bytes: Vec::new(), pool: &TEST_POOL };
         b.extend(&[7; 3]);
-        b.provide(size, 10);
+        b.reserve(size, 10);
         b.extend(&[7; 7]);
-        b.provide(size, size);
+        b.reserve(size, size);
         b.extend(&vec![7; size - 10]);
         assert!(b.bytes().iter().all(|byte| *byte == 7) && b.bytes().len() == size);
         b.finish()
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn memory_of_large_frame_returns_to_pool_after_its_last_part_is_dropped() {
-        let spares = || OWN.lock().len();
+        let spares = || TEST_POOL.lock().len();
         let first = frame(MAX_BATCH);
         let at = first.as_ptr();
         let part = first.slice(10..20);
@@ -138,17 +138,17 @@ mod tests {
         drop(part);
         assert_eq!(spares(), 1);
         assert_eq!(frame(MAX_BATCH).as_ptr(), at);
-        drop(frame(LEAST - 1));
+        drop(frame(MIN_POOLED_FRAME - 1));
         assert_eq!(spares(), 1, "a smaller frame has its own memory");
-        let many: Vec<Bytes> = (0..2 * SPARE).map(|_| frame(MAX_BATCH)).collect();
+        let many: Vec<Bytes> = (0..2 * MAX_SPARE_BUFFERS).map(|_| frame(MAX_BATCH)).collect();
         drop(many);
-        assert_eq!(spares(), SPARE);
+        assert_eq!(spares(), MAX_SPARE_BUFFERS);
     }
 
     #[test]
     fn small_frame_has_memory_of_its_own_size() {
         let mut b = Buffer::default();
-        b.provide(100, 100);
+        b.reserve(100, 100);
         assert!(b.capacity() < 200);
         b.extend(&[1; 100]);
         assert_eq!(b.finish(), [1; 100][..]);

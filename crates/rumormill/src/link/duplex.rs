@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio_rustls::TlsStream;
 
-use super::writer::BURST;
+use super::writer::MAX_BURST;
 use crate::transport::Socket;
 
 /// A connection that both halves of a link share.
@@ -22,7 +22,7 @@ pub(super) struct Duplex(Mutex<TlsStream<Socket>>);
 impl Duplex {
     pub(super) fn new(mut stream: TlsStream<Socket>) -> Self {
         // A whole burst is encrypted and written at once.
-        let limit = Some(2 * BURST);
+        let limit = Some(2 * MAX_BURST);
         match &mut stream {
             TlsStream::Client(s) => s.get_mut().1.set_buffer_limit(limit),
             TlsStream::Server(s) => s.get_mut().1.set_buffer_limit(limit),

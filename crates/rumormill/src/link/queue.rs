@@ -9,19 +9,19 @@ use rumormill_proto::{Class, CloseReason};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::in_pieces::InPieces;
-use super::pace::Pace;
+use super::in_pieces::SplitFrame;
+use super::pace::SendWindow;
 use crate::tuning::Tuning;
 
 /// Memory that a queued frame costs beside its bytes.
-const OVERHEAD: usize = 64;
+const FRAME_OVERHEAD: usize = 64;
 /// While payloads and history both wait, one frame in this many is history.
 const HISTORY_SHARE: u32 = 5;
 
 /// A frame up to this size is not split, and goes between the pieces of a larger frame.
-const SMALL: usize = 1024;
+const MAX_UNSPLIT_FRAME: usize = 1024;
 /// With fewer free bytes than this, the window counts as closed.
-const LEAST_ROOM: usize = 256;
+const MIN_WINDOW_SPACE: usize = 256;
 
 #[derive(Debug, Default)]
 struct Lane {
@@ -31,13 +31,13 @@ struct Lane {
 
 impl Lane {
     fn push(&mut self, frame: Encoded) {
-        self.bytes += frame.len() + OVERHEAD;
+        self.bytes += frame.len() + FRAME_OVERHEAD;
         self.frames.push_back(frame);
     }
 
     fn pop(&mut self) -> Option<Encoded> {
         let frame = self.frames.pop_front()?;
-        self.bytes -= frame.len() + OVERHEAD;
+        self.bytes -= frame.len() + FRAME_OVERHEAD;
         if self.frames.is_empty() && self.frames.capacity() > 16 {
             // A burst must not leave its memory behind on a link that is idle again.
             self.frames = VecDeque::new();
@@ -54,31 +54,31 @@ impl Lane {
     }
 
     fn has_room(&self, frame: &Encoded, limit: usize) -> bool {
-        self.bytes + frame.len() + OVERHEAD <= limit
+        self.bytes + frame.len() + FRAME_OVERHEAD <= limit
     }
 
     /// Adds a frame, and drops the oldest ones if they leave no space for it.
-    fn push_over_oldest(&mut self, frame: Encoded, limit: usize) -> Pushed {
-        if frame.len() + OVERHEAD > limit {
-            return Pushed::Skipped;
+    fn push_over_oldest(&mut self, frame: Encoded, limit: usize) -> EnqueueOutcome {
+        if frame.len() + FRAME_OVERHEAD > limit {
+            return EnqueueOutcome::Skipped;
         }
         let mut dropped = 0;
         while !self.has_room(&frame, limit) && self.pop().is_some() {
             dropped += 1;
         }
         self.push(frame);
-        if dropped == 0 { Pushed::Queued } else { Pushed::DroppedOldest(dropped) }
+        if dropped == 0 { EnqueueOutcome::Queued } else { EnqueueOutcome::DroppedOldest(dropped) }
     }
 }
 
 #[derive(Debug)]
 struct Lanes {
     /// The send window.
-    pace: Pace,
+    window: SendWindow,
     /// A position of the remote that was read here and is not reported yet.
-    was_read: Option<u64>,
+    read_to_report: Option<u64>,
     /// A large frame that is being written in pieces, as the window allows.
-    in_pieces: Option<InPieces>,
+    in_pieces: Option<SplitFrame>,
     liveness: Lane,
     control: Lane,
     announce: Lane,
@@ -93,7 +93,7 @@ struct Lanes {
     /// Payloads written since the last history.
     since_history: u32,
     /// The driver was told that the payload queue is half full.
-    told_half_full: bool,
+    reported_half_full: bool,
     closing: Option<CloseReason>,
     ended: bool,
 }
@@ -101,8 +101,8 @@ struct Lanes {
 impl Lanes {
     fn new(now: Instant) -> Self {
         Lanes {
-            pace: Pace::new(now),
-            was_read: None,
+            window: SendWindow::new(now),
+            read_to_report: None,
             in_pieces: None,
             liveness: Lane::default(),
             control: Lane::default(),
@@ -114,7 +114,7 @@ impl Lanes {
             payloads_out: 0,
             own_until: 0,
             since_history: 0,
-            told_half_full: false,
+            reported_half_full: false,
             closing: None,
             ended: false,
         }
@@ -123,7 +123,7 @@ impl Lanes {
     /// The next frame that does not wait for the window: the position that the remote's window
     /// waits for, then probes and their answers.
     fn pop_urgent(&mut self) -> Option<Encoded> {
-        match self.was_read.take() {
+        match self.read_to_report.take() {
             Some(bytes) => Some(wire::encode(&PositionRead { bytes }.into())),
             None => self.liveness.pop(),
         }
@@ -134,16 +134,16 @@ impl Lanes {
     fn pop_within(&mut self, room: usize) -> Option<(Class, Encoded)> {
         let Some(large) = &mut self.in_pieces else {
             let (class, frame) = self.pop()?;
-            if frame.len() <= room.max(SMALL) {
+            if frame.len() <= room.max(MAX_UNSPLIT_FRAME) {
                 return Some((class, frame));
             }
-            let large = self.in_pieces.insert(InPieces::new(class, frame));
+            let large = self.in_pieces.insert(SplitFrame::new(class, frame));
             return Some((class, large.next(room)));
         };
-        if let Some(frame) = self.control.pop_small(SMALL) {
+        if let Some(frame) = self.control.pop_small(MAX_UNSPLIT_FRAME) {
             return Some((Class::Control, frame));
         }
-        if let Some(frame) = self.announce.pop_small(SMALL) {
+        if let Some(frame) = self.announce.pop_small(MAX_UNSPLIT_FRAME) {
             return Some((Class::Announce, frame));
         }
         let (class, piece) = (large.class, large.next(room));
@@ -195,7 +195,7 @@ impl Lanes {
 
 /// The outcome of adding a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pushed {
+pub(crate) enum EnqueueOutcome {
     /// The frame will be written.
     Queued,
     /// The frame will be written; more than half of the payload queue is in use now. Reported again
@@ -213,16 +213,16 @@ pub(crate) enum Pushed {
 
 /// The outcome of a request of the writer for frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Taken {
+pub(crate) enum DequeueOutcome {
     /// The writer got frames.
-    Some,
+    Frames,
     /// The waiting frames need a larger window. If the remote has read nothing more by this time,
     /// it has stalled.
-    Waits(Instant),
+    WindowClosed(Instant),
     /// No frame is left: close the link with this reason.
     Close(CloseReason),
     /// No frame waits.
-    Nothing,
+    Empty,
 }
 
 /// The queues of one link.
@@ -262,37 +262,37 @@ impl LinkQueue {
     }
 
     /// Adds a frame by the rule of its class.
-    pub(crate) fn push(&self, class: Class, frame: Encoded) -> Pushed {
+    pub(crate) fn push(&self, class: Class, frame: Encoded) -> EnqueueOutcome {
         let mut l = self.lock();
         if l.closing.is_some() || l.ended {
-            return Pushed::Gone;
+            return EnqueueOutcome::Gone;
         }
         let pushed = match class {
             Class::Liveness => l.liveness.push_over_oldest(frame, self.limit_liveness),
             Class::Control if l.control.has_room(&frame, self.limit_control) => {
                 l.control.push(frame);
-                Pushed::Queued
+                EnqueueOutcome::Queued
             }
             Class::Last if l.last.has_room(&frame, self.limit_control) => {
                 l.last.push(frame);
-                Pushed::Queued
+                EnqueueOutcome::Queued
             }
-            Class::Control | Class::Last => Pushed::Overflow,
+            Class::Control | Class::Last => EnqueueOutcome::Overflow,
             Class::Payload if l.payload.has_room(&frame, self.limit_payload) => {
                 l.payload.push(frame);
                 l.payloads_in += 1;
-                if !l.told_half_full && l.payload.bytes > self.limit_payload / 2 {
-                    l.told_half_full = true;
-                    Pushed::HalfFull
+                if !l.reported_half_full && l.payload.bytes > self.limit_payload / 2 {
+                    l.reported_half_full = true;
+                    EnqueueOutcome::HalfFull
                 } else {
-                    Pushed::Queued
+                    EnqueueOutcome::Queued
                 }
             }
             Class::History if l.history.has_room(&frame, self.limit_history) => {
                 l.history.push(frame);
-                Pushed::Queued
+                EnqueueOutcome::Queued
             }
-            Class::Payload | Class::History => Pushed::Skipped,
+            Class::Payload | Class::History => EnqueueOutcome::Skipped,
             Class::Announce => l.announce.push_over_oldest(frame, self.limit_announce),
         };
         drop(l);
@@ -319,7 +319,7 @@ impl LinkQueue {
         bytes: usize,
         now: Instant,
         mut to: impl FnMut(Class, Encoded),
-    ) -> Taken {
+    ) -> DequeueOutcome {
         let mut guard = self.lock();
         let l = &mut *guard;
         let mut taken = 0;
@@ -329,48 +329,48 @@ impl LinkQueue {
             taken += frame.len();
             to(Class::Liveness, frame);
         }
-        let mut room = l.pace.room(now);
+        let mut room = l.window.available(now);
         while taken < bytes
-            && room >= LEAST_ROOM
+            && room >= MIN_WINDOW_SPACE
             && let Some((class, frame)) = l.pop_within(room)
         {
             taken += frame.len();
             room = room.saturating_sub(frame.len());
             to(class, frame);
         }
-        let waits = room < LEAST_ROOM && l.is_waiting();
+        let waits = room < MIN_WINDOW_SPACE && l.is_waiting();
         if waits {
-            l.pace.has_waited();
+            l.window.record_wait();
         }
         if l.payload.bytes < self.limit_payload / 4 {
-            l.told_half_full = false;
+            l.reported_half_full = false;
         }
         if taken > 0 {
-            l.pace.wrote(taken, now);
+            l.window.record_written(taken, now);
         }
-        let position = l.pace.position_due(now, waits);
+        let position = l.window.position_due(now, waits);
         if let Some(bytes) = position {
             to(Class::Liveness, wire::encode(&Position { bytes }.into()));
         }
         if taken > 0 || position.is_some() {
-            return Taken::Some;
+            return DequeueOutcome::Frames;
         }
         if waits {
-            return Taken::Waits(l.pace.last_read() + self.read_stall);
+            return DequeueOutcome::WindowClosed(l.window.last_read() + self.read_stall);
         }
-        l.closing.map_or(Taken::Nothing, Taken::Close)
+        l.closing.map_or(DequeueOutcome::Empty, DequeueOutcome::Close)
     }
 
     /// Queues the report that this position in the remote's stream was read.
     pub(crate) fn report_read(&self, position: u64) {
-        self.lock().was_read = Some(position);
+        self.lock().read_to_report = Some(position);
         self.wake.notify_one();
     }
 
     /// Records that the remote has read up to this position; `lateness` is that of this node's
     /// timers.
-    pub(crate) fn was_read(&self, position: u64, now: Instant, lateness: Duration) {
-        self.lock().pace.was_read(position, now, lateness);
+    pub(crate) fn record_read(&self, position: u64, now: Instant, lateness: Duration) {
+        self.lock().window.record_read(position, now, lateness);
         self.wake.notify_one();
     }
 

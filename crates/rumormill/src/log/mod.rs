@@ -5,7 +5,7 @@
 //! costs no memory and slows no other task. When the log has evicted entries that a cursor has not
 //! read, the subscription learns the missed sequence numbers of every publisher.
 
-mod place;
+mod cursor;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,17 +16,17 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
-pub(crate) use place::PlaceId;
-use place::{History, Place, Places};
+pub(crate) use cursor::CursorId;
+use cursor::{Cursor, Cursors, HistoryEnd};
 
 /// The number of the first entry of this process. Deliveries of an earlier process come before it.
-const ORIGIN: u64 = 1 << 48;
+const FIRST_ENTRY: u64 = 1 << 48;
 /// The cost of an entry beside its batch, in bytes.
-const OVERHEAD: usize = 128;
+const ENTRY_OVERHEAD: usize = 128;
 
 /// Sequence numbers of one stream: the first, and the one after the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Span {
+pub(crate) struct SequenceRange {
     pub(crate) stream: StreamId,
     pub(crate) from: u64,
     pub(crate) to: u64,
@@ -34,38 +34,40 @@ pub(crate) struct Span {
 
 /// An element of the log.
 #[derive(Debug, Clone)]
-pub(crate) enum Entry {
+pub(crate) enum LogEntry {
     /// Delivered messages.
     Batch(Delivery),
     /// Messages that the node could not get.
-    Gap(Span),
+    Gap(SequenceRange),
 }
 
-impl Entry {
-    pub(crate) fn span(&self) -> Span {
+impl LogEntry {
+    pub(crate) fn span(&self) -> SequenceRange {
         match self {
-            Entry::Batch(d) => Span { stream: d.batch.stream(), from: d.from, to: d.to },
-            Entry::Gap(span) => *span,
+            LogEntry::Batch(d) => {
+                SequenceRange { stream: d.batch.stream(), from: d.from, to: d.to }
+            }
+            LogEntry::Gap(span) => *span,
         }
     }
 
     fn size(&self) -> usize {
         match self {
-            Entry::Batch(d) => d.batch.size() + OVERHEAD,
-            Entry::Gap(_) => OVERHEAD,
+            LogEntry::Batch(d) => d.batch.size() + ENTRY_OVERHEAD,
+            LogEntry::Gap(_) => ENTRY_OVERHEAD,
         }
     }
 }
 
 /// The result of reading the log for a subscription.
 #[derive(Debug)]
-pub(crate) enum Next {
+pub(crate) enum LogRead {
     /// The next entry, its number in the log, and when it was delivered.
-    Entry(u64, Entry, Instant),
+    Entry(u64, LogEntry, Instant),
     /// History ends here: all entries from here on are new.
     CaughtUp,
     /// The entries that were evicted before the subscription read them, by stream.
-    Missed(Vec<Span>),
+    Missed(Vec<SequenceRange>),
     /// No entry yet.
     Nothing,
     /// The log is closed, and all entries are read.
@@ -74,13 +76,13 @@ pub(crate) enum Next {
 
 /// Where a subscription begins.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Begin {
+pub(crate) enum StartPosition {
     /// After the newest entry.
     End,
     /// At the oldest entry.
     Front,
     /// At the oldest entry that this process delivered.
-    Life,
+    CurrentProcess,
     /// At the newest entry that contains this message of a stream; at the oldest entry if none
     /// does.
     At(StreamId, u64),
@@ -88,13 +90,13 @@ pub(crate) enum Begin {
 
 #[derive(Debug)]
 struct Inner {
-    entries: VecDeque<(Entry, Instant)>,
+    entries: VecDeque<(LogEntry, Instant)>,
     /// Number of the front entry.
     first: u64,
     bytes: usize,
     max_bytes: usize,
     max_age: Duration,
-    places: Places,
+    cursors: Cursors,
     /// The node has caught up with its first neighbours.
     caught_up: bool,
     closed: bool,
@@ -104,22 +106,22 @@ struct Inner {
 #[derive(Debug)]
 pub(crate) struct Log {
     inner: Mutex<Inner>,
-    news: Notify,
+    appended: Notify,
 }
 
 impl Log {
     pub(crate) fn new() -> Self {
         let inner = Inner {
             entries: VecDeque::new(),
-            first: ORIGIN,
+            first: FIRST_ENTRY,
             bytes: 0,
             max_bytes: usize::MAX,
             max_age: Duration::MAX,
-            places: Places::default(),
+            cursors: Cursors::default(),
             caught_up: false,
             closed: false,
         };
-        Log { inner: Mutex::new(inner), news: Notify::new() }
+        Log { inner: Mutex::new(inner), appended: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -139,7 +141,7 @@ impl Log {
         let mut inner = self.lock();
         let now = Instant::now();
         for delivery in deliveries.into_iter().rev() {
-            let entry = Entry::Batch(delivery);
+            let entry = LogEntry::Batch(delivery);
             inner.bytes += entry.size();
             inner.entries.push_front((entry, now));
             inner.first -= 1;
@@ -148,22 +150,22 @@ impl Log {
 
     /// Appends a delivery.
     pub(crate) fn append(&self, delivery: Delivery) {
-        self.push(Entry::Batch(delivery));
+        self.push(LogEntry::Batch(delivery));
     }
 
     /// Appends the notice that these messages are lost.
     pub(crate) fn append_gap(&self, stream: StreamId, from: u64, to: u64) {
-        self.push(Entry::Gap(Span { stream, from, to }));
+        self.push(LogEntry::Gap(SequenceRange { stream, from, to }));
     }
 
-    fn push(&self, entry: Entry) {
+    fn push(&self, entry: LogEntry) {
         let now = Instant::now();
         let mut inner = self.lock();
         inner.bytes += entry.size();
         inner.entries.push_back((entry, now));
         inner.evict(now);
         drop(inner);
-        self.news.notify_waiters();
+        self.appended.notify_waiters();
     }
 
     /// Evicts the entries that are too old.
@@ -174,24 +176,24 @@ impl Log {
     /// Closes the log: subscriptions read the remaining entries, then the end.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
-        self.news.notify_waiters();
+        self.appended.notify_waiters();
     }
 
     /// Completes when an entry is added after this call, or the log is closed.
-    pub(crate) fn news(&self) -> Notified<'_> {
-        self.news.notified()
+    pub(crate) fn appended(&self) -> Notified<'_> {
+        self.appended.notified()
     }
 
     /// Opens a cursor; returns it with the current end of the log.
-    pub(crate) fn open(&self, begin: Begin) -> (PlaceId, u64) {
+    pub(crate) fn open(&self, begin: StartPosition) -> (CursorId, u64) {
         let mut inner = self.lock();
         let end = inner.end();
         let next = match begin {
-            Begin::End => end,
-            Begin::Front => inner.first,
-            Begin::Life => inner.first.max(ORIGIN),
-            Begin::At(stream, sequence) => {
-                let holds = |(entry, _): &(Entry, Instant)| {
+            StartPosition::End => end,
+            StartPosition::Front => inner.first,
+            StartPosition::CurrentProcess => inner.first.max(FIRST_ENTRY),
+            StartPosition::At(stream, sequence) => {
+                let holds = |(entry, _): &(LogEntry, Instant)| {
                     let span = entry.span();
                     span.stream == stream && (span.from..span.to).contains(&sequence)
                 };
@@ -200,11 +202,11 @@ impl Log {
             }
         };
         let history = match begin {
-            Begin::End => History::Over,
-            _ if inner.caught_up => History::Until(end),
-            _ => History::Unknown,
+            StartPosition::End => HistoryEnd::Passed,
+            _ if inner.caught_up => HistoryEnd::At(end),
+            _ => HistoryEnd::Unknown,
         };
-        (inner.places.open(next, history), end)
+        (inner.cursors.open(next, history), end)
     }
 
     /// Records that the node has caught up: entries appended from now on are not history.
@@ -212,46 +214,46 @@ impl Log {
         let mut inner = self.lock();
         inner.caught_up = true;
         let end = inner.end();
-        inner.places.caught_up(end);
+        inner.cursors.caught_up(end);
         drop(inner);
-        self.news.notify_waiters();
+        self.appended.notify_waiters();
     }
 
     /// Closes a cursor.
-    pub(crate) fn leave(&self, place: PlaceId) {
-        self.lock().places.leave(place);
+    pub(crate) fn close_cursor(&self, cursor: CursorId) {
+        self.lock().cursors.close(cursor);
     }
 
     /// Reads the next element for a cursor and advances it.
-    pub(crate) fn next(&self, place: PlaceId) -> Next {
+    pub(crate) fn next(&self, cursor: CursorId) -> LogRead {
         let mut inner = self.lock();
         let (first, end, closed) = (inner.first, inner.end(), inner.closed);
-        let Some(place) = inner.places.get_mut(place) else { return Next::End };
-        let Place { next, missed, history } = place;
+        let Some(cursor) = inner.cursors.get_mut(cursor) else { return LogRead::End };
+        let Cursor { next, missed, history } = cursor;
         if !missed.is_empty() {
-            return Next::Missed(std::mem::take(missed).into_values().collect());
+            return LogRead::Missed(std::mem::take(missed).into_values().collect());
         }
-        if let History::Until(until) = *history
+        if let HistoryEnd::At(until) = *history
             && *next >= until
         {
-            *history = History::Over;
-            return Next::CaughtUp;
+            *history = HistoryEnd::Passed;
+            return LogRead::CaughtUp;
         }
         if *next >= end {
-            return if closed { Next::End } else { Next::Nothing };
+            return if closed { LogRead::End } else { LogRead::Nothing };
         }
         let at = *next;
         *next += 1;
         // No cursor is before the front: eviction moves cursors along.
         let index = usize::try_from(at.saturating_sub(first)).unwrap_or(usize::MAX);
         match inner.entries.get(index) {
-            Some((entry, delivered)) => Next::Entry(at, entry.clone(), *delivered),
-            None => Next::Nothing,
+            Some((entry, delivered)) => LogRead::Entry(at, entry.clone(), *delivered),
+            None => LogRead::Nothing,
         }
     }
 
     #[cfg(test)]
-    pub(crate) fn held(&self) -> (usize, usize) {
+    pub(crate) fn size(&self) -> (usize, usize) {
         let inner = self.lock();
         (inner.entries.len(), inner.bytes)
     }
@@ -271,7 +273,7 @@ impl Inner {
             }
             let Some((entry, _)) = self.entries.pop_front() else { break };
             self.bytes -= entry.size();
-            self.places.passed(self.first, entry.span());
+            self.cursors.evicted(self.first, entry.span());
             self.first += 1;
         }
         if self.entries.is_empty() && self.entries.capacity() > 64 {
@@ -281,4 +283,4 @@ impl Inner {
 }
 
 /// Missed sequence numbers by stream.
-pub(crate) type Missed = BTreeMap<StreamId, Span>;
+pub(crate) type MissedRanges = BTreeMap<StreamId, SequenceRange>;

@@ -12,7 +12,7 @@ use crate::handle::Handle;
 /// Messages that no other node is known to hold: messages of this node, and of other publishers
 /// that handed them over to this node while it was leaving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unconfirmed {
+pub struct UnconfirmedMessages {
     /// The epoch of this node's stream.
     pub epoch: u64,
     /// The sequence number of the first of this node's messages.
@@ -27,7 +27,7 @@ pub struct Unconfirmed {
     pub earlier: u32,
 }
 
-impl Unconfirmed {
+impl UnconfirmedMessages {
     /// How many of the messages this node published itself.
     #[must_use]
     pub const fn messages(&self) -> u64 {
@@ -35,9 +35,9 @@ impl Unconfirmed {
     }
 }
 
-impl core::fmt::Display for Unconfirmed {
+impl core::fmt::Display for UnconfirmedMessages {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let Unconfirmed { epoch, from, to, others, earlier } = *self;
+        let UnconfirmedMessages { epoch, from, to, others, earlier } = *self;
         let own = (from < to).then(|| {
             let (n, last) = (counted(to - from, "message"), to - 1);
             format!("the last {n} that this node published (sequence numbers {from} to {last} of epoch {epoch})")
@@ -68,14 +68,14 @@ pub enum LeaveError {
     /// The time was over before another node confirmed all messages of this node. Other nodes may
     /// still hold some of them; a node with a data directory retains them there.
     #[error("no other node that stays is known to hold {0}")]
-    Unconfirmed(Unconfirmed),
+    Unconfirmed(UnconfirmedMessages),
 }
 
 /// The progress of the handover, for the calls that wait for it.
 #[derive(Debug)]
 pub(crate) struct Handover {
     confirmed: Mutex<Option<watch::Sender<u64>>>,
-    lost: Mutex<Option<Unconfirmed>>,
+    lost: Mutex<Option<UnconfirmedMessages>>,
 }
 
 impl Default for Handover {
@@ -98,7 +98,7 @@ impl Handover {
     }
 
     /// Records that the node leaves while these messages are not confirmed.
-    pub(crate) fn lost(&self, what: Unconfirmed) {
+    pub(crate) fn lost(&self, what: UnconfirmedMessages) {
         *lock(&self.lost) = Some(what);
     }
 

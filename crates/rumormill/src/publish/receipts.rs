@@ -9,7 +9,7 @@ use rumormill_proto::snapshot::Receipt;
 use rumormill_proto::{MessageId, Peer, Time};
 use tokio::sync::watch;
 
-use super::PeerSeat;
+use super::SharedPeer;
 use crate::error::Stopped;
 
 /// Why there are no receipts of a message.
@@ -42,9 +42,9 @@ type Sender = watch::Sender<Option<Receipt>>;
 
 /// The receipts that callers wait for.
 #[derive(Debug, Default)]
-pub(crate) struct ReceiptBook(Mutex<BTreeMap<MessageId, Sender>>);
+pub(crate) struct PendingReceipts(Mutex<BTreeMap<MessageId, Sender>>);
 
-impl ReceiptBook {
+impl PendingReceipts {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<MessageId, Sender>> {
         // Nothing in here panics halfway through a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -55,22 +55,22 @@ impl ReceiptBook {
     }
 
     /// Passes on a new count for a message.
-    pub(crate) fn tell(&self, receipt: Receipt) {
-        let mut book = self.lock();
+    pub(crate) fn update(&self, receipt: Receipt) {
+        let mut pending = self.lock();
         if receipt.complete {
-            if let Some(sender) = book.remove(&receipt.id) {
+            if let Some(sender) = pending.remove(&receipt.id) {
                 sender.send_replace(Some(receipt));
             }
-        } else if let Some(sender) = book.get(&receipt.id) {
+        } else if let Some(sender) = pending.get(&receipt.id) {
             sender.send_replace(Some(receipt));
         }
     }
 
     /// Renames the receipts of a stream whose epoch has changed; sequence numbers stay.
     pub(crate) fn move_stream(&self, from: u64, to: u64) {
-        let mut book = self.lock();
-        let all = std::mem::take(&mut *book).into_iter();
-        *book = all
+        let mut pending = self.lock();
+        let all = std::mem::take(&mut *pending).into_iter();
+        *pending = all
             .map(|(id, sender)| match id.epoch == from {
                 true => (MessageId { epoch: to, ..id }, sender),
                 false => (id, sender),
@@ -107,20 +107,20 @@ pub struct Receipts {
     id: MessageId,
     /// `None` after the last update.
     updates: Option<watch::Receiver<Option<Receipt>>>,
-    book: Arc<ReceiptBook>,
-    seat: Arc<PeerSeat>,
+    pending: Arc<PendingReceipts>,
+    shared_core: Arc<SharedPeer>,
 }
 
 impl Receipts {
     /// Asks the core to track a message.
     pub(super) fn open(
-        seat: &Arc<PeerSeat>,
-        book: &Arc<ReceiptBook>,
+        shared_core: &Arc<SharedPeer>,
+        pending: &Arc<PendingReceipts>,
         peer: &mut Peer,
         now: Time,
         id: MessageId,
     ) -> Result<Self, ReceiptError> {
-        let mut waiting = book.lock();
+        let mut waiting = pending.lock();
         let updates = if let Some(sender) = waiting.get(&id) {
             sender.subscribe()
         } else if waiting.len() >= MAX_RECEIPTS {
@@ -131,7 +131,12 @@ impl Receipts {
             return Err(ReceiptError::NotOwn(id));
         };
         drop(waiting);
-        Ok(Receipts { id, updates: Some(updates), book: book.clone(), seat: seat.clone() })
+        Ok(Receipts {
+            id,
+            updates: Some(updates),
+            pending: pending.clone(),
+            shared_core: shared_core.clone(),
+        })
     }
 
     /// The message.
@@ -172,8 +177,8 @@ impl Drop for Receipts {
     fn drop(&mut self) {
         // The last of several receipts for one message sees a receiver count of 0.
         self.updates = None;
-        self.seat.with(|peer, _| {
-            let mut waiting = self.book.lock();
+        self.shared_core.with(|peer, _| {
+            let mut waiting = self.pending.lock();
             if waiting.get(&self.id).is_some_and(|sender| sender.receiver_count() == 0) {
                 waiting.remove(&self.id);
                 peer.forget_receipt(&self.id);

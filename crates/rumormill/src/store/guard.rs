@@ -10,14 +10,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
 thread_local! {
-    /// Whether this thread is inside [`catch`].
+    /// Whether this thread is inside [`catch_panic`].
     static CATCHING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Calls the database library; a panic in it becomes [`redb::StorageError::Corrupted`].
 ///
 /// What the call borrowed mutably may be inconsistent afterwards: the caller closes the database.
-pub(super) fn catch<T, E: From<redb::StorageError>>(
+pub(super) fn catch_panic<T, E: From<redb::StorageError>>(
     call: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, E> {
     let before = CATCHING.replace(true);
@@ -25,13 +25,13 @@ pub(super) fn catch<T, E: From<redb::StorageError>>(
     CATCHING.set(before);
     result.unwrap_or_else(|panic| {
         // For debugging the database library; other readers of the log do not need it.
-        tracing::debug!(target: "rumormill::store", "caught a panic: {}", text(&*panic));
+        tracing::debug!(target: "rumormill::store", "caught a panic: {}", panic_text(&*panic));
         Err(redb::StorageError::Corrupted("a panic was caught".to_owned()).into())
     })
 }
 
 /// The message of a panic, in one line.
-fn text(panic: &(dyn Any + Send)) -> String {
+fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic
         .downcast_ref::<String>()
         .map(String::as_str)
@@ -66,10 +66,10 @@ mod tests {
     #[test]
     fn panic_in_database_call_becomes_error_without_the_panic_message() {
         silence_caught_panics();
-        let failed = catch::<(), redb::Error>(|| panic!("page {} is of no known type", 7));
-        let said = super::super::database::in_words(&failed.unwrap_err());
+        let failed = catch_panic::<(), redb::Error>(|| panic!("page {} is of no known type", 7));
+        let said = super::super::database::describe_error(&failed.unwrap_err());
         assert_eq!(said, "the file is damaged");
-        let fine: Result<u32, redb::Error> = catch(|| Ok(7));
+        let fine: Result<u32, redb::Error> = catch_panic(|| Ok(7));
         assert_eq!(fine.unwrap(), 7);
         assert!(!CATCHING.get());
     }

@@ -10,7 +10,7 @@ use rumormill_proto::Identity;
 use crate::error::StartError;
 
 /// The file name in a data directory.
-const NAME: &str = "identity.key";
+const KEY_FILE_NAME: &str = "identity.key";
 
 /// The identity of a data directory: the one in its key file. If there is no key file, it is
 /// created from `given` or with a new key. The caller holds the lock of the directory.
@@ -18,7 +18,7 @@ pub(crate) fn load_or_create(
     directory: &Path,
     given: Option<Identity>,
 ) -> Result<Identity, StartError> {
-    let path = directory.join(NAME);
+    let path = directory.join(KEY_FILE_NAME);
     match fs::read_to_string(&path) {
         Ok(text) => {
             let found = parse(&path, &text)?;
@@ -40,13 +40,13 @@ pub(crate) fn load_or_create(
                 None => Identity::from_secret(&crate::random_bytes()?),
             };
             create(directory, &path, &identity)
-                .map_err(|source| StartError::of_data_dir(path, source))?;
+                .map_err(|source| StartError::for_data_dir(path, source))?;
             Ok(identity)
         }
         Err(e) if e.kind() == io::ErrorKind::InvalidData => {
             Err(StartError::KeyFile { path, problem: "it is not text".to_owned() })
         }
-        Err(source) => Err(StartError::of_data_dir(path, source)),
+        Err(source) => Err(StartError::for_data_dir(path, source)),
     }
 }
 
@@ -72,9 +72,9 @@ fn parse(path: &Path, text: &str) -> Result<Identity, StartError> {
 
 /// Writes a temporary file and renames it: a crash leaves a whole key or none.
 fn create(directory: &Path, path: &Path, identity: &Identity) -> io::Result<()> {
-    let beside = directory.join(format!("{NAME}.new"));
+    let temporary = directory.join(format!("{KEY_FILE_NAME}.new"));
     // A leftover of a crash at this point.
-    match fs::remove_file(&beside) {
+    match fs::remove_file(&temporary) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
@@ -82,11 +82,11 @@ fn create(directory: &Path, path: &Path, identity: &Identity) -> io::Result<()> 
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&beside)?;
+    let mut file = options.open(&temporary)?;
     writeln!(file, "{}", HEXLOWER.encode(&identity.secret_bytes()))?;
     file.sync_all()?;
     drop(file);
-    fs::rename(&beside, path)?;
+    fs::rename(&temporary, path)?;
     // The file name is durable only after its directory is synced. Where the directory cannot be
     // opened, there is no way to do that.
     if let Ok(directory) = File::open(directory) {
@@ -125,7 +125,7 @@ mod tests {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
-            let mode = fs::metadata(dir.path().join(NAME)).unwrap().permissions().mode();
+            let mode = fs::metadata(dir.path().join(KEY_FILE_NAME)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600);
         }
         let names: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn error_for_bad_key_file_names_the_file_and_shows_no_key() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(NAME);
+        let path = dir.path().join(KEY_FILE_NAME);
         for bad in [&b"secret-but-short"[..], &[b'x'; 64], &[0xff; 64], b""] {
             fs::write(&path, bad).unwrap();
             let e = load_or_create(dir.path(), None).unwrap_err();

@@ -8,8 +8,8 @@ mod task;
 use rumormill_proto::Role;
 
 #[cfg(test)]
-pub(crate) use database::settle;
-pub(crate) use database::{Database, Kept, unusable};
+pub(crate) use database::last_op_per_key;
+pub(crate) use database::{Database, StoredPeerState, unusable};
 pub use guard::silence_caught_panics;
 pub(crate) use identity_file::load_or_create;
 pub(crate) use task::{StoreHandle, spawn};

@@ -7,7 +7,7 @@ use rumormill_proto::{DeliveredMark, StreamId};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Received, Subscription};
+use super::{Subscription, SubscriptionItem};
 
 /// The messages of a node, for a program that must not miss any of them across a crash.
 ///
@@ -38,7 +38,7 @@ impl Consumer {
     /// The next message, or the next gap; `None` when the node delivers no more and everything is
     /// read. After `None` the program makes its last [`acknowledge`](Consumer::acknowledge), for
     /// which the node waits up to two seconds, but not beyond its time to leave. Cancel safe.
-    pub async fn recv(&mut self) -> Option<Received> {
+    pub async fn recv(&mut self) -> Option<SubscriptionItem> {
         let received = self.subscription.recv().await;
         self.note(received.as_ref());
         self.at_end = received.is_none();
@@ -46,7 +46,7 @@ impl Consumer {
     }
 
     /// The next message or gap, if one is there.
-    pub fn try_recv(&mut self) -> Option<Received> {
+    pub fn try_recv(&mut self) -> Option<SubscriptionItem> {
         let received = self.subscription.try_recv();
         self.note(received.as_ref());
         received
@@ -58,16 +58,16 @@ impl Consumer {
         self.progress.acknowledge(std::mem::take(&mut self.handed_out), self.at_end);
     }
 
-    fn note(&mut self, received: Option<&Received>) {
+    fn note(&mut self, received: Option<&SubscriptionItem>) {
         let (stream, next) = match received {
-            Some(Received::Message(m)) => {
+            Some(SubscriptionItem::Message(m)) => {
                 let id = m.message.id();
                 (id.stream(), id.sequence.saturating_add(1))
             }
-            Some(Received::Gap(gap)) => {
+            Some(SubscriptionItem::Gap(gap)) => {
                 (StreamId { publisher: gap.publisher, epoch: gap.epoch }, gap.to)
             }
-            Some(Received::CaughtUp) | None => return,
+            Some(SubscriptionItem::CaughtUp) | None => return,
         };
         self.handed_out.insert(stream, next);
     }

@@ -1,13 +1,13 @@
 //! The event stream of a node.
 
-use crate::driver::Stamped;
-use crate::fanout::{Got, Receiver};
+use crate::driver::TimestampedEvent;
+use crate::fanout::{FanoutItem, FanoutReceiver};
 
 /// An element of the event stream.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Observed {
+pub enum EventItem {
     /// An event.
-    Event(Stamped),
+    Event(TimestampedEvent),
     /// The receiver was slow, and missed this many events.
     Lagged(u64),
 }
@@ -17,23 +17,23 @@ pub enum Observed {
 /// It holds at most 4,096 events or 16 MiB for a slow receiver; beyond that the oldest events are
 /// dropped, and the receiver learns how many. The node never waits for it.
 #[derive(Debug)]
-pub struct Events(pub(crate) Receiver<Stamped>);
+pub struct Events(pub(crate) FanoutReceiver<TimestampedEvent>);
 
 impl Events {
     /// The next event; `None` when the node has ended. Cancel safe.
-    pub async fn recv(&mut self) -> Option<Observed> {
+    pub async fn recv(&mut self) -> Option<EventItem> {
         self.0.recv().await.map(observed)
     }
 
     /// The next event, if one is there.
-    pub fn try_recv(&mut self) -> Option<Observed> {
+    pub fn try_recv(&mut self) -> Option<EventItem> {
         self.0.try_recv().map(observed)
     }
 }
 
-fn observed(got: Got<Stamped>) -> Observed {
+fn observed(got: FanoutItem<TimestampedEvent>) -> EventItem {
     match got {
-        Got::Item(stamped) => Observed::Event(stamped),
-        Got::Missed(n) => Observed::Lagged(n),
+        FanoutItem::Item(timestamped) => EventItem::Event(timestamped),
+        FanoutItem::Missed(n) => EventItem::Lagged(n),
     }
 }

@@ -14,17 +14,17 @@ use tokio::time::Instant;
 
 pub use consumer::Consumer;
 pub(crate) use consumer::Progress;
-pub use events::{Events, Observed};
+pub use events::{EventItem, Events};
 pub use options::{Start, SubscribeError, SubscribeOptions};
 pub use topics::{TopicPattern, TopicPatternError};
 
-use crate::log::{Begin, Entry, Log, Next, PlaceId, Span};
+use crate::log::{CursorId, Log, LogEntry, LogRead, SequenceRange, StartPosition};
 
 /// An element of a subscription.
 #[derive(Debug, Clone)]
-pub enum Received {
+pub enum SubscriptionItem {
     /// A message.
-    Message(Incoming),
+    Message(ReceivedMessage),
     /// Lost messages of a publisher, at the position where they would have been.
     Gap(Gap),
     /// The end of history: everything that the node retained when the subscription began has been
@@ -36,7 +36,7 @@ pub enum Received {
 
 /// A message and how it arrived.
 #[derive(Debug, Clone)]
-pub struct Incoming {
+pub struct ReceivedMessage {
     /// The message.
     pub message: Message,
     /// The neighbour that delivered it first; `None` for a message of this node, and for messages
@@ -82,8 +82,8 @@ impl Gap {
         StreamId { publisher: self.publisher, epoch: self.epoch }
     }
 
-    const fn new(span: Span, reason: GapReason) -> Self {
-        let Span { stream: StreamId { publisher, epoch }, from, to } = span;
+    const fn new(span: SequenceRange, reason: GapReason) -> Self {
+        let SequenceRange { stream: StreamId { publisher, epoch }, from, to } = span;
         Gap { publisher, epoch, from, to, reason }
     }
 }
@@ -98,23 +98,23 @@ impl Gap {
 #[derive(Debug)]
 pub struct Subscription {
     log: Arc<Log>,
-    place: PlaceId,
+    cursor: CursorId,
     /// An empty list matches every topic.
     topics: Box<[TopicPattern]>,
-    current: Option<Current>,
+    current: Option<CurrentBatch>,
     gaps: VecDeque<Gap>,
     /// The end of history is reported next.
     has_caught_up: bool,
     /// Leaves out older messages, up to this entry of the log.
     since: Option<(WallTime, u64)>,
-    resume: Option<Resume>,
+    resume: Option<ResumePoint>,
     /// Leaves out messages that existed before this moment.
     published_after: Option<Instant>,
 }
 
 /// The batch that is being read.
 #[derive(Debug)]
-struct Current {
+struct CurrentBatch {
     messages: Messages,
     /// Leaves out messages published before this time.
     since: WallTime,
@@ -125,7 +125,7 @@ struct Current {
 
 /// The stream that continues at a sequence number, until it has.
 #[derive(Debug)]
-struct Resume {
+struct ResumePoint {
     stream: StreamId,
     next: u64,
 }
@@ -136,24 +136,24 @@ impl Subscription {
         let begin = match options.start {
             Start::Now => {
                 published_after = Some(Instant::now());
-                Begin::End
+                StartPosition::End
             }
-            Start::Earliest => Begin::Front,
-            Start::Undelivered => Begin::Life,
+            Start::Earliest => StartPosition::Front,
+            Start::Undelivered => StartPosition::CurrentProcess,
             Start::Time(at) => {
                 since = Some(at);
-                Begin::Front
+                StartPosition::Front
             }
             Start::After(id) => {
                 let stream = id.stream();
-                resume = Some(Resume { stream, next: id.sequence.saturating_add(1) });
-                Begin::At(stream, id.sequence)
+                resume = Some(ResumePoint { stream, next: id.sequence.saturating_add(1) });
+                StartPosition::At(stream, id.sequence)
             }
         };
-        let (place, end) = log.open(begin);
+        let (cursor, end) = log.open(begin);
         Subscription {
             log: log.clone(),
-            place,
+            cursor,
             topics: options.into_filter(),
             current: None,
             gaps: VecDeque::new(),
@@ -166,28 +166,28 @@ impl Subscription {
 
     /// The next message, or the next gap; `None` when the node has ended and everything is read.
     /// Cancel safe.
-    pub async fn recv(&mut self) -> Option<Received> {
+    pub async fn recv(&mut self) -> Option<SubscriptionItem> {
         loop {
-            if let Some(received) = self.at_hand() {
+            if let Some(received) = self.take_buffered() {
                 return Some(received);
             }
             // A reader in a loop must let other tasks of its thread run, even if its filter skips
             // most messages.
             tokio::task::consume_budget().await;
             let log = self.log.clone();
-            let news = log.news();
+            let appended = log.appended();
             match self.refill() {
                 Refill::Some => {}
-                Refill::Nothing => news.await,
+                Refill::Nothing => appended.await,
                 Refill::End => return None,
             }
         }
     }
 
     /// The next message or gap, if one is there.
-    pub fn try_recv(&mut self) -> Option<Received> {
+    pub fn try_recv(&mut self) -> Option<SubscriptionItem> {
         loop {
-            if let Some(received) = self.at_hand() {
+            if let Some(received) = self.take_buffered() {
                 return Some(received);
             }
             if self.refill() != Refill::Some {
@@ -197,12 +197,12 @@ impl Subscription {
     }
 
     /// The next element that is available without reading the log.
-    fn at_hand(&mut self) -> Option<Received> {
+    fn take_buffered(&mut self) -> Option<SubscriptionItem> {
         if let Some(gap) = self.gaps.pop_front() {
-            return Some(Received::Gap(gap));
+            return Some(SubscriptionItem::Gap(gap));
         }
         if std::mem::take(&mut self.has_caught_up) {
-            return Some(Received::CaughtUp);
+            return Some(SubscriptionItem::CaughtUp);
         }
         let current = self.current.as_mut()?;
         for message in current.messages.by_ref() {
@@ -211,8 +211,13 @@ impl Subscription {
             }
             let wanted = |p: &TopicPattern| p.matches(message.topic());
             if self.topics.is_empty() || self.topics.iter().any(wanted) {
-                let Current { neighbour, hops, received_at, .. } = *current;
-                return Some(Received::Message(Incoming { message, neighbour, hops, received_at }));
+                let CurrentBatch { neighbour, hops, received_at, .. } = *current;
+                return Some(SubscriptionItem::Message(ReceivedMessage {
+                    message,
+                    neighbour,
+                    hops,
+                    received_at,
+                }));
             }
         }
         self.current = None;
@@ -220,43 +225,43 @@ impl Subscription {
     }
 
     fn refill(&mut self) -> Refill {
-        match self.log.next(self.place) {
-            Next::Entry(number, entry, delivered) => {
-                self.take(number, entry, delivered);
+        match self.log.next(self.cursor) {
+            LogRead::Entry(number, entry, delivered) => {
+                self.start_entry(number, entry, delivered);
                 Refill::Some
             }
-            Next::CaughtUp => {
+            LogRead::CaughtUp => {
                 self.has_caught_up = true;
                 Refill::Some
             }
-            Next::Missed(spans) => {
+            LogRead::Missed(spans) => {
                 for span in spans {
-                    self.missed(span, GapReason::NotKept);
+                    self.queue_gap(span, GapReason::NotKept);
                 }
                 Refill::Some
             }
-            Next::Nothing => Refill::Nothing,
-            Next::End => Refill::End,
+            LogRead::Nothing => Refill::Nothing,
+            LogRead::End => Refill::End,
         }
     }
 
-    fn missed(&mut self, span: Span, reason: GapReason) {
-        if let Some(from) = self.go_on_at(&span) {
-            self.gaps.push_back(Gap::new(Span { from, ..span }, reason));
+    fn queue_gap(&mut self, span: SequenceRange, reason: GapReason) {
+        if let Some(from) = self.first_wanted(&span) {
+            self.gaps.push_back(Gap::new(SequenceRange { from, ..span }, reason));
         }
     }
 
-    fn take(&mut self, number: u64, entry: Entry, delivered: Instant) {
+    fn start_entry(&mut self, number: u64, entry: LogEntry, delivered: Instant) {
         let span = entry.span();
         let delivery = match entry {
-            Entry::Gap(_) => return self.missed(span, GapReason::NotReceived),
-            Entry::Batch(delivery) => delivery,
+            LogEntry::Gap(_) => return self.queue_gap(span, GapReason::NotReceived),
+            LogEntry::Batch(delivery) => delivery,
         };
         let existed = delivered.checked_sub(delivery.age);
         if self.published_after.is_some_and(|after| existed.is_none_or(|at| at < after)) {
             return;
         }
-        let Some(from) = self.go_on_at(&span) else { return };
+        let Some(from) = self.first_wanted(&span) else { return };
         let since = match self.since {
             Some((since, until)) if number < until => since,
             _ => {
@@ -266,13 +271,13 @@ impl Subscription {
         };
         let Delivery { batch, to, neighbour, hops, received_at, .. } = delivery;
         let messages = batch.messages_in(from, to);
-        self.current = Some(Current { messages, since, neighbour, hops, received_at });
+        self.current = Some(CurrentBatch { messages, since, neighbour, hops, received_at });
     }
 
     /// The first number of the range that is for this subscription. If the subscription continues
     /// after a message and this range is the next one of its stream, a gap before the range is
     /// queued first.
-    fn go_on_at(&mut self, span: &Span) -> Option<u64> {
+    fn first_wanted(&mut self, span: &SequenceRange) -> Option<u64> {
         let Some(resume) = self.resume.as_ref().filter(|r| r.stream == span.stream) else {
             return Some(span.from);
         };
@@ -282,7 +287,7 @@ impl Subscription {
         }
         self.resume = None;
         if span.from > next {
-            let gap = Span { from: next, to: span.from, ..*span };
+            let gap = SequenceRange { from: next, to: span.from, ..*span };
             self.gaps.push_back(Gap::new(gap, GapReason::NotKept));
         }
         Some(span.from.max(next))
@@ -291,7 +296,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.log.leave(self.place);
+        self.log.close_cursor(self.cursor);
     }
 }
 

@@ -17,7 +17,7 @@ fn dead() -> Listener {
 async fn dial(from: &EchoNode, dial: u64, to: &EchoNode, addresses: &[SocketAddr]) {
     let addresses = addresses.iter().copied().map(Address).collect();
     let to = DialTarget::Peer { id: to.handle.id(), addresses };
-    from.ask(vec![Output::Dial { dial: DialId(dial), to }]).await;
+    from.emit(vec![Output::Dial { dial: DialId(dial), to }]).await;
 }
 
 #[tokio::test]
@@ -29,12 +29,12 @@ async fn live_address_behind_dead_ones_is_reached_and_tried_first_next_time() {
     let (link, info) = a.link_with(b.handle.id()).await;
     assert_eq!((info.dial, info.remote_address), (Some(DialId(1)), b.address()));
     // The second dial starts with the live address, so it waits for no other.
-    a.ask(vec![Output::Close { link, reason: rumormill_proto::CloseReason::Done }]).await;
-    a.end_of(link).await;
+    a.emit(vec![Output::Close { link, reason: rumormill_proto::CloseReason::Done }]).await;
+    a.wait_for_end(link).await;
     let started = Instant::now();
     dial(&a, 2, &b, &addresses).await;
-    a.told("second link", |s| match s {
-        super::harness::Seen::Up(_, info) if info.dial == Some(DialId(2)) => Some(()),
+    a.wait_for("second link", |s| match s {
+        super::harness::RecordedInput::Up(_, info) if info.dial == Some(DialId(2)) => Some(()),
         _ => None,
     })
     .await;

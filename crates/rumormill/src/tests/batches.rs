@@ -25,9 +25,9 @@ impl Publisher {
         Publisher(Peer::new(setup, Time::ZERO))
     }
 
-    /// Sets the publisher's wall clock.
-    pub(super) fn at(&mut self, wall: WallTime) {
-        self.0.handle(Time::ZERO, Input::WallClock(wall));
+    /// Sets the publisher's wall_clock clock.
+    pub(super) fn at(&mut self, wall_clock: WallTime) {
+        self.0.handle(Time::ZERO, Input::WallClock(wall_clock));
     }
 
     /// The next messages, in one batch.

@@ -14,20 +14,20 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 use tokio_rustls::client::TlsStream;
 
-use crate::driver::{Core, Stamped};
-use crate::fanout::{Got, Receiver};
+use crate::driver::{Core, TimestampedEvent};
+use crate::fanout::{FanoutItem, FanoutReceiver};
 use crate::handle::Handle;
 use crate::launch::Launch;
 use crate::listener::Listener;
 use crate::network_key::{EXPORTER_LABEL, NetworkKey};
 use crate::store::Database;
-use crate::trace::Label;
-use crate::transport::{Ours, Tls, as_dialer};
+use crate::trace::NodeLabel;
+use crate::transport::{LocalHello, Tls, as_dialer};
 use crate::tuning::Tuning;
 
 /// An input of the core, as recorded by [`Echo`].
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Seen {
+pub(super) enum RecordedInput {
     Up(LinkId, LinkInfo),
     Down(LinkId, LinkDown),
     Frame(LinkId, &'static str),
@@ -54,24 +54,24 @@ fn work_for(time: Duration) {
 /// A core that answers pings, works for pulls, and records all inputs.
 #[derive(Debug, Default)]
 pub(super) struct Echo {
-    seen: Arc<Mutex<Vec<Seen>>>,
+    recorded: Arc<Mutex<Vec<RecordedInput>>>,
     pub(super) outputs: VecDeque<Output>,
 }
 
 impl Core for Echo {
     fn handle(&mut self, _now: Time, input: Input) {
-        let seen = match input {
-            Input::LinkUp { link, info } => Seen::Up(link, info),
-            Input::LinkDown { link, why } => Seen::Down(link, why),
-            Input::DialFailed { dial, why } => Seen::DialFailed(dial, why),
-            Input::Stored { ticket } => Seen::Stored(ticket),
-            Input::NotStored { ticket } => Seen::NotStored(ticket),
-            Input::Congested { link } => Seen::Congested(link),
+        let recorded = match input {
+            Input::LinkUp { link, info } => RecordedInput::Up(link, info),
+            Input::LinkDown { link, why } => RecordedInput::Down(link, why),
+            Input::DialFailed { dial, why } => RecordedInput::DialFailed(dial, why),
+            Input::Stored { ticket } => RecordedInput::Stored(ticket),
+            Input::NotStored { ticket } => RecordedInput::NotStored(ticket),
+            Input::Congested { link } => RecordedInput::Congested(link),
             // This core has no consumer.
             Input::Consumed { .. } => return,
-            Input::SeedMoved { seed } => Seen::SeedMoved(seed),
-            Input::WallClock(_) => Seen::WallClock,
-            Input::Timeout => Seen::Timeout,
+            Input::SeedMoved { seed } => RecordedInput::SeedMoved(seed),
+            Input::WallClock(_) => RecordedInput::WallClock,
+            Input::Timeout => RecordedInput::Timeout,
             Input::Frame { link, frame } => {
                 if matches!(*frame, Frame::Pull(_)) {
                     work_for(PULL_COST);
@@ -80,10 +80,10 @@ impl Core for Echo {
                     let frame = Pong { nonce: ping.nonce }.into();
                     self.outputs.push_back(Output::Send { link, frame, class: Class::Control });
                 }
-                Seen::Frame(link, frame.name())
+                RecordedInput::Frame(link, frame.name())
             }
         };
-        self.seen.lock().unwrap().push(seen);
+        self.recorded.lock().unwrap().push(recorded);
     }
 
     fn poll_output(&mut self) -> Option<Output> {
@@ -102,8 +102,8 @@ impl Core for Echo {
 /// A running node with an [`Echo`] core.
 pub(super) struct EchoNode {
     pub(super) handle: Handle<Echo>,
-    pub(super) events: Receiver<Stamped>,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    pub(super) events: FanoutReceiver<TimestampedEvent>,
+    recorded: Arc<Mutex<Vec<RecordedInput>>>,
 }
 
 pub(super) fn tuning() -> Tuning {
@@ -127,11 +127,11 @@ pub(super) fn start_with(
     let identity = identity(n);
     let launch = Launch { network_key, tuning, ..Launch::new(Role::Peer) };
     let core = Echo::default();
-    let (seen, events) = (core.seen.clone(), launch.hubs.events.subscribe());
-    let label = Label { name: format!("echo-{n}"), id: identity.id() };
+    let (recorded, events) = (core.recorded.clone(), launch.channels.events.subscribe());
+    let label = NodeLabel { name: format!("echo-{n}"), id: identity.id() };
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let handle = launch.run(|| core, label, identity, listener, database).unwrap();
-    EchoNode { handle, events, seen }
+    EchoNode { handle, events, recorded }
 }
 
 /// Waits for a condition, for ten seconds at most.
@@ -151,8 +151,8 @@ impl EchoNode {
         self.handle.local_addr()
     }
 
-    pub(super) fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap().clone()
+    pub(super) fn recorded(&self) -> Vec<RecordedInput> {
+        self.recorded.lock().unwrap().clone()
     }
 
     pub(super) fn counters(&self) -> Counters {
@@ -162,58 +162,62 @@ impl EchoNode {
     }
 
     /// Waits for an input that `pick` selects.
-    pub(super) async fn told<T>(&self, what: &str, pick: impl Fn(&Seen) -> Option<T>) -> T {
-        until(what, || self.seen().iter().find_map(&pick)).await
+    pub(super) async fn wait_for<T>(
+        &self,
+        what: &str,
+        pick: impl Fn(&RecordedInput) -> Option<T>,
+    ) -> T {
+        until(what, || self.recorded().iter().find_map(&pick)).await
     }
 
     /// Waits for the first link with `remote`.
     pub(super) async fn link_with(&self, remote: PeerId) -> (LinkId, LinkInfo) {
-        self.told("link up", |s| match s {
-            Seen::Up(link, info) if info.remote == remote => Some((*link, info.clone())),
+        self.wait_for("link up", |s| match s {
+            RecordedInput::Up(link, info) if info.remote == remote => Some((*link, info.clone())),
             _ => None,
         })
         .await
     }
 
     /// Waits for the end of a link.
-    pub(super) async fn end_of(&self, link: LinkId) -> LinkDown {
-        self.told("link down", |s| match s {
-            Seen::Down(l, why) if *l == link => Some(*why),
+    pub(super) async fn wait_for_end(&self, link: LinkId) -> LinkDown {
+        self.wait_for("link down", |s| match s {
+            RecordedInput::Down(l, why) if *l == link => Some(*why),
             _ => None,
         })
         .await
     }
 
-    pub(super) async fn counted(&self, name: &str, n: u64) {
+    pub(super) async fn wait_for_counter(&self, name: &str, n: u64) {
         let what = format!("{name} is {n}");
         until(&what, || (self.counters().get(name) >= n).then_some(())).await;
         assert_eq!(self.counters().get(name), n, "{name}");
     }
 
     /// Makes the core emit outputs.
-    pub(super) async fn ask(&self, outputs: Vec<Output>) {
+    pub(super) async fn emit(&self, outputs: Vec<Output>) {
         self.handle.call(|core, _| core.outputs.extend(outputs)).await.unwrap();
     }
 
     pub(super) async fn send(&self, link: LinkId, frame: Frame, class: Class) {
-        self.ask(vec![Output::Send { link, frame, class }]).await;
+        self.emit(vec![Output::Send { link, frame, class }]).await;
     }
 
     pub(super) async fn dial(&self, dial: u64, to: SocketAddr, pin: Option<PeerId>) {
         let seed = SeedAddress { host_port: to.to_string(), pin };
-        self.ask(vec![Output::Dial { dial: DialId(dial), to: DialTarget::Seed(seed) }]).await;
+        self.emit(vec![Output::Dial { dial: DialId(dial), to: DialTarget::Seed(seed) }]).await;
     }
 
     /// Waits for an event.
-    pub(super) async fn event<T>(
+    pub(super) async fn wait_for_event<T>(
         &mut self,
         pick: impl Fn(&rumormill_proto::Event) -> Option<T>,
     ) -> T {
         let search = async {
             loop {
                 match self.events.recv().await {
-                    Some(Got::Item(stamped)) => {
-                        if let Some(t) = pick(&stamped.event) {
+                    Some(FanoutItem::Item(timestamped)) => {
+                        if let Some(t) = pick(&timestamped.event) {
                             return t;
                         }
                     }
@@ -247,7 +251,8 @@ pub(super) async fn raw_link(to: SocketAddr, me: &Identity) -> TlsStream<TcpStre
     let exporter =
         stream.get_ref().1.export_keying_material([0; 32], EXPORTER_LABEL, None).unwrap();
     let (role, network_key) = (Role::Peer, None);
-    let ours = Ours { role, network_key, exporter: &exporter, remote: to, process: 1 };
-    as_dialer(&mut stream, ours).await.unwrap();
+    let local_hello =
+        LocalHello { role, network_key, exporter: &exporter, remote_address: to, process: 1 };
+    as_dialer(&mut stream, local_hello).await.unwrap();
     stream
 }

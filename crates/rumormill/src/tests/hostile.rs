@@ -9,14 +9,18 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::harness::{EchoNode, PULL_COST, Seen, identity, pair, raw_link, start, tuning};
+use super::harness::{EchoNode, PULL_COST, RecordedInput, identity, pair, raw_link, start, tuning};
 use crate::tuning::Tuning;
 use rumormill_proto::Class;
 
 /// One ping from `a` to `b` and back.
 async fn ping(a: &EchoNode, at_a: LinkId) {
-    let pongs =
-        || a.seen().iter().filter(|s| matches!(s, Seen::Frame(l, "Pong") if *l == at_a)).count();
+    let pongs = || {
+        a.recorded()
+            .iter()
+            .filter(|s| matches!(s, RecordedInput::Frame(l, "Pong") if *l == at_a))
+            .count()
+    };
     let before = pongs();
     a.send(at_a, Ping { nonce: 1 }.into(), Class::Control).await;
     super::harness::until("a pong", || (pongs() > before).then_some(())).await;
@@ -41,7 +45,7 @@ async fn garbage_on_the_port_closes_only_its_own_connection() {
         tcp.write_all(bytes).await.unwrap();
         tcp.shutdown().await.unwrap();
         read_to_end(&mut tcp).await;
-        b.counted("handshakes_failed", n).await;
+        b.wait_for_counter("handshakes_failed", n).await;
     }
     ping(&a, at_a).await;
 }
@@ -54,13 +58,13 @@ async fn idle_connections_are_closed_at_the_handshake_deadline() {
     for _ in 0..300 {
         idle.push(TcpStream::connect(b.address()).await.unwrap());
     }
-    b.counted("connections_accepted", 301).await;
+    b.wait_for_counter("connections_accepted", 301).await;
     ping(&a, at_a).await;
     for tcp in &mut idle {
         read_to_end(tcp).await;
     }
-    b.counted("handshakes_timed_out", 300).await;
-    b.counted("handshakes_failed", 300).await;
+    b.wait_for_counter("handshakes_timed_out", 300).await;
+    b.wait_for_counter("handshakes_failed", 300).await;
     ping(&a, at_a).await;
 }
 
@@ -89,12 +93,12 @@ async fn connections_from_one_address_are_limited() {
     for _ in 0..3 {
         held.push(TcpStream::connect(b.address()).await.unwrap());
     }
-    b.counted("connections_accepted", 3).await;
+    b.wait_for_counter("connections_accepted", 3).await;
     let mut refused = TcpStream::connect(b.address()).await.unwrap();
     read_to_end(&mut refused).await;
-    b.counted("connections_refused_address", 1).await;
+    b.wait_for_counter("connections_refused_address", 1).await;
     drop(held);
-    b.counted("handshakes_failed", 3).await;
+    b.wait_for_counter("handshakes_failed", 3).await;
     raw_link(b.address(), &identity(5)).await;
 }
 
@@ -107,9 +111,9 @@ async fn full_node_closes_new_connection_with_reason_limit() {
     let all = read_to_end(&mut second).await;
     let close = wire::encode(&Close { reason: CloseReason::Limit }.into()).to_bytes();
     assert_eq!(all, close);
-    b.counted("connections_refused_limit", 1).await;
+    b.wait_for_counter("connections_refused_limit", 1).await;
     b.dial(1, b.address(), None).await;
-    b.counted("dials_no_room", 1).await;
+    b.wait_for_counter("dials_no_room", 1).await;
 }
 
 /// Writes bytes on a separate link, and checks how that link ends, and that no other link does.
@@ -120,15 +124,15 @@ async fn refused(bytes: &[u8], counter: &str, why: &str) {
     let (link, _) = b.link_with(mallory.id()).await;
     stream.write_all(bytes).await.unwrap();
     stream.flush().await.unwrap();
-    assert_eq!(b.end_of(link).await, LinkDown::Local(CloseReason::ProtocolViolation));
+    assert_eq!(b.wait_for_end(link).await, LinkDown::Local(CloseReason::ProtocolViolation));
     let told = b
-        .event(|e| match e {
+        .wait_for_event(|e| match e {
             Event::FrameRefused { peer, why } if *peer == mallory.id() => Some(why.clone()),
             _ => None,
         })
         .await;
     assert!(told.contains(why), "{told}");
-    b.event(|e| {
+    b.wait_for_event(|e| {
         matches!(e, Event::LinkClosed { peer, reason: CloseReason::ProtocolViolation }
             if *peer == mallory.id())
         .then_some(())
@@ -136,11 +140,11 @@ async fn refused(bytes: &[u8], counter: &str, why: &str) {
     .await;
     let goodbye = wire::encode(&Close { reason: CloseReason::ProtocolViolation }.into()).to_bytes();
     assert_eq!(read_to_end(&mut stream).await, goodbye, "the remote gets the reason");
-    b.counted(counter, 1).await;
+    b.wait_for_counter(counter, 1).await;
     ping(&a, at_a).await;
-    let downs = b.seen().iter().filter(|s| matches!(s, Seen::Down(..))).count();
+    let downs = b.recorded().iter().filter(|s| matches!(s, RecordedInput::Down(..))).count();
     assert_eq!(downs, 1, "the end of one link is reported once");
-    assert!(!b.seen().iter().any(|s| matches!(s, Seen::Down(l, _) if *l == at_b)));
+    assert!(!b.recorded().iter().any(|s| matches!(s, RecordedInput::Down(l, _) if *l == at_b)));
 }
 
 #[tokio::test]
@@ -195,8 +199,8 @@ async fn frame_with_bad_signature_closes_the_link() {
     let b = start(2, tuning());
     let mut stream = raw_link(b.address(), &identity(66)).await;
     stream.write_all(&good).await.unwrap();
-    let seen = |s: &Seen| matches!(s, Seen::Frame(_, "Register")).then_some(());
-    b.told("the good frame", seen).await;
+    let seen = |s: &RecordedInput| matches!(s, RecordedInput::Frame(_, "Register")).then_some(());
+    b.wait_for("the good frame", seen).await;
 }
 
 /// One link sends requests that cost the driver a millisecond each, as fast as it can. Pings of
@@ -210,8 +214,12 @@ async fn link_that_sends_expensive_requests_delays_no_other_link() {
     let pull = wire::encode(&Pull { ranges: Vec::new(), nonce: 0 }.into()).to_bytes();
     let flood =
         tokio::spawn(async move { while greedy.write_all(&pull.repeat(200)).await.is_ok() {} });
-    let pulls =
-        || b.seen().iter().filter(|s| matches!(s, Seen::Frame(l, "Pull") if *l == link)).count();
+    let pulls = || {
+        b.recorded()
+            .iter()
+            .filter(|s| matches!(s, RecordedInput::Frame(l, "Pull") if *l == link))
+            .count()
+    };
     super::harness::until("the driver is busy", || (pulls() > 200).then_some(())).await;
     let mut times = Vec::new();
     for _ in 0..PINGS {
@@ -237,8 +245,8 @@ async fn unknown_frame_and_frame_sent_byte_by_byte_are_accepted() {
         stream.write_all(&[byte]).await.unwrap();
         stream.flush().await.unwrap();
     }
-    b.told("the ping", |s| matches!(s, Seen::Frame(_, "Ping")).then_some(())).await;
-    assert!(b.seen().iter().any(|s| matches!(s, Seen::Frame(_, "Unknown"))));
+    b.wait_for("the ping", |s| matches!(s, RecordedInput::Frame(_, "Ping")).then_some(())).await;
+    assert!(b.recorded().iter().any(|s| matches!(s, RecordedInput::Frame(_, "Unknown"))));
 }
 
 /// A frame of more than 32 KiB.
@@ -284,7 +292,7 @@ async fn large_frames_of_some_links_do_not_block_the_reader_of_another_link() {
     honest.write_all(&large).await.unwrap();
     honest.write_all(&wire::encode(&Frame::Unknown(999)).to_bytes()).await.unwrap();
     honest.flush().await.unwrap();
-    b.counted("frames_in", settled + 2).await;
+    b.wait_for_counter("frames_in", settled + 2).await;
     floods.iter().for_each(tokio::task::JoinHandle::abort);
     drop(resume);
     blocked.await.unwrap();

@@ -10,12 +10,14 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::harness::{EchoNode, Seen, identity, pair, start, start_with, tls_only, tuning};
+use super::harness::{
+    EchoNode, RecordedInput, identity, pair, start, start_with, tls_only, tuning,
+};
 use crate::network_key::NetworkKey;
 
 async fn dial_error(node: &EchoNode) -> DialError {
-    node.told("dial failed", |s| match s {
-        Seen::DialFailed(DialId(1), why) => Some(*why),
+    node.wait_for("dial failed", |s| match s {
+        RecordedInput::DialFailed(DialId(1), why) => Some(*why),
         _ => None,
     })
     .await
@@ -38,8 +40,8 @@ async fn dial_with_wrong_pin_fails_and_other_side_opens_no_link() {
     let (a, b) = (start(1, tuning()), start(2, tuning()));
     a.dial(1, b.address(), Some(identity(3).id())).await;
     assert_eq!(dial_error(&a).await, DialError::WrongIdentity);
-    b.counted("handshakes_failed", 1).await;
-    assert!(!b.seen().iter().any(|s| matches!(s, Seen::Up(..))));
+    b.wait_for_counter("handshakes_failed", 1).await;
+    assert!(!b.recorded().iter().any(|s| matches!(s, RecordedInput::Up(..))));
     assert_eq!(a.counters().get("dials_wrong_identity"), 1);
 }
 
@@ -56,14 +58,14 @@ async fn dial_distinguishes_refused_connection_from_silent_remote() {
     let silent = crate::Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     a.dial(2, silent.local_addr(), None).await;
     let why = a
-        .told("second dial failed", |s| match s {
-            Seen::DialFailed(DialId(2), why) => Some(*why),
+        .wait_for("second dial failed", |s| match s {
+            RecordedInput::DialFailed(DialId(2), why) => Some(*why),
             _ => None,
         })
         .await;
     assert_eq!(why, DialError::TimedOut);
     a.dial(3, "127.0.0.1:1".parse().unwrap(), None).await;
-    a.counted("dials_refused", 2).await;
+    a.wait_for_counter("dials_refused", 2).await;
 }
 
 #[tokio::test]
@@ -85,18 +87,18 @@ async fn connection_that_ends_before_hello_opens_no_link() {
     let (a, b) = (start(1, tuning()), start(2, tuning()));
     // A dialer that proves its key and closes the connection without Hello.
     drop(tls_only(b.address(), &identity(9)).await);
-    b.counted("handshakes_failed", 1).await;
+    b.wait_for_counter("handshakes_failed", 1).await;
     a.dial(1, b.address(), None).await;
     let (link, _) = b.link_with(a.handle.id()).await;
     a.handle.kill();
-    assert_eq!(b.end_of(link).await, LinkDown::Lost);
+    assert_eq!(b.wait_for_end(link).await, LinkDown::Lost);
 }
 
 /// Accepts any server, so that the test can be the side that is refused.
 #[derive(Debug)]
-struct Anybody;
+struct AcceptAnyServer;
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AcceptAnyServer {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -140,7 +142,7 @@ async fn tls_client_without_key_is_refused() {
             .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anybody))
+            .with_custom_certificate_verifier(Arc::new(AcceptAnyServer))
             .with_no_client_auth();
         if !alpn.is_empty() {
             config.alpn_protocols = vec![alpn.to_vec()];
@@ -154,6 +156,6 @@ async fn tls_client_without_key_is_refused() {
         };
         assert!(ended);
     }
-    node.counted("handshakes_failed", 3).await;
-    assert!(!node.seen().iter().any(|s| matches!(s, Seen::Up(..))));
+    node.wait_for_counter("handshakes_failed", 3).await;
+    assert!(!node.recorded().iter().any(|s| matches!(s, RecordedInput::Up(..))));
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::batches::Publisher;
 use super::harness::identity;
 use crate::log::Log;
-use crate::subscription::{GapReason, Received, Start, SubscribeOptions, Subscription};
+use crate::subscription::{GapReason, Start, SubscribeOptions, Subscription, SubscriptionItem};
 
 fn log() -> Arc<Log> {
     Arc::new(Log::new())
@@ -23,10 +23,12 @@ fn from(start: Start) -> SubscribeOptions {
 /// an exclamation mark if they were not retained).
 fn all(s: &mut Subscription) -> String {
     let words = std::iter::from_fn(|| s.try_recv()).map(|r| match r {
-        Received::Message(m) => format!("{}{}", m.message.topic(), m.message.id().sequence),
-        Received::Gap(g) if g.reason == GapReason::NotKept => format!("({}-{}!)", g.from, g.to),
-        Received::Gap(g) => format!("({}-{})", g.from, g.to),
-        Received::CaughtUp => "|".to_owned(),
+        SubscriptionItem::Message(m) => format!("{}{}", m.message.topic(), m.message.id().sequence),
+        SubscriptionItem::Gap(g) if g.reason == GapReason::NotKept => {
+            format!("({}-{}!)", g.from, g.to)
+        }
+        SubscriptionItem::Gap(g) => format!("({}-{})", g.from, g.to),
+        SubscriptionItem::CaughtUp => "|".to_owned(),
     });
     words.collect::<Vec<_>>().join(" ")
 }
@@ -160,12 +162,12 @@ async fn slow_reader_gets_gaps_for_evicted_messages_and_costs_no_memory() {
     let size = bound_to_ten(&log, &mut p);
     let mut slow = Subscription::open(&log, from(Start::Earliest));
     let mut stopped = Subscription::open(&log, from(Start::Now));
-    assert!(matches!(slow.try_recv(), Some(Received::Message(_))));
+    assert!(matches!(slow.try_recv(), Some(SubscriptionItem::Message(_))));
     log.append(q.topics(&["q"]));
     for _ in 0..1000 {
         log.append(p.topics(&["a"]));
     }
-    let (entries, bytes) = log.held();
+    let (entries, bytes) = log.size();
     assert!(entries <= 10 && bytes <= 10 * size, "{entries} entries, {bytes} bytes");
     let seen = all(&mut slow);
     // One exact range for each publisher, then all retained messages.
@@ -228,7 +230,7 @@ async fn expired_entry_is_evicted_even_if_no_entry_is_added() {
     log.append(p.topics(&["a"]));
     tokio::time::advance(Duration::from_secs(30)).await;
     log.expire(Instant::now());
-    assert_eq!(log.held().0, 1);
+    assert_eq!(log.size().0, 1);
     assert_eq!(all(&mut slow), "(0-1!) a1");
 }
 

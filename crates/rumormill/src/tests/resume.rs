@@ -12,10 +12,10 @@ use crate::listener::Listener;
 use crate::node::{Node, NodeBuilder};
 use crate::seed_node::SeedNode;
 use crate::store::Database;
-use crate::subscription::{Received, Start, SubscribeOptions, Subscription};
+use crate::subscription::{Start, SubscribeOptions, Subscription, SubscriptionItem};
 
 /// Long, because tests share two cores with others.
-const PATIENCE: Duration = Duration::from_secs(60);
+const RESUME_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Creates a data directory as a killed node leaves it.
 fn left_behind(directory: &Path, kept: &[&Batch], publisher: &Identity, delivered: u64) {
@@ -36,17 +36,17 @@ async fn seed() -> SeedNode {
     SeedNode::builder().listener(listener).start().await.unwrap()
 }
 
-fn is_caught_up(received: &Received) -> bool {
-    matches!(received, Received::CaughtUp)
+fn is_caught_up(received: &SubscriptionItem) -> bool {
+    matches!(received, SubscriptionItem::CaughtUp)
 }
 
 /// The next `n` sequence numbers.
 async fn numbers(subscription: &mut Subscription, n: usize) -> Vec<u64> {
     let mut numbers = Vec::new();
     while numbers.len() < n {
-        match timeout(PATIENCE, subscription.recv()).await.expect("a message in time") {
-            Some(Received::Message(m)) => numbers.push(m.message.id().sequence),
-            Some(Received::CaughtUp) => {}
+        match timeout(RESUME_TIMEOUT, subscription.recv()).await.expect("a message in time") {
+            Some(SubscriptionItem::Message(m)) => numbers.push(m.message.id().sequence),
+            Some(SubscriptionItem::CaughtUp) => {}
             other => panic!("{other:?} after {numbers:?}"),
         }
     }
@@ -88,11 +88,14 @@ async fn restarted_node_delivers_undelivered_messages_once_and_in_order() {
     let next = async {
         loop {
             match subscription.recv().await {
-                Some(Received::CaughtUp) => {}
+                Some(SubscriptionItem::CaughtUp) => {}
                 next => return next,
             }
         }
     };
-    let next = timeout(PATIENCE, next).await.unwrap();
-    assert!(matches!(&next, Some(Received::Message(m)) if m.message.id() == id), "{next:?}");
+    let next = timeout(RESUME_TIMEOUT, next).await.unwrap();
+    assert!(
+        matches!(&next, Some(SubscriptionItem::Message(m)) if m.message.id() == id),
+        "{next:?}"
+    );
 }

@@ -15,10 +15,10 @@ use rumormill_proto::{
 };
 
 use super::batches::Publisher;
-use super::harness::{Seen, identity, start_with, tuning, until};
-use crate::counters::Tally;
+use super::harness::{RecordedInput, identity, start_with, tuning, until};
+use crate::counters::TransportCounters;
 use crate::error::StartError;
-use crate::store::{Database, settle};
+use crate::store::{Database, last_op_per_key};
 use crate::tuning::Tuning;
 
 fn record(n: u8) -> SignedRecord {
@@ -46,11 +46,11 @@ fn id_of(publisher: &Identity, sequence: u64) -> MessageId {
 #[test]
 fn state_of_a_peer_is_read_back() {
     let dir = tempfile::tempdir().unwrap();
-    let (verifier, tally, me) = (Verifier::new(), Tally::default(), identity(1));
+    let (verifier, counters, me) = (Verifier::new(), TransportCounters::default(), identity(1));
     {
         let mut db = Database::open(dir.path(), "peer.redb").unwrap();
-        assert_eq!(db.kept(&verifier, &tally).unwrap().incarnation, 0);
-        assert_eq!(db.begin_life(0, WallTime(0)).unwrap(), 1);
+        assert_eq!(db.peer_state(&verifier, &counters).unwrap().incarnation, 0);
+        assert_eq!(db.begin_incarnation(0, WallTime(0)).unwrap(), 1);
         // In an order that differs from the order of their ids.
         let mut publisher = Publisher::new(&me);
         let batches: Vec<Batch> = (0..4).map(|_| publisher.batch("topic", &[b"payload"])).collect();
@@ -65,31 +65,36 @@ fn state_of_a_peer_is_read_back() {
         .unwrap();
     }
     let mut db = Database::open(dir.path(), "peer.redb").unwrap();
-    let kept = db.kept(&verifier, &tally).unwrap();
+    let kept = db.peer_state(&verifier, &counters).unwrap();
     let order: Vec<u64> = kept.batches.iter().map(Batch::first).collect();
     assert_eq!(order, [3, 2, 0], "in order of arrival");
     assert_eq!(kept.anchors.len(), 2);
-    assert_eq!(db.begin_life(kept.incarnation, WallTime(0)).unwrap(), 2);
-    assert_eq!(tally.store_corrupt.get(), 0);
+    assert_eq!(db.begin_incarnation(kept.incarnation, WallTime(0)).unwrap(), 2);
+    assert_eq!(counters.store_corrupt.get(), 0);
 }
 
 #[test]
 fn last_mark_of_each_stream_is_read_back() {
     let dir = tempfile::tempdir().unwrap();
-    let (verifier, tally, publisher) = (Verifier::new(), Tally::default(), identity(1).id());
+    let (verifier, counters, publisher) =
+        (Verifier::new(), TransportCounters::default(), identity(1).id());
     let mark = |epoch, to| DeliveredMark { publisher, epoch, to };
     let ops = [mark(1, 5), mark(2, 3), mark(1, 9), mark(3, u64::MAX - 1)].map(StoreOp::Delivered);
     let forget = StoreOp::Forget(StreamId { publisher, epoch: 2 });
     {
         let mut db = Database::open(dir.path(), "peer.redb").unwrap();
-        assert_eq!(db.kept(&verifier, &tally).unwrap().delivered, [], "a file without marks");
-        db.commit(settle(ops.iter().chain([&forget]))).unwrap();
+        assert_eq!(
+            db.peer_state(&verifier, &counters).unwrap().delivered,
+            [],
+            "a file without marks"
+        );
+        db.commit(last_op_per_key(ops.iter().chain([&forget]))).unwrap();
     }
     let db = Database::open(dir.path(), "peer.redb").unwrap();
-    let found = db.kept(&verifier, &tally).unwrap().delivered;
+    let found = db.peer_state(&verifier, &counters).unwrap().delivered;
     assert_eq!(found, [mark(1, 9), mark(3, u64::MAX - 1)]);
     // Many marks in one commit are one write for each stream.
-    assert_eq!(settle(ops.iter()).len(), 3);
+    assert_eq!(last_op_per_key(ops.iter()).len(), 3);
 }
 
 #[test]
@@ -110,10 +115,10 @@ fn file_of_first_format_is_refused_with_a_reason() {
 #[test]
 fn registry_of_a_seed_is_read_back() {
     let dir = tempfile::tempdir().unwrap();
-    let (verifier, tally) = (Verifier::new(), Tally::default());
+    let (verifier, counters) = (Verifier::new(), TransportCounters::default());
     {
         let mut db = Database::open(dir.path(), "seed.redb").unwrap();
-        assert!(db.registry(&verifier, &tally).unwrap().nonce.is_none());
+        assert!(db.registry(&verifier, &counters).unwrap().nonce.is_none());
         let mut ops: Vec<StoreOp> =
             (1..=20).map(|n| StoreOp::PutEntry(Entry::new(record(n)))).collect();
         ops.push(StoreOp::Nonce([9; 16]));
@@ -121,7 +126,7 @@ fn registry_of_a_seed_is_read_back() {
         db.commit(&ops).unwrap();
     }
     let db = Database::open(dir.path(), "seed.redb").unwrap();
-    let found = db.registry(&verifier, &tally).unwrap();
+    let found = db.registry(&verifier, &counters).unwrap();
     assert_eq!(found.entries.len(), 19);
     assert_eq!(found.nonce, Some([9; 16]));
 }
@@ -129,7 +134,7 @@ fn registry_of_a_seed_is_read_back() {
 #[test]
 fn damaged_entries_are_skipped_and_counted() {
     let dir = tempfile::tempdir().unwrap();
-    let (verifier, tally) = (Verifier::new(), Tally::default());
+    let (verifier, counters) = (Verifier::new(), TransportCounters::default());
     {
         let mut db = Database::open(dir.path(), "seed.redb").unwrap();
         db.commit(&[1, 2, 3].map(|n| StoreOp::PutEntry(Entry::new(record(n))))).unwrap();
@@ -151,10 +156,10 @@ fn damaged_entries_are_skipped_and_counted() {
         t.commit().unwrap();
     }
     let db = Database::open(dir.path(), "seed.redb").unwrap();
-    let found = db.registry(&verifier, &tally).unwrap();
+    let found = db.registry(&verifier, &counters).unwrap();
     assert_eq!(found.entries.len(), 1);
     assert_eq!(found.entries[0].id(), identity(3).id());
-    assert_eq!(tally.store_corrupt.get(), 2);
+    assert_eq!(counters.store_corrupt.get(), 2);
 }
 
 fn open_error(directory: &Path) -> StartError {
@@ -192,7 +197,7 @@ fn start_on_full_disk_reports_that_the_disk_is_full() {
     let disk = Disk::default();
     let mut db = disk.open();
     disk.full.store(true, Ordering::SeqCst);
-    let failed = db.begin_life(0, WallTime(0)).unwrap_err();
+    let failed = db.begin_incarnation(0, WallTime(0)).unwrap_err();
     let e = crate::store::unusable(db.path(), failed);
     assert!(matches!(e, StartError::DiskFull { .. }), "{e:?}");
 }
@@ -201,7 +206,7 @@ fn start_on_full_disk_reports_that_the_disk_is_full() {
 #[test]
 fn store_of_format_two_is_read_and_converted_to_this_version() {
     let dir = tempfile::tempdir().unwrap();
-    Database::open(dir.path(), "peer.redb").unwrap().begin_life(8, WallTime(0)).unwrap();
+    Database::open(dir.path(), "peer.redb").unwrap().begin_incarnation(8, WallTime(0)).unwrap();
     let write = |format: u8| {
         let db = redb::Database::create(dir.path().join("peer.redb")).unwrap();
         let t = db.begin_write().unwrap();
@@ -212,9 +217,11 @@ fn store_of_format_two_is_read_and_converted_to_this_version() {
         t.commit().unwrap();
     };
     write(2);
-    let tally = Tally::default();
-    let kept =
-        Database::open(dir.path(), "peer.redb").unwrap().kept(&Verifier::new(), &tally).unwrap();
+    let counters = TransportCounters::default();
+    let kept = Database::open(dir.path(), "peer.redb")
+        .unwrap()
+        .peer_state(&Verifier::new(), &counters)
+        .unwrap();
     assert_eq!((kept.incarnation, kept.batches.len()), (9, 0));
     let db = redb::Database::create(dir.path().join("peer.redb")).unwrap();
     let read = redb::ReadableDatabase::begin_read(&db).unwrap();
@@ -281,8 +288,9 @@ fn put(ticket: u64, n: u8) -> Output {
 #[tokio::test]
 async fn node_without_store_confirms_every_change_at_once() {
     let node = start_with(1, tuning(), None, None);
-    node.ask(vec![put(1, 1), put(2, 2)]).await;
-    node.told("ticket 2", |s| (*s == Seen::Stored(StoreTicket(2))).then_some(())).await;
+    node.emit(vec![put(1, 1), put(2, 2)]).await;
+    node.wait_for("ticket 2", |s| (*s == RecordedInput::Stored(StoreTicket(2))).then_some(()))
+        .await;
 }
 
 #[tokio::test]
@@ -290,16 +298,17 @@ async fn confirmed_changes_are_durable_after_a_kill() {
     let dir = tempfile::tempdir().unwrap();
     let db = Database::open(dir.path(), "seed.redb").unwrap();
     let node = start_with(1, tuning(), None, Some(db));
-    node.ask((1..=200).map(|n| put(u64::from(n), n)).collect()).await;
+    node.emit((1..=200).map(|n| put(u64::from(n), n)).collect()).await;
     until("some are confirmed", || {
-        node.seen().iter().any(|s| matches!(s, Seen::Stored(_))).then_some(())
+        node.recorded().iter().any(|s| matches!(s, RecordedInput::Stored(_))).then_some(())
     })
     .await;
     node.handle.kill();
-    let confirmed = node.seen().iter().filter(|s| matches!(s, Seen::Stored(_))).count();
+    let confirmed =
+        node.recorded().iter().filter(|s| matches!(s, RecordedInput::Stored(_))).count();
     node.handle.stopped().await;
     let db = Database::open(dir.path(), "seed.redb").expect("its lock is free");
-    let found = db.registry(&Verifier::new(), &Tally::default()).unwrap();
+    let found = db.registry(&Verifier::new(), &TransportCounters::default()).unwrap();
     assert!(found.entries.len() >= confirmed, "{} of {confirmed}", found.entries.len());
 }
 
@@ -308,10 +317,10 @@ async fn stopped_node_writes_its_pending_changes() {
     let dir = tempfile::tempdir().unwrap();
     let db = Database::open(dir.path(), "seed.redb").unwrap();
     let node = start_with(1, tuning(), None, Some(db));
-    node.ask((1..=200).map(|n| put(u64::from(n), n)).collect()).await;
+    node.emit((1..=200).map(|n| put(u64::from(n), n)).collect()).await;
     node.handle.stop().await.unwrap();
     let db = Database::open(dir.path(), "seed.redb").unwrap();
-    let found = db.registry(&Verifier::new(), &Tally::default()).unwrap();
+    let found = db.registry(&Verifier::new(), &TransportCounters::default()).unwrap();
     assert_eq!(found.entries.len(), 200);
 }
 
@@ -320,18 +329,20 @@ async fn full_disk_confirms_no_change_until_it_has_space_again() {
     let disk = Disk::default();
     let tuning = Tuning { store_retry: Duration::from_millis(20), ..tuning() };
     let node = start_with(1, tuning, None, Some(disk.open()));
-    node.ask(vec![put(1, 1)]).await;
-    node.told("ticket 1", |s| (*s == Seen::Stored(StoreTicket(1))).then_some(())).await;
+    node.emit(vec![put(1, 1)]).await;
+    node.wait_for("ticket 1", |s| (*s == RecordedInput::Stored(StoreTicket(1))).then_some(()))
+        .await;
     disk.full.store(true, Ordering::SeqCst);
-    node.ask(vec![put(2, 2)]).await;
+    node.emit(vec![put(2, 2)]).await;
     until("failures are counted", || (node.counters().get("store_failures") >= 2).then_some(()))
         .await;
-    node.ask(vec![put(3, 3)]).await;
-    assert!(!node.seen().contains(&Seen::Stored(StoreTicket(2))));
+    node.emit(vec![put(3, 3)]).await;
+    assert!(!node.recorded().contains(&RecordedInput::Stored(StoreTicket(2))));
     disk.full.store(false, Ordering::SeqCst);
-    node.told("ticket 3", |s| (*s == Seen::Stored(StoreTicket(3))).then_some(())).await;
+    node.wait_for("ticket 3", |s| (*s == RecordedInput::Stored(StoreTicket(3))).then_some(()))
+        .await;
     node.handle.stop().await.unwrap();
-    let found = disk.open().registry(&Verifier::new(), &Tally::default()).unwrap();
+    let found = disk.open().registry(&Verifier::new(), &TransportCounters::default()).unwrap();
     assert_eq!(found.entries.len(), 3);
 }
 
@@ -345,11 +356,11 @@ async fn disk_that_never_recovers_is_bounded_in_memory_and_node_still_ends() {
     };
     let node = start_with(1, tuning, None, Some(disk.open()));
     disk.full.store(true, Ordering::SeqCst);
-    node.ask((1..=200).map(|n| put(u64::from(n), n)).collect()).await;
+    node.emit((1..=200).map(|n| put(u64::from(n), n)).collect()).await;
     until("some changes are dropped", || (node.counters().get("store_dropped") > 0).then_some(()))
         .await;
     until("the drop is reported", || {
-        node.seen().iter().any(|s| matches!(s, Seen::NotStored(_))).then_some(())
+        node.recorded().iter().any(|s| matches!(s, RecordedInput::NotStored(_))).then_some(())
     })
     .await;
     node.handle.stop().await.unwrap();
@@ -375,7 +386,7 @@ fn damaged(bytes: &[u8], seed: u64) -> Vec<u8> {
 async fn filled_disk() -> Disk {
     let disk = Disk::default();
     let node = start_with(1, tuning(), None, Some(disk.open()));
-    node.ask((1..=200).map(|n| put(u64::from(n), n)).collect()).await;
+    node.emit((1..=200).map(|n| put(u64::from(n), n)).collect()).await;
     node.handle.stop().await.unwrap();
     disk
 }
@@ -392,7 +403,7 @@ async fn damaged_pages_at_start_are_reported_as_error_without_panic() {
         let opener = move || Builder::new().create_with_backend(copy.clone());
         let opened = Database::with_opener("memory".into(), Box::new(opener));
         let read = opened.map_err(|e| e.to_string()).and_then(|db| {
-            db.registry(&Verifier::new(), &Tally::default()).map_err(|e| e.to_string())
+            db.registry(&Verifier::new(), &TransportCounters::default()).map_err(|e| e.to_string())
         });
         problems.extend(read.err());
     }
@@ -415,7 +426,7 @@ async fn damaged_pages_under_load_degrade_the_store_until_the_file_is_intact_aga
         let node = start_with(1, tuning, None, Some(database));
         let whole = disk.bytes.lock().unwrap().clone();
         *disk.bytes.lock().unwrap() = damaged(&whole, seed);
-        node.ask((1..=250).map(|n| put(u64::from(n), n)).collect()).await;
+        node.emit((1..=250).map(|n| put(u64::from(n), n)).collect()).await;
         let problem = until("the store reports its problem", || node.handle.store_problem()).await;
         caught += u32::from(problem.contains("the file is damaged"));
         assert_eq!(node.counters().get("store_outages"), 1);
@@ -429,8 +440,10 @@ async fn damaged_pages_under_load_degrade_the_store_until_the_file_is_intact_aga
         .await;
         *disk.bytes.lock().unwrap() = whole;
         disk.full.store(false, Ordering::SeqCst);
-        node.told("the pending changes", |s| (*s == Seen::Stored(StoreTicket(250))).then_some(()))
-            .await;
+        node.wait_for("the pending changes", |s| {
+            (*s == RecordedInput::Stored(StoreTicket(250))).then_some(())
+        })
+        .await;
         until("the problem is over", || node.handle.store_problem().is_none().then_some(())).await;
         node.handle.stop().await.unwrap();
     }
@@ -445,13 +458,13 @@ async fn pending_changes_are_written_at_stop_if_the_disk_has_space_again() {
     let tuning = Tuning { store_retry: Duration::from_secs(3600), ..tuning() };
     let node = start_with(1, tuning, None, Some(disk.open()));
     disk.full.store(true, Ordering::SeqCst);
-    node.ask(vec![put(1, 1)]).await;
+    node.emit(vec![put(1, 1)]).await;
     until("a failure is counted", || (node.counters().get("store_failures") > 0).then_some(()))
         .await;
-    node.ask(vec![put(2, 2)]).await;
+    node.emit(vec![put(2, 2)]).await;
     disk.full.store(false, Ordering::SeqCst);
     node.handle.stop().await.unwrap();
-    let found = disk.open().registry(&Verifier::new(), &Tally::default()).unwrap();
+    let found = disk.open().registry(&Verifier::new(), &TransportCounters::default()).unwrap();
     assert_eq!(found.entries.len(), 2);
 }
 

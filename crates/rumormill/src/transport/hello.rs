@@ -35,64 +35,70 @@ pub(crate) enum HelloError {
 
 /// The local values that go into a Hello.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Ours<'a> {
+pub(crate) struct LocalHello<'a> {
     pub(crate) role: Role,
     pub(crate) network_key: Option<&'a NetworkKey>,
     /// The value that binds proofs to this TLS session.
     pub(crate) exporter: &'a [u8; 32],
     /// The address of the remote as this node sees it.
-    pub(crate) remote: SocketAddr,
+    pub(crate) remote_address: SocketAddr,
     /// The random number of this process.
     pub(crate) process: u64,
 }
 
 /// The values in the remote's Hello.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Theirs {
+pub(crate) struct RemoteHello {
     pub(crate) role: Role,
     pub(crate) observed: Option<SocketAddr>,
     pub(crate) process: u64,
 }
 
 /// The exchange at the dialer.
-pub(crate) async fn as_dialer<S>(stream: &mut S, ours: Ours<'_>) -> Result<Theirs, HelloError>
+pub(crate) async fn as_dialer<S>(
+    stream: &mut S,
+    local_hello: LocalHello<'_>,
+) -> Result<RemoteHello, HelloError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    write_frame(stream, &hello(&ours, ours.network_key, Side::Dialer)).await?;
-    let (theirs, _) = checked(stream, &ours, Side::Listener).await?;
-    Ok(theirs)
+    write_frame(stream, &hello(&local_hello, local_hello.network_key, Side::Dialer)).await?;
+    let (remote_hello, _) = receive_hello(stream, &local_hello, Side::Listener).await?;
+    Ok(remote_hello)
 }
 
 /// The exchange at the listener.
-pub(crate) async fn as_listener<S>(stream: &mut S, ours: Ours<'_>) -> Result<Theirs, HelloError>
+pub(crate) async fn as_listener<S>(
+    stream: &mut S,
+    local_hello: LocalHello<'_>,
+) -> Result<RemoteHello, HelloError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let (theirs, key) = checked(stream, &ours, Side::Dialer).await?;
+    let (remote_hello, key) = receive_hello(stream, &local_hello, Side::Dialer).await?;
     // The answer proves the same key as the dialer did: of a ring, the dialer may have only that
     // one.
-    write_frame(stream, &hello(&ours, key.as_ref(), Side::Listener)).await?;
-    Ok(theirs)
+    write_frame(stream, &hello(&local_hello, key.as_ref(), Side::Listener)).await?;
+    Ok(remote_hello)
 }
 
-fn hello(ours: &Ours<'_>, key: Option<&NetworkKey>, side: Side) -> Frame {
+fn hello(local_hello: &LocalHello<'_>, key: Option<&NetworkKey>, side: Side) -> Frame {
     let hello = Hello {
         version: PROTOCOL_VERSION,
-        role: ours.role,
-        observed: Some(Address(ours.remote)),
-        network_proof: key.map(|k| ByteArray::from(k.prove(ours.exporter, side))),
-        process: ours.process,
+        role: local_hello.role,
+        observed: Some(Address(local_hello.remote_address)),
+        network_proof: key.map(|k| ByteArray::from(k.prove(local_hello.exporter, side))),
+        process: local_hello.process,
     };
     hello.into()
 }
 
 /// Reads the remote's Hello, and refuses an invalid one with a reason for the remote.
-async fn checked<S>(
+async fn receive_hello<S>(
     stream: &mut S,
-    ours: &Ours<'_>,
+    local_hello: &LocalHello<'_>,
     side: Side,
-) -> Result<(Theirs, Option<NetworkKey>), HelloError>
+) -> Result<(RemoteHello, Option<NetworkKey>), HelloError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -101,10 +107,10 @@ where
         Frame::Close(close) => return Err(HelloError::Closed(close.reason)),
         other => return Err(HelloError::NotHello(other.name())),
     };
-    match judge(&hello, ours, side) {
+    match check_hello(&hello, local_hello, side) {
         Ok(key) => {
             let observed = hello.observed.map(|a| a.0);
-            Ok((Theirs { role: hello.role, observed, process: hello.process }, key))
+            Ok((RemoteHello { role: hello.role, observed, process: hello.process }, key))
         }
         Err(e) => {
             // The remote is refused in any case; sending the reason is only a help for it.
@@ -118,12 +124,16 @@ where
     }
 }
 
-fn judge(hello: &Hello, ours: &Ours<'_>, side: Side) -> Result<Option<NetworkKey>, HelloError> {
+fn check_hello(
+    hello: &Hello,
+    local_hello: &LocalHello<'_>,
+    side: Side,
+) -> Result<Option<NetworkKey>, HelloError> {
     // The common version is the lower of the two, and this node supports all versions from 1 on.
     if hello.version == 0 {
         return Err(HelloError::Version(hello.version));
     }
-    match (ours.network_key, &hello.network_proof) {
+    match (local_hello.network_key, &hello.network_proof) {
         (None, None) => Ok(None),
         (None, Some(_)) => {
             Err(HelloError::Network("it belongs to a private network, this node to an open one"))
@@ -131,7 +141,7 @@ fn judge(hello: &Hello, ours: &Ours<'_>, side: Side) -> Result<Option<NetworkKey
         (Some(_), None) => {
             Err(HelloError::Network("it proves no network key, this network requires one"))
         }
-        (Some(ring), Some(proof)) => match ring.check(proof, ours.exporter, side) {
+        (Some(ring), Some(proof)) => match ring.check(proof, local_hello.exporter, side) {
             Some(key) => Ok(Some(key)),
             None => Err(HelloError::Network("it proves an unknown network key")),
         },
@@ -164,20 +174,20 @@ where
 mod tests {
     use super::*;
 
-    fn ours<'a>(key: Option<&'a NetworkKey>, exporter: &'a [u8; 32]) -> Ours<'a> {
-        let remote = "127.0.0.1:5".parse().unwrap();
-        Ours { role: Role::Peer, network_key: key, exporter, remote, process: 1 }
+    fn local_hello<'a>(key: Option<&'a NetworkKey>, exporter: &'a [u8; 32]) -> LocalHello<'a> {
+        let remote_address = "127.0.0.1:5".parse().unwrap();
+        LocalHello { role: Role::Peer, network_key: key, exporter, remote_address, process: 1 }
     }
 
     async fn meet(
         dialer: Option<&NetworkKey>,
         listener: Option<&NetworkKey>,
-    ) -> (Result<Theirs, HelloError>, Result<Theirs, HelloError>) {
+    ) -> (Result<RemoteHello, HelloError>, Result<RemoteHello, HelloError>) {
         let exporter = [3; 32];
         let (mut a, mut b) = tokio::io::duplex(4096);
         tokio::join!(
-            as_dialer(&mut a, ours(dialer, &exporter)),
-            as_listener(&mut b, ours(listener, &exporter))
+            as_dialer(&mut a, local_hello(dialer, &exporter)),
+            as_listener(&mut b, local_hello(listener, &exporter))
         )
     }
 
@@ -205,12 +215,13 @@ mod tests {
     async fn dialer_with_a_key_refuses_listener_that_proves_none() {
         let (key, exporter) = (NetworkKey::new([1; 32]), [3; 32]);
         let (mut a, mut b) = tokio::io::duplex(4096);
-        let careless = async {
+        let keyless_listener = async {
             read_frame(&mut b, MAX_HELLO).await.unwrap();
-            let answer = hello(&ours(None, &exporter), None, Side::Listener);
+            let answer = hello(&local_hello(None, &exporter), None, Side::Listener);
             write_frame(&mut b, &answer).await.unwrap();
         };
-        let (d, ()) = tokio::join!(as_dialer(&mut a, ours(Some(&key), &exporter)), careless);
+        let (d, ()) =
+            tokio::join!(as_dialer(&mut a, local_hello(Some(&key), &exporter)), keyless_listener);
         assert!(matches!(d, Err(HelloError::Network(_))), "{d:?}");
     }
 
@@ -228,7 +239,8 @@ mod tests {
         for (bytes, expected) in cases {
             let (mut a, mut b) = tokio::io::duplex(4096);
             a.write_all(&bytes).await.unwrap();
-            let e = as_listener(&mut b, ours(None, &exporter)).await.unwrap_err().to_string();
+            let e =
+                as_listener(&mut b, local_hello(None, &exporter)).await.unwrap_err().to_string();
             assert!(e.contains(expected), "{e}");
         }
     }

@@ -8,10 +8,10 @@ use rumormill_proto::{CloseReason, DialError, DialTarget, Identity, PeerId, Role
 use tokio::io::AsyncWriteExt as _;
 
 use super::Tls;
-use super::dial::{Caller, call};
+use super::dial::{Dialer, dial_target};
 use super::hello::write_frame;
 use super::working::WorkingAddresses;
-use crate::counters::Tally;
+use crate::counters::TransportCounters;
 use crate::error::StartError;
 use crate::network_key::NetworkKey;
 use crate::random_bytes;
@@ -20,7 +20,7 @@ use crate::tuning::Tuning;
 /// The node that answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Identified {
+pub struct IdentifiedNode {
     /// The key that it proved.
     pub id: PeerId,
     /// The role that it claims.
@@ -56,27 +56,27 @@ pub enum IdentifyError {
 pub async fn identify(
     address: &SeedAddress,
     network_key: Option<&NetworkKey>,
-) -> Result<Identified, IdentifyError> {
+) -> Result<IdentifiedNode, IdentifyError> {
     let identity = Identity::from_secret(&random_bytes().map_err(IdentifyError::Setup)?);
     let tls =
         Tls::new(&identity).map_err(|e| IdentifyError::Setup(StartError::Tls(e.to_string())))?;
-    let tally = Arc::new(Tally::default());
+    let counters = Arc::new(TransportCounters::default());
     let working = WorkingAddresses::default();
-    let caller = Caller {
+    let dialer = Dialer {
         id: identity.id(),
         role: Role::Peer,
         process: 0,
         tls: &tls,
         network_key,
-        tally: &tally,
+        counters: &counters,
         working: &working,
     };
     let (mut stream, info) =
-        call(caller, &Tuning::of(Role::Peer), &DialTarget::Seed(address.clone()))
+        dial_target(dialer, &Tuning::of(Role::Peer), &DialTarget::Seed(address.clone()))
             .await
             .map_err(|f| IdentifyError::Call { why: f.why, detail: f.detail })?;
     // Only politeness: the result is known already.
     let _ = write_frame(&mut stream, &Close { reason: CloseReason::Done }.into()).await;
     let _ = stream.shutdown().await;
-    Ok(Identified { id: info.remote, role: info.role, address: info.remote_address })
+    Ok(IdentifiedNode { id: info.remote, role: info.role, address: info.remote_address })
 }

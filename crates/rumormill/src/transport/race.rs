@@ -22,29 +22,29 @@ pub(super) const MAX_ATTEMPTS: usize = 8;
 
 /// Why one address, or all of them, failed.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct DialFailure {
     pub(super) why: DialError,
     pub(super) detail: String,
 }
 
-impl Failure {
+impl DialFailure {
     pub(super) fn new(why: DialError, detail: impl ToString) -> Self {
-        Failure { why, detail: detail.to_string() }
+        DialFailure { why, detail: detail.to_string() }
     }
 }
 
 /// The result of an attempt that connected.
 #[derive(Debug)]
-pub(super) enum Connected<T> {
+pub(super) enum Candidate<T> {
     /// The remote is the dialled one: the race is over.
-    Right(T),
+    Confirmed(T),
     /// The remote is used only if no other address has the dialled one.
     Doubtful(T),
 }
 
 /// The more informative of two failures.
-fn more_telling(a: Failure, b: Failure) -> Failure {
-    let weight = |f: &Failure| match f.why {
+fn more_informative(a: DialFailure, b: DialFailure) -> DialFailure {
+    let weight = |f: &DialFailure| match f.why {
         DialError::WrongIdentity | DialError::OtherNetwork => 4,
         DialError::Incompatible => 3,
         DialError::TimedOut => 2,
@@ -67,10 +67,10 @@ pub(super) fn interleave(
         }
     }
     let is_v6 = given.first().is_some_and(SocketAddr::is_ipv6);
-    let (near, far): (VecDeque<_>, VecDeque<_>) =
+    let (first_family, second_family): (VecDeque<_>, VecDeque<_>) =
         given.iter().copied().partition(|a| a.is_ipv6() == is_v6);
     let mut ordered: Vec<SocketAddr> = first.into_iter().filter(|f| given.contains(f)).collect();
-    let mut queues = [near, far];
+    let mut queues = [first_family, second_family];
     while queues.iter().any(|q| !q.is_empty()) {
         for queue in &mut queues {
             ordered.extend(queue.pop_front().filter(|a| Some(*a) != first));
@@ -91,14 +91,14 @@ pub(super) async fn race<T, F>(
     addresses: Vec<SocketAddr>,
     deadline: Instant,
     attempt: impl Fn(SocketAddr) -> F,
-) -> Result<T, Failure>
+) -> Result<T, DialFailure>
 where
-    F: Future<Output = Result<Connected<T>, Failure>>,
+    F: Future<Output = Result<Candidate<T>, DialFailure>>,
 {
     let mut waiting = VecDeque::from(addresses);
     let mut unanswered: Vec<SocketAddr> = Vec::new();
     let mut running = FuturesUnordered::new();
-    let mut worst = Failure::new(DialError::NoAddress, "no address to connect to");
+    let mut failure_so_far = DialFailure::new(DialError::NoAddress, "no address to connect to");
     let mut doubtful = None;
     let mut next = Instant::now();
     while !(waiting.is_empty() && running.is_empty()) {
@@ -108,15 +108,15 @@ where
                 unanswered.retain(|a| *a != address);
                 next = Instant::now();
                 match result {
-                    Ok(Connected::Right(connected)) => return Ok(connected),
-                    Ok(Connected::Doubtful(connected)) => { doubtful.get_or_insert(connected); }
-                    Err(failure) => worst = more_telling(worst, failure),
+                    Ok(Candidate::Confirmed(connected)) => return Ok(connected),
+                    Ok(Candidate::Doubtful(connected)) => { doubtful.get_or_insert(connected); }
+                    Err(failure) => failure_so_far = more_informative(failure_so_far, failure),
                 }
             }
             () = sleep_until(deadline) => {
                 let addresses: Vec<String> = unanswered.iter().map(ToString::to_string).collect();
                 let detail = format!("{}: no answer", addresses.join(", "));
-                worst = more_telling(worst, Failure::new(DialError::TimedOut, detail));
+                failure_so_far = more_informative(failure_so_far, DialFailure::new(DialError::TimedOut, detail));
                 break;
             }
             () = sleep_until(next), if !waiting.is_empty() => {
@@ -129,7 +129,7 @@ where
             }
         }
     }
-    doubtful.ok_or(worst)
+    doubtful.ok_or(failure_so_far)
 }
 
 #[cfg(test)]
@@ -166,15 +166,15 @@ mod tests {
                 let after = |ms| tokio::time::sleep(Duration::from_millis(ms));
                 match remote {
                     Remote::Silent => std::future::pending().await,
-                    Remote::Refuses => Err(Failure::new(DialError::Refused, "no")),
+                    Remote::Refuses => Err(DialFailure::new(DialError::Refused, "no")),
                     Remote::Wrong(ms) => {
                         after(ms).await;
-                        Err(Failure::new(DialError::WrongIdentity, "another key"))
+                        Err(DialFailure::new(DialError::WrongIdentity, "another key"))
                     }
-                    Remote::Doubtful => Ok(Connected::Doubtful(address)),
+                    Remote::Doubtful => Ok(Candidate::Doubtful(address)),
                     Remote::Answers(ms) => {
                         after(ms).await;
-                        Ok(Connected::Right(address))
+                        Ok(Candidate::Confirmed(address))
                     }
                 }
             }

@@ -13,29 +13,29 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::counters::Tally;
+use crate::counters::TransportCounters;
 
 /// Bytes per read on a busy connection.
-const AHEAD: usize = 64 * 1024;
+const READ_AHEAD: usize = 64 * 1024;
 /// A read that returns less than this has emptied the receive buffer.
-const LITTLE: usize = 4 * 1024;
+const MIN_BUSY_READ: usize = 4 * 1024;
 
 /// The most buffers that a thread keeps for the next busy connection.
-const SPARE: usize = 4;
+const MAX_SPARE_PER_THREAD: usize = 4;
 
 thread_local! {
     static SPARES: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
 fn take_buffer() -> Vec<u8> {
-    SPARES.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; AHEAD])
+    SPARES.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; READ_AHEAD])
 }
 
-fn give_back(buffer: &mut Vec<u8>) {
+fn put_back(buffer: &mut Vec<u8>) {
     let buffer = std::mem::take(buffer);
-    if buffer.len() == AHEAD {
+    if buffer.len() == READ_AHEAD {
         SPARES.with_borrow_mut(|spares| {
-            if spares.len() < SPARE {
+            if spares.len() < MAX_SPARE_PER_THREAD {
                 spares.push(buffer);
             }
         });
@@ -53,12 +53,12 @@ pub(crate) struct Socket {
     to: usize,
     /// Whether the last read filled its buffer.
     busy: bool,
-    tally: Arc<Tally>,
+    counters: Arc<TransportCounters>,
 }
 
 impl Socket {
-    pub(crate) fn new(stream: TcpStream, tally: Arc<Tally>) -> Self {
-        Socket { stream, ahead: Vec::new(), from: 0, to: 0, busy: false, tally }
+    pub(crate) fn new(stream: TcpStream, counters: Arc<TransportCounters>) -> Self {
+        Socket { stream, ahead: Vec::new(), from: 0, to: 0, busy: false, counters }
     }
 
     fn hand_out(&mut self, buf: &mut ReadBuf<'_>) {
@@ -67,7 +67,7 @@ impl Socket {
         buf.put_slice(there.get(..n).unwrap_or_default());
         self.from += n;
         if self.from == self.to && !self.busy {
-            give_back(&mut self.ahead);
+            put_back(&mut self.ahead);
         }
     }
 }
@@ -83,7 +83,7 @@ impl AsyncRead for Socket {
             if !this.busy {
                 let before = buf.filled().len();
                 ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
-                this.tally.socket_bytes_in.add((buf.filled().len() - before) as u64);
+                this.counters.socket_bytes_in.add((buf.filled().len() - before) as u64);
                 this.busy = buf.remaining() == 0;
                 return Poll::Ready(Ok(()));
             }
@@ -95,11 +95,11 @@ impl AsyncRead for Socket {
             let n = ahead.filled().len();
             if !matches!(read, Poll::Ready(Ok(()))) {
                 this.busy = false;
-                give_back(&mut this.ahead);
+                put_back(&mut this.ahead);
                 return read;
             }
-            this.tally.socket_bytes_in.add(n as u64);
-            this.busy = n >= LITTLE;
+            this.counters.socket_bytes_in.add(n as u64);
+            this.busy = n >= MIN_BUSY_READ;
             (this.from, this.to) = (0, n);
         }
         this.hand_out(buf);
@@ -114,7 +114,7 @@ impl AsyncWrite for Socket {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let n = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
-        self.tally.socket_bytes_out.add(n as u64);
+        self.counters.socket_bytes_out.add(n as u64);
         Poll::Ready(Ok(n))
     }
 
@@ -124,7 +124,7 @@ impl AsyncWrite for Socket {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let n = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
-        self.tally.socket_bytes_out.add(n as u64);
+        self.counters.socket_bytes_out.add(n as u64);
         Poll::Ready(Ok(n))
     }
 

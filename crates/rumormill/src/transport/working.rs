@@ -35,7 +35,7 @@ impl WorkingAddresses {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn of(&self, target: &DialTarget) -> Option<SocketAddr> {
+    pub(super) fn last_working(&self, target: &DialTarget) -> Option<SocketAddr> {
         self.lock().get(&target.into()).copied()
     }
 
@@ -65,6 +65,9 @@ mod tests {
             working.remember(&peer(n), address);
         }
         assert_eq!(working.lock().len(), MAX_REMEMBERED);
-        assert_eq!((working.of(&peer(1999)), working.of(&peer(5000))), (Some(address), None));
+        assert_eq!(
+            (working.last_working(&peer(1999)), working.last_working(&peer(5000))),
+            (Some(address), None)
+        );
     }
 }

@@ -20,11 +20,11 @@ fn of_size(n: u8, size: usize) -> Encoded {
 
 fn frame(n: u8) -> Encoded {
     // Ten of these frames fill a queue of 1000.
-    of_size(n, 100 - OVERHEAD)
+    of_size(n, 100 - FRAME_OVERHEAD)
 }
 
 /// Takes frames for a remote that reads at once.
-fn take(q: &LinkQueue, bytes: usize, mut to: impl FnMut(Class, Encoded)) -> Taken {
+fn take(q: &LinkQueue, bytes: usize, mut to: impl FnMut(Class, Encoded)) -> DequeueOutcome {
     let now = Instant::now();
     let mut position = None;
     let taken = q.take(bytes, now, |class, frame| match is_position(&frame) {
@@ -32,7 +32,7 @@ fn take(q: &LinkQueue, bytes: usize, mut to: impl FnMut(Class, Encoded)) -> Take
         None => to(class, frame),
     });
     if let Some(at) = position {
-        q.was_read(at, now, Duration::ZERO);
+        q.record_read(at, now, Duration::ZERO);
     }
     taken
 }
@@ -45,10 +45,10 @@ fn is_position(frame: &Encoded) -> Option<u64> {
 }
 
 /// The next frame alone: its class and number.
-fn next(q: &LinkQueue) -> Result<(Class, u8), Taken> {
+fn next(q: &LinkQueue) -> Result<(Class, u8), DequeueOutcome> {
     let mut got = None;
     match take(q, 1, |class, frame| got = Some((class, frame.head[0]))) {
-        Taken::Some => Ok(got.unwrap()),
+        DequeueOutcome::Frames => Ok(got.unwrap()),
         other => Err(other),
     }
 }
@@ -58,11 +58,11 @@ fn full_announcement_or_probe_queue_drops_oldest_frames() {
     for class in [Class::Announce, Class::Liveness] {
         let q = queue();
         for n in 0..10 {
-            assert_eq!(q.push(class, frame(n)), Pushed::Queued);
+            assert_eq!(q.push(class, frame(n)), EnqueueOutcome::Queued);
         }
-        assert_eq!(q.push(class, frame(10)), Pushed::DroppedOldest(1));
+        assert_eq!(q.push(class, frame(10)), EnqueueOutcome::DroppedOldest(1));
         assert_eq!(next(&q), Ok((class, 1)));
-        assert_eq!(q.push(class, of_size(0, 2000)), Pushed::Skipped);
+        assert_eq!(q.push(class, of_size(0, 2000)), EnqueueOutcome::Skipped);
     }
 }
 
@@ -71,11 +71,11 @@ fn payload_or_history_that_does_not_fit_is_skipped_and_queued_frames_stay() {
     for class in [Class::Payload, Class::History] {
         let q = queue();
         for n in 0..10 {
-            assert_ne!(q.push(class, frame(n)), Pushed::Skipped);
+            assert_ne!(q.push(class, frame(n)), EnqueueOutcome::Skipped);
         }
-        assert_eq!(q.push(class, frame(10)), Pushed::Skipped);
+        assert_eq!(q.push(class, frame(10)), EnqueueOutcome::Skipped);
         assert_eq!(next(&q), Ok((class, 0)));
-        assert_eq!(q.push(class, frame(11)), Pushed::Queued);
+        assert_eq!(q.push(class, frame(11)), EnqueueOutcome::Queued);
     }
 }
 
@@ -83,15 +83,18 @@ fn payload_or_history_that_does_not_fit_is_skipped_and_queued_frames_stay() {
 fn half_full_is_reported_once_until_queue_was_below_a_quarter() {
     let q = queue();
     let push = |n| q.push(Class::Payload, frame(n));
-    let told: Vec<Pushed> = (0..7).map(push).collect();
-    assert_eq!(told[5], Pushed::HalfFull);
-    assert_eq!(told.iter().filter(|p| **p == Pushed::HalfFull).count(), 1);
+    let told: Vec<EnqueueOutcome> = (0..7).map(push).collect();
+    assert_eq!(told[5], EnqueueOutcome::HalfFull);
+    assert_eq!(told.iter().filter(|p| **p == EnqueueOutcome::HalfFull).count(), 1);
     let drain = |n| (0..n).for_each(|_| assert!(next(&q).is_ok()));
     drain(3);
-    assert!((0..3).all(|n| push(n) == Pushed::Queued), "the queue was never below a quarter");
+    assert!(
+        (0..3).all(|n| push(n) == EnqueueOutcome::Queued),
+        "the queue was never below a quarter"
+    );
     drain(5);
-    let told: Vec<Pushed> = (0..4).map(push).collect();
-    assert_eq!(told[3], Pushed::HalfFull);
+    let told: Vec<EnqueueOutcome> = (0..4).map(push).collect();
+    assert_eq!(told[3], EnqueueOutcome::HalfFull);
 }
 
 #[test]
@@ -99,9 +102,9 @@ fn control_queue_overflows_independently_of_payloads() {
     let q = queue();
     for n in 0..10 {
         q.push(Class::Payload, frame(n));
-        assert_eq!(q.push(Class::Control, frame(n)), Pushed::Queued);
+        assert_eq!(q.push(Class::Control, frame(n)), EnqueueOutcome::Queued);
     }
-    assert_eq!(q.push(Class::Control, frame(10)), Pushed::Overflow);
+    assert_eq!(q.push(Class::Control, frame(10)), EnqueueOutcome::Overflow);
 }
 
 #[test]
@@ -115,14 +118,14 @@ fn frames_are_taken_in_order_of_their_class_and_close_reason_comes_last() {
     q.push(Class::Liveness, frame(0));
     q.close(CloseReason::Leaving);
     q.close(CloseReason::Idle);
-    assert_eq!(q.push(Class::Control, frame(5)), Pushed::Gone);
+    assert_eq!(q.push(Class::Control, frame(5)), EnqueueOutcome::Gone);
     assert_eq!(next(&q), Ok((Class::Liveness, 0)));
     assert_eq!(next(&q), Ok((Class::Control, 1)));
     assert_eq!(next(&q), Ok((Class::Announce, 2)));
     assert_eq!(next(&q), Ok((Class::Payload, 3)));
     assert_eq!(next(&q), Ok((Class::History, 4)));
     assert_eq!(next(&q), Ok((Class::Last, 5)));
-    assert_eq!(next(&q), Err(Taken::Close(CloseReason::Leaving)));
+    assert_eq!(next(&q), Err(DequeueOutcome::Close(CloseReason::Leaving)));
 }
 
 #[test]
@@ -158,7 +161,7 @@ fn many_small_frames_are_taken_at_once_and_large_frame_alone() {
         q.push(Class::Payload, frame(n));
     }
     let mut taken = 0;
-    assert_eq!(take(&q, 4 * (100 - OVERHEAD), |_, _| taken += 1), Taken::Some);
+    assert_eq!(take(&q, 4 * (100 - FRAME_OVERHEAD), |_, _| taken += 1), DequeueOutcome::Frames);
     assert_eq!(taken, 4);
     q.push(Class::Control, of_size(0, 500));
     let mut classes = Vec::new();
@@ -179,20 +182,25 @@ fn probes_bypass_the_window_and_large_frames_are_split_into_pieces() {
             bytes += frame.len();
         }
     });
-    assert_eq!(taken, Taken::Some);
+    assert_eq!(taken, DequeueOutcome::Frames);
     assert!((1000..5000).contains(&bytes), "{bytes} bytes into the window of a new link");
-    let Taken::Waits(until) = q.take(1 << 20, now, |_, _| ()) else { panic!("the window is open") };
+    let DequeueOutcome::WindowClosed(until) = q.take(1 << 20, now, |_, _| ()) else {
+        panic!("the window is open")
+    };
     assert!(until <= now + Duration::from_secs(9));
 
     q.push(Class::Liveness, frame(7));
     q.report_read(5);
     let mut urgent = Vec::new();
-    assert_eq!(q.take(100, now, |class, frame| urgent.push((class, frame.len()))), Taken::Some);
+    assert_eq!(
+        q.take(100, now, |class, frame| urgent.push((class, frame.len()))),
+        DequeueOutcome::Frames
+    );
     assert_eq!(urgent.iter().filter(|(c, _)| *c == Class::Liveness).count(), urgent.len());
     assert!(urgent.len() >= 2);
 
     q.push(Class::Control, frame(8));
-    q.was_read(*positions.last().unwrap(), now, Duration::ZERO);
+    q.record_read(*positions.last().unwrap(), now, Duration::ZERO);
     let mut next = Vec::new();
     q.take(1 << 20, now, |class, _| next.push(class));
     assert_eq!(next[..2], [Class::Control, Class::Payload], "control goes between the pieces");
@@ -203,7 +211,7 @@ fn link_closed_as_too_slow_drops_its_backlog() {
     let q = queue();
     q.push(Class::Payload, frame(3));
     q.close(CloseReason::TooSlow);
-    assert_eq!(next(&q), Err(Taken::Close(CloseReason::TooSlow)));
+    assert_eq!(next(&q), Err(DequeueOutcome::Close(CloseReason::TooSlow)));
 }
 
 #[test]
@@ -223,10 +231,10 @@ struct SlowRemote {
 
 impl SlowRemote {
     /// Takes the frames that the queue releases now.
-    fn take(&mut self, q: &LinkQueue, now: Instant, delay: Duration) -> Taken {
+    fn take(&mut self, q: &LinkQueue, now: Instant, delay: Duration) -> DequeueOutcome {
         while self.owed.front().is_some_and(|(at, _)| *at <= now) {
             let (_, position) = self.owed.pop_front().unwrap();
-            q.was_read(position, now, Duration::ZERO);
+            q.record_read(position, now, Duration::ZERO);
         }
         q.take(1 << 17, now, |_, frame| match is_position(&frame) {
             Some(at) => {
@@ -244,7 +252,11 @@ fn link_with_little_traffic_sends_few_positions_and_never_waits_for_its_window()
     let (mut now, mut remote) = (Instant::now(), SlowRemote::default());
     for n in 0..100 {
         q.push(Class::Payload, of_size(1, 1024));
-        assert_eq!(remote.take(&q, now, Duration::from_millis(5)), Taken::Some, "message {n}");
+        assert_eq!(
+            remote.take(&q, now, Duration::from_millis(5)),
+            DequeueOutcome::Frames,
+            "message {n}"
+        );
         now += Duration::from_millis(50);
         remote.take(&q, now, Duration::from_millis(5));
     }
@@ -268,8 +280,10 @@ fn remote_owes_an_answer_whenever_frames_wait() {
             let size = 10 + random(1 << magnitude) as usize;
             let class = [Class::Payload, Class::Control, Class::Liveness][random(3) as usize];
             q.push(class, of_size(1, size));
-            while remote.take(&q, now, Duration::from_millis(random(300))) == Taken::Some {}
-            if let Taken::Waits(until) =
+            while remote.take(&q, now, Duration::from_millis(random(300))) == DequeueOutcome::Frames
+            {
+            }
+            if let DequeueOutcome::WindowClosed(until) =
                 q.take(1 << 17, now, |_, _| panic!("the queue released a frame"))
             {
                 assert!(!remote.owed.is_empty(), "seed {seed}: nothing will open the window");
@@ -278,11 +292,11 @@ fn remote_owes_an_answer_whenever_frames_wait() {
             now += Duration::from_millis([0, 1, 20, 5_000][random(4) as usize]);
         }
         for _ in 0..100_000 {
-            if remote.take(&q, now, Duration::from_millis(5)) == Taken::Nothing {
+            if remote.take(&q, now, Duration::from_millis(5)) == DequeueOutcome::Empty {
                 break;
             }
             now += Duration::from_millis(1);
         }
-        assert_eq!(remote.take(&q, now, Duration::ZERO), Taken::Nothing, "seed {seed}");
+        assert_eq!(remote.take(&q, now, Duration::ZERO), DequeueOutcome::Empty, "seed {seed}");
     }
 }

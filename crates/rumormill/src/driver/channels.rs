@@ -5,14 +5,14 @@ use std::sync::{Arc, OnceLock};
 
 use rumormill_proto::{Event, WallTime};
 
-use crate::fanout::Hub;
+use crate::fanout::FanoutSender;
 use crate::log::Log;
-use crate::publish::{Handover, ReceiptBook};
+use crate::publish::{Handover, PendingReceipts};
 use crate::subscription::Progress;
 
 /// An event with its time.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct Stamped {
+pub struct TimestampedEvent {
     /// The time by this node's wall clock: microseconds since 1970-01-01 00:00 UTC.
     pub at: WallTime,
     /// The event.
@@ -22,10 +22,10 @@ pub struct Stamped {
 
 /// The channels from a node's driver to the application.
 #[derive(Debug, Clone)]
-pub(crate) struct Hubs {
+pub(crate) struct AppChannels {
     pub(crate) log: Arc<Log>,
-    pub(crate) events: Arc<Hub<Stamped>>,
-    pub(crate) receipts: Arc<ReceiptBook>,
+    pub(crate) events: Arc<FanoutSender<TimestampedEvent>>,
+    pub(crate) receipts: Arc<PendingReceipts>,
     pub(crate) progress: Arc<Progress>,
     pub(crate) handover: Arc<Handover>,
     duplicate: Arc<OnceLock<DuplicateIdentity>>,
@@ -39,46 +39,46 @@ pub struct DuplicateIdentity {
     pub address: Option<SocketAddr>,
 }
 
-/// The channels of a node that does not run yet. If it never runs, dropping this closes them, so
+/// The channels of a node that does not run yet. If it never is_running, dropping this closes them, so
 /// that no subscriber waits forever.
 #[derive(Debug)]
-pub(crate) struct Audience {
-    hubs: Hubs,
-    runs: bool,
+pub(crate) struct ChannelsGuard {
+    channels: AppChannels,
+    is_running: bool,
 }
 
-impl Audience {
+impl ChannelsGuard {
     pub(crate) fn new() -> Self {
-        Audience { hubs: Hubs::new(), runs: false }
+        ChannelsGuard { channels: AppChannels::new(), is_running: false }
     }
 
     /// Hands the channels to the driver, which closes them when it ends.
-    pub(crate) fn hand_over(mut self) -> Hubs {
-        self.runs = true;
-        self.hubs.clone()
+    pub(crate) fn into_driver(mut self) -> AppChannels {
+        self.is_running = true;
+        self.channels.clone()
     }
 }
 
-impl core::ops::Deref for Audience {
-    type Target = Hubs;
-    fn deref(&self) -> &Hubs {
-        &self.hubs
+impl core::ops::Deref for ChannelsGuard {
+    type Target = AppChannels;
+    fn deref(&self) -> &AppChannels {
+        &self.channels
     }
 }
 
-impl Drop for Audience {
+impl Drop for ChannelsGuard {
     fn drop(&mut self) {
-        if !self.runs {
-            self.hubs.close();
+        if !self.is_running {
+            self.channels.close();
         }
     }
 }
 
-impl Hubs {
+impl AppChannels {
     pub(crate) fn new() -> Self {
-        Hubs {
+        AppChannels {
             log: Arc::new(Log::new()),
-            events: Arc::new(Hub::new()),
+            events: Arc::new(FanoutSender::new()),
             receipts: Arc::default(),
             progress: Arc::default(),
             duplicate: Arc::default(),

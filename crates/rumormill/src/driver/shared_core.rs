@@ -15,27 +15,27 @@ use super::clock::Clock;
 
 /// The core of one node behind a lock.
 #[derive(Debug)]
-pub(crate) struct Seat<C> {
+pub(crate) struct SharedCore<C> {
     /// `None` after the node has ended.
     core: Mutex<Option<C>>,
     clock: Clock,
     /// Signalled when another task than the driver's has called the core.
-    pub(crate) poke: Notify,
+    pub(crate) wake: Notify,
     /// Signalled when the send window may admit messages again.
-    pub(crate) room: Notify,
+    pub(crate) window_opened: Notify,
     /// Publishers that find the send window full queue for this permit, first come, first served;
-    /// its holder waits for `room`.
-    pub(crate) turn: Semaphore,
+    /// its holder waits for `window_opened`.
+    pub(crate) publish_turn: Semaphore,
 }
 
-impl<C> Seat<C> {
+impl<C> SharedCore<C> {
     pub(crate) fn new(core: C, clock: Clock) -> Self {
-        Seat {
+        SharedCore {
             core: Mutex::new(Some(core)),
             clock,
-            poke: Notify::new(),
-            room: Notify::new(),
-            turn: Semaphore::new(1),
+            wake: Notify::new(),
+            window_opened: Notify::new(),
+            publish_turn: Semaphore::new(1),
         }
     }
 
@@ -59,32 +59,32 @@ impl<C> Seat<C> {
         guard.as_mut().map(|core| call(core, self.clock.now()))
     }
 
-    /// As [`with`](Seat::with), but fails instead of waiting for the lock.
+    /// As [`with`](SharedCore::with), but fails instead of waiting for the lock.
     pub(crate) fn try_with<R>(
         &self,
         call: impl FnOnce(&mut C, Time) -> R,
-    ) -> Result<Option<R>, Occupied> {
+    ) -> Result<Option<R>, CoreBusy> {
         let mut guard = match self.core.try_lock() {
             Ok(guard) => guard,
-            Err(TryLockError::WouldBlock) => return Err(Occupied),
+            Err(TryLockError::WouldBlock) => return Err(CoreBusy),
             Err(TryLockError::Poisoned(_)) => return Ok(None),
         };
         Ok(guard.as_mut().map(|core| call(core, self.clock.now())))
     }
 
     /// Whether a publisher waits for the send window.
-    pub(crate) fn is_awaited(&self) -> bool {
-        self.turn.available_permits() == 0
+    pub(crate) fn has_blocked_publisher(&self) -> bool {
+        self.publish_turn.available_permits() == 0
     }
 
     /// Drops the core, because the node has ended, and wakes the publishers that wait.
-    pub(crate) fn vacate(&self) {
+    pub(crate) fn close(&self) {
         drop(self.lock().take());
-        self.room.notify_waiters();
-        self.room.notify_one();
+        self.window_opened.notify_waiters();
+        self.window_opened.notify_one();
     }
 }
 
 /// Another task holds the lock of the core.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Occupied;
+pub(crate) struct CoreBusy;
