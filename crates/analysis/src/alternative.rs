@@ -14,7 +14,7 @@ pub const SIGNIFICANT: f64 = 0.1;
 /// The law that fits the data significantly better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Favours {
+pub enum FavouredLaw {
     /// The power law.
     PowerLaw,
     /// The alternative.
@@ -36,7 +36,7 @@ pub struct Comparison {
     /// truth.
     pub p: f64,
     /// The verdict at the level [`SIGNIFICANT`].
-    pub favours: Favours,
+    pub favours: FavouredLaw,
 }
 
 impl Comparison {
@@ -53,9 +53,9 @@ impl Comparison {
         let normalised = if deviation > 0.0 { ratio / deviation } else { 0.0 };
         let p = two_sided_p(normalised);
         let favours = match ratio {
-            _ if p.is_nan() || p >= SIGNIFICANT => Favours::Neither,
-            r if r > 0.0 => Favours::PowerLaw,
-            _ => Favours::Alternative,
+            _ if p.is_nan() || p >= SIGNIFICANT => FavouredLaw::Neither,
+            r if r > 0.0 => FavouredLaw::PowerLaw,
+            _ => FavouredLaw::Alternative,
         };
         Self { ratio, normalised, p, favours }
     }
@@ -137,11 +137,11 @@ pub struct Lognormal {
 
 /// How far below the tail, in standard deviations, the mean of the logarithm may lie. At this limit
 /// the lognormal is straight on doubly logarithmic axes over the range of any data.
-const FURTHEST: f64 = 100.0;
+const MAX_CUTOFF_SIGMAS: f64 = 100.0;
 
 /// Above this value the density at x equals the mass between x - 1/2 and x + 1/2 to 12 digits,
 /// while the difference of two tails loses digits.
-const DENSE: u64 = 1_000_000;
+const DENSITY_FROM: u64 = 1_000_000;
 
 impl Lognormal {
     /// The law of greatest likelihood for the part of `data` that `power` was fitted to, with the
@@ -163,7 +163,7 @@ impl Lognormal {
             Self::new(log(xmin as f64 - 0.5) - cut * sigma, sigma, xmin, xmax)
         };
         let cost = |at: [f64; 2]| {
-            if !(-15.0..=FURTHEST).contains(&at[0]) || at[1].abs() > 12.0 {
+            if !(-15.0..=MAX_CUTOFF_SIGMAS).contains(&at[0]) || at[1].abs() > 12.0 {
                 return f64::INFINITY;
             }
             let cost = -law(at).ln_likelihood(tail) / n;
@@ -194,7 +194,7 @@ impl Lognormal {
     #[must_use]
     pub fn ln_pmf(&self, x: u64) -> f64 {
         let at = |edge: f64| (log(edge) - self.mu) / self.sigma;
-        if x > DENSE {
+        if x > DENSITY_FROM {
             let z = at(x as f64);
             let ln_density = -z * z / 2.0 - log(core::f64::consts::TAU) / 2.0;
             return ln_density - log(self.sigma * x as f64) - self.ln_norm;
@@ -328,15 +328,15 @@ mod tests {
     fn comparison_favours_the_law_that_generated_the_data() {
         let data = geometric(10_000.0);
         let power = fitted(&data, Bound::None);
-        assert_eq!(against_exponential(&data, &power).favours, Favours::Alternative);
+        assert_eq!(against_exponential(&data, &power).favours, FavouredLaw::Alternative);
         for (xmax, bound) in [(None, Bound::None), (Some(200), Bound::At(200))] {
             let law = ZetaLaw::new(2.3, 3, xmax).unwrap();
             let data = law.sample(10_000, &mut stream(3, b"test----", 0));
             let power = fitted(&data, bound);
             let exponential = against_exponential(&data, &power);
-            assert_eq!(exponential.favours, Favours::PowerLaw, "{exponential:?}");
+            assert_eq!(exponential.favours, FavouredLaw::PowerLaw, "{exponential:?}");
             let lognormal = against_lognormal(&data, &power);
-            assert_eq!(lognormal.favours, Favours::Neither, "{lognormal:?}");
+            assert_eq!(lognormal.favours, FavouredLaw::Neither, "{lognormal:?}");
         }
     }
 

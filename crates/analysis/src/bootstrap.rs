@@ -67,11 +67,11 @@ fn draw(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::power_law::LEAST_TAIL;
+    use crate::power_law::MIN_TAIL;
     use crate::random::unit;
     use crate::zeta_law::ZetaLaw;
 
-    const SCAN: Cutoff = Cutoff::Scan { least_tail: LEAST_TAIL };
+    const SCAN: Cutoff = Cutoff::Scan { min_tail: MIN_TAIL };
 
     fn p(data: &Histogram, cutoff: Cutoff, bound: Bound, replicates: u32) -> Option<f64> {
         let fitted = fit(data, cutoff, bound).unwrap();

@@ -106,11 +106,11 @@ pub fn hops_from(graph: &Graph, source: u32) -> Vec<Option<u32>> {
     if (source as usize) < graph.len() {
         search.from(graph, source);
     }
-    search.hops.iter().map(|&h| (h != Search::UNSEEN).then_some(h)).collect()
+    search.hops.iter().map(|&h| (h != Search::UNREACHED).then_some(h)).collect()
 }
 
 /// The result of one breadth-first search.
-struct Reach {
+struct SearchResult {
     furthest: u32,
     furthest_hops: u32,
     total_hops: u64,
@@ -123,15 +123,15 @@ struct Search {
 }
 
 impl Search {
-    const UNSEEN: u32 = u32::MAX;
+    const UNREACHED: u32 = u32::MAX;
 
     fn new(nodes: usize) -> Self {
-        Self { hops: vec![Self::UNSEEN; nodes], queue: Vec::with_capacity(nodes) }
+        Self { hops: vec![Self::UNREACHED; nodes], queue: Vec::with_capacity(nodes) }
     }
 
-    fn from(&mut self, graph: &Graph, source: u32) -> Reach {
+    fn from(&mut self, graph: &Graph, source: u32) -> SearchResult {
         for &node in &self.queue {
-            self.hops[node as usize] = Self::UNSEEN;
+            self.hops[node as usize] = Self::UNREACHED;
         }
         self.queue.clear();
         self.queue.push(source);
@@ -143,7 +143,7 @@ impl Search {
             let further = self.hops[node as usize] + 1;
             for &other in graph.neighbours(node) {
                 let hops = &mut self.hops[other as usize];
-                if *hops == Self::UNSEEN {
+                if *hops == Self::UNREACHED {
                     *hops = further;
                     total_hops += u64::from(further);
                     self.queue.push(other);
@@ -152,7 +152,7 @@ impl Search {
         }
         // The queue is in order of distance.
         let furthest = self.queue.last().copied().unwrap_or(source);
-        Reach { furthest, furthest_hops: self.hops[furthest as usize], total_hops }
+        SearchResult { furthest, furthest_hops: self.hops[furthest as usize], total_hops }
     }
 }
 

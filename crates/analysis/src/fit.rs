@@ -4,10 +4,10 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::alternative::{Comparison, Favours, against_exponential, against_lognormal};
+use crate::alternative::{Comparison, FavouredLaw, against_exponential, against_lognormal};
 use crate::bootstrap::p_value;
 use crate::histogram::Histogram;
-use crate::power_law::{Bound, Cutoff, FitError, LEAST_TAIL, PowerLaw, fit};
+use crate::power_law::{Bound, Cutoff, FitError, MIN_TAIL, PowerLaw, fit};
 
 /// A p below this rules the power law out (Clauset, Shalizi, Newman (2009), section 4.1).
 pub const RULED_OUT: f64 = 0.1;
@@ -28,7 +28,7 @@ pub struct FitOptions {
 impl Default for FitOptions {
     /// Scans the lower cutoff, takes the largest value for the upper one, and draws no replicates.
     fn default() -> Self {
-        let cutoff = Cutoff::Scan { least_tail: LEAST_TAIL };
+        let cutoff = Cutoff::Scan { min_tail: MIN_TAIL };
         Self { cutoff, xmax: None, replicates: 0, seed: 0 }
     }
 }
@@ -52,8 +52,8 @@ impl Verdict {
         let favours = [exponential.favours, lognormal.favours];
         match p {
             Some(p) if p < RULED_OUT => Verdict::RuledOut,
-            _ if favours.contains(&Favours::Alternative) => Verdict::AlternativeBetter,
-            Some(_) if exponential.favours == Favours::PowerLaw => Verdict::Supported,
+            _ if favours.contains(&FavouredLaw::Alternative) => Verdict::AlternativeBetter,
+            Some(_) if exponential.favours == FavouredLaw::PowerLaw => Verdict::Supported,
             _ => Verdict::Possible,
         }
     }
@@ -116,7 +116,7 @@ pub struct Fit {
 }
 
 /// One fitted law with its p, comparisons and verdict.
-struct Judged {
+struct LawAssessment {
     fit: PowerLaw,
     p: Option<f64>,
     exponential: Comparison,
@@ -124,7 +124,7 @@ struct Judged {
     verdict: Verdict,
 }
 
-impl Judged {
+impl LawAssessment {
     fn new(data: &Histogram, bound: Bound, options: &FitOptions) -> Result<Self, FitError> {
         let fit = fit(data, options.cutoff, bound)?;
         let how = (options.cutoff, bound);
@@ -143,9 +143,9 @@ impl Fit {
     ///
     /// If there are too few values, or all values are equal, or the cutoffs exclude some of them.
     pub fn new(data: &Histogram, options: &FitOptions) -> Result<Self, FitError> {
-        let free = Judged::new(data, Bound::None, options)?;
+        let free = LawAssessment::new(data, Bound::None, options)?;
         let end = options.xmax.map_or(Bound::Largest, Bound::At);
-        let bounded = Judged::new(data, end, options)?;
+        let bounded = LawAssessment::new(data, end, options)?;
         Ok(Self {
             n: data.n(),
             alpha: free.fit.law.alpha(),
@@ -265,7 +265,7 @@ mod tests {
         ) {
             let data =
                 Histogram::from_counts(counts.into_iter().map(|(x, down, c)| (x >> down, c)));
-            let scan = Cutoff::Scan { least_tail: LEAST_TAIL };
+            let scan = Cutoff::Scan { min_tail: MIN_TAIL };
             let cutoff = cutoff.map_or(scan, Cutoff::At);
             let options = FitOptions { cutoff, xmax, replicates: 2, seed: 1 };
             if let Ok(fit) = Fit::new(&data, &options) {

@@ -6,8 +6,10 @@
 //!
 //! | question | answer |
 //! |---|---|
-//! | do the data follow a power law, and which one? | [`Fit`], of a [`Histogram`]; its parts are in [`power_law`], [`bootstrap`] and [`alternative`] |
-//! | what are the properties of the graph? | [`Graph`], [`Components`], [`Distances`], [`Clustering`], [`assortativity`] |
+//! | do the data follow a power law? | [`Fit`] of a [`Histogram`]; see [`power_law`], [`bootstrap`] |
+//! | does another law fit better? | [`alternative`] |
+//! | how is the graph connected? | [`Graph`], [`Components`], [`Distances`] |
+//! | are neighbours linked with each other? | [`Clustering`], [`assortativity`] |
 //! | how much of it stays connected when nodes fail? | [`Robustness`] |
 //! | how do messages spread? | [`Propagation`] |
 //! | when did a value settle? | [`settled_since`], [`settled_near`] |
@@ -48,7 +50,7 @@ pub mod zeta_law;
 mod random;
 mod special;
 
-pub use alternative::{Comparison, Favours};
+pub use alternative::{Comparison, FavouredLaw};
 pub use clustering::{Clustering, assortativity};
 pub use components::Components;
 pub use convergence::{settled_near, settled_since};

@@ -19,11 +19,11 @@ pub const ALPHA_MIN: f64 = 1.0001;
 pub const BOUNDED_ALPHA_MIN: f64 = 0.0;
 /// A tail with fewer observations is not fitted; [`crate::Fit`] says how many are needed for a
 /// meaningful result.
-pub const LEAST_TAIL: u64 = 10;
+pub const MIN_TAIL: u64 = 10;
 
 /// A scan with an upper end tries lower cutoffs up to the end divided by this, and the smallest
 /// value in any case. With a handful of values between the cutoffs every falling law fits.
-pub const LEAST_SPAN: u64 = 4;
+pub const MIN_SPAN: u64 = 4;
 
 /// Why there is no fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -60,10 +60,10 @@ pub enum Cutoff {
     /// At this value, at least 1.
     At(u64),
     /// Where the distance is smallest, among the values with enough observations from there on (at
-    /// least [`LEAST_TAIL`]), and not too near to an upper end (see [`LEAST_SPAN`]).
+    /// least [`MIN_TAIL`]), and not too near to an upper end (see [`MIN_SPAN`]).
     Scan {
         /// Least number of observations in the tail.
-        least_tail: u64,
+        min_tail: u64,
     },
 }
 
@@ -122,7 +122,7 @@ impl<'a> Scanner<'a> {
     fn new(data: &'a Histogram, cutoff: Cutoff, bound: Bound) -> Result<Self, FitError> {
         let bins = &data.bins()[data.bins().partition_point(|b| b.0 < 1)..];
         let Some(&(largest, _)) = bins.last() else {
-            return Err(FitError::TooFewSamples { found: 0, needed: LEAST_TAIL });
+            return Err(FitError::TooFewSamples { found: 0, needed: MIN_TAIL });
         };
         let xmax = match bound {
             Bound::None => None,
@@ -151,15 +151,15 @@ impl<'a> Scanner<'a> {
     fn fit(&self, cutoff: Cutoff) -> Result<PowerLaw, FitError> {
         match cutoff {
             Cutoff::At(xmin) => self.fit_at(xmin),
-            Cutoff::Scan { least_tail } => self.scan(least_tail.max(LEAST_TAIL)),
+            Cutoff::Scan { min_tail } => self.scan(min_tail.max(MIN_TAIL)),
         }
     }
 
     fn fit_at(&self, xmin: u64) -> Result<PowerLaw, FitError> {
         let first = self.bins.partition_point(|b| b.0 < xmin);
         let found = self.tail.get(first).copied().unwrap_or(0);
-        if found < LEAST_TAIL {
-            return Err(FitError::TooFewSamples { found, needed: LEAST_TAIL });
+        if found < MIN_TAIL {
+            return Err(FitError::TooFewSamples { found, needed: MIN_TAIL });
         }
         self.check_spread(first)?;
         let mut fit = self.exponent(first, xmin, None);
@@ -175,17 +175,17 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn scan(&self, least_tail: u64) -> Result<PowerLaw, FitError> {
-        if self.tail[0] < least_tail {
-            return Err(FitError::TooFewSamples { found: self.tail[0], needed: least_tail });
+    fn scan(&self, min_tail: u64) -> Result<PowerLaw, FitError> {
+        if self.tail[0] < min_tail {
+            return Err(FitError::TooFewSamples { found: self.tail[0], needed: min_tail });
         }
         self.check_spread(0)?;
         let mut best: Option<PowerLaw> = None;
         let mut guess = None;
         // The last value alone is not a tail.
         for first in 0..self.bins.len() - 1 {
-            let too_narrow = self.xmax.is_some_and(|end| end / LEAST_SPAN < self.bins[first].0);
-            if self.tail[first] < least_tail || (first > 0 && too_narrow) {
+            let too_narrow = self.xmax.is_some_and(|end| end / MIN_SPAN < self.bins[first].0);
+            if self.tail[first] < min_tail || (first > 0 && too_narrow) {
                 break;
             }
             let mut fit = self.exponent(first, self.bins[first].0, guess);
@@ -196,7 +196,7 @@ impl<'a> Scanner<'a> {
                 best = Some(fit);
             }
         }
-        let needed = least_tail;
+        let needed = min_tail;
         best.ok_or(FitError::TooFewSamples { found: self.tail[0], needed })
     }
 
@@ -292,7 +292,7 @@ mod tests {
     use crate::random::stream;
     use proptest::prelude::*;
 
-    const SCAN: Cutoff = Cutoff::Scan { least_tail: LEAST_TAIL };
+    const SCAN: Cutoff = Cutoff::Scan { min_tail: MIN_TAIL };
 
     #[test]
     fn data_that_cannot_be_fitted_are_refused_with_the_reason() {
@@ -361,7 +361,7 @@ mod tests {
             counts in prop::collection::vec((1u64..60, 1u64..50), 3..20), bounded: bool,
         ) {
             let data = Histogram::from_counts(counts);
-            prop_assume!(data.n() >= LEAST_TAIL && data.bins().len() > 1);
+            prop_assume!(data.n() >= MIN_TAIL && data.bins().len() > 1);
             let xmin = data.min().unwrap();
             let bound = if bounded { Bound::Largest } else { Bound::None };
             let fitted = fit(&data, Cutoff::At(xmin), bound).unwrap();
@@ -395,7 +395,7 @@ mod tests {
             counts in prop::collection::vec((1u64..40, 1u64..30), 5..25),
         ) {
             let data = Histogram::from_counts(counts);
-            prop_assume!(data.n() >= LEAST_TAIL && data.bins().len() > 1);
+            prop_assume!(data.n() >= MIN_TAIL && data.bins().len() > 1);
             let scanned = fit(&data, SCAN, Bound::None).unwrap();
             for &(xmin, _) in data.bins() {
                 if let Ok(one) = fit(&data, Cutoff::At(xmin), Bound::None) {

@@ -42,7 +42,7 @@ pub enum PropagationError {
     NoMessages,
     /// No node should have received this message.
     #[error("message {message} has no expected recipient")]
-    NobodyExpected {
+    NoRecipient {
         /// The index of the message, from 0.
         message: usize,
     },
@@ -181,7 +181,7 @@ fn check(messages: &[Message]) -> Result<(), PropagationError> {
     for (message, m) in messages.iter().enumerate() {
         let (arrivals, expected) = (m.arrivals.len(), m.expected);
         if expected == 0 {
-            return Err(PropagationError::NobodyExpected { message });
+            return Err(PropagationError::NoRecipient { message });
         }
         if arrivals > expected {
             return Err(PropagationError::TooManyArrivals { message, arrivals, expected });
@@ -251,7 +251,7 @@ mod tests {
     fn contradictory_arrivals_are_refused() {
         let new = |m: &[Message]| Propagation::new(m, &SHARES, 2).map(|_| ());
         assert_eq!(new(&[]), Err(PropagationError::NoMessages));
-        let nobody = PropagationError::NobodyExpected { message: 1 };
+        let nobody = PropagationError::NoRecipient { message: 1 };
         assert_eq!(new(&[message(1, &[]), message(0, &[])]), Err(nobody));
         assert!(matches!(
             new(&[message(1, &[1, 2])]),

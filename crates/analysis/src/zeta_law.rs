@@ -96,7 +96,7 @@ impl ZetaLaw {
 }
 
 /// The width of a cell with several values is at most this part of its first value.
-const CELL: u64 = 64;
+const CELL_WIDTH_DIVISOR: u64 = 64;
 
 /// Draws many values of one law at a time: a binomial draw per cell of values while the expected
 /// count is large enough, single draws for the rest of the tail.
@@ -116,7 +116,7 @@ impl Sampler {
         let mut starts = vec![law.xmin];
         let mut next = law.xmin;
         while next < end {
-            next = next.saturating_add((next / CELL).max(1)).min(end);
+            next = next.saturating_add((next / CELL_WIDTH_DIVISOR).max(1)).min(end);
             starts.push(next);
         }
         let mut ccdf: Vec<f64> = starts.iter().map(|&x| law.ccdf(x)).collect();

@@ -4,14 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use rumormill_analysis::alternative::{against_exponential, against_lognormal};
-use rumormill_analysis::power_law::{LEAST_TAIL, fit};
+use rumormill_analysis::power_law::{MIN_TAIL, fit};
 use rumormill_analysis::{
     Bound, Clustering, Comparison, Components, Cutoff, Diameter, Distances, Graph, Histogram,
     PowerLaw, assortativity,
 };
 use serde_json::Value;
 
-const SCAN: Cutoff = Cutoff::Scan { least_tail: LEAST_TAIL };
+const SCAN: Cutoff = Cutoff::Scan { min_tail: MIN_TAIL };
 
 fn expected() -> Value {
     serde_json::from_str(include_str!("oracle/expected.json")).unwrap()

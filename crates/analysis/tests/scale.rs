@@ -80,6 +80,6 @@ fn layout_of_thousands_of_nodes_is_timed() {
         timed("layout, set", || layout.set_graph(graph, &keys).unwrap());
         timed("layout, 100 rounds", || layout.step(100));
         timed("layout, 200 rounds more", || layout.step(200));
-        println!("settled: {}", layout.settled());
+        println!("settled: {}", layout.is_settled());
     }
 }

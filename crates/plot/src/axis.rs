@@ -55,7 +55,7 @@ impl Axis {
     }
 
     /// The position of a value between the ends, from 0 to 1, clamped to the ends.
-    pub(crate) fn place(&self, value: f64) -> f64 {
+    pub(crate) fn position(&self, value: f64) -> f64 {
         let (low, high) = self.ends();
         let position = (self.even(value.clamp(self.low, self.high)) - low) / (high - low);
         if position.is_finite() { position.clamp(0.0, 1.0) } else { 0.0 }
@@ -71,7 +71,7 @@ impl Axis {
         let at = |factors: &[u32]| -> Vec<f64> {
             let decades = (low..=high)
                 .flat_map(|d| factors.iter().map(move |&f| decimal(f, d)).collect::<Vec<f64>>());
-            decades.filter(|v| self.holds(*v)).collect()
+            decades.filter(|v| self.contains(*v)).collect()
         };
         let all = at(&[1, 2, 3, 4, 5, 6, 7, 8, 9]);
         for factors in [&[1, 2, 3, 4, 5, 6, 7, 8, 9][..], &[1, 2, 5], &[1, 3], &[1]] {
@@ -92,7 +92,7 @@ impl Axis {
         (few.into_iter().rev().collect(), whole)
     }
 
-    fn holds(&self, value: f64) -> bool {
+    fn contains(&self, value: f64) -> bool {
         // Computed ends are off by a rounding error.
         value >= self.low * (1.0 - 1e-9) && value <= self.high * (1.0 + 1e-9)
     }
@@ -235,7 +235,9 @@ mod tests {
             for most in 2..12 {
                 let (ticks, fine) = axis.ticks(most);
                 assert!(ticks.len() <= most + 1, "{axis:?} {most}: {ticks:?}");
-                assert!(fine.iter().chain(&ticks).all(|v| (0.0..=1.0).contains(&axis.place(*v))));
+                assert!(
+                    fine.iter().chain(&ticks).all(|v| (0.0..=1.0).contains(&axis.position(*v)))
+                );
             }
         }
     }
@@ -261,7 +263,7 @@ mod tests {
             Axis::linear("", Unit::Count, f64::NAN, f64::INFINITY),
             Axis::log("", Unit::Count, 7.0, 7.0),
         ] {
-            assert!(axis.place(f64::NAN).is_finite() && axis.place(1e300) == 1.0, "{axis:?}");
+            assert!(axis.position(f64::NAN).is_finite() && axis.position(1e300) == 1.0, "{axis:?}");
         }
     }
 }

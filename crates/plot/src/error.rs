@@ -8,7 +8,7 @@ pub enum PlotError {
     NoData(String),
     /// The size is not WIDTHxHEIGHT, or out of bounds.
     #[error("{0:?} is not a size: write WIDTHxHEIGHT in pixels, from {least} to {most}",
-        least = crate::look::Size::LEAST, most = crate::look::Size::MOST)]
+        least = crate::options::Size::MIN, most = crate::options::Size::MAX)]
     Size(String),
     /// The file name ends neither in .svg nor in .png.
     #[error("{0}: the name of a picture must end in .svg or .png")]

@@ -4,7 +4,7 @@ use plotters::element::{Circle, PathElement, Polygon, Rectangle};
 use plotters::style::{RGBColor, ShapeStyle};
 
 use crate::PlotError;
-use crate::look::translucent;
+use crate::options::translucent;
 use crate::sheet::Area;
 use crate::units::{breadth, units};
 

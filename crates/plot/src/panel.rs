@@ -7,8 +7,8 @@ use plotters::style::{Color as _, RGBColor, ShapeStyle};
 
 use crate::PlotError;
 use crate::axis::Axis;
-use crate::look::translucent;
 use crate::mark::{Mark, Stroke};
+use crate::options::translucent;
 use crate::sheet::{Anchor, Sheet};
 use crate::text;
 use crate::units::{Rect, breadth, units};
@@ -25,7 +25,7 @@ impl Ranged for Scale {
     type ValueType = f64;
 
     fn map(&self, value: &f64, (from, to): (i32, i32)) -> i32 {
-        from + (self.axis.place(*value) * f64::from(to - from)).round() as i32
+        from + (self.axis.position(*value) * f64::from(to - from)).round() as i32
     }
 
     fn key_points<H: KeyPointHint>(&self, hint: H) -> Vec<f64> {
@@ -48,11 +48,11 @@ impl ValueFormatter<f64> for Scale {
 }
 
 /// Ticks of a horizontal axis of this length: as many as fit without overlapping labels.
-fn apart(axis: &Axis, length: f64, em: f64) -> (Vec<f64>, Vec<f64>) {
+fn separated_ticks(axis: &Axis, length: f64, em: f64) -> (Vec<f64>, Vec<f64>) {
     let fits = |ticks: &[f64]| {
         let ends = |v: f64| {
             let half = text::width(&axis.write(v), em, false) / 2.0;
-            let middle = axis.place(v) * length;
+            let middle = axis.position(v) * length;
             (middle - half, middle + half)
         };
         ticks.windows(2).all(|pair| ends(pair[0]).1 + em <= ends(pair[1]).0)
@@ -92,11 +92,11 @@ impl<'s, 'a> Panel<'s, 'a> {
         let (ys, y_fine) = y.ticks(((rect.h / (em * 3.2)) as usize).min(12));
         let widest = ys.iter().map(|&v| text::width(&y.write(v), em, false)).fold(0.0, f64::max);
         let left = widest + em * 2.7;
-        let (xs, x_fine) = apart(&x, rect.w - left, em);
+        let (xs, x_fine) = separated_ticks(&x, rect.w - left, em);
         let bottom = em * 3.5;
         // Half of the last label extends beyond the axis.
         let last = xs.last().map_or(0.0, |&v| {
-            let beyond = (1.0 - x.place(v)) * (rect.w - left);
+            let beyond = (1.0 - x.position(v)) * (rect.w - left);
             (text::width(&x.write(v), em, false) * 0.5 + 2.0 - beyond).max(1.0)
         });
         let top = em * 0.6;
@@ -153,7 +153,7 @@ impl<'s, 'a> Panel<'s, 'a> {
     /// The position of a point in pixels; clamped to the ends of the axes.
     pub(crate) fn at(&self, (x, y): (f64, f64)) -> (f64, f64) {
         let plot = &self.plot;
-        (plot.x + plot.w * self.x.place(x), plot.bottom() - plot.h * self.y.place(y))
+        (plot.x + plot.w * self.x.position(x), plot.bottom() - plot.h * self.y.position(y))
     }
 
     fn shows(&self, (x, y): (f64, f64)) -> bool {

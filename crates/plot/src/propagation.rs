@@ -4,11 +4,11 @@ use rumormill_analysis::{Propagation, ReachTime};
 
 use crate::PlotError;
 use crate::axis::{Axis, NO_BREAK, Unit, figures, grouped, micros, share};
-use crate::look::Look;
 use crate::mark::{DASHED, DOTTED, Mark, SOLID, Shape, Stroke};
+use crate::options::PictureOptions;
 use crate::panel::Panel;
 use crate::picture::Picture;
-use crate::sheet::{Anchor, Block, Key, Sheet, draw};
+use crate::sheet::{Anchor, LegendBlock, LegendKey, Sheet, draw};
 use crate::units::Rect;
 
 /// Marks of the shares, in their order.
@@ -19,11 +19,11 @@ const SHAPES: [Shape; 4] = [Shape::Circle, Shape::Square, Shape::Triangle, Shape
 /// # Errors
 ///
 /// If no message was delivered.
-pub fn propagation(data: &Propagation, look: &Look) -> Result<Picture, PlotError> {
+pub fn propagation(data: &Propagation, options: &PictureOptions) -> Result<Picture, PlotError> {
     check(data)?;
     let messages = data.messages as u64;
     let title = format!("Spread of {}", number(messages, "message"));
-    draw(look, &title, |sheet| {
+    draw(options, &title, |sheet| {
         let [mean, least, times, _] = sheet.palette.series;
         let (mean, least) = (Stroke::new(mean, SOLID), Stroke::new(least, DASHED));
         let marks: Vec<(Mark, &ReachTime)> = data
@@ -36,20 +36,23 @@ pub fn propagation(data: &Propagation, look: &Look) -> Result<Picture, PlotError
         let several = data.messages > 1;
         let mut blocks = if several {
             vec![
-                Block::Heading(mean.into(), "mean over the messages".to_owned()),
-                Block::Heading(least.into(), "the message with the smallest share".to_owned()),
+                LegendBlock::Heading(mean.into(), "mean over the messages".to_owned()),
+                LegendBlock::Heading(
+                    least.into(),
+                    "the message with the smallest share".to_owned(),
+                ),
             ]
         } else {
-            vec![Block::Heading(mean.into(), "the message".to_owned())]
+            vec![LegendBlock::Heading(mean.into(), "the message".to_owned())]
         };
-        blocks.push(Block::Gap);
+        blocks.push(LegendBlock::Gap);
         blocks.extend(reached(&marks, data.messages));
-        blocks.push(Block::Gap);
+        blocks.push(LegendBlock::Gap);
         blocks.extend(totals(data));
-        let places = sheet.arrange(&blocks, !data.hops.is_empty())?;
+        let areas = sheet.arrange(&blocks, !data.hops.is_empty())?;
         let panel = Panel::new(
             sheet,
-            places.main,
+            areas.main,
             None,
             time_axis(data, "time since publishing"),
             Axis::linear("share of peers that have the message", Unit::Share, 0.0, 1.04),
@@ -62,8 +65,8 @@ pub fn propagation(data: &Propagation, look: &Look) -> Result<Picture, PlotError
             panel.line(&line(|p| p.least), &least)?;
         }
         medians(&panel, sheet, &marks)?;
-        match places.small {
-            Some(rect) => hops(sheet, rect.squat(), data),
+        match areas.small {
+            Some(rect) => hops(sheet, rect.limit_height(), data),
             None => Ok(()),
         }
     })
@@ -97,7 +100,7 @@ fn time_axis(data: &Propagation, label: &str) -> Axis {
 }
 
 /// Describes how long it took until shares of the peers were reached.
-pub(crate) fn reached(marks: &[(Mark, &ReachTime)], messages: usize) -> Vec<Block> {
+pub(crate) fn reached(marks: &[(Mark, &ReachTime)], messages: usize) -> Vec<LegendBlock> {
     let text = |t: &ReachTime| {
         let time = |t: Option<u64>| t.map_or_else(|| "never".to_owned(), |t| micros(t as f64));
         let (came, share) = (t.messages, share(t.share));
@@ -114,10 +117,10 @@ pub(crate) fn reached(marks: &[(Mark, &ReachTime)], messages: usize) -> Vec<Bloc
         }
         text
     };
-    marks.iter().map(|(mark, t)| Block::Entry(Key::from(*mark), text(t))).collect()
+    marks.iter().map(|(mark, t)| LegendBlock::Entry(LegendKey::from(*mark), text(t))).collect()
 }
 
-fn totals(data: &Propagation) -> Vec<Block> {
+fn totals(data: &Propagation) -> Vec<LegendBlock> {
     let lost = data.expected.saturating_sub(data.deliveries);
     let complete = format!(
         "{} of {} reached every peer",
@@ -136,7 +139,7 @@ fn totals(data: &Propagation) -> Vec<Block> {
     if data.bytes > 0 {
         out.push(format!("{} bytes per delivery", figures(data.bytes_per_delivery)));
     }
-    out.into_iter().map(Block::Line).collect()
+    out.into_iter().map(LegendBlock::Line).collect()
 }
 
 /// Marks the median times on the chart, each with a line down to the axis and its time.
@@ -159,7 +162,7 @@ fn medians(
         let step = 1.7 * panel.em();
         let heights = (0..8).map(|i| foot - step * (f64::from(i) + 0.8));
         let rect = |y: f64| panel.note_rect(&label, (x + 4.0, y), Anchor::Left);
-        let free = |y: &f64| !taken.iter().any(|t| t.meets(&rect(*y)));
+        let free = |y: &f64| !taken.iter().any(|t| t.overlaps(&rect(*y)));
         let Some(y) = heights.into_iter().find(free) else { continue };
         taken.push(panel.note(&label, (x + 4.0, y), Anchor::Left, sheet.palette.ink)?);
     }

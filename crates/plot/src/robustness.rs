@@ -4,15 +4,15 @@ use rumormill_analysis::{Attack, Graph, Robustness, RobustnessPoint};
 
 use crate::PlotError;
 use crate::axis::{Axis, NO_BREAK, Unit, grouped, share};
-use crate::look::Look;
 use crate::mark::{DASH_DOT, DASHED, DOTTED, Mark, SOLID, Shape, Stroke};
+use crate::options::PictureOptions;
 use crate::panel::Panel;
 use crate::picture::Picture;
-use crate::sheet::{Block, Key, Sheet, draw};
+use crate::sheet::{LegendBlock, LegendKey, Sheet, draw};
 use crate::units::Rect;
 
 /// Points of a curve.
-const POINTS: usize = 201;
+const ROBUSTNESS_POINTS: usize = 201;
 /// Random orders whose mean is drawn; large graphs use fewer, because their curves vary less.
 const REPETITIONS: u32 = 20;
 
@@ -26,7 +26,7 @@ pub fn curves(graph: &Graph) -> Vec<Robustness> {
     let repetitions = if graph.len() > 20_000 { 3 } else { REPETITIONS };
     [Attack::Random, Attack::InitialDegree, Attack::CurrentDegree]
         .into_iter()
-        .filter_map(|attack| Robustness::new(graph, attack, repetitions, POINTS, 1))
+        .filter_map(|attack| Robustness::new(graph, attack, repetitions, ROBUSTNESS_POINTS, 1))
         .collect()
 }
 
@@ -46,24 +46,29 @@ struct Series<'a> {
 pub fn robustness(
     curves: &[Robustness],
     peers: Option<u64>,
-    look: &Look,
+    options: &PictureOptions,
 ) -> Result<Picture, PlotError> {
     if curves.is_empty() || curves.iter().any(|c| c.points.is_empty()) {
         return Err(PlotError::NoData("no peers to remove, so no robustness to draw".to_owned()));
     }
     let of = peers.map_or_else(|| "the overlay".to_owned(), |n| format!("{} peers", grouped(n)));
     let title = format!("Robustness of {of}: what stays connected");
-    draw(look, &title, |sheet| {
+    draw(options, &title, |sheet| {
         let series: Vec<Series<'_>> = curves.iter().map(|c| series(c, sheet)).collect();
-        let places = sheet.arrange(&blocks(&series, intact(sheet)), true)?;
+        let areas = sheet.arrange(&blocks(&series, intact(sheet)), true)?;
         let y = "largest component, share of all peers";
-        largest(sheet, places.main, None, y, &series, |p| p.largest)?;
-        match places.small {
+        largest(sheet, areas.main, None, y, &series, |p| p.largest)?;
+        match areas.small {
             Some(rect) => {
                 let name = "The same, of the remaining peers";
-                largest(sheet, rect.squat(), Some(name), "share of remaining peers", &series, |p| {
-                    p.largest_of_left
-                })
+                largest(
+                    sheet,
+                    rect.limit_height(),
+                    Some(name),
+                    "share of remaining peers",
+                    &series,
+                    |p| p.largest_of_left,
+                )
             }
             None => Ok(()),
         }
@@ -90,28 +95,28 @@ fn intact(sheet: &Sheet<'_>) -> Stroke {
     Stroke::thin(sheet.palette.faint, DOTTED)
 }
 
-fn blocks(series: &[Series<'_>], intact: Stroke) -> Vec<Block> {
+fn blocks(series: &[Series<'_>], intact: Stroke) -> Vec<LegendBlock> {
     let mut out = Vec::new();
     for s in series {
         if !out.is_empty() {
-            out.push(Block::Gap);
+            out.push(LegendBlock::Gap);
         }
-        let key = Key { stroke: Some(s.stroke), mark: Some(s.mark) };
-        out.push(Block::Heading(key, s.name.to_owned()));
+        let key = LegendKey { stroke: Some(s.stroke), mark: Some(s.mark) };
+        out.push(LegendBlock::Heading(key, s.name.to_owned()));
         let half = s.curve.below_half_of_left.map_or_else(
             || "never below half of the remaining peers".to_owned(),
             |r| format!("below half of the remaining at {} removed", share(r)),
         );
-        out.push(Block::Line(half));
+        out.push(LegendBlock::Line(half));
         let percent = share(s.curve.below_one_percent);
-        out.push(Block::Line(format!("below 1{NO_BREAK}% of all at {percent} removed")));
+        out.push(LegendBlock::Line(format!("below 1{NO_BREAK}% of all at {percent} removed")));
     }
-    out.push(Block::Gap);
+    out.push(LegendBlock::Gap);
     let spared = "if only the removed peers were lost";
-    out.push(Block::Entry(intact.into(), spared.to_owned()));
+    out.push(LegendBlock::Entry(intact.into(), spared.to_owned()));
     let least = series.iter().map(|s| s.curve.repetitions).min().unwrap_or(1);
     let means = if least > 1 { format!(" Means of {least} orders.") } else { String::new() };
-    out.push(Block::Line(format!("Marked on the lines: these two critical shares.{means}")));
+    out.push(LegendBlock::Line(format!("Marked on the lines: these two critical shares.{means}")));
     out
 }
 

@@ -8,8 +8,8 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color as _, FontTransform, RGBColor};
 
 use crate::PlotError;
-use crate::look::{Look, Palette};
 use crate::mark::{Mark, Stroke};
+use crate::options::{Palette, PictureOptions};
 use crate::picture::Picture;
 use crate::text;
 use crate::units::{Rect, breadth, units};
@@ -38,11 +38,11 @@ pub(crate) struct Sheet<'a> {
 
 /// An element of the column of text.
 #[derive(Debug, Clone)]
-pub(crate) enum Block {
+pub(crate) enum LegendBlock {
     /// A symbol and its meaning.
-    Entry(Key, String),
+    Entry(LegendKey, String),
     /// The same in bold: the heading of the following lines.
-    Heading(Key, String),
+    Heading(LegendKey, String),
     /// Text without a symbol.
     Line(String),
     /// Vertical space.
@@ -51,18 +51,18 @@ pub(crate) enum Block {
 
 /// The symbol of a series.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Key {
+pub(crate) struct LegendKey {
     pub(crate) stroke: Option<Stroke>,
     pub(crate) mark: Option<Mark>,
 }
 
-impl From<Stroke> for Key {
+impl From<Stroke> for LegendKey {
     fn from(stroke: Stroke) -> Self {
         Self { stroke: Some(stroke), mark: None }
     }
 }
 
-impl From<Mark> for Key {
+impl From<Mark> for LegendKey {
     fn from(mark: Mark) -> Self {
         Self { stroke: None, mark: Some(mark) }
     }
@@ -70,7 +70,7 @@ impl From<Mark> for Key {
 
 /// The areas of the charts.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Places {
+pub(crate) struct ChartAreas {
     pub(crate) main: Rect,
     /// `None` if there is not enough space for a second chart.
     pub(crate) small: Option<Rect>,
@@ -85,34 +85,34 @@ pub(crate) enum Anchor {
 
 /// Draws a picture: the sheet with its title, and the content that `content` draws on it.
 pub(crate) fn draw(
-    look: &Look,
+    options: &PictureOptions,
     title: &str,
     content: impl FnOnce(&Sheet<'_>) -> Result<(), PlotError>,
 ) -> Result<Picture, PlotError> {
-    text::ready()?;
-    let (w, h) = (f64::from(look.size.width), f64::from(look.size.height));
-    let title = text::clean(look.title.as_deref().unwrap_or(title));
-    let source = text::clean(&look.source);
+    text::register_fonts()?;
+    let (w, h) = (f64::from(options.size.width), f64::from(options.size.height));
+    let title = text::clean(options.title.as_deref().unwrap_or(title));
+    let source = text::clean(&options.source);
     let mut drawn = String::new();
     let area = SVGBackend::with_string(&mut drawn, (breadth(w), breadth(h))).into_drawing_area();
     let scale = (w / 1200.0).min(h / 800.0).max(0.72);
     let margin = 18.0 * scale;
     let body = Rect { x: margin, y: margin, w: w - 2.0 * margin, h: h - 2.0 * margin };
-    let palette = look.theme.palette();
+    let palette = options.theme.palette();
     area.fill(&palette.ground)?;
     let mut sheet = Sheet { area, palette, scale, em: EM * scale, body };
     sheet.head(&title, &source)?;
     content(&sheet)?;
     sheet.area.present()?;
     drop(sheet);
-    Ok(Picture { svg: with_head(&drawn, look, &title, &source), size: look.size })
+    Ok(Picture { svg: with_head(&drawn, options, &title, &source), size: options.size })
 }
 
 /// Replaces the size that the drawing library has set by the size in pixels, and adds the title.
-fn with_head(drawn: &str, look: &Look, title: &str, source: &str) -> String {
+fn with_head(drawn: &str, options: &PictureOptions, title: &str, source: &str) -> String {
     let body = drawn.split_once("<svg").and_then(|(_, rest)| rest.split_once('>'));
     let body = body.map_or("</svg>", |(_, body)| body);
-    let (width, height) = (look.size.width, look.size.height);
+    let (width, height) = (options.size.width, options.size.height);
     let (wide, high) = (breadth(f64::from(width)), breadth(f64::from(height)));
     let (title, source) = (escaped(title), escaped(source));
     // Programs disagree on the height of an x, so the shift by a part of it is removed; positions
@@ -193,7 +193,11 @@ impl Sheet<'_> {
     /// Divides the sheet into a main chart, a column of text (which is drawn), and, if requested
     /// and if there is space, a second chart. The column is beside the main chart, or below it on a
     /// narrow sheet.
-    pub(crate) fn arrange(&self, blocks: &[Block], small: bool) -> Result<Places, PlotError> {
+    pub(crate) fn arrange(
+        &self,
+        blocks: &[LegendBlock],
+        small: bool,
+    ) -> Result<ChartAreas, PlotError> {
         let body = self.body;
         let gap = 1.6 * self.em;
         let (column, em, main, below);
@@ -216,39 +220,39 @@ impl Sheet<'_> {
         }
         self.column(blocks, column, em)?;
         let room = below.h >= 11.0 * self.em && below.w >= 13.0 * self.em;
-        Ok(Places { main, small: (small && room).then_some(below) })
+        Ok(ChartAreas { main, small: (small && room).then_some(below) })
     }
 
     /// The largest size of text, up to the default, at which the blocks fit.
-    fn fitting(&self, blocks: &[Block], w: f64, most: f64) -> f64 {
+    fn fitting(&self, blocks: &[LegendBlock], w: f64, most: f64) -> f64 {
         let sizes = (0..12).map(|i| self.em * (1.0 - 0.04 * f64::from(i)));
         let fits = |em: &f64| height(blocks, *em, w) <= most;
         sizes.into_iter().find(fits).unwrap_or(self.em * 0.55)
     }
 
-    fn column(&self, blocks: &[Block], rect: Rect, em: f64) -> Result<(), PlotError> {
+    fn column(&self, blocks: &[LegendBlock], rect: Rect, em: f64) -> Result<(), PlotError> {
         let mut y = rect.y + em * LEADING * 0.5;
         for block in blocks {
             let (indent, bold, colour) = match block {
-                Block::Entry(key, _) | Block::Heading(key, _) => {
+                LegendBlock::Entry(key, _) | LegendBlock::Heading(key, _) => {
                     self.key(key, (rect.x, y), em)?;
-                    (KEY * em, matches!(block, Block::Heading(..)), self.palette.ink)
+                    (KEY * em, matches!(block, LegendBlock::Heading(..)), self.palette.ink)
                 }
-                Block::Line(_) => (0.0, false, self.palette.ink),
-                Block::Gap => (0.0, false, self.palette.ink),
+                LegendBlock::Line(_) => (0.0, false, self.palette.ink),
+                LegendBlock::Gap => (0.0, false, self.palette.ink),
             };
             for line in lines(block, em, rect.w) {
                 self.text(&line, (rect.x + indent, y), em, bold, Anchor::Left, colour)?;
                 y += em * LEADING;
             }
-            if matches!(block, Block::Gap) {
+            if matches!(block, LegendBlock::Gap) {
                 y += em * GAP;
             }
         }
         Ok(())
     }
 
-    fn key(&self, key: &Key, (x, y): (f64, f64), em: f64) -> Result<(), PlotError> {
+    fn key(&self, key: &LegendKey, (x, y): (f64, f64), em: f64) -> Result<(), PlotError> {
         let end = x + (KEY - 0.6) * em;
         if let Some(stroke) = key.stroke {
             stroke.draw(&self.area, &[(x, y), (end, y)], self.scale)?;
@@ -263,19 +267,19 @@ impl Sheet<'_> {
 /// The space between groups of lines, in ems.
 const GAP: f64 = 0.75;
 
-fn lines(block: &Block, em: f64, w: f64) -> Vec<String> {
+fn lines(block: &LegendBlock, em: f64, w: f64) -> Vec<String> {
     match block {
         // Bold letters are about a tenth wider.
-        Block::Heading(_, line) => text::wrap(line, em * 1.1, w - KEY * em),
-        Block::Entry(_, line) => text::wrap(line, em, w - KEY * em),
-        Block::Line(line) => text::wrap(line, em, w),
-        Block::Gap => Vec::new(),
+        LegendBlock::Heading(_, line) => text::wrap(line, em * 1.1, w - KEY * em),
+        LegendBlock::Entry(_, line) => text::wrap(line, em, w - KEY * em),
+        LegendBlock::Line(line) => text::wrap(line, em, w),
+        LegendBlock::Gap => Vec::new(),
     }
 }
 
-fn height(blocks: &[Block], em: f64, w: f64) -> f64 {
-    let of = |block: &Block| match block {
-        Block::Gap => GAP * em,
+fn height(blocks: &[LegendBlock], em: f64, w: f64) -> f64 {
+    let of = |block: &LegendBlock| match block {
+        LegendBlock::Gap => GAP * em,
         _ => lines(block, em, w).len() as f64 * LEADING * em,
     };
     blocks.iter().map(of).sum()

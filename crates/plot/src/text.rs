@@ -21,7 +21,7 @@ const LINE_PER_EM: f64 = 1.24;
 const HEIGHT_PER_EM: f64 = 1.164;
 
 /// Registers the embedded font with the drawing library, which needs it to measure text.
-pub(crate) fn ready() -> Result<(), PlotError> {
+pub(crate) fn register_fonts() -> Result<(), PlotError> {
     static DONE: OnceLock<bool> = OnceLock::new();
     let register = || {
         register_font(FAMILY, FontStyle::Normal, dejavu::sans::regular()).is_ok()
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn wrapped_and_cut_lines_fit_the_width() {
-        ready().unwrap();
+        register_fonts().unwrap();
         let text = "the share of all peers that have at least so many neighbours";
         let lines = wrap(text, 13.0, 150.0);
         assert_eq!(lines.join(" "), text);

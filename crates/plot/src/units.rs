@@ -34,12 +34,12 @@ impl Rect {
     }
 
     /// Limits the height to about the width: a higher chart would have thin bars and steep curves.
-    pub(crate) fn squat(self) -> Rect {
+    pub(crate) fn limit_height(self) -> Rect {
         Rect { h: self.h.min(self.w * 1.05), ..self }
     }
 
     /// Whether two rectangles overlap.
-    pub(crate) fn meets(&self, other: &Rect) -> bool {
+    pub(crate) fn overlaps(&self, other: &Rect) -> bool {
         self.x < other.right()
             && other.x < self.right()
             && self.y < other.bottom()

@@ -48,15 +48,15 @@ fn peer_and_seeds(event: &Event) -> Option<String> {
         Event::SeedsShareIdentity { seed, other, id } => {
             let other = other.as_deref().unwrap_or("this seed");
             format!(
-                "{} and {} have the same identity ({id}): one of these seeds was copied, or both names lead to \
-                 one seed; it counts once. Give each seed a data directory of its own",
+                "{} and {} have the same identity ({id}): one of these seeds was copied, or both \
+                 names resolve to one seed; it counts once. Give each seed its own data directory",
                 safe(seed),
                 safe(other)
             )
         }
         Event::LoopbackAdvertised { seed, addresses } => format!(
-            "seed {} is on another host and refuses the registration: this peer advertises {}, which \
-            no other host can reach; set --advertise, or --listen with another address",
+            "seed {} is on another host and refuses the registration: this peer advertises {}, \
+             which no other host can reach; set --advertise, or --listen with another address",
             safe(seed),
             addresses.iter().map(|a| a.0.to_string()).collect::<Vec<_>>().join(", ")
         ),
@@ -67,8 +67,8 @@ fn peer_and_seeds(event: &Event) -> Option<String> {
             format!("the name of seed {} has other addresses now: dialling them", safe(seed))
         }
         Event::Degraded { registrations, quorum } => format!(
-            "degraded: registered at {}, {quorum} needed; gossip goes on, but no peer can join here or \
-            be declared dead",
+            "degraded: registered at {}, {quorum} needed; gossip continues, but no peer can \
+             join here or be declared dead",
             counted(*registrations, "seed")
         ),
         Event::Restored { registrations } => {
@@ -120,7 +120,8 @@ fn liveness_and_messages(event: &Event) -> Option<String> {
     Some(match event {
         Event::Suspected { id, name, incarnation } => {
             format!(
-                "no answer from {name} ({id}), incarnation {incarnation}: suspected, sending indirect probes"
+                "no answer from {name} ({id}), incarnation {incarnation}: suspected, sending \
+                 indirect probes"
             )
         }
         Event::SuspicionCleared { id, by } if id == by => format!("{id} is alive: it answered"),
@@ -129,7 +130,8 @@ fn liveness_and_messages(event: &Event) -> Option<String> {
             format!("reported {name} ({id}), incarnation {incarnation}, to the seeds as dead")
         }
         Event::SelfDoubt { failing, links } => format!(
-            "{failing} of {links} links fail together: this node may be partitioned itself, and reports no death"
+            "{failing} of {links} links fail together: this node may be partitioned itself, and \
+             reports no death"
         ),
         Event::Refuted { incarnation } => {
             format!("suspected to be dead: refuted with incarnation {incarnation}")
@@ -206,8 +208,8 @@ fn every_node(event: &Event) -> String {
                 "runs as well; the one that started later ends"
             };
             format!(
-                "duplicate identity: another process with the identity {id}, {name}{at}, {what}. A data \
-                 directory was copied: give each node one of its own"
+                "duplicate identity: another process with the identity {id}, {name}{at}, {what}. A \
+                 data directory was copied: give each node its own"
             )
         }
         &Event::LeftUnconfirmed { epoch, from, to, others, earlier } => {
@@ -216,7 +218,8 @@ fn every_node(event: &Event) -> String {
         }
         Event::Left { acknowledged: true } => "left the network".to_owned(),
         Event::Left { acknowledged: false } => {
-            "left the network, but no majority of the seeds has acknowledged it: other nodes may declare this node dead"
+            "left the network, but no majority of the seeds has acknowledged it: other nodes may \
+             declare this node dead"
                 .to_owned()
         }
         // An event that this function does not know yet; its debug form escapes all text.

@@ -46,8 +46,8 @@ pub enum StartError {
         source: io::Error,
     },
     /// The disk of the data directory is full.
-    #[error("cannot write to {path}: the disk is full; make room on it, or use a data directory on another \
-             disk", path = path.display())]
+    #[error("cannot write to {path}: the disk is full; free some space, or use a data directory \
+             on another disk", path = path.display())]
     DiskFull {
         /// The directory, or the file in it.
         path: PathBuf,
@@ -80,8 +80,8 @@ pub enum StartError {
         given: String,
     },
     /// The data directory belongs to a node of the other role: two nodes would share its key.
-    #[error("{path} is there: this directory belongs to another node, which is no {role}; give each node a \
-             data directory of its own", path = path.display())]
+    #[error("{path} exists: this directory belongs to another node, which is not a {role}; give \
+             each node its own data directory", path = path.display())]
     OtherRole {
         /// The state file of that node.
         path: PathBuf,

@@ -29,9 +29,9 @@ const FIRST_STEP: f64 = 0.1;
 const COOLING: f64 = 0.98;
 /// The lower limit of cooling: the layout keeps following the forces, and the remaining jitter is
 /// invisible.
-const COLDEST: f64 = 0.002;
+const MIN_HEAT: f64 = 0.002;
 /// The heat of a known layout when nodes or edges are added or removed.
-const REWARMED: f64 = 0.15;
+const REHEATED: f64 = 0.15;
 /// The share of a component's square that is left free as a margin.
 const MARGIN: f64 = 0.1;
 
@@ -61,7 +61,7 @@ pub enum LayoutError {
 ///
 /// let mut layout = Layout::new(7);
 /// layout.set_graph(Graph::new(3, &[(0, 1)])?, &[10, 11, 12])?;
-/// while !layout.settled() {
+/// while !layout.is_settled() {
 ///     layout.step(5);
 /// }
 /// // Node 11 is removed; the others stay about where they are.
@@ -129,27 +129,27 @@ impl Layout {
         for (node, &component) in (0..).zip(found.membership()) {
             components[component as usize].push(node);
         }
-        let mut places = self.old_places(keys, &components);
-        let known = places.iter().flatten().count();
+        let mut positions = self.known_positions(keys, &components);
+        let known = positions.iter().flatten().count();
         self.graphs += 1;
         let mut rng = stream(self.seed, b"layout--", self.graphs);
         for nodes in &components {
-            place_new(&graph, nodes, &mut places, &mut rng);
+            position_new_nodes(&graph, nodes, &mut positions, &mut rng);
         }
-        self.local = places.into_iter().map(Option::unwrap_or_default).collect();
+        self.local = positions.into_iter().map(Option::unwrap_or_default).collect();
         self.membership = found.membership().to_vec();
         (self.graph, self.components, self.keys) = (graph, components, keys.to_vec());
         // A layout of mostly new nodes starts hot.
-        self.heat = if known * 2 < self.keys.len() { 1.0 } else { self.heat.max(REWARMED) };
+        self.heat = if known * 2 < self.keys.len() { 1.0 } else { self.heat.max(REHEATED) };
         self.settled = self.components.first().is_none_or(|c| c.len() < 2);
         Ok(())
     }
 
     /// The positions of already known nodes, for each new component in one frame.
-    fn old_places(&self, keys: &[u64], components: &[Vec<u32>]) -> Vec<Option<[f64; 2]>> {
+    fn known_positions(&self, keys: &[u64], components: &[Vec<u32>]) -> Vec<Option<[f64; 2]>> {
         let index: BTreeMap<u64, usize> = self.keys.iter().copied().zip(0..).collect();
         let frames = self.frames();
-        let mut places = vec![None; keys.len()];
+        let mut positions = vec![None; keys.len()];
         for nodes in components {
             let old = |&node: &u32| Some((node as usize, *index.get(&keys[node as usize])?));
             let known: Vec<(usize, usize)> = nodes.iter().filter_map(old).collect();
@@ -165,14 +165,14 @@ impl Layout {
             for (node, old) in known {
                 let from = self.membership[old];
                 let local = self.local[old];
-                places[node] = Some(if from == frame {
+                positions[node] = Some(if from == frame {
                     local
                 } else {
                     to.local(frames[from as usize].drawn(local))
                 });
             }
         }
-        places
+        positions
     }
 
     /// Applies the forces for `rounds` rounds. One round takes about half a millisecond for a
@@ -186,7 +186,7 @@ impl Layout {
                 }
             }
             self.settled = furthest < 1e-3;
-            self.heat = (self.heat * COOLING).max(COLDEST);
+            self.heat = (self.heat * COOLING).max(MIN_HEAT);
         }
     }
 
@@ -206,11 +206,11 @@ impl Layout {
             let at = body.at;
             // Forces are divided by the mass: a node that all neighbours attract moves to their
             // mean.
-            let mut step = self.tree.push(at, body.mass);
+            let mut step = self.tree.repulsion(at, body.mass);
             for &other in graph.neighbours(node) {
-                let place = self.local[other as usize];
-                step[0] += (place[0] - at[0]) / body.mass;
-                step[1] += (place[1] - at[1]) / body.mass;
+                let position = self.local[other as usize];
+                step[0] += (position[0] - at[0]) / body.mass;
+                step[1] += (position[1] - at[1]) / body.mass;
             }
             let length = (step[0] * step[0] + step[1] * step[1]).sqrt() / 2.0;
             // Half of the way: with the whole, two neighbours would swap their positions forever.
@@ -226,7 +226,7 @@ impl Layout {
 
     /// Whether the last round moved no node by more than a thousandth of its component's size.
     #[must_use]
-    pub fn settled(&self) -> bool {
+    pub fn is_settled(&self) -> bool {
         self.settled
     }
 
@@ -238,10 +238,10 @@ impl Layout {
     #[must_use]
     pub fn positions(&self) -> Vec<[f64; 2]> {
         let frames = self.frames();
-        let place = |(&local, &component): (&[f64; 2], &u32)| {
+        let position = |(&local, &component): (&[f64; 2], &u32)| {
             frames[component as usize].drawn(local).map(|c| c.clamp(0.0, 1.0))
         };
-        self.local.iter().zip(&self.membership).map(place).collect()
+        self.local.iter().zip(&self.membership).map(position).collect()
     }
 
     /// The mapping of each component's frame to the unit square.
@@ -294,27 +294,32 @@ impl Frame {
 
 /// Gives the nodes of a component without a position one near a neighbour that has one: breadth
 /// first, from the nodes with a position, or from the largest hub.
-fn place_new(graph: &Graph, nodes: &[u32], places: &mut [Option<[f64; 2]>], rng: &mut ChaCha8Rng) {
+fn position_new_nodes(
+    graph: &Graph,
+    nodes: &[u32],
+    positions: &mut [Option<[f64; 2]>],
+    rng: &mut ChaCha8Rng,
+) {
     let mut queue: Vec<u32> =
-        nodes.iter().copied().filter(|&v| places[v as usize].is_some()).collect();
+        nodes.iter().copied().filter(|&v| positions[v as usize].is_some()).collect();
     // A new layout starts spread out; a node that joins a known layout begins a link's length away.
     let mut spread = 1.5;
     if queue.is_empty() {
         let hub = nodes.iter().copied().max_by_key(|&v| (graph.degree(v), core::cmp::Reverse(v)));
         queue.extend(hub);
         for &hub in &queue {
-            places[hub as usize] = Some([0.0; 2]);
+            positions[hub as usize] = Some([0.0; 2]);
         }
         spread = (nodes.len() as f64).sqrt();
     }
     let mut next = 0;
     while let Some(&node) = queue.get(next) {
         next += 1;
-        let around = places[node as usize].unwrap_or_default();
+        let around = positions[node as usize].unwrap_or_default();
         for &other in graph.neighbours(node) {
-            let place = &mut places[other as usize];
-            if place.is_none() {
-                *place = Some(around.map(|c| c + (unit(rng) - 0.5) * spread));
+            let position = &mut positions[other as usize];
+            if position.is_none() {
+                *position = Some(around.map(|c| c + (unit(rng) - 0.5) * spread));
                 queue.push(other);
             }
         }

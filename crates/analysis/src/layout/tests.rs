@@ -30,7 +30,7 @@ fn set_graph_requires_one_distinct_key_per_node() {
     let count = layout.set_graph(graph.clone(), &[1]);
     assert_eq!(count, Err(LayoutError::KeyCount { keys: 1, nodes: 2 }));
     assert_eq!(layout.set_graph(graph, &[4, 4]), Err(LayoutError::RepeatedKey { key: 4 }));
-    assert!(layout.positions().is_empty() && layout.settled());
+    assert!(layout.positions().is_empty() && layout.is_settled());
     layout.step(3);
 }
 
@@ -69,14 +69,14 @@ fn layout_settles() {
     let mut layout = Layout::new(1);
     layout.set_graph(two_stars(40), &keys(82)).unwrap();
     let mut rounds = 0;
-    while !layout.settled() && rounds < 2000 {
+    while !layout.is_settled() && rounds < 2000 {
         layout.step(10);
         rounds += 10;
     }
     assert!(rounds < 2000);
     // The same graph again changes nothing.
     layout.set_graph(two_stars(40), &keys(82)).unwrap();
-    assert!(layout.settled());
+    assert!(layout.is_settled());
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Repulsion of many bodies in n log n steps (Barnes and Hut, Nature 324 (1986)).
 
 /// A cell counts as one body if its width is at most this multiple of its distance.
-const OPENING: f64 = 1.0;
+const OPENING_ANGLE: f64 = 1.0;
 /// Bodies closer than the finest cell share a cell.
-const DEEPEST: u32 = 24;
+const MAX_DEPTH: u32 = 24;
 const NONE: u32 = u32::MAX;
 
 /// A point with a mass.
@@ -55,9 +55,9 @@ impl Tree {
 
     fn insert(&mut self, body: Body, mut low: [f64; 2], mut width: f64) {
         let mut index = 0;
-        for depth in 0..=DEEPEST {
+        for depth in 0..=MAX_DEPTH {
             let cell = self.cells[index];
-            if cell.children == NONE && cell.mass > 0.0 && depth < DEEPEST {
+            if cell.children == NONE && cell.mass > 0.0 && depth < MAX_DEPTH {
                 // A leaf with a body: that body moves down a level.
                 self.split(index, low, width / 2.0);
             }
@@ -87,7 +87,7 @@ impl Tree {
 
     /// The repulsion of all bodies on the one at `at` with mass `own`, which is among them: the sum
     /// of their masses over their distances, directed away from them.
-    pub(super) fn push(&mut self, at: [f64; 2], own: f64) -> [f64; 2] {
+    pub(super) fn repulsion(&mut self, at: [f64; 2], own: f64) -> [f64; 2] {
         let mut sum = [0.0; 2];
         self.stack.clear();
         self.stack.push(0);
@@ -96,7 +96,7 @@ impl Tree {
             let away = [at[0] - cell.centre[0], at[1] - cell.centre[1]];
             let square = away[0] * away[0] + away[1] * away[1];
             let leaf = cell.children == NONE;
-            if leaf || cell.width * cell.width <= OPENING * OPENING * square {
+            if leaf || cell.width * cell.width <= OPENING_ANGLE * OPENING_ANGLE * square {
                 // The body itself, or others at the same position: there is no direction.
                 if cell.mass > 0.0 && square > 1e-12 {
                     sum[0] += away[0] * cell.mass / square;
@@ -153,7 +153,7 @@ mod tests {
         let (mut error, mut size) = (0.0, 0.0);
         for body in &bodies {
             let exact = plain(&bodies, body.at);
-            let near = tree.push(body.at, body.mass);
+            let near = tree.repulsion(body.at, body.mass);
             error += (exact[0] - near[0]).hypot(exact[1] - near[1]);
             size += exact[0].hypot(exact[1]);
         }
@@ -165,7 +165,7 @@ mod tests {
         let bodies = [Body { at: [0.5, 0.5], mass: 1.0 }; 9];
         let mut tree = Tree::default();
         tree.build(&bodies);
-        assert_eq!(tree.push([0.5, 0.5], 1.0), [0.0, 0.0]);
-        assert!(tree.push([2.5, 0.5], 1.0)[0] > 4.4);
+        assert_eq!(tree.repulsion([0.5, 0.5], 1.0), [0.0, 0.0]);
+        assert!(tree.repulsion([2.5, 0.5], 1.0)[0] > 4.4);
     }
 }

@@ -39,7 +39,7 @@ pub struct DuplicateIdentity {
     pub address: Option<SocketAddr>,
 }
 
-/// The channels of a node that does not run yet. If it never is_running, dropping this closes them, so
+/// The channels of a node that does not run yet. If it never runs, dropping this closes them, so
 /// that no subscriber waits forever.
 #[derive(Debug)]
 pub(crate) struct ChannelsGuard {

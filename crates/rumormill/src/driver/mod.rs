@@ -175,7 +175,8 @@ impl<C: Core> Driver<C> {
                 command = self.commands.recv(), if self.takes_commands => {
                     self.takes_commands &= command.is_some();
                     // All handles are gone: no caller waits for this node any more.
-                    self.handle_command(command.unwrap_or(Command::Leave(self.context.tuning.leave_within)));
+                    let leave = Command::Leave(self.context.tuning.leave_within);
+                    self.handle_command(command.unwrap_or(leave));
                 }
                 () = self.context.inbox.ready() => self.handle_round(),
                 () = shared_core.wake.notified() => {

@@ -10,8 +10,8 @@ use super::buffer::Buffer;
 /// Bytes of the length prefix.
 const LENGTH_PREFIX: usize = 4;
 /// Bytes reserved for a frame because of its length prefix alone. Beyond that, the reservation is
-/// limited to [`RESERVE_FACTOR`] times the bytes that have arrived, so that a prefix alone reserves little
-/// memory.
+/// limited to [`RESERVE_FACTOR`] times the bytes that have arrived, so that a prefix alone reserves
+/// little memory.
 const UNVERIFIED_RESERVE: usize = 4 * 1024;
 /// See [`UNVERIFIED_RESERVE`].
 const RESERVE_FACTOR: usize = 8;

@@ -4,9 +4,9 @@
 //! kernel, of the path and of the receiver, and on a slow line a probe waits behind them for
 //! seconds. Therefore a link has a window. The writer sends positions in its stream; the remote
 //! reports when it has read up to a position. The time between the two says how long bytes written
-//! now will take. The window is held where the bytes in flight take [`TARGET_DELAY`] longer than on the
-//! idle path, as in LEDBAT (RFC 6817), and never falls below [`MIN_WINDOW`]. Probes do not wait for the
-//! window.
+//! now will take. The window is held where the bytes in flight take [`TARGET_DELAY`] longer than on
+//! the idle path, as in LEDBAT (RFC 6817), and never falls below [`MIN_WINDOW`]. Probes do not wait
+//! for the window.
 //!
 //! A node whose own processor is overloaded sees long delays on all links, however fast they are.
 //! Therefore the target grows with the lateness of the node's timers.
@@ -45,8 +45,8 @@ const IDLE_PAUSE: Duration = Duration::from_secs(1);
 /// Positions sent in one window, while the remote owes an answer.
 const POSITIONS_PER_WINDOW: u64 = 4;
 /// While the remote owes no answer, the next position is sent after this many bytes if the last one
-/// is [`POSITION_INTERVAL`] old, and otherwise after half of the window: on a fast link an answer costs
-/// more than the bytes between two positions.
+/// is [`POSITION_INTERVAL`] old, and otherwise after half of the window: on a fast link an answer
+/// costs more than the bytes between two positions.
 const MAX_UNMARKED_BYTES: u64 = 32 * 1024;
 /// See [`MAX_UNMARKED_BYTES`].
 const POSITION_INTERVAL: Duration = Duration::from_millis(20);

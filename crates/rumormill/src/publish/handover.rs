@@ -40,7 +40,10 @@ impl core::fmt::Display for UnconfirmedMessages {
         let UnconfirmedMessages { epoch, from, to, others, earlier } = *self;
         let own = (from < to).then(|| {
             let (n, last) = (counted(to - from, "message"), to - 1);
-            format!("the last {n} that this node published (sequence numbers {from} to {last} of epoch {epoch})")
+            format!(
+                "the last {n} that this node published (sequence numbers {from} to {last} of \
+                 epoch {epoch})"
+            )
         });
         let others = (others > 0).then(|| {
             let publishers = counted(others, "other publisher");
@@ -50,7 +53,10 @@ impl core::fmt::Display for UnconfirmedMessages {
         });
         let earlier = (earlier > 0).then(|| {
             let streams = counted(earlier, "stream");
-            format!("{streams} that earlier processes of this node published, which its data directory keeps")
+            format!(
+                "{streams} that earlier processes of this node published, which its data \
+                 directory retains"
+            )
         });
         f.write_str(
             &own.into_iter().chain(others).chain(earlier).collect::<Vec<_>>().join(", and "),

@@ -27,9 +27,9 @@ use crate::error::StartError;
 
 /// Single values by name.
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
-/// StoredRegistry entries by id.
+/// Registry entries by id.
 const ENTRIES: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("entries");
-/// StoredPeerState batches by order of arrival.
+/// Retained batches by order of arrival.
 const BATCHES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("batches");
 /// Where a batch is in that order, by its first message.
 const BATCH_PLACES: TableDefinition<'_, &[u8; 48], u64> = TableDefinition::new("batch_places");
@@ -149,13 +149,14 @@ impl Database {
             Some(CURRENT_FORMAT) => return Ok(()),
             Some([1]) => {
                 return refused(
-                    "it was written by an older version of this program, which stored messages in another \
-                     format (format 1, this version writes format 3)",
+                    "it was written by an older version of this program, which stored messages in \
+                     another format (format 1, this version writes format 3)",
                 );
             }
             Some([2]) => tracing::info!(
                 target: "rumormill::store",
-                "{} was written by an older version (format 2): entries that this version cannot read are skipped",
+                "{} was written by an older version (format 2): entries that this version cannot \
+                 read are skipped",
                 self.path.display()
             ),
             Some(_) => return refused("it was written by a newer version of this program"),

@@ -36,8 +36,8 @@ pub(crate) struct StoreHandle {
 }
 
 impl StoreHandle {
-    /// Hands in changes; [`DriverInput::Stored`] follows when they are durable. Returns `false`, and
-    /// drops the changes, if too many bytes wait for a failing disk.
+    /// Hands in changes; [`DriverInput::Stored`] follows when they are durable. Returns `false`,
+    /// and drops the changes, if too many bytes wait for a failing disk.
     pub(crate) fn store(
         &self,
         context: &NodeContext,
@@ -166,8 +166,9 @@ async fn commit(
                 target: "rumormill::store",
                 node = %context.label.name,
                 id = %context.label.id,
-                "cannot write to {}: {why}; until this is fixed, a seed confirms no registration, and a peer loses its \
-                 messages when its process ends: check the disk for space and errors",
+                "cannot write to {}: {why}; until this is fixed, a seed confirms no registration, \
+                 and a peer loses its messages when its process ends: check the disk for space \
+                 and errors",
                 database.path().display()
             );
         }

@@ -1,5 +1,5 @@
-//! Happy eyeballs (RFC 8305): connection attempts to the addresses of one remote, started a quarter of a
-//! second apart and racing.
+//! Happy eyeballs (RFC 8305): connection attempts to the addresses of one remote, started a quarter
+//! of a second apart and racing.
 //!
 //! The race covers TCP, TLS and Hello, not TCP alone: an address at which another process answers,
 //! or one that accepts and stays silent, must not hide the address of the right node.
@@ -116,7 +116,8 @@ where
             () = sleep_until(deadline) => {
                 let addresses: Vec<String> = unanswered.iter().map(ToString::to_string).collect();
                 let detail = format!("{}: no answer", addresses.join(", "));
-                failure_so_far = more_informative(failure_so_far, DialFailure::new(DialError::TimedOut, detail));
+                let timed_out = DialFailure::new(DialError::TimedOut, detail);
+                failure_so_far = more_informative(failure_so_far, timed_out);
                 break;
             }
             () = sleep_until(next), if !waiting.is_empty() => {

@@ -18,9 +18,9 @@ pub struct Size {
 
 impl Size {
     /// The smallest readable picture.
-    pub const LEAST: Size = Size { width: 480, height: 360 };
+    pub const MIN: Size = Size { width: 480, height: 360 };
     /// The largest picture: rendering a larger PNG takes hundreds of megabytes.
-    pub const MOST: Size = Size { width: 6000, height: 6000 };
+    pub const MAX: Size = Size { width: 6000, height: 6000 };
 }
 
 impl Default for Size {
@@ -43,8 +43,8 @@ impl FromStr for Size {
         let (width, height) = text.split_once(['x', 'X', '×']).ok_or_else(bad)?;
         let number = |s: &str| s.trim().parse::<u32>().map_err(|_| bad());
         let size = Size { width: number(width)?, height: number(height)? };
-        let fits = (Self::LEAST.width..=Self::MOST.width).contains(&size.width)
-            && (Self::LEAST.height..=Self::MOST.height).contains(&size.height);
+        let fits = (Self::MIN.width..=Self::MAX.width).contains(&size.width)
+            && (Self::MIN.height..=Self::MAX.height).contains(&size.height);
         if fits { Ok(size) } else { Err(bad()) }
     }
 }
@@ -61,7 +61,7 @@ pub enum Theme {
 
 /// The options of a picture.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Look {
+pub struct PictureOptions {
     /// The size.
     pub size: Size,
     /// The colours.
