@@ -251,8 +251,8 @@ mod tests {
     fn contradictory_arrivals_are_refused() {
         let new = |m: &[Message]| Propagation::new(m, &SHARES, 2).map(|_| ());
         assert_eq!(new(&[]), Err(PropagationError::NoMessages));
-        let nobody = PropagationError::NoRecipient { message: 1 };
-        assert_eq!(new(&[message(1, &[]), message(0, &[])]), Err(nobody));
+        let no_recipient = PropagationError::NoRecipient { message: 1 };
+        assert_eq!(new(&[message(1, &[]), message(0, &[])]), Err(no_recipient));
         assert!(matches!(
             new(&[message(1, &[1, 2])]),
             Err(PropagationError::TooManyArrivals { .. })

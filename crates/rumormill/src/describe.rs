@@ -250,7 +250,7 @@ mod tests {
 
     use super::*;
 
-    fn one_of_each() -> Vec<Event> {
+    fn sample_events() -> Vec<Event> {
         let id = PeerId::from_bytes([0xab; 32]);
         let name = Name::new("peer-3").unwrap();
         let seed = "127.0.0.1:7000".to_owned();
@@ -329,7 +329,7 @@ mod tests {
 
     #[test]
     fn every_event_is_described_in_one_line_without_control_characters() {
-        for event in one_of_each() {
+        for event in sample_events() {
             let line = describe(&event);
             assert!(!line.chars().any(char::is_control), "{line:?}");
             assert!(!line.contains(" { "), "no description for {line}");

@@ -65,7 +65,7 @@ pub enum StartError {
     KeyFile {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error in it.
         problem: String,
     },
     /// The data directory belongs to another identity than the given one.
@@ -96,7 +96,7 @@ pub enum StartError {
     Store {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error in it.
         problem: String,
     },
     /// More seeds than a network may have.

@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn one_frame_of_every_link_is_taken_before_silence_is_judged() {
+    fn driver_takes_a_frame_of_every_link_before_it_judges_silence() {
         let inbox = inbox();
         for link in 1..4 {
             (0..3).for_each(|_| assert!(put(&inbox, link, request(), 10)));

@@ -63,7 +63,7 @@ async fn every_message_arrives_once_and_in_order_with_several_publishers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_peers_publish_at_full_speed_beside_readers_that_do_not_read() {
+async fn idle_readers_slow_no_publisher_and_get_gaps_in_order() {
     const EACH: u64 = 20_000;
     const BYTES: u64 = 1000;
     let network = Network::of_seeds(1).await;

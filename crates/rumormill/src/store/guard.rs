@@ -16,7 +16,8 @@ thread_local! {
 
 /// Calls the database library; a panic in it becomes [`redb::StorageError::Corrupted`].
 ///
-/// What the call borrowed mutably may be inconsistent afterwards: the caller closes the database.
+/// Data that the call borrowed mutably may be inconsistent afterwards: the caller closes the
+/// database.
 pub(super) fn catch_panic<T, E: From<redb::StorageError>>(
     call: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, E> {

@@ -138,8 +138,8 @@ async fn refused(bytes: &[u8], counter: &str, why: &str) {
         .then_some(())
     })
     .await;
-    let goodbye = wire::encode(&Close { reason: CloseReason::ProtocolViolation }.into()).to_bytes();
-    assert_eq!(read_to_end(&mut stream).await, goodbye, "the remote gets the reason");
+    let close = wire::encode(&Close { reason: CloseReason::ProtocolViolation }.into()).to_bytes();
+    assert_eq!(read_to_end(&mut stream).await, close, "the remote gets the reason");
     b.wait_for_counter(counter, 1).await;
     ping(&a, at_a).await;
     let downs = b.recorded().iter().filter(|s| matches!(s, RecordedInput::Down(..))).count();

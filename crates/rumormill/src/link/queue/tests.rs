@@ -155,7 +155,7 @@ fn own_payloads_count_as_taken_when_the_last_of_them_is_taken() {
 }
 
 #[test]
-fn many_small_frames_are_taken_at_once_and_large_frame_alone() {
+fn writer_takes_many_small_frames_at_once_and_a_large_frame_alone() {
     let q = queue();
     for n in 0..9 {
         q.push(Class::Payload, frame(n));
