@@ -28,9 +28,9 @@ impl Counter {
 
 /// The current fault of a component as text; `None` while the component works.
 #[derive(Debug, Default)]
-pub(crate) struct FaultText(Mutex<Option<String>>);
+pub(crate) struct CurrentFault(Mutex<Option<String>>);
 
-impl FaultText {
+impl CurrentFault {
     pub(crate) fn set(&self, problem: Option<String>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = problem;
     }
@@ -49,7 +49,7 @@ macro_rules! define_counters {
             /// Delays of the messages that this node delivered.
             pub(crate) delays: DelayRecorder,
             /// Why the store cannot make changes durable now.
-            pub(crate) store_problem: FaultText,
+            pub(crate) store_problem: CurrentFault,
         }
 
         impl TransportCounters {

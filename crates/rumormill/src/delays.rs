@@ -6,7 +6,7 @@ use crate::counters::Counter;
 
 /// Upper bounds of the buckets, in microseconds: from a message that stays on one host to a message
 /// that waited for the end of a partition.
-const BOUNDS: [u64; 14] = [
+const BUCKET_BOUNDS: [u64; 14] = [
     250,
     500,
     1_000,
@@ -26,7 +26,7 @@ const BOUNDS: [u64; 14] = [
 /// A histogram that many tasks add to.
 #[derive(Debug, Default)]
 pub(crate) struct DelayRecorder {
-    buckets: [Counter; BOUNDS.len() + 1],
+    buckets: [Counter; BUCKET_BOUNDS.len() + 1],
     sum_us: Counter,
 }
 
@@ -34,7 +34,7 @@ impl DelayRecorder {
     /// Counts `messages` that each took `delay`.
     pub(crate) fn add(&self, delay: Duration, messages: u64) {
         let us = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
-        let index = BOUNDS.partition_point(|bound| *bound < us);
+        let index = BUCKET_BOUNDS.partition_point(|bound| *bound < us);
         if let Some(bucket) = self.buckets.get(index) {
             bucket.add(messages);
         }
@@ -42,7 +42,7 @@ impl DelayRecorder {
     }
 
     pub(crate) fn snapshot(&self) -> DelayHistogram {
-        let bounds = BOUNDS.map(Duration::from_micros).map(Some).into_iter().chain([None]);
+        let bounds = BUCKET_BOUNDS.map(Duration::from_micros).map(Some).into_iter().chain([None]);
         DelayHistogram {
             buckets: bounds.zip(self.buckets.iter().map(Counter::get)).collect(),
             sum: Duration::from_micros(self.sum_us.get()),

@@ -29,7 +29,7 @@ fn peer_and_seeds(event: &Event) -> Option<String> {
         Event::Registered { seed, seed_id, known } => {
             format!(
                 "registered at seed {} ({seed_id}), which knows {}",
-                safe(seed),
+                escaped(seed),
                 counted(*known, "peer")
             )
         }
@@ -40,31 +40,35 @@ fn peer_and_seeds(event: &Event) -> Option<String> {
             )
         }
         Event::SeedLost { seed, why, retry_ms } => {
-            format!("no link to seed {}: {}; next try in {retry_ms} ms", safe(seed), safe(why))
+            format!(
+                "no link to seed {}: {}; next try in {retry_ms} ms",
+                escaped(seed),
+                escaped(why)
+            )
         }
         Event::SeedRefused { seed, why } => {
-            format!("refused seed {}: {}", safe(seed), safe(why))
+            format!("refused seed {}: {}", escaped(seed), escaped(why))
         }
         Event::SeedsShareIdentity { seed, other, id } => {
             let other = other.as_deref().unwrap_or("this seed");
             format!(
                 "{} and {} have the same identity ({id}): one of these seeds was copied, or both \
                  names resolve to one seed; it counts once. Give each seed its own data directory",
-                safe(seed),
-                safe(other)
+                escaped(seed),
+                escaped(other)
             )
         }
         Event::LoopbackAdvertised { seed, addresses } => format!(
             "seed {} is on another host and refuses the registration: this peer advertises {}, \
              which no other host can reach; set --advertise, or --listen with another address",
-            safe(seed),
+            escaped(seed),
             addresses.iter().map(|a| a.0.to_string()).collect::<Vec<_>>().join(", ")
         ),
         Event::AddressChanged { from, to } => {
             format!("the address of this host changed from {from} to {to}: {to} is announced")
         }
         Event::SeedMoved { seed } => {
-            format!("the name of seed {} has other addresses now: dialling them", safe(seed))
+            format!("the name of seed {} has other addresses now: dialling them", escaped(seed))
         }
         Event::Degraded { registrations, quorum } => format!(
             "degraded: registered at {}, {quorum} needed; gossip continues, but no peer can \
@@ -188,7 +192,7 @@ fn seed(event: &Event) -> Option<String> {
             ids(witnesses),
             ids(seeds)
         ),
-        Event::SeedLinked { seed, id } => format!("linked with seed {} ({id})", safe(seed)),
+        Event::SeedLinked { seed, id } => format!("linked with seed {} ({id})", escaped(seed)),
         Event::Synced { peers: n } => {
             format!("registry compared with the other seeds: {}", counted(*n, "peer"))
         }
@@ -198,7 +202,7 @@ fn seed(event: &Event) -> Option<String> {
 
 fn every_node(event: &Event) -> String {
     match event {
-        Event::FrameRefused { peer, why } => format!("refused a frame of {peer}: {}", safe(why)),
+        Event::FrameRefused { peer, why } => format!("refused a frame of {peer}: {}", escaped(why)),
         Event::LinkClosed { peer, reason } => format!("closed the link with {peer}: {reason}"),
         Event::DuplicateIdentity { id, name, address, stops } => {
             let at = address.map_or_else(String::new, |a| format!(" at {}", a.0));
@@ -240,7 +244,7 @@ fn ids(list: &[PeerId]) -> String {
 }
 
 /// Escapes text from outside: one line, and no control character reaches a terminal.
-fn safe(text: &str) -> String {
+fn escaped(text: &str) -> String {
     text.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'")
 }
 

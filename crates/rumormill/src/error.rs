@@ -145,7 +145,7 @@ impl StartError {
 /// The node has ended and answers no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this node has stopped")]
-pub struct Stopped;
+pub struct StoppedError;
 
 /// Why a message was not published. Nothing was sent, and no sequence number was used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -155,7 +155,7 @@ pub enum PublishError {
     Refused(#[from] rumormill_proto::PublishError),
     /// The node has ended.
     #[error(transparent)]
-    Stopped(#[from] Stopped),
+    Stopped(#[from] StoppedError),
     /// A receipt was requested and is not available.
     #[error(transparent)]
     Receipt(#[from] ReceiptError),

@@ -22,7 +22,7 @@ struct ReceiverState<T> {
 }
 
 #[derive(Debug)]
-struct Queue<T> {
+struct ReceiverQueue<T> {
     waiting: Mutex<ReceiverState<T>>,
     wake: Notify,
 }
@@ -32,7 +32,7 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
     m.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<T> Queue<T> {
+impl<T> ReceiverQueue<T> {
     /// Adds an item. Returns how many older items it displaced.
     fn push(&self, item: Arc<T>, size: usize) -> u64 {
         let mut w = lock(&self.waiting);
@@ -62,7 +62,7 @@ impl<T> Queue<T> {
 /// The sending end.
 #[derive(Debug)]
 pub(crate) struct FanoutSender<T> {
-    receivers: Mutex<(Vec<Weak<Queue<T>>>, bool)>,
+    receivers: Mutex<(Vec<Weak<ReceiverQueue<T>>>, bool)>,
 }
 
 impl<T> FanoutSender<T> {
@@ -75,7 +75,7 @@ impl<T> FanoutSender<T> {
         let mut receivers = lock(&self.receivers);
         let waiting =
             ReceiverState { items: VecDeque::new(), bytes: 0, missed: 0, closed: receivers.1 };
-        let queue = Arc::new(Queue { waiting: Mutex::new(waiting), wake: Notify::new() });
+        let queue = Arc::new(ReceiverQueue { waiting: Mutex::new(waiting), wake: Notify::new() });
         receivers.0.push(Arc::downgrade(&queue));
         FanoutReceiver(queue)
     }
@@ -120,7 +120,7 @@ pub(crate) enum FanoutItem<T> {
 
 /// The receiving end.
 #[derive(Debug)]
-pub(crate) struct FanoutReceiver<T>(Arc<Queue<T>>);
+pub(crate) struct FanoutReceiver<T>(Arc<ReceiverQueue<T>>);
 
 impl<T: Clone> FanoutReceiver<T> {
     /// The next element, without waiting.

@@ -13,7 +13,7 @@ use crate::context::NodeContext;
 use crate::counters::TransportCounters;
 use crate::delays::DelayHistogram;
 use crate::driver::{AppChannels, Command, DuplicateIdentity, SharedCore};
-use crate::error::Stopped;
+use crate::error::StoppedError;
 use crate::gate::Gate;
 use crate::partition::Partition;
 use crate::publish::{Handover, LeaveError, PendingReceipts};
@@ -21,9 +21,9 @@ use crate::subscription::{Events, SubscribeOptions, Subscription};
 use crate::tuning::LEAVE_WITHIN;
 
 /// A handle to a node's driver. The driver ends when the last handle is dropped.
-pub(crate) struct Handle<C>(Arc<Inner<C>>);
+pub(crate) struct Handle<C>(Arc<HandleInner<C>>);
 
-struct Inner<C> {
+struct HandleInner<C> {
     id: PeerId,
     address: SocketAddr,
     commands: mpsc::Sender<Command<C>>,
@@ -62,7 +62,7 @@ impl<C: 'static> Handle<C> {
         let (gate, partition, counters) =
             (context.gate.clone(), context.partition.clone(), context.counters.clone());
         let id = context.id();
-        Handle(Arc::new(Inner {
+        Handle(Arc::new(HandleInner {
             id,
             address,
             commands,
@@ -87,24 +87,24 @@ impl<C: 'static> Handle<C> {
     pub(crate) async fn call<R: Send + 'static>(
         &self,
         call: impl FnOnce(&mut C, Time) -> R + Send + 'static,
-    ) -> Result<R, Stopped> {
+    ) -> Result<R, StoppedError> {
         let (reply, answer) = oneshot::channel();
         let call = Box::new(move |core: &mut C, now: Time| {
             // The caller may have given up.
             let _ = reply.send(call(core, now));
         });
-        self.0.commands.send(Command::Call(call)).await.map_err(|_| Stopped)?;
-        answer.await.map_err(|_| Stopped)
+        self.0.commands.send(Command::Call(call)).await.map_err(|_| StoppedError)?;
+        answer.await.map_err(|_| StoppedError)
     }
 
     pub(crate) async fn fetch(
         &self,
         id: MessageId,
         ask: fn(&mut C, Time, MessageId),
-    ) -> Result<Option<Message>, Stopped> {
+    ) -> Result<Option<Message>, StoppedError> {
         let (reply, answer) = oneshot::channel();
-        self.0.commands.send(Command::Fetch { id, ask, reply }).await.map_err(|_| Stopped)?;
-        answer.await.map_err(|_| Stopped)
+        self.0.commands.send(Command::Fetch { id, ask, reply }).await.map_err(|_| StoppedError)?;
+        answer.await.map_err(|_| StoppedError)
     }
 
     /// Leaves within a time, and waits until the node has ended.
@@ -113,12 +113,12 @@ impl<C: 'static> Handle<C> {
         self.stopped().await;
         // An earlier call may have recorded the outcome.
         self.0.channels.handover.outcome()?;
-        Ok(sent.map_err(|_| Stopped)?)
+        Ok(sent.map_err(|_| StoppedError)?)
     }
 
     /// Stops a node that has nothing to hand over, and waits until it has ended.
-    pub(crate) async fn stop(&self) -> Result<(), Stopped> {
-        self.leave(LEAVE_WITHIN).await.map_err(|_| Stopped)
+    pub(crate) async fn stop(&self) -> Result<(), StoppedError> {
+        self.leave(LEAVE_WITHIN).await.map_err(|_| StoppedError)
     }
 
     pub(crate) fn handover(&self) -> &Arc<Handover> {

@@ -41,7 +41,7 @@ pub(crate) enum ServedLane {
 }
 
 #[derive(Debug)]
-struct Lane {
+struct LinkLane {
     waiting: VecDeque<(DriverInput, usize)>,
     bytes: usize,
     /// Frames of this link in the lane of probes.
@@ -54,9 +54,9 @@ struct Lane {
     capacity: Arc<Notify>,
 }
 
-impl Lane {
+impl LinkLane {
     fn new() -> Self {
-        Lane {
+        LinkLane {
             waiting: VecDeque::new(),
             bytes: 0,
             probes: 0,
@@ -77,17 +77,17 @@ impl Lane {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct InboxState {
     general: VecDeque<DriverInput>,
     probes: VecDeque<(LinkId, DriverInput)>,
     /// Probes were served last, so a lane comes next: probes starve no link.
     probes_were_last: bool,
-    lanes: HashMap<LinkId, Lane>,
+    lanes: HashMap<LinkId, LinkLane>,
     /// Links with waiting frames, in the order of their turns.
     turns: VecDeque<LinkId>,
 }
 
-impl State {
+impl InboxState {
     fn is_empty(&self) -> bool {
         self.general.is_empty() && self.probes.is_empty() && self.turns.is_empty()
     }
@@ -116,7 +116,7 @@ impl State {
 /// The inputs that wait for the driver.
 #[derive(Debug)]
 pub(crate) struct Inbox {
-    state: Mutex<State>,
+    state: Mutex<InboxState>,
     /// An input has arrived.
     arrived: Notify,
     /// The lane of inputs that belong to no link has capacity again.
@@ -140,7 +140,7 @@ impl Inbox {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, InboxState> {
         // Nothing in here panics halfway through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -154,7 +154,7 @@ impl Inbox {
             // The last input of a link: it follows all its frames.
             let link = *link;
             let mut s = self.lock();
-            s.lanes.entry(link).or_insert_with(Lane::new).waiting.push_back((input, 0));
+            s.lanes.entry(link).or_insert_with(LinkLane::new).waiting.push_back((input, 0));
             s.enqueue_turn(link);
             drop(s);
             return self.arrived.notify_one();
@@ -203,7 +203,7 @@ impl Inbox {
     ) -> Result<(), (DriverInput, Arc<Notify>)> {
         let is_probe = matches!(&input, DriverInput::Frame { frame, .. } if frame.is_liveness());
         let mut s = self.lock();
-        let lane = s.lanes.entry(link).or_insert_with(Lane::new);
+        let lane = s.lanes.entry(link).or_insert_with(LinkLane::new);
         let has_capacity = if is_probe {
             lane.probes < self.limit_probes
         } else {
@@ -352,7 +352,7 @@ mod tests {
             inputs_per_link: 8,
             input_bytes_per_link: 1000,
             probes_per_link: 2,
-            ..Tuning::of(Role::Peer)
+            ..Tuning::for_role(Role::Peer)
         };
         Inbox::new(&tuning)
     }

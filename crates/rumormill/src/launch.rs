@@ -22,11 +22,11 @@ use crate::transport;
 use crate::tuning::Tuning;
 
 /// The most calls that may wait for the driver; further callers wait for a free slot.
-const COMMANDS: usize = 256;
+const MAX_WAITING_COMMANDS: usize = 256;
 
 /// The options that both builders collect.
 #[derive(Debug)]
-pub(crate) struct Launch {
+pub(crate) struct LaunchOptions {
     pub(crate) role: Role,
     pub(crate) config: Option<Config>,
     pub(crate) identity: Option<Identity>,
@@ -41,9 +41,9 @@ pub(crate) struct Launch {
     pub(crate) counters: Arc<TransportCounters>,
 }
 
-impl Launch {
+impl LaunchOptions {
     pub(crate) fn new(role: Role) -> Self {
-        Launch {
+        LaunchOptions {
             role,
             config: None,
             identity: None,
@@ -52,7 +52,7 @@ impl Launch {
             seeds: Vec::new(),
             data_dir: None,
             network_key: None,
-            tuning: Tuning::of(role),
+            tuning: Tuning::for_role(role),
             channels: ChannelsGuard::new(),
             verifier: Arc::new(Verifier::new()),
             counters: Arc::default(),
@@ -119,14 +119,14 @@ impl Launch {
             env!("CARGO_PKG_VERSION")
         );
         let socket = listener.into_tokio()?;
-        let (commands, inbox) = mpsc::channel(COMMANDS);
+        let (commands, inbox) = mpsc::channel(MAX_WAITING_COMMANDS);
         let mut core = make();
         if self.channels.progress.is_attached() {
             core.follow_consumer();
         }
         let restored = core.take_restored();
         if let Some(config) = &self.config {
-            self.channels.log.bound(config.retention_bytes(), config.retention_age());
+            self.channels.log.set_bounds(config.retention_bytes(), config.retention_age());
         }
         self.channels.log.restore(restored);
         let shared_core = Arc::new(SharedCore::new(core, Clock::start()));
@@ -145,14 +145,14 @@ impl Launch {
 }
 
 /// Identity and store of a node that is about to start.
-pub(crate) struct Prepared<T> {
+pub(crate) struct OpenedStore<T> {
     pub(crate) identity: Identity,
     pub(crate) database: Option<Database>,
     /// The state read from the store; `None` without a store.
     pub(crate) found: Option<T>,
 }
 
-impl<T> Prepared<T> {
+impl<T> OpenedStore<T> {
     /// Opens the data directory, if there is one. The store comes first, because its lock protects
     /// the key file as well. Blocks.
     pub(crate) fn open(
@@ -166,20 +166,20 @@ impl<T> Prepared<T> {
                 Some(identity) => identity,
                 None => Identity::from_secret(&crate::random_bytes()?),
             };
-            return Ok(Prepared { identity, database: None, found: None });
+            return Ok(OpenedStore { identity, database: None, found: None });
         };
         // Two nodes must not share one key, and each role has its own file with its own lock.
-        let other = directory.join(store::file_of(match role {
+        let other = directory.join(store::state_file_name(match role {
             Role::Peer => Role::Seed,
             Role::Seed => Role::Peer,
         }));
         if other.exists() {
             return Err(StartError::OtherRole { path: other, role });
         }
-        let mut database = Database::open(directory, store::file_of(role))?;
+        let mut database = Database::open(directory, store::state_file_name(role))?;
         let identity = store::load_or_create(directory, given)?;
         let found = read(&mut database).map_err(|e| store::unusable(database.path(), e))?;
-        Ok(Prepared { identity, database: Some(database), found: Some(found) })
+        Ok(OpenedStore { identity, database: Some(database), found: Some(found) })
     }
 }
 

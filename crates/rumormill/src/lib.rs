@@ -86,7 +86,7 @@ pub use rumormill_proto::{
 pub use crate::delays::DelayHistogram;
 pub use crate::describe::describe;
 pub use crate::driver::{DuplicateIdentity, TimestampedEvent};
-pub use crate::error::{BindError, PublishError, StartError, Stopped};
+pub use crate::error::{BindError, PublishError, StartError, StoppedError};
 pub use crate::listener::Listener;
 pub use crate::network_key::{NetworkKey, ParseNetworkKeyError};
 pub use crate::node::{Node, NodeBuilder};

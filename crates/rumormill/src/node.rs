@@ -17,12 +17,12 @@ use rumormill_proto::{
 
 use crate::delays::DelayHistogram;
 use crate::driver::{DuplicateIdentity, TimestampedEvent, wall_clock};
-use crate::error::{PublishError, StartError, Stopped};
+use crate::error::{PublishError, StartError, StoppedError};
 use crate::handle::Handle;
-use crate::launch::{Launch, Prepared, on_blocking_pool};
+use crate::launch::{LaunchOptions, OpenedStore, on_blocking_pool};
 use crate::listener::Listener;
 use crate::network_key::NetworkKey;
-use crate::publish::{LeaveError, ReceiptError, Receipts, Request};
+use crate::publish::{LeaveError, PublishRequest, ReceiptError, Receipts};
 use crate::store::{Database, StoredPeerState};
 use crate::subscription::{Consumer, EventItem, Events, Start, SubscribeOptions, Subscription};
 use crate::trace::NodeLabel;
@@ -68,7 +68,7 @@ pub struct Node {
 /// Collects the options of a peer. Every option has a default.
 #[derive(Debug)]
 pub struct NodeBuilder {
-    launch: Launch,
+    launch: LaunchOptions,
     name: Option<Name>,
     advertise: Vec<SocketAddr>,
 }
@@ -77,7 +77,7 @@ impl Node {
     /// Creates a builder with default options.
     #[must_use]
     pub fn builder() -> NodeBuilder {
-        NodeBuilder { launch: Launch::new(Role::Peer), name: None, advertise: Vec::new() }
+        NodeBuilder { launch: LaunchOptions::new(Role::Peer), name: None, advertise: Vec::new() }
     }
 
     /// The id of the peer: the public key that it proves on every connection.
@@ -117,7 +117,7 @@ impl Node {
         topic: &str,
         payload: impl AsRef<[u8]>,
     ) -> Result<MessageId, PublishError> {
-        let request = Request { topic, payload: payload.as_ref(), receipt: false };
+        let request = PublishRequest { topic, payload: payload.as_ref(), receipt: false };
         Ok(self.handle.publish(request).await?.0)
     }
 
@@ -132,7 +132,7 @@ impl Node {
         topic: &str,
         payload: impl AsRef<[u8]>,
     ) -> Result<MessageId, PublishError> {
-        let request = Request { topic, payload: payload.as_ref(), receipt: false };
+        let request = PublishRequest { topic, payload: payload.as_ref(), receipt: false };
         Ok(self.handle.try_publish(request)?.0)
     }
 
@@ -146,7 +146,7 @@ impl Node {
         topic: &str,
         payload: impl AsRef<[u8]>,
     ) -> Result<(MessageId, Receipts), PublishError> {
-        let request = Request { topic, payload: payload.as_ref(), receipt: true };
+        let request = PublishRequest { topic, payload: payload.as_ref(), receipt: true };
         match self.handle.publish(request).await? {
             (id, Some(receipts)) => Ok((id, receipts)),
             (id, None) => Ok((id, self.handle.receipt(id)?)),
@@ -216,13 +216,13 @@ impl Node {
     ///
     /// # Errors
     /// The node has stopped.
-    pub async fn joined(&self) -> Result<(), Stopped> {
+    pub async fn joined(&self) -> Result<(), StoppedError> {
         // Subscribes first, so that no event between the check and the wait is missed.
         let mut events = self.events();
         while self.handle.call(|peer, _| peer.state()).await? != PeerState::Joined {
             // Events that cannot change the state are skipped without asking the node again.
             while let EventItem::Event(TimestampedEvent { event, .. }) =
-                events.recv().await.ok_or(Stopped)?
+                events.recv().await.ok_or(StoppedError)?
             {
                 if matches!(event, Event::Joined { .. } | Event::Restored { .. }) {
                     break;
@@ -237,7 +237,7 @@ impl Node {
     ///
     /// # Errors
     /// The node has stopped. A [frozen](Node::freeze) node answers after it is resumed.
-    pub async fn snapshot(&self) -> Result<PeerSnapshot, Stopped> {
+    pub async fn snapshot(&self) -> Result<PeerSnapshot, StoppedError> {
         let mut snapshot = self.handle.call(|peer, now| peer.snapshot(now)).await?;
         self.handle.add_counters(&mut snapshot.counters);
         snapshot.store_problem = self.handle.store_problem();
@@ -248,7 +248,7 @@ impl Node {
     ///
     /// # Errors
     /// The node has stopped. A [frozen](Node::freeze) node answers after it is resumed.
-    pub async fn members(&self) -> Result<Vec<MemberView>, Stopped> {
+    pub async fn members(&self) -> Result<Vec<MemberView>, StoppedError> {
         self.handle.call(|peer, now| peer.members(now)).await
     }
 
@@ -256,7 +256,7 @@ impl Node {
     ///
     /// # Errors
     /// As [`members`](Node::members).
-    pub async fn neighbours(&self) -> Result<Vec<NeighbourView>, Stopped> {
+    pub async fn neighbours(&self) -> Result<Vec<NeighbourView>, StoppedError> {
         self.handle.call(|peer, now| peer.snapshot(now).neighbours).await
     }
 
@@ -270,7 +270,7 @@ impl Node {
     ///
     /// # Errors
     /// As [`members`](Node::members).
-    pub async fn messages(&self, limit: usize) -> Result<Vec<HeldMessage>, Stopped> {
+    pub async fn messages(&self, limit: usize) -> Result<Vec<HeldMessage>, StoppedError> {
         self.handle.call(move |peer, _| peer.held_messages(limit, None)).await
     }
 
@@ -283,7 +283,7 @@ impl Node {
         &self,
         before: MessageId,
         limit: usize,
-    ) -> Result<Vec<HeldMessage>, Stopped> {
+    ) -> Result<Vec<HeldMessage>, StoppedError> {
         let held = move |peer: &mut Peer, _| peer.held_messages(limit, Some(before));
         self.handle.call(held).await
     }
@@ -292,7 +292,7 @@ impl Node {
     ///
     /// # Errors
     /// As [`members`](Node::members).
-    pub async fn publishers(&self) -> Result<Vec<PublisherView>, Stopped> {
+    pub async fn publishers(&self) -> Result<Vec<PublisherView>, StoppedError> {
         self.handle.call(|peer, _| peer.publishers()).await
     }
 
@@ -301,7 +301,7 @@ impl Node {
     ///
     /// # Errors
     /// The node has stopped.
-    pub async fn get(&self, id: MessageId) -> Result<Option<Message>, Stopped> {
+    pub async fn get(&self, id: MessageId) -> Result<Option<Message>, StoppedError> {
         self.handle.fetch(id, Peer::fetch).await
     }
 
@@ -315,7 +315,7 @@ impl Node {
     ///
     /// # Errors
     /// The node has stopped.
-    pub async fn flush(&self) -> Result<(), Stopped> {
+    pub async fn flush(&self) -> Result<(), StoppedError> {
         self.handle.flush().await
     }
 
@@ -515,16 +515,16 @@ impl NodeBuilder {
         launch.check_seeds()?;
         let (directory, given) = (launch.data_dir.take(), launch.identity.take());
         let (verifier, counters) = (launch.verifier.clone(), launch.counters.clone());
-        let prepared = on_blocking_pool(move || {
-            Prepared::open(directory.as_deref(), Role::Peer, given, |database| {
+        let opened = on_blocking_pool(move || {
+            OpenedStore::open(directory.as_deref(), Role::Peer, given, |database| {
                 load_peer_state(database, &verifier, &counters)
             })
         })
         .await?;
-        let found = prepared.found;
+        let found = opened.found;
         let (kept, incarnation) =
             found.unwrap_or_else(|| (StoredPeerState::default(), start_number(None, wall_clock())));
-        let identity = prepared.identity;
+        let identity = opened.identity;
         let listener = launch.take_listener()?;
         let name = match name {
             Some(name) => name,
@@ -552,7 +552,7 @@ impl NodeBuilder {
         };
         let label = NodeLabel { name: name.as_str().to_owned(), id: identity.id() };
         let make = || Peer::new(setup, Time::ZERO);
-        let handle = launch.run(make, label, identity, listener, prepared.database)?;
+        let handle = launch.run(make, label, identity, listener, opened.database)?;
         Ok(Node { handle, name, leave_within })
     }
 }

@@ -8,9 +8,9 @@ use rumormill_proto::snapshot::{MemberView, SeedSnapshot};
 use rumormill_proto::wire::Verifier;
 use rumormill_proto::{Config, Identity, PeerId, Role, Seed, SeedAddress, SeedSetup, Time};
 
-use crate::error::{StartError, Stopped};
+use crate::error::{StartError, StoppedError};
 use crate::handle::Handle;
-use crate::launch::{Launch, Prepared, on_blocking_pool};
+use crate::launch::{LaunchOptions, OpenedStore, on_blocking_pool};
 use crate::listener::Listener;
 use crate::network_key::NetworkKey;
 use crate::subscription::Events;
@@ -48,7 +48,7 @@ pub struct SeedNode {
 /// Collects the options of a seed. Every option has a default.
 #[derive(Debug)]
 pub struct SeedBuilder {
-    launch: Launch,
+    launch: LaunchOptions,
     own_index: Option<usize>,
 }
 
@@ -56,7 +56,7 @@ impl SeedNode {
     /// Creates a builder with default options.
     #[must_use]
     pub fn builder() -> SeedBuilder {
-        SeedBuilder { launch: Launch::new(Role::Seed), own_index: None }
+        SeedBuilder { launch: LaunchOptions::new(Role::Seed), own_index: None }
     }
 
     /// The id of the seed: the public key that it proves on every connection.
@@ -82,7 +82,7 @@ impl SeedNode {
     ///
     /// # Errors
     /// The seed has stopped. A [frozen](SeedNode::freeze) seed answers after it is resumed.
-    pub async fn snapshot(&self) -> Result<SeedSnapshot, Stopped> {
+    pub async fn snapshot(&self) -> Result<SeedSnapshot, StoppedError> {
         let mut snapshot = self.handle.call(|seed, now| seed.snapshot(now)).await?;
         self.handle.add_counters(&mut snapshot.counters);
         snapshot.store_problem = self.handle.store_problem();
@@ -93,7 +93,7 @@ impl SeedNode {
     ///
     /// # Errors
     /// The seed has stopped. A [frozen](SeedNode::freeze) seed answers after it is resumed.
-    pub async fn members(&self) -> Result<Vec<MemberView>, Stopped> {
+    pub async fn members(&self) -> Result<Vec<MemberView>, StoppedError> {
         self.handle.call(|seed, now| seed.members(now)).await
     }
 
@@ -102,7 +102,7 @@ impl SeedNode {
     ///
     /// # Errors
     /// The seed had stopped already.
-    pub async fn stop(&self) -> Result<(), Stopped> {
+    pub async fn stop(&self) -> Result<(), StoppedError> {
         self.handle.stop().await
     }
 
@@ -216,14 +216,14 @@ impl SeedBuilder {
         }
         let (directory, given) = (launch.data_dir.take(), launch.identity.take());
         let (verifier, counters) = (launch.verifier.clone(), launch.counters.clone());
-        let prepared = on_blocking_pool(move || {
-            Prepared::open(directory.as_deref(), Role::Seed, given, |database| {
+        let opened = on_blocking_pool(move || {
+            OpenedStore::open(directory.as_deref(), Role::Seed, given, |database| {
                 database.registry(&verifier, &counters)
             })
         })
         .await?;
-        let registry = prepared.found.unwrap_or_default();
-        let identity = prepared.identity;
+        let registry = opened.found.unwrap_or_default();
+        let identity = opened.identity;
         let listener = launch.take_listener()?;
         let setup = SeedSetup {
             config: launch.config()?,
@@ -239,7 +239,7 @@ impl SeedBuilder {
             configured.map_or_else(|| listener.local_addr().to_string(), ToString::to_string);
         let label = NodeLabel { name: format!("seed {address}"), id: identity.id() };
         let make = || Seed::new(setup, Time::ZERO);
-        let handle = launch.run(make, label, identity, listener, prepared.database)?;
+        let handle = launch.run(make, label, identity, listener, opened.database)?;
         Ok(SeedNode { handle })
     }
 }

@@ -7,7 +7,7 @@ use rumormill_proto::{Role, limits};
 /// How long a node may take to leave, by default.
 pub(crate) const LEAVE_WITHIN: Duration = Duration::from_secs(10);
 
-/// Limits of the transport. Outside of tests, they are always those of [`Tuning::of`].
+/// Limits of the transport. Outside of tests, they are always those of [`Tuning::for_role`].
 #[derive(Debug, Clone)]
 pub(crate) struct Tuning {
     /// The time limit of an inbound connection for TLS and Hello.
@@ -57,7 +57,7 @@ pub(crate) struct Tuning {
 }
 
 impl Tuning {
-    pub(crate) const fn of(role: Role) -> Self {
+    pub(crate) const fn for_role(role: Role) -> Self {
         Tuning {
             handshake_deadline: limits::HANDSHAKE_DEADLINE,
             max_handshakes: limits::MAX_HANDSHAKES,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::*;
 use rumormill::{
-    Config, MemberState, MessageId, Node, PublishError, ReceiptError, Start, Stopped,
+    Config, MemberState, MessageId, Node, PublishError, ReceiptError, Start, StoppedError,
     SubscribeOptions, Subscription, SubscriptionItem,
 };
 use tokio::task::JoinHandle;
@@ -109,7 +109,7 @@ async fn publisher_waits_or_gets_busy_while_the_window_is_full() {
     // The other peer reads nothing from its sockets: the window fills.
     peers[1].freeze(true);
     let payload = vec![1; 10_000];
-    let busy = until("the window is full", || async {
+    let busy = wait_until("the window is full", || async {
         (0..100).find_map(|_| peers[0].try_publish("t", &payload).err())
     })
     .await;
@@ -144,14 +144,14 @@ async fn waiting_publishers_get_an_error_when_the_node_ends() {
             })
         })
         .collect();
-    until("the window is full", || async {
+    wait_until("the window is full", || async {
         peers[0].try_publish("t", "x").is_err_and(|e| e.is_busy()).then_some(())
     })
     .await;
     peers[0].kill();
     for publisher in endless {
         let e = timeout(TEST_TIMEOUT, publisher).await.expect("the publisher is blocked").unwrap();
-        assert_eq!(e, PublishError::Stopped(Stopped));
+        assert_eq!(e, PublishError::Stopped(StoppedError));
     }
     assert!(matches!(peers[0].try_publish("t", "x"), Err(PublishError::Stopped(_))));
     assert!(matches!(
@@ -178,7 +178,7 @@ async fn receipt_is_complete_when_all_live_peers_hold_the_message() {
     let network = Network::of_seeds(1).await;
     let peers = network.peers(6).await;
     connected(&peers).await;
-    until("all members are known", || async {
+    wait_until("all members are known", || async {
         (peers[0].members().await.unwrap().len() == 6).then_some(())
     })
     .await;
@@ -230,7 +230,7 @@ async fn dead_peer_is_removed_from_receipt_by_its_certificate() {
     let mut peers = network.peers(8).await;
     settled(&network, &peers).await;
     for peer in &peers {
-        until("all members are known", || async {
+        wait_until("all members are known", || async {
             (peer.members().await.unwrap().len() == 8).then_some(())
         })
         .await;

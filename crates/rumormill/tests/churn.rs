@@ -44,7 +44,7 @@ impl Network {
         Network { config, addresses, _seeds: seeds }
     }
 
-    async fn peer(&self, name: String) -> Peer {
+    async fn peer(&self, name: String) -> TestPeer {
         let builder = Node::builder()
             .name(name.parse().unwrap())
             .config(self.config.clone())
@@ -54,28 +54,28 @@ impl Network {
         let node = builder.start().await.unwrap();
         let got = Arc::new(Mutex::new(ReceivedStreams::default()));
         tokio::spawn(read(subscription, got.clone()));
-        Peer { node, got }
+        TestPeer { node, got }
     }
 
-    async fn peers(&self, names: std::ops::Range<usize>) -> Vec<Peer> {
+    async fn peers(&self, names: std::ops::Range<usize>) -> Vec<TestPeer> {
         let mut peers = Vec::new();
         for n in names {
             peers.push(self.peer(format!("peer-{n}")).await);
         }
         for p in &peers {
-            until("joined", || p.is_linked()).await;
+            wait_until("joined", || p.is_linked()).await;
         }
         peers
     }
 }
 
 /// A peer and the messages that its subscriber received.
-struct Peer {
+struct TestPeer {
     node: Node,
     got: Arc<Mutex<ReceivedStreams>>,
 }
 
-impl Peer {
+impl TestPeer {
     async fn is_linked(&self) -> bool {
         let s = self.node.snapshot().await.unwrap();
         s.state == PeerState::Joined && s.neighbours.len() >= 2
@@ -133,7 +133,7 @@ async fn read(mut subscription: Subscription, got: Arc<Mutex<ReceivedStreams>>) 
     }
 }
 
-async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+async fn wait_until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
     let deadline = Instant::now() + DELIVERY_TIMEOUT;
     while !holds().await {
         assert!(Instant::now() < deadline, "not in time: {what}");
@@ -168,7 +168,7 @@ async fn churn(mode: BroadcastMode) {
     let streams = publishing.join_all().await;
     peers.extend(new);
     for p in &peers {
-        until(&format!("all messages at {}", p.node.name()), || async {
+        wait_until(&format!("all messages at {}", p.node.name()), || async {
             streams.iter().all(|s| p.count(*s) == EACH)
         })
         .await;
@@ -236,7 +236,7 @@ async fn full_speed_with_slow_peer_and_idle_subscriber_blocks_no_other_peer() {
 
     // Every peer that kept up has all messages.
     for p in &peers {
-        until(&format!("all of it at {}", p.node.name()), || async {
+        wait_until(&format!("all of it at {}", p.node.name()), || async {
             let got = p.got.lock().unwrap();
             let end = |s| got.streams.get(&s).and_then(|p: &StreamProgress| p.next);
             last.iter().all(|id| end(id.stream()) == Some(id.sequence + 1))
@@ -246,7 +246,7 @@ async fn full_speed_with_slow_peer_and_idle_subscriber_blocks_no_other_peer() {
         assert!(s.held_bytes <= RETENTION + (1 << 20), "{} bytes held", s.held_bytes);
     }
     // The slow peer gets the messages that are still retained, and gaps for the others.
-    until("the end at the slow peer", || async {
+    wait_until("the end at the slow peer", || async {
         let got = slow.got.lock().unwrap();
         let end = |s| got.streams.get(&s).and_then(|p: &StreamProgress| p.next);
         last.iter().all(|id| end(id.stream()) == Some(id.sequence + 1))

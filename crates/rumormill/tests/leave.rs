@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::{Network, TEST_TIMEOUT, connected};
 use rumormill::{
-    LeaveError, Node, PeerState, SeedAddress, Stopped, Subscription, SubscriptionItem,
+    LeaveError, Node, PeerState, SeedAddress, StoppedError, Subscription, SubscriptionItem,
     UnconfirmedMessages,
 };
 use tokio::time::{Instant, timeout};
@@ -83,7 +83,7 @@ async fn flush_resolves_when_another_node_holds_everything() {
     anna.kill();
     anna.stopped().await;
     assert!(bert.get(id).await.unwrap().is_some(), "the other node holds it");
-    assert_eq!(anna.flush().await, Err(Stopped));
+    assert_eq!(anna.flush().await, Err(StoppedError));
 }
 
 /// The seed of this peer does not run, and its consumer reads nothing.
@@ -128,7 +128,7 @@ async fn leave_reports_how_many_messages_it_could_not_hand_over() {
         let anna = anna.clone();
         tokio::spawn(async move { anna.leave().await })
     };
-    common::until("the node is leaving, and still answers", || async {
+    common::wait_until("the node is leaving, and still answers", || async {
         (anna.snapshot().await.unwrap().state == PeerState::Leaving).then_some(())
     })
     .await;

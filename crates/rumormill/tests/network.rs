@@ -12,7 +12,7 @@ use rumormill::proto::DialError;
 use rumormill::{
     BindError, Event, EventItem, IdentifyError, Identity, LeaveError, Listener, MemberState,
     MessageId, NetworkKey, Node, NodeBuilder, PeerId, PeerState, PublishError, Role, SeedAddress,
-    SeedNode, Start, StartError, Stopped, SubscribeOptions, Subscription, SubscriptionItem,
+    SeedNode, Start, StartError, StoppedError, SubscribeOptions, Subscription, SubscriptionItem,
     identify,
 };
 use tokio::time::timeout;
@@ -23,7 +23,7 @@ async fn every_message_reaches_every_peer_once() {
     let peers = network.peers(8).await;
     connected(&peers).await;
     for seed in &network.seeds {
-        until("registrations", || async {
+        wait_until("registrations", || async {
             (seed.snapshot().await.unwrap().alive == 8).then_some(())
         })
         .await;
@@ -74,7 +74,7 @@ async fn joined_resolves_after_late_start_of_the_seed() {
     timeout(TEST_TIMEOUT, peer.joined()).await.expect("at once").unwrap();
     seed.kill();
     peer.leave().await.unwrap();
-    assert_eq!(peer.joined().await, Err(Stopped));
+    assert_eq!(peer.joined().await, Err(StoppedError));
 }
 
 /// Starts a peer and returns the members that it knows as soon as it has joined.
@@ -215,7 +215,7 @@ async fn killed_and_frozen_peers_are_declared_dead_and_no_other_peer_is() {
     assert_eq!(gone, BTreeSet::from([killed.id(), frozen.id()]));
     connected(&peers).await;
     for seed in &network.seeds {
-        let dead = until("the verdict everywhere", || async {
+        let dead = wait_until("the verdict everywhere", || async {
             let dead: BTreeSet<PeerId> = seed
                 .members()
                 .await
@@ -252,15 +252,15 @@ async fn leaving_peer_is_not_declared_dead() {
         let back = matches!(e.event, Event::Registered { .. } | Event::Degraded { .. });
         assert!(!back, "the peer is leaving: {:?}", e.event);
     }
-    assert_eq!(leaver.leave().await, Err(LeaveError::Stopped(Stopped)));
+    assert_eq!(leaver.leave().await, Err(LeaveError::Stopped(StoppedError)));
     assert!(matches!(leaver.publish("t", "x").await, Err(PublishError::Stopped(_))));
     assert!(leaver.snapshot().await.is_err());
-    assert_eq!(leaver.members().await.unwrap_err(), Stopped);
-    assert_eq!(leaver.neighbours().await.unwrap_err(), Stopped);
-    assert_eq!(leaver.messages(9).await.unwrap_err(), Stopped);
+    assert_eq!(leaver.members().await.unwrap_err(), StoppedError);
+    assert_eq!(leaver.neighbours().await.unwrap_err(), StoppedError);
+    assert_eq!(leaver.messages(9).await.unwrap_err(), StoppedError);
     let gone = MessageId { publisher: leaver.id(), epoch: 1, sequence: 0 };
-    assert_eq!(leaver.messages_before(gone, 9).await.unwrap_err(), Stopped);
-    assert_eq!(leaver.publishers().await.unwrap_err(), Stopped);
+    assert_eq!(leaver.messages_before(gone, 9).await.unwrap_err(), StoppedError);
+    assert_eq!(leaver.publishers().await.unwrap_err(), StoppedError);
     Listener::bind(address).expect("the port is free");
     event(&mut events, |e| match e {
         Event::PeerLeft { id, .. } => (*id == leaver.id()).then_some(()),
@@ -279,7 +279,7 @@ async fn gossip_continues_without_seeds_and_restarted_seeds_have_their_registry(
     let peers = network.peers(5).await;
     connected(&peers).await;
     for seed in &network.seeds {
-        until("all are registered", || async {
+        wait_until("all are registered", || async {
             (seed.snapshot().await.unwrap().alive == 5).then_some(())
         })
         .await;
@@ -290,7 +290,7 @@ async fn gossip_continues_without_seeds_and_restarted_seeds_have_their_registry(
         seed.kill();
         seed.stopped().await;
     }
-    until("degraded", || async {
+    wait_until("degraded", || async {
         (peers[0].snapshot().await.unwrap().state == PeerState::Degraded).then_some(())
     })
     .await;

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{Network, TEST_TIMEOUT, joined, settled, until};
+use common::{Network, TEST_TIMEOUT, joined, settled, wait_until};
 use rumormill::{Identity, Node, PeerId};
 use tokio::time::timeout;
 
@@ -33,7 +33,7 @@ async fn new_publisher_completes_no_receipt_before_it_knows_the_members() {
             let members = peers[0].snapshot().await.unwrap().alive;
             (members == 4).then_some(())
         };
-        until("it has left", gone).await;
+        wait_until("it has left", gone).await;
     }
 }
 
@@ -48,7 +48,7 @@ async fn registered_peer_without_neighbours_delays_no_receipt() {
     idle.partition_from(peers.iter().map(Node::id));
     joined(&idle).await;
     let alive = || async { (peers[0].snapshot().await.unwrap().alive == 7).then_some(()) };
-    until("the idle peer is known", alive).await;
+    wait_until("the idle peer is known", alive).await;
     for p in &peers {
         let (_, receipts) = p.publish_with_receipt("t", "x").await.unwrap();
         let receipt = timeout(TEST_TIMEOUT, receipts.wait()).await.expect("in time").unwrap();

@@ -84,7 +84,7 @@ pub(crate) async fn publish_all(nodes: Vec<Node>, plan: Plan, phase: Phase) -> P
         tasks.spawn(publish(node, source));
     }
     while let Some(ended) = tasks.join_next().await {
-        ended.unwrap_or(Err(rumormill::Stopped.into()))?;
+        ended.unwrap_or(Err(rumormill::StoppedError.into()))?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use rumormill_proto::{Event, WallTime};
 use crate::fanout::FanoutSender;
 use crate::log::Log;
 use crate::publish::{Handover, PendingReceipts};
-use crate::subscription::Progress;
+use crate::subscription::ConsumerProgress;
 
 /// An event with its time.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -26,7 +26,7 @@ pub(crate) struct AppChannels {
     pub(crate) log: Arc<Log>,
     pub(crate) events: Arc<FanoutSender<TimestampedEvent>>,
     pub(crate) receipts: Arc<PendingReceipts>,
-    pub(crate) progress: Arc<Progress>,
+    pub(crate) progress: Arc<ConsumerProgress>,
     pub(crate) handover: Arc<Handover>,
     duplicate: Arc<OnceLock<DuplicateIdentity>>,
 }

@@ -39,7 +39,7 @@ const LATE_TIMER: Duration = Duration::from_millis(20);
 /// How often the driver yields to the link tasks after such a late timer.
 const YIELDS_AFTER_LATE_TIMER: usize = 4;
 /// The longest sleep, so that the driver compares the wall clock regularly.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+const MAX_SLEEP: Duration = Duration::from_secs(60);
 /// How long a node that ends waits for the last acknowledgement of its consumer.
 const CONSUMER_EXIT_WAIT: Duration = Duration::from_secs(2);
 /// The least time that the links, and then the consumer, get for their last work, even after the
@@ -75,7 +75,7 @@ struct Link {
 
 /// The progress of shutting down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum ShutdownPhase {
     Running,
     /// The core is leaving, and emits `Event::Left` when it has left.
     Leaving,
@@ -102,7 +102,7 @@ pub(crate) struct Driver<C: Core> {
     waiting: BTreeMap<MessageId, Vec<oneshot::Sender<Option<Message>>>>,
     /// The last batch sent and its encoding: the same batch usually goes to several links in a row.
     last_gossip: Option<(Frame, Encoded)>,
-    phase: Phase,
+    phase: ShutdownPhase,
     /// The time by which the node has to end, once it leaves.
     leave_by: Option<Instant>,
     /// Whether handles exist that may send commands.
@@ -135,7 +135,7 @@ pub(crate) fn spawn<C: Core>(setup: DriverSetup<C>) {
         ready: VecDeque::new(),
         waiting: BTreeMap::new(),
         last_gossip: None,
-        phase: Phase::Running,
+        phase: ShutdownPhase::Running,
         leave_by: None,
         takes_commands: true,
     };
@@ -186,7 +186,7 @@ impl<C: Core> Driver<C> {
                     self.step(|_, _| ());
                 }
                 () = self.context.own_batches.taken.notified() => self.step(|_, _| ()),
-                () = progress.moved.notified() => self.handle_consumer_progress(),
+                () = progress.changed.notified() => self.handle_consumer_progress(),
                 () = &mut timer => {}
             }
             self.report_wall_clock();
@@ -198,10 +198,10 @@ impl<C: Core> Driver<C> {
     fn wake_at(&self, deadline: Option<Time>) -> Instant {
         let core = deadline.map(|t| self.shared_core.clock().instant(t));
         let end = match self.phase {
-            Phase::Running | Phase::Leaving => None,
-            Phase::Closing(at) => Some(at),
+            ShutdownPhase::Running | ShutdownPhase::Leaving => None,
+            ShutdownPhase::Closing(at) => Some(at),
         };
-        let latest = Instant::now() + LONGEST_SLEEP;
+        let latest = Instant::now() + MAX_SLEEP;
         [core, end].into_iter().flatten().fold(latest, Instant::min)
     }
 
@@ -255,7 +255,7 @@ impl<C: Core> Driver<C> {
             }
         }
         self.feed(Input::Timeout);
-        self.channels.log.expire(Instant::now());
+        self.channels.log.evict_expired(Instant::now());
         let deadline = self.shared_core.with(|core, _| core.poll_timeout())?;
         Some(self.wake_at(deadline))
     }
@@ -300,7 +300,7 @@ impl<C: Core> Driver<C> {
         match input {
             DriverInput::Frame { link, frame } => self.feed(Input::Frame { link, frame }),
             DriverInput::LinkUp { link, info, queue } => {
-                if matches!(self.phase, Phase::Closing(_)) {
+                if matches!(self.phase, ShutdownPhase::Closing(_)) {
                     queue.close(CloseReason::Leaving);
                 }
                 self.links.insert(link, Link { peer: info.remote, queue });
@@ -334,8 +334,8 @@ impl<C: Core> Driver<C> {
                 self.step(|core, now| reports_left = core.leave(now, within));
                 if reports_left {
                     // The core may have left in this very step.
-                    if self.phase == Phase::Running {
-                        self.phase = Phase::Leaving;
+                    if self.phase == ShutdownPhase::Running {
+                        self.phase = ShutdownPhase::Leaving;
                     }
                 } else {
                     self.close_all();
@@ -370,7 +370,7 @@ impl<C: Core> Driver<C> {
                 }
                 self.channels.log.append(delivery);
             }
-            Output::Confirmed { to } => self.channels.handover.confirmed(to),
+            Output::Confirmed { to } => self.channels.handover.record_confirmed(to),
             Output::Receipt(receipt) => self.channels.receipts.update(receipt),
             Output::Fetched { id, message } => {
                 for reply in self.waiting.remove(&id).unwrap_or_default() {
@@ -387,7 +387,7 @@ impl<C: Core> Driver<C> {
                     event => matches!(event, Event::Left { .. }),
                 };
                 if let Event::LeftUnconfirmed { epoch, from, to, others, earlier } = event {
-                    self.channels.handover.lost(UnconfirmedMessages {
+                    self.channels.handover.record_unconfirmed(UnconfirmedMessages {
                         epoch,
                         from,
                         to,
@@ -402,7 +402,7 @@ impl<C: Core> Driver<C> {
                     self.channels.log.append_gap(StreamId { publisher, epoch }, from, to);
                 }
                 if event == Event::CaughtUp {
-                    self.channels.log.caught_up();
+                    self.channels.log.mark_caught_up();
                 }
                 self.emit(event);
                 if left {
@@ -431,7 +431,7 @@ impl<C: Core> Driver<C> {
         };
         let pushed = to.queue.push(class, encoded);
         if own && matches!(pushed, EnqueueOutcome::Queued | EnqueueOutcome::HalfFull) {
-            to.queue.mark_own();
+            to.queue.mark_own_payload();
             self.context.own_batches.mark_queued();
         }
         match pushed {
@@ -474,7 +474,7 @@ impl<C: Core> Driver<C> {
     }
 
     fn close_all(&mut self) {
-        if matches!(self.phase, Phase::Closing(_)) {
+        if matches!(self.phase, ShutdownPhase::Closing(_)) {
             return;
         }
         for link in self.links.values() {
@@ -482,7 +482,7 @@ impl<C: Core> Driver<C> {
         }
         // The links limit their flush themselves; the rest is time for their tasks to run.
         let grace = self.context.tuning.close_flush * 2 + Duration::from_millis(500);
-        self.phase = Phase::Closing(self.end_after(grace));
+        self.phase = ShutdownPhase::Closing(self.end_after(grace));
         self.takes_commands = false;
     }
 
@@ -496,8 +496,8 @@ impl<C: Core> Driver<C> {
 
     fn is_finished(&mut self) -> bool {
         match self.phase {
-            Phase::Running | Phase::Leaving => false,
-            Phase::Closing(until) => self.links.is_empty() || Instant::now() >= until,
+            ShutdownPhase::Running | ShutdownPhase::Leaving => false,
+            ShutdownPhase::Closing(until) => self.links.is_empty() || Instant::now() >= until,
         }
     }
 
@@ -513,7 +513,7 @@ impl<C: Core> Driver<C> {
         // All links are gone: nothing is delivered any more.
         self.channels.log.close();
         let progress = self.channels.progress.clone();
-        progress.ended(self.end_after(CONSUMER_EXIT_WAIT)).await;
+        progress.wait_until_ended(self.end_after(CONSUMER_EXIT_WAIT)).await;
         self.handle_consumer_progress();
         if let Some(store) = self.store.take() {
             store.finish().await;

@@ -61,7 +61,7 @@ pub(crate) async fn run(context: &Arc<NodeContext>, stream: TlsStream<Socket>, i
         .send_input(DriverInput::LinkUp { link, info: Box::new(info), queue: queue.clone() })
         .await;
     let flush = context.tuning.close_flush;
-    let closed_by_core = async { LinkEnd::new(LinkDown::Local(queue.closed_for(flush).await)) };
+    let closed_by_core = async { LinkEnd::new(LinkDown::Local(queue.closed_since(flush).await)) };
     let end = context
         .partition
         .run(peer, run_halves(context, link, stream, &queue), closed_by_core)
@@ -123,7 +123,7 @@ async fn run_halves(
                 _ => LinkEnd::new(LinkDown::Lost),
             },
         },
-        reason = queue.closed_for(flush) => LinkEnd::new(LinkDown::Local(reason)),
+        reason = queue.closed_since(flush) => LinkEnd::new(LinkDown::Local(reason)),
     };
     // A link that the core has closed ends by this node's reason, whatever arrived first.
     match queue.closing() {

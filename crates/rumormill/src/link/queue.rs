@@ -24,12 +24,12 @@ const MAX_UNSPLIT_FRAME: usize = 1024;
 const MIN_WINDOW_SPACE: usize = 256;
 
 #[derive(Debug, Default)]
-struct Lane {
+struct ClassQueue {
     frames: VecDeque<Encoded>,
     bytes: usize,
 }
 
-impl Lane {
+impl ClassQueue {
     fn push(&mut self, frame: Encoded) {
         self.bytes += frame.len() + FRAME_OVERHEAD;
         self.frames.push_back(frame);
@@ -72,19 +72,19 @@ impl Lane {
 }
 
 #[derive(Debug)]
-struct Lanes {
+struct ClassQueues {
     /// The send window.
     window: SendWindow,
     /// A position of the remote that was read here and is not reported yet.
     read_to_report: Option<u64>,
     /// A large frame that is being written in pieces, as the window allows.
     in_pieces: Option<SplitFrame>,
-    liveness: Lane,
-    control: Lane,
-    announce: Lane,
-    payload: Lane,
-    history: Lane,
-    last: Lane,
+    liveness: ClassQueue,
+    control: ClassQueue,
+    announce: ClassQueue,
+    payload: ClassQueue,
+    history: ClassQueue,
+    last: ClassQueue,
     /// Payloads added and removed so far.
     payloads_in: u64,
     payloads_out: u64,
@@ -98,18 +98,18 @@ struct Lanes {
     ended: bool,
 }
 
-impl Lanes {
+impl ClassQueues {
     fn new(now: Instant) -> Self {
-        Lanes {
+        ClassQueues {
             window: SendWindow::new(now),
             read_to_report: None,
             in_pieces: None,
-            liveness: Lane::default(),
-            control: Lane::default(),
-            announce: Lane::default(),
-            payload: Lane::default(),
-            history: Lane::default(),
-            last: Lane::default(),
+            liveness: ClassQueue::default(),
+            control: ClassQueue::default(),
+            announce: ClassQueue::default(),
+            payload: ClassQueue::default(),
+            history: ClassQueue::default(),
+            last: ClassQueue::default(),
             payloads_in: 0,
             payloads_out: 0,
             own_until: 0,
@@ -155,8 +155,8 @@ impl Lanes {
 
     /// Whether a frame waits for the window.
     fn is_waiting(&self) -> bool {
-        let lanes = [&self.control, &self.announce, &self.payload, &self.history, &self.last];
-        self.in_pieces.is_some() || lanes.iter().any(|lane| !lane.frames.is_empty())
+        let queues = [&self.control, &self.announce, &self.payload, &self.history, &self.last];
+        self.in_pieces.is_some() || queues.iter().any(|lane| !lane.frames.is_empty())
     }
 
     /// The next frame by class: control first, then announcements and payloads; history when no
@@ -184,12 +184,12 @@ impl Lanes {
 
     fn clear(&mut self) {
         self.in_pieces = None;
-        self.liveness = Lane::default();
-        self.control = Lane::default();
-        self.announce = Lane::default();
-        self.payload = Lane::default();
-        self.history = Lane::default();
-        self.last = Lane::default();
+        self.liveness = ClassQueue::default();
+        self.control = ClassQueue::default();
+        self.announce = ClassQueue::default();
+        self.payload = ClassQueue::default();
+        self.history = ClassQueue::default();
+        self.last = ClassQueue::default();
     }
 }
 
@@ -228,7 +228,7 @@ pub(crate) enum DequeueOutcome {
 /// The queues of one link.
 #[derive(Debug)]
 pub(crate) struct LinkQueue {
-    lanes: Mutex<Lanes>,
+    queues: Mutex<ClassQueues>,
     read_stall: Duration,
     limit_liveness: usize,
     limit_control: usize,
@@ -244,7 +244,7 @@ pub(crate) struct LinkQueue {
 impl LinkQueue {
     pub(crate) fn new(tuning: &Tuning) -> Self {
         LinkQueue {
-            lanes: Mutex::new(Lanes::new(Instant::now())),
+            queues: Mutex::new(ClassQueues::new(Instant::now())),
             read_stall: tuning.read_stall,
             limit_liveness: tuning.queue_liveness,
             limit_control: tuning.queue_control,
@@ -256,9 +256,9 @@ impl LinkQueue {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Lanes> {
+    fn lock(&self) -> MutexGuard<'_, ClassQueues> {
         // Nothing in here panics halfway through a change.
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds a frame by the rule of its class.
@@ -301,13 +301,13 @@ impl LinkQueue {
     }
 
     /// Marks the payload added last as published by this node.
-    pub(crate) fn mark_own(&self) {
+    pub(crate) fn mark_own_payload(&self) {
         let mut l = self.lock();
         l.own_until = l.payloads_in;
     }
 
     /// Whether the writer has taken all payloads that this node published.
-    pub(crate) fn has_taken_own(&self) -> bool {
+    pub(crate) fn has_taken_own_payloads(&self) -> bool {
         let l = self.lock();
         l.payloads_out >= l.own_until
     }
@@ -401,7 +401,7 @@ impl LinkQueue {
     }
 
     /// Waits until the link is to be closed, and then for `grace`.
-    pub(crate) async fn closed_for(&self, grace: Duration) -> CloseReason {
+    pub(crate) async fn closed_since(&self, grace: Duration) -> CloseReason {
         loop {
             if let Some(reason) = self.closing() {
                 tokio::time::sleep(grace).await;

@@ -40,7 +40,7 @@ pub(crate) async fn run(context: &NodeContext, queue: &LinkQueue, stream: &Duple
         let add = |class, frame| burst.add(&context.counters, class, frame);
         let step = match queue.take(MAX_BURST, Instant::now(), add) {
             DequeueOutcome::Frames => {
-                if context.own_batches.has_waiting() && queue.has_taken_own() {
+                if context.own_batches.has_waiting() && queue.has_taken_own_payloads() {
                     // While this burst is encrypted and written, the publisher packs the next
                     // batches.
                     context.own_batches.mark_taken();

@@ -63,7 +63,7 @@ impl Cursors {
     }
 
     /// Records that the node has caught up: history ends before this entry.
-    pub(super) fn caught_up(&mut self, end: u64) {
+    pub(super) fn mark_caught_up(&mut self, end: u64) {
         for cursor in self.cursors.values_mut().filter(|p| p.history == HistoryEnd::Unknown) {
             cursor.history = HistoryEnd::At(end);
         }

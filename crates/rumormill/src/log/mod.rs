@@ -89,7 +89,7 @@ pub(crate) enum StartPosition {
 }
 
 #[derive(Debug)]
-struct Inner {
+struct LogState {
     entries: VecDeque<(LogEntry, Instant)>,
     /// Number of the front entry.
     first: u64,
@@ -105,13 +105,13 @@ struct Inner {
 /// The log of one node.
 #[derive(Debug)]
 pub(crate) struct Log {
-    inner: Mutex<Inner>,
+    state: Mutex<LogState>,
     appended: Notify,
 }
 
 impl Log {
     pub(crate) fn new() -> Self {
-        let inner = Inner {
+        let state = LogState {
             entries: VecDeque::new(),
             first: FIRST_ENTRY,
             bytes: 0,
@@ -121,30 +121,30 @@ impl Log {
             caught_up: false,
             closed: false,
         };
-        Log { inner: Mutex::new(inner), appended: Notify::new() }
+        Log { state: Mutex::new(state), appended: Notify::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, LogState> {
         // Nothing in here panics halfway through a change.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sets the bounds.
-    pub(crate) fn bound(&self, bytes: u64, age: Duration) {
-        let mut inner = self.lock();
-        inner.max_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        inner.max_age = age;
+    pub(crate) fn set_bounds(&self, bytes: u64, age: Duration) {
+        let mut state = self.lock();
+        state.max_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        state.max_age = age;
     }
 
     /// Adds the deliveries of an earlier process before all other entries.
     pub(crate) fn restore(&self, deliveries: Vec<Delivery>) {
-        let mut inner = self.lock();
+        let mut state = self.lock();
         let now = Instant::now();
         for delivery in deliveries.into_iter().rev() {
             let entry = LogEntry::Batch(delivery);
-            inner.bytes += entry.size();
-            inner.entries.push_front((entry, now));
-            inner.first -= 1;
+            state.bytes += entry.size();
+            state.entries.push_front((entry, now));
+            state.first -= 1;
         }
     }
 
@@ -160,16 +160,16 @@ impl Log {
 
     fn push(&self, entry: LogEntry) {
         let now = Instant::now();
-        let mut inner = self.lock();
-        inner.bytes += entry.size();
-        inner.entries.push_back((entry, now));
-        inner.evict(now);
-        drop(inner);
+        let mut state = self.lock();
+        state.bytes += entry.size();
+        state.entries.push_back((entry, now));
+        state.evict(now);
+        drop(state);
         self.appended.notify_waiters();
     }
 
     /// Evicts the entries that are too old.
-    pub(crate) fn expire(&self, now: Instant) {
+    pub(crate) fn evict_expired(&self, now: Instant) {
         self.lock().evict(now);
     }
 
@@ -186,36 +186,36 @@ impl Log {
 
     /// Opens a cursor; returns it with the current end of the log.
     pub(crate) fn open(&self, begin: StartPosition) -> (CursorId, u64) {
-        let mut inner = self.lock();
-        let end = inner.end();
+        let mut state = self.lock();
+        let end = state.end();
         let next = match begin {
             StartPosition::End => end,
-            StartPosition::Front => inner.first,
-            StartPosition::CurrentProcess => inner.first.max(FIRST_ENTRY),
+            StartPosition::Front => state.first,
+            StartPosition::CurrentProcess => state.first.max(FIRST_ENTRY),
             StartPosition::At(stream, sequence) => {
                 let holds = |(entry, _): &(LogEntry, Instant)| {
                     let span = entry.span();
                     span.stream == stream && (span.from..span.to).contains(&sequence)
                 };
-                let at = inner.entries.iter().rposition(holds).unwrap_or(0);
-                inner.first + at as u64
+                let at = state.entries.iter().rposition(holds).unwrap_or(0);
+                state.first + at as u64
             }
         };
         let history = match begin {
             StartPosition::End => HistoryEnd::Passed,
-            _ if inner.caught_up => HistoryEnd::At(end),
+            _ if state.caught_up => HistoryEnd::At(end),
             _ => HistoryEnd::Unknown,
         };
-        (inner.cursors.open(next, history), end)
+        (state.cursors.open(next, history), end)
     }
 
     /// Records that the node has caught up: entries appended from now on are not history.
-    pub(crate) fn caught_up(&self) {
-        let mut inner = self.lock();
-        inner.caught_up = true;
-        let end = inner.end();
-        inner.cursors.caught_up(end);
-        drop(inner);
+    pub(crate) fn mark_caught_up(&self) {
+        let mut state = self.lock();
+        state.caught_up = true;
+        let end = state.end();
+        state.cursors.mark_caught_up(end);
+        drop(state);
         self.appended.notify_waiters();
     }
 
@@ -226,9 +226,9 @@ impl Log {
 
     /// Reads the next element for a cursor and advances it.
     pub(crate) fn next(&self, cursor: CursorId) -> LogRead {
-        let mut inner = self.lock();
-        let (first, end, closed) = (inner.first, inner.end(), inner.closed);
-        let Some(cursor) = inner.cursors.get_mut(cursor) else { return LogRead::End };
+        let mut state = self.lock();
+        let (first, end, closed) = (state.first, state.end(), state.closed);
+        let Some(cursor) = state.cursors.get_mut(cursor) else { return LogRead::End };
         let Cursor { next, missed, history } = cursor;
         if !missed.is_empty() {
             return LogRead::Missed(std::mem::take(missed).into_values().collect());
@@ -246,7 +246,7 @@ impl Log {
         *next += 1;
         // No cursor is before the front: eviction moves cursors along.
         let index = usize::try_from(at.saturating_sub(first)).unwrap_or(usize::MAX);
-        match inner.entries.get(index) {
+        match state.entries.get(index) {
             Some((entry, delivered)) => LogRead::Entry(at, entry.clone(), *delivered),
             None => LogRead::Nothing,
         }
@@ -254,12 +254,12 @@ impl Log {
 
     #[cfg(test)]
     pub(crate) fn size(&self) -> (usize, usize) {
-        let inner = self.lock();
-        (inner.entries.len(), inner.bytes)
+        let state = self.lock();
+        (state.entries.len(), state.bytes)
     }
 }
 
-impl Inner {
+impl LogState {
     fn end(&self) -> u64 {
         self.first + self.entries.len() as u64
     }

@@ -6,7 +6,7 @@ use rumormill_proto::Peer;
 use rumormill_units::count::counted;
 use tokio::sync::watch;
 
-use crate::error::Stopped;
+use crate::error::StoppedError;
 use crate::handle::Handle;
 
 /// Messages that no other node is known to hold: messages of this node, and of other publishers
@@ -70,7 +70,7 @@ impl core::fmt::Display for UnconfirmedMessages {
 pub enum LeaveError {
     /// The node had ended before.
     #[error(transparent)]
-    Stopped(#[from] Stopped),
+    Stopped(#[from] StoppedError),
     /// The time was over before another node confirmed all messages of this node. Other nodes may
     /// still hold some of them; a node with a data directory retains them there.
     #[error("no other node that stays is known to hold {0}")]
@@ -97,14 +97,14 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Handover {
     /// Records that another node holds everything below a sequence number.
-    pub(crate) fn confirmed(&self, to: u64) {
+    pub(crate) fn record_confirmed(&self, to: u64) {
         if let Some(sender) = &*lock(&self.confirmed) {
             sender.send_replace(to);
         }
     }
 
     /// Records that the node leaves while these messages are not confirmed.
-    pub(crate) fn lost(&self, what: UnconfirmedMessages) {
+    pub(crate) fn record_unconfirmed(&self, what: UnconfirmedMessages) {
         *lock(&self.lost) = Some(what);
     }
 
@@ -121,14 +121,14 @@ impl Handover {
         }
     }
 
-    fn watch(&self) -> Result<watch::Receiver<u64>, Stopped> {
-        lock(&self.confirmed).as_ref().map(watch::Sender::subscribe).ok_or(Stopped)
+    fn watch(&self) -> Result<watch::Receiver<u64>, StoppedError> {
+        lock(&self.confirmed).as_ref().map(watch::Sender::subscribe).ok_or(StoppedError)
     }
 }
 
 impl Handle<Peer> {
     /// Waits until another node holds everything that was published before.
-    pub(crate) async fn flush(&self) -> Result<(), Stopped> {
+    pub(crate) async fn flush(&self) -> Result<(), StoppedError> {
         // Subscribes before the call, so that no confirmation is missed.
         let mut confirmed = self.handover().watch()?;
         let ask = |peer: &mut Peer, now| (peer.flush(now), peer.confirmed());
@@ -136,6 +136,6 @@ impl Handle<Peer> {
         if already >= until {
             return Ok(());
         }
-        confirmed.wait_for(|to| *to >= until).await.map(drop).map_err(|_| Stopped)
+        confirmed.wait_for(|to| *to >= until).await.map(drop).map_err(|_| StoppedError)
     }
 }

@@ -12,7 +12,7 @@ pub(crate) use receipts::PendingReceipts;
 pub use receipts::{ReceiptError, ReceiptLost, Receipts};
 
 use crate::driver::SharedCore;
-use crate::error::{PublishError, Stopped};
+use crate::error::{PublishError, StoppedError};
 use crate::handle::Handle;
 
 /// The reasons for which the core refuses a message.
@@ -44,7 +44,7 @@ enum YieldPolicy {
 
 /// A message to be published.
 #[derive(Clone, Copy)]
-pub(crate) struct Request<'a> {
+pub(crate) struct PublishRequest<'a> {
     pub(crate) topic: &'a str,
     pub(crate) payload: &'a [u8],
     pub(crate) receipt: bool,
@@ -55,7 +55,7 @@ impl Handle<Peer> {
     /// published.
     pub(crate) async fn publish(
         &self,
-        request: Request<'_>,
+        request: PublishRequest<'_>,
     ) -> Result<PublishedMessage, PublishError> {
         self.gate().wait_while_frozen().await;
         let shared_core = self.shared_core();
@@ -74,7 +74,7 @@ impl Handle<Peer> {
             }
         }
         // The semaphore is never closed.
-        let _turn = shared_core.publish_turn.acquire().await.map_err(|_| Stopped)?;
+        let _turn = shared_core.publish_turn.acquire().await.map_err(|_| StoppedError)?;
         loop {
             let opened = shared_core.window_opened.notified();
             self.gate().wait_while_frozen().await;
@@ -99,17 +99,17 @@ impl Handle<Peer> {
     /// Publishes if the send window admits the message now and no other publisher waits for it.
     pub(crate) fn try_publish(
         &self,
-        request: Request<'_>,
+        request: PublishRequest<'_>,
     ) -> Result<PublishedMessage, PublishError> {
         let shared_core = self.shared_core();
         if self.gate().is_frozen() || shared_core.has_blocked_publisher() {
             return Err(CoreRefusal::Busy.into());
         }
         let result = shared_core.with(|peer, now| self.publish_now(peer, now, request));
-        result.unwrap_or_else(|| Err(Stopped.into()))
+        result.unwrap_or_else(|| Err(StoppedError.into()))
     }
 
-    fn attempt(&self, request: Request<'_>, policy: YieldPolicy) -> PublishAttempt {
+    fn attempt(&self, request: PublishRequest<'_>, policy: YieldPolicy) -> PublishAttempt {
         let publish_now = |peer: &mut Peer, now| match policy {
             YieldPolicy::Yield if peer.has_a_turnful() => PublishAttempt::BatchesPending,
             _ => match self.publish_now(peer, now, request) {
@@ -119,7 +119,7 @@ impl Handle<Peer> {
         };
         match self.shared_core().try_with(publish_now) {
             Err(_) => PublishAttempt::CoreBusy,
-            Ok(None) => PublishAttempt::Done(Err(Stopped.into())),
+            Ok(None) => PublishAttempt::Done(Err(StoppedError.into())),
             Ok(Some(attempt)) => attempt,
         }
     }
@@ -128,9 +128,9 @@ impl Handle<Peer> {
         &self,
         peer: &mut Peer,
         now: rumormill_proto::Time,
-        request: Request<'_>,
+        request: PublishRequest<'_>,
     ) -> Result<PublishedMessage, PublishError> {
-        let Request { topic, payload, receipt } = request;
+        let PublishRequest { topic, payload, receipt } = request;
         if receipt && self.receipts().is_full() {
             return Err(ReceiptError::TooMany.into());
         }
@@ -151,7 +151,7 @@ impl Handle<Peer> {
         let shared_core = self.shared_core();
         let open =
             |peer: &mut Peer, now| Receipts::open(shared_core, self.receipts(), peer, now, id);
-        let receipts = shared_core.with(open).unwrap_or_else(|| Err(Stopped.into()))?;
+        let receipts = shared_core.with(open).unwrap_or_else(|| Err(StoppedError.into()))?;
         shared_core.wake.notify_one();
         Ok(receipts)
     }

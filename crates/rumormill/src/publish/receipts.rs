@@ -10,7 +10,7 @@ use rumormill_proto::{MessageId, Peer, Time};
 use tokio::sync::watch;
 
 use super::SharedPeer;
-use crate::error::Stopped;
+use crate::error::StoppedError;
 
 /// Why there are no receipts of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -27,7 +27,7 @@ pub enum ReceiptError {
     TooMany,
     /// The node has ended.
     #[error(transparent)]
-    Stopped(#[from] Stopped),
+    Stopped(#[from] StoppedError),
 }
 
 /// No further update comes for a message: the node has ended.

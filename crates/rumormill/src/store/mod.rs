@@ -15,7 +15,7 @@ pub(crate) use identity_file::load_or_create;
 pub(crate) use task::{StoreHandle, spawn};
 
 /// The file in a data directory that holds the state of a node of this role.
-pub(crate) const fn file_of(role: Role) -> &'static str {
+pub(crate) const fn state_file_name(role: Role) -> &'static str {
     match role {
         Role::Peer => "peer.redb",
         Role::Seed => "seed.redb",

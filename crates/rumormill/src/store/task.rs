@@ -64,13 +64,13 @@ impl StoreHandle {
 }
 
 fn size(op: &StoreOp) -> usize {
-    const RECORD: usize = 512;
+    const RECORD_BYTES: usize = 512;
     match op {
         StoreOp::PutBatch(b) => b.size(),
         StoreOp::PutEntry(e) => {
-            RECORD + e.certificate.as_ref().map_or(0, |c| c.votes().len() * 2 * RECORD)
+            RECORD_BYTES + e.certificate.as_ref().map_or(0, |c| c.votes().len() * 2 * RECORD_BYTES)
         }
-        StoreOp::Anchors(records) => records.len() * RECORD,
+        StoreOp::Anchors(records) => records.len() * RECORD_BYTES,
         StoreOp::Incarnation(_)
         | StoreOp::RemoveBatch(_)
         | StoreOp::Delivered(_)

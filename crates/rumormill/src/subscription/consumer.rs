@@ -27,11 +27,11 @@ pub struct Consumer {
     handed_out: BTreeMap<StreamId, u64>,
     /// All messages are read, and none follows.
     at_end: bool,
-    progress: Arc<Progress>,
+    progress: Arc<ConsumerProgress>,
 }
 
 impl Consumer {
-    pub(crate) fn new(subscription: Subscription, progress: Arc<Progress>) -> Self {
+    pub(crate) fn new(subscription: Subscription, progress: Arc<ConsumerProgress>) -> Self {
         Consumer { subscription, handed_out: BTreeMap::new(), at_end: false, progress }
     }
 
@@ -40,7 +40,7 @@ impl Consumer {
     /// which the node waits up to two seconds, but not beyond its time to leave. Cancel safe.
     pub async fn recv(&mut self) -> Option<SubscriptionItem> {
         let received = self.subscription.recv().await;
-        self.note(received.as_ref());
+        self.track(received.as_ref());
         self.at_end = received.is_none();
         received
     }
@@ -48,7 +48,7 @@ impl Consumer {
     /// The next message or gap, if one is there.
     pub fn try_recv(&mut self) -> Option<SubscriptionItem> {
         let received = self.subscription.try_recv();
-        self.note(received.as_ref());
+        self.track(received.as_ref());
         received
     }
 
@@ -58,7 +58,7 @@ impl Consumer {
         self.progress.acknowledge(std::mem::take(&mut self.handed_out), self.at_end);
     }
 
-    fn note(&mut self, received: Option<&SubscriptionItem>) {
+    fn track(&mut self, received: Option<&SubscriptionItem>) {
         let (stream, next) = match received {
             Some(SubscriptionItem::Message(m)) => {
                 let id = m.message.id();
@@ -81,14 +81,14 @@ impl Drop for Consumer {
 
 /// The progress of a node's consumer. Bounded by the streams that the node knows.
 #[derive(Debug, Default)]
-pub(crate) struct Progress {
-    state: Mutex<State>,
+pub(crate) struct ConsumerProgress {
+    state: Mutex<ConsumerState>,
     /// Signalled when the progress has changed.
-    pub(crate) moved: Notify,
+    pub(crate) changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct ConsumerState {
     /// Whether a consumer exists or has existed.
     is_attached: bool,
     /// Whether the consumer has ended, and acknowledges nothing more.
@@ -96,8 +96,8 @@ struct State {
     marks: BTreeMap<StreamId, u64>,
 }
 
-impl Progress {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl ConsumerProgress {
+    fn lock(&self) -> MutexGuard<'_, ConsumerState> {
         // Nothing in here panics halfway through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -116,7 +116,7 @@ impl Progress {
         state.marks.extend(marks);
         state.has_ended |= has_ended;
         drop(state);
-        self.moved.notify_one();
+        self.changed.notify_one();
     }
 
     /// The marks acknowledged since the last call.
@@ -130,10 +130,10 @@ impl Progress {
     }
 
     /// Waits until the consumer has acknowledged everything, or until `by`.
-    pub(crate) async fn ended(&self, by: Instant) {
+    pub(crate) async fn wait_until_ended(&self, by: Instant) {
         let ended = async {
             while !self.has_ended() {
-                self.moved.notified().await;
+                self.changed.notified().await;
             }
         };
         // After a timeout, the next process delivers the rest again.

@@ -22,17 +22,17 @@ pub struct Events(pub(crate) FanoutReceiver<TimestampedEvent>);
 impl Events {
     /// The next event; `None` when the node has ended. Cancel safe.
     pub async fn recv(&mut self) -> Option<EventItem> {
-        self.0.recv().await.map(observed)
+        self.0.recv().await.map(to_event_item)
     }
 
     /// The next event, if one is there.
     pub fn try_recv(&mut self) -> Option<EventItem> {
-        self.0.try_recv().map(observed)
+        self.0.try_recv().map(to_event_item)
     }
 }
 
-fn observed(got: FanoutItem<TimestampedEvent>) -> EventItem {
-    match got {
+fn to_event_item(item: FanoutItem<TimestampedEvent>) -> EventItem {
+    match item {
         FanoutItem::Item(timestamped) => EventItem::Event(timestamped),
         FanoutItem::Missed(n) => EventItem::Lagged(n),
     }

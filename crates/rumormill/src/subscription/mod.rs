@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 pub use consumer::Consumer;
-pub(crate) use consumer::Progress;
+pub(crate) use consumer::ConsumerProgress;
 pub use events::{EventItem, Events};
 pub use options::{Start, SubscribeError, SubscribeOptions};
 pub use topics::{TopicPattern, TopicPatternError};

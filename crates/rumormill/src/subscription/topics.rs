@@ -20,10 +20,10 @@ use rumormill_proto::limits::MAX_TOPIC;
 /// # Ok::<(), rumormill::TopicPatternError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TopicPattern(Kind);
+pub struct TopicPattern(PatternKind);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Kind {
+enum PatternKind {
     All,
     Exact(Box<str>),
     /// With the dot at its end.
@@ -50,15 +50,15 @@ impl TopicPattern {
     #[must_use]
     pub fn matches(&self, topic: &str) -> bool {
         match &self.0 {
-            Kind::All => true,
-            Kind::Exact(exact) => **exact == *topic,
-            Kind::Prefix(prefix) => topic.starts_with(&**prefix),
+            PatternKind::All => true,
+            PatternKind::Exact(exact) => **exact == *topic,
+            PatternKind::Prefix(prefix) => topic.starts_with(&**prefix),
         }
     }
 
     /// Whether every topic matches.
     pub(super) fn is_all(&self) -> bool {
-        self.0 == Kind::All
+        self.0 == PatternKind::All
     }
 }
 
@@ -67,7 +67,7 @@ impl FromStr for TopicPattern {
 
     fn from_str(s: &str) -> Result<Self, TopicPatternError> {
         if s == "*" {
-            return Ok(TopicPattern(Kind::All));
+            return Ok(TopicPattern(PatternKind::All));
         }
         let (text, prefix) = match s.strip_suffix('*') {
             Some(text) => (text, true),
@@ -79,7 +79,11 @@ impl FromStr for TopicPattern {
         if text.contains('*') || (prefix && !text.ends_with('.')) {
             return Err(TopicPatternError::Star(s.to_owned()));
         }
-        Ok(TopicPattern(if prefix { Kind::Prefix(text.into()) } else { Kind::Exact(text.into()) }))
+        Ok(TopicPattern(if prefix {
+            PatternKind::Prefix(text.into())
+        } else {
+            PatternKind::Exact(text.into())
+        }))
     }
 }
 
@@ -94,9 +98,9 @@ impl TryFrom<&str> for TopicPattern {
 impl fmt::Display for TopicPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::All => f.write_str("*"),
-            Kind::Exact(exact) => f.write_str(exact),
-            Kind::Prefix(prefix) => write!(f, "{prefix}*"),
+            PatternKind::All => f.write_str("*"),
+            PatternKind::Exact(exact) => f.write_str(exact),
+            PatternKind::Prefix(prefix) => write!(f, "{prefix}*"),
         }
     }
 }

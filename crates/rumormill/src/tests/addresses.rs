@@ -10,7 +10,7 @@ use super::harness::{EchoNode, start, tuning};
 use crate::listener::Listener;
 
 /// A socket for which the kernel completes connections, but no process reads from them.
-fn dead() -> Listener {
+fn silent_listener() -> Listener {
     Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap()
 }
 
@@ -23,7 +23,7 @@ async fn dial(from: &EchoNode, dial: u64, to: &EchoNode, addresses: &[SocketAddr
 #[tokio::test]
 async fn live_address_behind_dead_ones_is_reached_and_tried_first_next_time() {
     let (a, b, other) = (start(1, tuning()), start(2, tuning()), start(3, tuning()));
-    let silent = [dead(), dead()];
+    let silent = [silent_listener(), silent_listener()];
     let addresses = [silent[0].local_addr(), silent[1].local_addr(), other.address(), b.address()];
     dial(&a, 1, &b, &addresses).await;
     let (link, info) = a.link_with(b.handle.id()).await;

@@ -17,7 +17,7 @@ use tokio_rustls::client::TlsStream;
 use crate::driver::{Core, TimestampedEvent};
 use crate::fanout::{FanoutItem, FanoutReceiver};
 use crate::handle::Handle;
-use crate::launch::Launch;
+use crate::launch::LaunchOptions;
 use crate::listener::Listener;
 use crate::network_key::{EXPORTER_LABEL, NetworkKey};
 use crate::store::Database;
@@ -107,7 +107,7 @@ pub(super) struct EchoNode {
 }
 
 pub(super) fn tuning() -> Tuning {
-    Tuning::of(Role::Peer)
+    Tuning::for_role(Role::Peer)
 }
 
 pub(crate) fn identity(n: u8) -> Identity {
@@ -125,7 +125,7 @@ pub(super) fn start_with(
     database: Option<Database>,
 ) -> EchoNode {
     let identity = identity(n);
-    let launch = Launch { network_key, tuning, ..Launch::new(Role::Peer) };
+    let launch = LaunchOptions { network_key, tuning, ..LaunchOptions::new(Role::Peer) };
     let core = Echo::default();
     let (recorded, events) = (core.recorded.clone(), launch.channels.events.subscribe());
     let label = NodeLabel { name: format!("echo-{n}"), id: identity.id() };
@@ -135,7 +135,7 @@ pub(super) fn start_with(
 }
 
 /// Waits for a condition, for ten seconds at most.
-pub(super) async fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub(super) async fn wait_until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         if let Some(t) = condition() {
@@ -167,7 +167,7 @@ impl EchoNode {
         what: &str,
         pick: impl Fn(&RecordedInput) -> Option<T>,
     ) -> T {
-        until(what, || self.recorded().iter().find_map(&pick)).await
+        wait_until(what, || self.recorded().iter().find_map(&pick)).await
     }
 
     /// Waits for the first link with `remote`.
@@ -190,7 +190,7 @@ impl EchoNode {
 
     pub(super) async fn wait_for_counter(&self, name: &str, n: u64) {
         let what = format!("{name} is {n}");
-        until(&what, || (self.counters().get(name) >= n).then_some(())).await;
+        wait_until(&what, || (self.counters().get(name) >= n).then_some(())).await;
         assert_eq!(self.counters().get(name), n, "{name}");
     }
 

@@ -23,7 +23,7 @@ async fn ping(a: &EchoNode, at_a: LinkId) {
     };
     let before = pongs();
     a.send(at_a, Ping { nonce: 1 }.into(), Class::Control).await;
-    super::harness::until("a pong", || (pongs() > before).then_some(())).await;
+    super::harness::wait_until("a pong", || (pongs() > before).then_some(())).await;
 }
 
 /// Reads to the end of the stream, whatever arrives.
@@ -220,7 +220,7 @@ async fn link_that_sends_expensive_requests_delays_no_other_link() {
             .filter(|s| matches!(s, RecordedInput::Frame(l, "Pull") if *l == link))
             .count()
     };
-    super::harness::until("the driver is busy", || (pulls() > 200).then_some(())).await;
+    super::harness::wait_until("the driver is busy", || (pulls() > 200).then_some(())).await;
     let mut times = Vec::new();
     for _ in 0..PINGS {
         let began = std::time::Instant::now();

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::harness::{RecordedInput, pair, start, tuning};
-use crate::error::Stopped;
+use crate::error::StoppedError;
 use crate::listener::Listener;
 use crate::subscription::SubscribeOptions;
 
@@ -46,8 +46,8 @@ async fn killed_node_ends_without_close_reason() {
     b.handle.kill();
     b.handle.stopped().await;
     assert_eq!(a.wait_for_end(at_a).await, LinkDown::Lost);
-    assert_eq!(b.handle.call(|_, _| ()).await, Err(Stopped));
-    assert_eq!(b.handle.stop().await, Err(Stopped));
+    assert_eq!(b.handle.call(|_, _| ()).await, Err(StoppedError));
+    assert_eq!(b.handle.stop().await, Err(StoppedError));
     assert!(messages.recv().await.is_none());
     Listener::bind(address).expect("its port is free");
 }

@@ -21,7 +21,7 @@ fn from(start: Start) -> SubscribeOptions {
 
 /// All elements that are available: topics and numbers of messages, and gaps in parentheses (with
 /// an exclamation mark if they were not retained).
-fn all(s: &mut Subscription) -> String {
+fn drain_text(s: &mut Subscription) -> String {
     let words = std::iter::from_fn(|| s.try_recv()).map(|r| match r {
         SubscriptionItem::Message(m) => format!("{}{}", m.message.topic(), m.message.id().sequence),
         SubscriptionItem::Gap(g) if g.reason == GapReason::NotKept => {
@@ -51,12 +51,12 @@ async fn start_now_earliest_and_after_select_the_right_messages() {
     let mut after_future = Subscription::open(&log, from(Start::After(id(1, 5))));
     let mut after_unknown = Subscription::open(&log, from(Start::After(id(3, 7))));
     log.append(p.topics(&["a", "a", "a"]));
-    assert_eq!(all(&mut now), "a4 a5 a6");
-    assert_eq!(all(&mut earliest), "a0 a1 b0 a2 a3 a4 a5 a6");
-    assert_eq!(all(&mut after), "a1 b0 a2 a3 a4 a5 a6");
-    assert_eq!(all(&mut after_last), "a4 a5 a6");
-    assert_eq!(all(&mut after_future), "b0 a6", "no message is returned twice");
-    assert_eq!(all(&mut after_unknown), "a0 a1 b0 a2 a3 a4 a5 a6");
+    assert_eq!(drain_text(&mut now), "a4 a5 a6");
+    assert_eq!(drain_text(&mut earliest), "a0 a1 b0 a2 a3 a4 a5 a6");
+    assert_eq!(drain_text(&mut after), "a1 b0 a2 a3 a4 a5 a6");
+    assert_eq!(drain_text(&mut after_last), "a4 a5 a6");
+    assert_eq!(drain_text(&mut after_future), "b0 a6", "no message is returned twice");
+    assert_eq!(drain_text(&mut after_unknown), "a0 a1 b0 a2 a3 a4 a5 a6");
 }
 
 #[tokio::test]
@@ -68,8 +68,8 @@ async fn start_now_leaves_out_messages_that_existed_before_the_subscription() {
     log.append(aged(p.topics(&["a"]), Duration::from_secs(600)));
     log.append(aged(p.topics(&["a"]), Duration::MAX));
     log.append(p.topics(&["a"]));
-    assert_eq!(all(&mut now), "a2");
-    assert_eq!(all(&mut all_there_is), "a0 a1 a2");
+    assert_eq!(drain_text(&mut now), "a2");
+    assert_eq!(drain_text(&mut all_there_is), "a0 a1 a2");
 }
 
 #[tokio::test]
@@ -80,15 +80,15 @@ async fn caught_up_is_returned_once_after_the_retained_messages() {
     let mut undelivered = Subscription::open(&log, from(Start::Undelivered));
     let mut now = Subscription::open(&log, from(Start::Now));
     log.append(p.topics(&["a"]));
-    log.caught_up();
+    log.mark_caught_up();
     log.append(p.topics(&["a"]));
-    assert_eq!(all(&mut before), "a0 a1 | a2");
-    assert_eq!(all(&mut undelivered), "a1 | a2");
-    assert_eq!(all(&mut now), "a1 a2", "this subscription has no history");
+    assert_eq!(drain_text(&mut before), "a0 a1 | a2");
+    assert_eq!(drain_text(&mut undelivered), "a1 | a2");
+    assert_eq!(drain_text(&mut now), "a1 a2", "this subscription has no history");
     // The node has caught up already: its retained messages are history.
     let mut after = Subscription::open(&log, from(Start::Earliest).topic("b").unwrap());
     log.append(p.topics(&["b"]));
-    assert_eq!(all(&mut after), "| b3");
+    assert_eq!(drain_text(&mut after), "| b3");
 }
 
 #[tokio::test]
@@ -97,7 +97,7 @@ async fn partly_delivered_batch_yields_only_the_remaining_messages() {
     let mut s = Subscription::open(&log, from(Start::Now));
     let whole = p.topics(&["a", "a", "a", "a"]);
     log.append(Delivery { from: 2, ..whole });
-    assert_eq!(all(&mut s), "a2 a3");
+    assert_eq!(drain_text(&mut s), "a2 a3");
 }
 
 #[tokio::test]
@@ -111,8 +111,8 @@ async fn start_at_a_time_leaves_out_older_messages_but_nothing_delivered_later()
     let mut none = Subscription::open(&log, from(Start::Time(WallTime(9000))));
     // A publisher whose clock is far behind.
     log.append(Publisher::new(&identity(2)).topics(&["b"]));
-    assert_eq!(all(&mut s), "a2 a3 a4 a5 b0");
-    assert_eq!(all(&mut none), "b0");
+    assert_eq!(drain_text(&mut s), "a2 a3 a4 a5 b0");
+    assert_eq!(drain_text(&mut none), "b0");
 }
 
 #[tokio::test]
@@ -121,7 +121,7 @@ async fn subscription_yields_only_messages_that_match_a_topic_or_pattern() {
     log.append(p.topics(&["orders.new", "orders", "orders.old.x", "news", ""]));
     let filtered = |patterns: &[&str]| {
         let options = from(Start::Earliest).topics(patterns.iter().copied()).unwrap();
-        all(&mut Subscription::open(&log, options))
+        drain_text(&mut Subscription::open(&log, options))
     };
     assert_eq!(filtered(&["orders.*"]), "orders.new0 orders.old.x2");
     assert_eq!(filtered(&["orders"]), "orders1");
@@ -142,15 +142,15 @@ async fn gap_is_returned_at_its_position_in_the_stream() {
     drop(p.topics(&["a", "a", "a"]));
     log.append_gap(id(1, 0).stream(), 2, 5);
     log.append(p.topics(&["b"]));
-    assert_eq!(all(&mut all_topics), "a0 b1 (2-5) b5");
-    assert_eq!(all(&mut one), "b1 (2-5) b5");
+    assert_eq!(drain_text(&mut all_topics), "a0 b1 (2-5) b5");
+    assert_eq!(drain_text(&mut one), "b1 (2-5) b5");
 }
 
 /// Bounds the log to about ten batches of one small message.
 fn bound_to_ten(log: &Log, p: &mut Publisher) -> usize {
     let one = p.topics(&["x"]);
     let size = one.batch.size() + 128;
-    log.bound(10 * size as u64, Duration::from_secs(3600));
+    log.set_bounds(10 * size as u64, Duration::from_secs(3600));
     log.append(one);
     size
 }
@@ -169,7 +169,7 @@ async fn slow_reader_gets_gaps_for_evicted_messages_and_costs_no_memory() {
     }
     let (entries, bytes) = log.size();
     assert!(entries <= 10 && bytes <= 10 * size, "{entries} entries, {bytes} bytes");
-    let seen = all(&mut slow);
+    let seen = drain_text(&mut slow);
     // One exact range for each publisher, then all retained messages.
     let (gaps, messages) = seen.split_at(seen.find('a').unwrap());
     let mut gaps: Vec<&str> = gaps.split_whitespace().collect();
@@ -177,12 +177,12 @@ async fn slow_reader_gets_gaps_for_evicted_messages_and_costs_no_memory() {
     let first: u64 = messages[1..].split(' ').next().unwrap().parse().unwrap();
     assert_eq!(gaps, ["(0-1!)".to_owned(), format!("(1-{first}!)")]);
     assert!(first > 980 && messages.ends_with("a1000"), "{messages}");
-    assert_eq!(all(&mut slow), "", "gaps are returned once");
+    assert_eq!(drain_text(&mut slow), "", "gaps are returned once");
     // A subscription that never read gets the same gap, from its opening on.
-    assert!(all(&mut stopped).starts_with('('));
+    assert!(drain_text(&mut stopped).starts_with('('));
     // The slow reader continues without a gap.
     log.append(p.topics(&["a"]));
-    assert_eq!(all(&mut slow), "a1001");
+    assert_eq!(drain_text(&mut slow), "a1001");
 }
 
 #[tokio::test]
@@ -195,7 +195,7 @@ async fn evicted_gap_is_part_of_the_missed_range() {
     for _ in 0..100 {
         log.append(p.topics(&["a"]));
     }
-    let seen = all(&mut slow);
+    let seen = drain_text(&mut slow);
     assert!(seen.starts_with("(1-") && seen.matches('(').count() == 1, "{seen}");
 }
 
@@ -207,7 +207,7 @@ async fn start_after_an_evicted_message_begins_with_the_gap() {
         log.append(p.topics(&["a"]));
     }
     let mut s = Subscription::open(&log, from(Start::After(id(1, 3))));
-    let seen = all(&mut s);
+    let seen = drain_text(&mut s);
     assert!(seen.starts_with("(4-9") && seen.ends_with("a100"), "{seen}");
     // Also when no message of the publisher is retained.
     let mut q = Publisher::new(&identity(2));
@@ -215,23 +215,23 @@ async fn start_after_an_evicted_message_begins_with_the_gap() {
         log.append(q.topics(&["q"]));
     }
     let mut s = Subscription::open(&log, from(Start::After(id(1, 3))));
-    assert!(!all(&mut s).contains('('));
+    assert!(!drain_text(&mut s).contains('('));
     log.append(p.topics(&["a"]));
-    assert_eq!(all(&mut s), "(4-101!) a101");
+    assert_eq!(drain_text(&mut s), "(4-101!) a101");
 }
 
 #[tokio::test(start_paused = true)]
 async fn expired_entry_is_evicted_even_if_no_entry_is_added() {
     let (log, mut p) = (log(), Publisher::new(&identity(1)));
-    log.bound(1 << 30, Duration::from_secs(60));
+    log.set_bounds(1 << 30, Duration::from_secs(60));
     let mut slow = Subscription::open(&log, from(Start::Now));
     log.append(p.topics(&["a"]));
     tokio::time::advance(Duration::from_secs(40)).await;
     log.append(p.topics(&["a"]));
     tokio::time::advance(Duration::from_secs(30)).await;
-    log.expire(Instant::now());
+    log.evict_expired(Instant::now());
     assert_eq!(log.size().0, 1);
-    assert_eq!(all(&mut slow), "(0-1!) a1");
+    assert_eq!(drain_text(&mut slow), "(0-1!) a1");
 }
 
 #[tokio::test]
@@ -241,8 +241,8 @@ async fn restored_deliveries_come_first_and_only_with_start_earliest() {
     let mut now = Subscription::open(&log, from(Start::Now));
     log.restore(vec![p.topics(&["a"]), p.topics(&["a", "a"])]);
     log.append(p.topics(&["a"]));
-    assert_eq!(all(&mut now), "a3");
-    assert_eq!(all(&mut Subscription::open(&log, from(Start::Earliest))), "a0 a1 a2 a3");
+    assert_eq!(drain_text(&mut now), "a3");
+    assert_eq!(drain_text(&mut Subscription::open(&log, from(Start::Earliest))), "a0 a1 a2 a3");
 }
 
 #[tokio::test]
@@ -268,6 +268,6 @@ async fn waiting_readers_are_woken_and_the_end_comes_last() {
         assert_eq!(reader.await.unwrap(), 3);
     }
     let mut late = Subscription::open(&log, from(Start::Earliest));
-    assert_eq!(all(&mut late), "a0 a1 a2");
+    assert_eq!(drain_text(&mut late), "a0 a1 a2");
     assert!(late.recv().await.is_none());
 }

@@ -6,7 +6,9 @@ use rumormill_proto::record::Address;
 use rumormill_proto::wire::{self, Frame, Neighbourhood, Ping};
 use rumormill_proto::{Class, CloseReason, Event, LinkDown, LinkId, Output};
 
-use super::harness::{EchoNode, RecordedInput, identity, pair, raw_link, start, tuning, until};
+use super::harness::{
+    EchoNode, RecordedInput, identity, pair, raw_link, start, tuning, wait_until,
+};
 use crate::tuning::Tuning;
 
 /// A frame of about 11 KiB.
@@ -19,7 +21,7 @@ fn bulky() -> Frame {
 /// Frames of more bytes in all than the kernel buffers for a remote that does not read.
 const FRAMES_BEYOND_KERNEL_BUFFERS: usize = 2000;
 
-fn sends(link: LinkId, class: Class) -> Vec<Output> {
+fn send_outputs(link: LinkId, class: Class) -> Vec<Output> {
     (0..FRAMES_BEYOND_KERNEL_BUFFERS)
         .map(|_| Output::Send { link, frame: bulky(), class })
         .collect()
@@ -47,7 +49,7 @@ async fn control_queue_overflow_closes_only_its_own_link() {
     let _other = raw_link(b.address(), &identity(6)).await;
     let (link, _) = b.link_with(identity(5).id()).await;
     let (other, _) = b.link_with(identity(6).id()).await;
-    b.emit(sends(link, Class::Control)).await;
+    b.emit(send_outputs(link, Class::Control)).await;
     ends_too_slow(&mut b, link).await;
     assert!(b.counters().get("dropped_control") >= 1);
     assert!(!b.recorded().iter().any(|s| matches!(s, RecordedInput::Down(l, _) if *l == other)));
@@ -60,7 +62,7 @@ async fn remote_that_reads_nothing_until_the_stall_timeout_loses_its_link() {
     let mut b = start(2, tuning);
     let _never_reads = raw_link(b.address(), &identity(5)).await;
     let (link, _) = b.link_with(identity(5).id()).await;
-    b.emit(sends(link, Class::Control)).await;
+    b.emit(send_outputs(link, Class::Control)).await;
     ends_too_slow(&mut b, link).await;
 }
 
@@ -69,10 +71,10 @@ async fn dropped_payloads_and_announcements_are_counted_and_link_stays() {
     let b = start(2, tuning());
     let _never_reads = raw_link(b.address(), &identity(5)).await;
     let (link, _) = b.link_with(identity(5).id()).await;
-    let mut outputs = sends(link, Class::Payload);
-    outputs.extend(sends(link, Class::Announce));
+    let mut outputs = send_outputs(link, Class::Payload);
+    outputs.extend(send_outputs(link, Class::Announce));
     b.emit(outputs).await;
-    until("drops are counted", || {
+    wait_until("drops are counted", || {
         let c = b.counters();
         (c.get("dropped_payload") > 0 && c.get("dropped_announce") > 0).then_some(())
     })
@@ -85,7 +87,7 @@ async fn slow_link_does_not_delay_other_links() {
     let (a, at_a, b, at_b) = pair(&tuning()).await;
     let _never_reads = raw_link(b.address(), &identity(5)).await;
     let (slow, _) = b.link_with(identity(5).id()).await;
-    b.emit(sends(slow, Class::Payload)).await;
+    b.emit(send_outputs(slow, Class::Payload)).await;
     b.emit(vec![Output::Send {
         link: at_b,
         frame: Ping { nonce: 1 }.into(),

@@ -18,7 +18,12 @@ use crate::subscription::{Start, SubscribeOptions, Subscription, SubscriptionIte
 const RESUME_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Creates a data directory as a killed node leaves it.
-fn left_behind(directory: &Path, kept: &[&Batch], publisher: &Identity, delivered: u64) {
+fn write_state_of_killed_node(
+    directory: &Path,
+    kept: &[&Batch],
+    publisher: &Identity,
+    delivered: u64,
+) {
     let mut ops: Vec<StoreOp> = kept.iter().map(|&b| StoreOp::PutBatch(b.clone())).collect();
     let (publisher, epoch) = (publisher.id(), 1);
     ops.push(StoreOp::Delivered(DeliveredMark { publisher, epoch, to: delivered }));
@@ -41,7 +46,7 @@ fn is_caught_up(received: &SubscriptionItem) -> bool {
 }
 
 /// The next `n` sequence numbers.
-async fn numbers(subscription: &mut Subscription, n: usize) -> Vec<u64> {
+async fn next_numbers(subscription: &mut Subscription, n: usize) -> Vec<u64> {
     let mut numbers = Vec::new();
     while numbers.len() < n {
         match timeout(RESUME_TIMEOUT, subscription.recv()).await.expect("a message in time") {
@@ -61,18 +66,18 @@ async fn restarted_node_delivers_undelivered_messages_once_and_in_order() {
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     // Numbers 4 to 7 were received, 2 and 3 were not.
     let kept = [&batches[0], &batches[2], &batches[3]];
-    left_behind(here.path(), &kept, &publisher, 2);
-    left_behind(there.path(), &batches.iter().collect::<Vec<_>>(), &publisher, 8);
+    write_state_of_killed_node(here.path(), &kept, &publisher, 2);
+    write_state_of_killed_node(there.path(), &batches.iter().collect::<Vec<_>>(), &publisher, 8);
 
     let restarted = builder(here.path(), &seed);
     let mut subscription = restarted.subscribe();
     let restarted = restarted.start().await.unwrap();
     let mut before = restarted.subscribe_with(SubscribeOptions::new().start(Start::Earliest));
-    assert_eq!(numbers(&mut before, 2).await, [0, 1], "delivered messages can be read again");
+    assert_eq!(next_numbers(&mut before, 2).await, [0, 1], "delivered messages can be read again");
     let other = builder(there.path(), &seed);
     let mut others = other.subscribe();
     let other = other.start().await.unwrap();
-    assert_eq!(numbers(&mut subscription, 6).await, [2, 3, 4, 5, 6, 7]);
+    assert_eq!(next_numbers(&mut subscription, 6).await, [2, 3, 4, 5, 6, 7]);
     let next = std::iter::from_fn(|| others.try_recv()).find(|r| !is_caught_up(r));
     assert!(next.is_none(), "its earlier process had delivered everything: {next:?}");
     restarted.leave().await.unwrap();
@@ -83,7 +88,7 @@ async fn restarted_node_delivers_undelivered_messages_once_and_in_order() {
     let mut subscription = again.subscribe();
     let again = again.start().await.unwrap();
     let mut all = again.subscribe_with(SubscribeOptions::new().start(Start::Earliest));
-    assert_eq!(numbers(&mut all, 8).await, (0..8).collect::<Vec<_>>());
+    assert_eq!(next_numbers(&mut all, 8).await, (0..8).collect::<Vec<_>>());
     let id = other.publish("t", "after all").await.unwrap();
     let next = async {
         loop {

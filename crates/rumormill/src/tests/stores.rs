@@ -15,7 +15,7 @@ use rumormill_proto::{
 };
 
 use super::batches::Publisher;
-use super::harness::{RecordedInput, identity, start_with, tuning, until};
+use super::harness::{RecordedInput, identity, start_with, tuning, wait_until};
 use crate::counters::TransportCounters;
 use crate::error::StartError;
 use crate::store::{Database, last_op_per_key};
@@ -299,7 +299,7 @@ async fn confirmed_changes_are_durable_after_a_kill() {
     let db = Database::open(dir.path(), "seed.redb").unwrap();
     let node = start_with(1, tuning(), None, Some(db));
     node.emit((1..=200).map(|n| put(u64::from(n), n)).collect()).await;
-    until("some are confirmed", || {
+    wait_until("some are confirmed", || {
         node.recorded().iter().any(|s| matches!(s, RecordedInput::Stored(_))).then_some(())
     })
     .await;
@@ -334,8 +334,10 @@ async fn full_disk_confirms_no_change_until_it_has_space_again() {
         .await;
     disk.full.store(true, Ordering::SeqCst);
     node.emit(vec![put(2, 2)]).await;
-    until("failures are counted", || (node.counters().get("store_failures") >= 2).then_some(()))
-        .await;
+    wait_until("failures are counted", || {
+        (node.counters().get("store_failures") >= 2).then_some(())
+    })
+    .await;
     node.emit(vec![put(3, 3)]).await;
     assert!(!node.recorded().contains(&RecordedInput::Stored(StoreTicket(2))));
     disk.full.store(false, Ordering::SeqCst);
@@ -357,9 +359,11 @@ async fn disk_that_never_recovers_is_bounded_in_memory_and_node_still_ends() {
     let node = start_with(1, tuning, None, Some(disk.open()));
     disk.full.store(true, Ordering::SeqCst);
     node.emit((1..=200).map(|n| put(u64::from(n), n)).collect()).await;
-    until("some changes are dropped", || (node.counters().get("store_dropped") > 0).then_some(()))
-        .await;
-    until("the drop is reported", || {
+    wait_until("some changes are dropped", || {
+        (node.counters().get("store_dropped") > 0).then_some(())
+    })
+    .await;
+    wait_until("the drop is reported", || {
         node.recorded().iter().any(|s| matches!(s, RecordedInput::NotStored(_))).then_some(())
     })
     .await;
@@ -427,14 +431,15 @@ async fn damaged_pages_under_load_degrade_the_store_until_the_file_is_intact_aga
         let whole = disk.bytes.lock().unwrap().clone();
         *disk.bytes.lock().unwrap() = damaged(&whole, seed);
         node.emit((1..=250).map(|n| put(u64::from(n), n)).collect()).await;
-        let problem = until("the store reports its problem", || node.handle.store_problem()).await;
+        let problem =
+            wait_until("the store reports its problem", || node.handle.store_problem()).await;
         caught += u32::from(problem.contains("the file is damaged"));
         assert_eq!(node.counters().get("store_outages"), 1);
 
         // No attempt may write to the intact file what it read from the damaged one.
         disk.full.store(true, Ordering::SeqCst);
         let failures = node.counters().get("store_failures");
-        until("the running attempt has failed", || {
+        wait_until("the running attempt has failed", || {
             (node.counters().get("store_failures") >= failures + 2).then_some(())
         })
         .await;
@@ -444,7 +449,8 @@ async fn damaged_pages_under_load_degrade_the_store_until_the_file_is_intact_aga
             (*s == RecordedInput::Stored(StoreTicket(250))).then_some(())
         })
         .await;
-        until("the problem is over", || node.handle.store_problem().is_none().then_some(())).await;
+        wait_until("the problem is over", || node.handle.store_problem().is_none().then_some(()))
+            .await;
         node.handle.stop().await.unwrap();
     }
     assert!(caught > 0, "none of these files makes the database library panic");
@@ -459,8 +465,10 @@ async fn pending_changes_are_written_at_stop_if_the_disk_has_space_again() {
     let node = start_with(1, tuning, None, Some(disk.open()));
     disk.full.store(true, Ordering::SeqCst);
     node.emit(vec![put(1, 1)]).await;
-    until("a failure is counted", || (node.counters().get("store_failures") > 0).then_some(()))
-        .await;
+    wait_until("a failure is counted", || {
+        (node.counters().get("store_failures") > 0).then_some(())
+    })
+    .await;
     node.emit(vec![put(2, 2)]).await;
     disk.full.store(false, Ordering::SeqCst);
     node.handle.stop().await.unwrap();

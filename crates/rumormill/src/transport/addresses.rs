@@ -19,7 +19,7 @@ pub(crate) struct AddressSlot {
     of: Option<(Arc<AddressLimits>, IpAddr)>,
 }
 
-fn group(ip: IpAddr) -> IpAddr {
+fn address_group(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => {
             let mut octets = ip.octets();
@@ -44,7 +44,7 @@ impl AddressLimits {
         if self.loopback_exempt && ip.to_canonical().is_loopback() {
             return Some(AddressSlot { of: None });
         }
-        let group = group(ip);
+        let group = address_group(ip);
         let mut counts = self.lock();
         let count = counts.entry(group).or_default();
         if *count >= self.max {

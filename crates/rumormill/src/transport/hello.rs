@@ -179,7 +179,7 @@ mod tests {
         LocalHello { role: Role::Peer, network_key: key, exporter, remote_address, process: 1 }
     }
 
-    async fn meet(
+    async fn exchange_hello(
         dialer: Option<&NetworkKey>,
         listener: Option<&NetworkKey>,
     ) -> (Result<RemoteHello, HelloError>, Result<RemoteHello, HelloError>) {
@@ -195,7 +195,7 @@ mod tests {
     async fn nodes_of_open_network_and_nodes_with_equal_keys_connect() {
         let key = NetworkKey::new([1; 32]);
         for pair in [(None, None), (Some(&key), Some(&key))] {
-            let (d, l) = meet(pair.0, pair.1).await;
+            let (d, l) = exchange_hello(pair.0, pair.1).await;
             assert_eq!(d.unwrap().role, Role::Peer);
             assert_eq!(l.unwrap().observed.unwrap().port(), 5);
         }
@@ -205,7 +205,7 @@ mod tests {
     async fn nodes_of_different_networks_refuse_each_other_with_the_reason() {
         let (one, two) = (NetworkKey::new([1; 32]), NetworkKey::new([2; 32]));
         for pair in [(None, Some(&one)), (Some(&one), None), (Some(&one), Some(&two))] {
-            let (d, l) = meet(pair.0, pair.1).await;
+            let (d, l) = exchange_hello(pair.0, pair.1).await;
             assert!(matches!(d, Err(HelloError::Closed(CloseReason::OtherNetwork))), "{d:?}");
             assert!(matches!(l, Err(HelloError::Network(_))), "{l:?}");
         }

@@ -72,7 +72,7 @@ pub async fn identify(
         working: &working,
     };
     let (mut stream, info) =
-        dial_target(dialer, &Tuning::of(Role::Peer), &DialTarget::Seed(address.clone()))
+        dial_target(dialer, &Tuning::for_role(Role::Peer), &DialTarget::Seed(address.clone()))
             .await
             .map_err(|f| IdentifyError::Call { why: f.why, detail: f.detail })?;
     // Only politeness: the result is known already.

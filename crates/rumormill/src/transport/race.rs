@@ -147,7 +147,7 @@ mod tests {
 
     /// The behaviour of an address in the tests.
     #[derive(Clone, Copy)]
-    enum Remote {
+    enum RemoteBehaviour {
         Silent,
         Refuses,
         /// A node with another key answers after this many milliseconds.
@@ -157,7 +157,7 @@ mod tests {
         Answers(u64),
     }
 
-    async fn run(remotes: &[Remote]) -> (Result<SocketAddr, DialError>, u128) {
+    async fn run(remotes: &[RemoteBehaviour]) -> (Result<SocketAddr, DialError>, u128) {
         let started = Instant::now();
         let addresses: Vec<SocketAddr> = (0..remotes.len()).map(|n| host(n as u8)).collect();
         let deadline = started + Duration::from_secs(3);
@@ -166,14 +166,14 @@ mod tests {
             async move {
                 let after = |ms| tokio::time::sleep(Duration::from_millis(ms));
                 match remote {
-                    Remote::Silent => std::future::pending().await,
-                    Remote::Refuses => Err(DialFailure::new(DialError::Refused, "no")),
-                    Remote::Wrong(ms) => {
+                    RemoteBehaviour::Silent => std::future::pending().await,
+                    RemoteBehaviour::Refuses => Err(DialFailure::new(DialError::Refused, "no")),
+                    RemoteBehaviour::Wrong(ms) => {
                         after(ms).await;
                         Err(DialFailure::new(DialError::WrongIdentity, "another key"))
                     }
-                    Remote::Doubtful => Ok(Candidate::Doubtful(address)),
-                    Remote::Answers(ms) => {
+                    RemoteBehaviour::Doubtful => Ok(Candidate::Doubtful(address)),
+                    RemoteBehaviour::Answers(ms) => {
                         after(ms).await;
                         Ok(Candidate::Confirmed(address))
                     }
@@ -199,43 +199,65 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn live_address_behind_seven_silent_ones_connects_before_the_deadline() {
-        let mut remotes = [Remote::Silent; MAX_ATTEMPTS];
-        remotes[MAX_ATTEMPTS - 1] = Remote::Answers(10);
+        let mut remotes = [RemoteBehaviour::Silent; MAX_ATTEMPTS];
+        remotes[MAX_ATTEMPTS - 1] = RemoteBehaviour::Answers(10);
         let (result, took) = run(&remotes).await;
         assert_eq!((result, took), (Ok(host(7)), 1760));
     }
 
     #[tokio::test(start_paused = true)]
     async fn refusing_address_starts_the_next_attempt_at_once() {
-        let remotes = [Remote::Refuses, Remote::Refuses, Remote::Answers(5)];
+        let remotes =
+            [RemoteBehaviour::Refuses, RemoteBehaviour::Refuses, RemoteBehaviour::Answers(5)];
         assert_eq!(run(&remotes).await, (Ok(host(2)), 5));
     }
 
     #[tokio::test(start_paused = true)]
     async fn node_with_another_key_does_not_hide_the_right_one() {
-        assert_eq!(run(&[Remote::Wrong(5), Remote::Answers(5)]).await, (Ok(host(1)), 10));
+        assert_eq!(
+            run(&[RemoteBehaviour::Wrong(5), RemoteBehaviour::Answers(5)]).await,
+            (Ok(host(1)), 10)
+        );
         // Also if it answers first because the right one is slow.
-        assert_eq!(run(&[Remote::Answers(400), Remote::Wrong(5)]).await, (Ok(host(0)), 400));
-        assert_eq!(run(&[Remote::Doubtful, Remote::Answers(5)]).await, (Ok(host(1)), 5));
+        assert_eq!(
+            run(&[RemoteBehaviour::Answers(400), RemoteBehaviour::Wrong(5)]).await,
+            (Ok(host(0)), 400)
+        );
+        assert_eq!(
+            run(&[RemoteBehaviour::Doubtful, RemoteBehaviour::Answers(5)]).await,
+            (Ok(host(1)), 5)
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn doubtful_remote_wins_only_if_no_other_is_left() {
-        assert_eq!(run(&[Remote::Doubtful, Remote::Refuses]).await, (Ok(host(0)), 0));
-        assert_eq!(run(&[Remote::Silent, Remote::Doubtful]).await, (Ok(host(1)), 3000));
+        assert_eq!(
+            run(&[RemoteBehaviour::Doubtful, RemoteBehaviour::Refuses]).await,
+            (Ok(host(0)), 0)
+        );
+        assert_eq!(
+            run(&[RemoteBehaviour::Silent, RemoteBehaviour::Doubtful]).await,
+            (Ok(host(1)), 3000)
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn slow_first_address_wins_over_silent_second_one() {
-        assert_eq!(run(&[Remote::Answers(300), Remote::Silent]).await, (Ok(host(0)), 300));
+        assert_eq!(
+            run(&[RemoteBehaviour::Answers(300), RemoteBehaviour::Silent]).await,
+            (Ok(host(0)), 300)
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn most_informative_failure_is_reported_at_the_deadline() {
-        assert_eq!(run(&[Remote::Silent, Remote::Refuses]).await.0, Err(DialError::TimedOut));
-        let wrong = run(&[Remote::Silent, Remote::Wrong(1)]).await;
+        assert_eq!(
+            run(&[RemoteBehaviour::Silent, RemoteBehaviour::Refuses]).await.0,
+            Err(DialError::TimedOut)
+        );
+        let wrong = run(&[RemoteBehaviour::Silent, RemoteBehaviour::Wrong(1)]).await;
         assert_eq!(wrong, (Err(DialError::WrongIdentity), 3000));
         assert_eq!(run(&[]).await, (Err(DialError::NoAddress), 0));
-        assert_eq!(run(&[Remote::Refuses]).await, (Err(DialError::Refused), 0));
+        assert_eq!(run(&[RemoteBehaviour::Refuses]).await, (Err(DialError::Refused), 0));
     }
 }

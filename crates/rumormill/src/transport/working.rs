@@ -11,27 +11,27 @@ use rumormill_proto::{DialTarget, PeerId};
 const MAX_REMEMBERED: usize = 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Remote {
+enum RemoteKey {
     // Peers come first in the order, so that they are forgotten before the few seeds.
     Peer(PeerId),
     Seed(String),
 }
 
-impl From<&DialTarget> for Remote {
+impl From<&DialTarget> for RemoteKey {
     fn from(target: &DialTarget) -> Self {
         match target {
-            DialTarget::Seed(seed) => Remote::Seed(seed.host_port.clone()),
-            DialTarget::Peer { id, .. } => Remote::Peer(*id),
+            DialTarget::Seed(seed) => RemoteKey::Seed(seed.host_port.clone()),
+            DialTarget::Peer { id, .. } => RemoteKey::Peer(*id),
         }
     }
 }
 
 /// The address at which each remote with several addresses answered last.
 #[derive(Debug, Default)]
-pub(crate) struct WorkingAddresses(Mutex<BTreeMap<Remote, SocketAddr>>);
+pub(crate) struct WorkingAddresses(Mutex<BTreeMap<RemoteKey, SocketAddr>>);
 
 impl WorkingAddresses {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Remote, SocketAddr>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<RemoteKey, SocketAddr>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 /// Long, because all these networks share two cores with each other.
 pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-pub(crate) async fn until<T, F: Future<Output = Option<T>>>(
+pub(crate) async fn wait_until<T, F: Future<Output = Option<T>>>(
     what: &str,
     mut probe: impl FnMut() -> F,
 ) -> T {
@@ -94,7 +94,7 @@ impl Network {
 }
 
 pub(crate) async fn joined(peer: &Node) {
-    until("joined", || async {
+    wait_until("joined", || async {
         (peer.snapshot().await.unwrap().state == PeerState::Joined).then_some(())
     })
     .await;
@@ -120,14 +120,14 @@ pub(crate) async fn connected(peers: &[Node]) {
     for peer in peers {
         joined(peer).await;
     }
-    until("one component", || async { one_component(peers).await.then_some(()) }).await;
+    wait_until("one component", || async { one_component(peers).await.then_some(()) }).await;
 }
 
 /// Waits until all peers are connected, and each has two neighbours that a seed knows of: a peer
 /// with one neighbour would have only one witness of its death.
 pub(crate) async fn settled(network: &Network, peers: &[Node]) {
     connected(peers).await;
-    until("two neighbours each", || async {
+    wait_until("two neighbours each", || async {
         let members = network.seeds[0].members().await.unwrap();
         let enough = |p: &Node| members.iter().any(|m| m.id == p.id() && m.degree >= 2);
         peers.iter().all(enough).then_some(())
@@ -137,7 +137,7 @@ pub(crate) async fn settled(network: &Network, peers: &[Node]) {
 
 /// Removes two peers that are not neighbours, so that neither is needed as a witness of the other.
 pub(crate) async fn take_two_non_neighbours(peers: &mut Vec<Node>) -> (Node, Node) {
-    let (i, j) = until("two peers that are not neighbours", || async {
+    let (i, j) = wait_until("two peers that are not neighbours", || async {
         for (i, peer) in peers.iter().enumerate() {
             let near: Vec<PeerId> = peer.neighbours().await.unwrap().iter().map(|n| n.id).collect();
             let stranger = |p: &Node| p.id() != peer.id() && !near.contains(&p.id());

@@ -10,7 +10,7 @@ fn queue() -> LinkQueue {
         queue_announce: 1000,
         queue_payload: 1000,
         queue_history: 1000,
-        ..Tuning::of(Role::Peer)
+        ..Tuning::for_role(Role::Peer)
     })
 }
 
@@ -144,13 +144,14 @@ fn history_gets_its_share_beside_payloads_and_the_rest_when_payloads_are_gone() 
 #[test]
 fn own_payloads_count_as_taken_when_the_last_of_them_is_taken() {
     let q = queue();
-    assert!(q.has_taken_own(), "the queue has no own payloads");
+    assert!(q.has_taken_own_payloads(), "the queue has no own payloads");
     q.push(Class::Payload, frame(1));
     q.push(Class::Payload, frame(2));
-    q.mark_own();
+    q.mark_own_payload();
     q.push(Class::Payload, frame(3));
     q.push(Class::Control, frame(4));
-    let taken: Vec<bool> = (0..4).map(|_| next(&q).map(|_| q.has_taken_own()).unwrap()).collect();
+    let taken: Vec<bool> =
+        (0..4).map(|_| next(&q).map(|_| q.has_taken_own_payloads()).unwrap()).collect();
     assert_eq!(taken, [false, false, true, true]);
 }
 
@@ -171,7 +172,7 @@ fn writer_takes_many_small_frames_at_once_and_a_large_frame_alone() {
 
 #[test]
 fn probes_bypass_the_window_and_large_frames_are_split_into_pieces() {
-    let tuning = Tuning { read_stall: Duration::from_secs(9), ..Tuning::of(Role::Peer) };
+    let tuning = Tuning { read_stall: Duration::from_secs(9), ..Tuning::for_role(Role::Peer) };
     let (q, now) = (LinkQueue::new(&tuning), Instant::now());
     q.push(Class::Payload, of_size(1, 100_000));
     let (mut bytes, mut positions) = (0, Vec::new());
@@ -248,7 +249,7 @@ impl SlowRemote {
 
 #[test]
 fn link_with_little_traffic_sends_few_positions_and_never_waits_for_its_window() {
-    let q = LinkQueue::new(&Tuning::of(Role::Peer));
+    let q = LinkQueue::new(&Tuning::for_role(Role::Peer));
     let (mut now, mut remote) = (Instant::now(), SlowRemote::default());
     for n in 0..100 {
         q.push(Class::Payload, of_size(1, 1024));
@@ -266,7 +267,7 @@ fn link_with_little_traffic_sends_few_positions_and_never_waits_for_its_window()
 #[test]
 fn remote_owes_an_answer_whenever_frames_wait() {
     for seed in 0..50_u64 {
-        let q = LinkQueue::new(&Tuning::of(Role::Peer));
+        let q = LinkQueue::new(&Tuning::for_role(Role::Peer));
         let (mut now, mut remote) = (Instant::now(), SlowRemote::default());
         let mut state = seed;
         let mut random = |below: u64| {
