@@ -449,7 +449,7 @@ impl<C: Core> Driver<C> {
                 Class::Payload | Class::Control | Class::Last => &counters.dropped_payload,
             }
             .increment(),
-            EnqueueOutcome::Gone => counters.dropped_link_gone.increment(),
+            EnqueueOutcome::LinkClosed => counters.dropped_link_gone.increment(),
             EnqueueOutcome::Overflow => {
                 counters.dropped_control.increment();
                 to.queue.close(CloseReason::TooSlow);

@@ -53,7 +53,7 @@ impl ClassQueue {
         self.pop()
     }
 
-    fn has_room(&self, frame: &Encoded, limit: usize) -> bool {
+    fn has_space(&self, frame: &Encoded, limit: usize) -> bool {
         self.bytes + frame.len() + FRAME_OVERHEAD <= limit
     }
 
@@ -63,7 +63,7 @@ impl ClassQueue {
             return EnqueueOutcome::Skipped;
         }
         let mut dropped = 0;
-        while !self.has_room(&frame, limit) && self.pop().is_some() {
+        while !self.has_space(&frame, limit) && self.pop().is_some() {
             dropped += 1;
         }
         self.push(frame);
@@ -129,16 +129,16 @@ impl ClassQueues {
         }
     }
 
-    /// The next frame that waits for the window, or a piece of it with about `room` bytes. Small
+    /// The next frame that waits for the window, or a piece of it with about `space` bytes. Small
     /// control frames and small announcements go between the pieces of a large frame.
-    fn pop_within(&mut self, room: usize) -> Option<(Class, Encoded)> {
+    fn pop_within(&mut self, space: usize) -> Option<(Class, Encoded)> {
         let Some(large) = &mut self.in_pieces else {
             let (class, frame) = self.pop()?;
-            if frame.len() <= room.max(MAX_UNSPLIT_FRAME) {
+            if frame.len() <= space.max(MAX_UNSPLIT_FRAME) {
                 return Some((class, frame));
             }
             let large = self.in_pieces.insert(SplitFrame::new(class, frame));
-            return Some((class, large.next(room)));
+            return Some((class, large.next(space)));
         };
         if let Some(frame) = self.control.pop_small(MAX_UNSPLIT_FRAME) {
             return Some((Class::Control, frame));
@@ -146,7 +146,7 @@ impl ClassQueues {
         if let Some(frame) = self.announce.pop_small(MAX_UNSPLIT_FRAME) {
             return Some((Class::Announce, frame));
         }
-        let (class, piece) = (large.class, large.next(room));
+        let (class, piece) = (large.class, large.next(space));
         if large.is_done() {
             self.in_pieces = None;
         }
@@ -156,7 +156,7 @@ impl ClassQueues {
     /// Whether a frame waits for the window.
     fn is_waiting(&self) -> bool {
         let queues = [&self.control, &self.announce, &self.payload, &self.history, &self.last];
-        self.in_pieces.is_some() || queues.iter().any(|lane| !lane.frames.is_empty())
+        self.in_pieces.is_some() || queues.iter().any(|queue| !queue.frames.is_empty())
     }
 
     /// The next frame by class: control first, then announcements and payloads; history when no
@@ -208,7 +208,7 @@ pub(crate) enum EnqueueOutcome {
     /// The frame did not fit, and the link cannot go on without it.
     Overflow,
     /// The link is closing or has ended.
-    Gone,
+    LinkClosed,
 }
 
 /// The outcome of a request of the writer for frames.
@@ -265,20 +265,20 @@ impl LinkQueue {
     pub(crate) fn push(&self, class: Class, frame: Encoded) -> EnqueueOutcome {
         let mut l = self.lock();
         if l.closing.is_some() || l.ended {
-            return EnqueueOutcome::Gone;
+            return EnqueueOutcome::LinkClosed;
         }
         let pushed = match class {
             Class::Liveness => l.liveness.push_over_oldest(frame, self.limit_liveness),
-            Class::Control if l.control.has_room(&frame, self.limit_control) => {
+            Class::Control if l.control.has_space(&frame, self.limit_control) => {
                 l.control.push(frame);
                 EnqueueOutcome::Queued
             }
-            Class::Last if l.last.has_room(&frame, self.limit_control) => {
+            Class::Last if l.last.has_space(&frame, self.limit_control) => {
                 l.last.push(frame);
                 EnqueueOutcome::Queued
             }
             Class::Control | Class::Last => EnqueueOutcome::Overflow,
-            Class::Payload if l.payload.has_room(&frame, self.limit_payload) => {
+            Class::Payload if l.payload.has_space(&frame, self.limit_payload) => {
                 l.payload.push(frame);
                 l.payloads_in += 1;
                 if !l.reported_half_full && l.payload.bytes > self.limit_payload / 2 {
@@ -288,7 +288,7 @@ impl LinkQueue {
                     EnqueueOutcome::Queued
                 }
             }
-            Class::History if l.history.has_room(&frame, self.limit_history) => {
+            Class::History if l.history.has_space(&frame, self.limit_history) => {
                 l.history.push(frame);
                 EnqueueOutcome::Queued
             }
@@ -329,16 +329,16 @@ impl LinkQueue {
             taken += frame.len();
             to(Class::Liveness, frame);
         }
-        let mut room = l.window.available(now);
+        let mut space = l.window.available(now);
         while taken < bytes
-            && room >= MIN_WINDOW_SPACE
-            && let Some((class, frame)) = l.pop_within(room)
+            && space >= MIN_WINDOW_SPACE
+            && let Some((class, frame)) = l.pop_within(space)
         {
             taken += frame.len();
-            room = room.saturating_sub(frame.len());
+            space = space.saturating_sub(frame.len());
             to(class, frame);
         }
-        let waits = room < MIN_WINDOW_SPACE && l.is_waiting();
+        let waits = space < MIN_WINDOW_SPACE && l.is_waiting();
         if waits {
             l.window.record_wait();
         }

@@ -34,21 +34,21 @@ pub(super) enum HistoryEnd {
 #[derive(Debug)]
 pub(super) struct Cursors {
     cursors: BTreeMap<CursorId, Cursor>,
-    names: u64,
+    last_id: u64,
     /// No cursor is before this entry.
     lowest: u64,
 }
 
 impl Default for Cursors {
     fn default() -> Self {
-        Cursors { cursors: BTreeMap::new(), names: 0, lowest: u64::MAX }
+        Cursors { cursors: BTreeMap::new(), last_id: 0, lowest: u64::MAX }
     }
 }
 
 impl Cursors {
     pub(super) fn open(&mut self, next: u64, history: HistoryEnd) -> CursorId {
-        self.names += 1;
-        let id = CursorId(self.names);
+        self.last_id += 1;
+        let id = CursorId(self.last_id);
         self.cursors.insert(id, Cursor { next, missed: MissedRanges::new(), history });
         self.lowest = self.lowest.min(next);
         id

@@ -129,7 +129,7 @@ impl Log {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets the bounds.
+    /// Sets the limits of bytes and age.
     pub(crate) fn set_bounds(&self, bytes: u64, age: Duration) {
         let mut state = self.lock();
         state.max_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);

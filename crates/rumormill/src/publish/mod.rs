@@ -37,8 +37,9 @@ enum PublishAttempt {
 /// long.
 #[derive(Clone, Copy)]
 enum YieldPolicy {
+    /// The publisher yields if whole batches wait to be signed.
     Yield,
-    /// The publisher has yielded already.
+    /// The publisher has yielded already, or waits in turn, and publishes at once.
     Continue,
 }
 

@@ -125,13 +125,13 @@ async fn refused(bytes: &[u8], counter: &str, why: &str) {
     stream.write_all(bytes).await.unwrap();
     stream.flush().await.unwrap();
     assert_eq!(b.wait_for_end(link).await, LinkDown::Local(CloseReason::ProtocolViolation));
-    let told = b
+    let reason = b
         .wait_for_event(|e| match e {
             Event::FrameRefused { peer, why } if *peer == mallory.id() => Some(why.clone()),
             _ => None,
         })
         .await;
-    assert!(told.contains(why), "{told}");
+    assert!(reason.contains(why), "{reason}");
     b.wait_for_event(|e| {
         matches!(e, Event::LinkClosed { peer, reason: CloseReason::ProtocolViolation }
             if *peer == mallory.id())

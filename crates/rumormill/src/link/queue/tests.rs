@@ -83,9 +83,9 @@ fn payload_or_history_that_does_not_fit_is_skipped_and_queued_frames_stay() {
 fn half_full_is_reported_once_until_queue_was_below_a_quarter() {
     let q = queue();
     let push = |n| q.push(Class::Payload, frame(n));
-    let told: Vec<EnqueueOutcome> = (0..7).map(push).collect();
-    assert_eq!(told[5], EnqueueOutcome::HalfFull);
-    assert_eq!(told.iter().filter(|p| **p == EnqueueOutcome::HalfFull).count(), 1);
+    let outcomes: Vec<EnqueueOutcome> = (0..7).map(push).collect();
+    assert_eq!(outcomes[5], EnqueueOutcome::HalfFull);
+    assert_eq!(outcomes.iter().filter(|p| **p == EnqueueOutcome::HalfFull).count(), 1);
     let drain = |n| (0..n).for_each(|_| assert!(next(&q).is_ok()));
     drain(3);
     assert!(
@@ -93,8 +93,8 @@ fn half_full_is_reported_once_until_queue_was_below_a_quarter() {
         "the queue was never below a quarter"
     );
     drain(5);
-    let told: Vec<EnqueueOutcome> = (0..4).map(push).collect();
-    assert_eq!(told[3], EnqueueOutcome::HalfFull);
+    let outcomes: Vec<EnqueueOutcome> = (0..4).map(push).collect();
+    assert_eq!(outcomes[3], EnqueueOutcome::HalfFull);
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn frames_are_taken_in_order_of_their_class_and_close_reason_comes_last() {
     q.push(Class::Liveness, frame(0));
     q.close(CloseReason::Leaving);
     q.close(CloseReason::Idle);
-    assert_eq!(q.push(Class::Control, frame(5)), EnqueueOutcome::Gone);
+    assert_eq!(q.push(Class::Control, frame(5)), EnqueueOutcome::LinkClosed);
     assert_eq!(next(&q), Ok((Class::Liveness, 0)));
     assert_eq!(next(&q), Ok((Class::Control, 1)));
     assert_eq!(next(&q), Ok((Class::Announce, 2)));
