@@ -245,6 +245,7 @@ impl Inbox {
             self.general_capacity.notify_waiters();
             return ServedLane::Shared;
         }
+        // Probes alternate with the lanes, so that neither starves the other.
         if !s.probes.is_empty() && (!s.probes_were_last || s.turns.is_empty()) {
             s.probes_were_last = true;
             s.take_probes(into);
@@ -253,6 +254,8 @@ impl Inbox {
         s.probes_were_last = false;
         while let Some(link) = s.turns.pop_front() {
             let Some(lane) = s.lanes.get_mut(&link) else { continue };
+            // A lane in debt earns a quantum and passes its turn. Debts are bounded, so a lane with
+            // credit is found after a bounded number of rounds.
             if lane.balance <= 0 {
                 lane.balance += LINK_QUANTUM_MICROS;
                 s.turns.push_back(link);

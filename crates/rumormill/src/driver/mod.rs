@@ -267,6 +267,8 @@ impl<C: Core> Driver<C> {
     /// Calls the core, and carries out all outputs that follow.
     fn step(&mut self, call: impl FnOnce(&mut C, Time)) {
         let outputs = &mut self.outputs;
+        // While earlier batches still wait for a writer, the core packs further messages into the
+        // next ones.
         let hold = self.context.own_batches.has_waiting();
         let Some(mut can_publish) = self.shared_core.with(|core, now| {
             core.hold_back(hold);
@@ -277,6 +279,8 @@ impl<C: Core> Driver<C> {
             return;
         };
         loop {
+            // An output can cause an input at once (a full queue, a change without a store), and
+            // that input further outputs: both are drained before the driver waits again.
             while let Some(output) = self.outputs.pop_front() {
                 self.carry_out(output);
             }
@@ -291,6 +295,7 @@ impl<C: Core> Driver<C> {
             };
             can_publish = admits;
         }
+        // The window may have opened: the publisher whose turn it is tries again.
         if can_publish && self.shared_core.has_blocked_publisher() {
             self.shared_core.window_opened.notify_one();
         }

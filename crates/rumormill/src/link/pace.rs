@@ -187,12 +187,15 @@ impl SendWindow {
         if let (Some((delay, in_flight)), Some(base)) = (self.round, self.base) {
             let queueing = delay.saturating_sub(base);
             if queueing > target {
+                // The window cannot shrink further, so this link does not cause the delay.
                 if self.window == MIN_WINDOW {
                     self.base = Some(delay);
                 }
+                // Shrinks to the bytes that would have met the target, at most by a factor of four.
                 let wanted = in_flight as f64 * (base + target).as_secs_f64() / delay.as_secs_f64();
                 self.window = (wanted as u64).clamp(self.window / 4, self.window).max(MIN_WINDOW);
             } else if queueing <= target / 2 {
+                // Grows faster while almost nothing is queued on the path.
                 let factor = if queueing <= target / 4 { 4 } else { 2 };
                 let most = if self.limited { MAX_WINDOW } else { MAX_UNUSED_WINDOW };
                 self.window = (self.window * factor).min(most).max(self.window);

@@ -291,6 +291,7 @@ impl Database {
         }
         let change = |t: &WriteTransaction| ops.into_iter().try_for_each(|op| apply_op(t, op));
         let result = catch_panic(|| self.transaction(change));
+        // After an I/O error or a panic the library refuses to continue with the open file.
         if result.is_err() {
             self.close();
         }

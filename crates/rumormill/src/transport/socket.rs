@@ -81,12 +81,15 @@ impl AsyncRead for Socket {
         let this = &mut *self;
         if this.from == this.to {
             if !this.busy {
+                // An idle connection reads into the buffer of the caller. A full buffer makes it
+                // busy.
                 let before = buf.filled().len();
                 ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
                 this.counters.socket_bytes_in.add((buf.filled().len() - before) as u64);
                 this.busy = buf.remaining() == 0;
                 return Poll::Ready(Ok(()));
             }
+            // A busy connection reads ahead, until a read returns little.
             if this.ahead.is_empty() {
                 this.ahead = take_buffer();
             }
