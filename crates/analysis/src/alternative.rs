@@ -1,5 +1,5 @@
-//! Other laws for the same tail, and the test that tells which one is nearer to the data:
-//! Clauset, Shalizi and Newman (2009), section 5 and appendix C, after Vuong (1989).
+//! Alternative laws for the same tail, and the test of which law fits the data better: Clauset,
+//! Shalizi and Newman (2009), section 5 and appendix C, after Vuong (1989).
 
 use libm::{exp, expm1, log, log1p};
 use serde::{Deserialize, Serialize};
@@ -11,15 +11,15 @@ use crate::special::{ln_normal_mass, ln_normal_tail, two_sided_p};
 /// A difference in likelihood with a larger p than this may be chance (section 5).
 pub const SIGNIFICANT: f64 = 0.1;
 
-/// Which law is significantly nearer to the data.
+/// The law that fits the data significantly better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Favours {
+pub enum FavouredLaw {
     /// The power law.
     PowerLaw,
     /// The alternative.
     Alternative,
-    /// The data do not tell: p is not below [`SIGNIFICANT`].
+    /// The test is inconclusive: p is not below [`SIGNIFICANT`].
     Neither,
 }
 
@@ -32,10 +32,11 @@ pub struct Comparison {
     /// R divided by its standard deviation: √n times the standard deviation of the difference per
     /// observation.
     pub normalised: f64,
-    /// Two-sided: how likely so large a ratio is if both laws are equally far from the truth.
+    /// Two-sided: the probability of a ratio this large if both laws are equally far from the
+    /// truth.
     pub p: f64,
     /// The verdict at the level [`SIGNIFICANT`].
-    pub favours: Favours,
+    pub favours: FavouredLaw,
 }
 
 impl Comparison {
@@ -48,13 +49,13 @@ impl Comparison {
         let mean = ratio / n;
         let variance = each.iter().map(|(d, c)| c * (d - mean) * (d - mean)).sum::<f64>() / n;
         let deviation = (n * variance).sqrt();
-        // Laws that agree at every value have no ratio to speak of.
+        // Laws that agree at every value have no meaningful ratio.
         let normalised = if deviation > 0.0 { ratio / deviation } else { 0.0 };
         let p = two_sided_p(normalised);
         let favours = match ratio {
-            _ if p.is_nan() || p >= SIGNIFICANT => Favours::Neither,
-            r if r > 0.0 => Favours::PowerLaw,
-            _ => Favours::Alternative,
+            _ if p.is_nan() || p >= SIGNIFICANT => FavouredLaw::Neither,
+            r if r > 0.0 => FavouredLaw::PowerLaw,
+            _ => FavouredLaw::Alternative,
         };
         Self { ratio, normalised, p, favours }
     }
@@ -134,13 +135,13 @@ pub struct Lognormal {
     ln_norm: f64,
 }
 
-/// How far below the tail, in standard deviations, the mean of the logarithm may lie. At the end
-/// the lognormal is straight on doubly logarithmic axes for all data there are.
-const FURTHEST: f64 = 100.0;
+/// How far below the tail, in standard deviations, the mean of the logarithm may lie. At this limit
+/// the lognormal is straight on doubly logarithmic axes over the range of any data.
+const MAX_CUTOFF_SIGMAS: f64 = 100.0;
 
-/// Above this the density at x is the mass between x - 1/2 and x + 1/2 to 12 digits, and the
-/// difference of two tails is not.
-const DENSE: u64 = 1_000_000;
+/// Above this value the density at x equals the mass between x - 1/2 and x + 1/2 to 12 digits,
+/// while the difference of two tails loses digits.
+const DENSITY_FROM: u64 = 1_000_000;
 
 impl Lognormal {
     /// The law of greatest likelihood for the part of `data` that `power` was fitted to, with the
@@ -155,14 +156,14 @@ impl Lognormal {
         let (xmin, xmax) = (power.law.xmin(), power.law.xmax());
         let tail = tail(data, xmin);
         let n: f64 = tail.iter().map(|b| b.1 as f64).sum();
-        // Searched for in terms of the distance of the cutoff from μ in units of σ, and the local
-        // exponent at the cutoff: along the ridge towards the power law the latter stands still.
+        // The search uses the distance of the cutoff from μ in units of σ, and the local exponent
+        // at the cutoff: along the ridge towards the power law the latter is constant.
         let law = |[cut, slope]: [f64; 2]| {
             let sigma = local_exponent(cut) / exp(slope);
             Self::new(log(xmin as f64 - 0.5) - cut * sigma, sigma, xmin, xmax)
         };
         let cost = |at: [f64; 2]| {
-            if !(-15.0..=FURTHEST).contains(&at[0]) || at[1].abs() > 12.0 {
+            if !(-15.0..=MAX_CUTOFF_SIGMAS).contains(&at[0]) || at[1].abs() > 12.0 {
                 return f64::INFINITY;
             }
             let cost = -law(at).ln_likelihood(tail) / n;
@@ -176,7 +177,7 @@ impl Lognormal {
                 best = found;
             }
         }
-        // Once more from there: a simplex that has shrunk too early grows again.
+        // Restarts from there: a simplex that has shrunk too early grows again.
         law(descend(&cost, best.0, [0.3, 0.1]).0)
     }
 
@@ -193,7 +194,7 @@ impl Lognormal {
     #[must_use]
     pub fn ln_pmf(&self, x: u64) -> f64 {
         let at = |edge: f64| (log(edge) - self.mu) / self.sigma;
-        if x > DENSE {
+        if x > DENSITY_FROM {
             let z = at(x as f64);
             let ln_density = -z * z / 2.0 - log(core::f64::consts::TAU) / 2.0;
             return ln_density - log(self.sigma * x as f64) - self.ln_norm;
@@ -206,14 +207,14 @@ impl Lognormal {
     }
 }
 
-/// About the hazard rate of the normal law at `z`, without its exponentials: z far above zero,
+/// Approximates the hazard rate of the normal law at `z` without exponentials: z far above zero,
 /// 1/|z| far below.
 fn local_exponent(z: f64) -> f64 {
     let root = (z * z + 4.0).sqrt();
     if z > 0.0 { (z + root) / 2.0 } else { 2.0 / (root - z) }
 }
 
-/// Minimum of a function of two variables, after Nelder and Mead (1965).
+/// The minimum of a function of two variables, after Nelder and Mead (1965).
 fn descend(f: &impl Fn([f64; 2]) -> f64, start: [f64; 2], size: [f64; 2]) -> ([f64; 2], f64) {
     let corners = [start, [start[0] + size[0], start[1]], [start[0], start[1] + size[1]]];
     let mut simplex = corners.map(|at| (at, f(at)));
@@ -224,7 +225,8 @@ fn descend(f: &impl Fn([f64; 2]) -> f64, start: [f64; 2], size: [f64; 2]) -> ([f
         if extent < 1e-6 && worst.1 - best.1 < 1e-12 {
             break;
         }
-        // The point `t` times as far beyond the better two as the worst is before them.
+        // The point on the line from the worst corner through the centre of the better two, `t`
+        // times as far beyond the centre as the worst corner is before it.
         let along = |t: f64| {
             let coordinate = |i: usize| {
                 let centre = (best.0[i] + middle.0[i]) / 2.0;
@@ -314,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lognormal_is_found_again() {
+    fn fit_recovers_parameters_of_a_lognormal() {
         let law = Lognormal::new(3.0, 0.7, 3, None);
         let counts = (3..2000).map(|x| (x, (1e6 * law.ln_pmf(x).exp()).round() as u64));
         let data = Histogram::from_counts(counts);
@@ -323,23 +325,23 @@ mod tests {
     }
 
     #[test]
-    fn verdicts_are_those_of_the_law_that_made_the_data() {
+    fn comparison_favours_the_law_that_generated_the_data() {
         let data = geometric(10_000.0);
         let power = fitted(&data, Bound::None);
-        assert_eq!(against_exponential(&data, &power).favours, Favours::Alternative);
+        assert_eq!(against_exponential(&data, &power).favours, FavouredLaw::Alternative);
         for (xmax, bound) in [(None, Bound::None), (Some(200), Bound::At(200))] {
             let law = ZetaLaw::new(2.3, 3, xmax).unwrap();
             let data = law.sample(10_000, &mut stream(3, b"test----", 0));
             let power = fitted(&data, bound);
             let exponential = against_exponential(&data, &power);
-            assert_eq!(exponential.favours, Favours::PowerLaw, "{exponential:?}");
+            assert_eq!(exponential.favours, FavouredLaw::PowerLaw, "{exponential:?}");
             let lognormal = against_lognormal(&data, &power);
-            assert_eq!(lognormal.favours, Favours::Neither, "{lognormal:?}");
+            assert_eq!(lognormal.favours, FavouredLaw::Neither, "{lognormal:?}");
         }
     }
 
     #[test]
-    fn a_rising_or_flat_tail_has_a_rate_too() {
+    fn rising_and_flat_tails_have_a_rate() {
         for (counts, sign) in [([10, 20, 40], -1.0), ([20, 20, 20], 0.0), ([40, 20, 10], 1.0)] {
             let data = Histogram::from_counts((1..).zip(counts));
             let rate = Exponential::fit(&data, &fitted(&data, Bound::Largest)).rate;

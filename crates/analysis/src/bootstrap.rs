@@ -1,4 +1,4 @@
-//! How plausible a fitted power law is: the semi-parametric bootstrap of Clauset, Shalizi and
+//! The plausibility of a fitted power law: the semi-parametric bootstrap of Clauset, Shalizi and
 //! Newman (2009), section 4.1.
 
 use rand::Rng;
@@ -9,14 +9,15 @@ use crate::random::{binomial, stream};
 use crate::zeta_law::Sampler;
 
 /// The share of `replicates` data sets whose Kolmogorov-Smirnov distance is at least that of
-/// `fitted`. Each has as many observations as `data`: in the tail they come from the fitted law,
-/// below it from the data, and each is fitted as the data were, `cutoff` and `bound` included.
+/// `fitted`. Each has as many observations as `data`: in the tail they are drawn from the fitted
+/// law, below it from the data. Each is fitted in the same way as the data, `cutoff` and `bound`
+/// included.
 ///
-/// Below 0.1 the power law is ruled out: data that do follow it look as bad as that in one case of
-/// ten. Above, it is not proven; few observations rule out nothing. The error of p is about
-/// 1 / (2 √replicates), so 2500 replicates are good for two decimals.
+/// Below 0.1 the power law is ruled out: data that follow the law have so large a distance in one
+/// case of ten. Above 0.1 the law is not proven; few observations rule out nothing. The error of p
+/// is about 1 / (2 √replicates), so 2500 replicates give two decimals.
 ///
-/// None without replicates, or if no replicate could be fitted. Costs one draw and one fit per
+/// `None` without replicates, or if no replicate could be fitted. Costs one draw and one fit per
 /// replicate, on histograms, so the number of observations hardly matters.
 #[must_use]
 pub fn p_value(
@@ -33,7 +34,7 @@ pub fn p_value(
     for index in 0..replicates {
         let mut rng = stream(seed, b"replicat", u64::from(index));
         let replicate = draw(data.n(), fitted.tail, &sampler, below, &mut rng);
-        // A replicate without a tail tells nothing, and there are hardly ever any.
+        // A replicate without a tail is skipped; such replicates are very rare.
         if let Ok(other) = fit(&replicate, cutoff, bound) {
             fits += 1;
             worse += u32::from(other.ks >= fitted.ks);
@@ -66,11 +67,11 @@ fn draw(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::power_law::LEAST_TAIL;
+    use crate::power_law::MIN_TAIL;
     use crate::random::unit;
     use crate::zeta_law::ZetaLaw;
 
-    const SCAN: Cutoff = Cutoff::Scan { least_tail: LEAST_TAIL };
+    const SCAN: Cutoff = Cutoff::Scan { min_tail: MIN_TAIL };
 
     fn p(data: &Histogram, cutoff: Cutoff, bound: Bound, replicates: u32) -> Option<f64> {
         let fitted = fit(data, cutoff, bound).unwrap();
@@ -78,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replicate_has_the_shares_of_the_data() {
+    fn replicate_has_the_value_shares_of_the_data() {
         let data = Histogram::from_counts([(0, 1000), (1, 3000), (2, 2000), (3, 4000), (5, 1000)]);
         let law = ZetaLaw::new(2.5, 3, Some(9)).unwrap();
         let mut rng = stream(1, b"test----", 0);
@@ -91,14 +92,14 @@ mod tests {
     }
 
     #[test]
-    fn p_is_not_known_without_replicates() {
+    fn p_value_is_none_without_replicates() {
         let data = Histogram::from_counts([(3, 50), (4, 30), (5, 20)]);
         assert_eq!(p(&data, SCAN, Bound::None, 0), None);
     }
 
-    /// With fixed cutoffs p is uniform where the law holds, but for its error.
+    /// With fixed cutoffs, p is uniformly distributed where the law holds, up to its error.
     #[test]
-    fn p_is_uniform_under_the_law() {
+    fn p_value_is_uniform_for_data_that_follow_the_law() {
         for (xmax, bound) in [(None, Bound::None), (Some(50), Bound::At(50))] {
             let law = ZetaLaw::new(2.4, 3, xmax).unwrap();
             let mut all: Vec<f64> = (0..200)
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_right_law_stays_and_an_exponential_goes() {
+    fn right_law_is_accepted_and_exponential_is_ruled_out() {
         let kept = |xmax, bound| {
             let law = ZetaLaw::new(2.3, 3, xmax).unwrap();
             (0..20u64)
@@ -139,10 +140,10 @@ mod tests {
         assert_eq!(p(&exponential, at_start.0, Bound::Largest, at_start.1), Some(0.0));
     }
 
-    /// A scan may take refuge in the last few hundred of 10,000 values, where a power law is not
-    /// always ruled out; but it cannot keep more.
+    /// A scan may choose the last few hundred of 10,000 values as the tail, for which a power law
+    /// is not always ruled out; but it cannot choose a larger tail.
     #[test]
-    fn a_scan_of_an_exponential_keeps_little_and_mostly_goes() {
+    fn scan_of_exponential_data_finds_a_small_tail_and_mostly_rules_the_law_out() {
         let geometric = |index| {
             let mut rng = stream(8, b"test----", index);
             let value = |_| 3 + (libm::log(1.0 - unit(&mut rng)) / libm::log(0.8)).floor() as u64;

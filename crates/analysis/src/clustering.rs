@@ -1,10 +1,10 @@
-//! Triangles, and whether hubs are linked with hubs.
+//! Triangles, and degree correlation.
 
 use serde::{Deserialize, Serialize};
 
 use crate::graph::Graph;
 
-/// How many of the pairs that have a neighbour in common are neighbours themselves.
+/// Among all pairs with a common neighbour, how many are neighbours themselves.
 ///
 /// Exact for every size: listing all triangles from the end of lower degree takes about half a
 /// second for a million nodes of an overlay.
@@ -41,10 +41,10 @@ impl Clustering {
     }
 }
 
-/// In how many triangles each node is.
+/// The number of triangles at each node.
 ///
-/// Every edge is taken from its end of lower degree, so no node has more than √(2m) edges to look
-/// through, and each triangle is found once, at its lowest node.
+/// Every edge is listed at its end of lower degree, so no node has more than √(2m) edges to visit,
+/// and each triangle is found once, at its lowest node.
 fn triangles(graph: &Graph) -> Vec<u64> {
     let rank = |v: u32| (graph.degree(v), v);
     let mut starts = Vec::with_capacity(graph.len() + 1);
@@ -57,7 +57,7 @@ fn triangles(graph: &Graph) -> Vec<u64> {
     starts.push(upward.len());
     let above = |v: u32| &upward[starts[v as usize]..starts[v as usize + 1]];
     let mut counts = vec![0; graph.len()];
-    // Which node's upward neighbours are marked: a mark is the node's index plus one.
+    // The node whose upward neighbours are marked: a mark is the node's index plus one.
     let mut mark = vec![0u32; graph.len()];
     for a in graph.nodes() {
         for &b in above(a) {
@@ -77,7 +77,8 @@ fn triangles(graph: &Graph) -> Vec<u64> {
 }
 
 /// Degree assortativity: the correlation of the degrees at both ends of an edge, from -1 to 1
-/// (Newman, Physical Review Letters 89 (2002), equation 4). Above 0 hubs are linked with hubs.
+/// (Newman, Physical Review Letters 89 (2002), equation 4). Above 0, hubs tend to be linked with
+/// hubs.
 ///
 /// None without edges or if all ends have the same degree.
 #[must_use]
@@ -103,7 +104,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn known_graphs() {
+    fn clustering_and_assortativity_match_known_graphs() {
         // A triangle with a tail.
         let graph = Graph::new(4, &[(0, 1), (1, 2), (2, 0), (2, 3)]).unwrap();
         let c = Clustering::new(&graph);
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn undefined_values() {
+    fn assortativity_is_none_and_clustering_zero_where_undefined() {
         let ring = Graph::new(3, &[(0, 1), (1, 2), (2, 0)]).unwrap();
         assert_eq!(assortativity(&ring), None);
         assert_eq!(assortativity(&Graph::default()), None);
@@ -126,7 +127,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn triangles_are_those_of_all_triples(
+        fn triangle_count_equals_a_search_over_all_triples(
             edges in prop::collection::vec((0u32..14, 0u32..14), 0..80),
         ) {
             let edges: Vec<_> = edges.into_iter().filter(|(a, b)| a != b).collect();

@@ -2,8 +2,8 @@
 
 use crate::graph::Graph;
 
-/// The connected components of a graph, largest first; of equal ones the one with the smallest
-/// node first.
+/// The connected components of a graph, largest first; components of equal size are ordered by
+/// their smallest node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Components {
     sizes: Vec<usize>,
@@ -14,12 +14,12 @@ impl Components {
     /// The components of `graph`.
     #[must_use]
     pub fn new(graph: &Graph) -> Self {
-        const UNSEEN: u32 = u32::MAX;
-        let mut membership = vec![UNSEEN; graph.len()];
+        const UNLABELLED: u32 = u32::MAX;
+        let mut membership = vec![UNLABELLED; graph.len()];
         let mut sizes = Vec::new();
         let mut open = Vec::new();
         for start in graph.nodes() {
-            if membership[start as usize] != UNSEEN {
+            if membership[start as usize] != UNLABELLED {
                 continue;
             }
             let label = sizes.len() as u32;
@@ -29,7 +29,7 @@ impl Components {
             while let Some(node) = open.pop() {
                 size += 1;
                 for &next in graph.neighbours(node) {
-                    if membership[next as usize] == UNSEEN {
+                    if membership[next as usize] == UNLABELLED {
                         membership[next as usize] = label;
                         open.push(next);
                     }
@@ -83,7 +83,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn largest_first_and_equals_by_smallest_node() {
+    fn components_are_ordered_by_size_then_by_smallest_node() {
         let graph = Graph::new(8, &[(0, 1), (4, 5), (5, 6), (7, 2)]).unwrap();
         let components = Components::new(&graph);
         assert_eq!(components.sizes(), [3, 2, 2, 1]);
@@ -94,7 +94,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn edges_stay_inside(edges in prop::collection::vec((0u32..40, 40u32..60), 0..60)) {
+        fn both_ends_of_every_edge_are_in_one_component(
+            edges in prop::collection::vec((0u32..40, 40u32..60), 0..60),
+        ) {
             let graph = Graph::new(60, &edges).unwrap();
             let components = Components::new(&graph);
             prop_assert_eq!(components.sizes().iter().sum::<usize>(), 60);

@@ -1,10 +1,10 @@
-//! When a measured value has settled.
+//! The time at which a measured value has settled.
 
-/// The first time from which on the condition holds for every sample to the end. None if it does
-/// not hold for the last one, or there are no samples.
+/// The first time from which the condition holds for every later sample. `None` if it does not hold
+/// for the last sample, or if there are no samples.
 ///
-/// Samples are pairs of a time, in any unit, and a value, in order of time. Between two samples
-/// nothing is known, so the answer is late by up to the time between them.
+/// Samples are pairs of a time, in any unit, and a value, in order of time. The value between two
+/// samples is unknown, so the result is late by at most the time between them.
 ///
 /// ```
 /// use rumormill_analysis::settled_since;
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_stretch_counts() {
+    fn settled_time_is_that_of_the_last_uninterrupted_stretch() {
         let samples = [(0, 1.0), (1, 5.0), (2, 1.0), (3, 5.5), (4, 4.5)];
         assert_eq!(settled_near(samples, 5.0, 0.5), Some(3));
         assert_eq!(settled_near(samples, 5.0, 0.4), None);

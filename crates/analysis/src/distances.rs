@@ -1,4 +1,4 @@
-//! How far nodes are from each other: diameter and mean path length of the largest component.
+//! Distances between nodes: diameter and mean path length of the largest component.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,14 +6,14 @@ use crate::components::Components;
 use crate::graph::Graph;
 use crate::random::{choose, stream};
 
-/// Up to so many nodes in the largest component, a search from each of them gives exact values.
+/// Up to this many nodes in the largest component, a search from each of them gives exact values.
 pub const EXACT_UP_TO: usize = 2000;
 
 /// The longest of all shortest paths, in hops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Diameter {
-    /// Exactly so much.
+    /// The exact value.
     Exact(u32),
     /// A path of this length exists; there may be longer ones.
     AtLeast(u32),
@@ -40,7 +40,7 @@ pub struct Distances {
     pub mean_path: f64,
     /// Standard error of the mean: 0 where it is exact, none with a single source.
     pub mean_path_error: Option<f64>,
-    /// From how many nodes was searched for the mean; from all, if it is exact.
+    /// The number of nodes that were searched from; all nodes if the mean is exact.
     pub sources: usize,
 }
 
@@ -106,32 +106,32 @@ pub fn hops_from(graph: &Graph, source: u32) -> Vec<Option<u32>> {
     if (source as usize) < graph.len() {
         search.from(graph, source);
     }
-    search.hops.iter().map(|&h| (h != Search::UNSEEN).then_some(h)).collect()
+    search.hops.iter().map(|&h| (h != Search::UNREACHED).then_some(h)).collect()
 }
 
-/// What one breadth-first search found.
-struct Reach {
+/// The result of one breadth-first search.
+struct SearchResult {
     furthest: u32,
     furthest_hops: u32,
     total_hops: u64,
 }
 
-/// Breadth-first searches over one graph, in memory that is used again.
+/// Breadth-first searches over one graph, with reused memory.
 struct Search {
     hops: Vec<u32>,
     queue: Vec<u32>,
 }
 
 impl Search {
-    const UNSEEN: u32 = u32::MAX;
+    const UNREACHED: u32 = u32::MAX;
 
     fn new(nodes: usize) -> Self {
-        Self { hops: vec![Self::UNSEEN; nodes], queue: Vec::with_capacity(nodes) }
+        Self { hops: vec![Self::UNREACHED; nodes], queue: Vec::with_capacity(nodes) }
     }
 
-    fn from(&mut self, graph: &Graph, source: u32) -> Reach {
+    fn from(&mut self, graph: &Graph, source: u32) -> SearchResult {
         for &node in &self.queue {
-            self.hops[node as usize] = Self::UNSEEN;
+            self.hops[node as usize] = Self::UNREACHED;
         }
         self.queue.clear();
         self.queue.push(source);
@@ -143,7 +143,7 @@ impl Search {
             let further = self.hops[node as usize] + 1;
             for &other in graph.neighbours(node) {
                 let hops = &mut self.hops[other as usize];
-                if *hops == Self::UNSEEN {
+                if *hops == Self::UNREACHED {
                     *hops = further;
                     total_hops += u64::from(further);
                     self.queue.push(other);
@@ -152,7 +152,7 @@ impl Search {
         }
         // The queue is in order of distance.
         let furthest = self.queue.last().copied().unwrap_or(source);
-        Reach { furthest, furthest_hops: self.hops[furthest as usize], total_hops }
+        SearchResult { furthest, furthest_hops: self.hops[furthest as usize], total_hops }
     }
 }
 
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_component_is_measured() {
+    fn only_the_largest_component_is_measured() {
         let graph = Graph::new(7, &[(0, 1), (3, 4), (4, 5), (5, 6)]).unwrap();
         let d = Distances::new(&graph, 1, 0).unwrap();
         assert_eq!((d.nodes, d.diameter), (4, Diameter::Exact(3)));
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn large_graphs_are_sampled_around_the_truth() {
+    fn large_graph_is_sampled_within_the_error_of_the_exact_mean() {
         // A path: the double sweep is exact on trees.
         let edges: Vec<_> = (0..2999).map(|i| (i, i + 1)).collect();
         let path = Graph::new(3000, &edges).unwrap();

@@ -1,47 +1,47 @@
-//! Everything that is asked of degrees at once: is this a power law, and which?
+//! A complete assessment of degrees: is this a power law, and with which exponent?
 
 use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::alternative::{Comparison, Favours, against_exponential, against_lognormal};
+use crate::alternative::{Comparison, FavouredLaw, against_exponential, against_lognormal};
 use crate::bootstrap::p_value;
 use crate::histogram::Histogram;
-use crate::power_law::{Bound, Cutoff, FitError, LEAST_TAIL, PowerLaw, fit};
+use crate::power_law::{Bound, Cutoff, FitError, MIN_TAIL, PowerLaw, fit};
 
 /// A p below this rules the power law out (Clauset, Shalizi, Newman (2009), section 4.1).
 pub const RULED_OUT: f64 = 0.1;
 
-/// What to fit, and how thoroughly.
+/// The options of a fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FitOptions {
     /// Where the tail begins, for both fits.
     pub cutoff: Cutoff,
-    /// Where the bounded law ends; none: at the largest value seen.
+    /// Where the bounded law ends; `None`: at the largest value in the data.
     pub xmax: Option<u64>,
-    /// How many replicates the bootstraps draw; with 0, p stays unknown.
+    /// The number of replicates of each bootstrap; with 0, p stays unknown.
     pub replicates: u32,
-    /// What the replicates are drawn from.
+    /// The seed of the replicates.
     pub seed: u64,
 }
 
 impl Default for FitOptions {
     /// Scans the lower cutoff, takes the largest value for the upper one, and draws no replicates.
     fn default() -> Self {
-        let cutoff = Cutoff::Scan { least_tail: LEAST_TAIL };
+        let cutoff = Cutoff::Scan { min_tail: MIN_TAIL };
         Self { cutoff, xmax: None, replicates: 0, seed: 0 }
     }
 }
 
-/// What the data say of a power law.
+/// The conclusion about a power law.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// p is below 0.1: the data are too far from the law.
     RuledOut,
-    /// An alternative is significantly nearer to the data.
+    /// An alternative law fits the data significantly better.
     AlternativeBetter,
-    /// Nothing speaks against the law, but p was not asked, or the exponential does as well.
+    /// Nothing contradicts the law, but p was not computed, or the exponential fits as well.
     Possible,
     /// p is 0.1 or more, the exponential is significantly worse and the lognormal not better.
     Supported,
@@ -52,21 +52,21 @@ impl Verdict {
         let favours = [exponential.favours, lognormal.favours];
         match p {
             Some(p) if p < RULED_OUT => Verdict::RuledOut,
-            _ if favours.contains(&Favours::Alternative) => Verdict::AlternativeBetter,
-            Some(_) if exponential.favours == Favours::PowerLaw => Verdict::Supported,
+            _ if favours.contains(&FavouredLaw::Alternative) => Verdict::AlternativeBetter,
+            Some(_) if exponential.favours == FavouredLaw::PowerLaw => Verdict::Supported,
             _ => Verdict::Possible,
         }
     }
 }
 
-/// A report: the power law without an upper end, the one with an upper end, and for both the test
-/// of fit and the comparison with other laws on the same tail.
+/// A report: the power law without an upper end, the power law with an upper end, and for both the
+/// goodness of fit and the comparison with other laws on the same tail.
 ///
-/// How much data it takes: about 50 observations in the tail for an exponent that is not biased,
-/// about 1000 for a lower cutoff and an exponent to rely on (section 3 of the paper). With fewer
-/// than some hundreds p is high and the comparisons favour neither, whatever the law is (sections
-/// 4 and 5). A scan may also cut so much off that hardly anything is left to judge: look at `tail`
-/// beside `n`, and fix the cutoff where it is known.
+/// Required data: about 50 observations in the tail for an unbiased exponent, about 1000 for a
+/// reliable lower cutoff and exponent (section 3 of the paper). With fewer than some hundreds, p is
+/// high and the comparisons favour neither law, whatever the true law is (sections 4 and 5). A scan
+/// may also cut off so much that hardly any data are left: compare `tail` with `n`, and fix the
+/// cutoff where it is known.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fit {
     /// Number of observations, zeros included.
@@ -75,49 +75,48 @@ pub struct Fit {
     pub alpha: f64,
     /// Its standard error.
     pub alpha_error: f64,
-    /// Whether it sits at the end of the range searched, and means nothing.
+    /// Whether it is at the end of the range searched, and therefore meaningless.
     pub alpha_at_bound: bool,
     /// Lower cutoff.
     pub xmin: u64,
     /// Kolmogorov-Smirnov distance.
     pub ks: f64,
-    /// Bootstrap p, if asked: below 0.1 the power law is ruled out. See
-    /// [`p_value`].
+    /// Bootstrap p, if requested: below 0.1 the power law is ruled out. See [`p_value`].
     pub p: Option<f64>,
     /// Observations in the tail, from xmin on.
     pub tail: u64,
-    /// Against the discrete exponential.
+    /// The comparison with the discrete exponential.
     pub exponential: Comparison,
-    /// Against the discrete lognormal.
+    /// The comparison with the discrete lognormal.
     pub lognormal: Comparison,
-    /// What follows for the law without an upper end.
+    /// The conclusion for the law without an upper end.
     pub verdict: Verdict,
     /// Exponent of the law with an upper end.
     pub bounded_alpha: f64,
     /// Its standard error.
     pub bounded_alpha_error: f64,
-    /// Whether it sits at the end of the range searched, and means nothing.
+    /// Whether it is at the end of the range searched, and therefore meaningless.
     pub bounded_alpha_at_bound: bool,
     /// Lower cutoff of the bounded fit.
     pub bounded_xmin: u64,
-    /// Upper cutoff, given or the largest value seen.
+    /// Upper cutoff, given or the largest value in the data.
     pub bounded_xmax: u64,
     /// Kolmogorov-Smirnov distance of the bounded fit.
     pub bounded_ks: f64,
-    /// Bootstrap p of the bounded fit, if asked.
+    /// Bootstrap p of the bounded fit, if requested.
     pub bounded_p: Option<f64>,
     /// Observations in the tail of the bounded fit.
     pub bounded_tail: u64,
-    /// The bounded law against the discrete exponential with the same ends.
+    /// The comparison of the bounded law with the discrete exponential with the same ends.
     pub bounded_exponential: Comparison,
-    /// The bounded law against the discrete lognormal with the same ends.
+    /// The comparison of the bounded law with the discrete lognormal with the same ends.
     pub bounded_lognormal: Comparison,
-    /// What follows for the law with an upper end.
+    /// The conclusion for the law with an upper end.
     pub bounded_verdict: Verdict,
 }
 
-/// One law with everything that was asked of it.
-struct Judged {
+/// One fitted law with its p, comparisons and verdict.
+struct LawAssessment {
     fit: PowerLaw,
     p: Option<f64>,
     exponential: Comparison,
@@ -125,7 +124,7 @@ struct Judged {
     verdict: Verdict,
 }
 
-impl Judged {
+impl LawAssessment {
     fn new(data: &Histogram, bound: Bound, options: &FitOptions) -> Result<Self, FitError> {
         let fit = fit(data, options.cutoff, bound)?;
         let how = (options.cutoff, bound);
@@ -138,15 +137,15 @@ impl Judged {
 }
 
 impl Fit {
-    /// Fits both laws and judges them.
+    /// Fits and assesses both laws.
     ///
     /// # Errors
     ///
-    /// If there are too few values, or all are equal, or the cutoffs do not hold them.
+    /// If there are too few values, or all values are equal, or the cutoffs exclude some of them.
     pub fn new(data: &Histogram, options: &FitOptions) -> Result<Self, FitError> {
-        let free = Judged::new(data, Bound::None, options)?;
+        let free = LawAssessment::new(data, Bound::None, options)?;
         let end = options.xmax.map_or(Bound::Largest, Bound::At);
-        let bounded = Judged::new(data, end, options)?;
+        let bounded = LawAssessment::new(data, end, options)?;
         Ok(Self {
             n: data.n(),
             alpha: free.fit.law.alpha(),
@@ -178,7 +177,7 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Verdict::RuledOut => "ruled out",
-            Verdict::AlternativeBetter => "another law is nearer",
+            Verdict::AlternativeBetter => "another law fits better",
             Verdict::Possible => "possible",
             Verdict::Supported => "supported",
         })
@@ -226,9 +225,9 @@ mod tests {
     use crate::zeta_law::ZetaLaw;
     use proptest::prelude::*;
 
-    /// What the overlay aims at: the zeta law on [3, k_max].
+    /// The overlay draws target degrees from the zeta law on [3, k_max].
     #[test]
-    fn the_overlays_own_law_is_recognised() {
+    fn degree_law_of_the_overlay_is_recognised() {
         let law = ZetaLaw::new(2.4, 3, Some(60)).unwrap();
         let data = law.sample(20_000, &mut stream(11, b"test----", 0));
         let options = FitOptions { replicates: 100, seed: 1, ..FitOptions::default() };
@@ -236,7 +235,7 @@ mod tests {
         assert_eq!((fit.bounded_xmin, fit.bounded_xmax, fit.n), (3, 60, 20_000));
         assert!((fit.bounded_alpha - 2.4).abs() < 4.0 * fit.bounded_alpha_error);
         assert_eq!(fit.bounded_verdict, Verdict::Supported, "{fit}");
-        // Without the upper end the same data are no power law from 3 on.
+        // Without the upper end, the same data do not follow a power law from 3 on.
         let options = FitOptions { cutoff: Cutoff::At(3), ..options };
         let cut = Fit::new(&data, &options).unwrap();
         assert_eq!(cut.verdict, Verdict::RuledOut, "{cut}");
@@ -244,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_is_json_and_repeats() {
+    fn report_is_reproducible_and_round_trips_through_json() {
         let data = ZetaLaw::new(2.4, 3, None).unwrap().sample(500, &mut stream(1, b"test----", 0));
         let options = FitOptions { replicates: 20, seed: 3, ..FitOptions::default() };
         let fit = Fit::new(&data, &options).unwrap();
@@ -258,15 +257,15 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(60))]
-        /// Whatever the histogram, there is a report with finite numbers, or an error.
+        /// For every histogram there is a report with finite numbers, or an error.
         #[test]
-        fn any_histogram_is_fitted_or_refused(
+        fn any_histogram_is_fitted_with_finite_numbers_or_refused(
             counts in prop::collection::vec((any::<u64>(), 0u32..64, 0u64..20), 0..12),
             cutoff in prop::option::of(0u64..20), xmax in prop::option::of(1u64..100),
         ) {
             let data =
                 Histogram::from_counts(counts.into_iter().map(|(x, down, c)| (x >> down, c)));
-            let scan = Cutoff::Scan { least_tail: LEAST_TAIL };
+            let scan = Cutoff::Scan { min_tail: MIN_TAIL };
             let cutoff = cutoff.map_or(scan, Cutoff::At);
             let options = FitOptions { cutoff, xmax, replicates: 2, seed: 1 };
             if let Ok(fit) = Fit::new(&data, &options) {

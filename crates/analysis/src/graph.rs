@@ -2,52 +2,52 @@
 
 use crate::Histogram;
 
-/// Why a list of edges is no graph.
+/// Why a list of edges is not a graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum GraphError {
     /// An edge names a node that does not exist.
     #[error("an edge names node {node}, and there are {nodes} nodes")]
     NoSuchNode {
-        /// The index named.
+        /// The index in the edge.
         node: u32,
-        /// How many nodes there are.
+        /// The number of nodes.
         nodes: usize,
     },
-    /// An edge leads from a node to itself.
-    #[error("an edge leads from node {node} to itself")]
+    /// An edge connects a node with itself.
+    #[error("an edge connects node {node} with itself")]
     SelfLoop {
         /// The node.
         node: u32,
     },
-    /// More nodes or edge ends than 32 bits count.
+    /// More nodes or edge ends than fit into 32 bits.
     #[error(
         "{nodes} nodes and {edges} edges are too many: both ends of all edges must fit 32 bits"
     )]
     TooLarge {
-        /// How many nodes were asked for.
+        /// The number of nodes requested.
         nodes: usize,
-        /// How many edges were listed.
+        /// The number of edges listed.
         edges: usize,
     },
 }
 
 /// An undirected graph without self-loops and parallel edges, over the nodes 0..n.
 ///
-/// The neighbours of all nodes lie in one array, ascending per node, and a second array says where
-/// each node's begin (compressed sparse rows): 4 bytes per node and 8 per edge, so a million nodes
-/// with 2.5 million edges are 24 MB, and every search reads memory mostly in order. Nothing else
-/// that a graph library has to offer would be used here.
+/// The neighbours of all nodes are in one array, ascending per node, and a second array holds the
+/// start of each node's range (compressed sparse rows): 4 bytes per node and 8 per edge, so a
+/// million nodes with 2.5 million edges take 24 MB, and every search reads memory mostly in order.
+/// A graph library would add nothing that is needed here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Graph {
-    /// n + 1 places in `neighbours`.
+    /// n + 1 offsets into `neighbours`.
     offsets: Vec<u32>,
     neighbours: Vec<u32>,
     merged: usize,
 }
 
 impl Graph {
-    /// The graph with `nodes` nodes and these edges, in any order and direction. An edge that is
-    /// listed more than once counts once; [`Graph::merged`] says how many were.
+    /// The graph with `nodes` nodes and these edges, in any order and direction. An edge listed
+    /// more than once counts once; [`Graph::merged`] returns the number of duplicates.
     ///
     /// # Errors
     ///
@@ -76,9 +76,9 @@ impl Graph {
         let mut neighbours = vec![0u32; edges.len() * 2];
         for &(a, b) in edges {
             for (from, to) in [(a, b), (b, a)] {
-                let place = &mut next[from as usize];
-                neighbours[*place as usize] = to;
-                *place += 1;
+                let offset = &mut next[from as usize];
+                neighbours[*offset as usize] = to;
+                *offset += 1;
             }
         }
         let mut graph = Self { offsets, neighbours, merged: 0 };
@@ -86,7 +86,7 @@ impl Graph {
         Ok(graph)
     }
 
-    /// Sorts each node's neighbours and closes the gaps that duplicates leave.
+    /// Sorts each node's neighbours and removes duplicates.
     fn sort_and_merge(&mut self) {
         let before = self.neighbours.len();
         let mut kept = 0;
@@ -116,7 +116,7 @@ impl Graph {
         self.offsets.len().saturating_sub(1)
     }
 
-    /// Whether there are no nodes.
+    /// Whether the graph has no nodes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -128,13 +128,13 @@ impl Graph {
         self.neighbours.len() / 2
     }
 
-    /// How many edges of the list were left out because they were in it already.
+    /// The number of listed edges that were left out as duplicates.
     #[must_use]
     pub fn merged(&self) -> usize {
         self.merged
     }
 
-    /// The neighbours of a node, ascending; none of a node that does not exist.
+    /// The neighbours of a node, ascending; empty for a node that does not exist.
     #[must_use]
     pub fn neighbours(&self, node: u32) -> &[u32] {
         let node = node as usize;
@@ -163,13 +163,13 @@ impl Graph {
         })
     }
 
-    /// Whether the two are neighbours.
+    /// Whether two nodes are neighbours.
     #[must_use]
     pub fn has_edge(&self, a: u32, b: u32) -> bool {
         self.neighbours(a).binary_search(&b).is_ok()
     }
 
-    /// How many nodes have which degree.
+    /// The distribution of the degrees.
     #[must_use]
     pub fn degrees(&self) -> Histogram {
         let largest = self.nodes().map(|v| self.degree(v)).max().unwrap_or(0);
@@ -188,7 +188,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn what_is_no_graph_is_refused() {
+    fn invalid_edges_and_sizes_are_refused() {
         assert_eq!(Graph::new(3, &[(0, 1), (2, 2)]), Err(GraphError::SelfLoop { node: 2 }));
         let missing = GraphError::NoSuchNode { node: 3, nodes: 3 };
         assert_eq!(Graph::new(3, &[(0, 3)]), Err(missing));
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn no_nodes_are_a_graph() {
+    fn graph_without_nodes_is_empty() {
         for graph in [Graph::new(0, &[]).unwrap(), Graph::default()] {
             assert!(graph.is_empty() && graph.degrees().is_empty());
             assert_eq!((graph.edge_count(), graph.nodes().len()), (0, 0));
@@ -206,7 +206,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn edges_come_back_once_each(
+        fn every_listed_edge_is_returned_once(
             pairs in prop::collection::vec((0u32..30, 0u32..30), 0..200),
         ) {
             let listed: Vec<_> = pairs.into_iter().filter(|(a, b)| a != b).collect();

@@ -1,12 +1,12 @@
-//! How often each value occurs: the form in which degrees, and hops, are counted and fitted.
+//! Counts of values: the form in which degrees and hops are counted and fitted.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// How many nodes have which degree (or how many deliveries took how many hops).
+/// How many nodes have each degree (or how many deliveries took each number of hops).
 ///
-/// Values ascend, and each one that is listed occurs at least once.
+/// Values ascend, and each listed value occurs at least once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "BTreeMap<u64, u64>", into = "BTreeMap<u64, u64>")]
 pub struct Histogram {
@@ -21,7 +21,7 @@ pub struct LogBin {
     pub from: u64,
     /// Largest integer of the bin.
     pub to: u64,
-    /// Geometric mean of both ends: where to draw the point.
+    /// Geometric mean of both ends: the position of the point in a plot.
     pub centre: f64,
     /// Observations in the bin.
     pub count: u64,
@@ -31,8 +31,8 @@ pub struct LogBin {
 }
 
 impl Histogram {
-    /// From pairs of a value and how often it occurs. Equal values are added up, zero counts left
-    /// out; sums saturate.
+    /// Creates a histogram from pairs of a value and its count. Equal values are added up, zero
+    /// counts are left out; sums saturate.
     pub fn from_counts(counts: impl IntoIterator<Item = (u64, u64)>) -> Self {
         let mut bins: Vec<(u64, u64)> = counts.into_iter().filter(|b| b.1 > 0).collect();
         bins.sort_unstable();
@@ -110,9 +110,9 @@ impl Histogram {
         self.bins.iter().map(share).collect()
     }
 
-    /// Logarithmic bins, `per_decade` (at least 1) to a factor of ten, from 1 on; empty ones are
-    /// left out, and so are zeros, which have no place on a logarithmic axis. Small values have a
-    /// bin of their own as long as the grid is finer than the integers.
+    /// Logarithmic bins, `per_decade` (at least 1) to a factor of ten, from 1 on; empty bins are
+    /// left out, and so are zeros, which have no position on a logarithmic axis. Small values have
+    /// separate bins as long as the grid is finer than the integers.
     #[must_use]
     pub fn log_bins(&self, per_decade: u32) -> Vec<LogBin> {
         let ratio = libm::pow(10.0, 1.0 / f64::from(per_decade.max(1)));
@@ -120,7 +120,7 @@ impl Histogram {
         let (mut from, mut edge) = (1u64, 1.0f64);
         let mut bins = self.bins.iter().filter(|b| b.0 > 0).peekable();
         while bins.peek().is_some() {
-            // The next grid line that leaves room for at least one integer.
+            // The next grid line that leaves at least one integer in the bin.
             let mut next = from;
             while next <= from {
                 edge *= ratio;
@@ -175,7 +175,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn counts_and_shares() {
+    fn counts_shares_and_mean_match_the_values() {
         let h: Histogram = [3, 3, 5, 3, 9].into_iter().collect();
         assert_eq!(h.bins(), [(3, 3), (5, 1), (9, 1)]);
         assert_eq!((h.n(), h.min(), h.max(), h.count(3), h.count(4)), (5, Some(3), Some(9), 3, 0));
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_value_has_a_bin() {
+    fn largest_possible_value_has_a_bin() {
         let h = Histogram::from_counts([(0, 4), (u64::MAX, 1)]);
         let bins = h.log_bins(3);
         assert_eq!((bins.len(), bins[0].count, bins[0].to), (1, 1, u64::MAX));
@@ -196,7 +196,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn log_bins_hold_everything_above_zero_once(
+        fn log_bins_contain_every_positive_value_once(
             values in prop::collection::vec(0u64..5000, 0..200), per_decade in 1u32..20,
         ) {
             let h: Histogram = values.iter().copied().collect();
@@ -213,7 +213,7 @@ mod tests {
         }
 
         #[test]
-        fn json_gives_back_the_same(values in prop::collection::vec(0u64..50, 0..100)) {
+        fn histogram_round_trips_through_json(values in prop::collection::vec(0u64..50, 0..100)) {
             let h: Histogram = values.into_iter().collect();
             let text = serde_json::to_string(&h).unwrap();
             prop_assert_eq!(serde_json::from_str::<Histogram>(&text).unwrap(), h);

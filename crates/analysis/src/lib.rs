@@ -1,17 +1,19 @@
 //! Statistics of overlays and of the spread of messages.
 //!
 //! Pure computation: data and seeds go in, reports come out. No clock, no thread, no file, no
-//! randomness of the system; the same input gives the same answer on every machine. Sized for a
-//! million nodes.
+//! system randomness; the same input gives the same result on every machine. Sized for a million
+//! nodes.
 //!
 //! | question | answer |
 //! |---|---|
-//! | is this a power law, and which? | [`Fit`], of a [`Histogram`]; its parts are in [`power_law`], [`bootstrap`] and [`alternative`] |
-//! | what is the graph like? | [`Graph`], [`Components`], [`Distances`], [`Clustering`], [`assortativity`] |
-//! | what is left of it when nodes fail? | [`Robustness`] |
+//! | do the data follow a power law? | [`Fit`] of a [`Histogram`]; see [`power_law`], [`bootstrap`] |
+//! | does another law fit better? | [`alternative`] |
+//! | how is the graph connected? | [`Graph`], [`Components`], [`Distances`] |
+//! | are neighbours linked with each other? | [`Clustering`], [`assortativity`] |
+//! | how much of it stays connected when nodes fail? | [`Robustness`] |
 //! | how do messages spread? | [`Propagation`] |
-//! | since when is a value steady? | [`settled_since`], [`settled_near`] |
-//! | where to draw the nodes? | [`Layout`] |
+//! | when did a value settle? | [`settled_since`], [`settled_near`] |
+//! | where are the nodes drawn? | [`Layout`] |
 //!
 //! ```
 //! use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -48,7 +50,7 @@ pub mod zeta_law;
 mod random;
 mod special;
 
-pub use alternative::{Comparison, Favours};
+pub use alternative::{Comparison, FavouredLaw};
 pub use clustering::{Clustering, assortativity};
 pub use components::Components;
 pub use convergence::{settled_near, settled_since};

@@ -1,10 +1,10 @@
 //! Percentiles of sorted data.
 
 /// The `p`-th percentile by nearest rank: the smallest value that at least p percent of the values
-/// do not exceed, the one of rank ⌈p/100·n⌉. It is always a value that occurred, never a mean of
-/// two; p is held to 0 (the smallest) to 100 (the largest).
+/// do not exceed, which has rank ⌈p/100·n⌉. It is always one of the values, never a mean of two; p
+/// is clamped to the range from 0 (the smallest value) to 100 (the largest).
 ///
-/// `sorted` must ascend. None without values or if p is not a number.
+/// `sorted` must ascend. `None` without values or if p is not a number.
 ///
 /// ```
 /// use rumormill_analysis::percentile;
@@ -21,10 +21,11 @@ pub fn percentile<T: Copy>(sorted: &[T], p: f64) -> Option<T> {
     sorted.get(rank(p.clamp(0.0, 100.0) / 100.0, sorted.len()).max(1) - 1).copied()
 }
 
-/// How many of `n` are at least this share of them; n at most.
+/// The number of items that make up at least this share of `n`; at most `n`.
 pub(crate) fn rank(share: f64, n: usize) -> usize {
     let exact = share * n as f64;
-    // 0.07 · 100 is a little above 7 in binary; no share that is meant lies so near to an integer.
+    // 0.07 · 100 is slightly above 7 in binary. No intended share is this close to an integer
+    // without being meant as one.
     let nearest = exact.round();
     let whole =
         if (exact - nearest).abs() < 1e-9 * exact.max(1.0) { nearest } else { exact.ceil() };
@@ -37,7 +38,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn ranks_at_the_edges() {
+    fn percentile_is_right_at_the_edges_of_its_range() {
         let hundred: Vec<u32> = (1..=100).collect();
         for p in 1..=100u32 {
             assert_eq!(percentile(&hundred, f64::from(p)), Some(p));
@@ -52,7 +53,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn enough_values_do_not_exceed_it(
+        fn at_least_p_percent_of_values_do_not_exceed_the_percentile(
             mut values in prop::collection::vec(0u32..100, 1..50), p in 0.1f64..100.0,
         ) {
             values.sort_unstable();

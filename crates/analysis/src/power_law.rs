@@ -11,18 +11,19 @@ use crate::histogram::Histogram;
 use crate::special::PowerSums;
 use crate::zeta_law::ZetaLaw;
 
-/// Largest exponent that is looked for. Real degrees are far below it.
+/// Largest exponent that is searched. Real degree distributions have far smaller ones.
 pub const ALPHA_MAX: f64 = 20.0;
-/// Smallest exponent of a fit without an upper end, whose law needs one above 1.
+/// Smallest exponent of a fit without an upper end: such a law needs an exponent above 1.
 pub const ALPHA_MIN: f64 = 1.0001;
 /// Smallest exponent of a fit with an upper end: the uniform law.
 pub const BOUNDED_ALPHA_MIN: f64 = 0.0;
-/// A tail of fewer observations is not fitted; see [`crate::Fit`] for how many tell something.
-pub const LEAST_TAIL: u64 = 10;
+/// A tail with fewer observations is not fitted; [`crate::Fit`] says how many are needed for a
+/// meaningful result.
+pub const MIN_TAIL: u64 = 10;
 
 /// A scan with an upper end tries lower cutoffs up to the end divided by this, and the smallest
 /// value in any case. With a handful of values between the cutoffs every falling law fits.
-pub const LEAST_SPAN: u64 = 4;
+pub const MIN_SPAN: u64 = 4;
 
 /// Why there is no fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -30,12 +31,12 @@ pub enum FitError {
     /// Fewer observations of 1 or more (and within the cutoffs) than a fit needs.
     #[error("{found} observations in the tail are too few, {needed} are needed")]
     TooFewSamples {
-        /// How many there are.
+        /// The number of observations.
         found: u64,
-        /// How many it takes.
+        /// The number needed.
         needed: u64,
     },
-    /// There is only one value: any steep enough law fits it.
+    /// There is only one value: any law that is steep enough fits it.
     #[error("all values in the tail are {value}")]
     AllEqual {
         /// That value.
@@ -48,7 +49,7 @@ pub enum FitError {
         xmin: u64,
         /// The upper cutoff.
         xmax: u64,
-        /// The largest value seen.
+        /// The largest value in the data.
         largest: u64,
     },
 }
@@ -58,20 +59,20 @@ pub enum FitError {
 pub enum Cutoff {
     /// At this value, at least 1.
     At(u64),
-    /// Where the distance is least, among the values with so many observations from there on (at
-    /// least [`LEAST_TAIL`]), and not too near to an upper end (see [`LEAST_SPAN`]).
+    /// Where the distance is smallest, among the values with enough observations from there on (at
+    /// least [`MIN_TAIL`]), and not too near to an upper end (see [`MIN_SPAN`]).
     Scan {
         /// Least number of observations in the tail.
-        least_tail: u64,
+        min_tail: u64,
     },
 }
 
 /// Where the law ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bound {
-    /// Nowhere.
+    /// At no value.
     None,
-    /// At the largest value seen, which is the maximum-likelihood estimate of the end.
+    /// At the largest value in the data, which is the maximum-likelihood estimate of the end.
     Largest,
     /// At this value.
     At(u64),
@@ -82,11 +83,11 @@ pub enum Bound {
 pub struct PowerLaw {
     /// The law.
     pub law: ZetaLaw,
-    /// Standard error of the exponent: the inverse root of the Fisher information (equation 3.6
-    /// and appendix B). It leaves out that xmin was estimated too.
+    /// Standard error of the exponent: the inverse root of the Fisher information (equation 3.6 and
+    /// appendix B). It does not include the uncertainty of xmin.
     pub alpha_error: f64,
-    /// Whether the exponent sits at the end of the range that was searched. The likelihood grows
-    /// beyond it, and the error means nothing.
+    /// Whether the exponent is at the end of the range searched. The likelihood grows beyond it,
+    /// and the error is meaningless.
     pub at_bound: bool,
     /// Kolmogorov-Smirnov distance: the largest difference between the shares of law and tail at
     /// or below x, over all integers x from xmin on (equation 3.9).
@@ -104,7 +105,7 @@ pub fn fit(data: &Histogram, cutoff: Cutoff, bound: Bound) -> Result<PowerLaw, F
     Scanner::new(data, cutoff, bound)?.fit(cutoff)
 }
 
-/// Data in the form in which many lower cutoffs are tried quickly.
+/// The data, prepared so that many lower cutoffs can be tried quickly.
 struct Scanner<'a> {
     /// Values from 1 on.
     bins: &'a [(u64, u64)],
@@ -121,7 +122,7 @@ impl<'a> Scanner<'a> {
     fn new(data: &'a Histogram, cutoff: Cutoff, bound: Bound) -> Result<Self, FitError> {
         let bins = &data.bins()[data.bins().partition_point(|b| b.0 < 1)..];
         let Some(&(largest, _)) = bins.last() else {
-            return Err(FitError::TooFewSamples { found: 0, needed: LEAST_TAIL });
+            return Err(FitError::TooFewSamples { found: 0, needed: MIN_TAIL });
         };
         let xmax = match bound {
             Bound::None => None,
@@ -150,19 +151,19 @@ impl<'a> Scanner<'a> {
     fn fit(&self, cutoff: Cutoff) -> Result<PowerLaw, FitError> {
         match cutoff {
             Cutoff::At(xmin) => self.fit_at(xmin),
-            Cutoff::Scan { least_tail } => self.scan(least_tail.max(LEAST_TAIL)),
+            Cutoff::Scan { min_tail } => self.scan(min_tail.max(MIN_TAIL)),
         }
     }
 
     fn fit_at(&self, xmin: u64) -> Result<PowerLaw, FitError> {
         let first = self.bins.partition_point(|b| b.0 < xmin);
         let found = self.tail.get(first).copied().unwrap_or(0);
-        if found < LEAST_TAIL {
-            return Err(FitError::TooFewSamples { found, needed: LEAST_TAIL });
+        if found < MIN_TAIL {
+            return Err(FitError::TooFewSamples { found, needed: MIN_TAIL });
         }
         self.check_spread(first)?;
         let mut fit = self.exponent(first, xmin, None);
-        // Without a limit the distance is always known.
+        // Without a limit the distance is always found.
         fit.ks = self.distance(first, &fit.law, f64::INFINITY).unwrap_or(1.0);
         Ok(fit)
     }
@@ -174,17 +175,17 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn scan(&self, least_tail: u64) -> Result<PowerLaw, FitError> {
-        if self.tail[0] < least_tail {
-            return Err(FitError::TooFewSamples { found: self.tail[0], needed: least_tail });
+    fn scan(&self, min_tail: u64) -> Result<PowerLaw, FitError> {
+        if self.tail[0] < min_tail {
+            return Err(FitError::TooFewSamples { found: self.tail[0], needed: min_tail });
         }
         self.check_spread(0)?;
         let mut best: Option<PowerLaw> = None;
         let mut guess = None;
-        // The last value alone is no tail.
+        // The last value alone is not a tail.
         for first in 0..self.bins.len() - 1 {
-            let too_narrow = self.xmax.is_some_and(|end| end / LEAST_SPAN < self.bins[first].0);
-            if self.tail[first] < least_tail || (first > 0 && too_narrow) {
+            let too_narrow = self.xmax.is_some_and(|end| end / MIN_SPAN < self.bins[first].0);
+            if self.tail[first] < min_tail || (first > 0 && too_narrow) {
                 break;
             }
             let mut fit = self.exponent(first, self.bins[first].0, guess);
@@ -195,13 +196,13 @@ impl<'a> Scanner<'a> {
                 best = Some(fit);
             }
         }
-        let needed = least_tail;
+        let needed = min_tail;
         best.ok_or(FitError::TooFewSamples { found: self.tail[0], needed })
     }
 
-    /// The exponent of greatest likelihood: the one at which the law's mean of ln x is that of
-    /// the tail. The mean falls as the exponent grows, so Newton's method between two bounds that
-    /// close in finds it.
+    /// The exponent of greatest likelihood: the one at which the law's mean of ln x equals that of
+    /// the tail. The mean falls as the exponent grows, so Newton's method between two converging
+    /// bounds finds it.
     fn exponent(&self, first: usize, xmin: u64, guess: Option<f64>) -> PowerLaw {
         let tail = self.tail[first];
         let n = tail as f64;
@@ -230,7 +231,7 @@ impl<'a> Scanner<'a> {
             }
             let mut next = alpha + (mean - wanted) / variance;
             if !(next > below && next < above) {
-                // At an end of the range halving would never arrive.
+                // Towards an end of the range, halving would never arrive.
                 next = if next >= high && above == high {
                     high
                 } else if next <= low && below == low {
@@ -251,10 +252,10 @@ impl<'a> Scanner<'a> {
         PowerLaw { law, alpha_error: 1.0 / (n * variance).sqrt(), at_bound, ks: 1.0, tail }
     }
 
-    /// The largest difference of the cumulative shares; none as soon as it is not below `limit`.
+    /// The largest difference of the cumulative shares; `None` as soon as it is not below `limit`.
     ///
-    /// Between two values of the data the share of the data stands still while the law's grows,
-    /// so the largest difference is at a value or just before one.
+    /// Between two values of the data the share of the data is constant while that of the law
+    /// grows, so the largest difference is at a value or just before one.
     fn distance(&self, first: usize, law: &ZetaLaw, limit: f64) -> Option<f64> {
         let n = self.tail[first] as f64;
         let (ln_xmin, alpha) = (log(law.xmin() as f64), law.alpha());
@@ -279,8 +280,8 @@ impl<'a> Scanner<'a> {
             }
             next = x.saturating_add(1);
         }
-        // A fixed end beyond the last value changes nothing: there the data's share is 1, and the
-        // law's comes closer to it.
+        // A fixed end beyond the last value changes nothing: there the share of the data is 1, and
+        // that of the law approaches it.
         Some(largest)
     }
 }
@@ -291,10 +292,10 @@ mod tests {
     use crate::random::stream;
     use proptest::prelude::*;
 
-    const SCAN: Cutoff = Cutoff::Scan { least_tail: LEAST_TAIL };
+    const SCAN: Cutoff = Cutoff::Scan { min_tail: MIN_TAIL };
 
     #[test]
-    fn what_cannot_be_fitted_is_said() {
+    fn data_that_cannot_be_fitted_are_refused_with_the_reason() {
         let empty = Histogram::default();
         let few = FitError::TooFewSamples { found: 0, needed: 10 };
         assert_eq!(fit(&empty, SCAN, Bound::None), Err(few));
@@ -313,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exponent_at_the_end_of_the_range_is_said() {
+    fn exponent_at_the_end_of_the_range_is_flagged() {
         let steep = Histogram::from_counts([(100, 1_000_000), (101, 1)]);
         let fitted = fit(&steep, Cutoff::At(100), Bound::None).unwrap();
         assert!(fitted.at_bound && fitted.law.alpha() == ALPHA_MAX);
@@ -327,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_is_the_spread_of_the_estimates() {
+    fn standard_error_matches_the_spread_of_estimates() {
         for (xmax, bound) in [(None, Bound::None), (Some(40), Bound::At(40))] {
             let law = ZetaLaw::new(2.4, 3, xmax).unwrap();
             let deviates: Vec<f64> = (0..400)
@@ -344,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scan_finds_where_the_law_begins() {
+    fn scan_finds_the_start_of_the_law() {
         let law = ZetaLaw::new(2.5, 10, None).unwrap();
         let tail = law.sample(20_000, &mut stream(4, b"test----", 0));
         let flat = (1..10).map(|k| (k, 1500));
@@ -356,11 +357,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_likelihood_is_greatest_at_the_estimate(
+        fn likelihood_is_greatest_at_the_estimate(
             counts in prop::collection::vec((1u64..60, 1u64..50), 3..20), bounded: bool,
         ) {
             let data = Histogram::from_counts(counts);
-            prop_assume!(data.n() >= LEAST_TAIL && data.bins().len() > 1);
+            prop_assume!(data.n() >= MIN_TAIL && data.bins().len() > 1);
             let xmin = data.min().unwrap();
             let bound = if bounded { Bound::Largest } else { Bound::None };
             let fitted = fit(&data, Cutoff::At(xmin), bound).unwrap();
@@ -376,7 +377,7 @@ mod tests {
         }
 
         #[test]
-        fn the_distance_is_that_over_all_integers(
+        fn distance_equals_the_maximum_over_all_integers(
             counts in prop::collection::vec((1u64..200, 1u64..9), 10..20), bounded: bool,
         ) {
             let data = Histogram::from_counts(counts);
@@ -390,11 +391,11 @@ mod tests {
         }
 
         #[test]
-        fn the_scan_is_the_best_of_all_cutoffs(
+        fn scan_finds_the_smallest_distance_of_all_cutoffs(
             counts in prop::collection::vec((1u64..40, 1u64..30), 5..25),
         ) {
             let data = Histogram::from_counts(counts);
-            prop_assume!(data.n() >= LEAST_TAIL && data.bins().len() > 1);
+            prop_assume!(data.n() >= MIN_TAIL && data.bins().len() > 1);
             let scanned = fit(&data, SCAN, Bound::None).unwrap();
             for &(xmin, _) in data.bins() {
                 if let Ok(one) = fit(&data, Cutoff::At(xmin), Bound::None) {

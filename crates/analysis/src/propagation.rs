@@ -1,58 +1,59 @@
-//! How messages spread: when which share of the nodes has them, over how many hops, at what cost.
+//! The spread of messages: the share of nodes reached over time, the number of hops, and the cost.
 
 use serde::{Deserialize, Serialize};
 
 use crate::histogram::Histogram;
 use crate::percentile::{percentile, rank};
 
-/// The shares of the nodes for which times are reported if nothing else is asked.
+/// The shares of the nodes for which times are reported by default.
 pub const SHARES: [f64; 4] = [0.5, 0.9, 0.99, 1.0];
 
-/// The first copy of a message at one node, and what came after it.
+/// The first copy of a message at one node, and the later copies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Arrival {
-    /// Time since it was published, in microseconds.
+    /// Time since publication, in microseconds.
     pub micros: u64,
-    /// Links it came over; 1 from the publisher itself.
+    /// Links that the copy crossed; 1 if it came directly from the publisher.
     pub hops: u32,
-    /// The fewest links that lead from the publisher to this node; `None` if that is not known.
+    /// The length of the shortest path from the publisher to this node; `None` if unknown.
     #[serde(default)]
     pub fewest: Option<u32>,
-    /// Further copies that came to the same node.
+    /// Later copies of the message at the same node.
     pub duplicates: u32,
     /// Bytes of all copies that this node received.
     pub bytes: u64,
 }
 
-/// One message and where it came.
+/// One message and its arrivals.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    /// How many nodes should get it. The publisher is one of them only if it has an arrival too.
+    /// The number of nodes that should receive it. The publisher is one of them only if it has an
+    /// arrival too.
     pub expected: usize,
-    /// One arrival for each node that got it, in any order.
+    /// One arrival for each node that received it, in any order.
     pub arrivals: Vec<Arrival>,
 }
 
-/// Why arrivals say nothing.
+/// Why arrivals cannot be evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PropagationError {
     /// There are no messages.
     #[error("no messages")]
     NoMessages,
-    /// Nobody should have got this message.
-    #[error("message {message} is expected by nobody")]
-    NobodyExpected {
-        /// Which one, from 0.
+    /// No node should have received this message.
+    #[error("message {message} has no expected recipient")]
+    NoRecipient {
+        /// The index of the message, from 0.
         message: usize,
     },
-    /// More nodes got a message than should have.
-    #[error("message {message} came to {arrivals} nodes, {expected} were expected")]
+    /// More nodes received a message than expected.
+    #[error("message {message} arrived at {arrivals} nodes, {expected} were expected")]
     TooManyArrivals {
-        /// Which one, from 0.
+        /// The index of the message, from 0.
         message: usize,
-        /// How many got it.
+        /// How many nodes received it.
         arrivals: usize,
-        /// How many should have.
+        /// How many nodes were expected to.
         expected: usize,
     },
 }
@@ -60,13 +61,13 @@ pub enum PropagationError {
 /// How long it took until a share of the nodes had a message: percentiles over the messages, by
 /// nearest rank, in microseconds.
 ///
-/// A message that never came so far counts as infinitely late, so a percentile is none where it
-/// falls on one.
+/// A message that never reached the share counts as infinitely late, so a percentile is `None`
+/// where it falls on such a message.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ReachTime {
     /// The share of the nodes, of which ⌈share · expected⌉ must have it.
     pub share: f64,
-    /// How many messages came so far.
+    /// How many messages reached the share.
     pub messages: usize,
     /// Half of the messages were not slower.
     pub median: Option<u64>,
@@ -83,7 +84,7 @@ pub struct ReachPoint {
     pub micros: u64,
     /// Share of the nodes that have a message by then: mean over the messages.
     pub mean: f64,
-    /// The same for the message that has come least far.
+    /// The same for the message with the smallest share.
     pub least: f64,
 }
 
@@ -92,26 +93,27 @@ pub struct ReachPoint {
 pub struct Propagation {
     /// Number of messages.
     pub messages: usize,
-    /// Deliveries that should have been.
+    /// The number of expected deliveries.
     pub expected: u64,
-    /// Deliveries that were.
+    /// The number of actual deliveries.
     pub deliveries: u64,
-    /// How many messages came to everybody.
+    /// How many messages reached every expected node.
     pub complete: usize,
-    /// Times until shares were reached, in the order asked.
+    /// Times until shares were reached, in the order of the request.
     pub times: Vec<ReachTime>,
     /// Shares over time, evenly spaced from 0 to the last arrival.
     pub curve: Vec<ReachPoint>,
     /// How many deliveries took how many hops.
     pub hops: Histogram,
-    /// Hops of the delivery that took most; 0 without deliveries.
+    /// The largest number of hops of a delivery; 0 without deliveries.
     pub last_hop: u32,
-    /// Links that deliveries came over, as a multiple of the fewest that lead there; `None` if none of these is known.
+    /// Links crossed by deliveries, relative to the shortest paths; `None` if no shortest path is
+    /// known.
     #[serde(default)]
     pub stretch: Option<f64>,
-    /// Copies that were not needed.
+    /// Duplicate copies.
     pub duplicates: u64,
-    /// Copies that were not needed, per delivery; 0 without deliveries.
+    /// Duplicate copies per delivery; 0 without deliveries.
     pub duplicates_per_delivery: f64,
     /// Bytes received.
     pub bytes: u64,
@@ -120,12 +122,13 @@ pub struct Propagation {
 }
 
 impl Propagation {
-    /// Sums up `messages`, with times for `shares` (see [`SHARES`]; each is held to 0 to 1) and
-    /// `points` points of the curve (at least 2).
+    /// Summarises `messages`, with times for `shares` (see [`SHARES`]; each is clamped to the range
+    /// 0 to 1) and `points` points of the curve (at least 2).
     ///
     /// # Errors
     ///
-    /// If there are no messages, or one is expected by nobody or came to more nodes than expected.
+    /// If there are no messages, or one has no expected recipient or arrived at more nodes than
+    /// expected.
     pub fn new(
         messages: &[Message],
         shares: &[f64],
@@ -178,7 +181,7 @@ fn check(messages: &[Message]) -> Result<(), PropagationError> {
     for (message, m) in messages.iter().enumerate() {
         let (arrivals, expected) = (m.arrivals.len(), m.expected);
         if expected == 0 {
-            return Err(PropagationError::NobodyExpected { message });
+            return Err(PropagationError::NoRecipient { message });
         }
         if arrivals > expected {
             return Err(PropagationError::TooManyArrivals { message, arrivals, expected });
@@ -195,7 +198,7 @@ fn reach_time(sorted: &[(usize, Vec<u64>)], share: f64) -> ReachTime {
     };
     let reached: Vec<Option<u64>> = sorted.iter().map(time).collect();
     let messages = reached.iter().flatten().count();
-    // Never comes after every time.
+    // "Never" is later than every time.
     let mut order = reached;
     order.sort_by_key(|time| time.unwrap_or(u64::MAX));
     let at = |p| percentile(&order, p).flatten();
@@ -228,12 +231,12 @@ mod tests {
     }
 
     #[test]
-    fn times_shares_and_costs() {
+    fn times_shares_and_costs_are_summed_over_messages() {
         let messages = [message(4, &[40, 10, 20, 30]), message(4, &[50, 10, 5])];
         let p = Propagation::new(&messages, &SHARES, 6).unwrap();
         assert_eq!((p.messages, p.expected, p.deliveries, p.complete), (2, 8, 7, 1));
         assert_eq!((p.times[0].median, p.times[0].p99), (Some(10), Some(20)));
-        // The second message never came to all.
+        // The second message never reached all nodes.
         let all = p.times[3];
         assert_eq!((all.messages, all.median, all.p90), (1, Some(40), None));
         assert_eq!((p.duplicates, p.bytes, p.last_hop, p.hops.count(2)), (7, 700, 2, 7));
@@ -245,11 +248,11 @@ mod tests {
     }
 
     #[test]
-    fn contradictions_are_refused() {
+    fn contradictory_arrivals_are_refused() {
         let new = |m: &[Message]| Propagation::new(m, &SHARES, 2).map(|_| ());
         assert_eq!(new(&[]), Err(PropagationError::NoMessages));
-        let nobody = PropagationError::NobodyExpected { message: 1 };
-        assert_eq!(new(&[message(1, &[]), message(0, &[])]), Err(nobody));
+        let no_recipient = PropagationError::NoRecipient { message: 1 };
+        assert_eq!(new(&[message(1, &[]), message(0, &[])]), Err(no_recipient));
         assert!(matches!(
             new(&[message(1, &[1, 2])]),
             Err(PropagationError::TooManyArrivals { .. })
@@ -259,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn stretch_is_over_what_is_known() {
+    fn stretch_counts_only_arrivals_with_known_shortest_path() {
         let arrival = |hops, fewest| Arrival { micros: 1, hops, fewest, ..Arrival::default() };
         let of = |arrivals: Vec<Arrival>| {
             let message = Message { expected: arrivals.len(), arrivals };
@@ -271,7 +274,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn curves_rise_and_larger_shares_come_later(
+        fn curves_rise_and_larger_shares_are_reached_later(
             times in prop::collection::vec(prop::collection::vec(0u64..1000, 0..20), 1..10),
         ) {
             let messages: Vec<_> = times.iter().map(|t| message(20, t)).collect();

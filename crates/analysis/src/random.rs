@@ -1,5 +1,5 @@
-//! Seeded draws. One number decides everything; every purpose and repetition has a stream of its
-//! own, so that a further draw for one does not shift another's.
+//! Seeded random draws. One seed determines all of them; every purpose and repetition has a
+//! separate stream, so that an additional draw for one does not shift the draws for another.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -20,7 +20,7 @@ pub(crate) fn unit(rng: &mut impl Rng) -> f64 {
 
 /// A number below `end`, which is at least 1.
 pub(crate) fn below(rng: &mut impl Rng, end: usize) -> usize {
-    // Off from uniform by less than end / 2^64.
+    // Deviates from uniform by less than end / 2^64.
     ((u128::from(rng.next_u64()) * end as u128) >> 64) as usize
 }
 
@@ -31,7 +31,7 @@ pub(crate) fn shuffle<T>(rng: &mut impl Rng, items: &mut [T]) {
     }
 }
 
-/// `count` different numbers below `end`, in random order; all of them if there are no more.
+/// `count` different numbers below `end`, in random order; all of them if there are not more.
 pub(crate) fn choose(rng: &mut impl Rng, end: usize, count: usize) -> Vec<usize> {
     let mut all: Vec<usize> = (0..end).collect();
     let count = count.min(end);
@@ -43,12 +43,12 @@ pub(crate) fn choose(rng: &mut impl Rng, end: usize, count: usize) -> Vec<usize>
     all
 }
 
-/// How many of `n` trials succeed.
+/// The number of successes in `n` trials.
 pub(crate) fn binomial(rng: &mut impl Rng, n: u64, probability: f64) -> u64 {
     if n == 0 || probability.is_nan() || probability <= 0.0 {
         return 0;
     }
-    // The constructor refuses nothing but probabilities outside [0, 1].
+    // The constructor refuses only probabilities outside [0, 1].
     rand_distr::Binomial::new(n, probability.min(1.0))
         .map_or(n, |law| rand_distr::Distribution::sample(&law, rng).min(n))
 }
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn streams_differ_and_repeat() {
+    fn streams_are_reproducible_and_differ_by_seed_and_index() {
         let draw = |seed, index| stream(seed, b"test----", index).next_u64();
         assert_eq!(draw(1, 0), draw(1, 0));
         assert_ne!(draw(1, 0), draw(1, 1));
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn draws_are_in_range() {
+    fn draws_are_within_their_ranges() {
         let mut rng = stream(3, b"test----", 0);
         assert!((0..1000).all(|_| below(&mut rng, 3) < 3));
         assert!((0..1000).all(|_| (0.0..1.0).contains(&unit(&mut rng))));

@@ -1,4 +1,4 @@
-//! What is left of a network as its nodes fail or are attacked (Albert, Jeong, Barabási, Nature
+//! The connectivity of a network as its nodes fail or are attacked (Albert, Jeong, Barabási, Nature
 //! 406 (2000)).
 
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::graph::Graph;
 use crate::random::{shuffle, stream};
 
-/// In which order nodes are removed.
+/// The order in which nodes are removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Attack {
@@ -14,7 +14,7 @@ pub enum Attack {
     Random,
     /// By their degree in the whole graph, highest first; equals in random order.
     InitialDegree,
-    /// By their degree among those that are left, highest first, looked up anew after each
+    /// By their degree among the remaining nodes, highest first, determined anew after each
     /// removal.
     CurrentDegree,
 }
@@ -24,9 +24,9 @@ pub enum Attack {
 pub struct RobustnessPoint {
     /// Share of the nodes that were removed.
     pub removed: f64,
-    /// Nodes in the largest component, as a share of all that there were at the start.
+    /// Nodes in the largest component, as a share of all nodes at the start.
     pub largest: f64,
-    /// Nodes in the largest component, as a share of those that are left; 0 if none is.
+    /// Nodes in the largest component, as a share of the remaining nodes; 0 if none is left.
     pub largest_of_left: f64,
 }
 
@@ -35,15 +35,15 @@ pub struct RobustnessPoint {
 pub struct Robustness {
     /// The order of removal.
     pub attack: Attack,
-    /// Over how many repetitions the means are; each has an order of its own.
+    /// The number of repetitions; each has a separate order.
     pub repetitions: u32,
-    /// The curve, from nothing removed to everything.
+    /// The curve, from no node removed to all nodes removed.
     pub points: Vec<RobustnessPoint>,
-    /// Share of nodes removed at which the largest component first holds less than half of those
-    /// that are left; none if that did not happen in each repetition.
+    /// Share of removed nodes at which the largest component first holds less than half of the
+    /// remaining nodes; `None` if that did not happen in each repetition.
     pub below_half_of_left: Option<f64>,
-    /// Share of nodes removed at which the largest component first holds less than 1 % of all that
-    /// there were at the start.
+    /// Share of removed nodes at which the largest component first holds less than 1 % of all nodes
+    /// at the start.
     pub below_one_percent: f64,
 }
 
@@ -52,10 +52,10 @@ impl Robustness {
     /// `seed`, and reports `points` points of the curve (at least 2, at most one more than there
     /// are nodes), evenly spaced.
     ///
-    /// The order is settled first; then nodes and their edges are put back in reverse into a
-    /// union-find structure, which gives the largest component after every single removal in
-    /// nearly linear time. That works for [`Attack::CurrentDegree`] as well, since its order
-    /// depends on degrees only.
+    /// The order is determined first; then nodes and their edges are added in reverse to a
+    /// union-find structure, which gives the largest component after every single removal in nearly
+    /// linear time. This works for [`Attack::CurrentDegree`] as well, since its order depends on
+    /// degrees only.
     ///
     /// None for a graph without nodes.
     #[must_use]
@@ -118,8 +118,8 @@ fn removal_order(graph: &Graph, attack: Attack, seed: u64, repetition: u64) -> V
     }
 }
 
-/// The node of highest remaining degree, again and again. Nodes wait in a bucket per degree; one
-/// whose degree falls is put into the lower bucket too, and the outdated entry is skipped later.
+/// The node of highest remaining degree, repeatedly. Nodes wait in one bucket per degree; a node
+/// whose degree falls is added to the lower bucket too, and its outdated entry is skipped later.
 fn current_degree_order(graph: &Graph, shuffled: &[u32]) -> Vec<u32> {
     let mut degree: Vec<usize> = graph.nodes().map(|v| graph.degree(v)).collect();
     let highest = degree.iter().copied().max().unwrap_or(0);
@@ -169,7 +169,7 @@ fn largest_components(graph: &Graph, order: &[u32]) -> Vec<u32> {
     sizes
 }
 
-/// Disjoint sets, joined by size, with halving of paths (Tarjan).
+/// Disjoint sets, joined by size, with path halving (Tarjan).
 struct UnionFind {
     parent: Vec<u32>,
     size: Vec<u32>,
@@ -189,7 +189,7 @@ impl UnionFind {
         node
     }
 
-    /// Joins two sets and tells the size of the result.
+    /// Joins two sets and returns the size of the result.
     fn join(&mut self, a: u32, b: u32) -> u32 {
         let (mut a, mut b) = (self.root(a), self.root(b));
         if a != b {
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_falls_with_its_centre() {
+    fn star_falls_apart_when_its_centre_is_removed() {
         for attack in [Attack::InitialDegree, Attack::CurrentDegree] {
             let r = Robustness::new(&star(), attack, 3, 6, 1).unwrap();
             assert_eq!(r.below_half_of_left, Some(0.2));
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_complete_graph_never_falls_apart() {
+    fn complete_graph_never_falls_apart() {
         let edges: Vec<_> = (0..9).flat_map(|a| (0..a).map(move |b| (a, b))).collect();
         let graph = Graph::new(9, &edges).unwrap();
         let r = Robustness::new(&graph, Attack::Random, 5, 100, 1).unwrap();
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn the_curve_starts_with_nothing_and_ends_with_everything_removed() {
+    fn curve_starts_with_no_node_and_ends_with_all_nodes_removed() {
         for points in [0, 2, 3, 100] {
             let r = Robustness::new(&star(), Attack::Random, 1, points, 1).unwrap();
             let (first, last) = (r.points[0], r.points[r.points.len() - 1]);
@@ -249,7 +249,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn sizes_are_those_of_the_graphs_that_are_left(
+        fn sizes_equal_those_of_the_remaining_graphs(
             edges in prop::collection::vec((0u32..20, 20u32..30), 0..60), which in 0usize..3,
         ) {
             let graph = Graph::new(30, &edges).unwrap();
@@ -261,7 +261,8 @@ mod tests {
                 let left: Vec<_> =
                     graph.edges().filter(|(a, b)| !gone.contains(a) && !gone.contains(b)).collect();
                 let rest = Graph::new(30, &left).unwrap();
-                // Removed nodes are left over alone here, which matters when nothing else is.
+                // Removed nodes stay as isolated nodes here, which matters when no other node is
+                // left.
                 let largest = if removed == 30 { 0 } else { Components::new(&rest).largest() };
                 prop_assert_eq!(sizes[removed] as usize, largest);
                 if attack == Attack::CurrentDegree && removed < 30 {

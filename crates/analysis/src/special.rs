@@ -1,6 +1,7 @@
 //! Sums of powers and tails of the normal law.
 //!
-//! Functions of `libm` rather than of the platform, so that every machine agrees on every digit.
+//! Uses functions of `libm` rather than of the platform, so that every machine gives the same
+//! digits.
 
 use libm::{exp, expm1, log, log1p};
 
@@ -18,8 +19,8 @@ pub(crate) struct PowerSums {
 impl PowerSums {
     /// Sums from `a` (at least 1) to `b`, which is at least `a`; without `b`, s must be above 1.
     ///
-    /// The first terms are added one by one; from where k is well above s, the Euler-Maclaurin
-    /// formula with three derivatives gives the rest to about 12 digits.
+    /// The first terms are added one by one; where k is well above s, the Euler-Maclaurin formula
+    /// with three derivatives gives the rest to about 12 digits.
     pub(crate) fn new(s: f64, a: u64, b: Option<u64>) -> Self {
         let mut sums = Self { zeroth: 0.0, first: 0.0, second: 0.0 };
         let ln_a = log(a as f64);
@@ -62,8 +63,8 @@ impl PowerSums {
     }
 }
 
-/// What the Euler-Maclaurin formula adds at one end x of the integral, divided by x^-s, with its
-/// first and second derivatives in s.
+/// The terms that the Euler-Maclaurin formula adds at one end x of the integral, divided by x^-s,
+/// with their first and second derivatives in s.
 fn end_terms(s: f64, x: f64) -> [f64; 3] {
     let cube = x * x * x;
     let (i1, i3, i5) = (1.0 / (12.0 * x), 1.0 / (720.0 * cube), 1.0 / (30240.0 * cube * x * x));
@@ -83,7 +84,7 @@ fn exponential_moments(c: f64, width: Option<f64>) -> [f64; 3] {
     };
     let cd = c * d;
     if cd.abs() < 1.0 {
-        // The closed forms cancel here; the series does not.
+        // The closed forms lose digits by cancellation here; the series does not.
         let mut out = [0.0; 3];
         let mut term = 1.0;
         for j in 0..20 {
@@ -128,7 +129,7 @@ pub(crate) fn ln_normal_mass(low: f64, high: f64) -> f64 {
     low_tail + if x > -0.7 { log(-expm1(x)) } else { log1p(-exp(x)) }
 }
 
-/// Two-sided p of a normal deviate: how likely one at least this far from zero is.
+/// Two-sided p of a normal deviate: the probability of one at least this far from zero.
 pub(crate) fn two_sided_p(z: f64) -> f64 {
     libm::erfc(z.abs() / core::f64::consts::SQRT_2)
 }
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn bounded_sums_are_those_added_one_by_one() {
+    fn bounded_sums_equal_term_by_term_sums() {
         for s in [0.0, 0.3, 0.999, 1.0, 1.001, 1.7, 2.5, 4.0, 9.0, 20.0] {
             for (a, b) in [(1, 1), (1, 9), (1, 500), (3, 30), (3, 3000), (40, 90), (700, 20_000)] {
                 let sums = PowerSums::new(s, a, Some(b));
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn known_values_of_the_zeta_function() {
+    fn sums_match_known_values_of_the_zeta_function() {
         let pi = core::f64::consts::PI;
         let zeta = |s, a| PowerSums::new(s, a, None).zeroth * (a as f64).powf(-s);
         assert!(close(zeta(2.0, 1), pi.powi(2) / 6.0, 1e-12));
@@ -179,13 +180,13 @@ mod tests {
     }
 
     #[test]
-    fn normal_tails() {
+    fn normal_tails_match_known_values() {
         // Known: Q(0) = 1/2, Q(1.96) = 0.0249979, ln Q(10) = -53.2312851505.
         assert!(close(ln_normal_tail(0.0), 0.5f64.ln(), 1e-14));
         assert!(close(ln_normal_tail(1.96).exp(), 0.024_997_895_148_220_4, 1e-12));
         assert!(close(ln_normal_tail(10.0), -53.231_285_150_512_5, 1e-12));
         let (below, above) = (ln_normal_tail(5.656), ln_normal_tail(5.658));
-        assert!((above - below + 0.002 * 5.83).abs() < 2e-4, "no step where the formula changes");
+        assert!((above - below + 0.002 * 5.83).abs() < 2e-4, "a step where the formula changes");
         for (low, high) in [(-1.0, 2.0), (0.5, 0.6), (-9.0, -8.0), (8.0, 9.0), (-3.0, -2.9)] {
             let mirrored = ln_normal_mass(-high, -low);
             assert!(close(ln_normal_mass(low, high), mirrored, 1e-12));

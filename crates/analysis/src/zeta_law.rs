@@ -10,8 +10,8 @@ use libm::{exp, log};
 /// The zeta law: the probability of k is proportional to k^-alpha, for xmin ≤ k (≤ xmax).
 ///
 /// Without an upper end this is p(x) = x^-α / ζ(α, xmin) with the Hurwitz zeta function (Clauset,
-/// Shalizi, Newman, SIAM Review 51 (2009), section 2.1); with one, the same cut off at `xmax` and
-/// normalised anew.
+/// Shalizi, Newman, SIAM Review 51 (2009), section 2.1); with one, the same law truncated at `xmax`
+/// and normalised again.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ZetaLaw {
     alpha: f64,
@@ -95,28 +95,28 @@ impl ZetaLaw {
     }
 }
 
-/// A cell of several values is at most this part of its first value wide.
-const CELL: u64 = 64;
+/// The width of a cell with several values is at most this part of its first value.
+const CELL_WIDTH_DIVISOR: u64 = 64;
 
-/// Draws many values of one law at a time: a binomial draw per cell of values while some are
-/// expected there, single draws for the rest of the tail.
+/// Draws many values of one law at a time: a binomial draw per cell of values while the expected
+/// count is large enough, single draws for the rest of the tail.
 #[derive(Debug)]
 pub(crate) struct Sampler {
     alpha: f64,
     /// First value of each cell, and the first value after the last cell.
     starts: Vec<u64>,
-    /// Probability of the first value of each cell or more; 0 at the end.
+    /// The probability of the first value of each cell or more; 0 at the end.
     ccdf: Vec<f64>,
 }
 
 impl Sampler {
     pub(crate) fn new(law: ZetaLaw) -> Self {
-        // Without an upper end the values beyond 2^62 go into the last cell.
+        // Without an upper end, values beyond 2^62 fall into the last cell.
         let end = law.xmax.unwrap_or(1 << 62).max(law.xmin).saturating_add(1);
         let mut starts = vec![law.xmin];
         let mut next = law.xmin;
         while next < end {
-            next = next.saturating_add((next / CELL).max(1)).min(end);
+            next = next.saturating_add((next / CELL_WIDTH_DIVISOR).max(1)).min(end);
             starts.push(next);
         }
         let mut ccdf: Vec<f64> = starts.iter().map(|&x| law.ccdf(x)).collect();
@@ -136,7 +136,7 @@ impl Sampler {
             }
             let share = if pair[0] > 0.0 { 1.0 - pair[1] / pair[0] } else { 1.0 };
             if share * (left as f64) < 0.5 {
-                // Few are left: each finds its cell by itself.
+                // Few values are left: each is drawn separately.
                 for _ in 0..left {
                     let tail = pair[0] * (1.0 - unit(rng));
                     let cell = self.ccdf.partition_point(|&c| c >= tail).max(1) - 1;
@@ -155,7 +155,8 @@ impl Sampler {
         out
     }
 
-    /// One value of a cell: a uniform one, taken with its probability over that of the first.
+    /// One value of a cell by rejection sampling: a uniform value, accepted with its probability
+    /// relative to that of the first value.
     fn within(&self, cell: usize, rng: &mut impl Rng) -> u64 {
         let first = self.starts[cell];
         let width = self.starts[cell + 1] - first;
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn drawn_shares_are_those_of_the_law() {
+    fn drawn_shares_match_the_law() {
         for (alpha, xmin, xmax) in [(2.2, 1, None), (2.5, 3, Some(60)), (1.5, 1, Some(100_000))] {
             let law = ZetaLaw::new(alpha, xmin, xmax).unwrap();
             let n = 200_000;
@@ -211,7 +212,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn masses_add_up_to_the_tail(
+        fn probabilities_add_up_to_the_tail(
             alpha in 1.05f64..8.0, xmin in 1u64..50, width in 0u64..300, bounded: bool,
         ) {
             let xmax = bounded.then_some(xmin + width + 10);
@@ -221,7 +222,7 @@ mod tests {
         }
 
         #[test]
-        fn cells_hold_the_support_without_gaps(
+        fn cells_cover_the_support_without_gaps(
             alpha in 1.01f64..9.0, xmin in 1u64..1000, width in 0u64..5000, bounded: bool,
         ) {
             let xmax = bounded.then_some(xmin + width);

@@ -1,16 +1,17 @@
-//! Agreement with other programs: `oracle/make.py` says what computed `oracle/expected.json`.
+//! Agreement with other programs: `oracle/make.py` documents how `oracle/expected.json` was
+//! computed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use rumormill_analysis::alternative::{against_exponential, against_lognormal};
-use rumormill_analysis::power_law::{LEAST_TAIL, fit};
+use rumormill_analysis::power_law::{MIN_TAIL, fit};
 use rumormill_analysis::{
     Bound, Clustering, Comparison, Components, Cutoff, Diameter, Distances, Graph, Histogram,
     PowerLaw, assortativity,
 };
 use serde_json::Value;
 
-const SCAN: Cutoff = Cutoff::Scan { least_tail: LEAST_TAIL };
+const SCAN: Cutoff = Cutoff::Scan { min_tail: MIN_TAIL };
 
 fn expected() -> Value {
     serde_json::from_str(include_str!("oracle/expected.json")).unwrap()
@@ -49,10 +50,10 @@ fn assert_scan(name: &str, ours: &PowerLaw, theirs: &Value) {
     assert_close(&format!("{name}: ks"), ours.ks, number(&theirs["ks"]), 1e-7);
 }
 
-/// The paper's definitions, written down directly in Python: cutoff equal, exponent to 1e-6,
-/// distance to 1e-7 (the minimiser in Python stops there).
+/// The definitions of the paper, implemented directly in Python: the cutoff is equal, the exponent
+/// agrees to 1e-6, the distance to 1e-7 (the tolerance of the minimiser in Python).
 #[test]
-fn scans_are_those_of_a_direct_search() {
+fn scan_agrees_with_a_direct_search() {
     for (name, data, set) in data_sets() {
         assert_scan(&name, &fit(&data, SCAN, Bound::None).unwrap(), &set["brute"]);
         if let Some(bounded) = set.get("bounded") {
@@ -62,7 +63,7 @@ fn scans_are_those_of_a_direct_search() {
     }
 }
 
-/// The largest difference just before each value that occurs: what `powerlaw` takes.
+/// The largest difference just before each value that occurs, as defined by `powerlaw`.
 fn distance_before_values(data: &Histogram, fitted: &PowerLaw) -> f64 {
     let differences =
         data.bins().iter().filter(|b| b.0 >= fitted.law.xmin()).map(|&(x, _)| {
@@ -77,9 +78,9 @@ fn assert_comparison(what: &str, ours: &Comparison, theirs: &Value, tolerance: f
     assert_close(&format!("{what}: p"), ours.p, number(&theirs["p"]), tolerance);
 }
 
-/// `powerlaw` at given cutoffs: its minimiser leaves the exponent to about 3e-5.
+/// `powerlaw` at given cutoffs: its minimiser determines the exponent to about 3e-5.
 #[test]
-fn exponents_and_ratios_are_those_of_powerlaw() {
+fn exponents_and_ratios_agree_with_powerlaw() {
     for (name, data, set) in &data_sets() {
         for at in set["powerlaw"].as_array().unwrap() {
             let xmin = whole(&at["xmin"]);
@@ -90,8 +91,8 @@ fn exponents_and_ratios_are_those_of_powerlaw() {
             assert_close(&what("ks"), before, number(&at["ks_before_values"]), 1e-4);
             let exponential = against_exponential(data, &ours);
             assert_comparison(&what("exponential"), &exponential, &at["exponential"], 5e-4);
-            // Where the best lognormal is all but straight, the search stops a hundredth short of
-            // it. That of powerlaw stops short at times too, and never finds a better one.
+            // Where the best lognormal is almost straight, the search stops a hundredth before it.
+            // The search of powerlaw sometimes stops early too, and never finds a better one.
             let lognormal = against_lognormal(data, &ours);
             assert_comparison(&what("lognormal"), &lognormal, &at["lognormal_best"], 2e-2);
             assert!(
@@ -104,18 +105,19 @@ fn exponents_and_ratios_are_those_of_powerlaw() {
             let end = Bound::At(whole(&set["bounded_xmax"]));
             let ours = fit(data, Cutoff::At(data.min().unwrap()), end).unwrap();
             let what = format!("{name}: bounded alpha");
-            // The range it searched ends at 1.0001.
+            // The range searched by powerlaw ends at 1.0001.
             let ours = ours.law.alpha().max(1.0001);
             assert_close(&what, ours, number(theirs), 5e-5);
         }
-        // Its scan goes by the distance just before values, and comes to the same cutoffs here.
-        assert_eq!(set["powerlaw_scan_xmin"], set["brute"]["xmin"], "{name}: its own scan");
+        // The scan of powerlaw uses the distance just before values, and finds the same cutoffs
+        // here.
+        assert_eq!(set["powerlaw_scan_xmin"], set["brute"]["xmin"], "{name}: scan of powerlaw");
     }
 }
 
-/// networkx, exact but for rounding (1e-9).
+/// networkx, exact up to rounding (1e-9).
 #[test]
-fn graphs_are_those_of_networkx() {
+fn graph_properties_agree_with_networkx() {
     for record in expected()["graphs"].as_array().unwrap() {
         let name = record["name"].as_str().unwrap();
         let ends: Vec<u32> =

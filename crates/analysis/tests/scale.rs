@@ -1,5 +1,5 @@
-//! A million nodes. Run with `cargo test --release -p rumormill-analysis --test scale -- --ignored
-//! --nocapture`; it prints how long each part takes.
+//! Measurements with a million nodes. Run with `cargo test --release -p rumormill-analysis --test
+//! scale -- --ignored --nocapture`; each part prints its duration.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::disallowed_types, reason = "measures the analysis, and is no part of it")]
@@ -20,8 +20,8 @@ fn timed<T>(what: &str, f: impl FnOnce() -> T) -> T {
     out
 }
 
-/// A random graph with degrees from the zeta law on [3, xmax]: ends are paired at random, loops
-/// left out.
+/// A random graph with degrees from the zeta law on [3, xmax]: ends are paired at random,
+/// self-loops are left out.
 fn overlay(n: u64, alpha: f64, xmax: u64) -> Graph {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let degrees = ZetaLaw::new(alpha, 3, Some(xmax)).unwrap().sample(n, &mut rng);
@@ -36,7 +36,7 @@ fn overlay(n: u64, alpha: f64, xmax: u64) -> Graph {
 
 #[test]
 #[ignore = "takes half a minute, in release"]
-fn fits_of_a_million() {
+fn fit_of_a_million_degrees_rules_out_only_the_wrong_law() {
     let mut rng = ChaCha8Rng::seed_from_u64(2);
     let options = FitOptions::default();
     for xmax in [None, Some(1000)] {
@@ -48,14 +48,14 @@ fn fits_of_a_million() {
         let fit =
             timed("the same with 1,000 replicates each", || Fit::new(&data, &options).unwrap());
         println!("{fit}\n{fit:?}");
-        // The law without an end is ruled out where there is one, and only there.
+        // The law without an upper end is ruled out where the data have one, and only there.
         assert_eq!(fit.verdict == Verdict::RuledOut, xmax.is_some());
     }
 }
 
 #[test]
 #[ignore = "takes half a minute, in release"]
-fn a_graph_of_a_million() {
+fn analysis_of_a_graph_of_a_million_nodes_is_timed() {
     let graph = timed("graph", || overlay(1_000_000, 2.4, 1000));
     println!("{} edges, {} merged", graph.edge_count(), graph.merged());
     let parts = timed("components", || Components::new(&graph));
@@ -71,7 +71,7 @@ fn a_graph_of_a_million() {
 
 #[test]
 #[ignore = "takes half a minute, in release"]
-fn pictures() {
+fn layout_of_thousands_of_nodes_is_timed() {
     for (nodes, alpha) in [(1000, 1.95), (10_000, 1.95)] {
         let graph = overlay(nodes, alpha, 200);
         println!("{nodes} nodes, {} edges", graph.edge_count());
@@ -80,6 +80,6 @@ fn pictures() {
         timed("layout, set", || layout.set_graph(graph, &keys).unwrap());
         timed("layout, 100 rounds", || layout.step(100));
         timed("layout, 200 rounds more", || layout.step(200));
-        println!("settled: {}", layout.settled());
+        println!("settled: {}", layout.is_settled());
     }
 }

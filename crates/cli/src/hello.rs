@@ -50,7 +50,7 @@ pub(crate) async fn publish(node: Node, rhythm: Rhythm) {
 #[cfg(test)]
 mod tests {
     use rumormill::proto::{Event, SeedAddress};
-    use rumormill::{Listener, Observed, SeedNode};
+    use rumormill::{EventItem, Listener, SeedNode};
 
     use super::*;
 
@@ -73,7 +73,7 @@ mod tests {
         let seed = seed.start().await.unwrap();
         let first = tokio::time::timeout(PATIENCE, messages.recv()).await;
         assert!(matches!(first, Ok(Some(_))), "{first:?}");
-        let joined = |e: &Observed| matches!(e, Observed::Event(s) if matches!(s.event, Event::Joined { .. }));
+        let joined = |e: &EventItem| matches!(e, EventItem::Event(s) if matches!(s.event, Event::Joined { .. }));
         assert!(std::iter::from_fn(|| events.try_recv()).any(|e| joined(&e)), "not before it");
         all.await.unwrap();
         peer.kill();

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rumormill::proto::Event;
-use rumormill::{Node, Observed, seeds_file};
+use rumormill::{EventItem, Node, seeds_file};
 
 use support::{Place, Running};
 
@@ -55,7 +55,7 @@ async fn what_a_killed_seed_acknowledged_is_there_after_its_restart() {
             let (mut events, id) = (node.events(), node.id());
             tokio::spawn(async move {
                 while let Some(seen) = events.recv().await {
-                    if let Observed::Event(e) = seen
+                    if let EventItem::Event(e) = seen
                         && matches!(e.event, Event::Registered { .. })
                     {
                         acknowledged.lock().unwrap().insert(id);

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use rumormill::proto::snapshot::{MemberState, MissingMember, Receipt};
 use rumormill::proto::{Message, PeerId, WallTime};
-use rumormill::{Gap, Incoming};
+use rumormill::{Gap, ReceivedMessage};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -427,7 +427,7 @@ impl FullMessage {
 
     /// The JSON form of a message as it was delivered.
     #[must_use]
-    pub fn delivered(incoming: &Incoming, name: Option<String>, with_content: bool) -> Self {
+    pub fn delivered(incoming: &ReceivedMessage, name: Option<String>, with_content: bool) -> Self {
         FullMessage {
             from: incoming.neighbour.map(PeerId::to_hex),
             received_us: Some(incoming.received_at.0),

@@ -1,13 +1,13 @@
-//! Axes: where a value lies, which values have a tick, and how they are written.
+//! Axes: the position of values, the values with a tick, and their labels.
 
-/// What the values of an axis are.
+/// The kind of values on an axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
     /// Plain numbers.
     Count,
     /// Shares, written in percent.
     Share,
-    /// Microseconds, written in the unit that suits them.
+    /// Microseconds, written in the unit that suits their size.
     Micros,
 }
 
@@ -22,7 +22,7 @@ pub(crate) struct Axis {
 }
 
 impl Axis {
-    /// A linear axis. Ends that are equal, or no numbers, are moved apart.
+    /// A linear axis. Ends that are equal or not finite are replaced.
     pub(crate) fn linear(label: &str, unit: Unit, low: f64, high: f64) -> Self {
         let low = if low.is_finite() { low } else { 0.0 };
         let high = if high.is_finite() && high > low { high } else { low + 1.0 };
@@ -44,7 +44,7 @@ impl Axis {
         self.high
     }
 
-    /// A value on the scale that is drawn evenly.
+    /// A value on the evenly drawn scale.
     fn even(&self, value: f64) -> f64 {
         if self.log { value.log10() } else { value }
     }
@@ -54,14 +54,14 @@ impl Axis {
         (self.even(self.low), self.even(self.high))
     }
 
-    /// Where a value lies between the ends, from 0 to 1; held to the ends.
-    pub(crate) fn place(&self, value: f64) -> f64 {
+    /// The position of a value between the ends, from 0 to 1, clamped to the ends.
+    pub(crate) fn position(&self, value: f64) -> f64 {
         let (low, high) = self.ends();
-        let place = (self.even(value.clamp(self.low, self.high)) - low) / (high - low);
-        if place.is_finite() { place.clamp(0.0, 1.0) } else { 0.0 }
+        let position = (self.even(value.clamp(self.low, self.high)) - low) / (high - low);
+        if position.is_finite() { position.clamp(0.0, 1.0) } else { 0.0 }
     }
 
-    /// Values with a label, at most so many (at least 2), and values with a fine line only.
+    /// Values with a label, at most `most` (at least 2), and values with a fine line only.
     pub(crate) fn ticks(&self, most: usize) -> (Vec<f64>, Vec<f64>) {
         let most = most.max(2);
         if !self.log {
@@ -71,12 +71,13 @@ impl Axis {
         let at = |factors: &[u32]| -> Vec<f64> {
             let decades = (low..=high)
                 .flat_map(|d| factors.iter().map(move |&f| decimal(f, d)).collect::<Vec<f64>>());
-            decades.filter(|v| self.holds(*v)).collect()
+            decades.filter(|v| self.contains(*v)).collect()
         };
         let all = at(&[1, 2, 3, 4, 5, 6, 7, 8, 9]);
         for factors in [&[1, 2, 3, 4, 5, 6, 7, 8, 9][..], &[1, 2, 5], &[1, 3], &[1]] {
             let ticks = at(factors);
-            // Nine to a decade crowd together towards its end; only for parts of a decade.
+            // Nine ticks per decade are crowded towards its end; they are used only for parts of a
+            // decade.
             let crowded = factors.len() == 9 && self.high / self.low > 6.0;
             if ticks.len() <= most && ticks.len() > 1 && !crowded {
                 return (ticks, all);
@@ -91,8 +92,8 @@ impl Axis {
         (few.into_iter().rev().collect(), whole)
     }
 
-    fn holds(&self, value: f64) -> bool {
-        // Ends that were reckoned are off by a rounding.
+    fn contains(&self, value: f64) -> bool {
+        // Computed ends are off by a rounding error.
         value >= self.low * (1.0 - 1e-9) && value <= self.high * (1.0 + 1e-9)
     }
 
@@ -105,13 +106,14 @@ impl Axis {
         let step = step.unwrap_or(1.0);
         let first = (self.low / step - 1e-9).ceil() as i64;
         let last = (self.high / step + 1e-9).floor() as i64;
-        // By division where the step is a part of one, so that 0.3 is the number nearest to it.
+        // Division, where the step is a fraction of one, gives the number nearest to 0.3, for
+        // example.
         let inverse = (1.0 / step).round();
         let by = |i: i64| if step < 1.0 { i as f64 / inverse } else { i as f64 * step };
         (first..=last).map(by).collect()
     }
 
-    /// A value as it is written at a tick.
+    /// The label of a value at a tick.
     pub(crate) fn write(&self, value: f64) -> String {
         match self.unit {
             Unit::Count => count(value),
@@ -121,13 +123,13 @@ impl Axis {
     }
 }
 
-/// f · 10^d as the number nearest to it.
+/// The number nearest to f · 10^d.
 fn decimal(f: u32, d: i32) -> f64 {
     let f = f64::from(f);
     if d < 0 { f / 10f64.powi(-d) } else { f * 10f64.powi(d) }
 }
 
-/// Up to so many decimals, without zeros at the end.
+/// At most `decimals` decimals, without trailing zeros.
 fn trimmed(value: f64, decimals: usize) -> String {
     let text = format!("{value:.decimals$}");
     if !text.contains('.') {
@@ -136,7 +138,7 @@ fn trimmed(value: f64, decimals: usize) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// Three figures that count, without zeros at the end.
+/// Three significant figures, without trailing zeros.
 pub(crate) fn figures(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return if value == 0.0 { "0".to_owned() } else { "-".to_owned() };
@@ -145,7 +147,7 @@ pub(crate) fn figures(value: f64) -> String {
     trimmed(value, usize::try_from(2 - magnitude).unwrap_or(0).min(9))
 }
 
-/// A number with its thousands apart.
+/// A number with separated thousands.
 pub(crate) fn count(value: f64) -> String {
     let power = value.abs().log10().round();
     if value >= 1e6 && (value / 10f64.powf(power) - 1.0).abs() < 1e-9 {
@@ -157,13 +159,13 @@ pub(crate) fn count(value: f64) -> String {
     grouped(value.round() as u64)
 }
 
-/// A whole number with its thousands apart.
+/// A whole number with separated thousands.
 pub(crate) fn grouped(value: u64) -> String {
     let digits = value.to_string();
     let mut out = String::with_capacity(digits.len() * 2);
     for (i, digit) in digits.chars().enumerate() {
         if i > 0 && (digits.len() - i).is_multiple_of(3) && digits.len() > 4 {
-            // A space that is narrow and does not break a line.
+            // A narrow space that does not break a line.
             out.push('\u{202f}');
         }
         out.push(digit);
@@ -171,7 +173,7 @@ pub(crate) fn grouped(value: u64) -> String {
     out
 }
 
-/// Between a number and its unit: no line is broken there.
+/// The space between a number and its unit, at which no line is broken.
 pub(crate) const NO_BREAK: char = '\u{a0}';
 
 /// A share in percent.
@@ -217,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn ticks_are_round_and_not_too_many() {
+    fn ticks_are_round_numbers_within_the_limit() {
         let degrees = Axis::log("k", Unit::Count, 2.5, 130.0);
         assert_eq!(labels(&degrees, 9), ["5", "10", "20", "50", "100"]);
         let share = Axis::log("P", Unit::Share, 1e-4, 1.0);
@@ -233,13 +235,15 @@ mod tests {
             for most in 2..12 {
                 let (ticks, fine) = axis.ticks(most);
                 assert!(ticks.len() <= most + 1, "{axis:?} {most}: {ticks:?}");
-                assert!(fine.iter().chain(&ticks).all(|v| (0.0..=1.0).contains(&axis.place(*v))));
+                assert!(
+                    fine.iter().chain(&ticks).all(|v| (0.0..=1.0).contains(&axis.position(*v)))
+                );
             }
         }
     }
 
     #[test]
-    fn numbers_are_short() {
+    fn numbers_are_written_in_short_form() {
         assert_eq!(count(1000.0), "1000");
         assert_eq!(count(25_000.0), "25\u{202f}000");
         assert_eq!(count(1e7), "10⁷");
@@ -252,14 +256,14 @@ mod tests {
     }
 
     #[test]
-    fn ends_that_mean_nothing_become_some_that_do() {
+    fn meaningless_axis_ends_are_replaced() {
         for axis in [
             Axis::log("", Unit::Count, 0.0, f64::NAN),
             Axis::linear("", Unit::Count, 5.0, 5.0),
             Axis::linear("", Unit::Count, f64::NAN, f64::INFINITY),
             Axis::log("", Unit::Count, 7.0, 7.0),
         ] {
-            assert!(axis.place(f64::NAN).is_finite() && axis.place(1e300) == 1.0, "{axis:?}");
+            assert!(axis.position(f64::NAN).is_finite() && axis.position(1e300) == 1.0, "{axis:?}");
         }
     }
 }

@@ -1,22 +1,22 @@
-//! Why there is no picture.
+//! Errors of drawing.
 
-/// Why there is no picture.
+/// Why a picture could not be drawn.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlotError {
-    /// There is nothing to draw.
+    /// There are no data to draw.
     #[error("{0}")]
     NoData(String),
     /// The size is not WIDTHxHEIGHT, or out of bounds.
-    #[error("{0:?} is no size: write WIDTHxHEIGHT in pixels, from {least} to {most}",
-        least = crate::look::Size::LEAST, most = crate::look::Size::MOST)]
+    #[error("{0:?} is not a size: write WIDTHxHEIGHT in pixels, from {least} to {most}",
+        least = crate::options::Size::MIN, most = crate::options::Size::MAX)]
     Size(String),
-    /// A file name says neither SVG nor PNG.
+    /// The file name ends neither in .svg nor in .png.
     #[error("{0}: the name of a picture must end in .svg or .png")]
     Extension(String),
-    /// The drawing library gave up.
+    /// The drawing library failed.
     #[error("cannot draw: {0}")]
     Draw(String),
-    /// The picture cannot be made a PNG.
+    /// The picture cannot be rendered as a PNG.
     #[error("cannot render as PNG: {0}")]
     Png(String),
 }

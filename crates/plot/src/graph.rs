@@ -1,4 +1,4 @@
-//! The picture of the overlay itself: who is linked with whom.
+//! The picture of the overlay graph: peers and the links between them.
 
 use plotters::element::{Circle, PathElement};
 use plotters::style::{RGBColor, ShapeStyle};
@@ -7,77 +7,77 @@ use rumormill_analysis::{Components, Graph, Layout};
 use crate::PlotError;
 use crate::axis::{figures, grouped};
 use crate::degrees::{self, peers};
-use crate::look::{Look, translucent};
+use crate::options::{PictureOptions, translucent};
 use crate::picture::Picture;
-use crate::sheet::{Anchor, Block, Sheet, draw};
+use crate::sheet::{Anchor, LegendBlock, Sheet, draw};
 use crate::text;
 use crate::units::{Rect, breadth, units};
 
-/// More nodes than these are not drawn: their circles would touch.
-pub const MOST_NODES: usize = 10_000;
+/// Larger graphs are drawn in part: the circles of more nodes would touch.
+pub const MAX_DRAWN_NODES: usize = 10_000;
 
-/// Hubs with their degree written at them, at most.
-const LABELLED: usize = 12;
+/// The most hubs that are labelled with their degree.
+const MAX_LABELLED_HUBS: usize = 12;
 
-/// Draws a graph. Where it has more than [`MOST_NODES`] nodes, those nearest to the largest hub are
-/// drawn, and the picture says so.
+/// Draws a graph. Of a graph with more than [`MAX_DRAWN_NODES`] nodes, those nearest to the largest
+/// hub are drawn, and the picture says so.
 ///
 /// # Errors
 ///
 /// If there are no nodes.
-pub fn graph(graph: &Graph, look: &Look) -> Result<Picture, PlotError> {
+pub fn graph(graph: &Graph, options: &PictureOptions) -> Result<Picture, PlotError> {
     if graph.is_empty() {
         return Err(PlotError::NoData("no peers, so no graph to draw".to_owned()));
     }
-    let drawn = Drawn::new(graph)?;
+    let drawn = DrawnGraph::new(graph)?;
     let edges = graph.edges().count() as u64;
     let links = if edges == 1 { "1 link".to_owned() } else { format!("{} links", grouped(edges)) };
     let title = format!("Overlay of {} with {links}", peers(graph.len() as u64));
-    draw(look, &title, |sheet| {
-        // The legend of sizes needs the sizes, which need the room beside the legend; its text is as
-        // high for any sizes.
-        let places = sheet.arrange(&facts(graph, edges, &drawn), true)?;
-        let circles = Circles::new(&drawn, places.main, sheet);
+    draw(options, &title, |sheet| {
+        // The legend of sizes depends on the sizes, which depend on the space beside the legend;
+        // the height of its text is the same for any sizes.
+        let areas = sheet.arrange(&facts(graph, edges, &drawn), true)?;
+        let circles = Circles::new(&drawn, areas.main, sheet);
         circles.edges(sheet)?;
         circles.nodes(sheet)?;
-        let Some(rect) = places.small else { return Ok(()) };
+        let Some(rect) = areas.small else { return Ok(()) };
         let y = circles.legend(sheet, rect)? + 1.5 * sheet.em;
         let rest = Rect { y, h: rect.bottom() - y, ..rect };
         if rest.h < 13.0 * sheet.em || graph.degrees().max() == Some(0) {
             return Ok(());
         }
-        degrees::beside(sheet, rest.squat(), &graph.degrees())
+        degrees::small_chart(sheet, rest.limit_height(), &graph.degrees())
     })
 }
 
-/// The part of a graph that is drawn, laid out.
-struct Drawn {
+/// The part of a graph that is drawn, with its layout.
+struct DrawnGraph {
     graph: Graph,
     /// Degrees in the whole graph.
     degrees: Vec<usize>,
     positions: Vec<[f64; 2]>,
-    /// How many nodes there are in all, if not all are drawn.
+    /// The number of nodes of the whole graph, if only a part is drawn.
     of: Option<usize>,
 }
 
-impl Drawn {
+impl DrawnGraph {
     fn new(whole: &Graph) -> Result<Self, PlotError> {
-        let kept = nearest(whole, MOST_NODES);
+        let kept = nearest(whole, MAX_DRAWN_NODES);
         let broken = |e: &dyn core::fmt::Display| PlotError::Draw(e.to_string());
         let edges: Vec<(u32, u32)> = whole
             .edges()
             .filter_map(|(a, b)| {
-                let place = |node| kept.binary_search(&node).ok().map(|i| i as u32);
-                Some((place(a)?, place(b)?))
+                let index = |node| kept.binary_search(&node).ok().map(|i| i as u32);
+                Some((index(a)?, index(b)?))
             })
             .collect();
         let graph = Graph::new(kept.len(), &edges).map_err(|e| broken(&e))?;
         let keys: Vec<u64> = kept.iter().map(|&v| u64::from(v)).collect();
         let mut layout = Layout::new(1);
         layout.set_graph(graph.clone(), &keys).map_err(|e| broken(&e))?;
-        // It cools down within 300 rounds; what moves after that is hardly seen.
+        // The layout cools down within 300 rounds; later movement is hardly visible.
         for _ in 0..30 {
-            if layout.settled() {
+            if layout.is_settled() {
                 break;
             }
             layout.step(10);
@@ -92,7 +92,7 @@ impl Drawn {
     }
 }
 
-/// The `most` nodes that are fewest hops from the largest hub, ascending; all of a small graph.
+/// The `most` nodes with the fewest hops to the largest hub, ascending; all nodes of a small graph.
 fn nearest(graph: &Graph, most: usize) -> Vec<u32> {
     if graph.len() <= most {
         return graph.nodes().collect();
@@ -118,20 +118,20 @@ fn nearest(graph: &Graph, most: usize) -> Vec<u32> {
     queue
 }
 
-fn facts(graph: &Graph, edges: u64, drawn: &Drawn) -> Vec<Block> {
+fn facts(graph: &Graph, edges: u64, drawn: &DrawnGraph) -> Vec<LegendBlock> {
     let degrees = graph.degrees();
     let components = Components::new(graph);
     let largest = components.sizes().first().copied().unwrap_or(0);
     let mut out = vec![
-        Block::Line(format!("{}, {} links", peers(graph.len() as u64), grouped(edges))),
-        Block::Line(format!(
+        LegendBlock::Line(format!("{}, {} links", peers(graph.len() as u64), grouped(edges))),
+        LegendBlock::Line(format!(
             "mean degree {}, smallest {}, largest {}",
             figures(degrees.mean().unwrap_or(0.0)),
             grouped(degrees.min().unwrap_or(0)),
             grouped(degrees.max().unwrap_or(0))
         )),
     ];
-    out.push(Block::Line(match components.sizes().len() {
+    out.push(LegendBlock::Line(match components.sizes().len() {
         1 => "connected: one component".to_owned(),
         n => format!(
             "in {} parts, the largest with {}",
@@ -140,9 +140,9 @@ fn facts(graph: &Graph, edges: u64, drawn: &Drawn) -> Vec<Block> {
         ),
     }));
     if let Some(of) = drawn.of {
-        out.push(Block::Gap);
-        out.push(Block::Line(format!(
-            "Drawn: a sample, the {} nearest to the largest hub, of {}.",
+        out.push(LegendBlock::Gap);
+        out.push(LegendBlock::Line(format!(
+            "DrawnGraph: a sample, the {} nearest to the largest hub, of {}.",
             peers(drawn.graph.len() as u64),
             grouped(of as u64)
         )));
@@ -150,35 +150,35 @@ fn facts(graph: &Graph, edges: u64, drawn: &Drawn) -> Vec<Block> {
     out
 }
 
-/// Where the nodes lie and how large they are.
+/// Positions and sizes of the nodes.
 struct Circles<'d> {
-    drawn: &'d Drawn,
+    drawn: &'d DrawnGraph,
     at: Vec<(f64, f64)>,
     /// Radius of a node of the largest degree.
     largest: f64,
     smallest: f64,
-    /// Nodes by degree, smallest first: so hubs are on top.
+    /// Nodes by degree, smallest first, so that hubs are drawn on top.
     order: Vec<u32>,
     hubs: usize,
 }
 
 impl<'d> Circles<'d> {
-    fn new(drawn: &'d Drawn, rect: Rect, sheet: &Sheet<'_>) -> Self {
+    fn new(drawn: &'d DrawnGraph, rect: Rect, sheet: &Sheet<'_>) -> Self {
         let n = drawn.graph.len().max(1) as f64;
         let side = rect.w.min(rect.h);
-        // All circles together cover a small part of the ground, whatever their number.
+        // All circles together cover a small part of the background, whatever their number.
         let room = side / n.sqrt();
         let largest = (side * 0.03).min(room * 0.4 + 5.0 * sheet.scale);
-        // A node without links is seen too.
+        // A node without links is visible too.
         let smallest = (room * 0.05).clamp(0.8, 4.0) * sheet.scale;
         let mut order: Vec<u32> = drawn.graph.nodes().collect();
         order.sort_by_key(|&v| (drawn.degrees[v as usize], core::cmp::Reverse(v)));
         let at = fit_into(&drawn.positions, rect, largest + sheet.em);
-        let hubs = LABELLED.min((drawn.graph.len() / 4).max(1));
+        let hubs = MAX_LABELLED_HUBS.min((drawn.graph.len() / 4).max(1));
         Self { drawn, at, largest, smallest, order, hubs }
     }
 
-    /// A circle's area grows with the degree.
+    /// The radius for a degree: the area of a circle is proportional to the degree.
     fn radius(&self, degree: usize) -> f64 {
         let share = degree as f64 / self.drawn.largest().max(1) as f64;
         (self.largest * share.sqrt()).max(self.smallest)
@@ -228,8 +228,8 @@ impl<'d> Circles<'d> {
         Ok(())
     }
 
-    /// Writes hubs' degrees into their circles, or beside them where they are small, largest first;
-    /// one that would lie over another, or over a hub, everywhere is left out.
+    /// Writes hubs' degrees into their circles, or beside them where the circles are small, largest
+    /// first. A label that would overlap another label or a hub at every position is left out.
     fn labels(&self, sheet: &Sheet<'_>, hubs: &[u32]) -> Result<(), PlotError> {
         let around = |&hub: &u32| {
             let ((x, y), r) =
@@ -252,14 +252,14 @@ impl<'d> Circles<'d> {
                 (x, y - away),
                 (x, y + away),
             ];
-            let places = if inside { &middles[..1] } else { &middles[1..] };
+            let candidates = if inside { &middles[..1] } else { &middles[1..] };
             let rect =
                 |&(x, y): &(f64, f64)| Rect { x: x - w / 2.0, y: y - em * 0.6, w, h: em * 1.2 };
             let free = |rect: &Rect| {
-                let over = |(other, circle): &(u32, Rect)| *other != hub && circle.meets(rect);
-                !taken.iter().any(|t| t.meets(rect)) && (inside || !circles.iter().any(over))
+                let over = |(other, circle): &(u32, Rect)| *other != hub && circle.overlaps(rect);
+                !taken.iter().any(|t| t.overlaps(rect)) && (inside || !circles.iter().any(over))
             };
-            let Some(rect) = places.iter().map(rect).find(free) else { continue };
+            let Some(rect) = candidates.iter().map(rect).find(free) else { continue };
             taken.push(rect);
             if inside {
                 let ink = sheet.palette.ground;
@@ -270,13 +270,13 @@ impl<'d> Circles<'d> {
             let corners =
                 [(units(rect.x), units(rect.y)), (units(rect.right()), units(rect.bottom()))];
             sheet.area.draw(&plotters::element::Rectangle::new(corners, ground))?;
-            let place = (rect.x, rect.y + rect.h / 2.0);
-            sheet.text(&label, place, em, true, Anchor::Left, sheet.palette.ink)?;
+            let position = (rect.x, rect.y + rect.h / 2.0);
+            sheet.text(&label, position, em, true, Anchor::Left, sheet.palette.ink)?;
         }
         Ok(())
     }
 
-    /// Circles of some degrees, with the degree beside them. Returns where it ends.
+    /// Draws circles of some degrees with the degree beside them. Returns the lower edge.
     fn legend(&self, sheet: &Sheet<'_>, rect: Rect) -> Result<f64, PlotError> {
         let em = sheet.em;
         let ink = sheet.palette.ink;
@@ -322,7 +322,7 @@ impl<'d> Circles<'d> {
     }
 }
 
-/// Places in the unit square, as places in a rectangle: both directions scaled alike.
+/// Maps positions in the unit square to a rectangle, with the same scale in both directions.
 fn fit_into(positions: &[[f64; 2]], rect: Rect, margin: f64) -> Vec<(f64, f64)> {
     let ends = |axis: usize| {
         let all = positions.iter().map(|p| p[axis]);

@@ -1,8 +1,8 @@
 //! Pictures of overlays and of the spread of messages: degrees, graph, propagation, latency and
 //! robustness, as SVG and PNG.
 //!
-//! A picture is drawn once, as SVG; the PNG is a rendering of that SVG with a font that is part of
-//! the program. So both show the same, and no font has to be installed. Same input, same bytes.
+//! A picture is drawn once, as SVG; the PNG is a rendering of that SVG with an embedded font. Both
+//! therefore show the same, and no font has to be installed. The same input gives the same bytes.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -12,8 +12,8 @@ mod degrees;
 mod error;
 mod graph;
 mod latency;
-mod look;
 mod mark;
+mod options;
 mod panel;
 mod picture;
 mod propagation;
@@ -25,9 +25,9 @@ mod units;
 
 pub use degrees::{Degrees, degrees};
 pub use error::PlotError;
-pub use graph::{MOST_NODES, graph};
+pub use graph::{MAX_DRAWN_NODES, graph};
 pub use latency::{Latency, latency};
-pub use look::{Look, Size, Theme};
+pub use options::{PictureOptions, Size, Theme};
 pub use picture::{Format, Picture};
 pub use propagation::propagation;
 pub use report::{GraphReport, Report, ReportError};

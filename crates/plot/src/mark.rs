@@ -1,10 +1,10 @@
-//! Strokes and marks: how a series is told from the others, with and without colour.
+//! Strokes and marks, which distinguish the series with and without colour.
 
 use plotters::element::{Circle, PathElement, Polygon, Rectangle};
 use plotters::style::{RGBColor, ShapeStyle};
 
 use crate::PlotError;
-use crate::look::translucent;
+use crate::options::translucent;
 use crate::sheet::Area;
 use crate::units::{breadth, units};
 
@@ -17,7 +17,7 @@ pub(crate) const DASH_DOT: &[f64] = &[9.0, 4.0, 2.0, 4.0];
 /// Dots.
 pub(crate) const DOTTED: &[f64] = &[2.0, 3.5];
 
-/// How a line is drawn.
+/// The style of a line.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stroke {
     pub(crate) colour: RGBColor,
@@ -35,7 +35,7 @@ impl Stroke {
         Self { colour, width: 1.0, dash, alpha: 1.0 }
     }
 
-    /// Draws along these points, in pixels; `scale` is that of the picture.
+    /// Draws a line along these points, in pixels; `scale` is that of the picture.
     pub(crate) fn draw(
         &self,
         area: &Area<'_>,
@@ -54,7 +54,7 @@ impl Stroke {
     }
 }
 
-/// Cuts a line into its dashes.
+/// Splits a line into its dashes.
 fn pieces(points: &[(f64, f64)], dash: &[f64]) -> Vec<Vec<(f64, f64)>> {
     if points.len() < 2 {
         return Vec::new();
@@ -64,7 +64,7 @@ fn pieces(points: &[(f64, f64)], dash: &[f64]) -> Vec<Vec<(f64, f64)>> {
     }
     let mut out = Vec::new();
     let mut piece = vec![points[0]];
-    // Which part of the pattern, and how much of it is left; every second part is a gap.
+    // The current part of the pattern, and its remaining length; every second part is a gap.
     let (mut part, mut left) = (0, dash[0]);
     for pair in points.windows(2) {
         let (mut from, to) = (pair[0], pair[1]);
@@ -101,7 +101,7 @@ pub(crate) enum Shape {
     Diamond,
 }
 
-/// How a point is drawn.
+/// The style of a point.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Mark {
     pub(crate) shape: Shape,
@@ -114,8 +114,8 @@ impl Mark {
         Self { shape, colour, radius: 4.0 }
     }
 
-    /// Draws at a place in pixels, with a rim in the colour of the ground, so that marks that lie
-    /// over each other can be told apart.
+    /// Draws the mark at a position in pixels, with a rim in the background colour, so that
+    /// overlapping marks can be distinguished.
     pub(crate) fn draw(
         &self,
         area: &Area<'_>,
@@ -167,7 +167,7 @@ mod tests {
         let dashes = pieces(&line, &[6.0, 4.0]);
         assert_eq!(dashes.len(), 10);
         assert!((length(&dashes) - 60.0).abs() < 1e-9);
-        // A dash goes round a corner, and ends where the line ends.
+        // A dash continues around a corner, and ends with the line.
         let dashes = pieces(&line, &[40.0, 50.0]);
         assert_eq!(dashes[0], [(0.0, 0.0), (30.0, 0.0), (30.0, 10.0)]);
         assert_eq!(dashes[1].last(), Some(&(30.0, 70.0)));

@@ -1,4 +1,4 @@
-//! A chart: two axes with their grid, and what is drawn between them.
+//! A chart: two axes with their grid, and the content between them.
 
 use plotters::chart::{ChartBuilder, LabelAreaPosition};
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
@@ -7,13 +7,13 @@ use plotters::style::{Color as _, RGBColor, ShapeStyle};
 
 use crate::PlotError;
 use crate::axis::Axis;
-use crate::look::translucent;
 use crate::mark::{Mark, Stroke};
+use crate::options::translucent;
 use crate::sheet::{Anchor, Sheet};
 use crate::text;
 use crate::units::{Rect, breadth, units};
 
-/// An axis as the drawing library wants it.
+/// An axis in the form that the drawing library needs.
 struct Scale {
     axis: Axis,
     ticks: Vec<f64>,
@@ -25,7 +25,7 @@ impl Ranged for Scale {
     type ValueType = f64;
 
     fn map(&self, value: &f64, (from, to): (i32, i32)) -> i32 {
-        from + (self.axis.place(*value) * f64::from(to - from)).round() as i32
+        from + (self.axis.position(*value) * f64::from(to - from)).round() as i32
     }
 
     fn key_points<H: KeyPointHint>(&self, hint: H) -> Vec<f64> {
@@ -47,12 +47,12 @@ impl ValueFormatter<f64> for Scale {
     }
 }
 
-/// Ticks of a horizontal axis of this length: as many as leave their labels apart.
-fn apart(axis: &Axis, length: f64, em: f64) -> (Vec<f64>, Vec<f64>) {
+/// Ticks of a horizontal axis of this length: as many as fit without overlapping labels.
+fn separated_ticks(axis: &Axis, length: f64, em: f64) -> (Vec<f64>, Vec<f64>) {
     let fits = |ticks: &[f64]| {
         let ends = |v: f64| {
             let half = text::width(&axis.write(v), em, false) / 2.0;
-            let middle = axis.place(v) * length;
+            let middle = axis.position(v) * length;
             (middle - half, middle + half)
         };
         ticks.windows(2).all(|pair| ends(pair[0]).1 + em <= ends(pair[1]).0)
@@ -72,8 +72,8 @@ pub(crate) struct Panel<'s, 'a> {
 }
 
 impl<'s, 'a> Panel<'s, 'a> {
-    /// Draws axes, grid and labels into a part of the sheet. The chart's name, if it has one, goes
-    /// above.
+    /// Draws axes, grid and labels into a part of the sheet. The chart's name, if it has one, is
+    /// written above.
     pub(crate) fn new(
         sheet: &'s Sheet<'a>,
         mut rect: Rect,
@@ -92,11 +92,11 @@ impl<'s, 'a> Panel<'s, 'a> {
         let (ys, y_fine) = y.ticks(((rect.h / (em * 3.2)) as usize).min(12));
         let widest = ys.iter().map(|&v| text::width(&y.write(v), em, false)).fold(0.0, f64::max);
         let left = widest + em * 2.7;
-        let (xs, x_fine) = apart(&x, rect.w - left, em);
+        let (xs, x_fine) = separated_ticks(&x, rect.w - left, em);
         let bottom = em * 3.5;
-        // Half of the last label is beyond the axis.
+        // Half of the last label extends beyond the axis.
         let last = xs.last().map_or(0.0, |&v| {
-            let beyond = (1.0 - x.place(v)) * (rect.w - left);
+            let beyond = (1.0 - x.position(v)) * (rect.w - left);
             (text::width(&x.write(v), em, false) * 0.5 + 2.0 - beyond).max(1.0)
         });
         let top = em * 0.6;
@@ -135,12 +135,12 @@ impl<'s, 'a> Panel<'s, 'a> {
         Ok(panel)
     }
 
-    /// Writes what the axes are.
+    /// Writes the labels of the axes.
     fn names(&self, rect: Rect) -> Result<(), PlotError> {
         let Self { sheet, plot, em, .. } = self;
         let ink = sheet.palette.ink;
         let below = text::cut(&self.x.label, *em, false, rect.w);
-        // In the middle of the axis, unless that would leave the rectangle.
+        // In the middle of the axis, unless the text would leave the rectangle.
         let half = text::width(&below, *em, false) / 2.0;
         let middle = (plot.x + plot.w / 2.0).min(rect.right() - half).max(rect.x + half);
         sheet.text(&below, (middle, rect.bottom() - 0.7 * em), *em, false, Anchor::Middle, ink)?;
@@ -150,10 +150,10 @@ impl<'s, 'a> Panel<'s, 'a> {
         sheet.upwards(&beside, (rect.x + 0.75 * em, middle), *em, ink)
     }
 
-    /// Where a point lies, in pixels; outside of the axes: at their end.
+    /// The position of a point in pixels; clamped to the ends of the axes.
     pub(crate) fn at(&self, (x, y): (f64, f64)) -> (f64, f64) {
         let plot = &self.plot;
-        (plot.x + plot.w * self.x.place(x), plot.bottom() - plot.h * self.y.place(y))
+        (plot.x + plot.w * self.x.position(x), plot.bottom() - plot.h * self.y.position(y))
     }
 
     fn shows(&self, (x, y): (f64, f64)) -> bool {
@@ -161,7 +161,7 @@ impl<'s, 'a> Panel<'s, 'a> {
         within(&self.x, x) && within(&self.y, y)
     }
 
-    /// Draws a line through those of the points that the axes hold.
+    /// Draws a line through the points within the axes.
     pub(crate) fn line(&self, points: &[(f64, f64)], stroke: &Stroke) -> Result<(), PlotError> {
         for run in points.split(|p| !self.shows(*p)) {
             let run: Vec<(f64, f64)> = run.iter().map(|p| self.at(*p)).collect();
@@ -170,7 +170,7 @@ impl<'s, 'a> Panel<'s, 'a> {
         Ok(())
     }
 
-    /// Draws a mark at each of the points that the axes hold.
+    /// Draws a mark at each point within the axes.
     pub(crate) fn marks(&self, points: &[(f64, f64)], mark: &Mark) -> Result<(), PlotError> {
         let Sheet { area, scale, palette, .. } = self.sheet;
         for point in points.iter().filter(|p| self.shows(**p)) {
@@ -179,7 +179,7 @@ impl<'s, 'a> Panel<'s, 'a> {
         Ok(())
     }
 
-    /// Draws a bar from the axis up around each whole number, with its share of the room.
+    /// Draws a bar from the axis up around each whole number.
     pub(crate) fn bars(&self, bars: &[(f64, f64)], colour: RGBColor) -> Result<(), PlotError> {
         let fill = ShapeStyle::from(translucent(colour, 0.85)).filled();
         for &(x, y) in bars {
@@ -191,7 +191,7 @@ impl<'s, 'a> Panel<'s, 'a> {
         Ok(())
     }
 
-    /// Writes text over the chart, on a ground of its own so that the grid does not cross it.
+    /// Writes text over the chart, on its own background so that the grid does not cross it.
     pub(crate) fn note(
         &self,
         note: &str,
@@ -208,7 +208,7 @@ impl<'s, 'a> Panel<'s, 'a> {
         Ok(rect)
     }
 
-    /// Where a note would stand.
+    /// The rectangle that a note would cover.
     pub(crate) fn note_rect(&self, note: &str, (x, y): (f64, f64), anchor: Anchor) -> Rect {
         let em = self.em * 0.95;
         let w = text::width(note, em, false);
@@ -216,7 +216,7 @@ impl<'s, 'a> Panel<'s, 'a> {
             Anchor::Left => x,
             Anchor::Middle => x - w / 2.0,
         };
-        // Held within the chart.
+        // Kept within the chart.
         let left = left.min(self.plot.right() - w - 2.0).max(self.plot.x + 2.0);
         Rect { x: left - 2.0, y: y - 0.7 * em, w: w + 4.0, h: 1.4 * em }
     }

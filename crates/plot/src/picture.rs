@@ -7,23 +7,23 @@ use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::{Options, Tree, fontdb};
 
 use crate::PlotError;
-use crate::look::Size;
+use crate::options::Size;
 
-/// In which form a picture is written.
+/// The file format of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// Lines and text; scales.
+    /// Lines and text, in any scale.
     Svg,
     /// Pixels.
     Png,
 }
 
 impl Format {
-    /// The form that a file's name asks for.
+    /// The format for the extension of a file name.
     ///
     /// # Errors
     ///
-    /// If it ends in neither `.svg` nor `.png`.
+    /// If the name ends in neither `.svg` nor `.png`.
     pub fn of(path: &Path) -> Result<Self, PlotError> {
         let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
         match extension.as_str() {
@@ -42,17 +42,17 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// As an SVG document.
+    /// The picture as an SVG document.
     #[must_use]
     pub fn svg(&self) -> &str {
         &self.svg
     }
 
-    /// As a PNG file.
+    /// The picture as a PNG file.
     ///
     /// # Errors
     ///
-    /// If there is not enough memory for its pixels.
+    /// If there is not enough memory for the pixels.
     pub fn png(&self) -> Result<Vec<u8>, PlotError> {
         let mut fonts = fontdb::Database::new();
         fonts.load_font_data(dejavu::sans::regular().to_vec());
@@ -68,11 +68,11 @@ impl Picture {
         pixels.encode_png().map_err(|e| bad(&e))
     }
 
-    /// The bytes of a file in this form.
+    /// The bytes of a file in this format.
     ///
     /// # Errors
     ///
-    /// If it cannot be rendered, see [`Picture::png`].
+    /// If the picture cannot be rendered, see [`Picture::png`].
     pub fn bytes(&self, format: Format) -> Result<Vec<u8>, PlotError> {
         match format {
             Format::Svg => Ok(self.svg.clone().into_bytes()),

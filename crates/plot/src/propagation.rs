@@ -1,14 +1,14 @@
-//! The picture of propagation: which share of the peers a message has reached, and when.
+//! The picture of propagation: the share of peers that a message has reached over time.
 
 use rumormill_analysis::{Propagation, ReachTime};
 
 use crate::PlotError;
 use crate::axis::{Axis, NO_BREAK, Unit, figures, grouped, micros, share};
-use crate::look::Look;
 use crate::mark::{DASHED, DOTTED, Mark, SOLID, Shape, Stroke};
+use crate::options::PictureOptions;
 use crate::panel::Panel;
 use crate::picture::Picture;
-use crate::sheet::{Anchor, Block, Key, Sheet, draw};
+use crate::sheet::{Anchor, LegendBlock, LegendKey, Sheet, draw};
 use crate::units::Rect;
 
 /// Marks of the shares, in their order.
@@ -18,12 +18,12 @@ const SHAPES: [Shape; 4] = [Shape::Circle, Shape::Square, Shape::Triangle, Shape
 ///
 /// # Errors
 ///
-/// If no message came anywhere.
-pub fn propagation(data: &Propagation, look: &Look) -> Result<Picture, PlotError> {
+/// If no message was delivered.
+pub fn propagation(data: &Propagation, options: &PictureOptions) -> Result<Picture, PlotError> {
     check(data)?;
     let messages = data.messages as u64;
     let title = format!("Spread of {}", number(messages, "message"));
-    draw(look, &title, |sheet| {
+    draw(options, &title, |sheet| {
         let [mean, least, times, _] = sheet.palette.series;
         let (mean, least) = (Stroke::new(mean, SOLID), Stroke::new(least, DASHED));
         let marks: Vec<(Mark, &ReachTime)> = data
@@ -32,24 +32,27 @@ pub fn propagation(data: &Propagation, look: &Look) -> Result<Picture, PlotError
             .enumerate()
             .map(|(i, time)| (Mark { radius: 5.0, ..Mark::new(SHAPES[i % 4], times) }, time))
             .collect();
-        // Of a single message both lines are the same.
+        // With a single message both lines are the same.
         let several = data.messages > 1;
         let mut blocks = if several {
             vec![
-                Block::Heading(mean.into(), "mean over the messages".to_owned()),
-                Block::Heading(least.into(), "the one that came least far".to_owned()),
+                LegendBlock::Heading(mean.into(), "mean over the messages".to_owned()),
+                LegendBlock::Heading(
+                    least.into(),
+                    "the message with the smallest share".to_owned(),
+                ),
             ]
         } else {
-            vec![Block::Heading(mean.into(), "the message".to_owned())]
+            vec![LegendBlock::Heading(mean.into(), "the message".to_owned())]
         };
-        blocks.push(Block::Gap);
+        blocks.push(LegendBlock::Gap);
         blocks.extend(reached(&marks, data.messages));
-        blocks.push(Block::Gap);
+        blocks.push(LegendBlock::Gap);
         blocks.extend(totals(data));
-        let places = sheet.arrange(&blocks, !data.hops.is_empty())?;
+        let areas = sheet.arrange(&blocks, !data.hops.is_empty())?;
         let panel = Panel::new(
             sheet,
-            places.main,
+            areas.main,
             None,
             time_axis(data, "time since publishing"),
             Axis::linear("share of peers that have the message", Unit::Share, 0.0, 1.04),
@@ -62,8 +65,8 @@ pub fn propagation(data: &Propagation, look: &Look) -> Result<Picture, PlotError
             panel.line(&line(|p| p.least), &least)?;
         }
         medians(&panel, sheet, &marks)?;
-        match places.small {
-            Some(rect) => hops(sheet, rect.squat(), data),
+        match areas.small {
+            Some(rect) => hops(sheet, rect.limit_height(), data),
             None => Ok(()),
         }
     })
@@ -83,8 +86,8 @@ pub(crate) fn number(n: u64, of: &str) -> String {
     format!("{} {of}{}", grouped(n), if n == 1 { "" } else { "s" })
 }
 
-/// Time on a logarithmic axis where it spans more than a decade between half of the peers and the
-/// last of them, and on a linear one otherwise.
+/// The time axis: logarithmic if it spans more than a decade between half of the peers and the last
+/// of them, and linear otherwise.
 fn time_axis(data: &Propagation, label: &str) -> Axis {
     let last = data.curve.last().map_or(1, |p| p.micros).max(1) as f64;
     let half = data.curve.iter().find(|p| p.mean >= 0.5).map_or(last, |p| p.micros as f64);
@@ -96,13 +99,13 @@ fn time_axis(data: &Propagation, label: &str) -> Axis {
     Axis::linear(label, Unit::Micros, 0.0, last * 1.04)
 }
 
-/// How long it took until shares of the peers were reached, in words.
-pub(crate) fn reached(marks: &[(Mark, &ReachTime)], messages: usize) -> Vec<Block> {
+/// Describes how long it took until shares of the peers were reached.
+pub(crate) fn reached(marks: &[(Mark, &ReachTime)], messages: usize) -> Vec<LegendBlock> {
     let text = |t: &ReachTime| {
         let time = |t: Option<u64>| t.map_or_else(|| "never".to_owned(), |t| micros(t as f64));
         let (came, share) = (t.messages, share(t.share));
         if t.median.is_none() {
-            return format!("{share} of peers: only {came} of {messages} messages came so far");
+            return format!("{share} of peers: reached by only {came} of {messages} messages");
         }
         let mut text = format!("{share} of peers: median {}", time(t.median));
         if messages > 1 {
@@ -110,17 +113,17 @@ pub(crate) fn reached(marks: &[(Mark, &ReachTime)], messages: usize) -> Vec<Bloc
             text.push_str(&format!(", p90{NO_BREAK}{p90}, p99{NO_BREAK}{p99}"));
         }
         if came < messages {
-            text.push_str(&format!(" ({came} of {messages} messages came so far)"));
+            text.push_str(&format!(" (reached by {came} of {messages} messages)"));
         }
         text
     };
-    marks.iter().map(|(mark, t)| Block::Entry(Key::from(*mark), text(t))).collect()
+    marks.iter().map(|(mark, t)| LegendBlock::Entry(LegendKey::from(*mark), text(t))).collect()
 }
 
-fn totals(data: &Propagation) -> Vec<Block> {
+fn totals(data: &Propagation) -> Vec<LegendBlock> {
     let lost = data.expected.saturating_sub(data.deliveries);
     let complete = format!(
-        "{} of {} came to everybody",
+        "{} of {} reached every peer",
         grouped(data.complete as u64),
         number(data.messages as u64, "message")
     );
@@ -130,13 +133,13 @@ fn totals(data: &Propagation) -> Vec<Block> {
         grouped(data.expected),
         if lost > 0 { format!(", {} missing", grouped(lost)) } else { String::new() }
     );
-    let copies = format!("{} needless copies per delivery", figures(data.duplicates_per_delivery));
+    let copies = format!("{} duplicates per delivery", figures(data.duplicates_per_delivery));
     let mut out = vec![complete, delivered, copies];
-    out.extend(data.stretch.map(|s| format!("{s:.2} times the fewest links")));
+    out.extend(data.stretch.map(|s| format!("{s:.2} times the shortest path")));
     if data.bytes > 0 {
         out.push(format!("{} bytes per delivery", figures(data.bytes_per_delivery)));
     }
-    out.into_iter().map(Block::Line).collect()
+    out.into_iter().map(LegendBlock::Line).collect()
 }
 
 /// Marks the median times on the chart, each with a line down to the axis and its time.
@@ -153,13 +156,13 @@ fn medians(
     }
     for (mark, reached, at) in known() {
         panel.marks(&[(at, reached)], mark)?;
-        // Beside the line, at the first height where it lies over no other.
+        // Beside the line, at the first height without another label.
         let (x, foot) = panel.at((at, 0.0));
         let label = format!("{}: {}", share(reached), micros(at));
         let step = 1.7 * panel.em();
         let heights = (0..8).map(|i| foot - step * (f64::from(i) + 0.8));
         let rect = |y: f64| panel.note_rect(&label, (x + 4.0, y), Anchor::Left);
-        let free = |y: &f64| !taken.iter().any(|t| t.meets(&rect(*y)));
+        let free = |y: &f64| !taken.iter().any(|t| t.overlaps(&rect(*y)));
         let Some(y) = heights.into_iter().find(free) else { continue };
         taken.push(panel.note(&label, (x + 4.0, y), Anchor::Left, sheet.palette.ink)?);
     }

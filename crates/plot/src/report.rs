@@ -1,4 +1,4 @@
-//! The report of a simulation, as far as pictures need it.
+//! The parts of a simulation report that pictures need.
 
 use rumormill_analysis::{Fit, Graph, GraphError, Histogram, Propagation, Robustness};
 use serde::Deserialize;
@@ -7,21 +7,21 @@ use serde_json::Value;
 use crate::degrees::Degrees;
 use crate::robustness::{Curves, curves};
 
-/// Why a text is no report.
+/// Why a text is not a report.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    /// It is no JSON, or a field has the wrong form.
+    /// The text is not JSON, or a field has the wrong form.
     #[error("not a simulation report: {0}")]
     Json(#[from] serde_json::Error),
-    /// There are several, as a campaign writes them.
-    #[error("several reports, one a line; choose one of them, as with `head -n 1`")]
+    /// The text has several reports, as a campaign writes them.
+    #[error("several reports, one per line: choose one of them, for example with `head -n 1`")]
     Several,
-    /// Its list of edges is no graph.
-    #[error("the graph of the report is none: {0}")]
+    /// The list of edges is not a graph.
+    #[error("the report has an invalid graph: {0}")]
     Graph(#[from] GraphError),
 }
 
-/// A report. Fields it does not have are ignored, all may be missing.
+/// A report. Unknown fields are ignored, and every field may be missing.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Report {
@@ -33,17 +33,17 @@ pub struct Report {
     pub peers: Option<u64>,
     /// The preset of the protocol's times.
     pub preset: Option<String>,
-    /// How many peers have which degree: pairs of a degree and a number.
+    /// The distribution of degrees: pairs of a degree and a number of peers.
     pub degrees: Option<Vec<(u64, u64)>>,
     /// The fit to the degrees, in the form of [`Fit`].
     pub degrees_fit: Option<Value>,
     /// Why there is no fit.
     pub degrees_fit_error: Option<String>,
-    /// Who was linked with whom at the end.
+    /// The links at the end of the run.
     pub graph: Option<GraphReport>,
-    /// How the messages spread.
+    /// The spread of messages.
     pub propagation: Option<Propagation>,
-    /// What is left as peers are removed; empty if it was not measured.
+    /// The connectivity as peers are removed; empty if it was not measured.
     pub robustness: Vec<Robustness>,
 }
 
@@ -61,7 +61,7 @@ impl Report {
     ///
     /// # Errors
     ///
-    /// If it is no JSON object, or more than one, or a field has the wrong form.
+    /// If the text is not one JSON object, or a field has the wrong form.
     pub fn read(json: &str) -> Result<Self, ReportError> {
         serde_json::from_str(json).map_err(|e| {
             let first: Result<Self, _> =
@@ -70,12 +70,12 @@ impl Report {
         })
     }
 
-    /// The curves of robustness, computed from the graph if they were not measured, and the number
-    /// of peers they are about. None if the report has neither curves nor graph.
+    /// The robustness curves, computed from the graph if the report has none, and the number of its
+    /// peers. `None` if the report has neither curves nor graph.
     ///
     /// # Errors
     ///
-    /// If its list of edges is no graph.
+    /// If the list of edges is not a graph.
     pub fn robustness(&self) -> Result<Option<Curves>, ReportError> {
         let graph = self.graph()?;
         let counted =
@@ -87,7 +87,7 @@ impl Report {
         Ok(graph.map(|g| (curves(&g), peers)))
     }
 
-    /// What the run was, in a line.
+    /// Describes the run in one line.
     #[must_use]
     pub fn source(&self) -> String {
         let parts = [
@@ -107,18 +107,18 @@ impl Report {
     ///
     /// # Errors
     ///
-    /// If its list of edges is no graph.
+    /// If the list of edges is not a graph.
     pub fn graph(&self) -> Result<Option<Graph>, ReportError> {
         let graph = self.graph.as_ref().map(|g| Graph::new(g.nodes, &g.edges));
         Ok(graph.transpose()?)
     }
 
-    /// The degrees, counted in the graph if they are not listed, and fitted if no fit is there.
-    /// None if the report has neither degrees nor graph.
+    /// The degrees, counted in the graph if the report does not list them, and fitted if the report
+    /// has no fit. `None` if the report has neither degrees nor graph.
     ///
     /// # Errors
     ///
-    /// If its list of edges is no graph.
+    /// If the list of edges is not a graph.
     pub fn degrees(&self) -> Result<Option<Degrees>, ReportError> {
         let histogram = match &self.degrees {
             Some(bins) => Histogram::from_counts(bins.iter().copied()),
@@ -127,8 +127,8 @@ impl Report {
                 None => return Ok(None),
             },
         };
-        // JSON has no word for what is no number and writes null, which is no number either: such a
-        // fit is computed anew.
+        // JSON cannot express a value that is not a number and writes null; such a fit is computed
+        // again.
         let fit: Option<Fit> = self.degrees_fit.as_ref().and_then(|fit| Fit::deserialize(fit).ok());
         Ok(Some(match (fit, &self.degrees_fit_error) {
             (Some(fit), _) => Degrees { histogram, fit: Ok(fit) },

@@ -1,36 +1,36 @@
-//! The picture of robustness: what is left of the network as its peers fail or are attacked.
+//! The picture of robustness: the connectivity of the network as its peers fail or are attacked.
 
 use rumormill_analysis::{Attack, Graph, Robustness, RobustnessPoint};
 
 use crate::PlotError;
 use crate::axis::{Axis, NO_BREAK, Unit, grouped, share};
-use crate::look::Look;
 use crate::mark::{DASH_DOT, DASHED, DOTTED, Mark, SOLID, Shape, Stroke};
+use crate::options::PictureOptions;
 use crate::panel::Panel;
 use crate::picture::Picture;
-use crate::sheet::{Block, Key, Sheet, draw};
+use crate::sheet::{LegendBlock, LegendKey, Sheet, draw};
 use crate::units::Rect;
 
 /// Points of a curve.
-const POINTS: usize = 201;
-/// Random orders whose mean is drawn; fewer in a large graph, which differs less.
+const ROBUSTNESS_POINTS: usize = 201;
+/// Random orders whose mean is drawn; large graphs use fewer, because their curves vary less.
 const REPETITIONS: u32 = 20;
 
-/// Curves, and the number of peers they are about, if known.
+/// Curves, and the number of peers of the graph, if known.
 pub type Curves = (Vec<Robustness>, Option<u64>);
 
-/// Removes the peers of a graph at random and by their degree: the curves that [`robustness`] draws.
-/// None for a graph without nodes.
+/// Removes the peers of a graph at random and by degree, and returns the curves that [`robustness`]
+/// draws. Empty for a graph without nodes.
 #[must_use]
 pub fn curves(graph: &Graph) -> Vec<Robustness> {
     let repetitions = if graph.len() > 20_000 { 3 } else { REPETITIONS };
     [Attack::Random, Attack::InitialDegree, Attack::CurrentDegree]
         .into_iter()
-        .filter_map(|attack| Robustness::new(graph, attack, repetitions, POINTS, 1))
+        .filter_map(|attack| Robustness::new(graph, attack, repetitions, ROBUSTNESS_POINTS, 1))
         .collect()
 }
 
-/// One curve with how it is drawn.
+/// One curve with its style.
 struct Series<'a> {
     curve: &'a Robustness,
     name: &'static str,
@@ -38,33 +38,37 @@ struct Series<'a> {
     mark: Mark,
 }
 
-/// Draws robustness: curves that were computed for the same graph. `peers` is the number of its
-/// nodes, if known.
+/// Draws the robustness curves of one graph. `peers` is the number of its nodes, if known.
 ///
 /// # Errors
 ///
-/// If there are no curves, or one has no points.
+/// If there are no curves, or if one has no points.
 pub fn robustness(
     curves: &[Robustness],
     peers: Option<u64>,
-    look: &Look,
+    options: &PictureOptions,
 ) -> Result<Picture, PlotError> {
     if curves.is_empty() || curves.iter().any(|c| c.points.is_empty()) {
         return Err(PlotError::NoData("no peers to remove, so no robustness to draw".to_owned()));
     }
     let of = peers.map_or_else(|| "the overlay".to_owned(), |n| format!("{} peers", grouped(n)));
     let title = format!("Robustness of {of}: what stays connected");
-    draw(look, &title, |sheet| {
+    draw(options, &title, |sheet| {
         let series: Vec<Series<'_>> = curves.iter().map(|c| series(c, sheet)).collect();
-        let places = sheet.arrange(&blocks(&series, intact(sheet)), true)?;
+        let areas = sheet.arrange(&blocks(&series, intact(sheet)), true)?;
         let y = "largest component, share of all peers";
-        largest(sheet, places.main, None, y, &series, |p| p.largest)?;
-        match places.small {
+        largest(sheet, areas.main, None, y, &series, |p| p.largest)?;
+        match areas.small {
             Some(rect) => {
-                let name = "The same, of the peers left";
-                largest(sheet, rect.squat(), Some(name), "share of those left", &series, |p| {
-                    p.largest_of_left
-                })
+                let name = "The same, of the remaining peers";
+                largest(
+                    sheet,
+                    rect.limit_height(),
+                    Some(name),
+                    "share of remaining peers",
+                    &series,
+                    |p| p.largest_of_left,
+                )
             }
             None => Ok(()),
         }
@@ -76,43 +80,43 @@ fn series<'a>(curve: &'a Robustness, sheet: &Sheet<'_>) -> Series<'a> {
     let (name, colour, dash, shape) = match curve.attack {
         Attack::Random => ("Failures: peers at random", random, SOLID, Shape::Circle),
         Attack::InitialDegree => {
-            ("Attack: hubs first, by first degree", initial, DASHED, Shape::Square)
+            ("Attack: hubs first, by initial degree", initial, DASHED, Shape::Square)
         }
         Attack::CurrentDegree => {
-            ("Attack: hubs first, by degree left", current, DASH_DOT, Shape::Triangle)
+            ("Attack: hubs first, by remaining degree", current, DASH_DOT, Shape::Triangle)
         }
     };
     let mark = Mark { radius: 4.5, ..Mark::new(shape, colour) };
     Series { curve, name, stroke: Stroke::new(colour, dash), mark }
 }
 
-/// What would be left if removing a peer cost nothing but the peer itself.
+/// The line of the ideal case: each removal loses only the removed peer.
 fn intact(sheet: &Sheet<'_>) -> Stroke {
     Stroke::thin(sheet.palette.faint, DOTTED)
 }
 
-fn blocks(series: &[Series<'_>], intact: Stroke) -> Vec<Block> {
+fn blocks(series: &[Series<'_>], intact: Stroke) -> Vec<LegendBlock> {
     let mut out = Vec::new();
     for s in series {
         if !out.is_empty() {
-            out.push(Block::Gap);
+            out.push(LegendBlock::Gap);
         }
-        let key = Key { stroke: Some(s.stroke), mark: Some(s.mark) };
-        out.push(Block::Heading(key, s.name.to_owned()));
+        let key = LegendKey { stroke: Some(s.stroke), mark: Some(s.mark) };
+        out.push(LegendBlock::Heading(key, s.name.to_owned()));
         let half = s.curve.below_half_of_left.map_or_else(
-            || "never below half of those left".to_owned(),
-            |r| format!("below half of those left at {} removed", share(r)),
+            || "never below half of the remaining peers".to_owned(),
+            |r| format!("below half of the remaining at {} removed", share(r)),
         );
-        out.push(Block::Line(half));
+        out.push(LegendBlock::Line(half));
         let percent = share(s.curve.below_one_percent);
-        out.push(Block::Line(format!("below 1{NO_BREAK}% of all at {percent} removed")));
+        out.push(LegendBlock::Line(format!("below 1{NO_BREAK}% of all at {percent} removed")));
     }
-    out.push(Block::Gap);
-    let spared = "if nobody but the peers removed were lost";
-    out.push(Block::Entry(intact.into(), spared.to_owned()));
+    out.push(LegendBlock::Gap);
+    let spared = "if only the removed peers were lost";
+    out.push(LegendBlock::Entry(intact.into(), spared.to_owned()));
     let least = series.iter().map(|s| s.curve.repetitions).min().unwrap_or(1);
     let means = if least > 1 { format!(" Means of {least} orders.") } else { String::new() };
-    out.push(Block::Line(format!("Marked on the lines: these two critical shares.{means}")));
+    out.push(LegendBlock::Line(format!("Marked on the lines: these two critical shares.{means}")));
     out
 }
 
@@ -130,7 +134,7 @@ fn largest(
     if name.is_none() {
         panel.line(&[(0.0, 1.0), (1.0, 0.0)], &intact(sheet))?;
     }
-    // Of those left when nobody is left there is no share.
+    // When no peer is left, the share of the remaining ones is undefined.
     let shown = |p: &&RobustnessPoint| name.is_none() || p.removed < 1.0;
     let points = |s: &Series<'_>| -> Vec<(f64, f64)> {
         s.curve.points.iter().filter(shown).map(|p| (p.removed, height(p))).collect()
@@ -152,7 +156,7 @@ fn largest(
     Ok(())
 }
 
-/// Height of a line at x, between its points.
+/// The height of a line at x, interpolated between its points.
 pub(crate) fn at(line: &[(f64, f64)], x: f64) -> f64 {
     let right = line.partition_point(|p| p.0 < x);
     let (Some(b), Some(a)) = (line.get(right), line.get(right.saturating_sub(1))) else {
@@ -166,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn heights_are_read_between_points() {
+    fn height_of_line_is_interpolated_between_points() {
         let line = [(0.0, 1.0), (0.5, 0.5), (1.0, 0.0)];
         assert_eq!(at(&line, 0.25), 0.75);
         assert_eq!(at(&line, 0.5), 0.5);

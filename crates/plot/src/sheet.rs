@@ -1,4 +1,4 @@
-//! The sheet that a picture is drawn on: ground, title, and a column of text beside the charts.
+//! The sheet of a picture: background, title, and a column of text beside the charts.
 
 use plotters::backend::SVGBackend;
 use plotters::coord::Shift;
@@ -8,20 +8,20 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color as _, FontTransform, RGBColor};
 
 use crate::PlotError;
-use crate::look::{Look, Palette};
 use crate::mark::{Mark, Stroke};
+use crate::options::{Palette, PictureOptions};
 use crate::picture::Picture;
 use crate::text;
 use crate::units::{Rect, breadth, units};
 
-/// What is drawn on.
+/// The drawing area.
 pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// Size of text in a picture of 1200x800.
 const EM: f64 = 13.0;
-/// Lines of text are so many ems apart.
+/// The distance between lines of text, in ems.
 const LEADING: f64 = 1.45;
-/// Width of the sign before an entry of the legend, in ems.
+/// The width of the symbol before a legend entry, in ems.
 const KEY: f64 = 2.9;
 
 /// The sheet.
@@ -32,91 +32,91 @@ pub(crate) struct Sheet<'a> {
     pub(crate) scale: f64,
     /// Size of text.
     pub(crate) em: f64,
-    /// What is free below the title.
+    /// The free area below the title.
     body: Rect,
 }
 
-/// A part of the column of text.
+/// An element of the column of text.
 #[derive(Debug, Clone)]
-pub(crate) enum Block {
-    /// A sign and what it stands for.
-    Entry(Key, String),
-    /// The same, and more important: the heading of the lines that follow.
-    Heading(Key, String),
-    /// Text of its own.
+pub(crate) enum LegendBlock {
+    /// A symbol and its meaning.
+    Entry(LegendKey, String),
+    /// The same in bold: the heading of the following lines.
+    Heading(LegendKey, String),
+    /// Text without a symbol.
     Line(String),
-    /// Some room.
+    /// Vertical space.
     Gap,
 }
 
-/// The sign of a series.
+/// The symbol of a series.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Key {
+pub(crate) struct LegendKey {
     pub(crate) stroke: Option<Stroke>,
     pub(crate) mark: Option<Mark>,
 }
 
-impl From<Stroke> for Key {
+impl From<Stroke> for LegendKey {
     fn from(stroke: Stroke) -> Self {
         Self { stroke: Some(stroke), mark: None }
     }
 }
 
-impl From<Mark> for Key {
+impl From<Mark> for LegendKey {
     fn from(mark: Mark) -> Self {
         Self { stroke: None, mark: Some(mark) }
     }
 }
 
-/// Where the charts go.
+/// The areas of the charts.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Places {
+pub(crate) struct ChartAreas {
     pub(crate) main: Rect,
-    /// None if there is no room for a second one.
+    /// `None` if there is not enough space for a second chart.
     pub(crate) small: Option<Rect>,
 }
 
-/// Where text is anchored.
+/// The anchor of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Anchor {
     Left,
     Middle,
 }
 
-/// Draws a picture: the sheet with its title, and on it what `content` draws.
+/// Draws a picture: the sheet with its title, and the content that `content` draws on it.
 pub(crate) fn draw(
-    look: &Look,
+    options: &PictureOptions,
     title: &str,
     content: impl FnOnce(&Sheet<'_>) -> Result<(), PlotError>,
 ) -> Result<Picture, PlotError> {
-    text::ready()?;
-    let (w, h) = (f64::from(look.size.width), f64::from(look.size.height));
-    let title = text::clean(look.title.as_deref().unwrap_or(title));
-    let source = text::clean(&look.source);
+    text::register_fonts()?;
+    let (w, h) = (f64::from(options.size.width), f64::from(options.size.height));
+    let title = text::clean(options.title.as_deref().unwrap_or(title));
+    let source = text::clean(&options.source);
     let mut drawn = String::new();
     let area = SVGBackend::with_string(&mut drawn, (breadth(w), breadth(h))).into_drawing_area();
     let scale = (w / 1200.0).min(h / 800.0).max(0.72);
     let margin = 18.0 * scale;
     let body = Rect { x: margin, y: margin, w: w - 2.0 * margin, h: h - 2.0 * margin };
-    let palette = look.theme.palette();
+    let palette = options.theme.palette();
     area.fill(&palette.ground)?;
     let mut sheet = Sheet { area, palette, scale, em: EM * scale, body };
     sheet.head(&title, &source)?;
     content(&sheet)?;
     sheet.area.present()?;
     drop(sheet);
-    Ok(Picture { svg: with_head(&drawn, look, &title, &source), size: look.size })
+    Ok(Picture { svg: with_head(&drawn, options, &title, &source), size: options.size })
 }
 
-/// Puts the size in pixels, and the title as such, where the drawing library has put its own size.
-fn with_head(drawn: &str, look: &Look, title: &str, source: &str) -> String {
+/// Replaces the size that the drawing library has set by the size in pixels, and adds the title.
+fn with_head(drawn: &str, options: &PictureOptions, title: &str, source: &str) -> String {
     let body = drawn.split_once("<svg").and_then(|(_, rest)| rest.split_once('>'));
     let body = body.map_or("</svg>", |(_, body)| body);
-    let (width, height) = (look.size.width, look.size.height);
+    let (width, height) = (options.size.width, options.size.height);
     let (wide, high) = (breadth(f64::from(width)), breadth(f64::from(height)));
     let (title, source) = (escaped(title), escaped(source));
-    // A part of the height of an x, which programs disagree on; the places are reckoned without it.
-    // In text the quotes would be escaped.
+    // Programs disagree on the height of an x, so the shift by a part of it is removed; positions
+    // are computed without it. Inside text, the quotes would be escaped.
     let body = body.replace("dy=\"-0.5ex\" ", "");
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" width=\"{width}\" \
@@ -151,7 +151,7 @@ impl Sheet<'_> {
         Ok(())
     }
 
-    /// Draws one line of text, whose middle in height is at `y`.
+    /// Draws one line of text, vertically centred at `y`.
     pub(crate) fn text(
         &self,
         line: &str,
@@ -165,8 +165,8 @@ impl Sheet<'_> {
             Anchor::Left => HPos::Left,
             Anchor::Middle => HPos::Center,
         };
-        // Anchored at the base line: what is called the middle differs between programs. Capitals
-        // and figures of the font are 0.73 em high.
+        // Anchored at the base line: programs disagree on the vertical middle of text. Capitals and
+        // figures of the font are 0.73 em high.
         let style =
             text::style(em, bold, &colour.to_rgba()).pos(Pos::new(horizontal, VPos::Bottom));
         let base = y + em * 0.365;
@@ -174,7 +174,7 @@ impl Sheet<'_> {
         Ok(())
     }
 
-    /// Draws one line of text that is read from below, around its middle.
+    /// Draws one line of text that runs upwards, around its middle.
     pub(crate) fn upwards(
         &self,
         line: &str,
@@ -190,10 +190,14 @@ impl Sheet<'_> {
         Ok(())
     }
 
-    /// Divides the sheet into a main chart, a column of text (which is drawn), and, if wanted and
-    /// there is room, a second chart. The column is beside the main chart, or below it where the
-    /// sheet is narrow.
-    pub(crate) fn arrange(&self, blocks: &[Block], small: bool) -> Result<Places, PlotError> {
+    /// Divides the sheet into a main chart, a column of text (which is drawn), and, if requested
+    /// and if there is space, a second chart. The column is beside the main chart, or below it on a
+    /// narrow sheet.
+    pub(crate) fn arrange(
+        &self,
+        blocks: &[LegendBlock],
+        small: bool,
+    ) -> Result<ChartAreas, PlotError> {
         let body = self.body;
         let gap = 1.6 * self.em;
         let (column, em, main, below);
@@ -216,39 +220,39 @@ impl Sheet<'_> {
         }
         self.column(blocks, column, em)?;
         let room = below.h >= 11.0 * self.em && below.w >= 13.0 * self.em;
-        Ok(Places { main, small: (small && room).then_some(below) })
+        Ok(ChartAreas { main, small: (small && room).then_some(below) })
     }
 
-    /// The largest size of text, up to the usual one, at which the blocks fit.
-    fn fitting(&self, blocks: &[Block], w: f64, most: f64) -> f64 {
+    /// The largest size of text, up to the default, at which the blocks fit.
+    fn fitting(&self, blocks: &[LegendBlock], w: f64, most: f64) -> f64 {
         let sizes = (0..12).map(|i| self.em * (1.0 - 0.04 * f64::from(i)));
         let fits = |em: &f64| height(blocks, *em, w) <= most;
         sizes.into_iter().find(fits).unwrap_or(self.em * 0.55)
     }
 
-    fn column(&self, blocks: &[Block], rect: Rect, em: f64) -> Result<(), PlotError> {
+    fn column(&self, blocks: &[LegendBlock], rect: Rect, em: f64) -> Result<(), PlotError> {
         let mut y = rect.y + em * LEADING * 0.5;
         for block in blocks {
             let (indent, bold, colour) = match block {
-                Block::Entry(key, _) | Block::Heading(key, _) => {
+                LegendBlock::Entry(key, _) | LegendBlock::Heading(key, _) => {
                     self.key(key, (rect.x, y), em)?;
-                    (KEY * em, matches!(block, Block::Heading(..)), self.palette.ink)
+                    (KEY * em, matches!(block, LegendBlock::Heading(..)), self.palette.ink)
                 }
-                Block::Line(_) => (0.0, false, self.palette.ink),
-                Block::Gap => (0.0, false, self.palette.ink),
+                LegendBlock::Line(_) => (0.0, false, self.palette.ink),
+                LegendBlock::Gap => (0.0, false, self.palette.ink),
             };
             for line in lines(block, em, rect.w) {
                 self.text(&line, (rect.x + indent, y), em, bold, Anchor::Left, colour)?;
                 y += em * LEADING;
             }
-            if matches!(block, Block::Gap) {
+            if matches!(block, LegendBlock::Gap) {
                 y += em * GAP;
             }
         }
         Ok(())
     }
 
-    fn key(&self, key: &Key, (x, y): (f64, f64), em: f64) -> Result<(), PlotError> {
+    fn key(&self, key: &LegendKey, (x, y): (f64, f64), em: f64) -> Result<(), PlotError> {
         let end = x + (KEY - 0.6) * em;
         if let Some(stroke) = key.stroke {
             stroke.draw(&self.area, &[(x, y), (end, y)], self.scale)?;
@@ -260,22 +264,22 @@ impl Sheet<'_> {
     }
 }
 
-/// Room between groups of lines, in ems.
+/// The space between groups of lines, in ems.
 const GAP: f64 = 0.75;
 
-fn lines(block: &Block, em: f64, w: f64) -> Vec<String> {
+fn lines(block: &LegendBlock, em: f64, w: f64) -> Vec<String> {
     match block {
-        // Bold letters are wider by a tenth.
-        Block::Heading(_, line) => text::wrap(line, em * 1.1, w - KEY * em),
-        Block::Entry(_, line) => text::wrap(line, em, w - KEY * em),
-        Block::Line(line) => text::wrap(line, em, w),
-        Block::Gap => Vec::new(),
+        // Bold letters are about a tenth wider.
+        LegendBlock::Heading(_, line) => text::wrap(line, em * 1.1, w - KEY * em),
+        LegendBlock::Entry(_, line) => text::wrap(line, em, w - KEY * em),
+        LegendBlock::Line(line) => text::wrap(line, em, w),
+        LegendBlock::Gap => Vec::new(),
     }
 }
 
-fn height(blocks: &[Block], em: f64, w: f64) -> f64 {
-    let of = |block: &Block| match block {
-        Block::Gap => GAP * em,
+fn height(blocks: &[LegendBlock], em: f64, w: f64) -> f64 {
+    let of = |block: &LegendBlock| match block {
+        LegendBlock::Gap => GAP * em,
         _ => lines(block, em, w).len() as f64 * LEADING * em,
     };
     blocks.iter().map(of).sum()

@@ -1,4 +1,4 @@
-//! What every picture must be: a well-formed document of the size asked, with all its text.
+//! Tests of all pictures: each is a well-formed document of the requested size with all its text.
 
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
@@ -9,8 +9,8 @@ use rumormill_analysis::{
 
 use crate::*;
 
-/// Any kind of picture with data of its own.
-type Drawing = (&'static str, Box<dyn Fn(&Look) -> Result<Picture, PlotError>>);
+/// A picture with test data.
+type Drawing = (&'static str, Box<dyn Fn(&PictureOptions) -> Result<Picture, PlotError>>);
 
 fn rng(seed: u64) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(seed)
@@ -27,7 +27,7 @@ fn wheel(n: u32) -> Graph {
     Graph::new(n as usize, &edges).unwrap()
 }
 
-/// Messages whose n-th delivery comes after about n² microseconds, one of them not to everybody.
+/// Messages whose n-th delivery takes about n² microseconds; one of them does not reach all peers.
 fn spread(messages: usize, peers: usize) -> Propagation {
     let one = |m: usize| {
         let arrival = |i: usize| Arrival {
@@ -51,20 +51,20 @@ fn drawings() -> Vec<Drawing> {
     let data = Degrees { histogram, fit };
     let delays: Vec<u64> = (0..500).map(|i| 700 + i * i / 3).collect();
     vec![
-        ("degrees", Box::new(move |look| degrees(&data, look))),
-        ("graph", Box::new(|look| graph(&wheel(80), look))),
-        ("propagation", Box::new(|look| propagation(&spread(6, 100), look))),
-        ("latency", Box::new(move |look| latency(Latency::Delays(&delays), look))),
-        ("spread", Box::new(|look| latency(Latency::Spread(&spread(6, 100)), look))),
-        ("robustness", Box::new(|look| robustness(&curves(&wheel(80)), Some(80), look))),
+        ("degrees", Box::new(move |options| degrees(&data, options))),
+        ("graph", Box::new(|options| graph(&wheel(80), options))),
+        ("propagation", Box::new(|options| propagation(&spread(6, 100), options))),
+        ("latency", Box::new(move |options| latency(Latency::Delays(&delays), options))),
+        ("spread", Box::new(|options| latency(Latency::Spread(&spread(6, 100)), options))),
+        ("robustness", Box::new(|options| robustness(&curves(&wheel(80)), Some(80), options))),
     ]
 }
 
-fn look(size: &str, theme: Theme) -> Look {
-    Look { size: size.parse().unwrap(), theme, title: None, source: "a test".to_owned() }
+fn picture_options(size: &str, theme: Theme) -> PictureOptions {
+    PictureOptions { size: size.parse().unwrap(), theme, title: None, source: "a test".to_owned() }
 }
 
-/// All text of a document, and a check of everything else in it.
+/// All text of a document; also checks the other parts of the document.
 #[track_caller]
 fn checked(picture: &Picture) -> String {
     let document = Document::parse(picture.svg()).unwrap();
@@ -81,8 +81,8 @@ fn checked(picture: &Picture) -> String {
         }
         let number = |name| node.attribute(name).map(|v: &str| v.parse::<f64>().unwrap());
         for (name, end) in [("x", width), ("cx", width), ("y", height), ("cy", height)] {
-            let place = number(name).unwrap_or(0.0);
-            assert!((0.0..=f64::from(end)).contains(&place), "{name} = {place}");
+            let position = number(name).unwrap_or(0.0);
+            assert!((0.0..=f64::from(end)).contains(&position), "{name} = {position}");
         }
         if node.has_tag_name(("http://www.w3.org/2000/svg", "text")) {
             text.push_str(node.text().unwrap_or("").trim());
@@ -97,7 +97,7 @@ fn every_picture_is_well_formed_in_every_size_and_theme() {
     for (name, draw) in drawings() {
         for size in ["480x360", "1200x800", "700x1400", "3000x500"] {
             for theme in [Theme::Light, Theme::Dark] {
-                let picture = draw(&look(size, theme)).unwrap();
+                let picture = draw(&picture_options(size, theme)).unwrap();
                 let text = checked(&picture);
                 assert!(
                     text.contains("a test") && text.lines().count() > 5,
@@ -109,21 +109,21 @@ fn every_picture_is_well_formed_in_every_size_and_theme() {
 }
 
 #[test]
-fn same_input_same_bytes() {
+fn same_input_gives_same_bytes() {
     for (name, draw) in drawings() {
-        let look = look("600x400", Theme::Dark);
-        let (one, other) = (draw(&look).unwrap(), draw(&look).unwrap());
+        let options = picture_options("600x400", Theme::Dark);
+        let (one, other) = (draw(&options).unwrap(), draw(&options).unwrap());
         assert_eq!(one, other, "{name}");
         assert!(one.png().unwrap() == other.png().unwrap(), "{name}");
     }
 }
 
 #[test]
-fn a_png_has_the_size_asked_and_text_in_it() {
-    let blank = |title: &str| Look {
+fn png_has_the_requested_size_and_contains_the_text() {
+    let blank = |title: &str| PictureOptions {
         title: Some(title.to_owned()),
         source: String::new(),
-        ..look("640x480", Theme::Light)
+        ..picture_options("640x480", Theme::Light)
     };
     for (name, draw) in drawings() {
         let png = draw(&blank("W")).unwrap().bytes(Format::Png).unwrap();
@@ -131,22 +131,22 @@ fn a_png_has_the_size_asked_and_text_in_it() {
         assert_eq!(&png[12..16], b"IHDR");
         let number = |at: usize| u32::from_be_bytes(png[at..at + 4].try_into().unwrap());
         assert_eq!((number(16), number(20)), (640, 480));
-        // The letters of the title are drawn, with whatever fonts this machine has or has not.
+        // The letters of the title are drawn whatever fonts are installed on this machine.
         let other = draw(&blank("WWWWWWWW")).unwrap().png().unwrap();
         assert!(png != other, "{name}");
     }
 }
 
 #[test]
-fn hostile_text_is_text() {
+fn hostile_text_is_escaped_in_the_picture() {
     let title = "</text><script>alert(1)</script> & \"quotes\" \u{0}\u{1b}[2J\u{202e}北京";
     for (name, draw) in drawings() {
-        let look = Look {
+        let options = PictureOptions {
             title: Some(title.to_owned()),
             source: format!("dy=\"-0.5ex\" ]]> <!-- {}", "x".repeat(5000)),
-            ..look("900x600", Theme::Light)
+            ..picture_options("900x600", Theme::Light)
         };
-        let picture = draw(&look).unwrap();
+        let picture = draw(&options).unwrap();
         checked(&picture);
         assert!(!picture.svg().contains("<script"), "{name}");
         let document = Document::parse(picture.svg()).unwrap();
@@ -163,7 +163,7 @@ fn degrees_show_the_figures_of_the_fit() {
     let options = FitOptions { replicates: 50, ..FitOptions::default() };
     let fit = Fit::new(&histogram, &options).unwrap();
     let data = Degrees { histogram, fit: Ok(fit.clone()) };
-    let text = checked(&degrees(&data, &look("1200x800", Theme::Light)).unwrap());
+    let text = checked(&degrees(&data, &picture_options("1200x800", Theme::Light)).unwrap());
     let text = text.replace('\n', " ");
     for wanted in [
         "Degrees of 2000 peers".to_owned(),
@@ -183,73 +183,73 @@ fn degrees_show_the_figures_of_the_fit() {
 }
 
 #[test]
-fn a_fit_that_fails_is_told_in_the_picture() {
+fn failed_fit_is_reported_in_the_picture() {
     let ring: Vec<(u32, u32)> = (0..30).map(|i| (i, (i + 1) % 30)).collect();
     let equal = Degrees::new(Graph::new(30, &ring).unwrap().degrees());
-    let text = checked(&degrees(&equal, &look("1200x800", Theme::Light)).unwrap());
+    let text = checked(&degrees(&equal, &picture_options("1200x800", Theme::Light)).unwrap());
     assert!(
         text.replace('\n', " ").contains("No power law was fitted: all values in the tail are 2")
     );
     let few = Degrees::new(Histogram::from_counts([(0, 2), (1, 2), (2, 1)]));
-    let text = checked(&degrees(&few, &look("1200x800", Theme::Dark)).unwrap());
+    let text = checked(&degrees(&few, &picture_options("1200x800", Theme::Dark)).unwrap());
     assert!(text.contains("2 peers of degree 0"), "{text}");
 }
 
 #[test]
-fn nothing_to_draw_is_an_error_that_says_so() {
-    let look = Look::default();
+fn missing_data_are_reported_as_error() {
+    let options = PictureOptions::default();
     let says = |e: PlotError, what: &str| assert!(e.to_string().contains(what), "{e}");
-    says(degrees(&Degrees::new(Histogram::default()), &look).unwrap_err(), "no peers");
+    says(degrees(&Degrees::new(Histogram::default()), &options).unwrap_err(), "no peers");
     let alone = Histogram::from_counts([(0, 1)]);
-    says(degrees(&Degrees::new(alone), &look).unwrap_err(), "1 peer without any neighbour");
-    says(graph(&Graph::default(), &look).unwrap_err(), "no peers");
-    says(robustness(&[], None, &look).unwrap_err(), "no peers");
-    says(latency(Latency::Delays(&[]), &look).unwrap_err(), "no deliveries");
+    says(degrees(&Degrees::new(alone), &options).unwrap_err(), "1 peer without any neighbour");
+    says(graph(&Graph::default(), &options).unwrap_err(), "no peers");
+    says(robustness(&[], None, &options).unwrap_err(), "no peers");
+    says(latency(Latency::Delays(&[]), &options).unwrap_err(), "no deliveries");
     let lost = [Message { expected: 3, arrivals: Vec::new() }];
     let lost = Propagation::new(&lost, &[0.5], 10).unwrap();
-    says(propagation(&lost, &look).unwrap_err(), "1 message, none of which was delivered");
-    says(latency(Latency::Spread(&lost), &look).unwrap_err(), "none of which was delivered");
+    says(propagation(&lost, &options).unwrap_err(), "1 message, none of which was delivered");
+    says(latency(Latency::Spread(&lost), &options).unwrap_err(), "none of which was delivered");
 }
 
 #[test]
-fn the_smallest_data_make_a_picture() {
-    let look = look("800x600", Theme::Light);
+fn smallest_possible_data_make_a_picture() {
+    let options = picture_options("800x600", Theme::Light);
     for nodes in [1, 2, 3] {
         let edges: Vec<(u32, u32)> = (1..nodes).map(|i| (0, i)).collect();
         let small = Graph::new(nodes as usize, &edges).unwrap();
-        checked(&graph(&small, &look).unwrap());
-        checked(&robustness(&curves(&small), None, &look).unwrap());
+        checked(&graph(&small, &options).unwrap());
+        checked(&robustness(&curves(&small), None, &options).unwrap());
         if nodes > 1 {
-            checked(&degrees(&Degrees::new(small.degrees()), &look).unwrap());
+            checked(&degrees(&Degrees::new(small.degrees()), &options).unwrap());
         }
     }
     for delays in [&[0][..], &[5], &[0, 0], &[1, 1_000_000_000]] {
-        checked(&latency(Latency::Delays(delays), &look).unwrap());
+        checked(&latency(Latency::Delays(delays), &options).unwrap());
     }
     for micros in [0, 1, 1_000_000_000_000] {
         let arrivals = vec![Arrival { micros, hops: 1, ..Arrival::default() }];
         let message = Message { expected: 1, arrivals };
         let one = Propagation::new(&[message], &[0.5, 1.0], 10).unwrap();
-        checked(&propagation(&one, &look).unwrap());
-        checked(&latency(Latency::Spread(&one), &look).unwrap());
+        checked(&propagation(&one, &options).unwrap());
+        checked(&latency(Latency::Spread(&one), &options).unwrap());
     }
 }
 
 #[test]
-fn a_graph_that_is_too_large_is_drawn_in_part_and_says_so() {
+fn too_large_graph_is_drawn_in_part_and_the_picture_says_so() {
     // A hub with more leaves than are drawn; small circles are quick to lay out.
-    let nodes = MOST_NODES as u32 + 500;
+    let nodes = MAX_DRAWN_NODES as u32 + 500;
     let edges: Vec<(u32, u32)> = (1..nodes).map(|i| (0, i)).collect();
     let large = Graph::new(nodes as usize, &edges).unwrap();
-    let picture = graph(&large, &look("600x400", Theme::Light)).unwrap();
+    let picture = graph(&large, &picture_options("600x400", Theme::Light)).unwrap();
     let text = checked(&picture).replace('\n', " ");
     assert!(text.contains("a sample") && text.contains("largest hub"), "{text}");
     let circles = picture.svg().matches("<circle").count();
-    assert!((MOST_NODES..2 * MOST_NODES + 20).contains(&circles), "{circles}");
+    assert!((MAX_DRAWN_NODES..2 * MAX_DRAWN_NODES + 20).contains(&circles), "{circles}");
 }
 
 #[test]
-fn a_report_is_read_as_far_as_it_goes() {
+fn report_with_missing_or_invalid_fields_is_read_as_far_as_possible() {
     let report = Report::read(
         r#"{"scenario": "calm", "seed": 3, "peers": 4, "preset": "lan", "news": [1],
             "degrees": [[1, 3], [3, 1]], "degrees_fit": null, "degrees_fit_error": "too few",
@@ -266,14 +266,14 @@ fn a_report_is_read_as_far_as_it_goes() {
     let histogram = counted.degrees().unwrap().unwrap().histogram;
     assert_eq!(histogram.bins(), [(1, 3), (3, 1)]);
 
-    // What this crate's own types write, it reads; and a fit with a number that JSON cannot write
-    // is computed anew.
+    // The types of this crate round-trip through JSON, and a fit with a number that JSON cannot
+    // express is computed again.
     let data = Degrees::new(zeta(300));
     let fit = data.fit.clone().unwrap();
     let mut json = serde_json::json!({ "degrees": data.histogram.bins(), "degrees_fit": fit,
         "propagation": spread(2, 20), "robustness": curves(&wheel(20)) });
     let report = Report::read(&json.to_string()).unwrap();
-    // As it is shown: JSON may be off in the last digit.
+    // Compared as text: JSON may differ in the last digit.
     let read = report.degrees().unwrap().unwrap();
     assert_eq!(read.histogram, data.histogram);
     assert_eq!(read.fit.unwrap().to_string(), fit.to_string());

@@ -1,4 +1,4 @@
-//! Text in a picture: its font, its width, and what may stand in it.
+//! Text in a picture: font, width, and allowed characters.
 
 use std::sync::OnceLock;
 
@@ -9,18 +9,19 @@ use plotters::style::{
 use crate::PlotError;
 use crate::units::UNIT;
 
-/// The embedded font first; where the SVG is shown without it, one that is as wide.
+/// The embedded font first; where the SVG is shown without it, a font of the same width.
 pub(crate) const FAMILY: &str = "DejaVu Sans, Verdana, sans-serif";
 
-/// The drawing library takes a line's height for the size of a font; this makes it of the em.
+/// The drawing library takes the height of a line as the size of a font; this factor corrects that
+/// to the em.
 const LINE_PER_EM: f64 = 1.24;
 
-/// The library measures with the font's height as the size, which for this font is so much more
-/// than its em.
+/// The library measures with the font's height as its size; this is the ratio of that height to the
+/// em of this font.
 const HEIGHT_PER_EM: f64 = 1.164;
 
-/// Makes the embedded font known to the drawing library, which needs it to measure text.
-pub(crate) fn ready() -> Result<(), PlotError> {
+/// Registers the embedded font with the drawing library, which needs it to measure text.
+pub(crate) fn register_fonts() -> Result<(), PlotError> {
     static DONE: OnceLock<bool> = OnceLock::new();
     let register = || {
         register_font(FAMILY, FontStyle::Normal, dejavu::sans::regular()).is_ok()
@@ -30,22 +31,22 @@ pub(crate) fn ready() -> Result<(), PlotError> {
     done.then_some(()).ok_or_else(|| PlotError::Draw("the embedded font is broken".to_owned()))
 }
 
-/// A style for text whose em is so many pixels.
+/// A style for text with an em of this many pixels.
 pub(crate) fn style(em: f64, bold: bool, colour: &impl Color) -> TextStyle<'static> {
     let weight = if bold { FontStyle::Bold } else { FontStyle::Normal };
     let font = FontDesc::new(FontFamily::Name(FAMILY), em * UNIT * LINE_PER_EM, weight);
     font.with_color(colour).into_text_style(&(1, 1))
 }
 
-/// How many pixels wide a line is.
+/// The width of a line in pixels.
 pub(crate) fn width(text: &str, em: f64, bold: bool) -> f64 {
     let weight = if bold { FontStyle::Bold } else { FontStyle::Normal };
     let font = FontDesc::new(FontFamily::Name(FAMILY), em * UNIT * HEIGHT_PER_EM, weight);
     font.box_size(text).map_or(0.0, |(w, _)| f64::from(w) / UNIT)
 }
 
-/// Text as it may stand in XML and in one line: no control characters, nothing that turns the
-/// direction of writing.
+/// Text that is allowed in XML and on one line: without control characters and characters that
+/// change the direction of writing.
 pub(crate) fn clean(text: &str) -> String {
     let bad = |c: char| {
         c.is_control()
@@ -56,19 +57,19 @@ pub(crate) fn clean(text: &str) -> String {
     text.chars().map(|c| if bad(c) { '\u{fffd}' } else { c }).collect()
 }
 
-/// As much of a line as is at most so wide; what is cut shows as an ellipsis.
+/// The start of a line with at most this width; an ellipsis marks a cut.
 pub(crate) fn cut(text: &str, em: f64, bold: bool, most: f64) -> String {
     if width(text, em, bold) <= most {
         return text.to_owned();
     }
-    // Not one by one: a hostile title may be long.
+    // Not one character at a time: a hostile title may be long.
     let ends: Vec<usize> = text.char_indices().map(|(i, _)| i).take(2000).collect();
     let fits = |&end: &usize| width(&format!("{}…", text[..end].trim_end()), em, bold) <= most;
     let kept = ends.partition_point(fits).saturating_sub(1);
     format!("{}…", text[..ends.get(kept).copied().unwrap_or(0)].trim_end())
 }
 
-/// Breaks text into lines of at most this width, between words; a word that is wider is cut.
+/// Breaks text between words into lines of at most this width; a wider word is cut.
 pub(crate) fn wrap(text: &str, em: f64, most: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ').filter(|w| !w.is_empty()) {
@@ -88,8 +89,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_as_wide_as_told() {
-        ready().unwrap();
+    fn wrapped_and_cut_lines_fit_the_width() {
+        register_fonts().unwrap();
         let text = "the share of all peers that have at least so many neighbours";
         let lines = wrap(text, 13.0, 150.0);
         assert_eq!(lines.join(" "), text);
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_that_xml_forbids() {
+    fn characters_forbidden_in_xml_are_replaced() {
         assert_eq!(clean("a\u{0}b\n\u{202e}c<&北"), "a\u{fffd}b\u{fffd}\u{fffd}c<&北");
     }
 }

@@ -1,7 +1,7 @@
-//! Pixels and places.
+//! Pixels and positions.
 
-/// The drawing library counts in whole units. With ten of them to a pixel, lines may be half a
-/// pixel wide and ten thousand nodes do not lie on a grid.
+/// The drawing library uses whole units. With ten units to a pixel, lines can be half a pixel wide
+/// and ten thousand nodes do not snap to a grid.
 pub(crate) const UNIT: f64 = 10.0;
 
 /// Pixels in units.
@@ -33,13 +33,13 @@ impl Rect {
         self.y + self.h
     }
 
-    /// Not much higher than wide: a chart in it would have thin bars and steep curves.
-    pub(crate) fn squat(self) -> Rect {
+    /// Limits the height to about the width: a higher chart would have thin bars and steep curves.
+    pub(crate) fn limit_height(self) -> Rect {
         Rect { h: self.h.min(self.w * 1.05), ..self }
     }
 
-    /// Whether the two share a point.
-    pub(crate) fn meets(&self, other: &Rect) -> bool {
+    /// Whether two rectangles overlap.
+    pub(crate) fn overlaps(&self, other: &Rect) -> bool {
         self.x < other.right()
             && other.x < self.right()
             && self.y < other.bottom()

@@ -1,9 +1,10 @@
-//! Load: N nodes in this process, some of them publish, everybody reads; figures at the end.
+//! Load test: N nodes in this process, some of them publish, all of them read; figures at the end.
 //!
 //!     cargo run --release -p rumormill --example load -- --nodes 16 --payload 256 --seconds 5
 //!     cargo run --release -p rumormill --example load -- --nodes 64 --payload 1024 --rate 20
 //!
-//! Without `--rate`, the publishers publish as fast as they are let. `--idle` publishes nothing.
+//! Without `--rate`, the publishers publish as fast as the send window allows. `--idle` publishes
+//! nothing.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -13,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rumormill::{
-    Config, Counters, Listener, MessageId, Node, PeerState, Received, SeedAddress, SeedNode,
+    Config, Counters, Listener, MessageId, Node, PeerState, SeedAddress, SeedNode, SubscriptionItem,
 };
 
 #[global_allocator]
@@ -29,7 +30,7 @@ struct Options {
     rate: Option<f64>,
     idle: bool,
     flood: bool,
-    /// Messages a publisher has under way, each waiting in a task of its own.
+    /// Seconds between the last join and the first message.
     settle: f64,
     workers: usize,
 }
@@ -111,29 +112,34 @@ async fn start(o: &Options) -> (SeedNode, Vec<Node>) {
     (seed, nodes)
 }
 
-/// What one reader saw.
+/// The figures of one reader.
 #[derive(Debug, Default)]
-struct Seen {
+struct ReaderFigures {
     messages: u64,
     bytes: u64,
     gaps: u64,
     out_of_order: u64,
     hops: u64,
     last: Option<Instant>,
-    /// Delays by message, while few come.
+    /// Delays by message; only with a fixed rate.
     delays: Vec<(MessageId, u16, Duration)>,
 }
 
-async fn read(node: Node, epoch: Instant, with_delays: bool, count: Arc<AtomicU64>) -> Seen {
+async fn read(
+    node: Node,
+    epoch: Instant,
+    with_delays: bool,
+    count: Arc<AtomicU64>,
+) -> ReaderFigures {
     let mut inbox = node.subscribe();
     drop(node);
-    let mut seen = Seen::default();
+    let mut seen = ReaderFigures::default();
     let mut next: BTreeMap<_, u64> = BTreeMap::new();
     let mut stream = None;
     let mut expected = 0;
     while let Some(received) = inbox.recv().await {
         match received {
-            Received::Message(m) => {
+            SubscriptionItem::Message(m) => {
                 let id = m.message.id();
                 if stream != Some(id.stream()) {
                     if let Some(stream) = stream.replace(id.stream()) {
@@ -155,12 +161,12 @@ async fn read(node: Node, epoch: Instant, with_delays: bool, count: Arc<AtomicU6
                     seen.last = Some(Instant::now());
                 }
             }
-            Received::Gap(gap) => {
+            SubscriptionItem::Gap(gap) => {
                 seen.gaps += gap.to - gap.from;
                 expected = gap.to;
                 stream = Some(gap.stream());
             }
-            Received::CaughtUp => {}
+            SubscriptionItem::CaughtUp => {}
         }
     }
     seen
@@ -215,15 +221,15 @@ async fn run(o: Options) {
         .map(|p| nodes[p * o.nodes / o.publishers].clone())
         .map(|node| tokio::spawn(publish(node, o.clone(), epoch, until)))
         .collect();
-    let stuck = tokio::spawn(tell_if_stuck(nodes.clone(), until + Duration::from_secs(10)));
+    let stuck = tokio::spawn(report_if_blocked(nodes.clone(), until + Duration::from_secs(10)));
     let mut sent = 0;
     for publisher in publishers {
         sent += publisher.await.unwrap();
     }
     stuck.abort();
     let expected = sent * o.nodes as u64;
-    let patience = Instant::now() + Duration::from_secs(20);
-    while count.load(Ordering::Relaxed) < expected && Instant::now() < patience {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while count.load(Ordering::Relaxed) < expected && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let (cpu, rss) = (cpu_seconds() - cpu, (rss_kib() - before_nodes) / o.nodes as f64);
@@ -231,7 +237,7 @@ async fn run(o: Options) {
     for node in &nodes {
         node.kill();
     }
-    let mut all = Seen::default();
+    let mut all = ReaderFigures::default();
     let mut last_by_message: BTreeMap<MessageId, Duration> = BTreeMap::new();
     let mut delays = Vec::new();
     let mut by_hops: BTreeMap<u16, Vec<Duration>> = BTreeMap::new();
@@ -317,14 +323,14 @@ fn quantiles(of: &str, mut delays: Vec<Duration>) {
     );
 }
 
-/// Says what publishers wait for.
-async fn tell_if_stuck(nodes: Vec<Node>, at: Instant) {
+/// Prints the state of all nodes if publishers are still blocked at `at`.
+async fn report_if_blocked(nodes: Vec<Node>, at: Instant) {
     tokio::time::sleep_until(at.into()).await;
-    println!("publishers are stuck:");
+    println!("publishers are blocked:");
     for node in &nodes {
         let s = node.snapshot().await.unwrap();
         println!(
-            "{}: published {}, held {}, on the way {} of {}, {} neighbours, {} trees",
+            "{}: published {}, held {}, in flight {} of {}, {} neighbours, {} trees",
             s.name,
             s.published,
             s.held_messages,

@@ -1,23 +1,23 @@
-//! What the transport and the stores count. The core counts its own; a snapshot shows both.
+//! Counters of the transport and the store. The core keeps its own counters; a snapshot shows both.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rumormill_proto::Counters;
 
-use crate::delays::DelayTally;
+use crate::delays::DelayRecorder;
 
 /// One counter that many tasks add to.
 #[derive(Debug, Default)]
-pub(crate) struct Count(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
-impl Count {
-    pub(crate) fn one(&self) {
+impl Counter {
+    pub(crate) fn increment(&self) {
         self.add(1);
     }
 
     pub(crate) fn add(&self, n: u64) {
-        // Nobody orders anything by a counter.
+        // Relaxed is enough: no other memory access depends on the order of counter updates.
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
@@ -26,11 +26,11 @@ impl Count {
     }
 }
 
-/// What is wrong at the moment, if something is.
+/// The current fault of a component as text; `None` while the component works.
 #[derive(Debug, Default)]
-pub(crate) struct Problem(Mutex<Option<String>>);
+pub(crate) struct CurrentFault(Mutex<Option<String>>);
 
-impl Problem {
+impl CurrentFault {
     pub(crate) fn set(&self, problem: Option<String>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = problem;
     }
@@ -40,21 +40,21 @@ impl Problem {
     }
 }
 
-macro_rules! tallies {
+macro_rules! define_counters {
     ($( $(#[$doc:meta])* $name:ident, )*) => {
         /// The counters of one node's transport and store.
         #[derive(Debug, Default)]
-        pub(crate) struct Tally {
-            $( $(#[$doc])* pub(crate) $name: Count, )*
-            /// How long delivered messages took.
-            pub(crate) delays: DelayTally,
-            /// Why nothing can be made durable at the moment.
-            pub(crate) store_problem: Problem,
+        pub(crate) struct TransportCounters {
+            $( $(#[$doc])* pub(crate) $name: Counter, )*
+            /// Delays of the messages that this node delivered.
+            pub(crate) delays: DelayRecorder,
+            /// Why the store cannot make changes durable now.
+            pub(crate) store_problem: CurrentFault,
         }
 
-        impl Tally {
-            /// All of them by name, also those that are zero: a metric that appears only with the
-            /// first failure is one that nobody has on a dashboard.
+        impl TransportCounters {
+            /// All counters by name, including those that are zero: a metric that exists only after
+            /// its first failure is missing on dashboards.
             pub(crate) fn snapshot(&self) -> Counters {
                 let mut c = Counters::default();
                 $( c.add(stringify!($name), self.$name.get()); )*
@@ -64,42 +64,42 @@ macro_rules! tallies {
     };
 }
 
-tallies! {
-    /// Connections taken from the kernel.
+define_counters! {
+    /// Connections accepted from the kernel.
     connections_accepted,
-    /// Closed at once: too many from one address.
+    /// Connections closed at once: too many from one address.
     connections_refused_address,
-    /// Closed at once: too many links in all.
+    /// Connections closed at once: too many links in all.
     connections_refused_limit,
     /// `accept` failed (out of file descriptors, for example).
     accept_errors,
-    /// Inbound connections that came through TLS and Hello.
+    /// Inbound connections that completed TLS and Hello.
     handshakes_completed,
-    /// Inbound connections that did not, for any reason.
+    /// Inbound connections that failed before the end of Hello, for any reason.
     handshakes_failed,
-    /// Of those: not done in time.
+    /// Failed inbound handshakes that exceeded their time limit.
     handshakes_timed_out,
-    /// Dials: refused, no route.
+    /// Dials that failed: connection refused, or no route.
     dials_refused,
-    /// Dials: its name has no address.
+    /// Dials that failed: the name has no address.
     dials_no_address,
-    /// Dials: no answer in time.
+    /// Dials that failed: no answer in time.
     dials_timed_out,
-    /// Dials: somebody else answered.
+    /// Dials that failed: a node with another identity answered.
     dials_wrong_identity,
-    /// Dials: another protocol or version.
+    /// Dials that failed: another protocol or version.
     dials_incompatible,
-    /// Dials: another network key.
+    /// Dials that failed: another network key.
     dials_other_network,
-    /// Dials: no room on this node.
+    /// Dials that failed: this node has no free link slot.
     dials_no_room,
-    /// Links that came up, of both directions.
+    /// Links opened, in both directions.
     links_opened,
     /// Links that the remote closed with a reason.
     links_closed_remote,
     /// Links that this node closed.
     links_closed_local,
-    /// Links lost without a word.
+    /// Links that ended without a close reason.
     links_lost,
     /// Links closed because the remote did not read fast enough.
     links_too_slow,
@@ -115,7 +115,7 @@ tallies! {
     bytes_in_announce,
     /// Bytes of frames with messages received.
     bytes_in_payload,
-    /// Bytes of frames with messages received because this node asked for them.
+    /// Bytes of frames with messages received in answer to requests of this node.
     bytes_in_history,
     /// Bytes of probes and their answers written.
     bytes_out_liveness,
@@ -125,45 +125,45 @@ tallies! {
     bytes_out_announce,
     /// Bytes of frames with messages written.
     bytes_out_payload,
-    /// Bytes of frames with messages written because somebody asked for them.
+    /// Bytes of frames with messages written in answer to requests of neighbours.
     bytes_out_history,
-    /// Bytes read from sockets, with what TLS adds and handshakes.
+    /// Bytes read from sockets, including TLS overhead and handshakes.
     socket_bytes_in,
-    /// Bytes written to sockets, with what TLS adds and handshakes.
+    /// Bytes written to sockets, including TLS overhead and handshakes.
     socket_bytes_out,
-    /// Frames whose length prefix is over the limit; the link was closed.
+    /// Frames whose length prefix exceeds the limit; the link was closed.
     frames_too_long,
     /// Frames that could not be decoded; the link was closed.
     frames_malformed,
-    /// Frames with a signature that does not hold; the link was closed.
+    /// Frames with an invalid signature; the link was closed.
     frames_bad_signature,
-    /// Frames that may not come any more (a second Hello); the link was closed.
+    /// Frames that the state of the link does not allow (a second Hello); the link was closed.
     frames_out_of_place,
-    /// Probes and answers dropped, oldest first, because a link's queue was full.
+    /// Probes and probe answers dropped, oldest first, because a link's queue was full.
     dropped_liveness,
     /// Announcements dropped, oldest first, because a link's queue was full.
     dropped_announce,
-    /// Messages skipped because a link's queue was full; they are pulled later.
+    /// Messages skipped because a link's queue was full; the neighbour pulls them later.
     dropped_payload,
-    /// Answers to pulls skipped because a link's queue was full; they are pulled again.
+    /// Answers to pulls skipped because a link's queue was full; the neighbour pulls again.
     dropped_history,
-    /// Control frames that did not fit; the link was closed.
+    /// Control frames that did not fit into the queue; the link was closed.
     dropped_control,
     /// Frames for a link that had just ended.
     dropped_link_gone,
     /// Groups of changes made durable.
     store_commits,
-    /// Changes in them.
+    /// Changes in those groups.
     store_operations,
-    /// Attempts to make changes durable that failed, and are tried again.
+    /// Failed attempts to make changes durable; each is retried.
     store_failures,
-    /// Times that the store began to fail.
+    /// Times that the store stopped taking changes.
     store_outages,
-    /// Times that it took changes again.
+    /// Times that the store took changes again after an outage.
     store_recoveries,
-    /// Changes given up because too many were waiting for a disk that fails.
+    /// Changes dropped because too many bytes were waiting for a failing disk.
     store_dropped,
-    /// Stored values that could not be read back, and were skipped.
+    /// Stored values that could not be read back and were skipped.
     store_corrupt,
     /// Events that a slow subscriber missed.
     subscriber_missed_events,
@@ -174,8 +174,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_snapshot_names_every_counter() {
-        let t = Tally::default();
+    fn snapshot_names_every_counter_including_zeros() {
+        let t = TransportCounters::default();
         t.frames_in.add(3);
         let s = t.snapshot();
         assert_eq!(s.get("frames_in"), 3);

@@ -1,12 +1,12 @@
-//! How long messages took from their publisher to here.
+//! Delays of messages from their publisher to this node.
 
 use core::time::Duration;
 
-use crate::counters::Count;
+use crate::counters::Counter;
 
-/// Upper bounds of the buckets, in microseconds: from a message inside one host to one that waited for
-/// a partition to end.
-const BOUNDS: [u64; 14] = [
+/// Upper bounds of the buckets, in microseconds: from a message that stays on one host to a message
+/// that waited for the end of a partition.
+const BUCKET_BOUNDS: [u64; 14] = [
     250,
     500,
     1_000,
@@ -23,42 +23,45 @@ const BOUNDS: [u64; 14] = [
     120_000_000,
 ];
 
-/// Many tasks add to it.
+/// A histogram that many tasks add to.
 #[derive(Debug, Default)]
-pub(crate) struct DelayTally {
-    buckets: [Count; BOUNDS.len() + 1],
-    sum_us: Count,
+pub(crate) struct DelayRecorder {
+    buckets: [Counter; BUCKET_BOUNDS.len() + 1],
+    sum_us: Counter,
 }
 
-impl DelayTally {
-    /// So many messages took so long.
+impl DelayRecorder {
+    /// Counts `messages` that each took `delay`.
     pub(crate) fn add(&self, delay: Duration, messages: u64) {
         let us = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
-        let place = BOUNDS.partition_point(|bound| *bound < us);
-        if let Some(bucket) = self.buckets.get(place) {
+        let index = BUCKET_BOUNDS.partition_point(|bound| *bound < us);
+        if let Some(bucket) = self.buckets.get(index) {
             bucket.add(messages);
         }
         self.sum_us.add(us.saturating_mul(messages));
     }
 
     pub(crate) fn snapshot(&self) -> DelayHistogram {
-        let bounds = BOUNDS.map(Duration::from_micros).map(Some).into_iter().chain([None]);
+        let bounds = BUCKET_BOUNDS.map(Duration::from_micros).map(Some).into_iter().chain([None]);
         DelayHistogram {
-            buckets: bounds.zip(self.buckets.iter().map(Count::get)).collect(),
+            buckets: bounds.zip(self.buckets.iter().map(Counter::get)).collect(),
             sum: Duration::from_micros(self.sum_us.get()),
         }
     }
 }
 
-/// How long messages of others took from their publisher to the delivery here, since the node started: by the
-/// publisher's clock and this host's, so it is as good as they agree. Where this host's is behind, 0.
+/// Delays from the publisher of a message to its delivery on this node, since the node started, for
+/// messages of other publishers.
 ///
-/// The messages of one batch count with the time of its first.
+/// A delay compares the publisher's wall clock with the wall clock of this host, so it is only as
+/// accurate as the two clocks agree. A negative difference counts as 0. All messages of a batch
+/// count with the time of its first message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DelayHistogram {
-    /// Messages by how long they took: up to the bound, above the one before; the last bucket has none.
+    /// Messages by delay: at most the bound, and above the previous one; the last bucket has no
+    /// bound.
     pub buckets: Vec<(Option<Duration>, u64)>,
-    /// All delays together.
+    /// The sum of all delays.
     pub sum: Duration,
 }
 
@@ -67,8 +70,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_delay_is_in_the_first_bucket_that_it_does_not_exceed() {
-        let t = DelayTally::default();
+    fn delay_is_counted_in_first_bucket_with_bound_not_below_it() {
+        let t = DelayRecorder::default();
         t.add(Duration::ZERO, 1);
         t.add(Duration::from_micros(250), 2);
         t.add(Duration::from_micros(251), 4);

@@ -1,13 +1,14 @@
-//! Events as lines for people.
+//! One line of English for each event.
 //!
-//! Names are safe to print by their type; other text from outside (reasons, addresses) is escaped.
+//! Names are safe to print by their type; all other text from outside (reasons, addresses) is
+//! escaped.
 
 use rumormill_proto::{Event, Name, PeerId};
 use rumormill_units::count::counted;
 
-use crate::publish::Unconfirmed;
+use crate::publish::UnconfirmedMessages;
 
-/// One line about an event, without time and without the name of the node it happened in.
+/// Describes an event in one line, without its time and without the name of the node.
 ///
 /// ```
 /// use rumormill::{Event, describe};
@@ -28,7 +29,7 @@ fn peer_and_seeds(event: &Event) -> Option<String> {
         Event::Registered { seed, seed_id, known } => {
             format!(
                 "registered at seed {} ({seed_id}), which knows {}",
-                safe(seed),
+                escaped(seed),
                 counted(*known, "peer")
             )
         }
@@ -39,35 +40,39 @@ fn peer_and_seeds(event: &Event) -> Option<String> {
             )
         }
         Event::SeedLost { seed, why, retry_ms } => {
-            format!("no link to seed {}: {}; next try in {retry_ms} ms", safe(seed), safe(why))
+            format!(
+                "no link to seed {}: {}; next try in {retry_ms} ms",
+                escaped(seed),
+                escaped(why)
+            )
         }
         Event::SeedRefused { seed, why } => {
-            format!("refused seed {}: {}", safe(seed), safe(why))
+            format!("refused seed {}: {}", escaped(seed), escaped(why))
         }
         Event::SeedsShareIdentity { seed, other, id } => {
             let other = other.as_deref().unwrap_or("this seed");
             format!(
-                "{} and {} have the same identity ({id}): one of these seeds was copied, or both names lead to \
-                 one seed; it counts once. Give each seed a data directory of its own",
-                safe(seed),
-                safe(other)
+                "{} and {} have the same identity ({id}): one of these seeds was copied, or both \
+                 names resolve to one seed; it counts once. Give each seed its own data directory",
+                escaped(seed),
+                escaped(other)
             )
         }
         Event::LoopbackAdvertised { seed, addresses } => format!(
-            "seed {} is on another host and refuses the registration: this peer advertises {}, which \
-             nobody on another host can reach; set --advertise, or --listen with another address",
-            safe(seed),
+            "seed {} is on another host and refuses the registration: this peer advertises {}, \
+             which no other host can reach; set --advertise, or --listen with another address",
+            escaped(seed),
             addresses.iter().map(|a| a.0.to_string()).collect::<Vec<_>>().join(", ")
         ),
         Event::AddressChanged { from, to } => {
-            format!("this host is seen at {to} now, no more at {from}: {to} is announced")
+            format!("the address of this host changed from {from} to {to}: {to} is announced")
         }
         Event::SeedMoved { seed } => {
-            format!("the name of seed {} leads elsewhere: dialling it there", safe(seed))
+            format!("the name of seed {} has other addresses now: dialling them", escaped(seed))
         }
         Event::Degraded { registrations, quorum } => format!(
-            "degraded: registered at {}, {quorum} needed; gossip goes on, but nobody can join here or \
-             be declared dead",
+            "degraded: registered at {}, {quorum} needed; gossip continues, but no peer can \
+             join here or be declared dead",
             counted(*registrations, "seed")
         ),
         Event::Restored { registrations } => {
@@ -80,16 +85,18 @@ fn peer_and_seeds(event: &Event) -> Option<String> {
 fn membership_and_overlay(event: &Event) -> Option<String> {
     Some(match event {
         Event::MemberJoined { id, name, address, incarnation } => match address {
-            Some(a) => format!("{name} ({id}) is in the network at {}, life {incarnation}", a.0),
-            None => format!("{name} ({id}) is in the network, life {incarnation}"),
+            Some(a) => {
+                format!("{name} ({id}) is in the network at {}, incarnation {incarnation}", a.0)
+            }
+            None => format!("{name} ({id}) is in the network, incarnation {incarnation}"),
         },
         Event::MemberGone { id, name } => {
             format!("{name} ({id}) is not in the network any more: no seed knows it")
         }
         Event::MemberLeft { id, name } => format!("{name} ({id}) left the network"),
         Event::MemberDead { id, name, incarnation, witnesses, seeds } => format!(
-            "{} is dead (life {incarnation}), reported by {}, agreed by {}",
-            who(name.as_ref(), id),
+            "{} is dead (incarnation {incarnation}), reported by {}, agreed by {}",
+            name_and_id(name.as_ref(), id),
             ids(witnesses),
             ids(seeds)
         ),
@@ -116,33 +123,39 @@ fn membership_and_overlay(event: &Event) -> Option<String> {
 fn liveness_and_messages(event: &Event) -> Option<String> {
     Some(match event {
         Event::Suspected { id, name, incarnation } => {
-            format!("no sign of life from {name} ({id}), life {incarnation}: asking around")
+            format!(
+                "no answer from {name} ({id}), incarnation {incarnation}: suspected, sending \
+                 indirect probes"
+            )
         }
-        Event::SuspicionCleared { id, by } if id == by => format!("{id} is alive after all"),
-        Event::SuspicionCleared { id, by } => format!("{id} is alive after all, says {by}"),
+        Event::SuspicionCleared { id, by } if id == by => format!("{id} is alive: it answered"),
+        Event::SuspicionCleared { id, by } => format!("{id} is alive, confirmed by {by}"),
         Event::Reported { id, name, incarnation } => {
-            format!("reported {name} ({id}), life {incarnation}, to the seeds as dead")
+            format!("reported {name} ({id}), incarnation {incarnation}, to the seeds as dead")
         }
         Event::SelfDoubt { failing, links } => format!(
-            "{failing} of {links} links fail together: this node may be cut off itself, and holds no peer dead"
+            "{failing} of {links} links fail together: this node may be partitioned itself, and \
+             reports no death"
         ),
         Event::Refuted { incarnation } => {
-            format!("held to be dead: refuted it, living as life {incarnation} from now on")
+            format!("suspected to be dead: refuted with incarnation {incarnation}")
         }
         Event::StreamMoved { from, to, messages } => format!(
             "epoch {from} was used before: {messages} messages were published as epoch {to} instead"
         ),
         Event::StreamConflict { epoch, from, to } => format!(
-            "another process published messages {from} to {} with this node's key in its epoch {epoch}",
+            "another process published messages {from} to {} with this node's key in epoch {epoch}",
             to - 1
         ),
         Event::Gap { publisher, epoch, from, to } => format!(
-            "messages {from} to {} of {publisher}, epoch {epoch}, cannot be had any more",
+            "messages {from} to {} of {publisher}, epoch {epoch}, are lost: no neighbour has them",
             to.saturating_sub(1)
         ),
-        Event::CaughtUp => "caught up: what neighbours kept is delivered".to_owned(),
+        Event::CaughtUp => {
+            "caught up: all messages that neighbours retained are delivered".to_owned()
+        }
         Event::Fetched { id, found: true } => format!("got message {id}"),
-        Event::Fetched { id, found: false } => format!("nobody asked had message {id}"),
+        Event::Fetched { id, found: false } => format!("no neighbour asked has message {id}"),
         _ => return None,
     })
 }
@@ -152,8 +165,8 @@ fn seed(event: &Event) -> Option<String> {
         Event::PeerRegistered { id, name, address, incarnation, updated } => {
             let what = if *updated { "updated" } else { "registered" };
             match address {
-                Some(a) => format!("{what} {name} ({id}) at {}, life {incarnation}", a.0),
-                None => format!("{what} {name} ({id}), life {incarnation}"),
+                Some(a) => format!("{what} {name} ({id}) at {}, incarnation {incarnation}", a.0),
+                None => format!("{what} {name} ({id}), incarnation {incarnation}"),
             }
         }
         Event::PeerDegree { id, name, degree } => format!("{name} ({id}) has degree {degree}"),
@@ -161,7 +174,7 @@ fn seed(event: &Event) -> Option<String> {
             format!("refused to register {id}: {reason}")
         }
         Event::PeerExpired { id, name } => {
-            format!("{name} ({id}) has not refreshed its registration: hidden until it does")
+            format!("{name} ({id}) has not refreshed its registration: expired until it does")
         }
         Event::PeerLeft { id, name } => format!("removed {name} ({id}), which left"),
         Event::DeathReported { id, name, reporter, reports, needed } => {
@@ -171,15 +184,15 @@ fn seed(event: &Event) -> Option<String> {
             format!("{name} ({id}) answers: reported as dead, but alive")
         }
         Event::Voted { id, name, witnesses } => {
-            format!("voted that {name} ({id}) is dead, as {} say", ids(witnesses))
+            format!("voted that {name} ({id}) is dead, reported by {}", ids(witnesses))
         }
         Event::PeerRemoved { id, name, incarnation, witnesses, seeds } => format!(
-            "removed {} (life {incarnation}) as dead, reported by {}, agreed by {}",
-            who(name.as_ref(), id),
+            "removed {} (incarnation {incarnation}) as dead, reported by {}, agreed by {}",
+            name_and_id(name.as_ref(), id),
             ids(witnesses),
             ids(seeds)
         ),
-        Event::SeedLinked { seed, id } => format!("linked with seed {} ({id})", safe(seed)),
+        Event::SeedLinked { seed, id } => format!("linked with seed {} ({id})", escaped(seed)),
         Event::Synced { peers: n } => {
             format!("registry compared with the other seeds: {}", counted(*n, "peer"))
         }
@@ -189,7 +202,7 @@ fn seed(event: &Event) -> Option<String> {
 
 fn every_node(event: &Event) -> String {
     match event {
-        Event::FrameRefused { peer, why } => format!("refused a frame of {peer}: {}", safe(why)),
+        Event::FrameRefused { peer, why } => format!("refused a frame of {peer}: {}", escaped(why)),
         Event::LinkClosed { peer, reason } => format!("closed the link with {peer}: {reason}"),
         Event::DuplicateIdentity { id, name, address, stops } => {
             let at = address.map_or_else(String::new, |a| format!(" at {}", a.0));
@@ -199,38 +212,39 @@ fn every_node(event: &Event) -> String {
                 "runs as well; the one that started later ends"
             };
             format!(
-                "duplicate identity: another process with the identity {id}, {name}{at}, {what}. A data \
-                 directory was copied: give each node one of its own"
+                "duplicate identity: another process with the identity {id}, {name}{at}, {what}. A \
+                 data directory was copied: give each node its own"
             )
         }
         &Event::LeftUnconfirmed { epoch, from, to, others, earlier } => {
-            let what = Unconfirmed { epoch, from, to, others, earlier };
+            let what = UnconfirmedMessages { epoch, from, to, others, earlier };
             format!("leaves, and no other node that stays is known to hold {what}")
         }
         Event::Left { acknowledged: true } => "left the network".to_owned(),
         Event::Left { acknowledged: false } => {
-            "left the network, and no majority of the seeds has acknowledged it: others may take this node for dead"
+            "left the network, but no majority of the seeds has acknowledged it: other nodes may \
+             declare this node dead"
                 .to_owned()
         }
-        // An event newer than this text; its debug form escapes what it holds.
+        // An event that this function does not know yet; its debug form escapes all text.
         other => format!("{other:?}"),
     }
 }
 
-fn who(name: Option<&Name>, id: &PeerId) -> String {
+fn name_and_id(name: Option<&Name>, id: &PeerId) -> String {
     name.map_or_else(|| id.short(), |name| format!("{name} ({id})"))
 }
 
 fn ids(list: &[PeerId]) -> String {
     if list.is_empty() {
-        return "nobody".to_owned();
+        return "none".to_owned();
     }
     let list: Vec<String> = list.iter().map(|id| id.short()).collect();
     list.join(", ")
 }
 
-/// Text from outside on one line, with nothing that acts on a terminal.
-fn safe(text: &str) -> String {
+/// Escapes text from outside: one line, and no control character reaches a terminal.
+fn escaped(text: &str) -> String {
     text.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'")
 }
 
@@ -240,7 +254,7 @@ mod tests {
 
     use super::*;
 
-    fn one_of_each() -> Vec<Event> {
+    fn sample_events() -> Vec<Event> {
         let id = PeerId::from_bytes([0xab; 32]);
         let name = Name::new("peer-3").unwrap();
         let seed = "127.0.0.1:7000".to_owned();
@@ -318,19 +332,19 @@ mod tests {
     }
 
     #[test]
-    fn every_event_is_one_safe_line_of_its_own_words() {
-        for event in one_of_each() {
+    fn every_event_is_described_in_one_line_without_control_characters() {
+        for event in sample_events() {
             let line = describe(&event);
             assert!(!line.chars().any(char::is_control), "{line:?}");
-            assert!(!line.contains(" { "), "no words for {line}");
+            assert!(!line.contains(" { "), "no description for {line}");
             assert!(!line.ends_with('.'), "{line}");
         }
     }
 
     #[test]
-    fn ranges_are_told_with_their_last_number() {
+    fn range_of_messages_is_described_with_its_last_sequence_number() {
         let id = PeerId::from_bytes([0xab; 32]);
         let line = describe(&Event::Gap { publisher: id, epoch: 1, from: 4, to: 7 });
-        assert_eq!(line, "messages 4 to 6 of abababab, epoch 1, cannot be had any more");
+        assert_eq!(line, "messages 4 to 6 of abababab, epoch 1, are lost: no neighbour has them");
     }
 }

@@ -1,4 +1,4 @@
-//! Why a node did not start, and why a call was not answered.
+//! Errors of starting a node and of calling it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,45 +9,45 @@ use rumormill_proto::limits::{MAX_ADDRESSES, MAX_SEEDS};
 
 use crate::publish::ReceiptError;
 
-/// A listening socket could not be had.
+/// A listening socket could not be created.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
-    /// Somebody else listens there.
+    /// Another process listens at this address.
     #[error("{0} is taken by another process: choose another port, or port 0 to have one chosen")]
-    Taken(SocketAddr),
-    /// The operating system says no.
+    AddressInUse(SocketAddr),
+    /// The operating system refuses it.
     #[error("cannot listen on {address}: {source}")]
     Refused {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// What it says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A socket that was handed over cannot be used.
+    /// A socket that the caller passed in cannot be used.
     #[error("the socket handed over cannot be used as a listener: {0}")]
     Socket(#[source] io::Error),
 }
 
-/// A node did not start. Nothing of it is left running.
+/// A node did not start. No part of it is left running.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// No listening socket.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The data directory cannot be made, read or written.
+    /// The data directory cannot be created, read or written.
     #[error("cannot use the data directory {path}: {source}; it must exist or be creatable, and \
              be writable by this user", path = path.display())]
     DataDir {
         /// The directory, or the file in it.
         path: PathBuf,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The disk of the data directory has no room left.
-    #[error("cannot write to {path}: the disk is full; make room on it, or use a data directory on another \
-             disk", path = path.display())]
+    /// The disk of the data directory is full.
+    #[error("cannot write to {path}: the disk is full; free some space, or use a data directory \
+             on another disk", path = path.display())]
     DiskFull {
         /// The directory, or the file in it.
         path: PathBuf,
@@ -59,33 +59,33 @@ pub enum StartError {
         /// The locked file.
         path: PathBuf,
     },
-    /// The key file is not one.
+    /// The key file has no valid key.
     #[error("{path} is not a key file: {problem}; restore it from a backup, or remove it to get a \
              new identity", path = path.display())]
     KeyFile {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error in it.
         problem: String,
     },
-    /// The data directory belongs to another identity than the one given.
+    /// The data directory belongs to another identity than the given one.
     #[error("{path} holds the identity {found}, but {given} was given: use one of the two, or \
              another data directory", path = path.display())]
     OtherIdentity {
         /// The key file.
         path: PathBuf,
-        /// Whose it is, short.
+        /// The short id in the key file.
         found: String,
-        /// Who was given, short.
+        /// The short id that was given.
         given: String,
     },
-    /// The data directory is that of a node of the other role: its key would be two nodes at once.
-    #[error("{path} is there: this directory belongs to another node, which is no {role}; give each node a \
-             data directory of its own", path = path.display())]
+    /// The data directory belongs to a node of the other role: two nodes would share its key.
+    #[error("{path} exists: this directory belongs to another node, which is not a {role}; give \
+             each node its own data directory", path = path.display())]
     OtherRole {
-        /// The state of that node.
+        /// The state file of that node.
         path: PathBuf,
-        /// What was to start.
+        /// The role that was to start.
         role: Role,
     },
     /// The store cannot be opened or read.
@@ -96,21 +96,21 @@ pub enum StartError {
     Store {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error in it.
         problem: String,
     },
     /// More seeds than a network may have.
     #[error("{0} seeds are given, a network has at most {MAX_SEEDS}")]
     TooManySeeds(usize),
-    /// More addresses than a peer's record has room for.
+    /// More addresses than a peer's record can hold.
     #[error("{0} addresses are given to be advertised, a peer has at most {MAX_ADDRESSES}")]
     TooManyAddresses(usize),
     /// `own_index` names no seed.
     #[error("own index {index} names none of the {seeds} seeds (the first one is 0)")]
     OwnIndex {
-        /// What was given.
+        /// The given index.
         index: usize,
-        /// How many there are.
+        /// The number of seeds.
         seeds: usize,
     },
     /// The operating system gives no randomness.
@@ -131,8 +131,8 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// What the operating system says to the use of a data directory.
-    pub(crate) fn of_data_dir(path: PathBuf, source: io::Error) -> Self {
+    /// The error for a failed use of a data directory.
+    pub(crate) fn for_data_dir(path: PathBuf, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 StartError::DiskFull { path }
@@ -145,24 +145,25 @@ impl StartError {
 /// The node has ended and answers no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this node has stopped")]
-pub struct Stopped;
+pub struct StoppedError;
 
-/// Why a message was not published. Nothing was sent, and no number was used.
+/// Why a message was not published. Nothing was sent, and no sequence number was used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
-    /// The message itself, or the moment.
+    /// The core refused the message, or cannot take one now.
     #[error(transparent)]
     Refused(#[from] rumormill_proto::PublishError),
     /// The node has ended.
     #[error(transparent)]
-    Stopped(#[from] Stopped),
-    /// Receipts were wanted and cannot be had.
+    Stopped(#[from] StoppedError),
+    /// A receipt was requested and is not available.
     #[error(transparent)]
     Receipt(#[from] ReceiptError),
 }
 
 impl PublishError {
-    /// Whether it is only that there was no room: see [`Node::try_publish`](crate::Node::try_publish).
+    /// Whether the only reason is a full send window: see
+    /// [`Node::try_publish`](crate::Node::try_publish).
     #[must_use]
     pub const fn is_busy(&self) -> bool {
         matches!(self, PublishError::Refused(rumormill_proto::PublishError::Busy))

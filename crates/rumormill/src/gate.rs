@@ -5,33 +5,33 @@ use std::pin::pin;
 
 use tokio::sync::watch;
 
-/// What the tasks of a node may do.
+/// The run state of all tasks of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Run {
+enum RunState {
     Running,
     Frozen,
     Killed,
 }
 
-/// The switch. All clones are the same one.
+/// The switch. All clones control the same node.
 #[derive(Debug, Clone)]
-pub(crate) struct Gate(watch::Sender<Run>);
+pub(crate) struct Gate(watch::Sender<RunState>);
 
 impl Gate {
     pub(crate) fn new() -> Self {
-        Gate(watch::Sender::new(Run::Running))
+        Gate(watch::Sender::new(RunState::Running))
     }
 
-    /// Ends every task of the node where it stands. There is no way back.
+    /// Ends every task of the node at its current await point. A killed node cannot run again.
     pub(crate) fn kill(&self) {
-        self.0.send_replace(Run::Killed);
+        self.0.send_replace(RunState::Killed);
     }
 
-    /// Stops every task of the node where it stands, or lets them go on.
+    /// Pauses every task of the node at its current await point, or resumes them.
     pub(crate) fn freeze(&self, frozen: bool) {
         self.0.send_if_modified(|run| {
-            let next = if frozen { Run::Frozen } else { Run::Running };
-            let changed = *run != Run::Killed && *run != next;
+            let next = if frozen { RunState::Frozen } else { RunState::Running };
+            let changed = *run != RunState::Killed && *run != next;
             if changed {
                 *run = next;
             }
@@ -39,34 +39,34 @@ impl Gate {
         });
     }
 
-    /// Whether the node stands still.
+    /// Whether the node is frozen.
     pub(crate) fn is_frozen(&self) -> bool {
-        *self.0.borrow() == Run::Frozen
+        *self.0.borrow() == RunState::Frozen
     }
 
-    /// Waits while the node stands still.
-    pub(crate) async fn running(&self) {
+    /// Waits while the node is frozen.
+    pub(crate) async fn wait_while_frozen(&self) {
         if self.is_frozen() {
-            // The switch itself is held here, so it is not gone.
-            let _ = self.0.subscribe().wait_for(|run| *run != Run::Frozen).await;
+            // `self` holds the sender, so the channel is open.
+            let _ = self.0.subscribe().wait_for(|run| *run != RunState::Frozen).await;
         }
     }
 
-    /// Runs `work` under the switch: it is not polled while frozen, as a stopped process is not
-    /// scheduled, and it is dropped in the middle of whatever it does when killed.
-    pub(crate) async fn govern<F: Future>(&self, work: F) -> Option<F::Output> {
+    /// Runs `work` under the switch: a frozen node does not poll it, as a stopped process is not
+    /// scheduled, and a killed node drops it at its current await point.
+    pub(crate) async fn run<F: Future>(&self, work: F) -> Option<F::Output> {
         let mut run = self.0.subscribe();
         let mut work = pin!(work);
         loop {
             let now = *run.borrow_and_update();
             match now {
-                Run::Killed => return None,
-                Run::Frozen => {
+                RunState::Killed => return None,
+                RunState::Frozen => {
                     if run.changed().await.is_err() {
                         return None;
                     }
                 }
-                Run::Running => tokio::select! {
+                RunState::Running => tokio::select! {
                     biased;
                     changed = run.changed() => if changed.is_err() {
                         return None;
@@ -87,12 +87,12 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn frozen_work_stands_still_and_killed_work_ends() {
+    async fn frozen_work_makes_no_progress_and_killed_work_ends() {
         let gate = Gate::new();
         let ticks = Arc::new(AtomicU64::new(0));
         let (g, t) = (gate.clone(), ticks.clone());
         let task = tokio::spawn(async move {
-            g.govern(async move {
+            g.run(async move {
                 loop {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                     t.fetch_add(1, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! What the handles of peers and seeds have in common.
+//! The common part of the handles of peers and seeds.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,29 +9,29 @@ use std::time::Duration;
 use rumormill_proto::{Counters, Message, MessageId, PeerId, Time};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::counters::Tally;
+use crate::context::NodeContext;
+use crate::counters::TransportCounters;
 use crate::delays::DelayHistogram;
-use crate::driver::{Command, DuplicateIdentity, Hubs, Seat};
-use crate::error::Stopped;
+use crate::driver::{AppChannels, Command, DuplicateIdentity, SharedCore};
+use crate::error::StoppedError;
 use crate::gate::Gate;
-use crate::net::Net;
-use crate::publish::{Handover, LeaveError, ReceiptBook};
+use crate::partition::Partition;
+use crate::publish::{Handover, LeaveError, PendingReceipts};
 use crate::subscription::{Events, SubscribeOptions, Subscription};
 use crate::tuning::LEAVE_WITHIN;
-use crate::wall::Wall;
 
-/// A handle to a node's driver. The driver ends when the last one is dropped.
-pub(crate) struct Handle<C>(Arc<Inner<C>>);
+/// A handle to a node's driver. The driver ends when the last handle is dropped.
+pub(crate) struct Handle<C>(Arc<HandleInner<C>>);
 
-struct Inner<C> {
+struct HandleInner<C> {
     id: PeerId,
     address: SocketAddr,
     commands: mpsc::Sender<Command<C>>,
-    seat: Arc<Seat<C>>,
-    hubs: Hubs,
+    shared_core: Arc<SharedCore<C>>,
+    channels: AppChannels,
     gate: Gate,
-    wall: Wall,
-    tally: Arc<Tally>,
+    partition: Partition,
+    counters: Arc<TransportCounters>,
     /// Closed when all tasks of the node have ended.
     ended: watch::Receiver<()>,
 }
@@ -50,17 +50,29 @@ impl<C> fmt::Debug for Handle<C> {
 
 impl<C: 'static> Handle<C> {
     pub(crate) fn new(
-        net: &Arc<Net>,
+        context: &Arc<NodeContext>,
         address: SocketAddr,
         commands: mpsc::Sender<Command<C>>,
-        seat: Arc<Seat<C>>,
-        hubs: Hubs,
+        shared_core: Arc<SharedCore<C>>,
+        channels: AppChannels,
         ended: watch::Receiver<()>,
     ) -> Self {
-        // Not the shared part itself: the node has ended when nobody holds that any more.
-        let (gate, wall, tally) = (net.gate.clone(), net.wall.clone(), net.tally.clone());
-        let id = net.id();
-        Handle(Arc::new(Inner { id, address, commands, seat, hubs, gate, wall, tally, ended }))
+        // The handle does not hold the context itself: the node has ended when the context is
+        // dropped.
+        let (gate, partition, counters) =
+            (context.gate.clone(), context.partition.clone(), context.counters.clone());
+        let id = context.id();
+        Handle(Arc::new(HandleInner {
+            id,
+            address,
+            commands,
+            shared_core,
+            channels,
+            gate,
+            partition,
+            counters,
+            ended,
+        }))
     }
 
     pub(crate) fn id(&self) -> PeerId {
@@ -71,46 +83,46 @@ impl<C: 'static> Handle<C> {
         self.0.address
     }
 
-    /// Calls the core in its own task.
+    /// Calls the core in the driver's task.
     pub(crate) async fn call<R: Send + 'static>(
         &self,
         call: impl FnOnce(&mut C, Time) -> R + Send + 'static,
-    ) -> Result<R, Stopped> {
+    ) -> Result<R, StoppedError> {
         let (reply, answer) = oneshot::channel();
         let call = Box::new(move |core: &mut C, now: Time| {
-            // Whoever asked may have given up.
+            // The caller may have given up.
             let _ = reply.send(call(core, now));
         });
-        self.0.commands.send(Command::Call(call)).await.map_err(|_| Stopped)?;
-        answer.await.map_err(|_| Stopped)
+        self.0.commands.send(Command::Call(call)).await.map_err(|_| StoppedError)?;
+        answer.await.map_err(|_| StoppedError)
     }
 
     pub(crate) async fn fetch(
         &self,
         id: MessageId,
         ask: fn(&mut C, Time, MessageId),
-    ) -> Result<Option<Message>, Stopped> {
+    ) -> Result<Option<Message>, StoppedError> {
         let (reply, answer) = oneshot::channel();
-        self.0.commands.send(Command::Fetch { id, ask, reply }).await.map_err(|_| Stopped)?;
-        answer.await.map_err(|_| Stopped)
+        self.0.commands.send(Command::Fetch { id, ask, reply }).await.map_err(|_| StoppedError)?;
+        answer.await.map_err(|_| StoppedError)
     }
 
-    /// Leaves within a time, and waits for the end of the node.
+    /// Leaves within a time, and waits until the node has ended.
     pub(crate) async fn leave(&self, within: Duration) -> Result<(), LeaveError> {
         let sent = self.0.commands.send(Command::Leave(within)).await;
         self.stopped().await;
-        // It may be known of an earlier call.
-        self.0.hubs.handover.outcome()?;
-        Ok(sent.map_err(|_| Stopped)?)
+        // An earlier call may have recorded the outcome.
+        self.0.channels.handover.outcome()?;
+        Ok(sent.map_err(|_| StoppedError)?)
     }
 
-    /// Ends a node that has nothing to hand over, and waits for its end.
-    pub(crate) async fn stop(&self) -> Result<(), Stopped> {
-        self.leave(LEAVE_WITHIN).await.map_err(|_| Stopped)
+    /// Stops a node that has nothing to hand over, and waits until it has ended.
+    pub(crate) async fn stop(&self) -> Result<(), StoppedError> {
+        self.leave(LEAVE_WITHIN).await.map_err(|_| StoppedError)
     }
 
     pub(crate) fn handover(&self) -> &Arc<Handover> {
-        &self.0.hubs.handover
+        &self.0.channels.handover
     }
 
     pub(crate) fn kill(&self) {
@@ -121,8 +133,8 @@ impl<C: 'static> Handle<C> {
         self.0.gate.freeze(frozen);
     }
 
-    pub(crate) fn cut_off(&self, from: BTreeSet<PeerId>) {
-        self.0.wall.stand_before(from);
+    pub(crate) fn partition_from(&self, peers: BTreeSet<PeerId>) {
+        self.0.partition.set_unreachable(peers);
     }
 
     pub(crate) async fn stopped(&self) {
@@ -131,38 +143,38 @@ impl<C: 'static> Handle<C> {
     }
 
     pub(crate) fn subscribe(&self, options: SubscribeOptions) -> Subscription {
-        Subscription::open(&self.0.hubs.log, options)
+        Subscription::open(&self.0.channels.log, options)
     }
 
-    pub(crate) fn seat(&self) -> &Arc<Seat<C>> {
-        &self.0.seat
+    pub(crate) fn shared_core(&self) -> &Arc<SharedCore<C>> {
+        &self.0.shared_core
     }
 
     pub(crate) fn gate(&self) -> &Gate {
         &self.0.gate
     }
 
-    pub(crate) fn receipts(&self) -> &Arc<ReceiptBook> {
-        &self.0.hubs.receipts
+    pub(crate) fn receipts(&self) -> &Arc<PendingReceipts> {
+        &self.0.channels.receipts
     }
 
     pub(crate) fn duplicate_identity(&self) -> Option<DuplicateIdentity> {
-        self.0.hubs.duplicate_identity()
+        self.0.channels.duplicate_identity()
     }
 
     pub(crate) fn events(&self) -> Events {
-        Events(self.0.hubs.events.subscribe())
+        Events(self.0.channels.events.subscribe())
     }
 
     pub(crate) fn delays(&self) -> DelayHistogram {
-        self.0.tally.delays.snapshot()
+        self.0.counters.delays.snapshot()
     }
 
     pub(crate) fn add_counters(&self, counters: &mut Counters) {
-        counters.merge(&self.0.tally.snapshot());
+        counters.merge(&self.0.counters.snapshot());
     }
 
     pub(crate) fn store_problem(&self) -> Option<String> {
-        self.0.tally.store_problem.get()
+        self.0.counters.store_problem.get()
     }
 }

@@ -1,10 +1,10 @@
-//! What the tasks of a node have for its driver, fair between links.
+//! The inputs that the tasks of a node send to its driver, scheduled fairly between links.
 //!
-//! Each link has a lane of its own, bounded in frames and bytes; a link whose lane is full waits, and
-//! with it the remote, by TCP. The driver takes from the lanes by deficit round robin (Shreedhar and
-//! Varghese, 1995). The cost of a frame is the time that the driver spent on it, measured afterwards,
-//! because a request of 50 bytes may have an answer of a megabyte. Probes and their answers have a lane
-//! ahead of all links, and so has what belongs to no link.
+//! Each link has its own lane, bounded in frames and bytes; a link whose lane is full stops
+//! reading, which slows the remote down through TCP. The driver serves the lanes by deficit round
+//! robin (Shreedhar and Varghese, 1995). The cost of a frame is the time that the driver spent on
+//! it, measured afterwards, because a request of 50 bytes may have an answer of a megabyte. Probes
+//! and their answers have a lane ahead of all links, and so have inputs that belong to no link.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,96 +14,96 @@ use rumormill_proto::LinkId;
 use rumormill_proto::wire::Frame;
 use tokio::sync::Notify;
 
-use crate::net::Arrival;
+use crate::context::DriverInput;
 use crate::tuning::Tuning;
 
-/// Time of the driver that a link gets in one round.
-const QUANTUM: Duration = Duration::from_millis(1);
-/// The most that a link can owe: rounds in which it gets nothing, if others have something.
+/// Driver time that a link gets in one round.
+const LINK_QUANTUM: Duration = Duration::from_millis(1);
+/// The largest debt of a link. A link in debt is passed over while other links have frames.
 const DEBT_LIMIT_MICROS: i64 = 50_000;
-/// Frames of one link taken under one lock, if each is cheap.
-const CHUNK: usize = 16;
-/// News of no link taken under one lock.
-const GENERAL_CHUNK: usize = 256;
+/// The most frames taken from one link under one lock, if each of them is cheap.
+const MAX_FRAMES_PER_TURN: usize = 16;
+/// The most inputs of no link taken under one lock.
+const MAX_GENERAL_PER_TURN: usize = 256;
 
 #[expect(clippy::cast_possible_truncation, reason = "a quantum is a millisecond")]
-const QUANTUM_MICROS: i64 = QUANTUM.as_micros() as i64;
+const LINK_QUANTUM_MICROS: i64 = LINK_QUANTUM.as_micros() as i64;
 
-/// Whose news were taken.
+/// The lane whose inputs were taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Served {
-    /// There are none.
-    Nobody,
-    /// News of no link, or probes and their answers.
-    Everybody,
-    /// Those of one link; [`Inbox::charge`] has to follow.
+pub(crate) enum ServedLane {
+    /// All lanes are empty.
+    Empty,
+    /// Inputs of no link, or probes and their answers.
+    Shared,
+    /// Frames of one link; a call of [`Inbox::charge`] has to follow.
     Link(LinkId),
 }
 
 #[derive(Debug)]
-struct Lane {
-    waiting: VecDeque<(Arrival, usize)>,
+struct LinkLane {
+    waiting: VecDeque<(DriverInput, usize)>,
     bytes: usize,
     /// Frames of this link in the lane of probes.
     probes: usize,
-    /// Microseconds of the driver's time that it may still use, or owes.
+    /// Microseconds of driver time that this link may still use; negative if it is in debt.
     balance: i64,
-    /// Whether it is in the order of turns, or being served.
+    /// Whether the lane is in the order of turns, or is being served.
     in_turn: bool,
-    /// Room for the reader of this link, which is the only one that waits for it.
-    room: Arc<Notify>,
+    /// Signals free capacity to the reader of this link, the only task that waits for it.
+    capacity: Arc<Notify>,
 }
 
-impl Lane {
+impl LinkLane {
     fn new() -> Self {
-        Lane {
+        LinkLane {
             waiting: VecDeque::new(),
             bytes: 0,
             probes: 0,
-            balance: QUANTUM_MICROS,
+            balance: LINK_QUANTUM_MICROS,
             in_turn: false,
-            room: Arc::new(Notify::new()),
+            capacity: Arc::new(Notify::new()),
         }
     }
 
-    fn pop(&mut self) -> Option<Arrival> {
-        let (news, size) = self.waiting.pop_front()?;
+    fn pop(&mut self) -> Option<DriverInput> {
+        let (input, size) = self.waiting.pop_front()?;
         self.bytes -= size;
-        if self.waiting.is_empty() && self.waiting.capacity() > CHUNK {
+        if self.waiting.is_empty() && self.waiting.capacity() > MAX_FRAMES_PER_TURN {
             self.waiting = VecDeque::new();
         }
-        Some(news)
+        Some(input)
     }
 }
 
 #[derive(Debug, Default)]
-struct State {
-    general: VecDeque<Arrival>,
-    probes: VecDeque<(LinkId, Arrival)>,
-    /// Probes were served last: a lane comes next, so that probes starve no link.
+struct InboxState {
+    general: VecDeque<DriverInput>,
+    probes: VecDeque<(LinkId, DriverInput)>,
+    /// Probes were served last, so a lane comes next: probes starve no link.
     probes_were_last: bool,
-    lanes: HashMap<LinkId, Lane>,
-    /// Links that have something, in the order of their turns.
+    lanes: HashMap<LinkId, LinkLane>,
+    /// Links with waiting frames, in the order of their turns.
     turns: VecDeque<LinkId>,
 }
 
-impl State {
+impl InboxState {
     fn is_empty(&self) -> bool {
         self.general.is_empty() && self.probes.is_empty() && self.turns.is_empty()
     }
 
-    fn take_probes(&mut self, into: &mut Vec<Arrival>) {
-        for (link, news) in self.probes.drain(..) {
+    fn take_probes(&mut self, into: &mut Vec<DriverInput>) {
+        for (link, input) in self.probes.drain(..) {
             if let Some(lane) = self.lanes.get_mut(&link) {
                 lane.probes -= 1;
-                lane.room.notify_one();
+                lane.capacity.notify_one();
             }
-            into.push(news);
+            into.push(input);
         }
     }
 
-    /// Puts a link into the order of turns, if it has something and is not there.
-    fn enter(&mut self, link: LinkId) {
+    /// Puts a link into the order of turns, unless it is there already.
+    fn enqueue_turn(&mut self, link: LinkId) {
         if let Some(lane) = self.lanes.get_mut(&link)
             && !lane.in_turn
         {
@@ -113,14 +113,14 @@ impl State {
     }
 }
 
-/// What waits for the driver.
+/// The inputs that wait for the driver.
 #[derive(Debug)]
 pub(crate) struct Inbox {
-    state: Mutex<State>,
-    /// Something came in.
-    news: Notify,
-    /// The lane of what belongs to no link has room again.
-    general_room: Notify,
+    state: Mutex<InboxState>,
+    /// An input has arrived.
+    arrived: Notify,
+    /// The lane of inputs that belong to no link has capacity again.
+    general_capacity: Notify,
     limit_general: usize,
     limit_frames: usize,
     limit_bytes: usize,
@@ -131,8 +131,8 @@ impl Inbox {
     pub(crate) fn new(tuning: &Tuning) -> Self {
         Inbox {
             state: Mutex::default(),
-            news: Notify::new(),
-            general_room: Notify::new(),
+            arrived: Notify::new(),
+            general_capacity: Notify::new(),
             limit_general: tuning.inputs,
             limit_frames: tuning.inputs_per_link,
             limit_bytes: tuning.input_bytes_per_link,
@@ -140,134 +140,144 @@ impl Inbox {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, InboxState> {
         // Nothing in here panics halfway through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     // ---- for the tasks of the node -----------------------------------------------------------
 
-    /// Hands in news of no link, or the end of one. Waits while the driver is behind; what the store
-    /// reports never waits, because the driver may be waiting for the store.
-    pub(crate) async fn tell(&self, news: Arrival) {
-        if let Arrival::Down { link, .. } = &news {
-            // The last news of a link: after all its frames.
+    /// Hands in an input of no link, or the end of a link. Waits while the driver is behind.
+    /// Reports of the store never wait, because the driver may be waiting for the store.
+    pub(crate) async fn push(&self, input: DriverInput) {
+        if let DriverInput::LinkDown { link, .. } = &input {
+            // The last input of a link: it follows all its frames.
             let link = *link;
             let mut s = self.lock();
-            s.lanes.entry(link).or_insert_with(Lane::new).waiting.push_back((news, 0));
-            s.enter(link);
+            s.lanes.entry(link).or_insert_with(LinkLane::new).waiting.push_back((input, 0));
+            s.enqueue_turn(link);
             drop(s);
-            return self.news.notify_one();
+            return self.arrived.notify_one();
         }
-        let mut news = Some(news);
+        let mut input = Some(input);
         loop {
-            let room = self.general_room.notified();
-            news = self.put_general(news);
-            if news.is_none() {
-                return self.news.notify_one();
+            let freed = self.general_capacity.notified();
+            input = self.try_push(input);
+            if input.is_none() {
+                return self.arrived.notify_one();
             }
-            room.await;
+            freed.await;
         }
     }
 
-    /// Gives it back if there is no room.
-    fn put_general(&self, news: Option<Arrival>) -> Option<Arrival> {
+    /// Returns the input if the lane is full.
+    fn try_push(&self, input: Option<DriverInput>) -> Option<DriverInput> {
         let mut s = self.lock();
-        if s.general.len() >= self.limit_general && !matches!(news, Some(Arrival::Stored(_))) {
-            return news;
+        if s.general.len() >= self.limit_general && !matches!(input, Some(DriverInput::Stored(_))) {
+            return input;
         }
-        s.general.extend(news);
+        s.general.extend(input);
         None
     }
 
     /// Hands in a frame of a link; waits while the lane of that link is full.
-    pub(crate) async fn frame(&self, link: LinkId, news: Arrival, size: usize) {
-        let mut news = news;
+    pub(crate) async fn push_frame(&self, link: LinkId, input: DriverInput, size: usize) {
+        let mut input = input;
         loop {
-            match self.put(link, news, size) {
-                Ok(()) => return self.news.notify_one(),
-                Err((back, room)) => {
-                    news = back;
-                    room.notified().await;
+            match self.try_push_frame(link, input, size) {
+                Ok(()) => return self.arrived.notify_one(),
+                Err((back, capacity)) => {
+                    input = back;
+                    capacity.notified().await;
                 }
             }
         }
     }
 
-    /// Gives it back if there is no room, with what will tell of some.
-    fn put(&self, link: LinkId, news: Arrival, size: usize) -> Result<(), (Arrival, Arc<Notify>)> {
-        let is_probe = matches!(&news, Arrival::Frame { frame, .. } if frame.is_liveness());
+    /// Returns the input if the lane is full, with the signal of free capacity.
+    fn try_push_frame(
+        &self,
+        link: LinkId,
+        input: DriverInput,
+        size: usize,
+    ) -> Result<(), (DriverInput, Arc<Notify>)> {
+        let is_probe = matches!(&input, DriverInput::Frame { frame, .. } if frame.is_liveness());
         let mut s = self.lock();
-        let lane = s.lanes.entry(link).or_insert_with(Lane::new);
-        let has_room = if is_probe {
+        let lane = s.lanes.entry(link).or_insert_with(LinkLane::new);
+        let has_capacity = if is_probe {
             lane.probes < self.limit_probes
         } else {
             lane.waiting.is_empty()
                 || (lane.waiting.len() < self.limit_frames && lane.bytes + size <= self.limit_bytes)
         };
-        if !has_room {
-            return Err((news, lane.room.clone()));
+        if !has_capacity {
+            return Err((input, lane.capacity.clone()));
         }
         if is_probe {
             lane.probes += 1;
-            s.probes.push_back((link, news));
+            s.probes.push_back((link, input));
         } else {
             lane.bytes += size;
-            lane.waiting.push_back((news, size));
-            s.enter(link);
+            lane.waiting.push_back((input, size));
+            s.enqueue_turn(link);
         }
         Ok(())
     }
 
     // ---- for the driver ----------------------------------------------------------------------
 
-    /// Waits until there is something.
+    /// Waits until an input is there.
     pub(crate) async fn ready(&self) {
-        // A driver that always finds something lets other tasks of its thread run nevertheless.
+        // A driver that always finds an input still lets other tasks of its thread run.
         tokio::task::coop::consume_budget().await;
         while self.lock().is_empty() {
-            self.news.notified().await;
+            self.arrived.notified().await;
         }
     }
 
-    /// Takes what comes next: news of no link, then probes, then the link whose turn it is.
-    pub(crate) fn next(&self, into: &mut Vec<Arrival>) -> Served {
+    /// Takes the next inputs: those of no link first, then probes, then those of the link whose
+    /// turn it is.
+    pub(crate) fn take_next(&self, into: &mut Vec<DriverInput>) -> ServedLane {
         let mut guard = self.lock();
         let s = &mut *guard;
         if !s.general.is_empty() {
-            into.extend(s.general.drain(..s.general.len().min(GENERAL_CHUNK)));
-            self.general_room.notify_waiters();
-            return Served::Everybody;
+            into.extend(s.general.drain(..s.general.len().min(MAX_GENERAL_PER_TURN)));
+            self.general_capacity.notify_waiters();
+            return ServedLane::Shared;
         }
+        // Probes alternate with the lanes, so that neither starves the other.
         if !s.probes.is_empty() && (!s.probes_were_last || s.turns.is_empty()) {
             s.probes_were_last = true;
             s.take_probes(into);
-            return Served::Everybody;
+            return ServedLane::Shared;
         }
         s.probes_were_last = false;
         while let Some(link) = s.turns.pop_front() {
             let Some(lane) = s.lanes.get_mut(&link) else { continue };
+            // A lane in debt earns a quantum and passes its turn. Debts are bounded, so a lane with
+            // credit is found after a bounded number of rounds.
             if lane.balance <= 0 {
-                lane.balance += QUANTUM_MICROS;
+                lane.balance += LINK_QUANTUM_MICROS;
                 s.turns.push_back(link);
                 continue;
             }
-            while into.len() < CHUNK
-                && let Some(news) = lane.pop()
+            while into.len() < MAX_FRAMES_PER_TURN
+                && let Some(input) = lane.pop()
             {
-                let cheap = is_cheap(&news);
-                into.push(news);
+                let cheap = is_cost_proportional(&input);
+                into.push(input);
                 if !cheap {
                     break;
                 }
             }
-            lane.room.notify_one();
-            return Served::Link(link);
+            lane.capacity.notify_one();
+            return ServedLane::Link(link);
         }
-        Served::Nobody
+        ServedLane::Empty
     }
 
-    /// The link that was served last has cost so much; it goes on if it has something and may.
+    /// Charges the link that was served last. It stays first in turn while it has frames and
+    /// credit.
     pub(crate) fn charge(&self, link: LinkId, spent: Duration) {
         let mut s = self.lock();
         let Some(lane) = s.lanes.get_mut(&link) else { return };
@@ -276,8 +286,8 @@ impl Inbox {
         if lane.waiting.is_empty() {
             lane.in_turn = false;
             if lane.balance > 0 {
-                // What was not used is not saved up; what is owed stays.
-                lane.balance = QUANTUM_MICROS;
+                // Unused credit is not saved up; debt stays.
+                lane.balance = LINK_QUANTUM_MICROS;
             }
         } else if lane.balance > 0 {
             s.turns.push_front(link);
@@ -286,19 +296,19 @@ impl Inbox {
         }
     }
 
-    /// Takes all that belongs to no link, all probes, and one frame of every link that has some: a sign
-    /// of life of each, before silence is judged.
-    pub(crate) fn first_of_each(&self, into: &mut Vec<Arrival>) {
+    /// Takes all inputs of no link, all probes, and one frame of every link that has some. The core
+    /// then sees a sign of life of each neighbour before it judges silence.
+    pub(crate) fn take_one_of_each(&self, into: &mut Vec<DriverInput>) {
         let mut guard = self.lock();
         let s = &mut *guard;
         into.extend(s.general.drain(..));
-        self.general_room.notify_waiters();
+        self.general_capacity.notify_waiters();
         s.take_probes(into);
         for _ in 0..s.turns.len() {
             let Some(link) = s.turns.pop_front() else { break };
             let Some(lane) = s.lanes.get_mut(&link) else { continue };
             into.extend(lane.pop());
-            lane.room.notify_one();
+            lane.capacity.notify_one();
             lane.in_turn = !lane.waiting.is_empty();
             if lane.in_turn {
                 s.turns.push_back(link);
@@ -306,16 +316,16 @@ impl Inbox {
         }
     }
 
-    /// A link has ended, and its end was taken.
+    /// Removes the lane of a link, after its end was taken.
     pub(crate) fn remove(&self, link: LinkId) {
         self.lock().lanes.remove(&link);
     }
 }
 
-/// Whether all that a frame can cost is in proportion to its size: many of them are taken at once. What
-/// asks for something is taken alone, and its cost known before the next.
-fn is_cheap(news: &Arrival) -> bool {
-    let Arrival::Frame { frame, .. } = news else { return false };
+/// Whether the cost of a frame is in proportion to its size. Such frames are taken in groups. A
+/// request is taken alone, and its cost is charged before the next one.
+fn is_cost_proportional(input: &DriverInput) -> bool {
+    let DriverInput::Frame { frame, .. } = input else { return false };
     matches!(**frame, Frame::Gossip(_) | Frame::Announce(_) | Frame::Ack(_) | Frame::Pulled(_))
 }
 
@@ -345,19 +355,19 @@ mod tests {
             inputs_per_link: 8,
             input_bytes_per_link: 1000,
             probes_per_link: 2,
-            ..Tuning::of(Role::Peer)
+            ..Tuning::for_role(Role::Peer)
         };
         Inbox::new(&tuning)
     }
 
-    fn frame(link: u64, frame: impl Into<Frame>) -> Arrival {
+    fn frame(link: u64, frame: impl Into<Frame>) -> DriverInput {
         let frame: Verified<Frame> = Verifier::new().verify(frame.into()).unwrap();
-        Arrival::Frame { link: LinkId(link), frame }
+        DriverInput::Frame { link: LinkId(link), frame }
     }
 
-    /// Hands in a frame; `false` if there is no room.
+    /// Hands in a frame; `false` if the lane is full.
     fn put(inbox: &Inbox, link: u64, f: impl Into<Frame>, size: usize) -> bool {
-        poll_once(inbox.frame(LinkId(link), frame(link, f), size)).is_some()
+        poll_once(inbox.push_frame(LinkId(link), frame(link, f), size)).is_some()
     }
 
     fn request() -> Pull {
@@ -368,23 +378,23 @@ mod tests {
         Pulled { batches: 1, refused: false, nonce: 0 }
     }
 
-    fn link_of(news: &Arrival) -> u64 {
-        match news {
-            Arrival::Frame { link, .. } | Arrival::Down { link, .. } => link.0,
+    fn link_of(input: &DriverInput) -> u64 {
+        match input {
+            DriverInput::Frame { link, .. } | DriverInput::LinkDown { link, .. } => link.0,
             other => panic!("{other:?}"),
         }
     }
 
-    /// The next link that is served, and how many of its frames; `spent` is what they cost.
+    /// Serves the next link, and returns it with the number of its frames; `spent` is their cost.
     fn serve(inbox: &Inbox, spent: Duration) -> (u64, usize) {
-        let mut news = Vec::new();
-        match inbox.next(&mut news) {
-            Served::Link(link) => {
+        let mut inputs = Vec::new();
+        match inbox.take_next(&mut inputs) {
+            ServedLane::Link(link) => {
                 inbox.charge(link, spent);
-                (link.0, news.len())
+                (link.0, inputs.len())
             }
-            Served::Everybody => (link_of(&news[0]), news.len()),
-            Served::Nobody => (0, 0),
+            ServedLane::Shared => (link_of(&inputs[0]), inputs.len()),
+            ServedLane::Empty => (0, 0),
         }
     }
 
@@ -392,16 +402,16 @@ mod tests {
     fn full_lane_holds_up_its_own_link_only() {
         let inbox = inbox();
         assert!((0..8).all(|_| put(&inbox, 1, cheap(), 10)));
-        assert!(!put(&inbox, 1, cheap(), 10), "eight frames are the limit");
-        assert!(put(&inbox, 2, cheap(), 5000), "the first frame always has room");
-        assert!(!put(&inbox, 2, cheap(), 1), "and is all, if it is large");
+        assert!(!put(&inbox, 1, cheap(), 10), "a lane holds at most eight frames");
+        assert!(put(&inbox, 2, cheap(), 5000), "an empty lane takes a frame of any size");
+        assert!(!put(&inbox, 2, cheap(), 1), "a large frame fills the lane");
         assert!(put(&inbox, 3, cheap(), 10));
         assert_eq!(serve(&inbox, Duration::ZERO), (1, 8));
         assert!(put(&inbox, 1, cheap(), 10));
     }
 
     #[test]
-    fn link_with_expensive_requests_waits_for_the_others() {
+    fn link_with_expensive_requests_waits_for_cheaper_links() {
         let inbox = inbox();
         let ms = Duration::from_millis;
         for _ in 0..8 {
@@ -411,9 +421,11 @@ mod tests {
         // Requests of the first link cost 4 ms each, those of the second 100 µs.
         let mut order = String::new();
         for _ in 0..10 {
-            let mut news = Vec::new();
-            let Served::Link(link) = inbox.next(&mut news) else { panic!("there are some") };
-            assert_eq!(news.len(), 1, "a request is taken alone");
+            let mut inputs = Vec::new();
+            let ServedLane::Link(link) = inbox.take_next(&mut inputs) else {
+                panic!("no link was served")
+            };
+            assert_eq!(inputs.len(), 1, "a request is taken alone");
             inbox.charge(link, if link.0 == 1 { ms(4) } else { Duration::from_micros(100) });
             order += &link.0.to_string();
         }
@@ -421,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn link_alone_is_served_whatever_it_owes() {
+    fn only_active_link_is_served_whatever_its_debt() {
         let inbox = inbox();
         for _ in 0..8 {
             put(&inbox, 1, request(), 50);
@@ -433,15 +445,15 @@ mod tests {
     }
 
     #[test]
-    fn probes_overtake_all_links_and_starve_none() {
+    fn probes_are_served_before_links_and_starve_none() {
         let inbox = inbox();
         put(&inbox, 1, cheap(), 10);
         put(&inbox, 2, Ping { nonce: 1 }, 10);
         put(&inbox, 2, Ping { nonce: 2 }, 10);
-        assert!(!put(&inbox, 2, Ping { nonce: 3 }, 10), "a link has so many places for probes");
+        assert!(!put(&inbox, 2, Ping { nonce: 3 }, 10), "a link has at most two waiting probes");
         assert_eq!(serve(&inbox, Duration::ZERO), (2, 2));
         put(&inbox, 2, Ping { nonce: 3 }, 10);
-        assert_eq!(serve(&inbox, Duration::ZERO), (1, 1), "then a link has its turn");
+        assert_eq!(serve(&inbox, Duration::ZERO), (1, 1), "a link follows after probes");
         assert_eq!(serve(&inbox, Duration::ZERO), (2, 1));
     }
 
@@ -449,28 +461,31 @@ mod tests {
     fn end_of_link_comes_after_its_frames() {
         let inbox = inbox();
         put(&inbox, 1, request(), 10);
-        let down = Arrival::Down { link: LinkId(1), why: LinkDown::Lost };
-        poll_once(inbox.tell(down)).unwrap();
-        let mut news = Vec::new();
-        inbox.next(&mut news);
+        let down = DriverInput::LinkDown { link: LinkId(1), why: LinkDown::Lost };
+        poll_once(inbox.push(down)).unwrap();
+        let mut inputs = Vec::new();
+        inbox.take_next(&mut inputs);
         inbox.charge(LinkId(1), Duration::ZERO);
-        inbox.next(&mut news);
-        assert!(matches!(news[..], [Arrival::Frame { .. }, Arrival::Down { .. }]), "{news:?}");
+        inbox.take_next(&mut inputs);
+        assert!(
+            matches!(inputs[..], [DriverInput::Frame { .. }, DriverInput::LinkDown { .. }]),
+            "{inputs:?}"
+        );
         inbox.remove(LinkId(1));
         inbox.charge(LinkId(1), Duration::ZERO);
         assert_eq!(serve(&inbox, Duration::ZERO), (0, 0));
     }
 
     #[test]
-    fn every_link_is_heard_before_silence_is_judged() {
+    fn driver_takes_a_frame_of_every_link_before_it_judges_silence() {
         let inbox = inbox();
         for link in 1..4 {
             (0..3).for_each(|_| assert!(put(&inbox, link, request(), 10)));
         }
         put(&inbox, 9, Ping { nonce: 1 }, 10);
-        let mut news = Vec::new();
-        inbox.first_of_each(&mut news);
-        assert_eq!(news.iter().map(link_of).collect::<Vec<_>>(), [9, 1, 2, 3]);
+        let mut inputs = Vec::new();
+        inbox.take_one_of_each(&mut inputs);
+        assert_eq!(inputs.iter().map(link_of).collect::<Vec<_>>(), [9, 1, 2, 3]);
         assert_eq!(serve(&inbox, Duration::ZERO), (1, 1));
     }
 }

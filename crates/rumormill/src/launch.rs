@@ -1,4 +1,4 @@
-//! What starting a peer and starting a seed have in common.
+//! The common part of starting a peer and starting a seed.
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -9,24 +9,24 @@ use rumormill_proto::wire::Verifier;
 use rumormill_proto::{Config, Identity, Role, SeedAddress};
 use tokio::sync::mpsc;
 
-use crate::counters::Tally;
-use crate::driver::{self, Audience, Clock, Core, DriverSetup, Seat};
+use crate::context::{ContextSetup, NewContext, NodeContext};
+use crate::counters::TransportCounters;
+use crate::driver::{self, ChannelsGuard, Clock, Core, DriverSetup, SharedCore};
 use crate::error::StartError;
 use crate::handle::Handle;
 use crate::listener::Listener;
-use crate::net::{Net, NetSetup, NewNet};
 use crate::network_key::NetworkKey;
 use crate::store::{self, Database};
-use crate::trace::Label;
+use crate::trace::NodeLabel;
 use crate::transport;
 use crate::tuning::Tuning;
 
-/// Calls that may wait for the driver; callers beyond them wait to be among these.
-const COMMANDS: usize = 256;
+/// The most calls that may wait for the driver; further callers wait for a free slot.
+const MAX_WAITING_COMMANDS: usize = 256;
 
-/// What both builders collect.
+/// The options that both builders collect.
 #[derive(Debug)]
-pub(crate) struct Launch {
+pub(crate) struct LaunchOptions {
     pub(crate) role: Role,
     pub(crate) config: Option<Config>,
     pub(crate) identity: Option<Identity>,
@@ -36,14 +36,14 @@ pub(crate) struct Launch {
     pub(crate) data_dir: Option<PathBuf>,
     pub(crate) network_key: Option<NetworkKey>,
     pub(crate) tuning: Tuning,
-    pub(crate) hubs: Audience,
+    pub(crate) channels: ChannelsGuard,
     pub(crate) verifier: Arc<Verifier>,
-    pub(crate) tally: Arc<Tally>,
+    pub(crate) counters: Arc<TransportCounters>,
 }
 
-impl Launch {
+impl LaunchOptions {
     pub(crate) fn new(role: Role) -> Self {
-        Launch {
+        LaunchOptions {
             role,
             config: None,
             identity: None,
@@ -52,10 +52,10 @@ impl Launch {
             seeds: Vec::new(),
             data_dir: None,
             network_key: None,
-            tuning: Tuning::of(role),
-            hubs: Audience::new(),
+            tuning: Tuning::for_role(role),
+            channels: ChannelsGuard::new(),
             verifier: Arc::new(Verifier::new()),
-            tally: Arc::default(),
+            counters: Arc::default(),
         }
     }
 
@@ -66,7 +66,7 @@ impl Launch {
         Ok(())
     }
 
-    /// The settings; from now on, they are decided.
+    /// The configuration. The first call fixes it.
     pub(crate) fn config(&mut self) -> Result<Config, StartError> {
         let config = match self.config.take() {
             Some(config) => config,
@@ -86,74 +86,75 @@ impl Launch {
         }
     }
 
-    /// Starts the tasks of a node. `make` makes the core at the moment the node's clock starts.
+    /// Starts the tasks of a node. `make` creates the core at the moment the node's clock starts.
     pub(crate) fn run<C: Core>(
         self,
         make: impl FnOnce() -> C,
-        label: Label,
+        label: NodeLabel,
         identity: Identity,
         listener: Listener,
         database: Option<Database>,
     ) -> Result<Handle<C>, StartError> {
-        let setup = NetSetup {
+        let setup = ContextSetup {
             label,
             role: self.role,
             identity,
             network_key: self.network_key,
             tuning: self.tuning,
             verifier: self.verifier,
-            tally: self.tally,
+            counters: self.counters,
         };
-        let NewNet { net, ended } = Net::set_up(setup)?;
+        let NewContext { context, ended } = NodeContext::create(setup)?;
         let address = listener.local_addr();
         tracing::info!(
             target: "rumormill::node",
-            node = %net.label.name,
-            id = %net.label.id,
+            node = %context.label.name,
+            id = %context.label.id,
             "{} begins as a {}, version {}, at {address}",
-            net.label,
-            match net.role {
+            context.label,
+            match context.role {
                 Role::Peer => "peer",
                 Role::Seed => "seed",
             },
             env!("CARGO_PKG_VERSION")
         );
         let socket = listener.into_tokio()?;
-        let (commands, inbox) = mpsc::channel(COMMANDS);
+        let (commands, inbox) = mpsc::channel(MAX_WAITING_COMMANDS);
         let mut core = make();
-        if self.hubs.progress.is_attached() {
+        if self.channels.progress.is_attached() {
             core.follow_consumer();
         }
         let restored = core.take_restored();
         if let Some(config) = &self.config {
-            self.hubs.log.bound(config.retention_bytes(), config.retention_age());
+            self.channels.log.set_bounds(config.retention_bytes(), config.retention_age());
         }
-        self.hubs.log.restore(restored);
-        let seat = Arc::new(Seat::new(core, Clock::start()));
-        let hubs = self.hubs.hand_over();
-        let handle = Handle::new(&net, address, commands, seat.clone(), hubs.clone(), ended);
-        let store = database.map(|database| store::spawn(&net, database));
-        let accepting = net.clone();
+        self.channels.log.restore(restored);
+        let shared_core = Arc::new(SharedCore::new(core, Clock::start()));
+        let channels = self.channels.into_driver();
+        let handle =
+            Handle::new(&context, address, commands, shared_core.clone(), channels.clone(), ended);
+        let store = database.map(|database| store::spawn(&context, database));
+        let accepting = context.clone();
         tokio::spawn(async move {
             let work = transport::accept_loop(accepting.clone(), socket);
-            let _ = accepting.gate.govern(work).await;
+            let _ = accepting.gate.run(work).await;
         });
-        driver::spawn(DriverSetup { seat, net, hubs, commands: inbox, store });
+        driver::spawn(DriverSetup { shared_core, context, channels, commands: inbox, store });
         Ok(handle)
     }
 }
 
 /// Identity and store of a node that is about to start.
-pub(crate) struct Prepared<T> {
+pub(crate) struct OpenedStore<T> {
     pub(crate) identity: Identity,
     pub(crate) database: Option<Database>,
-    /// What was found in the store; `None` without one.
+    /// The state read from the store; `None` without a store.
     pub(crate) found: Option<T>,
 }
 
-impl<T> Prepared<T> {
-    /// Opens the data directory, if there is one: the store first, because its lock protects the
-    /// key file as well. Blocks.
+impl<T> OpenedStore<T> {
+    /// Opens the data directory, if there is one. The store comes first, because its lock protects
+    /// the key file as well. Blocks.
     pub(crate) fn open(
         directory: Option<&Path>,
         role: Role,
@@ -165,24 +166,24 @@ impl<T> Prepared<T> {
                 Some(identity) => identity,
                 None => Identity::from_secret(&crate::random_bytes()?),
             };
-            return Ok(Prepared { identity, database: None, found: None });
+            return Ok(OpenedStore { identity, database: None, found: None });
         };
-        // One key must not be two nodes at once, and each role has a file, and a lock, of its own.
-        let other = directory.join(store::file_of(match role {
+        // Two nodes must not share one key, and each role has its own file with its own lock.
+        let other = directory.join(store::state_file_name(match role {
             Role::Peer => Role::Seed,
             Role::Seed => Role::Peer,
         }));
         if other.exists() {
             return Err(StartError::OtherRole { path: other, role });
         }
-        let mut database = Database::open(directory, store::file_of(role))?;
+        let mut database = Database::open(directory, store::state_file_name(role))?;
         let identity = store::load_or_create(directory, given)?;
         let found = read(&mut database).map_err(|e| store::unusable(database.path(), e))?;
-        Ok(Prepared { identity, database: Some(database), found: Some(found) })
+        Ok(OpenedStore { identity, database: Some(database), found: Some(found) })
     }
 }
 
-/// Runs what touches the disk where it holds nobody up.
+/// Runs disk access on the blocking pool, where it delays no other task.
 pub(crate) async fn on_blocking_pool<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StartError> + Send + 'static,
 ) -> Result<T, StartError> {

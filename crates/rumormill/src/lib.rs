@@ -5,7 +5,7 @@
 //! the list of peers and introduces them to each other; it carries no messages.
 //!
 //! ```
-//! use rumormill::{Listener, Node, Received, SeedAddress, SeedNode};
+//! use rumormill::{Listener, Node, SubscriptionItem, SeedAddress, SeedNode};
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // A seed, on a port that the system chooses.
@@ -19,7 +19,7 @@
 //! let (anna, bert) = (peer().start().await?, peer().start().await?);
 //! let mut inbox = bert.subscribe();
 //! anna.publish("greetings", "hello").await?;
-//! let Some(Received::Message(m)) = inbox.recv().await else { panic!("no message") };
+//! let Some(SubscriptionItem::Message(m)) = inbox.recv().await else { panic!("no message") };
 //! assert_eq!(m.message.payload(), b"hello");
 //!
 //! anna.leave().await?;
@@ -28,21 +28,22 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # What runs where
+//! # Tasks
 //!
-//! The protocol itself is in [`proto`]: state machines without a clock, socket or thread. This
-//! crate gives them sockets (TCP, TLS 1.3 with raw public keys on both sides), a clock, a disk and
-//! a task to run in. One task owns the state machine; one task per link reads, checks and writes;
-//! nothing ever waits for a slow link.
+//! The protocol is in [`proto`]: state machines without a clock, socket or thread. This crate gives
+//! them sockets (TCP, TLS 1.3 with raw public keys on both sides), a clock, a disk and a task to
+//! run in. One task owns the state machine; one task per link reads, verifies and writes; no task
+//! ever waits for a slow link.
 //!
-//! # Following along
+//! # Observing a node
 //!
-//! [`Node::events`] gives every event as a value, [`Node::snapshot`] everything at one moment with
-//! all counters, and each event is also one `tracing` line under the target `rumormill::event`
+//! [`Node::events`] gives every event as a value, [`Node::snapshot`] the whole state of one moment
+//! with all counters. Each event is also one `tracing` line under the target `rumormill::event`
 //! with the fields `node` and `id`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod context;
 mod counters;
 mod delays;
 mod describe;
@@ -56,9 +57,9 @@ mod launch;
 mod link;
 mod listener;
 mod log;
-mod net;
 mod network_key;
 mod node;
+mod partition;
 mod publish;
 mod seed_node;
 pub mod seeds_file;
@@ -67,7 +68,6 @@ mod subscription;
 mod trace;
 mod transport;
 mod tuning;
-mod wall;
 
 #[cfg(test)]
 mod tests;
@@ -85,21 +85,21 @@ pub use rumormill_proto::{
 
 pub use crate::delays::DelayHistogram;
 pub use crate::describe::describe;
-pub use crate::driver::{DuplicateIdentity, Stamped};
-pub use crate::error::{BindError, PublishError, StartError, Stopped};
+pub use crate::driver::{DuplicateIdentity, TimestampedEvent};
+pub use crate::error::{BindError, PublishError, StartError, StoppedError};
 pub use crate::listener::Listener;
 pub use crate::network_key::{NetworkKey, ParseNetworkKeyError};
 pub use crate::node::{Node, NodeBuilder};
-pub use crate::publish::{LeaveError, ReceiptError, ReceiptLost, Receipts, Unconfirmed};
+pub use crate::publish::{LeaveError, ReceiptError, ReceiptLost, Receipts, UnconfirmedMessages};
 pub use crate::seed_node::{SeedBuilder, SeedNode};
 pub use crate::store::silence_caught_panics;
 pub use crate::subscription::{
-    Consumer, Events, Gap, GapReason, Incoming, Observed, Received, Start, SubscribeError,
-    SubscribeOptions, Subscription, TopicPattern, TopicPatternError,
+    Consumer, EventItem, Events, Gap, GapReason, ReceivedMessage, Start, SubscribeError,
+    SubscribeOptions, Subscription, SubscriptionItem, TopicPattern, TopicPatternError,
 };
 #[doc(hidden)]
 pub use crate::transport::link_tls;
-pub use crate::transport::{Identified, IdentifyError, identify};
+pub use crate::transport::{IdentifiedNode, IdentifyError, identify};
 
 /// Bytes from the operating system's random source.
 fn random_bytes<const N: usize>() -> Result<[u8; N], StartError> {

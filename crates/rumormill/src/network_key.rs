@@ -1,4 +1,4 @@
-//! The key of a private network, and the proof of having it.
+//! The key of a private network, and the proof of possession.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 /// Label of the TLS exporter value (RFC 8446, section 7.5) that proofs are bound to.
 pub(crate) const EXPORTER_LABEL: &[u8] = b"EXPORTER-rumor/1 network proof";
 
-/// Which side of a connection a proof is for. Without it, a listener could send a dialer's own
+/// The side of a connection that a proof is for. Without it, a listener could send the dialer's own
 /// proof back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
@@ -16,11 +16,11 @@ pub(crate) enum Side {
     Listener,
 }
 
-/// Keys of a private network: whoever cannot prove one of them is not let in.
+/// The keys of a private network: a node that cannot prove one of them is refused.
 ///
-/// The first key is the one this node proves; all are accepted. So a network changes its key in
-/// three steps, with no moment in which two honest nodes refuse each other: add the new key behind
-/// the old one everywhere; put it first everywhere; take the old one away.
+/// A node proves its first key and accepts all of its keys. A network therefore changes its key in
+/// three steps, and at no moment do two honest nodes refuse each other: add the new key after the
+/// old one on every node; put it first on every node; remove the old one.
 ///
 /// ```
 /// use rumormill::NetworkKey;
@@ -68,12 +68,12 @@ impl NetworkKey {
 
     /// How many keys are accepted.
     #[must_use]
-    #[allow(clippy::len_without_is_empty)] // There is always one.
+    #[allow(clippy::len_without_is_empty)] // There is always at least one key.
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// The keys as hexadecimal text, separated by commas. It is a secret.
+    /// The keys as hexadecimal text, separated by commas. The text is a secret.
     #[must_use]
     pub fn to_secret_text(&self) -> String {
         let keys: Vec<String> =
@@ -81,13 +81,14 @@ impl NetworkKey {
         keys.join(",")
     }
 
-    /// This node's proof for the connection with this exporter value.
+    /// The proof of this node for the connection with this exporter value.
     pub(crate) fn prove(&self, exporter: &[u8; 32], side: Side) -> [u8; 32] {
-        // There is always a first key.
+        // A key ring is never empty.
         self.keys.first().map_or([0; 32], |key| *proof(key, exporter, side).as_bytes())
     }
 
-    /// Whether the remote's proof is one of these keys'; the ring to answer it with.
+    /// The key that the remote's proof was made with, if it is one of these keys; the answer to the
+    /// remote proves the same key.
     pub(crate) fn check(
         &self,
         presented: &[u8; 32],
@@ -140,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_proof_holds_for_its_key_connection_and_side_only() {
+    fn proof_holds_only_for_its_key_connection_and_side() {
         let key = NetworkKey::new([1; 32]);
         let p = key.prove(&[7; 32], Side::Dialer);
         assert!(key.check(&p, &[7; 32], Side::Dialer).is_some());
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn every_step_of_a_rotation_works_with_its_neighbour_step() {
+    fn nodes_in_adjacent_steps_of_key_rotation_accept_each_other() {
         let (old, new) = (NetworkKey::new([1; 32]), NetworkKey::new([2; 32]));
         let steps = [
             old.clone(),
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn text_and_back_and_no_secret_in_debug() {
+    fn key_ring_round_trips_through_text_and_debug_output_shows_no_key() {
         let ring = NetworkKey::new([0xab; 32]).accept_also(&NetworkKey::new([1; 32]));
         assert_eq!(ring.to_secret_text().parse::<NetworkKey>().unwrap(), ring);
         assert!(!format!("{ring:?}").contains("abab"));

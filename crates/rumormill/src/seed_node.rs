@@ -8,13 +8,13 @@ use rumormill_proto::snapshot::{MemberView, SeedSnapshot};
 use rumormill_proto::wire::Verifier;
 use rumormill_proto::{Config, Identity, PeerId, Role, Seed, SeedAddress, SeedSetup, Time};
 
-use crate::error::{StartError, Stopped};
+use crate::error::{StartError, StoppedError};
 use crate::handle::Handle;
-use crate::launch::{Launch, Prepared, on_blocking_pool};
+use crate::launch::{LaunchOptions, OpenedStore, on_blocking_pool};
 use crate::listener::Listener;
 use crate::network_key::NetworkKey;
 use crate::subscription::Events;
-use crate::trace::Label;
+use crate::trace::NodeLabel;
 
 /// A running seed: it keeps the registry of the network and carries no gossip. Clones are handles
 /// to the same one.
@@ -45,27 +45,27 @@ pub struct SeedNode {
     handle: Handle<Seed>,
 }
 
-/// Collects what a seed starts with. Everything has a default.
+/// Collects the options of a seed. Every option has a default.
 #[derive(Debug)]
 pub struct SeedBuilder {
-    launch: Launch,
+    launch: LaunchOptions,
     own_index: Option<usize>,
 }
 
 impl SeedNode {
-    /// Begins to describe a seed.
+    /// Creates a builder with default options.
     #[must_use]
     pub fn builder() -> SeedBuilder {
-        SeedBuilder { launch: Launch::new(Role::Seed), own_index: None }
+        SeedBuilder { launch: LaunchOptions::new(Role::Seed), own_index: None }
     }
 
-    /// Its id: the public key that it proves on every connection.
+    /// The id of the seed: the public key that it proves on every connection.
     #[must_use]
     pub fn id(&self) -> PeerId {
         self.handle.id()
     }
 
-    /// Where it listens.
+    /// The address it listens at.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.handle.local_addr()
@@ -77,109 +77,108 @@ impl SeedNode {
         self.handle.events()
     }
 
-    /// Everything about the seed at this moment, with the counters of protocol, transport and
+    /// The whole state of the seed at this moment, with the counters of protocol, transport and
     /// store.
     ///
     /// # Errors
-    /// The seed has stopped. The answer of a [frozen](SeedNode::freeze) one comes when it is let
-    /// go.
-    pub async fn snapshot(&self) -> Result<SeedSnapshot, Stopped> {
+    /// The seed has stopped. A [frozen](SeedNode::freeze) seed answers after it is resumed.
+    pub async fn snapshot(&self) -> Result<SeedSnapshot, StoppedError> {
         let mut snapshot = self.handle.call(|seed, now| seed.snapshot(now)).await?;
         self.handle.add_counters(&mut snapshot.counters);
         snapshot.store_problem = self.handle.store_problem();
         Ok(snapshot)
     }
 
-    /// The registry, all states.
+    /// The registry: peers in all states.
     ///
     /// # Errors
-    /// The seed has stopped. The answer of a [frozen](SeedNode::freeze) one comes when it is let
-    /// go.
-    pub async fn members(&self) -> Result<Vec<MemberView>, Stopped> {
+    /// The seed has stopped. A [frozen](SeedNode::freeze) seed answers after it is resumed.
+    pub async fn members(&self) -> Result<Vec<MemberView>, StoppedError> {
         self.handle.call(|seed, now| seed.members(now)).await
     }
 
-    /// Closes its links, writes what is not yet on disk, and ends; resolves when all of it is gone.
-    /// At most a few seconds.
+    /// Closes the links, writes the pending changes to disk, and ends. Resolves within a few
+    /// seconds, when all tasks of the seed have ended.
     ///
     /// # Errors
-    /// It had stopped already.
-    pub async fn stop(&self) -> Result<(), Stopped> {
+    /// The seed had stopped already.
+    pub async fn stop(&self) -> Result<(), StoppedError> {
         self.handle.stop().await
     }
 
-    /// Fault injection: ends at once without a word, as a crash would. Sockets are closed by being
+    /// Fault injection: ends at once without notice, as a crash would. Sockets are closed by being
     /// dropped; nothing more is written to disk.
     pub fn kill(&self) {
         self.handle.kill();
     }
 
-    /// Fault injection: as `SIGSTOP` and `SIGCONT`. While frozen, sockets stay open and the kernel
-    /// accepts connections, but nothing is read, written or computed; calls wait.
+    /// Fault injection: the effect of `SIGSTOP` and `SIGCONT`. While the seed is frozen, sockets
+    /// stay open and the kernel accepts connections, but the seed reads, writes and computes
+    /// nothing; calls wait.
     pub fn freeze(&self, frozen: bool) {
         self.handle.freeze(frozen);
     }
 
-    /// Resolves when all of the seed has ended, for whatever reason.
+    /// Resolves when all tasks of the seed have ended, for any reason.
     pub async fn stopped(&self) {
         self.handle.stopped().await;
     }
 }
 
 impl SeedBuilder {
-    /// Its settings. Default: the preset `lan`.
+    /// The configuration. Default: the preset `lan`.
     #[must_use]
     pub fn config(mut self, config: Config) -> Self {
         self.launch.config = Some(config);
         self
     }
 
-    /// Its key pair. Default: that of the data directory, or a fresh one.
+    /// The key pair. Default: the one in the data directory, or a new one.
     #[must_use]
     pub fn identity(mut self, identity: Identity) -> Self {
         self.launch.identity = Some(identity);
         self
     }
 
-    /// Where to listen. Default: `[::]:0`, all interfaces, IPv4 and IPv6, and a port that the
-    /// system chooses.
+    /// The address to listen at. Default: `[::]:0`, all interfaces, IPv4 and IPv6, and a port that
+    /// the system chooses.
     #[must_use]
     pub fn listen(mut self, address: SocketAddr) -> Self {
         self.launch.listen = Some(address);
         self
     }
 
-    /// A socket that listens already; it goes before [`listen`](SeedBuilder::listen).
+    /// A socket that already listens; it takes precedence over [`listen`](SeedBuilder::listen).
     #[must_use]
     pub fn listener(mut self, listener: Listener) -> Self {
         self.launch.listener = Some(listener);
         self
     }
 
-    /// All seeds of the network as the configuration names them, this one included.
+    /// All seeds of the network as the configuration names them, including this one.
     #[must_use]
     pub fn seeds(mut self, seeds: Vec<SeedAddress>) -> Self {
         self.launch.seeds = seeds;
         self
     }
 
-    /// Which of the seeds this one is, counted from 0, if it is among them.
+    /// The index of this seed among all seeds, counted from 0; `None` if it is not among them.
     #[must_use]
     pub const fn own_index(mut self, index: Option<usize>) -> Self {
         self.own_index = index;
         self
     }
 
-    /// Where to keep identity and registry. Default: nowhere.
+    /// The directory for identity and registry. Default: none; nothing survives a restart.
     #[must_use]
     pub fn data_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.launch.data_dir = Some(directory.into());
         self
     }
 
-    /// Shares with other nodes of this process which signatures were checked, so that each is checked
-    /// once for all of them: of n nodes in one process, n others send each of them the same records.
-    /// Default: none is shared.
+    /// Shares the results of signature checks with other nodes of this process, so that each
+    /// signature is checked once for all of them: of n nodes in one process, n others send each of
+    /// them the same records. Default: not shared.
     #[must_use]
     pub fn verifier(mut self, verifier: Arc<Verifier>) -> Self {
         self.launch.verifier = verifier;
@@ -193,16 +192,16 @@ impl SeedBuilder {
         self
     }
 
-    /// Every event of the seed, from its very first one.
+    /// Every event of the seed, from the first one.
     #[must_use]
     pub fn events(&self) -> Events {
-        Events(self.launch.hubs.events.subscribe())
+        Events(self.launch.channels.events.subscribe())
     }
 
     /// Starts the seed.
     ///
     /// # Errors
-    /// The data directory cannot be used, the address is taken, or the system lacks something. No
+    /// The data directory cannot be used, the address is in use, or the system lacks a resource. No
     /// part of the seed is left running.
     ///
     /// # Panics
@@ -216,15 +215,15 @@ impl SeedBuilder {
             return Err(StartError::OwnIndex { index, seeds: launch.seeds.len() });
         }
         let (directory, given) = (launch.data_dir.take(), launch.identity.take());
-        let (verifier, tally) = (launch.verifier.clone(), launch.tally.clone());
-        let prepared = on_blocking_pool(move || {
-            Prepared::open(directory.as_deref(), Role::Seed, given, |database| {
-                database.registry(&verifier, &tally)
+        let (verifier, counters) = (launch.verifier.clone(), launch.counters.clone());
+        let opened = on_blocking_pool(move || {
+            OpenedStore::open(directory.as_deref(), Role::Seed, given, |database| {
+                database.registry(&verifier, &counters)
             })
         })
         .await?;
-        let registry = prepared.found.unwrap_or_default();
-        let identity = prepared.identity;
+        let registry = opened.found.unwrap_or_default();
+        let identity = opened.identity;
         let listener = launch.take_listener()?;
         let setup = SeedSetup {
             config: launch.config()?,
@@ -238,9 +237,9 @@ impl SeedBuilder {
         let configured = own_index.and_then(|i| launch.seeds.get(i));
         let address =
             configured.map_or_else(|| listener.local_addr().to_string(), ToString::to_string);
-        let label = Label { name: format!("seed {address}"), id: identity.id() };
+        let label = NodeLabel { name: format!("seed {address}"), id: identity.id() };
         let make = || Seed::new(setup, Time::ZERO);
-        let handle = launch.run(make, label, identity, listener, prepared.database)?;
+        let handle = launch.run(make, label, identity, listener, opened.database)?;
         Ok(SeedNode { handle })
     }
 }

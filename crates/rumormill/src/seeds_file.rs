@@ -23,47 +23,47 @@ use std::path::{Path, PathBuf};
 use rumormill_proto::limits::{MAX_HOST_PORT, MAX_SEEDS};
 use rumormill_proto::{PeerId, SeedAddress};
 
-/// Why a seeds file was not taken. Nothing was used of it.
+/// Why a seeds file was refused. No part of it is used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SeedsFileError {
-    /// A line is wrong.
+    /// A line is invalid.
     #[error("line {line}: {text:?}: {expected}")]
     Line {
         /// Its number, from 1.
         line: usize,
         /// The line without white space at its ends, at most 80 characters of it.
         text: String,
-        /// What is wrong, and what was expected.
+        /// The error, and the expected form.
         expected: String,
     },
-    /// It names no seed.
+    /// The file names no seed.
     #[error("no seed is named: write one HOST:PORT per line")]
     Empty,
     /// The file cannot be read.
     #[error("cannot read {path}: {source}", path = path.display())]
     Read {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A line of a file is wrong.
+    /// A line of a file is invalid.
     #[error("{path}: {error}", path = path.display())]
     File {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What is wrong in it.
+        /// The error in it.
         error: Box<SeedsFileError>,
     },
 }
 
-/// Reads the text of a seeds file.
+/// Parses the text of a seeds file.
 ///
 /// # Errors
-/// The first line that is wrong, by number, and what was expected; or that no seed is named.
+/// The first invalid line, by number, with the expected form; or that no seed is named.
 pub fn parse(text: &str) -> Result<Vec<SeedAddress>, SeedsFileError> {
-    // Editors of one well-known system begin a file with a byte order mark.
+    // Some Windows editors begin a file with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut seeds: Vec<(usize, SeedAddress)> = Vec::new();
     for (index, line) in text.lines().enumerate() {
@@ -123,7 +123,7 @@ pub fn format(seeds: &[SeedAddress]) -> String {
     text
 }
 
-/// Cuts a comment off: a `#` at the start or after white space.
+/// Removes a comment: a `#` at the start or after white space, and the rest of the line.
 fn without_comment(line: &str) -> &str {
     let mut before = ' ';
     for (at, c) in line.char_indices() {
@@ -151,7 +151,7 @@ fn parse_seed(text: &str) -> Result<SeedAddress, String> {
     Ok(SeedAddress { host_port: host_port.to_owned(), pin })
 }
 
-/// Holds a `HOST:PORT` against its form; also for those that come from a command line.
+/// Checks the form of a `HOST:PORT`.
 fn check_host_port(text: &str) -> Result<(), String> {
     if text.chars().any(char::is_whitespace) {
         return Err("expected one HOST:PORT per line, found white space inside".to_owned());
@@ -201,14 +201,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_people_write() {
+    fn comments_pins_ipv6_and_windows_line_ends_are_parsed() {
         let pin = "0f".repeat(32);
         let text = format!(
             "\u{feff}# seeds\r\n127.0.0.1:7000\r\n\n  seed-1.example.org:7001 # two\n\
              [::1]:7002#{pin}\n[fe80::1]:7003#{pin2}# x\n\t#last\n",
             pin2 = "0E".repeat(32)
         );
-        // The last '#' stands directly behind the pin, so it is no comment.
+        // The last '#' is directly behind the pin, so it begins no comment.
         let e = parse(&text).unwrap_err().to_string();
         assert!(e.starts_with("line 6:"), "{e}");
         let seeds = parse(&text.replace("# x", " # x")).unwrap();
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_line_is_named_by_number_with_what_was_expected() {
+    fn every_invalid_line_is_reported_by_number_with_the_expected_form() {
         let pin = "0f".repeat(32);
         let cases = [
             ("localhost", "no port"),
@@ -255,20 +255,20 @@ mod tests {
     }
 
     #[test]
-    fn hostile_text_is_escaped_and_cut() {
+    fn error_escapes_and_truncates_hostile_text() {
         let e = parse(&format!("\u{1b}[2J{}", "x".repeat(500))).unwrap_err().to_string();
         assert!(!e.contains('\u{1b}') && e.len() < 300, "{e}");
     }
 
     #[test]
-    fn none_and_too_many() {
+    fn file_with_no_seed_or_too_many_seeds_is_refused() {
         assert!(matches!(parse("# nothing\n\n"), Err(SeedsFileError::Empty)));
         let many: String = (0..=MAX_SEEDS).map(|n| format!("h{n}:1\n")).collect();
         assert!(parse(&many).unwrap_err().to_string().contains("at most 64 seeds"));
     }
 
     #[test]
-    fn the_file_is_named() {
+    fn error_names_the_file() {
         let e = read("/nonexistent/seeds.txt").unwrap_err().to_string();
         assert!(e.contains("/nonexistent/seeds.txt"), "{e}");
         let dir = tempfile::tempdir().unwrap();

@@ -6,31 +6,31 @@ use rumormill_proto::{Event, PeerId};
 
 use crate::describe::describe;
 
-/// Who speaks: the fields `node` and `id` of every line that the library traces.
+/// The node that logs: the fields `node` and `id` of every line that the library traces.
 #[derive(Debug, Clone)]
-pub(crate) struct Label {
+pub(crate) struct NodeLabel {
     pub(crate) name: String,
     pub(crate) id: PeerId,
 }
 
-impl fmt::Display for Label {
+impl fmt::Display for NodeLabel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.name, self.id)
     }
 }
 
-/// How much an event is worth to somebody who reads along.
+/// The log level of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Worth {
-    /// Something is wrong, here or elsewhere.
+enum LogLevel {
+    /// An error, on this node or elsewhere.
     Warn,
-    /// The membership or the node's own state changed.
+    /// A change of the membership or of the node's own state.
     Info,
-    /// How it came about.
+    /// Details of how a change came about.
     Debug,
 }
 
-const fn worth(event: &Event) -> Worth {
+const fn log_level(event: &Event) -> LogLevel {
     match event {
         Event::SeedLost { .. }
         | Event::SeedRefused { .. }
@@ -51,16 +51,16 @@ const fn worth(event: &Event) -> Worth {
         | Event::Throttled { .. }
         | Event::LeftUnconfirmed { .. }
         | Event::Left { acknowledged: false }
-        | Event::LinkClosed { .. } => Worth::Warn,
+        | Event::LinkClosed { .. } => LogLevel::Warn,
         Event::RequestRefused { .. } | Event::PeerDegree { .. } | Event::Fetched { .. } => {
-            Worth::Debug
+            LogLevel::Debug
         }
-        _ => Worth::Info,
+        _ => LogLevel::Info,
     }
 }
 
 /// Traces an event under the target `rumormill::event`.
-pub(crate) fn trace(label: &Label, event: &Event) {
+pub(crate) fn trace(label: &NodeLabel, event: &Event) {
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
@@ -72,9 +72,9 @@ pub(crate) fn trace(label: &Label, event: &Event) {
             )
         };
     }
-    match worth(event) {
-        Worth::Warn => line!(warn),
-        Worth::Info => line!(info),
-        Worth::Debug => line!(debug),
+    match log_level(event) {
+        LogLevel::Warn => line!(warn),
+        LogLevel::Info => line!(info),
+        LogLevel::Debug => line!(debug),
     }
 }

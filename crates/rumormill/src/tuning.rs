@@ -1,44 +1,44 @@
-//! The transport's limits in one value, so that tests can make them small.
+//! The limits of the transport in one value, so that tests can lower them.
 
 use std::time::Duration;
 
 use rumormill_proto::{Role, limits};
 
-/// How long a node may take to leave, if nothing else is said.
+/// How long a node may take to leave, by default.
 pub(crate) const LEAVE_WITHIN: Duration = Duration::from_secs(10);
 
-/// Limits of the transport. Production uses [`Tuning::of`] and nothing else.
+/// Limits of the transport. Outside of tests, they are always those of [`Tuning::for_role`].
 #[derive(Debug, Clone)]
 pub(crate) struct Tuning {
-    /// An inbound connection must be through TLS and Hello by then.
+    /// The time limit of an inbound connection for TLS and Hello.
     pub(crate) handshake_deadline: Duration,
-    /// Inbound connections that may be before their Hello at once.
+    /// Inbound connections that may be before their Hello at the same time.
     pub(crate) max_handshakes: usize,
     /// Inbound connections from one address (IPv4) or network (IPv6, /64).
     pub(crate) max_per_address: usize,
-    /// Whether loopback addresses are exempt from that.
+    /// Whether loopback addresses are exempt from `max_per_address`.
     pub(crate) loopback_exempt: bool,
-    /// Links in all.
+    /// The most links.
     pub(crate) max_links: usize,
-    /// Dials at once; more wait.
+    /// The most dials at the same time; further dials wait.
     pub(crate) max_dials: usize,
-    /// A dial must have ended by then, counted from when it is its turn.
+    /// The time limit of a dial, counted from its turn.
     pub(crate) dial_deadline: Duration,
-    /// A write without progress for so long ends the link.
+    /// A write without progress for this long ends the link.
     pub(crate) write_stall: Duration,
-    /// A remote that is given something and reads nothing for so long ends the link.
+    /// A remote that reads none of the bytes sent to it for this long loses the link.
     pub(crate) read_stall: Duration,
-    /// What is queued on a link that is closed is written for so long.
+    /// How long the queued frames of a closed link may still be written.
     pub(crate) close_flush: Duration,
-    /// News of no link on their way to the driver.
+    /// Inputs that belong to no link and wait for the driver.
     pub(crate) inputs: usize,
-    /// Frames of one link on their way to the driver.
+    /// Frames of one link that wait for the driver.
     pub(crate) inputs_per_link: usize,
-    /// Bytes of them; a single frame may be larger.
+    /// Bytes of these frames; a single frame may be larger.
     pub(crate) input_bytes_per_link: usize,
-    /// Probes of one link and answers to them on their way to the driver.
+    /// Probes and probe answers of one link that wait for the driver.
     pub(crate) probes_per_link: usize,
-    /// Bytes in a link's queue of probes and their answers.
+    /// Bytes in a link's queue of probes and probe answers.
     pub(crate) queue_liveness: usize,
     /// Bytes in a link's control queue.
     pub(crate) queue_control: usize,
@@ -48,16 +48,16 @@ pub(crate) struct Tuning {
     pub(crate) queue_payload: usize,
     /// Bytes in a link's queue of answers to pulls.
     pub(crate) queue_history: usize,
-    /// How long the node may take to leave, if nothing else is said.
+    /// How long this node may take to leave, unless a call says otherwise.
     pub(crate) leave_within: Duration,
-    /// First wait after a commit that failed; it doubles up to 32 times this.
+    /// The first pause after a failed commit; it doubles up to 32 times this.
     pub(crate) store_retry: Duration,
     /// Bytes that may wait to be made durable.
     pub(crate) store_pending_bytes: usize,
 }
 
 impl Tuning {
-    pub(crate) const fn of(role: Role) -> Self {
+    pub(crate) const fn for_role(role: Role) -> Self {
         Tuning {
             handshake_deadline: limits::HANDSHAKE_DEADLINE,
             max_handshakes: limits::MAX_HANDSHAKES,

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use common::*;
 use rumormill::{
-    Config, MemberState, MessageId, Node, PublishError, ReceiptError, Received, Start, Stopped,
-    SubscribeOptions, Subscription,
+    Config, MemberState, MessageId, Node, PublishError, ReceiptError, Start, StoppedError,
+    SubscribeOptions, Subscription, SubscriptionItem,
 };
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-/// Publishes so many messages as fast as it is let.
+/// Publishes `messages` messages as fast as the send window allows.
 fn publish_all(node: &Node, messages: u64, bytes: usize) -> JoinHandle<()> {
     let node = node.clone();
     tokio::spawn(async move {
@@ -26,10 +26,10 @@ fn publish_all(node: &Node, messages: u64, bytes: usize) -> JoinHandle<()> {
     })
 }
 
-/// Reads until so many messages came or were told to be missing, and checks their order.
-async fn read_all(mut inbox: Subscription, messages: u64) -> Orderly {
-    let mut seen = Orderly::default();
-    let deadline = Instant::now() + 2 * PATIENCE;
+/// Reads until `messages` messages were received or reported missing, and checks their order.
+async fn read_all(mut inbox: Subscription, messages: u64) -> OrderChecker {
+    let mut seen = OrderChecker::default();
+    let deadline = Instant::now() + 2 * TEST_TIMEOUT;
     while seen.messages + seen.missing < messages {
         let left = deadline.saturating_duration_since(Instant::now());
         let received = timeout(left, inbox.recv()).await;
@@ -40,7 +40,7 @@ async fn read_all(mut inbox: Subscription, messages: u64) -> Orderly {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_comes_once_and_in_order_while_several_publish() {
+async fn every_message_arrives_once_and_in_order_with_several_publishers() {
     const EACH: u64 = 20_000;
     let network = Network::of_seeds(1).await;
     let peers = network.peers(6).await;
@@ -56,14 +56,14 @@ async fn everything_comes_once_and_in_order_while_several_publish() {
         assert_eq!((seen.messages, seen.missing), (3 * EACH, 0));
         assert_eq!(seen.ends(), [EACH; 3]);
     }
-    // What was published in a loop travelled in batches.
+    // A loop of publications is packed into batches.
     let counters = peers[0].snapshot().await.unwrap().counters;
     assert_eq!(counters.get("messages_published"), EACH);
     assert!(counters.get("batches_published") < EACH / 2, "{counters:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everybody_at_full_speed_with_a_reader_that_does_not_read() {
+async fn idle_readers_slow_no_publisher_and_get_gaps_in_order() {
     const EACH: u64 = 20_000;
     const BYTES: u64 = 1000;
     let network = Network::of_seeds(1).await;
@@ -74,10 +74,10 @@ async fn everybody_at_full_speed_with_a_reader_that_does_not_read() {
         peers.push(builder.start().await.unwrap());
     }
     connected(&peers).await;
-    // Nobody reads but one task at the end of it all.
+    // No subscription is read before the end.
     let mut stopped: Vec<Subscription> = peers.iter().map(Node::subscribe).collect();
-    // All have heard of all: a node so young takes what it has never heard of for the past, which is
-    // not told as missing (GUARANTEES.md, G3).
+    // All peers have received a message of all others: a peer that has just started takes unknown
+    // earlier messages for history, which is not reported as a gap (GUARANTEES.md, G3).
     let heard: Vec<Subscription> = peers.iter().map(Node::subscribe).collect();
     for p in &peers {
         publish_all(p, 1, 10).await.unwrap();
@@ -88,46 +88,46 @@ async fn everybody_at_full_speed_with_a_reader_that_does_not_read() {
     let publishers: Vec<_> =
         peers.iter().map(|p| publish_all(p, EACH - 1, usize::try_from(BYTES).unwrap())).collect();
     for publisher in publishers {
-        timeout(3 * PATIENCE, publisher).await.expect("a publisher stands still").unwrap();
+        timeout(3 * TEST_TIMEOUT, publisher).await.expect("a publisher is blocked").unwrap();
     }
     let everything = EACH * peers.len() as u64;
     for (peer, inbox) in peers.iter().zip(stopped.drain(..)) {
-        // Memory is bounded by the retention, although the subscription never read.
+        // Memory is bounded by the retention, although the subscription was never read.
         let held = peer.snapshot().await.unwrap().held_bytes;
         assert!(held <= 5 << 20, "{held} bytes");
         let seen = read_all(inbox, everything).await;
-        assert!(seen.missing > 0, "it was read far too late");
+        assert!(seen.missing > 0, "the reader was far too late for all messages");
         assert_eq!(seen.ends(), vec![EACH; peers.len()]);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_publisher_waits_or_is_told_busy_and_everybody_gets_on() {
+async fn publisher_waits_or_gets_busy_while_the_window_is_full() {
     let network = Network::of_seeds(1).await;
     let peers = network.peers(2).await;
     connected(&peers).await;
-    // The other one reads nothing from its sockets: the window must fill.
+    // The other peer reads nothing from its sockets: the window fills.
     peers[1].freeze(true);
     let payload = vec![1; 10_000];
-    let busy = until("no room", || async {
+    let busy = wait_until("the window is full", || async {
         (0..100).find_map(|_| peers[0].try_publish("t", &payload).err())
     })
     .await;
     assert!(busy.is_busy(), "{busy}");
     assert!(busy.to_string().contains("try again"), "{busy}");
-    // Publishers that wait block nobody else.
+    // Waiting publishers block no other call.
     let waiting: Vec<_> = (0..50).map(|_| publish_all(&peers[0], 4, 10_000)).collect();
     assert!(peers[0].snapshot().await.unwrap().published > 0);
     assert!(peers[0].try_publish("t", "x").is_err_and(|e| e.is_busy()));
     peers[1].freeze(false);
     for publisher in waiting {
-        timeout(PATIENCE, publisher).await.expect("a publisher stands still").unwrap();
+        timeout(TEST_TIMEOUT, publisher).await.expect("a publisher is blocked").unwrap();
     }
-    peers[0].try_publish("t", vec![0; (1 << 20) + 1]).expect_err("it is too long");
+    peers[0].try_publish("t", vec![0; (1 << 20) + 1]).expect_err("the payload is too long");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn publishers_that_wait_are_told_when_the_node_ends() {
+async fn waiting_publishers_get_an_error_when_the_node_ends() {
     let network = Network::of_seeds(1).await;
     let peers = network.peers(2).await;
     connected(&peers).await;
@@ -144,14 +144,14 @@ async fn publishers_that_wait_are_told_when_the_node_ends() {
             })
         })
         .collect();
-    until("no room", || async {
+    wait_until("the window is full", || async {
         peers[0].try_publish("t", "x").is_err_and(|e| e.is_busy()).then_some(())
     })
     .await;
     peers[0].kill();
     for publisher in endless {
-        let e = timeout(PATIENCE, publisher).await.expect("it waits for ever").unwrap();
-        assert_eq!(e, PublishError::Stopped(Stopped));
+        let e = timeout(TEST_TIMEOUT, publisher).await.expect("the publisher is blocked").unwrap();
+        assert_eq!(e, PublishError::Stopped(StoppedError));
     }
     assert!(matches!(peers[0].try_publish("t", "x"), Err(PublishError::Stopped(_))));
     assert!(matches!(
@@ -161,7 +161,7 @@ async fn publishers_that_wait_are_told_when_the_node_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_frozen_publisher_waits() {
+async fn publisher_of_frozen_node_waits() {
     let network = Network::of_seeds(1).await;
     let peers = network.peers(1).await;
     peers[0].freeze(true);
@@ -170,70 +170,75 @@ async fn a_frozen_publisher_waits() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(!publishing.is_finished());
     peers[0].freeze(false);
-    timeout(PATIENCE, publishing).await.unwrap().unwrap();
+    timeout(TEST_TIMEOUT, publishing).await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_receipt_resolves_when_all_hold_the_message() {
+async fn receipt_is_complete_when_all_live_peers_hold_the_message() {
     let network = Network::of_seeds(1).await;
     let peers = network.peers(6).await;
     connected(&peers).await;
-    until("everybody is known", || async {
+    wait_until("all members are known", || async {
         (peers[0].members().await.unwrap().len() == 6).then_some(())
     })
     .await;
     let (id, mut receipts) = peers[0].publish_with_receipt("t", "held").await.unwrap();
     assert_eq!(receipts.id(), id);
     let mut last = None;
-    while let Some(receipt) = timeout(PATIENCE, receipts.next()).await.expect("no receipt") {
-        assert!(!last.is_some_and(|l: rumormill::Receipt| l.complete), "it was complete");
+    while let Some(receipt) = timeout(TEST_TIMEOUT, receipts.next()).await.expect("no receipt") {
+        assert!(
+            !last.is_some_and(|l: rumormill::Receipt| l.complete),
+            "an update after the complete one"
+        );
         assert_eq!(receipt.id, id);
         last = Some(receipt);
     }
     let last = last.unwrap();
     assert!(last.complete && last.departed.is_empty());
     assert_eq!((last.held, last.live), (6, 6));
-    // Asked for afterwards, the answer is the same.
+    // A receipt that is requested afterwards gives the same answer.
     let again = peers[0].receipt(id).unwrap();
     let other = peers[0].receipt(id).unwrap();
     drop(other);
-    let receipt = timeout(PATIENCE, again.wait()).await.expect("no receipt").unwrap();
+    let receipt = timeout(TEST_TIMEOUT, again.wait()).await.expect("no receipt").unwrap();
     assert_eq!((receipt.held, receipt.live), (6, 6));
-    // Only of one's own messages.
+    // Receipts exist only for messages of the node itself.
     let foreign = MessageId { publisher: peers[1].id(), ..id };
     assert!(matches!(peers[0].receipt(foreign), Err(ReceiptError::NotOwn(_))));
     let future = MessageId { sequence: 99, ..id };
     assert!(matches!(peers[0].receipt(future), Err(ReceiptError::NotOwn(_))));
-    // Many at once, each to its end.
+    // Many receipts at once all become complete.
     let mut many = Vec::new();
     for _ in 0..200 {
         many.push(peers[2].publish_with_receipt("t", "x").await.unwrap().1);
     }
     for receipts in many {
-        assert!(timeout(PATIENCE, receipts.wait()).await.expect("no receipt").unwrap().complete);
+        assert!(
+            timeout(TEST_TIMEOUT, receipts.wait()).await.expect("no receipt").unwrap().complete
+        );
     }
-    // A node that ends leaves nobody waiting.
+    // The end of the node ends its receipts.
     peers[1].freeze(true);
     let (_, receipts) = peers[0].publish_with_receipt("t", "not held").await.unwrap();
     peers[0].kill();
-    timeout(PATIENCE, receipts.wait()).await.expect("it waits for ever").unwrap_err();
+    timeout(TEST_TIMEOUT, receipts.wait()).await.expect("the receipt is blocked").unwrap_err();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_peer_leaves_the_count_of_a_receipt_by_its_certificate() {
+async fn dead_peer_is_removed_from_receipt_by_its_certificate() {
     let network = Network::of_seeds(3).await;
     let mut peers = network.peers(8).await;
     settled(&network, &peers).await;
     for peer in &peers {
-        until("everybody is known", || async {
+        wait_until("all members are known", || async {
             (peer.members().await.unwrap().len() == 8).then_some(())
         })
         .await;
     }
-    let (publisher, frozen) = take_two_strangers(&mut peers).await;
+    let (publisher, frozen) = take_two_non_neighbours(&mut peers).await;
     frozen.freeze(true);
     let (_, receipts) = publisher.publish_with_receipt("t", "x").await.unwrap();
-    let receipt = timeout(2 * PATIENCE, receipts.wait()).await.expect("no receipt").unwrap();
+    let receipt = timeout(2 * TEST_TIMEOUT, receipts.wait()).await.expect("no receipt").unwrap();
     assert_eq!((receipt.held, receipt.live), (7, 7));
     let [departed] = receipt.departed.as_slice() else { panic!("{receipt:?}") };
     assert_eq!(departed.id, frozen.id());
@@ -242,7 +247,7 @@ async fn a_dead_peer_leaves_the_count_of_a_receipt_by_its_certificate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_late_joiner_has_the_history_and_then_what_comes() {
+async fn late_joiner_receives_retained_history_and_then_new_messages() {
     const BEFORE: u64 = 2_000;
     let network = Network::of_seeds(1).await;
     let peers = network.peers(3).await;
@@ -253,13 +258,13 @@ async fn a_late_joiner_has_the_history_and_then_what_comes() {
     publish_all(&peers[0], BEFORE, 100).await.unwrap();
     let seen = read_all(history, 2 * BEFORE).await;
     assert_eq!((seen.messages, seen.missing), (2 * BEFORE, 0));
-    // One that comes to its node later still reads it all from there.
+    // A later subscription at the same node still reads everything.
     let again = late.subscribe_with(SubscribeOptions::new().start(Start::Earliest));
     assert_eq!(read_all(again, 2 * BEFORE).await.messages, 2 * BEFORE);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restarted_node_serves_what_it_kept_and_resumes() {
+async fn restarted_node_serves_its_retained_messages_and_resumes() {
     const EACH: u64 = 500;
     let dir = tempfile::tempdir().unwrap();
     let network = Network::of_seeds(1).await;
@@ -273,30 +278,36 @@ async fn a_restarted_node_serves_what_it_kept_and_resumes() {
     let first = read_all(inbox, 2 * EACH).await;
     assert_eq!(first.missing, 0);
     anna.leave().await.unwrap();
-    // Meanwhile the others go on.
+    // The other peer continues to publish.
     publish_all(&bert, EACH, 50).await.unwrap();
 
     let again = builder();
-    // Before it starts: what it missed may have come by the time that `start` returns.
+    // Before the start: messages that it missed may have arrived when `start` returns.
     let mut only_new = again.subscribe();
     let anna = again.start().await.unwrap();
     let mut all = anna.subscribe_with(SubscribeOptions::new().start(Start::Earliest));
-    let kept: Vec<Received> = std::iter::from_fn(|| all.try_recv()).collect();
+    let kept: Vec<SubscriptionItem> = std::iter::from_fn(|| all.try_recv()).collect();
     assert!(kept.len() >= usize::try_from(2 * EACH).unwrap(), "{} were kept", kept.len());
-    let mut seen = Orderly::default();
+    let mut seen = OrderChecker::default();
     kept.iter().for_each(|r| seen.take(r));
     while seen.messages < 3 * EACH {
-        let next = timeout(PATIENCE, all.recv()).await.expect("it does not resume").unwrap();
+        let next =
+            timeout(TEST_TIMEOUT, all.recv()).await.expect("the node does not resume").unwrap();
         seen.take(&next);
     }
     assert_eq!((seen.messages, seen.missing), (3 * EACH, 0));
-    // Who wants only what is new gets what the earlier life did not deliver, and nothing twice.
+    // A subscription to undelivered messages gets each message that the earlier process did not
+    // deliver once.
     let mut new = BTreeSet::new();
     while new.len() < usize::try_from(EACH).unwrap() {
-        match timeout(PATIENCE, only_new.recv()).await.expect("it does not resume").unwrap() {
-            Received::Message(m) => assert!(new.insert(m.message.id().sequence), "twice"),
-            Received::CaughtUp => {}
-            Received::Gap(gap) => panic!("{gap:?}"),
+        match timeout(TEST_TIMEOUT, only_new.recv())
+            .await
+            .expect("the node does not resume")
+            .unwrap()
+        {
+            SubscriptionItem::Message(m) => assert!(new.insert(m.message.id().sequence), "twice"),
+            SubscriptionItem::CaughtUp => {}
+            SubscriptionItem::Gap(gap) => panic!("{gap:?}"),
         }
     }
     assert_eq!((new.first(), new.last()), (Some(&EACH), Some(&(2 * EACH - 1))));

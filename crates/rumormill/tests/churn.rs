@@ -1,4 +1,4 @@
-//! Broadcast while peers die, join, stand still and do not read, over real loopback sockets.
+//! Broadcast while peers are killed, join, are frozen and do not read, over real loopback sockets.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rumormill::{
-    BroadcastMode, Config, Listener, Node, PeerState, Received, SeedAddress, SeedNode, Start,
-    StreamId, SubscribeOptions, Subscription,
+    BroadcastMode, Config, Listener, Node, PeerState, SeedAddress, SeedNode, Start, StreamId,
+    SubscribeOptions, Subscription, SubscriptionItem,
 };
 use tokio::time::{Instant, sleep};
 
-/// Longer than a gap takes that some neighbours look for as well: two minutes (GUARANTEES.md, G3). These networks
-/// share two cores with others, so that may happen.
-const PATIENCE: Duration = Duration::from_secs(150);
+/// Longer than the search for a missing message among several neighbours, which takes two minutes
+/// (GUARANTEES.md, G3). These networks share two cores with others, so that may happen.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(150);
 
 fn loopback() -> Listener {
     Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap()
@@ -44,7 +44,7 @@ impl Network {
         Network { config, addresses, _seeds: seeds }
     }
 
-    async fn peer(&self, name: String) -> Peer {
+    async fn peer(&self, name: String) -> TestPeer {
         let builder = Node::builder()
             .name(name.parse().unwrap())
             .config(self.config.clone())
@@ -52,30 +52,30 @@ impl Network {
             .seeds(self.addresses.clone());
         let subscription = builder.subscribe();
         let node = builder.start().await.unwrap();
-        let got = Arc::new(Mutex::new(Got::default()));
+        let got = Arc::new(Mutex::new(ReceivedStreams::default()));
         tokio::spawn(read(subscription, got.clone()));
-        Peer { node, got }
+        TestPeer { node, got }
     }
 
-    async fn peers(&self, names: std::ops::Range<usize>) -> Vec<Peer> {
+    async fn peers(&self, names: std::ops::Range<usize>) -> Vec<TestPeer> {
         let mut peers = Vec::new();
         for n in names {
             peers.push(self.peer(format!("peer-{n}")).await);
         }
         for p in &peers {
-            until("joined", || p.is_linked()).await;
+            wait_until("joined", || p.is_linked()).await;
         }
         peers
     }
 }
 
-/// A peer and what its subscriber got.
-struct Peer {
+/// A peer and the messages that its subscriber received.
+struct TestPeer {
     node: Node,
-    got: Arc<Mutex<Got>>,
+    got: Arc<Mutex<ReceivedStreams>>,
 }
 
-impl Peer {
+impl TestPeer {
     async fn is_linked(&self) -> bool {
         let s = self.node.snapshot().await.unwrap();
         s.state == PeerState::Joined && s.neighbours.len() >= 2
@@ -86,34 +86,34 @@ impl Peer {
     }
 }
 
-/// What came of one publisher.
+/// The progress of one stream.
 #[derive(Debug, Default)]
-struct Progress {
+struct StreamProgress {
     next: Option<u64>,
     messages: u64,
     missed: u64,
 }
 
-/// What a subscriber got, checked as it came.
+/// The messages that a subscriber received, checked on arrival.
 #[derive(Debug, Default)]
-struct Got {
-    streams: BTreeMap<StreamId, Progress>,
+struct ReceivedStreams {
+    streams: BTreeMap<StreamId, StreamProgress>,
 }
 
-impl Got {
-    /// Takes note; panics if something comes out of order, twice, or is left out without a word.
-    fn take(&mut self, received: &Received) {
+impl ReceivedStreams {
+    /// Records an element; panics if it is out of order, a duplicate, or follows an unreported gap.
+    fn take(&mut self, received: &SubscriptionItem) {
         let (stream, from, to, came) = match received {
-            Received::Message(m) => {
+            SubscriptionItem::Message(m) => {
                 let id = m.message.id();
                 (id.stream(), id.sequence, id.sequence + 1, true)
             }
-            Received::Gap(g) => (g.stream(), g.from, g.to, false),
-            Received::CaughtUp => return,
+            SubscriptionItem::Gap(g) => (g.stream(), g.from, g.to, false),
+            SubscriptionItem::CaughtUp => return,
         };
         let p = self.streams.entry(stream).or_default();
         let expected = p.next.unwrap_or(from);
-        assert_eq!(from, expected, "{received:?} in the place of {expected}");
+        assert_eq!(from, expected, "{received:?} instead of {expected}");
         p.next = Some(to);
         if came {
             p.messages += 1;
@@ -127,21 +127,21 @@ impl Got {
     }
 }
 
-async fn read(mut subscription: Subscription, got: Arc<Mutex<Got>>) {
+async fn read(mut subscription: Subscription, got: Arc<Mutex<ReceivedStreams>>) {
     while let Some(received) = subscription.recv().await {
         got.lock().unwrap().take(&received);
     }
 }
 
-async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    let deadline = Instant::now() + PATIENCE;
+async fn wait_until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let deadline = Instant::now() + DELIVERY_TIMEOUT;
     while !holds().await {
         assert!(Instant::now() < deadline, "not in time: {what}");
         sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// 50 peers, 10 of them publish; 10 others are killed in the middle and 10 new ones come.
+/// 50 peers, 10 of which publish; 10 others are killed meanwhile, and 10 new ones join.
 async fn churn(mode: BroadcastMode) {
     const EACH: u64 = 40;
     let network = Network::new(Config::lan().broadcast(mode).build().unwrap()).await;
@@ -168,7 +168,7 @@ async fn churn(mode: BroadcastMode) {
     let streams = publishing.join_all().await;
     peers.extend(new);
     for p in &peers {
-        until(&format!("all messages at {}", p.node.name()), || async {
+        wait_until(&format!("all messages at {}", p.node.name()), || async {
             streams.iter().all(|s| p.count(*s) == EACH)
         })
         .await;
@@ -180,23 +180,24 @@ async fn churn(mode: BroadcastMode) {
         duplicates += p.node.snapshot().await.unwrap().counters.get("messages_duplicate");
     }
     let messages = peers.len() as u64 * EACH * streams.len() as u64;
-    println!("{mode}: {duplicates} copies too many of {messages} messages");
+    println!("{mode}: {duplicates} duplicates of {messages} messages");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_killed_and_ten_new_while_ten_publish() {
+async fn every_message_arrives_while_ten_peers_are_killed_and_ten_join() {
     churn(BroadcastMode::Trees).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn flooding_gives_the_same_deliveries() {
+async fn flooding_delivers_the_same_messages_under_churn() {
     churn(BroadcastMode::Flood).await;
 }
 
-/// Every peer publishes as fast as it may; one peer gets to run for 2 ms in 300, one subscriber does
-/// not read at all. Nobody else stands still, nothing is lost without a word, memory is bounded.
+/// Every peer publishes as fast as it can; one peer runs for 2 ms in 300 ms, and one subscriber
+/// does not read at all. No other peer is blocked, every loss is reported as a gap, and memory is
+/// bounded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn full_speed_with_a_slow_peer_and_a_subscriber_that_does_not_read() {
+async fn full_speed_with_slow_peer_and_idle_subscriber_blocks_no_other_peer() {
     const RETENTION: u64 = 4 << 20;
     let config = Config::lan().retention_bytes(RETENTION).build().unwrap();
     let network = Network::new(config).await;
@@ -217,50 +218,51 @@ async fn full_speed_with_a_slow_peer_and_a_subscriber_that_does_not_read() {
             last.unwrap()
         });
     }
-    // Alive to the others, and as good as not reading: they ping every 500 ms.
+    // The slow peer counts as alive, because it is pinged every 500 ms, but it reads almost
+    // nothing.
     while Instant::now() < stop {
         slow.node.freeze(true);
         sleep(Duration::from_millis(300)).await;
         slow.node.freeze(false);
         sleep(Duration::from_millis(2)).await;
     }
-    let Ok(last) = tokio::time::timeout(PATIENCE, publishing.join_all()).await else {
+    let Ok(last) = tokio::time::timeout(DELIVERY_TIMEOUT, publishing.join_all()).await else {
         let mut views = Vec::new();
         for p in &peers {
             views.push(format!("{:#?}", p.node.snapshot().await));
         }
-        panic!("somebody waits for ever to publish: {}", views.join("\n"));
+        panic!("a publisher is blocked: {}", views.join("\n"));
     };
 
-    // Everybody who kept up has all of it.
+    // Every peer that kept up has all messages.
     for p in &peers {
-        until(&format!("all of it at {}", p.node.name()), || async {
+        wait_until(&format!("all of it at {}", p.node.name()), || async {
             let got = p.got.lock().unwrap();
-            let end = |s| got.streams.get(&s).and_then(|p: &Progress| p.next);
+            let end = |s| got.streams.get(&s).and_then(|p: &StreamProgress| p.next);
             last.iter().all(|id| end(id.stream()) == Some(id.sequence + 1))
         })
         .await;
         let s = p.node.snapshot().await.unwrap();
         assert!(s.held_bytes <= RETENTION + (1 << 20), "{} bytes held", s.held_bytes);
     }
-    // The slow one gets what is still kept, and is told what is not.
-    until("the end at the slow peer", || async {
+    // The slow peer gets the messages that are still retained, and gaps for the others.
+    wait_until("the end at the slow peer", || async {
         let got = slow.got.lock().unwrap();
-        let end = |s| got.streams.get(&s).and_then(|p: &Progress| p.next);
+        let end = |s| got.streams.get(&s).and_then(|p: &StreamProgress| p.next);
         last.iter().all(|id| end(id.stream()) == Some(id.sequence + 1))
     })
     .await;
-    // So does the one that did not read: exactly what is left, and what is not by number.
-    let mut late = Got::default();
+    // So does the subscription that was not read: every number is received or named in a gap.
+    let mut late = ReceivedStreams::default();
     while let Some(received) = unread.try_recv() {
         late.take(&received);
     }
     let all: u64 = last.iter().map(|id| id.sequence + 1).sum();
     let heard: u64 = late.streams.values().map(|p| p.messages + p.missed).sum();
     println!(
-        "{all} messages of 1 KiB; the slow peer missed {}, the reader that slept {}",
+        "{all} messages of 1 KiB; the slow peer missed {}, the idle reader {}",
         slow.got.lock().unwrap().missed(),
         late.missed(),
     );
-    assert_eq!(heard, all, "each number came or is named in a gap");
+    assert_eq!(heard, all, "each number was received or is named in a gap");
 }

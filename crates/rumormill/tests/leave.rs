@@ -1,4 +1,5 @@
-//! Orderly exits over real sockets: what `publish` accepted reaches the others, or `leave` says that it may not.
+//! Leaving over real sockets: accepted messages reach other nodes, or `leave` reports that they may
+//! not.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -7,13 +8,14 @@ mod common;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use common::{Network, PATIENCE, connected};
+use common::{Network, TEST_TIMEOUT, connected};
 use rumormill::{
-    LeaveError, Node, PeerState, Received, SeedAddress, Stopped, Subscription, Unconfirmed,
+    LeaveError, Node, PeerState, SeedAddress, StoppedError, Subscription, SubscriptionItem,
+    UnconfirmedMessages,
 };
 use tokio::time::{Instant, timeout};
 
-/// Runs of each test; before messages were handed over, nearly each of them lost some.
+/// Runs of each test. Without the handover of messages, nearly every run loses some.
 const RUNS: usize = 20;
 
 async fn publish_all(node: &Node, n: usize) {
@@ -28,14 +30,14 @@ async fn receives_all(mut inbox: Subscription, n: usize) {
     let read = async {
         while got.len() < n {
             match inbox.recv().await.unwrap() {
-                Received::Message(m) => assert!(got.insert(m.message.id().sequence)),
-                Received::Gap(gap) => panic!("{gap:?}"),
-                Received::CaughtUp => {}
+                SubscriptionItem::Message(m) => assert!(got.insert(m.message.id().sequence)),
+                SubscriptionItem::Gap(gap) => panic!("{gap:?}"),
+                SubscriptionItem::CaughtUp => {}
             }
         }
     };
     let in_time = timeout(Duration::from_secs(10), read).await.is_ok();
-    assert!(in_time, "{} of {n} messages have come", got.len());
+    assert!(in_time, "{} of {n} messages were received", got.len());
 }
 
 async fn leaver_loses_nothing(peers: usize, messages: usize) {
@@ -56,12 +58,12 @@ async fn leaver_loses_nothing(peers: usize, messages: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn peer_that_leaves_right_after_publishing_to_one_other_loses_nothing() {
+async fn peer_that_leaves_after_publishing_to_one_other_loses_no_message() {
     leaver_loses_nothing(2, 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn peer_that_leaves_right_after_publishing_to_three_others_loses_nothing() {
+async fn peer_that_leaves_after_publishing_to_three_others_loses_no_message() {
     leaver_loses_nothing(4, 1000).await;
 }
 
@@ -75,18 +77,18 @@ async fn flush_resolves_when_another_node_holds_everything() {
     let early = timeout(Duration::from_millis(300), anna.flush()).await;
     assert!(early.is_err(), "there is no other node");
     let bert = network.peer("bert").start().await.unwrap();
-    timeout(PATIENCE, anna.flush()).await.expect("there is another node").unwrap();
+    timeout(TEST_TIMEOUT, anna.flush()).await.expect("there is another node").unwrap();
     let id = anna.publish("t", "last").await.unwrap();
-    timeout(PATIENCE, anna.flush()).await.expect("there is another node").unwrap();
+    timeout(TEST_TIMEOUT, anna.flush()).await.expect("there is another node").unwrap();
     anna.kill();
     anna.stopped().await;
     assert!(bert.get(id).await.unwrap().is_some(), "the other node holds it");
-    assert_eq!(anna.flush().await, Err(Stopped));
+    assert_eq!(anna.flush().await, Err(StoppedError));
 }
 
-/// Its seed does not run, and its consumer reads nothing.
+/// The seed of this peer does not run, and its consumer reads nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn peer_that_never_joined_ends_within_its_exit_time() {
+async fn peer_that_never_joined_ends_within_its_time_to_leave() {
     let address = common::loopback().local_addr();
     let seed = SeedAddress { host_port: address.to_string(), pin: None };
     let within = Duration::from_secs(1);
@@ -111,7 +113,7 @@ async fn peer_that_never_joined_ends_within_its_exit_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn leave_says_how_many_messages_it_could_not_hand_over() {
+async fn leave_reports_how_many_messages_it_could_not_hand_over() {
     let network = Network::of_seeds(1).await;
     let anna = network.peer("anna").start().await.unwrap();
     let bert = network.peer("bert").start().await.unwrap();
@@ -119,14 +121,14 @@ async fn leave_says_how_many_messages_it_could_not_hand_over() {
     anna.publish("t", "held by both").await.unwrap();
     anna.flush().await.unwrap();
     let others = [bert.id(), network.seeds[0].id()];
-    anna.cut_off(others);
+    anna.partition_from(others);
     publish_all(&anna, 3).await;
     let begun = Instant::now();
     let first = {
         let anna = anna.clone();
         tokio::spawn(async move { anna.leave().await })
     };
-    common::until("it leaves, and still answers", || async {
+    common::wait_until("the node is leaving, and still answers", || async {
         (anna.snapshot().await.unwrap().state == PeerState::Leaving).then_some(())
     })
     .await;
@@ -134,7 +136,7 @@ async fn leave_says_how_many_messages_it_could_not_hand_over() {
     let second = anna.leave_within(Duration::from_secs(2)).await;
     assert!(begun.elapsed() < Duration::from_secs(8), "the shorter time holds");
     let Err(LeaveError::Unconfirmed(what)) = second else { panic!("{second:?}") };
-    let Unconfirmed { from, to, .. } = what;
+    let UnconfirmedMessages { from, to, .. } = what;
     assert_eq!((from, to, what.messages()), (1, 4, 3));
     assert_eq!(first.await.unwrap(), second);
     assert!(second.unwrap_err().to_string().contains("3 messages"), "{second:?}");

@@ -10,19 +10,20 @@ use std::time::Duration;
 use common::*;
 use rumormill::proto::DialError;
 use rumormill::{
-    BindError, Event, IdentifyError, Identity, LeaveError, Listener, MemberState, MessageId,
-    NetworkKey, Node, NodeBuilder, Observed, PeerId, PeerState, PublishError, Received, Role,
-    SeedAddress, SeedNode, Start, StartError, Stopped, SubscribeOptions, Subscription, identify,
+    BindError, Event, EventItem, IdentifyError, Identity, LeaveError, Listener, MemberState,
+    MessageId, NetworkKey, Node, NodeBuilder, PeerId, PeerState, PublishError, Role, SeedAddress,
+    SeedNode, Start, StartError, StoppedError, SubscribeOptions, Subscription, SubscriptionItem,
+    identify,
 };
 use tokio::time::timeout;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn peers_join_and_every_message_reaches_everybody_once() {
+async fn every_message_reaches_every_peer_once() {
     let network = Network::of_seeds(3).await;
     let peers = network.peers(8).await;
     connected(&peers).await;
     for seed in &network.seeds {
-        until("registrations", || async {
+        wait_until("registrations", || async {
             (seed.snapshot().await.unwrap().alive == 8).then_some(())
         })
         .await;
@@ -45,7 +46,7 @@ async fn peers_join_and_every_message_reaches_everybody_once() {
     for counter in ["frames_in", "frames_out", "links_opened"] {
         assert!(snapshot.counters.get(counter) > 0, "{counter}");
     }
-    // A peer whose way on a tree is just changing pulls all it gets.
+    // A peer whose parent in a tree is just changing may pull all its messages.
     let came = ["bytes_in_payload", "bytes_in_history"].map(|c| snapshot.counters.get(c));
     assert!(came.iter().sum::<u64>() > 0);
     assert_eq!(peers[0].members().await.unwrap().len(), 8);
@@ -54,7 +55,7 @@ async fn peers_join_and_every_message_reaches_everybody_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn joined_waits_for_seeds_that_come_late() {
+async fn joined_resolves_after_late_start_of_the_seed() {
     let late = loopback();
     let seed = SeedAddress { host_port: late.local_addr().to_string(), pin: None };
     let peer = Node::builder().config(config()).listener(loopback()).seeds(vec![seed.clone()]);
@@ -63,23 +64,23 @@ async fn joined_waits_for_seeds_that_come_late() {
         let peer = peer.clone();
         async move { peer.joined().await }
     });
-    // It has looked, and waits.
+    // The peer has checked its state, and waits.
     tokio::task::yield_now().await;
     assert_eq!(peer.snapshot().await.unwrap().state, PeerState::Joining);
     let seed = SeedNode::builder().config(config()).listener(late).seeds(vec![seed]);
     let seed = seed.own_index(Some(0)).start().await.unwrap();
-    timeout(PATIENCE, joined).await.expect("in time").unwrap().unwrap();
+    timeout(TEST_TIMEOUT, joined).await.expect("in time").unwrap().unwrap();
     assert_eq!(peer.snapshot().await.unwrap().state, PeerState::Joined);
-    timeout(PATIENCE, peer.joined()).await.expect("at once").unwrap();
+    timeout(TEST_TIMEOUT, peer.joined()).await.expect("at once").unwrap();
     seed.kill();
     peer.leave().await.unwrap();
-    assert_eq!(peer.joined().await, Err(Stopped));
+    assert_eq!(peer.joined().await, Err(StoppedError));
 }
 
-/// Starts a peer and says what it knows as soon as it has joined.
+/// Starts a peer and returns the members that it knows as soon as it has joined.
 async fn known_at_joining(builder: NodeBuilder) -> (Node, BTreeSet<PeerId>) {
     let node = builder.start().await.unwrap();
-    timeout(PATIENCE, node.joined()).await.expect("in time").unwrap();
+    timeout(TEST_TIMEOUT, node.joined()).await.expect("in time").unwrap();
     let known = node.members().await.unwrap().iter().map(|m| m.id).collect();
     (node, known)
 }
@@ -88,21 +89,21 @@ async fn known_at_joining(builder: NodeBuilder) -> (Node, BTreeSet<PeerId>) {
 async fn joined_peer_knows_every_peer_that_had_joined_before() {
     let network = Network::of_seeds(3).await;
     let mut all: Vec<(Node, BTreeSet<PeerId>)> = Vec::new();
-    // One after the other: each knows all before it.
+    // One after the other: each knows all earlier ones.
     for n in 0..6 {
         let (node, known) = known_at_joining(network.peer(&format!("row-{n}"))).await;
         let before: BTreeSet<PeerId> = all.iter().map(|(p, _)| p.id()).chain([node.id()]).collect();
         assert_eq!(known, before, "peer {n}");
         all.push((node, known));
     }
-    // At the same moment: all before them, and of each two at least one knows the other.
+    // At the same moment: each knows all earlier ones, and of any two at least one knows the other.
     let mut starts = tokio::task::JoinSet::new();
     for n in 0..6 {
         starts.spawn(known_at_joining(network.peer(&format!("crowd-{n}"))));
     }
     let crowd = starts.join_all().await;
     for (at, (node, known)) in crowd.iter().enumerate() {
-        assert!(all.iter().all(|(p, _)| known.contains(&p.id())), "of those before");
+        assert!(all.iter().all(|(p, _)| known.contains(&p.id())), "the earlier peers are known");
         for (other, known_there) in &crowd[..at] {
             assert!(known.contains(&other.id()) || known_there.contains(&node.id()));
         }
@@ -110,14 +111,14 @@ async fn joined_peer_knows_every_peer_that_had_joined_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn newcomer_gets_what_is_published_from_now_on_or_all_that_is_kept() {
+async fn newcomer_receives_new_messages_or_the_retained_history_as_requested() {
     let network = Network::of_seeds(1).await;
     let peers = network.peers(3).await;
     connected(&peers).await;
     for n in 0..20 {
         peers[0].publish("t", format!("old {n}")).await.unwrap();
     }
-    // History is history where it is a moment old.
+    // Only messages that are older than a moment count as history.
     tokio::time::sleep(Duration::from_millis(50)).await;
     let builder = network.peer("newcomer");
     let mut from_start = builder.subscribe_with(SubscribeOptions::new());
@@ -126,13 +127,13 @@ async fn newcomer_gets_what_is_published_from_now_on_or_all_that_is_kept() {
     let mut kept = newcomer.subscribe_with(SubscribeOptions::new().start(Start::Earliest));
     let mut history = 0;
     loop {
-        match timeout(PATIENCE, kept.recv()).await.expect("history ends").unwrap() {
-            Received::Message(_) => history += 1,
-            Received::CaughtUp => break,
-            Received::Gap(gap) => panic!("{gap:?}"),
+        match timeout(TEST_TIMEOUT, kept.recv()).await.expect("history ends").unwrap() {
+            SubscriptionItem::Message(_) => history += 1,
+            SubscriptionItem::CaughtUp => break,
+            SubscriptionItem::Gap(gap) => panic!("{gap:?}"),
         }
     }
-    assert_eq!(history, 20, "all that was kept is given before history ends");
+    assert_eq!(history, 20, "all retained messages are returned before history ends");
     let new = peers[0].publish("t", "new").await.unwrap();
     for inbox in [&mut now, &mut from_start, &mut kept] {
         assert_eq!(next_message(inbox).await.id(), new);
@@ -141,7 +142,7 @@ async fn newcomer_gets_what_is_published_from_now_on_or_all_that_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn subscriber_of_a_joined_peer_misses_nothing_published_afterwards() {
+async fn subscriber_of_joined_peer_misses_no_later_message() {
     let network = Network::of_seeds(1).await;
     let publisher = network.peer("publisher").start().await.unwrap();
     publisher.joined().await.unwrap();
@@ -149,14 +150,14 @@ async fn subscriber_of_a_joined_peer_misses_nothing_published_afterwards() {
         let peer = network.peer(&format!("peer-{n}")).start().await.unwrap();
         peer.joined().await.unwrap();
         let mut inbox = peer.subscribe();
-        // It may have no neighbour yet, and hear of the message in its first summary.
+        // The peer may have no neighbour yet, and learn of the message from its first summary.
         let id = publisher.publish("t", "now").await.unwrap();
         assert_eq!(next_message(&mut inbox).await.id(), id);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_answers_is_told_or_why_nobody_does() {
+async fn identify_returns_the_node_at_an_address_or_the_reason_why_not() {
     let key = NetworkKey::new([5; 32]);
     let network = Network::built(1, |_, b| b.network_key(NetworkKey::new([5; 32]))).await;
     let (seed, address) = (&network.seeds[0], &network.addresses[0]);
@@ -170,8 +171,8 @@ async fn who_answers_is_told_or_why_nobody_does() {
         Err(IdentifyError::Call { why, .. }) => why,
         other => panic!("{other:?}"),
     };
-    let somebody = pinned(PeerId::from_bytes([7; 32]));
-    assert_eq!(why(&somebody, Some(&key)).await, DialError::WrongIdentity);
+    let other = pinned(PeerId::from_bytes([7; 32]));
+    assert_eq!(why(&other, Some(&key)).await, DialError::WrongIdentity);
     assert_eq!(why(address, None).await, DialError::OtherNetwork);
     assert_eq!(why(address, Some(&NetworkKey::new([6; 32]))).await, DialError::OtherNetwork);
     let nowhere = SeedAddress { host_port: "rumor.invalid:1".to_owned(), pin: None };
@@ -179,25 +180,25 @@ async fn who_answers_is_told_or_why_nobody_does() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn get_asks_the_neighbours() {
+async fn get_requests_a_message_from_neighbours() {
     let network = Network::of_seeds(1).await;
     let peers = network.peers(2).await;
     connected(&peers).await;
     let mut inbox = peers[1].subscribe();
     let id = peers[0].publish("t", "found").await.unwrap();
     next_message(&mut inbox).await;
-    let found = peers[1].get(id).await.unwrap().expect("it is held");
+    let found = peers[1].get(id).await.unwrap().expect("the message is held");
     assert_eq!(found.payload(), b"found");
     let unknown = rumormill::MessageId { sequence: 99, ..id };
     assert!(peers[1].get(unknown).await.unwrap().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_peer_and_a_frozen_peer_are_found_dead_and_nobody_else_is() {
+async fn killed_and_frozen_peers_are_declared_dead_and_no_other_peer_is() {
     let network = Network::of_seeds(3).await;
     let mut peers = network.peers(8).await;
     settled(&network, &peers).await;
-    let (killed, frozen) = take_two_strangers(&mut peers).await;
+    let (killed, frozen) = take_two_non_neighbours(&mut peers).await;
     let mut removals = network.seeds[0].events();
     killed.kill();
     frozen.freeze(true);
@@ -214,7 +215,7 @@ async fn a_killed_peer_and_a_frozen_peer_are_found_dead_and_nobody_else_is() {
     assert_eq!(gone, BTreeSet::from([killed.id(), frozen.id()]));
     connected(&peers).await;
     for seed in &network.seeds {
-        let dead = until("the verdict everywhere", || async {
+        let dead = wait_until("the verdict everywhere", || async {
             let dead: BTreeSet<PeerId> = seed
                 .members()
                 .await
@@ -228,7 +229,8 @@ async fn a_killed_peer_and_a_frozen_peer_are_found_dead_and_nobody_else_is() {
         .await;
         assert_eq!(dead, gone);
     }
-    // Thawed, it learns of its death, and is back in a new life.
+    // After it is resumed, the frozen peer learns of its death and refutes it with a higher
+    // incarnation.
     let mut events = frozen.events();
     frozen.freeze(false);
     event(&mut events, |e| matches!(e, Event::Refuted { .. }).then_some(())).await;
@@ -237,7 +239,7 @@ async fn a_killed_peer_and_a_frozen_peer_are_found_dead_and_nobody_else_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_leaves_is_not_dead() {
+async fn leaving_peer_is_not_declared_dead() {
     let network = Network::of_seeds(3).await;
     let mut peers = network.peers(4).await;
     connected(&peers).await;
@@ -246,23 +248,23 @@ async fn who_leaves_is_not_dead() {
     let address = leaver.local_addr();
     let mut own = leaver.events();
     leaver.leave().await.unwrap();
-    while let Some(Observed::Event(e)) = own.recv().await {
+    while let Some(EventItem::Event(e)) = own.recv().await {
         let back = matches!(e.event, Event::Registered { .. } | Event::Degraded { .. });
-        assert!(!back, "it leaves: {:?}", e.event);
+        assert!(!back, "the peer is leaving: {:?}", e.event);
     }
-    assert_eq!(leaver.leave().await, Err(LeaveError::Stopped(Stopped)));
+    assert_eq!(leaver.leave().await, Err(LeaveError::Stopped(StoppedError)));
     assert!(matches!(leaver.publish("t", "x").await, Err(PublishError::Stopped(_))));
     assert!(leaver.snapshot().await.is_err());
-    assert_eq!(leaver.members().await.unwrap_err(), Stopped);
-    assert_eq!(leaver.neighbours().await.unwrap_err(), Stopped);
-    assert_eq!(leaver.messages(9).await.unwrap_err(), Stopped);
+    assert_eq!(leaver.members().await.unwrap_err(), StoppedError);
+    assert_eq!(leaver.neighbours().await.unwrap_err(), StoppedError);
+    assert_eq!(leaver.messages(9).await.unwrap_err(), StoppedError);
     let gone = MessageId { publisher: leaver.id(), epoch: 1, sequence: 0 };
-    assert_eq!(leaver.messages_before(gone, 9).await.unwrap_err(), Stopped);
-    assert_eq!(leaver.publishers().await.unwrap_err(), Stopped);
-    Listener::bind(address).expect("its port is free");
+    assert_eq!(leaver.messages_before(gone, 9).await.unwrap_err(), StoppedError);
+    assert_eq!(leaver.publishers().await.unwrap_err(), StoppedError);
+    Listener::bind(address).expect("the port is free");
     event(&mut events, |e| match e {
         Event::PeerLeft { id, .. } => (*id == leaver.id()).then_some(()),
-        Event::PeerRemoved { .. } => panic!("held to be dead"),
+        Event::PeerRemoved { .. } => panic!("the leaving peer is declared dead"),
         _ => None,
     })
     .await;
@@ -270,14 +272,14 @@ async fn who_leaves_is_not_dead() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn gossip_goes_on_without_seeds_and_they_come_back_with_their_registry() {
+async fn gossip_continues_without_seeds_and_restarted_seeds_have_their_registry() {
     let dir = tempfile::tempdir().unwrap();
     let data = |i: usize| dir.path().join(format!("seed-{i}"));
     let network = Network::built(3, |i, b| b.data_dir(data(i))).await;
     let peers = network.peers(5).await;
     connected(&peers).await;
     for seed in &network.seeds {
-        until("all are registered", || async {
+        wait_until("all are registered", || async {
             (seed.snapshot().await.unwrap().alive == 5).then_some(())
         })
         .await;
@@ -288,7 +290,7 @@ async fn gossip_goes_on_without_seeds_and_they_come_back_with_their_registry() {
         seed.kill();
         seed.stopped().await;
     }
-    until("degraded", || async {
+    wait_until("degraded", || async {
         (peers[0].snapshot().await.unwrap().state == PeerState::Degraded).then_some(())
     })
     .await;
@@ -307,8 +309,8 @@ async fn gossip_goes_on_without_seeds_and_they_come_back_with_their_registry() {
             .start()
             .await
             .unwrap();
-        assert_eq!(seed.id(), ids[i], "its identity is kept");
-        assert_eq!(seed.members().await.unwrap().len(), 5, "its registry is kept");
+        assert_eq!(seed.id(), ids[i], "the identity survives");
+        assert_eq!(seed.members().await.unwrap().len(), 5, "the registry survives");
         back.push(seed);
     }
     for peer in &peers {
@@ -319,7 +321,7 @@ async fn gossip_goes_on_without_seeds_and_they_come_back_with_their_registry() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_peer_comes_back_with_identity_messages_and_a_higher_incarnation() {
+async fn restarted_peer_has_its_identity_its_messages_and_a_higher_incarnation() {
     let dir = tempfile::tempdir().unwrap();
     let network = Network::of_seeds(1).await;
     let builder = || network.peer("anna").data_dir(dir.path());
@@ -329,19 +331,19 @@ async fn a_peer_comes_back_with_identity_messages_and_a_higher_incarnation() {
     let before = first.snapshot().await.unwrap();
     let e = builder().start().await.unwrap_err();
     assert!(matches!(e, StartError::Locked { .. }), "{e}");
-    // It keeps the message itself.
+    // No other node holds the message; the data directory does.
     let alone = first.leave().await.unwrap_err();
     assert!(matches!(alone, LeaveError::Unconfirmed(_)), "{alone}");
     let second = builder().start().await.unwrap();
     let after = second.snapshot().await.unwrap();
     assert_eq!(after.id, before.id);
     assert!(after.incarnation > before.incarnation);
-    assert_eq!(second.get(id).await.unwrap().expect("it was kept").payload(), b"kept");
+    assert_eq!(second.get(id).await.unwrap().expect("the message is retained").payload(), b"kept");
     joined(&second).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_private_network_lets_in_who_has_its_key() {
+async fn private_network_admits_only_peers_with_its_key() {
     let key = NetworkKey::generate().unwrap();
     let network = Network::built(1, |_, b| b.network_key(key.clone())).await;
     let member = network.peer("member").network_key(key).start().await.unwrap();
@@ -359,7 +361,7 @@ async fn a_private_network_lets_in_who_has_its_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_seed_with_another_id_than_its_pin_is_refused() {
+async fn seed_with_another_id_than_its_pin_is_refused() {
     let mut network = Network::of_seeds(1).await;
     network.addresses[0].pin = Some(Identity::from_secret(&[1; 32]).id());
     let builder = network.peer("careful");
@@ -373,13 +375,13 @@ async fn a_seed_with_another_id_than_its_pin_is_refused() {
 }
 
 #[tokio::test]
-async fn what_cannot_start_says_why_and_leaves_nothing_running() {
+async fn failed_start_names_the_reason_and_leaves_nothing_running() {
     let taken = loopback();
     let builder = Node::builder().listen(taken.local_addr());
     let (mut messages, mut events) = (builder.subscribe(), builder.events());
     let e = builder.start().await.unwrap_err();
-    assert!(matches!(e, StartError::Bind(BindError::Taken(_))), "{e}");
-    // Who listened already hears that nothing comes.
+    assert!(matches!(e, StartError::Bind(BindError::AddressInUse(_))), "{e}");
+    // Streams that were opened before the start have ended.
     assert!(messages.recv().await.is_none() && events.recv().await.is_none());
     let e = Node::builder().advertise(vec![taken.local_addr(); 5]).start().await.unwrap_err();
     assert!(matches!(e, StartError::TooManyAddresses(5)), "{e}");

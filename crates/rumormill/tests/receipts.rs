@@ -1,10 +1,11 @@
-//! Delivery receipts over real sockets: complete only when it is true, and who is missing.
+//! Delivery receipts over real sockets: complete only when true, with the names of the missing
+//! peers.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
-use common::{Network, PATIENCE, joined, settled, until};
+use common::{Network, TEST_TIMEOUT, joined, settled, wait_until};
 use rumormill::{Identity, Node, PeerId};
 use tokio::time::timeout;
 
@@ -16,13 +17,13 @@ async fn network_of(n: usize) -> (Network, Vec<Node>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn publisher_that_has_just_started_completes_no_receipt_before_it_knows_the_members() {
+async fn new_publisher_completes_no_receipt_before_it_knows_the_members() {
     let (network, peers) = network_of(4).await;
     for round in 0..5 {
         let new = network.peer(&format!("new-{round}")).start().await.unwrap();
         let (_, mut receipts) = new.publish_with_receipt("t", "at once").await.unwrap();
         let mut last = None;
-        while let Some(receipt) = timeout(PATIENCE, receipts.next()).await.expect("a receipt") {
+        while let Some(receipt) = timeout(TEST_TIMEOUT, receipts.next()).await.expect("a receipt") {
             assert_eq!(receipt.complete, receipt.live == 5 && receipt.held == 5, "{receipt:?}");
             last = Some(receipt);
         }
@@ -32,45 +33,45 @@ async fn publisher_that_has_just_started_completes_no_receipt_before_it_knows_th
             let members = peers[0].snapshot().await.unwrap().alive;
             (members == 4).then_some(())
         };
-        until("it has left", gone).await;
+        wait_until("it has left", gone).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn idle_registration_holds_up_no_receipt() {
+async fn registered_peer_without_neighbours_delays_no_receipt() {
     let (network, peers) = network_of(6).await;
     let identity = Identity::from_secret(&[77; 32]);
     for p in &peers {
-        p.cut_off([identity.id()]);
+        p.partition_from([identity.id()]);
     }
     let idle = network.peer("idle").identity(identity).start().await.unwrap();
-    idle.cut_off(peers.iter().map(Node::id));
+    idle.partition_from(peers.iter().map(Node::id));
     joined(&idle).await;
     let alive = || async { (peers[0].snapshot().await.unwrap().alive == 7).then_some(()) };
-    until("the idle one is known", alive).await;
+    wait_until("the idle peer is known", alive).await;
     for p in &peers {
         let (_, receipts) = p.publish_with_receipt("t", "x").await.unwrap();
-        let receipt = timeout(PATIENCE, receipts.wait()).await.expect("in time").unwrap();
+        let receipt = timeout(TEST_TIMEOUT, receipts.wait()).await.expect("in time").unwrap();
         assert_eq!((receipt.held, receipt.live), (6, 6));
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn frozen_peer_is_named_as_missing() {
+async fn receipt_names_frozen_peer_as_missing() {
     let (_network, peers) = network_of(6).await;
     let frozen = peers[3].id();
     peers[3].freeze(true);
     let (_, mut receipts) = peers[0].publish_with_receipt("t", "x").await.unwrap();
     let mut named = false;
     loop {
-        let receipt = timeout(PATIENCE, receipts.next()).await.expect("a receipt").unwrap();
+        let receipt = timeout(TEST_TIMEOUT, receipts.next()).await.expect("a receipt").unwrap();
         let missing: Option<Vec<PeerId>> = receipt.missing();
         named |= missing == Some(vec![frozen]);
         if receipt.complete {
             assert_eq!(
                 receipt.departed.len(),
                 1,
-                "it is complete when the frozen peer is found dead"
+                "the receipt is complete when the frozen peer is declared dead"
             );
             break;
         }

@@ -1,9 +1,9 @@
-//! A host whose line carries less than it has to say: 128 kbit/s out, and 36 messages of 2 kB a second
-//! to publish. Flow control slows the publisher, and signs of life get through, so no peer takes the host
-//! for dead (G5).
+//! A host whose line is slower than its traffic: 128 kbit/s out, and 36 messages of 2 kB a second
+//! to publish. Flow control slows the publisher, and probes get through, so no peer declares the
+//! host dead (G5).
 //!
-//! Two processes in two network namespaces, joined by a cable with a token bucket at one end. It needs
-//! root, `ip` and `tc`; where one is missing it says so and does nothing.
+//! Two processes run in two network namespaces, connected by a veth pair with a token bucket at one
+//! end. The test needs root, `ip` and `tc`; if one is missing, it prints that and is skipped.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -14,22 +14,24 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rumormill::{Config, Event, Identity, Name, Node, Observed, Received, SeedAddress, SeedNode};
+use rumormill::{
+    Config, Event, EventItem, Identity, Name, Node, SeedAddress, SeedNode, SubscriptionItem,
+};
 use tokio::time::{interval, timeout};
 
 const SEEDS: u8 = 3;
 const PEERS: u8 = 6;
 /// How long the host publishes.
 const TIME: Duration = Duration::from_secs(45);
-/// Which part of the network a child process is to be.
+/// The environment variable that selects the part of a child process.
 const ROLE: &str = "RUMORMILL_TEST_ROLE";
-/// A line that says what happened begins with it.
-const SAYS: &str = "says: ";
+/// The prefix of a line that reports to the test.
+const REPORT_PREFIX: &str = "says: ";
 
-/// Tells the test, with the time (both processes have one clock).
-fn say(what: &str) {
+/// Reports to the test, with the time (both processes share a clock).
+fn report(what: &str) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    println!("{SAYS}{} {what}", now.as_millis());
+    println!("{REPORT_PREFIX}{} {what}", now.as_millis());
 }
 
 fn config() -> Config {
@@ -52,8 +54,9 @@ async fn peer(n: u8, at: SocketAddr) -> Node {
     builder.name(name).listen(at).seeds(seeds()).start().await.unwrap()
 }
 
-/// All but the host. Tells of every report and removal, and at the end how many messages of the host came.
-async fn the_others() {
+/// Runs all nodes but the host. Reports every death report and removal, and every message received
+/// from the host.
+async fn run_other_nodes() {
     let mut nodes = Vec::new();
     for n in 0..SEEDS {
         let builder = SeedNode::builder().config(config()).seeds(seeds()).own_index(Some(n.into()));
@@ -64,10 +67,10 @@ async fn the_others() {
         let mut events = seed.events();
         tokio::spawn(async move {
             while let Some(observed) = events.recv().await {
-                let Observed::Event(stamped) = observed else { continue };
-                match stamped.event {
-                    Event::DeathReported { name, .. } => say(&format!("reported {name}")),
-                    Event::PeerRemoved { name, .. } => say(&format!("removed {name:?}")),
+                let EventItem::Event(timestamped) = observed else { continue };
+                match timestamped.event {
+                    Event::DeathReported { name, .. } => report(&format!("reported {name}")),
+                    Event::PeerRemoved { name, .. } => report(&format!("removed {name:?}")),
                     _ => {}
                 }
             }
@@ -80,31 +83,32 @@ async fn the_others() {
     for peer in &peers {
         peer.joined().await.unwrap();
     }
-    say("ready");
+    report("ready");
     let mut inbox = peers[0].subscribe();
     let end = tokio::time::Instant::now() + TIME + Duration::from_secs(20);
     while let Ok(Some(received)) = tokio::time::timeout_at(end, inbox.recv()).await {
-        if matches!(received, Received::Message(_)) {
-            say("came");
+        if matches!(received, SubscriptionItem::Message(_)) {
+            report("came");
         }
     }
 }
 
-/// The host on the slow line. Tells how much it could publish, and whether it had to refute its death.
-async fn the_host() {
+/// Runs the host on the slow line. Reports how much it could publish, and whether it had to refute
+/// its death.
+async fn run_host() {
     let node = peer(PEERS + 1, address(2, 7000)).await;
     let mut events = node.events();
     tokio::spawn(async move {
         while let Some(observed) = events.recv().await {
-            if let Observed::Event(stamped) = observed
-                && matches!(stamped.event, Event::Refuted { .. })
+            if let EventItem::Event(timestamped) = observed
+                && matches!(timestamped.event, Event::Refuted { .. })
             {
-                say("refuted");
+                report("refuted");
             }
         }
     });
     node.joined().await.unwrap();
-    say("ready");
+    report("ready");
     let mut ticks = interval(Duration::from_millis(1000) / 36);
     let (mut published, mut refused) = (0, 0);
     let publish = async {
@@ -118,16 +122,16 @@ async fn the_host() {
         }
     };
     let _ = timeout(TIME, publish).await;
-    say(&format!("published {published}, refused {refused}"));
+    report(&format!("published {published}, refused {refused}"));
 }
 
 /// Not a test by itself: the test below runs it in its namespaces.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a part of the test of a slow uplink"]
-async fn part_of_the_network() {
+async fn child_process() {
     match std::env::var(ROLE).as_deref() {
-        Ok("others") => the_others().await,
-        Ok("host") => the_host().await,
+        Ok("others") => run_other_nodes().await,
+        Ok("host") => run_host().await,
         _ => {}
     }
 }
@@ -138,15 +142,15 @@ fn ip(args: &[&str]) -> bool {
     c.status().is_ok_and(|s| s.success())
 }
 
-/// Two namespaces with a cable between them, which go with it.
-struct Cable([String; 2]);
+/// Two namespaces connected by a veth pair; removed when dropped.
+struct VethPair([String; 2]);
 
-impl Cable {
-    /// `None` where the rights or the tools are missing.
-    fn lay() -> Option<Cable> {
+impl VethPair {
+    /// `None` if permissions or tools are missing.
+    fn create() -> Option<VethPair> {
         let tag = std::process::id() % 100_000;
-        let cable = Cable([format!("e-rest{tag}"), format!("e-host{tag}")]);
-        let [a, b] = &cable.0;
+        let veth = VethPair([format!("e-rest{tag}"), format!("e-host{tag}")]);
+        let [a, b] = &veth.0;
         let made = ip(&["netns", "add", a])
             && ip(&["netns", "add", b])
             && ip(&[
@@ -156,40 +160,40 @@ impl Cable {
             && ip(&["-n", b, "addr", "add", "10.79.0.2/24", "dev", "e0"])
             && [a, b].iter().all(|ns| ip(&["-n", ns, "link", "set", "e0", "up"]))
             && [a, b].iter().all(|ns| ip(&["-n", ns, "link", "set", "lo", "up"]))
-            && cable.limit("10mbit", "400ms");
-        made.then_some(cable)
+            && veth.limit("10mbit", "400ms");
+        made.then_some(veth)
     }
 
-    /// What the host sends passes a token bucket.
+    /// Limits the outbound rate of the host with a token bucket.
     fn limit(&self, rate: &str, latency: &str) -> bool {
         let words = "tc qdisc replace dev e0 root tbf burst 3000";
         let words = words.split(' ').chain(["rate", rate, "latency", latency]);
         ip(&["netns", "exec", &self.0[1]].into_iter().chain(words).collect::<Vec<_>>())
     }
 
-    fn run(&self, namespace: usize, role: &str) -> Part {
+    fn run(&self, namespace: usize, role: &str) -> ChildProcess {
         let this = std::env::current_exe().unwrap();
         let mut c = Command::new("ip");
         c.args(["netns", "exec", &self.0[namespace]]).arg(this);
-        c.args(["--ignored", "--exact", "part_of_the_network", "--nocapture"]).env(ROLE, role);
+        c.args(["--ignored", "--exact", "child_process", "--nocapture"]).env(ROLE, role);
         let mut child = c.stdout(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
         let (says, heard) = channel();
         let out = child.stdout.take().unwrap();
         std::thread::spawn(move || {
             for line in BufReader::new(out).lines().map_while(Result::ok) {
-                // The harness may have begun the line.
-                if let Some((_, said)) = line.split_once(SAYS)
+                // The test harness may have written the start of the line.
+                if let Some((_, said)) = line.split_once(REPORT_PREFIX)
                     && let Some((at, what)) = said.split_once(' ')
                 {
                     let _ = says.send((at.parse().unwrap(), what.to_owned()));
                 }
             }
         });
-        Part { child, heard }
+        ChildProcess { child, heard }
     }
 }
 
-impl Drop for Cable {
+impl Drop for VethPair {
     fn drop(&mut self) {
         for namespace in &self.0 {
             ip(&["netns", "del", namespace]);
@@ -197,18 +201,18 @@ impl Drop for Cable {
     }
 }
 
-/// When something was said, in milliseconds, and what.
-type Said = (u64, String);
+/// The time of a report in milliseconds, and its text.
+type Report = (u64, String);
 
 /// A process in one of the namespaces.
-struct Part {
+struct ChildProcess {
     child: Child,
-    heard: Receiver<Said>,
+    heard: Receiver<Report>,
 }
 
-impl Part {
-    /// What it says until it has said something that begins like this, or ends.
-    fn listen(&self, until: &str, within: Duration) -> Vec<Said> {
+impl ChildProcess {
+    /// Collects reports until one begins with `until`, or the process ends.
+    fn listen(&self, until: &str, within: Duration) -> Vec<Report> {
         let (end, mut said) = (Instant::now() + within, Vec::new());
         loop {
             match self.heard.recv_timeout(end.saturating_duration_since(Instant::now())) {
@@ -219,13 +223,13 @@ impl Part {
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => return said,
-                Err(RecvTimeoutError::Timeout) => panic!("{until:?} was not said, but {said:?}"),
+                Err(RecvTimeoutError::Timeout) => panic!("no report {until:?}, but {said:?}"),
             }
         }
     }
 }
 
-impl Drop for Part {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -233,29 +237,29 @@ impl Drop for Part {
 }
 
 #[test]
-fn host_on_slow_uplink_that_publishes_too_much_is_not_declared_dead() {
-    let Some(cable) = Cable::lay() else {
+fn host_that_publishes_too_much_on_slow_uplink_is_not_declared_dead() {
+    let Some(veth) = VethPair::create() else {
         let needed = "it needs root, ip (iproute2) and tc with tbf";
         assert!(std::env::var_os("RUMOR_REQUIRE_NETNS").is_none(), "{needed}");
         eprintln!("skipped: {needed}");
         return;
     };
     let minute = Duration::from_secs(60);
-    let others = cable.run(0, "others");
+    let others = veth.run(0, "others");
     others.listen("ready", minute);
-    let host = cable.run(1, "host");
+    let host = veth.run(1, "host");
     host.listen("ready", minute);
-    assert!(cable.limit("128kbit", "400ms"), "the line becomes slow");
+    assert!(veth.limit("128kbit", "400ms"), "the line becomes slow");
     let of_host = host.listen("published", TIME + minute);
     drop(host);
     let of_others = others.listen("until its end", TIME + minute);
     let (end, what) = of_host.last().unwrap();
-    // The host ends without a word; what is said of it afterwards is true.
-    let while_it_ran: Vec<&String> =
+    // The host ends without leaving; a later report of its death is right.
+    let reports_while_running: Vec<&String> =
         of_others.iter().filter(|(at, _)| at < end).map(|(_, what)| what).collect();
-    let count = |kind: &str| while_it_ran.iter().filter(|l| l.starts_with(kind)).count();
+    let count = |kind: &str| reports_while_running.iter().filter(|l| l.starts_with(kind)).count();
     eprintln!("{what}; {} came, {} reports", count("came"), count("reported"));
-    assert_eq!(count("removed"), 0, "it was declared dead while it ran: {while_it_ran:?}");
+    assert_eq!(count("removed"), 0, "it was declared dead while it ran: {reports_while_running:?}");
     assert!(!of_host.iter().any(|(_, what)| what == "refuted"), "it had to refute its death");
     assert!(count("came") > 20, "{} messages came", count("came"));
 }

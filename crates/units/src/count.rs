@@ -1,9 +1,10 @@
-//! Numbers of things in words.
+//! Counts as text.
 
-/// A number of things, grouped: `1 peer`, `2 peers`, `12,000 peers`. For words whose plural ends in `s`.
+/// A count with its noun, grouped: `1 peer`, `2 peers`, `12,000 peers`. For nouns with a plural in
+/// `s`.
 #[must_use]
 pub fn counted(n: impl TryInto<u64>, what: &str) -> String {
-    // There is no word for fewer than none, or for more than this.
+    // A negative number, or one beyond u64, is shown as the maximum.
     let n = n.try_into().unwrap_or(u64::MAX);
     format!("{} {what}{}", grouped(n), if n == 1 { "" } else { "s" })
 }
@@ -27,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn in_words() {
+    fn counts_are_written_grouped_with_singular_or_plural() {
         assert_eq!(counted(0u32, "peer"), "0 peers");
         assert_eq!(counted(1usize, "peer"), "1 peer");
         assert_eq!(counted(9_999i64, "peer"), "9,999 peers");

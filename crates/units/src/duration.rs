@@ -1,11 +1,11 @@
-//! Durations as people write them.
+//! Durations in readable form.
 
 use std::time::Duration;
 
-/// Reads `250us`, `500ms`, `90s`, `1.5s`, `2m`, `1h` or `0`; at most a year.
+/// Parses `250us`, `500ms`, `90s`, `1.5s`, `2m`, `1h` or `0`; at most a year.
 ///
 /// # Errors
-/// The text is something else: the message says what was expected.
+/// The text has another form: the message says which one was expected.
 pub fn parse(text: &str) -> Result<Duration, String> {
     let expected = || "expected a number with a unit, such as 500ms, 90s, 2m or 1h".to_owned();
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -26,7 +26,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|_| expected())
 }
 
-/// A duration as people read it: `850 ms`, `2.5 s`, `3 min 20 s`, `4 h 5 min`.
+/// A duration in readable form: `850 ms`, `2.5 s`, `3 min 20 s`, `4 h 5 min`.
 #[must_use]
 pub fn show(d: Duration) -> String {
     let seconds = d.as_secs_f64();
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_people_write() {
+    fn durations_with_known_units_are_parsed_and_others_refused() {
         assert_eq!(parse("250us"), Ok(Duration::from_micros(250)));
         for (text, ms) in
             [("500ms", 500), ("90s", 90_000), ("1.5s", 1500), ("2m", 120_000), ("0", 0), ("0s", 0)]
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_read() {
+    fn durations_are_shown_in_the_unit_that_suits_their_size() {
         for (ms, text) in [
             (1, "1.00 ms"),
             (850, "850 ms"),

@@ -1,5 +1,5 @@
-//! Durations, sizes and numbers as people write and read them: on the command line, in scenario files, in
-//! what the program prints. One reading of `1.5s` and `64MiB` everywhere.
+//! Durations, sizes and counts in readable form: on the command line, in scenario files, and in the
+//! output of the program. `1.5s` and `64MiB` mean the same everywhere.
 
 #![forbid(unsafe_code)]
 

@@ -1,9 +1,9 @@
-//! Sizes as people write them.
+//! Sizes in readable form.
 
-/// Reads `500000`, `64KiB`, `16MiB`, `2GiB`, `100kB`, `100MB` or `2GB`, in bytes.
+/// Parses `500000`, `64KiB`, `16MiB`, `2GiB`, `100kB`, `100MB` or `2GB`, in bytes.
 ///
 /// # Errors
-/// The text is something else: the message says what was expected.
+/// The text has another form: the message says which one was expected.
 pub fn parse(text: &str) -> Result<u64, String> {
     let expected = || "expected a number of bytes, or one with a unit, such as 64MiB".to_owned();
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -19,10 +19,10 @@ pub fn parse(text: &str) -> Result<u64, String> {
         "GiB" => 1 << 30,
         _ => return Err(expected()),
     };
-    value.checked_mul(unit).ok_or_else(|| "that is more than there can be".to_owned())
+    value.checked_mul(unit).ok_or_else(|| "that is more than 64 bits can hold".to_owned())
 }
 
-/// A size as people read it: `900 B`, `1.5 KiB`, `16 MiB`.
+/// A size in readable form: `900 B`, `1.5 KiB`, `16 MiB`.
 #[must_use]
 pub fn show(bytes: u64) -> String {
     let units = ["KiB", "MiB", "GiB", "TiB"];
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_people_read() {
+    fn sizes_are_shown_in_the_unit_that_suits_them() {
         for (bytes, text) in [
             (0, "0 B"),
             (900, "900 B"),
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_write() {
+    fn sizes_with_known_units_are_parsed_and_others_refused() {
         for (text, bytes) in [
             ("0", 0),
             ("500000", 500_000),

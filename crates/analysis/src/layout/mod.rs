@@ -1,14 +1,14 @@
 //! Positions for drawing a graph.
 //!
-//! Neighbours attract each other in proportion to their distance, all nodes of a component repel
-//! each other by the product of their degrees plus one over the distance: the forces of
-//! ForceAtlas2 (Jacomy, Venturini, Heymann, Bastian, PLoS ONE 9 (2014)). Strong repulsion between
-//! hubs draws clusters apart, and a hub ends in the middle of what hangs on it. Steps are held to a
-//! length that shrinks, as in Fruchterman and Reingold, Software: Practice and Experience 21
-//! (1991).
+//! Neighbours attract each other in proportion to their distance, and all nodes of a component
+//! repel each other in proportion to the product of their degrees plus one over the distance: the
+//! forces of ForceAtlas2 (Jacomy, Venturini, Heymann, Bastian, PLoS ONE 9 (2014)). Strong repulsion
+//! between hubs separates clusters, and a hub ends in the middle of its neighbours. The length of a
+//! step is limited by a bound that shrinks, as in Fruchterman and Reingold, Software: Practice and
+//! Experience 21 (1991).
 //!
-//! Only additions, multiplications and roots are used, whose results are the same everywhere: the
-//! same seed and the same calls give the same picture on any machine.
+//! Only additions, multiplications and roots are used, which give the same results on every
+//! platform: the same seed and the same calls give the same positions on any machine.
 
 use std::collections::BTreeMap;
 
@@ -23,18 +23,19 @@ mod tree;
 use pack::{Square, extent, pack};
 use tree::{Body, Tree};
 
-/// Longest step of the first round, as a part of the size of the component.
+/// Longest step of the first round, as a share of the size of the component.
 const FIRST_STEP: f64 = 0.1;
-/// What is left of the longest step after each round.
+/// The factor by which the longest step shrinks after each round.
 const COOLING: f64 = 0.98;
-/// Where cooling ends: the picture goes on to follow the forces, and what trembles does so unseen.
-const COLDEST: f64 = 0.002;
-/// How warm a known picture becomes when nodes or edges come or go.
-const REWARMED: f64 = 0.15;
-/// Part of a component's square that is left free around it.
+/// The lower limit of cooling: the layout keeps following the forces, and the remaining jitter is
+/// invisible.
+const MIN_HEAT: f64 = 0.002;
+/// The heat of a known layout when nodes or edges are added or removed.
+const REHEATED: f64 = 0.15;
+/// The share of a component's square that is left free as a margin.
 const MARGIN: f64 = 0.1;
 
-/// Why a graph cannot be laid out under these keys.
+/// Why a graph cannot be laid out with these keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LayoutError {
     /// There must be one key per node.
@@ -53,17 +54,17 @@ pub enum LayoutError {
     },
 }
 
-/// A drawing in progress.
+/// A layout in progress.
 ///
 /// ```
 /// use rumormill_analysis::{Graph, Layout};
 ///
 /// let mut layout = Layout::new(7);
 /// layout.set_graph(Graph::new(3, &[(0, 1)])?, &[10, 11, 12])?;
-/// while !layout.settled() {
+/// while !layout.is_settled() {
 ///     layout.step(5);
 /// }
-/// // Node 11 goes; the others stay about where they are.
+/// // Node 11 is removed; the others stay about where they are.
 /// layout.set_graph(Graph::new(2, &[])?, &[10, 12])?;
 /// assert_eq!(layout.positions().len(), 2);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -71,14 +72,14 @@ pub enum LayoutError {
 #[derive(Debug, Clone)]
 pub struct Layout {
     seed: u64,
-    /// How many graphs there were: each has a stream of draws of its own.
+    /// The number of graphs so far: each has a separate random stream.
     graphs: u64,
     graph: Graph,
     keys: Vec<u64>,
     /// Nodes of each component, largest first.
     components: Vec<Vec<u32>>,
     membership: Vec<u32>,
-    /// Positions within the component, in a frame of its own.
+    /// Positions within the component, in the frame of the component.
     local: Vec<[f64; 2]>,
     heat: f64,
     settled: bool,
@@ -87,7 +88,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// A drawing of nothing. Same seed, same calls: same picture.
+    /// An empty layout. The same seed and the same calls give the same positions.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self {
@@ -105,12 +106,12 @@ impl Layout {
         }
     }
 
-    /// The graph to draw from now on. `keys` tells for each node who it is, whatever its index:
-    /// a node that was there before stays where it was, a new one begins near its neighbours.
+    /// Sets the graph to lay out from now on. `keys` identifies each node independently of its
+    /// index: a known node keeps its position, a new one begins near its neighbours.
     ///
     /// # Errors
     ///
-    /// If there is not one key per node, or two are equal. The old graph stays then.
+    /// If there is not one key per node, or if two keys are equal. The old graph then stays.
     pub fn set_graph(&mut self, graph: Graph, keys: &[u64]) -> Result<(), LayoutError> {
         if keys.len() != graph.len() {
             return Err(LayoutError::KeyCount { keys: keys.len(), nodes: graph.len() });
@@ -128,32 +129,32 @@ impl Layout {
         for (node, &component) in (0..).zip(found.membership()) {
             components[component as usize].push(node);
         }
-        let mut places = self.old_places(keys, &components);
-        let known = places.iter().flatten().count();
+        let mut positions = self.known_positions(keys, &components);
+        let known = positions.iter().flatten().count();
         self.graphs += 1;
         let mut rng = stream(self.seed, b"layout--", self.graphs);
         for nodes in &components {
-            place_new(&graph, nodes, &mut places, &mut rng);
+            position_new_nodes(&graph, nodes, &mut positions, &mut rng);
         }
-        self.local = places.into_iter().map(Option::unwrap_or_default).collect();
+        self.local = positions.into_iter().map(Option::unwrap_or_default).collect();
         self.membership = found.membership().to_vec();
         (self.graph, self.components, self.keys) = (graph, components, keys.to_vec());
-        // A picture that is mostly new starts hot.
-        self.heat = if known * 2 < self.keys.len() { 1.0 } else { self.heat.max(REWARMED) };
+        // A layout of mostly new nodes starts hot.
+        self.heat = if known * 2 < self.keys.len() { 1.0 } else { self.heat.max(REHEATED) };
         self.settled = self.components.first().is_none_or(|c| c.len() < 2);
         Ok(())
     }
 
-    /// Where the nodes of new components are that were drawn before, in one frame per component.
-    fn old_places(&self, keys: &[u64], components: &[Vec<u32>]) -> Vec<Option<[f64; 2]>> {
+    /// The positions of already known nodes, for each new component in one frame.
+    fn known_positions(&self, keys: &[u64], components: &[Vec<u32>]) -> Vec<Option<[f64; 2]>> {
         let index: BTreeMap<u64, usize> = self.keys.iter().copied().zip(0..).collect();
         let frames = self.frames();
-        let mut places = vec![None; keys.len()];
+        let mut positions = vec![None; keys.len()];
         for nodes in components {
             let old = |&node: &u32| Some((node as usize, *index.get(&keys[node as usize])?));
             let known: Vec<(usize, usize)> = nodes.iter().filter_map(old).collect();
-            // If several components became one, they come into the frame of the one that gives
-            // most nodes, at the distance they were drawn at.
+            // If several components became one, their nodes move into the frame of the component
+            // with the most nodes, at the distance at which they were drawn.
             let mut shares: BTreeMap<u32, usize> = BTreeMap::new();
             for &(_, old) in &known {
                 *shares.entry(self.membership[old]).or_default() += 1;
@@ -164,18 +165,18 @@ impl Layout {
             for (node, old) in known {
                 let from = self.membership[old];
                 let local = self.local[old];
-                places[node] = Some(if from == frame {
+                positions[node] = Some(if from == frame {
                     local
                 } else {
                     to.local(frames[from as usize].drawn(local))
                 });
             }
         }
-        places
+        positions
     }
 
-    /// Lets the forces act for so many rounds. One round takes about half a millisecond for a
-    /// thousand nodes, and n log n in their number.
+    /// Applies the forces for `rounds` rounds. One round takes about half a millisecond for a
+    /// thousand nodes, and grows as n log n with their number.
     pub fn step(&mut self, rounds: u32) {
         for _ in 0..rounds {
             let mut furthest: f64 = 0.0;
@@ -185,11 +186,11 @@ impl Layout {
                 }
             }
             self.settled = furthest < 1e-3;
-            self.heat = (self.heat * COOLING).max(COLDEST);
+            self.heat = (self.heat * COOLING).max(MIN_HEAT);
         }
     }
 
-    /// One round for one component. Returns the longest step as a part of the component's size.
+    /// One round for one component. Returns the longest step relative to the component's size.
     fn round(&mut self, component: usize) -> f64 {
         let nodes = &self.components[component];
         let graph = &self.graph;
@@ -203,15 +204,16 @@ impl Layout {
         let mut longest: f64 = 0.0;
         for (body, &node) in self.bodies.iter_mut().zip(nodes) {
             let at = body.at;
-            // Forces are divided by the mass: a node whose neighbours all pull moves to their mean.
-            let mut step = self.tree.push(at, body.mass);
+            // Forces are divided by the mass: a node that all neighbours attract moves to their
+            // mean.
+            let mut step = self.tree.repulsion(at, body.mass);
             for &other in graph.neighbours(node) {
-                let place = self.local[other as usize];
-                step[0] += (place[0] - at[0]) / body.mass;
-                step[1] += (place[1] - at[1]) / body.mass;
+                let position = self.local[other as usize];
+                step[0] += (position[0] - at[0]) / body.mass;
+                step[1] += (position[1] - at[1]) / body.mass;
             }
             let length = (step[0] * step[0] + step[1] * step[1]).sqrt() / 2.0;
-            // Half of the way: with the whole, two neighbours would change places for ever.
+            // Half of the way: with the whole, two neighbours would swap their positions forever.
             let scale = if length > limit { 0.5 * limit / length } else { 0.5 };
             longest = longest.max(length.min(limit));
             body.at = [at[0] + step[0] * scale, at[1] + step[1] * scale];
@@ -224,24 +226,25 @@ impl Layout {
 
     /// Whether the last round moved no node by more than a thousandth of its component's size.
     #[must_use]
-    pub fn settled(&self) -> bool {
+    pub fn is_settled(&self) -> bool {
         self.settled
     }
 
     /// A position for each node, in the order of the graph, within the unit square.
     ///
-    /// Each component has a square of its own, whose area is proportional to its nodes, and fills
-    /// it in its longer direction; the squares lie side by side. Both directions are scaled alike.
+    /// Each component has a separate square, whose area is proportional to its number of nodes, and
+    /// fills it in its longer direction; the squares are placed side by side. Both directions have
+    /// the same scale.
     #[must_use]
     pub fn positions(&self) -> Vec<[f64; 2]> {
         let frames = self.frames();
-        let place = |(&local, &component): (&[f64; 2], &u32)| {
+        let position = |(&local, &component): (&[f64; 2], &u32)| {
             frames[component as usize].drawn(local).map(|c| c.clamp(0.0, 1.0))
         };
-        self.local.iter().zip(&self.membership).map(place).collect()
+        self.local.iter().zip(&self.membership).map(position).collect()
     }
 
-    /// For each component, how its own frame lies in the unit square.
+    /// The mapping of each component's frame to the unit square.
     fn frames(&self) -> Vec<Frame> {
         let sides: Vec<f64> = self.components.iter().map(|c| (c.len() as f64).sqrt()).collect();
         let squares = pack(&sides);
@@ -272,7 +275,7 @@ impl Layout {
     }
 }
 
-/// How a component's own frame lies in the unit square.
+/// The mapping of a component's frame to the unit square.
 struct Frame {
     centre: [f64; 2],
     drawn_centre: [f64; 2],
@@ -289,29 +292,34 @@ impl Frame {
     }
 }
 
-/// Gives the nodes of a component that have no place one near a neighbour that has: breadth
-/// first, from those that have one, or from the largest hub.
-fn place_new(graph: &Graph, nodes: &[u32], places: &mut [Option<[f64; 2]>], rng: &mut ChaCha8Rng) {
+/// Gives the nodes of a component without a position one near a neighbour that has one: breadth
+/// first, from the nodes with a position, or from the largest hub.
+fn position_new_nodes(
+    graph: &Graph,
+    nodes: &[u32],
+    positions: &mut [Option<[f64; 2]>],
+    rng: &mut ChaCha8Rng,
+) {
     let mut queue: Vec<u32> =
-        nodes.iter().copied().filter(|&v| places[v as usize].is_some()).collect();
-    // A new picture spreads out at once; what joins an old one begins a link's length away.
+        nodes.iter().copied().filter(|&v| positions[v as usize].is_some()).collect();
+    // A new layout starts spread out; a node that joins a known layout begins a link's length away.
     let mut spread = 1.5;
     if queue.is_empty() {
         let hub = nodes.iter().copied().max_by_key(|&v| (graph.degree(v), core::cmp::Reverse(v)));
         queue.extend(hub);
         for &hub in &queue {
-            places[hub as usize] = Some([0.0; 2]);
+            positions[hub as usize] = Some([0.0; 2]);
         }
         spread = (nodes.len() as f64).sqrt();
     }
     let mut next = 0;
     while let Some(&node) = queue.get(next) {
         next += 1;
-        let around = places[node as usize].unwrap_or_default();
+        let around = positions[node as usize].unwrap_or_default();
         for &other in graph.neighbours(node) {
-            let place = &mut places[other as usize];
-            if place.is_none() {
-                *place = Some(around.map(|c| c + (unit(rng) - 0.5) * spread));
+            let position = &mut positions[other as usize];
+            if position.is_none() {
+                *position = Some(around.map(|c| c + (unit(rng) - 0.5) * spread));
                 queue.push(other);
             }
         }

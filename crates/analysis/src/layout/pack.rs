@@ -1,4 +1,4 @@
-//! Places for components, side by side.
+//! Packing of the squares of components.
 
 /// A square: its lower left corner and its side.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -7,31 +7,31 @@ pub(super) struct Square {
     pub(super) side: f64,
 }
 
-/// Places squares with these sides, which must not rise, into about a square, without overlap.
+/// Packs squares with these sides, in descending order, into about a square, without overlap.
 ///
-/// The places depend on the sides only, so a component does not jump as it is laid out.
+/// The result depends on the sides only, so a component does not jump while it is laid out.
 pub(super) fn pack(sides: &[f64]) -> Vec<Square> {
     let area: f64 = sides.iter().map(|s| s * s).sum();
     let largest = sides.first().copied().unwrap_or(0.0);
-    // Which width wastes least depends on how the sizes fit together; a few are tried.
+    // Which width wastes least area depends on how the sizes fit together; several are tried.
     let widths = (0..12).map(|i| largest.max(area.sqrt() * (1.0 + f64::from(i) * 0.05)));
     let packed = widths.map(|width| pack_within(sides, width));
     let size = |squares: &Vec<Square>| extent(squares, 0).max(extent(squares, 1));
     packed.min_by(|a, b| size(a).total_cmp(&size(b))).unwrap_or_default()
 }
 
-/// How far the squares reach along an axis.
+/// The extent of the squares along an axis.
 pub(super) fn extent(squares: &[Square], axis: usize) -> f64 {
     squares.iter().map(|s| s.corner[axis] + s.side).fold(0.0, f64::max)
 }
 
-/// Fills rows of this width with columns: a column is as wide as its first square and takes more
-/// above it as long as the row is high enough.
+/// Fills rows of this width with columns: a column is as wide as its first square and takes further
+/// squares above it as long as they fit into the height of the row.
 fn pack_within(sides: &[f64], widest: f64) -> Vec<Square> {
     let mut out = Vec::with_capacity(sides.len());
-    // The row's lower edge and height, the column's left edge and width, and where it is filled to.
+    // The row's lower edge and height, the column's left edge and width, and its filled height.
     let (mut row, mut height, mut column, mut width, mut filled) = (0.0, 0.0, 0.0, 0.0, 0.0);
-    // Sides that fill a row exactly must not fail for rounding.
+    // Rounding must not prevent sides from filling a row exactly.
     let slack = widest * 1e-9;
     for &side in sides {
         if filled + side > height + slack {
@@ -55,7 +55,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn one_square_is_all() {
+    fn single_square_is_packed_at_the_origin() {
         assert_eq!(pack(&[3.0]), [Square { corner: [0.0, 0.0], side: 3.0 }]);
         assert!(pack(&[]).is_empty());
     }

@@ -24,25 +24,25 @@ fn two_stars(leaves: u32) -> Graph {
 }
 
 #[test]
-fn keys_must_be_one_per_node_and_differ() {
+fn set_graph_requires_one_distinct_key_per_node() {
     let mut layout = Layout::new(1);
     let graph = Graph::new(2, &[(0, 1)]).unwrap();
     let count = layout.set_graph(graph.clone(), &[1]);
     assert_eq!(count, Err(LayoutError::KeyCount { keys: 1, nodes: 2 }));
     assert_eq!(layout.set_graph(graph, &[4, 4]), Err(LayoutError::RepeatedKey { key: 4 }));
-    assert!(layout.positions().is_empty() && layout.settled());
+    assert!(layout.positions().is_empty() && layout.is_settled());
     layout.step(3);
 }
 
 #[test]
-fn same_seed_same_picture() {
+fn same_seed_gives_same_positions() {
     let graph = two_stars(20);
     assert_eq!(drawn(&graph, 3, 50), drawn(&graph, 3, 50));
     assert_ne!(drawn(&graph, 3, 50), drawn(&graph, 4, 50));
 }
 
 #[test]
-fn hubs_are_in_the_middle_of_their_clusters() {
+fn hubs_are_placed_in_the_middle_of_their_clusters() {
     let graph = two_stars(30);
     let at = drawn(&graph, 5, 300);
     for hub in 0..2usize {
@@ -50,12 +50,12 @@ fn hubs_are_in_the_middle_of_their_clusters() {
         let mean = [0, 1].map(|i| leaves.iter().map(|p| p[i]).sum::<f64>() / leaves.len() as f64);
         let radius = leaves.iter().map(|&p| distance(p, mean)).fold(0.0, f64::max);
         assert!(distance(at[hub], mean) < 0.5 * radius, "hub {hub}");
-        assert!(distance(at[1 - hub], mean) > radius, "clusters are apart");
+        assert!(distance(at[1 - hub], mean) > radius, "clusters are separate");
     }
 }
 
 #[test]
-fn a_ring_becomes_round() {
+fn ring_is_drawn_as_a_circle() {
     let edges: Vec<_> = (0..30).map(|i| (i, (i + 1) % 30)).collect();
     let at = drawn(&Graph::new(30, &edges).unwrap(), 2, 800);
     let radii: Vec<f64> = at.iter().map(|&p| distance(p, [0.5, 0.5])).collect();
@@ -65,28 +65,28 @@ fn a_ring_becomes_round() {
 }
 
 #[test]
-fn the_picture_comes_to_rest() {
+fn layout_settles() {
     let mut layout = Layout::new(1);
     layout.set_graph(two_stars(40), &keys(82)).unwrap();
     let mut rounds = 0;
-    while !layout.settled() && rounds < 2000 {
+    while !layout.is_settled() && rounds < 2000 {
         layout.step(10);
         rounds += 10;
     }
     assert!(rounds < 2000);
     // The same graph again changes nothing.
     layout.set_graph(two_stars(40), &keys(82)).unwrap();
-    assert!(layout.settled());
+    assert!(layout.is_settled());
 }
 
 #[test]
-fn old_nodes_stay_about_where_they_were() {
+fn known_nodes_stay_about_where_they_were() {
     let mut layout = Layout::new(1);
     let graph = two_stars(40);
     layout.set_graph(graph.clone(), &keys(82)).unwrap();
     layout.step(400);
     let before = layout.positions();
-    // The last leaf goes, two new ones come, and indices turn round.
+    // The last leaf is removed, two new ones are added, and the order of the indices is reversed.
     let mut names = keys(82);
     names.pop();
     names.extend([1000, 1001]);
@@ -104,7 +104,7 @@ fn old_nodes_stay_about_where_they_were() {
 }
 
 #[test]
-fn components_that_become_one_keep_their_sides() {
+fn merged_components_keep_their_sides() {
     let mut layout = Layout::new(1);
     let path = |from: u32| (from..from + 9).map(|i| (i, i + 1));
     let apart: Vec<_> = path(0).chain(path(10)).collect();
@@ -124,7 +124,7 @@ fn components_that_become_one_keep_their_sides() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
     #[test]
-    fn positions_are_in_the_unit_square_and_components_apart(
+    fn positions_are_in_the_unit_square_and_components_do_not_overlap(
         edges in prop::collection::vec((0u32..30, 30u32..60), 0..50), seed: u64,
     ) {
         let graph = Graph::new(60, &edges).unwrap();

@@ -1,9 +1,9 @@
 //! Repulsion of many bodies in n log n steps (Barnes and Hut, Nature 324 (1986)).
 
-/// A cell counts as one body if its width is at most this part of its distance.
-const OPENING: f64 = 1.0;
-/// Bodies nearer than the finest cell are taken together.
-const DEEPEST: u32 = 24;
+/// A cell counts as one body if its width is at most this multiple of its distance.
+const OPENING_ANGLE: f64 = 1.0;
+/// Bodies closer than the finest cell share a cell.
+const MAX_DEPTH: u32 = 24;
 const NONE: u32 = u32::MAX;
 
 /// A point with a mass.
@@ -15,7 +15,7 @@ pub(super) struct Body {
 
 #[derive(Debug, Clone, Copy)]
 struct Cell {
-    /// Mass times position, summed up; the centre of mass once the tree is complete.
+    /// The sum of mass times position; the centre of mass once the tree is complete.
     centre: [f64; 2],
     mass: f64,
     width: f64,
@@ -23,7 +23,7 @@ struct Cell {
     children: u32,
 }
 
-/// A quadtree whose memory is used again.
+/// A quadtree with reused memory.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tree {
     cells: Vec<Cell>,
@@ -55,10 +55,10 @@ impl Tree {
 
     fn insert(&mut self, body: Body, mut low: [f64; 2], mut width: f64) {
         let mut index = 0;
-        for depth in 0..=DEEPEST {
+        for depth in 0..=MAX_DEPTH {
             let cell = self.cells[index];
-            if cell.children == NONE && cell.mass > 0.0 && depth < DEEPEST {
-                // A leaf with a body: that one moves down a level.
+            if cell.children == NONE && cell.mass > 0.0 && depth < MAX_DEPTH {
+                // A leaf with a body: that body moves down a level.
                 self.split(index, low, width / 2.0);
             }
             let cell = &mut self.cells[index];
@@ -85,9 +85,9 @@ impl Tree {
         (child.centre, child.mass) = (cell.centre, cell.mass);
     }
 
-    /// What all bodies do to one at `at` with mass `own`, which is among them: the sum of their
-    /// masses over their distances, away from them.
-    pub(super) fn push(&mut self, at: [f64; 2], own: f64) -> [f64; 2] {
+    /// The repulsion of all bodies on the one at `at` with mass `own`, which is among them: the sum
+    /// of their masses over their distances, directed away from them.
+    pub(super) fn repulsion(&mut self, at: [f64; 2], own: f64) -> [f64; 2] {
         let mut sum = [0.0; 2];
         self.stack.clear();
         self.stack.push(0);
@@ -96,8 +96,8 @@ impl Tree {
             let away = [at[0] - cell.centre[0], at[1] - cell.centre[1]];
             let square = away[0] * away[0] + away[1] * away[1];
             let leaf = cell.children == NONE;
-            if leaf || cell.width * cell.width <= OPENING * OPENING * square {
-                // The body itself, or others on the very same place: no direction.
+            if leaf || cell.width * cell.width <= OPENING_ANGLE * OPENING_ANGLE * square {
+                // The body itself, or others at the same position: there is no direction.
                 if cell.mass > 0.0 && square > 1e-12 {
                     sum[0] += away[0] * cell.mass / square;
                     sum[1] += away[1] * cell.mass / square;
@@ -110,7 +110,8 @@ impl Tree {
     }
 }
 
-/// Which quarter of a square with quarters of this width a point is in; `low` becomes its corner.
+/// The quarter of a square that contains a point, with quarters of this width; `low` becomes the
+/// corner of that quarter.
 fn quadrant(at: [f64; 2], low: &mut [f64; 2], width: f64) -> u32 {
     let mut which = 0;
     for axis in 0..2 {
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_push_is_about_that_of_all_bodies() {
+    fn repulsion_is_close_to_the_exact_sum_over_all_bodies() {
         let mut rng = stream(1, b"test----", 0);
         let mut body = || Body {
             at: [unit(&mut rng), unit(&mut rng)],
@@ -152,7 +153,7 @@ mod tests {
         let (mut error, mut size) = (0.0, 0.0);
         for body in &bodies {
             let exact = plain(&bodies, body.at);
-            let near = tree.push(body.at, body.mass);
+            let near = tree.repulsion(body.at, body.mass);
             error += (exact[0] - near[0]).hypot(exact[1] - near[1]);
             size += exact[0].hypot(exact[1]);
         }
@@ -160,11 +161,11 @@ mod tests {
     }
 
     #[test]
-    fn bodies_on_one_place_are_bodies_too() {
+    fn bodies_at_the_same_position_are_all_counted() {
         let bodies = [Body { at: [0.5, 0.5], mass: 1.0 }; 9];
         let mut tree = Tree::default();
         tree.build(&bodies);
-        assert_eq!(tree.push([0.5, 0.5], 1.0), [0.0, 0.0]);
-        assert!(tree.push([2.5, 0.5], 1.0)[0] > 4.4);
+        assert_eq!(tree.repulsion([0.5, 0.5], 1.0), [0.0, 0.0]);
+        assert!(tree.repulsion([2.5, 0.5], 1.0)[0] > 4.4);
     }
 }

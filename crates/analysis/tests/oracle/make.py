@@ -1,12 +1,12 @@
-"""Writes expected.json: data sets and graphs with what other programs compute for them.
+"""Writes expected.json: data sets and graphs with the results of other programs for them.
 
     pip install powerlaw networkx numpy scipy
     python make.py > expected.json
 
 Three sources. `powerlaw` (Alstott, Bullmore, Plenz 2014) for exponents, ratios and its own scan;
-its distance looks only just before each value that occurs, so its lower cutoff need not be the one
-of the paper. `brute`: the paper's definitions written down directly, with scipy's zeta function and
-minimisers, every integer looked at. `networkx` for graphs.
+its distance considers only the points just before each value, so its lower cutoff need not be the one
+of the paper. `brute`: the paper's definitions implemented directly, with scipy's zeta function and
+minimisers, over every integer. `networkx` for graphs.
 """
 
 import json
@@ -76,7 +76,7 @@ def ln_lognormal(values, xmin, mu, sigma):
 
 
 def brute_lognormal(tail, xmin, mu, sigma):
-    """Greatest likelihood of the rounded lognormal, from several starts."""
+    """The maximum likelihood of the rounded lognormal, from several starts."""
     values, counts = np.unique(tail, return_counts=True)
 
     def cost(parameters):

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use rumormill::{Incoming, Node, PeerId, PublishError, Received, Subscription};
+use rumormill::{Node, PeerId, PublishError, ReceivedMessage, Subscription, SubscriptionItem};
 use tokio::time::{Instant, sleep_until};
 
 use super::delays::Seen;
@@ -84,7 +84,7 @@ pub(crate) async fn publish_all(nodes: Vec<Node>, plan: Plan, phase: Phase) -> P
         tasks.spawn(publish(node, source));
     }
     while let Some(ended) = tasks.join_next().await {
-        ended.unwrap_or(Err(rumormill::Stopped.into()))?;
+        ended.unwrap_or(Err(rumormill::StoppedError.into()))?;
     }
     Ok(())
 }
@@ -168,20 +168,20 @@ impl Subscriber {
         self.found
     }
 
-    fn take(&mut self, received: Received) {
+    fn take(&mut self, received: SubscriptionItem) {
         match received {
-            Received::Message(incoming) => {
+            SubscriptionItem::Message(incoming) => {
                 if self.check(&incoming).is_none() {
                     self.found.foreign += 1;
                 }
             }
-            Received::Gap(gap) => self.found.lost += gap.to - gap.from,
-            Received::CaughtUp => {}
+            SubscriptionItem::Gap(gap) => self.found.lost += gap.to - gap.from,
+            SubscriptionItem::CaughtUp => {}
         }
     }
 
     /// Checks and counts a delivery; `None` if it is nobody's here.
-    fn check(&mut self, incoming: &Incoming) -> Option<()> {
+    fn check(&mut self, incoming: &ReceivedMessage) -> Option<()> {
         let (id, payload) = (incoming.message.id(), incoming.message.payload());
         let stamp = Stamp::read(payload)?;
         let publisher = usize::try_from(stamp.publisher).ok()?;

@@ -8,7 +8,9 @@ use std::time::Duration;
 use clap::Args;
 use rumormill::proto::limits::MAX_ADDRESSES;
 use rumormill::proto::{DialError, Event, Name, Preset, SeedAddress};
-use rumormill::{Consumer, Events, LeaveError, Listener, Node, Observed, Received, StartError};
+use rumormill::{
+    Consumer, EventItem, Events, LeaveError, Listener, Node, StartError, SubscriptionItem,
+};
 use rumormill_http::Client;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -228,9 +230,9 @@ async fn keep_message_log(node: Node, consumer: Option<Consumer>, mut log: log::
             },
         };
         match received {
-            Some(Received::Message(incoming)) => log.record(&node, &incoming).await,
-            Some(Received::Gap(gap)) => log.missed(&gap),
-            Some(Received::CaughtUp) => continue,
+            Some(SubscriptionItem::Message(incoming)) => log.record(&node, &incoming).await,
+            Some(SubscriptionItem::Gap(gap)) => log.missed(&gap),
+            Some(SubscriptionItem::CaughtUp) => continue,
             None => break,
         }
         due.get_or_insert_with(|| Instant::now() + SYNC_EVERY);
@@ -261,7 +263,7 @@ async fn not_joined(joining: Option<Joining>) -> Failure {
     let mut reasons: BTreeMap<String, String> = BTreeMap::new();
     let joined = async {
         while let Some(occurrence) = events.recv().await {
-            let Observed::Event(stamped) = occurrence else { continue };
+            let EventItem::Event(stamped) = occurrence else { continue };
             match stamped.event {
                 Event::Joined { .. } => return,
                 Event::SeedLost { seed, why, .. } | Event::SeedRefused { seed, why } => {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use rumormill_plot::{Format, Look, PlotError, Size, Theme};
+use rumormill_plot::{Format, PictureOptions, PlotError, Size, Theme};
 
 use crate::control::RunDirArgs;
 use crate::exit::{Exit, Failure, OrExit as _, Outcome};
@@ -76,7 +76,8 @@ pub(crate) async fn run(args: PlotArgs) -> Outcome {
     let source =
         Source::open(&args.from, args.kind, args.node.as_deref(), args.run_dir.run_dir.as_deref())
             .await?;
-    let look = Look { size: args.size, theme, title: args.title, source: source.describe() };
+    let look =
+        PictureOptions { size: args.size, theme, title: args.title, source: source.describe() };
     let picture = plot::picture(&source, args.kind, &look)?;
     let bytes = picture.bytes(format).map_err(failed)?;
     write(&args.output, &bytes)?;

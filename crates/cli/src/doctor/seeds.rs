@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use rumormill::proto::{DialError, PeerId, Role, SeedAddress};
-use rumormill::{Identified, IdentifyError, NetworkKey, identify};
+use rumormill::{IdentifiedNode, IdentifyError, NetworkKey, identify};
 
 use super::{Finding, Level, Patient};
 use crate::escape;
@@ -44,7 +44,7 @@ fn same_identity(seed: &SeedAddress, owner: &SeedAddress) -> Finding {
 }
 
 /// What a peer would find at this address.
-fn judge(seed: &SeedAddress, answer: &Result<Identified, IdentifyError>) -> Finding {
+fn judge(seed: &SeedAddress, answer: &Result<IdentifiedNode, IdentifyError>) -> Finding {
     let address = escape::text(&seed.host_port);
     let why = match answer {
         Ok(who) if who.role != Role::Seed => {

@@ -1,7 +1,7 @@
 //! The degree log of a seed: `TIME peer_id=>degree`, one line per change.
 
 use rumormill::proto::Event;
-use rumormill::{Events, Observed};
+use rumormill::{EventItem, Events};
 
 use super::files::LogFile;
 use crate::utc;
@@ -10,12 +10,12 @@ use crate::utc;
 pub(super) async fn follow(mut events: Events, file: LogFile) {
     while let Some(occurrence) = events.recv().await {
         match occurrence {
-            Observed::Event(stamped) => {
+            EventItem::Event(stamped) => {
                 if let Event::PeerDegree { id, degree, .. } = stamped.event {
                     file.line(&format!("{} {}=>{degree}", utc::stamp(stamped.at.0), id.to_hex()));
                 }
             }
-            Observed::Lagged(n) => {
+            EventItem::Lagged(n) => {
                 file.line(&format!("({n} events before this line were missed)"));
             }
         }

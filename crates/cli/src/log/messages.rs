@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use rumormill::proto::PeerId;
-use rumormill::{Gap, Incoming, Node};
+use rumormill::{Gap, Node, ReceivedMessage};
 use tokio::time::{Duration, Instant};
 
 use super::files::LogFile;
@@ -29,7 +29,7 @@ impl MessageLog {
     }
 
     /// Adds a message that `node` received; its own are not received.
-    pub(crate) async fn record(&mut self, node: &Node, incoming: &Incoming) {
+    pub(crate) async fn record(&mut self, node: &Node, incoming: &ReceivedMessage) {
         let publisher = incoming.message.id().publisher;
         if self.file.is_none() || publisher == node.id() {
             return;
@@ -73,7 +73,7 @@ impl MessageLog {
     }
 }
 
-fn line(address: Option<IpAddr>, publisher: PeerId, incoming: &Incoming) -> String {
+fn line(address: Option<IpAddr>, publisher: PeerId, incoming: &ReceivedMessage) -> String {
     let message = &incoming.message;
     let from = match address {
         Some(IpAddr::V4(a)) => a.to_string(),

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use clap::ValueEnum;
 use rumormill_analysis::{Graph, Propagation};
-use rumormill_plot::{Curves, Degrees, Latency, Look, Picture, Report};
+use rumormill_plot::{Curves, Degrees, Latency, Picture, PictureOptions, Report};
 
 use crate::escape;
 use crate::exit::{Exit, Failure, Outcome};
@@ -175,7 +175,7 @@ fn report(name: String, json: &str) -> Outcome<Source> {
 }
 
 /// Draws.
-pub(crate) fn picture(source: &Source, kind: Kind, look: &Look) -> Outcome<Picture> {
+pub(crate) fn picture(source: &Source, kind: Kind, look: &PictureOptions) -> Outcome<Picture> {
     let failed = |e: String| Failure::new(Exit::Failed, e);
     let lacking = || failed(source.lacks(kind));
     let drawn = match kind {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rumormill::proto::SeedAddress;
 use rumormill::proto::wire::Verifier;
 use rumormill::{
-    Event, Events, Listener, Node, Observed, Received, SeedNode, Start, SubscribeOptions,
+    Event, EventItem, Events, Listener, Node, SeedNode, Start, SubscribeOptions, SubscriptionItem,
 };
 use rumormill_http::view::EventLine;
 use tokio::sync::mpsc;
@@ -194,7 +194,7 @@ impl Inside {
         let (one, other) = peers.split_at(self.peers.len() / 2);
         for (here, there) in [(one, other), (other, one)] {
             for peer in here {
-                peer.cut_off(there.iter().filter(|_| cut).map(Node::id));
+                peer.partition_from(there.iter().filter(|_| cut).map(Node::id));
             }
         }
     }
@@ -305,17 +305,19 @@ fn watch_events(node: usize, mut events: Events, sights: mpsc::Sender<Sight>) {
         while let Some(occurrence) = events.recv().await {
             let sight = match occurrence {
                 // In a large network these are many, and they say nothing here.
-                Observed::Event(stamped) if matches!(stamped.event, Event::MemberJoined { .. }) => {
+                EventItem::Event(stamped)
+                    if matches!(stamped.event, Event::MemberJoined { .. }) =>
+                {
                     continue;
                 }
-                Observed::Event(stamped) => {
+                EventItem::Event(stamped) => {
                     let line = EventLine::of(stamped.at, &stamped.event);
                     match Seen::of(&line.event) {
                         Seen::Other => continue,
                         seen => Sight::Event { node, at_us: line.at_us, seen },
                     }
                 }
-                Observed::Lagged(missing) => Sight::Lagged { node, missing },
+                EventItem::Lagged(missing) => Sight::Lagged { node, missing },
             };
             if sights.send(sight).await.is_err() {
                 return;
@@ -338,7 +340,7 @@ fn watch_messages(
     tokio::spawn(async move {
         while let Some(received) = subscription.recv().await {
             let sight = match received {
-                Received::Message(incoming) => {
+                SubscriptionItem::Message(incoming) => {
                     if incoming.neighbour.is_none() {
                         continue;
                     }
@@ -351,11 +353,11 @@ fn watch_messages(
                     log.record(&node, &incoming).await;
                     sight
                 }
-                Received::Gap(gap) => {
+                SubscriptionItem::Gap(gap) => {
                     log.missed(&gap);
                     Sight::Gap { node: peer, missing: gap.to - gap.from }
                 }
-                Received::CaughtUp => continue,
+                SubscriptionItem::CaughtUp => continue,
             };
             if let Some(sights) = &sights
                 && sights.send(sight).await.is_err()

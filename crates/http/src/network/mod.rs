@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use futures_util::future::join_all;
 use rumormill::proto::snapshot::HeldMessage;
 use rumormill::proto::{MessageId, PeerId};
-use rumormill::{Received, Subscription};
+use rumormill::{Subscription, SubscriptionItem};
 use rumormill_analysis::{Fit, FitOptions, Histogram};
 use serde::Serialize;
 use tokio::sync::broadcast;
@@ -329,7 +329,7 @@ impl Drop for Work {
 
 async fn read(peer: PeerId, mut subscription: Subscription, spreads: Arc<Spreads>) {
     while let Some(received) = subscription.recv().await {
-        if let Received::Message(incoming) = received {
+        if let SubscriptionItem::Message(incoming) = received {
             spreads.arrived(peer, &incoming);
         }
     }

@@ -62,7 +62,7 @@ impl Picture {
             (self.edges, self.keys) = (edges, keys);
         }
         view.components = self.components;
-        if !self.layout.settled() {
+        if !self.layout.is_settled() {
             let rounds = (ROUNDS_TIMES_NODES / drawn.len().max(1)).clamp(2, 60);
             self.layout.step(u32::try_from(rounds).unwrap_or(2));
         }
@@ -72,7 +72,7 @@ impl Picture {
             view.peers[i].at = Some((place(at[0]), place(at[1])));
         }
         self.leave_the_dead(view);
-        !self.layout.settled()
+        !self.layout.is_settled()
     }
 }
 

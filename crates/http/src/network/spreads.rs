@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
-use rumormill::Incoming;
+use rumormill::ReceivedMessage;
 use rumormill::proto::{MessageId, PeerId};
 
 use super::view::{ArrivalDot, MessageDot};
@@ -52,7 +52,7 @@ impl Spreads {
     }
 
     /// A message was delivered to a peer.
-    pub(super) fn arrived(&self, peer: PeerId, incoming: &Incoming) {
+    pub(super) fn arrived(&self, peer: PeerId, incoming: &ReceivedMessage) {
         let id = incoming.message.id();
         let published_us = incoming.message.published_at().0;
         let after_us = incoming.received_at.0.saturating_sub(published_us);
@@ -143,7 +143,7 @@ impl Inner {
     }
 }
 
-fn dot(incoming: &Incoming) -> MessageDot {
+fn dot(incoming: &ReceivedMessage) -> MessageDot {
     let id = incoming.message.id();
     let text = core::str::from_utf8(incoming.message.payload()).ok();
     MessageDot {

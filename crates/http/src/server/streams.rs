@@ -13,7 +13,7 @@ use axum::response::IntoResponse;
 use axum::response::sse::{Event as Item, KeepAlive, Sse};
 use futures_util::{Stream, StreamExt as _, stream};
 use rumormill::proto::{PeerId, WallTime};
-use rumormill::{Events, Node, Observed, Received, Start, SubscribeOptions, Subscription};
+use rumormill::{EventItem, Events, Node, Start, SubscribeOptions, Subscription, SubscriptionItem};
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant};
 use utoipa::IntoParams;
@@ -65,8 +65,8 @@ pub(super) async fn events(
     };
     let items = stream::unfold(events, |mut events: Events| async move {
         let item = match events.recv().await? {
-            Observed::Event(stamped) => json(&EventLine::of(stamped.at, &stamped.event)),
-            Observed::Lagged(n) => lagged(n),
+            EventItem::Event(stamped) => json(&EventLine::of(stamped.at, &stamped.event)),
+            EventItem::Lagged(n) => lagged(n),
         };
         Some((item, events))
     });
@@ -147,12 +147,12 @@ pub(super) async fn tail(
     };
     let items = stream::unfold(tail, |mut tail| async move {
         let item = match tail.subscription.recv().await? {
-            Received::Message(incoming) => {
+            SubscriptionItem::Message(incoming) => {
                 let name = tail.names.of(incoming.message.id().publisher).await;
                 json(&FullMessage::delivered(&incoming, name, tail.with_content))
             }
-            Received::Gap(gap) => json(&GapLine::from(&gap)).event("gap"),
-            Received::CaughtUp => Item::default().event("caught_up").data("{}"),
+            SubscriptionItem::Gap(gap) => json(&GapLine::from(&gap)).event("gap"),
+            SubscriptionItem::CaughtUp => Item::default().event("caught_up").data("{}"),
         };
         Some((item, tail))
     });

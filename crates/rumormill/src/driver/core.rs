@@ -1,29 +1,30 @@
-//! What the driver needs of a state machine.
+//! The interface of a state machine to the driver.
 
 use std::time::Duration;
 
 use rumormill_proto::{Delivery, Input, Output, Peer, Seed, Time};
 
-/// A state machine that is fed and drained.
+/// A state machine that the driver feeds with inputs and drains of outputs.
 pub(crate) trait Core: Send + 'static {
-    /// Takes in what happened.
+    /// Processes an input.
     fn handle(&mut self, now: Time, input: Input);
-    /// The next thing to do, if any.
+    /// The next output, if any.
     fn poll_output(&mut self) -> Option<Output>;
-    /// When to call `handle` with `Input::Timeout` at the latest.
+    /// The latest time of the next call of `handle` with `Input::Timeout`.
     fn poll_timeout(&self) -> Option<Time>;
-    /// Begins to leave, to be done within a time; `true` if `Event::Left` will tell when it is.
+    /// Begins to leave, and finishes within a time. Returns `true` if `Event::Left` reports the
+    /// end.
     fn leave(&mut self, now: Time, within: Duration) -> bool;
-    /// What an earlier life delivered; answers once.
+    /// The deliveries of an earlier process; returns them once.
     fn take_restored(&mut self) -> Vec<Delivery> {
         Vec::new()
     }
-    /// What is made durable as delivered is what [`Input::Consumed`] says, from now on.
+    /// From now on, only [`Input::Consumed`] makes messages durable as delivered.
     fn follow_consumer(&mut self) {}
-    /// Whether batches of this node wait to be written: see [`Peer::hold_back`].
+    /// Whether batches of this node are still waiting for a writer: see [`Peer::hold_back`].
     fn hold_back(&mut self, _hold: bool) {}
-    /// Whether something may be published now.
-    fn has_room(&self) -> bool {
+    /// Whether the send window admits another message now.
+    fn can_publish(&self) -> bool {
         false
     }
 }
@@ -58,7 +59,7 @@ impl Core for Peer {
         Peer::hold_back(self, hold);
     }
 
-    fn has_room(&self) -> bool {
+    fn can_publish(&self) -> bool {
         self.room() > 0
     }
 }
@@ -76,7 +77,7 @@ impl Core for Seed {
         Seed::poll_timeout(self)
     }
 
-    /// A seed sends no Leave: peers find another, and its registry stays on disk.
+    /// A seed sends no Leave: its peers dial another seed, and its registry stays on disk.
     fn leave(&mut self, now: Time, _within: Duration) -> bool {
         self.stop(now);
         false

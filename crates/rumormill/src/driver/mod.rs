@@ -1,13 +1,12 @@
 //! The task that drives a node's state machine.
 //!
-//! It feeds the core with what happened and does what the core asks for. It never waits for
-//! anything but the next thing to happen: sending puts a frame into a link's queue, dialing and
-//! storing are other tasks.
+//! It feeds the core with inputs and carries out its outputs. It waits only for the next input:
+//! sending puts a frame into a link's queue, and other tasks dial and write to disk.
 
+mod channels;
 mod clock;
 mod core;
-mod hubs;
-mod seat;
+mod shared_core;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -20,43 +19,45 @@ use rumormill_proto::{
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use self::clock::WallWatch;
-pub(crate) use self::clock::{Clock, wall};
+pub(crate) use self::channels::{AppChannels, ChannelsGuard};
+pub use self::channels::{DuplicateIdentity, TimestampedEvent};
+use self::clock::WallClockMonitor;
+pub(crate) use self::clock::{Clock, wall_clock};
 pub(crate) use self::core::Core;
-pub(crate) use self::hubs::{Audience, Hubs};
-pub use self::hubs::{DuplicateIdentity, Stamped};
-pub(crate) use self::seat::Seat;
-use crate::inbox::Served;
-use crate::link::{LinkQueue, Pushed};
-use crate::net::{Arrival, Net};
-use crate::publish::Unconfirmed;
+pub(crate) use self::shared_core::SharedCore;
+use crate::context::{DriverInput, NodeContext};
+use crate::inbox::ServedLane;
+use crate::link::{EnqueueOutcome, LinkQueue};
+use crate::publish::UnconfirmedMessages;
 use crate::store::StoreHandle;
 use crate::trace::trace;
 use crate::transport;
 
-/// If the timer fires so late, this process (or machine) was held up: then the links' tasks get a
-/// turn before others are blamed for silence.
-const LATE: Duration = Duration::from_millis(20);
-/// Turns they get.
-const TURNS: usize = 4;
-/// A wake-up without any reason, so that the wall clock is looked at now and then.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-/// How long a node that ends waits for its consumer.
-const LAST_ACKNOWLEDGEMENT: Duration = Duration::from_secs(2);
-/// The links, and then the consumer, have this time for their last work even if the time to leave is over.
-const LEAST_WAIT: Duration = Duration::from_millis(250);
-/// News taken in before timers and publishers have their turn, and how long that may take.
-const ROUND: usize = 256;
-const ROUND_TIME: Duration = Duration::from_millis(5);
+/// If a timer fires this late, the process (or the machine) was held up. The link tasks then run
+/// first, so that this node does not blame its neighbours for its own pause.
+const LATE_TIMER: Duration = Duration::from_millis(20);
+/// How often the driver yields to the link tasks after such a late timer.
+const YIELDS_AFTER_LATE_TIMER: usize = 4;
+/// The longest sleep, so that the driver compares the wall clock regularly.
+const MAX_SLEEP: Duration = Duration::from_secs(60);
+/// How long a node that ends waits for the last acknowledgement of its consumer.
+const CONSUMER_EXIT_WAIT: Duration = Duration::from_secs(2);
+/// The least time that the links, and then the consumer, get for their last work, even after the
+/// time to leave has passed.
+const MIN_EXIT_WAIT: Duration = Duration::from_millis(250);
+/// Inputs handled in one round, before timers and publishers have their turn.
+const MAX_ROUND_INPUTS: usize = 256;
+/// The longest duration of one round.
+const MAX_ROUND_TIME: Duration = Duration::from_millis(5);
 
-/// Something to do with the core, in the driver's task.
+/// A call of the core that the driver's task executes.
 type Call<C> = Box<dyn FnOnce(&mut C, Time) + Send>;
 
-/// What a handle asks of the driver.
+/// A request of a handle to the driver.
 pub(crate) enum Command<C> {
     /// Call the core.
     Call(Call<C>),
-    /// Get a message: `ask` makes the core look for it.
+    /// Fetch a message; `ask` starts the search in the core.
     Fetch {
         id: MessageId,
         ask: fn(&mut C, Time, MessageId),
@@ -72,89 +73,90 @@ struct Link {
     queue: Arc<LinkQueue>,
 }
 
-/// How far the end has come.
+/// The progress of shutting down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum ShutdownPhase {
     Running,
-    /// The core leaves, and says when it has.
+    /// The core is leaving, and emits `Event::Left` when it has left.
     Leaving,
-    /// The links write what they have, until then at the latest.
+    /// The links write their queues, until this time at the latest.
     Closing(Instant),
 }
 
 /// The driver of one node.
 pub(crate) struct Driver<C: Core> {
-    seat: Arc<Seat<C>>,
-    net: Arc<Net>,
-    hubs: Hubs,
-    wall: WallWatch,
+    shared_core: Arc<SharedCore<C>>,
+    context: Arc<NodeContext>,
+    channels: AppChannels,
+    wall_clock: WallClockMonitor,
     commands: mpsc::Receiver<Command<C>>,
-    /// News of this round.
-    news: Vec<Arrival>,
+    /// A buffer for the inputs of the current round.
+    inputs: Vec<DriverInput>,
     store: Option<StoreHandle>,
     links: BTreeMap<LinkId, Link>,
-    /// What the core asked for and is not carried out yet.
+    /// Outputs of the core that are not carried out yet.
     outputs: VecDeque<Output>,
     /// Inputs that arose while outputs were carried out.
     ready: VecDeque<Input>,
+    /// Callers that wait for a fetched message.
     waiting: BTreeMap<MessageId, Vec<oneshot::Sender<Option<Message>>>>,
-    /// The last batch sent and its encoding: one batch goes to many links in a row.
+    /// The last batch sent and its encoding: the same batch usually goes to several links in a row.
     last_gossip: Option<(Frame, Encoded)>,
-    phase: Phase,
-    /// When the node is to have ended, once it leaves.
+    phase: ShutdownPhase,
+    /// The time by which the node has to end, once it leaves.
     leave_by: Option<Instant>,
-    /// Whether there are handles that may ask for something.
+    /// Whether handles exist that may send commands.
     takes_commands: bool,
 }
 
-/// What a driver is made of.
+/// The parts of a driver.
 pub(crate) struct DriverSetup<C: Core> {
-    pub(crate) seat: Arc<Seat<C>>,
-    pub(crate) net: Arc<Net>,
-    pub(crate) hubs: Hubs,
+    pub(crate) shared_core: Arc<SharedCore<C>>,
+    pub(crate) context: Arc<NodeContext>,
+    pub(crate) channels: AppChannels,
     pub(crate) commands: mpsc::Receiver<Command<C>>,
     pub(crate) store: Option<StoreHandle>,
 }
 
-/// Starts the driver of a node as a task of its own. The core was made at [`Time::ZERO`], which is
+/// Starts the driver of a node in its own task. The core was created at [`Time::ZERO`], which is
 /// now.
 pub(crate) fn spawn<C: Core>(setup: DriverSetup<C>) {
-    let DriverSetup { seat, net, hubs, commands, store } = setup;
+    let DriverSetup { shared_core, context, channels, commands, store } = setup;
     let driver = Driver {
-        seat,
-        net: net.clone(),
-        hubs,
-        wall: WallWatch::default(),
+        shared_core,
+        context: context.clone(),
+        channels,
+        wall_clock: WallClockMonitor::default(),
         commands,
-        news: Vec::new(),
+        inputs: Vec::new(),
         store,
         links: BTreeMap::new(),
         outputs: VecDeque::new(),
         ready: VecDeque::new(),
         waiting: BTreeMap::new(),
         last_gossip: None,
-        phase: Phase::Running,
+        phase: ShutdownPhase::Running,
         leave_by: None,
         takes_commands: true,
     };
     tokio::spawn(async move {
-        let _ = net.gate.govern(driver.run()).await;
+        let _ = context.gate.run(driver.run()).await;
     });
 }
 
 impl<C: Core> Drop for Driver<C> {
-    /// However the driver ends (a goodbye, a kill, a panic in the core), all tasks of the node end
-    /// with it, and whoever waits for an answer gets one.
+    /// However the driver ends (a leave, a kill, a panic in the core), all tasks of the node end
+    /// with it, and no caller keeps waiting for an answer.
     fn drop(&mut self) {
-        self.net.gate.kill();
-        self.seat.vacate();
-        self.hubs.close();
+        self.context.gate.kill();
+        self.shared_core.close();
+        self.channels.close();
     }
 }
 
 impl<C: Core> Driver<C> {
     async fn run(mut self) {
-        self.tell_wall_clock();
+        self.report_wall_clock();
         self.step(|_, _| ());
         let mut timer = std::pin::pin!(sleep_until(Instant::now()));
         loop {
@@ -166,93 +168,95 @@ impl<C: Core> Driver<C> {
             if timer.deadline() != wake {
                 timer.as_mut().reset(wake);
             }
-            let (seat, progress) = (self.seat.clone(), self.hubs.progress.clone());
+            let (shared_core, progress) =
+                (self.shared_core.clone(), self.channels.progress.clone());
             tokio::select! {
                 biased;
                 command = self.commands.recv(), if self.takes_commands => {
                     self.takes_commands &= command.is_some();
                     // All handles are gone: no caller waits for this node any more.
-                    self.command(command.unwrap_or(Command::Leave(self.net.tuning.leave_within)));
+                    let leave = Command::Leave(self.context.tuning.leave_within);
+                    self.handle_command(command.unwrap_or(leave));
                 }
-                () = self.net.inbox.ready() => self.take_in_round(),
-                () = seat.poke.notified() => {
-                    // Publishers that are about to add more have their turn first, and it all goes
-                    // out as one batch.
+                () = self.context.inbox.ready() => self.handle_round(),
+                () = shared_core.wake.notified() => {
+                    // Publishers that are about to add more messages run first, so that all of them
+                    // go out as one batch.
                     tokio::task::yield_now().await;
                     self.step(|_, _| ());
                 }
-                () = self.net.outflow.eased.notified() => self.step(|_, _| ()),
-                () = progress.moved.notified() => self.take_in_progress(),
+                () = self.context.own_batches.taken.notified() => self.step(|_, _| ()),
+                () = progress.changed.notified() => self.handle_consumer_progress(),
                 () = &mut timer => {}
             }
-            self.tell_wall_clock();
+            self.report_wall_clock();
         }
         self.finish().await;
     }
 
-    /// When to wake up if nothing happens.
+    /// The time of the next wake-up if no input arrives.
     fn wake_at(&self, deadline: Option<Time>) -> Instant {
-        let core = deadline.map(|t| self.seat.clock().instant(t));
+        let core = deadline.map(|t| self.shared_core.clock().instant(t));
         let end = match self.phase {
-            Phase::Running | Phase::Leaving => None,
-            Phase::Closing(at) => Some(at),
+            ShutdownPhase::Running | ShutdownPhase::Leaving => None,
+            ShutdownPhase::Closing(at) => Some(at),
         };
-        let latest = Instant::now() + LONGEST_SLEEP;
+        let latest = Instant::now() + MAX_SLEEP;
         [core, end].into_iter().flatten().fold(latest, Instant::min)
     }
 
-    /// Takes in what had arrived. What arrives meanwhile waits for the next round, so that the
-    /// timers get their turn under any load.
-    fn take_in_round(&mut self) {
-        let mut news = std::mem::take(&mut self.news);
-        let (began, mut taken) = (Instant::now(), 0);
-        while taken < ROUND && began.elapsed() < ROUND_TIME {
-            let served = self.net.inbox.next(&mut news);
-            if served == Served::Nobody {
+    /// Handles the inputs that have arrived, up to the limits of a round. Later inputs wait for the
+    /// next round, so that timers run on time under any load.
+    fn handle_round(&mut self) {
+        let mut inputs = std::mem::take(&mut self.inputs);
+        let (began, mut handled) = (Instant::now(), 0);
+        while handled < MAX_ROUND_INPUTS && began.elapsed() < MAX_ROUND_TIME {
+            let served = self.context.inbox.take_next(&mut inputs);
+            if served == ServedLane::Empty {
                 break;
             }
-            taken += news.len();
-            let turn = std::time::Instant::now();
-            for one in news.drain(..) {
-                self.take_in(one);
+            handled += inputs.len();
+            let began_turn = std::time::Instant::now();
+            for input in inputs.drain(..) {
+                self.handle_input(input);
             }
-            if let Served::Link(link) = served {
-                self.net.inbox.charge(link, turn.elapsed());
+            if let ServedLane::Link(link) = served {
+                self.context.inbox.charge(link, began_turn.elapsed());
             }
         }
-        news.shrink_to(16);
-        self.news = news;
+        inputs.shrink_to(16);
+        self.inputs = inputs;
     }
 
-    /// Hears every link that has something.
-    fn hear_all(&mut self) {
-        let mut news = std::mem::take(&mut self.news);
-        self.net.inbox.first_of_each(&mut news);
-        for one in news.drain(..) {
-            self.take_in(one);
+    /// Handles one input of every link that has some.
+    fn handle_one_input_of_each_link(&mut self) {
+        let mut inputs = std::mem::take(&mut self.inputs);
+        self.context.inbox.take_one_of_each(&mut inputs);
+        for input in inputs.drain(..) {
+            self.handle_input(input);
         }
-        self.news = news;
+        self.inputs = inputs;
     }
 
-    /// Tells the core that its deadline has come, if it has, after a sign of life of every link that has
-    /// sent one. Says when to wake up next; `None` if the core is gone.
+    /// Tells the core that its deadline has passed, if it has, after handling one input of every
+    /// link that has some. Returns the time of the next wake-up; `None` if the core is gone.
     async fn fire_timeout(&mut self) -> Option<Instant> {
-        let (deadline, now) = self.seat.with(|core, now| (core.poll_timeout(), now))?;
+        let (deadline, now) = self.shared_core.with(|core, now| (core.poll_timeout(), now))?;
         let Some(deadline) = deadline.filter(|at| *at <= now) else {
             return Some(self.wake_at(deadline));
         };
-        self.net.lateness.note(now.since(deadline));
-        self.hear_all();
-        if now.since(deadline) > LATE {
-            // What others sent in the meantime lies in the sockets.
-            for _ in 0..TURNS {
+        self.context.lateness.record(now.since(deadline));
+        self.handle_one_input_of_each_link();
+        if now.since(deadline) > LATE_TIMER {
+            // Frames that neighbours sent in the meantime are still in the sockets.
+            for _ in 0..YIELDS_AFTER_LATE_TIMER {
                 tokio::task::yield_now().await;
-                self.hear_all();
+                self.handle_one_input_of_each_link();
             }
         }
         self.feed(Input::Timeout);
-        self.hubs.log.expire(Instant::now());
-        let deadline = self.seat.with(|core, _| core.poll_timeout())?;
+        self.channels.log.evict_expired(Instant::now());
+        let deadline = self.shared_core.with(|core, _| core.poll_timeout())?;
         Some(self.wake_at(deadline))
     }
 
@@ -260,62 +264,67 @@ impl<C: Core> Driver<C> {
         self.step(|core, now| core.handle(now, input));
     }
 
-    /// Does something with the core, and then all that the core asks for.
+    /// Calls the core, and carries out all outputs that follow.
     fn step(&mut self, call: impl FnOnce(&mut C, Time)) {
         let outputs = &mut self.outputs;
-        let hold = self.net.outflow.waits();
-        let Some(mut has_room) = self.seat.with(|core, now| {
+        // While earlier batches still wait for a writer, the core packs further messages into the
+        // next ones.
+        let hold = self.context.own_batches.has_waiting();
+        let Some(mut can_publish) = self.shared_core.with(|core, now| {
             core.hold_back(hold);
             call(core, now);
             outputs.extend(std::iter::from_fn(|| core.poll_output()));
-            core.has_room()
+            core.can_publish()
         }) else {
             return;
         };
         loop {
+            // An output can cause an input at once (a full queue, a change without a store), and
+            // that input further outputs: both are drained before the driver waits again.
             while let Some(output) = self.outputs.pop_front() {
                 self.carry_out(output);
             }
             let Some(input) = self.ready.pop_front() else { break };
             let outputs = &mut self.outputs;
-            let Some(room) = self.seat.with(|core, now| {
+            let Some(admits) = self.shared_core.with(|core, now| {
                 core.handle(now, input);
                 outputs.extend(std::iter::from_fn(|| core.poll_output()));
-                core.has_room()
+                core.can_publish()
             }) else {
                 return;
             };
-            has_room = room;
+            can_publish = admits;
         }
-        if has_room && self.seat.is_awaited() {
-            self.seat.room.notify_one();
+        // The window may have opened: the publisher whose turn it is tries again.
+        if can_publish && self.shared_core.has_blocked_publisher() {
+            self.shared_core.window_opened.notify_one();
         }
     }
 
-    fn take_in(&mut self, news: Arrival) {
-        match news {
-            Arrival::Frame { link, frame } => self.feed(Input::Frame { link, frame }),
-            Arrival::Up { link, info, queue } => {
-                if matches!(self.phase, Phase::Closing(_)) {
+    fn handle_input(&mut self, input: DriverInput) {
+        match input {
+            DriverInput::Frame { link, frame } => self.feed(Input::Frame { link, frame }),
+            DriverInput::LinkUp { link, info, queue } => {
+                if matches!(self.phase, ShutdownPhase::Closing(_)) {
                     queue.close(CloseReason::Leaving);
                 }
                 self.links.insert(link, Link { peer: info.remote, queue });
                 self.feed(Input::LinkUp { link, info: *info });
             }
-            Arrival::Down { link, why } => {
+            DriverInput::LinkDown { link, why } => {
                 self.links.remove(&link);
-                self.net.inbox.remove(link);
-                self.net.outflow.ease();
+                self.context.inbox.remove(link);
+                self.context.own_batches.mark_taken();
                 self.feed(Input::LinkDown { link, why });
             }
-            Arrival::DialFailed { dial, why } => self.feed(Input::DialFailed { dial, why }),
-            Arrival::SeedMoved { seed } => self.feed(Input::SeedMoved { seed }),
-            Arrival::Stored(ticket) => self.feed(Input::Stored { ticket }),
-            Arrival::Tell(event) => self.tell(event),
+            DriverInput::DialFailed { dial, why } => self.feed(Input::DialFailed { dial, why }),
+            DriverInput::SeedMoved { seed } => self.feed(Input::SeedMoved { seed }),
+            DriverInput::Stored(ticket) => self.feed(Input::Stored { ticket }),
+            DriverInput::Event(event) => self.emit(event),
         }
     }
 
-    fn command(&mut self, command: Command<C>) {
+    fn handle_command(&mut self, command: Command<C>) {
         match command {
             Command::Call(call) => self.step(call),
             Command::Fetch { id, ask, reply } => {
@@ -323,15 +332,15 @@ impl<C: Core> Driver<C> {
                 self.step(|core, now| ask(core, now, id));
             }
             Command::Leave(within) => {
-                // A time beyond the clock's end is no limit.
+                // A duration beyond the range of the clock is no limit.
                 let by = Instant::now().checked_add(within);
                 self.leave_by = [self.leave_by, by].into_iter().flatten().min();
-                let mut says_goodbye = false;
-                self.step(|core, now| says_goodbye = core.leave(now, within));
-                if says_goodbye {
-                    // It may have left in this very step.
-                    if self.phase == Phase::Running {
-                        self.phase = Phase::Leaving;
+                let mut reports_left = false;
+                self.step(|core, now| reports_left = core.leave(now, within));
+                if reports_left {
+                    // The core may have left in this very step.
+                    if self.phase == ShutdownPhase::Running {
+                        self.phase = ShutdownPhase::Leaving;
                     }
                 } else {
                     self.close_all();
@@ -343,14 +352,14 @@ impl<C: Core> Driver<C> {
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Send { link, frame, class } => self.send(link, frame, class),
-            Output::Dial { dial, to } => transport::dial(&self.net, dial, to),
+            Output::Dial { dial, to } => transport::dial(&self.context, dial, to),
             Output::Close { link, reason } => {
                 if let Some(link) = self.links.get(&link) {
                     link.queue.close(reason);
                 }
             }
             Output::Store { ticket, ops } => {
-                let taken = self.store.as_ref().map(|s| s.store(&self.net, ticket, ops));
+                let taken = self.store.as_ref().map(|s| s.store(&self.context, ticket, ops));
                 match taken {
                     Some(true) => {}
                     Some(false) => self.ready.push_back(Input::NotStored { ticket }),
@@ -358,42 +367,49 @@ impl<C: Core> Driver<C> {
                 }
             }
             Output::Deliver(delivery) => {
-                if delivery.batch.publisher() != self.net.id() {
+                if delivery.batch.publisher() != self.context.id() {
                     let published = delivery.batch.published_at().0;
-                    let delay = Duration::from_micros(clock::wall().0.saturating_sub(published));
-                    self.net.tally.delays.add(delay, delivery.count());
+                    let delay =
+                        Duration::from_micros(clock::wall_clock().0.saturating_sub(published));
+                    self.context.counters.delays.add(delay, delivery.count());
                 }
-                self.hubs.log.append(delivery);
+                self.channels.log.append(delivery);
             }
-            Output::Confirmed { to } => self.hubs.handover.confirmed(to),
-            Output::Receipt(receipt) => self.hubs.receipts.tell(receipt),
+            Output::Confirmed { to } => self.channels.handover.record_confirmed(to),
+            Output::Receipt(receipt) => self.channels.receipts.update(receipt),
             Output::Fetched { id, message } => {
                 for reply in self.waiting.remove(&id).unwrap_or_default() {
-                    // Whoever asked may have given up.
+                    // The caller may have given up.
                     let _ = reply.send(message.clone());
                 }
             }
             Output::Event(event) => {
                 let left = match &event {
                     Event::DuplicateIdentity { address, stops: true, .. } => {
-                        self.hubs.end_as_duplicate(address.map(|a| a.0));
+                        self.channels.end_as_duplicate(address.map(|a| a.0));
                         true
                     }
                     event => matches!(event, Event::Left { .. }),
                 };
                 if let Event::LeftUnconfirmed { epoch, from, to, others, earlier } = event {
-                    self.hubs.handover.lost(Unconfirmed { epoch, from, to, others, earlier });
+                    self.channels.handover.record_unconfirmed(UnconfirmedMessages {
+                        epoch,
+                        from,
+                        to,
+                        others,
+                        earlier,
+                    });
                 }
                 if let Event::StreamMoved { from, to, .. } = event {
-                    self.hubs.receipts.move_stream(from, to);
+                    self.channels.receipts.move_stream(from, to);
                 }
                 if let Event::Gap { publisher, epoch, from, to } = event {
-                    self.hubs.log.append_gap(StreamId { publisher, epoch }, from, to);
+                    self.channels.log.append_gap(StreamId { publisher, epoch }, from, to);
                 }
                 if event == Event::CaughtUp {
-                    self.hubs.log.caught_up();
+                    self.channels.log.mark_caught_up();
                 }
-                self.tell(event);
+                self.emit(event);
                 if left {
                     self.close_all();
                 }
@@ -402,12 +418,12 @@ impl<C: Core> Driver<C> {
     }
 
     fn send(&mut self, link: LinkId, frame: Frame, class: Class) {
-        let tally = &self.net.tally;
+        let counters = &self.context.counters;
         let Some(to) = self.links.get(&link) else {
-            tally.dropped_link_gone.one();
+            counters.dropped_link_gone.increment();
             return;
         };
-        let own = class == Class::Payload && is_own(&frame, self.net.id());
+        let own = class == Class::Payload && is_own(&frame, self.context.id());
         let encoded = match &self.last_gossip {
             Some((last, encoded)) if *last == frame => encoded.clone(),
             _ => {
@@ -419,98 +435,98 @@ impl<C: Core> Driver<C> {
             }
         };
         let pushed = to.queue.push(class, encoded);
-        if own && matches!(pushed, Pushed::Queued | Pushed::HalfFull) {
-            to.queue.mark_own();
-            self.net.outflow.begin();
+        if own && matches!(pushed, EnqueueOutcome::Queued | EnqueueOutcome::HalfFull) {
+            to.queue.mark_own_payload();
+            self.context.own_batches.mark_queued();
         }
         match pushed {
-            Pushed::Queued => {}
-            Pushed::HalfFull => self.ready.push_back(Input::Congested { link }),
-            Pushed::DroppedOldest(n) => match class {
-                Class::Liveness => &tally.dropped_liveness,
-                _ => &tally.dropped_announce,
+            EnqueueOutcome::Queued => {}
+            EnqueueOutcome::HalfFull => self.ready.push_back(Input::Congested { link }),
+            EnqueueOutcome::DroppedOldest(n) => match class {
+                Class::Liveness => &counters.dropped_liveness,
+                _ => &counters.dropped_announce,
             }
             .add(n),
-            Pushed::Skipped => match class {
-                Class::Liveness => &tally.dropped_liveness,
-                Class::Announce => &tally.dropped_announce,
-                Class::History => &tally.dropped_history,
-                Class::Payload | Class::Control | Class::Last => &tally.dropped_payload,
+            EnqueueOutcome::Skipped => match class {
+                Class::Liveness => &counters.dropped_liveness,
+                Class::Announce => &counters.dropped_announce,
+                Class::History => &counters.dropped_history,
+                Class::Payload | Class::Control | Class::Last => &counters.dropped_payload,
             }
-            .one(),
-            Pushed::Gone => tally.dropped_link_gone.one(),
-            Pushed::Overflow => {
-                tally.dropped_control.one();
+            .increment(),
+            EnqueueOutcome::LinkClosed => counters.dropped_link_gone.increment(),
+            EnqueueOutcome::Overflow => {
+                counters.dropped_control.increment();
                 to.queue.close(CloseReason::TooSlow);
                 let event = Event::LinkClosed { peer: to.peer, reason: CloseReason::TooSlow };
-                self.tell(event);
+                self.emit(event);
             }
         }
     }
 
-    fn tell(&self, event: Event) {
-        trace(&self.net.label, &event);
-        let stamped = Stamped { at: clock::wall(), event };
-        // The text and lists in an event are bounded by the frames they come from.
-        let missed = self.hubs.events.send(stamped, size_of::<Stamped>());
-        self.net.tally.subscriber_missed_events.add(missed);
+    fn emit(&self, event: Event) {
+        trace(&self.context.label, &event);
+        let timestamped = TimestampedEvent { at: clock::wall_clock(), event };
+        // The frames that cause an event bound the size of its text and lists.
+        let missed = self.channels.events.send(timestamped, size_of::<TimestampedEvent>());
+        self.context.counters.subscriber_missed_events.add(missed);
     }
 
-    fn tell_wall_clock(&mut self) {
-        if let Some(wall) = self.wall.wall_if_due() {
-            self.feed(Input::WallClock(wall));
+    fn report_wall_clock(&mut self) {
+        if let Some(reading) = self.wall_clock.reading_if_due() {
+            self.feed(Input::WallClock(reading));
         }
     }
 
     fn close_all(&mut self) {
-        if matches!(self.phase, Phase::Closing(_)) {
+        if matches!(self.phase, ShutdownPhase::Closing(_)) {
             return;
         }
         for link in self.links.values() {
             link.queue.close(CloseReason::Leaving);
         }
-        // The links keep to the flush time themselves; the rest is for their tasks to be run.
-        let grace = self.net.tuning.close_flush * 2 + Duration::from_millis(500);
-        self.phase = Phase::Closing(self.end_after(grace));
+        // The links limit their flush themselves; the rest is time for their tasks to run.
+        let grace = self.context.tuning.close_flush * 2 + Duration::from_millis(500);
+        self.phase = ShutdownPhase::Closing(self.end_after(grace));
         self.takes_commands = false;
     }
 
-    /// When something that the exit waits for at most `longest` has to be done: before the time to leave is
-    /// over, or [`LEAST_WAIT`] from now if that is later.
+    /// The deadline of work that the exit waits for, for at most `longest`: the end of the time to
+    /// leave, or [`MIN_EXIT_WAIT`] from now if that is later.
     fn end_after(&self, longest: Duration) -> Instant {
         let now = Instant::now();
         let latest = now + longest;
-        self.leave_by.map_or(latest, |by| latest.min(by.max(now + LEAST_WAIT)))
+        self.leave_by.map_or(latest, |by| latest.min(by.max(now + MIN_EXIT_WAIT)))
     }
 
     fn is_finished(&mut self) -> bool {
         match self.phase {
-            Phase::Running | Phase::Leaving => false,
-            Phase::Closing(until) => self.links.is_empty() || Instant::now() >= until,
+            ShutdownPhase::Running | ShutdownPhase::Leaving => false,
+            ShutdownPhase::Closing(until) => self.links.is_empty() || Instant::now() >= until,
         }
     }
 
-    fn take_in_progress(&mut self) {
-        let marks = self.hubs.progress.take();
+    fn handle_consumer_progress(&mut self) {
+        let marks = self.channels.progress.take();
         if !marks.is_empty() {
             self.feed(Input::Consumed { marks });
         }
     }
 
-    /// Lets the consumer deal with what was delivered, and the store write what it still has.
+    /// Lets the consumer process the delivered messages, and the store write its pending changes.
     async fn finish(&mut self) {
-        // Its links are gone: nothing is delivered any more.
-        self.hubs.log.close();
-        let progress = self.hubs.progress.clone();
-        progress.ended(self.end_after(LAST_ACKNOWLEDGEMENT)).await;
-        self.take_in_progress();
+        // All links are gone: nothing is delivered any more.
+        self.channels.log.close();
+        let progress = self.channels.progress.clone();
+        progress.wait_until_ended(self.end_after(CONSUMER_EXIT_WAIT)).await;
+        self.handle_consumer_progress();
         if let Some(store) = self.store.take() {
             store.finish().await;
         }
     }
 }
 
-/// Whether a frame is a batch of this node itself on its first link.
+/// Whether a frame is a batch that this node published itself and sends over its first link.
 fn is_own(frame: &Frame, me: PeerId) -> bool {
     matches!(frame, Frame::Gossip(g) if g.hops == 1 && g.batch.publisher() == me)
 }

@@ -1,70 +1,70 @@
-//! Memory for large frames, used again.
+//! A pool of memory for large frames.
 //!
-//! What a node keeps of the messages that pass through it turns over all the time: for each batch
-//! that comes, one of about the same size is let go. If each took fresh memory of the system, a
-//! tenth of a loaded node's time would go into clearing pages.
+//! The retained messages of a node are replaced continuously: for each batch that arrives, a batch
+//! of about the same size is evicted. If each batch took fresh memory from the system, a tenth of a
+//! loaded node's time would go into clearing pages.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use rumormill_proto::limits::MAX_BATCH;
 
-/// Bytes of a buffer: a full batch and what a frame adds to it.
-const CAPACITY: usize = MAX_BATCH + 1024;
-/// A smaller frame would waste too much of one.
-const LEAST: usize = CAPACITY / 8 * 7;
-/// Buffers that wait for the next frames, in all of the process: 4 MiB. Frames are let go by
-/// another thread than the one that reads the next, and many at a time, so a few for each thread
-/// would not do.
-const SPARE: usize = 64;
+/// Bytes of a buffer: a full batch and the overhead of its frame.
+const BUFFER_CAPACITY: usize = MAX_BATCH + 1024;
+/// A smaller frame would waste too much of a buffer.
+const MIN_POOLED_FRAME: usize = BUFFER_CAPACITY / 8 * 7;
+/// The most unused buffers that the whole process keeps: 4 MiB. Frames are freed on other threads
+/// than the one that reads the next frame, and many at a time, so a few buffers for each thread
+/// would not be enough.
+const MAX_SPARE_BUFFERS: usize = 64;
 
-/// Buffers that nobody uses at the moment.
+/// The unused buffers.
 #[derive(Debug)]
-struct Spares(Mutex<Vec<Vec<u8>>>);
+struct BufferPool(Mutex<Vec<Vec<u8>>>);
 
-/// Those of this process.
-static SPARES: Spares = Spares(Mutex::new(Vec::new()));
+/// The pool of this process.
+static POOL: BufferPool = BufferPool(Mutex::new(Vec::new()));
 
-impl Spares {
+impl BufferPool {
     fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
         // Nothing in here panics halfway through a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take(&self) -> Vec<u8> {
-        self.lock().pop().unwrap_or_else(|| Vec::with_capacity(CAPACITY))
+        self.lock().pop().unwrap_or_else(|| Vec::with_capacity(BUFFER_CAPACITY))
     }
 
-    fn give_back(&self, mut bytes: Vec<u8>) {
+    fn put_back(&self, mut bytes: Vec<u8>) {
         bytes.clear();
         let mut spares = self.lock();
-        if spares.len() < SPARE {
+        if spares.len() < MAX_SPARE_BUFFERS {
             spares.push(bytes);
         }
     }
 }
 
-/// A frame in the making.
+/// The memory of a frame that is being received.
 #[derive(Debug)]
 pub(super) struct Buffer {
     bytes: Vec<u8>,
-    spares: &'static Spares,
+    pool: &'static BufferPool,
 }
 
 impl Default for Buffer {
     fn default() -> Self {
-        Buffer { bytes: Vec::new(), spares: &SPARES }
+        Buffer { bytes: Vec::new(), pool: &POOL }
     }
 }
 
 impl Buffer {
-    /// Sets aside memory for `trusted` bytes in all of a frame that is to have `size`. What is there
-    /// stays.
-    pub(super) fn provide(&mut self, size: usize, trusted: usize) {
-        if trusted < size || !(LEAST..=CAPACITY).contains(&size) {
+    /// Reserves memory for the first `trusted` bytes of a frame that has `size` bytes in all. Keeps
+    /// the bytes received so far.
+    pub(super) fn reserve(&mut self, size: usize, trusted: usize) {
+        if trusted < size || !(MIN_POOLED_FRAME..=BUFFER_CAPACITY).contains(&size) {
             return self.bytes.reserve_exact(trusted.saturating_sub(self.bytes.len()));
         }
-        let small = std::mem::replace(&mut self.bytes, self.spares.take());
+        let small = std::mem::replace(&mut self.bytes, self.pool.take());
         self.bytes.extend_from_slice(&small);
     }
 
@@ -72,7 +72,7 @@ impl Buffer {
         &self.bytes
     }
 
-    /// The memory that is set aside.
+    /// The reserved memory in bytes.
     pub(super) fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
@@ -81,31 +81,31 @@ impl Buffer {
         self.bytes.extend_from_slice(more);
     }
 
-    /// The frame. Its memory comes back when nobody holds any part of it.
+    /// Returns the frame. Its memory returns to the pool when its last part is dropped.
     pub(super) fn finish(&mut self) -> Bytes {
         let bytes = std::mem::take(&mut self.bytes);
-        if bytes.capacity() != CAPACITY {
+        if bytes.capacity() != BUFFER_CAPACITY {
             return bytes.into();
         }
-        Bytes::from_owner(Reused { bytes, spares: self.spares })
+        Bytes::from_owner(PooledMemory { bytes, pool: self.pool })
     }
 }
 
-/// Memory that goes back to the spares.
-struct Reused {
+/// Memory that returns to the pool when it is dropped.
+struct PooledMemory {
     bytes: Vec<u8>,
-    spares: &'static Spares,
+    pool: &'static BufferPool,
 }
 
-impl AsRef<[u8]> for Reused {
+impl AsRef<[u8]> for PooledMemory {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-impl Drop for Reused {
+impl Drop for PooledMemory {
     fn drop(&mut self) {
-        self.spares.give_back(std::mem::take(&mut self.bytes));
+        self.pool.put_back(std::mem::take(&mut self.bytes));
     }
 }
 
@@ -113,23 +113,23 @@ impl Drop for Reused {
 mod tests {
     use super::*;
 
-    /// Apart from those of the process, which other tests use at the same time.
-    static OWN: Spares = Spares(Mutex::new(Vec::new()));
+    /// A separate pool, because other tests use the pool of the process at the same time.
+    static TEST_POOL: BufferPool = BufferPool(Mutex::new(Vec::new()));
 
     fn frame(size: usize) -> Bytes {
-        let mut b = Buffer { bytes: Vec::new(), spares: &OWN };
+        let mut b = Buffer { bytes: Vec::new(), pool: &TEST_POOL };
         b.extend(&[7; 3]);
-        b.provide(size, 10);
+        b.reserve(size, 10);
         b.extend(&[7; 7]);
-        b.provide(size, size);
+        b.reserve(size, size);
         b.extend(&vec![7; size - 10]);
         assert!(b.bytes().iter().all(|byte| *byte == 7) && b.bytes().len() == size);
         b.finish()
     }
 
     #[test]
-    fn memory_of_large_frames_is_used_again_when_nobody_holds_a_part_of_it() {
-        let spares = || OWN.lock().len();
+    fn memory_of_large_frame_returns_to_pool_after_its_last_part_is_dropped() {
+        let spares = || TEST_POOL.lock().len();
         let first = frame(MAX_BATCH);
         let at = first.as_ptr();
         let part = first.slice(10..20);
@@ -138,17 +138,17 @@ mod tests {
         drop(part);
         assert_eq!(spares(), 1);
         assert_eq!(frame(MAX_BATCH).as_ptr(), at);
-        drop(frame(LEAST - 1));
-        assert_eq!(spares(), 1, "a smaller one has its own");
-        let many: Vec<Bytes> = (0..2 * SPARE).map(|_| frame(MAX_BATCH)).collect();
+        drop(frame(MIN_POOLED_FRAME - 1));
+        assert_eq!(spares(), 1, "a smaller frame has its own memory");
+        let many: Vec<Bytes> = (0..2 * MAX_SPARE_BUFFERS).map(|_| frame(MAX_BATCH)).collect();
         drop(many);
-        assert_eq!(spares(), SPARE);
+        assert_eq!(spares(), MAX_SPARE_BUFFERS);
     }
 
     #[test]
-    fn a_small_frame_has_memory_of_its_own_size() {
+    fn small_frame_has_memory_of_its_own_size() {
         let mut b = Buffer::default();
-        b.provide(100, 100);
+        b.reserve(100, 100);
         assert!(b.capacity() < 200);
         b.extend(&[1; 100]);
         assert_eq!(b.finish(), [1; 100][..]);

@@ -1,8 +1,8 @@
 //! The two halves of a connection.
 //!
-//! Both run in the task of the link, so the lock is never contended; it is there because the
-//! borrow checker cannot know. `tokio::io::split` does the same, but does not let the reader look
-//! at what TLS has decrypted without copying it.
+//! Both halves run in the task of the link, so the lock is never contended; it exists only because
+//! the borrow checker cannot know that. `tokio::io::split` does the same, but the reader would have
+//! to copy the decrypted bytes.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -12,17 +12,17 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio_rustls::TlsStream;
 
-use super::writer::BURST;
+use super::writer::MAX_BURST;
 use crate::transport::Socket;
 
-/// A connection that both halves of a link use.
+/// A connection that both halves of a link share.
 #[derive(Debug)]
 pub(super) struct Duplex(Mutex<TlsStream<Socket>>);
 
 impl Duplex {
     pub(super) fn new(mut stream: TlsStream<Socket>) -> Self {
-        // One burst is encrypted and written at once.
-        let limit = Some(2 * BURST);
+        // A whole burst is encrypted and written at once.
+        let limit = Some(2 * MAX_BURST);
         match &mut stream {
             TlsStream::Client(s) => s.get_mut().1.set_buffer_limit(limit),
             TlsStream::Server(s) => s.get_mut().1.set_buffer_limit(limit),
@@ -34,7 +34,8 @@ impl Duplex {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows what came next, at most one TLS record of it; all of it is taken. `None` at the end.
+    /// Passes the next bytes, at most one TLS record, to `take`, and consumes all of them. `None`
+    /// at the end of the stream.
     pub(super) fn poll_chunk<R>(
         &self,
         cx: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! Frames out of the pieces in which bytes arrive.
+//! Assembles frames from the chunks in which bytes arrive.
 
 use std::collections::VecDeque;
 
@@ -8,27 +8,29 @@ use rumormill_proto::wire::{self, DecodeError, Frame, TOTAL, Unit};
 use super::buffer::Buffer;
 
 /// Bytes of the length prefix.
-const PREFIX: usize = 4;
-/// What is set aside for a frame on its sender's word alone; beyond it, so many times as much as
-/// really came.
-const ON_TRUST: usize = 4 * 1024;
-const FACTOR: usize = 8;
+const LENGTH_PREFIX: usize = 4;
+/// Bytes reserved for a frame because of its length prefix alone. Beyond that, the reservation is
+/// limited to [`RESERVE_FACTOR`] times the bytes that have arrived, so that a prefix alone reserves
+/// little memory.
+const UNVERIFIED_RESERVE: usize = 4 * 1024;
+/// See [`UNVERIFIED_RESERVE`].
+const RESERVE_FACTOR: usize = 8;
 
-/// Puts frames together.
+/// Assembles frames.
 ///
-/// A frame that came in one piece is decoded where it lies, and a batch in it is copied, so that
-/// what is kept of it keeps no more than itself in memory. One that came in several is gathered in
-/// memory of its own size, which its batch then shares.
+/// A frame that arrived in one chunk is decoded in place, and its batch is copied, so that a
+/// retained batch keeps only its own bytes in memory. A frame that arrived in several chunks is
+/// gathered in memory of its own size, which its batch then shares.
 #[derive(Debug, Default)]
-pub(super) struct Frames {
+pub(super) struct FrameAssembler {
     partial: Buffer,
-    /// A frame that comes in pieces, and its length.
+    /// A frame that the remote sends in pieces, and its length.
     in_pieces: Option<(Buffer, usize)>,
     whole: VecDeque<(Frame, usize)>,
 }
 
-impl Frames {
-    /// The next whole frame, and its size with the length prefix.
+impl FrameAssembler {
+    /// The next complete frame, and its size with the length prefix.
     pub(super) fn next(&mut self) -> Option<(Frame, usize)> {
         let next = self.whole.pop_front();
         if next.is_none() && self.whole.capacity() > 16 {
@@ -37,65 +39,67 @@ impl Frames {
         next
     }
 
-    /// Takes in what came next. After an error, nothing more can be read from the link; the frames
-    /// before it are whole.
+    /// Processes the next bytes. After an error, nothing more can be read from the link; the frames
+    /// before it are complete.
     pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), DecodeError> {
         while !bytes.is_empty() {
             bytes = if self.partial.bytes().is_empty() {
-                self.fresh(bytes)?
+                self.start_frame(bytes)?
             } else {
-                self.more(bytes)?
+                self.continue_frame(bytes)?
             };
         }
         Ok(())
     }
 
-    /// At the beginning of a frame; says what is left.
-    fn fresh<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], DecodeError> {
-        if let Some(prefix) = bytes.first_chunk::<PREFIX>() {
+    /// Starts a frame; returns the bytes behind it.
+    fn start_frame<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], DecodeError> {
+        if let Some(prefix) = bytes.first_chunk::<LENGTH_PREFIX>() {
             let unit = wire::unit(*prefix)?;
-            let size = PREFIX + unit.len();
+            let size = LENGTH_PREFIX + unit.len();
             if let Some((whole, rest)) = bytes.split_at_checked(size) {
-                let body = whole.get(PREFIX..).unwrap_or_default();
+                let body = whole.get(LENGTH_PREFIX..).unwrap_or_default();
                 match unit {
                     Unit::Frame(_) => self.whole.push_back((wire::decode(body)?, size)),
-                    piece => self.piece(piece, body)?,
+                    piece => self.add_piece(piece, body)?,
                 }
                 return Ok(rest);
             }
-            self.partial.provide(size, on_trust(size, bytes.len()));
+            self.partial.reserve(size, reservation(size, bytes.len()));
         }
         self.partial.extend(bytes);
         Ok(&[])
     }
 
-    /// In the middle of a frame; says what is left.
-    fn more<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], DecodeError> {
-        let missing = PREFIX.saturating_sub(self.partial.bytes().len()).min(bytes.len());
+    /// Continues a frame; returns the bytes behind it.
+    fn continue_frame<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], DecodeError> {
+        let missing = LENGTH_PREFIX.saturating_sub(self.partial.bytes().len()).min(bytes.len());
         let (prefix, bytes) = bytes.split_at(missing);
         self.partial.extend(prefix);
-        let Some(prefix) = self.partial.bytes().first_chunk::<PREFIX>() else { return Ok(bytes) };
+        let Some(prefix) = self.partial.bytes().first_chunk::<LENGTH_PREFIX>() else {
+            return Ok(bytes);
+        };
         let unit = wire::unit(*prefix)?;
-        let size = PREFIX + unit.len();
+        let size = LENGTH_PREFIX + unit.len();
         let missing = size.saturating_sub(self.partial.bytes().len()).min(bytes.len());
         let (now, rest) = bytes.split_at(missing);
         let have = self.partial.bytes().len() + now.len();
         if have > self.partial.capacity() {
-            self.partial.provide(size, on_trust(size, have));
+            self.partial.reserve(size, reservation(size, have));
         }
         self.partial.extend(now);
         if have == size {
-            let body = self.partial.finish().slice(PREFIX..);
+            let body = self.partial.finish().slice(LENGTH_PREFIX..);
             match unit {
                 Unit::Frame(_) => self.whole.push_back((wire::decode_shared(&body)?, size)),
-                piece => self.piece(piece, &body)?,
+                piece => self.add_piece(piece, &body)?,
             }
         }
         Ok(rest)
     }
 
-    /// A piece of a frame.
-    fn piece(&mut self, unit: Unit, body: &[u8]) -> Result<(), DecodeError> {
+    /// Adds a piece of a frame.
+    fn add_piece(&mut self, unit: Unit, body: &[u8]) -> Result<(), DecodeError> {
         let malformed = |what: &str| Err(DecodeError::Malformed(what.to_owned()));
         let (mut buffer, total, part) = match (unit, self.in_pieces.take()) {
             (Unit::First(_), None) => {
@@ -113,11 +117,11 @@ impl Frames {
             return malformed("a piece that is empty, or goes beyond its frame");
         }
         if have > buffer.capacity() {
-            buffer.provide(total, on_trust(total, have));
+            buffer.reserve(total, reservation(total, have));
         }
         buffer.extend(part);
         if have == total {
-            self.whole.push_back((wire::decode_shared(&buffer.finish())?, PREFIX + total));
+            self.whole.push_back((wire::decode_shared(&buffer.finish())?, LENGTH_PREFIX + total));
         } else {
             self.in_pieces = Some((buffer, total));
         }
@@ -125,9 +129,9 @@ impl Frames {
     }
 }
 
-/// What to set aside for a frame of which so much has come.
-fn on_trust(size: usize, have: usize) -> usize {
-    size.min(ON_TRUST.max(have.saturating_mul(FACTOR)))
+/// The bytes to reserve for a frame of which `have` bytes have arrived.
+fn reservation(size: usize, have: usize) -> usize {
+    size.min(UNVERIFIED_RESERVE.max(have.saturating_mul(RESERVE_FACTOR)))
 }
 
 #[cfg(test)]
@@ -137,40 +141,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn however_the_bytes_come_the_frames_are_the_same() {
+    fn frames_are_the_same_for_every_chunk_size() {
         let mut bytes = Vec::new();
         for nonce in 0..20 {
             bytes.extend_from_slice(&wire::encode(&Ping { nonce }.into()).to_bytes());
             bytes.extend_from_slice(&wire::encode(&Frame::Unknown(999)).to_bytes());
         }
-        let mut all_at_once = Frames::default();
+        let mut all_at_once = FrameAssembler::default();
         all_at_once.feed(&bytes).unwrap();
         let expected: Vec<_> = std::iter::from_fn(|| all_at_once.next()).collect();
         assert_eq!(expected.len(), 40);
         assert_eq!(expected.iter().map(|(_, size)| size).sum::<usize>(), bytes.len());
         for piece in 1..bytes.len() {
-            let mut frames = Frames::default();
+            let mut frames = FrameAssembler::default();
             bytes.chunks(piece).for_each(|p| frames.feed(p).unwrap());
             let got: Vec<_> = std::iter::from_fn(|| frames.next()).collect();
-            assert_eq!(got, expected, "in pieces of {piece}");
+            assert_eq!(got, expected, "in chunks of {piece}");
             assert!(frames.partial.bytes().is_empty());
         }
     }
 
     #[test]
-    fn memory_follows_what_really_came() {
-        let mut frames = Frames::default();
+    fn reserved_memory_is_bounded_by_bytes_received() {
+        let mut frames = FrameAssembler::default();
         let prefix = u32::try_from(MAX_FRAME).unwrap().to_be_bytes();
         frames.feed(&prefix).unwrap();
-        assert!(frames.partial.capacity() <= ON_TRUST);
+        assert!(frames.partial.capacity() <= UNVERIFIED_RESERVE);
         for _ in 0..20 {
             frames.feed(&[0; 1000]).unwrap();
             assert!(
-                frames.partial.capacity() <= ON_TRUST.max(FACTOR * frames.partial.bytes().len())
+                frames.partial.capacity()
+                    <= UNVERIFIED_RESERVE.max(RESERVE_FACTOR * frames.partial.bytes().len())
             );
         }
         let too_long = (MAX_FRAME as u32 + 1).to_be_bytes();
-        assert!(matches!(Frames::default().feed(&too_long), Err(DecodeError::TooLong { .. })));
+        assert!(matches!(
+            FrameAssembler::default().feed(&too_long),
+            Err(DecodeError::TooLong { .. })
+        ));
     }
 
     #[test]
@@ -179,7 +187,7 @@ mod tests {
         let total = |n: u32, rest: &[u8]| [&n.to_be_bytes()[..], rest].concat();
         let first = unit(Unit::First(6), &total(9, &[1, 2]));
         let refused = |bytes: &[Vec<u8>]| {
-            let mut frames = Frames::default();
+            let mut frames = FrameAssembler::default();
             frames.feed(&bytes.concat()).unwrap_err().to_string()
         };
         assert!(refused(&[unit(Unit::Next(2), &[1, 2])]).contains("no frame"));
@@ -193,10 +201,10 @@ mod tests {
     }
 
     #[test]
-    fn what_came_before_nonsense_is_whole() {
+    fn frames_before_malformed_bytes_are_complete() {
         let mut bytes = wire::encode(&Ping { nonce: 1 }.into()).to_bytes().to_vec();
         bytes.extend_from_slice(&[0, 0, 0, 3, 1, 2, 3]);
-        let mut frames = Frames::default();
+        let mut frames = FrameAssembler::default();
         assert!(frames.feed(&bytes).is_err());
         assert!(matches!(frames.next(), Some((Frame::Ping(_), _))));
         assert!(frames.next().is_none());

@@ -1,8 +1,8 @@
-//! One link: what runs between Hello and the end of a connection.
+//! One link: everything between Hello and the end of a connection.
 //!
-//! A link is one task with two halves. The reader checks, decodes and verifies, so that the
-//! driver only ever sees frames whose signatures hold. The writer empties the link's queues. The
-//! first half to end decides how the link ends; the driver hears it once.
+//! A link is one task with two halves. The reader checks, decodes and verifies, so that the driver
+//! receives only frames with valid signatures. The writer empties the link's queues. The half that
+//! ends first decides how the link ends; the driver is told once.
 
 mod buffer;
 mod duplex;
@@ -20,108 +20,114 @@ use rumormill_proto::{CloseReason, Event, LinkDown, LinkId, LinkInfo};
 use tokio::time::timeout;
 use tokio_rustls::TlsStream;
 
-pub(crate) use queue::{LinkQueue, Pushed};
+pub(crate) use queue::{EnqueueOutcome, LinkQueue};
 
 use self::duplex::Duplex;
 use self::reader::{Reader, ReaderEnd};
 use self::writer::WriterEnd;
-use crate::net::{Arrival, Net};
+use crate::context::{DriverInput, NodeContext};
 use crate::transport::Socket;
 
-/// After a failed write: how long the reader may look for the remote's last word, which may lie in
-/// the receive buffer.
-const LAST_WORD: Duration = Duration::from_millis(250);
+/// After a failed write: how long the reader may still look for the remote's close reason, which
+/// may be in the receive buffer.
+const CLOSE_REASON_WAIT: Duration = Duration::from_millis(250);
 
 /// How a link ended.
-struct End {
+struct LinkEnd {
     why: LinkDown,
-    /// What was wrong with the remote's last frame, if that ended it.
+    /// The error in the remote's last frame, if that ended the link.
     refusal: Option<String>,
-    /// Whether the transport closed it, rather than the core: then nobody has told of it yet.
-    untold: bool,
+    /// Whether the transport closed the link rather than the core: then no event reports it yet.
+    needs_event: bool,
 }
 
-impl End {
-    const fn of(why: LinkDown) -> Self {
-        End { why, refusal: None, untold: false }
+impl LinkEnd {
+    const fn new(why: LinkDown) -> Self {
+        LinkEnd { why, refusal: None, needs_event: false }
     }
 
     const fn by_transport(reason: CloseReason, refusal: Option<String>) -> Self {
-        End { why: LinkDown::Local(reason), refusal, untold: true }
+        LinkEnd { why: LinkDown::Local(reason), refusal, needs_event: true }
     }
 }
 
-/// Runs a link until it ends, and tells the driver of its beginning and its end.
-pub(crate) async fn run(net: &Arc<Net>, stream: TlsStream<Socket>, info: LinkInfo) {
-    let link = net.next_link();
+/// Runs a link until it ends, and reports its beginning and its end to the driver.
+pub(crate) async fn run(context: &Arc<NodeContext>, stream: TlsStream<Socket>, info: LinkInfo) {
+    let link = context.next_link();
     let peer = info.remote;
-    let queue = Arc::new(LinkQueue::new(&net.tuning));
-    net.tally.links_opened.one();
-    net.tell(Arrival::Up { link, info: Box::new(info), queue: queue.clone() }).await;
-    let flush = net.tuning.close_flush;
-    let given_up = async { End::of(LinkDown::Local(queue.closed_for(flush).await)) };
-    let end = net.wall.govern(peer, converse(net, link, stream, &queue), given_up).await;
+    let queue = Arc::new(LinkQueue::new(&context.tuning));
+    context.counters.links_opened.increment();
+    context
+        .send_input(DriverInput::LinkUp { link, info: Box::new(info), queue: queue.clone() })
+        .await;
+    let flush = context.tuning.close_flush;
+    let closed_by_core = async { LinkEnd::new(LinkDown::Local(queue.closed_since(flush).await)) };
+    let end = context
+        .partition
+        .run(peer, run_halves(context, link, stream, &queue), closed_by_core)
+        .await;
     queue.end();
     match end.why {
-        LinkDown::Closed(_) => &net.tally.links_closed_remote,
-        LinkDown::Lost => &net.tally.links_lost,
-        LinkDown::Local(_) => &net.tally.links_closed_local,
+        LinkDown::Closed(_) => &context.counters.links_closed_remote,
+        LinkDown::Lost => &context.counters.links_lost,
+        LinkDown::Local(_) => &context.counters.links_closed_local,
     }
-    .one();
+    .increment();
     if end.why == LinkDown::Local(CloseReason::TooSlow) {
-        net.tally.links_too_slow.one();
+        context.counters.links_too_slow.increment();
     }
     if let Some(why) = end.refusal {
-        net.tell(Arrival::Tell(Event::FrameRefused { peer, why })).await;
+        context.send_input(DriverInput::Event(Event::FrameRefused { peer, why })).await;
     }
     if let LinkDown::Local(reason) = end.why
-        && end.untold
+        && end.needs_event
     {
-        net.tell(Arrival::Tell(Event::LinkClosed { peer, reason })).await;
+        context.send_input(DriverInput::Event(Event::LinkClosed { peer, reason })).await;
     }
-    net.tell(Arrival::Down { link, why: end.why }).await;
+    context.send_input(DriverInput::LinkDown { link, why: end.why }).await;
 }
 
-async fn converse(
-    net: &Arc<Net>,
+async fn run_halves(
+    context: &Arc<NodeContext>,
     link: LinkId,
     stream: TlsStream<Socket>,
     queue: &Arc<LinkQueue>,
-) -> End {
+) -> LinkEnd {
     let stream = Duplex::new(stream);
-    let reader = Reader { net, link, queue, stream: &stream };
+    let reader = Reader { context, link, queue, stream: &stream };
     let mut reader = std::pin::pin!(reader.run());
-    let mut writer = std::pin::pin!(writer::run(net, queue, &stream));
-    let flush = net.tuning.close_flush;
+    let mut writer = std::pin::pin!(writer::run(context, queue, &stream));
+    let flush = context.tuning.close_flush;
     let end = tokio::select! {
         end = &mut reader => match end {
-            ReaderEnd::Closed(reason) => End::of(LinkDown::Closed(reason)),
-            ReaderEnd::Lost => End::of(LinkDown::Lost),
+            ReaderEnd::Closed(reason) => LinkEnd::new(LinkDown::Closed(reason)),
+            ReaderEnd::Lost => LinkEnd::new(LinkDown::Lost),
             ReaderEnd::Refused(why) if queue.closing().is_none() => {
                 queue.close(CloseReason::ProtocolViolation);
                 let _ = timeout(flush, &mut writer).await;
-                return End::by_transport(CloseReason::ProtocolViolation, Some(why));
+                return LinkEnd::by_transport(CloseReason::ProtocolViolation, Some(why));
             }
-            ReaderEnd::Refused(_) => End::of(LinkDown::Lost),
+            ReaderEnd::Refused(_) => LinkEnd::new(LinkDown::Lost),
         },
         end = &mut writer => match end {
-            // Until the remote has closed as well, or has had its time: if this end closed with
-            // something unread, the kernel would reset the connection, and our last word with it.
+            // Waits until the remote has closed as well, or its time is over. If this end closed
+            // with unread bytes, the kernel would reset the connection, and the close reason would
+            // be lost.
             WriterEnd::Closed(reason) => {
                 let _ = timeout(flush, &mut reader).await;
-                End::of(LinkDown::Local(reason))
+                LinkEnd::new(LinkDown::Local(reason))
             }
-            WriterEnd::Stalled => End::by_transport(CloseReason::TooSlow, None),
-            WriterEnd::Lost => match timeout(LAST_WORD, &mut reader).await {
-                Ok(ReaderEnd::Closed(reason)) => End::of(LinkDown::Closed(reason)),
-                _ => End::of(LinkDown::Lost),
+            WriterEnd::Stalled => LinkEnd::by_transport(CloseReason::TooSlow, None),
+            WriterEnd::Lost => match timeout(CLOSE_REASON_WAIT, &mut reader).await {
+                Ok(ReaderEnd::Closed(reason)) => LinkEnd::new(LinkDown::Closed(reason)),
+                _ => LinkEnd::new(LinkDown::Lost),
             },
         },
-        reason = queue.closed_for(flush) => End::of(LinkDown::Local(reason)),
+        reason = queue.closed_since(flush) => LinkEnd::new(LinkDown::Local(reason)),
     };
-    // Whatever came first on the wire: once the core closed the link, it is this node's end.
+    // A link that the core has closed ends by this node's reason, whatever arrived first.
     match queue.closing() {
-        Some(reason) => End::of(LinkDown::Local(reason)),
+        Some(reason) => LinkEnd::new(LinkDown::Local(reason)),
         None => end,
     }
 }
@@ -133,7 +139,7 @@ mod tests {
 
     use crate::tests::identity;
 
-    /// A frame of some 11 KiB.
+    /// A frame of about 11 KiB.
     pub(super) fn bulky() -> Frame {
         let address = Address("192.0.2.1:7000".parse().unwrap());
         let neighbours = vec![(identity(1).id(), address); 256];

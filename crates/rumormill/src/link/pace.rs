@@ -1,99 +1,101 @@
-//! How many bytes of a link may be under way.
+//! The send window of a link: how many bytes may be in flight.
 //!
-//! What is written to a socket cannot be overtaken any more: it stands in the buffers of the kernel, of the
-//! path and of the receiver, and on a slow line a probe waits behind it for seconds. So a link has a
-//! window. The writer notes positions in its stream; the remote tells when it has read up to one. The time
-//! between says how long whatever is written now will take. The window is held where what is under way
-//! takes [`TARGET`] longer than it does on the idle path, as LEDBAT does (RFC 6817), and never below
-//! [`LEAST`]. Probes do not wait for the window.
+//! Bytes that are written to a socket cannot be overtaken any more: they wait in the buffers of the
+//! kernel, of the path and of the receiver, and on a slow line a probe waits behind them for
+//! seconds. Therefore a link has a window. The writer sends positions in its stream; the remote
+//! reports when it has read up to a position. The time between the two says how long bytes written
+//! now will take. The window is held where the bytes in flight take [`TARGET_DELAY`] longer than on
+//! the idle path, as in LEDBAT (RFC 6817), and never falls below [`MIN_WINDOW`]. Probes do not wait
+//! for the window.
 //!
-//! A node whose own processor keeps it waiting sees long delays on all links, however fast they are. So the
-//! target grows with the lateness of its timers.
+//! A node whose own processor is overloaded sees long delays on all links, however fast they are.
+//! Therefore the target grows with the lateness of the node's timers.
 //!
-//! A position costs an answer, so a link that carries little has few of them: the first one after the remote
-//! has answered all is noted when half of the window is in use.
+//! A position costs an answer, so a link with little traffic sends few of them: after the remote
+//! has answered all positions, the next one is sent when half of the window is in use.
 //!
-//! A window at its least that still sees long delays is not their cause: another link is, or the
-//! processor of one of the two. Then the delay is taken for the path's own, and the window grows again.
+//! If the window is at its minimum and the delays are still long, then this link does not cause
+//! them: another link does, or the processor of one of the two nodes. The delay is then taken as
+//! the delay of the idle path, and the window grows again.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How much longer than on the idle path what is under way may take.
-const TARGET: Duration = Duration::from_millis(100);
-/// The longest that the lateness of this node makes of it.
-const LONGEST_TARGET: Duration = Duration::from_millis(600);
-/// So many times the lateness of this node is added.
+/// How much longer the bytes in flight may take than on the idle path.
+const TARGET_DELAY: Duration = Duration::from_millis(100);
+/// The upper bound of the target, including the lateness of this node.
+const MAX_TARGET_DELAY: Duration = Duration::from_millis(600);
+/// The target grows by this multiple of the lateness of this node.
 const LATENESS_FACTOR: u32 = 4;
-/// The window of a new link, in bytes. It grows fourfold every round trip while nothing queues up.
-const INITIAL: u64 = 4 * 1024;
-/// A window grows up to here although nothing waits for it, so that a link that carries little needs few
-/// positions.
-const UNUSED: u64 = 16 * 1024;
-/// The least window: with the headers of its packets, a sixteenth of a second on a line of 128 kbit/s.
-pub(super) const LEAST: u64 = 1024;
-/// The largest window: more than the buffers of the kernels take.
-const MOST: u64 = 16 * 1024 * 1024;
-/// The largest window after a pause: what was measured before may not hold any more.
-const AFTER_PAUSE: u64 = 64 * 1024;
-/// A pause: nothing was written, and no answer owed, for so long.
-const PAUSE: Duration = Duration::from_secs(1);
-/// Positions noted in one window, while the remote owes an answer.
-const POSITIONS: u64 = 4;
-/// While the remote owes no answer, the next position is noted after so many bytes if the last one is
-/// [`NOTED_EVERY`] old, and otherwise after half of the window: on a fast link an answer costs more than the
-/// bytes between two positions.
-const UNNOTED: u64 = 32 * 1024;
-/// See [`UNNOTED`].
-const NOTED_EVERY: Duration = Duration::from_millis(20);
+/// The window of a new link, in bytes. It grows fourfold every round trip while no queue builds up.
+const INITIAL_WINDOW: u64 = 4 * 1024;
+/// A window grows up to this size even if no frame waits for it, so that a link with little traffic
+/// needs few positions.
+const MAX_UNUSED_WINDOW: u64 = 16 * 1024;
+/// The minimum window: with packet headers, a sixteenth of a second on a line of 128 kbit/s.
+pub(super) const MIN_WINDOW: u64 = 1024;
+/// The maximum window: more than the buffers of the kernels hold.
+const MAX_WINDOW: u64 = 16 * 1024 * 1024;
+/// The largest window after a pause: earlier measurements may not hold any more.
+const MAX_WINDOW_AFTER_PAUSE: u64 = 64 * 1024;
+/// A pause: for this long, nothing was written and no answer was owed.
+const IDLE_PAUSE: Duration = Duration::from_secs(1);
+/// Positions sent in one window, while the remote owes an answer.
+const POSITIONS_PER_WINDOW: u64 = 4;
+/// While the remote owes no answer, the next position is sent after this many bytes if the last one
+/// is [`POSITION_INTERVAL`] old, and otherwise after half of the window: on a fast link an answer
+/// costs more than the bytes between two positions.
+const MAX_UNMARKED_BYTES: u64 = 32 * 1024;
+/// See [`MAX_UNMARKED_BYTES`].
+const POSITION_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A position that the remote has not reported yet.
+/// A position that the remote has not reported as read yet.
 #[derive(Debug)]
-struct Noted {
+struct SentPosition {
     at: u64,
     sent: Instant,
-    /// Bytes under way when it was sent.
-    flight: u64,
+    /// Bytes in flight when it was sent.
+    in_flight: u64,
 }
 
-/// The window of one link, and what is under way.
+/// The window of one link, and the bytes in flight.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct SendWindow {
     window: u64,
-    /// Bytes written in all.
+    /// Bytes written since the link opened.
     written: u64,
-    /// Bytes that the remote has read, as it last said.
+    /// Bytes that the remote has read, by its last report.
     read: u64,
-    noted: VecDeque<Noted>,
-    /// The last position noted, and when.
-    last_noted: u64,
-    noted_at: Instant,
-    /// When something was last written or read.
+    positions: VecDeque<SentPosition>,
+    /// The last position sent, and when.
+    last_position: u64,
+    position_at: Instant,
+    /// When bytes were last written or reported as read.
     active: Instant,
     /// When the remote last answered, or began to owe an answer.
     reading: Instant,
-    /// How long the idle path takes.
+    /// The delay of the idle path.
     base: Option<Duration>,
-    /// The round ends when the remote has read up to here.
+    /// The current round ends when the remote has read up to this position.
     round_end: u64,
-    /// Of those positions of the round before which the window was used: the shortest delay, and what was
-    /// under way then.
+    /// The shortest delay among the positions of the last round that used at least half of the
+    /// window, and the bytes in flight for it.
     round: Option<(Duration, u64)>,
-    /// Something waited for the window in this round.
+    /// A frame waited for the window in this round.
     limited: bool,
 }
 
-impl Pace {
+impl SendWindow {
     pub(super) fn new(now: Instant) -> Self {
-        Pace {
-            window: INITIAL,
+        SendWindow {
+            window: INITIAL_WINDOW,
             written: 0,
             read: 0,
-            noted: VecDeque::new(),
-            last_noted: 0,
-            noted_at: now,
+            positions: VecDeque::new(),
+            last_position: 0,
+            position_at: now,
             active: now,
             reading: now,
             base: None,
@@ -103,8 +105,8 @@ impl Pace {
         }
     }
 
-    /// Bytes under way.
-    const fn flight(&self) -> u64 {
+    /// Bytes in flight.
+    const fn in_flight(&self) -> u64 {
         self.written - self.read
     }
 
@@ -114,81 +116,88 @@ impl Pace {
     }
 
     /// Bytes that may be written now.
-    pub(super) fn room(&mut self, now: Instant) -> usize {
-        if self.noted.is_empty() && now.saturating_duration_since(self.active) >= PAUSE {
-            self.window = self.window.min(AFTER_PAUSE);
-            // The window held what takes less than a pause: nothing of it is under way any more.
-            (self.read, self.last_noted) = (self.written, self.written);
+    pub(super) fn available(&mut self, now: Instant) -> usize {
+        if self.positions.is_empty() && now.saturating_duration_since(self.active) >= IDLE_PAUSE {
+            self.window = self.window.min(MAX_WINDOW_AFTER_PAUSE);
+            // The bytes in the window took less than a pause: none of them is in flight any more.
+            (self.read, self.last_position) = (self.written, self.written);
         }
-        // What is written first measures the idle path, so it is little.
-        let window = if self.base.is_none() { LEAST } else { self.window };
-        usize::try_from(window.saturating_sub(self.flight())).unwrap_or(usize::MAX)
+        // The first bytes measure the idle path, so they are few.
+        let window = if self.base.is_none() { MIN_WINDOW } else { self.window };
+        usize::try_from(window.saturating_sub(self.in_flight())).unwrap_or(usize::MAX)
     }
 
-    /// So much was written.
-    pub(super) fn wrote(&mut self, bytes: usize, now: Instant) {
+    /// Records that `bytes` were written.
+    pub(super) fn record_written(&mut self, bytes: usize, now: Instant) {
         self.written += bytes as u64;
         self.active = now;
     }
 
-    /// The position to send now, if one is due. Afterwards the remote owes an answer, or nothing waits for the
-    /// window; `waits` says whether something does.
+    /// The position to send now, if one is due. Afterwards either the remote owes an answer, or no
+    /// frame waits for the window; `waits` says whether a frame does.
     pub(super) fn position_due(&mut self, now: Instant, waits: bool) -> Option<u64> {
-        let answered = self.noted.is_empty();
-        let is_late = now.saturating_duration_since(self.noted_at) >= NOTED_EVERY;
+        let answered = self.positions.is_empty();
+        let is_late = now.saturating_duration_since(self.position_at) >= POSITION_INTERVAL;
         let spacing = match (answered, self.base) {
             (true, None) => 1,
             (true, Some(_)) if waits => 1,
-            (true, Some(_)) if is_late => (self.window / 2).min(UNNOTED),
+            (true, Some(_)) if is_late => (self.window / 2).min(MAX_UNMARKED_BYTES),
             (true, Some(_)) => self.window / 2,
-            (false, _) => self.window / POSITIONS,
+            (false, _) => self.window / POSITIONS_PER_WINDOW,
         };
-        let unnoted = self.written - self.last_noted;
-        if unnoted < spacing {
+        let unmarked = self.written - self.last_position;
+        if unmarked < spacing {
             return None;
         }
         if answered {
             self.reading = now;
         }
-        (self.last_noted, self.noted_at) = (self.written, now);
-        self.noted.push_back(Noted { at: self.written, sent: now, flight: self.flight() });
+        (self.last_position, self.position_at) = (self.written, now);
+        self.positions.push_back(SentPosition {
+            at: self.written,
+            sent: now,
+            in_flight: self.in_flight(),
+        });
         Some(self.written)
     }
 
-    /// Something waits for the window.
-    pub(super) fn has_waited(&mut self) {
+    /// Records that a frame waits for the window.
+    pub(super) fn record_wait(&mut self) {
         self.limited = true;
     }
 
-    /// The remote has read up to here. A position that was not noted is ignored. `lateness` is how late this
-    /// node's timers are at the moment.
-    pub(super) fn was_read(&mut self, position: u64, now: Instant, lateness: Duration) {
-        let Ok(index) = self.noted.binary_search_by_key(&position, |n| n.at) else { return };
-        let Some(noted) = self.noted.drain(..=index).next_back() else { return };
+    /// Records that the remote has read up to `position`. A position that was not sent is ignored.
+    /// `lateness` is the current lateness of this node's timers.
+    pub(super) fn record_read(&mut self, position: u64, now: Instant, lateness: Duration) {
+        let Ok(index) = self.positions.binary_search_by_key(&position, |n| n.at) else { return };
+        let Some(sent) = self.positions.drain(..=index).next_back() else { return };
         self.read = position;
         (self.active, self.reading) = (now, now);
-        let delay = now.saturating_duration_since(noted.sent);
+        let delay = now.saturating_duration_since(sent.sent);
         self.base = Some(self.base.map_or(delay, |base| base.min(delay)));
-        if noted.flight >= self.window / 2 && self.round.is_none_or(|(least, _)| delay < least) {
-            self.round = Some((delay, noted.flight));
+        if sent.in_flight >= self.window / 2 && self.round.is_none_or(|(least, _)| delay < least) {
+            self.round = Some((delay, sent.in_flight));
         }
         if position >= self.round_end {
-            self.end_round((TARGET + lateness * LATENESS_FACTOR).min(LONGEST_TARGET));
+            self.end_round((TARGET_DELAY + lateness * LATENESS_FACTOR).min(MAX_TARGET_DELAY));
         }
     }
 
     fn end_round(&mut self, target: Duration) {
-        if let (Some((delay, flight)), Some(base)) = (self.round, self.base) {
+        if let (Some((delay, in_flight)), Some(base)) = (self.round, self.base) {
             let queueing = delay.saturating_sub(base);
             if queueing > target {
-                if self.window == LEAST {
+                // The window cannot shrink further, so this link does not cause the delay.
+                if self.window == MIN_WINDOW {
                     self.base = Some(delay);
                 }
-                let wanted = flight as f64 * (base + target).as_secs_f64() / delay.as_secs_f64();
-                self.window = (wanted as u64).clamp(self.window / 4, self.window).max(LEAST);
+                // Shrinks to the bytes that would have met the target, at most by a factor of four.
+                let wanted = in_flight as f64 * (base + target).as_secs_f64() / delay.as_secs_f64();
+                self.window = (wanted as u64).clamp(self.window / 4, self.window).max(MIN_WINDOW);
             } else if queueing <= target / 2 {
+                // Grows faster while almost nothing is queued on the path.
                 let factor = if queueing <= target / 4 { 4 } else { 2 };
-                let most = if self.limited { MOST } else { UNUSED };
+                let most = if self.limited { MAX_WINDOW } else { MAX_UNUSED_WINDOW };
                 self.window = (self.window * factor).min(most).max(self.window);
             }
         }
@@ -202,15 +211,20 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// A line that carries so many bytes a second and takes so long besides.
+    /// A line with a rate in bytes per second and a propagation delay.
     struct Line {
         rate: f64,
         delay: Duration,
     }
 
-    /// Writes as much as the window lets it for so long; gives the bytes read and the longest delay of a
-    /// position in the second half.
-    fn saturate(pace: &mut Pace, start: Instant, line: &Line, time: Duration) -> (u64, Duration) {
+    /// Writes as much as the window allows for `time`; returns the bytes read and the longest delay
+    /// of a position in the second half of that time.
+    fn saturate(
+        pace: &mut SendWindow,
+        start: Instant,
+        line: &Line,
+        time: Duration,
+    ) -> (u64, Duration) {
         let step = Duration::from_micros(500);
         let (mut now, mut free_at) = (start, start);
         let mut arriving: VecDeque<(Instant, u64)> = VecDeque::new();
@@ -218,20 +232,20 @@ mod tests {
         while now < start + time || !arriving.is_empty() {
             while arriving.front().is_some_and(|(at, _)| *at <= now) {
                 let (_, position) = arriving.pop_front().unwrap();
-                let sent = pace.noted.iter().find(|n| n.at == position).unwrap().sent;
+                let sent = pace.positions.iter().find(|n| n.at == position).unwrap().sent;
                 if now > start + time / 2 {
                     longest = longest.max(now - sent);
                 }
-                pace.was_read(position, now, Duration::ZERO);
+                pace.record_read(position, now, Duration::ZERO);
             }
-            let room = pace.room(now).min(64 * 1024);
+            let room = pace.available(now).min(64 * 1024);
             let waits = now < start + time && room == 0;
             if waits {
-                pace.has_waited();
+                pace.record_wait();
             } else if now < start + time {
                 let takes = Duration::from_secs_f64(room as f64 / line.rate);
                 free_at = free_at.max(now) + takes;
-                pace.wrote(room, now);
+                pace.record_written(room, now);
             }
             if let Some(position) = pace.position_due(now, waits) {
                 arriving.push_back((free_at.max(now) + line.delay, position));
@@ -245,9 +259,9 @@ mod tests {
     const MILLIS: fn(u64) -> Duration = Duration::from_millis;
 
     #[test]
-    fn slow_line_is_used_and_never_filled() {
+    fn slow_line_is_used_without_filling_its_buffers() {
         let now = Instant::now();
-        let mut pace = Pace::new(now);
+        let mut pace = SendWindow::new(now);
         let line = Line { rate: 16_000.0, delay: MILLIS(5) };
         let (bytes, longest) = saturate(&mut pace, now, &line, SECONDS(20));
         assert!(bytes > 250_000, "{bytes} bytes in 20 s");
@@ -257,7 +271,7 @@ mod tests {
     #[test]
     fn fast_line_fills_within_few_round_trips() {
         let now = Instant::now();
-        let mut pace = Pace::new(now);
+        let mut pace = SendWindow::new(now);
         let line = Line { rate: 100_000_000.0, delay: MILLIS(20) };
         saturate(&mut pace, now, &line, MILLIS(500));
         assert!(pace.window >= 2_000_000, "{} bytes after half a second", pace.window);
@@ -267,9 +281,9 @@ mod tests {
     }
 
     #[test]
-    fn line_that_becomes_slow_is_noticed_within_its_own_backlog() {
+    fn line_that_becomes_slow_is_noticed_before_a_long_queue_builds_up() {
         let now = Instant::now();
-        let mut pace = Pace::new(now);
+        let mut pace = SendWindow::new(now);
         let fast = Line { rate: 2_000_000.0, delay: MILLIS(5) };
         saturate(&mut pace, now, &fast, SECONDS(5));
         let window = pace.window;
@@ -279,11 +293,11 @@ mod tests {
         assert!(longest < MILLIS(400), "{longest:?}");
     }
 
-    /// A processor that is busy answers late however little is under way.
+    /// An overloaded processor answers late however few bytes are in flight.
     #[test]
-    fn late_answers_that_the_window_does_not_cause_do_not_close_it() {
+    fn late_answers_not_caused_by_the_window_do_not_close_it() {
         let now = Instant::now();
-        let mut pace = Pace::new(now);
+        let mut pace = SendWindow::new(now);
         let idle = Line { rate: 50_000_000.0, delay: MILLIS(1) };
         saturate(&mut pace, now, &idle, SECONDS(2));
         let busy = Line { rate: 50_000_000.0, delay: MILLIS(300) };
@@ -292,100 +306,100 @@ mod tests {
     }
 
     #[test]
-    fn late_node_does_not_take_its_own_lateness_for_a_queue() {
+    fn lateness_of_own_timers_is_not_taken_for_a_queue() {
         let now = Instant::now();
-        let (mut on_time, mut late) = (Pace::new(now), Pace::new(now));
+        let (mut on_time, mut late) = (SendWindow::new(now), SendWindow::new(now));
         for (pace, lateness) in [(&mut on_time, Duration::ZERO), (&mut late, MILLIS(50))] {
             pace.base = Some(MILLIS(1));
             pace.window = 1 << 20;
-            pace.wrote(1 << 20, now);
+            pace.record_written(1 << 20, now);
             let position = pace.position_due(now, false).unwrap();
-            pace.was_read(position, now + MILLIS(200), lateness);
+            pace.record_read(position, now + MILLIS(200), lateness);
         }
         assert!(on_time.window < 1 << 20, "{}", on_time.window);
         assert_eq!(late.window, 1 << 20);
     }
 
     #[test]
-    fn position_is_noted_for_the_first_bytes_and_for_half_a_window() {
+    fn position_is_sent_for_first_bytes_and_for_half_a_window() {
         let now = Instant::now();
-        let mut pace = Pace::new(now);
+        let mut pace = SendWindow::new(now);
         let mut write = |bytes: u64| {
-            pace.wrote(bytes as usize, now);
+            pace.record_written(bytes as usize, now);
             pace.position_due(now, false)
         };
-        assert_eq!(write(100), Some(100), "the first one measures the idle path");
-        assert_eq!(write(100), None, "an answer is owed already");
-        pace.was_read(100, now + MILLIS(1), Duration::ZERO);
-        assert_eq!(pace.position_due(now, false), None, "100 bytes are under way");
-        pace.wrote(INITIAL as usize, now);
-        assert_eq!(pace.room(now), 0);
-        assert_eq!(pace.position_due(now, false), Some(200 + INITIAL));
-        pace.was_read(7, now, Duration::ZERO);
-        assert_eq!(pace.room(now), 0, "that position was not noted");
-        pace.was_read(200 + INITIAL, now, Duration::ZERO);
-        assert!(pace.room(now) >= INITIAL as usize);
+        assert_eq!(write(100), Some(100), "the first position measures the idle path");
+        assert_eq!(write(100), None, "the remote owes an answer already");
+        pace.record_read(100, now + MILLIS(1), Duration::ZERO);
+        assert_eq!(pace.position_due(now, false), None, "100 bytes are in flight");
+        pace.record_written(INITIAL_WINDOW as usize, now);
+        assert_eq!(pace.available(now), 0);
+        assert_eq!(pace.position_due(now, false), Some(200 + INITIAL_WINDOW));
+        pace.record_read(7, now, Duration::ZERO);
+        assert_eq!(pace.available(now), 0, "this position was not sent");
+        pace.record_read(200 + INITIAL_WINDOW, now, Duration::ZERO);
+        assert!(pace.available(now) >= INITIAL_WINDOW as usize);
     }
 
     #[test]
-    fn link_that_carries_little_notes_few_positions_and_always_has_room() {
-        let (mut now, mut pace) = (Instant::now(), Pace::new(Instant::now()));
+    fn link_with_little_traffic_sends_few_positions_and_window_stays_open() {
+        let (mut now, mut pace) = (Instant::now(), SendWindow::new(Instant::now()));
         let mut positions = 0;
         for _ in 0..1000 {
-            assert!(pace.room(now) >= 1024);
-            pace.wrote(1024, now);
+            assert!(pace.available(now) >= 1024);
+            pace.record_written(1024, now);
             now += MILLIS(10);
             if let Some(position) = pace.position_due(now, false) {
                 positions += 1;
-                pace.was_read(position, now + MILLIS(5), Duration::ZERO);
+                pace.record_read(position, now + MILLIS(5), Duration::ZERO);
             }
             now += MILLIS(40);
         }
         assert!(positions < 140, "{positions} positions for 1000 KiB");
-        assert_eq!(pace.window, UNUSED);
+        assert_eq!(pace.window, MAX_UNUSED_WINDOW);
     }
 
     #[test]
-    fn pause_leaves_room_and_little_of_the_window() {
+    fn window_after_a_pause_is_open_but_limited() {
         let now = Instant::now();
-        let mut pace = Pace::new(now);
+        let mut pace = SendWindow::new(now);
         let line = Line { rate: 100_000_000.0, delay: MILLIS(20) };
         saturate(&mut pace, now, &line, SECONDS(2));
-        assert!(pace.window > AFTER_PAUSE);
-        assert_eq!(pace.room(now + SECONDS(60)) as u64, AFTER_PAUSE);
+        assert!(pace.window > MAX_WINDOW_AFTER_PAUSE);
+        assert_eq!(pace.available(now + SECONDS(60)) as u64, MAX_WINDOW_AFTER_PAUSE);
     }
 
     #[test]
-    fn fast_link_notes_few_positions_and_whatever_waits_notes_one() {
+    fn fast_link_sends_few_positions_and_one_as_soon_as_a_frame_waits() {
         let mut now = Instant::now();
-        let mut pace = Pace::new(now);
+        let mut pace = SendWindow::new(now);
         let line = Line { rate: 100_000_000.0, delay: MILLIS(20) };
         saturate(&mut pace, now, &line, SECONDS(2));
         now += SECONDS(4);
-        pace.was_read(pace.last_noted, now, Duration::ZERO);
-        (pace.read, pace.last_noted, pace.noted_at) = (pace.written, pace.written, now);
+        pace.record_read(pace.last_position, now, Duration::ZERO);
+        (pace.read, pace.last_position, pace.position_at) = (pace.written, pace.written, now);
         let window = pace.window;
-        assert!(window > 8 * UNNOTED, "{window}");
-        pace.wrote(2 * UNNOTED as usize, now);
-        assert_eq!(pace.position_due(now, false), None, "the last one is fresh");
-        assert_eq!(pace.position_due(now + NOTED_EVERY, false), Some(pace.written));
-        pace.was_read(pace.written, now, Duration::ZERO);
-        pace.wrote(1, now);
+        assert!(window > 8 * MAX_UNMARKED_BYTES, "{window}");
+        pace.record_written(2 * MAX_UNMARKED_BYTES as usize, now);
+        assert_eq!(pace.position_due(now, false), None, "the last position is recent");
+        assert_eq!(pace.position_due(now + POSITION_INTERVAL, false), Some(pace.written));
+        pace.record_read(pace.written, now, Duration::ZERO);
+        pace.record_written(1, now);
         assert_eq!(pace.position_due(now, false), None);
         assert_eq!(pace.position_due(now, true), Some(pace.written));
     }
 
     #[test]
-    fn remote_is_given_its_time_from_when_it_owes_an_answer() {
+    fn stall_timeout_of_remote_starts_when_it_owes_an_answer() {
         let mut now = Instant::now();
-        let mut pace = Pace::new(now);
-        pace.wrote(100, now);
+        let mut pace = SendWindow::new(now);
+        pace.record_written(100, now);
         let first = pace.position_due(now, false).unwrap();
-        pace.was_read(first, now, Duration::ZERO);
-        pace.wrote(100, now);
+        pace.record_read(first, now, Duration::ZERO);
+        pace.record_written(100, now);
         assert_eq!(pace.position_due(now, false), None);
         now += SECONDS(60);
-        pace.wrote(INITIAL as usize, now);
+        pace.record_written(INITIAL_WINDOW as usize, now);
         assert!(pace.position_due(now, false).is_some());
         assert_eq!(pace.last_read(), now);
     }

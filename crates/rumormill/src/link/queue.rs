@@ -1,4 +1,4 @@
-//! What waits to be written on one link, by class. Nobody ever waits to put something in.
+//! The frames that wait to be written on one link, by class. Adding a frame never waits.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,35 +9,35 @@ use rumormill_proto::{Class, CloseReason};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::in_pieces::InPieces;
-use super::pace::Pace;
+use super::in_pieces::SplitFrame;
+use super::pace::SendWindow;
 use crate::tuning::Tuning;
 
-/// What a queued frame costs beside its bytes.
-const OVERHEAD: usize = 64;
-/// While payloads and history both wait, one frame in so many is history.
+/// Memory that a queued frame costs beside its bytes.
+const FRAME_OVERHEAD: usize = 64;
+/// While payloads and history both wait, one frame in this many is history.
 const HISTORY_SHARE: u32 = 5;
 
-/// A frame up to this size is not written in pieces, and goes between the pieces of others.
-const SMALL: usize = 1024;
-/// A window with less room than this is as good as closed.
-const LEAST_ROOM: usize = 256;
+/// A frame up to this size is not split, and goes between the pieces of a larger frame.
+const MAX_UNSPLIT_FRAME: usize = 1024;
+/// With fewer free bytes than this, the window counts as closed.
+const MIN_WINDOW_SPACE: usize = 256;
 
 #[derive(Debug, Default)]
-struct Lane {
+struct ClassQueue {
     frames: VecDeque<Encoded>,
     bytes: usize,
 }
 
-impl Lane {
+impl ClassQueue {
     fn push(&mut self, frame: Encoded) {
-        self.bytes += frame.len() + OVERHEAD;
+        self.bytes += frame.len() + FRAME_OVERHEAD;
         self.frames.push_back(frame);
     }
 
     fn pop(&mut self) -> Option<Encoded> {
         let frame = self.frames.pop_front()?;
-        self.bytes -= frame.len() + OVERHEAD;
+        self.bytes -= frame.len() + FRAME_OVERHEAD;
         if self.frames.is_empty() && self.frames.capacity() > 16 {
             // A burst must not leave its memory behind on a link that is idle again.
             self.frames = VecDeque::new();
@@ -45,7 +45,7 @@ impl Lane {
         Some(frame)
     }
 
-    /// The next frame, if it is not larger than this.
+    /// The next frame, if it has at most `most` bytes.
     fn pop_small(&mut self, most: usize) -> Option<Encoded> {
         if self.frames.front()?.len() > most {
             return None;
@@ -53,113 +53,114 @@ impl Lane {
         self.pop()
     }
 
-    fn has_room(&self, frame: &Encoded, limit: usize) -> bool {
-        self.bytes + frame.len() + OVERHEAD <= limit
+    fn has_space(&self, frame: &Encoded, limit: usize) -> bool {
+        self.bytes + frame.len() + FRAME_OVERHEAD <= limit
     }
 
-    /// Puts a frame in, in the place of the oldest ones if there is no room.
-    fn push_over_oldest(&mut self, frame: Encoded, limit: usize) -> Pushed {
-        if frame.len() + OVERHEAD > limit {
-            return Pushed::Skipped;
+    /// Adds a frame, and drops the oldest ones if they leave no space for it.
+    fn push_over_oldest(&mut self, frame: Encoded, limit: usize) -> EnqueueOutcome {
+        if frame.len() + FRAME_OVERHEAD > limit {
+            return EnqueueOutcome::Skipped;
         }
         let mut dropped = 0;
-        while !self.has_room(&frame, limit) && self.pop().is_some() {
+        while !self.has_space(&frame, limit) && self.pop().is_some() {
             dropped += 1;
         }
         self.push(frame);
-        if dropped == 0 { Pushed::Queued } else { Pushed::DroppedOldest(dropped) }
+        if dropped == 0 { EnqueueOutcome::Queued } else { EnqueueOutcome::DroppedOldest(dropped) }
     }
 }
 
 #[derive(Debug)]
-struct Lanes {
-    /// How much may be under way.
-    pace: Pace,
-    /// A position of the remote's that was read and is not reported yet.
-    was_read: Option<u64>,
-    /// A large frame, of which the window takes a piece at a time.
-    in_pieces: Option<InPieces>,
-    liveness: Lane,
-    control: Lane,
-    announce: Lane,
-    payload: Lane,
-    history: Lane,
-    last: Lane,
-    /// Payloads put in and taken out so far.
+struct ClassQueues {
+    /// The send window.
+    window: SendWindow,
+    /// A position of the remote that was read here and is not reported yet.
+    read_to_report: Option<u64>,
+    /// A large frame that is being written in pieces, as the window allows.
+    in_pieces: Option<SplitFrame>,
+    liveness: ClassQueue,
+    control: ClassQueue,
+    announce: ClassQueue,
+    payload: ClassQueue,
+    history: ClassQueue,
+    last: ClassQueue,
+    /// Payloads added and removed so far.
     payloads_in: u64,
     payloads_out: u64,
-    /// What `payloads_in` was at the last one of this node's own.
+    /// The value of `payloads_in` at the last payload that this node published itself.
     own_until: u64,
     /// Payloads written since the last history.
     since_history: u32,
-    /// It was told that the payload queue is half full.
-    told_half_full: bool,
+    /// The driver was told that the payload queue is half full.
+    reported_half_full: bool,
     closing: Option<CloseReason>,
     ended: bool,
 }
 
-impl Lanes {
+impl ClassQueues {
     fn new(now: Instant) -> Self {
-        Lanes {
-            pace: Pace::new(now),
-            was_read: None,
+        ClassQueues {
+            window: SendWindow::new(now),
+            read_to_report: None,
             in_pieces: None,
-            liveness: Lane::default(),
-            control: Lane::default(),
-            announce: Lane::default(),
-            payload: Lane::default(),
-            history: Lane::default(),
-            last: Lane::default(),
+            liveness: ClassQueue::default(),
+            control: ClassQueue::default(),
+            announce: ClassQueue::default(),
+            payload: ClassQueue::default(),
+            history: ClassQueue::default(),
+            last: ClassQueue::default(),
             payloads_in: 0,
             payloads_out: 0,
             own_until: 0,
             since_history: 0,
-            told_half_full: false,
+            reported_half_full: false,
             closing: None,
             ended: false,
         }
     }
 
-    /// What does not wait for the window: what the remote's own window waits for, probes and their answers.
+    /// The next frame that does not wait for the window: the position that the remote's window
+    /// waits for, then probes and their answers.
     fn pop_urgent(&mut self) -> Option<Encoded> {
-        match self.was_read.take() {
+        match self.read_to_report.take() {
             Some(bytes) => Some(wire::encode(&PositionRead { bytes }.into())),
             None => self.liveness.pop(),
         }
     }
 
-    /// The next frame that waits for the window, or so many bytes of it. Small frames of control and small
-    /// announcements go between the pieces of a large frame.
-    fn pop_within(&mut self, room: usize) -> Option<(Class, Encoded)> {
+    /// The next frame that waits for the window, or a piece of it with about `space` bytes. Small
+    /// control frames and small announcements go between the pieces of a large frame.
+    fn pop_within(&mut self, space: usize) -> Option<(Class, Encoded)> {
         let Some(large) = &mut self.in_pieces else {
             let (class, frame) = self.pop()?;
-            if frame.len() <= room.max(SMALL) {
+            if frame.len() <= space.max(MAX_UNSPLIT_FRAME) {
                 return Some((class, frame));
             }
-            let large = self.in_pieces.insert(InPieces::new(class, frame));
-            return Some((class, large.next(room)));
+            let large = self.in_pieces.insert(SplitFrame::new(class, frame));
+            return Some((class, large.next(space)));
         };
-        if let Some(frame) = self.control.pop_small(SMALL) {
+        if let Some(frame) = self.control.pop_small(MAX_UNSPLIT_FRAME) {
             return Some((Class::Control, frame));
         }
-        if let Some(frame) = self.announce.pop_small(SMALL) {
+        if let Some(frame) = self.announce.pop_small(MAX_UNSPLIT_FRAME) {
             return Some((Class::Announce, frame));
         }
-        let (class, piece) = (large.class, large.next(room));
+        let (class, piece) = (large.class, large.next(space));
         if large.is_done() {
             self.in_pieces = None;
         }
         Some((class, piece))
     }
 
-    /// Whether there is something that waits for the window.
+    /// Whether a frame waits for the window.
     fn is_waiting(&self) -> bool {
-        let lanes = [&self.control, &self.announce, &self.payload, &self.history, &self.last];
-        self.in_pieces.is_some() || lanes.iter().any(|lane| !lane.frames.is_empty())
+        let queues = [&self.control, &self.announce, &self.payload, &self.history, &self.last];
+        self.in_pieces.is_some() || queues.iter().any(|queue| !queue.frames.is_empty())
     }
 
-    /// The next frame by class: control first, then announcements and payloads; history when there are no
-    /// payloads, and now and then in any case; Leave when there is nothing else.
+    /// The next frame by class: control first, then announcements and payloads; history when no
+    /// payload waits, and regularly in any case; Leave when nothing else waits.
     fn pop(&mut self) -> Option<(Class, Encoded)> {
         if let Some(frame) = self.control.pop() {
             return Some((Class::Control, frame));
@@ -183,66 +184,67 @@ impl Lanes {
 
     fn clear(&mut self) {
         self.in_pieces = None;
-        self.liveness = Lane::default();
-        self.control = Lane::default();
-        self.announce = Lane::default();
-        self.payload = Lane::default();
-        self.history = Lane::default();
-        self.last = Lane::default();
+        self.liveness = ClassQueue::default();
+        self.control = ClassQueue::default();
+        self.announce = ClassQueue::default();
+        self.payload = ClassQueue::default();
+        self.history = ClassQueue::default();
+        self.last = ClassQueue::default();
     }
 }
 
-/// What became of a frame that was put in.
+/// The outcome of adding a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pushed {
-    /// It will be written.
+pub(crate) enum EnqueueOutcome {
+    /// The frame will be written.
     Queued,
-    /// It will be written; more than half of the payload queue is in use now. Told again only
-    /// after it was less than a quarter.
+    /// The frame will be written; more than half of the payload queue is in use now. Reported again
+    /// only after less than a quarter was in use.
     HalfFull,
-    /// It will be written; so many older ones of its class will not.
+    /// The frame will be written; this many older frames of its class will not.
     DroppedOldest(u64),
-    /// It did not fit and is left out.
+    /// The frame did not fit and is left out.
     Skipped,
-    /// It did not fit, and the link cannot do without it.
+    /// The frame did not fit, and the link cannot go on without it.
     Overflow,
     /// The link is closing or has ended.
-    Gone,
+    LinkClosed,
 }
 
-/// What the writer was given.
+/// The outcome of a request of the writer for frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Taken {
-    /// Frames.
-    Some,
-    /// What there is waits until the remote has read more. If it has not by then, it reads no more.
-    Waits(Instant),
-    /// Nothing is left: say goodbye.
+pub(crate) enum DequeueOutcome {
+    /// The writer got frames.
+    Frames,
+    /// The waiting frames need a larger window. If the remote has read nothing more by this time,
+    /// it has stalled.
+    WindowClosed(Instant),
+    /// No frame is left: close the link with this reason.
     Close(CloseReason),
-    /// Nothing to do.
-    Nothing,
+    /// No frame waits.
+    Empty,
 }
 
 /// The queues of one link.
 #[derive(Debug)]
 pub(crate) struct LinkQueue {
-    lanes: Mutex<Lanes>,
+    queues: Mutex<ClassQueues>,
     read_stall: Duration,
     limit_liveness: usize,
     limit_control: usize,
     limit_announce: usize,
     limit_payload: usize,
     limit_history: usize,
-    /// Something to write.
+    /// Signalled when a frame was added.
     wake: Notify,
-    /// The link is to be closed.
+    /// Signalled when the link is to be closed.
     close: Notify,
 }
 
 impl LinkQueue {
     pub(crate) fn new(tuning: &Tuning) -> Self {
         LinkQueue {
-            lanes: Mutex::new(Lanes::new(Instant::now())),
+            queues: Mutex::new(ClassQueues::new(Instant::now())),
             read_stall: tuning.read_stall,
             limit_liveness: tuning.queue_liveness,
             limit_control: tuning.queue_control,
@@ -254,43 +256,43 @@ impl LinkQueue {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Lanes> {
+    fn lock(&self) -> MutexGuard<'_, ClassQueues> {
         // Nothing in here panics halfway through a change.
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a frame in by the rule of its class.
-    pub(crate) fn push(&self, class: Class, frame: Encoded) -> Pushed {
+    /// Adds a frame by the rule of its class.
+    pub(crate) fn push(&self, class: Class, frame: Encoded) -> EnqueueOutcome {
         let mut l = self.lock();
         if l.closing.is_some() || l.ended {
-            return Pushed::Gone;
+            return EnqueueOutcome::LinkClosed;
         }
         let pushed = match class {
             Class::Liveness => l.liveness.push_over_oldest(frame, self.limit_liveness),
-            Class::Control if l.control.has_room(&frame, self.limit_control) => {
+            Class::Control if l.control.has_space(&frame, self.limit_control) => {
                 l.control.push(frame);
-                Pushed::Queued
+                EnqueueOutcome::Queued
             }
-            Class::Last if l.last.has_room(&frame, self.limit_control) => {
+            Class::Last if l.last.has_space(&frame, self.limit_control) => {
                 l.last.push(frame);
-                Pushed::Queued
+                EnqueueOutcome::Queued
             }
-            Class::Control | Class::Last => Pushed::Overflow,
-            Class::Payload if l.payload.has_room(&frame, self.limit_payload) => {
+            Class::Control | Class::Last => EnqueueOutcome::Overflow,
+            Class::Payload if l.payload.has_space(&frame, self.limit_payload) => {
                 l.payload.push(frame);
                 l.payloads_in += 1;
-                if !l.told_half_full && l.payload.bytes > self.limit_payload / 2 {
-                    l.told_half_full = true;
-                    Pushed::HalfFull
+                if !l.reported_half_full && l.payload.bytes > self.limit_payload / 2 {
+                    l.reported_half_full = true;
+                    EnqueueOutcome::HalfFull
                 } else {
-                    Pushed::Queued
+                    EnqueueOutcome::Queued
                 }
             }
-            Class::History if l.history.has_room(&frame, self.limit_history) => {
+            Class::History if l.history.has_space(&frame, self.limit_history) => {
                 l.history.push(frame);
-                Pushed::Queued
+                EnqueueOutcome::Queued
             }
-            Class::Payload | Class::History => Pushed::Skipped,
+            Class::Payload | Class::History => EnqueueOutcome::Skipped,
             Class::Announce => l.announce.push_over_oldest(frame, self.limit_announce),
         };
         drop(l);
@@ -298,26 +300,26 @@ impl LinkQueue {
         pushed
     }
 
-    /// Remembers that the payload that was put in last is this node's own.
-    pub(crate) fn mark_own(&self) {
+    /// Marks the payload added last as published by this node.
+    pub(crate) fn mark_own_payload(&self) {
         let mut l = self.lock();
         l.own_until = l.payloads_in;
     }
 
-    /// Whether the writer has taken all of this node's own payloads.
-    pub(crate) fn has_taken_own(&self) -> bool {
+    /// Whether the writer has taken all payloads that this node published.
+    pub(crate) fn has_taken_own_payloads(&self) -> bool {
         let l = self.lock();
         l.payloads_out >= l.own_until
     }
 
-    /// Gives the writer the next frames, one or more, until they are `bytes` in all: all that is urgent, and
-    /// of the rest as much as the window has room for.
+    /// Gives the writer the next frames, until they have `bytes` in all: every urgent frame, and as
+    /// many of the others as the window allows.
     pub(crate) fn take(
         &self,
         bytes: usize,
         now: Instant,
         mut to: impl FnMut(Class, Encoded),
-    ) -> Taken {
+    ) -> DequeueOutcome {
         let mut guard = self.lock();
         let l = &mut *guard;
         let mut taken = 0;
@@ -327,56 +329,57 @@ impl LinkQueue {
             taken += frame.len();
             to(Class::Liveness, frame);
         }
-        let mut room = l.pace.room(now);
+        let mut space = l.window.available(now);
         while taken < bytes
-            && room >= LEAST_ROOM
-            && let Some((class, frame)) = l.pop_within(room)
+            && space >= MIN_WINDOW_SPACE
+            && let Some((class, frame)) = l.pop_within(space)
         {
             taken += frame.len();
-            room = room.saturating_sub(frame.len());
+            space = space.saturating_sub(frame.len());
             to(class, frame);
         }
-        let waits = room < LEAST_ROOM && l.is_waiting();
+        let waits = space < MIN_WINDOW_SPACE && l.is_waiting();
         if waits {
-            l.pace.has_waited();
+            l.window.record_wait();
         }
         if l.payload.bytes < self.limit_payload / 4 {
-            l.told_half_full = false;
+            l.reported_half_full = false;
         }
         if taken > 0 {
-            l.pace.wrote(taken, now);
+            l.window.record_written(taken, now);
         }
-        let position = l.pace.position_due(now, waits);
+        let position = l.window.position_due(now, waits);
         if let Some(bytes) = position {
             to(Class::Liveness, wire::encode(&Position { bytes }.into()));
         }
         if taken > 0 || position.is_some() {
-            return Taken::Some;
+            return DequeueOutcome::Frames;
         }
         if waits {
-            return Taken::Waits(l.pace.last_read() + self.read_stall);
+            return DequeueOutcome::WindowClosed(l.window.last_read() + self.read_stall);
         }
-        l.closing.map_or(Taken::Nothing, Taken::Close)
+        l.closing.map_or(DequeueOutcome::Empty, DequeueOutcome::Close)
     }
 
-    /// The remote wants to hear that this position in its stream was read: it was.
+    /// Queues the report that this position in the remote's stream was read.
     pub(crate) fn report_read(&self, position: u64) {
-        self.lock().was_read = Some(position);
+        self.lock().read_to_report = Some(position);
         self.wake.notify_one();
     }
 
-    /// The remote has read up to this position; `lateness` is that of this node's timers.
-    pub(crate) fn was_read(&self, position: u64, now: Instant, lateness: Duration) {
-        self.lock().pace.was_read(position, now, lateness);
+    /// Records that the remote has read up to this position; `lateness` is that of this node's
+    /// timers.
+    pub(crate) fn record_read(&self, position: u64, now: Instant, lateness: Duration) {
+        self.lock().window.record_read(position, now, lateness);
         self.wake.notify_one();
     }
 
-    /// Waits until something was put in or the link is to be closed.
+    /// Waits until a frame was added or the link is to be closed.
     pub(crate) async fn changed(&self) {
         self.wake.notified().await;
     }
 
-    /// Closes the link once what is queued is written. The first reason stands.
+    /// Closes the link after the queued frames are written. The first reason stands.
     pub(crate) fn close(&self, reason: CloseReason) {
         let mut l = self.lock();
         if l.closing.is_some() || l.ended {
@@ -384,7 +387,7 @@ impl LinkQueue {
         }
         l.closing = Some(reason);
         if matches!(reason, CloseReason::TooSlow | CloseReason::ProtocolViolation) {
-            // The remote does not read, or is not worth it.
+            // The remote reads nothing more, or has violated the protocol.
             l.clear();
         }
         drop(l);
@@ -398,7 +401,7 @@ impl LinkQueue {
     }
 
     /// Waits until the link is to be closed, and then for `grace`.
-    pub(crate) async fn closed_for(&self, grace: Duration) -> CloseReason {
+    pub(crate) async fn closed_since(&self, grace: Duration) -> CloseReason {
         loop {
             if let Some(reason) = self.closing() {
                 tokio::time::sleep(grace).await;
@@ -408,7 +411,8 @@ impl LinkQueue {
         }
     }
 
-    /// The link has ended: nothing is taken any more, and what is left is let go.
+    /// Records that the link has ended: no frame is taken any more, and the queued frames are
+    /// dropped.
     pub(crate) fn end(&self) {
         let mut l = self.lock();
         l.ended = true;

@@ -10,50 +10,52 @@ use rumormill_proto::{Class, CloseReason};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::duplex::Duplex;
-use super::queue::{LinkQueue, Taken};
-use crate::counters::Tally;
-use crate::net::Net;
+use super::queue::{DequeueOutcome, LinkQueue};
+use crate::context::NodeContext;
+use crate::counters::TransportCounters;
 
-/// Frames are taken from the queue up to this size and written together: several TLS records with
-/// one system call. On a slow link its window takes less (see [`Pace`](super::pace::Pace)).
-pub(super) const BURST: usize = 128 * 1024;
-/// Pieces handed to TLS at once.
-const PIECES: usize = 128;
+/// The writer takes frames up to this size from the queue and writes them together: several TLS
+/// records with one system call. On a slow link the window allows less (see
+/// [`SendWindow`](super::pace::SendWindow)).
+pub(super) const MAX_BURST: usize = 128 * 1024;
+/// The most slices passed to TLS at once.
+const MAX_SLICES: usize = 128;
 
 /// How the writing half ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WriterEnd {
-    /// All written, the goodbye last.
+    /// All frames are written; the close reason was the last one.
     Closed(CloseReason),
-    /// The remote takes nothing any more.
+    /// The remote reads nothing more.
     Stalled,
     /// The connection failed.
     Lost,
 }
 
 /// Writes what is queued until the link is closed.
-pub(crate) async fn run(net: &Net, queue: &LinkQueue, stream: &Duplex) -> WriterEnd {
-    let stall = net.tuning.write_stall;
+pub(crate) async fn run(context: &NodeContext, queue: &LinkQueue, stream: &Duplex) -> WriterEnd {
+    let stall = context.tuning.write_stall;
     let mut burst = Burst::default();
     loop {
-        let add = |class, frame| burst.add(&net.tally, class, frame);
-        let step = match queue.take(BURST, Instant::now(), add) {
-            Taken::Some => {
-                if net.outflow.waits() && queue.has_taken_own() {
-                    // While this is encrypted and written, the next batches are made.
-                    net.outflow.ease();
+        let add = |class, frame| burst.add(&context.counters, class, frame);
+        let step = match queue.take(MAX_BURST, Instant::now(), add) {
+            DequeueOutcome::Frames => {
+                if context.own_batches.has_waiting() && queue.has_taken_own_payloads() {
+                    // While this burst is encrypted and written, the publisher packs the next
+                    // batches.
+                    context.own_batches.mark_taken();
                 }
                 burst.write(stream, stall).await
             }
-            Taken::Nothing => {
-                let flushed = within(stall, poll_fn(|cx| stream.poll_flush(cx))).await;
+            DequeueOutcome::Empty => {
+                let flushed = with_stall_timeout(stall, poll_fn(|cx| stream.poll_flush(cx))).await;
                 if flushed.is_ok() {
                     queue.changed().await;
                 }
                 flushed
             }
-            Taken::Waits(until) => {
-                let flushed = within(stall, poll_fn(|cx| stream.poll_flush(cx))).await;
+            DequeueOutcome::WindowClosed(until) => {
+                let flushed = with_stall_timeout(stall, poll_fn(|cx| stream.poll_flush(cx))).await;
                 match flushed {
                     Ok(()) => {
                         timeout_at(until, queue.changed()).await.map_err(|_| WriterEnd::Stalled)
@@ -61,10 +63,10 @@ pub(crate) async fn run(net: &Net, queue: &LinkQueue, stream: &Duplex) -> Writer
                     lost => lost,
                 }
             }
-            Taken::Close(reason) => {
-                let goodbye = wire::encode(&Close { reason }.into());
-                burst.add(&net.tally, Class::Control, goodbye);
-                return match say(&mut burst, stream, stall).await {
+            DequeueOutcome::Close(reason) => {
+                let close = wire::encode(&Close { reason }.into());
+                burst.add(&context.counters, Class::Control, close);
+                return match write_last(&mut burst, stream, stall).await {
                     Ok(()) => WriterEnd::Closed(reason),
                     Err(end) => end,
                 };
@@ -76,42 +78,42 @@ pub(crate) async fn run(net: &Net, queue: &LinkQueue, stream: &Duplex) -> Writer
     }
 }
 
-/// Writes the last burst and ends the connection.
-async fn say(burst: &mut Burst, stream: &Duplex, stall: Duration) -> Result<(), WriterEnd> {
+/// Writes the last burst and shuts the connection down.
+async fn write_last(burst: &mut Burst, stream: &Duplex, stall: Duration) -> Result<(), WriterEnd> {
     burst.write(stream, stall).await?;
-    within(stall, poll_fn(|cx| stream.poll_flush(cx))).await?;
-    // The frame is out; whether TLS's own goodbye follows changes nothing.
-    let _ = within(stall, poll_fn(|cx| stream.poll_shutdown(cx))).await;
+    with_stall_timeout(stall, poll_fn(|cx| stream.poll_flush(cx))).await?;
+    // The frame is out. The TLS close alert adds nothing to it, so its failure is ignored.
+    let _ = with_stall_timeout(stall, poll_fn(|cx| stream.poll_shutdown(cx))).await;
     Ok(())
 }
 
-/// Frames that are written together, from where they lie.
+/// Frames that are written together without being copied.
 #[derive(Debug, Default)]
 struct Burst {
     frames: VecDeque<Encoded>,
-    /// Bytes of the first one that are written already.
+    /// Bytes of the first frame that are already written.
     written: usize,
 }
 
 impl Burst {
-    fn add(&mut self, tally: &Tally, class: Class, frame: Encoded) {
-        tally.frames_out.one();
+    fn add(&mut self, counters: &TransportCounters, class: Class, frame: Encoded) {
+        counters.frames_out.increment();
         match class {
-            Class::Liveness => &tally.bytes_out_liveness,
-            Class::Control | Class::Last => &tally.bytes_out_control,
-            Class::Announce => &tally.bytes_out_announce,
-            Class::Payload => &tally.bytes_out_payload,
-            Class::History => &tally.bytes_out_history,
+            Class::Liveness => &counters.bytes_out_liveness,
+            Class::Control | Class::Last => &counters.bytes_out_control,
+            Class::Announce => &counters.bytes_out_announce,
+            Class::Payload => &counters.bytes_out_payload,
+            Class::History => &counters.bytes_out_history,
         }
         .add(frame.len() as u64);
         self.frames.push_back(frame);
     }
 
-    /// Writes all of it; the deadline is for progress, not for the whole.
+    /// Writes all frames. The timeout applies to each write that makes progress, not to the whole.
     async fn write(&mut self, stream: &Duplex, stall: Duration) -> Result<(), WriterEnd> {
         while !self.frames.is_empty() {
-            let written = poll_fn(|cx| stream.poll_write(cx, &self.pieces()));
-            match within(stall, written).await? {
+            let written = poll_fn(|cx| stream.poll_write(cx, &self.slices()));
+            match with_stall_timeout(stall, written).await? {
                 0 => return Err(WriterEnd::Lost),
                 n => self.advance(n),
             }
@@ -120,20 +122,20 @@ impl Burst {
         Ok(())
     }
 
-    fn pieces(&self) -> Vec<IoSlice<'_>> {
+    fn slices(&self) -> Vec<IoSlice<'_>> {
         let mut skip = self.written;
-        let mut pieces = Vec::with_capacity((2 * self.frames.len()).min(PIECES));
+        let mut slices = Vec::with_capacity((2 * self.frames.len()).min(MAX_SLICES));
         for part in self.frames.iter().flat_map(|f| [&f.head, &f.tail]) {
             let rest = part.get(skip..).unwrap_or_default();
             skip = skip.saturating_sub(part.len());
             if !rest.is_empty() {
-                pieces.push(IoSlice::new(rest));
+                slices.push(IoSlice::new(rest));
             }
-            if pieces.len() == PIECES {
+            if slices.len() == MAX_SLICES {
                 break;
             }
         }
-        pieces
+        slices
     }
 
     fn advance(&mut self, n: usize) {
@@ -147,7 +149,7 @@ impl Burst {
     }
 }
 
-async fn within<T>(
+async fn with_stall_timeout<T>(
     stall: Duration,
     io: impl Future<Output = std::io::Result<T>>,
 ) -> Result<T, WriterEnd> {

@@ -1,11 +1,11 @@
-//! What a node delivered, once for all its subscribers.
+//! The deliveries of a node, stored once for all its subscribers.
 //!
-//! The log holds handles on the batches that the core keeps to hand to others, in the order of
-//! their delivery, within the same bounds of bytes and age. A subscription is a place in it: one
-//! that is slow costs no memory and slows nobody, and when the log has moved past its place, it is
-//! told of every publisher's numbers that it has missed.
+//! The log holds references to the batches that the core retains, in the order of their delivery,
+//! within the same bounds of bytes and age. A subscription is a cursor into the log: a slow one
+//! costs no memory and slows no other task. When the log has evicted entries that a cursor has not
+//! read, the subscription learns the missed sequence numbers of every publisher.
 
-mod place;
+mod cursor;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,84 +16,87 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
-pub(crate) use place::PlaceId;
-use place::{History, Place, Places};
+pub(crate) use cursor::CursorId;
+use cursor::{Cursor, Cursors, HistoryEnd};
 
-/// Where the log begins to count. What an earlier life delivered is put in before it.
-const ORIGIN: u64 = 1 << 48;
-/// What an entry costs beside its batch.
-const OVERHEAD: usize = 128;
+/// The number of the first entry of this process. Deliveries of an earlier process come before it.
+const FIRST_ENTRY: u64 = 1 << 48;
+/// The cost of an entry beside its batch, in bytes.
+const ENTRY_OVERHEAD: usize = 128;
 
-/// Numbers of one stream: the first, and the one after the last.
+/// Sequence numbers of one stream: the first, and the one after the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Span {
+pub(crate) struct SequenceRange {
     pub(crate) stream: StreamId,
     pub(crate) from: u64,
     pub(crate) to: u64,
 }
 
-/// One thing in the log.
+/// An element of the log.
 #[derive(Debug, Clone)]
-pub(crate) enum Entry {
-    /// Messages.
+pub(crate) enum LogEntry {
+    /// Delivered messages.
     Batch(Delivery),
     /// Messages that the node could not get.
-    Gap(Span),
+    Gap(SequenceRange),
 }
 
-impl Entry {
-    pub(crate) fn span(&self) -> Span {
+impl LogEntry {
+    pub(crate) fn span(&self) -> SequenceRange {
         match self {
-            Entry::Batch(d) => Span { stream: d.batch.stream(), from: d.from, to: d.to },
-            Entry::Gap(span) => *span,
+            LogEntry::Batch(d) => {
+                SequenceRange { stream: d.batch.stream(), from: d.from, to: d.to }
+            }
+            LogEntry::Gap(span) => *span,
         }
     }
 
     fn size(&self) -> usize {
         match self {
-            Entry::Batch(d) => d.batch.size() + OVERHEAD,
-            Entry::Gap(_) => OVERHEAD,
+            LogEntry::Batch(d) => d.batch.size() + ENTRY_OVERHEAD,
+            LogEntry::Gap(_) => ENTRY_OVERHEAD,
         }
     }
 }
 
-/// What is there for a subscription.
+/// The result of reading the log for a subscription.
 #[derive(Debug)]
-pub(crate) enum Next {
+pub(crate) enum LogRead {
     /// The next entry, its number in the log, and when it was delivered.
-    Entry(u64, Entry, Instant),
-    /// What comes from here on is no history.
+    Entry(u64, LogEntry, Instant),
+    /// History ends here: all entries from here on are new.
     CaughtUp,
-    /// What was let go before the subscription came to it, by stream.
-    Missed(Vec<Span>),
-    /// Nothing yet.
+    /// The entries that were evicted before the subscription read them, by stream.
+    Missed(Vec<SequenceRange>),
+    /// No entry yet.
     Nothing,
-    /// Nothing any more.
+    /// The log is closed, and all entries are read.
     End,
 }
 
 /// Where a subscription begins.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Begin {
-    /// Behind the newest entry.
+pub(crate) enum StartPosition {
+    /// After the newest entry.
     End,
     /// At the oldest entry.
     Front,
-    /// At the oldest entry that this life of the node delivered.
-    Life,
-    /// At the newest entry with this message of a stream; at the oldest one if there is none.
+    /// At the oldest entry that this process delivered.
+    CurrentProcess,
+    /// At the newest entry that contains this message of a stream; at the oldest entry if none
+    /// does.
     At(StreamId, u64),
 }
 
 #[derive(Debug)]
-struct Inner {
-    entries: VecDeque<(Entry, Instant)>,
+struct LogState {
+    entries: VecDeque<(LogEntry, Instant)>,
     /// Number of the front entry.
     first: u64,
     bytes: usize,
     max_bytes: usize,
     max_age: Duration,
-    places: Places,
+    cursors: Cursors,
     /// The node has caught up with its first neighbours.
     caught_up: bool,
     closed: bool,
@@ -102,161 +105,161 @@ struct Inner {
 /// The log of one node.
 #[derive(Debug)]
 pub(crate) struct Log {
-    inner: Mutex<Inner>,
-    news: Notify,
+    state: Mutex<LogState>,
+    appended: Notify,
 }
 
 impl Log {
     pub(crate) fn new() -> Self {
-        let inner = Inner {
+        let state = LogState {
             entries: VecDeque::new(),
-            first: ORIGIN,
+            first: FIRST_ENTRY,
             bytes: 0,
             max_bytes: usize::MAX,
             max_age: Duration::MAX,
-            places: Places::default(),
+            cursors: Cursors::default(),
             caught_up: false,
             closed: false,
         };
-        Log { inner: Mutex::new(inner), news: Notify::new() }
+        Log { state: Mutex::new(state), appended: Notify::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, LogState> {
         // Nothing in here panics halfway through a change.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets the bounds.
-    pub(crate) fn bound(&self, bytes: u64, age: Duration) {
-        let mut inner = self.lock();
-        inner.max_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        inner.max_age = age;
+    /// Sets the limits of bytes and age.
+    pub(crate) fn set_bounds(&self, bytes: u64, age: Duration) {
+        let mut state = self.lock();
+        state.max_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        state.max_age = age;
     }
 
-    /// Puts what an earlier life delivered before everything else.
+    /// Adds the deliveries of an earlier process before all other entries.
     pub(crate) fn restore(&self, deliveries: Vec<Delivery>) {
-        let mut inner = self.lock();
+        let mut state = self.lock();
         let now = Instant::now();
         for delivery in deliveries.into_iter().rev() {
-            let entry = Entry::Batch(delivery);
-            inner.bytes += entry.size();
-            inner.entries.push_front((entry, now));
-            inner.first -= 1;
+            let entry = LogEntry::Batch(delivery);
+            state.bytes += entry.size();
+            state.entries.push_front((entry, now));
+            state.first -= 1;
         }
     }
 
-    /// Adds what was delivered.
+    /// Appends a delivery.
     pub(crate) fn append(&self, delivery: Delivery) {
-        self.push(Entry::Batch(delivery));
+        self.push(LogEntry::Batch(delivery));
     }
 
-    /// Adds the note that messages are missing here.
+    /// Appends the notice that these messages are lost.
     pub(crate) fn append_gap(&self, stream: StreamId, from: u64, to: u64) {
-        self.push(Entry::Gap(Span { stream, from, to }));
+        self.push(LogEntry::Gap(SequenceRange { stream, from, to }));
     }
 
-    fn push(&self, entry: Entry) {
+    fn push(&self, entry: LogEntry) {
         let now = Instant::now();
-        let mut inner = self.lock();
-        inner.bytes += entry.size();
-        inner.entries.push_back((entry, now));
-        inner.evict(now);
-        drop(inner);
-        self.news.notify_waiters();
+        let mut state = self.lock();
+        state.bytes += entry.size();
+        state.entries.push_back((entry, now));
+        state.evict(now);
+        drop(state);
+        self.appended.notify_waiters();
     }
 
-    /// Lets go of what is too old.
-    pub(crate) fn expire(&self, now: Instant) {
+    /// Evicts the entries that are too old.
+    pub(crate) fn evict_expired(&self, now: Instant) {
         self.lock().evict(now);
     }
 
-    /// Nothing comes any more: subscriptions get what is there, then the end.
+    /// Closes the log: subscriptions read the remaining entries, then the end.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
-        self.news.notify_waiters();
+        self.appended.notify_waiters();
     }
 
-    /// Completes when something is added from now on, or the log is closed.
-    pub(crate) fn news(&self) -> Notified<'_> {
-        self.news.notified()
+    /// Completes when an entry is added after this call, or the log is closed.
+    pub(crate) fn appended(&self) -> Notified<'_> {
+        self.appended.notified()
     }
 
-    /// Opens a place; says where the log ends now.
-    pub(crate) fn open(&self, begin: Begin) -> (PlaceId, u64) {
-        let mut inner = self.lock();
-        let end = inner.end();
+    /// Opens a cursor; returns it with the current end of the log.
+    pub(crate) fn open(&self, begin: StartPosition) -> (CursorId, u64) {
+        let mut state = self.lock();
+        let end = state.end();
         let next = match begin {
-            Begin::End => end,
-            Begin::Front => inner.first,
-            Begin::Life => inner.first.max(ORIGIN),
-            Begin::At(stream, sequence) => {
-                let holds = |(entry, _): &(Entry, Instant)| {
+            StartPosition::End => end,
+            StartPosition::Front => state.first,
+            StartPosition::CurrentProcess => state.first.max(FIRST_ENTRY),
+            StartPosition::At(stream, sequence) => {
+                let holds = |(entry, _): &(LogEntry, Instant)| {
                     let span = entry.span();
                     span.stream == stream && (span.from..span.to).contains(&sequence)
                 };
-                let at = inner.entries.iter().rposition(holds).unwrap_or(0);
-                inner.first + at as u64
+                let at = state.entries.iter().rposition(holds).unwrap_or(0);
+                state.first + at as u64
             }
         };
         let history = match begin {
-            Begin::End => History::Over,
-            _ if inner.caught_up => History::Until(end),
-            _ => History::Unknown,
+            StartPosition::End => HistoryEnd::Passed,
+            _ if state.caught_up => HistoryEnd::At(end),
+            _ => HistoryEnd::Unknown,
         };
-        (inner.places.open(next, history), end)
+        (state.cursors.open(next, history), end)
     }
 
-    /// The node has caught up: what is delivered from now on is no history.
-    pub(crate) fn caught_up(&self) {
-        let mut inner = self.lock();
-        inner.caught_up = true;
-        let end = inner.end();
-        inner.places.caught_up(end);
-        drop(inner);
-        self.news.notify_waiters();
+    /// Records that the node has caught up: entries appended from now on are not history.
+    pub(crate) fn mark_caught_up(&self) {
+        let mut state = self.lock();
+        state.caught_up = true;
+        let end = state.end();
+        state.cursors.mark_caught_up(end);
+        drop(state);
+        self.appended.notify_waiters();
     }
 
-    /// Gives up a place.
-    pub(crate) fn leave(&self, place: PlaceId) {
-        self.lock().places.leave(place);
+    /// Closes a cursor.
+    pub(crate) fn close_cursor(&self, cursor: CursorId) {
+        self.lock().cursors.close(cursor);
     }
 
-    /// The next thing for a place, which moves behind it.
-    pub(crate) fn next(&self, place: PlaceId) -> Next {
-        let mut inner = self.lock();
-        let (first, end, closed) = (inner.first, inner.end(), inner.closed);
-        let Some(place) = inner.places.get_mut(place) else { return Next::End };
-        let Place { next, missed, history } = place;
+    /// Reads the next element for a cursor and advances it.
+    pub(crate) fn next(&self, cursor: CursorId) -> LogRead {
+        let mut state = self.lock();
+        let (first, end, closed) = (state.first, state.end(), state.closed);
+        let Some(cursor) = state.cursors.get_mut(cursor) else { return LogRead::End };
+        let Cursor { next, missed, history } = cursor;
         if !missed.is_empty() {
-            return Next::Missed(std::mem::take(missed).into_values().collect());
+            return LogRead::Missed(std::mem::take(missed).into_values().collect());
         }
-        if let History::Until(until) = *history
+        if let HistoryEnd::At(until) = *history
             && *next >= until
         {
-            *history = History::Over;
-            return Next::CaughtUp;
+            *history = HistoryEnd::Passed;
+            return LogRead::CaughtUp;
         }
         if *next >= end {
-            return if closed { Next::End } else { Next::Nothing };
+            return if closed { LogRead::End } else { LogRead::Nothing };
         }
         let at = *next;
         *next += 1;
-        // A place is never before the front: it is moved when the front is.
+        // No cursor is before the front: eviction moves cursors along.
         let index = usize::try_from(at.saturating_sub(first)).unwrap_or(usize::MAX);
-        match inner.entries.get(index) {
-            Some((entry, delivered)) => Next::Entry(at, entry.clone(), *delivered),
-            None => Next::Nothing,
+        match state.entries.get(index) {
+            Some((entry, delivered)) => LogRead::Entry(at, entry.clone(), *delivered),
+            None => LogRead::Nothing,
         }
     }
 
     #[cfg(test)]
-    pub(crate) fn held(&self) -> (usize, usize) {
-        let inner = self.lock();
-        (inner.entries.len(), inner.bytes)
+    pub(crate) fn size(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.entries.len(), state.bytes)
     }
 }
 
-impl Inner {
+impl LogState {
     fn end(&self) -> u64 {
         self.first + self.entries.len() as u64
     }
@@ -270,7 +273,7 @@ impl Inner {
             }
             let Some((entry, _)) = self.entries.pop_front() else { break };
             self.bytes -= entry.size();
-            self.places.passed(self.first, entry.span());
+            self.cursors.evicted(self.first, entry.span());
             self.first += 1;
         }
         if self.entries.is_empty() && self.entries.capacity() > 64 {
@@ -279,5 +282,5 @@ impl Inner {
     }
 }
 
-/// Missed numbers by stream.
-pub(crate) type Missed = BTreeMap<StreamId, Span>;
+/// Missed sequence numbers by stream.
+pub(crate) type MissedRanges = BTreeMap<StreamId, SequenceRange>;

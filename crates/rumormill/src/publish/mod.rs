@@ -1,4 +1,4 @@
-//! Publishing: into the core at once, or after those who waited before for room.
+//! Publishing: directly into the core, or in order of arrival when the send window is full.
 
 mod handover;
 mod receipts;
@@ -7,142 +7,156 @@ use rumormill_proto::{MessageId, Peer};
 use tokio::task::yield_now;
 
 pub(crate) use handover::Handover;
-pub use handover::{LeaveError, Unconfirmed};
-pub(crate) use receipts::ReceiptBook;
+pub use handover::{LeaveError, UnconfirmedMessages};
+pub(crate) use receipts::PendingReceipts;
 pub use receipts::{ReceiptError, ReceiptLost, Receipts};
 
-use crate::driver::Seat;
-use crate::error::{PublishError, Stopped};
+use crate::driver::SharedCore;
+use crate::error::{PublishError, StoppedError};
 use crate::handle::Handle;
 
-type Refused = rumormill_proto::PublishError;
+/// The reasons for which the core refuses a message.
+type CoreRefusal = rumormill_proto::PublishError;
 
-/// A message that was taken, with its receipts if they were wanted.
-type Taken = (MessageId, Option<Receipts>);
+/// The id of a published message, and its receipts if they were requested.
+type PublishedMessage = (MessageId, Option<Receipts>);
 
-/// What came of an attempt.
-enum Attempt {
-    Done(Result<Taken, PublishError>),
-    /// There is no room now.
-    Busy,
+/// The result of one attempt to publish.
+enum PublishAttempt {
+    Done(Result<PublishedMessage, PublishError>),
+    /// The send window is full.
+    WindowFull,
     /// Whole batches wait to be signed.
-    Full,
-    /// Somebody else is at the core.
-    Occupied,
+    BatchesPending,
+    /// Another task holds the lock of the core.
+    CoreBusy,
 }
 
-/// Whether a publisher in a loop lets the driver and others have their turn. It does so when it has
-/// filled some batches; if it did so more often, they would be as small as its turns are short.
+/// Whether a publisher in a loop yields to the driver and to other tasks. It yields after it has
+/// filled some batches; if it yielded more often, batches would be only as large as its turns are
+/// long.
 #[derive(Clone, Copy)]
-enum Manners {
-    Polite,
-    /// It has let them.
-    Resolute,
+enum YieldPolicy {
+    /// The publisher yields if whole batches wait to be signed.
+    Yield,
+    /// The publisher has yielded already, or waits in turn, and publishes at once.
+    Continue,
 }
 
-/// What is to be published.
+/// A message to be published.
 #[derive(Clone, Copy)]
-pub(crate) struct Request<'a> {
+pub(crate) struct PublishRequest<'a> {
     pub(crate) topic: &'a str,
     pub(crate) payload: &'a [u8],
     pub(crate) receipt: bool,
 }
 
 impl Handle<Peer> {
-    /// Publishes as soon as there is room. Cancelled, it has published nothing.
-    pub(crate) async fn publish(&self, request: Request<'_>) -> Result<Taken, PublishError> {
-        self.gate().running().await;
-        let seat = self.seat();
-        let mut manners = Manners::Polite;
-        if !seat.is_awaited() {
+    /// Publishes as soon as the send window admits the message. If cancelled, nothing was
+    /// published.
+    pub(crate) async fn publish(
+        &self,
+        request: PublishRequest<'_>,
+    ) -> Result<PublishedMessage, PublishError> {
+        self.gate().wait_while_frozen().await;
+        let shared_core = self.shared_core();
+        let mut policy = YieldPolicy::Yield;
+        if !shared_core.has_blocked_publisher() {
             loop {
-                match self.attempt(request, manners) {
-                    Attempt::Done(result) => return Self::done(result).await,
-                    Attempt::Busy => break,
-                    Attempt::Full => {
+                match self.attempt(request, policy) {
+                    PublishAttempt::Done(result) => return Self::yield_on_error(result).await,
+                    PublishAttempt::WindowFull => break,
+                    PublishAttempt::BatchesPending => {
                         yield_now().await;
-                        manners = Manners::Resolute;
+                        policy = YieldPolicy::Continue;
                     }
-                    Attempt::Occupied => yield_now().await,
+                    PublishAttempt::CoreBusy => yield_now().await,
                 }
             }
         }
-        // It is never closed.
-        let _turn = seat.turn.acquire().await.map_err(|_| Stopped)?;
+        // The semaphore is never closed.
+        let _turn = shared_core.publish_turn.acquire().await.map_err(|_| StoppedError)?;
         loop {
-            let room = seat.room.notified();
-            self.gate().running().await;
-            match self.attempt(request, Manners::Resolute) {
-                Attempt::Done(result) => return Self::done(result).await,
-                Attempt::Busy => room.await,
-                Attempt::Full | Attempt::Occupied => yield_now().await,
+            let opened = shared_core.window_opened.notified();
+            self.gate().wait_while_frozen().await;
+            match self.attempt(request, YieldPolicy::Continue) {
+                PublishAttempt::Done(result) => return Self::yield_on_error(result).await,
+                PublishAttempt::WindowFull => opened.await,
+                PublishAttempt::BatchesPending | PublishAttempt::CoreBusy => yield_now().await,
             }
         }
     }
 
-    /// Whoever goes on after an error without a pause lets others have their turn.
-    async fn done(result: Result<Taken, PublishError>) -> Result<Taken, PublishError> {
+    /// Yields after an error, so that a caller that retries at once does not starve other tasks.
+    async fn yield_on_error(
+        result: Result<PublishedMessage, PublishError>,
+    ) -> Result<PublishedMessage, PublishError> {
         if result.is_err() {
             yield_now().await;
         }
         result
     }
 
-    /// Publishes if there is room now and nobody waits for it.
-    pub(crate) fn try_publish(&self, request: Request<'_>) -> Result<Taken, PublishError> {
-        let seat = self.seat();
-        if self.gate().is_frozen() || seat.is_awaited() {
-            return Err(Refused::Busy.into());
+    /// Publishes if the send window admits the message now and no other publisher waits for it.
+    pub(crate) fn try_publish(
+        &self,
+        request: PublishRequest<'_>,
+    ) -> Result<PublishedMessage, PublishError> {
+        let shared_core = self.shared_core();
+        if self.gate().is_frozen() || shared_core.has_blocked_publisher() {
+            return Err(CoreRefusal::Busy.into());
         }
-        let result = seat.with(|peer, now| self.put(peer, now, request));
-        result.unwrap_or_else(|| Err(Stopped.into()))
+        let result = shared_core.with(|peer, now| self.publish_now(peer, now, request));
+        result.unwrap_or_else(|| Err(StoppedError.into()))
     }
 
-    fn attempt(&self, request: Request<'_>, manners: Manners) -> Attempt {
-        let put = |peer: &mut Peer, now| match manners {
-            Manners::Polite if peer.has_a_turnful() => Attempt::Full,
-            _ => match self.put(peer, now, request) {
-                Err(PublishError::Refused(Refused::Busy)) => Attempt::Busy,
-                result => Attempt::Done(result),
+    fn attempt(&self, request: PublishRequest<'_>, policy: YieldPolicy) -> PublishAttempt {
+        let publish_now = |peer: &mut Peer, now| match policy {
+            YieldPolicy::Yield if peer.has_a_turnful() => PublishAttempt::BatchesPending,
+            _ => match self.publish_now(peer, now, request) {
+                Err(PublishError::Refused(CoreRefusal::Busy)) => PublishAttempt::WindowFull,
+                result => PublishAttempt::Done(result),
             },
         };
-        match self.seat().try_with(put) {
-            Err(_) => Attempt::Occupied,
-            Ok(None) => Attempt::Done(Err(Stopped.into())),
+        match self.shared_core().try_with(publish_now) {
+            Err(_) => PublishAttempt::CoreBusy,
+            Ok(None) => PublishAttempt::Done(Err(StoppedError.into())),
             Ok(Some(attempt)) => attempt,
         }
     }
 
-    fn put(
+    fn publish_now(
         &self,
         peer: &mut Peer,
         now: rumormill_proto::Time,
-        request: Request<'_>,
-    ) -> Result<Taken, PublishError> {
-        let Request { topic, payload, receipt } = request;
+        request: PublishRequest<'_>,
+    ) -> Result<PublishedMessage, PublishError> {
+        let PublishRequest { topic, payload, receipt } = request;
         if receipt && self.receipts().is_full() {
             return Err(ReceiptError::TooMany.into());
         }
         let id = peer.publish(now, topic, payload)?;
         let receipts = if receipt {
-            // In the same step: nobody gathers acknowledgements of what is waited for.
-            Some(Receipts::open(self.seat(), self.receipts(), peer, now, id)?)
+            // In the same step, so that the batch of this message already asks for
+            // acknowledgements.
+            Some(Receipts::open(self.shared_core(), self.receipts(), peer, now, id)?)
         } else {
             None
         };
-        self.seat().poke.notify_one();
+        self.shared_core().wake.notify_one();
         Ok((id, receipts))
     }
 
     /// Receipts of a message that was published before.
     pub(crate) fn receipt(&self, id: MessageId) -> Result<Receipts, ReceiptError> {
-        let seat = self.seat();
-        let open = |peer: &mut Peer, now| Receipts::open(seat, self.receipts(), peer, now, id);
-        let receipts = seat.with(open).unwrap_or_else(|| Err(Stopped.into()))?;
-        seat.poke.notify_one();
+        let shared_core = self.shared_core();
+        let open =
+            |peer: &mut Peer, now| Receipts::open(shared_core, self.receipts(), peer, now, id);
+        let receipts = shared_core.with(open).unwrap_or_else(|| Err(StoppedError.into()))?;
+        shared_core.wake.notify_one();
         Ok(receipts)
     }
 }
 
-/// What [`Receipts`] need of the core.
-pub(crate) type PeerSeat = Seat<Peer>;
+/// The part of the core that [`Receipts`] need.
+pub(crate) type SharedPeer = SharedCore<Peer>;

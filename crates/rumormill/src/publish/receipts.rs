@@ -1,4 +1,4 @@
-//! Who holds a message.
+//! Delivery receipts: which peers hold a message.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,30 +9,30 @@ use rumormill_proto::snapshot::Receipt;
 use rumormill_proto::{MessageId, Peer, Time};
 use tokio::sync::watch;
 
-use super::PeerSeat;
-use crate::error::Stopped;
+use super::SharedPeer;
+use crate::error::StoppedError;
 
-/// No receipts of this message.
+/// Why there are no receipts of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReceiptError {
-    /// Receipts are for what this node has published since it began its present life.
-    #[error("{0} is no message that this node published in its present life")]
+    /// Receipts exist only for messages in the current stream of this node.
+    #[error("{0} is not a message in the current stream of this node")]
     NotOwn(MessageId),
-    /// Too many are waited for.
+    /// Too many receipts are pending.
     #[error(
-        "receipts of {MAX_RECEIPTS} messages are waited for, which is the most: wait for some \
+        "receipts of {MAX_RECEIPTS} messages are pending, which is the limit: wait for some \
              of them first, or drop them"
     )]
     TooMany,
     /// The node has ended.
     #[error(transparent)]
-    Stopped(#[from] Stopped),
+    Stopped(#[from] StoppedError),
 }
 
-/// Nothing more is told of who holds a message: the node has ended.
+/// No further update comes for a message: the node has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("nothing more is told of who holds {id}: the node has stopped")]
+#[error("no further receipt for {id}: the node has stopped")]
 pub struct ReceiptLost {
     /// The message.
     pub id: MessageId,
@@ -40,11 +40,11 @@ pub struct ReceiptLost {
 
 type Sender = watch::Sender<Option<Receipt>>;
 
-/// The receipts that somebody waits for.
+/// The receipts that callers wait for.
 #[derive(Debug, Default)]
-pub(crate) struct ReceiptBook(Mutex<BTreeMap<MessageId, Sender>>);
+pub(crate) struct PendingReceipts(Mutex<BTreeMap<MessageId, Sender>>);
 
-impl ReceiptBook {
+impl PendingReceipts {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<MessageId, Sender>> {
         // Nothing in here panics halfway through a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -54,23 +54,23 @@ impl ReceiptBook {
         self.lock().len() >= MAX_RECEIPTS
     }
 
-    /// There is news of a message.
-    pub(crate) fn tell(&self, receipt: Receipt) {
-        let mut book = self.lock();
+    /// Passes on a new count for a message.
+    pub(crate) fn update(&self, receipt: Receipt) {
+        let mut pending = self.lock();
         if receipt.complete {
-            if let Some(sender) = book.remove(&receipt.id) {
+            if let Some(sender) = pending.remove(&receipt.id) {
                 sender.send_replace(Some(receipt));
             }
-        } else if let Some(sender) = book.get(&receipt.id) {
+        } else if let Some(sender) = pending.get(&receipt.id) {
             sender.send_replace(Some(receipt));
         }
     }
 
-    /// This node's stream has another epoch: its messages keep their sequence numbers.
+    /// Renames the receipts of a stream whose epoch has changed; sequence numbers stay.
     pub(crate) fn move_stream(&self, from: u64, to: u64) {
-        let mut book = self.lock();
-        let all = std::mem::take(&mut *book).into_iter();
-        *book = all
+        let mut pending = self.lock();
+        let all = std::mem::take(&mut *pending).into_iter();
+        *pending = all
             .map(|(id, sender)| match id.epoch == from {
                 true => (MessageId { epoch: to, ..id }, sender),
                 false => (id, sender),
@@ -78,19 +78,20 @@ impl ReceiptBook {
             .collect();
     }
 
-    /// The node has ended.
+    /// Ends all receipts, because the node has ended.
     pub(crate) fn close(&self) {
         self.lock().clear();
     }
 }
 
-/// How a message spreads: a value whenever more peers hold it, until all live peers that participate do.
+/// The spread of a message: an update whenever more peers hold it, until all live peers that
+/// participate do.
 ///
-/// A peer participates once it has had a neighbour since its process started. No receipt is complete
-/// before this node has joined, or where it reaches no seed; a node without seeds is a network of one. The
-/// peers that are not known to hold the message are named by [`Receipt::missing`]. A peer that dies or
-/// leaves meanwhile leaves the count, and the receipt says why ([`Receipt::departed`]). Dropping this
-/// forgets the matter.
+/// A peer participates once it has had a neighbour since its process started. No receipt is
+/// complete before this node has joined, or while it reaches no seed; a node without seeds is a
+/// network of one peer. [`Receipt::missing`] names the peers that are not known to hold the
+/// message. A peer that dies or leaves in the meantime is no longer counted, and the receipt says
+/// why ([`Receipt::departed`]). Dropping this cancels the receipt.
 ///
 /// ```
 /// use rumormill::Node;
@@ -104,22 +105,22 @@ impl ReceiptBook {
 /// ```
 pub struct Receipts {
     id: MessageId,
-    /// `None` when nothing comes any more.
+    /// `None` after the last update.
     updates: Option<watch::Receiver<Option<Receipt>>>,
-    book: Arc<ReceiptBook>,
-    seat: Arc<PeerSeat>,
+    pending: Arc<PendingReceipts>,
+    shared_core: Arc<SharedPeer>,
 }
 
 impl Receipts {
-    /// Makes the core look after a message.
+    /// Asks the core to track a message.
     pub(super) fn open(
-        seat: &Arc<PeerSeat>,
-        book: &Arc<ReceiptBook>,
+        shared_core: &Arc<SharedPeer>,
+        pending: &Arc<PendingReceipts>,
         peer: &mut Peer,
         now: Time,
         id: MessageId,
     ) -> Result<Self, ReceiptError> {
-        let mut waiting = book.lock();
+        let mut waiting = pending.lock();
         let updates = if let Some(sender) = waiting.get(&id) {
             sender.subscribe()
         } else if waiting.len() >= MAX_RECEIPTS {
@@ -130,7 +131,12 @@ impl Receipts {
             return Err(ReceiptError::NotOwn(id));
         };
         drop(waiting);
-        Ok(Receipts { id, updates: Some(updates), book: book.clone(), seat: seat.clone() })
+        Ok(Receipts {
+            id,
+            updates: Some(updates),
+            pending: pending.clone(),
+            shared_core: shared_core.clone(),
+        })
     }
 
     /// The message.
@@ -139,9 +145,8 @@ impl Receipts {
         self.id
     }
 
-    /// The newest count, once it is another than the last one that was given here. The complete
-    /// one is the last; `None` after it, and when the node has ended or begun a new life.
-    /// Cancelling it loses nothing.
+    /// The newest count, once it differs from the last one returned here. The complete count is the
+    /// last; after it, and when the node has ended, `None`. Cancel safe.
     pub async fn next(&mut self) -> Option<Receipt> {
         let updates = self.updates.as_mut()?;
         let mut receipt = None;
@@ -157,7 +162,7 @@ impl Receipts {
     /// Waits until all live peers hold the message.
     ///
     /// # Errors
-    /// The node has ended, or begun a new life.
+    /// The node has ended.
     pub async fn wait(mut self) -> Result<Receipt, ReceiptLost> {
         while let Some(receipt) = self.next().await {
             if receipt.complete {
@@ -170,10 +175,10 @@ impl Receipts {
 
 impl Drop for Receipts {
     fn drop(&mut self) {
-        // The last of several for one message sees that it is the last.
+        // The last of several receipts for one message sees a receiver count of 0.
         self.updates = None;
-        self.seat.with(|peer, _| {
-            let mut waiting = self.book.lock();
+        self.shared_core.with(|peer, _| {
+            let mut waiting = self.pending.lock();
             if waiting.get(&self.id).is_some_and(|sender| sender.receiver_count() == 0) {
                 waiting.remove(&self.id);
                 peer.forget_receipt(&self.id);

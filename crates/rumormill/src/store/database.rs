@@ -1,8 +1,8 @@
-//! The file that a node's state is kept in.
+//! The file with a node's durable state.
 //!
 //! One `redb` file per node. It is locked while open, so two processes cannot use one data
-//! directory. What is read back is checked like what comes from a network: a file can be damaged,
-//! and an entry that does not hold would be handed to others in this node's name.
+//! directory. Everything read back is verified like input from the network: a file can be damaged,
+//! and this node would pass an invalid entry on to others.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -21,74 +21,78 @@ use rumormill_proto::{
     start_number,
 };
 
-use super::guard::catch;
-use crate::counters::Tally;
+use super::guard::catch_panic;
+use crate::counters::TransportCounters;
 use crate::error::StartError;
 
 /// Single values by name.
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 /// Registry entries by id.
 const ENTRIES: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("entries");
-/// Kept batches by order of arrival.
+/// Retained batches by order of arrival.
 const BATCHES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("batches");
 /// Where a batch is in that order, by its first message.
 const BATCH_PLACES: TableDefinition<'_, &[u8; 48], u64> = TableDefinition::new("batch_places");
-/// How far a life of a publisher was delivered. A file of before there were marks has none: then what
-/// it keeps is delivered once more.
+/// How far a stream was delivered, by publisher and epoch. A file of an older version has no marks:
+/// its retained messages are then delivered once more.
 const MARKS: TableDefinition<'_, &[u8; 40], u64> = TableDefinition::new("marks");
-/// The epoch up to which a publisher's streams are over, by publisher.
+/// The epoch up to which a publisher's streams are complete, by publisher.
 const COMPACTED: TableDefinition<'_, &[u8; 32], u64> = TableDefinition::new("compacted");
 
 const INCARNATION: &str = "incarnation";
 const ANCHORS: &str = "anchors";
 const NONCE: &str = "nonce";
 const FORMAT: &str = "format";
-/// Raised when a file could be misread by another version. Format 1 kept single messages. Within format 2
-/// the signed statements changed (streams have an epoch of their own): those of before are left out.
-const FORMAT_NOW: &[u8] = &[3];
+/// Raised when another version could misread a file. Format 1 kept single messages. Within format 2
+/// the signed statements changed (streams got an epoch of their own): statements from before that
+/// change are skipped.
+const CURRENT_FORMAT: &[u8] = &[3];
 
-/// Memory for cached pages. The default of 1 GiB would be most of a small machine's.
-const CACHE: usize = 4 * 1024 * 1024;
+/// Memory for cached pages. The default of 1 GiB would be most of the memory of a small machine.
+const CACHE_BYTES: usize = 4 * 1024 * 1024;
 
-/// What a peer finds of its earlier life.
+/// The state that a peer finds in its store.
 #[derive(Debug, Default)]
-pub(crate) struct Kept {
+pub(crate) struct StoredPeerState {
     pub(crate) incarnation: u64,
     pub(crate) anchors: Vec<SignedRecord>,
     pub(crate) batches: Vec<Batch>,
     pub(crate) delivered: Vec<DeliveredMark>,
-    /// Streams up to which all of their publisher are over.
+    /// For each publisher, the last stream of those that are complete.
     pub(crate) compacted: Vec<StreamId>,
 }
 
-/// What a seed finds of its earlier life.
+/// The state that a seed finds in its store.
 #[derive(Debug, Default)]
-pub(crate) struct Registry {
+pub(crate) struct StoredRegistry {
     pub(crate) entries: Vec<Entry>,
     pub(crate) nonce: Option<[u8; 16]>,
 }
 
-/// Makes or opens the file; again after an I/O error, because the library refuses to go on then.
+/// Creates or opens the file; called again after an I/O error, because the library refuses to
+/// continue after one.
 pub(crate) type Opener = Box<dyn Fn() -> Result<redb::Database, DatabaseError> + Send + Sync>;
 
-/// Why a store cannot be used at the start.
+/// The error for a store that cannot be used at the start.
 pub(crate) fn unusable(path: &Path, e: redb::Error) -> StartError {
     match e {
         redb::Error::Io(source) if source.kind() != std::io::ErrorKind::InvalidData => {
-            StartError::of_data_dir(path.to_owned(), source)
+            StartError::for_data_dir(path.to_owned(), source)
         }
-        other => StartError::Store { path: path.to_owned(), problem: in_words(&other) },
+        other => StartError::Store { path: path.to_owned(), problem: describe_error(&other) },
     }
 }
 
-/// An error of the database library, for people.
-pub(crate) fn in_words(e: &redb::Error) -> String {
+/// Describes an error of the database library for people.
+pub(crate) fn describe_error(e: &redb::Error) -> String {
     use std::io::ErrorKind;
     match e {
         redb::Error::Io(e) => match e.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "the disk is full".to_owned(),
             ErrorKind::ReadOnlyFilesystem => "the disk is read-only".to_owned(),
-            ErrorKind::InvalidData => "it is no store of this program, or damaged".to_owned(),
+            ErrorKind::InvalidData => {
+                "the file is damaged, or not a store of this program".to_owned()
+            }
             _ => e.to_string(),
         },
         redb::Error::Corrupted(_) => "the file is damaged".to_owned(),
@@ -110,19 +114,20 @@ impl std::fmt::Debug for Database {
 }
 
 impl Database {
-    /// Opens or makes `name` in `directory`, which is made as well if it is not there.
+    /// Opens or creates `name` in `directory`, which is created as well if it does not exist.
     pub(crate) fn open(directory: &Path, name: &str) -> Result<Self, StartError> {
-        make_private(directory)
-            .map_err(|source| StartError::of_data_dir(directory.to_owned(), source))?;
+        create_private_dir(directory)
+            .map_err(|source| StartError::for_data_dir(directory.to_owned(), source))?;
         let path = directory.join(name);
         let file = path.clone();
-        let opener: Opener =
-            Box::new(move || Builder::new().set_cache_size(CACHE).create_file(private(&file)?));
+        let opener: Opener = Box::new(move || {
+            Builder::new().set_cache_size(CACHE_BYTES).create_file(open_private_file(&file)?)
+        });
         Database::with_opener(path, opener)
     }
 
     pub(crate) fn with_opener(path: PathBuf, opener: Opener) -> Result<Self, StartError> {
-        let open = catch(&opener).map_err(|e| match e {
+        let open = catch_panic(&opener).map_err(|e| match e {
             DatabaseError::DatabaseAlreadyOpen => StartError::Locked { path: path.clone() },
             other => unusable(&path, other.into()),
         })?;
@@ -139,44 +144,53 @@ impl Database {
         let refused = |problem: &str| {
             Err(StartError::Store { path: self.path.clone(), problem: problem.to_owned() })
         };
-        let found = catch(|| self.meta(FORMAT)).map_err(|e| unusable(&self.path, e))?;
+        let found = catch_panic(|| self.meta(FORMAT)).map_err(|e| unusable(&self.path, e))?;
         match found.as_deref() {
-            Some(FORMAT_NOW) => return Ok(()),
+            Some(CURRENT_FORMAT) => return Ok(()),
             Some([1]) => {
                 return refused(
-                    "it was written by an older version of this program, which kept messages in another \
-                     form (format 1, this one writes format 3)",
+                    "it was written by an older version of this program, which stored messages in \
+                     another format (format 1, this version writes format 3)",
                 );
             }
             Some([2]) => tracing::info!(
                 target: "rumormill::store",
-                "{} is of an older version (format 2): what this version cannot read of it is left out",
+                "{} was written by an older version (format 2): entries that this version cannot \
+                 read are skipped",
                 self.path.display()
             ),
             Some(_) => return refused("it was written by a newer version of this program"),
             None => {}
         }
-        catch(|| {
+        catch_panic(|| {
             self.transaction(|t| {
-                t.open_table(META)?.insert(FORMAT, FORMAT_NOW)?;
+                t.open_table(META)?.insert(FORMAT, CURRENT_FORMAT)?;
                 Ok(())
             })
         })
         .map_err(|e| unusable(&self.path, e))
     }
 
-    /// Reads what a peer keeps.
-    pub(crate) fn kept(&self, verifier: &Verifier, tally: &Tally) -> Result<Kept, redb::Error> {
-        catch(|| self.read_kept(verifier, tally))
+    /// Reads the state of a peer.
+    pub(crate) fn peer_state(
+        &self,
+        verifier: &Verifier,
+        counters: &TransportCounters,
+    ) -> Result<StoredPeerState, redb::Error> {
+        catch_panic(|| self.read_peer_state(verifier, counters))
     }
 
-    fn read_kept(&self, verifier: &Verifier, tally: &Tally) -> Result<Kept, redb::Error> {
+    fn read_peer_state(
+        &self,
+        verifier: &Verifier,
+        counters: &TransportCounters,
+    ) -> Result<StoredPeerState, redb::Error> {
         let incarnation = match self.meta(INCARNATION)?.as_deref() {
             None => 0,
             Some(bytes) => match <[u8; 8]>::try_from(bytes) {
                 Ok(bytes) => u64::from_be_bytes(bytes),
                 Err(_) => {
-                    self.skipped(tally, "the incarnation");
+                    self.report_skipped(counters, "the incarnation");
                     0
                 }
             },
@@ -189,45 +203,49 @@ impl Database {
                         if verifier.signed(&record).is_ok() {
                             anchors.push(record);
                         } else {
-                            self.skipped(tally, "an anchor");
+                            self.report_skipped(counters, "an anchor");
                         }
                     }
                 }
-                None => self.skipped(tally, "the list of anchors"),
+                None => self.report_skipped(counters, "the list of anchors"),
             }
         }
         let mut batches = Vec::new();
-        self.each(BATCHES, |_, bytes| {
+        self.for_each(BATCHES, |_, bytes| {
             let batch = Batch::from_wire(Bytes::copy_from_slice(bytes)).ok();
             match batch.filter(|b| verifier.batch(b).is_ok()) {
                 Some(batch) => batches.push(batch),
-                None => self.skipped(tally, "a kept batch"),
+                None => self.report_skipped(counters, "a kept batch"),
             }
         })?;
         let mut delivered = Vec::new();
-        self.each(MARKS, |key, to| delivered.push(mark(key, to)))?;
+        self.for_each(MARKS, |key, to| delivered.push(mark(key, to)))?;
         let mut compacted = Vec::new();
-        self.each(COMPACTED, |key, epoch| {
+        self.for_each(COMPACTED, |key, epoch| {
             compacted.push(StreamId { publisher: PeerId::from_bytes(*key), epoch });
         })?;
-        Ok(Kept { incarnation, anchors, batches, delivered, compacted })
+        Ok(StoredPeerState { incarnation, anchors, batches, delivered, compacted })
     }
 
-    /// Reads what a seed keeps.
+    /// Reads the state of a seed.
     pub(crate) fn registry(
         &self,
         verifier: &Verifier,
-        tally: &Tally,
-    ) -> Result<Registry, redb::Error> {
-        catch(|| self.read_registry(verifier, tally))
+        counters: &TransportCounters,
+    ) -> Result<StoredRegistry, redb::Error> {
+        catch_panic(|| self.read_registry(verifier, counters))
     }
 
-    fn read_registry(&self, verifier: &Verifier, tally: &Tally) -> Result<Registry, redb::Error> {
+    fn read_registry(
+        &self,
+        verifier: &Verifier,
+        counters: &TransportCounters,
+    ) -> Result<StoredRegistry, redb::Error> {
         let mut entries = Vec::new();
-        self.each(ENTRIES, |_, bytes| {
+        self.for_each(ENTRIES, |_, bytes| {
             match decoded::<Entry>(bytes).filter(|e| verifier.entry(e).is_ok()) {
                 Some(entry) => entries.push(entry),
-                None => self.skipped(tally, "a registry entry"),
+                None => self.report_skipped(counters, "a registry entry"),
             }
         })?;
         let nonce = match self.meta(NONCE)? {
@@ -235,16 +253,16 @@ impl Database {
             Some(bytes) => {
                 let nonce = <[u8; 16]>::try_from(bytes.as_slice()).ok();
                 if nonce.is_none() {
-                    self.skipped(tally, "the nonce");
+                    self.report_skipped(counters, "the nonce");
                 }
                 nonce
             }
         };
-        Ok(Registry { entries, nonce })
+        Ok(StoredRegistry { entries, nonce })
     }
 
-    fn skipped(&self, tally: &Tally, what: &str) {
-        tally.store_corrupt.one();
+    fn report_skipped(&self, counters: &TransportCounters, what: &str) {
+        counters.store_corrupt.increment();
         tracing::warn!(
             target: "rumormill::store",
             "{what} in {} is damaged, or of an older version, and was skipped",
@@ -252,33 +270,38 @@ impl Database {
         );
     }
 
-    /// Takes the number of a new process and makes it durable.
-    pub(crate) fn begin_life(&mut self, last: u64, wall: WallTime) -> Result<u64, redb::Error> {
-        let next = start_number(Some(last), wall);
+    /// Chooses the incarnation of a new process and makes it durable.
+    pub(crate) fn begin_incarnation(
+        &mut self,
+        last: u64,
+        wall_clock: WallTime,
+    ) -> Result<u64, redb::Error> {
+        let next = start_number(Some(last), wall_clock);
         self.commit(&[StoreOp::Incarnation(next)])?;
         Ok(next)
     }
 
-    /// Makes changes durable, all or none. After an error the file is opened afresh next time.
+    /// Makes changes durable, all or none. After an error, the next call opens the file again.
     pub(crate) fn commit<'a, I>(&mut self, ops: I) -> Result<(), redb::Error>
     where
         I: IntoIterator<Item = &'a StoreOp>,
     {
         if self.open.is_none() {
-            self.open = Some(catch(&self.opener)?);
+            self.open = Some(catch_panic(&self.opener)?);
         }
-        let change = |t: &WriteTransaction| ops.into_iter().try_for_each(|op| apply(t, op));
-        let result = catch(|| self.transaction(change));
+        let change = |t: &WriteTransaction| ops.into_iter().try_for_each(|op| apply_op(t, op));
+        let result = catch_panic(|| self.transaction(change));
+        // After an I/O error or a panic the library refuses to continue with the open file.
         if result.is_err() {
             self.close();
         }
         result
     }
 
-    /// Closes the file; a damaged one may not let itself be closed in an orderly way.
+    /// Closes the file. Closing a damaged file may panic; the panic is caught.
     fn close(&mut self) {
         if let Some(open) = self.open.take() {
-            let _ = catch::<(), redb::Error>(|| {
+            let _ = catch_panic::<(), redb::Error>(|| {
                 drop(open);
                 Ok(())
             });
@@ -308,7 +331,7 @@ impl Database {
         }
     }
 
-    fn each<K: redb::Key + 'static, V: redb::Value + 'static>(
+    fn for_each<K: redb::Key + 'static, V: redb::Value + 'static>(
         &self,
         table: TableDefinition<'_, K, V>,
         mut with: impl FnMut(K::SelfType<'_>, V::SelfType<'_>),
@@ -333,7 +356,7 @@ impl Drop for Database {
     }
 }
 
-fn apply(t: &WriteTransaction, op: &StoreOp) -> Result<(), redb::Error> {
+fn apply_op(t: &WriteTransaction, op: &StoreOp) -> Result<(), redb::Error> {
     match op {
         StoreOp::Incarnation(n) => {
             t.open_table(META)?.insert(INCARNATION, n.to_be_bytes().as_slice())?;
@@ -382,8 +405,8 @@ fn put_batch(t: &WriteTransaction, batch: &Batch) -> Result<(), redb::Error> {
         if batches.get(place)?.is_some_and(|kept| kept.value() == batch.wire().as_ref()) {
             return Ok(());
         }
-        // An honest publisher packs a number once; of another one, the newest batch stands, as in
-        // memory.
+        // An honest publisher packs a sequence number once. For any other publisher, the newest
+        // batch stands, as in memory.
         batches.remove(place)?;
     }
     let place = batches.last()?.map_or(0, |(last, _)| last.value().saturating_add(1));
@@ -428,8 +451,8 @@ fn decoded<T: for<'b> Decode<'b, ()>>(bytes: &[u8]) -> Option<T> {
     minicbor::decode(bytes).ok()
 }
 
-/// Makes a directory that only its owner can enter; one that exists stays as it is.
-fn make_private(directory: &Path) -> std::io::Result<()> {
+/// Creates a directory that only its owner can enter; an existing one stays unchanged.
+fn create_private_dir(directory: &Path) -> std::io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -437,9 +460,9 @@ fn make_private(directory: &Path) -> std::io::Result<()> {
     builder.create(directory)
 }
 
-/// A file that only its owner can read, made if it is not there; one that exists stays as it is. The directory
-/// may be open to others, and messages are not for everybody.
-fn private(path: &Path) -> Result<File, StorageError> {
+/// Opens or creates a file that only its owner can read; an existing file keeps its permissions.
+/// The directory may be open to other users, who must not read the messages.
+fn open_private_file(path: &Path) -> Result<File, StorageError> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
@@ -447,9 +470,9 @@ fn private(path: &Path) -> Result<File, StorageError> {
     options.open(path).map_err(StorageError::Io)
 }
 
-/// Ops that concern the same thing, the last one standing: what was never durable need not be
-/// written on the way.
-pub(crate) fn settle<'a>(ops: impl Iterator<Item = &'a StoreOp>) -> Vec<&'a StoreOp> {
+/// The operations that remain after merging those on the same key: the last one stands. An earlier
+/// one that was never durable need not be written.
+pub(crate) fn last_op_per_key<'a>(ops: impl Iterator<Item = &'a StoreOp>) -> Vec<&'a StoreOp> {
     let mut last: BTreeMap<(u8, Vec<u8>), (usize, &StoreOp)> = BTreeMap::new();
     for (at, op) in ops.enumerate() {
         let key = match op {

@@ -9,16 +9,16 @@ use rumormill_proto::Identity;
 
 use crate::error::StartError;
 
-/// Its name in a data directory.
-const NAME: &str = "identity.key";
+/// The file name in a data directory.
+const KEY_FILE_NAME: &str = "identity.key";
 
-/// The identity of a data directory: the one in its key file, which is created if there is none,
-/// from `given` or afresh. The caller holds the directory's lock.
+/// The identity of a data directory: the one in its key file. If there is no key file, it is
+/// created from `given` or with a new key. The caller holds the lock of the directory.
 pub(crate) fn load_or_create(
     directory: &Path,
     given: Option<Identity>,
 ) -> Result<Identity, StartError> {
-    let path = directory.join(NAME);
+    let path = directory.join(KEY_FILE_NAME);
     match fs::read_to_string(&path) {
         Ok(text) => {
             let found = parse(&path, &text)?;
@@ -40,17 +40,17 @@ pub(crate) fn load_or_create(
                 None => Identity::from_secret(&crate::random_bytes()?),
             };
             create(directory, &path, &identity)
-                .map_err(|source| StartError::of_data_dir(path, source))?;
+                .map_err(|source| StartError::for_data_dir(path, source))?;
             Ok(identity)
         }
         Err(e) if e.kind() == io::ErrorKind::InvalidData => {
             Err(StartError::KeyFile { path, problem: "it is not text".to_owned() })
         }
-        Err(source) => Err(StartError::of_data_dir(path, source)),
+        Err(source) => Err(StartError::for_data_dir(path, source)),
     }
 }
 
-/// The text is a secret, so no error shows any of it.
+/// Parses a key file. The text is a secret, so no error shows any part of it.
 fn parse(path: &Path, text: &str) -> Result<Identity, StartError> {
     let text = text.trim();
     let bad = |problem: &str| StartError::KeyFile {
@@ -70,11 +70,11 @@ fn parse(path: &Path, text: &str) -> Result<Identity, StartError> {
     Ok(Identity::from_secret(&secret))
 }
 
-/// Written beside its place and moved there: a crash leaves a whole key or none.
+/// Writes a temporary file and renames it: a crash leaves a whole key or none.
 fn create(directory: &Path, path: &Path, identity: &Identity) -> io::Result<()> {
-    let beside = directory.join(format!("{NAME}.new"));
-    // Left over from a crash at this very point, if at all.
-    match fs::remove_file(&beside) {
+    let temporary = directory.join(format!("{KEY_FILE_NAME}.new"));
+    // A leftover of a crash at this point.
+    match fs::remove_file(&temporary) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
@@ -82,13 +82,13 @@ fn create(directory: &Path, path: &Path, identity: &Identity) -> io::Result<()> 
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&beside)?;
+    let mut file = options.open(&temporary)?;
     writeln!(file, "{}", HEXLOWER.encode(&identity.secret_bytes()))?;
     file.sync_all()?;
     drop(file);
-    fs::rename(&beside, path)?;
-    // The name is durable only with its directory; where that cannot be opened, nothing can be
-    // done about it.
+    fs::rename(&temporary, path)?;
+    // The file name is durable only after its directory is synced. Where the directory cannot be
+    // opened, there is no way to do that.
     if let Ok(directory) = File::open(directory) {
         let _ = directory.sync_all();
     }
@@ -102,7 +102,7 @@ fn warn_if_others_can_read(path: &Path) {
     if open {
         tracing::warn!(
             target: "rumormill::store",
-            "{} can be read by others than its owner: whoever has read it can pose as this node; \
+            "other users than its owner can read {}: any of them can impersonate this node; \
              run `chmod 600` on it",
             path.display()
         );
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn created_once_private_and_read_back() {
+    fn key_file_is_created_once_with_owner_permissions_and_read_back() {
         let dir = tempfile::tempdir().unwrap();
         let a = load_or_create(dir.path(), None).unwrap();
         let b = load_or_create(dir.path(), None).unwrap();
@@ -125,15 +125,15 @@ mod tests {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
-            let mode = fs::metadata(dir.path().join(NAME)).unwrap().permissions().mode();
+            let mode = fs::metadata(dir.path().join(KEY_FILE_NAME)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600);
         }
         let names: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
-        assert_eq!(names.len(), 1, "nothing is left beside it");
+        assert_eq!(names.len(), 1, "no temporary file is left");
     }
 
     #[test]
-    fn a_given_identity_is_kept_and_another_one_refused() {
+    fn given_identity_is_stored_and_a_different_one_refused() {
         let dir = tempfile::tempdir().unwrap();
         let mine = Identity::from_secret(&[1; 32]);
         assert_eq!(load_or_create(dir.path(), Some(mine.clone())).unwrap().id(), mine.id());
@@ -143,9 +143,9 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_key_file_is_named_and_not_shown() {
+    fn error_for_bad_key_file_names_the_file_and_shows_no_key() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(NAME);
+        let path = dir.path().join(KEY_FILE_NAME);
         for bad in [&b"secret-but-short"[..], &[b'x'; 64], &[0xff; 64], b""] {
             fs::write(&path, bad).unwrap();
             let e = load_or_create(dir.path(), None).unwrap_err();

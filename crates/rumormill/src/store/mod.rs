@@ -1,4 +1,4 @@
-//! What survives a restart.
+//! The durable state of a node.
 
 mod database;
 mod guard;
@@ -8,14 +8,14 @@ mod task;
 use rumormill_proto::Role;
 
 #[cfg(test)]
-pub(crate) use database::settle;
-pub(crate) use database::{Database, Kept, unusable};
+pub(crate) use database::last_op_per_key;
+pub(crate) use database::{Database, StoredPeerState, unusable};
 pub use guard::silence_caught_panics;
 pub(crate) use identity_file::load_or_create;
 pub(crate) use task::{StoreHandle, spawn};
 
-/// The name of the file in a data directory that a node of this role keeps its state in.
-pub(crate) const fn file_of(role: Role) -> &'static str {
+/// The file in a data directory that holds the state of a node of this role.
+pub(crate) const fn state_file_name(role: Role) -> &'static str {
     match role {
         Role::Peer => "peer.redb",
         Role::Seed => "seed.redb",

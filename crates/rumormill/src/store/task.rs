@@ -1,4 +1,4 @@
-//! Commits, one group after the other, on the blocking pool.
+//! The task that commits changes, one group after the other, on the blocking pool.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,63 +9,68 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, timeout};
 
-use super::database::{Database, in_words, settle};
-use crate::net::{Arrival, Net};
+use super::database::{Database, describe_error, last_op_per_key};
+use crate::context::{DriverInput, NodeContext};
 
-/// Requests committed together: under load, one wait for the disk serves many.
-const GROUP: usize = 4096;
-/// The longest wait between two attempts, in first waits.
-const LONGEST_RETRY: u32 = 32;
-/// How often a disk that goes on failing is complained about.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(30);
+/// The most requests committed together: under load, one sync serves many of them.
+const MAX_GROUP_REQUESTS: usize = 4096;
+/// The longest pause between two attempts, as a multiple of the first pause.
+const MAX_RETRY_FACTOR: u32 = 32;
+/// How often an error is logged while the disk keeps failing.
+const ERROR_LOG_INTERVAL: Duration = Duration::from_secs(30);
 /// How long a node that ends waits for its last commit.
-const FINISH: Duration = Duration::from_secs(5);
+const FINAL_COMMIT_WAIT: Duration = Duration::from_secs(5);
 
-struct Request {
+struct PendingWrite {
     ticket: StoreTicket,
     ops: Vec<StoreOp>,
     bytes: usize,
 }
 
-/// The driver's end of the store. What is handed in is bounded in bytes.
+/// The driver's handle to the store. The bytes of pending requests are bounded.
 #[derive(Debug)]
 pub(crate) struct StoreHandle {
-    requests: mpsc::UnboundedSender<Request>,
-    pending: Arc<AtomicUsize>,
+    requests: mpsc::UnboundedSender<PendingWrite>,
+    pending_bytes: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
 impl StoreHandle {
-    /// Hands changes in; [`Arrival::Stored`] follows when they are durable. Says whether they were taken:
-    /// if too much waits for a disk that fails, they are given up.
-    pub(crate) fn store(&self, net: &Net, ticket: StoreTicket, ops: Vec<StoreOp>) -> bool {
+    /// Hands in changes; [`DriverInput::Stored`] follows when they are durable. Returns `false`,
+    /// and drops the changes, if too many bytes wait for a failing disk.
+    pub(crate) fn store(
+        &self,
+        context: &NodeContext,
+        ticket: StoreTicket,
+        ops: Vec<StoreOp>,
+    ) -> bool {
         let bytes = ops.iter().map(size).sum();
-        let waiting = self.pending.load(Ordering::Relaxed);
-        if waiting + bytes > net.tuning.store_pending_bytes {
-            net.tally.store_dropped.add(ops.len() as u64);
+        let waiting = self.pending_bytes.load(Ordering::Relaxed);
+        if waiting + bytes > context.tuning.store_pending_bytes {
+            context.counters.store_dropped.add(ops.len() as u64);
             return false;
         }
-        self.pending.fetch_add(bytes, Ordering::Relaxed);
-        // It fails only when the task has ended with the node.
-        let _ = self.requests.send(Request { ticket, ops, bytes });
+        self.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
+        // This fails only when the task has ended with the node.
+        let _ = self.requests.send(PendingWrite { ticket, ops, bytes });
         true
     }
 
-    /// Waits until everything handed in is durable, for a limited time.
+    /// Waits until all pending changes are durable, up to [`FINAL_COMMIT_WAIT`].
     pub(crate) async fn finish(self) {
         drop(self.requests);
-        let _ = timeout(FINISH, self.task).await;
+        let _ = timeout(FINAL_COMMIT_WAIT, self.task).await;
     }
 }
 
 fn size(op: &StoreOp) -> usize {
-    const RECORD: usize = 512;
+    const RECORD_BYTES: usize = 512;
     match op {
         StoreOp::PutBatch(b) => b.size(),
         StoreOp::PutEntry(e) => {
-            RECORD + e.certificate.as_ref().map_or(0, |c| c.votes().len() * 2 * RECORD)
+            RECORD_BYTES + e.certificate.as_ref().map_or(0, |c| c.votes().len() * 2 * RECORD_BYTES)
         }
-        StoreOp::Anchors(records) => records.len() * RECORD,
+        StoreOp::Anchors(records) => records.len() * RECORD_BYTES,
         StoreOp::Incarnation(_)
         | StoreOp::RemoveBatch(_)
         | StoreOp::Delivered(_)
@@ -77,110 +82,111 @@ fn size(op: &StoreOp) -> usize {
     }
 }
 
-/// Starts the store of a node.
-pub(crate) fn spawn(net: &Arc<Net>, database: Database) -> StoreHandle {
+/// Starts the store task of a node.
+pub(crate) fn spawn(context: &Arc<NodeContext>, database: Database) -> StoreHandle {
     let (requests, waiting) = mpsc::unbounded_channel();
-    let pending = Arc::new(AtomicUsize::new(0));
+    let pending_bytes = Arc::new(AtomicUsize::new(0));
     let task = {
-        let (net, pending) = (net.clone(), pending.clone());
+        let (context, pending_bytes) = (context.clone(), pending_bytes.clone());
         tokio::spawn(async move {
-            let _ = net.gate.govern(run(net.clone(), database, waiting, pending)).await;
+            let _ = context.gate.run(run(context.clone(), database, waiting, pending_bytes)).await;
         })
     };
-    StoreHandle { requests, pending, task }
+    StoreHandle { requests, pending_bytes, task }
 }
 
 async fn run(
-    net: Arc<Net>,
+    context: Arc<NodeContext>,
     mut database: Database,
-    mut requests: mpsc::UnboundedReceiver<Request>,
-    pending: Arc<AtomicUsize>,
+    mut requests: mpsc::UnboundedReceiver<PendingWrite>,
+    pending_bytes: Arc<AtomicUsize>,
 ) {
     let mut group = Vec::new();
-    while requests.recv_many(&mut group, GROUP).await > 0 {
+    while requests.recv_many(&mut group, MAX_GROUP_REQUESTS).await > 0 {
         let Some((back, done)) =
-            commit(&net, database, std::mem::take(&mut group), &mut requests).await
+            commit(&context, database, std::mem::take(&mut group), &mut requests).await
         else {
             return;
         };
         database = back;
         for request in done {
-            pending.fetch_sub(request.bytes, Ordering::Relaxed);
-            net.tell(Arrival::Stored(request.ticket)).await;
+            pending_bytes.fetch_sub(request.bytes, Ordering::Relaxed);
+            context.send_input(DriverInput::Stored(request.ticket)).await;
         }
     }
 }
 
-/// Commits one group, with what comes while it has to be tried again; `None` when the node ends and the
-/// disk still fails.
+/// Commits one group, together with the requests that arrive between failed attempts; `None` when
+/// the node ends and the disk still fails.
 async fn commit(
-    net: &Arc<Net>,
+    context: &Arc<NodeContext>,
     mut database: Database,
-    mut group: Vec<Request>,
-    requests: &mut mpsc::UnboundedReceiver<Request>,
-) -> Option<(Database, Vec<Request>)> {
-    let mut wait = net.tuning.store_retry;
-    let mut complained: Option<Instant> = None;
+    mut group: Vec<PendingWrite>,
+    requests: &mut mpsc::UnboundedReceiver<PendingWrite>,
+) -> Option<(Database, Vec<PendingWrite>)> {
+    let mut wait = context.tuning.store_retry;
+    let mut last_logged: Option<Instant> = None;
     let mut ended = false;
     loop {
-        // The node's shared part goes along, and comes last: a node that is killed in the middle
-        // of a commit counts as ended only when its file is closed.
-        let holder = net.clone();
+        // The blocking task holds the shared state of the node and drops it last: a node that is
+        // killed during a commit counts as ended only after its file is closed.
+        let holder = context.clone();
         let (back, sent, result, _) = spawn_blocking(move || {
-            let result = database.commit(settle(group.iter().flat_map(|r| &r.ops)));
+            let result = database.commit(last_op_per_key(group.iter().flat_map(|r| &r.ops)));
             (database, group, result, holder)
         })
         .await
         .ok()?;
         (database, group) = (back, sent);
         let Err(e) = result else {
-            net.tally.store_commits.one();
-            net.tally.store_operations.add(group.iter().map(|r| r.ops.len() as u64).sum());
-            if complained.is_some() {
-                net.tally.store_problem.set(None);
-                net.tally.store_recoveries.one();
+            context.counters.store_commits.increment();
+            context.counters.store_operations.add(group.iter().map(|r| r.ops.len() as u64).sum());
+            if last_logged.is_some() {
+                context.counters.store_problem.set(None);
+                context.counters.store_recoveries.increment();
                 tracing::info!(
                     target: "rumormill::store",
-                    node = %net.label.name,
-                    id = %net.label.id,
+                    node = %context.label.name,
+                    id = %context.label.id,
                     "{} takes changes again",
                     database.path().display()
                 );
             }
             return Some((database, group));
         };
-        net.tally.store_failures.one();
-        let why = in_words(&e);
-        net.tally.store_problem.set(Some(why.clone()));
-        if complained.is_none() {
-            net.tally.store_outages.one();
+        context.counters.store_failures.increment();
+        let why = describe_error(&e);
+        context.counters.store_problem.set(Some(why.clone()));
+        if last_logged.is_none() {
+            context.counters.store_outages.increment();
         }
-        if complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
-            complained = Some(Instant::now());
+        if last_logged.is_none_or(|at| at.elapsed() >= ERROR_LOG_INTERVAL) {
+            last_logged = Some(Instant::now());
             tracing::error!(
                 target: "rumormill::store",
-                node = %net.label.name,
-                id = %net.label.id,
-                "cannot write to {}: {why}; the node goes on, but a seed confirms nothing, and a peer loses with its \
-                 process what it holds, until it can: check the disk for space and errors",
+                node = %context.label.name,
+                id = %context.label.id,
+                "cannot write to {}: {why}; until this is fixed, a seed confirms no registration, \
+                 and a peer loses its messages when its process ends: check the disk for space \
+                 and errors",
                 database.path().display()
             );
         }
         if ended {
             return None;
         }
-        ended = !gather(requests, &mut group, wait).await;
-        wait = (wait * 2).min(net.tuning.store_retry * LONGEST_RETRY);
+        ended = !collect_during(requests, &mut group, wait).await;
+        wait = (wait * 2).min(context.tuning.store_retry * MAX_RETRY_FACTOR);
     }
 }
 
-/// Lets time pass, and takes what comes meanwhile. `false`, at once, if the node ends: there is no more
-/// to come then, and one attempt left.
-async fn gather(
-    requests: &mut mpsc::UnboundedReceiver<Request>,
-    group: &mut Vec<Request>,
+/// Waits for `time` and collects the requests that arrive. `false`, at once, if the node ends: no
+/// request follows then, and one attempt is left.
+async fn collect_during(
+    requests: &mut mpsc::UnboundedReceiver<PendingWrite>,
+    group: &mut Vec<PendingWrite>,
     time: Duration,
 ) -> bool {
-    let all = async { while requests.recv_many(group, GROUP).await > 0 {} };
+    let all = async { while requests.recv_many(group, MAX_GROUP_REQUESTS).await > 0 {} };
     timeout(time, all).await.is_err()
 }

@@ -7,66 +7,67 @@ use rumormill_proto::{DeliveredMark, StreamId};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Received, Subscription};
+use super::{Subscription, SubscriptionItem};
 
-/// The messages of a node, for a program that must not miss one of them across a crash.
+/// The messages of a node, for a program that must not miss any of them across a crash.
 ///
-/// It gets everything that the node delivers, from the very first message on. What the node makes
-/// durable as *delivered* follows [`acknowledge`](Consumer::acknowledge): after a crash, a node with
-/// a data directory delivers everything again that was not acknowledged, as far as it is still kept
-/// somewhere. So each message is seen at least once if the program acknowledges only what it has
-/// dealt with (written to its own file, for example). Without a consumer, a message counts as
-/// delivered when it is ready for subscribers of this process.
+/// It receives everything that the node delivers, from the first message on.
+/// [`acknowledge`](Consumer::acknowledge) decides which messages the node makes durable as
+/// *delivered*: after a crash, a node with a data directory delivers every message again that was
+/// not acknowledged, as far as some node still retains it. Each message is therefore seen at least
+/// once if the program acknowledges only messages that it has processed (written to its own file,
+/// for example). Without a consumer, a message counts as delivered when it is ready for subscribers
+/// of this process.
 ///
-/// A node has one consumer at most; see [`NodeBuilder::consumer`](crate::NodeBuilder::consumer).
+/// A node has at most one consumer; see [`NodeBuilder::consumer`](crate::NodeBuilder::consumer).
 #[derive(Debug)]
 pub struct Consumer {
     subscription: Subscription,
-    /// What was handed out and is not acknowledged: the number after the last message, by stream.
+    /// Returned but not acknowledged: the number after the last message, by stream.
     handed_out: BTreeMap<StreamId, u64>,
-    /// All is read, and nothing comes any more.
+    /// All messages are read, and none follows.
     at_end: bool,
-    progress: Arc<Progress>,
+    progress: Arc<ConsumerProgress>,
 }
 
 impl Consumer {
-    pub(crate) fn new(subscription: Subscription, progress: Arc<Progress>) -> Self {
+    pub(crate) fn new(subscription: Subscription, progress: Arc<ConsumerProgress>) -> Self {
         Consumer { subscription, handed_out: BTreeMap::new(), at_end: false, progress }
     }
 
-    /// The next message, or the next gap; `None` when the node delivers no more and all is read: then
-    /// a last [`acknowledge`](Consumer::acknowledge) is due, for which the node waits up to two
-    /// seconds, and no longer than it may take to leave. Cancelling it loses nothing.
-    pub async fn recv(&mut self) -> Option<Received> {
+    /// The next message, or the next gap; `None` when the node delivers no more and everything is
+    /// read. After `None` the program makes its last [`acknowledge`](Consumer::acknowledge), for
+    /// which the node waits up to two seconds, but not beyond its time to leave. Cancel safe.
+    pub async fn recv(&mut self) -> Option<SubscriptionItem> {
         let received = self.subscription.recv().await;
-        self.note(received.as_ref());
+        self.track(received.as_ref());
         self.at_end = received.is_none();
         received
     }
 
-    /// The next message or gap if one is there.
-    pub fn try_recv(&mut self) -> Option<Received> {
+    /// The next message or gap, if one is there.
+    pub fn try_recv(&mut self) -> Option<SubscriptionItem> {
         let received = self.subscription.try_recv();
-        self.note(received.as_ref());
+        self.track(received.as_ref());
         received
     }
 
-    /// Everything that was handed out so far has been dealt with. The node makes that durable soon; a
-    /// crash before it has repeats some messages.
+    /// Acknowledges all messages and gaps returned so far. The node makes this durable soon after;
+    /// a crash before that repeats some messages.
     pub fn acknowledge(&mut self) {
         self.progress.acknowledge(std::mem::take(&mut self.handed_out), self.at_end);
     }
 
-    fn note(&mut self, received: Option<&Received>) {
+    fn track(&mut self, received: Option<&SubscriptionItem>) {
         let (stream, next) = match received {
-            Some(Received::Message(m)) => {
+            Some(SubscriptionItem::Message(m)) => {
                 let id = m.message.id();
                 (id.stream(), id.sequence.saturating_add(1))
             }
-            Some(Received::Gap(gap)) => {
+            Some(SubscriptionItem::Gap(gap)) => {
                 (StreamId { publisher: gap.publisher, epoch: gap.epoch }, gap.to)
             }
-            Some(Received::CaughtUp) | None => return,
+            Some(SubscriptionItem::CaughtUp) | None => return,
         };
         self.handed_out.insert(stream, next);
     }
@@ -78,30 +79,30 @@ impl Drop for Consumer {
     }
 }
 
-/// How far the consumer of a node has come. Bounded by the streams that the node knows.
+/// The progress of a node's consumer. Bounded by the streams that the node knows.
 #[derive(Debug, Default)]
-pub(crate) struct Progress {
-    state: Mutex<State>,
-    /// There is something to take.
-    pub(crate) moved: Notify,
+pub(crate) struct ConsumerProgress {
+    state: Mutex<ConsumerState>,
+    /// Signalled when the progress has changed.
+    pub(crate) changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    /// There is a consumer, or there was one.
+struct ConsumerState {
+    /// Whether a consumer exists or has existed.
     is_attached: bool,
-    /// It acknowledges nothing any more.
+    /// Whether the consumer has ended, and acknowledges nothing more.
     has_ended: bool,
     marks: BTreeMap<StreamId, u64>,
 }
 
-impl Progress {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl ConsumerProgress {
+    fn lock(&self) -> MutexGuard<'_, ConsumerState> {
         // Nothing in here panics halfway through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Claims the place of the one consumer. Says whether it was free.
+    /// Registers the one consumer. Returns whether there was none before.
     pub(crate) fn attach(&self) -> bool {
         !std::mem::replace(&mut self.lock().is_attached, true)
     }
@@ -115,10 +116,10 @@ impl Progress {
         state.marks.extend(marks);
         state.has_ended |= has_ended;
         drop(state);
-        self.moved.notify_one();
+        self.changed.notify_one();
     }
 
-    /// What was acknowledged since this was last asked.
+    /// The marks acknowledged since the last call.
     pub(crate) fn take(&self) -> Vec<DeliveredMark> {
         let marks = std::mem::take(&mut self.lock().marks);
         let mark = |(stream, to): (StreamId, u64)| {
@@ -128,14 +129,14 @@ impl Progress {
         marks.into_iter().map(mark).collect()
     }
 
-    /// Waits until the consumer has acknowledged all there was, or until a time.
-    pub(crate) async fn ended(&self, by: Instant) {
+    /// Waits until the consumer has acknowledged everything, or until `by`.
+    pub(crate) async fn wait_until_ended(&self, by: Instant) {
         let ended = async {
             while !self.has_ended() {
-                self.moved.notified().await;
+                self.changed.notified().await;
             }
         };
-        // A consumer that takes longer is told the rest again by the next process.
+        // After a timeout, the next process delivers the rest again.
         let _ = timeout_at(by, ended).await;
     }
 

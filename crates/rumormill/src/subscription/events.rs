@@ -1,39 +1,39 @@
-//! Events, as a listener gets them.
+//! The event stream of a node.
 
-use crate::driver::Stamped;
-use crate::fanout::{Got, Receiver};
+use crate::driver::TimestampedEvent;
+use crate::fanout::{FanoutItem, FanoutReceiver};
 
-/// Something for a listener to events.
+/// An element of the event stream.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Observed {
+pub enum EventItem {
     /// An event.
-    Event(Stamped),
-    /// The listener was slow, and missed so many events.
+    Event(TimestampedEvent),
+    /// The receiver was slow, and missed this many events.
     Lagged(u64),
 }
 
-/// The events of a node, from the moment it was asked for.
+/// The events of a node, from the creation of this stream on.
 ///
-/// It holds at most 4,096 events or 16 MiB for a listener that is slow; then the oldest go, and
-/// the listener is told. The node never waits for it.
+/// It holds at most 4,096 events or 16 MiB for a slow receiver; beyond that the oldest events are
+/// dropped, and the receiver learns how many. The node never waits for it.
 #[derive(Debug)]
-pub struct Events(pub(crate) Receiver<Stamped>);
+pub struct Events(pub(crate) FanoutReceiver<TimestampedEvent>);
 
 impl Events {
-    /// The next event; `None` when the node has ended. Cancelling it loses nothing.
-    pub async fn recv(&mut self) -> Option<Observed> {
-        self.0.recv().await.map(observed)
+    /// The next event; `None` when the node has ended. Cancel safe.
+    pub async fn recv(&mut self) -> Option<EventItem> {
+        self.0.recv().await.map(to_event_item)
     }
 
-    /// The next event if one is there.
-    pub fn try_recv(&mut self) -> Option<Observed> {
-        self.0.try_recv().map(observed)
+    /// The next event, if one is there.
+    pub fn try_recv(&mut self) -> Option<EventItem> {
+        self.0.try_recv().map(to_event_item)
     }
 }
 
-fn observed(got: Got<Stamped>) -> Observed {
-    match got {
-        Got::Item(stamped) => Observed::Event(stamped),
-        Got::Missed(n) => Observed::Lagged(n),
+fn to_event_item(item: FanoutItem<TimestampedEvent>) -> EventItem {
+    match item {
+        FanoutItem::Item(timestamped) => EventItem::Event(timestamped),
+        FanoutItem::Missed(n) => EventItem::Lagged(n),
     }
 }

@@ -1,4 +1,4 @@
-//! What applications listen to.
+//! Subscriptions to messages and events.
 
 mod consumer;
 mod events;
@@ -13,42 +13,43 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 pub use consumer::Consumer;
-pub(crate) use consumer::Progress;
-pub use events::{Events, Observed};
+pub(crate) use consumer::ConsumerProgress;
+pub use events::{EventItem, Events};
 pub use options::{Start, SubscribeError, SubscribeOptions};
 pub use topics::{TopicPattern, TopicPatternError};
 
-use crate::log::{Begin, Entry, Log, Next, PlaceId, Span};
+use crate::log::{CursorId, Log, LogEntry, LogRead, SequenceRange, StartPosition};
 
-/// Something for a subscriber to messages.
+/// An element of a subscription.
 #[derive(Debug, Clone)]
-pub enum Received {
+pub enum SubscriptionItem {
     /// A message.
-    Message(Incoming),
-    /// Messages of a publisher that do not come, in the place where they would have.
+    Message(ReceivedMessage),
+    /// Lost messages of a publisher, at the position where they would have been.
     Gap(Gap),
-    /// History is over: everything that the node kept when the subscription began has been given, and, where
-    /// the node had just started, everything that its first neighbours kept. What follows is new to
-    /// the node. Given once; not with [`Start::Now`], which leaves history out.
+    /// The end of history: everything that the node retained when the subscription began has been
+    /// returned, and, where the node had just started, everything that its first neighbours
+    /// retained. All later messages are new to the node. Returned once; never with [`Start::Now`],
+    /// which leaves history out.
     CaughtUp,
 }
 
-/// A message and how it came.
+/// A message and how it arrived.
 #[derive(Debug, Clone)]
-pub struct Incoming {
+pub struct ReceivedMessage {
     /// The message.
     pub message: Message,
-    /// The neighbour it came from first; `None` for one's own, and for what an earlier life of the
-    /// node kept.
+    /// The neighbour that delivered it first; `None` for a message of this node, and for messages
+    /// that an earlier process of the node retained.
     pub neighbour: Option<PeerId>,
-    /// Links it crossed to get here; 0 for one's own.
+    /// Links it crossed to get here; 0 for a message of this node.
     pub hops: u16,
     /// When it arrived, by this node's wall clock.
     pub received_at: WallTime,
 }
 
-/// Consecutive messages of one publisher that a subscriber does not get. With a topic filter, some
-/// or all of them might not have been for it.
+/// Consecutive messages of one publisher that a subscriber does not receive. With a topic filter,
+/// some or all of them might not have matched it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Gap {
     /// The publisher.
@@ -59,7 +60,7 @@ pub struct Gap {
     pub from: u64,
     /// The number after the last missing one.
     pub to: u64,
-    /// Why.
+    /// Why they are missing.
     pub reason: GapReason,
 }
 
@@ -67,10 +68,10 @@ pub struct Gap {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GapReason {
-    /// The node did not get them, and nobody has them any more.
+    /// The node did not receive them, and no neighbour has them any more.
     NotReceived,
-    /// The node had let them go before the subscriber came to them: it was slow, or asked for what
-    /// is older than the retention.
+    /// The node had evicted them before the subscriber read them: it was slow, or asked for
+    /// messages older than the retention.
     NotKept,
 }
 
@@ -81,51 +82,50 @@ impl Gap {
         StreamId { publisher: self.publisher, epoch: self.epoch }
     }
 
-    const fn new(span: Span, reason: GapReason) -> Self {
-        let Span { stream: StreamId { publisher, epoch }, from, to } = span;
+    const fn new(span: SequenceRange, reason: GapReason) -> Self {
+        let SequenceRange { stream: StreamId { publisher, epoch }, from, to } = span;
         Gap { publisher, epoch, from, to, reason }
     }
 }
 
-/// The messages of a node: in each publisher's order, each once, and what is missing is told in its
-/// place.
+/// The messages of a node: in each publisher's order, each once, with gaps at their position.
 ///
-/// It is a place in the log of what the node delivered, which is kept within the retention of the
+/// A subscription is a cursor into the log of deliveries, which is kept within the retention of the
 /// node's configuration ([`Config::retention_bytes`](crate::Config::retention_bytes),
-/// [`retention_age`](crate::Config::retention_age)). A reader that is slow costs no memory and
-/// slows nobody; when the log has moved past it, it gets a [`Gap`] for each publisher of which it
-/// has missed something.
+/// [`retention_age`](crate::Config::retention_age)). A slow reader costs no memory and slows no
+/// other task; when the log has evicted entries that it has not read, it gets a [`Gap`] for each
+/// publisher of those entries.
 #[derive(Debug)]
 pub struct Subscription {
     log: Arc<Log>,
-    place: PlaceId,
-    /// None means every topic.
+    cursor: CursorId,
+    /// An empty list matches every topic.
     topics: Box<[TopicPattern]>,
-    current: Option<Current>,
+    current: Option<CurrentBatch>,
     gaps: VecDeque<Gap>,
-    /// That history is over is to be told next.
+    /// The end of history is reported next.
     has_caught_up: bool,
-    /// Leaves out what is older, up to this entry of the log.
+    /// Leaves out older messages, up to this entry of the log.
     since: Option<(WallTime, u64)>,
-    resume: Option<Resume>,
-    /// Leaves out what existed before.
+    resume: Option<ResumePoint>,
+    /// Leaves out messages that existed before this moment.
     published_after: Option<Instant>,
 }
 
 /// The batch that is being read.
 #[derive(Debug)]
-struct Current {
+struct CurrentBatch {
     messages: Messages,
-    /// Leaves out what was published before.
+    /// Leaves out messages published before this time.
     since: WallTime,
     neighbour: Option<PeerId>,
     hops: u16,
     received_at: WallTime,
 }
 
-/// The stream that is to go on at a number, until it has.
+/// The stream that continues at a sequence number, until it has.
 #[derive(Debug)]
-struct Resume {
+struct ResumePoint {
     stream: StreamId,
     next: u64,
 }
@@ -136,24 +136,24 @@ impl Subscription {
         let begin = match options.start {
             Start::Now => {
                 published_after = Some(Instant::now());
-                Begin::End
+                StartPosition::End
             }
-            Start::Earliest => Begin::Front,
-            Start::Undelivered => Begin::Life,
+            Start::Earliest => StartPosition::Front,
+            Start::Undelivered => StartPosition::CurrentProcess,
             Start::Time(at) => {
                 since = Some(at);
-                Begin::Front
+                StartPosition::Front
             }
             Start::After(id) => {
                 let stream = id.stream();
-                resume = Some(Resume { stream, next: id.sequence.saturating_add(1) });
-                Begin::At(stream, id.sequence)
+                resume = Some(ResumePoint { stream, next: id.sequence.saturating_add(1) });
+                StartPosition::At(stream, id.sequence)
             }
         };
-        let (place, end) = log.open(begin);
+        let (cursor, end) = log.open(begin);
         Subscription {
             log: log.clone(),
-            place,
+            cursor,
             topics: options.into_filter(),
             current: None,
             gaps: VecDeque::new(),
@@ -164,29 +164,30 @@ impl Subscription {
         }
     }
 
-    /// The next message, or the next gap; `None` when the node has ended and all is read.
-    /// Cancelling it loses nothing.
-    pub async fn recv(&mut self) -> Option<Received> {
+    /// The next message, or the next gap; `None` when the node has ended and everything is read.
+    /// Cancel safe.
+    pub async fn recv(&mut self) -> Option<SubscriptionItem> {
         loop {
-            if let Some(received) = self.at_hand() {
+            if let Some(received) = self.take_buffered() {
                 return Some(received);
             }
-            // A reader in a loop must not keep its thread from others, also if it filters much out.
+            // A reader in a loop must let other tasks of its thread run, even if its filter skips
+            // most messages.
             tokio::task::consume_budget().await;
             let log = self.log.clone();
-            let news = log.news();
+            let appended = log.appended();
             match self.refill() {
                 Refill::Some => {}
-                Refill::Nothing => news.await,
+                Refill::Nothing => appended.await,
                 Refill::End => return None,
             }
         }
     }
 
-    /// The next message or gap if one is there.
-    pub fn try_recv(&mut self) -> Option<Received> {
+    /// The next message or gap, if one is there.
+    pub fn try_recv(&mut self) -> Option<SubscriptionItem> {
         loop {
-            if let Some(received) = self.at_hand() {
+            if let Some(received) = self.take_buffered() {
                 return Some(received);
             }
             if self.refill() != Refill::Some {
@@ -195,13 +196,13 @@ impl Subscription {
         }
     }
 
-    /// What can be had without looking into the log.
-    fn at_hand(&mut self) -> Option<Received> {
+    /// The next element that is available without reading the log.
+    fn take_buffered(&mut self) -> Option<SubscriptionItem> {
         if let Some(gap) = self.gaps.pop_front() {
-            return Some(Received::Gap(gap));
+            return Some(SubscriptionItem::Gap(gap));
         }
         if std::mem::take(&mut self.has_caught_up) {
-            return Some(Received::CaughtUp);
+            return Some(SubscriptionItem::CaughtUp);
         }
         let current = self.current.as_mut()?;
         for message in current.messages.by_ref() {
@@ -210,8 +211,13 @@ impl Subscription {
             }
             let wanted = |p: &TopicPattern| p.matches(message.topic());
             if self.topics.is_empty() || self.topics.iter().any(wanted) {
-                let Current { neighbour, hops, received_at, .. } = *current;
-                return Some(Received::Message(Incoming { message, neighbour, hops, received_at }));
+                let CurrentBatch { neighbour, hops, received_at, .. } = *current;
+                return Some(SubscriptionItem::Message(ReceivedMessage {
+                    message,
+                    neighbour,
+                    hops,
+                    received_at,
+                }));
             }
         }
         self.current = None;
@@ -219,43 +225,43 @@ impl Subscription {
     }
 
     fn refill(&mut self) -> Refill {
-        match self.log.next(self.place) {
-            Next::Entry(number, entry, delivered) => {
-                self.take(number, entry, delivered);
+        match self.log.next(self.cursor) {
+            LogRead::Entry(number, entry, delivered) => {
+                self.start_entry(number, entry, delivered);
                 Refill::Some
             }
-            Next::CaughtUp => {
+            LogRead::CaughtUp => {
                 self.has_caught_up = true;
                 Refill::Some
             }
-            Next::Missed(spans) => {
+            LogRead::Missed(spans) => {
                 for span in spans {
-                    self.missed(span, GapReason::NotKept);
+                    self.queue_gap(span, GapReason::NotKept);
                 }
                 Refill::Some
             }
-            Next::Nothing => Refill::Nothing,
-            Next::End => Refill::End,
+            LogRead::Nothing => Refill::Nothing,
+            LogRead::End => Refill::End,
         }
     }
 
-    fn missed(&mut self, span: Span, reason: GapReason) {
-        if let Some(from) = self.go_on_at(&span) {
-            self.gaps.push_back(Gap::new(Span { from, ..span }, reason));
+    fn queue_gap(&mut self, span: SequenceRange, reason: GapReason) {
+        if let Some(from) = self.first_wanted(&span) {
+            self.gaps.push_back(Gap::new(SequenceRange { from, ..span }, reason));
         }
     }
 
-    fn take(&mut self, number: u64, entry: Entry, delivered: Instant) {
+    fn start_entry(&mut self, number: u64, entry: LogEntry, delivered: Instant) {
         let span = entry.span();
         let delivery = match entry {
-            Entry::Gap(_) => return self.missed(span, GapReason::NotReceived),
-            Entry::Batch(delivery) => delivery,
+            LogEntry::Gap(_) => return self.queue_gap(span, GapReason::NotReceived),
+            LogEntry::Batch(delivery) => delivery,
         };
         let existed = delivered.checked_sub(delivery.age);
         if self.published_after.is_some_and(|after| existed.is_none_or(|at| at < after)) {
             return;
         }
-        let Some(from) = self.go_on_at(&span) else { return };
+        let Some(from) = self.first_wanted(&span) else { return };
         let since = match self.since {
             Some((since, until)) if number < until => since,
             _ => {
@@ -265,12 +271,13 @@ impl Subscription {
         };
         let Delivery { batch, to, neighbour, hops, received_at, .. } = delivery;
         let messages = batch.messages_in(from, to);
-        self.current = Some(Current { messages, since, neighbour, hops, received_at });
+        self.current = Some(CurrentBatch { messages, since, neighbour, hops, received_at });
     }
 
-    /// From which number on the span is for this subscription. If it goes on behind a message and
-    /// this is what comes next of its publisher, there may be a gap to tell first.
-    fn go_on_at(&mut self, span: &Span) -> Option<u64> {
+    /// The first number of the range that is for this subscription. If the subscription continues
+    /// after a message and this range is the next one of its stream, a gap before the range is
+    /// queued first.
+    fn first_wanted(&mut self, span: &SequenceRange) -> Option<u64> {
         let Some(resume) = self.resume.as_ref().filter(|r| r.stream == span.stream) else {
             return Some(span.from);
         };
@@ -280,7 +287,7 @@ impl Subscription {
         }
         self.resume = None;
         if span.from > next {
-            let gap = Span { from: next, to: span.from, ..*span };
+            let gap = SequenceRange { from: next, to: span.from, ..*span };
             self.gaps.push_back(Gap::new(gap, GapReason::NotKept));
         }
         Some(span.from.max(next))
@@ -289,11 +296,11 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.log.leave(self.place);
+        self.log.close_cursor(self.cursor);
     }
 }
 
-/// What looking into the log gave.
+/// The result of reading the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refill {
     Some,

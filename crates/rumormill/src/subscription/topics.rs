@@ -1,11 +1,11 @@
-//! Which topics a subscription is for.
+//! Topic patterns.
 
 use std::fmt;
 use std::str::FromStr;
 
 use rumormill_proto::limits::MAX_TOPIC;
 
-/// A topic, or all topics that begin alike.
+/// A topic, or all topics with a common prefix.
 ///
 /// `orders` is that topic alone; `orders.*` is every topic that begins with `orders.`; `*` is
 /// every topic.
@@ -20,10 +20,10 @@ use rumormill_proto::limits::MAX_TOPIC;
 /// # Ok::<(), rumormill::TopicPatternError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TopicPattern(Kind);
+pub struct TopicPattern(PatternKind);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Kind {
+enum PatternKind {
     All,
     Exact(Box<str>),
     /// With the dot at its end.
@@ -34,31 +34,31 @@ enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TopicPatternError {
-    /// A star where none may be.
+    /// A star at a position where none is allowed.
     #[error(
-        "{0:?} is not a topic pattern: a star may only be all of it, or its end behind a dot \
+        "{0:?} is not a topic pattern: a star is allowed alone, or at the end after a dot \
          (\"*\", \"orders.*\")"
     )]
     Star(String),
     /// Longer than any topic.
-    #[error("a topic pattern of {0} bytes, a topic has at most {MAX_TOPIC}")]
+    #[error("a topic pattern of {0} bytes is too long: a topic has at most {MAX_TOPIC}")]
     TooLong(usize),
 }
 
 impl TopicPattern {
-    /// Whether a topic is meant.
+    /// Whether a topic matches.
     #[must_use]
     pub fn matches(&self, topic: &str) -> bool {
         match &self.0 {
-            Kind::All => true,
-            Kind::Exact(exact) => **exact == *topic,
-            Kind::Prefix(prefix) => topic.starts_with(&**prefix),
+            PatternKind::All => true,
+            PatternKind::Exact(exact) => **exact == *topic,
+            PatternKind::Prefix(prefix) => topic.starts_with(&**prefix),
         }
     }
 
-    /// Whether every topic is meant.
+    /// Whether every topic matches.
     pub(super) fn is_all(&self) -> bool {
-        self.0 == Kind::All
+        self.0 == PatternKind::All
     }
 }
 
@@ -67,7 +67,7 @@ impl FromStr for TopicPattern {
 
     fn from_str(s: &str) -> Result<Self, TopicPatternError> {
         if s == "*" {
-            return Ok(TopicPattern(Kind::All));
+            return Ok(TopicPattern(PatternKind::All));
         }
         let (text, prefix) = match s.strip_suffix('*') {
             Some(text) => (text, true),
@@ -79,7 +79,11 @@ impl FromStr for TopicPattern {
         if text.contains('*') || (prefix && !text.ends_with('.')) {
             return Err(TopicPatternError::Star(s.to_owned()));
         }
-        Ok(TopicPattern(if prefix { Kind::Prefix(text.into()) } else { Kind::Exact(text.into()) }))
+        Ok(TopicPattern(if prefix {
+            PatternKind::Prefix(text.into())
+        } else {
+            PatternKind::Exact(text.into())
+        }))
     }
 }
 
@@ -94,9 +98,9 @@ impl TryFrom<&str> for TopicPattern {
 impl fmt::Display for TopicPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::All => f.write_str("*"),
-            Kind::Exact(exact) => f.write_str(exact),
-            Kind::Prefix(prefix) => write!(f, "{prefix}*"),
+            PatternKind::All => f.write_str("*"),
+            PatternKind::Exact(exact) => f.write_str(exact),
+            PatternKind::Prefix(prefix) => write!(f, "{prefix}*"),
         }
     }
 }
@@ -106,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_a_pattern_and_what_is_not() {
+    fn star_is_accepted_only_alone_or_after_a_final_dot() {
         for good in ["*", "", "a", "a.b", "a.*", "a.b.*", ".*"] {
             assert_eq!(good.parse::<TopicPattern>().unwrap().to_string(), good);
         }

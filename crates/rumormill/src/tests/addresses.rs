@@ -9,32 +9,32 @@ use tokio::time::Instant;
 use super::harness::{EchoNode, start, tuning};
 use crate::listener::Listener;
 
-/// A socket that the kernel answers for, and that no process reads from.
-fn dead() -> Listener {
+/// A socket for which the kernel completes connections, but no process reads from them.
+fn silent_listener() -> Listener {
     Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap()
 }
 
 async fn dial(from: &EchoNode, dial: u64, to: &EchoNode, addresses: &[SocketAddr]) {
     let addresses = addresses.iter().copied().map(Address).collect();
     let to = DialTarget::Peer { id: to.handle.id(), addresses };
-    from.ask(vec![Output::Dial { dial: DialId(dial), to }]).await;
+    from.emit(vec![Output::Dial { dial: DialId(dial), to }]).await;
 }
 
 #[tokio::test]
-async fn live_address_behind_dead_ones_and_another_process_is_reached_and_tried_first_next_time() {
+async fn live_address_behind_dead_ones_is_reached_and_tried_first_next_time() {
     let (a, b, other) = (start(1, tuning()), start(2, tuning()), start(3, tuning()));
-    let silent = [dead(), dead()];
+    let silent = [silent_listener(), silent_listener()];
     let addresses = [silent[0].local_addr(), silent[1].local_addr(), other.address(), b.address()];
     dial(&a, 1, &b, &addresses).await;
     let (link, info) = a.link_with(b.handle.id()).await;
     assert_eq!((info.dial, info.remote_address), (Some(DialId(1)), b.address()));
-    // The second time there is nothing to wait for.
-    a.ask(vec![Output::Close { link, reason: rumormill_proto::CloseReason::Done }]).await;
-    a.end_of(link).await;
+    // The second dial starts with the live address, so it waits for no other.
+    a.emit(vec![Output::Close { link, reason: rumormill_proto::CloseReason::Done }]).await;
+    a.wait_for_end(link).await;
     let started = Instant::now();
     dial(&a, 2, &b, &addresses).await;
-    a.told("second link", |s| match s {
-        super::harness::Seen::Up(_, info) if info.dial == Some(DialId(2)) => Some(()),
+    a.wait_for("second link", |s| match s {
+        super::harness::RecordedInput::Up(_, info) if info.dial == Some(DialId(2)) => Some(()),
         _ => None,
     })
     .await;

@@ -1,10 +1,10 @@
-//! Batches as their publisher signs them.
+//! Batches signed by a publisher of the test.
 
 use rumormill_proto::{
     Batch, Config, Delivery, Identity, Input, Name, Output, Peer, PeerSetup, Time, WallTime,
 };
 
-/// A peer that is connected with nobody.
+/// A peer without links.
 pub(super) struct Publisher(Peer);
 
 impl Publisher {
@@ -25,9 +25,9 @@ impl Publisher {
         Publisher(Peer::new(setup, Time::ZERO))
     }
 
-    /// Sets its clock.
-    pub(super) fn at(&mut self, wall: WallTime) {
-        self.0.handle(Time::ZERO, Input::WallClock(wall));
+    /// Sets the publisher's wall_clock clock.
+    pub(super) fn at(&mut self, wall_clock: WallTime) {
+        self.0.handle(Time::ZERO, Input::WallClock(wall_clock));
     }
 
     /// The next messages, in one batch.
@@ -38,7 +38,7 @@ impl Publisher {
         self.delivered().remove(0).batch
     }
 
-    /// A message for each topic, in one batch, as it is delivered.
+    /// One message for each topic, as the delivery of one batch.
     pub(super) fn topics(&mut self, topics: &[&str]) -> Delivery {
         for topic in topics {
             self.0.publish(Time::ZERO, topic, topic.as_bytes()).unwrap();

@@ -1,4 +1,4 @@
-//! A small core, and remotes that do what honest ones do not.
+//! A minimal core, and remotes that break the protocol.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -14,20 +14,20 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 use tokio_rustls::client::TlsStream;
 
-use crate::driver::{Core, Stamped};
-use crate::fanout::{Got, Receiver};
+use crate::driver::{Core, TimestampedEvent};
+use crate::fanout::{FanoutItem, FanoutReceiver};
 use crate::handle::Handle;
-use crate::launch::Launch;
+use crate::launch::LaunchOptions;
 use crate::listener::Listener;
 use crate::network_key::{EXPORTER_LABEL, NetworkKey};
 use crate::store::Database;
-use crate::trace::Label;
-use crate::transport::{Ours, Tls, as_dialer};
+use crate::trace::NodeLabel;
+use crate::transport::{LocalHello, Tls, as_dialer};
 use crate::tuning::Tuning;
 
-/// What the core was told.
+/// An input of the core, as recorded by [`Echo`].
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Seen {
+pub(super) enum RecordedInput {
     Up(LinkId, LinkInfo),
     Down(LinkId, LinkDown),
     Frame(LinkId, &'static str),
@@ -40,7 +40,7 @@ pub(super) enum Seen {
     Timeout,
 }
 
-/// How long the core below works for a pull.
+/// How long [`Echo`] works for a pull.
 pub(super) const PULL_COST: Duration = Duration::from_millis(1);
 
 /// Keeps a processor busy.
@@ -51,27 +51,27 @@ fn work_for(time: Duration) {
     }
 }
 
-/// Answers pings, and works for pulls; all else is only written down.
+/// A core that answers pings, works for pulls, and records all inputs.
 #[derive(Debug, Default)]
 pub(super) struct Echo {
-    seen: Arc<Mutex<Vec<Seen>>>,
+    recorded: Arc<Mutex<Vec<RecordedInput>>>,
     pub(super) outputs: VecDeque<Output>,
 }
 
 impl Core for Echo {
     fn handle(&mut self, _now: Time, input: Input) {
-        let seen = match input {
-            Input::LinkUp { link, info } => Seen::Up(link, info),
-            Input::LinkDown { link, why } => Seen::Down(link, why),
-            Input::DialFailed { dial, why } => Seen::DialFailed(dial, why),
-            Input::Stored { ticket } => Seen::Stored(ticket),
-            Input::NotStored { ticket } => Seen::NotStored(ticket),
-            Input::Congested { link } => Seen::Congested(link),
-            // It has no consumer.
+        let recorded = match input {
+            Input::LinkUp { link, info } => RecordedInput::Up(link, info),
+            Input::LinkDown { link, why } => RecordedInput::Down(link, why),
+            Input::DialFailed { dial, why } => RecordedInput::DialFailed(dial, why),
+            Input::Stored { ticket } => RecordedInput::Stored(ticket),
+            Input::NotStored { ticket } => RecordedInput::NotStored(ticket),
+            Input::Congested { link } => RecordedInput::Congested(link),
+            // This core has no consumer.
             Input::Consumed { .. } => return,
-            Input::SeedMoved { seed } => Seen::SeedMoved(seed),
-            Input::WallClock(_) => Seen::WallClock,
-            Input::Timeout => Seen::Timeout,
+            Input::SeedMoved { seed } => RecordedInput::SeedMoved(seed),
+            Input::WallClock(_) => RecordedInput::WallClock,
+            Input::Timeout => RecordedInput::Timeout,
             Input::Frame { link, frame } => {
                 if matches!(*frame, Frame::Pull(_)) {
                     work_for(PULL_COST);
@@ -80,10 +80,10 @@ impl Core for Echo {
                     let frame = Pong { nonce: ping.nonce }.into();
                     self.outputs.push_back(Output::Send { link, frame, class: Class::Control });
                 }
-                Seen::Frame(link, frame.name())
+                RecordedInput::Frame(link, frame.name())
             }
         };
-        self.seen.lock().unwrap().push(seen);
+        self.recorded.lock().unwrap().push(recorded);
     }
 
     fn poll_output(&mut self) -> Option<Output> {
@@ -99,15 +99,15 @@ impl Core for Echo {
     }
 }
 
-/// A running node with that core.
+/// A running node with an [`Echo`] core.
 pub(super) struct EchoNode {
     pub(super) handle: Handle<Echo>,
-    pub(super) events: Receiver<Stamped>,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    pub(super) events: FanoutReceiver<TimestampedEvent>,
+    recorded: Arc<Mutex<Vec<RecordedInput>>>,
 }
 
 pub(super) fn tuning() -> Tuning {
-    Tuning::of(Role::Peer)
+    Tuning::for_role(Role::Peer)
 }
 
 pub(crate) fn identity(n: u8) -> Identity {
@@ -125,17 +125,17 @@ pub(super) fn start_with(
     database: Option<Database>,
 ) -> EchoNode {
     let identity = identity(n);
-    let launch = Launch { network_key, tuning, ..Launch::new(Role::Peer) };
+    let launch = LaunchOptions { network_key, tuning, ..LaunchOptions::new(Role::Peer) };
     let core = Echo::default();
-    let (seen, events) = (core.seen.clone(), launch.hubs.events.subscribe());
-    let label = Label { name: format!("echo-{n}"), id: identity.id() };
+    let (recorded, events) = (core.recorded.clone(), launch.channels.events.subscribe());
+    let label = NodeLabel { name: format!("echo-{n}"), id: identity.id() };
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let handle = launch.run(|| core, label, identity, listener, database).unwrap();
-    EchoNode { handle, events, seen }
+    EchoNode { handle, events, recorded }
 }
 
 /// Waits for a condition, for ten seconds at most.
-pub(super) async fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub(super) async fn wait_until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         if let Some(t) = condition() {
@@ -151,8 +151,8 @@ impl EchoNode {
         self.handle.local_addr()
     }
 
-    pub(super) fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap().clone()
+    pub(super) fn recorded(&self) -> Vec<RecordedInput> {
+        self.recorded.lock().unwrap().clone()
     }
 
     pub(super) fn counters(&self) -> Counters {
@@ -161,59 +161,63 @@ impl EchoNode {
         counters
     }
 
-    /// Waits until the core was told something of this kind.
-    pub(super) async fn told<T>(&self, what: &str, pick: impl Fn(&Seen) -> Option<T>) -> T {
-        until(what, || self.seen().iter().find_map(&pick)).await
+    /// Waits for an input that `pick` selects.
+    pub(super) async fn wait_for<T>(
+        &self,
+        what: &str,
+        pick: impl Fn(&RecordedInput) -> Option<T>,
+    ) -> T {
+        wait_until(what, || self.recorded().iter().find_map(&pick)).await
     }
 
     /// Waits for the first link with `remote`.
     pub(super) async fn link_with(&self, remote: PeerId) -> (LinkId, LinkInfo) {
-        self.told("link up", |s| match s {
-            Seen::Up(link, info) if info.remote == remote => Some((*link, info.clone())),
+        self.wait_for("link up", |s| match s {
+            RecordedInput::Up(link, info) if info.remote == remote => Some((*link, info.clone())),
             _ => None,
         })
         .await
     }
 
     /// Waits for the end of a link.
-    pub(super) async fn end_of(&self, link: LinkId) -> LinkDown {
-        self.told("link down", |s| match s {
-            Seen::Down(l, why) if *l == link => Some(*why),
+    pub(super) async fn wait_for_end(&self, link: LinkId) -> LinkDown {
+        self.wait_for("link down", |s| match s {
+            RecordedInput::Down(l, why) if *l == link => Some(*why),
             _ => None,
         })
         .await
     }
 
-    pub(super) async fn counted(&self, name: &str, n: u64) {
+    pub(super) async fn wait_for_counter(&self, name: &str, n: u64) {
         let what = format!("{name} is {n}");
-        until(&what, || (self.counters().get(name) >= n).then_some(())).await;
+        wait_until(&what, || (self.counters().get(name) >= n).then_some(())).await;
         assert_eq!(self.counters().get(name), n, "{name}");
     }
 
-    /// Makes the core ask for things.
-    pub(super) async fn ask(&self, outputs: Vec<Output>) {
+    /// Makes the core emit outputs.
+    pub(super) async fn emit(&self, outputs: Vec<Output>) {
         self.handle.call(|core, _| core.outputs.extend(outputs)).await.unwrap();
     }
 
     pub(super) async fn send(&self, link: LinkId, frame: Frame, class: Class) {
-        self.ask(vec![Output::Send { link, frame, class }]).await;
+        self.emit(vec![Output::Send { link, frame, class }]).await;
     }
 
     pub(super) async fn dial(&self, dial: u64, to: SocketAddr, pin: Option<PeerId>) {
         let seed = SeedAddress { host_port: to.to_string(), pin };
-        self.ask(vec![Output::Dial { dial: DialId(dial), to: DialTarget::Seed(seed) }]).await;
+        self.emit(vec![Output::Dial { dial: DialId(dial), to: DialTarget::Seed(seed) }]).await;
     }
 
     /// Waits for an event.
-    pub(super) async fn event<T>(
+    pub(super) async fn wait_for_event<T>(
         &mut self,
         pick: impl Fn(&rumormill_proto::Event) -> Option<T>,
     ) -> T {
         let search = async {
             loop {
                 match self.events.recv().await {
-                    Some(Got::Item(stamped)) => {
-                        if let Some(t) = pick(&stamped.event) {
+                    Some(FanoutItem::Item(timestamped)) => {
+                        if let Some(t) = pick(&timestamped.event) {
                             return t;
                         }
                     }
@@ -225,7 +229,7 @@ impl EchoNode {
     }
 }
 
-/// Two nodes with a link between them, dialled by the first; the link's number at each.
+/// Two nodes with a link between them, dialled by the first; the link's id at each of them.
 pub(super) async fn pair(tuning: &Tuning) -> (EchoNode, LinkId, EchoNode, LinkId) {
     let (a, b) = (start(1, tuning.clone()), start(2, tuning.clone()));
     a.dial(1, b.address(), Some(b.handle.id())).await;
@@ -234,20 +238,21 @@ pub(super) async fn pair(tuning: &Tuning) -> (EchoNode, LinkId, EchoNode, LinkId
     (a, at_a, b, at_b)
 }
 
-/// TLS as a peer would, and nothing more.
+/// A TLS connection as a peer would open it, without Hello.
 pub(super) async fn tls_only(to: SocketAddr, me: &Identity) -> TlsStream<TcpStream> {
     let tcp = TcpStream::connect(to).await.unwrap();
     let connector = Tls::new(me).unwrap().connector(None).unwrap();
     connector.connect(to.ip().into(), tcp).await.unwrap()
 }
 
-/// A link of which the test has the bytes in its hand.
+/// A link on which the test writes raw bytes.
 pub(super) async fn raw_link(to: SocketAddr, me: &Identity) -> TlsStream<TcpStream> {
     let mut stream = tls_only(to, me).await;
     let exporter =
         stream.get_ref().1.export_keying_material([0; 32], EXPORTER_LABEL, None).unwrap();
     let (role, network_key) = (Role::Peer, None);
-    let ours = Ours { role, network_key, exporter: &exporter, remote: to, process: 1 };
-    as_dialer(&mut stream, ours).await.unwrap();
+    let local_hello =
+        LocalHello { role, network_key, exporter: &exporter, remote_address: to, process: 1 };
+    as_dialer(&mut stream, local_hello).await.unwrap();
     stream
 }

@@ -1,5 +1,5 @@
-//! Remotes that send what they may not: each ends in a closed connection with a reason and a
-//! counter, and nobody else notices.
+//! Remotes that break the protocol: each ends in a closed connection with a reason and a counter,
+//! and no other link is affected.
 
 use std::time::Duration;
 
@@ -9,28 +9,34 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::harness::{EchoNode, PULL_COST, Seen, identity, pair, raw_link, start, tuning};
+use super::harness::{EchoNode, PULL_COST, RecordedInput, identity, pair, raw_link, start, tuning};
 use crate::tuning::Tuning;
 use rumormill_proto::Class;
 
-/// One ping from a to b and back.
+/// One ping from `a` to `b` and back.
 async fn ping(a: &EchoNode, at_a: LinkId) {
-    let pongs =
-        || a.seen().iter().filter(|s| matches!(s, Seen::Frame(l, "Pong") if *l == at_a)).count();
+    let pongs = || {
+        a.recorded()
+            .iter()
+            .filter(|s| matches!(s, RecordedInput::Frame(l, "Pong") if *l == at_a))
+            .count()
+    };
     let before = pongs();
     a.send(at_a, Ping { nonce: 1 }.into(), Class::Control).await;
-    super::harness::until("a pong", || (pongs() > before).then_some(())).await;
+    super::harness::wait_until("a pong", || (pongs() > before).then_some(())).await;
 }
 
-/// Reads to the end; whatever came.
+/// Reads to the end of the stream, whatever arrives.
 async fn read_to_end(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> Vec<u8> {
     let mut all = Vec::new();
-    let _ = timeout(Duration::from_secs(10), stream.read_to_end(&mut all)).await.expect("no end");
+    let _ = timeout(Duration::from_secs(10), stream.read_to_end(&mut all))
+        .await
+        .expect("the connection stays open");
     all
 }
 
 #[tokio::test]
-async fn garbage_on_the_port() {
+async fn garbage_on_the_port_closes_only_its_own_connection() {
     let (a, at_a, b, _) = pair(&tuning()).await;
     let garbage: [&[u8]; 3] =
         [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", &[0xff; 4096], &[0x16, 3, 1, 0xff, 0xff, 1]];
@@ -39,31 +45,31 @@ async fn garbage_on_the_port() {
         tcp.write_all(bytes).await.unwrap();
         tcp.shutdown().await.unwrap();
         read_to_end(&mut tcp).await;
-        b.counted("handshakes_failed", n).await;
+        b.wait_for_counter("handshakes_failed", n).await;
     }
     ping(&a, at_a).await;
 }
 
 #[tokio::test]
-async fn three_hundred_idle_connections_end_at_the_deadline() {
+async fn idle_connections_are_closed_at_the_handshake_deadline() {
     let tuning = Tuning { handshake_deadline: Duration::from_millis(1500), ..tuning() };
     let (a, at_a, b, _) = pair(&tuning).await;
     let mut idle = Vec::new();
     for _ in 0..300 {
         idle.push(TcpStream::connect(b.address()).await.unwrap());
     }
-    b.counted("connections_accepted", 301).await;
+    b.wait_for_counter("connections_accepted", 301).await;
     ping(&a, at_a).await;
     for tcp in &mut idle {
         read_to_end(tcp).await;
     }
-    b.counted("handshakes_timed_out", 300).await;
-    b.counted("handshakes_failed", 300).await;
+    b.wait_for_counter("handshakes_timed_out", 300).await;
+    b.wait_for_counter("handshakes_failed", 300).await;
     ping(&a, at_a).await;
 }
 
 #[tokio::test]
-async fn connections_beyond_the_handshake_places_wait_and_are_served_later() {
+async fn connections_beyond_the_handshake_limit_wait_and_are_served_later() {
     let tuning =
         Tuning { handshake_deadline: Duration::from_millis(500), max_handshakes: 4, ..tuning() };
     let b = start(2, tuning.clone());
@@ -80,24 +86,24 @@ async fn connections_beyond_the_handshake_places_wait_and_are_served_later() {
 }
 
 #[tokio::test]
-async fn one_address_has_only_so_many_connections() {
+async fn connections_from_one_address_are_limited() {
     let tuning = Tuning { max_per_address: 3, loopback_exempt: false, ..tuning() };
     let b = start(2, tuning);
     let mut held = Vec::new();
     for _ in 0..3 {
         held.push(TcpStream::connect(b.address()).await.unwrap());
     }
-    b.counted("connections_accepted", 3).await;
+    b.wait_for_counter("connections_accepted", 3).await;
     let mut refused = TcpStream::connect(b.address()).await.unwrap();
     read_to_end(&mut refused).await;
-    b.counted("connections_refused_address", 1).await;
+    b.wait_for_counter("connections_refused_address", 1).await;
     drop(held);
-    b.counted("handshakes_failed", 3).await;
+    b.wait_for_counter("handshakes_failed", 3).await;
     raw_link(b.address(), &identity(5)).await;
 }
 
 #[tokio::test]
-async fn a_full_node_says_so() {
+async fn full_node_closes_new_connection_with_reason_limit() {
     let b = start(2, Tuning { max_links: 1, ..tuning() });
     let _first = raw_link(b.address(), &identity(5)).await;
     b.link_with(identity(5).id()).await;
@@ -105,12 +111,12 @@ async fn a_full_node_says_so() {
     let all = read_to_end(&mut second).await;
     let close = wire::encode(&Close { reason: CloseReason::Limit }.into()).to_bytes();
     assert_eq!(all, close);
-    b.counted("connections_refused_limit", 1).await;
+    b.wait_for_counter("connections_refused_limit", 1).await;
     b.dial(1, b.address(), None).await;
-    b.counted("dials_no_room", 1).await;
+    b.wait_for_counter("dials_no_room", 1).await;
 }
 
-/// Bytes on a link of their own; how that link ends, and that it alone does.
+/// Writes bytes on a separate link, and checks how that link ends, and that no other link does.
 async fn refused(bytes: &[u8], counter: &str, why: &str) {
     let (a, at_a, mut b, at_b) = pair(&tuning()).await;
     let mallory = identity(66);
@@ -118,42 +124,42 @@ async fn refused(bytes: &[u8], counter: &str, why: &str) {
     let (link, _) = b.link_with(mallory.id()).await;
     stream.write_all(bytes).await.unwrap();
     stream.flush().await.unwrap();
-    assert_eq!(b.end_of(link).await, LinkDown::Local(CloseReason::ProtocolViolation));
-    let told = b
-        .event(|e| match e {
+    assert_eq!(b.wait_for_end(link).await, LinkDown::Local(CloseReason::ProtocolViolation));
+    let reason = b
+        .wait_for_event(|e| match e {
             Event::FrameRefused { peer, why } if *peer == mallory.id() => Some(why.clone()),
             _ => None,
         })
         .await;
-    assert!(told.contains(why), "{told}");
-    b.event(|e| {
+    assert!(reason.contains(why), "{reason}");
+    b.wait_for_event(|e| {
         matches!(e, Event::LinkClosed { peer, reason: CloseReason::ProtocolViolation }
             if *peer == mallory.id())
         .then_some(())
     })
     .await;
-    let goodbye = wire::encode(&Close { reason: CloseReason::ProtocolViolation }.into()).to_bytes();
-    assert_eq!(read_to_end(&mut stream).await, goodbye, "it is told why");
-    b.counted(counter, 1).await;
+    let close = wire::encode(&Close { reason: CloseReason::ProtocolViolation }.into()).to_bytes();
+    assert_eq!(read_to_end(&mut stream).await, close, "the remote gets the reason");
+    b.wait_for_counter(counter, 1).await;
     ping(&a, at_a).await;
-    let downs = b.seen().iter().filter(|s| matches!(s, Seen::Down(..))).count();
-    assert_eq!(downs, 1, "one end is told of, once");
-    assert!(!b.seen().iter().any(|s| matches!(s, Seen::Down(l, _) if *l == at_b)));
+    let downs = b.recorded().iter().filter(|s| matches!(s, RecordedInput::Down(..))).count();
+    assert_eq!(downs, 1, "the end of one link is reported once");
+    assert!(!b.recorded().iter().any(|s| matches!(s, RecordedInput::Down(l, _) if *l == at_b)));
 }
 
 #[tokio::test]
-async fn a_frame_of_four_gibibytes() {
+async fn frame_with_length_of_four_gibibytes_closes_the_link() {
     refused(&[0xff, 0xff, 0xff, 0xff, 0, 0], "frames_too_long", "4294967295 bytes").await;
 }
 
 #[tokio::test]
-async fn a_frame_that_is_no_frame() {
+async fn malformed_frame_closes_the_link() {
     refused(&[0, 0, 0, 3, 1, 2, 3], "frames_malformed", "malformed").await;
     refused(&[0, 0, 0, 0], "frames_malformed", "malformed").await;
 }
 
 #[tokio::test]
-async fn a_second_hello() {
+async fn second_hello_closes_the_link() {
     let hello = Hello {
         version: 1,
         role: rumormill_proto::Role::Peer,
@@ -183,22 +189,22 @@ fn record() -> SignedRecord {
 }
 
 #[tokio::test]
-async fn a_bad_signature() {
+async fn frame_with_bad_signature_closes_the_link() {
     let good = wire::encode(&Register { record: record() }.into()).to_bytes();
     let mut bad = good.to_vec();
     let at = bad.windows(7).position(|w| w == b"mallory").unwrap();
     bad[at] = b'M';
     refused(&bad, "frames_bad_signature", "signature").await;
-    // The same frame with the right name is taken.
+    // The same frame with the right name is accepted.
     let b = start(2, tuning());
     let mut stream = raw_link(b.address(), &identity(66)).await;
     stream.write_all(&good).await.unwrap();
-    let seen = |s: &Seen| matches!(s, Seen::Frame(_, "Register")).then_some(());
-    b.told("the good frame", seen).await;
+    let seen = |s: &RecordedInput| matches!(s, RecordedInput::Frame(_, "Register")).then_some(());
+    b.wait_for("the good frame", seen).await;
 }
 
-/// Requests that cost the driver a millisecond each, as fast as a link takes them: others are answered as
-/// if there were none, and the requests are worked off nevertheless.
+/// One link sends requests that cost the driver a millisecond each, as fast as it can. Pings of
+/// another link are answered as usual, and the requests are processed in the remaining time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn link_that_sends_expensive_requests_delays_no_other_link() {
     const PINGS: usize = 21;
@@ -208,9 +214,13 @@ async fn link_that_sends_expensive_requests_delays_no_other_link() {
     let pull = wire::encode(&Pull { ranges: Vec::new(), nonce: 0 }.into()).to_bytes();
     let flood =
         tokio::spawn(async move { while greedy.write_all(&pull.repeat(200)).await.is_ok() {} });
-    let pulls =
-        || b.seen().iter().filter(|s| matches!(s, Seen::Frame(l, "Pull") if *l == link)).count();
-    super::harness::until("the driver is busy", || (pulls() > 200).then_some(())).await;
+    let pulls = || {
+        b.recorded()
+            .iter()
+            .filter(|s| matches!(s, RecordedInput::Frame(l, "Pull") if *l == link))
+            .count()
+    };
+    super::harness::wait_until("the driver is busy", || (pulls() > 200).then_some(())).await;
     let mut times = Vec::new();
     for _ in 0..PINGS {
         let began = std::time::Instant::now();
@@ -218,15 +228,15 @@ async fn link_that_sends_expensive_requests_delays_no_other_link() {
         times.push(began.elapsed());
     }
     times.sort_unstable();
-    // A queue of 1,024 places that all links share would make it a second.
+    // With one queue of 1,024 slots for all links, a ping would take a second.
     let median = times[PINGS / 2];
     assert!(median < 50 * PULL_COST, "{times:?}");
-    assert!(pulls() > 220, "they are worked off when nothing else is to do");
+    assert!(pulls() > 220, "the requests are processed in the remaining time");
     flood.abort();
 }
 
 #[tokio::test]
-async fn unknown_frames_and_frames_in_pieces_are_no_offence() {
+async fn unknown_frame_and_frame_sent_byte_by_byte_are_accepted() {
     let b = start(2, tuning());
     let mut stream = raw_link(b.address(), &identity(66)).await;
     let mut bytes = wire::encode(&Frame::Unknown(999)).to_bytes().to_vec();
@@ -235,8 +245,8 @@ async fn unknown_frames_and_frames_in_pieces_are_no_offence() {
         stream.write_all(&[byte]).await.unwrap();
         stream.flush().await.unwrap();
     }
-    b.told("the ping", |s| matches!(s, Seen::Frame(_, "Ping")).then_some(())).await;
-    assert!(b.seen().iter().any(|s| matches!(s, Seen::Frame(_, "Unknown"))));
+    b.wait_for("the ping", |s| matches!(s, RecordedInput::Frame(_, "Ping")).then_some(())).await;
+    assert!(b.recorded().iter().any(|s| matches!(s, RecordedInput::Frame(_, "Unknown"))));
 }
 
 /// A frame of more than 32 KiB.
@@ -248,9 +258,9 @@ fn large_frame() -> Vec<u8> {
     bytes.to_vec()
 }
 
-/// The driver stands still, so that all it is given stays where it is.
+/// The driver is blocked, so that all frames stay in its inbox.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn large_frames_of_some_links_do_not_hold_up_the_reader_of_another() {
+async fn large_frames_of_some_links_do_not_block_the_reader_of_another_link() {
     const GREEDY: u8 = 40;
     let b = start(2, tuning());
     let mut links = Vec::new();
@@ -282,7 +292,7 @@ async fn large_frames_of_some_links_do_not_hold_up_the_reader_of_another() {
     honest.write_all(&large).await.unwrap();
     honest.write_all(&wire::encode(&Frame::Unknown(999)).to_bytes()).await.unwrap();
     honest.flush().await.unwrap();
-    b.counted("frames_in", settled + 2).await;
+    b.wait_for_counter("frames_in", settled + 2).await;
     floods.iter().for_each(tokio::task::JoinHandle::abort);
     drop(resume);
     blocked.await.unwrap();

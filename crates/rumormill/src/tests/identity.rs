@@ -1,4 +1,4 @@
-//! Who may connect, and as whom.
+//! Admission of links: keys, pins and network keys.
 
 use std::sync::Arc;
 
@@ -10,19 +10,21 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::harness::{EchoNode, Seen, identity, pair, start, start_with, tls_only, tuning};
+use super::harness::{
+    EchoNode, RecordedInput, identity, pair, start, start_with, tls_only, tuning,
+};
 use crate::network_key::NetworkKey;
 
 async fn dial_error(node: &EchoNode) -> DialError {
-    node.told("dial failed", |s| match s {
-        Seen::DialFailed(DialId(1), why) => Some(*why),
+    node.wait_for("dial failed", |s| match s {
+        RecordedInput::DialFailed(DialId(1), why) => Some(*why),
         _ => None,
     })
     .await
 }
 
 #[tokio::test]
-async fn both_ends_know_each_others_keys_and_addresses() {
+async fn both_ends_learn_each_others_keys_and_addresses() {
     let (a, _, b, _) = pair(&tuning()).await;
     let (_, at_a) = a.link_with(b.handle.id()).await;
     let (_, at_b) = b.link_with(a.handle.id()).await;
@@ -34,17 +36,17 @@ async fn both_ends_know_each_others_keys_and_addresses() {
 }
 
 #[tokio::test]
-async fn a_wrong_pin_is_refused_and_the_other_side_has_no_link() {
+async fn dial_with_wrong_pin_fails_and_other_side_opens_no_link() {
     let (a, b) = (start(1, tuning()), start(2, tuning()));
     a.dial(1, b.address(), Some(identity(3).id())).await;
     assert_eq!(dial_error(&a).await, DialError::WrongIdentity);
-    b.counted("handshakes_failed", 1).await;
-    assert!(!b.seen().iter().any(|s| matches!(s, Seen::Up(..))));
+    b.wait_for_counter("handshakes_failed", 1).await;
+    assert!(!b.recorded().iter().any(|s| matches!(s, RecordedInput::Up(..))));
     assert_eq!(a.counters().get("dials_wrong_identity"), 1);
 }
 
 #[tokio::test]
-async fn nobody_there_is_told_from_nobody_who_answers() {
+async fn dial_distinguishes_refused_connection_from_silent_remote() {
     let a = start(
         1,
         crate::tuning::Tuning { dial_deadline: std::time::Duration::from_millis(200), ..tuning() },
@@ -52,22 +54,22 @@ async fn nobody_there_is_told_from_nobody_who_answers() {
     let gone = crate::Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap().local_addr();
     a.dial(1, gone, None).await;
     assert_eq!(dial_error(&a).await, DialError::Refused);
-    // A socket that the kernel answers for, and nobody reads from.
+    // A socket for which the kernel completes connections, but no process reads from them.
     let silent = crate::Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     a.dial(2, silent.local_addr(), None).await;
     let why = a
-        .told("second dial failed", |s| match s {
-            Seen::DialFailed(DialId(2), why) => Some(*why),
+        .wait_for("second dial failed", |s| match s {
+            RecordedInput::DialFailed(DialId(2), why) => Some(*why),
             _ => None,
         })
         .await;
     assert_eq!(why, DialError::TimedOut);
     a.dial(3, "127.0.0.1:1".parse().unwrap(), None).await;
-    a.counted("dials_refused", 2).await;
+    a.wait_for_counter("dials_refused", 2).await;
 }
 
 #[tokio::test]
-async fn other_networks_do_not_mix_and_the_same_key_does() {
+async fn nodes_link_only_within_the_same_network() {
     let key = NetworkKey::new([7; 32]);
     let private = start_with(1, tuning(), Some(key.clone()), None);
     let open = start(2, tuning());
@@ -81,22 +83,22 @@ async fn other_networks_do_not_mix_and_the_same_key_does() {
 }
 
 #[tokio::test]
-async fn another_protocol_on_tls_is_incompatible() {
+async fn connection_that_ends_before_hello_opens_no_link() {
     let (a, b) = (start(1, tuning()), start(2, tuning()));
-    // A dialer that proves its key, and then says nothing before it goes.
+    // A dialer that proves its key and closes the connection without Hello.
     drop(tls_only(b.address(), &identity(9)).await);
-    b.counted("handshakes_failed", 1).await;
+    b.wait_for_counter("handshakes_failed", 1).await;
     a.dial(1, b.address(), None).await;
     let (link, _) = b.link_with(a.handle.id()).await;
     a.handle.kill();
-    assert_eq!(b.end_of(link).await, LinkDown::Lost);
+    assert_eq!(b.wait_for_end(link).await, LinkDown::Lost);
 }
 
-/// Takes any server, so that the test can be the one that is refused.
+/// Accepts any server, so that the test can be the side that is refused.
 #[derive(Debug)]
-struct Anybody;
+struct AcceptAnyServer;
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AcceptAnyServer {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -132,7 +134,7 @@ impl ServerCertVerifier for Anybody {
 }
 
 #[tokio::test]
-async fn a_tls_client_without_a_key_is_refused() {
+async fn tls_client_without_key_is_refused() {
     let node = start(1, tuning());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     for alpn in [&b"rumor/1"[..], b"h2", b""] {
@@ -140,20 +142,20 @@ async fn a_tls_client_without_a_key_is_refused() {
             .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anybody))
+            .with_custom_certificate_verifier(Arc::new(AcceptAnyServer))
             .with_no_client_auth();
         if !alpn.is_empty() {
             config.alpn_protocols = vec![alpn.to_vec()];
         }
         let tcp = TcpStream::connect(node.address()).await.unwrap();
         let connector = TlsConnector::from(Arc::new(config));
-        // In TLS 1.3 the client may think it is through; then it is told at its first read.
+        // In TLS 1.3 the client's handshake may succeed; its first read then fails.
         let ended = match connector.connect(node.address().ip().into(), tcp).await {
             Ok(mut stream) => stream.read_u8().await.is_err(),
             Err(_) => true,
         };
         assert!(ended);
     }
-    node.counted("handshakes_failed", 3).await;
-    assert!(!node.seen().iter().any(|s| matches!(s, Seen::Up(..))));
+    node.wait_for_counter("handshakes_failed", 3).await;
+    assert!(!node.recorded().iter().any(|s| matches!(s, RecordedInput::Up(..))));
 }

@@ -1,5 +1,5 @@
-//! The transport, the links and the store over real loopback sockets, with a core that only
-//! answers pings and writes down what it is told.
+//! The transport, the links and the store over real loopback sockets, with a core that only answers
+//! pings and records its inputs.
 
 mod addresses;
 mod batches;

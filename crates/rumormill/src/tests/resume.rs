@@ -1,4 +1,4 @@
-//! A node that is started again with its data directory goes on where it ended.
+//! A node that is restarted with its data directory resumes where the earlier process ended.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,13 +12,18 @@ use crate::listener::Listener;
 use crate::node::{Node, NodeBuilder};
 use crate::seed_node::SeedNode;
 use crate::store::Database;
-use crate::subscription::{Received, Start, SubscribeOptions, Subscription};
+use crate::subscription::{Start, SubscribeOptions, Subscription, SubscriptionItem};
 
-/// Generous, because tests share two cores with others.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Long, because tests share two cores with others.
+const RESUME_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A data directory as a killed node leaves it.
-fn left_behind(directory: &Path, kept: &[&Batch], publisher: &Identity, delivered: u64) {
+/// Creates a data directory as a killed node leaves it.
+fn write_state_of_killed_node(
+    directory: &Path,
+    kept: &[&Batch],
+    publisher: &Identity,
+    delivered: u64,
+) {
     let mut ops: Vec<StoreOp> = kept.iter().map(|&b| StoreOp::PutBatch(b.clone())).collect();
     let (publisher, epoch) = (publisher.id(), 1);
     ops.push(StoreOp::Delivered(DeliveredMark { publisher, epoch, to: delivered }));
@@ -36,17 +41,17 @@ async fn seed() -> SeedNode {
     SeedNode::builder().listener(listener).start().await.unwrap()
 }
 
-fn is_caught_up(received: &Received) -> bool {
-    matches!(received, Received::CaughtUp)
+fn is_caught_up(received: &SubscriptionItem) -> bool {
+    matches!(received, SubscriptionItem::CaughtUp)
 }
 
-/// The next so many numbers.
-async fn numbers(subscription: &mut Subscription, n: usize) -> Vec<u64> {
+/// The next `n` sequence numbers.
+async fn next_numbers(subscription: &mut Subscription, n: usize) -> Vec<u64> {
     let mut numbers = Vec::new();
     while numbers.len() < n {
-        match timeout(PATIENCE, subscription.recv()).await.expect("something comes") {
-            Some(Received::Message(m)) => numbers.push(m.message.id().sequence),
-            Some(Received::CaughtUp) => {}
+        match timeout(RESUME_TIMEOUT, subscription.recv()).await.expect("a message in time") {
+            Some(SubscriptionItem::Message(m)) => numbers.push(m.message.id().sequence),
+            Some(SubscriptionItem::CaughtUp) => {}
             other => panic!("{other:?} after {numbers:?}"),
         }
     }
@@ -54,48 +59,48 @@ async fn numbers(subscription: &mut Subscription, n: usize) -> Vec<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_node_held_back_is_delivered_by_the_next_once_and_in_order() {
+async fn restarted_node_delivers_undelivered_messages_once_and_in_order() {
     let (publisher, seed) = (identity(1), seed().await);
     let mut source = Publisher::new(&publisher);
     let batches: Vec<Batch> = (0..4).map(|_| source.batch("t", &[b"a", b"b"])).collect();
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    // Numbers 4 to 7 came, 2 and 3 did not.
+    // Numbers 4 to 7 were received, 2 and 3 were not.
     let kept = [&batches[0], &batches[2], &batches[3]];
-    left_behind(here.path(), &kept, &publisher, 2);
-    left_behind(there.path(), &batches.iter().collect::<Vec<_>>(), &publisher, 8);
+    write_state_of_killed_node(here.path(), &kept, &publisher, 2);
+    write_state_of_killed_node(there.path(), &batches.iter().collect::<Vec<_>>(), &publisher, 8);
 
     let restarted = builder(here.path(), &seed);
     let mut subscription = restarted.subscribe();
     let restarted = restarted.start().await.unwrap();
     let mut before = restarted.subscribe_with(SubscribeOptions::new().start(Start::Earliest));
-    assert_eq!(
-        numbers(&mut before, 2).await,
-        [0, 1],
-        "what was delivered is there to be read again"
-    );
+    assert_eq!(next_numbers(&mut before, 2).await, [0, 1], "delivered messages can be read again");
     let other = builder(there.path(), &seed);
     let mut others = other.subscribe();
     let other = other.start().await.unwrap();
-    assert_eq!(numbers(&mut subscription, 6).await, [2, 3, 4, 5, 6, 7]);
+    assert_eq!(next_numbers(&mut subscription, 6).await, [2, 3, 4, 5, 6, 7]);
     let next = std::iter::from_fn(|| others.try_recv()).find(|r| !is_caught_up(r));
-    assert!(next.is_none(), "it had delivered everything: {next:?}");
+    assert!(next.is_none(), "its earlier process had delivered everything: {next:?}");
     restarted.leave().await.unwrap();
 
-    // The next life has nothing to add, but to those who ask for what was.
+    // The next process delivers nothing new; the history is there for a subscription that starts at
+    // the earliest message.
     let again = builder(here.path(), &seed);
     let mut subscription = again.subscribe();
     let again = again.start().await.unwrap();
     let mut all = again.subscribe_with(SubscribeOptions::new().start(Start::Earliest));
-    assert_eq!(numbers(&mut all, 8).await, (0..8).collect::<Vec<_>>());
+    assert_eq!(next_numbers(&mut all, 8).await, (0..8).collect::<Vec<_>>());
     let id = other.publish("t", "after all").await.unwrap();
     let next = async {
         loop {
             match subscription.recv().await {
-                Some(Received::CaughtUp) => {}
+                Some(SubscriptionItem::CaughtUp) => {}
                 next => return next,
             }
         }
     };
-    let next = timeout(PATIENCE, next).await.unwrap();
-    assert!(matches!(&next, Some(Received::Message(m)) if m.message.id() == id), "{next:?}");
+    let next = timeout(RESUME_TIMEOUT, next).await.unwrap();
+    assert!(
+        matches!(&next, Some(SubscriptionItem::Message(m)) if m.message.id() == id),
+        "{next:?}"
+    );
 }

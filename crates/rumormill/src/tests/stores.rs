@@ -1,4 +1,4 @@
-//! What survives, what does not, and what is said about it.
+//! The durable state: what survives a restart or a kill, and how failures are reported.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use rumormill_proto::{
 };
 
 use super::batches::Publisher;
-use super::harness::{Seen, identity, start_with, tuning, until};
-use crate::counters::Tally;
+use super::harness::{RecordedInput, identity, start_with, tuning, wait_until};
+use crate::counters::TransportCounters;
 use crate::error::StartError;
-use crate::store::{Database, settle};
+use crate::store::{Database, last_op_per_key};
 use crate::tuning::Tuning;
 
 fn record(n: u8) -> SignedRecord {
@@ -44,14 +44,14 @@ fn id_of(publisher: &Identity, sequence: u64) -> MessageId {
 }
 
 #[test]
-fn a_peers_life_is_read_back() {
+fn state_of_a_peer_is_read_back() {
     let dir = tempfile::tempdir().unwrap();
-    let (verifier, tally, me) = (Verifier::new(), Tally::default(), identity(1));
+    let (verifier, counters, me) = (Verifier::new(), TransportCounters::default(), identity(1));
     {
         let mut db = Database::open(dir.path(), "peer.redb").unwrap();
-        assert_eq!(db.kept(&verifier, &tally).unwrap().incarnation, 0);
-        assert_eq!(db.begin_life(0, WallTime(0)).unwrap(), 1);
-        // In an order that is not the order of their ids.
+        assert_eq!(db.peer_state(&verifier, &counters).unwrap().incarnation, 0);
+        assert_eq!(db.begin_incarnation(0, WallTime(0)).unwrap(), 1);
+        // In an order that differs from the order of their ids.
         let mut publisher = Publisher::new(&me);
         let batches: Vec<Batch> = (0..4).map(|_| publisher.batch("topic", &[b"payload"])).collect();
         let ops = [3, 1, 2, 0].map(|n: usize| StoreOp::PutBatch(batches[n].clone()));
@@ -65,35 +65,40 @@ fn a_peers_life_is_read_back() {
         .unwrap();
     }
     let mut db = Database::open(dir.path(), "peer.redb").unwrap();
-    let kept = db.kept(&verifier, &tally).unwrap();
+    let kept = db.peer_state(&verifier, &counters).unwrap();
     let order: Vec<u64> = kept.batches.iter().map(Batch::first).collect();
     assert_eq!(order, [3, 2, 0], "in order of arrival");
     assert_eq!(kept.anchors.len(), 2);
-    assert_eq!(db.begin_life(kept.incarnation, WallTime(0)).unwrap(), 2);
-    assert_eq!(tally.store_corrupt.get(), 0);
+    assert_eq!(db.begin_incarnation(kept.incarnation, WallTime(0)).unwrap(), 2);
+    assert_eq!(counters.store_corrupt.get(), 0);
 }
 
 #[test]
-fn the_last_mark_of_each_life_of_a_publisher_stands() {
+fn last_mark_of_each_stream_is_read_back() {
     let dir = tempfile::tempdir().unwrap();
-    let (verifier, tally, publisher) = (Verifier::new(), Tally::default(), identity(1).id());
+    let (verifier, counters, publisher) =
+        (Verifier::new(), TransportCounters::default(), identity(1).id());
     let mark = |epoch, to| DeliveredMark { publisher, epoch, to };
     let ops = [mark(1, 5), mark(2, 3), mark(1, 9), mark(3, u64::MAX - 1)].map(StoreOp::Delivered);
     let forget = StoreOp::Forget(StreamId { publisher, epoch: 2 });
     {
         let mut db = Database::open(dir.path(), "peer.redb").unwrap();
-        assert_eq!(db.kept(&verifier, &tally).unwrap().delivered, [], "a file without marks");
-        db.commit(settle(ops.iter().chain([&forget]))).unwrap();
+        assert_eq!(
+            db.peer_state(&verifier, &counters).unwrap().delivered,
+            [],
+            "a file without marks"
+        );
+        db.commit(last_op_per_key(ops.iter().chain([&forget]))).unwrap();
     }
     let db = Database::open(dir.path(), "peer.redb").unwrap();
-    let found = db.kept(&verifier, &tally).unwrap().delivered;
+    let found = db.peer_state(&verifier, &counters).unwrap().delivered;
     assert_eq!(found, [mark(1, 9), mark(3, u64::MAX - 1)]);
-    // Many marks in one commit are one write for each life.
-    assert_eq!(settle(ops.iter()).len(), 3);
+    // Many marks in one commit are one write for each stream.
+    assert_eq!(last_op_per_key(ops.iter()).len(), 3);
 }
 
 #[test]
-fn a_file_of_the_first_format_is_refused_with_a_reason() {
+fn file_of_first_format_is_refused_with_a_reason() {
     let dir = tempfile::tempdir().unwrap();
     drop(Database::open(dir.path(), "peer.redb").unwrap());
     {
@@ -108,12 +113,12 @@ fn a_file_of_the_first_format_is_refused_with_a_reason() {
 }
 
 #[test]
-fn a_registry_is_read_back() {
+fn registry_of_a_seed_is_read_back() {
     let dir = tempfile::tempdir().unwrap();
-    let (verifier, tally) = (Verifier::new(), Tally::default());
+    let (verifier, counters) = (Verifier::new(), TransportCounters::default());
     {
         let mut db = Database::open(dir.path(), "seed.redb").unwrap();
-        assert!(db.registry(&verifier, &tally).unwrap().nonce.is_none());
+        assert!(db.registry(&verifier, &counters).unwrap().nonce.is_none());
         let mut ops: Vec<StoreOp> =
             (1..=20).map(|n| StoreOp::PutEntry(Entry::new(record(n)))).collect();
         ops.push(StoreOp::Nonce([9; 16]));
@@ -121,15 +126,15 @@ fn a_registry_is_read_back() {
         db.commit(&ops).unwrap();
     }
     let db = Database::open(dir.path(), "seed.redb").unwrap();
-    let found = db.registry(&verifier, &tally).unwrap();
+    let found = db.registry(&verifier, &counters).unwrap();
     assert_eq!(found.entries.len(), 19);
     assert_eq!(found.nonce, Some([9; 16]));
 }
 
 #[test]
-fn what_is_damaged_is_skipped_and_counted() {
+fn damaged_entries_are_skipped_and_counted() {
     let dir = tempfile::tempdir().unwrap();
-    let (verifier, tally) = (Verifier::new(), Tally::default());
+    let (verifier, counters) = (Verifier::new(), TransportCounters::default());
     {
         let mut db = Database::open(dir.path(), "seed.redb").unwrap();
         db.commit(&[1, 2, 3].map(|n| StoreOp::PutEntry(Entry::new(record(n))))).unwrap();
@@ -141,7 +146,7 @@ fn what_is_damaged_is_skipped_and_counted() {
         {
             let mut table = t.open_table(table).unwrap();
             table.insert(identity(1).id().as_bytes(), b"nonsense".as_slice()).unwrap();
-            // Well formed, and not what its owner signed.
+            // Well formed, but not the bytes that its owner signed.
             let key = identity(2).id();
             let mut bytes = table.get(key.as_bytes()).unwrap().unwrap().value().to_vec();
             let at = bytes.windows(6).position(|w| w == b"peer-2").unwrap();
@@ -151,18 +156,18 @@ fn what_is_damaged_is_skipped_and_counted() {
         t.commit().unwrap();
     }
     let db = Database::open(dir.path(), "seed.redb").unwrap();
-    let found = db.registry(&verifier, &tally).unwrap();
+    let found = db.registry(&verifier, &counters).unwrap();
     assert_eq!(found.entries.len(), 1);
     assert_eq!(found.entries[0].id(), identity(3).id());
-    assert_eq!(tally.store_corrupt.get(), 2);
+    assert_eq!(counters.store_corrupt.get(), 2);
 }
 
 fn open_error(directory: &Path) -> StartError {
-    Database::open(directory, "peer.redb").expect_err("it opened")
+    Database::open(directory, "peer.redb").expect_err("the database opened")
 }
 
 #[test]
-fn a_directory_in_use_unusable_or_damaged_is_named() {
+fn error_for_locked_unusable_or_damaged_directory_names_the_cause() {
     let dir = tempfile::tempdir().unwrap();
     let first = Database::open(dir.path(), "peer.redb").unwrap();
     let e = open_error(dir.path());
@@ -182,7 +187,7 @@ fn a_directory_in_use_unusable_or_damaged_is_named() {
 }
 
 #[test]
-fn start_on_full_disk_says_that_the_disk_is_full() {
+fn start_on_full_disk_reports_that_the_disk_is_full() {
     let disk = Disk::default();
     disk.full.store(true, Ordering::SeqCst);
     let opener = move || Builder::new().create_with_backend(disk.clone());
@@ -192,16 +197,16 @@ fn start_on_full_disk_says_that_the_disk_is_full() {
     let disk = Disk::default();
     let mut db = disk.open();
     disk.full.store(true, Ordering::SeqCst);
-    let failed = db.begin_life(0, WallTime(0)).unwrap_err();
+    let failed = db.begin_incarnation(0, WallTime(0)).unwrap_err();
     let e = crate::store::unusable(db.path(), failed);
     assert!(matches!(e, StartError::DiskFull { .. }), "{e:?}");
 }
 
-/// What it holds of statements that this version cannot read is left out.
+/// Entries that this version cannot read are skipped.
 #[test]
-fn store_of_format_two_is_read_and_becomes_one_of_this_version() {
+fn store_of_format_two_is_read_and_converted_to_this_version() {
     let dir = tempfile::tempdir().unwrap();
-    Database::open(dir.path(), "peer.redb").unwrap().begin_life(8, WallTime(0)).unwrap();
+    Database::open(dir.path(), "peer.redb").unwrap().begin_incarnation(8, WallTime(0)).unwrap();
     let write = |format: u8| {
         let db = redb::Database::create(dir.path().join("peer.redb")).unwrap();
         let t = db.begin_write().unwrap();
@@ -212,9 +217,11 @@ fn store_of_format_two_is_read_and_becomes_one_of_this_version() {
         t.commit().unwrap();
     };
     write(2);
-    let tally = Tally::default();
-    let kept =
-        Database::open(dir.path(), "peer.redb").unwrap().kept(&Verifier::new(), &tally).unwrap();
+    let counters = TransportCounters::default();
+    let kept = Database::open(dir.path(), "peer.redb")
+        .unwrap()
+        .peer_state(&Verifier::new(), &counters)
+        .unwrap();
     assert_eq!((kept.incarnation, kept.batches.len()), (9, 0));
     let db = redb::Database::create(dir.path().join("peer.redb")).unwrap();
     let read = redb::ReadableDatabase::begin_read(&db).unwrap();
@@ -279,64 +286,70 @@ fn put(ticket: u64, n: u8) -> Output {
 }
 
 #[tokio::test]
-async fn without_a_store_everything_is_stored_at_once() {
+async fn node_without_store_confirms_every_change_at_once() {
     let node = start_with(1, tuning(), None, None);
-    node.ask(vec![put(1, 1), put(2, 2)]).await;
-    node.told("ticket 2", |s| (*s == Seen::Stored(StoreTicket(2))).then_some(())).await;
+    node.emit(vec![put(1, 1), put(2, 2)]).await;
+    node.wait_for("ticket 2", |s| (*s == RecordedInput::Stored(StoreTicket(2))).then_some(()))
+        .await;
 }
 
 #[tokio::test]
-async fn what_is_confirmed_is_durable_also_after_a_kill() {
+async fn confirmed_changes_are_durable_after_a_kill() {
     let dir = tempfile::tempdir().unwrap();
     let db = Database::open(dir.path(), "seed.redb").unwrap();
     let node = start_with(1, tuning(), None, Some(db));
-    node.ask((1..=200).map(|n| put(u64::from(n), n)).collect()).await;
-    until("some are confirmed", || {
-        node.seen().iter().any(|s| matches!(s, Seen::Stored(_))).then_some(())
+    node.emit((1..=200).map(|n| put(u64::from(n), n)).collect()).await;
+    wait_until("some are confirmed", || {
+        node.recorded().iter().any(|s| matches!(s, RecordedInput::Stored(_))).then_some(())
     })
     .await;
     node.handle.kill();
-    let confirmed = node.seen().iter().filter(|s| matches!(s, Seen::Stored(_))).count();
+    let confirmed =
+        node.recorded().iter().filter(|s| matches!(s, RecordedInput::Stored(_))).count();
     node.handle.stopped().await;
     let db = Database::open(dir.path(), "seed.redb").expect("its lock is free");
-    let found = db.registry(&Verifier::new(), &Tally::default()).unwrap();
+    let found = db.registry(&Verifier::new(), &TransportCounters::default()).unwrap();
     assert!(found.entries.len() >= confirmed, "{} of {confirmed}", found.entries.len());
 }
 
 #[tokio::test]
-async fn a_stop_writes_what_is_pending() {
+async fn stopped_node_writes_its_pending_changes() {
     let dir = tempfile::tempdir().unwrap();
     let db = Database::open(dir.path(), "seed.redb").unwrap();
     let node = start_with(1, tuning(), None, Some(db));
-    node.ask((1..=200).map(|n| put(u64::from(n), n)).collect()).await;
+    node.emit((1..=200).map(|n| put(u64::from(n), n)).collect()).await;
     node.handle.stop().await.unwrap();
     let db = Database::open(dir.path(), "seed.redb").unwrap();
-    let found = db.registry(&Verifier::new(), &Tally::default()).unwrap();
+    let found = db.registry(&Verifier::new(), &TransportCounters::default()).unwrap();
     assert_eq!(found.entries.len(), 200);
 }
 
 #[tokio::test]
-async fn a_full_disk_confirms_nothing_until_there_is_room_again() {
+async fn full_disk_confirms_no_change_until_it_has_space_again() {
     let disk = Disk::default();
     let tuning = Tuning { store_retry: Duration::from_millis(20), ..tuning() };
     let node = start_with(1, tuning, None, Some(disk.open()));
-    node.ask(vec![put(1, 1)]).await;
-    node.told("ticket 1", |s| (*s == Seen::Stored(StoreTicket(1))).then_some(())).await;
-    disk.full.store(true, Ordering::SeqCst);
-    node.ask(vec![put(2, 2)]).await;
-    until("failures are counted", || (node.counters().get("store_failures") >= 2).then_some(()))
+    node.emit(vec![put(1, 1)]).await;
+    node.wait_for("ticket 1", |s| (*s == RecordedInput::Stored(StoreTicket(1))).then_some(()))
         .await;
-    node.ask(vec![put(3, 3)]).await;
-    assert!(!node.seen().contains(&Seen::Stored(StoreTicket(2))));
+    disk.full.store(true, Ordering::SeqCst);
+    node.emit(vec![put(2, 2)]).await;
+    wait_until("failures are counted", || {
+        (node.counters().get("store_failures") >= 2).then_some(())
+    })
+    .await;
+    node.emit(vec![put(3, 3)]).await;
+    assert!(!node.recorded().contains(&RecordedInput::Stored(StoreTicket(2))));
     disk.full.store(false, Ordering::SeqCst);
-    node.told("ticket 3", |s| (*s == Seen::Stored(StoreTicket(3))).then_some(())).await;
+    node.wait_for("ticket 3", |s| (*s == RecordedInput::Stored(StoreTicket(3))).then_some(()))
+        .await;
     node.handle.stop().await.unwrap();
-    let found = disk.open().registry(&Verifier::new(), &Tally::default()).unwrap();
+    let found = disk.open().registry(&Verifier::new(), &TransportCounters::default()).unwrap();
     assert_eq!(found.entries.len(), 3);
 }
 
 #[tokio::test]
-async fn a_disk_that_never_recovers_is_bounded_in_memory_and_lets_the_node_end() {
+async fn disk_that_never_recovers_is_bounded_in_memory_and_node_still_ends() {
     let disk = Disk::default();
     let tuning = Tuning {
         store_retry: Duration::from_millis(20),
@@ -345,16 +358,19 @@ async fn a_disk_that_never_recovers_is_bounded_in_memory_and_lets_the_node_end()
     };
     let node = start_with(1, tuning, None, Some(disk.open()));
     disk.full.store(true, Ordering::SeqCst);
-    node.ask((1..=200).map(|n| put(u64::from(n), n)).collect()).await;
-    until("some are given up", || (node.counters().get("store_dropped") > 0).then_some(())).await;
-    until("that is told", || {
-        node.seen().iter().any(|s| matches!(s, Seen::NotStored(_))).then_some(())
+    node.emit((1..=200).map(|n| put(u64::from(n), n)).collect()).await;
+    wait_until("some changes are dropped", || {
+        (node.counters().get("store_dropped") > 0).then_some(())
+    })
+    .await;
+    wait_until("the drop is reported", || {
+        node.recorded().iter().any(|s| matches!(s, RecordedInput::NotStored(_))).then_some(())
     })
     .await;
     node.handle.stop().await.unwrap();
 }
 
-/// Bytes that no honest writer left there: every page but the first, in which the file names its parts.
+/// Damages every page except the first, which contains the layout of the file.
 fn damaged(bytes: &[u8], seed: u64) -> Vec<u8> {
     const PAGE: usize = 4096;
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -362,7 +378,7 @@ fn damaged(bytes: &[u8], seed: u64) -> Vec<u8> {
     for byte in bytes.iter_mut().skip(PAGE) {
         state =
             state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        // One byte in eight, so that many fields are wrong and many are not.
+        // One byte in eight, so that many fields are damaged and many are intact.
         if state >> 61 == 0 {
             *byte = (state >> 40) as u8;
         }
@@ -374,13 +390,13 @@ fn damaged(bytes: &[u8], seed: u64) -> Vec<u8> {
 async fn filled_disk() -> Disk {
     let disk = Disk::default();
     let node = start_with(1, tuning(), None, Some(disk.open()));
-    node.ask((1..=200).map(|n| put(u64::from(n), n)).collect()).await;
+    node.emit((1..=200).map(|n| put(u64::from(n), n)).collect()).await;
     node.handle.stop().await.unwrap();
     disk
 }
 
 #[tokio::test]
-async fn damaged_pages_at_start_are_an_error_and_no_panic() {
+async fn damaged_pages_at_start_are_reported_as_error_without_panic() {
     crate::silence_caught_panics();
     let disk = filled_disk().await;
     let whole = disk.bytes.lock().unwrap().clone();
@@ -391,7 +407,7 @@ async fn damaged_pages_at_start_are_an_error_and_no_panic() {
         let opener = move || Builder::new().create_with_backend(copy.clone());
         let opened = Database::with_opener("memory".into(), Box::new(opener));
         let read = opened.map_err(|e| e.to_string()).and_then(|db| {
-            db.registry(&Verifier::new(), &Tally::default()).map_err(|e| e.to_string())
+            db.registry(&Verifier::new(), &TransportCounters::default()).map_err(|e| e.to_string())
         });
         problems.extend(read.err());
     }
@@ -401,7 +417,7 @@ async fn damaged_pages_at_start_are_an_error_and_no_panic() {
 }
 
 #[tokio::test]
-async fn damaged_pages_under_load_degrade_the_store_until_the_file_is_sound_again() {
+async fn damaged_pages_under_load_degrade_the_store_until_the_file_is_intact_again() {
     crate::silence_caught_panics();
     let mut caught = 0;
     for seed in 0..10 {
@@ -414,47 +430,55 @@ async fn damaged_pages_under_load_degrade_the_store_until_the_file_is_sound_agai
         let node = start_with(1, tuning, None, Some(database));
         let whole = disk.bytes.lock().unwrap().clone();
         *disk.bytes.lock().unwrap() = damaged(&whole, seed);
-        node.ask((1..=250).map(|n| put(u64::from(n), n)).collect()).await;
-        let problem = until("the store reports its problem", || node.handle.store_problem()).await;
+        node.emit((1..=250).map(|n| put(u64::from(n), n)).collect()).await;
+        let problem =
+            wait_until("the store reports its problem", || node.handle.store_problem()).await;
         caught += u32::from(problem.contains("the file is damaged"));
         assert_eq!(node.counters().get("store_outages"), 1);
 
-        // No attempt may write to the sound file what it read of the damaged one.
+        // No attempt may write to the intact file what it read from the damaged one.
         disk.full.store(true, Ordering::SeqCst);
         let failures = node.counters().get("store_failures");
-        until("the attempt under way has failed", || {
+        wait_until("the running attempt has failed", || {
             (node.counters().get("store_failures") >= failures + 2).then_some(())
         })
         .await;
         *disk.bytes.lock().unwrap() = whole;
         disk.full.store(false, Ordering::SeqCst);
-        node.told("what waited", |s| (*s == Seen::Stored(StoreTicket(250))).then_some(())).await;
-        until("the problem is over", || node.handle.store_problem().is_none().then_some(())).await;
+        node.wait_for("the pending changes", |s| {
+            (*s == RecordedInput::Stored(StoreTicket(250))).then_some(())
+        })
+        .await;
+        wait_until("the problem is over", || node.handle.store_problem().is_none().then_some(()))
+            .await;
         node.handle.stop().await.unwrap();
     }
     assert!(caught > 0, "none of these files makes the database library panic");
 }
 
-/// It does not wait out the pause between two attempts first, which is longer than a node may take to end.
+/// The last attempt does not wait for the pause between two attempts, which is longer than a node
+/// may take to end.
 #[tokio::test]
-async fn what_waits_for_a_disk_is_written_at_the_end_if_there_is_room_again() {
+async fn pending_changes_are_written_at_stop_if_the_disk_has_space_again() {
     let disk = Disk::default();
     let tuning = Tuning { store_retry: Duration::from_secs(3600), ..tuning() };
     let node = start_with(1, tuning, None, Some(disk.open()));
     disk.full.store(true, Ordering::SeqCst);
-    node.ask(vec![put(1, 1)]).await;
-    until("a failure is counted", || (node.counters().get("store_failures") > 0).then_some(()))
-        .await;
-    node.ask(vec![put(2, 2)]).await;
+    node.emit(vec![put(1, 1)]).await;
+    wait_until("a failure is counted", || {
+        (node.counters().get("store_failures") > 0).then_some(())
+    })
+    .await;
+    node.emit(vec![put(2, 2)]).await;
     disk.full.store(false, Ordering::SeqCst);
     node.handle.stop().await.unwrap();
-    let found = disk.open().registry(&Verifier::new(), &Tally::default()).unwrap();
+    let found = disk.open().registry(&Verifier::new(), &TransportCounters::default()).unwrap();
     assert_eq!(found.entries.len(), 2);
 }
 
 #[cfg(unix)]
 #[test]
-fn only_its_owner_reads_what_is_kept() {
+fn store_file_is_readable_only_by_its_owner() {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = tempfile::tempdir().unwrap();
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();

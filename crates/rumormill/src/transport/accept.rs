@@ -12,15 +12,15 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsStream;
 
-use super::addresses::Place;
-use super::hello::{self, HelloError, Ours};
+use super::addresses::AddressSlot;
+use super::hello::{self, HelloError, LocalHello};
 use super::socket::Socket;
 use super::tls::{ALPN, peer_id};
+use crate::context::NodeContext;
 use crate::link;
-use crate::net::Net;
 use crate::network_key::EXPORTER_LABEL;
 
-/// First wait after a failed `accept`; it doubles up to [`ACCEPT_PAUSE_MAX`].
+/// The first pause after a failed `accept`; it doubles up to [`ACCEPT_PAUSE_MAX`].
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(2);
 
@@ -33,8 +33,8 @@ pub(crate) enum HandshakeError {
     Session(&'static str),
     #[error("Hello: {0}")]
     Hello(#[from] HelloError),
-    #[error("no link has a place left")]
-    NoRoom,
+    #[error("all link slots of this node are in use")]
+    NoLinkSlot,
 }
 
 /// A TLS session with proved keys, and its exporter value.
@@ -43,7 +43,7 @@ pub(crate) struct Session {
     pub(crate) exporter: [u8; 32],
 }
 
-/// What both directions check of a TLS session before they say Hello.
+/// The checks of a TLS session that both directions make before they send Hello.
 pub(crate) fn session<D>(connection: &ConnectionCommon<D>) -> Result<Session, HandshakeError> {
     if connection.alpn_protocol() != Some(ALPN) {
         return Err(HandshakeError::Session("it does not offer the protocol rumor/1"));
@@ -56,28 +56,29 @@ pub(crate) fn session<D>(connection: &ConnectionCommon<D>) -> Result<Session, Ha
     Ok(Session { remote, exporter })
 }
 
-/// Takes connections for ever.
-pub(crate) async fn accept_loop(net: Arc<Net>, listener: TcpListener) {
+/// Accepts connections until the node ends.
+pub(crate) async fn accept_loop(context: Arc<NodeContext>, listener: TcpListener) {
     let mut pause = ACCEPT_PAUSE;
     loop {
         // The permit comes first: while none is free, connections wait in the kernel's backlog,
         // where they cost this process nothing.
-        let Ok(permit) = net.handshakes.clone().acquire_owned().await else { return };
+        let Ok(permit) = context.handshakes.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, from)) => {
                 pause = ACCEPT_PAUSE;
-                net.tally.connections_accepted.one();
-                // At `[::]`, who comes over IPv4 has an address of IPv6 that contains the one that others know.
+                context.counters.connections_accepted.increment();
+                // At `[::]`, a remote that connects over IPv4 has an IPv4-mapped IPv6 address.
+                // Other nodes know its IPv4 address.
                 let from = SocketAddr::new(from.ip().to_canonical(), from.port());
-                admit(&net, stream, from, permit);
+                admit(&context, stream, from, permit);
             }
-            Err(e) if is_the_connections_own_fault(&e) => net.tally.accept_errors.one(),
+            Err(e) if is_aborted_connection(&e) => context.counters.accept_errors.increment(),
             Err(e) => {
-                net.tally.accept_errors.one();
+                context.counters.accept_errors.increment();
                 tracing::warn!(
                     target: "rumormill::transport",
-                    node = %net.label.name,
-                    id = %net.label.id,
+                    node = %context.label.name,
+                    id = %context.label.id,
                     "cannot accept connections: {e}; trying again in {} ms (if it is out of file \
                      descriptors, raise the limit with `ulimit -n`)",
                     pause.as_millis()
@@ -90,8 +91,9 @@ pub(crate) async fn accept_loop(net: Arc<Net>, listener: TcpListener) {
     }
 }
 
-/// The remote gave up while it waited in the backlog; the next `accept` may work at once.
-fn is_the_connections_own_fault(e: &std::io::Error) -> bool {
+/// Whether the remote gave up while it waited in the backlog; the next `accept` may succeed at
+/// once.
+fn is_aborted_connection(e: &std::io::Error) -> bool {
     use std::io::ErrorKind;
     matches!(
         e.kind(),
@@ -99,101 +101,110 @@ fn is_the_connections_own_fault(e: &std::io::Error) -> bool {
     )
 }
 
-fn admit(net: &Arc<Net>, stream: TcpStream, from: SocketAddr, permit: OwnedSemaphorePermit) {
-    let Some(place) = net.addresses.enter(from.ip()) else {
-        net.tally.connections_refused_address.one();
+fn admit(
+    context: &Arc<NodeContext>,
+    stream: TcpStream,
+    from: SocketAddr,
+    permit: OwnedSemaphorePermit,
+) {
+    let Some(slot) = context.addresses.acquire(from.ip()) else {
+        context.counters.connections_refused_address.increment();
         tracing::debug!(
             target: "rumormill::transport",
-            node = %net.label.name,
-            id = %net.label.id,
+            node = %context.label.name,
+            id = %context.label.id,
             "refused a connection from {from}: too many from that address"
         );
         return;
     };
-    let task_net = net.clone();
+    let task_context = context.clone();
     tokio::spawn(async move {
-        let work = inbound(task_net.clone(), stream, from, permit, place);
-        let _ = task_net.gate.govern(work).await;
+        let work = run_inbound(task_context.clone(), stream, from, permit, slot);
+        let _ = task_context.gate.run(work).await;
     });
 }
 
 /// One inbound connection, from its first byte to its last.
-async fn inbound(
-    net: Arc<Net>,
+async fn run_inbound(
+    context: Arc<NodeContext>,
     stream: TcpStream,
     from: SocketAddr,
     permit: OwnedSemaphorePermit,
-    place: Place,
+    slot: AddressSlot,
 ) {
-    // Boxed, so that the long life of the link does not carry the handshake's state along.
-    let handshake = Box::pin(handshake(&net, stream, from));
-    let result = timeout(net.tuning.handshake_deadline, handshake).await;
+    // Boxed, so that the long-lived link does not keep the memory of the handshake's state.
+    let handshake = Box::pin(handshake(&context, stream, from));
+    let result = timeout(context.tuning.handshake_deadline, handshake).await;
     drop(permit);
     let why = match result {
-        Ok(Ok((stream, info, room))) => {
-            if net.wall.is_open(info.remote, net.tuning.handshake_deadline).await {
-                net.tally.handshakes_completed.one();
-                link::run(&net, stream, info).await;
+        Ok(Ok((stream, info, link_permit))) => {
+            if context
+                .partition
+                .wait_until_reachable(info.remote, context.tuning.handshake_deadline)
+                .await
+            {
+                context.counters.handshakes_completed.increment();
+                link::run(&context, stream, info).await;
             } else {
-                net.tally.handshakes_failed.one();
-                net.tally.handshakes_timed_out.one();
+                context.counters.handshakes_failed.increment();
+                context.counters.handshakes_timed_out.increment();
             }
-            drop((room, place));
+            drop((link_permit, slot));
             return;
         }
         Ok(Err(e)) => {
-            if matches!(e, HandshakeError::NoRoom) {
-                net.tally.connections_refused_limit.one();
+            if matches!(e, HandshakeError::NoLinkSlot) {
+                context.counters.connections_refused_limit.increment();
             }
             e.to_string()
         }
         Err(_) => {
-            net.tally.handshakes_timed_out.one();
-            format!("no Hello within {:?}", net.tuning.handshake_deadline)
+            context.counters.handshakes_timed_out.increment();
+            format!("no Hello within {:?}", context.tuning.handshake_deadline)
         }
     };
-    net.tally.handshakes_failed.one();
+    context.counters.handshakes_failed.increment();
     tracing::debug!(
         target: "rumormill::transport",
-        node = %net.label.name,
-        id = %net.label.id,
+        node = %context.label.name,
+        id = %context.label.id,
         "closed the connection from {from}: {}",
         why.escape_debug()
     );
 }
 
 async fn handshake(
-    net: &Net,
+    context: &NodeContext,
     stream: TcpStream,
     from: SocketAddr,
 ) -> Result<(TlsStream<Socket>, LinkInfo, OwnedSemaphorePermit), HandshakeError> {
-    // Small frames must not wait for others; if it cannot be set, they only come later.
+    // Small frames must not wait for others. If the option cannot be set, they are only later.
     let _ = stream.set_nodelay(true);
     let local_address = stream.local_addr().ok();
-    let stream = Socket::new(stream, net.tally.clone());
-    let stream = net.tls.acceptor().accept(stream).await.map_err(HandshakeError::Tls)?;
+    let stream = Socket::new(stream, context.counters.clone());
+    let stream = context.tls.acceptor().accept(stream).await.map_err(HandshakeError::Tls)?;
     let session = session(stream.get_ref().1)?;
     let mut stream = TlsStream::from(stream);
-    let Ok(room) = net.links.clone().try_acquire_owned() else {
+    let Ok(link_permit) = context.links.clone().try_acquire_owned() else {
         let _ = hello::write_frame(&mut stream, &Close { reason: CloseReason::Limit }.into()).await;
-        return Err(HandshakeError::NoRoom);
+        return Err(HandshakeError::NoLinkSlot);
     };
-    let ours = Ours {
-        role: net.role,
-        network_key: net.network_key.as_ref(),
+    let local_hello = LocalHello {
+        role: context.role,
+        network_key: context.network_key.as_ref(),
         exporter: &session.exporter,
-        remote: from,
-        process: net.process,
+        remote_address: from,
+        process: context.process,
     };
-    let theirs = hello::as_listener(&mut stream, ours).await?;
+    let remote_hello = hello::as_listener(&mut stream, local_hello).await?;
     let info = LinkInfo {
         remote: session.remote,
-        role: theirs.role,
+        role: remote_hello.role,
         dial: None,
         remote_address: from,
-        observed: theirs.observed,
+        observed: remote_hello.observed,
         local_address,
-        same_process: theirs.process == net.process,
+        same_process: remote_hello.process == context.process,
     };
-    Ok((stream, info, room))
+    Ok((stream, info, link_permit))
 }

@@ -1,25 +1,25 @@
-//! How many inbound connections each address has.
+//! The number of inbound connections from each address.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Inbound connections by address. An IPv6 host has a whole /64 to choose from, so that is what
-/// counts as one address there.
+/// Inbound connections by address. An IPv6 host can choose from a whole /64, so a /64 counts as one
+/// address.
 #[derive(Debug)]
-pub(crate) struct Addresses {
+pub(crate) struct AddressLimits {
     counts: Mutex<BTreeMap<IpAddr, usize>>,
     max: usize,
     loopback_exempt: bool,
 }
 
-/// One connection's place; given back when dropped.
+/// The slot of one connection; freed when dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
-    of: Option<(Arc<Addresses>, IpAddr)>,
+pub(crate) struct AddressSlot {
+    of: Option<(Arc<AddressLimits>, IpAddr)>,
 }
 
-fn group(ip: IpAddr) -> IpAddr {
+fn address_group(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => {
             let mut octets = ip.octets();
@@ -30,21 +30,21 @@ fn group(ip: IpAddr) -> IpAddr {
     }
 }
 
-impl Addresses {
+impl AddressLimits {
     pub(crate) const fn new(max: usize, loopback_exempt: bool) -> Self {
-        Addresses { counts: Mutex::new(BTreeMap::new()), max, loopback_exempt }
+        AddressLimits { counts: Mutex::new(BTreeMap::new()), max, loopback_exempt }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<IpAddr, usize>> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a connection from `ip`, if there is one left.
-    pub(crate) fn enter(self: &Arc<Self>, ip: IpAddr) -> Option<Place> {
+    /// A slot for a connection from `ip`, if one is free.
+    pub(crate) fn acquire(self: &Arc<Self>, ip: IpAddr) -> Option<AddressSlot> {
         if self.loopback_exempt && ip.to_canonical().is_loopback() {
-            return Some(Place { of: None });
+            return Some(AddressSlot { of: None });
         }
-        let group = group(ip);
+        let group = address_group(ip);
         let mut counts = self.lock();
         let count = counts.entry(group).or_default();
         if *count >= self.max {
@@ -52,11 +52,11 @@ impl Addresses {
         }
         *count += 1;
         drop(counts);
-        Some(Place { of: Some((self.clone(), group)) })
+        Some(AddressSlot { of: Some((self.clone(), group)) })
     }
 }
 
-impl Drop for Place {
+impl Drop for AddressSlot {
     fn drop(&mut self) {
         let Some((addresses, group)) = self.of.take() else { return };
         let mut counts = addresses.lock();
@@ -74,25 +74,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_bounded_per_address_and_come_back() {
-        let a = Arc::new(Addresses::new(2, true));
+    fn slots_are_bounded_per_address_and_freed_on_drop() {
+        let a = Arc::new(AddressLimits::new(2, true));
         let ip: IpAddr = "192.0.2.1".parse().unwrap();
         let mapped: IpAddr = "::ffff:192.0.2.1".parse().unwrap();
-        let (first, _second) = (a.enter(ip).unwrap(), a.enter(mapped).unwrap());
-        assert!(a.enter(ip).is_none());
-        assert!(a.enter("192.0.2.2".parse().unwrap()).is_some());
+        let (first, _second) = (a.acquire(ip).unwrap(), a.acquire(mapped).unwrap());
+        assert!(a.acquire(ip).is_none());
+        assert!(a.acquire("192.0.2.2".parse().unwrap()).is_some());
         drop(first);
-        assert!(a.enter(ip).is_some());
-        assert_eq!(a.lock().len(), 1, "an address without connections is forgotten");
+        assert!(a.acquire(ip).is_some());
+        assert_eq!(a.lock().len(), 1, "an address without connections is removed");
     }
 
     #[test]
-    fn an_ipv6_network_is_one_address_and_loopback_is_free() {
-        let a = Arc::new(Addresses::new(1, true));
-        let _one = a.enter("2001:db8::1".parse().unwrap()).unwrap();
-        assert!(a.enter("2001:db8::2".parse().unwrap()).is_none());
-        assert!(a.enter("2001:db8:0:1::1".parse().unwrap()).is_some());
-        let all: Vec<_> = (0..10).map(|_| a.enter("127.0.0.1".parse().unwrap())).collect();
+    fn ipv6_prefix_counts_as_one_address_and_loopback_is_exempt() {
+        let a = Arc::new(AddressLimits::new(1, true));
+        let _one = a.acquire("2001:db8::1".parse().unwrap()).unwrap();
+        assert!(a.acquire("2001:db8::2".parse().unwrap()).is_none());
+        assert!(a.acquire("2001:db8:0:1::1".parse().unwrap()).is_some());
+        let all: Vec<_> = (0..10).map(|_| a.acquire("127.0.0.1".parse().unwrap())).collect();
         assert!(all.iter().all(Option::is_some));
     }
 }

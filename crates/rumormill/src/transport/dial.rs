@@ -15,92 +15,100 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_rustls::TlsStream;
 
 use super::accept::session;
-use super::hello::{self, HelloError, Ours};
-use super::race::{Connected, Failure, interleave, race};
+use super::hello::{self, HelloError, LocalHello};
+use super::race::{Candidate, DialFailure, interleave, race};
 use super::socket::Socket;
 use super::tls::{Tls, is_wrong_identity};
 use super::working::WorkingAddresses;
-use crate::counters::Tally;
+use crate::context::{DriverInput, NodeContext};
+use crate::counters::TransportCounters;
 use crate::link;
-use crate::net::{Arrival, Net};
 use crate::network_key::NetworkKey;
 use crate::tuning::Tuning;
 
-/// Addresses taken of one name, to choose those from that are tried.
+/// The most addresses taken from the resolution of one name.
 const MAX_RESOLVED: usize = 64;
-/// How often the name of a linked seed is resolved, to notice that it leads elsewhere.
-const RESOLVE_EVERY: Duration = Duration::from_secs(20);
-/// Answers in a row without the address of the link after which the seed is dialled anew. One may be a name
-/// server that gives out a part of the addresses at a time.
-const MISSES_OF_NAME: u32 = 2;
+/// How often the name of a linked seed is resolved, to notice that it has other addresses.
+const RESOLVE_INTERVAL: Duration = Duration::from_secs(20);
+/// Consecutive answers without the address of the link after which the seed is dialled anew. A
+/// single one may come from a name server that returns a part of the addresses at a time.
+const MAX_NAME_MISSES: u32 = 2;
 
 /// Connects, and runs the link until it ends.
-pub(crate) fn dial(net: &Arc<Net>, dial: DialId, to: DialTarget) {
-    let task_net = net.clone();
+pub(crate) fn dial(context: &Arc<NodeContext>, dial: DialId, to: DialTarget) {
+    let task_context = context.clone();
     tokio::spawn(async move {
-        let work = outbound(task_net.clone(), dial, to);
-        let _ = task_net.gate.govern(work).await;
+        let work = run_outbound(task_context.clone(), dial, to);
+        let _ = task_context.gate.run(work).await;
     });
 }
 
-async fn outbound(net: Arc<Net>, dial: DialId, to: DialTarget) {
-    // Boxed, so that the long life of the link does not carry the handshake's state along.
-    match Box::pin(connect(&net, dial, &to)).await {
-        Ok((stream, info, room)) => {
-            if net.wall.is_open(info.remote, net.tuning.dial_deadline).await {
+async fn run_outbound(context: Arc<NodeContext>, dial: DialId, to: DialTarget) {
+    // Boxed, so that the long-lived link does not keep the memory of the handshake's state.
+    match Box::pin(connect(&context, dial, &to)).await {
+        Ok((stream, info, link_permit)) => {
+            if context
+                .partition
+                .wait_until_reachable(info.remote, context.tuning.dial_deadline)
+                .await
+            {
                 let at = info.remote_address;
                 tokio::select! {
-                    () = link::run(&net, stream, info) => {}
-                    () = follow_name(&net, &to, at) => {}
+                    () = link::run(&context, stream, info) => {}
+                    () = watch_name(&context, &to, at) => {}
                 }
             } else {
-                net.tally.dials_timed_out.one();
-                net.tell(Arrival::DialFailed { dial, why: DialError::TimedOut }).await;
+                context.counters.dials_timed_out.increment();
+                context
+                    .send_input(DriverInput::DialFailed { dial, why: DialError::TimedOut })
+                    .await;
             }
-            drop(room);
+            drop(link_permit);
         }
         Err(failure) => {
             match failure.why {
-                DialError::Refused | DialError::NoRoute => &net.tally.dials_refused,
-                DialError::NoAddress => &net.tally.dials_no_address,
-                DialError::TimedOut => &net.tally.dials_timed_out,
-                DialError::WrongIdentity => &net.tally.dials_wrong_identity,
-                DialError::Incompatible => &net.tally.dials_incompatible,
-                DialError::OtherNetwork => &net.tally.dials_other_network,
-                DialError::Limit => &net.tally.dials_no_room,
+                DialError::Refused | DialError::NoRoute => &context.counters.dials_refused,
+                DialError::NoAddress => &context.counters.dials_no_address,
+                DialError::TimedOut => &context.counters.dials_timed_out,
+                DialError::WrongIdentity => &context.counters.dials_wrong_identity,
+                DialError::Incompatible => &context.counters.dials_incompatible,
+                DialError::OtherNetwork => &context.counters.dials_other_network,
+                DialError::Limit => &context.counters.dials_no_room,
             }
-            .one();
+            .increment();
             tracing::debug!(
                 target: "rumormill::transport",
-                node = %net.label.name,
-                id = %net.label.id,
+                node = %context.label.name,
+                id = %context.label.id,
                 "cannot connect to {}: {}",
                 target_text(&to).escape_debug(),
                 failure.detail.escape_debug()
             );
-            net.tell(Arrival::DialFailed { dial, why: failure.why }).await;
+            context.send_input(DriverInput::DialFailed { dial, why: failure.why }).await;
         }
     }
 }
 
-/// Tells the driver when the name of a seed has led to other addresses than `at` for a while. Never ends.
-async fn follow_name(net: &Arc<Net>, to: &DialTarget, at: SocketAddr) {
+/// Tells the driver when the name of a seed has resolved to other addresses than `at` for a while.
+/// Never returns.
+async fn watch_name(context: &Arc<NodeContext>, to: &DialTarget, at: SocketAddr) {
     let DialTarget::Seed(SeedAddress { host_port, .. }) = to else { return pending().await };
     if host_port.parse::<SocketAddr>().is_ok() {
         return pending().await;
     }
     let mut misses = 0;
     loop {
-        sleep(RESOLVE_EVERY).await;
-        let found = timeout_at(Instant::now() + net.tuning.dial_deadline, lookup_host(host_port));
-        // A resolver that fails says nothing about the seed.
+        sleep(RESOLVE_INTERVAL).await;
+        let found =
+            timeout_at(Instant::now() + context.tuning.dial_deadline, lookup_host(host_port));
+        // A failure of the resolver says nothing about the seed.
         let Ok(Ok(found)) = found.await else { continue };
         let found: Vec<SocketAddr> = found.take(MAX_RESOLVED).collect();
-        let leads_elsewhere = !found.is_empty() && !found.contains(&at);
-        misses = if leads_elsewhere { misses + 1 } else { 0 };
-        if misses >= MISSES_OF_NAME {
+        let has_moved = !found.is_empty() && !found.contains(&at);
+        misses = if has_moved { misses + 1 } else { 0 };
+        if misses >= MAX_NAME_MISSES {
             misses = 0;
-            net.tell(Arrival::SeedMoved { seed: host_port.clone() }).await;
+            context.send_input(DriverInput::SeedMoved { seed: host_port.clone() }).await;
         }
     }
 }
@@ -115,67 +123,68 @@ fn target_text(to: &DialTarget) -> String {
     }
 }
 
-/// A connection on which both sides have said Hello.
-type Established = (TlsStream<Socket>, LinkInfo);
+/// A connection on which both sides have sent Hello.
+type OpenConnection = (TlsStream<Socket>, LinkInfo);
 
 async fn connect(
-    net: &Net,
+    context: &NodeContext,
     dial: DialId,
     to: &DialTarget,
-) -> Result<(TlsStream<Socket>, LinkInfo, OwnedSemaphorePermit), Failure> {
-    let no_room = || Failure::new(DialError::Limit, DialError::Limit);
-    let Ok(_turn) = net.dials.acquire().await else { return Err(no_room()) };
-    let room = net.links.clone().try_acquire_owned().map_err(|_| no_room())?;
-    let (stream, info) = call(net.caller(), &net.tuning, to).await?;
-    Ok((stream, LinkInfo { dial: Some(dial), ..info }, room))
+) -> Result<(TlsStream<Socket>, LinkInfo, OwnedSemaphorePermit), DialFailure> {
+    let no_link_slot = || DialFailure::new(DialError::Limit, DialError::Limit);
+    let Ok(_dial_permit) = context.dials.acquire().await else { return Err(no_link_slot()) };
+    let link_permit = context.links.clone().try_acquire_owned().map_err(|_| no_link_slot())?;
+    let (stream, info) = dial_target(context.dialer(), &context.tuning, to).await?;
+    Ok((stream, LinkInfo { dial: Some(dial), ..info }, link_permit))
 }
 
-/// Races the addresses of a target, as far as Hello.
-pub(super) async fn call(
-    caller: Caller<'_>,
+/// Races the addresses of a target, including the exchange of Hello.
+pub(super) async fn dial_target(
+    dialer: Dialer<'_>,
     tuning: &Tuning,
     to: &DialTarget,
-) -> Result<Established, Failure> {
+) -> Result<OpenConnection, DialFailure> {
     let deadline = Instant::now() + tuning.dial_deadline;
-    let (expected, found) = timeout_at(deadline, addresses(to))
-        .await
-        .unwrap_or_else(|_| Err(Failure::new(DialError::TimedOut, "no answer of the resolver")))?;
+    let (expected, found) = timeout_at(deadline, addresses(to)).await.unwrap_or_else(|_| {
+        Err(DialFailure::new(DialError::TimedOut, "no answer of the resolver"))
+    })?;
     let has_choice = found.len() > 1;
-    let ordered = interleave(found, caller.working.of(to));
+    let ordered = interleave(found, dialer.working.last_working(to));
     let connected = race(ordered, deadline, |address| async move {
-        let connected = one_address(caller, address, expected).await?;
-        Ok(if is_right(caller, to, &connected.1) {
-            Connected::Right(connected)
+        let connected = dial_address(dialer, address, expected).await?;
+        Ok(if is_dialled_remote(dialer, to, &connected.1) {
+            Candidate::Confirmed(connected)
         } else {
-            Connected::Doubtful(connected)
+            Candidate::Doubtful(connected)
         })
     })
     .await?;
     if has_choice {
-        caller.working.remember(to, connected.1.remote_address);
+        dialer.working.remember(to, connected.1.remote_address);
     }
     Ok(connected)
 }
 
-/// Whether a remote is what was dialled. At a seed's name a peer may answer, or this node itself: the core
-/// has to know if that is all there is.
-fn is_right(caller: Caller<'_>, to: &DialTarget, info: &LinkInfo) -> bool {
+/// Whether the remote is the dialled one. At the name of a seed a peer may answer, or this node
+/// itself; the core has to learn of that if no address has a better remote.
+fn is_dialled_remote(dialer: Dialer<'_>, to: &DialTarget, info: &LinkInfo) -> bool {
     match to {
-        DialTarget::Seed(_) => info.role == Role::Seed && info.remote != caller.id,
+        DialTarget::Seed(_) => info.role == Role::Seed && info.remote != dialer.id,
         DialTarget::Peer { .. } => true,
     }
 }
 
-async fn addresses(to: &DialTarget) -> Result<(Option<PeerId>, Vec<SocketAddr>), Failure> {
+async fn addresses(to: &DialTarget) -> Result<(Option<PeerId>, Vec<SocketAddr>), DialFailure> {
     match to {
         DialTarget::Seed(seed) => {
             let found = lookup_host(&seed.host_port)
                 .await
-                .map_err(|e| Failure::new(DialError::NoAddress, format!("no address: {e}")))?;
+                .map_err(|e| DialFailure::new(DialError::NoAddress, format!("no address: {e}")))?;
             Ok((seed.pin, found.take(MAX_RESOLVED).collect()))
         }
         DialTarget::Peer { id, addresses } => {
-            // What others say of themselves: an address nobody can have is not worth a packet.
+            // Peers advertise these addresses themselves: an address that no host can have is not
+            // worth a packet.
             let usable = |a: &SocketAddr| {
                 a.port() != 0 && !a.ip().is_unspecified() && !a.ip().is_multicast()
             };
@@ -184,65 +193,67 @@ async fn addresses(to: &DialTarget) -> Result<(Option<PeerId>, Vec<SocketAddr>),
     }
 }
 
-/// Who calls.
+/// The identity and settings of the dialling node.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Caller<'a> {
+pub(crate) struct Dialer<'a> {
     pub(crate) id: PeerId,
     pub(crate) role: Role,
     /// The random number of its process.
     pub(crate) process: u64,
     pub(crate) tls: &'a Tls,
     pub(crate) network_key: Option<&'a NetworkKey>,
-    pub(crate) tally: &'a Arc<Tally>,
+    pub(crate) counters: &'a Arc<TransportCounters>,
     pub(crate) working: &'a WorkingAddresses,
 }
 
-async fn one_address(
-    caller: Caller<'_>,
+async fn dial_address(
+    dialer: Dialer<'_>,
     address: SocketAddr,
     expected: Option<PeerId>,
-) -> Result<Established, Failure> {
-    let at = |why, e: &dyn std::fmt::Display| Failure::new(why, format!("{address}: {e}"));
+) -> Result<OpenConnection, DialFailure> {
+    let at = |why, e: &dyn std::fmt::Display| DialFailure::new(why, format!("{address}: {e}"));
     let stream = TcpStream::connect(address).await.map_err(|e| at(connect_error(&e), &e))?;
-    // Where nobody listens on a port that the system may also choose for outgoing connections, TCP
-    // can connect a socket with itself; it would even keep the port from who wants to listen there.
+    // If no process listens on a port that the system may also choose for outgoing connections, TCP
+    // can connect a socket with itself. That would even keep the port from a process that wants to
+    // listen there.
     let local_address = stream.local_addr().ok();
     if local_address == Some(address) {
-        return Err(at(DialError::Refused, &"nobody listens there"));
+        return Err(at(DialError::Refused, &"no process listens there"));
     }
-    // Small frames must not wait for others; if it cannot be set, they only come later.
+    // Small frames must not wait for others. If the option cannot be set, they are only later.
     let _ = stream.set_nodelay(true);
-    let connector = caller.tls.connector(expected).map_err(|e| at(DialError::Incompatible, &e))?;
-    // No name is sent and none is checked: the key is the name.
+    let connector = dialer.tls.connector(expected).map_err(|e| at(DialError::Incompatible, &e))?;
+    // No name is sent and none is checked: the key is the identity.
     let name = ServerName::IpAddress(address.ip().into());
-    let stream = Socket::new(stream, caller.tally.clone());
+    let stream = Socket::new(stream, dialer.counters.clone());
     let stream = connector.connect(name, stream).await.map_err(|e| {
         let wrong = is_wrong_identity(&e);
         at(if wrong { DialError::WrongIdentity } else { DialError::Incompatible }, &e)
     })?;
     let session = session(stream.get_ref().1).map_err(|e| at(DialError::Incompatible, &e))?;
     let mut stream = TlsStream::from(stream);
-    let ours = Ours {
-        role: caller.role,
-        network_key: caller.network_key,
+    let local_hello = LocalHello {
+        role: dialer.role,
+        network_key: dialer.network_key,
         exporter: &session.exporter,
-        remote: address,
-        process: caller.process,
+        remote_address: address,
+        process: dialer.process,
     };
-    let theirs = hello::as_dialer(&mut stream, ours).await.map_err(|e| at(hello_error(&e), &e))?;
+    let remote_hello =
+        hello::as_dialer(&mut stream, local_hello).await.map_err(|e| at(hello_error(&e), &e))?;
     let info = LinkInfo {
         remote: session.remote,
-        role: theirs.role,
+        role: remote_hello.role,
         dial: None,
         remote_address: address,
-        observed: theirs.observed,
+        observed: remote_hello.observed,
         local_address,
-        same_process: theirs.process == caller.process,
+        same_process: remote_hello.process == dialer.process,
     };
     Ok((stream, info))
 }
 
-/// Only the host of the remote refuses a connection; that there is no route may be told by any other one.
+/// Only the host of the remote refuses a connection; any router may report that there is no route.
 fn connect_error(e: &std::io::Error) -> DialError {
     match e.kind() {
         std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::ConnectionReset => {
@@ -255,9 +266,9 @@ fn connect_error(e: &std::io::Error) -> DialError {
 
 const fn hello_error(e: &HelloError) -> DialError {
     match e {
-        // In TLS 1.3 a listener that refuses our key ends the connection only after the
-        // handshake; but then it would refuse every key, so "incompatible" is what it is. A full
-        // or crashing listener says so or just ends.
+        // In TLS 1.3 a listener that refuses the key of this node ends the connection only after
+        // the handshake. But such a listener would refuse every key, so "incompatible" is right for
+        // it. A full listener sends its reason, and a crashing one just ends.
         HelloError::Closed(CloseReason::Incompatible)
         | HelloError::Decode(_)
         | HelloError::NotHello(_)

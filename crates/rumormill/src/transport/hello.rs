@@ -1,8 +1,9 @@
-//! Hello: the first frame in each direction, and what it proves.
+//! Hello: the first frame in each direction, and the proofs in it.
 //!
-//! The dialer speaks first, in the same flight as the end of its TLS handshake, so that this costs
-//! no round trip; the listener answers only a Hello that it accepts. So when the dialer has the
-//! answer, the link works, and when it does not, it is told why by a Close in its place.
+//! The dialer sends first, in the same flight as the end of its TLS handshake, so that Hello costs
+//! no round trip; the listener answers only a Hello that it accepts. A dialer that has the answer
+//! therefore knows that the link works, and a dialer that is refused gets the reason in a Close
+//! instead.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,82 +16,89 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::network_key::{NetworkKey, Side};
 
-/// Why there was no Hello.
+/// Why there is no valid Hello.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HelloError {
     #[error("the connection ended: {0}")]
     Io(#[from] io::Error),
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    #[error("it sent {0} where Hello must come")]
+    #[error("it sent {0} instead of Hello")]
     NotHello(&'static str),
     #[error("it closed the connection ({0})")]
     Closed(CloseReason),
-    #[error("it speaks version {0}, this node speaks {PROTOCOL_VERSION}")]
+    #[error("it uses version {0}, this node uses {PROTOCOL_VERSION}")]
     Version(u16),
     #[error("{0}")]
     Network(&'static str),
 }
 
-/// What this node brings into a Hello.
+/// The local values that go into a Hello.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Ours<'a> {
+pub(crate) struct LocalHello<'a> {
     pub(crate) role: Role,
     pub(crate) network_key: Option<&'a NetworkKey>,
     /// The value that binds proofs to this TLS session.
     pub(crate) exporter: &'a [u8; 32],
-    /// Where this node sees the remote.
-    pub(crate) remote: SocketAddr,
+    /// The address of the remote as this node sees it.
+    pub(crate) remote_address: SocketAddr,
     /// The random number of this process.
     pub(crate) process: u64,
 }
 
-/// What the remote's Hello says.
+/// The values in the remote's Hello.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Theirs {
+pub(crate) struct RemoteHello {
     pub(crate) role: Role,
     pub(crate) observed: Option<SocketAddr>,
     pub(crate) process: u64,
 }
 
-/// The dialer's part.
-pub(crate) async fn as_dialer<S>(stream: &mut S, ours: Ours<'_>) -> Result<Theirs, HelloError>
+/// The exchange at the dialer.
+pub(crate) async fn as_dialer<S>(
+    stream: &mut S,
+    local_hello: LocalHello<'_>,
+) -> Result<RemoteHello, HelloError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    write_frame(stream, &hello(&ours, ours.network_key, Side::Dialer)).await?;
-    let (theirs, _) = checked(stream, &ours, Side::Listener).await?;
-    Ok(theirs)
+    write_frame(stream, &hello(&local_hello, local_hello.network_key, Side::Dialer)).await?;
+    let (remote_hello, _) = receive_hello(stream, &local_hello, Side::Listener).await?;
+    Ok(remote_hello)
 }
 
-/// The listener's part.
-pub(crate) async fn as_listener<S>(stream: &mut S, ours: Ours<'_>) -> Result<Theirs, HelloError>
+/// The exchange at the listener.
+pub(crate) async fn as_listener<S>(
+    stream: &mut S,
+    local_hello: LocalHello<'_>,
+) -> Result<RemoteHello, HelloError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let (theirs, key) = checked(stream, &ours, Side::Dialer).await?;
-    // The answer proves the key that the dialer proved: of a ring, it may know only that one.
-    write_frame(stream, &hello(&ours, key.as_ref(), Side::Listener)).await?;
-    Ok(theirs)
+    let (remote_hello, key) = receive_hello(stream, &local_hello, Side::Dialer).await?;
+    // The answer proves the same key as the dialer did: of a ring, the dialer may have only that
+    // one.
+    write_frame(stream, &hello(&local_hello, key.as_ref(), Side::Listener)).await?;
+    Ok(remote_hello)
 }
 
-fn hello(ours: &Ours<'_>, key: Option<&NetworkKey>, side: Side) -> Frame {
+fn hello(local_hello: &LocalHello<'_>, key: Option<&NetworkKey>, side: Side) -> Frame {
     let hello = Hello {
         version: PROTOCOL_VERSION,
-        role: ours.role,
-        observed: Some(Address(ours.remote)),
-        network_proof: key.map(|k| ByteArray::from(k.prove(ours.exporter, side))),
-        process: ours.process,
+        role: local_hello.role,
+        observed: Some(Address(local_hello.remote_address)),
+        network_proof: key.map(|k| ByteArray::from(k.prove(local_hello.exporter, side))),
+        process: local_hello.process,
     };
     hello.into()
 }
 
-/// Reads the remote's Hello and refuses what does not belong here, with a word to the remote.
-async fn checked<S>(
+/// Reads the remote's Hello, and refuses an invalid one with a reason for the remote.
+async fn receive_hello<S>(
     stream: &mut S,
-    ours: &Ours<'_>,
+    local_hello: &LocalHello<'_>,
     side: Side,
-) -> Result<(Theirs, Option<NetworkKey>), HelloError>
+) -> Result<(RemoteHello, Option<NetworkKey>), HelloError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -99,13 +107,13 @@ where
         Frame::Close(close) => return Err(HelloError::Closed(close.reason)),
         other => return Err(HelloError::NotHello(other.name())),
     };
-    match judge(&hello, ours, side) {
+    match check_hello(&hello, local_hello, side) {
         Ok(key) => {
             let observed = hello.observed.map(|a| a.0);
-            Ok((Theirs { role: hello.role, observed, process: hello.process }, key))
+            Ok((RemoteHello { role: hello.role, observed, process: hello.process }, key))
         }
         Err(e) => {
-            // It is refused either way; that it also hears why is a courtesy.
+            // The remote is refused in any case; sending the reason is only a help for it.
             let reason = match e {
                 HelloError::Network(_) => CloseReason::OtherNetwork,
                 _ => CloseReason::Incompatible,
@@ -116,27 +124,31 @@ where
     }
 }
 
-fn judge(hello: &Hello, ours: &Ours<'_>, side: Side) -> Result<Option<NetworkKey>, HelloError> {
-    // The common version is the lower of the two, and this node speaks all from 1 on.
+fn check_hello(
+    hello: &Hello,
+    local_hello: &LocalHello<'_>,
+    side: Side,
+) -> Result<Option<NetworkKey>, HelloError> {
+    // The common version is the lower of the two, and this node supports all versions from 1 on.
     if hello.version == 0 {
         return Err(HelloError::Version(hello.version));
     }
-    match (ours.network_key, &hello.network_proof) {
+    match (local_hello.network_key, &hello.network_proof) {
         (None, None) => Ok(None),
         (None, Some(_)) => {
-            Err(HelloError::Network("it belongs to a network with a key, this node to none"))
+            Err(HelloError::Network("it belongs to a private network, this node to an open one"))
         }
         (Some(_), None) => {
-            Err(HelloError::Network("it proves no network key, this network needs one"))
+            Err(HelloError::Network("it proves no network key, this network requires one"))
         }
-        (Some(ring), Some(proof)) => match ring.check(proof, ours.exporter, side) {
+        (Some(ring), Some(proof)) => match ring.check(proof, local_hello.exporter, side) {
             Some(key) => Ok(Some(key)),
-            None => Err(HelloError::Network("it proves a network key that is not known here")),
+            None => Err(HelloError::Network("it proves an unknown network key")),
         },
     }
 }
 
-/// Writes one frame at once.
+/// Writes one frame and flushes it.
 pub(crate) async fn write_frame<S>(stream: &mut S, frame: &Frame) -> io::Result<()>
 where
     S: AsyncWrite + Unpin,
@@ -145,7 +157,7 @@ where
     stream.flush().await
 }
 
-/// Reads one small frame.
+/// Reads one frame of at most `limit` bytes.
 pub(crate) async fn read_frame<S>(stream: &mut S, limit: usize) -> Result<Frame, HelloError>
 where
     S: AsyncRead + Unpin,
@@ -162,71 +174,73 @@ where
 mod tests {
     use super::*;
 
-    fn ours<'a>(key: Option<&'a NetworkKey>, exporter: &'a [u8; 32]) -> Ours<'a> {
-        let remote = "127.0.0.1:5".parse().unwrap();
-        Ours { role: Role::Peer, network_key: key, exporter, remote, process: 1 }
+    fn local_hello<'a>(key: Option<&'a NetworkKey>, exporter: &'a [u8; 32]) -> LocalHello<'a> {
+        let remote_address = "127.0.0.1:5".parse().unwrap();
+        LocalHello { role: Role::Peer, network_key: key, exporter, remote_address, process: 1 }
     }
 
-    async fn meet(
+    async fn exchange_hello(
         dialer: Option<&NetworkKey>,
         listener: Option<&NetworkKey>,
-    ) -> (Result<Theirs, HelloError>, Result<Theirs, HelloError>) {
+    ) -> (Result<RemoteHello, HelloError>, Result<RemoteHello, HelloError>) {
         let exporter = [3; 32];
         let (mut a, mut b) = tokio::io::duplex(4096);
         tokio::join!(
-            as_dialer(&mut a, ours(dialer, &exporter)),
-            as_listener(&mut b, ours(listener, &exporter))
+            as_dialer(&mut a, local_hello(dialer, &exporter)),
+            as_listener(&mut b, local_hello(listener, &exporter))
         )
     }
 
     #[tokio::test]
-    async fn open_networks_and_equal_keys_meet() {
+    async fn nodes_of_open_network_and_nodes_with_equal_keys_connect() {
         let key = NetworkKey::new([1; 32]);
         for pair in [(None, None), (Some(&key), Some(&key))] {
-            let (d, l) = meet(pair.0, pair.1).await;
+            let (d, l) = exchange_hello(pair.0, pair.1).await;
             assert_eq!(d.unwrap().role, Role::Peer);
             assert_eq!(l.unwrap().observed.unwrap().port(), 5);
         }
     }
 
     #[tokio::test]
-    async fn different_networks_refuse_each_other_and_both_know_why() {
+    async fn nodes_of_different_networks_refuse_each_other_with_the_reason() {
         let (one, two) = (NetworkKey::new([1; 32]), NetworkKey::new([2; 32]));
         for pair in [(None, Some(&one)), (Some(&one), None), (Some(&one), Some(&two))] {
-            let (d, l) = meet(pair.0, pair.1).await;
+            let (d, l) = exchange_hello(pair.0, pair.1).await;
             assert!(matches!(d, Err(HelloError::Closed(CloseReason::OtherNetwork))), "{d:?}");
             assert!(matches!(l, Err(HelloError::Network(_))), "{l:?}");
         }
     }
 
     #[tokio::test]
-    async fn a_dialer_with_a_key_refuses_a_listener_that_proves_none() {
+    async fn dialer_with_a_key_refuses_listener_that_proves_none() {
         let (key, exporter) = (NetworkKey::new([1; 32]), [3; 32]);
         let (mut a, mut b) = tokio::io::duplex(4096);
-        let careless = async {
+        let keyless_listener = async {
             read_frame(&mut b, MAX_HELLO).await.unwrap();
-            let answer = hello(&ours(None, &exporter), None, Side::Listener);
+            let answer = hello(&local_hello(None, &exporter), None, Side::Listener);
             write_frame(&mut b, &answer).await.unwrap();
         };
-        let (d, ()) = tokio::join!(as_dialer(&mut a, ours(Some(&key), &exporter)), careless);
+        let (d, ()) =
+            tokio::join!(as_dialer(&mut a, local_hello(Some(&key), &exporter)), keyless_listener);
         assert!(matches!(d, Err(HelloError::Network(_))), "{d:?}");
     }
 
     #[tokio::test]
-    async fn version_zero_long_frames_and_other_frames_are_refused() {
+    async fn version_zero_oversized_frame_and_other_frame_are_refused() {
         let exporter = [3; 32];
         let (version, role, observed, network_proof) = (0, Role::Peer, None, None);
         let old = Hello { version, role, observed, network_proof, process: 1 };
         let long = [vec![0, 0, 8, 0], vec![0; 2048]].concat();
         let cases: [(Vec<u8>, &str); 3] = [
-            (wire::encode(&old.into()).to_bytes().to_vec(), "speaks version 0"),
-            (wire::encode(&Frame::GetPeerList).to_bytes().to_vec(), "GetPeerList where Hello"),
+            (wire::encode(&old.into()).to_bytes().to_vec(), "uses version 0"),
+            (wire::encode(&Frame::GetPeerList).to_bytes().to_vec(), "GetPeerList instead of Hello"),
             (long, "at most 1024"),
         ];
         for (bytes, expected) in cases {
             let (mut a, mut b) = tokio::io::duplex(4096);
             a.write_all(&bytes).await.unwrap();
-            let e = as_listener(&mut b, ours(None, &exporter)).await.unwrap_err().to_string();
+            let e =
+                as_listener(&mut b, local_hello(None, &exporter)).await.unwrap_err().to_string();
             assert!(e.contains(expected), "{e}");
         }
     }

@@ -1,4 +1,4 @@
-//! Asking who answers at an address, without being a node of the network.
+//! Identifies the node at an address, without being a node of the network.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,74 +8,75 @@ use rumormill_proto::{CloseReason, DialError, DialTarget, Identity, PeerId, Role
 use tokio::io::AsyncWriteExt as _;
 
 use super::Tls;
-use super::dial::{Caller, call};
+use super::dial::{Dialer, dial_target};
 use super::hello::write_frame;
 use super::working::WorkingAddresses;
-use crate::counters::Tally;
+use crate::counters::TransportCounters;
 use crate::error::StartError;
 use crate::network_key::NetworkKey;
 use crate::random_bytes;
 use crate::tuning::Tuning;
 
-/// Who answered.
+/// The node that answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Identified {
+pub struct IdentifiedNode {
     /// The key that it proved.
     pub id: PeerId,
-    /// What it says it is.
+    /// The role that it claims.
     pub role: Role,
-    /// Where it answered.
+    /// The address at which it answered.
     pub address: SocketAddr,
 }
 
-/// Why nobody was identified.
+/// Why no node was identified.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentifyError {
-    /// Nobody answered, or not as a node of this network does: the reason, and what was found.
+    /// No node of this network answered: the reason, and the details.
     #[error("{why} ({detail})")]
     Call {
-        /// As a node would be told.
+        /// The reason, as a dialling node gets it.
         why: DialError,
-        /// Of the address that says most.
+        /// The most informative failure among all addresses.
         detail: String,
     },
-    /// This process cannot make a call.
+    /// This process cannot dial.
     #[error(transparent)]
     Setup(StartError),
 }
 
-/// Connects to an address as a node does, proves the network key if there is one, learns who is there, and
-/// says goodbye: what a peer would find there, without being one. If the address has a pin, only that key
-/// will do. It takes as long as a dial of a node does, at most.
+/// Connects to an address as a node does, proves the network key if one is given, returns the
+/// identity of the node there, and closes the link. It finds the same node that a dialling peer
+/// would find, without joining the network. If the address has a pin, only a node with that key is
+/// accepted. It takes at most as long as the dial of a node.
 ///
 /// # Errors
 /// See [`IdentifyError`].
 pub async fn identify(
     address: &SeedAddress,
     network_key: Option<&NetworkKey>,
-) -> Result<Identified, IdentifyError> {
+) -> Result<IdentifiedNode, IdentifyError> {
     let identity = Identity::from_secret(&random_bytes().map_err(IdentifyError::Setup)?);
     let tls =
         Tls::new(&identity).map_err(|e| IdentifyError::Setup(StartError::Tls(e.to_string())))?;
-    let tally = Arc::new(Tally::default());
+    let counters = Arc::new(TransportCounters::default());
     let working = WorkingAddresses::default();
-    let caller = Caller {
+    let dialer = Dialer {
         id: identity.id(),
         role: Role::Peer,
         process: 0,
         tls: &tls,
         network_key,
-        tally: &tally,
+        counters: &counters,
         working: &working,
     };
     let (mut stream, info) =
-        call(caller, &Tuning::of(Role::Peer), &DialTarget::Seed(address.clone()))
+        dial_target(dialer, &Tuning::for_role(Role::Peer), &DialTarget::Seed(address.clone()))
             .await
             .map_err(|f| IdentifyError::Call { why: f.why, detail: f.detail })?;
-    // A courtesy: what was to be learnt is.
+    // Only politeness: the result is known already.
     let _ = write_frame(&mut stream, &Close { reason: CloseReason::Done }.into()).await;
     let _ = stream.shutdown().await;
-    Ok(Identified { id: info.remote, role: info.role, address: info.remote_address })
+    Ok(IdentifiedNode { id: info.remote, role: info.role, address: info.remote_address })
 }

@@ -12,11 +12,11 @@ mod tls;
 mod working;
 
 pub(crate) use accept::accept_loop;
-pub(crate) use addresses::Addresses;
-pub(crate) use dial::{Caller, dial};
+pub(crate) use addresses::AddressLimits;
+pub(crate) use dial::{Dialer, dial};
 #[cfg(test)]
-pub(crate) use hello::{Ours, as_dialer};
-pub use identify::{Identified, IdentifyError, identify};
+pub(crate) use hello::{LocalHello, as_dialer};
+pub use identify::{IdentifiedNode, IdentifyError, identify};
 pub use raw::link_tls;
 pub(crate) use socket::Socket;
 pub(crate) use tls::Tls;

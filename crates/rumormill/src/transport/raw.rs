@@ -1,4 +1,4 @@
-//! TLS as links speak it, without a link: what a measurement compares links with.
+//! TLS with the settings of links, without a link, for benchmarks that compare the two.
 
 use rumormill_proto::Identity;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -7,7 +7,7 @@ use super::tls::Tls;
 use crate::error::StartError;
 
 /// Both sides of TLS with the settings, the provider and the kind of keys that links use. The
-/// connector takes whoever proves a key.
+/// connector accepts any key that the remote proves.
 ///
 /// # Errors
 /// The TLS library refuses the key.

@@ -1,8 +1,8 @@
 //! A TCP connection that reads ahead under load.
 //!
-//! TLS asks for 4 KiB at a time, because it does not know how much is coming. A connection on which
-//! much is coming reads it in large pieces, and hands out the 4 KiB from memory; one that is idle
-//! keeps no memory for it.
+//! TLS requests 4 KiB at a time, because it does not know how much will arrive. A busy connection
+//! reads large chunks and passes them on in parts of 4 KiB; an idle connection keeps no memory for
+//! that.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
@@ -13,29 +13,29 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::counters::Tally;
+use crate::counters::TransportCounters;
 
-/// What is read at once under load.
-const AHEAD: usize = 64 * 1024;
-/// A read that brings less than this found the end of what there was.
-const LITTLE: usize = 4 * 1024;
+/// Bytes per read on a busy connection.
+const READ_AHEAD: usize = 64 * 1024;
+/// A read that returns less than this has emptied the receive buffer.
+const MIN_BUSY_READ: usize = 4 * 1024;
 
-/// Buffers that a thread keeps for the next connection under load.
-const SPARE: usize = 4;
+/// The most buffers that a thread keeps for the next busy connection.
+const MAX_SPARE_PER_THREAD: usize = 4;
 
 thread_local! {
     static SPARES: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
 fn take_buffer() -> Vec<u8> {
-    SPARES.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; AHEAD])
+    SPARES.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; READ_AHEAD])
 }
 
-fn give_back(buffer: &mut Vec<u8>) {
+fn put_back(buffer: &mut Vec<u8>) {
     let buffer = std::mem::take(buffer);
-    if buffer.len() == AHEAD {
+    if buffer.len() == READ_AHEAD {
         SPARES.with_borrow_mut(|spares| {
-            if spares.len() < SPARE {
+            if spares.len() < MAX_SPARE_PER_THREAD {
                 spares.push(buffer);
             }
         });
@@ -46,19 +46,19 @@ fn give_back(buffer: &mut Vec<u8>) {
 #[derive(Debug)]
 pub(crate) struct Socket {
     stream: TcpStream,
-    /// What was read ahead; empty while little comes.
+    /// Bytes read ahead; empty on an idle connection.
     ahead: Vec<u8>,
-    /// The part of it that is not handed out yet.
+    /// The range of it that is not passed on yet.
     from: usize,
     to: usize,
-    /// The last read found as much as it had room for.
+    /// Whether the last read filled its buffer.
     busy: bool,
-    tally: Arc<Tally>,
+    counters: Arc<TransportCounters>,
 }
 
 impl Socket {
-    pub(crate) fn new(stream: TcpStream, tally: Arc<Tally>) -> Self {
-        Socket { stream, ahead: Vec::new(), from: 0, to: 0, busy: false, tally }
+    pub(crate) fn new(stream: TcpStream, counters: Arc<TransportCounters>) -> Self {
+        Socket { stream, ahead: Vec::new(), from: 0, to: 0, busy: false, counters }
     }
 
     fn hand_out(&mut self, buf: &mut ReadBuf<'_>) {
@@ -67,7 +67,7 @@ impl Socket {
         buf.put_slice(there.get(..n).unwrap_or_default());
         self.from += n;
         if self.from == self.to && !self.busy {
-            give_back(&mut self.ahead);
+            put_back(&mut self.ahead);
         }
     }
 }
@@ -81,12 +81,15 @@ impl AsyncRead for Socket {
         let this = &mut *self;
         if this.from == this.to {
             if !this.busy {
+                // An idle connection reads into the buffer of the caller. A full buffer makes it
+                // busy.
                 let before = buf.filled().len();
                 ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
-                this.tally.socket_bytes_in.add((buf.filled().len() - before) as u64);
+                this.counters.socket_bytes_in.add((buf.filled().len() - before) as u64);
                 this.busy = buf.remaining() == 0;
                 return Poll::Ready(Ok(()));
             }
+            // A busy connection reads ahead, until a read returns little.
             if this.ahead.is_empty() {
                 this.ahead = take_buffer();
             }
@@ -95,11 +98,11 @@ impl AsyncRead for Socket {
             let n = ahead.filled().len();
             if !matches!(read, Poll::Ready(Ok(()))) {
                 this.busy = false;
-                give_back(&mut this.ahead);
+                put_back(&mut this.ahead);
                 return read;
             }
-            this.tally.socket_bytes_in.add(n as u64);
-            this.busy = n >= LITTLE;
+            this.counters.socket_bytes_in.add(n as u64);
+            this.busy = n >= MIN_BUSY_READ;
             (this.from, this.to) = (0, n);
         }
         this.hand_out(buf);
@@ -114,7 +117,7 @@ impl AsyncWrite for Socket {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let n = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
-        self.tally.socket_bytes_out.add(n as u64);
+        self.counters.socket_bytes_out.add(n as u64);
         Poll::Ready(Ok(n))
     }
 
@@ -124,7 +127,7 @@ impl AsyncWrite for Socket {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let n = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
-        self.tally.socket_bytes_out.add(n as u64);
+        self.counters.socket_bytes_out.add(n as u64);
         Poll::Ready(Ok(n))
     }
 

@@ -1,9 +1,9 @@
 //! TLS 1.3 with raw Ed25519 public keys (RFC 7250) on both sides.
 //!
 //! There are no certificates and no authorities: the key that a connection proves is the remote's
-//! [`PeerId`]. Both sides must prove one. Sessions are never resumed, because a resumed session
-//! proves possession of a ticket, not of a key; without tickets there is also nothing to remember
-//! per remote.
+//! [`PeerId`]. Both sides must prove a key. Sessions are never resumed, because a resumed session
+//! proves possession of a ticket, not of a key; without tickets, a node also stores nothing per
+//! remote.
 
 use std::sync::Arc;
 
@@ -23,18 +23,18 @@ use rustls::{
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-/// The protocol's name in ALPN.
+/// The name of the protocol in ALPN.
 pub(crate) const ALPN: &[u8] = b"rumor/1";
 
-/// What stands before the 32 bytes of an Ed25519 key in a SubjectPublicKeyInfo (RFC 8410).
+/// The bytes before the 32 bytes of an Ed25519 key in a SubjectPublicKeyInfo (RFC 8410).
 const SPKI_PREFIX: [u8; 12] =
     [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-/// What stands before the 32 bytes of an Ed25519 secret in a PKCS #8 structure (RFC 8410).
+/// The bytes before the 32 bytes of an Ed25519 secret in a PKCS #8 structure (RFC 8410).
 const PKCS8_PREFIX: [u8; 16] = [
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
 ];
 
-/// A node's side of TLS.
+/// The TLS configuration of a node.
 #[derive(Debug, Clone)]
 pub(crate) struct Tls {
     provider: Arc<CryptoProvider>,
@@ -48,7 +48,7 @@ impl Tls {
             TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
         };
         let provider = Arc::new(CryptoProvider {
-            // The fastest first: the signatures on everything are of the 128-bit level as well.
+            // The fastest suite first: all signatures are of the 128-bit level as well.
             cipher_suites: vec![
                 TLS13_AES_128_GCM_SHA256,
                 TLS13_AES_256_GCM_SHA384,
@@ -80,7 +80,8 @@ impl Tls {
         TlsAcceptor::from(self.server.clone())
     }
 
-    /// For a dial. With an expected id, anybody else is refused before this node proves its own.
+    /// The connector for a dial. With an expected id, any other remote is refused before this node
+    /// proves its own key.
     pub(crate) fn connector(&self, expected: Option<PeerId>) -> Result<TlsConnector, Error> {
         let mut client = ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&TLS13])?
@@ -107,7 +108,7 @@ fn key_of(spki: &[u8]) -> Option<PeerId> {
     Some(PeerId::from_bytes(key.try_into().ok()?))
 }
 
-/// Whether a handshake failed because the remote is not who was expected.
+/// Whether a handshake failed because the remote proved another key than the expected one.
 pub(crate) fn is_wrong_identity(e: &std::io::Error) -> bool {
     let inner = e.get_ref().and_then(|e| e.downcast_ref::<Error>());
     matches!(
@@ -116,7 +117,7 @@ pub(crate) fn is_wrong_identity(e: &std::io::Error) -> bool {
     )
 }
 
-/// Accepts any Ed25519 key whose possession is proved, or only one.
+/// Accepts any Ed25519 key whose possession is proved, or only the expected one.
 #[derive(Debug)]
 struct RawKeys {
     provider: Arc<CryptoProvider>,
@@ -156,9 +157,9 @@ impl RawKeys {
     }
 }
 
-/// TLS 1.2 is compiled out; the traits ask all the same.
+/// TLS 1.2 is compiled out, but the traits require these methods.
 fn no_tls12() -> Result<HandshakeSignatureValid, Error> {
-    Err(Error::General("TLS 1.2 is not spoken here".to_owned()))
+    Err(Error::General("TLS 1.2 is not supported".to_owned()))
 }
 
 impl ServerCertVerifier for RawKeys {

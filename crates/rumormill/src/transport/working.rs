@@ -1,4 +1,4 @@
-//! Which address of a remote with several worked last.
+//! The address that worked last for each remote with several addresses.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -6,35 +6,36 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rumormill_proto::{DialTarget, PeerId};
 
-/// Remotes remembered. Of more, peers are forgotten before seeds: their addresses are tried in the order given.
+/// The most remotes remembered. Beyond that, peers are forgotten before seeds: their addresses are
+/// then tried in the given order.
 const MAX_REMEMBERED: usize = 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Remote {
+enum RemoteKey {
     // Peers come first in the order, so that they are forgotten before the few seeds.
     Peer(PeerId),
     Seed(String),
 }
 
-impl From<&DialTarget> for Remote {
+impl From<&DialTarget> for RemoteKey {
     fn from(target: &DialTarget) -> Self {
         match target {
-            DialTarget::Seed(seed) => Remote::Seed(seed.host_port.clone()),
-            DialTarget::Peer { id, .. } => Remote::Peer(*id),
+            DialTarget::Seed(seed) => RemoteKey::Seed(seed.host_port.clone()),
+            DialTarget::Peer { id, .. } => RemoteKey::Peer(*id),
         }
     }
 }
 
-/// The address at which each remote answered last, of those that have several.
+/// The address at which each remote with several addresses answered last.
 #[derive(Debug, Default)]
-pub(crate) struct WorkingAddresses(Mutex<BTreeMap<Remote, SocketAddr>>);
+pub(crate) struct WorkingAddresses(Mutex<BTreeMap<RemoteKey, SocketAddr>>);
 
 impl WorkingAddresses {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Remote, SocketAddr>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<RemoteKey, SocketAddr>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn of(&self, target: &DialTarget) -> Option<SocketAddr> {
+    pub(super) fn last_working(&self, target: &DialTarget) -> Option<SocketAddr> {
         self.lock().get(&target.into()).copied()
     }
 
@@ -52,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_remembered_by_remote_and_bounded() {
+    fn addresses_are_remembered_by_remote_up_to_a_bound() {
         let working = WorkingAddresses::default();
         let peer = |n: u32| {
             let mut bytes = [0; 32];
@@ -64,6 +65,9 @@ mod tests {
             working.remember(&peer(n), address);
         }
         assert_eq!(working.lock().len(), MAX_REMEMBERED);
-        assert_eq!((working.of(&peer(1999)), working.of(&peer(5000))), (Some(address), None));
+        assert_eq!(
+            (working.last_working(&peer(1999)), working.last_working(&peer(5000))),
+            (Some(address), None)
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Networks over real loopback sockets, for the tests of the public API.
 
-// Each test program uses a part of it.
+// Each test program uses a part of this module.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeSet;
@@ -8,21 +8,21 @@ use std::future::Future;
 use std::time::Duration;
 
 use rumormill::{
-    Config, Event, Events, Listener, Message, Node, NodeBuilder, Observed, PeerId, PeerState,
-    Received, SeedAddress, SeedBuilder, SeedNode, Subscription,
+    Config, Event, EventItem, Events, Listener, Message, Node, NodeBuilder, PeerId, PeerState,
+    SeedAddress, SeedBuilder, SeedNode, Subscription, SubscriptionItem,
 };
 use tokio::time::{Instant, sleep, timeout};
 
-/// Generous, because all these networks share two cores with each other.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// Long, because all these networks share two cores with each other.
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-pub(crate) async fn until<T, F: Future<Output = Option<T>>>(
+pub(crate) async fn wait_until<T, F: Future<Output = Option<T>>>(
     what: &str,
-    mut look: impl FnMut() -> F,
+    mut probe: impl FnMut() -> F,
 ) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     loop {
-        if let Some(t) = look().await {
+        if let Some(t) = probe().await {
             return t;
         }
         assert!(Instant::now() < deadline, "not in time: {what}");
@@ -38,8 +38,8 @@ pub(crate) fn config() -> Config {
     Config::lan().build().unwrap()
 }
 
-/// `RUST_LOG=rumormill=debug` shows what a failing network did.
-pub(crate) fn follow_along() {
+/// With `RUST_LOG=rumormill=debug`, prints the log of a failing network.
+pub(crate) fn log_to_test_output() {
     let filter = tracing_subscriber::EnvFilter::from_default_env();
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
 }
@@ -58,7 +58,7 @@ impl Network {
         n: usize,
         with: impl Fn(usize, SeedBuilder) -> SeedBuilder,
     ) -> Network {
-        follow_along();
+        log_to_test_output();
         let listeners: Vec<Listener> = (0..n).map(|_| loopback()).collect();
         let addresses: Vec<SeedAddress> = listeners
             .iter()
@@ -94,7 +94,7 @@ impl Network {
 }
 
 pub(crate) async fn joined(peer: &Node) {
-    until("joined", || async {
+    wait_until("joined", || async {
         (peer.snapshot().await.unwrap().state == PeerState::Joined).then_some(())
     })
     .await;
@@ -120,14 +120,14 @@ pub(crate) async fn connected(peers: &[Node]) {
     for peer in peers {
         joined(peer).await;
     }
-    until("one component", || async { one_component(peers).await.then_some(()) }).await;
+    wait_until("one component", || async { one_component(peers).await.then_some(()) }).await;
 }
 
-/// Connected, and everybody has two neighbours that a seed knows of: who has only one has only one
-/// witness of its death.
+/// Waits until all peers are connected, and each has two neighbours that a seed knows of: a peer
+/// with one neighbour would have only one witness of its death.
 pub(crate) async fn settled(network: &Network, peers: &[Node]) {
     connected(peers).await;
-    until("two neighbours each", || async {
+    wait_until("two neighbours each", || async {
         let members = network.seeds[0].members().await.unwrap();
         let enough = |p: &Node| members.iter().any(|m| m.id == p.id() && m.degree >= 2);
         peers.iter().all(enough).then_some(())
@@ -135,9 +135,9 @@ pub(crate) async fn settled(network: &Network, peers: &[Node]) {
     .await;
 }
 
-/// Two peers that are not neighbours, so that neither is a witness that the other one needs.
-pub(crate) async fn take_two_strangers(peers: &mut Vec<Node>) -> (Node, Node) {
-    let (i, j) = until("two peers that are not neighbours", || async {
+/// Removes two peers that are not neighbours, so that neither is needed as a witness of the other.
+pub(crate) async fn take_two_non_neighbours(peers: &mut Vec<Node>) -> (Node, Node) {
+    let (i, j) = wait_until("two peers that are not neighbours", || async {
         for (i, peer) in peers.iter().enumerate() {
             let near: Vec<PeerId> = peer.neighbours().await.unwrap().iter().map(|n| n.id).collect();
             let stranger = |p: &Node| p.id() != peer.id() && !near.contains(&p.id());
@@ -155,9 +155,9 @@ pub(crate) async fn take_two_strangers(peers: &mut Vec<Node>) -> (Node, Node) {
 
 pub(crate) async fn next_message(inbox: &mut Subscription) -> Message {
     loop {
-        match timeout(PATIENCE, inbox.recv()).await.expect("no message in time") {
-            Some(Received::Message(delivery)) => return delivery.message,
-            Some(Received::CaughtUp) => {}
+        match timeout(TEST_TIMEOUT, inbox.recv()).await.expect("no message in time") {
+            Some(SubscriptionItem::Message(delivery)) => return delivery.message,
+            Some(SubscriptionItem::CaughtUp) => {}
             other => panic!("{other:?}"),
         }
     }
@@ -166,49 +166,49 @@ pub(crate) async fn next_message(inbox: &mut Subscription) -> Message {
 pub(crate) async fn event<T>(events: &mut Events, pick: impl Fn(&Event) -> Option<T>) -> T {
     let search = async {
         while let Some(observed) = events.recv().await {
-            if let Observed::Event(stamped) = observed
-                && let Some(t) = pick(&stamped.event)
+            if let EventItem::Event(timestamped) = observed
+                && let Some(t) = pick(&timestamped.event)
             {
                 return t;
             }
         }
         panic!("the node ended without this event");
     };
-    timeout(PATIENCE, search).await.expect("no such event in time")
+    timeout(TEST_TIMEOUT, search).await.expect("no such event in time")
 }
 
-/// What a reader saw of each publisher's life: its numbers, which must be consecutive from the first
-/// one on, each once; gaps are counted.
+/// Checks the messages of each stream: the numbers must be consecutive from the first one on, each
+/// once; gaps are counted.
 #[derive(Debug, Default)]
-pub(crate) struct Orderly {
+pub(crate) struct OrderChecker {
     next: std::collections::BTreeMap<rumormill::StreamId, u64>,
     /// Messages.
     pub(crate) messages: u64,
-    /// Messages that were told to be missing.
+    /// Messages that were reported missing.
     pub(crate) missing: u64,
 }
 
-impl Orderly {
-    /// Takes the next thing; it must be what comes next of its publisher.
-    pub(crate) fn take(&mut self, received: &Received) {
+impl OrderChecker {
+    /// Records the next element; it must follow the previous one of its stream.
+    pub(crate) fn take(&mut self, received: &SubscriptionItem) {
         let (stream, from, to) = match received {
-            Received::Message(m) => {
+            SubscriptionItem::Message(m) => {
                 let id = m.message.id();
                 self.messages += 1;
                 (id.stream(), id.sequence, id.sequence + 1)
             }
-            Received::Gap(g) => {
+            SubscriptionItem::Gap(g) => {
                 self.missing += g.to - g.from;
                 (g.stream(), g.from, g.to)
             }
-            Received::CaughtUp => return,
+            SubscriptionItem::CaughtUp => return,
         };
         let next = self.next.entry(stream).or_insert(from);
         assert_eq!(*next, from, "of {stream:?}");
         *next = to;
     }
 
-    /// The number after the last one, by publisher's life.
+    /// The number after the last one, by stream.
     pub(crate) fn ends(&self) -> Vec<u64> {
         self.next.values().copied().collect()
     }

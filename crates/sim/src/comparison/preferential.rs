@@ -81,8 +81,7 @@ mod tests {
 
     fn alpha(rule: Rule, turnover: u32) -> f64 {
         let degrees = rule.overlay(4000, turnover, 1).graph().degrees();
-        let options =
-            FitOptions { cutoff: Cutoff::Scan { least_tail: 50 }, ..FitOptions::default() };
+        let options = FitOptions { cutoff: Cutoff::Scan { min_tail: 50 }, ..FitOptions::default() };
         Fit::new(&degrees, &options).unwrap().alpha
     }
 

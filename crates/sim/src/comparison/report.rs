@@ -128,7 +128,7 @@ impl OverlayReport {
     fn measure(graph: &Graph, name: Name, seed: u64, replicates: u32) -> Self {
         let degrees = graph.degrees();
         let options = FitOptions {
-            cutoff: Cutoff::Scan { least_tail: 50 },
+            cutoff: Cutoff::Scan { min_tail: 50 },
             replicates,
             seed,
             ..FitOptions::default()

@@ -40,7 +40,7 @@ impl Run<'_> {
         let graph = overlay(&seen);
         let degrees = graph.degrees();
         let options = FitOptions {
-            cutoff: Cutoff::Scan { least_tail: 50 },
+            cutoff: Cutoff::Scan { min_tail: 50 },
             replicates: measures.replicates,
             seed: self.world.config().seed,
             ..FitOptions::default()

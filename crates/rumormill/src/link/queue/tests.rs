@@ -10,7 +10,7 @@ fn queue() -> LinkQueue {
         queue_announce: 1000,
         queue_payload: 1000,
         queue_history: 1000,
-        ..Tuning::of(Role::Peer)
+        ..Tuning::for_role(Role::Peer)
     })
 }
 
@@ -19,12 +19,12 @@ fn of_size(n: u8, size: usize) -> Encoded {
 }
 
 fn frame(n: u8) -> Encoded {
-    // Ten of these fill a queue of 1000.
-    of_size(n, 100 - OVERHEAD)
+    // Ten of these frames fill a queue of 1000.
+    of_size(n, 100 - FRAME_OVERHEAD)
 }
 
-/// What a remote that reads at once has taken.
-fn take(q: &LinkQueue, bytes: usize, mut to: impl FnMut(Class, Encoded)) -> Taken {
+/// Takes frames for a remote that reads at once.
+fn take(q: &LinkQueue, bytes: usize, mut to: impl FnMut(Class, Encoded)) -> DequeueOutcome {
     let now = Instant::now();
     let mut position = None;
     let taken = q.take(bytes, now, |class, frame| match is_position(&frame) {
@@ -32,7 +32,7 @@ fn take(q: &LinkQueue, bytes: usize, mut to: impl FnMut(Class, Encoded)) -> Take
         None => to(class, frame),
     });
     if let Some(at) = position {
-        q.was_read(at, now, Duration::ZERO);
+        q.record_read(at, now, Duration::ZERO);
     }
     taken
 }
@@ -44,68 +44,71 @@ fn is_position(frame: &Encoded) -> Option<u64> {
     }
 }
 
-/// The next frame by itself: its class and number.
-fn next(q: &LinkQueue) -> Result<(Class, u8), Taken> {
+/// The next frame alone: its class and number.
+fn next(q: &LinkQueue) -> Result<(Class, u8), DequeueOutcome> {
     let mut got = None;
     match take(q, 1, |class, frame| got = Some((class, frame.head[0]))) {
-        Taken::Some => Ok(got.unwrap()),
+        DequeueOutcome::Frames => Ok(got.unwrap()),
         other => Err(other),
     }
 }
 
 #[test]
-fn announcements_and_probes_drop_the_oldest() {
+fn full_announcement_or_probe_queue_drops_oldest_frames() {
     for class in [Class::Announce, Class::Liveness] {
         let q = queue();
         for n in 0..10 {
-            assert_eq!(q.push(class, frame(n)), Pushed::Queued);
+            assert_eq!(q.push(class, frame(n)), EnqueueOutcome::Queued);
         }
-        assert_eq!(q.push(class, frame(10)), Pushed::DroppedOldest(1));
+        assert_eq!(q.push(class, frame(10)), EnqueueOutcome::DroppedOldest(1));
         assert_eq!(next(&q), Ok((class, 1)));
-        assert_eq!(q.push(class, of_size(0, 2000)), Pushed::Skipped);
+        assert_eq!(q.push(class, of_size(0, 2000)), EnqueueOutcome::Skipped);
     }
 }
 
 #[test]
-fn payloads_and_history_that_do_not_fit_are_skipped_and_the_queued_ones_stay() {
+fn payload_or_history_that_does_not_fit_is_skipped_and_queued_frames_stay() {
     for class in [Class::Payload, Class::History] {
         let q = queue();
         for n in 0..10 {
-            assert_ne!(q.push(class, frame(n)), Pushed::Skipped);
+            assert_ne!(q.push(class, frame(n)), EnqueueOutcome::Skipped);
         }
-        assert_eq!(q.push(class, frame(10)), Pushed::Skipped);
+        assert_eq!(q.push(class, frame(10)), EnqueueOutcome::Skipped);
         assert_eq!(next(&q), Ok((class, 0)));
-        assert_eq!(q.push(class, frame(11)), Pushed::Queued);
+        assert_eq!(q.push(class, frame(11)), EnqueueOutcome::Queued);
     }
 }
 
 #[test]
-fn half_full_is_told_once_until_it_was_a_quarter() {
+fn half_full_is_reported_once_until_queue_was_below_a_quarter() {
     let q = queue();
     let push = |n| q.push(Class::Payload, frame(n));
-    let told: Vec<Pushed> = (0..7).map(push).collect();
-    assert_eq!(told[5], Pushed::HalfFull);
-    assert_eq!(told.iter().filter(|p| **p == Pushed::HalfFull).count(), 1);
+    let outcomes: Vec<EnqueueOutcome> = (0..7).map(push).collect();
+    assert_eq!(outcomes[5], EnqueueOutcome::HalfFull);
+    assert_eq!(outcomes.iter().filter(|p| **p == EnqueueOutcome::HalfFull).count(), 1);
     let drain = |n| (0..n).for_each(|_| assert!(next(&q).is_ok()));
     drain(3);
-    assert!((0..3).all(|n| push(n) == Pushed::Queued), "it was never below a quarter");
+    assert!(
+        (0..3).all(|n| push(n) == EnqueueOutcome::Queued),
+        "the queue was never below a quarter"
+    );
     drain(5);
-    let told: Vec<Pushed> = (0..4).map(push).collect();
-    assert_eq!(told[3], Pushed::HalfFull);
+    let outcomes: Vec<EnqueueOutcome> = (0..4).map(push).collect();
+    assert_eq!(outcomes[3], EnqueueOutcome::HalfFull);
 }
 
 #[test]
-fn control_that_does_not_fit_is_an_overflow_and_has_its_own_room() {
+fn control_queue_overflows_independently_of_payloads() {
     let q = queue();
     for n in 0..10 {
         q.push(Class::Payload, frame(n));
-        assert_eq!(q.push(Class::Control, frame(n)), Pushed::Queued);
+        assert_eq!(q.push(Class::Control, frame(n)), EnqueueOutcome::Queued);
     }
-    assert_eq!(q.push(Class::Control, frame(10)), Pushed::Overflow);
+    assert_eq!(q.push(Class::Control, frame(10)), EnqueueOutcome::Overflow);
 }
 
 #[test]
-fn probes_go_first_then_control_announcements_payloads_history_and_goodbye() {
+fn frames_are_taken_in_order_of_their_class_and_close_reason_comes_last() {
     let q = queue();
     q.push(Class::Last, frame(5));
     q.push(Class::History, frame(4));
@@ -115,18 +118,18 @@ fn probes_go_first_then_control_announcements_payloads_history_and_goodbye() {
     q.push(Class::Liveness, frame(0));
     q.close(CloseReason::Leaving);
     q.close(CloseReason::Idle);
-    assert_eq!(q.push(Class::Control, frame(5)), Pushed::Gone);
+    assert_eq!(q.push(Class::Control, frame(5)), EnqueueOutcome::LinkClosed);
     assert_eq!(next(&q), Ok((Class::Liveness, 0)));
     assert_eq!(next(&q), Ok((Class::Control, 1)));
     assert_eq!(next(&q), Ok((Class::Announce, 2)));
     assert_eq!(next(&q), Ok((Class::Payload, 3)));
     assert_eq!(next(&q), Ok((Class::History, 4)));
     assert_eq!(next(&q), Ok((Class::Last, 5)));
-    assert_eq!(next(&q), Err(Taken::Close(CloseReason::Leaving)));
+    assert_eq!(next(&q), Err(DequeueOutcome::Close(CloseReason::Leaving)));
 }
 
 #[test]
-fn history_has_its_share_beside_payloads_and_all_that_they_leave() {
+fn history_gets_its_share_beside_payloads_and_the_rest_when_payloads_are_gone() {
     let q = queue();
     for n in 0..8 {
         q.push(Class::Payload, frame(n));
@@ -139,26 +142,27 @@ fn history_has_its_share_beside_payloads_and_all_that_they_leave() {
 }
 
 #[test]
-fn ones_own_are_taken_when_the_last_of_them_is() {
+fn own_payloads_count_as_taken_when_the_last_of_them_is_taken() {
     let q = queue();
-    assert!(q.has_taken_own(), "there are none");
+    assert!(q.has_taken_own_payloads(), "the queue has no own payloads");
     q.push(Class::Payload, frame(1));
     q.push(Class::Payload, frame(2));
-    q.mark_own();
+    q.mark_own_payload();
     q.push(Class::Payload, frame(3));
     q.push(Class::Control, frame(4));
-    let taken: Vec<bool> = (0..4).map(|_| next(&q).map(|_| q.has_taken_own()).unwrap()).collect();
+    let taken: Vec<bool> =
+        (0..4).map(|_| next(&q).map(|_| q.has_taken_own_payloads()).unwrap()).collect();
     assert_eq!(taken, [false, false, true, true]);
 }
 
 #[test]
-fn many_small_frames_are_taken_at_once_and_a_large_one_alone() {
+fn writer_takes_many_small_frames_at_once_and_a_large_frame_alone() {
     let q = queue();
     for n in 0..9 {
         q.push(Class::Payload, frame(n));
     }
     let mut taken = 0;
-    assert_eq!(take(&q, 4 * (100 - OVERHEAD), |_, _| taken += 1), Taken::Some);
+    assert_eq!(take(&q, 4 * (100 - FRAME_OVERHEAD), |_, _| taken += 1), DequeueOutcome::Frames);
     assert_eq!(taken, 4);
     q.push(Class::Control, of_size(0, 500));
     let mut classes = Vec::new();
@@ -167,8 +171,8 @@ fn many_small_frames_are_taken_at_once_and_a_large_one_alone() {
 }
 
 #[test]
-fn probes_do_not_wait_for_the_window_and_large_frames_go_in_pieces() {
-    let tuning = Tuning { read_stall: Duration::from_secs(9), ..Tuning::of(Role::Peer) };
+fn probes_bypass_the_window_and_large_frames_are_split_into_pieces() {
+    let tuning = Tuning { read_stall: Duration::from_secs(9), ..Tuning::for_role(Role::Peer) };
     let (q, now) = (LinkQueue::new(&tuning), Instant::now());
     q.push(Class::Payload, of_size(1, 100_000));
     let (mut bytes, mut positions) = (0, Vec::new());
@@ -179,35 +183,40 @@ fn probes_do_not_wait_for_the_window_and_large_frames_go_in_pieces() {
             bytes += frame.len();
         }
     });
-    assert_eq!(taken, Taken::Some);
+    assert_eq!(taken, DequeueOutcome::Frames);
     assert!((1000..5000).contains(&bytes), "{bytes} bytes into the window of a new link");
-    let Taken::Waits(until) = q.take(1 << 20, now, |_, _| ()) else { panic!("it is full") };
+    let DequeueOutcome::WindowClosed(until) = q.take(1 << 20, now, |_, _| ()) else {
+        panic!("the window is open")
+    };
     assert!(until <= now + Duration::from_secs(9));
 
     q.push(Class::Liveness, frame(7));
     q.report_read(5);
     let mut urgent = Vec::new();
-    assert_eq!(q.take(100, now, |class, frame| urgent.push((class, frame.len()))), Taken::Some);
+    assert_eq!(
+        q.take(100, now, |class, frame| urgent.push((class, frame.len()))),
+        DequeueOutcome::Frames
+    );
     assert_eq!(urgent.iter().filter(|(c, _)| *c == Class::Liveness).count(), urgent.len());
     assert!(urgent.len() >= 2);
 
     q.push(Class::Control, frame(8));
-    q.was_read(*positions.last().unwrap(), now, Duration::ZERO);
+    q.record_read(*positions.last().unwrap(), now, Duration::ZERO);
     let mut next = Vec::new();
     q.take(1 << 20, now, |class, _| next.push(class));
-    assert_eq!(next[..2], [Class::Control, Class::Payload], "control between the pieces");
+    assert_eq!(next[..2], [Class::Control, Class::Payload], "control goes between the pieces");
 }
 
 #[test]
-fn a_link_closed_as_too_slow_does_not_write_its_backlog() {
+fn link_closed_as_too_slow_drops_its_backlog() {
     let q = queue();
     q.push(Class::Payload, frame(3));
     q.close(CloseReason::TooSlow);
-    assert_eq!(next(&q), Err(Taken::Close(CloseReason::TooSlow)));
+    assert_eq!(next(&q), Err(DequeueOutcome::Close(CloseReason::TooSlow)));
 }
 
 #[test]
-fn a_frame_without_a_tail_is_a_frame() {
+fn frame_without_tail_is_queued_and_taken() {
     let q = queue();
     q.push(Class::Control, Encoded { head: vec![7].into(), tail: Bytes::new() });
     assert_eq!(next(&q), Ok((Class::Control, 7)));
@@ -222,11 +231,11 @@ struct SlowRemote {
 }
 
 impl SlowRemote {
-    /// Takes what the queue gives now.
-    fn take(&mut self, q: &LinkQueue, now: Instant, delay: Duration) -> Taken {
+    /// Takes the frames that the queue releases now.
+    fn take(&mut self, q: &LinkQueue, now: Instant, delay: Duration) -> DequeueOutcome {
         while self.owed.front().is_some_and(|(at, _)| *at <= now) {
             let (_, position) = self.owed.pop_front().unwrap();
-            q.was_read(position, now, Duration::ZERO);
+            q.record_read(position, now, Duration::ZERO);
         }
         q.take(1 << 17, now, |_, frame| match is_position(&frame) {
             Some(at) => {
@@ -239,12 +248,16 @@ impl SlowRemote {
 }
 
 #[test]
-fn link_that_carries_little_sends_few_positions_and_never_waits_for_its_window() {
-    let q = LinkQueue::new(&Tuning::of(Role::Peer));
+fn link_with_little_traffic_sends_few_positions_and_never_waits_for_its_window() {
+    let q = LinkQueue::new(&Tuning::for_role(Role::Peer));
     let (mut now, mut remote) = (Instant::now(), SlowRemote::default());
     for n in 0..100 {
         q.push(Class::Payload, of_size(1, 1024));
-        assert_eq!(remote.take(&q, now, Duration::from_millis(5)), Taken::Some, "message {n}");
+        assert_eq!(
+            remote.take(&q, now, Duration::from_millis(5)),
+            DequeueOutcome::Frames,
+            "message {n}"
+        );
         now += Duration::from_millis(50);
         remote.take(&q, now, Duration::from_millis(5));
     }
@@ -252,9 +265,9 @@ fn link_that_carries_little_sends_few_positions_and_never_waits_for_its_window()
 }
 
 #[test]
-fn link_whose_frames_wait_is_always_owed_an_answer() {
+fn remote_owes_an_answer_whenever_frames_wait() {
     for seed in 0..50_u64 {
-        let q = LinkQueue::new(&Tuning::of(Role::Peer));
+        let q = LinkQueue::new(&Tuning::for_role(Role::Peer));
         let (mut now, mut remote) = (Instant::now(), SlowRemote::default());
         let mut state = seed;
         let mut random = |below: u64| {
@@ -268,19 +281,23 @@ fn link_whose_frames_wait_is_always_owed_an_answer() {
             let size = 10 + random(1 << magnitude) as usize;
             let class = [Class::Payload, Class::Control, Class::Liveness][random(3) as usize];
             q.push(class, of_size(1, size));
-            while remote.take(&q, now, Duration::from_millis(random(300))) == Taken::Some {}
-            if let Taken::Waits(until) = q.take(1 << 17, now, |_, _| panic!("it waits")) {
+            while remote.take(&q, now, Duration::from_millis(random(300))) == DequeueOutcome::Frames
+            {
+            }
+            if let DequeueOutcome::WindowClosed(until) =
+                q.take(1 << 17, now, |_, _| panic!("the queue released a frame"))
+            {
                 assert!(!remote.owed.is_empty(), "seed {seed}: nothing will open the window");
                 assert!(until > now, "seed {seed}: the remote has had no time");
             }
             now += Duration::from_millis([0, 1, 20, 5_000][random(4) as usize]);
         }
         for _ in 0..100_000 {
-            if remote.take(&q, now, Duration::from_millis(5)) == Taken::Nothing {
+            if remote.take(&q, now, Duration::from_millis(5)) == DequeueOutcome::Empty {
                 break;
             }
             now += Duration::from_millis(1);
         }
-        assert_eq!(remote.take(&q, now, Duration::ZERO), Taken::Nothing, "seed {seed}");
+        assert_eq!(remote.take(&q, now, Duration::ZERO), DequeueOutcome::Empty, "seed {seed}");
     }
 }

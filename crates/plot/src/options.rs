@@ -1,4 +1,4 @@
-//! What a picture looks like: its size, its colours, its title.
+//! The options of a picture: size, colours, title.
 
 use core::fmt;
 use core::str::FromStr;
@@ -17,10 +17,10 @@ pub struct Size {
 }
 
 impl Size {
-    /// What a picture takes to be readable.
-    pub const LEAST: Size = Size { width: 480, height: 360 };
-    /// Beyond, a PNG takes hundreds of megabytes while it is made.
-    pub const MOST: Size = Size { width: 6000, height: 6000 };
+    /// The smallest readable picture.
+    pub const MIN: Size = Size { width: 480, height: 360 };
+    /// The largest picture: rendering a larger PNG takes hundreds of megabytes.
+    pub const MAX: Size = Size { width: 6000, height: 6000 };
 }
 
 impl Default for Size {
@@ -43,13 +43,13 @@ impl FromStr for Size {
         let (width, height) = text.split_once(['x', 'X', '×']).ok_or_else(bad)?;
         let number = |s: &str| s.trim().parse::<u32>().map_err(|_| bad());
         let size = Size { width: number(width)?, height: number(height)? };
-        let fits = (Self::LEAST.width..=Self::MOST.width).contains(&size.width)
-            && (Self::LEAST.height..=Self::MOST.height).contains(&size.height);
+        let fits = (Self::MIN.width..=Self::MAX.width).contains(&size.width)
+            && (Self::MIN.height..=Self::MAX.height).contains(&size.height);
         if fits { Ok(size) } else { Err(bad()) }
     }
 }
 
-/// Which colours.
+/// The colours of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Theme {
     /// Dark on white, for paper.
@@ -59,21 +59,21 @@ pub enum Theme {
     Dark,
 }
 
-/// How to draw.
+/// The options of a picture.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Look {
-    /// How large.
+pub struct PictureOptions {
+    /// The size.
     pub size: Size,
-    /// In which colours.
+    /// The colours.
     pub theme: Theme,
-    /// What to write above; none: what the picture shows.
+    /// The title; `None`: a description of the data.
     pub title: Option<String>,
-    /// Where the data come from, in a line below the title.
+    /// The origin of the data, in a line below the title.
     pub source: String,
 }
 
-/// The colours of a theme. Those of the series are Okabe's and Ito's, which people with any kind of
-/// colour vision tell apart; on dark ground the lighter ones of them.
+/// The colours of a theme. The colours of the series are those of Okabe and Ito, which people with
+/// any kind of colour vision can distinguish; the dark theme uses lighter variants.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Palette {
     pub(crate) ground: RGBColor,
@@ -117,7 +117,7 @@ impl Theme {
     }
 }
 
-/// A colour that lets through what is behind it.
+/// A partly transparent colour.
 pub(crate) fn translucent(RGBColor(r, g, b): RGBColor, alpha: f64) -> RGBAColor {
     RGBAColor(r, g, b, alpha)
 }
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_read_and_held_to_bounds() {
+    fn size_is_parsed_and_checked_against_its_bounds() {
         assert_eq!("1200x800".parse(), Ok(Size::default()));
         assert_eq!("640 × 480".parse(), Ok(Size { width: 640, height: 480 }));
         for bad in ["", "1200", "x", "0x0", "1200x-1", "100x100", "99999x800", "1e3x800"] {
