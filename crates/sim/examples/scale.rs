@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use rumormill_proto::{Config, Preset, Time};
-use rumormill_sim::{NodeId, Record, Survey, World, WorldConfig};
+use rumormill_sim::{NodeId, RecordLevel, Survey, World, WorldConfig};
 
 /// As the program has it.
 #[global_allocator]
@@ -163,7 +163,7 @@ fn main() -> ExitCode {
     let config = WorldConfig {
         fast: true,
         unsigned: true,
-        record: Record::Figures,
+        record: RecordLevel::Figures,
         diskless_peers: true,
         check_every: Duration::from_secs(1),
         ..WorldConfig::new(a.seed, node)
@@ -274,7 +274,7 @@ fn report(a: &Arguments, world: &World, survey: &Survey, meter: &Meter, before: 
     // Messages that go out together come together: a copy is one of the batch, named by its first.
     let batches = figures.spread.values().filter(|s| s.copies > 0).count();
     let copies = figures.copies as f64 / (batches.max(1) * a.peers.max(1)) as f64;
-    let slowest = figures.spread.values().map(rumormill_sim::Spread::took).max();
+    let slowest = figures.spread.values().map(rumormill_sim::MessageSpread::duration).max();
     let hops = figures.spread.values().map(|s| s.hops).max().unwrap_or(0);
     let share = delivered(world, &peers);
     let trace: String = world.trace_hash().iter().take(8).map(|b| format!("{b:02x}")).collect();

@@ -8,7 +8,7 @@ use crate::script::{
 };
 
 #[test]
-fn a_dial_becomes_a_link_at_both_ends() {
+fn dial_brings_link_up_at_both_ends() {
     let mut w = world();
     let (b, b_log) = listener(&mut w);
     let script = vec![(AT_START, dial(7, &w, b)), (100 * MS, ping(0, 5))];
@@ -16,11 +16,11 @@ fn a_dial_becomes_a_link_at_both_ends() {
     w.run_for(200 * MS);
     assert_eq!(lines(&a_log), ["60 up 0 peer by dial 7"]);
     assert_eq!(lines(&b_log), ["50 up 1 peer", "110 ping 5 on 1"]);
-    assert_eq!(w.ledger().seam_faults, []);
+    assert_eq!(w.ledger().seam_violations, []);
 }
 
 #[test]
-fn nobody_listens_nobody_is_there_or_somebody_else_is() {
+fn dial_fails_when_refused_or_answered_by_another_identity() {
     let mut w = world();
     let (b, _) = listener(&mut w);
     let (c, c_log) = listener(&mut w);
@@ -49,7 +49,7 @@ fn nobody_listens_nobody_is_there_or_somebody_else_is() {
 }
 
 #[test]
-fn a_frozen_process_does_not_answer_but_a_thawed_one_does() {
+fn frozen_process_accepts_dials_only_after_thaw() {
     let mut w = world();
     let (b, b_log) = listener(&mut w);
     w.freeze(b);
@@ -65,7 +65,7 @@ fn a_frozen_process_does_not_answer_but_a_thawed_one_does() {
 }
 
 #[test]
-fn frames_keep_their_order_whatever_is_lost() {
+fn frames_keep_their_order_despite_loss() {
     let mut config =
         rumormill_sim::WorldConfig::new(9, rumormill_proto::Config::lan().build().unwrap());
     config.latency = rumormill_sim::Latency::Uniform { min: MS, max: 30 * MS };
@@ -85,7 +85,7 @@ fn frames_keep_their_order_whatever_is_lost() {
 }
 
 #[test]
-fn a_close_comes_after_what_was_sent_and_once_at_each_end() {
+fn close_arrives_after_earlier_frames_and_once_at_each_end() {
     let mut w = world();
     let (b, b_log) = listener(&mut w);
     let script = vec![(AT_START, dial(0, &w, b)), (100 * MS, ping(0, 1)), (100 * MS, close(0))];
@@ -96,7 +96,7 @@ fn a_close_comes_after_what_was_sent_and_once_at_each_end() {
 }
 
 #[test]
-fn both_ends_close_at_once_and_each_hears_of_its_own() {
+fn simultaneous_closes_report_local_close_at_each_end() {
     let mut w = world();
     let (b, b_log) = player(&mut w, vec![(100 * MS, close(1))]);
     let script = vec![(AT_START, dial(0, &w, b)), (100 * MS, close(0))];
@@ -107,15 +107,15 @@ fn both_ends_close_at_once_and_each_hears_of_its_own() {
 }
 
 #[test]
-fn speaking_on_a_link_that_is_not_up_is_noted() {
+fn use_of_a_link_that_is_not_up_is_recorded() {
     let mut w = world();
     let (_, _) = player(&mut w, vec![(AT_START, ping(0, 1)), (MS, close(4))]);
     w.run_for(100 * MS);
-    assert_eq!(w.ledger().seam_faults.len(), 2);
+    assert_eq!(w.ledger().seam_violations.len(), 2);
 }
 
 #[test]
-fn a_disk_keeps_what_was_stored_and_loses_what_was_not() {
+fn disk_keeps_only_durable_writes_after_a_crash() {
     let mut w = world();
     let (a, log) = player(&mut w, vec![(AT_START, store(0, 5)), (10 * MS, store(1, 6))]);
     w.run_for(11 * MS);
@@ -126,7 +126,7 @@ fn a_disk_keeps_what_was_stored_and_loses_what_was_not() {
 }
 
 #[test]
-fn a_frame_whose_signature_does_not_hold_closes_the_link() {
+fn frame_with_invalid_signature_closes_the_link() {
     use rumormill_proto::wire::{Frame, Leave};
     use rumormill_proto::{Name, Presence, Record, SignedRecord};
     let mut w = world();
@@ -156,13 +156,13 @@ fn a_frame_whose_signature_does_not_hold_closes_the_link() {
     let forged = SignedRecord::from_bytes(&bytes).unwrap();
     w.inject(a, b, Frame::from(Leave { record: forged })).unwrap();
     w.run_for(100 * MS);
-    assert_eq!(w.ledger().wire_faults.len(), 1);
+    assert_eq!(w.ledger().wire_violations.len(), 1);
     assert_eq!(lines(&b_log)[2..], ["210 down 1 Local(ProtocolViolation)"]);
     assert_eq!(lines(&a_log)[1..], ["220 down 0 Closed(ProtocolViolation)"]);
 }
 
 #[test]
-fn a_machine_that_never_sleeps_is_noted_and_put_off() {
+fn machine_with_constant_timeouts_is_recorded_and_delayed() {
     use rumormill_proto::{Input, Output, Role, Time};
     struct Restless;
     impl rumormill_sim::Machine for Restless {
@@ -177,5 +177,9 @@ fn a_machine_that_never_sleeps_is_noted_and_put_off() {
     let mut w = world();
     w.add_machine(Role::Peer, |_, _, _| Box::new(Restless));
     w.run_for(10 * MS);
-    assert!((1..=11).contains(&w.ledger().seam_faults.len()), "{:?}", w.ledger().seam_faults);
+    assert!(
+        (1..=11).contains(&w.ledger().seam_violations.len()),
+        "{:?}",
+        w.ledger().seam_violations
+    );
 }

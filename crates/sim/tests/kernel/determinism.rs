@@ -36,19 +36,19 @@ fn run(seed: u64) -> String {
 }
 
 #[test]
-fn the_seed_decides() {
+fn random_seed_determines_the_trace() {
     assert_eq!(run(1), run(1));
     assert_ne!(run(1), run(2));
 }
 
 #[test]
-fn another_process_runs_the_same() {
+fn second_process_has_the_same_trace() {
     if std::env::var_os(CHILD).is_some() {
         println!("trace={}", run(3));
         return;
     }
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "determinism::another_process_runs_the_same", "--nocapture"])
+        .args(["--exact", "determinism::second_process_has_the_same_trace", "--nocapture"])
         .env(CHILD, "1")
         .output()
         .unwrap();

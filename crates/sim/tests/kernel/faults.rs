@@ -5,7 +5,7 @@ use rumormill_sim::DiskFate;
 use crate::script::{AT_START, MS, close, dial, lines, listener, ping, player, world};
 
 #[test]
-fn a_killed_process_resets_its_links_after_what_it_sent() {
+fn killed_process_resets_its_links_after_its_sent_frames() {
     let mut w = world();
     let (b, b_log) = listener(&mut w);
     let script = vec![(AT_START, dial(0, &w, b)), (100 * MS, ping(0, 1))];
@@ -18,7 +18,7 @@ fn a_killed_process_resets_its_links_after_what_it_sent() {
 }
 
 #[test]
-fn a_host_without_power_is_noticed_by_who_speaks_to_it() {
+fn host_without_power_loses_link_when_a_frame_is_sent_to_it() {
     let mut w = world();
     let (b, _) = listener(&mut w);
     let script =
@@ -32,7 +32,7 @@ fn a_host_without_power_is_noticed_by_who_speaks_to_it() {
 }
 
 #[test]
-fn a_host_that_comes_back_answers_old_links_with_a_reset() {
+fn restarted_host_resets_old_links() {
     let mut w = world();
     let (b, b_log) = listener(&mut w);
     let script = vec![(AT_START, dial(0, &w, b)), (500 * MS, ping(0, 1))];
@@ -47,7 +47,7 @@ fn a_host_that_comes_back_answers_old_links_with_a_reset() {
 }
 
 #[test]
-fn a_thawed_process_gets_everything_late_and_in_order() {
+fn thawed_process_receives_all_frames_late_and_in_order() {
     let mut w = world();
     let (b, b_log) = listener(&mut w);
     let script = vec![
@@ -68,7 +68,7 @@ fn a_thawed_process_gets_everything_late_and_in_order() {
 }
 
 #[test]
-fn a_frozen_process_backs_up_into_its_sender() {
+fn frozen_receiver_fills_the_queue_of_its_sender() {
     use rumormill_proto::wire::{Frame, GetData};
     use rumormill_proto::{Class, LinkId, MessageId, Output};
     let mut w = world();
@@ -99,7 +99,7 @@ fn a_frozen_process_backs_up_into_its_sender() {
 }
 
 #[test]
-fn a_partition_holds_what_is_sent_until_it_ends() {
+fn partition_delays_frames_until_it_ends() {
     let mut w = world();
     let (b, b_log) = listener(&mut w);
     let script = vec![
@@ -121,7 +121,7 @@ fn a_partition_holds_what_is_sent_until_it_ends() {
 }
 
 #[test]
-fn a_long_partition_ends_a_link_that_is_used() {
+fn long_partition_ends_a_link_in_use() {
     let mut w = world();
     let (b, b_log) = player(&mut w, vec![(40_000 * MS, ping(1, 9))]);
     let script = vec![(AT_START, dial(0, &w, b)), (200 * MS, ping(0, 1))];
@@ -137,7 +137,7 @@ fn a_long_partition_ends_a_link_that_is_used() {
 }
 
 #[test]
-fn a_one_way_partition_passes_data_but_no_acknowledgement() {
+fn one_way_partition_passes_data_without_acknowledgements() {
     let mut w = world();
     let (b, b_log) = player(&mut w, vec![(300 * MS, ping(1, 9))]);
     let script =
@@ -154,21 +154,21 @@ fn a_one_way_partition_passes_data_but_no_acknowledgement() {
 }
 
 #[test]
-fn a_cut_stays_when_partitions_end() {
+fn cut_path_stays_cut_when_partitions_heal() {
     let mut w = world();
     let (b, _) = listener(&mut w);
     let script = vec![(100 * MS, dial(0, &w, b)), (5000 * MS, dial(1, &w, b))];
     let (a, a_log) = player(&mut w, script);
-    w.cut(a, b);
+    w.cut_path(a, b);
     w.heal();
     w.run_for(4000 * MS);
-    w.mend(a, b);
+    w.restore_path(a, b);
     w.run_for(4000 * MS);
     assert_eq!(lines(&a_log), ["3100 dial 0 TimedOut", "5060 up 2 peer by dial 1"]);
 }
 
 #[test]
-fn a_dialer_that_dies_half_way_leaves_nothing_behind() {
+fn dialer_killed_during_handshake_leaves_no_link() {
     let mut w = world();
     let (b, b_log) = listener(&mut w);
     let script = vec![(AT_START, dial(0, &w, b))];

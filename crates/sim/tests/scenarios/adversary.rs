@@ -38,23 +38,23 @@ fn lie(net: &mut Net, liar: NodeId, subject: NodeId) -> usize {
 }
 
 #[test]
-fn one_liar_kills_nobody() {
+fn single_liar_causes_no_removal() {
     let mut net = Net::lan(1, 3, 20);
-    let (liar, subject) = net.an_edge();
+    let (liar, subject) = net.edge();
     for _ in 0..40 {
         assert!(lie(&mut net, liar, subject) >= 2, "the liar is registered at two seeds");
         net.world.run_for(ms(500));
     }
     let id = net.id(subject);
     let reported = |e: &Event| matches!(e, Event::DeathReported { id: who, .. } if *who == id);
-    let heard: usize = net.seeds.iter().map(|&s| net.told(s, reported).len()).sum();
+    let heard: usize = net.seeds.iter().map(|&s| net.event_times(s, reported).len()).sum();
     assert!(heard > 0, "the lie reached a seed and was taken for a report");
-    net.only_removed(&[]);
-    net.rests_within(s(20));
+    net.assert_only_removed(&[]);
+    net.assert_at_rest_within(s(20));
 }
 
 #[test]
-fn a_liar_among_two_is_refuted_by_the_seeds_own_probe() {
+fn liar_in_network_of_two_is_refuted_by_seed_probe() {
     for seeds in [1, 2] {
         let mut net = Net::lan(10 + seeds as u64, seeds, 2);
         let (liar, subject) = (net.peers[0], net.peers[1]);
@@ -62,15 +62,15 @@ fn a_liar_among_two_is_refuted_by_the_seeds_own_probe() {
             assert!(lie(&mut net, liar, subject) >= 1);
             net.world.run_for(ms(500));
         }
-        net.only_removed(&[]);
-        net.rests_within(s(20));
+        net.assert_only_removed(&[]);
+        net.assert_at_rest_within(s(20));
     }
 }
 
 #[test]
-fn a_gang_of_liars_fails_at_the_seeds_own_probe() {
+fn colluding_liars_are_refuted_by_seed_probe() {
     let mut net = Net::lan(2, 3, 20);
-    let subject = net.peer_of_degree(3);
+    let subject = net.peer_with_degree(3);
     let gang: Vec<_> = net.world.graph().neighbours(subject).collect();
     for _ in 0..20 {
         for &liar in &gang {
@@ -78,14 +78,14 @@ fn a_gang_of_liars_fails_at_the_seeds_own_probe() {
         }
         net.world.run_for(ms(500));
     }
-    net.only_removed(&[]);
-    net.rests_within(s(20));
+    net.assert_only_removed(&[]);
+    net.assert_at_rest_within(s(20));
 }
 
 #[test]
-fn an_accuser_that_was_never_a_neighbour_is_refused() {
+fn report_without_adjacency_of_the_subject_is_refused() {
     let mut net = Net::lan(3, 3, 20);
-    let subject = net.peer_of_degree(3);
+    let subject = net.peer_with_degree(3);
     let graph = net.world.graph();
     let strangers = net.peers.iter().filter(|&&p| p != subject && !graph.has_edge(p, subject));
     let liar = *strangers.clone().next().unwrap();
@@ -103,46 +103,46 @@ fn an_accuser_that_was_never_a_neighbour_is_refused() {
     net.world.inject(liar, seed, frame).unwrap();
     net.world.run_for(s(5));
     let told = |e: &Event| matches!(e, Event::DeathReported { id, .. } if *id == subject_id);
-    assert!(net.told(seed, told).is_empty());
-    assert_eq!(net.world.ledger().wire_faults.len(), 1, "its form alone gives it away");
-    net.only_removed(&[]);
+    assert!(net.event_times(seed, told).is_empty());
+    assert_eq!(net.world.ledger().wire_violations.len(), 1, "its form alone gives it away");
+    net.assert_only_removed(&[]);
 }
 
 #[test]
-fn a_cut_link_between_two_live_peers_kills_neither() {
+fn cut_path_between_two_live_peers_causes_no_removal() {
     let mut net = Net::lan(4, 3, 20);
-    let (a, b) = net.an_edge();
-    net.world.cut(a, b);
+    let (a, b) = net.edge();
+    net.world.cut_path(a, b);
     net.world.run_for(s(60));
-    net.only_removed(&[]);
+    net.assert_only_removed(&[]);
     assert!(!net.world.graph().has_edge(a, b), "they give each other up");
-    net.publish_everywhere();
+    net.publish_at_all_peers();
     net.world.run_for(s(15));
-    net.rests_within(s(30));
+    net.assert_at_rest_within(s(30));
 }
 
 #[test]
-fn two_peers_with_nothing_but_a_cut_link_stay_alive() {
+fn cut_path_in_network_of_two_causes_no_removal() {
     let mut net = Net::lan(5, 1, 2);
-    net.world.cut(net.peers[0], net.peers[1]);
+    net.world.cut_path(net.peers[0], net.peers[1]);
     net.world.run_for(s(40));
-    net.only_removed(&[]);
-    net.world.mend(net.peers[0], net.peers[1]);
-    net.rests_within(s(60));
+    net.assert_only_removed(&[]);
+    net.world.restore_path(net.peers[0], net.peers[1]);
+    net.assert_at_rest_within(s(60));
 }
 
 #[test]
-fn a_cut_to_one_seed_kills_nobody() {
+fn cut_path_to_one_seed_causes_no_removal() {
     let mut net = Net::lan(6, 3, 20);
-    let (p, seed) = (net.peer_of_degree(3), net.seeds[0]);
-    net.world.cut(p, seed);
+    let (p, seed) = (net.peer_with_degree(3), net.seeds[0]);
+    net.world.cut_path(p, seed);
     net.world.run_for(s(60));
-    net.only_removed(&[]);
-    net.rests_within(s(30));
+    net.assert_only_removed(&[]);
+    net.assert_at_rest_within(s(30));
 }
 
 #[test]
-fn many_cut_links_kill_nobody() {
+fn many_cut_paths_cause_no_removal() {
     let mut net = Net::lan(7, 3, 30);
     let graph = net.world.graph();
     let edges: Vec<(NodeId, NodeId)> = graph
@@ -152,18 +152,18 @@ fn many_cut_links_kill_nobody() {
         .step_by(5)
         .collect();
     for (a, b) in edges {
-        net.world.cut(a, b);
+        net.world.cut_path(a, b);
     }
     net.world.run_for(s(60));
-    net.only_removed(&[]);
-    net.rests_within(s(60));
+    net.assert_only_removed(&[]);
+    net.assert_at_rest_within(s(60));
 }
 
 /// Peers that call themselves witnesses, with an appointment that one of them signed.
 #[test]
-fn nobody_appoints_itself() {
+fn self_signed_appointment_is_refused() {
     let mut net = Net::lan(4, 3, 20);
-    let (liar, subject) = net.an_edge();
+    let (liar, subject) = net.edge();
     let incarnation = net.world.peer_snapshot(subject).unwrap().incarnation;
     let forger = net.world.identity(liar).clone();
     let subject_id = net.id(subject);
@@ -189,6 +189,6 @@ fn nobody_appoints_itself() {
     let refused =
         |s: &NodeId| net.world.seed_snapshot(*s).unwrap().counters.get("testimonies_refused");
     assert!(net.seeds.iter().map(refused).sum::<u64>() > 100, "they are known for what they are");
-    net.only_removed(&[]);
-    net.rests_within(s(20));
+    net.assert_only_removed(&[]);
+    net.assert_at_rest_within(s(20));
 }

@@ -16,8 +16,8 @@ fn large(seed: u64, node: Config) -> WorldConfig {
 
 fn grown(config: WorldConfig, peers: usize) -> Net {
     let mut net = Net::new(config, 3, peers);
-    net.rests_within(s(60));
-    net.grow_trees();
+    net.assert_at_rest_within(s(60));
+    net.build_trees();
     net
 }
 
@@ -59,20 +59,20 @@ fn say(what: &str, net: &Net, from: rumormill_proto::Time) -> copies::Copies {
 }
 
 #[test]
-fn two_hundred_peers_and_twenty_publishers_cost_one_copy_each() {
+fn twenty_publishers_among_200_peers_cost_one_copy_per_peer() {
     let mut net = grown(large(1, lan()), 200);
     net.world.run_for(s(20));
     let from = net.world.now();
     let ids = publish(&mut net, 20, 50, ms(100));
     net.world.run_for(s(15));
     everybody_has(&net, &ids);
-    net.rests_within(s(20));
+    net.assert_at_rest_within(s(20));
     say("200 peers, 20 publishers, no loss", &net, from);
     assert_eq!(copies::check(&net.world.observe(), from, 1.05), []);
 }
 
 #[test]
-fn with_loss_everything_is_still_delivered() {
+fn packet_loss_delays_and_loses_no_message() {
     let mut config = large(2, lan());
     config.loss = 0.01;
     let mut net = grown(config, 60);
@@ -81,20 +81,20 @@ fn with_loss_everything_is_still_delivered() {
     let ids = publish(&mut net, 20, 200, ms(100));
     net.world.run_for(s(20));
     everybody_has(&net, &ids);
-    net.is_sound();
+    net.assert_promises_hold();
     say("60 peers, 20 publishers, 1 % of the packets lost (as TCP shows it)", &net, from);
     assert_eq!(copies::check(&net.world.observe(), from, 1.10), []);
 }
 
 #[test]
-fn payloads_that_find_no_room_are_pulled() {
+fn payloads_dropped_from_full_queues_are_pulled() {
     let mut net = grown(large(3, lan()), 60);
-    net.world.set_skips(0.01);
+    net.world.set_queue_drops(0.01);
     let from = net.world.now();
     let ids = publish(&mut net, 20, 50, ms(100));
     net.world.run_for(s(20));
     everybody_has(&net, &ids);
-    net.is_sound();
+    net.assert_promises_hold();
     say("60 peers, 20 publishers, 1 % of the frames left out", &net, from);
     assert_eq!(copies::check(&net.world.observe(), from, 1.5), []);
     let delays = delays(&net.world, &ids);
@@ -112,29 +112,29 @@ fn delays(w: &World, ids: &[MessageId]) -> (Duration, Duration) {
 }
 
 #[test]
-fn half_of_all_payloads_left_out() {
+fn messages_arrive_when_half_of_the_payloads_are_dropped() {
     let mut net = grown(large(4, lan()), 20);
-    net.world.set_skips(0.5);
+    net.world.set_queue_drops(0.5);
     let ids = publish(&mut net, 5, 20, ms(100));
     // Longer, and what is asked for in vain by chance would be given up.
     net.world.run_for(s(4));
-    net.world.set_skips(0.0);
+    net.world.set_queue_drops(0.0);
     net.world.run_for(s(30));
     everybody_has(&net, &ids);
-    net.rests_within(s(30));
+    net.assert_at_rest_within(s(30));
 }
 
 #[test]
-fn one_to_five_peers() {
+fn networks_of_one_to_five_peers_deliver_one_copy_each() {
     for n in 1..=5 {
         let mut net = Net::lan(10 + n as u64, 1, n);
         net.world.run_for(s(30));
-        net.grow_trees();
+        net.build_trees();
         let from = net.world.now();
         let ids = publish(&mut net, n, 50, ms(20));
         net.world.run_for(s(2));
         everybody_has(&net, &ids);
-        net.rests_within(s(20));
+        net.assert_at_rest_within(s(20));
         assert_eq!(copies::check(&net.world.observe(), from, 1.0), [], "{n} peers");
         let slowest = delays(&net.world, &ids).1;
         assert!(slowest < ms(10), "{n} peers: {slowest:?}");
@@ -142,7 +142,7 @@ fn one_to_five_peers() {
 }
 
 #[test]
-fn messages_before_there_is_a_tree_reach_everybody() {
+fn messages_published_before_trees_exist_reach_all_peers() {
     let mut net = Net::new(world_config(20, lan()), 3, 30);
     net.world.run_for(ms(100));
     let mut ids = Vec::new();
@@ -152,24 +152,24 @@ fn messages_before_there_is_a_tree_reach_everybody() {
         }
         net.world.run_for(ms(50));
     }
-    net.rests_within(s(60));
+    net.assert_at_rest_within(s(60));
     for p in net.world.live_peers() {
         assert_eq!(got(&net.world, p, &ids).len(), ids.len(), "{p}");
     }
 }
 
 #[test]
-fn flooding_delivers_the_same() {
+fn flooding_delivers_the_same_messages_as_trees() {
     let deliveries = |mode| {
         let node = Config::lan().broadcast(mode).build().unwrap();
         let mut net = Net::new(large(21, node), 3, 40);
-        net.rests_within(s(60));
+        net.assert_at_rest_within(s(60));
         net.world.run_for(s(20));
-        net.everybody_publishes();
+        net.publish_three_rounds();
         let from = net.world.now();
         let ids = publish(&mut net, 10, 20, ms(100));
         net.world.run_for(s(15));
-        net.rests_within(s(20));
+        net.assert_at_rest_within(s(20));
         let all: BTreeMap<NodeId, BTreeSet<MessageId>> = net
             .peers
             .iter()
@@ -184,7 +184,7 @@ fn flooding_delivers_the_same() {
 }
 
 #[test]
-fn a_late_joiner_gets_the_history_in_order() {
+fn late_joiner_receives_history_in_order() {
     let mut net = Net::lan(22, 3, 20);
     let ids = publish(&mut net, 4, 200, ms(20));
     net.world.run_for(s(1));
@@ -195,16 +195,16 @@ fn a_late_joiner_gets_the_history_in_order() {
     net.world.run_for(s(15));
     let all = [ids, more].concat();
     assert_eq!(got(&net.world, late, &all).len(), all.len());
-    net.rests_within(s(20));
+    net.assert_at_rest_within(s(20));
 }
 
 /// Of what a newcomer gets, history is what was published before it was started, give or take the way; it
 /// says when it has all of it.
 #[test]
-fn newcomer_tells_history_from_what_is_published_later_and_says_when_it_has_caught_up() {
+fn newcomer_distinguishes_history_by_age_and_reports_when_it_has_caught_up() {
     let mut net = Net::lan(91, 3, 12);
     for _ in 0..5 {
-        net.publish_everywhere();
+        net.publish_at_all_peers();
         net.world.run_for(s(2));
     }
     let history: Vec<MessageId> = net.world.ledger().publications.iter().map(|p| p.id).collect();
@@ -213,11 +213,11 @@ fn newcomer_tells_history_from_what_is_published_later_and_says_when_it_has_caug
     let newcomers = net.world.add_peers(4);
     net.peers.extend(&newcomers);
     for _ in 0..20 {
-        net.publish_everywhere();
+        net.publish_at_all_peers();
         net.world.run_for(ms(250));
     }
     for &newcomer in &newcomers {
-        let told = net.told(newcomer, |e| matches!(e, Event::CaughtUp));
+        let told = net.event_times(newcomer, |e| matches!(e, Event::CaughtUp));
         let [caught_up] = told.as_slice() else { panic!("{newcomer} says it {told:?}") };
         let arrivals = net.world.ledger().arrivals.iter().filter(|a| a.node == newcomer);
         let arrivals: Vec<_> = arrivals.collect();
@@ -232,14 +232,14 @@ fn newcomer_tells_history_from_what_is_published_later_and_says_when_it_has_caug
             assert!(arrival.at.since(started) >= arrival.age, "it is new: {arrival:?}");
         }
     }
-    net.is_sound();
+    net.assert_promises_hold();
 }
 
 #[test]
-fn a_late_joiner_gets_what_retention_allows() {
+fn late_joiner_receives_retained_history() {
     let node = Config::lan().retention_age(s(10)).build().unwrap();
     let mut net = Net::new(world_config(23, node), 3, 20);
-    net.rests_within(s(30));
+    net.assert_at_rest_within(s(30));
     let old = publish(&mut net, 4, 50, ms(20));
     net.world.run_for(s(12));
     let new = publish(&mut net, 4, 50, ms(20));
@@ -248,11 +248,11 @@ fn a_late_joiner_gets_what_retention_allows() {
     assert_eq!(got(&net.world, late, &old), []);
     assert_eq!(got(&net.world, late, &new).len(), new.len());
     assert!(net.world.ledger().gaps.iter().all(|g| g.node == late), "nobody else misses anything");
-    net.is_sound();
+    net.assert_promises_hold();
 }
 
 #[test]
-fn a_publisher_that_restarts_is_heard_in_order() {
+fn messages_of_a_restarting_publisher_arrive_in_order() {
     for (seed, disk) in [(24, DiskFate::Kept), (25, DiskFate::Lost)] {
         let mut net = Net::lan(seed, 3, 20);
         let p = net.peers[3];
@@ -269,7 +269,7 @@ fn a_publisher_that_restarts_is_heard_in_order() {
             }
         }
         net.world.run_for(s(15));
-        net.rests_within(s(30));
+        net.assert_at_rest_within(s(30));
         for &other in net.peers.iter().filter(|&&n| n != p) {
             assert_eq!(got(&net.world, other, &ids), ids, "{other} {disk:?}");
         }
@@ -278,7 +278,7 @@ fn a_publisher_that_restarts_is_heard_in_order() {
 }
 
 #[test]
-fn a_peer_with_its_disk_resumes_and_serves() {
+fn restarted_peer_resumes_from_disk_and_serves_stored_messages() {
     let mut net = Net::lan(26, 3, 10);
     let ids = publish(&mut net, 2, 100, ms(10));
     net.world.run_for(s(1));
@@ -301,11 +301,11 @@ fn a_peer_with_its_disk_resumes_and_serves() {
     net.world.run_for(s(20));
     let all = [ids, meanwhile].concat();
     assert_eq!(got(&net.world, late, &all).len(), all.len(), "it serves what it kept");
-    net.is_sound();
+    net.assert_promises_hold();
 }
 
 #[test]
-fn everybody_restarts_and_nothing_is_lost() {
+fn messages_survive_restart_of_every_peer() {
     let mut net = Net::lan(27, 3, 12);
     let mut ids = Vec::new();
     for p in net.peers.clone() {
@@ -315,13 +315,13 @@ fn everybody_restarts_and_nothing_is_lost() {
         net.world.run_for(s(4));
     }
     net.world.run_for(s(15));
-    net.rests_within(s(30));
+    net.assert_at_rest_within(s(30));
     everybody_has(&net, &ids);
     assert_eq!(net.world.ledger().gaps, []);
 }
 
 #[test]
-fn both_halves_of_a_partition_get_everything_in_order() {
+fn both_sides_of_a_partition_receive_all_messages_in_order() {
     let mut net = Net::lan(28, 3, 24);
     let (near, far) = (net.peers[..12].to_vec(), net.peers[12..].to_vec());
     net.world.partition(&far, &[net.seeds.clone(), near].concat());
@@ -330,47 +330,47 @@ fn both_halves_of_a_partition_get_everything_in_order() {
     ids.extend(publish(&mut net, 24, 10, ms(100)));
     net.world.heal();
     ids.extend(publish(&mut net, 24, 10, ms(100)));
-    net.rests_within(s(120));
+    net.assert_at_rest_within(s(120));
     net.world.run_for(s(15));
     everybody_has(&net, &ids);
     assert_eq!(net.world.ledger().gaps, []);
-    net.rests_within(s(30));
+    net.assert_at_rest_within(s(30));
 }
 
 /// Messages are kept for a second; some of them reach nobody in that time.
 #[test]
-fn what_only_its_publisher_has_does_not_grow_too_old() {
+fn message_held_only_by_its_publisher_is_retained_past_its_age() {
     let node = Config::lan().retention_age(s(1)).build().unwrap();
     let mut net = Net::new(world_config(29, node), 3, 10);
-    net.rests_within(s(30));
+    net.assert_at_rest_within(s(30));
     let p = net.peers[0];
     let mut ids = Vec::new();
     for _ in 0..5 {
         ids.push(net.world.publish(p, "t", b"x").unwrap());
         net.world.run_for(ms(100));
     }
-    net.world.set_skips(1.0);
+    net.world.set_queue_drops(1.0);
     for _ in 5..9 {
         ids.push(net.world.publish(p, "t", b"late").unwrap());
     }
     net.world.run_for(s(3));
-    net.world.set_skips(0.0);
+    net.world.set_queue_drops(0.0);
     net.world.run_for(s(15));
     everybody_has(&net, &ids);
     assert_eq!(net.world.ledger().gaps, []);
-    net.is_sound();
+    net.assert_promises_hold();
 }
 
 /// The last word of a publisher that dies reaches some; what was before it reached nobody.
 #[test]
-fn what_died_with_its_publisher_is_told_as_a_gap() {
+fn message_lost_with_its_publisher_is_reported_as_a_gap() {
     let mut net = Net::lan(30, 3, 10);
     let p = net.peers[0];
     let first = net.world.publish(p, "t", b"x").unwrap();
     net.world.run_for(s(1));
-    net.world.set_skips(1.0);
+    net.world.set_queue_drops(1.0);
     net.world.publish(p, "t", b"lost").unwrap();
-    net.world.set_skips(0.0);
+    net.world.set_queue_drops(0.0);
     let last = net.world.publish(p, "t", b"last").unwrap();
     net.world.run_for(ms(2));
     net.world.crash(p);
@@ -381,11 +381,11 @@ fn what_died_with_its_publisher_is_told_as_a_gap() {
         let gaps = net.world.ledger().gaps.iter().filter(|g| g.node == other);
         assert_eq!(gaps.map(|g| (g.first.sequence, g.to)).collect::<Vec<_>>(), [(1, 2)]);
     }
-    net.is_sound();
+    net.assert_promises_hold();
 }
 
 #[test]
-fn hops_are_links_crossed() {
+fn hop_count_is_number_of_links_crossed() {
     let mut net = grown(large(31, lan()), 60);
     let ids = publish(&mut net, 10, 5, ms(100));
     net.world.run_for(s(1));
@@ -402,7 +402,7 @@ fn hops_are_links_crossed() {
 }
 
 #[test]
-fn ten_die_and_ten_come_while_ten_publish() {
+fn messages_arrive_while_ten_peers_die_and_ten_join() {
     let mut net = grown(large(32, lan()), 50);
     let mut ids = Vec::new();
     let publishers: Vec<NodeId> = net.peers[..10].to_vec();
@@ -420,7 +420,7 @@ fn ten_die_and_ten_come_while_ten_publish() {
         net.world.run_for(ms(100));
     }
     net.world.run_for(s(20));
-    net.rests_within(s(60));
+    net.assert_at_rest_within(s(60));
     for p in net.world.live_peers() {
         assert_eq!(got(&net.world, p, &ids).len(), ids.len(), "{p}");
     }
@@ -428,7 +428,7 @@ fn ten_die_and_ten_come_while_ten_publish() {
 }
 
 #[test]
-fn a_frozen_peer_slows_nobody_and_catches_up() {
+fn frozen_peer_slows_no_other_peer_and_catches_up() {
     let mut net = grown(large(33, lan()), 20);
     let frozen = net.peers[7];
     net.world.freeze(frozen);
@@ -452,14 +452,14 @@ fn a_frozen_peer_slows_nobody_and_catches_up() {
     net.world.thaw(frozen);
     net.world.run_for(s(30));
     assert_eq!(got(&net.world, frozen, &ids).len(), ids.len());
-    net.rests_within(s(60));
+    net.assert_at_rest_within(s(60));
     assert_eq!(checkers::always(&net.world.observe()), []);
 }
 
 /// Everybody publishes as much as it is let: nothing is lost, and nobody stands still. All that is
 /// on its way is kept for those who miss some of it.
 #[test]
-fn everybody_publishes_at_full_speed() {
+fn all_peers_publish_at_full_speed_without_loss() {
     let node = Config::lan().retention_bytes(1 << 30).build().unwrap();
     let mut net = grown(large(34, node), 12);
     let payload = vec![9; 16 * 1024];
@@ -478,21 +478,21 @@ fn everybody_publishes_at_full_speed() {
     net.world.run_for(s(20));
     let least = counts.values().min().unwrap();
     assert!(counts.len() == 12 && *least > 100, "{counts:?}");
-    net.is_sound();
-    net.rests_within(s(30));
+    net.assert_promises_hold();
+    net.assert_at_rest_within(s(30));
 }
 
 /// So many publishers that hardly fit into what is kept: what is on its way stays within half of it,
 /// so a peer that stops for moments, and is waited for, gets everything.
 #[test]
-fn many_publishers_at_full_speed_push_nothing_out_of_a_small_retention() {
+fn publishers_at_full_speed_evict_no_needed_message_from_small_retention() {
     let node = Config::lan().retention_bytes(2 << 20).build().unwrap();
     let mut net = grown(large(35, node), 18);
     net.world.run_for(s(10));
     let (publishers, slow) = (net.peers[..16].to_vec(), net.peers[17]);
     let payload = vec![9; 30 * 1024];
     let as_many_as_it_takes = vec![payload.as_slice(); 40];
-    net.world.set_skips(0.005);
+    net.world.set_queue_drops(0.005);
     for round in 0..400 {
         for &p in &publishers {
             // It is busy when it has published what it may.
@@ -505,11 +505,11 @@ fn many_publishers_at_full_speed_push_nothing_out_of_a_small_retention() {
         }
         net.world.run_for(ms(10));
     }
-    net.world.set_skips(0.0);
+    net.world.set_queue_drops(0.0);
     net.world.run_for(s(10));
     let gaps: Vec<_> = net.world.ledger().gaps.iter().map(|g| (g.node, g.first, g.to)).collect();
     assert!(gaps.is_empty(), "{} gaps, {:?}", gaps.len(), gaps.first());
-    net.rests_within(s(30));
+    net.assert_at_rest_within(s(30));
     let mut counts: BTreeMap<NodeId, u64> = BTreeMap::new();
     let large = net.world.ledger().publications.iter().filter(|p| p.bytes >= 30 * 1024);
     for p in large {
@@ -523,7 +523,7 @@ fn many_publishers_at_full_speed_push_nothing_out_of_a_small_retention() {
 }
 
 #[test]
-fn a_message_now_and_then_is_acknowledged_once_along_its_tree() {
+fn occasional_message_is_acknowledged_once_per_peer_along_its_tree() {
     for (seed, peers) in [(1, 40), (2, 40), (3, 300)] {
         let mut net = grown(large(seed, lan()), peers);
         net.world.run_for(s(20));

@@ -46,14 +46,14 @@ pub(crate) struct Net {
 impl Net {
     /// Every peer publishes some messages, and each has a sound tree.
     #[track_caller]
-    pub(crate) fn grow_trees(&mut self) {
+    pub(crate) fn build_trees(&mut self) {
         let from = self.world.now();
-        self.everybody_publishes();
-        self.trees_are_sound(from);
+        self.publish_three_rounds();
+        self.assert_valid_trees(from);
     }
 
     /// Every peer publishes some messages.
-    pub(crate) fn everybody_publishes(&mut self) {
+    pub(crate) fn publish_three_rounds(&mut self) {
         for _ in 0..3 {
             for p in self.world.live_peers() {
                 self.world.publish(p, "growing", b"").unwrap();
@@ -64,7 +64,7 @@ impl Net {
 
     /// The trees of those that have published since then come to rest.
     #[track_caller]
-    pub(crate) fn trees_are_sound(&mut self, from: Time) {
+    pub(crate) fn assert_valid_trees(&mut self, from: Time) {
         let found = |w: &World| checkers::trees::check(&w.observe(), w.now().since(from));
         if !self.world.run_until(s(10), |w| found(w).is_empty()) {
             self.fail("the trees are not sound", &found(&self.world));
@@ -81,23 +81,23 @@ impl Net {
     /// A settled network with the `lan` preset.
     pub(crate) fn lan(seed: u64, seeds: usize, peers: usize) -> Self {
         let mut net = Net::new(world_config(seed, lan()), seeds, peers);
-        net.rests_within(s(30));
+        net.assert_at_rest_within(s(30));
         // The last changes reach the seeds.
         net.world.run_for(s(3));
-        net.rests_within(s(30));
+        net.assert_at_rest_within(s(30));
         net
     }
 
     /// A settled network with the `classic` preset.
     pub(crate) fn classic(seed: u64, seeds: usize, peers: usize) -> Self {
         let mut net = Net::new(world_config(seed, classic()), seeds, peers);
-        net.rests_within(s(90));
+        net.assert_at_rest_within(s(90));
         net
     }
 
     /// All promises of a network at rest hold within a time.
     #[track_caller]
-    pub(crate) fn rests_within(&mut self, limit: Duration) {
+    pub(crate) fn assert_at_rest_within(&mut self, limit: Duration) {
         let rests = |w: &World| checkers::at_rest(&w.observe()).is_empty();
         if !self.world.run_until(limit, rests) {
             let found = checkers::at_rest(&self.world.observe());
@@ -107,7 +107,7 @@ impl Net {
 
     /// The promises that hold at any time hold now.
     #[track_caller]
-    pub(crate) fn is_sound(&self) {
+    pub(crate) fn assert_promises_hold(&self) {
         let found = checkers::always(&self.world.observe());
         if !found.is_empty() {
             self.fail("a promise was broken", &found);
@@ -128,7 +128,7 @@ impl Net {
 
     /// Waits for a condition.
     #[track_caller]
-    pub(crate) fn waits(&mut self, limit: Duration, what: &str, holds: impl FnMut(&World) -> bool) {
+    pub(crate) fn wait_until(&mut self, limit: Duration, what: &str, holds: impl FnMut(&World) -> bool) {
         let seed = self.world.config().seed;
         let held = self.world.run_until(limit, holds);
         assert!(held, "not within {limit:?} (seed {seed}, at {}): {what}", self.world.now());
@@ -139,7 +139,7 @@ impl Net {
     }
 
     /// A peer with at least so many neighbours; the first one.
-    pub(crate) fn peer_of_degree(&self, at_least: usize) -> NodeId {
+    pub(crate) fn peer_with_degree(&self, at_least: usize) -> NodeId {
         let graph = self.world.graph();
         *self
             .peers
@@ -149,9 +149,9 @@ impl Net {
     }
 
     /// Two peers that are neighbours, neither of them alone with the other.
-    pub(crate) fn an_edge(&self) -> (NodeId, NodeId) {
+    pub(crate) fn edge(&self) -> (NodeId, NodeId) {
         let graph = self.world.graph();
-        let a = self.peer_of_degree(3);
+        let a = self.peer_with_degree(3);
         let b = graph
             .neighbours(a)
             .find(|&b| graph.neighbours(b).count() >= 3)
@@ -161,7 +161,7 @@ impl Net {
     }
 
     /// So many peers, no two of them neighbours.
-    pub(crate) fn strangers(&self, n: usize) -> Vec<NodeId> {
+    pub(crate) fn non_neighbours(&self, n: usize) -> Vec<NodeId> {
         let graph = self.world.graph();
         let mut chosen: Vec<NodeId> = Vec::new();
         for &p in &self.peers {
@@ -173,24 +173,24 @@ impl Net {
         chosen
     }
 
-    pub(crate) fn publish_everywhere(&mut self) -> Vec<MessageId> {
+    pub(crate) fn publish_at_all_peers(&mut self) -> Vec<MessageId> {
         let live = self.world.live_peers();
         live.iter().map(|&p| self.world.publish(p, "t", b"hello").unwrap()).collect()
     }
 
     /// When each live seed removed the node; `None` until all of them have.
-    pub(crate) fn removed(&self, node: NodeId) -> Option<Vec<(Time, Removal)>> {
+    pub(crate) fn removals(&self, node: NodeId) -> Option<Vec<(Time, Removal)>> {
         removed(&self.world, &self.seeds, node)
     }
 
     /// The dead node was removed at every live seed within a time of its death, on enough
     /// witnesses.
     #[track_caller]
-    pub(crate) fn removed_within(&mut self, node: NodeId, died: Time, limit: Duration) {
+    pub(crate) fn assert_removed_within(&mut self, node: NodeId, died: Time, limit: Duration) {
         let seeds = self.seeds.clone();
         let left = limit.saturating_sub(self.world.now().since(died)) + ms(1);
-        self.waits(left + s(1), "the dead peer is removed", |w| removed(w, &seeds, node).is_some());
-        for (at, removal) in self.removed(node).unwrap() {
+        self.wait_until(left + s(1), "the dead peer is removed", |w| removed(w, &seeds, node).is_some());
+        for (at, removal) in self.removals(node).unwrap() {
             let took = at.since(died);
             assert!(took <= limit, "{} took {took:?} to remove {node}", removal.observer);
         }
@@ -198,7 +198,7 @@ impl Net {
 
     /// Nobody was ever removed, apart from these.
     #[track_caller]
-    pub(crate) fn only_removed(&self, nodes: &[NodeId]) {
+    pub(crate) fn assert_only_removed(&self, nodes: &[NodeId]) {
         let allowed: BTreeSet<PeerId> = nodes.iter().map(|&n| self.id(n)).collect();
         let removals = &self.world.ledger().removals;
         if let Some(r) = removals.iter().find(|r| !allowed.contains(&r.subject)) {
@@ -213,13 +213,13 @@ impl Net {
         self.world.members(seed).iter().find(|m| m.id == id).map(|m| m.state)
     }
 
-    pub(crate) fn told(&self, node: NodeId, what: impl Fn(&Event) -> bool) -> Vec<Time> {
+    pub(crate) fn event_times(&self, node: NodeId, what: impl Fn(&Event) -> bool) -> Vec<Time> {
         let events = self.world.events(node).iter();
         events.filter(|(_, e)| what(e)).map(|(at, _)| *at).collect()
     }
 }
 
-fn removed(w: &World, seeds: &[NodeId], node: NodeId) -> Option<Vec<(Time, Removal)>> {
+fn removals(w: &World, seeds: &[NodeId], node: NodeId) -> Option<Vec<(Time, Removal)>> {
     let id = w.id(node);
     let live = seeds.iter().filter(|&&s| w.status(s) == rumormill_sim::NodeStatus::Running);
     live.map(|&seed| {
@@ -231,11 +231,11 @@ fn removed(w: &World, seeds: &[NodeId], node: NodeId) -> Option<Vec<(Time, Remov
 }
 
 /// Chance for a scenario that makes itself up (SplitMix64; Steele, Lea and Flood 2014).
-pub(crate) struct Dice(u64);
+pub(crate) struct SplitMix64(u64);
 
-impl Dice {
+impl SplitMix64 {
     pub(crate) const fn new(seed: u64) -> Self {
-        Dice(seed)
+        SplitMix64(seed)
     }
 
     /// A number below `n`.

@@ -16,7 +16,7 @@ fn run(seed: u64, fast: bool) -> String {
     config.fast = fast;
     let mut net = Net::new(config, 3, 15);
     net.world.run_for(s(5));
-    net.publish_everywhere();
+    net.publish_at_all_peers();
     net.world.crash(net.peers[3]);
     net.world.freeze(net.peers[5]);
     net.world.partition(&net.peers[..7], &net.peers[7..]);
@@ -29,24 +29,24 @@ fn run(seed: u64, fast: bool) -> String {
 }
 
 #[test]
-fn the_seed_decides() {
+fn random_seed_determines_the_trace() {
     assert_eq!(run(1, false), run(1, false));
     assert_ne!(run(1, false), run(2, false));
 }
 
 #[test]
-fn encoding_changes_nothing() {
+fn encoding_does_not_change_the_trace() {
     assert_eq!(run(4, false), run(4, true));
 }
 
 #[test]
-fn another_process_runs_the_same() {
+fn second_process_has_the_same_trace() {
     if std::env::var_os(CHILD).is_some() {
         println!("trace={}", run(3, false));
         return;
     }
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "determinism::another_process_runs_the_same", "--nocapture"])
+        .args(["--exact", "determinism::second_process_has_the_same_trace", "--nocapture"])
         .env(CHILD, "1")
         .output()
         .unwrap();

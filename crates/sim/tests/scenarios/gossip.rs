@@ -6,13 +6,13 @@ use rumormill_sim::{CommandError, Latency, World, checkers};
 use crate::common::{Net, lan, ms, s, world_config};
 
 #[test]
-fn every_message_reaches_everybody_once() {
+fn message_reaches_every_peer_once() {
     let mut net = Net::lan(1, 3, 20);
     for _ in 0..10 {
-        net.publish_everywhere();
+        net.publish_at_all_peers();
         net.world.run_for(ms(300));
     }
-    net.rests_within(s(20));
+    net.assert_at_rest_within(s(20));
     let theirs = net.world.deliveries().iter().filter(|d| d.from.is_some()).count();
     assert_eq!(theirs, 20 * 19 * 10);
     let hops = net.world.deliveries().iter().map(|d| d.hops).max().unwrap();
@@ -20,7 +20,7 @@ fn every_message_reaches_everybody_once() {
 }
 
 #[test]
-fn a_message_comes_within_milliseconds() {
+fn message_arrives_within_milliseconds() {
     let mut net = Net::lan(2, 3, 50);
     let at = net.world.now();
     net.world.publish(net.peers[7], "t", b"quick").unwrap();
@@ -32,48 +32,48 @@ fn a_message_comes_within_milliseconds() {
 }
 
 #[test]
-fn a_site_that_loses_packets() {
+fn single_site_with_packet_loss_keeps_all_promises() {
     let mut config = world_config(3, lan());
     config.loss = 0.01;
     let mut net = Net::new(config, 3, 20);
-    net.rests_within(s(60));
+    net.assert_at_rest_within(s(60));
     for _ in 0..20 {
-        net.publish_everywhere();
+        net.publish_at_all_peers();
         net.world.run_for(s(1));
     }
-    net.rests_within(s(60));
-    net.only_removed(&[]);
+    net.assert_at_rest_within(s(60));
+    net.assert_only_removed(&[]);
 }
 
 #[test]
-fn many_sites_with_delay_and_loss() {
+fn distant_sites_with_packet_loss_keep_all_promises() {
     let mut config = world_config(4, Config::wan().build().unwrap());
     config.latency = Latency::PerPair { min: ms(5), max: ms(150) };
     config.loss = 0.02;
     let mut net = Net::new(config, 3, 30);
-    net.rests_within(s(120));
+    net.assert_at_rest_within(s(120));
     for _ in 0..10 {
-        net.publish_everywhere();
+        net.publish_at_all_peers();
         net.world.run_for(s(2));
     }
-    net.rests_within(s(60));
-    net.only_removed(&[]);
+    net.assert_at_rest_within(s(60));
+    net.assert_only_removed(&[]);
 }
 
 #[test]
-fn latency_that_jumps() {
+fn varying_latency_causes_no_removal() {
     let mut config = world_config(5, Config::wan().build().unwrap());
     config.latency = Latency::Uniform { min: ms(1), max: ms(200) };
     let mut net = Net::new(config, 3, 20);
-    net.rests_within(s(120));
-    net.publish_everywhere();
+    net.assert_at_rest_within(s(120));
+    net.publish_at_all_peers();
     net.world.run_for(s(30));
-    net.rests_within(s(60));
-    net.only_removed(&[]);
+    net.assert_at_rest_within(s(60));
+    net.assert_only_removed(&[]);
 }
 
 #[test]
-fn large_messages_and_those_that_are_too_large() {
+fn largest_payload_is_delivered_and_larger_one_is_refused() {
     let mut net = Net::lan(6, 1, 5);
     let p = net.peers[0];
     net.world.publish(p, "big", &vec![7; limits::MAX_PAYLOAD]).unwrap();
@@ -83,16 +83,16 @@ fn large_messages_and_those_that_are_too_large() {
     assert!(matches!(refused, Err(CommandError::Refused(..))));
     let busy = net.world.publish(p, "", b"");
     assert_eq!(busy, Err(CommandError::Refused(p, PublishError::Busy)), "it fills the window");
-    net.waits(s(5), "there is room again", |w| w.peer(p).unwrap().room() > 0);
+    net.wait_until(s(5), "there is room again", |w| w.peer(p).unwrap().room() > 0);
     let next = net.world.publish(p, "", b"").unwrap();
     assert_eq!(next.sequence, 1, "a refused message uses no number");
     net.world.run_for(s(20));
-    net.rests_within(s(20));
+    net.assert_at_rest_within(s(20));
     assert_eq!(net.world.deliveries().iter().filter(|d| d.from.is_some()).count(), 8);
 }
 
 #[test]
-fn a_message_can_be_asked_for() {
+fn fetch_finds_a_message_here_or_at_a_neighbour() {
     let mut net = Net::lan(7, 1, 10);
     let id = net.world.publish(net.peers[0], "t", b"x").unwrap();
     net.world.run_for(s(1));
@@ -107,7 +107,7 @@ fn a_message_can_be_asked_for() {
     // One that came too late to hear of it asks its neighbours.
     let late = net.world.add_peers(1)[0];
     net.peers.push(late);
-    net.rests_within(s(20));
+    net.assert_at_rest_within(s(20));
     net.world.fetch(late, id).unwrap();
     let nobody = rumormill_proto::MessageId { sequence: 99, ..id };
     net.world.fetch(seeker, nobody).unwrap();
@@ -117,7 +117,7 @@ fn a_message_can_be_asked_for() {
 }
 
 #[test]
-fn what_was_missed_in_a_cut_is_fetched_afterwards() {
+fn messages_missed_during_a_partition_arrive_afterwards() {
     let mut net = Net::lan(8, 3, 10);
     let (all, alone) = (net.peers.clone(), net.peers[4]);
     let others: Vec<_> = all.iter().copied().filter(|&p| p != alone).collect();
@@ -128,21 +128,21 @@ fn what_was_missed_in_a_cut_is_fetched_afterwards() {
     }
     net.world.run_for(s(2));
     net.world.heal();
-    net.waits(s(60), "the messages published meanwhile arrive", |w| {
+    net.wait_until(s(60), "the messages published meanwhile arrive", |w| {
         let got = w.deliveries().iter().filter(|d| d.node == alone && d.from.is_some());
         got.count() == others.len()
     });
-    net.rests_within(s(60));
+    net.assert_at_rest_within(s(60));
 }
 
 #[test]
-fn peer_that_gave_a_message_up_does_not_count_as_holder() {
+fn peer_that_reported_a_gap_is_not_a_holder() {
     let mut net = Net::lan(740, 3, 6);
     let publisher = net.peers[0];
-    net.world.set_skips(1.0);
+    net.world.set_queue_drops(1.0);
     let lost = net.world.publish(publisher, "t", b"never sent").unwrap();
     net.world.run_for(ms(1));
-    net.world.set_skips(0.0);
+    net.world.set_queue_drops(0.0);
     net.world.publish(publisher, "t", b"its last word").unwrap();
     net.world.run_for(ms(1));
     net.world.crash(publisher);

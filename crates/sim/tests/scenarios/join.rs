@@ -12,20 +12,20 @@ use crate::common::{Net, lan, ms, s, world_config};
 fn join(peers: usize, seeds: usize) {
     let seed = (peers * 10 + seeds) as u64;
     let mut net = Net::new(world_config(seed, lan()), seeds, peers);
-    net.rests_within(s(30));
+    net.assert_at_rest_within(s(30));
     for &p in &net.peers {
         let view = net.world.peer_snapshot(p).unwrap();
         assert_eq!(view.seed_quorum as usize, seeds / 2 + 1);
         assert!(peers == 1 || !view.neighbours.is_empty(), "{p} is alone");
-        let told = net.told(p, |e| matches!(e, Event::Joined { .. }));
+        let told = net.event_times(p, |e| matches!(e, Event::Joined { .. }));
         assert!(!told.is_empty(), "{p} never told that it joined");
     }
     let all = net.peers.clone();
-    net.waits(s(10), "everybody knows how large the network is", |w| {
+    net.wait_until(s(10), "everybody knows how large the network is", |w| {
         all.iter().all(|&p| w.peer_snapshot(p).unwrap().network_size as usize == all.len())
     });
     fills_up(&mut net);
-    net.only_removed(&[]);
+    net.assert_only_removed(&[]);
 }
 
 /// Everybody gets the degree it is to have, but one. Hubs of small networks are exempt: twenty
@@ -34,7 +34,7 @@ pub(crate) fn fills_up(net: &mut Net) {
     let others = net.peers.len() - 1;
     let most = if others < 10 { others } else { others / 3 };
     let peers = net.peers.clone();
-    net.waits(s(60), "the degrees reach their targets but one", |w| {
+    net.wait_until(s(60), "the degrees reach their targets but one", |w| {
         peers.iter().all(|&p| {
             let view = w.peer_snapshot(p).unwrap();
             view.neighbours.len() + 1 >= usize::from(view.target).min(most)
@@ -43,79 +43,79 @@ pub(crate) fn fills_up(net: &mut Net) {
 }
 
 #[test]
-fn one_peer() {
+fn single_peer_joins_any_number_of_seeds() {
     for seeds in [1, 2, 3, 5] {
         join(1, seeds);
     }
 }
 
 #[test]
-fn two_peers() {
+fn two_peers_join_any_number_of_seeds() {
     for seeds in [1, 2, 3, 5] {
         join(2, seeds);
     }
 }
 
 #[test]
-fn three_peers() {
+fn three_peers_join_any_number_of_seeds() {
     for seeds in [1, 2, 3, 5] {
         join(3, seeds);
     }
 }
 
 #[test]
-fn five_peers() {
+fn five_peers_join_any_number_of_seeds() {
     for seeds in [1, 2, 3, 5] {
         join(5, seeds);
     }
 }
 
 #[test]
-fn twenty_peers() {
+fn twenty_peers_join_any_number_of_seeds() {
     for seeds in [1, 2, 3, 5] {
         join(20, seeds);
     }
 }
 
 #[test]
-fn a_hundred_peers_at_one_seed() {
+fn hundred_peers_join_one_seed() {
     join(100, 1);
 }
 
 #[test]
-fn a_hundred_peers_at_two_seeds() {
+fn hundred_peers_join_two_seeds() {
     join(100, 2);
 }
 
 #[test]
-fn a_hundred_peers_at_three_seeds() {
+fn hundred_peers_join_three_seeds() {
     join(100, 3);
 }
 
 #[test]
-fn a_hundred_peers_at_five_seeds() {
+fn hundred_peers_join_five_seeds() {
     join(100, 5);
 }
 
 #[test]
-fn peers_that_come_one_after_the_other() {
+fn peers_that_start_over_time_form_one_overlay() {
     let mut world = World::new(world_config(5, lan()));
     let seeds = world.add_seeds(3);
     let peers = world.add_peers_over(30, s(15));
     let mut net = Net { world, seeds, peers };
     net.world.run_for(s(16));
-    net.rests_within(s(30));
-    net.only_removed(&[]);
+    net.assert_at_rest_within(s(30));
+    net.assert_only_removed(&[]);
 }
 
 #[test]
-fn a_few_seeds_away_do_not_keep_a_peer_out() {
+fn peer_joins_while_a_minority_of_seeds_is_down() {
     let mut net = Net::lan(6, 5, 5);
     net.world.crash(net.seeds[0]);
     net.world.crash(net.seeds[3]);
     let late = net.world.add_peers(3);
     net.peers.extend(late);
-    net.rests_within(s(60));
+    net.assert_at_rest_within(s(60));
 }
 
 /// Peers start within half a second, and each frame takes 1 to 150 ms: a seed can answer long before a peer
@@ -137,12 +137,12 @@ fn joined_peer_knows_every_peer_that_had_joined_before() {
         if !found.is_empty() {
             net.fail("a joined peer overlooks another one", &found);
         }
-        net.rests_within(s(30));
+        net.assert_at_rest_within(s(30));
     }
 }
 
 #[test]
-fn a_peer_that_does_not_know_its_address_learns_it_from_the_seeds() {
+fn peer_without_known_address_learns_it_from_seeds() {
     let mut world = World::new(world_config(7, lan()));
     let seeds = world.add_seeds(3);
     let mut peers = world.add_peers(3);
@@ -151,7 +151,7 @@ fn a_peer_that_does_not_know_its_address_learns_it_from_the_seeds() {
     let humble = world.add_peer_with(spec);
     peers.push(humble);
     let mut net = Net { world, seeds, peers };
-    net.rests_within(s(30));
+    net.assert_at_rest_within(s(30));
     let id = net.id(humble);
     let members = net.world.members(net.seeds[0]);
     let seen = members.iter().find(|m| m.id == id).unwrap();
@@ -159,19 +159,19 @@ fn a_peer_that_does_not_know_its_address_learns_it_from_the_seeds() {
 }
 
 #[test]
-fn a_peer_with_no_seeds_is_a_network_of_one() {
+fn peer_without_seeds_publishes_to_itself() {
     let mut world = World::new(world_config(8, lan()));
     let peers = world.add_peers(1);
     let mut net = Net { world, seeds: Vec::new(), peers };
     net.world.run_for(s(5));
     net.world.publish(net.peers[0], "t", b"to myself").unwrap();
     net.world.run_for(ms(100));
-    net.is_sound();
+    net.assert_promises_hold();
 }
 
 /// Found by `rumor sim --builtin join`: two of three peers kept a neighbour too many for good.
 #[test]
-fn who_comes_one_after_the_other_has_no_neighbour_too_many_for_long() {
+fn surplus_neighbours_of_peers_that_join_over_time_disappear() {
     let mut config = world_config(21, lan());
     config.fast = true;
     let mut net = Net::new(config, 3, 0);
@@ -186,15 +186,15 @@ fn who_comes_one_after_the_other_has_no_neighbour_too_many_for_long() {
         all.iter().filter(over).count() * 100 / all.len()
     };
     assert!(over(&net.world) > 10, "without that it shows nothing");
-    net.waits(s(90), "hardly anybody has a neighbour too many", |w| over(w) <= 1);
+    net.wait_until(s(90), "hardly anybody has a neighbour too many", |w| over(w) <= 1);
     net.world.run_for(s(60));
-    net.rests_within(s(10));
+    net.assert_at_rest_within(s(10));
     assert!(over(&net.world) <= 1, "and it stays so");
 }
 
 /// P4: a limit of neighbours by capacity, also while peers come; and the overlay is whole all the same.
 #[test]
-fn a_limit_of_neighbours_is_kept() {
+fn configured_degree_limit_is_kept() {
     let config = Config::lan().max_degree(Some(3)).build().unwrap();
     let mut net = Net::new(world_config(77, config), 3, 40);
     let most = |w: &World| w.live_peers().iter().map(|&p| w.graph().neighbours(p).count()).max();
@@ -203,7 +203,7 @@ fn a_limit_of_neighbours_is_kept() {
         // One more for whoever has none or one.
         assert!(most(&net.world) <= Some(4), "{:?} neighbours", most(&net.world));
     }
-    net.rests_within(s(30));
+    net.assert_at_rest_within(s(30));
     assert!(most(&net.world) >= Some(3));
 }
 
@@ -222,9 +222,9 @@ fn map_overlay(nearest_of: u32) -> MapOverlay {
     let mut config = world_config(38, node);
     config.latency = Latency::Map { min: ms(5), max: ms(100) };
     let mut net = Net::new(config, 3, 60);
-    net.rests_within(s(120));
+    net.assert_at_rest_within(s(120));
     fills_up(&mut net);
-    net.only_removed(&[]);
+    net.assert_only_removed(&[]);
     // Each link has been asked for a sign of life by now.
     net.world.run_for(s(30));
     let views: Vec<_> = net.peers.iter().map(|&p| net.world.peer_snapshot(p).unwrap()).collect();

@@ -67,7 +67,7 @@ fn peer_that_leaves_right_after_publishing_loses_nothing() {
 }
 
 #[test]
-fn peer_on_slow_line_hands_over_large_message_before_its_goodbye() {
+fn peer_on_slow_line_hands_over_large_message_before_it_leaves() {
     for (seed, rate) in [(1, 2_500_000), (2, 2_500_000), (3, 1_000_000)] {
         let mut net = Net::lan(seed, 3, 6);
         let leaver = net.peers[1];
@@ -124,7 +124,7 @@ fn two_neighbours_that_leave_at_one_moment_lose_nothing() {
 }
 
 #[test]
-fn relay_that_leaves_passes_on_what_it_holds_for_others() {
+fn leaving_relay_forwards_messages_it_holds_for_others() {
     // A chain: the first leaves when the second holds its messages, the second right after.
     for seed in 0..10 {
         let mut net = Net::lan(60 + seed, 3, 5);
@@ -150,7 +150,7 @@ fn relay_that_leaves_passes_on_what_it_holds_for_others() {
 }
 
 #[test]
-fn peer_without_any_other_member_leaves_at_once_and_says_what_is_lost() {
+fn lone_peer_leaves_at_once_and_reports_unconfirmed_messages() {
     let mut net = Net::lan(80, 3, 1);
     let only = net.peers[0];
     publish_all(&mut net.world, only, 3, 10);
@@ -167,7 +167,7 @@ fn peer_without_any_other_member_leaves_at_once_and_says_what_is_lost() {
 }
 
 #[test]
-fn peer_whose_neighbours_die_while_it_leaves_says_what_it_could_not_hand_over() {
+fn leaving_peer_whose_neighbours_die_reports_unconfirmed_messages() {
     let mut net = Net::lan(86, 3, 3);
     let leaver = net.peers[0];
     net.world.crash(net.peers[1]);
@@ -179,7 +179,7 @@ fn peer_whose_neighbours_die_while_it_leaves_says_what_it_could_not_hand_over() 
 }
 
 #[test]
-fn peer_that_is_cut_off_says_what_it_could_not_hand_over() {
+fn partitioned_leaving_peer_reports_unconfirmed_messages() {
     let mut net = Net::lan(82, 3, 5);
     let leaver = net.peers[2];
     let before = publish_all(&mut net.world, leaver, 4, 10);
@@ -197,7 +197,7 @@ fn peer_that_is_cut_off_says_what_it_could_not_hand_over() {
 }
 
 #[test]
-fn peer_that_never_joined_says_what_it_could_not_hand_over() {
+fn leaving_peer_that_never_joined_reports_unconfirmed_messages() {
     let mut net = Net::lan(83, 3, 3);
     for &seed in &net.seeds {
         net.world.crash(seed);
@@ -260,7 +260,7 @@ fn said_of_all(world: &World, peers: &[NodeId], messages: u64) {
 
 /// The last ones rely on nobody that goes in the same moment.
 #[test]
-fn network_that_leaves_at_one_moment_says_what_it_loses() {
+fn peers_that_all_leave_at_once_report_unconfirmed_messages() {
     for seed in 0..20 {
         for peers in [2, 3, 5] {
             let mut net = Net::lan(200 + seed, 3, peers);
@@ -300,7 +300,7 @@ fn flush_waits_until_another_node_holds_everything() {
 
 /// Others find nothing of it elsewhere: it takes no more than it keeps until it has a neighbour again.
 #[test]
-fn publisher_without_neighbours_accepts_what_it_can_hand_over_later() {
+fn publisher_without_neighbours_accepts_only_messages_it_can_retain() {
     let mut net = Net::lan(83, 3, 5);
     let (alone, rest) = (net.peers[2], [&net.seeds[..], &net.peers[..]].concat());
     let rest: Vec<NodeId> = rest.into_iter().filter(|n| *n != alone).collect();
@@ -314,7 +314,7 @@ fn publisher_without_neighbours_accepts_what_it_can_hand_over_later() {
     let accepted = ids.len();
     assert!((10..200).contains(&accepted), "{accepted} of 400");
     net.world.heal();
-    net.waits(s(120), "it publishes again", |w| w.peer(alone).is_some_and(|p| p.room() > 0));
+    net.wait_until(s(120), "it publishes again", |w| w.peer(alone).is_some_and(|p| p.room() > 0));
     net.world.leave(alone).unwrap();
     leaves_within(&mut net.world, alone, s(10));
     assert_eq!(unconfirmed(&net.world, alone), None);

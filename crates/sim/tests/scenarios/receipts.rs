@@ -5,13 +5,13 @@ use core::time::Duration;
 use rumormill_proto::snapshot::{MemberState, Receipt};
 use rumormill_proto::{BroadcastMode, Config, MessageId, PeerId};
 use rumormill_sim::checkers::receipts;
-use rumormill_sim::ledger::ReceiptTold;
+use rumormill_sim::ledger::ReceiptUpdate;
 use rumormill_sim::scenario::AdversaryKind;
 use rumormill_sim::{Latency, NodeId, World, WorldConfig};
 
 use crate::common::{Net, classic, lan, ms, s, world_config};
 
-fn told(w: &World, id: MessageId) -> Vec<&ReceiptTold> {
+fn told(w: &World, id: MessageId) -> Vec<&ReceiptUpdate> {
     w.ledger().receipts.iter().filter(|r| r.receipt.id == id).collect()
 }
 
@@ -44,16 +44,16 @@ fn are_true(w: &World) {
 
 fn grown(config: WorldConfig, peers: usize) -> Net {
     let mut net = Net::new(config, 3, peers);
-    net.rests_within(s(60));
+    net.assert_at_rest_within(s(60));
     if net.world.config().node.broadcast() == BroadcastMode::Trees {
-        net.grow_trees();
+        net.build_trees();
     }
     net
 }
 
 /// Its first message is flooded: some of its neighbours have it from elsewhere before.
 #[test]
-fn receipt_of_a_first_message_takes_no_longer_than_others_also_where_batches_flood() {
+fn receipt_of_a_first_message_is_as_fast_as_later_ones() {
     for mode in [BroadcastMode::Trees, BroadcastMode::Flood] {
         for seed in 1..=4 {
             // No edge comes or goes meanwhile: then it takes a census.
@@ -61,7 +61,7 @@ fn receipt_of_a_first_message_takes_no_longer_than_others_also_where_batches_flo
             let latency = Latency::PerPair { min: ms(1), max: ms(12) };
             let config = WorldConfig { latency, ..world_config(seed, node) };
             let mut net = Net::new(config, 3, 14);
-            net.rests_within(s(60));
+            net.assert_at_rest_within(s(60));
             net.world.run_for(s(10));
             for p in net.peers.clone() {
                 for round in ["first", "second"] {
@@ -77,8 +77,8 @@ fn receipt_of_a_first_message_takes_no_longer_than_others_also_where_batches_flo
 #[track_caller]
 fn takes(net: &mut Net, at: NodeId, limit: Duration) -> Duration {
     let from = net.world.now();
-    let id = net.world.publish_awaited(at, "t", b"wait for it").unwrap();
-    net.waits(limit, "all hold it", |w| is_complete(w, id));
+    let id = net.world.publish_with_receipt(at, "t", b"wait for it").unwrap();
+    net.wait_until(limit, "all hold it", |w| is_complete(w, id));
     let told = told(&net.world, id);
     let done = told.last().unwrap();
     assert_eq!(done.receipt.live as usize, net.world.live_peers().len());
@@ -86,7 +86,7 @@ fn takes(net: &mut Net, at: NodeId, limit: Duration) -> Duration {
 }
 
 #[test]
-fn a_receipt_completes_when_the_last_peer_has_it() {
+fn receipt_completes_when_the_last_peer_holds_the_message() {
     let mut net = grown(world_config(1, lan()), 63);
     net.world.run_for(s(20));
     let publishers = net.peers.clone();
@@ -99,7 +99,7 @@ fn a_receipt_completes_when_the_last_peer_has_it() {
 }
 
 #[test]
-fn in_networks_of_one_to_five() {
+fn receipt_completes_in_networks_of_one_to_five_peers() {
     for n in 1..=5 {
         let mut net = Net::lan(n as u64 + 10, 1, n);
         net.world.run_for(s(30));
@@ -112,7 +112,7 @@ fn in_networks_of_one_to_five() {
 }
 
 #[test]
-fn in_flood_mode_too() {
+fn receipt_completes_in_flood_mode() {
     let node = Config::lan().broadcast(BroadcastMode::Flood).build().unwrap();
     let mut net = grown(world_config(3, node), 20);
     for p in [0, 5, 13].map(|i| net.peers[i]) {
@@ -122,46 +122,46 @@ fn in_flood_mode_too() {
 }
 
 #[test]
-fn many_at_once_in_a_stream_of_messages() {
+fn concurrent_receipts_complete_during_a_stream_of_messages() {
     let mut net = grown(world_config(4, lan()), 30);
     let mut ids = Vec::new();
     for round in 0..100 {
         for p in [1, 8, 20].map(|i| net.peers[i]) {
             net.world.publish(p, "t", b"other").unwrap();
             if round % 3 == 0 {
-                ids.push(net.world.publish_awaited(p, "t", b"awaited").unwrap());
+                ids.push(net.world.publish_with_receipt(p, "t", b"awaited").unwrap());
             }
         }
         net.world.run_for(ms(20));
     }
-    net.waits(s(5), "all are complete", |w| ids.iter().all(|id| is_complete(w, *id)));
+    net.wait_until(s(5), "all are complete", |w| ids.iter().all(|id| is_complete(w, *id)));
     are_true(&net.world);
 }
 
 #[test]
-fn a_receipt_asked_for_afterwards() {
+fn receipt_can_be_requested_after_publication() {
     let mut net = grown(world_config(5, lan()), 20);
     let p = net.peers[4];
     let id = net.world.publish(p, "t", b"x").unwrap();
     net.world.run_for(s(5));
-    assert!(net.world.want_receipt(p, id).unwrap());
-    net.waits(s(10), "it is complete", |w| is_complete(w, id));
+    assert!(net.world.request_receipt(p, id).unwrap());
+    net.wait_until(s(10), "it is complete", |w| is_complete(w, id));
     let nobody = MessageId { sequence: 99, ..id };
-    assert!(!net.world.want_receipt(p, nobody).unwrap(), "not published yet");
+    assert!(!net.world.request_receipt(p, nobody).unwrap(), "not published yet");
     let other = MessageId { publisher: net.id(net.peers[5]), ..id };
-    assert!(!net.world.want_receipt(p, other).unwrap(), "not one's own");
+    assert!(!net.world.request_receipt(p, other).unwrap(), "not one's own");
     are_true(&net.world);
 }
 
 #[test]
-fn a_killed_peer_leaves_the_count_with_its_certificate() {
+fn killed_peer_is_not_counted_after_its_certificate() {
     let mut net = grown(world_config(6, lan()), 20);
     let (p, victim) = (net.peers[3], net.peers[11]);
     net.world.crash(victim);
-    let id = net.world.publish_awaited(p, "t", b"x").unwrap();
+    let id = net.world.publish_with_receipt(p, "t", b"x").unwrap();
     net.world.run_for(ms(300));
     assert!(!is_complete(&net.world, id), "it counts until it is found dead");
-    net.waits(s(10), "it is complete without the dead", |w| is_complete(w, id));
+    net.wait_until(s(10), "it is complete without the dead", |w| is_complete(w, id));
     let receipt = last(&net.world, id).unwrap().clone();
     assert_eq!((receipt.held, receipt.live), (19, 19));
     let departed = &receipt.departed;
@@ -172,32 +172,32 @@ fn a_killed_peer_leaves_the_count_with_its_certificate() {
 }
 
 #[test]
-fn a_frozen_peer_is_waited_for_until_it_is_found_dead() {
+fn receipt_waits_for_a_frozen_peer_until_it_is_declared_dead() {
     let mut net = grown(world_config(7, lan()), 20);
     let (p, victim) = (net.peers[3], net.peers[11]);
     net.world.freeze(victim);
-    let id = net.world.publish_awaited(p, "t", b"x").unwrap();
-    net.waits(s(20), "it is complete without the dead", |w| is_complete(w, id));
+    let id = net.world.publish_with_receipt(p, "t", b"x").unwrap();
+    net.wait_until(s(20), "it is complete without the dead", |w| is_complete(w, id));
     assert_eq!(last(&net.world, id).unwrap().departed.len(), 1);
     let thawed = net.peers[12];
     net.world.freeze(thawed);
-    let id = net.world.publish_awaited(p, "t", b"x").unwrap();
+    let id = net.world.publish_with_receipt(p, "t", b"x").unwrap();
     net.world.run_for(ms(300));
     net.world.thaw(thawed);
-    net.waits(s(10), "it is complete with it", |w| is_complete(w, id));
+    net.wait_until(s(10), "it is complete with it", |w| is_complete(w, id));
     assert_eq!(last(&net.world, id).unwrap().departed, []);
     are_true(&net.world);
 }
 
 #[test]
-fn a_peer_that_leaves_is_not_waited_for() {
+fn receipt_does_not_wait_for_a_peer_that_leaves() {
     let mut net = grown(world_config(8, lan()), 20);
     let (p, gone) = (net.peers[3], net.peers[11]);
     net.world.freeze(net.peers[15]);
-    let id = net.world.publish_awaited(p, "t", b"x").unwrap();
+    let id = net.world.publish_with_receipt(p, "t", b"x").unwrap();
     net.world.run_for(ms(100));
     net.world.leave(gone).unwrap();
-    net.waits(s(20), "it is complete", |w| is_complete(w, id));
+    net.wait_until(s(20), "it is complete", |w| is_complete(w, id));
     let receipt = last(&net.world, id).unwrap();
     let left = receipt.departed.iter().find(|d| d.id == net.id(gone)).unwrap();
     assert_eq!(left.state, MemberState::Left);
@@ -205,40 +205,40 @@ fn a_peer_that_leaves_is_not_waited_for() {
 }
 
 #[test]
-fn an_inner_peer_is_killed_while_receipts_are_waited_for() {
+fn receipts_complete_after_an_inner_peer_is_killed() {
     let mut net = grown(world_config(9, lan()), 30);
     let p = net.peers[3];
     let victim = crate::trees::interior(&net, p);
     let mut ids = Vec::new();
     for round in 0..100 {
-        ids.push(net.world.publish_awaited(p, "t", b"x").unwrap());
+        ids.push(net.world.publish_with_receipt(p, "t", b"x").unwrap());
         net.world.run_for(ms(50));
         if round == 20 {
             net.world.crash(victim);
         }
     }
-    net.waits(s(15), "all are complete", |w| ids.iter().all(|id| is_complete(w, *id)));
+    net.wait_until(s(15), "all are complete", |w| ids.iter().all(|id| is_complete(w, *id)));
     are_true(&net.world);
 }
 
 #[test]
-fn under_loss_they_are_late_and_true() {
+fn receipts_are_late_and_correct_with_queue_drops() {
     let mut net = grown(world_config(10, lan()), 30);
-    net.world.set_skips(0.05);
+    net.world.set_queue_drops(0.05);
     let mut ids = Vec::new();
     for _ in 0..50 {
         for p in [1, 8, 20].map(|i| net.peers[i]) {
-            ids.push(net.world.publish_awaited(p, "t", b"x").unwrap());
+            ids.push(net.world.publish_with_receipt(p, "t", b"x").unwrap());
         }
         net.world.run_for(ms(100));
     }
-    net.world.set_skips(0.0);
-    net.waits(s(30), "all are complete", |w| ids.iter().all(|id| is_complete(w, *id)));
+    net.world.set_queue_drops(0.0);
+    net.wait_until(s(30), "all are complete", |w| ids.iter().all(|id| is_complete(w, *id)));
     are_true(&net.world);
 }
 
 #[test]
-fn a_newcomer_is_counted_once_it_is_known() {
+fn newcomer_is_counted_once_the_publisher_knows_it() {
     let mut net = grown(world_config(11, lan()), 10);
     let p = net.peers[3];
     let mut ids = Vec::new();
@@ -246,11 +246,11 @@ fn a_newcomer_is_counted_once_it_is_known() {
         let new = net.world.add_peers(1);
         net.peers.extend(new);
         for _ in 0..10 {
-            ids.push(net.world.publish_awaited(p, "t", b"x").unwrap());
+            ids.push(net.world.publish_with_receipt(p, "t", b"x").unwrap());
             net.world.run_for(ms(100));
         }
     }
-    net.waits(s(30), "all are complete", |w| ids.iter().all(|id| is_complete(w, *id)));
+    net.wait_until(s(30), "all are complete", |w| ids.iter().all(|id| is_complete(w, *id)));
     for r in net.world.ledger().receipts.iter().filter(|r| r.receipt.complete) {
         // One that has just joined may not be known to the publisher yet.
         let lacking = r.live.iter().filter(|n| !r.holders.contains(n)).count();
@@ -259,18 +259,18 @@ fn a_newcomer_is_counted_once_it_is_known() {
 }
 
 #[test]
-fn partitioned_peers_are_waited_for_and_counted_when_they_are_back() {
+fn receipt_waits_for_partitioned_peers() {
     let mut net = grown(world_config(12, lan()), 20);
     let (near, far) = (net.peers[..10].to_vec(), net.peers[10..].to_vec());
     // The seeds see both halves: no peer is dead.
     net.world.partition(&near, &far);
-    let id = net.world.publish_awaited(near[0], "t", b"x").unwrap();
+    let id = net.world.publish_with_receipt(near[0], "t", b"x").unwrap();
     net.world.run_for(s(10));
     assert!(!is_complete(&net.world, id));
     let held = last(&net.world, id).map_or(0, |r| r.held);
     assert!(held <= 10, "{held}");
     net.world.heal();
-    net.waits(s(90), "it is complete", |w| is_complete(w, id));
+    net.wait_until(s(90), "it is complete", |w| is_complete(w, id));
     are_true(&net.world);
 }
 
@@ -310,8 +310,8 @@ fn idle_registration_does_not_hold_up_receipts() {
 fn publisher_that_has_not_joined_completes_no_receipt() {
     let mut net = Net::lan(21, 3, 6);
     let new = net.world.add_peers(1)[0];
-    let id = net.world.publish_awaited(new, "t", b"x").unwrap();
-    net.waits(s(10), "all hold it", |w| is_complete(w, id));
+    let id = net.world.publish_with_receipt(new, "t", b"x").unwrap();
+    net.wait_until(s(10), "all hold it", |w| is_complete(w, id));
     for r in told_at(&net.world, new) {
         assert_eq!(r.complete, r.live == 7 && r.held == 7, "{r:?}");
     }
@@ -325,7 +325,7 @@ fn publisher_that_reaches_no_seed_completes_no_receipt() {
         net.world.crash(seed);
     }
     let lone = net.world.add_peers(1)[0];
-    let id = net.world.publish_awaited(lone, "t", b"x").unwrap();
+    let id = net.world.publish_with_receipt(lone, "t", b"x").unwrap();
     net.world.run_for(s(60));
     let receipt = last(&net.world, id).unwrap();
     assert_eq!((receipt.held, receipt.live, receipt.complete), (1, 1, false));
@@ -333,7 +333,7 @@ fn publisher_that_reaches_no_seed_completes_no_receipt() {
 }
 
 #[test]
-fn publisher_that_joined_and_is_alone_completes_at_once() {
+fn lone_joined_publisher_completes_its_receipt_at_once() {
     let mut net = Net::new(world_config(23, lan()), 3, 1);
     net.world.run_for(s(10));
     let p = net.peers[0];
@@ -342,12 +342,12 @@ fn publisher_that_joined_and_is_alone_completes_at_once() {
 }
 
 #[test]
-fn publisher_without_a_neighbour_waits_for_every_member() {
+fn receipt_of_publisher_without_neighbours_waits_for_all_members() {
     let mut net = Net::new(world_config(24, lan()), 3, 0);
     let idle = net.world.add_adversary(AdversaryKind::Idle);
     let p = net.world.add_peers(1)[0];
     net.world.run_for(s(10));
-    let id = net.world.publish_awaited(p, "t", b"x").unwrap();
+    let id = net.world.publish_with_receipt(p, "t", b"x").unwrap();
     net.world.run_for(s(10));
     let receipt = last(&net.world, id).unwrap();
     assert_eq!((receipt.held, receipt.live, receipt.complete), (1, 2, false));
@@ -359,29 +359,29 @@ fn one_frozen_member_is_named_as_missing() {
     let mut net = grown(world_config(25, classic()), 20);
     let (p, frozen) = (net.peers[3], net.peers[11]);
     net.world.freeze(frozen);
-    let id = net.world.publish_awaited(p, "t", b"x").unwrap();
-    net.waits(s(8), "it is named", |w| missing(w, id).is_some_and(|m| m.len() == 1));
+    let id = net.world.publish_with_receipt(p, "t", b"x").unwrap();
+    net.wait_until(s(8), "it is named", |w| missing(w, id).is_some_and(|m| m.len() == 1));
     assert_eq!(missing(&net.world, id).unwrap(), ids(&net, &[frozen]));
     let receipt = last(&net.world, id).unwrap();
     assert_eq!((receipt.held, receipt.live, receipt.complete), (19, 20, false));
     are_true(&net.world);
     net.world.thaw(frozen);
-    net.waits(s(20), "all hold it", |w| is_complete(w, id));
+    net.wait_until(s(20), "all hold it", |w| is_complete(w, id));
     assert_eq!(missing(&net.world, id), Some(vec![]));
 }
 
 #[test]
-fn members_behind_a_partition_are_named_as_missing_and_no_others() {
+fn exactly_the_partitioned_members_are_named_as_missing() {
     let mut net = grown(world_config(26, lan()), 20);
     let (near, far) = (net.peers[..11].to_vec(), net.peers[11..].to_vec());
     net.world.run_for(s(10));
     // The seeds see both halves: no peer is dead.
     net.world.partition(&near, &far);
-    let id = net.world.publish_awaited(near[0], "t", b"x").unwrap();
-    net.waits(s(30), "the far half is named", |w| missing(w, id).is_some_and(|m| m.len() == 9));
+    let id = net.world.publish_with_receipt(near[0], "t", b"x").unwrap();
+    net.wait_until(s(30), "the far half is named", |w| missing(w, id).is_some_and(|m| m.len() == 9));
     assert_eq!(missing(&net.world, id).unwrap(), ids(&net, &far));
     net.world.heal();
-    net.waits(s(90), "it is complete", |w| is_complete(w, id));
+    net.wait_until(s(90), "it is complete", |w| is_complete(w, id));
     are_true(&net.world);
 }
 
@@ -394,13 +394,13 @@ fn three_frozen_members_are_named_within_two_seconds() {
         net.world.freeze(f);
     }
     let from = net.world.now();
-    let id = net.world.publish_awaited(p, "t", b"x").unwrap();
+    let id = net.world.publish_with_receipt(p, "t", b"x").unwrap();
     let named = ids(&net, &frozen);
-    net.waits(s(10), "they are named", |w| missing(w, id).is_some_and(|m| m == named));
+    net.wait_until(s(10), "they are named", |w| missing(w, id).is_some_and(|m| m == named));
     let took = net.world.now().since(from);
     assert!(took < s(2), "{took:?}");
     net.world.thaw(frozen[1]);
-    net.waits(s(12), "one holds it", |w| missing(w, id).is_some_and(|m| m.len() == 2));
+    net.wait_until(s(12), "one holds it", |w| missing(w, id).is_some_and(|m| m.len() == 2));
     assert_eq!(missing(&net.world, id).unwrap(), ids(&net, &[frozen[0], frozen[2]]));
     are_true(&net.world);
 }
@@ -412,7 +412,7 @@ fn member_that_lost_all_neighbours_still_counts() {
     let others: Vec<NodeId> = net.peers.iter().copied().filter(|n| *n != cut).collect();
     net.world.partition(&[cut], &others);
     net.world.run_for(s(20));
-    let id = net.world.publish_awaited(p, "t", b"x").unwrap();
+    let id = net.world.publish_with_receipt(p, "t", b"x").unwrap();
     net.world.run_for(s(10));
     assert!(!is_complete(&net.world, id), "the seeds reach it, so it is not dead");
     assert_eq!(missing(&net.world, id).unwrap(), ids(&net, &[cut]));

@@ -1,4 +1,4 @@
-//! Peers that come back: thawed, restarted, declared dead while they lived.
+//! Peers that come back: thawed, restarted, declared dead while they uptime.
 
 use std::collections::BTreeMap;
 
@@ -13,66 +13,66 @@ fn incarnation(w: &World, node: NodeId) -> u64 {
 }
 
 #[test]
-fn a_thawed_peer_refutes_its_death() {
+fn thawed_peer_refutes_its_death() {
     let mut net = Net::lan(1, 3, 20);
-    let victim = net.peer_of_degree(3);
+    let victim = net.peer_with_degree(3);
     let before = incarnation(&net.world, victim);
     let froze = net.world.now();
     net.world.freeze(victim);
-    net.removed_within(victim, froze, s(4));
+    net.assert_removed_within(victim, froze, s(4));
     net.world.run_for(s(5));
     net.world.thaw(victim);
-    net.waits(s(20), "it is back with a higher incarnation", |w| {
+    net.wait_until(s(20), "it is back with a higher incarnation", |w| {
         let view = w.peer_snapshot(victim).unwrap();
         view.incarnation > before && view.state == PeerState::Joined
     });
-    assert!(!net.told(victim, |e| matches!(e, Event::Refuted { .. })).is_empty());
+    assert!(!net.event_times(victim, |e| matches!(e, Event::Refuted { .. })).is_empty());
     assert_eq!(net.world.disk(victim).incarnation, Some(incarnation(&net.world, victim)));
-    net.publish_everywhere();
+    net.publish_at_all_peers();
     net.world.run_for(s(15));
-    net.rests_within(s(30));
-    net.only_removed(&[victim]);
+    net.assert_at_rest_within(s(30));
+    net.assert_only_removed(&[victim]);
 }
 
 #[test]
-fn a_short_freeze_is_forgiven() {
+fn short_freeze_causes_no_removal() {
     let mut net = Net::lan(2, 3, 20);
-    let victim = net.peer_of_degree(3);
+    let victim = net.peer_with_degree(3);
     for _ in 0..5 {
         net.world.freeze(victim);
         net.world.run_for(ms(400));
         net.world.thaw(victim);
         net.world.run_for(s(3));
     }
-    net.only_removed(&[]);
-    net.rests_within(s(30));
+    net.assert_only_removed(&[]);
+    net.assert_at_rest_within(s(30));
 }
 
 #[test]
-fn a_restarted_peer_has_a_higher_incarnation() {
+fn restarted_peer_has_a_higher_incarnation() {
     let mut net = Net::lan(3, 3, 20);
-    let p = net.peer_of_degree(3);
+    let p = net.peer_with_degree(3);
     let before = incarnation(&net.world, p);
     net.world.crash(p);
     net.world.run_for(s(10));
     net.world.restart(p, DiskFate::Kept);
-    net.rests_within(s(30));
+    net.assert_at_rest_within(s(30));
     assert!(incarnation(&net.world, p) > before);
-    net.publish_everywhere();
+    net.publish_at_all_peers();
     net.world.run_for(s(15));
-    net.rests_within(s(20));
-    net.only_removed(&[p]);
+    net.assert_at_rest_within(s(20));
+    net.assert_only_removed(&[p]);
 }
 
 #[test]
-fn a_peer_that_restarts_at_once_is_not_buried_afterwards() {
+fn new_process_is_not_removed_for_the_death_of_the_old_one() {
     let mut net = Net::lan(4, 3, 20);
-    let p = net.peer_of_degree(3);
+    let p = net.peer_with_degree(3);
     net.world.crash(p);
     net.world.run_for(ms(50));
     net.world.restart(p, DiskFate::Kept);
     net.world.run_for(s(20));
-    net.rests_within(s(30));
+    net.assert_at_rest_within(s(30));
     // An old life may have been found dead in the meantime, the new one never.
     let now = incarnation(&net.world, p);
     let removals = &net.world.ledger().removals;
@@ -80,36 +80,36 @@ fn a_peer_that_restarts_at_once_is_not_buried_afterwards() {
 }
 
 #[test]
-fn a_restarted_peer_without_its_disk_finds_a_higher_incarnation() {
+fn peer_restarted_without_its_disk_gets_a_higher_incarnation() {
     let mut net = Net::lan(5, 3, 20);
-    let p = net.peer_of_degree(3);
+    let p = net.peer_with_degree(3);
     let before = incarnation(&net.world, p);
-    net.publish_everywhere();
+    net.publish_at_all_peers();
     net.world.run_for(s(1));
     net.world.restart(p, DiskFate::Lost);
-    net.waits(s(20), "it lives above its last life", |w| incarnation(w, p) > before);
+    net.wait_until(s(20), "it lives above its last life", |w| incarnation(w, p) > before);
     net.world.run_for(s(5));
     // Its numbers start again in the new incarnation; others must take them for new messages.
-    net.publish_everywhere();
+    net.publish_at_all_peers();
     net.world.run_for(s(15));
-    net.rests_within(s(30));
+    net.assert_at_rest_within(s(30));
 }
 
 #[test]
-fn everybody_restarts_one_after_the_other() {
+fn network_recovers_from_rolling_restart_of_all_peers() {
     let mut net = Net::lan(6, 3, 12);
     for p in net.peers.clone() {
         net.world.restart(p, DiskFate::Kept);
         net.world.run_for(s(3));
     }
-    net.publish_everywhere();
+    net.publish_at_all_peers();
     net.world.run_for(s(15));
-    net.rests_within(s(30));
+    net.assert_at_rest_within(s(30));
 }
 
 /// As a service does that is restarted: its goodbye is still on its way when the next life begins.
 #[test]
-fn peers_that_leave_and_come_back_at_once_are_there() {
+fn peers_that_leave_and_return_at_once_are_alive() {
     for wait in [0, 10, 30, 60, 100, 150, 200, 300, 500] {
         let mut net = Net::lan(8, 3, 12);
         let those = [net.peers[2], net.peers[3], net.peers[5]];
@@ -133,24 +133,24 @@ fn peers_that_leave_and_come_back_at_once_are_there() {
                 assert_eq!(seen, there, "{p} seen by {other}, back after {wait} ms");
             }
         }
-        net.publish_everywhere();
+        net.publish_at_all_peers();
         net.world.run_for(s(15));
-        net.rests_within(s(30));
+        net.assert_at_rest_within(s(30));
     }
 }
 
 #[test]
-fn a_peer_that_left_can_come_back() {
+fn peer_that_left_can_rejoin() {
     let mut net = Net::lan(7, 3, 10);
     let p = net.peers[2];
     net.world.leave(p).unwrap();
     net.world.run_for(s(5));
     net.world.restart(p, DiskFate::Kept);
     net.world.run_for(s(5));
-    net.publish_everywhere();
+    net.publish_at_all_peers();
     net.world.run_for(s(15));
-    net.rests_within(s(30));
-    net.only_removed(&[]);
+    net.assert_at_rest_within(s(30));
+    net.assert_only_removed(&[]);
 }
 
 /// The numbers of a publisher that each life of a node was handed.
@@ -170,14 +170,14 @@ fn got(w: &World, node: NodeId, of: MessageId) -> Vec<Vec<u64>> {
 fn held_back(seed: u64) -> (Net, NodeId, NodeId, MessageId) {
     let brief = Config::lan().retention_age(s(40)).build().unwrap();
     let mut net = Net::new(world_config(seed, brief), 3, 12);
-    net.rests_within(s(60));
+    net.assert_at_rest_within(s(60));
     let (publisher, victim) = (net.peers[0], net.peers[7]);
     let first = net.world.publish(publisher, "t", b"0").unwrap();
     net.world.run_for(s(45));
-    net.world.set_skips(1.0);
+    net.world.set_queue_drops(1.0);
     net.world.publish(publisher, "t", b"1").unwrap();
     net.world.run_for(ms(20));
-    net.world.set_skips(0.0);
+    net.world.set_queue_drops(0.0);
     net.world.publish(publisher, "t", b"2").unwrap();
     net.world.run_for(ms(12));
     let seen = MessageId { sequence: 2, ..first };
@@ -187,25 +187,25 @@ fn held_back(seed: u64) -> (Net, NodeId, NodeId, MessageId) {
 }
 
 #[test]
-fn what_was_held_back_when_a_process_was_killed_is_delivered_by_the_next() {
+fn message_waiting_for_order_is_delivered_by_the_next_process() {
     let (mut net, _, victim, first) = held_back(20);
     net.world.crash(victim);
     net.world.run_for(ms(500));
     net.world.restart(victim, DiskFate::Kept);
     net.world.run_for(s(10));
     assert_eq!(got(&net.world, victim, first), [vec![0], vec![1, 2]]);
-    net.is_sound();
+    net.assert_promises_hold();
 }
 
 #[test]
-fn what_nobody_has_any_more_is_a_gap_to_the_next_process_too() {
+fn lost_message_is_reported_as_a_gap_by_the_next_process() {
     let (mut net, publisher, victim, first) = held_back(21);
     net.world.crash(publisher);
     net.world.crash(victim);
     net.world.run_for(ms(500));
     net.world.restart(victim, DiskFate::Kept);
     net.world.run_for(s(60));
-    let told = |g: &&rumormill_sim::ledger::GapTold| {
+    let told = |g: &&rumormill_sim::ledger::GapReport| {
         g.node == victim && g.first.publisher == first.publisher
     };
     let gaps: Vec<(u64, u64)> =
@@ -216,18 +216,18 @@ fn what_nobody_has_any_more_is_a_gap_to_the_next_process_too() {
         (got == [vec![0], vec![2]] && gaps == [(1, 2)]) || got == [vec![0], vec![1, 2]],
         "{got:?} {gaps:?}"
     );
-    net.is_sound();
+    net.assert_promises_hold();
 }
 
 /// What the disk had not heard of when the process was killed may come again; nothing else does, and
 /// nothing is left out.
 #[test]
-fn a_process_that_is_killed_again_and_again_gets_everything_and_only_the_last_moment_twice() {
+fn repeatedly_killed_process_repeats_only_the_last_deliveries() {
     let mut net = Net::lan(22, 3, 12);
     let (publisher, victim) = (net.peers[0], net.peers[7]);
     let (mut ids, mut kills) = (Vec::new(), Vec::new());
     for round in 0..40 {
-        net.world.set_skips(if round % 3 == 0 { 0.5 } else { 0.0 });
+        net.world.set_queue_drops(if round % 3 == 0 { 0.5 } else { 0.0 });
         for _ in 0..5 {
             ids.push(net.world.publish(publisher, "t", b"x").unwrap());
             net.world.run_for(ms(7));
@@ -239,7 +239,7 @@ fn a_process_that_is_killed_again_and_again_gets_everything_and_only_the_last_mo
             net.world.run_for(ms(150));
         }
     }
-    net.world.set_skips(0.0);
+    net.world.set_queue_drops(0.0);
     net.world.run_for(s(30));
     let lives = got(&net.world, victim, ids[0]);
     let mut all = lives.concat();
@@ -254,17 +254,17 @@ fn a_process_that_is_killed_again_and_again_gets_everything_and_only_the_last_mo
         let known = times.split_last().map_or(&[][..], |(_, before)| before);
         assert!(known.iter().all(|at| last_moment(*at)), "{id} at {times:?}, kills {kills:?}");
     }
-    net.is_sound();
+    net.assert_promises_hold();
 }
 
 /// A peer is killed between the delivery of messages and their acknowledgement by its consumer, when the
 /// publisher has restarted so often since that the streams of these messages would be forgotten.
 #[test]
-fn consumer_is_given_again_what_it_had_not_acknowledged() {
+fn unacknowledged_messages_are_delivered_to_the_consumer_again() {
     let config = Config::lan().retention_age(s(40)).build().unwrap();
     let config = WorldConfig { consumer_lag: Some(s(60)), ..world_config(23, config) };
     let mut net = Net::new(config, 3, 8);
-    net.rests_within(s(60));
+    net.assert_at_rest_within(s(60));
     let victim = *net.peers.iter().find(|p| p.0 % 2 == 1).unwrap();
     let publisher = *net.peers.iter().find(|p| p.0 % 2 == 0).unwrap();
     for round in 0..60 {
@@ -279,7 +279,7 @@ fn consumer_is_given_again_what_it_had_not_acknowledged() {
         }
     }
     net.world.run_for(s(20));
-    net.is_sound();
+    net.assert_promises_hold();
     let mut times: BTreeMap<MessageId, u32> = BTreeMap::new();
     for a in net.world.deliveries().iter().filter(|a| a.node == victim) {
         *times.entry(a.id).or_default() += 1;

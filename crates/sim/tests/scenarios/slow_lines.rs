@@ -30,13 +30,13 @@ fn deaths(net: &Net, world: &World) -> usize {
 fn host_on_slow_uplink_that_publishes_too_much_is_not_declared_dead() {
     for seed in 0..3 {
         let mut net = Net::lan(500 + seed, 3, 12);
-        let host = net.peer_of_degree(3);
+        let host = net.peer_with_degree(3);
         net.world.set_bandwidth(host, Some(RATE));
         let (taken, busy) = publish_too_much(&mut net, host, 45);
         assert!(busy > 0, "flow control slows the publisher: {taken} messages were taken");
-        net.only_removed(&[]);
+        net.assert_only_removed(&[]);
         assert_eq!(deaths(&net, &net.world), 0, "seed {seed}: nobody reports it either");
         net.world.set_bandwidth(host, None);
-        net.rests_within(s(60));
+        net.assert_at_rest_within(s(60));
     }
 }

@@ -66,7 +66,7 @@ fn all_but(net: &Net, publisher: NodeId) -> Vec<NodeId> {
 #[test]
 fn publisher_that_restarts_six_times_behind_a_partition_loses_nothing() {
     let mut net = Net::lan(1, 3, 12);
-    let p = net.peer_of_degree(3);
+    let p = net.peer_with_degree(3);
     let others = all_but(&net, p);
     let mut published = publish(&mut net, p, 5);
     net.world.run_for(s(2));
@@ -80,13 +80,13 @@ fn publisher_that_restarts_six_times_behind_a_partition_loses_nothing() {
     net.world.run_for(s(5));
     published.extend(publish(&mut net, p, 5));
     all_receive_in_order(&mut net, p, &published, s(60));
-    net.rests_within(s(60));
+    net.assert_at_rest_within(s(60));
 }
 
 #[test]
 fn paused_peer_receives_all_epochs_of_a_publisher_that_restarts_eight_times() {
     let mut net = Net::lan(2, 3, 12);
-    let p = net.peer_of_degree(3);
+    let p = net.peer_with_degree(3);
     let paused = *net.peers.iter().find(|&&o| o != p).unwrap();
     let mut published = publish(&mut net, p, 5);
     net.world.run_for(s(2));
@@ -99,13 +99,13 @@ fn paused_peer_receives_all_epochs_of_a_publisher_that_restarts_eight_times() {
     }
     net.world.thaw(paused);
     all_receive_in_order(&mut net, p, &published, s(60));
-    net.rests_within(s(60));
+    net.assert_at_rest_within(s(60));
 }
 
 #[test]
-fn refuted_publisher_continues_its_stream() {
+fn publisher_that_refuted_its_death_continues_its_stream() {
     let mut net = Net::lan(3, 3, 12);
-    let p = net.peer_of_degree(3);
+    let p = net.peer_with_degree(3);
     let others = all_but(&net, p);
     let mut published = publish(&mut net, p, 5);
     for _ in 0..6 {
@@ -116,12 +116,12 @@ fn refuted_publisher_continues_its_stream() {
         net.world.heal();
         net.world.run_for(s(10));
     }
-    let refuted = net.told(p, |e| matches!(e, Event::Refuted { .. })).len();
+    let refuted = net.event_times(p, |e| matches!(e, Event::Refuted { .. })).len();
     assert!(refuted >= 3, "it was declared dead {refuted} times");
     published.extend(publish(&mut net, p, 5));
     assert!(published.iter().all(|id| id.stream() == published[0].stream()), "one stream");
     all_receive_in_order(&mut net, p, &published, s(60));
-    net.rests_within(s(60));
+    net.assert_at_rest_within(s(60));
 }
 
 /// A peer is cut off for longer than messages are kept, while a publisher sends its last ones.
@@ -129,7 +129,7 @@ fn refuted_publisher_continues_its_stream() {
 fn missed_tail(seed: u64, end: impl Fn(&mut Net, NodeId)) {
     let node = rumormill_proto::Config::lan().retention_age(s(60)).build().unwrap();
     let mut net = Net::new(world_config(seed, node), 3, 12);
-    net.rests_within(s(30));
+    net.assert_at_rest_within(s(30));
     let p = net.peers[0];
     let away = *net.peers.iter().find(|&&o| o != p).unwrap();
     let first = publish(&mut net, p, 3);
@@ -142,31 +142,31 @@ fn missed_tail(seed: u64, end: impl Fn(&mut Net, NodeId)) {
     net.world.run_for(s(80));
     net.world.heal();
     let epoch = first[0].epoch;
-    net.waits(s(60), "the missed tail is told as a gap", |w| gaps(w, away, p) == [(epoch, 3, 7)]);
+    net.wait_until(s(60), "the missed tail is told as a gap", |w| gaps(w, away, p) == [(epoch, 3, 7)]);
     net.world.run_for(s(60));
     assert_eq!(gaps(&net.world, away, p), [(epoch, 3, 7)], "and once");
 }
 
 #[test]
-fn tail_missed_for_longer_than_retention_is_told_as_a_gap() {
+fn tail_missed_for_longer_than_retention_is_reported_as_a_gap() {
     missed_tail(4, |_, _| {});
 }
 
 #[test]
-fn missed_tail_of_a_dead_publisher_is_told_as_a_gap() {
+fn missed_tail_of_a_dead_publisher_is_reported_as_a_gap() {
     missed_tail(5, |net, p| net.world.crash(p));
 }
 
 #[test]
-fn missed_tail_of_a_publisher_that_left_is_told_as_a_gap() {
+fn missed_tail_of_a_publisher_that_left_is_reported_as_a_gap() {
     missed_tail(6, |net, p| net.world.leave(p).unwrap());
 }
 
 #[test]
-fn publisher_that_restarts_often_is_remembered_in_bounded_memory() {
+fn streams_of_a_publisher_that_restarts_often_are_bounded() {
     let node = Config::lan().retention_age(s(60)).build().unwrap();
     let mut net = Net::new(world_config(7, node), 3, 6);
-    net.rests_within(s(30));
+    net.assert_at_rest_within(s(30));
     let p = net.peers[0];
     let mut published = Vec::new();
     for _ in 0..40 {
@@ -189,10 +189,10 @@ fn publisher_that_restarts_often_is_remembered_in_bounded_memory() {
 /// clock is behind what it was then as well.
 fn restored(seed: u64, clock_back: bool) {
     let mut net = Net::lan(seed, 3, 12);
-    let p = net.peer_of_degree(3);
+    let p = net.peer_with_degree(3);
     let mut published = publish(&mut net, p, 5);
     net.world.run_for(s(3));
-    net.world.back_up(p);
+    net.world.back_up_disk(p);
     net.world.restart(p, DiskFate::Kept);
     net.world.run_for(s(3));
     published.extend(publish(&mut net, p, 20));
@@ -206,7 +206,7 @@ fn restored(seed: u64, clock_back: bool) {
     net.world.run_for(s(5));
     publish(&mut net, p, 3);
     net.world.run_for(s(15));
-    let moved = net.told(p, |e| matches!(e, Event::StreamMoved { .. })).len();
+    let moved = net.event_times(p, |e| matches!(e, Event::StreamMoved { .. })).len();
     assert_eq!(moved, usize::from(clock_back), "the number was used before, or not");
     // Where the stream has moved, the ledger has the ids that the messages have now.
     let id = net.id(p);
@@ -215,28 +215,28 @@ fn restored(seed: u64, clock_back: bool) {
     assert_eq!(all[..published.len()], published);
     assert_eq!(all.len(), published.len() + 6);
     all_receive_in_order(&mut net, p, &all, s(30));
-    net.rests_within(s(60));
+    net.assert_at_rest_within(s(60));
 }
 
 #[test]
-fn publisher_restored_from_an_old_copy_reuses_no_number() {
+fn publisher_restored_from_an_old_copy_gets_a_new_epoch() {
     restored(8, false);
 }
 
 #[test]
-fn publisher_restored_from_an_old_copy_with_its_clock_set_back_moves_to_a_free_number() {
+fn publisher_restored_with_clock_set_back_moves_to_a_free_epoch() {
     restored(9, true);
 }
 
 /// No seed answers: the first neighbour is found in the old copy.
 #[test]
-fn restored_publisher_without_seeds_compares_with_its_first_neighbour() {
+fn restored_publisher_without_seeds_learns_its_epoch_from_a_neighbour() {
     let mut net = Net::lan(10, 3, 12);
-    let p = net.peer_of_degree(3);
-    net.world.back_up(p);
+    let p = net.peer_with_degree(3);
+    net.world.back_up_disk(p);
     publish(&mut net, p, 5);
     net.world.run_for(s(3));
-    net.world.back_up(p);
+    net.world.back_up_disk(p);
     net.world.restart(p, DiskFate::Kept);
     net.world.run_for(s(3));
     let published = publish(&mut net, p, 20);

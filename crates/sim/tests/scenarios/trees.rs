@@ -29,8 +29,8 @@ fn large(seed: u64) -> WorldConfig {
 /// A settled network in which every peer has published.
 fn grown(config: WorldConfig, seeds: usize, peers: usize) -> Net {
     let mut net = Net::new(config, seeds, peers);
-    net.rests_within(s(60));
-    net.grow_trees();
+    net.assert_at_rest_within(s(60));
+    net.build_trees();
     net
 }
 
@@ -55,7 +55,7 @@ pub(crate) fn interior(net: &Net, publisher: NodeId) -> NodeId {
 }
 
 #[test]
-fn everybody_is_on_every_tree() {
+fn every_peer_is_on_every_tree() {
     for (seed, n) in [(1, 2), (2, 3), (3, 4), (4, 5), (5, 20), (6, 60)] {
         let net = grown(world_config(seed, lan()), 1, n);
         assert_eq!(views(&net.world).len(), n * n, "{n} peers");
@@ -63,15 +63,15 @@ fn everybody_is_on_every_tree() {
 }
 
 #[test]
-fn a_peer_alone_publishes_to_itself() {
+fn lone_peer_publishes_to_itself() {
     let mut net = Net::new(world_config(7, lan()), 1, 1);
-    net.rests_within(s(60));
+    net.assert_at_rest_within(s(60));
     for _ in 0..100 {
         net.world.publish(net.peers[0], "t", b"to nobody").unwrap();
     }
     net.world.run_for(s(5));
     assert_eq!(net.world.deliveries().len(), 100);
-    net.rests_within(s(15));
+    net.assert_at_rest_within(s(15));
 }
 
 /// Links between a publisher and another peer on the shortest way, on average.
@@ -92,7 +92,7 @@ fn mean_path(w: &World, publishers: &[NodeId]) -> f64 {
 }
 
 #[test]
-fn batches_take_the_shortest_ways() {
+fn batches_take_nearly_shortest_paths() {
     let mut net = grown(large(20), 3, 200);
     let from = net.world.now();
     let publishers: Vec<NodeId> = net.peers.iter().copied().step_by(10).collect();
@@ -108,12 +108,12 @@ fn batches_take_the_shortest_ways() {
 }
 
 #[test]
-fn no_data_changes_a_tree() {
+fn data_does_not_change_settled_trees() {
     let mut net = Net::new(world_config(8, calm()), 3, 40);
-    net.rests_within(s(60));
+    net.assert_at_rest_within(s(60));
     // Long enough for those with a neighbour too many to have found each other.
     net.world.run_for(s(240));
-    net.grow_trees();
+    net.build_trees();
     let changes = |w: &World| counter(w, "grafts") + counter(w, "prunes");
     let (before, shape, from) = (changes(&net.world), views(&net.world), net.world.now());
     for round in 0..20u64 {
@@ -128,15 +128,15 @@ fn no_data_changes_a_tree() {
     assert_eq!(changes(&net.world), before);
     assert_eq!(views(&net.world), shape, "data changed a tree");
     assert_eq!(copies::check(&net.world.observe(), from, 1.0), []);
-    net.rests_within(s(15));
+    net.assert_at_rest_within(s(15));
 }
 
 #[test]
-fn at_rest_nothing_is_sent_for_trees() {
+fn network_at_rest_sends_no_grafts_or_prunes() {
     let mut net = Net::new(world_config(9, calm()), 3, 40);
-    net.rests_within(s(60));
+    net.assert_at_rest_within(s(60));
     net.world.run_for(s(240));
-    net.grow_trees();
+    net.build_trees();
     let changes = |w: &World| counter(w, "grafts") + counter(w, "prunes");
     let before = changes(&net.world);
     net.world.run_for(s(60));
@@ -166,14 +166,14 @@ fn struck(
     net.world.run_for(s(10));
     let arrivals = net.world.deliveries().iter().filter(|a| a.node != victim);
     let delay = arrivals.filter_map(|a| Some(a.at.since(*ids.get(&a.id)?))).max().unwrap();
-    net.rests_within(s(30));
-    net.only_removed(&[victim]);
-    net.trees_are_sound(since);
+    net.assert_at_rest_within(s(30));
+    net.assert_only_removed(&[victim]);
+    net.assert_valid_trees(since);
     delay
 }
 
 #[test]
-fn an_inner_peer_is_killed_while_messages_flow() {
+fn messages_are_prompt_after_an_inner_peer_is_killed() {
     for seed in [9, 13, 18, 61, 76, 85, 93, 131, 147, 161, 185] {
         let mut net = grown(large(seed), 3, 32);
         let publisher = net.peers[0];
@@ -184,7 +184,7 @@ fn an_inner_peer_is_killed_while_messages_flow() {
 }
 
 #[test]
-fn an_inner_peer_freezes_while_messages_flow() {
+fn messages_are_prompt_after_an_inner_peer_freezes() {
     for seed in [13, 14, 18, 42, 120, 185] {
         let mut net = grown(large(seed), 3, 32);
         let publisher = net.peers[0];
@@ -197,7 +197,7 @@ fn an_inner_peer_freezes_while_messages_flow() {
 /// Nothing of this publisher is recent: those that graft say of nothing what they have. Comparing message lists does not
 /// help, and no further message comes.
 #[test]
-fn single_message_of_a_quiet_publisher_comes_though_an_inner_peer_is_frozen() {
+fn single_message_of_an_idle_publisher_arrives_despite_a_frozen_inner_peer() {
     let config = Config::lan().sync_interval(s(3600)).build().unwrap();
     for seed in [8u64, 9, 10, 11, 22, 23] {
         let mut net =
@@ -221,7 +221,7 @@ fn single_message_of_a_quiet_publisher_comes_though_an_inner_peer_is_frozen() {
 }
 
 #[test]
-fn an_inner_peer_without_power_while_messages_flow() {
+fn messages_are_prompt_after_an_inner_peer_loses_power() {
     let mut net = grown(world_config(12, lan()), 3, 32);
     let publisher = net.peers[0];
     let victim = interior(&net, publisher);
@@ -230,7 +230,7 @@ fn an_inner_peer_without_power_while_messages_flow() {
 }
 
 #[test]
-fn an_inner_peer_that_leaves_is_replaced_at_once() {
+fn message_is_prompt_after_an_inner_peer_leaves() {
     let mut net = grown(world_config(15, lan()), 3, 20);
     let publisher = net.peers[0];
     let victim = interior(&net, publisher);
@@ -245,13 +245,13 @@ fn an_inner_peer_that_leaves_is_replaced_at_once() {
 
 /// Its neighbours are others than before, and the first batch of its new process finds them.
 #[test]
-fn publisher_that_comes_back_elsewhere_is_found() {
+fn restarted_publisher_with_other_neighbours_gets_a_valid_tree() {
     let mut net = grown(world_config(16, lan()), 3, 30);
     let publisher = net.peers[5];
     net.world.crash(publisher);
     net.world.run_for(s(20));
     net.world.restart(publisher, DiskFate::Kept);
-    net.rests_within(s(60));
+    net.assert_at_rest_within(s(60));
     let at = net.world.now();
     net.world.publish(publisher, "t", b"I am back").unwrap();
     net.world.run_for(s(1));
@@ -261,23 +261,23 @@ fn publisher_that_comes_back_elsewhere_is_found() {
         net.world.publish(publisher, "t", b"and go on").unwrap();
         net.world.run_for(ms(500));
     }
-    net.trees_are_sound(at);
+    net.assert_valid_trees(at);
 }
 
 #[test]
-fn two_halves_have_trees_of_their_own_and_then_one() {
+fn trees_are_valid_during_and_after_a_partition() {
     let mut net = grown(world_config(17, lan()), 3, 24);
     let (near, far) = (net.peers[..12].to_vec(), net.peers[12..].to_vec());
     net.world.partition(&far, &[net.seeds.clone(), near].concat());
     net.world.run_for(s(30));
-    net.grow_trees();
+    net.build_trees();
     net.world.heal();
-    net.rests_within(s(90));
-    net.grow_trees();
+    net.assert_at_rest_within(s(90));
+    net.build_trees();
 }
 
 #[test]
-fn trees_under_churn() {
+fn trees_are_valid_after_churn() {
     let mut net = grown(world_config(18, lan()), 3, 40);
     for round in 0..10 {
         net.world.crash(net.peers[round * 3 + 1]);
@@ -285,18 +285,18 @@ fn trees_under_churn() {
         net.peers.extend(new);
         net.world.run_for(ms(700));
     }
-    net.rests_within(s(60));
-    net.grow_trees();
+    net.assert_at_rest_within(s(60));
+    net.build_trees();
 }
 
 #[test]
-fn batches_that_explore_cost_little_and_move_trees() {
+fn exploring_batches_cost_few_copies_and_keep_trees_valid() {
     let mut net = grown(world_config(19, lan()), 3, 30);
     let (p, from) = (net.peers[4], net.world.now());
     for _ in 0..900 {
         net.world.publish(p, "t", b"ten a second").unwrap();
         net.world.run_for(ms(100));
     }
-    net.trees_are_sound(from);
+    net.assert_valid_trees(from);
     assert_eq!(copies::check(&net.world.observe(), from, 1.05), []);
 }
