@@ -53,33 +53,33 @@ fn value_text(value: &toml::Value) -> String {
 
 /// The random seeds of a campaign, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seeds {
+pub struct SeedRange {
     first: u64,
     last: u64,
 }
 
-impl Seeds {
+impl SeedRange {
     /// `n` seeds from `first` on.
     #[must_use]
     pub const fn from(first: u64, n: u64) -> Self {
-        Seeds { first, last: first.saturating_add(n.saturating_sub(1)) }
+        SeedRange { first, last: first.saturating_add(n.saturating_sub(1)) }
     }
 }
 
-impl FromStr for Seeds {
+impl FromStr for SeedRange {
     type Err = String;
 
     /// Parses `1000` (seeds 1 to 1000) or `5..80` (both ends included).
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("{text:?} is not a range of seeds: write 1000, or 5..80");
         let seeds = match text.split_once("..") {
-            Some((first, last)) => Seeds {
+            Some((first, last)) => SeedRange {
                 first: first.parse().map_err(|_| wrong())?,
                 last: last.parse().map_err(|_| wrong())?,
             },
             None => {
                 let n: u64 = text.parse().map_err(|_| wrong())?;
-                Seeds { first: 1, last: n }
+                SeedRange { first: 1, last: n }
             }
         };
         if seeds.last < seeds.first { Err(wrong()) } else { Ok(seeds) }
@@ -124,7 +124,7 @@ impl fmt::Display for Shard {
 /// # Errors
 /// The campaign has more than ten million points.
 pub fn points(
-    seeds: Seeds,
+    seeds: SeedRange,
     sweeps: &[Variation],
     shard: Shard,
 ) -> Result<Vec<Point>, ScenarioError> {
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn shards_together_contain_every_point_once() {
-        let seeds: Seeds = "5..10".parse().unwrap();
+        let seeds: SeedRange = "5..10".parse().unwrap();
         let whole = points(seeds, &sweep(), Shard::WHOLE).unwrap();
         assert_eq!(whole.len(), 36);
         let mut together = Vec::new();
@@ -339,7 +339,7 @@ mod tests {
     #[test]
     fn point_applies_its_settings_to_the_scenario() {
         let base: Table = "name = \"x\"\npeers = 5".parse().unwrap();
-        let points = points(Seeds::from(1, 1), &sweep(), Shard::WHOLE).unwrap();
+        let points = points(SeedRange::from(1, 1), &sweep(), Shard::WHOLE).unwrap();
         let last = points.last().unwrap();
         let s = last.scenario(&base).unwrap();
         assert_eq!((s.peers, s.network.loss), (20, 0.05));
@@ -350,9 +350,9 @@ mod tests {
 
     #[test]
     fn seed_ranges_and_shards_are_parsed() {
-        assert_eq!("1000".parse::<Seeds>().unwrap(), Seeds { first: 1, last: 1000 });
+        assert_eq!("1000".parse::<SeedRange>().unwrap(), SeedRange { first: 1, last: 1000 });
         for bad in ["", "0", "9..5", "a..b", "-1"] {
-            assert!(bad.parse::<Seeds>().is_err(), "{bad}");
+            assert!(bad.parse::<SeedRange>().is_err(), "{bad}");
         }
         for bad in ["", "8", "8/8", "1/0", "a/b"] {
             assert!(bad.parse::<Shard>().is_err(), "{bad}");

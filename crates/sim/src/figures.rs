@@ -18,7 +18,8 @@ pub struct MessageSpread {
     pub micros: u64,
     /// Largest number of links that it crossed to one of them.
     pub hops: u16,
-    /// Copies received by peers, duplicates included, of the batch of which it is the first message.
+    /// Copies received by peers, duplicates included, of the batch of which it is the first
+    /// message.
     pub copies: u64,
 }
 

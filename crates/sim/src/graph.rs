@@ -8,8 +8,8 @@ use crate::node::NodeId;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Graph {
     neighbours: BTreeMap<NodeId, BTreeSet<NodeId>>,
-    /// Pairs of which only the first lists the second as a neighbour: a request is under way, or the
-    /// other end has not noticed yet that the link is lost.
+    /// Pairs of which only the first lists the second as a neighbour: a request is under way, or
+    /// the other end has not noticed yet that the link is lost.
     pub one_sided: Vec<(NodeId, NodeId)>,
 }
 

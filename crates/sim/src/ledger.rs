@@ -235,8 +235,8 @@ pub struct Impairment {
     pub from: Time,
     /// End; `None` while it lasts.
     pub until: Option<Time>,
-    /// Death reports needed for a removal at the beginning: computed from the node's degree and from
-    /// the degree that each live seed stored, whichever needs fewer. 0 in a world that records
+    /// Death reports needed for a removal at the beginning: computed from the node's degree and
+    /// from the degree that each live seed stored, whichever needs fewer. 0 in a world that records
     /// figures only.
     pub needed: usize,
 }
@@ -297,8 +297,8 @@ pub struct Ledger {
     pub losses: Vec<(Time, Option<Time>)>,
     /// The parts of the network after each change; empty in a world that records figures only.
     pub parts: Vec<NetworkParts>,
-    /// Whether a wall clock was set: a node may then overestimate the age of messages that it stored
-    /// before a restart.
+    /// Whether a wall clock was set: a node may then overestimate the age of messages that it
+    /// stored before a restart.
     pub clock_was_set: bool,
     /// Violations of the seam's contract.
     pub seam_violations: Vec<ContractViolation>,

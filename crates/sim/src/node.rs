@@ -11,7 +11,7 @@ use rumormill_proto::wire::Verifier;
 use rumormill_proto::{Address, Config, Event, Identity, LinkId, Name, Role, SeedAddress, Time};
 
 use crate::consumer::Consumer;
-use crate::disk::{Disk, Writer};
+use crate::disk::{Disk, DiskWriter};
 use crate::machine::{MachineFactory, NodeCore};
 use crate::world::{LineDirection, SimEvent};
 
@@ -77,13 +77,13 @@ pub(crate) struct Node {
     pub(crate) wake: Option<Time>,
     /// Events that arrived while the process was frozen.
     pub(crate) backlog: VecDeque<SimEvent>,
-    pub(crate) writer: Writer,
+    pub(crate) writer: DiskWriter,
     /// The consumer that acknowledges the peer's deliveries, if the world simulates one.
     pub(crate) consumer: Option<Consumer>,
     /// The core has left; the process ends once its outputs are carried out.
     pub(crate) leaving: bool,
-    /// What the peer reported as not handed over when it left: the first of its own messages and the
-    /// sequence number after the last one, and the number of other publishers concerned.
+    /// What the peer reported as not handed over when it left: the first of its own messages and
+    /// the sequence number after the last one, and the number of other publishers concerned.
     pub(crate) unconfirmed: Option<(u64, u64, u32)>,
     /// How many of its messages another node is known to hold, by the last `Output::Confirmed`.
     pub(crate) confirmed: u64,
@@ -100,8 +100,8 @@ pub(crate) struct Node {
     pub(crate) clock_ahead: i64,
     /// The node is an adversary: no promise applies to it.
     pub(crate) is_adversary: bool,
-    /// The node runs with the identity of another node, from a copy of its disk: no promise applies to
-    /// it.
+    /// The node runs with the identity of another node, from a copy of its disk: no promise applies
+    /// to it.
     pub(crate) is_copy: bool,
 }
 
@@ -133,7 +133,7 @@ impl Node {
             open_links: BTreeSet::new(),
             wake: None,
             backlog: VecDeque::new(),
-            writer: Writer::default(),
+            writer: DiskWriter::default(),
             consumer: None,
             leaving: false,
             unconfirmed: None,

@@ -36,7 +36,8 @@ pub struct NodeObservation {
     pub seed: Option<SeedSnapshot>,
     /// Its registry, if it is a seed.
     pub registry: Vec<MemberView>,
-    /// The live peers to which it has a link that is up at both ends; once for each link, ascending.
+    /// The live peers to which it has a link that is up at both ends; once for each link,
+    /// ascending.
     pub linked: Vec<NodeId>,
 }
 

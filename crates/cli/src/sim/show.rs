@@ -48,8 +48,8 @@ fn promises(r: &Report, paint: Paint) -> String {
             }
         })
         .collect();
-    let word = if r.promises.values().all(|p| p.held) { "held" } else { "looked at" };
-    format!("{} {word}, {} looks", all.join(" "), r.looks)
+    let word = if r.promises.values().all(|p| p.held) { "held" } else { "checked" };
+    format!("{} {word}, {} checks", all.join(" "), r.checks)
 }
 
 fn network(r: &Report) -> String {

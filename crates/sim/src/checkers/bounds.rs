@@ -26,7 +26,7 @@ fn peer(n: &NodeObservation) -> Vec<Violation> {
     let Some(p) = &n.peer else { return Vec::new() };
     let gaps = n.publishers.iter().map(|p| p.gaps.len()).max().unwrap_or(0);
     let retention = usize::try_from(n.config.retention_bytes()).unwrap_or(usize::MAX);
-    over(
+    over_limit(
         n,
         &[
             ("links", u64::from(p.links), limits::MAX_PEER_LINKS),
@@ -41,7 +41,7 @@ fn peer(n: &NodeObservation) -> Vec<Violation> {
 
 fn seed(n: &NodeObservation) -> Vec<Violation> {
     let Some(s) = &n.seed else { return Vec::new() };
-    over(
+    over_limit(
         n,
         &[
             ("links", u64::from(s.links), limits::MAX_SEED_LINKS),

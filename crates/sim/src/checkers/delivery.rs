@@ -55,8 +55,8 @@ fn handed_over<'a>(observation: &'a Observation, p: &Publication) -> Option<&'a 
 }
 
 /// Whether all holders of a message at the exit of its publisher have been impaired since, so that
-/// the message may be lost with them. If there was no holder, or if all holders left as well without
-/// reporting the message as unconfirmed, the exits lost it and it is owed.
+/// the message may be lost with them. If there was no holder, or if all holders left as well
+/// without reporting the message as unconfirmed, the exits lost it and it is owed.
 fn lost_with_holders_after_exit(observation: &Observation, p: &Publication, d: &Departure) -> bool {
     let arrivals = observation.ledger.arrivals.iter();
     let holders: Vec<_> =
@@ -73,10 +73,10 @@ fn lost_with_holders_after_exit(observation: &Observation, p: &Publication, d: &
 }
 
 /// Whether a message was lost with its publisher and all other holders before one of them could
-/// forward it: the publisher died within [`HAND_OVER`] (or [`LOSSY_HAND_OVER`]) of the first arrival
-/// at another node, and each holder within the same time of its own arrival. The time does not count
-/// from publication, because a publisher without a reachable neighbour may hand the message over
-/// much later.
+/// forward it: the publisher died within [`HAND_OVER`] (or [`LOSSY_HAND_OVER`]) of the first
+/// arrival at another node, and each holder within the same time of its own arrival. The time does
+/// not count from publication, because a publisher without a reachable neighbour may hand the
+/// message over much later.
 fn lost_with_holders(observation: &Observation, p: &Publication) -> bool {
     let died = |node: NodeId, from: Time, to: Time| {
         let mut impairments = observation.ledger.impairments.iter();
@@ -110,7 +110,7 @@ fn lost_with_holders(observation: &Observation, p: &Publication) -> bool {
 /// - Messages younger than [`Observation::settle`] may still be in transit.
 /// - A message that a process could not hand to any other node is lost with the process, unless the
 ///   peer left in an orderly way and did not report the message as unconfirmed.
-/// - A message that was lost with its publisher and all its holders is not owed. If these uptime
+/// - A message that was lost with its publisher and all its holders is not owed. If these lived
 ///   longer, it is not owed to peers that were partitioned from all of them for all that time.
 /// - A reported gap is sufficient if retention may have passed, or if no peer with a path to the
 ///   node had the message (GUARANTEES.md, G3).
@@ -220,8 +220,8 @@ pub(super) fn past_retention(observation: &Observation) -> BTreeSet<MessageId> {
 }
 
 /// Whether no peer must retain a message any more after so many bytes were published after it.
-/// Messages with a pending receipt are retained longest, so a peer may evict others once half of its
-/// retention is used.
+/// Messages with a pending receipt are retained longest, so a peer may evict others once half of
+/// its retention is used.
 fn may_be_past_retention(observation: &Observation, p: &Publication, after: u64) -> bool {
     let least = observation.nodes.iter().map(|n| n.config.retention_bytes()).min().unwrap_or(0);
     let shortest =
@@ -296,8 +296,8 @@ fn ended_holders(observation: &Observation, p: &Publication) -> Option<Vec<Holde
     all.map(|(node, since)| Some((node, since, end(node, since)?))).collect()
 }
 
-/// Whether a node was in the same part of the network as a holder of a message for [`HAND_OVER`], or
-/// after a partition for as long as the parts need to link and to compare their message lists.
+/// Whether a node was in the same part of the network as a holder of a message for [`HAND_OVER`],
+/// or after a partition for as long as the parts need to link and to compare their message lists.
 fn were_connected(observation: &Observation, node: NodeId, &(holder, since, end): &Holder) -> bool {
     let same_part = |p: &NetworkParts| match (p.part_of.get(&node), p.part_of.get(&holder)) {
         (Some(a), Some(b)) => a == b,
@@ -400,8 +400,8 @@ mod tests {
         assert_eq!(complete(&observation), []);
     }
 
-    /// n3 hands its message to n4 only, three seconds after publication. n3 dies at the first of these
-    /// times after publication, n4 at the second.
+    /// n3 hands its message to n4 only, three seconds after publication. n3 dies at the first of
+    /// these times after publication, n4 at the second.
     fn with_late_first_holder(publisher_dies: Duration, holder_dies: Duration) -> Observation {
         let mut observation = planted::valid();
         let published = observation.ledger.publications[0].at;

@@ -13,8 +13,8 @@ use crate::node::NodeId;
 use crate::observation::{NodeObservation, Observation};
 
 /// Finds sequence numbers that are neither delivered nor in a gap, and gaps at a wrong position:
-/// from the first number that a process delivers of a stream, every number is either delivered or in
-/// exactly one gap.
+/// from the first number that a process delivers of a stream, every number is either delivered or
+/// in exactly one gap.
 #[must_use]
 pub fn gaps(observation: &Observation) -> Vec<Violation> {
     let mut next: BTreeMap<((NodeId, u32), StreamId), u64> = BTreeMap::new();
@@ -40,8 +40,8 @@ pub fn gaps(observation: &Observation) -> Vec<Violation> {
     found
 }
 
-/// Finds processes that do not resume a stream at the delivery mark on their disk: a new process must
-/// neither skip messages that the earlier one had not delivered nor repeat delivered ones.
+/// Finds processes that do not resume a stream at the delivery mark on their disk: a new process
+/// must neither skip messages that the earlier one had not delivered nor repeat delivered ones.
 #[must_use]
 pub fn resumed(observation: &Observation) -> Vec<Violation> {
     let mut marks: BTreeMap<((NodeId, u32), StreamId), u64> = BTreeMap::new();
@@ -119,12 +119,12 @@ fn progress(observation: &Observation) -> BTreeMap<(NodeId, StreamId), u64> {
 }
 
 /// Finds live peers that are behind other peers of their component: at rest, every message that one
-/// live peer has received is delivered or reported in a gap at every other one, also if the publisher
-/// is dead and if the peer joined later.
+/// live peer has received is delivered or reported in a gap at every other one, also if the
+/// publisher is dead and if the peer joined later.
 ///
-/// Messages younger than [`Observation::settle`] may still be in transit. To a peer that has received
-/// nothing of this stream or an earlier one of the publisher, only messages are owed that peers must
-/// still retain (GUARANTEES.md, G3).
+/// Messages younger than [`Observation::settle`] may still be in transit. To a peer that has
+/// received nothing of this stream or an earlier one of the publisher, only messages are owed that
+/// peers must still retain (GUARANTEES.md, G3).
 #[must_use]
 pub fn equal_progress(observation: &Observation) -> Vec<Violation> {
     let components = observation.graph.components();

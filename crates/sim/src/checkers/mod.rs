@@ -1,8 +1,8 @@
 //! Checkers: each compares an [`Observation`] with a promise of GUARANTEES.md.
 //!
-//! [`always`] runs the checkers of promises that hold at every moment. [`at_rest`] also runs those of
-//! promises that hold once faults have ended and the network has had time to settle. Every checker
-//! has a test with a planted violation.
+//! [`always`] runs the checkers of promises that hold at every moment. [`at_rest`] also runs those
+//! of promises that hold once faults have ended and the network has had time to settle. Every
+//! checker has a test with a planted violation.
 
 pub mod age;
 pub mod bounds;
@@ -57,9 +57,9 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Violations of the promises that hold at every moment: no message is delivered twice, out of order
-/// or with an overestimated age; none is skipped silently, also after a restart; no live peer is
-/// removed; state is bounded; the contract of the seam is kept.
+/// Violations of the promises that hold at every moment: no message is delivered twice, out of
+/// order or with an overestimated age; none is skipped silently, also after a restart; no live peer
+/// is removed; state is bounded; the contract of the seam is kept.
 #[must_use]
 pub fn always(observation: &Observation) -> Vec<Violation> {
     let checks = [
@@ -85,8 +85,8 @@ pub const PROMISES: &[&str] =
     &["G1", "G2", "G3", "G4", "G5", "G6", "G7", "G8", "P2", "P3", "seam", "tree", "wire"];
 
 /// Violations of the promises that hold at rest: those of [`always`]; every message is delivered to
-/// every peer; the overlay is one component; the registries agree and contain every live peer; every
-/// joined peer knows the others; the degrees follow their targets and the law.
+/// every peer; the overlay is one component; the registries agree and contain every live peer;
+/// every joined peer knows the others; the degrees follow their targets and the law.
 #[must_use]
 pub fn at_rest(observation: &Observation) -> Vec<Violation> {
     let mut found = always(observation);

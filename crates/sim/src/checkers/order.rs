@@ -81,8 +81,8 @@ pub fn epochs(observation: &Observation) -> Vec<Violation> {
     found
 }
 
-/// The predecessor that the first batch of each stream names: the epoch of the stream before it, and
-/// the end of that stream on the publisher's disk when the process started.
+/// The predecessor that the first batch of each stream names: the epoch of the stream before it,
+/// and the end of that stream on the publisher's disk when the process started.
 fn named(observation: &Observation) -> BTreeMap<StreamId, (u64, u64)> {
     let mut named = BTreeMap::new();
     for p in observation.ledger.publications.iter().filter(|p| p.id.sequence == 0) {
@@ -98,8 +98,8 @@ fn named(observation: &Observation) -> BTreeMap<StreamId, (u64, u64)> {
 }
 
 /// Finds streams that begin before their predecessor is complete: if the first message of a stream
-/// names an earlier one, a process that has delivered messages of an earlier stream of the publisher
-/// must deliver the named stream, or report it in a gap, before that message.
+/// names an earlier one, a process that has delivered messages of an earlier stream of the
+/// publisher must deliver the named stream, or report it in a gap, before that message.
 #[must_use]
 pub fn named_streams(observation: &Observation) -> Vec<Violation> {
     let named = named(observation);

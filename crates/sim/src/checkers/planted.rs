@@ -254,8 +254,8 @@ pub(super) fn deliver(observation: &mut Observation, node: u32, numbers: &[u64])
     }));
 }
 
-/// Adds a join: the peer was registered at `registered` seconds, reported at `at` seconds that it has
-/// joined, and knew these peers then.
+/// Adds a join: the peer was registered at `registered` seconds, reported at `at` seconds that it
+/// has joined, and knew these peers then.
 pub(super) fn join(
     observation: &mut Observation,
     node: u32,

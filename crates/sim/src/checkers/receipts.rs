@@ -15,8 +15,8 @@ use crate::observation::Observation;
 /// some network delay.
 const CENSUSES: Duration = Duration::from_secs(15);
 
-/// Finds receipts that count more members as holders than have the message. A complete receipt counts
-/// all members; a receipt that names missing members counts all others.
+/// Finds receipts that count more members as holders than have the message. A complete receipt
+/// counts all members; a receipt that names missing members counts all others.
 #[must_use]
 pub fn check(observation: &Observation) -> Vec<Violation> {
     let mut gaps: BTreeMap<NodeId, Vec<&GapReport>> = BTreeMap::new();

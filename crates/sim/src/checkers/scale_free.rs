@@ -1,4 +1,5 @@
-//! G8: at rest the degrees of the live peers follow the power law from which their targets are drawn.
+//! G8: at rest the degrees of the live peers follow the power law from which their targets are
+//! drawn.
 
 use rumormill_analysis::{Histogram, ZetaLaw};
 use rumormill_proto::overlay::target::{MIN_TARGET, exponent, max_target};
@@ -8,9 +9,9 @@ use crate::observation::Observation;
 
 /// Smallest number of peers for which the law is tested.
 const MIN_PEERS: usize = 100;
-/// Critical value of the Kolmogorov-Smirnov statistic: divided by the root of the number of peers it
-/// is the distance that a sample of the law exceeds once in ten thousand cases: Q_KS(2.23) = 1e-4
-/// (Kolmogorov 1933).
+/// Critical value of the Kolmogorov-Smirnov statistic: divided by the root of the number of peers
+/// it is the distance that a sample of the law exceeds once in ten thousand cases: Q_KS(2.23) =
+/// 1e-4 (Kolmogorov 1933).
 const CRITICAL_VALUE: f64 = 2.23;
 /// Additional distance allowed for degrees in transition: a free slot that is being filled, one
 /// neighbour over the target.

@@ -15,12 +15,12 @@ use crate::observation::Observation;
 /// Batches after which a tree is settled: an orphaned peer gets the first one from several
 /// neighbours, and superfluous senders are pruned after the next one.
 const BATCHES_TO_SETTLE: usize = 3;
-/// A batch counts if all peers received it within this time. The last copy of a batch that waits for
-/// seconds in the queues of slow lines may describe an earlier tree.
+/// A batch counts if all peers received it within this time. The last copy of a batch that waits
+/// for seconds in the queues of slow lines may describe an earlier tree.
 const PROMPT_DELIVERY: Duration = Duration::from_secs(2);
 
-/// Checks the trees of live publishers whose last three batches, of those published `within` the last
-/// time, reached all peers promptly.
+/// Checks the trees of live publishers whose last three batches, of those published `within` the
+/// last time, reached all peers promptly.
 #[must_use]
 pub fn check(observation: &Observation, within: Duration) -> Vec<Violation> {
     let reached = reached_promptly(observation, within);
@@ -38,18 +38,18 @@ pub fn check(observation: &Observation, within: Duration) -> Vec<Violation> {
     found
 }
 
-/// The nodes that each message published `within` the last time reached promptly, by publisher and in
-/// order of publication.
+/// The nodes that each message published `within` the last time reached promptly, by publisher and
+/// in order of publication.
 fn reached_promptly(
     observation: &Observation,
     within: Duration,
 ) -> BTreeMap<PeerId, Vec<BTreeSet<NodeId>>> {
     let is_recent = |at: Time| observation.now.since(at) <= within;
     let mut nodes: BTreeMap<MessageId, (Time, BTreeSet<NodeId>)> = BTreeMap::new();
-    for p in observation.ledger.publications.iter().filter(|p| lately(p.at)) {
+    for p in observation.ledger.publications.iter().filter(|p| is_recent(p.at)) {
         nodes.insert(p.id, (p.at, BTreeSet::from([p.node])));
     }
-    for a in observation.ledger.arrivals.iter().rev().take_while(|a| lately(a.at)) {
+    for a in observation.ledger.arrivals.iter().rev().take_while(|a| is_recent(a.at)) {
         if let Some((at, nodes)) = nodes.get_mut(&a.id)
             && a.at.since(*at) <= PROMPT_DELIVERY
         {
@@ -58,7 +58,7 @@ fn reached_promptly(
     }
     // A pulled batch did not follow the tree, which may be changing.
     let pulled =
-        observation.ledger.copies.iter().rev().take_while(|c| lately(c.at)).filter(|c| c.pulled);
+        observation.ledger.copies.iter().rev().take_while(|c| is_recent(c.at)).filter(|c| c.pulled);
     for copy in pulled {
         if let Some((_, nodes)) = nodes.get_mut(&copy.batch) {
             nodes.clear();
@@ -97,7 +97,8 @@ fn check_tree(
             match parent(n) {
                 None => {
                     // An orphaned peer must get the next batch from every neighbour that has it. A
-                    // neighbour without state for the tree sends the batch to all of its neighbours.
+                    // neighbour without state for the tree sends the batch to all of its
+                    // neighbours.
                     let neighbours = observation.graph.neighbours(*n);
                     for lazy in neighbours.filter(|x| !views.get(x).is_none_or(|t| has_child(t, n)))
                     {

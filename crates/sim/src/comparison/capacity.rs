@@ -2,9 +2,10 @@
 //!
 //! This is the rule of a later prototype of the seeds: peer i, in the order of arrival and counted
 //! from 0, may have max(1, ⌊40 · 1.5^(-i/10)⌋) neighbours. The prototype does not say what happens
-//! when all capacity is used, so here nothing happens: a newcomer links to peers drawn from those with
-//! a free slot, and if there is none it stays isolated until a peer with a spare slot arrives. Numbers
-//! are never reused, so under turnover newcomers have the highest numbers and one slot each.
+//! when all capacity is used, so here nothing happens: a newcomer links to peers drawn from those
+//! with a free slot, and if there is none it stays isolated until a peer with a spare slot arrives.
+//! Numbers are never reused, so under turnover newcomers have the highest numbers and one slot
+//! each.
 //!
 //! In the literal reading a newcomer fills all its slots at once; in the most favourable reading it
 //! makes one link and leaves its other slots to later newcomers.

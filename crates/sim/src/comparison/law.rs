@@ -6,9 +6,9 @@
 //! linked already, is inserted into a random link: a-b becomes u-a and v-b, as in the protocol's
 //! edge transfer, which changes no other peer's degree (Viger and Latapy, COCOON 2005).
 //!
-//! Under turnover the free slots left by a departed peer and those of the newcomer are paired in the
-//! same way. So this is the overlay that the protocol would reach if every peer filled its free slots
-//! at once: the reference with which the overlay of the real protocol is compared.
+//! Under turnover the free slots left by a departed peer and those of the newcomer are paired in
+//! the same way. So this is the overlay that the protocol would reach if every peer filled its free
+//! slots at once: the reference with which the overlay of the real protocol is compared.
 
 use rumormill_proto::overlay::target::target_degree;
 
@@ -70,7 +70,8 @@ fn insert(links: &mut Links, u: u32, v: u32, rng: &mut RngStream) -> bool {
 }
 
 impl GraphProcess for Law {
-    /// Adds all peers at once: the law is that of `n` peers, not of the peers that have arrived so far.
+    /// Adds all peers at once: the law is that of `n` peers, not of the peers that have arrived so
+    /// far.
     fn grow(&mut self, links: &mut Links, n: u32, rng: &mut RngStream) {
         for index in 0..n {
             links.enter(index);

@@ -117,7 +117,8 @@ impl Links {
         self.peers.get(rng.below(self.peers.len())).copied()
     }
 
-    /// Draws a peer in proportion to its degree, of those that pass; none if no such peer has a link.
+    /// Draws a peer in proportion to its degree, of those that pass; none if no such peer has a
+    /// link.
     pub(super) fn random_peer_by_degree(
         &self,
         rng: &mut RngStream,

@@ -1,9 +1,9 @@
 //! Other rules by which peers could choose their neighbours, for comparison with Rumormill's rule.
 //!
 //! Each rule is a pure graph process: peers arrive one by one and link, and under turnover a random
-//! peer departs and a newcomer replaces it. No protocol runs and no frame is sent; nodes of Rumormill
-//! never use these rules. The analysis is that of the simulator, so the figures are comparable.
-//! docs/OVERLAYS.md has the results.
+//! peer departs and a newcomer replaces it. No protocol runs and no frame is sent; nodes of
+//! Rumormill never use these rules. The analysis is that of the simulator, so the figures are
+//! comparable. docs/OVERLAYS.md has the results.
 //!
 //! | rule | file |
 //! |---|---|

@@ -1,10 +1,10 @@
 //! Preferential attachment (Barabási and Albert, Science 286 (1999)).
 //!
 //! A newcomer makes m = 3 links to different peers, each drawn in proportion to its degree; the
-//! first four peers are linked with each other. As long as peers only arrive, degrees follow a power
-//! law of exponent 3. When peers also depart the law becomes steeper, and with as many departures as
-//! arrivals there is no power law any more (Sarshar and Roychowdhury, Physical Review E 69, 026101 (2004); Moore,
-//! Ghoshal and Newman, Physical Review E 74, 036121 (2006)).
+//! first four peers are linked with each other. As long as peers only arrive, degrees follow a
+//! power law of exponent 3. When peers also depart the law becomes steeper, and with as many
+//! departures as arrivals there is no power law any more (Sarshar and Roychowdhury, Physical Review
+//! E 69, 026101 (2004); Moore, Ghoshal and Newman, Physical Review E 74, 036121 (2006)).
 //!
 //! Without repair, peers that lose a neighbour do nothing, and a peer without neighbours is never
 //! drawn. With repair, a peer with fewer than m links makes new ones as a newcomer does.

@@ -19,8 +19,8 @@ const MIN_SOURCES: usize = 16;
 /// paths' last hops to that neighbour. All peers together, the source included, send one copy less
 /// than there are peers.
 ///
-/// A peer's own messages are not counted: it sends them to all its neighbours, so the sources of the
-/// searches would be the busiest peers if only some peers are sources.
+/// A peer's own messages are not counted: it sends them to all its neighbours, so the sources of
+/// the searches would be the busiest peers if only some peers are sources.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct RelayLoad {
     /// Mean number of copies that the busiest peer sends of another peer's message.

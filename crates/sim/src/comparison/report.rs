@@ -22,8 +22,8 @@ const POINTS: usize = 101;
 /// The percentage of peers removed for [`OverlayReport::left_after_failures`].
 const REMOVED: usize = 10;
 
-/// Figures of an overlay. Fields that [`Report`] also has have the same names, so both can be plotted
-/// in the same way.
+/// Figures of an overlay. Fields that [`Report`] also has have the same names, so both can be
+/// plotted in the same way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OverlayReport {
     /// The rule or the simulated scenario, with the turnover.
@@ -94,8 +94,8 @@ pub enum NoOverlay {
 }
 
 impl OverlayReport {
-    /// Builds the overlay of a rule and measures it. `replicates` is the number of bootstrap replicates
-    /// for the p-values of the fits.
+    /// Builds the overlay of a rule and measures it. `replicates` is the number of bootstrap
+    /// replicates for the p-values of the fits.
     #[must_use]
     pub fn of_rule(rule: Rule, peers: usize, turnover: u32, seed: u64, replicates: u32) -> Self {
         let graph = rule.overlay(peers, turnover, seed).graph();

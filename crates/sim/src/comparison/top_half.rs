@@ -1,11 +1,11 @@
 //! Links to the half of all peers that has the highest degrees.
 //!
-//! This is the rule of the oldest prototypes of the seeds: a newcomer gets the list of peers sorted by
-//! degree and connects to its first n/2. In the literal reading it connects to all of them, so the
-//! overlay has about n²/4 links; in the milder reading, three peers drawn from that half, it has as
-//! many links as with the other rules. Of equal degrees the older peer comes first, as in a stable
-//! sort of the list. Of an odd number the larger half counts, because otherwise the second peer would
-//! have no neighbour.
+//! This is the rule of the oldest prototypes of the seeds: a newcomer gets the list of peers sorted
+//! by degree and connects to its first n/2. In the literal reading it connects to all of them, so
+//! the overlay has about n²/4 links; in the milder reading, three peers drawn from that half, it
+//! has as many links as with the other rules. Of equal degrees the older peer comes first, as in a
+//! stable sort of the list. Of an odd number the larger half counts, because otherwise the second
+//! peer would have no neighbour.
 
 use core::cmp::Reverse;
 

@@ -171,8 +171,8 @@ impl Run<'_> {
         }
     }
 
-    /// Lets a peer leave. In half of the cases it comes back within a second, as a restarted service
-    /// does, often before all nodes know that it has left.
+    /// Lets a peer leave. In half of the cases it comes back within a second, as a restarted
+    /// service does, often before all nodes know that it has left.
     fn leave_and_maybe_return(&mut self, p: NodeId) {
         // A running peer can always leave.
         let _ = self.world.leave(p);

@@ -70,8 +70,8 @@ impl Run<'_> {
         by_degree.into_iter().take(n).map(|(_, p)| p).collect()
     }
 
-    /// Injects a fault; returns its revert, if it has one. `until` is the end of faults that run for
-    /// some time.
+    /// Injects a fault; returns its revert, if it has one. `until` is the end of faults that run
+    /// for some time.
     fn inject(&mut self, fault: &FaultKind, until: Time) -> Option<Revert> {
         match *fault {
             FaultKind::Crash { peers, victims } => {

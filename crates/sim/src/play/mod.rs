@@ -279,8 +279,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Waits until the network is at rest, and returns how long it took. Records the violations if it
-    /// does not come to rest within the limit.
+    /// Waits until the network is at rest, and returns how long it took. Records the violations if
+    /// it does not come to rest within the limit.
     fn wait_for_rest(
         &mut self,
         limit: Time,

@@ -41,7 +41,8 @@ pub(super) struct RunChecker {
     pub(super) trace: Vec<String>,
     stop_at: Option<Time>,
     /// Whether trees are checked at rest. They are not with adversaries, which may report any
-    /// position in a tree, and not with packet loss, because then peers change parents all the time.
+    /// position in a tree, and not with packet loss, because then peers change parents all the
+    /// time.
     checks_trees: bool,
 }
 

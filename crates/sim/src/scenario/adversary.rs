@@ -4,8 +4,8 @@ use serde::Deserialize;
 
 use super::values::Share;
 
-/// Some adversaries of one kind. They join with the peers and attack from the beginning of the active
-/// phase to its end.
+/// Some adversaries of one kind. They join with the peers and attack from the beginning of the
+/// active phase to its end.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Adversary {
@@ -22,8 +22,8 @@ pub struct Adversary {
 pub enum AdversaryKind {
     /// Reports its live neighbours as dead, and gives every indirect probe of them a false answer.
     Liar,
-    /// Sends its neighbours announcements of messages that do not exist, requests, and probe replies
-    /// about unknown nodes, as many as a link accepts.
+    /// Sends its neighbours announcements of messages that do not exist, requests, and probe
+    /// replies about unknown nodes, as many as a link accepts.
     Flooder,
     /// Requests everything from its neighbours and seeds, as fast as a link accepts.
     Greedy,

@@ -45,7 +45,8 @@ pub struct Churn {
     /// Departures a minute, drawn from all live peers.
     #[serde(default)]
     pub departures: f64,
-    /// Peers that are replaced in total, in percent of the initial number: as many arrive as depart.
+    /// Peers that are replaced in total, in percent of the initial number: as many arrive as
+    /// depart.
     pub turnover: Option<f64>,
     /// How peers depart.
     #[serde(default)]

@@ -1,9 +1,9 @@
 //! Scenarios: TOML files that describe a run.
 //!
-//! A run has four phases. In the *join* phase the peers join, and the network must come to rest. The
-//! *active* phase has load, faults, churn, chaos and adversaries. In the *calm* phase faults have
-//! ended, and every promise must hold within a time limit. In the *final check* some peers publish
-//! once more. Promises that hold at every moment are checked all along.
+//! A run has four phases. In the *join* phase the peers join, and the network must come to rest.
+//! The *active* phase has load, faults, churn, chaos and adversaries. In the *calm* phase faults
+//! have ended, and every promise must hold within a time limit. In the *final check* some peers
+//! publish once more. Promises that hold at every moment are checked all along.
 //!
 //! ```
 //! let text = r#"

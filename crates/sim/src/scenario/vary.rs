@@ -32,7 +32,8 @@ fn value(text: &str) -> Value {
     read.ok().and_then(|mut t| t.remove("v")).unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-/// Sets the value at a path. Missing tables are created; a number in the path is an index of a list.
+/// Sets the value at a path. Missing tables are created; a number in the path is an index of a
+/// list.
 ///
 /// # Errors
 /// The path contains a key that does not exist in its list or value.

@@ -195,8 +195,8 @@ impl World {
         self.queue.push(self.now, SimEvent::LinkEnded { node, process, link, why });
     }
 
-    /// Handles a change of a partition, a cut path or a host: held data on paths that are open now is
-    /// sent at its next retransmission.
+    /// Handles a change of a partition, a cut path or a host: held data on paths that are open now
+    /// is sent at its next retransmission.
     pub(super) fn path_changed(&mut self) {
         for link in self.links.all() {
             let Some((here, there)) = self.ends_of(link) else { continue };

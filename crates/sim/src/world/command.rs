@@ -136,8 +136,8 @@ impl World {
         Ok(is_accepted)
     }
 
-    /// Asks a peer to get everything that it has published so far confirmed by another node. Returns
-    /// the sequence number after the last message concerned.
+    /// Asks a peer to get everything that it has published so far confirmed by another node.
+    /// Returns the sequence number after the last message concerned.
     ///
     /// # Errors
     /// The peer does not run.
@@ -162,8 +162,8 @@ impl World {
         Ok(())
     }
 
-    /// Lets a peer leave in an orderly way, within the library's default time. Its process ends with
-    /// `Event::Left`.
+    /// Lets a peer leave in an orderly way, within the library's default time. Its process ends
+    /// with `Event::Left`.
     ///
     /// # Errors
     /// The peer does not run.

@@ -196,11 +196,11 @@ impl World {
 
     /// Marks the network as disturbed now: promises for an undisturbed network count from here.
     pub(super) fn disturb(&mut self) {
-        self.disturbed = self.now;
+        self.last_disturbance = self.now;
     }
 
-    /// Since when the network has been undisturbed, deaths of peers aside; the present time if it is
-    /// disturbed.
+    /// Since when the network has been undisturbed, deaths of peers aside; the present time if it
+    /// is disturbed.
     #[must_use]
     pub fn quiet_since(&self) -> Time {
         let is_absent_seed = |n: &NodeId| {

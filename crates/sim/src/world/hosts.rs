@@ -13,9 +13,9 @@ use crate::node::{NodeId, NodeKind, NodeStatus};
 
 impl World {
     /// Starts a second process with the identity of a peer or a seed and a copy of its disk on
-    /// another host, as a cloned machine or a copied data directory does. A copy of a seed listens at
-    /// the address of the configured seed `at`, whose process must have ended. No promise applies to
-    /// a copy, and the checkers skip it.
+    /// another host, as a cloned machine or a copied data directory does. A copy of a seed listens
+    /// at the address of the configured seed `at`, whose process must have ended. No promise
+    /// applies to a copy, and the checkers skip it.
     ///
     /// Returns `None` if the node is neither a peer nor a seed.
     pub fn add_copy(&mut self, of: NodeId, at: Option<NodeId>) -> Option<NodeId> {
@@ -44,15 +44,15 @@ impl World {
             }
             NodeKind::Machine { .. } => return None,
         };
-        let copy = self.add_as(identity, kind, config, address, Duration::ZERO);
+        let copy = self.add_with_identity(identity, kind, config, address, Duration::ZERO);
         let n = self.node_mut(copy);
         (n.disk, n.is_copy) = (disk, true);
         self.run_to(self.now);
         Some(copy)
     }
 
-    /// Gives a host another address: its connections are lost at both ends, and no process listens at
-    /// the old address any more. Its process continues and is not notified.
+    /// Gives a host another address: its connections are lost at both ends, and no process listens
+    /// at the old address any more. Its process continues and is not notified.
     pub fn move_host(&mut self, node: NodeId) -> SocketAddr {
         // The new address is outside the ranges from which added nodes get their addresses.
         let old = self.node(node).address;

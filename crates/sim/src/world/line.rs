@@ -64,8 +64,8 @@ const fn buffer_size(rate: u64) -> u64 {
 }
 
 impl World {
-    /// Sets the bytes a second of a node's line in each direction; `None` removes the limit. Items in
-    /// transit keep their arrival time; waiting items are sent at the new rate.
+    /// Sets the bytes a second of a node's line in each direction; `None` removes the limit. Items
+    /// in transit keep their arrival time; waiting items are sent at the new rate.
     pub fn set_bandwidth(&mut self, node: NodeId, rate: Option<u64>) {
         let old_rate = self.node(node).line;
         self.change_line(node, |n| n.line = rate.map(|r| r.max(1)));

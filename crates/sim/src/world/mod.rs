@@ -165,8 +165,8 @@ pub(crate) enum SimEvent {
     Start { node: NodeId },
     /// The deadline of `poll_timeout` is due.
     Wake { node: NodeId, process: u32 },
-    /// The SYN of a dial arrives at the acceptor's host. `link` is the dialer's end in all events of
-    /// a dial.
+    /// The SYN of a dial arrives at the acceptor's host. `link` is the dialer's end in all events
+    /// of a dial.
     Syn { link: LinkId },
     /// The acceptor's process accepts the connection.
     Accept { link: LinkId },
@@ -436,7 +436,7 @@ impl World {
     }
 
     /// The nodes, ascending.
-    pub fn nodes(&self) -> impl Iterator<LinkItem = NodeId> + use<> {
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> + use<> {
         (0..self.nodes.len()).map(|i| NodeId(u32::try_from(i).unwrap_or(u32::MAX)))
     }
 

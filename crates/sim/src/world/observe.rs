@@ -196,8 +196,9 @@ impl World {
         linked
     }
 
-    /// Death reports that a removal of this node would need now: by its own degree or the degree that
-    /// a seed has stored, whichever needs fewer, and at most as many as there are other live peers.
+    /// Death reports that a removal of this node would need now: by its own degree or the degree
+    /// that a seed has stored, whichever needs fewer, and at most as many as there are other live
+    /// peers.
     pub(super) fn reports_needed(&self, node: NodeId) -> usize {
         let Some(own) = self.peer_snapshot(node) else { return 0 };
         let own_degree = u16::try_from(own.neighbours.len()).unwrap_or(u16::MAX);

@@ -1,4 +1,4 @@
-//! Liars and bad links: nobody dies of one of them.
+//! Liars and cut paths: they cause no removal of live peers.
 
 use rumormill_proto::death::{Adjacency, Appointment, DeathReport, Testimony};
 use rumormill_proto::signed::Signed;
@@ -8,8 +8,8 @@ use rumormill_sim::NodeId;
 
 use crate::common::{Net, ms, s};
 
-/// A report of `liar` on `subject`, with the adjacency that the subject gave it.
-fn report(liar: &Identity, subject: &Identity, incarnation: u64) -> Frame {
+/// A death report of `liar` on `subject`, with the adjacency that the subject signed for it.
+fn death_report(liar: &Identity, subject: &Identity, incarnation: u64) -> Frame {
     let adjacency = Adjacency { subject: subject.id(), neighbour: liar.id(), incarnation };
     let report = DeathReport {
         reporter: liar.id(),
@@ -20,11 +20,11 @@ fn report(liar: &Identity, subject: &Identity, incarnation: u64) -> Frame {
     Report { report: Signed::sign(report, liar) }.into()
 }
 
-/// The liar tells every seed it has a link to, and says that it does not hear the subject whenever
-/// somebody might ask.
-fn lie(net: &mut Net, liar: NodeId, subject: NodeId) -> usize {
+/// Sends a false report to every seed to which the liar has a link, and negative probe replies to
+/// all peers. Returns the number of seeds.
+fn send_false_report(net: &mut Net, liar: NodeId, subject: NodeId) -> usize {
     let incarnation = net.world.peer_snapshot(subject).unwrap().incarnation;
-    let frame = report(net.world.identity(liar), net.world.identity(subject), incarnation);
+    let frame = death_report(net.world.identity(liar), net.world.identity(subject), incarnation);
     let id = net.id(subject);
     let silent: Frame = ProbeReply { subject: id, verdict: Verdict::Silent }.into();
     for p in net.peers.clone() {
@@ -42,13 +42,17 @@ fn single_liar_causes_no_removal() {
     let mut net = Net::lan(1, 3, 20);
     let (liar, subject) = net.edge();
     for _ in 0..40 {
-        assert!(lie(&mut net, liar, subject) >= 2, "the liar is registered at two seeds");
+        assert!(
+            send_false_report(&mut net, liar, subject) >= 2,
+            "the liar is registered at two seeds"
+        );
         net.world.run_for(ms(500));
     }
     let id = net.id(subject);
-    let reported = |e: &Event| matches!(e, Event::DeathReported { id: who, .. } if *who == id);
-    let heard: usize = net.seeds.iter().map(|&s| net.event_times(s, reported).len()).sum();
-    assert!(heard > 0, "the lie reached a seed and was taken for a report");
+    let reported =
+        |e: &Event| matches!(e, Event::DeathReported { id: accused, .. } if *accused == id);
+    let reports: usize = net.seeds.iter().map(|&s| net.event_times(s, reported).len()).sum();
+    assert!(reports > 0, "a seed accepted the false report");
     net.assert_only_removed(&[]);
     net.assert_at_rest_within(s(20));
 }
@@ -59,7 +63,7 @@ fn liar_in_network_of_two_is_refuted_by_seed_probe() {
         let mut net = Net::lan(10 + seeds as u64, seeds, 2);
         let (liar, subject) = (net.peers[0], net.peers[1]);
         for _ in 0..20 {
-            assert!(lie(&mut net, liar, subject) >= 1);
+            assert!(send_false_report(&mut net, liar, subject) >= 1);
             net.world.run_for(ms(500));
         }
         net.assert_only_removed(&[]);
@@ -71,10 +75,10 @@ fn liar_in_network_of_two_is_refuted_by_seed_probe() {
 fn colluding_liars_are_refuted_by_seed_probe() {
     let mut net = Net::lan(2, 3, 20);
     let subject = net.peer_with_degree(3);
-    let gang: Vec<_> = net.world.graph().neighbours(subject).collect();
+    let liars: Vec<_> = net.world.graph().neighbours(subject).collect();
     for _ in 0..20 {
-        for &liar in &gang {
-            lie(&mut net, liar, subject);
+        for &liar in &liars {
+            send_false_report(&mut net, liar, subject);
         }
         net.world.run_for(ms(500));
     }
@@ -87,9 +91,9 @@ fn report_without_adjacency_of_the_subject_is_refused() {
     let mut net = Net::lan(3, 3, 20);
     let subject = net.peer_with_degree(3);
     let graph = net.world.graph();
-    let strangers = net.peers.iter().filter(|&&p| p != subject && !graph.has_edge(p, subject));
-    let liar = *strangers.clone().next().unwrap();
-    // It has no adjacency of the subject, so it makes one up: signed by itself.
+    let mut others = net.peers.iter().filter(|&&p| p != subject && !graph.has_edge(p, subject));
+    let liar = *others.next().unwrap();
+    // The liar has no adjacency of the subject, so it signs one itself.
     let (liar_key, subject_id) = (net.world.identity(liar).clone(), net.id(subject));
     let adjacency = Adjacency { subject: liar_key.id(), neighbour: subject_id, incarnation: 1 };
     let body = DeathReport {
@@ -102,9 +106,13 @@ fn report_without_adjacency_of_the_subject_is_refused() {
     let seed = *net.seeds.iter().find(|&&s| net.world.link_between(liar, s).is_some()).unwrap();
     net.world.inject(liar, seed, frame).unwrap();
     net.world.run_for(s(5));
-    let told = |e: &Event| matches!(e, Event::DeathReported { id, .. } if *id == subject_id);
-    assert!(net.event_times(seed, told).is_empty());
-    assert_eq!(net.world.ledger().wire_violations.len(), 1, "its form alone gives it away");
+    let reported = |e: &Event| matches!(e, Event::DeathReported { id, .. } if *id == subject_id);
+    assert!(net.event_times(seed, reported).is_empty());
+    assert_eq!(
+        net.world.ledger().wire_violations.len(),
+        1,
+        "the frame is invalid by its form alone"
+    );
     net.assert_only_removed(&[]);
 }
 
@@ -115,7 +123,7 @@ fn cut_path_between_two_live_peers_causes_no_removal() {
     net.world.cut_path(a, b);
     net.world.run_for(s(60));
     net.assert_only_removed(&[]);
-    assert!(!net.world.graph().has_edge(a, b), "they give each other up");
+    assert!(!net.world.graph().has_edge(a, b), "both ends drop the edge");
     net.publish_at_all_peers();
     net.world.run_for(s(15));
     net.assert_at_rest_within(s(30));
@@ -159,7 +167,7 @@ fn many_cut_paths_cause_no_removal() {
     net.assert_at_rest_within(s(60));
 }
 
-/// Peers that call themselves witnesses, with an appointment that one of them signed.
+/// Peers testify as witnesses with an appointment that the liar has signed.
 #[test]
 fn self_signed_appointment_is_refused() {
     let mut net = Net::lan(4, 3, 20);
@@ -168,7 +176,7 @@ fn self_signed_appointment_is_refused() {
     let forger = net.world.identity(liar).clone();
     let subject_id = net.id(subject);
     for _ in 0..10 {
-        lie(&mut net, liar, subject);
+        send_false_report(&mut net, liar, subject);
         for p in net.peers.clone().into_iter().filter(|&p| p != subject) {
             let witness = net.world.identity(p).clone();
             let appointment = Appointment {
@@ -188,7 +196,7 @@ fn self_signed_appointment_is_refused() {
     }
     let refused =
         |s: &NodeId| net.world.seed_snapshot(*s).unwrap().counters.get("testimonies_refused");
-    assert!(net.seeds.iter().map(refused).sum::<u64>() > 100, "they are known for what they are");
+    assert!(net.seeds.iter().map(refused).sum::<u64>() > 100, "the seeds refuse the testimonies");
     net.assert_only_removed(&[]);
     net.assert_at_rest_within(s(20));
 }

@@ -1,4 +1,4 @@
-//! Everything at once, then calm and a demand for all promises.
+//! Random faults, then calm: all promises must hold.
 
 use core::time::Duration;
 
@@ -38,20 +38,20 @@ impl Chaos {
         let (n, bytes) = (1 + self.rng.below(20), self.rng.below(2000));
         let payload = vec![7; bytes];
         let payloads: Vec<&[u8]> = (0..n).map(|_| payload.as_slice()).collect();
-        // It may be busy, or about to leave.
+        // Flow control may refuse the messages, or the peer may be leaving.
         let _ = self.net.world.publish_all(p, "t", &payloads);
         if n % 4 == 0 {
             let _ = self.net.world.publish_with_receipt(p, "t", b"to be confirmed");
         }
     }
 
-    fn fault(&mut self) {
+    fn inject_fault(&mut self) {
         let running = self.peer(NodeStatus::Running);
-        let many = self.net.world.live_peers().len() > 3;
+        let has_spare = self.net.world.live_peers().len() > 3;
         match (self.rng.below(16), running) {
-            (0, Some(p)) if many => self.net.world.crash(p),
-            (1, Some(p)) if many => self.net.world.power_off(p),
-            (2 | 3, Some(p)) if many => self.net.world.freeze(p),
+            (0, Some(p)) if has_spare => self.net.world.crash(p),
+            (1, Some(p)) if has_spare => self.net.world.power_off(p),
+            (2 | 3, Some(p)) if has_spare => self.net.world.freeze(p),
             (4 | 5, _) => {
                 if let Some(p) = self.peer(NodeStatus::Frozen) {
                     self.net.world.thaw(p);
@@ -66,11 +66,11 @@ impl Chaos {
             }
             (8, Some(p)) => self.net.world.restart(p, DiskFate::Kept),
             (9, _) => {
-                let one: Vec<NodeId> =
+                let side: Vec<NodeId> =
                     self.net.peers.iter().copied().filter(|_| self.rng.below(3) == 0).collect();
-                let other: Vec<NodeId> =
-                    self.net.peers.iter().copied().filter(|p| !one.contains(p)).collect();
-                self.net.world.partition(&one, &other);
+                let others: Vec<NodeId> =
+                    self.net.peers.iter().copied().filter(|p| !side.contains(p)).collect();
+                self.net.world.partition(&side, &others);
             }
             (10, _) => self.net.world.heal(),
             (11, _) => self.net.world.set_queue_drops([0.0, 0.01, 0.1, 0.5][self.rng.below(4)]),
@@ -79,7 +79,7 @@ impl Chaos {
                 let new = self.net.world.add_peers(1);
                 self.net.peers.extend(new);
             }
-            (14, Some(p)) if many => {
+            (14, Some(p)) if has_spare => {
                 let _ = self.net.world.leave(p);
             }
             _ => {}
@@ -92,7 +92,7 @@ impl Chaos {
                 self.publish();
             }
             if self.rng.below(3) == 0 {
-                self.fault();
+                self.inject_fault();
             }
             self.net.world.run_for(ms(20 + self.rng.below(500) as u64));
         }
@@ -113,9 +113,10 @@ impl Chaos {
             w.thaw(p);
         }
         self.assert_at_rest_within(CALM);
-        // Peers may still be pulling messages that they missed; a retry waits up to 4 s, a comparison 5 s.
+        // Peers may still pull missing messages: a retry waits up to 4 s, a comparison of message
+        // lists up to 5 s.
         self.net.world.run_for(s(10));
-        // It works as on the first day.
+        // After that new messages must arrive promptly.
         let from = self.net.world.now();
         let ids = self.net.publish_at_all_peers();
         self.net.world.run_for(s(13));

@@ -1,4 +1,4 @@
-//! Death by agreement: found in time, by enough witnesses, and only the dead.
+//! Removal of dead peers: in time, on enough witnesses, and of dead peers only.
 
 use rumormill_proto::death::reports_needed;
 use rumormill_proto::snapshot::MemberState;
@@ -50,9 +50,9 @@ fn killed_hub_is_removed_and_overlay_repaired() {
 fn frozen_peer_is_removed_within_four_seconds() {
     let mut net = Net::lan(3, 3, 20);
     let victim = net.peer_with_degree(3);
-    let froze = net.world.now();
+    let frozen_at = net.world.now();
     net.world.freeze(victim);
-    net.assert_removed_within(victim, froze, s(4));
+    net.assert_removed_within(victim, frozen_at, s(4));
     for (_, removal) in net.removals(victim).unwrap() {
         assert!(removal.witnesses.len() >= 2, "{removal:?}");
     }
@@ -116,27 +116,27 @@ fn classic_preset_removes_dead_peers_within_a_minute() {
     net.assert_promises_hold();
 }
 
-/// Of its neighbours only one is left to report it: the seeds appoint further witnesses.
+/// Only one neighbour is left to report the death, so the seeds appoint further witnesses.
 #[test]
 fn peer_is_removed_when_all_but_one_neighbour_are_frozen() {
     for seed in 0..5 {
         let mut net = Net::lan(40 + seed, 3, 20);
         let graph = net.world.graph();
         let victim = *net.peers.iter().min_by_key(|&&p| graph.neighbours(p).count()).unwrap();
-        let around: Vec<_> = graph.neighbours(victim).collect();
+        let neighbours: Vec<_> = graph.neighbours(victim).collect();
         let died = net.world.now();
         net.world.crash(victim);
-        for &n in &around[1..] {
+        for &n in &neighbours[1..] {
             net.world.freeze(n);
         }
-        let gone: Vec<_> = [victim].iter().chain(&around[1..]).copied().collect();
-        for &p in &gone {
+        let victims: Vec<_> = [victim].iter().chain(&neighbours[1..]).copied().collect();
+        for &p in &victims {
             net.assert_removed_within(p, died, s(8));
             for (_, removal) in net.removals(p).unwrap() {
                 assert!(removal.witnesses.len() >= 2, "seed {seed}: {removal:?}");
             }
         }
-        net.assert_only_removed(&gone);
+        net.assert_only_removed(&victims);
     }
 }
 
@@ -148,14 +148,14 @@ fn undisturbed_network_removes_no_peer() {
     net.assert_at_rest_within(s(20));
 }
 
-/// A death in a small network. What the written rule asks for can be had: never more witnesses
-/// than others are left, with one seed one vote, with two seeds both.
-fn small(peers: usize, seeds: usize) {
+/// A death in a small network. A removal needs at most as many witnesses as there are other peers;
+/// with one seed it needs one vote, with two seeds both votes.
+fn death_in_small_network(peers: usize, seeds: usize) {
     let seed = 100 + (peers * 10 + seeds) as u64;
     let mut net = Net::lan(seed, seeds, peers);
     let victim = net.peers[0];
     let all = net.peers.clone();
-    net.wait_until(s(20), "in so small a network everybody is everybody's neighbour", |w| {
+    net.wait_until(s(20), "all peers of a small network are neighbours", |w| {
         all.iter().all(|&p| w.graph().neighbours(p).count() == peers - 1)
     });
     let degree = peers - 1;
@@ -176,7 +176,7 @@ fn small(peers: usize, seeds: usize) {
 fn small_networks_remove_dead_peers() {
     for peers in [2, 3, 4] {
         for seeds in [1, 2, 3] {
-            small(peers, seeds);
+            death_in_small_network(peers, seeds);
         }
     }
 }
@@ -206,45 +206,47 @@ fn no_peer_is_declared_dead_without_a_majority_of_seeds() {
     net.world.run_for(s(5));
     let victim = net.peer_with_degree(3);
     net.world.crash(victim);
-    // However long it takes.
+    // Even after a long time no peer is removed.
     net.world.run_for(s(100));
     net.assert_only_removed(&[]);
-    // The other seed comes back: now the verdict can be had.
+    // The other seed restarts, so a majority can vote.
     net.world.restart(net.seeds[1], rumormill_sim::DiskFate::Kept);
-    net.wait_until(s(20), "the verdict", |w| {
+    net.wait_until(s(20), "the removal", |w| {
         w.ledger().removals.iter().any(|r| r.subject == w.id(victim))
     });
     net.assert_at_rest_within(s(60));
 }
 
-/// S5: 0 at first, up with each neighbour, down when one dies.
+/// S5: the degree is 0 at first, grows with each neighbour, and shrinks when one dies.
 #[test]
 fn seeds_know_the_degree_of_every_peer() {
     let mut net = Net::lan(14, 3, 20);
     let (seed, newcomer) = (net.seeds[0], net.world.add_peers(1)[0]);
     let id = net.id(newcomer);
-    let told = |w: &rumormill_sim::World, id| {
+    let stored_degree = |w: &rumormill_sim::World, id| {
         w.members(seed).iter().find(|m| m.id == id).map(|m| m.degree)
     };
     let mut first = None;
     for _ in 0..1000 {
-        first = told(&net.world, id);
+        first = stored_degree(&net.world, id);
         if first.is_some() {
             break;
         }
         net.world.run_for(core::time::Duration::from_micros(100));
     }
     assert_eq!(first, Some(0));
-    let all_right = |w: &rumormill_sim::World| {
+    let all_correct = |w: &rumormill_sim::World| {
         let graph = w.graph();
         let degree = |p| u16::try_from(graph.neighbours(p).count()).ok();
-        w.live_peers().into_iter().all(|p| told(w, w.id(p)) == degree(p))
+        w.live_peers().into_iter().all(|p| stored_degree(w, w.id(p)) == degree(p))
     };
-    net.wait_until(s(20), "it is told as it is", |w| told(w, id) > Some(0) && all_right(w));
+    net.wait_until(s(20), "all degrees are correct", |w| {
+        stored_degree(w, id) > Some(0) && all_correct(w)
+    });
     let victim = net.peer_with_degree(3);
     net.world.crash(victim);
-    net.wait_until(s(20), "also when a neighbour is dead", |w| {
-        w.ledger().removals.iter().any(|r| r.subject == w.id(victim)) && all_right(w)
+    net.wait_until(s(20), "all degrees are correct after a death", |w| {
+        w.ledger().removals.iter().any(|r| r.subject == w.id(victim)) && all_correct(w)
     });
 }
 
@@ -264,24 +266,24 @@ fn two_of_three_seeds_remove_a_dead_peer() {
 #[test]
 fn leaving_peer_is_not_removed_as_dead() {
     let mut net = Net::lan(10, 3, 20);
-    let gone = net.peer_with_degree(3);
-    let left = net.world.now();
-    net.world.leave(gone).unwrap();
-    net.wait_until(s(3), "the peer says that it left", |w| w.status(gone) == NodeStatus::Left);
-    assert!(net.world.now().since(left) <= ms(1200), "a goodbye takes a second at most");
+    let leaver = net.peer_with_degree(3);
+    let start = net.world.now();
+    net.world.leave(leaver).unwrap();
+    net.wait_until(s(3), "the peer has left", |w| w.status(leaver) == NodeStatus::Left);
+    assert!(net.world.now().since(start) <= ms(1200), "leaving takes about a second at most");
     for seed in net.seeds.clone() {
         net.wait_until(s(2), "the seed knows", |w| {
-            let id = w.id(gone);
+            let id = w.id(leaver);
             let members = w.members(seed);
             members.iter().any(|m| m.id == id && m.state == MemberState::Left)
         });
     }
-    let id = net.id(gone);
-    let heard = |e: &Event| matches!(e, Event::MemberLeft { id: who, .. } if *who == id);
+    let id = net.id(leaver);
+    let left = |e: &Event| matches!(e, Event::MemberLeft { id: member, .. } if *member == id);
     let others = net.world.live_peers();
     net.world.run_for(s(2));
     for p in others {
-        assert_eq!(net.event_times(p, heard).len(), 1, "{p} hears of it once");
+        assert_eq!(net.event_times(p, left).len(), 1, "{p} reports the exit once");
     }
     net.world.run_for(s(20));
     net.assert_only_removed(&[]);
@@ -290,14 +292,15 @@ fn leaving_peer_is_not_removed_as_dead() {
 
 #[test]
 fn peer_that_leaves_during_startup_exits_cleanly() {
-    // At any moment: while it joins, while its neighbours change, while it has news to tell.
+    // The peer leaves at any moment: while it joins, while its neighbours change, while it has
+    // registry changes to send.
     for after in (0..600).step_by(20) {
         let mut net = Net::new(world_config(300 + after, lan()), 2, 6);
         net.world.run_for(ms(after));
-        let gone = net.peers[2];
-        net.world.leave(gone).unwrap();
+        let leaver = net.peers[2];
+        net.world.leave(leaver).unwrap();
         net.world.run_for(s(3));
-        assert_eq!(net.world.status(gone), NodeStatus::Left, "left after {after} ms");
+        assert_eq!(net.world.status(leaver), NodeStatus::Left, "left after {after} ms");
         net.assert_promises_hold();
         net.assert_only_removed(&[]);
     }

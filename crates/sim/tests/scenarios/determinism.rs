@@ -1,4 +1,4 @@
-//! The real cores run the same for the same seed, in this process and in another one.
+//! The real cores run the same for the same random seed, in this process and in another one.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use rumormill_sim::{DiskFate, Latency};
 
 use crate::common::{Net, lan, ms, s, world_config};
 
-/// Set in the second process: print the hash and be done.
+/// Set in the second process, which prints the trace hash and ends.
 const CHILD: &str = "RUMORMILL_SIM_PRINT_TRACE";
 
 fn run(seed: u64, fast: bool) -> String {
@@ -51,6 +51,6 @@ fn second_process_has_the_same_trace() {
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let theirs = text.split("trace=").nth(1).and_then(|t| t.split_whitespace().next());
-    assert_eq!(theirs, Some(run(3, false).as_str()), "{text}");
+    let other = text.split("trace=").nth(1).and_then(|t| t.split_whitespace().next());
+    assert_eq!(other, Some(run(3, false).as_str()), "{text}");
 }

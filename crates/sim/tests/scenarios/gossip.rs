@@ -1,4 +1,4 @@
-//! Messages reach everybody, once, over good networks and bad ones.
+//! Messages reach every peer once, over networks with and without delay and loss.
 
 use rumormill_proto::{Config, PublishError, limits};
 use rumormill_sim::{CommandError, Latency, World, checkers};
@@ -13,10 +13,10 @@ fn message_reaches_every_peer_once() {
         net.world.run_for(ms(300));
     }
     net.assert_at_rest_within(s(20));
-    let theirs = net.world.deliveries().iter().filter(|d| d.from.is_some()).count();
-    assert_eq!(theirs, 20 * 19 * 10);
+    let from_others = net.world.deliveries().iter().filter(|d| d.from.is_some()).count();
+    assert_eq!(from_others, 20 * 19 * 10);
     let hops = net.world.deliveries().iter().map(|d| d.hops).max().unwrap();
-    assert!((2..20).contains(&hops), "the farthest came over {hops} links");
+    assert!((2..20).contains(&hops), "the longest path has {hops} links");
 }
 
 #[test]
@@ -25,9 +25,9 @@ fn message_arrives_within_milliseconds() {
     let at = net.world.now();
     net.world.publish(net.peers[7], "t", b"quick").unwrap();
     net.world.run_for(s(1));
-    let got: Vec<_> = net.world.deliveries().iter().filter(|d| d.from.is_some()).collect();
-    assert_eq!(got.len(), 49);
-    let last = got.iter().map(|d| d.at).max().unwrap();
+    let deliveries: Vec<_> = net.world.deliveries().iter().filter(|d| d.from.is_some()).collect();
+    assert_eq!(deliveries.len(), 49);
+    let last = deliveries.iter().map(|d| d.at).max().unwrap();
     assert!(last.since(at) <= ms(20), "1 ms a link, but it took {:?}", last.since(at));
 }
 
@@ -82,10 +82,14 @@ fn largest_payload_is_delivered_and_larger_one_is_refused() {
     let refused = net.world.publish(p, &"t".repeat(limits::MAX_TOPIC + 1), b"");
     assert!(matches!(refused, Err(CommandError::Refused(..))));
     let busy = net.world.publish(p, "", b"");
-    assert_eq!(busy, Err(CommandError::Refused(p, PublishError::Busy)), "it fills the window");
+    assert_eq!(
+        busy,
+        Err(CommandError::Refused(p, PublishError::Busy)),
+        "the first message fills the send window"
+    );
     net.wait_until(s(5), "there is room again", |w| w.peer(p).unwrap().room() > 0);
     let next = net.world.publish(p, "", b"").unwrap();
-    assert_eq!(next.sequence, 1, "a refused message uses no number");
+    assert_eq!(next.sequence, 1, "a refused message uses no sequence number");
     net.world.run_for(s(20));
     net.assert_at_rest_within(s(20));
     assert_eq!(net.world.deliveries().iter().filter(|d| d.from.is_some()).count(), 8);
@@ -103,17 +107,17 @@ fn fetch_finds_a_message_here_or_at_a_neighbour() {
     let (holder, seeker) = (net.peers[5], net.peers[6]);
     net.world.fetch(holder, id).unwrap();
     net.world.run_for(ms(1));
-    assert_eq!(answers(&net.world, holder), [(id, true)], "it is held here");
-    // One that came too late to hear of it asks its neighbours.
+    assert_eq!(answers(&net.world, holder), [(id, true)], "the peer has the message itself");
+    // A peer that joined too late to receive the message asks its neighbours.
     let late = net.world.add_peers(1)[0];
     net.peers.push(late);
     net.assert_at_rest_within(s(20));
     net.world.fetch(late, id).unwrap();
-    let nobody = rumormill_proto::MessageId { sequence: 99, ..id };
-    net.world.fetch(seeker, nobody).unwrap();
+    let unknown = rumormill_proto::MessageId { sequence: 99, ..id };
+    net.world.fetch(seeker, unknown).unwrap();
     net.world.run_for(s(10));
     assert_eq!(answers(&net.world, late), [(id, true)]);
-    assert_eq!(answers(&net.world, seeker), [(nobody, false)], "nobody has it");
+    assert_eq!(answers(&net.world, seeker), [(unknown, false)], "no node has the message");
 }
 
 #[test]
@@ -121,7 +125,7 @@ fn messages_missed_during_a_partition_arrive_afterwards() {
     let mut net = Net::lan(8, 3, 10);
     let (all, alone) = (net.peers.clone(), net.peers[4]);
     let others: Vec<_> = all.iter().copied().filter(|&p| p != alone).collect();
-    // Shorter than anybody's patience: the links survive or come back, the messages must too.
+    // The partition is short: links survive or are made again, and the messages must arrive.
     net.world.partition(&[alone], &others);
     for &p in &others {
         net.world.publish(p, "t", b"while you were out").unwrap();
@@ -129,8 +133,8 @@ fn messages_missed_during_a_partition_arrive_afterwards() {
     net.world.run_for(s(2));
     net.world.heal();
     net.wait_until(s(60), "the messages published meanwhile arrive", |w| {
-        let got = w.deliveries().iter().filter(|d| d.node == alone && d.from.is_some());
-        got.count() == others.len()
+        let arrived = w.deliveries().iter().filter(|d| d.node == alone && d.from.is_some());
+        arrived.count() == others.len()
     });
     net.assert_at_rest_within(s(60));
 }

@@ -1,4 +1,4 @@
-//! Networks that lose packets, and uplinks that are too slow: live peers stay alive.
+//! Packet loss and slow uplinks: no live peer is removed.
 
 use core::time::Duration;
 
@@ -7,17 +7,19 @@ use rumormill_sim::{WorldConfig, checkers};
 
 use crate::common::{Net, lan, ms, s, world_config};
 
-/// Lives of live peers that ended by certificate in a network of 20 peers that loses packets.
+/// Number of incarnations of live peers that were removed in a network of 20 peers with packet
+/// loss.
 fn false_deaths(seed: u64, config: Config, loss: f64, time: Duration) -> usize {
     let mut net = Net::new(WorldConfig { fast: true, ..world_config(seed, config) }, 3, 20);
     net.assert_at_rest_within(s(90));
     net.world.set_loss(loss);
     net.world.run_for(time);
     let deaths = checkers::death::false_deaths(&net.world.observe());
-    let mut lives: Vec<(PeerId, u64)> = deaths.iter().map(|r| (r.subject, r.incarnation)).collect();
-    lives.sort_unstable();
-    lives.dedup();
-    lives.len()
+    let mut removed: Vec<(PeerId, u64)> =
+        deaths.iter().map(|r| (r.subject, r.incarnation)).collect();
+    removed.sort_unstable();
+    removed.dedup();
+    removed.len()
 }
 
 #[test]
@@ -45,14 +47,15 @@ fn killed_peer_is_removed_in_time_despite_packet_loss() {
     let mut net = Net::lan(620, 3, 20);
     net.world.set_loss(0.05);
     net.world.run_for(s(20));
-    let gone = net.peer_with_degree(3);
+    let victim = net.peer_with_degree(3);
     let died = net.world.now();
-    net.world.crash(gone);
-    net.assert_removed_within(gone, died, s(4));
-    net.assert_only_removed(&[gone]);
+    net.world.crash(victim);
+    net.assert_removed_within(victim, died, s(4));
+    net.assert_only_removed(&[victim]);
 }
 
-/// 128 kbit/s out, and four times as much to send: its answers wait for what the kernel has already, no longer.
+/// An uplink of 128 kbit/s with four times as much to send: probe answers wait only for the data in
+/// the buffers of the kernel.
 #[test]
 fn publisher_with_too_slow_uplink_is_not_declared_dead() {
     for seed in 630..633 {

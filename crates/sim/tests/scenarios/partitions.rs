@@ -1,4 +1,4 @@
-//! Partitions: nothing but time is needed after they end.
+//! Partitions: the network recovers after they end without intervention.
 
 use core::time::Duration;
 
@@ -11,8 +11,8 @@ fn halves(net: &Net) -> (Vec<NodeId>, Vec<NodeId>) {
     (a.to_vec(), b.to_vec())
 }
 
-/// Half of the peers see neither the others nor the seeds for a while.
-fn half_cut_off(seed: u64, time: Duration) {
+/// Partitions half of the peers from the other half and from the seeds for a time.
+fn partition_half(seed: u64, time: Duration) {
     let mut net = Net::lan(seed, 3, 30);
     let (near, far) = halves(&net);
     net.world.partition(&far, &[net.seeds.clone(), near].concat());
@@ -28,17 +28,17 @@ fn half_cut_off(seed: u64, time: Duration) {
 
 #[test]
 fn network_recovers_from_a_partition_of_one_second() {
-    half_cut_off(1, s(1));
+    partition_half(1, s(1));
 }
 
 #[test]
 fn network_recovers_from_a_partition_of_ten_seconds() {
-    half_cut_off(2, s(10));
+    partition_half(2, s(10));
 }
 
 #[test]
 fn network_recovers_from_a_partition_of_a_minute() {
-    half_cut_off(3, s(60));
+    partition_half(3, s(60));
 }
 
 #[test]
@@ -50,13 +50,13 @@ fn both_sides_of_a_partition_keep_delivering() {
     let graph = net.world.graph();
     for half in [&near, &far] {
         let reached = graph.reachable(half[0]);
-        assert!(half.iter().all(|p| reached.contains(p)), "an island within a half: {reached:?}");
+        assert!(half.iter().all(|p| reached.contains(p)), "a half is not connected: {reached:?}");
     }
     let before = net.world.deliveries().len();
     net.publish_at_all_peers();
     net.world.run_for(s(12));
     let arrived = net.world.deliveries()[before..].iter().filter(|d| d.from.is_some()).count();
-    assert_eq!(arrived, 2 * 15 * 14, "each half among itself");
+    assert_eq!(arrived, 2 * 15 * 14, "each half delivers its own messages");
     net.world.heal();
     net.assert_at_rest_within(s(90));
 }
@@ -71,7 +71,7 @@ fn messages_cross_to_the_other_side_after_a_partition() {
     net.publish_at_all_peers();
     net.world.run_for(s(10));
     net.world.heal();
-    net.wait_until(s(120), "everybody gets what the others published meanwhile", |w| {
+    net.wait_until(s(120), "all peers get the messages of the other side", |w| {
         w.deliveries()[before..].iter().filter(|d| d.from.is_some()).count() == 20 * 19
     });
     net.assert_at_rest_within(s(60));
@@ -141,14 +141,14 @@ fn three_partitioned_parts_become_one_component() {
     net.assert_only_removed(&parts[2]);
 }
 
-/// The checker of deliveries goes by them.
+/// The checker of deliveries uses the recorded parts of the network.
 #[test]
 fn newcomer_that_reaches_both_sides_of_a_partition_connects_the_parts() {
     let mut net = Net::lan(30, 3, 6);
     let (near, far) = halves(&net);
     net.world.partition(&near, &far);
     let is_one = |net: &Net| {
-        let parts = &net.world.ledger().parts.last().unwrap().of;
+        let parts = &net.world.ledger().parts.last().unwrap().part_of;
         parts[&near[0]] == parts[&far[0]]
     };
     assert!(!is_one(&net));

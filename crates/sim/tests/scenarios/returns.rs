@@ -1,4 +1,4 @@
-//! Peers that come back: thawed, restarted, declared dead while they uptime.
+//! Peers that return: thawed, restarted, or declared dead while they lived.
 
 use std::collections::BTreeMap;
 
@@ -17,9 +17,9 @@ fn thawed_peer_refutes_its_death() {
     let mut net = Net::lan(1, 3, 20);
     let victim = net.peer_with_degree(3);
     let before = incarnation(&net.world, victim);
-    let froze = net.world.now();
+    let frozen_at = net.world.now();
     net.world.freeze(victim);
-    net.assert_removed_within(victim, froze, s(4));
+    net.assert_removed_within(victim, frozen_at, s(4));
     net.world.run_for(s(5));
     net.world.thaw(victim);
     net.wait_until(s(20), "it is back with a higher incarnation", |w| {
@@ -73,7 +73,7 @@ fn new_process_is_not_removed_for_the_death_of_the_old_one() {
     net.world.restart(p, DiskFate::Kept);
     net.world.run_for(s(20));
     net.assert_at_rest_within(s(30));
-    // An old life may have been found dead in the meantime, the new one never.
+    // The old incarnation may have been removed meanwhile, the new one never.
     let now = incarnation(&net.world, p);
     let removals = &net.world.ledger().removals;
     assert!(removals.iter().all(|r| r.subject == net.id(p) && r.incarnation < now));
@@ -87,9 +87,9 @@ fn peer_restarted_without_its_disk_gets_a_higher_incarnation() {
     net.publish_at_all_peers();
     net.world.run_for(s(1));
     net.world.restart(p, DiskFate::Lost);
-    net.wait_until(s(20), "it lives above its last life", |w| incarnation(w, p) > before);
+    net.wait_until(s(20), "its incarnation is higher than before", |w| incarnation(w, p) > before);
     net.world.run_for(s(5));
-    // Its numbers start again in the new incarnation; others must take them for new messages.
+    // Sequence numbers start again in the new epoch; other peers must treat them as new messages.
     net.publish_at_all_peers();
     net.world.run_for(s(15));
     net.assert_at_rest_within(s(30));
@@ -107,30 +107,31 @@ fn network_recovers_from_rolling_restart_of_all_peers() {
     net.assert_at_rest_within(s(30));
 }
 
-/// As a service does that is restarted: its goodbye is still on its way when the next life begins.
+/// A restarted service behaves like this: its leave is still in transit when the next process
+/// starts.
 #[test]
 fn peers_that_leave_and_return_at_once_are_alive() {
     for wait in [0, 10, 30, 60, 100, 150, 200, 300, 500] {
         let mut net = Net::lan(8, 3, 12);
-        let those = [net.peers[2], net.peers[3], net.peers[5]];
-        let before = those.map(|p| incarnation(&net.world, p));
-        for p in those {
+        let leavers = [net.peers[2], net.peers[3], net.peers[5]];
+        let before = leavers.map(|p| incarnation(&net.world, p));
+        for p in leavers {
             net.world.leave(p).unwrap();
         }
         net.world.run_for(ms(wait));
-        for p in those {
+        for p in leavers {
             net.world.restart(p, DiskFate::Kept);
         }
         net.world.run_for(s(8));
-        for (p, before) in those.into_iter().zip(before) {
+        for (p, before) in leavers.into_iter().zip(before) {
             let now = incarnation(&net.world, p);
             assert!(now > before);
             for other in net.peers.iter().filter(|o| **o != p) {
                 let members = net.world.peer(*other).unwrap().members(net.world.now());
-                let seen =
+                let state =
                     members.iter().find(|m| m.id == net.id(p)).map(|m| (m.state, m.incarnation));
-                let there = Some((MemberState::Alive, now));
-                assert_eq!(seen, there, "{p} seen by {other}, back after {wait} ms");
+                let expected = Some((MemberState::Alive, now));
+                assert_eq!(state, expected, "{p} at {other}, restarted after {wait} ms");
             }
         }
         net.publish_at_all_peers();
@@ -153,21 +154,22 @@ fn peer_that_left_can_rejoin() {
     net.assert_only_removed(&[]);
 }
 
-/// The numbers of a publisher that each life of a node was handed.
-fn got(w: &World, node: NodeId, of: MessageId) -> Vec<Vec<u64>> {
-    let mut lives: Vec<(u32, Vec<u64>)> = Vec::new();
+/// The sequence numbers of a stream that each process of a node delivered.
+fn delivered_by_process(w: &World, node: NodeId, of: MessageId) -> Vec<Vec<u64>> {
+    let mut processes: Vec<(u32, Vec<u64>)> = Vec::new();
     for a in w.deliveries().iter().filter(|a| a.node == node && a.id.stream() == of.stream()) {
-        match lives.last_mut().filter(|l| l.0 == a.life) {
+        match processes.last_mut().filter(|p| p.0 == a.process) {
             Some((_, numbers)) => numbers.push(a.id.sequence),
-            None => lives.push((a.life, vec![a.id.sequence])),
+            None => processes.push((a.process, vec![a.id.sequence])),
         }
     }
-    lives.into_iter().map(|l| l.1).collect()
+    processes.into_iter().map(|p| p.1).collect()
 }
 
-/// A network whose peers keep messages for 40 seconds (longer than it takes to give one up), where `victim` has number 0 of `publisher`,
-/// keeps it no more, and holds number 2 back behind number 1, which nobody but the publisher has.
-fn held_back(seed: u64) -> (Net, NodeId, NodeId, MessageId) {
+/// A network whose peers retain messages for 40 seconds, which is longer than the time to give one
+/// up. `victim` has received number 0 of `publisher` and does not retain it any more; it does not
+/// deliver number 2, because number 1 is missing, which only the publisher has.
+fn with_undelivered_message(seed: u64) -> (Net, NodeId, NodeId, MessageId) {
     let brief = Config::lan().retention_age(s(40)).build().unwrap();
     let mut net = Net::new(world_config(seed, brief), 3, 12);
     net.assert_at_rest_within(s(60));
@@ -180,47 +182,53 @@ fn held_back(seed: u64) -> (Net, NodeId, NodeId, MessageId) {
     net.world.set_queue_drops(0.0);
     net.world.publish(publisher, "t", b"2").unwrap();
     net.world.run_for(ms(12));
-    let seen = MessageId { sequence: 2, ..first };
-    assert!(net.world.peer(victim).unwrap().has_seen(&seen), "number 2 is there");
-    assert_eq!(got(&net.world, victim, first), [[0]], "and held back");
+    let third = MessageId { sequence: 2, ..first };
+    assert!(net.world.peer(victim).unwrap().has_seen(&third), "number 2 has arrived");
+    assert_eq!(delivered_by_process(&net.world, victim, first), [[0]], "it is not delivered");
     (net, publisher, victim, first)
 }
 
 #[test]
 fn message_waiting_for_order_is_delivered_by_the_next_process() {
-    let (mut net, _, victim, first) = held_back(20);
+    let (mut net, _, victim, first) = with_undelivered_message(20);
     net.world.crash(victim);
     net.world.run_for(ms(500));
     net.world.restart(victim, DiskFate::Kept);
     net.world.run_for(s(10));
-    assert_eq!(got(&net.world, victim, first), [vec![0], vec![1, 2]]);
+    assert_eq!(delivered_by_process(&net.world, victim, first), [vec![0], vec![1, 2]]);
     net.assert_promises_hold();
 }
 
 #[test]
 fn lost_message_is_reported_as_a_gap_by_the_next_process() {
-    let (mut net, publisher, victim, first) = held_back(21);
+    let (mut net, publisher, victim, first) = with_undelivered_message(21);
     net.world.crash(publisher);
     net.world.crash(victim);
     net.world.run_for(ms(500));
     net.world.restart(victim, DiskFate::Kept);
     net.world.run_for(s(60));
-    let told = |g: &&rumormill_sim::ledger::GapReport| {
+    let is_relevant = |g: &&rumormill_sim::ledger::GapReport| {
         g.node == victim && g.first.publisher == first.publisher
     };
-    let gaps: Vec<(u64, u64)> =
-        net.world.ledger().gaps.iter().filter(told).map(|g| (g.first.sequence, g.to)).collect();
-    let got = got(&net.world, victim, first);
-    // The others may have got number 1 from the publisher before it was killed.
+    let gaps: Vec<(u64, u64)> = net
+        .world
+        .ledger()
+        .gaps
+        .iter()
+        .filter(is_relevant)
+        .map(|g| (g.first.sequence, g.to))
+        .collect();
+    let delivered = delivered_by_process(&net.world, victim, first);
+    // The other peers may have received number 1 from the publisher before it was killed.
     assert!(
-        (got == [vec![0], vec![2]] && gaps == [(1, 2)]) || got == [vec![0], vec![1, 2]],
-        "{got:?} {gaps:?}"
+        (delivered == [vec![0], vec![2]] && gaps == [(1, 2)]) || delivered == [vec![0], vec![1, 2]],
+        "{delivered:?} {gaps:?}"
     );
     net.assert_promises_hold();
 }
 
-/// What the disk had not heard of when the process was killed may come again; nothing else does, and
-/// nothing is left out.
+/// Deliveries that were not durable when the process was killed may be repeated; no others are
+/// repeated, and no message is skipped.
 #[test]
 fn repeatedly_killed_process_repeats_only_the_last_deliveries() {
     let mut net = Net::lan(22, 3, 12);
@@ -241,24 +249,27 @@ fn repeatedly_killed_process_repeats_only_the_last_deliveries() {
     }
     net.world.set_queue_drops(0.0);
     net.world.run_for(s(30));
-    let lives = got(&net.world, victim, ids[0]);
-    let mut all = lives.concat();
+    let processes = delivered_by_process(&net.world, victim, ids[0]);
+    let mut all = processes.concat();
     all.sort_unstable();
     all.dedup();
-    assert_eq!(all, (0..ids.len() as u64).collect::<Vec<_>>(), "nothing is left out");
-    // A request takes 2 ms, and a few may wait for each other.
-    let last_moment = |at: Time| kills.iter().any(|k| at <= *k && k.since(at) < ms(50));
+    assert_eq!(all, (0..ids.len() as u64).collect::<Vec<_>>(), "no message is skipped");
+    // A commit takes 2 ms, and a few commits may wait for each other.
+    let is_before_kill = |at: Time| kills.iter().any(|k| at <= *k && k.since(at) < ms(50));
     for id in &ids {
         let times = net.world.deliveries().iter().filter(|a| a.node == victim && a.id == *id);
         let times: Vec<Time> = times.map(|a| a.at).collect();
-        let known = times.split_last().map_or(&[][..], |(_, before)| before);
-        assert!(known.iter().all(|at| last_moment(*at)), "{id} at {times:?}, kills {kills:?}");
+        let repeated = times.split_last().map_or(&[][..], |(_, before)| before);
+        assert!(
+            repeated.iter().all(|at| is_before_kill(*at)),
+            "{id} at {times:?}, kills {kills:?}"
+        );
     }
     net.assert_promises_hold();
 }
 
-/// A peer is killed between the delivery of messages and their acknowledgement by its consumer, when the
-/// publisher has restarted so often since that the streams of these messages would be forgotten.
+/// A peer is killed between deliveries and their acknowledgement by its consumer, after the
+/// publisher has restarted so often that the peer would forget the streams of these messages.
 #[test]
 fn unacknowledged_messages_are_delivered_to_the_consumer_again() {
     let config = Config::lan().retention_age(s(40)).build().unwrap();
@@ -284,5 +295,5 @@ fn unacknowledged_messages_are_delivered_to_the_consumer_again() {
     for a in net.world.deliveries().iter().filter(|a| a.node == victim) {
         *times.entry(a.id).or_default() += 1;
     }
-    assert!(times.values().any(|n| *n > 1), "some were given again");
+    assert!(times.values().any(|n| *n > 1), "some messages are delivered again");
 }

@@ -1,4 +1,4 @@
-//! Seeds that go away, come back, and lose their disks.
+//! Seeds that stop, restart and lose their disks.
 
 use std::collections::BTreeSet;
 
@@ -8,11 +8,11 @@ use rumormill_sim::{DiskFate, NodeId, World};
 
 use crate::common::{Net, lan, ms, s, world_config};
 
-fn in_registry(w: &World, seed: NodeId) -> BTreeSet<PeerId> {
+fn registered_ids(w: &World, seed: NodeId) -> BTreeSet<PeerId> {
     w.members(seed).iter().map(|m| m.id).collect()
 }
 
-/// The peers that a seed told that they are registered.
+/// The peers whose registration a seed has acknowledged.
 fn acknowledged_by(net: &Net, seed: NodeId) -> BTreeSet<PeerId> {
     let id = net.id(seed);
     let by = |e: &Event| matches!(e, Event::Registered { seed_id, .. } if *seed_id == id);
@@ -26,7 +26,7 @@ fn gossip_continues_without_seeds_which_restart_with_their_registry() {
         net.world.crash(seed);
     }
     let live = net.world.live_peers();
-    net.wait_until(s(20), "the peers notice", |w| {
+    net.wait_until(s(20), "the peers notice that the seeds are down", |w| {
         live.iter().all(|&p| w.peer_snapshot(p).unwrap().state == PeerState::Degraded)
     });
     let before = net.world.deliveries().len();
@@ -40,7 +40,7 @@ fn gossip_continues_without_seeds_which_restart_with_their_registry() {
     let all: BTreeSet<PeerId> = net.peers.iter().map(|&p| net.id(p)).collect();
     for &seed in &net.seeds.clone() {
         net.world.restart(seed, DiskFate::Kept);
-        assert_eq!(in_registry(&net.world, seed), all, "the registry comes from the disk");
+        assert_eq!(registered_ids(&net.world, seed), all, "the registry comes from the disk");
     }
     let late = net.world.add_peers(3);
     net.peers.extend(late);
@@ -64,14 +64,14 @@ fn overlay_repairs_around_a_dead_peer_without_seeds() {
     net.world.run_for(s(20));
     net.assert_only_removed(&[]);
     let components = net.world.graph().components();
-    assert_eq!(components.len(), 1, "healing needs no seed: {components:?}");
+    assert_eq!(components.len(), 1, "the repair needs no seed: {components:?}");
     for &seed in &net.seeds.clone() {
         net.world.restart(seed, DiskFate::Kept);
     }
-    // Nobody is left who was its neighbour and could still bear witness; it expires, or is
-    // removed if somebody is. Either way the live ones are whole again.
+    // The dead peer expires, or it is removed if a former neighbour can still be a witness. In both
+    // cases the live peers must be registered again.
     let live = net.world.live_peers();
-    net.wait_until(s(60), "the live ones are registered again", |w| {
+    net.wait_until(s(60), "the live peers are registered again", |w| {
         live.iter().all(|&p| w.peer_snapshot(p).unwrap().state == PeerState::Joined)
     });
     net.assert_promises_hold();
@@ -91,8 +91,8 @@ fn seed_killed_during_200_registrations_keeps_acknowledged_ones() {
     let acknowledged = acknowledged_by(&net, victim);
     assert!(acknowledged.len() > 20, "{} were acknowledged by then", acknowledged.len());
     net.world.restart(victim, DiskFate::Kept);
-    let there = in_registry(&net.world, victim);
-    assert!(acknowledged.is_subset(&there), "an acknowledged registration is gone");
+    let registered = registered_ids(&net.world, victim);
+    assert!(acknowledged.is_subset(&registered), "an acknowledged registration is lost");
     net.world.run_for(s(2));
     net.assert_at_rest_within(s(60));
     net.assert_only_removed(&[]);
@@ -105,7 +105,7 @@ fn seed_without_its_disk_recovers_from_other_seeds() {
     net.world.crash(seed);
     net.world.run_for(s(3));
     net.world.restart(seed, DiskFate::Lost);
-    assert!(!net.world.seed_snapshot(seed).unwrap().synced, "it does not answer for the network");
+    assert!(!net.world.seed_snapshot(seed).unwrap().synced, "it does not answer joining peers yet");
     net.assert_at_rest_within(s(60));
     assert!(net.world.seed_snapshot(seed).unwrap().synced);
     assert!(!net.event_times(seed, |e| matches!(e, Event::Synced { .. })).is_empty());
@@ -125,12 +125,12 @@ fn lone_seed_without_its_disk_learns_from_peers() {
 #[test]
 fn registrations_move_to_other_seeds_while_two_are_down() {
     let mut net = Net::lan(6, 5, 10);
-    let gone = [net.seeds[0], net.seeds[1]];
-    for seed in gone {
+    let victims = [net.seeds[0], net.seeds[1]];
+    for seed in victims {
         net.world.crash(seed);
     }
     net.assert_at_rest_within(s(60));
-    for seed in gone {
+    for seed in victims {
         net.world.restart(seed, DiskFate::Kept);
     }
     net.assert_at_rest_within(s(60));
@@ -139,9 +139,9 @@ fn registrations_move_to_other_seeds_while_two_are_down() {
 #[test]
 fn partitioned_seeds_agree_afterwards() {
     let mut net = Net::lan(7, 3, 15);
-    let (one, two) = net.seeds.split_at(1);
-    let (one, two) = (one.to_vec(), two.to_vec());
-    net.world.partition(&one, &two);
+    let (one, others) = net.seeds.split_at(1);
+    let (one, others) = (one.to_vec(), others.to_vec());
+    net.world.partition(&one, &others);
     let late = net.world.add_peers(5);
     net.peers.extend(late);
     net.world.run_for(s(20));
