@@ -43,7 +43,7 @@ pub(crate) enum LinkItem {
 impl LinkItem {
     pub(crate) fn size(&self) -> usize {
         match self {
-            LinkItem::Frame(packet, _) => packet.size(),
+            LinkItem::Frame(sent, _) => sent.size(),
             _ => 0,
         }
     }

@@ -13,7 +13,7 @@ use crate::observation::Observation;
 
 /// How long after its request a receipt may be open in an undisturbed network: three censuses and
 /// some network delay.
-const CENSUSES: Duration = Duration::from_secs(15);
+const COMPLETION_LIMIT: Duration = Duration::from_secs(15);
 
 /// Finds receipts that count more members as holders than have the message. A complete receipt
 /// counts all members; a receipt that names missing members counts all others.
@@ -84,7 +84,7 @@ pub fn open_receipts(observation: &Observation) -> Vec<Violation> {
                 && n.started_at <= since
                 && n.peer.as_ref().is_some_and(same_epoch)
         });
-        let is_late = observation.now.since(since) >= CENSUSES + observation.settle;
+        let is_late = observation.now.since(since) >= COMPLETION_LIMIT + observation.settle;
         if is_waiting && is_late && !update.receipt.complete {
             let r = &update.receipt;
             let counts = format!("held {} of {}, missing {:?}", r.held, r.live, r.missing());

@@ -97,8 +97,8 @@ fn check_tree(
             match parent(n) {
                 None => {
                     // An orphaned peer must get the next batch from every neighbour that has it. A
-                    // neighbour without state for the tree sends the batch to all of its
-                    // neighbours.
+                    // neighbour has no state for the tree if all its batches of the publisher were
+                    // old; such a neighbour is exempt.
                     let neighbours = observation.graph.neighbours(*n);
                     for lazy in neighbours.filter(|x| !views.get(x).is_none_or(|t| has_child(t, n)))
                     {

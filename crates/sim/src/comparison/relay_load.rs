@@ -14,10 +14,10 @@ const MIN_SOURCES: usize = 16;
 ///
 /// Rumormill spreads messages along trees: the parent of a peer is the neighbour that delivers a
 /// message first. With equal delays on all links these are trees of shortest paths, and of several
-/// neighbours equally near to the source each is equally likely to be the first. So for each
-/// neighbour that is one hop further away, a peer sends one copy divided by the number of shortest
-/// paths' last hops to that neighbour. All peers together, the source included, send one copy less
-/// than there are peers.
+/// neighbours equally near to the source each is equally likely to be the first. So to each
+/// neighbour that is one hop further from the source, a peer sends one copy divided by the number
+/// of that neighbour's neighbours that are nearer to the source. All peers together, the source
+/// included, send one copy less than there are peers.
 ///
 /// A peer's own messages are not counted: it sends them to all its neighbours, so the sources of
 /// the searches would be the busiest peers if only some peers are sources.

@@ -26,7 +26,6 @@
 //! when `poll_timeout` is due. A thawed node gets everything that arrived before it gets its
 //! `Timeout`.
 
-mod carry;
 mod command;
 mod connect;
 mod faults;
@@ -35,6 +34,7 @@ mod line;
 mod observe;
 mod run;
 mod survey;
+mod transport;
 mod watch;
 
 use core::cell::Cell;

@@ -151,9 +151,9 @@ fn peer_that_reported_a_gap_is_not_a_holder() {
     net.world.run_for(ms(1));
     net.world.crash(publisher);
     net.world.run_for(s(300));
-    let seen = net.world.observe();
-    let gaps: Vec<_> = seen.ledger.gaps.iter().filter(|g| g.covers(&lost)).collect();
+    let observation = net.world.observe();
+    let gaps: Vec<_> = observation.ledger.gaps.iter().filter(|g| g.covers(&lost)).collect();
     assert_eq!(gaps.len(), 5, "{gaps:?}");
     assert!(gaps.iter().all(|g| g.holder.is_none()), "{gaps:?}");
-    assert_eq!(checkers::delivery::complete(&seen), []);
+    assert_eq!(checkers::delivery::complete(&observation), []);
 }

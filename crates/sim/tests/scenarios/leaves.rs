@@ -113,11 +113,11 @@ fn two_neighbours_that_leave_at_one_moment_lose_nothing() {
         net.world.leave(second).unwrap();
         net.world.run_for(s(10));
         assert!(has_left(&net.world, first) && has_left(&net.world, second));
-        let seen = net.world.observe();
-        assert_eq!(checkers::delivery::complete(&seen), []);
+        let observation = net.world.observe();
+        assert_eq!(checkers::delivery::complete(&observation), []);
         for id in &ids {
             let stays = |n: &NodeId| *n != first && *n != second;
-            let at = seen.ledger.arrivals.iter().filter(|a| a.id == *id && stays(&a.node)).count();
+            let at = observation.ledger.arrivals.iter().filter(|a| a.id == *id && stays(&a.node)).count();
             assert_eq!(at, 4, "seed {seed}, message {id}");
         }
     }

@@ -48,12 +48,12 @@ impl World {
             self.ledger.queue_drops += 1;
             return;
         }
-        let packet = if self.config.fast {
+        let sent = if self.config.fast {
             SentFrame::Frame(frame)
         } else {
             SentFrame::Bytes(wire::encode(&frame).to_bytes())
         };
-        self.transmit(link, LinkItem::Frame(packet, class));
+        self.transmit(link, LinkItem::Frame(sent, class));
     }
 
     /// Sends an item from this end to the other one, or holds it.
@@ -72,7 +72,7 @@ impl World {
             && far.unread() >= RECEIVE_BUFFER
             && self.node(there).status == NodeStatus::Frozen;
         match item {
-            LinkItem::Frame(packet, class) => {
+            LinkItem::Frame(sent, class) => {
                 if forward || back {
                     self.mark_unacked(from);
                 }
@@ -80,14 +80,14 @@ impl World {
                 let urgent = class == Class::Liveness && self.is_limited(here, there);
                 let full = full || (!urgent && self.line_is_full(here, there));
                 if forward || (has_held && !urgent) || full {
-                    self.hold(from, packet, class);
+                    self.hold(from, sent, class);
                     if !forward {
                         self.wait_for_line(from);
                     }
                 } else if far_is_down {
                     self.schedule_reset(from);
                 } else {
-                    self.schedule_arrival(from, LinkItem::Frame(packet, class));
+                    self.schedule_arrival(from, LinkItem::Frame(sent, class));
                 }
             }
             // Held frames cannot be overtaken and would not be flushed in time, so the connection
@@ -136,9 +136,9 @@ impl World {
     // ---- holding ----------------------------------------------------------------------------
 
     /// Holds a frame until it can be sent, within the limits of the driver's queues.
-    fn hold(&mut self, link: LinkId, packet: SentFrame, class: Class) {
+    fn hold(&mut self, link: LinkId, sent: SentFrame, class: Class) {
         let Some((here, _)) = self.ends_of(link) else { return };
-        let size = packet.size();
+        let size = sent.size();
         let Some(end) = self.links.end_mut(link).map(LinkEnd::buffers) else { return };
         let held = end.held_bytes.entry(class).or_default();
         let limit = match class {
@@ -152,7 +152,7 @@ impl World {
             *held += size;
             let is_filling = class == Class::Payload && *held > QUEUE_PAYLOAD / 2 && !end.congested;
             end.congested |= is_filling;
-            end.held.push_back(LinkItem::Frame(packet, class));
+            end.held.push_back(LinkItem::Frame(sent, class));
             if is_filling {
                 let process = self.node(here).process;
                 self.queue.push(self.now, SimEvent::Congested { node: here, process, link });
@@ -166,7 +166,7 @@ impl World {
                 let oldest = end.held.iter().position(|i| i.class() == class);
                 if let Some(item) = oldest.and_then(|at| end.held.remove(at)) {
                     *held = held.saturating_sub(item.size()) + size;
-                    end.held.push_back(LinkItem::Frame(packet, class));
+                    end.held.push_back(LinkItem::Frame(sent, class));
                 }
                 self.ledger.queue_drops += 1;
             }
@@ -261,7 +261,7 @@ impl World {
         match (item, state) {
             (_, EndState::Down) => {}
             (LinkItem::Hello, EndState::Connecting) => self.hello(link),
-            (LinkItem::Frame(packet, _), EndState::Up) => self.receive(node, link, packet),
+            (LinkItem::Frame(sent, _), EndState::Up) => self.receive(node, link, sent),
             (LinkItem::Closed(reason), EndState::Up) => self.closed_by_remote(node, link, reason),
             (LinkItem::Reset, _) => self.reset(link),
             // The other end sends only a Hello or a reset before this end is up.
@@ -270,14 +270,14 @@ impl World {
         }
     }
 
-    fn receive(&mut self, node: NodeId, link: LinkId, packet: SentFrame) {
+    fn receive(&mut self, node: NodeId, link: LinkId, sent: SentFrame) {
         self.ledger.frames += 1;
-        let bytes = match &packet {
+        let bytes = match &sent {
             SentFrame::Bytes(b) => b.len() as u64,
             SentFrame::Frame(_) => 0,
         };
         self.ledger.bytes += bytes;
-        match self.decode(node, packet) {
+        match self.decode(node, sent) {
             Ok(frame) => {
                 if let Frame::Close(close) = &*frame {
                     let reason = close.reason;
@@ -321,8 +321,8 @@ impl World {
     }
 
     /// Decodes a frame and verifies its signatures.
-    fn decode(&self, node: NodeId, packet: SentFrame) -> Result<Verified<Frame>, String> {
-        let bytes = match packet {
+    fn decode(&self, node: NodeId, sent: SentFrame) -> Result<Verified<Frame>, String> {
+        let bytes = match sent {
             SentFrame::Frame(frame) => return Ok(wire::trust_without_checking(frame)),
             SentFrame::Bytes(bytes) => bytes,
         };
