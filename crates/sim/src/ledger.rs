@@ -214,7 +214,7 @@ pub enum ImpairmentKind {
     Frozen,
     /// A majority of the seeds could not reach the node, so it could rightly vote for its death.
     Unreachable,
-    /// The line is so slow that a sign of process may arrive too late.
+    /// The line is so slow that a sign of life may arrive too late.
     Slow,
     /// The peer left.
     Left,
