@@ -169,6 +169,7 @@ impl World {
         let mut held = Vec::from(end.take_held());
         held.sort_by_key(crate::link::LinkItem::class);
         let mut held = held.into_iter();
+        // One item is sent; if it fills the buffers, the link waits again.
         if let Some(first) = held.next() {
             self.transmit(link, first);
         }
@@ -179,6 +180,7 @@ impl World {
             // This link has sent one item; other links that wait for the same line come first.
             self.wake_at(link, at + TURN);
         }
+        // The other items are sent too if there is room, and are held again otherwise.
         for item in held {
             self.transmit(link, item);
         }

@@ -159,9 +159,13 @@ impl World {
             }
             return;
         }
+        // The queue of the class is full. The rules are those of the library's driver.
         match class {
+            // Control frames must not be lost, so the link is closed.
             Class::Control | Class::Last => self.close(here, link, CloseReason::TooSlow),
+            // The new frame is dropped; the receiver pulls its messages later.
             Class::Payload | Class::History => self.ledger.queue_drops += 1,
+            // Probes and announcements are dropped oldest first.
             Class::Liveness | Class::Announce => {
                 let oldest = end.held.iter().position(|i| i.class() == class);
                 if let Some(item) = oldest.and_then(|at| end.held.remove(at)) {
@@ -207,6 +211,8 @@ impl World {
                 end.clear_unacked();
                 continue;
             }
+            // TCP retransmits at doubling intervals since the first unacknowledged data; the next
+            // retransmission from now on gets through.
             let mut at = since;
             let mut wait = RETRANSMIT;
             while at < self.now {
