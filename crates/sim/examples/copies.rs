@@ -1,12 +1,14 @@
-//! What trees cost: copies of each message that a peer receives, grafts and prunes.
+//! The cost of trees: copies of each message that a peer receives, grafts and prunes.
 //!
 //! ```text
-//! cargo run --release -p rumormill-sim --example copies -- [PEERS] [SEEDS] [trees|flood] [PART OF A CASE'S NAME]
+//! cargo run --release -p rumormill-sim --example copies -- [PEERS] [SEEDS] [trees|flood] [CASE]
 //! ```
 //!
-//! Twenty publishers send 5 messages a second each for a minute, in a network at rest, in one that changes, and in one that
-//! loses packets. Then everybody publishes once a minute. "All" counts the floods by which the first messages find their
-//! trees, "later" what was published after the first fifth of the time.
+//! CASE is part of the name of the cases to run. Twenty publishers send 5 messages a second each
+//! for a minute: in a network at rest, in one that changes, and in one that loses packets. In
+//! further cases all peers publish once a minute. The column "all" includes the floods with which
+//! the first messages build their trees; the column "later" starts after the first fifth of the
+//! time.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -22,12 +24,12 @@ const STEP: Duration = Duration::from_millis(200);
 #[derive(Clone, Copy, PartialEq)]
 struct Case {
     name: &'static str,
-    /// How often an edge of the network is exchanged.
+    /// Interval between two edge swaps in the network.
     swap_every: Duration,
-    /// How often a hub is killed.
+    /// Number of steps after which a hub is killed.
     kill_every: Option<u32>,
     loss: f64,
-    /// Publishers; everybody if there are as many as peers.
+    /// Number of publishers; all peers if it is the number of peers.
     publishers: usize,
     /// Steps of [`STEP`] from one message of a publisher to the next.
     steps: usize,
@@ -46,14 +48,14 @@ const REST: Case = Case {
 
 fn cases(peers: usize) -> [Case; 6] {
     let swap_every = Duration::from_secs(3);
-    let everybody = Case { publishers: peers, steps: 300, rounds: 5, ..REST };
+    let all_publish = Case { publishers: peers, steps: 300, rounds: 5, ..REST };
     [
         REST,
         Case { name: "an edge swapped every 3 s", swap_every, ..REST },
         Case { name: "and a hub killed every 5 s", swap_every, kill_every: Some(25), ..REST },
         Case { name: "1 % of packets lost", loss: 0.01, ..REST },
-        Case { name: "everybody, once a minute", ..everybody },
-        Case { name: "the same, an edge swapped every 3 s", swap_every, ..everybody },
+        Case { name: "all peers, once a minute", ..all_publish },
+        Case { name: "the same, an edge swapped every 3 s", swap_every, ..all_publish },
     ]
 }
 
@@ -64,16 +66,16 @@ struct Sum {
     prunes: u64,
 }
 
-/// What each live peer has counted.
-type Counted = BTreeMap<NodeId, Counters>;
+/// The counters of each live peer.
+type PeerCounters = BTreeMap<NodeId, Counters>;
 
-fn counted(w: &World) -> Counted {
+fn counters(w: &World) -> PeerCounters {
     let of = |p: NodeId| Some((p, w.peer_snapshot(p)?.counters));
     w.live_peers().into_iter().filter_map(of).collect()
 }
 
-/// The sum over some of them.
-fn sum(of: &Counted, peers: &BTreeSet<NodeId>) -> Sum {
+/// The sums over some peers.
+fn sum(of: &PeerCounters, peers: &BTreeSet<NodeId>) -> Sum {
     let mut all = Counters::default();
     for (_, counters) in of.iter().filter(|(p, _)| peers.contains(p)) {
         all.merge(counters);
@@ -90,7 +92,7 @@ fn copies(from: &Sum, to: &Sum) -> f64 {
     1.0 + (to.duplicate - from.duplicate) as f64 / (to.received - from.received) as f64
 }
 
-/// The peer with the most neighbours that is no publisher.
+/// The live peer with the most neighbours that is not a publisher.
 fn hub(w: &World, peers: &[NodeId], publishers: &BTreeSet<NodeId>) -> NodeId {
     let live: BTreeSet<NodeId> = w.live_peers().into_iter().collect();
     let others = peers.iter().filter(|p| live.contains(p) && !publishers.contains(p));
@@ -117,7 +119,7 @@ fn run(case: Case, seed: u64, n: usize, mode: BroadcastMode) -> Row {
     let peers = w.add_peers(n);
     assert!(w.run_until(Duration::from_secs(120), |w| at_rest(&w.observe()).is_empty()));
     if case.swap_every != REST.swap_every {
-        // Swaps have begun everywhere.
+        // All peers have begun to swap edges.
         w.run_for(Duration::from_secs(2 * 3) * n as u32);
     }
     w.set_loss(case.loss);
@@ -125,14 +127,14 @@ fn run(case: Case, seed: u64, n: usize, mode: BroadcastMode) -> Row {
     let spared: BTreeSet<NodeId> =
         if case.publishers == n { BTreeSet::new() } else { publishers.iter().copied().collect() };
     let mut published = Vec::new();
-    let before = counted(&w);
+    let before = counters(&w);
     let sent = |w: &World| (w.ledger().batch_bytes, w.ledger().bytes - w.ledger().batch_bytes);
     let sent_before = sent(&w);
-    let mut first = Counted::new();
+    let mut first = PeerCounters::new();
     let steps = case.steps * case.rounds;
     for step in 0..steps {
         if step == steps / 5 {
-            first = counted(&w);
+            first = counters(&w);
         }
         for (i, p) in
             publishers.iter().enumerate().filter(|(i, _)| i % case.steps == step % case.steps)
@@ -160,20 +162,21 @@ fn run(case: Case, seed: u64, n: usize, mode: BroadcastMode) -> Row {
         .filter_map(|(id, at)| Some(arrived.get(id)?.1.since(*at).as_secs_f64() * 1e3))
         .collect();
     last.sort_by(f64::total_cmp);
-    let owed = published.len() * live.len();
-    let made: usize = published.iter().filter_map(|(id, _)| arrived.get(id)).map(|a| a.0).sum();
-    // Of those that were killed, nothing is known at the end.
-    let [before, first, after] = [before, first, counted(&w)].map(|of| sum(&of, &live));
+    let expected = published.len() * live.len();
+    let delivered: usize =
+        published.iter().filter_map(|(id, _)| arrived.get(id)).map(|a| a.0).sum();
+    // The counters of killed peers are not available at the end.
+    let [before, first, after] = [before, first, counters(&w)].map(|of| sum(&of, &live));
     Row {
         all: copies(&before, &after),
         later: copies(&first, &after),
         last: (last[last.len() / 2], *last.last().unwrap()),
-        missed: owed - made,
+        missed: expected - delivered,
         grafts: after.grafts - before.grafts,
         prunes: after.prunes - before.prunes,
         bytes: (
-            (sent_after.0 - sent_before.0) as f64 / made as f64,
-            (sent_after.1 - sent_before.1) as f64 / made as f64,
+            (sent_after.0 - sent_before.0) as f64 / delivered as f64,
+            (sent_after.1 - sent_before.1) as f64 / delivered as f64,
         ),
     }
 }

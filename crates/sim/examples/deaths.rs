@@ -1,11 +1,12 @@
-//! How long it takes until all seeds have removed a dead peer, in many worlds:
+//! Time until all seeds have removed a dead peer, in many worlds:
 //!
 //! ```text
 //! cargo run --release -p rumormill-sim --example deaths -- 20 20 [FIRST SEED]
 //! ```
 //!
-//! The arguments are worlds and peers. A peer is killed, stopped, or loses the power of its host; it has
-//! neighbours, or the seeds alone can notice, because it dies right after it has registered.
+//! The arguments are the numbers of worlds and peers. A peer is killed or stopped, or its host
+//! loses power. The peer has neighbours, or only the seeds can detect its death, because it dies
+//! right after it has registered.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -44,7 +45,7 @@ fn run(config: Config, seed: u64, peers: usize, alone: bool, fault: Fault) -> Op
     let seeds = w.add_seeds(3);
     let peers = w.add_peers(peers);
     assert!(w.run_until(s(120), |w| at_rest(&w.observe()).is_empty()), "seed {seed}: no rest");
-    // At another moment between two pings in each world.
+    // Each world uses another moment between two pings.
     w.run_for(s(3) + Duration::from_millis(seed * 677 % 13_000));
     let victim = if alone { newcomer(&mut w, &seeds) } else { peers[seed as usize % peers.len()] };
     let (died, id) = (w.now(), w.id(victim));

@@ -1,10 +1,10 @@
-//! False deaths in a network that loses packets, and how long a killed peer stays alive there, in virtual time:
+//! False deaths in a network that loses packets, and the time until a killed peer is removed there:
 //!
 //! ```text
 //! cargo run --release -p rumormill-sim --example lossy -- 20 60 3
 //! ```
 //!
-//! The arguments are peers, seconds and worlds.
+//! The arguments are the numbers of peers, of seconds and of worlds.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -31,12 +31,13 @@ fn main() {
                 w.run_for(Duration::from_secs(20));
                 w.set_loss(loss);
                 w.run_for(Duration::from_secs(seconds));
-                let seen = w.observe();
-                let lives: std::collections::BTreeSet<_> = checkers::death::false_deaths(&seen)
-                    .iter()
-                    .map(|r| (r.subject, r.incarnation))
-                    .collect();
-                false_deaths += lives.len();
+                let observation = w.observe();
+                let removed: std::collections::BTreeSet<_> =
+                    checkers::death::false_deaths(&observation)
+                        .iter()
+                        .map(|r| (r.subject, r.incarnation))
+                        .collect();
+                false_deaths += removed.len();
                 let (victim, died) = (all[0], w.now());
                 let id = w.id(victim);
                 w.crash(victim);

@@ -1,12 +1,12 @@
-//! The slowest message when a peer is struck while messages flow, in many worlds:
+//! The slowest message when a peer fails while messages flow, in many worlds:
 //!
 //! ```text
 //! cargo run --release -p rumormill-sim --example repair -- 40 32 [FIRST SEED]
 //! ```
 //!
-//! 20 messages a second, from one peer or from all in turn. Struck is the peer with the
-//! most children on the publisher's tree; it is killed (its links break at once) or
-//! frozen (they do not).
+//! One peer, or all peers in turn, publish 20 messages a second. The victim is the peer with the
+//! most children in the publisher's tree. It is killed, so its links break at once, or frozen, so
+//! its links stay up.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -48,7 +48,8 @@ fn children(w: &World, node: NodeId, publisher: PeerId) -> usize {
     trees.iter().find(|t| t.publisher == publisher).map_or(0, |t| t.children.len())
 }
 
-/// The slowest message, copies a peer after the strike, and how many were not delivered.
+/// The longest delay of a message, the copies per peer after the fault, and the number of missing
+/// deliveries.
 fn run(case: Case, seed: u64, n: usize) -> (Duration, f64, usize) {
     let config = Config::lan().build().unwrap();
     let mut w = World::new(WorldConfig { fast: true, ..WorldConfig::new(seed, config) });
@@ -76,8 +77,8 @@ fn run(case: Case, seed: u64, n: usize) -> (Duration, f64, usize) {
             if case.freeze { w.freeze(victim) } else { w.crash(victim) }
         }
         let turn = peers[round % n];
-        let who = if case.all && turn != victim { turn } else { publisher };
-        published.insert(w.publish(who, "t", b"tick").unwrap(), w.now());
+        let node = if case.all && turn != victim { turn } else { publisher };
+        published.insert(w.publish(node, "t", b"tick").unwrap(), w.now());
         w.run_for(ms(50));
     }
     w.run_for(s(10));
@@ -87,13 +88,13 @@ fn run(case: Case, seed: u64, n: usize) -> (Duration, f64, usize) {
         .collect();
     let missing = (published.len() * (n - 1)).saturating_sub(delays.len());
     delays.sort_unstable();
-    let got = counter(&w, "messages_received") - before.0;
-    let again = counter(&w, "messages_duplicate") - before.1;
+    let received = counter(&w, "messages_received") - before.0;
+    let duplicate = counter(&w, "messages_duplicate") - before.1;
     if std::env::args().nth(4).is_some() {
         let late: Vec<_> = delays.iter().rev().take(12).collect();
         println!("  seed {seed} {}: {late:?}", case.name);
     }
-    (delays.last().unwrap().0, 1.0 + again as f64 / got as f64, missing)
+    (delays.last().unwrap().0, 1.0 + duplicate as f64 / received as f64, missing)
 }
 
 fn main() {

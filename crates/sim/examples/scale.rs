@@ -1,12 +1,12 @@
-//! How large a world can be: joins many peers, lets them settle, spreads messages, and prints what it
-//! took:
+//! How large a world can be: joins many peers, lets them settle, publishes messages, and prints the
+//! cost of each phase:
 //!
 //! ```text
 //! cargo run --release -p rumormill-sim --example scale -- --peers 100000
 //! ```
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-// The clocks measure how fast the simulation runs; nothing in it depends on them.
+// The wall clock measures the speed of the simulation, which does not depend on it.
 #![allow(clippy::disallowed_types)]
 
 use core::time::Duration;
@@ -14,9 +14,9 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use rumormill_proto::{Config, Preset, Time};
-use rumormill_sim::{NodeId, Record, Survey, World, WorldConfig};
+use rumormill_sim::{NodeId, RecordLevel, Survey, World, WorldConfig};
 
-/// As the program has it.
+/// The allocator of the program `rumor`.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -28,15 +28,15 @@ struct Arguments {
     peers: usize,
     seeds: usize,
     messages: usize,
-    /// By how many peers; each message by another one if not given.
+    /// Number of publishers; one for each message if not given.
     publishers: Option<usize>,
-    /// How many messages a peer publishes at one moment; they go out as one batch.
+    /// Number of messages that a peer publishes at one moment; they are sent as one batch.
     pack: usize,
-    /// Resident memory at which the run gives up.
+    /// Resident memory in bytes at which the run is aborted.
     most: u64,
-    /// Over which time the peers start.
+    /// Seconds over which the peers start.
     over: Option<u64>,
-    /// How long they have after the last one has joined.
+    /// Seconds from the last join to the first message.
     settle: u64,
     seed: u64,
     preset: Preset,
@@ -81,18 +81,18 @@ fn arguments() -> Result<Arguments, String> {
     Ok(a)
 }
 
-/// What one part of the run took.
+/// The cost of one phase of the run.
 struct Phase {
     name: &'static str,
     wall: f64,
     cpu: f64,
     time: Duration,
     inputs: u64,
-    /// Resident memory at its end.
+    /// Resident memory in bytes at the end of the phase.
     resident: u64,
 }
 
-/// Measures one part after the other.
+/// Measures one phase after the other.
 struct Meter {
     phases: Vec<Phase>,
     wall: Instant,
@@ -136,10 +136,11 @@ impl Meter {
     }
 }
 
-/// User and system time of this process.
+/// User and system time of this process, in seconds.
 fn cpu_seconds() -> f64 {
     let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // Behind the name, which may hold spaces: fields 14 and 15 in hundredths of a second.
+    // The fields after the name, which may contain spaces: fields 14 and 15 are hundredths of a
+    // second.
     let rest = text.rsplit(')').next().unwrap_or_default();
     let ticks = rest.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<f64>().ok());
     ticks.sum::<f64>() / 100.0
@@ -163,7 +164,7 @@ fn main() -> ExitCode {
     let config = WorldConfig {
         fast: true,
         unsigned: true,
-        record: Record::Figures,
+        record: RecordLevel::Figures,
         diskless_peers: true,
         check_every: Duration::from_secs(1),
         ..WorldConfig::new(a.seed, node)
@@ -173,8 +174,8 @@ fn main() -> ExitCode {
     world.run_for(Duration::from_secs(1));
     let before = resident();
     let mut meter = Meter::new(&world);
-    // While peers come, each of those that are there has some thirty inputs a second: a slow arrival of
-    // many costs more than they do.
+    // During the arrivals each peer handles some thirty inputs a second, so a slow arrival of many
+    // peers costs more than the joins themselves.
     let over = a.over.unwrap_or((a.peers as u64 / 10_000).clamp(10, 30));
     let peers = world.add_peers_over(a.peers, Duration::from_secs(over));
     run(&mut world, over, a.most);
@@ -195,7 +196,7 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(!whole))
 }
 
-/// Lets time pass, with a look at the memory every second.
+/// Advances virtual time, with a check of the memory every second.
 fn run(world: &mut World, seconds: u64, most: u64) {
     for _ in 0..seconds {
         world.run_for(Duration::from_secs(1));
@@ -203,8 +204,7 @@ fn run(world: &mut World, seconds: u64, most: u64) {
     }
 }
 
-/// Says on the standard error how far it has come, and ends the process before it takes more memory
-/// than it may.
+/// Prints the progress to standard error, and ends the process if it uses more memory than allowed.
 fn check(world: &World, most: u64) -> bool {
     let now = resident();
     eprintln!(
@@ -216,7 +216,7 @@ fn check(world: &World, most: u64) -> bool {
     );
     if now > most {
         println!(
-            "gave up at {:.1} s with {} MiB resident: {} inputs",
+            "aborted at {:.1} s with {} MiB resident: {} inputs",
             world.now().as_micros() as f64 / 1e6,
             now >> 20,
             world.steps()
@@ -226,8 +226,7 @@ fn check(world: &World, most: u64) -> bool {
     true
 }
 
-/// Publishes messages at peers drawn by a simple generator, ten times a second, and waits until all
-/// have them.
+/// Publishes messages at random peers, ten times a second, and waits until all peers have them.
 fn spread(world: &mut World, peers: &[NodeId], a: &Arguments) {
     let mut state = a.seed;
     let mut draw = || {
@@ -254,11 +253,11 @@ fn spread(world: &mut World, peers: &[NodeId], a: &Arguments) {
     world.run_until(Duration::from_secs(120), all);
 }
 
-/// The part of all peers and messages that came together.
+/// The fraction of all pairs of peer and message that were delivered.
 fn delivered(world: &World, peers: &[NodeId]) -> f64 {
     let figures = world.figures();
-    let wanted = figures.spread.len() * peers.len();
-    if wanted == 0 { 1.0 } else { figures.delivered as f64 / wanted as f64 }
+    let expected = figures.spread.len() * peers.len();
+    if expected == 0 { 1.0 } else { figures.delivered as f64 / expected as f64 }
 }
 
 fn report(a: &Arguments, world: &World, survey: &Survey, meter: &Meter, before: u64) {
@@ -271,10 +270,10 @@ fn report(a: &Arguments, world: &World, survey: &Survey, meter: &Meter, before: 
         let phase = meter.phases.iter().find(|p| p.name == name);
         phase.map_or(0, |p| p.resident.saturating_sub(before)) / a.peers.max(1) as u64
     };
-    // Messages that go out together come together: a copy is one of the batch, named by its first.
+    // Copies are counted for batches, each identified by its first message.
     let batches = figures.spread.values().filter(|s| s.copies > 0).count();
     let copies = figures.copies as f64 / (batches.max(1) * a.peers.max(1)) as f64;
-    let slowest = figures.spread.values().map(rumormill_sim::Spread::took).max();
+    let slowest = figures.spread.values().map(rumormill_sim::MessageSpread::duration).max();
     let hops = figures.spread.values().map(|s| s.hops).max().unwrap_or(0);
     let share = delivered(world, &peers);
     let trace: String = world.trace_hash().iter().take(8).map(|b| format!("{b:02x}")).collect();

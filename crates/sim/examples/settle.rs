@@ -1,11 +1,11 @@
-//! Starts a network in virtual time, lets it settle, and prints what came of it:
+//! Starts a network in virtual time, lets it settle, and prints its state:
 //!
 //! ```text
 //! cargo run --release -p rumormill-sim --example settle -- --peers 200
 //! ```
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-// The wall clock measures how fast the simulation runs; nothing in it depends on it.
+// The wall clock measures the speed of the simulation, which does not depend on it.
 #![allow(clippy::disallowed_types)]
 
 use core::time::Duration;

@@ -1,7 +1,7 @@
-//! Nodes that do not play by the rules: a real peer inside, and something else in its mouth.
+//! Adversaries: real peers that violate one rule of the protocol.
 //!
-//! An adversary joins like anybody else, has neighbours and registrations, and can do what its own
-//! key allows. What it does beside the protocol is one of [`AdversaryKind`].
+//! An adversary wraps a real [`Peer`]. It joins, has neighbours and registrations like any other
+//! peer, and can sign only with its own key. [`AdversaryKind`] names the rule that it violates.
 
 use core::cell::Cell;
 use core::time::Duration;
@@ -21,75 +21,80 @@ use rumormill_proto::{
 };
 
 use crate::machine::Machine;
-use crate::random::Dice;
+use crate::random::RngStream;
 use crate::scenario::AdversaryKind;
 
-/// How often an adversary does something of its own accord.
+/// Interval between two attacks of an adversary.
 const PERIOD: Duration = Duration::from_millis(500);
-/// The flooder does it more often,
+/// Interval between two attacks of a flooder or a greedy peer.
 const FLOOD_PERIOD: Duration = Duration::from_millis(20);
-/// and so many times on each link.
-const FLOOD: usize = 8;
-/// Pulls that the greedy one sends on each link each time: 3,200 a second.
-const GREED: usize = 64;
-/// Frames that a replayer remembers.
-const MEMORY: usize = 512;
-/// Frames that it sends again at once.
-const REPLAYS: usize = 16;
-/// What the equivocator publishes on.
+/// Frames that a flooder sends on each link in one attack.
+const FLOOD_FRAMES: usize = 8;
+/// Pulls that a greedy peer sends on each link in one attack: 3,200 a second.
+const GREEDY_PULLS: usize = 64;
+/// Most frames that a replayer stores, streams that a greedy peer pulls, and batches of the twin
+/// that an equivocator stores.
+const MAX_STORED: usize = 512;
+/// Frames that a replayer sends in one attack.
+const REPLAYED_FRAMES: usize = 16;
+/// Topic of the messages that an equivocator publishes.
 const TOPIC: &str = "two-faced";
 
-/// A peer that does not play by the rules.
-pub(crate) struct Rogue {
+/// A peer that violates one rule of the protocol.
+pub(crate) struct AdversaryPeer {
     kind: AdversaryKind,
     identity: Identity,
     peer: Peer,
-    /// A second peer of the same identity, which never has a link: it makes the other content of
-    /// every number.
+    /// A second peer with the same identity and without links: it makes the second content of
+    /// every sequence number.
     twin: Peer,
-    /// The twin's batches that are still to be told to half of the neighbours, by first number.
-    other: BTreeMap<u64, Batch>,
+    /// The twin's batches, by first sequence number; half of the neighbours get these.
+    twin_batches: BTreeMap<u64, Batch>,
     links: BTreeMap<LinkId, (PeerId, Role)>,
-    /// What neighbours signed about being neighbours.
+    /// The adjacencies that neighbours have signed for this peer.
     adjacencies: BTreeMap<PeerId, Signed<Adjacency>>,
-    past: VecDeque<Frame>,
-    /// Streams that it has had something of.
-    heard: BTreeSet<(PeerId, u64)>,
+    /// Frames that this peer has received or sent, oldest first.
+    history: VecDeque<Frame>,
+    /// Streams of which this peer has received a batch.
+    known_streams: BTreeSet<(PeerId, u64)>,
     outputs: VecDeque<Output>,
-    dice: Dice,
-    unleashed: Rc<Cell<bool>>,
-    /// When it does something of its own accord again.
+    rng: RngStream,
+    /// Whether adversaries attack now; all adversaries of a world share the flag.
+    active: Rc<Cell<bool>>,
+    /// When the next attack is due.
     next: Time,
 }
 
-impl Rogue {
-    /// An adversary that behaves until it is unleashed. `setup` makes a peer of its identity.
+impl AdversaryPeer {
+    /// An adversary that follows the protocol while `active` is false. `setup` makes a peer with
+    /// its identity.
     pub(crate) fn new(
         kind: AdversaryKind,
         identity: Identity,
         setup: impl Fn() -> PeerSetup,
-        dice: Dice,
-        unleashed: Rc<Cell<bool>>,
+        rng: RngStream,
+        active: Rc<Cell<bool>>,
         now: Time,
     ) -> Self {
-        Rogue {
+        AdversaryPeer {
             kind,
             identity,
             peer: Peer::new(setup(), now),
             twin: Peer::new(setup(), now),
-            other: BTreeMap::new(),
+            twin_batches: BTreeMap::new(),
             links: BTreeMap::new(),
             adjacencies: BTreeMap::new(),
-            past: VecDeque::new(),
-            heard: BTreeSet::new(),
+            history: VecDeque::new(),
+            known_streams: BTreeSet::new(),
             outputs: VecDeque::new(),
-            dice,
-            unleashed,
+            rng,
+            active,
             next: Time::ZERO,
         }
     }
 
-    fn note(&mut self, input: &Input) {
+    /// Records the parts of an input that an attack needs.
+    fn record_input(&mut self, input: &Input) {
         match input {
             Input::LinkUp { link, info } => {
                 self.links.insert(*link, (info.remote, info.role));
@@ -108,49 +113,50 @@ impl Rogue {
                         }
                     }
                     Frame::Gossip(g) if self.kind == AdversaryKind::Greedy => {
-                        self.heard.insert((g.batch.publisher(), g.batch.epoch()));
+                        self.known_streams.insert((g.batch.publisher(), g.batch.epoch()));
                     }
                     _ => {}
                 }
-                self.remember(frame);
+                self.store_frame(frame);
             }
             _ => {}
         }
     }
 
-    fn remember(&mut self, frame: &Frame) {
+    fn store_frame(&mut self, frame: &Frame) {
         if self.kind == AdversaryKind::Replayer {
-            if self.past.len() >= MEMORY {
-                self.past.pop_front();
+            if self.history.len() >= MAX_STORED {
+                self.history.pop_front();
             }
-            self.past.push_back(frame.clone());
+            self.history.push_back(frame.clone());
         }
     }
 
-    /// Links to nodes of a role.
+    /// The links to nodes with this role.
     fn links_to(&self, role: Role) -> Vec<(LinkId, PeerId)> {
         let of = self.links.iter().filter(|(_, (_, r))| *r == role);
         of.map(|(link, (id, _))| (*link, *id)).collect()
     }
 
-    fn say(&mut self, link: LinkId, frame: Frame) {
+    fn send(&mut self, link: LinkId, frame: Frame) {
         self.outputs.push_back(Output::Send { link, frame, class: Class::Control });
     }
 
-    /// Does what it is here for.
-    fn act(&mut self, now: Time) {
+    /// Performs one attack.
+    fn attack(&mut self, now: Time) {
         match self.kind {
-            AdversaryKind::Liar => self.lie(),
+            AdversaryKind::Liar => self.send_false_reports(),
             AdversaryKind::Flooder => self.flood(),
-            AdversaryKind::Greedy => self.ask_for_everything(),
+            AdversaryKind::Greedy => self.request_everything(),
             AdversaryKind::Replayer => self.replay(),
             AdversaryKind::Equivocator => self.equivocate(now),
             AdversaryKind::SilentRelay | AdversaryKind::Forger | AdversaryKind::Idle => {}
         }
     }
 
-    /// Reports every live neighbour to every seed, and tells everybody that it does not answer.
-    fn lie(&mut self) {
+    /// Reports every live neighbour as dead to every seed, and tells the other neighbours that it
+    /// does not answer.
+    fn send_false_reports(&mut self) {
         let (peers, seeds) = (self.links_to(Role::Peer), self.links_to(Role::Seed));
         for (_, subject) in &peers {
             let Some(adjacency) = self.adjacencies.get(subject).cloned() else { continue };
@@ -162,71 +168,71 @@ impl Rogue {
             };
             let report = Signed::sign(report, &self.identity);
             for (link, _) in &seeds {
-                self.say(*link, Report { report: report.clone() }.into());
+                self.send(*link, Report { report: report.clone() }.into());
             }
             for (link, _) in peers.iter().filter(|(_, other)| other != subject) {
                 let silent = ProbeReply { subject: *subject, verdict: Verdict::Silent };
-                self.say(*link, silent.into());
+                self.send(*link, silent.into());
             }
         }
     }
 
-    /// A number nobody has.
-    fn nonsense(&mut self) -> PeerId {
+    /// A random peer id, which no node has.
+    fn random_id(&mut self) -> PeerId {
         let mut bytes = [0; 32];
         for part in bytes.chunks_exact_mut(8) {
-            part.copy_from_slice(&self.dice.bits().to_le_bytes());
+            part.copy_from_slice(&self.rng.bits().to_le_bytes());
         }
         PeerId::from_bytes(bytes)
     }
 
     fn flood(&mut self) {
         for (link, _) in self.links_to(Role::Peer) {
-            for _ in 0..FLOOD {
-                let publisher = self.nonsense();
-                let from = self.dice.bits() >> 32;
+            for _ in 0..FLOOD_FRAMES {
+                let publisher = self.random_id();
+                let from = self.rng.bits() >> 32;
                 let range = Range { publisher, epoch: from, from, to: from + 1000 };
                 let id = MessageId { publisher, epoch: from, sequence: from };
-                let frame: Frame = match self.dice.below(4) {
+                let frame: Frame = match self.rng.below(4) {
                     0 => Announce { ranges: vec![range; 16] }.into(),
                     1 => Pull { ranges: vec![range; 16], nonce: 0 }.into(),
                     2 => GetData { id }.into(),
                     _ => ProbeReply { subject: publisher, verdict: Verdict::Silent }.into(),
                 };
-                self.say(link, frame);
+                self.send(link, frame);
             }
         }
     }
 
-    /// Pulls all messages of the publishers it has heard of, and asks for whatever else there is.
-    fn ask_for_everything(&mut self) {
-        let streams: Vec<_> = self.heard.iter().copied().take(MEMORY).collect();
+    /// Pulls all messages of the streams that it knows, and sends every other kind of request.
+    fn request_everything(&mut self) {
+        let streams: Vec<_> = self.known_streams.iter().copied().take(MAX_STORED).collect();
         let ranges: Vec<Range> = streams
             .iter()
             .map(|&(publisher, epoch)| Range { publisher, epoch, from: 0, to: 1 << 40 })
             .collect();
         for (link, id) in self.links_to(Role::Peer) {
-            for _ in 0..GREED {
-                self.say(link, Pull { ranges: ranges.clone(), nonce: 0 }.into());
+            for _ in 0..GREEDY_PULLS {
+                self.send(link, Pull { ranges: ranges.clone(), nonce: 0 }.into());
             }
-            self.say(link, ProbeRequest { subject: id, incarnation: 1 }.into());
-            let hash = self.dice.bits();
-            self.say(link, Summary { hash, entries: None }.into());
+            self.send(link, ProbeRequest { subject: id, incarnation: 1 }.into());
+            let hash = self.rng.bits();
+            self.send(link, Summary { hash, entries: None }.into());
         }
         for (link, _) in self.links_to(Role::Seed) {
-            (0..GREED).for_each(|_| self.say(link, Frame::GetPeerList));
+            (0..GREEDY_PULLS).for_each(|_| self.send(link, Frame::GetPeerList));
         }
     }
 
     fn replay(&mut self) {
         let links: Vec<LinkId> = self.links.keys().copied().collect();
-        if links.is_empty() || self.past.is_empty() {
+        if links.is_empty() || self.history.is_empty() {
             return;
         }
-        for _ in 0..REPLAYS {
-            let frame = self.past[self.dice.below(self.past.len())].clone();
-            let link = links[self.dice.below(links.len())];
-            self.say(link, frame);
+        for _ in 0..REPLAYED_FRAMES {
+            let frame = self.history[self.rng.below(self.history.len())].clone();
+            let link = links[self.rng.below(links.len())];
+            self.send(link, frame);
         }
     }
 
@@ -236,19 +242,19 @@ impl Rogue {
             let Output::Store { ticket, ops } = output else { continue };
             for op in ops {
                 if let StoreOp::PutBatch(batch) = op {
-                    self.other.insert(batch.first(), batch);
+                    self.twin_batches.insert(batch.first(), batch);
                 }
             }
             self.twin.handle(now, Input::Stored { ticket });
         }
-        while self.other.len() > MEMORY {
-            self.other.pop_first();
+        while self.twin_batches.len() > MAX_STORED {
+            self.twin_batches.pop_first();
         }
         let _ = self.peer.publish(now, TOPIC, b"the one");
     }
 
-    /// What becomes of something that the peer inside sends.
-    fn twist(&mut self, output: Output) -> Option<Output> {
+    /// Applies the violated rule to an output of the wrapped peer; `None` drops the output.
+    fn alter_output(&mut self, output: Output) -> Option<Output> {
         let Output::Send { link, frame, class } = output else { return Some(output) };
         let me = self.identity.id();
         let frame = match (self.kind, frame) {
@@ -260,8 +266,9 @@ impl Rogue {
                 return None;
             }
             (AdversaryKind::Equivocator, Frame::Gossip(mut g)) => {
-                // The ends of its links that it dialled are even: about a half.
-                let other = self.other.get(&g.batch.first());
+                // Link numbers at the dialer are even, and every second of these leaves 0 when
+                // divided by 4: about half of the neighbours get the other content.
+                let other = self.twin_batches.get(&g.batch.first());
                 if let Some(other) = other.filter(|_| g.batch.publisher() == me && link.0 % 4 < 2) {
                     g.batch = other.clone();
                 }
@@ -275,12 +282,12 @@ impl Rogue {
             }
             (_, frame) => frame,
         };
-        self.remember(&frame);
+        self.store_frame(&frame);
         Some(Output::Send { link, frame, class })
     }
 }
 
-/// The batch with one bit of its last message changed; `None` if it has no form then.
+/// The batch with one bit of its last message changed; `None` if the result cannot be decoded.
 fn forge(batch: &Batch) -> Option<Batch> {
     let last = batch.messages().last()?;
     let payload = last.payload();
@@ -290,22 +297,22 @@ fn forge(batch: &Batch) -> Option<Batch> {
     Batch::from_wire(Bytes::from(bytes)).ok()
 }
 
-impl Machine for Rogue {
+impl Machine for AdversaryPeer {
     fn handle(&mut self, now: Time, input: Input) {
-        self.note(&input);
+        self.record_input(&input);
         if !matches!(input, Input::Timeout) || self.peer.poll_timeout().is_some_and(|t| t <= now) {
             self.peer.handle(now, input);
         }
-        if self.unleashed.get() && self.next <= now {
+        if self.active.get() && self.next <= now {
             let often = matches!(self.kind, AdversaryKind::Flooder | AdversaryKind::Greedy);
             self.next = now + if often { FLOOD_PERIOD } else { PERIOD };
-            self.act(now);
+            self.attack(now);
         }
     }
 
     fn poll_output(&mut self) -> Option<Output> {
         loop {
-            // A link may have ended since the words for it were found.
+            // A link may have ended since a frame was queued for it.
             while let Some(output) = self.outputs.pop_front() {
                 match &output {
                     Output::Send { link, .. } if !self.links.contains_key(link) => {}
@@ -313,17 +320,17 @@ impl Machine for Rogue {
                 }
             }
             let output = self.peer.poll_output()?;
-            if !self.unleashed.get() {
+            if !self.active.get() {
                 return Some(output);
             }
-            if let Some(output) = self.twist(output) {
+            if let Some(output) = self.alter_output(output) {
                 return Some(output);
             }
         }
     }
 
     fn poll_timeout(&self) -> Option<Time> {
-        let own = Some(self.next).filter(|_| self.unleashed.get());
+        let own = Some(self.next).filter(|_| self.active.get());
         [own, self.peer.poll_timeout()].into_iter().flatten().min()
     }
 }

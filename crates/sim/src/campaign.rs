@@ -1,9 +1,9 @@
-//! Many runs of one scenario: over a range of seeds, over values of its settings, over machines.
+//! Campaigns: many runs of one scenario with different random seeds and settings, also on several
+//! machines.
 //!
-//! A campaign is a list of [`Point`]s, always the same for the same wishes. A [`Shard`] of it is
-//! every so-manieth point, so that as many processes as one likes can do it together, and their
-//! reports can be joined afterwards: what a Kubernetes indexed Job, a Slurm array or GNU parallel
-//! needs.
+//! A campaign is a list of [`Point`]s; the same arguments always give the same list. A [`Shard`]
+//! `i/n` is every nth point, so any number of processes can share a campaign, and their reports
+//! can be merged afterwards. This fits a Kubernetes indexed Job, a Slurm array and GNU parallel.
 
 use core::fmt;
 use core::str::FromStr;
@@ -20,9 +20,9 @@ const MAX_RUNS: u64 = 10_000_000;
 /// One run of a campaign.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Point {
-    /// The number that decides everything left to chance.
+    /// The random seed of the run.
     pub seed: u64,
-    /// Settings that are changed, by path.
+    /// Changed settings, by path.
     pub set: Vec<(String, toml::Value)>,
 }
 
@@ -30,7 +30,7 @@ impl Point {
     /// The scenario with its settings changed.
     ///
     /// # Errors
-    /// A path leads nowhere, or a value is not possible.
+    /// A path does not exist in the scenario, or a value is invalid.
     pub fn scenario(&self, base: &Table) -> Result<Scenario, ScenarioError> {
         let mut table = base.clone();
         for (path, value) in &self.set {
@@ -42,51 +42,51 @@ impl Point {
     /// The changed settings as text.
     #[must_use]
     pub fn settings(&self) -> BTreeMap<String, String> {
-        self.set.iter().map(|(path, value)| (path.clone(), shown(value))).collect()
+        self.set.iter().map(|(path, value)| (path.clone(), value_text(value))).collect()
     }
 }
 
 /// A value as it is written on a command line.
-fn shown(value: &toml::Value) -> String {
+fn value_text(value: &toml::Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Seeds of a campaign: `7`, or `1..1000` with both ends.
+/// The random seeds of a campaign, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seeds {
+pub struct SeedRange {
     first: u64,
     last: u64,
 }
 
-impl Seeds {
+impl SeedRange {
     /// `n` seeds from `first` on.
     #[must_use]
     pub const fn from(first: u64, n: u64) -> Self {
-        Seeds { first, last: first.saturating_add(n.saturating_sub(1)) }
+        SeedRange { first, last: first.saturating_add(n.saturating_sub(1)) }
     }
 }
 
-impl FromStr for Seeds {
+impl FromStr for SeedRange {
     type Err = String;
 
-    /// Reads `1000` (the first thousand) or `5..80` (both ends included).
+    /// Parses `1000` (seeds 1 to 1000) or `5..80` (both ends included).
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no range of seeds: write 1000, or 5..80");
+        let wrong = || format!("{text:?} is not a range of seeds: write 1000, or 5..80");
         let seeds = match text.split_once("..") {
-            Some((first, last)) => Seeds {
+            Some((first, last)) => SeedRange {
                 first: first.parse().map_err(|_| wrong())?,
                 last: last.parse().map_err(|_| wrong())?,
             },
             None => {
                 let n: u64 = text.parse().map_err(|_| wrong())?;
-                Seeds { first: 1, last: n }
+                SeedRange { first: 1, last: n }
             }
         };
         if seeds.last < seeds.first { Err(wrong()) } else { Ok(seeds) }
     }
 }
 
-/// Every so-manieth point of a campaign: `0/8` to `7/8`.
+/// One part of a campaign: shard `i/n` contains point `i` and every nth point after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shard {
     index: u64,
@@ -101,8 +101,9 @@ impl Shard {
 impl FromStr for Shard {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("{text:?} is no shard: write 0/8 for the first of eight, 7/8 for the last");
+        let wrong = || {
+            format!("{text:?} is not a shard: write 0/8 for the first of eight, 7/8 for the last")
+        };
         let (index, of) = text.split_once('/').ok_or_else(wrong)?;
         let shard = Shard {
             index: index.parse().map_err(|_| wrong())?,
@@ -118,12 +119,12 @@ impl fmt::Display for Shard {
     }
 }
 
-/// A shard of all points: every combination of values, each with every seed.
+/// The points of one shard. A campaign runs every combination of values with every random seed.
 ///
 /// # Errors
-/// There are more than ten million points.
+/// The campaign has more than ten million points.
 pub fn points(
-    seeds: Seeds,
+    seeds: SeedRange,
     sweeps: &[Variation],
     shard: Shard,
 ) -> Result<Vec<Point>, ScenarioError> {
@@ -149,7 +150,7 @@ pub fn points(
     Ok(all)
 }
 
-/// Reports of one combination of values, summed up.
+/// Summary of the reports of one combination of values.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Summary {
     /// The scenario.
@@ -158,34 +159,34 @@ pub struct Summary {
     pub set: BTreeMap<String, String>,
     /// Runs.
     pub runs: usize,
-    /// Runs in which everything held.
+    /// Runs in which every promise and every expectation held.
     pub passed: usize,
-    /// Seeds of the others.
+    /// Random seeds of the other runs.
     pub failed_seeds: Vec<u64>,
-    /// Figures over the runs.
+    /// Quantiles of each figure over the runs.
     pub figures: BTreeMap<&'static str, Quantiles>,
 }
 
-/// A figure over many runs.
+/// Quantiles of a figure over many runs.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct Quantiles {
-    /// Runs that have it.
+    /// Runs that have this figure.
     pub runs: usize,
-    /// Least.
+    /// Smallest value.
     pub least: f64,
     /// Median.
     pub median: f64,
-    /// 99 % of the runs are not above it.
+    /// 99th percentile.
     pub p99: f64,
-    /// Largest.
+    /// Largest value.
     pub most: f64,
 }
 
-/// Joins reports of the shards of a campaign: sorted, each run once. A run that is there twice with
-/// different outcomes is an error: the same seed must give the same run.
+/// Merges the reports of the shards of a campaign: sorted, each run once. The same random seed
+/// must give the same run, so two reports of one run with different traces are an error.
 ///
 /// # Errors
-/// Two reports of one run differ in their trace.
+/// Two reports of one run have different traces.
 pub fn merge(reports: impl IntoIterator<Item = Report>) -> Result<Vec<Report>, String> {
     let mut all: BTreeMap<(String, BTreeMap<String, String>, usize, u64), Report> = BTreeMap::new();
     for r in reports {
@@ -207,7 +208,7 @@ pub fn merge(reports: impl IntoIterator<Item = Report>) -> Result<Vec<Report>, S
     Ok(all.into_values().collect())
 }
 
-/// Sums reports up, one summary for each combination of values.
+/// Makes one summary for each combination of values.
 #[must_use]
 pub fn summarise(reports: &[Report]) -> Vec<Summary> {
     let mut groups: BTreeMap<(String, BTreeMap<String, String>), Vec<&Report>> = BTreeMap::new();
@@ -222,14 +223,17 @@ pub fn summarise(reports: &[Report]) -> Vec<Summary> {
             runs: group.len(),
             passed: group.iter().filter(|r| r.passed).count(),
             failed_seeds: group.iter().filter(|r| !r.passed).map(|r| r.seed).collect(),
-            figures: FIGURES.iter().filter_map(|(n, f)| Some((*n, over(&group, *f)?))).collect(),
+            figures: FIGURES
+                .iter()
+                .filter_map(|(n, f)| Some((*n, quantiles(&group, *f)?)))
+                .collect(),
         })
         .collect()
 }
 
 type Figure = fn(&Report) -> Option<f64>;
 
-/// The figures that are summed up, and compared.
+/// The figures that summaries and comparisons contain.
 pub(crate) const FIGURES: &[(&str, Figure)] = &[
     ("alpha", |r| r.degrees_fit.as_ref().map(|f| f.alpha)),
     ("bounded_alpha", |r| r.degrees_fit.as_ref().map(|f| f.bounded_alpha)),
@@ -253,7 +257,7 @@ pub(crate) const FIGURES: &[(&str, Figure)] = &[
     ("published", |r| Some(r.messages.published as f64)),
 ];
 
-fn over(group: &[&Report], figure: Figure) -> Option<Quantiles> {
+fn quantiles(group: &[&Report], figure: Figure) -> Option<Quantiles> {
     let mut values: Vec<f64> = group.iter().filter_map(|r| figure(r)).collect();
     values.sort_by(f64::total_cmp);
     Some(Quantiles {
@@ -265,20 +269,21 @@ fn over(group: &[&Report], figure: Figure) -> Option<Quantiles> {
     })
 }
 
-/// What differs between two reports.
+/// One difference between two reports.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Change {
-    /// The figure, or promise.
+    /// The figure, or the promise.
     pub what: String,
-    /// In the first report.
+    /// Its value in the first report.
     pub before: Option<f64>,
-    /// In the second.
+    /// Its value in the second report.
     pub after: Option<f64>,
-    /// Whether it is a promise that held and does not any more, or a run that passed and fails.
+    /// Whether a promise that held before is broken now, or a run that passed before fails now.
     pub broke: bool,
 }
 
-/// What changed from one report to another: figures that differ, promises that broke or held again.
+/// The differences between two reports: figures with other values, and promises whose number of
+/// violations changed.
 #[must_use]
 pub fn compare(before: &Report, after: &Report) -> Vec<Change> {
     let mut changes = Vec::new();
@@ -316,8 +321,8 @@ mod tests {
     }
 
     #[test]
-    fn shards_are_the_whole_without_overlap() {
-        let seeds: Seeds = "5..10".parse().unwrap();
+    fn shards_together_contain_every_point_once() {
+        let seeds: SeedRange = "5..10".parse().unwrap();
         let whole = points(seeds, &sweep(), Shard::WHOLE).unwrap();
         assert_eq!(whole.len(), 36);
         let mut together = Vec::new();
@@ -332,9 +337,9 @@ mod tests {
     }
 
     #[test]
-    fn a_point_changes_its_scenario() {
+    fn point_applies_its_settings_to_the_scenario() {
         let base: Table = "name = \"x\"\npeers = 5".parse().unwrap();
-        let points = points(Seeds::from(1, 1), &sweep(), Shard::WHOLE).unwrap();
+        let points = points(SeedRange::from(1, 1), &sweep(), Shard::WHOLE).unwrap();
         let last = points.last().unwrap();
         let s = last.scenario(&base).unwrap();
         assert_eq!((s.peers, s.network.loss), (20, 0.05));
@@ -344,10 +349,10 @@ mod tests {
     }
 
     #[test]
-    fn ranges_and_shards_are_read() {
-        assert_eq!("1000".parse::<Seeds>().unwrap(), Seeds { first: 1, last: 1000 });
+    fn seed_ranges_and_shards_are_parsed() {
+        assert_eq!("1000".parse::<SeedRange>().unwrap(), SeedRange { first: 1, last: 1000 });
         for bad in ["", "0", "9..5", "a..b", "-1"] {
-            assert!(bad.parse::<Seeds>().is_err(), "{bad}");
+            assert!(bad.parse::<SeedRange>().is_err(), "{bad}");
         }
         for bad in ["", "8", "8/8", "1/0", "a/b"] {
             assert!(bad.parse::<Shard>().is_err(), "{bad}");

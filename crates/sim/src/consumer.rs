@@ -1,34 +1,35 @@
-//! A program that a peer delivers to and that acknowledges later what it was given, as one that writes a
-//! file does: message by message, so that it may have come to the middle of a batch when its process ends.
+//! The simulated consumer: an application that acknowledges messages some time after delivery, as
+//! a program does that writes them to a file. It acknowledges inside batches, so its process may
+//! end in the middle of a batch.
 
 use std::collections::BTreeMap;
 
 use rumormill_proto::{DeliveredMark, StreamId};
 
-/// How far the consumer of a peer has come.
+/// The progress of a peer's consumer.
 #[derive(Debug, Default)]
 pub(crate) struct Consumer {
-    /// What it was given and has not acknowledged: the first number of the last batch, and the number after the
-    /// last one.
-    given: BTreeMap<StreamId, (u64, u64)>,
-    /// What it has acknowledged, to all processes of the peer.
+    /// Delivered and not acknowledged, by stream: the first sequence number of the last batch, and
+    /// the number after its last one.
+    pending: BTreeMap<StreamId, (u64, u64)>,
+    /// Acknowledged to any process of the peer, by stream.
     acknowledged: BTreeMap<StreamId, u64>,
 }
 
 impl Consumer {
-    /// It is given messages, or a gap, of a stream: those from `from` on and below `next`. Says whether all before
-    /// that was acknowledged.
-    pub(crate) fn give(&mut self, stream: StreamId, from: u64, next: u64) -> bool {
-        let is_first = self.given.is_empty();
-        self.given.insert(stream, (from, next));
+    /// Delivers the sequence numbers `from..next` of a stream, as messages or as a gap. Returns
+    /// whether everything before was acknowledged.
+    pub(crate) fn deliver(&mut self, stream: StreamId, from: u64, next: u64) -> bool {
+        let is_first = self.pending.is_empty();
+        self.pending.insert(stream, (from, next));
         is_first
     }
 
-    /// It acknowledges what it was given: everything of a stream, or, where the last batch has several messages,
-    /// half of them, and the rest the next time. Says whether something is left.
+    /// Acknowledges pending deliveries. Of a batch with several messages it acknowledges the first
+    /// half now and the rest in the next call. Returns the marks, and whether something is left.
     pub(crate) fn acknowledge(&mut self) -> (Vec<DeliveredMark>, bool) {
         let mut now = BTreeMap::new();
-        self.given.retain(|stream, (from, next)| {
+        self.pending.retain(|stream, (from, next)| {
             let half = *from + (*next - *from) / 2;
             let is_left = half > *from;
             now.insert(*stream, if is_left { half } else { *next });
@@ -36,15 +37,15 @@ impl Consumer {
             is_left
         });
         self.acknowledged.extend(&now);
-        (marks(&now), !self.given.is_empty())
+        (marks(&now), !self.pending.is_empty())
     }
 
-    /// The process ends, and the consumer with it.
+    /// Ends the consumer together with the process of its peer.
     pub(crate) fn end_process(&mut self) {
-        self.given.clear();
+        self.pending.clear();
     }
 
-    /// Everything that it has acknowledged.
+    /// Everything acknowledged so far.
     pub(crate) fn acknowledged(&self) -> Vec<DeliveredMark> {
         marks(&self.acknowledged)
     }

@@ -1,4 +1,4 @@
-//! A node's virtual disk: what it asked to store and what is safe, in the types of the protocol.
+//! The virtual disk of a node: its durable content, and when a write becomes durable.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -8,46 +8,47 @@ use rumormill_proto::{
     Batch, DeliveredMark, MessageId, PeerId, SignedRecord, StoreOp, StreamId, Time,
 };
 
-/// What survives a crash of the node.
+/// The content of a node's disk. It survives a crash of the process.
 #[derive(Debug, Clone, Default)]
 pub struct Disk {
     /// The peer's last incarnation.
     pub incarnation: Option<u64>,
-    /// Peers to try first after a restart.
+    /// Anchors: peers to dial first after a restart.
     pub anchors: Vec<SignedRecord>,
-    /// Batches kept, by order of arrival.
+    /// Stored batches, by order of arrival.
     batches: BTreeMap<u64, Batch>,
     arrival: BTreeMap<MessageId, u64>,
     arrivals: u64,
-    /// How far each stream was delivered.
+    /// Delivery mark of each stream: the sequence number after the last delivered one.
     marks: BTreeMap<StreamId, u64>,
-    /// The epoch of each publisher up to which its streams are over.
+    /// The epoch of each publisher up to which its streams have ended.
     compacted: BTreeMap<PeerId, u64>,
     /// The registry of a seed.
     pub entries: BTreeMap<PeerId, Entry>,
-    /// The nonce for target degrees.
+    /// The nonce from which target degrees are drawn.
     pub nonce: Option<[u8; 16]>,
 }
 
 impl Disk {
-    /// Batches kept, oldest arrival first.
+    /// Stored batches, in order of arrival.
     pub fn batches(&self) -> impl Iterator<Item = &Batch> {
         self.batches.values()
     }
 
-    /// How far each publisher's messages were delivered.
+    /// The delivery mark of each stream.
     pub fn marks(&self) -> impl Iterator<Item = DeliveredMark> {
         let mark = |(&StreamId { publisher, epoch }, &to)| DeliveredMark { publisher, epoch, to };
         self.marks.iter().map(mark)
     }
 
-    /// Streams up to which all of their publisher are over.
+    /// For each publisher the last of its streams that has ended; all earlier ones have ended too.
     pub fn compacted(&self) -> impl Iterator<Item = StreamId> {
         self.compacted.iter().map(|(&publisher, &epoch)| StreamId { publisher, epoch })
     }
 
-    /// How far the streams of a publisher are known: delivered, or kept.
-    pub(crate) fn published(&self, publisher: &PeerId) -> Vec<DeliveredMark> {
+    /// The end of each known stream of a publisher: the highest of its delivery mark and the ends
+    /// of its stored batches.
+    pub(crate) fn stream_ends(&self, publisher: &PeerId) -> Vec<DeliveredMark> {
         let kept = self.batches.values().map(|b| (b.stream(), b.end()));
         let marks = self.marks.iter().map(|(stream, to)| (*stream, *to));
         let mut ends: BTreeMap<StreamId, u64> = BTreeMap::new();
@@ -59,7 +60,7 @@ impl Disk {
         ends.into_iter().map(mark).collect()
     }
 
-    /// Carries out one request, all of it.
+    /// Applies all operations of one write request.
     pub(crate) fn apply(&mut self, ops: Vec<StoreOp>) {
         for op in ops {
             self.apply_one(op);
@@ -71,7 +72,7 @@ impl Disk {
             StoreOp::Incarnation(n) => self.incarnation = Some(n),
             StoreOp::Anchors(records) => self.anchors = records,
             StoreOp::PutBatch(batch) => {
-                let number = *self.arrival.entry(name(&batch)).or_insert(self.arrivals);
+                let number = *self.arrival.entry(batch_id(&batch)).or_insert(self.arrivals);
                 self.arrivals += 1;
                 self.batches.insert(number, batch);
             }
@@ -103,40 +104,40 @@ impl Disk {
     }
 }
 
-/// When a node's disk is done with what it is asked. It commits as the library does: what is asked
-/// for while a commit is under way goes into the next one, all of it together.
+/// Computes when a write becomes durable. It groups commits as the library does: all writes that
+/// are requested during a commit go into the next commit together.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Writer {
-    /// The end of the last commit that was begun.
+pub(crate) struct DiskWriter {
+    /// The end of the last commit that has begun.
     ends: Time,
-    /// Whether another one follows it.
-    another: bool,
+    /// Whether writes wait for the commit after it.
+    has_next: bool,
 }
 
-impl Writer {
-    /// When a request of now is durable, if a commit takes so long.
+impl DiskWriter {
+    /// The time at which a write requested now is durable, if a commit takes `latency`.
     pub(crate) fn commit(&mut self, now: Time, latency: Duration) -> Time {
-        if self.another && now >= self.ends {
+        if self.has_next && now >= self.ends {
             self.ends += latency;
-            self.another = false;
+            self.has_next = false;
         }
         if now >= self.ends {
             self.ends = now + latency;
-            self.another = false;
+            self.has_next = false;
             return self.ends;
         }
-        self.another = true;
+        self.has_next = true;
         self.ends + latency
     }
 
-    /// Nothing is done before this time.
+    /// Delays the end of the current commit to `until`.
     pub(crate) fn stall(&mut self, until: Time) {
         self.ends = self.ends.max(until);
     }
 }
 
-/// The first message of a batch names it.
-pub(crate) fn name(batch: &Batch) -> MessageId {
+/// The id of the first message of a batch, which identifies the batch.
+pub(crate) fn batch_id(batch: &Batch) -> MessageId {
     let StreamId { publisher, epoch } = batch.stream();
     MessageId { publisher, epoch, sequence: batch.first() }
 }
@@ -146,9 +147,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_waits_for_a_commit_goes_into_the_next_one() {
+    fn writes_during_a_commit_share_the_next_commit() {
         let (at, took) = (Time::from_micros, Duration::from_micros(10));
-        let mut w = Writer::default();
+        let mut w = DiskWriter::default();
         let done = [0, 1, 9, 10, 19, 20, 45].map(|now| w.commit(at(now), took).as_micros());
         assert_eq!(done, [10, 20, 20, 30, 30, 40, 55]);
         w.stall(at(100));
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_value_stands() {
+    fn later_write_replaces_earlier_value() {
         let mut disk = Disk::default();
         disk.apply(vec![StoreOp::Incarnation(1), StoreOp::Nonce([1; 16])]);
         disk.apply(vec![StoreOp::Incarnation(2)]);

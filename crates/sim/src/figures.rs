@@ -1,31 +1,32 @@
-//! What happened in a world, in figures that stay small however large the world is.
+//! Counts and sums over a run, for worlds of any size: a few numbers for each message.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
 
 use rumormill_proto::{MessageId, Time};
 
-/// How far one message has come.
+/// How far one message has spread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Spread {
+pub struct MessageSpread {
     /// When it was published.
     pub published: Time,
-    /// Applications it reached, its publisher's included.
+    /// Applications that it reached, the publisher's included.
     pub delivered: u64,
-    /// When it reached the last of them.
+    /// When it reached the last of these.
     pub last: Time,
-    /// The sum of the times it took to each of them, in microseconds.
+    /// Sum of the times from publication to each delivery, in microseconds.
     pub micros: u64,
-    /// Most links it crossed to one of them.
+    /// Largest number of links that it crossed to one of them.
     pub hops: u16,
-    /// Copies of the batch that it begins which reached peers, needed or not.
+    /// Copies received by peers, duplicates included, of the batch of which it is the first
+    /// message.
     pub copies: u64,
 }
 
-impl Spread {
-    /// How long it took to the last application that it reached.
+impl MessageSpread {
+    /// Time from publication to the last delivery.
     #[must_use]
-    pub const fn took(&self) -> Duration {
+    pub const fn duration(&self) -> Duration {
         self.last.since(self.published)
     }
 }
@@ -33,31 +34,31 @@ impl Spread {
 /// Counts and sums over a whole run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Figures {
-    /// Every message published, with how far it has come.
-    pub spread: BTreeMap<MessageId, Spread>,
-    /// Messages that reached applications, repeats after a restart included.
+    /// Every published message with its spread.
+    pub spread: BTreeMap<MessageId, MessageSpread>,
+    /// Messages delivered to applications, repeats after a restart included.
     pub delivered: u64,
-    /// Messages that applications were told they will not get.
+    /// Messages reported to applications as gaps.
     pub missed: u64,
-    /// Copies of batches that reached peers.
+    /// Copies of batches received by peers.
     pub copies: u64,
-    /// Those of them that were asked for.
+    /// Copies among them that were pulled.
     pub pulled: u64,
-    /// Events told by all nodes.
+    /// Events emitted by all nodes.
     pub events: u64,
-    /// Receipts told.
+    /// Receipt updates delivered to publishers.
     pub receipts: u64,
-    /// Receipts that were complete.
+    /// Complete receipts among them.
     pub receipts_complete: u64,
-    /// Answers to requests for a message.
+    /// Answers to fetches.
     pub fetches: u64,
-    /// Removals told, one for every node that told of it.
+    /// Removals, counted once for every node that emitted the event.
     pub removals: u64,
 }
 
 impl Figures {
-    fn spread(&mut self, id: MessageId, at: Time) -> &mut Spread {
-        self.spread.entry(id).or_insert(Spread {
+    fn spread(&mut self, id: MessageId, at: Time) -> &mut MessageSpread {
+        self.spread.entry(id).or_insert(MessageSpread {
             published: at,
             delivered: 0,
             last: at,

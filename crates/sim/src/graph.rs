@@ -1,27 +1,27 @@
-//! The overlay as a graph.
+//! The overlay of the live peers as a graph.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::node::NodeId;
 
-/// The live peers and their links. An edge is one that both ends call a neighbour.
+/// The live peers and their links. Two peers have an edge if each lists the other as a neighbour.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Graph {
     neighbours: BTreeMap<NodeId, BTreeSet<NodeId>>,
-    /// Links that only the first one calls a neighbour: a request under way, or a link whose
-    /// other end has not noticed its death.
+    /// Pairs of which only the first lists the second as a neighbour: a request is under way, or
+    /// the other end has not noticed yet that the link is lost.
     pub one_sided: Vec<(NodeId, NodeId)>,
 }
 
 impl Graph {
-    /// Builds the graph from what each peer says of its neighbours.
+    /// Builds the graph from the neighbours that each peer lists.
     #[must_use]
-    pub fn new(said: &BTreeMap<NodeId, BTreeSet<NodeId>>) -> Self {
+    pub fn new(listed: &BTreeMap<NodeId, BTreeSet<NodeId>>) -> Self {
         let mut graph = Graph::default();
-        for (&a, theirs) in said {
+        for (&a, neighbours) in listed {
             let set = graph.neighbours.entry(a).or_default();
-            for &b in theirs {
-                if said.get(&b).is_some_and(|s| s.contains(&a)) {
+            for &b in neighbours {
+                if listed.get(&b).is_some_and(|s| s.contains(&a)) {
                     set.insert(b);
                 } else {
                     graph.one_sided.push((a, b));
@@ -41,23 +41,23 @@ impl Graph {
         self.neighbours.get(&node).into_iter().flatten().copied()
     }
 
-    /// The fewest links from one peer to each that it reaches; to itself none.
+    /// Hops on the shortest path from one peer to each peer that it reaches; 0 to itself.
     #[must_use]
     pub fn distances(&self, from: NodeId) -> BTreeMap<NodeId, u32> {
         let mut all = BTreeMap::from([(from, 0)]);
-        let mut edge = vec![from];
-        for links in 1.. {
+        let mut frontier = vec![from];
+        for hops in 1.. {
             let mut next = Vec::new();
-            for node in edge.into_iter().flat_map(|n| self.neighbours(n)) {
+            for node in frontier.into_iter().flat_map(|n| self.neighbours(n)) {
                 all.entry(node).or_insert_with(|| {
                     next.push(node);
-                    links
+                    hops
                 });
             }
             if next.is_empty() {
                 break;
             }
-            edge = next;
+            frontier = next;
         }
         all
     }
@@ -74,13 +74,13 @@ impl Graph {
         self.neighbours.values().map(BTreeSet::len).sum::<usize>() / 2
     }
 
-    /// Degree of every peer, in the order of [`Graph::nodes`].
+    /// Degree of each peer, in the order of [`Graph::nodes`].
     #[must_use]
     pub fn degrees(&self) -> Vec<usize> {
         self.neighbours.values().map(BTreeSet::len).collect()
     }
 
-    /// How many peers have which degree.
+    /// Number of peers of each degree.
     #[must_use]
     pub fn histogram(&self) -> BTreeMap<usize, usize> {
         let mut h = BTreeMap::new();
@@ -90,19 +90,19 @@ impl Graph {
         h
     }
 
-    /// The peers that a path leads to, the start included, ascending.
+    /// The peers with a path from this one, the start included, ascending.
     #[must_use]
     pub fn reachable(&self, from: NodeId) -> BTreeSet<NodeId> {
-        let mut seen = BTreeSet::from([from]);
+        let mut visited = BTreeSet::from([from]);
         let mut open = vec![from];
         while let Some(node) = open.pop() {
             for next in self.neighbours(node) {
-                if seen.insert(next) {
+                if visited.insert(next) {
                     open.push(next);
                 }
             }
         }
-        seen
+        visited
     }
 
     /// The components, largest first.
@@ -124,20 +124,20 @@ impl Graph {
 mod tests {
     use super::*;
 
-    fn graph(edges: &[(u32, u32)], lone: &[u32]) -> Graph {
-        let mut said: BTreeMap<NodeId, BTreeSet<NodeId>> = BTreeMap::new();
+    fn graph(edges: &[(u32, u32)], isolated: &[u32]) -> Graph {
+        let mut listed: BTreeMap<NodeId, BTreeSet<NodeId>> = BTreeMap::new();
         for &(a, b) in edges {
-            said.entry(NodeId(a)).or_default().insert(NodeId(b));
-            said.entry(NodeId(b)).or_default();
+            listed.entry(NodeId(a)).or_default().insert(NodeId(b));
+            listed.entry(NodeId(b)).or_default();
         }
-        for &n in lone {
-            said.entry(NodeId(n)).or_default();
+        for &n in isolated {
+            listed.entry(NodeId(n)).or_default();
         }
-        Graph::new(&said)
+        Graph::new(&listed)
     }
 
     #[test]
-    fn an_edge_needs_both_ends() {
+    fn edge_exists_only_if_both_ends_list_it() {
         let g = graph(&[(0, 1), (1, 0), (1, 2)], &[]);
         assert!(g.has_edge(0.into(), 1.into()));
         assert!(!g.has_edge(1.into(), 2.into()));
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn components_are_found_largest_first() {
+    fn components_are_sorted_by_size_descending() {
         let g = graph(&[(0, 1), (1, 0), (3, 4), (4, 3), (4, 5), (5, 4)], &[9]);
         let sizes: Vec<usize> = g.components().iter().map(BTreeSet::len).collect();
         assert_eq!(sizes, [3, 2, 1]);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn distances_are_those_of_the_shortest_ways() {
+    fn distances_count_hops_of_shortest_paths() {
         let both = |pairs: &[(u32, u32)]| -> Vec<(u32, u32)> {
             pairs.iter().flat_map(|&(a, b)| [(a, b), (b, a)]).collect()
         };

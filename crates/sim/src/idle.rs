@@ -1,4 +1,4 @@
-//! A process that registers and never links with a peer: a registration that takes no part.
+//! The idle adversary: a process that registers at the seeds and never links with a peer.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -8,10 +8,11 @@ use rumormill_proto::{
 
 use crate::machine::Machine;
 
-/// A real peer that talks to seeds only. Its dials to peers fail, and it closes links that peers make.
+/// A real peer that talks to seeds only. Its dials to peers fail, and it closes the links that
+/// peers open to it.
 pub(crate) struct IdleRegistrant {
     peer: Peer,
-    /// Links of peers, which the peer inside does not hear of.
+    /// Links opened by peers, which are hidden from the wrapped peer.
     refused: BTreeSet<LinkId>,
     outputs: VecDeque<Output>,
     now: Time,

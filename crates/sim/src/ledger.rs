@@ -1,4 +1,4 @@
-//! What a world writes down as it runs, for tests and checkers.
+//! The ledger: events of a run that a world records for tests and checkers.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -11,106 +11,110 @@ use crate::node::NodeId;
 /// A message that an application published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Publication {
-    /// When.
+    /// When it was published.
     pub at: Time,
-    /// Where.
+    /// The publisher.
     pub node: NodeId,
     /// The message.
     pub id: MessageId,
     /// Bytes of its payload.
     pub bytes: u64,
-    /// The nodes that a path of the overlay led to at that time, the publisher included; not
-    /// filled in a world that keeps figures only.
+    /// The nodes that a path of the overlay connected with the publisher at that time, the
+    /// publisher included; empty in a world that records figures only.
     pub connected: Vec<NodeId>,
 }
 
 /// A peer that left in an orderly way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Departure {
-    /// When it had left.
+    /// When its process ended.
     pub at: Time,
-    /// Which.
+    /// The peer.
     pub node: NodeId,
-    /// Since when its process had run.
+    /// When its process had started.
     pub since: Time,
-    /// Whether a majority of the seeds has acknowledged it.
+    /// Whether a majority of the seeds had acknowledged the exit.
     pub acknowledged: bool,
-    /// The first of the messages, and the number after the last, that it said no other node is known to hold.
+    /// The messages that it reported as not known to be held by another node: the first sequence
+    /// number and the one after the last.
     pub unconfirmed: Option<(u64, u64)>,
-    /// Publishers that have left, and whose messages it said no other node is known to hold.
+    /// Number of publishers that have left and whose messages it reported as not known to be held
+    /// by another node.
     pub others: u32,
-    /// The nodes that a path of the overlay led to at that time from a peer that held the last message it
-    /// had published.
+    /// The nodes that a path of the overlay connected at that time with a holder of the last
+    /// message that the peer had published.
     pub connected: Vec<NodeId>,
 }
 
-/// A message that reached an application.
+/// A delivery of a message to an application.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arrival {
-    /// When.
+    /// When it was delivered.
     pub at: Time,
-    /// Where.
+    /// The node that delivered it.
     pub node: NodeId,
-    /// The how-manieth start of the node's process: a new process may be told again.
-    pub life: u32,
+    /// Number of the node's process; a new process may deliver messages again.
+    pub process: u32,
     /// The message.
     pub id: MessageId,
-    /// The neighbour it came from; `None` at its publisher.
+    /// The neighbour that sent it; `None` at its publisher.
     pub from: Option<PeerId>,
-    /// Links it crossed.
+    /// Number of links that it crossed.
     pub hops: u16,
-    /// For how long it had existed, as the node says; `Duration::MAX` for what an earlier process kept.
+    /// Age of the message by the node's estimate; `Duration::MAX` for a message that an earlier
+    /// process stored.
     pub age: Duration,
 }
 
-/// Messages that an application was told it will not get.
+/// A gap reported to an application: messages that it will not get.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GapTold {
-    /// When.
+pub struct GapReport {
+    /// When it was reported.
     pub at: Time,
-    /// Where.
+    /// The node that reported it.
     pub node: NodeId,
-    /// The how-manieth start of the node's process.
-    pub life: u32,
+    /// Number of the node's process.
+    pub process: u32,
     /// The first missing message.
     pub first: MessageId,
-    /// The number after the last missing one.
+    /// The sequence number after the last missing message.
     pub to: u64,
-    /// How many [`Arrival`]s had been written down before it, at all nodes.
+    /// Number of [`Arrival`]s in the ledger before it, of all nodes.
     pub after: usize,
-    /// A running peer that a path of open links led to, and that had the first missing message.
+    /// A running peer that had the first missing message and that an unblocked path of the overlay
+    /// connected with the node.
     pub holder: Option<NodeId>,
 }
 
-impl GapTold {
-    /// Whether a message is among the missing ones.
+impl GapReport {
+    /// Whether the gap contains a message.
     #[must_use]
     pub fn covers(&self, id: &MessageId) -> bool {
         self.first.stream() == id.stream() && (self.first.sequence..self.to).contains(&id.sequence)
     }
 }
 
-/// How far a process found on its disk, at its start, that messages were delivered.
+/// The delivery state that a process found on its disk when it started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resume {
-    /// When.
+    /// When it started.
     pub at: Time,
-    /// Where.
+    /// The node.
     pub node: NodeId,
-    /// The how-manieth start of the node's process.
-    pub life: u32,
-    /// What it found.
+    /// Number of the node's process.
+    pub process: u32,
+    /// The delivery mark of each stream.
     pub marks: Vec<DeliveredMark>,
-    /// Streams up to which it found all of their publisher to be over.
+    /// For each publisher the last of its streams that has ended; all earlier ones have ended too.
     pub compacted: Vec<StreamId>,
-    /// How far it found the streams of its own earlier processes.
+    /// The ends of the streams that earlier processes of this peer published.
     pub own: Vec<DeliveredMark>,
-    /// What its consumer had acknowledged to all processes before, if it has one.
+    /// The marks that its consumer had acknowledged to earlier processes, if it has a consumer.
     pub consumed: Option<Vec<DeliveredMark>>,
 }
 
 impl Resume {
-    /// Whether it found a stream to be over, and kept nothing else of it.
+    /// Whether a stream is marked as ended, with nothing else stored of it.
     #[must_use]
     pub fn is_over(&self, stream: StreamId) -> bool {
         let mut all = self.compacted.iter();
@@ -118,209 +122,212 @@ impl Resume {
     }
 }
 
-/// A peer that said that it has joined, and whom it knew then.
+/// A peer reported that it has joined; records the members that it knew then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Join {
-    /// When.
+    /// When it reported it.
     pub at: Time,
-    /// Which peer.
+    /// The peer.
     pub node: NodeId,
     /// Its id.
     pub id: PeerId,
     /// When a majority of the seeds had acknowledged its registration.
     pub registered: Time,
-    /// The members that it listed as alive when it said so, ascending.
+    /// The members that it listed as alive or suspected then, ascending.
     pub known: Vec<PeerId>,
 }
 
-/// A copy of a batch that reached a peer, needed or not.
+/// A copy of a batch that a peer received, possibly a duplicate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchCopy {
-    /// When.
+    /// When it arrived.
     pub at: Time,
-    /// Where.
+    /// The receiver.
     pub node: NodeId,
-    /// The how-manieth start of the node's process.
-    pub life: u32,
+    /// Number of the node's process.
+    pub process: u32,
     /// The first message of the batch.
     pub batch: MessageId,
-    /// Whether it was asked for.
+    /// Whether it answered a pull.
     pub pulled: bool,
     /// Bytes of the batch.
     pub bytes: u64,
 }
 
-/// What a publisher was told of who holds a message.
+/// An update of a delivery receipt at a publisher.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReceiptTold {
-    /// When.
+pub struct ReceiptUpdate {
+    /// When the publisher got it.
     pub at: Time,
     /// The publisher.
     pub node: NodeId,
-    /// What it was told.
+    /// The receipt.
     pub receipt: Receipt,
-    /// The nodes that had the message at that time, running or frozen.
+    /// The nodes that held the message at that time, running or frozen.
     pub holders: Vec<NodeId>,
-    /// The peers that ran at that time.
+    /// The peers whose process ran at that time.
     pub live: Vec<NodeId>,
-    /// The peers, running or frozen, that the receipt has to count: the publisher knew that they live and
-    /// participate, and they had had a neighbour when the message was published.
+    /// The peers, running or frozen, that the receipt must count: the publisher listed them as live
+    /// and participating, and they had had a neighbour when the message was published.
     pub owed: Vec<NodeId>,
 }
 
-/// The answer to a request for a message (P8).
+/// The answer to a fetch (P8).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchAnswer {
-    /// When.
+    /// When the application got it.
     pub at: Time,
-    /// Where.
+    /// The node that fetched.
     pub node: NodeId,
-    /// What was asked for.
+    /// The message that was requested.
     pub id: MessageId,
-    /// Whether the message came.
+    /// Whether the message was found.
     pub found: bool,
 }
 
-/// A removal by certificate, as one node told it.
+/// A removal by certificate, as one node reported it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Removal {
-    /// When.
+    /// When the node reported it.
     pub at: Time,
-    /// Who told it: a seed or a peer.
+    /// The node that reported it: a seed or a peer.
     pub observer: NodeId,
-    /// Who was removed.
+    /// The removed peer.
     pub subject: PeerId,
-    /// The incarnation that died.
+    /// The incarnation that was removed.
     pub incarnation: u64,
-    /// The neighbours that reported it.
+    /// The witnesses that the certificate names.
     pub witnesses: Vec<PeerId>,
-    /// The seeds that agreed.
+    /// The seeds whose votes the certificate contains.
     pub seeds: Vec<PeerId>,
 }
 
-/// What was wrong with a node for a while.
+/// Kind of an [`Impairment`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
-    /// Its process was killed, or its host went down.
+pub enum ImpairmentKind {
+    /// The process was killed, or the host lost power.
     Dead,
-    /// The address of its host changed: nobody finds it until it has said so.
+    /// The address of the host changed: other nodes cannot reach it until it has announced the new
+    /// one.
     Moved,
-    /// Its process was stopped.
+    /// The process was stopped.
     Frozen,
-    /// So many seeds could not reach it that a majority could find it dead in good faith.
-    CutOff,
-    /// Its line is so slow that a sign of life may come too late.
+    /// A majority of the seeds could not reach the node, so it could rightly vote for its death.
+    Unreachable,
+    /// The line is so slow that a sign of life may arrive too late.
     Slow,
-    /// It left.
+    /// The peer left.
     Left,
 }
 
-/// A time in which a node may rightly be found dead.
+/// A period in which a node may rightly be declared dead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Impairment {
     /// The node.
     pub node: NodeId,
-    /// Its key, which a copy of it has as well.
+    /// Its key, which copies of the node share.
     pub id: PeerId,
-    /// The incarnation that its process had when it began, if it was a peer's.
+    /// The incarnation of its process at the beginning, if the node is a peer.
     pub incarnation: Option<u64>,
-    /// What was wrong.
-    pub trouble: Trouble,
-    /// From when.
+    /// The kind.
+    pub kind: ImpairmentKind,
+    /// Beginning.
     pub from: Time,
-    /// Until when; `None` while it lasts.
+    /// End; `None` while it lasts.
     pub until: Option<Time>,
-    /// Death reports needed at the time it began, by the degree that the node had or any live
-    /// seed held for its degree, whichever needs fewer. 0 in a world that keeps figures only.
+    /// Death reports needed for a removal at the beginning: computed from the node's degree and
+    /// from the degree that each live seed stored, whichever needs fewer. 0 in a world that records
+    /// figures only.
     pub needed: usize,
 }
 
-/// The parts of the network between which nothing passes, from some time on.
+/// The parts of a partitioned network, from some time on. No packets pass between parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Parts {
-    /// Since when.
+pub struct NetworkParts {
+    /// Beginning.
     pub from: Time,
-    /// The part that each running peer is in.
-    pub of: BTreeMap<NodeId, usize>,
+    /// The part that contains each running peer.
+    pub part_of: BTreeMap<NodeId, usize>,
 }
 
-/// Something that a node did against the contract of the seam, or a frame that an honest node does
-/// not send.
+/// A node used the seam against its contract, or a node received a frame that honest nodes do not
+/// send.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// When.
+pub struct ContractViolation {
+    /// When it happened.
     pub at: Time,
-    /// Which node noticed (bad frames) or did it (misuse of the seam).
+    /// The node that received the invalid frame, or that misused the seam.
     pub node: NodeId,
-    /// What.
+    /// Description.
     pub what: String,
 }
 
-/// Everything a world wrote down. A world that keeps [`Figures`](crate::Figures) only writes down
-/// publications, troubles and faults here.
+/// Everything that a world recorded. A world that records [`Figures`](crate::Figures) only has
+/// publications, impairments and contract violations here.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
-    /// Messages published, in order.
+    /// Published messages, in order.
     pub publications: Vec<Publication>,
-    /// Messages that reached an application, in order.
+    /// Deliveries to applications, in order.
     pub arrivals: Vec<Arrival>,
-    /// Gaps that applications were told, in order.
-    pub gaps: Vec<GapTold>,
-    /// Where processes went on that began with a disk, in order.
+    /// Gaps reported to applications, in order.
+    pub gaps: Vec<GapReport>,
+    /// Starts of processes with the delivery state on their disks, in order.
     pub resumes: Vec<Resume>,
-    /// Peers that have joined, in order.
+    /// Peers that joined, in order.
     pub joins: Vec<Join>,
     /// When peers began to leave, in order.
     pub exits: Vec<(NodeId, Time)>,
-    /// When nodes came back without what they had stored, or with an older copy of it, in order.
+    /// When nodes started again with an empty disk or an older copy of it, in order.
     pub disks_lost: Vec<(NodeId, Time)>,
-    /// Copies of batches that reached peers, in order.
+    /// Copies of batches received by peers, in order.
     pub copies: Vec<BatchCopy>,
-    /// What publishers were told of their receipts, in order.
-    pub receipts: Vec<ReceiptTold>,
-    /// Answers to requests for a message, in order.
+    /// Updates of delivery receipts, in order.
+    pub receipts: Vec<ReceiptUpdate>,
+    /// Answers to fetches, in order.
     pub fetches: Vec<FetchAnswer>,
-    /// Removals, in order: the first word of each, and every seed's. What other peers repeat says
-    /// nothing new, and there are as many of them as peers.
+    /// Removals, in order: the first report of each, and every report of a seed. Later reports of
+    /// peers add no information, and there is one for every peer.
     pub removals: Vec<Removal>,
     /// Orderly exits of peers, in order.
     pub departures: Vec<Departure>,
-    /// Troubles, in order of their beginning.
+    /// Impairments, by their beginning.
     pub impairments: Vec<Impairment>,
-    /// When packets were lost, or messages left out of full queues: from, and until.
+    /// Periods in which packets were lost or full queues dropped frames: beginning and end.
     pub losses: Vec<(Time, Option<Time>)>,
-    /// The parts that the network fell into, whenever that changed; not filled in a world that keeps figures only.
-    pub parts: Vec<Parts>,
-    /// A wall clock was set: what a node kept over its restart may be taken for older than it is.
+    /// The parts of the network after each change; empty in a world that records figures only.
+    pub parts: Vec<NetworkParts>,
+    /// Whether a wall clock was set: a node may then overestimate the age of messages that it
+    /// stored before a restart.
     pub clock_was_set: bool,
-    /// Misuse of the seam.
-    pub seam_faults: Vec<Fault>,
-    /// Frames whose form or signature did not hold.
-    pub wire_faults: Vec<Fault>,
-    /// Frames of adversaries whose form or signature did not hold.
+    /// Violations of the seam's contract.
+    pub seam_violations: Vec<ContractViolation>,
+    /// Frames of honest nodes that could not be decoded or had an invalid signature.
+    pub wire_violations: Vec<ContractViolation>,
+    /// Frames of adversaries that could not be decoded or had an invalid signature.
     pub refused: u64,
-    /// Announcements and payloads that did not fit into a link's queue.
+    /// Announcements and payloads dropped because a link's queue was full.
     pub queue_drops: u64,
     /// Frames handled.
     pub frames: u64,
     /// Bytes of the frames handled; 0 in a fast world, which does not encode.
     pub bytes: u64,
-    /// Those of the frames among them that carry a batch.
+    /// Bytes among them of frames that carry a batch.
     pub batch_bytes: u64,
 }
 
 impl Ledger {
-    /// Ends the open troubles of one kind at a node.
-    pub(crate) fn end_trouble(&mut self, node: NodeId, trouble: Trouble, at: Time) {
+    /// Ends the lasting impairments of one kind at a node.
+    pub(crate) fn end_impairment(&mut self, node: NodeId, kind: ImpairmentKind, at: Time) {
         for i in &mut self.impairments {
-            if i.node == node && i.trouble == trouble && i.until.is_none() {
+            if i.node == node && i.kind == kind && i.until.is_none() {
                 i.until = Some(at);
             }
         }
     }
 
-    /// What a process published since `since` under one epoch has another one now. Its own subscribers are
-    /// handed it again.
+    /// Moves the messages that a node published in `stream` since `since` to the epoch `to`. The
+    /// node delivers them to its own subscribers again.
     pub(crate) fn move_stream(&mut self, node: NodeId, stream: StreamId, to: u64, since: Time) {
         let moved = |p: &&mut Publication| p.id.stream() == stream && p.at >= since;
         self.publications.iter_mut().filter(moved).for_each(|p| p.id.epoch = to);
@@ -328,9 +335,9 @@ impl Ledger {
         self.arrivals.retain(|a| !own(a) || a.from.is_some());
     }
 
-    /// Whether a trouble of this kind lasts at a node.
+    /// Whether an impairment of this kind lasts at a node.
     #[must_use]
-    pub fn is_in_trouble(&self, node: NodeId, trouble: Trouble) -> bool {
-        self.impairments.iter().any(|i| i.node == node && i.trouble == trouble && i.until.is_none())
+    pub fn is_impaired(&self, node: NodeId, kind: ImpairmentKind) -> bool {
+        self.impairments.iter().any(|i| i.node == node && i.kind == kind && i.until.is_none())
     }
 }

@@ -1,9 +1,10 @@
-//! A world of many Rumormill nodes in virtual time.
+//! The simulator: many Rumormill nodes in one process, in virtual time.
 //!
 //! [`World`] runs the same [`Peer`](rumormill_proto::Peer) and [`Seed`](rumormill_proto::Seed)
-//! that the library runs on sockets. One number decides everything: identities, randomness,
-//! latencies, losses. Two runs with the same number and the same calls handle the same inputs at
-//! the same times in the same order, on any machine; [`World::trace_hash`] says so in one value.
+//! that the library runs on sockets. A 64-bit random seed determines identities, random draws,
+//! latencies and losses. Two runs with the same random seed and the same calls handle the same
+//! inputs at the same times in the same order, on any machine; [`World::trace_hash`] is a hash
+//! over these inputs.
 //!
 //! ```no_run
 //! use core::time::Duration;
@@ -21,9 +22,9 @@
 //! # Ok::<(), rumormill_proto::ConfigError>(())
 //! ```
 //!
-//! The network is made of virtual TCP connections: ordered and reliable per direction, so a lost
-//! packet shows as delay and a partition as silence, then as a lost link. What a connection does
-//! in each case is described in [`world`].
+//! The network consists of virtual TCP connections, ordered and reliable per direction. A lost
+//! packet therefore shows as delay; a partition shows as silence and then as a lost link. The
+//! module [`world`] lists how a connection behaves in each case.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -52,13 +53,13 @@ mod random;
 mod trace;
 
 pub use disk::Disk;
-pub use figures::{Figures, Spread};
+pub use figures::{Figures, MessageSpread};
 pub use graph::Graph;
 pub use machine::Machine;
 pub use network::Latency;
 pub use node::{NodeId, NodeStatus};
 pub use observation::Observation;
-pub use play::{Measures, play};
+pub use play::{MeasureOptions, play};
 pub use report::Report;
 pub use scenario::Scenario;
-pub use world::{CommandError, DiskFate, PeerSpec, Record, Survey, World, WorldConfig};
+pub use world::{CommandError, DiskFate, PeerSpec, RecordLevel, Survey, World, WorldConfig};

@@ -1,4 +1,4 @@
-//! Virtual connections: two ends, each with what it sent and could not get across.
+//! Virtual connections: each has two ends, and each end holds the items that wait to be sent.
 
 use core::net::SocketAddr;
 use std::collections::{BTreeMap, VecDeque};
@@ -9,184 +9,184 @@ use rumormill_proto::{Class, CloseReason, DialId, LinkId, PeerId, Time};
 
 use crate::node::NodeId;
 
-/// A frame on its way: the bytes, or the frame itself in a fast world.
+/// A frame in transit: encoded, or the frame itself in a fast world.
 #[derive(Debug)]
-pub(crate) enum Packet {
+pub(crate) enum SentFrame {
     Bytes(Bytes),
     Frame(Frame),
 }
 
-impl Packet {
-    /// Bytes it takes in a queue. A frame that was never encoded counts as a small one and its
-    /// batch.
+impl SentFrame {
+    /// Bytes that it occupies in a queue. A frame that is not encoded counts as its batch and a
+    /// small header, or as a small frame.
     pub(crate) fn size(&self) -> usize {
         match self {
-            Packet::Bytes(b) => b.len(),
-            Packet::Frame(Frame::Gossip(g)) => g.batch.wire().len() + 16,
-            Packet::Frame(_) => 256,
+            SentFrame::Bytes(b) => b.len(),
+            SentFrame::Frame(Frame::Gossip(g)) => g.batch.wire().len() + 16,
+            SentFrame::Frame(_) => 256,
         }
     }
 }
 
-/// What crosses a connection, in order.
+/// An item that crosses a connection; items of one direction keep their order.
 #[derive(Debug)]
-pub(crate) enum Item {
-    /// The sender's Hello: the link is up at the receiver.
-    Up,
-    Frame(Packet, Class),
-    /// The sender said goodbye; nothing follows.
+pub(crate) enum LinkItem {
+    /// The sender's Hello; the link is up at the receiver.
+    Hello,
+    Frame(SentFrame, Class),
+    /// The sender closed the link; no further items follow.
     Closed(CloseReason),
-    /// The sender's process is gone, or knows of no such connection.
+    /// The sender's process has ended, or does not know this connection.
     Reset,
 }
 
-impl Item {
+impl LinkItem {
     pub(crate) fn size(&self) -> usize {
         match self {
-            Item::Frame(packet, _) => packet.size(),
+            LinkItem::Frame(sent, _) => sent.size(),
             _ => 0,
         }
     }
 
-    /// Whether it need not wait for what was sent before it: probes, and that a link is up.
+    /// Whether it may overtake items sent before it: liveness frames and Hello.
     pub(crate) const fn is_urgent(&self) -> bool {
-        matches!(self, Item::Up | Item::Frame(_, Class::Liveness))
+        matches!(self, LinkItem::Hello | LinkItem::Frame(_, Class::Liveness))
     }
 
-    /// How urgent it is.
+    /// Its priority class.
     pub(crate) const fn class(&self) -> Class {
         match self {
-            Item::Frame(_, class) => *class,
+            LinkItem::Frame(_, class) => *class,
             _ => Class::Control,
         }
     }
 }
 
-/// Where an end is in its life.
+/// State of one end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EndState {
-    /// Not yet up; the process has heard nothing of it.
+    /// Not up yet; the process does not know of it.
     Connecting,
     Up,
-    /// Ended, or never came up.
+    /// Ended, or failed before it came up.
     Down,
 }
 
 /// One end of a connection, and the direction away from it.
 #[derive(Debug)]
-pub(crate) struct End {
+pub(crate) struct LinkEnd {
     pub(crate) node: NodeId,
-    /// Its place among the ends at its node.
-    place: u32,
-    /// The port at which the other end sees it; the address is its node's.
+    /// Its index in the list of the ends at its node.
+    index_at_node: u32,
+    /// The port that the other end sees; the IP address is the node's.
     pub(crate) port: u16,
     pub(crate) state: EndState,
-    /// When the last item sent arrives; nothing sent later may overtake it.
+    /// When the last item sent arrives; later items must not overtake it.
     pub(crate) last_arrival: Time,
-    /// The same of what is urgent, which may overtake everything else.
+    /// When the last urgent item sent arrives; urgent items may overtake the others.
     pub(crate) last_urgent: Time,
-    waiting: Option<Box<Waiting>>,
+    buffers: Option<Box<EndBuffers>>,
 }
 
-/// What most ends have never anything of.
+/// State of an end that only disturbed links need; it is allocated on first use to save memory.
 #[derive(Debug, Default)]
-pub(crate) struct Waiting {
-    /// Items that the path or the receiver does not take now.
-    pub(crate) held: VecDeque<Item>,
+pub(crate) struct EndBuffers {
+    /// Items that the path or the receiver does not accept now.
+    pub(crate) held: VecDeque<LinkItem>,
     /// Bytes held, by class.
     pub(crate) held_bytes: BTreeMap<Class, usize>,
-    /// The core was told that the payload queue fills.
+    /// Whether the core has got `Congested` for this link.
     pub(crate) congested: bool,
-    /// Since when something sent stands without an acknowledgement.
+    /// Since when sent data has been unacknowledged.
     pub(crate) unacked_since: Option<Time>,
     /// Bytes that arrived here and that the frozen process has not read.
     pub(crate) unread: usize,
-    /// When there will be room on its line, if it waits for that.
+    /// When there is room on the line, if this end waits for it.
     pub(crate) awaits_line: Option<Time>,
 }
 
-impl End {
+impl LinkEnd {
     const fn new(node: NodeId, port: u16) -> Self {
-        End {
+        LinkEnd {
             node,
-            place: 0,
+            index_at_node: 0,
             port,
             state: EndState::Connecting,
             last_arrival: Time::ZERO,
             last_urgent: Time::ZERO,
-            waiting: None,
+            buffers: None,
         }
     }
 
-    /// Ends it. What was held is gone.
+    /// Ends this end. Held items are lost.
     fn end(&mut self) {
         self.state = EndState::Down;
         self.take_held();
-        self.acknowledged();
+        self.clear_unacked();
     }
 
-    pub(crate) fn take_held(&mut self) -> VecDeque<Item> {
-        let Some(w) = &mut self.waiting else { return VecDeque::new() };
+    pub(crate) fn take_held(&mut self) -> VecDeque<LinkItem> {
+        let Some(w) = &mut self.buffers else { return VecDeque::new() };
         w.held_bytes.clear();
         w.congested = false;
         core::mem::take(&mut w.held)
     }
 
-    /// What waits at this end, to be changed.
-    pub(crate) fn waiting(&mut self) -> &mut Waiting {
-        self.waiting.get_or_insert_default()
+    /// The buffers of this end, allocated if needed.
+    pub(crate) fn buffers(&mut self) -> &mut EndBuffers {
+        self.buffers.get_or_insert_default()
     }
 
     /// Whether items are held.
-    pub(crate) fn holds(&self) -> bool {
-        self.waiting.as_ref().is_some_and(|w| !w.held.is_empty())
+    pub(crate) fn has_held_items(&self) -> bool {
+        self.buffers.as_ref().is_some_and(|w| !w.held.is_empty())
     }
 
     pub(crate) fn awaits_line(&self) -> Option<Time> {
-        self.waiting.as_ref().and_then(|w| w.awaits_line)
+        self.buffers.as_ref().and_then(|w| w.awaits_line)
     }
 
     pub(crate) fn unacked_since(&self) -> Option<Time> {
-        self.waiting.as_ref().and_then(|w| w.unacked_since)
+        self.buffers.as_ref().and_then(|w| w.unacked_since)
     }
 
-    /// Nothing that was sent stands without an acknowledgement any more.
-    pub(crate) fn acknowledged(&mut self) {
-        if let Some(w) = &mut self.waiting {
+    /// Everything sent has been acknowledged.
+    pub(crate) fn clear_unacked(&mut self) {
+        if let Some(w) = &mut self.buffers {
             w.unacked_since = None;
         }
     }
 
     pub(crate) fn unread(&self) -> usize {
-        self.waiting.as_ref().map_or(0, |w| w.unread)
+        self.buffers.as_ref().map_or(0, |w| w.unread)
     }
 
-    /// Everything that arrived was read.
-    pub(crate) fn read_all(&mut self) {
-        if let Some(w) = &mut self.waiting {
+    /// The process has read everything that arrived.
+    pub(crate) fn clear_unread(&mut self) {
+        if let Some(w) = &mut self.buffers {
             w.unread = 0;
         }
     }
 }
 
-/// The dial a connection was made for.
+/// The dial for which a connection was made.
 #[derive(Debug, Clone)]
-pub(crate) struct Attempt {
+pub(crate) struct DialAttempt {
     pub(crate) dial: DialId,
     pub(crate) expected: Option<PeerId>,
-    /// Addresses not tried yet, best first.
+    /// Addresses not tried yet, in the order of the dial.
     pub(crate) further: VecDeque<SocketAddr>,
-    /// When it fails if nothing came of it.
+    /// When the dial times out.
     pub(crate) deadline: Time,
 }
 
-/// A connection. The dialer's end is even, the acceptor's odd.
+/// A connection. The link number of the dialer's end is even, that of the acceptor's end odd.
 #[derive(Debug)]
 struct Connection {
     number: u64,
-    ends: [End; 2],
-    /// The dial, until it has led to a link.
-    attempt: Option<Box<Attempt>>,
+    ends: [LinkEnd; 2],
+    /// The dial, until it has become a link or has failed.
+    attempt: Option<Box<DialAttempt>>,
 }
 
 const fn connection_of(link: LinkId) -> u64 {
@@ -202,82 +202,82 @@ pub(crate) const fn other(link: LinkId) -> LinkId {
     LinkId(link.0 ^ 1)
 }
 
-/// Whether the end is the one that dialled.
+/// Whether this is the dialer's end.
 pub(crate) const fn is_dialer(link: LinkId) -> bool {
     link.0.is_multiple_of(2)
 }
 
-/// Where a connection is that is no more.
-const GONE: u32 = u32::MAX;
+/// Slot number of a connection that has ended.
+const NO_SLOT: u32 = u32::MAX;
 
-/// All connections of the world. Their numbers are never used again, their places in memory are.
+/// All connections of a world. Connection numbers are never reused; slots in memory are.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
     connections: Vec<Connection>,
-    /// By number, where in `connections` each is.
-    places: Vec<u32>,
-    free: Vec<u32>,
+    /// The slot in `connections` of each connection, by number.
+    slots: Vec<u32>,
+    free_slots: Vec<u32>,
     by_node: Vec<Vec<LinkId>>,
 }
 
 impl Links {
-    /// A new connection in its beginnings; gives the dialer's end.
+    /// Starts a new connection and returns the dialer's end.
     pub(crate) fn connect(
         &mut self,
         dialer: (NodeId, u16),
         acceptor: (NodeId, u16),
-        attempt: Attempt,
+        attempt: DialAttempt,
     ) -> LinkId {
-        let number = self.places.len() as u64;
+        let number = self.slots.len() as u64;
         let link = LinkId(number * 2);
-        let mut ends = [End::new(dialer.0, dialer.1), End::new(acceptor.0, acceptor.1)];
+        let mut ends = [LinkEnd::new(dialer.0, dialer.1), LinkEnd::new(acceptor.0, acceptor.1)];
         for (end, id) in ends.iter_mut().zip([link, other(link)]) {
             let node = end.node.0 as usize;
             if self.by_node.len() <= node {
                 self.by_node.resize_with(node + 1, Vec::new);
             }
-            end.place = u32::try_from(self.by_node[node].len()).unwrap_or(GONE);
+            end.index_at_node = u32::try_from(self.by_node[node].len()).unwrap_or(NO_SLOT);
             self.by_node[node].push(id);
         }
         let connection = Connection { number, ends, attempt: Some(Box::new(attempt)) };
-        if let Some(place) = self.free.pop() {
-            self.connections[place as usize] = connection;
-            self.places.push(place);
+        if let Some(slot) = self.free_slots.pop() {
+            self.connections[slot as usize] = connection;
+            self.slots.push(slot);
         } else {
-            self.places.push(u32::try_from(self.connections.len()).unwrap_or(GONE));
+            self.slots.push(u32::try_from(self.connections.len()).unwrap_or(NO_SLOT));
             self.connections.push(connection);
         }
         link
     }
 
     fn get(&self, link: LinkId) -> Option<&Connection> {
-        let place = *self.places.get(usize::try_from(connection_of(link)).ok()?)?;
-        self.connections.get(place as usize)
+        let slot = *self.slots.get(usize::try_from(connection_of(link)).ok()?)?;
+        self.connections.get(slot as usize)
     }
 
     fn get_mut(&mut self, link: LinkId) -> Option<&mut Connection> {
-        let place = *self.places.get(usize::try_from(connection_of(link)).ok()?)?;
-        self.connections.get_mut(place as usize)
+        let slot = *self.slots.get(usize::try_from(connection_of(link)).ok()?)?;
+        self.connections.get_mut(slot as usize)
     }
 
-    pub(crate) fn attempt(&self, link: LinkId) -> Option<&Attempt> {
+    pub(crate) fn attempt(&self, link: LinkId) -> Option<&DialAttempt> {
         self.get(link)?.attempt.as_deref()
     }
 
-    /// The dial has led to a link, or has failed.
-    pub(crate) fn take_attempt(&mut self, link: LinkId) -> Option<Attempt> {
+    /// Takes the dial, which has become a link or has failed.
+    pub(crate) fn take_attempt(&mut self, link: LinkId) -> Option<DialAttempt> {
         self.get_mut(link)?.attempt.take().map(|a| *a)
     }
 
-    pub(crate) fn end(&self, link: LinkId) -> Option<&End> {
+    pub(crate) fn end(&self, link: LinkId) -> Option<&LinkEnd> {
         self.get(link)?.ends.get(side(link))
     }
 
-    pub(crate) fn end_mut(&mut self, link: LinkId) -> Option<&mut End> {
+    pub(crate) fn end_mut(&mut self, link: LinkId) -> Option<&mut LinkEnd> {
         self.get_mut(link)?.ends.get_mut(side(link))
     }
 
-    /// Ends this end; forgets the connection when both ends are down.
+    /// Ends this end; removes the connection when both ends are down.
     pub(crate) fn finish(&mut self, link: LinkId) {
         let Some(c) = self.get_mut(link) else { return };
         if let Some(end) = c.ends.get_mut(side(link)) {
@@ -285,28 +285,28 @@ impl Links {
         }
         if c.ends.iter().all(|e| e.state == EndState::Down) {
             c.attempt = None;
-            let at = [(c.ends[0].node, c.ends[0].place), (c.ends[1].node, c.ends[1].place)];
-            for (node, place) in at {
-                self.leave(node, place);
+            let ends = [&c.ends[0], &c.ends[1]].map(|e| (e.node, e.index_at_node));
+            for (node, index) in ends {
+                self.remove_end(node, index);
             }
-            if let Some(place) = self.places.get_mut(connection_of(link) as usize) {
-                self.free.push(core::mem::replace(place, GONE));
+            if let Some(slot) = self.slots.get_mut(connection_of(link) as usize) {
+                self.free_slots.push(core::mem::replace(slot, NO_SLOT));
             }
         }
     }
 
-    /// Takes an end out of those at its node; the last of them takes its place.
-    fn leave(&mut self, node: NodeId, place: u32) {
+    /// Removes an end from the list of its node; the last end of the list moves to its index.
+    fn remove_end(&mut self, node: NodeId, index: u32) {
         let Some(ends) = self.by_node.get_mut(node.0 as usize) else { return };
-        ends.swap_remove(place as usize);
-        if let Some(&moved) = ends.get(place as usize)
+        ends.swap_remove(index as usize);
+        if let Some(&moved) = ends.get(index as usize)
             && let Some(end) = self.end_mut(moved)
         {
-            end.place = place;
+            end.index_at_node = index;
         }
     }
 
-    /// The ends at one node that are not down, ascending.
+    /// The ends at a node that are not down, ascending.
     pub(crate) fn ends_at(&self, node: NodeId) -> Vec<LinkId> {
         let ends = self.by_node.get(node.0 as usize).into_iter().flatten().copied();
         let is_up = |l: &LinkId| self.end(*l).is_some_and(|e| e.state != EndState::Down);
@@ -315,28 +315,29 @@ impl Links {
         ends
     }
 
-    /// The first link up from one node to another.
+    /// The first link from one node to another that is up at both ends.
     pub(crate) fn between(&self, from: NodeId, to: NodeId) -> Option<LinkId> {
         let all = self.ends_at(from);
-        all.into_iter().find(|&l| self.open_to(l) == Some(to))
+        all.into_iter().find(|&l| self.remote_node(l) == Some(to))
     }
 
-    /// The nodes that links from one node lead to which are up at both ends, once for each, ascending.
-    pub(crate) fn open_from(&self, node: NodeId) -> Vec<NodeId> {
+    /// The remote nodes of all links of a node that are up at both ends, once for each link,
+    /// ascending.
+    pub(crate) fn linked_nodes(&self, node: NodeId) -> Vec<NodeId> {
         let ends = self.by_node.get(node.0 as usize).into_iter().flatten();
-        let mut nodes: Vec<NodeId> = ends.filter_map(|l| self.open_to(*l)).collect();
+        let mut nodes: Vec<NodeId> = ends.filter_map(|l| self.remote_node(*l)).collect();
         nodes.sort_unstable();
         nodes
     }
 
-    /// The node at the other end of a link, if it is up at both.
-    fn open_to(&self, link: LinkId) -> Option<NodeId> {
+    /// The node at the other end of a link, if the link is up at both ends.
+    fn remote_node(&self, link: LinkId) -> Option<NodeId> {
         let up = |l: LinkId| self.end(l).filter(|e| e.state == EndState::Up);
         up(link)?;
         up(other(link)).map(|e| e.node)
     }
 
-    /// Every end that is not down, ascending.
+    /// All ends that are not down, ascending.
     pub(crate) fn all(&self) -> Vec<LinkId> {
         let mut all = Vec::new();
         for c in &self.connections {
@@ -353,11 +354,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_new_and_memory_is_used_again() {
+    fn ended_connection_frees_its_slot_and_not_its_number() {
         let mut links = Links::default();
         let connect = |links: &mut Links, from: u32, to: u32| {
             let (dial, expected, further) = (DialId(0), None, VecDeque::new());
-            let attempt = Attempt { dial, expected, further, deadline: Time::ZERO };
+            let attempt = DialAttempt { dial, expected, further, deadline: Time::ZERO };
             links.connect((NodeId(from), 1), (NodeId(to), 2), attempt)
         };
         let first: Vec<LinkId> = (1..5).map(|n| connect(&mut links, n, 0)).collect();
@@ -372,7 +373,7 @@ mod tests {
         assert_eq!(links.connections.len(), 4);
         links.finish(LinkId(1));
         assert_eq!(links.ends_at(NodeId(0)), [5, 7, 9].map(LinkId));
-        assert_eq!(links.ends_at(NodeId(1)), [LinkId(0)], "the other end stands");
+        assert_eq!(links.ends_at(NodeId(1)), [LinkId(0)], "the other end is still up");
         assert_eq!(links.all(), [0, 4, 5, 6, 7, 8, 9].map(LinkId));
         links.finish(LinkId(0));
         assert_eq!(links.all(), [4, 5, 6, 7, 8, 9].map(LinkId));

@@ -1,52 +1,52 @@
-//! Anything that can stand in a world as a node: the real cores, or what a test writes to play a
-//! part (an adversary, a listener that only counts).
+//! The state machines that a node of a world can run: the cores of peers and seeds, or a machine
+//! written by a test (an adversary, a listener that only counts).
 
 use rumormill_proto::{Identity, Input, Output, Peer, Seed, Time};
 
 use crate::disk::Disk;
 
-/// A state machine in the shape of [`Peer`] and [`Seed`].
+/// A state machine with the interface of [`Peer`] and [`Seed`].
 pub trait Machine {
-    /// Takes in what happened.
+    /// Handles an input.
     fn handle(&mut self, now: Time, input: Input);
-    /// The next thing to do, if any.
+    /// The next output, if there is one.
     fn poll_output(&mut self) -> Option<Output>;
-    /// When to call `handle` with [`Input::Timeout`] at the latest.
+    /// The latest time at which `handle` must be called with [`Input::Timeout`].
     fn poll_timeout(&self) -> Option<Time>;
 }
 
-/// Makes a machine for a node that starts, from its identity, its disk and the time.
-pub type Factory = Box<dyn FnMut(&Identity, &Disk, Time) -> Box<dyn Machine>>;
+/// Makes a machine when a node starts, from the node's identity, its disk and the time.
+pub type MachineFactory = Box<dyn FnMut(&Identity, &Disk, Time) -> Box<dyn Machine>>;
 
-/// What runs in a node.
-pub(crate) enum Core {
+/// The state machine that runs in a node.
+pub(crate) enum NodeCore {
     Peer(Box<Peer>),
     Seed(Box<Seed>),
     Other(Box<dyn Machine>),
 }
 
-impl Core {
+impl NodeCore {
     pub(crate) fn handle(&mut self, now: Time, input: Input) {
         match self {
-            Core::Peer(p) => p.handle(now, input),
-            Core::Seed(s) => s.handle(now, input),
-            Core::Other(m) => m.handle(now, input),
+            NodeCore::Peer(p) => p.handle(now, input),
+            NodeCore::Seed(s) => s.handle(now, input),
+            NodeCore::Other(m) => m.handle(now, input),
         }
     }
 
     pub(crate) fn poll_output(&mut self) -> Option<Output> {
         match self {
-            Core::Peer(p) => p.poll_output(),
-            Core::Seed(s) => s.poll_output(),
-            Core::Other(m) => m.poll_output(),
+            NodeCore::Peer(p) => p.poll_output(),
+            NodeCore::Seed(s) => s.poll_output(),
+            NodeCore::Other(m) => m.poll_output(),
         }
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
         match self {
-            Core::Peer(p) => p.poll_timeout(),
-            Core::Seed(s) => s.poll_timeout(),
-            Core::Other(m) => m.poll_timeout(),
+            NodeCore::Peer(p) => p.poll_timeout(),
+            NodeCore::Seed(s) => s.poll_timeout(),
+            NodeCore::Other(m) => m.poll_timeout(),
         }
     }
 }

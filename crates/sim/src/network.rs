@@ -1,53 +1,54 @@
-//! The network between the nodes: delays, losses, partitions and cuts.
+//! The network between the nodes: delays, losses, partitions and cut paths.
 
 use core::time::Duration;
 use std::collections::BTreeSet;
 
 use crate::node::NodeId;
-use crate::random::{Dice, derive, micros, scale};
+use crate::random::{RngStream, derive, micros, scale};
 
-/// How long a packet takes from one node to another.
+/// The delay of a packet from one node to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Latency {
-    /// Always the same.
+    /// The same delay for every packet.
     Constant(Duration),
-    /// Drawn for each packet; order on a link is kept all the same.
+    /// Drawn for each packet; frames of one link keep their order.
     Uniform {
-        /// Shortest.
+        /// Shortest delay.
         min: Duration,
-        /// Longest.
+        /// Longest delay.
         max: Duration,
     },
-    /// Drawn once for each pair of nodes, as on a map.
+    /// Drawn once for each pair of nodes.
     PerPair {
-        /// Shortest.
+        /// Shortest delay.
         min: Duration,
-        /// Longest.
+        /// Longest delay.
         max: Duration,
     },
-    /// Nodes stand at random on a square with open edges; what is twice as far apart takes twice as
-    /// long, on top of the shortest delay.
+    /// Each node has a random position on a torus; the delay is the shortest delay plus a part in
+    /// proportion to the distance.
     Map {
-        /// Shortest, for neighbours.
+        /// Delay at distance 0.
         min: Duration,
-        /// Longest, for those farthest apart.
+        /// Delay at the largest distance.
         max: Duration,
     },
 }
 
-/// First wait before a lost packet is sent again; it doubles with every further loss.
+/// First retransmission timeout of a lost packet; it doubles with every further loss.
 pub const RETRANSMIT: Duration = Duration::from_millis(200);
-/// The same for the first packet of a connection, of whose path nothing is known yet (RFC 6298,
-/// section 2.1).
+/// Retransmission timeout of the first packet of a connection, for which no round-trip time has
+/// been measured yet (RFC 6298, section 2.1).
 pub const RETRANSMIT_SYN: Duration = Duration::from_secs(1);
-/// Most losses in a row that a packet meets.
+/// Most consecutive losses of one packet.
 const MAX_LOSSES: u32 = 6;
 
-/// Two sets of nodes, and which way is closed.
+/// A partition between two sets of nodes.
 #[derive(Debug)]
 struct Partition {
     from: BTreeSet<NodeId>,
     to: BTreeSet<NodeId>,
+    /// Whether the direction `to` -> `from` is blocked as well.
     both: bool,
 }
 
@@ -59,18 +60,19 @@ impl Partition {
     }
 }
 
-/// What lies between the nodes.
+/// The network between the nodes.
 #[derive(Debug)]
 pub(crate) struct Network {
     seed: u64,
     latency: Latency,
     loss: f64,
-    skip: f64,
-    latency_dice: Dice,
-    loss_dice: Dice,
-    skip_dice: Dice,
+    /// Probability that a frame that may be dropped finds its queue full.
+    queue_drop: f64,
+    latency_rng: RngStream,
+    loss_rng: RngStream,
+    queue_drop_rng: RngStream,
     partitions: Vec<Partition>,
-    cuts: BTreeSet<(NodeId, NodeId)>,
+    cut_paths: BTreeSet<(NodeId, NodeId)>,
 }
 
 impl Network {
@@ -79,21 +81,21 @@ impl Network {
             seed,
             latency,
             loss,
-            skip: 0.0,
-            latency_dice: Dice::new(seed, "latency"),
-            loss_dice: Dice::new(seed, "loss"),
-            skip_dice: Dice::new(seed, "skips"),
+            queue_drop: 0.0,
+            latency_rng: RngStream::new(seed, "latency"),
+            loss_rng: RngStream::new(seed, "loss"),
+            queue_drop_rng: RngStream::new(seed, "skips"),
             partitions: Vec::new(),
-            cuts: BTreeSet::new(),
+            cut_paths: BTreeSet::new(),
         }
     }
 
-    /// How long the next packet takes, losses included.
+    /// Delay of the next packet, retransmissions included.
     pub(crate) fn delay(&mut self, from: NodeId, to: NodeId) -> Duration {
         self.delay_after(from, to, RETRANSMIT)
     }
 
-    /// The same for a packet that begins a connection, or answers one that does.
+    /// Delay of a SYN or a SYN-ACK.
     pub(crate) fn delay_syn(&mut self, from: NodeId, to: NodeId) -> Duration {
         self.delay_after(from, to, RETRANSMIT_SYN)
     }
@@ -101,7 +103,7 @@ impl Network {
     fn delay_after(&mut self, from: NodeId, to: NodeId, retransmit: Duration) -> Duration {
         let mut delay = match self.latency {
             Latency::Constant(d) => d,
-            Latency::Uniform { min, max } => self.latency_dice.between(min, max),
+            Latency::Uniform { min, max } => self.latency_rng.between(min, max),
             Latency::PerPair { min, max } => {
                 let (low, high) = (from.min(to), from.max(to));
                 let pair = (u64::from(low.0) << 32) | u64::from(high.0);
@@ -110,13 +112,13 @@ impl Network {
                 Duration::from_micros(scale(bits, micros(min), micros(max)))
             }
             Latency::Map { min, max } => {
-                let part = distance(self.place(from), self.place(to));
+                let part = distance(self.position(from), self.position(to));
                 Duration::from_micros(scale(part, micros(min), micros(max)))
             }
         };
         if self.loss > 0.0 {
             let mut losses = 0;
-            while losses < MAX_LOSSES && self.loss_dice.chance(self.loss) {
+            while losses < MAX_LOSSES && self.loss_rng.chance(self.loss) {
                 delay += retransmit * 2u32.pow(losses);
                 losses += 1;
             }
@@ -124,50 +126,50 @@ impl Network {
         delay
     }
 
-    /// Where on the map a node stands.
-    fn place(&self, node: NodeId) -> [u32; 2] {
+    /// The position of a node on the map.
+    fn position(&self, node: NodeId) -> [u32; 2] {
         let bytes = derive(self.seed, "place", u64::from(node.0));
         let half = |at: usize| bytes.get(at..at + 4).and_then(|b| b.try_into().ok());
         [half(0), half(4)].map(|b| b.map_or(0, u32::from_le_bytes))
     }
 
-    /// Whether every packet gets through at once.
+    /// Whether every packet arrives without loss: no partition, no cut path, no drops.
     pub(crate) fn is_undisturbed(&self) -> bool {
-        self.is_whole() && self.loss == 0.0 && self.skip == 0.0
+        self.is_whole() && self.loss == 0.0 && self.queue_drop == 0.0
     }
 
-    /// Whether nothing is closed anywhere.
+    /// Whether there is no partition and no cut path.
     pub(crate) fn is_whole(&self) -> bool {
-        self.cuts.is_empty() && self.partitions.is_empty()
+        self.cut_paths.is_empty() && self.partitions.is_empty()
     }
 
-    /// Whether packets cannot pass this way.
+    /// Whether packets in this direction are blocked.
     pub(crate) fn is_blocked(&self, from: NodeId, to: NodeId) -> bool {
-        self.cuts.contains(&(from.min(to), from.max(to)))
+        self.cut_paths.contains(&(from.min(to), from.max(to)))
             || self.partitions.iter().any(|p| p.blocks(from, to))
     }
 
-    /// Whether two nodes cannot talk: a connection needs both ways.
+    /// Whether two nodes cannot communicate: a connection needs both directions.
     pub(crate) fn is_apart(&self, a: NodeId, b: NodeId) -> bool {
         self.is_blocked(a, b) || self.is_blocked(b, a)
     }
 
-    /// Whether something is lost or left out on the way.
+    /// Whether packets are lost or frames are dropped from queues.
     pub(crate) fn loses(&self) -> bool {
-        self.loss > 0.0 || self.skip > 0.0
+        self.loss > 0.0 || self.queue_drop > 0.0
     }
 
     pub(crate) fn set_loss(&mut self, loss: f64) {
         self.loss = loss;
     }
 
-    pub(crate) fn set_skips(&mut self, skip: f64) {
-        self.skip = skip;
+    pub(crate) fn set_queue_drops(&mut self, probability: f64) {
+        self.queue_drop = probability;
     }
 
-    /// Whether the next frame that may be skipped finds no room in its queue.
-    pub(crate) fn skips(&mut self) -> bool {
-        self.skip > 0.0 && self.skip_dice.chance(self.skip)
+    /// Draws whether the next frame that may be dropped finds its queue full.
+    pub(crate) fn drops_next_frame(&mut self) -> bool {
+        self.queue_drop > 0.0 && self.queue_drop_rng.chance(self.queue_drop)
     }
 
     pub(crate) fn set_latency(&mut self, latency: Latency) {
@@ -179,28 +181,31 @@ impl Network {
         self.partitions.push(Partition { from: set(from), to: set(to), both });
     }
 
+    /// Ends all partitions; cut paths stay.
     pub(crate) fn heal(&mut self) {
         self.partitions.clear();
     }
 
-    pub(crate) fn cut(&mut self, a: NodeId, b: NodeId) {
-        self.cuts.insert((a.min(b), a.max(b)));
+    /// Blocks the path between two nodes in both directions.
+    pub(crate) fn cut_path(&mut self, a: NodeId, b: NodeId) {
+        self.cut_paths.insert((a.min(b), a.max(b)));
     }
 
-    pub(crate) fn mend(&mut self, a: NodeId, b: NodeId) {
-        self.cuts.remove(&(a.min(b), a.max(b)));
+    pub(crate) fn restore_path(&mut self, a: NodeId, b: NodeId) {
+        self.cut_paths.remove(&(a.min(b), a.max(b)));
     }
 }
 
-/// How far apart two places of the map are, as part of the longest way there is (in 64 bits). The
-/// map is a torus: nobody lives at an edge.
+/// The distance of two positions on the map as a part of the largest distance, scaled to 64 bits.
+/// The map is a torus, so no position is at a border.
 fn distance(a: [u32; 2], b: [u32; 2]) -> u64 {
     let along = |i: usize| {
         let d = u64::from(a[i].abs_diff(b[i]));
         d.min((1 << 32) - d)
     };
     let squares: u128 = [along(0), along(1)].map(|d| u128::from(d * d)).iter().sum();
-    // The farthest two are half the map apart both ways: at a square of 2 * (2^31)^2 = 2^63.
+    // At the largest distance both coordinates differ by half the map: its square is
+    // 2 * (2^31)^2 = 2^63.
     let root = (squares << 63).isqrt();
     u64::try_from(root << 1).unwrap_or(u64::MAX)
 }
@@ -218,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_one_way_partition_closes_one_way() {
+    fn one_way_partition_blocks_one_direction() {
         let mut n = network(Latency::Constant(Duration::ZERO), 0.0);
         n.partition(&[A], &[B], false);
         assert!(n.is_blocked(A, B) && !n.is_blocked(B, A) && !n.is_blocked(A, C));
@@ -228,17 +233,17 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_outlives_a_heal() {
+    fn cut_path_stays_after_partitions_heal() {
         let mut n = network(Latency::Constant(Duration::ZERO), 0.0);
-        n.cut(B, A);
+        n.cut_path(B, A);
         n.heal();
         assert!(n.is_blocked(A, B) && n.is_blocked(B, A));
-        n.mend(A, B);
+        n.restore_path(A, B);
         assert!(!n.is_blocked(A, B));
     }
 
     #[test]
-    fn a_pair_keeps_its_delay_both_ways() {
+    fn pair_has_one_delay_in_both_directions() {
         let ms = Duration::from_millis;
         let mut n = network(Latency::PerPair { min: ms(1), max: ms(100) }, 0.0);
         let ab = n.delay(A, B);
@@ -248,13 +253,13 @@ mod tests {
     }
 
     #[test]
-    fn on_a_map_the_way_grows_with_the_distance() {
+    fn map_delay_grows_with_distance() {
         const M: u32 = 1 << 31;
         assert_eq!(distance([5, 5], [5, 5]), 0);
-        assert_eq!(distance([0, 0], [M, M]), u64::MAX, "the farthest there is");
+        assert_eq!(distance([0, 0], [M, M]), u64::MAX, "the largest distance");
         let near = distance([0, 0], [M / 4, 0]);
         assert_eq!(distance([0, 0], [M / 2, 0]) / near, 2);
-        assert_eq!(distance([u32::MAX, 0], [M / 4 - 1, 0]), near, "across the edge");
+        assert_eq!(distance([u32::MAX, 0], [M / 4 - 1, 0]), near, "across the border of the torus");
         let ms = Duration::from_millis;
         let mut n = network(Latency::Map { min: ms(1), max: ms(100) }, 0.0);
         let delays: Vec<Duration> = (1..200).map(|i| n.delay(A, NodeId(i))).collect();
@@ -264,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn loss_is_delay() {
+    fn lost_packet_is_delayed_by_its_retransmissions() {
         let mut n = network(Latency::Constant(Duration::from_millis(1)), 1.0);
         // Every packet is lost six times: 200 ms doubling six times.
         assert_eq!(n.delay(A, B), Duration::from_millis(1 + 200 * 63));

@@ -1,5 +1,5 @@
-//! One look at a whole world: what the checkers judge. It is plain data, so that a test can plant a
-//! fault in it.
+//! The observation of a whole world, which is the input of the checkers. It is plain data, so that
+//! a test can plant a violation in it.
 
 use core::time::Duration;
 use std::collections::BTreeSet;
@@ -11,32 +11,33 @@ use crate::graph::Graph;
 use crate::ledger::Ledger;
 use crate::node::{NodeId, NodeStatus};
 
-/// A node as it is now.
+/// The state of a node at the moment of the observation.
 #[derive(Debug, Clone)]
 pub struct NodeObservation {
     /// The node.
     pub node: NodeId,
     /// Its key.
     pub id: PeerId,
-    /// What it is.
+    /// Its role.
     pub role: Role,
     /// Its settings.
     pub config: Config,
-    /// Its state.
+    /// The state of its process.
     pub status: NodeStatus,
     /// When its process started.
-    pub life_since: Time,
-    /// How long its processes have run, all together.
-    pub lived: Duration,
-    /// Its view, if it is a peer whose process exists.
+    pub started_at: Time,
+    /// Total time for which its processes have run.
+    pub uptime: Duration,
+    /// Its snapshot, if it is a peer whose process exists.
     pub peer: Option<PeerSnapshot>,
-    /// Its message list in figures.
+    /// Its message list, by stream.
     pub publishers: Vec<PublisherView>,
-    /// Its view, if it is a seed whose process exists.
+    /// Its snapshot, if it is a seed whose process exists.
     pub seed: Option<SeedSnapshot>,
     /// Its registry, if it is a seed.
     pub registry: Vec<MemberView>,
-    /// The live peers that it has a link to, open at both ends; once for each link, ascending.
+    /// The live peers to which it has a link that is up at both ends; once for each link,
+    /// ascending.
     pub linked: Vec<NodeId>,
 }
 
@@ -54,32 +55,32 @@ impl NodeObservation {
     }
 }
 
-/// A whole world at one moment, with its past.
+/// A whole world at one moment, with the ledger of everything before.
 #[derive(Debug, Clone)]
 pub struct Observation {
     /// The moment.
     pub now: Time,
-    /// Seeds in the network, dead or alive.
+    /// Number of seeds, dead or alive.
     pub seeds: usize,
     /// The nodes, ascending.
     pub nodes: Vec<NodeObservation>,
-    /// Nodes that play by no rules: nothing is promised to them, or of what they say.
-    pub strangers: BTreeSet<PeerId>,
+    /// Ids of the adversaries: no promise applies to them or to their messages.
+    pub adversaries: BTreeSet<PeerId>,
     /// The overlay of the live peers.
     pub graph: Graph,
-    /// What happened so far.
+    /// The recorded events up to this moment.
     pub ledger: Ledger,
-    /// How long after the end of a trouble a removal may still come of it: detection, agreement
-    /// and the way there.
+    /// How long after the end of an impairment a removal may still follow from it: detection,
+    /// agreement and network delay.
     pub grace: Duration,
-    /// Since when nothing has disturbed the network, deaths of peers aside.
+    /// Since when the network has been undisturbed, deaths of peers aside.
     pub quiet_since: Time,
-    /// How long a message may take until its absence is a fault.
+    /// How long a message may be under way before its absence is a violation.
     pub settle: Duration,
 }
 
 impl Observation {
-    /// A majority of the seeds.
+    /// Size of a majority of the seeds.
     #[must_use]
     pub const fn seed_quorum(&self) -> usize {
         self.seeds / 2 + 1
@@ -102,8 +103,9 @@ impl Observation {
     }
 }
 
-/// How long after a trouble a removal may come of it under these settings: the misses, two probe
-/// bursts (the observer's and the seeds'), the window for reports, and two seconds of way.
+/// How long after the end of an impairment a removal may follow from it under these settings: the
+/// misses, two probe bursts (the neighbour's and the seeds'), the window for reports, and two
+/// seconds of network delay.
 #[must_use]
 pub fn grace(config: &Config) -> Duration {
     config.ping_interval() * (config.misses() + 1)
@@ -113,16 +115,16 @@ pub fn grace(config: &Config) -> Duration {
         + Duration::from_secs(2)
 }
 
-/// How long after its death a process may be in a registry as alive where nothing else is wrong,
-/// whatever its degree: the silence after which a seed gives its link up, the probes of the seed and of
-/// the witnesses that it draws, twice, and two seconds of way.
+/// How long a dead process may stay alive in a registry in an otherwise undisturbed network,
+/// whatever its degree: the silence after which a seed gives up its link, the probes of the seed
+/// and of the witnesses that it appoints, twice, and two seconds of network delay.
 #[must_use]
-pub fn prompt(config: &Config) -> Duration {
+pub fn removal_limit(config: &Config) -> Duration {
     config.seed_ping_interval() * 4 + config.probe_burst() * 6 + Duration::from_secs(2)
 }
 
-/// How long a message may take under these settings: two comparisons of message lists, and two
-/// seconds of way.
+/// How long a message may be under way under these settings: two comparisons of message lists, and
+/// two seconds of network delay.
 #[must_use]
 pub fn settle(config: &Config) -> Duration {
     config.sync_interval() * 2 + Duration::from_secs(2)

@@ -1,37 +1,39 @@
-//! What is to happen, in order of time; what is due at the same time comes in the order in which
-//! it was put in.
+//! The event queue: entries by time; entries with the same time keep the order of insertion.
 //!
-//! A radix heap (Ahuja, Mehlhorn, Orlin and Tarjan 1990): an entry stands in the list of the highest
-//! bit in which its time differs from that of the last one taken. Time never runs backwards here, so
-//! entries only move to lower lists, a few times each; nothing is compared along a path through memory
-//! as in a binary heap. Entries with one time are always in one list, and stay in their order.
+//! The queue is a radix heap (Ahuja, Mehlhorn, Orlin and Tarjan 1990). An entry is in the list of
+//! the highest bit in which its time differs from the time of the last entry taken out. Virtual
+//! time never runs backwards, so entries only move to lower lists, a few times each, and no path
+//! through memory is compared as in a binary heap. Entries with the same time are always in the
+//! same list and keep their order.
 
 use std::collections::VecDeque;
 
 use rumormill_proto::Time;
 
-/// Lists: one for each bit of a time, and one for the time of the last entry itself.
+/// Number of lists: one for each bit of a time, and one for the time of the last entry itself.
 const LISTS: usize = 65;
 
-/// An entry: when, and where its payload is.
+/// An entry: its time, and the slot of its payload.
 #[derive(Debug, Clone, Copy)]
-struct Due {
+struct QueueEntry {
     at: u64,
     slot: u32,
 }
 
-/// A queue by (time, insertion). Nothing may be put in before the last one taken out.
+/// A queue ordered by (time, insertion). A new entry must not be earlier than the last one taken
+/// out.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
-    /// Entries due at `last`.
+    /// Slots of the entries due at `last`.
     now: VecDeque<u32>,
-    /// The others, by the highest bit in which they differ from `last`.
-    later: Vec<Vec<Due>>,
-    /// The earliest of each list.
+    /// The other entries, by the highest bit in which they differ from `last`.
+    later: Vec<Vec<QueueEntry>>,
+    /// The earliest time of each list.
     earliest: [u64; LISTS],
+    /// Time of the last entry taken out.
     last: u64,
     payloads: Vec<Option<T>>,
-    free: Vec<u32>,
+    free_slots: Vec<u32>,
     len: usize,
 }
 
@@ -43,7 +45,7 @@ impl<T> Queue<T> {
             earliest: [u64::MAX; LISTS],
             last: 0,
             payloads: Vec::new(),
-            free: Vec::new(),
+            free_slots: Vec::new(),
             len: 0,
         }
     }
@@ -53,29 +55,29 @@ impl<T> Queue<T> {
         self.len
     }
 
-    pub(crate) fn push(&mut self, at: Time, what: T) {
+    pub(crate) fn push(&mut self, at: Time, payload: T) {
         let at = at.as_micros();
-        debug_assert!(at >= self.last, "something is to happen in the past");
-        let slot = if let Some(slot) = self.free.pop() {
-            self.payloads[slot as usize] = Some(what);
+        debug_assert!(at >= self.last, "an entry must not be earlier than the last one taken out");
+        let slot = if let Some(slot) = self.free_slots.pop() {
+            self.payloads[slot as usize] = Some(payload);
             slot
         } else {
             let slot = u32::try_from(self.payloads.len()).unwrap_or(u32::MAX);
-            self.payloads.push(Some(what));
+            self.payloads.push(Some(payload));
             slot
         };
         self.len += 1;
-        self.place(Due { at: at.max(self.last), slot });
+        self.insert(QueueEntry { at: at.max(self.last), slot });
     }
 
-    fn place(&mut self, due: Due) {
-        if due.at == self.last {
-            self.now.push_back(due.slot);
+    fn insert(&mut self, entry: QueueEntry) {
+        if entry.at == self.last {
+            self.now.push_back(entry.slot);
             return;
         }
-        let list = 64 - (due.at ^ self.last).leading_zeros() as usize;
-        self.later[list].push(due);
-        self.earliest[list] = self.earliest[list].min(due.at);
+        let list = 64 - (entry.at ^ self.last).leading_zeros() as usize;
+        self.later[list].push(entry);
+        self.earliest[list] = self.earliest[list].min(entry.at);
     }
 
     #[cfg(test)]
@@ -87,7 +89,7 @@ impl<T> Queue<T> {
         Some(Time::from_micros(self.earliest[list]))
     }
 
-    /// The next one, if it is due by `until`.
+    /// The next entry, if it is due by `until`.
     pub(crate) fn pop_until(&mut self, until: Time) -> Option<(Time, T)> {
         let until = until.as_micros();
         if self.now.is_empty() {
@@ -100,22 +102,22 @@ impl<T> Queue<T> {
             return None;
         }
         let slot = self.now.pop_front()?;
-        let what = self.payloads[slot as usize].take()?;
-        self.free.push(slot);
+        let payload = self.payloads[slot as usize].take()?;
+        self.free_slots.push(slot);
         self.len -= 1;
-        Some((Time::from_micros(self.last), what))
+        Some((Time::from_micros(self.last), payload))
     }
 
-    /// The first entries of the lowest list that has some are the next: the list is spread over
-    /// those below it.
+    /// Advances `last` to the earliest time of the lowest list with entries, and distributes this
+    /// list over the lower ones.
     fn advance(&mut self, list: usize) {
         self.last = self.earliest[list];
         self.earliest[list] = u64::MAX;
         let mut entries = core::mem::take(&mut self.later[list]);
-        for due in entries.drain(..) {
-            self.place(due);
+        for entry in entries.drain(..) {
+            self.insert(entry);
         }
-        // Its memory is used again, unless a burst made it large.
+        // The list keeps its memory for reuse, unless a burst made it large.
         entries.shrink_to(4096);
         self.later[list] = entries;
     }
@@ -131,31 +133,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_first_then_insertion() {
+    fn entries_are_ordered_by_time_then_insertion() {
         let mut q = Queue::new();
-        for (at, what) in [(5, 'c'), (1, 'a'), (5, 'd'), (2, 'b'), (9, 'z')] {
-            q.push(Time::from_micros(at), what);
+        for (at, payload) in [(5, 'c'), (1, 'a'), (5, 'd'), (2, 'b'), (9, 'z')] {
+            q.push(Time::from_micros(at), payload);
         }
-        let mut seen = Vec::new();
-        while let Some((_, what)) = q.pop_until(Time::from_micros(5)) {
-            seen.push(what);
+        let mut popped = Vec::new();
+        while let Some((_, payload)) = q.pop_until(Time::from_micros(5)) {
+            popped.push(payload);
         }
-        assert_eq!(seen, ['a', 'b', 'c', 'd']);
+        assert_eq!(popped, ['a', 'b', 'c', 'd']);
         assert_eq!((q.next_at(), q.len()), (Some(Time::from_micros(9)), 1));
     }
 
     proptest! {
         #[test]
-        fn the_same_as_a_heap(
+        fn queue_pops_in_the_same_order_as_a_binary_heap(
             steps in proptest::collection::vec((0u8..4, 0u32..40, any::<u32>()), 1..400),
         ) {
             let mut queue = Queue::new();
             let mut heap = BinaryHeap::new();
             let (mut now, mut number) = (0, 0u32);
-            for (what, shift, bits) in steps {
-                // Waits of all lengths, many of them the same.
+            for (step, shift, bits) in steps {
+            // Waits of all lengths, many of them equal.
                 let wait = u64::from(bits) >> (shift.min(31));
-                if what > 0 {
+                if step > 0 {
                     queue.push(Time::from_micros(now + wait), number);
                     heap.push(Reverse((now + wait, number)));
                     number += 1;

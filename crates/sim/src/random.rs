@@ -1,12 +1,12 @@
-//! Randomness that one number decides: a stream of its own for every purpose, so that a further
-//! draw for one purpose does not shift the draws for another.
+//! Random draws of a run, all derived from one random seed. Every purpose has its own random
+//! stream, so an additional draw for one purpose does not shift the draws for another.
 
 use core::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// 32 bytes for one purpose and index, from the world's seed.
+/// 32 bytes for a purpose and an index, derived from the world's random seed.
 pub(crate) fn derive(seed: u64, purpose: &str, index: u64) -> [u8; 32] {
     let mut h = blake3::Hasher::new();
     h.update(&seed.to_le_bytes()).update(purpose.as_bytes()).update(&[0]);
@@ -14,23 +14,23 @@ pub(crate) fn derive(seed: u64, purpose: &str, index: u64) -> [u8; 32] {
     *h.finalize().as_bytes()
 }
 
-/// A stream of draws.
+/// A stream of random draws.
 #[derive(Debug)]
-pub(crate) struct Dice(ChaCha8Rng);
+pub(crate) struct RngStream(ChaCha8Rng);
 
-impl Dice {
+impl RngStream {
     pub(crate) fn new(seed: u64, purpose: &str) -> Self {
-        Dice(ChaCha8Rng::from_seed(derive(seed, purpose, 0)))
+        RngStream(ChaCha8Rng::from_seed(derive(seed, purpose, 0)))
     }
 
-    /// Whether an event of this probability happens.
+    /// Draws whether an event of this probability happens.
     pub(crate) fn chance(&mut self, probability: f64) -> bool {
         self.unit() < probability
     }
 
     /// A number in [0, 1).
     pub(crate) fn unit(&mut self) -> f64 {
-        // 53 bits fill the mantissa; the quotient is exact, so every machine agrees.
+        // 53 bits fill the mantissa; the quotient is exact, so it is the same on every machine.
         (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
@@ -45,7 +45,7 @@ impl Dice {
         scale(bits, 0, (n as u64).saturating_sub(1)) as usize
     }
 
-    /// So many of the items, each set of them as likely as any other; all, if there are fewer.
+    /// `n` of the items, drawn uniformly without replacement; all of them if there are fewer.
     pub(crate) fn pick<T: Clone>(&mut self, from: &[T], n: usize) -> Vec<T> {
         let mut all = from.to_vec();
         let n = n.min(all.len());
@@ -57,7 +57,7 @@ impl Dice {
         all
     }
 
-    /// A duration between the two, in microseconds, both ends included.
+    /// A duration between the two, both included, in whole microseconds.
     pub(crate) fn between(&mut self, low: Duration, high: Duration) -> Duration {
         let (low, high) = (micros(low), micros(high));
         Duration::from_micros(scale(self.0.next_u64(), low, high))
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn purposes_and_seeds_have_streams_of_their_own() {
+    fn derived_bytes_differ_by_seed_purpose_and_index() {
         assert_eq!(derive(1, "a", 0), derive(1, "a", 0));
         assert_ne!(derive(1, "a", 0), derive(2, "a", 0));
         assert_ne!(derive(1, "a", 0), derive(1, "b", 0));
@@ -88,13 +88,13 @@ mod tests {
     }
 
     #[test]
-    fn draws_stay_in_range_and_reach_both_ends() {
+    fn scaled_draws_stay_in_range_and_reach_both_ends() {
         assert_eq!(scale(0, 5, 9), 5);
         assert_eq!(scale(u64::MAX, 5, 9), 9);
         assert_eq!(scale(u64::MAX, 7, 7), 7);
-        let mut dice = Dice::new(3, "t");
-        let hits = (0..1000).filter(|_| dice.chance(0.25)).count();
+        let mut rng = RngStream::new(3, "t");
+        let hits = (0..1000).filter(|_| rng.chance(0.25)).count();
         assert!((180..320).contains(&hits), "{hits}");
-        assert!(!dice.chance(0.0));
+        assert!(!rng.chance(0.0));
     }
 }

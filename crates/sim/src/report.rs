@@ -1,43 +1,46 @@
-//! What came of a run, in figures: plain data that is written as JSON and read back.
+//! The report of a run: figures as plain data that is written as JSON and read back.
 
 use std::collections::BTreeMap;
 
 use rumormill_analysis::{Clustering, Distances, Fit, Propagation, Robustness};
 use serde::{Deserialize, Serialize};
 
-/// Everything about one run. Same scenario and seed, same report, apart from [`Cost`].
+/// The report of one run. The same scenario and random seed give the same report, apart from
+/// [`Cost`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// The scenario.
     pub scenario: String,
-    /// The number that decided everything left to chance.
+    /// The random seed.
     pub seed: u64,
-    /// Settings that were changed from outside, by path.
+    /// Changed settings of the scenario, by path.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub set: BTreeMap<String, String>,
-    /// Peers at the beginning.
+    /// Initial number of peers.
     pub peers: usize,
-    /// Seeds.
+    /// Number of seeds.
     pub seeds: usize,
-    /// Timings of the nodes.
+    /// Preset of the nodes' settings.
     pub preset: String,
-    /// How messages spread.
+    /// Broadcast mode.
     pub broadcast: String,
-    /// Whether everything held that had to.
+    /// Whether every promise and every expectation held.
     pub passed: bool,
-    /// What did not hold, in words.
+    /// Descriptions of broken promises and unmet expectations.
     pub problems: Vec<String>,
-    /// What became of each promise.
+    /// The result of each promise.
     pub promises: BTreeMap<String, PromiseReport>,
-    /// Times that the promises were looked at.
-    pub looks: u64,
+    /// How often the promises were checked.
+    pub checks: u64,
     /// The first broken promise.
     pub failure: Option<FailureReport>,
-    /// Virtual seconds in all.
+    /// Length of the run in virtual seconds.
     pub simulated_seconds: f64,
-    /// Virtual seconds from the last start to rest; none if it did not come to rest.
+    /// Virtual seconds from the last start of a peer until the network was at rest; none if it did
+    /// not come to rest.
     pub join_seconds: Option<f64>,
-    /// Virtual seconds from the end of the action to rest; none if it did not come to rest.
+    /// Virtual seconds from the end of the active phase until the network was at rest; none if it
+    /// did not come to rest.
     pub calm_seconds: Option<f64>,
     /// Inputs handled by all nodes.
     pub events: u64,
@@ -45,36 +48,36 @@ pub struct Report {
     pub frames: u64,
     /// Bytes of the frames handled; 0 with fast keys, where nothing is encoded.
     pub bytes: u64,
-    /// What the run cost; none if nobody measured it.
+    /// Cost of the run, where the caller measured it.
     #[serde(flatten)]
     pub cost: Cost,
-    /// Peers that live at the end.
+    /// Live peers at the end.
     pub live_peers: usize,
-    /// Peers that came after the beginning.
+    /// Peers that were added after the join phase.
     pub came: usize,
-    /// Peers that went by churn.
+    /// Peers that departed by churn.
     pub went: u64,
     /// Components of the overlay of live peers.
     pub components: usize,
-    /// Links of the overlay.
+    /// Edges of the overlay.
     pub edges: usize,
-    /// How many peers have how many neighbours.
+    /// Degree distribution: pairs of degree and number of peers.
     pub degrees: Vec<(u64, u64)>,
-    /// The laws fitted to it.
+    /// The power laws fitted to it.
     pub degrees_fit: Option<Fit>,
-    /// Why no law was fitted.
+    /// Why no power law was fitted.
     pub degrees_fit_error: Option<String>,
-    /// Paths of the overlay.
+    /// Shortest paths of the overlay.
     pub distances: Option<Distances>,
-    /// Triangles of the overlay.
+    /// Clustering of the overlay.
     pub clustering: Option<Clustering>,
-    /// What is left of the overlay when peers are taken out.
+    /// Connectivity of the overlay when peers are removed.
     pub robustness: Vec<Robustness>,
-    /// The overlay itself, if it was asked for and is not too large.
+    /// The overlay itself, if it was requested and is not too large.
     pub graph: Option<GraphReport>,
     /// Messages.
     pub messages: MessageReport,
-    /// How messages spread among the peers that they were owed to.
+    /// Propagation of messages among the peers to which they were owed.
     pub propagation: Option<Propagation>,
     /// Deaths.
     pub deaths: DeathReport,
@@ -82,25 +85,25 @@ pub struct Report {
     pub trace_hash: String,
 }
 
-/// What a run cost the machine.
+/// Cost of a run on the machine that executed it.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Cost {
-    /// Seconds it took.
+    /// Wall-clock seconds.
     pub wall_seconds: Option<f64>,
-    /// Inputs a second.
+    /// Inputs per wall-clock second.
     pub events_per_second: Option<f64>,
-    /// Bytes by which the process grew, for each node.
+    /// Growth of the process in bytes, divided by the number of peers.
     pub bytes_per_peer: Option<u64>,
 }
 
-/// What became of a promise.
+/// The result of a promise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PromiseReport {
     /// Whether it held.
     pub held: bool,
-    /// Times it was found broken.
+    /// Number of violations found.
     pub broken: u64,
-    /// The first of them.
+    /// Description of the first violation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<String>,
 }
@@ -114,15 +117,15 @@ impl PromiseReport {
 /// The first broken promise.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FailureReport {
-    /// Virtual seconds at which it was found, looking every tenth of a second.
+    /// Virtual seconds at which the violation was found, with a check every tenth of a second.
     pub at_seconds: f64,
-    /// Which.
+    /// The promise.
     pub promise: String,
-    /// How.
+    /// Description of the violation.
     pub what: String,
     /// The nodes concerned.
     pub nodes: Vec<String>,
-    /// What they were told, and told, in the two seconds before; the last lines.
+    /// Inputs and events of these nodes in the two seconds before; the last lines.
     pub trace: Vec<String>,
 }
 
@@ -131,28 +134,28 @@ pub struct FailureReport {
 pub struct GraphReport {
     /// Nodes, numbered from 0.
     pub nodes: usize,
-    /// Links between them.
+    /// Edges between them.
     pub edges: Vec<(u32, u32)>,
 }
 
 /// Messages of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct MessageReport {
-    /// Published.
+    /// Published messages.
     pub published: u64,
-    /// Refused by their own peer, because the network had to catch up first.
+    /// Publish calls refused as busy by flow control.
     pub busy: u64,
-    /// Handed to applications.
+    /// Deliveries to applications.
     pub deliveries: u64,
-    /// Deliveries that were owed: to peers connected at the time and undisturbed since.
+    /// Deliveries owed: to peers that were connected at publication and undisturbed since.
     pub owed: u64,
-    /// Part of them that took place.
+    /// Fraction of the owed deliveries that were made.
     pub delivered_fraction: f64,
-    /// Times that an application was told of messages it will not get.
+    /// Gaps reported to applications.
     pub gaps: u64,
-    /// Copies of a batch that each of the peers that got it received, on average.
+    /// Mean number of copies of a batch at each peer that received it.
     pub copies_per_peer: f64,
-    /// Frames left out because a queue was full.
+    /// Frames dropped because a queue was full.
     pub queue_drops: u64,
     /// Frames of adversaries that were refused.
     pub refused: u64,
@@ -161,16 +164,16 @@ pub struct MessageReport {
 /// Deaths of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct DeathReport {
-    /// Peers whose process or host was gone until they were found dead.
+    /// Peers that died and were removed before they came back.
     pub died: u64,
-    /// Seconds from that to the certificate at the first seed: median,
+    /// Seconds from the death to the certificate at the first seed: median.
     pub detection_median: Option<f64>,
-    /// 99 % of them,
+    /// 99th percentile of the same time.
     pub detection_p99: Option<f64>,
-    /// and the longest.
+    /// Longest of the same times.
     pub detection_max: Option<f64>,
-    /// Peers that were declared dead while they were live and reachable.
+    /// Incarnations that were declared dead while they were live and reachable.
     pub false_deaths: u64,
-    /// Hours that the processes of all peers ran, together.
+    /// Total hours for which the processes of all peers ran.
     pub peer_hours: f64,
 }

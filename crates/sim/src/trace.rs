@@ -1,10 +1,10 @@
-//! One value for a whole run.
+//! The trace hash: one hash over all inputs of a run.
 
 use rumormill_proto::Time;
 
 use crate::node::NodeId;
 
-/// What kind of step was taken. The numbers are part of the hash.
+/// Kind of a step. The numbers are part of the hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Step {
@@ -22,21 +22,21 @@ pub(crate) enum Step {
     Consumed = 12,
 }
 
-/// A running hash over every step.
+/// A running hash over all steps.
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
     hasher: blake3::Hasher,
-    /// Rows that are not hashed yet: many at once are hashed several times as fast.
+    /// Rows that are not hashed yet; hashing many rows at once is several times as fast.
     rows: Vec<u8>,
     steps: u64,
 }
 
-/// Bytes hashed at once.
+/// Bytes to hash at once.
 const ROWS: usize = 16 * 1024;
 
 impl Trace {
-    /// Adds a step. `number` is the frame's type for frames, and the link, dial or ticket
-    /// otherwise.
+    /// Adds a step. `number` is the frame type for frames, otherwise the number of the link, dial,
+    /// ticket or message.
     pub(crate) fn step(&mut self, at: Time, node: NodeId, step: Step, number: u64) {
         let mut row = [0u8; 21];
         row[..8].copy_from_slice(&at.as_micros().to_le_bytes());

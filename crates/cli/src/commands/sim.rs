@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use rumormill_sim::campaign::{Seeds, Shard};
+use rumormill_sim::campaign::{SeedRange, Shard};
 use rumormill_sim::comparison::{self, Rule};
 use rumormill_sim::scenario::{MAX_PEERS, Variation};
 
@@ -145,7 +145,7 @@ pub(crate) struct PlayArgs {
     pub(crate) seed: u64,
     /// Play it with many seeds: 1000 (the first thousand) or 5..80
     #[arg(long, value_name = "SEEDS", conflicts_with = "seed")]
-    pub(crate) seeds: Option<Seeds>,
+    pub(crate) seeds: Option<SeedRange>,
     /// Peers at the beginning, whatever the scenario says
     #[arg(long, visible_alias = "nodes", value_name = "N",
           value_parser = clap::value_parser!(u64).range(1..=MAX_PEERS as u64))]

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use rumormill_sim::campaign::{Point, Seeds, points};
+use rumormill_sim::campaign::{Point, SeedRange, points};
 pub(super) use rumormill_sim::campaign::{compare, merge, summarise};
-use rumormill_sim::play::{Go, Measures, Phase, PlayError, Progress, play};
+use rumormill_sim::play::{MeasureOptions, Phase, PlayError, Progress, ProgressReply, play};
 use rumormill_sim::{Report, scenario};
 use rumormill_units::duration;
 use tokio::sync::mpsc;
@@ -25,7 +25,7 @@ struct Plan {
     base: toml::Table,
     points: Vec<Point>,
     jobs: usize,
-    measures: Measures,
+    measures: MeasureOptions,
     fail_fast: bool,
     /// How the scenario was named on the command line.
     named: String,
@@ -65,7 +65,7 @@ impl Plan {
             scenario::set(&mut base, &change.path, value.clone()).map_err(|e| wrong(&e))?;
             named += &format!(" --set {}={value}", change.path);
         }
-        let seeds = *seeds.get_or_insert(Seeds::from(args.seed, 1));
+        let seeds = *seeds.get_or_insert(SeedRange::from(args.seed, 1));
         let points = points(seeds, &std::mem::take(&mut sweeps), args.shard)
             .map_err(|e| Failure::new(Exit::Usage, e))?;
         for p in points.iter().take(1 + args.sweep.iter().map(|s| s.values.len()).sum::<usize>()) {
@@ -76,7 +76,7 @@ impl Plan {
         Ok(Plan {
             base,
             jobs: jobs.min(points.len()).max(1),
-            measures: Measures { replicates: args.replicates, graph: points.len() == 1 },
+            measures: MeasureOptions { replicates: args.replicates, graph: points.len() == 1 },
             points,
             fail_fast: args.fail_fast,
             named,
@@ -163,7 +163,7 @@ fn work(
             if alone {
                 show_progress(bar, &p, began);
             }
-            if stop.load(Ordering::Relaxed) { Go::Stop } else { Go::On }
+            if stop.load(Ordering::Relaxed) { ProgressReply::Stop } else { ProgressReply::Continue }
         };
         let played = point
             .scenario(&plan.base)
@@ -208,9 +208,9 @@ fn show_progress(bar: &ProgressBar, p: &Progress, began: Instant) {
     bar.set_position((part * 1000.0) as u64);
     let phase = match p.phase {
         Phase::Joining => "joining",
-        Phase::Action => "action",
+        Phase::Active => "active",
         Phase::Calm => "calm",
-        Phase::LookingBack => "looking back",
+        Phase::Replaying => "replaying",
         Phase::Measuring => "measuring",
     };
     let rate = p.events as f64 / began.elapsed().as_secs_f64().max(1e-9);

@@ -48,8 +48,8 @@ fn promises(r: &Report, paint: Paint) -> String {
             }
         })
         .collect();
-    let word = if r.promises.values().all(|p| p.held) { "held" } else { "looked at" };
-    format!("{} {word}, {} looks", all.join(" "), r.looks)
+    let word = if r.promises.values().all(|p| p.held) { "held" } else { "checked" };
+    format!("{} {word}, {} checks", all.join(" "), r.checks)
 }
 
 fn network(r: &Report) -> String {
@@ -158,7 +158,7 @@ fn deaths(r: &Report) -> Vec<(&'static str, String)> {
 fn time(r: &Report) -> String {
     let rest = |s: Option<f64>| s.map_or_else(|| "never".to_owned(), seconds);
     let mut text = format!(
-        "{} in the world, at rest {} after the joins, {} after the action; {} events",
+        "{} in the world, at rest {} after the joins, {} after the active phase; {} events",
         seconds(r.simulated_seconds),
         rest(r.join_seconds),
         rest(r.calm_seconds),

@@ -1,5 +1,5 @@
-//! G1: a message is never taken for older than it is, so that a subscription which begins now misses
-//! nothing that is published afterwards.
+//! G1: no node overestimates the age of a message, so a subscription that begins now misses no
+//! message that is published afterwards.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -9,24 +9,25 @@ use rumormill_proto::{MessageId, Time};
 use super::Violation;
 use crate::observation::Observation;
 
-/// No node says of a message that it has existed for longer than it has. Two cases are left out: what
-/// an earlier process of the same node kept is older than every subscription, and where a wall clock
-/// was set, a node that was restarted does not know better.
+/// Finds messages whose age a node overestimates. Two cases are exempt: messages that an earlier
+/// process of the node stored are older than every subscription, and after a wall clock was set, a
+/// restarted node cannot know the true age.
 #[must_use]
-pub fn check(seen: &Observation) -> Vec<Violation> {
-    if seen.ledger.clock_was_set {
+pub fn check(observation: &Observation) -> Vec<Violation> {
+    if observation.ledger.clock_was_set {
         return Vec::new();
     }
     let published: BTreeMap<MessageId, Time> =
-        seen.ledger.publications.iter().map(|p| (p.id, p.at)).collect();
+        observation.ledger.publications.iter().map(|p| (p.id, p.at)).collect();
     let mut found = Vec::new();
-    let aged = seen.ledger.arrivals.iter().filter(|a| !a.age.is_zero() && a.age < Duration::MAX);
+    let aged =
+        observation.ledger.arrivals.iter().filter(|a| !a.age.is_zero() && a.age < Duration::MAX);
     for a in aged {
         let Some(at) = published.get(&a.id) else { continue };
         let existed = a.at.since(*at);
         if a.age > existed {
             let what = format!(
-                "{} takes {} for {:?} old, and it was published {existed:?} before",
+                "{} takes {} to be {:?} old, but it was published {existed:?} before",
                 a.node, a.id, a.age
             );
             found.push(Violation::new("G1", what).about([a.node]));
@@ -41,15 +42,15 @@ mod tests {
     use crate::checkers::planted;
 
     #[test]
-    fn message_taken_for_older_than_it_is_is_found() {
-        let mut seen = planted::sound();
-        planted::deliver(&mut seen, 4, &[0]);
-        let last = seen.ledger.arrivals.last_mut().unwrap();
+    fn overestimated_age_is_found() {
+        let mut observation = planted::valid();
+        planted::deliver(&mut observation, 4, &[0]);
+        let last = observation.ledger.arrivals.last_mut().unwrap();
         last.age = Duration::from_secs(1);
-        assert_eq!(check(&seen), [], "it was published a second before");
-        seen.ledger.arrivals.last_mut().unwrap().age = Duration::from_millis(1001);
-        assert_eq!(check(&seen).len(), 1);
-        seen.ledger.arrivals.last_mut().unwrap().age = Duration::MAX;
-        assert_eq!(check(&seen), [], "of an earlier process");
+        assert_eq!(check(&observation), [], "the message was published a second before");
+        observation.ledger.arrivals.last_mut().unwrap().age = Duration::from_millis(1001);
+        assert_eq!(check(&observation).len(), 1);
+        observation.ledger.arrivals.last_mut().unwrap().age = Duration::MAX;
+        assert_eq!(check(&observation), [], "an earlier process stored the message");
     }
 }

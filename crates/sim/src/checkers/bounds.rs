@@ -1,17 +1,17 @@
-//! G7: what others can make a node hold stays under its limits.
+//! G7: state that other nodes can make a node hold stays within its limits.
 
 use rumormill_proto::limits;
 
 use super::Violation;
 use crate::observation::{NodeObservation, Observation};
 
-/// Holds every figure of every view against its limit.
+/// Compares every figure of every snapshot with its limit.
 #[must_use]
-pub fn check(seen: &Observation) -> Vec<Violation> {
-    seen.nodes.iter().flat_map(|n| [peer(n), seed(n)].concat()).collect()
+pub fn check(observation: &Observation) -> Vec<Violation> {
+    observation.nodes.iter().flat_map(|n| [peer(n), seed(n)].concat()).collect()
 }
 
-fn over(n: &NodeObservation, figures: &[(&str, u64, usize)]) -> Vec<Violation> {
+fn over_limit(n: &NodeObservation, figures: &[(&str, u64, usize)]) -> Vec<Violation> {
     figures
         .iter()
         .filter(|(_, value, limit)| *value > *limit as u64)
@@ -26,7 +26,7 @@ fn peer(n: &NodeObservation) -> Vec<Violation> {
     let Some(p) = &n.peer else { return Vec::new() };
     let gaps = n.publishers.iter().map(|p| p.gaps.len()).max().unwrap_or(0);
     let retention = usize::try_from(n.config.retention_bytes()).unwrap_or(usize::MAX);
-    over(
+    over_limit(
         n,
         &[
             ("links", u64::from(p.links), limits::MAX_PEER_LINKS),
@@ -41,7 +41,7 @@ fn peer(n: &NodeObservation) -> Vec<Violation> {
 
 fn seed(n: &NodeObservation) -> Vec<Violation> {
     let Some(s) = &n.seed else { return Vec::new() };
-    over(
+    over_limit(
         n,
         &[
             ("links", u64::from(s.links), limits::MAX_SEED_LINKS),
@@ -58,14 +58,14 @@ mod tests {
 
     #[test]
     fn figures_over_their_limits_are_found() {
-        let mut seen = planted::sound();
-        assert_eq!(check(&seen), []);
+        let mut observation = planted::valid();
+        assert_eq!(check(&observation), []);
         let over = |limit: usize| u32::try_from(limit).unwrap() + 1;
-        seen.nodes[0].seed.as_mut().unwrap().cases = over(limits::MAX_CASES);
-        seen.nodes[3].peer.as_mut().unwrap().links = over(limits::MAX_PEER_LINKS);
-        let retention = seen.nodes[4].config.retention_bytes();
-        seen.nodes[4].peer.as_mut().unwrap().held_bytes = retention + 1;
-        let found = check(&seen);
+        observation.nodes[0].seed.as_mut().unwrap().cases = over(limits::MAX_CASES);
+        observation.nodes[3].peer.as_mut().unwrap().links = over(limits::MAX_PEER_LINKS);
+        let retention = observation.nodes[4].config.retention_bytes();
+        observation.nodes[4].peer.as_mut().unwrap().held_bytes = retention + 1;
+        let found = check(&observation);
         assert_eq!(found.len(), 3, "{found:?}");
     }
 }

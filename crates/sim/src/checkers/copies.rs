@@ -1,4 +1,4 @@
-//! Copies per peer: how often a batch comes to a peer that needs it once.
+//! Copies per peer: how often a peer receives a batch that it needs once.
 
 use std::collections::BTreeSet;
 
@@ -8,47 +8,49 @@ use super::Violation;
 use crate::ledger::BatchCopy;
 use crate::observation::Observation;
 
-/// Copies of batches that reached peers.
+/// Numbers of copies of batches that peers received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Copies {
-    /// All of them.
+    /// All copies.
     pub all: u64,
-    /// Those that were asked for.
+    /// Copies that were pulled.
     pub pulled: u64,
-    /// Those that were the first at their peer.
+    /// Copies that were the first of their batch at their peer.
     pub first: u64,
 }
 
 impl Copies {
-    /// Copies a peer got for each batch that it needed; 1 at best, and where there was none.
+    /// Copies that a peer received for each batch that it needed: at least 1, and 1 if no batch was
+    /// sent.
     #[must_use]
     pub fn per_peer(&self) -> f64 {
         if self.first == 0 { 1.0 } else { self.all as f64 / self.first as f64 }
     }
 }
 
-/// Counts the copies that came from `since` on. A batch that comes back to its publisher is one too
-/// many.
+/// Counts the copies that arrived from `since` on. A copy at the publisher of the batch is a
+/// duplicate.
 #[must_use]
-pub fn since(seen: &Observation, since: Time) -> Copies {
-    let own = |c: &BatchCopy| seen.node_of(&c.batch.publisher).is_some_and(|n| n.node == c.node);
+pub fn since(observation: &Observation, since: Time) -> Copies {
+    let is_own =
+        |c: &BatchCopy| observation.node_of(&c.batch.publisher).is_some_and(|n| n.node == c.node);
     let mut known = BTreeSet::new();
     let (mut all, mut pulled, mut first) = (0, 0, 0);
-    for c in &seen.ledger.copies {
-        let new = known.insert((c.node, c.life, c.batch)) && !own(c);
+    for c in &observation.ledger.copies {
+        let is_first = known.insert((c.node, c.process, c.batch)) && !is_own(c);
         if c.at >= since {
             all += 1;
             pulled += u64::from(c.pulled);
-            first += u64::from(new);
+            first += u64::from(is_first);
         }
     }
     Copies { all, pulled, first }
 }
 
-/// No more copies than so many came to a peer for each batch.
+/// Finds a mean number of copies per peer above `at_most`.
 #[must_use]
-pub fn check(seen: &Observation, from: Time, at_most: f64) -> Vec<Violation> {
-    let copies = since(seen, from);
+pub fn check(observation: &Observation, from: Time, at_most: f64) -> Vec<Violation> {
+    let copies = since(observation, from);
     if copies.per_peer() <= at_most {
         return Vec::new();
     }
@@ -65,26 +67,30 @@ mod tests {
     use crate::checkers::planted;
 
     fn copies(nodes: &[u32]) -> Observation {
-        let mut seen = planted::sound();
+        let mut observation = planted::valid();
         for &node in nodes {
-            planted::copy(&mut seen, node);
+            planted::copy(&mut observation, node);
         }
-        seen
+        observation
     }
 
     #[test]
-    fn one_copy_each_passes() {
-        let seen = copies(&[4, 5]);
-        assert_eq!(check(&seen, Time::ZERO, 1.0), []);
-        assert_eq!(since(&seen, Time::ZERO), Copies { all: 2, pulled: 0, first: 2 });
-        assert_eq!(since(&seen, seen.now).per_peer().to_bits(), 1.0f64.to_bits(), "none came");
+    fn one_copy_per_peer_passes() {
+        let observation = copies(&[4, 5]);
+        assert_eq!(check(&observation, Time::ZERO, 1.0), []);
+        assert_eq!(since(&observation, Time::ZERO), Copies { all: 2, pulled: 0, first: 2 });
+        assert_eq!(
+            since(&observation, observation.now).per_peer().to_bits(),
+            1.0f64.to_bits(),
+            "no copy arrived"
+        );
     }
 
     #[test]
     fn a_second_copy_is_found() {
-        let seen = copies(&[4, 5, 5]);
-        assert_eq!(check(&seen, Time::ZERO, 1.0).len(), 1);
-        assert_eq!(check(&seen, Time::ZERO, 1.5), []);
+        let observation = copies(&[4, 5, 5]);
+        assert_eq!(check(&observation, Time::ZERO, 1.0).len(), 1);
+        assert_eq!(check(&observation, Time::ZERO, 1.5), []);
     }
 
     #[test]

@@ -1,14 +1,14 @@
-//! P2: at rest nobody has more than one neighbour over its target; both ends of every edge know of
-//! it, and no two links lead to the same neighbour (P3).
+//! P2: at rest no peer exceeds its target degree by more than one. P3: both ends of every edge list
+//! it, and a peer has one link to each neighbour.
 
 use super::Violation;
 use crate::observation::Observation;
 
-/// Looks at every live peer's degree and edges.
+/// Checks the degree and the edges of every live peer.
 #[must_use]
-pub fn check(seen: &Observation) -> Vec<Violation> {
+pub fn check(observation: &Observation) -> Vec<Violation> {
     let mut found = Vec::new();
-    for peer in seen.live_peers() {
+    for peer in observation.live_peers() {
         let Some(view) = &peer.peer else { continue };
         let (degree, target) = (view.neighbours.len(), usize::from(view.target));
         if degree > target + 1 {
@@ -20,8 +20,8 @@ pub fn check(seen: &Observation) -> Vec<Violation> {
             found.push(Violation::new("P3", what).about([peer.node, twice[0]]));
         }
     }
-    for (a, b) in &seen.graph.one_sided {
-        let what = format!("{a} takes {b} for a neighbour, but not the other way");
+    for (a, b) in &observation.graph.one_sided {
+        let what = format!("{a} lists {b} as a neighbour, but {b} does not list {a}");
         found.push(Violation::new("P3", what).about([*a, *b]));
     }
     found
@@ -34,27 +34,27 @@ mod tests {
     use crate::node::NodeId;
 
     #[test]
-    fn a_degree_two_over_its_target_is_found() {
-        let mut seen = planted::sound();
-        assert_eq!(check(&seen), []);
-        let view = seen.nodes[3].peer.as_mut().unwrap();
+    fn degree_two_over_its_target_is_found() {
+        let mut observation = planted::valid();
+        assert_eq!(check(&observation), []);
+        let view = observation.nodes[3].peer.as_mut().unwrap();
         view.target = 1;
-        assert_eq!(check(&seen), [], "one over is a place over the target");
-        seen.nodes[3].peer.as_mut().unwrap().target = 0;
-        assert_eq!(check(&seen).len(), 1);
+        assert_eq!(check(&observation), [], "one neighbour over the target is allowed");
+        observation.nodes[3].peer.as_mut().unwrap().target = 0;
+        assert_eq!(check(&observation).len(), 1);
     }
 
     #[test]
-    fn a_second_link_to_the_same_peer_is_found() {
-        let mut seen = planted::sound();
-        seen.nodes[3].linked.push(NodeId(5));
-        assert_eq!(check(&seen).len(), 1);
+    fn second_link_to_the_same_peer_is_found() {
+        let mut observation = planted::valid();
+        observation.nodes[3].linked.push(NodeId(5));
+        assert_eq!(check(&observation).len(), 1);
     }
 
     #[test]
-    fn an_edge_with_one_end_is_found() {
-        let mut seen = planted::sound();
-        seen.graph.one_sided.push((seen.nodes[3].node, seen.nodes[4].node));
-        assert_eq!(check(&seen).len(), 1);
+    fn edge_that_one_end_does_not_list_is_found() {
+        let mut observation = planted::valid();
+        observation.graph.one_sided.push((observation.nodes[3].node, observation.nodes[4].node));
+        assert_eq!(check(&observation).len(), 1);
     }
 }

@@ -1,12 +1,12 @@
-//! G6: the live peers are one component.
+//! G6: no islands. The live peers are one connected component.
 
 use super::Violation;
 use crate::observation::Observation;
 
-/// Names the components beside the largest one.
+/// Finds the components beside the largest one.
 #[must_use]
-pub fn check(seen: &Observation) -> Vec<Violation> {
-    let components = seen.graph.components();
+pub fn check(observation: &Observation) -> Vec<Violation> {
+    let components = observation.graph.components();
     let peers: usize = components.iter().map(std::collections::BTreeSet::len).sum();
     components
         .iter()
@@ -30,11 +30,11 @@ mod tests {
     use crate::checkers::planted;
 
     #[test]
-    fn an_island_is_found() {
-        let mut seen = planted::sound();
-        assert_eq!(check(&seen), []);
-        seen.graph = planted::graph(&[(3, 4)], &[5]);
-        let found = check(&seen);
+    fn second_component_is_found() {
+        let mut observation = planted::valid();
+        assert_eq!(check(&observation), []);
+        observation.graph = planted::graph(&[(3, 4)], &[5]);
+        let found = check(&observation);
         assert_eq!(found.len(), 1);
         assert!(found[0].what.contains("1 of 3 live peers are an island: n5"), "{found:?}");
     }

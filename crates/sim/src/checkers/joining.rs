@@ -1,4 +1,4 @@
-//! G4: a peer that says that it has joined knows those that had joined before.
+//! G4: a peer that reports that it has joined knows the peers that had joined before.
 
 use std::collections::BTreeMap;
 
@@ -6,37 +6,41 @@ use rumormill_proto::limits::WHOLE_LIST;
 use rumormill_proto::{Role, Time};
 
 use super::Violation;
-use crate::ledger::{Join, Trouble};
+use crate::ledger::{ImpairmentKind, Join};
 use crate::node::NodeId;
 use crate::observation::Observation;
 
-/// A peer that joined knows every peer that had joined before it was itself registered at a majority
-/// of the seeds. Of two peers that joined at the same time, at least one knows the other.
+/// Finds joined peers that do not know an earlier one. A peer must know every peer that had joined
+/// before it was itself registered at a majority of the seeds. Of two peers that joined at the same
+/// time, at least one must know the other.
 ///
-/// Peers that were in trouble between the two joins, or were leaving, are left out, and so is everything after the
-/// first seed has lost its disk: it forgets whom it acknowledged.
+/// Peers that were impaired or leaving between the two joins are exempt, and so are all joins after
+/// the first seed has lost its disk, because that seed has lost registrations that it had
+/// acknowledged.
 #[must_use]
-pub fn check(seen: &Observation) -> Vec<Violation> {
-    if seen.live_peers().count() > WHOLE_LIST {
+pub fn check(observation: &Observation) -> Vec<Violation> {
+    if observation.live_peers().count() > WHOLE_LIST {
         return Vec::new();
     }
-    let is_seed = |node: NodeId| seen.nodes.iter().any(|n| n.node == node && n.role == Role::Seed);
-    let mut lost = seen.ledger.disks_lost.iter().filter(|(node, _)| is_seed(*node));
-    let seeds_until = lost.next().map_or(Time::MAX, |(_, at)| *at);
-    let troubles = troubles(seen);
-    let honest = |j: &&Join| !seen.strangers.contains(&j.id);
-    let joins: Vec<&Join> = seen.ledger.joins.iter().filter(honest).collect();
+    let is_seed =
+        |node: NodeId| observation.nodes.iter().any(|n| n.node == node && n.role == Role::Seed);
+    let mut lost = observation.ledger.disks_lost.iter().filter(|(node, _)| is_seed(*node));
+    let first_disk_loss = lost.next().map_or(Time::MAX, |(_, at)| *at);
+    let periods = impaired_periods(observation);
+    let is_honest = |j: &&Join| !observation.adversaries.contains(&j.id);
+    let joins: Vec<&Join> = observation.ledger.joins.iter().filter(is_honest).collect();
     let mut found = Vec::new();
-    for (at, later) in joins.iter().enumerate().filter(|(_, j)| j.at < seeds_until) {
-        let sound = |j: &&&Join| {
-            let mut of = troubles.get(&j.node).into_iter().flatten();
+    for (at, later) in joins.iter().enumerate().filter(|(_, j)| j.at < first_disk_loss) {
+        let is_unimpaired = |j: &&&Join| {
+            let mut of = periods.get(&j.node).into_iter().flatten();
             !of.any(|&(from, until)| from <= later.at && until >= j.at)
         };
-        for earlier in joins.iter().take(at).filter(sound).filter(|j| j.node != later.node) {
+        let earlier_joins = joins.iter().take(at).filter(is_unimpaired);
+        for earlier in earlier_joins.filter(|j| j.node != later.node) {
             let knows = |a: &Join, b: &Join| a.known.binary_search(&b.id).is_ok();
-            let overlooked = !knows(later, earlier)
+            let is_violation = !knows(later, earlier)
                 && (earlier.at <= later.registered || !knows(earlier, later));
-            if overlooked {
+            if is_violation {
                 let what = format!(
                     "{} joined at {} and did not know {}, which had joined at {}",
                     later.node, later.at, earlier.node, earlier.at
@@ -48,16 +52,16 @@ pub fn check(seen: &Observation) -> Vec<Violation> {
     found
 }
 
-/// When each node was in trouble: from, and until. One that leaves does not come back.
-fn troubles(seen: &Observation) -> BTreeMap<NodeId, Vec<(Time, Time)>> {
+/// The periods in which each node was impaired or leaving.
+fn impaired_periods(observation: &Observation) -> BTreeMap<NodeId, Vec<(Time, Time)>> {
     let mut all: BTreeMap<NodeId, Vec<(Time, Time)>> = BTreeMap::new();
-    for i in &seen.ledger.impairments {
-        // A peer with a slow line is registered, and so is one whose host has moved.
-        if !matches!(i.trouble, Trouble::Slow | Trouble::Moved) {
+    for i in &observation.ledger.impairments {
+        // A peer with a slow line or a changed address stays registered.
+        if !matches!(i.kind, ImpairmentKind::Slow | ImpairmentKind::Moved) {
             all.entry(i.node).or_default().push((i.from, i.until.unwrap_or(Time::MAX)));
         }
     }
-    for &(node, from) in &seen.ledger.exits {
+    for &(node, from) in &observation.ledger.exits {
         all.entry(node).or_default().push((from, Time::MAX));
     }
     all
@@ -69,57 +73,57 @@ mod tests {
     use crate::checkers::planted;
 
     #[test]
-    fn joined_peer_that_overlooks_an_earlier_one_is_found() {
-        let mut seen = planted::sound();
-        planted::join(&mut seen, 3, 1, 2, &[]);
-        planted::join(&mut seen, 4, 3, 4, &[3]);
-        assert_eq!(check(&seen), []);
-        planted::join(&mut seen, 5, 5, 6, &[3]);
-        assert_eq!(check(&seen).len(), 1, "n4 is missing");
+    fn joined_peer_that_does_not_know_an_earlier_one_is_found() {
+        let mut observation = planted::valid();
+        planted::join(&mut observation, 3, 1, 2, &[]);
+        planted::join(&mut observation, 4, 3, 4, &[3]);
+        assert_eq!(check(&observation), []);
+        planted::join(&mut observation, 5, 5, 6, &[3]);
+        assert_eq!(check(&observation).len(), 1, "n5 does not know n4");
     }
 
     #[test]
-    fn peer_that_was_leaving_need_not_be_known() {
-        let mut seen = planted::sound();
-        planted::join(&mut seen, 3, 1, 2, &[]);
-        planted::join(&mut seen, 4, 5, 6, &[]);
-        assert_eq!(check(&seen).len(), 1);
-        seen.ledger.exits.push((NodeId(3), Time::from_micros(4_000_000)));
-        assert_eq!(check(&seen), []);
+    fn leaving_peer_need_not_be_known() {
+        let mut observation = planted::valid();
+        planted::join(&mut observation, 3, 1, 2, &[]);
+        planted::join(&mut observation, 4, 5, 6, &[]);
+        assert_eq!(check(&observation).len(), 1);
+        observation.ledger.exits.push((NodeId(3), Time::from_micros(4_000_000)));
+        assert_eq!(check(&observation), []);
     }
 
     #[test]
-    fn peer_that_had_been_in_trouble_before_it_joined_is_to_be_known() {
+    fn peer_impaired_only_before_it_joined_must_be_known() {
         let at = |s: u64| Time::from_micros(s * 1_000_000);
-        let mut seen = planted::sound();
-        planted::join(&mut seen, 3, 3, 4, &[]);
-        planted::join(&mut seen, 4, 7, 8, &[]);
-        planted::trouble(&mut seen, NodeId(3), Trouble::Frozen, at(1), Some(at(2)));
-        assert_eq!(check(&seen).len(), 1);
-        planted::trouble(&mut seen, NodeId(3), Trouble::Frozen, at(5), Some(at(6)));
-        assert_eq!(check(&seen), []);
+        let mut observation = planted::valid();
+        planted::join(&mut observation, 3, 3, 4, &[]);
+        planted::join(&mut observation, 4, 7, 8, &[]);
+        planted::impair(&mut observation, NodeId(3), ImpairmentKind::Frozen, at(1), Some(at(2)));
+        assert_eq!(check(&observation).len(), 1);
+        planted::impair(&mut observation, NodeId(3), ImpairmentKind::Frozen, at(5), Some(at(6)));
+        assert_eq!(check(&observation), []);
     }
 
     #[test]
-    fn what_was_acknowledged_counts_until_a_seed_loses_its_disk() {
+    fn joined_peer_must_be_known_until_a_seed_loses_its_disk() {
         let at = |s: u64| Time::from_micros(s * 1_000_000);
-        let mut seen = planted::sound();
-        planted::join(&mut seen, 3, 1, 2, &[]);
-        planted::join(&mut seen, 4, 5, 6, &[]);
-        planted::trouble(&mut seen, NodeId(0), Trouble::Dead, at(3), Some(at(4)));
-        seen.ledger.disks_lost.push((NodeId(3), at(4)));
-        assert_eq!(check(&seen).len(), 1, "the seed was started again with what it had stored");
-        seen.ledger.disks_lost.push((NodeId(0), at(4)));
-        assert_eq!(check(&seen), []);
+        let mut observation = planted::valid();
+        planted::join(&mut observation, 3, 1, 2, &[]);
+        planted::join(&mut observation, 4, 5, 6, &[]);
+        planted::impair(&mut observation, NodeId(0), ImpairmentKind::Dead, at(3), Some(at(4)));
+        observation.ledger.disks_lost.push((NodeId(3), at(4)));
+        assert_eq!(check(&observation).len(), 1, "the seed restarted with its disk");
+        observation.ledger.disks_lost.push((NodeId(0), at(4)));
+        assert_eq!(check(&observation), []);
     }
 
     #[test]
-    fn of_two_that_join_together_one_knows_the_other() {
-        let mut seen = planted::sound();
-        planted::join(&mut seen, 3, 1, 4, &[4]);
-        planted::join(&mut seen, 4, 1, 5, &[]);
-        assert_eq!(check(&seen), []);
-        planted::join(&mut seen, 5, 1, 6, &[3]);
-        assert_eq!(check(&seen).len(), 1, "neither n4 nor n5 knows the other");
+    fn one_of_two_concurrent_joiners_must_know_the_other() {
+        let mut observation = planted::valid();
+        planted::join(&mut observation, 3, 1, 4, &[4]);
+        planted::join(&mut observation, 4, 1, 5, &[]);
+        assert_eq!(check(&observation), []);
+        planted::join(&mut observation, 5, 1, 6, &[3]);
+        assert_eq!(check(&observation).len(), 1, "neither n4 nor n5 knows the other");
     }
 }

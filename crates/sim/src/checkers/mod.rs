@@ -1,8 +1,8 @@
-//! The promises of the network, held against an [`Observation`].
+//! Checkers: each compares an [`Observation`] with a promise of GUARANTEES.md.
 //!
-//! [`always`] gathers what must hold at every moment, [`at_rest`] also what must hold once faults
-//! have ended and the network has had time to settle. Every checker has a test that plants the
-//! fault it looks for.
+//! [`always`] runs the checkers of promises that hold at every moment. [`at_rest`] also runs those
+//! of promises that hold once faults have ended and the network has had time to settle. Every
+//! checker has a test with a planted violation.
 
 pub mod age;
 pub mod bounds;
@@ -28,14 +28,14 @@ use crate::observation::Observation;
 #[cfg(test)]
 mod planted;
 
-/// A promise that was not kept.
+/// A violation of a promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// The promise, by its id in the design (`G1`), or `seam`.
+    /// The id of the promise (`G1`), or `copies`, `seam`, `tree` or `wire`.
     pub promise: &'static str,
-    /// What was found, and where.
+    /// Description of the violation and its location.
     pub what: String,
-    /// The nodes concerned, if it can be told.
+    /// The nodes concerned, if known.
     pub nodes: Vec<NodeId>,
 }
 
@@ -44,7 +44,7 @@ impl Violation {
         Violation { promise, what, nodes: Vec::new() }
     }
 
-    /// Says which nodes are concerned.
+    /// Adds nodes that are concerned.
     pub(crate) fn about(mut self, nodes: impl IntoIterator<Item = NodeId>) -> Self {
         self.nodes.extend(nodes);
         self
@@ -57,49 +57,50 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What must hold at every moment: nothing delivered twice, out of order, as older than it is or left out in silence, also
-/// by a process that was started again, no false death, everything bounded, the seam used as agreed.
+/// Violations of the promises that hold at every moment: no message is delivered twice, out of
+/// order or with an overestimated age; none is skipped silently, also after a restart; no live peer
+/// is removed; state is bounded; the contract of the seam is kept.
 #[must_use]
-pub fn always(seen: &Observation) -> Vec<Violation> {
+pub fn always(observation: &Observation) -> Vec<Violation> {
     let checks = [
         delivery::once,
         delivery::needless_gaps,
         age::check,
         order::check,
         order::named_streams,
-        loss::told,
+        loss::gaps,
         loss::resumed,
         loss::consumed,
         death::check,
-        death::prompt,
+        death::late_removals,
         receipts::check,
         bounds::check,
         seam::check,
     ];
-    checks.iter().flat_map(|check| check(seen)).collect()
+    checks.iter().flat_map(|check| check(observation)).collect()
 }
 
-/// Every promise there is a checker for, by its id.
+/// The ids of all promises that have a checker.
 pub const PROMISES: &[&str] =
     &["G1", "G2", "G3", "G4", "G5", "G6", "G7", "G8", "P2", "P3", "seam", "tree", "wire"];
 
-/// What must hold at rest: everything of [`always`], every message delivered everywhere, one
-/// component, registries that agree and show every live peer, no joined peer that overlooks another
-/// one, degrees in order.
+/// Violations of the promises that hold at rest: those of [`always`]; every message is delivered to
+/// every peer; the overlay is one component; the registries agree and contain every live peer;
+/// every joined peer knows the others; the degrees follow their targets and the law.
 #[must_use]
-pub fn at_rest(seen: &Observation) -> Vec<Violation> {
-    let mut found = always(seen);
-    found.extend(only_at_rest(seen));
+pub fn at_rest(observation: &Observation) -> Vec<Violation> {
+    let mut found = always(observation);
+    found.extend(only_at_rest(observation));
     found
 }
 
-/// What must hold at rest, and need not before.
+/// Violations of the promises that hold only at rest.
 #[must_use]
-pub fn only_at_rest(seen: &Observation) -> Vec<Violation> {
+pub fn only_at_rest(observation: &Observation) -> Vec<Violation> {
     let checks = [
         delivery::complete,
-        loss::even,
-        receipts::settled,
+        loss::equal_progress,
+        receipts::open_receipts,
         islands::check,
         registry::agreement,
         registry::visibility,
@@ -107,5 +108,5 @@ pub fn only_at_rest(seen: &Observation) -> Vec<Violation> {
         degree::check,
         scale_free::check,
     ];
-    checks.iter().flat_map(|check| check(seen)).collect()
+    checks.iter().flat_map(|check| check(observation)).collect()
 }

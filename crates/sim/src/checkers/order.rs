@@ -1,4 +1,4 @@
-//! G2: per publisher and epoch, messages come in the order published.
+//! G2: messages of one publisher and epoch are delivered in the order of publication.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,52 +8,53 @@ use super::Violation;
 use crate::node::NodeId;
 use crate::observation::Observation;
 
-/// What one process was handed, or told that it will not get.
+/// An event of a stream at one process.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Word {
-    /// A message.
-    Got(MessageId),
-    /// The first of some messages, and the number after the last of them.
+pub(super) enum StreamEvent {
+    /// A delivered message.
+    Message(MessageId),
+    /// A reported gap: the first missing message, and the sequence number after the last one.
     Gap(MessageId, u64),
 }
 
-impl Word {
-    /// The first number it is about, and the one after the last.
-    pub(super) const fn numbers(self) -> (MessageId, u64) {
+impl StreamEvent {
+    /// The first message concerned, and the sequence number after the last one.
+    pub(super) const fn range(self) -> (MessageId, u64) {
         match self {
-            Word::Got(id) => (id, id.sequence.saturating_add(1)),
-            Word::Gap(id, to) => (id, to),
+            StreamEvent::Message(id) => (id, id.sequence.saturating_add(1)),
+            StreamEvent::Gap(id, to) => (id, to),
         }
     }
 }
 
-/// A process: a node in one of its lives.
-pub(super) type Process = (NodeId, u32);
+/// A process: the node, and the number of the process.
+pub(super) type ProcessId = (NodeId, u32);
 
-/// Everything that processes were handed or told, in order.
-pub(super) fn words(seen: &Observation) -> Vec<(Process, Word)> {
-    let mut gaps = seen.ledger.gaps.iter().peekable();
-    let mut words = Vec::with_capacity(seen.ledger.arrivals.len() + seen.ledger.gaps.len());
-    for (i, a) in seen.ledger.arrivals.iter().enumerate() {
+/// All deliveries and gaps of all processes, in order.
+pub(super) fn stream_events(observation: &Observation) -> Vec<(ProcessId, StreamEvent)> {
+    let mut gaps = observation.ledger.gaps.iter().peekable();
+    let mut events =
+        Vec::with_capacity(observation.ledger.arrivals.len() + observation.ledger.gaps.len());
+    for (i, a) in observation.ledger.arrivals.iter().enumerate() {
         while let Some(g) = gaps.next_if(|g| g.after <= i) {
-            words.push(((g.node, g.life), Word::Gap(g.first, g.to)));
+            events.push(((g.node, g.process), StreamEvent::Gap(g.first, g.to)));
         }
-        words.push(((a.node, a.life), Word::Got(a.id)));
+        events.push(((a.node, a.process), StreamEvent::Message(a.id)));
     }
-    words.extend(gaps.map(|g| ((g.node, g.life), Word::Gap(g.first, g.to))));
-    words
+    events.extend(gaps.map(|g| ((g.node, g.process), StreamEvent::Gap(g.first, g.to))));
+    events
 }
 
-/// No number comes after a higher one of the same stream.
+/// Finds messages and gaps after a higher sequence number of the same stream.
 #[must_use]
-pub fn check(seen: &Observation) -> Vec<Violation> {
-    let mut last: BTreeMap<(Process, StreamId), u64> = BTreeMap::new();
+pub fn check(observation: &Observation) -> Vec<Violation> {
+    let mut last: BTreeMap<(ProcessId, StreamId), u64> = BTreeMap::new();
     let mut found = Vec::new();
-    for (process, word) in words(seen) {
-        let (id, to) = word.numbers();
+    for (process, event) in stream_events(observation) {
+        let (id, to) = event.range();
         let next = last.entry((process, id.stream())).or_default();
         if id.sequence < *next {
-            let what = format!("{} got {word:?} when it had come to number {next}", process.0);
+            let what = format!("{} delivered {event:?} after number {next} was next", process.0);
             found.push(Violation::new("G2", what).about([process.0]));
         }
         *next = to.max(*next);
@@ -61,18 +62,18 @@ pub fn check(seen: &Observation) -> Vec<Violation> {
     found
 }
 
-/// No epoch of a publisher comes after a later one. A promise only where the publisher had its store when
-/// it started: what it does not know of its past it cannot tell, and a peer that has not heard of a
-/// message cannot wait for it.
+/// Finds messages of an epoch after messages of a later epoch of the same publisher. This is a
+/// promise only if the publisher started with its store: without it the publisher cannot name its
+/// earlier stream, and a peer that does not know of a message cannot wait for it.
 #[must_use]
-pub fn epochs(seen: &Observation) -> Vec<Violation> {
-    let mut last: BTreeMap<(Process, PeerId), u64> = BTreeMap::new();
+pub fn epochs(observation: &Observation) -> Vec<Violation> {
+    let mut last: BTreeMap<(ProcessId, PeerId), u64> = BTreeMap::new();
     let mut found = Vec::new();
-    for (process, word) in words(seen) {
-        let (id, _) = word.numbers();
+    for (process, event) in stream_events(observation) {
+        let (id, _) = event.range();
         let epoch = last.entry((process, id.publisher)).or_default();
         if id.epoch < *epoch {
-            let what = format!("{} got {word:?} after epoch {epoch}", process.0);
+            let what = format!("{} delivered {event:?} after epoch {epoch}", process.0);
             found.push(Violation::new("G2", what).about([process.0]));
         }
         *epoch = id.epoch.max(*epoch);
@@ -80,12 +81,13 @@ pub fn epochs(seen: &Observation) -> Vec<Violation> {
     found
 }
 
-/// What the first batch of each stream names: the stream before it and the end of that one, as the disk of the
-/// publisher had it when the process started.
-fn named(seen: &Observation) -> BTreeMap<StreamId, (u64, u64)> {
+/// The predecessor that the first batch of each stream names: the epoch of the stream before it,
+/// and the end of that stream on the publisher's disk when the process started.
+fn named(observation: &Observation) -> BTreeMap<StreamId, (u64, u64)> {
     let mut named = BTreeMap::new();
-    for p in seen.ledger.publications.iter().filter(|p| p.id.sequence == 0) {
-        let mut before = seen.ledger.resumes.iter().filter(|r| r.node == p.node && r.at <= p.at);
+    for p in observation.ledger.publications.iter().filter(|p| p.id.sequence == 0) {
+        let mut before =
+            observation.ledger.resumes.iter().filter(|r| r.node == p.node && r.at <= p.at);
         let Some(start) = before.next_back() else { continue };
         let earlier = start.own.iter().filter(|m| m.epoch < p.id.epoch && m.to > 0);
         if let Some(m) = earlier.max_by_key(|m| m.epoch) {
@@ -95,25 +97,27 @@ fn named(seen: &Observation) -> BTreeMap<StreamId, (u64, u64)> {
     named
 }
 
-/// What the first message of a stream names is handed over or told as a gap before that message, to a process that
-/// was handed something of an earlier stream of the publisher.
+/// Finds streams that begin before their predecessor is complete: if the first message of a stream
+/// names an earlier one, a process that has delivered messages of an earlier stream of the
+/// publisher must deliver the named stream, or report it in a gap, before that message.
 #[must_use]
-pub fn named_streams(seen: &Observation) -> Vec<Violation> {
-    let named = named(seen);
-    // The streams of a publisher that a process was handed the first message of, and all of which it was handed
-    // anything.
-    let mut begun: BTreeMap<(Process, PeerId), BTreeSet<u64>> = BTreeMap::new();
-    let mut first: BTreeMap<(Process, PeerId), u64> = BTreeMap::new();
+pub fn named_streams(observation: &Observation) -> Vec<Violation> {
+    let named = named(observation);
+    // For each process and publisher: the epochs whose first message was delivered, and the first
+    // epoch of which any message was delivered.
+    let mut begun: BTreeMap<(ProcessId, PeerId), BTreeSet<u64>> = BTreeMap::new();
+    let mut first: BTreeMap<(ProcessId, PeerId), u64> = BTreeMap::new();
     let mut found = Vec::new();
-    // The number after the last one that a process, or the one before it, was handed or told of a stream.
-    let mut ends: BTreeMap<(Process, StreamId), u64> = BTreeMap::new();
-    for r in &seen.ledger.resumes {
-        ends.extend(r.marks.iter().map(|m| (((r.node, r.life), m.stream()), m.to)));
+    // The sequence number after the last one that a process, or the process before it, delivered or
+    // reported in a gap.
+    let mut ends: BTreeMap<(ProcessId, StreamId), u64> = BTreeMap::new();
+    for r in &observation.ledger.resumes {
+        ends.extend(r.marks.iter().map(|m| (((r.node, r.process), m.stream()), m.to)));
     }
-    for (process, word) in words(seen) {
-        let (id, to) = word.numbers();
+    for (process, event) in stream_events(observation) {
+        let (id, to) = event.range();
         let key = (process, id.publisher);
-        let is_message = matches!(word, Word::Got(_));
+        let is_message = matches!(event, StreamEvent::Message(_));
         if !is_message && !first.contains_key(&key) {
             continue;
         }
@@ -124,7 +128,7 @@ pub fn named_streams(seen: &Observation) -> Vec<Violation> {
             named.get(&stream).is_some_and(|n| n.0 == id.epoch && id.sequence < n.1)
         };
         if first <= id.epoch && begun.range(id.epoch + 1..).any(names) {
-            let what = format!("{} got {word:?} after a stream that names it", process.0);
+            let what = format!("{} delivered {event:?} after a stream that names it", process.0);
             found.push(Violation::new("G2", what).about([process.0]));
         }
         let end = ends.entry((process, id.stream())).or_default();
@@ -134,11 +138,11 @@ pub fn named_streams(seen: &Observation) -> Vec<Violation> {
             if let Some(&(epoch, named)) = named.get(&id.stream()).filter(|n| first <= n.0) {
                 let before = StreamId { epoch, ..id.stream() };
                 let end = ends.get(&(process, before)).copied().unwrap_or(0);
-                let mut resumes = seen.ledger.resumes.iter();
-                let is_over = resumes.any(|r| (r.node, r.life) == process && r.is_over(before));
+                let mut resumes = observation.ledger.resumes.iter();
+                let is_over = resumes.any(|r| (r.node, r.process) == process && r.is_over(before));
                 if end < named && !is_over {
                     let what = format!(
-                        "{} got {id}, which names epoch {epoch} up to {named}, when it had been told of {end}",
+                        "{} delivered {id}, which names epoch {epoch} up to {named}, after {end}",
                         process.0
                     );
                     found.push(Violation::new("G2", what).about([process.0]));
@@ -157,79 +161,87 @@ mod tests {
     use rumormill_proto::{DeliveredMark, Time};
 
     #[test]
-    fn what_comes_in_order_passes() {
-        let mut seen = planted::sound();
-        planted::deliver(&mut seen, 4, &[1, 2, 3]);
-        assert_eq!(check(&seen), []);
+    fn messages_in_order_pass() {
+        let mut observation = planted::valid();
+        planted::deliver(&mut observation, 4, &[1, 2, 3]);
+        assert_eq!(check(&observation), []);
     }
 
     #[test]
-    fn a_number_before_a_lower_one_is_found() {
-        let mut seen = planted::sound();
-        planted::deliver(&mut seen, 4, &[2, 1]);
-        assert_eq!(check(&seen).len(), 1);
+    fn lower_sequence_number_after_a_higher_one_is_found() {
+        let mut observation = planted::valid();
+        planted::deliver(&mut observation, 4, &[2, 1]);
+        assert_eq!(check(&observation).len(), 1);
     }
 
     #[test]
-    fn what_comes_after_its_gap_was_told_is_found() {
-        let mut seen = planted::sound();
-        planted::gap(&mut seen, 4, 1, 3);
-        planted::deliver(&mut seen, 4, &[3]);
-        assert_eq!(check(&seen), []);
-        planted::deliver(&mut seen, 4, &[2]);
-        assert_eq!(check(&seen).len(), 1);
+    fn message_after_a_gap_that_contains_it_is_found() {
+        let mut observation = planted::valid();
+        planted::gap(&mut observation, 4, 1, 3);
+        planted::deliver(&mut observation, 4, &[3]);
+        assert_eq!(check(&observation), []);
+        planted::deliver(&mut observation, 4, &[2]);
+        assert_eq!(check(&observation).len(), 1);
     }
 
     #[test]
     fn earlier_epoch_after_a_later_one_is_found() {
-        let mut seen = planted::sound();
-        planted::deliver(&mut seen, 4, &[1, 0]);
-        seen.ledger.arrivals.last_mut().unwrap().id.epoch = 2;
-        assert_eq!([check(&seen), epochs(&seen)].concat(), [], "a new epoch counts from 0");
-        planted::deliver(&mut seen, 4, &[2]);
-        assert_eq!(check(&seen), []);
-        assert_eq!(epochs(&seen).len(), 1);
+        let mut observation = planted::valid();
+        planted::deliver(&mut observation, 4, &[1, 0]);
+        observation.ledger.arrivals.last_mut().unwrap().id.epoch = 2;
+        assert_eq!(
+            [check(&observation), epochs(&observation)].concat(),
+            [],
+            "a new epoch counts from 0"
+        );
+        planted::deliver(&mut observation, 4, &[2]);
+        assert_eq!(check(&observation), []);
+        assert_eq!(epochs(&observation).len(), 1);
     }
 
     #[test]
     fn message_after_the_stream_that_names_it_is_found() {
-        let mut seen = planted::sound();
-        planted::deliver(&mut seen, 4, &[1, 0, 2]);
-        let [.., later, _] = seen.ledger.arrivals.as_mut_slice() else { unreachable!() };
+        let mut observation = planted::valid();
+        planted::deliver(&mut observation, 4, &[1, 0, 2]);
+        let [.., later, _] = observation.ledger.arrivals.as_mut_slice() else { unreachable!() };
         later.id.epoch = 2;
         let (id, at) = (later.id, later.at);
-        let publisher = seen.ledger.publications[0].node;
+        let publisher = observation.ledger.publications[0].node;
         let start = |to| Resume {
             at: Time::ZERO,
             node: publisher,
-            life: 2,
+            process: 2,
             marks: vec![],
             compacted: vec![],
             own: vec![DeliveredMark { publisher: id.publisher, epoch: 1, to }],
             consumed: None,
         };
         let publication = Publication { at, node: publisher, id, bytes: 1, connected: vec![] };
-        seen.ledger.publications.push(publication);
-        assert_eq!(named_streams(&seen), [], "the publisher did not know of it");
-        seen.ledger.resumes = vec![start(2)];
-        assert_eq!(named_streams(&seen), [], "it did not know of number 2");
-        seen.ledger.resumes = vec![start(3)];
-        assert_eq!(named_streams(&seen).len(), 2, "not before the stream, and after it");
-        seen.ledger.arrivals.pop();
-        assert_eq!(named_streams(&seen).len(), 1, "number 2 never came");
-        planted::gap(&mut seen, 4, 2, 3);
-        assert_eq!(named_streams(&seen).len(), 2, "its gap was told too late");
-        let told = seen.ledger.gaps.last_mut().unwrap();
-        told.after -= 1;
-        assert_eq!(named_streams(&seen), [], "it was told in time");
+        observation.ledger.publications.push(publication);
+        assert_eq!(named_streams(&observation), [], "the publisher did not know of it");
+        observation.ledger.resumes = vec![start(2)];
+        assert_eq!(named_streams(&observation), [], "the publisher did not know of number 2");
+        observation.ledger.resumes = vec![start(3)];
+        assert_eq!(
+            named_streams(&observation).len(),
+            2,
+            "number 2 is missing before and delivered after"
+        );
+        observation.ledger.arrivals.pop();
+        assert_eq!(named_streams(&observation).len(), 1, "number 2 never arrived");
+        planted::gap(&mut observation, 4, 2, 3);
+        assert_eq!(named_streams(&observation).len(), 2, "its gap was reported too late");
+        let gap = observation.ledger.gaps.last_mut().unwrap();
+        gap.after -= 1;
+        assert_eq!(named_streams(&observation), [], "its gap was reported in time");
     }
 
     #[test]
-    fn a_new_process_may_be_told_again() {
-        let mut seen = planted::sound();
-        planted::deliver(&mut seen, 4, &[1, 0]);
-        assert_eq!(check(&seen).len(), 1);
-        seen.ledger.arrivals.last_mut().unwrap().life = 2;
-        assert_eq!(check(&seen), []);
+    fn new_process_may_deliver_messages_again() {
+        let mut observation = planted::valid();
+        planted::deliver(&mut observation, 4, &[1, 0]);
+        assert_eq!(check(&observation).len(), 1);
+        observation.ledger.arrivals.last_mut().unwrap().process = 2;
+        assert_eq!(check(&observation), []);
     }
 }

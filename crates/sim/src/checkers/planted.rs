@@ -1,4 +1,4 @@
-//! A sound world made by hand, for the tests of the checkers to plant faults in: three seeds
+//! A valid observation built by hand, in which tests of the checkers plant violations: three seeds
 //! (n0 to n2) and three peers in a ring (n3 to n5).
 
 use core::time::Duration;
@@ -11,7 +11,8 @@ use rumormill_proto::{Config, Counters, Identity, LinkId, MessageId, Name, PeerI
 
 use crate::graph::Graph;
 use crate::ledger::{
-    Arrival, BatchCopy, Departure, GapTold, Impairment, Join, Ledger, Publication, Removal, Trouble,
+    Arrival, BatchCopy, Departure, GapReport, Impairment, ImpairmentKind, Join, Ledger,
+    Publication, Removal,
 };
 use crate::node::{NodeId, NodeStatus};
 use crate::observation::{NodeObservation, Observation, grace, settle};
@@ -27,16 +28,16 @@ fn second(s: u64) -> Time {
     Time::ZERO + Duration::from_secs(s)
 }
 
-pub(super) fn graph(edges: &[(u32, u32)], lone: &[u32]) -> Graph {
-    let mut said: BTreeMap<NodeId, BTreeSet<NodeId>> = BTreeMap::new();
+pub(super) fn graph(edges: &[(u32, u32)], isolated: &[u32]) -> Graph {
+    let mut listed: BTreeMap<NodeId, BTreeSet<NodeId>> = BTreeMap::new();
     for &(a, b) in edges {
-        said.entry(NodeId(a)).or_default().insert(NodeId(b));
-        said.entry(NodeId(b)).or_default().insert(NodeId(a));
+        listed.entry(NodeId(a)).or_default().insert(NodeId(b));
+        listed.entry(NodeId(b)).or_default().insert(NodeId(a));
     }
-    for &n in lone {
-        said.entry(NodeId(n)).or_default();
+    for &n in isolated {
+        listed.entry(NodeId(n)).or_default();
     }
-    Graph::new(&said)
+    Graph::new(&listed)
 }
 
 fn member(n: u8) -> MemberView {
@@ -138,8 +139,8 @@ fn node(n: u8) -> NodeObservation {
         role: if is_seed { Role::Seed } else { Role::Peer },
         config: Config::lan().build().unwrap(),
         status: NodeStatus::Running,
-        life_since: Time::ZERO,
-        lived: Duration::from_secs(60),
+        started_at: Time::ZERO,
+        uptime: Duration::from_secs(60),
         peer: (!is_seed).then(|| peer(n)),
         publishers: Vec::new(),
         seed: is_seed.then(|| seed(n)),
@@ -148,13 +149,13 @@ fn node(n: u8) -> NodeObservation {
     }
 }
 
-/// Nothing is wrong: one message of n3 at n3, n4 and n5.
-pub(super) fn sound() -> Observation {
+/// An observation without violations: one message of n3, delivered at n3, n4 and n5.
+pub(super) fn valid() -> Observation {
     let message = MessageId { publisher: id(3), epoch: 1, sequence: 0 };
     let arrival = |node: u32| Arrival {
         at: second(2),
         node: NodeId(node),
-        life: 1,
+        process: 1,
         id: message,
         from: (node != 3).then(|| id(3)),
         hops: u16::from(node != 3),
@@ -169,7 +170,7 @@ pub(super) fn sound() -> Observation {
     };
     let config = Config::lan().build().unwrap();
     Observation {
-        strangers: std::collections::BTreeSet::new(),
+        adversaries: std::collections::BTreeSet::new(),
         now: second(60),
         seeds: usize::from(SEEDS),
         nodes: (0..SEEDS + PEERS).map(node).collect(),
@@ -185,26 +186,26 @@ pub(super) fn sound() -> Observation {
     }
 }
 
-/// Something was wrong with a node of [`sound`].
-pub(super) fn trouble(
-    seen: &mut Observation,
+/// Adds an impairment of a node of [`valid`].
+pub(super) fn impair(
+    observation: &mut Observation,
     node: NodeId,
-    trouble: Trouble,
+    kind: ImpairmentKind,
     from: Time,
     until: Option<Time>,
 ) {
-    let of = seen.nodes.iter().find(|n| n.node == node).unwrap();
+    let of = observation.nodes.iter().find(|n| n.node == node).unwrap();
     let (id, incarnation) = (of.id, of.peer.as_ref().map(|p| p.incarnation));
-    let i = Impairment { node, id, incarnation, trouble, from, until, needed: 2 };
-    seen.ledger.impairments.push(i);
+    let i = Impairment { node, id, incarnation, kind, from, until, needed: 2 };
+    observation.ledger.impairments.push(i);
 }
 
 /// n3 left a second after it had published.
 pub(super) fn with_departure() -> Observation {
-    let mut seen = sound();
+    let mut observation = valid();
     let node = NodeId(3);
-    trouble(&mut seen, node, Trouble::Left, second(3), None);
-    seen.ledger.departures.push(Departure {
+    impair(&mut observation, node, ImpairmentKind::Left, second(3), None);
+    observation.ledger.departures.push(Departure {
         at: second(3),
         node,
         since: Time::ZERO,
@@ -213,18 +214,18 @@ pub(super) fn with_departure() -> Observation {
         others: 0,
         connected: vec![NodeId(4), NodeId(5)],
     });
-    if let Some(n) = seen.nodes.iter_mut().find(|n| n.node == node) {
+    if let Some(n) = observation.nodes.iter_mut().find(|n| n.node == node) {
         n.status = NodeStatus::Left;
         n.peer = None;
     }
-    seen
+    observation
 }
 
-/// n5 was dead for a second and was justly removed by two of three seeds.
+/// n5 was dead for a second and was rightly removed by two of three seeds.
 pub(super) fn with_removal() -> Observation {
-    let mut seen = sound();
-    trouble(&mut seen, NodeId(5), Trouble::Dead, second(5), Some(second(6)));
-    seen.ledger.removals.push(Removal {
+    let mut observation = valid();
+    impair(&mut observation, NodeId(5), ImpairmentKind::Dead, second(5), Some(second(6)));
+    observation.ledger.removals.push(Removal {
         at: second(7),
         observer: NodeId(0),
         subject: id(5),
@@ -232,20 +233,20 @@ pub(super) fn with_removal() -> Observation {
         witnesses: vec![id(3), id(4)],
         seeds: vec![id(0), id(1)],
     });
-    seen
+    observation
 }
 
 fn message(sequence: u64) -> MessageId {
     MessageId { publisher: id(3), epoch: 1, sequence }
 }
 
-/// Messages of n3 reach a node, one after the other.
-pub(super) fn deliver(seen: &mut Observation, node: u32, numbers: &[u64]) {
+/// Adds deliveries of messages of n3 at a node, one after the other.
+pub(super) fn deliver(observation: &mut Observation, node: u32, numbers: &[u64]) {
     let from = (node != 3).then(|| id(3));
-    seen.ledger.arrivals.extend(numbers.iter().map(|n| Arrival {
+    observation.ledger.arrivals.extend(numbers.iter().map(|n| Arrival {
         at: second(3),
         node: NodeId(node),
-        life: 1,
+        process: 1,
         id: message(*n),
         from,
         hops: 1,
@@ -253,12 +254,19 @@ pub(super) fn deliver(seen: &mut Observation, node: u32, numbers: &[u64]) {
     }));
 }
 
-/// A peer that was registered at one second says at another one that it has joined, and knows these.
-pub(super) fn join(seen: &mut Observation, node: u32, registered: u64, at: u64, known: &[u8]) {
+/// Adds a join: the peer was registered at `registered` seconds, reported at `at` seconds that it
+/// has joined, and knew these peers then.
+pub(super) fn join(
+    observation: &mut Observation,
+    node: u32,
+    registered: u64,
+    at: u64,
+    known: &[u8],
+) {
     let own = u8::try_from(node).unwrap();
     let mut known: Vec<PeerId> = known.iter().map(|n| id(*n)).collect();
     known.sort_unstable();
-    seen.ledger.joins.push(Join {
+    observation.ledger.joins.push(Join {
         at: second(at),
         node: NodeId(node),
         id: id(own),
@@ -267,14 +275,14 @@ pub(super) fn join(seen: &mut Observation, node: u32, registered: u64, at: u64, 
     });
 }
 
-/// A node is told that messages of n3 will not come.
-pub(super) fn gap(seen: &mut Observation, node: u32, from: u64, to: u64) {
-    let after = seen.ledger.arrivals.len();
+/// Adds a gap with messages of n3 at a node.
+pub(super) fn gap(observation: &mut Observation, node: u32, from: u64, to: u64) {
+    let after = observation.ledger.arrivals.len();
     let (at, first) = (second(3), message(from));
-    seen.ledger.gaps.push(GapTold {
+    observation.ledger.gaps.push(GapReport {
         at,
         node: NodeId(node),
-        life: 1,
+        process: 1,
         first,
         to,
         after,
@@ -282,13 +290,13 @@ pub(super) fn gap(seen: &mut Observation, node: u32, from: u64, to: u64) {
     });
 }
 
-/// A copy of a batch of n3 comes to a node.
-pub(super) fn copy(seen: &mut Observation, node: u32) {
+/// Adds a copy of a batch of n3 at a node.
+pub(super) fn copy(observation: &mut Observation, node: u32) {
     let (at, batch) = (second(2), message(0));
-    seen.ledger.copies.push(BatchCopy {
+    observation.ledger.copies.push(BatchCopy {
         at,
         node: NodeId(node),
-        life: 1,
+        process: 1,
         batch,
         pulled: false,
         bytes: 100,

@@ -1,4 +1,4 @@
-//! G3: delivery receipts tell the truth.
+//! G3: delivery receipts are correct.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -7,34 +7,34 @@ use rumormill_proto::snapshot::PeerSnapshot;
 use rumormill_proto::{MessageId, Time};
 
 use super::Violation;
-use crate::ledger::{GapTold, ReceiptTold};
+use crate::ledger::{GapReport, ReceiptUpdate};
 use crate::node::NodeId;
 use crate::observation::Observation;
 
-/// How long after it was asked for a receipt may be open that nothing stands in the way of: three
-/// censuses, and some way.
-const CENSUSES: Duration = Duration::from_secs(15);
+/// How long after its request a receipt may be open in an undisturbed network: three censuses and
+/// some network delay.
+const COMPLETION_LIMIT: Duration = Duration::from_secs(15);
 
-/// No receipt counts more members as holders than have the message: a complete one counts all, and one that
-/// names missing members counts all others.
+/// Finds receipts that count more members as holders than have the message. A complete receipt
+/// counts all members; a receipt that names missing members counts all others.
 #[must_use]
-pub fn check(seen: &Observation) -> Vec<Violation> {
-    let mut gaps: BTreeMap<NodeId, Vec<&GapTold>> = BTreeMap::new();
-    for g in &seen.ledger.gaps {
+pub fn check(observation: &Observation) -> Vec<Violation> {
+    let mut gaps: BTreeMap<NodeId, Vec<&GapReport>> = BTreeMap::new();
+    for g in &observation.ledger.gaps {
         gaps.entry(g.node).or_default().push(g);
     }
-    seen.ledger.receipts.iter().flat_map(|told| judge(seen, told, &gaps)).collect()
+    observation.ledger.receipts.iter().flat_map(|r| check_receipt(observation, r, &gaps)).collect()
 }
 
-fn judge(
-    seen: &Observation,
-    told: &ReceiptTold,
-    gaps: &BTreeMap<NodeId, Vec<&GapTold>>,
+fn check_receipt(
+    observation: &Observation,
+    update: &ReceiptUpdate,
+    gaps: &BTreeMap<NodeId, Vec<&GapReport>>,
 ) -> Vec<Violation> {
-    let r = &told.receipt;
+    let r = &update.receipt;
     let mut found = Vec::new();
     let mut violation = |what: String, nodes: Vec<NodeId>| {
-        let what = format!("receipt of {} at {}, told at {}: {what}", r.id, told.node, told.at);
+        let what = format!("receipt of {} at {}, at {}: {what}", r.id, update.node, update.at);
         found.push(Violation::new("G3", what).about(nodes));
     };
     let missing = r.missing();
@@ -44,49 +44,53 @@ fn judge(
     if missing.as_ref().is_some_and(|m| m.len() != (r.live.saturating_sub(r.held)) as usize) {
         violation(format!("held {} of {}, missing {missing:?}", r.held, r.live), vec![]);
     }
-    let given_up = |n: NodeId| gaps.get(&n).is_some_and(|g| g.iter().any(|g| g.covers(&r.id)));
-    let lacks = |n: &NodeId| !told.holders.contains(n) && !given_up(*n);
-    let lacking: Vec<NodeId> = told.owed.iter().copied().filter(lacks).collect();
+    let has_gap = |n: NodeId| gaps.get(&n).is_some_and(|g| g.iter().any(|g| g.covers(&r.id)));
+    let lacks = |n: &NodeId| !update.holders.contains(n) && !has_gap(*n);
+    let lacking: Vec<NodeId> = update.owed.iter().copied().filter(lacks).collect();
     let Some(missing) = missing.or_else(|| r.complete.then(Vec::new)) else {
-        // Some may have become known only after it was counted.
-        let all = (r.live as usize).max(told.owed.len() + 1);
+        // The publisher may have learned of some members only after the receipt was counted.
+        let all = (r.live as usize).max(update.owed.len() + 1);
         if lacking.len() + r.held as usize > all {
-            let what = format!("held {} of {}, and {} lack it", r.held, r.live, lacking.len());
+            let what = format!("held {} of {}, but {} lack it", r.held, r.live, lacking.len());
             violation(what, lacking);
         }
         return found;
     };
     let uncounted: Vec<NodeId> = lacking
         .into_iter()
-        .filter(|n| !seen.nodes.iter().any(|o| o.node == *n && missing.contains(&o.id)))
+        .filter(|n| !observation.nodes.iter().any(|o| o.node == *n && missing.contains(&o.id)))
         .collect();
     if !uncounted.is_empty() {
         let names: Vec<String> = uncounted.iter().map(ToString::to_string).collect();
-        violation(format!("{} lack it and are not missing", names.join(", ")), uncounted);
+        violation(format!("{} lack it and are not named as missing", names.join(", ")), uncounted);
     }
     found
 }
 
-/// At rest no receipt is open for long: all live members hold what was published.
+/// Finds receipts that stay open: at rest all live members hold every message, so every receipt
+/// completes.
 #[must_use]
-pub fn settled(seen: &Observation) -> Vec<Violation> {
-    let mut last: BTreeMap<MessageId, (&ReceiptTold, Time)> = BTreeMap::new();
-    for told in &seen.ledger.receipts {
-        last.entry(told.receipt.id).or_insert((told, told.at)).0 = told;
+pub fn open_receipts(observation: &Observation) -> Vec<Violation> {
+    let mut last: BTreeMap<MessageId, (&ReceiptUpdate, Time)> = BTreeMap::new();
+    for update in &observation.ledger.receipts {
+        last.entry(update.receipt.id).or_insert((update, update.at)).0 = update;
     }
     let mut found = Vec::new();
-    for (id, (told, since)) in last {
-        // A process that was started again waits for nothing of before.
-        let is_present = |p: &PeerSnapshot| p.epoch == id.epoch;
-        let waits = seen.live_peers().any(|n| {
-            n.node == told.node && n.life_since <= since && n.peer.as_ref().is_some_and(is_present)
+    for (id, (update, since)) in last {
+        // A new process does not wait for receipts of the process before it.
+        let same_epoch = |p: &PeerSnapshot| p.epoch == id.epoch;
+        let is_waiting = observation.live_peers().any(|n| {
+            n.node == update.node
+                && n.started_at <= since
+                && n.peer.as_ref().is_some_and(same_epoch)
         });
-        let is_late = seen.now.since(since) >= CENSUSES + seen.settle;
-        if waits && is_late && !told.receipt.complete {
-            let r = &told.receipt;
+        let is_late = observation.now.since(since) >= COMPLETION_LIMIT + observation.settle;
+        if is_waiting && is_late && !update.receipt.complete {
+            let r = &update.receipt;
             let counts = format!("held {} of {}, missing {:?}", r.held, r.live, r.missing());
-            let what = format!("receipt of {id} at {} is open since {since}: {counts}", told.node);
-            found.push(Violation::new("G3", what).about([told.node]));
+            let what =
+                format!("receipt of {id} at {} is open since {since}: {counts}", update.node);
+            found.push(Violation::new("G3", what).about([update.node]));
         }
     }
     found
@@ -102,13 +106,13 @@ mod tests {
     use super::*;
     use crate::checkers::planted;
 
-    /// All three peers of the sound world hold the message of n3.
-    fn told(missing: Option<&[u32]>) -> Observation {
-        let mut seen = planted::sound();
-        let id = seen.ledger.publications[0].id;
+    /// The valid observation with a receipt of the message of n3, which all three peers hold.
+    fn with_receipt(missing: Option<&[u32]>) -> Observation {
+        let mut observation = planted::valid();
+        let id = observation.ledger.publications[0].id;
         let nodes = [3, 4, 5].map(NodeId).to_vec();
         let member = |n: &u32| MissingMember {
-            id: seen.nodes[*n as usize].id,
+            id: observation.nodes[*n as usize].id,
             name: Name::new("p").unwrap(),
             state: MemberState::Alive,
             suspected_since: None,
@@ -117,70 +121,74 @@ mod tests {
         let held = 3 - missing.as_ref().map_or(0, |m| m.len() as u32);
         let complete = held == 3;
         let receipt = Receipt { id, held, live: 3, complete, missing, departed: Vec::new() };
-        let (at, node) = (seen.ledger.publications[0].at, NodeId(3));
+        let (at, node) = (observation.ledger.publications[0].at, NodeId(3));
         let (holders, live, owed) = (nodes.clone(), nodes.clone(), nodes[1..].to_vec());
-        seen.ledger.receipts.push(ReceiptTold { at, node, receipt, holders, live, owed });
-        seen
+        observation.ledger.receipts.push(ReceiptUpdate { at, node, receipt, holders, live, owed });
+        observation
     }
 
     #[test]
-    fn true_receipts_are_accepted() {
-        assert_eq!(check(&told(Some(&[]))), []);
-        assert_eq!(check(&told(Some(&[4, 5]))), []);
+    fn correct_receipts_pass() {
+        assert_eq!(check(&with_receipt(Some(&[]))), []);
+        assert_eq!(check(&with_receipt(Some(&[4, 5]))), []);
     }
 
     #[test]
-    fn complete_receipt_without_a_holder_is_found() {
+    fn receipt_that_counts_a_peer_without_the_message_is_found() {
         for missing in [Some(&[] as &[u32]), Some(&[4])] {
-            let mut seen = told(missing);
-            seen.ledger.receipts[0].holders.pop();
-            let found = check(&seen);
+            let mut observation = with_receipt(missing);
+            observation.ledger.receipts[0].holders.pop();
+            let found = check(&observation);
             assert_eq!(found.len(), 1, "{found:?}");
             assert!(found[0].what.contains("n5"), "{found:?}");
         }
     }
 
     #[test]
-    fn receipt_that_counts_one_too_many_is_found() {
-        let mut seen = told(Some(&[5]));
-        let receipt = &mut seen.ledger.receipts[0];
+    fn unnamed_receipt_with_too_high_a_count_is_found() {
+        let mut observation = with_receipt(Some(&[5]));
+        let receipt = &mut observation.ledger.receipts[0];
         (receipt.receipt.missing, receipt.holders) = (None, vec![NodeId(3), NodeId(4)]);
-        assert_eq!(check(&seen), []);
-        seen.ledger.receipts[0].holders.pop();
-        assert_eq!(check(&seen).len(), 1, "held 2 of 3, and two lack it");
+        assert_eq!(check(&observation), []);
+        observation.ledger.receipts[0].holders.pop();
+        assert_eq!(check(&observation).len(), 1, "held 2 of 3, and two lack it");
     }
 
     #[test]
-    fn missing_member_that_lacks_the_message_is_accepted() {
-        let mut seen = told(Some(&[5]));
-        seen.ledger.receipts[0].holders.pop();
-        assert_eq!(check(&seen), []);
+    fn missing_member_that_lacks_the_message_passes() {
+        let mut observation = with_receipt(Some(&[5]));
+        observation.ledger.receipts[0].holders.pop();
+        assert_eq!(check(&observation), []);
     }
 
     #[test]
-    fn member_that_was_told_a_gap_is_not_owed_the_message() {
-        let mut seen = told(Some(&[]));
-        seen.ledger.receipts[0].holders.pop();
-        planted::gap(&mut seen, 5, 0, 1);
-        assert_eq!(check(&seen), []);
+    fn member_that_reported_a_gap_need_not_hold_the_message() {
+        let mut observation = with_receipt(Some(&[]));
+        observation.ledger.receipts[0].holders.pop();
+        planted::gap(&mut observation, 5, 0, 1);
+        assert_eq!(check(&observation), []);
     }
 
     #[test]
-    fn counts_that_contradict_each_other_are_found() {
-        let mut seen = told(Some(&[4]));
-        seen.ledger.receipts[0].receipt.held = 3;
-        assert!(!check(&seen).is_empty());
-        let mut seen = told(Some(&[4]));
-        seen.ledger.receipts[0].receipt.complete = true;
-        assert!(!check(&seen).is_empty());
+    fn contradictory_counts_are_found() {
+        let mut observation = with_receipt(Some(&[4]));
+        observation.ledger.receipts[0].receipt.held = 3;
+        assert!(!check(&observation).is_empty());
+        let mut observation = with_receipt(Some(&[4]));
+        observation.ledger.receipts[0].receipt.complete = true;
+        assert!(!check(&observation).is_empty());
     }
 
     #[test]
     fn receipt_that_stays_open_is_found() {
-        let mut seen = told(Some(&[4]));
-        assert_eq!(settled(&seen).len(), 1);
-        seen.nodes[3].life_since = seen.now;
-        assert_eq!(settled(&seen), [], "its process waits for nothing of before");
-        assert_eq!(settled(&told(Some(&[]))), []);
+        let mut observation = with_receipt(Some(&[4]));
+        assert_eq!(open_receipts(&observation).len(), 1);
+        observation.nodes[3].started_at = observation.now;
+        assert_eq!(
+            open_receipts(&observation),
+            [],
+            "the new process does not wait for earlier receipts"
+        );
+        assert_eq!(open_receipts(&with_receipt(Some(&[]))), []);
     }
 }

@@ -1,13 +1,14 @@
-//! The seam: nodes use links, dials and timeouts as agreed, and send no frame that does not hold.
+//! The seam: nodes use links, dials and timeouts by the contract of the seam, and honest nodes send
+//! no invalid frame.
 
 use super::Violation;
 use crate::observation::Observation;
 
-/// Repeats what the world wrote down.
+/// Returns the contract violations that the world recorded.
 #[must_use]
-pub fn check(seen: &Observation) -> Vec<Violation> {
-    let misuse = seen.ledger.seam_faults.iter().map(|f| ("seam", f));
-    let wire = seen.ledger.wire_faults.iter().map(|f| ("wire", f));
+pub fn check(observation: &Observation) -> Vec<Violation> {
+    let misuse = observation.ledger.seam_violations.iter().map(|f| ("seam", f));
+    let wire = observation.ledger.wire_violations.iter().map(|f| ("wire", f));
     misuse
         .chain(wire)
         .map(|(kind, f)| {
@@ -21,15 +22,16 @@ pub fn check(seen: &Observation) -> Vec<Violation> {
 mod tests {
     use super::*;
     use crate::checkers::planted;
-    use crate::ledger::Fault;
+    use crate::ledger::ContractViolation;
 
     #[test]
-    fn misuse_and_bad_frames_are_found() {
-        let mut seen = planted::sound();
-        assert_eq!(check(&seen), []);
-        let fault = Fault { at: seen.now, node: seen.nodes[0].node, what: "x".to_owned() };
-        seen.ledger.seam_faults.push(fault.clone());
-        seen.ledger.wire_faults.push(fault);
-        assert_eq!(check(&seen).len(), 2);
+    fn misuse_and_invalid_frames_are_found() {
+        let mut observation = planted::valid();
+        assert_eq!(check(&observation), []);
+        let node = observation.nodes[0].node;
+        let violation = ContractViolation { at: observation.now, node, what: "x".to_owned() };
+        observation.ledger.seam_violations.push(violation.clone());
+        observation.ledger.wire_violations.push(violation);
+        assert_eq!(check(&observation).len(), 2);
     }
 }

@@ -1,5 +1,6 @@
-//! Broadcast trees: of publishers that have published lately, every way up leads to the publisher, every parent
-//! knows its children, and who has lost the way gets the next batch from whoever has it.
+//! Broadcast trees of publishers that have published lately: the parents of every peer lead to the
+//! publisher, every parent lists its children, and an orphaned peer gets the next batch from every
+//! neighbour that has it.
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,47 +12,53 @@ use super::Violation;
 use crate::node::NodeId;
 use crate::observation::Observation;
 
-/// Batches after which a tree has come to rest: who has lost the way gets the first from several neighbours, and who
-/// sends what is not needed is told to stop after the next.
-const SETTLES: usize = 3;
-/// A batch counts if everybody had it so soon. One that waits for seconds in the queues of slow lines may be
-/// too old to tell anything of the tree when its last copy comes.
-const SOON: Duration = Duration::from_secs(2);
+/// Batches after which a tree is settled: an orphaned peer gets the first one from several
+/// neighbours, and superfluous senders are pruned after the next one.
+const BATCHES_TO_SETTLE: usize = 3;
+/// A batch counts if all peers received it within this time. The last copy of a batch that waits
+/// for seconds in the queues of slow lines may describe an earlier tree.
+const PROMPT_DELIVERY: Duration = Duration::from_secs(2);
 
-/// Looks at the trees of live peers whose last three batches, of those published for so long, everybody had soon.
+/// Checks the trees of live publishers whose last three batches, of those published `within` the
+/// last time, reached all peers promptly.
 #[must_use]
-pub fn check(seen: &Observation, within: Duration) -> Vec<Violation> {
-    let reached = reached_soon(seen, within);
-    let components = seen.graph.components();
+pub fn check(observation: &Observation, within: Duration) -> Vec<Violation> {
+    let reached = reached_promptly(observation, within);
+    let components = observation.graph.components();
     let mut found = Vec::new();
-    for n in seen.live_peers() {
-        let with_it = |c: &&BTreeSet<NodeId>| c.contains(&n.node) && c.len() > 1;
-        let Some(component) = components.iter().find(with_it) else { continue };
-        // The last of them: a tree may change with each that comes late.
-        let last = reached.get(&n.id).and_then(|of| of.last_chunk::<SETTLES>());
+    for n in observation.live_peers() {
+        let contains_node = |c: &&BTreeSet<NodeId>| c.contains(&n.node) && c.len() > 1;
+        let Some(component) = components.iter().find(contains_node) else { continue };
+        // Only the last batches count: a late batch may change the tree.
+        let last = reached.get(&n.id).and_then(|of| of.last_chunk::<BATCHES_TO_SETTLE>());
         if last.is_some_and(|last| last.iter().all(|nodes| nodes.is_superset(component))) {
-            found.extend(judge(seen, &n.id, n.node, component));
+            found.extend(check_tree(observation, &n.id, n.node, component));
         }
     }
     found
 }
 
-/// For each message that was published so lately, by publisher and in order: who had it soon.
-fn reached_soon(seen: &Observation, within: Duration) -> BTreeMap<PeerId, Vec<BTreeSet<NodeId>>> {
-    let lately = |at: Time| seen.now.since(at) <= within;
+/// The nodes that each message published `within` the last time reached promptly, by publisher and
+/// in order of publication.
+fn reached_promptly(
+    observation: &Observation,
+    within: Duration,
+) -> BTreeMap<PeerId, Vec<BTreeSet<NodeId>>> {
+    let is_recent = |at: Time| observation.now.since(at) <= within;
     let mut nodes: BTreeMap<MessageId, (Time, BTreeSet<NodeId>)> = BTreeMap::new();
-    for p in seen.ledger.publications.iter().filter(|p| lately(p.at)) {
+    for p in observation.ledger.publications.iter().filter(|p| is_recent(p.at)) {
         nodes.insert(p.id, (p.at, BTreeSet::from([p.node])));
     }
-    for a in seen.ledger.arrivals.iter().rev().take_while(|a| lately(a.at)) {
+    for a in observation.ledger.arrivals.iter().rev().take_while(|a| is_recent(a.at)) {
         if let Some((at, nodes)) = nodes.get_mut(&a.id)
-            && a.at.since(*at) <= SOON
+            && a.at.since(*at) <= PROMPT_DELIVERY
         {
             nodes.insert(a.node);
         }
     }
-    // What had to be asked for went another way than the tree, which may be changing.
-    let pulled = seen.ledger.copies.iter().rev().take_while(|c| lately(c.at)).filter(|c| c.pulled);
+    // A pulled batch did not follow the tree, which may be changing.
+    let pulled =
+        observation.ledger.copies.iter().rev().take_while(|c| is_recent(c.at)).filter(|c| c.pulled);
     for copy in pulled {
         if let Some((_, nodes)) = nodes.get_mut(&copy.batch) {
             nodes.clear();
@@ -64,59 +71,64 @@ fn reached_soon(seen: &Observation, within: Duration) -> BTreeMap<PeerId, Vec<BT
     by_publisher
 }
 
-/// One publisher's tree in its component.
-fn judge(
-    seen: &Observation,
+/// Checks the tree of one publisher in its component.
+fn check_tree(
+    observation: &Observation,
     publisher: &PeerId,
     root: NodeId,
     component: &BTreeSet<NodeId>,
 ) -> Vec<Violation> {
     let mut found = Vec::new();
-    let mut say = |what: String| {
+    let mut violation = |what: String| {
         found.push(Violation::new("tree", format!("tree of {root}: {what}")));
     };
-    let node = |id: &PeerId| seen.node_of(id).map(|n| n.node);
-    let places: BTreeMap<NodeId, &TreeView> = seen
+    let node = |id: &PeerId| observation.node_of(id).map(|n| n.node);
+    let views: BTreeMap<NodeId, &TreeView> = observation
         .live_peers()
         .filter_map(|n| {
             let trees = &n.peer.as_ref()?.trees;
             Some((n.node, trees.iter().find(|t| t.publisher == *publisher)?))
         })
         .collect();
-    let takes = |t: &TreeView, n: &NodeId| t.children.iter().any(|c| node(c) == Some(*n));
-    let parent = |n: &NodeId| places.get(n).and_then(|t| t.parent.as_ref()).and_then(node);
+    let has_child = |t: &TreeView, n: &NodeId| t.children.iter().any(|c| node(c) == Some(*n));
+    let parent = |n: &NodeId| views.get(n).and_then(|t| t.parent.as_ref()).and_then(node);
     for n in component {
         if *n != root {
             match parent(n) {
                 None => {
-                    // The next batch finds it, whoever has it first. It knows nothing of the tree if all it had was old.
-                    let around = seen.graph.neighbours(*n);
-                    for deaf in around.filter(|x| !places.get(x).is_none_or(|t| takes(t, n))) {
-                        say(format!("{n} has no parent, and {deaf} would not give it anything"));
+                    // An orphaned peer must get the next batch from every neighbour that has it. A
+                    // neighbour has no state for the tree if all its batches of the publisher were
+                    // old; such a neighbour is exempt.
+                    let neighbours = observation.graph.neighbours(*n);
+                    for lazy in neighbours.filter(|x| !views.get(x).is_none_or(|t| has_child(t, n)))
+                    {
+                        violation(format!("{n} has no parent, and {lazy} has no eager link to it"));
                     }
                 }
                 Some(p) => {
-                    if !places.get(&p).is_some_and(|t| takes(t, n)) {
-                        say(format!("{n} hangs on {p}, which does not know"));
+                    if !views.get(&p).is_some_and(|t| has_child(t, n)) {
+                        violation(format!(
+                            "{n} has the parent {p}, which does not list it as a child"
+                        ));
                     }
-                    if !leads_up(*n, component.len(), &parent, root) {
-                        say(format!("the way up from {n} does not lead to the publisher"));
+                    if !leads_to_root(*n, component.len(), &parent, root) {
+                        violation(format!("the parents of {n} do not lead to the publisher"));
                     }
                 }
             }
         }
-        let children = places.get(n).into_iter().flat_map(|t| &t.children);
+        let children = views.get(n).into_iter().flat_map(|t| &t.children);
         for child in children.filter_map(node) {
             if parent(&child).is_some_and(|p| p != *n) || child == root {
-                say(format!("{n} takes {child} for its child, which it is not"));
+                violation(format!("{n} lists the child {child}, which has another parent"));
             }
         }
     }
     found
 }
 
-/// Whether the parents of a node lead to the root in so many steps at most.
-fn leads_up(
+/// Whether the parents of a node lead to the root in at most `steps` steps.
+fn leads_to_root(
     from: NodeId,
     steps: usize,
     parent: &impl Fn(&NodeId) -> Option<NodeId>,
@@ -127,8 +139,8 @@ fn leads_up(
         if at == root {
             return true;
         }
-        let Some(up) = parent(&at) else { return false };
-        at = up;
+        let Some(next) = parent(&at) else { return false };
+        at = next;
     }
     at == root
 }
@@ -141,119 +153,123 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
 
-    /// The peers n3, n4 and n5; n3 has published, n4 is below it and n5 below n4.
-    fn sound() -> Observation {
-        let mut seen = planted::sound();
+    /// The tree of publisher n3: its child is n4, and the child of n4 is n5.
+    fn valid() -> Observation {
+        let mut observation = planted::valid();
         let (published, arrived) =
-            (seen.ledger.publications[0].clone(), seen.ledger.arrivals.clone());
-        for sequence in 1..SETTLES as u64 {
+            (observation.ledger.publications[0].clone(), observation.ledger.arrivals.clone());
+        for sequence in 1..BATCHES_TO_SETTLE as u64 {
             let id = MessageId { sequence, ..published.id };
-            seen.ledger.publications.push(Publication { id, ..published.clone() });
-            seen.ledger.arrivals.extend(arrived.iter().map(|a| Arrival { id, ..a.clone() }));
+            observation.ledger.publications.push(Publication { id, ..published.clone() });
+            observation.ledger.arrivals.extend(arrived.iter().map(|a| Arrival { id, ..a.clone() }));
         }
-        let ids: Vec<PeerId> = seen.nodes.iter().map(|n| n.id).collect();
+        let ids: Vec<PeerId> = observation.nodes.iter().map(|n| n.id).collect();
         for n in 3..6 {
             let (parent, children) = match n {
                 3 => (None, vec![ids[4]]),
                 4 => (Some(ids[3]), vec![ids[5]]),
                 _ => (Some(ids[4]), vec![]),
             };
-            let peer = seen.nodes[n].peer.as_mut().unwrap();
+            let peer = observation.nodes[n].peer.as_mut().unwrap();
             peer.trees = vec![TreeView { publisher: ids[3], parent, children }];
         }
-        seen
+        observation
     }
 
-    fn tree(seen: &mut Observation, n: usize) -> &mut TreeView {
-        &mut seen.nodes[n].peer.as_mut().unwrap().trees[0]
+    fn tree(observation: &mut Observation, n: usize) -> &mut TreeView {
+        &mut observation.nodes[n].peer.as_mut().unwrap().trees[0]
     }
 
-    fn words(seen: &Observation) -> Vec<String> {
-        check(seen, MINUTE).into_iter().map(|v| v.what).collect()
-    }
-
-    #[test]
-    fn a_sound_tree_passes() {
-        assert_eq!(check(&sound(), MINUTE), []);
+    fn violations(observation: &Observation) -> Vec<String> {
+        check(observation, MINUTE).into_iter().map(|v| v.what).collect()
     }
 
     #[test]
-    fn tree_of_somebody_who_is_silent_may_be_anything() {
-        let mut seen = sound();
-        tree(&mut seen, 5).parent = None;
-        assert_eq!(words(&seen).len(), 1, "n3 would not give it anything");
-        assert_eq!(check(&seen, Duration::from_secs(1)), []);
-        seen.ledger.publications.pop();
-        assert_eq!(check(&seen, MINUTE), [], "it has not come to rest");
+    fn valid_tree_passes() {
+        assert_eq!(check(&valid(), MINUTE), []);
     }
 
     #[test]
-    fn tree_on_lines_that_are_behind_by_seconds_may_be_anything() {
-        let mut seen = sound();
-        tree(&mut seen, 5).parent = None;
-        seen.ledger.arrivals.last_mut().unwrap().at += SOON;
-        assert_eq!(words(&seen).len(), 1, "in time");
-        seen.ledger.arrivals.last_mut().unwrap().at += Duration::from_millis(1);
-        assert_eq!(check(&seen, MINUTE), []);
+    fn tree_of_a_publisher_without_recent_batches_is_not_checked() {
+        let mut observation = valid();
+        tree(&mut observation, 5).parent = None;
+        assert_eq!(violations(&observation).len(), 1, "n3 has no eager link to n5");
+        assert_eq!(check(&observation, Duration::from_secs(1)), []);
+        observation.ledger.publications.pop();
+        assert_eq!(check(&observation, MINUTE), [], "the tree has not settled");
     }
 
     #[test]
-    fn tree_whose_last_batches_were_asked_for_may_be_anything() {
-        let mut seen = sound();
-        tree(&mut seen, 5).parent = None;
-        planted::copy(&mut seen, 5);
-        assert_eq!(words(&seen).len(), 1);
-        seen.ledger.copies[0].pulled = true;
-        assert_eq!(check(&seen, MINUTE), []);
+    fn tree_whose_batches_are_late_is_not_checked() {
+        let mut observation = valid();
+        tree(&mut observation, 5).parent = None;
+        observation.ledger.arrivals.last_mut().unwrap().at += PROMPT_DELIVERY;
+        assert_eq!(violations(&observation).len(), 1, "the last batch arrived in time");
+        observation.ledger.arrivals.last_mut().unwrap().at += Duration::from_millis(1);
+        assert_eq!(check(&observation, MINUTE), []);
     }
 
     #[test]
-    fn peer_that_has_lost_its_way_is_grafted_on_all_its_neighbours() {
-        let mut seen = sound();
-        tree(&mut seen, 5).parent = None;
-        let id = seen.nodes[5].id;
-        tree(&mut seen, 3).children.push(id);
-        assert_eq!(check(&seen, MINUTE), []);
-        tree(&mut seen, 4).parent = None;
-        let id = seen.nodes[4].id;
-        tree(&mut seen, 5).children.push(id);
-        assert_eq!(check(&seen, MINUTE), [], "n3 gives it to both");
+    fn tree_whose_last_batches_were_pulled_is_not_checked() {
+        let mut observation = valid();
+        tree(&mut observation, 5).parent = None;
+        planted::copy(&mut observation, 5);
+        assert_eq!(violations(&observation).len(), 1);
+        observation.ledger.copies[0].pulled = true;
+        assert_eq!(check(&observation, MINUTE), []);
     }
 
     #[test]
-    fn way_up_that_ends_before_the_publisher_is_found() {
-        let mut seen = sound();
-        tree(&mut seen, 4).parent = None;
-        assert!(words(&seen).iter().any(|w| w.contains("the way up from n5")), "n5 was not told");
+    fn orphaned_peer_needs_eager_links_from_all_neighbours() {
+        let mut observation = valid();
+        tree(&mut observation, 5).parent = None;
+        let id = observation.nodes[5].id;
+        tree(&mut observation, 3).children.push(id);
+        assert_eq!(check(&observation, MINUTE), []);
+        tree(&mut observation, 4).parent = None;
+        let id = observation.nodes[4].id;
+        tree(&mut observation, 5).children.push(id);
+        assert_eq!(check(&observation, MINUTE), [], "n3 has eager links to both");
     }
 
     #[test]
-    fn a_peer_beside_a_tree_is_found() {
-        let mut seen = sound();
-        seen.nodes[5].peer.as_mut().unwrap().trees.clear();
-        assert!(words(&seen).iter().any(|w| w.contains("n5 has no parent")));
+    fn parents_that_do_not_lead_to_the_publisher_are_found() {
+        let mut observation = valid();
+        tree(&mut observation, 4).parent = None;
+        assert!(
+            violations(&observation).iter().any(|w| w.contains("the parents of n5 do not lead"))
+        );
     }
 
     #[test]
-    fn a_cycle_is_found() {
-        let mut seen = sound();
-        let id = seen.nodes[5].id;
-        tree(&mut seen, 4).parent = Some(id);
-        assert!(words(&seen).iter().any(|w| w.contains("the way up from n4")));
+    fn peer_outside_the_tree_is_found() {
+        let mut observation = valid();
+        observation.nodes[5].peer.as_mut().unwrap().trees.clear();
+        assert!(violations(&observation).iter().any(|w| w.contains("n5 has no parent")));
     }
 
     #[test]
-    fn a_parent_that_does_not_know_its_child_is_found() {
-        let mut seen = sound();
-        tree(&mut seen, 4).children.clear();
-        assert_eq!(words(&seen).len(), 1);
+    fn cycle_of_parents_is_found() {
+        let mut observation = valid();
+        let id = observation.nodes[5].id;
+        tree(&mut observation, 4).parent = Some(id);
+        assert!(
+            violations(&observation).iter().any(|w| w.contains("the parents of n4 do not lead"))
+        );
     }
 
     #[test]
-    fn a_child_that_went_elsewhere_is_found() {
-        let mut seen = sound();
-        let id = seen.nodes[5].id;
-        tree(&mut seen, 3).children.push(id);
-        assert_eq!(words(&seen).len(), 1);
+    fn parent_that_does_not_list_its_child_is_found() {
+        let mut observation = valid();
+        tree(&mut observation, 4).children.clear();
+        assert_eq!(violations(&observation).len(), 1);
+    }
+
+    #[test]
+    fn listed_child_with_another_parent_is_found() {
+        let mut observation = valid();
+        let id = observation.nodes[5].id;
+        tree(&mut observation, 3).children.push(id);
+        assert_eq!(violations(&observation).len(), 1);
     }
 }

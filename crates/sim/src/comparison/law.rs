@@ -1,63 +1,63 @@
-//! Rumormill's own law: degrees are drawn, and places are paired.
+//! Rumormill's law: target degrees are drawn, and free slots are paired.
 //!
 //! Every peer draws a rank, its target degree is read from the truncated zeta law at that rank
-//! ([`target_degree`]), and all places are paired at random (the configuration model: Newman,
+//! ([`target_degree`]), and all slots are paired at random (the configuration model: Newman,
 //! Networks (2010), section 13.2). A pair that cannot be linked, because it is one peer or is
-//! linked already, takes a random link in its midst: a-b becomes u-a and v-b, as the protocol's
-//! hand-over does, which changes nobody else's degree (Viger and Latapy, COCOON 2005).
+//! linked already, is inserted into a random link: a-b becomes u-a and v-b, as in the protocol's
+//! edge transfer, which changes no other peer's degree (Viger and Latapy, COCOON 2005).
 //!
-//! Under turnover the places that a departed peer leaves behind and those of the newcomer are
-//! paired in the same way. So this is what the protocol would come to if every peer found at once
-//! what it looks for: the reference that the overlay of the real protocol is held against.
+//! Under turnover the free slots left by a departed peer and those of the newcomer are paired in
+//! the same way. So this is the overlay that the protocol would reach if every peer filled its free
+//! slots at once: the reference with which the overlay of the real protocol is compared.
 
 use rumormill_proto::overlay::target::target_degree;
 
-use super::Process;
+use super::GraphProcess;
 use super::links::Links;
-use crate::random::Dice;
+use crate::random::RngStream;
 
-/// Random links that are tried for a pair before its places stay open until the next change.
+/// Random links tried for a pair before its slots stay free until the next change.
 const TRIES: u32 = 100;
 
-/// The process.
+/// The graph process of this rule.
 #[derive(Debug)]
 pub(super) struct Law {
     n: u32,
-    /// Each peer as often as it has places open.
-    open: Vec<u32>,
+    /// Each peer as often as it has free slots.
+    free_slots: Vec<u32>,
 }
 
 impl Law {
     pub(super) const fn new(n: u32) -> Self {
-        Law { n, open: Vec::new() }
+        Law { n, free_slots: Vec::new() }
     }
 
-    /// Opens as many places as the newcomer's target.
-    fn draw(&mut self, newcomer: u32, dice: &mut Dice) {
-        let target = target_degree(dice.unit(), self.n, None);
-        self.open.extend((0..target).map(|_| newcomer));
+    /// Draws the newcomer's target degree and adds as many free slots.
+    fn draw_target(&mut self, newcomer: u32, rng: &mut RngStream) {
+        let target = target_degree(rng.unit(), self.n, None);
+        self.free_slots.extend((0..target).map(|_| newcomer));
     }
 
-    /// Pairs the open places.
-    fn pair(&mut self, links: &mut Links, dice: &mut Dice) {
-        let shuffled = dice.pick(&self.open, self.open.len());
+    /// Pairs the free slots at random.
+    fn pair_slots(&mut self, links: &mut Links, rng: &mut RngStream) {
+        let shuffled = rng.pick(&self.free_slots, self.free_slots.len());
         let pairs = shuffled.chunks_exact(2);
-        self.open = pairs.remainder().to_vec();
-        // Those that need the links of others come last, when there are the most of them.
+        self.free_slots = pairs.remainder().to_vec();
+        // Pairs that need an existing link come last, when there are most links.
         let later: Vec<_> =
             pairs.filter_map(|p| (!links.link(p[0], p[1])).then_some((p[0], p[1]))).collect();
         for (u, v) in later {
-            if !insert(links, u, v, dice) {
-                self.open.extend([u, v]);
+            if !insert(links, u, v, rng) {
+                self.free_slots.extend([u, v]);
             }
         }
     }
 }
 
-/// Puts u and v, which may be the same, between the ends of a random link.
-fn insert(links: &mut Links, u: u32, v: u32, dice: &mut Dice) -> bool {
+/// Inserts u and v, which may be the same, between the ends of a random link.
+fn insert(links: &mut Links, u: u32, v: u32, rng: &mut RngStream) -> bool {
     for _ in 0..TRIES {
-        let Some((a, b)) = links.any_link(dice) else { return false };
+        let Some((a, b)) = links.random_link(rng) else { return false };
         if a == u || b == v || links.has(u, a) || links.has(v, b) {
             continue;
         }
@@ -69,24 +69,25 @@ fn insert(links: &mut Links, u: u32, v: u32, dice: &mut Dice) -> bool {
     false
 }
 
-impl Process for Law {
-    /// All at once: the law is that of `n` peers, not of those that have come so far.
-    fn grow(&mut self, links: &mut Links, n: u32, dice: &mut Dice) {
-        for place in 0..n {
-            links.enter(place);
-            self.draw(place, dice);
+impl GraphProcess for Law {
+    /// Adds all peers at once: the law is that of `n` peers, not of the peers that have arrived so
+    /// far.
+    fn grow(&mut self, links: &mut Links, n: u32, rng: &mut RngStream) {
+        for index in 0..n {
+            links.enter(index);
+            self.draw_target(index, rng);
         }
-        self.pair(links, dice);
+        self.pair_slots(links, rng);
     }
 
-    fn arrive(&mut self, links: &mut Links, newcomer: u32, dice: &mut Dice) {
-        self.draw(newcomer, dice);
-        self.pair(links, dice);
+    fn arrive(&mut self, links: &mut Links, newcomer: u32, rng: &mut RngStream) {
+        self.draw_target(newcomer, rng);
+        self.pair_slots(links, rng);
     }
 
-    fn departed(&mut self, _links: &mut Links, gone: u32, lost: &[u32], _dice: &mut Dice) {
-        self.open.retain(|&p| p != gone);
-        self.open.extend(lost);
+    fn departed(&mut self, _links: &mut Links, gone: u32, lost: &[u32], _dice: &mut RngStream) {
+        self.free_slots.retain(|&p| p != gone);
+        self.free_slots.extend(lost);
     }
 }
 
@@ -98,26 +99,26 @@ mod tests {
     use rumormill_proto::overlay::target::{MIN_TARGET, exponent, max_target};
 
     #[test]
-    fn everybody_gets_the_degree_it_drew() {
-        let mut dice = Dice::new(1, "t");
+    fn every_peer_gets_the_degree_that_it_drew() {
+        let mut rng = RngStream::new(1, "t");
         let (mut law, mut links) = (Law::new(600), Links::new(600));
-        law.grow(&mut links, 600, &mut dice);
-        // An odd place stays over at most.
-        assert!(law.open.len() <= 1, "{:?}", law.open);
+        law.grow(&mut links, 600, &mut rng);
+        // At most one slot is left without a partner.
+        assert!(law.free_slots.len() <= 1, "{:?}", law.free_slots);
         let (least, most) = (u32::from(MIN_TARGET), u32::from(max_target(600)));
-        let places = links.count() * 2 + law.open.len();
-        let mut again = Dice::new(1, "t");
+        let slots = links.count() * 2 + law.free_slots.len();
+        let mut again = RngStream::new(1, "t");
         let drawn = (0..600).map(|_| usize::from(target_degree(again.unit(), 600, None)));
-        assert_eq!(places, drawn.sum::<usize>());
+        assert_eq!(slots, drawn.sum::<usize>());
         assert!(links.peers().iter().all(|&p| (least - 1..=most).contains(&links.degree(p))));
     }
 
     #[test]
-    fn the_law_outlives_the_peers() {
+    fn law_holds_after_all_peers_were_replaced() {
         for turnover in [0, 200] {
             let graph = Rule::Law.overlay(3000, turnover, 1).graph();
             let options = FitOptions { cutoff: Cutoff::At(3), ..FitOptions::default() };
-            // A single peer may be one short.
+            // One peer may lack one neighbour.
             let fit = Fit::new(&graph.degrees(), &options).unwrap();
             let off = (fit.bounded_alpha - exponent(3000)).abs();
             assert!(off < 4.0 * fit.bounded_alpha_error, "{turnover} %: {fit}");

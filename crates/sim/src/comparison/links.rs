@@ -1,50 +1,50 @@
-//! Who is linked with whom while peers come and go.
+//! The links of an overlay whose peers arrive and depart.
 
 use rumormill_analysis::Graph;
 
-use crate::random::Dice;
+use crate::random::RngStream;
 
-/// Peers in numbered places, and their links.
+/// Peers at numbered indices, and their links.
 ///
-/// A matrix of bits: the densest rule links every second pair, and peers leave it with thousands
-/// of links at once. For ten thousand peers it takes 12.5 MB whatever the rule.
+/// The links are a bit matrix: the densest rule links every second pair, and departing peers lose
+/// thousands of links at once. For ten thousand peers it takes 12.5 MB with any rule.
 #[derive(Debug, Clone)]
 pub struct Links {
     /// Words of a row.
     width: usize,
     rows: Vec<u64>,
     degrees: Vec<u32>,
-    /// Taken places, in no particular order, but the same one in every run.
+    /// Used indices, in an order that is the same in every run.
     peers: Vec<u32>,
     count: usize,
 }
 
 impl Links {
-    /// Nobody yet, and `places` for them.
-    pub(super) fn new(places: usize) -> Self {
-        let width = places.div_ceil(64);
-        let rows = vec![0; width * places];
-        Links { width, rows, degrees: vec![0; places], peers: Vec::new(), count: 0 }
+    /// No peers yet, with room for `capacity` of them.
+    pub(super) fn new(capacity: usize) -> Self {
+        let width = capacity.div_ceil(64);
+        let rows = vec![0; width * capacity];
+        Links { width, rows, degrees: vec![0; capacity], peers: Vec::new(), count: 0 }
     }
 
-    /// A peer takes a place that is free.
-    pub(super) fn enter(&mut self, place: u32) {
-        self.peers.push(place);
+    /// Adds a peer at an unused index.
+    pub(super) fn enter(&mut self, index: u32) {
+        self.peers.push(index);
     }
 
-    /// A peer and its links are gone. Tells who has lost it.
-    pub(super) fn leave(&mut self, place: u32) -> Vec<u32> {
-        let lost = self.neighbours(place);
-        for &other in &lost {
-            self.unlink(place, other);
+    /// Removes a peer and its links; returns its former neighbours.
+    pub(super) fn leave(&mut self, index: u32) -> Vec<u32> {
+        let former_neighbours = self.neighbours(index);
+        for &other in &former_neighbours {
+            self.unlink(index, other);
         }
-        if let Some(i) = self.peers.iter().position(|&p| p == place) {
+        if let Some(i) = self.peers.iter().position(|&p| p == index) {
             self.peers.swap_remove(i);
         }
-        lost
+        former_neighbours
     }
 
-    /// The places that are taken.
+    /// The indices in use.
     #[must_use]
     pub fn peers(&self) -> &[u32] {
         &self.peers
@@ -58,11 +58,11 @@ impl Links {
 
     /// Number of links of a peer.
     #[must_use]
-    pub fn degree(&self, place: u32) -> u32 {
-        self.degrees.get(place as usize).copied().unwrap_or(0)
+    pub fn degree(&self, index: u32) -> u32 {
+        self.degrees.get(index as usize).copied().unwrap_or(0)
     }
 
-    /// Whether the two are linked.
+    /// Whether two peers are linked.
     #[must_use]
     pub fn has(&self, a: u32, b: u32) -> bool {
         let word = self.rows.get(a as usize * self.width + b as usize / 64);
@@ -71,9 +71,9 @@ impl Links {
 
     /// The neighbours of a peer, ascending.
     #[must_use]
-    pub fn neighbours(&self, place: u32) -> Vec<u32> {
-        let mut all = Vec::with_capacity(self.degree(place) as usize);
-        let row = place as usize * self.width;
+    pub fn neighbours(&self, index: u32) -> Vec<u32> {
+        let mut all = Vec::with_capacity(self.degree(index) as usize);
+        let row = index as usize * self.width;
         for (i, &word) in self.rows[row..row + self.width].iter().enumerate() {
             let mut left = word;
             while left != 0 {
@@ -84,7 +84,7 @@ impl Links {
         all
     }
 
-    /// Links two peers; says whether they are two, and were not linked before.
+    /// Links two peers; returns false if they are the same or already linked.
     pub(super) fn link(&mut self, a: u32, b: u32) -> bool {
         if a == b || self.has(a, b) {
             return false;
@@ -96,7 +96,7 @@ impl Links {
         true
     }
 
-    /// Takes a link out that is there.
+    /// Removes a link, if there is one.
     pub(super) fn unlink(&mut self, a: u32, b: u32) {
         if self.has(a, b) {
             self.flip(a, b);
@@ -112,16 +112,21 @@ impl Links {
         }
     }
 
-    /// A peer, each as likely as any other.
-    pub(super) fn any(&self, dice: &mut Dice) -> Option<u32> {
-        self.peers.get(dice.below(self.peers.len())).copied()
+    /// Draws a peer uniformly.
+    pub(super) fn random_peer(&self, rng: &mut RngStream) -> Option<u32> {
+        self.peers.get(rng.below(self.peers.len())).copied()
     }
 
-    /// A peer in proportion to its degree, of those that pass; none if no such peer has a link.
-    pub(super) fn by_degree(&self, dice: &mut Dice, pass: impl Fn(u32) -> bool) -> Option<u32> {
+    /// Draws a peer in proportion to its degree, of those that pass; none if no such peer has a
+    /// link.
+    pub(super) fn random_peer_by_degree(
+        &self,
+        rng: &mut RngStream,
+        pass: impl Fn(u32) -> bool,
+    ) -> Option<u32> {
         let weight = |&p: &u32| if pass(p) { self.degree(p) as usize } else { 0 };
         let total: usize = self.peers.iter().map(weight).sum();
-        let mut at = dice.below(total);
+        let mut at = rng.below(total);
         let found = self.peers.iter().find(|p| match at.checked_sub(weight(p)) {
             Some(left) => {
                 at = left;
@@ -132,21 +137,21 @@ impl Links {
         found.copied()
     }
 
-    /// A link, each as likely as any other, from either of its ends.
-    pub(super) fn any_link(&self, dice: &mut Dice) -> Option<(u32, u32)> {
-        let from = self.by_degree(dice, |_| true)?;
+    /// Draws a link uniformly, starting at either of its ends.
+    pub(super) fn random_link(&self, rng: &mut RngStream) -> Option<(u32, u32)> {
+        let from = self.random_peer_by_degree(rng, |_| true)?;
         let all = self.neighbours(from);
-        all.get(dice.below(all.len())).map(|&to| (from, to))
+        all.get(rng.below(all.len())).map(|&to| (from, to))
     }
 
-    /// The graph of all places.
+    /// The graph of all indices.
     #[must_use]
     pub fn graph(&self) -> Graph {
         let mut edges = Vec::with_capacity(self.count);
         for a in 0..self.degrees.len() as u32 {
             edges.extend(self.neighbours(a).into_iter().filter(|&b| a < b).map(|b| (a, b)));
         }
-        // Both ends are places, and no peer is linked with itself.
+        // Both ends are valid indices, and no peer is linked with itself.
         Graph::new(self.degrees.len(), &edges).unwrap_or_default()
     }
 }
@@ -165,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_has_two_ends_and_is_there_once() {
+    fn pair_of_peers_has_at_most_one_link() {
         let mut links = triangle();
         assert!(!links.link(64, 0) && !links.link(7, 7));
         assert_eq!((links.count(), links.degree(64), links.degree(7)), (3, 2, 0));
@@ -174,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn who_leaves_takes_its_links_along() {
+    fn departing_peer_loses_its_links() {
         let mut links = triangle();
         assert_eq!(links.leave(64), [0, 129]);
         assert_eq!((links.count(), links.degree(0), links.peers().len()), (1, 1, 3));
@@ -185,19 +190,20 @@ mod tests {
     fn draws_are_weighted_by_degree() {
         let mut links = triangle();
         links.link(7, 0);
-        let mut dice = Dice::new(1, "t");
+        let mut rng = RngStream::new(1, "t");
         let mut hits = [0; 130];
         for _ in 0..8000 {
-            hits[links.by_degree(&mut dice, |p| p != 64).unwrap() as usize] += 1;
+            let drawn = links.random_peer_by_degree(&mut rng, |p| p != 64).unwrap();
+            hits[drawn as usize] += 1;
         }
-        // Degrees 3, 2 and 1 of those that pass.
+        // The peers that pass have degrees 3, 2 and 1.
         assert_eq!(hits[64], 0);
-        for (place, expected) in [(0, 4000), (129, 2667), (7, 1333)] {
-            assert!(i32::abs(hits[place] - expected) < 200, "{place}: {}", hits[place]);
+        for (index, expected) in [(0, 4000), (129, 2667), (7, 1333)] {
+            assert!(i32::abs(hits[index] - expected) < 200, "{index}: {}", hits[index]);
         }
-        assert_eq!(links.by_degree(&mut dice, |_| false), None);
-        assert_eq!(Links::new(3).any(&mut dice), None);
-        let (a, b) = links.any_link(&mut dice).unwrap();
+        assert_eq!(links.random_peer_by_degree(&mut rng, |_| false), None);
+        assert_eq!(Links::new(3).random_peer(&mut rng), None);
+        let (a, b) = links.random_link(&mut rng).unwrap();
         assert!(links.has(a, b));
     }
 }

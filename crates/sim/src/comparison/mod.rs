@@ -1,22 +1,22 @@
-//! Other rules by which peers could choose their neighbours, to hold ours against.
+//! Other rules by which peers could choose their neighbours, for comparison with Rumormill's rule.
 //!
-//! Each rule is a pure graph process: peers arrive one by one and link, and under turnover a
-//! random one departs and a newcomer takes its place, as often as asked. No protocol runs, nothing
-//! is sent, nothing is late; nodes of Rumormill never use any of this. The analysis is that of the
-//! simulator, so the figures stand side by side. docs/OVERLAYS.md shows what comes of it.
+//! Each rule is a pure graph process: peers arrive one by one and link, and under turnover a random
+//! peer departs and a newcomer replaces it. No protocol runs and no frame is sent; nodes of
+//! Rumormill never use these rules. The analysis is that of the simulator, so the figures are
+//! comparable. docs/OVERLAYS.md has the results.
 //!
 //! | rule | file |
 //! |---|---|
 //! | a newcomer links to the half of all peers that has the highest degrees | [`top_half`] |
-//! | peers have fewer places the later they come | [`capacity`] |
+//! | later peers have a smaller capacity | [`capacity`] |
 //! | a newcomer links to peers in proportion to their degree | [`preferential`] |
-//! | every peer draws its degree from a power law, and the places are paired | [`law`] |
+//! | every peer draws its degree from a power law, and the slots are paired | [`law`] |
 
 pub mod capacity;
 pub mod law;
 pub mod links;
-pub mod load;
 pub mod preferential;
+pub mod relay_load;
 pub mod report;
 pub mod top_half;
 
@@ -24,55 +24,56 @@ use core::fmt;
 use core::str::FromStr;
 
 use self::links::Links;
-use crate::random::Dice;
+use crate::random::RngStream;
 
 pub use self::report::OverlayReport;
 
-/// Most peers: who is linked with whom is a matrix of bits, and the densest rule makes n²/4 links.
+/// Most peers: the links are a bit matrix, and the densest rule makes n²/4 links.
 pub const MAX_PEERS: usize = 10_000;
 /// Largest turnover, in percent of the peers.
 pub const MAX_TURNOVER: u32 = 1000;
 
-/// A rule.
+/// A rule by which peers choose their neighbours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
     /// A newcomer links to every peer of the half with the highest degrees.
     TopHalf,
     /// A newcomer links to three peers drawn from that half.
     TopHalfThree,
-    /// A peer has 40·1.5^(-i/10) places, and fills as many as it can when it comes.
+    /// A peer has 40·1.5^(-i/10) slots and fills as many as possible when it arrives.
     Capacity,
-    /// The same places, but a newcomer makes one link only.
+    /// The same slots, but a newcomer makes one link only.
     CapacityOne,
     /// A newcomer makes three links, to peers in proportion to their degree.
     Preferential,
-    /// The same, and who falls below three links makes new ones in the same way.
+    /// The same, and a peer with fewer than three links makes new ones in the same way.
     PreferentialRepair,
-    /// Degrees drawn from the law of Rumormill's targets, places paired at random.
+    /// Degrees drawn from the law of Rumormill's target degrees, slots paired at random.
     Law,
 }
 
-/// What a rule does as peers come and go.
-trait Process {
-    /// Peers come until there are `n`, each in a place of its own.
-    fn grow(&mut self, links: &mut Links, n: u32, dice: &mut Dice) {
-        for place in 0..n {
-            links.enter(place);
-            self.arrive(links, place, dice);
+/// What a rule does as peers arrive and depart.
+trait GraphProcess {
+    /// Adds peers until there are `n`, at the indices 0 to n - 1.
+    fn grow(&mut self, links: &mut Links, n: u32, rng: &mut RngStream) {
+        for index in 0..n {
+            links.enter(index);
+            self.arrive(links, index, rng);
         }
     }
 
-    /// A peer has come, and links.
-    fn arrive(&mut self, links: &mut Links, newcomer: u32, dice: &mut Dice);
+    /// A newcomer makes its links.
+    fn arrive(&mut self, links: &mut Links, newcomer: u32, rng: &mut RngStream);
 
-    /// A peer is gone, and these have lost it. The prototypes' rules do nothing then.
-    fn departed(&mut self, links: &mut Links, gone: u32, lost: &[u32], dice: &mut Dice) {
-        let _ = (links, gone, lost, dice);
+    /// A peer has departed, and its former neighbours in `lost` may react. The prototypes' rules do
+    /// nothing.
+    fn departed(&mut self, links: &mut Links, gone: u32, lost: &[u32], rng: &mut RngStream) {
+        let _ = (links, gone, lost, rng);
     }
 }
 
 impl Rule {
-    /// All of them, in the order in which they are best read.
+    /// All rules, in the order in which they are best read.
     pub const ALL: [Rule; 7] = [
         Rule::TopHalf,
         Rule::TopHalfThree,
@@ -83,7 +84,7 @@ impl Rule {
         Rule::Law,
     ];
 
-    /// Its name.
+    /// The name of the rule.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -97,21 +98,21 @@ impl Rule {
         }
     }
 
-    /// What it says, in a line.
+    /// A description of the rule in one line.
     #[must_use]
     pub const fn about(self) -> &'static str {
         match self {
             Rule::TopHalf => "links to all of the half with the highest degrees",
             Rule::TopHalfThree => "links to 3 drawn from the half with the highest degrees",
-            Rule::Capacity => "40*1.5^(-i/10) places for peer i, filled on arrival",
-            Rule::CapacityOne => "40*1.5^(-i/10) places for peer i, one link on arrival",
+            Rule::Capacity => "40*1.5^(-i/10) slots for peer i, filled on arrival",
+            Rule::CapacityOne => "40*1.5^(-i/10) slots for peer i, one link on arrival",
             Rule::Preferential => "3 links on arrival, in proportion to degree",
             Rule::PreferentialRepair => "the same, and again when fewer than 3 are left",
-            Rule::Law => "Rumormill's law of targets, places paired at random",
+            Rule::Law => "Rumormill's law of targets, slots paired at random",
         }
     }
 
-    fn process(self, n: u32) -> Box<dyn Process> {
+    fn process(self, n: u32) -> Box<dyn GraphProcess> {
         match self {
             Rule::TopHalf => Box::new(top_half::TopHalf::new(None)),
             Rule::TopHalfThree => Box::new(top_half::TopHalf::new(Some(preferential::LINKS))),
@@ -128,19 +129,20 @@ impl Rule {
     #[must_use]
     pub fn overlay(self, n: usize, turnover: u32, seed: u64) -> Links {
         let n = u32::try_from(n.min(MAX_PEERS)).unwrap_or(0);
-        // One stream for all: rules that differ under turnover only start from the same overlay.
-        let mut dice = Dice::new(seed, "comparison");
+        // All rules use one random stream, so rules that differ only under turnover start from the
+        // same overlay.
+        let mut rng = RngStream::new(seed, "comparison");
         let mut process = self.process(n);
         let mut links = Links::new(n as usize);
-        process.grow(&mut links, n, &mut dice);
+        process.grow(&mut links, n, &mut rng);
         let replaced = u64::from(n) * u64::from(turnover.min(MAX_TURNOVER)) / 100;
         for _ in 0..replaced {
-            // Any of those that live, newcomers too: nobody knows how long a peer will stay.
-            let Some(gone) = links.any(&mut dice) else { break };
+            // Any live peer departs, newcomers included: how long a peer stays is unknown.
+            let Some(gone) = links.random_peer(&mut rng) else { break };
             let lost = links.leave(gone);
-            process.departed(&mut links, gone, &lost, &mut dice);
+            process.departed(&mut links, gone, &lost, &mut rng);
             links.enter(gone);
-            process.arrive(&mut links, gone, &mut dice);
+            process.arrive(&mut links, gone, &mut rng);
         }
         links
     }
@@ -170,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn turnover_keeps_the_number_of_peers_and_a_seed_repeats() {
+    fn turnover_keeps_the_number_of_peers_and_random_seed_repeats_the_overlay() {
         for rule in Rule::ALL {
             for turnover in [0, 150] {
                 let links = rule.overlay(200, turnover, 4);
@@ -179,7 +181,7 @@ mod tests {
                 assert_eq!((graph.len(), graph.edge_count()), (200, links.count()), "{rule}");
                 assert_eq!(graph, rule.overlay(200, turnover, 4).graph(), "{rule}");
             }
-            // (The plain top half leaves nothing to chance while nobody goes.)
+            // The rule `top-half` draws no random number until a peer departs.
             assert_ne!(
                 rule.overlay(200, 50, 4).graph(),
                 rule.overlay(200, 50, 5).graph(),
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handful_of_peers_is_an_overlay_too() {
+    fn rules_work_with_fewer_than_six_peers() {
         for rule in Rule::ALL {
             for n in 0..6 {
                 let links = rule.overlay(n, 300, 1);

@@ -1,22 +1,22 @@
 //! Preferential attachment (Barabási and Albert, Science 286 (1999)).
 //!
 //! A newcomer makes m = 3 links to different peers, each drawn in proportion to its degree; the
-//! first four peers are linked with each other. As long as peers only come, degrees follow a power
-//! law of exponent 3. When they also go it becomes steeper, and where as many go as come there is
-//! no power law any more (Sarshar and Roychowdhury, Physical Review E 69, 026101 (2004); Moore,
-//! Ghoshal and Newman, Physical Review E 74, 036121 (2006)).
+//! first four peers are linked with each other. As long as peers only arrive, degrees follow a
+//! power law of exponent 3. When peers also depart the law becomes steeper, and with as many
+//! departures as arrivals there is no power law any more (Sarshar and Roychowdhury, Physical Review
+//! E 69, 026101 (2004); Moore, Ghoshal and Newman, Physical Review E 74, 036121 (2006)).
 //!
-//! Plainly, peers that lose a neighbour do nothing, and one that has lost all is never drawn. With
-//! repair, a peer with fewer than m links left makes new ones as a newcomer does.
+//! Without repair, peers that lose a neighbour do nothing, and a peer without neighbours is never
+//! drawn. With repair, a peer with fewer than m links makes new ones as a newcomer does.
 
-use super::Process;
+use super::GraphProcess;
 use super::links::Links;
-use crate::random::Dice;
+use crate::random::RngStream;
 
-/// m: links that a newcomer makes. As many as Rumormill's smallest target.
+/// m: the number of links that a newcomer makes, which is Rumormill's smallest target degree.
 pub const LINKS: usize = 3;
 
-/// The process.
+/// The graph process of this rule.
 #[derive(Debug)]
 pub(super) struct Preferential {
     repair: bool,
@@ -29,28 +29,28 @@ impl Preferential {
 }
 
 /// Links a peer to others in proportion to their degree, until it has [`LINKS`].
-fn attach(links: &mut Links, peer: u32, dice: &mut Dice) {
+fn attach(links: &mut Links, peer: u32, rng: &mut RngStream) {
     while (links.degree(peer) as usize) < LINKS {
-        let stranger = |p| p != peer && !links.has(p, peer);
-        let Some(other) = links.by_degree(dice, stranger) else { return };
+        let is_not_linked = |p| p != peer && !links.has(p, peer);
+        let Some(other) = links.random_peer_by_degree(rng, is_not_linked) else { return };
         links.link(peer, other);
     }
 }
 
-impl Process for Preferential {
-    fn arrive(&mut self, links: &mut Links, newcomer: u32, dice: &mut Dice) {
+impl GraphProcess for Preferential {
+    fn arrive(&mut self, links: &mut Links, newcomer: u32, rng: &mut RngStream) {
         if links.peers().len() <= LINKS + 1 {
             for other in links.peers().to_vec() {
                 links.link(newcomer, other);
             }
         }
-        attach(links, newcomer, dice);
+        attach(links, newcomer, rng);
     }
 
-    fn departed(&mut self, links: &mut Links, _gone: u32, lost: &[u32], dice: &mut Dice) {
+    fn departed(&mut self, links: &mut Links, _gone: u32, lost: &[u32], rng: &mut RngStream) {
         if self.repair {
             for &peer in lost {
-                attach(links, peer, dice);
+                attach(links, peer, rng);
             }
         }
     }
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn repair_keeps_three_links_and_doing_nothing_does_not() {
+    fn only_repair_keeps_three_links_under_turnover() {
         let least = |rule: Rule| {
             let links = rule.overlay(500, 200, 2);
             links.peers().iter().map(|&p| links.degree(p)).min()
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exponent_is_three_until_peers_go() {
+    fn exponent_is_three_without_departures_and_steeper_with_them() {
         let grown = alpha(Rule::Preferential, 0);
         assert!((grown - 3.0).abs() < 0.3, "{grown}");
         for rule in [Rule::Preferential, Rule::PreferentialRepair] {

@@ -1,4 +1,4 @@
-//! The figures of an overlay, the same for every rule and for the overlay of a simulated network.
+//! The report of an overlay, with the same figures for every rule and for simulated networks.
 
 use rumormill_analysis::{
     Attack, Clustering, Components, Cutoff, Distances, Fit, FitOptions, Graph, GraphError,
@@ -7,70 +7,70 @@ use rumormill_analysis::{
 use serde::{Deserialize, Serialize};
 
 use super::Rule;
-use super::load::Load;
+use super::relay_load::RelayLoad;
 use crate::report::{GraphReport, Report};
 use crate::scenario::MAX_PEERS;
 
-/// Links of the largest overlay that a report has whole.
+/// Most links of an overlay that a report lists completely.
 const LARGEST_GRAPH: usize = 100_000;
-/// Sources from which paths are measured in large overlays.
+/// Number of sources from which paths are measured in large overlays.
 const SOURCES: usize = 64;
-/// Repetitions of the removal at random.
+/// Repetitions of the random removal.
 const REMOVALS: u32 = 10;
 /// Points of a curve: one for every percent.
 const POINTS: usize = 101;
-/// The share whose removal [`OverlayReport::left_after_failures`] is about, in percent.
+/// The percentage of peers removed for [`OverlayReport::left_after_failures`].
 const REMOVED: usize = 10;
 
-/// An overlay in figures. Fields that [`Report`] has too are called the same, so that it can be
-/// drawn like one.
+/// Figures of an overlay. Fields that [`Report`] also has have the same names, so both can be
+/// plotted in the same way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OverlayReport {
-    /// The rule, or the scenario that was simulated, with the turnover.
+    /// The rule or the simulated scenario, with the turnover.
     pub scenario: String,
-    /// Name of the rule, or of the scenario that was simulated.
+    /// Name of the rule or of the simulated scenario.
     pub rule: String,
-    /// What the rule says, in a line.
+    /// Description of the rule in one line.
     pub about: String,
-    /// The number that decided everything left to chance.
+    /// The random seed.
     pub seed: u64,
-    /// Peers.
+    /// Number of peers.
     pub peers: usize,
     /// Departures in percent of the peers.
     pub turnover: u64,
-    /// Links.
+    /// Number of links.
     pub edges: usize,
-    /// Links of a peer, on average.
+    /// Mean degree.
     pub mean_degree: f64,
-    /// Links of the peer that has the most.
+    /// Largest degree.
     pub largest_degree: u64,
-    /// Components.
+    /// Number of components.
     pub components: usize,
-    /// Share of the peers that are in the largest one.
+    /// Share of the peers in the largest component.
     pub largest_component: f64,
-    /// How many peers have how many neighbours.
+    /// Degree distribution: pairs of degree and number of peers.
     pub degrees: Vec<(u64, u64)>,
-    /// The laws fitted to it.
+    /// The power laws fitted to it.
     pub degrees_fit: Option<Fit>,
-    /// Why no law was fitted.
+    /// Why no power law was fitted.
     pub degrees_fit_error: Option<String>,
-    /// Paths of the largest component.
+    /// Shortest paths of the largest component.
     pub distances: Option<Distances>,
-    /// Triangles.
+    /// Clustering.
     pub clustering: Option<Clustering>,
-    /// What the busiest peer sends.
-    pub load: Option<Load>,
-    /// Share of those left that the largest component holds when 10 % are gone, at random.
+    /// Relay load of the busiest peer.
+    pub load: Option<RelayLoad>,
+    /// Share of the remaining peers in the largest component after removal of 10 % at random.
     pub left_after_failures: Option<f64>,
-    /// The same when the 10 % with the most links are gone.
+    /// The same after removal of the 10 % with the highest degrees.
     pub left_after_attack: Option<f64>,
-    /// What is left when peers are taken out.
+    /// Connectivity when peers are removed.
     pub robustness: Vec<Robustness>,
     /// The overlay itself, if it is not too large.
     pub graph: Option<GraphReport>,
 }
 
-/// What an overlay is called in a report.
+/// The names of an overlay in a report.
 struct Name {
     rule: String,
     about: String,
@@ -80,22 +80,22 @@ struct Name {
 /// Why the overlay of a report cannot be measured.
 #[derive(Debug, thiserror::Error)]
 pub enum NoOverlay {
-    /// It is not listed.
+    /// The report does not list the links.
     #[error(
         "the report does not list its links; reports of one run do, up to {LARGEST_GRAPH} of them"
     )]
     Missing,
-    /// Nothing that was simulated is so large.
+    /// The report has more peers than a simulation can have.
     #[error("the report has {0} peers; a simulation has {MAX_PEERS} at most")]
     TooLarge(usize),
-    /// It is no graph.
-    #[error("the links of the report make no graph: {0}")]
+    /// The links are not a valid graph.
+    #[error("the links of the report are not a valid graph: {0}")]
     Graph(#[from] GraphError),
 }
 
 impl OverlayReport {
-    /// Lets a rule make its overlay, and measures it. `replicates` are those of the bootstrap for
-    /// the p of the fits.
+    /// Builds the overlay of a rule and measures it. `replicates` is the number of bootstrap
+    /// replicates for the p-values of the fits.
     #[must_use]
     pub fn of_rule(rule: Rule, peers: usize, turnover: u32, seed: u64, replicates: u32) -> Self {
         let graph = rule.overlay(peers, turnover, seed).graph();
@@ -110,7 +110,7 @@ impl OverlayReport {
     /// Measures the overlay that a simulated network had at the end of its run.
     ///
     /// # Errors
-    /// The report does not have it whole.
+    /// The report does not list the overlay completely.
     pub fn of_run(report: &Report, replicates: u32) -> Result<Self, NoOverlay> {
         let listed = report.graph.as_ref().ok_or(NoOverlay::Missing)?;
         if listed.nodes > MAX_PEERS {
@@ -158,9 +158,9 @@ impl OverlayReport {
             degrees_fit_error: fit.as_ref().err().map(ToString::to_string),
             distances: Distances::new(graph, SOURCES, seed),
             clustering: (!graph.is_empty()).then(|| Clustering::new(graph)),
-            load: Load::new(graph, seed),
-            left_after_failures: random.as_ref().and_then(left),
-            left_after_attack: hubs.as_ref().and_then(left),
+            load: RelayLoad::new(graph, seed),
+            left_after_failures: random.as_ref().and_then(share_after_removal),
+            left_after_attack: hubs.as_ref().and_then(share_after_removal),
             robustness: random.into_iter().chain(hubs).collect(),
             graph: (graph.edge_count() <= LARGEST_GRAPH)
                 .then(|| GraphReport { nodes: graph.len(), edges: graph.edges().collect() }),
@@ -168,9 +168,9 @@ impl OverlayReport {
     }
 }
 
-/// The point of the curve where a tenth is gone. Overlays of fewer than [`POINTS`] peers have fewer
-/// points, so it is looked up by its share.
-fn left(curve: &Robustness) -> Option<f64> {
+/// The value of the curve where a tenth of the peers is removed. Overlays of fewer than [`POINTS`]
+/// peers have fewer points, so the point is found by its share.
+fn share_after_removal(curve: &Robustness) -> Option<f64> {
     let off = |share: f64| (share - REMOVED as f64 / 100.0).abs();
     let nearest = curve.points.iter().min_by(|a, b| off(a.removed).total_cmp(&off(b.removed)));
     nearest.map(|p| p.largest_of_left)
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_has_the_figures_of_its_graph() {
+    fn report_has_the_figures_of_its_graph() {
         let r = OverlayReport::of_rule(Rule::Law, 300, 100, 1, 0);
         assert_eq!((r.peers, r.turnover, r.components), (300, 100, 1));
         assert_eq!(r.scenario, "law, after 100 % turnover");
@@ -189,13 +189,13 @@ mod tests {
         assert!((r.mean_degree - 2.0 * r.edges as f64 / 300.0).abs() < 1e-9);
         assert!(r.degrees_fit.is_some() && r.left_after_failures > Some(0.9));
         let load = r.load.unwrap();
-        // Together they send 299 copies of each message, so somebody sends one at least.
+        // All peers together send 299 copies of each message, so one peer sends at least one.
         assert!(load.busiest > 0.9 && load.busiest < load.degree as f64, "{load:?}");
         assert_eq!(r, OverlayReport::of_rule(Rule::Law, 300, 100, 1, 0));
     }
 
     #[test]
-    fn a_tenth_is_found_in_small_overlays_too() {
+    fn removal_of_a_tenth_is_reported_for_small_overlays() {
         let r = OverlayReport::of_rule(Rule::Capacity, 10, 0, 1, 0);
         // The first ten peers are all linked with each other.
         assert_eq!((r.left_after_failures, r.left_after_attack), (Some(1.0), Some(1.0)));

@@ -1,39 +1,41 @@
-//! Messages, and peers that come and go.
+//! Executes the loads and the churn of a scenario.
 
 use core::time::Duration;
 
 use rumormill_proto::{PublishError, Time};
 
 use super::Run;
-use super::agenda::Deed;
+use super::schedule::Action;
 use crate::node::{NodeId, NodeStatus};
-use crate::scenario::Departure;
+use crate::scenario::DepartureKind;
 use crate::world::CommandError;
 
-/// What messages are made of.
+/// Topic of the messages of a load.
 const TOPIC: &str = "sim";
-/// How often a peer under overload tries to publish more.
-const OVERLOAD_EVERY: Duration = Duration::from_millis(10);
-/// Most messages it publishes at once.
+/// Interval at which a peer under overload tries to publish more.
+const OVERLOAD_INTERVAL: Duration = Duration::from_millis(10);
+/// Most messages that it publishes at one moment.
 const OVERLOAD_BURST: usize = 256;
 
 impl Run<'_> {
-    /// When something of the scenario that has a beginning and maybe an end takes place.
+    /// Beginning and end of a part of the scenario, as virtual times; without `until` it ends with
+    /// the active phase.
     fn window(&self, from: Duration, until: Option<Duration>) -> (Time, Time) {
-        let (begin, end) = self.action;
+        let (begin, end) = self.active_phase;
         (begin + from, until.map_or(end, |u| begin + u).min(end))
     }
 
-    pub(super) fn plan_load(&mut self, load: usize) {
+    /// Draws the publishers of a load and schedules its first messages.
+    pub(super) fn schedule_load(&mut self, load: usize) {
         let spec = &self.scenario.loads[load];
         let live = self.live();
         let n = spec.publishers.of(live.len()).max(1);
-        self.publishers[load] = self.load_dice.pick(&live, n);
+        self.publishers[load] = self.load_rng.pick(&live, n);
         let (from, _) = self.window(spec.from.0, None);
-        self.agenda.put(from, Deed::Publish { load });
+        self.schedule.add(from, Action::Publish { load });
     }
 
-    /// Publishes the next messages of a load, and plans those after them.
+    /// Publishes the next messages of a load and schedules the following ones.
     pub(super) fn publish(&mut self, load: usize) {
         let spec = &self.scenario.loads[load];
         let (_, until) = self.window(spec.from.0, spec.until.map(|u| u.0));
@@ -44,24 +46,25 @@ impl Run<'_> {
             let mut payloads: Vec<Vec<u8>> = (0..spec.burst)
                 .map(|_| {
                     let span = (spec.size.max.0 - spec.size.min.0) as usize + 1;
-                    vec![b'm'; spec.size.min.0 as usize + self.load_dice.below(span)]
+                    vec![b'm'; spec.size.min.0 as usize + self.load_rng.below(span)]
                 })
                 .collect();
-            let awaited = if spec.receipts { payloads.pop() } else { None };
-            self.say(node, &payloads);
-            if let Some(payload) = awaited {
-                let published = self.world.publish_awaited(node, TOPIC, &payload);
+            let with_receipt = if spec.receipts { payloads.pop() } else { None };
+            self.publish_payloads(node, &payloads);
+            if let Some(payload) = with_receipt {
+                let published = self.world.publish_with_receipt(node, TOPIC, &payload);
                 self.busy += u64::from(published.is_err());
             }
         }
-        // Evenly, but for some chance: from half to one and a half of the mean.
+        // The gaps are drawn uniformly from half to one and a half of the mean.
         let mean = Duration::from_secs_f64(spec.burst as f64 / spec.rate);
-        let gap = self.load_dice.between(mean / 2, mean + mean / 2);
+        let gap = self.load_rng.between(mean / 2, mean + mean / 2);
         let at = self.world.now() + gap.max(Duration::from_micros(1));
-        self.agenda.put(at, Deed::Publish { load });
+        self.schedule.add(at, Action::Publish { load });
     }
 
-    fn say(&mut self, node: NodeId, payloads: &[Vec<u8>]) -> bool {
+    /// Publishes payloads at one moment; returns false if the peer refused one of them.
+    fn publish_payloads(&mut self, node: NodeId, payloads: &[Vec<u8>]) -> bool {
         let payloads: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
         match self.world.publish_all(node, TOPIC, &payloads) {
             Ok(_) => true,
@@ -73,39 +76,40 @@ impl Run<'_> {
         }
     }
 
-    /// One of a load's publishers; another peer takes the place of one that is gone.
+    /// Draws one of a load's publishers; another live peer replaces a publisher that does not run.
     fn publisher(&mut self, load: usize) -> Option<NodeId> {
-        let place = self.load_dice.below(self.publishers[load].len());
-        let node = *self.publishers[load].get(place)?;
+        let index = self.load_rng.below(self.publishers[load].len());
+        let node = *self.publishers[load].get(index)?;
         if self.world.status(node) == NodeStatus::Running {
             return Some(node);
         }
         let live = self.live();
-        let node = *live.get(self.load_dice.below(live.len()))?;
-        self.publishers[load][place] = node;
+        let node = *live.get(self.load_rng.below(live.len()))?;
+        self.publishers[load][index] = node;
         Some(node)
     }
 
-    /// A peer publishes, and leaves at once.
+    /// Lets a peer publish and leave at once.
     pub(super) fn publish_and_leave(&mut self, node: NodeId, messages: usize, size: usize) {
         let payloads = vec![vec![b'l'; size]; messages];
-        self.say(node, &payloads);
-        // If it runs, it can leave.
+        self.publish_payloads(node, &payloads);
+        // A running peer can always leave.
         let _ = self.world.leave(node);
     }
 
+    /// Lets a peer publish until it refuses a message, and schedules the next attempt.
     pub(super) fn overload(&mut self, node: NodeId, size: usize, until: Time) {
         if self.world.now() >= until {
             return;
         }
         let payloads = [vec![b'o'; size]];
         for _ in 0..OVERLOAD_BURST {
-            if !self.say(node, &payloads) {
+            if !self.publish_payloads(node, &payloads) {
                 break;
             }
         }
-        let at = self.world.now() + OVERLOAD_EVERY;
-        self.agenda.put(at, Deed::Overload { node, size, until });
+        let at = self.world.now() + OVERLOAD_INTERVAL;
+        self.schedule.add(at, Action::Overload { node, size, until });
     }
 
     // ---- churn ------------------------------------------------------------------------------
@@ -125,62 +129,64 @@ impl Run<'_> {
         }
     }
 
-    pub(super) fn plan_churn(&mut self, churn: usize) {
+    pub(super) fn schedule_churn(&mut self, churn: usize) {
         let (from, _) = self.window(self.scenario.churn[churn].from.0, None);
         let (arrivals, departures) = self.rates(churn);
         if arrivals > 0.0 {
-            self.plan_next(from, arrivals, Deed::Come { churn });
+            self.schedule_next(from, arrivals, Action::Arrive { churn });
         }
         if departures > 0.0 {
-            self.plan_next(from, departures, Deed::Go { churn });
+            self.schedule_next(from, departures, Action::Depart { churn });
         }
     }
 
-    fn plan_next(&mut self, from: Time, a_minute: f64, deed: Deed) {
-        let mean = Duration::from_secs_f64(60.0 / a_minute);
-        let gap = self.churn_dice.between(mean / 2, mean + mean / 2);
-        self.agenda.put(from + gap.max(Duration::from_micros(1)), deed);
+    fn schedule_next(&mut self, from: Time, per_minute: f64, action: Action) {
+        let mean = Duration::from_secs_f64(60.0 / per_minute);
+        let gap = self.churn_rng.between(mean / 2, mean + mean / 2);
+        self.schedule.add(from + gap.max(Duration::from_micros(1)), action);
     }
 
-    fn churn_is_over(&self, churn: usize) -> bool {
+    fn churn_has_ended(&self, churn: usize) -> bool {
         let spec = &self.scenario.churn[churn];
         self.world.now() >= self.window(spec.from.0, spec.until.map(|u| u.0)).1
     }
 
-    pub(super) fn come(&mut self, churn: usize) {
-        if self.churn_is_over(churn) {
+    /// Adds a peer for a churn and schedules the next arrival.
+    pub(super) fn arrive(&mut self, churn: usize) {
+        if self.churn_has_ended(churn) {
             return;
         }
         let new = self.world.add_peers(1);
         self.peers.extend(new);
         let rate = self.rates(churn).0;
-        self.plan_next(self.world.now(), rate, Deed::Come { churn });
+        self.schedule_next(self.world.now(), rate, Action::Arrive { churn });
     }
 
-    pub(super) fn go(&mut self, churn: usize) {
-        if self.churn_is_over(churn) {
+    /// Lets a random live peer depart for a churn and schedules the next departure.
+    pub(super) fn depart(&mut self, churn: usize) {
+        if self.churn_has_ended(churn) {
             return;
         }
         let live = self.live();
         if live.len() > 2 {
-            let node = live[self.churn_dice.below(live.len())];
-            self.depart(node, self.scenario.churn[churn].by);
-            self.replaced += 1;
+            let node = live[self.churn_rng.below(live.len())];
+            self.remove_peer(node, self.scenario.churn[churn].by);
+            self.departures += 1;
         }
         let rate = self.rates(churn).1;
-        self.plan_next(self.world.now(), rate, Deed::Go { churn });
+        self.schedule_next(self.world.now(), rate, Action::Depart { churn });
     }
 
-    fn depart(&mut self, node: NodeId, by: Departure) {
-        let ways = [Departure::Crash, Departure::PowerOff, Departure::Leave];
-        let by = if by == Departure::Mixed { ways[self.churn_dice.below(3)] } else { by };
+    fn remove_peer(&mut self, node: NodeId, by: DepartureKind) {
+        let kinds = [DepartureKind::Crash, DepartureKind::PowerOff, DepartureKind::Leave];
+        let by = if by == DepartureKind::Mixed { kinds[self.churn_rng.below(3)] } else { by };
         match by {
-            Departure::PowerOff => self.world.power_off(node),
-            Departure::Leave => {
-                // It runs, so it can say goodbye.
+            DepartureKind::PowerOff => self.world.power_off(node),
+            DepartureKind::Leave => {
+                // A running peer can always leave.
                 let _ = self.world.leave(node);
             }
-            Departure::Crash | Departure::Mixed => self.world.crash(node),
+            DepartureKind::Crash | DepartureKind::Mixed => self.world.crash(node),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The figures of a run.
+//! Computes the report of a run.
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,35 +9,35 @@ use rumormill_analysis::{
 };
 use rumormill_proto::{MessageId, Role, Time};
 
-use super::judge::seconds;
-use super::{Measures, Phase, PlayError, Run, Tell};
+use super::run_checker::seconds;
+use super::{MeasureOptions, Phase, PlayError, ProgressCallback, Run};
 use crate::checkers;
-use crate::ledger::{Ledger, Trouble};
+use crate::ledger::{ImpairmentKind, Ledger};
 use crate::node::NodeId;
 use crate::observation::Observation;
 use crate::report::{Cost, DeathReport, FailureReport, GraphReport, MessageReport, Report};
 
-/// Links of the largest overlay that a report has whole.
+/// Most links of an overlay that a report lists completely.
 const LARGEST_GRAPH: usize = 100_000;
-/// Sources from which paths are measured in large overlays.
+/// Number of sources from which paths are measured in large overlays.
 const SOURCES: usize = 64;
-/// Repetitions of the removal at random.
+/// Repetitions of the random removal.
 const REMOVALS: u32 = 10;
 /// Points of a curve.
 const POINTS: usize = 200;
-/// Messages whose spread is followed, the first ones.
-const FOLLOWED: usize = 2000;
+/// Number of messages whose propagation is measured: the first ones of the run.
+const MEASURED_MESSAGES: usize = 2000;
 
 impl Run<'_> {
-    /// Works out the report.
+    /// Computes the report.
     pub(super) fn report(
         self,
-        measures: Measures,
-        mut tell: Tell<'_>,
+        measures: MeasureOptions,
+        mut on_progress: ProgressCallback<'_>,
     ) -> Result<Report, PlayError> {
-        self.tell(&mut tell, Phase::Measuring, self.world.now())?;
-        let seen = self.world.observe();
-        let graph = overlay(&seen);
+        self.report_progress(&mut on_progress, Phase::Measuring, self.world.now())?;
+        let observation = self.world.observe();
+        let graph = overlay(&observation);
         let degrees = graph.degrees();
         let options = FitOptions {
             cutoff: Cutoff::Scan { min_tail: 50 },
@@ -47,7 +47,7 @@ impl Run<'_> {
         };
         let fit = Fit::new(&degrees, &options);
         let components = Components::new(&graph);
-        let (spread, messages) = spread(&seen, self.busy);
+        let (spread, messages) = spread(&observation, self.busy);
         let config = &self.world.config().node;
         let mut report = Report {
             scenario: self.scenario.name.clone(),
@@ -59,19 +59,19 @@ impl Run<'_> {
             broadcast: config.broadcast().to_string(),
             passed: false,
             problems: Vec::new(),
-            promises: self.judge.promises(),
-            looks: self.judge.looks(),
+            promises: self.checker.promises(),
+            checks: self.checker.checks(),
             failure: self.failure(),
             simulated_seconds: seconds(self.world.now()),
-            join_seconds: self.rested[0].map(|d| d.as_secs_f64()),
-            calm_seconds: self.rested[1].map(|d| d.as_secs_f64()),
+            join_seconds: self.rest_times[0].map(|d| d.as_secs_f64()),
+            calm_seconds: self.rest_times[1].map(|d| d.as_secs_f64()),
             events: self.world.steps(),
-            frames: seen.ledger.frames,
-            bytes: seen.ledger.bytes,
+            frames: observation.ledger.frames,
+            bytes: observation.ledger.bytes,
             cost: Cost::default(),
             live_peers: graph.len(),
             came: self.peers.len() - self.scenario.peers.min(self.peers.len()),
-            went: self.replaced,
+            went: self.departures,
             components: components.sizes().len(),
             edges: graph.edge_count(),
             degrees: degrees.bins().to_vec(),
@@ -84,7 +84,7 @@ impl Run<'_> {
                 .then(|| GraphReport { nodes: graph.len(), edges: graph.edges().collect() }),
             messages,
             propagation: propagation::Propagation::new(&spread, &propagation::SHARES, POINTS).ok(),
-            deaths: deaths(&seen),
+            deaths: deaths(&observation),
             trace_hash: hex(&self.world.trace_hash()),
         };
         report.problems = self.problems(&report);
@@ -93,17 +93,17 @@ impl Run<'_> {
     }
 
     fn failure(&self) -> Option<FailureReport> {
-        let first = self.judge.first()?;
+        let first = self.checker.first()?;
         Some(FailureReport {
             at_seconds: seconds(first.at),
             promise: first.violation.promise.to_owned(),
             what: first.violation.what.clone(),
             nodes: first.violation.nodes.iter().map(ToString::to_string).collect(),
-            trace: self.judge.trace.clone(),
+            trace: self.checker.trace.clone(),
         })
     }
 
-    /// What did not hold, in words.
+    /// Descriptions of broken promises and unmet expectations.
     fn problems(&self, r: &Report) -> Vec<String> {
         let mut all: Vec<String> = r
             .promises
@@ -111,57 +111,58 @@ impl Run<'_> {
             .filter(|(_, p)| !p.held)
             .map(|(name, p)| format!("{name}: {}", p.first.as_deref().unwrap_or("broken")))
             .collect();
-        let mut want = |what: &str, is: Option<f64>, holds: &dyn Fn(f64) -> bool, than: String| {
-            if !is.is_some_and(holds) {
-                let is = is.map_or_else(|| "not known".to_owned(), |v| format!("{v:.3}"));
-                all.push(format!("{what} is {is}, expected {than}"));
-            }
-        };
-        let (expect, fit) = (&self.scenario.expect, r.degrees_fit.as_ref());
-        if let Some(least) = expect.alpha_min {
-            want("alpha", fit.map(|f| f.alpha), &|v| v >= least, format!("at least {least}"));
+        let mut expect =
+            |what: &str, value: Option<f64>, holds: &dyn Fn(f64) -> bool, range: String| {
+                if !value.is_some_and(holds) {
+                    let value = value.map_or_else(|| "not known".to_owned(), |v| format!("{v:.3}"));
+                    all.push(format!("{what} is {value}, expected {range}"));
+                }
+            };
+        let (limits, fit) = (&self.scenario.expect, r.degrees_fit.as_ref());
+        if let Some(least) = limits.alpha_min {
+            expect("alpha", fit.map(|f| f.alpha), &|v| v >= least, format!("at least {least}"));
         }
-        if let Some(most) = expect.alpha_max {
-            want("alpha", fit.map(|f| f.alpha), &|v| v <= most, format!("at most {most}"));
+        if let Some(most) = limits.alpha_max {
+            expect("alpha", fit.map(|f| f.alpha), &|v| v <= most, format!("at most {most}"));
         }
-        if let Some(least) = expect.bounded_p_min {
+        if let Some(least) = limits.bounded_p_min {
             let p = fit.and_then(|f| f.bounded_p);
-            want("bounded p", p, &|v| v >= least, format!("at least {least}"));
+            expect("bounded p", p, &|v| v >= least, format!("at least {least}"));
         }
-        if let Some(most) = expect.copies_max {
+        if let Some(most) = limits.copies_max {
             let copies = Some(r.messages.copies_per_peer);
-            want("copies per peer", copies, &|v| v <= most, format!("at most {most}"));
+            expect("copies per peer", copies, &|v| v <= most, format!("at most {most}"));
         }
-        if let Some(most) = expect.stretch_max {
+        if let Some(most) = limits.stretch_max {
             let limit = format!("at most {most}");
             let stretch = r.propagation.as_ref().and_then(|p| p.stretch);
-            want("the stretch", stretch, &|v| v <= most, limit);
+            expect("the stretch", stretch, &|v| v <= most, limit);
         }
-        if let Some(least) = expect.delivered_min {
+        if let Some(least) = limits.delivered_min {
             let part = Some(r.messages.delivered_fraction);
-            want("the part delivered", part, &|v| v >= least, format!("at least {least}"));
+            expect("the part delivered", part, &|v| v >= least, format!("at least {least}"));
         }
-        if let Some(most) = expect.delay_max {
+        if let Some(most) = limits.delay_max {
             let last = r.propagation.as_ref().and_then(|p| p.curve.last());
             let last = last.map(|p| p.micros as f64 / 1e6);
             let limit = most.0.as_secs_f64();
-            want("the longest delay in s", last, &|v| v <= limit, format!("at most {limit}"));
+            expect("the longest delay in s", last, &|v| v <= limit, format!("at most {limit}"));
         }
         all
     }
 }
 
-/// The overlay with nodes numbered from 0.
-fn overlay(seen: &Observation) -> Graph {
-    let nodes: Vec<NodeId> = seen.graph.nodes().collect();
+/// The overlay, with nodes numbered from 0.
+fn overlay(observation: &Observation) -> Graph {
+    let nodes: Vec<NodeId> = observation.graph.nodes().collect();
     let number: BTreeMap<NodeId, u32> = nodes.iter().copied().zip(0..).collect();
     let mut edges = Vec::new();
     for &a in &nodes {
-        for b in seen.graph.neighbours(a).filter(|b| a < *b) {
+        for b in observation.graph.neighbours(a).filter(|b| a < *b) {
             edges.extend(number.get(&a).copied().zip(number.get(&b).copied()));
         }
     }
-    // The edges are between nodes that were just numbered.
+    // All edges are between nodes that were numbered above, so the graph is valid.
     Graph::new(nodes.len(), &edges).unwrap_or_default()
 }
 
@@ -173,9 +174,9 @@ fn robustness(graph: &Graph, seed: u64) -> Vec<Robustness> {
         .collect()
 }
 
-/// Where each message was owed to and when it came.
-fn spread(seen: &Observation, busy: u64) -> (Vec<propagation::Message>, MessageReport) {
-    let ledger = &seen.ledger;
+/// Arrivals of each message at the peers to which it was owed, and the figures of all messages.
+fn spread(observation: &Observation, busy: u64) -> (Vec<propagation::Message>, MessageReport) {
+    let ledger = &observation.ledger;
     let mut arrived: BTreeMap<(MessageId, NodeId), (Time, u16)> = BTreeMap::new();
     for a in ledger.arrivals.iter().filter(|a| a.from.is_some()) {
         arrived.entry((a.id, a.node)).or_insert((a.at, a.hops));
@@ -191,12 +192,14 @@ fn spread(seen: &Observation, busy: u64) -> (Vec<propagation::Message>, MessageR
         copies_per_peer: mean_copies(&copies),
         ..MessageReport::default()
     };
-    let (mut messages, mut came) = (Vec::new(), 0u64);
-    // In the overlay at the end of the run; shorter ways than these may have been there before.
-    let mut ways: BTreeMap<NodeId, BTreeMap<NodeId, u32>> = BTreeMap::new();
+    let (mut messages, mut delivered) = (Vec::new(), 0u64);
+    // The distances are those of the overlay at the end of the run; earlier overlays may have had
+    // shorter paths.
+    let mut distances: BTreeMap<NodeId, BTreeMap<NodeId, u32>> = BTreeMap::new();
     for p in &ledger.publications {
-        let owed = checkers::delivery::owed(seen, p);
-        let ways = ways.entry(p.node).or_insert_with(|| seen.graph.distances(p.node));
+        let owed = checkers::delivery::owed(observation, p);
+        let distances =
+            distances.entry(p.node).or_insert_with(|| observation.graph.distances(p.node));
         let mut arrivals = Vec::new();
         for node in &owed {
             let Some((at, hops)) = arrived.get(&(p.id, *node)) else { continue };
@@ -204,23 +207,23 @@ fn spread(seen: &Observation, busy: u64) -> (Vec<propagation::Message>, MessageR
             arrivals.push(propagation::Arrival {
                 micros: at.since(p.at).as_micros() as u64,
                 hops: u32::from(*hops),
-                fewest: ways.get(node).copied(),
+                fewest: distances.get(node).copied(),
                 duplicates: n.saturating_sub(1),
                 bytes,
             });
         }
         report.owed += owed.len() as u64;
-        came += arrivals.len() as u64;
-        if !owed.is_empty() && messages.len() < FOLLOWED {
+        delivered += arrivals.len() as u64;
+        if !owed.is_empty() && messages.len() < MEASURED_MESSAGES {
             messages.push(propagation::Message { expected: owed.len(), arrivals });
         }
     }
     report.delivered_fraction =
-        if report.owed > 0 { came as f64 / report.owed as f64 } else { 1.0 };
+        if report.owed > 0 { delivered as f64 / report.owed as f64 } else { 1.0 };
     (messages, report)
 }
 
-/// Copies of each batch that each peer got, and their bytes, by the first message of the batch.
+/// Number and bytes of the copies of each batch at each peer, by the first message of the batch.
 fn copies(ledger: &Ledger) -> BTreeMap<(MessageId, NodeId), (u32, u64)> {
     let mut copies: BTreeMap<(MessageId, NodeId), (u32, u64)> = BTreeMap::new();
     for c in &ledger.copies {
@@ -235,34 +238,37 @@ fn mean_copies(copies: &BTreeMap<(MessageId, NodeId), (u32, u64)>) -> f64 {
     if copies.is_empty() { 0.0 } else { all as f64 / copies.len() as f64 }
 }
 
-fn deaths(seen: &Observation) -> DeathReport {
-    let ledger = &seen.ledger;
-    let seeds: BTreeSet<NodeId> = seen.live_seeds().map(|s| s.node).collect();
-    let mut took: Vec<f64> = Vec::new();
-    for i in ledger.impairments.iter().filter(|i| i.trouble == Trouble::Dead) {
-        let Some(id) = seen.nodes.iter().find(|n| n.node == i.node).map(|n| n.id) else { continue };
+fn deaths(observation: &Observation) -> DeathReport {
+    let ledger = &observation.ledger;
+    let seeds: BTreeSet<NodeId> = observation.live_seeds().map(|s| s.node).collect();
+    let mut times: Vec<f64> = Vec::new();
+    for i in ledger.impairments.iter().filter(|i| i.kind == ImpairmentKind::Dead) {
+        let Some(id) = observation.nodes.iter().find(|n| n.node == i.node).map(|n| n.id) else {
+            continue;
+        };
         let first = ledger
             .removals
             .iter()
             .find(|r| r.subject == id && r.at >= i.from && seeds.contains(&r.observer));
-        // One that came back before it was found dead was never to be found.
+        // A peer that came back before its removal does not count.
         if let Some(r) = first.filter(|r| i.until.is_none_or(|until| r.at <= until)) {
-            took.push(r.at.since(i.from).as_secs_f64());
+            times.push(r.at.since(i.from).as_secs_f64());
         }
     }
-    took.sort_by(f64::total_cmp);
-    let lived: Duration = seen.nodes.iter().filter(|n| n.role == Role::Peer).map(|n| n.lived).sum();
+    times.sort_by(f64::total_cmp);
+    let uptime: Duration =
+        observation.nodes.iter().filter(|n| n.role == Role::Peer).map(|n| n.uptime).sum();
     DeathReport {
-        died: took.len() as u64,
-        detection_median: percentile(&took, 50.0),
-        detection_p99: percentile(&took, 99.0),
-        detection_max: took.last().copied(),
-        false_deaths: checkers::death::false_deaths(seen)
+        died: times.len() as u64,
+        detection_median: percentile(&times, 50.0),
+        detection_p99: percentile(&times, 99.0),
+        detection_max: times.last().copied(),
+        false_deaths: checkers::death::false_deaths(observation)
             .iter()
             .map(|r| (r.subject, r.incarnation))
             .collect::<BTreeSet<_>>()
             .len() as u64,
-        peer_hours: lived.as_secs_f64() / 3600.0,
+        peer_hours: uptime.as_secs_f64() / 3600.0,
     }
 }
 

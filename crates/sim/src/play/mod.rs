@@ -1,170 +1,177 @@
-//! Plays a scenario: the peers join, things happen to them, then there is calm; the promises are
-//! looked at all along.
+//! Plays a scenario: the join phase, the active phase with load and faults, the calm phase, and a
+//! final check; the promises are checked all along.
 //!
-//! A run is decided by the scenario and one number. If a promise is broken, the run is played again
-//! up to there, now looking closely, and the report says when it was broken first and what the nodes
-//! concerned did just before.
+//! The scenario and the random seed determine a run. If a promise is broken, the run is replayed up
+//! to that point with more frequent checks, and the report has the first violation, its time, and
+//! the inputs and events of the nodes concerned just before.
 
-mod act;
-mod agenda;
-mod alone;
 mod chaos;
-mod judge;
+mod inject;
 mod load;
 mod measure;
+mod revert;
+mod run_checker;
+mod schedule;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod unobserved;
 
 use core::time::Duration;
 
 use rumormill_proto::Time;
 
-use self::agenda::{Agenda, Deed, Undo};
-use self::judge::Judge;
+use self::run_checker::RunChecker;
+use self::schedule::{Action, Revert, Schedule};
 use crate::node::{NodeId, NodeStatus};
-use crate::random::Dice;
+use crate::random::RngStream;
 use crate::report::Report;
 use crate::scenario::{Keys, Scenario, ScenarioError};
-use crate::world::{Record, World, WorldConfig};
+use crate::world::{RecordLevel, World, WorldConfig};
 
-/// Peers that publish once more when calm has returned, to see that all is as on the first day.
-const LAST_WORDS: usize = 20;
-/// How many messages each publishes then, and how soon one after the other: the first one finds the way, and those
-/// behind it show which links need not carry it.
-const WORDS: u32 = 4;
-const WORD_EVERY: Duration = Duration::from_secs(1);
-/// How long the consumer of every second peer takes: as the message log of `rumor peer`.
+/// Number of peers that publish in the final check.
+const FINAL_PUBLISHERS: usize = 20;
+/// Messages of each of these peers: the first one builds the tree, and the others show which links
+/// can become lazy.
+const FINAL_MESSAGES: u32 = 4;
+/// Time between two of these messages.
+const FINAL_MESSAGE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the consumer of every second peer takes to acknowledge, as the message log of
+/// `rumor peer` does.
 const CONSUMER_LAG: Duration = Duration::from_millis(250);
-/// Virtual time between two looks at whether a network has come to rest.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Virtual time between two checks whether the network is at rest, and between two reports of
+/// progress.
+const STEP: Duration = Duration::from_millis(500);
 
-/// Where in a run one is.
+/// The phase of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// The peers join.
     Joining,
-    /// Load, faults, churn.
-    Action,
-    /// Everything is to hold again.
+    /// Load, faults and churn.
+    Active,
+    /// Faults have ended, and every promise must hold again.
     Calm,
-    /// A promise was broken: the same again, to see how.
-    LookingBack,
-    /// The figures of the report are worked out.
+    /// A promise was broken: the run is replayed to find the first violation.
+    Replaying,
+    /// The figures of the report are computed.
     Measuring,
 }
 
-/// How far a run is.
+/// The progress of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
-    /// Where in the run.
+    /// The present phase.
     pub phase: Phase,
     /// Virtual time since the beginning.
     pub time: Duration,
     /// Virtual time at which the phase ends at the latest.
     pub end: Duration,
-    /// Inputs handled.
+    /// Number of inputs handled so far.
     pub events: u64,
 }
 
-/// What becomes of a run that is told of its progress.
+/// The answer of a [`ProgressCallback`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Go {
-    /// It goes on.
-    On,
-    /// It stops, and gives no report.
+pub enum ProgressReply {
+    /// The run continues.
+    Continue,
+    /// The run stops without a report.
     Stop,
 }
 
-/// Who hears of the progress, every half second of virtual time or more often.
-pub type Tell<'a> = &'a mut dyn FnMut(Progress) -> Go;
+/// Called with the progress of a run, at least every half second of virtual time.
+pub type ProgressCallback<'a> = &'a mut dyn FnMut(Progress) -> ProgressReply;
 
-/// Why there is no report.
+/// Why a run has no report.
 #[derive(Debug, thiserror::Error)]
 pub enum PlayError {
     /// The scenario cannot be played.
     #[error(transparent)]
     Scenario(#[from] ScenarioError),
-    /// Whoever was told of the progress did not want it to go on.
+    /// The progress callback stopped the run.
     #[error("stopped")]
     Stopped,
 }
 
-/// How a run is to be measured.
+/// Options for the measurements of a run.
 #[derive(Debug, Clone, Copy)]
-pub struct Measures {
-    /// Replicates of the bootstrap for the p of the power-law fits; 0 for none.
+pub struct MeasureOptions {
+    /// Bootstrap replicates for the p-values of the power-law fits; 0 for none.
     pub replicates: u32,
-    /// Whether the report has the graph, if it is not too large.
+    /// Whether the report contains the overlay graph, if it is not too large.
     pub graph: bool,
 }
 
-impl Default for Measures {
+impl Default for MeasureOptions {
     fn default() -> Self {
-        Measures { replicates: 200, graph: true }
+        MeasureOptions { replicates: 200, graph: true }
     }
 }
 
-/// Plays a scenario with a number that decides everything left to chance.
+/// Plays a scenario with a random seed.
 ///
 /// # Errors
-/// The scenario cannot be played, or `tell` says that it is to stop.
+/// The scenario cannot be played, or `on_progress` stops the run.
 pub fn play(
     scenario: &Scenario,
     seed: u64,
-    measures: Measures,
-    tell: Tell<'_>,
+    options: MeasureOptions,
+    on_progress: ProgressCallback<'_>,
 ) -> Result<Report, PlayError> {
-    let mut run = Run::new(scenario, seed, Judge::new(scenario))?;
-    run.play(tell)?;
-    if let Some(window) = run.judge.failed_between() {
-        // The same again, up to the failure, with a closer look.
-        let mut again = Run::new(scenario, seed, Judge::close(scenario, window))?;
-        again.is_replay = true;
-        again.play(tell)?;
-        run.judge.take_closer(again.judge);
-        if let Some(failure) = run.judge.first().cloned() {
-            let mut third = Run::new(scenario, seed, Judge::until(scenario, failure.at))?;
-            third.is_replay = true;
+    let mut run = Run::new(scenario, seed, RunChecker::new(scenario))?;
+    run.play(on_progress)?;
+    if let Some(window) = run.checker.failed_between() {
+        // The first replay, with more frequent checks, finds the time of the first violation.
+        let checker = RunChecker::for_replay(scenario, window);
+        let mut replay = Run::new(scenario, seed, checker)?;
+        replay.is_replay = true;
+        replay.play(on_progress)?;
+        run.checker.take_failures_of(replay.checker);
+        if let Some(failure) = run.checker.first().cloned() {
+            // The second replay, up to this time, traces the nodes concerned.
+            let checker = RunChecker::until(scenario, failure.at);
+            let mut traced = Run::new(scenario, seed, checker)?;
+            traced.is_replay = true;
             let from = Time::from_micros(failure.at.as_micros().saturating_sub(2_000_000));
-            third.world.watch(&failure.violation.nodes, from);
-            third.play(tell)?;
-            run.judge.trace = third.world.watched();
+            traced.world.watch(&failure.violation.nodes, from);
+            traced.play(on_progress)?;
+            run.checker.trace = traced.world.watch_lines();
         }
     }
-    run.report(measures, tell)
+    run.report(options, on_progress)
 }
 
-/// A run under way.
+/// A run in progress.
 struct Run<'a> {
     scenario: &'a Scenario,
     world: World,
-    judge: Judge,
-    agenda: Agenda,
-    /// How faults end that stand until the calm.
-    standing: Vec<Undo>,
+    checker: RunChecker,
+    schedule: Schedule,
+    /// Reverts of faults that last until the calm phase.
+    pending_reverts: Vec<Revert>,
     seeds: Vec<NodeId>,
-    /// All peers there ever were, adversaries not among them.
+    /// All peers that were ever added, without adversaries.
     peers: Vec<NodeId>,
-    load_dice: Dice,
-    churn_dice: Dice,
-    fault_dice: Dice,
-    chaos_dice: Dice,
-    /// Who publishes, for each load.
+    load_rng: RngStream,
+    churn_rng: RngStream,
+    fault_rng: RngStream,
+    chaos_rng: RngStream,
+    /// The publishers of each load.
     publishers: Vec<Vec<NodeId>>,
-    /// Virtual time at which the action began, and is to end.
-    action: (Time, Time),
-    /// When the network had come to rest after the joins, and after the action.
-    rested: [Option<Duration>; 2],
-    /// Peers that came and went by churn.
-    replaced: u64,
-    /// Messages refused by their own peer because it was busy.
+    /// Beginning and end of the active phase.
+    active_phase: (Time, Time),
+    /// How long the network took to come to rest after the joins, and after the active phase.
+    rest_times: [Option<Duration>; 2],
+    /// Peers that departed by churn.
+    departures: u64,
+    /// Publish calls that flow control refused.
     busy: u64,
     is_replay: bool,
 }
 
 impl<'a> Run<'a> {
-    fn new(scenario: &'a Scenario, seed: u64, judge: Judge) -> Result<Self, ScenarioError> {
+    fn new(scenario: &'a Scenario, seed: u64, checker: RunChecker) -> Result<Self, ScenarioError> {
         let network = &scenario.network;
         let world = World::new(WorldConfig {
             latency: network.latency(),
@@ -172,8 +179,8 @@ impl<'a> Run<'a> {
             bandwidth: network.bandwidth.map(|b| b.0),
             disk_latency: network.disk.0,
             fast: scenario.keys == Keys::Fast,
-            check_every: LOOK_EVERY,
-            record: Record::Judged,
+            check_every: STEP,
+            record: RecordLevel::Ledger,
             learned_addresses: scenario.moves_hosts(),
             consumer_lag: Some(CONSUMER_LAG),
             ..WorldConfig::new(seed, scenario.config()?)
@@ -181,70 +188,82 @@ impl<'a> Run<'a> {
         Ok(Run {
             scenario,
             world,
-            judge,
-            agenda: Agenda::default(),
-            standing: Vec::new(),
+            checker,
+            schedule: Schedule::default(),
+            pending_reverts: Vec::new(),
             seeds: Vec::new(),
             peers: Vec::new(),
-            load_dice: Dice::new(seed, "load"),
-            churn_dice: Dice::new(seed, "churn"),
-            fault_dice: Dice::new(seed, "faults"),
-            chaos_dice: Dice::new(seed, "chaos"),
+            load_rng: RngStream::new(seed, "load"),
+            churn_rng: RngStream::new(seed, "churn"),
+            fault_rng: RngStream::new(seed, "faults"),
+            chaos_rng: RngStream::new(seed, "chaos"),
             publishers: vec![Vec::new(); scenario.loads.len()],
-            action: (Time::ZERO, Time::ZERO),
-            rested: [None, None],
-            replaced: 0,
+            active_phase: (Time::ZERO, Time::ZERO),
+            rest_times: [None, None],
+            departures: 0,
             busy: 0,
             is_replay: false,
         })
     }
 
-    /// Plays it, until it is over or the judge has seen enough.
-    fn play(&mut self, tell: Tell<'_>) -> Result<(), PlayError> {
-        self.join(tell)?;
-        if !self.judge.has_seen_enough(self.world.now()) {
-            self.action(tell)?;
+    /// Plays all phases, or until the checker is finished.
+    fn play(&mut self, on_progress: ProgressCallback<'_>) -> Result<(), PlayError> {
+        self.join(on_progress)?;
+        if !self.checker.is_finished(self.world.now()) {
+            self.act(on_progress)?;
         }
-        if !self.judge.has_seen_enough(self.world.now()) {
-            self.calm(tell)?;
+        if !self.checker.is_finished(self.world.now()) {
+            self.calm(on_progress)?;
         }
         Ok(())
     }
 
-    fn tell(&self, tell: &mut Tell<'_>, phase: Phase, end: Time) -> Result<(), PlayError> {
+    fn report_progress(
+        &self,
+        on_progress: &mut ProgressCallback<'_>,
+        phase: Phase,
+        end: Time,
+    ) -> Result<(), PlayError> {
         let since = |t: Time| t.since(Time::ZERO);
-        let phase = if self.is_replay { Phase::LookingBack } else { phase };
+        let phase = if self.is_replay { Phase::Replaying } else { phase };
         let (time, end) = (since(self.world.now()), since(end));
-        match tell(Progress { phase, time, end, events: self.world.steps() }) {
-            Go::On => Ok(()),
-            Go::Stop => Err(PlayError::Stopped),
+        match on_progress(Progress { phase, time, end, events: self.world.steps() }) {
+            ProgressReply::Continue => Ok(()),
+            ProgressReply::Stop => Err(PlayError::Stopped),
         }
     }
 
-    /// Lets time pass until then, in steps, telling of it.
-    fn run_to(&mut self, until: Time, phase: Phase, tell: &mut Tell<'_>) -> Result<(), PlayError> {
+    /// Advances virtual time to `until`, in steps, and reports the progress.
+    fn run_to(
+        &mut self,
+        until: Time,
+        phase: Phase,
+        on_progress: &mut ProgressCallback<'_>,
+    ) -> Result<(), PlayError> {
         while self.world.now() < until {
             let before = self.world.now();
-            let next = (before + LOOK_EVERY).min(until);
+            let next = (before + STEP).min(until);
             #[cfg(test)]
-            let next = self.sabotage(before, next);
+            let next = self.plant_violation(before, next);
             self.world.run_for(next.since(before));
-            self.tell(tell, phase, until)?;
+            self.report_progress(on_progress, phase, until)?;
         }
         Ok(())
     }
 
-    /// Plants the fault of a test, if it falls between the two times: then the next step ends there.
+    /// Plants the violation of a test at its time. Returns the end of the next step, which is that
+    /// time if it is between the two.
     #[cfg(test)]
-    fn sabotage(&mut self, from: Time, to: Time) -> Time {
-        let Some(at) = self.scenario.sabotage.map(|s| Time::ZERO + s.0) else { return to };
+    fn plant_violation(&mut self, from: Time, to: Time) -> Time {
+        let planted = self.scenario.planted_violation;
+        let Some(at) = planted.map(|s| Time::ZERO + s.0) else { return to };
         if at == from {
-            self.world.repeat_the_last_arrival();
+            self.world.repeat_last_arrival();
         }
         if at > from && at < to { at } else { to }
     }
 
-    fn join(&mut self, mut tell: Tell<'_>) -> Result<(), PlayError> {
+    fn join(&mut self, mut on_progress: ProgressCallback<'_>) -> Result<(), PlayError> {
         self.seeds = self.world.add_seeds(self.scenario.seeds);
         for a in &self.scenario.adversaries {
             for _ in 0..a.count.of(self.scenario.peers) {
@@ -254,157 +273,161 @@ impl<'a> Run<'a> {
         let join = self.scenario.join;
         self.peers = self.world.add_peers_over(self.scenario.peers, join.over.0);
         let started = self.world.now() + join.over.0;
-        self.run_to(started, Phase::Joining, &mut tell)?;
+        self.run_to(started, Phase::Joining, &mut on_progress)?;
         let limit = started + join.within.0;
-        self.rested[0] = self.come_to_rest(limit, Phase::Joining, &mut tell)?;
+        self.rest_times[0] = self.wait_for_rest(limit, Phase::Joining, &mut on_progress)?;
         Ok(())
     }
 
-    /// Waits until all promises hold; says how long it took. The judge hears of it if they do not.
-    fn come_to_rest(
+    /// Waits until the network is at rest, and returns how long it took. Records the violations if
+    /// it does not come to rest within the limit.
+    fn wait_for_rest(
         &mut self,
         limit: Time,
         phase: Phase,
-        tell: &mut Tell<'_>,
+        on_progress: &mut ProgressCallback<'_>,
     ) -> Result<Option<Duration>, PlayError> {
         let from = self.world.now();
-        let mut step = LOOK_EVERY;
+        let mut step = STEP;
         loop {
-            if self.judge.is_at_rest(&self.world) {
+            if self.checker.is_at_rest(&self.world) {
                 return Ok(Some(self.world.now().since(from)));
             }
-            if self.judge.has_seen_enough(self.world.now()) {
+            if self.checker.is_finished(self.world.now()) {
                 return Ok(None);
             }
             if self.world.now() >= limit {
-                self.judge.never_rested(&self.world);
+                self.checker.note_never_at_rest(&self.world);
                 return Ok(None);
             }
             let next = (self.world.now() + step).min(limit);
-            self.run_to(next, phase, tell)?;
-            // Looking costs as much as living where there are many peers.
+            self.run_to(next, phase, on_progress)?;
+            // With many peers a check costs as much as the simulation of a step.
             step = (step + step / 4).min(Duration::from_secs(5));
         }
     }
 
-    fn action(&mut self, mut tell: Tell<'_>) -> Result<(), PlayError> {
+    /// The active phase.
+    fn act(&mut self, mut on_progress: ProgressCallback<'_>) -> Result<(), PlayError> {
         let begin = self.world.now();
-        self.action = (begin, begin + self.scenario.length.0);
-        self.world.unleash(true);
-        self.plan();
-        while let Some((at, deed)) = self.agenda.next_until(self.action.1) {
-            self.run_to(at, Phase::Action, &mut tell)?;
-            self.carry_out(deed);
-            if self.judge.has_seen_enough(self.world.now()) {
+        self.active_phase = (begin, begin + self.scenario.length.0);
+        self.world.set_adversaries_active(true);
+        self.fill_schedule();
+        while let Some((at, action)) = self.schedule.next_until(self.active_phase.1) {
+            self.run_to(at, Phase::Active, &mut on_progress)?;
+            self.carry_out(action);
+            if self.checker.is_finished(self.world.now()) {
                 return Ok(());
             }
         }
-        self.run_to(self.action.1, Phase::Action, &mut tell)?;
-        self.judge.look(&self.world);
+        self.run_to(self.active_phase.1, Phase::Active, &mut on_progress)?;
+        self.checker.check(&self.world);
         Ok(())
     }
 
-    /// Puts everything that the scenario says onto the agenda.
-    fn plan(&mut self) {
-        let (begin, end) = self.action;
+    /// Schedules the loads, churns, faults, chaos and checks of the scenario.
+    fn fill_schedule(&mut self) {
+        let (begin, end) = self.active_phase;
         for load in 0..self.scenario.loads.len() {
-            self.plan_load(load);
+            self.schedule_load(load);
         }
         for churn in 0..self.scenario.churn.len() {
-            self.plan_churn(churn);
+            self.schedule_churn(churn);
         }
         for (i, fault) in self.scenario.faults.iter().enumerate() {
-            self.agenda.put(begin + fault.at.0, Deed::Fault { fault: i });
+            self.schedule.add(begin + fault.at.0, Action::InjectFault { fault: i });
         }
-        self.plan_chaos();
+        self.schedule_chaos();
         let mut at = begin;
         while at < end {
-            at += self.judge.interval(at);
-            self.agenda.put(at, Deed::Check);
+            at += self.checker.interval(at);
+            self.schedule.add(at, Action::Check);
         }
     }
 
-    fn carry_out(&mut self, deed: Deed) {
-        match deed {
-            Deed::Publish { load } => self.publish(load),
-            Deed::Come { churn } => self.come(churn),
-            Deed::Go { churn } => self.go(churn),
-            Deed::Fault { fault } => self.fault(fault),
-            Deed::Undo(undo) => self.undo(undo),
-            Deed::Chaos => self.chaos(),
-            Deed::Flap { a, b, closed, down, up, until } => {
-                self.flap(a, b, closed, (down, up), until);
+    fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Publish { load } => self.publish(load),
+            Action::Arrive { churn } => self.arrive(churn),
+            Action::Depart { churn } => self.depart(churn),
+            Action::InjectFault { fault } => self.inject_scheduled_fault(fault),
+            Action::Revert(revert) => self.revert(revert),
+            Action::InjectChaos => self.inject_chaos(),
+            Action::Flap { a, b, cut, down, up, until } => {
+                self.flap(a, b, cut, (down, up), until);
             }
-            Deed::CrashLoop { left, gap } => self.crash_loop(left, gap),
-            Deed::Crash { node } => self.world.crash(node),
-            Deed::Overload { node, size, until } => self.overload(node, size, until),
-            Deed::Depart { node, messages, size } => self.publish_and_leave(node, messages, size),
-            Deed::RestartBurst { node, left } => self.restart_again(node, left),
-            Deed::CutOff { node, left } => self.cut_off_again(node, left),
-            Deed::Restore { node, clock_back } => self.restore(node, clock_back),
-            Deed::Check => self.judge.look(&self.world),
+            Action::CrashLoop { left, gap } => self.crash_loop(left, gap),
+            Action::Crash { node } => self.world.crash(node),
+            Action::Overload { node, size, until } => self.overload(node, size, until),
+            Action::PublishAndLeave { node, messages, size } => {
+                self.publish_and_leave(node, messages, size);
+            }
+            Action::RestartIsolated { node, left } => self.restart_isolated(node, left),
+            Action::Isolate { node, left } => self.isolate(node, left),
+            Action::RestoreDisk { node, clock_back } => self.restore_disk(node, clock_back),
+            Action::Check => self.checker.check(&self.world),
         }
     }
 
-    /// Ends all faults, and demands that everything holds.
-    fn calm(&mut self, mut tell: Tell<'_>) -> Result<(), PlayError> {
-        let mut ends = self.agenda.clear();
-        ends.append(&mut self.standing);
-        for undo in ends {
-            self.undo(undo);
+    /// The calm phase: reverts all faults and waits until every promise holds.
+    fn calm(&mut self, mut on_progress: ProgressCallback<'_>) -> Result<(), PlayError> {
+        let mut reverts = self.schedule.drain_reverts();
+        reverts.append(&mut self.pending_reverts);
+        for revert in reverts {
+            self.revert(revert);
         }
-        for undo in [Undo::Heal, Undo::Loss, Undo::Delay, Undo::Queues] {
-            self.undo(undo);
+        for revert in [Revert::Heal, Revert::Loss, Revert::Delay, Revert::QueueDrops] {
+            self.revert(revert);
         }
-        self.world.unleash(false);
+        self.world.set_adversaries_active(false);
         let all: Vec<NodeId> = self.world.nodes().collect();
-        self.undo(Undo::Thaw(all.clone()));
-        self.undo(Undo::Line(all.clone()));
-        self.undo(Undo::Uplink(all));
-        let dead: Vec<NodeId> = self.seeds.clone();
-        for seed in dead {
+        self.revert(Revert::Thaw(all.clone()));
+        self.revert(Revert::Line(all.clone()));
+        self.revert(Revert::Uplink(all));
+        for seed in self.seeds.clone() {
             if !matches!(self.world.status(seed), NodeStatus::Running) {
                 self.world.restart(seed, crate::world::DiskFate::Kept);
             }
         }
         let limit = self.world.now() + self.scenario.calm.0;
-        self.rested[1] = self.come_to_rest(limit, Phase::Calm, &mut tell)?;
-        if self.rested[1].is_some() {
-            self.last_words(&mut tell)?;
+        self.rest_times[1] = self.wait_for_rest(limit, Phase::Calm, &mut on_progress)?;
+        if self.rest_times[1].is_some() {
+            self.final_check(&mut on_progress)?;
         }
         Ok(())
     }
 
-    /// It works as on the first day.
-    fn last_words(&mut self, tell: &mut Tell<'_>) -> Result<(), PlayError> {
+    /// Some peers publish once more: the network must deliver the messages and have valid trees.
+    fn final_check(&mut self, on_progress: &mut ProgressCallback<'_>) -> Result<(), PlayError> {
         let live = self.world.live_peers();
-        let publishers = self.load_dice.pick(&live, LAST_WORDS);
-        let begun = self.world.now();
-        for _ in 0..WORDS {
+        let publishers = self.load_rng.pick(&live, FINAL_PUBLISHERS);
+        let begin = self.world.now();
+        for _ in 0..FINAL_MESSAGES {
             for &node in &publishers {
-                // It may still be busy with what it published before.
+                // Flow control may still refuse the message.
                 let _ = self.world.publish(node, "last-words", b"as on the first day");
             }
-            self.run_to(self.world.now() + WORD_EVERY, Phase::Calm, tell)?;
+            let next = self.world.now() + FINAL_MESSAGE_INTERVAL;
+            self.run_to(next, Phase::Calm, on_progress)?;
         }
         let settle = crate::observation::settle(&self.world.config().node);
-        let until = self.world.now() + settle + LOOK_EVERY;
-        self.run_to(until, Phase::Calm, tell)?;
+        let until = self.world.now() + settle + STEP;
+        self.run_to(until, Phase::Calm, on_progress)?;
         let limit = self.world.now() + self.scenario.calm.0;
-        if self.come_to_rest(limit, Phase::Calm, tell)?.is_some() {
-            // What tells a peer to stop sending may wait behind much else on a slow line.
+        if self.wait_for_rest(limit, Phase::Calm, on_progress)?.is_some() {
+            // A prune may wait behind other frames on a slow line.
             while self.world.now() < limit
-                && !self.judge.has_sound_trees(&self.world, self.world.now().since(begun))
+                && !self.checker.has_valid_trees(&self.world, self.world.now().since(begin))
             {
                 let next = (self.world.now() + Duration::from_secs(5)).min(limit);
-                self.run_to(next, Phase::Calm, tell)?;
+                self.run_to(next, Phase::Calm, on_progress)?;
             }
-            self.judge.trees(&self.world, self.world.now().since(begun));
+            self.checker.check_trees(&self.world, self.world.now().since(begin));
         }
         Ok(())
     }
 
-    /// Peers whose process runs, that are no adversaries.
+    /// The live peers, without adversaries.
     fn live(&self) -> Vec<NodeId> {
         self.world.live_peers()
     }

@@ -1,75 +1,81 @@
 //! Faults of a publisher's streams: restarts behind a partition, repeated refutations, and
-//! disks that are restored from an old copy.
+//! disks that are restored from an earlier copy.
 
 use core::time::Duration;
 
 use super::Run;
-use super::agenda::{Deed, Undo};
+use super::schedule::{Action, Revert};
 use crate::node::{NodeId, NodeStatus};
 use crate::world::DiskFate;
 
-/// Messages that a peer publishes each time.
+/// Messages that a peer publishes in each step of a fault.
 const MESSAGES: usize = 3;
-/// Restarts of a burst, and times that a peer is cut off.
+/// Restarts of an isolated publisher.
 const RESTARTS: u32 = 6;
-const CUTS: u32 = 3;
-/// Between two restarts of a burst.
-const BURST_GAP: Duration = Duration::from_millis(400);
-/// How long a peer is cut off each time, and how long it is connected in between.
-const CUT_OFF: (Duration, Duration) = (Duration::from_secs(6), Duration::from_secs(12));
-const CONNECTED: Duration = Duration::from_secs(8);
-/// How old the copy of a disk is when it is put back.
+/// How often a publisher is isolated until it is declared dead.
+const ISOLATIONS: u32 = 3;
+/// Time between two restarts of an isolated publisher.
+const RESTART_INTERVAL: Duration = Duration::from_millis(400);
+/// Shortest and longest isolation of a publisher that is to be declared dead.
+const ISOLATED_FOR: (Duration, Duration) = (Duration::from_secs(6), Duration::from_secs(12));
+/// Time between two isolations of a publisher.
+const CONNECTED_FOR: Duration = Duration::from_secs(8);
+/// Smallest and largest age of the copy of a disk when it is restored.
 const COPY_AGE: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(40));
-/// How far the clock of a restored host is behind.
+/// How far the clock of a restored host is set back.
 const CLOCK_BACK: Duration = Duration::from_secs(3600);
 
 impl Run<'_> {
-    /// One of the faults of this file.
-    pub(super) fn strike_a_stream(&mut self, p: NodeId) {
-        match self.chaos_dice.below(3) {
-            0 => self.restart_again(p, RESTARTS),
-            1 => self.cut_off_again(p, CUTS),
+    /// Draws one of the faults of this module and injects it.
+    pub(super) fn inject_stream_fault(&mut self, p: NodeId) {
+        match self.chaos_rng.below(3) {
+            0 => self.restart_isolated(p, RESTARTS),
+            1 => self.isolate(p, ISOLATIONS),
             _ => {
-                self.world.back_up(p);
-                let clock_back = self.chaos_dice.below(2) == 0;
-                let at = self.world.now() + self.chaos_dice.between(COPY_AGE.0, COPY_AGE.1);
-                self.agenda.put(at, Deed::Restore { node: p, clock_back });
+                self.world.back_up_disk(p);
+                let clock_back = self.chaos_rng.below(2) == 0;
+                let at = self.world.now() + self.chaos_rng.between(COPY_AGE.0, COPY_AGE.1);
+                self.schedule.add(at, Action::RestoreDisk { node: p, clock_back });
             }
         }
     }
 
-    /// A peer that no node can reach publishes and starts again; in the end the way is open.
-    pub(super) fn restart_again(&mut self, node: NodeId, left: u32) {
+    /// Isolates a peer, lets it publish and restarts it `left` times; then its paths are restored.
+    pub(super) fn restart_isolated(&mut self, node: NodeId, left: u32) {
         if self.world.status(node) != NodeStatus::Running {
             return;
         }
         let now = self.world.now();
         if left == RESTARTS {
             let all = self.paths_of(node);
-            all.iter().for_each(|&(a, b)| self.world.cut(a, b));
-            self.agenda.put(now + BURST_GAP * (RESTARTS + 1), Deed::Undo(Undo::Mend(all)));
+            all.iter().for_each(|&(a, b)| self.world.cut_path(a, b));
+            let end = now + RESTART_INTERVAL * (RESTARTS + 1);
+            self.schedule.add(end, Action::Revert(Revert::RestorePaths(all)));
         } else {
             self.world.restart(node, DiskFate::Kept);
         }
         self.publish_some(node);
         if left > 0 {
-            self.agenda.put(now + BURST_GAP, Deed::RestartBurst { node, left: left - 1 });
+            let next = Action::RestartIsolated { node, left: left - 1 };
+            self.schedule.add(now + RESTART_INTERVAL, next);
         }
     }
 
-    /// A peer is cut off and publishes, until it is held to be dead; then it is back, and once more.
-    pub(super) fn cut_off_again(&mut self, node: NodeId, left: u32) {
+    /// Isolates a peer, which publishes, until it is declared dead and restores its paths, `left`
+    /// times.
+    pub(super) fn isolate(&mut self, node: NodeId, left: u32) {
         let all = self.paths_of(node);
-        all.iter().for_each(|&(a, b)| self.world.cut(a, b));
+        all.iter().for_each(|&(a, b)| self.world.cut_path(a, b));
         self.publish_some(node);
-        let back = self.world.now() + self.chaos_dice.between(CUT_OFF.0, CUT_OFF.1);
-        self.agenda.put(back, Deed::Undo(Undo::Mend(all)));
+        let end = self.world.now() + self.chaos_rng.between(ISOLATED_FOR.0, ISOLATED_FOR.1);
+        self.schedule.add(end, Action::Revert(Revert::RestorePaths(all)));
         if left > 1 {
-            self.agenda.put(back + CONNECTED, Deed::CutOff { node, left: left - 1 });
+            self.schedule.add(end + CONNECTED_FOR, Action::Isolate { node, left: left - 1 });
         }
     }
 
-    pub(super) fn restore(&mut self, node: NodeId, clock_back: bool) {
+    /// Restarts a peer from the earlier copy of its disk and lets it publish.
+    pub(super) fn restore_disk(&mut self, node: NodeId, clock_back: bool) {
         if clock_back {
             self.world.set_clock(node, CLOCK_BACK, true);
         }
@@ -79,7 +85,7 @@ impl Run<'_> {
 
     fn publish_some(&mut self, node: NodeId) {
         for _ in 0..MESSAGES {
-            // It may be busy, or about to leave.
+            // Flow control may refuse the message, or the peer may be leaving.
             let _ = self.world.publish(node, "streams", b"published while cut off");
         }
     }

@@ -1,6 +1,6 @@
-//! Runs as a whole: that they repeat, that they find what is wrong, and say so.
+//! Tests of whole runs: they repeat exactly, find violations and report them.
 
-use super::{Go, Measures, PlayError, play};
+use super::{MeasureOptions, PlayError, ProgressReply, play};
 use crate::report::Report;
 use crate::scenario::{Scenario, Span};
 
@@ -13,12 +13,12 @@ fn small(more: &str) -> Scenario {
 }
 
 fn run(scenario: &Scenario, seed: u64) -> Report {
-    let measures = Measures { replicates: 0, graph: true };
-    play(scenario, seed, measures, &mut |_| Go::On).unwrap()
+    let options = MeasureOptions { replicates: 0, graph: true };
+    play(scenario, seed, options, &mut |_| ProgressReply::Continue).unwrap()
 }
 
 #[test]
-fn the_same_number_gives_the_same_report() {
+fn same_random_seed_gives_the_same_report() {
     let scenario = small("[chaos]\nevery = \"300ms..1s\"");
     let (a, b) = (run(&scenario, 3), run(&scenario, 3));
     assert_eq!(a, b);
@@ -27,7 +27,7 @@ fn the_same_number_gives_the_same_report() {
     assert_ne!(run(&scenario, 4).trace_hash, a.trace_hash);
 }
 
-/// Disks that are put back to an old copy, with clocks that are behind, and chaos beside it.
+/// Disks are restored from an earlier copy, with clocks that are set back, during chaos.
 #[test]
 fn promises_hold_when_disks_are_restored() {
     let scenario = small(
@@ -43,7 +43,7 @@ fn promises_hold_when_disks_are_restored() {
 }
 
 #[test]
-fn a_sound_run_reports_what_it_saw() {
+fn passing_run_reports_its_figures() {
     let r = run(&small(""), 1);
     assert!(r.passed, "{:?}", r.problems);
     assert_eq!((r.components, r.live_peers, r.messages.delivered_fraction), (1, 12, 1.0));
@@ -54,49 +54,49 @@ fn a_sound_run_reports_what_it_saw() {
     assert_eq!(spread.complete, spread.messages);
 }
 
-/// The planted fault: at a time, an application gets its last message a second time.
+/// The planted violation: at a given time, the last delivery is recorded a second time.
 #[test]
-fn a_broken_promise_is_found_when_it_was_broken_with_who_did_what() {
+fn violation_is_reported_with_its_time_and_the_trace_of_its_nodes() {
     let mut scenario = small("");
-    scenario.sabotage = Some(Span(core::time::Duration::from_millis(8_730)));
+    scenario.planted_violation = Some(Span(core::time::Duration::from_millis(8_730)));
     let r = run(&scenario, 1);
     assert!(!r.passed);
     assert!(!r.promises["G1"].held && r.promises["G3"].held);
     let f = r.failure.unwrap();
     assert_eq!(f.promise, "G1");
     assert!(f.what.contains("2 times"), "{}", f.what);
-    // The looks are five seconds apart; the report is exact to a tenth of one.
+    // The checks of the run are five seconds apart; the replay is exact to a tenth of a second.
     assert!((8.7..=8.9).contains(&f.at_seconds), "{}", f.at_seconds);
     let [node] = f.nodes.as_slice() else { panic!("{:?}", f.nodes) };
     assert!(!f.trace.is_empty() && f.trace.iter().all(|line| line.contains(node)), "{f:?}");
 }
 
 #[test]
-fn who_does_not_come_to_rest_has_failed() {
+fn run_that_does_not_come_to_rest_fails() {
     let mut scenario = small("[[fault]]\nat = \"5s\"\ndo = \"crash-seeds\"\nseeds = 3");
     scenario.calm = Span::default();
-    // Seeds that were started a moment ago have not synced.
+    // The restarted seeds have not synced yet.
     let r = run(&scenario, 1);
     assert!(!r.passed && r.calm_seconds.is_none());
     assert!(!r.promises["G4"].held, "{:?}", r.problems);
 }
 
 #[test]
-fn an_expectation_that_is_not_met_is_a_problem() {
+fn unmet_expectation_is_reported_as_a_problem() {
     let r = run(&small("[expect]\ncopies-max = 0.5\nalpha-min = 2\ndelivered-min = 1.1"), 1);
     assert!(r.promises.values().all(|p| p.held) && !r.passed);
     assert!(r.problems.iter().any(|p| p.contains("copies per peer")), "{:?}", r.problems);
     assert!(r.problems.iter().any(|p| p.contains("part delivered is 1.000")), "{:?}", r.problems);
     let unknown = r.problems.iter().find(|p| p.contains("alpha"));
-    assert!(unknown.unwrap().contains("not known"), "twelve peers have no law: {:?}", r.problems);
+    assert!(unknown.unwrap().contains("not known"), "twelve peers are too few for a fit");
 }
 
 #[test]
-fn a_run_stops_when_it_is_told() {
+fn run_stops_when_the_progress_callback_stops_it() {
     let mut left = 10;
-    let told = play(&small(""), 1, Measures::default(), &mut |_| {
+    let result = play(&small(""), 1, MeasureOptions::default(), &mut |_| {
         left -= 1;
-        if left > 0 { Go::On } else { Go::Stop }
+        if left > 0 { ProgressReply::Continue } else { ProgressReply::Stop }
     });
-    assert!(matches!(told, Err(PlayError::Stopped)));
+    assert!(matches!(result, Err(PlayError::Stopped)));
 }

@@ -1,51 +1,52 @@
-//! Nodes that do not play by the rules.
+//! The adversaries of a scenario.
 
 use serde::Deserialize;
 
 use super::values::Share;
 
-/// Some nodes of one kind. They join with the peers, beside them, and begin with the action.
+/// Some adversaries of one kind. They join with the peers and attack from the beginning of the
+/// active phase to its end.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Adversary {
-    /// What they do.
+    /// The kind.
     pub kind: AdversaryKind,
-    /// How many.
+    /// How many, of the initial number of peers.
     #[serde(default)]
     pub count: Share,
 }
 
-/// What an adversary does. In all else it is a peer like any other.
+/// The kind of an adversary: the rule that it violates. In everything else it is a normal peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AdversaryKind {
-    /// It reports its live neighbours dead, and says so to whoever asks.
+    /// Reports its live neighbours as dead, and gives every indirect probe of them a false answer.
     Liar,
-    /// It sends its neighbours announcements of messages that do not exist, requests, and words
-    /// about strangers, as many as a link takes.
+    /// Sends its neighbours announcements of messages that do not exist, requests, and probe
+    /// replies about unknown nodes, as many as a link accepts.
     Flooder,
-    /// It asks its neighbours and seeds for everything they have, as fast as a link takes.
+    /// Requests everything from its neighbours and seeds, as fast as a link accepts.
     Greedy,
-    /// It sends again, much later, what it was sent or has sent.
+    /// Replays frames that it has received or sent, much later.
     Replayer,
-    /// It publishes two contents under one number, one to each half of its neighbours.
+    /// Publishes two contents under one sequence number, one to each half of its neighbours.
     Equivocator,
-    /// It takes what it is sent and hands no message on.
+    /// Receives messages and does not forward them.
     SilentRelay,
-    /// It changes bytes of the messages that it hands on.
+    /// Changes bytes of the messages that it forwards.
     Forger,
-    /// It registers and never links with a peer, from its start to the end of the run.
+    /// Registers and never links with a peer, from its start to the end of the run.
     Idle,
 }
 
 impl AdversaryKind {
-    /// Whether it is in the overlay, and so perhaps in the way of others.
+    /// Whether it is part of the overlay.
     #[must_use]
     pub const fn has_neighbours(self) -> bool {
         !matches!(self, AdversaryKind::Idle)
     }
 
-    /// Whether what it sends is refused by its signature: with fast keys it would not be.
+    /// Whether the defence against it is a signature check, which fast keys do not do.
     #[must_use]
     pub const fn breaks_signatures(self) -> bool {
         matches!(self, AdversaryKind::Forger)

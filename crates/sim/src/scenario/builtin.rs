@@ -1,19 +1,19 @@
-//! The scenarios that come with the program.
+//! The built-in scenarios.
 
 use super::{Scenario, ScenarioError};
 
-/// A scenario that comes with the program.
+/// A built-in scenario.
 #[derive(Debug, Clone, Copy)]
 pub struct Builtin {
     /// Its name.
     pub name: &'static str,
-    /// The file.
+    /// The text of its file.
     pub text: &'static str,
 }
 
 macro_rules! builtin {
     ($($name:literal),* $(,)?) => {
-        /// All of them, in the order in which they are best read.
+        /// All built-in scenarios, in the order in which they are best read.
         pub const BUILTIN: &[Builtin] = &[$(Builtin {
             name: $name,
             text: include_str!(concat!("../../scenarios/", $name, ".toml")),
@@ -59,19 +59,19 @@ builtin![
 ];
 
 impl Builtin {
-    /// The one of this name.
+    /// The built-in scenario with this name.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no such scenario.
     pub fn named(name: &str) -> Result<&'static Builtin, ScenarioError> {
         let found = BUILTIN.iter().find(|b| b.name == name);
         found.ok_or_else(|| ScenarioError::Unknown(name.to_owned()))
     }
 
-    /// It, read.
+    /// Parses the scenario.
     ///
     /// # Errors
-    /// None that a build would pass its tests with.
+    /// Never for a build that passes its tests.
     pub fn scenario(&self) -> Result<Scenario, ScenarioError> {
         Scenario::parse(self.text)
     }

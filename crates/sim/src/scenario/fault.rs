@@ -1,263 +1,264 @@
-//! What goes wrong, and when.
+//! The faults of a scenario.
 
 use serde::Deserialize;
 
 use super::ScenarioError;
 use super::values::{Share, Size, Span, SpanRange};
 
-/// Something that goes wrong.
+/// A scheduled fault.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "toml::Table")]
 pub struct Fault {
-    /// At this time of the action.
+    /// Time of the injection, from the beginning of the active phase.
     pub at: Span,
-    /// Again and again after so long, until the action ends.
+    /// Interval of repetitions until the active phase ends; none if not given.
     pub every: Option<Span>,
-    /// After so long it is undone: the killed and those that left start again, the frozen go on, the
-    /// network heals. For good, or until the calm, if not given.
-    pub lasts: Option<Span>,
-    /// What.
-    pub act: Act,
+    /// Time until the fault is reverted: killed peers and peers that left start again, frozen
+    /// processes continue, the network heals. If it is not given, killed peers stay dead and other
+    /// faults last until the calm phase.
+    pub duration: Option<Span>,
+    /// The kind of the fault.
+    pub kind: FaultKind,
 }
 
-/// What can go wrong. In a file it is named by `do`.
+/// Kind of a fault. In a scenario file it is named by `do`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 #[serde(deny_unknown_fields)]
-pub enum Act {
-    /// Processes are killed.
+pub enum FaultKind {
+    /// Kills processes.
     Crash {
-        /// How many.
+        /// Number of victims.
         #[serde(default)]
         peers: Share,
-        /// Which.
+        /// How the victims are selected.
         #[serde(default)]
-        whom: Whom,
+        victims: VictimSelection,
     },
-    /// Newcomers are killed right after they have joined, one after the other.
+    /// Kills newcomers 5 to 300 ms after their start, one after the other.
     CrashLoop {
-        /// How many, of as many as there were at the beginning.
+        /// Number of newcomers, of the initial number of peers.
         #[serde(default)]
         peers: Share,
-        /// From one to the next.
+        /// Time from one newcomer to the next.
         gap: Span,
     },
-    /// Hosts vanish while all their neighbours but one are stopped for a moment, with frames of the dead in
-    /// their sockets.
+    /// Takes the power from hosts while all their neighbours but one are frozen for a moment, with
+    /// frames of the victims in their sockets.
     CrashUnobserved {
-        /// How many.
+        /// Number of victims.
         #[serde(default)]
         peers: Share,
-        /// For how long the neighbours are stopped.
+        /// How long the neighbours are frozen.
         pause: Span,
     },
-    /// Hosts vanish without a word.
+    /// Takes the power from hosts.
     PowerOff {
-        /// How many.
+        /// Number of victims.
         #[serde(default)]
         peers: Share,
-        /// Which.
+        /// How the victims are selected.
         #[serde(default)]
-        whom: Whom,
+        victims: VictimSelection,
     },
-    /// Processes are stopped.
+    /// Stops processes as by `SIGSTOP`.
     Freeze {
-        /// How many.
+        /// Number of victims.
         #[serde(default)]
         peers: Share,
-        /// Which.
+        /// How the victims are selected.
         #[serde(default)]
-        whom: Whom,
+        victims: VictimSelection,
     },
-    /// Peers leave in an orderly way.
+    /// Lets peers leave in an orderly way.
     Leave {
-        /// How many.
+        /// Number of peers.
         #[serde(default)]
         peers: Share,
-        /// Messages that each publishes right before.
+        /// Messages that each peer publishes right before.
         #[serde(default)]
         messages: usize,
-        /// Bytes of each of them.
+        /// Bytes of each message.
         #[serde(default)]
         size: Option<Size>,
     },
-    /// New peers start, publish, and leave at once.
+    /// Adds peers that publish after a while and leave at once.
     Visit {
-        /// How many, of as many as there were at the beginning.
+        /// Number of new peers, of the initial number of peers.
         #[serde(default)]
         peers: Share,
-        /// How long they stay before they publish.
+        /// Time from their start to their messages.
         stay: Span,
-        /// Messages that each publishes.
+        /// Messages that each peer publishes.
         messages: usize,
-        /// Bytes of each of them.
+        /// Bytes of each message.
         #[serde(default)]
         size: Option<Size>,
     },
-    /// Peers are killed and start again at once.
+    /// Kills peers and restarts them at once.
     Restart {
-        /// How many.
+        /// Number of victims.
         #[serde(default)]
         peers: Share,
-        /// Whether they have lost their disks.
+        /// Whether they restart with empty disks.
         #[serde(default)]
         disk_lost: bool,
     },
-    /// Disks are copied; when the fault ends, the peers are killed and start again from the copy.
+    /// Copies disks; at the end of the fault the peers are killed and restart from the copy.
     Restore {
-        /// How many.
+        /// Number of victims.
         #[serde(default)]
         peers: Share,
-        /// Whether their clocks are an hour behind then.
+        /// Whether their clocks are set back by an hour then.
         #[serde(default)]
         clock_back: bool,
     },
-    /// New peers start.
+    /// Adds peers.
     Arrive {
-        /// How many, of as many as there were at the beginning.
+        /// Number of new peers, of the initial number of peers.
         #[serde(default)]
         peers: Share,
     },
-    /// The network is cut in two.
+    /// Partitions the network in two sides.
     Partition {
-        /// How many peers are on the one side.
+        /// Number of peers on the first side.
         peers: Share,
-        /// How many of the seeds are with them.
+        /// Number of seeds on the first side.
         #[serde(default)]
         seeds: usize,
-        /// Which way is closed.
+        /// The blocked direction.
         #[serde(default)]
         side: Side,
     },
-    /// Peers lose the path to one of their neighbours each.
+    /// Cuts the path from each victim to one of its neighbours.
     CutLinks {
-        /// How many peers.
+        /// Number of victims.
         #[serde(default)]
         peers: Share,
     },
-    /// The path from a peer to one of its neighbours goes and comes.
+    /// Cuts and restores the path from each victim to one of its neighbours, again and again.
     Flap {
-        /// How many peers.
+        /// Number of victims.
         #[serde(default)]
         peers: Share,
-        /// How long it is gone each time.
+        /// How long the path is cut each time.
         down: Span,
-        /// How long it is there in between.
+        /// How long it is open in between.
         up: Span,
     },
-    /// Packets are lost and sent again.
+    /// Loses packets, which are retransmitted.
     Loss {
-        /// Part of them (0 to 0.9).
+        /// Probability of a loss (0 to 0.9).
         part: f64,
     },
-    /// Packets take another time.
+    /// Changes the latency of packets.
     Delay {
-        /// How long.
+        /// The new latency.
         latency: SpanRange,
     },
-    /// Queues are full: announcements and payloads are left out.
+    /// Drops announcements and payloads as from full queues.
     FullQueues {
-        /// Part of them (0 to 1).
+        /// Probability of a drop (0 to 1).
         part: f64,
     },
-    /// Peers get a slow line.
+    /// Gives peers a slow line.
     SlowPeer {
-        /// How many.
+        /// Number of victims.
         #[serde(default)]
         peers: Share,
-        /// Bytes a second, each way.
+        /// Bytes a second in each direction.
         bandwidth: Size,
     },
-    /// Peers get a slow uplink; what they receive is as fast as before.
+    /// Gives peers a slow uplink; the downlink is not changed.
     SlowUplink {
-        /// How many.
+        /// Number of victims.
         #[serde(default)]
         peers: Share,
         /// Bytes a second.
         bandwidth: Size,
     },
-    /// Disks stall.
+    /// Stalls disks.
     SlowDisk {
-        /// How many peers' disks.
+        /// Number of victims.
         #[serde(default)]
         peers: Share,
-        /// For how long.
+        /// How long the disks stall.
         stall: Span,
     },
-    /// Wall clocks are set.
+    /// Sets wall clocks.
     ClockJump {
-        /// How many peers' clocks.
+        /// Number of victims.
         #[serde(default)]
         peers: Share,
-        /// By how much.
+        /// The change.
         by: Span,
-        /// Back, not forward.
+        /// Whether the clocks are set back rather than forward.
         #[serde(default)]
         back: bool,
     },
-    /// Peers publish as fast as they may.
+    /// Lets peers publish as fast as flow control allows.
     Overload {
-        /// How many.
+        /// Number of peers.
         #[serde(default)]
         peers: Share,
-        /// Bytes of a message.
+        /// Bytes of each message.
         #[serde(default)]
         size: Option<Size>,
     },
-    /// Data directories are copied, and a second process is started with each copy.
+    /// Copies data directories and starts a second process with each copy.
     Clone {
-        /// Of how many peers.
+        /// Number of victims.
         #[serde(default)]
         peers: Share,
     },
-    /// Hosts get another address; their processes go on.
+    /// Changes the addresses of hosts; their processes continue.
     MoveHost {
-        /// How many.
+        /// Number of victims.
         #[serde(default)]
         peers: Share,
     },
-    /// Seeds are killed.
+    /// Kills seeds.
     CrashSeeds {
-        /// How many.
+        /// Number of victims.
         seeds: usize,
-        /// Whether they have lost their disks when they start again.
+        /// Whether they restart with empty disks.
         #[serde(default)]
         disk_lost: bool,
     },
-    /// Seeds are stopped.
+    /// Stops seeds as by `SIGSTOP`.
     FreezeSeeds {
-        /// How many.
+        /// Number of victims.
         seeds: usize,
     },
-    /// Seeds cannot reach each other.
+    /// Cuts the paths between all seeds.
     CutSeeds {},
 }
 
-/// Which peers are struck.
+/// How the victims of a fault are selected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Whom {
-    /// Any.
+pub enum VictimSelection {
+    /// Random peers.
     #[default]
     Random,
-    /// Those with the most neighbours.
+    /// The peers with the highest degrees.
     Hubs,
-    /// Those with the fewest.
+    /// The peers with the lowest degrees.
     Leaves,
-    /// Any, and all their neighbours with them.
+    /// Random peers and all their neighbours.
     WithNeighbours,
 }
 
-/// Which way a partition closes.
+/// The direction that a partition blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Side {
-    /// Both ways.
+    /// Both directions.
     #[default]
     Both,
-    /// What the peers of the one side send.
+    /// Packets from the first side.
     Out,
-    /// What is sent to them.
+    /// Packets to the first side.
     In,
 }
 
@@ -266,22 +267,26 @@ impl TryFrom<toml::Table> for Fault {
 
     fn try_from(mut table: toml::Table) -> Result<Self, String> {
         let mut time = |key: &str| -> Result<Option<Span>, String> {
-            let taken = table.remove(key).map(toml::Value::try_into);
-            taken.transpose().map_err(|e| format!("fault.{key}: {e}"))
+            let value = table.remove(key).map(toml::Value::try_into);
+            value.transpose().map_err(|e| format!("fault.{key}: {e}"))
         };
-        let at = time("at")?.ok_or("fault.at is missing: when does it happen?")?;
-        let (every, lasts) = (time("every")?, time("for")?);
+        let at = time("at")?.ok_or("fault.at is missing: the time of the fault")?;
+        let (every, duration) = (time("every")?, time("for")?);
         let name = table.get("do").map_or_else(|| "without \"do\"".to_owned(), ToString::to_string);
-        let act = table.try_into().map_err(|e| format!("fault {name}: {e}"))?;
-        Ok(Fault { at, every, lasts, act })
+        let kind = table.try_into().map_err(|e| format!("fault {name}: {e}"))?;
+        Ok(Fault { at, every, duration, kind })
     }
 }
 
 impl Fault {
     pub(super) fn check(&self) -> Result<(), ScenarioError> {
-        let part = match self.act {
-            Act::Loss { part } if !(0.0..=0.9).contains(&part) => Some((part, "from 0 to 0.9")),
-            Act::FullQueues { part } if !(0.0..=1.0).contains(&part) => Some((part, "from 0 to 1")),
+        let part = match self.kind {
+            FaultKind::Loss { part } if !(0.0..=0.9).contains(&part) => {
+                Some((part, "from 0 to 0.9"))
+            }
+            FaultKind::FullQueues { part } if !(0.0..=1.0).contains(&part) => {
+                Some((part, "from 0 to 1"))
+            }
             _ => None,
         };
         if let Some((value, expected)) = part {

@@ -1,4 +1,4 @@
-//! Messages, peers that come and go, faults at random.
+//! Load, churn and chaos of a scenario.
 
 use serde::Deserialize;
 
@@ -9,77 +9,78 @@ use super::values::{Share, Size, SizeRange, Span, SpanRange};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Load {
-    /// From this time of the action.
+    /// Beginning, from the beginning of the active phase.
     #[serde(default)]
     pub from: Span,
-    /// Until then; to the end of the action if not given.
+    /// End; the end of the active phase if not given.
     pub until: Option<Span>,
-    /// How many peers publish; another takes the place of one that is gone.
+    /// Number of peers that publish; another peer replaces a publisher that does not run.
     #[serde(default)]
     pub publishers: Share,
-    /// Messages a second, all of them together (above 0, at most 1,000,000).
+    /// Messages a second of all publishers together (above 0, at most 1,000,000).
     pub rate: f64,
     /// Bytes of a message.
     #[serde(default = "two_hundred")]
     pub size: SizeRange,
-    /// Messages that are published at one moment (1 to 10,000); the rate counts them singly.
+    /// Messages published at one moment (1 to 10,000); the rate counts each message.
     #[serde(default = "one")]
     pub burst: usize,
-    /// Whether delivery receipts are asked for, of the last message of each burst.
+    /// Whether a delivery receipt is requested for the last message of each burst.
     #[serde(default)]
     pub receipts: bool,
 }
 
-/// Peers that come and go, evenly but for some chance.
+/// Arrivals and departures of peers, at slightly random intervals.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Churn {
-    /// From this time of the action.
+    /// Beginning, from the beginning of the active phase.
     #[serde(default)]
     pub from: Span,
-    /// Until then; to the end of the action if not given.
+    /// End; the end of the active phase if not given.
     pub until: Option<Span>,
-    /// New peers a minute.
+    /// Arrivals a minute.
     #[serde(default)]
     pub arrivals: f64,
-    /// Peers a minute that go, drawn from all that live.
+    /// Departures a minute, drawn from all live peers.
     #[serde(default)]
     pub departures: f64,
-    /// Peers that are replaced in all, in percent of those at the beginning: as many come as go.
+    /// Peers that are replaced in total, in percent of the initial number: as many arrive as
+    /// depart.
     pub turnover: Option<f64>,
-    /// How they go.
+    /// How peers depart.
     #[serde(default)]
-    pub by: Departure,
+    pub by: DepartureKind,
 }
 
-/// How a peer goes.
+/// How a peer departs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Departure {
-    /// One of the others, by chance.
+pub enum DepartureKind {
+    /// One of the other kinds, at random.
     #[default]
     Mixed,
-    /// Its process is killed.
+    /// The process is killed.
     Crash,
-    /// Its host goes silent.
+    /// The host loses power.
     PowerOff,
-    /// It says goodbye.
+    /// The peer leaves in an orderly way.
     Leave,
 }
 
-/// Faults at random: crash, power-off, freeze, restart with and without disk, partition, loss, full
-/// queues, arrival, departure, in a rapid mix.
+/// Random faults in rapid succession: crash, power-off, freeze, restart with and without disk,
+/// partition, loss, full queues, arrival, departure, and more.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Chaos {
-    /// From this time of the action.
+    /// Beginning, from the beginning of the active phase.
     #[serde(default)]
     pub from: Span,
-    /// Until then; to the end of the action if not given.
+    /// End; the end of the active phase if not given.
     pub until: Option<Span>,
-    /// Time from one fault to the next.
+    /// Time from one step to the next.
     pub every: SpanRange,
-    /// Whether the seeds are struck, too; a majority of them is left.
+    /// Whether seeds are victims too; a majority of the seeds is left.
     #[serde(default)]
     pub seeds: bool,
 }
@@ -115,7 +116,7 @@ impl Churn {
             return range("churn", shown, "made of numbers from 0 to 1000000");
         }
         if self.turnover.is_some() && self.arrivals + self.departures > 0.0 {
-            let expected = "given alone: it says how many come and go";
+            let expected = "given without them, because it sets both";
             return range("churn.turnover", "given with arrivals or departures", expected);
         }
         Ok(())

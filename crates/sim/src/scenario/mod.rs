@@ -1,9 +1,9 @@
-//! Scenarios: what happens to a network in a run, as a file that people read and write.
+//! Scenarios: TOML files that describe a run.
 //!
-//! A scenario has four parts, one after the other. The peers *join*, and the network must come to
-//! rest. Then, for a time, there is *action*: load, faults, churn, chaos, adversaries. Then there is
-//! *calm*: faults end, and every promise must hold within a stated time. What was promised for every
-//! moment is looked at all along.
+//! A run has four phases. In the *join* phase the peers join, and the network must come to rest.
+//! The *active* phase has load, faults, churn, chaos and adversaries. In the *calm* phase faults
+//! have ended, and every promise must hold within a time limit. In the *final check* some peers
+//! publish once more. Promises that hold at every moment are checked all along.
 //!
 //! ```
 //! let text = r#"
@@ -38,8 +38,8 @@ use serde::Deserialize;
 
 pub use adversary::{Adversary, AdversaryKind};
 pub use builtin::{BUILTIN, Builtin};
-pub use fault::{Act, Fault, Side, Whom};
-pub use load::{Chaos, Churn, Departure, Load};
+pub use fault::{Fault, FaultKind, Side, VictimSelection};
+pub use load::{Chaos, Churn, DepartureKind, Load};
 pub use values::{Share, Size, SizeRange, Span, SpanRange};
 pub use vary::{Variation, set};
 
@@ -53,48 +53,48 @@ const MAX_SEEDS: usize = rumormill_proto::limits::MAX_SEEDS;
 /// Why a scenario cannot be played.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScenarioError {
-    /// It is not TOML, or a value is of the wrong kind; the text names the line.
+    /// The text is not TOML, or a value has the wrong type; the message names the line.
     #[error("{0}")]
     Form(String),
     /// A value is outside its range.
     #[error("{what} is {value}, but must be {expected}")]
     Range {
-        /// The setting, as it is called in the file.
+        /// The setting, by its name in the file.
         what: &'static str,
-        /// What the file says.
+        /// The value in the file.
         value: String,
-        /// What would do.
+        /// The allowed range.
         expected: &'static str,
     },
-    /// A setting of the nodes cannot be.
+    /// A setting of the nodes is invalid.
     #[error(transparent)]
     Node(#[from] ConfigError),
-    /// No built-in scenario of this name.
+    /// There is no built-in scenario with this name.
     #[error("there is no built-in scenario {0:?}: `rumor sim --list` names them")]
     Unknown(String),
 }
 
-/// What happens in a run.
+/// A scenario.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Scenario {
     /// Its name.
     pub name: String,
-    /// What it shows, in a sentence.
+    /// Its purpose, in a sentence.
     #[serde(default)]
     pub about: String,
-    /// Peers at the beginning (1 to 4,000,000).
+    /// Initial number of peers (1 to 4,000,000).
     pub peers: usize,
-    /// Seeds (1 to 64).
+    /// Number of seeds (1 to 64).
     #[serde(default = "three")]
     pub seeds: usize,
-    /// Timings of the nodes.
+    /// Preset of the nodes' settings.
     #[serde(default = "lan", deserialize_with = "text")]
     pub preset: Preset,
-    /// How messages spread.
+    /// Broadcast mode.
     #[serde(default = "trees", deserialize_with = "text")]
     pub broadcast: BroadcastMode,
-    /// Whether signatures are made and checked and frames encoded.
+    /// Whether frames are encoded, signed and verified.
     #[serde(default)]
     pub keys: Keys,
     /// Settings of the nodes beside the preset.
@@ -103,65 +103,65 @@ pub struct Scenario {
     /// The network between the nodes.
     #[serde(default)]
     pub network: NetworkSettings,
-    /// The beginning.
+    /// The join phase.
     #[serde(default)]
-    pub join: Join,
-    /// How long the action lasts.
+    pub join: JoinSettings,
+    /// Length of the active phase.
     #[serde(default, rename = "for")]
     pub length: Span,
-    /// Messages.
+    /// Loads.
     #[serde(default, rename = "load")]
     pub loads: Vec<Load>,
-    /// What goes wrong, and when.
+    /// Scheduled faults.
     #[serde(default, rename = "fault")]
     pub faults: Vec<Fault>,
-    /// Peers that come and go.
+    /// Arrivals and departures of peers.
     #[serde(default)]
     pub churn: Vec<Churn>,
-    /// Faults at random.
+    /// Random faults.
     pub chaos: Option<Chaos>,
-    /// Nodes that do not play by the rules.
+    /// Adversaries.
     #[serde(default, rename = "adversary")]
     pub adversaries: Vec<Adversary>,
-    /// How long the network has, after the action, until every promise must hold.
+    /// Time limit of the calm phase: how long after the active phase every promise must hold.
     #[serde(default = "two_minutes")]
     pub calm: Span,
-    /// How often, in virtual time, the promises for every moment are looked at.
+    /// How often, in virtual time, the promises that hold at every moment are checked.
     #[serde(default = "ten_seconds")]
     pub check_every: Span,
-    /// What must come of it beside the promises.
+    /// Expectations beside the promises.
     #[serde(default)]
-    pub expect: Expect,
-    /// When, since the beginning, a test plants a fault.
+    pub expect: Expectations,
+    /// When, from the beginning of the run, a test plants a violation.
     #[cfg(test)]
     #[serde(skip)]
-    pub(crate) sabotage: Option<Span>,
+    pub(crate) planted_violation: Option<Span>,
 }
 
-/// Keys of the nodes.
+/// How the nodes use keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Keys {
-    /// Every frame is encoded, decoded, and its signatures are checked.
+    /// Every frame is encoded and decoded, and its signatures are verified.
     #[default]
     Real,
-    /// Frames are handed over as they are. For large networks of honest nodes.
+    /// Frames are passed without encoding. For large networks of honest nodes.
     Fast,
 }
 
-/// Settings of the nodes beside the preset; what is not given is the preset's.
+/// Settings of the nodes; the preset has the values that are not given.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct NodeSettings {
-    /// Bytes of messages that each peer keeps.
+    /// Bytes of messages that each peer retains.
     pub retention: Option<Size>,
-    /// How long it keeps them.
+    /// How long a peer retains messages.
     pub retention_age: Option<Span>,
     /// Most neighbours of a peer.
     pub max_degree: Option<u16>,
     /// How often neighbours compare their message lists.
     pub sync_interval: Option<Span>,
-    /// How often an edge pair is exchanged in the whole network.
+    /// Interval between two edge swaps in the whole network.
     pub mix_interval: Option<Span>,
 }
 
@@ -169,28 +169,29 @@ pub struct NodeSettings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct NetworkSettings {
-    /// How long a packet takes: one time, or a shortest and a longest.
+    /// Delay of packets: one time, or a shortest and a longest.
     pub latency: SpanRange,
-    /// Whose delay it is, if it is a range.
-    pub spread: Spread,
-    /// Part of the packets that are lost and sent again (0 to 0.9).
+    /// How delays are drawn, if the latency is a range.
+    pub spread: LatencySpread,
+    /// Probability that a packet is lost and retransmitted (0 to 0.9).
     pub loss: f64,
-    /// Bytes a second that a node can send, and receive; no limit if not given.
+    /// Bytes a second of each node's line in each direction; no limit if not given.
     pub bandwidth: Option<Size>,
-    /// How long a disk takes for one request.
+    /// How long a disk takes to commit a write.
     pub disk: Span,
 }
 
-/// Whose delay a range of delays describes.
+/// How delays are drawn from a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Spread {
-    /// Every packet draws its own; links overtake each other, a link keeps its order.
+pub enum LatencySpread {
+    /// A delay for each packet. Frames of one link keep their order; those of different links may
+    /// overtake each other.
     #[default]
     Packet,
-    /// Every pair of nodes draws one for good.
+    /// One delay for each pair of nodes.
     Pair,
-    /// Nodes stand on a map; delay grows with the distance.
+    /// Nodes have positions on a map; the delay grows with the distance.
     Map,
 }
 
@@ -199,7 +200,7 @@ impl Default for NetworkSettings {
         let ms = |n| Span(core::time::Duration::from_millis(n));
         NetworkSettings {
             latency: SpanRange { min: ms(1), max: ms(1) },
-            spread: Spread::Packet,
+            spread: LatencySpread::Packet,
             loss: 0.0,
             bandwidth: None,
             disk: ms(2),
@@ -214,46 +215,47 @@ impl NetworkSettings {
         let (min, max) = (self.latency.min.0, self.latency.max.0);
         match self.spread {
             _ if min == max => Latency::Constant(min),
-            Spread::Packet => Latency::Uniform { min, max },
-            Spread::Pair => Latency::PerPair { min, max },
-            Spread::Map => Latency::Map { min, max },
+            LatencySpread::Packet => Latency::Uniform { min, max },
+            LatencySpread::Pair => Latency::PerPair { min, max },
+            LatencySpread::Map => Latency::Map { min, max },
         }
     }
 }
 
-/// The beginning.
+/// Settings of the join phase.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub struct Join {
-    /// The peers start evenly over this time.
+pub struct JoinSettings {
+    /// Time over which the peers start, at equal intervals.
     pub over: Span,
-    /// How long the network has, from the last start, to come to rest.
+    /// How long after the last start the network must be at rest.
     pub within: Span,
 }
 
-impl Default for Join {
+impl Default for JoinSettings {
     fn default() -> Self {
-        Join { over: Span::default(), within: two_minutes() }
+        JoinSettings { over: Span::default(), within: two_minutes() }
     }
 }
 
-/// What must come of a run beside the promises. What is not given is not looked at.
+/// Expectations of a run beside the promises. Values that are not given are not checked.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Expect {
-    /// Least exponent of the fitted power law.
+pub struct Expectations {
+    /// Smallest exponent of the fitted power law.
     pub alpha_min: Option<f64>,
     /// Largest exponent of the fitted power law.
     pub alpha_max: Option<f64>,
-    /// Least p of the bounded fit.
+    /// Smallest p-value of the bounded fit.
     pub bounded_p_min: Option<f64>,
-    /// Most copies of a batch that a peer gets, on average.
+    /// Largest mean number of copies of a batch at a peer.
     pub copies_max: Option<f64>,
-    /// Most links that messages may take, as a multiple of the shortest ways.
+    /// Largest stretch: hops of the messages as a multiple of the shortest paths.
     pub stretch_max: Option<f64>,
-    /// Longest time a message may take to a peer that was never disturbed.
+    /// Longest delivery time to a peer to which the message is owed.
     pub delay_max: Option<Span>,
-    /// Least part of the deliveries owed that came, 0 to 1; gaps that were told are owed as well.
+    /// Smallest fraction of owed deliveries that are made (0 to 1); messages reported as gaps count
+    /// as owed.
     pub delivered_min: Option<f64>,
 }
 
@@ -277,7 +279,7 @@ fn ten_seconds() -> Span {
     Span(core::time::Duration::from_secs(10))
 }
 
-/// Reads what has a text form of its own.
+/// Deserializes a value from its text form.
 fn text<'de, D, T>(from: D) -> Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,
@@ -287,48 +289,52 @@ where
 }
 
 impl Scenario {
-    /// Whether the addresses of hosts change in it, so that peers have to learn theirs.
+    /// Whether addresses of hosts change in it, so that peers have to learn their addresses.
     pub(crate) fn moves_hosts(&self) -> bool {
-        let moves = |f: &Fault| matches!(f.act, Act::MoveHost { .. });
+        let moves = |f: &Fault| matches!(f.kind, FaultKind::MoveHost { .. });
         self.chaos.is_some() || self.faults.iter().any(moves)
     }
 
-    /// Reads a scenario from the text of a TOML file.
+    /// Parses a scenario from the text of a TOML file.
     ///
     /// # Errors
-    /// The text is no scenario; the message says where and why.
+    /// The text is not a valid scenario; the message names the line and the reason.
     pub fn parse(text: &str) -> Result<Self, ScenarioError> {
         let read: Result<Scenario, _> = toml::from_str(text);
         read.map_err(|e| ScenarioError::Form(e.to_string()))?.checked()
     }
 
-    /// Reads a scenario from a TOML table, such as one that a [`Variation`] was set in.
+    /// Makes a scenario from a TOML table, such as one with a value of a [`Variation`].
     ///
     /// # Errors
-    /// The table is no scenario; the message says why.
+    /// The table is not a valid scenario; the message has the reason.
     pub fn from_table(table: toml::Table) -> Result<Self, ScenarioError> {
         let read: Result<Scenario, _> = table.try_into();
         read.map_err(|e| ScenarioError::Form(e.to_string()))?.checked()
     }
 
     fn checked(self) -> Result<Self, ScenarioError> {
-        let out = |what, value: &dyn core::fmt::Display, expected| {
+        let out_of_range = |what, value: &dyn core::fmt::Display, expected| {
             Err(ScenarioError::Range { what, value: value.to_string(), expected })
         };
         if !(1..=MAX_PEERS).contains(&self.peers) {
-            return out("peers", &self.peers, "from 1 to 4000000");
+            return out_of_range("peers", &self.peers, "from 1 to 4000000");
         }
         if !(1..=MAX_SEEDS).contains(&self.seeds) {
-            return out("seeds", &self.seeds, "from 1 to 64");
+            return out_of_range("seeds", &self.seeds, "from 1 to 64");
         }
         if !(0.0..=0.9).contains(&self.network.loss) {
-            return out("network.loss", &self.network.loss, "from 0 to 0.9");
+            return out_of_range("network.loss", &self.network.loss, "from 0 to 0.9");
         }
         if self.network.bandwidth.is_some_and(|b| b.0 == 0) {
-            return out("network.bandwidth", &0, "at least 1 byte a second, or not given at all");
+            return out_of_range(
+                "network.bandwidth",
+                &0,
+                "at least 1 byte a second, or not given at all",
+            );
         }
         if self.check_every.0.is_zero() {
-            return out("check-every", &self.check_every, "above 0");
+            return out_of_range("check-every", &self.check_every, "above 0");
         }
         for load in &self.loads {
             load.check()?;
@@ -344,7 +350,8 @@ impl Scenario {
         }
         if self.keys == Keys::Fast && self.adversaries.iter().any(|a| a.kind.breaks_signatures()) {
             let what = "keys";
-            return out(what, &"fast", "real where an adversary sends what a signature refuses");
+            let expected = "real with adversaries whose frames have invalid signatures";
+            return out_of_range(what, &"fast", expected);
         }
         self.config()?;
         Ok(self)
@@ -376,35 +383,37 @@ impl Scenario {
 mod tests {
     use super::*;
 
-    fn wrong(text: &str) -> String {
+    fn error_of(text: &str) -> String {
         Scenario::parse(text).unwrap_err().to_string()
     }
 
     #[test]
-    fn a_short_file_is_a_whole_scenario() {
+    fn file_with_name_and_peers_is_a_valid_scenario() {
         let s = Scenario::parse("name = \"x\"\npeers = 5").unwrap();
         assert_eq!((s.seeds, s.preset, s.keys), (3, Preset::Lan, Keys::Real));
         assert!(s.loads.is_empty() && s.chaos.is_none());
     }
 
     #[test]
-    fn errors_say_where_and_what() {
-        assert!(wrong("name = \"x\"\npeers = 5\npers = 3").contains("line 3"));
-        assert!(wrong("name = \"x\"\npeers = 0").contains("peers is 0, but must be from 1"));
-        assert!(wrong("name = \"x\"\npeers = 5\npreset = \"lna\"").contains("unknown preset"));
+    fn errors_name_the_line_and_the_value() {
+        assert!(error_of("name = \"x\"\npeers = 5\npers = 3").contains("line 3"));
+        assert!(error_of("name = \"x\"\npeers = 0").contains("peers is 0, but must be from 1"));
+        assert!(error_of("name = \"x\"\npeers = 5\npreset = \"lna\"").contains("unknown preset"));
         let fault = "name = \"x\"\npeers = 5\n[[fault]]\nat = \"1s\"\ndo = \"crahs\"";
-        assert!(wrong(fault).contains("crahs"), "{}", wrong(fault));
+        assert!(error_of(fault).contains("crahs"), "{}", error_of(fault));
         let fault = "name = \"x\"\npeers = 5\n[[fault]]\nat = \"1s\"\ndo = \"crash\"\npers = 3";
-        assert!(wrong(fault).contains("pers"), "{}", wrong(fault));
-        assert!(wrong("name = \"x\"\npeers = 5\n[network]\nloss = 1.5").contains("network.loss"));
+        assert!(error_of(fault).contains("pers"), "{}", error_of(fault));
+        assert!(
+            error_of("name = \"x\"\npeers = 5\n[network]\nloss = 1.5").contains("network.loss")
+        );
     }
 
     #[test]
-    fn every_built_in_scenario_is_one() {
+    fn every_built_in_scenario_is_valid() {
         for b in BUILTIN {
             let s = Scenario::parse(b.text).unwrap_or_else(|e| panic!("{}: {e}", b.name));
             assert_eq!(s.name, b.name);
-            assert!(!s.about.is_empty(), "{} says what it shows", b.name);
+            assert!(!s.about.is_empty(), "{} must have a description", b.name);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Values as they stand in a scenario file: a time, a size, a range, a number of peers.
+//! Values of a scenario file: a time, a size, a range, a number of peers.
 
 use core::fmt;
 use core::str::FromStr;
@@ -7,7 +7,7 @@ use core::time::Duration;
 use rumormill_units::{duration, size};
 use serde::{Deserialize, Deserializer};
 
-/// Reads a value from a string, or from a number that means the same.
+/// Deserializes a value from a string or a number.
 macro_rules! from_text {
     ($name:ident) => {
         impl<'de> Deserialize<'de> for $name {
@@ -19,21 +19,21 @@ macro_rules! from_text {
     };
 }
 
-/// What a value may be written as.
+/// The TOML types in which a value may be written.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum TextOrNumber {
     Text(String),
-    Whole(u64),
-    Broken(f64),
+    Integer(u64),
+    Float(f64),
 }
 
 impl fmt::Display for TextOrNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TextOrNumber::Text(t) => f.write_str(t),
-            TextOrNumber::Whole(n) => n.fmt(f),
-            TextOrNumber::Broken(n) => n.fmt(f),
+            TextOrNumber::Integer(n) => n.fmt(f),
+            TextOrNumber::Float(n) => n.fmt(f),
         }
     }
 }
@@ -45,7 +45,7 @@ pub struct Span(pub Duration);
 impl FromStr for Span {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        duration::parse(text).map(Span).map_err(|e| format!("{text:?} is no time: {e}"))
+        duration::parse(text).map(Span).map_err(|e| format!("{text:?} is not a time: {e}"))
     }
 }
 
@@ -76,14 +76,14 @@ pub struct SpanRange {
 impl FromStr for SpanRange {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let (min, max) = ends(text)?;
+        let (min, max) = parse_range(text)?;
         Ok(SpanRange { min, max })
     }
 }
 
 impl fmt::Display for SpanRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        show_ends(f, &self.min, &self.max)
+        write_range(f, &self.min, &self.max)
     }
 }
 
@@ -101,14 +101,14 @@ pub struct SizeRange {
 impl FromStr for SizeRange {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let (min, max) = ends(text)?;
+        let (min, max) = parse_range(text)?;
         Ok(SizeRange { min, max })
     }
 }
 
 impl fmt::Display for SizeRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        show_ends(f, &self.min, &self.max)
+        write_range(f, &self.min, &self.max)
     }
 }
 
@@ -121,7 +121,7 @@ pub struct Size(pub u64);
 impl FromStr for Size {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        size::parse(text).map(Size).map_err(|e| format!("{text:?} is no size: {e}"))
+        size::parse(text).map(Size).map_err(|e| format!("{text:?} is not a size: {e}"))
     }
 }
 
@@ -133,17 +133,17 @@ impl fmt::Display for Size {
 
 from_text!(Size);
 
-/// How many of the peers: `3`, or `"10%"` of those that live.
+/// A number of peers: `3`, or `"10%"` of the live peers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Share {
-    /// So many.
+    /// This number.
     Count(usize),
-    /// So many in a hundred, rounded up.
+    /// This percentage, rounded up.
     Percent(f64),
 }
 
 impl Share {
-    /// So many of `n`.
+    /// The number of peers of a total of `n`.
     #[must_use]
     pub fn of(self, n: usize) -> usize {
         match self {
@@ -162,7 +162,7 @@ impl Default for Share {
 impl FromStr for Share {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no number of peers: write 3, or \"10%\"");
+        let wrong = || format!("{text:?} is not a number of peers: write 3, or \"10%\"");
         let Some(percent) = text.strip_suffix('%') else {
             return text.parse().map(Share::Count).map_err(|_| wrong());
         };
@@ -182,14 +182,14 @@ impl fmt::Display for Share {
 
 from_text!(Share);
 
-/// One value, or two with `..` between them, the smaller one first.
-fn ends<T: FromStr<Err = String> + PartialOrd + Copy>(text: &str) -> Result<(T, T), String> {
+/// Parses one value, or two with `..` between them, the smaller one first.
+fn parse_range<T: FromStr<Err = String> + PartialOrd + Copy>(text: &str) -> Result<(T, T), String> {
     let (min, max) = text.split_once("..").unwrap_or((text, text));
     let (min, max) = (min.trim().parse()?, max.trim().parse()?);
     if min > max { Err(format!("{text:?} ends before it begins")) } else { Ok((min, max)) }
 }
 
-fn show_ends<T: fmt::Display + PartialEq>(
+fn write_range<T: fmt::Display + PartialEq>(
     f: &mut fmt::Formatter<'_>,
     min: &T,
     max: &T,
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_read_and_written_alike() {
+    fn values_are_written_as_they_are_parsed() {
         for text in ["20s", "1500ms", "250us"] {
             assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
         }
@@ -218,8 +218,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_says_so() {
-        assert!("20".parse::<Span>().unwrap_err().contains("\"20\" is no time"));
+    fn parse_errors_name_the_invalid_value() {
+        assert!("20".parse::<Span>().unwrap_err().contains("\"20\" is not a time"));
         assert!("9ms..1ms".parse::<SpanRange>().unwrap_err().contains("ends before it begins"));
         for bad in ["101%", "-1", "x", "%"] {
             assert!(bad.parse::<Share>().is_err(), "{bad}");
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_of_the_peers() {
+    fn percentage_is_rounded_up_and_count_is_limited() {
         assert_eq!(Share::Percent(10.0).of(25), 3);
         assert_eq!(Share::Percent(0.0).of(25), 0);
         assert_eq!(Share::Count(9).of(5), 5);

@@ -1,22 +1,22 @@
-//! Changing a value of a scenario from outside: for sweeps, and for `--set`.
+//! Changes of single settings of a scenario, for sweeps and for `--set`.
 
 use toml::{Table, Value};
 
 use super::ScenarioError;
 
-/// A setting and the values it takes in a sweep.
+/// A setting and its values in a sweep.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Variation {
     /// The setting, as a path: `peers`, `network.loss`, `load.0.rate`.
     pub path: String,
-    /// Its values, in the order given.
+    /// Its values, in the given order.
     pub values: Vec<Value>,
 }
 
 impl core::str::FromStr for Variation {
     type Err = String;
 
-    /// Reads `network.loss=0,0.01,0.05` or `broadcast=trees,flood`.
+    /// Parses `network.loss=0,0.01,0.05` or `broadcast=trees,flood`.
     fn from_str(text: &str) -> Result<Self, String> {
         let (path, values) = text.split_once('=').ok_or_else(|| {
             format!("{text:?} names no value: write it as network.loss=0,0.01,0.05")
@@ -26,17 +26,17 @@ impl core::str::FromStr for Variation {
     }
 }
 
-/// A value as TOML would read it, or else a string.
+/// Parses a value as TOML, or takes it as a string.
 fn value(text: &str) -> Value {
     let read: Result<Table, _> = format!("v = {text}").parse();
     read.ok().and_then(|mut t| t.remove("v")).unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
-/// Sets the value at a path. What is not there yet is made; a number in the path is a place in a
+/// Sets the value at a path. Missing tables are created; a number in the path is an index of a
 /// list.
 ///
 /// # Errors
-/// The path leads through something that has no such part.
+/// The path contains a key that does not exist in its list or value.
 pub fn set(table: &mut Table, path: &str, to: Value) -> Result<(), ScenarioError> {
     let wrong = |at: &str| {
         ScenarioError::Form(format!("{path}: there is no {at:?} in the scenario to set a value in"))
@@ -49,8 +49,8 @@ pub fn set(table: &mut Table, path: &str, to: Value) -> Result<(), ScenarioError
         here = match next {
             Value::Table(t) => t,
             Value::Array(list) => {
-                let place = keys.next().and_then(|k| k.parse::<usize>().ok());
-                let entry = place.and_then(|i| list.get_mut(i));
+                let index = keys.next().and_then(|k| k.parse::<usize>().ok());
+                let entry = index.and_then(|i| list.get_mut(i));
                 entry.and_then(Value::as_table_mut).ok_or_else(|| wrong(key))?
             }
             _ => return Err(wrong(key)),
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_set_by_their_path() {
+    fn value_is_set_at_its_path() {
         let mut t: Table = "peers = 5\n[[load]]\nrate = 1".parse().unwrap();
         set(&mut t, "peers", Value::Integer(9)).unwrap();
         set(&mut t, "network.loss", Value::Float(0.5)).unwrap();
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_is_read() {
+    fn sweep_is_parsed() {
         let v: Variation = "broadcast=trees, flood".parse().unwrap();
         assert_eq!(v.values, [Value::String("trees".into()), Value::String("flood".into())]);
         let v: Variation = "network.loss=0,0.01".parse().unwrap();

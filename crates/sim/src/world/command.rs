@@ -1,4 +1,4 @@
-//! What an application, or an adversary, does at a node.
+//! Commands of an application at a node, and frames that a test injects for an adversary.
 
 use core::time::Duration;
 
@@ -7,23 +7,23 @@ use rumormill_proto::{Class, LinkId, MessageId, PublishError};
 
 use super::World;
 use crate::ledger::Publication;
-use crate::machine::Core;
+use crate::machine::NodeCore;
 use crate::node::{NodeId, NodeStatus};
 use crate::trace::Step;
 
-/// How long a peer may take to leave, as in the library.
+/// How long a peer may take to leave: the library's default.
 const LEAVE_WITHIN: Duration = Duration::from_secs(10);
 
-/// Why a command could not be given. Nothing was changed.
+/// Why a command failed. The world is unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     /// The node is not a peer whose process runs.
     #[error("{0} is not a running peer (it is {1:?})")]
     NotRunning(NodeId, NodeStatus),
-    /// The peer refused it.
+    /// The peer refused the message.
     #[error("{0}: {1}")]
     Refused(NodeId, PublishError),
-    /// There is no link to speak on.
+    /// There is no link between the nodes.
     #[error("there is no link from {0} to {1}")]
     NoLink(NodeId, NodeId),
 }
@@ -32,7 +32,7 @@ impl World {
     /// Publishes a message at a peer.
     ///
     /// # Errors
-    /// The peer does not run, or refuses the message.
+    /// The peer does not run, or it refuses the message.
     pub fn publish(
         &mut self,
         node: NodeId,
@@ -50,10 +50,10 @@ impl World {
         Ok(id)
     }
 
-    /// Publishes messages at a peer at one moment; they go out packed into batches.
+    /// Publishes messages at a peer at one moment; the peer packs them into batches.
     ///
     /// # Errors
-    /// The peer does not run, or refuses a message; those before it are published.
+    /// The peer does not run, or it refuses a message; the messages before it are published.
     pub fn publish_all(
         &mut self,
         node: NodeId,
@@ -83,12 +83,12 @@ impl World {
         refused.map_or(Ok(ids), Err)
     }
 
-    /// Publishes a message and asks for its receipts; they show in
+    /// Publishes a message and requests its delivery receipt; the updates are recorded in
     /// [`Ledger::receipts`](crate::ledger::Ledger).
     ///
     /// # Errors
-    /// The peer does not run, or refuses the message.
-    pub fn publish_awaited(
+    /// The peer does not run, or it refuses the message.
+    pub fn publish_with_receipt(
         &mut self,
         node: NodeId,
         topic: &str,
@@ -98,9 +98,9 @@ impl World {
         let now = self.now;
         let peer = self.running_peer(node)?;
         let id = peer.publish(now, topic, payload).map_err(|e| CommandError::Refused(node, e))?;
-        let waits = peer.want_receipt(now, id);
-        if !waits {
-            self.seam_fault(node, format!("no receipt for message {}", id.sequence));
+        let is_accepted = peer.want_receipt(now, id);
+        if !is_accepted {
+            self.note_seam_violation(node, format!("no receipt for message {}", id.sequence));
         }
         let bytes = payload.len() as u64;
         self.note_publication(Publication { at: now, node, id, bytes, connected });
@@ -109,9 +109,9 @@ impl World {
         Ok(id)
     }
 
-    /// The nodes that a path leads to, if that is written down.
+    /// The nodes that a path of the overlay connects with this one, if the world keeps a ledger.
     fn connected(&self, node: NodeId) -> Vec<NodeId> {
-        if self.is_judged() {
+        if self.keeps_ledger() {
             self.graph().reachable(node).into_iter().collect()
         } else {
             Vec::new()
@@ -123,19 +123,21 @@ impl World {
         self.ledger.publications.push(publication);
     }
 
-    /// Asks for receipts of a message that was published before.
+    /// Requests the delivery receipt of a message that was published before. Returns whether the
+    /// peer accepted the request.
     ///
     /// # Errors
     /// The peer does not run.
-    pub fn want_receipt(&mut self, node: NodeId, id: MessageId) -> Result<bool, CommandError> {
+    pub fn request_receipt(&mut self, node: NodeId, id: MessageId) -> Result<bool, CommandError> {
         let now = self.now;
-        let waits = self.running_peer(node)?.want_receipt(now, id);
+        let is_accepted = self.running_peer(node)?.want_receipt(now, id);
         self.trace.step(now, node, Step::Command, id.sequence);
         self.drain(node);
-        Ok(waits)
+        Ok(is_accepted)
     }
 
-    /// Asks a peer to have what it published so far confirmed by another node; says up to which number.
+    /// Asks a peer to get everything that it has published so far confirmed by another node.
+    /// Returns the sequence number after the last message concerned.
     ///
     /// # Errors
     /// The peer does not run.
@@ -147,7 +149,8 @@ impl World {
         Ok(until)
     }
 
-    /// Asks a peer for a message (P8); the answer shows in [`Ledger::fetches`](crate::ledger::Ledger).
+    /// Fetches a message at a peer (P8); the answer is recorded in
+    /// [`Ledger::fetches`](crate::ledger::Ledger).
     ///
     /// # Errors
     /// The peer does not run.
@@ -159,8 +162,8 @@ impl World {
         Ok(())
     }
 
-    /// Lets a peer leave in an orderly way, within the library's default time; its process ends when it has told
-    /// `Event::Left`.
+    /// Lets a peer leave in an orderly way, within the library's default time. Its process ends
+    /// with `Event::Left`.
     ///
     /// # Errors
     /// The peer does not run.
@@ -168,14 +171,14 @@ impl World {
         self.leave_within(node, LEAVE_WITHIN)
     }
 
-    /// As [`leave`](World::leave), within another time.
+    /// As [`leave`](World::leave), with another time limit.
     ///
     /// # Errors
     /// The peer does not run.
     pub fn leave_within(&mut self, node: NodeId, within: Duration) -> Result<(), CommandError> {
         let now = self.now;
         self.running_peer(node)?.leave(now, within);
-        if self.is_judged() {
+        if self.keeps_ledger() {
             self.ledger.exits.push((node, now));
         }
         self.trace.step(now, node, Step::Command, 0);
@@ -183,18 +186,18 @@ impl World {
         Ok(())
     }
 
-    /// Sends any frame in a node's name over its link to another node, behind the back of its
-    /// core. Without a link there is an error: an adversary has to connect like anybody else.
+    /// Sends a frame over a node's link to another node without its core. An adversary needs a link
+    /// for this, like any other node.
     ///
     /// # Errors
-    /// There is no link between the two.
+    /// There is no link between the two nodes.
     pub fn inject(&mut self, from: NodeId, to: NodeId, frame: Frame) -> Result<(), CommandError> {
         let link = self.link_between(from, to).ok_or(CommandError::NoLink(from, to))?;
         self.send(from, link, frame, Class::Control);
         Ok(())
     }
 
-    /// The link that is up from one node to another; the first one, if there are several.
+    /// The link from one node to another that is up; the first one if there are several.
     #[must_use]
     pub fn link_between(&self, from: NodeId, to: NodeId) -> Option<LinkId> {
         self.links.between(from, to)
@@ -203,7 +206,7 @@ impl World {
     fn running_peer(&mut self, node: NodeId) -> Result<&mut rumormill_proto::Peer, CommandError> {
         let status = self.node(node).status;
         match &mut self.node_mut(node).core {
-            Some(Core::Peer(peer)) if status == NodeStatus::Running => Ok(peer),
+            Some(NodeCore::Peer(peer)) if status == NodeStatus::Running => Ok(peer),
             _ => Err(CommandError::NotRunning(node, status)),
         }
     }

@@ -1,12 +1,12 @@
-//! From a dial to a link: listener, key, Hello in both directions.
+//! The steps from a dial to a link: SYN, accept, key exchange, Hello in both directions.
 
 use core::net::SocketAddr;
 use std::collections::VecDeque;
 
 use rumormill_proto::{DialError, DialId, DialTarget, Input, LinkDown, LinkId, LinkInfo};
 
-use super::{Happening, World};
-use crate::link::{Attempt, EndState, Item, is_dialer, other};
+use super::{SimEvent, World};
+use crate::link::{DialAttempt, EndState, LinkItem, is_dialer, other};
 use crate::node::{NodeId, NodeStatus};
 use crate::trace::Step;
 
@@ -19,54 +19,54 @@ impl World {
             }
         };
         let deadline = self.now + self.config.dial_timeout;
-        let attempt = Attempt { dial, expected, further, deadline };
+        let attempt = DialAttempt { dial, expected, further, deadline };
         self.next_attempt(node, attempt, DialError::Refused);
     }
 
-    /// Tries the next address; `last` is why the one before it failed.
-    fn next_attempt(&mut self, node: NodeId, mut attempt: Attempt, last: DialError) {
+    /// Tries the next address; `last_error` is why the one before it failed.
+    fn next_attempt(&mut self, node: NodeId, mut attempt: DialAttempt, last_error: DialError) {
         while let Some(address) = attempt.further.pop_front() {
             if let Some(&target) = self.listeners.get(&address) {
-                self.begin(node, target, attempt);
+                self.send_syn(node, target, attempt);
                 return;
             }
         }
-        let life = self.node(node).life;
+        let process = self.node(node).process;
         let at = self.now + self.network.delay(node, node);
         let dial = attempt.dial;
-        self.queue.push(at, Happening::DialFailed { node, life, dial, why: last });
+        self.queue.push(at, SimEvent::DialFailed { node, process, dial, why: last_error });
     }
 
-    fn begin(&mut self, node: NodeId, target: NodeId, attempt: Attempt) {
+    fn send_syn(&mut self, node: NodeId, target: NodeId, attempt: DialAttempt) {
         let deadline = attempt.deadline;
         let from = self.node_mut(node).dial_from();
         let to = self.node(target).address.port();
         let link = self.links.connect((node, from), (target, to), attempt);
-        self.queue.push(deadline, Happening::DialDeadline { link });
+        self.queue.push(deadline, SimEvent::DialDeadline { link });
         if !self.is_blocked(node, target) {
             let at = self.now + self.network.delay_syn(node, target);
-            self.queue.push(at, Happening::Syn { link });
+            self.queue.push(at, SimEvent::Syn { link });
         }
     }
 
-    /// The kernel of the acceptor's host answers, whatever its process does.
+    /// The SYN arrives: the kernel of the acceptor's host answers, whatever its process does.
     pub(super) fn syn(&mut self, link: LinkId) {
         let Some((dialer, acceptor)) = self.ends_of(link) else { return };
         match self.node(acceptor).status {
             NodeStatus::HostDown => {}
             NodeStatus::Running | NodeStatus::Frozen => {
-                self.queue.push(self.now, Happening::Accept { link });
+                self.queue.push(self.now, SimEvent::Accept { link });
             }
             NodeStatus::Waiting | NodeStatus::Killed | NodeStatus::Left => {
                 if !self.is_blocked(acceptor, dialer) {
                     let at = self.now + self.network.delay(acceptor, dialer);
-                    self.queue.push(at, Happening::Refused { link });
+                    self.queue.push(at, SimEvent::Refused { link });
                 }
             }
         }
     }
 
-    /// The acceptor's process takes the connection and shows its key.
+    /// The acceptor's process accepts the connection and sends its key.
     pub(super) fn accept(&mut self, link: LinkId) {
         let Some((dialer, acceptor)) = self.ends_of(link) else { return };
         if !self.is_connecting(link) || !self.is_connecting(other(link)) {
@@ -75,15 +75,15 @@ impl World {
         if self.is_apart(dialer, acceptor) {
             return;
         }
-        // SYN-ACK, the client's first flight, the server's.
+        // SYN-ACK, then the first TLS flight of the client and that of the server.
         let mut at = self.now + self.network.delay_syn(acceptor, dialer);
         for (from, to) in [(dialer, acceptor), (acceptor, dialer)] {
             at += self.network.delay(from, to);
         }
-        self.queue.push(at, Happening::ServerFlight { link });
+        self.queue.push(at, SimEvent::ServerFlight { link });
     }
 
-    /// The dialer sees who answered, and says Hello if it is the right one.
+    /// The acceptor's key arrives: the dialer sends Hello if the key is the expected one.
     pub(super) fn server_flight(&mut self, link: LinkId) {
         let Some((_, acceptor)) = self.ends_of(link) else { return };
         if !self.is_connecting(link) {
@@ -93,11 +93,11 @@ impl World {
         if expected.is_some_and(|id| id != self.id(acceptor)) {
             self.fail_dial(link, DialError::WrongIdentity);
         } else {
-            self.transmit(link, Item::Up);
+            self.transmit(link, LinkItem::Hello);
         }
     }
 
-    /// The other side's Hello is here. The acceptor answers with its own.
+    /// The Hello of the other end arrives: this end is up. The acceptor answers with its own Hello.
     pub(super) fn hello(&mut self, link: LinkId) {
         let Some((here, there)) = self.ends_of(link) else { return };
         let dialer = is_dialer(link);
@@ -105,7 +105,7 @@ impl World {
             end.state = EndState::Up;
         }
         if !dialer {
-            self.transmit(link, Item::Up);
+            self.transmit(link, LinkItem::Hello);
         }
         let address = |l: LinkId| {
             let end = self.links.end(l)?;
@@ -128,7 +128,7 @@ impl World {
         self.feed(here, Step::LinkUp, link.0, Input::LinkUp { link, info });
     }
 
-    /// A dial fails, or goes on with the next address.
+    /// Fails a dial, or continues it with the next address.
     pub(super) fn fail_dial(&mut self, link: LinkId, why: DialError) {
         let Some((dialer, _)) = self.ends_of(link) else { return };
         if !self.is_connecting(link) {
@@ -144,8 +144,8 @@ impl World {
         }
     }
 
-    /// This end vanishes with its process or its purpose; the other one hears of it if a packet
-    /// can get there.
+    /// Ends this end because its process or its dial has ended; the other end gets a reset if the
+    /// path is open.
     pub(super) fn abandon(&mut self, link: LinkId) {
         let Some((here, there)) = self.ends_of(link) else { return };
         if self.is_blocked(here, there) {
@@ -153,12 +153,12 @@ impl World {
                 self.links.finish(other(link));
             }
         } else {
-            self.transmit(link, Item::Reset);
+            self.transmit(link, LinkItem::Reset);
         }
         self.links.finish(link);
     }
 
-    /// The other end is gone without a word.
+    /// A reset arrives: the other end does not exist any more.
     pub(super) fn reset(&mut self, link: LinkId) {
         let Some((here, _)) = self.ends_of(link) else { return };
         match self.links.end(link).map(|e| e.state) {
@@ -177,7 +177,7 @@ impl World {
         self.links.end(link).is_some_and(|e| e.state == EndState::Connecting)
     }
 
-    /// The nodes at this end and at the other one.
+    /// The nodes at this end and at the other end.
     pub(super) fn ends_of(&self, link: LinkId) -> Option<(NodeId, NodeId)> {
         Some((self.links.end(link)?.node, self.links.end(other(link))?.node))
     }

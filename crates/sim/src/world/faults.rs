@@ -1,38 +1,38 @@
-//! What can go wrong, on purpose.
+//! Faults that a test or a scenario injects into a world.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
 
 use rumormill_proto::{CloseReason, Role, Time};
 
-use super::{Happening, World};
+use super::{SimEvent, World};
 use crate::disk::Disk;
 use crate::graph::Graph;
-use crate::ledger::{Impairment, Parts, Trouble};
-use crate::link::Item;
+use crate::ledger::{Impairment, ImpairmentKind, NetworkParts};
+use crate::link::LinkItem;
 use crate::network::Latency;
 use crate::node::{NodeId, NodeStatus};
 use crate::trace::Step;
 
-/// What is left of a node's disk at a restart.
+/// The content of a node's disk after a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiskFate {
-    /// Everything that was safely stored.
+    /// Everything that was durable.
     Kept,
     /// Nothing.
     Lost,
-    /// What there was when the disk was last copied ([`World::back_up`]); nothing if it never was.
+    /// The last copy of the disk ([`World::back_up_disk`]); nothing if there is none.
     Restored,
 }
 
 impl World {
-    /// Kills a process: its connections are reset, dials to it are refused, what it had not stored
-    /// is gone.
+    /// Kills a process: its connections are reset, dials to it are refused, and data that is not
+    /// durable is lost.
     pub fn crash(&mut self, node: NodeId) {
         if !self.has_process(node) {
             return;
         }
-        self.trouble(node, Trouble::Dead);
+        self.note_impairment(node, ImpairmentKind::Dead);
         if self.node(node).role() == Role::Seed {
             self.disturb();
         }
@@ -42,12 +42,12 @@ impl World {
         self.end_process(node, NodeStatus::Killed);
     }
 
-    /// Takes a host off the network without a word: packets to and from it vanish.
+    /// Takes the power from a host: packets to and from it are lost without an answer.
     pub fn power_off(&mut self, node: NodeId) {
         if !self.has_process(node) {
             return;
         }
-        self.trouble(node, Trouble::Dead);
+        self.note_impairment(node, ImpairmentKind::Dead);
         let links = self.links.ends_at(node);
         self.end_process(node, NodeStatus::HostDown);
         for link in links {
@@ -59,28 +59,28 @@ impl World {
     /// Stops a process as `SIGSTOP` does.
     pub fn freeze(&mut self, node: NodeId) {
         if self.node(node).status == NodeStatus::Running {
-            self.trouble(node, Trouble::Frozen);
+            self.note_impairment(node, ImpairmentKind::Frozen);
             self.disturb();
-            self.watch_change(node, "freezes");
+            self.watch_change(node, "frozen");
             self.node_mut(node).status = NodeStatus::Frozen;
             self.frozen += 1;
         }
     }
 
-    /// Lets a frozen process go on: it gets everything that came in the meantime, now.
+    /// Lets a frozen process continue: it gets everything that arrived meanwhile at once.
     pub fn thaw(&mut self, node: NodeId) {
         if self.node(node).status == NodeStatus::Frozen {
-            self.ledger.end_trouble(node, Trouble::Frozen, self.now);
+            self.ledger.end_impairment(node, ImpairmentKind::Frozen, self.now);
             self.disturb();
             self.node_mut(node).status = NodeStatus::Running;
-            self.watch_change(node, "goes on");
+            self.watch_change(node, "thawed");
             self.frozen -= 1;
-            self.room_again(node);
-            self.work_off_backlog(node);
+            self.resume_senders(node);
+            self.process_backlog(node);
         }
     }
 
-    /// Starts a process again, with the same identity and address; one that still runs is killed
+    /// Restarts a process with the same identity and address; a process that still runs is killed
     /// first.
     pub fn restart(&mut self, node: NodeId, disk: DiskFate) {
         self.crash(node);
@@ -95,62 +95,63 @@ impl World {
                 n.disk = n.backup.clone().unwrap_or_default();
             }
         }
-        self.ledger.end_trouble(node, Trouble::Frozen, self.now);
-        self.ledger.end_trouble(node, Trouble::Dead, self.now);
-        self.ledger.end_trouble(node, Trouble::Left, self.now);
-        self.queue.push(self.now, Happening::Start { node });
+        self.ledger.end_impairment(node, ImpairmentKind::Frozen, self.now);
+        self.ledger.end_impairment(node, ImpairmentKind::Dead, self.now);
+        self.ledger.end_impairment(node, ImpairmentKind::Left, self.now);
+        self.queue.push(self.now, SimEvent::Start { node });
         self.run_to(self.now);
     }
 
-    /// Copies a node's disk as it is now, to be put back by [`DiskFate::Restored`].
-    pub fn back_up(&mut self, node: NodeId) {
+    /// Copies a node's disk in its present state, for [`DiskFate::Restored`].
+    pub fn back_up_disk(&mut self, node: NodeId) {
         let n = self.node_mut(node);
         n.backup = Some(n.disk.clone());
     }
 
-    /// Closes the network between two sets of nodes, both ways. Several partitions add up.
+    /// Partitions two sets of nodes in both directions, in addition to earlier partitions.
     pub fn partition(&mut self, a: &[NodeId], b: &[NodeId]) {
         self.network.partition(a, b, true);
         self.disturb();
         self.path_changed();
     }
 
-    /// Closes the network from one set of nodes to another; the other way stays open.
+    /// Blocks packets from one set of nodes to another; the other direction stays open.
     pub fn partition_one_way(&mut self, from: &[NodeId], to: &[NodeId]) {
         self.network.partition(from, to, false);
         self.disturb();
         self.path_changed();
     }
 
-    /// Ends all partitions. Cuts stay.
+    /// Ends all partitions. Cut paths stay.
     pub fn heal(&mut self) {
         self.network.heal();
         self.disturb();
         self.path_changed();
     }
 
-    /// Closes the network between two nodes for good.
-    pub fn cut(&mut self, a: NodeId, b: NodeId) {
-        self.network.cut(a, b);
+    /// Blocks the path between two nodes in both directions until
+    /// [`restore_path`](World::restore_path).
+    pub fn cut_path(&mut self, a: NodeId, b: NodeId) {
+        self.network.cut_path(a, b);
         self.disturb();
         self.path_changed();
     }
 
-    /// Ends a cut.
-    pub fn mend(&mut self, a: NodeId, b: NodeId) {
-        self.network.mend(a, b);
+    /// Opens the path between two nodes again.
+    pub fn restore_path(&mut self, a: NodeId, b: NodeId) {
+        self.network.restore_path(a, b);
         self.disturb();
         self.path_changed();
     }
 
-    /// Changes the loss for packets sent from now on (0 to 1).
+    /// Sets the loss probability of packets sent from now on (0 to 1).
     pub fn set_loss(&mut self, loss: f64) {
         self.disturb();
         self.network.set_loss(loss);
         self.note_losses();
     }
 
-    /// Notes since when something is lost on the way, and until when it was.
+    /// Records the beginning or the end of a period with losses.
     pub(super) fn note_losses(&mut self) {
         let (now, loses) = (self.now, self.network.loses());
         match self.ledger.losses.last_mut().filter(|(_, until)| until.is_none()) {
@@ -160,28 +161,28 @@ impl World {
         }
     }
 
-    /// Part of the announcements and payloads that find no room in their queue and are never sent
-    /// (0 to 1), as on a link that is too slow. Control goes through in any case.
-    pub fn set_skips(&mut self, part: f64) {
+    /// Sets the probability that an announcement or a payload finds its queue full and is dropped
+    /// (0 to 1), as on a link that is too slow. Control frames are never dropped.
+    pub fn set_queue_drops(&mut self, probability: f64) {
         self.disturb();
-        self.network.set_skips(part);
+        self.network.set_queue_drops(probability);
         self.note_losses();
     }
 
-    /// Changes the latency for packets sent from now on.
+    /// Sets the latency of packets sent from now on.
     pub fn set_latency(&mut self, latency: Latency) {
         self.disturb();
         self.network.set_latency(latency);
     }
 
-    /// Makes a node's disk slow from now for a while: requests finish after it.
+    /// Stalls a node's disk for a time: writes become durable after it at the earliest.
     pub fn stall_disk(&mut self, node: NodeId, time: Duration) {
         let until = self.now + time;
         self.disturb();
         self.node_mut(node).writer.stall(until);
     }
 
-    /// Sets a node's wall clock by so much, forward or back. Time for its timers goes on as before.
+    /// Moves a node's wall clock forward or back. The monotonic time of its timers is not changed.
     pub fn set_clock(&mut self, node: NodeId, by: Duration, back: bool) {
         let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
         self.ledger.clock_was_set = true;
@@ -189,30 +190,31 @@ impl World {
         self.node_mut(node).clock_ahead =
             if back { ahead.saturating_sub(by) } else { ahead.saturating_add(by) };
         if self.node(node).status == NodeStatus::Running {
-            self.tell_wall_clock(node);
+            self.send_wall_clock(node);
         }
     }
 
-    /// Something is not as it was: what is promised for a quiet network counts from now.
+    /// Marks the network as disturbed now: promises for an undisturbed network count from here.
     pub(super) fn disturb(&mut self) {
-        self.disturbed = self.now;
+        self.last_disturbance = self.now;
     }
 
-    /// Since when nothing has disturbed the network, deaths of peers aside; now, if something does.
+    /// Since when the network has been undisturbed, deaths of peers aside; the present time if it
+    /// is disturbed.
     #[must_use]
     pub fn quiet_since(&self) -> Time {
-        let seed_away = |n: &NodeId| {
+        let is_absent_seed = |n: &NodeId| {
             let n = self.node(*n);
             n.role() == Role::Seed && n.status != NodeStatus::Running
         };
-        let slow = |n: &NodeId| self.node(*n).up_rate().is_some();
-        let quiet = self.network.is_undisturbed()
+        let is_limited = |n: &NodeId| self.node(*n).up_rate().is_some();
+        let is_quiet = self.network.is_undisturbed()
             && self.frozen == 0
-            && !self.nodes().any(|n| seed_away(&n) || slow(&n));
-        if quiet { self.disturbed } else { self.now }
+            && !self.nodes().any(|n| is_absent_seed(&n) || is_limited(&n));
+        if is_quiet { self.last_disturbance } else { self.now }
     }
 
-    // ---- what follows from it ---------------------------------------------------------------
+    // ---- consequences -----------------------------------------------------------------------
 
     fn has_process(&self, node: NodeId) -> bool {
         matches!(self.node(node).status, NodeStatus::Running | NodeStatus::Frozen)
@@ -224,16 +226,17 @@ impl World {
         let now = self.now;
         self.node_mut(node).end_process(now, status);
         self.trace.step(self.now, node, Step::Stop, 0);
-        self.watch_change(node, &format!("ends: {status:?}"));
-        self.note_bridges();
+        self.watch_change(node, &format!("process ends: {status:?}"));
+        self.note_parts_if_partitioned();
     }
 
-    /// The peer has said goodbye and its process ends: links still up are closed in an orderly way.
+    /// Ends the process of a peer that has left: links that are still up are closed in an orderly
+    /// way.
     pub(super) fn process_left(&mut self, node: NodeId) {
-        self.trouble(node, Trouble::Left);
+        self.note_impairment(node, ImpairmentKind::Left);
         for link in self.links.ends_at(node) {
             if self.node(node).open_links.contains(&link) {
-                self.transmit(link, Item::Closed(CloseReason::Leaving));
+                self.transmit(link, LinkItem::Closed(CloseReason::Leaving));
                 self.links.finish(link);
             } else {
                 self.abandon(link);
@@ -242,25 +245,28 @@ impl World {
         self.end_process(node, NodeStatus::Left);
     }
 
-    pub(super) fn trouble(&mut self, node: NodeId, trouble: Trouble) {
-        let needed = if self.is_judged() { self.reports_needed(node) } else { 0 };
+    /// Records the beginning of an impairment.
+    pub(super) fn note_impairment(&mut self, node: NodeId, kind: ImpairmentKind) {
+        let needed = if self.keeps_ledger() { self.reports_needed(node) } else { 0 };
         let from = self.now;
         let id = self.node(node).identity.id();
         let incarnation = self.peer_snapshot(node).map(|p| p.incarnation);
-        let i = Impairment { node, id, incarnation, trouble, from, until: None, needed };
+        let i = Impairment { node, id, incarnation, kind, from, until: None, needed };
         self.ledger.impairments.push(i);
     }
 
-    /// A peer came or went: it may be all that links two parts of a network that is cut.
-    pub(super) fn note_bridges(&mut self) {
+    /// Records the parts of a partitioned network after a peer started or ended: this peer may be
+    /// the only connection between two parts.
+    pub(super) fn note_parts_if_partitioned(&mut self) {
         if !self.network.is_whole() {
             self.note_parts();
         }
     }
 
-    /// Notes which parts the network falls into now, as far as gossip goes.
+    /// Records the parts of the network: sets of live peers that can reach each other over other
+    /// live peers.
     pub(super) fn note_parts(&mut self) {
-        if !self.is_judged() {
+        if !self.keeps_ledger() {
             return;
         }
         let peers = self.live_peers();
@@ -270,27 +276,30 @@ impl World {
         };
         let links = peers.iter().map(|p| (*p, reached(*p))).collect();
         let parts = Graph::new(&links).components();
-        let of = parts.iter().enumerate().flat_map(|(i, part)| part.iter().map(move |n| (*n, i)));
-        let of: BTreeMap<NodeId, usize> = of.collect();
-        if self.ledger.parts.last().is_none_or(|last| last.of != of) {
-            self.ledger.parts.push(Parts { from: self.now, of });
+        let part_of: BTreeMap<NodeId, usize> = parts
+            .iter()
+            .enumerate()
+            .flat_map(|(i, part)| part.iter().map(move |n| (*n, i)))
+            .collect();
+        if self.ledger.parts.last().is_none_or(|last| last.part_of != part_of) {
+            self.ledger.parts.push(NetworkParts { from: self.now, part_of });
         }
     }
 
-    /// Notes which peers a majority of the seeds cannot reach now.
-    pub(super) fn note_cut_off(&mut self) {
-        let of = |w: &World, role| -> Vec<NodeId> {
+    /// Records which peers a majority of the seeds cannot reach now.
+    pub(super) fn note_unreachable_peers(&mut self) {
+        let with_role = |w: &World, role| -> Vec<NodeId> {
             w.nodes().filter(|&n| w.node(n).role() == role).collect()
         };
-        let seeds = of(self, Role::Seed);
-        for peer in of(self, Role::Peer) {
+        let seeds = with_role(self, Role::Seed);
+        for peer in with_role(self, Role::Peer) {
             let lost = seeds.iter().filter(|&&s| self.network.is_apart(peer, s)).count();
-            let cut_off = !seeds.is_empty() && lost > seeds.len() / 2;
-            let before = self.ledger.is_in_trouble(peer, Trouble::CutOff);
-            if cut_off && !before {
-                self.trouble(peer, Trouble::CutOff);
-            } else if before && !cut_off {
-                self.ledger.end_trouble(peer, Trouble::CutOff, self.now);
+            let is_unreachable = !seeds.is_empty() && lost > seeds.len() / 2;
+            let was_unreachable = self.ledger.is_impaired(peer, ImpairmentKind::Unreachable);
+            if is_unreachable && !was_unreachable {
+                self.note_impairment(peer, ImpairmentKind::Unreachable);
+            } else if was_unreachable && !is_unreachable {
+                self.ledger.end_impairment(peer, ImpairmentKind::Unreachable, self.now);
             }
         }
     }

@@ -1,32 +1,31 @@
-//! The world: nodes, the network between them, and time.
+//! The world: nodes, the network between them, and virtual time.
 //!
 //! # Connections
 //!
-//! A connection behaves as TCP with TLS on it does, as far as a node can tell:
+//! A connection behaves like TCP with TLS, as far as a node can observe:
 //!
-//! | case | what a node sees |
+//! | case | observed by a node |
 //! |---|---|
-//! | a dial | three round trips later both ends have `LinkUp`, the acceptor one way earlier |
+//! | a dial | three round trips later both ends have `LinkUp`, the acceptor one network delay earlier |
 //! | nothing listens, process killed | `DialFailed(Refused)` after one round trip |
-//! | frozen process, dead host, partition | `DialFailed(TimedOut)` after the dial timeout; if the process is thawed in time, the link comes up |
+//! | frozen process, host without power, partition | `DialFailed(TimedOut)` after the dial timeout; if the process is thawed in time, the link comes up |
 //! | another key answers | `DialFailed(WrongIdentity)`; further addresses are tried first |
-//! | a lost packet | it and what follows it comes later: 200 ms, doubling with every further loss |
-//! | one end's process is killed | `LinkDown(Lost)` at the other end, after all that was sent before |
-//! | a partition, a host without power | what is sent waits; it arrives at the next retransmission after the end of it, or the sender gets `LinkDown(Lost)` after the user timeout |
-//! | a one-way partition | data passes one way only; acknowledgements do not, so both ends run into the user timeout if they send |
+//! | a lost packet | the packet and everything after it arrives later: by 200 ms, doubled with every further loss |
+//! | the process of one end is killed | `LinkDown(Lost)` at the other end, after everything sent before |
+//! | a partition, a host without power | sent data waits; it arrives at the next retransmission after the fault ends, or the sender gets `LinkDown(Lost)` after the user timeout |
+//! | a one-way partition | data passes in one direction only; acknowledgements do not, so both ends run into the user timeout if they send |
 //! | the other end has forgotten the connection | `LinkDown(Lost)` one round trip after the next frame sent |
-//! | the other process is frozen | its kernel takes up to 256 KiB, the rest waits here, with the bounds of `limits::QUEUE_*` |
-//! | a queue without room (`set_skips`) | announcements and payloads are left out at random; nobody is told |
-//! | `Output::Close` | the other end gets what was sent before, then `LinkDown(Closed)`; this end gets `LinkDown(Local)` |
+//! | the other process is frozen | its kernel buffers up to 256 KiB, the rest waits at the sender, within the limits `limits::QUEUE_*` |
+//! | a full queue (`set_queue_drops`) | announcements and payloads are dropped at random; no node is notified |
+//! | `Output::Close` | the other end gets everything sent before, then `LinkDown(Closed)`; this end gets `LinkDown(Local)` |
 //!
 //! # Driver
 //!
-//! The world calls the cores as the library's driver does: all outputs are carried out after every
-//! input, one `LinkDown` comes for every `LinkUp`, link numbers are never used again, `Timeout`
-//! comes when `poll_timeout` is due, and a thawed node gets everything that arrived before it gets
-//! its `Timeout`.
+//! The world calls the cores as the library's driver does: it carries out all outputs after every
+//! input, sends one `LinkDown` for every `LinkUp`, never reuses a link number, and sends `Timeout`
+//! when `poll_timeout` is due. A thawed node gets everything that arrived before it gets its
+//! `Timeout`.
 
-mod carry;
 mod command;
 mod connect;
 mod faults;
@@ -35,6 +34,7 @@ mod line;
 mod observe;
 mod run;
 mod survey;
+mod transport;
 mod watch;
 
 use core::cell::Cell;
@@ -49,77 +49,78 @@ use rumormill_proto::{
     Role, SeedAddress, StoreOp, StoreTicket, Time,
 };
 
-use crate::adversary::Rogue;
+use crate::adversary::AdversaryPeer;
 use crate::disk::Disk;
 use crate::figures::Figures;
 use crate::idle::IdleRegistrant;
 use crate::ledger::{Arrival, Ledger};
-use crate::link::{Item, Links};
-use crate::machine::{Factory, Machine};
+use crate::link::{LinkItem, Links};
+use crate::machine::{Machine, MachineFactory};
 use crate::network::{Latency, Network};
-use crate::node::{Kind, Node, NodeId, NodeStatus};
+use crate::node::{Node, NodeId, NodeKind, NodeStatus};
 use crate::queue::Queue;
-use crate::random::{Dice, derive};
+use crate::random::{RngStream, derive};
 use crate::scenario::AdversaryKind;
 use crate::trace::Trace;
 
 use self::watch::Watch;
 pub use command::CommandError;
 pub use faults::DiskFate;
-pub(crate) use line::Lane;
+pub(crate) use line::LineDirection;
 pub use survey::Survey;
 
-/// How a world is.
+/// Settings of a world.
 #[derive(Debug, Clone)]
 pub struct WorldConfig {
-    /// Decides everything that is left to chance.
+    /// The random seed.
     pub seed: u64,
-    /// The settings of every node, if not said otherwise.
+    /// The settings of every node that has no settings of its own.
     pub node: Config,
-    /// How long packets take.
+    /// Delay of packets.
     pub latency: Latency,
-    /// Part of the packets that are lost and sent again (0 to 1).
+    /// Probability that a packet is lost and retransmitted (0 to 1).
     pub loss: f64,
-    /// How long the disk takes for one request.
+    /// How long the disk takes to commit a write.
     pub disk_latency: Duration,
     /// How long a dial may take.
     pub dial_timeout: Duration,
-    /// How long sent data may stand unacknowledged before the connection is given up
+    /// How long sent data may be unacknowledged before the connection is given up
     /// (`TCP_USER_TIMEOUT`).
     pub user_timeout: Duration,
-    /// How often `run_until` looks at its condition, in virtual time.
+    /// How often `run_until` evaluates its condition, in virtual time.
     pub check_every: Duration,
-    /// Bytes a second that a node's line carries each way; `None` for no limit.
+    /// Bytes a second of a node's line in each direction; `None` for no limit.
     pub bandwidth: Option<u64>,
-    /// Frames are handed over as they are, with no encoding and no signature checks. For large
-    /// worlds in which every node runs the honest code.
+    /// Frames are passed without encoding and without signature checks. For large worlds in which
+    /// every node runs the honest code.
     pub fast: bool,
-    /// Nodes have names without keys, and sign nothing. In fast worlds only.
+    /// Nodes have ids without keys and sign nothing. In fast worlds only.
     pub unsigned: bool,
-    /// What is written down.
-    pub record: Record,
-    /// Peers keep nothing on disk, like those that are started without a data directory.
+    /// How much the world records.
+    pub record: RecordLevel,
+    /// Peers store nothing on disk, like peers that are started without a data directory.
     pub diskless_peers: bool,
-    /// Peers are not told their addresses: they announce the one at which others see them.
+    /// Peers do not know their addresses: they announce the one that other nodes observe.
     pub learned_addresses: bool,
-    /// Every second peer has a consumer, which acknowledges what it is given so much later.
+    /// Every second peer has a consumer that acknowledges deliveries after this time.
     pub consumer_lag: Option<Duration>,
 }
 
-/// What a world writes down as it runs.
+/// How much a world records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Record {
-    /// Every event, arrival and copy, and who was connected.
+pub enum RecordLevel {
+    /// The ledger and every event of every node.
     #[default]
     Everything,
-    /// All but the events: what the checkers judge. Of every death each peer has an event.
-    Judged,
-    /// [`Figures`] alone: for worlds so large that the rest would take more memory than the nodes.
+    /// The ledger, which is the input of the checkers, without the events: every peer has an event
+    /// for every death.
+    Ledger,
+    /// Only [`Figures`]: for worlds so large that the ledger would take more memory than the nodes.
     Figures,
 }
 
 impl WorldConfig {
-    /// One site: 1 ms from node to node, no loss, a disk of 2 ms.
+    /// Defaults for one site: 1 ms from node to node, no loss, a disk latency of 2 ms.
     #[must_use]
     pub const fn new(seed: u64, node: Config) -> Self {
         WorldConfig {
@@ -134,7 +135,7 @@ impl WorldConfig {
             bandwidth: None,
             fast: false,
             unsigned: false,
-            record: Record::Everything,
+            record: RecordLevel::Everything,
             diskless_peers: false,
             learned_addresses: false,
             consumer_lag: None,
@@ -142,61 +143,62 @@ impl WorldConfig {
     }
 }
 
-/// What can be said about a peer that is added.
+/// Settings of a peer that is added.
 #[derive(Debug, Clone, Default)]
 pub struct PeerSpec {
     /// Its name; `peer-N` if not given.
     pub name: Option<Name>,
-    /// Its settings, if not those of the world.
+    /// Its node settings; those of the world if not given.
     pub config: Option<Config>,
-    /// What it says its addresses are; where it really listens if not given.
+    /// The addresses that it announces; its real address if not given.
     pub advertise: Option<Vec<Address>>,
-    /// The seeds it knows; those of the world if not given.
+    /// The seeds that it knows; those of the world if not given.
     pub seeds: Option<Vec<SeedAddress>>,
-    /// How long from now it starts.
+    /// Time from now until its start.
     pub start_in: Duration,
 }
 
-/// What is going to happen.
+/// An event in the queue of the simulation.
 #[derive(Debug)]
-pub(crate) enum Happening {
+pub(crate) enum SimEvent {
     /// A process starts.
     Start { node: NodeId },
-    /// The deadline of `poll_timeout`.
-    Wake { node: NodeId, life: u32 },
-    /// A dial reaches the host of the acceptor. The link is the dialer's end in all of these.
+    /// The deadline of `poll_timeout` is due.
+    Wake { node: NodeId, process: u32 },
+    /// The SYN of a dial arrives at the acceptor's host. `link` is the dialer's end in all events
+    /// of a dial.
     Syn { link: LinkId },
-    /// The acceptor's process takes the connection.
+    /// The acceptor's process accepts the connection.
     Accept { link: LinkId },
-    /// The acceptor's key reaches the dialer.
+    /// The acceptor's key arrives at the dialer.
     ServerFlight { link: LinkId },
-    /// "Nobody listens here" reaches the dialer.
+    /// A refusal of the acceptor's host arrives at the dialer.
     Refused { link: LinkId },
-    /// A dial has had its time.
+    /// A dial times out.
     DialDeadline { link: LinkId },
-    /// A dial that never became a connection failed.
-    DialFailed { node: NodeId, life: u32, dial: DialId, why: DialError },
-    /// Something sent by the other end reaches this end.
-    Arrive { link: LinkId, item: Item },
-    /// The process is told that its end is down.
-    LinkEnded { node: NodeId, life: u32, link: LinkId, why: LinkDown },
-    /// Sent data has waited for its acknowledgement since then.
+    /// A dial fails for which no connection was made.
+    DialFailed { node: NodeId, process: u32, dial: DialId, why: DialError },
+    /// An item arrives at this end.
+    Arrive { link: LinkId, item: LinkItem },
+    /// The process gets `LinkDown`.
+    LinkEnded { node: NodeId, process: u32, link: LinkId, why: LinkDown },
+    /// The user timeout of data that has been unacknowledged since `since`.
     UserTimeout { link: LinkId, since: Time },
-    /// Held data is sent again.
+    /// Held data is retransmitted.
     Retry { link: LinkId },
-    /// There is room again on the line that a link waits for.
+    /// There is room on the line for which a link waits.
     LineFree { link: LinkId },
-    /// The payload queue of a link is more than half full.
-    Congested { node: NodeId, life: u32, link: LinkId },
-    /// A request to the disk is done.
-    Stored { node: NodeId, life: u32, ticket: StoreTicket, ops: Vec<StoreOp> },
-    /// The consumer of a peer acknowledges what it was given.
-    Consumed { node: NodeId, life: u32 },
+    /// The process gets `Congested`: the payload queue of a link is more than half full.
+    Congested { node: NodeId, process: u32, link: LinkId },
+    /// A write has become durable.
+    Stored { node: NodeId, process: u32, ticket: StoreTicket, ops: Vec<StoreOp> },
+    /// The consumer of a peer acknowledges deliveries.
+    Consumed { node: NodeId, process: u32 },
 }
 
 /// Unix microseconds of the world's time zero: 2026-01-01T00:00:00Z.
 const WALL_EPOCH: u64 = 1_767_225_600_000_000;
-/// The port everybody listens on.
+/// The port on which all nodes listen.
 const PORT: u16 = 7000;
 
 /// A world of nodes.
@@ -205,7 +207,7 @@ const PORT: u16 = 7000;
 pub struct World {
     config: WorldConfig,
     now: Time,
-    queue: Queue<Happening>,
+    queue: Queue<SimEvent>,
     nodes: Vec<Node>,
     links: Links,
     network: Network,
@@ -215,17 +217,18 @@ pub struct World {
     node_config: Arc<Config>,
     trace: Trace,
     ledger: Ledger,
-    /// Lives that were told to be over by a certificate, in a world that is judged.
+    /// Incarnations whose removal by certificate is in the ledger.
     removed: BTreeSet<(PeerId, u64)>,
-    /// Whether adversaries do what they are here for.
-    unleashed: Rc<Cell<bool>>,
+    /// Whether adversaries attack now.
+    adversaries_active: Rc<Cell<bool>>,
     watch: Option<Watch>,
     figures: Figures,
-    /// Nodes whose process is stopped, and those whose host is off.
+    /// Number of nodes whose process is frozen.
     frozen: usize,
+    /// Number of nodes whose host has no power.
     hosts_down: usize,
-    /// When the network, or a node in it, was disturbed last, deaths aside.
-    disturbed: Time,
+    /// When the network or a node was last disturbed, deaths of peers aside.
+    last_disturbance: Time,
 }
 
 impl World {
@@ -246,20 +249,20 @@ impl World {
             trace: Trace::default(),
             ledger: Ledger::default(),
             removed: BTreeSet::new(),
-            unleashed: Rc::default(),
+            adversaries_active: Rc::default(),
             watch: None,
             figures: Figures::default(),
             frozen: 0,
             hosts_down: 0,
-            disturbed: Time::ZERO,
+            last_disturbance: Time::ZERO,
         };
         world.note_losses();
         world
     }
 
     /// Adds and starts `n` seeds. They know each other; peers added later know them too. Seeds of
-    /// an earlier call do not learn of those of a later one, as with a configuration file that was
-    /// not copied everywhere.
+    /// an earlier call do not know those of a later call, as with a configuration file that was not
+    /// distributed to all seeds.
     pub fn add_seeds(&mut self, n: usize) -> Vec<NodeId> {
         let old = self.seeds.len();
         let new = (old..old + n)
@@ -268,7 +271,7 @@ impl World {
         let added: Vec<NodeId> = (old..old + n)
             .map(|i| {
                 let seeds = Arc::clone(&self.seeds);
-                let kind = Kind::Seed { seeds, own_index: Some(i) };
+                let kind = NodeKind::Seed { seeds, own_index: Some(i) };
                 let config = Arc::clone(&self.node_config);
                 self.add(kind, config, seed_address(i), Duration::ZERO)
             })
@@ -279,52 +282,53 @@ impl World {
 
     /// Adds and starts `n` peers.
     pub fn add_peers(&mut self, n: usize) -> Vec<NodeId> {
-        let added = (0..n).map(|_| self.place_peer(PeerSpec::default())).collect();
+        let added = (0..n).map(|_| self.add_unstarted_peer(PeerSpec::default())).collect();
         self.start_due();
         added
     }
 
-    /// Adds `n` peers that start one after the other, evenly over a time.
+    /// Adds `n` peers that start one after the other, evenly spread over a time.
     pub fn add_peers_over(&mut self, n: usize, over: Duration) -> Vec<NodeId> {
         let step = over / u32::try_from(n.max(1)).unwrap_or(u32::MAX);
         let added = (0..n)
             .map(|i| {
                 let start_in = step * u32::try_from(i).unwrap_or(u32::MAX);
-                self.place_peer(PeerSpec { start_in, ..PeerSpec::default() })
+                self.add_unstarted_peer(PeerSpec { start_in, ..PeerSpec::default() })
             })
             .collect();
         self.start_due();
         added
     }
 
-    /// Adds one peer and starts it when the specification says.
+    /// Adds one peer, which starts at the time given in the specification.
     pub fn add_peer_with(&mut self, spec: PeerSpec) -> NodeId {
-        let node = self.place_peer(spec);
+        let node = self.add_unstarted_peer(spec);
         self.start_due();
         node
     }
 
-    /// Adds and starts a node that runs whatever `factory` makes: an adversary, a listener. It is
-    /// made anew at every restart, from the node's identity and disk.
+    /// Adds and starts a node that runs the machine that `factory` makes: an adversary, a listener.
+    /// The factory makes a new machine at every restart, from the node's identity and disk.
     pub fn add_machine(
         &mut self,
         role: Role,
         factory: impl FnMut(&Identity, &Disk, Time) -> Box<dyn Machine> + 'static,
     ) -> NodeId {
-        let factory: Factory = Box::new(factory);
+        let factory: MachineFactory = Box::new(factory);
         let at = node_address(self.nodes.len());
         let config = Arc::clone(&self.node_config);
-        let node = self.add(Kind::Machine { factory, role }, config, at, Duration::ZERO);
+        let node = self.add(NodeKind::Machine { factory, role }, config, at, Duration::ZERO);
         self.start_due();
         node
     }
 
-    /// Adds and starts an adversary. It behaves until it is [unleashed](World::unleash).
+    /// Adds and starts an adversary. It follows the protocol until
+    /// [`set_adversaries_active`](World::set_adversaries_active).
     pub fn add_adversary(&mut self, kind: AdversaryKind) -> NodeId {
         let index = self.nodes.len();
         let (config, seeds) = (Arc::clone(&self.node_config), Arc::clone(&self.seeds));
         let (world_seed, at) = (self.config.seed, node_address(index));
-        let unleashed = self.unleashed.clone();
+        let active = self.adversaries_active.clone();
         let node = NodeId(u32::try_from(index).unwrap_or(u32::MAX));
         let node = self.add_machine(Role::Peer, move |identity, _, now| {
             let setup = || PeerSetup {
@@ -343,30 +347,30 @@ impl World {
             if kind == AdversaryKind::Idle {
                 return Box::new(IdleRegistrant::new(setup(), now));
             }
-            let dice = Dice::new(world_seed.wrapping_add(index as u64), "adversary");
-            Box::new(Rogue::new(kind, identity.clone(), setup, dice, unleashed.clone(), now))
+            let rng = RngStream::new(world_seed.wrapping_add(index as u64), "adversary");
+            Box::new(AdversaryPeer::new(kind, identity.clone(), setup, rng, active.clone(), now))
         });
         self.node_mut(node).is_adversary = true;
         node
     }
 
-    /// Lets the adversaries do what they are here for, or makes them behave.
-    pub fn unleash(&mut self, yes: bool) {
-        self.unleashed.set(yes);
+    /// Lets the adversaries attack, or makes them follow the protocol.
+    pub fn set_adversaries_active(&mut self, active: bool) {
+        self.adversaries_active.set(active);
     }
 
-    fn place_peer(&mut self, spec: PeerSpec) -> NodeId {
+    fn add_unstarted_peer(&mut self, spec: PeerSpec) -> NodeId {
         let index = self.nodes.len();
         let at = node_address(index);
         let seeds = spec.seeds.map_or_else(|| Arc::clone(&self.seeds), Arc::from);
-        let kind = Kind::Peer { name: spec.name, advertise: spec.advertise, seeds };
+        let kind = NodeKind::Peer { name: spec.name, advertise: spec.advertise, seeds };
         let config = spec.config.map_or_else(|| Arc::clone(&self.node_config), Arc::new);
         self.add(kind, config, at, spec.start_in)
     }
 
     fn add(
         &mut self,
-        kind: Kind,
+        kind: NodeKind,
         config: Arc<Config>,
         at: SocketAddr,
         start_in: Duration,
@@ -378,13 +382,13 @@ impl World {
         } else {
             Identity::from_secret(&secret)
         };
-        self.add_as(identity, kind, config, at, start_in)
+        self.add_with_identity(identity, kind, config, at, start_in)
     }
 
-    fn add_as(
+    fn add_with_identity(
         &mut self,
         identity: Identity,
-        kind: Kind,
+        kind: NodeKind,
         config: Arc<Config>,
         at: SocketAddr,
         start_in: Duration,
@@ -392,40 +396,40 @@ impl World {
         let node = NodeId(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
         self.by_id.entry(identity.id()).or_insert(node);
         self.listeners.insert(at, node);
-        let mut made = Node::new(identity, kind, config, at);
-        made.line = self.config.bandwidth;
-        self.nodes.push(made);
-        self.queue.push(self.now + start_in, Happening::Start { node });
+        let mut new_node = Node::new(identity, kind, config, at);
+        new_node.line = self.config.bandwidth;
+        self.nodes.push(new_node);
+        self.queue.push(self.now + start_in, SimEvent::Start { node });
         node
     }
 
-    /// Carries out what is due now, so that nodes just added run when the call returns.
+    /// Handles the events that are due now, so that nodes just added run when the call returns.
     fn start_due(&mut self) {
         self.run_to(self.now);
     }
 
     // ---- reading ----------------------------------------------------------------------------
 
-    /// The time.
+    /// The present virtual time.
     #[must_use]
     pub const fn now(&self) -> Time {
         self.now
     }
 
-    /// How the world was made.
+    /// The settings of the world.
     #[must_use]
     pub const fn config(&self) -> &WorldConfig {
         &self.config
     }
 
-    /// A hash over every input handled so far: time, node, kind, and the number of the frame,
-    /// link, dial or request.
+    /// A hash over every input handled so far: time, node, kind, and the number of the frame type,
+    /// link, dial or ticket.
     #[must_use]
     pub fn trace_hash(&self) -> [u8; 32] {
         self.trace.hash()
     }
 
-    /// Inputs handled so far.
+    /// Number of inputs handled so far.
     #[must_use]
     pub const fn steps(&self) -> u64 {
         self.trace.steps()
@@ -436,13 +440,13 @@ impl World {
         (0..self.nodes.len()).map(|i| NodeId(u32::try_from(i).unwrap_or(u32::MAX)))
     }
 
-    /// The seeds as the peers of this world know them.
+    /// The addresses of the seeds, as the peers of this world know them.
     #[must_use]
     pub fn seed_addresses(&self) -> &[SeedAddress] {
         &self.seeds
     }
 
-    /// A node's key pair, for tests that speak in its name.
+    /// A node's key pair, for tests that sign in its name.
     #[must_use]
     pub fn identity(&self, node: NodeId) -> &Identity {
         &self.node(node).identity
@@ -460,55 +464,57 @@ impl World {
         self.by_id.get(id).copied()
     }
 
-    /// Where a node listens.
+    /// The address at which a node listens.
     #[must_use]
     pub fn address(&self, node: NodeId) -> SocketAddr {
         self.node(node).address
     }
 
-    /// A node's state.
+    /// The state of a node's process.
     #[must_use]
     pub fn status(&self, node: NodeId) -> NodeStatus {
         self.node(node).status
     }
 
-    /// What a node has on its disk.
+    /// The content of a node's disk.
     #[must_use]
     pub fn disk(&self, node: NodeId) -> &Disk {
         &self.node(node).disk
     }
 
-    /// What a node told, in order, over all its lives; nothing unless a world writes down everything.
+    /// The events of a node, in order, of all its processes; empty unless the world records
+    /// everything.
     #[must_use]
     pub fn events(&self, node: NodeId) -> &[(Time, Event)] {
         &self.node(node).events
     }
 
-    /// Messages that reached applications, in order; none in a world that keeps figures only.
+    /// Deliveries to applications, in order; empty in a world that records figures only.
     #[must_use]
     pub fn deliveries(&self) -> &[Arrival] {
         &self.ledger.arrivals
     }
 
-    /// What happened so far, in figures; kept in every world.
+    /// Counts and sums of the run so far; every world has them.
     #[must_use]
     pub const fn figures(&self) -> &Figures {
         &self.figures
     }
 
-    fn is_judged(&self) -> bool {
-        self.config.record != Record::Figures
+    /// Whether the world records a ledger.
+    fn keeps_ledger(&self) -> bool {
+        self.config.record != RecordLevel::Figures
     }
 
-    /// Everything written down so far.
+    /// Everything recorded so far.
     #[must_use]
     pub const fn ledger(&self) -> &Ledger {
         &self.ledger
     }
 
-    /// A planted fault: whoever got a message last gets it again.
+    /// A planted violation: the last delivery is recorded a second time.
     #[cfg(test)]
-    pub(crate) fn repeat_the_last_arrival(&mut self) {
+    pub(crate) fn repeat_last_arrival(&mut self) {
         self.ledger.arrivals.extend(self.ledger.arrivals.last().cloned());
     }
 
@@ -521,18 +527,18 @@ impl World {
     }
 }
 
-/// Where a seed listens.
+/// The address of a seed.
 fn seed_address(index: usize) -> SocketAddr {
     host(Ipv4Addr::new(10, 0, 0, 1), index)
 }
 
-/// Where a peer or a machine listens: no two nodes of one world at the same address.
+/// The address of a peer or a machine; every node of a world has another one.
 fn node_address(index: usize) -> SocketAddr {
     host(Ipv4Addr::new(10, 1, 0, 1), index)
 }
 
-/// The `index`th host after a first one. From 10/8 on there is room for all numbers that a
-/// [`NodeId`] can have, but they leave that block behind after 16 million.
+/// The address of host number `index` after `first`. There are enough addresses for every
+/// [`NodeId`]; after 16 million they are outside 10/8.
 fn host(first: Ipv4Addr, index: usize) -> SocketAddr {
     let index = u32::try_from(index).unwrap_or(u32::MAX);
     let bits = first.to_bits().wrapping_add(index);
@@ -549,7 +555,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_node_has_an_address_of_its_own() {
+    fn addresses_of_all_nodes_differ() {
         let seeds = (0..64).map(seed_address);
         let mut all: Vec<SocketAddr> = seeds.chain((0..1_000_000).map(node_address)).collect();
         let n = all.len();

@@ -1,4 +1,5 @@
-//! The loop: what is due happens, the cores are fed and drained.
+//! The simulation loop: takes events from the queue, feeds inputs to the cores and carries out
+//! their outputs.
 
 use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
@@ -11,28 +12,29 @@ use rumormill_proto::{
     SeedSetup, StreamId, Time, WallTime, start_number,
 };
 
-use super::{Happening, Record, WALL_EPOCH, World};
+use super::{RecordLevel, SimEvent, WALL_EPOCH, World};
 use crate::consumer::Consumer;
-use crate::disk::Writer;
+use crate::disk::DiskWriter;
 use crate::ledger::{
-    Arrival, Departure, Fault, FetchAnswer, GapTold, Join, ReceiptTold, Removal, Resume,
+    Arrival, ContractViolation, Departure, FetchAnswer, GapReport, Join, ReceiptUpdate, Removal,
+    Resume,
 };
-use crate::machine::Core;
-use crate::node::{Kind, NodeId, NodeStatus};
+use crate::machine::NodeCore;
+use crate::node::{NodeId, NodeKind, NodeStatus};
 use crate::random::{derive, micros};
 use crate::trace::Step;
 
-/// Timeouts that a core may ask for at one and the same time before it is put off.
+/// Timeouts that a core may request at one moment before the next one is delayed.
 const MAX_SPINS: u32 = 64;
 
 impl World {
-    /// Lets time pass.
+    /// Advances virtual time.
     pub fn run_for(&mut self, time: Duration) {
         self.run_to(self.now + time);
     }
 
-    /// Lets time pass until a condition holds, at most `limit`. Says whether it holds. The
-    /// condition is looked at every [`check_every`](super::WorldConfig::check_every).
+    /// Advances virtual time until a condition holds, by at most `limit`. Returns whether it holds.
+    /// The condition is evaluated every [`check_every`](super::WorldConfig::check_every).
     pub fn run_until(&mut self, limit: Duration, mut holds: impl FnMut(&World) -> bool) -> bool {
         let end = self.now + limit;
         loop {
@@ -47,93 +49,95 @@ impl World {
     }
 
     pub(super) fn run_to(&mut self, until: Time) {
-        while let Some((at, happening)) = self.queue.pop_until(until) {
+        while let Some((at, event)) = self.queue.pop_until(until) {
             self.now = self.now.max(at);
-            self.happen(happening);
+            self.handle_or_defer(event);
         }
         self.now = self.now.max(until);
     }
 
-    /// One thing happens: at a frozen process it waits.
-    fn happen(&mut self, happening: Happening) {
-        if let Some(node) = self.process_of(&happening)
+    /// Handles an event; an event for a frozen process waits in its backlog.
+    fn handle_or_defer(&mut self, event: SimEvent) {
+        if let Some(node) = self.process_of(&event)
             && self.node(node).status == NodeStatus::Frozen
         {
-            self.note_unread(&happening);
-            self.node_mut(node).backlog.push_back(happening);
+            self.note_unread(&event);
+            self.node_mut(node).backlog.push_back(event);
             return;
         }
-        self.dispatch(happening);
+        self.dispatch(event);
     }
 
-    /// The process that must run for this to happen; `None` if a kernel or disk does it.
-    fn process_of(&self, happening: &Happening) -> Option<NodeId> {
+    /// The node whose process must run for this event; `None` if a kernel or a disk handles it.
+    fn process_of(&self, event: &SimEvent) -> Option<NodeId> {
         let end = |link| self.links.end(link).map(|e| e.node);
-        match happening {
-            Happening::Accept { link } => end(crate::link::other(*link)),
-            Happening::ServerFlight { link }
-            | Happening::Refused { link }
-            | Happening::DialDeadline { link }
-            | Happening::Arrive { link, .. } => end(*link),
-            Happening::DialFailed { node, .. }
-            | Happening::LinkEnded { node, .. }
-            | Happening::Congested { node, .. }
-            | Happening::Stored { node, .. }
-            | Happening::Consumed { node, .. } => Some(*node),
-            Happening::Start { .. }
-            | Happening::Wake { .. }
-            | Happening::Syn { .. }
-            | Happening::UserTimeout { .. }
-            | Happening::LineFree { .. }
-            | Happening::Retry { .. } => None,
+        match event {
+            SimEvent::Accept { link } => end(crate::link::other(*link)),
+            SimEvent::ServerFlight { link }
+            | SimEvent::Refused { link }
+            | SimEvent::DialDeadline { link }
+            | SimEvent::Arrive { link, .. } => end(*link),
+            SimEvent::DialFailed { node, .. }
+            | SimEvent::LinkEnded { node, .. }
+            | SimEvent::Congested { node, .. }
+            | SimEvent::Stored { node, .. }
+            | SimEvent::Consumed { node, .. } => Some(*node),
+            SimEvent::Start { .. }
+            | SimEvent::Wake { .. }
+            | SimEvent::Syn { .. }
+            | SimEvent::UserTimeout { .. }
+            | SimEvent::LineFree { .. }
+            | SimEvent::Retry { .. } => None,
         }
     }
 
-    fn dispatch(&mut self, happening: Happening) {
-        match happening {
-            Happening::Start { node } => self.start(node),
-            Happening::Wake { node, life } => self.wake(node, life),
-            Happening::Syn { link } => self.syn(link),
-            Happening::Accept { link } => self.accept(link),
-            Happening::ServerFlight { link } => self.server_flight(link),
-            Happening::Refused { link } => {
+    fn dispatch(&mut self, event: SimEvent) {
+        match event {
+            SimEvent::Start { node } => self.start(node),
+            SimEvent::Wake { node, process } => self.wake(node, process),
+            SimEvent::Syn { link } => self.syn(link),
+            SimEvent::Accept { link } => self.accept(link),
+            SimEvent::ServerFlight { link } => self.server_flight(link),
+            SimEvent::Refused { link } => {
                 self.fail_dial(link, rumormill_proto::DialError::Refused);
             }
-            Happening::DialDeadline { link } => {
+            SimEvent::DialDeadline { link } => {
                 self.fail_dial(link, rumormill_proto::DialError::TimedOut);
             }
-            Happening::DialFailed { node, life, dial, why } => {
-                if self.is_life(node, life) {
+            SimEvent::DialFailed { node, process, dial, why } => {
+                if self.is_current_process(node, process) {
                     self.feed(node, Step::DialFailed, dial.0, Input::DialFailed { dial, why });
                 }
             }
-            Happening::Arrive { link, item } => self.arrive(link, item),
-            Happening::LinkEnded { node, life, link, why } => {
-                if self.is_life(node, life) {
+            SimEvent::Arrive { link, item } => self.arrive(link, item),
+            SimEvent::LinkEnded { node, process, link, why } => {
+                if self.is_current_process(node, process) {
                     self.link_down(node, link, why);
                 }
             }
-            Happening::UserTimeout { link, since } => self.user_timeout(link, since),
-            Happening::Retry { link } => self.retry(link),
-            Happening::LineFree { link } => self.line_free(link),
-            Happening::Congested { node, life, link } => {
-                if self.is_life(node, life) && self.node(node).open_links.contains(&link) {
+            SimEvent::UserTimeout { link, since } => self.user_timeout(link, since),
+            SimEvent::Retry { link } => self.retry(link),
+            SimEvent::LineFree { link } => self.line_free(link),
+            SimEvent::Congested { node, process, link } => {
+                if self.is_current_process(node, process)
+                    && self.node(node).open_links.contains(&link)
+                {
                     self.feed(node, Step::Congested, link.0, Input::Congested { link });
                 }
             }
-            Happening::Stored { node, life, ticket, ops } => {
-                if self.is_life(node, life) {
+            SimEvent::Stored { node, process, ticket, ops } => {
+                if self.is_current_process(node, process) {
                     self.node_mut(node).disk.apply(ops);
                     self.feed(node, Step::Stored, ticket.0, Input::Stored { ticket });
                 }
             }
-            Happening::Consumed { node, life } => {
-                if self.is_life(node, life)
+            SimEvent::Consumed { node, process } => {
+                if self.is_current_process(node, process)
                     && let Some(consumer) = &mut self.node_mut(node).consumer
                 {
                     let (marks, is_left) = consumer.acknowledge();
                     if is_left && let Some(lag) = self.config.consumer_lag {
-                        self.queue.push(self.now + lag, Happening::Consumed { node, life });
+                        self.queue.push(self.now + lag, SimEvent::Consumed { node, process });
                     }
                     let streams = marks.len() as u64;
                     self.feed(node, Step::Consumed, streams, Input::Consumed { marks });
@@ -142,9 +146,9 @@ impl World {
         }
     }
 
-    pub(super) fn is_life(&self, node: NodeId, life: u32) -> bool {
+    pub(super) fn is_current_process(&self, node: NodeId, process: u32) -> bool {
         let n = self.node(node);
-        n.life == life && n.core.is_some()
+        n.process == process && n.core.is_some()
     }
 
     // ---- processes --------------------------------------------------------------------------
@@ -152,7 +156,7 @@ impl World {
     /// Starts a node's process from its identity and disk.
     pub(super) fn start(&mut self, node: NodeId) {
         let (now, world_seed) = (self.now, self.config.seed);
-        let (is_judged, learns) = (self.is_judged(), self.config.learned_addresses);
+        let (keeps_ledger, learns) = (self.keeps_ledger(), self.config.learned_addresses);
         let has_consumer = self.config.consumer_lag.is_some() && node.0 % 2 == 1;
         let n = self.node_mut(node);
         if matches!(n.status, NodeStatus::Running | NodeStatus::Frozen) {
@@ -161,14 +165,14 @@ impl World {
         let was_off = n.status == NodeStatus::HostDown;
         let own_address = n.address;
         n.end_process(now, NodeStatus::Running);
-        n.life_since = now;
+        n.started_at = now;
         n.acknowledged.clear();
-        n.writer = Writer::default();
-        let stream = (u64::from(node.0) << 32) | u64::from(n.life);
+        n.writer = DiskWriter::default();
+        let stream = (u64::from(node.0) << 32) | u64::from(n.process);
         let rng_seed = derive(world_seed, "node", stream);
         let identity = n.identity.clone();
         let core = match &mut n.kind {
-            Kind::Peer { name, advertise, seeds } => {
+            NodeKind::Peer { name, advertise, seeds } => {
                 let wall = wall_clock(now, n.clock_ahead);
                 let incarnation = start_number(n.disk.incarnation, wall);
                 n.disk.incarnation = Some(incarnation);
@@ -194,9 +198,9 @@ impl World {
                     peer.follow_consumer();
                     n.consumer.get_or_insert_default();
                 }
-                Core::Peer(Box::new(peer))
+                NodeCore::Peer(Box::new(peer))
             }
-            Kind::Seed { seeds, own_index } => {
+            NodeKind::Seed { seeds, own_index } => {
                 let setup = SeedSetup {
                     config: n.config.as_ref().clone(),
                     identity,
@@ -206,20 +210,20 @@ impl World {
                     nonce: n.disk.nonce,
                     rng_seed,
                 };
-                Core::Seed(Box::new(Seed::new(setup, now)))
+                NodeCore::Seed(Box::new(Seed::new(setup, now)))
             }
-            Kind::Machine { factory, .. } => Core::Other(factory(&identity, &n.disk, now)),
+            NodeKind::Machine { factory, .. } => NodeCore::Other(factory(&identity, &n.disk, now)),
         };
         n.core = Some(core);
-        if is_judged {
-            let (life, marks) = (n.life, n.disk.marks().collect());
+        if keeps_ledger {
+            let (process, marks) = (n.process, n.disk.marks().collect());
             let compacted = n.disk.compacted().collect();
             let consumed = n.consumer.as_ref().map(Consumer::acknowledged);
-            let own = n.disk.published(&n.identity.id());
+            let own = n.disk.stream_ends(&n.identity.id());
             self.ledger.resumes.push(Resume {
                 at: now,
                 node,
-                life,
+                process,
                 marks,
                 compacted,
                 own,
@@ -229,21 +233,21 @@ impl World {
         self.hosts_down -= usize::from(was_off);
         self.trace.step(now, node, Step::Start, 0);
         self.watch_change(node, "starts");
-        self.tell_wall_clock(node);
+        self.send_wall_clock(node);
         if was_off {
             self.path_changed();
         } else {
-            self.note_bridges();
+            self.note_parts_if_partitioned();
         }
     }
 
-    /// Tells a process what its wall clock says.
-    pub(super) fn tell_wall_clock(&mut self, node: NodeId) {
+    /// Sends a process the time of its wall clock.
+    pub(super) fn send_wall_clock(&mut self, node: NodeId) {
         let wall = wall_clock(self.now, self.node(node).clock_ahead);
         self.feed(node, Step::WallClock, 0, Input::WallClock(wall));
     }
 
-    /// Gives a core an input and carries out what comes of it.
+    /// Feeds an input to a core and carries out the outputs.
     pub(super) fn feed(&mut self, node: NodeId, step: Step, number: u64, input: Input) {
         let now = self.now;
         self.trace.step(now, node, step, number);
@@ -254,45 +258,46 @@ impl World {
         self.drain(node);
     }
 
-    /// Carries out everything a core wants, then sets its alarm.
+    /// Carries out all outputs of a core, then schedules its next wake-up.
     pub(super) fn drain(&mut self, node: NodeId) {
-        while let Some(output) = self.node_mut(node).core.as_mut().and_then(Core::poll_output) {
-            self.perform(node, output);
+        while let Some(output) = self.node_mut(node).core.as_mut().and_then(NodeCore::poll_output) {
+            self.carry_out(node, output);
             if self.node(node).leaving {
-                // As the library's driver does: after that event nothing is sent any more.
+                // As in the library's driver, no output after this event is carried out.
                 self.process_left(node);
                 return;
             }
         }
-        self.arm(node);
+        self.schedule_wake(node);
     }
 
-    /// Puts the next wake-up into the queue, unless one is there that comes early enough.
-    pub(super) fn arm(&mut self, node: NodeId) {
+    /// Schedules the next wake-up, unless an earlier one is in the queue.
+    pub(super) fn schedule_wake(&mut self, node: NodeId) {
         let now = self.now;
         let n = self.node_mut(node);
-        let Some(deadline) = n.core.as_ref().and_then(Core::poll_timeout) else { return };
+        let Some(deadline) = n.core.as_ref().and_then(NodeCore::poll_timeout) else { return };
         if deadline == Time::MAX {
             return;
         }
         let mut at = deadline.max(now);
+        // A core that requests a timeout at the same moment again and again would stop virtual time.
         if at == now && n.spins == (now, MAX_SPINS) {
             at = now + Duration::from_millis(1);
-            self.seam_fault(node, format!("{MAX_SPINS} timeouts, and no time passed"));
+            self.note_seam_violation(node, format!("{MAX_SPINS} timeouts at one moment"));
         }
         let n = self.node_mut(node);
         if n.wake.is_none_or(|due| at < due) {
             n.wake = Some(at);
-            let life = n.life;
-            self.queue.push(at, Happening::Wake { node, life });
+            let process = n.process;
+            self.queue.push(at, SimEvent::Wake { node, process });
         }
     }
 
-    fn wake(&mut self, node: NodeId, life: u32) {
+    fn wake(&mut self, node: NodeId, process: u32) {
         let now = self.now;
         let n = self.node_mut(node);
-        // A wake-up that an earlier one has replaced finds another time here.
-        if n.life != life || n.wake != Some(now) {
+        // A wake-up that was replaced by an earlier one finds another time here.
+        if n.process != process || n.wake != Some(now) {
             return;
         }
         n.wake = None;
@@ -302,32 +307,32 @@ impl World {
     }
 
     pub(super) fn timeout_if_due(&mut self, node: NodeId) {
-        let deadline = self.node(node).core.as_ref().and_then(Core::poll_timeout);
+        let deadline = self.node(node).core.as_ref().and_then(NodeCore::poll_timeout);
         let now = self.now;
         if deadline.is_some_and(|d| d <= now) {
             let n = self.node_mut(node);
             n.spins = if n.spins.0 == now { (now, n.spins.1 + 1) } else { (now, 1) };
             self.feed(node, Step::Timeout, 0, Input::Timeout);
         } else {
-            self.arm(node);
+            self.schedule_wake(node);
         }
     }
 
-    /// Thaws: everything that arrived comes first, then the timeout.
-    pub(super) fn work_off_backlog(&mut self, node: NodeId) {
-        let life = self.node(node).life;
+    /// Handles the backlog of a thawed process: everything that arrived first, then the timeout.
+    pub(super) fn process_backlog(&mut self, node: NodeId) {
+        let process = self.node(node).process;
         let mut backlog = core::mem::take(&mut self.node_mut(node).backlog);
-        while let Some(happening) = backlog.pop_front() {
-            self.dispatch(happening);
+        while let Some(event) = backlog.pop_front() {
+            self.dispatch(event);
         }
-        if self.is_life(node, life) {
+        if self.is_current_process(node, process) {
             self.timeout_if_due(node);
         }
     }
 
     // ---- outputs ----------------------------------------------------------------------------
 
-    fn perform(&mut self, node: NodeId, output: Output) {
+    fn carry_out(&mut self, node: NodeId, output: Output) {
         match output {
             Output::Send { link, frame, class } => self.send(node, link, frame, class),
             Output::Dial { dial, to } => self.dial(node, dial, to),
@@ -339,31 +344,31 @@ impl World {
                 if diskless && n.role() == Role::Peer {
                     return;
                 }
-                let (at, life) = (n.writer.commit(now, latency), n.life);
-                self.queue.push(at, Happening::Stored { node, life, ticket, ops });
+                let (at, process) = (n.writer.commit(now, latency), n.process);
+                self.queue.push(at, SimEvent::Stored { node, process, ticket, ops });
             }
             Output::Deliver(delivery) => {
                 for m in delivery.messages() {
                     self.figures.delivered(m.id(), self.now, delivery.hops);
                 }
-                if self.is_judged() {
-                    let (at, life) = (self.now, self.node(node).life);
+                if self.keeps_ledger() {
+                    let (at, process) = (self.now, self.node(node).process);
                     let Delivery { neighbour: from, hops, age, .. } = delivery;
-                    let arrival = |id| Arrival { at, node, life, id, from, hops, age };
+                    let arrival = |id| Arrival { at, node, process, id, from, hops, age };
                     self.ledger.arrivals.extend(delivery.messages().map(|m| arrival(m.id())));
                 }
-                self.give_consumer(node, delivery.batch.stream(), delivery.from, delivery.to);
+                self.deliver_to_consumer(node, delivery.batch.stream(), delivery.from, delivery.to);
             }
             Output::Receipt(receipt) => {
                 self.figures.receipts += 1;
                 self.figures.receipts_complete += u64::from(receipt.complete);
-                if self.is_judged() {
+                if self.keeps_ledger() {
                     let has = |n: &NodeId| self.peer(*n).is_some_and(|p| p.has_seen(&receipt.id));
                     let holders = self.nodes().filter(has).collect();
                     let (at, live) = (self.now, self.live_peers());
-                    let owed = self.owed_a_place(node, &receipt.id);
-                    let told = ReceiptTold { at, node, receipt, holders, live, owed };
-                    self.ledger.receipts.push(told);
+                    let owed = self.peers_to_count(node, &receipt.id);
+                    let update = ReceiptUpdate { at, node, receipt, holders, live, owed };
+                    self.ledger.receipts.push(update);
                 }
             }
             Output::Confirmed { to } => {
@@ -373,45 +378,46 @@ impl World {
             Output::Fetched { id, message } => {
                 let (at, found) = (self.now, message.is_some());
                 self.figures.fetches += 1;
-                if self.is_judged() {
+                if self.keeps_ledger() {
                     self.ledger.fetches.push(FetchAnswer { at, node, id, found });
                 }
             }
-            Output::Event(event) => self.tell(node, event),
+            Output::Event(event) => self.handle_event(node, event),
         }
     }
 
-    /// Gives the consumer of a peer, if it has one, messages or a gap of a stream.
-    fn give_consumer(&mut self, node: NodeId, stream: StreamId, from: u64, next: u64) {
+    /// Delivers messages or a gap to the consumer of a peer, if it has one.
+    fn deliver_to_consumer(&mut self, node: NodeId, stream: StreamId, from: u64, next: u64) {
         let Some(lag) = self.config.consumer_lag else { return };
         let at = self.now + lag;
         let n = self.node_mut(node);
-        if n.consumer.as_mut().is_some_and(|consumer| consumer.give(stream, from, next)) {
-            let life = n.life;
-            self.queue.push(at, Happening::Consumed { node, life });
+        if n.consumer.as_mut().is_some_and(|consumer| consumer.deliver(stream, from, next)) {
+            let process = n.process;
+            self.queue.push(at, SimEvent::Consumed { node, process });
         }
     }
 
-    fn tell(&mut self, node: NodeId, event: Event) {
+    fn handle_event(&mut self, node: NodeId, event: Event) {
         self.watch_event(node, &event);
         self.figures.events += 1;
-        let ends =
+        let ends_process =
             matches!(event, Event::Left { .. } | Event::DuplicateIdentity { stops: true, .. });
-        self.node_mut(node).leaving |= ends;
+        self.node_mut(node).leaving |= ends_process;
         match &event {
             &Event::Gap { publisher, epoch, from, to } => {
                 self.figures.missed += to - from;
-                self.give_consumer(node, StreamId { publisher, epoch }, to, to);
+                self.deliver_to_consumer(node, StreamId { publisher, epoch }, to, to);
             }
             Event::PeerRemoved { .. } | Event::MemberDead { .. } => self.figures.removals += 1,
             _ => {}
         }
-        if self.is_judged() {
-            self.write_down(node, event);
+        if self.keeps_ledger() {
+            self.record_event(node, event);
         }
     }
 
-    /// A peer has left: who can be reached from those that hold what it published last.
+    /// Records the exit of a peer, with the nodes that are connected with a holder of its last
+    /// message.
     fn note_departure(&mut self, node: NodeId, acknowledged: bool) {
         let last = self.ledger.publications.iter().rev().find(|p| p.node == node).map(|p| p.id);
         let mut connected = BTreeSet::new();
@@ -424,9 +430,9 @@ impl World {
             }
         }
         let (at, n) = (self.now, self.node(node));
-        let (since, said) = (n.life_since, n.unconfirmed);
-        let unconfirmed = said.map(|(from, to, _)| (from, to)).filter(|(from, to)| from < to);
-        let others = said.map_or(0, |(_, _, others)| others);
+        let (since, reported) = (n.started_at, n.unconfirmed);
+        let unconfirmed = reported.map(|(from, to, _)| (from, to)).filter(|(from, to)| from < to);
+        let others = reported.map_or(0, |(_, _, others)| others);
         let connected = connected.into_iter().collect();
         self.ledger.departures.push(Departure {
             at,
@@ -439,8 +445,8 @@ impl World {
         });
     }
 
-    /// Keeps an event, and what is to be found in it.
-    fn write_down(&mut self, node: NodeId, event: Event) {
+    /// Records an event, and the entries of the ledger that follow from it.
+    fn record_event(&mut self, node: NodeId, event: Event) {
         let now = self.now;
         match &event {
             Event::PeerRemoved { id, incarnation, witnesses, seeds, .. }
@@ -461,22 +467,31 @@ impl World {
             Event::Joined { quorum, .. } => {
                 let last = usize::try_from(*quorum).unwrap_or(usize::MAX).saturating_sub(1);
                 let registered = self.node(node).acknowledged.get(last).copied().unwrap_or(now);
-                let lives = [MemberState::Alive, MemberState::Suspect];
+                let live_states = [MemberState::Alive, MemberState::Suspect];
                 let members = self.members(node).into_iter();
-                let known = members.filter(|m| lives.contains(&m.state)).map(|m| m.id).collect();
+                let known =
+                    members.filter(|m| live_states.contains(&m.state)).map(|m| m.id).collect();
                 let id = self.id(node);
                 self.ledger.joins.push(Join { at: now, node, id, registered, known });
             }
             &Event::StreamMoved { from, to, .. } => {
                 let stream = StreamId { publisher: self.id(node), epoch: from };
-                let since = self.node(node).life_since;
+                let since = self.node(node).started_at;
                 self.ledger.move_stream(node, stream, to, since);
             }
             &Event::Gap { publisher, epoch, from, to } => {
-                let (life, after) = (self.node(node).life, self.ledger.arrivals.len());
+                let (process, after) = (self.node(node).process, self.ledger.arrivals.len());
                 let first = MessageId { publisher, epoch, sequence: from };
                 let holder = self.reachable_holder(node, &first);
-                self.ledger.gaps.push(GapTold { at: now, node, life, first, to, after, holder });
+                self.ledger.gaps.push(GapReport {
+                    at: now,
+                    node,
+                    process,
+                    first,
+                    to,
+                    after,
+                    holder,
+                });
             }
             &Event::LeftUnconfirmed { from, to, others, .. } => {
                 self.node_mut(node).unconfirmed = Some((from, to, others));
@@ -484,7 +499,7 @@ impl World {
             &Event::Left { acknowledged } => self.note_departure(node, acknowledged),
             _ => {}
         }
-        if self.config.record == Record::Everything {
+        if self.config.record == RecordLevel::Everything {
             self.node_mut(node).events.push((now, event));
         }
     }
@@ -495,14 +510,14 @@ impl World {
         }
     }
 
-    pub(super) fn seam_fault(&mut self, node: NodeId, what: String) {
+    pub(super) fn note_seam_violation(&mut self, node: NodeId, what: String) {
         let at = self.now;
-        self.ledger.seam_faults.push(Fault { at, node, what });
+        self.ledger.seam_violations.push(ContractViolation { at, node, what });
     }
 }
 
-/// What a wall clock says that is ahead by so many microseconds.
+/// The time of a wall clock that is `ahead` microseconds ahead of the world's.
 fn wall_clock(now: Time, ahead: i64) -> WallTime {
-    let right = WALL_EPOCH + micros(now.since(Time::ZERO));
-    WallTime(right.saturating_add_signed(ahead))
+    let exact = WALL_EPOCH + micros(now.since(Time::ZERO));
+    WallTime(exact.saturating_add_signed(ahead))
 }

@@ -1,4 +1,4 @@
-//! Looking over the shoulders of some nodes: what they were told and what they told, as text.
+//! Textual traces of watched nodes: their inputs, events and state changes.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -9,39 +9,40 @@ use super::World;
 use crate::link::other;
 use crate::node::NodeId;
 
-/// Lines that are kept, the last ones.
+/// Number of lines to keep; older lines are dropped.
 const LINES: usize = 60;
-/// Longest line, in characters.
+/// Longest line, in characters; longer lines are cut.
 const LENGTH: usize = 160;
 
-/// Who is watched, from when, and what was seen.
+/// The watched nodes and the lines written for them.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    /// Nobody in particular means everybody.
+    /// The watched nodes; all nodes if it is empty.
     nodes: BTreeSet<NodeId>,
+    /// When the trace begins.
     from: Time,
     lines: VecDeque<String>,
 }
 
 impl World {
-    /// Writes down what these nodes (all, if there are none) are told and tell from then on; the
-    /// last lines of it can be had from [`World::watched`].
+    /// Traces inputs and events of these nodes (of all nodes if the list is empty) from `from` on;
+    /// [`World::watch_lines`] returns the last lines.
     pub fn watch(&mut self, nodes: &[NodeId], from: Time) {
         let nodes = nodes.iter().copied().collect();
         self.watch = Some(Watch { nodes, from, lines: VecDeque::new() });
     }
 
-    /// What the watched nodes were told and told, oldest first.
+    /// The trace of the watched nodes, oldest line first.
     #[must_use]
-    pub fn watched(&self) -> Vec<String> {
+    pub fn watch_lines(&self) -> Vec<String> {
         self.watch.iter().flat_map(|w| &w.lines).cloned().collect()
     }
 
-    /// Whether somebody looks at this node now.
+    /// Whether this node is watched now.
     fn is_watched(&self, node: NodeId) -> bool {
         let now = self.now;
-        let looks = |w: &Watch| now >= w.from && (w.nodes.is_empty() || w.nodes.contains(&node));
-        self.watch.as_ref().is_some_and(looks)
+        let includes = |w: &Watch| now >= w.from && (w.nodes.is_empty() || w.nodes.contains(&node));
+        self.watch.as_ref().is_some_and(includes)
     }
 
     fn write_line(&mut self, node: NodeId, what: &str) {
@@ -75,7 +76,7 @@ impl World {
 
     pub(super) fn watch_event(&mut self, node: NodeId, event: &Event) {
         if self.watch.is_some() && self.is_watched(node) {
-            self.write_line(node, &format!("tells {event:?}"));
+            self.write_line(node, &format!("event {event:?}"));
         }
     }
 
@@ -85,17 +86,17 @@ impl World {
         }
     }
 
-    /// A frame in a few words.
+    /// A short description of a frame.
     fn frame(&self, frame: &Frame) -> String {
         match frame {
             Frame::Gossip(g) => {
                 let publisher = g.batch.publisher();
-                let who =
+                let name =
                     self.node_of(&publisher).map_or_else(|| "?".to_owned(), |n| n.to_string());
                 let (first, end) = (g.batch.first(), g.batch.end());
-                let life = g.batch.epoch();
+                let epoch = g.batch.epoch();
                 let pulled = if g.pulled { ", pulled" } else { "" };
-                format!("Gossip of {who} ({life}): {first}..{end}, hop {}{pulled}", g.hops)
+                format!("Gossip of {name} (epoch {epoch}): {first}..{end}, hop {}{pulled}", g.hops)
             }
             other => other.name().to_owned(),
         }

@@ -1,39 +1,39 @@
-//! Dials, order, loss, closing.
+//! Dials, order of frames, loss, and closed links.
 
 use rumormill_proto::Address;
 use rumormill_sim::NodeStatus;
 
 use crate::script::{
-    AT_START, MS, close, dial, dial_as, lines, listener, ping, player, store, world,
+    AT_START, MS, close, dial, dial_as, lines, listener, ping, scripted_node, store, world,
 };
 
 #[test]
-fn a_dial_becomes_a_link_at_both_ends() {
+fn dial_brings_link_up_at_both_ends() {
     let mut w = world();
     let (b, b_log) = listener(&mut w);
     let script = vec![(AT_START, dial(7, &w, b)), (100 * MS, ping(0, 5))];
-    let (_, a_log) = player(&mut w, script);
+    let (_, a_log) = scripted_node(&mut w, script);
     w.run_for(200 * MS);
     assert_eq!(lines(&a_log), ["60 up 0 peer by dial 7"]);
     assert_eq!(lines(&b_log), ["50 up 1 peer", "110 ping 5 on 1"]);
-    assert_eq!(w.ledger().seam_faults, []);
+    assert_eq!(w.ledger().seam_violations, []);
 }
 
 #[test]
-fn nobody_listens_nobody_is_there_or_somebody_else_is() {
+fn dial_fails_when_refused_or_answered_by_another_identity() {
     let mut w = world();
     let (b, _) = listener(&mut w);
     let (c, c_log) = listener(&mut w);
-    let nowhere = Address("10.9.9.9:1".parse().unwrap());
+    let unused = Address("10.9.9.9:1".parse().unwrap());
     let (at_b, at_c) = (Address(w.address(b)), Address(w.address(c)));
     let script = vec![
         (AT_START, dial(0, &w, b)),
-        (AT_START, dial_as(1, w.id(b), vec![nowhere])),
+        (AT_START, dial_as(1, w.id(b), vec![unused])),
         (AT_START, dial_as(2, w.id(b), vec![at_c])),
-        (AT_START, dial_as(3, w.id(c), vec![nowhere, at_b, at_c])),
+        (AT_START, dial_as(3, w.id(c), vec![unused, at_b, at_c])),
     ];
     w.crash(b);
-    let (_, a_log) = player(&mut w, script);
+    let (_, a_log) = scripted_node(&mut w, script);
     w.run_for(200 * MS);
     assert_eq!(
         lines(&a_log),
@@ -41,20 +41,24 @@ fn nobody_listens_nobody_is_there_or_somebody_else_is() {
             "10 dial 1 Refused",
             "20 dial 0 Refused",
             "40 dial 2 WrongIdentity",
-            // 20 ms for the refusal at the second address, then a whole handshake.
+            // 20 ms until the second address refuses, then a whole handshake.
             "80 up 6 peer by dial 3"
         ]
     );
-    assert_eq!(lines(&c_log), ["70 up 7 peer"], "the refused one never came up here");
+    assert_eq!(
+        lines(&c_log),
+        ["70 up 7 peer"],
+        "the dial with the wrong identity never came up here"
+    );
 }
 
 #[test]
-fn a_frozen_process_does_not_answer_but_a_thawed_one_does() {
+fn frozen_process_accepts_dials_only_after_thaw() {
     let mut w = world();
     let (b, b_log) = listener(&mut w);
     w.freeze(b);
     let script = vec![(AT_START, dial(0, &w, b)), (4000 * MS, dial(1, &w, b))];
-    let (_, a_log) = player(&mut w, script);
+    let (_, a_log) = scripted_node(&mut w, script);
     w.run_for(5000 * MS);
     assert_eq!(w.status(b), NodeStatus::Frozen);
     assert_eq!(lines(&a_log), ["3000 dial 0 TimedOut"]);
@@ -65,7 +69,7 @@ fn a_frozen_process_does_not_answer_but_a_thawed_one_does() {
 }
 
 #[test]
-fn frames_keep_their_order_whatever_is_lost() {
+fn frames_keep_their_order_despite_loss() {
     let mut config =
         rumormill_sim::WorldConfig::new(9, rumormill_proto::Config::lan().build().unwrap());
     config.latency = rumormill_sim::Latency::Uniform { min: MS, max: 30 * MS };
@@ -74,50 +78,50 @@ fn frames_keep_their_order_whatever_is_lost() {
     let (b, b_log) = listener(&mut w);
     let mut script = vec![(AT_START, dial(0, &w, b))];
     script.extend((0..200).map(|n| (4000 * MS + MS * n, ping(0, u64::from(n)))));
-    let (_, _) = player(&mut w, script);
+    let (_, _) = scripted_node(&mut w, script);
     w.run_for(40_000 * MS);
     let log = b_log.borrow();
     let got: Vec<&str> = log[1..].iter().map(|(_, l)| l.as_str()).collect();
     let sent: Vec<String> = (0..200).map(|n| format!("ping {n} on 1")).collect();
     assert_eq!(got, sent);
     let slowest = log[1..].windows(2).map(|w| w[1].0 - w[0].0).max().unwrap();
-    assert!(slowest >= 150, "a loss shows as a pause, the longest was {slowest} ms");
+    assert!(slowest >= 150, "a loss delays later frames, the longest pause was {slowest} ms");
 }
 
 #[test]
-fn a_close_comes_after_what_was_sent_and_once_at_each_end() {
+fn close_arrives_after_earlier_frames_and_once_at_each_end() {
     let mut w = world();
     let (b, b_log) = listener(&mut w);
     let script = vec![(AT_START, dial(0, &w, b)), (100 * MS, ping(0, 1)), (100 * MS, close(0))];
-    let (_, a_log) = player(&mut w, script);
+    let (_, a_log) = scripted_node(&mut w, script);
     w.run_for(1000 * MS);
     assert_eq!(lines(&a_log), ["60 up 0 peer by dial 0", "100 down 0 Local(Done)"]);
     assert_eq!(lines(&b_log), ["50 up 1 peer", "110 ping 1 on 1", "110 down 1 Closed(Done)"]);
 }
 
 #[test]
-fn both_ends_close_at_once_and_each_hears_of_its_own() {
+fn simultaneous_closes_report_local_close_at_each_end() {
     let mut w = world();
-    let (b, b_log) = player(&mut w, vec![(100 * MS, close(1))]);
+    let (b, b_log) = scripted_node(&mut w, vec![(100 * MS, close(1))]);
     let script = vec![(AT_START, dial(0, &w, b)), (100 * MS, close(0))];
-    let (_, a_log) = player(&mut w, script);
+    let (_, a_log) = scripted_node(&mut w, script);
     w.run_for(1000 * MS);
     assert_eq!(lines(&a_log)[1..], ["100 down 0 Local(Done)"]);
     assert_eq!(lines(&b_log)[1..], ["100 down 1 Local(Done)"]);
 }
 
 #[test]
-fn speaking_on_a_link_that_is_not_up_is_noted() {
+fn use_of_a_link_that_is_not_up_is_recorded() {
     let mut w = world();
-    let (_, _) = player(&mut w, vec![(AT_START, ping(0, 1)), (MS, close(4))]);
+    let (_, _) = scripted_node(&mut w, vec![(AT_START, ping(0, 1)), (MS, close(4))]);
     w.run_for(100 * MS);
-    assert_eq!(w.ledger().seam_faults.len(), 2);
+    assert_eq!(w.ledger().seam_violations.len(), 2);
 }
 
 #[test]
-fn a_disk_keeps_what_was_stored_and_loses_what_was_not() {
+fn disk_keeps_only_durable_writes_after_a_crash() {
     let mut w = world();
-    let (a, log) = player(&mut w, vec![(AT_START, store(0, 5)), (10 * MS, store(1, 6))]);
+    let (a, log) = scripted_node(&mut w, vec![(AT_START, store(0, 5)), (10 * MS, store(1, 6))]);
     w.run_for(11 * MS);
     w.crash(a);
     w.run_for(100 * MS);
@@ -126,13 +130,13 @@ fn a_disk_keeps_what_was_stored_and_loses_what_was_not() {
 }
 
 #[test]
-fn a_frame_whose_signature_does_not_hold_closes_the_link() {
+fn frame_with_invalid_signature_closes_the_link() {
     use rumormill_proto::wire::{Frame, Leave};
     use rumormill_proto::{Name, Presence, Record, SignedRecord};
     let mut w = world();
     let (b, b_log) = listener(&mut w);
     let script = vec![(AT_START, dial(0, &w, b))];
-    let (a, a_log) = player(&mut w, script);
+    let (a, a_log) = scripted_node(&mut w, script);
     w.run_for(100 * MS);
     let record = Record {
         id: w.id(a),
@@ -156,13 +160,13 @@ fn a_frame_whose_signature_does_not_hold_closes_the_link() {
     let forged = SignedRecord::from_bytes(&bytes).unwrap();
     w.inject(a, b, Frame::from(Leave { record: forged })).unwrap();
     w.run_for(100 * MS);
-    assert_eq!(w.ledger().wire_faults.len(), 1);
+    assert_eq!(w.ledger().wire_violations.len(), 1);
     assert_eq!(lines(&b_log)[2..], ["210 down 1 Local(ProtocolViolation)"]);
     assert_eq!(lines(&a_log)[1..], ["220 down 0 Closed(ProtocolViolation)"]);
 }
 
 #[test]
-fn a_machine_that_never_sleeps_is_noted_and_put_off() {
+fn machine_with_constant_timeouts_is_recorded_and_delayed() {
     use rumormill_proto::{Input, Output, Role, Time};
     struct Restless;
     impl rumormill_sim::Machine for Restless {
@@ -177,5 +181,9 @@ fn a_machine_that_never_sleeps_is_noted_and_put_off() {
     let mut w = world();
     w.add_machine(Role::Peer, |_, _, _| Box::new(Restless));
     w.run_for(10 * MS);
-    assert!((1..=11).contains(&w.ledger().seam_faults.len()), "{:?}", w.ledger().seam_faults);
+    assert!(
+        (1..=11).contains(&w.ledger().seam_violations.len()),
+        "{:?}",
+        w.ledger().seam_violations
+    );
 }

@@ -1,13 +1,13 @@
-//! The same seed gives the same run, in this process and in another one.
+//! The same random seed gives the same run, in this process and in another one.
 
 use std::process::Command;
 
 use rumormill_proto::Config;
 use rumormill_sim::{Latency, World, WorldConfig};
 
-use crate::script::{AT_START, MS, close, dial, listener, ping, player};
+use crate::script::{AT_START, MS, close, dial, listener, ping, scripted_node};
 
-/// Set in the second process: print the hash and be done.
+/// Set in the second process, which prints the trace hash and ends.
 const CHILD: &str = "RUMORMILL_SIM_PRINT_TRACE";
 
 /// A run with losses, a partition, a crash and a restart.
@@ -23,7 +23,7 @@ fn run(seed: u64) -> String {
         script.push((1000 * MS + 10 * MS * n, ping(u64::from(n % 2) * 2, u64::from(n))));
     }
     script.push((30_000 * MS, close(0)));
-    let (a, _) = player(&mut w, script);
+    let (a, _) = scripted_node(&mut w, script);
     w.run_for(1500 * MS);
     w.partition(&[a], &[b]);
     w.run_for(700 * MS);
@@ -36,23 +36,23 @@ fn run(seed: u64) -> String {
 }
 
 #[test]
-fn the_seed_decides() {
+fn random_seed_determines_the_trace() {
     assert_eq!(run(1), run(1));
     assert_ne!(run(1), run(2));
 }
 
 #[test]
-fn another_process_runs_the_same() {
+fn second_process_has_the_same_trace() {
     if std::env::var_os(CHILD).is_some() {
         println!("trace={}", run(3));
         return;
     }
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "determinism::another_process_runs_the_same", "--nocapture"])
+        .args(["--exact", "determinism::second_process_has_the_same_trace", "--nocapture"])
         .env(CHILD, "1")
         .output()
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let theirs = text.split("trace=").nth(1).and_then(|t| t.split_whitespace().next());
-    assert_eq!(theirs, Some(run(3).as_str()), "{text}");
+    let other = text.split("trace=").nth(1).and_then(|t| t.split_whitespace().next());
+    assert_eq!(other, Some(run(3).as_str()), "{text}");
 }

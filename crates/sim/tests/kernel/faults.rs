@@ -1,53 +1,53 @@
-//! Crashes, frozen processes, dead hosts, partitions.
+//! Crashes, frozen processes, hosts without power, partitions.
 
 use rumormill_sim::DiskFate;
 
-use crate::script::{AT_START, MS, close, dial, lines, listener, ping, player, world};
+use crate::script::{AT_START, MS, close, dial, lines, listener, ping, scripted_node, world};
 
 #[test]
-fn a_killed_process_resets_its_links_after_what_it_sent() {
+fn killed_process_resets_its_links_after_its_sent_frames() {
     let mut w = world();
     let (b, b_log) = listener(&mut w);
     let script = vec![(AT_START, dial(0, &w, b)), (100 * MS, ping(0, 1))];
-    let (a, a_log) = player(&mut w, script);
+    let (a, a_log) = scripted_node(&mut w, script);
     w.run_for(105 * MS);
     w.crash(a);
     w.run_for(1000 * MS);
     assert_eq!(lines(&b_log)[1..], ["110 ping 1 on 1", "115 down 1 Lost"]);
-    assert_eq!(lines(&a_log).len(), 1, "the dead are told nothing");
+    assert_eq!(lines(&a_log).len(), 1, "a killed process gets no input");
 }
 
 #[test]
-fn a_host_without_power_is_noticed_by_who_speaks_to_it() {
+fn host_without_power_loses_link_when_a_frame_is_sent_to_it() {
     let mut w = world();
     let (b, _) = listener(&mut w);
     let script =
         vec![(AT_START, dial(0, &w, b)), (200 * MS, ping(0, 1)), (300 * MS, dial(1, &w, b))];
-    let (_, a_log) = player(&mut w, script);
+    let (_, a_log) = scripted_node(&mut w, script);
     w.run_for(100 * MS);
     w.power_off(b);
     w.run_for(20_000 * MS);
-    let told = ["3300 dial 1 TimedOut", "15200 down 0 Lost"];
-    assert_eq!(lines(&a_log)[1..], told);
+    let expected = ["3300 dial 1 TimedOut", "15200 down 0 Lost"];
+    assert_eq!(lines(&a_log)[1..], expected);
 }
 
 #[test]
-fn a_host_that_comes_back_answers_old_links_with_a_reset() {
+fn restarted_host_resets_old_links() {
     let mut w = world();
     let (b, b_log) = listener(&mut w);
     let script = vec![(AT_START, dial(0, &w, b)), (500 * MS, ping(0, 1))];
-    let (_, a_log) = player(&mut w, script);
+    let (_, a_log) = scripted_node(&mut w, script);
     w.run_for(100 * MS);
     w.power_off(b);
     w.run_for(100 * MS);
     w.restart(b, DiskFate::Kept);
     w.run_for(1000 * MS);
     assert_eq!(lines(&a_log)[1..], ["520 down 0 Lost"]);
-    assert_eq!(lines(&b_log).len(), 1, "the new process knows nothing of the old link");
+    assert_eq!(lines(&b_log).len(), 1, "the new process does not know the old link");
 }
 
 #[test]
-fn a_thawed_process_gets_everything_late_and_in_order() {
+fn thawed_process_receives_all_frames_late_and_in_order() {
     let mut w = world();
     let (b, b_log) = listener(&mut w);
     let script = vec![
@@ -56,7 +56,7 @@ fn a_thawed_process_gets_everything_late_and_in_order() {
         (300 * MS, ping(0, 2)),
         (400 * MS, close(0)),
     ];
-    let (_, a_log) = player(&mut w, script);
+    let (_, a_log) = scripted_node(&mut w, script);
     w.run_for(100 * MS);
     w.freeze(b);
     w.run_for(900 * MS);
@@ -68,14 +68,14 @@ fn a_thawed_process_gets_everything_late_and_in_order() {
 }
 
 #[test]
-fn a_frozen_process_backs_up_into_its_sender() {
+fn frozen_receiver_fills_the_queue_of_its_sender() {
     use rumormill_proto::wire::{Frame, GetData};
     use rumormill_proto::{Class, LinkId, MessageId, Output};
     let mut w = world();
     let (b, b_log) = listener(&mut w);
     let id = MessageId { publisher: w.id(b), epoch: 0, sequence: 0 };
     let frame = || Frame::from(GetData { id });
-    // 20,000 frames of 50 bytes are more than a kernel takes, and more than the queue for
+    // 20,000 frames of 50 bytes exceed both the receive buffer of the kernel and the queue for
     // announcements.
     let mut script = vec![(AT_START, dial(0, &w, b))];
     script.extend((0..20_000).map(|_| {
@@ -86,7 +86,7 @@ fn a_frozen_process_backs_up_into_its_sender() {
         let output = Output::Send { link: LinkId(0), frame: frame(), class: Class::Announce };
         (300 * MS, output)
     }));
-    let (_, _) = player(&mut w, script);
+    let (_, _) = scripted_node(&mut w, script);
     w.run_for(100 * MS);
     w.freeze(b);
     w.run_for(400 * MS);
@@ -95,11 +95,11 @@ fn a_frozen_process_backs_up_into_its_sender() {
     let got = b_log.borrow().len() as u64 - 1;
     let dropped = w.ledger().queue_drops;
     assert!(dropped > 0, "the queue for announcements is bounded");
-    assert_eq!(got + dropped, 30_000, "nothing vanishes without being counted");
+    assert_eq!(got + dropped, 30_000, "every frame is received or counted as dropped");
 }
 
 #[test]
-fn a_partition_holds_what_is_sent_until_it_ends() {
+fn partition_delays_frames_until_it_ends() {
     let mut w = world();
     let (b, b_log) = listener(&mut w);
     let script = vec![
@@ -108,7 +108,7 @@ fn a_partition_holds_what_is_sent_until_it_ends() {
         (250 * MS, ping(0, 2)),
         (260 * MS, dial(1, &w, b)),
     ];
-    let (a, a_log) = player(&mut w, script);
+    let (a, a_log) = scripted_node(&mut w, script);
     w.run_for(100 * MS);
     w.partition(&[a], &[b]);
     w.run_for(3900 * MS);
@@ -116,33 +116,33 @@ fn a_partition_holds_what_is_sent_until_it_ends() {
     assert_eq!(lines(&a_log)[1..], ["3260 dial 1 TimedOut"]);
     w.heal();
     w.run_for(5000 * MS);
-    // Sent first at 200 ms; sent again 200, 600, 1400, 3000, 6200 ms later.
+    // First sent at 200 ms, and retransmitted 200, 600, 1400, 3000 and 6200 ms later.
     assert_eq!(lines(&b_log)[1..], ["6410 ping 1 on 1", "6410 ping 2 on 1"]);
 }
 
 #[test]
-fn a_long_partition_ends_a_link_that_is_used() {
+fn long_partition_ends_a_link_in_use() {
     let mut w = world();
-    let (b, b_log) = player(&mut w, vec![(40_000 * MS, ping(1, 9))]);
+    let (b, b_log) = scripted_node(&mut w, vec![(40_000 * MS, ping(1, 9))]);
     let script = vec![(AT_START, dial(0, &w, b)), (200 * MS, ping(0, 1))];
-    let (a, a_log) = player(&mut w, script);
+    let (a, a_log) = scripted_node(&mut w, script);
     w.run_for(100 * MS);
     w.partition(&[a], &[b]);
     w.run_for(30_000 * MS);
     assert_eq!(lines(&a_log)[1..], ["15200 down 0 Lost"]);
-    assert_eq!(lines(&b_log).len(), 1, "the other end was silent and knows nothing yet");
+    assert_eq!(lines(&b_log).len(), 1, "the other end has sent nothing and has not noticed yet");
     w.heal();
     w.run_for(30_000 * MS);
-    assert_eq!(lines(&b_log)[1..], ["40020 down 1 Lost"], "it learns when it speaks");
+    assert_eq!(lines(&b_log)[1..], ["40020 down 1 Lost"], "it gets a reset when it sends");
 }
 
 #[test]
-fn a_one_way_partition_passes_data_but_no_acknowledgement() {
+fn one_way_partition_passes_data_without_acknowledgements() {
     let mut w = world();
-    let (b, b_log) = player(&mut w, vec![(300 * MS, ping(1, 9))]);
+    let (b, b_log) = scripted_node(&mut w, vec![(300 * MS, ping(1, 9))]);
     let script =
         vec![(AT_START, dial(0, &w, b)), (200 * MS, ping(0, 1)), (400 * MS, dial(1, &w, b))];
-    let (a, a_log) = player(&mut w, script);
+    let (a, a_log) = scripted_node(&mut w, script);
     w.run_for(100 * MS);
     w.partition_one_way(&[a], &[b]);
     w.run_for(20_000 * MS);
@@ -154,29 +154,29 @@ fn a_one_way_partition_passes_data_but_no_acknowledgement() {
 }
 
 #[test]
-fn a_cut_stays_when_partitions_end() {
+fn cut_path_stays_cut_when_partitions_heal() {
     let mut w = world();
     let (b, _) = listener(&mut w);
     let script = vec![(100 * MS, dial(0, &w, b)), (5000 * MS, dial(1, &w, b))];
-    let (a, a_log) = player(&mut w, script);
-    w.cut(a, b);
+    let (a, a_log) = scripted_node(&mut w, script);
+    w.cut_path(a, b);
     w.heal();
     w.run_for(4000 * MS);
-    w.mend(a, b);
+    w.restore_path(a, b);
     w.run_for(4000 * MS);
     assert_eq!(lines(&a_log), ["3100 dial 0 TimedOut", "5060 up 2 peer by dial 1"]);
 }
 
 #[test]
-fn a_dialer_that_dies_half_way_leaves_nothing_behind() {
+fn dialer_killed_during_handshake_leaves_no_link() {
     let mut w = world();
     let (b, b_log) = listener(&mut w);
     let script = vec![(AT_START, dial(0, &w, b))];
-    let (a, _) = player(&mut w, script);
+    let (a, _) = scripted_node(&mut w, script);
     w.run_for(45 * MS);
     w.crash(a);
     w.run_for(1000 * MS);
-    // Its Hello was on the way when it died, and the reset right behind it.
+    // Its Hello was in transit when it died, and the reset followed.
     assert_eq!(lines(&b_log), ["50 up 1 peer", "55 down 1 Lost"]);
     w.restart(a, DiskFate::Kept);
     w.run_for(1000 * MS);

@@ -1,4 +1,4 @@
-//! What the world does to its nodes, seen by nodes that only write down what they get.
+//! Tests of the simulated network with scripted nodes, which record every input.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

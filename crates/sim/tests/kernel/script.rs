@@ -1,4 +1,4 @@
-//! A node that plays a script and writes down every input.
+//! A scripted node: sends outputs at given times and records every input.
 
 use core::time::Duration;
 use std::cell::RefCell;
@@ -15,16 +15,16 @@ use rumormill_sim::{Machine, NodeId, World, WorldConfig};
 pub(crate) const MS: Duration = Duration::from_millis(1);
 pub(crate) const AT_START: Duration = Duration::ZERO;
 
-/// What a node was told: when (in milliseconds) and what.
+/// The inputs of a node: time in milliseconds, and description.
 pub(crate) type Log = Rc<RefCell<Vec<(u64, String)>>>;
 
-struct Player {
+struct ScriptedNode {
     script: VecDeque<(Duration, Output)>,
     due: VecDeque<Output>,
     log: Log,
 }
 
-impl Machine for Player {
+impl Machine for ScriptedNode {
     fn handle(&mut self, now: Time, input: Input) {
         let line = match input {
             Input::LinkUp { link, info } => format!(
@@ -63,28 +63,28 @@ impl Machine for Player {
     }
 }
 
-/// A world with 10 ms from node to node.
+/// A world with a latency of 10 ms.
 pub(crate) fn world() -> World {
     let mut config = WorldConfig::new(1, Config::lan().build().unwrap());
     config.latency = rumormill_sim::Latency::Constant(10 * MS);
     World::new(config)
 }
 
-/// Adds a node that carries out each output at its time, in its first life.
-pub(crate) fn player(world: &mut World, script: Vec<(Duration, Output)>) -> (NodeId, Log) {
+/// Adds a node whose first process sends each output at its time.
+pub(crate) fn scripted_node(world: &mut World, script: Vec<(Duration, Output)>) -> (NodeId, Log) {
     let log = Log::default();
     let mut script = Some(script);
     let shared = log.clone();
     let node = world.add_machine(Role::Peer, move |_, _, _| {
         let script = script.take().unwrap_or_default().into();
-        Box::new(Player { script, due: VecDeque::new(), log: shared.clone() })
+        Box::new(ScriptedNode { script, due: VecDeque::new(), log: shared.clone() })
     });
     (node, log)
 }
 
-/// Adds a node that does nothing.
+/// Adds a node that sends nothing.
 pub(crate) fn listener(world: &mut World) -> (NodeId, Log) {
-    player(world, Vec::new())
+    scripted_node(world, Vec::new())
 }
 
 pub(crate) fn lines(log: &Log) -> Vec<String> {

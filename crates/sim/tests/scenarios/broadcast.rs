@@ -1,4 +1,4 @@
-//! Deliveries: everything, in order, once, at hardly more than one copy a peer.
+//! Broadcast: all messages arrive once and in order, with little more than one copy per peer.
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,25 +9,31 @@ use rumormill_sim::{CommandError, DiskFate, NodeId, World, WorldConfig};
 
 use crate::common::{Net, lan, ms, s, world_config};
 
-/// A network large enough that frames are handed over unencoded.
-fn large(seed: u64, node: Config) -> WorldConfig {
+/// Settings for a fast world, for large networks.
+fn fast_config(seed: u64, node: Config) -> WorldConfig {
     WorldConfig { fast: true, check_every: s(1), ..world_config(seed, node) }
 }
 
-fn grown(config: WorldConfig, peers: usize) -> Net {
+/// A network at rest in which every peer has published.
+fn network_with_trees(config: WorldConfig, peers: usize) -> Net {
     let mut net = Net::new(config, 3, peers);
-    net.rests_within(s(60));
-    net.grow_trees();
+    net.assert_at_rest_within(s(60));
+    net.build_trees();
     net
 }
 
-/// So many publishers publish one message each, every `every`, `rounds` times.
-fn publish(net: &mut Net, publishers: usize, rounds: usize, every: Duration) -> Vec<MessageId> {
+/// `publishers` peers publish one message each, `rounds` times, at this interval.
+fn publish_rounds(
+    net: &mut Net,
+    publishers: usize,
+    rounds: usize,
+    every: Duration,
+) -> Vec<MessageId> {
     let step = net.peers.len() / publishers;
-    let who: Vec<NodeId> = net.peers.iter().copied().step_by(step).take(publishers).collect();
+    let nodes: Vec<NodeId> = net.peers.iter().copied().step_by(step).take(publishers).collect();
     let mut ids = Vec::new();
     for _ in 0..rounds {
-        for &p in &who {
+        for &p in &nodes {
             ids.push(net.world.publish(p, "t", b"payload").unwrap());
         }
         net.world.run_for(every);
@@ -35,73 +41,73 @@ fn publish(net: &mut Net, publishers: usize, rounds: usize, every: Duration) -> 
     ids
 }
 
-/// The messages of these that a node got, in order.
-fn got(w: &World, node: NodeId, of: &[MessageId]) -> Vec<MessageId> {
+/// The messages among `of` that a node delivered, in order.
+fn delivered(w: &World, node: NodeId, of: &[MessageId]) -> Vec<MessageId> {
     let of: BTreeSet<_> = of.iter().collect();
     w.deliveries().iter().filter(|a| a.node == node && of.contains(&a.id)).map(|a| a.id).collect()
 }
 
 #[track_caller]
-fn everybody_has(net: &Net, ids: &[MessageId]) {
+fn assert_all_delivered(net: &Net, ids: &[MessageId]) {
     for p in net.world.live_peers() {
-        let n = got(&net.world, p, ids).len();
+        let n = delivered(&net.world, p, ids).len();
         let gaps = net.world.ledger().gaps.iter().filter(|g| g.node == p);
         let gaps: Vec<_> = gaps.map(|g| (g.at, g.first, g.to)).collect();
         let seed = net.world.config().seed;
-        assert_eq!(n, ids.len(), "{p} (seed {seed}), gaps it was told: {gaps:?}");
+        assert_eq!(n, ids.len(), "{p} (seed {seed}), its gaps: {gaps:?}");
     }
 }
 
-fn say(what: &str, net: &Net, from: rumormill_proto::Time) -> copies::Copies {
+fn print_copies(what: &str, net: &Net, from: rumormill_proto::Time) -> copies::Copies {
     let c = copies::since(&net.world.observe(), from);
     println!("{what}: {:.4} copies per peer, {} of {} pulled", c.per_peer(), c.pulled, c.all);
     c
 }
 
 #[test]
-fn two_hundred_peers_and_twenty_publishers_cost_one_copy_each() {
-    let mut net = grown(large(1, lan()), 200);
+fn twenty_publishers_among_200_peers_cost_one_copy_per_peer() {
+    let mut net = network_with_trees(fast_config(1, lan()), 200);
     net.world.run_for(s(20));
     let from = net.world.now();
-    let ids = publish(&mut net, 20, 50, ms(100));
+    let ids = publish_rounds(&mut net, 20, 50, ms(100));
     net.world.run_for(s(15));
-    everybody_has(&net, &ids);
-    net.rests_within(s(20));
-    say("200 peers, 20 publishers, no loss", &net, from);
+    assert_all_delivered(&net, &ids);
+    net.assert_at_rest_within(s(20));
+    print_copies("200 peers, 20 publishers, no loss", &net, from);
     assert_eq!(copies::check(&net.world.observe(), from, 1.05), []);
 }
 
 #[test]
-fn with_loss_everything_is_still_delivered() {
-    let mut config = large(2, lan());
+fn packet_loss_delays_and_loses_no_message() {
+    let mut config = fast_config(2, lan());
     config.loss = 0.01;
-    let mut net = grown(config, 60);
+    let mut net = network_with_trees(config, 60);
     net.world.run_for(s(20));
     let from = net.world.now();
-    let ids = publish(&mut net, 20, 200, ms(100));
+    let ids = publish_rounds(&mut net, 20, 200, ms(100));
     net.world.run_for(s(20));
-    everybody_has(&net, &ids);
-    net.is_sound();
-    say("60 peers, 20 publishers, 1 % of the packets lost (as TCP shows it)", &net, from);
+    assert_all_delivered(&net, &ids);
+    net.assert_promises_hold();
+    print_copies("60 peers, 20 publishers, 1 % of the packets lost (as TCP shows it)", &net, from);
     assert_eq!(copies::check(&net.world.observe(), from, 1.10), []);
 }
 
 #[test]
-fn payloads_that_find_no_room_are_pulled() {
-    let mut net = grown(large(3, lan()), 60);
-    net.world.set_skips(0.01);
+fn payloads_dropped_from_full_queues_are_pulled() {
+    let mut net = network_with_trees(fast_config(3, lan()), 60);
+    net.world.set_queue_drops(0.01);
     let from = net.world.now();
-    let ids = publish(&mut net, 20, 50, ms(100));
+    let ids = publish_rounds(&mut net, 20, 50, ms(100));
     net.world.run_for(s(20));
-    everybody_has(&net, &ids);
-    net.is_sound();
-    say("60 peers, 20 publishers, 1 % of the frames left out", &net, from);
+    assert_all_delivered(&net, &ids);
+    net.assert_promises_hold();
+    print_copies("60 peers, 20 publishers, 1 % of the frames left out", &net, from);
     assert_eq!(copies::check(&net.world.observe(), from, 1.5), []);
     let delays = delays(&net.world, &ids);
     assert!(delays.1 < s(5), "median {:?}, slowest {:?}", delays.0, delays.1);
 }
 
-/// Median and longest way of a message to a peer.
+/// Median and longest delay of deliveries.
 fn delays(w: &World, ids: &[MessageId]) -> (Duration, Duration) {
     let at: BTreeMap<MessageId, _> = w.ledger().publications.iter().map(|p| (p.id, p.at)).collect();
     let of: BTreeSet<_> = ids.iter().collect();
@@ -112,29 +118,29 @@ fn delays(w: &World, ids: &[MessageId]) -> (Duration, Duration) {
 }
 
 #[test]
-fn half_of_all_payloads_left_out() {
-    let mut net = grown(large(4, lan()), 20);
-    net.world.set_skips(0.5);
-    let ids = publish(&mut net, 5, 20, ms(100));
-    // Longer, and what is asked for in vain by chance would be given up.
+fn messages_arrive_when_half_of_the_payloads_are_dropped() {
+    let mut net = network_with_trees(fast_config(4, lan()), 20);
+    net.world.set_queue_drops(0.5);
+    let ids = publish_rounds(&mut net, 5, 20, ms(100));
+    // After a longer time some messages would be given up, because all pulls for them were dropped.
     net.world.run_for(s(4));
-    net.world.set_skips(0.0);
+    net.world.set_queue_drops(0.0);
     net.world.run_for(s(30));
-    everybody_has(&net, &ids);
-    net.rests_within(s(30));
+    assert_all_delivered(&net, &ids);
+    net.assert_at_rest_within(s(30));
 }
 
 #[test]
-fn one_to_five_peers() {
+fn networks_of_one_to_five_peers_deliver_one_copy_each() {
     for n in 1..=5 {
         let mut net = Net::lan(10 + n as u64, 1, n);
         net.world.run_for(s(30));
-        net.grow_trees();
+        net.build_trees();
         let from = net.world.now();
-        let ids = publish(&mut net, n, 50, ms(20));
+        let ids = publish_rounds(&mut net, n, 50, ms(20));
         net.world.run_for(s(2));
-        everybody_has(&net, &ids);
-        net.rests_within(s(20));
+        assert_all_delivered(&net, &ids);
+        net.assert_at_rest_within(s(20));
         assert_eq!(copies::check(&net.world.observe(), from, 1.0), [], "{n} peers");
         let slowest = delays(&net.world, &ids).1;
         assert!(slowest < ms(10), "{n} peers: {slowest:?}");
@@ -142,7 +148,7 @@ fn one_to_five_peers() {
 }
 
 #[test]
-fn messages_before_there_is_a_tree_reach_everybody() {
+fn messages_published_before_trees_exist_reach_all_peers() {
     let mut net = Net::new(world_config(20, lan()), 3, 30);
     net.world.run_for(ms(100));
     let mut ids = Vec::new();
@@ -152,30 +158,30 @@ fn messages_before_there_is_a_tree_reach_everybody() {
         }
         net.world.run_for(ms(50));
     }
-    net.rests_within(s(60));
+    net.assert_at_rest_within(s(60));
     for p in net.world.live_peers() {
-        assert_eq!(got(&net.world, p, &ids).len(), ids.len(), "{p}");
+        assert_eq!(delivered(&net.world, p, &ids).len(), ids.len(), "{p}");
     }
 }
 
 #[test]
-fn flooding_delivers_the_same() {
+fn flooding_delivers_the_same_messages_as_trees() {
     let deliveries = |mode| {
         let node = Config::lan().broadcast(mode).build().unwrap();
-        let mut net = Net::new(large(21, node), 3, 40);
-        net.rests_within(s(60));
+        let mut net = Net::new(fast_config(21, node), 3, 40);
+        net.assert_at_rest_within(s(60));
         net.world.run_for(s(20));
-        net.everybody_publishes();
+        net.publish_three_rounds();
         let from = net.world.now();
-        let ids = publish(&mut net, 10, 20, ms(100));
+        let ids = publish_rounds(&mut net, 10, 20, ms(100));
         net.world.run_for(s(15));
-        net.rests_within(s(20));
+        net.assert_at_rest_within(s(20));
         let all: BTreeMap<NodeId, BTreeSet<MessageId>> = net
             .peers
             .iter()
-            .map(|&p| (p, got(&net.world, p, &ids).into_iter().collect()))
+            .map(|&p| (p, delivered(&net.world, p, &ids).into_iter().collect()))
             .collect();
-        (all, say(&mode.to_string(), &net, from).per_peer())
+        (all, print_copies(&mode.to_string(), &net, from).per_peer())
     };
     let (trees, one) = deliveries(BroadcastMode::Trees);
     let (flood, several) = deliveries(BroadcastMode::Flood);
@@ -184,46 +190,46 @@ fn flooding_delivers_the_same() {
 }
 
 #[test]
-fn a_late_joiner_gets_the_history_in_order() {
+fn late_joiner_receives_history_in_order() {
     let mut net = Net::lan(22, 3, 20);
-    let ids = publish(&mut net, 4, 200, ms(20));
+    let ids = publish_rounds(&mut net, 4, 200, ms(20));
     net.world.run_for(s(1));
     let late = net.world.add_peers(1)[0];
     net.peers.push(late);
-    // Also while messages flow.
-    let more = publish(&mut net, 4, 50, ms(20));
+    // Messages are also published after the newcomer has started.
+    let more = publish_rounds(&mut net, 4, 50, ms(20));
     net.world.run_for(s(15));
     let all = [ids, more].concat();
-    assert_eq!(got(&net.world, late, &all).len(), all.len());
-    net.rests_within(s(20));
+    assert_eq!(delivered(&net.world, late, &all).len(), all.len());
+    net.assert_at_rest_within(s(20));
 }
 
-/// Of what a newcomer gets, history is what was published before it was started, give or take the way; it
-/// says when it has all of it.
+/// History is everything that was published before the newcomer started, up to the network delay.
+/// The newcomer reports when it has all of it.
 #[test]
-fn newcomer_tells_history_from_what_is_published_later_and_says_when_it_has_caught_up() {
+fn newcomer_distinguishes_history_by_age_and_reports_when_it_has_caught_up() {
     let mut net = Net::lan(91, 3, 12);
     for _ in 0..5 {
-        net.publish_everywhere();
+        net.publish_at_all_peers();
         net.world.run_for(s(2));
     }
     let history: Vec<MessageId> = net.world.ledger().publications.iter().map(|p| p.id).collect();
     let started = net.world.now();
-    // They link with each other as well as with those who have the history.
+    // The newcomers link with each other as well as with peers that have the history.
     let newcomers = net.world.add_peers(4);
     net.peers.extend(&newcomers);
     for _ in 0..20 {
-        net.publish_everywhere();
+        net.publish_at_all_peers();
         net.world.run_for(ms(250));
     }
     for &newcomer in &newcomers {
-        let told = net.told(newcomer, |e| matches!(e, Event::CaughtUp));
-        let [caught_up] = told.as_slice() else { panic!("{newcomer} says it {told:?}") };
+        let times = net.event_times(newcomer, |e| matches!(e, Event::CaughtUp));
+        let [caught_up] = times.as_slice() else { panic!("{newcomer} reports it at {times:?}") };
         let arrivals = net.world.ledger().arrivals.iter().filter(|a| a.node == newcomer);
         let arrivals: Vec<_> = arrivals.collect();
         for id in &history {
-            let arrival = arrivals.iter().find(|a| a.id == *id).expect("all of it came");
-            assert!(arrival.at <= *caught_up, "{id} came after history was over");
+            let arrival = arrivals.iter().find(|a| a.id == *id).expect("all history arrives");
+            assert!(arrival.at <= *caught_up, "{id} arrived after the newcomer had caught up");
             assert!(arrival.at.since(started) < arrival.age, "{id} is history: {arrival:?}");
         }
         let new = arrivals.iter().filter(|a| !history.contains(&a.id));
@@ -232,66 +238,66 @@ fn newcomer_tells_history_from_what_is_published_later_and_says_when_it_has_caug
             assert!(arrival.at.since(started) >= arrival.age, "it is new: {arrival:?}");
         }
     }
-    net.is_sound();
+    net.assert_promises_hold();
 }
 
 #[test]
-fn a_late_joiner_gets_what_retention_allows() {
+fn late_joiner_receives_retained_history() {
     let node = Config::lan().retention_age(s(10)).build().unwrap();
     let mut net = Net::new(world_config(23, node), 3, 20);
-    net.rests_within(s(30));
-    let old = publish(&mut net, 4, 50, ms(20));
+    net.assert_at_rest_within(s(30));
+    let old = publish_rounds(&mut net, 4, 50, ms(20));
     net.world.run_for(s(12));
-    let new = publish(&mut net, 4, 50, ms(20));
+    let new = publish_rounds(&mut net, 4, 50, ms(20));
     let late = net.world.add_peers(1)[0];
     net.world.run_for(s(8));
-    assert_eq!(got(&net.world, late, &old), []);
-    assert_eq!(got(&net.world, late, &new).len(), new.len());
-    assert!(net.world.ledger().gaps.iter().all(|g| g.node == late), "nobody else misses anything");
-    net.is_sound();
+    assert_eq!(delivered(&net.world, late, &old), []);
+    assert_eq!(delivered(&net.world, late, &new).len(), new.len());
+    assert!(net.world.ledger().gaps.iter().all(|g| g.node == late), "no other peer has a gap");
+    net.assert_promises_hold();
 }
 
 #[test]
-fn a_publisher_that_restarts_is_heard_in_order() {
+fn messages_of_a_restarting_publisher_arrive_in_order() {
     for (seed, disk) in [(24, DiskFate::Kept), (25, DiskFate::Lost)] {
         let mut net = Net::lan(seed, 3, 20);
         let p = net.peers[3];
         let mut ids = Vec::new();
-        for life in 0..3 {
+        for process in 0..3 {
             for _ in 0..50 {
                 ids.push(net.world.publish(p, "t", b"x").unwrap());
                 net.world.run_for(ms(20));
             }
-            if life < 2 {
+            if process < 2 {
                 net.world.run_for(s(1));
                 net.world.restart(p, disk);
                 net.world.run_for(s(5));
             }
         }
         net.world.run_for(s(15));
-        net.rests_within(s(30));
+        net.assert_at_rest_within(s(30));
         for &other in net.peers.iter().filter(|&&n| n != p) {
-            assert_eq!(got(&net.world, other, &ids), ids, "{other} {disk:?}");
+            assert_eq!(delivered(&net.world, other, &ids), ids, "{other} {disk:?}");
         }
         assert_eq!(order::epochs(&net.world.observe()), []);
     }
 }
 
 #[test]
-fn a_peer_with_its_disk_resumes_and_serves() {
+fn restarted_peer_resumes_from_disk_and_serves_stored_messages() {
     let mut net = Net::lan(26, 3, 10);
-    let ids = publish(&mut net, 2, 100, ms(10));
+    let ids = publish_rounds(&mut net, 2, 100, ms(10));
     net.world.run_for(s(1));
     let p = net.peers[4];
     net.world.crash(p);
-    let meanwhile = publish(&mut net, 2, 20, ms(10));
+    let meanwhile = publish_rounds(&mut net, 2, 20, ms(10));
     net.world.restart(p, DiskFate::Kept);
     net.world.run_for(s(10));
-    let now = got(&net.world, p, &meanwhile);
-    assert_eq!(now.len(), meanwhile.len(), "what it missed");
-    let twice = got(&net.world, p, &ids).len();
-    assert_eq!(twice, ids.len(), "what it had is not delivered again");
-    // The others go away; who comes then has it all from this one.
+    let now = delivered(&net.world, p, &meanwhile);
+    assert_eq!(now.len(), meanwhile.len(), "missed messages arrive");
+    let twice = delivered(&net.world, p, &ids).len();
+    assert_eq!(twice, ids.len(), "earlier messages are not delivered again");
+    // The other peers leave; a newcomer gets everything from this one.
     for &other in net.peers.clone().iter().filter(|&&n| n != p) {
         net.world.leave(other).unwrap();
         net.world.run_for(ms(200));
@@ -300,94 +306,95 @@ fn a_peer_with_its_disk_resumes_and_serves() {
     let late = net.world.add_peers(1)[0];
     net.world.run_for(s(20));
     let all = [ids, meanwhile].concat();
-    assert_eq!(got(&net.world, late, &all).len(), all.len(), "it serves what it kept");
-    net.is_sound();
+    assert_eq!(delivered(&net.world, late, &all).len(), all.len(), "it serves stored messages");
+    net.assert_promises_hold();
 }
 
 #[test]
-fn everybody_restarts_and_nothing_is_lost() {
+fn messages_survive_restart_of_every_peer() {
     let mut net = Net::lan(27, 3, 12);
     let mut ids = Vec::new();
     for p in net.peers.clone() {
-        ids.extend(publish(&mut net, 3, 5, ms(20)));
+        ids.extend(publish_rounds(&mut net, 3, 5, ms(20)));
         net.world.run_for(ms(100));
         net.world.restart(p, DiskFate::Kept);
         net.world.run_for(s(4));
     }
     net.world.run_for(s(15));
-    net.rests_within(s(30));
-    everybody_has(&net, &ids);
+    net.assert_at_rest_within(s(30));
+    assert_all_delivered(&net, &ids);
     assert_eq!(net.world.ledger().gaps, []);
 }
 
 #[test]
-fn both_halves_of_a_partition_get_everything_in_order() {
+fn both_sides_of_a_partition_receive_all_messages_in_order() {
     let mut net = Net::lan(28, 3, 24);
     let (near, far) = (net.peers[..12].to_vec(), net.peers[12..].to_vec());
     net.world.partition(&far, &[net.seeds.clone(), near].concat());
-    let mut ids = publish(&mut net, 24, 10, ms(100));
+    let mut ids = publish_rounds(&mut net, 24, 10, ms(100));
     net.world.run_for(s(20));
-    ids.extend(publish(&mut net, 24, 10, ms(100)));
+    ids.extend(publish_rounds(&mut net, 24, 10, ms(100)));
     net.world.heal();
-    ids.extend(publish(&mut net, 24, 10, ms(100)));
-    net.rests_within(s(120));
+    ids.extend(publish_rounds(&mut net, 24, 10, ms(100)));
+    net.assert_at_rest_within(s(120));
     net.world.run_for(s(15));
-    everybody_has(&net, &ids);
+    assert_all_delivered(&net, &ids);
     assert_eq!(net.world.ledger().gaps, []);
-    net.rests_within(s(30));
+    net.assert_at_rest_within(s(30));
 }
 
-/// Messages are kept for a second; some of them reach nobody in that time.
+/// Messages are retained for a second; some of them reach no other peer in that time.
 #[test]
-fn what_only_its_publisher_has_does_not_grow_too_old() {
+fn message_held_only_by_its_publisher_is_retained_past_its_age() {
     let node = Config::lan().retention_age(s(1)).build().unwrap();
     let mut net = Net::new(world_config(29, node), 3, 10);
-    net.rests_within(s(30));
+    net.assert_at_rest_within(s(30));
     let p = net.peers[0];
     let mut ids = Vec::new();
     for _ in 0..5 {
         ids.push(net.world.publish(p, "t", b"x").unwrap());
         net.world.run_for(ms(100));
     }
-    net.world.set_skips(1.0);
+    net.world.set_queue_drops(1.0);
     for _ in 5..9 {
         ids.push(net.world.publish(p, "t", b"late").unwrap());
     }
     net.world.run_for(s(3));
-    net.world.set_skips(0.0);
+    net.world.set_queue_drops(0.0);
     net.world.run_for(s(15));
-    everybody_has(&net, &ids);
+    assert_all_delivered(&net, &ids);
     assert_eq!(net.world.ledger().gaps, []);
-    net.is_sound();
+    net.assert_promises_hold();
 }
 
-/// The last word of a publisher that dies reaches some; what was before it reached nobody.
+/// The last message of a publisher that dies reaches some peers; the message before it reached
+/// none.
 #[test]
-fn what_died_with_its_publisher_is_told_as_a_gap() {
+fn message_lost_with_its_publisher_is_reported_as_a_gap() {
     let mut net = Net::lan(30, 3, 10);
     let p = net.peers[0];
     let first = net.world.publish(p, "t", b"x").unwrap();
     net.world.run_for(s(1));
-    net.world.set_skips(1.0);
+    net.world.set_queue_drops(1.0);
     net.world.publish(p, "t", b"lost").unwrap();
-    net.world.set_skips(0.0);
+    net.world.set_queue_drops(0.0);
     let last = net.world.publish(p, "t", b"last").unwrap();
     net.world.run_for(ms(2));
     net.world.crash(p);
-    // They all look for it, and may only be cut off together from somebody who has it.
+    // All peers keep pulling for a while, because a holder might only be partitioned from them.
     net.world.run_for(s(150));
     for &other in &net.peers[1..] {
-        assert_eq!(got(&net.world, other, &[first, last]), [first, last], "{other}");
+        assert_eq!(delivered(&net.world, other, &[first, last]), [first, last], "{other}");
         let gaps = net.world.ledger().gaps.iter().filter(|g| g.node == other);
         assert_eq!(gaps.map(|g| (g.first.sequence, g.to)).collect::<Vec<_>>(), [(1, 2)]);
     }
-    net.is_sound();
+    net.assert_promises_hold();
 }
 
 #[test]
-fn hops_are_links_crossed() {
-    let mut net = grown(large(31, lan()), 60);
-    let ids = publish(&mut net, 10, 5, ms(100));
+fn hop_count_is_number_of_links_crossed() {
+    let mut net = network_with_trees(fast_config(31, lan()), 60);
+    let ids = publish_rounds(&mut net, 10, 5, ms(100));
     net.world.run_for(s(1));
     let at: BTreeMap<(NodeId, MessageId), u16> =
         net.world.deliveries().iter().map(|a| ((a.node, a.id), a.hops)).collect();
@@ -402,8 +409,8 @@ fn hops_are_links_crossed() {
 }
 
 #[test]
-fn ten_die_and_ten_come_while_ten_publish() {
-    let mut net = grown(large(32, lan()), 50);
+fn messages_arrive_while_ten_peers_die_and_ten_join() {
+    let mut net = network_with_trees(fast_config(32, lan()), 50);
     let mut ids = Vec::new();
     let publishers: Vec<NodeId> = net.peers[..10].to_vec();
     for round in 0..100 {
@@ -420,16 +427,16 @@ fn ten_die_and_ten_come_while_ten_publish() {
         net.world.run_for(ms(100));
     }
     net.world.run_for(s(20));
-    net.rests_within(s(60));
+    net.assert_at_rest_within(s(60));
     for p in net.world.live_peers() {
-        assert_eq!(got(&net.world, p, &ids).len(), ids.len(), "{p}");
+        assert_eq!(delivered(&net.world, p, &ids).len(), ids.len(), "{p}");
     }
     assert_eq!(net.world.ledger().gaps, []);
 }
 
 #[test]
-fn a_frozen_peer_slows_nobody_and_catches_up() {
-    let mut net = grown(large(33, lan()), 20);
+fn frozen_peer_slows_no_other_peer_and_catches_up() {
+    let mut net = network_with_trees(fast_config(33, lan()), 20);
     let frozen = net.peers[7];
     net.world.freeze(frozen);
     let (from, payload) = (net.world.now(), vec![1; 20_000]);
@@ -441,27 +448,27 @@ fn a_frozen_peer_slows_nobody_and_catches_up() {
         }
         net.world.run_for(ms(10));
     }
-    // It is waited for about a second, no longer.
+    // Flow control waits for the frozen peer for about a second.
     assert!(net.world.now().since(from) < s(8), "{:?}", net.world.now().since(from));
     net.world.run_for(s(1));
     let others = net.world.live_peers();
     for &p in others.iter().filter(|&&p| p != frozen) {
-        assert_eq!(got(&net.world, p, &ids).len(), ids.len(), "{p}");
+        assert_eq!(delivered(&net.world, p, &ids).len(), ids.len(), "{p}");
     }
     net.world.run_for(s(10));
     net.world.thaw(frozen);
     net.world.run_for(s(30));
-    assert_eq!(got(&net.world, frozen, &ids).len(), ids.len());
-    net.rests_within(s(60));
+    assert_eq!(delivered(&net.world, frozen, &ids).len(), ids.len());
+    net.assert_at_rest_within(s(60));
     assert_eq!(checkers::always(&net.world.observe()), []);
 }
 
-/// Everybody publishes as much as it is let: nothing is lost, and nobody stands still. All that is
-/// on its way is kept for those who miss some of it.
+/// Every peer publishes as much as flow control allows: no message is lost, and no publisher
+/// starves. The retention holds everything that is in flight.
 #[test]
-fn everybody_publishes_at_full_speed() {
+fn all_peers_publish_at_full_speed_without_loss() {
     let node = Config::lan().retention_bytes(1 << 30).build().unwrap();
-    let mut net = grown(large(34, node), 12);
+    let mut net = network_with_trees(fast_config(34, node), 12);
     let payload = vec![9; 16 * 1024];
     let mut counts: BTreeMap<NodeId, u64> = BTreeMap::new();
     for _ in 0..300 {
@@ -478,25 +485,25 @@ fn everybody_publishes_at_full_speed() {
     net.world.run_for(s(20));
     let least = counts.values().min().unwrap();
     assert!(counts.len() == 12 && *least > 100, "{counts:?}");
-    net.is_sound();
-    net.rests_within(s(30));
+    net.assert_promises_hold();
+    net.assert_at_rest_within(s(30));
 }
 
-/// So many publishers that hardly fit into what is kept: what is on its way stays within half of it,
-/// so a peer that stops for moments, and is waited for, gets everything.
+/// The send windows of the publishers hardly fit into the retention. Data in flight stays within
+/// half of it, so a peer that is frozen for moments, for which flow control waits, gets everything.
 #[test]
-fn many_publishers_at_full_speed_push_nothing_out_of_a_small_retention() {
+fn publishers_at_full_speed_evict_no_needed_message_from_small_retention() {
     let node = Config::lan().retention_bytes(2 << 20).build().unwrap();
-    let mut net = grown(large(35, node), 18);
+    let mut net = network_with_trees(fast_config(35, node), 18);
     net.world.run_for(s(10));
     let (publishers, slow) = (net.peers[..16].to_vec(), net.peers[17]);
     let payload = vec![9; 30 * 1024];
-    let as_many_as_it_takes = vec![payload.as_slice(); 40];
-    net.world.set_skips(0.005);
+    let burst = vec![payload.as_slice(); 40];
+    net.world.set_queue_drops(0.005);
     for round in 0..400 {
         for &p in &publishers {
-            // It is busy when it has published what it may.
-            let _ = net.world.publish_all(p, "t", &as_many_as_it_takes);
+            // Flow control refuses the messages that exceed the send window.
+            let _ = net.world.publish_all(p, "t", &burst);
         }
         match round % 80 {
             10 => net.world.freeze(slow),
@@ -505,29 +512,29 @@ fn many_publishers_at_full_speed_push_nothing_out_of_a_small_retention() {
         }
         net.world.run_for(ms(10));
     }
-    net.world.set_skips(0.0);
+    net.world.set_queue_drops(0.0);
     net.world.run_for(s(10));
     let gaps: Vec<_> = net.world.ledger().gaps.iter().map(|g| (g.node, g.first, g.to)).collect();
     assert!(gaps.is_empty(), "{} gaps, {:?}", gaps.len(), gaps.first());
-    net.rests_within(s(30));
+    net.assert_at_rest_within(s(30));
     let mut counts: BTreeMap<NodeId, u64> = BTreeMap::new();
     let large = net.world.ledger().publications.iter().filter(|p| p.bytes >= 30 * 1024);
     for p in large {
         *counts.entry(p.node).or_default() += 1;
     }
-    println!("each publisher was let so many messages of 30 KiB in 4 s: {counts:?}");
+    println!("messages of 30 KiB accepted from each publisher in 4 s: {counts:?}");
     assert!(
         counts.len() == 16 && counts.values().all(|n| *n > 8),
-        "nobody stands still: {counts:?}"
+        "no publisher starves: {counts:?}"
     );
 }
 
 #[test]
-fn a_message_now_and_then_is_acknowledged_once_along_its_tree() {
+fn occasional_message_is_acknowledged_once_per_peer_along_its_tree() {
     for (seed, peers) in [(1, 40), (2, 40), (3, 300)] {
-        let mut net = grown(large(seed, lan()), peers);
+        let mut net = network_with_trees(fast_config(seed, lan()), peers);
         net.world.run_for(s(20));
-        let counted = |net: &Net| {
+        let counters = |net: &Net| {
             ["messages_received", "acknowledgements", "censuses", "publishing_stalled"].map(
                 |name| {
                     let of =
@@ -536,16 +543,21 @@ fn a_message_now_and_then_is_acknowledged_once_along_its_tree() {
                 },
             )
         };
-        let before = counted(&net);
+        let before = counters(&net);
         let rounds = 20;
-        let ids = publish(&mut net, 1, rounds, s(4));
-        everybody_has(&net, &ids);
-        let after = counted(&net);
-        let taken_in = rounds * (peers - 1);
-        assert_eq!(after[0] - before[0], taken_in as u64, "nobody receives its own (seed {seed})");
-        let each = (after[1] - before[1]) as f64 / taken_in as f64;
+        let ids = publish_rounds(&mut net, 1, rounds, s(4));
+        assert_all_delivered(&net, &ids);
+        let after = counters(&net);
+        let expected = rounds * (peers - 1);
+        assert_eq!(
+            after[0] - before[0],
+            expected as u64,
+            "no publisher receives its own messages (seed {seed})"
+        );
+        let each = (after[1] - before[1]) as f64 / expected as f64;
         assert_eq!(before[2..], after[2..], "censuses, stalls (seed {seed})");
-        // Three of the twenty messages explore, and whoever moves tells the new parent.
+        // Three of the twenty batches explore, and a peer with a new parent acknowledges to it
+        // again.
         assert!((0.9..1.4).contains(&each), "{each:.2} a peer and message (seed {seed})");
     }
 }

@@ -1,4 +1,4 @@
-//! What the scenarios share.
+//! Helpers for all scenario tests.
 
 use core::time::Duration;
 use std::collections::BTreeSet;
@@ -24,11 +24,11 @@ pub(crate) fn classic() -> Config {
     Config::classic().build().unwrap()
 }
 
-/// Added to the seed of every scenario, to run them all in other worlds:
+/// Environment variable with a number that is added to the random seed of every test:
 /// `RUMORMILL_SIM_SEED=1000 cargo test -p rumormill-sim`.
 const OTHER_WORLDS: &str = "RUMORMILL_SIM_SEED";
 
-// The only thing a test takes from its surroundings; without it every run is the same.
+// This variable is the only input from the environment; without it every run is the same.
 #[allow(clippy::disallowed_methods)]
 pub(crate) fn world_config(seed: u64, node: Config) -> WorldConfig {
     let offset: u64 = std::env::var(OTHER_WORLDS).map_or(0, |n| n.parse().unwrap());
@@ -36,7 +36,7 @@ pub(crate) fn world_config(seed: u64, node: Config) -> WorldConfig {
     WorldConfig { check_every: ms(100), ..WorldConfig::new(seed, node) }
 }
 
-/// Seeds and peers that have joined and settled.
+/// A network with seeds and peers.
 pub(crate) struct Net {
     pub(crate) world: World,
     pub(crate) seeds: Vec<NodeId>,
@@ -44,16 +44,16 @@ pub(crate) struct Net {
 }
 
 impl Net {
-    /// Every peer publishes some messages, and each has a sound tree.
+    /// Lets every peer publish some messages until all trees are valid.
     #[track_caller]
-    pub(crate) fn grow_trees(&mut self) {
+    pub(crate) fn build_trees(&mut self) {
         let from = self.world.now();
-        self.everybody_publishes();
-        self.trees_are_sound(from);
+        self.publish_three_rounds();
+        self.assert_valid_trees(from);
     }
 
-    /// Every peer publishes some messages.
-    pub(crate) fn everybody_publishes(&mut self) {
+    /// Lets every peer publish three messages.
+    pub(crate) fn publish_three_rounds(&mut self) {
         for _ in 0..3 {
             for p in self.world.live_peers() {
                 self.world.publish(p, "growing", b"").unwrap();
@@ -62,12 +62,12 @@ impl Net {
         }
     }
 
-    /// The trees of those that have published since then come to rest.
+    /// Waits until the trees of all publishers since `from` are valid.
     #[track_caller]
-    pub(crate) fn trees_are_sound(&mut self, from: Time) {
+    pub(crate) fn assert_valid_trees(&mut self, from: Time) {
         let found = |w: &World| checkers::trees::check(&w.observe(), w.now().since(from));
         if !self.world.run_until(s(10), |w| found(w).is_empty()) {
-            self.fail("the trees are not sound", &found(&self.world));
+            self.fail("the trees are not valid", &found(&self.world));
         }
     }
 
@@ -81,33 +81,33 @@ impl Net {
     /// A settled network with the `lan` preset.
     pub(crate) fn lan(seed: u64, seeds: usize, peers: usize) -> Self {
         let mut net = Net::new(world_config(seed, lan()), seeds, peers);
-        net.rests_within(s(30));
-        // The last changes reach the seeds.
+        net.assert_at_rest_within(s(30));
+        // The seeds get the last changes of degrees.
         net.world.run_for(s(3));
-        net.rests_within(s(30));
+        net.assert_at_rest_within(s(30));
         net
     }
 
     /// A settled network with the `classic` preset.
     pub(crate) fn classic(seed: u64, seeds: usize, peers: usize) -> Self {
         let mut net = Net::new(world_config(seed, classic()), seeds, peers);
-        net.rests_within(s(90));
+        net.assert_at_rest_within(s(90));
         net
     }
 
-    /// All promises of a network at rest hold within a time.
+    /// Waits until all promises of a network at rest hold.
     #[track_caller]
-    pub(crate) fn rests_within(&mut self, limit: Duration) {
-        let rests = |w: &World| checkers::at_rest(&w.observe()).is_empty();
-        if !self.world.run_until(limit, rests) {
+    pub(crate) fn assert_at_rest_within(&mut self, limit: Duration) {
+        let is_at_rest = |w: &World| checkers::at_rest(&w.observe()).is_empty();
+        if !self.world.run_until(limit, is_at_rest) {
             let found = checkers::at_rest(&self.world.observe());
             self.fail("the network does not come to rest", &found);
         }
     }
 
-    /// The promises that hold at any time hold now.
+    /// Checks the promises that hold at every moment.
     #[track_caller]
-    pub(crate) fn is_sound(&self) {
+    pub(crate) fn assert_promises_hold(&self) {
         let found = checkers::always(&self.world.observe());
         if !found.is_empty() {
             self.fail("a promise was broken", &found);
@@ -126,9 +126,14 @@ impl Net {
         );
     }
 
-    /// Waits for a condition.
+    /// Waits until a condition holds.
     #[track_caller]
-    pub(crate) fn waits(&mut self, limit: Duration, what: &str, holds: impl FnMut(&World) -> bool) {
+    pub(crate) fn wait_until(
+        &mut self,
+        limit: Duration,
+        what: &str,
+        holds: impl FnMut(&World) -> bool,
+    ) {
         let seed = self.world.config().seed;
         let held = self.world.run_until(limit, holds);
         assert!(held, "not within {limit:?} (seed {seed}, at {}): {what}", self.world.now());
@@ -138,8 +143,8 @@ impl Net {
         self.world.id(node)
     }
 
-    /// A peer with at least so many neighbours; the first one.
-    pub(crate) fn peer_of_degree(&self, at_least: usize) -> NodeId {
+    /// The first peer with at least this many neighbours.
+    pub(crate) fn peer_with_degree(&self, at_least: usize) -> NodeId {
         let graph = self.world.graph();
         *self
             .peers
@@ -148,10 +153,10 @@ impl Net {
             .expect("no peer has that many neighbours")
     }
 
-    /// Two peers that are neighbours, neither of them alone with the other.
-    pub(crate) fn an_edge(&self) -> (NodeId, NodeId) {
+    /// Two neighbours that have other neighbours as well, if there are any.
+    pub(crate) fn edge(&self) -> (NodeId, NodeId) {
         let graph = self.world.graph();
-        let a = self.peer_of_degree(3);
+        let a = self.peer_with_degree(3);
         let b = graph
             .neighbours(a)
             .find(|&b| graph.neighbours(b).count() >= 3)
@@ -160,8 +165,8 @@ impl Net {
         (a, b)
     }
 
-    /// So many peers, no two of them neighbours.
-    pub(crate) fn strangers(&self, n: usize) -> Vec<NodeId> {
+    /// `n` peers, no two of which are neighbours.
+    pub(crate) fn non_neighbours(&self, n: usize) -> Vec<NodeId> {
         let graph = self.world.graph();
         let mut chosen: Vec<NodeId> = Vec::new();
         for &p in &self.peers {
@@ -169,57 +174,61 @@ impl Net {
                 chosen.push(p);
             }
         }
-        assert_eq!(chosen.len(), n, "there are not so many strangers");
+        assert_eq!(chosen.len(), n, "there are not so many peers without a common edge");
         chosen
     }
 
-    pub(crate) fn publish_everywhere(&mut self) -> Vec<MessageId> {
+    /// Publishes one message at every live peer.
+    pub(crate) fn publish_at_all_peers(&mut self) -> Vec<MessageId> {
         let live = self.world.live_peers();
         live.iter().map(|&p| self.world.publish(p, "t", b"hello").unwrap()).collect()
     }
 
-    /// When each live seed removed the node; `None` until all of them have.
-    pub(crate) fn removed(&self, node: NodeId) -> Option<Vec<(Time, Removal)>> {
-        removed(&self.world, &self.seeds, node)
+    /// The removals of a node at all live seeds, with their times; `None` until all have removed
+    /// it.
+    pub(crate) fn removals(&self, node: NodeId) -> Option<Vec<(Time, Removal)>> {
+        removals(&self.world, &self.seeds, node)
     }
 
-    /// The dead node was removed at every live seed within a time of its death, on enough
-    /// witnesses.
+    /// Waits until every live seed has removed a dead node, and checks the time since its death.
     #[track_caller]
-    pub(crate) fn removed_within(&mut self, node: NodeId, died: Time, limit: Duration) {
+    pub(crate) fn assert_removed_within(&mut self, node: NodeId, died: Time, limit: Duration) {
         let seeds = self.seeds.clone();
         let left = limit.saturating_sub(self.world.now().since(died)) + ms(1);
-        self.waits(left + s(1), "the dead peer is removed", |w| removed(w, &seeds, node).is_some());
-        for (at, removal) in self.removed(node).unwrap() {
+        self.wait_until(left + s(1), "the dead peer is removed", |w| {
+            removals(w, &seeds, node).is_some()
+        });
+        for (at, removal) in self.removals(node).unwrap() {
             let took = at.since(died);
             assert!(took <= limit, "{} took {took:?} to remove {node}", removal.observer);
         }
     }
 
-    /// Nobody was ever removed, apart from these.
+    /// Checks that no other nodes than these were ever removed.
     #[track_caller]
-    pub(crate) fn only_removed(&self, nodes: &[NodeId]) {
+    pub(crate) fn assert_only_removed(&self, nodes: &[NodeId]) {
         let allowed: BTreeSet<PeerId> = nodes.iter().map(|&n| self.id(n)).collect();
         let removals = &self.world.ledger().removals;
         if let Some(r) = removals.iter().find(|r| !allowed.contains(&r.subject)) {
-            let who = self.world.node_of(&r.subject);
-            panic!("{who:?} was removed (seed {}): {r:?}", self.world.config().seed);
+            let node = self.world.node_of(&r.subject);
+            panic!("{node:?} was removed (seed {}): {r:?}", self.world.config().seed);
         }
     }
 
-    /// What a seed says of a peer.
+    /// The state of a peer in the registry of a seed.
     pub(crate) fn state_at(&self, seed: NodeId, peer: NodeId) -> Option<MemberState> {
         let id = self.id(peer);
         self.world.members(seed).iter().find(|m| m.id == id).map(|m| m.state)
     }
 
-    pub(crate) fn told(&self, node: NodeId, what: impl Fn(&Event) -> bool) -> Vec<Time> {
+    /// The times of the events of a node that match.
+    pub(crate) fn event_times(&self, node: NodeId, matches: impl Fn(&Event) -> bool) -> Vec<Time> {
         let events = self.world.events(node).iter();
-        events.filter(|(_, e)| what(e)).map(|(at, _)| *at).collect()
+        events.filter(|(_, e)| matches(e)).map(|(at, _)| *at).collect()
     }
 }
 
-fn removed(w: &World, seeds: &[NodeId], node: NodeId) -> Option<Vec<(Time, Removal)>> {
+fn removals(w: &World, seeds: &[NodeId], node: NodeId) -> Option<Vec<(Time, Removal)>> {
     let id = w.id(node);
     let live = seeds.iter().filter(|&&s| w.status(s) == rumormill_sim::NodeStatus::Running);
     live.map(|&seed| {
@@ -230,12 +239,12 @@ fn removed(w: &World, seeds: &[NodeId], node: NodeId) -> Option<Vec<(Time, Remov
     .collect()
 }
 
-/// Chance for a scenario that makes itself up (SplitMix64; Steele, Lea and Flood 2014).
-pub(crate) struct Dice(u64);
+/// A random generator for tests with random faults (SplitMix64; Steele, Lea and Flood 2014).
+pub(crate) struct SplitMix64(u64);
 
-impl Dice {
+impl SplitMix64 {
     pub(crate) const fn new(seed: u64) -> Self {
-        Dice(seed)
+        SplitMix64(seed)
     }
 
     /// A number below `n`.

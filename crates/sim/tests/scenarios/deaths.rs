@@ -1,4 +1,4 @@
-//! Death by agreement: found in time, by enough witnesses, and only the dead.
+//! Removal of dead peers: in time, on enough witnesses, and of dead peers only.
 
 use rumormill_proto::death::reports_needed;
 use rumormill_proto::snapshot::MemberState;
@@ -8,7 +8,7 @@ use rumormill_sim::NodeStatus;
 use crate::common::{Net, lan, ms, s, world_config};
 
 #[test]
-fn the_rule_for_reports() {
+fn needed_reports_follow_the_degree() {
     let rule = [(0, 2), (1, 2), (2, 2), (3, 2), (4, 3), (5, 3), (6, 4), (8, 5), (9, 5), (50, 5)];
     for (degree, needed) in rule {
         assert_eq!(reports_needed(degree), needed, "with {degree} neighbours");
@@ -16,67 +16,67 @@ fn the_rule_for_reports() {
 }
 
 #[test]
-fn a_killed_peer_is_removed_within_two_seconds() {
+fn killed_peer_is_removed_within_two_seconds() {
     let mut net = Net::lan(1, 3, 20);
-    let victim = net.peer_of_degree(2);
+    let victim = net.peer_with_degree(2);
     let died = net.world.now();
     net.world.crash(victim);
-    net.removed_within(victim, died, s(2));
-    for (_, removal) in net.removed(victim).unwrap() {
+    net.assert_removed_within(victim, died, s(2));
+    for (_, removal) in net.removals(victim).unwrap() {
         assert!(removal.witnesses.len() >= 2, "{removal:?}");
         assert!(removal.seeds.len() >= 2, "{removal:?}");
     }
-    net.publish_everywhere();
+    net.publish_at_all_peers();
     net.world.run_for(s(20));
-    net.rests_within(s(30));
-    net.only_removed(&[victim]);
+    net.assert_at_rest_within(s(30));
+    net.assert_only_removed(&[victim]);
 }
 
 #[test]
-fn a_killed_hub_is_removed_and_its_place_healed() {
+fn killed_hub_is_removed_and_overlay_repaired() {
     let mut net = Net::lan(2, 3, 60);
     let graph = net.world.graph();
     let hub = *net.peers.iter().max_by_key(|&&p| graph.neighbours(p).count()).unwrap();
     let died = net.world.now();
     net.world.crash(hub);
-    net.removed_within(hub, died, s(2));
-    net.publish_everywhere();
+    net.assert_removed_within(hub, died, s(2));
+    net.publish_at_all_peers();
     net.world.run_for(s(20));
-    net.rests_within(s(30));
-    net.only_removed(&[hub]);
+    net.assert_at_rest_within(s(30));
+    net.assert_only_removed(&[hub]);
 }
 
 #[test]
-fn a_frozen_peer_is_removed_within_four_seconds() {
+fn frozen_peer_is_removed_within_four_seconds() {
     let mut net = Net::lan(3, 3, 20);
-    let victim = net.peer_of_degree(3);
-    let froze = net.world.now();
+    let victim = net.peer_with_degree(3);
+    let frozen_at = net.world.now();
     net.world.freeze(victim);
-    net.removed_within(victim, froze, s(4));
-    for (_, removal) in net.removed(victim).unwrap() {
+    net.assert_removed_within(victim, frozen_at, s(4));
+    for (_, removal) in net.removals(victim).unwrap() {
         assert!(removal.witnesses.len() >= 2, "{removal:?}");
     }
     net.world.run_for(s(10));
-    net.only_removed(&[victim]);
-    net.is_sound();
+    net.assert_only_removed(&[victim]);
+    net.assert_promises_hold();
 }
 
 #[test]
-fn a_host_without_power_is_removed_within_four_seconds() {
+fn host_without_power_is_removed_within_four_seconds() {
     let mut net = Net::lan(4, 3, 20);
-    let victim = net.peer_of_degree(3);
+    let victim = net.peer_with_degree(3);
     let died = net.world.now();
     net.world.power_off(victim);
-    net.removed_within(victim, died, s(4));
-    net.rests_within(s(40));
-    net.only_removed(&[victim]);
+    net.assert_removed_within(victim, died, s(4));
+    net.assert_at_rest_within(s(40));
+    net.assert_only_removed(&[victim]);
 }
 
 #[test]
-fn five_at_once_are_all_found() {
+fn five_simultaneous_deaths_are_all_detected() {
     let mut net = Net::lan(5, 3, 50);
     let at = net.world.now();
-    let five = net.strangers(5);
+    let five = net.non_neighbours(5);
     let (killed, stopped) = five.split_at(3);
     let (killed, stopped) = (killed.to_vec(), stopped.to_vec());
     for &p in &killed {
@@ -85,108 +85,108 @@ fn five_at_once_are_all_found() {
     for &p in &stopped {
         net.world.freeze(p);
     }
-    net.publish_everywhere();
+    net.publish_at_all_peers();
     for &p in &killed {
-        net.removed_within(p, at, s(2));
+        net.assert_removed_within(p, at, s(2));
     }
     for &p in &stopped {
-        net.removed_within(p, at, s(4));
+        net.assert_removed_within(p, at, s(4));
     }
     for &p in &five {
-        for (_, removal) in net.removed(p).unwrap() {
+        for (_, removal) in net.removals(p).unwrap() {
             assert!(removal.witnesses.len() >= 2, "{removal:?}");
         }
     }
     net.world.run_for(s(15));
-    net.rests_within(s(40));
-    net.only_removed(&five);
+    net.assert_at_rest_within(s(40));
+    net.assert_only_removed(&five);
 }
 
 #[test]
-fn classic_finds_the_dead_within_a_minute() {
+fn classic_preset_removes_dead_peers_within_a_minute() {
     let mut net = Net::classic(6, 3, 20);
     let (killed, stopped) = (net.peers[4], net.peers[12]);
     let at = net.world.now();
     net.world.crash(killed);
     net.world.freeze(stopped);
-    net.removed_within(killed, at, s(60));
-    net.removed_within(stopped, at, s(60));
+    net.assert_removed_within(killed, at, s(60));
+    net.assert_removed_within(stopped, at, s(60));
     net.world.run_for(s(60));
-    net.only_removed(&[killed, stopped]);
-    net.is_sound();
+    net.assert_only_removed(&[killed, stopped]);
+    net.assert_promises_hold();
 }
 
-/// Of its neighbours only one is left to report it: the seeds appoint further witnesses.
+/// Only one neighbour is left to report the death, so the seeds appoint further witnesses.
 #[test]
-fn a_peer_that_dies_with_its_neighbours_is_removed_all_the_same() {
+fn peer_is_removed_when_all_but_one_neighbour_are_frozen() {
     for seed in 0..5 {
         let mut net = Net::lan(40 + seed, 3, 20);
         let graph = net.world.graph();
         let victim = *net.peers.iter().min_by_key(|&&p| graph.neighbours(p).count()).unwrap();
-        let around: Vec<_> = graph.neighbours(victim).collect();
+        let neighbours: Vec<_> = graph.neighbours(victim).collect();
         let died = net.world.now();
         net.world.crash(victim);
-        for &n in &around[1..] {
+        for &n in &neighbours[1..] {
             net.world.freeze(n);
         }
-        let gone: Vec<_> = [victim].iter().chain(&around[1..]).copied().collect();
-        for &p in &gone {
-            net.removed_within(p, died, s(8));
-            for (_, removal) in net.removed(p).unwrap() {
+        let victims: Vec<_> = [victim].iter().chain(&neighbours[1..]).copied().collect();
+        for &p in &victims {
+            net.assert_removed_within(p, died, s(8));
+            for (_, removal) in net.removals(p).unwrap() {
                 assert!(removal.witnesses.len() >= 2, "seed {seed}: {removal:?}");
             }
         }
-        net.only_removed(&gone);
+        net.assert_only_removed(&victims);
     }
 }
 
 #[test]
-fn a_quiet_network_buries_nobody() {
+fn undisturbed_network_removes_no_peer() {
     let mut net = Net::lan(7, 3, 30);
     net.world.run_for(s(180));
-    net.only_removed(&[]);
-    net.rests_within(s(20));
+    net.assert_only_removed(&[]);
+    net.assert_at_rest_within(s(20));
 }
 
-/// A death in a small network. What the written rule asks for can be had: never more witnesses
-/// than others are left, with one seed one vote, with two seeds both.
-fn small(peers: usize, seeds: usize) {
+/// A death in a small network. A removal needs at most as many witnesses as there are other peers;
+/// with one seed it needs one vote, with two seeds both votes.
+fn death_in_small_network(peers: usize, seeds: usize) {
     let seed = 100 + (peers * 10 + seeds) as u64;
     let mut net = Net::lan(seed, seeds, peers);
     let victim = net.peers[0];
     let all = net.peers.clone();
-    net.waits(s(20), "in so small a network everybody is everybody's neighbour", |w| {
+    net.wait_until(s(20), "all peers of a small network are neighbours", |w| {
         all.iter().all(|&p| w.graph().neighbours(p).count() == peers - 1)
     });
     let degree = peers - 1;
     let died = net.world.now();
     net.world.crash(victim);
-    net.removed_within(victim, died, s(2));
-    for (_, removal) in net.removed(victim).unwrap() {
+    net.assert_removed_within(victim, died, s(2));
+    for (_, removal) in net.removals(victim).unwrap() {
         let degree = u16::try_from(degree).unwrap();
         let needed = reports_needed(degree).min(peers - 1);
         assert!(removal.witnesses.len() >= needed, "{removal:?}");
         assert_eq!(removal.seeds.len(), seeds / 2 + 1, "{removal:?}");
     }
-    net.rests_within(s(30));
-    net.only_removed(&[victim]);
+    net.assert_at_rest_within(s(30));
+    net.assert_only_removed(&[victim]);
 }
 
 #[test]
-fn small_networks_bury_their_dead() {
+fn small_networks_remove_dead_peers() {
     for peers in [2, 3, 4] {
         for seeds in [1, 2, 3] {
-            small(peers, seeds);
+            death_in_small_network(peers, seeds);
         }
     }
 }
 
 #[test]
-fn a_lone_peer_has_no_witness_and_only_expires() {
+fn dead_peer_without_witness_expires() {
     for seeds in [1, 2] {
         let short = Config::lan().lease(s(10)).lease_refresh(s(3)).build().unwrap();
         let mut net = Net::new(world_config(200 + seeds as u64, short), seeds, 1);
-        net.rests_within(s(20));
+        net.assert_at_rest_within(s(20));
         let victim = net.peers[0];
         net.world.crash(victim);
         let seed = net.seeds[0];
@@ -194,136 +194,139 @@ fn a_lone_peer_has_no_witness_and_only_expires() {
         assert_eq!(net.state_at(seed, victim), Some(MemberState::Alive));
         net.world.run_for(s(15));
         assert_eq!(net.state_at(seed, victim), Some(MemberState::Expired));
-        net.only_removed(&[]);
-        net.is_sound();
+        net.assert_only_removed(&[]);
+        net.assert_promises_hold();
     }
 }
 
 #[test]
-fn without_a_majority_of_the_seeds_nobody_is_declared_dead() {
+fn no_peer_is_declared_dead_without_a_majority_of_seeds() {
     let mut net = Net::lan(8, 2, 10);
     net.world.crash(net.seeds[1]);
     net.world.run_for(s(5));
-    let victim = net.peer_of_degree(3);
+    let victim = net.peer_with_degree(3);
     net.world.crash(victim);
-    // However long it takes.
+    // Even after a long time no peer is removed.
     net.world.run_for(s(100));
-    net.only_removed(&[]);
-    // The other seed comes back: now the verdict can be had.
+    net.assert_only_removed(&[]);
+    // The other seed restarts, so a majority can vote.
     net.world.restart(net.seeds[1], rumormill_sim::DiskFate::Kept);
-    net.waits(s(20), "the verdict", |w| {
+    net.wait_until(s(20), "the removal", |w| {
         w.ledger().removals.iter().any(|r| r.subject == w.id(victim))
     });
-    net.rests_within(s(60));
+    net.assert_at_rest_within(s(60));
 }
 
-/// S5: 0 at first, up with each neighbour, down when one dies.
+/// S5: the degree is 0 at first, grows with each neighbour, and shrinks when one dies.
 #[test]
-fn the_seeds_know_every_degree() {
+fn seeds_know_the_degree_of_every_peer() {
     let mut net = Net::lan(14, 3, 20);
     let (seed, newcomer) = (net.seeds[0], net.world.add_peers(1)[0]);
     let id = net.id(newcomer);
-    let told = |w: &rumormill_sim::World, id| {
+    let stored_degree = |w: &rumormill_sim::World, id| {
         w.members(seed).iter().find(|m| m.id == id).map(|m| m.degree)
     };
     let mut first = None;
     for _ in 0..1000 {
-        first = told(&net.world, id);
+        first = stored_degree(&net.world, id);
         if first.is_some() {
             break;
         }
         net.world.run_for(core::time::Duration::from_micros(100));
     }
     assert_eq!(first, Some(0));
-    let all_right = |w: &rumormill_sim::World| {
+    let all_correct = |w: &rumormill_sim::World| {
         let graph = w.graph();
         let degree = |p| u16::try_from(graph.neighbours(p).count()).ok();
-        w.live_peers().into_iter().all(|p| told(w, w.id(p)) == degree(p))
+        w.live_peers().into_iter().all(|p| stored_degree(w, w.id(p)) == degree(p))
     };
-    net.waits(s(20), "it is told as it is", |w| told(w, id) > Some(0) && all_right(w));
-    let victim = net.peer_of_degree(3);
+    net.wait_until(s(20), "all degrees are correct", |w| {
+        stored_degree(w, id) > Some(0) && all_correct(w)
+    });
+    let victim = net.peer_with_degree(3);
     net.world.crash(victim);
-    net.waits(s(20), "also when a neighbour is dead", |w| {
-        w.ledger().removals.iter().any(|r| r.subject == w.id(victim)) && all_right(w)
+    net.wait_until(s(20), "all degrees are correct after a death", |w| {
+        w.ledger().removals.iter().any(|r| r.subject == w.id(victim)) && all_correct(w)
     });
 }
 
 #[test]
-fn one_seed_of_three_away_does_not_stop_the_verdict() {
+fn two_of_three_seeds_remove_a_dead_peer() {
     let mut net = Net::lan(9, 3, 20);
     net.world.crash(net.seeds[2]);
     net.world.run_for(s(15));
-    let victim = net.peer_of_degree(3);
+    let victim = net.peer_with_degree(3);
     let died = net.world.now();
     net.world.crash(victim);
-    net.removed_within(victim, died, s(2));
-    net.rests_within(s(40));
-    net.only_removed(&[victim]);
+    net.assert_removed_within(victim, died, s(2));
+    net.assert_at_rest_within(s(40));
+    net.assert_only_removed(&[victim]);
 }
 
 #[test]
-fn leaving_is_not_a_death() {
+fn leaving_peer_is_not_removed_as_dead() {
     let mut net = Net::lan(10, 3, 20);
-    let gone = net.peer_of_degree(3);
-    let left = net.world.now();
-    net.world.leave(gone).unwrap();
-    net.waits(s(3), "the peer says that it left", |w| w.status(gone) == NodeStatus::Left);
-    assert!(net.world.now().since(left) <= ms(1200), "a goodbye takes a second at most");
+    let leaver = net.peer_with_degree(3);
+    let start = net.world.now();
+    net.world.leave(leaver).unwrap();
+    net.wait_until(s(3), "the peer has left", |w| w.status(leaver) == NodeStatus::Left);
+    assert!(net.world.now().since(start) <= ms(1200), "leaving takes about a second at most");
     for seed in net.seeds.clone() {
-        net.waits(s(2), "the seed knows", |w| {
-            let id = w.id(gone);
+        net.wait_until(s(2), "the seed knows", |w| {
+            let id = w.id(leaver);
             let members = w.members(seed);
             members.iter().any(|m| m.id == id && m.state == MemberState::Left)
         });
     }
-    let id = net.id(gone);
-    let heard = |e: &Event| matches!(e, Event::MemberLeft { id: who, .. } if *who == id);
+    let id = net.id(leaver);
+    let left = |e: &Event| matches!(e, Event::MemberLeft { id: member, .. } if *member == id);
     let others = net.world.live_peers();
     net.world.run_for(s(2));
     for p in others {
-        assert_eq!(net.told(p, heard).len(), 1, "{p} hears of it once");
+        assert_eq!(net.event_times(p, left).len(), 1, "{p} reports the exit once");
     }
     net.world.run_for(s(20));
-    net.only_removed(&[]);
-    net.rests_within(s(20));
+    net.assert_only_removed(&[]);
+    net.assert_at_rest_within(s(20));
 }
 
 #[test]
-fn a_peer_that_leaves_in_the_middle_of_things_is_quiet_afterwards() {
-    // At any moment: while it joins, while its neighbours change, while it has news to tell.
+fn peer_that_leaves_during_startup_exits_cleanly() {
+    // The peer leaves at any moment: while it joins, while its neighbours change, while it has
+    // registry changes to send.
     for after in (0..600).step_by(20) {
         let mut net = Net::new(world_config(300 + after, lan()), 2, 6);
         net.world.run_for(ms(after));
-        let gone = net.peers[2];
-        net.world.leave(gone).unwrap();
+        let leaver = net.peers[2];
+        net.world.leave(leaver).unwrap();
         net.world.run_for(s(3));
-        assert_eq!(net.world.status(gone), NodeStatus::Left, "left after {after} ms");
-        net.is_sound();
-        net.only_removed(&[]);
+        assert_eq!(net.world.status(leaver), NodeStatus::Left, "left after {after} ms");
+        net.assert_promises_hold();
+        net.assert_only_removed(&[]);
     }
 }
 
 #[test]
-fn half_of_the_network_leaves() {
+fn network_recovers_when_half_of_its_peers_leave() {
     let mut net = Net::lan(11, 3, 30);
     for p in net.peers.clone().into_iter().take(15) {
         net.world.leave(p).unwrap();
         net.world.run_for(ms(200));
     }
     net.world.run_for(s(10));
-    net.only_removed(&[]);
-    net.publish_everywhere();
+    net.assert_only_removed(&[]);
+    net.publish_at_all_peers();
     net.world.run_for(s(15));
-    net.rests_within(s(30));
+    net.assert_at_rest_within(s(30));
 }
 
 #[test]
-fn a_third_dies_at_once() {
+fn network_recovers_when_a_third_of_its_peers_die() {
     let mut net = Net::lan(12, 3, 45);
     let dead: Vec<_> = net.peers.iter().copied().step_by(3).collect();
     for &p in &dead {
         net.world.crash(p);
     }
-    net.rests_within(s(60));
-    net.only_removed(&dead);
+    net.assert_at_rest_within(s(60));
+    net.assert_only_removed(&dead);
 }

@@ -14,37 +14,39 @@ fn claims(w: &World, node: NodeId) -> u64 {
     w.peer_snapshot(node).unwrap().counters.get("identity_claims")
 }
 
-fn told_of_copies(net: &Net) -> Vec<(NodeId, Time)> {
+/// The nodes that reported a duplicate identity, with the times.
+fn duplicate_reports(net: &Net) -> Vec<(NodeId, Time)> {
     let of = |n: &NodeId| {
-        let told = net.told(*n, |e| matches!(e, Event::DuplicateIdentity { .. }));
-        told.into_iter().map(|at| (*n, at)).collect::<Vec<_>>()
+        let times = net.event_times(*n, |e| matches!(e, Event::DuplicateIdentity { .. }));
+        times.into_iter().map(|at| (*n, at)).collect::<Vec<_>>()
     };
     net.peers.iter().chain(&net.seeds).flat_map(of).collect()
 }
 
 #[test]
-fn copy_that_started_later_ends_and_the_original_goes_on_undisturbed() {
+fn later_copy_ends_and_original_continues() {
     for (seed, seeds) in [(1, 1), (2, 3), (3, 3), (4, 5)] {
         let mut net = Net::lan(seed, seeds, 12);
         let p = net.peers[3];
         let before = net.world.peer_snapshot(p).unwrap();
         let copy = net.world.add_copy(p, None).unwrap();
-        net.waits(s(5), "the copy ends", |w| w.status(copy) == NodeStatus::Left);
+        net.wait_until(s(5), "the copy ends", |w| w.status(copy) == NodeStatus::Left);
         net.world.run_for(s(10));
-        assert_eq!(net.told(copy, is_duplicate(true)).len(), 1, "seed {seed}");
-        assert_eq!(net.told(p, is_duplicate(false)).len(), 1, "seed {seed}");
+        assert_eq!(net.event_times(copy, is_duplicate(true)).len(), 1, "seed {seed}");
+        assert_eq!(net.event_times(p, is_duplicate(false)).len(), 1, "seed {seed}");
         assert!(claims(&net.world, p) <= 2, "{} claims, seed {seed}", claims(&net.world, p));
         let after = net.world.peer_snapshot(p).unwrap();
         assert_eq!(after.state, PeerState::Joined);
         assert_eq!(after.counters.get("refutations"), before.counters.get("refutations"));
         assert_eq!(after.addresses, before.addresses);
-        let told: Vec<_> = told_of_copies(&net).into_iter().filter(|(n, _)| *n != p).collect();
-        assert!(told.iter().all(|(n, _)| net.seeds.contains(n)), "{told:?}");
-        net.publish_everywhere();
+        let reports = duplicate_reports(&net).into_iter();
+        let others: Vec<_> = reports.filter(|(n, _)| *n != p).collect();
+        assert!(others.iter().all(|(n, _)| net.seeds.contains(n)), "{others:?}");
+        net.publish_at_all_peers();
         net.world.run_for(s(15));
-        net.rests_within(s(30));
-        net.only_removed(&[]);
-        // The address that others dial is that of the original.
+        net.assert_at_rest_within(s(30));
+        net.assert_only_removed(&[]);
+        // The registered address is that of the original.
         let id = net.id(p);
         for &seed in &net.seeds {
             let members = net.world.members(seed);
@@ -64,42 +66,42 @@ fn restart_is_not_taken_for_a_copy() {
         net.world.restart(p, fate);
         net.world.run_for(s(8));
     }
-    // The host loses its power: its old links linger, and the new process comes before they end.
+    // The host loses its power: the new process starts before the old links have ended.
     for fate in [DiskFate::Kept, DiskFate::Lost] {
         net.world.power_off(p);
         net.world.run_for(ms(200));
         net.world.restart(p, fate);
         net.world.run_for(s(20));
     }
-    assert_eq!(told_of_copies(&net), []);
+    assert_eq!(duplicate_reports(&net), []);
     assert_eq!(net.world.status(p), NodeStatus::Running);
-    net.publish_everywhere();
+    net.publish_at_all_peers();
     net.world.run_for(s(15));
-    net.rests_within(s(30));
+    net.assert_at_rest_within(s(30));
 }
 
 #[test]
-fn earlier_process_that_is_thawed_goes_on_and_the_later_one_ends() {
+fn thawed_original_continues_and_later_copy_ends() {
     let mut net = Net::lan(6, 3, 12);
     let p = net.peers[3];
     net.world.freeze(p);
     net.world.run_for(s(5));
     let copy = net.world.add_copy(p, None).unwrap();
     let joined = |w: &World, n| w.peer_snapshot(n).is_some_and(|s| s.state == PeerState::Joined);
-    net.waits(s(10), "the copy joins", |w| joined(w, copy));
+    net.wait_until(s(10), "the copy joins", |w| joined(w, copy));
     net.world.run_for(s(5));
     assert_eq!(
         net.world.status(copy),
         NodeStatus::Running,
-        "the other process shows no sign of life"
+        "the frozen original gives no sign of life"
     );
     net.world.thaw(p);
-    net.waits(s(10), "the copy ends", |w| w.status(copy) == NodeStatus::Left);
-    net.waits(s(20), "the original is back", |w| joined(w, p));
+    net.wait_until(s(10), "the copy ends", |w| w.status(copy) == NodeStatus::Left);
+    net.wait_until(s(20), "the original is back", |w| joined(w, p));
     net.world.run_for(s(10));
-    net.publish_everywhere();
+    net.publish_at_all_peers();
     net.world.run_for(s(15));
-    net.rests_within(s(30));
+    net.assert_at_rest_within(s(30));
 }
 
 #[test]
@@ -109,12 +111,14 @@ fn copies_of_several_peers_end_behind_a_partition_that_heals() {
     let copies: Vec<NodeId> =
         originals.iter().map(|p| net.world.add_copy(*p, None).unwrap()).collect();
     net.world.partition(&copies, &originals);
-    net.waits(s(10), "all copies end", |w| copies.iter().all(|c| w.status(*c) == NodeStatus::Left));
+    net.wait_until(s(10), "all copies end", |w| {
+        copies.iter().all(|c| w.status(*c) == NodeStatus::Left)
+    });
     net.world.heal();
     net.world.run_for(s(10));
-    net.publish_everywhere();
+    net.publish_at_all_peers();
     net.world.run_for(s(15));
-    net.rests_within(s(30));
+    net.assert_at_rest_within(s(30));
 }
 
 #[test]
@@ -140,7 +144,7 @@ fn two_seeds_with_one_identity_count_once_for_a_majority() {
     for seed in [seeds[0], copy] {
         assert!(world.events(seed).iter().any(|(_, e)| shares(e)), "the seeds notice as well");
     }
-    // With the third seed there is a majority of two identities.
+    // With the third seed two identities are a majority.
     world.restart(seeds[2], DiskFate::Kept);
     let joined = |w: &World| {
         let is_joined = |p: &NodeId| w.peer_snapshot(*p).unwrap().state == PeerState::Joined;
@@ -154,15 +158,15 @@ fn host_whose_address_changes_is_announced_at_the_new_one_within_a_minute() {
     for seeds in [1, 3] {
         let config = WorldConfig { learned_addresses: true, ..world_config(9, lan()) };
         let mut net = Net::new(config, seeds, 12);
-        net.rests_within(s(30));
+        net.assert_at_rest_within(s(30));
         let p = net.peers[3];
         let before = net.world.peer_snapshot(p).unwrap().addresses;
-        assert_eq!(before.len(), 1, "the address at which the seeds see it");
+        assert_eq!(before.len(), 1, "the address that the seeds observe");
         let moved = net.world.now();
         let new = net.world.move_host(p);
         let id = net.id(p);
         let (members, nodes): (Vec<NodeId>, _) = (net.peers.clone(), net.seeds.clone());
-        net.waits(s(60), "everybody knows the new address", |w| {
+        net.wait_until(s(60), "all nodes know the new address", |w| {
             members.iter().chain(&nodes).all(|n| {
                 let all = w.members(*n);
                 let entry = all.iter().find(|m| m.id == id);
@@ -170,11 +174,11 @@ fn host_whose_address_changes_is_announced_at_the_new_one_within_a_minute() {
             })
         });
         assert!(net.world.now().since(moved) < s(60));
-        assert_eq!(net.told(p, |e| matches!(e, Event::AddressChanged { .. })).len(), 1);
+        assert_eq!(net.event_times(p, |e| matches!(e, Event::AddressChanged { .. })).len(), 1);
         let newcomers = net.world.add_peers(2);
         net.peers.extend(newcomers);
-        net.publish_everywhere();
+        net.publish_at_all_peers();
         net.world.run_for(s(15));
-        net.rests_within(s(30));
+        net.assert_at_rest_within(s(30));
     }
 }

@@ -1,4 +1,4 @@
-//! Joining: registrations at a majority of the seeds, one overlay, degrees.
+//! Joining: registrations at a majority of the seeds, one component, degrees.
 
 use core::time::Duration;
 
@@ -7,34 +7,34 @@ use rumormill_sim::{Latency, NodeId, PeerSpec, World, checkers};
 
 use crate::common::{Net, lan, ms, s, world_config};
 
-/// So many peers join so many seeds; at rest every checker agrees, among them that each peer is
-/// registered at floor(n/2)+1 seeds.
-fn join(peers: usize, seeds: usize) {
+/// `peers` peers join `seeds` seeds. At rest all checkers pass, also the one for registrations at
+/// floor(n/2)+1 seeds.
+fn join_network(peers: usize, seeds: usize) {
     let seed = (peers * 10 + seeds) as u64;
     let mut net = Net::new(world_config(seed, lan()), seeds, peers);
-    net.rests_within(s(30));
+    net.assert_at_rest_within(s(30));
     for &p in &net.peers {
         let view = net.world.peer_snapshot(p).unwrap();
         assert_eq!(view.seed_quorum as usize, seeds / 2 + 1);
         assert!(peers == 1 || !view.neighbours.is_empty(), "{p} is alone");
-        let told = net.told(p, |e| matches!(e, Event::Joined { .. }));
-        assert!(!told.is_empty(), "{p} never told that it joined");
+        let times = net.event_times(p, |e| matches!(e, Event::Joined { .. }));
+        assert!(!times.is_empty(), "{p} never reported that it joined");
     }
     let all = net.peers.clone();
-    net.waits(s(10), "everybody knows how large the network is", |w| {
+    net.wait_until(s(10), "all peers know the size of the network", |w| {
         all.iter().all(|&p| w.peer_snapshot(p).unwrap().network_size as usize == all.len())
     });
-    fills_up(&mut net);
-    net.only_removed(&[]);
+    wait_for_target_degrees(&mut net);
+    net.assert_only_removed(&[]);
 }
 
-/// Everybody gets the degree it is to have, but one. Hubs of small networks are exempt: twenty
-/// peers of which several want nineteen neighbours cannot all have them.
-pub(crate) fn fills_up(net: &mut Net) {
+/// Waits until every peer lacks at most one neighbour to its target degree. Hubs of small networks
+/// are exempt: if several of twenty peers have a target of nineteen, not all of them can reach it.
+pub(crate) fn wait_for_target_degrees(net: &mut Net) {
     let others = net.peers.len() - 1;
     let most = if others < 10 { others } else { others / 3 };
     let peers = net.peers.clone();
-    net.waits(s(60), "the degrees reach their targets but one", |w| {
+    net.wait_until(s(60), "the degrees reach their targets", |w| {
         peers.iter().all(|&p| {
             let view = w.peer_snapshot(p).unwrap();
             view.neighbours.len() + 1 >= usize::from(view.target).min(most)
@@ -43,84 +43,84 @@ pub(crate) fn fills_up(net: &mut Net) {
 }
 
 #[test]
-fn one_peer() {
+fn single_peer_joins_any_number_of_seeds() {
     for seeds in [1, 2, 3, 5] {
-        join(1, seeds);
+        join_network(1, seeds);
     }
 }
 
 #[test]
-fn two_peers() {
+fn two_peers_join_any_number_of_seeds() {
     for seeds in [1, 2, 3, 5] {
-        join(2, seeds);
+        join_network(2, seeds);
     }
 }
 
 #[test]
-fn three_peers() {
+fn three_peers_join_any_number_of_seeds() {
     for seeds in [1, 2, 3, 5] {
-        join(3, seeds);
+        join_network(3, seeds);
     }
 }
 
 #[test]
-fn five_peers() {
+fn five_peers_join_any_number_of_seeds() {
     for seeds in [1, 2, 3, 5] {
-        join(5, seeds);
+        join_network(5, seeds);
     }
 }
 
 #[test]
-fn twenty_peers() {
+fn twenty_peers_join_any_number_of_seeds() {
     for seeds in [1, 2, 3, 5] {
-        join(20, seeds);
+        join_network(20, seeds);
     }
 }
 
 #[test]
-fn a_hundred_peers_at_one_seed() {
-    join(100, 1);
+fn hundred_peers_join_one_seed() {
+    join_network(100, 1);
 }
 
 #[test]
-fn a_hundred_peers_at_two_seeds() {
-    join(100, 2);
+fn hundred_peers_join_two_seeds() {
+    join_network(100, 2);
 }
 
 #[test]
-fn a_hundred_peers_at_three_seeds() {
-    join(100, 3);
+fn hundred_peers_join_three_seeds() {
+    join_network(100, 3);
 }
 
 #[test]
-fn a_hundred_peers_at_five_seeds() {
-    join(100, 5);
+fn hundred_peers_join_five_seeds() {
+    join_network(100, 5);
 }
 
 #[test]
-fn peers_that_come_one_after_the_other() {
+fn peers_that_start_over_time_form_one_overlay() {
     let mut world = World::new(world_config(5, lan()));
     let seeds = world.add_seeds(3);
     let peers = world.add_peers_over(30, s(15));
     let mut net = Net { world, seeds, peers };
     net.world.run_for(s(16));
-    net.rests_within(s(30));
-    net.only_removed(&[]);
+    net.assert_at_rest_within(s(30));
+    net.assert_only_removed(&[]);
 }
 
 #[test]
-fn a_few_seeds_away_do_not_keep_a_peer_out() {
+fn peer_joins_while_a_minority_of_seeds_is_down() {
     let mut net = Net::lan(6, 5, 5);
     net.world.crash(net.seeds[0]);
     net.world.crash(net.seeds[3]);
     let late = net.world.add_peers(3);
     net.peers.extend(late);
-    net.rests_within(s(60));
+    net.assert_at_rest_within(s(60));
 }
 
-/// Peers start within half a second, and each frame takes 1 to 150 ms: a seed can answer long before a peer
-/// is registered at a majority. The checker `joining` holds what each peer knows when it says that it has
-/// joined against what had joined before.
+/// Peers start within half a second, and each frame takes 1 to 150 ms: a seed can answer long
+/// before a peer is registered at a majority. The checker `joining` compares the members that each
+/// peer knows when it reports that it has joined with the peers that had joined before.
 #[test]
 fn joined_peer_knows_every_peer_that_had_joined_before() {
     for seed in 0..6 {
@@ -135,85 +135,86 @@ fn joined_peer_knows_every_peer_that_had_joined_before() {
         assert_eq!(joined, net.peers.len(), "all have joined");
         let found = checkers::joining::check(&net.world.observe());
         if !found.is_empty() {
-            net.fail("a joined peer overlooks another one", &found);
+            net.fail("a joined peer does not know an earlier one", &found);
         }
-        net.rests_within(s(30));
+        net.assert_at_rest_within(s(30));
     }
 }
 
 #[test]
-fn a_peer_that_does_not_know_its_address_learns_it_from_the_seeds() {
+fn peer_without_known_address_learns_it_from_seeds() {
     let mut world = World::new(world_config(7, lan()));
     let seeds = world.add_seeds(3);
     let mut peers = world.add_peers(3);
     let unspecified = vec![Address("0.0.0.0:7000".parse().unwrap())];
     let spec = PeerSpec { advertise: Some(unspecified), ..PeerSpec::default() };
-    let humble = world.add_peer_with(spec);
-    peers.push(humble);
+    let peer = world.add_peer_with(spec);
+    peers.push(peer);
     let mut net = Net { world, seeds, peers };
-    net.rests_within(s(30));
-    let id = net.id(humble);
+    net.assert_at_rest_within(s(30));
+    let id = net.id(peer);
     let members = net.world.members(net.seeds[0]);
-    let seen = members.iter().find(|m| m.id == id).unwrap();
-    assert_eq!(seen.addresses, [Address(net.world.address(humble))]);
+    let entry = members.iter().find(|m| m.id == id).unwrap();
+    assert_eq!(entry.addresses, [Address(net.world.address(peer))]);
 }
 
 #[test]
-fn a_peer_with_no_seeds_is_a_network_of_one() {
+fn peer_without_seeds_publishes_to_itself() {
     let mut world = World::new(world_config(8, lan()));
     let peers = world.add_peers(1);
     let mut net = Net { world, seeds: Vec::new(), peers };
     net.world.run_for(s(5));
     net.world.publish(net.peers[0], "t", b"to myself").unwrap();
     net.world.run_for(ms(100));
-    net.is_sound();
+    net.assert_promises_hold();
 }
 
-/// Found by `rumor sim --builtin join`: two of three peers kept a neighbour too many for good.
+/// Regression test for a fault found by `rumor sim --builtin join`: two of three peers kept a
+/// surplus neighbour forever.
 #[test]
-fn who_comes_one_after_the_other_has_no_neighbour_too_many_for_long() {
+fn surplus_neighbours_of_peers_that_join_over_time_disappear() {
     let mut config = world_config(21, lan());
     config.fast = true;
     let mut net = Net::new(config, 3, 0);
     net.world.add_peers_over(300, s(30));
     net.world.run_for(s(30));
-    let over = |w: &World| {
+    let surplus_percent = |w: &World| {
         let all = w.live_peers();
-        let over = |p: &&NodeId| {
+        let has_surplus = |p: &&NodeId| {
             let view = w.peer_snapshot(**p).unwrap();
             view.neighbours.len() > usize::from(view.target)
         };
-        all.iter().filter(over).count() * 100 / all.len()
+        all.iter().filter(has_surplus).count() * 100 / all.len()
     };
-    assert!(over(&net.world) > 10, "without that it shows nothing");
-    net.waits(s(90), "hardly anybody has a neighbour too many", |w| over(w) <= 1);
+    assert!(surplus_percent(&net.world) > 10, "without surplus the test shows nothing");
+    net.wait_until(s(90), "at most 1 % of the peers have a surplus", |w| surplus_percent(w) <= 1);
     net.world.run_for(s(60));
-    net.rests_within(s(10));
-    assert!(over(&net.world) <= 1, "and it stays so");
+    net.assert_at_rest_within(s(10));
+    assert!(surplus_percent(&net.world) <= 1, "the surplus does not return");
 }
 
-/// P4: a limit of neighbours by capacity, also while peers come; and the overlay is whole all the same.
+/// P4: the degree limit is kept also while peers join, and the overlay is one component.
 #[test]
-fn a_limit_of_neighbours_is_kept() {
+fn configured_degree_limit_is_kept() {
     let config = Config::lan().max_degree(Some(3)).build().unwrap();
     let mut net = Net::new(world_config(77, config), 3, 40);
     let most = |w: &World| w.live_peers().iter().map(|&p| w.graph().neighbours(p).count()).max();
     for _ in 0..100 {
         net.world.run_for(ms(100));
-        // One more for whoever has none or one.
+        // A peer accepts one neighbour over its limit from a peer with none or one.
         assert!(most(&net.world) <= Some(4), "{:?} neighbours", most(&net.world));
     }
-    net.rests_within(s(30));
+    net.assert_at_rest_within(s(30));
     assert!(most(&net.world) >= Some(3));
 }
 
-/// Measurements of an overlay whose peers are spread over a map.
+/// Measurements of an overlay whose peers have positions on a map.
 struct MapOverlay {
-    /// The mean delay of all links, there and back.
+    /// Mean round-trip time of all links.
     delay: Duration,
-    /// Longest of the shortest paths, in links.
+    /// Diameter in links.
     diameter: u32,
-    /// Unused links that were closed only by the idle timeout.
+    /// Unused links that only the idle timeout closed.
     idle_closed: u64,
 }
 
@@ -222,10 +223,10 @@ fn map_overlay(nearest_of: u32) -> MapOverlay {
     let mut config = world_config(38, node);
     config.latency = Latency::Map { min: ms(5), max: ms(100) };
     let mut net = Net::new(config, 3, 60);
-    net.rests_within(s(120));
-    fills_up(&mut net);
-    net.only_removed(&[]);
-    // Each link has been asked for a sign of life by now.
+    net.assert_at_rest_within(s(120));
+    wait_for_target_degrees(&mut net);
+    net.assert_only_removed(&[]);
+    // By then every link has a measured round-trip time.
     net.world.run_for(s(30));
     let views: Vec<_> = net.peers.iter().map(|&p| net.world.peer_snapshot(p).unwrap()).collect();
     let neighbours = views.iter().flat_map(|v| &v.neighbours);
@@ -245,7 +246,7 @@ fn map_overlay(nearest_of: u32) -> MapOverlay {
 fn overlay_that_prefers_near_neighbours_has_shorter_links_and_stays_compact() {
     let (drawn, near) = (map_overlay(1), map_overlay(4));
     assert!(near.delay * 10 <= drawn.delay * 9, "{:?} instead of {:?}", near.delay, drawn.delay);
-    assert!(near.diameter <= 6, "{} links from one end to the other", near.diameter);
+    assert!(near.diameter <= 6, "the diameter is {} links", near.diameter);
     assert!(
         near.idle_closed <= 2 * drawn.idle_closed,
         "links to slower candidates are closed at once"

@@ -1,4 +1,4 @@
-//! An orderly exit: what was accepted reaches the others, or the exit says that it may not.
+//! Orderly exits: accepted messages reach the other peers, or the exit reports them as unconfirmed.
 
 use core::time::Duration;
 
@@ -12,11 +12,11 @@ fn has_left(world: &World, node: NodeId) -> bool {
     world.status(node) == NodeStatus::Left
 }
 
-fn leaves_within(world: &mut World, node: NodeId, within: Duration) {
+fn assert_leaves_within(world: &mut World, node: NodeId, within: Duration) {
     assert!(world.run_until(within, |w| has_left(w, node)), "{node} has not left in {within:?}");
 }
 
-fn arrived(world: &World, id: MessageId) -> usize {
+fn arrival_count(world: &World, id: MessageId) -> usize {
     world.ledger().arrivals.iter().filter(|a| a.id == id).count()
 }
 
@@ -27,7 +27,7 @@ fn unconfirmed(world: &World, node: NodeId) -> Option<(u64, u64)> {
     })
 }
 
-/// What the last event of a peer that has left says of the seeds.
+/// Whether the seeds acknowledged the exit of a peer, by its last event.
 fn acknowledged(world: &World, node: NodeId) -> Option<bool> {
     world.events(node).iter().find_map(|(_, e)| match e {
         &Event::Left { acknowledged } => Some(acknowledged),
@@ -41,10 +41,10 @@ fn publish_all(world: &mut World, node: NodeId, n: usize, size: usize) -> Vec<Me
     world.publish_all(node, "t", &payloads).unwrap()
 }
 
-/// Everything that `node` published has come to every peer but itself once, and nothing else is wrong.
-fn everything_arrived(net: &Net, ids: &[MessageId], peers: usize) {
+/// Checks that every message was delivered once at `peers` peers, its publisher included.
+fn assert_all_arrived(net: &Net, ids: &[MessageId], peers: usize) {
     for id in ids {
-        assert_eq!(arrived(&net.world, *id), peers, "message {}", id.sequence);
+        assert_eq!(arrival_count(&net.world, *id), peers, "message {}", id.sequence);
     }
     assert_eq!(checkers::delivery::complete(&net.world.observe()), []);
 }
@@ -57,17 +57,17 @@ fn peer_that_leaves_right_after_publishing_loses_nothing() {
             let leaver = net.peers[0];
             let ids = publish_all(&mut net.world, leaver, 300, 100);
             net.world.leave(leaver).unwrap();
-            leaves_within(&mut net.world, leaver, s(2));
+            assert_leaves_within(&mut net.world, leaver, s(2));
             assert_eq!(unconfirmed(&net.world, leaver), None);
             assert_eq!(acknowledged(&net.world, leaver), Some(true));
             net.world.run_for(s(5));
-            everything_arrived(&net, &ids, peers);
+            assert_all_arrived(&net, &ids, peers);
         }
     }
 }
 
 #[test]
-fn peer_on_slow_line_hands_over_large_message_before_its_goodbye() {
+fn peer_on_slow_line_hands_over_large_message_before_it_leaves() {
     for (seed, rate) in [(1, 2_500_000), (2, 2_500_000), (3, 1_000_000)] {
         let mut net = Net::lan(seed, 3, 6);
         let leaver = net.peers[1];
@@ -77,7 +77,7 @@ fn peer_on_slow_line_hands_over_large_message_before_its_goodbye() {
         net.world.run_for(s(20));
         assert!(has_left(&net.world, leaver));
         assert_eq!(unconfirmed(&net.world, leaver), None, "{rate} bytes a second");
-        everything_arrived(&net, &ids, 6);
+        assert_all_arrived(&net, &ids, 6);
     }
 }
 
@@ -93,10 +93,10 @@ fn newcomer_that_publishes_before_it_has_a_neighbour_hands_its_messages_over() {
         net.world.run_for(ms(4 * seed));
         let ids = publish_all(&mut net.world, newcomer, 3, 10);
         net.world.leave(newcomer).unwrap();
-        leaves_within(&mut net.world, newcomer, s(10));
+        assert_leaves_within(&mut net.world, newcomer, s(10));
         assert_eq!(unconfirmed(&net.world, newcomer), None, "seed {seed}");
         net.world.run_for(s(10));
-        everything_arrived(&net, &ids, 9);
+        assert_all_arrived(&net, &ids, 9);
     }
 }
 
@@ -113,19 +113,19 @@ fn two_neighbours_that_leave_at_one_moment_lose_nothing() {
         net.world.leave(second).unwrap();
         net.world.run_for(s(10));
         assert!(has_left(&net.world, first) && has_left(&net.world, second));
-        let seen = net.world.observe();
-        assert_eq!(checkers::delivery::complete(&seen), []);
+        let observation = net.world.observe();
+        assert_eq!(checkers::delivery::complete(&observation), []);
         for id in &ids {
             let stays = |n: &NodeId| *n != first && *n != second;
-            let at = seen.ledger.arrivals.iter().filter(|a| a.id == *id && stays(&a.node)).count();
+            let at = observation.ledger.arrivals.iter().filter(|a| a.id == *id && stays(&a.node)).count();
             assert_eq!(at, 4, "seed {seed}, message {id}");
         }
     }
 }
 
 #[test]
-fn relay_that_leaves_passes_on_what_it_holds_for_others() {
-    // A chain: the first leaves when the second holds its messages, the second right after.
+fn leaving_relay_forwards_messages_it_holds_for_others() {
+    // The first peer leaves when the second holds its messages; the second leaves right after.
     for seed in 0..10 {
         let mut net = Net::lan(60 + seed, 3, 5);
         let first = net.peers[0];
@@ -150,36 +150,36 @@ fn relay_that_leaves_passes_on_what_it_holds_for_others() {
 }
 
 #[test]
-fn peer_without_any_other_member_leaves_at_once_and_says_what_is_lost() {
+fn lone_peer_leaves_at_once_and_reports_unconfirmed_messages() {
     let mut net = Net::lan(80, 3, 1);
     let only = net.peers[0];
     publish_all(&mut net.world, only, 3, 10);
     net.world.leave(only).unwrap();
-    leaves_within(&mut net.world, only, s(1));
+    assert_leaves_within(&mut net.world, only, s(1));
     assert_eq!(unconfirmed(&net.world, only), Some((0, 3)));
-    // A network of one without seeds never has another node.
+    // A single peer without seeds never has another node to hand messages to.
     let mut world = World::new(world_config(81, lan()));
     let alone = world.add_peer_with(PeerSpec::default());
     publish_all(&mut world, alone, 3, 10);
     world.leave(alone).unwrap();
-    leaves_within(&mut world, alone, s(1));
+    assert_leaves_within(&mut world, alone, s(1));
     assert_eq!(unconfirmed(&world, alone), None);
 }
 
 #[test]
-fn peer_whose_neighbours_die_while_it_leaves_says_what_it_could_not_hand_over() {
+fn leaving_peer_whose_neighbours_die_reports_unconfirmed_messages() {
     let mut net = Net::lan(86, 3, 3);
     let leaver = net.peers[0];
     net.world.crash(net.peers[1]);
     net.world.crash(net.peers[2]);
     publish_all(&mut net.world, leaver, 1, 10);
     net.world.leave(leaver).unwrap();
-    leaves_within(&mut net.world, leaver, s(11));
+    assert_leaves_within(&mut net.world, leaver, s(11));
     assert_eq!(unconfirmed(&net.world, leaver), Some((0, 1)));
 }
 
 #[test]
-fn peer_that_is_cut_off_says_what_it_could_not_hand_over() {
+fn partitioned_leaving_peer_reports_unconfirmed_messages() {
     let mut net = Net::lan(82, 3, 5);
     let leaver = net.peers[2];
     let before = publish_all(&mut net.world, leaver, 4, 10);
@@ -189,15 +189,15 @@ fn peer_that_is_cut_off_says_what_it_could_not_hand_over() {
     publish_all(&mut net.world, leaver, 3, 10);
     net.world.leave(leaver).unwrap();
     net.world.run_for(s(9) - ms(100));
-    assert!(!has_left(&net.world, leaver), "it has ten seconds");
-    leaves_within(&mut net.world, leaver, s(2));
+    assert!(!has_left(&net.world, leaver), "it may take ten seconds");
+    assert_leaves_within(&mut net.world, leaver, s(2));
     assert_eq!(unconfirmed(&net.world, leaver), Some((4, 7)));
     assert_eq!(acknowledged(&net.world, leaver), Some(false));
-    everything_arrived(&net, &before, 5);
+    assert_all_arrived(&net, &before, 5);
 }
 
 #[test]
-fn peer_that_never_joined_says_what_it_could_not_hand_over() {
+fn leaving_peer_that_never_joined_reports_unconfirmed_messages() {
     let mut net = Net::lan(83, 3, 3);
     for &seed in &net.seeds {
         net.world.crash(seed);
@@ -207,9 +207,9 @@ fn peer_that_never_joined_says_what_it_could_not_hand_over() {
     net.world.leave_within(newcomer, s(4)).unwrap();
     net.world.run_for(s(1));
     assert_eq!(net.world.peer(newcomer).unwrap().state(), PeerState::Leaving);
-    leaves_within(&mut net.world, newcomer, s(4));
+    assert_leaves_within(&mut net.world, newcomer, s(4));
     assert_eq!(unconfirmed(&net.world, newcomer), Some((0, 2)));
-    assert_eq!(acknowledged(&net.world, newcomer), Some(true), "no seed knows of it");
+    assert_eq!(acknowledged(&net.world, newcomer), Some(true), "no seed knows the peer");
 }
 
 #[test]
@@ -220,10 +220,10 @@ fn frozen_neighbour_delays_the_exit_by_seconds_at_most() {
     net.world.freeze(frozen);
     let ids = publish_all(&mut net.world, leaver, 3, 10);
     net.world.leave(leaver).unwrap();
-    leaves_within(&mut net.world, leaver, s(5));
+    assert_leaves_within(&mut net.world, leaver, s(5));
     assert_eq!(unconfirmed(&net.world, leaver), None);
     net.world.run_for(s(5));
-    everything_arrived(&net, &ids, 5);
+    assert_all_arrived(&net, &ids, 5);
 }
 
 #[test]
@@ -235,14 +235,14 @@ fn whole_network_that_leaves_at_one_moment_ends_in_seconds() {
     }
     let peers = net.peers.clone();
     let all = net.world.run_until(s(8), |w| peers.iter().all(|&p| has_left(w, p)));
-    assert!(all, "after eight seconds some have not left");
-    said_of_all(&net.world, &peers, 3);
+    assert!(all, "some peers have not left after eight seconds");
+    assert_unconfirmed_reported(&net.world, &peers, 3);
 }
 
-/// Of the messages of each peer it was said that no node is known to hold them: by the peer, or by one that it had
-/// handed them over to.
+/// Checks that the messages of every peer were reported as unconfirmed: by the peer itself, or by a
+/// peer to which it had handed them over.
 #[track_caller]
-fn said_of_all(world: &World, peers: &[NodeId], messages: u64) {
+fn assert_unconfirmed_reported(world: &World, peers: &[NodeId], messages: u64) {
     let others = |p: NodeId| {
         world.events(p).iter().find_map(|(_, e)| match e {
             &Event::LeftUnconfirmed { others, .. } => Some(others),
@@ -251,16 +251,16 @@ fn said_of_all(world: &World, peers: &[NodeId], messages: u64) {
     };
     let own = peers.iter().filter(|p| unconfirmed(world, **p) == Some((0, messages))).count();
     let others: u32 = peers.iter().filter_map(|p| others(*p)).sum();
-    assert!(own >= 1, "somebody was the last");
+    assert!(own >= 1, "the last peer to leave reports its own messages");
     assert!(
         own + others as usize >= peers.len(),
-        "{own} said it of their own, and of {others} others"
+        "{own} peers reported their own messages, and messages of {others} other peers"
     );
 }
 
-/// The last ones rely on nobody that goes in the same moment.
+/// A leaving peer must not rely on a peer that leaves at the same moment.
 #[test]
-fn network_that_leaves_at_one_moment_says_what_it_loses() {
+fn peers_that_all_leave_at_once_report_unconfirmed_messages() {
     for seed in 0..20 {
         for peers in [2, 3, 5] {
             let mut net = Net::lan(200 + seed, 3, peers);
@@ -272,9 +272,9 @@ fn network_that_leaves_at_one_moment_says_what_it_loses() {
                 net.world.leave(p).unwrap();
             }
             let all = net.peers.clone();
-            let gone = net.world.run_until(s(10), |w| all.iter().all(|&p| has_left(w, p)));
-            assert!(gone, "seed {seed}, {peers} peers: some have not left");
-            said_of_all(&net.world, &all, 1);
+            let all_left = net.world.run_until(s(10), |w| all.iter().all(|&p| has_left(w, p)));
+            assert!(all_left, "seed {seed}, {peers} peers: some have not left");
+            assert_unconfirmed_reported(&net.world, &all, 1);
         }
     }
 }
@@ -290,7 +290,7 @@ fn flush_waits_until_another_node_holds_everything() {
     assert_eq!(until, 10);
     let confirmed = |w: &World| w.peer(publisher).unwrap().confirmed();
     net.world.run_for(s(1));
-    assert_eq!(confirmed(&net.world), 0, "it is cut off");
+    assert_eq!(confirmed(&net.world), 0, "the publisher is partitioned");
     net.world.heal();
     assert!(net.world.run_until(s(30), |w| confirmed(w) == 10));
     let others = net.peers.iter().filter(|p| **p != publisher);
@@ -298,9 +298,10 @@ fn flush_waits_until_another_node_holds_everything() {
     assert!(holders.count() > 0);
 }
 
-/// Others find nothing of it elsewhere: it takes no more than it keeps until it has a neighbour again.
+/// Only the publisher holds these messages, so it accepts no more than it can retain until it has a
+/// neighbour again.
 #[test]
-fn publisher_without_neighbours_accepts_what_it_can_hand_over_later() {
+fn publisher_without_neighbours_accepts_only_messages_it_can_retain() {
     let mut net = Net::lan(83, 3, 5);
     let (alone, rest) = (net.peers[2], [&net.seeds[..], &net.peers[..]].concat());
     let rest: Vec<NodeId> = rest.into_iter().filter(|n| *n != alone).collect();
@@ -314,10 +315,10 @@ fn publisher_without_neighbours_accepts_what_it_can_hand_over_later() {
     let accepted = ids.len();
     assert!((10..200).contains(&accepted), "{accepted} of 400");
     net.world.heal();
-    net.waits(s(120), "it publishes again", |w| w.peer(alone).is_some_and(|p| p.room() > 0));
+    net.wait_until(s(120), "it publishes again", |w| w.peer(alone).is_some_and(|p| p.room() > 0));
     net.world.leave(alone).unwrap();
-    leaves_within(&mut net.world, alone, s(10));
+    assert_leaves_within(&mut net.world, alone, s(10));
     assert_eq!(unconfirmed(&net.world, alone), None);
     net.world.run_for(s(30));
-    everything_arrived(&net, &ids, 5);
+    assert_all_arrived(&net, &ids, 5);
 }

@@ -1,4 +1,4 @@
-//! The real peers and seeds in virtual time: what the network promises, scenario by scenario.
+//! Tests of the real peers and seeds in virtual time, by promise and fault.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

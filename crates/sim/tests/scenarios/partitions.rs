@@ -1,4 +1,4 @@
-//! Partitions: nothing but time is needed after they end.
+//! Partitions: the network recovers after they end without intervention.
 
 use core::time::Duration;
 
@@ -11,38 +11,38 @@ fn halves(net: &Net) -> (Vec<NodeId>, Vec<NodeId>) {
     (a.to_vec(), b.to_vec())
 }
 
-/// Half of the peers see neither the others nor the seeds for a while.
-fn half_cut_off(seed: u64, time: Duration) {
+/// Partitions half of the peers from the other half and from the seeds for a time.
+fn partition_half(seed: u64, time: Duration) {
     let mut net = Net::lan(seed, 3, 30);
     let (near, far) = halves(&net);
     net.world.partition(&far, &[net.seeds.clone(), near].concat());
     net.world.run_for(time);
     net.world.heal();
-    net.rests_within(s(90));
-    net.only_removed(&far);
+    net.assert_at_rest_within(s(90));
+    net.assert_only_removed(&far);
     assert!(net.peers.iter().all(|&p| net.world.status(p) == NodeStatus::Running));
-    net.publish_everywhere();
+    net.publish_at_all_peers();
     net.world.run_for(s(15));
-    net.rests_within(s(30));
+    net.assert_at_rest_within(s(30));
 }
 
 #[test]
-fn half_of_the_peers_cut_off_for_a_second() {
-    half_cut_off(1, s(1));
+fn network_recovers_from_a_partition_of_one_second() {
+    partition_half(1, s(1));
 }
 
 #[test]
-fn half_of_the_peers_cut_off_for_ten_seconds() {
-    half_cut_off(2, s(10));
+fn network_recovers_from_a_partition_of_ten_seconds() {
+    partition_half(2, s(10));
 }
 
 #[test]
-fn half_of_the_peers_cut_off_for_a_minute() {
-    half_cut_off(3, s(60));
+fn network_recovers_from_a_partition_of_a_minute() {
+    partition_half(3, s(60));
 }
 
 #[test]
-fn both_halves_gossip_on_while_they_are_apart() {
+fn both_sides_of_a_partition_keep_delivering() {
     let mut net = Net::lan(4, 3, 30);
     let (near, far) = halves(&net);
     net.world.partition(&far, &[net.seeds.clone(), near.clone()].concat());
@@ -50,70 +50,70 @@ fn both_halves_gossip_on_while_they_are_apart() {
     let graph = net.world.graph();
     for half in [&near, &far] {
         let reached = graph.reachable(half[0]);
-        assert!(half.iter().all(|p| reached.contains(p)), "an island within a half: {reached:?}");
+        assert!(half.iter().all(|p| reached.contains(p)), "a half is not connected: {reached:?}");
     }
     let before = net.world.deliveries().len();
-    net.publish_everywhere();
+    net.publish_at_all_peers();
     net.world.run_for(s(12));
     let arrived = net.world.deliveries()[before..].iter().filter(|d| d.from.is_some()).count();
-    assert_eq!(arrived, 2 * 15 * 14, "each half among itself");
+    assert_eq!(arrived, 2 * 15 * 14, "each half delivers its own messages");
     net.world.heal();
-    net.rests_within(s(90));
+    net.assert_at_rest_within(s(90));
 }
 
 #[test]
-fn messages_of_both_halves_reach_the_other_one_afterwards() {
+fn messages_cross_to_the_other_side_after_a_partition() {
     let mut net = Net::lan(5, 3, 20);
     let (near, far) = halves(&net);
     net.world.partition(&far, &[net.seeds.clone(), near].concat());
     net.world.run_for(s(20));
     let before = net.world.deliveries().len();
-    net.publish_everywhere();
+    net.publish_at_all_peers();
     net.world.run_for(s(10));
     net.world.heal();
-    net.waits(s(120), "everybody gets what the others published meanwhile", |w| {
+    net.wait_until(s(120), "all peers get the messages of the other side", |w| {
         w.deliveries()[before..].iter().filter(|d| d.from.is_some()).count() == 20 * 19
     });
-    net.rests_within(s(60));
+    net.assert_at_rest_within(s(60));
 }
 
 #[test]
-fn peers_apart_that_all_reach_the_seeds_are_not_dead() {
+fn partitioned_peers_that_reach_the_seeds_are_not_removed() {
     let mut net = Net::lan(6, 3, 30);
     let (near, far) = halves(&net);
     net.world.partition(&near, &far);
     net.world.run_for(s(40));
-    net.only_removed(&[]);
+    net.assert_only_removed(&[]);
     net.world.heal();
-    net.rests_within(s(90));
-    net.only_removed(&[]);
+    net.assert_at_rest_within(s(90));
+    net.assert_only_removed(&[]);
 }
 
 #[test]
-fn one_peer_apart_from_all_others_but_not_from_the_seeds_is_not_dead() {
+fn peer_partitioned_from_all_peers_but_not_from_seeds_is_not_removed() {
     let mut net = Net::lan(7, 3, 20);
-    let alone = net.peer_of_degree(3);
+    let alone = net.peer_with_degree(3);
     let others: Vec<NodeId> = net.peers.iter().copied().filter(|&p| p != alone).collect();
     net.world.partition(&[alone], &others);
     net.world.run_for(s(40));
-    net.only_removed(&[]);
+    net.assert_only_removed(&[]);
     net.world.heal();
-    net.rests_within(s(90));
+    net.assert_at_rest_within(s(90));
 }
 
 #[test]
-fn a_one_way_partition_between_halves_kills_nobody() {
+fn one_way_partition_between_halves_removes_no_peer() {
     let mut net = Net::lan(8, 3, 20);
     let (near, far) = halves(&net);
     net.world.partition_one_way(&near, &far);
     net.world.run_for(s(40));
-    net.only_removed(&[]);
+    net.assert_only_removed(&[]);
     net.world.heal();
-    net.rests_within(s(90));
+    net.assert_at_rest_within(s(90));
 }
 
 #[test]
-fn a_network_that_flickers() {
+fn repeated_short_partitions_remove_no_peer() {
     let mut net = Net::lan(9, 3, 20);
     let (near, far) = halves(&net);
     for _ in 0..10 {
@@ -122,14 +122,14 @@ fn a_network_that_flickers() {
         net.world.heal();
         net.world.run_for(ms(1500));
     }
-    net.only_removed(&[]);
-    net.publish_everywhere();
+    net.assert_only_removed(&[]);
+    net.publish_at_all_peers();
     net.world.run_for(s(15));
-    net.rests_within(s(60));
+    net.assert_at_rest_within(s(60));
 }
 
 #[test]
-fn three_islands_become_one() {
+fn three_partitioned_parts_become_one_component() {
     let mut net = Net::lan(10, 3, 30);
     let parts: Vec<Vec<NodeId>> = net.peers.chunks(10).map(<[NodeId]>::to_vec).collect();
     net.world.partition(&parts[0], &[parts[1].clone(), parts[2].clone()].concat());
@@ -137,18 +137,18 @@ fn three_islands_become_one() {
     net.world.partition(&parts[2], &net.seeds);
     net.world.run_for(s(60));
     net.world.heal();
-    net.rests_within(s(90));
-    net.only_removed(&parts[2]);
+    net.assert_at_rest_within(s(90));
+    net.assert_only_removed(&parts[2]);
 }
 
-/// The checker of deliveries goes by them.
+/// The checker of deliveries uses the recorded parts of the network.
 #[test]
-fn newcomer_that_reaches_both_sides_of_a_cut_joins_the_parts_until_it_dies() {
+fn newcomer_that_reaches_both_sides_of_a_partition_connects_the_parts() {
     let mut net = Net::lan(30, 3, 6);
     let (near, far) = halves(&net);
     net.world.partition(&near, &far);
     let is_one = |net: &Net| {
-        let parts = &net.world.ledger().parts.last().unwrap().of;
+        let parts = &net.world.ledger().parts.last().unwrap().part_of;
         parts[&near[0]] == parts[&far[0]]
     };
     assert!(!is_one(&net));

@@ -1,4 +1,4 @@
-//! Seeds that go away, come back, and lose their disks.
+//! Seeds that stop, restart and lose their disks.
 
 use std::collections::BTreeSet;
 
@@ -8,30 +8,30 @@ use rumormill_sim::{DiskFate, NodeId, World};
 
 use crate::common::{Net, lan, ms, s, world_config};
 
-fn in_registry(w: &World, seed: NodeId) -> BTreeSet<PeerId> {
+fn registered_ids(w: &World, seed: NodeId) -> BTreeSet<PeerId> {
     w.members(seed).iter().map(|m| m.id).collect()
 }
 
-/// The peers that a seed told that they are registered.
+/// The peers whose registration a seed has acknowledged.
 fn acknowledged_by(net: &Net, seed: NodeId) -> BTreeSet<PeerId> {
     let id = net.id(seed);
     let by = |e: &Event| matches!(e, Event::Registered { seed_id, .. } if *seed_id == id);
-    net.peers.iter().filter(|&&p| !net.told(p, by).is_empty()).map(|&p| net.id(p)).collect()
+    net.peers.iter().filter(|&&p| !net.event_times(p, by).is_empty()).map(|&p| net.id(p)).collect()
 }
 
 #[test]
-fn without_seeds_gossip_goes_on_and_they_come_back_with_their_registry() {
+fn gossip_continues_without_seeds_which_restart_with_their_registry() {
     let mut net = Net::lan(1, 3, 20);
     for &seed in &net.seeds {
         net.world.crash(seed);
     }
     let live = net.world.live_peers();
-    net.waits(s(20), "the peers notice", |w| {
+    net.wait_until(s(20), "the peers notice that the seeds are down", |w| {
         live.iter().all(|&p| w.peer_snapshot(p).unwrap().state == PeerState::Degraded)
     });
     let before = net.world.deliveries().len();
     for _ in 0..5 {
-        net.publish_everywhere();
+        net.publish_at_all_peers();
         net.world.run_for(s(2));
     }
     net.world.run_for(s(10));
@@ -40,45 +40,45 @@ fn without_seeds_gossip_goes_on_and_they_come_back_with_their_registry() {
     let all: BTreeSet<PeerId> = net.peers.iter().map(|&p| net.id(p)).collect();
     for &seed in &net.seeds.clone() {
         net.world.restart(seed, DiskFate::Kept);
-        assert_eq!(in_registry(&net.world, seed), all, "the registry comes from the disk");
+        assert_eq!(registered_ids(&net.world, seed), all, "the registry comes from the disk");
     }
     let late = net.world.add_peers(3);
     net.peers.extend(late);
-    net.rests_within(s(60));
-    net.only_removed(&[]);
+    net.assert_at_rest_within(s(60));
+    net.assert_only_removed(&[]);
     for &p in &live {
-        assert!(!net.told(p, |e| matches!(e, Event::Degraded { .. })).is_empty());
-        assert!(!net.told(p, |e| matches!(e, Event::Restored { .. })).is_empty());
+        assert!(!net.event_times(p, |e| matches!(e, Event::Degraded { .. })).is_empty());
+        assert!(!net.event_times(p, |e| matches!(e, Event::Restored { .. })).is_empty());
     }
 }
 
 #[test]
-fn a_peer_that_dies_while_the_seeds_are_away_is_healed_around() {
+fn overlay_repairs_around_a_dead_peer_without_seeds() {
     let mut net = Net::lan(2, 3, 20);
     for &seed in &net.seeds {
         net.world.crash(seed);
     }
     net.world.run_for(s(5));
-    let victim = net.peer_of_degree(3);
+    let victim = net.peer_with_degree(3);
     net.world.crash(victim);
     net.world.run_for(s(20));
-    net.only_removed(&[]);
+    net.assert_only_removed(&[]);
     let components = net.world.graph().components();
-    assert_eq!(components.len(), 1, "healing needs no seed: {components:?}");
+    assert_eq!(components.len(), 1, "the repair needs no seed: {components:?}");
     for &seed in &net.seeds.clone() {
         net.world.restart(seed, DiskFate::Kept);
     }
-    // Nobody is left who was its neighbour and could still bear witness; it expires, or is
-    // removed if somebody is. Either way the live ones are whole again.
+    // The dead peer expires, or it is removed if a former neighbour can still be a witness. In both
+    // cases the live peers must be registered again.
     let live = net.world.live_peers();
-    net.waits(s(60), "the live ones are registered again", |w| {
+    net.wait_until(s(60), "the live peers are registered again", |w| {
         live.iter().all(|&p| w.peer_snapshot(p).unwrap().state == PeerState::Joined)
     });
-    net.is_sound();
+    net.assert_promises_hold();
 }
 
 #[test]
-fn a_seed_killed_in_the_middle_of_200_registrations_keeps_what_it_acknowledged() {
+fn seed_killed_during_200_registrations_keeps_acknowledged_ones() {
     let mut config = world_config(3, lan());
     config.fast = true;
     let mut world = World::new(config);
@@ -91,95 +91,95 @@ fn a_seed_killed_in_the_middle_of_200_registrations_keeps_what_it_acknowledged()
     let acknowledged = acknowledged_by(&net, victim);
     assert!(acknowledged.len() > 20, "{} were acknowledged by then", acknowledged.len());
     net.world.restart(victim, DiskFate::Kept);
-    let there = in_registry(&net.world, victim);
-    assert!(acknowledged.is_subset(&there), "an acknowledged registration is gone");
+    let registered = registered_ids(&net.world, victim);
+    assert!(acknowledged.is_subset(&registered), "an acknowledged registration is lost");
     net.world.run_for(s(2));
-    net.rests_within(s(60));
-    net.only_removed(&[]);
+    net.assert_at_rest_within(s(60));
+    net.assert_only_removed(&[]);
 }
 
 #[test]
-fn a_seed_that_lost_its_disk_recovers_from_the_others() {
+fn seed_without_its_disk_recovers_from_other_seeds() {
     let mut net = Net::lan(4, 3, 20);
     let seed = net.seeds[1];
     net.world.crash(seed);
     net.world.run_for(s(3));
     net.world.restart(seed, DiskFate::Lost);
-    assert!(!net.world.seed_snapshot(seed).unwrap().synced, "it does not answer for the network");
-    net.rests_within(s(60));
+    assert!(!net.world.seed_snapshot(seed).unwrap().synced, "it does not answer joining peers yet");
+    net.assert_at_rest_within(s(60));
     assert!(net.world.seed_snapshot(seed).unwrap().synced);
-    assert!(!net.told(seed, |e| matches!(e, Event::Synced { .. })).is_empty());
-    net.only_removed(&[]);
+    assert!(!net.event_times(seed, |e| matches!(e, Event::Synced { .. })).is_empty());
+    net.assert_only_removed(&[]);
 }
 
 #[test]
-fn a_lone_seed_that_lost_its_disk_learns_from_the_peers() {
+fn lone_seed_without_its_disk_learns_from_peers() {
     let mut net = Net::lan(5, 1, 10);
     net.world.crash(net.seeds[0]);
     net.world.run_for(s(3));
     net.world.restart(net.seeds[0], DiskFate::Lost);
-    net.rests_within(s(60));
-    net.only_removed(&[]);
+    net.assert_at_rest_within(s(60));
+    net.assert_only_removed(&[]);
 }
 
 #[test]
-fn a_seed_away_is_replaced_by_another_one() {
+fn registrations_move_to_other_seeds_while_two_are_down() {
     let mut net = Net::lan(6, 5, 10);
-    let gone = [net.seeds[0], net.seeds[1]];
-    for seed in gone {
+    let victims = [net.seeds[0], net.seeds[1]];
+    for seed in victims {
         net.world.crash(seed);
     }
-    net.rests_within(s(60));
-    for seed in gone {
+    net.assert_at_rest_within(s(60));
+    for seed in victims {
         net.world.restart(seed, DiskFate::Kept);
     }
-    net.rests_within(s(60));
+    net.assert_at_rest_within(s(60));
 }
 
 #[test]
-fn seeds_that_cannot_reach_each_other_agree_afterwards() {
+fn partitioned_seeds_agree_afterwards() {
     let mut net = Net::lan(7, 3, 15);
-    let (one, two) = net.seeds.split_at(1);
-    let (one, two) = (one.to_vec(), two.to_vec());
-    net.world.partition(&one, &two);
+    let (one, others) = net.seeds.split_at(1);
+    let (one, others) = (one.to_vec(), others.to_vec());
+    net.world.partition(&one, &others);
     let late = net.world.add_peers(5);
     net.peers.extend(late);
     net.world.run_for(s(20));
     net.world.leave(net.peers[3]).unwrap();
     net.world.run_for(s(10));
-    net.only_removed(&[]);
+    net.assert_only_removed(&[]);
     net.world.heal();
-    net.rests_within(s(60));
+    net.assert_at_rest_within(s(60));
 }
 
 #[test]
-fn frozen_seeds_are_like_absent_ones() {
+fn frozen_seed_does_not_prevent_joins() {
     let mut net = Net::lan(8, 3, 15);
     net.world.freeze(net.seeds[0]);
     net.world.run_for(s(20));
-    net.only_removed(&[]);
+    net.assert_only_removed(&[]);
     let late = net.world.add_peers(2);
     net.peers.extend(late);
     net.world.run_for(s(20));
     net.world.thaw(net.seeds[0]);
-    net.rests_within(s(60));
-    net.only_removed(&[]);
+    net.assert_at_rest_within(s(60));
+    net.assert_only_removed(&[]);
 }
 
 #[test]
-fn seeds_that_restart_in_turn_disturb_nobody() {
+fn rolling_restart_of_seeds_removes_no_peer() {
     let mut net = Net::lan(9, 3, 20);
     for seed in net.seeds.clone() {
         net.world.restart(seed, DiskFate::Kept);
-        net.publish_everywhere();
+        net.publish_at_all_peers();
         net.world.run_for(s(8));
     }
-    net.rests_within(s(30));
-    net.only_removed(&[]);
+    net.assert_at_rest_within(s(30));
+    net.assert_only_removed(&[]);
 }
 
 #[test]
-fn a_slow_disk_acknowledges_late_but_truly() {
+fn seed_with_slow_disk_acknowledges_only_durable_registrations() {
     let mut config = world_config(10, lan());
     config.disk_latency = ms(300);
     let mut net = Net::new(config, 3, 10);
@@ -192,5 +192,5 @@ fn a_slow_disk_acknowledges_late_but_truly() {
             assert!(early.is_empty(), "{seed} acknowledged before it stored: {early:?}");
         }
     }
-    net.rests_within(s(60));
+    net.assert_at_rest_within(s(60));
 }
