@@ -31,6 +31,7 @@ pub mod time;
 pub mod wire;
 
 mod broadcast;
+mod context;
 mod effects;
 mod liveness;
 mod membership;

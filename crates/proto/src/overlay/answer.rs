@@ -31,6 +31,7 @@ impl Overlay {
         requester: &Record,
         want: Want,
         named: &[PeerId],
+        is_busy: &dyn Fn(&PeerId) -> bool,
         now: Time,
         rng: &mut Stream,
     ) -> Answer {
@@ -53,12 +54,12 @@ impl Overlay {
         match want {
             Want::Place | Want::Overflow => Answer::Refuse(RefuseReason::Full),
             Want::Replace(_) => Answer::Refuse(RefuseReason::NoPermit),
-            Want::HandOver => match self.giveable(requester.id, None, named, now, rng) {
+            Want::HandOver => match self.giveable(requester.id, None, (named, is_busy), now, rng) {
                 Some(v) if degree <= target => Answer::AcceptAndGive(v),
                 Some(v) => Answer::RefuseAndGive(v),
                 None => Answer::Refuse(RefuseReason::NothingToGive),
             },
-            Want::Edge => match self.giveable(requester.id, None, named, now, rng) {
+            Want::Edge => match self.giveable(requester.id, None, (named, is_busy), now, rng) {
                 Some(v) if degree > target => Answer::RefuseAndGive(v),
                 _ => Answer::Refuse(RefuseReason::Full),
             },
@@ -68,8 +69,11 @@ impl Overlay {
                     return Answer::Refuse(RefuseReason::Full);
                 }
                 // One too many costs nothing: an edge that carries payload is not given for it.
-                let idle = |v: &PeerId| self.neighbours.get(v).is_some_and(|n| !n.is_busy(now));
-                match self.giveable(requester.id, Some(give), named, now, rng).filter(idle) {
+                let idle = |v: &PeerId| !is_busy(v);
+                match self
+                    .giveable(requester.id, Some(give), (named, is_busy), now, rng)
+                    .filter(idle)
+                {
                     Some(v) => Answer::RefuseAndGive(v),
                     None => Answer::Refuse(RefuseReason::NothingToGive),
                 }
@@ -78,7 +82,7 @@ impl Overlay {
                 if degree > target || give == requester.id {
                     return Answer::Refuse(RefuseReason::Full);
                 }
-                match self.giveable(requester.id, Some(give), named, now, rng) {
+                match self.giveable(requester.id, Some(give), (named, is_busy), now, rng) {
                     Some(v) => Answer::AcceptAndGive(v),
                     None => Answer::Refuse(RefuseReason::NothingToGive),
                 }
@@ -91,7 +95,7 @@ impl Overlay {
         &self,
         requester: PeerId,
         other: Option<PeerId>,
-        named: &[PeerId],
+        (named, is_busy): (&[PeerId], &dyn Fn(&PeerId) -> bool),
         now: Time,
         rng: &mut Stream,
     ) -> Option<PeerId> {
@@ -105,7 +109,7 @@ impl Overlay {
                     && !n.is_promised(now)
                     && other.is_none_or(|o| !n.around.iter().any(|(a, _)| *a == o))
             })
-            .map(|(id, n)| (*id, n.is_busy(now)))
+            .map(|(id, _)| (*id, is_busy(id)))
             .collect();
         // An exchange can wait for another time; whoever needs a place cannot.
         self.give_first(&fits, other.is_some(), rng)

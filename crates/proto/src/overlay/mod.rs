@@ -48,26 +48,11 @@ pub(crate) struct Neighbour {
     pub(crate) around: Arc<[(PeerId, Address)]>,
     /// It was told that somebody else may take this edge; until then it is not offered again.
     pub(crate) promised: Option<Time>,
-    /// Not told everything this node has seen before this time.
-    pub(crate) tell_all_after: Time,
-    /// Not told what it lacks before this time.
-    pub(crate) tell_lacking_after: Time,
-    /// Payload goes over this edge: until then it is better not to give it away.
-    pub(crate) busy_until: Time,
     /// Whether it shows signs of life.
     pub(crate) watch: Watch,
-    /// What it was served by name takes until then at the rate that it may have.
-    pub(crate) served_until: Time,
-    /// It has told what it has seen. Of use while this peer catches up.
-    pub(crate) has_told: bool,
 }
 
 impl Neighbour {
-    /// Whether payload went over this edge lately. Whoever gives it away has to find what was on it.
-    pub(crate) fn is_busy(&self, now: Time) -> bool {
-        self.busy_until > now
-    }
-
     /// Whether somebody else was offered this edge.
     pub(crate) fn is_promised(&self, now: Time) -> bool {
         self.promised.is_some_and(|until| until > now)

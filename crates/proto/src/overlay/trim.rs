@@ -101,7 +101,13 @@ impl Overlay {
     }
 
     /// What to do about a surplus.
-    pub(crate) fn trim(&mut self, me: &PeerId, now: Time, rng: &mut Stream) -> Option<Trim> {
+    pub(crate) fn trim(
+        &mut self,
+        me: &PeerId,
+        is_busy: impl Fn(&PeerId) -> bool,
+        now: Time,
+        rng: &mut Stream,
+    ) -> Option<Trim> {
         if self.trim_at.is_none_or(|at| at > now) {
             return None;
         }
@@ -114,7 +120,7 @@ impl Overlay {
             }
             1 => {
                 self.trim_at = Some(now + rng.scaled(KEPT, 0.5, 1.5));
-                if let Some(id) = self.shared(me, now, rng) {
+                if let Some(id) = self.shared(me, is_busy, now, rng) {
                     return Some(Trim::Shared(id));
                 }
                 return self.shedding.is_due(now, rng).then_some(Trim::Elsewhere);
@@ -140,15 +146,18 @@ impl Overlay {
 
     /// A neighbour that is over its target as well and can be reached another way. An edge that
     /// carries payload is kept while it does: a tree would have to find another one.
-    fn shared(&self, me: &PeerId, now: Time, rng: &mut Stream) -> Option<PeerId> {
+    fn shared(
+        &self,
+        me: &PeerId,
+        is_busy: impl Fn(&PeerId) -> bool,
+        now: Time,
+        rng: &mut Stream,
+    ) -> Option<PeerId> {
         if rng.below(ONE_IN) != 0 {
             return None;
         }
         let over = self.neighbours.iter().filter(|(id, n)| {
-            n.degree > n.target
-                && !n.is_promised(now)
-                && !n.is_busy(now)
-                && self.has_way_round(me, id)
+            n.degree > n.target && !n.is_promised(now) && !is_busy(id) && self.has_way_round(me, id)
         });
         let candidates: Vec<PeerId> = over.map(|(id, _)| *id).collect();
         candidates.get(rng.below(candidates.len())).copied()

@@ -30,10 +30,10 @@ impl Peer {
     /// their place, or left out while there is none.
     fn announced_addresses(&self) -> Vec<Address> {
         let mut addresses = Vec::new();
-        for configured in &self.own.configured {
+        for configured in &self.membership.own.configured {
             let mut address = *configured;
             if address.is_unspecified() {
-                let Some(ip) = self.own.observed else { continue };
+                let Some(ip) = self.membership.own.observed else { continue };
                 address.0.set_ip(ip);
             }
             addresses.push(address);
@@ -43,7 +43,7 @@ impl Peer {
 
     /// Whether an address is announced that was not configured.
     pub(super) fn learns_address(&self) -> bool {
-        self.own.configured.iter().any(Address::is_unspecified)
+        self.membership.own.configured.iter().any(Address::is_unspecified)
     }
 
     /// Announces the address at which others see this peer, if it has changed and none was configured.
@@ -51,15 +51,15 @@ impl Peer {
         if self.is_leaving() || !self.learns_address() {
             return;
         }
-        let before = self.own.observed;
-        self.own.observed = self.observed_address();
-        if self.own.observed == before {
+        let before = self.membership.own.observed;
+        self.membership.own.observed = self.observed_address();
+        if self.membership.own.observed == before {
             return;
         }
         let addresses = self.announced_addresses();
         self.renew_record(|r| r.addresses = addresses);
         self.own_changed();
-        if let (Some(from), Some(to)) = (before, self.own.observed) {
+        if let (Some(from), Some(to)) = (before, self.membership.own.observed) {
             self.fx.count("address_changes");
             self.fx.event(Event::AddressChanged { from, to });
         }
@@ -72,7 +72,7 @@ impl Peer {
     /// agree, and at least two of them, or one that this peer's own socket confirms. While none is
     /// announced, any observation is better than none.
     fn observed_address(&self) -> Option<IpAddr> {
-        let announced = self.own.observed;
+        let announced = self.membership.own.observed;
         let (loopback, elsewhere): (Vec<Observation>, Vec<Observation>) =
             self.observations().partition(|o| o.ip.is_loopback());
         let Some(best) = most_seen(&elsewhere) else {
@@ -86,7 +86,7 @@ impl Peer {
         let Some(announced) = announced.filter(|ip| !ip.is_loopback()) else { return Some(best) };
         let is_seen = elsewhere.iter().any(|o| o.ip == announced);
         let confirmed = elsewhere.iter().any(|o| o.ip == best && o.confirmed);
-        let seeds_decide = agree(true) >= self.registrations.quorum().max(2);
+        let seeds_decide = agree(true) >= self.membership.registrations.quorum().max(2);
         let observers_decide =
             !is_seen && agree(false) * 2 > elsewhere.len() && (agree(false) >= 2 || confirmed);
         Some(if seeds_decide || observers_decide { best } else { announced })
@@ -106,14 +106,16 @@ impl Peer {
     fn is_alone_on_host(&self) -> bool {
         let awaited = |s: &SeedSlot| s.chosen && s.link.is_none() && !s.parked && s.failures == 0;
         let is_here = |a: &Address| a.is_loopback() || a.is_unspecified();
-        !self.registrations.slots.iter().any(awaited)
-            && self.members.alive().all(|(_, m)| m.record.addresses.iter().all(is_here))
+        !self.membership.registrations.slots.iter().any(awaited)
+            && self.membership.members.alive().all(|(_, m)| m.record.addresses.iter().all(is_here))
     }
 
     /// A member has an address on another host: a loopback address is not announced any more.
     pub(super) fn withdraw_loopback(&mut self, known: &[Address]) {
         let is_here = |a: &Address| a.is_loopback() || a.is_unspecified();
-        if self.own.observed.is_some_and(|ip| ip.is_loopback()) && !known.iter().all(is_here) {
+        if self.membership.own.observed.is_some_and(|ip| ip.is_loopback())
+            && !known.iter().all(is_here)
+        {
             self.review_address();
         }
     }
@@ -244,7 +246,7 @@ mod tests {
         }
 
         fn announced(&self) -> Vec<String> {
-            self.peer.own.record.addresses.iter().map(|a| a.0.to_string()).collect()
+            self.peer.membership.own.record.addresses.iter().map(|a| a.0.to_string()).collect()
         }
     }
 

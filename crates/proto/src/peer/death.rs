@@ -20,7 +20,7 @@ use crate::wire::{Appoint, Ping, ProbeReply, ProbeRequest, Report, Testify, Verd
 
 /// A neighbour, or former neighbour, that shows no sign of life.
 #[derive(Debug)]
-pub(super) struct Suspect {
+pub(crate) struct Suspect {
     pub(super) burst: Burst,
     pub(super) record: SignedRecord,
     pub(super) around: Arc<[(PeerId, Address)]>,
@@ -110,7 +110,7 @@ impl Peer {
             self.clear_suspicion(remote, Evidence::Answer);
         }
         if self.reports.remove(&remote).is_some()
-            && let Some(m) = self.members.get_mut(&remote)
+            && let Some(m) = self.membership.members.get_mut(&remote)
         {
             m.suspect = false;
         }
@@ -140,7 +140,7 @@ impl Peer {
             let Some(n) = self.overlay.neighbours.get(&id) else { continue };
             let standing = Standing::Neighbour(n.adjacency.clone());
             let (record, around) = (n.record.clone(), n.around.clone());
-            self.tree_suspect(id);
+            self.with_broadcast(|b, cx| b.tree_suspect(cx, id));
             self.begin_burst(record, standing, around, 0);
         }
     }
@@ -187,7 +187,9 @@ impl Peer {
         repeated: u32,
     ) {
         let id = record.id;
-        if self.members.is_dead(&id, record.incarnation) || self.suspects.contains_key(&id) {
+        if self.membership.members.is_dead(&id, record.incarnation)
+            || self.suspects.contains_key(&id)
+        {
             return;
         }
         let now = self.fx.now();
@@ -279,7 +281,7 @@ impl Peer {
         self.answer_questions(&s.burst.questioners, id, Verdict::Silent);
         // A witness tells the seeds what it found, and has no report of its own that would end the doubt.
         if matches!(s.standing, Standing::Neighbour(_))
-            && let Some(m) = self.members.get_mut(&id)
+            && let Some(m) = self.membership.members.get_mut(&id)
         {
             m.suspect = true;
         }
@@ -302,7 +304,7 @@ impl Peer {
         let proper = a.witness == self.id()
             && a.subject == f.record.id
             && a.incarnation == f.record.incarnation
-            && self.registrations.is_seed(&a.seed);
+            && self.membership.registrations.is_seed(&a.seed);
         let full = self.appointed().count() >= MAX_APPOINTED;
         if !proper || full || self.is_leaving() {
             return self.fx.count("appointments_refused");
@@ -324,7 +326,7 @@ impl Peer {
         let testimony = Testimony { witness: self.id(), appointment };
         let testimony = Signed::sign(testimony, &self.identity);
         self.fx.count("testimonies");
-        let links: Vec<LinkId> = self.registrations.links().collect();
+        let links: Vec<LinkId> = self.membership.registrations.links().collect();
         for link in links {
             self.fx.send(link, Testify { testimony: testimony.clone() });
         }
@@ -344,7 +346,12 @@ impl Peer {
             .iter()
             .any(|(id, n)| !self.suspects.contains_key(id) && n.watch.last_heard > started)
             || s.burst.verdicts.values().any(|v| *v == Verdict::Silent)
-            || self.registrations.slots.iter().any(|s| s.link.is_some() && s.last_heard > started);
+            || self
+                .membership
+                .registrations
+                .slots
+                .iter()
+                .any(|s| s.link.is_some() && s.last_heard > started);
         if failing <= sound || fresh {
             return false;
         }
@@ -365,7 +372,7 @@ impl Peer {
         self.fx.count("reports");
         let name = suspect.record.name.clone();
         self.fx.event(Event::Reported { id, name, incarnation });
-        let links: Vec<LinkId> = self.registrations.links().collect();
+        let links: Vec<LinkId> = self.membership.registrations.links().collect();
         for link in links {
             self.fx.send(link, Report { report: statement.clone() });
         }
@@ -380,7 +387,7 @@ impl Peer {
         }
         self.reports.insert(id, OpenReport { statement, until, suspect });
         // It goes out when the link is up.
-        self.registrations.unpark(self.fx.now());
+        self.membership.registrations.unpark(self.fx.now());
     }
 
     /// Looks again where a report led to no verdict, and lets it be in the end.
@@ -391,17 +398,17 @@ impl Peer {
             self.reports.iter().filter(|(_, r)| over(r)).map(|(id, _)| *id).collect();
         for id in expired {
             let Some(OpenReport { suspect, .. }) = self.reports.remove(&id) else { continue };
-            let current = self
-                .members
-                .get(&id)
-                .is_none_or(|m| m.suspect && m.record.incarnation == suspect.record.incarnation);
+            let current =
+                self.membership.members.get(&id).is_none_or(|m| {
+                    m.suspect && m.record.incarnation == suspect.record.incarnation
+                });
             // Where no majority of the seeds hears it there can be no verdict: that is no answer.
-            let heard = self.own.state == PeerState::Joined;
+            let heard = self.membership.own.state == PeerState::Joined;
             if current && suspect.repeated < MAX_REPEATED {
                 let Suspect { record, standing, around, repeated, .. } = suspect;
                 let repeated = if heard { repeated + 1 } else { repeated.max(1) };
                 self.begin_burst(record, standing, around, repeated);
-            } else if let Some(m) = self.members.get_mut(&id) {
+            } else if let Some(m) = self.membership.members.get_mut(&id) {
                 // Perhaps it was only this path. It may be asked again.
                 m.suspect = false;
             }
@@ -422,7 +429,7 @@ impl Peer {
         }
         let by = if let Evidence::Hearsay(helper) = evidence { helper } else { id };
         self.fx.event(Event::SuspicionCleared { id, by });
-        if let Some(m) = self.members.get_mut(&id) {
+        if let Some(m) = self.membership.members.get_mut(&id) {
             m.suspect = false;
         }
         if matches!(s.standing, Standing::Witness(_)) {
@@ -448,7 +455,7 @@ impl Peer {
             return;
         }
         // It lives, but not for this peer: the path between the two is broken. Nobody dies of that.
-        if let Some(m) = self.members.get_mut(&id) {
+        if let Some(m) = self.membership.members.get_mut(&id) {
             m.avoid_until = now + self.config.report_window().max(self.config.ping_interval() * 8);
         }
         if let Some(n) = self.drop_neighbour(id, LinkDown::Local(CloseReason::NoSignOfLife)) {

@@ -30,7 +30,7 @@ const CLAIM_EVERY: Duration = Duration::from_secs(1);
 impl Peer {
     /// Takes in a record of this peer's own identity. Says whether another process signed it.
     pub(super) fn on_own_record(&mut self, record: &SignedRecord) -> bool {
-        let own = self.own.record.process;
+        let own = self.membership.own.record.process;
         if record.id != self.id() || record.process == own {
             return false;
         }
@@ -40,7 +40,7 @@ impl Peer {
         if record.rival == Some(own) {
             self.on_live_rival(record);
         }
-        if !self.is_leaving() && record.version() >= self.own.record.version() {
+        if !self.is_leaving() && record.version() >= self.membership.own.record.version() {
             self.claim_identity(record);
         }
         true
@@ -48,14 +48,14 @@ impl Peer {
 
     /// Another process with this identity runs.
     fn on_live_rival(&mut self, record: &SignedRecord) {
-        let stops = record.process < self.own.record.process;
+        let stops = record.process < self.membership.own.record.process;
         if stops {
             self.stop_as_duplicate(record.process);
         }
-        if self.own.rival_told == Some(record.process) {
+        if self.membership.own.rival_told == Some(record.process) {
             return;
         }
-        self.own.rival_told = Some(record.process);
+        self.membership.own.rival_told = Some(record.process);
         self.fx.count("duplicate_identities");
         let (id, name) = (record.id, record.name.clone());
         let address = record.addresses.first().copied();
@@ -67,14 +67,15 @@ impl Peer {
     fn claim_identity(&mut self, record: &SignedRecord) {
         let now = self.fx.now();
         self.number_was_used(record.incarnation);
-        if now < self.own.claim_after {
+        if now < self.membership.own.claim_after {
             // The seeds refuse what this process says until then, and show the record again.
-            let at = self.own.claim_after;
-            self.own.tell_at = Some(self.own.tell_at.map_or(at, |t| t.min(at)));
+            let at = self.membership.own.claim_after;
+            self.membership.own.tell_at =
+                Some(self.membership.own.tell_at.map_or(at, |t| t.min(at)));
             return;
         }
-        self.own.claim_after = now + CLAIM_EVERY;
-        self.own.rival = Some(record.process);
+        self.membership.own.claim_after = now + CLAIM_EVERY;
+        self.membership.own.rival = Some(record.process);
         let incarnation = record.incarnation.saturating_add(1).max(self.incarnation());
         if incarnation > self.incarnation() {
             self.fx.store(vec![StoreOp::Incarnation(incarnation)]);
@@ -86,7 +87,7 @@ impl Peer {
         });
         self.fx.count("identity_claims");
         self.tell_seeds();
-        self.registrations.unpark(now);
+        self.membership.registrations.unpark(now);
         // Others may have let go of this peer for the record of the other process.
         self.mix_soon();
     }
@@ -94,20 +95,20 @@ impl Peer {
     /// Ends without Leave, which would be one of the other process as well: its links and its entry in
     /// the registries stay.
     fn stop_as_duplicate(&mut self, rival: u64) {
-        self.own.rival = Some(rival);
+        self.membership.own.rival = Some(rival);
         self.renew_record(|_| {});
-        let record = self.own.record.clone();
-        let seeds: Vec<LinkId> = self.registrations.links().collect();
+        let record = self.membership.own.record.clone();
+        let seeds: Vec<LinkId> = self.membership.registrations.links().collect();
         for link in seeds {
             self.fx.send(link, Register { record: record.clone() });
         }
-        self.own.state = PeerState::Left;
+        self.membership.own.state = PeerState::Left;
         self.suspects.clear();
         let links: Vec<LinkId> = self.links.keys().copied().collect();
         for link in links {
             self.close(link, CloseReason::Duplicate);
         }
-        for slot in &mut self.registrations.slots {
+        for slot in &mut self.membership.registrations.slots {
             slot.link = None;
         }
     }

@@ -3,8 +3,9 @@
 use super::Peer;
 use super::links::Use;
 use crate::event::CloseReason;
+use crate::identity::PeerId;
 use crate::io::{LinkId, Role};
-use crate::wire::{Frame, Pong};
+use crate::wire::{Frame, Graft, Pong, Summary};
 
 impl Peer {
     pub(super) fn on_frame(&mut self, id: LinkId, frame: Frame) {
@@ -55,21 +56,31 @@ impl Peer {
             Frame::Neighbourhood(f) if used == Use::Neighbour => {
                 self.on_neighbourhood(remote, *f);
             }
-            Frame::Gossip(f) if used == Use::Neighbour => {
-                self.on_gossip(remote, *f);
+            Frame::GetData(_) | Frame::Data(_) if role == Role::Peer => {
+                self.with_broadcast(|b, cx| b.on_frame(cx, id, remote, frame));
             }
-            Frame::GetData(f) if role == Role::Peer => self.on_get_data(id, remote, f.id),
-            Frame::Data(f) if role == Role::Peer => self.on_data(remote, *f),
+            Frame::Gossip(_)
+            | Frame::Announce(_)
+            | Frame::Pulled(_)
+            | Frame::Ack(_)
+            | Frame::Census(_)
+            | Frame::Prune(_)
+            | Frame::Confirm(_)
+                if used == Use::Neighbour =>
+            {
+                self.with_broadcast(|b, cx| b.on_frame(cx, id, remote, frame));
+            }
+            Frame::Confirmed(f) if used == Use::Neighbour => {
+                if self.with_broadcast(|b, cx| b.on_confirmed(cx, remote, *f)) {
+                    self.review_leave();
+                }
+            }
             Frame::Summary(f) if used == Use::Neighbour => self.on_summary(id, remote, &f),
-            Frame::Pull(f) if used == Use::Neighbour => self.on_pull(id, &f),
-            Frame::Pulled(f) if used == Use::Neighbour => self.on_pulled(remote, &f),
-            Frame::Confirm(f) if used == Use::Neighbour => self.on_confirm(id, remote, &f),
-            Frame::Confirmed(f) if used == Use::Neighbour => self.on_confirmed(remote, *f),
-            Frame::Announce(f) if used == Use::Neighbour => self.on_announce(remote, &f),
-            Frame::Ack(f) if used == Use::Neighbour => self.on_ack(remote, &f),
-            Frame::Census(f) if used == Use::Neighbour => self.on_census(remote, *f),
             Frame::Graft(f) if used == Use::Neighbour => self.on_graft(id, remote, &f),
-            Frame::Prune(f) if used == Use::Neighbour => self.on_prune(remote, &f),
+            Frame::Pull(f) if used == Use::Neighbour => {
+                let bytes = self.with_broadcast(|b, cx| b.on_pull(cx, id, &f));
+                self.note_answered(id, bytes);
+            }
             Frame::ProbeRequest(f) if role == Role::Peer => {
                 self.on_probe_request(id, f.subject);
             }
@@ -103,6 +114,21 @@ impl Peer {
                 let why = format!("{} does not belong on this link", other.name());
                 self.refuse_frame(id, &why);
             }
+        }
+    }
+    pub(super) fn on_summary(&mut self, link: LinkId, remote: PeerId, f: &Summary) {
+        if let Some(used) = self.broadcast.compare_own_stream(f) {
+            self.number_was_used(used);
+        }
+        self.with_broadcast(|b, cx| b.on_summary(cx, link, remote, f));
+    }
+
+    fn on_graft(&mut self, link: LinkId, remote: PeerId, f: &Graft) {
+        // Beyond the quota, what is missing is pulled.
+        let serves = !f.have.is_empty() && self.admit_request(link, remote, "Graft", true);
+        let bytes = self.with_broadcast(|b, cx| b.on_graft(cx, link, remote, f, serves));
+        if serves {
+            self.note_answered(link, bytes);
         }
     }
 }

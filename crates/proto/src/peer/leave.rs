@@ -12,14 +12,12 @@
 //! One deadline bounds all three.
 
 use core::time::Duration;
-use std::collections::BTreeSet;
 
 use super::Peer;
 use super::links::Use;
 use crate::event::{CloseReason, Event, LinkDown};
 use crate::identity::PeerId;
 use crate::io::{Class, LinkId};
-use crate::message::StreamId;
 use crate::record::{Presence, SignedRecord};
 use crate::snapshot::PeerState;
 use crate::time::Time;
@@ -44,7 +42,7 @@ enum Stage {
 
 /// A peer that leaves.
 #[derive(Debug)]
-pub(super) struct Departure {
+pub(crate) struct Departure {
     stage: Stage,
     /// All of it ends by then, the drain and the parting a little earlier.
     by: Time,
@@ -72,6 +70,10 @@ impl Departure {
         self.part_by = self.part_by.min(now + (within - (within / 4).min(TELL_SEEDS_WITHIN)));
     }
 
+    pub(crate) fn is_draining(&self) -> bool {
+        self.stage == Stage::Draining
+    }
+
     fn deadline(&self) -> Time {
         match self.stage {
             Stage::Draining => self.look_at.min(self.part_by),
@@ -88,15 +90,14 @@ impl Peer {
     /// deadline holds.
     pub fn leave(&mut self, now: Time, within: Duration) {
         self.begin(now);
-        if self.own.has_left() {
+        if self.membership.own.has_left() {
             return;
         }
-        match &mut self.own.departure {
+        match &mut self.membership.own.departure {
             Some(departure) => departure.bound(now, within),
             None => {
-                self.own.departure = Some(Box::new(Departure::new(now, within)));
-                self.send_all_batches();
-                self.handover.ask_by(now);
+                self.membership.own.departure = Some(Box::new(Departure::new(now, within)));
+                self.with_broadcast(|b, cx| b.begin_to_drain(cx));
                 self.overlay.fill.soon(now);
             }
         }
@@ -105,12 +106,12 @@ impl Peer {
 
     /// Whether it is about to leave, or has left: nothing is published any more.
     pub(super) const fn is_departing(&self) -> bool {
-        self.own.departure.is_some() || self.own.has_left()
+        self.membership.own.is_departing()
     }
 
     /// Whether it is about to leave and still a member.
     pub(super) fn is_draining(&self) -> bool {
-        self.own.departure.as_ref().is_some_and(|d| d.stage == Stage::Draining)
+        self.membership.own.is_draining()
     }
 
     /// Whether it takes no new neighbours: it needs one only to hand over to.
@@ -119,7 +120,7 @@ impl Peer {
     }
 
     pub(super) fn leave_deadline(&self) -> Option<Time> {
-        self.own.departure.as_ref().map(|d| d.deadline())
+        self.membership.own.departure.as_ref().map(|d| d.deadline())
     }
 
     pub(super) fn check_leave(&mut self) {
@@ -131,7 +132,7 @@ impl Peer {
     /// Goes on to the next stage when the present one is done, or has had its time.
     pub(super) fn review_leave(&mut self) {
         let now = self.fx.now();
-        let Some(departure) = &mut self.own.departure else { return };
+        let Some(departure) = &mut self.membership.own.departure else { return };
         departure.look_at = now + LOOK_EVERY;
         let (stage, late) = (departure.stage, now >= departure.part_by);
         let ends = now >= departure.by;
@@ -139,10 +140,10 @@ impl Peer {
             Stage::Draining if self.is_drained() => self.part(),
             // Every other member is dead or gone: there is no node left to wait for.
             Stage::Draining if late || self.is_alone() => {
-                self.tell_unconfirmed();
+                self.with_broadcast(|b, cx| b.tell_unconfirmed(cx));
                 self.part();
             }
-            Stage::Draining => self.run_handover(),
+            Stage::Draining => self.with_broadcast(|b, cx| b.run_handover(cx)),
             Stage::Parting => self.review_parting(late),
             Stage::TellingSeeds if ends => self.finish_leave(false),
             Stage::TellingSeeds => {}
@@ -150,58 +151,31 @@ impl Peer {
     }
 
     /// Whether other nodes hold what they have to, or there is no other node.
-    fn is_drained(&self) -> bool {
-        let owed = self.owed();
+    fn is_drained(&mut self) -> bool {
         // A network of one without seeds never has another node.
-        let has_no_others = self.registrations.slots.is_empty() && self.is_alone();
-        if owed.is_empty() || has_no_others || self.handover.is_covered(&owed, |_| false) {
-            return true;
-        }
-        // Of several that leave together, none may rely on one that relies on it.
-        let me = self.id();
-        let mut neighbours = self.overlay.neighbours.keys();
-        neighbours.all(|id| self.handover.is_leaving(id))
-            && self.handover.is_covered(&owed, |id| *id > me)
+        let has_no_others = self.membership.registrations.slots.is_empty() && self.is_alone();
+        has_no_others || self.with_broadcast(|b, cx| b.is_drained(cx))
     }
 
     /// Whether there is no other member, as far as this peer can know: a peer that has never reached a majority
     /// of its seeds cannot.
     fn is_alone(&self) -> bool {
-        let knows = self.registrations.slots.is_empty() || self.own.state != PeerState::Joining;
+        let knows = self.membership.registrations.slots.is_empty()
+            || self.membership.own.state != PeerState::Joining;
         knows
             && self.overlay.neighbours.is_empty()
-            && self.members.alive_count() == 0
-            && self.registrations.network_size() <= 1
-    }
-
-    fn tell_unconfirmed(&mut self) {
-        let (own, owed) = (self.own_stream(), self.owed());
-        let to = self.outbox.published();
-        let from = self.handover.confirmed().min(to);
-        // A publisher that lives holds its messages itself.
-        let is_gone = |s: &StreamId| self.members.get(&s.publisher).is_none();
-        let (of_own, of_others): (Vec<StreamId>, Vec<StreamId>) =
-            self.handover.lost_with_this_peer(&owed).partition(|s| s.publisher == own.publisher);
-        let gone: BTreeSet<PeerId> =
-            of_others.iter().filter(|s| is_gone(s)).map(|s| s.publisher).collect();
-        let (others, earlier) = (super::count(gone.len()), super::count(of_own.len()));
-        if from < to || others > 0 || earlier > 0 {
-            self.fx.add("messages_unconfirmed", to - from);
-            let epoch = own.epoch;
-            self.fx.event(Event::LeftUnconfirmed { epoch, from, to, others, earlier });
-        } else {
-            self.fx.count("handovers_incomplete");
-        }
+            && self.membership.members.alive_count() == 0
+            && self.membership.registrations.network_size() <= 1
     }
 
     // ---- parting ---------------------------------------------------------------------------
 
     /// Sends Leave to the neighbours, behind everything that is queued for them.
     fn part(&mut self) {
-        if let Some(departure) = &mut self.own.departure {
+        if let Some(departure) = &mut self.membership.own.departure {
             departure.stage = Stage::Parting;
         }
-        self.own.state = PeerState::Leaving;
+        self.membership.own.state = PeerState::Leaving;
         let now = self.fx.now();
         self.renew_record(|r| {
             r.presence = Presence::Left;
@@ -209,11 +183,11 @@ impl Peer {
         });
         self.suspects.clear();
         self.reports.clear();
-        let record = self.own.record.clone();
+        let record = self.membership.own.record.clone();
         for (id, n) in core::mem::take(&mut self.overlay.neighbours) {
             self.fx.send_as(n.link, Leave { record: record.clone() }, Class::Last);
             self.set_use(n.link, Use::Parting(now));
-            self.acks.forget(id);
+            self.broadcast.neighbour_left_behind(id);
             let (name, why) = (n.record.name.clone(), LinkDown::Local(CloseReason::Leaving));
             self.fx.event(Event::NeighbourDown { id, name, why, degree: 0 });
         }
@@ -229,7 +203,7 @@ impl Peer {
     /// Waits for the neighbours to close their links: they do so when they have read Leave.
     fn review_parting(&mut self, late: bool) {
         let now = self.fx.now();
-        let Some(departure) = &mut self.own.departure else { return };
+        let Some(departure) = &mut self.membership.own.departure else { return };
         let ping = now >= departure.ping_at;
         if ping {
             departure.ping_at = now + PARTING_PING;
@@ -262,55 +236,58 @@ impl Peer {
 
     fn tell_seeds_goodbye(&mut self) {
         let now = self.fx.now();
-        let Some(departure) = &mut self.own.departure else { return };
+        let Some(departure) = &mut self.membership.own.departure else { return };
         departure.stage = Stage::TellingSeeds;
         // The time that was not needed for anything else is not needed here either.
         departure.by = departure.by.min(now + TELL_SEEDS_WITHIN);
         let ends = now >= departure.by;
-        let record = self.own.record.clone();
-        let seeds: Vec<LinkId> = self.registrations.links().collect();
+        let record = self.membership.own.record.clone();
+        let seeds: Vec<LinkId> = self.membership.registrations.links().collect();
         for link in &seeds {
             self.fx.send(*link, Leave { record: record.clone() });
         }
-        for slot in &mut self.registrations.slots {
+        for slot in &mut self.membership.registrations.slots {
             slot.acknowledged = None;
         }
-        self.registrations.unpark(now);
-        let unheard = seeds.is_empty() && !self.registrations.slots.iter().any(|s| s.parked);
+        self.membership.registrations.unpark(now);
+        let unheard =
+            seeds.is_empty() && !self.membership.registrations.slots.iter().any(|s| s.parked);
         if unheard || ends {
-            self.finish_leave(self.registrations.slots.is_empty());
+            self.finish_leave(self.membership.registrations.slots.is_empty());
         }
     }
 
     /// A seed acknowledged something; if it was Leave and a quorum has, this peer is gone.
     pub(super) fn leave_if_acknowledged(&mut self, f: &Registered) {
-        let telling = self.own.departure.as_ref().is_some_and(|d| d.stage == Stage::TellingSeeds);
-        let goodbye = f.sequence == self.own.record.sequence && f.incarnation == self.incarnation();
+        let telling =
+            self.membership.own.departure.as_ref().is_some_and(|d| d.stage == Stage::TellingSeeds);
+        let goodbye = f.sequence == self.membership.own.record.sequence
+            && f.incarnation == self.incarnation();
         // A seed that holds the registration without a link is told on a new one.
-        let slots = self.registrations.slots.iter();
+        let slots = self.membership.registrations.slots.iter();
         let linked = slots.filter(|s| s.link.is_some() || s.parked).count();
-        let needed = self.registrations.quorum().min(linked);
-        if telling && goodbye && self.registrations.count() >= needed {
-            let quorum = self.registrations.quorum();
-            self.finish_leave(self.registrations.count() >= quorum);
+        let needed = self.membership.registrations.quorum().min(linked);
+        if telling && goodbye && self.membership.registrations.count() >= needed {
+            let quorum = self.membership.registrations.quorum();
+            self.finish_leave(self.membership.registrations.count() >= quorum);
         }
     }
 
     fn finish_leave(&mut self, acknowledged: bool) {
-        if self.own.has_left() {
+        if self.membership.own.has_left() {
             return;
         }
-        self.own.state = PeerState::Left;
-        self.own.departure = None;
+        self.membership.own.state = PeerState::Left;
+        self.membership.own.departure = None;
         let links: Vec<LinkId> = self.links.keys().copied().collect();
         for link in links {
             self.close(link, CloseReason::Leaving);
         }
-        for slot in &mut self.registrations.slots {
+        for slot in &mut self.membership.registrations.slots {
             slot.link = None;
         }
         // A seed that has registered this peer has told its nonce.
-        let acknowledged = acknowledged || self.own.nonce.is_none();
+        let acknowledged = acknowledged || self.membership.own.nonce.is_none();
         if !acknowledged {
             self.fx.count("leaves_unacknowledged");
         }
@@ -324,7 +301,7 @@ impl Peer {
         if record.id != remote || record.presence != Presence::Left {
             return;
         }
-        self.vouch_for_stream_of(remote);
+        self.with_broadcast(|b, cx| b.vouch_for_stream_of(cx, remote));
         self.learn_left(record);
         if self.overlay.neighbours.get(&remote).is_some_and(|n| n.link == link) {
             self.drop_neighbour(remote, LinkDown::Local(CloseReason::Done));

@@ -84,7 +84,7 @@ impl Peer {
             return;
         }
         let for_seed = matches!(dial, Some((_, DialFor::Seed(_))));
-        if self.own.has_left() || (self.is_leaving() && !for_seed) {
+        if self.membership.own.has_left() || (self.is_leaving() && !for_seed) {
             self.fx.close(id, CloseReason::Leaving);
             return;
         }
@@ -189,18 +189,18 @@ impl Peer {
     fn forget_dial(&mut self, dial: Option<(DialId, DialFor)>, why: DialError) {
         let Some((dial, purpose)) = dial else { return };
         match purpose {
-            DialFor::Seed(index) if self.registrations.is_linked(index) => {
+            DialFor::Seed(index) if self.membership.registrations.is_linked(index) => {
                 // The name of a linked seed leads elsewhere, and nothing answers there: the link stays.
                 self.fx.count("seed_moves_failed");
-                self.registrations.end_dial(index);
+                self.membership.registrations.end_dial(index);
             }
             DialFor::Seed(index) => {
-                let Some(s) = self.registrations.slots.get_mut(index) else { return };
+                let Some(s) = self.membership.registrations.slots.get_mut(index) else { return };
                 // What was wrong there before is over: nothing that answers is there.
                 s.problem = None;
                 if why == DialError::WrongIdentity {
                     let seed = s.address.host_port.clone();
-                    self.registrations.set_problem(index, why.to_string());
+                    self.membership.registrations.set_problem(index, why.to_string());
                     self.fx.event(Event::SeedRefused { seed, why: why.to_string() });
                 }
                 self.on_seed_lost(index, why.to_string());

@@ -3,72 +3,50 @@
 //! Each concern keeps its own state and decides for itself; the files here turn decisions into
 //! frames and what arrives into decisions. No other place sends.
 
-mod acks;
 mod address;
-mod catch_up;
+mod application;
 mod death;
 mod duplicate;
-mod fetch;
 mod frames;
-mod handover;
-mod history;
 mod leave;
 mod links;
-mod messages;
 mod neighbours;
 mod own;
-mod publish;
 mod quotas;
-mod receipts;
-mod resume;
 mod seeds;
-mod stream;
 mod timers;
-mod trees;
 mod view;
 
 use core::cell::Cell;
 use std::sync::Arc;
 
 use crate::batch::Batch;
-use crate::broadcast::Broadcast;
-use crate::broadcast::acks::Acks;
-use crate::broadcast::active::Active;
-use crate::broadcast::announce::Announcer;
-use crate::broadcast::handover::Handover;
-use crate::broadcast::missing::Missing;
-use crate::broadcast::outbox::Outbox;
-use crate::broadcast::trees::Trees;
-use crate::config::{BroadcastMode, Config};
+use crate::broadcast::{Broadcast, Start};
+use crate::config::Config;
+use crate::context::{Context, View};
 use crate::effects::Effects;
 use crate::identity::{Identity, PeerId};
 use crate::io::{DeliveredMark, DialId, Input, LinkId, Output, SeedAddress, StoreOp};
 use crate::liveness::{Health, LATE};
-use crate::membership::{Members, Registrations};
-use crate::message::{Delivery, MessageId, StreamId};
+use crate::membership::{LocalRecord, Members, Membership, Registrations};
+use crate::message::StreamId;
 use crate::name::Name;
 use crate::overlay::Overlay;
 use crate::random::Stream;
 use crate::record::{Address, SignedRecord};
 use crate::small::VecMap;
-use crate::sync::Hashed;
 use crate::time::Time;
 
 pub(crate) use view::{count, view};
 
-use catch_up::Unbegun;
-use death::{OpenReport, Suspect};
-use fetch::Fetch;
-use history::History;
+use death::OpenReport;
 use links::{DialFor, Link};
-use own::Own;
-use resume::restore;
 use timers::Moves;
 
-use publish::Exploring;
-use receipts::Receipts;
+pub(crate) use death::Suspect;
+pub(crate) use leave::Departure;
 
-pub use stream::start_number;
+pub use crate::broadcast::{PublishError, start_number};
 
 /// What a peer starts with.
 #[derive(Debug, Clone)]
@@ -101,30 +79,12 @@ pub struct PeerSetup {
     pub rng_seed: [u8; 32],
 }
 
-/// Why a message was not published. Nothing was sent, and no number was used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PublishError {
-    /// The payload is over the limit.
-    #[error("the payload has {0} bytes, at most {max} are allowed", max = crate::limits::MAX_PAYLOAD)]
-    PayloadTooLong(usize),
-    /// The topic is over the limit.
-    #[error("the topic has {0} bytes, at most {max} are allowed", max = crate::limits::MAX_TOPIC)]
-    TopicTooLong(usize),
-    /// So much is on its way that the network has to catch up first.
-    #[error("the network has to catch up first: try again when there is room")]
-    Busy,
-    /// The peer is leaving or has left.
-    #[error("this peer is leaving the network")]
-    Leaving,
-}
-
 /// The streams of randomness, one for each purpose.
 #[derive(Debug)]
 struct Streams {
     seeds: Stream,
     overlay: Stream,
     liveness: Stream,
-    sync: Stream,
 }
 
 /// A peer as a state machine. The crate documentation shows how to drive it.
@@ -134,37 +94,13 @@ pub struct Peer {
     identity: Identity,
     fx: Effects,
     rng: Streams,
-    own: Own,
     links: VecMap<LinkId, Link>,
     dials: VecMap<DialId, DialFor>,
-    members: Members,
-    registrations: Registrations,
+    membership: Membership,
     overlay: Overlay,
     suspects: VecMap<PeerId, Suspect>,
     reports: VecMap<PeerId, OpenReport>,
     broadcast: Broadcast,
-    outbox: Outbox,
-    trees: Trees,
-    exploring: Exploring,
-    announcer: Announcer,
-    missing: Missing,
-    acks: Acks,
-    active: Active,
-    handover: Handover,
-    /// Streams of which it is not known where they begin.
-    unbegun: VecMap<StreamId, Unbegun>,
-    history: History,
-    /// When this peer had its first neighbour.
-    neighbours_since: Option<Time>,
-    /// Whether a neighbour has said which messages it knows under the number of this process.
-    stream_compared: bool,
-    receipts: Receipts,
-    pace_at: Time,
-    /// What an earlier life delivered of what is still kept.
-    restored: Vec<Delivery>,
-    hashed: Hashed,
-    next_sync: Time,
-    fetches: VecMap<MessageId, Fetch>,
     next_idle_check: Time,
     /// Members and seeds have not agreed on how many there are: when to ask for whole lists.
     lists_at: Option<Time>,
@@ -181,65 +117,42 @@ impl Peer {
     #[must_use]
     pub fn new(setup: PeerSetup, now: Time) -> Self {
         let PeerSetup { config, identity, name, addresses, seeds, .. } = setup;
-        let random = |purpose| Stream::new(&setup.rng_seed, purpose);
+        let random = |purpose: &'static str| Stream::new(&setup.rng_seed, purpose);
         let mut rng = Streams {
             seeds: random("seeds"),
             overlay: random("overlay"),
             liveness: random("liveness"),
-            sync: random("sync"),
         };
         let mut fx = Effects::default();
         fx.begin(now);
-        let mut broadcast = Broadcast::new(&config);
-        let (restored, dropped) =
-            restore(&mut broadcast, (&setup.compacted, &setup.delivered), &setup.kept, now);
-        let missing = Missing::new(config.retention_age(), random("pulls"));
         let mut members = Members::default();
         for anchor in setup.anchors.iter().filter(|a| a.id != identity.id()) {
             members.learn(anchor, now);
         }
         let registrations = Registrations::new(&seeds, &mut rng.seeds, now);
-        let next_sync = now + rng.sync.scaled(config.sync_interval(), 0.5, 1.5);
-        let mut outbox = Outbox::new(&identity, setup.incarnation);
-        outbox.follow(stream::previous(&broadcast.list, outbox.stream()));
-        fx.watch(outbox.stream());
+        let start = Start {
+            incarnation: setup.incarnation,
+            kept: &setup.kept,
+            delivered: &setup.delivered,
+            compacted: &setup.compacted,
+        };
+        let (broadcast, dropped) = Broadcast::new(&config, &identity, &start, random, now);
+        fx.watch(broadcast.own_stream());
         let process = random("process").u64();
-        let own = Own::new(&identity, name, addresses, setup.incarnation, process);
-        let floods = config.broadcast() == BroadcastMode::Flood;
+        let own = LocalRecord::new(&identity, name, addresses, setup.incarnation, process);
         let nearest_of = config.nearest_of();
-        let trees = Trees::new(identity.id(), floods);
         let mut peer = Peer {
             config,
             identity,
             fx,
             rng,
-            own,
             links: VecMap::new(),
             dials: VecMap::new(),
-            members,
-            registrations,
+            membership: Membership { own, members, registrations },
             overlay: Overlay::new(now, nearest_of),
             suspects: VecMap::new(),
             reports: VecMap::new(),
             broadcast,
-            outbox,
-            trees,
-            exploring: Exploring::new(),
-            announcer: Announcer::new(random("announcements")),
-            missing,
-            acks: Acks::default(),
-            active: Active::default(),
-            handover: Handover::default(),
-            unbegun: VecMap::new(),
-            history: History::default(),
-            neighbours_since: None,
-            stream_compared: false,
-            receipts: Receipts::new(),
-            pace_at: Time::MAX,
-            restored,
-            hashed: Hashed::default(),
-            next_sync,
-            fetches: VecMap::new(),
             next_idle_check: Time::MAX,
             lists_at: None,
             deadline: Cell::new(None),
@@ -248,8 +161,10 @@ impl Peer {
         };
         peer.review_target();
         peer.review_registrations();
-        peer.resume(&dropped);
-        peer.owe_earlier_streams();
+        peer.with_broadcast(|broadcast, cx| {
+            broadcast.resume(cx, &dropped);
+            broadcast.owe_earlier_streams(cx);
+        });
         peer
     }
 
@@ -275,10 +190,12 @@ impl Peer {
             Input::DialFailed { dial, why } => self.on_dial_failed(dial, why),
             Input::Frame { link, frame } => self.on_frame(link, frame.into_inner()),
             Input::Stored { .. } | Input::NotStored { .. } => {}
-            Input::Consumed { marks } => self.on_consumed(&marks),
+            Input::Consumed { marks } => self.with_broadcast(|b, cx| b.on_consumed(cx, &marks)),
             Input::Congested { link } => {
                 self.suffer();
-                self.on_congested(link);
+                if self.links.contains_key(&link) {
+                    self.with_broadcast(|b, cx| b.on_congested(cx));
+                }
             }
             Input::SeedMoved { seed } => self.on_seed_moved(&seed),
             Input::WallClock(wall) => self.fx.set_wall(wall),
@@ -287,8 +204,38 @@ impl Peer {
                 self.on_timeout(deadline.map(|at| at.max(before)));
             }
         }
-        self.review_history();
+        self.with_broadcast(|b, cx| b.review_history(cx));
         self.moved(moves);
+    }
+
+    /// Calls the broadcast with what it may use of the rest of the peer.
+    pub(crate) fn with_broadcast<R>(
+        &mut self,
+        call: impl FnOnce(&mut Broadcast, &mut Context<'_>) -> R,
+    ) -> R {
+        let view = View {
+            now: self.fx.now(),
+            wall: self.fx.wall(),
+            config: &self.config,
+            identity: &self.identity,
+            membership: &self.membership,
+            overlay: &self.overlay,
+            suspects: &self.suspects,
+        };
+        call(&mut self.broadcast, &mut Context { fx: &mut self.fx, view })
+    }
+
+    /// What a concern may look at.
+    fn view(&self) -> View<'_> {
+        View {
+            now: self.fx.now(),
+            wall: self.fx.wall(),
+            config: &self.config,
+            identity: &self.identity,
+            membership: &self.membership,
+            overlay: &self.overlay,
+            suspects: &self.suspects,
+        }
     }
 
     /// A call of the application.
@@ -303,21 +250,11 @@ impl Peer {
             if let Some(output) = self.fx.poll() {
                 return Some(output);
             }
-            if !self.send_next_batch() && !self.store_marks() {
+            if !self.with_broadcast(|b, cx| b.send_next_batch(cx) || b.store_marks(cx)) {
                 return None;
             }
             self.deadline.set(None);
         }
-    }
-
-    /// Whether batches of this peer still wait to be written by the caller. While they do, what is
-    /// published meanwhile is held back and packed into the next ones (for at most
-    /// [`HOLD_AT_MOST`](crate::limits::HOLD_AT_MOST)): so the larger the load, the fewer and larger
-    /// the batches, as with Nagle's algorithm (RFC 896) on a connection, and what is published at
-    /// rest waits for nobody. A caller that never says so has each message go out at once.
-    pub fn hold_back(&mut self, hold: bool) {
-        self.deadline.set(None);
-        self.outbox.hold_back(hold);
     }
 
     /// When to call [`Peer::handle`] with [`Input::Timeout`] at the latest; `None` if nothing is
@@ -340,18 +277,6 @@ impl Peer {
         let anchors = self.overlay.neighbours.values().map(|n| n.record.clone()).take(32).collect();
         self.fx.store(vec![StoreOp::Anchors(anchors)]);
     }
-
-    /// From now on a message counts as delivered, for the next life, when [`Input::Consumed`] says so, and
-    /// no longer when it was handed to the driver. Call it before the first [`Peer::handle`].
-    pub fn follow_consumer(&mut self) {
-        self.broadcast.list.follow_consumer();
-    }
-
-    /// What an earlier life delivered of what is still kept, for subscribers that want it again.
-    /// Answers once.
-    pub fn take_restored(&mut self) -> Vec<Delivery> {
-        core::mem::take(&mut self.restored)
-    }
 }
 
 /// The name of a peer that has told none: its id.
@@ -362,7 +287,7 @@ pub(crate) fn unknown_name(id: &PeerId) -> Name {
 
 /// A peer without seeds or history, for unit tests.
 #[cfg(test)]
-fn example_setup() -> PeerSetup {
+pub(crate) fn example_setup() -> PeerSetup {
     PeerSetup {
         config: Config::lan().build().unwrap().into(),
         identity: Identity::from_secret(&[99; 32]),

@@ -51,7 +51,7 @@ impl Peer {
         if self.overlay.deficit() == 0 {
             self.review_members();
         }
-        let (me, members) = (self.id(), &self.members);
+        let (me, members) = (self.id(), &self.membership.members);
         let asks = self.overlay.fill(me, members, now, &mut self.rng.overlay);
         let place = |ask: &Ask| matches!(ask.want, Want::Place);
         if !asks.iter().any(place) && self.overlay.fill.wants_list(now) {
@@ -82,7 +82,7 @@ impl Peer {
     }
 
     fn ask_member(&mut self, id: PeerId, want: Want) {
-        let addresses = self.members.get(&id).map(|m| m.record.addresses.clone());
+        let addresses = self.membership.members.get(&id).map(|m| m.record.addresses.clone());
         self.request(id, addresses.unwrap_or_default(), want, None);
     }
 
@@ -101,8 +101,10 @@ impl Peer {
             self.overlay.next_mix = now + self.mix_period();
         }
         let free = self.overlay.neighbours.iter().filter(|(_, n)| !n.is_promised(now));
-        let give: Vec<(PeerId, bool)> = free.map(|(id, n)| (*id, n.is_busy(now))).collect();
+        let give: Vec<(PeerId, bool)> =
+            free.map(|(id, _)| (*id, self.broadcast.is_busy(id, now))).collect();
         let others: Vec<PeerId> = self
+            .membership
             .members
             .alive()
             .filter(|(id, m)| self.may_exchange(id, m, now))
@@ -130,7 +132,8 @@ impl Peer {
     pub(super) fn trim(&mut self) {
         let now = self.fx.now();
         let me = self.id();
-        let (a, b) = match self.overlay.trim(&me, now, &mut self.rng.overlay) {
+        let is_busy = |id: &PeerId| self.broadcast.is_busy(id, now);
+        let (a, b) = match self.overlay.trim(&me, is_busy, now, &mut self.rng.overlay) {
             Some(Trim::Pair(a, b)) => (a, b),
             Some(Trim::Alone(id) | Trim::Shared(id)) => {
                 self.fx.count("edges_given_up");
@@ -156,7 +159,8 @@ impl Peer {
                 && now.since(m.confirmed) < FRESH
                 && self.may_exchange(id, m, now)
         };
-        let others: Vec<PeerId> = self.members.alive().filter(over).map(|(id, _)| *id).collect();
+        let others: Vec<PeerId> =
+            self.membership.members.alive().filter(over).map(|(id, _)| *id).collect();
         let Some(&other) = others.get(self.rng.overlay.below(others.len())) else {
             // How many neighbours others have is not pushed; the seeds know it better.
             if self.overlay.shedding.wants_list(now) {
@@ -164,7 +168,9 @@ impl Peer {
             }
             return;
         };
-        let idle = |(_, n): &(&PeerId, &Neighbour)| !n.is_promised(now) && !n.is_busy(now);
+        let idle = |(id, n): &(&PeerId, &Neighbour)| {
+            !n.is_promised(now) && !self.broadcast.is_busy(id, now)
+        };
         let give: Vec<PeerId> =
             self.overlay.neighbours.iter().filter(idle).map(|(id, _)| *id).collect();
         let Some(&give) = give.get(self.rng.overlay.below(give.len())) else { return };
@@ -188,7 +194,7 @@ impl Peer {
         }
         if addresses.is_empty() {
             self.fx.count("requests_without_address");
-            if let Some(m) = self.members.get_mut(&id) {
+            if let Some(m) = self.membership.members.get_mut(&id) {
                 m.avoid_until = self.fx.now() + AVOID * 16;
             }
             return;
@@ -272,7 +278,8 @@ impl Peer {
         }
         let now = self.fx.now();
         let rng = &mut self.rng.overlay;
-        let answer = self.overlay.answer(&f.record, f.want, &f.neighbours, now, rng);
+        let is_busy = |id: &PeerId| self.broadcast.is_busy(id, now);
+        let answer = self.overlay.answer(&f.record, f.want, &f.neighbours, &is_busy, now, rng);
         self.send_answer(link, remote, f, answer);
     }
 
@@ -300,7 +307,7 @@ impl Peer {
         if let Some(of) = replaced {
             self.let_go(of);
         }
-        self.start_sync(link, remote);
+        self.with_broadcast(|b, cx| b.start_sync(cx, link, remote));
     }
 
     /// Ends the edge to a neighbour whose place somebody else has taken.
@@ -368,7 +375,7 @@ impl Peer {
             return self.close(link, CloseReason::Full);
         }
         self.attach(link, remote, a.record, a.adjacency);
-        self.start_sync(link, remote);
+        self.with_broadcast(|b, cx| b.start_sync(cx, link, remote));
         if let Some(id) = request.then_close {
             self.let_go(id);
         }
@@ -393,7 +400,7 @@ impl Peer {
         if r.record.id == remote {
             self.learn(&r.record);
         }
-        if let Some(m) = self.members.get_mut(&remote) {
+        if let Some(m) = self.membership.members.get_mut(&remote) {
             m.avoid_until = now + AVOID_REFUSED;
         }
         match (request.want, r.reason, &r.take) {
@@ -439,7 +446,7 @@ impl Peer {
         if self.overlay.requests.remove(&peer).is_none() {
             return;
         }
-        if let Some(m) = self.members.get_mut(&peer) {
+        if let Some(m) = self.membership.members.get_mut(&peer) {
             m.failures = m.failures.saturating_add(1);
             m.avoid_until = if why == DialError::Limit {
                 now + AVOID
@@ -508,21 +515,17 @@ impl Peer {
             since: now,
             around: Arc::default(),
             promised: None,
-            tell_all_after: now,
-            tell_lacking_after: now,
-            busy_until: now,
             watch,
-            served_until: now,
-            has_told: false,
             record,
         };
-        if let Some(m) = self.members.get_mut(&id) {
+        if let Some(m) = self.membership.members.get_mut(&id) {
             m.failures = 0;
             m.suspect = false;
         }
         let name = neighbour.record.name.clone();
         self.overlay.neighbours.insert(id, neighbour);
-        if self.neighbours_since.is_none() {
+        self.broadcast.neighbour_up(id, now);
+        if self.membership.own.participates_since.is_none() {
             self.begin_to_participate();
         }
         let (degree, target) = (self.overlay.degree(), self.overlay.target);
@@ -535,8 +538,7 @@ impl Peer {
     /// An edge is gone.
     pub(super) fn drop_neighbour(&mut self, id: PeerId, why: LinkDown) -> Option<Neighbour> {
         let neighbour = self.overlay.neighbours.remove(&id)?;
-        self.tree_link_down(id);
-        self.handover.forget_neighbour(&id);
+        self.with_broadcast(|b, cx| b.neighbour_down(cx, id));
         let (name, degree) = (neighbour.record.name.clone(), self.overlay.degree());
         self.fx.event(Event::NeighbourDown { id, name, why, degree });
         let now = self.fx.now();
@@ -561,7 +563,7 @@ impl Peer {
             LinkDown::Closed(CloseReason::ProtocolViolation | CloseReason::TooSlow)
             | LinkDown::Local(CloseReason::ProtocolViolation | CloseReason::TooSlow) => {
                 let until = self.fx.now() + AVOID * 16;
-                if let Some(m) = self.members.get_mut(&id) {
+                if let Some(m) = self.membership.members.get_mut(&id) {
                     m.avoid_until = until;
                 }
             }
@@ -572,7 +574,7 @@ impl Peer {
     /// A neighbour asks this peer to link with another in its stead.
     pub(super) fn on_rewire(&mut self, remote: PeerId, f: &Rewire) {
         // The record is another peer's word at best: it is not learned, and not many are dialled.
-        let dead = self.members.is_dead(&f.to.id, f.to.incarnation);
+        let dead = self.membership.members.is_dead(&f.to.id, f.to.incarnation);
         if dead || self.overlay.requests.len() >= MAX_REWIRES {
             return self.fx.count("rewires_refused");
         }
@@ -607,8 +609,8 @@ impl Peer {
         let over = |r: &SignedRecord| r.incarnation <= incarnation;
         self.reports.remove(&id);
         let around = self.suspects.remove(&id).map(|s| s.around);
-        // First of all: nobody need look for the way to it.
-        self.trees.gone(&id);
+        // First of all: no path to it has to be found.
+        self.broadcast.forget_tree(&id);
         self.cancel_request(id, CloseReason::Done, None);
         if self.overlay.neighbours.get(&id).is_some_and(|n| over(&n.record)) {
             let link = self.overlay.neighbours.get(&id).map(|n| n.link);
@@ -620,6 +622,6 @@ impl Peer {
         } else if let Some(around) = around {
             self.heal(id, &around);
         }
-        self.tree_end_of(id);
+        self.with_broadcast(|b, cx| b.member_ended(cx, id));
     }
 }

@@ -29,8 +29,8 @@ impl Peer {
     pub(super) fn dial_seeds(&mut self) {
         let now = self.fx.now();
         let leaving = self.is_leaving();
-        for index in self.registrations.due(now) {
-            let Some(slot) = self.registrations.slots.get_mut(index) else { continue };
+        for index in self.membership.registrations.due(now) {
+            let Some(slot) = self.membership.registrations.slots.get_mut(index) else { continue };
             if leaving && !slot.parked {
                 continue; // it does not know this peer, or heard the goodbye
             }
@@ -51,11 +51,11 @@ impl Peer {
             return;
         }
         // A seed whose name has moved: the old link has had its time.
-        let before = self.registrations.slots.get(index).and_then(|s| s.link);
+        let before = self.membership.registrations.slots.get(index).and_then(|s| s.link);
         if let Some(old) = before.filter(|old| *old != link) {
             self.close(old, CloseReason::Done);
         }
-        let Some(slot) = self.registrations.slots.get_mut(index) else { return };
+        let Some(slot) = self.membership.registrations.slots.get_mut(index) else { return };
         slot.dial = None;
         slot.link = Some(link);
         slot.parked = false;
@@ -82,12 +82,13 @@ impl Peer {
     /// Whether another of the configured seeds has the same identity: then it is not registered at twice,
     /// or one process would count as two of a majority.
     fn refuse_shared_identity(&mut self, index: usize, link: LinkId, id: PeerId) -> bool {
-        let Some(other) = self.registrations.in_use_as(index, &id) else { return false };
-        let seed = self.registrations.slots.get(index).map(|s| s.address.host_port.clone());
+        let Some(other) = self.membership.registrations.in_use_as(index, &id) else { return false };
+        let seed =
+            self.membership.registrations.slots.get(index).map(|s| s.address.host_port.clone());
         let seed = seed.unwrap_or_default();
         let why = format!("it has the same identity as seed {other}");
         self.fx.count("seeds_sharing_identity");
-        if self.registrations.set_problem(index, why.clone()) {
+        if self.membership.registrations.set_problem(index, why.clone()) {
             self.fx.event(Event::SeedsShareIdentity { seed, other: Some(other), id });
         }
         self.refuse_seed(index, link, CloseReason::Duplicate, why);
@@ -97,8 +98,8 @@ impl Peer {
     /// What answers at a seed's address is not to be used; a link to the seed at another address stays.
     fn refuse_seed(&mut self, index: usize, link: LinkId, reason: CloseReason, why: String) {
         self.close(link, reason);
-        if self.registrations.is_linked(index) {
-            self.registrations.end_dial(index);
+        if self.membership.registrations.is_linked(index) {
+            self.membership.registrations.end_dial(index);
         } else {
             self.on_seed_lost(index, why);
         }
@@ -109,8 +110,8 @@ impl Peer {
         if self.is_leaving() {
             return;
         }
-        for index in 0..self.registrations.slots.len() {
-            let Some(slot) = self.registrations.slots.get_mut(index) else { continue };
+        for index in 0..self.membership.registrations.slots.len() {
+            let Some(slot) = self.membership.registrations.slots.get_mut(index) else { continue };
             if slot.address.host_port != seed || slot.link.is_none() || slot.dial.is_some() {
                 continue;
             }
@@ -125,13 +126,15 @@ impl Peer {
     /// Asks one of the seeds who is there, with which degree.
     pub(super) fn ask_for_list(&mut self) {
         let now = self.fx.now();
-        let linked: Vec<usize> = (0..self.registrations.slots.len())
-            .filter(|&i| self.registrations.slots.get(i).is_some_and(|s| s.link.is_some()))
+        let linked: Vec<usize> = (0..self.membership.registrations.slots.len())
+            .filter(|&i| {
+                self.membership.registrations.slots.get(i).is_some_and(|s| s.link.is_some())
+            })
             .collect();
         let Some(&index) = linked.get(self.rng.seeds.below(linked.len())) else {
-            return self.registrations.unpark(now);
+            return self.membership.registrations.unpark(now);
         };
-        let Some(slot) = self.registrations.slots.get_mut(index) else { return };
+        let Some(slot) = self.membership.registrations.slots.get_mut(index) else { return };
         let Some(link) = slot.link else { return };
         slot.list_asked = Some(now);
         slot.list_complete = false;
@@ -143,9 +146,9 @@ impl Peer {
     pub(super) fn on_seed_down(&mut self, index: usize, why: LinkDown) {
         let (now, rng) = (self.fx.now(), &mut self.rng.seeds);
         let stands = match why {
-            LinkDown::Closed(CloseReason::Done) => self.registrations.park(index),
+            LinkDown::Closed(CloseReason::Done) => self.membership.registrations.park(index),
             LinkDown::Closed(CloseReason::Limit) => {
-                self.registrations.refused_for_room(index, now, &self.config, rng)
+                self.membership.registrations.refused_for_room(index, now, &self.config, rng)
             }
             _ => false,
         };
@@ -158,8 +161,9 @@ impl Peer {
 
     pub(super) fn on_seed_lost(&mut self, index: usize, why: String) {
         let now = self.fx.now();
-        let wait = self.registrations.failed(index, now, &self.config, &mut self.rng.seeds);
-        if let Some(slot) = self.registrations.slots.get(index) {
+        let wait =
+            self.membership.registrations.failed(index, now, &self.config, &mut self.rng.seeds);
+        if let Some(slot) = self.membership.registrations.slots.get(index) {
             let seed = slot.address.host_port.clone();
             let retry_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             self.fx.event(Event::SeedLost { seed, why, retry_ms });
@@ -169,14 +173,14 @@ impl Peer {
 
     pub(super) fn heard_seed(&mut self, index: usize) {
         let now = self.fx.now();
-        if let Some(slot) = self.registrations.slots.get_mut(index) {
+        if let Some(slot) = self.membership.registrations.slots.get_mut(index) {
             slot.last_heard = now;
         }
     }
 
     pub(super) fn on_seed_pong(&mut self, index: usize, nonce: u64) {
         let now = self.fx.now();
-        if let Some(slot) = self.registrations.slots.get_mut(index)
+        if let Some(slot) = self.membership.registrations.slots.get_mut(index)
             && let Some((expected, sent)) = slot.pinged
             && expected == nonce
         {
@@ -190,7 +194,7 @@ impl Peer {
         let now = self.fx.now();
         let interval = self.config.seed_ping_interval();
         let mut dead = Vec::new();
-        for (index, slot) in self.registrations.slots.iter_mut().enumerate() {
+        for (index, slot) in self.membership.registrations.slots.iter_mut().enumerate() {
             let Some(link) = slot.link else { continue };
             if now >= slot.last_heard + interval * SEED_SILENCE {
                 dead.push((index, link));
@@ -205,7 +209,7 @@ impl Peer {
             }
         }
         self.ask_for_due_lists();
-        match self.registrations.replace_overdue(now, &mut self.rng.seeds) {
+        match self.membership.registrations.replace_overdue(now, &mut self.rng.seeds) {
             0 => {}
             overdue => self.fx.add("registrations_overdue", overdue),
         }
@@ -220,20 +224,21 @@ impl Peer {
     pub(super) fn seeds_deadline(&self) -> Time {
         let interval = self.config.seed_ping_interval();
         let watch = self
+            .membership
             .registrations
             .slots
             .iter()
             .filter(|s| s.link.is_some())
             .map(|s| (s.last_ping + interval).min(s.last_heard + interval * SEED_SILENCE));
-        let dial = self.registrations.next_dial(self.is_leaving());
-        let answers = self.registrations.answers_deadline();
+        let dial = self.membership.registrations.next_dial(self.is_leaving());
+        let answers = self.membership.registrations.answers_deadline();
         watch.chain(dial).chain(answers).min().unwrap_or(Time::MAX)
     }
 
     /// Asks all seeds for a sign of life now.
     pub(super) fn ping_seeds(&mut self) {
         let now = self.fx.now();
-        for slot in &mut self.registrations.slots {
+        for slot in &mut self.membership.registrations.slots {
             if let Some(link) = slot.link {
                 let nonce = self.rng.liveness.u64();
                 slot.pinged = Some((nonce, now));
@@ -244,14 +249,14 @@ impl Peer {
     }
 
     pub(super) fn on_registered(&mut self, link: LinkId, f: &Registered) {
-        let Some(index) = self.registrations.index_of_link(link) else { return };
+        let Some(index) = self.membership.registrations.index_of_link(link) else { return };
         let (incarnation, now) = (self.incarnation(), self.fx.now());
         let leaves = self.is_leaving();
-        if leaves && f.sequence != self.own.record.sequence {
+        if leaves && f.sequence != self.membership.own.record.sequence {
             // Of something before the goodbye.
             return;
         }
-        if let Some(slot) = self.registrations.slots.get_mut(index) {
+        if let Some(slot) = self.membership.registrations.slots.get_mut(index) {
             (slot.alive, slot.participating) = (f.alive, f.participating);
             slot.synced = f.synced;
             slot.nonce = Some(*f.nonce);
@@ -264,7 +269,7 @@ impl Peer {
                 if first && !leaves {
                     // Also before there is a quorum: the lease runs from now on.
                     let refresh_at = now + self.config.lease_refresh();
-                    self.own.refresh_at = self.own.refresh_at.min(refresh_at);
+                    self.membership.own.refresh_at = self.membership.own.refresh_at.min(refresh_at);
                     let seed = slot.address.host_port.clone();
                     let seed_id = slot.id.unwrap_or(PeerId::from_bytes([0; 32]));
                     self.fx.event(Event::Registered { seed, seed_id, known: f.alive });
@@ -274,7 +279,7 @@ impl Peer {
         if leaves {
             return self.leave_if_acknowledged(f);
         }
-        self.registrations.vouch(index, &f.seeds);
+        self.membership.registrations.vouch(index, &f.seeds);
         self.review_target();
         self.review_step();
         self.review_registrations();
@@ -284,12 +289,12 @@ impl Peer {
         self.fx.count("registrations_refused");
         let (peer, reason) = (self.id(), f.reason);
         self.fx.event(Event::RequestRefused { peer, by_us: false, reason });
-        let own = (self.incarnation(), self.own.record.sequence);
+        let own = (self.incarnation(), self.membership.own.record.sequence);
         match reason {
             RefuseReason::DeclaredDead => {
                 let me = self.id();
                 let proof = f.certificate.as_ref().filter(|c| c.subject() == me);
-                match proof.filter(|c| self.registrations.is_valid(c)) {
+                match proof.filter(|c| self.membership.registrations.is_valid(c)) {
                     Some(c) => self.live_again(c.incarnation()),
                     None => self.fx.count("certificates_refused"),
                 }
@@ -303,7 +308,7 @@ impl Peer {
             // Another process has signed it: a predecessor, or a copy.
             RefuseReason::Stale if f.record.as_ref().is_some_and(|r| self.on_own_record(r)) => {
                 // What it knows is older than what this process says by now.
-                let version = self.own.record.version();
+                let version = self.membership.own.record.version();
                 if f.record.as_ref().is_some_and(|r| r.version() < version) {
                     self.own_changed();
                 }
@@ -311,7 +316,9 @@ impl Peer {
             // A peer signs its past itself: one seed's word alone does not end a life, nor does the present
             // record of this one.
             RefuseReason::Stale => match f.record.as_ref().filter(|r| r.id == self.id()) {
-                Some(r) if (r.incarnation, r.sequence) >= own && *r != self.own.record => {
+                Some(r)
+                    if (r.incarnation, r.sequence) >= own && *r != self.membership.own.record =>
+                {
                     let used = r.incarnation;
                     self.number_was_used(used);
                     self.live_again(used);
@@ -321,7 +328,7 @@ impl Peer {
             },
             RefuseReason::TargetTooHigh => {
                 // Drawn with a nonce that is not this seed's (any more).
-                if let Some(slot) = self.registrations.by_link(link) {
+                if let Some(slot) = self.membership.registrations.by_link(link) {
                     slot.nonce = Some(*f.nonce);
                 }
                 self.review_target();
@@ -333,12 +340,13 @@ impl Peer {
 
     /// A seed on another host cannot use this peer's addresses, nor could a peer there.
     fn on_loopback_refused(&mut self, link: LinkId) {
-        let Some(index) = self.registrations.index_of_link(link) else { return };
-        let Some(slot) = self.registrations.slots.get(index) else { return };
-        let (seed, addresses) = (slot.address.host_port.clone(), self.own.record.addresses.clone());
+        let Some(index) = self.membership.registrations.index_of_link(link) else { return };
+        let Some(slot) = self.membership.registrations.slots.get(index) else { return };
+        let (seed, addresses) =
+            (slot.address.host_port.clone(), self.membership.own.record.addresses.clone());
         self.fx.event(Event::LoopbackAdvertised { seed, addresses });
         let why = "it is on another host, and this peer advertises loopback addresses only";
-        self.registrations.set_problem(index, why.to_owned());
+        self.membership.registrations.set_problem(index, why.to_owned());
     }
 
     pub(super) fn review_registrations(&mut self) {
@@ -346,10 +354,11 @@ impl Peer {
             // What is acknowledged now is the goodbye.
             return;
         }
-        let registrations = u32::try_from(self.registrations.count()).unwrap_or(u32::MAX);
-        let quorum = u32::try_from(self.registrations.quorum()).unwrap_or(u32::MAX);
+        let registrations =
+            u32::try_from(self.membership.registrations.count()).unwrap_or(u32::MAX);
+        let quorum = u32::try_from(self.membership.registrations.quorum()).unwrap_or(u32::MAX);
         let now = self.fx.now();
-        let quorum_now = self.registrations.review(now);
+        let quorum_now = self.membership.registrations.review(now);
         self.ask_for_due_lists();
         match quorum_now {
             Quorum::Unchanged => {}
@@ -379,7 +388,7 @@ impl Peer {
     /// for after a quorum has acknowledged: of two peers that join at the same moment, at least one
     /// then finds the other in the list of the seed that they share.
     fn ask_for_due_lists(&mut self) {
-        for link in self.registrations.lists_due(self.fx.now()) {
+        for link in self.membership.registrations.lists_due(self.fx.now()) {
             self.fx.count("lists_asked");
             self.fx.send(link, Frame::GetPeerList);
         }
@@ -387,7 +396,7 @@ impl Peer {
 
     fn set_state(&mut self, state: PeerState) {
         if !self.is_leaving() {
-            self.own.state = state;
+            self.membership.own.state = state;
         }
     }
 
@@ -396,8 +405,8 @@ impl Peer {
         for record in &f.records {
             self.learn(record);
         }
-        let quorum_at = self.registrations.quorum_at();
-        let Some(slot) = self.registrations.by_link(link) else { return };
+        let quorum_at = self.membership.registrations.quorum_at();
+        let Some(slot) = self.membership.registrations.by_link(link) else { return };
         (slot.alive, slot.participating) = (f.alive, f.participating);
         slot.synced = f.synced;
         if f.last {
@@ -414,20 +423,20 @@ impl Peer {
     /// When whole lists from a quorum of seeds are in, whoever none of them named is gone: its
     /// removal was told while this peer was not listening.
     fn forget_ghosts(&mut self) {
-        let whole = self.registrations.slots.iter().filter(|s| {
+        let whole = self.membership.registrations.slots.iter().filter(|s| {
             s.list_complete && s.synced && usize::try_from(s.alive).is_ok_and(|n| n <= WHOLE_LIST)
         });
         let asked: Vec<Time> = whole.filter_map(|s| s.list_asked).collect();
-        if asked.len() < self.registrations.quorum() {
+        if asked.len() < self.membership.registrations.quorum() {
             return;
         }
         let Some(since) = asked.into_iter().min() else { return };
-        for slot in &mut self.registrations.slots {
+        for slot in &mut self.membership.registrations.slots {
             slot.list_complete = false;
         }
         let neighbours = &self.overlay.neighbours;
         let suspects = &self.suspects;
-        let gone = self.members.forget_unconfirmed(since, |id| {
+        let gone = self.membership.members.forget_unconfirmed(since, |id| {
             neighbours.contains_key(id) || suspects.contains_key(id)
         });
         for record in gone {
@@ -436,7 +445,7 @@ impl Peer {
     }
 
     pub(super) fn on_members_changed(&mut self, link: LinkId, f: &MembersChanged) {
-        if let Some(slot) = self.registrations.by_link(link) {
+        if let Some(slot) = self.membership.registrations.by_link(link) {
             (slot.alive, slot.participating) = (f.alive, f.participating);
         }
         for record in &f.joined {
@@ -460,9 +469,11 @@ impl Peer {
 
     /// Whether this peer knows as many as there are, where everybody knows everybody.
     fn is_in_step(&self) -> bool {
-        let size = self.registrations.network_size() as usize;
-        let apart = self.own.state != PeerState::Joined || size == 0 || self.is_large();
-        apart || self.members.alive_count() + 1 == size
+        let size = self.membership.registrations.network_size() as usize;
+        let apart = self.membership.own.state != PeerState::Joined
+            || size == 0
+            || self.membership.is_large();
+        apart || self.membership.members.alive_count() + 1 == size
     }
 
     /// A difference that lasts has to be looked into: a lease that ran out, or a network that has become
@@ -489,7 +500,7 @@ impl Peer {
         }
         self.lists_at = Some(now + self.rng.seeds.scaled(self.config.lease(), 1.0, 1.5));
         self.fx.count("lists_asked");
-        for slot in &mut self.registrations.slots {
+        for slot in &mut self.membership.registrations.slots {
             if let Some(link) = slot.link {
                 slot.list_asked = Some(now);
                 slot.list_complete = false;
@@ -500,26 +511,21 @@ impl Peer {
 
     /// In a large network nobody needs to remember everybody whom it ever heard of.
     pub(super) fn review_members(&mut self) {
-        if !self.is_large() {
+        if !self.membership.is_large() {
             return;
         }
         let some = match usize::from(self.overlay.deficit()) {
             0 => MEMBERS_AT_REST,
             missing => (missing * 8).clamp(MEMBERS_WANTED, MOST_MEMBERS_WANTED),
         };
-        if self.members.alive_count() <= some {
+        if self.membership.members.alive_count() <= some {
             return;
         }
         let (neighbours, suspects) = (&self.overlay.neighbours, &self.suspects);
         let (requests, reports) = (&self.overlay.requests, &self.reports);
         let keep = neighbours.keys().chain(suspects.keys());
         let keep = keep.chain(requests.keys()).chain(reports.keys());
-        self.members.forget_but(some, keep, &mut self.rng.overlay);
-    }
-
-    /// Whether the network is so large that nobody knows all of it.
-    pub(super) fn is_large(&self) -> bool {
-        self.registrations.network_size() as usize > WHOLE_LIST
+        self.membership.members.forget_but(some, keep, &mut self.rng.overlay);
     }
 
     /// Takes in the record of a peer, from wherever it came.
@@ -533,18 +539,18 @@ impl Peer {
             return Learned::Nothing;
         }
         let now = self.fx.now();
-        if self.members.is_full_for(&record.id) {
+        if self.membership.members.is_full_for(&record.id) {
             self.fx.count("members_forgotten");
         }
-        let known_process = self.members.get(&record.id).map(|m| m.record.process);
-        let learned = self.members.learn(record, now);
+        let known_process = self.membership.members.get(&record.id).map(|m| m.record.process);
+        let learned = self.membership.members.learn(record, now);
         // A process that was started again holds what is on its disk, which may be nothing.
         if learned == Learned::Newer && known_process != Some(record.process) {
-            self.receipts.forget_progress(&record.id);
+            self.broadcast.forget_progress(&record.id);
         }
         self.withdraw_loopback(&record.addresses);
         if matches!(learned, Learned::New | Learned::Newer) {
-            self.receipts.review_at_once(now);
+            self.broadcast.review_receipts_at_once(now);
         }
         match learned {
             Learned::New => {
@@ -571,7 +577,7 @@ impl Peer {
     }
 
     pub(super) fn learn_left(&mut self, record: &SignedRecord) {
-        if record.id == self.id() || !self.members.learn_left(record) {
+        if record.id == self.id() || !self.membership.members.learn_left(record) {
             return;
         }
         let id = record.id;
@@ -582,7 +588,7 @@ impl Peer {
 
     /// Takes in a certificate: if a majority of the seeds signed it, its subject is dead.
     pub(super) fn learn_dead(&mut self, certificate: &Certificate) {
-        if !self.registrations.is_valid(certificate) {
+        if !self.membership.registrations.is_valid(certificate) {
             self.fx.count("certificates_refused");
             return;
         }
@@ -591,8 +597,8 @@ impl Peer {
             self.live_again(incarnation);
             return;
         }
-        let name = self.members.record(&id).map(|r| r.name.clone());
-        if !self.members.learn_dead(certificate) {
+        let name = self.membership.members.record(&id).map(|r| r.name.clone());
+        if !self.membership.members.learn_dead(certificate) {
             return;
         }
         self.fx.event(Event::MemberDead {
@@ -607,14 +613,14 @@ impl Peer {
 
     pub(super) fn on_accused(&mut self, f: &Accused) {
         let now = self.fx.now();
-        if self.is_leaving() || now < self.own.answer_after {
+        if self.is_leaving() || now < self.membership.own.answer_after {
             return;
         }
-        self.own.answer_after = now + ANSWER_EVERY;
+        self.membership.own.answer_after = now + ANSWER_EVERY;
         let valid = f.certificate.as_ref().is_some_and(|c| {
             c.subject() == self.id()
                 && c.incarnation() == f.incarnation
-                && self.registrations.is_valid(c)
+                && self.membership.registrations.is_valid(c)
         });
         if valid {
             self.live_again(f.incarnation);
@@ -624,14 +630,14 @@ impl Peer {
             self.suffer();
             self.renew_record(|_| {});
             self.tell_seeds();
-            self.registrations.unpark(now);
+            self.membership.registrations.unpark(now);
         }
     }
 
     /// How long this peer waits between two exchanges of edges, so that the whole network makes
     /// one every `mix_interval`.
     pub(super) fn mix_period(&mut self) -> Duration {
-        let n = self.registrations.network_size().max(2);
+        let n = self.membership.registrations.network_size().max(2);
         self.rng.overlay.scaled(self.config.mix_interval().saturating_mul(n), 0.5, 1.5)
     }
 

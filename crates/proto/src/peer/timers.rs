@@ -3,10 +3,8 @@
 use core::time::Duration;
 
 use super::Peer;
-use super::messages::awaited;
-use crate::broadcast::name;
 use crate::identity::PeerId;
-use crate::io::{Input, StoreOp};
+use crate::io::Input;
 use crate::liveness::LATE;
 use crate::overlay::Neighbour;
 use crate::time::Time;
@@ -71,33 +69,21 @@ impl Peer {
             .map(|(_, n)| n.watch.deadline(&self.config, patience));
         let bursts = self.suspects.values().map(|s| s.burst.deadline());
         let own = [
+            self.broadcast.deadline(&self.view()),
             Some(self.seeds_deadline()),
             self.reports_deadline(),
-            self.fetches_deadline(),
-            self.broadcast.kept.next_expiry(),
-            self.own.tell_at,
+            self.membership.own.tell_at,
             self.leave_deadline(),
-            self.handover.due,
             self.overlay.announce_at,
             self.overlay.trim_at,
             Some(self.overlay.fill.next),
             Some(self.overlay.next_mix),
-            Some(self.own.refresh_at),
-            Some(self.next_sync),
-            self.announcer.due,
-            self.missing.deadline(),
-            self.acks.deadline(),
-            self.outbox.deadline(),
-            self.comparison_deadline(),
-            self.begin_deadline(),
-            Some(self.receipts.deadline()),
-            Some(self.pace_at),
+            Some(self.membership.own.refresh_at),
             Some(self.next_idle_check),
             self.lists_at,
-            self.history_deadline(),
         ];
         let at = own.into_iter().flatten().chain(watches).chain(bursts).min()?;
-        (at < Time::MAX && !self.own.has_left()).then_some(at)
+        (at < Time::MAX && !self.membership.own.has_left()).then_some(at)
     }
 
     /// `deadline` is when it should have come.
@@ -119,35 +105,20 @@ impl Peer {
         self.fill();
         self.mix();
         self.trim();
-        self.run_sync();
-        self.run_announcer();
-        self.begin_streams();
-        self.run_pulls();
-        self.run_acks();
-        if self.pace_at <= now {
-            self.pace(false);
-        }
-        if self.receipts.deadline() <= now {
-            self.review_receipts();
-            self.run_census();
-        }
-        self.run_fetches();
+        self.with_broadcast(|b, cx| b.on_timeout(cx));
         self.check_idle_links();
         self.ask_for_lists();
-        self.run_handover();
+        self.with_broadcast(|b, cx| b.run_handover(cx));
         self.check_leave();
-        if self.own.refresh_at <= now {
+        if self.membership.own.refresh_at <= now {
             self.refresh_lease();
         }
-        if self.own.tell_at.is_some_and(|at| at <= now) {
+        if self.membership.own.tell_at.is_some_and(|at| at <= now) {
             self.tell_seeds();
         }
         if self.overlay.announce_at.is_some_and(|at| at <= now) {
             self.announce_neighbourhood();
         }
-        let expired = self.broadcast.expire(now, awaited!(self, now));
-        if !expired.is_empty() {
-            self.fx.store(expired.iter().map(|b| StoreOp::RemoveBatch(name(b))).collect());
-        }
+        self.with_broadcast(|b, cx| b.expire(cx));
     }
 }

@@ -23,25 +23,26 @@ impl Peer {
     /// Everything about this peer.
     #[must_use]
     pub fn snapshot(&self, now: Time) -> PeerSnapshot {
+        let (held_messages, held_bytes) = self.broadcast.held();
         PeerSnapshot {
             id: self.id(),
-            name: self.own.record.name.clone(),
+            name: self.membership.own.record.name.clone(),
             state: self.state(),
             incarnation: self.incarnation(),
-            epoch: self.own_stream().epoch,
-            addresses: self.own.record.addresses.clone(),
+            epoch: self.broadcast.own_stream().epoch,
+            addresses: self.membership.own.record.addresses.clone(),
             target: self.overlay.target,
             neighbours: self.neighbour_views(now),
-            seed_quorum: count(self.registrations.quorum()),
+            seed_quorum: count(self.membership.registrations.quorum()),
             seeds: self.seed_views(),
-            alive: count(self.members.alive_count() + 1),
-            network_size: self.registrations.network_size(),
-            published: self.outbox.published(),
-            held_messages: self.broadcast.kept.messages(),
-            held_bytes: self.broadcast.kept.bytes(),
-            unacknowledged_bytes: self.outbox.on_the_way_bytes(),
-            window_bytes: self.outbox.window(),
-            trees: self.trees.views(),
+            alive: count(self.membership.members.alive_count() + 1),
+            network_size: self.membership.registrations.network_size(),
+            published: self.broadcast.published(),
+            held_messages,
+            held_bytes,
+            unacknowledged_bytes: self.broadcast.in_flight_bytes(),
+            window_bytes: self.broadcast.window_bytes(),
+            trees: self.broadcast.tree_views(),
             links: count(self.links.len()),
             store_problem: None,
             counters: self.fx.counters.clone(),
@@ -57,13 +58,17 @@ impl Peer {
     /// if it has had none.
     #[must_use]
     pub const fn participates_since(&self) -> Option<Time> {
-        self.neighbours_since
+        self.membership.own.participates_since
     }
 
     /// Where it is in its life.
     #[must_use]
     pub const fn state(&self) -> PeerState {
-        if self.own.departure.is_some() { PeerState::Leaving } else { self.own.state }
+        if self.membership.own.departure.is_some() {
+            PeerState::Leaving
+        } else {
+            self.membership.own.state
+        }
     }
 
     /// Neighbours wanted.
@@ -93,7 +98,7 @@ impl Peer {
     }
 
     fn seed_views(&self) -> Vec<SeedView> {
-        let slots = self.registrations.slots.iter();
+        let slots = self.membership.registrations.slots.iter();
         slots
             .map(|s| SeedView {
                 address: s.address.host_port.clone(),
@@ -111,10 +116,10 @@ impl Peer {
     #[must_use]
     pub fn members(&self, _now: Time) -> Vec<MemberView> {
         let mut all: BTreeMap<PeerId, MemberView> = BTreeMap::new();
-        for r in self.members.left() {
+        for r in self.membership.members.left() {
             all.insert(r.id, view(r, MemberState::Left));
         }
-        for (certificate, record) in self.members.dead() {
+        for (certificate, record) in self.membership.members.dead() {
             let id = certificate.subject();
             let mut v = record.as_ref().map_or_else(
                 || MemberView {
@@ -135,7 +140,7 @@ impl Peer {
             v.seeds = certificate.seeds();
             all.insert(id, v);
         }
-        for (id, m) in self.members.alive() {
+        for (id, m) in self.membership.members.alive() {
             let mut v = view(&m.record, Members::state(m));
             if self.suspects.contains_key(id) {
                 v.state = MemberState::Suspect;
@@ -145,9 +150,9 @@ impl Peer {
             }
             all.insert(*id, v);
         }
-        let mut own = view(&self.own.record, MemberState::Alive);
+        let mut own = view(&self.membership.own.record, MemberState::Alive);
         (own.degree, own.target) = (self.overlay.degree(), self.overlay.target);
-        own.participates = self.neighbours_since.is_some();
+        own.participates = self.membership.own.participates_since.is_some();
         all.insert(own.id, own);
         all.into_values().collect()
     }
@@ -157,12 +162,12 @@ impl Peer {
     #[must_use]
     pub fn held_messages(&self, limit: usize, before: Option<MessageId>) -> Vec<HeldMessage> {
         let mut held = Vec::new();
-        for k in self.broadcast.kept.newest(limit, before.as_ref()) {
+        for k in self.broadcast.newest(limit, before.as_ref()) {
             let publisher = k.batch.publisher();
             let name = if publisher == self.id() {
-                Some(self.own.record.name.clone())
+                Some(self.membership.own.record.name.clone())
             } else {
-                self.members.record(&publisher).map(|r| r.name.clone())
+                self.membership.members.record(&publisher).map(|r| r.name.clone())
             };
             held.extend(k.batch.messages().map(|m| HeldMessage {
                 id: m.id(),
@@ -192,7 +197,7 @@ impl Peer {
     /// Whether a message was received, held or not.
     #[must_use]
     pub fn has_seen(&self, id: &MessageId) -> bool {
-        self.broadcast.list.contains(id)
+        self.broadcast.has_seen(id)
     }
 }
 

@@ -66,7 +66,7 @@ pub(crate) struct Told {
 }
 
 /// What the acknowledgements need to know of the rest of the node.
-pub(crate) trait Surroundings {
+pub(crate) trait AckContext {
     /// Everything below it was received.
     fn high_water(&self, stream: StreamId) -> u64;
     /// The neighbours that get a publisher's batches from this node.
@@ -81,7 +81,7 @@ pub(crate) trait Surroundings {
 
 impl Acks {
     /// New messages of a stream came in, or were published.
-    pub(crate) fn received(&mut self, batch: &Arrived, now: Time, with: &impl Surroundings) {
+    pub(crate) fn received(&mut self, batch: &Arrived, now: Time, with: &impl AckContext) {
         let &Arrived { stream, bytes, wanted, .. } = batch;
         self.make_room(stream, with.me());
         self.clock += 1;
@@ -121,7 +121,7 @@ impl Acks {
     }
 
     /// What was missing of a stream was pulled: who brings it otherwise hears of it.
-    pub(crate) fn caught_up(&mut self, stream: StreamId, now: Time, with: &impl Surroundings) {
+    pub(crate) fn caught_up(&mut self, stream: StreamId, now: Time, with: &impl AckContext) {
         if let Some(p) = self.streams.get_mut(&stream) {
             p.mark(now, with.high_water(stream));
             if with.parent(&stream.publisher).is_some() {
@@ -148,7 +148,7 @@ impl Acks {
         batch: &Arrived,
         round: u64,
         now: Time,
-        with: &impl Surroundings,
+        with: &impl AckContext,
     ) {
         self.received(batch, now, with);
         if let Some(p) = self.streams.get_mut(&batch.stream) {
@@ -178,7 +178,7 @@ impl Acks {
         from: PeerId,
         e: &AckEntry,
         now: Time,
-        with: &impl Surroundings,
+        with: &impl AckContext,
     ) -> usize {
         let Some(holders) = &e.holders else { return 0 };
         let stream = e.stream();
@@ -197,7 +197,7 @@ impl Acks {
         from: PeerId,
         e: &AckEntry,
         now: Time,
-        with: &impl Surroundings,
+        with: &impl AckContext,
     ) -> bool {
         let stream = e.stream();
         let Some(p) = self.streams.get_mut(&stream) else { return false };
@@ -219,7 +219,7 @@ impl Acks {
         &mut self,
         stream: Option<StreamId>,
         now: Time,
-        with: &impl Surroundings,
+        with: &impl AckContext,
     ) {
         let those = self.streams.iter_mut().filter(|(s, _)| stream.is_none_or(|only| only == **s));
         for (stream, p) in those.filter(|(s, _)| with.parent(&s.publisher).is_some()) {
@@ -233,7 +233,7 @@ impl Acks {
         &mut self,
         publishers: impl IntoIterator<Item = PeerId>,
         now: Time,
-        with: &impl Surroundings,
+        with: &impl AckContext,
     ) {
         for publisher in publishers {
             let its = streams_of(&self.streams, publisher);
@@ -242,13 +242,13 @@ impl Acks {
     }
 
     /// The trees of all publishers changed, with the neighbours.
-    pub(crate) fn reroute_all(&mut self, now: Time, with: &impl Surroundings) {
+    pub(crate) fn reroute_all(&mut self, now: Time, with: &impl AckContext) {
         let all = self.streams.iter().map(|(stream, _)| *stream).collect();
         self.reschedule(all, now, with);
     }
 
     /// Schedules the acknowledgements of those streams whose publisher waits for a receipt.
-    fn reschedule(&mut self, streams: Vec<StreamId>, now: Time, with: &impl Surroundings) {
+    fn reschedule(&mut self, streams: Vec<StreamId>, now: Time, with: &impl AckContext) {
         for stream in streams {
             let Some(p) = self.streams.get_mut(&stream).filter(|p| p.wanted > 0) else { continue };
             if with.parent(&stream.publisher).is_some() {
@@ -280,7 +280,7 @@ impl Acks {
         &self,
         stream: StreamId,
         now: Time,
-        with: &impl Surroundings,
+        with: &impl AckContext,
     ) -> Option<Summed> {
         let p = self.streams.get(&stream)?;
         Some(p.summed(with.high_water(stream), now, with))
@@ -293,11 +293,7 @@ impl Acks {
     }
 
     /// What the children told of the parts behind them.
-    pub(crate) fn parts(
-        &self,
-        stream: StreamId,
-        with: &impl Surroundings,
-    ) -> Vec<(PeerId, Summed)> {
+    pub(crate) fn parts(&self, stream: StreamId, with: &impl AckContext) -> Vec<(PeerId, Summed)> {
         let Some(p) = self.streams.get(&stream) else { return Vec::new() };
         let children = with.children(&stream.publisher).into_iter();
         children.filter_map(|c| Some((c, p.behind.get(&c)?.told))).collect()
@@ -309,7 +305,7 @@ impl Acks {
     }
 
     /// What is to be told to whom now.
-    pub(crate) fn due(&mut self, now: Time, with: &impl Surroundings) -> BTreeMap<PeerId, Told> {
+    pub(crate) fn due(&mut self, now: Time, with: &impl AckContext) -> BTreeMap<PeerId, Told> {
         let mut all: BTreeMap<PeerId, Told> = BTreeMap::new();
         let mut due: Vec<StreamId> = Vec::new();
         while let Some((_, stream)) = self.due.first().copied().filter(|(at, _)| *at <= now) {

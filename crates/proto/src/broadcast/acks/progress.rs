@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::collections::VecDeque;
 
-use super::Surroundings;
+use super::AckContext;
 use super::summed::{Summed, UNHEARD, Waited};
 use crate::identity::PeerId;
 use crate::small::VecMap;
@@ -86,13 +86,13 @@ impl Progress {
     }
 
     /// What is known of each neighbour that gets the stream through this peer.
-    fn parts(&self, with: &impl Surroundings) -> impl Iterator<Item = Option<Part>> {
+    fn parts(&self, with: &impl AckContext) -> impl Iterator<Item = Option<Part>> {
         let children = with.children(&self.publisher).into_iter();
         children.map(|c| self.behind.get(&c).copied())
     }
 
     /// Until when it waits to be told.
-    pub(super) fn wait(&mut self, now: Time, with: &impl Surroundings) -> Time {
+    pub(super) fn wait(&mut self, now: Time, with: &impl AckContext) -> Time {
         let awaited = self.wanted > 0 && self.told.is_none_or(|(_, s)| s.held < self.wanted);
         if self.unacknowledged >= SOON_BYTES {
             self.hurried = Some(now);
@@ -108,7 +108,7 @@ impl Progress {
     }
 
     /// How long it waits if there is no hurry.
-    fn unhurried(&self, with: &impl Surroundings) -> Duration {
+    fn unhurried(&self, with: &impl AckContext) -> Duration {
         let (mut all, mut fresh) = (0, 0);
         for part in self.parts(with) {
             all += 1;
@@ -130,7 +130,7 @@ impl Progress {
         note(&mut self.earlier_marks, mark, EARLIER_MARK_EVERY, LONG_PATIENCE);
     }
 
-    pub(super) fn summed(&self, own: u64, now: Time, with: &impl Surroundings) -> Summed {
+    pub(super) fn summed(&self, own: u64, now: Time, with: &impl AckContext) -> Summed {
         let had = |marks: &VecDeque<(Time, u64)>, ago| {
             let old = marks.iter().rev().find(|(at, _)| now.since(*at) >= ago);
             old.map_or(0, |(_, high_water)| *high_water)

@@ -15,7 +15,7 @@ struct World {
     children: &'static [PeerId],
 }
 
-impl Surroundings for World {
+impl AckContext for World {
     fn high_water(&self, _: StreamId) -> u64 {
         self.high_water
     }

@@ -3,9 +3,9 @@
 use core::time::Duration;
 use std::collections::BTreeSet;
 
-use super::Peer;
-use super::messages::Way;
+use super::{Arrival, Broadcast};
 use crate::batch::Batch;
+use crate::context::Context;
 use crate::event::Event;
 use crate::identity::PeerId;
 use crate::io::{Class, LinkId, Output};
@@ -21,44 +21,43 @@ const FETCH_STEP: Duration = Duration::from_millis(300);
 
 /// A message that is looked for.
 #[derive(Debug)]
-pub(super) struct Fetch {
+pub(crate) struct Fetch {
     asked: BTreeSet<PeerId>,
     next: Time,
     until: Time,
 }
 
-impl Peer {
-    /// Asks for a message (getData). [`Output::Fetched`] follows: at once if it is held here or too
-    /// many are being looked for, else when a neighbour has answered or nobody did in time.
-    pub fn fetch(&mut self, now: Time, id: MessageId) {
-        self.begin(now);
-        if let Some(message) = self.held(&id) {
-            return self.end_fetch(id, Some(message));
+impl Broadcast {
+    /// See [`Peer::fetch`](crate::Peer::fetch).
+    pub(crate) fn fetch(&mut self, cx: &mut Context<'_>, id: MessageId) {
+        let now = cx.now;
+        if let Some(message) = self.held_message(&id) {
+            return self.end_fetch(cx, id, Some(message));
         }
         if self.fetches.len() >= MAX_FETCHES {
-            self.fx.count("fetches_refused");
-            self.fx.output(Output::Fetched { id, message: None });
+            cx.fx.count("fetches_refused");
+            cx.fx.output(Output::Fetched { id, message: None });
             return;
         }
-        let until = now + self.config.fetch_timeout();
+        let until = now + cx.config.fetch_timeout();
         let fetch = Fetch { asked: BTreeSet::new(), next: now, until };
         self.fetches.get_or_insert(id, || fetch);
-        self.run_fetches();
+        self.run_fetches(cx);
     }
 
-    fn held(&self, id: &MessageId) -> Option<Message> {
-        self.broadcast.holding(id)?.batch.message(id.sequence)
+    fn held_message(&self, id: &MessageId) -> Option<Message> {
+        self.store.holding(id)?.batch.message(id.sequence)
     }
 
-    fn end_fetch(&mut self, id: MessageId, message: Option<Message>) {
+    fn end_fetch(&mut self, cx: &mut Context<'_>, id: MessageId, message: Option<Message>) {
         self.fetches.remove(&id);
-        self.fx.event(Event::Fetched { id, found: message.is_some() });
-        self.fx.output(Output::Fetched { id, message });
+        cx.fx.event(Event::Fetched { id, found: message.is_some() });
+        cx.fx.output(Output::Fetched { id, message });
     }
 
     /// Asks the next neighbours; gives up when all were asked or the time is over.
-    pub(super) fn run_fetches(&mut self) {
-        let now = self.fx.now();
+    pub(crate) fn run_fetches(&mut self, cx: &mut Context<'_>) {
+        let now = cx.now;
         let due: Vec<MessageId> = self
             .fetches
             .iter()
@@ -69,11 +68,11 @@ impl Peer {
             let Some(f) = self.fetches.get_mut(&id) else { continue };
             // The publisher is the likeliest to hold it.
             let mut left: Vec<PeerId> =
-                self.overlay.neighbours.keys().filter(|n| !f.asked.contains(n)).copied().collect();
+                cx.overlay.neighbours.keys().filter(|n| !f.asked.contains(n)).copied().collect();
             left.sort_by_key(|n| *n != id.publisher);
             if left.is_empty() || f.until <= now {
                 if !left.is_empty() || now >= f.until || f.asked.is_empty() {
-                    self.end_fetch(id, None);
+                    self.end_fetch(cx, id, None);
                 } else {
                     // All were asked: their answers have until the end.
                     f.next = f.until;
@@ -83,49 +82,55 @@ impl Peer {
             f.next = now + FETCH_STEP;
             for neighbour in left.into_iter().take(FETCH_WIDTH) {
                 f.asked.insert(neighbour);
-                if let Some(n) = self.overlay.neighbours.get(&neighbour) {
-                    self.fx.send(n.link, GetData { id });
+                if let Some(n) = cx.overlay.neighbours.get(&neighbour) {
+                    cx.fx.send(n.link, GetData { id });
                 }
             }
         }
     }
 
-    pub(super) fn fetches_deadline(&self) -> Option<Time> {
+    pub(crate) fn fetches_deadline(&self) -> Option<Time> {
         self.fetches.values().map(|f| f.next.min(f.until)).min()
     }
 
     /// A neighbour asks for a message by its name. What it is served is bounded by time (the generic cell
     /// rate algorithm, ITU-T I.371): a short question can have a long answer.
-    pub(super) fn on_get_data(&mut self, link: LinkId, remote: PeerId, id: MessageId) {
-        let now = self.fx.now();
-        let neighbour = self.overlay.neighbours.get_mut(&remote);
+    pub(crate) fn on_get_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        link: LinkId,
+        remote: PeerId,
+        id: MessageId,
+    ) {
+        let now = cx.now;
+        let neighbour = self.neighbours.get_mut(&remote);
         let neighbour = neighbour.filter(|n| n.served_until <= now + Duration::from_secs(1));
         let Some(n) = neighbour else {
-            self.fx.count("data_refused");
-            return self.fx.send_as(link, Data { id, batch: None, age_ms: None }, Class::Payload);
+            cx.fx.count("data_refused");
+            return cx.fx.send_as(link, Data { id, batch: None, age_ms: None }, Class::Payload);
         };
-        let kept = self.broadcast.holding(&id);
-        let age_ms = kept.map(|k| k.age_ms(now, self.fx.wall()));
+        let kept = self.store.holding(&id);
+        let age_ms = kept.map(|k| k.age_ms(now, cx.fx.wall()));
         let batch = kept.map(|k| k.batch.clone());
         let micros = batch.as_ref().map_or(0, Batch::size) * 1_000_000 / DATA_RATE;
         n.served_until = n.served_until.max(now) + Duration::from_micros(micros as u64);
-        self.fx.send_as(link, Data { id, batch, age_ms }, Class::Payload);
+        cx.fx.send_as(link, Data { id, batch, age_ms }, Class::Payload);
     }
 
-    pub(super) fn on_data(&mut self, remote: PeerId, f: Data) {
+    pub(crate) fn on_data(&mut self, cx: &mut Context<'_>, remote: PeerId, f: Data) {
         let asked = self.fetches.get(&f.id).is_some_and(|x| x.asked.contains(&remote));
         let named = |b: &crate::Batch| b.stream() == f.id.stream();
         let Some(batch) = f.batch.filter(named) else { return };
         let Some(message) = batch.message(f.id.sequence) else { return };
         if !asked {
-            return self.fx.count("data_unasked");
+            return cx.fx.count("data_unasked");
         }
-        if !self.broadcast.list.contains(&f.id) {
+        if !self.store.list.contains(&f.id) {
             let (from, age_ms) = (Some(remote), f.age_ms.unwrap_or_default());
             let (explores, receipt, pulled) = (false, false, true);
-            let way = Way { hops: 0, from, explores, receipt, pulled, age_ms };
-            self.take_in(&batch, way);
+            let arrival = Arrival { hops: 0, from, explores, receipt, pulled, age_ms };
+            self.receive(cx, &batch, arrival);
         }
-        self.end_fetch(f.id, Some(message));
+        self.end_fetch(cx, f.id, Some(message));
     }
 }

@@ -11,9 +11,10 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Peer;
-use super::messages::around;
-use crate::broadcast::acks::{Arrived, Summed};
+use super::Broadcast;
+use super::ack_view::AckView;
+use super::acks::{Arrived, Summed};
+use crate::context::{Context, View};
 use crate::identity::PeerId;
 use crate::io::Output;
 use crate::limits::MAX_RECEIPTS;
@@ -54,7 +55,7 @@ struct CensusPlan {
 
 /// The receipts that an application waits for.
 #[derive(Debug)]
-pub(super) struct Receipts {
+pub(crate) struct Receipts {
     /// By sequence number.
     pending: VecMap<u64, PendingReceipt>,
     /// How far members are known to be: each holds everything below its number. Empty while nothing is
@@ -69,7 +70,7 @@ pub(super) struct Receipts {
 }
 
 impl Receipts {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         let census = CensusPlan { at: Time::MAX, wait: FIRST_CENSUS, round: 0 };
         Receipts {
             pending: VecMap::new(),
@@ -82,19 +83,19 @@ impl Receipts {
     }
 
     /// When they are to be reviewed.
-    pub(super) const fn deadline(&self) -> Time {
+    pub(crate) const fn deadline(&self) -> Time {
         self.review_at
     }
 
     /// Something changed that receipts go by: they are reviewed at once.
-    pub(super) fn review_at_once(&mut self, now: Time) {
+    pub(crate) fn review_at_once(&mut self, now: Time) {
         if !self.pending.is_empty() {
             self.review_at = now;
         }
     }
 
     /// A member has a new process: what the last one held says nothing about it.
-    pub(super) fn forget_progress(&mut self, member: &PeerId) {
+    pub(crate) fn forget_progress(&mut self, member: &PeerId) {
         self.progress.remove(member);
         self.lose_holders(1);
     }
@@ -102,7 +103,7 @@ impl Receipts {
     /// `n` members have stopped counting, or have a new process: each may have been a holder.
     fn lose_holders(&mut self, n: usize) {
         for r in self.pending.values_mut() {
-            r.holders = r.holders.saturating_sub(super::count(n));
+            r.holders = r.holders.saturating_sub(crate::peer::count(n));
         }
     }
 
@@ -138,20 +139,27 @@ enum Composition {
     Unknown,
 }
 
-impl Peer {
-    /// Asks for receipts of a message of this peer's present stream: [`Output::Receipt`] follows whenever
-    /// more members hold it, until all that count do. Asked for before the outputs are drained, relays
-    /// do not gather its acknowledgements. `false` if too many are pending, or the message is another
-    /// publisher's.
-    pub fn want_receipt(&mut self, now: Time, id: MessageId) -> bool {
-        self.begin(now);
+impl Broadcast {
+    /// A member has a new process: what the last one held says nothing about it.
+    pub(crate) fn forget_progress(&mut self, member: &PeerId) {
+        self.receipts.forget_progress(member);
+    }
+
+    /// Something changed that receipts go by.
+    pub(crate) fn review_receipts_at_once(&mut self, now: Time) {
+        self.receipts.review_at_once(now);
+    }
+
+    /// See [`Peer::want_receipt`](crate::Peer::want_receipt).
+    pub(crate) fn want_receipt(&mut self, cx: &mut Context<'_>, id: MessageId) -> bool {
+        let now = cx.now;
         let own = id.stream() == self.own_stream();
         let is_full = self.receipts.pending.len() >= MAX_RECEIPTS;
         if !own || id.sequence >= self.outbox.published() || is_full {
             return false;
         }
         self.outbox.receipt_wanted = self.outbox.receipt_wanted.max(id.sequence + 1);
-        let counted = self.counted().members;
+        let counted = self.counted(cx).members;
         let last = self.receipts.pending.iter().next_back().map(|(_, r)| r.counted.clone());
         let counted = last.filter(|c| **c == *counted).unwrap_or_else(|| counted.into());
         let receipt = PendingReceipt { since: now, counted, told: None, holders: 0 };
@@ -163,68 +171,68 @@ impl Peer {
         true
     }
 
-    /// The application does not wait for this receipt any more.
-    pub fn forget_receipt(&mut self, id: &MessageId) {
+    /// See [`Peer::forget_receipt`](crate::Peer::forget_receipt).
+    pub(crate) fn forget_receipt(&mut self, id: &MessageId) {
         self.receipts.pending.remove(&id.sequence);
-        self.deadline.set(None);
     }
 
     /// Whether this peer has learned who the members are: a receipt before that would count too few.
-    fn knows_members(&self) -> bool {
-        let joining = matches!(self.own.state, PeerState::Joining);
-        self.registrations.slots.is_empty() || !joining
+    fn knows_members(&self, cx: &View<'_>) -> bool {
+        let joining = matches!(cx.membership.own.state, PeerState::Joining);
+        cx.membership.registrations.slots.is_empty() || !joining
     }
 
     /// Whether a live member counts for receipts. This peer's own neighbours do, before the seeds say so.
-    fn counts(&self, id: &PeerId, participates: bool) -> bool {
+    fn counts(&self, cx: &View<'_>, id: &PeerId, participates: bool) -> bool {
         participates
-            || self.neighbours_since.is_none()
-            || self.overlay.neighbours.contains_key(id)
+            || cx.membership.own.participates_since.is_none()
+            || cx.overlay.neighbours.contains_key(id)
             || self.receipts.progress.contains_key(id)
     }
 
-    fn counted(&self) -> Counted {
-        let alive = self.members.alive();
-        let counts = alive.filter(|(id, m)| self.counts(id, m.record.participates));
+    fn counted(&self, cx: &View<'_>) -> Counted {
+        let alive = cx.membership.members.alive();
+        let counts = alive.filter(|(id, m)| self.counts(cx, id, m.record.participates));
         let members: Vec<PeerId> = counts.map(|(id, _)| *id).collect();
-        let own = ack_token(&self.id());
+        let own = ack_token(&cx.id());
         let sum = members.iter().fold(own, |sum, id| sum.wrapping_add(ack_token(id)));
         let known = u32::try_from(members.len() + 1).unwrap_or(u32::MAX);
-        let told = self.counted_by_seeds();
-        let is_whole = self.knows_members() && !self.is_large() && told <= known;
+        let told = self.counted_by_seeds(cx);
+        let is_whole = self.knows_members(cx) && !cx.membership.is_large() && told <= known;
         Counted { members, sum, live: known.max(told), is_whole }
     }
 
     /// How many peers count for receipts as far as the seeds say, this one included.
-    fn counted_by_seeds(&self) -> u32 {
-        if self.neighbours_since.is_none() {
-            return self.registrations.network_size();
+    fn counted_by_seeds(&self, cx: &View<'_>) -> u32 {
+        if cx.membership.own.participates_since.is_none() {
+            return cx.membership.registrations.network_size();
         }
-        let told = self.registrations.participating();
+        let told = cx.membership.registrations.participating();
         // In a large network the count decides, and it has to contain this peer.
-        let is_counted = !self.is_large() || self.own.participation_is_known(&self.registrations);
+        let is_counted = !cx.membership.is_large()
+            || cx.membership.own.participation_is_known(&cx.membership.registrations);
         told.saturating_add(u32::from(!is_counted))
     }
 
     /// A neighbour names holders of this peer's own messages.
-    pub(super) fn on_holders(&mut self, holders: &[Holder]) {
+    pub(crate) fn on_holders(&mut self, cx: &mut Context<'_>, holders: &[Holder]) {
         if self.receipts.pending.is_empty() {
             return;
         }
         let published = self.outbox.published();
         for h in holders {
-            match self.members.with_token(h.token) {
+            match cx.membership.members.with_token(h.token) {
                 // Nobody holds more than there is.
                 Some(id) => self.receipts.note(id, h.held.min(published)),
-                None if h.token == ack_token(&self.id()) => {}
-                None => self.fx.count("ack_names_refused"),
+                None if h.token == ack_token(&cx.id()) => {}
+                None => cx.fx.count("ack_names_refused"),
             }
         }
     }
 
     /// Tells of receipts that have changed.
-    pub(super) fn review_receipts(&mut self) {
-        let now = self.fx.now();
+    pub(crate) fn review_receipts(&mut self, cx: &mut Context<'_>) {
+        let now = cx.now;
         if self.receipts.pending.is_empty() {
             self.receipts.progress.clear();
             self.receipts.counted.clear();
@@ -235,12 +243,16 @@ impl Peer {
         }
         self.receipts.review_at = now + REVIEW_EVERY;
         let own = self.own_stream();
-        let Some(summed) = self.acks.summed(own, now, &around!(self)) else { return };
-        self.note_progress(summed);
-        let members = &self.members;
+        let Some(summed) =
+            self.acks.summed(own, now, &AckView::new(&self.store.list, &self.trees, cx))
+        else {
+            return;
+        };
+        self.note_progress(cx, summed);
+        let members = &cx.membership.members;
         self.receipts.progress.retain(|id, _| members.get(id).is_some());
-        self.note_suspects();
-        let counted = self.counted();
+        self.note_suspects(cx);
+        let counted = self.counted(cx);
         let goes = |id: &&PeerId| counted.members.binary_search(id).is_err();
         let gone = self.receipts.counted.iter().filter(goes).count();
         self.receipts.lose_holders(gone);
@@ -250,12 +262,16 @@ impl Peer {
         let mut by_progress: Vec<(u64, PeerId)> =
             counted.members.iter().map(|id| (known(id), *id)).collect();
         by_progress.sort_unstable();
-        let parts: Vec<Summed> =
-            self.acks.parts(own, &around!(self)).into_iter().map(|(_, part)| part).collect();
+        let parts: Vec<Summed> = self
+            .acks
+            .parts(own, &AckView::new(&self.store.list, &self.trees, cx))
+            .into_iter()
+            .map(|(_, part)| part)
+            .collect();
         // While a peer moves in the tree, its old and its new parent both report it.
-        let is_consistent = self.is_large()
+        let is_consistent = cx.membership.is_large()
             || !matches!(
-                self.composition(&counted, summed.peers, summed.sum),
+                self.composition(cx, &counted, summed.peers, summed.sum),
                 Composition::Unknown
             );
         let (mut missing, mut departed) = (BTreeMap::new(), BTreeMap::new());
@@ -263,11 +279,13 @@ impl Peer {
         for (&sequence, pending) in self.receipts.pending.iter() {
             let told = pending.told.as_ref();
             let lacking = by_progress.partition_point(|(held, _)| *held <= sequence);
-            let complete = self.is_complete(sequence, lacking, &counted, &summed);
+            let complete = self.is_complete(cx, sequence, lacking, &counted, &summed);
             // Receipts of one moment have their members in one place.
             let place = pending.counted.as_ptr();
-            let departed =
-                departed.entry(place).or_insert_with(|| self.departed(&pending.counted)).clone();
+            let departed = departed
+                .entry(place)
+                .or_insert_with(|| self.departed(cx, &pending.counted))
+                .clone();
             let by_name = counted.number() - u32::try_from(lacking).unwrap_or(0);
             let held = if complete {
                 counted.live
@@ -278,7 +296,7 @@ impl Peer {
             };
             let is_exact = complete || (counted.is_whole && by_name == held);
             let missing = is_exact.then(|| {
-                let names = || by_progress.iter().take(lacking).map(|(_, id)| self.missing(id));
+                let names = || by_progress.iter().take(lacking).map(|(_, id)| self.missing(cx, id));
                 Arc::clone(missing.entry(lacking).or_insert_with(|| names().collect()))
             });
             let id = MessageId { publisher: own.publisher, epoch: own.epoch, sequence };
@@ -290,20 +308,27 @@ impl Peer {
         for (sequence, receipt) in news {
             if receipt.complete {
                 self.receipts.pending.remove(&sequence);
-                self.fx.count("receipts_complete");
+                cx.fx.count("receipts_complete");
             } else if let Some(pending) = self.receipts.pending.get_mut(&sequence) {
                 (pending.told, pending.holders) = (Some(receipt.clone()), receipt.held);
             }
-            self.fx.output(Output::Receipt(receipt));
+            cx.fx.output(Output::Receipt(receipt));
         }
     }
 
     /// Whether all that count hold a message, `lacking` of the known ones not being known to.
-    fn is_complete(&self, sequence: u64, lacking: usize, of: &Counted, summed: &Summed) -> bool {
-        if summed.held <= sequence || !self.knows_members() {
+    fn is_complete(
+        &self,
+        cx: &View<'_>,
+        sequence: u64,
+        lacking: usize,
+        of: &Counted,
+        summed: &Summed,
+    ) -> bool {
+        if summed.held <= sequence || !self.knows_members(cx) {
             return false;
         }
-        if self.is_large() {
+        if cx.membership.is_large() {
             // Not all members are known by name; then the seeds' count decides.
             return summed.peers == of.live;
         }
@@ -311,13 +336,13 @@ impl Peer {
     }
 
     /// Takes the sums apart: who is how far, as far as counts and sums of the parts of the tree say.
-    fn note_progress(&mut self, whole: Summed) {
-        if self.is_large() {
+    fn note_progress(&mut self, cx: &mut Context<'_>, whole: Summed) {
+        if cx.membership.is_large() {
             return;
         }
         let own = self.own_stream();
-        let counted = self.counted();
-        let mut parts = self.acks.parts(own, &around!(self));
+        let counted = self.counted(cx);
+        let mut parts = self.acks.parts(own, &AckView::new(&self.store.list, &self.trees, cx));
         parts.sort_unstable_by_key(|(_, part)| core::cmp::Reverse(part.held));
         let mut groups = Vec::new();
         let (mut peers, mut sum) = (1u32, ack_token(&own.publisher));
@@ -332,7 +357,7 @@ impl Peer {
         groups.push((whole.held, whole.peers, whole.sum));
         // Descending by what all of a group hold.
         for (held, peers, sum) in groups {
-            let (but, and) = match self.composition(&counted, peers, sum) {
+            let (but, and) = match self.composition(cx, &counted, peers, sum) {
                 Composition::All(and) => (None, and),
                 Composition::AllBut(one) => (Some(one), None),
                 Composition::Unknown => continue,
@@ -347,12 +372,12 @@ impl Peer {
         }
     }
 
-    fn composition(&self, counted: &Counted, peers: u32, sum: u64) -> Composition {
+    fn composition(&self, cx: &View<'_>, counted: &Counted, peers: u32, sum: u64) -> Composition {
         let all = counted.number();
         if peers == all && sum == counted.sum {
             return Composition::All(None);
         }
-        let of = |token| self.members.with_token(token);
+        let of = |token| cx.membership.members.with_token(token);
         if peers.checked_add(1) == Some(all) {
             let missing = of(counted.sum.wrapping_sub(sum));
             return match missing.filter(|id| counted.members.binary_search(id).is_ok()) {
@@ -370,9 +395,9 @@ impl Peer {
         }
     }
 
-    fn note_suspects(&mut self) {
-        let now = self.fx.now();
-        let (members, suspects) = (&self.members, &self.suspects);
+    fn note_suspects(&mut self, cx: &mut Context<'_>) {
+        let now = cx.now;
+        let (members, suspects) = (&cx.membership.members, &cx.suspects);
         let is_suspect =
             |id: &PeerId| suspects.contains_key(id) || members.get(id).is_some_and(|m| m.suspect);
         self.receipts.suspected.retain(|id, _| is_suspect(id));
@@ -381,34 +406,34 @@ impl Peer {
         }
     }
 
-    fn missing(&self, id: &PeerId) -> MissingMember {
-        let name = self.members.record(id).map(|r| r.name.clone());
+    fn missing(&self, cx: &View<'_>, id: &PeerId) -> MissingMember {
+        let name = cx.membership.members.record(id).map(|r| r.name.clone());
         let since = self.receipts.suspected.get(id);
-        let (now, wall) = (self.fx.now(), self.fx.wall().0);
+        let (now, wall) = (cx.now, cx.wall.0);
         let ago = since.map(|at| u64::try_from(now.since(*at).as_micros()).unwrap_or(u64::MAX));
         MissingMember {
             id: *id,
-            name: name.unwrap_or_else(|| super::unknown_name(id)),
+            name: name.unwrap_or_else(|| crate::peer::unknown_name(id)),
             state: since.map_or(MemberState::Alive, |_| MemberState::Suspect),
             suspected_since: ago.map(|ago| wall.saturating_sub(ago)),
         }
     }
 
     /// Those of the members that do not count any more, and why.
-    fn departed(&self, counted: &[PeerId]) -> Vec<Departed> {
+    fn departed(&self, cx: &View<'_>, counted: &[PeerId]) -> Vec<Departed> {
         let gone = counted.iter().filter(|id| {
             // In a large network a member may only be forgotten.
-            self.members.get(id).is_none()
-                && (!self.is_large() || self.members.record(id).is_some())
+            cx.membership.members.get(id).is_none()
+                && (!cx.membership.is_large() || cx.membership.members.record(id).is_some())
         });
-        gone.map(|id| self.departure(id)).collect()
+        gone.map(|id| self.departure(cx, id)).collect()
     }
 
-    fn departure(&self, id: &PeerId) -> Departed {
-        let certificate = self.members.dead().map(|(c, _)| c).find(|c| c.subject() == *id);
+    fn departure(&self, cx: &View<'_>, id: &PeerId) -> Departed {
+        let certificate = cx.membership.members.dead().map(|(c, _)| c).find(|c| c.subject() == *id);
         Departed {
             id: *id,
-            name: self.members.record(id).map(|r| r.name.clone()),
+            name: cx.membership.members.record(id).map(|r| r.name.clone()),
             state: certificate.map_or(MemberState::Left, |_| MemberState::Dead),
             witnesses: certificate.map(crate::death::Certificate::witnesses).unwrap_or_default(),
             seeds: certificate.map(crate::death::Certificate::seeds).unwrap_or_default(),
@@ -416,38 +441,38 @@ impl Peer {
     }
 
     /// Asks all peers on the tree to be counted, if receipts do not complete by themselves.
-    pub(super) fn run_census(&mut self) {
-        let now = self.fx.now();
+    pub(crate) fn run_census(&mut self, cx: &mut Context<'_>) {
+        let now = cx.now;
         let census = &mut self.receipts.census;
         if now < census.at || self.receipts.pending.is_empty() {
             return;
         }
         census.wait = (census.wait * 2).min(LONGEST_CENSUS);
         census.at = now + census.wait;
-        self.take_census(self.outbox.receipt_wanted);
+        self.take_census(cx, self.outbox.receipt_wanted);
     }
 
     /// Takes a census over all links.
-    pub(super) fn explore_by_census(&mut self) {
+    pub(crate) fn explore_by_census(&mut self, cx: &mut Context<'_>) {
         let round = &mut self.receipts.census.round;
-        *round = super::acks::next_exploring(*round) - 1;
-        self.take_census(self.outbox.published());
+        *round = super::acknowledge::next_exploring(*round) - 1;
+        self.take_census(cx, self.outbox.published());
     }
 
     /// Asks all peers on the tree which peers are behind them and how far they are, up to a sequence number.
-    pub(super) fn take_census(&mut self, until: u64) {
-        let now = self.fx.now();
+    pub(crate) fn take_census(&mut self, cx: &mut Context<'_>, until: u64) {
+        let now = cx.now;
         self.receipts.census.round += 1;
         let round = self.receipts.census.round;
         let stream = self.own_stream();
         let StreamId { publisher, epoch } = stream;
         let is_old = |r: &PendingReceipt| now.since(r.since) >= NAMES_AFTER;
-        let names = !self.is_large() && self.receipts.pending.values().any(is_old);
+        let names = !cx.membership.is_large() && self.receipts.pending.values().any(is_old);
         let body = CensusBody { publisher, epoch, round, until, names };
-        let census = Census { body: Signed::sign(body, &self.identity) };
+        let census = Census { body: Signed::sign(body, cx.identity) };
         let arrived = Arrived { stream, bytes: 0, wanted: None, names };
-        self.acks.census(&arrived, round, now, &around!(self));
-        self.fx.count("censuses");
-        self.send_census(&census, None);
+        self.acks.census(&arrived, round, now, &AckView::new(&self.store.list, &self.trees, cx));
+        cx.fx.count("censuses");
+        self.send_census(cx, &census, None);
     }
 }

@@ -3,12 +3,14 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use super::Peer;
-use crate::broadcast::MessageList;
+use super::Broadcast;
+use super::MessageList;
+use crate::context::{Context, View};
 use crate::event::Event;
 use crate::identity::PeerId;
 use crate::limits::MAX_PUBLISHERS;
 use crate::message::StreamId;
+use crate::overlay::Neighbour;
 use crate::snapshot::PeerState;
 use crate::time::Time;
 use crate::wire::SummaryEntry;
@@ -20,7 +22,7 @@ const SETTLE: Duration = Duration::from_secs(2);
 
 /// What a peer waits for before it says that it has caught up.
 #[derive(Debug, Default)]
-pub(super) struct History {
+pub(crate) struct History {
     is_over: bool,
     /// What the first message lists of neighbours named and was not delivered: the number after the last.
     /// At most [`MAX_PUBLISHERS`] streams.
@@ -41,7 +43,7 @@ impl History {
     }
 
     /// Something of a publisher was delivered, or told as a gap.
-    pub(super) fn delivered(&mut self, list: &MessageList, publisher: PeerId) {
+    pub(crate) fn delivered(&mut self, list: &MessageList, publisher: PeerId) {
         if self.awaited.is_empty() {
             return;
         }
@@ -63,64 +65,69 @@ fn has_delivered(list: &MessageList, stream: StreamId, next: u64) -> bool {
     next == 0 || follows || list.is_over(stream)
 }
 
-impl Peer {
+impl Broadcast {
     /// A neighbour has told what it has seen; `entries` is absent where that is the same as here.
-    pub(super) fn hear_of_history(&mut self, neighbour: PeerId, entries: Option<&[SummaryEntry]>) {
+    pub(crate) fn hear_of_history(&mut self, neighbour: PeerId, entries: Option<&[SummaryEntry]>) {
         if self.history.is_over {
             return;
         }
-        let Some(n) = self.overlay.neighbours.get_mut(&neighbour) else { return };
+        let Some(n) = self.neighbours.get_mut(&neighbour) else { return };
         if !core::mem::replace(&mut n.has_told, true) {
-            self.history.listed(&self.broadcast.list, entries.unwrap_or_default());
+            self.history.listed(&self.store.list, entries.unwrap_or_default());
         }
     }
 
     /// Says, once, that history is over. A peer waits for the message lists of its first neighbours (three,
     /// or as many as it is to have), and until all that they name is delivered or told as a gap. What
     /// one neighbour names and no neighbour gives is not waited for longer than for a gap.
-    pub(super) fn review_history(&mut self) {
-        if !self.history.is_over && self.is_history_over() {
+    pub(crate) fn review_history(&mut self, cx: &mut Context<'_>) {
+        if !self.history.is_over && self.is_history_over(cx) {
             self.history = History { is_over: true, ..History::default() };
-            self.fx.event(Event::CaughtUp);
+            cx.fx.event(Event::CaughtUp);
         }
     }
 
-    fn is_history_over(&self) -> bool {
-        let now = self.fx.now();
-        let knows_members = self.own.state == PeerState::Joined || self.registrations.quorum() == 0;
-        let others = self.members.alive_count();
-        let neighbours = &self.overlay.neighbours;
+    fn is_history_over(&self, cx: &View<'_>) -> bool {
+        let now = cx.now;
+        let knows_members = cx.membership.own.state == PeerState::Joined
+            || cx.membership.registrations.quorum() == 0;
+        let others = cx.membership.members.alive_count();
+        let neighbours = &cx.overlay.neighbours;
         if neighbours.is_empty() && knows_members && others == 0 {
             return true;
         }
-        let Some(since) = self.neighbours_since else { return false };
-        if now >= self.history_ends_by(since) {
+        let Some(since) = cx.membership.own.participates_since else { return false };
+        if now >= self.history_ends_by(cx, since) {
             return true;
         }
-        let few = FEW.min(others).min(usize::from(self.overlay.target));
+        let few = FEW.min(others).min(usize::from(cx.overlay.target));
         let enough = knows_members && neighbours.len() >= few || now >= since + SETTLE;
-        let told = |n: &crate::overlay::Neighbour| n.has_told || now >= n.since + SETTLE;
+        let told = |(id, n): (&PeerId, &Neighbour)| self.has_told(id) || now >= n.since + SETTLE;
         enough
             && !neighbours.is_empty()
-            && neighbours.values().all(told)
+            && neighbours.iter().all(told)
             && self.history.awaited.is_empty()
     }
 
+    fn has_told(&self, neighbour: &PeerId) -> bool {
+        self.neighbours.get(neighbour).is_some_and(|n| n.has_told)
+    }
+
     /// When history is over in any case: by then what is missing is told as a gap.
-    fn history_ends_by(&self, since: Time) -> Time {
-        since + self.config.retention_age() / 2 + SETTLE
+    fn history_ends_by(&self, cx: &View<'_>, since: Time) -> Time {
+        since + cx.config.retention_age() / 2 + SETTLE
     }
 
     /// When to look again whether history is over.
-    pub(super) fn history_deadline(&self) -> Option<Time> {
+    pub(crate) fn history_deadline(&self, cx: &View<'_>) -> Option<Time> {
         if self.history.is_over {
             return None;
         }
-        let since = self.neighbours_since?;
-        let now = self.fx.now();
-        let silent = self.overlay.neighbours.values().filter(|n| !n.has_told);
-        let times = silent.map(|n| n.since + SETTLE);
-        let times = times.chain([since + SETTLE, self.history_ends_by(since)]);
+        let since = cx.membership.own.participates_since?;
+        let now = cx.now;
+        let silent = cx.overlay.neighbours.iter().filter(|(id, _)| !self.has_told(id));
+        let times = silent.map(|(_, n)| n.since + SETTLE);
+        let times = times.chain([since + SETTLE, self.history_ends_by(cx, since)]);
         times.filter(|at| *at > now).min()
     }
 }

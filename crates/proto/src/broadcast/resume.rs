@@ -10,18 +10,18 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use super::Peer;
+use super::{Broadcast, Kept, MessageStore, name};
 use crate::batch::Batch;
-use crate::broadcast::{Broadcast, Kept, name};
+use crate::context::Context;
 use crate::identity::PeerId;
 use crate::io::{DeliveredMark, StoreOp};
 use crate::limits::MAX_PUBLISHERS;
 use crate::message::{Delivery, StreamId};
 use crate::time::Time;
 
-impl Peer {
+impl Broadcast {
     /// The marks that have moved, to be made durable.
-    pub(super) fn moved_marks(&mut self) -> impl Iterator<Item = StoreOp> + use<> {
+    pub(crate) fn moved_marks(&mut self) -> impl Iterator<Item = StoreOp> + use<> {
         let mark = |(stream, to): (StreamId, Option<u64>)| match to {
             Some(to) => {
                 let StreamId { publisher, epoch } = stream;
@@ -33,65 +33,65 @@ impl Peer {
             Some(epoch) => StoreOp::Compacted(StreamId { publisher, epoch }),
             None => StoreOp::RemoveCompacted(publisher),
         };
-        let list = &mut self.broadcast.list;
+        let list = &mut self.store.list;
         let over: Vec<StoreOp> = list.take_over_moved().into_iter().map(over).collect();
         list.take_moved().into_iter().map(mark).chain(over)
     }
 
     /// The consumer has come so far: that becomes durable, of streams that are still followed.
-    pub(super) fn on_consumed(&mut self, marks: &[DeliveredMark]) {
+    pub(crate) fn on_consumed(&mut self, cx: &mut Context<'_>, marks: &[DeliveredMark]) {
         for m in marks {
-            self.broadcast.list.set_consumed(m.stream(), m.to);
+            self.store.list.set_consumed(m.stream(), m.to);
         }
-        self.store_marks();
+        self.store_marks(cx);
     }
 
     /// Makes durable what has moved without a batch: what was given up, or came out from behind it.
-    pub(super) fn store_marks(&mut self) -> bool {
+    pub(crate) fn store_marks(&mut self, cx: &mut Context<'_>) -> bool {
         let ops: Vec<StoreOp> = self.moved_marks().collect();
         let some = !ops.is_empty();
         if some {
-            self.fx.store(ops);
+            cx.fx.store(ops);
         }
         some
     }
 
     /// Goes on where an earlier life ended.
-    pub(super) fn resume(&mut self, dropped: &[Batch]) {
+    pub(crate) fn resume(&mut self, cx: &mut Context<'_>, dropped: &[Batch]) {
         if !dropped.is_empty() {
             // The bounds are narrower than they were.
-            self.fx.store(dropped.iter().map(|b| StoreOp::RemoveBatch(name(b))).collect());
+            cx.fx.store(dropped.iter().map(|b| StoreOp::RemoveBatch(name(b))).collect());
         }
-        let streams: Vec<StreamId> = self.broadcast.list.iter().map(|(s, _)| *s).collect();
+        let streams: Vec<StreamId> = self.store.list.iter().map(|(s, _)| *s).collect();
         for stream in streams {
-            self.look_for_beginning(stream);
-            self.deliver(stream);
+            self.look_for_beginning(cx, stream);
+            self.deliver(cx, stream);
         }
     }
 }
 
 /// Takes up what an earlier life delivered and kept. Says what it delivered of what is kept, in the
 /// order of its deliveries, and what is kept no more.
-pub(super) fn restore(
-    broadcast: &mut Broadcast,
+pub(crate) fn restore(
+    store: &mut MessageStore,
     (compacted, marks): (&[StreamId], &[DeliveredMark]),
     kept: &[Batch],
     now: Time,
 ) -> (Vec<Delivery>, Vec<Batch>) {
     for stream in compacted {
-        broadcast.list.resume_over(*stream);
+        store.list.resume_over(*stream);
     }
     for m in marks.iter().take(MAX_PUBLISHERS) {
-        broadcast.list.resume(m.stream(), m.to);
+        store.list.resume(m.stream(), m.to);
     }
-    let dropped = kept.iter().flat_map(|batch| broadcast.restore(batch, now)).collect();
+    let dropped = kept.iter().flat_map(|batch| store.restore(batch, now)).collect();
     for batch in kept {
         // What waits for an earlier stream goes on waiting.
-        let waits = broadcast.list.get(batch.stream()).is_some_and(|seen| seen.delivered() == 0);
+        let waits = store.list.get(batch.stream()).is_some_and(|seen| seen.delivered() == 0);
         if let Some((previous, end)) = named_before(batch).filter(|_| waits)
-            && broadcast.list.is_owed(previous)
+            && store.list.is_owed(previous)
         {
-            broadcast.list.expect(previous, end);
+            store.list.expect(previous, end);
         }
     }
     let mut delivered = Vec::new();
@@ -99,11 +99,11 @@ pub(super) fn restore(
     // earliest.
     let mut latest: BTreeMap<PeerId, u64> = BTreeMap::new();
     let streams: Vec<(StreamId, u64)> =
-        broadcast.list.iter().map(|(s, seen)| (*s, seen.delivered())).collect();
+        store.list.iter().map(|(s, seen)| (*s, seen.delivered())).collect();
     for (stream, mark) in streams {
         let latest = latest.entry(stream.publisher).or_default();
         let (mut floor, mut end) = (0, 0);
-        for k in broadcast.kept.range(stream, 0, mark) {
+        for k in store.kept.range(stream, 0, mark) {
             if end < k.batch.first() {
                 floor = k.batch.first();
             }
@@ -113,7 +113,7 @@ pub(super) fn restore(
             delivered.push((*latest, delivery(k, end)));
         }
         if end == mark {
-            broadcast.list.lower_floor(stream, floor);
+            store.list.lower_floor(stream, floor);
         }
     }
     delivered.sort_by_key(|(at, _)| *at);
@@ -121,7 +121,7 @@ pub(super) fn restore(
 }
 
 /// The stream that a batch names as the one before its own, and the end of that.
-pub(super) fn named_before(batch: &Batch) -> Option<(StreamId, u64)> {
+pub(crate) fn named_before(batch: &Batch) -> Option<(StreamId, u64)> {
     let previous = batch.previous()?;
     let stream = StreamId { publisher: batch.publisher(), epoch: previous.epoch };
     Some((stream, previous.next))
@@ -143,13 +143,13 @@ fn delivery(k: &Kept, to: u64) -> Delivery {
 mod tests {
     use super::*;
     use crate::batch::BatchBuilder;
+    use crate::broadcast::Arrival;
     use crate::config::Config;
     use crate::event::Event;
     use crate::identity::Identity;
     use crate::io::{Input, Output, SeedAddress};
     use crate::message::MessageId;
-    use crate::peer::messages::Way;
-    use crate::peer::{PeerSetup, example_setup};
+    use crate::peer::{Peer, PeerSetup, example_setup};
     use crate::time::WallTime;
 
     fn publisher(n: u8) -> Identity {
@@ -173,6 +173,10 @@ mod tests {
     fn peer(config: Config, delivered: Vec<DeliveredMark>, kept: Vec<Batch>) -> Peer {
         let setup = PeerSetup { config: config.into(), kept, delivered, ..example_setup() };
         Peer::new(setup, Time::ZERO)
+    }
+
+    fn take_in(peer: &mut Peer, batch: &Batch, arrival: Arrival) {
+        peer.with_broadcast(|b, cx| b.receive(cx, batch, arrival));
     }
 
     fn lan() -> Config {
@@ -207,8 +211,8 @@ mod tests {
         (words.join(" "), stored)
     }
 
-    const WAY: Way =
-        Way { hops: 1, from: None, explores: false, receipt: false, pulled: false, age_ms: 0 };
+    const ARRIVAL: Arrival =
+        Arrival { hops: 1, from: None, explores: false, receipt: false, pulled: false, age_ms: 0 };
 
     fn restored(peer: &mut Peer) -> String {
         peer.take_restored().iter().map(span).collect::<Vec<_>>().join(" ")
@@ -218,7 +222,8 @@ mod tests {
     fn what_was_held_back_waits_for_what_is_missing() {
         let mut p = peer(lan(), vec![mark(1, 1, 5)], vec![batch(1, 1, 7, 2)]);
         assert_eq!((restored(&mut p).as_str(), drained(&mut p).0.as_str()), ("", ""));
-        let seen = p.broadcast.list.get(mark(1, 1, 0).stream()).unwrap();
+        let seen =
+            p.with_broadcast(|b, _| b.store.list.get(mark(1, 1, 0).stream()).unwrap().clone());
         assert_eq!((seen.delivered(), seen.gaps(), seen.floor()), (5, vec![(5, 7)], 5));
         // Whoever has it is asked for it; in the end it is given up, and told in its place.
         let mut told = String::new();
@@ -237,7 +242,8 @@ mod tests {
         let mut p = peer(lan(), vec![mark(1, 1, 9)], kept);
         assert_eq!(restored(&mut p), "1:3-5 1:5-7 1:7-9");
         assert_eq!(drained(&mut p).0, "");
-        let seen = p.broadcast.list.get(mark(1, 1, 0).stream()).unwrap();
+        let seen =
+            p.with_broadcast(|b, _| b.store.list.get(mark(1, 1, 0).stream()).unwrap().clone());
         assert_eq!((seen.high_water(), seen.floor()), (9, 3));
     }
 
@@ -257,7 +263,8 @@ mod tests {
         let mut p = peer(lan(), vec![mark(1, 1, 7)], kept);
         assert_eq!(restored(&mut p), "1:0-5 1:5-7");
         assert_eq!(drained(&mut p).0, "1:7-10");
-        let seen = p.broadcast.list.get(mark(1, 1, 0).stream()).unwrap();
+        let seen =
+            p.with_broadcast(|b, _| b.store.list.get(mark(1, 1, 0).stream()).unwrap().clone());
         assert_eq!(
             (seen.high_water(), seen.floor()),
             (10, 0),
@@ -281,10 +288,10 @@ mod tests {
     #[test]
     fn a_mark_becomes_durable_with_the_batch_that_moved_it() {
         let mut p = peer(lan(), vec![mark(1, 1, 2)], vec![]);
-        let way = WAY;
-        p.take_in(&batch(1, 1, 2, 3), way);
-        p.take_in(&batch(1, 1, 6, 1), way);
-        p.take_in(&batch(1, 1, 2, 3), way);
+        let arrival = ARRIVAL;
+        take_in(&mut p, &batch(1, 1, 2, 3), arrival);
+        take_in(&mut p, &batch(1, 1, 6, 1), arrival);
+        take_in(&mut p, &batch(1, 1, 2, 3), arrival);
         let again: Vec<u32> = p.held_messages(9, None).iter().map(|m| m.duplicates).collect();
         assert_eq!(again, [1, 1, 1, 0], "and each copy too many is counted");
         let (words, stored) = drained(&mut p);
@@ -347,15 +354,17 @@ mod tests {
                 drained(p).1.concat()
             };
             let stream = mark(1, 1, 0).stream();
-            p.broadcast.give_up(stream, 5, 9);
-            p.deliver(stream);
-            p.store_marks();
+            p.with_broadcast(|b, cx| {
+                b.store.give_up(stream, 5, 9);
+                b.deliver(cx, stream);
+            });
+            p.with_broadcast(|b, cx| b.store_marks(cx));
             let (words, stored) = drained(&mut p);
             assert_eq!(words, "(1:5-9)");
             assert!(["", "1<5"].contains(&stored.concat().as_str()), "{stored:?}");
             let stored = consumed(&mut p, 9);
             assert!(["", "1<5"].contains(&stored.as_str()), "{stored:?}");
-            p.take_in(&batch(1, 1, 6, 1), WAY);
+            take_in(&mut p, &batch(1, 1, 6, 1), ARRIVAL);
             let (words, stored) = drained(&mut p);
             assert_eq!(words, "1:6-7", "it was wrong");
             let before = if follows_consumer { "1<6" } else { "1<7" };
@@ -377,7 +386,8 @@ mod tests {
         let mut p = peer(config, vec![mark(1, 1, 4)], (0..4).map(big).collect());
         assert_eq!(restored(&mut p), "1:2-3 1:3-4");
         assert_eq!(drained(&mut p).1, ["-0 -1"]);
-        let seen = p.broadcast.list.get(mark(1, 1, 0).stream()).unwrap();
+        let seen =
+            p.with_broadcast(|b, _| b.store.list.get(mark(1, 1, 0).stream()).unwrap().clone());
         assert_eq!((seen.delivered(), seen.floor()), (4, 2));
     }
 }

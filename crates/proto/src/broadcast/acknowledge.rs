@@ -2,10 +2,11 @@
 
 use core::time::Duration;
 
-use super::Peer;
-use super::messages::around;
-use crate::broadcast::acks::{Arrived, Surroundings as _};
-use crate::broadcast::trees;
+use super::Broadcast;
+use super::ack_view::AckView;
+use super::acks::{AckContext as _, Arrived};
+use super::trees;
+use crate::context::Context;
 use crate::identity::PeerId;
 use crate::io::Class;
 use crate::message::StreamId;
@@ -31,56 +32,65 @@ const fn explores(round: u64) -> bool {
 }
 
 /// The first round after this one that does.
-pub(super) const fn next_exploring(round: u64) -> u64 {
+pub(crate) const fn next_exploring(round: u64) -> u64 {
     (round / EXPLORING_CENSUS + 1) * EXPLORING_CENSUS
 }
 
-impl Peer {
-    pub(super) fn on_ack(&mut self, remote: PeerId, f: &Ack) {
-        let now = self.fx.now();
+impl Broadcast {
+    pub(crate) fn on_ack(&mut self, cx: &mut Context<'_>, remote: PeerId, f: &Ack) {
+        let now = cx.now;
         let own = self.own_stream();
         let mut mine = false;
         for e in &f.entries {
             let stream = e.stream();
-            if !self.acks.told(remote, e, now, &around!(self)) {
-                self.fx.count("acks_unknown");
+            if !self.acks.told(remote, e, now, &AckView::new(&self.store.list, &self.trees, cx)) {
+                cx.fx.count("acks_unknown");
                 continue;
             }
             if stream == own {
-                self.on_holders(e.holders.as_deref().unwrap_or_default());
+                self.on_holders(cx, e.holders.as_deref().unwrap_or_default());
                 mine = true;
                 if e.paced <= self.outbox.published() {
                     // It leaves out peers that are behind, but never the neighbour itself.
                     self.handover.acknowledged(remote, e.paced, now);
                 }
             } else {
-                self.fx.add(
+                cx.fx.add(
                     "ack_names_refused",
-                    self.acks.named(remote, e, now, &around!(self)) as u64,
+                    self.acks.named(
+                        remote,
+                        e,
+                        now,
+                        &AckView::new(&self.store.list, &self.trees, cx),
+                    ) as u64,
                 );
             }
             if f.congested && stream != own {
-                self.acks.congested(Some(stream), now, &around!(self));
+                self.acks.congested(
+                    Some(stream),
+                    now,
+                    &AckView::new(&self.store.list, &self.trees, cx),
+                );
             }
         }
         if mine {
-            self.pace(f.congested);
-            self.review_receipts();
-            self.review_confirmed();
+            self.pace(cx, f.congested);
+            self.review_receipts(cx);
+            self.review_confirmed(cx);
         }
     }
 
     /// A publisher asks to be told anew who holds what.
-    pub(super) fn on_census(&mut self, remote: PeerId, f: Census) {
-        let now = self.fx.now();
+    pub(crate) fn on_census(&mut self, cx: &mut Context<'_>, remote: PeerId, f: Census) {
+        let now = cx.now;
         let CensusBody { publisher, epoch, round, until, names } = *f.body.body();
-        if publisher == self.id() {
+        if publisher == cx.id() {
             return;
         }
         let stream = StreamId { publisher, epoch };
         let upstream = Some(remote);
         // Where not all members are known by name, no receipt goes by names.
-        let names = names && !self.is_large();
+        let names = names && !cx.membership.is_large();
         let arrived = Arrived { stream, bytes: 0, wanted: Some(until), names };
         let may_explore = self.trees.may_explore(&publisher, now);
         let way = match explores(round) {
@@ -96,48 +106,60 @@ impl Peer {
                 _ => explores(round) && self.trees.parent(&publisher).is_some(),
             };
             if !keeps_parent {
-                self.follow_tree(publisher, upstream, way);
+                self.follow_tree(cx, publisher, upstream, way);
             }
-            self.acks.census(&arrived, round, now, &around!(self));
-            self.send_census(&f, Some(remote));
+            self.acks.census(
+                &arrived,
+                round,
+                now,
+                &AckView::new(&self.store.list, &self.trees, cx),
+            );
+            self.send_census(cx, &f, Some(remote));
         } else {
             let way = if explores(round) { trees::Way::Explores } else { trees::Way::Pushed };
-            self.tree_repeat(publisher, remote, way);
+            self.tree_repeat(cx, publisher, remote, way);
         }
     }
 
     /// Sends a census along its publisher's tree, or over all links.
-    pub(super) fn send_census(&mut self, census: &Census, from: Option<PeerId>) {
+    pub(crate) fn send_census(
+        &mut self,
+        cx: &mut Context<'_>,
+        census: &Census,
+        from: Option<PeerId>,
+    ) {
         let publisher = census.body.publisher;
         let to = if explores(census.body.round) {
-            self.overlay.neighbours.keys().copied().collect()
+            cx.overlay.neighbours.keys().copied().collect()
         } else {
             self.trees.children(&publisher)
         };
         for to in to {
             if Some(to) != from
                 && to != publisher
-                && let Some(n) = self.overlay.neighbours.get(&to)
+                && let Some(n) = cx.overlay.neighbours.get(&to)
             {
-                self.fx.send_as(n.link, census.clone(), Class::Announce);
+                cx.fx.send_as(n.link, census.clone(), Class::Announce);
             }
         }
     }
 
     /// Makes room for what is published by what was acknowledged.
-    pub(super) fn pace(&mut self, congested: bool) {
-        let now = self.fx.now();
+    pub(crate) fn pace(&mut self, cx: &mut Context<'_>, congested: bool) {
+        let now = cx.now;
         let own = self.own_stream();
-        let high_water = around!(self).high_water(own);
+        let high_water = AckView::new(&self.store.list, &self.trees, cx).high_water(own);
         self.acks.tick(own, now, high_water);
-        if let Some(summed) = self.acks.summed(own, now, &around!(self)) {
+        if let Some(summed) =
+            self.acks.summed(own, now, &AckView::new(&self.store.list, &self.trees, cx))
+        {
             self.outbox.acknowledged(summed.pace(), now, congested);
         }
         let at_ease = self.outbox.on_the_way_bytes() < self.outbox.window() / 2;
         if self.outbox.is_stalled(if at_ease { STALLED_AT_EASE } else { STALLED }, now) {
             // Whoever has lost the way tells nobody anything, and finds it with what comes next, which may be this.
-            self.fx.count("publishing_stalled");
-            self.take_census(self.outbox.published());
+            cx.fx.count("publishing_stalled");
+            self.take_census(cx, self.outbox.published());
         }
         // Whoever is behind stops counting after a while, and says nothing when it does.
         let waits = self.outbox.on_the_way_bytes() > 0;
@@ -145,16 +167,16 @@ impl Peer {
     }
 
     /// Tells the neighbours what is due.
-    pub(super) fn run_acks(&mut self) {
-        let now = self.fx.now();
+    pub(crate) fn run_acks(&mut self, cx: &mut Context<'_>) {
+        let now = cx.now;
         if self.acks.deadline().is_none_or(|at| at > now) {
             return;
         }
-        for (to, told) in self.acks.due(now, &around!(self)) {
-            if let Some(n) = self.overlay.neighbours.get(&to) {
+        for (to, told) in self.acks.due(now, &AckView::new(&self.store.list, &self.trees, cx)) {
+            if let Some(n) = cx.overlay.neighbours.get(&to) {
                 let ack = Ack { entries: told.entries, congested: told.congested };
-                self.fx.count("acknowledgements");
-                self.fx.send_as(n.link, ack, Class::Announce);
+                cx.fx.count("acknowledgements");
+                cx.fx.send_as(n.link, ack, Class::Announce);
             }
         }
     }

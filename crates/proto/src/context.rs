@@ -1,0 +1,46 @@
+//! What a concern may use of the rest of its node during one call.
+
+use core::ops::Deref;
+
+use crate::config::Config;
+use crate::effects::Effects;
+use crate::identity::{Identity, PeerId};
+use crate::membership::Membership;
+use crate::overlay::Overlay;
+use crate::peer::Suspect;
+use crate::small::VecMap;
+use crate::time::{Time, WallTime};
+
+/// The time, and the other concerns of the peer to look at.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(crate) now: Time,
+    pub(crate) wall: WallTime,
+    pub(crate) config: &'a Config,
+    pub(crate) identity: &'a Identity,
+    pub(crate) membership: &'a Membership,
+    pub(crate) overlay: &'a Overlay,
+    pub(crate) suspects: &'a VecMap<PeerId, Suspect>,
+}
+
+impl View<'_> {
+    /// The id of this node.
+    pub(crate) fn id(&self) -> PeerId {
+        self.identity.id()
+    }
+}
+
+/// The same, and where outputs go. A concern changes itself only; what it wants of another one is its
+/// return value, which [`Peer`](crate::Peer) passes on.
+pub(crate) struct Context<'a> {
+    pub(crate) fx: &'a mut Effects,
+    pub(crate) view: View<'a>,
+}
+
+impl<'a> Deref for Context<'a> {
+    type Target = View<'a>;
+
+    fn deref(&self) -> &View<'a> {
+        &self.view
+    }
+}

@@ -1,0 +1,115 @@
+//! What a peer says of itself: its signed record.
+
+use core::net::IpAddr;
+
+use super::Registrations;
+use crate::identity::Identity;
+use crate::name::Name;
+use crate::peer::Departure;
+use crate::record::{Address, Presence, Record, SignedRecord};
+use crate::signed::Signed;
+use crate::snapshot::PeerState;
+use crate::time::Time;
+
+/// The record of this peer, and what goes into the next one.
+#[derive(Debug)]
+pub(crate) struct LocalRecord {
+    pub(crate) record: SignedRecord,
+    /// What the target was drawn with last.
+    pub(crate) nonce: Option<[u8; 16]>,
+    /// That and the size of the network, when the target was drawn last.
+    pub(crate) drawn: Option<(Option<[u8; 16]>, u32)>,
+    pub(crate) state: PeerState,
+    pub(crate) tell_at: Option<Time>,
+    pub(crate) refresh_at: Time,
+    /// It is leaving.
+    pub(crate) departure: Option<Box<Departure>>,
+    /// The version (incarnation, sequence) of the first record of this incarnation that says that the peer
+    /// participates.
+    pub(crate) participates_from: Option<(u64, u64)>,
+    /// When this process had its first neighbour: since then it participates.
+    pub(crate) participates_since: Option<Time>,
+    /// Accusations before this time are answered already.
+    pub(crate) answer_after: Time,
+    /// Where others can reach this peer, as configured; an unspecified IP address stands for the one at
+    /// which others see it.
+    pub(crate) configured: Vec<Address>,
+    /// The IP address at which others see it, as announced.
+    pub(crate) observed: Option<IpAddr>,
+    /// Another process with this identity, to be named in every record.
+    pub(crate) rival: Option<u64>,
+    /// The one of which an event was told.
+    pub(crate) rival_told: Option<u64>,
+    /// The registry is not claimed from another process before this time.
+    pub(crate) claim_after: Time,
+}
+
+impl LocalRecord {
+    pub(crate) fn new(
+        identity: &Identity,
+        name: Name,
+        configured: Vec<Address>,
+        incarnation: u64,
+        random: u64,
+    ) -> Self {
+        let is_known = |a: &&Address| !a.is_unspecified();
+        let record = Record {
+            id: identity.id(),
+            name,
+            addresses: configured.iter().filter(is_known).copied().collect(),
+            incarnation,
+            sequence: 0,
+            presence: Presence::Alive,
+            degree: 0,
+            target: 0,
+            process: Record::process_number(incarnation, random),
+            rival: None,
+            participates: false,
+        };
+        LocalRecord {
+            record: Signed::sign(record, identity),
+            nonce: None,
+            drawn: None,
+            state: PeerState::Joining,
+            tell_at: None,
+            refresh_at: Time::MAX,
+            departure: None,
+            participates_from: None,
+            participates_since: None,
+            answer_after: Time::ZERO,
+            configured,
+            observed: None,
+            rival: None,
+            rival_told: None,
+            claim_after: Time::ZERO,
+        }
+    }
+}
+
+impl LocalRecord {
+    /// Whether every seed that holds the registration knows that this peer participates.
+    pub(crate) fn participation_is_known(&self, registrations: &Registrations) -> bool {
+        let known = registrations.slots.iter().filter_map(|s| s.acknowledged);
+        self.participates_from.is_some_and(|from| known.clone().all(|version| version >= from))
+    }
+
+    /// Whether it has sent Leave: from then on it only ends.
+    pub(crate) const fn is_leaving(&self) -> bool {
+        matches!(self.state, PeerState::Leaving | PeerState::Left)
+    }
+
+    /// Whether it is about to leave, or has left: nothing is published any more.
+    pub(crate) const fn is_departing(&self) -> bool {
+        self.departure.is_some() || self.has_left()
+    }
+
+    /// Whether it is about to leave and still a member.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.departure.as_ref().is_some_and(|d| d.is_draining())
+    }
+
+    /// Whether the peer has said goodbye and is done with it.
+    pub(crate) const fn has_left(&self) -> bool {
+        matches!(self.state, PeerState::Left)
+    }
+}
