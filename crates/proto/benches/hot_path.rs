@@ -10,7 +10,7 @@ use core::net::SocketAddr;
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use rumormill_proto::death::Adjacency;
+use rumormill_proto::failure::Adjacency;
 use rumormill_proto::signed::Signed;
 use rumormill_proto::wire::{
     self, Frame, Gossip, Graft, PeerReply, PeerRequest, Verifier, Want, ack_token,

@@ -4,11 +4,11 @@ use core::ops::Deref;
 
 use crate::config::Config;
 use crate::effects::Effects;
+use crate::failure::FailureDetector;
 use crate::identity::{Identity, PeerId};
+use crate::links::Links;
 use crate::membership::Membership;
 use crate::overlay::Overlay;
-use crate::peer::Suspect;
-use crate::small::VecMap;
 use crate::time::{Time, WallTime};
 
 /// The time, and the other concerns of the peer to look at.
@@ -20,7 +20,8 @@ pub(crate) struct View<'a> {
     pub(crate) identity: &'a Identity,
     pub(crate) membership: &'a Membership,
     pub(crate) overlay: &'a Overlay,
-    pub(crate) suspects: &'a VecMap<PeerId, Suspect>,
+    /// `None` in calls of the failure detector itself.
+    pub(crate) failure: Option<&'a FailureDetector>,
 }
 
 impl View<'_> {
@@ -28,12 +29,18 @@ impl View<'_> {
     pub(crate) fn id(&self) -> PeerId {
         self.identity.id()
     }
+
+    /// Whether this peer is probing another one that shows no sign of life.
+    pub(crate) fn is_suspect(&self, id: &PeerId) -> bool {
+        self.failure.is_some_and(|f| f.is_suspect(id))
+    }
 }
 
-/// The same, and where outputs go. A concern changes itself only; what it wants of another one is its
+/// The same, the links, and where outputs go. A concern changes itself only; what it wants of another one is its
 /// return value, which [`Peer`](crate::Peer) passes on.
 pub(crate) struct Context<'a> {
     pub(crate) fx: &'a mut Effects,
+    pub(crate) links: &'a mut Links,
     pub(crate) view: View<'a>,
 }
 

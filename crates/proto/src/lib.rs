@@ -16,8 +16,8 @@
 
 pub mod batch;
 pub mod config;
-pub mod death;
 pub mod event;
+pub mod failure;
 pub mod identity;
 pub mod io;
 pub mod limits;
@@ -33,7 +33,7 @@ pub mod wire;
 mod broadcast;
 mod context;
 mod effects;
-mod liveness;
+mod links;
 mod membership;
 pub mod overlay;
 mod peer;

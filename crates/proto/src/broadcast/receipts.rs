@@ -397,9 +397,9 @@ impl Broadcast {
 
     fn note_suspects(&mut self, cx: &mut Context<'_>) {
         let now = cx.now;
-        let (members, suspects) = (&cx.membership.members, &cx.suspects);
+        let members = &cx.membership.members;
         let is_suspect =
-            |id: &PeerId| suspects.contains_key(id) || members.get(id).is_some_and(|m| m.suspect);
+            |id: &PeerId| cx.is_suspect(id) || members.get(id).is_some_and(|m| m.suspect);
         self.receipts.suspected.retain(|id, _| is_suspect(id));
         for (id, _) in members.alive().filter(|(id, _)| is_suspect(id)) {
             self.receipts.suspected.entry(*id).or_insert(now);
@@ -435,8 +435,8 @@ impl Broadcast {
             id: *id,
             name: cx.membership.members.record(id).map(|r| r.name.clone()),
             state: certificate.map_or(MemberState::Left, |_| MemberState::Dead),
-            witnesses: certificate.map(crate::death::Certificate::witnesses).unwrap_or_default(),
-            seeds: certificate.map(crate::death::Certificate::seeds).unwrap_or_default(),
+            witnesses: certificate.map(crate::failure::Certificate::witnesses).unwrap_or_default(),
+            seeds: certificate.map(crate::failure::Certificate::seeds).unwrap_or_default(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::death::Certificate;
+use crate::failure::Certificate;
 use crate::identity::PeerId;
 use crate::limits::{MAX_CERTIFICATES, MAX_MEMBERS};
 use crate::random::Stream;

@@ -5,7 +5,7 @@
 //! waits, and takes another in the meantime.
 
 use crate::config::Config;
-use crate::death::Certificate;
+use crate::failure::Certificate;
 use crate::identity::PeerId;
 use crate::io::{DialId, LinkId, SeedAddress};
 use crate::random::Stream;

@@ -1,6 +1,6 @@
 //! The answer to a request for a neighbour: the capacity check of Peer Request / Peer Reply.
 
-use super::Overlay;
+use super::{EdgeUse, Overlay};
 use crate::event::RefuseReason;
 use crate::identity::PeerId;
 use crate::limits::MAX_NEIGHBOURS;
@@ -31,7 +31,7 @@ impl Overlay {
         requester: &Record,
         want: Want,
         named: &[PeerId],
-        is_busy: &dyn Fn(&PeerId) -> bool,
+        edges: &impl EdgeUse,
         now: Time,
         rng: &mut Stream,
     ) -> Answer {
@@ -54,12 +54,12 @@ impl Overlay {
         match want {
             Want::Place | Want::Overflow => Answer::Refuse(RefuseReason::Full),
             Want::Replace(_) => Answer::Refuse(RefuseReason::NoPermit),
-            Want::HandOver => match self.giveable(requester.id, None, (named, is_busy), now, rng) {
+            Want::HandOver => match self.giveable(requester.id, None, (named, edges), now, rng) {
                 Some(v) if degree <= target => Answer::AcceptAndGive(v),
                 Some(v) => Answer::RefuseAndGive(v),
                 None => Answer::Refuse(RefuseReason::NothingToGive),
             },
-            Want::Edge => match self.giveable(requester.id, None, (named, is_busy), now, rng) {
+            Want::Edge => match self.giveable(requester.id, None, (named, edges), now, rng) {
                 Some(v) if degree > target => Answer::RefuseAndGive(v),
                 _ => Answer::Refuse(RefuseReason::Full),
             },
@@ -69,10 +69,8 @@ impl Overlay {
                     return Answer::Refuse(RefuseReason::Full);
                 }
                 // One too many costs nothing: an edge that carries payload is not given for it.
-                let idle = |v: &PeerId| !is_busy(v);
-                match self
-                    .giveable(requester.id, Some(give), (named, is_busy), now, rng)
-                    .filter(idle)
+                let idle = |v: &PeerId| !edges.is_busy(v);
+                match self.giveable(requester.id, Some(give), (named, edges), now, rng).filter(idle)
                 {
                     Some(v) => Answer::RefuseAndGive(v),
                     None => Answer::Refuse(RefuseReason::NothingToGive),
@@ -82,7 +80,7 @@ impl Overlay {
                 if degree > target || give == requester.id {
                     return Answer::Refuse(RefuseReason::Full);
                 }
-                match self.giveable(requester.id, Some(give), (named, is_busy), now, rng) {
+                match self.giveable(requester.id, Some(give), (named, edges), now, rng) {
                     Some(v) => Answer::AcceptAndGive(v),
                     None => Answer::Refuse(RefuseReason::NothingToGive),
                 }
@@ -95,7 +93,7 @@ impl Overlay {
         &self,
         requester: PeerId,
         other: Option<PeerId>,
-        (named, is_busy): (&[PeerId], &dyn Fn(&PeerId) -> bool),
+        (named, edges): (&[PeerId], &impl EdgeUse),
         now: Time,
         rng: &mut Stream,
     ) -> Option<PeerId> {
@@ -109,10 +107,10 @@ impl Overlay {
                     && !n.is_promised(now)
                     && other.is_none_or(|o| !n.around.iter().any(|(a, _)| *a == o))
             })
-            .map(|(id, _)| (*id, is_busy(id)))
+            .map(|(id, _)| (*id, edges.is_busy(id)))
             .collect();
         // An exchange can wait for another time; whoever needs a place cannot.
-        self.give_first(&fits, other.is_some(), rng)
+        self.give_first(&fits, other.is_some(), edges, rng)
     }
 
     /// Draws one of some neighbours to be given away, see [`idle_first`]. Where short links are preferred, it is the
@@ -121,11 +119,11 @@ impl Overlay {
         &self,
         some: &[(PeerId, bool)],
         can_wait: bool,
+        edges: &impl EdgeUse,
         rng: &mut Stream,
     ) -> Option<PeerId> {
-        let delay = |id: &PeerId| self.neighbours.get(id).and_then(|n| n.watch.smoothed_delay());
         let idle = some.iter().filter(|(_, busy)| self.prefers_near() && !busy).map(|(id, _)| *id);
-        let farthest = idle.filter_map(|id| Some((delay(&id)?, id))).max();
+        let farthest = idle.filter_map(|id| Some((edges.smoothed_delay(&id)?, id))).max();
         farthest.map(|(_, id)| id).or_else(|| idle_first(some, can_wait, rng))
     }
 }

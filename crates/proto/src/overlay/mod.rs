@@ -13,11 +13,10 @@ mod trim;
 use core::time::Duration;
 use std::sync::Arc;
 
-use crate::death::Adjacency;
+use crate::failure::Adjacency;
 use crate::identity::PeerId;
 use crate::io::{DialId, LinkId};
 use crate::limits::{MAX_PERMITS, MAX_REQUEST_NEIGHBOURS};
-use crate::liveness::Watch;
 use crate::record::{Address, Compact, SignedRecord};
 use crate::signed::Signed;
 use crate::small::VecMap;
@@ -48,8 +47,6 @@ pub(crate) struct Neighbour {
     pub(crate) around: Arc<[(PeerId, Address)]>,
     /// It was told that somebody else may take this edge; until then it is not offered again.
     pub(crate) promised: Option<Time>,
-    /// Whether it shows signs of life.
-    pub(crate) watch: Watch,
 }
 
 impl Neighbour {
@@ -57,6 +54,15 @@ impl Neighbour {
     pub(crate) fn is_promised(&self, now: Time) -> bool {
         self.promised.is_some_and(|until| until > now)
     }
+}
+
+/// What the overlay asks other concerns about the edge to a neighbour.
+pub(crate) trait EdgeUse {
+    /// Whether payload went over it lately. A peer that gives it away has to find another path for that.
+    fn is_busy(&self, neighbour: &PeerId) -> bool;
+
+    /// Its round trip time, smoothed, if it was measured.
+    fn smoothed_delay(&self, neighbour: &PeerId) -> Option<Duration>;
 }
 
 /// A request to another peer that is not answered yet.

@@ -12,7 +12,7 @@
 
 use core::time::Duration;
 
-use super::Overlay;
+use super::{EdgeUse, Overlay};
 use crate::identity::PeerId;
 use crate::random::Stream;
 use crate::time::Time;
@@ -104,7 +104,7 @@ impl Overlay {
     pub(crate) fn trim(
         &mut self,
         me: &PeerId,
-        is_busy: impl Fn(&PeerId) -> bool,
+        edges: &impl EdgeUse,
         now: Time,
         rng: &mut Stream,
     ) -> Option<Trim> {
@@ -120,7 +120,7 @@ impl Overlay {
             }
             1 => {
                 self.trim_at = Some(now + rng.scaled(KEPT, 0.5, 1.5));
-                if let Some(id) = self.shared(me, is_busy, now, rng) {
+                if let Some(id) = self.shared(me, edges, now, rng) {
                     return Some(Trim::Shared(id));
                 }
                 return self.shedding.is_due(now, rng).then_some(Trim::Elsewhere);
@@ -149,7 +149,7 @@ impl Overlay {
     fn shared(
         &self,
         me: &PeerId,
-        is_busy: impl Fn(&PeerId) -> bool,
+        edges: &impl EdgeUse,
         now: Time,
         rng: &mut Stream,
     ) -> Option<PeerId> {
@@ -157,7 +157,10 @@ impl Overlay {
             return None;
         }
         let over = self.neighbours.iter().filter(|(id, n)| {
-            n.degree > n.target && !n.is_promised(now) && !is_busy(id) && self.has_way_round(me, id)
+            n.degree > n.target
+                && !n.is_promised(now)
+                && !edges.is_busy(id)
+                && self.has_way_round(me, id)
         });
         let candidates: Vec<PeerId> = over.map(|(id, _)| *id).collect();
         candidates.get(rng.below(candidates.len())).copied()

@@ -12,8 +12,8 @@
 use core::net::IpAddr;
 
 use super::Peer;
-use super::links::Use;
 use crate::event::Event;
+use crate::links::Use;
 use crate::membership::SeedSlot;
 use crate::record::Address;
 
@@ -93,7 +93,7 @@ impl Peer {
     }
 
     fn observations(&self) -> impl Iterator<Item = Observation> {
-        self.links.values().filter_map(|l| {
+        self.links.open.values().filter_map(|l| {
             let by_seed = matches!(l.used, Use::Seed(_));
             let counts = by_seed || l.used == Use::Neighbour;
             let observed = l.observed.as_ref().filter(|_| counts)?;
@@ -118,20 +118,6 @@ impl Peer {
         {
             self.review_address();
         }
-    }
-
-    /// Those of a peer's addresses that this peer can reach: loopback addresses only if it has a link over
-    /// the loopback interface, or no link at all.
-    pub(super) fn reachable(&mut self, addresses: Vec<Address>) -> Vec<Address> {
-        if !addresses.iter().any(Address::is_loopback) {
-            return addresses;
-        }
-        let here = |l: &super::links::Link| l.address.get().is_loopback();
-        if self.links.is_empty() || self.links.values().any(here) {
-            return addresses;
-        }
-        self.fx.count("loopback_addresses_ignored");
-        addresses.into_iter().filter(|a| !a.is_loopback()).collect()
     }
 }
 
@@ -170,6 +156,11 @@ mod tests {
     }
 
     impl Host {
+        fn reachable(&mut self, addresses: &[Address]) -> Vec<Address> {
+            let Peer { links, fx, .. } = &mut self.peer;
+            links.reachable(fx, addresses.to_vec())
+        }
+
         fn new(seeds: usize) -> Self {
             let seeds = (0..seeds).map(|n| SeedAddress { host_port: format!("s{n}:1"), pin: None });
             let setup = PeerSetup {
@@ -240,7 +231,7 @@ mod tests {
 
         fn ends(&mut self, links: &[LinkId]) {
             for link in links {
-                self.peer.links.remove(link);
+                self.peer.links.open.remove(link);
             }
             self.peer.review_address();
         }
@@ -323,9 +314,9 @@ mod tests {
             ["127.0.0.1:1", "192.0.2.7:1"].map(|a| Address(a.parse().unwrap())).into();
         let mut host = Host::new(1);
         let seed = host.seeds(&[OLD]);
-        assert_eq!(host.peer.reachable(addresses.clone()), addresses[1..]);
+        assert_eq!(host.reachable(&addresses), addresses[1..]);
         host.ends(&seed);
         host.neighbour("127.0.0.1", None);
-        assert_eq!(host.peer.reachable(addresses.clone()), addresses);
+        assert_eq!(host.reachable(&addresses), addresses);
     }
 }

@@ -103,8 +103,8 @@ impl Peer {
             self.fx.send(link, Register { record: record.clone() });
         }
         self.membership.own.state = PeerState::Left;
-        self.suspects.clear();
-        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        self.failure.forget_suspects();
+        let links: Vec<LinkId> = self.links.open.keys().copied().collect();
         for link in links {
             self.close(link, CloseReason::Duplicate);
         }

@@ -1,16 +1,16 @@
 //! What a peer does with each frame.
 
 use super::Peer;
-use super::links::Use;
 use crate::event::CloseReason;
 use crate::identity::PeerId;
 use crate::io::{LinkId, Role};
+use crate::links::Use;
 use crate::wire::{Frame, Graft, Pong, Summary};
 
 impl Peer {
     pub(super) fn on_frame(&mut self, id: LinkId, frame: Frame) {
         // A frame may cross with the closing of its link.
-        let Some(link) = self.links.get(&id) else { return };
+        let Some(link) = self.links.open.get(&id) else { return };
         let (remote, role, used) = (link.remote, link.role, link.used.clone());
         self.heard_from(remote);
         let from_seed = matches!(used, Use::Seed(_));
@@ -82,7 +82,7 @@ impl Peer {
                 self.note_answered(id, bytes);
             }
             Frame::ProbeRequest(f) if role == Role::Peer => {
-                self.on_probe_request(id, f.subject);
+                self.with_failure(|d, cx| d.on_probe_request(cx, id, f.subject));
             }
             Frame::ProbeReply(f) if role == Role::Peer => {
                 self.on_probe_reply(id, remote, &used, &f);

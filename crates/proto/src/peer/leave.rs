@@ -14,10 +14,10 @@
 use core::time::Duration;
 
 use super::Peer;
-use super::links::Use;
 use crate::event::{CloseReason, Event, LinkDown};
 use crate::identity::PeerId;
 use crate::io::{Class, LinkId};
+use crate::links::Use;
 use crate::record::{Presence, SignedRecord};
 use crate::snapshot::PeerState;
 use crate::time::Time;
@@ -181,8 +181,7 @@ impl Peer {
             r.presence = Presence::Left;
             r.degree = 0;
         });
-        self.suspects.clear();
-        self.reports.clear();
+        self.failure.stop();
         let record = self.membership.own.record.clone();
         for (id, n) in core::mem::take(&mut self.overlay.neighbours) {
             self.fx.send_as(n.link, Leave { record: record.clone() }, Class::Last);
@@ -193,7 +192,7 @@ impl Peer {
         }
         let unused = |u: &Use| matches!(u, Use::Idle | Use::Request | Use::Ask(_));
         let unused: Vec<LinkId> =
-            self.links.iter().filter(|(_, l)| unused(&l.used)).map(|(id, _)| *id).collect();
+            self.links.open.iter().filter(|(_, l)| unused(&l.used)).map(|(id, _)| *id).collect();
         for link in unused {
             self.close(link, CloseReason::Leaving);
         }
@@ -213,7 +212,7 @@ impl Peer {
             _ => None,
         };
         let links: Vec<(LinkId, Time)> =
-            self.links.iter().filter_map(|(id, l)| Some((*id, parting(&l.used)?))).collect();
+            self.links.open.iter().filter_map(|(id, l)| Some((*id, parting(&l.used)?))).collect();
         let mut waits = false;
         for (link, heard) in links {
             if late || now.since(heard) >= PARTING_SILENCE {
@@ -223,7 +222,7 @@ impl Peer {
             }
             waits = true;
             if ping {
-                let nonce = self.rng.liveness.u64();
+                let nonce = self.failure.nonce();
                 self.fx.send(link, Ping { nonce });
             }
         }
@@ -279,7 +278,7 @@ impl Peer {
         }
         self.membership.own.state = PeerState::Left;
         self.membership.own.departure = None;
-        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        let links: Vec<LinkId> = self.links.open.keys().copied().collect();
         for link in links {
             self.close(link, CloseReason::Leaving);
         }

@@ -1,82 +1,18 @@
-//! The links of a peer, and what each is for.
-
-use core::net::IpAddr;
+//! Links that come up and go, and dials that fail.
 
 use super::Peer;
 use crate::event::{CloseReason, Event, LinkDown};
 use crate::identity::PeerId;
-use crate::io::{DialError, DialId, DialTarget, LinkId, LinkInfo, Role};
+use crate::io::{DialError, DialId, LinkId, LinkInfo};
 use crate::limits::{IDLE_LINK, MAX_PEER_LINKS};
+use crate::links::{DialFor, Link, Observed, Use};
 use crate::quota::Quota;
-use crate::record::{Address, Compact};
 use crate::time::Time;
 use crate::wire::ProbeRequest;
 
-/// What a link is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Use {
-    /// Nothing yet: the remote dialled and has not said what for.
-    Idle,
-    /// A registration.
-    Seed(usize),
-    /// An edge of the overlay.
-    Neighbour,
-    /// A request for a neighbour, not answered yet.
-    Request,
-    /// A question to another neighbour of this suspect.
-    Ask(Box<PeerId>),
-    /// Leave is on it; when something came over it last.
-    Parting(Time),
-}
-
-/// One link.
-#[derive(Debug)]
-pub(super) struct Link {
-    pub(super) remote: PeerId,
-    pub(super) role: Role,
-    pub(super) dialed: bool,
-    pub(super) address: Compact,
-    pub(super) up: Time,
-    pub(super) used: Use,
-    /// How much it has asked for.
-    pub(super) quota: Quota,
-    /// Where the remote sees this peer.
-    pub(super) observed: Option<Box<Observed>>,
-}
-
-/// Where a remote sees this peer.
-#[derive(Debug)]
-pub(super) struct Observed {
-    pub(super) ip: IpAddr,
-    /// Whether this peer's own socket has that address, so that the remote's word is not needed.
-    pub(super) confirmed: bool,
-}
-
-/// What a dial is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum DialFor {
-    Seed(usize),
-    Request(PeerId),
-    Probe(PeerId),
-    Ask { helper: PeerId, subject: PeerId },
-}
-
 impl Peer {
-    /// Dials a peer.
-    pub(super) fn dial_peer(
-        &mut self,
-        id: PeerId,
-        addresses: Vec<Address>,
-        purpose: DialFor,
-    ) -> DialId {
-        let addresses = self.reachable(addresses);
-        let dial = self.fx.dial(DialTarget::Peer { id, addresses });
-        self.dials.insert(dial, purpose);
-        dial
-    }
-
     pub(super) fn on_link_up(&mut self, id: LinkId, info: LinkInfo) {
-        let dial = info.dial.and_then(|d| Some((d, self.dials.remove(&d)?)));
+        let dial = info.dial.and_then(|d| Some((d, self.links.dials.remove(&d)?)));
         if info.remote == self.id() {
             // One's own address among the candidates.
             self.fx.close(id, CloseReason::Duplicate);
@@ -88,7 +24,7 @@ impl Peer {
             self.fx.close(id, CloseReason::Leaving);
             return;
         }
-        if self.links.len() >= MAX_PEER_LINKS {
+        if self.links.open.len() >= MAX_PEER_LINKS {
             self.fx.count("links_refused");
             self.fx.close(id, CloseReason::Limit);
             self.forget_dial(dial, DialError::Limit);
@@ -109,8 +45,8 @@ impl Peer {
                 Box::new(Observed { ip, confirmed: local == Some(ip) })
             }),
         };
-        self.links.insert(id, link);
-        self.next_idle_check = self.next_idle_check.min(now + IDLE_LINK);
+        self.links.open.insert(id, link);
+        self.links.next_idle_check = self.links.next_idle_check.min(now + IDLE_LINK);
         // A handshake that the suspect took part in is a sign of life.
         self.heard_from(info.remote);
         self.on_handshake(info.remote);
@@ -119,7 +55,8 @@ impl Peer {
             Some(DialFor::Request(peer)) => self.on_request_link(peer, id),
             Some(DialFor::Ask { helper, subject }) => {
                 self.set_use(id, Use::Ask(Box::new(subject)));
-                let incarnation = self.suspects.get(&subject).map(|s| s.record.incarnation);
+                let suspect = self.failure.suspect(&subject);
+                let incarnation = suspect.map(|s| s.record.incarnation);
                 let neighbour = self.overlay.neighbours.get(&helper).map(|n| n.link);
                 if let Some(incarnation) = incarnation {
                     let link = neighbour.unwrap_or(id);
@@ -130,9 +67,7 @@ impl Peer {
                 }
             }
             Some(DialFor::Probe(peer)) => {
-                if let Some(s) = self.suspects.get_mut(&peer) {
-                    s.dial = None;
-                }
+                self.failure.probe_dial_ended(&peer);
                 self.close(id, CloseReason::Done);
             }
             None => {}
@@ -140,21 +75,17 @@ impl Peer {
     }
 
     pub(super) fn set_use(&mut self, id: LinkId, used: Use) {
-        if let Some(l) = self.links.get_mut(&id) {
-            l.used = used;
-        }
+        self.links.set_use(id, used);
     }
 
     /// Closes a link and forgets it; the driver's `LinkDown` finds nothing left to do.
     pub(super) fn close(&mut self, id: LinkId, reason: CloseReason) {
-        if self.links.remove(&id).is_some() {
-            self.fx.close(id, reason);
-        }
+        self.links.close(&mut self.fx, id, reason);
     }
 
     /// Closes a link because of what the remote did.
     pub(super) fn refuse_frame(&mut self, id: LinkId, why: &str) {
-        let Some(link) = self.links.get(&id) else { return };
+        let Some(link) = self.links.open.get(&id) else { return };
         let peer = link.remote;
         self.fx.count("frames_refused");
         self.fx.event(Event::FrameRefused { peer, why: why.to_owned() });
@@ -166,7 +97,7 @@ impl Peer {
     }
 
     pub(super) fn on_link_down(&mut self, id: LinkId, why: LinkDown) {
-        let Some(link) = self.links.remove(&id) else { return };
+        let Some(link) = self.links.open.remove(&id) else { return };
         self.link_ended(id, link.remote, &link.used, why);
     }
 
@@ -182,7 +113,7 @@ impl Peer {
 
     pub(super) fn on_dial_failed(&mut self, dial: DialId, why: DialError) {
         self.fx.count("dials_failed");
-        let dial = self.dials.remove(&dial).map(|purpose| (dial, purpose));
+        let dial = self.links.dials.remove(&dial).map(|purpose| (dial, purpose));
         self.forget_dial(dial, why);
     }
 
@@ -206,11 +137,7 @@ impl Peer {
                 self.on_seed_lost(index, why.to_string());
             }
             DialFor::Request(peer) => self.request_dial_failed(peer, dial, why),
-            DialFor::Probe(peer) => {
-                if let Some(s) = self.suspects.get_mut(&peer) {
-                    s.dial = None;
-                }
-            }
+            DialFor::Probe(peer) => self.failure.probe_dial_ended(&peer),
             DialFor::Ask { .. } => {}
         }
     }
@@ -218,25 +145,26 @@ impl Peer {
     /// Closes links that nobody uses.
     pub(super) fn check_idle_links(&mut self) {
         let now = self.fx.now();
-        if now < self.next_idle_check {
+        if now < self.links.next_idle_check {
             return;
         }
         let unused = |l: &Link| matches!(l.used, Use::Idle | Use::Ask(_) | Use::Request);
         let idle: Vec<LinkId> = self
             .links
+            .open
             .iter()
             .filter(|(_, l)| unused(l) && now.since(l.up) >= IDLE_LINK)
             .map(|(id, _)| *id)
             .collect();
         for id in idle {
             self.fx.count("links_idle_closed");
-            let remote = self.links.get(&id).map(|l| (l.remote, l.used == Use::Request));
+            let remote = self.links.open.get(&id).map(|l| (l.remote, l.used == Use::Request));
             self.close(id, CloseReason::Idle);
             if let Some((remote, true)) = remote {
                 self.request_failed(remote, DialError::TimedOut);
             }
         }
-        let next = self.links.values().filter(|l| unused(l)).map(|l| l.up + IDLE_LINK).min();
-        self.next_idle_check = next.unwrap_or(Time::MAX);
+        let next = self.links.open.values().filter(|l| unused(l)).map(|l| l.up + IDLE_LINK).min();
+        self.links.next_idle_check = next.unwrap_or(Time::MAX);
     }
 }

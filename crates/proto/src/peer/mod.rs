@@ -5,8 +5,8 @@
 
 mod address;
 mod application;
-mod death;
 mod duplicate;
+mod failure;
 mod frames;
 mod leave;
 mod links;
@@ -25,25 +25,22 @@ use crate::broadcast::{Broadcast, Start};
 use crate::config::Config;
 use crate::context::{Context, View};
 use crate::effects::Effects;
+use crate::failure::{FailureDetector, LATE};
 use crate::identity::{Identity, PeerId};
-use crate::io::{DeliveredMark, DialId, Input, LinkId, Output, SeedAddress, StoreOp};
-use crate::liveness::{Health, LATE};
+use crate::io::{DeliveredMark, Input, Output, SeedAddress, StoreOp};
+use crate::links::Links;
 use crate::membership::{LocalRecord, Members, Membership, Registrations};
 use crate::message::StreamId;
 use crate::name::Name;
 use crate::overlay::Overlay;
 use crate::random::Stream;
 use crate::record::{Address, SignedRecord};
-use crate::small::VecMap;
 use crate::time::Time;
 
 pub(crate) use view::{count, view};
 
-use death::OpenReport;
-use links::{DialFor, Link};
 use timers::Moves;
 
-pub(crate) use death::Suspect;
 pub(crate) use leave::Departure;
 
 pub use crate::broadcast::{PublishError, start_number};
@@ -84,7 +81,6 @@ pub struct PeerSetup {
 struct Streams {
     seeds: Stream,
     overlay: Stream,
-    liveness: Stream,
 }
 
 /// A peer as a state machine. The crate documentation shows how to drive it.
@@ -94,22 +90,15 @@ pub struct Peer {
     identity: Identity,
     fx: Effects,
     rng: Streams,
-    links: VecMap<LinkId, Link>,
-    dials: VecMap<DialId, DialFor>,
+    links: Links,
     membership: Membership,
     overlay: Overlay,
-    suspects: VecMap<PeerId, Suspect>,
-    reports: VecMap<PeerId, OpenReport>,
+    failure: FailureDetector,
     broadcast: Broadcast,
-    next_idle_check: Time,
     /// Members and seeds have not agreed on how many there are: when to ask for whole lists.
     lists_at: Option<Time>,
     /// The deadline, once it was asked for and until something changes.
     deadline: Cell<Option<Option<Time>>>,
-    /// How far this peer trusts its own view of others.
-    health: Health,
-    /// It was stopped or starved, and what came meanwhile is not all read.
-    is_behind: bool,
 }
 
 impl Peer {
@@ -118,11 +107,7 @@ impl Peer {
     pub fn new(setup: PeerSetup, now: Time) -> Self {
         let PeerSetup { config, identity, name, addresses, seeds, .. } = setup;
         let random = |purpose: &'static str| Stream::new(&setup.rng_seed, purpose);
-        let mut rng = Streams {
-            seeds: random("seeds"),
-            overlay: random("overlay"),
-            liveness: random("liveness"),
-        };
+        let mut rng = Streams { seeds: random("seeds"), overlay: random("overlay") };
         let mut fx = Effects::default();
         fx.begin(now);
         let mut members = Members::default();
@@ -146,18 +131,13 @@ impl Peer {
             identity,
             fx,
             rng,
-            links: VecMap::new(),
-            dials: VecMap::new(),
+            links: Links::new(),
             membership: Membership { own, members, registrations },
             overlay: Overlay::new(now, nearest_of),
-            suspects: VecMap::new(),
-            reports: VecMap::new(),
+            failure: FailureDetector::new(random("liveness"), now),
             broadcast,
-            next_idle_check: Time::MAX,
             lists_at: None,
             deadline: Cell::new(None),
-            health: Health::new(now),
-            is_behind: false,
         };
         peer.review_target();
         peer.review_registrations();
@@ -181,7 +161,7 @@ impl Peer {
         // What was due before the last input was found to be due then.
         let late = |at: Time| now.since(at.max(before)) > LATE;
         // What is read now may have come long ago.
-        self.is_behind |= self.deadline.get().flatten().is_some_and(late);
+        self.failure.is_behind |= self.deadline.get().flatten().is_some_and(late);
         let moves = self.moves(&input);
         let known = if moves == Moves::All { self.deadline.take() } else { None };
         match input {
@@ -193,7 +173,7 @@ impl Peer {
             Input::Consumed { marks } => self.with_broadcast(|b, cx| b.on_consumed(cx, &marks)),
             Input::Congested { link } => {
                 self.suffer();
-                if self.links.contains_key(&link) {
+                if self.links.open.contains_key(&link) {
                     self.with_broadcast(|b, cx| b.on_congested(cx));
                 }
             }
@@ -220,9 +200,28 @@ impl Peer {
             identity: &self.identity,
             membership: &self.membership,
             overlay: &self.overlay,
-            suspects: &self.suspects,
+            failure: Some(&self.failure),
         };
-        call(&mut self.broadcast, &mut Context { fx: &mut self.fx, view })
+        let mut cx = Context { fx: &mut self.fx, links: &mut self.links, view };
+        call(&mut self.broadcast, &mut cx)
+    }
+
+    /// Calls the failure detector with what it may use of the rest of the peer.
+    fn with_failure<R>(
+        &mut self,
+        call: impl FnOnce(&mut FailureDetector, &mut Context<'_>) -> R,
+    ) -> R {
+        let view = View {
+            now: self.fx.now(),
+            wall: self.fx.wall(),
+            config: &self.config,
+            identity: &self.identity,
+            membership: &self.membership,
+            overlay: &self.overlay,
+            failure: None,
+        };
+        let mut cx = Context { fx: &mut self.fx, links: &mut self.links, view };
+        call(&mut self.failure, &mut cx)
     }
 
     /// What a concern may look at.
@@ -234,7 +233,7 @@ impl Peer {
             identity: &self.identity,
             membership: &self.membership,
             overlay: &self.overlay,
-            suspects: &self.suspects,
+            failure: Some(&self.failure),
         }
     }
 

@@ -1,17 +1,19 @@
 //! Making and ending the edges of the overlay: Peer Request, Peer Reply, hand-over, mixing.
 
+use core::time::Duration;
 use std::sync::Arc;
 
 use super::Peer;
-use super::links::{DialFor, Link, Use};
-use crate::death::Adjacency;
+use crate::broadcast::Broadcast;
 use crate::event::{CloseReason, Event, LinkDown, RefuseReason};
+use crate::failure::Adjacency;
+use crate::failure::{FailureDetector, Watch};
 use crate::identity::PeerId;
 use crate::io::{DialError, DialId, LinkId};
 use crate::limits::MAX_NEIGHBOURHOOD;
-use crate::liveness::Watch;
+use crate::links::{DialFor, Link, Use};
 use crate::membership::{Learned, Member};
-use crate::overlay::{Answer, Ask, Neighbour, Request, Trim};
+use crate::overlay::{Answer, Ask, EdgeUse, Neighbour, Request, Trim};
 use crate::record::{Address, Presence, SignedRecord};
 use crate::signed::Signed;
 use crate::time::Time;
@@ -20,13 +22,13 @@ use crate::wire::{
 };
 
 /// First wait before a peer that could not be reached is dialled again; it doubles to 64 times.
-const AVOID: core::time::Duration = core::time::Duration::from_secs(1);
+const AVOID: Duration = Duration::from_secs(1);
 /// A record that a seed has named so lately tells how many neighbours its owner has now.
-const FRESH: core::time::Duration = core::time::Duration::from_secs(15);
+const FRESH: Duration = Duration::from_secs(15);
 /// Requests under way above which a neighbour's wish to be replaced is not followed.
 const MAX_REWIRES: usize = 16;
 /// Wait before a peer that refused is asked again.
-const AVOID_REFUSED: core::time::Duration = core::time::Duration::from_millis(1500);
+const AVOID_REFUSED: Duration = Duration::from_millis(1500);
 
 /// Who takes the place that a request is granted: in an exchange it is not the requester but the
 /// neighbour that it gives.
@@ -34,6 +36,23 @@ const fn taker(want: Want, requester: PeerId) -> PeerId {
     match want {
         Want::Mix { give } | Want::Shed { give } => give,
         _ => requester,
+    }
+}
+
+/// How the edges to the neighbours are used.
+struct Edges<'a> {
+    broadcast: &'a Broadcast,
+    failure: &'a FailureDetector,
+    now: Time,
+}
+
+impl EdgeUse for Edges<'_> {
+    fn is_busy(&self, neighbour: &PeerId) -> bool {
+        self.broadcast.is_busy(neighbour, self.now)
+    }
+
+    fn smoothed_delay(&self, neighbour: &PeerId) -> Option<Duration> {
+        self.failure.watch(neighbour).and_then(Watch::smoothed_delay)
     }
 }
 
@@ -95,7 +114,7 @@ impl Peer {
         }
         if self.overlay.mix_soon > 0 {
             self.overlay.mix_soon -= 1;
-            let soon = core::time::Duration::from_secs(2);
+            let soon = Duration::from_secs(2);
             self.overlay.next_mix = now + self.rng.overlay.scaled(soon, 0.5, 1.5);
         } else {
             self.overlay.next_mix = now + self.mix_period();
@@ -122,7 +141,8 @@ impl Peer {
         if candidates.is_empty() {
             return;
         }
-        let Some(give) = self.overlay.give_first(&give, true, &mut self.rng.overlay) else {
+        let edges = Edges { broadcast: &self.broadcast, failure: &self.failure, now };
+        let Some(give) = self.overlay.give_first(&give, true, &edges, &mut self.rng.overlay) else {
             return;
         };
         self.ask_nearest(&candidates, Want::Mix { give });
@@ -132,8 +152,8 @@ impl Peer {
     pub(super) fn trim(&mut self) {
         let now = self.fx.now();
         let me = self.id();
-        let is_busy = |id: &PeerId| self.broadcast.is_busy(id, now);
-        let (a, b) = match self.overlay.trim(&me, is_busy, now, &mut self.rng.overlay) {
+        let edges = Edges { broadcast: &self.broadcast, failure: &self.failure, now };
+        let (a, b) = match self.overlay.trim(&me, &edges, now, &mut self.rng.overlay) {
             Some(Trim::Pair(a, b)) => (a, b),
             Some(Trim::Alone(id) | Trim::Shared(id)) => {
                 self.fx.count("edges_given_up");
@@ -188,7 +208,7 @@ impl Peer {
         let known = self.overlay.neighbours.contains_key(&id)
             || self.overlay.requests.contains_key(&id)
             || id == self.id();
-        let addresses = self.reachable(addresses);
+        let addresses = self.links.reachable(&mut self.fx, addresses);
         if known {
             return;
         }
@@ -199,7 +219,7 @@ impl Peer {
             }
             return;
         }
-        let dial = self.dial_peer(id, addresses.clone(), DialFor::Request(id));
+        let dial = self.links.dial_peer(&mut self.fx, id, addresses.clone(), DialFor::Request(id));
         let request = Request {
             want,
             dial: Some(dial),
@@ -257,11 +277,8 @@ impl Peer {
         }
         if let Some(n) = self.overlay.neighbours.get(&remote) {
             if n.link == link || f.record.incarnation <= n.adjacency.incarnation {
-                let now = self.fx.now();
-                if let Some(n) = self.overlay.neighbours.get_mut(&remote) {
-                    // If the old link is dead without our knowing, find out soon.
-                    n.watch.question(now, link);
-                }
+                // If the old link is dead without our knowing, find out soon.
+                self.failure.question(&remote, self.fx.now(), link);
                 return self.refuse(link, remote, RefuseReason::AlreadyNeighbours);
             }
             // It has come back in a new life; the old link is of the past.
@@ -278,8 +295,8 @@ impl Peer {
         }
         let now = self.fx.now();
         let rng = &mut self.rng.overlay;
-        let is_busy = |id: &PeerId| self.broadcast.is_busy(id, now);
-        let answer = self.overlay.answer(&f.record, f.want, &f.neighbours, &is_busy, now, rng);
+        let edges = Edges { broadcast: &self.broadcast, failure: &self.failure, now };
+        let answer = self.overlay.answer(&f.record, f.want, &f.neighbours, &edges, now, rng);
         self.send_answer(link, remote, f, answer);
     }
 
@@ -471,6 +488,7 @@ impl Peer {
         let asks = |l: &Link| l.remote == id && matches!(l.used, Use::Ask(_));
         let asking: Vec<(LinkId, Use)> = self
             .links
+            .open
             .iter()
             .filter(|(at, l)| **at != link && asks(l))
             .map(|(at, l)| (*at, l.used.clone()))
@@ -478,7 +496,7 @@ impl Peer {
         for (at, used) in asking {
             self.close(at, CloseReason::Done);
             if let Use::Ask(subject) = used
-                && let Some(s) = self.suspects.get(&subject)
+                && let Some(s) = self.failure.suspect(&subject)
             {
                 let (subject, incarnation) = (*subject, s.record.incarnation);
                 self.fx.send(link, ProbeRequest { subject, incarnation });
@@ -496,15 +514,9 @@ impl Peer {
     ) {
         let now = self.fx.now();
         self.take_over_questions(link, id);
-        let Some(l) = self.links.get_mut(&link) else { return };
+        let Some(l) = self.links.open.get_mut(&link) else { return };
         l.used = Use::Neighbour;
-        let jitter = self.rng.liveness.scaled(self.config.ping_interval(), 0.0, 1.0);
-        let asks_second = self.identity.id() > id;
         let listening = record.addresses.first().copied();
-        let mut watch = Watch::new(now, jitter, asks_second);
-        if self.overlay.prefers_near() {
-            watch.measure(now);
-        }
         let neighbour = Neighbour {
             link,
             dialed: l.dialed,
@@ -515,7 +527,6 @@ impl Peer {
             since: now,
             around: Arc::default(),
             promised: None,
-            watch,
             record,
         };
         if let Some(m) = self.membership.members.get_mut(&id) {
@@ -525,6 +536,7 @@ impl Peer {
         let name = neighbour.record.name.clone();
         self.overlay.neighbours.insert(id, neighbour);
         self.broadcast.neighbour_up(id, now);
+        self.with_failure(|f, cx| f.neighbour_up(cx, id));
         if self.membership.own.participates_since.is_none() {
             self.begin_to_participate();
         }
@@ -536,15 +548,20 @@ impl Peer {
     }
 
     /// An edge is gone.
-    pub(super) fn drop_neighbour(&mut self, id: PeerId, why: LinkDown) -> Option<Neighbour> {
+    pub(super) fn drop_neighbour(
+        &mut self,
+        id: PeerId,
+        why: LinkDown,
+    ) -> Option<(Neighbour, Option<Watch>)> {
         let neighbour = self.overlay.neighbours.remove(&id)?;
+        let watch = self.failure.neighbour_down(&id);
         self.with_broadcast(|b, cx| b.neighbour_down(cx, id));
         let (name, degree) = (neighbour.record.name.clone(), self.overlay.degree());
         self.fx.event(Event::NeighbourDown { id, name, why, degree });
         let now = self.fx.now();
         self.overlay.fill.soon(now);
         self.own_changed();
-        Some(neighbour)
+        Some((neighbour, watch))
     }
 
     /// The transport says that the link of an edge has ended.
@@ -552,10 +569,10 @@ impl Peer {
         if self.overlay.neighbours.get(&id).is_none_or(|n| n.link != link) {
             return;
         }
-        let suspected = self.suspects.contains_key(&id);
-        let Some(neighbour) = self.drop_neighbour(id, why) else { return };
+        let suspected = self.failure.is_suspect(&id);
+        let Some((neighbour, watch)) = self.drop_neighbour(id, why) else { return };
         match why {
-            LinkDown::Lost if !suspected => self.suspect_lost(neighbour),
+            LinkDown::Lost if !suspected => self.suspect_lost(neighbour, watch),
             LinkDown::Closed(CloseReason::DeclaredDead) => {
                 self.renew_record(|_| {});
                 self.tell_seeds();
@@ -607,8 +624,7 @@ impl Peer {
     /// The life of a peer is over: nothing of it stays.
     pub(super) fn end_of(&mut self, id: PeerId, incarnation: u64, reason: CloseReason) {
         let over = |r: &SignedRecord| r.incarnation <= incarnation;
-        self.reports.remove(&id);
-        let around = self.suspects.remove(&id).map(|s| s.around);
+        let around = self.failure.member_ended(&id);
         // First of all: no path to it has to be found.
         self.broadcast.forget_tree(&id);
         self.cancel_request(id, CloseReason::Done, None);
@@ -618,7 +634,7 @@ impl Peer {
             if let Some(link) = link {
                 self.close(link, reason);
             }
-            self.heal(id, &dropped.map(|n| n.around).unwrap_or_default());
+            self.heal(id, &dropped.map(|(n, _)| n.around).unwrap_or_default());
         } else if let Some(around) = around {
             self.heal(id, &around);
         }

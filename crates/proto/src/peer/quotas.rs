@@ -50,11 +50,11 @@ impl Peer {
         for_messages: bool,
     ) -> bool {
         let now = self.fx.now();
-        let Some(link) = self.links.get_mut(&id) else { return false };
+        let Some(link) = self.links.open.get_mut(&id) else { return false };
         if link.quota.ask(now) && (!for_messages || self.may_be_answered(id)) {
             return true;
         }
-        let Some(link) = self.links.get_mut(&id) else { return false };
+        let Some(link) = self.links.open.get_mut(&id) else { return false };
         let tells = link.quota.tell(now);
         self.fx.count("requests_throttled");
         if tells {
@@ -71,13 +71,13 @@ impl Peer {
     /// Whether a link may be answered with more messages now.
     pub(super) fn may_be_answered(&self, id: LinkId) -> bool {
         let (now, burst) = (self.fx.now(), self.answer_burst());
-        self.links.get(&id).is_some_and(|link| link.quota.has_bytes(now, burst))
+        self.links.open.get(&id).is_some_and(|link| link.quota.has_bytes(now, burst))
     }
 
     /// A link was answered with so many bytes.
     pub(super) fn note_answered(&mut self, id: LinkId, bytes: usize) {
         let now = self.fx.now();
-        if let Some(link) = self.links.get_mut(&id) {
+        if let Some(link) = self.links.open.get_mut(&id) {
             link.quota.answered(now, bytes);
         }
     }

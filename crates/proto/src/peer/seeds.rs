@@ -3,12 +3,12 @@
 use core::time::Duration;
 
 use super::Peer;
-use super::links::{DialFor, Use};
-use crate::death::Certificate;
 use crate::event::{CloseReason, Event, LinkDown, RefuseReason};
+use crate::failure::Certificate;
 use crate::identity::PeerId;
 use crate::io::{DialTarget, LinkId, LinkInfo, Role};
 use crate::limits::{MEMBERS_AT_REST, MEMBERS_WANTED, MOST_MEMBERS_WANTED, WHOLE_LIST};
+use crate::links::{DialFor, Use};
 use crate::membership::{Learned, Quorum};
 use crate::record::{Presence, SignedRecord};
 use crate::snapshot::PeerState;
@@ -36,7 +36,7 @@ impl Peer {
             }
             let dial = self.fx.dial(DialTarget::Seed((*slot.address).clone()));
             slot.dial = Some(dial);
-            self.dials.insert(dial, DialFor::Seed(index));
+            self.links.dials.insert(dial, DialFor::Seed(index));
         }
     }
 
@@ -74,8 +74,8 @@ impl Peer {
         self.review_address();
         let record = self.current_record();
         self.fx.send(link, Register { record });
-        for report in self.reports.values() {
-            self.fx.send(link, Report { report: report.statement.clone() });
+        for report in self.failure.reports() {
+            self.fx.send(link, Report { report: report.clone() });
         }
     }
 
@@ -117,7 +117,7 @@ impl Peer {
             }
             let dial = self.fx.dial(DialTarget::Seed((*slot.address).clone()));
             slot.dial = Some(dial);
-            self.dials.insert(dial, DialFor::Seed(index));
+            self.links.dials.insert(dial, DialFor::Seed(index));
             self.fx.count("seed_moves");
             self.fx.event(Event::SeedMoved { seed: seed.to_owned() });
         }
@@ -202,7 +202,7 @@ impl Peer {
             }
             // Whatever comes from the seed: it wants to hear of this peer as well.
             if now >= slot.last_ping + interval {
-                let nonce = self.rng.liveness.u64();
+                let nonce = self.failure.nonce();
                 slot.pinged = Some((nonce, now));
                 slot.last_ping = now;
                 self.fx.send(link, Ping { nonce });
@@ -240,7 +240,7 @@ impl Peer {
         let now = self.fx.now();
         for slot in &mut self.membership.registrations.slots {
             if let Some(link) = slot.link {
-                let nonce = self.rng.liveness.u64();
+                let nonce = self.failure.nonce();
                 slot.pinged = Some((nonce, now));
                 slot.last_ping = now;
                 self.fx.send(link, Ping { nonce });
@@ -435,10 +435,11 @@ impl Peer {
             slot.list_complete = false;
         }
         let neighbours = &self.overlay.neighbours;
-        let suspects = &self.suspects;
-        let gone = self.membership.members.forget_unconfirmed(since, |id| {
-            neighbours.contains_key(id) || suspects.contains_key(id)
-        });
+        let failure = &self.failure;
+        let gone = self
+            .membership
+            .members
+            .forget_unconfirmed(since, |id| neighbours.contains_key(id) || failure.is_suspect(id));
         for record in gone {
             self.fx.event(Event::MemberGone { id: record.id, name: record.name.clone() });
         }
@@ -521,10 +522,10 @@ impl Peer {
         if self.membership.members.alive_count() <= some {
             return;
         }
-        let (neighbours, suspects) = (&self.overlay.neighbours, &self.suspects);
-        let (requests, reports) = (&self.overlay.requests, &self.reports);
-        let keep = neighbours.keys().chain(suspects.keys());
-        let keep = keep.chain(requests.keys()).chain(reports.keys());
+        let neighbours = &self.overlay.neighbours;
+        let requests = &self.overlay.requests;
+        let keep = neighbours.keys().chain(self.failure.suspects());
+        let keep = keep.chain(requests.keys()).chain(self.failure.reported());
         self.membership.members.forget_but(some, keep, &mut self.rng.overlay);
     }
 

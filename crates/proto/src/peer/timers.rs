@@ -3,10 +3,9 @@
 use core::time::Duration;
 
 use super::Peer;
+use crate::failure::LATE;
 use crate::identity::PeerId;
 use crate::io::Input;
-use crate::liveness::LATE;
-use crate::overlay::Neighbour;
 use crate::time::Time;
 use crate::wire::Frame;
 
@@ -27,18 +26,18 @@ impl Peer {
     /// look at everything that the peer has.
     pub(super) fn moves(&self, input: &Input) -> Moves {
         let Input::Frame { frame, link } = input else { return Moves::All };
-        let Some(Some(known)) = self.deadline.get().filter(|_| self.suspects.is_empty()) else {
+        let Some(Some(known)) =
+            self.deadline.get().filter(|_| self.failure.suspects().next().is_none())
+        else {
             return Moves::All;
         };
         match &**frame {
             // A sign of life of somebody who is not suspected, and the answer goes out at once.
             Frame::Ping(_) => Moves::Nothing,
             Frame::Pong(_) => {
-                let remote = self.links.get(link).map(|l| l.remote);
-                let asked = remote.and_then(|id| self.overlay.neighbours.get(&id));
-                let patience = self.health.patience();
-                let later = |n: &Neighbour| n.watch.deadline(&self.config, patience) > known;
-                if asked.is_some_and(later) {
+                let remote = self.links.open.get(link).map(|l| l.remote);
+                let watch = remote.and_then(|id| self.failure.watch_deadline(&self.view(), &id));
+                if watch.is_some_and(|at| at > known) {
                     remote.map_or(Moves::All, Moves::Watch)
                 } else {
                     Moves::All
@@ -52,26 +51,16 @@ impl Peer {
     pub(super) fn moved(&self, moves: Moves) {
         let known = self.deadline.get().flatten();
         let Moves::Watch(id) = moves else { return };
-        let patience = self.health.patience();
-        let watched = self.overlay.neighbours.get(&id);
-        let watch = watched.map(|n| n.watch.deadline(&self.config, patience));
+        let watch = self.failure.watch_deadline(&self.view(), &id);
         self.deadline.set(Some([known, watch].into_iter().flatten().min()));
     }
 
     /// The earliest of all deadlines.
     pub(super) fn find_deadline(&self) -> Option<Time> {
-        let patience = self.health.patience();
-        let watches = self
-            .overlay
-            .neighbours
-            .iter()
-            .filter(|(id, _)| !self.suspects.contains_key(id))
-            .map(|(_, n)| n.watch.deadline(&self.config, patience));
-        let bursts = self.suspects.values().map(|s| s.burst.deadline());
         let own = [
             self.broadcast.deadline(&self.view()),
             Some(self.seeds_deadline()),
-            self.reports_deadline(),
+            self.failure.deadline(&self.view()),
             self.membership.own.tell_at,
             self.leave_deadline(),
             self.overlay.announce_at,
@@ -79,10 +68,10 @@ impl Peer {
             Some(self.overlay.fill.next),
             Some(self.overlay.next_mix),
             Some(self.membership.own.refresh_at),
-            Some(self.next_idle_check),
+            Some(self.links.next_idle_check),
             self.lists_at,
         ];
-        let at = own.into_iter().flatten().chain(watches).chain(bursts).min()?;
+        let at = own.into_iter().flatten().min()?;
         (at < Time::MAX && !self.membership.own.has_left()).then_some(at)
     }
 
@@ -92,15 +81,14 @@ impl Peer {
         let late = deadline.map_or(Duration::ZERO, |at| now.since(at));
         if late > LATE {
             self.fx.count("late_wakeups");
-            self.overlay.neighbours.values_mut().for_each(|n| n.watch.postpone(late));
-            self.suspects.values_mut().for_each(|s| s.burst.postpone(late));
+            self.failure.postpone(late);
             self.suffer();
         }
-        self.is_behind = false;
+        self.failure.is_behind = false;
         self.dial_seeds();
         self.watch_seeds();
         self.watch_neighbours();
-        self.run_bursts();
+        self.run_probes();
         self.expire_reports();
         self.fill();
         self.mix();

@@ -43,7 +43,7 @@ impl Peer {
             unacknowledged_bytes: self.broadcast.in_flight_bytes(),
             window_bytes: self.broadcast.window_bytes(),
             trees: self.broadcast.tree_views(),
-            links: count(self.links.len()),
+            links: count(self.links.open.len()),
             store_problem: None,
             counters: self.fx.counters.clone(),
         }
@@ -78,23 +78,26 @@ impl Peer {
     }
 
     fn neighbour_views(&self, now: Time) -> Vec<NeighbourView> {
-        let view = |(id, n): (&PeerId, &crate::overlay::Neighbour)| NeighbourView {
-            id: *id,
-            name: n.record.name.clone(),
-            address: n.address.get(),
-            link: n.link,
-            dialed: n.dialed,
-            since: now.since(n.since),
-            heard: now.since(n.watch.last_heard),
-            last_reply: n.watch.last_reply().map(|at| now.since(at)),
-            reply_delay: n.watch.reply_delay(),
-            smoothed_delay: n.watch.smoothed_delay(),
-            misses: n.watch.misses,
-            suspect: self.suspects.contains_key(id),
-            degree: n.degree,
-            target: n.target,
+        let view = |(id, n): (&PeerId, &crate::overlay::Neighbour)| {
+            let watch = self.failure.watch(id)?;
+            Some(NeighbourView {
+                id: *id,
+                name: n.record.name.clone(),
+                address: n.address.get(),
+                link: n.link,
+                dialed: n.dialed,
+                since: now.since(n.since),
+                heard: now.since(watch.last_heard),
+                last_reply: watch.last_reply().map(|at| now.since(at)),
+                reply_delay: watch.reply_delay(),
+                smoothed_delay: watch.smoothed_delay(),
+                misses: watch.misses,
+                suspect: self.failure.is_suspect(id),
+                degree: n.degree,
+                target: n.target,
+            })
         };
-        self.overlay.neighbours.iter().map(view).collect()
+        self.overlay.neighbours.iter().filter_map(view).collect()
     }
 
     fn seed_views(&self) -> Vec<SeedView> {
@@ -142,7 +145,7 @@ impl Peer {
         }
         for (id, m) in self.membership.members.alive() {
             let mut v = view(&m.record, Members::state(m));
-            if self.suspects.contains_key(id) {
+            if self.failure.is_suspect(id) {
                 v.state = MemberState::Suspect;
             }
             if let Some(n) = self.overlay.neighbours.get(id) {

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use minicbor::{Decode, Encode};
 
-use crate::death::Certificate;
+use crate::failure::Certificate;
 use crate::identity::PeerId;
 use crate::record::{Presence, SignedRecord};
 

@@ -307,7 +307,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::death::{Certificate, Vote};
+    use crate::failure::{Certificate, Vote};
     use crate::identity::Identity;
     use crate::name::Name;
     use crate::record::{Presence, Record};

@@ -4,8 +4,8 @@
 use super::Seed;
 use super::links::Link;
 use super::verdict::NOTHING;
-use crate::death::Case;
 use crate::event::{CloseReason, LinkDown};
+use crate::failure::Case;
 use crate::identity::PeerId;
 use crate::io::LinkId;
 use crate::limits::MAX_CASES;

@@ -19,12 +19,12 @@ use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::Config;
-use crate::death::Case;
 use crate::effects::Effects;
 use crate::event::Event;
+use crate::failure::Case;
+use crate::failure::Health;
 use crate::identity::{Identity, PeerId};
 use crate::io::{DialId, Input, LinkId, Output, SeedAddress, StoreOp, StoreTicket};
-use crate::liveness::Health;
 use crate::random::Stream;
 use crate::registry::{Entry, Table};
 use crate::time::Time;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Seed;
-use crate::death::Certificate;
+use crate::failure::Certificate;
 use crate::identity::PeerId;
 use crate::io::LinkId;
 use crate::limits::{JOIN_SAMPLE, MAX_PENDING_UPDATES, WHOLE_AUDIENCE, WHOLE_LIST};

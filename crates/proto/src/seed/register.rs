@@ -7,8 +7,8 @@ use minicbor::bytes::ByteArray;
 
 use super::Seed;
 use super::links::Link;
-use crate::death::Case;
 use crate::event::{Event, RefuseReason};
+use crate::failure::Case;
 use crate::identity::PeerId;
 use crate::io::{LinkId, StoreOp, StoreTicket};
 use crate::limits::{LIST_SAMPLE, MAX_RECORDS_PER_FRAME, PARK_ABOVE, WHOLE_LIST};

@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use super::Seed;
 use crate::event::Event;
+use crate::failure::LATE;
 use crate::io::StoreOp;
-use crate::liveness::LATE;
 use crate::time::Time;
 
 impl Seed {

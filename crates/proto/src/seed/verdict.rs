@@ -4,8 +4,8 @@ use super::Seed;
 use super::links::DialFor;
 use std::collections::BTreeSet;
 
-use crate::death::{Appointment, Case, Certificate, DeathReport, Testimony, reports_needed};
 use crate::event::{CloseReason, Event};
+use crate::failure::{Appointment, Case, Certificate, DeathReport, Testimony, reports_needed};
 use crate::identity::PeerId;
 use crate::io::{DialTarget, LinkId};
 use crate::limits::MAX_CASES;

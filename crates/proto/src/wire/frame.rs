@@ -11,8 +11,8 @@ use super::messages::{
     Summary,
 };
 use crate::batch::Batch;
-use crate::death::{Adjacency, Appointment, Certificate, DeathReport, Testimony, Vote};
 use crate::event::{CloseReason, RefuseReason};
+use crate::failure::{Adjacency, Appointment, Certificate, DeathReport, Testimony, Vote};
 use crate::identity::PeerId;
 use crate::io::Role;
 use crate::record::{Address, SignedRecord};

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use super::frame::{Frame, PeerReply};
 use crate::batch::Batch;
-use crate::death::{Certificate, DeathReport, Testimony};
+use crate::failure::{Certificate, DeathReport, Testimony};
 use crate::identity::{PeerId, PublicKey, Signature};
 use crate::limits::{VERIFIED_CACHE, VERIFIED_KEYS};
 use crate::registry::Entry;

@@ -5,7 +5,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use rumormill_proto::death::{Certificate, DeathReport, Testimony, Vote};
+use rumormill_proto::failure::{Certificate, DeathReport, Testimony, Vote};
 use rumormill_proto::record::{Presence, Record};
 use rumormill_proto::registry::Entry;
 use rumormill_proto::signed::{Signed, Statement};

@@ -1,7 +1,7 @@
 //! Frames that a hostile but properly signing remote may send.
 
 use minicbor::bytes::ByteArray;
-use rumormill_proto::death::{Adjacency, Appointment, Certificate, DeathReport, Testimony};
+use rumormill_proto::failure::{Adjacency, Appointment, Certificate, DeathReport, Testimony};
 use rumormill_proto::record::{Presence, Record};
 use rumormill_proto::registry::Entry;
 use rumormill_proto::signed::Signed;

@@ -6,7 +6,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use minicbor::bytes::ByteArray;
-use rumormill_proto::death::Adjacency;
+use rumormill_proto::failure::Adjacency;
 use rumormill_proto::limits::{MAX_CERTIFICATES, MAX_FRAME, MAX_NEIGHBOURS, MAX_PUBLISHERS};
 use rumormill_proto::signed::Signed;
 use rumormill_proto::wire::{self, Frame, PeerReply, Verifier};

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use minicbor::{Encode, Encoder};
-use rumormill_proto::death::{Adjacency, Appointment, Certificate, DeathReport, Testimony, Vote};
+use rumormill_proto::failure::{Adjacency, Appointment, Certificate, DeathReport, Testimony, Vote};
 use rumormill_proto::record::{Presence, Record};
 use rumormill_proto::signed::{Signed, Statement};
 use rumormill_proto::wire::{CensusBody, Encoded};

@@ -1,6 +1,6 @@
 //! Liars and bad links: nobody dies of one of them.
 
-use rumormill_proto::death::{Adjacency, Appointment, DeathReport, Testimony};
+use rumormill_proto::failure::{Adjacency, Appointment, DeathReport, Testimony};
 use rumormill_proto::signed::Signed;
 use rumormill_proto::wire::{Frame, ProbeReply, Report, Testify, Verdict};
 use rumormill_proto::{Event, Identity};

@@ -1,6 +1,6 @@
 //! Death by agreement: found in time, by enough witnesses, and only the dead.
 
-use rumormill_proto::death::reports_needed;
+use rumormill_proto::failure::reports_needed;
 use rumormill_proto::snapshot::MemberState;
 use rumormill_proto::{Config, Event};
 use rumormill_sim::NodeStatus;

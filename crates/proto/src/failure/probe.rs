@@ -1,4 +1,4 @@
-//! The probe burst: the last efforts to get a sign of life.
+//! The last efforts to get a sign of life from a suspect: retries, and indirect probes.
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,9 +11,9 @@ use crate::small::VecSet;
 use crate::time::Time;
 use crate::wire::Verdict;
 
-/// A burst under way about one suspect.
+/// A probe of one suspect that is under way.
 #[derive(Debug)]
-pub(crate) struct Burst {
+pub(crate) struct Probe {
     pub(crate) started: Time,
     /// What the suspect has to repeat: an answer to anything older is no evidence.
     pub(crate) nonce: u64,
@@ -23,21 +23,21 @@ pub(crate) struct Burst {
     retries_left: u32,
     /// What the suspect's other neighbours said.
     pub(crate) verdicts: BTreeMap<PeerId, Verdict>,
-    /// Who was asked.
+    /// The neighbours of the suspect that were asked.
     pub(crate) asked: BTreeSet<PeerId>,
-    /// Links on which somebody waits for the outcome.
+    /// Links on which other nodes wait for the outcome.
     pub(crate) questioners: VecSet<LinkId>,
     /// Times the end was put off because this node doubted itself.
     pub(crate) extended: u32,
 }
 
-impl Burst {
-    /// Helpers to ask.
+impl Probe {
+    /// Other neighbours of the suspect that are asked.
     pub(crate) const HELPERS: usize = 3;
 
-    /// A burst that begins now and takes `length`. The nonce is fresh.
+    /// A probe that begins now and takes `length`. The nonce is fresh.
     pub(crate) fn new(now: Time, nonce: u64, length: Duration, config: &Config) -> Self {
-        Burst {
+        Probe {
             started: now,
             nonce,
             length,
@@ -66,7 +66,7 @@ impl Burst {
         now >= self.deadline
     }
 
-    /// Puts the end off by one more burst, with its retries.
+    /// Puts the end off by one more length, with its retries.
     pub(crate) fn extend(&mut self, now: Time, config: &Config) {
         self.extended += 1;
         self.deadline = now + self.length;

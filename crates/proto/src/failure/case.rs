@@ -375,7 +375,7 @@ impl Probe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::death::{Adjacency, Appointment};
+    use crate::failure::{Adjacency, Appointment};
 
     #[test]
     fn the_number_of_reports() {

@@ -1,0 +1,196 @@
+//! What the findings of the failure detector mean for the rest of a peer.
+
+use std::sync::Arc;
+
+use super::Peer;
+use crate::context::Context;
+use crate::event::{CloseReason, LinkDown};
+use crate::failure::{
+    AfterClearing, AfterProbe, AfterReport, Appointment, FailureDetector, ReporterRole, Suspect,
+    Watch,
+};
+use crate::identity::PeerId;
+use crate::io::LinkId;
+use crate::links::Use;
+use crate::overlay::{Neighbour, heal_partner};
+use crate::record::{Address, SignedRecord};
+use crate::signed::Signed;
+use crate::wire::{Appoint, ProbeReply, Want};
+
+impl Peer {
+    pub(super) fn heard_from(&mut self, remote: PeerId) {
+        let after = self.with_failure(|f, cx| f.heard_from(cx, remote));
+        self.suspicion_cleared(remote, after);
+    }
+
+    pub(super) fn on_pong(&mut self, remote: PeerId, used: &Use, nonce: u64) {
+        if let Use::Seed(index) = used {
+            return self.on_seed_pong(*index, nonce);
+        }
+        let after = self.with_failure(|f, cx| f.on_pong(cx, remote, nonce));
+        self.suspicion_cleared(remote, after);
+    }
+
+    pub(super) fn on_handshake(&mut self, remote: PeerId) {
+        let after = self.with_failure(|f, cx| f.on_handshake(cx, remote));
+        self.suspicion_cleared(remote, after);
+        if self.failure.withdraw_report(&remote) {
+            self.mark_suspect(&remote, false);
+        }
+    }
+
+    pub(super) fn on_probe_reply(
+        &mut self,
+        link: LinkId,
+        remote: PeerId,
+        used: &Use,
+        f: &ProbeReply,
+    ) {
+        let after = self.with_failure(|d, cx| d.on_probe_reply(cx, link, remote, used, f));
+        self.suspicion_cleared(f.subject, after);
+    }
+
+    fn mark_suspect(&mut self, id: &PeerId, suspect: bool) {
+        if let Some(m) = self.membership.members.get_mut(id) {
+            m.suspect = suspect;
+        }
+    }
+
+    /// A suspect lives.
+    fn suspicion_cleared(&mut self, id: PeerId, after: Option<AfterClearing>) {
+        let Some(after) = after else { return };
+        self.mark_suspect(&id, false);
+        match after {
+            AfterClearing::Stays => {}
+            AfterClearing::Reconnect(addresses) => self.request(id, addresses, Want::Place, None),
+            AfterClearing::Disconnect => {
+                let wait = self.config.report_window().max(self.config.ping_interval() * 8);
+                let until = self.fx.now() + wait;
+                if let Some(m) = self.membership.members.get_mut(&id) {
+                    m.avoid_until = until;
+                }
+                self.drop_silent(id);
+            }
+        }
+    }
+
+    /// Ends the edge to a neighbour that nothing comes from.
+    fn drop_silent(&mut self, id: PeerId) {
+        let why = LinkDown::Local(CloseReason::NoSignOfLife);
+        if let Some((n, _)) = self.drop_neighbour(id, why) {
+            self.close(n.link, CloseReason::NoSignOfLife);
+        }
+    }
+
+    /// Watches every neighbour, and suspects those that are silent for too long.
+    pub(super) fn watch_neighbours(&mut self) {
+        for id in self.with_failure(FailureDetector::watch_neighbours) {
+            let Some(n) = self.overlay.neighbours.get(&id) else { continue };
+            let role = ReporterRole::Neighbour(n.adjacency.clone());
+            let (record, around) = (n.record.clone(), n.around.clone());
+            self.with_broadcast(|b, cx| b.tree_suspect(cx, id));
+            self.begin_probe(record, role, around, 0);
+        }
+    }
+
+    /// The connection to a neighbour broke.
+    pub(super) fn suspect_lost(&mut self, n: Neighbour, watch: Option<Watch>) {
+        let id = n.record.id;
+        let waiting = watch.map(|mut w| w.take_questioners()).unwrap_or_default();
+        if !self.is_leaving() {
+            self.begin_probe(n.record, ReporterRole::Neighbour(n.adjacency), n.around, 0);
+        }
+        self.with_failure(|f, cx| f.hand_over_questions(cx, id, &waiting));
+    }
+
+    fn begin_probe(
+        &mut self,
+        record: SignedRecord,
+        role: ReporterRole,
+        around: Arc<[(PeerId, Address)]>,
+        repeated: u32,
+    ) {
+        if self.with_failure(|f, cx| f.begin_probe(cx, record, role, around, repeated)) {
+            self.run_probes();
+        }
+    }
+
+    /// Goes on with every probe under way.
+    pub(super) fn run_probes(&mut self) {
+        let suspects: Vec<PeerId> = self.failure.suspects().copied().collect();
+        for id in suspects {
+            match self.with_failure(|f, cx| f.run_probe(cx, id)) {
+                AfterProbe::Waits => {}
+                AfterProbe::SelfDoubt => self.ping_seeds(),
+                AfterProbe::Silent(suspect) => self.on_silent(*suspect),
+            }
+        }
+    }
+
+    /// The probe of a suspect ended without a sign of life.
+    fn on_silent(&mut self, s: Suspect) {
+        let id = s.record.id;
+        // A witness tells the seeds what it found, and has no report of its own that would end the suspicion.
+        if matches!(s.role, ReporterRole::Neighbour(_)) {
+            self.mark_suspect(&id, true);
+        }
+        self.drop_silent(id);
+        if s.repeated == 0 {
+            self.heal(id, &s.around);
+        }
+        match s.role.clone() {
+            ReporterRole::Neighbour(adjacency) => {
+                self.with_failure(|f, cx| f.report(cx, s, adjacency));
+                // It goes out when the link is up.
+                self.membership.registrations.unpark(self.fx.now());
+            }
+            ReporterRole::Witness(appointment) => self.testify(appointment),
+        }
+    }
+
+    fn testify(&mut self, appointment: Signed<Appointment>) {
+        self.with_failure(|_, cx: &mut Context<'_>| FailureDetector::testify(cx, appointment));
+    }
+
+    /// A seed appoints this peer as a witness about another one.
+    pub(super) fn on_appoint(&mut self, f: &Appoint) {
+        if !self.with_failure(|d, cx| d.accepts(cx, f)) {
+            return self.fx.count("appointments_refused");
+        }
+        let subject = f.appointment.body().subject;
+        // A neighbour reports on its own, and watches anyway.
+        if subject != self.id() && !self.overlay.neighbours.contains_key(&subject) {
+            let role = ReporterRole::Witness(f.appointment.clone());
+            self.begin_probe(f.record.clone(), role, Arc::default(), 0);
+        }
+    }
+
+    /// Probes again where a report led to no verdict, and gives up in the end.
+    pub(super) fn expire_reports(&mut self) {
+        for id in self.failure.overdue_reports(self.fx.now()) {
+            match self.with_failure(|f, cx| f.take_overdue(cx, &id)) {
+                AfterReport::Withdrawn => {}
+                AfterReport::ProbeAgain(suspect) => {
+                    let Suspect { record, role, around, repeated, .. } = *suspect;
+                    self.begin_probe(record, role, around, repeated);
+                }
+                AfterReport::GiveUp => self.mark_suspect(&id, false),
+            }
+        }
+    }
+
+    /// This peer itself, or its own link, is late.
+    pub(super) fn suffer(&mut self) {
+        self.with_failure(FailureDetector::suffer);
+    }
+
+    /// Closes the hole that a dead neighbour leaves.
+    pub(super) fn heal(&mut self, dead: PeerId, around: &[(PeerId, Address)]) {
+        if self.is_leaving() || self.overlay.deficit() == 0 {
+            return;
+        }
+        if let Some((partner, address)) = heal_partner(self.id(), dead, around) {
+            self.request(partner, vec![address], Want::Place, None);
+        }
+    }
+}
