@@ -10,7 +10,7 @@
 //!    request that it sent after the question came; frames may lie in a socket for as long as this node is
 //!    stopped. [`Health`] says how far this node trusts its own view (Lifeguard's local health: Dadgar,
 //!    Phillips, Currey 2018, section IV.A).
-//! 2. *Report*. Only if none of the asked neighbours vouches for the suspect does an observer sign a
+//! 2. *Report* ([`report`]). Only if none of the asked neighbours vouches for the suspect does an observer sign a
 //!    [`DeathReport`]. It carries the accused's own [`Adjacency`], which proves that the reporter was in a
 //!    position to know.
 //! 3. *Case* and *vote*. A seed signs a [`Vote`] when enough distinct neighbours reported within the window
@@ -27,16 +27,16 @@ mod case;
 mod detector;
 mod health;
 mod probe;
+mod report;
 mod statements;
 mod watch;
 
 pub(crate) use case::Case;
 pub use case::reports_needed;
-pub(crate) use detector::{
-    AfterClearing, AfterProbe, AfterReport, FailureDetector, ReporterRole, Suspect,
-};
+pub(crate) use detector::{AfterClearing, AfterProbe, FailureDetector, ReporterRole, Suspect};
 pub(crate) use health::Health;
 pub(crate) use probe::Probe;
+pub(crate) use report::AfterReport;
 pub use statements::{Adjacency, Appointment, Certificate, DeathReport, Testimony, Vote};
 pub(crate) use watch::Watch;
 
