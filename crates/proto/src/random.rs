@@ -12,17 +12,17 @@ use crate::config::Config;
 /// One stream, as its key and how far it was read: a peer has several and seldom draws, and the
 /// state of a generator with its buffer takes eight times as much memory.
 #[derive(Debug, Clone)]
-pub(crate) struct Stream {
+pub(crate) struct RngStream {
     key: [u8; 32],
     words: u64,
 }
 
-impl Stream {
+impl RngStream {
     /// The stream of `purpose` under `seed`.
     pub(crate) fn new(seed: &[u8; 32], purpose: &str) -> Self {
         let mut h = blake3::Hasher::new_keyed(seed);
         h.update(purpose.as_bytes());
-        Stream { key: *h.finalize().as_bytes(), words: 0 }
+        RngStream { key: *h.finalize().as_bytes(), words: 0 }
     }
 
     /// Draws some numbers.
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_stream_goes_on_where_it_was_left() {
-        let mut one = Stream::new(&[1; 32], "t");
+        let mut one = RngStream::new(&[1; 32], "t");
         let mut other = ChaCha8Rng::from_seed(one.key);
         for n in 1..200u64 {
             // Draws of one word and of two, over the ends of blocks.

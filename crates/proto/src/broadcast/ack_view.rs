@@ -1,33 +1,34 @@
-//! What the acknowledgements look at: the message list, the trees, and whether there are other members.
+//! Context of the acknowledgements (message list, trees, members), and which retained batches
+//! other peers still need.
 
 use super::acks::{AckContext, Acks};
 use super::trees::Trees;
-use super::{Awaited, Broadcast, MessageList, Seen, name};
+use super::{Broadcast, MessageList, RetentionNeed, StreamState, batch_id};
 use crate::context::{Context, View};
 use crate::identity::PeerId;
 use crate::io::StoreOp;
 use crate::message::StreamId;
 use crate::time::Time;
 
-/// The parts of a peer that [`Acks`] looks at while it changes.
+/// The [`AckContext`] of a peer.
 pub(super) struct AckView<'a> {
     list: &'a MessageList,
     trees: &'a Trees,
     me: PeerId,
     /// Other members that are alive.
-    others: usize,
+    other_members: usize,
 }
 
 impl<'a> AckView<'a> {
     pub(super) fn new(list: &'a MessageList, trees: &'a Trees, cx: &View<'_>) -> Self {
-        let others = cx.membership.members.alive_count();
-        AckView { list, trees, me: cx.id(), others }
+        let other_members = cx.membership.members.alive_count();
+        AckView { list, trees, me: cx.id(), other_members }
     }
 }
 
 impl AckContext for AckView<'_> {
     fn high_water(&self, stream: StreamId) -> u64 {
-        self.list.get(stream).map_or(0, Seen::high_water)
+        self.list.get(stream).map_or(0, StreamState::high_water)
     }
 
     fn children(&self, publisher: &PeerId) -> Vec<PeerId> {
@@ -43,57 +44,73 @@ impl AckContext for AckView<'_> {
     }
 
     fn is_alone(&self) -> bool {
-        self.others == 0
+        self.other_members == 0
     }
 }
 
-/// Decides which peers still need what is kept below a sequence number.
-pub(super) struct NeededBy<'a> {
+/// Decides whether other peers still need what is retained below a sequence number.
+pub(super) struct RetentionPolicy<'a> {
     acks: &'a Acks,
     trees: &'a Trees,
     me: PeerId,
-    others: usize,
-    own: StreamId,
-    /// Up to where other nodes hold this peer's stream.
-    reached: u64,
+    other_members: usize,
+    own_stream: StreamId,
+    /// Up to this sequence number another node has held this peer's stream at some time.
+    ever_confirmed: u64,
     now: Time,
 }
 
-impl<'a> NeededBy<'a> {
-    /// `own` is this peer's stream, and up to where other nodes hold it.
+impl<'a> RetentionPolicy<'a> {
+    /// `own_stream` is this peer's stream and the sequence number up to which another node has held
+    /// it at some time.
     pub(super) fn new(
         acks: &'a Acks,
         trees: &'a Trees,
-        own: (StreamId, u64),
+        own_stream: (StreamId, u64),
         cx: &View<'_>,
     ) -> Self {
-        let others = cx.membership.members.alive_count();
-        let (own, reached) = own;
-        NeededBy { acks, trees, me: cx.id(), others, own, reached, now: cx.now }
+        let other_members = cx.membership.members.alive_count();
+        let (own_stream, ever_confirmed) = own_stream;
+        RetentionPolicy {
+            acks,
+            trees,
+            me: cx.id(),
+            other_members,
+            own_stream,
+            ever_confirmed,
+            now: cx.now,
+        }
     }
 
-    pub(super) fn below(&self, list: &MessageList, stream: StreamId, number: u64) -> Awaited {
-        if stream == self.own && number > self.reached {
-            return Awaited::FromHere;
+    pub(super) fn need_below(
+        &self,
+        list: &MessageList,
+        stream: StreamId,
+        below: u64,
+    ) -> RetentionNeed {
+        if stream == self.own_stream && below > self.ever_confirmed {
+            return RetentionNeed::OnlyCopy;
         }
-        let view = AckView { list, trees: self.trees, me: self.me, others: self.others };
-        match self.acks.summed(stream, self.now, &view) {
-            Some(s) if s.patient < number && stream.publisher == self.me => Awaited::FromHere,
-            Some(s) if s.patient < number => Awaited::Somebody,
-            _ => Awaited::Nobody,
+        let view =
+            AckView { list, trees: self.trees, me: self.me, other_members: self.other_members };
+        match self.acks.aggregate(stream, self.now, &view) {
+            Some(s) if s.patient < below && stream.publisher == self.me => RetentionNeed::OnlyCopy,
+            Some(s) if s.patient < below => RetentionNeed::Needed,
+            _ => RetentionNeed::NotNeeded,
         }
     }
 }
 
 impl Broadcast {
-    /// Removes what is too old, and is not needed by a peer that is behind.
+    /// Removes expired batches that no lagging peer needs.
     pub(crate) fn expire(&mut self, cx: &mut Context<'_>) {
         let now = cx.now;
-        let own = (self.outbox.stream(), self.reached(cx));
-        let needed_by = NeededBy::new(&self.acks, &self.trees, own, cx);
-        let expired = self.store.expire(now, |list, s, n| needed_by.below(list, s, n));
+        let own_stream = (self.outbox.stream(), self.ever_confirmed(cx));
+        let policy = RetentionPolicy::new(&self.acks, &self.trees, own_stream, cx);
+        let expired =
+            self.store.expire(now, |list, stream, end| policy.need_below(list, stream, end));
         if !expired.is_empty() {
-            cx.fx.store(expired.iter().map(|b| StoreOp::RemoveBatch(name(b))).collect());
+            cx.fx.store(expired.iter().map(|b| StoreOp::RemoveBatch(batch_id(b))).collect());
         }
     }
 }

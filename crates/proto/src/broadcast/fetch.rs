@@ -1,4 +1,4 @@
-//! getData: looking for one message among the neighbours.
+//! Fetch: one message by its id, from the neighbours.
 
 use core::time::Duration;
 use std::collections::BTreeSet;
@@ -16,10 +16,10 @@ use crate::wire::{Data, GetData};
 
 /// Neighbours asked at once for a message.
 const FETCH_WIDTH: usize = 3;
-/// How long they have before the next are asked.
-const FETCH_STEP: Duration = Duration::from_millis(300);
+/// How long these neighbours have before the next ones are asked.
+const FETCH_INTERVAL: Duration = Duration::from_millis(300);
 
-/// A message that is looked for.
+/// A fetch that is not answered yet.
 #[derive(Debug)]
 pub(crate) struct Fetch {
     asked: BTreeSet<PeerId>,
@@ -46,7 +46,7 @@ impl Broadcast {
     }
 
     fn held_message(&self, id: &MessageId) -> Option<Message> {
-        self.store.holding(id)?.batch.message(id.sequence)
+        self.store.batch_with(id)?.batch.message(id.sequence)
     }
 
     fn end_fetch(&mut self, cx: &mut Context<'_>, id: MessageId, message: Option<Message>) {
@@ -66,7 +66,7 @@ impl Broadcast {
             .collect();
         for id in due {
             let Some(f) = self.fetches.get_mut(&id) else { continue };
-            // The publisher is the likeliest to hold it.
+            // The publisher comes first: it is the likeliest to hold the message.
             let mut left: Vec<PeerId> =
                 cx.overlay.neighbours.keys().filter(|n| !f.asked.contains(n)).copied().collect();
             left.sort_by_key(|n| *n != id.publisher);
@@ -74,12 +74,12 @@ impl Broadcast {
                 if !left.is_empty() || now >= f.until || f.asked.is_empty() {
                     self.end_fetch(cx, id, None);
                 } else {
-                    // All were asked: their answers have until the end.
+                    // All neighbours were asked: wait for their answers until the end.
                     f.next = f.until;
                 }
                 continue;
             }
-            f.next = now + FETCH_STEP;
+            f.next = now + FETCH_INTERVAL;
             for neighbour in left.into_iter().take(FETCH_WIDTH) {
                 f.asked.insert(neighbour);
                 if let Some(n) = cx.overlay.neighbours.get(&neighbour) {
@@ -93,8 +93,8 @@ impl Broadcast {
         self.fetches.values().map(|f| f.next.min(f.until)).min()
     }
 
-    /// A neighbour asks for a message by its name. What it is served is bounded by time (the generic cell
-    /// rate algorithm, ITU-T I.371): a short question can have a long answer.
+    /// Answers a fetch of a neighbour. The rate of the answers is bounded (the generic cell rate algorithm,
+    /// ITU-T I.371), because a short query can have a long answer.
     pub(crate) fn on_get_data(
         &mut self,
         cx: &mut Context<'_>,
@@ -109,9 +109,9 @@ impl Broadcast {
             cx.fx.count("data_refused");
             return cx.fx.send_as(link, Data { id, batch: None, age_ms: None }, Class::Payload);
         };
-        let kept = self.store.holding(&id);
-        let age_ms = kept.map(|k| k.age_ms(now, cx.fx.wall()));
-        let batch = kept.map(|k| k.batch.clone());
+        let retained = self.store.batch_with(&id);
+        let age_ms = retained.map(|k| k.age_ms(now, cx.fx.wall()));
+        let batch = retained.map(|k| k.batch.clone());
         let micros = batch.as_ref().map_or(0, Batch::size) * 1_000_000 / DATA_RATE;
         n.served_until = n.served_until.max(now) + Duration::from_micros(micros as u64);
         cx.fx.send_as(link, Data { id, batch, age_ms }, Class::Payload);
@@ -119,8 +119,8 @@ impl Broadcast {
 
     pub(crate) fn on_data(&mut self, cx: &mut Context<'_>, remote: PeerId, f: Data) {
         let asked = self.fetches.get(&f.id).is_some_and(|x| x.asked.contains(&remote));
-        let named = |b: &crate::Batch| b.stream() == f.id.stream();
-        let Some(batch) = f.batch.filter(named) else { return };
+        let holds_it = |b: &crate::Batch| b.stream() == f.id.stream();
+        let Some(batch) = f.batch.filter(holds_it) else { return };
         let Some(message) = batch.message(f.id.sequence) else { return };
         if !asked {
             return cx.fx.count("data_unasked");

@@ -1,24 +1,25 @@
 //! Broadcast: each batch to every member once, in its publisher's order.
 //!
-//! [`Broadcast`] is the whole of it at one peer. Files with state and decisions of one mechanism: what was
-//! received ([`message_list`]), what is kept ([`retention`], [`store`]), what may be delivered ([`order`]),
-//! what waits to be sent ([`outbox`]) and how fast ([`window`], [`active`]), which links carry payloads
-//! ([`trees`]), what the lazy links are told ([`announce`]), what is missing ([`missing`]), how far each
-//! subtree is ([`acks`]), what other nodes have confirmed ([`handover`]).
+//! [`Broadcast`] is the whole of it at one peer. Files with state and decisions of one mechanism:
+//! received messages ([`message_list`]), retained batches ([`retention`], [`store`]), delivery order
+//! ([`order`]), unsent batches ([`outbox`]) and the send window ([`window`], [`active_publishers`]),
+//! eager and lazy links ([`trees`]), announcements ([`announce`]), missing ranges ([`missing`]),
+//! acknowledgements ([`acks`]), confirmations by other nodes ([`confirmations`]).
 //!
-//! Files with what is done in one situation: a batch comes in ([`receive`]), is published ([`publish`]), frames
-//! of the trees ([`tree`]), of the acknowledgements ([`acknowledge`]), of comparison and repair ([`sync`],
-//! [`pull`]), delivery receipts ([`receipts`]), one message by its id ([`fetch`]), confirmation before an exit
-//! ([`confirm`]), the numbers of this peer's stream ([`own_stream`]), a restart ([`resume`], [`history`]).
+//! Files for one situation: receiving ([`receive`]) and publishing ([`publish`]) a batch, frames of the
+//! trees ([`tree`]), of the acknowledgements ([`acknowledge`]), of comparison and repair ([`sync`]),
+//! delivery receipts ([`receipts`]), one message by its id ([`fetch`]), confirmation before an exit
+//! ([`confirm`]), the sequence numbers of this peer's stream ([`own_stream`]), a restart ([`resume`],
+//! [`history`]).
 
 mod ack_view;
 mod acknowledge;
 pub(crate) mod acks;
-mod active;
+mod active_publishers;
 mod announce;
 mod confirm;
+mod confirmations;
 mod fetch;
-mod handover;
 mod history;
 mod message_list;
 mod missing;
@@ -43,48 +44,48 @@ use crate::context::{Context, View};
 use crate::identity::{Identity, PeerId};
 use crate::io::{DeliveredMark, LinkId};
 use crate::message::{Delivery, MessageId, StreamId};
-use crate::random::Stream;
+use crate::random::RngStream;
 use crate::small::VecMap;
-use crate::sync::Hashed;
+use crate::sync::DigestCache;
 use crate::time::Time;
 use crate::wire::Frame;
 
 use acks::Acks;
-use active::Active;
+use active_publishers::ActivePublishers;
 use announce::Announcer;
+use confirmations::Confirmations;
 use fetch::Fetch;
-use handover::Handover;
-use history::History;
-use missing::Missing;
+use history::CatchUp;
+use missing::MissingRanges;
 use outbox::Outbox;
-use publish::Exploring;
+use publish::ExploringSchedule;
 use receipts::Receipts;
 use receive::Arrival;
-use sync::Unbegun;
+use sync::UnknownStart;
 use trees::Trees;
 
-pub(crate) use message_list::{MessageList, Receipt, Seen};
+pub(crate) use message_list::{InsertOutcome, MessageList, StreamState};
 pub(crate) use order::Step;
 #[cfg(test)]
 pub(crate) use own_stream::HIGHEST_CLAIM;
 pub use own_stream::start_number;
 pub use publish::PublishError;
-pub(crate) use retention::{Awaited, Kept, Retention, name};
-pub(crate) use store::{MessageStore, Taken};
+pub(crate) use retention::{RetainedBatch, Retention, RetentionNeed, batch_id};
+pub(crate) use store::{MessageStore, ReceiveOutcome};
 
-/// What broadcast keeps of a neighbour.
+/// The state of broadcast about a neighbour.
 #[derive(Debug)]
 struct NeighbourState {
-    /// It gets no whole summary before this time.
-    tell_all_after: Time,
-    /// It is not told what it lacks before this time.
-    tell_lacking_after: Time,
-    /// Payload goes over this edge: until then another one is better to give away.
+    /// It gets no full summary before this time.
+    full_summary_after: Time,
+    /// It is sent no announcement of what it lacks before this time.
+    announce_lacking_after: Time,
+    /// Payload goes over this edge: until then, another edge is better to transfer.
     busy_until: Time,
-    /// What it was served by id takes until then at the rate that it may have.
+    /// The messages that it fetched by id take until then at the rate that it is allowed.
     served_until: Time,
-    /// Whether its first message list has come. Of use while this peer catches up.
-    has_told: bool,
+    /// Whether its first message list has arrived. Used while this peer catches up.
+    sent_message_list: bool,
 }
 
 /// The broadcast at one peer.
@@ -93,29 +94,29 @@ pub(crate) struct Broadcast {
     store: MessageStore,
     outbox: Outbox,
     trees: Trees,
-    exploring: Exploring,
+    exploring: ExploringSchedule,
     announcer: Announcer,
-    missing: Missing,
+    missing: MissingRanges,
     acks: Acks,
-    active: Active,
-    handover: Handover,
-    /// Streams of which it is not known where they begin.
-    unbegun: VecMap<StreamId, Unbegun>,
-    history: History,
-    /// Whether a neighbour has said which messages it knows under the number of this process.
-    stream_compared: bool,
+    active_publishers: ActivePublishers,
+    confirmations: Confirmations,
+    /// Streams whose start is not known.
+    unknown_starts: VecMap<StreamId, UnknownStart>,
+    catch_up: CatchUp,
+    /// Whether a neighbour has listed its messages under the epoch of this process.
+    own_stream_is_compared: bool,
     receipts: Receipts,
     pace_at: Time,
-    /// What an earlier process delivered of what is still kept.
+    /// Messages that an earlier process delivered and that are still retained.
     restored: Vec<Delivery>,
-    hashed: Hashed,
+    digests: DigestCache,
     next_sync: Time,
     fetches: VecMap<MessageId, Fetch>,
     neighbours: VecMap<PeerId, NeighbourState>,
-    rng: Stream,
+    rng: RngStream,
 }
 
-/// What broadcast begins with.
+/// The initial state of broadcast after a start.
 pub(crate) struct Start<'a> {
     pub(crate) incarnation: u64,
     pub(crate) kept: &'a [Batch],
@@ -124,80 +125,80 @@ pub(crate) struct Start<'a> {
 }
 
 impl Broadcast {
-    /// The broadcast of a peer that has done nothing yet, and the batches that it does not keep any more
-    /// because its bounds are narrower now.
+    /// The broadcast of a peer that has not done anything yet, and the batches that are evicted because its
+    /// bounds are lower than those of the last process.
     pub(crate) fn new(
         config: &Config,
         identity: &Identity,
         start: &Start<'_>,
-        random: impl Fn(&'static str) -> Stream,
+        random: impl Fn(&'static str) -> RngStream,
         now: Time,
     ) -> (Self, Vec<Batch>) {
         let mut store = MessageStore::new(config);
-        let (restored, dropped) =
+        let (restored, evicted) =
             resume::restore(&mut store, (start.compacted, start.delivered), start.kept, now);
         let mut rng = random("sync");
         let next_sync = now + rng.scaled(config.sync_interval(), 0.5, 1.5);
         let mut outbox = Outbox::new(identity, start.incarnation);
-        outbox.follow(own_stream::previous(&store.list, outbox.stream()));
+        outbox.set_previous(own_stream::previous_stream(&store.list, outbox.stream()));
         let floods = config.broadcast() == BroadcastMode::Flood;
         let broadcast = Broadcast {
             store,
             outbox,
             trees: Trees::new(identity.id(), floods),
-            exploring: Exploring::new(),
+            exploring: ExploringSchedule::new(),
             announcer: Announcer::new(random("announcements")),
-            missing: Missing::new(config.retention_age(), random("pulls")),
+            missing: MissingRanges::new(config.retention_age(), random("pulls")),
             acks: Acks::default(),
-            active: Active::default(),
-            handover: Handover::default(),
-            unbegun: VecMap::new(),
-            history: History::default(),
-            stream_compared: false,
+            active_publishers: ActivePublishers::default(),
+            confirmations: Confirmations::default(),
+            unknown_starts: VecMap::new(),
+            catch_up: CatchUp::default(),
+            own_stream_is_compared: false,
             receipts: Receipts::new(),
             pace_at: Time::MAX,
             restored,
-            hashed: Hashed::default(),
+            digests: DigestCache::default(),
             next_sync,
             fetches: VecMap::new(),
             neighbours: VecMap::new(),
             rng,
         };
-        (broadcast, dropped)
+        (broadcast, evicted)
     }
 
-    /// Whether payload went over the edge to a neighbour lately. A peer that gives it away has to find
-    /// another path for what was on it.
+    /// Whether payload went over the edge to a neighbour lately. A peer that transfers the edge has to find
+    /// another path for it.
     pub(crate) fn is_busy(&self, neighbour: &PeerId, now: Time) -> bool {
         self.neighbours.get(neighbour).is_some_and(|n| n.busy_until > now)
     }
 
-    /// An edge is made. Comparing begins with [`Broadcast::start_sync`], when both ends know of it.
+    /// Adds a neighbour. Comparison begins with [`Broadcast::start_sync`], when both ends know the edge.
     pub(crate) fn neighbour_up(&mut self, neighbour: PeerId, now: Time) {
         let state = NeighbourState {
-            tell_all_after: now,
-            tell_lacking_after: now,
+            full_summary_after: now,
+            announce_lacking_after: now,
             busy_until: now,
             served_until: now,
-            has_told: false,
+            sent_message_list: false,
         };
         self.neighbours.insert(neighbour, state);
     }
 
-    /// An edge is gone.
+    /// Removes a neighbour.
     pub(crate) fn neighbour_down(&mut self, cx: &mut Context<'_>, neighbour: PeerId) {
         self.neighbours.remove(&neighbour);
         self.tree_link_down(cx, neighbour);
-        self.handover.forget_neighbour(&neighbour);
+        self.confirmations.forget_neighbour(&neighbour);
     }
 
-    /// This peer has sent Leave to a neighbour.
-    pub(crate) fn neighbour_left_behind(&mut self, neighbour: PeerId) {
+    /// Removes a neighbour to which this peer has sent Leave.
+    pub(crate) fn on_leave_sent(&mut self, neighbour: PeerId) {
         self.neighbours.remove(&neighbour);
-        self.acks.forget(neighbour);
+        self.acks.forget_neighbour(neighbour);
     }
 
-    /// Takes in a frame of the kinds that change nothing but the broadcast.
+    /// Handles a frame of the kinds that change only the broadcast.
     pub(crate) fn on_frame(
         &mut self,
         cx: &mut Context<'_>,
@@ -219,31 +220,32 @@ impl Broadcast {
         }
     }
 
-    /// The first moment at which something is due.
+    /// The first time at which an action is due.
     pub(crate) fn deadline(&self, cx: &View<'_>) -> Option<Time> {
         let all = [
             self.fetches_deadline(),
             self.store.kept.next_expiry(),
-            self.handover.due,
+            self.confirmations.due,
             Some(self.next_sync),
             self.announcer.due,
             self.missing.deadline(),
             self.acks.deadline(),
             self.outbox.deadline(),
             self.comparison_deadline(cx),
-            self.begin_deadline(),
+            self.unknown_starts_deadline(),
             Some(self.receipts.deadline()),
             Some(self.pace_at),
-            self.history_deadline(cx),
+            self.catch_up_deadline(cx),
         ];
         all.into_iter().flatten().min()
     }
 
-    /// Does what is due, but for [`Broadcast::run_handover`] and [`Broadcast::expire`].
+    /// Performs the actions that are due, except [`Broadcast::run_confirmations`] and
+    /// [`Broadcast::expire`].
     pub(crate) fn on_timeout(&mut self, cx: &mut Context<'_>) {
         self.run_sync(cx);
         self.run_announcer(cx);
-        self.begin_streams(cx);
+        self.settle_unknown_starts(cx);
         self.run_pulls(cx);
         self.run_acks(cx);
         if self.pace_at <= cx.now {

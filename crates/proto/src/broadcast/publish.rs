@@ -9,10 +9,10 @@ use crate::limits::{LARGE_BATCH, MAX_PAYLOAD, MAX_TOPIC};
 use crate::message::MessageId;
 use crate::time::Time;
 
-/// How often a batch goes over all links, so that the tree follows the present delays, and after how many
-/// others at least.
-const EXPLORE_EVERY: Duration = Duration::from_secs(30);
-const EXPLORE_AFTER: u32 = 400;
+/// How often a batch goes over all links, so that the tree follows the present delays, and the number
+/// of batches in between at least.
+const EXPLORE_INTERVAL: Duration = Duration::from_secs(30);
+const EXPLORE_MIN_BATCHES: u32 = 400;
 
 /// Why a message was not published. Nothing was sent, and no number was used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,7 +23,7 @@ pub enum PublishError {
     /// The topic is over the limit.
     #[error("the topic has {0} bytes, at most {max} are allowed", max = MAX_TOPIC)]
     TopicTooLong(usize),
-    /// So much is in flight that the network has to catch up first.
+    /// So many bytes are in flight that the network has to catch up first.
     #[error("the network has to catch up first: try again when there is room")]
     Busy,
     /// The peer is leaving or has left.
@@ -31,25 +31,25 @@ pub enum PublishError {
     Leaving,
 }
 
-/// When this peer's next batch explores.
+/// When the next batch of this peer explores.
 #[derive(Debug)]
-pub(crate) struct Exploring {
-    next: Time,
-    batches: u32,
+pub(crate) struct ExploringSchedule {
+    next_at: Time,
+    batches_since: u32,
 }
 
-impl Exploring {
-    /// The first one does: an earlier process may have published elsewhere in the network.
+impl ExploringSchedule {
+    /// The first batch explores: an earlier process may have published elsewhere in the network.
     pub(crate) const fn new() -> Self {
-        Exploring { next: Time::ZERO, batches: EXPLORE_AFTER }
+        ExploringSchedule { next_at: Time::ZERO, batches_since: EXPLORE_MIN_BATCHES }
     }
 
     fn is_due(&mut self, now: Time) -> bool {
-        let due = now >= self.next && self.batches >= EXPLORE_AFTER;
+        let due = now >= self.next_at && self.batches_since >= EXPLORE_MIN_BATCHES;
         if due {
-            (self.next, self.batches) = (now + EXPLORE_EVERY, 0);
+            (self.next_at, self.batches_since) = (now + EXPLORE_INTERVAL, 0);
         }
-        self.batches = self.batches.saturating_add(1);
+        self.batches_since = self.batches_since.saturating_add(1);
         due
     }
 }
@@ -71,7 +71,7 @@ impl Broadcast {
         if cx.membership.own.is_departing() {
             return Err(PublishError::Leaving);
         }
-        self.begin_after_pause(cx);
+        self.restart_window_after_pause(cx);
         if self.outbox.room() == 0 {
             return Err(PublishError::Busy);
         }
@@ -79,23 +79,32 @@ impl Broadcast {
         Ok(self.outbox.add(cx.now, cx.fx.wall(), topic, payload))
     }
 
-    /// All may begin at one moment, and nobody sees the others yet.
-    fn begin_after_pause(&mut self, cx: &mut Context<'_>) {
+    /// Restarts the window. All publishers may begin at the same time, before they see each other.
+    fn restart_window_after_pause(&mut self, cx: &mut Context<'_>) {
         let (me, now) = (cx.id(), cx.now);
-        if self.outbox.is_empty() && !self.active.is_fresh(&me, now) {
+        if self.outbox.is_empty() && !self.active_publishers.has_published_lately(&me, now) {
             let members = cx.membership.members.alive_count() + 1;
             let retention = cx.config.retention_bytes();
-            self.outbox.begin(self.active.first_share(retention, members));
+            self.outbox.restart_window(self.active_publishers.initial_share(retention, members));
         }
     }
 
-    /// Counts a publisher at work; what is left to this one is bounded by how many there are.
-    pub(crate) fn share_retention(&mut self, cx: &mut Context<'_>, publisher: PeerId, bytes: u64) {
+    /// Counts an active publisher; the number of them bounds the window of this one.
+    pub(crate) fn record_publisher_activity(
+        &mut self,
+        cx: &mut Context<'_>,
+        publisher: PeerId,
+        bytes: u64,
+    ) {
         let (me, now) = (cx.id(), cx.now);
-        if !self.active.note(publisher, bytes, now) {
+        if !self.active_publishers.record_batch(publisher, bytes, now) {
             cx.fx.count("publishers_not_counted");
         }
-        self.outbox.bound(self.active.share(&me, cx.config.retention_bytes(), now));
+        self.outbox.set_window_bound(self.active_publishers.retention_share(
+            &me,
+            cx.config.retention_bytes(),
+            now,
+        ));
     }
 
     /// See [`Peer::room`](crate::Peer::room).
@@ -122,7 +131,7 @@ impl Broadcast {
     /// Signs what was published and sends it.
     pub(crate) fn send_next_batch(&mut self, cx: &mut Context<'_>) -> bool {
         let now = cx.now;
-        // A peer that leaves compares its stream first, too: until Leave there is time for it.
+        // A leaving peer compares its stream first, too: until Leave there is time for it.
         let compares = self.comparison_deadline(cx).is_some() && !cx.membership.own.is_leaving();
         let waits = self.outbox.is_held_back(now) && !cx.membership.own.is_departing();
         if compares || waits {
@@ -132,8 +141,8 @@ impl Broadcast {
         let receipt = self.outbox.receipt_wanted > batch.first();
         let mut explores = !cx.overlay.neighbours.is_empty() && self.exploring.is_due(now);
         if explores && batch.size() > LARGE_BATCH {
-            // A census finds the ways as well, and takes no time on slow lines.
-            self.explore_by_census(cx);
+            // A census finds the shortest paths as well, and takes no time on slow lines.
+            self.start_exploring_census(cx);
             explores = false;
         }
         cx.fx.count("batches_published");

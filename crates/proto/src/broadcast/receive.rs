@@ -1,11 +1,11 @@
-//! The path of a batch through a peer: check, deduplicate, keep, forward, acknowledge, deliver, store.
+//! The path of a batch through a peer: check, deduplicate, retain, forward, acknowledge, deliver, store.
 
 use core::time::Duration;
 
-use super::ack_view::{AckView, NeededBy};
-use super::acks::Arrived;
-use super::trees;
-use super::{Broadcast, MessageList, Seen, Step, Taken, name};
+use super::ack_view::{AckView, RetentionPolicy};
+use super::acks::ReceivedBatch;
+use super::trees::ArrivalKind;
+use super::{Broadcast, MessageList, ReceiveOutcome, Step, StreamState, batch_id};
 use crate::batch::Batch;
 use crate::config::BroadcastMode;
 use crate::context::Context;
@@ -16,35 +16,35 @@ use crate::message::{Delivery, StreamId};
 use crate::wire::Gossip;
 
 /// How long an edge counts as busy after payload went over it.
-const BUSY: Duration = Duration::from_secs(2);
+const BUSY_AFTER_PAYLOAD: Duration = Duration::from_secs(2);
 
-/// How a batch came here.
+/// How a batch arrived.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Arrival {
-    /// Links that it has passed.
+    /// Number of links that it has passed.
     pub(crate) hops: u16,
-    /// The neighbour that sent it; `None` for a batch of this peer.
+    /// The neighbour that sent it; `None` for a batch that this peer publishes.
     pub(crate) from: Option<PeerId>,
     /// Whether it goes over all links.
     pub(crate) explores: bool,
     /// Whether its publisher waits for a receipt.
     pub(crate) receipt: bool,
-    /// Whether it was pulled, here or by a peer that passed it on, rather than sent along a tree.
+    /// Whether it was pulled, here or by a peer that passed it on, rather than pushed along a tree.
     pub(crate) pulled: bool,
     /// Its age in milliseconds.
     pub(crate) age_ms: u32,
 }
 
 impl Arrival {
-    /// That of a batch that this peer publishes.
+    /// The arrival of a batch that this peer publishes.
     pub(crate) const fn own(explores: bool, receipt: bool) -> Self {
         Arrival { hops: 0, from: None, explores, receipt, pulled: false, age_ms: 0 }
     }
 
-    /// As the trees see it; `asked` says whether this peer itself pulled it.
-    const fn kind(self, asked: bool) -> trees::Way {
+    /// The kind of arrival for the trees; `asked` says whether this peer itself pulled the batch.
+    const fn kind(self, asked: bool) -> ArrivalKind {
         let age = Duration::from_millis(self.age_ms as u64);
-        trees::Way::of(age, self.pulled, asked, self.explores)
+        ArrivalKind::of(age, self.pulled, asked, self.explores)
     }
 }
 
@@ -55,81 +55,88 @@ impl Broadcast {
         self.receive(cx, &batch, Arrival { hops, from, explores, receipt, pulled, age_ms });
     }
 
-    /// Takes in a batch of this peer, of a neighbour, or the answer to a pull.
+    /// Handles a batch that this peer publishes, a batch of a neighbour, or one that answers a pull.
     pub(crate) fn receive(&mut self, cx: &mut Context<'_>, batch: &Batch, arrival: Arrival) {
         let (now, wall) = (cx.now, cx.fx.wall());
         let stream = batch.stream();
 
-        // Check. The signature holds already; under this peer's key another process may publish.
-        if arrival.from.is_some() && self.is_foreign_in_own_stream(batch) {
-            return self.refuse_foreign_batch(cx, batch);
+        // Check. The signature is valid already, but another process may publish with this peer's key.
+        if arrival.from.is_some() && self.conflicts_with_own_stream(batch) {
+            return self.refuse_conflicting_batch(cx, batch);
         }
-        let asked = arrival.pulled && arrival.from.is_none_or(|from| self.missing.is_asked(&from));
+        let asked =
+            arrival.pulled && arrival.from.is_none_or(|from| self.missing.has_pending_pull(&from));
         let is_known = self.trees.knows(&stream.publisher);
-        let is_old = arrival.kind(asked) == trees::Way::History;
-        // A batch of the past that finds no tree is not flooded: neighbours pull it.
+        let is_old = arrival.kind(asked) == ArrivalKind::History;
+        // A batch of the past without a tree is not flooded: neighbours pull it.
         let goes_on = !arrival.pulled && (is_known || !is_old || arrival.from.is_none());
         let may_explore = !is_old && self.trees.may_explore(&stream.publisher, now);
 
-        // Deduplicate, and keep what is new.
-        let own = (self.outbox.stream(), self.reached(cx));
-        let needed_by = NeededBy::new(&self.acks, &self.trees, own, cx);
-        let needed_by = |list: &MessageList, s, n| needed_by.below(list, s, n);
-        let taken = self.store.receive(batch, arrival.hops, arrival.from, now, wall, needed_by);
-        let Taken::New { messages, dropped } = taken else {
-            return self.receive_repeat(cx, batch, arrival);
+        // Deduplicate, and retain new messages.
+        let own = (self.outbox.stream(), self.ever_confirmed(cx));
+        let policy = RetentionPolicy::new(&self.acks, &self.trees, own, cx);
+        let need_below = |list: &MessageList, stream, end| policy.need_below(list, stream, end);
+        let outcome = self.store.receive(batch, arrival.hops, arrival.from, now, wall, need_below);
+        let ReceiveOutcome::New { messages, evicted } = outcome else {
+            return self.on_duplicate(cx, batch, arrival);
         };
         let arrival = Arrival { explores: arrival.explores && may_explore, ..arrival };
-        self.note_answer(cx, stream, arrival, true);
-        self.count_new(cx, batch, messages, arrival);
+        self.record_pull_progress(cx, stream, arrival, true);
+        self.count_new_messages(cx, batch, messages, arrival);
 
-        // Follow the tree: the neighbour that sent it first is the parent.
+        // Update the tree: the neighbour that sent the first copy is the parent.
         if let Some(from) = arrival.from.filter(|_| !arrival.pulled) {
             self.review_parent(cx, stream, from);
         }
-        self.missing.received(&self.store.list, stream, now);
-        self.follow_tree(cx, stream.publisher, arrival.from, arrival.kind(asked));
+        self.missing.on_received(&self.store.list, stream, now);
+        self.on_tree_arrival(cx, stream.publisher, arrival.from, arrival.kind(asked));
 
         // Forward.
         if arrival.pulled {
-            self.forward_to_children_behind(cx, batch, arrival);
+            self.forward_to_lagging_children(cx, batch, arrival);
         } else {
-            self.note_missing_before(cx, batch, arrival.from);
+            self.record_skipped_range(cx, batch, arrival.from);
             if goes_on {
                 self.forward(cx, batch, arrival);
             }
         }
         if !asked {
-            self.share_retention(cx, batch.publisher(), batch.size() as u64);
+            self.record_publisher_activity(cx, batch.publisher(), batch.size() as u64);
         }
-        self.announcer.note(batch, arrival.from, goes_on, now);
+        self.announcer.record_batch(batch, arrival.from, goes_on, now);
 
-        // Look for what comes before it.
-        self.look_for_beginning(cx, stream);
-        self.look_for_previous(cx, batch);
+        // Look for earlier messages.
+        self.find_stream_start(cx, stream);
+        self.expect_previous_stream(cx, batch);
 
         self.acknowledge(cx, batch, arrival.receipt, asked);
         self.deliver(cx, stream);
 
-        // Store, in one request with the marks that it moved: a batch is never durable as one that was
-        // held back when it was delivered as it came.
+        // Store, in one request with the marks that have changed: otherwise a batch that was delivered at
+        // once could be durable as one that was held back.
         let mut ops = vec![StoreOp::PutBatch(batch.clone())];
-        ops.extend(dropped.iter().map(|b| StoreOp::RemoveBatch(name(b))));
-        ops.extend(self.moved_marks());
+        ops.extend(evicted.iter().map(|b| StoreOp::RemoveBatch(batch_id(b))));
+        ops.extend(self.take_changed_marks());
         cx.fx.store(ops);
     }
 
-    /// All of a batch was received before.
-    fn receive_repeat(&mut self, cx: &mut Context<'_>, batch: &Batch, arrival: Arrival) {
-        self.note_answer(cx, batch.stream(), arrival, false);
+    /// Handles a batch without a new message.
+    fn on_duplicate(&mut self, cx: &mut Context<'_>, batch: &Batch, arrival: Arrival) {
+        self.record_pull_progress(cx, batch.stream(), arrival, false);
         cx.fx.add("messages_duplicate", batch.len() as u64);
-        self.store.kept.repeated(batch);
+        self.store.kept.record_duplicate(batch);
         if let Some(from) = arrival.from.filter(|_| !arrival.pulled) {
-            self.tree_repeat(cx, batch.publisher(), from, arrival.kind(false));
+            self.on_tree_duplicate(cx, batch.publisher(), from, arrival.kind(false));
         }
     }
 
-    fn count_new(&mut self, cx: &mut Context<'_>, batch: &Batch, messages: u64, arrival: Arrival) {
+    fn count_new_messages(
+        &mut self,
+        cx: &mut Context<'_>,
+        batch: &Batch,
+        messages: u64,
+        arrival: Arrival,
+    ) {
         if arrival.from.is_some() {
             cx.fx.add("messages_received", messages);
             cx.fx.count("batches_received");
@@ -141,8 +148,8 @@ impl Broadcast {
         }
     }
 
-    /// A batch came that may be the answer to a pull.
-    fn note_answer(
+    /// Records that a batch arrived which may answer a pull.
+    fn record_pull_progress(
         &mut self,
         cx: &mut Context<'_>,
         stream: StreamId,
@@ -150,10 +157,11 @@ impl Broadcast {
         is_new: bool,
     ) {
         if let Some(from) = arrival.from.filter(|_| arrival.pulled) {
-            self.missing.answer_goes_on(&from, stream, is_new, cx.now);
+            self.missing.on_answer_progress(&from, stream, is_new, cx.now);
         }
     }
 
+    /// Forwards a batch: over all links if it explores, otherwise to the children.
     fn forward(&mut self, cx: &mut Context<'_>, batch: &Batch, arrival: Arrival) {
         let floods = cx.config.broadcast() == BroadcastMode::Flood;
         let to = if arrival.explores || floods {
@@ -161,12 +169,12 @@ impl Broadcast {
         } else {
             self.trees.children(&batch.publisher())
         };
-        self.forward_to(cx, to, batch, arrival);
+        self.forward_to_neighbours(cx, to, batch, arrival);
     }
 
-    /// The whole subtree of this peer missed what was pulled: children that seem to lack it get it now, and
-    /// do not have to pull it.
-    fn forward_to_children_behind(
+    /// The whole subtree of this peer missed a pulled batch: children that seem to lack it get it now, and do
+    /// not have to pull it.
+    fn forward_to_lagging_children(
         &mut self,
         cx: &mut Context<'_>,
         batch: &Batch,
@@ -174,28 +182,28 @@ impl Broadcast {
     ) {
         let (stream, end) = (batch.stream(), batch.end());
         if !self.trees.knows(&stream.publisher) {
-            // It is of the past: no tree was made for it.
+            // It is from the past: no tree was made for it.
             return;
         }
         let mut children = self.trees.children(&stream.publisher);
         children.retain(|c| {
-            self.acks.may_lack(stream, *c, end) && !self.announcer.has_told(*c, stream, end)
+            self.acks.may_lack(stream, *c, end) && !self.announcer.has_announced(*c, stream, end)
         });
-        self.forward_to(cx, children, batch, arrival);
+        self.forward_to_neighbours(cx, children, batch, arrival);
     }
 
-    /// A batch along a tree shows that what comes before it is missing.
-    fn note_missing_before(&mut self, cx: &mut Context<'_>, batch: &Batch, from: Option<PeerId>) {
+    /// Records missing messages before a batch that came along a tree.
+    fn record_skipped_range(&mut self, cx: &mut Context<'_>, batch: &Batch, from: Option<PeerId>) {
         let (stream, first) = (batch.stream(), batch.first());
         let seen = self.store.list.get(stream);
         if let Some(from) = from
             && seen.is_some_and(|s| s.high_water() < first)
         {
-            self.missing.hole(stream, from, first, cx.now);
+            self.missing.on_skipped(stream, from, first, cx.now);
         }
     }
 
-    fn forward_to(
+    fn forward_to_neighbours(
         &mut self,
         cx: &mut Context<'_>,
         to: Vec<PeerId>,
@@ -204,7 +212,7 @@ impl Broadcast {
     ) {
         let hops = arrival.hops.saturating_add(1);
         let Arrival { explores, receipt, pulled, age_ms, .. } = arrival;
-        let busy_until = cx.now + BUSY;
+        let busy_until = cx.now + BUSY_AFTER_PAYLOAD;
         if let Some(n) = arrival.from.and_then(|from| self.neighbours.get_mut(&from)) {
             n.busy_until = busy_until;
         }
@@ -223,32 +231,31 @@ impl Broadcast {
         }
     }
 
-    /// Notes what has to be acknowledged for a batch.
+    /// Records the acknowledgement of a batch.
     fn acknowledge(&mut self, cx: &mut Context<'_>, batch: &Batch, receipt: bool, asked: bool) {
         let now = cx.now;
         let view = AckView::new(&self.store.list, &self.trees, cx);
         if asked {
-            return self.acks.caught_up(batch.stream(), now, &view);
+            return self.acks.on_pulled_batch(batch.stream(), now, &view);
         }
-        let arrived = Arrived {
+        let received = ReceivedBatch {
             stream: batch.stream(),
             bytes: batch.wire().len() as u64,
-            wanted: receipt.then(|| batch.end()),
-            names: false,
+            receipt_until: receipt.then(|| batch.end()),
+            wants_names: false,
         };
-        self.acks.received(&arrived, now, &view);
+        self.acks.on_batch(&received, now, &view);
     }
 
-    pub(crate) fn has_begun(&self, stream: StreamId) -> bool {
-        self.store.list.get(stream).is_some_and(Seen::has_begun)
+    pub(crate) fn has_start(&self, stream: StreamId) -> bool {
+        self.store.list.get(stream).is_some_and(StreamState::has_start)
     }
 
-    /// Hands what has become deliverable to the application, since something of a stream came or was
-    /// given up.
+    /// Delivers the messages that can be delivered after messages of a stream arrived or were given up.
     pub(crate) fn deliver(&mut self, cx: &mut Context<'_>, changed: StreamId) {
         for (stream, from, to) in self.store.list.take_forgotten() {
-            self.tell_gap(cx, stream, from, to);
-            // Nothing waits for it any more.
+            self.report_gap(cx, stream, from, to);
+            // No stream waits for it any more.
             if let Some(behind) = self.store.list.undelivered_after(stream) {
                 self.deliver_steps(cx, behind);
             }
@@ -273,13 +280,13 @@ impl Broadcast {
                     cx.fx.add("messages_delivered", delivery.count());
                     cx.fx.output(Output::Deliver(delivery));
                 }
-                Step::Gap { stream, from, to } => self.tell_gap(cx, stream, from, to),
+                Step::Gap { stream, from, to } => self.report_gap(cx, stream, from, to),
             }
         }
-        self.history.delivered(&self.store.list, changed.publisher);
+        self.catch_up.on_delivered(&self.store.list, changed.publisher);
     }
 
-    fn tell_gap(
+    fn report_gap(
         &mut self,
         cx: &mut Context<'_>,
         StreamId { publisher, epoch }: StreamId,
@@ -291,12 +298,13 @@ impl Broadcast {
         cx.fx.event(Event::Gap { publisher, epoch, from, to });
     }
 
-    /// A payload queue fills: the publishers behind it are told to slow down.
+    /// Handles congestion of a payload queue: the publishers whose batches go through it are told to slow
+    /// down.
     pub(crate) fn on_congested(&mut self, cx: &mut Context<'_>) {
         let now = cx.now;
         cx.fx.count("congestions");
         let view = AckView::new(&self.store.list, &self.trees, cx);
-        self.acks.congested(None, now, &view);
-        self.outbox.congested(now);
+        self.acks.on_congestion(None, now, &view);
+        self.outbox.on_congestion(now);
     }
 }

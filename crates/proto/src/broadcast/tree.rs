@@ -1,11 +1,11 @@
-//! The broadcast trees: their decisions as frames, and frames as their input.
+//! The frames of the broadcast trees: from decisions to frames, and from frames to decisions.
 
 use std::collections::BTreeSet;
 
 use super::Broadcast;
 use super::ack_view::AckView;
-use super::missing::Lead;
-use super::trees::{Act, Way};
+use super::missing::EarlierAnnouncement;
+use super::trees::{ArrivalKind, TreeAction};
 use crate::context::{Context, View};
 use crate::identity::PeerId;
 use crate::io::LinkId;
@@ -14,14 +14,19 @@ use crate::sync;
 use crate::wire::{Graft, Prune, SummaryEntry, ack_token};
 
 impl Broadcast {
-    pub(crate) fn act(&mut self, cx: &mut Context<'_>, acts: impl IntoIterator<Item = Act>) {
-        // Many neighbours are told the same.
+    /// Sends the frames of these actions.
+    pub(crate) fn apply_tree_actions(
+        &mut self,
+        cx: &mut Context<'_>,
+        actions: impl IntoIterator<Item = TreeAction>,
+    ) {
+        // Many neighbours get the same list.
         let mut last: Option<(Vec<PeerId>, Vec<SummaryEntry>)> = None;
-        for act in acts {
-            let (Act::Graft { to, .. } | Act::Prune { to, .. }) = &act;
+        for action in actions {
+            let (TreeAction::Graft { to, .. } | TreeAction::Prune { to, .. }) = &action;
             let Some(link) = cx.overlay.neighbours.get(to).map(|n| n.link) else { continue };
-            match act {
-                Act::Graft { publishers, recent, .. } => {
+            match action {
+                TreeAction::Graft { publishers, recent, .. } => {
                     cx.fx.count("grafts");
                     let have = match last.take_if(|(of, _)| *of == recent) {
                         Some((_, have)) => have,
@@ -30,7 +35,7 @@ impl Broadcast {
                     last = Some((recent, have.clone()));
                     cx.fx.send(link, Graft { publishers, have });
                 }
-                Act::Prune { publishers, .. } => {
+                TreeAction::Prune { publishers, .. } => {
                     cx.fx.count("prunes");
                     cx.fx.send(link, Prune { publishers });
                 }
@@ -38,87 +43,99 @@ impl Broadcast {
         }
     }
 
-    /// Something of a publisher came for the first time: that may change the way that it takes.
-    pub(crate) fn follow_tree(
+    /// Updates the tree of a publisher after the first copy of a batch or census arrived.
+    pub(crate) fn on_tree_arrival(
         &mut self,
         cx: &mut Context<'_>,
         publisher: PeerId,
         from: Option<PeerId>,
-        way: Way,
+        kind: ArrivalKind,
     ) {
-        if way.is_late() && self.is_gone(cx, &publisher) && !self.trees.knows(&publisher) {
-            // Nothing more may come from it, and the way to it would be looked for for good.
+        if kind.was_pulled()
+            && self.has_publisher_ended(cx, &publisher)
+            && !self.trees.knows(&publisher)
+        {
+            // No further batch may come from it, and the graft for it would be repeated for good.
             return;
         }
         let (before, now) = (self.trees.parent(&publisher), cx.now);
-        let acts = self.trees.received(publisher, from, way, now);
-        self.act(cx, acts);
+        let actions = self.trees.on_first(publisher, from, kind, now);
+        self.apply_tree_actions(cx, actions);
         if before != self.trees.parent(&publisher) {
-            self.acks.moved(publisher, now);
+            self.acks.on_parent_change(publisher, now);
         }
     }
 
-    /// Something of a stream came along its tree, which another neighbour may have announced long before.
+    /// Reviews the parent after a batch came along the tree that another neighbour may have announced long
+    /// before.
     pub(crate) fn review_parent(&mut self, cx: &mut Context<'_>, stream: StreamId, from: PeerId) {
         let now = cx.now;
-        let (who, by) = match self.missing.take_lead(&self.store.list, stream, now) {
-            Lead::Of(who, by) => (who, by),
-            Lead::Open => return,
-            Lead::None => return self.trees.was_first(&stream.publisher, from),
-        };
-        let acts = self.trees.announced_earlier(&stream.publisher, who, by, now);
-        if !acts.is_empty() {
+        let (neighbour, by) =
+            match self.missing.take_earlier_announcement(&self.store.list, stream, now) {
+                EarlierAnnouncement::By(neighbour, by) => (neighbour, by),
+                EarlierAnnouncement::Pending => return,
+                EarlierAnnouncement::None => {
+                    return self.trees.on_first_from(&stream.publisher, from);
+                }
+            };
+        let actions = self.trees.on_announced_earlier(&stream.publisher, neighbour, by, now);
+        if !actions.is_empty() {
             cx.fx.count("late_parents_left");
-            self.act(cx, acts);
-            self.acks.moved(stream.publisher, now);
+            self.apply_tree_actions(cx, actions);
+            self.acks.on_parent_change(stream.publisher, now);
         }
     }
 
-    /// Something of a publisher came again: of two that send the same, one need not.
-    pub(crate) fn tree_repeat(
+    /// Updates the tree of a publisher after a duplicate arrived: one of two senders can stop.
+    pub(crate) fn on_tree_duplicate(
         &mut self,
         cx: &mut Context<'_>,
         publisher: PeerId,
         from: PeerId,
-        way: Way,
+        kind: ArrivalKind,
     ) {
         let now = cx.now;
         let was_child = self.trees.is_child(&from, &publisher);
-        let act = self.trees.repeated(publisher, from, way, now);
-        self.act(cx, act);
+        let action = self.trees.on_duplicate(publisher, from, kind, now);
+        self.apply_tree_actions(cx, action);
         if was_child && !self.trees.is_child(&from, &publisher) {
-            // Nobody waits for what it would tell.
-            self.acks.reroute([publisher], now, &AckView::new(&self.store.list, &self.trees, cx));
+            // The publisher does not wait for the reports of a former child.
+            self.acks.on_trees_changed(
+                [publisher],
+                now,
+                &AckView::new(&self.store.list, &self.trees, cx),
+            );
         }
     }
 
-    /// Does what the trees say after a change of neighbours. Who is behind whom has to be told anew.
-    fn act_on_change(&mut self, cx: &mut Context<'_>, acts: Vec<Act>) {
-        self.act(cx, acts);
-        self.acks.reroute_all(cx.now, &AckView::new(&self.store.list, &self.trees, cx));
+    /// Performs the actions after a change of neighbours. The subtree has changed, so acknowledgements are
+    /// sent again.
+    fn apply_after_link_change(&mut self, cx: &mut Context<'_>, actions: Vec<TreeAction>) {
+        self.apply_tree_actions(cx, actions);
+        self.acks.on_all_trees_changed(cx.now, &AckView::new(&self.store.list, &self.trees, cx));
     }
 
     pub(crate) fn tree_link_up(&mut self, cx: &mut Context<'_>, neighbour: PeerId) {
-        let acts = self.trees.link_up(neighbour, cx.now);
-        self.act_on_change(cx, acts);
+        let actions = self.trees.link_up(neighbour, cx.now);
+        self.apply_after_link_change(cx, actions);
     }
 
     pub(crate) fn tree_link_down(&mut self, cx: &mut Context<'_>, neighbour: PeerId) {
         let now = cx.now;
-        self.acks.forget(neighbour);
+        self.acks.forget_neighbour(neighbour);
         self.missing.forget_source(neighbour, now);
-        let acts = self.trees.link_down(neighbour, now);
-        self.act_on_change(cx, acts);
+        let actions = self.trees.link_down(neighbour, now);
+        self.apply_after_link_change(cx, actions);
     }
 
-    /// A neighbour gives no sign of life; what came through it comes through others.
-    pub(crate) fn tree_suspect(&mut self, cx: &mut Context<'_>, neighbour: PeerId) {
-        let acts = self.trees.suspect(neighbour, cx.now);
-        self.act_on_change(cx, acts);
+    /// Leaves a suspected parent: its batches are fetched through other neighbours.
+    pub(crate) fn on_suspected_neighbour(&mut self, cx: &mut Context<'_>, neighbour: PeerId) {
+        let actions = self.trees.on_suspect(neighbour, cx.now);
+        self.apply_after_link_change(cx, actions);
     }
 
-    /// A neighbour wants to be a child. If this peer `serves` it, it gets at once what it lacks. Says how many
-    /// bytes that took.
+    /// Handles a neighbour that becomes a child. If this peer `serves` it, it gets at once what it lacks.
+    /// Returns the number of bytes.
     pub(crate) fn on_graft(
         &mut self,
         cx: &mut Context<'_>,
@@ -127,42 +144,50 @@ impl Broadcast {
         f: &Graft,
         serves: bool,
     ) -> usize {
-        let (changed, acts) = self.trees.on_graft(remote, &f.publishers, cx.now);
-        // Without a list of what is there, nothing is asked for: every first batch of a publisher brings one.
-        let bytes = if serves { self.send_what_lacks(cx, link, &f.have) } else { 0 };
+        let (changed, actions) = self.trees.on_graft(remote, &f.publishers, cx.now);
+        // A graft without a list asks for nothing: the first batch of each publisher causes such a graft.
+        let bytes = if serves { self.send_catch_up(cx, link, &f.have) } else { 0 };
         if !changed.is_empty() {
             let named: BTreeSet<u64> = f.publishers.iter().copied().collect();
-            self.announcer.grafted(remote, |p| named.contains(&ack_token(p)));
-            self.act(cx, acts);
-            self.acks.reroute(changed, cx.now, &AckView::new(&self.store.list, &self.trees, cx));
+            self.announcer.on_graft(remote, |p| named.contains(&ack_token(p)));
+            self.apply_tree_actions(cx, actions);
+            self.acks.on_trees_changed(
+                changed,
+                cx.now,
+                &AckView::new(&self.store.list, &self.trees, cx),
+            );
         }
         bytes
     }
 
     pub(crate) fn on_prune(&mut self, cx: &mut Context<'_>, remote: PeerId, f: &Prune) {
         let changed = self.trees.on_prune(remote, &f.publishers);
-        let own = changed.contains(&cx.id());
-        self.acks.reroute(changed, cx.now, &AckView::new(&self.store.list, &self.trees, cx));
-        if own {
-            // That neighbour is counted by another one; nobody else may be waited for.
+        let is_own = changed.contains(&cx.id());
+        self.acks.on_trees_changed(
+            changed,
+            cx.now,
+            &AckView::new(&self.store.list, &self.trees, cx),
+        );
+        if is_own {
+            // Another neighbour counts that one now; the receipt may be complete without it.
             self.review_receipts(cx);
         }
     }
 
     /// Whether a publisher is known to be dead or to have left.
-    fn is_gone(&self, cx: &View<'_>, publisher: &PeerId) -> bool {
+    fn has_publisher_ended(&self, cx: &View<'_>, publisher: &PeerId) -> bool {
         cx.membership.members.get(publisher).is_none() && cx.membership.members.has_ended(publisher)
     }
 
-    /// A member is dead or has left: it has no tree any more.
-    pub(crate) fn forget_tree(&mut self, peer: &PeerId) {
-        self.trees.gone(peer);
+    /// Forgets the tree of a member that is dead or has left.
+    pub(crate) fn forget_publisher_tree(&mut self, peer: &PeerId) {
+        self.trees.remove_publisher(peer);
     }
 
-    /// The same, when nothing of it is left in the overlay.
-    pub(crate) fn member_ended(&mut self, cx: &mut Context<'_>, peer: PeerId) {
-        self.handover.forget_peer(&peer);
-        self.trees.gone(&peer);
+    /// Forgets a member that is dead or has left, after it was removed from the overlay.
+    pub(crate) fn on_member_ended(&mut self, cx: &mut Context<'_>, peer: PeerId) {
+        self.confirmations.forget_peer(&peer);
+        self.trees.remove_publisher(&peer);
         self.review_receipts(cx);
     }
 }

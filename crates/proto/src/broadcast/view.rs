@@ -1,23 +1,23 @@
-//! The broadcast as status commands, views and checkers see it.
+//! The state of broadcast for status commands, views and checkers.
 
-use super::{Broadcast, Kept};
+use super::{Broadcast, RetainedBatch};
 use crate::message::MessageId;
 use crate::snapshot::{PublisherView, TreeView};
 
 impl Broadcast {
-    /// Messages published in the present stream.
+    /// Number of messages published in the present stream.
     pub(crate) const fn published(&self) -> u64 {
         self.outbox.published()
     }
 
-    /// Messages and bytes kept.
+    /// Retained messages and bytes.
     pub(crate) fn held(&self) -> (u64, u64) {
         (self.store.kept.messages(), self.store.kept.bytes())
     }
 
-    /// Bytes published that are not acknowledged.
+    /// Published bytes that are not acknowledged.
     pub(crate) const fn in_flight_bytes(&self) -> u64 {
-        self.outbox.on_the_way_bytes()
+        self.outbox.in_flight_bytes()
     }
 
     /// Bytes that may be in flight.
@@ -35,11 +35,11 @@ impl Broadcast {
     }
 
     /// The batches that hold the newest `limit` messages, or those before `before`.
-    pub(crate) fn newest(&self, limit: usize, before: Option<&MessageId>) -> Vec<&Kept> {
+    pub(crate) fn newest(&self, limit: usize, before: Option<&MessageId>) -> Vec<&RetainedBatch> {
         self.store.kept.newest(limit, before)
     }
 
-    /// Whether a message was received, kept or not.
+    /// Whether a message was received, retained or not.
     pub(crate) fn has_seen(&self, id: &MessageId) -> bool {
         self.store.list.contains(id)
     }

@@ -10,7 +10,7 @@ use crate::event::{CloseReason, Event};
 use crate::identity::PeerId;
 use crate::io::{DialId, LinkId};
 use crate::links::{DialFor, Use};
-use crate::random::Stream;
+use crate::random::RngStream;
 use crate::record::{Address, SignedRecord};
 use crate::signed::Signed;
 use crate::small::{VecMap, VecSet};
@@ -86,11 +86,11 @@ pub(crate) struct FailureDetector {
     health: Health,
     /// It was stopped or starved, and what came meanwhile is not all read.
     pub(crate) is_behind: bool,
-    rng: Stream,
+    rng: RngStream,
 }
 
 impl FailureDetector {
-    pub(crate) fn new(rng: Stream, now: Time) -> Self {
+    pub(crate) fn new(rng: RngStream, now: Time) -> Self {
         FailureDetector {
             watches: VecMap::new(),
             suspects: VecMap::new(),

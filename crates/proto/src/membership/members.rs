@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::failure::Certificate;
 use crate::identity::PeerId;
 use crate::limits::{MAX_CERTIFICATES, MAX_MEMBERS};
-use crate::random::Stream;
+use crate::random::RngStream;
 use crate::record::{Presence, SignedRecord};
 use crate::small::make_room;
 use crate::snapshot::MemberState;
@@ -274,7 +274,7 @@ impl Members {
         &mut self,
         some: usize,
         keep: impl Iterator<Item = &'a PeerId>,
-        rng: &mut Stream,
+        rng: &mut RngStream,
     ) {
         let mut kept: Vec<usize> = keep.filter_map(|id| self.alive.find(id).ok()).collect();
         kept.sort_unstable();
@@ -335,7 +335,7 @@ mod tests {
 
     #[test]
     fn those_to_keep_stay_and_each_other_one_may_go() {
-        let mut rng = Stream::new(&[1; 32], "t");
+        let mut rng = RngStream::new(&[1; 32], "t");
         let kept = [3, 4, 9].map(|n| record(n).id);
         let mut stayed = BTreeMap::new();
         for round in 0..300 {

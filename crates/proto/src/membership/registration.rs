@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::failure::Certificate;
 use crate::identity::PeerId;
 use crate::io::{DialId, LinkId, SeedAddress};
-use crate::random::Stream;
+use crate::random::RngStream;
 use crate::small::{VecMap, VecSet};
 use crate::time::Time;
 use crate::wire::SeedName;
@@ -152,7 +152,7 @@ pub(crate) struct Registrations {
 }
 
 impl Registrations {
-    pub(crate) fn new(seeds: &Arc<[SeedAddress]>, rng: &mut Stream, now: Time) -> Self {
+    pub(crate) fn new(seeds: &Arc<[SeedAddress]>, rng: &mut RngStream, now: Time) -> Self {
         let order = rng.sample((0..seeds.len()).collect(), majority(seeds.len()));
         let slots = seeds
             .iter()
@@ -249,7 +249,7 @@ impl Registrations {
         index: usize,
         now: Time,
         config: &Config,
-        rng: &mut Stream,
+        rng: &mut RngStream,
     ) -> Duration {
         let Some(s) = self.slots.get_mut(index) else { return Duration::ZERO };
         s.dial = None;
@@ -273,7 +273,7 @@ impl Registrations {
     }
 
     /// Takes another seed if those chosen are not enough for a quorum.
-    fn take_spare(&mut self, now: Time, rng: &mut Stream) {
+    fn take_spare(&mut self, now: Time, rng: &mut RngStream) {
         let spare: Vec<usize> = (0..self.slots.len())
             .filter(|&i| self.slots.get(i).is_some_and(|s| !s.chosen))
             .collect();
@@ -288,7 +288,7 @@ impl Registrations {
 
     /// Seeds that were asked and neither acknowledge nor give a list: another one is taken for each.
     /// Says how many.
-    pub(crate) fn replace_overdue(&mut self, now: Time, rng: &mut Stream) -> u64 {
+    pub(crate) fn replace_overdue(&mut self, now: Time, rng: &mut RngStream) -> u64 {
         let (mut overdue, quorum_at) = (0, self.quorum_at);
         for at in 0..self.slots.len() {
             let Some(s) = self.slots.get_mut(at) else { continue };
@@ -341,7 +341,7 @@ impl Registrations {
         index: usize,
         now: Time,
         config: &Config,
-        rng: &mut Stream,
+        rng: &mut RngStream,
     ) -> bool {
         let stands =
             |s: &SeedSlot| s.acknowledged.is_some() && now < s.acknowledged_at + config.lease();
@@ -500,7 +500,7 @@ mod tests {
     fn chooses_a_majority_at_random() {
         let mut chosen = BTreeSet::new();
         for i in 0..50 {
-            let mut rng = Stream::new(&[i; 32], "t");
+            let mut rng = RngStream::new(&[i; 32], "t");
             let r = Registrations::new(&seeds(5), &mut rng, Time::ZERO);
             let set: Vec<bool> = r.slots.iter().map(|s| s.chosen).collect();
             assert_eq!(set.iter().filter(|&&c| c).count(), 3);
@@ -511,7 +511,7 @@ mod tests {
 
     #[test]
     fn a_registration_stands_without_its_link_until_there_is_something_to_say() {
-        let mut rng = Stream::new(&[1; 32], "t");
+        let mut rng = RngStream::new(&[1; 32], "t");
         let mut r = Registrations::new(&seeds(1), &mut rng, Time::ZERO);
         assert!(!r.park(0), "nothing was acknowledged");
         let slot = &mut r.slots[0];
@@ -528,7 +528,7 @@ mod tests {
     #[test]
     fn a_seed_that_stays_away_is_replaced_and_still_tried() {
         let config = Config::lan().build().unwrap();
-        let mut rng = Stream::new(&[1; 32], "t");
+        let mut rng = RngStream::new(&[1; 32], "t");
         let mut r = Registrations::new(&seeds(3), &mut rng, Time::ZERO);
         let first = r.due(Time::ZERO)[0];
         for _ in 0..2 {

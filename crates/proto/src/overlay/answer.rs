@@ -4,7 +4,7 @@ use super::{EdgeUse, Overlay};
 use crate::event::RefuseReason;
 use crate::identity::PeerId;
 use crate::limits::MAX_NEIGHBOURS;
-use crate::random::Stream;
+use crate::random::RngStream;
 use crate::record::Record;
 use crate::time::Time;
 use crate::wire::Want;
@@ -33,7 +33,7 @@ impl Overlay {
         named: &[PeerId],
         edges: &impl EdgeUse,
         now: Time,
-        rng: &mut Stream,
+        rng: &mut RngStream,
     ) -> Answer {
         let (degree, target) = (self.degree(), self.target);
         if self.neighbours.len() >= MAX_NEIGHBOURS {
@@ -95,7 +95,7 @@ impl Overlay {
         other: Option<PeerId>,
         (named, edges): (&[PeerId], &impl EdgeUse),
         now: Time,
-        rng: &mut Stream,
+        rng: &mut RngStream,
     ) -> Option<PeerId> {
         let fits: Vec<(PeerId, bool)> = self
             .neighbours
@@ -120,7 +120,7 @@ impl Overlay {
         some: &[(PeerId, bool)],
         can_wait: bool,
         edges: &impl EdgeUse,
-        rng: &mut Stream,
+        rng: &mut RngStream,
     ) -> Option<PeerId> {
         let idle = some.iter().filter(|(_, busy)| self.prefers_near() && !busy).map(|(id, _)| *id);
         let farthest = idle.filter_map(|id| Some((edges.smoothed_delay(&id)?, id))).max();
@@ -130,7 +130,7 @@ impl Overlay {
 
 /// Draws one of some neighbours, each with whether payload goes over its edge. Those without go
 /// first; if there are none and the matter can wait, it mostly does.
-fn idle_first(some: &[(PeerId, bool)], can_wait: bool, rng: &mut Stream) -> Option<PeerId> {
+fn idle_first(some: &[(PeerId, bool)], can_wait: bool, rng: &mut RngStream) -> Option<PeerId> {
     let idle: Vec<PeerId> = some.iter().filter(|(_, busy)| !busy).map(|(id, _)| *id).collect();
     if !idle.is_empty() {
         return idle.get(rng.below(idle.len())).copied();

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::Overlay;
 use crate::identity::PeerId;
 use crate::membership::{Member, Members};
-use crate::random::Stream;
+use crate::random::RngStream;
 use crate::time::Time;
 use crate::wire::Want;
 
@@ -84,7 +84,7 @@ impl Overlay {
         me: PeerId,
         members: &Members,
         now: Time,
-        rng: &mut Stream,
+        rng: &mut RngStream,
     ) -> Vec<Ask> {
         let deficit = usize::from(self.deficit());
         if deficit == 0 {
@@ -133,7 +133,7 @@ struct Round<'a> {
 }
 
 impl Round<'_> {
-    fn choose(&self, missing: usize, short_for: Duration, rng: &mut Stream) -> Option<Ask> {
+    fn choose(&self, missing: usize, short_for: Duration, rng: &mut RngStream) -> Option<Ask> {
         let free = |m: &Member| u64::from(m.record.free_places());
         let near = self.overlay.prefers_near() && rng.below(UNIFORM_ONE_IN) > 0;
         let candidates = self.draw(if near { self.overlay.nearest_of } else { 1 }, free, rng);
@@ -167,7 +167,7 @@ impl Round<'_> {
     }
 
     /// Draws up to `n` different ones.
-    fn draw(&self, n: usize, weight: impl Fn(&Member) -> u64, rng: &mut Stream) -> Vec<PeerId> {
+    fn draw(&self, n: usize, weight: impl Fn(&Member) -> u64, rng: &mut RngStream) -> Vec<PeerId> {
         // The weight goes first: most have none, and need not be looked for among the neighbours.
         let mut candidates: Vec<(PeerId, u64)> = self
             .members

@@ -14,7 +14,7 @@ use core::time::Duration;
 
 use super::{EdgeUse, Overlay};
 use crate::identity::PeerId;
-use crate::random::Stream;
+use crate::random::RngStream;
 use crate::time::Time;
 
 /// Pause between two pairs, so that what is under way shows in the degree.
@@ -68,7 +68,7 @@ impl Shedding {
     }
 
     /// Whether it is time; then the next one is further away.
-    fn is_due(&mut self, now: Time, rng: &mut Stream) -> bool {
+    fn is_due(&mut self, now: Time, rng: &mut RngStream) -> bool {
         let due = now >= self.at;
         if due {
             self.at = now + rng.scaled(self.wait, 0.5, 1.5);
@@ -106,7 +106,7 @@ impl Overlay {
         me: &PeerId,
         edges: &impl EdgeUse,
         now: Time,
-        rng: &mut Stream,
+        rng: &mut RngStream,
     ) -> Option<Trim> {
         if self.trim_at.is_none_or(|at| at > now) {
             return None;
@@ -151,7 +151,7 @@ impl Overlay {
         me: &PeerId,
         edges: &impl EdgeUse,
         now: Time,
-        rng: &mut Stream,
+        rng: &mut RngStream,
     ) -> Option<PeerId> {
         if rng.below(ONE_IN) != 0 {
             return None;
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn somebody_else_is_looked_for_less_and_less_often() {
-        let (mut shedding, mut rng) = (Shedding::new(), Stream::new(&[0; 32], "test"));
+        let (mut shedding, mut rng) = (Shedding::new(), RngStream::new(&[0; 32], "test"));
         let (mut now, mut looks, mut lists) = (Time::ZERO, Vec::new(), 0);
         while now < Time::ZERO + Duration::from_secs(600) {
             if shedding.is_due(now, &mut rng) {

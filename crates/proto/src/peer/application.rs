@@ -61,8 +61,8 @@ impl Peer {
 
     /// How many messages of the present stream no other node is known to hold.
     #[must_use]
-    pub fn unconfirmed(&self) -> u64 {
-        self.broadcast.unconfirmed()
+    pub fn unconfirmed_messages(&self) -> u64 {
+        self.broadcast.unconfirmed_messages()
     }
 
     /// Asks for receipts of a message of this peer's present stream: [`Output::Receipt`] follows whenever

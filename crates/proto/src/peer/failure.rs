@@ -88,7 +88,7 @@ impl Peer {
             let Some(n) = self.overlay.neighbours.get(&id) else { continue };
             let role = ReporterRole::Neighbour(n.adjacency.clone());
             let (record, around) = (n.record.clone(), n.around.clone());
-            self.with_broadcast(|b, cx| b.tree_suspect(cx, id));
+            self.with_broadcast(|b, cx| b.on_suspected_neighbour(cx, id));
             self.begin_probe(record, role, around, 0);
         }
     }

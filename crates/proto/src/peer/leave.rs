@@ -97,7 +97,7 @@ impl Peer {
             Some(departure) => departure.bound(now, within),
             None => {
                 self.membership.own.departure = Some(Box::new(Departure::new(now, within)));
-                self.with_broadcast(|b, cx| b.begin_to_drain(cx));
+                self.with_broadcast(|b, cx| b.start_draining(cx));
                 self.overlay.fill.soon(now);
             }
         }
@@ -140,10 +140,10 @@ impl Peer {
             Stage::Draining if self.is_drained() => self.part(),
             // Every other member is dead or gone: there is no node left to wait for.
             Stage::Draining if late || self.is_alone() => {
-                self.with_broadcast(|b, cx| b.tell_unconfirmed(cx));
+                self.with_broadcast(|b, cx| b.report_unconfirmed(cx));
                 self.part();
             }
-            Stage::Draining => self.with_broadcast(|b, cx| b.run_handover(cx)),
+            Stage::Draining => self.with_broadcast(|b, cx| b.run_confirmations(cx)),
             Stage::Parting => self.review_parting(late),
             Stage::TellingSeeds if ends => self.finish_leave(false),
             Stage::TellingSeeds => {}
@@ -186,7 +186,7 @@ impl Peer {
         for (id, n) in core::mem::take(&mut self.overlay.neighbours) {
             self.fx.send_as(n.link, Leave { record: record.clone() }, Class::Last);
             self.set_use(n.link, Use::Parting(now));
-            self.broadcast.neighbour_left_behind(id);
+            self.broadcast.on_leave_sent(id);
             let (name, why) = (n.record.name.clone(), LinkDown::Local(CloseReason::Leaving));
             self.fx.event(Event::NeighbourDown { id, name, why, degree: 0 });
         }
@@ -300,7 +300,7 @@ impl Peer {
         if record.id != remote || record.presence != Presence::Left {
             return;
         }
-        self.with_broadcast(|b, cx| b.vouch_for_stream_of(cx, remote));
+        self.with_broadcast(|b, cx| b.vouch_for_last_stream_of(cx, remote));
         self.learn_left(record);
         if self.overlay.neighbours.get(&remote).is_some_and(|n| n.link == link) {
             self.drop_neighbour(remote, LinkDown::Local(CloseReason::Done));

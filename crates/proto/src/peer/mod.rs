@@ -33,7 +33,7 @@ use crate::membership::{LocalRecord, Members, Membership, Registrations};
 use crate::message::StreamId;
 use crate::name::Name;
 use crate::overlay::Overlay;
-use crate::random::Stream;
+use crate::random::RngStream;
 use crate::record::{Address, SignedRecord};
 use crate::time::Time;
 
@@ -79,8 +79,8 @@ pub struct PeerSetup {
 /// The streams of randomness, one for each purpose.
 #[derive(Debug)]
 struct Streams {
-    seeds: Stream,
-    overlay: Stream,
+    seeds: RngStream,
+    overlay: RngStream,
 }
 
 /// A peer as a state machine. The crate documentation shows how to drive it.
@@ -106,7 +106,7 @@ impl Peer {
     #[must_use]
     pub fn new(setup: PeerSetup, now: Time) -> Self {
         let PeerSetup { config, identity, name, addresses, seeds, .. } = setup;
-        let random = |purpose: &'static str| Stream::new(&setup.rng_seed, purpose);
+        let random = |purpose: &'static str| RngStream::new(&setup.rng_seed, purpose);
         let mut rng = Streams { seeds: random("seeds"), overlay: random("overlay") };
         let mut fx = Effects::default();
         fx.begin(now);
@@ -143,7 +143,7 @@ impl Peer {
         peer.review_registrations();
         peer.with_broadcast(|broadcast, cx| {
             broadcast.resume(cx, &dropped);
-            broadcast.owe_earlier_streams(cx);
+            broadcast.vouch_for_earlier_streams(cx);
         });
         peer
     }
@@ -184,7 +184,7 @@ impl Peer {
                 self.on_timeout(deadline.map(|at| at.max(before)));
             }
         }
-        self.with_broadcast(|b, cx| b.review_history(cx));
+        self.with_broadcast(|b, cx| b.review_catch_up(cx));
         self.moved(moves);
     }
 
@@ -249,7 +249,7 @@ impl Peer {
             if let Some(output) = self.fx.poll() {
                 return Some(output);
             }
-            if !self.with_broadcast(|b, cx| b.send_next_batch(cx) || b.store_marks(cx)) {
+            if !self.with_broadcast(|b, cx| b.send_next_batch(cx) || b.store_changed_marks(cx)) {
                 return None;
             }
             self.deadline.set(None);

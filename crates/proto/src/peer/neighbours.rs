@@ -626,7 +626,7 @@ impl Peer {
         let over = |r: &SignedRecord| r.incarnation <= incarnation;
         let around = self.failure.member_ended(&id);
         // First of all: no path to it has to be found.
-        self.broadcast.forget_tree(&id);
+        self.broadcast.forget_publisher_tree(&id);
         self.cancel_request(id, CloseReason::Done, None);
         if self.overlay.neighbours.get(&id).is_some_and(|n| over(&n.record)) {
             let link = self.overlay.neighbours.get(&id).map(|n| n.link);
@@ -638,6 +638,6 @@ impl Peer {
         } else if let Some(around) = around {
             self.heal(id, &around);
         }
-        self.with_broadcast(|b, cx| b.member_ended(cx, id));
+        self.with_broadcast(|b, cx| b.on_member_ended(cx, id));
     }
 }

@@ -96,7 +96,7 @@ impl Peer {
         self.with_broadcast(|b, cx| b.on_timeout(cx));
         self.check_idle_links();
         self.ask_for_lists();
-        self.with_broadcast(|b, cx| b.run_handover(cx));
+        self.with_broadcast(|b, cx| b.run_confirmations(cx));
         self.check_leave();
         if self.membership.own.refresh_at <= now {
             self.refresh_lease();

@@ -180,7 +180,7 @@ impl Peer {
                 published_at: m.published_at().0,
                 received_at: k.received_at.0,
                 hops: k.hops,
-                duplicates: k.repeats,
+                duplicates: k.duplicates,
             }));
         }
         if let Some(before) = before {

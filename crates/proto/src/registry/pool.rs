@@ -1,7 +1,7 @@
 //! Drawing from many peers in a time that hardly depends on how many there are.
 
 use crate::identity::PeerId;
-use crate::random::Stream;
+use crate::random::RngStream;
 
 /// Peers in no particular order, each with a weight.
 ///
@@ -76,7 +76,7 @@ impl Pool {
 
     /// `n` of them, each in proportion to the weights whatever was drawn before; none if all are
     /// zero.
-    pub(crate) fn draw(&self, n: usize, rng: &mut Stream) -> impl Iterator<Item = PeerId> {
+    pub(crate) fn draw(&self, n: usize, rng: &mut RngStream) -> impl Iterator<Item = PeerId> {
         rng.many_below(self.total, n).into_iter().filter_map(|number| self.holder(number))
     }
 
@@ -97,7 +97,7 @@ impl Pool {
     }
 
     /// Distinct ones of them, each with the same chance, as many as there are up to `n`.
-    pub(crate) fn sample(&self, n: usize, rng: &mut Stream) -> impl Iterator<Item = PeerId> {
+    pub(crate) fn sample(&self, n: usize, rng: &mut RngStream) -> impl Iterator<Item = PeerId> {
         rng.distinct(self.len(), n).into_iter().filter_map(|at| self.get(at))
     }
 }
@@ -167,7 +167,7 @@ mod tests {
         for (n, weight) in [(0, 0), (1, 1), (2, 0), (3, 7), (4, 2)] {
             pool.push(id(n), weight);
         }
-        let mut rng = Stream::new(&[1; 32], "t");
+        let mut rng = RngStream::new(&[1; 32], "t");
         let mut drawn: BTreeMap<PeerId, u32> = BTreeMap::new();
         for id in pool.draw(10_000, &mut rng) {
             *drawn.entry(id).or_default() += 1;
@@ -181,7 +181,7 @@ mod tests {
     fn a_sample_has_everybody_once_and_each_as_often() {
         let mut pool = Pool::default();
         (0..40).for_each(|n| assert_eq!(pool.push(id(n), 0), usize::from(n)));
-        let mut rng = Stream::new(&[2; 32], "t");
+        let mut rng = RngStream::new(&[2; 32], "t");
         let mut drawn = [0; 40];
         for _ in 0..4_000 {
             let sample: Vec<PeerId> = pool.sample(10, &mut rng).collect();

@@ -7,7 +7,7 @@ use super::entry::{Entry, EntryState};
 use super::pool::Pool;
 use crate::identity::PeerId;
 use crate::limits::MAX_REGISTRY;
-use crate::random::Stream;
+use crate::random::RngStream;
 use crate::record::SignedRecord;
 use crate::time::Time;
 
@@ -103,13 +103,13 @@ impl Table {
     }
 
     /// `n` of those alive, each with the same chance.
-    pub(crate) fn sample(&self, n: usize, rng: &mut Stream) -> Vec<&SignedRecord> {
+    pub(crate) fn sample(&self, n: usize, rng: &mut RngStream) -> Vec<&SignedRecord> {
         let drawn = self.alive.sample(n, rng);
         drawn.filter_map(|id| self.slots.get(&id)).map(|s| &s.entry.record).collect()
     }
 
     /// `n` of those alive, each in proportion to the free places they have.
-    pub(crate) fn draw_free(&self, n: usize, rng: &mut Stream) -> Vec<&SignedRecord> {
+    pub(crate) fn draw_free(&self, n: usize, rng: &mut RngStream) -> Vec<&SignedRecord> {
         let drawn = self.alive.draw(n, rng);
         drawn.filter_map(|id| self.slots.get(&id)).map(|s| &s.entry.record).collect()
     }
@@ -404,7 +404,7 @@ mod tests {
         ) {
             let updates: Vec<&Entry> = picks.iter().map(|i| i.get(universe())).collect();
             let mut shuffled = updates.clone();
-            let mut rng = crate::random::Stream::new(&[seed as u8; 32], "t");
+            let mut rng = crate::random::RngStream::new(&[seed as u8; 32], "t");
             shuffled = rng.sample(shuffled, updates.len());
             let build = |list: &[&Entry]| {
                 let mut t = table();

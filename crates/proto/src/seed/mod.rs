@@ -25,7 +25,7 @@ use crate::failure::Case;
 use crate::failure::Health;
 use crate::identity::{Identity, PeerId};
 use crate::io::{DialId, Input, LinkId, Output, SeedAddress, StoreOp, StoreTicket};
-use crate::random::Stream;
+use crate::random::RngStream;
 use crate::registry::{Entry, Table};
 use crate::time::Time;
 
@@ -61,7 +61,7 @@ pub struct Seed {
     config: Config,
     identity: Identity,
     fx: Effects,
-    rng: Stream,
+    rng: RngStream,
     own_address: Option<String>,
     seed_count: usize,
     others: Vec<OtherSeed>,
@@ -108,7 +108,7 @@ impl Seed {
     #[must_use]
     pub fn new(setup: SeedSetup, now: Time) -> Self {
         let SeedSetup { config, identity, seeds, own_index, entries, nonce, rng_seed } = setup;
-        let mut rng = Stream::new(&rng_seed, "seed");
+        let mut rng = RngStream::new(&rng_seed, "seed");
         let mut fx = Effects::default();
         fx.begin(now);
         let fresh = rng.bytes16();

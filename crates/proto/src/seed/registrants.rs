@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::identity::PeerId;
 use crate::io::LinkId;
-use crate::random::Stream;
+use crate::random::RngStream;
 
 /// The registrants, in an order that lets some of them be drawn.
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ impl Registrants {
     pub(super) fn sample(
         &self,
         n: usize,
-        rng: &mut Stream,
+        rng: &mut RngStream,
     ) -> impl Iterator<Item = &(PeerId, LinkId)> {
         rng.distinct(self.all.len(), n).into_iter().filter_map(|at| self.all.get(at))
     }
@@ -75,7 +75,7 @@ mod tests {
         let links = [0, 1, 2, 3, 4].map(|n| r.get(&id(n)).map(|l| l.0));
         assert_eq!(links, [None, Some(10), Some(2), Some(3), None]);
         assert_eq!((r.len(), r.iter().count()), (3, 3));
-        let mut rng = Stream::new(&[1; 32], "t");
+        let mut rng = RngStream::new(&[1; 32], "t");
         assert_eq!(r.sample(9, &mut rng).count(), 3);
     }
 }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::broadcast::{MessageList, Seen};
+use crate::broadcast::{MessageList, StreamState};
 use crate::identity::PeerId;
 use crate::limits::{MAX_PULL_RANGES, MAX_SUMMARY};
 use crate::message::StreamId;
@@ -41,12 +41,12 @@ pub(crate) fn entries_of(list: &MessageList, publishers: &[PeerId]) -> Vec<Summa
 }
 
 /// What was received, stream by stream in ascending order, as far as it fits a frame.
-fn entries<'a>(streams: impl Iterator<Item = (StreamId, &'a Seen)>) -> Vec<SummaryEntry> {
+fn entries<'a>(streams: impl Iterator<Item = (StreamId, &'a StreamState)>) -> Vec<SummaryEntry> {
     let mut entries = Vec::new();
     let mut bytes = 0;
     for (StreamId { publisher, epoch }, seen) in streams {
         let next = seen.proven_next();
-        let floor = seen.floor().min(next);
+        let floor = seen.oldest_available().min(next);
         let inside = |&(from, to): &(u64, u64)| (to > floor).then_some((from.max(floor), to));
         let gaps: Vec<(u64, u64)> = seen.gaps().iter().filter_map(inside).collect();
         bytes += 64 + gaps.len() * 20;
@@ -64,9 +64,9 @@ fn all(list: &MessageList) -> Vec<SummaryEntry> {
 
 /// The hash of the list as it was last asked for: a question takes no pass over all streams.
 #[derive(Debug, Default)]
-pub(crate) struct Hashed(Option<(u64, u64)>);
+pub(crate) struct DigestCache(Option<(u64, u64)>);
 
-impl Hashed {
+impl DigestCache {
     /// As [`hash`].
     pub(crate) fn of(&mut self, list: &MessageList) -> u64 {
         match self.0 {
@@ -80,12 +80,12 @@ impl Hashed {
     }
 
     /// The question alone.
-    pub(crate) fn question(&mut self, list: &MessageList) -> Summary {
+    pub(crate) fn digest_query(&mut self, list: &MessageList) -> Summary {
         Summary { hash: self.of(list), entries: None }
     }
 
     /// Everything.
-    pub(crate) fn whole(&mut self, list: &MessageList) -> Summary {
+    pub(crate) fn full_summary(&mut self, list: &MessageList) -> Summary {
         Summary { hash: self.of(list), entries: Some(all(list)) }
     }
 }
@@ -100,7 +100,7 @@ pub(crate) fn lacking(list: &MessageList, theirs: &[SummaryEntry]) -> Vec<Range>
         let missing = ours.gaps();
         let given = |&(from, to): &(u64, u64)| {
             let StreamId { publisher, epoch } = stream;
-            let (from, to) = (from.max(ours.floor()), to.min(ours.proven_next()));
+            let (from, to) = (from.max(ours.oldest_available()), to.min(ours.proven_next()));
             let none = from >= to || missing.iter().any(|m| m.0 <= from && to <= m.1);
             (!none).then_some(Range { publisher, epoch, from, to })
         };
@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(lacks(&[(0, 1), (2, 3)], &[(0, 3)]), []);
         assert_eq!(lacks(&[(0, 1), (2, 3)], &[(0, 1), (2, 3)]), []);
         let mut ours = list(&[(0, 5)]);
-        ours.raise_floor(S, 3);
+        ours.raise_oldest_retained(S, 3);
         let all = lacking(&ours, &[]);
         assert_eq!((all[0].from, all[0].to), (3, 5), "what is not kept cannot be given");
     }
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn what_is_not_kept_is_not_offered() {
         let mut l = list(&[(0, 5), (8, 9)]);
-        l.raise_floor(S, 6);
+        l.raise_oldest_retained(S, 6);
         let e = &all(&l)[0];
         assert_eq!((e.floor, e.next, e.gaps.as_slice()), (6, 9, [(6, 8)].as_slice()));
     }
