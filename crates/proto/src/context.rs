@@ -1,4 +1,4 @@
-//! What a concern may use of the rest of its node during one call.
+//! The parts of a node that a concern may use during one call.
 
 use core::ops::Deref;
 
@@ -11,11 +11,11 @@ use crate::membership::Membership;
 use crate::overlay::Overlay;
 use crate::time::{Time, WallTime};
 
-/// The time, and the other concerns of the peer to look at.
+/// The time and the other concerns of the peer, read-only.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
     pub(crate) now: Time,
-    pub(crate) wall: WallTime,
+    pub(crate) wall_clock: WallTime,
     pub(crate) config: &'a Config,
     pub(crate) identity: &'a Identity,
     pub(crate) membership: &'a Membership,
@@ -30,14 +30,14 @@ impl View<'_> {
         self.identity.id()
     }
 
-    /// Whether this peer is probing another one that shows no sign of life.
+    /// Whether this peer is probing another one that gives no sign of life.
     pub(crate) fn is_suspect(&self, id: &PeerId) -> bool {
         self.failure.is_some_and(|f| f.is_suspect(id))
     }
 }
 
-/// The same, the links, and where outputs go. A concern changes itself only; what it wants of another one is its
-/// return value, which [`Peer`](crate::Peer) passes on.
+/// The [`View`], the links, and the outputs. A concern changes only itself; its return value says
+/// what another concern has to do, and [`Peer`](crate::Peer) passes that on.
 pub(crate) struct Context<'a> {
     pub(crate) fx: &'a mut Effects,
     pub(crate) links: &'a mut Links,

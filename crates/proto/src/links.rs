@@ -7,15 +7,15 @@ use crate::event::CloseReason;
 use crate::identity::PeerId;
 use crate::io::{DialId, DialTarget, LinkId, Role};
 use crate::quota::Quota;
-use crate::record::{Address, Compact};
+use crate::record::{Address, CompactAddress};
 use crate::small::VecMap;
 use crate::time::Time;
 
 /// What a link is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Use {
+pub(crate) enum LinkPurpose {
     /// Nothing yet: the remote dialled and has not said what for.
-    Idle,
+    Unused,
     /// A registration.
     Seed(usize),
     /// An edge of the overlay.
@@ -23,9 +23,9 @@ pub(crate) enum Use {
     /// A request for a neighbour, not answered yet.
     Request,
     /// A question to another neighbour of this suspect.
-    Ask(Box<PeerId>),
+    IndirectProbe(Box<PeerId>),
     /// Leave is on it; when something came over it last.
-    Parting(Time),
+    Leaving(Time),
 }
 
 /// One link.
@@ -34,18 +34,18 @@ pub(crate) struct Link {
     pub(crate) remote: PeerId,
     pub(crate) role: Role,
     pub(crate) dialed: bool,
-    pub(crate) address: Compact,
-    pub(crate) up: Time,
-    pub(crate) used: Use,
+    pub(crate) address: CompactAddress,
+    pub(crate) up_since: Time,
+    pub(crate) purpose: LinkPurpose,
     /// How much it has asked for.
     pub(crate) quota: Quota,
     /// Where the remote sees this peer.
-    pub(crate) observed: Option<Box<Observed>>,
+    pub(crate) observed: Option<Box<ObservedAddress>>,
 }
 
 /// Where a remote sees this peer.
 #[derive(Debug)]
-pub(crate) struct Observed {
+pub(crate) struct ObservedAddress {
     pub(crate) ip: IpAddr,
     /// Whether this peer's own socket has that address, so that the remote's word is not needed.
     pub(crate) confirmed: bool,
@@ -53,18 +53,18 @@ pub(crate) struct Observed {
 
 /// What a dial is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum DialFor {
+pub(crate) enum DialPurpose {
     Seed(usize),
     Request(PeerId),
     Probe(PeerId),
-    Ask { helper: PeerId, subject: PeerId },
+    IndirectProbe { helper: PeerId, subject: PeerId },
 }
 
 /// The links that are up, and the dials under way.
 #[derive(Debug)]
 pub(crate) struct Links {
     pub(crate) open: VecMap<LinkId, Link>,
-    pub(crate) dials: VecMap<DialId, DialFor>,
+    pub(crate) dials: VecMap<DialId, DialPurpose>,
     /// When to look for links without a use.
     pub(crate) next_idle_check: Time,
 }
@@ -80,7 +80,7 @@ impl Links {
         fx: &mut Effects,
         id: PeerId,
         addresses: Vec<Address>,
-        purpose: DialFor,
+        purpose: DialPurpose,
     ) -> DialId {
         let addresses = self.reachable(fx, addresses);
         let dial = fx.dial(DialTarget::Peer { id, addresses });
@@ -102,9 +102,9 @@ impl Links {
         addresses.into_iter().filter(|a| !a.is_loopback()).collect()
     }
 
-    pub(crate) fn set_use(&mut self, id: LinkId, used: Use) {
+    pub(crate) fn set_purpose(&mut self, id: LinkId, purpose: LinkPurpose) {
         if let Some(l) = self.open.get_mut(&id) {
-            l.used = used;
+            l.purpose = purpose;
         }
     }
 

@@ -26,10 +26,10 @@ impl RngStream {
     }
 
     /// Draws some numbers.
-    fn draw<T>(&mut self, some: impl FnOnce(&mut ChaCha8Rng) -> T) -> T {
+    fn draw<T>(&mut self, draws: impl FnOnce(&mut ChaCha8Rng) -> T) -> T {
         let mut rng = ChaCha8Rng::from_seed(self.key);
         rng.set_word_pos(u128::from(self.words));
-        let drawn = some(&mut rng);
+        let drawn = draws(&mut rng);
         // More than 2^64 words are never drawn.
         self.words = u64::try_from(rng.get_word_pos()).unwrap_or(u64::MAX);
         drawn

@@ -31,25 +31,25 @@ impl Address {
 
 /// An address in half of the memory if it is one of IPv4: there are two for every link.
 #[derive(Debug, Clone)]
-pub(crate) enum Compact {
+pub(crate) enum CompactAddress {
     V4(SocketAddrV4),
     V6(Box<SocketAddrV6>),
 }
 
-impl From<SocketAddr> for Compact {
+impl From<SocketAddr> for CompactAddress {
     fn from(address: SocketAddr) -> Self {
         match address {
-            SocketAddr::V4(v4) => Compact::V4(v4),
-            SocketAddr::V6(v6) => Compact::V6(Box::new(v6)),
+            SocketAddr::V4(v4) => CompactAddress::V4(v4),
+            SocketAddr::V6(v6) => CompactAddress::V6(Box::new(v6)),
         }
     }
 }
 
-impl Compact {
+impl CompactAddress {
     pub(crate) fn get(&self) -> Address {
         Address(match self {
-            Compact::V4(v4) => SocketAddr::V4(*v4),
-            Compact::V6(v6) => SocketAddr::V6(**v6),
+            CompactAddress::V4(v4) => SocketAddr::V4(*v4),
+            CompactAddress::V6(v6) => SocketAddr::V6(**v6),
         })
     }
 }

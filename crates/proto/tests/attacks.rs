@@ -19,7 +19,7 @@ use rumormill_proto::snapshot::MemberState;
 use rumormill_proto::wire::{
     Accused, Ack, AckEntry, Announce, Appoint, Census, CensusBody, Data, Entries, Frame, GetData,
     Gossip, Graft, MembersChanged, PeerRequest, Pong, ProbeRequest, Prune, Pull, Pulled, Range,
-    RegisterRefused, Registered, Rewire, Summary, SummaryEntry, Want, ack_token, encode,
+    RegisterRefused, Registered, Rewire, Summary, SummaryEntry, PeerRequestKind, ack_token, encode,
 };
 use rumormill_proto::{
     Batch, Config, DialError, Identity, Input, LinkDown, LinkId, MessageId, PeerId, Presence,
@@ -50,7 +50,7 @@ fn with_neighbours(n: u8) -> (Rig, LinkId) {
     (rig, link)
 }
 
-fn request(who: u8, want: Want) -> PeerRequest {
+fn request(who: u8, want: PeerRequestKind) -> PeerRequest {
     let me = identity(who);
     PeerRequest {
         record: signed_record(&me, 1, 1),
@@ -85,7 +85,7 @@ fn a_request_in_place_of_an_answer() {
         let Some((link, _)) = rig.sent.iter().rfind(|(_, f)| asked(f)).cloned() else { continue };
         rig.sent.clear();
         let Some(remote) = rig.links.get(&link).copied() else { continue };
-        rig.receive(link, request(remote.who, Want::Overflow));
+        rig.receive(link, request(remote.who, PeerRequestKind::Overflow));
         rig.check();
         met += 1;
     }
@@ -101,7 +101,7 @@ fn a_word_from_another_life_makes_no_neighbour() {
     let link = rig.link_up(1, Role::Peer, None);
     let me = identity(1);
     let r =
-        PeerRequest { adjacency: adjacency(&me, victim().id(), 9), ..request(1, Want::Overflow) };
+        PeerRequest { adjacency: adjacency(&me, victim().id(), 9), ..request(1, PeerRequestKind::Overflow) };
     rig.receive(link, r);
     assert!(rig.as_peer().snapshot(rig.now).neighbours.is_empty(), "it was accepted");
 }
@@ -783,7 +783,7 @@ fn trees_without_end() {
     assert_eq!([2, 3].map(|who| named(&rig, link_of(&rig, who))), [trees + 1; 2]);
     rig.sent.clear();
     let link = rig.link_up(4, Role::Peer, None);
-    rig.receive(link, request(4, Want::Overflow));
+    rig.receive(link, request(4, PeerRequestKind::Overflow));
     assert_eq!(named(&rig, link), trees + 1);
     rig.check();
 }

@@ -8,7 +8,7 @@ mod support;
 use core::time::Duration;
 
 use rumormill_proto::signed::Signed;
-use rumormill_proto::wire::{Frame, MembersChanged, Neighbourhood, PeerReply, PeerRequest, Want};
+use rumormill_proto::wire::{Frame, MembersChanged, Neighbourhood, PeerReply, PeerRequest, PeerRequestKind};
 use rumormill_proto::{
     CloseReason, Config, DialError, DialId, DialTarget, Identity, Input, LinkDown, LinkId, Record,
     RefuseReason, Role,
@@ -22,7 +22,7 @@ use support::statements::{address, adjacency, identity, record, signed_record};
 fn request(of: &Identity, incarnation: u64) -> PeerRequest {
     PeerRequest {
         record: signed_record(of, incarnation, incarnation),
-        want: Want::Place,
+        want: PeerRequestKind::Place,
         neighbours: Vec::new(),
         adjacency: adjacency(of, identity(VICTIM).id(), incarnation),
     }

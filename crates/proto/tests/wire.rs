@@ -315,7 +315,7 @@ mod counts {
     use rumormill_proto::wire::{
         Accused, Ack, AckEntry, Announce, Digest, Entries, Frame, Graft, Holder, MembersChanged,
         Neighbourhood, PeerList, PeerRequest, Prune, Pull, Range, Registered, SeedName, Summary,
-        SummaryEntry, Verifier, Votes, Want, decode, encode,
+        SummaryEntry, Verifier, Votes, PeerRequestKind, decode, encode,
     };
     use rumormill_proto::{Batch, MessageId, PeerId, SignedRecord};
 
@@ -404,7 +404,7 @@ mod counts {
         let me = identity(1);
         bounded(MAX_REQUEST_NEIGHBOURS, |n| PeerRequest {
             record: signed_record(&me, 1, 1),
-            want: Want::Place,
+            want: PeerRequestKind::Place,
             neighbours: (0..n).map(id).collect(),
             adjacency: adjacency(&me, id(7), 1),
         });

@@ -11,9 +11,9 @@ use crate::time::WallTime;
 
 /// Room left before the content for what is known only when the batch is full: at most three
 /// headers of 5 bytes, two arrays and a head of 100 bytes.
-const LEAD: usize = 128;
+const HEAD_SPACE: usize = 128;
 /// Bytes behind the content: the signature, and the way to it.
-const TRAIL: usize = 72 + 200;
+const TAIL_SPACE: usize = 72 + 200;
 
 /// Gathers messages into a batch.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(crate) struct BatchBuilder {
     count: u32,
     published_at: WallTime,
     previous: Option<PreviousStream>,
-    /// [`LEAD`] bytes of room, and the content: so what is signed and sent is made where it lies.
+    /// [`HEAD_SPACE`] bytes of room, and the content: so what is signed and sent is made where it lies.
     bytes: Vec<u8>,
 }
 
@@ -41,8 +41,8 @@ impl BatchBuilder {
     pub(crate) fn with_epoch(batch: &Batch, epoch: u64) -> Self {
         let StreamId { publisher, .. } = batch.stream();
         let content = batch.content();
-        let mut bytes = Vec::with_capacity(LEAD + content.len() + TRAIL);
-        bytes.resize(LEAD, 0);
+        let mut bytes = Vec::with_capacity(HEAD_SPACE + content.len() + TAIL_SPACE);
+        bytes.resize(HEAD_SPACE, 0);
         bytes.extend_from_slice(content);
         BatchBuilder {
             first: MessageId { publisher, epoch, sequence: batch.first() },
@@ -59,7 +59,7 @@ impl BatchBuilder {
     }
 
     fn content(&self) -> usize {
-        self.bytes.len().saturating_sub(LEAD)
+        self.bytes.len().saturating_sub(HEAD_SPACE)
     }
 
     /// Whether one more message of this size keeps the batch within its bounds. The first one
@@ -75,8 +75,8 @@ impl BatchBuilder {
         let after = at.0.saturating_sub(self.published_at.0);
         let more = topic.len() + payload.len() + MESSAGE_OVERHEAD;
         if self.bytes.is_empty() {
-            self.bytes.reserve_exact(LEAD + more + TRAIL);
-            self.bytes.resize(LEAD, 0);
+            self.bytes.reserve_exact(HEAD_SPACE + more + TAIL_SPACE);
+            self.bytes.resize(HEAD_SPACE, 0);
         }
         self.bytes.reserve(more);
         let mut e = Encoder::new(&mut self.bytes);
@@ -104,22 +104,22 @@ impl BatchBuilder {
     }
 
     /// Writes what stands before the content.
-    fn close(mut self) -> Closed {
+    fn close(mut self) -> UnsignedBatch {
         let head = self.head();
         let content = self.content();
-        let mut inner = Vec::with_capacity(LEAD);
+        let mut inner = Vec::with_capacity(HEAD_SPACE);
         let mut e = Encoder::new(&mut inner);
         let _ = e.array(2).and_then(|e| e.encode(head)).and_then(|e| e.bytes_len(content as u64));
         let body = inner.len() + content;
         let mut outer = Vec::with_capacity(8);
         // The array around it is written when it is known whether there is a way to the signature.
         let _ = Encoder::new(&mut outer).bytes_len(body as u64);
-        let start = LEAD - inner.len();
+        let start = HEAD_SPACE - inner.len();
         let outer_start = start - outer.len();
         put(&mut self.bytes, start, &inner);
         put(&mut self.bytes, outer_start, &outer);
         let leaf = leaf(self.bytes.get(start..).unwrap_or_default());
-        Closed { head, bytes: self.bytes, start: outer_start, body: start, leaf }
+        UnsignedBatch { head, bytes: self.bytes, start: outer_start, body: start, leaf }
     }
 }
 
@@ -130,7 +130,7 @@ fn put(bytes: &mut [u8], at: usize, what: &[u8]) {
 }
 
 /// A batch that only lacks its signature.
-struct Closed {
+struct UnsignedBatch {
     head: Head,
     bytes: Vec<u8>,
     /// Where the byte string with the body begins.
@@ -140,9 +140,9 @@ struct Closed {
     leaf: proof::Hash,
 }
 
-impl Closed {
+impl UnsignedBatch {
     fn sign(self, signature: Signature, proof: Proof) -> Batch {
-        let Closed { head, mut bytes, start, body, .. } = self;
+        let UnsignedBatch { head, mut bytes, start, body, .. } = self;
         let end = bytes.len();
         let mut e = Encoder::new(&mut bytes);
         let _ = e.encode(signature);
@@ -158,7 +158,7 @@ impl Closed {
             // It may be kept for long.
             bytes.shrink_to_fit();
         }
-        let content = Content { body: body - start..end - start, at: LEAD - start..end - start };
+        let content = Content { body: body - start..end - start, at: HEAD_SPACE - start..end - start };
         let wire = bytes::Bytes::from(bytes).slice(start..);
         Batch::assemble(head, wire, content, signature, proof)
     }
@@ -169,7 +169,7 @@ pub(crate) fn seal_group(
     builders: impl IntoIterator<Item = BatchBuilder>,
     identity: &Identity,
 ) -> Vec<Batch> {
-    let closed: Vec<Closed> = builders.into_iter().map(BatchBuilder::close).collect();
+    let closed: Vec<UnsignedBatch> = builders.into_iter().map(BatchBuilder::close).collect();
     debug_assert!(closed.len() <= MAX_GROUP, "more than one signature can hold");
     let leaves: Vec<proof::Hash> = closed.iter().map(|c| c.leaf).collect();
     let (root, proofs) = proof::group(&leaves);

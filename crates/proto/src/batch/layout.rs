@@ -14,7 +14,7 @@ const ARRAY: u8 = 4;
 
 /// Where one message is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct MessageLayout {
     /// Microseconds after the batch's time.
     pub(super) after: u64,
     /// Its topic, which is not known to be UTF-8.
@@ -24,14 +24,14 @@ pub(super) struct Place {
 
 /// Reads the message that begins at `at`, and moves `at` behind it; `None` if none does.
 #[inline]
-pub(super) fn message(bytes: &[u8], at: &mut usize) -> Option<Place> {
+pub(super) fn message(bytes: &[u8], at: &mut usize) -> Option<MessageLayout> {
     if head(bytes, at, ARRAY)? != 3 {
         return None;
     }
     let after = head(bytes, at, UNSIGNED)?;
     let topic = string(bytes, at, TEXT)?;
     let payload = string(bytes, at, BYTES)?;
-    Some(Place { after, topic, payload })
+    Some(MessageLayout { after, topic, payload })
 }
 
 /// A string of definite length.

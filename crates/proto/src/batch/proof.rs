@@ -19,13 +19,13 @@ const DOMAIN: &str = "rumor/1 batch group";
 /// Most siblings on the way to the root.
 const MAX_DEPTH: usize = MAX_GROUP.ilog2() as usize;
 /// Bytes of a hash.
-const WIDTH: usize = 32;
+const HASH_BYTES: usize = 32;
 
 /// The way from one batch to the root that is signed; of no length for a batch signed alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Proof {
     /// Bit i is set if the sibling on level i is on the left.
-    lefts: u8,
+    left_sides: u8,
     depth: u8,
     siblings: [Hash; MAX_DEPTH],
 }
@@ -44,14 +44,14 @@ impl Proof {
     /// The root that this way leads to.
     pub(super) fn root(&self, leaf: Hash) -> Hash {
         self.siblings().iter().enumerate().fold(leaf, |hash, (level, sibling)| {
-            if self.lefts >> level & 1 == 1 { node(sibling, &hash) } else { node(&hash, sibling) }
+            if self.left_sides >> level & 1 == 1 { node(sibling, &hash) } else { node(&hash, sibling) }
         })
     }
 
     fn push(&mut self, sibling: Hash, is_left: bool) {
         if let Some(place) = self.siblings.get_mut(usize::from(self.depth)) {
             *place = sibling;
-            self.lefts |= u8::from(is_left) << self.depth;
+            self.left_sides |= u8::from(is_left) << self.depth;
             self.depth += 1;
         }
     }
@@ -59,23 +59,23 @@ impl Proof {
     /// Writes the two values that follow the signature.
     pub(super) fn encode(&self, e: &mut Encoder<&mut Vec<u8>>) {
         // Writing into a Vec cannot fail: its error type is Infallible.
-        let _ = e.u8(self.lefts).and_then(|e| e.bytes(self.siblings().as_flattened()));
+        let _ = e.u8(self.left_sides).and_then(|e| e.bytes(self.siblings().as_flattened()));
     }
 
     /// Reads them.
     pub(super) fn decode(d: &mut Decoder<'_>) -> Result<Self, decode::Error> {
-        let lefts = d.u8()?;
+        let left_sides = d.u8()?;
         let bytes = d.bytes()?;
-        let (hashes, rest) = bytes.as_chunks::<WIDTH>();
+        let (hashes, rest) = bytes.as_chunks::<HASH_BYTES>();
         if !rest.is_empty() || hashes.is_empty() || hashes.len() > MAX_DEPTH {
             return Err(decode::Error::message("the way to a batch's signature is 1 to 6 hashes"));
         }
-        if usize::from(lefts) >= 1 << hashes.len() {
+        if usize::from(left_sides) >= 1 << hashes.len() {
             return Err(decode::Error::message("a side without a hash"));
         }
         let mut proof = Proof::default();
         for (level, hash) in hashes.iter().enumerate() {
-            proof.push(*hash, lefts >> level & 1 == 1);
+            proof.push(*hash, left_sides >> level & 1 == 1);
         }
         Ok(proof)
     }
@@ -83,8 +83,8 @@ impl Proof {
 
 /// The hash of an inner node.
 fn node(left: &Hash, right: &Hash) -> Hash {
-    let mut both = [0; 2 * WIDTH];
-    let (l, r) = both.split_at_mut(WIDTH);
+    let mut both = [0; 2 * HASH_BYTES];
+    let (l, r) = both.split_at_mut(HASH_BYTES);
     l.copy_from_slice(left);
     r.copy_from_slice(right);
     blake3::derive_key(DOMAIN, &both)
@@ -158,9 +158,9 @@ mod tests {
 
     #[test]
     fn ways_that_cannot_be_are_refused() {
-        let read = |lefts: u8, bytes: &[u8]| {
+        let read = |left_sides: u8, bytes: &[u8]| {
             let mut v = Vec::new();
-            let _ = Encoder::new(&mut v).u8(lefts).and_then(|e| e.bytes(bytes));
+            let _ = Encoder::new(&mut v).u8(left_sides).and_then(|e| e.bytes(bytes));
             Proof::decode(&mut Decoder::new(&v)).is_ok()
         };
         assert!(read(1, &[0; 32]) && read(0, &[0; 6 * 32]));

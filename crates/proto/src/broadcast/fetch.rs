@@ -110,7 +110,7 @@ impl Broadcast {
             return cx.fx.send_as(link, Data { id, batch: None, age_ms: None }, Class::Payload);
         };
         let retained = self.store.batch_with(&id);
-        let age_ms = retained.map(|k| k.age_ms(now, cx.fx.wall()));
+        let age_ms = retained.map(|k| k.age_ms(now, cx.fx.wall_clock()));
         let batch = retained.map(|k| k.batch.clone());
         let micros = batch.as_ref().map_or(0, Batch::size) * 1_000_000 / DATA_RATE;
         n.served_until = n.served_until.max(now) + Duration::from_micros(micros as u64);

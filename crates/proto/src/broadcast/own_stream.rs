@@ -110,7 +110,7 @@ impl Broadcast {
         let old = self.own_stream();
         let sealed = self.outbox.take_sealed();
         self.outbox.set_epoch(epoch);
-        cx.fx.watch(self.own_stream());
+        cx.fx.watch_stream(self.own_stream());
         let kept = self.store.kept.take_stream(old);
         let mut ops: Vec<StoreOp> =
             kept.iter().map(|b| StoreOp::RemoveBatch(batch_id(b))).collect();

@@ -76,7 +76,7 @@ impl Broadcast {
             return Err(PublishError::Busy);
         }
         cx.fx.count("messages_published");
-        Ok(self.outbox.add(cx.now, cx.fx.wall(), topic, payload))
+        Ok(self.outbox.add(cx.now, cx.fx.wall_clock(), topic, payload))
     }
 
     /// Restarts the window. All publishers may begin at the same time, before they see each other.

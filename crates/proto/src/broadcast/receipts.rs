@@ -428,7 +428,7 @@ impl Broadcast {
     fn missing(&self, cx: &View<'_>, id: &PeerId) -> MissingMember {
         let name = cx.membership.members.record(id).map(|r| r.name.clone());
         let since = self.receipts.suspected.get(id);
-        let (now, wall) = (cx.now, cx.wall.0);
+        let (now, wall) = (cx.now, cx.wall_clock.0);
         let ago = since.map(|at| u64::try_from(now.since(*at).as_micros()).unwrap_or(u64::MAX));
         MissingMember {
             id: *id,

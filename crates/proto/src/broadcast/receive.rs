@@ -57,7 +57,7 @@ impl Broadcast {
 
     /// Handles a batch that this peer publishes, a batch of a neighbour, or one that answers a pull.
     pub(crate) fn receive(&mut self, cx: &mut Context<'_>, batch: &Batch, arrival: Arrival) {
-        let (now, wall) = (cx.now, cx.fx.wall());
+        let (now, wall) = (cx.now, cx.fx.wall_clock());
         let stream = batch.stream();
 
         // Check. The signature is valid already, but another process may publish with this peer's key.

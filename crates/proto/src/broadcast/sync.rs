@@ -265,7 +265,7 @@ impl Broadcast {
     /// Answers a pull. Returns the number of bytes of the answer.
     pub(crate) fn on_pull(&mut self, cx: &mut Context<'_>, link: LinkId, f: &Pull) -> usize {
         let (mut bytes, mut batches) = (0, 0u32);
-        let (now, wall) = (cx.now, cx.fx.wall());
+        let (now, wall) = (cx.now, cx.fx.wall_clock());
         'all: for r in &f.ranges {
             let mut last = None;
             for k in self.store.kept.range(r.stream(), r.from, r.to) {
@@ -314,7 +314,7 @@ impl Broadcast {
         have: &[SummaryEntry],
     ) -> usize {
         let (mut bytes, mut batches) = (0, 0);
-        let (now, wall) = (cx.now, cx.fx.wall());
+        let (now, wall) = (cx.now, cx.fx.wall_clock());
         let mut remaining = Vec::new();
         for entry in have {
             let stream = entry.stream();

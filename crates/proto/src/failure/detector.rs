@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::report::OpenReport;
-use super::watch::Due;
+use super::report::PendingReport;
+use super::watch::WatchAction;
 use super::{Adjacency, Appointment, DeathReport, Health, Probe, Watch};
 use crate::context::{Context, View};
 use crate::event::{CloseReason, Event};
 use crate::identity::PeerId;
 use crate::io::{DialId, LinkId};
-use crate::links::{DialFor, Use};
+use crate::links::{DialPurpose, LinkPurpose};
 use crate::random::RngStream;
 use crate::record::{Address, SignedRecord};
 use crate::signed::Signed;
@@ -17,59 +17,59 @@ use crate::small::{VecMap, VecSet};
 use crate::time::Time;
 use crate::wire::{Ping, ProbeReply, ProbeRequest, Verdict};
 
-/// From so many neighbours with late answers on, this node doubts itself first.
-const MANY_LATE: usize = 2;
+/// From this number of late neighbours on, this node looks for the reason at itself first.
+const SELF_DOUBT_MIN_LATE: usize = 2;
 
-/// A neighbour, or former neighbour, that shows no sign of life.
+/// A neighbour, or former neighbour, that gives no sign of life.
 #[derive(Debug)]
 pub(crate) struct Suspect {
     probe: Probe,
     pub(crate) record: SignedRecord,
-    /// Its neighbours, as it last told.
-    pub(crate) around: Arc<[(PeerId, Address)]>,
+    /// Its neighbours, as it last reported them.
+    pub(crate) neighbourhood: Arc<[(PeerId, Address)]>,
     dial: Option<DialId>,
     pub(crate) role: ReporterRole,
-    /// Probes of it before this one that ended in a report without a verdict.
-    pub(crate) repeated: u32,
+    /// Earlier probes of it that ended in a report without a verdict.
+    pub(crate) earlier_reports: u32,
 }
 
 /// Why this peer may report a suspect.
 #[derive(Debug, Clone)]
 pub(crate) enum ReporterRole {
-    /// It is a neighbour, by the suspect's own signature.
+    /// It is a neighbour, as the suspect itself has signed.
     Neighbour(Signed<Adjacency>),
     /// A seed appointed it.
     Witness(Signed<Appointment>),
 }
 
-/// What speaks for the life of a suspect.
+/// The evidence that a suspect is alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Evidence {
-    /// It answered this probe, or has just shaken hands.
+    /// It answered this probe, or completed a handshake just now.
     Answer,
-    /// Something came from it.
+    /// A frame came from it.
     Traffic,
     /// Another neighbour of the suspect vouches for it.
-    Hearsay(PeerId),
+    Vouched(PeerId),
 }
 
-/// What follows when a suspect turns out to live.
+/// What follows when a suspect turns out to be alive.
 #[derive(Debug)]
-pub(crate) enum AfterClearing {
-    /// Nothing else.
+pub(crate) enum ClearOutcome {
+    /// Nothing.
     Stays,
-    /// Only the connection broke: ask for the edge again.
+    /// Only the connection broke: request the edge again.
     Reconnect(Vec<Address>),
-    /// It lives, but the path from this peer to it is broken: give the edge up.
+    /// It is alive, but unreachable from this peer: end the edge.
     Disconnect,
 }
 
-/// Where the probe of a suspect is.
+/// The state of a probe.
 #[derive(Debug)]
-pub(crate) enum AfterProbe {
-    /// It goes on.
-    Waits,
-    /// It goes on, because this peer doubts itself: see whether the seeds answer.
+pub(crate) enum ProbeOutcome {
+    /// It continues.
+    Pending,
+    /// It continues, because this peer doubts its own view: check whether the seeds answer.
     SelfDoubt,
     /// It ended without a sign of life.
     Silent(Box<Suspect>),
@@ -81,10 +81,10 @@ pub(crate) struct FailureDetector {
     /// One for each neighbour.
     watches: VecMap<PeerId, Watch>,
     pub(super) suspects: VecMap<PeerId, Suspect>,
-    pub(super) reports: VecMap<PeerId, OpenReport>,
-    /// How far this peer trusts its own view of others.
+    pub(super) reports: VecMap<PeerId, PendingReport>,
+    /// How far this peer trusts its own view.
     health: Health,
-    /// It was stopped or starved, and what came meanwhile is not all read.
+    /// This peer was paused or starved, and has not read everything that arrived meanwhile.
     pub(crate) is_behind: bool,
     rng: RngStream,
 }
@@ -101,54 +101,55 @@ impl FailureDetector {
         }
     }
 
-    /// A fresh nonce for a probe.
+    /// A new nonce for a probe.
     pub(crate) fn nonce(&mut self) -> u64 {
         self.rng.u64()
     }
 
     // ---- neighbours ------------------------------------------------------------------------
 
-    /// An edge is made.
+    /// Starts to watch a new neighbour.
     pub(crate) fn neighbour_up(&mut self, view: &View<'_>, id: PeerId) {
         let jitter = self.rng.scaled(view.config.ping_interval(), 0.0, 1.0);
         let asks_second = view.id() > id;
         let mut watch = Watch::new(view.now, jitter, asks_second);
-        if view.overlay.prefers_near() {
-            watch.measure(view.now);
+        if view.overlay.prefers_short_links() {
+            watch.request_measurement(view.now);
         }
         self.watches.insert(id, watch);
     }
 
-    /// An edge is gone.
+    /// Stops watching a neighbour.
     pub(crate) fn neighbour_down(&mut self, id: &PeerId) -> Option<Watch> {
         self.watches.remove(id)
     }
 
-    /// What is known of a neighbour.
+    /// The watch of a neighbour.
     pub(crate) fn watch(&self, neighbour: &PeerId) -> Option<&Watch> {
         self.watches.get(neighbour)
     }
 
-    /// A node asks on this link whether a neighbour lives. `false` if it is no neighbour, or too many ask.
-    pub(crate) fn question(&mut self, neighbour: &PeerId, now: Time, link: LinkId) -> bool {
-        self.watches.get_mut(neighbour).is_some_and(|w| w.question(now, link))
+    /// Adds the question of another node on this link, whether a neighbour is alive. Returns `false` if it
+    /// is no neighbour, or too many ask.
+    pub(crate) fn add_question(&mut self, neighbour: &PeerId, now: Time, link: LinkId) -> bool {
+        self.watches.get_mut(neighbour).is_some_and(|w| w.add_question(now, link))
     }
 
-    /// Any traffic from a neighbour is a sign of life to this peer, if the peer reads it as it comes.
-    /// It is no evidence for other nodes, which may have asked after the frames were sent.
-    pub(crate) fn heard_from(
+    /// Any traffic from a neighbour is a sign of life to this peer, if the peer reads it without delay. It
+    /// is no evidence for other nodes, which may have asked after the frames were sent.
+    pub(crate) fn on_traffic(
         &mut self,
         cx: &mut Context<'_>,
         remote: PeerId,
-    ) -> Option<AfterClearing> {
+    ) -> Option<ClearOutcome> {
         if self.is_behind {
             return None;
         }
         if let Some(watch) = self.watches.get_mut(&remote) {
-            watch.heard(cx.now);
+            watch.on_traffic(cx.now);
         }
-        let is_own = |s: &Suspect| matches!(s.role, ReporterRole::Neighbour(_));
-        if !self.suspects.get(&remote).is_some_and(is_own) {
+        let is_neighbour = |s: &Suspect| matches!(s.role, ReporterRole::Neighbour(_));
+        if !self.suspects.get(&remote).is_some_and(is_neighbour) {
             return None;
         }
         self.clear(cx, remote, Evidence::Traffic)
@@ -159,11 +160,11 @@ impl FailureDetector {
         cx: &mut Context<'_>,
         remote: PeerId,
         nonce: u64,
-    ) -> Option<AfterClearing> {
+    ) -> Option<ClearOutcome> {
         if let Some(watch) = self.watches.get_mut(&remote) {
-            let answered = watch.pong(cx.now, nonce, cx.config);
+            let answered = watch.on_pong(cx.now, nonce, cx.config);
             if answered.is_timely {
-                self.health.answered_in_time();
+                self.health.record_timely_answer();
             }
             answer_questions(cx, &answered.questioners, remote, Verdict::Alive);
         }
@@ -173,55 +174,55 @@ impl FailureDetector {
         self.clear(cx, remote, Evidence::Answer)
     }
 
-    /// A handshake with a suspect: it has just proved its key.
+    /// Handles a handshake: a suspect has just proved its key.
     pub(crate) fn on_handshake(
         &mut self,
         cx: &mut Context<'_>,
         remote: PeerId,
-    ) -> Option<AfterClearing> {
+    ) -> Option<ClearOutcome> {
         if !self.suspects.contains_key(&remote) {
             return None;
         }
         self.clear(cx, remote, Evidence::Answer)
     }
 
-    /// Probes the neighbours that have been silent for an interval. Says which are to be suspected.
+    /// Pings the neighbours that have been silent for an interval. Returns the ones to suspect.
     pub(crate) fn watch_neighbours(&mut self, cx: &mut Context<'_>) -> Vec<PeerId> {
         self.review_health(cx);
-        let patience = self.health.patience();
+        let factor = self.health.timeout_factor();
         let mut silent = Vec::new();
         for (id, watch) in &mut self.watches {
             if self.suspects.contains_key(id) {
                 continue;
             }
-            match watch.due(cx.now, cx.config, patience) {
-                Due::Ping => {
+            match watch.due(cx.now, cx.config, factor) {
+                WatchAction::Ping => {
                     let nonce = self.rng.u64();
-                    watch.pinged(cx.now, nonce, cx.config);
+                    watch.record_ping(cx.now, nonce, cx.config);
                     if let Some(n) = cx.view.overlay.neighbours.get(id) {
                         cx.fx.send(n.link, Ping { nonce });
                     }
                 }
-                Due::Suspect => silent.push(*id),
-                Due::Nothing => {}
+                WatchAction::Suspect => silent.push(*id),
+                WatchAction::None => {}
             }
         }
         silent
     }
 
-    /// Neighbours whose answers are late all at once say more about this node than about them.
+    /// Late answers of many neighbours at once are a sign that this node is late, not they.
     fn review_health(&mut self, cx: &mut Context<'_>) {
         let late = self.watches.values().filter(|w| w.is_late(cx.now, cx.config)).count();
-        if late >= MANY_LATE && late * 2 > self.watches.len() {
-            self.suffer(cx);
+        if late >= SELF_DOUBT_MIN_LATE && late * 2 > self.watches.len() {
+            self.record_trouble(cx);
         } else {
             self.health.recover(cx.now, cx.config.ping_interval());
         }
     }
 
-    /// This peer itself, or its own link, is late.
-    pub(crate) fn suffer(&mut self, cx: &mut Context<'_>) {
-        if self.health.suffer(cx.now, cx.config.ping_interval()) {
+    /// Records that this peer itself, or its own link, is late.
+    pub(crate) fn record_trouble(&mut self, cx: &mut Context<'_>) {
+        if self.health.record_trouble(cx.now, cx.config.ping_interval()) {
             cx.fx.count("local_health_lowered");
         }
     }
@@ -251,14 +252,14 @@ impl FailureDetector {
         self.reports.values().map(|r| &r.statement)
     }
 
-    /// Begins to probe a suspect. `false` if it is dead, or is probed already.
+    /// Begins to probe a suspect. Returns `false` if it is dead, or is probed already.
     pub(crate) fn begin_probe(
         &mut self,
         cx: &mut Context<'_>,
         record: SignedRecord,
         role: ReporterRole,
-        around: Arc<[(PeerId, Address)]>,
-        repeated: u32,
+        neighbourhood: Arc<[(PeerId, Address)]>,
+        earlier_reports: u32,
     ) -> bool {
         let id = record.id;
         let is_dead = cx.membership.members.is_dead(&id, record.incarnation);
@@ -269,107 +270,107 @@ impl FailureDetector {
         let (name, incarnation) = (record.name.clone(), record.incarnation);
         cx.fx.event(Event::Suspected { id, name, incarnation });
         let configured = cx.config.probe_burst();
-        // Where answers take long on the path, more of them are worth waiting for.
+        // On a path with slow answers, several of them are worth waiting for.
         let path = self.watches.get(&id).map(|w| w.expected_delay() * 2);
-        let length = (configured * self.health.burst_patience())
-            .max(path.unwrap_or_default().min(configured * Health::MOST_BURST_PATIENCE));
+        let length = (configured * self.health.burst_factor())
+            .max(path.unwrap_or_default().min(configured * Health::MAX_BURST_FACTOR));
         let length = match role {
             ReporterRole::Neighbour(_) => length,
-            // It knows nothing of the subject yet, and has to connect first.
+            // A witness has to connect to the subject first.
             ReporterRole::Witness(_) => length + length / 2,
         };
         let mut probe = Probe::new(cx.now, self.rng.u64(), length, cx.config);
         if let Some(watch) = self.watches.get_mut(&id) {
             probe.questioners = watch.take_questioners();
         }
-        let suspect = Suspect { probe, record, around, dial: None, role, repeated };
+        let suspect = Suspect { probe, record, neighbourhood, dial: None, role, earlier_reports };
         self.suspects.insert(id, suspect);
         self.probe_indirectly(cx, id);
         true
     }
 
-    /// Asks a few of the suspect's other neighbours.
+    /// Starts indirect probes through a few of the suspect's other neighbours.
     fn probe_indirectly(&mut self, cx: &mut Context<'_>, subject: PeerId) {
         let me = cx.id();
         let Some(s) = self.suspects.get(&subject) else { return };
         let incarnation = s.record.incarnation;
         let others: Vec<(PeerId, Address)> =
-            s.around.iter().filter(|(id, _)| *id != me && *id != subject).copied().collect();
+            s.neighbourhood.iter().filter(|(id, _)| *id != me && *id != subject).copied().collect();
         for (helper, address) in self.rng.sample(others, Probe::HELPERS) {
             if let Some(s) = self.suspects.get_mut(&subject) {
-                s.probe.asked.insert(helper);
+                s.probe.helpers.insert(helper);
             }
             let asked = cx.links.open.iter().find(|(_, l)| {
-                l.remote == helper && matches!(&l.used, Use::Ask(of) if **of == subject)
+                l.remote == helper && matches!(&l.purpose, LinkPurpose::IndirectProbe(of) if **of == subject)
             });
             let linked = cx.overlay.neighbours.get(&helper).map(|n| n.link);
             match linked.or(asked.map(|(link, _)| *link)) {
                 Some(link) => cx.fx.send(link, ProbeRequest { subject, incarnation }),
                 None => {
-                    let purpose = DialFor::Ask { helper, subject };
+                    let purpose = DialPurpose::IndirectProbe { helper, subject };
                     cx.links.dial_peer(cx.fx, helper, vec![address], purpose);
                 }
             }
         }
     }
 
-    /// Questions about a neighbour whose connection broke: the probe answers them, if there is one.
-    pub(crate) fn hand_over_questions(
+    /// Transfers questions about a neighbour whose connection broke to its probe, if there is one.
+    pub(crate) fn transfer_questions(
         &mut self,
         cx: &mut Context<'_>,
         id: PeerId,
-        waiting: &VecSet<LinkId>,
+        questioners: &VecSet<LinkId>,
     ) {
         match self.suspects.get_mut(&id) {
-            Some(s) => waiting.iter().for_each(|link| {
+            Some(s) => questioners.iter().for_each(|link| {
                 s.probe.questioners.insert(*link);
             }),
-            None => answer_questions(cx, waiting, id, Verdict::Unknown),
+            None => answer_questions(cx, questioners, id, Verdict::Unknown),
         }
     }
 
-    /// The dial of a probe has ended.
+    /// Records that the dial of a probe has ended.
     pub(crate) fn probe_dial_ended(&mut self, id: &PeerId) {
         if let Some(s) = self.suspects.get_mut(id) {
             s.dial = None;
         }
     }
 
-    /// Goes on with the probe of a suspect.
-    pub(crate) fn run_probe(&mut self, cx: &mut Context<'_>, id: PeerId) -> AfterProbe {
-        let Some(s) = self.suspects.get_mut(&id) else { return AfterProbe::Waits };
-        if s.probe.is_over(cx.now) {
+    /// Continues the probe of a suspect.
+    pub(crate) fn run_probe(&mut self, cx: &mut Context<'_>, id: PeerId) -> ProbeOutcome {
+        let Some(s) = self.suspects.get_mut(&id) else { return ProbeOutcome::Pending };
+        if s.probe.is_finished(cx.now) {
             return self.end_probe(cx, id);
         }
         if !s.probe.retry_due(cx.now, cx.config) {
-            return AfterProbe::Waits;
+            return ProbeOutcome::Pending;
         }
         match cx.overlay.neighbours.get(&id).map(|n| n.link) {
             Some(link) => cx.fx.send(link, Ping { nonce: s.probe.nonce }),
             None if s.dial.is_none() => {
                 let addresses = s.record.addresses.clone();
-                s.dial = Some(cx.links.dial_peer(cx.fx, id, addresses, DialFor::Probe(id)));
+                s.dial = Some(cx.links.dial_peer(cx.fx, id, addresses, DialPurpose::Probe(id)));
             }
             None => {}
         }
-        AfterProbe::Waits
+        ProbeOutcome::Pending
     }
 
-    fn end_probe(&mut self, cx: &mut Context<'_>, id: PeerId) -> AfterProbe {
-        if self.doubts_itself(cx, id) {
+    fn end_probe(&mut self, cx: &mut Context<'_>, id: PeerId) -> ProbeOutcome {
+        if self.is_in_doubt(cx, id) {
             if let Some(s) = self.suspects.get_mut(&id) {
                 s.probe.extend(cx.now, cx.config);
             }
-            return AfterProbe::SelfDoubt;
+            return ProbeOutcome::SelfDoubt;
         }
-        let Some(s) = self.suspects.remove(&id) else { return AfterProbe::Waits };
+        let Some(s) = self.suspects.remove(&id) else { return ProbeOutcome::Pending };
         answer_questions(cx, &s.probe.questioners, id, Verdict::Silent);
-        AfterProbe::Silent(Box::new(s))
+        ProbeOutcome::Silent(Box::new(s))
     }
 
-    /// More than half of the links failing together says more about this node than about the
-    /// others: unless a seed or another peer has been heard of since, it doubts itself.
-    fn doubts_itself(&self, cx: &mut Context<'_>, id: PeerId) -> bool {
+    /// Many failing links at once are a sign of a problem at this node: unless it has heard from a seed or
+    /// another peer since, this node doubts its own view if more than half of its links fail.
+    fn is_in_doubt(&self, cx: &mut Context<'_>, id: PeerId) -> bool {
         let Some(s) = self.suspects.get(&id) else { return false };
         let failing = self.suspects.len() - self.appointed().count();
         let sound = self.watches.keys().filter(|n| !self.suspects.contains_key(n)).count();
@@ -382,7 +383,7 @@ impl FailureDetector {
         if failing <= sound || has_heard {
             return false;
         }
-        if s.probe.extended == 0 {
+        if s.probe.extensions == 0 {
             cx.fx.count("self_doubts");
             let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
             let (failing, links) = (count(failing), count(failing + sound));
@@ -391,55 +392,55 @@ impl FailureDetector {
         true
     }
 
-    /// The suspect lives.
+    /// Clears a suspicion.
     fn clear(
         &mut self,
         cx: &mut Context<'_>,
         id: PeerId,
         evidence: Evidence,
-    ) -> Option<AfterClearing> {
+    ) -> Option<ClearOutcome> {
         let s = self.suspects.remove(&id)?;
         cx.fx.count("suspicions_cleared");
         if let Some(watch) = self.watches.get_mut(&id) {
             watch.resume(cx.now);
         }
-        let by = if let Evidence::Hearsay(helper) = evidence { helper } else { id };
+        let by = if let Evidence::Vouched(helper) = evidence { helper } else { id };
         cx.fx.event(Event::SuspicionCleared { id, by });
         if matches!(s.role, ReporterRole::Witness(_)) {
-            return Some(AfterClearing::Stays); // it was probed for a seed only
+            return Some(ClearOutcome::Stays); // it was probed only for a seed
         }
-        let waiting = &s.probe.questioners;
+        let questioners = &s.probe.questioners;
         match (evidence, self.watches.get_mut(&id)) {
-            (Evidence::Answer, _) => answer_questions(cx, waiting, id, Verdict::Alive),
-            // Those that asked have to wait for an answer to a request of after their question.
+            (Evidence::Answer, _) => answer_questions(cx, questioners, id, Verdict::Alive),
+            // The questioners have to wait for the answer to a request sent after their question.
             (Evidence::Traffic, Some(watch)) => {
-                let refused = waiting.iter().filter(|l| !watch.question(cx.now, **l)).count();
+                let refused = questioners.iter().filter(|l| !watch.add_question(cx.now, **l)).count();
                 cx.fx.add("questions_refused", refused as u64);
             }
-            // What another neighbour has found may be older than the question.
-            _ => answer_questions(cx, waiting, id, Verdict::Unknown),
+            // The finding of another neighbour may be older than the question.
+            _ => answer_questions(cx, questioners, id, Verdict::Unknown),
         }
         if by != id {
-            return Some(AfterClearing::Disconnect);
+            return Some(ClearOutcome::Disconnect);
         }
         if cx.overlay.neighbours.contains_key(&id) {
-            return Some(AfterClearing::Stays);
+            return Some(ClearOutcome::Stays);
         }
-        Some(AfterClearing::Reconnect(s.record.addresses.clone()))
+        Some(ClearOutcome::Reconnect(s.record.addresses.clone()))
     }
 
-    /// A member is dead or has left. Gives its neighbours, if it was probed.
+    /// Forgets a member that is dead or has left. Returns its neighbours, if it was probed.
     pub(crate) fn member_ended(&mut self, id: &PeerId) -> Option<Arc<[(PeerId, Address)]>> {
         self.reports.remove(id);
-        self.suspects.remove(id).map(|s| s.around)
+        self.suspects.remove(id).map(|s| s.neighbourhood)
     }
 
-    /// This peer stops as a duplicate.
+    /// Ends all probes, because this peer stops as a duplicate.
     pub(crate) fn forget_suspects(&mut self) {
         self.suspects.clear();
     }
 
-    /// This peer has sent Leave.
+    /// Stops detection, because this peer has sent Leave.
     pub(crate) fn stop(&mut self) {
         self.suspects.clear();
         self.reports.clear();
@@ -448,20 +449,20 @@ impl FailureDetector {
 
     // ---- questions of other nodes ----------------------------------------------------------
 
-    /// A node asks about one of this peer's neighbours.
+    /// Handles the question of a node about one of this peer's neighbours.
     pub(crate) fn on_probe_request(&mut self, cx: &mut Context<'_>, link: LinkId, subject: PeerId) {
         if let Some(s) = self.suspects.get_mut(&subject)
-            && s.probe.question(cx.now, link)
+            && s.probe.add_question(cx.now, link)
         {
             return;
         }
         let verdict = match self.watches.get_mut(&subject) {
-            // Silent just a moment ago and reported: this peer agrees.
+            // Silent until a moment ago and reported: this peer agrees.
             None if self.reports.contains_key(&subject) => Verdict::Silent,
             None => Verdict::Unknown,
             Some(watch) => {
-                // The answer follows when there is something to tell: a sign of life, or the end of a probe.
-                if watch.question(cx.now, link) {
+                // The answer follows a sign of life, or the end of a probe.
+                if watch.add_question(cx.now, link) {
                     return;
                 }
                 cx.fx.count("questions_refused");
@@ -476,15 +477,15 @@ impl FailureDetector {
         cx: &mut Context<'_>,
         link: LinkId,
         remote: PeerId,
-        used: &Use,
+        purpose: &LinkPurpose,
         f: &ProbeReply,
-    ) -> Option<AfterClearing> {
-        if matches!(used, Use::Ask(of) if **of == f.subject) {
+    ) -> Option<ClearOutcome> {
+        if matches!(purpose, LinkPurpose::IndirectProbe(of) if **of == f.subject) {
             cx.links.close(cx.fx, link, CloseReason::Done);
         }
         let s = self.suspects.get_mut(&f.subject)?;
-        // Only the neighbours that were asked have a say.
-        if !s.probe.asked.contains(&remote) {
+        // Only the neighbours that were asked count.
+        if !s.probe.helpers.contains(&remote) {
             cx.fx.count("probe_replies_unasked");
             return None;
         }
@@ -492,27 +493,27 @@ impl FailureDetector {
         if f.verdict != Verdict::Alive {
             return None;
         }
-        self.clear(cx, f.subject, Evidence::Hearsay(remote))
+        self.clear(cx, f.subject, Evidence::Vouched(remote))
     }
 
     // ---- time ------------------------------------------------------------------------------
 
-    /// When the watch of a neighbour has something to do.
+    /// When the watch of a neighbour is due.
     pub(crate) fn watch_deadline(&self, view: &View<'_>, id: &PeerId) -> Option<Time> {
-        let patience = self.health.patience();
-        self.watches.get(id).map(|w| w.deadline(view.config, patience))
+        let factor = self.health.timeout_factor();
+        self.watches.get(id).map(|w| w.deadline(view.config, factor))
     }
 
-    /// The first moment at which something is due.
+    /// The first time at which an action is due.
     pub(crate) fn deadline(&self, view: &View<'_>) -> Option<Time> {
-        let patience = self.health.patience();
+        let factor = self.health.timeout_factor();
         let watches = self.watches.iter().filter(|(id, _)| !self.suspects.contains_key(id));
-        let watches = watches.map(|(_, w)| w.deadline(view.config, patience));
+        let watches = watches.map(|(_, w)| w.deadline(view.config, factor));
         let probes = self.suspects.values().map(|s| s.probe.deadline());
         watches.chain(probes).chain(self.reports.values().map(|r| r.until)).min()
     }
 
-    /// This peer was stopped or starved for so long: what it waits for gets as much more time.
+    /// This peer was paused or starved for `late`: its pending requests get as much more time.
     pub(crate) fn postpone(&mut self, late: core::time::Duration) {
         self.watches.values_mut().for_each(|w| w.postpone(late));
         self.suspects.values_mut().for_each(|s| s.probe.postpone(late));

@@ -18,9 +18,9 @@ pub(crate) struct LocalRecord {
     /// What the target was drawn with last.
     pub(crate) nonce: Option<[u8; 16]>,
     /// That and the size of the network, when the target was drawn last.
-    pub(crate) drawn: Option<(Option<[u8; 16]>, u32)>,
+    pub(crate) target_inputs: Option<(Option<[u8; 16]>, u32)>,
     pub(crate) state: PeerState,
-    pub(crate) tell_at: Option<Time>,
+    pub(crate) update_at: Option<Time>,
     pub(crate) refresh_at: Time,
     /// It is leaving.
     pub(crate) departure: Option<Box<Departure>>,
@@ -30,7 +30,7 @@ pub(crate) struct LocalRecord {
     /// When this process had its first neighbour: since then it participates.
     pub(crate) participates_since: Option<Time>,
     /// Accusations before this time are answered already.
-    pub(crate) answer_after: Time,
+    pub(crate) refute_after: Time,
     /// Where others can reach this peer, as configured; an unspecified IP address stands for the one at
     /// which others see it.
     pub(crate) configured: Vec<Address>,
@@ -39,7 +39,7 @@ pub(crate) struct LocalRecord {
     /// Another process with this identity, to be named in every record.
     pub(crate) rival: Option<u64>,
     /// The one of which an event was told.
-    pub(crate) rival_told: Option<u64>,
+    pub(crate) reported_rival: Option<u64>,
     /// The registry is not claimed from another process before this time.
     pub(crate) claim_after: Time,
 }
@@ -69,18 +69,18 @@ impl LocalRecord {
         LocalRecord {
             record: Signed::sign(record, identity),
             nonce: None,
-            drawn: None,
+            target_inputs: None,
             state: PeerState::Joining,
-            tell_at: None,
+            update_at: None,
             refresh_at: Time::MAX,
             departure: None,
             participates_from: None,
             participates_since: None,
-            answer_after: Time::ZERO,
+            refute_after: Time::ZERO,
             configured,
             observed: None,
             rival: None,
-            rival_told: None,
+            reported_rival: None,
             claim_after: Time::ZERO,
         }
     }

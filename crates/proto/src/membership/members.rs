@@ -7,7 +7,7 @@ use crate::identity::PeerId;
 use crate::limits::{MAX_CERTIFICATES, MAX_MEMBERS};
 use crate::random::RngStream;
 use crate::record::{Presence, SignedRecord};
-use crate::small::make_room;
+use crate::small::grow;
 use crate::snapshot::MemberState;
 use crate::time::Time;
 
@@ -26,13 +26,13 @@ pub(crate) struct Member {
 
 /// What a record changed.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Learned {
+pub(crate) enum MergeOutcome {
     /// A peer not known before, or not known to be alive.
     New,
     /// A newer record of a known peer.
     Newer,
     /// Nothing that was not known.
-    Nothing,
+    Unchanged,
     /// It speaks for an incarnation that is known to be dead.
     Dead,
 }
@@ -41,9 +41,9 @@ pub(crate) enum Learned {
 /// take a third of what a B-tree takes; the rest of the id is in the record, and is seldom looked at.
 /// Putting one in moves what is behind, which for the most there are takes some microseconds.
 #[derive(Debug, Default)]
-struct Sorted(Vec<(u64, Member)>);
+struct SortedMembers(Vec<(u64, Member)>);
 
-impl Sorted {
+impl SortedMembers {
     fn find(&self, id: &PeerId) -> Result<usize, usize> {
         let first = id.first();
         self.0.binary_search_by(|(f, m)| f.cmp(&first).then_with(|| m.record.id.cmp(id)))
@@ -67,7 +67,7 @@ impl Sorted {
         match self.find(&id) {
             Ok(at) => self.0[at].1 = member,
             Err(at) => {
-                make_room(&mut self.0);
+                grow(&mut self.0);
                 self.0.insert(at, (id.first(), member));
             }
         }
@@ -80,7 +80,7 @@ impl Sorted {
 
     fn retain(&mut self, mut keep: impl FnMut(&PeerId, &Member) -> bool) {
         self.0.retain(|(_, m)| keep(&m.record.id, m));
-        self.give_back();
+        self.shrink();
     }
 
     /// Takes out those at some places, given in ascending order.
@@ -95,10 +95,10 @@ impl Sorted {
             at += 1;
             !goes
         });
-        self.give_back();
+        self.shrink();
     }
 
-    fn give_back(&mut self) {
+    fn shrink(&mut self) {
         if self.0.capacity() > self.0.len() / 2 * 3 + 4 {
             self.0.shrink_to_fit();
         }
@@ -108,7 +108,7 @@ impl Sorted {
 /// The table. Own record excluded.
 #[derive(Debug, Default)]
 pub(crate) struct Members {
-    alive: Sorted,
+    alive: SortedMembers,
     dead: BTreeMap<PeerId, (Certificate, Option<SignedRecord>)>,
     left: BTreeMap<PeerId, SignedRecord>,
 }
@@ -156,7 +156,7 @@ impl Members {
     }
 
     /// The highest incarnation of a peer known to be over.
-    fn ended(&self, id: &PeerId) -> Option<u64> {
+    fn ended_incarnation(&self, id: &PeerId) -> Option<u64> {
         let dead = self.dead.get(id).map(|(c, _)| c.incarnation());
         let left = self.left.get(id).map(|r| r.incarnation);
         dead.max(left)
@@ -178,16 +178,16 @@ impl Members {
     }
 
     /// Takes in a record that says "alive".
-    pub(crate) fn learn(&mut self, record: &SignedRecord, now: Time) -> Learned {
+    pub(crate) fn merge_record(&mut self, record: &SignedRecord, now: Time) -> MergeOutcome {
         let id = record.id;
         debug_assert_eq!(record.presence, Presence::Alive);
-        if self.ended(&id).is_some_and(|ended| ended >= record.incarnation) {
-            return Learned::Dead;
+        if self.ended_incarnation(&id).is_some_and(|ended_incarnation| ended_incarnation >= record.incarnation) {
+            return MergeOutcome::Dead;
         }
         if let Some(m) = self.alive.get_mut(&id) {
             m.confirmed = now;
             if record.version() <= m.record.version() {
-                return Learned::Nothing;
+                return MergeOutcome::Unchanged;
             }
             if record.incarnation > m.record.incarnation {
                 m.suspect = false;
@@ -195,7 +195,7 @@ impl Members {
                 m.failures = 0;
             }
             m.record = record.clone();
-            return Learned::Newer;
+            return MergeOutcome::Newer;
         }
         if self.is_full_for(&id) {
             // Whoever was confirmed longest ago makes room.
@@ -210,13 +210,13 @@ impl Members {
         let fresh =
             Member { record, suspect: false, avoid_until: now, failures: 0, confirmed: now };
         self.alive.insert(fresh);
-        Learned::New
+        MergeOutcome::New
     }
 
     /// Takes in a certificate; says whether it ends a life not known to be over.
-    pub(crate) fn learn_dead(&mut self, certificate: &Certificate) -> bool {
+    pub(crate) fn merge_certificate(&mut self, certificate: &Certificate) -> bool {
         let id = certificate.subject();
-        if self.ended(&id).is_some_and(|ended| ended >= certificate.incarnation()) {
+        if self.ended_incarnation(&id).is_some_and(|ended_incarnation| ended_incarnation >= certificate.incarnation()) {
             return false;
         }
         let survives =
@@ -233,10 +233,10 @@ impl Members {
     }
 
     /// Takes in a goodbye; says whether it ends a life not known to be over.
-    pub(crate) fn learn_left(&mut self, record: &SignedRecord) -> bool {
+    pub(crate) fn merge_departure(&mut self, record: &SignedRecord) -> bool {
         debug_assert_eq!(record.presence, Presence::Left);
         let id = record.id;
-        if self.ended(&id).is_some_and(|ended| ended >= record.incarnation) {
+        if self.ended_incarnation(&id).is_some_and(|ended_incarnation| ended_incarnation >= record.incarnation) {
             return false;
         }
         let survives =
@@ -253,7 +253,7 @@ impl Members {
     }
 
     /// Forgets peers that no seed has named since `since`, except those to keep; says which.
-    pub(crate) fn forget_unconfirmed(
+    pub(crate) fn remove_unconfirmed(
         &mut self,
         since: Time,
         keep: impl Fn(&PeerId) -> bool,
@@ -270,29 +270,29 @@ impl Members {
     }
 
     /// Forgets all but some, drawn at random, and those to keep.
-    pub(crate) fn forget_but<'a>(
+    pub(crate) fn retain_sample<'a>(
         &mut self,
-        some: usize,
+        sample_size: usize,
         keep: impl Iterator<Item = &'a PeerId>,
         rng: &mut RngStream,
     ) {
-        let mut kept: Vec<usize> = keep.filter_map(|id| self.alive.find(id).ok()).collect();
-        kept.sort_unstable();
-        kept.dedup();
-        let others = self.alive.0.len() - kept.len();
-        let too_many = others.saturating_sub(some);
-        if too_many == 0 {
+        let mut protected: Vec<usize> = keep.filter_map(|id| self.alive.find(id).ok()).collect();
+        protected.sort_unstable();
+        protected.dedup();
+        let others = self.alive.0.len() - protected.len();
+        let surplus = others.saturating_sub(sample_size);
+        if surplus == 0 {
             return;
         }
         // Numbers of others: the place of each is behind those kept that come before it.
         let mut before = 0;
         let place = |other: usize| {
-            while kept.get(before).is_some_and(|at| *at <= other + before) {
+            while protected.get(before).is_some_and(|at| *at <= other + before) {
                 before += 1;
             }
             other + before
         };
-        let gone: Vec<usize> = rng.distinct(others, too_many).into_iter().map(place).collect();
+        let gone: Vec<usize> = rng.distinct(others, surplus).into_iter().map(place).collect();
         self.alive.remove_at(&gone);
     }
 
@@ -336,21 +336,21 @@ mod tests {
     #[test]
     fn those_to_keep_stay_and_each_other_one_may_go() {
         let mut rng = RngStream::new(&[1; 32], "t");
-        let kept = [3, 4, 9].map(|n| record(n).id);
+        let protected = [3, 4, 9].map(|n| record(n).id);
         let mut stayed = BTreeMap::new();
         for round in 0..300 {
             let mut members = Members::default();
-            (0..12).for_each(|n| assert_eq!(members.learn(&record(n), Time::ZERO), Learned::New));
+            (0..12).for_each(|n| assert_eq!(members.merge_record(&record(n), Time::ZERO), MergeOutcome::New));
             assert!(members.alive().map(|(id, _)| id).is_sorted());
-            let some = round % 9;
-            members.forget_but(some, kept.iter().chain(&kept[..1]), &mut rng);
-            assert_eq!(members.alive_count(), some + kept.len());
-            assert!(kept.iter().all(|id| members.get(id).is_some()));
+            let sample_size = round % 9;
+            members.retain_sample(sample_size, protected.iter().chain(&protected[..1]), &mut rng);
+            assert_eq!(members.alive_count(), sample_size + protected.len());
+            assert!(protected.iter().all(|id| members.get(id).is_some()));
             for (id, _) in members.alive() {
                 *stayed.entry(*id).or_insert(0) += 1;
             }
         }
-        let others = stayed.iter().filter(|(id, _)| !kept.contains(id));
+        let others = stayed.iter().filter(|(id, _)| !protected.contains(id));
         assert!(
             others.clone().count() == 9 && others.into_iter().all(|(_, n)| (80..190).contains(n))
         );

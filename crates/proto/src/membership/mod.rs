@@ -7,8 +7,8 @@ mod registration;
 use crate::limits::WHOLE_LIST;
 
 pub(crate) use local::LocalRecord;
-pub(crate) use members::{Learned, Member, Members};
-pub(crate) use registration::{Quorum, Registrations, SeedSlot, majority};
+pub(crate) use members::{MergeOutcome, Member, Members};
+pub(crate) use registration::{QuorumChange, Registrations, SeedSlot, majority};
 
 /// What a peer knows of the members of its network.
 #[derive(Debug)]

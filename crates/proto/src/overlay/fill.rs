@@ -8,7 +8,7 @@ use crate::identity::PeerId;
 use crate::membership::{Member, Members};
 use crate::random::RngStream;
 use crate::time::Time;
-use crate::wire::Want;
+use crate::wire::PeerRequestKind;
 
 /// Shortest and longest wait between two rounds that found nothing.
 const ROUND_MIN: Duration = Duration::from_millis(60);
@@ -18,19 +18,19 @@ const HAND_OVER_AFTER: Duration = Duration::from_millis(400);
 /// How long it is short by one before it asks for a place over somebody's target.
 const OVERFLOW_AFTER: Duration = Duration::from_secs(6);
 /// Requests under way at once.
-const MAX_UNDERWAY: usize = 4;
+const MAX_PENDING_REQUESTS: usize = 4;
 
 /// Where short links are preferred, one in so many is drawn without regard to that, so that no part of a network falls off.
 const UNIFORM_ONE_IN: usize = 3;
 
 /// Shortest wait between two requests for a fresh list.
-const LIST_EVERY: Duration = Duration::from_secs(1);
+const FREE_PLACES_LIST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What to ask for, and whom: one of these, the nearest.
 #[derive(Debug)]
-pub(crate) struct Ask {
+pub(crate) struct PlannedRequest {
     pub(crate) candidates: Vec<PeerId>,
-    pub(crate) want: Want,
+    pub(crate) kind: PeerRequestKind,
 }
 
 /// When to look next, and since when there is something missing.
@@ -48,7 +48,7 @@ impl FillState {
     }
 
     /// Something changed that makes it worth to look again soon.
-    pub(crate) fn soon(&mut self, now: Time) {
+    pub(crate) fn look_soon(&mut self, now: Time) {
         self.wait = ROUND_MIN;
         self.next = self.next.min(now + ROUND_MIN / 4);
     }
@@ -71,7 +71,7 @@ impl FillState {
         let wants = self.short_since.is_some_and(|since| now.since(since) >= HAND_OVER_AFTER / 2)
             && now >= self.list_after;
         if wants {
-            self.list_after = now + LIST_EVERY.max(self.wait);
+            self.list_after = now + FREE_PLACES_LIST_INTERVAL.max(self.wait);
         }
         wants
     }
@@ -85,7 +85,7 @@ impl Overlay {
         members: &Members,
         now: Time,
         rng: &mut RngStream,
-    ) -> Vec<Ask> {
+    ) -> Vec<PlannedRequest> {
         let deficit = usize::from(self.deficit());
         if deficit == 0 {
             self.fill.short_since = None;
@@ -98,21 +98,21 @@ impl Overlay {
         let filling = self
             .requests
             .values()
-            .filter(|r| !matches!(r.want, Want::Mix { .. } | Want::Shed { .. }));
+            .filter(|r| !matches!(r.kind, PeerRequestKind::Mix { .. } | PeerRequestKind::Shed { .. }));
         // Those of one race count once.
         let races: BTreeSet<u64> = filling.clone().filter_map(|r| r.race).collect();
-        let underway = filling.filter(|r| r.race.is_none()).count() + races.len();
+        let pending = filling.filter(|r| r.race.is_none()).count() + races.len();
         // Half of what is missing is asked for; the other half others will ask of us.
-        let ask = deficit.div_ceil(2).min(MAX_UNDERWAY).saturating_sub(underway);
+        let ask = deficit.div_ceil(2).min(MAX_PENDING_REQUESTS).saturating_sub(pending);
         if ask == 0 {
             return Vec::new();
         }
-        let mut round = Round { me, members, now, taken: BTreeSet::new(), overlay: self };
+        let mut round = Round { me, members, now, chosen: BTreeSet::new(), overlay: self };
         let mut asks = Vec::new();
         for _ in 0..ask {
             let short_for = now.since(short_since);
             let Some(ask) = round.choose(deficit - asks.len(), short_for, rng) else { break };
-            round.taken.extend(&ask.candidates);
+            round.chosen.extend(&ask.candidates);
             asks.push(ask);
         }
         if asks.is_empty() {
@@ -128,24 +128,24 @@ struct Round<'a> {
     me: PeerId,
     members: &'a Members,
     now: Time,
-    taken: BTreeSet<PeerId>,
+    chosen: BTreeSet<PeerId>,
     overlay: &'a Overlay,
 }
 
 impl Round<'_> {
-    fn choose(&self, missing: usize, short_for: Duration, rng: &mut RngStream) -> Option<Ask> {
+    fn choose(&self, missing: usize, short_for: Duration, rng: &mut RngStream) -> Option<PlannedRequest> {
         let free = |m: &Member| u64::from(m.record.free_places());
-        let near = self.overlay.prefers_near() && rng.below(UNIFORM_ONE_IN) > 0;
+        let near = self.overlay.prefers_short_links() && rng.below(UNIFORM_ONE_IN) > 0;
         let candidates = self.draw(if near { self.overlay.nearest_of } else { 1 }, free, rng);
         if !candidates.is_empty() {
-            return Some(Ask { candidates, want: Want::Place });
+            return Some(PlannedRequest { candidates, kind:PeerRequestKind::Place });
         }
-        let ask = |candidates: Vec<PeerId>, want| {
-            (!candidates.is_empty()).then_some(Ask { candidates, want })
+        let ask = |candidates: Vec<PeerId>, kind| {
+            (!candidates.is_empty()).then_some(PlannedRequest { candidates, kind })
         };
         let degree = self.overlay.degree();
         if degree < 2 {
-            return ask(self.draw(1, |_| 1, rng), Want::Overflow);
+            return ask(self.draw(1, |_| 1, rng), PeerRequestKind::Overflow);
         }
         if short_for < HAND_OVER_AFTER {
             return None;
@@ -153,17 +153,17 @@ impl Round<'_> {
         if missing >= 2 {
             // At least 1: a record from before its owner knew its target says 0.
             let by_target = |m: &Member| u64::from(m.record.target.max(1));
-            return ask(self.draw(1, by_target, rng), Want::HandOver);
+            return ask(self.draw(1, by_target, rng), PeerRequestKind::HandOver);
         }
         let excess = |m: &Member| u64::from(m.record.degree.saturating_sub(m.record.target));
-        if let Some(edge) = ask(self.draw(1, excess, rng), Want::Edge) {
+        if let Some(edge) = ask(self.draw(1, excess, rng), PeerRequestKind::Edge) {
             return Some(edge);
         }
         if short_for < OVERFLOW_AFTER {
             return None;
         }
         let full = |m: &Member| u64::from(m.record.degree <= m.record.target);
-        ask(self.draw(1, full, rng), Want::Overflow)
+        ask(self.draw(1, full, rng), PeerRequestKind::Overflow)
     }
 
     /// Draws up to `n` different ones.
@@ -177,7 +177,7 @@ impl Round<'_> {
             .filter(|(id, weight)| {
                 *weight > 0
                     && *id != self.me
-                    && !self.taken.contains(id)
+                    && !self.chosen.contains(id)
                     && !self.overlay.neighbours.contains_key(id)
                     && !self.overlay.requests.contains_key(id)
             })

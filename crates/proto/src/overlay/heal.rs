@@ -12,9 +12,9 @@ use crate::record::Address;
 pub(crate) fn partner(
     me: PeerId,
     dead: PeerId,
-    around: &[(PeerId, Address)],
+    neighbourhood: &[(PeerId, Address)],
 ) -> Option<(PeerId, Address)> {
-    let mut order: Vec<([u8; 32], (PeerId, Address))> = around
+    let mut order: Vec<([u8; 32], (PeerId, Address))> = neighbourhood
         .iter()
         .filter(|(id, _)| *id != dead)
         .map(|n| {
@@ -41,12 +41,12 @@ mod tests {
     #[test]
     fn everybody_is_in_at_most_one_pair_and_one_side_asks() {
         for n in 0..9u8 {
-            let around: Vec<(PeerId, Address)> = (0..n)
+            let neighbourhood: Vec<(PeerId, Address)> = (0..n)
                 .map(|i| (id(i), Address(([127, 0, 0, 1], 1000 + u16::from(i)).into())))
                 .collect();
-            let pairs: Vec<(PeerId, PeerId)> = around
+            let pairs: Vec<(PeerId, PeerId)> = neighbourhood
                 .iter()
-                .filter_map(|(me, _)| partner(*me, id(99), &around).map(|(p, _)| (*me, p)))
+                .filter_map(|(me, _)| partner(*me, id(99), &neighbourhood).map(|(p, _)| (*me, p)))
                 .collect();
             assert_eq!(pairs.len(), usize::from(n / 2));
             let mut all: Vec<PeerId> = pairs.iter().flat_map(|(a, b)| [*a, *b]).collect();
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn a_stranger_to_the_list_asks_nobody() {
-        let around = [(id(1), Address(([127, 0, 0, 1], 1).into()))];
-        assert_eq!(partner(id(7), id(99), &around), None);
+        let neighbourhood = [(id(1), Address(([127, 0, 0, 1], 1).into()))];
+        assert_eq!(partner(id(7), id(99), &neighbourhood), None);
     }
 }

@@ -17,26 +17,26 @@ use crate::failure::Adjacency;
 use crate::identity::PeerId;
 use crate::io::{DialId, LinkId};
 use crate::limits::{MAX_PERMITS, MAX_REQUEST_NEIGHBOURS};
-use crate::record::{Address, Compact, SignedRecord};
+use crate::record::{Address, CompactAddress, SignedRecord};
 use crate::signed::Signed;
 use crate::small::VecMap;
 use crate::time::Time;
-use crate::wire::Want;
+use crate::wire::PeerRequestKind;
 
 pub(crate) use answer::Answer;
-pub(crate) use fill::{Ask, FillState};
+pub(crate) use fill::{PlannedRequest, FillState};
 pub(crate) use heal::partner as heal_partner;
-pub(crate) use trim::{Shedding, Trim};
+pub(crate) use trim::{SurplusSearch, TrimAction};
 
 /// How long a permission to take over an edge holds.
-const PERMIT_HOLDS: Duration = Duration::from_secs(10);
+const PERMIT_LIFETIME: Duration = Duration::from_secs(10);
 
 /// A neighbour.
 #[derive(Debug)]
 pub(crate) struct Neighbour {
     pub(crate) link: LinkId,
     pub(crate) dialed: bool,
-    pub(crate) address: Compact,
+    pub(crate) address: CompactAddress,
     pub(crate) record: SignedRecord,
     /// Its word that it is this peer's neighbour, for a report should it die.
     pub(crate) adjacency: Signed<Adjacency>,
@@ -44,7 +44,7 @@ pub(crate) struct Neighbour {
     pub(crate) degree: u16,
     pub(crate) target: u16,
     /// Its neighbours, as it last told.
-    pub(crate) around: Arc<[(PeerId, Address)]>,
+    pub(crate) neighbourhood: Arc<[(PeerId, Address)]>,
     /// It was told that somebody else may take this edge; until then it is not offered again.
     pub(crate) promised: Option<Time>,
 }
@@ -57,7 +57,7 @@ impl Neighbour {
 }
 
 /// What the overlay asks other concerns about the edge to a neighbour.
-pub(crate) trait EdgeUse {
+pub(crate) trait EdgeLoad {
     /// Whether payload went over it lately. A peer that gives it away has to find another path for that.
     fn is_busy(&self, neighbour: &PeerId) -> bool;
 
@@ -68,12 +68,12 @@ pub(crate) trait EdgeUse {
 /// A request to another peer that is not answered yet.
 #[derive(Debug)]
 pub(crate) struct Request {
-    pub(crate) want: Want,
+    pub(crate) kind: PeerRequestKind,
     pub(crate) dial: Option<DialId>,
     pub(crate) link: Option<LinkId>,
     pub(crate) addresses: Vec<Address>,
     /// The neighbour that goes when the answer is yes.
-    pub(crate) then_close: Option<PeerId>,
+    pub(crate) close_on_accept: Option<PeerId>,
     pub(crate) retried: bool,
     /// While others are dialled for the same: the one whose link is up first is asked.
     pub(crate) race: Option<u64>,
@@ -96,7 +96,7 @@ pub(crate) struct Overlay {
     pub(crate) mix_soon: u32,
     /// When to look for neighbours to give up.
     pub(crate) trim_at: Option<Time>,
-    pub(crate) shedding: Shedding,
+    pub(crate) surplus_search: SurplusSearch,
     /// When to tell the neighbours who the neighbours are.
     pub(crate) announce_at: Option<Time>,
 }
@@ -114,7 +114,7 @@ impl Overlay {
             next_mix: Time::MAX,
             mix_soon: 0,
             trim_at: None,
-            shedding: Shedding::new(),
+            surplus_search: SurplusSearch::new(),
             announce_at: None,
         }
     }
@@ -124,7 +124,7 @@ impl Overlay {
     }
 
     /// Whether short links are preferred to others.
-    pub(crate) fn prefers_near(&self) -> bool {
+    pub(crate) fn prefers_short_links(&self) -> bool {
         self.nearest_of > 1
     }
 
@@ -155,25 +155,25 @@ impl Overlay {
         self.neighbours.keys().copied().take(MAX_REQUEST_NEIGHBOURS).collect()
     }
 
-    /// Notes that `who` may take the place of `of` with this peer. `false` if there is no room for it.
-    pub(crate) fn permit(&mut self, who: PeerId, of: PeerId, now: Time) -> bool {
+    /// Notes that `taker` may take the place of `of` with this peer. `false` if there is no room for it.
+    pub(crate) fn permit(&mut self, taker: PeerId, of: PeerId, now: Time) -> bool {
         self.permits.retain(|_, until| *until > now);
         let room = self.permits.len() < MAX_PERMITS;
         if room {
-            self.permits.insert((who, of), now + PERMIT_HOLDS);
+            self.permits.insert((taker, of), now + PERMIT_LIFETIME);
         }
         room
     }
 
     /// Uses up a permission.
-    pub(crate) fn use_permit(&mut self, who: PeerId, of: PeerId, now: Time) -> bool {
-        self.permits.remove(&(who, of)).is_some_and(|until| until > now)
+    pub(crate) fn use_permit(&mut self, taker: PeerId, of: PeerId, now: Time) -> bool {
+        self.permits.remove(&(taker, of)).is_some_and(|until| until > now)
     }
 
     /// Marks a neighbour as promised to somebody else.
     pub(crate) fn promise(&mut self, id: &PeerId, now: Time) {
         if let Some(n) = self.neighbours.get_mut(id) {
-            n.promised = Some(now + PERMIT_HOLDS);
+            n.promised = Some(now + PERMIT_LIFETIME);
         }
     }
 }

@@ -12,49 +12,49 @@
 
 use core::time::Duration;
 
-use super::{EdgeUse, Overlay};
+use super::{EdgeLoad, Overlay};
 use crate::identity::PeerId;
 use crate::random::RngStream;
 use crate::time::Time;
 
 /// Pause between two pairs, so that what is under way shows in the degree.
-const PAUSE: Duration = Duration::from_millis(300);
+const PAIR_PAUSE: Duration = Duration::from_millis(300);
 /// How long a single neighbour over the target is kept at least: a newcomer may need the edge.
-const KEPT: Duration = Duration::from_secs(5);
+const SURPLUS_KEPT_FOR: Duration = Duration::from_secs(5);
 /// Then one in so many looks gives it up, so that few do at the same time.
-const ONE_IN: usize = 4;
+const TRIM_ONE_IN: usize = 4;
 /// Longest wait between two attempts to find somebody else with one too many. Where there is nobody, as
 /// when the sum of all targets is odd, that is all it costs.
-const SHED_MOST: Duration = Duration::from_secs(60);
+const MAX_SEARCH_WAIT: Duration = Duration::from_secs(60);
 /// How long a list of the seeds takes to come, at most nearly always.
-const LIST_WITHIN: Duration = Duration::from_secs(2);
+const LIST_ARRIVAL_TIME: Duration = Duration::from_secs(2);
 
 /// How a surplus is given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Trim {
+pub(crate) enum TrimAction {
     /// Two neighbours can link with each other instead of with this peer.
     Pair(PeerId, PeerId),
     /// All neighbours are linked with each other already, as happens in small networks: nothing can
     /// take the place of an edge, and this one is given up. Nobody is cut off by it.
-    Alone(PeerId),
+    Drop(PeerId),
     /// This neighbour is over its target as well, and there is a way round the edge to it.
-    Shared(PeerId),
+    DropShared(PeerId),
     /// No neighbour is, or none without which there is a way: somebody else may be.
-    Elsewhere,
+    FindPartner,
 }
 
 /// When to look for somebody else with one too many.
 #[derive(Debug)]
-pub(crate) struct Shedding {
+pub(crate) struct SurplusSearch {
     at: Time,
     wait: Duration,
     /// A list was asked for at the last look.
     listed: bool,
 }
 
-impl Shedding {
+impl SurplusSearch {
     pub(super) const fn new() -> Self {
-        Shedding { at: Time::ZERO, wait: KEPT, listed: false }
+        SurplusSearch { at: Time::ZERO, wait: SURPLUS_KEPT_FOR, listed: false }
     }
 
     /// Nobody is known who has one too many: whether to ask for a list, to look again when it has
@@ -62,7 +62,7 @@ impl Shedding {
     pub(crate) fn wants_list(&mut self, now: Time) -> bool {
         self.listed = !self.listed;
         if self.listed {
-            self.at = self.at.min(now + LIST_WITHIN);
+            self.at = self.at.min(now + LIST_ARRIVAL_TIME);
         }
         self.listed
     }
@@ -73,7 +73,7 @@ impl Shedding {
         if due {
             self.at = now + rng.scaled(self.wait, 0.5, 1.5);
             if !self.listed {
-                self.wait = (self.wait * 2).min(SHED_MOST);
+                self.wait = (self.wait * 2).min(MAX_SEARCH_WAIT);
             }
         }
         due
@@ -94,8 +94,8 @@ impl Overlay {
                 self.trim_at = None;
                 return;
             }
-            1 => now + KEPT,
-            _ => now + PAUSE,
+            1 => now + SURPLUS_KEPT_FOR,
+            _ => now + PAIR_PAUSE,
         };
         self.trim_at = Some(self.trim_at.map_or(at, |before| before.min(at)));
     }
@@ -104,28 +104,28 @@ impl Overlay {
     pub(crate) fn trim(
         &mut self,
         me: &PeerId,
-        edges: &impl EdgeUse,
+        edges: &impl EdgeLoad,
         now: Time,
         rng: &mut RngStream,
-    ) -> Option<Trim> {
+    ) -> Option<TrimAction> {
         if self.trim_at.is_none_or(|at| at > now) {
             return None;
         }
         match self.surplus(now) {
             0 => {
                 self.trim_at = None;
-                self.shedding = Shedding::new();
+                self.surplus_search = SurplusSearch::new();
                 self.schedule_trim(now);
                 return None;
             }
             1 => {
-                self.trim_at = Some(now + rng.scaled(KEPT, 0.5, 1.5));
-                if let Some(id) = self.shared(me, edges, now, rng) {
-                    return Some(Trim::Shared(id));
+                self.trim_at = Some(now + rng.scaled(SURPLUS_KEPT_FOR, 0.5, 1.5));
+                if let Some(id) = self.shared_surplus_neighbour(me, edges, now, rng) {
+                    return Some(TrimAction::DropShared(id));
                 }
-                return self.shedding.is_due(now, rng).then_some(Trim::Elsewhere);
+                return self.surplus_search.is_due(now, rng).then_some(TrimAction::FindPartner);
             }
-            _ => self.trim_at = Some(now + PAUSE),
+            _ => self.trim_at = Some(now + PAIR_PAUSE),
         }
         let free: Vec<PeerId> = self
             .neighbours
@@ -139,21 +139,21 @@ impl Overlay {
             pairs.extend(others.filter(|&&b| !self.linked(a, b)).map(|&b| (a, b)));
         }
         match pairs.get(rng.below(pairs.len())) {
-            Some(&(a, b)) => Some(Trim::Pair(a, b)),
-            None => self.dispensable(&free).map(Trim::Alone),
+            Some(&(a, b)) => Some(TrimAction::Pair(a, b)),
+            None => self.most_surplus_neighbour(&free).map(TrimAction::Drop),
         }
     }
 
     /// A neighbour that is over its target as well and can be reached another way. An edge that
     /// carries payload is kept while it does: a tree would have to find another one.
-    fn shared(
+    fn shared_surplus_neighbour(
         &self,
         me: &PeerId,
-        edges: &impl EdgeUse,
+        edges: &impl EdgeLoad,
         now: Time,
         rng: &mut RngStream,
     ) -> Option<PeerId> {
-        if rng.below(ONE_IN) != 0 {
+        if rng.below(TRIM_ONE_IN) != 0 {
             return None;
         }
         let over = self.neighbours.iter().filter(|(id, n)| {
@@ -170,22 +170,22 @@ impl Overlay {
     /// neighbours told of their own.
     fn has_way_round(&self, me: &PeerId, to: &PeerId) -> bool {
         let Some(end) = self.neighbours.get(to) else { return false };
-        let near_end = |id: &PeerId| id == to || end.around.iter().any(|(x, _)| x == id);
+        let near_end = |id: &PeerId| id == to || end.neighbourhood.iter().any(|(x, _)| x == id);
         self.neighbours.iter().filter(|(id, _)| *id != to).any(|(id, n)| {
             let leads_on = |x: &PeerId| x != id && x != me && near_end(x);
-            near_end(id) || n.around.iter().any(|(x, _)| x == to || leads_on(x))
+            near_end(id) || n.neighbourhood.iter().any(|(x, _)| x == to || leads_on(x))
         })
     }
 
     fn linked(&self, a: PeerId, b: PeerId) -> bool {
         let knows = |a: PeerId, b: PeerId| {
-            self.neighbours.get(&a).is_some_and(|n| n.around.iter().any(|(id, _)| *id == b))
+            self.neighbours.get(&a).is_some_and(|n| n.neighbourhood.iter().any(|(id, _)| *id == b))
         };
         knows(a, b) || knows(b, a)
     }
 
     /// The neighbour that can do best with one less: the one furthest over its own target.
-    fn dispensable(&self, free: &[PeerId]) -> Option<PeerId> {
+    fn most_surplus_neighbour(&self, free: &[PeerId]) -> Option<PeerId> {
         let surplus = |id: &&PeerId| {
             let record = self.neighbours.get(*id).map(|n| &n.record);
             record.map_or(0, |r| i32::from(r.degree) - i32::from(r.target))
@@ -200,12 +200,12 @@ mod tests {
 
     #[test]
     fn somebody_else_is_looked_for_less_and_less_often() {
-        let (mut shedding, mut rng) = (Shedding::new(), RngStream::new(&[0; 32], "test"));
+        let (mut surplus_search, mut rng) = (SurplusSearch::new(), RngStream::new(&[0; 32], "test"));
         let (mut now, mut looks, mut lists) = (Time::ZERO, Vec::new(), 0);
         while now < Time::ZERO + Duration::from_secs(600) {
-            if shedding.is_due(now, &mut rng) {
+            if surplus_search.is_due(now, &mut rng) {
                 looks.push(now);
-                lists += u32::from(shedding.wants_list(now));
+                lists += u32::from(surplus_search.wants_list(now));
             }
             now += Duration::from_millis(500);
         }

@@ -13,7 +13,7 @@ use core::net::IpAddr;
 
 use super::Peer;
 use crate::event::Event;
-use crate::links::Use;
+use crate::links::LinkPurpose;
 use crate::membership::SeedSlot;
 use crate::record::Address;
 
@@ -42,13 +42,13 @@ impl Peer {
     }
 
     /// Whether an address is announced that was not configured.
-    pub(super) fn learns_address(&self) -> bool {
+    pub(super) fn observes_address(&self) -> bool {
         self.membership.own.configured.iter().any(Address::is_unspecified)
     }
 
     /// Announces the address at which others see this peer, if it has changed and none was configured.
     pub(super) fn review_address(&mut self) {
-        if self.is_leaving() || !self.learns_address() {
+        if self.is_leaving() || !self.observes_address() {
             return;
         }
         let before = self.membership.own.observed;
@@ -58,7 +58,7 @@ impl Peer {
         }
         let addresses = self.announced_addresses();
         self.renew_record(|r| r.addresses = addresses);
-        self.own_changed();
+        self.schedule_record_update();
         if let (Some(from), Some(to)) = (before, self.membership.own.observed) {
             self.fx.count("address_changes");
             self.fx.event(Event::AddressChanged { from, to });
@@ -94,8 +94,8 @@ impl Peer {
 
     fn observations(&self) -> impl Iterator<Item = Observation> {
         self.links.open.values().filter_map(|l| {
-            let by_seed = matches!(l.used, Use::Seed(_));
-            let counts = by_seed || l.used == Use::Neighbour;
+            let by_seed = matches!(l.purpose, LinkPurpose::Seed(_));
+            let counts = by_seed || l.purpose == LinkPurpose::Neighbour;
             let observed = l.observed.as_ref().filter(|_| counts)?;
             Some(Observation { ip: observed.ip, by_seed, confirmed: observed.confirmed })
         })
@@ -224,7 +224,7 @@ mod tests {
         /// A neighbour that sees it there.
         fn neighbour(&mut self, observed: &str, local: Option<&str>) -> LinkId {
             let link = self.link(None, Role::Peer, observed, local);
-            self.peer.set_use(link, Use::Neighbour);
+            self.peer.set_purpose(link, LinkPurpose::Neighbour);
             self.peer.review_address();
             link
         }
@@ -256,13 +256,13 @@ mod tests {
         host.ends(&links[..1]);
         host.link(None, Role::Seed, LIE, None);
         let lies = LinkId(host.next);
-        host.peer.set_use(lies, Use::Seed(0));
+        host.peer.set_purpose(lies, LinkPurpose::Seed(0));
         host.peer.review_address();
         assert_eq!(host.announced(), ["192.0.2.1:7000"], "one seed of two lies");
         host.ends(&[links[1], lies]);
         for index in 0..2 {
             let link = host.link(None, Role::Seed, NEW, None);
-            host.peer.set_use(link, Use::Seed(index));
+            host.peer.set_purpose(link, LinkPurpose::Seed(index));
         }
         host.peer.review_address();
         assert_eq!(host.announced(), ["192.0.2.2:7000"]);

@@ -25,7 +25,7 @@ use crate::wire::Register;
 
 /// Shortest time between two claims to the registry: a copy that does not end, as that of a thief, costs
 /// this process no more than that.
-const CLAIM_EVERY: Duration = Duration::from_secs(1);
+const CLAIM_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Peer {
     /// Takes in a record of this peer's own identity. Says whether another process signed it.
@@ -52,10 +52,10 @@ impl Peer {
         if stops {
             self.stop_as_duplicate(record.process);
         }
-        if self.membership.own.rival_told == Some(record.process) {
+        if self.membership.own.reported_rival == Some(record.process) {
             return;
         }
-        self.membership.own.rival_told = Some(record.process);
+        self.membership.own.reported_rival = Some(record.process);
         self.fx.count("duplicate_identities");
         let (id, name) = (record.id, record.name.clone());
         let address = record.addresses.first().copied();
@@ -66,15 +66,15 @@ impl Peer {
     /// Takes the registry back from a record of another process: its last word, if it has ended.
     fn claim_identity(&mut self, record: &SignedRecord) {
         let now = self.fx.now();
-        self.number_was_used(record.incarnation);
+        self.on_number_used(record.incarnation);
         if now < self.membership.own.claim_after {
             // The seeds refuse what this process says until then, and show the record again.
             let at = self.membership.own.claim_after;
-            self.membership.own.tell_at =
-                Some(self.membership.own.tell_at.map_or(at, |t| t.min(at)));
+            self.membership.own.update_at =
+                Some(self.membership.own.update_at.map_or(at, |t| t.min(at)));
             return;
         }
-        self.membership.own.claim_after = now + CLAIM_EVERY;
+        self.membership.own.claim_after = now + CLAIM_INTERVAL;
         self.membership.own.rival = Some(record.process);
         let incarnation = record.incarnation.saturating_add(1).max(self.incarnation());
         if incarnation > self.incarnation() {
@@ -86,8 +86,8 @@ impl Peer {
             }
         });
         self.fx.count("identity_claims");
-        self.tell_seeds();
-        self.membership.registrations.unpark(now);
+        self.send_record_to_seeds();
+        self.membership.registrations.redial_parked_by(now);
         // Others may have let go of this peer for the record of the other process.
         self.mix_soon();
     }

@@ -6,25 +6,25 @@ use super::Peer;
 use crate::context::Context;
 use crate::event::{CloseReason, LinkDown};
 use crate::failure::{
-    AfterClearing, AfterProbe, AfterReport, Appointment, FailureDetector, ReporterRole, Suspect,
+    ClearOutcome, ProbeOutcome, ReportOutcome, Appointment, FailureDetector, ReporterRole, Suspect,
     Watch,
 };
 use crate::identity::PeerId;
 use crate::io::LinkId;
-use crate::links::Use;
+use crate::links::LinkPurpose;
 use crate::overlay::{Neighbour, heal_partner};
 use crate::record::{Address, SignedRecord};
 use crate::signed::Signed;
-use crate::wire::{Appoint, ProbeReply, Want};
+use crate::wire::{Appoint, ProbeReply, PeerRequestKind};
 
 impl Peer {
-    pub(super) fn heard_from(&mut self, remote: PeerId) {
-        let after = self.with_failure(|f, cx| f.heard_from(cx, remote));
+    pub(super) fn on_traffic(&mut self, remote: PeerId) {
+        let after = self.with_failure(|f, cx| f.on_traffic(cx, remote));
         self.suspicion_cleared(remote, after);
     }
 
-    pub(super) fn on_pong(&mut self, remote: PeerId, used: &Use, nonce: u64) {
-        if let Use::Seed(index) = used {
+    pub(super) fn on_pong(&mut self, remote: PeerId, purpose: &LinkPurpose, nonce: u64) {
+        if let LinkPurpose::Seed(index) = purpose {
             return self.on_seed_pong(*index, nonce);
         }
         let after = self.with_failure(|f, cx| f.on_pong(cx, remote, nonce));
@@ -43,10 +43,10 @@ impl Peer {
         &mut self,
         link: LinkId,
         remote: PeerId,
-        used: &Use,
+        purpose: &LinkPurpose,
         f: &ProbeReply,
     ) {
-        let after = self.with_failure(|d, cx| d.on_probe_reply(cx, link, remote, used, f));
+        let after = self.with_failure(|d, cx| d.on_probe_reply(cx, link, remote, purpose, f));
         self.suspicion_cleared(f.subject, after);
     }
 
@@ -57,13 +57,13 @@ impl Peer {
     }
 
     /// A suspect lives.
-    fn suspicion_cleared(&mut self, id: PeerId, after: Option<AfterClearing>) {
+    fn suspicion_cleared(&mut self, id: PeerId, after: Option<ClearOutcome>) {
         let Some(after) = after else { return };
         self.mark_suspect(&id, false);
         match after {
-            AfterClearing::Stays => {}
-            AfterClearing::Reconnect(addresses) => self.request(id, addresses, Want::Place, None),
-            AfterClearing::Disconnect => {
+            ClearOutcome::Stays => {}
+            ClearOutcome::Reconnect(addresses) => self.request(id, addresses, PeerRequestKind::Place, None),
+            ClearOutcome::Disconnect => {
                 let wait = self.config.report_window().max(self.config.ping_interval() * 8);
                 let until = self.fx.now() + wait;
                 if let Some(m) = self.membership.members.get_mut(&id) {
@@ -87,30 +87,30 @@ impl Peer {
         for id in self.with_failure(FailureDetector::watch_neighbours) {
             let Some(n) = self.overlay.neighbours.get(&id) else { continue };
             let role = ReporterRole::Neighbour(n.adjacency.clone());
-            let (record, around) = (n.record.clone(), n.around.clone());
+            let (record, neighbourhood) = (n.record.clone(), n.neighbourhood.clone());
             self.with_broadcast(|b, cx| b.on_suspected_neighbour(cx, id));
-            self.begin_probe(record, role, around, 0);
+            self.begin_probe(record, role, neighbourhood, 0);
         }
     }
 
     /// The connection to a neighbour broke.
     pub(super) fn suspect_lost(&mut self, n: Neighbour, watch: Option<Watch>) {
         let id = n.record.id;
-        let waiting = watch.map(|mut w| w.take_questioners()).unwrap_or_default();
+        let questioners = watch.map(|mut w| w.take_questioners()).unwrap_or_default();
         if !self.is_leaving() {
-            self.begin_probe(n.record, ReporterRole::Neighbour(n.adjacency), n.around, 0);
+            self.begin_probe(n.record, ReporterRole::Neighbour(n.adjacency), n.neighbourhood, 0);
         }
-        self.with_failure(|f, cx| f.hand_over_questions(cx, id, &waiting));
+        self.with_failure(|f, cx| f.transfer_questions(cx, id, &questioners));
     }
 
     fn begin_probe(
         &mut self,
         record: SignedRecord,
         role: ReporterRole,
-        around: Arc<[(PeerId, Address)]>,
-        repeated: u32,
+        neighbourhood: Arc<[(PeerId, Address)]>,
+        earlier_reports: u32,
     ) {
-        if self.with_failure(|f, cx| f.begin_probe(cx, record, role, around, repeated)) {
+        if self.with_failure(|f, cx| f.begin_probe(cx, record, role, neighbourhood, earlier_reports)) {
             self.run_probes();
         }
     }
@@ -120,9 +120,9 @@ impl Peer {
         let suspects: Vec<PeerId> = self.failure.suspects().copied().collect();
         for id in suspects {
             match self.with_failure(|f, cx| f.run_probe(cx, id)) {
-                AfterProbe::Waits => {}
-                AfterProbe::SelfDoubt => self.ping_seeds(),
-                AfterProbe::Silent(suspect) => self.on_silent(*suspect),
+                ProbeOutcome::Pending => {}
+                ProbeOutcome::SelfDoubt => self.ping_seeds(),
+                ProbeOutcome::Silent(suspect) => self.on_silent(*suspect),
             }
         }
     }
@@ -135,14 +135,14 @@ impl Peer {
             self.mark_suspect(&id, true);
         }
         self.drop_silent(id);
-        if s.repeated == 0 {
-            self.heal(id, &s.around);
+        if s.earlier_reports == 0 {
+            self.heal(id, &s.neighbourhood);
         }
         match s.role.clone() {
             ReporterRole::Neighbour(adjacency) => {
                 self.with_failure(|f, cx| f.report(cx, s, adjacency));
                 // It goes out when the link is up.
-                self.membership.registrations.unpark(self.fx.now());
+                self.membership.registrations.redial_parked_by(self.fx.now());
             }
             ReporterRole::Witness(appointment) => self.testify(appointment),
         }
@@ -154,7 +154,7 @@ impl Peer {
 
     /// A seed appoints this peer as a witness about another one.
     pub(super) fn on_appoint(&mut self, f: &Appoint) {
-        if !self.with_failure(|d, cx| d.accepts(cx, f)) {
+        if !self.with_failure(|d, cx| d.accepts_appointment(cx, f)) {
             return self.fx.count("appointments_refused");
         }
         let subject = f.appointment.body().subject;
@@ -168,29 +168,29 @@ impl Peer {
     /// Probes again where a report led to no verdict, and gives up in the end.
     pub(super) fn expire_reports(&mut self) {
         for id in self.failure.overdue_reports(self.fx.now()) {
-            match self.with_failure(|f, cx| f.take_overdue(cx, &id)) {
-                AfterReport::Withdrawn => {}
-                AfterReport::ProbeAgain(suspect) => {
-                    let Suspect { record, role, around, repeated, .. } = *suspect;
-                    self.begin_probe(record, role, around, repeated);
+            match self.with_failure(|f, cx| f.take_overdue_report(cx, &id)) {
+                ReportOutcome::Withdrawn => {}
+                ReportOutcome::ProbeAgain(suspect) => {
+                    let Suspect { record, role, neighbourhood, earlier_reports, .. } = *suspect;
+                    self.begin_probe(record, role, neighbourhood, earlier_reports);
                 }
-                AfterReport::GiveUp => self.mark_suspect(&id, false),
+                ReportOutcome::GiveUp => self.mark_suspect(&id, false),
             }
         }
     }
 
     /// This peer itself, or its own link, is late.
-    pub(super) fn suffer(&mut self) {
-        self.with_failure(FailureDetector::suffer);
+    pub(super) fn record_trouble(&mut self) {
+        self.with_failure(FailureDetector::record_trouble);
     }
 
     /// Closes the hole that a dead neighbour leaves.
-    pub(super) fn heal(&mut self, dead: PeerId, around: &[(PeerId, Address)]) {
+    pub(super) fn heal(&mut self, dead: PeerId, neighbourhood: &[(PeerId, Address)]) {
         if self.is_leaving() || self.overlay.deficit() == 0 {
             return;
         }
-        if let Some((partner, address)) = heal_partner(self.id(), dead, around) {
-            self.request(partner, vec![address], Want::Place, None);
+        if let Some((partner, address)) = heal_partner(self.id(), dead, neighbourhood) {
+            self.request(partner, vec![address], PeerRequestKind::Place, None);
         }
     }
 }

@@ -17,47 +17,47 @@ use super::Peer;
 use crate::event::{CloseReason, Event, LinkDown};
 use crate::identity::PeerId;
 use crate::io::{Class, LinkId};
-use crate::links::Use;
+use crate::links::LinkPurpose;
 use crate::record::{Presence, SignedRecord};
 use crate::snapshot::PeerState;
 use crate::time::Time;
 use crate::wire::{Leave, Ping, Registered};
 
 /// The part of the deadline that is kept for telling the seeds: a quarter of it, at most this.
-const TELL_SEEDS_WITHIN: Duration = Duration::from_secs(1);
+const SEEDS_TIME: Duration = Duration::from_secs(1);
 /// How often a peer that leaves looks how far it has come.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const REVIEW_INTERVAL: Duration = Duration::from_millis(100);
 /// A link that nothing comes over for so long is not waited for, once Leave is on it.
-const PARTING_SILENCE: Duration = Duration::from_secs(3);
+const MAX_LINK_SILENCE: Duration = Duration::from_secs(3);
 /// How often the other end of such a link is asked for a sign of life.
-const PARTING_PING: Duration = Duration::from_millis(500);
+const LINK_PING_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How far a peer has come with leaving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum DepartureStage {
     Draining,
-    Parting,
+    Leaving,
     TellingSeeds,
 }
 
 /// A peer that leaves.
 #[derive(Debug)]
 pub(crate) struct Departure {
-    stage: Stage,
+    stage: DepartureStage,
     /// All of it ends by then, the drain and the parting a little earlier.
     by: Time,
-    part_by: Time,
-    look_at: Time,
+    leave_links_by: Time,
+    review_at: Time,
     ping_at: Time,
 }
 
 impl Departure {
     fn new(now: Time, within: Duration) -> Self {
         let mut departure = Departure {
-            stage: Stage::Draining,
+            stage: DepartureStage::Draining,
             by: Time::MAX,
-            part_by: Time::MAX,
-            look_at: now,
+            leave_links_by: Time::MAX,
+            review_at: now,
             ping_at: now,
         };
         departure.bound(now, within);
@@ -67,18 +67,18 @@ impl Departure {
     /// An earlier deadline replaces a later one.
     fn bound(&mut self, now: Time, within: Duration) {
         self.by = self.by.min(now + within);
-        self.part_by = self.part_by.min(now + (within - (within / 4).min(TELL_SEEDS_WITHIN)));
+        self.leave_links_by = self.leave_links_by.min(now + (within - (within / 4).min(SEEDS_TIME)));
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.stage == Stage::Draining
+        self.stage == DepartureStage::Draining
     }
 
     fn deadline(&self) -> Time {
         match self.stage {
-            Stage::Draining => self.look_at.min(self.part_by),
-            Stage::Parting => self.look_at.min(self.ping_at).min(self.part_by),
-            Stage::TellingSeeds => self.by,
+            DepartureStage::Draining => self.review_at.min(self.leave_links_by),
+            DepartureStage::Leaving => self.review_at.min(self.ping_at).min(self.leave_links_by),
+            DepartureStage::TellingSeeds => self.by,
         }
     }
 }
@@ -98,7 +98,7 @@ impl Peer {
             None => {
                 self.membership.own.departure = Some(Box::new(Departure::new(now, within)));
                 self.with_broadcast(|b, cx| b.start_draining(cx));
-                self.overlay.fill.soon(now);
+                self.overlay.fill.look_soon(now);
             }
         }
         self.review_leave();
@@ -133,20 +133,20 @@ impl Peer {
     pub(super) fn review_leave(&mut self) {
         let now = self.fx.now();
         let Some(departure) = &mut self.membership.own.departure else { return };
-        departure.look_at = now + LOOK_EVERY;
-        let (stage, late) = (departure.stage, now >= departure.part_by);
+        departure.review_at = now + REVIEW_INTERVAL;
+        let (stage, late) = (departure.stage, now >= departure.leave_links_by);
         let ends = now >= departure.by;
         match stage {
-            Stage::Draining if self.is_drained() => self.part(),
+            DepartureStage::Draining if self.is_drained() => self.send_leave(),
             // Every other member is dead or gone: there is no node left to wait for.
-            Stage::Draining if late || self.is_alone() => {
+            DepartureStage::Draining if late || self.is_alone() => {
                 self.with_broadcast(|b, cx| b.report_unconfirmed(cx));
-                self.part();
+                self.send_leave();
             }
-            Stage::Draining => self.with_broadcast(|b, cx| b.run_confirmations(cx)),
-            Stage::Parting => self.review_parting(late),
-            Stage::TellingSeeds if ends => self.finish_leave(false),
-            Stage::TellingSeeds => {}
+            DepartureStage::Draining => self.with_broadcast(|b, cx| b.run_confirmations(cx)),
+            DepartureStage::Leaving => self.review_leaving_links(late),
+            DepartureStage::TellingSeeds if ends => self.finish_leave(false),
+            DepartureStage::TellingSeeds => {}
         }
     }
 
@@ -171,9 +171,9 @@ impl Peer {
     // ---- parting ---------------------------------------------------------------------------
 
     /// Sends Leave to the neighbours, behind everything that is queued for them.
-    fn part(&mut self) {
+    fn send_leave(&mut self) {
         if let Some(departure) = &mut self.membership.own.departure {
-            departure.stage = Stage::Parting;
+            departure.stage = DepartureStage::Leaving;
         }
         self.membership.own.state = PeerState::Leaving;
         let now = self.fx.now();
@@ -185,14 +185,14 @@ impl Peer {
         let record = self.membership.own.record.clone();
         for (id, n) in core::mem::take(&mut self.overlay.neighbours) {
             self.fx.send_as(n.link, Leave { record: record.clone() }, Class::Last);
-            self.set_use(n.link, Use::Parting(now));
+            self.set_purpose(n.link, LinkPurpose::Leaving(now));
             self.broadcast.on_leave_sent(id);
             let (name, why) = (n.record.name.clone(), LinkDown::Local(CloseReason::Leaving));
             self.fx.event(Event::NeighbourDown { id, name, why, degree: 0 });
         }
-        let unused = |u: &Use| matches!(u, Use::Idle | Use::Request | Use::Ask(_));
+        let unused = |u: &LinkPurpose| matches!(u, LinkPurpose::Unused | LinkPurpose::Request | LinkPurpose::IndirectProbe(_));
         let unused: Vec<LinkId> =
-            self.links.open.iter().filter(|(_, l)| unused(&l.used)).map(|(id, _)| *id).collect();
+            self.links.open.iter().filter(|(_, l)| unused(&l.purpose)).map(|(id, _)| *id).collect();
         for link in unused {
             self.close(link, CloseReason::Leaving);
         }
@@ -200,22 +200,22 @@ impl Peer {
     }
 
     /// Waits for the neighbours to close their links: they do so when they have read Leave.
-    fn review_parting(&mut self, late: bool) {
+    fn review_leaving_links(&mut self, late: bool) {
         let now = self.fx.now();
         let Some(departure) = &mut self.membership.own.departure else { return };
         let ping = now >= departure.ping_at;
         if ping {
-            departure.ping_at = now + PARTING_PING;
+            departure.ping_at = now + LINK_PING_INTERVAL;
         }
-        let parting = |l: &Use| match l {
-            Use::Parting(heard) => Some(*heard),
+        let parting = |l: &LinkPurpose| match l {
+            LinkPurpose::Leaving(heard) => Some(*heard),
             _ => None,
         };
         let links: Vec<(LinkId, Time)> =
-            self.links.open.iter().filter_map(|(id, l)| Some((*id, parting(&l.used)?))).collect();
+            self.links.open.iter().filter_map(|(id, l)| Some((*id, parting(&l.purpose)?))).collect();
         let mut waits = false;
         for (link, heard) in links {
-            if late || now.since(heard) >= PARTING_SILENCE {
+            if late || now.since(heard) >= MAX_LINK_SILENCE {
                 self.fx.count("goodbyes_unread");
                 self.close(link, CloseReason::Leaving);
                 continue;
@@ -227,18 +227,18 @@ impl Peer {
             }
         }
         if !waits {
-            self.tell_seeds_goodbye();
+            self.send_leave_to_seeds();
         }
     }
 
     // ---- the seeds -------------------------------------------------------------------------
 
-    fn tell_seeds_goodbye(&mut self) {
+    fn send_leave_to_seeds(&mut self) {
         let now = self.fx.now();
         let Some(departure) = &mut self.membership.own.departure else { return };
-        departure.stage = Stage::TellingSeeds;
+        departure.stage = DepartureStage::TellingSeeds;
         // The time that was not needed for anything else is not needed here either.
-        departure.by = departure.by.min(now + TELL_SEEDS_WITHIN);
+        departure.by = departure.by.min(now + SEEDS_TIME);
         let ends = now >= departure.by;
         let record = self.membership.own.record.clone();
         let seeds: Vec<LinkId> = self.membership.registrations.links().collect();
@@ -248,10 +248,10 @@ impl Peer {
         for slot in &mut self.membership.registrations.slots {
             slot.acknowledged = None;
         }
-        self.membership.registrations.unpark(now);
-        let unheard =
+        self.membership.registrations.redial_parked_by(now);
+        let no_seed =
             seeds.is_empty() && !self.membership.registrations.slots.iter().any(|s| s.parked);
-        if unheard || ends {
+        if no_seed || ends {
             self.finish_leave(self.membership.registrations.slots.is_empty());
         }
     }
@@ -259,14 +259,14 @@ impl Peer {
     /// A seed acknowledged something; if it was Leave and a quorum has, this peer is gone.
     pub(super) fn leave_if_acknowledged(&mut self, f: &Registered) {
         let telling =
-            self.membership.own.departure.as_ref().is_some_and(|d| d.stage == Stage::TellingSeeds);
-        let goodbye = f.sequence == self.membership.own.record.sequence
+            self.membership.own.departure.as_ref().is_some_and(|d| d.stage == DepartureStage::TellingSeeds);
+        let is_leave = f.sequence == self.membership.own.record.sequence
             && f.incarnation == self.incarnation();
         // A seed that holds the registration without a link is told on a new one.
         let slots = self.membership.registrations.slots.iter();
         let linked = slots.filter(|s| s.link.is_some() || s.parked).count();
         let needed = self.membership.registrations.quorum().min(linked);
-        if telling && goodbye && self.membership.registrations.count() >= needed {
+        if telling && is_leave && self.membership.registrations.count() >= needed {
             let quorum = self.membership.registrations.quorum();
             self.finish_leave(self.membership.registrations.count() >= quorum);
         }
@@ -301,7 +301,7 @@ impl Peer {
             return;
         }
         self.with_broadcast(|b, cx| b.vouch_for_last_stream_of(cx, remote));
-        self.learn_left(record);
+        self.merge_departure(record);
         if self.overlay.neighbours.get(&remote).is_some_and(|n| n.link == link) {
             self.drop_neighbour(remote, LinkDown::Local(CloseReason::Done));
         }

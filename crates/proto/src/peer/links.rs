@@ -5,7 +5,7 @@ use crate::event::{CloseReason, Event, LinkDown};
 use crate::identity::PeerId;
 use crate::io::{DialError, DialId, LinkId, LinkInfo};
 use crate::limits::{IDLE_LINK, MAX_PEER_LINKS};
-use crate::links::{DialFor, Link, Observed, Use};
+use crate::links::{DialPurpose, Link, ObservedAddress, LinkPurpose};
 use crate::quota::Quota;
 use crate::time::Time;
 use crate::wire::ProbeRequest;
@@ -19,7 +19,7 @@ impl Peer {
             self.forget_dial(dial, DialError::WrongIdentity);
             return;
         }
-        let for_seed = matches!(dial, Some((_, DialFor::Seed(_))));
+        let for_seed = matches!(dial, Some((_, DialPurpose::Seed(_))));
         if self.membership.own.has_left() || (self.is_leaving() && !for_seed) {
             self.fx.close(id, CloseReason::Leaving);
             return;
@@ -36,25 +36,25 @@ impl Peer {
             role: info.role,
             dialed: info.dial.is_some(),
             address: info.remote_address.into(),
-            up: now,
-            used: Use::Idle,
+            up_since: now,
+            purpose: LinkPurpose::Unused,
             quota: Quota::new(now),
-            observed: info.observed.filter(|_| self.learns_address()).map(|observed| {
+            observed: info.observed.filter(|_| self.observes_address()).map(|observed| {
                 let ip = observed.ip().to_canonical();
                 let local = info.local_address.map(|a| a.ip().to_canonical());
-                Box::new(Observed { ip, confirmed: local == Some(ip) })
+                Box::new(ObservedAddress { ip, confirmed: local == Some(ip) })
             }),
         };
         self.links.open.insert(id, link);
         self.links.next_idle_check = self.links.next_idle_check.min(now + IDLE_LINK);
         // A handshake that the suspect took part in is a sign of life.
-        self.heard_from(info.remote);
+        self.on_traffic(info.remote);
         self.on_handshake(info.remote);
         match dial.map(|(_, purpose)| purpose) {
-            Some(DialFor::Seed(index)) => self.on_seed_up(index, id, &info),
-            Some(DialFor::Request(peer)) => self.on_request_link(peer, id),
-            Some(DialFor::Ask { helper, subject }) => {
-                self.set_use(id, Use::Ask(Box::new(subject)));
+            Some(DialPurpose::Seed(index)) => self.on_seed_up(index, id, &info),
+            Some(DialPurpose::Request(peer)) => self.on_request_link(peer, id),
+            Some(DialPurpose::IndirectProbe { helper, subject }) => {
+                self.set_purpose(id, LinkPurpose::IndirectProbe(Box::new(subject)));
                 let suspect = self.failure.suspect(&subject);
                 let incarnation = suspect.map(|s| s.record.incarnation);
                 let neighbour = self.overlay.neighbours.get(&helper).map(|n| n.link);
@@ -66,7 +66,7 @@ impl Peer {
                     self.close(id, CloseReason::Done);
                 }
             }
-            Some(DialFor::Probe(peer)) => {
+            Some(DialPurpose::Probe(peer)) => {
                 self.failure.probe_dial_ended(&peer);
                 self.close(id, CloseReason::Done);
             }
@@ -74,8 +74,8 @@ impl Peer {
         }
     }
 
-    pub(super) fn set_use(&mut self, id: LinkId, used: Use) {
-        self.links.set_use(id, used);
+    pub(super) fn set_purpose(&mut self, id: LinkId, purpose: LinkPurpose) {
+        self.links.set_purpose(id, purpose);
     }
 
     /// Closes a link and forgets it; the driver's `LinkDown` finds nothing left to do.
@@ -91,23 +91,23 @@ impl Peer {
         self.fx.event(Event::FrameRefused { peer, why: why.to_owned() });
         self.fx.event(Event::LinkClosed { peer, reason: CloseReason::ProtocolViolation });
         let down = LinkDown::Local(CloseReason::ProtocolViolation);
-        let used = link.used.clone();
+        let purpose = link.purpose.clone();
         self.close(id, CloseReason::ProtocolViolation);
-        self.link_ended(id, peer, &used, down);
+        self.link_ended(id, peer, &purpose, down);
     }
 
     pub(super) fn on_link_down(&mut self, id: LinkId, why: LinkDown) {
         let Some(link) = self.links.open.remove(&id) else { return };
-        self.link_ended(id, link.remote, &link.used, why);
+        self.link_ended(id, link.remote, &link.purpose, why);
     }
 
-    fn link_ended(&mut self, id: LinkId, remote: PeerId, used: &Use, why: LinkDown) {
-        match used {
-            Use::Seed(index) => self.on_seed_down(*index, why),
-            Use::Neighbour => self.on_neighbour_link_down(remote, id, why),
-            Use::Request => self.request_failed(remote, DialError::Refused),
-            Use::Parting(_) => self.review_leave(),
-            Use::Ask(_) | Use::Idle => {}
+    fn link_ended(&mut self, id: LinkId, remote: PeerId, purpose: &LinkPurpose, why: LinkDown) {
+        match purpose {
+            LinkPurpose::Seed(index) => self.on_seed_down(*index, why),
+            LinkPurpose::Neighbour => self.on_neighbour_link_down(remote, id, why),
+            LinkPurpose::Request => self.request_failed(remote, DialError::Refused),
+            LinkPurpose::Leaving(_) => self.review_leave(),
+            LinkPurpose::IndirectProbe(_) | LinkPurpose::Unused => {}
         }
     }
 
@@ -117,15 +117,15 @@ impl Peer {
         self.forget_dial(dial, why);
     }
 
-    fn forget_dial(&mut self, dial: Option<(DialId, DialFor)>, why: DialError) {
+    fn forget_dial(&mut self, dial: Option<(DialId, DialPurpose)>, why: DialError) {
         let Some((dial, purpose)) = dial else { return };
         match purpose {
-            DialFor::Seed(index) if self.membership.registrations.is_linked(index) => {
+            DialPurpose::Seed(index) if self.membership.registrations.is_linked(index) => {
                 // The name of a linked seed leads elsewhere, and nothing answers there: the link stays.
                 self.fx.count("seed_moves_failed");
                 self.membership.registrations.end_dial(index);
             }
-            DialFor::Seed(index) => {
+            DialPurpose::Seed(index) => {
                 let Some(s) = self.membership.registrations.slots.get_mut(index) else { return };
                 // What was wrong there before is over: nothing that answers is there.
                 s.problem = None;
@@ -136,9 +136,9 @@ impl Peer {
                 }
                 self.on_seed_lost(index, why.to_string());
             }
-            DialFor::Request(peer) => self.request_dial_failed(peer, dial, why),
-            DialFor::Probe(peer) => self.failure.probe_dial_ended(&peer),
-            DialFor::Ask { .. } => {}
+            DialPurpose::Request(peer) => self.request_dial_failed(peer, dial, why),
+            DialPurpose::Probe(peer) => self.failure.probe_dial_ended(&peer),
+            DialPurpose::IndirectProbe { .. } => {}
         }
     }
 
@@ -148,23 +148,23 @@ impl Peer {
         if now < self.links.next_idle_check {
             return;
         }
-        let unused = |l: &Link| matches!(l.used, Use::Idle | Use::Ask(_) | Use::Request);
+        let unused = |l: &Link| matches!(l.purpose, LinkPurpose::Unused | LinkPurpose::IndirectProbe(_) | LinkPurpose::Request);
         let idle: Vec<LinkId> = self
             .links
             .open
             .iter()
-            .filter(|(_, l)| unused(l) && now.since(l.up) >= IDLE_LINK)
+            .filter(|(_, l)| unused(l) && now.since(l.up_since) >= IDLE_LINK)
             .map(|(id, _)| *id)
             .collect();
         for id in idle {
             self.fx.count("links_idle_closed");
-            let remote = self.links.open.get(&id).map(|l| (l.remote, l.used == Use::Request));
+            let remote = self.links.open.get(&id).map(|l| (l.remote, l.purpose == LinkPurpose::Request));
             self.close(id, CloseReason::Idle);
             if let Some((remote, true)) = remote {
                 self.request_failed(remote, DialError::TimedOut);
             }
         }
-        let next = self.links.open.values().filter(|l| unused(l)).map(|l| l.up + IDLE_LINK).min();
+        let next = self.links.open.values().filter(|l| unused(l)).map(|l| l.up_since + IDLE_LINK).min();
         self.links.next_idle_check = next.unwrap_or(Time::MAX);
     }
 }

@@ -25,7 +25,7 @@ use crate::broadcast::{Broadcast, Start};
 use crate::config::Config;
 use crate::context::{Context, View};
 use crate::effects::Effects;
-use crate::failure::{FailureDetector, LATE};
+use crate::failure::{FailureDetector, LATE_DEADLINE};
 use crate::identity::{Identity, PeerId};
 use crate::io::{DeliveredMark, Input, Output, SeedAddress, StoreOp};
 use crate::links::Links;
@@ -39,7 +39,7 @@ use crate::time::Time;
 
 pub(crate) use view::{count, view};
 
-use timers::Moves;
+use timers::MovedDeadlines;
 
 pub(crate) use leave::Departure;
 
@@ -78,7 +78,7 @@ pub struct PeerSetup {
 
 /// The streams of randomness, one for each purpose.
 #[derive(Debug)]
-struct Streams {
+struct RngStreams {
     seeds: RngStream,
     overlay: RngStream,
 }
@@ -89,14 +89,14 @@ pub struct Peer {
     config: Arc<Config>,
     identity: Identity,
     fx: Effects,
-    rng: Streams,
+    rng: RngStreams,
     links: Links,
     membership: Membership,
     overlay: Overlay,
     failure: FailureDetector,
     broadcast: Broadcast,
     /// Members and seeds have not agreed on how many there are: when to ask for whole lists.
-    lists_at: Option<Time>,
+    request_lists_at: Option<Time>,
     /// The deadline, once it was asked for and until something changes.
     deadline: Cell<Option<Option<Time>>>,
 }
@@ -107,12 +107,12 @@ impl Peer {
     pub fn new(setup: PeerSetup, now: Time) -> Self {
         let PeerSetup { config, identity, name, addresses, seeds, .. } = setup;
         let random = |purpose: &'static str| RngStream::new(&setup.rng_seed, purpose);
-        let mut rng = Streams { seeds: random("seeds"), overlay: random("overlay") };
+        let mut rng = RngStreams { seeds: random("seeds"), overlay: random("overlay") };
         let mut fx = Effects::default();
-        fx.begin(now);
+        fx.begin_call(now);
         let mut members = Members::default();
         for anchor in setup.anchors.iter().filter(|a| a.id != identity.id()) {
-            members.learn(anchor, now);
+            members.merge_record(anchor, now);
         }
         let registrations = Registrations::new(&seeds, &mut rng.seeds, now);
         let start = Start {
@@ -122,7 +122,7 @@ impl Peer {
             compacted: &setup.compacted,
         };
         let (broadcast, dropped) = Broadcast::new(&config, &identity, &start, random, now);
-        fx.watch(broadcast.own_stream());
+        fx.watch_stream(broadcast.own_stream());
         let process = random("process").u64();
         let own = LocalRecord::new(&identity, name, addresses, setup.incarnation, process);
         let nearest_of = config.nearest_of();
@@ -136,7 +136,7 @@ impl Peer {
             overlay: Overlay::new(now, nearest_of),
             failure: FailureDetector::new(random("liveness"), now),
             broadcast,
-            lists_at: None,
+            request_lists_at: None,
             deadline: Cell::new(None),
         };
         peer.review_target();
@@ -157,13 +157,13 @@ impl Peer {
     /// Takes in what happened. `now` must not be earlier than in any call before.
     pub fn handle(&mut self, now: Time, input: Input) {
         let before = self.fx.now();
-        self.fx.begin(now);
+        self.fx.begin_call(now);
         // What was due before the last input was found to be due then.
-        let late = |at: Time| now.since(at.max(before)) > LATE;
+        let late = |at: Time| now.since(at.max(before)) > LATE_DEADLINE;
         // What is read now may have come long ago.
         self.failure.is_behind |= self.deadline.get().flatten().is_some_and(late);
-        let moves = self.moves(&input);
-        let known = if moves == Moves::All { self.deadline.take() } else { None };
+        let moves = self.moved_deadlines(&input);
+        let known = if moves == MovedDeadlines::All { self.deadline.take() } else { None };
         match input {
             Input::LinkUp { link, info } => self.on_link_up(link, info),
             Input::LinkDown { link, why } => self.on_link_down(link, why),
@@ -172,20 +172,20 @@ impl Peer {
             Input::Stored { .. } | Input::NotStored { .. } => {}
             Input::Consumed { marks } => self.with_broadcast(|b, cx| b.on_consumed(cx, &marks)),
             Input::Congested { link } => {
-                self.suffer();
+                self.record_trouble();
                 if self.links.open.contains_key(&link) {
                     self.with_broadcast(|b, cx| b.on_congested(cx));
                 }
             }
             Input::SeedMoved { seed } => self.on_seed_moved(&seed),
-            Input::WallClock(wall) => self.fx.set_wall(wall),
+            Input::WallClock(wall) => self.fx.set_wall_clock(wall),
             Input::Timeout => {
                 let deadline = known.unwrap_or_else(|| self.find_deadline());
                 self.on_timeout(deadline.map(|at| at.max(before)));
             }
         }
         self.with_broadcast(|b, cx| b.review_catch_up(cx));
-        self.moved(moves);
+        self.update_deadline(moves);
     }
 
     /// Calls the broadcast with what it may use of the rest of the peer.
@@ -195,7 +195,7 @@ impl Peer {
     ) -> R {
         let view = View {
             now: self.fx.now(),
-            wall: self.fx.wall(),
+            wall_clock: self.fx.wall_clock(),
             config: &self.config,
             identity: &self.identity,
             membership: &self.membership,
@@ -213,7 +213,7 @@ impl Peer {
     ) -> R {
         let view = View {
             now: self.fx.now(),
-            wall: self.fx.wall(),
+            wall_clock: self.fx.wall_clock(),
             config: &self.config,
             identity: &self.identity,
             membership: &self.membership,
@@ -228,7 +228,7 @@ impl Peer {
     fn view(&self) -> View<'_> {
         View {
             now: self.fx.now(),
-            wall: self.fx.wall(),
+            wall_clock: self.fx.wall_clock(),
             config: &self.config,
             identity: &self.identity,
             membership: &self.membership,
@@ -239,7 +239,7 @@ impl Peer {
 
     /// A call of the application.
     fn begin(&mut self, now: Time) {
-        self.fx.begin(now);
+        self.fx.begin_call(now);
         self.deadline.set(None);
     }
 

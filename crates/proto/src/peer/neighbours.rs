@@ -11,30 +11,30 @@ use crate::failure::{FailureDetector, Watch};
 use crate::identity::PeerId;
 use crate::io::{DialError, DialId, LinkId};
 use crate::limits::MAX_NEIGHBOURHOOD;
-use crate::links::{DialFor, Link, Use};
-use crate::membership::{Learned, Member};
-use crate::overlay::{Answer, Ask, EdgeUse, Neighbour, Request, Trim};
+use crate::links::{DialPurpose, Link, LinkPurpose};
+use crate::membership::{MergeOutcome, Member};
+use crate::overlay::{Answer, PlannedRequest, EdgeLoad, Neighbour, Request, TrimAction};
 use crate::record::{Address, Presence, SignedRecord};
 use crate::signed::Signed;
 use crate::time::Time;
 use crate::wire::{
-    Accept, Neighbourhood, PeerReply, PeerRequest, Permit, ProbeRequest, Reject, Rewire, Want,
+    Accept, Neighbourhood, PeerReply, PeerRequest, Permit, ProbeRequest, Reject, Rewire, PeerRequestKind,
 };
 
 /// First wait before a peer that could not be reached is dialled again; it doubles to 64 times.
-const AVOID: Duration = Duration::from_secs(1);
+const AVOID_UNREACHABLE: Duration = Duration::from_secs(1);
 /// A record that a seed has named so lately tells how many neighbours its owner has now.
-const FRESH: Duration = Duration::from_secs(15);
+const FRESH_RECORD: Duration = Duration::from_secs(15);
 /// Requests under way above which a neighbour's wish to be replaced is not followed.
-const MAX_REWIRES: usize = 16;
+const MAX_REWIRE_REQUESTS: usize = 16;
 /// Wait before a peer that refused is asked again.
 const AVOID_REFUSED: Duration = Duration::from_millis(1500);
 
 /// Who takes the place that a request is granted: in an exchange it is not the requester but the
 /// neighbour that it gives.
-const fn taker(want: Want, requester: PeerId) -> PeerId {
-    match want {
-        Want::Mix { give } | Want::Shed { give } => give,
+const fn taker(kind: PeerRequestKind, requester: PeerId) -> PeerId {
+    match kind {
+        PeerRequestKind::Mix { give } | PeerRequestKind::Shed { give } => give,
         _ => requester,
     }
 }
@@ -46,7 +46,7 @@ struct Edges<'a> {
     now: Time,
 }
 
-impl EdgeUse for Edges<'_> {
+impl EdgeLoad for Edges<'_> {
     fn is_busy(&self, neighbour: &PeerId) -> bool {
         self.broadcast.is_busy(neighbour, self.now)
     }
@@ -72,19 +72,19 @@ impl Peer {
         }
         let (me, members) = (self.id(), &self.membership.members);
         let asks = self.overlay.fill(me, members, now, &mut self.rng.overlay);
-        let place = |ask: &Ask| matches!(ask.want, Want::Place);
+        let place = |ask: &PlannedRequest| matches!(ask.kind, PeerRequestKind::Place);
         if !asks.iter().any(place) && self.overlay.fill.wants_list(now) {
-            self.ask_for_list();
+            self.request_list();
         }
-        for Ask { candidates, want } in asks {
-            self.ask_nearest(&candidates, want);
+        for PlannedRequest { candidates, kind } in asks {
+            self.ask_nearest(&candidates, kind);
         }
     }
 
     /// Asks one of some members: the one whose link is up first.
-    fn ask_nearest(&mut self, candidates: &[PeerId], want: Want) {
+    fn ask_nearest(&mut self, candidates: &[PeerId], kind: PeerRequestKind) {
         for id in candidates {
-            self.ask_member(*id, want);
+            self.ask_member(*id, kind);
         }
         if candidates.len() > 1 {
             self.overlay.begin_race(candidates);
@@ -100,9 +100,9 @@ impl Peer {
             && !self.overlay.requests.contains_key(id)
     }
 
-    fn ask_member(&mut self, id: PeerId, want: Want) {
+    fn ask_member(&mut self, id: PeerId, kind: PeerRequestKind) {
         let addresses = self.membership.members.get(&id).map(|m| m.record.addresses.clone());
-        self.request(id, addresses.unwrap_or_default(), want, None);
+        self.request(id, addresses.unwrap_or_default(), kind, None);
     }
 
     /// Exchanges one edge with a random peer (i-a, j-b become i-j, a-b): all degrees stay, and no
@@ -142,10 +142,10 @@ impl Peer {
             return;
         }
         let edges = Edges { broadcast: &self.broadcast, failure: &self.failure, now };
-        let Some(give) = self.overlay.give_first(&give, true, &edges, &mut self.rng.overlay) else {
+        let Some(give) = self.overlay.choose_transferred(&give, true, &edges, &mut self.rng.overlay) else {
             return;
         };
-        self.ask_nearest(&candidates, Want::Mix { give });
+        self.ask_nearest(&candidates, PeerRequestKind::Mix { give });
     }
 
     /// Gives up a pair of neighbours over the target.
@@ -154,12 +154,12 @@ impl Peer {
         let me = self.id();
         let edges = Edges { broadcast: &self.broadcast, failure: &self.failure, now };
         let (a, b) = match self.overlay.trim(&me, &edges, now, &mut self.rng.overlay) {
-            Some(Trim::Pair(a, b)) => (a, b),
-            Some(Trim::Alone(id) | Trim::Shared(id)) => {
+            Some(TrimAction::Pair(a, b)) => (a, b),
+            Some(TrimAction::Drop(id) | TrimAction::DropShared(id)) => {
                 self.fx.count("edges_given_up");
-                return self.let_go(id);
+                return self.drop_replaced(id);
             }
-            Some(Trim::Elsewhere) => return self.shed(),
+            Some(TrimAction::FindPartner) => return self.find_surplus_partner(),
             None => return,
         };
         let in_place_of = me;
@@ -172,19 +172,19 @@ impl Peer {
     }
 
     /// Looks for somebody else with one neighbour too many: i-a, u-b become a-b.
-    fn shed(&mut self) {
+    fn find_surplus_partner(&mut self) {
         let now = self.fx.now();
         let over = |(id, m): &(&PeerId, &Member)| {
             m.record.degree > m.record.target
-                && now.since(m.confirmed) < FRESH
+                && now.since(m.confirmed) < FRESH_RECORD
                 && self.may_exchange(id, m, now)
         };
         let others: Vec<PeerId> =
             self.membership.members.alive().filter(over).map(|(id, _)| *id).collect();
         let Some(&other) = others.get(self.rng.overlay.below(others.len())) else {
             // How many neighbours others have is not pushed; the seeds know it better.
-            if self.overlay.shedding.wants_list(now) {
-                self.ask_for_list();
+            if self.overlay.surplus_search.wants_list(now) {
+                self.request_list();
             }
             return;
         };
@@ -194,7 +194,7 @@ impl Peer {
         let give: Vec<PeerId> =
             self.overlay.neighbours.iter().filter(idle).map(|(id, _)| *id).collect();
         let Some(&give) = give.get(self.rng.overlay.below(give.len())) else { return };
-        self.ask_member(other, Want::Shed { give });
+        self.ask_member(other, PeerRequestKind::Shed { give });
     }
 
     /// Dials a peer to ask it for something.
@@ -202,8 +202,8 @@ impl Peer {
         &mut self,
         id: PeerId,
         addresses: Vec<Address>,
-        want: Want,
-        then_close: Option<PeerId>,
+        kind: PeerRequestKind,
+        close_on_accept: Option<PeerId>,
     ) {
         let known = self.overlay.neighbours.contains_key(&id)
             || self.overlay.requests.contains_key(&id)
@@ -215,17 +215,17 @@ impl Peer {
         if addresses.is_empty() {
             self.fx.count("requests_without_address");
             if let Some(m) = self.membership.members.get_mut(&id) {
-                m.avoid_until = self.fx.now() + AVOID * 16;
+                m.avoid_until = self.fx.now() + AVOID_UNREACHABLE * 16;
             }
             return;
         }
-        let dial = self.links.dial_peer(&mut self.fx, id, addresses.clone(), DialFor::Request(id));
+        let dial = self.links.dial_peer(&mut self.fx, id, addresses.clone(), DialPurpose::Request(id));
         let request = Request {
-            want,
+            kind,
             dial: Some(dial),
             link: None,
             addresses,
-            then_close,
+            close_on_accept,
             retried: false,
             race: None,
         };
@@ -248,8 +248,8 @@ impl Peer {
         };
         request.dial = None;
         request.link = Some(link);
-        let want = request.want;
-        self.set_use(link, Use::Request);
+        let want = request.kind;
+        self.set_purpose(link, LinkPurpose::Request);
         self.fx.send(link, PeerRequest { record, want, neighbours, adjacency });
     }
 
@@ -272,13 +272,13 @@ impl Peer {
         if f.record.presence == Presence::Left {
             return self.refuse(link, remote, RefuseReason::Stale);
         }
-        if self.learn(&f.record) == Learned::Dead {
+        if self.merge_record(&f.record) == MergeOutcome::Dead {
             return self.refuse(link, remote, RefuseReason::DeclaredDead);
         }
         if let Some(n) = self.overlay.neighbours.get(&remote) {
             if n.link == link || f.record.incarnation <= n.adjacency.incarnation {
                 // If the old link is dead without our knowing, find out soon.
-                self.failure.question(&remote, self.fx.now(), link);
+                self.failure.add_question(&remote, self.fx.now(), link);
                 return self.refuse(link, remote, RefuseReason::AlreadyNeighbours);
             }
             // It has come back in a new life; the old link is of the past.
@@ -304,12 +304,12 @@ impl Peer {
         let now = self.fx.now();
         let (replaced, given) = match answer {
             Answer::Refuse(reason) => return self.refuse(link, remote, reason),
-            Answer::RefuseAndGive(v) => {
-                return self.refuse_and_give(link, remote, v, taker(f.want, remote));
+            Answer::RefuseAndTransfer(v) => {
+                return self.refuse_and_transfer(link, remote, v, taker(f.want, remote));
             }
             Answer::Accept => (None, None),
             Answer::AcceptInPlaceOf(of) => (Some(of), None),
-            Answer::AcceptAndGive(v) => (None, Some(v)),
+            Answer::AcceptAndTransfer(v) => (None, Some(v)),
         };
         let adjacency = self.adjacency(remote);
         self.attach(link, remote, f.record, f.adjacency);
@@ -322,20 +322,20 @@ impl Peer {
         let record = self.current_record();
         self.fx.send(link, PeerReply::Accept(Accept { record, adjacency, then }));
         if let Some(of) = replaced {
-            self.let_go(of);
+            self.drop_replaced(of);
         }
         self.with_broadcast(|b, cx| b.start_sync(cx, link, remote));
     }
 
     /// Ends the edge to a neighbour whose place somebody else has taken.
-    fn let_go(&mut self, id: PeerId) {
+    fn drop_replaced(&mut self, id: PeerId) {
         let Some(n) = self.overlay.neighbours.get(&id) else { return };
         let link = n.link;
         self.close(link, CloseReason::HandedOver);
         self.drop_neighbour(id, LinkDown::Local(CloseReason::HandedOver));
     }
 
-    fn refuse_and_give(&mut self, link: LinkId, remote: PeerId, v: PeerId, taker: PeerId) {
+    fn refuse_and_transfer(&mut self, link: LinkId, remote: PeerId, v: PeerId, taker: PeerId) {
         let now = self.fx.now();
         self.overlay.promise(&v, now);
         let Some(n) = self.overlay.neighbours.get(&v) else { return };
@@ -381,11 +381,11 @@ impl Peer {
         if !identity_holds || a.record.presence == Presence::Left {
             return self.refuse_frame(link, "the answer does not carry the record of a live peer");
         }
-        if self.is_leaving() || self.learn(&a.record) == Learned::Dead {
+        if self.is_leaving() || self.merge_record(&a.record) == MergeOutcome::Dead {
             return self.close(link, CloseReason::Done);
         }
         // The others are for edges that are owed to somebody else as well.
-        let own_need = matches!(request.want, Want::Place | Want::Overflow | Want::HandOver);
+        let own_need = matches!(request.kind, PeerRequestKind::Place | PeerRequestKind::Overflow | PeerRequestKind::HandOver);
         if own_need && self.overlay.deficit() == 0 {
             // Others came first while this one made up its mind.
             self.fx.count("places_declined");
@@ -393,14 +393,14 @@ impl Peer {
         }
         self.attach(link, remote, a.record, a.adjacency);
         self.with_broadcast(|b, cx| b.start_sync(cx, link, remote));
-        if let Some(id) = request.then_close {
-            self.let_go(id);
+        if let Some(id) = request.close_on_accept {
+            self.drop_replaced(id);
         }
-        match (request.want, a.then) {
-            (Want::HandOver, Some(v)) => {
-                self.request(v.id, v.addresses.clone(), Want::Replace(remote), None);
+        match (request.kind, a.then) {
+            (PeerRequestKind::HandOver, Some(v)) => {
+                self.request(v.id, v.addresses.clone(), PeerRequestKind::Replace(remote), None);
             }
-            (Want::Mix { give }, Some(v)) => {
+            (PeerRequestKind::Mix { give }, Some(v)) => {
                 if let Some(n) = self.overlay.neighbours.get(&give) {
                     self.fx.send(n.link, Rewire { to: v, in_place_of: remote });
                     self.overlay.promise(&give, self.fx.now());
@@ -415,26 +415,26 @@ impl Peer {
         self.close(link, CloseReason::Done);
         self.fx.event(Event::RequestRefused { peer: remote, by_us: false, reason: r.reason });
         if r.record.id == remote {
-            self.learn(&r.record);
+            self.merge_record(&r.record);
         }
         if let Some(m) = self.membership.members.get_mut(&remote) {
             m.avoid_until = now + AVOID_REFUSED;
         }
-        match (request.want, r.reason, &r.take) {
-            (Want::Edge | Want::HandOver, _, Some(v)) => {
-                self.request(v.id, v.addresses.clone(), Want::Replace(remote), None);
+        match (request.kind, r.reason, &r.take) {
+            (PeerRequestKind::Edge | PeerRequestKind::HandOver, _, Some(v)) => {
+                self.request(v.id, v.addresses.clone(), PeerRequestKind::Replace(remote), None);
             }
-            (Want::Shed { give }, _, Some(v)) => {
+            (PeerRequestKind::Shed { give }, _, Some(v)) => {
                 if let Some(n) = self.overlay.neighbours.get(&give) {
                     self.fx.count("edges_shed");
                     self.fx.send(n.link, Rewire { to: v.clone(), in_place_of: remote });
                     self.overlay.promise(&give, now);
                 }
             }
-            (Want::Replace(_), RefuseReason::NoPermit, _) if !request.retried => {
+            (PeerRequestKind::Replace(_), RefuseReason::NoPermit, _) if !request.retried => {
                 // The permission travels on another link and may be a moment behind.
-                let Request { want, addresses, then_close, .. } = request;
-                self.request(remote, addresses, want, then_close);
+                let Request { kind, addresses, close_on_accept, .. } = request;
+                self.request(remote, addresses, kind, close_on_accept);
                 if let Some(again) = self.overlay.requests.get_mut(&remote) {
                     again.retried = true;
                 }
@@ -442,9 +442,9 @@ impl Peer {
             (_, RefuseReason::DeclaredDead, _) => {
                 // The seeds know more: a refresh brings their certificate.
                 self.renew_record(|_| {});
-                self.tell_seeds();
+                self.send_record_to_seeds();
             }
-            (Want::Place, ..) => self.overlay.fill.soon(now),
+            (PeerRequestKind::Place, ..) => self.overlay.fill.look_soon(now),
             _ => self.overlay.fill.back_off(now),
         }
     }
@@ -466,12 +466,12 @@ impl Peer {
         if let Some(m) = self.membership.members.get_mut(&peer) {
             m.failures = m.failures.saturating_add(1);
             m.avoid_until = if why == DialError::Limit {
-                now + AVOID
+                now + AVOID_UNREACHABLE
             } else {
-                now + AVOID * (1 << (m.failures - 1).min(6))
+                now + AVOID_UNREACHABLE * (1 << (m.failures - 1).min(6))
             };
         }
-        self.overlay.fill.soon(now);
+        self.overlay.fill.look_soon(now);
     }
 
     /// Gives up a request and its link, unless that is the one to `keep`. A link that is still
@@ -484,18 +484,18 @@ impl Peer {
     }
 
     /// A peer that was asked about others becomes a neighbour over another link: one link to it is enough.
-    fn take_over_questions(&mut self, link: LinkId, id: PeerId) {
-        let asks = |l: &Link| l.remote == id && matches!(l.used, Use::Ask(_));
-        let asking: Vec<(LinkId, Use)> = self
+    fn move_questions(&mut self, link: LinkId, id: PeerId) {
+        let asks = |l: &Link| l.remote == id && matches!(l.purpose, LinkPurpose::IndirectProbe(_));
+        let asking: Vec<(LinkId, LinkPurpose)> = self
             .links
             .open
             .iter()
             .filter(|(at, l)| **at != link && asks(l))
-            .map(|(at, l)| (*at, l.used.clone()))
+            .map(|(at, l)| (*at, l.purpose.clone()))
             .collect();
-        for (at, used) in asking {
+        for (at, purpose) in asking {
             self.close(at, CloseReason::Done);
-            if let Use::Ask(subject) = used
+            if let LinkPurpose::IndirectProbe(subject) = purpose
                 && let Some(s) = self.failure.suspect(&subject)
             {
                 let (subject, incarnation) = (*subject, s.record.incarnation);
@@ -513,9 +513,9 @@ impl Peer {
         adjacency: Signed<Adjacency>,
     ) {
         let now = self.fx.now();
-        self.take_over_questions(link, id);
+        self.move_questions(link, id);
         let Some(l) = self.links.open.get_mut(&link) else { return };
-        l.used = Use::Neighbour;
+        l.purpose = LinkPurpose::Neighbour;
         let listening = record.addresses.first().copied();
         let neighbour = Neighbour {
             link,
@@ -525,7 +525,7 @@ impl Peer {
             target: record.target,
             adjacency,
             since: now,
-            around: Arc::default(),
+            neighbourhood: Arc::default(),
             promised: None,
             record,
         };
@@ -542,7 +542,7 @@ impl Peer {
         }
         let (degree, target) = (self.overlay.degree(), self.overlay.target);
         self.fx.event(Event::NeighbourUp { id, name, degree, target });
-        self.own_changed();
+        self.schedule_record_update();
         self.store_anchors();
         self.review_address();
     }
@@ -559,8 +559,8 @@ impl Peer {
         let (name, degree) = (neighbour.record.name.clone(), self.overlay.degree());
         self.fx.event(Event::NeighbourDown { id, name, why, degree });
         let now = self.fx.now();
-        self.overlay.fill.soon(now);
-        self.own_changed();
+        self.overlay.fill.look_soon(now);
+        self.schedule_record_update();
         Some((neighbour, watch))
     }
 
@@ -575,11 +575,11 @@ impl Peer {
             LinkDown::Lost if !suspected => self.suspect_lost(neighbour, watch),
             LinkDown::Closed(CloseReason::DeclaredDead) => {
                 self.renew_record(|_| {});
-                self.tell_seeds();
+                self.send_record_to_seeds();
             }
             LinkDown::Closed(CloseReason::ProtocolViolation | CloseReason::TooSlow)
             | LinkDown::Local(CloseReason::ProtocolViolation | CloseReason::TooSlow) => {
-                let until = self.fx.now() + AVOID * 16;
+                let until = self.fx.now() + AVOID_UNREACHABLE * 16;
                 if let Some(m) = self.membership.members.get_mut(&id) {
                     m.avoid_until = until;
                 }
@@ -592,16 +592,16 @@ impl Peer {
     pub(super) fn on_rewire(&mut self, remote: PeerId, f: &Rewire) {
         // The record is another peer's word at best: it is not learned, and not many are dialled.
         let dead = self.membership.members.is_dead(&f.to.id, f.to.incarnation);
-        if dead || self.overlay.requests.len() >= MAX_REWIRES {
+        if dead || self.overlay.requests.len() >= MAX_REWIRE_REQUESTS {
             return self.fx.count("rewires_refused");
         }
         let addresses = f.to.addresses.clone();
-        self.request(f.to.id, addresses, Want::Replace(f.in_place_of), Some(remote));
+        self.request(f.to.id, addresses, PeerRequestKind::Replace(f.in_place_of), Some(remote));
     }
 
     pub(super) fn on_neighbourhood(&mut self, remote: PeerId, f: Neighbourhood) {
         if let Some(n) = self.overlay.neighbours.get_mut(&remote) {
-            n.around = f.neighbours;
+            n.neighbourhood = f.neighbours;
             n.degree = f.degree;
             n.target = f.target;
         }
@@ -622,9 +622,9 @@ impl Peer {
     }
 
     /// The life of a peer is over: nothing of it stays.
-    pub(super) fn end_of(&mut self, id: PeerId, incarnation: u64, reason: CloseReason) {
+    pub(super) fn remove_ended_member(&mut self, id: PeerId, incarnation: u64, reason: CloseReason) {
         let over = |r: &SignedRecord| r.incarnation <= incarnation;
-        let around = self.failure.member_ended(&id);
+        let neighbourhood = self.failure.member_ended(&id);
         // First of all: no path to it has to be found.
         self.broadcast.forget_publisher_tree(&id);
         self.cancel_request(id, CloseReason::Done, None);
@@ -634,9 +634,9 @@ impl Peer {
             if let Some(link) = link {
                 self.close(link, reason);
             }
-            self.heal(id, &dropped.map(|(n, _)| n.around).unwrap_or_default());
-        } else if let Some(around) = around {
-            self.heal(id, &around);
+            self.heal(id, &dropped.map(|(n, _)| n.neighbourhood).unwrap_or_default());
+        } else if let Some(neighbourhood) = neighbourhood {
+            self.heal(id, &neighbourhood);
         }
         self.with_broadcast(|b, cx| b.on_member_ended(cx, id));
     }

@@ -11,10 +11,10 @@ use crate::signed::Signed;
 use crate::wire::Register;
 
 /// How long changes of the degree are gathered before the seeds are told.
-const TELL_DELAY: Duration = Duration::from_millis(250);
+const RECORD_UPDATE_DELAY: Duration = Duration::from_millis(250);
 
 /// The same for a seed that has to be dialled for it.
-const TELL_PARKED: Duration = Duration::from_secs(20);
+const PARKED_UPDATE_DELAY: Duration = Duration::from_secs(20);
 
 impl Peer {
     pub(super) fn incarnation(&self) -> u64 {
@@ -57,12 +57,12 @@ impl Peer {
     }
 
     /// The degree or target changed: the seeds and the neighbours are told soon.
-    pub(super) fn own_changed(&mut self) {
+    pub(super) fn schedule_record_update(&mut self) {
         if self.is_leaving() {
             return; // the goodbye was the last word
         }
-        let at = self.fx.now() + TELL_DELAY;
-        self.membership.own.tell_at.get_or_insert(at);
+        let at = self.fx.now() + RECORD_UPDATE_DELAY;
+        self.membership.own.update_at.get_or_insert(at);
         self.overlay.schedule_trim(at);
         self.overlay.announce_at.get_or_insert(at);
     }
@@ -73,13 +73,13 @@ impl Peer {
         let now = self.fx.now();
         self.membership.own.participates_since = Some(now);
         if !self.is_leaving() {
-            self.membership.own.tell_at = Some(now);
+            self.membership.own.update_at = Some(now);
         }
     }
 
     /// Sends the record to every seed that a link is up with.
-    pub(super) fn tell_seeds(&mut self) {
-        self.membership.own.tell_at = None;
+    pub(super) fn send_record_to_seeds(&mut self) {
+        self.membership.own.update_at = None;
         if self.is_leaving() {
             return;
         }
@@ -88,8 +88,8 @@ impl Peer {
         for link in links {
             self.fx.send(link, Register { record: record.clone() });
         }
-        let by = self.fx.now() + self.rng.seeds.scaled(TELL_PARKED, 0.5, 1.0);
-        self.membership.registrations.unpark(by);
+        let by = self.fx.now() + self.rng.seeds.scaled(PARKED_UPDATE_DELAY, 0.5, 1.0);
+        self.membership.registrations.redial_parked_by(by);
     }
 
     /// Refreshes the lease at the seeds.
@@ -98,8 +98,8 @@ impl Peer {
             self.fx.now() + self.rng.seeds.scaled(self.config.lease_refresh(), 0.9, 1.0);
         if !self.is_leaving() {
             self.renew_record(|_| {});
-            self.tell_seeds();
-            self.membership.registrations.unpark(self.fx.now());
+            self.send_record_to_seeds();
+            self.membership.registrations.redial_parked_by(self.fx.now());
         }
     }
 
@@ -111,10 +111,10 @@ impl Peer {
         // Without a seed the last one holds.
         self.membership.own.nonce =
             self.membership.registrations.nonce().or(self.membership.own.nonce);
-        if self.membership.own.drawn == Some((self.membership.own.nonce, n)) {
+        if self.membership.own.target_inputs == Some((self.membership.own.nonce, n)) {
             return;
         }
-        self.membership.own.drawn = Some((self.membership.own.nonce, n));
+        self.membership.own.target_inputs = Some((self.membership.own.nonce, n));
         let target = match self.membership.own.nonce {
             Some(nonce) => target_degree(rank(&self.id(), &nonce), n, limit),
             // Before a seed answered: the least that keeps together.
@@ -124,14 +124,14 @@ impl Peer {
         };
         if target != self.overlay.target {
             self.overlay.target = target;
-            self.own_changed();
+            self.schedule_record_update();
             let now = self.fx.now();
-            self.overlay.fill.soon(now);
+            self.overlay.fill.look_soon(now);
         }
     }
 
     /// Begins a new incarnation, because the seeds hold `ended` to be over. The stream goes on.
-    pub(super) fn live_again(&mut self, ended: u64) {
+    pub(super) fn begin_new_incarnation(&mut self, ended: u64) {
         if self.is_leaving() || self.incarnation() > ended {
             return;
         }
@@ -143,23 +143,23 @@ impl Peer {
         });
         self.fx.count("refutations");
         self.fx.event(Event::Refuted { incarnation });
-        self.tell_seeds();
-        self.membership.registrations.unpark(self.fx.now());
+        self.send_record_to_seeds();
+        self.membership.registrations.redial_parked_by(self.fx.now());
         // Others may have let go of this peer: it looks for neighbours everywhere.
         self.mix_soon();
     }
 
     /// An earlier process of this peer has used this number: the stream and the incarnation take a higher one
     /// if nothing of the stream was sent yet.
-    pub(super) fn number_was_used(&mut self, used: u64) {
+    pub(super) fn on_number_used(&mut self, purpose: u64) {
         let before = self.broadcast.own_stream().epoch;
-        let Some(epoch) = self.with_broadcast(|b, cx| b.epoch_above(cx, used)) else { return };
+        let Some(epoch) = self.with_broadcast(|b, cx| b.epoch_above(cx, purpose)) else { return };
         let number = epoch.max(self.incarnation());
         self.with_broadcast(|b, cx| b.move_stream(cx, epoch, number));
         if self.incarnation() < number {
             self.renew_record(|r| (r.incarnation, r.sequence) = (number, 0));
-            self.tell_seeds();
-            self.membership.registrations.unpark(self.fx.now());
+            self.send_record_to_seeds();
+            self.membership.registrations.redial_parked_by(self.fx.now());
         }
         self.with_broadcast(|b, cx| b.stream_moved(cx, before));
     }
@@ -194,7 +194,7 @@ mod tests {
                 let batch = Some(batch.seal(&p.identity));
                 p.fx.send_as(LinkId(1), Data { id, batch, age_ms: None }, Class::Payload);
             }
-            p.number_was_used(own.epoch);
+            p.on_number_used(own.epoch);
             assert_eq!(p.broadcast.own_stream() == own, is_sent);
         }
     }

@@ -11,7 +11,7 @@ impl Peer {
     /// Whether a frame may be taken. A request beyond the quota of its link is answered with a refusal,
     /// where its kind has one.
     pub(super) fn admit(&mut self, id: LinkId, remote: PeerId, frame: &Frame) -> bool {
-        let asks = matches!(
+        let is_request = matches!(
             frame,
             Frame::GetData(_)
                 | Frame::Pull(_)
@@ -20,7 +20,7 @@ impl Peer {
                 | Frame::PeerRequest(_)
                 | Frame::ProbeRequest(_)
         );
-        if !asks || self.admit_request(id, remote, frame.name(), matches!(frame, Frame::Pull(_))) {
+        if !is_request || self.admit_request(id, remote, frame.name(), matches!(frame, Frame::Pull(_))) {
             return true;
         }
         match frame {
@@ -51,13 +51,13 @@ impl Peer {
     ) -> bool {
         let now = self.fx.now();
         let Some(link) = self.links.open.get_mut(&id) else { return false };
-        if link.quota.ask(now) && (!for_messages || self.may_be_answered(id)) {
+        if link.quota.take_request(now) && (!for_messages || self.may_be_answered(id)) {
             return true;
         }
         let Some(link) = self.links.open.get_mut(&id) else { return false };
-        let tells = link.quota.tell(now);
+        let is_report_due = link.quota.report_due(now);
         self.fx.count("requests_throttled");
-        if tells {
+        if is_report_due {
             self.fx.event(Event::Throttled { peer, request });
         }
         false
@@ -75,10 +75,10 @@ impl Peer {
     }
 
     /// A link was answered with so many bytes.
-    pub(super) fn note_answered(&mut self, id: LinkId, bytes: usize) {
+    pub(super) fn record_answer(&mut self, id: LinkId, bytes: usize) {
         let now = self.fx.now();
         if let Some(link) = self.links.open.get_mut(&id) {
-            link.quota.answered(now, bytes);
+            link.quota.record_answer(now, bytes);
         }
     }
 }

@@ -8,8 +8,8 @@ use crate::failure::Certificate;
 use crate::identity::PeerId;
 use crate::io::{DialTarget, LinkId, LinkInfo, Role};
 use crate::limits::{MEMBERS_AT_REST, MEMBERS_WANTED, MOST_MEMBERS_WANTED, WHOLE_LIST};
-use crate::links::{DialFor, Use};
-use crate::membership::{Learned, Quorum};
+use crate::links::{DialPurpose, LinkPurpose};
+use crate::membership::{MergeOutcome, QuorumChange};
 use crate::record::{Presence, SignedRecord};
 use crate::snapshot::PeerState;
 use crate::time::Time;
@@ -18,31 +18,31 @@ use crate::wire::{
 };
 
 /// Shortest time between two answers to accusations.
-const ANSWER_EVERY: Duration = Duration::from_millis(200);
+const REFUTE_INTERVAL: Duration = Duration::from_millis(200);
 /// How long the number of members may be another than the seeds say before whole lists are asked for.
-const OUT_OF_STEP: Duration = Duration::from_secs(10);
+const SIZE_DIFFERENCE_LIMIT: Duration = Duration::from_secs(10);
 /// Silence of a seed, in liveness intervals, after which its link is given up.
-const SEED_SILENCE: u32 = 3;
+const MAX_SILENT_INTERVALS: u32 = 3;
 
 impl Peer {
     /// Dials the seeds that are due.
     pub(super) fn dial_seeds(&mut self) {
         let now = self.fx.now();
         let leaving = self.is_leaving();
-        for index in self.membership.registrations.due(now) {
+        for index in self.membership.registrations.seeds_to_dial(now) {
             let Some(slot) = self.membership.registrations.slots.get_mut(index) else { continue };
             if leaving && !slot.parked {
                 continue; // it does not know this peer, or heard the goodbye
             }
             let dial = self.fx.dial(DialTarget::Seed((*slot.address).clone()));
             slot.dial = Some(dial);
-            self.links.dials.insert(dial, DialFor::Seed(index));
+            self.links.dials.insert(dial, DialPurpose::Seed(index));
         }
     }
 
     pub(super) fn on_seed_up(&mut self, index: usize, link: LinkId, info: &LinkInfo) {
         let now = self.fx.now();
-        self.set_use(link, Use::Seed(index));
+        self.set_purpose(link, LinkPurpose::Seed(index));
         if info.role != Role::Seed {
             let why = "a peer answers there, not a seed".to_owned();
             return self.refuse_seed(index, link, CloseReason::Incompatible, why);
@@ -61,15 +61,15 @@ impl Peer {
         slot.parked = false;
         if slot.id != Some(info.remote) {
             slot.acknowledged = None;
-            slot.listed = false;
+            slot.list_applied = false;
         }
         slot.id = Some(info.remote);
         slot.problem = None;
         slot.last_heard = now;
-        slot.asked = Some(now);
-        slot.pinged = None;
+        slot.register_sent = Some(now);
+        slot.pending_ping = None;
         slot.last_ping = now;
-        slot.list_asked = None;
+        slot.list_requested = None;
         slot.list_complete = false;
         self.review_address();
         let record = self.current_record();
@@ -117,14 +117,14 @@ impl Peer {
             }
             let dial = self.fx.dial(DialTarget::Seed((*slot.address).clone()));
             slot.dial = Some(dial);
-            self.links.dials.insert(dial, DialFor::Seed(index));
+            self.links.dials.insert(dial, DialPurpose::Seed(index));
             self.fx.count("seed_moves");
             self.fx.event(Event::SeedMoved { seed: seed.to_owned() });
         }
     }
 
     /// Asks one of the seeds who is there, with which degree.
-    pub(super) fn ask_for_list(&mut self) {
+    pub(super) fn request_list(&mut self) {
         let now = self.fx.now();
         let linked: Vec<usize> = (0..self.membership.registrations.slots.len())
             .filter(|&i| {
@@ -132,11 +132,11 @@ impl Peer {
             })
             .collect();
         let Some(&index) = linked.get(self.rng.seeds.below(linked.len())) else {
-            return self.membership.registrations.unpark(now);
+            return self.membership.registrations.redial_parked_by(now);
         };
         let Some(slot) = self.membership.registrations.slots.get_mut(index) else { return };
         let Some(link) = slot.link else { return };
-        slot.list_asked = Some(now);
+        slot.list_requested = Some(now);
         slot.list_complete = false;
         self.fx.count("lists_asked");
         self.fx.send(link, Frame::GetPeerList);
@@ -148,7 +148,7 @@ impl Peer {
         let stands = match why {
             LinkDown::Closed(CloseReason::Done) => self.membership.registrations.park(index),
             LinkDown::Closed(CloseReason::Limit) => {
-                self.membership.registrations.refused_for_room(index, now, &self.config, rng)
+                self.membership.registrations.on_link_refused(index, now, &self.config, rng)
             }
             _ => false,
         };
@@ -162,7 +162,7 @@ impl Peer {
     pub(super) fn on_seed_lost(&mut self, index: usize, why: String) {
         let now = self.fx.now();
         let wait =
-            self.membership.registrations.failed(index, now, &self.config, &mut self.rng.seeds);
+            self.membership.registrations.on_failed(index, now, &self.config, &mut self.rng.seeds);
         if let Some(slot) = self.membership.registrations.slots.get(index) {
             let seed = slot.address.host_port.clone();
             let retry_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
@@ -181,11 +181,11 @@ impl Peer {
     pub(super) fn on_seed_pong(&mut self, index: usize, nonce: u64) {
         let now = self.fx.now();
         if let Some(slot) = self.membership.registrations.slots.get_mut(index)
-            && let Some((expected, sent)) = slot.pinged
+            && let Some((expected, sent)) = slot.pending_ping
             && expected == nonce
         {
             slot.reply_delay = Some(now.since(sent));
-            slot.pinged = None;
+            slot.pending_ping = None;
         }
     }
 
@@ -196,20 +196,20 @@ impl Peer {
         let mut dead = Vec::new();
         for (index, slot) in self.membership.registrations.slots.iter_mut().enumerate() {
             let Some(link) = slot.link else { continue };
-            if now >= slot.last_heard + interval * SEED_SILENCE {
+            if now >= slot.last_heard + interval * MAX_SILENT_INTERVALS {
                 dead.push((index, link));
                 continue;
             }
             // Whatever comes from the seed: it wants to hear of this peer as well.
             if now >= slot.last_ping + interval {
                 let nonce = self.failure.nonce();
-                slot.pinged = Some((nonce, now));
+                slot.pending_ping = Some((nonce, now));
                 slot.last_ping = now;
                 self.fx.send(link, Ping { nonce });
             }
         }
-        self.ask_for_due_lists();
-        match self.membership.registrations.replace_overdue(now, &mut self.rng.seeds) {
+        self.request_quorum_lists();
+        match self.membership.registrations.choose_for_overdue(now, &mut self.rng.seeds) {
             0 => {}
             overdue => self.fx.add("registrations_overdue", overdue),
         }
@@ -229,7 +229,7 @@ impl Peer {
             .slots
             .iter()
             .filter(|s| s.link.is_some())
-            .map(|s| (s.last_ping + interval).min(s.last_heard + interval * SEED_SILENCE));
+            .map(|s| (s.last_ping + interval).min(s.last_heard + interval * MAX_SILENT_INTERVALS));
         let dial = self.membership.registrations.next_dial(self.is_leaving());
         let answers = self.membership.registrations.answers_deadline();
         watch.chain(dial).chain(answers).min().unwrap_or(Time::MAX)
@@ -241,7 +241,7 @@ impl Peer {
         for slot in &mut self.membership.registrations.slots {
             if let Some(link) = slot.link {
                 let nonce = self.failure.nonce();
-                slot.pinged = Some((nonce, now));
+                slot.pending_ping = Some((nonce, now));
                 slot.last_ping = now;
                 self.fx.send(link, Ping { nonce });
             }
@@ -281,7 +281,7 @@ impl Peer {
         }
         self.membership.registrations.vouch(index, &f.seeds);
         self.review_target();
-        self.review_step();
+        self.review_network_size();
         self.review_registrations();
     }
 
@@ -295,7 +295,7 @@ impl Peer {
                 let me = self.id();
                 let proof = f.certificate.as_ref().filter(|c| c.subject() == me);
                 match proof.filter(|c| self.membership.registrations.is_valid(c)) {
-                    Some(c) => self.live_again(c.incarnation()),
+                    Some(c) => self.begin_new_incarnation(c.incarnation()),
                     None => self.fx.count("certificates_refused"),
                 }
             }
@@ -310,7 +310,7 @@ impl Peer {
                 // What it knows is older than what this process says by now.
                 let version = self.membership.own.record.version();
                 if f.record.as_ref().is_some_and(|r| r.version() < version) {
-                    self.own_changed();
+                    self.schedule_record_update();
                 }
             }
             // A peer signs its past itself: one seed's word alone does not end a life, nor does the present
@@ -319,11 +319,11 @@ impl Peer {
                 Some(r)
                     if (r.incarnation, r.sequence) >= own && *r != self.membership.own.record =>
                 {
-                    let used = r.incarnation;
-                    self.number_was_used(used);
-                    self.live_again(used);
+                    let purpose = r.incarnation;
+                    self.on_number_used(purpose);
+                    self.begin_new_incarnation(purpose);
                 }
-                Some(_) => self.own_changed(),
+                Some(_) => self.schedule_record_update(),
                 None => self.fx.count("refusals_unproved"),
             },
             RefuseReason::TargetTooHigh => {
@@ -332,7 +332,7 @@ impl Peer {
                     slot.nonce = Some(*f.nonce);
                 }
                 self.review_target();
-                self.own_changed();
+                self.schedule_record_update();
             }
             _ => {}
         }
@@ -359,24 +359,24 @@ impl Peer {
         let quorum = u32::try_from(self.membership.registrations.quorum()).unwrap_or(u32::MAX);
         let now = self.fx.now();
         let quorum_now = self.membership.registrations.review(now);
-        self.ask_for_due_lists();
+        self.request_quorum_lists();
         match quorum_now {
-            Quorum::Unchanged => {}
-            Quorum::Reached => {
+            QuorumChange::Unchanged => {}
+            QuorumChange::Reached => {
                 self.set_state(PeerState::Joined);
                 self.overlay.next_mix = now + self.mix_period();
-                if self.overlay.prefers_near() {
+                if self.overlay.prefers_short_links() {
                     // The first neighbours were those that had a place.
                     self.mix_soon();
                 }
                 self.fx.event(Event::Joined { registrations, quorum });
-                self.overlay.fill.soon(now);
+                self.overlay.fill.look_soon(now);
             }
-            Quorum::Lost => {
+            QuorumChange::Lost => {
                 self.set_state(PeerState::Degraded);
                 self.fx.event(Event::Degraded { registrations, quorum });
             }
-            Quorum::Regained => {
+            QuorumChange::Regained => {
                 self.set_state(PeerState::Joined);
                 self.fx.event(Event::Restored { registrations });
                 self.mix_soon();
@@ -387,8 +387,8 @@ impl Peer {
     /// Asks the seeds for the lists that this peer needs before it says that it has joined. They are asked
     /// for after a quorum has acknowledged: of two peers that join at the same moment, at least one
     /// then finds the other in the list of the seed that they share.
-    fn ask_for_due_lists(&mut self) {
-        for link in self.membership.registrations.lists_due(self.fx.now()) {
+    fn request_quorum_lists(&mut self) {
+        for link in self.membership.registrations.take_due_lists(self.fx.now()) {
             self.fx.count("lists_asked");
             self.fx.send(link, Frame::GetPeerList);
         }
@@ -403,30 +403,30 @@ impl Peer {
     pub(super) fn on_peer_list(&mut self, link: LinkId, f: &PeerList) {
         let now = self.fx.now();
         for record in &f.records {
-            self.learn(record);
+            self.merge_record(record);
         }
         let quorum_at = self.membership.registrations.quorum_at();
         let Some(slot) = self.membership.registrations.by_link(link) else { return };
         (slot.alive, slot.participating) = (f.alive, f.participating);
         slot.synced = f.synced;
         if f.last {
-            slot.list_came(quorum_at);
+            slot.on_list_complete(quorum_at);
         }
-        self.forget_ghosts();
+        self.remove_unlisted_members();
         self.review_members();
         self.review_target();
-        self.review_step();
+        self.review_network_size();
         self.overlay.fill.look_again(now);
         self.review_registrations();
     }
 
     /// When whole lists from a quorum of seeds are in, whoever none of them named is gone: its
     /// removal was told while this peer was not listening.
-    fn forget_ghosts(&mut self) {
+    fn remove_unlisted_members(&mut self) {
         let whole = self.membership.registrations.slots.iter().filter(|s| {
             s.list_complete && s.synced && usize::try_from(s.alive).is_ok_and(|n| n <= WHOLE_LIST)
         });
-        let asked: Vec<Time> = whole.filter_map(|s| s.list_asked).collect();
+        let asked: Vec<Time> = whole.filter_map(|s| s.list_requested).collect();
         if asked.len() < self.membership.registrations.quorum() {
             return;
         }
@@ -439,7 +439,7 @@ impl Peer {
         let gone = self
             .membership
             .members
-            .forget_unconfirmed(since, |id| neighbours.contains_key(id) || failure.is_suspect(id));
+            .remove_unconfirmed(since, |id| neighbours.contains_key(id) || failure.is_suspect(id));
         for record in gone {
             self.fx.event(Event::MemberGone { id: record.id, name: record.name.clone() });
         }
@@ -450,26 +450,26 @@ impl Peer {
             (slot.alive, slot.participating) = (f.alive, f.participating);
         }
         for record in &f.joined {
-            self.learn(record);
+            self.merge_record(record);
         }
         for record in &f.left {
             // Its own word for it: nobody else can say goodbye for a peer.
             if record.presence == Presence::Left {
-                self.learn_left(record);
+                self.merge_departure(record);
             } else {
                 self.fx.count("goodbyes_unproved");
             }
         }
         for certificate in &f.dead {
-            self.learn_dead(certificate);
+            self.merge_certificate(certificate);
         }
         self.review_members();
         self.review_target();
-        self.review_step();
+        self.review_network_size();
     }
 
     /// Whether this peer knows as many as there are, where everybody knows everybody.
-    fn is_in_step(&self) -> bool {
+    fn agrees_on_network_size(&self) -> bool {
         let size = self.membership.registrations.network_size() as usize;
         let apart = self.membership.own.state != PeerState::Joined
             || size == 0
@@ -479,31 +479,31 @@ impl Peer {
 
     /// A difference that lasts has to be looked into: a lease that ran out, or a network that has become
     /// so small that it is known whole again, is told to nobody.
-    fn review_step(&mut self) {
-        if self.is_in_step() {
-            self.lists_at = None;
-        } else if self.lists_at.is_none() {
+    fn review_network_size(&mut self) {
+        if self.agrees_on_network_size() {
+            self.request_lists_at = None;
+        } else if self.request_lists_at.is_none() {
             // Not all at the same moment.
-            let wait = self.rng.seeds.scaled(OUT_OF_STEP, 1.0, 3.0);
-            self.lists_at = Some(self.fx.now() + wait);
+            let wait = self.rng.seeds.scaled(SIZE_DIFFERENCE_LIMIT, 1.0, 3.0);
+            self.request_lists_at = Some(self.fx.now() + wait);
         }
     }
 
     /// Asks all seeds for whole lists, if what this peer knows has been out of step for long.
-    pub(super) fn ask_for_lists(&mut self) {
+    pub(super) fn request_due_lists(&mut self) {
         let now = self.fx.now();
-        if self.lists_at.is_none_or(|at| at > now) {
+        if self.request_lists_at.is_none_or(|at| at > now) {
             return;
         }
-        self.lists_at = None;
-        if self.is_in_step() {
+        self.request_lists_at = None;
+        if self.agrees_on_network_size() {
             return;
         }
-        self.lists_at = Some(now + self.rng.seeds.scaled(self.config.lease(), 1.0, 1.5));
+        self.request_lists_at = Some(now + self.rng.seeds.scaled(self.config.lease(), 1.0, 1.5));
         self.fx.count("lists_asked");
         for slot in &mut self.membership.registrations.slots {
             if let Some(link) = slot.link {
-                slot.list_asked = Some(now);
+                slot.list_requested = Some(now);
                 slot.list_complete = false;
                 self.fx.send(link, Frame::GetPeerList);
             }
@@ -526,44 +526,44 @@ impl Peer {
         let requests = &self.overlay.requests;
         let keep = neighbours.keys().chain(self.failure.suspects());
         let keep = keep.chain(requests.keys()).chain(self.failure.reported());
-        self.membership.members.forget_but(some, keep, &mut self.rng.overlay);
+        self.membership.members.retain_sample(some, keep, &mut self.rng.overlay);
     }
 
     /// Takes in the record of a peer, from wherever it came.
-    pub(super) fn learn(&mut self, record: &SignedRecord) -> Learned {
+    pub(super) fn merge_record(&mut self, record: &SignedRecord) -> MergeOutcome {
         if record.id == self.id() {
             self.on_own_record(record);
-            return Learned::Nothing;
+            return MergeOutcome::Unchanged;
         }
         if record.presence == Presence::Left {
-            self.learn_left(record);
-            return Learned::Nothing;
+            self.merge_departure(record);
+            return MergeOutcome::Unchanged;
         }
         let now = self.fx.now();
         if self.membership.members.is_full_for(&record.id) {
             self.fx.count("members_forgotten");
         }
         let known_process = self.membership.members.get(&record.id).map(|m| m.record.process);
-        let learned = self.membership.members.learn(record, now);
+        let learned = self.membership.members.merge_record(record, now);
         // A process that was started again holds what is on its disk, which may be nothing.
-        if learned == Learned::Newer && known_process != Some(record.process) {
+        if learned == MergeOutcome::Newer && known_process != Some(record.process) {
             self.broadcast.forget_progress(&record.id);
         }
         self.withdraw_loopback(&record.addresses);
-        if matches!(learned, Learned::New | Learned::Newer) {
+        if matches!(learned, MergeOutcome::New | MergeOutcome::Newer) {
             self.broadcast.review_receipts_at_once(now);
         }
         match learned {
-            Learned::New => {
+            MergeOutcome::New => {
                 self.fx.event(Event::MemberJoined {
                     id: record.id,
                     name: record.name.clone(),
                     address: record.addresses.first().copied(),
                     incarnation: record.incarnation,
                 });
-                self.overlay.fill.soon(now);
+                self.overlay.fill.look_soon(now);
             }
-            Learned::Newer => {
+            MergeOutcome::Newer => {
                 // A process that was declared dead and refuted it is still the one at the other end of the link. Of a
                 // later process, a PeerRequest says that it is a neighbour.
                 if let Some(n) = self.overlay.neighbours.get_mut(&record.id)
@@ -572,34 +572,34 @@ impl Peer {
                     n.record = record.clone();
                 }
             }
-            Learned::Nothing | Learned::Dead => {}
+            MergeOutcome::Unchanged | MergeOutcome::Dead => {}
         }
         learned
     }
 
-    pub(super) fn learn_left(&mut self, record: &SignedRecord) {
-        if record.id == self.id() || !self.membership.members.learn_left(record) {
+    pub(super) fn merge_departure(&mut self, record: &SignedRecord) {
+        if record.id == self.id() || !self.membership.members.merge_departure(record) {
             return;
         }
         let id = record.id;
         self.fx.event(Event::MemberLeft { id, name: record.name.clone() });
-        self.end_of(id, record.incarnation, CloseReason::Done);
+        self.remove_ended_member(id, record.incarnation, CloseReason::Done);
         self.review_target();
     }
 
     /// Takes in a certificate: if a majority of the seeds signed it, its subject is dead.
-    pub(super) fn learn_dead(&mut self, certificate: &Certificate) {
+    pub(super) fn merge_certificate(&mut self, certificate: &Certificate) {
         if !self.membership.registrations.is_valid(certificate) {
             self.fx.count("certificates_refused");
             return;
         }
         let (id, incarnation) = (certificate.subject(), certificate.incarnation());
         if id == self.id() {
-            self.live_again(incarnation);
+            self.begin_new_incarnation(incarnation);
             return;
         }
         let name = self.membership.members.record(&id).map(|r| r.name.clone());
-        if !self.membership.members.learn_dead(certificate) {
+        if !self.membership.members.merge_certificate(certificate) {
             return;
         }
         self.fx.event(Event::MemberDead {
@@ -609,29 +609,29 @@ impl Peer {
             witnesses: certificate.witnesses(),
             seeds: certificate.seeds(),
         });
-        self.end_of(id, incarnation, CloseReason::DeclaredDead);
+        self.remove_ended_member(id, incarnation, CloseReason::DeclaredDead);
     }
 
     pub(super) fn on_accused(&mut self, f: &Accused) {
         let now = self.fx.now();
-        if self.is_leaving() || now < self.membership.own.answer_after {
+        if self.is_leaving() || now < self.membership.own.refute_after {
             return;
         }
-        self.membership.own.answer_after = now + ANSWER_EVERY;
+        self.membership.own.refute_after = now + REFUTE_INTERVAL;
         let valid = f.certificate.as_ref().is_some_and(|c| {
             c.subject() == self.id()
                 && c.incarnation() == f.incarnation
                 && self.membership.registrations.is_valid(c)
         });
         if valid {
-            self.live_again(f.incarnation);
+            self.begin_new_incarnation(f.incarnation);
         } else if f.incarnation == self.incarnation() {
             // No verdict yet: a fresh record at the seeds is the answer, besides the pong.
             self.fx.count("accusations");
-            self.suffer();
+            self.record_trouble();
             self.renew_record(|_| {});
-            self.tell_seeds();
-            self.membership.registrations.unpark(now);
+            self.send_record_to_seeds();
+            self.membership.registrations.redial_parked_by(now);
         }
     }
 
@@ -649,6 +649,6 @@ impl Peer {
         let soon = self.fx.now() + self.rng.overlay.scaled(Duration::from_secs(1), 0.2, 2.0);
         self.overlay.next_mix = self.overlay.next_mix.min(soon);
         let now = self.fx.now();
-        self.overlay.fill.soon(now);
+        self.overlay.fill.look_soon(now);
     }
 }

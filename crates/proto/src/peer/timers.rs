@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::Peer;
-use crate::failure::LATE;
+use crate::failure::LATE_DEADLINE;
 use crate::identity::PeerId;
 use crate::io::Input;
 use crate::time::Time;
@@ -11,9 +11,9 @@ use crate::wire::Frame;
 
 /// Which deadlines may move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Moves {
+pub(super) enum MovedDeadlines {
     /// None.
-    Nothing,
+    None,
     /// That of this neighbour's watch, which was not the next.
     Watch(PeerId),
     /// Any.
@@ -24,33 +24,33 @@ impl Peer {
     /// What an input may do to the deadline. Nearly all that comes to a peer in a network at rest are
     /// questions whether it is there, and answers to its own; to find the deadline anew takes a
     /// look at everything that the peer has.
-    pub(super) fn moves(&self, input: &Input) -> Moves {
-        let Input::Frame { frame, link } = input else { return Moves::All };
+    pub(super) fn moved_deadlines(&self, input: &Input) -> MovedDeadlines {
+        let Input::Frame { frame, link } = input else { return MovedDeadlines::All };
         let Some(Some(known)) =
             self.deadline.get().filter(|_| self.failure.suspects().next().is_none())
         else {
-            return Moves::All;
+            return MovedDeadlines::All;
         };
         match &**frame {
             // A sign of life of somebody who is not suspected, and the answer goes out at once.
-            Frame::Ping(_) => Moves::Nothing,
+            Frame::Ping(_) => MovedDeadlines::None,
             Frame::Pong(_) => {
                 let remote = self.links.open.get(link).map(|l| l.remote);
                 let watch = remote.and_then(|id| self.failure.watch_deadline(&self.view(), &id));
                 if watch.is_some_and(|at| at > known) {
-                    remote.map_or(Moves::All, Moves::Watch)
+                    remote.map_or(MovedDeadlines::All, MovedDeadlines::Watch)
                 } else {
-                    Moves::All
+                    MovedDeadlines::All
                 }
             }
-            _ => Moves::All,
+            _ => MovedDeadlines::All,
         }
     }
 
     /// Takes what has moved into the deadline that was known.
-    pub(super) fn moved(&self, moves: Moves) {
+    pub(super) fn update_deadline(&self, moves: MovedDeadlines) {
         let known = self.deadline.get().flatten();
-        let Moves::Watch(id) = moves else { return };
+        let MovedDeadlines::Watch(id) = moves else { return };
         let watch = self.failure.watch_deadline(&self.view(), &id);
         self.deadline.set(Some([known, watch].into_iter().flatten().min()));
     }
@@ -61,7 +61,7 @@ impl Peer {
             self.broadcast.deadline(&self.view()),
             Some(self.seeds_deadline()),
             self.failure.deadline(&self.view()),
-            self.membership.own.tell_at,
+            self.membership.own.update_at,
             self.leave_deadline(),
             self.overlay.announce_at,
             self.overlay.trim_at,
@@ -69,7 +69,7 @@ impl Peer {
             Some(self.overlay.next_mix),
             Some(self.membership.own.refresh_at),
             Some(self.links.next_idle_check),
-            self.lists_at,
+            self.request_lists_at,
         ];
         let at = own.into_iter().flatten().min()?;
         (at < Time::MAX && !self.membership.own.has_left()).then_some(at)
@@ -79,10 +79,10 @@ impl Peer {
     pub(super) fn on_timeout(&mut self, deadline: Option<Time>) {
         let now = self.fx.now();
         let late = deadline.map_or(Duration::ZERO, |at| now.since(at));
-        if late > LATE {
+        if late > LATE_DEADLINE {
             self.fx.count("late_wakeups");
             self.failure.postpone(late);
-            self.suffer();
+            self.record_trouble();
         }
         self.failure.is_behind = false;
         self.dial_seeds();
@@ -95,14 +95,14 @@ impl Peer {
         self.trim();
         self.with_broadcast(|b, cx| b.on_timeout(cx));
         self.check_idle_links();
-        self.ask_for_lists();
+        self.request_due_lists();
         self.with_broadcast(|b, cx| b.run_confirmations(cx));
         self.check_leave();
         if self.membership.own.refresh_at <= now {
             self.refresh_lease();
         }
-        if self.membership.own.tell_at.is_some_and(|at| at <= now) {
-            self.tell_seeds();
+        if self.membership.own.update_at.is_some_and(|at| at <= now) {
+            self.send_record_to_seeds();
         }
         if self.overlay.announce_at.is_some_and(|at| at <= now) {
             self.announce_neighbourhood();

@@ -76,27 +76,27 @@ impl Entry {
     /// the same registry, with no clock.
     pub fn merge(&mut self, other: Entry) -> bool {
         debug_assert_eq!(self.id(), other.id());
-        let mut changed = self.settle();
+        let mut changed = self.drop_outdated_certificate();
         if record_order(&other.record, &self.record).is_gt() {
             self.record = other.record;
             changed = true;
         }
-        if let Some(theirs) = other.certificate {
+        if let Some(other) = other.certificate {
             let newer = self
                 .certificate
                 .as_ref()
-                .is_none_or(|ours| certificate_order(&theirs, ours).is_gt());
+                .is_none_or(|own| certificate_order(&other, own).is_gt());
             // A certificate of an earlier life says nothing any more.
-            if newer && theirs.incarnation() >= self.record.incarnation {
-                self.certificate = Some(theirs);
+            if newer && other.incarnation() >= self.record.incarnation {
+                self.certificate = Some(other);
                 changed = true;
             }
         }
-        changed | self.settle()
+        changed | self.drop_outdated_certificate()
     }
 
     /// Lets go of a certificate of an earlier life than the record's; says whether there was one.
-    pub(crate) fn settle(&mut self) -> bool {
+    pub(crate) fn drop_outdated_certificate(&mut self) -> bool {
         let settled =
             self.certificate.as_ref().is_some_and(|c| c.incarnation() < self.record.incarnation);
         if settled {

@@ -6,4 +6,4 @@ mod pool;
 mod table;
 
 pub use entry::{Entry, EntryState};
-pub(crate) use table::{Change, Table};
+pub(crate) use table::{EntryChange, Table};

@@ -44,7 +44,7 @@ impl Pool {
     }
 
     /// Changes a weight.
-    pub(crate) fn weigh(&mut self, at: usize, weight: u32) {
+    pub(crate) fn set_weight(&mut self, at: usize, weight: u32) {
         let Some((_, w)) = self.members.get_mut(at) else { return };
         let before = u64::from(core::mem::replace(w, weight));
         let after = u64::from(weight);
@@ -59,9 +59,9 @@ impl Pool {
     /// Takes a peer out; says who has its place now, if somebody has.
     pub(crate) fn remove(&mut self, at: usize) -> Option<PeerId> {
         let last = self.members.len().checked_sub(1).filter(|last| at <= *last)?;
-        self.weigh(at, 0);
+        self.set_weight(at, 0);
         let (id, weight) = *self.members.last()?;
-        self.weigh(last, 0);
+        self.set_weight(last, 0);
         self.members.pop();
         self.sums.pop();
         if at == last {
@@ -70,7 +70,7 @@ impl Pool {
         if let Some(place) = self.members.get_mut(at) {
             place.0 = id;
         }
-        self.weigh(at, weight);
+        self.set_weight(at, weight);
         Some(id)
     }
 
@@ -117,7 +117,7 @@ mod tests {
     }
 
     /// What a draw at every possible number gives, against the weights one by one.
-    fn holds(pool: &Pool, model: &BTreeMap<PeerId, u32>) {
+    fn check_sums(pool: &Pool, model: &BTreeMap<PeerId, u32>) {
         assert_eq!(pool.len(), model.len());
         assert_eq!(pool.total, model.values().map(|w| u64::from(*w)).sum::<u64>());
         for (i, sum) in pool.sums.iter().enumerate() {
@@ -147,7 +147,7 @@ mod tests {
                         model.remove(&chosen);
                     }
                     (1, Some(chosen)) => {
-                        pool.weigh(places[&chosen], weight);
+                        pool.set_weight(places[&chosen], weight);
                         model.insert(chosen, weight);
                     }
                     _ => {
@@ -156,7 +156,7 @@ mod tests {
                         model.insert(new, weight);
                     }
                 }
-                holds(&pool, &model);
+                check_sums(&pool, &model);
             }
         }
     }

@@ -16,9 +16,9 @@ const BUCKETS: usize = 256;
 
 /// What an update changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Change {
+pub(crate) enum EntryChange {
     /// Nothing.
-    None,
+    Unchanged,
     /// A peer that was not known.
     New,
     /// A known peer in a new life, or one whose lease had run out.
@@ -151,14 +151,14 @@ impl Table {
         let weight = u32::from(s.entry.record.free_places());
         let participates = Self::counts(s) && s.entry.record.participates;
         let is_on_loopback = Self::counts(s) && s.entry.record.is_on_loopback();
-        let (alive, taking_part) = &mut self.on_loopback;
+        let (alive, participating) = &mut self.on_loopback;
         if core::mem::replace(&mut s.is_on_loopback, is_on_loopback) {
             *alive -= 1;
-            *taking_part -= usize::from(s.participates);
+            *participating -= usize::from(s.participates);
         }
         if is_on_loopback {
             *alive += 1;
-            *taking_part += usize::from(participates);
+            *participating += usize::from(participates);
         }
         match (core::mem::replace(&mut s.participates, participates), participates) {
             (false, true) => self.participating += 1,
@@ -166,7 +166,7 @@ impl Table {
             _ => {}
         }
         match (Self::counts(s), s.place) {
-            (true, Some(at)) => self.alive.weigh(at as usize, weight),
+            (true, Some(at)) => self.alive.set_weight(at as usize, weight),
             (true, None) => {
                 // At most MAX_REGISTRY.
                 s.place = u32::try_from(self.alive.push(*id, weight)).ok();
@@ -194,14 +194,14 @@ impl Table {
     }
 
     /// Merges an entry. A newer record extends the lease.
-    pub(crate) fn merge(&mut self, entry: Entry, now: Time) -> Change {
+    pub(crate) fn merge(&mut self, entry: Entry, now: Time) -> EntryChange {
         let id = entry.id();
         let Some(slot) = self.slots.get_mut(&id) else { return self.insert(entry, now) };
         let (before, was_expired) = (slot.entry.state(), slot.expired);
         let incarnation = slot.entry.incarnation();
         let old = slot.entry.clone();
         if !slot.entry.merge(entry) {
-            return Change::None;
+            return EntryChange::Unchanged;
         }
         Self::toggle_hash(&mut self.hashes, &old);
         Self::toggle_hash(&mut self.hashes, &slot.entry);
@@ -213,24 +213,24 @@ impl Table {
         match (before, after) {
             (_, EntryState::Alive) => {
                 let back = before != EntryState::Alive || was_expired || new_life;
-                if back { Change::Back } else { Change::Newer }
+                if back { EntryChange::Back } else { EntryChange::Newer }
             }
-            (EntryState::Alive, EntryState::Left) => Change::Left,
-            (EntryState::Alive | EntryState::Left, EntryState::Dead) => Change::Died,
-            _ => Change::Newer,
+            (EntryState::Alive, EntryState::Left) => EntryChange::Left,
+            (EntryState::Alive | EntryState::Left, EntryState::Dead) => EntryChange::Died,
+            _ => EntryChange::Newer,
         }
     }
 
-    fn insert(&mut self, mut entry: Entry, now: Time) -> Change {
-        entry.settle();
+    fn insert(&mut self, mut entry: Entry, now: Time) -> EntryChange {
+        entry.drop_outdated_certificate();
         let (id, state) = (entry.id(), entry.state());
         let ended = state != EntryState::Alive;
         let version = (entry.incarnation(), if ended { 0 } else { entry.record.sequence });
         if self.forgotten.get(&id).is_some_and(|(forgotten, _)| *forgotten >= version) {
-            return Change::None;
+            return EntryChange::Unchanged;
         }
         if self.slots.len() >= MAX_REGISTRY {
-            return Change::Full;
+            return EntryChange::Full;
         }
         Self::toggle_hash(&mut self.hashes, &entry);
         let until = now + if ended { self.tombstone } else { self.lease };
@@ -247,9 +247,9 @@ impl Table {
         );
         self.place(&id);
         match state {
-            EntryState::Alive => Change::New,
-            EntryState::Left => Change::Left,
-            EntryState::Dead => Change::Died,
+            EntryState::Alive => EntryChange::New,
+            EntryState::Left => EntryChange::Left,
+            EntryState::Dead => EntryChange::Died,
         }
     }
 
@@ -264,7 +264,7 @@ impl Table {
     }
 
     /// The peer itself is there: whatever was forgotten of it is no hearsay from it.
-    pub(crate) fn is_here(&mut self, id: &PeerId) {
+    pub(crate) fn forget_expiry(&mut self, id: &PeerId) {
         self.forgotten.remove(id);
     }
 
@@ -354,23 +354,23 @@ mod tests {
         let (mut a, mut b) = (table(), table());
         let at = |s: u64| Time::ZERO + Duration::from_secs(s);
         for t in [&mut a, &mut b] {
-            assert_eq!(t.merge(record(1, 1, 5, false, 3), at(0)), Change::New);
+            assert_eq!(t.merge(record(1, 1, 5, false, 3), at(0)), EntryChange::New);
             assert_eq!(t.expire(at(121)).0.len(), 1, "hidden");
         }
         let id = record(1, 1, 5, false, 3).id();
         assert_eq!(a.expire(at(121 + 3601)).1, [id]);
         let told: Vec<Entry> = b.iter().map(|(e, _)| e.clone()).collect();
         for e in told {
-            assert_eq!(a.merge(e, at(121 + 3602)), Change::None);
+            assert_eq!(a.merge(e, at(121 + 3602)), EntryChange::Unchanged);
         }
         assert_eq!((a.len(), a.alive_count()), (0, 0));
         // What is newer is news, and the peer itself is no hearsay.
-        assert_eq!(a.merge(record(1, 1, 6, false, 3), at(121 + 3603)), Change::New);
+        assert_eq!(a.merge(record(1, 1, 6, false, 3), at(121 + 3603)), EntryChange::New);
         a.expire(at(8000));
         a.expire(at(12000));
-        assert_eq!(a.merge(record(1, 1, 6, false, 3), at(12001)), Change::None);
-        a.is_here(&id);
-        assert_eq!(a.merge(record(1, 1, 6, false, 3), at(12002)), Change::New);
+        assert_eq!(a.merge(record(1, 1, 6, false, 3), at(12001)), EntryChange::Unchanged);
+        a.forget_expiry(&id);
+        assert_eq!(a.merge(record(1, 1, 6, false, 3), at(12002)), EntryChange::New);
     }
 
     /// A small universe of updates, signed once.
@@ -421,13 +421,13 @@ mod tests {
             prop_assert_eq!(b.participating_count(), participating);
             prop_assert_eq!(a.participating_count(), participating);
             let on_loopback = || b.alive().filter(|e| e.record.is_on_loopback());
-            let taking_part = on_loopback().filter(|e| e.record.participates).count();
-            prop_assert_eq!(b.on_loopback(), (on_loopback().count(), taking_part));
+            let participating = on_loopback().filter(|e| e.record.participates).count();
+            prop_assert_eq!(b.on_loopback(), (on_loopback().count(), participating));
             let drawn = b.sample(usize::MAX, &mut rng).len();
             prop_assert_eq!(drawn, b.alive_count());
             // Idempotent: the whole of one into the other changes nothing.
             for (e, _) in a.iter() {
-                prop_assert_eq!(b.merge(e.clone(), Time::ZERO), Change::None);
+                prop_assert_eq!(b.merge(e.clone(), Time::ZERO), EntryChange::Unchanged);
             }
         }
     }
@@ -435,14 +435,14 @@ mod tests {
     #[test]
     fn the_end_of_a_life_beats_it_and_a_new_life_beats_the_end() {
         let mut t = table();
-        assert_eq!(t.merge(record(1, 1, 5, false, 0), Time::ZERO), Change::New);
-        assert_eq!(t.merge(dead(1, 1, 0), Time::ZERO), Change::Died);
-        assert_eq!(t.merge(record(1, 1, 9, false, 0), Time::ZERO), Change::Newer);
+        assert_eq!(t.merge(record(1, 1, 5, false, 0), Time::ZERO), EntryChange::New);
+        assert_eq!(t.merge(dead(1, 1, 0), Time::ZERO), EntryChange::Died);
+        assert_eq!(t.merge(record(1, 1, 9, false, 0), Time::ZERO), EntryChange::Newer);
         assert_eq!(t.alive_count(), 0);
-        assert_eq!(t.merge(record(1, 2, 0, false, 0), Time::ZERO), Change::Back);
-        assert_eq!(t.merge(dead(1, 1, 1), Time::ZERO), Change::None);
+        assert_eq!(t.merge(record(1, 2, 0, false, 0), Time::ZERO), EntryChange::Back);
+        assert_eq!(t.merge(dead(1, 1, 1), Time::ZERO), EntryChange::Unchanged);
         assert_eq!(t.alive_count(), 1);
-        assert_eq!(t.merge(record(1, 2, 1, true, 0), Time::ZERO), Change::Left);
+        assert_eq!(t.merge(record(1, 2, 1, true, 0), Time::ZERO), EntryChange::Left);
     }
 
     #[test]
@@ -460,7 +460,7 @@ mod tests {
         assert_eq!(t.alive_count(), 1);
         t.touch(&record(1, 1, 1, false, 0).id(), s(3590));
         assert_eq!(t.expire(s(3601)).1.len(), 1);
-        assert_eq!(t.merge(dead(2, 1, 0), s(3602)), Change::None, "not learned again");
-        assert_eq!(t.merge(record(2, 2, 0, false, 0), s(3602)), Change::New);
+        assert_eq!(t.merge(dead(2, 1, 0), s(3602)), EntryChange::Unchanged, "not learned again");
+        assert_eq!(t.merge(record(2, 2, 0, false, 0), s(3602)), EntryChange::New);
     }
 }

@@ -8,7 +8,7 @@
 use minicbor::bytes::ByteArray;
 
 use super::Seed;
-use super::links::DialFor;
+use super::links::DialPurpose;
 use crate::event::{CloseReason, Event};
 use crate::identity::PeerId;
 use crate::io::{DialError, DialTarget, LinkId, LinkInfo, Role, SeedAddress, StoreOp};
@@ -17,11 +17,11 @@ use crate::time::Time;
 use crate::wire::{Digest, Entries, Ping, parts};
 
 /// Silence, in liveness intervals, after which the link to another seed is given up.
-const SILENCE: u32 = 3;
+const MAX_SILENT_INTERVALS: u32 = 3;
 
 /// Bytes of entries in one answer, and what the last bucket has beyond them, so that a large registry does
 /// not overrun the link.
-const DIGEST_ANSWER: usize = 1024 * 1024;
+const MAX_DIGEST_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// Another seed.
 #[derive(Debug)]
@@ -90,13 +90,13 @@ impl Seed {
             if idle && other.retry_at <= now {
                 other.dialing = true;
                 let dial = self.fx.dial(DialTarget::Seed(other.address.clone()));
-                self.dials.insert(dial, DialFor::Seed(index));
+                self.dials.insert(dial, DialPurpose::Seed(index));
             }
         }
     }
 
     /// A configured address turned out to be this seed's own.
-    pub(super) fn found_itself(&mut self, index: usize) {
+    pub(super) fn on_own_address(&mut self, index: usize) {
         if let Some(other) = self.others.get_mut(index) {
             other.dialing = false;
             other.itself = true;
@@ -131,7 +131,7 @@ impl Seed {
 
     pub(super) fn on_seed_up(&mut self, index: usize, link: LinkId, info: &LinkInfo) {
         let now = self.fx.now();
-        self.use_link(link);
+        self.mark_purpose(link);
         if info.role != Role::Seed {
             self.close(link, CloseReason::Incompatible);
             return self.on_seed_dial_failed(index, DialError::Incompatible);
@@ -175,7 +175,7 @@ impl Seed {
             }
             other.dialing = true;
             let dial = self.fx.dial(DialTarget::Seed(other.address.clone()));
-            self.dials.insert(dial, DialFor::Seed(index));
+            self.dials.insert(dial, DialPurpose::Seed(index));
             self.fx.count("seed_moves");
             self.fx.event(Event::SeedMoved { seed: seed.to_owned() });
         }
@@ -205,7 +205,7 @@ impl Seed {
         let mut silent = Vec::new();
         for other in &mut self.others {
             let Some(link) = other.link else { continue };
-            if now >= other.last_heard + interval * SILENCE {
+            if now >= other.last_heard + interval * MAX_SILENT_INTERVALS {
                 silent.push(link);
             } else if now >= other.pinged.unwrap_or(other.last_heard) + interval {
                 other.pinged = Some(now);
@@ -230,7 +230,7 @@ impl Seed {
         let each = self.others.iter().filter(|o| !o.itself).filter_map(|o| match o.link {
             Some(_) => {
                 let ping = o.pinged.unwrap_or(o.last_heard) + interval;
-                Some(ping.min(o.last_heard + interval * SILENCE).min(o.next_digest))
+                Some(ping.min(o.last_heard + interval * MAX_SILENT_INTERVALS).min(o.next_digest))
             }
             None => (!o.dialing).then_some(o.retry_at),
         });
@@ -261,7 +261,7 @@ impl Seed {
     fn is_proved(&mut self, link: LinkId, remote: PeerId) -> bool {
         let proved = self.others.iter().any(|o| o.proved() == Some(remote));
         if proved {
-            self.use_link(link);
+            self.mark_purpose(link);
         }
         if !proved {
             // It may be one that this seed has not dialled yet; it will try again.
@@ -290,7 +290,7 @@ impl Seed {
     fn entries_of(&self, buckets: impl Iterator<Item = u8>) -> (Vec<Entry>, Vec<u8>) {
         let (mut entries, mut which, mut bytes) = (Vec::new(), Vec::new(), 0);
         for bucket in buckets {
-            if bytes > DIGEST_ANSWER {
+            if bytes > MAX_DIGEST_ANSWER_BYTES {
                 break;
             }
             let before = entries.len();
@@ -316,7 +316,7 @@ impl Seed {
                     entry.certificate = None;
                 }
             }
-            self.take_entry(entry);
+            self.merge_entry(entry);
         }
         if !f.want.is_empty() {
             let (entries, _) = self.entries_of(f.want.iter().copied());

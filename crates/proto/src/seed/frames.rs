@@ -9,9 +9,9 @@ impl Seed {
         // A frame may cross with the closing of its link.
         let now = self.fx.now();
         let Some(link) = self.links.get_mut(&id) else { return };
-        link.heard = now;
+        link.last_heard = now;
         let (remote, role) = (link.remote, link.role);
-        self.heard_from(remote);
+        self.on_traffic(remote);
         if !self.admit(id, &frame) {
             return;
         }

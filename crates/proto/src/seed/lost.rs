@@ -3,7 +3,7 @@
 
 use super::Seed;
 use super::links::Link;
-use super::verdict::NOTHING;
+use super::verdict::EMPTY_VOTES;
 use crate::event::{CloseReason, LinkDown};
 use crate::failure::Case;
 use crate::identity::PeerId;
@@ -13,7 +13,7 @@ use crate::wire::{LostPeer, Votes};
 
 /// Silence of a registered peer, in intervals in each of which it asks its seeds for a sign of life,
 /// after which its link is given up.
-const SILENCE: u32 = 3;
+const MAX_SILENT_INTERVALS: u32 = 3;
 
 impl Seed {
     /// The link of a registration has ended. If it was not this seed that ended it on purpose, the
@@ -27,29 +27,29 @@ impl Seed {
             LinkDown::Closed(_) | LinkDown::Lost => false,
         };
         if !on_purpose {
-            self.lose(id);
+            self.on_peer_lost(id);
         }
     }
 
     /// This seed has lost a peer: it probes the peer, and has the other seeds do the same.
-    pub(super) fn lose(&mut self, subject: PeerId) {
+    pub(super) fn on_peer_lost(&mut self, subject: PeerId) {
         let Some(incarnation) = self.table.get(&subject).map(|e| e.record.incarnation) else {
             return;
         };
         let lost = LostPeer { subject, incarnation };
-        if !self.take_lost(lost) {
+        if !self.open_lost_case(lost) {
             return;
         }
         if let Some(case) = self.cases.get_mut(&subject) {
             case.lost = true;
         }
         self.fx.count("registrants_lost");
-        self.tell_seeds(Votes { lost: Some(lost), ..NOTHING });
+        self.send_votes(Votes { lost: Some(lost), ..EMPTY_VOTES });
         self.review_case(subject);
     }
 
     /// Opens the case of a peer that this seed or another one has lost; says whether there is one.
-    pub(super) fn take_lost(&mut self, lost: LostPeer) -> bool {
+    pub(super) fn open_lost_case(&mut self, lost: LostPeer) -> bool {
         let LostPeer { subject, incarnation } = lost;
         let entry = self.table.get(&subject).filter(|e| e.is_alive());
         let Some(entry) = entry.filter(|e| e.record.incarnation == incarnation) else {
@@ -64,10 +64,10 @@ impl Seed {
         }
         let has_neighbours = entry.record.degree > 0;
         let (nonce, now) = (self.rng.u64(), self.fx.now());
-        let patience = self.health.patience();
+        let factor = self.health.timeout_factor();
         let config = &self.config;
         let case =
-            Case::of_lost(subject, incarnation, has_neighbours, nonce, patience, now, config);
+            Case::for_lost_subject(subject, incarnation, has_neighbours, nonce, factor, now, config);
         self.cases.insert(subject, case);
         true
     }
@@ -81,14 +81,14 @@ impl Seed {
         let interval = self.config.seed_ping_interval();
         self.next_watch = now + interval / 2;
         // With every interval without a late answer it returns to the usual haste.
-        self.health.answered_in_time();
+        self.health.record_timely_answer();
         self.health.recover(now, interval * 2);
-        let limit = interval * SILENCE;
+        let limit = interval * MAX_SILENT_INTERVALS;
         // Of the time in which this seed was stopped it knows nothing.
         if now < self.awake_since + limit {
             return;
         }
-        let silent = |l: &Link| now.since(l.heard) >= limit;
+        let silent = |l: &Link| now.since(l.last_heard) >= limit;
         let silent: Vec<LinkId> = self
             .registrants
             .iter()

@@ -30,10 +30,10 @@ use crate::registry::{Entry, Table};
 use crate::time::Time;
 
 use exchange::OtherSeed;
-use links::{DialFor, Link};
-use push::Pending;
+use links::{DialPurpose, Link};
+use push::PendingUpdates;
 use reach::ReachCheck;
-use register::Storing;
+use register::PendingWrite;
 use registrants::Registrants;
 
 /// What a seed starts with.
@@ -66,9 +66,9 @@ pub struct Seed {
     seed_count: usize,
     others: Vec<OtherSeed>,
     /// From where a process with this seed's key dialled last, and when.
-    copy_met: Option<(IpAddr, Time)>,
+    last_copy: Option<(IpAddr, Time)>,
     links: BTreeMap<LinkId, Link>,
-    dials: BTreeMap<DialId, DialFor>,
+    dials: BTreeMap<DialId, DialPurpose>,
     /// Peers whose registration came over a link that is up.
     registrants: Registrants,
     /// Links of registrants whose place another process with the same identity has taken, until they are
@@ -77,12 +77,12 @@ pub struct Seed {
     table: Table,
     nonce: [u8; 16],
     /// Writes of entries that are not durable yet.
-    stores: BTreeMap<StoreTicket, Storing>,
+    pending_writes: BTreeMap<StoreTicket, PendingWrite>,
     /// The last write of each entry that is not durable yet.
-    storing: BTreeMap<PeerId, StoreTicket>,
+    last_writes: BTreeMap<PeerId, StoreTicket>,
     /// Entries whose last write was given up: nothing is confirmed that builds on it.
-    unwritten: BTreeSet<PeerId>,
-    pending: Pending,
+    failed_writes: BTreeSet<PeerId>,
+    pending_updates: PendingUpdates,
     cases: BTreeMap<PeerId, Case>,
     synced: bool,
     next_expiry: Time,
@@ -110,7 +110,7 @@ impl Seed {
         let SeedSetup { config, identity, seeds, own_index, entries, nonce, rng_seed } = setup;
         let mut rng = RngStream::new(&rng_seed, "seed");
         let mut fx = Effects::default();
-        fx.begin(now);
+        fx.begin_call(now);
         let fresh = rng.bytes16();
         if nonce.is_none() {
             fx.store(vec![StoreOp::Nonce(fresh)]);
@@ -139,17 +139,17 @@ impl Seed {
             own_address,
             seed_count,
             others,
-            copy_met: None,
+            last_copy: None,
             links: BTreeMap::new(),
             dials: BTreeMap::new(),
             registrants: Registrants::default(),
             displaced: BTreeMap::new(),
             table,
             nonce: nonce.unwrap_or(fresh),
-            stores: BTreeMap::new(),
-            storing: BTreeMap::new(),
-            unwritten: BTreeSet::new(),
-            pending: Pending::default(),
+            pending_writes: BTreeMap::new(),
+            last_writes: BTreeMap::new(),
+            failed_writes: BTreeSet::new(),
+            pending_updates: PendingUpdates::default(),
             cases: BTreeMap::new(),
             synced: false,
             next_idle_check: Time::MAX,
@@ -172,7 +172,7 @@ impl Seed {
     /// Takes in what happened. `now` must not be earlier than in any call before.
     pub fn handle(&mut self, now: Time, input: Input) {
         let before = self.fx.now();
-        self.fx.begin(now);
+        self.fx.begin_call(now);
         self.notice_lateness(before);
         match input {
             Input::LinkUp { link, info } => self.on_link_up(link, info),
@@ -184,7 +184,7 @@ impl Seed {
             Input::SeedMoved { seed } => self.on_seed_moved(&seed),
             // A seed carries no payload.
             Input::Congested { .. } | Input::Consumed { .. } => {}
-            Input::WallClock(wall) => self.fx.set_wall(wall),
+            Input::WallClock(wall) => self.fx.set_wall_clock(wall),
             Input::Timeout => self.on_timeout(),
         }
         self.schedule_push();

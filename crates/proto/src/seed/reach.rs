@@ -12,11 +12,11 @@ use crate::time::Time;
 use crate::wire::Ping;
 
 /// Peers that one check asks at most.
-const SAMPLE: usize = 64;
+const REACH_SAMPLE: usize = 64;
 
 /// A seed that reaches one in so many of its peers reaches enough. One in two would be too much: a peer has a link
 /// to a majority of the seeds only, so of a network cut in half a seed may have a quarter on its side.
-const ONE_IN: usize = 4;
+const REACHED_ONE_IN: usize = 4;
 
 /// The last check: pings to peers drawn from the registrations with a link.
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ impl ReachCheck {
     }
 
     /// Whether the last checks have not reached enough peers.
-    pub(super) const fn doubts(&self) -> bool {
+    pub(super) const fn is_in_doubt(&self) -> bool {
         self.doubts_since.is_some()
     }
 
@@ -75,7 +75,7 @@ impl Seed {
     fn begin_reach_check(&mut self) {
         let (now, nonce) = (self.fx.now(), self.rng.u64());
         let drawn: Vec<(PeerId, LinkId)> =
-            self.registrants.sample(SAMPLE, &mut self.rng).copied().collect();
+            self.registrants.sample(REACH_SAMPLE, &mut self.rng).copied().collect();
         self.reach.nonce = nonce;
         self.reach.started = Some(now);
         self.reach.answered = 0;
@@ -100,7 +100,7 @@ impl Seed {
     /// Goes on with the cases that have waited for the check.
     fn review_waiting_cases(&mut self) {
         let now = self.fx.now();
-        let waiting = self.cases.iter().filter(|(_, c)| c.probe.has_failed() && c.is_fresh(now));
+        let waiting = self.cases.iter().filter(|(_, c)| c.probe.has_failed() && c.has_current_probe(now));
         let waiting: Vec<PeerId> = waiting.map(|(id, _)| *id).collect();
         waiting.into_iter().for_each(|id| self.review_case(id));
     }
@@ -110,7 +110,7 @@ impl Seed {
     /// count as well: a seed that has started again behind a cut has lost none itself.
     fn review_reach(&mut self) -> bool {
         let (reached, all) = self.count_reached();
-        if reached * ONE_IN < all {
+        if reached * REACHED_ONE_IN < all {
             return false;
         }
         self.reach.reached = self.reach.started;
@@ -122,7 +122,7 @@ impl Seed {
         self.reach.late_since = is_late.then(|| self.reach.late_since.unwrap_or(now));
         let waits = self.reach.late_since.is_some_and(|at| now < at + lease);
         if self.reach.doubts_since.take().is_some() || waits {
-            self.begin_cases_again(|_| true);
+            self.restart_cases(|_| true);
         }
         true
     }
@@ -164,6 +164,6 @@ impl Seed {
 
     pub(super) fn reach_deadline(&self) -> Time {
         let started = self.reach.started.filter(|_| self.reach.is_open());
-        started.map_or(Time::MAX, |at| at + self.config.probe_burst() * self.health.patience())
+        started.map_or(Time::MAX, |at| at + self.config.probe_burst() * self.health.timeout_factor())
     }
 }

@@ -4,13 +4,13 @@ use core::time::Duration;
 
 use super::Seed;
 use crate::event::Event;
-use crate::failure::LATE;
+use crate::failure::LATE_DEADLINE;
 use crate::io::StoreOp;
 use crate::time::Time;
 
 impl Seed {
     pub(super) fn deadline(&self) -> Option<Time> {
-        let push = self.pending.at.unwrap_or(Time::MAX);
+        let push = self.pending_updates.at.unwrap_or(Time::MAX);
         let at = [
             push,
             self.others_deadline(),
@@ -29,7 +29,7 @@ impl Seed {
     pub(super) fn notice_lateness(&mut self, before: Time) {
         let now = self.fx.now();
         let late = self.deadline().map_or(Duration::ZERO, |at| now.since(at.max(before)));
-        if late > LATE {
+        if late > LATE_DEADLINE {
             self.fx.count("late_wakeups");
             self.cases.values_mut().for_each(|c| c.probe.postpone(late));
             self.awake_since = now;
@@ -44,7 +44,7 @@ impl Seed {
         self.watch_registrants();
         self.compare();
         self.repeat_reach_check();
-        let failed = self.end_probes();
+        let failed = self.fail_due_probes();
         self.review_cases(&failed);
         self.push();
         self.check_idle_links();
@@ -63,10 +63,10 @@ impl Seed {
             let name = entry.record.name.clone();
             self.fx.event(Event::PeerExpired { id: entry.id(), name });
             // It is hidden, and whether it is dead shows in its case.
-            self.lose(entry.id());
+            self.on_peer_lost(entry.id());
         }
         if !forgotten.is_empty() {
-            self.unwritten.retain(|id| !forgotten.contains(id));
+            self.failed_writes.retain(|id| !forgotten.contains(id));
             self.fx.store(forgotten.into_iter().map(StoreOp::RemoveEntry).collect());
         }
     }

@@ -1,7 +1,7 @@
 //! The second level of a death: a seed hears the neighbours, looks for itself, and votes.
 
 use super::Seed;
-use super::links::DialFor;
+use super::links::DialPurpose;
 use std::collections::BTreeSet;
 
 use crate::event::{CloseReason, Event};
@@ -18,7 +18,7 @@ use crate::wire::{Accused, Appoint, LostPeer, MembersChanged, Ping, Votes};
 
 /// What a seed has heard in a case, and its own vote, for another seed. Others tell theirs. A vote that it has
 /// given and does not stand by any more is withdrawn.
-fn told(case: &Case, by: PeerId) -> Votes {
+fn votes_of(case: &Case, by: PeerId) -> Votes {
     Votes {
         reports: case.reports().cloned().collect(),
         vote: case.vote_of(&by).cloned(),
@@ -31,7 +31,7 @@ fn told(case: &Case, by: PeerId) -> Votes {
 }
 
 /// Nothing of a case, to be filled in.
-pub(super) const NOTHING: Votes =
+pub(super) const EMPTY_VOTES: Votes =
     Votes { reports: Vec::new(), vote: None, testimonies: Vec::new(), withdrawn: None, lost: None };
 
 impl Seed {
@@ -41,13 +41,13 @@ impl Seed {
 
     /// Traffic of any kind. It may have been on its way since before the case, so it does not end
     /// one; but a peer that still sends gets the time to answer the probe.
-    pub(super) fn heard_from(&mut self, remote: PeerId) {
+    pub(super) fn on_traffic(&mut self, remote: PeerId) {
         self.heard_other_seed(remote);
         let until = self.fx.now() + self.config.probe_burst();
         if !self.is_behind
             && let Some(case) = self.cases.get_mut(&remote)
         {
-            case.probe.not_before(until);
+            case.probe.extend_until(until);
         }
     }
 
@@ -65,7 +65,7 @@ impl Seed {
         let asked = self.cases.get(&remote).map(|c| c.probe.started);
         if self.close_case(&remote) {
             // An answer that nearly came too late: paths are slower than the configuration has them.
-            if asked.is_some_and(|at| now.since(at) > burst / 2) && self.health.suffer(now, burst) {
+            if asked.is_some_and(|at| now.since(at) > burst / 2) && self.health.record_trouble(now, burst) {
                 self.fx.count("local_health_lowered");
             }
             self.fx.count("accusations_refuted");
@@ -80,7 +80,7 @@ impl Seed {
         let Some(case) = self.cases.remove(subject) else { return false };
         if case.has_voted {
             self.fx.count("votes_withdrawn");
-            self.tell_seeds(Votes { withdrawn: Some(*subject), ..NOTHING });
+            self.send_votes(Votes { withdrawn: Some(*subject), ..EMPTY_VOTES });
         }
         true
     }
@@ -89,7 +89,7 @@ impl Seed {
     /// link, if it does.
     pub(super) fn drop_votes_of(&mut self, seed: &PeerId) {
         for case in self.cases.values_mut() {
-            case.withdraw(seed);
+            case.withdraw_vote(seed);
         }
     }
 
@@ -102,7 +102,7 @@ impl Seed {
         }
         if self.take_report(report.clone()) {
             let subject = report.subject;
-            self.tell_seeds(Votes { reports: vec![report], ..NOTHING });
+            self.send_votes(Votes { reports: vec![report], ..EMPTY_VOTES });
             self.review_case(subject);
         }
     }
@@ -127,7 +127,7 @@ impl Seed {
         }
         if self.take_testimony(testimony.clone()) {
             let subject = testimony.appointment.subject;
-            self.tell_seeds(Votes { testimonies: vec![testimony], ..NOTHING });
+            self.send_votes(Votes { testimonies: vec![testimony], ..EMPTY_VOTES });
             self.review_case(subject);
         }
     }
@@ -141,7 +141,7 @@ impl Seed {
         let case = self.cases.get_mut(&appointment.subject);
         let case = case.filter(|c| c.incarnation == appointment.incarnation);
         match case {
-            Some(case) if trusted && is_alive => case.testify(testimony, now),
+            Some(case) if trusted && is_alive => case.add_testimony(testimony, now),
             _ => {
                 self.fx.count("testimonies_refused");
                 false
@@ -166,28 +166,28 @@ impl Seed {
             self.fx.count("cases_refused");
             return false;
         }
-        let (nonce, patience) = (self.rng.u64(), self.health.patience());
+        let (nonce, factor) = (self.rng.u64(), self.health.timeout_factor());
         let is_new = !self.cases.contains_key(&subject);
         let config = &self.config;
         // Neighbours report after a burst of their own: from the truly dead nothing has come for as long.
         let link = self.registrants.get(&subject).and_then(|link| self.links.get(&link));
-        let silent_until = link.map(|l| l.heard + config.probe_burst() * 2);
+        let silent_until = link.map(|l| l.last_heard + config.probe_burst() * 2);
         let incarnation = report.incarnation;
         let case = self
             .cases
             .entry(subject)
-            .or_insert_with(|| Case::new(subject, incarnation, nonce, patience, now, config));
+            .or_insert_with(|| Case::new(subject, incarnation, nonce, factor, now, config));
         if case.incarnation != incarnation {
-            *case = Case::new(subject, incarnation, nonce, patience, now, config);
+            *case = Case::new(subject, incarnation, nonce, factor, now, config);
         }
         match silent_until {
-            Some(at) => case.probe.not_before(at),
+            Some(at) => case.probe.extend_until(at),
             // It has to connect first.
-            None if is_new => case.probe.not_before(now + config.probe_burst() * 2 * patience),
+            None if is_new => case.probe.extend_until(now + config.probe_burst() * 2 * factor),
             None => {}
         }
         let reporter = report.reporter;
-        if !case.report(report, now) {
+        if !case.add_report(report, now) {
             return false;
         }
         let reports = u32::try_from(case.reports().count()).unwrap_or(u32::MAX);
@@ -215,7 +215,7 @@ impl Seed {
         let now = self.fx.now();
         let needed = self.needed(&subject);
         let Some(case) = self.cases.get_mut(&subject) else { return };
-        let missing = case.appoint_due(needed, now, &self.config);
+        let missing = case.witnesses_to_appoint(needed, now, &self.config);
         if missing == 0 {
             return;
         }
@@ -254,7 +254,7 @@ impl Seed {
         let mut subjects = BTreeSet::new();
         // What the others say belongs to the case that this opens.
         if let Some(lost) = f.lost {
-            self.take_lost(lost);
+            self.open_lost_case(lost);
             subjects.insert(lost.subject);
         }
         for report in f.reports {
@@ -269,7 +269,7 @@ impl Seed {
         if let Some(subject) = f.withdrawn
             && let Some(case) = self.cases.get_mut(&subject)
         {
-            case.withdraw(&remote);
+            case.withdraw_vote(&remote);
         }
         if let Some(vote) = f.vote {
             subjects.insert(vote.subject);
@@ -281,7 +281,7 @@ impl Seed {
             let case = self.cases.get_mut(&vote.subject);
             match case.filter(|c| of_this_life && c.incarnation == vote.incarnation) {
                 Some(case) if vote.seed == remote => {
-                    case.vote(vote, now);
+                    case.add_vote(vote, now);
                 }
                 _ => self.fx.count("votes_refused"),
             }
@@ -291,10 +291,10 @@ impl Seed {
         }
     }
 
-    pub(super) fn tell_seeds(&mut self, told: Votes) {
+    pub(super) fn send_votes(&mut self, votes: Votes) {
         let links: Vec<LinkId> = self.others.iter().filter_map(|o| o.link).collect();
         for link in links {
-            self.fx.send(link, told.clone());
+            self.fx.send(link, votes.clone());
         }
     }
 
@@ -302,14 +302,14 @@ impl Seed {
     /// again, with a probe of now.
     pub(super) fn send_open_cases(&mut self, link: LinkId) {
         let (me, now) = (self.id(), self.fx.now());
-        self.begin_cases_again(|c| !c.is_fresh(now));
+        self.restart_cases(|c| !c.has_current_probe(now));
         for case in self.cases.values() {
-            self.fx.send(link, told(case, me));
+            self.fx.send(link, votes_of(case, me));
         }
     }
 
     /// Begins some cases again. The other seeds have votes of the rounds before.
-    pub(super) fn begin_cases_again(&mut self, which: impl Fn(&Case) -> bool) {
+    pub(super) fn restart_cases(&mut self, which: impl Fn(&Case) -> bool) {
         let (me, now) = (self.id(), self.fx.now());
         let mut voted = Vec::new();
         for case in self.cases.values_mut().filter(|c| which(c)) {
@@ -317,16 +317,16 @@ impl Seed {
             voted.extend(case.has_voted.then_some(case.subject));
         }
         for subject in voted {
-            self.tell_seeds(Votes { withdrawn: Some(subject), ..NOTHING });
+            self.send_votes(Votes { withdrawn: Some(subject), ..EMPTY_VOTES });
         }
     }
 
     /// Probes whose time is over have failed. Only the timeout may say so: a seed that was stopped reads
     /// what came meanwhile first, and in it may be the answer. Says whose.
-    pub(super) fn end_probes(&mut self) -> Vec<PeerId> {
+    pub(super) fn fail_due_probes(&mut self) -> Vec<PeerId> {
         let now = self.fx.now();
         let failed =
-            self.cases.iter_mut().filter_map(|(id, c)| c.probe.just_failed(now).then_some(*id));
+            self.cases.iter_mut().filter_map(|(id, c)| c.probe.check_failed(now).then_some(*id));
         let failed: Vec<PeerId> = failed.collect();
         self.fx.add("probes_failed", failed.len() as u64);
         failed
@@ -358,12 +358,12 @@ impl Seed {
         let (needed, may_vote) = (self.needed(&subject), self.may_vote(probed));
         let Some(case) = self.cases.get_mut(&subject) else { return };
         if may_vote && let Some(vote) = case.decide(&self.identity, needed, now) {
-            let told = told(case, self.identity.id());
+             let votes =votes_of(case, self.identity.id());
             let witnesses = vote.witnesses.clone();
             let name = self.name_of(&subject);
             self.fx.count("votes");
             self.fx.event(Event::Voted { id: subject, name, witnesses });
-            self.tell_seeds(told);
+            self.send_votes(votes);
         }
         let quorum = self.quorum();
         let Some(case) = self.cases.get(&subject) else { return };
@@ -380,14 +380,14 @@ impl Seed {
     fn end_round(&mut self, subject: PeerId) {
         let (me, now) = (self.id(), self.fx.now());
         let linked = 1 + self.others.iter().filter(|o| o.link.is_some()).count();
-        let counts = linked >= self.quorum() && !self.reach.doubts();
+        let counts = linked >= self.quorum() && !self.reach.is_in_doubt();
         let Some(case) = self.cases.get_mut(&subject) else { return };
         let is_alive = self.table.get(&subject).is_some_and(Entry::is_alive);
         if is_alive && !(counts && case.is_given_up()) {
             case.next_round(&me, counts, now);
-            let told = told(case, me);
+             let votes =votes_of(case, me);
             self.fx.count("cases_repeated");
-            return self.tell_seeds(told);
+            return self.send_votes(votes);
         }
         self.close_case(&subject);
         self.fx.count("cases_expired");
@@ -399,7 +399,7 @@ impl Seed {
         let registered_on = self.registrants.get(&subject);
         let addresses = self.table.get(&subject).map(|e| e.record.addresses.clone());
         let Some(case) = self.cases.get_mut(&subject) else { return };
-        if !case.probe.try_due(now) {
+        if !case.probe.take_due_try(now) {
             return;
         }
         let (incarnation, nonce) = (case.incarnation, case.probe.nonce);
@@ -419,7 +419,7 @@ impl Seed {
             }
             let dial = self.fx.dial(DialTarget::Peer { id: subject, addresses });
             case.probe.dial = Some(dial);
-            self.dials.insert(dial, DialFor::Probe(subject));
+            self.dials.insert(dial, DialPurpose::Probe(subject));
         }
     }
 
@@ -428,7 +428,7 @@ impl Seed {
         let Some(entry) = self.table.get(&certificate.subject()) else { return };
         let mut entry = entry.clone();
         entry.certificate = Some(certificate);
-        self.take_entry(entry);
+        self.merge_entry(entry);
     }
 
     /// What follows from a death, wherever it was certified.
@@ -436,10 +436,10 @@ impl Seed {
         let Some(certificate) = &entry.certificate else { return };
         let id = entry.id();
         if let Some(case) = self.cases.remove(&id) {
-            self.pending.concerned.extend(case.reports().map(|r| r.reporter));
-            self.pending.concerned.extend(case.testimonies().map(|t| t.witness));
+            self.pending_updates.concerned.extend(case.reports().map(|r| r.reporter));
+            self.pending_updates.concerned.extend(case.testimonies().map(|t| t.witness));
         }
-        self.pending.dead.insert(id);
+        self.pending_updates.dead.insert(id);
         self.fx.count("removals");
         self.fx.event(Event::PeerRemoved {
             id,

@@ -17,14 +17,14 @@ pub(crate) use set::VecSet;
 
 /// Makes room for one more, and a quarter of what is there: doubling would leave a third of all memory
 /// unused.
-pub(crate) fn make_room<T>(v: &mut Vec<T>) {
+pub(crate) fn grow<T>(v: &mut Vec<T>) {
     if v.len() == v.capacity() {
         v.reserve_exact((v.len() / 4).max(2));
     }
 }
 
 /// What is only needed now and then takes no memory in between.
-fn give_back<T>(v: &mut Vec<T>) {
+fn release_if_empty<T>(v: &mut Vec<T>) {
     if v.is_empty() {
         *v = Vec::new();
     }

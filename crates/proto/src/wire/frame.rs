@@ -181,7 +181,7 @@ pub struct MembersChanged {
 
 /// What a peer asks of another peer (section 6.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub enum Want {
+pub enum PeerRequestKind {
     /// A free place.
     #[n(0)]
     Place,
@@ -223,7 +223,7 @@ pub struct PeerRequest {
     pub record: SignedRecord,
     /// What it asks for.
     #[n(1)]
-    pub want: Want,
+    pub want: PeerRequestKind,
     /// Its neighbours (at most 128), so that nobody offers it one of those.
     #[n(2)]
     pub neighbours: Vec<PeerId>,
@@ -257,7 +257,7 @@ pub struct Reject {
     /// The asked peer, with its degree as it is now.
     #[n(1)]
     pub record: SignedRecord,
-    /// For [`Want::Edge`], [`Want::HandOver`] and [`Want::Shed`]: the edge to take, though no place was given.
+    /// For [`PeerRequestKind::Edge`], [`PeerRequestKind::HandOver`] and [`PeerRequestKind::Shed`]: the edge to take, though no place was given.
     #[n(2)]
     pub take: Option<SignedRecord>,
 }

@@ -19,7 +19,7 @@ pub use frame::{
     Accept, Accused, Appoint, Close, Digest, Entries, Frame, Hello, Leave, LostPeer,
     MembersChanged, Neighbourhood, PROTOCOL_VERSION, PeerList, PeerReply, PeerRequest, Permit,
     Ping, Pong, Position, PositionRead, ProbeReply, ProbeRequest, Register, RegisterRefused,
-    Registered, Reject, Report, Rewire, SeedName, Testify, Verdict, Votes, Want,
+    Registered, Reject, Report, Rewire, SeedName, Testify, Verdict, Votes, PeerRequestKind,
 };
 pub use messages::{
     Ack, AckEntry, Announce, Census, CensusBody, Confirm, Confirmed, Data, GetData, Gossip, Graft,

@@ -11,7 +11,7 @@ use rumormill_proto::wire::{
     MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong,
     ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register, RegisterRefused, Registered,
     Reject, Report, Rewire, SeedName, StreamMark, Summary, SummaryEntry, Testify, Verdict, Votes,
-    Want, ack_token,
+    PeerRequestKind, ack_token,
 };
 use rumormill_proto::{
     Batch, CloseReason, Identity, MessageId, Name, PeerId, RefuseReason, Role, SignedRecord,
@@ -127,15 +127,15 @@ fn reason(s: &mut Script<'_>) -> RefuseReason {
     minicbor::decode(&[s.byte() % 11]).unwrap()
 }
 
-fn want(s: &mut Script<'_>) -> Want {
+fn want(s: &mut Script<'_>) -> PeerRequestKind {
     match s.byte() % 7 {
-        0 => Want::Place,
-        1 => Want::Overflow,
-        2 => Want::HandOver,
-        3 => Want::Edge,
-        4 => Want::Replace(id(s)),
-        5 => Want::Shed { give: id(s) },
-        _ => Want::Mix { give: id(s) },
+        0 => PeerRequestKind::Place,
+        1 => PeerRequestKind::Overflow,
+        2 => PeerRequestKind::HandOver,
+        3 => PeerRequestKind::Edge,
+        4 => PeerRequestKind::Replace(id(s)),
+        5 => PeerRequestKind::Shed { give: id(s) },
+        _ => PeerRequestKind::Mix { give: id(s) },
     }
 }
 

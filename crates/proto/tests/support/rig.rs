@@ -466,7 +466,7 @@ impl Rig {
             let me = identity(who);
             let request = wire::PeerRequest {
                 record: super::statements::signed_record(&me, 1, 1),
-                want: wire::Want::Place,
+                want: wire::PeerRequestKind::Place,
                 neighbours: Vec::new(),
                 adjacency: super::statements::adjacency(&me, self.id, 1),
             };

@@ -1,7 +1,7 @@
 //! The state of one stream in the message list.
 
 use crate::limits::MAX_GAPS;
-use crate::small::make_room;
+use crate::small::grow;
 
 /// The received ranges and marks of one stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl StreamState {
         {
             (from, to) = (from.min(low.0), to.max(high.1));
         } else {
-            make_room(&mut self.ranges);
+            grow(&mut self.ranges);
         }
         drop(self.ranges.splice(first..after, [(from, to)]));
     }
