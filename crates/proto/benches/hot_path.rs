@@ -13,7 +13,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use rumormill_proto::failure::Adjacency;
 use rumormill_proto::signed::Signed;
 use rumormill_proto::wire::{
-    self, Frame, Gossip, Graft, PeerReply, PeerRequest, Verifier, PeerRequestKind, ack_token,
+    self, Frame, Gossip, Graft, PeerReply, PeerRequest, PeerRequestKind, Verifier, ack_token,
     trust_without_checking,
 };
 use rumormill_proto::{

@@ -53,8 +53,8 @@ pub enum BroadcastMode {
     /// Along trees, one copy per peer; other links carry announcements.
     #[default]
     Trees,
-    /// To every neighbour except the sender, as in the original descriptions. A peer gets nearly as many
-    /// copies as it has neighbours.
+    /// To every neighbour except the sender, as in the original descriptions. A peer gets nearly as
+    /// many copies as it has neighbours.
     Flood,
 }
 
@@ -158,8 +158,8 @@ config! {
     /// How often one edge pair in the whole network is exchanged at random, so that no island can
     /// last (100 ms to 1 day).
     mix_interval: Duration,
-    /// Candidates that are dialled at once for a neighbour or an edge swap: the one whose link is up
-    /// first is asked, so that links are short (1, the first that is drawn, to 16).
+    /// Candidates that are dialled at once for a neighbour or an edge swap: the one whose link is
+    /// up first is asked, so that links are short (1, the first that is drawn, to 16).
     nearest_of: u32,
     /// Upper limit of the target degree, if the peer's capacity requires one (1 to [`MAX_TARGET`]).
     /// As with every target, one more neighbour is accepted if it would otherwise have none or one.

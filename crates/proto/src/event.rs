@@ -1,4 +1,4 @@
-//! What a node reports while it runs: events for people and tools, counters for metrics.
+//! Reports of a running node: events for people and tools, counters for metrics.
 
 use core::fmt;
 use core::net::IpAddr;
@@ -245,8 +245,8 @@ pub enum Event {
         /// The reason.
         why: String,
     },
-    /// Two configured seeds prove one identity: the data directory of one was copied, or both names lead to
-    /// one seed. The identity is used under one of them only, and counts once.
+    /// Two configured seeds prove one identity: the data directory of one was copied, or both names
+    /// lead to one seed. The identity is used under one of them only, and counts once.
     SeedsShareIdentity {
         /// The `HOST:PORT` that is not used.
         seed: String,
@@ -255,21 +255,24 @@ pub enum Event {
         /// The identity.
         id: PeerId,
     },
-    /// A seed on another host refuses the registration, because this peer has only loopback addresses.
+    /// A seed on another host refuses the registration, because this peer has only loopback
+    /// addresses.
     LoopbackAdvertised {
         /// The seed's `HOST:PORT`.
         seed: String,
         /// The addresses.
         addresses: Vec<Address>,
     },
-    /// Others see this peer at another IP address than before; the new one is announced from now on.
+    /// Others see this peer at another IP address than before; the new one is announced from now
+    /// on.
     AddressChanged {
         /// The IP address that was announced.
         from: IpAddr,
         /// The one that is announced now.
         to: IpAddr,
     },
-    /// The name of a seed resolves to other addresses than that of the link: the seed is dialled again.
+    /// The name of a seed resolves to other addresses than that of the link: the seed is dialled
+    /// again.
     SeedMoved {
         /// The seed's `HOST:PORT`.
         seed: String,
@@ -299,8 +302,8 @@ pub enum Event {
         /// Its incarnation.
         incarnation: u64,
     },
-    /// No seed knows the peer any more, but it was not found dead: its lease expired while its neighbours
-    /// were gone as well, or this node missed the notice of its end.
+    /// No seed knows the peer any more, but it was not found dead: its lease expired while its
+    /// neighbours were gone as well, or this node missed the notice of its end.
     MemberGone {
         /// Its id.
         id: PeerId,
@@ -359,7 +362,8 @@ pub enum Event {
         /// The reason.
         reason: RefuseReason,
     },
-    /// A link exceeds its request quota: excess requests are refused. Reported every ten seconds at most.
+    /// A link exceeds its request quota: excess requests are refused. Reported every ten seconds at
+    /// most.
     Throttled {
         /// The other end.
         peer: PeerId,
@@ -392,8 +396,8 @@ pub enum Event {
         /// Its incarnation.
         incarnation: u64,
     },
-    /// More than half of the links failed together: this node doubts its own view. Meanwhile a peer reports
-    /// no neighbour, and a seed votes on no death.
+    /// More than half of the links failed together: this node doubts its own view. Meanwhile a peer
+    /// reports no neighbour, and a seed votes on no death.
     SelfDoubt {
         /// Links in doubt.
         failing: u32,
@@ -417,12 +421,12 @@ pub enum Event {
         /// The number after the last missing one.
         to: u64,
     },
-    /// This peer has caught up: the history that its first neighbours retain is delivered, or reported as
-    /// gaps. Once per process.
+    /// This peer has caught up: the history that its first neighbours retain is delivered, or
+    /// reported as gaps. Once per process.
     CaughtUp,
-    /// Messages were published under an epoch that an earlier process of this peer had used, as can happen
-    /// to a node that was restored from an old copy and whose clock is behind. None of them had left this
-    /// node: they were published under another epoch, with the same sequence numbers.
+    /// Messages were published under an epoch that an earlier process of this peer had used, as can
+    /// happen to a node that was restored from an old copy and whose clock is behind. None of them
+    /// had left this node: they were published under another epoch, with the same sequence numbers.
     StreamMoved {
         /// The epoch in the ids that `publish` returned.
         from: u64,
@@ -431,8 +435,9 @@ pub enum Event {
         /// The number of messages.
         messages: u64,
     },
-    /// Another process published in this peer's stream, with this peer's key and under the same epoch.
-    /// Nodes with its messages do not accept this peer's messages with the same sequence numbers.
+    /// Another process published in this peer's stream, with this peer's key and under the same
+    /// epoch. Nodes with its messages do not accept this peer's messages with the same sequence
+    /// numbers.
     StreamConflict {
         /// The epoch of the stream.
         epoch: u64,
@@ -561,8 +566,8 @@ pub enum Event {
         /// The reason.
         reason: CloseReason,
     },
-    /// Two processes run with one identity: a data directory was copied. Reported by the peer itself, or by
-    /// a seed that both are linked with.
+    /// Two processes run with one identity: a data directory was copied. Reported by the peer
+    /// itself, or by a seed that both are linked with.
     DuplicateIdentity {
         /// The identity.
         id: PeerId,
@@ -573,9 +578,9 @@ pub enum Event {
         /// Whether this process ends because of it: the later one does.
         stops: bool,
     },
-    /// This node leaves, and no staying node is known to hold all of these: its last messages, the streams of
-    /// its earlier processes, and the streams that others handed over to it while it was leaving.
-    /// [`Event::Left`] follows.
+    /// This node leaves, and no staying node is known to hold all of these: its last messages, the
+    /// streams of its earlier processes, and the streams that others handed over to it while it was
+    /// leaving. [`Event::Left`] follows.
     LeftUnconfirmed {
         /// The epoch of its stream.
         epoch: u64,
@@ -583,17 +588,17 @@ pub enum Event {
         from: u64,
         /// The number after the last unconfirmed one; `from` if there are none.
         to: u64,
-        /// Number of publishers that have left, or died, and whose last messages this node has confirmed to hold
-        /// while it was leaving.
+        /// Number of publishers that have left, or died, and whose last messages this node has
+        /// confirmed to hold while it was leaving.
         others: u32,
-        /// Number of streams of earlier processes of this node that are retained here, and that no other node is
-        /// known to hold completely.
+        /// Number of streams of earlier processes of this node that are retained here, and that no
+        /// other node is known to hold completely.
         earlier: u32,
     },
     /// This node has left the network.
     Left {
-        /// Whether a majority of the seeds has acknowledged it, or none has ever registered this node. If not,
-        /// the others may find it dead.
+        /// Whether a majority of the seeds has acknowledged it, or none has ever registered this
+        /// node. If not, the others may find it dead.
         acknowledged: bool,
     },
 }

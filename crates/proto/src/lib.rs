@@ -1,6 +1,6 @@
 //! The Rumormill protocol as pure state machines.
 //!
-//! [`Peer`] and [`Seed`] are fed with what happened and drained of what is to be done:
+//! [`Peer`] and [`Seed`] take inputs and return outputs:
 //!
 //! ```text
 //! peer.handle(now, Input::…);

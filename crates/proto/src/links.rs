@@ -1,4 +1,4 @@
-//! The links of a peer and its dials, and what each is for.
+//! The links and dials of a peer, and their purposes.
 
 use core::net::IpAddr;
 
@@ -11,10 +11,10 @@ use crate::record::{Address, CompactAddress};
 use crate::small::VecMap;
 use crate::time::Time;
 
-/// What a link is for.
+/// The purpose of a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LinkPurpose {
-    /// Nothing yet: the remote dialled and has not said what for.
+    /// None yet: the remote dialled and has not sent a request.
     Unused,
     /// A registration.
     Seed(usize),
@@ -22,9 +22,9 @@ pub(crate) enum LinkPurpose {
     Neighbour,
     /// A request for a neighbour, not answered yet.
     Request,
-    /// A question to another neighbour of this suspect.
+    /// An indirect probe of this suspect, through another neighbour of it.
     IndirectProbe(Box<PeerId>),
-    /// Leave is on it; when something came over it last.
+    /// Leave was sent on it; with the time of the last frame from the remote.
     Leaving(Time),
 }
 
@@ -37,21 +37,21 @@ pub(crate) struct Link {
     pub(crate) address: CompactAddress,
     pub(crate) up_since: Time,
     pub(crate) purpose: LinkPurpose,
-    /// How much it has asked for.
+    /// The remaining requests and bytes that it may ask for.
     pub(crate) quota: Quota,
-    /// Where the remote sees this peer.
+    /// The address at which the remote sees this peer.
     pub(crate) observed: Option<Box<ObservedAddress>>,
 }
 
-/// Where a remote sees this peer.
+/// The address at which a remote sees this peer.
 #[derive(Debug)]
 pub(crate) struct ObservedAddress {
     pub(crate) ip: IpAddr,
-    /// Whether this peer's own socket has that address, so that the remote's word is not needed.
+    /// Whether this peer's own socket has that address, so that the observation is not needed.
     pub(crate) confirmed: bool,
 }
 
-/// What a dial is for.
+/// The purpose of a dial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DialPurpose {
     Seed(usize),
@@ -60,12 +60,12 @@ pub(crate) enum DialPurpose {
     IndirectProbe { helper: PeerId, subject: PeerId },
 }
 
-/// The links that are up, and the dials under way.
+/// The links that are up, and the running dials.
 #[derive(Debug)]
 pub(crate) struct Links {
     pub(crate) open: VecMap<LinkId, Link>,
     pub(crate) dials: VecMap<DialId, DialPurpose>,
-    /// When to look for links without a use.
+    /// When to look for links without a purpose.
     pub(crate) next_idle_check: Time,
 }
 
@@ -88,8 +88,8 @@ impl Links {
         dial
     }
 
-    /// Those of a peer's addresses that this peer can reach: loopback addresses only if it has a link over
-    /// the loopback interface, or no link at all.
+    /// The addresses of a peer that this peer can reach: loopback addresses only if it has a link
+    /// over the loopback interface, or no link at all.
     pub(crate) fn reachable(&self, fx: &mut Effects, addresses: Vec<Address>) -> Vec<Address> {
         if !addresses.iter().any(Address::is_loopback) {
             return addresses;

@@ -1,18 +1,18 @@
-//! How much one link may ask for.
+//! The request quota of one link.
 //!
-//! A short request can have a long answer. What a link asks is bounded by count, and what it is answered
-//! by bytes: two token buckets, kept as the time at which each is full again (the generic cell rate
-//! algorithm, ITU-T I.371). A request beyond them is refused, counted, and told of.
+//! A short request can have a long answer. The requests of a link are bounded by count, and the
+//! answers by bytes: two token buckets, kept as the time at which each is full again (the generic
+//! cell rate algorithm, ITU-T I.371). A request beyond them is refused, counted, and reported.
 
 use core::time::Duration;
 
 use crate::limits::{ANSWER_RATE, REQUEST_BURST, REQUEST_RATE};
 use crate::time::Time;
 
-/// How often excess on one link is told of.
+/// How often excess on one link is reported.
 const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What one link has asked for lately.
+/// The recent requests of one link.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Quota {
     requests_until: Time,
@@ -25,7 +25,7 @@ impl Quota {
         Quota { requests_until: now, bytes_until: now, reported_at: None }
     }
 
-    /// Takes one request in; `false` if there were too many.
+    /// Takes one request; `false` if there are too many.
     pub(crate) fn take_request(&mut self, now: Time) -> bool {
         let each = Duration::from_micros(1_000_000 / u64::from(REQUEST_RATE));
         if self.requests_until.since(now) > each * REQUEST_BURST {
@@ -35,17 +35,17 @@ impl Quota {
         true
     }
 
-    /// Whether it may be answered with more, where `burst` bytes may be asked for at once.
+    /// Whether more bytes may be sent as answers, where `burst` bytes are allowed at once.
     pub(crate) fn has_bytes(&self, now: Time, burst: u64) -> bool {
         self.bytes_until.since(now) <= time_for(burst)
     }
 
-    /// It was answered with so many bytes.
+    /// Records the bytes of an answer.
     pub(crate) fn record_answer(&mut self, now: Time, bytes: usize) {
         self.bytes_until = self.bytes_until.max(now) + time_for(bytes as u64);
     }
 
-    /// Whether excess is to be told of now.
+    /// Whether excess is to be reported now.
     pub(crate) fn report_due(&mut self, now: Time) -> bool {
         let due = self.reported_at.is_none_or(|at| now >= at + REPORT_INTERVAL);
         if due {
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn burst_is_taken_at_once_and_the_rate_afterwards() {
+    fn burst_is_accepted_at_once_and_the_rate_afterwards() {
         let mut q = Quota::new(Time::ZERO);
         let taken = |q: &mut Quota, now| (0..100_000).take_while(|_| q.take_request(now)).count();
         let first = taken(&mut q, Time::ZERO);
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn excess_is_told_of_now_and_then() {
+    fn excess_is_reported_at_intervals() {
         let mut q = Quota::new(Time::ZERO);
         assert!(q.report_due(Time::ZERO) && !q.report_due(Time::ZERO));
         assert!(q.report_due(Time::ZERO + REPORT_INTERVAL));

@@ -314,8 +314,8 @@ mod counts {
     use rumormill_proto::signed::Signed;
     use rumormill_proto::wire::{
         Accused, Ack, AckEntry, Announce, Digest, Entries, Frame, Graft, Holder, MembersChanged,
-        Neighbourhood, PeerList, PeerRequest, Prune, Pull, Range, Registered, SeedName, Summary,
-        SummaryEntry, Verifier, Votes, PeerRequestKind, decode, encode,
+        Neighbourhood, PeerList, PeerRequest, PeerRequestKind, Prune, Pull, Range, Registered,
+        SeedName, Summary, SummaryEntry, Verifier, Votes, decode, encode,
     };
     use rumormill_proto::{Batch, MessageId, PeerId, SignedRecord};
 

@@ -1,4 +1,4 @@
-//! Packing messages into batches, and signing what waits.
+//! Packing messages into batches, and signing them.
 
 use minicbor::Encoder;
 
@@ -9,10 +9,10 @@ use crate::limits::{MAX_BATCH, MAX_BATCH_MESSAGES, MAX_GROUP};
 use crate::message::{MessageId, StreamId};
 use crate::time::WallTime;
 
-/// Room left before the content for what is known only when the batch is full: at most three
+/// Space before the content for the parts that are known only when the batch is full: at most three
 /// headers of 5 bytes, two arrays and a head of 100 bytes.
 const HEAD_SPACE: usize = 128;
-/// Bytes behind the content: the signature, and the way to it.
+/// Bytes after the content: the signature, and the proof.
 const TAIL_SPACE: usize = 72 + 200;
 
 /// Gathers messages into a batch.
@@ -22,22 +22,22 @@ pub(crate) struct BatchBuilder {
     count: u32,
     published_at: WallTime,
     previous: Option<PreviousStream>,
-    /// [`HEAD_SPACE`] bytes of room, and the content: so what is signed and sent is made where it lies.
+    /// [`HEAD_SPACE`] bytes of space, and the content: the signed and sent bytes are made in place.
     bytes: Vec<u8>,
 }
 
 impl BatchBuilder {
-    /// An empty batch that begins with the number in `first`.
+    /// An empty batch that begins with the sequence number in `first`.
     pub(crate) const fn new(first: MessageId, published_at: WallTime) -> Self {
         BatchBuilder { first, count: 0, published_at, previous: None, bytes: Vec::new() }
     }
 
-    /// Names the stream before this one; for the first batch of a stream alone.
+    /// Names the stream before this one; only for the first batch of a stream.
     pub(crate) const fn follow(&mut self, previous: Option<PreviousStream>) {
         self.previous = previous;
     }
 
-    /// A batch's messages, to be signed as part of the stream with another epoch.
+    /// The messages of a batch, to be signed as part of the stream with another epoch.
     pub(crate) fn with_epoch(batch: &Batch, epoch: u64) -> Self {
         let StreamId { publisher, .. } = batch.stream();
         let content = batch.content();
@@ -53,7 +53,7 @@ impl BatchBuilder {
         }
     }
 
-    /// Makes what is not signed yet part of the stream with another epoch.
+    /// Moves unsigned messages to the stream with another epoch.
     pub(crate) const fn set_epoch(&mut self, epoch: u64) {
         self.first.epoch = epoch;
     }
@@ -70,7 +70,7 @@ impl BatchBuilder {
             || (self.content() + more <= MAX_BATCH && (self.count as usize) < MAX_BATCH_MESSAGES)
     }
 
-    /// Adds a message; says its name. The caller has checked the limits.
+    /// Adds a message and returns its id. The caller has checked the limits.
     pub(crate) fn push(&mut self, at: WallTime, topic: &str, payload: &[u8]) -> MessageId {
         let after = at.0.saturating_sub(self.published_at.0);
         let more = topic.len() + payload.len() + MESSAGE_OVERHEAD;
@@ -91,7 +91,7 @@ impl BatchBuilder {
         id
     }
 
-    /// Signs it alone.
+    /// Signs the batch alone.
     #[cfg(test)]
     pub(crate) fn seal(self, identity: &Identity) -> Batch {
         seal_group(vec![self], identity).pop().unwrap()
@@ -103,7 +103,7 @@ impl BatchBuilder {
         Head { publisher, epoch, first, count, published_at, previous }
     }
 
-    /// Writes what stands before the content.
+    /// Writes the parts before the content.
     fn close(mut self) -> UnsignedBatch {
         let head = self.head();
         let content = self.content();
@@ -112,7 +112,7 @@ impl BatchBuilder {
         let _ = e.array(2).and_then(|e| e.encode(head)).and_then(|e| e.bytes_len(content as u64));
         let body = inner.len() + content;
         let mut outer = Vec::with_capacity(8);
-        // The array around it is written when it is known whether there is a way to the signature.
+        // The array around it is written when it is known whether there is a proof.
         let _ = Encoder::new(&mut outer).bytes_len(body as u64);
         let start = HEAD_SPACE - inner.len();
         let outer_start = start - outer.len();
@@ -129,13 +129,13 @@ fn put(bytes: &mut [u8], at: usize, what: &[u8]) {
     }
 }
 
-/// A batch that only lacks its signature.
+/// A complete batch without its signature.
 struct UnsignedBatch {
     head: Head,
     bytes: Vec<u8>,
-    /// Where the byte string with the body begins.
+    /// Offset of the byte string with the body.
     start: usize,
-    /// Where the body begins. It ends with the bytes.
+    /// Offset of the body, which ends with the bytes.
     body: usize,
     leaf: proof::Hash,
 }
@@ -155,16 +155,17 @@ impl UnsignedBatch {
         let start = start - 1;
         put(&mut bytes, start, &[0x80 | array]);
         if bytes.capacity() - bytes.len() > bytes.len() / 8 {
-            // It may be kept for long.
+            // The batch may be retained for long.
             bytes.shrink_to_fit();
         }
-        let content = Content { body: body - start..end - start, at: HEAD_SPACE - start..end - start };
+        let content =
+            Content { body: body - start..end - start, at: HEAD_SPACE - start..end - start };
         let wire = bytes::Bytes::from(bytes).slice(start..);
         Batch::assemble(head, wire, content, signature, proof)
     }
 }
 
-/// Signs all of them with one signature. At most [`MAX_GROUP`].
+/// Signs all batches with one signature. At most [`MAX_GROUP`].
 pub(crate) fn seal_group(
     builders: impl IntoIterator<Item = BatchBuilder>,
     identity: &Identity,

@@ -105,8 +105,8 @@ impl Broadcast {
             _ => ArrivalKind::Pushed,
         };
         if self.acks.is_new_census(stream, round, now) {
-            // A census travels as a batch does, and gives orphaned peers a parent. For peers that get
-            // batches, the first link that brings a census says little: a census is small and
+            // A census travels as a batch does, and gives orphaned peers a parent. For peers that
+            // get batches, the first link that brings a census says little: a census is small and
             // urgent, and overtakes the batches that are queued at a hub.
             let keeps_parent = match kind {
                 ArrivalKind::Exploring => self.trees.parent_pushes(&publisher, now),
@@ -169,7 +169,8 @@ impl Broadcast {
         }
         let has_room = self.outbox.in_flight_bytes() < self.outbox.window() / 2;
         if self.outbox.is_stalled(if has_room { STALL_LIMIT_WITH_ROOM } else { STALL_LIMIT }, now) {
-            // An orphaned peer acknowledges nothing; the next batch, or this census, gives it a parent.
+            // An orphaned peer acknowledges nothing; the next batch, or this census, gives it a
+            // parent.
             cx.fx.count("publishing_stalled");
             self.start_census(cx, self.outbox.published());
         }

@@ -1,10 +1,10 @@
 //! Which other publishers are active now: they share the space that retention has.
 //!
 //! Messages in flight have to be retained until the peers that miss some of them have pulled them.
-//! One window per publisher does not bound that: many publishers together would evict from all nodes
-//! messages that some peer still needs. So each publisher divides half of the retention by the number
-//! of active publishers that it sees. No node has to be asked: all of them see nearly the same number,
-//! because all batches reach all nodes.
+//! One window per publisher does not bound that: many publishers together would evict from all
+//! nodes messages that some peer still needs. So each publisher divides half of the retention by
+//! the number of active publishers that it sees. No node has to be asked: all of them see nearly
+//! the same number, because all batches reach all nodes.
 
 use core::time::Duration;
 
@@ -34,7 +34,8 @@ pub(crate) struct ActivePublishers {
 }
 
 impl ActivePublishers {
-    /// Records a batch of a publisher. `false` if there are too many publishers to count another one.
+    /// Records a batch of a publisher. `false` if there are too many publishers to count another
+    /// one.
     pub(crate) fn record_batch(&mut self, publisher: PeerId, bytes: u64, now: Time) -> bool {
         self.roll_period(now);
         if self.publishers.len() >= MAX_ACKS && !self.publishers.contains_key(&publisher) {

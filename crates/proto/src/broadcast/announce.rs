@@ -1,7 +1,7 @@
 //! Announcements for lazy links: which messages were received, as ranges per publisher.
 //!
-//! Lazy push as in Plumtree (Leitao, Pereira, Rodrigues 2007, section 3.4), gathered for a while, so
-//! that its cost does not grow with the number of messages.
+//! Lazy push as in Plumtree (Leitao, Pereira, Rodrigues 2007, section 3.4), gathered for a while,
+//! so that its cost does not grow with the number of messages.
 
 use core::time::Duration;
 
@@ -15,9 +15,9 @@ use crate::time::Time;
 use crate::wire::Range;
 
 /// How long announcements are gathered at most. The delay is drawn anew each time, so that of two
-/// neighbours one announces first and the other need not. At 20 messages a second of 1 KiB, announcing
-/// every 100 ms took more processor time than forwarding the messages (measured at 64 nodes).
-/// Announcements repair losses without a failed link, which can wait a little.
+/// neighbours one announces first and the other need not. At 20 messages a second of 1 KiB,
+/// announcing every 100 ms took more processor time than forwarding the messages (measured at 64
+/// nodes). Announcements repair losses without a failed link, which can wait a little.
 const GATHER_TIME: Duration = Duration::from_millis(350);
 
 /// A received range that is not announced yet.
@@ -37,7 +37,7 @@ struct PendingRange {
 #[derive(Debug)]
 pub(crate) struct Announcer {
     pending: Vec<PendingRange>,
-    /// What neighbours announced lately: the number after the last, by neighbour and stream.
+    /// Recent announcements of neighbours: the number after the last, by neighbour and stream.
     announced: GrowMap<(PeerId, StreamId), u64>,
     /// The same of the round before.
     announced_before: GrowMap<(PeerId, StreamId), u64>,
@@ -83,7 +83,8 @@ impl Announcer {
         }
     }
 
-    /// A neighbour becomes a child on the trees of these publishers: earlier batches were not sent to it.
+    /// A neighbour becomes a child on the trees of these publishers: earlier batches were not sent
+    /// to it.
     pub(crate) fn on_graft(&mut self, neighbour: PeerId, is_publisher: impl Fn(&PeerId) -> bool) {
         let affected =
             self.pending.iter_mut().filter(|n| n.pushed && is_publisher(&n.stream.publisher));
@@ -149,7 +150,8 @@ impl Announcer {
         }
         self.announced_before = core::mem::take(&mut self.announced);
         if !self.announced_before.is_empty() {
-            // Forget the neighbours' announcements after another round, also if nothing more arrives.
+            // Forget the neighbours' announcements after another round, also if nothing more
+            // arrives.
             self.due = Some(now + GATHER_TIME);
         }
         announcements

@@ -93,7 +93,8 @@ impl Broadcast {
             && self.confirmations.is_covered(&ranges_to_confirm, |id| *id > me)
     }
 
-    /// Reports the messages that no other node may hold, because this peer ends without a confirmation.
+    /// Reports the messages that no other node may hold, because this peer ends without a
+    /// confirmation.
     pub(crate) fn report_unconfirmed(&self, cx: &mut Context<'_>) {
         let (own, ranges_to_confirm) = (self.own_stream(), self.ranges_to_confirm(cx));
         let to = self.outbox.published();
@@ -132,7 +133,8 @@ impl Broadcast {
         }
     }
 
-    /// Answers a neighbour that asks what this peer holds. The query also announces what this peer lacks.
+    /// Answers a neighbour that asks what this peer holds. The query also announces what this peer
+    /// lacks.
     pub(crate) fn on_confirm(
         &mut self,
         cx: &mut Context<'_>,
@@ -190,8 +192,8 @@ impl Broadcast {
         }
     }
 
-    /// The end of the part of this peer's stream that another node has held, or that no node needs from
-    /// here any more: a neighbour of [`COMPARISON_TIME`] has pulled what it lacks.
+    /// The end of the part of this peer's stream that another node has held, or that no node needs
+    /// from here any more: a neighbour of [`COMPARISON_TIME`] has pulled what it lacks.
     pub(crate) fn ever_confirmed(&self, cx: &View<'_>) -> u64 {
         let now = cx.now;
         let oldest = cx.overlay.neighbours.values().map(|n| n.since).min();
@@ -278,7 +280,8 @@ mod tests {
         assert_eq!(confirmed(&mut p, 8, 12), Some(12), "it came after all");
     }
 
-    /// A publisher with many restarts keeps the streams of its earlier processes longer than others do.
+    /// A publisher with many restarts keeps the streams of its earlier processes longer than others
+    /// do.
     #[test]
     fn leaving_peer_vouches_only_for_its_latest_earlier_streams() {
         let mut p = peer();

@@ -1,10 +1,10 @@
 //! Which messages another node is known to hold, and which streams others rely on this peer for.
 //!
-//! A neighbour that is asked whether it holds a stream up to a sequence number *confirms* how far it
-//! does. A peer asks before it leaves, and when its application calls
-//! [`Peer::flush`](crate::Peer::flush). A peer that confirms a stream *vouches* for it: the publisher
-//! may be gone a moment later, so for a while this peer does not leave before another neighbour has
-//! confirmed the same.
+//! A neighbour that is asked whether it holds a stream up to a sequence number *confirms* how far
+//! it does. A peer asks before it leaves, and when its application calls
+//! [`Peer::flush`](crate::Peer::flush). A peer that confirms a stream *vouches* for it: the
+//! publisher may be gone a moment later, so for a while this peer does not leave before another
+//! neighbour has confirmed the same.
 
 use core::time::Duration;
 
@@ -19,8 +19,9 @@ use crate::wire::{Range, StreamMark};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Pause between an insufficient answer and the next query.
 const QUERY_PAUSE: Duration = Duration::from_millis(100);
-/// How long it takes at most until messages that one neighbour holds have spread from there. For this
-/// time a peer vouches for what it has confirmed, and asks for a confirmation of what was acknowledged.
+/// How long it takes at most until messages that one neighbour holds have spread from there. For
+/// this time a peer vouches for what it has confirmed, and asks for a confirmation of what was
+/// acknowledged.
 const SPREAD_TIME: Duration = Duration::from_secs(10);
 
 /// The queries to one neighbour and its answers.
@@ -28,8 +29,8 @@ const SPREAD_TIME: Duration = Duration::from_secs(10);
 struct ConfirmQuery {
     /// The earliest time of the next query.
     next: Time,
-    /// The ranges of the last query, ascending, one of each stream. While an answer is pending, only the
-    /// part that all pending queries have in common: the answer may be to any of them.
+    /// The ranges of the last query, ascending, one of each stream. While an answer is pending,
+    /// only the part that all pending queries have in common: the answer may be to any of them.
     asked: Vec<Range>,
     /// Queries without an answer yet.
     pending: u32,
@@ -89,8 +90,8 @@ impl AckedMarks {
 struct VouchedStream {
     end: u64,
     at: Time,
-    /// It was confirmed while this peer itself was leaving: a neighbour that leaves as well may rely on
-    /// this peer.
+    /// It was confirmed while this peer itself was leaving: a neighbour that leaves as well may
+    /// rely on this peer.
     while_leaving: bool,
     /// An earlier process of this peer published it, and no other node is known to hold it.
     is_own: bool,
@@ -102,7 +103,7 @@ impl VouchedStream {
     }
 }
 
-/// What other nodes have confirmed, and what this peer has confirmed to others.
+/// The confirmations of other nodes, and the streams that this peer has confirmed to others.
 #[derive(Debug, Default)]
 pub(crate) struct Confirmations {
     queries: VecMap<PeerId, ConfirmQuery>,
@@ -111,8 +112,8 @@ pub(crate) struct Confirmations {
     acked: VecMap<PeerId, AckedMarks>,
     /// The neighbour that confirmed most of this peer's stream, and the end of that.
     best: Option<(PeerId, u64)>,
-    /// The end of the part of this peer's stream that another node has held at some time. It has spread
-    /// from there.
+    /// The end of the part of this peer's stream that another node has held at some time. It has
+    /// spread from there.
     ever_confirmed: u64,
     vouched: VecMap<StreamId, VouchedStream>,
     /// The application waits until this peer's stream is confirmed up to here.
@@ -158,8 +159,8 @@ impl Confirmations {
         self.ever_confirmed
     }
 
-    /// Records that this peer has confirmed a stream to a neighbour, `while_leaving` itself or not, or
-    /// holds it for a neighbour that has left. If there are too many, the oldest is forgotten.
+    /// Records that this peer has confirmed a stream to a neighbour, `while_leaving` itself or not,
+    /// or holds it for a neighbour that has left. If there are too many, the oldest is forgotten.
     pub(crate) fn vouch(&mut self, stream: StreamId, end: u64, while_leaving: bool, now: Time) {
         self.vouched.retain(|_, v| v.counts(now));
         if self.vouched.len() >= MAX_CONFIRM && !self.vouched.contains_key(&stream) {
@@ -182,10 +183,10 @@ impl Confirmations {
         }
     }
 
-    /// The ranges that a neighbour has to confirm: of this peer's stream, which has `published` messages,
-    /// and, when this peer leaves, of the streams that it vouches for. `held_since` returns the number from
-    /// which this peer itself still retains a stream up to an end: no neighbour can get more of it.
-    /// Ascending, at most [`MAX_CONFIRM`].
+    /// The ranges that a neighbour has to confirm: of this peer's stream, which has `published`
+    /// messages, and, when this peer leaves, of the streams that it vouches for. `held_since`
+    /// returns the number from which this peer itself still retains a stream up to an end: no
+    /// neighbour can get more of it. Ascending, at most [`MAX_CONFIRM`].
     pub(crate) fn ranges_to_confirm(
         &self,
         own_stream: StreamId,
@@ -200,7 +201,8 @@ impl Confirmations {
         } else {
             (self.flush_until, self.confirmed(), 0)
         };
-        // The last number is part of the query also if it is no longer retained: that hands nothing over.
+        // The last number is part of the query also if it is no longer retained: that hands nothing
+        // over.
         let owed_from = |stream, from: u64, end: u64| {
             range(stream, from.max(held_since(stream, end)).min(end.saturating_sub(1)), end)
         };
@@ -280,8 +282,8 @@ impl Confirmations {
         true
     }
 
-    /// Whether a neighbour has confirmed a range: one that stays, or one that leaves as well and may be
-    /// relied on.
+    /// Whether a neighbour has confirmed a range: one that stays, or one that leaves as well and
+    /// may be relied on.
     fn covers(&self, range: &Range, may_rely_on: impl Fn(&PeerId) -> bool) -> bool {
         self.queries.iter().any(|(id, q)| (!q.leaving || may_rely_on(id)) && q.covers(range))
     }
@@ -295,8 +297,9 @@ impl Confirmations {
         ranges_to_confirm.iter().all(|r| self.covers(r, &may_rely_on))
     }
 
-    /// The streams among these ranges that no staying neighbour has confirmed, and that others may have
-    /// handed over to this peer while it was leaving, or that an earlier process of it published.
+    /// The streams among these ranges that no staying neighbour has confirmed, and that others may
+    /// have handed over to this peer while it was leaving, or that an earlier process of it
+    /// published.
     pub(crate) fn lost_if_leaving<'a>(
         &'a self,
         ranges_to_confirm: &'a [Range],
@@ -518,7 +521,8 @@ mod tests {
         );
     }
 
-    /// The answer to the first query says nothing about messages that only the second one asked for.
+    /// The answer to the first query says nothing about messages that only the second one asked
+    /// for.
     #[test]
     fn late_answer_counts_only_for_the_common_part_of_both_queries() {
         let mut h = Confirmations::default();

@@ -93,8 +93,8 @@ impl Broadcast {
         self.fetches.values().map(|f| f.next.min(f.until)).min()
     }
 
-    /// Answers a fetch of a neighbour. The rate of the answers is bounded (the generic cell rate algorithm,
-    /// ITU-T I.371), because a short query can have a long answer.
+    /// Answers a fetch of a neighbour. The rate of the answers is bounded (the generic cell rate
+    /// algorithm, ITU-T I.371), because a short query can have a long answer.
     pub(crate) fn on_get_data(
         &mut self,
         cx: &mut Context<'_>,

@@ -1,4 +1,5 @@
-//! Catching up: the history that the first neighbours of a restarted or new peer retain is delivered.
+//! Catching up: the history that the first neighbours of a restarted or new peer retain is
+//! delivered.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -24,8 +25,8 @@ const SETTLE_TIME: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub(crate) struct CatchUp {
     is_done: bool,
-    /// Streams in the first message lists of neighbours that are not delivered: the number after the
-    /// last, by stream. At most [`MAX_PUBLISHERS`] streams.
+    /// Streams in the first message lists of neighbours that are not delivered: the number after
+    /// the last, by stream. At most [`MAX_PUBLISHERS`] streams.
     undelivered: BTreeMap<StreamId, u64>,
 }
 
@@ -66,7 +67,8 @@ fn has_delivered(list: &MessageList, stream: StreamId, next: u64) -> bool {
 }
 
 impl Broadcast {
-    /// Handles the message list of a neighbour; `entries` is absent if it is the same as the own one.
+    /// Handles the message list of a neighbour; `entries` is absent if it is the same as the own
+    /// one.
     pub(crate) fn on_neighbour_history(
         &mut self,
         neighbour: PeerId,
@@ -81,10 +83,10 @@ impl Broadcast {
         }
     }
 
-    /// Reports once that this peer has caught up. It waits for the message lists of its first neighbours
-    /// ([`EXPECTED_NEIGHBOURS`], or its target degree), and until everything in them is delivered or
-    /// reported as a gap. Messages that one neighbour lists and no neighbour sends are waited for no
-    /// longer than a gap is.
+    /// Reports once that this peer has caught up. It waits for the message lists of its first
+    /// neighbours ([`EXPECTED_NEIGHBOURS`], or its target degree), and until everything in them is
+    /// delivered or reported as a gap. Messages that one neighbour lists and no neighbour sends are
+    /// waited for no longer than a gap is.
     pub(crate) fn review_catch_up(&mut self, cx: &mut Context<'_>) {
         if !self.catch_up.is_done && self.is_caught_up(cx) {
             self.catch_up = CatchUp { is_done: true, ..CatchUp::default() };

@@ -1,16 +1,17 @@
 //! Broadcast: each batch to every member once, in its publisher's order.
 //!
 //! [`Broadcast`] is the whole of it at one peer. Files with state and decisions of one mechanism:
-//! received messages ([`message_list`]), retained batches ([`retention`], [`store`]), delivery order
-//! ([`order`]), unsent batches ([`outbox`]) and the send window ([`window`], [`active_publishers`]),
-//! eager and lazy links ([`trees`]), announcements ([`announce`]), missing ranges ([`missing`]),
-//! acknowledgements ([`acks`]), confirmations by other nodes ([`confirmations`]).
+//! received messages ([`message_list`]), retained batches ([`retention`], [`store`]), delivery
+//! order ([`order`]), unsent batches ([`outbox`]) and the send window ([`window`],
+//! [`active_publishers`]), eager and lazy links ([`trees`]), announcements ([`announce`]), missing
+//! ranges ([`missing`]), acknowledgements ([`acks`]), confirmations by other nodes
+//! ([`confirmations`]).
 //!
-//! Files for one situation: receiving ([`receive`]) and publishing ([`publish`]) a batch, frames of the
-//! trees ([`tree`]), of the acknowledgements ([`acknowledge`]), of comparison and repair ([`sync`]),
-//! delivery receipts ([`receipts`]), one message by its id ([`fetch`]), confirmation before an exit
-//! ([`confirm`]), the sequence numbers of this peer's stream ([`own_stream`]), a restart ([`resume`],
-//! [`history`]).
+//! Files for one situation: receiving ([`receive`]) and publishing ([`publish`]) a batch, frames of
+//! the trees ([`tree`]), of the acknowledgements ([`acknowledge`]), of comparison and repair
+//! ([`sync`]), delivery receipts ([`receipts`]), one message by its id ([`fetch`]), confirmation
+//! before an exit ([`confirm`]), the sequence numbers of this peer's stream ([`own_stream`]), a
+//! restart ([`resume`], [`history`]).
 
 mod ack_view;
 mod acknowledge;
@@ -125,8 +126,8 @@ pub(crate) struct Start<'a> {
 }
 
 impl Broadcast {
-    /// The broadcast of a peer that has not done anything yet, and the batches that are evicted because its
-    /// bounds are lower than those of the last process.
+    /// The broadcast of a peer that has not done anything yet, and the batches that are evicted
+    /// because its bounds are lower than those of the last process.
     pub(crate) fn new(
         config: &Config,
         identity: &Identity,
@@ -167,13 +168,14 @@ impl Broadcast {
         (broadcast, evicted)
     }
 
-    /// Whether payload went over the edge to a neighbour lately. A peer that transfers the edge has to find
-    /// another path for it.
+    /// Whether payload went over the edge to a neighbour lately. A peer that transfers the edge has
+    /// to find another path for it.
     pub(crate) fn is_busy(&self, neighbour: &PeerId, now: Time) -> bool {
         self.neighbours.get(neighbour).is_some_and(|n| n.busy_until > now)
     }
 
-    /// Adds a neighbour. Comparison begins with [`Broadcast::start_sync`], when both ends know the edge.
+    /// Adds a neighbour. Comparison begins with [`Broadcast::start_sync`], when both ends know the
+    /// edge.
     pub(crate) fn neighbour_up(&mut self, neighbour: PeerId, now: Time) {
         let state = NeighbourState {
             full_summary_after: now,

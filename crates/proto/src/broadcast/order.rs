@@ -1,8 +1,8 @@
 //! Order per publisher: which messages may be delivered now.
 //!
 //! Messages of one stream are delivered in sequence without exception. A missing range blocks later
-//! messages until it arrives or is given up, and is then delivered as a gap in its place. A later epoch
-//! of a publisher waits for the known messages of earlier ones.
+//! messages until it arrives or is given up, and is then delivered as a gap in its place. A later
+//! epoch of a publisher waits for the known messages of earlier ones.
 
 use super::message_list::MessageList;
 use super::retention::{RetainedBatch, Retention};
@@ -17,9 +17,9 @@ pub(crate) enum Step {
     Gap { stream: StreamId, from: u64, to: u64 },
 }
 
-/// Takes the steps that became possible after messages of a stream arrived or were given up; they count
-/// as delivered from now on. A stream waits for all earlier ones of its publisher, and later streams
-/// that waited for it follow at once.
+/// Takes the steps that became possible after messages of a stream arrived or were given up; they
+/// count as delivered from now on. A stream waits for all earlier ones of its publisher, and later
+/// streams that waited for it follow at once.
 pub(crate) fn advance(list: &mut MessageList, kept: &Retention, changed: StreamId) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut next = Some(changed).filter(|s| list.undelivered_before(*s).is_none());

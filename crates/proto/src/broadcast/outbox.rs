@@ -78,8 +78,8 @@ impl Outbox {
         self.previous = previous;
     }
 
-    /// Gives the stream another epoch, with the same sequence numbers. The caller signs the already signed
-    /// batches again.
+    /// Gives the stream another epoch, with the same sequence numbers. The caller signs the already
+    /// signed batches again.
     pub(crate) fn set_epoch(&mut self, epoch: u64) {
         self.next.epoch = epoch;
         if let Some(q) = &mut self.queues {
@@ -214,8 +214,8 @@ impl Outbox {
         Some(batch)
     }
 
-    /// All peers that the publisher waits for hold everything below `paced`. Returns whether there is space
-    /// in the window again after there was none.
+    /// All peers that the publisher waits for hold everything below `paced`. Returns whether there
+    /// is space in the window again after there was none.
     pub(crate) fn on_acknowledged(&mut self, paced: u64, now: Time, congested: bool) -> bool {
         let had_room = self.room() > 0;
         let mut bytes = 0;
@@ -240,8 +240,8 @@ impl Outbox {
         !had_room && self.room() > 0
     }
 
-    /// Whether no acknowledgement has arrived for `limit` although batches are in flight. Returns true once
-    /// in that time.
+    /// Whether no acknowledgement has arrived for `limit` although batches are in flight. Returns
+    /// true once in that time.
     pub(crate) fn is_stalled(&mut self, limit: Duration, now: Time) -> bool {
         let is_waiting = self.queues.as_ref().is_some_and(|q| !q.in_flight.is_empty());
         let is_stalled = is_waiting && now.since(self.progressed_at) >= limit;

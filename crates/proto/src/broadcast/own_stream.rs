@@ -1,9 +1,9 @@
 //! The stream of this peer, and the streams of its earlier processes.
 //!
-//! A process publishes one stream, under the epoch that it started with ([`start_number`]). That number
-//! is above those of all processes before it, unless the node was restored from an old copy and its
-//! clock is behind as well. Then the seeds or the first neighbour know a higher number, and the stream
-//! takes an epoch above it before any of its messages has left this node.
+//! A process publishes one stream, under the epoch that it started with ([`start_number`]). That
+//! number is above those of all processes before it, unless the node was restored from an old copy
+//! and its clock is behind as well. Then the seeds or the first neighbour know a higher number, and
+//! the stream takes an epoch above it before any of its messages has left this node.
 
 use core::time::Duration;
 
@@ -21,12 +21,13 @@ use crate::wire::Summary;
 /// How long the first neighbour has to list its streams. Nothing is published meanwhile.
 const COMPARE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Claims of neighbours that an epoch was used count only below this: the clock in the year 2248. A
-/// Summary is not signed, and a peer with a number near the largest one could neither refute its death
-/// nor start again.
+/// Summary is not signed, and a peer with a number near the largest one could neither refute its
+/// death nor start again.
 pub(crate) const HIGHEST_CLAIM: u64 = 1 << 43;
 
-/// The number that a process of a peer starts with, its first incarnation and the epoch of its stream:
-/// one more than the last stored one, or the clock in milliseconds since 1970, whichever is higher.
+/// The number that a process of a peer starts with, its first incarnation and the epoch of its
+/// stream: one more than the last stored one, or the clock in milliseconds since 1970, whichever is
+/// higher.
 ///
 /// So a peer that was restored from an old copy, or has lost its store, reuses no number unless its
 /// clock is behind. `last` is the highest number in the store.
@@ -50,7 +51,8 @@ impl Broadcast {
         self.outbox.stream()
     }
 
-    /// The first batch of a stream names the previous one: that is delivered first, or reported as a gap.
+    /// The first batch of a stream names the previous one: that is delivered first, or reported as
+    /// a gap.
     pub(crate) fn expect_previous_stream(&mut self, cx: &mut Context<'_>, batch: &Batch) {
         if batch.first() == 0 {
             self.store.compact(batch.publisher());
@@ -72,17 +74,17 @@ impl Broadcast {
 
     // ---- epochs that were used before ------------------------------------------------------
 
-    /// Until when nothing is published, because neighbours have not listed their streams yet. Not needed
-    /// after a majority of the seeds has registered this process: one of them would have known an epoch in
-    /// use.
+    /// Until when nothing is published, because neighbours have not listed their streams yet. Not
+    /// needed after a majority of the seeds has registered this process: one of them would have
+    /// known an epoch in use.
     pub(crate) fn comparison_deadline(&self, cx: &View<'_>) -> Option<Time> {
         let until = cx.membership.own.participates_since? + COMPARE_TIMEOUT;
         let unknown = cx.membership.registrations.count() < cx.membership.registrations.quorum();
         (unknown && !self.own_stream_is_compared && cx.now < until).then_some(until)
     }
 
-    /// Compares this peer's stream with the one that the first neighbour knows. Returns the highest epoch of
-    /// an earlier process that this one must not use.
+    /// Compares this peer's stream with the one that the first neighbour knows. Returns the highest
+    /// epoch of an earlier process that this one must not use.
     pub(crate) fn compare_own_stream(&mut self, summary: &Summary) -> Option<u64> {
         let entries = summary.entries.as_ref().filter(|_| !self.own_stream_is_compared)?;
         let (own, published) = (self.own_stream(), self.outbox.published());
@@ -96,15 +98,15 @@ impl Broadcast {
         used
     }
 
-    /// The epoch that this peer's stream has to take because an earlier process has used `used`. A stream
-    /// with a message that was sent stays: its messages would arrive twice.
+    /// The epoch that this peer's stream has to take because an earlier process has used `used`. A
+    /// stream with a message that was sent stays: its messages would arrive twice.
     pub(crate) fn epoch_above(&self, cx: &Context<'_>, used: u64) -> Option<u64> {
         let is_movable = !cx.fx.has_sent_watched() && !cx.membership.own.is_leaving();
         (is_movable && used >= self.own_stream().epoch).then(|| used.saturating_add(1))
     }
 
-    /// Gives all published messages another epoch. None of them has left this node. The incarnation of this
-    /// peer has to be `number` at least; [`Broadcast::stream_moved`] follows.
+    /// Gives all published messages another epoch. None of them has left this node. The incarnation
+    /// of this peer has to be `number` at least; [`Broadcast::stream_moved`] follows.
     pub(crate) fn move_stream(&mut self, cx: &mut Context<'_>, epoch: u64, number: u64) {
         // Take the old stream out of all state.
         let old = self.own_stream();

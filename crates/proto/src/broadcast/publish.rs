@@ -9,8 +9,8 @@ use crate::limits::{LARGE_BATCH, MAX_PAYLOAD, MAX_TOPIC};
 use crate::message::MessageId;
 use crate::time::Time;
 
-/// How often a batch goes over all links, so that the tree follows the present delays, and the number
-/// of batches in between at least.
+/// How often a batch goes over all links, so that the tree follows the present delays, and the
+/// number of batches in between at least.
 const EXPLORE_INTERVAL: Duration = Duration::from_secs(30);
 const EXPLORE_MIN_BATCHES: u32 = 400;
 

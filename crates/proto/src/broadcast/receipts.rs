@@ -1,10 +1,10 @@
 //! Delivery receipts: which members hold a message of this peer, reported to the application.
 //!
-//! Only members that participate count, that is, have had a neighbour since their processes started: a
-//! process that registers and never links with a peer delays no receipt. The holders are known from the
-//! aggregates of the acknowledgements, as far as these can be taken apart, and from the names that a
-//! census asks for when a receipt stays open. Knowledge about a member stays: holding a message is
-//! never undone while the member counts.
+//! Only members that participate count, that is, have had a neighbour since their processes
+//! started: a process that registers and never links with a peer delays no receipt. The holders are
+//! known from the aggregates of the acknowledgements, as far as these can be taken apart, and from
+//! the names that a census asks for when a receipt stays open. Knowledge about a member stays:
+//! holding a message is never undone while the member counts.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -36,11 +36,12 @@ const NAMES_AFTER: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 struct PendingReceipt {
     since: Time,
-    /// The members that counted when it was requested; shared by receipts requested at the same time.
+    /// The members that counted when it was requested; shared by receipts requested at the same
+    /// time.
     counted_at_start: Arc<[PeerId]>,
     last_reported: Option<Receipt>,
-    /// The least number of members that hold it: the last reported number, less each member that has stopped
-    /// counting since. Keeps `held` from falling while a tree changes.
+    /// The least number of members that hold it: the last reported number, less each member that
+    /// has stopped counting since. Keeps `held` from falling while a tree changes.
     min_holders: u32,
 }
 
@@ -57,8 +58,8 @@ struct CensusPlan {
 pub(crate) struct Receipts {
     /// By sequence number.
     pending: VecMap<u64, PendingReceipt>,
-    /// The known progress of members: each holds everything below its number. Empty while no receipt is
-    /// pending; at most one entry for each member.
+    /// The known progress of members: each holds everything below its number. Empty while no
+    /// receipt is pending; at most one entry for each member.
     progress: BTreeMap<PeerId, u64>,
     /// The members that counted at the last review, by id.
     counted: Vec<PeerId>,
@@ -99,8 +100,8 @@ impl Receipts {
         self.lose_holders(1);
     }
 
-    /// Accounts for `n` members that have stopped counting, or have a new process: each may have been a
-    /// holder.
+    /// Accounts for `n` members that have stopped counting, or have a new process: each may have
+    /// been a holder.
     fn lose_holders(&mut self, n: usize) {
         for r in self.pending.values_mut() {
             r.min_holders = r.min_holders.saturating_sub(crate::peer::count(n));
@@ -188,7 +189,8 @@ impl Broadcast {
         cx.membership.registrations.slots.is_empty() || !joining
     }
 
-    /// Whether a live member counts for receipts. Neighbours of this peer do, before the seeds report it.
+    /// Whether a live member counts for receipts. Neighbours of this peer do, before the seeds
+    /// report it.
     fn counts(&self, cx: &View<'_>, id: &PeerId, participates: bool) -> bool {
         participates
             || cx.membership.own.participates_since.is_none()
@@ -327,7 +329,8 @@ impl Broadcast {
         }
     }
 
-    /// Whether all that count hold a message, with `lacking` of the known members not known to hold it.
+    /// Whether all that count hold a message, with `lacking` of the known members not known to hold
+    /// it.
     fn is_complete(
         &self,
         cx: &View<'_>,
@@ -346,7 +349,8 @@ impl Broadcast {
         counted.is_complete_list && lacking == 0
     }
 
-    /// Takes the aggregates apart: the progress of members, as far as numbers and sums of subtrees tell.
+    /// Takes the aggregates apart: the progress of members, as far as numbers and sums of subtrees
+    /// tell.
     fn note_progress(&mut self, cx: &mut Context<'_>, whole: Aggregate) {
         if cx.membership.is_large() {
             return;
@@ -478,7 +482,8 @@ impl Broadcast {
         self.start_census(cx, self.outbox.published());
     }
 
-    /// Asks all peers on the tree for the size and progress of their subtrees, up to a sequence number.
+    /// Asks all peers on the tree for the size and progress of their subtrees, up to a sequence
+    /// number.
     pub(crate) fn start_census(&mut self, cx: &mut Context<'_>, until: u64) {
         let now = cx.now;
         self.receipts.census.round += 1;

@@ -1,4 +1,5 @@
-//! The path of a batch through a peer: check, deduplicate, retain, forward, acknowledge, deliver, store.
+//! The path of a batch through a peer: check, deduplicate, retain, forward, acknowledge, deliver,
+//! store.
 
 use core::time::Duration;
 
@@ -55,12 +56,14 @@ impl Broadcast {
         self.receive(cx, &batch, Arrival { hops, from, explores, receipt, pulled, age_ms });
     }
 
-    /// Handles a batch that this peer publishes, a batch of a neighbour, or one that answers a pull.
+    /// Handles a batch that this peer publishes, a batch of a neighbour, or one that answers a
+    /// pull.
     pub(crate) fn receive(&mut self, cx: &mut Context<'_>, batch: &Batch, arrival: Arrival) {
         let (now, wall) = (cx.now, cx.fx.wall_clock());
         let stream = batch.stream();
 
-        // Check. The signature is valid already, but another process may publish with this peer's key.
+        // Check. The signature is valid already, but another process may publish with this peer's
+        // key.
         if arrival.from.is_some() && self.conflicts_with_own_stream(batch) {
             return self.refuse_conflicting_batch(cx, batch);
         }
@@ -112,8 +115,8 @@ impl Broadcast {
         self.acknowledge(cx, batch, arrival.receipt, asked);
         self.deliver(cx, stream);
 
-        // Store, in one request with the marks that have changed: otherwise a batch that was delivered at
-        // once could be durable as one that was held back.
+        // Store, in one request with the marks that have changed: otherwise a batch that was
+        // delivered at once could be durable as one that was held back.
         let mut ops = vec![StoreOp::PutBatch(batch.clone())];
         ops.extend(evicted.iter().map(|b| StoreOp::RemoveBatch(batch_id(b))));
         ops.extend(self.take_changed_marks());
@@ -172,8 +175,8 @@ impl Broadcast {
         self.forward_to_neighbours(cx, to, batch, arrival);
     }
 
-    /// The whole subtree of this peer missed a pulled batch: children that seem to lack it get it now, and do
-    /// not have to pull it.
+    /// The whole subtree of this peer missed a pulled batch: children that seem to lack it get it
+    /// now, and do not have to pull it.
     fn forward_to_lagging_children(
         &mut self,
         cx: &mut Context<'_>,
@@ -251,7 +254,8 @@ impl Broadcast {
         self.store.list.get(stream).is_some_and(StreamState::has_start)
     }
 
-    /// Delivers the messages that can be delivered after messages of a stream arrived or were given up.
+    /// Delivers the messages that can be delivered after messages of a stream arrived or were given
+    /// up.
     pub(crate) fn deliver(&mut self, cx: &mut Context<'_>, changed: StreamId) {
         for (stream, from, to) in self.store.list.take_forgotten() {
             self.report_gap(cx, stream, from, to);
@@ -298,8 +302,8 @@ impl Broadcast {
         cx.fx.event(Event::Gap { publisher, epoch, from, to });
     }
 
-    /// Handles congestion of a payload queue: the publishers whose batches go through it are told to slow
-    /// down.
+    /// Handles congestion of a payload queue: the publishers whose batches go through it are told
+    /// to slow down.
     pub(crate) fn on_congested(&mut self, cx: &mut Context<'_>) {
         let now = cx.now;
         cx.fx.count("congestions");

@@ -1,11 +1,11 @@
-//! What a restarted node takes over from its earlier processes, and what it stores for the next one.
+//! State that a restarted node takes over from its earlier processes, and stores for the next one.
 //!
-//! Beside the retained batches a node stores the delivered marks of each publisher, so that the next
-//! process delivers the messages that this one held back, and none twice. A batch and the marks that its
-//! arrival has changed are one request, so they become durable together: after a crash, the messages that
-//! the disk had not recorded are delivered again, and none is skipped. A driver with a consumer reports
-//! how far the consumer is, and only that mark is stored: then messages that the consumer had not
-//! processed are delivered again.
+//! Beside the retained batches a node stores the delivered marks of each publisher, so that the
+//! next process delivers the messages that this one held back, and none twice. A batch and the
+//! marks that its arrival has changed are one request, so they become durable together: after a
+//! crash, the messages that the disk had not recorded are delivered again, and none is skipped. A
+//! driver with a consumer reports how far the consumer is, and only that mark is stored: then
+//! messages that the consumer had not processed are delivered again.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -70,8 +70,8 @@ impl Broadcast {
     }
 }
 
-/// Restores the retained batches and delivered marks of an earlier process. Returns its deliveries of
-/// batches that are still retained, in the order of delivery, and the batches that are evicted.
+/// Restores the retained batches and delivered marks of an earlier process. Returns its deliveries
+/// of batches that are still retained, in the order of delivery, and the batches that are evicted.
 pub(crate) fn restore(
     store: &mut MessageStore,
     (compacted, marks): (&[StreamId], &[DeliveredMark]),

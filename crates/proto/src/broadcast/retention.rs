@@ -1,10 +1,10 @@
 //! The batches retained for others, bounded by bytes and age.
 //!
-//! Oldest arrivals are evicted first, except those that a peer which keeps up still needs: however much
-//! others publish meanwhile, they stay, in up to half of the space. (The windows of all publishers
-//! together are held to that half; see [`active_publishers`](super::active_publishers).) Batches that
-//! this node has published and no other node has acknowledged stay in any case, whatever their age: if
-//! they went, no node could ever get them.
+//! Oldest arrivals are evicted first, except those that a peer which keeps up still needs: however
+//! much others publish meanwhile, they stay, in up to half of the space. (The windows of all
+//! publishers together are held to that half; see [`active_publishers`](super::active_publishers).)
+//! Batches that this node has published and no other node has acknowledged stay in any case,
+//! whatever their age: if they went, no node could ever get them.
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,8 +28,8 @@ pub(crate) enum RetentionNeed {
     NotNeeded,
     /// A peer that keeps up needs it. This node is not the only one to have it.
     Needed,
-    /// Peers need it, and can get it only here, from its publisher. A window bounds the bytes of such
-    /// batches.
+    /// Peers need it, and can get it only here, from its publisher. A window bounds the bytes of
+    /// such batches.
     OnlyCopy,
 }
 
@@ -46,7 +46,8 @@ pub(crate) struct RetainedBatch {
     arrived: Time,
     /// When it expires.
     expires: Time,
-    /// Its least age when it arrived; `Duration::MAX` if an earlier process of this node retained it.
+    /// Its least age when it arrived; `Duration::MAX` if an earlier process of this node retained
+    /// it.
     age: Duration,
     arrival_order: u64,
 }
@@ -57,8 +58,8 @@ impl RetainedBatch {
         self.age.saturating_add(now.since(self.arrived))
     }
 
-    /// Its age for other nodes, which do not know the processes of this node. The wall clock decides for
-    /// batches that an earlier process retained.
+    /// Its age for other nodes, which do not know the processes of this node. The wall clock
+    /// decides for batches that an earlier process retained.
     pub(crate) fn age_ms(&self, now: Time, wall: WallTime) -> u32 {
         let age = match self.age {
             Duration::MAX => {
@@ -121,8 +122,8 @@ impl Retention {
         }
     }
 
-    /// Retains a batch and returns the batches that were evicted for it. `need_below` says whether peers
-    /// need the messages of a stream below a sequence number.
+    /// Retains a batch and returns the batches that were evicted for it. `need_below` says whether
+    /// peers need the messages of a stream below a sequence number.
     pub(crate) fn retain(
         &mut self,
         batch: Batch,
@@ -226,9 +227,9 @@ impl Retention {
         self.oldest_held_elsewhere(need_below)
     }
 
-    /// The oldest batch that other nodes have as well. Not the newest, which is not delivered yet, and may
-    /// exceed the bound until the next one arrives. The oldest of all if the others exceed the bound without
-    /// the newest.
+    /// The oldest batch that other nodes have as well. Not the newest, which is not delivered yet,
+    /// and may exceed the bound until the next one arrives. The oldest of all if the others exceed
+    /// the bound without the newest.
     fn oldest_held_elsewhere(
         &self,
         need_below: &impl Fn(StreamId, u64) -> RetentionNeed,
@@ -244,7 +245,8 @@ impl Retention {
         found.or_else(|| oldest.filter(|_| is_too_much))
     }
 
-    /// Evicts expired batches. Only copies stay, and later batches may stay longer by [`EXPIRY_RETRY`].
+    /// Evicts expired batches. Only copies stay, and later batches may stay longer by
+    /// [`EXPIRY_RETRY`].
     pub(crate) fn expire(
         &mut self,
         now: Time,
@@ -303,7 +305,8 @@ impl Retention {
     /// The batch that holds a message.
     pub(crate) fn batch_with(&self, id: &MessageId) -> Option<&RetainedBatch> {
         let first = MessageId { sequence: 0, ..*id };
-        // The nearest one, unless a publisher packed a number twice, which an honest one never does.
+        // The nearest one, unless a publisher packed a number twice, which an honest one never
+        // does.
         let before = self.batches.range(first..=*id).rev().take(MAX_OVERLAPPING);
         before.map(|(_, k)| &**k).find(|k| id.sequence < k.batch.end())
     }
@@ -348,8 +351,8 @@ impl Retention {
         self.batches.range(first..last).map(|(_, k)| &**k)
     }
 
-    /// The batches that hold the `limit` newest messages, oldest first. With `before`, only batches up to
-    /// that message; none if it is not retained any more.
+    /// The batches that hold the `limit` newest messages, oldest first. With `before`, only batches
+    /// up to that message; none if it is not retained any more.
     pub(crate) fn newest(&self, limit: usize, before: Option<&MessageId>) -> Vec<&RetainedBatch> {
         let last = match before {
             None => u64::MAX,

@@ -34,8 +34,8 @@ impl MessageStore {
         MessageStore { list: MessageList::default(), kept }
     }
 
-    /// Records and retains a batch. `need_below` says whether peers need the messages of a stream below a
-    /// sequence number.
+    /// Records and retains a batch. `need_below` says whether peers need the messages of a stream
+    /// below a sequence number.
     pub(crate) fn receive(
         &mut self,
         batch: &Batch,
@@ -49,7 +49,8 @@ impl MessageStore {
             InsertOutcome::Duplicate => ReceiveOutcome::Duplicate,
             InsertOutcome::New(messages) => {
                 let list = &self.list;
-                // Undelivered messages are needed here, also in the step that fills the gap before them.
+                // Undelivered messages are needed here, also in the step that fills the gap before
+                // them.
                 let is_undelivered =
                     |s: StreamId, end| list.get(s).is_some_and(|seen| seen.delivered() < end);
                 let need_below = |s, end| match need_below(list, s, end) {
@@ -63,8 +64,8 @@ impl MessageStore {
         }
     }
 
-    /// Restores a batch that an earlier process of this node retained, delivered or not. Returns the batches
-    /// that were evicted for it.
+    /// Restores a batch that an earlier process of this node retained, delivered or not. Returns
+    /// the batches that were evicted for it.
     pub(crate) fn restore(&mut self, batch: &Batch, now: Time) -> Vec<Batch> {
         self.list.receive(batch.stream(), batch.first(), batch.end());
         if self.list.get(batch.stream()).is_none() {
@@ -148,8 +149,8 @@ mod tests {
     use crate::identity::Identity;
     use crate::message::MessageId;
 
-    /// After an outage the newest messages arrive first, and the missed ones are pulled after them: the newest
-    /// are evicted first as well, and the pulled ones are still available here.
+    /// After an outage the newest messages arrive first, and the missed ones are pulled after them:
+    /// the newest are evicted first as well, and the pulled ones are still available here.
     #[test]
     fn oldest_retained_number_is_below_all_retained_messages() {
         let config = Config::lan().retention_bytes(1 << 20).build().unwrap();

@@ -16,8 +16,8 @@ use crate::sync;
 use crate::time::Time;
 use crate::wire::{Announce, Gossip, Pull, Pulled, Range, Summary, SummaryEntry};
 
-/// Bytes sent at once to a neighbour that grafts. It has grafted on others as well, which send it the
-/// same: more is announced, and pulled from one of them.
+/// Bytes sent at once to a neighbour that grafts. It has grafted on others as well, which send it
+/// the same: more is announced, and pulled from one of them.
 const MAX_CATCH_UP_BYTES: usize = 64 * 1024;
 /// Shortest time between two full summaries for one neighbour.
 const FULL_SUMMARY_INTERVAL: Duration = Duration::from_millis(250);
@@ -67,8 +67,8 @@ impl Broadcast {
 
     // ---- summaries -------------------------------------------------------------------------
 
-    /// Sends a new neighbour the full message list, and the state of the trees. Both ends know by now that
-    /// they are neighbours.
+    /// Sends a new neighbour the full message list, and the state of the trees. Both ends know by
+    /// now that they are neighbours.
     pub(crate) fn start_sync(&mut self, cx: &mut Context<'_>, link: LinkId, neighbour: PeerId) {
         let summary = self.digests.full_summary(&self.store.list);
         cx.fx.send(link, summary);
@@ -148,8 +148,8 @@ impl Broadcast {
 
     // ---- start of a stream -----------------------------------------------------------------
 
-    /// Whether this peer has participated for long enough to have missed what it did not get. Messages that
-    /// a newcomer did not get may be from before its start.
+    /// Whether this peer has participated for long enough to have missed what it did not get.
+    /// Messages that a newcomer did not get may be from before its start.
     fn is_established(&self, cx: &View<'_>) -> bool {
         cx.membership.own.participates_since.is_some_and(|at| cx.now.since(at) > NEWCOMER_AGE)
     }
@@ -172,8 +172,8 @@ impl Broadcast {
         self.compare_with_some(cx);
     }
 
-    /// Handles the report of a neighbour that retains a stream from `oldest_retained` on. It creates no state
-    /// for a stream without a received message, because it is only a claim.
+    /// Handles the report of a neighbour that retains a stream from `oldest_retained` on. It
+    /// creates no state for a stream without a received message, because it is only a claim.
     fn on_start_report(&mut self, cx: &mut Context<'_>, stream: StreamId, oldest_retained: u64) {
         if oldest_retained == 0 && self.unknown_starts.remove(&stream).is_some() {
             self.store.list.set_start(stream, 0);
@@ -184,7 +184,8 @@ impl Broadcast {
         }
     }
 
-    /// Starts streams at the oldest number that a neighbour retains, or at the first received message.
+    /// Starts streams at the oldest number that a neighbour retains, or at the first received
+    /// message.
     pub(crate) fn settle_unknown_starts(&mut self, cx: &mut Context<'_>) {
         let now = cx.now;
         let due = |state: &UnknownStart| state.since + START_REPORT_TIME <= now;
@@ -211,8 +212,8 @@ impl Broadcast {
 
     // ---- pulls -----------------------------------------------------------------------------
 
-    /// Number of neighbours to ask. If the first neighbour is new, the missing ones are counted as well: it
-    /// may retain less than they do.
+    /// Number of neighbours to ask. If the first neighbour is new, the missing ones are counted as
+    /// well: it may retain less than they do.
     fn neighbours_to_ask(&self, cx: &View<'_>) -> usize {
         let neighbours = &cx.overlay.neighbours;
         let oldest = neighbours.values().map(|n| n.since).min();
@@ -305,8 +306,8 @@ impl Broadcast {
         self.run_pulls(cx);
     }
 
-    /// Sends the other end of a new edge of a tree at once what it has missed, as if pushed along the tree:
-    /// its subtree has missed it as well. Returns the number of bytes.
+    /// Sends the other end of a new edge of a tree at once what it has missed, as if pushed along
+    /// the tree: its subtree has missed it as well. Returns the number of bytes.
     pub(crate) fn send_catch_up(
         &mut self,
         cx: &mut Context<'_>,

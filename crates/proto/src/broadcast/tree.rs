@@ -66,8 +66,8 @@ impl Broadcast {
         }
     }
 
-    /// Reviews the parent after a batch came along the tree that another neighbour may have announced long
-    /// before.
+    /// Reviews the parent after a batch came along the tree that another neighbour may have
+    /// announced long before.
     pub(crate) fn review_parent(&mut self, cx: &mut Context<'_>, stream: StreamId, from: PeerId) {
         let now = cx.now;
         let (neighbour, by) =
@@ -108,8 +108,8 @@ impl Broadcast {
         }
     }
 
-    /// Performs the actions after a change of neighbours. The subtree has changed, so acknowledgements are
-    /// sent again.
+    /// Performs the actions after a change of neighbours. The subtree has changed, so
+    /// acknowledgements are sent again.
     fn apply_after_link_change(&mut self, cx: &mut Context<'_>, actions: Vec<TreeAction>) {
         self.apply_tree_actions(cx, actions);
         self.acks.on_all_trees_changed(cx.now, &AckView::new(&self.store.list, &self.trees, cx));
@@ -134,8 +134,8 @@ impl Broadcast {
         self.apply_after_link_change(cx, actions);
     }
 
-    /// Handles a neighbour that becomes a child. If this peer `serves` it, it gets at once what it lacks.
-    /// Returns the number of bytes.
+    /// Handles a neighbour that becomes a child. If this peer `serves` it, it gets at once what it
+    /// lacks. Returns the number of bytes.
     pub(crate) fn on_graft(
         &mut self,
         cx: &mut Context<'_>,
@@ -145,7 +145,8 @@ impl Broadcast {
         serves: bool,
     ) -> usize {
         let (changed, actions) = self.trees.on_graft(remote, &f.publishers, cx.now);
-        // A graft without a list asks for nothing: the first batch of each publisher causes such a graft.
+        // A graft without a list asks for nothing: the first batch of each publisher causes such a
+        // graft.
         let bytes = if serves { self.send_catch_up(cx, link, &f.have) } else { 0 };
         if !changed.is_empty() {
             let named: BTreeSet<u64> = f.publishers.iter().copied().collect();

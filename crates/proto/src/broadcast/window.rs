@@ -1,9 +1,9 @@
 //! The send window of a publisher: how many bytes may be in flight.
 //!
-//! The window bounds the bytes that are not acknowledged by the slowest part of the network that keeps
-//! up. It grows with acknowledged bytes and is cut by a quarter when a queue on the path is congested
-//! (additive increase, multiplicative decrease; Chiu and Jain 1989). So publishers share the capacity of
-//! the network, and no queue overflows meanwhile.
+//! The window bounds the bytes that are not acknowledged by the slowest part of the network that
+//! keeps up. It grows with acknowledged bytes and is cut by a quarter when a queue on the path is
+//! congested (additive increase, multiplicative decrease; Chiu and Jain 1989). So publishers share
+//! the capacity of the network, and no queue overflows meanwhile.
 
 use core::time::Duration;
 
@@ -15,8 +15,8 @@ const INITIAL_WINDOW: u64 = 1024 * 1024;
 const MIN_WINDOW_AFTER_CUT: u64 = 256 * 1024;
 /// The largest window. More bytes would only wait in another queue.
 const MAX_WINDOW: u64 = 4 * 1024 * 1024;
-/// The least bound. Acknowledgements are gathered until they are worth sending; with less in flight a
-/// publisher would stand still until then.
+/// The least bound. Acknowledgements are gathered until they are worth sending; with less in flight
+/// a publisher would stand still until then.
 const MIN_BOUND: u64 = 64 * 1024;
 /// Growth for each window of acknowledged bytes.
 const GROWTH_STEP: u64 = 64 * 1024;
@@ -54,8 +54,8 @@ impl Window {
         self.size = self.size.min(self.bound);
     }
 
-    /// Restarts the window after a pause, because the capacity of the network and the number of other
-    /// publishers are not known any more: with no more than `share`.
+    /// Restarts the window after a pause, because the capacity of the network and the number of
+    /// other publishers are not known any more: with no more than `share`.
     pub(crate) fn restart(&mut self, share: u64) {
         self.size = self.size.min(INITIAL_WINDOW).min(share.max(MIN_BOUND));
         self.is_in_slow_start = true;

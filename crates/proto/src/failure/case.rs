@@ -38,7 +38,7 @@ pub(crate) struct SeedProbe {
     /// The accused has to repeat it: an answer to an older probe is no evidence.
     pub(crate) nonce: u64,
     /// Time between two tries.
-    interval:Duration,
+    interval: Duration,
     deadline: Time,
     /// The end, if a connection is still being made at the deadline.
     hard_deadline: Time,
@@ -77,8 +77,8 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    /// A case opened by a neighbour's report. `nonce` is fresh; the probe takes `factor` times as long
-    /// as configured, and reports are valid for `factor` times as long.
+    /// A case opened by a neighbour's report. `nonce` is fresh; the probe takes `factor` times as
+    /// long as configured, and reports are valid for `factor` times as long.
     pub(crate) fn new(
         subject: PeerId,
         incarnation: u64,
@@ -110,8 +110,8 @@ impl Case {
         }
     }
 
-    /// A case opened because a seed lost the subject. No neighbour has probed it yet, so the probe takes
-    /// twice as long; and if it has neighbours, they can report first.
+    /// A case opened because a seed lost the subject. No neighbour has probed it yet, so the probe
+    /// takes twice as long; and if it has neighbours, they can report first.
     pub(crate) fn for_lost_subject(
         subject: PeerId,
         incarnation: u64,
@@ -158,8 +158,8 @@ impl Case {
         true
     }
 
-    /// Probes again if the last probe failed too long ago to vote on: it says nothing about the present
-    /// accusation.
+    /// Probes again if the last probe failed too long ago to vote on: it says nothing about the
+    /// present accusation.
     fn renew_outdated_probe(&mut self, now: Time) {
         if self.probe.failed.is_some_and(|at| now.since(at) > self.window) {
             self.renew_probe(now, self.burst);
@@ -169,11 +169,12 @@ impl Case {
     fn renew_probe(&mut self, now: Time, length: Duration) {
         let nonce = self.probe.nonce.wrapping_add(1);
         let dial = self.probe.dial;
-        self.probe = SeedProbe { dial, ..SeedProbe::new(nonce, now, length, self.burst, self.retries) };
+        self.probe =
+            SeedProbe { dial, ..SeedProbe::new(nonce, now, length, self.burst, self.retries) };
     }
 
-    /// Begins another round: a new probe, new witnesses. The vote of this seed in an earlier round is
-    /// withdrawn.
+    /// Begins another round: a new probe, new witnesses. The vote of this seed in an earlier round
+    /// is withdrawn.
     pub(crate) fn next_round(&mut self, me: &PeerId, counts: bool, now: Time) {
         self.rounds += u32::from(counts);
         self.withdraw_vote(me);
@@ -206,7 +207,12 @@ impl Case {
     }
 
     /// How many witnesses to appoint now.
-    pub(crate) fn witnesses_to_appoint(&mut self, needed: usize, now: Time, config: &Config) -> usize {
+    pub(crate) fn witnesses_to_appoint(
+        &mut self,
+        needed: usize,
+        now: Time,
+        config: &Config,
+    ) -> usize {
         let missing = needed.saturating_sub(self.witnesses().len());
         if now < self.appoint_at || self.draws_left == 0 {
             return 0;
@@ -306,7 +312,7 @@ impl SeedProbe {
         SeedProbe {
             started: now,
             nonce,
-            interval:length / retries.max(1),
+            interval: length / retries.max(1),
             deadline: now + length,
             hard_deadline: now + burst * MAX_PROBE_BURSTS,
             next_try: now,
@@ -353,14 +359,14 @@ impl SeedProbe {
         Some(if self.tries_left > 0 { self.next_try.min(self.end()) } else { self.end() })
     }
 
-    /// When it fails. A connection that is neither up nor refused gets more time: its first packets may
-    /// have been lost.
+    /// When it fails. A connection that is neither up nor refused gets more time: its first packets
+    /// may have been lost.
     fn end(&self) -> Time {
         if self.dial.is_some() { self.deadline.max(self.hard_deadline) } else { self.deadline }
     }
 
-    /// Extends the probe until `at`. If this seed has heard from the accused later than its accusers can
-    /// have, a short silence does not confirm their reports.
+    /// Extends the probe until `at`. If this seed has heard from the accused later than its
+    /// accusers can have, a short silence does not confirm their reports.
     pub(crate) fn extend_until(&mut self, at: Time) {
         self.deadline = self.deadline.max(at);
     }
@@ -385,8 +391,8 @@ mod tests {
         }
     }
 
-    /// One witness reports repeatedly, the other one late: by then the first probe is outdated, so there is
-    /// another one.
+    /// One witness reports repeatedly, the other one late: by then the first probe is outdated, so
+    /// there is another one.
     #[test]
     fn late_witnesses_are_voted_on_after_a_new_probe() {
         let config = Config::lan().build().unwrap();
@@ -403,8 +409,9 @@ mod tests {
         assert!(case.decide(&seed, 2, at(4700)).is_some());
     }
 
-    /// Whether the seed reaches its peers is checked within the last burst: a connection in progress gave the
-    /// probe three times as long, in which a partition may have begun (chaos, seed 431).
+    /// Whether the seed reaches its peers is checked within the last burst: a connection in
+    /// progress gave the probe three times as long, in which a partition may have begun (chaos,
+    /// seed 431).
     #[test]
     fn last_burst_of_a_probe_ends_with_it() {
         let config = Config::lan().build().unwrap();
@@ -451,9 +458,17 @@ mod tests {
         let config = Config::lan().build().unwrap();
         let seed = Identity::from_secret(&[50; 32]);
         let lost = |has| Case::for_lost_subject(report(1).subject, 1, has, 1, 1, at(0), &config);
-        assert_eq!(lost(false).witnesses_to_appoint(2, at(0), &config), 3, "no neighbour can report it");
+        assert_eq!(
+            lost(false).witnesses_to_appoint(2, at(0), &config),
+            3,
+            "no neighbour can report it"
+        );
         let mut case = lost(true);
-        assert_eq!(case.witnesses_to_appoint(2, at(740), &config), 0, "the neighbours can report first");
+        assert_eq!(
+            case.witnesses_to_appoint(2, at(740), &config),
+            0,
+            "the neighbours can report first"
+        );
         assert_eq!(case.witnesses_to_appoint(2, at(750), &config), 3);
         assert!(case.add_testimony(testimony(3), at(1100)));
         assert!(case.add_testimony(testimony(4), at(1100)));
@@ -489,7 +504,11 @@ mod tests {
 
         let mut case = Case::new(report(1).subject, 1, 1, 1, at(0), &config);
         case.add_report(report(1), at(0));
-        assert_eq!(case.witnesses_to_appoint(2, at(100), &config), 0, "the neighbours can report first");
+        assert_eq!(
+            case.witnesses_to_appoint(2, at(100), &config),
+            0,
+            "the neighbours can report first"
+        );
         assert_eq!(case.witnesses_to_appoint(2, at(300), &config), 2, "one missing, one to spare");
         assert_eq!(case.witnesses_to_appoint(2, at(301), &config), 0, "not again at once");
     }

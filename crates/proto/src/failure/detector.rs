@@ -53,7 +53,7 @@ enum Evidence {
     Vouched(PeerId),
 }
 
-/// What follows when a suspect turns out to be alive.
+/// The action after a suspect turned out to be alive.
 #[derive(Debug)]
 pub(crate) enum ClearOutcome {
     /// Nothing.
@@ -129,14 +129,14 @@ impl FailureDetector {
         self.watches.get(neighbour)
     }
 
-    /// Adds the question of another node on this link, whether a neighbour is alive. Returns `false` if it
-    /// is no neighbour, or too many ask.
+    /// Adds the question of another node on this link, whether a neighbour is alive. Returns
+    /// `false` if it is no neighbour, or too many ask.
     pub(crate) fn add_question(&mut self, neighbour: &PeerId, now: Time, link: LinkId) -> bool {
         self.watches.get_mut(neighbour).is_some_and(|w| w.add_question(now, link))
     }
 
-    /// Any traffic from a neighbour is a sign of life to this peer, if the peer reads it without delay. It
-    /// is no evidence for other nodes, which may have asked after the frames were sent.
+    /// Any traffic from a neighbour is a sign of life to this peer, if the peer reads it without
+    /// delay. It is no evidence for other nodes, which may have asked after the frames were sent.
     pub(crate) fn on_traffic(
         &mut self,
         cx: &mut Context<'_>,
@@ -301,7 +301,8 @@ impl FailureDetector {
                 s.probe.helpers.insert(helper);
             }
             let asked = cx.links.open.iter().find(|(_, l)| {
-                l.remote == helper && matches!(&l.purpose, LinkPurpose::IndirectProbe(of) if **of == subject)
+                l.remote == helper
+                    && matches!(&l.purpose, LinkPurpose::IndirectProbe(of) if **of == subject)
             });
             let linked = cx.overlay.neighbours.get(&helper).map(|n| n.link);
             match linked.or(asked.map(|(link, _)| *link)) {
@@ -368,8 +369,9 @@ impl FailureDetector {
         ProbeOutcome::Silent(Box::new(s))
     }
 
-    /// Many failing links at once are a sign of a problem at this node: unless it has heard from a seed or
-    /// another peer since, this node doubts its own view if more than half of its links fail.
+    /// Many failing links at once are a sign of a problem at this node: unless it has heard from a
+    /// seed or another peer since, this node doubts its own view if more than half of its links
+    /// fail.
     fn is_in_doubt(&self, cx: &mut Context<'_>, id: PeerId) -> bool {
         let Some(s) = self.suspects.get(&id) else { return false };
         let failing = self.suspects.len() - self.appointed().count();
@@ -414,7 +416,8 @@ impl FailureDetector {
             (Evidence::Answer, _) => answer_questions(cx, questioners, id, Verdict::Alive),
             // The questioners have to wait for the answer to a request sent after their question.
             (Evidence::Traffic, Some(watch)) => {
-                let refused = questioners.iter().filter(|l| !watch.add_question(cx.now, **l)).count();
+                let refused =
+                    questioners.iter().filter(|l| !watch.add_question(cx.now, **l)).count();
                 cx.fx.add("questions_refused", refused as u64);
             }
             // The finding of another neighbour may be older than the question.

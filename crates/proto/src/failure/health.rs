@@ -8,9 +8,9 @@ use crate::time::Time;
 /// The highest score.
 const MAX_SCORE: u32 = 7;
 
-/// The score of this node: 0 when all is well, higher after each sign that this node or its own link,
-/// not its neighbours, is late. It falls by one in every interval with timely answers. A seed counts
-/// accused peers whose answers nearly came too late.
+/// The score of this node: 0 when all is well, higher after each sign that this node or its own
+/// link, not its neighbours, is late. It falls by one in every interval with timely answers. A seed
+/// counts accused peers whose answers nearly came too late.
 #[derive(Debug)]
 pub(crate) struct Health {
     score: u32,
@@ -36,8 +36,8 @@ impl Health {
         1 + self.score / 2
     }
 
-    /// Records that this node was late, was accused itself, or that its link is congested. Counts once per
-    /// `interval`. Returns whether the score has changed.
+    /// Records that this node was late, was accused itself, or that its link is congested. Counts
+    /// once per `interval`. Returns whether the score has changed.
     pub(crate) fn record_trouble(&mut self, now: Time, interval: Duration) -> bool {
         self.had_timely_answer = false;
         if self.score >= MAX_SCORE || (self.score > 0 && now.since(self.changed_at) < interval) {

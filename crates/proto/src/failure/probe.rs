@@ -74,8 +74,8 @@ impl Probe {
         self.retries_left = config.probe_retries();
     }
 
-    /// Adds the question of another node: the suspect has to answer a probe sent after it. Returns `false` if
-    /// too many nodes ask.
+    /// Adds the question of another node: the suspect has to answer a probe sent after it. Returns
+    /// `false` if too many nodes ask.
     pub(crate) fn add_question(&mut self, now: Time, by: LinkId) -> bool {
         if self.questioners.contains(&by) {
             return true;

@@ -1,4 +1,5 @@
-//! Reports of a peer to the seeds: about a silent neighbour, and about the subject of an appointment.
+//! Reports of a peer to the seeds: about a silent neighbour, and about the subject of an
+//! appointment.
 
 use super::detector::{FailureDetector, ReporterRole, Suspect};
 use super::{Adjacency, Appointment, DeathReport, Testimony};
@@ -27,7 +28,7 @@ pub(super) struct PendingReport {
     pub(super) suspect: Suspect,
 }
 
-/// What follows a report without a verdict.
+/// The action after a report without a verdict.
 #[derive(Debug)]
 pub(crate) enum ReportOutcome {
     /// It was withdrawn meanwhile.
@@ -55,7 +56,8 @@ impl FailureDetector {
         for link in cx.view.membership.registrations.links() {
             cx.fx.send(link, Report { report: statement.clone() });
         }
-        let pause = cx.config.report_window() * (1 << suspect.earlier_reports.min(MAX_PAUSE_DOUBLINGS));
+        let pause =
+            cx.config.report_window() * (1 << suspect.earlier_reports.min(MAX_PAUSE_DOUBLINGS));
         let until = cx.now + pause;
         if self.reports.len() >= MAX_PENDING_REPORTS && !self.reports.contains_key(&id) {
             let first = self.reports.iter().min_by_key(|(_, r)| r.until).map(|(id, _)| *id);
@@ -85,11 +87,13 @@ impl FailureDetector {
         }
         // Without a joined state no majority of the seeds gets the report: that does not count.
         let is_heard = view.membership.own.state == PeerState::Joined;
-        suspect.earlier_reports = if is_heard { suspect.earlier_reports + 1 } else { suspect.earlier_reports.max(1) };
+        suspect.earlier_reports =
+            if is_heard { suspect.earlier_reports + 1 } else { suspect.earlier_reports.max(1) };
         ReportOutcome::ProbeAgain(Box::new(suspect))
     }
 
-    /// Withdraws the report about a peer that has proved to be alive. Returns `false` if there is none.
+    /// Withdraws the report about a peer that has proved to be alive. Returns `false` if there is
+    /// none.
     pub(crate) fn withdraw_report(&mut self, id: &PeerId) -> bool {
         self.reports.remove(id).is_some()
     }

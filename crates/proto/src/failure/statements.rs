@@ -9,8 +9,8 @@ use crate::identity::PeerId;
 use crate::limits::{MAX_REPORTS, MAX_SEEDS};
 use crate::signed::{Signed, Statement};
 
-/// "`neighbour` is my neighbour", signed by `subject` when the link was made. A report must carry one,
-/// so that no peer can accuse another one that it never had a link with.
+/// "`neighbour` is my neighbour", signed by `subject` when the link was made. A report must carry
+/// one, so that no peer can accuse another one that it never had a link with.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Adjacency {
@@ -32,8 +32,8 @@ impl Statement for Adjacency {
     }
 }
 
-/// "I am a neighbour of `subject`, got no sign of life from it, and none of its other neighbours that I
-/// asked vouched for it."
+/// "I am a neighbour of `subject`, got no sign of life from it, and none of its other neighbours
+/// that I asked vouched for it."
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct DeathReport {
@@ -59,13 +59,13 @@ impl Statement for DeathReport {
     fn check(&self) -> Result<(), &'static str> {
         let a = self.adjacency.body();
         if a.subject != self.subject || a.neighbour != self.reporter {
-            return Err("a death report carries somebody else's adjacency");
+            return Err("a death report carries the adjacency of other peers");
         }
         if a.incarnation > self.incarnation {
-            return Err("a death report's adjacency is from a later life");
+            return Err("a death report's adjacency is from a later incarnation");
         }
         if self.reporter == self.subject {
-            return Err("a death report about oneself");
+            return Err("a death report of a peer about itself");
         }
         Ok(())
     }
@@ -99,14 +99,14 @@ impl Statement for Appointment {
     }
     fn check(&self) -> Result<(), &'static str> {
         if self.witness == self.subject {
-            return Err("nobody is a witness of its own death");
+            return Err("a peer cannot be a witness of its own death");
         }
         Ok(())
     }
 }
 
-/// "A seed appointed me to probe `subject`, and I got no sign of life from it." Where no neighbour can
-/// report, the testimonies of appointed witnesses and the seed's own probe suffice.
+/// "A seed appointed me to probe `subject`, and I got no sign of life from it." Where no neighbour
+/// can report, the testimonies of appointed witnesses and the seed's own probe suffice.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Testimony {
@@ -125,7 +125,7 @@ impl Statement for Testimony {
     }
     fn check(&self) -> Result<(), &'static str> {
         if self.appointment.witness != self.witness {
-            return Err("a testimony carries somebody else's appointment");
+            return Err("a testimony carries the appointment of another witness");
         }
         Ok(())
     }
@@ -176,8 +176,8 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Combines votes. They must agree on subject and incarnation and come from distinct seeds; `None`
-    /// otherwise.
+    /// Combines votes. They must agree on subject and incarnation and come from distinct seeds;
+    /// `None` otherwise.
     #[must_use]
     pub fn new(votes: Vec<Signed<Vote>>) -> Option<Self> {
         let c = Certificate { votes: votes.into() };

@@ -32,8 +32,8 @@ pub(crate) struct Watch {
     next_ping: Time,
     /// When the link falls silent, the other end asks first.
     asks_second: bool,
-    /// The links that asked about this neighbour and wait for an answer. With questions, one miss is enough to
-    /// begin a burst.
+    /// The links that asked about this neighbour and wait for an answer. With questions, one miss
+    /// is enough to begin a burst.
     questions: Option<Box<Questions>>,
 }
 
@@ -42,15 +42,15 @@ pub(crate) struct Watch {
 struct Request {
     nonce: u64,
     sent: Time,
-    /// When the first of consecutive requests was sent that have no answer, and since which there was no
-    /// traffic.
+    /// When the first of consecutive requests was sent that have no answer, and since which there
+    /// was no traffic.
     unanswered_since: Time,
     /// The highest timeout factor that this node has had since. A deadline never moves to the past.
     factor: u32,
 }
 
-/// Questions of other nodes about a neighbour. Only the answer to a request that was sent after them
-/// counts: other traffic may have been in flight before.
+/// Questions of other nodes about a neighbour. Only the answer to a request that was sent after
+/// them counts: other traffic may have been in flight before.
 #[derive(Debug, Clone, Default)]
 struct Questions {
     links: VecSet<LinkId>,
@@ -67,8 +67,8 @@ pub(crate) struct PongOutcome {
     pub(crate) questioners: VecSet<LinkId>,
 }
 
-/// When the last answer arrived, its delay, and mean and deviation of the delays: in microseconds, because
-/// every link has these.
+/// When the last answer arrived, its delay, and mean and deviation of the delays: in microseconds,
+/// because every link has these.
 #[derive(Debug, Clone, Copy)]
 struct ReplyDelays {
     last: Time,
@@ -86,12 +86,12 @@ const fn duration(micros: u32) -> Duration {
 }
 
 impl Watch {
-    /// The watch of a neighbour that was heard from just now. `jitter` spreads the first requests to many
-    /// neighbours.
+    /// The watch of a neighbour that was heard from just now. `jitter` spreads the first requests
+    /// to many neighbours.
     ///
-    /// A request and its answer are signs of life for both ends, so only one end of a link has to ask. But
-    /// both have heard the last frame at the same time, and would ask at the same time again. So one of the
-    /// two `asks_second`: a little later, if the other has not asked by then.
+    /// A request and its answer are signs of life for both ends, so only one end of a link has to
+    /// ask. But both have heard the last frame at the same time, and would ask at the same time
+    /// again. So one of the two `asks_second`: a little later, if the other has not asked by then.
     pub(crate) fn new(now: Time, jitter: Duration, asks_second: bool) -> Self {
         Watch {
             last_heard: now,
@@ -123,7 +123,8 @@ impl Watch {
         self.questions.take().map(|q| q.links).unwrap_or_default()
     }
 
-    /// Handles the answer to a liveness request. An answer to an earlier request is ordinary traffic.
+    /// Handles the answer to a liveness request. An answer to an earlier request is ordinary
+    /// traffic.
     pub(crate) fn on_pong(&mut self, now: Time, nonce: u64, config: &Config) -> PongOutcome {
         let Some(Request { sent, .. }) = self.outstanding.filter(|r| r.nonce == nonce) else {
             return PongOutcome::default();
@@ -161,8 +162,8 @@ impl Watch {
         self.reply_delays.map(|r| duration(r.mean))
     }
 
-    /// How long an answer may take: as configured, or longer where the path is slow or the health of this
-    /// node is low. At most [`MAX_TIMEOUT_FACTOR`] times as long as configured.
+    /// How long an answer may take: as configured, or longer where the path is slow or the health
+    /// of this node is low. At most [`MAX_TIMEOUT_FACTOR`] times as long as configured.
     fn timeout(&self, config: &Config, factor: u32) -> Duration {
         let expected = self.expected_delay();
         let most = config.ping_timeout() * MAX_TIMEOUT_FACTOR;
@@ -189,8 +190,9 @@ impl Watch {
         self.next_ping = now + self.longest_silence(config);
     }
 
-    /// Adds the question of another node about this neighbour: a ping is due at once. Returns `false` if too
-    /// many nodes ask. A repeated question on one link does not delay the answers to others.
+    /// Adds the question of another node about this neighbour: a ping is due at once. Returns
+    /// `false` if too many nodes ask. A repeated question on one link does not delay the answers to
+    /// others.
     pub(crate) fn add_question(&mut self, now: Time, by: LinkId) -> bool {
         let questions = self.questions.get_or_insert_default();
         if questions.links.contains(&by) {
@@ -215,8 +217,9 @@ impl Watch {
         self.outstanding.is_none_or(|r| r.sent < asked).then_some(asked)
     }
 
-    /// The next action. In `classic` every interval has its request; otherwise only silence has, unless the
-    /// timeouts of this node are raised: then answers are needed to find out when they are timely again.
+    /// The next action. In `classic` every interval has its request; otherwise only silence has,
+    /// unless the timeouts of this node are raised: then answers are needed to find out when they
+    /// are timely again.
     pub(crate) fn due(&mut self, now: Time, config: &Config, factor: u32) -> WatchAction {
         if self.needs_request_since().is_some() {
             return WatchAction::Ping;
@@ -226,7 +229,8 @@ impl Watch {
             let r = *r;
             let timeout = self.timeout(config, r.factor);
             if self.last_heard > r.unanswered_since {
-                // Traffic proves life to this node as well as an answer does; questions need the answer.
+                // Traffic proves life to this node as well as an answer does; questions need the
+                // answer.
                 if self.questions.is_none() && (factor == 1 || now >= r.sent + timeout) {
                     self.outstanding = None;
                 } else if self.questions.is_some() && now >= r.sent + timeout {

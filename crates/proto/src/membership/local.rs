@@ -1,4 +1,4 @@
-//! What a peer says of itself: its signed record.
+//! The signed record of this peer.
 
 use core::net::IpAddr;
 
@@ -11,36 +11,36 @@ use crate::signed::Signed;
 use crate::snapshot::PeerState;
 use crate::time::Time;
 
-/// The record of this peer, and what goes into the next one.
+/// The record of this peer, and the values for the next one.
 #[derive(Debug)]
 pub(crate) struct LocalRecord {
     pub(crate) record: SignedRecord,
-    /// What the target was drawn with last.
+    /// The nonce of the last draw of the target degree.
     pub(crate) nonce: Option<[u8; 16]>,
-    /// That and the size of the network, when the target was drawn last.
+    /// The inputs of that draw: the nonce and the size of the network.
     pub(crate) target_inputs: Option<(Option<[u8; 16]>, u32)>,
     pub(crate) state: PeerState,
     pub(crate) update_at: Option<Time>,
     pub(crate) refresh_at: Time,
-    /// It is leaving.
+    /// Set while the peer is leaving.
     pub(crate) departure: Option<Box<Departure>>,
-    /// The version (incarnation, sequence) of the first record of this incarnation that says that the peer
-    /// participates.
+    /// The version (incarnation, sequence) of the first record of this incarnation that says that
+    /// the peer participates.
     pub(crate) participates_from: Option<(u64, u64)>,
-    /// When this process had its first neighbour: since then it participates.
+    /// When this process had its first neighbour: it participates since then.
     pub(crate) participates_since: Option<Time>,
     /// Accusations before this time are answered already.
     pub(crate) refute_after: Time,
-    /// Where others can reach this peer, as configured; an unspecified IP address stands for the one at
-    /// which others see it.
+    /// The configured addresses of this peer; an unspecified IP address stands for the one at which
+    /// others see it.
     pub(crate) configured: Vec<Address>,
     /// The IP address at which others see it, as announced.
     pub(crate) observed: Option<IpAddr>,
     /// Another process with this identity, to be named in every record.
     pub(crate) rival: Option<u64>,
-    /// The one of which an event was told.
+    /// The rival that an event has reported.
     pub(crate) reported_rival: Option<u64>,
-    /// The registry is not claimed from another process before this time.
+    /// The registry entry is not claimed from another process before this time.
     pub(crate) claim_after: Time,
 }
 
@@ -93,22 +93,22 @@ impl LocalRecord {
         self.participates_from.is_some_and(|from| known.clone().all(|version| version >= from))
     }
 
-    /// Whether it has sent Leave: from then on it only ends.
+    /// Whether the peer has sent Leave.
     pub(crate) const fn is_leaving(&self) -> bool {
         matches!(self.state, PeerState::Leaving | PeerState::Left)
     }
 
-    /// Whether it is about to leave, or has left: nothing is published any more.
+    /// Whether the peer is about to leave, or has left: nothing is published any more.
     pub(crate) const fn is_departing(&self) -> bool {
         self.departure.is_some() || self.has_left()
     }
 
-    /// Whether it is about to leave and still a member.
+    /// Whether the peer is about to leave and still a member.
     pub(crate) fn is_draining(&self) -> bool {
         self.departure.as_ref().is_some_and(|d| d.is_draining())
     }
 
-    /// Whether the peer has said goodbye and is done with it.
+    /// Whether the peer has left.
     pub(crate) const fn has_left(&self) -> bool {
         matches!(self.state, PeerState::Left)
     }

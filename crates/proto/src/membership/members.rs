@@ -1,4 +1,4 @@
-//! The peers that a peer knows of.
+//! The table of other peers.
 
 use std::collections::BTreeMap;
 
@@ -16,30 +16,30 @@ use crate::time::Time;
 pub(crate) struct Member {
     pub(crate) record: SignedRecord,
     pub(crate) suspect: bool,
-    /// Not dialled before this time.
+    /// It is not dialled before this time.
     pub(crate) avoid_until: Time,
-    /// Dials in a row that failed.
+    /// Number of consecutive failed dials.
     pub(crate) failures: u32,
-    /// When a seed last named it.
+    /// When a seed last listed it.
     pub(crate) confirmed: Time,
 }
 
-/// What a record changed.
+/// The outcome of merging a record.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum MergeOutcome {
-    /// A peer not known before, or not known to be alive.
+    /// The peer was not known before, or not known to be alive.
     New,
-    /// A newer record of a known peer.
+    /// The record of a known peer is newer.
     Newer,
-    /// Nothing that was not known.
+    /// Nothing in it is new.
     Unchanged,
-    /// It speaks for an incarnation that is known to be dead.
+    /// Its incarnation is known to be dead.
     Dead,
 }
 
-/// Members, ascending by id. In one piece of memory, and with the first bytes of the id alone, they
-/// take a third of what a B-tree takes; the rest of the id is in the record, and is seldom looked at.
-/// Putting one in moves what is behind, which for the most there are takes some microseconds.
+/// Members, ascending by id. In one piece of memory, and with only the first bytes of the id, they
+/// take a third of the memory of a B-tree; the rest of the id is in the record, and is seldom read.
+/// An insertion moves the entries behind it, which takes some microseconds at the maximum size.
 #[derive(Debug, Default)]
 struct SortedMembers(Vec<(u64, Member)>);
 
@@ -83,7 +83,7 @@ impl SortedMembers {
         self.shrink();
     }
 
-    /// Takes out those at some places, given in ascending order.
+    /// Removes the members at some indices, given in ascending order.
     fn remove_at(&mut self, places: &[usize]) {
         if let [one] = places {
             self.0.remove(*one);
@@ -105,7 +105,7 @@ impl SortedMembers {
     }
 }
 
-/// The table. Own record excluded.
+/// The table of other peers, without the own record.
 #[derive(Debug, Default)]
 pub(crate) struct Members {
     alive: SortedMembers,
@@ -134,10 +134,10 @@ impl Members {
         self.alive.iter()
     }
 
-    /// The living member with this acknowledgement token.
+    /// The live member with this acknowledgement token.
     pub(crate) fn with_token(&self, token: u64) -> Option<PeerId> {
-        // The token is the first eight bytes of the id, little endian; the table is ascending by them as
-        // they stand.
+        // The token is the first eight bytes of the id, little endian; the table is sorted by them
+        // in big endian order.
         let first = token.swap_bytes();
         let at = self.alive.0.partition_point(|(f, _)| *f < first);
         self.alive.0.get(at).filter(|(f, _)| *f == first).map(|(_, m)| m.record.id)
@@ -155,7 +155,7 @@ impl Members {
         self.alive.0.len()
     }
 
-    /// The highest incarnation of a peer known to be over.
+    /// The highest incarnation of a peer that is known to have ended.
     fn ended_incarnation(&self, id: &PeerId) -> Option<u64> {
         let dead = self.dead.get(id).map(|(c, _)| c.incarnation());
         let left = self.left.get(id).map(|r| r.incarnation);
@@ -167,21 +167,24 @@ impl Members {
         self.dead.get(id).is_some_and(|(c, _)| c.incarnation() >= incarnation)
     }
 
-    /// Whether the last that is known of a peer's processes is that they have died or left.
+    /// Whether the last known process of a peer has died or left.
     pub(crate) fn has_ended(&self, id: &PeerId) -> bool {
         self.dead.contains_key(id) || self.left.contains_key(id)
     }
 
-    /// Whether somebody has to be forgotten for this peer.
+    /// Whether another member has to be evicted for this peer.
     pub(crate) fn is_full_for(&self, id: &PeerId) -> bool {
         self.alive.0.len() >= MAX_MEMBERS && self.alive.get(id).is_none()
     }
 
-    /// Takes in a record that says "alive".
+    /// Merges a record of a live peer.
     pub(crate) fn merge_record(&mut self, record: &SignedRecord, now: Time) -> MergeOutcome {
         let id = record.id;
         debug_assert_eq!(record.presence, Presence::Alive);
-        if self.ended_incarnation(&id).is_some_and(|ended_incarnation| ended_incarnation >= record.incarnation) {
+        if self
+            .ended_incarnation(&id)
+            .is_some_and(|ended_incarnation| ended_incarnation >= record.incarnation)
+        {
             return MergeOutcome::Dead;
         }
         if let Some(m) = self.alive.get_mut(&id) {
@@ -198,7 +201,7 @@ impl Members {
             return MergeOutcome::Newer;
         }
         if self.is_full_for(&id) {
-            // Whoever was confirmed longest ago makes room.
+            // Evict the member whose last confirmation is oldest.
             let oldest = self.alive.iter().min_by_key(|(_, m)| m.confirmed).map(|(id, _)| *id);
             if let Some(oldest) = oldest {
                 self.alive.remove(&oldest);
@@ -213,10 +216,14 @@ impl Members {
         MergeOutcome::New
     }
 
-    /// Takes in a certificate; says whether it ends a life not known to be over.
+    /// Merges a certificate. Returns whether it ends an incarnation that was not known to have
+    /// ended.
     pub(crate) fn merge_certificate(&mut self, certificate: &Certificate) -> bool {
         let id = certificate.subject();
-        if self.ended_incarnation(&id).is_some_and(|ended_incarnation| ended_incarnation >= certificate.incarnation()) {
+        if self
+            .ended_incarnation(&id)
+            .is_some_and(|ended_incarnation| ended_incarnation >= certificate.incarnation())
+        {
             return false;
         }
         let survives =
@@ -232,11 +239,15 @@ impl Members {
         true
     }
 
-    /// Takes in a goodbye; says whether it ends a life not known to be over.
+    /// Merges the record of a peer that has left. Returns whether it ends an incarnation that was
+    /// not known to have ended.
     pub(crate) fn merge_departure(&mut self, record: &SignedRecord) -> bool {
         debug_assert_eq!(record.presence, Presence::Left);
         let id = record.id;
-        if self.ended_incarnation(&id).is_some_and(|ended_incarnation| ended_incarnation >= record.incarnation) {
+        if self
+            .ended_incarnation(&id)
+            .is_some_and(|ended_incarnation| ended_incarnation >= record.incarnation)
+        {
             return false;
         }
         let survives =
@@ -252,7 +263,8 @@ impl Members {
         true
     }
 
-    /// Forgets peers that no seed has named since `since`, except those to keep; says which.
+    /// Removes peers that no seed has listed since `since`, except those to keep. Returns the
+    /// removed ones.
     pub(crate) fn remove_unconfirmed(
         &mut self,
         since: Time,
@@ -269,7 +281,7 @@ impl Members {
         gone
     }
 
-    /// Forgets all but some, drawn at random, and those to keep.
+    /// Removes all but a random sample of `sample_size` members, and those to keep.
     pub(crate) fn retain_sample<'a>(
         &mut self,
         sample_size: usize,
@@ -284,7 +296,7 @@ impl Members {
         if surplus == 0 {
             return;
         }
-        // Numbers of others: the place of each is behind those kept that come before it.
+        // The other members are numbered; the index of each is behind the kept ones before it.
         let mut before = 0;
         let place = |other: usize| {
             while protected.get(before).is_some_and(|at| *at <= other + before) {
@@ -296,7 +308,7 @@ impl Members {
         self.alive.remove_at(&gone);
     }
 
-    /// The state to show.
+    /// The state to display.
     pub(crate) fn state(member: &Member) -> MemberState {
         if member.suspect { MemberState::Suspect } else { MemberState::Alive }
     }
@@ -334,13 +346,15 @@ mod tests {
     }
 
     #[test]
-    fn those_to_keep_stay_and_each_other_one_may_go() {
+    fn sample_retains_protected_members_and_draws_others_uniformly() {
         let mut rng = RngStream::new(&[1; 32], "t");
         let protected = [3, 4, 9].map(|n| record(n).id);
         let mut stayed = BTreeMap::new();
         for round in 0..300 {
             let mut members = Members::default();
-            (0..12).for_each(|n| assert_eq!(members.merge_record(&record(n), Time::ZERO), MergeOutcome::New));
+            (0..12).for_each(|n| {
+                assert_eq!(members.merge_record(&record(n), Time::ZERO), MergeOutcome::New)
+            });
             assert!(members.alive().map(|(id, _)| id).is_sorted());
             let sample_size = round % 9;
             members.retain_sample(sample_size, protected.iter().chain(&protected[..1]), &mut rng);

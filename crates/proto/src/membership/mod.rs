@@ -1,4 +1,4 @@
-//! Membership as a peer has it: its own record, its registrations at the seeds, and the other peers.
+//! Membership at a peer: its own record, its registrations at the seeds, and the other peers.
 
 mod local;
 mod members;
@@ -7,10 +7,10 @@ mod registration;
 use crate::limits::WHOLE_LIST;
 
 pub(crate) use local::LocalRecord;
-pub(crate) use members::{MergeOutcome, Member, Members};
+pub(crate) use members::{Member, Members, MergeOutcome};
 pub(crate) use registration::{QuorumChange, Registrations, SeedSlot, majority};
 
-/// What a peer knows of the members of its network.
+/// The membership state of a peer.
 #[derive(Debug)]
 pub(crate) struct Membership {
     pub(crate) own: LocalRecord,
@@ -19,7 +19,7 @@ pub(crate) struct Membership {
 }
 
 impl Membership {
-    /// Whether the network is so large that no peer knows all of it.
+    /// Whether the network is so large that no peer knows all members.
     pub(crate) fn is_large(&self) -> bool {
         self.registrations.network_size() as usize > WHOLE_LIST
     }

@@ -9,18 +9,18 @@ use crate::record::Record;
 use crate::time::Time;
 use crate::wire::PeerRequestKind;
 
-/// What to answer.
+/// The answer to a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// Yes.
     Accept,
-    /// Yes, and the neighbour whose place it takes goes.
+    /// Yes, in the place of this neighbour, which is closed.
     AcceptInPlaceOf(PeerId),
-    /// Yes, and this neighbour goes over to the requester.
+    /// Yes, and this neighbour is transferred to the requester.
     AcceptAndTransfer(PeerId),
     /// No.
     Refuse(RefuseReason),
-    /// No place, but this edge may be taken.
+    /// No, but the edge to this neighbour may be taken over.
     RefuseAndTransfer(PeerId),
 }
 
@@ -45,32 +45,41 @@ impl Overlay {
         {
             return Answer::AcceptInPlaceOf(of);
         }
-        // One over the target at once for somebody who hangs by a thread.
+        // A peer that is nearly isolated is accepted one above the target at once.
         let over = matches!(kind, PeerRequestKind::Overflow) || requester.degree < 2;
         let exchange = matches!(kind, PeerRequestKind::Mix { .. } | PeerRequestKind::Shed { .. });
         if !exchange && (degree < target || (over && degree <= target)) {
             return Answer::Accept;
         }
         match kind {
-            PeerRequestKind::Place | PeerRequestKind::Overflow => Answer::Refuse(RefuseReason::Full),
+            PeerRequestKind::Place | PeerRequestKind::Overflow => {
+                Answer::Refuse(RefuseReason::Full)
+            }
             PeerRequestKind::Replace(_) => Answer::Refuse(RefuseReason::NoPermit),
-            PeerRequestKind::HandOver => match self.transferable_neighbour(requester.id, None, (named, edges), now, rng) {
-                Some(v) if degree <= target => Answer::AcceptAndTransfer(v),
-                Some(v) => Answer::RefuseAndTransfer(v),
-                None => Answer::Refuse(RefuseReason::NothingToGive),
-            },
-            PeerRequestKind::Edge => match self.transferable_neighbour(requester.id, None, (named, edges), now, rng) {
-                Some(v) if degree > target => Answer::RefuseAndTransfer(v),
-                _ => Answer::Refuse(RefuseReason::Full),
-            },
+            PeerRequestKind::HandOver => {
+                match self.transferable_neighbour(requester.id, None, (named, edges), now, rng) {
+                    Some(v) if degree <= target => Answer::AcceptAndTransfer(v),
+                    Some(v) => Answer::RefuseAndTransfer(v),
+                    None => Answer::Refuse(RefuseReason::NothingToGive),
+                }
+            }
+            PeerRequestKind::Edge => {
+                match self.transferable_neighbour(requester.id, None, (named, edges), now, rng) {
+                    Some(v) if degree > target => Answer::RefuseAndTransfer(v),
+                    _ => Answer::Refuse(RefuseReason::Full),
+                }
+            }
             PeerRequestKind::Shed { give } => {
                 let both_over = degree > target && requester.degree > requester.target;
                 if !both_over || give == requester.id {
                     return Answer::Refuse(RefuseReason::Full);
                 }
-                // One too many costs nothing: an edge that carries payload is not given for it.
+                // A surplus of one costs nothing: an edge that carries payload is not transferred
+                // for it.
                 let idle = |v: &PeerId| !edges.is_busy(v);
-                match self.transferable_neighbour(requester.id, Some(give), (named, edges), now, rng).filter(idle)
+                match self
+                    .transferable_neighbour(requester.id, Some(give), (named, edges), now, rng)
+                    .filter(idle)
                 {
                     Some(v) => Answer::RefuseAndTransfer(v),
                     None => Answer::Refuse(RefuseReason::NothingToGive),
@@ -80,7 +89,13 @@ impl Overlay {
                 if degree > target || give == requester.id {
                     return Answer::Refuse(RefuseReason::Full);
                 }
-                match self.transferable_neighbour(requester.id, Some(give), (named, edges), now, rng) {
+                match self.transferable_neighbour(
+                    requester.id,
+                    Some(give),
+                    (named, edges),
+                    now,
+                    rng,
+                ) {
                     Some(v) => Answer::AcceptAndTransfer(v),
                     None => Answer::Refuse(RefuseReason::NothingToGive),
                 }
@@ -88,7 +103,7 @@ impl Overlay {
         }
     }
 
-    /// A neighbour that can go over to the requester (or, in an exchange, to `other`).
+    /// A neighbour that can be transferred to the requester (or, in an exchange, to `other`).
     fn transferable_neighbour(
         &self,
         requester: PeerId,
@@ -109,12 +124,12 @@ impl Overlay {
             })
             .map(|(id, _)| (*id, edges.is_busy(id)))
             .collect();
-        // An exchange can wait for another time; whoever needs a place cannot.
+        // An exchange can wait for another time; a peer that needs an edge cannot.
         self.choose_transferred(&fits, other.is_some(), edges, rng)
     }
 
-    /// Draws one of some neighbours to be given away, see [`idle_first`]. Where short links are preferred, it is the
-    /// farthest of those that carry no payload.
+    /// Draws a neighbour to transfer, see [`idle_first`]. Where short links are preferred, it is
+    /// the farthest of those that carry no payload.
     pub(crate) fn choose_transferred(
         &self,
         some: &[(PeerId, bool)],
@@ -122,14 +137,15 @@ impl Overlay {
         edges: &impl EdgeLoad,
         rng: &mut RngStream,
     ) -> Option<PeerId> {
-        let idle = some.iter().filter(|(_, busy)| self.prefers_short_links() && !busy).map(|(id, _)| *id);
+        let idle =
+            some.iter().filter(|(_, busy)| self.prefers_short_links() && !busy).map(|(id, _)| *id);
         let farthest = idle.filter_map(|id| Some((edges.smoothed_delay(&id)?, id))).max();
         farthest.map(|(_, id)| id).or_else(|| idle_first(some, can_wait, rng))
     }
 }
 
-/// Draws one of some neighbours, each with whether payload goes over its edge. Those without go
-/// first; if there are none and the matter can wait, it mostly does.
+/// Draws one of some neighbours, each with whether payload goes over its edge. Those without come
+/// first; if there are none and the transfer can wait, it mostly does.
 fn idle_first(some: &[(PeerId, bool)], can_wait: bool, rng: &mut RngStream) -> Option<PeerId> {
     let idle: Vec<PeerId> = some.iter().filter(|(_, busy)| !busy).map(|(id, _)| *id).collect();
     if !idle.is_empty() {

@@ -1,13 +1,13 @@
-//! Where others reach this peer, and where it reaches others.
+//! The address at which others reach this peer, and the addresses at which it reaches others.
 //!
-//! Where no address was configured (the IP address is unspecified), the address at which others see this
-//! peer is announced. Each link tells one observation in its Hello, and counts for as long as it is up: a
-//! change of the host's address ends its links, and those that come up in their place tell the new one.
-//! One observer cannot move a peer: see [`Peer::observed_address`].
+//! If no address is configured (the IP address is unspecified), the address at which others see
+//! this peer is announced. Each link brings one observation in its Hello, which counts for as long
+//! as the link is up: a change of the host's address ends its links, and the links that replace
+//! them bring the new one. One observer cannot move a peer: see [`Peer::observed_address`].
 //!
-//! A loopback address means something on one host only. It is announced only while everything that this
-//! peer knows is on this host, and loopback addresses of others are dialled only by peers with a link over
-//! the loopback interface.
+//! A loopback address is valid on one host only. It is announced only while everything that this
+//! peer knows is on this host, and loopback addresses of others are dialled only by peers with a
+//! link over the loopback interface.
 
 use core::net::IpAddr;
 
@@ -17,7 +17,7 @@ use crate::links::LinkPurpose;
 use crate::membership::SeedSlot;
 use crate::record::Address;
 
-/// What one observer says, and whether this peer's own socket has that address.
+/// The address that one observer reports, and whether this peer's own socket has it.
 #[derive(Debug, Clone, Copy)]
 struct Observation {
     ip: IpAddr,
@@ -26,8 +26,8 @@ struct Observation {
 }
 
 impl Peer {
-    /// What is announced: the configured addresses, the unspecified ones with the observed IP address in
-    /// their place, or left out while there is none.
+    /// The addresses to announce: the configured ones, with the observed IP address in place of an
+    /// unspecified one, or without it while there is none.
     fn announced_addresses(&self) -> Vec<Address> {
         let mut addresses = Vec::new();
         for configured in &self.membership.own.configured {
@@ -41,12 +41,12 @@ impl Peer {
         addresses
     }
 
-    /// Whether an address is announced that was not configured.
+    /// Whether an observed address is announced.
     pub(super) fn observes_address(&self) -> bool {
         self.membership.own.configured.iter().any(Address::is_unspecified)
     }
 
-    /// Announces the address at which others see this peer, if it has changed and none was configured.
+    /// Announces the observed address, if it has changed and none is configured.
     pub(super) fn review_address(&mut self) {
         if self.is_leaving() || !self.observes_address() {
             return;
@@ -67,10 +67,10 @@ impl Peer {
 
     /// The IP address to announce.
     ///
-    /// The seeds decide if a majority of those configured, and at least two, agree. Otherwise the announced
-    /// address stays as long as one observer sees it; after that, more than half of all observers have to
-    /// agree, and at least two of them, or one that this peer's own socket confirms. While none is
-    /// announced, any observation is better than none.
+    /// The seeds decide if a majority of the configured ones, and at least two, agree. Otherwise
+    /// the announced address stays as long as one observer sees it; after that, more than half of
+    /// all observers have to agree, and at least two of them, or one that this peer's own socket
+    /// confirms. While no address is announced, any observation is better than none.
     fn observed_address(&self) -> Option<IpAddr> {
         let announced = self.membership.own.observed;
         let (loopback, elsewhere): (Vec<Observation>, Vec<Observation>) =
@@ -101,8 +101,8 @@ impl Peer {
         })
     }
 
-    /// Whether nothing is known of another host: no seed that was not reached yet, no member with an
-    /// address elsewhere.
+    /// Whether no other host is known: no seed that was not reached yet, no member with an address
+    /// elsewhere.
     fn is_alone_on_host(&self) -> bool {
         let awaited = |s: &SeedSlot| s.chosen && s.link.is_none() && !s.parked && s.failures == 0;
         let is_here = |a: &Address| a.is_loopback() || a.is_unspecified();
@@ -110,7 +110,8 @@ impl Peer {
             && self.membership.members.alive().all(|(_, m)| m.record.addresses.iter().all(is_here))
     }
 
-    /// A member has an address on another host: a loopback address is not announced any more.
+    /// Reviews the address after a member on another host became known: a loopback address is not
+    /// announced any more.
     pub(super) fn withdraw_loopback(&mut self, known: &[Address]) {
         let is_here = |a: &Address| a.is_loopback() || a.is_unspecified();
         if self.membership.own.observed.is_some_and(|ip| ip.is_loopback())
@@ -121,7 +122,7 @@ impl Peer {
     }
 }
 
-/// The IP address that most observers see; of several, that of more seeds, then the smallest.
+/// The IP address that most observers see; of several, the one of more seeds, then the smallest.
 fn most_seen(observations: &[Observation]) -> Option<IpAddr> {
     let count = |ip: IpAddr| {
         let those = observations.iter().filter(|o| o.ip == ip);
@@ -149,7 +150,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// A peer that learns its address, and the links that come up at it.
+    /// A peer that observes its address, and its links.
     struct Host {
         peer: Peer,
         next: u64,
@@ -179,7 +180,7 @@ mod tests {
             Host { peer: Peer::new(setup, Time::ZERO), next: 0 }
         }
 
-        /// The seeds that it dials answer, and see it at these addresses; says their links.
+        /// The dialled seeds answer, and see the peer at these addresses. Returns the links.
         fn seeds(&mut self, see: &[&str]) -> Vec<LinkId> {
             self.peer.handle(Time::ZERO, Input::Timeout);
             let mut see = see.iter();
@@ -221,7 +222,7 @@ mod tests {
             link
         }
 
-        /// A neighbour that sees it there.
+        /// A neighbour that sees the peer at this address.
         fn neighbour(&mut self, observed: &str, local: Option<&str>) -> LinkId {
             let link = self.link(None, Role::Peer, observed, local);
             self.peer.set_purpose(link, LinkPurpose::Neighbour);
@@ -242,9 +243,9 @@ mod tests {
     }
 
     #[test]
-    fn first_observation_is_announced_and_nothing_before_it() {
+    fn first_observation_is_announced_and_no_address_before_it() {
         let mut host = Host::new(3);
-        assert_eq!(host.announced(), [""; 0], "0.0.0.0 means nothing to others");
+        assert_eq!(host.announced(), [""; 0], "0.0.0.0 is useless to others");
         host.seeds(&[OLD]);
         assert_eq!(host.announced(), ["192.0.2.1:7000"]);
     }
@@ -293,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_announced_only_while_nothing_is_known_of_another_host() {
+    fn loopback_is_announced_only_while_no_other_host_is_known() {
         // Of a majority of two seeds, the first one is on this host.
         let mut host = Host::new(3);
         host.seeds(&["127.0.0.1"]);
@@ -301,7 +302,7 @@ mod tests {
         let mut host = Host::new(1);
         host.seeds(&["127.0.0.1"]);
         assert_eq!(host.announced(), ["127.0.0.1:7000"]);
-        // A member on another host: it could not use the address.
+        // A member on another host could not use the address.
         host.peer.withdraw_loopback(&[Address("127.0.0.1:9".parse().unwrap())]);
         assert_eq!(host.announced(), ["127.0.0.1:7000"]);
         host.neighbour(NEW, None);

@@ -1,4 +1,4 @@
-//! What the findings of the failure detector mean for the rest of a peer.
+//! The effects of the failure detector's findings on the rest of a peer.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::Peer;
 use crate::context::Context;
 use crate::event::{CloseReason, LinkDown};
 use crate::failure::{
-    ClearOutcome, ProbeOutcome, ReportOutcome, Appointment, FailureDetector, ReporterRole, Suspect,
+    Appointment, ClearOutcome, FailureDetector, ProbeOutcome, ReportOutcome, ReporterRole, Suspect,
     Watch,
 };
 use crate::identity::PeerId;
@@ -15,7 +15,7 @@ use crate::links::LinkPurpose;
 use crate::overlay::{Neighbour, heal_partner};
 use crate::record::{Address, SignedRecord};
 use crate::signed::Signed;
-use crate::wire::{Appoint, ProbeReply, PeerRequestKind};
+use crate::wire::{Appoint, PeerRequestKind, ProbeReply};
 
 impl Peer {
     pub(super) fn on_traffic(&mut self, remote: PeerId) {
@@ -56,13 +56,15 @@ impl Peer {
         }
     }
 
-    /// A suspect lives.
+    /// Handles the end of a suspicion: the suspect is alive.
     fn suspicion_cleared(&mut self, id: PeerId, after: Option<ClearOutcome>) {
         let Some(after) = after else { return };
         self.mark_suspect(&id, false);
         match after {
             ClearOutcome::Stays => {}
-            ClearOutcome::Reconnect(addresses) => self.request(id, addresses, PeerRequestKind::Place, None),
+            ClearOutcome::Reconnect(addresses) => {
+                self.request(id, addresses, PeerRequestKind::Place, None)
+            }
             ClearOutcome::Disconnect => {
                 let wait = self.config.report_window().max(self.config.ping_interval() * 8);
                 let until = self.fx.now() + wait;
@@ -74,7 +76,7 @@ impl Peer {
         }
     }
 
-    /// Ends the edge to a neighbour that nothing comes from.
+    /// Ends the edge to a silent neighbour.
     fn drop_silent(&mut self, id: PeerId) {
         let why = LinkDown::Local(CloseReason::NoSignOfLife);
         if let Some((n, _)) = self.drop_neighbour(id, why) {
@@ -93,7 +95,7 @@ impl Peer {
         }
     }
 
-    /// The connection to a neighbour broke.
+    /// Suspects a neighbour whose connection broke.
     pub(super) fn suspect_lost(&mut self, n: Neighbour, watch: Option<Watch>) {
         let id = n.record.id;
         let questioners = watch.map(|mut w| w.take_questioners()).unwrap_or_default();
@@ -110,12 +112,14 @@ impl Peer {
         neighbourhood: Arc<[(PeerId, Address)]>,
         earlier_reports: u32,
     ) {
-        if self.with_failure(|f, cx| f.begin_probe(cx, record, role, neighbourhood, earlier_reports)) {
+        if self
+            .with_failure(|f, cx| f.begin_probe(cx, record, role, neighbourhood, earlier_reports))
+        {
             self.run_probes();
         }
     }
 
-    /// Goes on with every probe under way.
+    /// Continues every running probe.
     pub(super) fn run_probes(&mut self) {
         let suspects: Vec<PeerId> = self.failure.suspects().copied().collect();
         for id in suspects {
@@ -127,10 +131,10 @@ impl Peer {
         }
     }
 
-    /// The probe of a suspect ended without a sign of life.
+    /// Handles the end of a probe without a sign of life.
     fn on_silent(&mut self, s: Suspect) {
         let id = s.record.id;
-        // A witness tells the seeds what it found, and has no report of its own that would end the suspicion.
+        // A witness tests for the seeds, and has no report of its own that would end the suspicion.
         if matches!(s.role, ReporterRole::Neighbour(_)) {
             self.mark_suspect(&id, true);
         }
@@ -141,7 +145,7 @@ impl Peer {
         match s.role.clone() {
             ReporterRole::Neighbour(adjacency) => {
                 self.with_failure(|f, cx| f.report(cx, s, adjacency));
-                // It goes out when the link is up.
+                // The report is sent when the link is up.
                 self.membership.registrations.redial_parked_by(self.fx.now());
             }
             ReporterRole::Witness(appointment) => self.testify(appointment),
@@ -152,20 +156,20 @@ impl Peer {
         self.with_failure(|_, cx: &mut Context<'_>| FailureDetector::testify(cx, appointment));
     }
 
-    /// A seed appoints this peer as a witness about another one.
+    /// Handles the appointment of this peer as a witness.
     pub(super) fn on_appoint(&mut self, f: &Appoint) {
         if !self.with_failure(|d, cx| d.accepts_appointment(cx, f)) {
             return self.fx.count("appointments_refused");
         }
         let subject = f.appointment.body().subject;
-        // A neighbour reports on its own, and watches anyway.
+        // A neighbour is watched and reported anyway.
         if subject != self.id() && !self.overlay.neighbours.contains_key(&subject) {
             let role = ReporterRole::Witness(f.appointment.clone());
             self.begin_probe(f.record.clone(), role, Arc::default(), 0);
         }
     }
 
-    /// Probes again where a report led to no verdict, and gives up in the end.
+    /// Probes again after a report without a verdict, and gives up in the end.
     pub(super) fn expire_reports(&mut self) {
         for id in self.failure.overdue_reports(self.fx.now()) {
             match self.with_failure(|f, cx| f.take_overdue_report(cx, &id)) {
@@ -179,12 +183,12 @@ impl Peer {
         }
     }
 
-    /// This peer itself, or its own link, is late.
+    /// Records that this peer itself, or its own link, is late.
     pub(super) fn record_trouble(&mut self) {
         self.with_failure(FailureDetector::record_trouble);
     }
 
-    /// Closes the hole that a dead neighbour leaves.
+    /// Asks for an edge to replace that of a dead neighbour.
     pub(super) fn heal(&mut self, dead: PeerId, neighbourhood: &[(PeerId, Address)]) {
         if self.is_leaving() || self.overlay.deficit() == 0 {
             return;

@@ -1,4 +1,4 @@
-//! What a peer does with each frame.
+//! Dispatch of frames at a peer.
 
 use super::Peer;
 use crate::event::CloseReason;
@@ -9,7 +9,7 @@ use crate::wire::{Frame, Graft, Pong, Summary};
 
 impl Peer {
     pub(super) fn on_frame(&mut self, id: LinkId, frame: Frame) {
-        // A frame may cross with the closing of its link.
+        // A frame may arrive while its link is being closed.
         let Some(link) = self.links.open.get(&id) else { return };
         let (remote, role, purpose) = (link.remote, link.role, link.purpose.clone());
         self.on_traffic(remote);
@@ -44,7 +44,9 @@ impl Peer {
             Frame::Accused(f) if from_seed => self.on_accused(&f),
             Frame::Appoint(f) if from_seed => self.on_appoint(&f),
             Frame::PeerRequest(f) if role == Role::Peer => self.on_peer_request(id, remote, *f),
-            Frame::PeerReply(f) if purpose == LinkPurpose::Request => self.on_peer_reply(id, remote, *f),
+            Frame::PeerReply(f) if purpose == LinkPurpose::Request => {
+                self.on_peer_reply(id, remote, *f)
+            }
             Frame::Leave(f) if role == Role::Peer => self.on_leave(id, remote, &f.record),
             Frame::Permit(f) if purpose == LinkPurpose::Neighbour => {
                 let now = self.fx.now();
@@ -75,7 +77,9 @@ impl Peer {
                     self.review_leave();
                 }
             }
-            Frame::Summary(f) if purpose == LinkPurpose::Neighbour => self.on_summary(id, remote, &f),
+            Frame::Summary(f) if purpose == LinkPurpose::Neighbour => {
+                self.on_summary(id, remote, &f)
+            }
             Frame::Graft(f) if purpose == LinkPurpose::Neighbour => self.on_graft(id, remote, &f),
             Frame::Pull(f) if purpose == LinkPurpose::Neighbour => {
                 let bytes = self.with_broadcast(|b, cx| b.on_pull(cx, id, &f));
@@ -87,8 +91,8 @@ impl Peer {
             Frame::ProbeReply(f) if role == Role::Peer => {
                 self.on_probe_reply(id, remote, &purpose, &f);
             }
-            // Links change their use while frames are on their way: what an honest neighbour sent
-            // just before is late, not hostile.
+            // The purpose of a link can change while frames are in flight: a frame that an honest
+            // neighbour sent just before is late, not hostile.
             Frame::Permit(_)
             | Frame::Rewire(_)
             | Frame::Neighbourhood(_)
@@ -116,6 +120,7 @@ impl Peer {
             }
         }
     }
+
     pub(super) fn on_summary(&mut self, link: LinkId, remote: PeerId, f: &Summary) {
         if let Some(purpose) = self.broadcast.compare_own_stream(f) {
             self.on_number_used(purpose);
@@ -124,7 +129,7 @@ impl Peer {
     }
 
     fn on_graft(&mut self, link: LinkId, remote: PeerId, f: &Graft) {
-        // Beyond the quota, what is missing is pulled.
+        // Above the quota, missing ranges are pulled instead.
         let serves = !f.have.is_empty() && self.admit_request(link, remote, "Graft", true);
         let bytes = self.with_broadcast(|b, cx| b.on_graft(cx, link, remote, f, serves));
         if serves {

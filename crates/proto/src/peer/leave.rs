@@ -1,13 +1,14 @@
 //! Leaving the network: a drain, then Leave.
 //!
-//! 1. *Draining*: nothing is published any more, what waits is signed and sent, and the peer stays a member: it
-//!    forwards, acknowledges, serves pulls, and looks for a neighbour if it has none. It ends when neighbours
-//!    that stay have confirmed what this peer published, and what it vouches for. Where all of them leave as well,
-//!    one with a larger id does: it vouches for that, and goes later.
-//! 2. *Parting*: Leave travels behind everything else that is queued on each link. A neighbour that has
-//!    read it closes the link.
-//! 3. *Telling the seeds*: not earlier, because a neighbour that hears of the end from a seed closes the link
-//!    before it has read what is on its way.
+//! 1. *Draining*: nothing is published any more, queued messages are signed and sent, and the peer
+//!    stays a member: it forwards, acknowledges, answers pulls, and looks for a neighbour if it has
+//!    none. The drain ends when staying neighbours have confirmed everything that this peer has
+//!    published and vouches for. If all neighbours leave as well, one with a larger id confirms it:
+//!    it vouches for that, and leaves later.
+//! 2. *Leaving*: Leave is queued behind everything else on each link. A neighbour that has read it
+//!    closes the link.
+//! 3. *Telling the seeds*: not earlier, because a neighbour that hears of the end from a seed
+//!    closes the link before it has read the frames in flight.
 //!
 //! One deadline bounds all three.
 
@@ -23,16 +24,16 @@ use crate::snapshot::PeerState;
 use crate::time::Time;
 use crate::wire::{Leave, Ping, Registered};
 
-/// The part of the deadline that is kept for telling the seeds: a quarter of it, at most this.
+/// The part of the deadline reserved for telling the seeds: a quarter of it, at most this.
 const SEEDS_TIME: Duration = Duration::from_secs(1);
-/// How often a peer that leaves looks how far it has come.
+/// How often a leaving peer reviews its progress.
 const REVIEW_INTERVAL: Duration = Duration::from_millis(100);
-/// A link that nothing comes over for so long is not waited for, once Leave is on it.
+/// A link that is silent for this long after Leave is not waited for.
 const MAX_LINK_SILENCE: Duration = Duration::from_secs(3);
-/// How often the other end of such a link is asked for a sign of life.
+/// How often the other end of such a link is pinged.
 const LINK_PING_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How far a peer has come with leaving.
+/// The stage of a departure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DepartureStage {
     Draining,
@@ -40,11 +41,11 @@ enum DepartureStage {
     TellingSeeds,
 }
 
-/// A peer that leaves.
+/// The departure of a peer.
 #[derive(Debug)]
 pub(crate) struct Departure {
     stage: DepartureStage,
-    /// All of it ends by then, the drain and the parting a little earlier.
+    /// The end of the whole departure; drain and links have to end a little earlier.
     by: Time,
     leave_links_by: Time,
     review_at: Time,
@@ -64,10 +65,11 @@ impl Departure {
         departure
     }
 
-    /// An earlier deadline replaces a later one.
+    /// Applies a deadline; an earlier one replaces a later one.
     fn bound(&mut self, now: Time, within: Duration) {
         self.by = self.by.min(now + within);
-        self.leave_links_by = self.leave_links_by.min(now + (within - (within / 4).min(SEEDS_TIME)));
+        self.leave_links_by =
+            self.leave_links_by.min(now + (within - (within / 4).min(SEEDS_TIME)));
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -84,10 +86,10 @@ impl Departure {
 }
 
 impl Peer {
-    /// Leaves the network in an orderly way: hands over what was published, sends Leave to neighbours and
-    /// seeds. [`Event::Left`] follows within `within`; then nothing comes any more. If no other node is known to
-    /// hold everything that was published, [`Event::LeftUnconfirmed`] comes before it. Called again, the earlier
-    /// deadline holds.
+    /// Leaves the network in an orderly way: hands over published messages, sends Leave to
+    /// neighbours and seeds. [`Event::Left`] follows within `within`; after that there are no more
+    /// outputs. If no other node is known to hold everything that was published,
+    /// [`Event::LeftUnconfirmed`] comes before it. If called again, the earlier deadline applies.
     pub fn leave(&mut self, now: Time, within: Duration) {
         self.begin(now);
         if self.membership.own.has_left() {
@@ -104,17 +106,18 @@ impl Peer {
         self.review_leave();
     }
 
-    /// Whether it is about to leave, or has left: nothing is published any more.
+    /// Whether this peer is about to leave, or has left: nothing is published any more.
     pub(super) const fn is_departing(&self) -> bool {
         self.membership.own.is_departing()
     }
 
-    /// Whether it is about to leave and still a member.
+    /// Whether this peer is about to leave and still a member.
     pub(super) fn is_draining(&self) -> bool {
         self.membership.own.is_draining()
     }
 
-    /// Whether it takes no new neighbours: it needs one only to hand over to.
+    /// Whether this peer accepts no new neighbours: while draining it needs at most one, to hand
+    /// over to.
     pub(super) fn takes_no_neighbours(&self) -> bool {
         self.is_leaving() || (self.is_draining() && !self.overlay.neighbours.is_empty())
     }
@@ -129,7 +132,7 @@ impl Peer {
         }
     }
 
-    /// Goes on to the next stage when the present one is done, or has had its time.
+    /// Continues with the next stage when the present one is finished, or its time is over.
     pub(super) fn review_leave(&mut self) {
         let now = self.fx.now();
         let Some(departure) = &mut self.membership.own.departure else { return };
@@ -138,7 +141,7 @@ impl Peer {
         let ends = now >= departure.by;
         match stage {
             DepartureStage::Draining if self.is_drained() => self.send_leave(),
-            // Every other member is dead or gone: there is no node left to wait for.
+            // Every other member is dead or has left: no node is left to wait for.
             DepartureStage::Draining if late || self.is_alone() => {
                 self.with_broadcast(|b, cx| b.report_unconfirmed(cx));
                 self.send_leave();
@@ -150,15 +153,15 @@ impl Peer {
         }
     }
 
-    /// Whether other nodes hold what they have to, or there is no other node.
+    /// Whether other nodes hold everything that they have to, or there is no other node.
     fn is_drained(&mut self) -> bool {
         // A network of one without seeds never has another node.
         let has_no_others = self.membership.registrations.slots.is_empty() && self.is_alone();
         has_no_others || self.with_broadcast(|b, cx| b.is_drained(cx))
     }
 
-    /// Whether there is no other member, as far as this peer can know: a peer that has never reached a majority
-    /// of its seeds cannot.
+    /// Whether there is no other member, as far as this peer can know: a peer that has never
+    /// reached a majority of its seeds cannot.
     fn is_alone(&self) -> bool {
         let knows = self.membership.registrations.slots.is_empty()
             || self.membership.own.state != PeerState::Joining;
@@ -168,7 +171,7 @@ impl Peer {
             && self.membership.registrations.network_size() <= 1
     }
 
-    // ---- parting ---------------------------------------------------------------------------
+    // ---- links -----------------------------------------------------------------------------
 
     /// Sends Leave to the neighbours, behind everything that is queued for them.
     fn send_leave(&mut self) {
@@ -190,7 +193,9 @@ impl Peer {
             let (name, why) = (n.record.name.clone(), LinkDown::Local(CloseReason::Leaving));
             self.fx.event(Event::NeighbourDown { id, name, why, degree: 0 });
         }
-        let unused = |u: &LinkPurpose| matches!(u, LinkPurpose::Unused | LinkPurpose::Request | LinkPurpose::IndirectProbe(_));
+        let unused = |u: &LinkPurpose| {
+            matches!(u, LinkPurpose::Unused | LinkPurpose::Request | LinkPurpose::IndirectProbe(_))
+        };
         let unused: Vec<LinkId> =
             self.links.open.iter().filter(|(_, l)| unused(&l.purpose)).map(|(id, _)| *id).collect();
         for link in unused {
@@ -199,7 +204,7 @@ impl Peer {
         self.review_leave();
     }
 
-    /// Waits for the neighbours to close their links: they do so when they have read Leave.
+    /// Waits for the neighbours to close their links, which they do after they have read Leave.
     fn review_leaving_links(&mut self, late: bool) {
         let now = self.fx.now();
         let Some(departure) = &mut self.membership.own.departure else { return };
@@ -211,8 +216,12 @@ impl Peer {
             LinkPurpose::Leaving(heard) => Some(*heard),
             _ => None,
         };
-        let links: Vec<(LinkId, Time)> =
-            self.links.open.iter().filter_map(|(id, l)| Some((*id, parting(&l.purpose)?))).collect();
+        let links: Vec<(LinkId, Time)> = self
+            .links
+            .open
+            .iter()
+            .filter_map(|(id, l)| Some((*id, parting(&l.purpose)?)))
+            .collect();
         let mut waits = false;
         for (link, heard) in links {
             if late || now.since(heard) >= MAX_LINK_SILENCE {
@@ -237,7 +246,7 @@ impl Peer {
         let now = self.fx.now();
         let Some(departure) = &mut self.membership.own.departure else { return };
         departure.stage = DepartureStage::TellingSeeds;
-        // The time that was not needed for anything else is not needed here either.
+        // Time left from the other stages is not added here.
         departure.by = departure.by.min(now + SEEDS_TIME);
         let ends = now >= departure.by;
         let record = self.membership.own.record.clone();
@@ -256,13 +265,17 @@ impl Peer {
         }
     }
 
-    /// A seed acknowledged something; if it was Leave and a quorum has, this peer is gone.
+    /// Ends the departure when a quorum has acknowledged Leave.
     pub(super) fn leave_if_acknowledged(&mut self, f: &Registered) {
-        let telling =
-            self.membership.own.departure.as_ref().is_some_and(|d| d.stage == DepartureStage::TellingSeeds);
+        let telling = self
+            .membership
+            .own
+            .departure
+            .as_ref()
+            .is_some_and(|d| d.stage == DepartureStage::TellingSeeds);
         let is_leave = f.sequence == self.membership.own.record.sequence
             && f.incarnation == self.incarnation();
-        // A seed that holds the registration without a link is told on a new one.
+        // A seed that holds the registration without a link is told on a new link.
         let slots = self.membership.registrations.slots.iter();
         let linked = slots.filter(|s| s.link.is_some() || s.parked).count();
         let needed = self.membership.registrations.quorum().min(linked);
@@ -285,7 +298,7 @@ impl Peer {
         for slot in &mut self.membership.registrations.slots {
             slot.link = None;
         }
-        // A seed that has registered this peer has told its nonce.
+        // A seed that has registered this peer has sent its nonce.
         let acknowledged = acknowledged || self.membership.own.nonce.is_none();
         if !acknowledged {
             self.fx.count("leaves_unacknowledged");
@@ -293,9 +306,9 @@ impl Peer {
         self.fx.event(Event::Left { acknowledged });
     }
 
-    // ---- others that leave -----------------------------------------------------------------
+    // ---- other peers that leave ------------------------------------------------------------
 
-    /// A neighbour, or a peer whose link passes through here, sends Leave. It waits for the end of the link.
+    /// Handles Leave from a neighbour, or from a peer with another link to this one.
     pub(super) fn on_leave(&mut self, link: LinkId, remote: PeerId, record: &SignedRecord) {
         if record.id != remote || record.presence != Presence::Left {
             return;

@@ -1,11 +1,11 @@
-//! Links that come up and go, and dials that fail.
+//! Links that come up and end, and dials that fail.
 
 use super::Peer;
 use crate::event::{CloseReason, Event, LinkDown};
 use crate::identity::PeerId;
 use crate::io::{DialError, DialId, LinkId, LinkInfo};
 use crate::limits::{IDLE_LINK, MAX_PEER_LINKS};
-use crate::links::{DialPurpose, Link, ObservedAddress, LinkPurpose};
+use crate::links::{DialPurpose, Link, LinkPurpose, ObservedAddress};
 use crate::quota::Quota;
 use crate::time::Time;
 use crate::wire::ProbeRequest;
@@ -14,7 +14,7 @@ impl Peer {
     pub(super) fn on_link_up(&mut self, id: LinkId, info: LinkInfo) {
         let dial = info.dial.and_then(|d| Some((d, self.links.dials.remove(&d)?)));
         if info.remote == self.id() {
-            // One's own address among the candidates.
+            // The peer's own address was among the candidates.
             self.fx.close(id, CloseReason::Duplicate);
             self.forget_dial(dial, DialError::WrongIdentity);
             return;
@@ -47,7 +47,7 @@ impl Peer {
         };
         self.links.open.insert(id, link);
         self.links.next_idle_check = self.links.next_idle_check.min(now + IDLE_LINK);
-        // A handshake that the suspect took part in is a sign of life.
+        // A suspect that took part in a handshake is alive.
         self.on_traffic(info.remote);
         self.on_handshake(info.remote);
         match dial.map(|(_, purpose)| purpose) {
@@ -78,12 +78,12 @@ impl Peer {
         self.links.set_purpose(id, purpose);
     }
 
-    /// Closes a link and forgets it; the driver's `LinkDown` finds nothing left to do.
+    /// Closes a link and removes it; the driver's `LinkDown` for it is ignored.
     pub(super) fn close(&mut self, id: LinkId, reason: CloseReason) {
         self.links.close(&mut self.fx, id, reason);
     }
 
-    /// Closes a link because of what the remote did.
+    /// Closes a link because of a frame that the remote sent.
     pub(super) fn refuse_frame(&mut self, id: LinkId, why: &str) {
         let Some(link) = self.links.open.get(&id) else { return };
         let peer = link.remote;
@@ -121,13 +121,14 @@ impl Peer {
         let Some((dial, purpose)) = dial else { return };
         match purpose {
             DialPurpose::Seed(index) if self.membership.registrations.is_linked(index) => {
-                // The name of a linked seed leads elsewhere, and nothing answers there: the link stays.
+                // The name of a linked seed resolves to another address without an answer: the link
+                // stays.
                 self.fx.count("seed_moves_failed");
                 self.membership.registrations.end_dial(index);
             }
             DialPurpose::Seed(index) => {
                 let Some(s) = self.membership.registrations.slots.get_mut(index) else { return };
-                // What was wrong there before is over: nothing that answers is there.
+                // An earlier problem is outdated: no seed answers there now.
                 s.problem = None;
                 if why == DialError::WrongIdentity {
                     let seed = s.address.host_port.clone();
@@ -142,13 +143,18 @@ impl Peer {
         }
     }
 
-    /// Closes links that nobody uses.
+    /// Closes links without a purpose.
     pub(super) fn check_idle_links(&mut self) {
         let now = self.fx.now();
         if now < self.links.next_idle_check {
             return;
         }
-        let unused = |l: &Link| matches!(l.purpose, LinkPurpose::Unused | LinkPurpose::IndirectProbe(_) | LinkPurpose::Request);
+        let unused = |l: &Link| {
+            matches!(
+                l.purpose,
+                LinkPurpose::Unused | LinkPurpose::IndirectProbe(_) | LinkPurpose::Request
+            )
+        };
         let idle: Vec<LinkId> = self
             .links
             .open
@@ -158,13 +164,15 @@ impl Peer {
             .collect();
         for id in idle {
             self.fx.count("links_idle_closed");
-            let remote = self.links.open.get(&id).map(|l| (l.remote, l.purpose == LinkPurpose::Request));
+            let remote =
+                self.links.open.get(&id).map(|l| (l.remote, l.purpose == LinkPurpose::Request));
             self.close(id, CloseReason::Idle);
             if let Some((remote, true)) = remote {
                 self.request_failed(remote, DialError::TimedOut);
             }
         }
-        let next = self.links.open.values().filter(|l| unused(l)).map(|l| l.up_since + IDLE_LINK).min();
+        let next =
+            self.links.open.values().filter(|l| unused(l)).map(|l| l.up_since + IDLE_LINK).min();
         self.links.next_idle_check = next.unwrap_or(Time::MAX);
     }
 }

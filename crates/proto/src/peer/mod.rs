@@ -1,7 +1,7 @@
-//! A peer: membership, overlay, liveness, broadcast and sync, composed.
+//! A peer: membership, overlay, failure detection, broadcast and sync, composed.
 //!
 //! Each concern keeps its own state and decides for itself; the files here turn decisions into
-//! frames and what arrives into decisions. No other place sends.
+//! frames, and frames into calls of the concerns.
 
 mod address;
 mod application;
@@ -45,7 +45,7 @@ pub(crate) use leave::Departure;
 
 pub use crate::broadcast::{PublishError, start_number};
 
-/// What a peer starts with.
+/// The initial state of a peer.
 #[derive(Debug, Clone)]
 pub struct PeerSetup {
     /// Its settings; many peers of one process may share them.
@@ -54,25 +54,25 @@ pub struct PeerSetup {
     pub identity: Identity,
     /// Its name.
     pub name: Name,
-    /// Where others can reach it. Where the IP address is unspecified (`0.0.0.0`, `::`), the one at
-    /// which seeds and neighbours see it is announced, and followed when it changes.
+    /// The addresses to announce. Where the IP address is unspecified (`0.0.0.0`, `::`), the one at
+    /// which seeds and neighbours see the peer is announced, and updated when it changes.
     pub addresses: Vec<Address>,
-    /// The seeds of the network. May be empty: a network of one. Many peers of one process may share
-    /// the list.
+    /// The seeds of the network. May be empty: a network of one. Many peers of one process may
+    /// share the list.
     pub seeds: Arc<[SeedAddress]>,
     /// The number of this process, as [`start_number`](crate::start_number) gives it: its first
     /// incarnation and the epoch of its stream. Durable before it is used here.
     pub incarnation: u64,
-    /// Neighbours of an earlier life, to try while no seed answers.
+    /// Neighbours of an earlier process, to dial while no seed answers.
     pub anchors: Vec<SignedRecord>,
-    /// Batches kept from an earlier life, in order of arrival.
+    /// Batches that an earlier process retained, in order of arrival.
     pub kept: Vec<Batch>,
-    /// How far an earlier life delivered each publisher's messages. What is kept and not below its
-    /// mark is delivered by this life.
+    /// How far an earlier process delivered each publisher's messages. Retained messages that are
+    /// not below their mark are delivered by this process.
     pub delivered: Vec<DeliveredMark>,
-    /// Streams up to which all of their publisher were over in an earlier life.
+    /// The streams up to which all streams of their publisher were closed in an earlier process.
     pub compacted: Vec<StreamId>,
-    /// Seed of all its randomness. Fresh OS randomness in production.
+    /// Seed of all randomness of the peer. Fresh OS randomness in production.
     pub rng_seed: [u8; 32],
 }
 
@@ -95,14 +95,14 @@ pub struct Peer {
     overlay: Overlay,
     failure: FailureDetector,
     broadcast: Broadcast,
-    /// Members and seeds have not agreed on how many there are: when to ask for whole lists.
+    /// When to request whole lists, because members and seeds disagree on the size of the network.
     request_lists_at: Option<Time>,
-    /// The deadline, once it was asked for and until something changes.
+    /// The deadline, once it was computed and until something changes.
     deadline: Cell<Option<Option<Time>>>,
 }
 
 impl Peer {
-    /// A peer that has done nothing yet. Drain it, ask for its deadline, and it begins to dial.
+    /// A new peer. It begins to dial when its outputs are drained and its deadline is asked for.
     #[must_use]
     pub fn new(setup: PeerSetup, now: Time) -> Self {
         let PeerSetup { config, identity, name, addresses, seeds, .. } = setup;
@@ -154,13 +154,13 @@ impl Peer {
         self.identity.id()
     }
 
-    /// Takes in what happened. `now` must not be earlier than in any call before.
+    /// Handles an input. `now` must not be earlier than in any earlier call.
     pub fn handle(&mut self, now: Time, input: Input) {
         let before = self.fx.now();
         self.fx.begin_call(now);
-        // What was due before the last input was found to be due then.
+        // Overdue actions were found to be due already when the last input was handled.
         let late = |at: Time| now.since(at.max(before)) > LATE_DEADLINE;
-        // What is read now may have come long ago.
+        // Frames that are read now may have arrived long ago.
         self.failure.is_behind |= self.deadline.get().flatten().is_some_and(late);
         let moves = self.moved_deadlines(&input);
         let known = if moves == MovedDeadlines::All { self.deadline.take() } else { None };
@@ -188,7 +188,7 @@ impl Peer {
         self.update_deadline(moves);
     }
 
-    /// Calls the broadcast with what it may use of the rest of the peer.
+    /// Calls the broadcast with its context.
     pub(crate) fn with_broadcast<R>(
         &mut self,
         call: impl FnOnce(&mut Broadcast, &mut Context<'_>) -> R,
@@ -206,7 +206,7 @@ impl Peer {
         call(&mut self.broadcast, &mut cx)
     }
 
-    /// Calls the failure detector with what it may use of the rest of the peer.
+    /// Calls the failure detector with its context.
     fn with_failure<R>(
         &mut self,
         call: impl FnOnce(&mut FailureDetector, &mut Context<'_>) -> R,
@@ -224,7 +224,7 @@ impl Peer {
         call(&mut self.failure, &mut cx)
     }
 
-    /// What a concern may look at.
+    /// The read-only view of the peer for a concern.
     fn view(&self) -> View<'_> {
         View {
             now: self.fx.now(),
@@ -237,13 +237,13 @@ impl Peer {
         }
     }
 
-    /// A call of the application.
+    /// Begins a call of the application.
     fn begin(&mut self, now: Time) {
         self.fx.begin_call(now);
         self.deadline.set(None);
     }
 
-    /// The next thing to do, if any. Drain it after every call that changes something.
+    /// The next output, if any. To be drained after every call that changes something.
     pub fn poll_output(&mut self) -> Option<Output> {
         loop {
             if let Some(output) = self.fx.poll() {
@@ -271,14 +271,14 @@ impl Peer {
         deadline
     }
 
-    /// Makes the present neighbours durable, to begin with after a restart.
+    /// Stores the present neighbours, to dial them first after a restart.
     fn store_anchors(&mut self) {
         let anchors = self.overlay.neighbours.values().map(|n| n.record.clone()).take(32).collect();
         self.fx.store(vec![StoreOp::Anchors(anchors)]);
     }
 }
 
-/// The name of a peer that has told none: its id.
+/// The name of a peer that has announced none: its short id.
 pub(crate) fn unknown_name(id: &PeerId) -> Name {
     // Eight hexadecimal characters are a valid name.
     Name::new(id.short()).unwrap_or_else(|_| unreachable!("hexadecimal characters are a name"))

@@ -1,4 +1,4 @@
-//! Making and ending the edges of the overlay: Peer Request, Peer Reply, hand-over, mixing.
+//! Making and ending the edges of the overlay: Peer Request, Peer Reply, edge transfer, edge swap.
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -12,26 +12,27 @@ use crate::identity::PeerId;
 use crate::io::{DialError, DialId, LinkId};
 use crate::limits::MAX_NEIGHBOURHOOD;
 use crate::links::{DialPurpose, Link, LinkPurpose};
-use crate::membership::{MergeOutcome, Member};
-use crate::overlay::{Answer, PlannedRequest, EdgeLoad, Neighbour, Request, TrimAction};
+use crate::membership::{Member, MergeOutcome};
+use crate::overlay::{Answer, EdgeLoad, Neighbour, PlannedRequest, Request, TrimAction};
 use crate::record::{Address, Presence, SignedRecord};
 use crate::signed::Signed;
 use crate::time::Time;
 use crate::wire::{
-    Accept, Neighbourhood, PeerReply, PeerRequest, Permit, ProbeRequest, Reject, Rewire, PeerRequestKind,
+    Accept, Neighbourhood, PeerReply, PeerRequest, PeerRequestKind, Permit, ProbeRequest, Reject,
+    Rewire,
 };
 
-/// First wait before a peer that could not be reached is dialled again; it doubles to 64 times.
+/// First wait before an unreachable peer is dialled again; it doubles up to 64 times this.
 const AVOID_UNREACHABLE: Duration = Duration::from_secs(1);
-/// A record that a seed has named so lately tells how many neighbours its owner has now.
+/// The degree in a record that a seed has listed so lately is up to date.
 const FRESH_RECORD: Duration = Duration::from_secs(15);
-/// Requests under way above which a neighbour's wish to be replaced is not followed.
+/// Number of requests above which a neighbour's request to be replaced is refused.
 const MAX_REWIRE_REQUESTS: usize = 16;
 /// Wait before a peer that refused is asked again.
 const AVOID_REFUSED: Duration = Duration::from_millis(1500);
 
-/// Who takes the place that a request is granted: in an exchange it is not the requester but the
-/// neighbour that it gives.
+/// The peer that gets the granted edge: in an exchange it is not the requester but the neighbour
+/// that the requester gives.
 const fn taker(kind: PeerRequestKind, requester: PeerId) -> PeerId {
     match kind {
         PeerRequestKind::Mix { give } | PeerRequestKind::Shed { give } => give,
@@ -39,7 +40,7 @@ const fn taker(kind: PeerRequestKind, requester: PeerId) -> PeerId {
     }
 }
 
-/// How the edges to the neighbours are used.
+/// The state of the edges to the neighbours.
 struct Edges<'a> {
     broadcast: &'a Broadcast,
     failure: &'a FailureDetector,
@@ -57,7 +58,7 @@ impl EdgeLoad for Edges<'_> {
 }
 
 impl Peer {
-    /// Asks peers for what is missing.
+    /// Asks peers for missing edges.
     pub(super) fn fill(&mut self) {
         let now = self.fx.now();
         if now < self.overlay.fill.next {
@@ -91,8 +92,8 @@ impl Peer {
         }
     }
 
-    /// Whether a member is to be asked for an exchange: it is nobody this peer has to do with
-    /// already, and nothing speaks against its answering.
+    /// Whether a member is to be asked for an exchange: it is no neighbour and has no pending
+    /// request, and it is likely to answer.
     fn may_exchange(&self, id: &PeerId, m: &Member, now: Time) -> bool {
         !m.suspect
             && m.avoid_until <= now
@@ -106,7 +107,7 @@ impl Peer {
     }
 
     /// Exchanges one edge with a random peer (i-a, j-b become i-j, a-b): all degrees stay, and no
-    /// two parts of the network stay apart for long.
+    /// two parts of the network stay disconnected for long.
     pub(super) fn mix(&mut self) {
         let now = self.fx.now();
         if now < self.overlay.next_mix {
@@ -142,13 +143,15 @@ impl Peer {
             return;
         }
         let edges = Edges { broadcast: &self.broadcast, failure: &self.failure, now };
-        let Some(give) = self.overlay.choose_transferred(&give, true, &edges, &mut self.rng.overlay) else {
+        let Some(give) =
+            self.overlay.choose_transferred(&give, true, &edges, &mut self.rng.overlay)
+        else {
             return;
         };
         self.ask_nearest(&candidates, PeerRequestKind::Mix { give });
     }
 
-    /// Gives up a pair of neighbours over the target.
+    /// Gives up surplus neighbours.
     pub(super) fn trim(&mut self) {
         let now = self.fx.now();
         let me = self.id();
@@ -171,7 +174,7 @@ impl Peer {
         self.overlay.promise(&b, now);
     }
 
-    /// Looks for somebody else with one neighbour too many: i-a, u-b become a-b.
+    /// Looks for another peer with a surplus neighbour: i-a, u-b become a-b.
     fn find_surplus_partner(&mut self) {
         let now = self.fx.now();
         let over = |(id, m): &(&PeerId, &Member)| {
@@ -182,7 +185,7 @@ impl Peer {
         let others: Vec<PeerId> =
             self.membership.members.alive().filter(over).map(|(id, _)| *id).collect();
         let Some(&other) = others.get(self.rng.overlay.below(others.len())) else {
-            // How many neighbours others have is not pushed; the seeds know it better.
+            // The degrees of others are not pushed; the seeds know them better.
             if self.overlay.surplus_search.wants_list(now) {
                 self.request_list();
             }
@@ -197,7 +200,7 @@ impl Peer {
         self.ask_member(other, PeerRequestKind::Shed { give });
     }
 
-    /// Dials a peer to ask it for something.
+    /// Dials a peer to send it a request.
     pub(super) fn request(
         &mut self,
         id: PeerId,
@@ -219,7 +222,8 @@ impl Peer {
             }
             return;
         }
-        let dial = self.links.dial_peer(&mut self.fx, id, addresses.clone(), DialPurpose::Request(id));
+        let dial =
+            self.links.dial_peer(&mut self.fx, id, addresses.clone(), DialPurpose::Request(id));
         let request = Request {
             kind,
             dial: Some(dial),
@@ -232,7 +236,7 @@ impl Peer {
         self.overlay.requests.insert(id, request);
     }
 
-    /// The link for a request is up: ask.
+    /// Sends a request when its link is up.
     pub(super) fn on_request_link(&mut self, peer: PeerId, link: LinkId) {
         for slower in self.overlay.end_race(&peer) {
             self.cancel_request(slower, CloseReason::Duplicate, None);
@@ -277,11 +281,11 @@ impl Peer {
         }
         if let Some(n) = self.overlay.neighbours.get(&remote) {
             if n.link == link || f.record.incarnation <= n.adjacency.incarnation {
-                // If the old link is dead without our knowing, find out soon.
+                // If the old link is dead, find that out soon.
                 self.failure.add_question(&remote, self.fx.now(), link);
                 return self.refuse(link, remote, RefuseReason::AlreadyNeighbours);
             }
-            // It has come back in a new life; the old link is of the past.
+            // It is a new process or incarnation; the old link is outdated.
             let old = n.link;
             self.close(old, CloseReason::Duplicate);
             self.drop_neighbour(remote, LinkDown::Local(CloseReason::Duplicate));
@@ -327,7 +331,7 @@ impl Peer {
         self.with_broadcast(|b, cx| b.start_sync(cx, link, remote));
     }
 
-    /// Ends the edge to a neighbour whose place somebody else has taken.
+    /// Ends the edge to a neighbour that another peer has replaced.
     fn drop_replaced(&mut self, id: PeerId) {
         let Some(n) = self.overlay.neighbours.get(&id) else { return };
         let link = n.link;
@@ -359,7 +363,8 @@ impl Peer {
         self.fx.event(Event::RequestRefused { peer: remote, by_us: true, reason });
         let record = self.current_record();
         self.fx.send(link, PeerReply::Reject(Reject { reason, record, take }));
-        // The requester closes when it has read the answer; an idle link is closed in time.
+        // The requester closes the link when it has read the answer; an idle link is closed in
+        // time.
     }
 
     pub(super) fn on_peer_reply(&mut self, link: LinkId, remote: PeerId, f: PeerReply) {
@@ -384,10 +389,13 @@ impl Peer {
         if self.is_leaving() || self.merge_record(&a.record) == MergeOutcome::Dead {
             return self.close(link, CloseReason::Done);
         }
-        // The others are for edges that are owed to somebody else as well.
-        let own_need = matches!(request.kind, PeerRequestKind::Place | PeerRequestKind::Overflow | PeerRequestKind::HandOver);
+        // The other kinds are for edges that are promised to other peers as well.
+        let own_need = matches!(
+            request.kind,
+            PeerRequestKind::Place | PeerRequestKind::Overflow | PeerRequestKind::HandOver
+        );
         if own_need && self.overlay.deficit() == 0 {
-            // Others came first while this one made up its mind.
+            // Other requests were accepted before this one.
             self.fx.count("places_declined");
             return self.close(link, CloseReason::Full);
         }
@@ -432,7 +440,7 @@ impl Peer {
                 }
             }
             (PeerRequestKind::Replace(_), RefuseReason::NoPermit, _) if !request.retried => {
-                // The permission travels on another link and may be a moment behind.
+                // The permission travels on another link and may arrive a moment later.
                 let Request { kind, addresses, close_on_accept, .. } = request;
                 self.request(remote, addresses, kind, close_on_accept);
                 if let Some(again) = self.overlay.requests.get_mut(&remote) {
@@ -449,15 +457,15 @@ impl Peer {
         }
     }
 
-    /// A dial came to nothing.
+    /// Handles a failed dial of a request.
     pub(super) fn request_dial_failed(&mut self, peer: PeerId, dial: DialId, why: DialError) {
-        // The dial of a request that was given up says nothing of a later one.
+        // The dial of a cancelled request does not affect a later one.
         if self.overlay.requests.get(&peer).is_some_and(|r| r.dial == Some(dial)) {
             self.request_failed(peer, why);
         }
     }
 
-    /// A request came to nothing.
+    /// Handles a failed request.
     pub(super) fn request_failed(&mut self, peer: PeerId, why: DialError) {
         let now = self.fx.now();
         if self.overlay.requests.remove(&peer).is_none() {
@@ -474,8 +482,8 @@ impl Peer {
         self.overlay.fill.look_soon(now);
     }
 
-    /// Gives up a request and its link, unless that is the one to `keep`. A link that is still
-    /// being made is closed when it is up.
+    /// Cancels a request and its link, except the link to `keep`. A link that is still being made
+    /// is closed when it is up.
     fn cancel_request(&mut self, peer: PeerId, reason: CloseReason, keep: Option<LinkId>) {
         let Some(request) = self.overlay.requests.remove(&peer) else { return };
         if let Some(link) = request.link.filter(|l| Some(*l) != keep) {
@@ -483,7 +491,7 @@ impl Peer {
         }
     }
 
-    /// A peer that was asked about others becomes a neighbour over another link: one link to it is enough.
+    /// Moves indirect probes through a peer that becomes a neighbour to its new link.
     fn move_questions(&mut self, link: LinkId, id: PeerId) {
         let asks = |l: &Link| l.remote == id && matches!(l.purpose, LinkPurpose::IndirectProbe(_));
         let asking: Vec<(LinkId, LinkPurpose)> = self
@@ -504,7 +512,7 @@ impl Peer {
         }
     }
 
-    /// An edge is made.
+    /// Adds a neighbour.
     fn attach(
         &mut self,
         link: LinkId,
@@ -547,7 +555,7 @@ impl Peer {
         self.review_address();
     }
 
-    /// An edge is gone.
+    /// Removes a neighbour.
     pub(super) fn drop_neighbour(
         &mut self,
         id: PeerId,
@@ -564,7 +572,7 @@ impl Peer {
         Some((neighbour, watch))
     }
 
-    /// The transport says that the link of an edge has ended.
+    /// Handles the end of a neighbour's link.
     pub(super) fn on_neighbour_link_down(&mut self, id: PeerId, link: LinkId, why: LinkDown) {
         if self.overlay.neighbours.get(&id).is_none_or(|n| n.link != link) {
             return;
@@ -588,9 +596,10 @@ impl Peer {
         }
     }
 
-    /// A neighbour asks this peer to link with another in its stead.
+    /// Handles a neighbour's request to link with another peer in its place.
     pub(super) fn on_rewire(&mut self, remote: PeerId, f: &Rewire) {
-        // The record is another peer's word at best: it is not learned, and not many are dialled.
+        // The record is at best a statement of another peer: it is not merged, and few such peers
+        // are dialled.
         let dead = self.membership.members.is_dead(&f.to.id, f.to.incarnation);
         if dead || self.overlay.requests.len() >= MAX_REWIRE_REQUESTS {
             return self.fx.count("rewires_refused");
@@ -607,7 +616,7 @@ impl Peer {
         }
     }
 
-    /// Tells the neighbours who the neighbours are.
+    /// Sends the neighbours the list of neighbours.
     pub(super) fn announce_neighbourhood(&mut self) {
         self.overlay.announce_at = None;
         let all = self.overlay.neighbours.iter().map(|(id, n)| (*id, n.address.get()));
@@ -621,11 +630,16 @@ impl Peer {
         }
     }
 
-    /// The life of a peer is over: nothing of it stays.
-    pub(super) fn remove_ended_member(&mut self, id: PeerId, incarnation: u64, reason: CloseReason) {
+    /// Removes a peer whose incarnation has ended.
+    pub(super) fn remove_ended_member(
+        &mut self,
+        id: PeerId,
+        incarnation: u64,
+        reason: CloseReason,
+    ) {
         let over = |r: &SignedRecord| r.incarnation <= incarnation;
         let neighbourhood = self.failure.member_ended(&id);
-        // First of all: no path to it has to be found.
+        // First of all, so that no path to it is looked for.
         self.broadcast.forget_publisher_tree(&id);
         self.cancel_request(id, CloseReason::Done, None);
         if self.overlay.neighbours.get(&id).is_some_and(|n| over(&n.record)) {

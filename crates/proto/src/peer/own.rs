@@ -1,4 +1,4 @@
-//! What a peer says of itself.
+//! The record of this peer.
 
 use core::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::record::{Record, SignedRecord};
 use crate::signed::Signed;
 use crate::wire::Register;
 
-/// How long changes of the degree are gathered before the seeds are told.
+/// How long changes of the degree are gathered before they are sent to the seeds.
 const RECORD_UPDATE_DELAY: Duration = Duration::from_millis(250);
 
-/// The same for a seed that has to be dialled for it.
+/// The same for a seed that has to be dialled for that.
 const PARKED_UPDATE_DELAY: Duration = Duration::from_secs(20);
 
 impl Peer {
@@ -21,7 +21,7 @@ impl Peer {
         self.membership.own.record.incarnation
     }
 
-    /// Whether it has sent Leave: from then on it only ends.
+    /// Whether this peer has sent Leave.
     pub(super) const fn is_leaving(&self) -> bool {
         self.membership.own.is_leaving()
     }
@@ -56,10 +56,10 @@ impl Peer {
         self.membership.own.record.clone()
     }
 
-    /// The degree or target changed: the seeds and the neighbours are told soon.
+    /// Schedules an update to seeds and neighbours after a change of degree or target.
     pub(super) fn schedule_record_update(&mut self) {
         if self.is_leaving() {
-            return; // the goodbye was the last word
+            return; // Leave was the last record
         }
         let at = self.fx.now() + RECORD_UPDATE_DELAY;
         self.membership.own.update_at.get_or_insert(at);
@@ -67,8 +67,8 @@ impl Peer {
         self.overlay.announce_at.get_or_insert(at);
     }
 
-    /// The first neighbour since the process started: from now on receipts wait for this peer, so the
-    /// seeds are told at once.
+    /// Begins to participate with the first neighbour since the process started: from now on
+    /// receipts wait for this peer, so the seeds are told at once.
     pub(super) fn begin_to_participate(&mut self) {
         let now = self.fx.now();
         self.membership.own.participates_since = Some(now);
@@ -77,7 +77,7 @@ impl Peer {
         }
     }
 
-    /// Sends the record to every seed that a link is up with.
+    /// Sends the record to every seed with a link.
     pub(super) fn send_record_to_seeds(&mut self) {
         self.membership.own.update_at = None;
         if self.is_leaving() {
@@ -103,12 +103,12 @@ impl Peer {
         }
     }
 
-    /// Draws the target anew when the size of the network or the seeds' nonce changed.
+    /// Draws the target again after the size of the network or the seeds' nonce changed.
     pub(super) fn review_target(&mut self) {
         let known = u32::try_from(self.membership.members.alive_count() + 1).unwrap_or(u32::MAX);
         let n = self.membership.registrations.network_size().max(known);
         let limit = self.config.max_degree();
-        // Without a seed the last one holds.
+        // Without a seed the last nonce stays.
         self.membership.own.nonce =
             self.membership.registrations.nonce().or(self.membership.own.nonce);
         if self.membership.own.target_inputs == Some((self.membership.own.nonce, n)) {
@@ -117,7 +117,7 @@ impl Peer {
         self.membership.own.target_inputs = Some((self.membership.own.nonce, n));
         let target = match self.membership.own.nonce {
             Some(nonce) => target_degree(rank(&self.id(), &nonce), n, limit),
-            // Before a seed answered: the least that keeps together.
+            // Before a seed has answered: the minimum for a connected network.
             None => MIN_TARGET
                 .min(u16::try_from(n - 1).unwrap_or(u16::MAX))
                 .min(limit.unwrap_or(u16::MAX)),
@@ -130,7 +130,8 @@ impl Peer {
         }
     }
 
-    /// Begins a new incarnation, because the seeds hold `ended` to be over. The stream goes on.
+    /// Begins a new incarnation, because the seeds hold `ended` to have ended. The stream
+    /// continues.
     pub(super) fn begin_new_incarnation(&mut self, ended: u64) {
         if self.is_leaving() || self.incarnation() > ended {
             return;
@@ -145,12 +146,12 @@ impl Peer {
         self.fx.event(Event::Refuted { incarnation });
         self.send_record_to_seeds();
         self.membership.registrations.redial_parked_by(self.fx.now());
-        // Others may have let go of this peer: it looks for neighbours everywhere.
+        // Others may have dropped this peer: it looks for neighbours everywhere.
         self.mix_soon();
     }
 
-    /// An earlier process of this peer has used this number: the stream and the incarnation take a higher one
-    /// if nothing of the stream was sent yet.
+    /// Handles a number that an earlier process of this peer has used: the stream and the
+    /// incarnation take a higher one if no message of the stream was sent yet.
     pub(super) fn on_number_used(&mut self, purpose: u64) {
         let before = self.broadcast.own_stream().epoch;
         let Some(epoch) = self.with_broadcast(|b, cx| b.epoch_above(cx, purpose)) else { return };
@@ -199,7 +200,7 @@ mod tests {
         }
     }
 
-    /// What a neighbour's Summary of a stream of this peer under `epoch` makes of its own stream and incarnation.
+    /// The epoch and incarnation of a peer after a neighbour's Summary of its stream under `epoch`.
     fn number_after_summary(epoch: u64) -> (u64, u64) {
         let mut p = peer();
         let entry = SummaryEntry { publisher: p.id(), epoch, next: 3, gaps: vec![], floor: 0 };
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn stream_moves_only_for_numbers_that_a_clock_can_reach() {
+    fn stream_moves_only_for_epochs_that_a_clock_can_reach() {
         for epoch in [u64::MAX, u64::MAX - 1, HIGHEST_CLAIM] {
             assert_eq!(number_after_summary(epoch), (2, 2), "{epoch}");
         }

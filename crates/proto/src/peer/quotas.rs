@@ -1,4 +1,4 @@
-//! Requests of others, held against what each link may ask.
+//! Request quotas of links.
 
 use super::Peer;
 use crate::event::{Event, RefuseReason};
@@ -8,8 +8,8 @@ use crate::limits::ANSWER_BURST;
 use crate::wire::{Data, Frame, ProbeReply, Pulled, Verdict};
 
 impl Peer {
-    /// Whether a frame may be taken. A request beyond the quota of its link is answered with a refusal,
-    /// where its kind has one.
+    /// Whether a frame is accepted. A request beyond the quota of its link is answered with a
+    /// refusal, if its kind has one.
     pub(super) fn admit(&mut self, id: LinkId, remote: PeerId, frame: &Frame) -> bool {
         let is_request = matches!(
             frame,
@@ -20,7 +20,9 @@ impl Peer {
                 | Frame::PeerRequest(_)
                 | Frame::ProbeRequest(_)
         );
-        if !is_request || self.admit_request(id, remote, frame.name(), matches!(frame, Frame::Pull(_))) {
+        if !is_request
+            || self.admit_request(id, remote, frame.name(), matches!(frame, Frame::Pull(_)))
+        {
             return true;
         }
         match frame {
@@ -41,7 +43,8 @@ impl Peer {
         false
     }
 
-    /// Whether a request is within the quota of its link; if it asks for messages, they count as well.
+    /// Whether a request is within the quota of its link; if it asks for messages, their bytes
+    /// count as well.
     pub(super) fn admit_request(
         &mut self,
         id: LinkId,
@@ -63,7 +66,7 @@ impl Peer {
         false
     }
 
-    /// Bytes that a neighbour may pull at once: all that is kept, twice.
+    /// Bytes that a neighbour may pull at once: twice the retention.
     fn answer_burst(&self) -> u64 {
         ANSWER_BURST.max(2 * self.config.retention_bytes())
     }
@@ -74,7 +77,7 @@ impl Peer {
         self.links.open.get(&id).is_some_and(|link| link.quota.has_bytes(now, burst))
     }
 
-    /// A link was answered with so many bytes.
+    /// Records the bytes of an answer.
     pub(super) fn record_answer(&mut self, id: LinkId, bytes: usize) {
         let now = self.fx.now();
         if let Some(link) = self.links.open.get_mut(&id) {

@@ -1,4 +1,4 @@
-//! A peer and its seeds: registration, lists, and what they push.
+//! A peer and its seeds: registration, lists, and pushed changes.
 
 use core::time::Duration;
 
@@ -17,11 +17,11 @@ use crate::wire::{
     Accused, Frame, MembersChanged, PeerList, Ping, Register, RegisterRefused, Registered, Report,
 };
 
-/// Shortest time between two answers to accusations.
+/// Shortest time between two refutations.
 const REFUTE_INTERVAL: Duration = Duration::from_millis(200);
-/// How long the number of members may be another than the seeds say before whole lists are asked for.
+/// How long the number of members may differ from the seeds' before whole lists are requested.
 const SIZE_DIFFERENCE_LIMIT: Duration = Duration::from_secs(10);
-/// Silence of a seed, in liveness intervals, after which its link is given up.
+/// Silence of a seed, in ping intervals, after which its link is closed.
 const MAX_SILENT_INTERVALS: u32 = 3;
 
 impl Peer {
@@ -32,7 +32,7 @@ impl Peer {
         for index in self.membership.registrations.seeds_to_dial(now) {
             let Some(slot) = self.membership.registrations.slots.get_mut(index) else { continue };
             if leaving && !slot.parked {
-                continue; // it does not know this peer, or heard the goodbye
+                continue; // it does not know this peer, or has read Leave
             }
             let dial = self.fx.dial(DialTarget::Seed((*slot.address).clone()));
             slot.dial = Some(dial);
@@ -50,7 +50,7 @@ impl Peer {
         if self.refuse_shared_identity(index, link, info.remote) {
             return;
         }
-        // A seed whose name has moved: the old link has had its time.
+        // The name of the seed resolves to another address: the new link replaces the old one.
         let before = self.membership.registrations.slots.get(index).and_then(|s| s.link);
         if let Some(old) = before.filter(|old| *old != link) {
             self.close(old, CloseReason::Done);
@@ -79,8 +79,8 @@ impl Peer {
         }
     }
 
-    /// Whether another of the configured seeds has the same identity: then it is not registered at twice,
-    /// or one process would count as two of a majority.
+    /// Refuses a seed whose identity is in use under another configured name: otherwise one process
+    /// would count as two of a majority. Returns whether it was refused.
     fn refuse_shared_identity(&mut self, index: usize, link: LinkId, id: PeerId) -> bool {
         let Some(other) = self.membership.registrations.in_use_as(index, &id) else { return false };
         let seed =
@@ -95,7 +95,7 @@ impl Peer {
         true
     }
 
-    /// What answers at a seed's address is not to be used; a link to the seed at another address stays.
+    /// Refuses a remote at a seed's address; a link to the seed at another address stays.
     fn refuse_seed(&mut self, index: usize, link: LinkId, reason: CloseReason, why: String) {
         self.close(link, reason);
         if self.membership.registrations.is_linked(index) {
@@ -105,7 +105,7 @@ impl Peer {
         }
     }
 
-    /// The name of a seed leads elsewhere: it is dialled there, and the link moves when that is up.
+    /// Dials a seed whose name resolves to another address; the new link replaces the old one.
     pub(super) fn on_seed_moved(&mut self, seed: &str) {
         if self.is_leaving() {
             return;
@@ -123,7 +123,7 @@ impl Peer {
         }
     }
 
-    /// Asks one of the seeds who is there, with which degree.
+    /// Requests a list of peers with their degrees from one seed.
     pub(super) fn request_list(&mut self) {
         let now = self.fx.now();
         let linked: Vec<usize> = (0..self.membership.registrations.slots.len())
@@ -142,7 +142,7 @@ impl Peer {
         self.fx.send(link, Frame::GetPeerList);
     }
 
-    /// The link to a seed ended.
+    /// Handles the end of a link to a seed.
     pub(super) fn on_seed_down(&mut self, index: usize, why: LinkDown) {
         let (now, rng) = (self.fx.now(), &mut self.rng.seeds);
         let stands = match why {
@@ -189,7 +189,7 @@ impl Peer {
         }
     }
 
-    /// Asks silent seeds for a sign of life, and gives up those that show none.
+    /// Pings the seeds, and closes links to silent ones.
     pub(super) fn watch_seeds(&mut self) {
         let now = self.fx.now();
         let interval = self.config.seed_ping_interval();
@@ -200,7 +200,8 @@ impl Peer {
                 dead.push((index, link));
                 continue;
             }
-            // Whatever comes from the seed: it wants to hear of this peer as well.
+            // Regardless of traffic from the seed, because the seed has to hear from this peer as
+            // well.
             if now >= slot.last_ping + interval {
                 let nonce = self.failure.nonce();
                 slot.pending_ping = Some((nonce, now));
@@ -220,22 +221,19 @@ impl Peer {
         }
     }
 
-    /// When [`Peer::watch_seeds`] has to look next.
+    /// When [`Peer::watch_seeds`] has to be called next.
     pub(super) fn seeds_deadline(&self) -> Time {
         let interval = self.config.seed_ping_interval();
-        let watch = self
-            .membership
-            .registrations
-            .slots
-            .iter()
-            .filter(|s| s.link.is_some())
-            .map(|s| (s.last_ping + interval).min(s.last_heard + interval * MAX_SILENT_INTERVALS));
+        let watch =
+            self.membership.registrations.slots.iter().filter(|s| s.link.is_some()).map(|s| {
+                (s.last_ping + interval).min(s.last_heard + interval * MAX_SILENT_INTERVALS)
+            });
         let dial = self.membership.registrations.next_dial(self.is_leaving());
         let answers = self.membership.registrations.answers_deadline();
         watch.chain(dial).chain(answers).min().unwrap_or(Time::MAX)
     }
 
-    /// Asks all seeds for a sign of life now.
+    /// Pings all seeds now.
     pub(super) fn ping_seeds(&mut self) {
         let now = self.fx.now();
         for slot in &mut self.membership.registrations.slots {
@@ -253,7 +251,7 @@ impl Peer {
         let (incarnation, now) = (self.incarnation(), self.fx.now());
         let leaves = self.is_leaving();
         if leaves && f.sequence != self.membership.own.record.sequence {
-            // Of something before the goodbye.
+            // It acknowledges a record before Leave.
             return;
         }
         if let Some(slot) = self.membership.registrations.slots.get_mut(index) {
@@ -305,16 +303,16 @@ impl Peer {
                 }
             }
             RefuseReason::LoopbackAddress => self.on_loopback_refused(link),
-            // Another process has signed it: a predecessor, or a copy.
+            // Another process has signed the record: a predecessor, or a copy.
             RefuseReason::Stale if f.record.as_ref().is_some_and(|r| self.on_own_record(r)) => {
-                // What it knows is older than what this process says by now.
+                // The seed's record is older than the present one of this process.
                 let version = self.membership.own.record.version();
                 if f.record.as_ref().is_some_and(|r| r.version() < version) {
                     self.schedule_record_update();
                 }
             }
-            // A peer signs its past itself: one seed's word alone does not end a life, nor does the present
-            // record of this one.
+            // Only a record that this peer itself signed proves a past: a statement of one seed
+            // alone does not end an incarnation, nor does this process's present record.
             RefuseReason::Stale => match f.record.as_ref().filter(|r| r.id == self.id()) {
                 Some(r)
                     if (r.incarnation, r.sequence) >= own && *r != self.membership.own.record =>
@@ -327,7 +325,7 @@ impl Peer {
                 None => self.fx.count("refusals_unproved"),
             },
             RefuseReason::TargetTooHigh => {
-                // Drawn with a nonce that is not this seed's (any more).
+                // Drawn with a nonce that is not, or no longer, this seed's.
                 if let Some(slot) = self.membership.registrations.by_link(link) {
                     slot.nonce = Some(*f.nonce);
                 }
@@ -338,7 +336,7 @@ impl Peer {
         }
     }
 
-    /// A seed on another host cannot use this peer's addresses, nor could a peer there.
+    /// Handles a seed on another host that cannot use this peer's loopback addresses.
     fn on_loopback_refused(&mut self, link: LinkId) {
         let Some(index) = self.membership.registrations.index_of_link(link) else { return };
         let Some(slot) = self.membership.registrations.slots.get(index) else { return };
@@ -351,7 +349,7 @@ impl Peer {
 
     pub(super) fn review_registrations(&mut self) {
         if self.is_leaving() {
-            // What is acknowledged now is the goodbye.
+            // Now the seeds acknowledge Leave.
             return;
         }
         let registrations =
@@ -366,7 +364,7 @@ impl Peer {
                 self.set_state(PeerState::Joined);
                 self.overlay.next_mix = now + self.mix_period();
                 if self.overlay.prefers_short_links() {
-                    // The first neighbours were those that had a place.
+                    // The first neighbours were those with free slots, not the nearest ones.
                     self.mix_soon();
                 }
                 self.fx.event(Event::Joined { registrations, quorum });
@@ -384,9 +382,9 @@ impl Peer {
         }
     }
 
-    /// Asks the seeds for the lists that this peer needs before it says that it has joined. They are asked
-    /// for after a quorum has acknowledged: of two peers that join at the same moment, at least one
-    /// then finds the other in the list of the seed that they share.
+    /// Requests the lists that this peer needs before it reports that it has joined. They are
+    /// requested after a quorum has acknowledged: of two peers that join at the same time, at least
+    /// one then finds the other in the list of the seed that they share.
     fn request_quorum_lists(&mut self) {
         for link in self.membership.registrations.take_due_lists(self.fx.now()) {
             self.fx.count("lists_asked");
@@ -420,8 +418,8 @@ impl Peer {
         self.review_registrations();
     }
 
-    /// When whole lists from a quorum of seeds are in, whoever none of them named is gone: its
-    /// removal was told while this peer was not listening.
+    /// Removes members that no seed lists, after whole lists from a quorum have arrived: this peer
+    /// missed the notice of their removal.
     fn remove_unlisted_members(&mut self) {
         let whole = self.membership.registrations.slots.iter().filter(|s| {
             s.list_complete && s.synced && usize::try_from(s.alive).is_ok_and(|n| n <= WHOLE_LIST)
@@ -453,7 +451,7 @@ impl Peer {
             self.merge_record(record);
         }
         for record in &f.left {
-            // Its own word for it: nobody else can say goodbye for a peer.
+            // Only the peer itself can sign that it leaves.
             if record.presence == Presence::Left {
                 self.merge_departure(record);
             } else {
@@ -468,7 +466,7 @@ impl Peer {
         self.review_network_size();
     }
 
-    /// Whether this peer knows as many as there are, where everybody knows everybody.
+    /// Whether this peer knows as many members as there are, in a network with whole lists.
     fn agrees_on_network_size(&self) -> bool {
         let size = self.membership.registrations.network_size() as usize;
         let apart = self.membership.own.state != PeerState::Joined
@@ -477,19 +475,19 @@ impl Peer {
         apart || self.membership.members.alive_count() + 1 == size
     }
 
-    /// A difference that lasts has to be looked into: a lease that ran out, or a network that has become
-    /// so small that it is known whole again, is told to nobody.
+    /// Schedules a request for whole lists if the number of members differs from the seeds': an
+    /// expired lease, or a network that has shrunk to whole lists again, causes no notice.
     fn review_network_size(&mut self) {
         if self.agrees_on_network_size() {
             self.request_lists_at = None;
         } else if self.request_lists_at.is_none() {
-            // Not all at the same moment.
+            // At different times at different peers.
             let wait = self.rng.seeds.scaled(SIZE_DIFFERENCE_LIMIT, 1.0, 3.0);
             self.request_lists_at = Some(self.fx.now() + wait);
         }
     }
 
-    /// Asks all seeds for whole lists, if what this peer knows has been out of step for long.
+    /// Requests whole lists from all seeds, if the number of members has differed for long.
     pub(super) fn request_due_lists(&mut self) {
         let now = self.fx.now();
         if self.request_lists_at.is_none_or(|at| at > now) {
@@ -510,7 +508,7 @@ impl Peer {
         }
     }
 
-    /// In a large network nobody needs to remember everybody whom it ever heard of.
+    /// In a large network, retains a sample of the members only.
     pub(super) fn review_members(&mut self) {
         if !self.membership.is_large() {
             return;
@@ -529,7 +527,7 @@ impl Peer {
         self.membership.members.retain_sample(some, keep, &mut self.rng.overlay);
     }
 
-    /// Takes in the record of a peer, from wherever it came.
+    /// Merges the record of a peer from any source.
     pub(super) fn merge_record(&mut self, record: &SignedRecord) -> MergeOutcome {
         if record.id == self.id() {
             self.on_own_record(record);
@@ -545,7 +543,7 @@ impl Peer {
         }
         let known_process = self.membership.members.get(&record.id).map(|m| m.record.process);
         let learned = self.membership.members.merge_record(record, now);
-        // A process that was started again holds what is on its disk, which may be nothing.
+        // A restarted process has what is on its disk, which may be nothing.
         if learned == MergeOutcome::Newer && known_process != Some(record.process) {
             self.broadcast.forget_progress(&record.id);
         }
@@ -564,8 +562,8 @@ impl Peer {
                 self.overlay.fill.look_soon(now);
             }
             MergeOutcome::Newer => {
-                // A process that was declared dead and refuted it is still the one at the other end of the link. Of a
-                // later process, a PeerRequest says that it is a neighbour.
+                // A process that refuted its death is still the other end of the link. A later
+                // process has to send a PeerRequest to become a neighbour.
                 if let Some(n) = self.overlay.neighbours.get_mut(&record.id)
                     && n.record.process == record.process
                 {
@@ -587,7 +585,7 @@ impl Peer {
         self.review_target();
     }
 
-    /// Takes in a certificate: if a majority of the seeds signed it, its subject is dead.
+    /// Handles a certificate: if a majority of the seeds has signed it, its subject is dead.
     pub(super) fn merge_certificate(&mut self, certificate: &Certificate) {
         if !self.membership.registrations.is_valid(certificate) {
             self.fx.count("certificates_refused");
@@ -626,7 +624,7 @@ impl Peer {
         if valid {
             self.begin_new_incarnation(f.incarnation);
         } else if f.incarnation == self.incarnation() {
-            // No verdict yet: a fresh record at the seeds is the answer, besides the pong.
+            // There is no verdict yet: the answer is a new record at the seeds, besides the pong.
             self.fx.count("accusations");
             self.record_trouble();
             self.renew_record(|_| {});
@@ -635,14 +633,14 @@ impl Peer {
         }
     }
 
-    /// How long this peer waits between two exchanges of edges, so that the whole network makes
-    /// one every `mix_interval`.
+    /// The wait between two edge swaps of this peer, so that there is one in the whole network
+    /// every `mix_interval`.
     pub(super) fn mix_period(&mut self) -> Duration {
         let n = self.membership.registrations.network_size().max(2);
         self.rng.overlay.scaled(self.config.mix_interval().saturating_mul(n), 0.5, 1.5)
     }
 
-    /// The network may have been in parts: exchange edges soon, a few times.
+    /// Schedules a few edge swaps soon, because the network may have been partitioned.
     pub(super) fn mix_soon(&mut self) {
         const ROUNDS: u32 = 3;
         self.overlay.mix_soon = ROUNDS;

@@ -1,4 +1,4 @@
-//! The one deadline of a peer, and what is done when it comes.
+//! The deadline of a peer, and the actions when it has come.
 
 use core::time::Duration;
 
@@ -9,21 +9,21 @@ use crate::io::Input;
 use crate::time::Time;
 use crate::wire::Frame;
 
-/// Which deadlines may move.
+/// The deadlines that an input may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MovedDeadlines {
     /// None.
     None,
-    /// That of this neighbour's watch, which was not the next.
+    /// The deadline of this neighbour's watch, which was not the next.
     Watch(PeerId),
     /// Any.
     All,
 }
 
 impl Peer {
-    /// What an input may do to the deadline. Nearly all that comes to a peer in a network at rest are
-    /// questions whether it is there, and answers to its own; to find the deadline anew takes a
-    /// look at everything that the peer has.
+    /// The deadlines that an input may change. Nearly all inputs of a peer in a network at rest are
+    /// pings and answers to its own; computing the deadline again takes a scan of the whole state
+    /// of the peer.
     pub(super) fn moved_deadlines(&self, input: &Input) -> MovedDeadlines {
         let Input::Frame { frame, link } = input else { return MovedDeadlines::All };
         let Some(Some(known)) =
@@ -32,7 +32,7 @@ impl Peer {
             return MovedDeadlines::All;
         };
         match &**frame {
-            // A sign of life of somebody who is not suspected, and the answer goes out at once.
+            // A sign of life of a peer that is not suspected; the answer is sent at once.
             Frame::Ping(_) => MovedDeadlines::None,
             Frame::Pong(_) => {
                 let remote = self.links.open.get(link).map(|l| l.remote);
@@ -47,7 +47,7 @@ impl Peer {
         }
     }
 
-    /// Takes what has moved into the deadline that was known.
+    /// Updates the known deadline after an input.
     pub(super) fn update_deadline(&self, moves: MovedDeadlines) {
         let known = self.deadline.get().flatten();
         let MovedDeadlines::Watch(id) = moves else { return };
@@ -75,7 +75,8 @@ impl Peer {
         (at < Time::MAX && !self.membership.own.has_left()).then_some(at)
     }
 
-    /// `deadline` is when it should have come.
+    /// Performs the actions that are due. `deadline` is the time at which it should have been
+    /// called.
     pub(super) fn on_timeout(&mut self, deadline: Option<Time>) {
         let now = self.fx.now();
         let late = deadline.map_or(Duration::ZERO, |at| now.since(at));

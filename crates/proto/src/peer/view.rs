@@ -1,4 +1,4 @@
-//! A peer as status commands, views and checkers see it.
+//! The state of a peer for status commands, views and checkers.
 
 use std::collections::BTreeMap;
 
@@ -14,13 +14,13 @@ use crate::snapshot::{
 };
 use crate::time::Time;
 
-/// A count as the views give it.
+/// A count as views have it.
 pub(crate) fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 impl Peer {
-    /// Everything about this peer.
+    /// The state of this peer.
     #[must_use]
     pub fn snapshot(&self, now: Time) -> PeerSnapshot {
         let (held_messages, held_bytes) = self.broadcast.held();
@@ -54,14 +54,14 @@ impl Peer {
         self.overlay.neighbours.iter().map(|(id, n)| (*id, n.link))
     }
 
-    /// When its process had its first neighbour: since then receipts of other peers wait for it. `None`
-    /// if it has had none.
+    /// When its process had its first neighbour: receipts of other peers wait for it since then.
+    /// `None` if it has had none.
     #[must_use]
     pub const fn participates_since(&self) -> Option<Time> {
         self.membership.own.participates_since
     }
 
-    /// Where it is in its life.
+    /// Its state in the network.
     #[must_use]
     pub const fn state(&self) -> PeerState {
         if self.membership.own.departure.is_some() {
@@ -71,7 +71,7 @@ impl Peer {
         }
     }
 
-    /// Neighbours wanted.
+    /// Its target degree.
     #[must_use]
     pub const fn target(&self) -> u16 {
         self.overlay.target
@@ -160,8 +160,8 @@ impl Peer {
         all.into_values().collect()
     }
 
-    /// The newest `limit` messages held, oldest of them first; with `before`, of those that arrived
-    /// before that one. None if that one is not held any more: of those before it, few are.
+    /// The newest `limit` retained messages, oldest first; with `before`, those that arrived before
+    /// that one. None if that one is not retained any more, because few of the earlier ones are.
     #[must_use]
     pub fn held_messages(&self, limit: usize, before: Option<MessageId>) -> Vec<HeldMessage> {
         let mut held = Vec::new();
@@ -191,20 +191,20 @@ impl Peer {
         held
     }
 
-    /// The message list in figures, by publisher.
+    /// The message list by stream.
     #[must_use]
     pub fn publishers(&self) -> Vec<PublisherView> {
         self.broadcast.publishers()
     }
 
-    /// Whether a message was received, held or not.
+    /// Whether a message was received, retained or not.
     #[must_use]
     pub fn has_seen(&self, id: &MessageId) -> bool {
         self.broadcast.has_seen(id)
     }
 }
 
-/// A record as a member's view.
+/// The view of a member with this record.
 pub(crate) fn view(r: &Record, state: MemberState) -> MemberView {
     MemberView {
         id: r.id,

@@ -1,5 +1,5 @@
-//! What a seed knows of the peers, in a form that merges: any order of the same updates gives the
-//! same registry.
+//! The registry of a seed, in a form that merges: any order of the same updates gives the same
+//! registry.
 
 mod entry;
 mod pool;

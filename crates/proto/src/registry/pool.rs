@@ -1,4 +1,4 @@
-//! Drawing from many peers in a time that hardly depends on how many there are.
+//! Drawing from many peers in a time that hardly depends on their number.
 
 use crate::identity::PeerId;
 use crate::random::RngStream;
@@ -10,7 +10,8 @@ use crate::random::RngStream;
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     members: Vec<(PeerId, u32)>,
-    /// At `i`, the sum of as many weights up to and including the `i`th as the lowest bit of `i + 1`.
+    /// At `i`, the sum of the last weights up to and including the `i`th: as many as the lowest bit
+    /// of `i + 1`.
     sums: Vec<u64>,
     total: u64,
 }
@@ -28,11 +29,11 @@ impl Pool {
         self.members.get(at).map(|(id, _)| *id)
     }
 
-    /// Adds a peer; gives its place.
+    /// Adds a peer and returns its index.
     pub(crate) fn push(&mut self, id: PeerId, weight: u32) -> usize {
         self.members.push((id, weight));
         let n = self.members.len();
-        // Its own weight and those of the smaller sums that end right before it.
+        // Its own weight and the smaller sums that end directly before it.
         let (mut sum, mut bit) = (u64::from(weight), 1);
         while bit < lowest_bit(n) {
             sum += self.sums.get(n - 1 - bit).copied().unwrap_or(0);
@@ -56,7 +57,7 @@ impl Pool {
         }
     }
 
-    /// Takes a peer out; says who has its place now, if somebody has.
+    /// Removes a peer. Returns the peer that has its index now, if there is one.
     pub(crate) fn remove(&mut self, at: usize) -> Option<PeerId> {
         let last = self.members.len().checked_sub(1).filter(|last| at <= *last)?;
         self.set_weight(at, 0);
@@ -74,13 +75,13 @@ impl Pool {
         Some(id)
     }
 
-    /// `n` of them, each in proportion to the weights whatever was drawn before; none if all are
-    /// zero.
+    /// `n` of them, each in proportion to the weights regardless of earlier draws; none if all
+    /// weights are zero.
     pub(crate) fn draw(&self, n: usize, rng: &mut RngStream) -> impl Iterator<Item = PeerId> {
         rng.many_below(self.total, n).into_iter().filter_map(|number| self.holder(number))
     }
 
-    /// Whose weight holds a number below the total, all weights laid end to end.
+    /// The peer whose weight contains a number below the total, all weights laid end to end.
     fn holder(&self, number: u64) -> Option<PeerId> {
         let mut left = number;
         let (mut passed, mut step) = (0, self.sums.len().next_power_of_two());
@@ -96,7 +97,7 @@ impl Pool {
         self.get(passed)
     }
 
-    /// Distinct ones of them, each with the same chance, as many as there are up to `n`.
+    /// Up to `n` distinct ones of them, each with the same chance.
     pub(crate) fn sample(&self, n: usize, rng: &mut RngStream) -> impl Iterator<Item = PeerId> {
         rng.distinct(self.len(), n).into_iter().filter_map(|at| self.get(at))
     }
@@ -116,7 +117,7 @@ mod tests {
         PeerId::from_bytes(bytes)
     }
 
-    /// What a draw at every possible number gives, against the weights one by one.
+    /// Compares the sums with the weights of a model.
     fn check_sums(pool: &Pool, model: &BTreeMap<PeerId, u32>) {
         assert_eq!(pool.len(), model.len());
         assert_eq!(pool.total, model.values().map(|w| u64::from(*w)).sum::<u64>());
@@ -130,7 +131,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_sums_are_those_of_the_weights(
+        fn sums_match_the_weights(
             steps in proptest::collection::vec((0u8..3, any::<u16>(), 0u32..9), 1..120),
         ) {
             let mut pool = Pool::default();
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_has_everybody_once_and_each_as_often() {
+    fn sample_has_distinct_peers_and_each_as_often() {
         let mut pool = Pool::default();
         (0..40).for_each(|n| assert_eq!(pool.push(id(n), 0), usize::from(n)));
         let mut rng = RngStream::new(&[2; 32], "t");

@@ -18,22 +18,22 @@ pub(super) struct Link {
     pub(super) up: Time,
     /// The last sign of life.
     pub(super) last_heard: Time,
-    /// It has a purpose: a registration, another seed.
+    /// Whether it has a purpose: a registration, another seed.
     pub(super) has_purpose: bool,
     pub(super) list_sent: Option<Time>,
-    /// A registration was acknowledged over it.
+    /// Whether a registration was acknowledged on it.
     pub(super) acknowledged: bool,
-    /// How much it has asked for.
+    /// The remaining requests that it may send.
     pub(super) quota: Quota,
     /// Whether the remote came over the loopback interface: it is on this host, or tunnelled.
     pub(super) on_loopback: bool,
-    /// The number of the process that registered over it.
+    /// The number of the process that registered on it.
     pub(super) process: Option<u64>,
-    /// It was told that another process with its identity runs.
+    /// Whether it was told that another process with its identity runs.
     pub(super) reported_rival: bool,
 }
 
-/// What a dial is for.
+/// The purpose of a dial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DialPurpose {
     Seed(usize),
@@ -76,13 +76,13 @@ impl Seed {
         self.links.insert(id, link);
         self.next_idle_check = self.next_idle_check.min(now + IDLE_LINK);
         self.on_traffic(info.remote);
-        // In the handshake it has proved its key.
+        // The handshake has proved its key.
         self.refute(info.remote);
         match purpose {
             Some(DialPurpose::Seed(index)) => self.on_seed_up(index, id, &info),
-            // The handshake was the sign of life that the probe was for.
+            // The handshake was the sign of life that the probe needed.
             Some(DialPurpose::Probe(_)) => self.close(id, CloseReason::Done),
-            // What it is for shows in its first frame.
+            // Its first frame will tell the purpose.
             None => {}
         }
     }
@@ -109,8 +109,8 @@ impl Seed {
         self.close(id, CloseReason::ProtocolViolation);
     }
 
-    /// Whether a frame may be taken. Peers repeat what they ask of a seed, so what is beyond the quota of a
-    /// link has no answer.
+    /// Whether a frame is accepted. Peers repeat their requests to a seed, so a request beyond the
+    /// quota of a link gets no answer.
     pub(super) fn admit(&mut self, id: LinkId, frame: &Frame) -> bool {
         let is_request = matches!(
             frame,
@@ -158,7 +158,7 @@ impl Seed {
         }
     }
 
-    /// Closes links that nobody uses.
+    /// Closes links without a purpose.
     pub(super) fn check_idle_links(&mut self) {
         let now = self.fx.now();
         if now < self.next_idle_check {

@@ -1,6 +1,6 @@
-//! A seed: registry, exchange with the other seeds, verdicts on death, composed.
+//! A seed: registry, exchange with the other seeds, votes on deaths, composed.
 //!
-//! It serves membership only; gossip that comes to it is refused.
+//! It serves membership only and refuses gossip.
 
 mod exchange;
 mod frames;
@@ -36,7 +36,7 @@ use reach::ReachCheck;
 use register::PendingWrite;
 use registrants::Registrants;
 
-/// What a seed starts with.
+/// The initial state of a seed.
 #[derive(Debug, Clone)]
 pub struct SeedSetup {
     /// Its settings.
@@ -45,13 +45,13 @@ pub struct SeedSetup {
     pub identity: Identity,
     /// All seeds of the network as the configuration names them, this one included.
     pub seeds: Vec<SeedAddress>,
-    /// Which of them this one is, if it is among them.
+    /// The index of this seed among them, if it is configured.
     pub own_index: Option<usize>,
-    /// The registry as stored.
+    /// The stored registry.
     pub entries: Vec<Entry>,
     /// The stored nonce for target degrees, if there is one.
     pub nonce: Option<[u8; 16]>,
-    /// Seed of all its randomness. Fresh OS randomness in production.
+    /// Seed of all randomness of the seed. Fresh OS randomness in production.
     pub rng_seed: [u8; 32],
 }
 
@@ -65,14 +65,14 @@ pub struct Seed {
     own_address: Option<String>,
     seed_count: usize,
     others: Vec<OtherSeed>,
-    /// From where a process with this seed's key dialled last, and when.
+    /// The address from which a process with this seed's key dialled last, and when.
     last_copy: Option<(IpAddr, Time)>,
     links: BTreeMap<LinkId, Link>,
     dials: BTreeMap<DialId, DialPurpose>,
     /// Peers whose registration came over a link that is up.
     registrants: Registrants,
-    /// Links of registrants whose place another process with the same identity has taken, until they are
-    /// idle for long or register again.
+    /// Links of registrants that another process with the same identity has replaced, until they
+    /// are idle for long or register again.
     displaced: BTreeMap<PeerId, LinkId>,
     table: Table,
     nonce: [u8; 16],
@@ -80,7 +80,7 @@ pub struct Seed {
     pending_writes: BTreeMap<StoreTicket, PendingWrite>,
     /// The last write of each entry that is not durable yet.
     last_writes: BTreeMap<PeerId, StoreTicket>,
-    /// Entries whose last write was given up: nothing is confirmed that builds on it.
+    /// Entries whose last write was given up: no registration that builds on it is acknowledged.
     failed_writes: BTreeSet<PeerId>,
     pending_updates: PendingUpdates,
     cases: BTreeMap<PeerId, Case>,
@@ -89,11 +89,11 @@ pub struct Seed {
     next_idle_check: Time,
     /// When to look for silent registrants.
     next_watch: Time,
-    /// Since when this seed was not late for anything.
+    /// Since when this seed was not late.
     awake_since: Time,
-    /// It was stopped or starved, and what came meanwhile is not all read.
+    /// It was paused or starved, and has not read everything that arrived meanwhile.
     is_behind: bool,
-    /// How hasty it may be.
+    /// How far this seed trusts its own view.
     health: Health,
     /// Whether it reaches the peers that it serves.
     reach: ReachCheck,
@@ -104,7 +104,7 @@ fn count(n: usize) -> u32 {
 }
 
 impl Seed {
-    /// A seed that has done nothing yet. Drain it and ask for its deadline.
+    /// A new seed. It begins to work when its outputs are drained and its deadline is asked for.
     #[must_use]
     pub fn new(setup: SeedSetup, now: Time) -> Self {
         let SeedSetup { config, identity, seeds, own_index, entries, nonce, rng_seed } = setup;
@@ -169,7 +169,7 @@ impl Seed {
         self.identity.id()
     }
 
-    /// Takes in what happened. `now` must not be earlier than in any call before.
+    /// Handles an input. `now` must not be earlier than in any earlier call.
     pub fn handle(&mut self, now: Time, input: Input) {
         let before = self.fx.now();
         self.fx.begin_call(now);
@@ -190,7 +190,7 @@ impl Seed {
         self.schedule_push();
     }
 
-    /// The next thing to do, if any. Drain it after every call that changes something.
+    /// The next output, if any. To be drained after every call that changes something.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.fx.poll()
     }
@@ -207,16 +207,17 @@ impl Seed {
         crate::membership::majority(self.seed_count)
     }
 
-    /// The keys that are seeds': its own, and those pinned or proved at a configured address.
+    /// The keys of seeds: its own, and those pinned or proved at a configured address.
     fn trusted(&self) -> BTreeSet<PeerId> {
         self.others.iter().filter_map(OtherSeed::proved).chain([self.id()]).collect()
     }
 
-    /// Whether the registry can answer for the network: what any quorum acknowledged, it has seen.
+    /// Whether the registry can answer for the network: it has seen everything that any quorum
+    /// acknowledged.
     ///
-    /// A seed whose disk kept its registry has all that it acknowledged. One that begins empty may
-    /// have lost its disk; it has to compare with so many others that every quorum it was in
-    /// contains one of them.
+    /// A seed whose disk kept its registry has everything that it acknowledged. One that begins
+    /// empty may have lost its disk; it has to compare with so many others that every quorum with
+    /// it contains one of them.
     fn review_synced(&mut self, kept_disk: bool) {
         let compared = self.others.iter().filter(|o| o.compared).count();
         let needed = (self.seed_count + 1 - self.quorum()).min(self.others.len());

@@ -1,8 +1,9 @@
 //! Processes that share an identity: copies of a peer, and copies of a seed.
 //!
-//! A seed passes no judgement on copies of a peer: it shows each of the two processes the record of the
-//! other one, which they signed themselves, and they decide which of them ends (`peer/duplicate.rs`). The
-//! link of the one whose place was taken stays up for that, for as long as any link without a purpose does.
+//! A seed does not judge copies of a peer: it shows each of the two processes the record of the
+//! other one, which they signed themselves, and they decide which of them ends
+//! (`peer/duplicate.rs`). The link of the replaced process stays up for that, for as long as any
+//! link without a purpose does.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -17,11 +18,12 @@ use crate::limits::IDLE_LINK;
 use crate::record::SignedRecord;
 use crate::wire::RegisterRefused;
 
-/// A copy of this seed that has not dialled for so long counts as a new one when it does.
+/// A copy of this seed that has not dialled for so long counts as a new one when it dials.
 const COPY_REMEMBERED: Duration = Duration::from_secs(60);
 
 impl Seed {
-    /// A process registers: others with the same identity, on links that are up, are shown its record.
+    /// Shows the record of a registering process to others with the same identity, on links that
+    /// are up.
     pub(super) fn show_record_to_other_processes(&mut self, link: LinkId, record: &SignedRecord) {
         let id = record.id;
         if let Some(l) = self.links.get_mut(&link) {
@@ -46,8 +48,8 @@ impl Seed {
         }
     }
 
-    /// Notes where a peer is registered now. An earlier link of the same process is closed; one of another
-    /// process stays for a while, for both to hear of each other.
+    /// Records the registration link of a peer. An earlier link of the same process is closed; one
+    /// of another process stays for a while, so that both hear of each other.
     pub(super) fn set_registrant_link(&mut self, link: LinkId, record: &SignedRecord) {
         let (id, now) = (record.id, self.fx.now());
         let Some(old) = self.registrants.insert(id, link).filter(|old| *old != link) else {
@@ -71,7 +73,7 @@ impl Seed {
         }
     }
 
-    /// At the configured address of another seed a process answers that has this seed's key.
+    /// Handles a process at the configured address of another seed that has this seed's key.
     pub(super) fn on_copy_answered(&mut self, index: usize) {
         let id = self.id();
         let Some(other) = self.others.get(index) else { return };
@@ -79,8 +81,8 @@ impl Seed {
         self.refuse_shared_identity(index, seed, own, id);
     }
 
-    /// A process that has this seed's key has dialled it. It is told at the address where it listens, if
-    /// that is configured; here its port is not known.
+    /// Handles a process with this seed's key that has dialled this seed. It is told at the address
+    /// where it listens, if that is configured; its port is not known here.
     pub(super) fn on_copy_dialled(&mut self, from: SocketAddr) {
         let (id, now) = (self.id(), self.fx.now());
         self.fx.count("seeds_sharing_identity");
@@ -93,7 +95,7 @@ impl Seed {
         self.fx.event(Event::SeedsShareIdentity { seed, other, id });
     }
 
-    /// Another seed has the identity of a third one, or of this one: it is not used.
+    /// Refuses another seed that has the identity of a third one, or of this one.
     pub(super) fn refuse_shared_identity(
         &mut self,
         index: usize,

@@ -14,13 +14,13 @@ use crate::io::{LinkId, StoreOp, StoreTicket};
 use crate::limits::{LIST_SAMPLE, MAX_RECORDS_PER_FRAME, PARK_ABOVE, WHOLE_LIST};
 use crate::overlay::target::{largest_honest_target, rank};
 use crate::record::{Presence, SignedRecord};
-use crate::registry::{EntryChange, Entry, EntryState};
+use crate::registry::{Entry, EntryChange, EntryState};
 use crate::wire::{PeerList, RegisterRefused, Registered, SeedName};
 
 /// Shortest time between two lists on one link.
 const MIN_LIST_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Whom to acknowledge what, once it is durable.
+/// An acknowledgement to send when the registration is durable.
 #[derive(Debug)]
 pub(super) struct Acknowledgement {
     link: LinkId,
@@ -49,12 +49,13 @@ impl Seed {
         let size = u32::try_from(self.table.alive_count()).unwrap_or(u32::MAX);
         // Before the seeds agreed on a nonce, peers may have drawn with another seed's.
         let too_high = record.target > largest_honest_target(rank, size);
-        // Who leaves needs no place, and has to be heard whatever it drew when there were more.
+        // A leaving peer needs no edges, and must be accepted whatever its target was in a larger
+        // network.
         if self.synced && too_high && record.presence == Presence::Alive {
             return self.refuse_registration(link, remote, RefuseReason::TargetTooHigh);
         }
         if let Some(known) = self.table.get(&remote) {
-            // A life that is over is not resumed, and a new one takes the next number.
+            // An ended incarnation is not resumed, and a new one takes the next number.
             let over = known.state() != EntryState::Alive
                 && known.incarnation() >= record.incarnation
                 && record.presence == Presence::Alive;
@@ -65,8 +66,8 @@ impl Seed {
                 };
                 return self.refuse_registration(link, remote, reason);
             }
-            // An earlier record on a new link: the peer lost its memory and would number its
-            // messages anew in a life that others have seen.
+            // An earlier record on a new link: the peer has lost its memory, and would number its
+            // messages again in an incarnation that others have seen.
             let registered_here = self.registrants.get(&remote) == Some(link);
             let version = |r: &SignedRecord| (r.incarnation, r.sequence);
             let earlier = version(&record) < version(&known.record);
@@ -80,15 +81,17 @@ impl Seed {
         let (incarnation, sequence) = (record.incarnation, record.sequence);
         let acknowledgement = Acknowledgement { link, incarnation, sequence };
         match self.merge_entry(Entry::new(record)) {
-            EntryOutcome::Full => self.refuse_registration(link, remote, RefuseReason::RegistryFull),
+            EntryOutcome::Full => {
+                self.refuse_registration(link, remote, RefuseReason::RegistryFull)
+            }
             EntryOutcome::Stored(ticket) => self.acknowledge_after(ticket, acknowledgement),
             EntryOutcome::NoWrite => {
                 let now = self.fx.now();
                 if self.table.touch(&remote, now) {
                     self.pending_updates.joined.insert(remote);
                 }
-                // What this record adds need not be stored, but what it builds on may still be on
-                // its way to the disk.
+                // This record itself need not be stored, but an earlier one that it builds on may
+                // not be durable yet.
                 match self.last_writes.get(&remote).copied() {
                     Some(ticket) => self.acknowledge_after(ticket, acknowledgement),
                     None => self.acknowledge(&acknowledgement),
@@ -120,7 +123,8 @@ impl Seed {
         }
     }
 
-    /// Whoever waits for the write hears nothing, registers again, and the entry is written then.
+    /// Handles a failed write. No acknowledgement is sent, so the peer registers again, and the
+    /// entry is written then.
     pub(super) fn on_not_stored(&mut self, ticket: StoreTicket) {
         let Some(stored) = self.pending_writes.remove(&ticket) else { return };
         if self.last_writes.get(&stored.id) == Some(&ticket) {
@@ -167,8 +171,8 @@ impl Seed {
         self.park(a.link);
     }
 
-    /// With many links, those that did what they were for are not kept: whichever of the two, registration
-    /// and list, came last.
+    /// With many links, closes the link of a registration after both acknowledgement and list were
+    /// sent.
     fn park(&mut self, link: LinkId) {
         let done = |l: &Link| l.acknowledged && l.list_sent.is_some();
         if self.links.get(&link).is_some_and(done) && self.links.len() > PARK_ABOVE {
@@ -181,7 +185,7 @@ impl Seed {
         super::count(self.table.alive_count())
     }
 
-    /// How many live peers, and how many participating ones, a node on a link may hear of.
+    /// The numbers of live and of participating peers that a node on a link may be told.
     pub(super) fn counts_for(&self, link: LinkId) -> (u32, u32) {
         let (alive, participating) = (self.table.alive_count(), self.table.participating_count());
         let (hidden_alive, hidden) =
@@ -194,16 +198,20 @@ impl Seed {
         self.links.get(&link).is_some_and(|l| l.on_loopback)
     }
 
-    /// Merges an entry, from its owner or from another seed, and does what follows from it.
+    /// Merges an entry, from its owner or from another seed, and handles the change.
     pub(super) fn merge_entry(&mut self, entry: Entry) -> EntryOutcome {
         let now = self.fx.now();
         let id = entry.id();
         let before = self.table.get(&id).map(|e| e.record.clone());
         let change = self.table.merge(entry, now);
         let Some(entry) = self.table.get(&id).cloned() else {
-            return if change ==EntryChange::Full { EntryOutcome::Full } else { EntryOutcome::NoWrite };
+            return if change == EntryChange::Full {
+                EntryOutcome::Full
+            } else {
+                EntryOutcome::NoWrite
+            };
         };
-        let is_over = |c: &Case| entry.incarnation() > c.incarnation || change ==EntryChange::Left;
+        let is_over = |c: &Case| entry.incarnation() > c.incarnation || change == EntryChange::Left;
         if self.cases.get(&id).is_some_and(is_over) {
             self.close_case(&id);
         }
@@ -220,7 +228,7 @@ impl Seed {
                     name: r.name.clone(),
                     address: r.addresses.first().copied(),
                     incarnation: r.incarnation,
-                    updated: change ==EntryChange::Back,
+                    updated: change == EntryChange::Back,
                 });
             }
             EntryChange::Newer => {}
@@ -232,7 +240,7 @@ impl Seed {
             EntryChange::Died => self.on_death(&entry),
         }
         self.pending_updates.entries.insert(id);
-        if change !=EntryChange::Left && change !=EntryChange::Died {
+        if change != EntryChange::Left && change != EntryChange::Died {
             let degree = entry.record.degree;
             let changed = before.as_ref().is_none_or(|b| b.degree != degree);
             if changed && entry.is_alive() {
@@ -240,18 +248,23 @@ impl Seed {
                 self.fx.event(Event::PeerDegree { id, name, degree });
             }
         }
-        if change !=EntryChange::New && entry.is_alive() {
+        if change != EntryChange::New && entry.is_alive() {
             let is_whole = self.table.alive_count() <= WHOLE_LIST;
-            self.pending_updates.add_if_announced_again(id, before.as_ref(), &entry.record, is_whole);
+            self.pending_updates.add_if_announced_again(
+                id,
+                before.as_ref(),
+                &entry.record,
+                is_whole,
+            );
         }
-        // A degree alone, or a refreshed lease, is not worth a write: after a restart the peers
-        // tell it anew.
+        // A new degree alone, or a refreshed lease, is not worth a write: after a restart the peers
+        // send it again.
         let lasting = |r: &SignedRecord| {
             let said = (r.incarnation, r.presence, r.target, r.participates);
             (said, r.name.clone(), r.addresses.clone())
         };
         let same = before.as_ref().is_some_and(|b| lasting(b) == lasting(&entry.record));
-        if same && change ==EntryChange::Newer && !is_write_missing {
+        if same && change == EntryChange::Newer && !is_write_missing {
             return EntryOutcome::NoWrite;
         }
         self.failed_writes.remove(&id);
@@ -292,8 +305,8 @@ impl Seed {
         self.park(link);
     }
 
-    /// The whole list of a small network; of a large one a sample: half by free places, so that
-    /// there is somebody to link with, half uniform, so that everybody is known to somebody.
+    /// The whole list of a small network; a sample of a large one: half by free slots, so that
+    /// there are peers to link with, half uniform, so that every peer is known to some others.
     fn list_for(&mut self, requester: PeerId) -> Vec<SignedRecord> {
         if self.table.alive_count() <= WHOLE_LIST {
             let all = self.table.alive().map(|e| &e.record);
@@ -308,13 +321,13 @@ impl Seed {
     }
 }
 
-/// What became of an entry.
+/// The outcome of merging an entry.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum EntryOutcome {
-    /// Nothing in it has to be stored.
+    /// No write is needed.
     NoWrite,
-    /// It is being stored.
+    /// It is being written.
     Stored(StoreTicket),
-    /// There is no room.
+    /// The registry is full.
     Full,
 }

@@ -1,4 +1,4 @@
-//! The one deadline of a seed, and what is done when it comes.
+//! The deadline of a seed, and the actions when it has come.
 
 use core::time::Duration;
 
@@ -23,9 +23,8 @@ impl Seed {
         at.into_iter().min().filter(|at| *at < Time::MAX)
     }
 
-    /// Whether this seed was stopped or starved since it last did something, and so late for what
-    /// was due: then those that it asked get as much more time. What came in meanwhile comes before the
-    /// timeout does.
+    /// Detects that this seed was paused or starved, and so late for actions that were due: probes
+    /// get as much more time. Frames that arrived meanwhile are handled before the timeout.
     pub(super) fn notice_lateness(&mut self, before: Time) {
         let now = self.fx.now();
         let late = self.deadline().map_or(Duration::ZERO, |at| now.since(at.max(before)));
@@ -62,7 +61,7 @@ impl Seed {
             self.fx.count("leases_expired");
             let name = entry.record.name.clone();
             self.fx.event(Event::PeerExpired { id: entry.id(), name });
-            // It is hidden, and whether it is dead shows in its case.
+            // The entry is hidden; a case decides whether the peer is dead.
             self.on_peer_lost(entry.id());
         }
         if !forgotten.is_empty() {

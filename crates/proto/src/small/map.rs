@@ -1,11 +1,11 @@
-//! A map of few entries.
+//! A map for few entries.
 
 use core::fmt;
 use core::ops::{Bound, RangeBounds};
 
 use serde::{Serialize, Serializer};
 
-use super::{release_if_empty, grow};
+use super::{grow, release_if_empty};
 
 /// Keys with their values, ascending.
 #[derive(Clone, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl<K: Ord, V> VecMap<K, V> {
         self.find(key).is_ok()
     }
 
-    /// Those with keys in a range, ascending.
+    /// The entries with keys in a range, ascending.
     pub(crate) fn range(
         &self,
         keys: impl RangeBounds<K>,
@@ -117,7 +117,7 @@ impl<K: Ord, V> VecMap<K, V> {
         Some(value)
     }
 
-    /// The value of a key, made if there is none.
+    /// The value of a key, inserted if there is none.
     pub(crate) fn get_or_insert(&mut self, key: K, make: impl FnOnce() -> V) -> &mut V {
         let at = match self.find(&key) {
             Ok(at) => at,

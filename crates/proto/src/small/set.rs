@@ -1,4 +1,4 @@
-//! A set of few values.
+//! A set for few values.
 
 use super::grow;
 
@@ -31,7 +31,7 @@ impl<T: Ord> VecSet<T> {
         self.0.binary_search(value).is_ok()
     }
 
-    /// Says whether it is new.
+    /// Inserts a value. Returns whether it is new.
     pub(crate) fn insert(&mut self, value: T) -> bool {
         let Err(at) = self.0.binary_search(&value) else { return false };
         grow(&mut self.0);

@@ -1,4 +1,4 @@
-//! Cutting lists so that each part fits a frame with room to spare.
+//! Splitting lists so that each part fits into a frame with space to spare.
 
 use crate::limits::MAX_RECORDS_PER_FRAME;
 
@@ -28,8 +28,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_lost_and_nothing_too_long() {
-        for (items, size) in [(0, 1), (1, MAX_PART_BYTES * 2), (5, MAX_PART_BYTES / 2 + 1), (2000, 10), (512, 1024)] {
+    fn parts_are_complete_and_bounded() {
+        for (items, size) in
+            [(0, 1), (1, MAX_PART_BYTES * 2), (5, MAX_PART_BYTES / 2 + 1), (2000, 10), (512, 1024)]
+        {
             let list: Vec<usize> = vec![size; items];
             let cut = parts(&list, |s| *s);
             assert_eq!(cut.iter().map(|p| p.len()).sum::<usize>(), items);

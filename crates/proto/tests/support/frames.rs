@@ -12,10 +12,10 @@ use rumormill_proto::signed::{Signed, Statement};
 use rumormill_proto::wire::{
     Accept, Accused, Ack, AckEntry, Announce, Appoint, Census, CensusBody, Close, Confirm,
     Confirmed, Data, Digest, Entries, Frame, GetData, Gossip, Graft, Hello, Holder, Leave,
-    LostPeer, MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong,
-    Position, PositionRead, ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register,
-    RegisterRefused, Registered, Reject, Report, Rewire, SeedName, StreamMark, Summary,
-    SummaryEntry, Testify, Verdict, Votes, PeerRequestKind,
+    LostPeer, MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, PeerRequestKind,
+    Permit, Ping, Pong, Position, PositionRead, ProbeReply, ProbeRequest, Prune, Pull, Pulled,
+    Range, Register, RegisterRefused, Registered, Reject, Report, Rewire, SeedName, StreamMark,
+    Summary, SummaryEntry, Testify, Verdict, Votes,
 };
 use rumormill_proto::{
     Address, Batch, CloseReason, Identity, MessageId, Name, PeerId, RefuseReason, Role,

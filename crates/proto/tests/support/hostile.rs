@@ -8,10 +8,10 @@ use rumormill_proto::signed::Signed;
 use rumormill_proto::wire::{
     Accept, Accused, Ack, AckEntry, Announce, Appoint, Census, CensusBody, Close, Confirm,
     Confirmed, Data, Digest, Entries, Frame, GetData, Gossip, Graft, Holder, Leave, LostPeer,
-    MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong,
-    ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register, RegisterRefused, Registered,
-    Reject, Report, Rewire, SeedName, StreamMark, Summary, SummaryEntry, Testify, Verdict, Votes,
-    PeerRequestKind, ack_token,
+    MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, PeerRequestKind, Permit, Ping,
+    Pong, ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register, RegisterRefused,
+    Registered, Reject, Report, Rewire, SeedName, StreamMark, Summary, SummaryEntry, Testify,
+    Verdict, Votes, ack_token,
 };
 use rumormill_proto::{
     Batch, CloseReason, Identity, MessageId, Name, PeerId, RefuseReason, Role, SignedRecord,

@@ -330,8 +330,9 @@ impl Rig {
         }
     }
 
-    /// Messages come in order, and what is left out was told before. The first one may be any. What was told
-    /// as a gap at the end of a stream may come after all: it rested on the word of neighbours.
+    /// Messages come in order, and what is left out was told before. The first one may be any. What
+    /// was told as a gap at the end of a stream may come after all: it rested on the word of
+    /// neighbours.
     fn comes_next(&mut self, first: MessageId, end: u64, is_gap: bool) {
         let at = first.sequence;
         let known = self.streams.get(&first.stream());

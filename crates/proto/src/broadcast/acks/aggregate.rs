@@ -14,8 +14,8 @@ pub(super) const NOTHING_REPORTED: Aggregate =
 /// The aggregate of a subtree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Aggregate {
-    /// All peers that have not lagged for [`PACING_LAG_LIMIT`](super::progress::PACING_LAG_LIMIT) hold
-    /// everything below it.
+    /// All peers that have not lagged for [`PACING_LAG_LIMIT`](super::progress::PACING_LAG_LIMIT)
+    /// hold everything below it.
     pub(crate) paced: u64,
     /// Number of peers that have lagged for so long.
     pub(crate) left: u32,
@@ -31,8 +31,8 @@ pub(crate) struct Aggregate {
 }
 
 impl Aggregate {
-    /// The sequence number that the publisher goes by, if this is the aggregate of the whole tree: all
-    /// peers that it waits for hold everything below it.
+    /// The sequence number that the publisher goes by, if this is the aggregate of the whole tree:
+    /// all peers that it waits for hold everything below it.
     pub(crate) fn pace(&self) -> u64 {
         let many = self.left > 1 && self.left > self.peers / MANY_DIVISOR;
         if many { self.patient.min(self.paced) } else { self.paced }

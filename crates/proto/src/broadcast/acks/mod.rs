@@ -6,12 +6,13 @@
 //! whatever the size of the network.
 //!
 //! Each report has three minima. `held` counts all peers; receipts use it. `paced` leaves out peers
-//! that have lagged for [`PACING_LAG_LIMIT`](progress::PACING_LAG_LIMIT), so that one slow or paused
-//! peer does not slow the others. If many peers are left out, the peers are not slow, but the path to
-//! them is (a hub forwards everything to eight children over one line): then the publisher goes by
-//! `patient`, which leaves out peers that have lagged for [`LONG_PACING_LAG_LIMIT`]. Only the
-//! publisher can tell the two cases apart: one of two peers is many in a network of two, and few in
-//! a subtree. If all peers have lagged for longer, the fastest of them still counts.
+//! that have lagged for [`PACING_LAG_LIMIT`](progress::PACING_LAG_LIMIT), so that one slow or
+//! paused peer does not slow the others. If many peers are left out, the peers are not slow, but
+//! the path to them is (a hub forwards everything to eight children over one line): then the
+//! publisher goes by `patient`, which leaves out peers that have lagged for
+//! [`LONG_PACING_LAG_LIMIT`]. Only the publisher can tell the two cases apart: one of two peers is
+//! many in a network of two, and few in a subtree. If all peers have lagged for longer, the fastest
+//! of them still counts.
 
 mod aggregate;
 mod names;
@@ -42,8 +43,8 @@ const MIN_CENSUS_INTERVAL: Duration = Duration::from_millis(100);
 pub(crate) struct Acks {
     /// Boxed: a B-tree node has room for eleven entries, and up to nine of them may be empty.
     streams: GrowMap<StreamId, Box<Progress>>,
-    /// The streams with an acknowledgement due, by time. With thousands of publishers, a scan of all
-    /// streams at every frame took two thirds of the processor time.
+    /// The streams with an acknowledgement due, by time. With thousands of publishers, a scan of
+    /// all streams at every frame took two thirds of the processor time.
     due: BTreeSet<(Time, StreamId)>,
     clock: u64,
     names: NameRounds,
@@ -110,8 +111,8 @@ impl Acks {
         }
     }
 
-    /// Evicts the least recently used stream of another publisher if there are too many. This node's
-    /// stream, which others acknowledge, always stays.
+    /// Evicts the least recently used stream of another publisher if there are too many. This
+    /// node's stream, which others acknowledge, always stays.
     fn evict_if_full(&mut self, stream: StreamId, me: PeerId) {
         if self.streams.len() < MAX_ACKS || self.streams.contains_key(&stream) {
             return;
@@ -139,8 +140,8 @@ impl Acks {
         }
     }
 
-    /// Whether a census is new: not a repeated round, not too soon after the last one, and not about
-    /// a stream before the publisher's last one.
+    /// Whether a census is new: not a repeated round, not too soon after the last one, and not
+    /// about a stream before the publisher's last one.
     pub(crate) fn is_new_census(&self, stream: StreamId, round: u64, now: Time) -> bool {
         let too_soon = |p: &Progress| p.census > 0 && now.since(p.census_at) < MIN_CENSUS_INTERVAL;
         let is_later = |s: &StreamId| s.epoch > stream.epoch;
@@ -183,8 +184,8 @@ impl Acks {
         }
     }
 
-    /// Handles names of holders from a neighbour, and passes them on towards the publisher. Returns the
-    /// number of names that were refused.
+    /// Handles names of holders from a neighbour, and passes them on towards the publisher. Returns
+    /// the number of names that were refused.
     pub(crate) fn on_holder_names(
         &mut self,
         from: PeerId,
@@ -203,8 +204,8 @@ impl Acks {
         refused
     }
 
-    /// Handles a neighbour's report of its subtree. Returns `false` if this peer does not follow the
-    /// stream.
+    /// Handles a neighbour's report of its subtree. Returns `false` if this peer does not follow
+    /// the stream.
     pub(crate) fn on_update(
         &mut self,
         from: PeerId,
@@ -304,7 +305,8 @@ impl Acks {
         Some(p.aggregate(context.high_water(stream), now, context))
     }
 
-    /// Whether a child may lack what was pulled here up to `number`: it has not reported to hold it.
+    /// Whether a child may lack what was pulled here up to `number`: it has not reported to hold
+    /// it.
     pub(crate) fn may_lack(&self, stream: StreamId, neighbour: PeerId, number: u64) -> bool {
         let Some(p) = self.streams.get(&stream) else { return true };
         p.child_reports.get(&neighbour).is_none_or(|report| report.aggregate.held < number)

@@ -2,9 +2,10 @@
 //!
 //! The aggregates of the acknowledgements say how many peers hold a message, and which ones only if
 //! those are all, none, or all but one of the members that the publisher knows. A publisher whose
-//! receipt stays open asks for names with a census: each peer then reports its own progress once, and
-//! again when it changes, beside its acknowledgement, and passes on the names from its subtree. A relay
-//! stores no name that it has passed on, and passes on a bounded number of names for each census.
+//! receipt stays open asks for names with a census: each peer then reports its own progress once,
+//! and again when it changes, beside its acknowledgement, and passes on the names from its subtree.
+//! A relay stores no name that it has passed on, and passes on a bounded number of names for each
+//! census.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! The acknowledgement state of one stream: how far the subtree of this peer is, and when that is sent.
+//! The acknowledgement state of one stream: how far the subtree of this peer is, and when that is
+//! sent.
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -158,9 +159,9 @@ impl Progress {
             left = left.saturating_add(if counts { b.left } else { all });
             patient.include(b.patient, heard.is_some());
         }
-        // At a publisher none of whose children has reported, the tree is changing, and the progress of
-        // the peers is unknown. Without children, no other node can have what is published,
-        // however long that lasts.
+        // At a publisher none of whose children has reported, the tree is changing, and the
+        // progress of the peers is unknown. Without children, no other node can have what is
+        // published, however long that lasts.
         let is_cut_off =
             self.publisher == context.me() && paced.fastest.is_none() && !context.is_alone();
         let own = match is_cut_off {

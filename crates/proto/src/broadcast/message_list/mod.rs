@@ -39,10 +39,11 @@ pub(crate) struct MessageList {
     forgotten: Vec<(StreamId, u64, u64)>,
     /// Streams with known messages that are neither delivered nor reported as a gap.
     undelivered: BTreeSet<StreamId>,
-    /// Streams whose delivered mark has changed, or that were forgotten, since the marks were last stored.
+    /// Streams whose delivered mark has changed, or that were forgotten, since the marks were last
+    /// stored.
     changed_marks: BTreeSet<StreamId>,
-    /// The epoch of each publisher up to which its streams are closed: delivered, reported as a gap, or
-    /// forgotten with a gap. Messages of closed streams count as duplicates.
+    /// The epoch of each publisher up to which its streams are closed: delivered, reported as a
+    /// gap, or forgotten with a gap. Messages of closed streams count as duplicates.
     closed: GrowMap<PeerId, u64>,
     /// Publishers whose entry in `closed` has changed or was forgotten since it was last stored.
     changed_closed: BTreeSet<PeerId>,
@@ -110,8 +111,8 @@ impl MessageList {
         self.closed.get(&stream.publisher).is_some_and(|&epoch| stream.epoch <= epoch)
     }
 
-    /// Whether this node has followed the publisher since before this stream: then its subscribers get the
-    /// stream, or a gap.
+    /// Whether this node has followed the publisher since before this stream: then its subscribers
+    /// get the stream, or a gap.
     pub(crate) fn is_followed(&self, stream: StreamId) -> bool {
         let before = StreamId { epoch: 0, ..stream };
         self.closed.get(&stream.publisher).is_some()
@@ -132,8 +133,8 @@ impl MessageList {
         }
     }
 
-    /// Sets the start of a stream, as a node that has the stream reports it: earlier messages are not
-    /// available any more.
+    /// Sets the start of a stream, as a node that has the stream reports it: earlier messages are
+    /// not available any more.
     pub(crate) fn set_start(&mut self, stream: StreamId, at: u64) {
         if self.stream_mut(stream).is_some_and(|seen| seen.set_start(at)) {
             self.changed_marks.insert(stream);
@@ -153,8 +154,8 @@ impl MessageList {
         self.review_undelivered(stream);
     }
 
-    /// Restores the mark of an earlier process, which delivered everything below `delivered` or reported
-    /// it as a gap.
+    /// Restores the mark of an earlier process, which delivered everything below `delivered` or
+    /// reported it as a gap.
     pub(crate) fn resume(&mut self, stream: StreamId, delivered: u64) {
         // The range after the last possible number cannot be represented.
         let delivered = delivered.min(u64::MAX - 1);
@@ -170,7 +171,8 @@ impl MessageList {
         }
     }
 
-    /// Records that everything from `oldest_retained` on that an earlier process delivered is retained.
+    /// Records that everything from `oldest_retained` on that an earlier process delivered is
+    /// retained.
     pub(crate) fn lower_oldest_retained(&mut self, stream: StreamId, oldest_retained: u64) {
         if let Some(seen) = self.streams.get_mut(&stream)
             && seen.oldest_retained == seen.delivered
@@ -199,8 +201,8 @@ impl MessageList {
         self.changed_marks.retain(|stream| !streams.contains_key(stream));
     }
 
-    /// Records that the consumer has processed everything below `to`. A mark above the delivered one
-    /// belongs to a gap that was refuted since, and is ignored.
+    /// Records that the consumer has processed everything below `to`. A mark above the delivered
+    /// one belongs to a gap that was refuted since, and is ignored.
     pub(crate) fn set_consumed(&mut self, stream: StreamId, to: u64) {
         if self.follows_consumer
             && let Some(seen) = self.streams.get_mut(&stream)
@@ -288,8 +290,8 @@ impl MessageList {
         self.changed_closed.insert(publisher);
     }
 
-    /// Takes the publishers whose closed epoch has changed since the last call; `None` for a forgotten
-    /// one.
+    /// Takes the publishers whose closed epoch has changed since the last call; `None` for a
+    /// forgotten one.
     pub(crate) fn take_closed_changes(&mut self) -> Vec<(PeerId, Option<u64>)> {
         let changed_marks = core::mem::take(&mut self.changed_closed);
         changed_marks.into_iter().map(|id| (id, self.closed.get(&id).copied())).collect()
@@ -314,8 +316,8 @@ impl MessageList {
         self.undelivered.remove(&stream);
     }
 
-    /// Takes the undelivered ranges of streams that were forgotten: first number, and the number after the
-    /// last.
+    /// Takes the undelivered ranges of streams that were forgotten: first number, and the number
+    /// after the last.
     pub(crate) fn take_forgotten(&mut self) -> Vec<(StreamId, u64, u64)> {
         core::mem::take(&mut self.forgotten)
     }
@@ -374,9 +376,9 @@ impl MessageList {
         self.streams.iter()
     }
 
-    /// Evicts streams. Publishers with the most streams lose their oldest ones first; if all have few,
-    /// the least recently used streams go. It takes a scan, so several streams go at once: keys are cheap
-    /// to create, and a scan for each new publisher would cost every node too much.
+    /// Evicts streams. Publishers with the most streams lose their oldest ones first; if all have
+    /// few, the least recently used streams go. It takes a scan, so several streams go at once:
+    /// keys are cheap to create, and a scan for each new publisher would cost every node too much.
     fn evict_streams(&mut self) {
         let part = (self.streams.len() / EVICTION_DIVISOR).max(1);
         let crowded = self.crowded_publishers();

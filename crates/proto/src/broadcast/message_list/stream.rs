@@ -6,8 +6,8 @@ use crate::small::grow;
 /// The received ranges and marks of one stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct StreamState {
-    /// Disjoint, non-touching ranges that were received or given up, ascending: first number and the
-    /// number after the last. One, most of the time, and never many.
+    /// Disjoint, non-touching ranges that were received or given up, ascending: first number and
+    /// the number after the last. One, most of the time, and never many.
     pub(super) ranges: Vec<(u64, u64)>,
     pub(super) received: u64,
     pub(super) last_used: u64,
@@ -21,8 +21,8 @@ pub(crate) struct StreamState {
     pub(super) oldest_retained: u64,
     /// The publisher has signed that the stream goes up to here, received or not.
     pub(super) expected: u64,
-    /// Numbers at the end that were given up on the claims of neighbours alone. If one of them arrives
-    /// after all, the claims were wrong.
+    /// Numbers at the end that were given up on the claims of neighbours alone. If one of them
+    /// arrives after all, the claims were wrong.
     pub(super) unproven: Option<(u64, u64)>,
     /// The parts of `ranges` that were given up rather than received: ascending, disjoint, at most
     /// [`MAX_GIVEN_UP`].
@@ -95,8 +95,8 @@ impl StreamState {
         self.add(from, to);
     }
 
-    /// The number after the last message that was received without a gap from `from` on; `from` or less if
-    /// `from` itself was not received.
+    /// The number after the last message that was received without a gap from `from` on; `from` or
+    /// less if `from` itself was not received.
     pub(crate) fn held_until(&self, from: u64) -> u64 {
         if from < self.start {
             return from;
@@ -106,7 +106,8 @@ impl StreamState {
         received.map_or(from, |r| given_up.map_or(r.1, |g| r.1.min(g.0.max(from))))
     }
 
-    /// The smallest number from which everything below `end` was received and may still be retained.
+    /// The smallest number from which everything below `end` was received and may still be
+    /// retained.
     pub(crate) fn held_since(&self, end: u64) -> u64 {
         let received = self.beginning_before(end).last().map_or(0, |r| r.0);
         let given_up = self.given_up.iter().rev().find(|g| g.0 < end).map_or(0, |g| g.1.min(end));
@@ -133,8 +134,8 @@ impl StreamState {
         self.ranges.last().map_or(0, |r| r.1)
     }
 
-    /// As [`StreamState::next`], without the claims of neighbours: the end that this node reports to
-    /// others.
+    /// As [`StreamState::next`], without the claims of neighbours: the end that this node reports
+    /// to others.
     pub(crate) fn proven_next(&self) -> u64 {
         self.unproven.map_or(self.next(), |(from, _)| from)
     }
@@ -144,8 +145,8 @@ impl StreamState {
         self.unproven.is_some_and(|(begin, end)| from < end && begin < to)
     }
 
-    /// Signed messages arrived: they prove the claims of neighbours about the end of the stream, or refute
-    /// them. A final gap stays in any case.
+    /// Signed messages arrived: they prove the claims of neighbours about the end of the stream, or
+    /// refute them. A final gap stays in any case.
     pub(super) fn settle_unproven_end(&mut self, from: u64, to: u64, is_final: bool) {
         let Some((begin, end)) = self.unproven.filter(|u| to > u.0) else { return };
         if from >= end || to > end && is_final {
@@ -187,8 +188,8 @@ impl StreamState {
         self.delivered >= self.end()
     }
 
-    /// The mark that the next process starts from: the delivered one, or the one of the consumer where
-    /// there is one. A gap that rests on the claims of neighbours is reported again.
+    /// The mark that the next process starts from: the delivered one, or the one of the consumer
+    /// where there is one. A gap that rests on the claims of neighbours is reported again.
     pub(super) fn durable_mark(&self, follows_consumer: bool) -> u64 {
         let mark = if follows_consumer { self.consumed.max(self.start) } else { self.delivered };
         self.unproven.map_or(mark, |(from, _)| mark.min(from))
@@ -236,8 +237,8 @@ impl StreamState {
         missing
     }
 
-    /// Sets the start of the stream at this node. It can move to an earlier number until a message of the
-    /// stream was delivered. Returns whether the delivered mark has moved.
+    /// Sets the start of the stream at this node. It can move to an earlier number until a message
+    /// of the stream was delivered. Returns whether the delivered mark has moved.
     pub(super) fn set_start(&mut self, at: u64) -> bool {
         let before = self.delivered;
         let fresh = self.delivered == self.start;

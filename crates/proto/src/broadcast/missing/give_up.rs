@@ -10,13 +10,14 @@ pub(super) const MIN_PULLS: u32 = 7;
 /// Nothing is given up earlier, even where neighbours had the range once, or have given it up
 /// themselves.
 pub(super) const GIVE_UP_EVICTED_AFTER: Duration = Duration::from_secs(30);
-/// Where the neighbours look for the range as well, all of them may only be cut off from a peer that
-/// has it, and they get it when the network is whole again. With ten seconds, one of twenty networks
-/// of a hundred peers under chaos lost a message that way, with thirty one of 250. Only later messages
-/// of the same publisher wait, and that publisher does not answer either: so only messages of dead
-/// publishers are late.
+/// Where the neighbours look for the range as well, all of them may only be cut off from a peer
+/// that has it, and they get it when the network is whole again. With ten seconds, one of twenty
+/// networks of a hundred peers under chaos lost a message that way, with thirty one of 250. Only
+/// later messages of the same publisher wait, and that publisher does not answer either: so only
+/// messages of dead publishers are late.
 pub(super) const GIVE_UP_AFTER: Duration = Duration::from_secs(120);
-/// Everything is given up after this time, also if a neighbour keeps saying that it sends the range.
+/// Everything is given up after this time, also if a neighbour keeps saying that it sends the
+/// range.
 pub(super) const GIVE_UP_ALWAYS_AFTER: Duration = Duration::from_secs(240);
 /// Number of distinct neighbours that must have failed, or all if there are fewer.
 pub(super) const NEEDED_NEIGHBOURS: usize = 3;

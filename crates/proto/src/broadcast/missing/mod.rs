@@ -33,8 +33,8 @@ const MIN_TREE_WAIT: Duration = Duration::from_millis(60);
 /// Where trees take longer, few peers may have a message, and it is lost if they die before it is
 /// pulled.
 const MAX_TREE_WAIT: Duration = Duration::from_secs(1);
-/// How long earlier messages may still arrive along a changing tree after a later one has, before they
-/// are pulled: at least this long, and at most [`MAX_REORDER_WAIT`] if trees were slow lately.
+/// How long earlier messages may still arrive along a changing tree after a later one has, before
+/// they are pulled: at least this long, and at most [`MAX_REORDER_WAIT`] if trees were slow lately.
 const REORDER_WAIT: Duration = Duration::from_millis(30);
 const MAX_REORDER_WAIT: Duration = Duration::from_millis(300);
 /// The time that trees get before anything was measured.
@@ -55,9 +55,11 @@ pub(crate) struct DuePulls {
     pub(crate) pulls: BTreeMap<PeerId, Vec<Range>>,
     /// The ranges that are given up.
     pub(crate) given_up: Vec<(StreamId, u64, u64)>,
-    /// Whether the known sources do not have a range: other neighbours should be asked for their lists.
+    /// Whether the known sources do not have a range: other neighbours should be asked for their
+    /// lists.
     pub(crate) compare_lists: bool,
-    /// Ranges to pull from any neighbour, although none has announced them: an empty answer counts as well.
+    /// Ranges to pull from any neighbour, although none has announced them: an empty answer counts
+    /// as well.
     pub(crate) from_any_neighbour: Vec<Range>,
 }
 
@@ -80,8 +82,8 @@ struct PendingPull {
     at: Time,
     /// How long its source may be silent.
     silence: Duration,
-    /// Until then its source is asked for nothing else: on a slow link, answers would queue up faster than
-    /// they are sent.
+    /// Until then its source is asked for nothing else: on a slow link, answers would queue up
+    /// faster than they are sent.
     until: Time,
 }
 
@@ -144,8 +146,8 @@ impl MissingRanges {
         usual.clamp(RETRY_DELAY, MAX_RETRY_DELAY)
     }
 
-    /// Records that a batch arrived along a tree without those before it. Links keep the order, so they
-    /// were skipped or lost, and the sender of this one is the likeliest source.
+    /// Records that a batch arrived along a tree without those before it. Links keep the order, so
+    /// they were skipped or lost, and the sender of this one is the likeliest source.
     pub(crate) fn on_skipped(
         &mut self,
         stream: StreamId,
@@ -163,8 +165,8 @@ impl MissingRanges {
         self.add_source(stream, neighbour, source, due, Some(now), now);
     }
 
-    /// Starts to look after every stream with a missing range, whether or not a source is known: in the end
-    /// the range is given up.
+    /// Starts to look after every stream with a missing range, whether or not a source is known: in
+    /// the end the range is given up.
     pub(crate) fn review(&mut self, list: &MessageList, now: Time) {
         for (stream, seen) in list.iter() {
             let known = self.streams.contains_key(stream);
@@ -203,8 +205,8 @@ impl MissingRanges {
             let due = now + self.tree_wait();
             self.add_source(stream, neighbour, source, due, Some(now), now);
             if let Some(w) = self.streams.get_mut(&stream)
-                // Of two announcements, keep the one that can be judged sooner: the other neighbour may have
-                // announced messages that do not exist.
+                // Of two announcements, keep the one that can be judged sooner: the other neighbour
+                // may have announced messages that do not exist.
                 && w.pending_announcement.is_none_or(|a| r.to < a.to)
             {
                 w.pending_announcement = Some(PendingAnnouncement { neighbour, to: r.to, at: now });
@@ -281,9 +283,9 @@ impl MissingRanges {
         }
     }
 
-    /// Makes space for another stream if necessary. Returns whether there is some. A full table is searched
-    /// for many streams at once, and not again for a [`RETRY_DELAY`] if few can go: otherwise a neighbour
-    /// that invents streams could cause a search for each.
+    /// Makes space for another stream if necessary. Returns whether there is some. A full table is
+    /// searched for many streams at once, and not again for a [`RETRY_DELAY`] if few can go:
+    /// otherwise a neighbour that invents streams could cause a search for each.
     fn ensure_room(&mut self, now: Time) -> bool {
         if self.streams.len() < MAX_MISSING {
             return true;
@@ -292,8 +294,8 @@ impl MissingRanges {
             self.refused += 1;
             return false;
         }
-        // Invented streams are pulled without an answer, or wait for a silent neighbour, and none of
-        // their messages arrives. Real streams are given up with a gap in time.
+        // Invented streams are pulled without an answer, or wait for a silent neighbour, and none
+        // of their messages arrives. Real streams are given up with a gap in time.
         let is_unanswered =
             |w: &MissingStream| w.received == 0 && (w.fruitless_pulls > 1 || w.waits_for_sources);
         let candidates = self.streams.iter().filter(|(_, w)| is_unanswered(w));
@@ -315,7 +317,8 @@ impl MissingRanges {
         core::mem::take(&mut self.refused)
     }
 
-    /// Whether a neighbour had announced the messages of a stream that have arrived by now. Returned once.
+    /// Whether a neighbour had announced the messages of a stream that have arrived by now.
+    /// Returned once.
     pub(crate) fn take_earlier_announcement(
         &mut self,
         list: &MessageList,
@@ -360,8 +363,8 @@ impl MissingRanges {
         streams.dedup();
         self.last_nonce += 1;
         let usual = (self.retry_delay() * SILENCE_FACTOR).max(MIN_SILENCE);
-        // A neighbour that has not answered the last pull gets twice as long (RFC 6298, 5.5): it may
-        // be sending its answer.
+        // A neighbour that has not answered the last pull gets twice as long (RFC 6298, 5.5): it
+        // may be sending its answer.
         let doubled = self.pulls.get(&neighbour).map(|p| (p.silence * 2).min(MAX_SILENCE));
         let (nonce, silence) = (self.last_nonce, doubled.unwrap_or(usual).max(usual));
         self.pulls.insert(
@@ -376,9 +379,9 @@ impl MissingRanges {
         self.pulls.contains_key(neighbour)
     }
 
-    /// Handles a part of an answer: the rest may take as long again. If the part was needed, the rest is
-    /// not pulled from others meanwhile, but for no longer than an answer may take: the neighbour may hold
-    /// back the rest.
+    /// Handles a part of an answer: the rest may take as long again. If the part was needed, the
+    /// rest is not pulled from others meanwhile, but for no longer than an answer may take: the
+    /// neighbour may hold back the rest.
     pub(crate) fn on_answer_progress(
         &mut self,
         neighbour: &PeerId,
@@ -407,8 +410,8 @@ impl MissingRanges {
         is_free(&self.pulls, neighbour, now)
     }
 
-    /// Handles the end of an answer, or a refusal: streams that wait for the neighbour are due. Returns the
-    /// streams of the pull; `None` if that pull was given up, or never sent.
+    /// Handles the end of an answer, or a refusal: streams that wait for the neighbour are due.
+    /// Returns the streams of the pull; `None` if that pull was given up, or never sent.
     pub(crate) fn take_pull(
         &mut self,
         neighbour: PeerId,
@@ -447,8 +450,8 @@ impl MissingRanges {
                 // turn over in a fraction of a second.
                 let source = w.sources.iter().position(|(id, _)| *id == neighbour);
                 let source = source.map(|place| w.sources.swap_remove(place).1);
-                // A source that has evicted nothing of the stream never had the range, but gave it up,
-                // by its own limits. These must not decide for the peers that hear of it.
+                // A source that has evicted nothing of the stream never had the range, but gave it
+                // up, by its own limits. These must not decide for the peers that hear of it.
                 let had_and_evicted = |c: &SourceRange| {
                     c.is_retention_bound && c.oldest > 0 && c.has_any_of(w.first, w.first + 1)
                 };

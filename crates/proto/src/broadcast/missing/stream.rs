@@ -65,11 +65,11 @@ pub(super) struct MissingStream {
     /// The number after the highest one received then: ranges below it are missing for as long.
     pub(super) horizon: u64,
     pub(super) progress: Time,
-    /// Neighbours that answered with nothing, or reported a gap there. A neighbour that has not answered
-    /// may have the range: the answer may have been dropped from a full queue.
+    /// Neighbours that answered with nothing, or reported a gap there. A neighbour that has not
+    /// answered may have the range: the answer may have been dropped from a full queue.
     pub(super) failed: BTreeSet<PeerId>,
-    /// Those of them that had reported no gap there, and have evicted a part of the stream: they do not
-    /// look for the range.
+    /// Those of them that had reported no gap there, and have evicted a part of the stream: they do
+    /// not look for the range.
     pub(super) evicted_at: BTreeSet<PeerId>,
     /// The retention reports of neighbours, including those without any of the missing messages.
     pub(super) retention_reports: Vec<RetentionReport>,
@@ -116,9 +116,9 @@ impl MissingStream {
         self.retention_reports.iter().map(|report| report.oldest_retained).max().unwrap_or(0)
     }
 
-    /// The number up to which enough of `degree` neighbours have had the stream and retain nothing, after
-    /// the stream has made no progress for so long that no message of it can be in flight. In the end fewer
-    /// neighbours have to agree: the others may have been cut off as well.
+    /// The number up to which enough of `degree` neighbours have had the stream and retain nothing,
+    /// after the stream has made no progress for so long that no message of it can be in flight. In
+    /// the end fewer neighbours have to agree: the others may have been cut off as well.
     pub(super) fn agreed_end(&self, degree: usize, limits: &GiveUpLimits, now: Time) -> u64 {
         let waited = now.since(self.progress);
         let needed = if waited >= limits.last {
@@ -131,8 +131,8 @@ impl MissingStream {
         self.evicted_below(needed)
     }
 
-    /// The number below which enough of `degree` neighbours retain nothing any more. Such messages were not
-    /// given up, and are not missing there: they were received and evicted for later ones.
+    /// The number below which enough of `degree` neighbours retain nothing any more. Such messages
+    /// were not given up, and are not missing there: they were received and evicted for later ones.
     pub(super) fn evicted_below(&self, degree: usize) -> u64 {
         let mut oldest: Vec<u64> =
             self.retention_reports.iter().map(|report| report.oldest_retained).collect();

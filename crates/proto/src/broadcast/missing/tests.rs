@@ -191,8 +191,8 @@ fn next_source_is_asked_at_once_after_an_empty_answer() {
     assert_eq!(missing.deadline(), Some(at + RETRY_DELAY), "a new source is not kept waiting");
 }
 
-/// Runs until missing ranges are given up. Returns the time, the number of pulls until then, and the
-/// ranges. All answers to pulls are empty.
+/// Runs until missing ranges are given up. Returns the time, the number of pulls until then, and
+/// the ranges. All answers to pulls are empty.
 fn run_until_given_up(
     missing: &mut MissingRanges,
     list: &MessageList,
@@ -226,8 +226,8 @@ fn range_that_others_had_and_do_not_retain_is_given_up() {
     assert!(missing.take_due(&list, 2, at).given_up.is_empty() && missing.deadline().is_none());
 }
 
-/// Under load retained messages turn over in a fraction of a second: a peer that was away for longer is
-/// told at once, and gets the rest.
+/// Under load retained messages turn over in a fraction of a second: a peer that was away for
+/// longer is told at once, and gets the rest.
 #[test]
 fn range_that_all_neighbours_have_evicted_is_given_up_at_once() {
     let (mut missing, list) = (new_missing(), list_of(&[(0, 10), (20, 30)]));

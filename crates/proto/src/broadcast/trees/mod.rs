@@ -1,24 +1,25 @@
 //! Broadcast trees: which links carry the batches of which publishers.
 //!
-//! Every publisher has its own tree, as Plumtree (Leitao, Pereira, Rodrigues 2007) has one for its single
-//! sender. A peer knows only its own position in a tree: the *parent*, the neighbour that sends the
-//! publisher's batches, and the *lazy* links, which carry announcements only. All other links are eager.
+//! Every publisher has its own tree, as Plumtree (Leitao, Pereira, Rodrigues 2007) has one for its
+//! single sender. A peer knows only its own position in a tree: the *parent*, the neighbour that
+//! sends the publisher's batches, and the *lazy* links, which carry announcements only. All other
+//! links are eager.
 //!
-//! - The batches of an unknown publisher are flooded. The link of its first batch leads to the parent; a
-//!   link that brings a duplicate becomes lazy, in both directions. The eager links that are left are the
-//!   tree of shortest paths of that flood.
-//! - After that, batches change nothing: with several changes at once, duplicates would destroy the tree
-//!   from all sides. A parent is left if its link ends, if it is suspected, or if other neighbours bring
-//!   first what it should have brought, several times in a row.
+//! - The batches of an unknown publisher are flooded. The link of its first batch leads to the
+//!   parent; a link that brings a duplicate becomes lazy, in both directions. The eager links that
+//!   are left are the tree of shortest paths of that flood.
+//! - After that, batches change nothing: with several changes at once, duplicates would destroy the
+//!   tree from all sides. A parent is left if its link ends, if it is suspected, or if other
+//!   neighbours bring first what it should have brought, several times in a row.
 //! - A peer that loses its parent without a replacement (an orphaned publisher) grafts on all its
 //!   neighbours. It cannot know which of them are in its own subtree; those take the graft of their
-//!   parent for a loss of their own, and do the same. So every link that leads out of the orphaned subtree
-//!   carries batches again, and the first batch selects one of them.
-//! - Now and then, a publisher marks a batch as exploring: it goes over all links, and the first link that
-//!   brings it leads to the parent from then on. Among peers that follow it, a parent is nearer to the
-//!   publisher in time than its child, so they are on no cycle, and trees follow the present delays. A
-//!   cycle that forms otherwise ends after some batches, since pulled batches do not count in favour of a
-//!   parent.
+//!   parent for a loss of their own, and do the same. So every link that leads out of the orphaned
+//!   subtree carries batches again, and the first batch selects one of them.
+//! - Now and then, a publisher marks a batch as exploring: it goes over all links, and the first
+//!   link that brings it leads to the parent from then on. Among peers that follow it, a parent is
+//!   nearer to the publisher in time than its child, so they are on no cycle, and trees follow the
+//!   present delays. A cycle that forms otherwise ends after some batches, since pulled batches do
+//!   not count in favour of a parent.
 //!
 //! The batches of a forgotten publisher are flooded again. At rest no frame is sent for trees.
 
@@ -41,8 +42,8 @@ use slots::{NeighbourIndex, NeighbourSlot, SlotSet};
 const MAX_MISSES: u8 = 3;
 /// Misses in shorter intervals count as one: the batches of one gap are pulled separately.
 const MISS_INTERVAL: Duration = Duration::from_millis(200);
-/// A parent is late if another neighbour announced a batch so long before: the delay of several links, and
-/// more than announcements are gathered for.
+/// A parent is late if another neighbour announced a batch so long before: the delay of several
+/// links, and more than announcements are gathered for.
 const LATE_BY: Duration = Duration::from_millis(300);
 /// How often in a row the parent has to be late before the other neighbour becomes the parent.
 const MAX_LATE: u8 = 3;
@@ -50,8 +51,9 @@ const MAX_LATE: u8 = 3;
 const MIN_EXPLORE_INTERVAL: Duration = Duration::from_secs(5);
 /// Shortest time between two prunes to one neighbour: duplicates may have been in flight meanwhile.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(1);
-/// A graft lists what this peer has of publishers whose last batch arrived so lately: a batch may have been
-/// missed meanwhile. Batches of others that are being spread are announced to a peer that grafts.
+/// A graft lists what this peer has of publishers whose last batch arrived so lately: a batch may
+/// have been missed meanwhile. Batches of others that are being spread are announced to a peer that
+/// grafts.
 const RECENT_BATCH: Duration = Duration::from_secs(10);
 
 /// How a batch arrived at this peer.
@@ -111,7 +113,8 @@ pub(crate) enum TreeAction {
 #[derive(Debug)]
 struct Tree {
     publisher: PeerId,
-    /// The neighbour that sends the batches. `None` at the publisher itself, and while it is orphaned.
+    /// The neighbour that sends the batches. `None` at the publisher itself, and while it is
+    /// orphaned.
     parent: Option<NeighbourSlot>,
     /// Links that carry announcements only; the parent is always among them.
     lazy: SlotSet,
@@ -177,8 +180,8 @@ impl Tree {
         self.grafted.remove(slot);
     }
 
-    /// Records that another neighbour brought what the parent should have. Returns whether that was once too
-    /// often.
+    /// Records that another neighbour brought what the parent should have. Returns whether that was
+    /// once too often.
     fn record_miss(&mut self, now: Time) -> bool {
         if self.misses == 0 || now.since(self.missed_at) >= MISS_INTERVAL {
             self.misses += 1;
@@ -219,7 +222,8 @@ impl Trees {
         self.get(publisher).is_some_and(lately)
     }
 
-    /// The neighbours that get a publisher's batches from this peer: all of them for an unknown publisher.
+    /// The neighbours that get a publisher's batches from this peer: all of them for an unknown
+    /// publisher.
     pub(crate) fn children(&self, publisher: &PeerId) -> Vec<PeerId> {
         let tree = self.get(publisher);
         let gets = |slot: &NeighbourSlot| tree.is_none_or(|t| !t.lazy.contains(*slot));
@@ -277,8 +281,8 @@ impl Trees {
         let Some(from) = from.filter(|_| publisher != self.me) else { return Vec::new() };
         let is_parent = tree.parent == Some(from);
         if is_parent && kind != ArrivalKind::Pulled {
-            // A batch that the parent had to pull says nothing: in a cycle, it may be this peer's own
-            // answer. A batch that went over all links says nothing about the tree.
+            // A batch that the parent had to pull says nothing: in a cycle, it may be this peer's
+            // own answer. A batch that went over all links says nothing about the tree.
             if kind == ArrivalKind::Pushed {
                 tree.misses = 0;
                 (tree.parent_pushes, tree.pushed_at) = (true, now);
@@ -287,13 +291,15 @@ impl Trees {
         }
         // A pulled batch counts as a miss of the parent.
         if kind.was_pulled() {
-            // The sender may have pulled it as well, from the subtree of this peer: it may lead nowhere.
+            // The sender may have pulled it as well, from the subtree of this peer: it may lead
+            // nowhere.
             if !tree.record_miss(now) {
                 return Vec::new();
             }
             if core::mem::take(&mut tree.parent_pushes) {
-                // The parent has pushed batches, but late: there may be more to send over its links than they
-                // carry. If no batch is pushed until the next misses, the parent is orphaned itself.
+                // The parent has pushed batches, but late: there may be more to send over its links
+                // than they carry. If no batch is pushed until the next misses, the parent is
+                // orphaned itself.
                 tree.misses = 0;
                 let may_lead = kind == ArrivalKind::Pulled && !tree.grafted.contains(from);
                 return if may_lead { self.switch_parent(from, token, now) } else { Vec::new() };
@@ -303,8 +309,9 @@ impl Trees {
         }
         let waits_for_batches = tree.grafted.contains(from);
         if waits_for_batches && !tree.record_miss(now) {
-            // The sender is a child, and sent this batch before it became one: grafts overtake batches on
-            // a link. Once it has another parent, it prunes first, unless it has forgotten its graft.
+            // The sender is a child, and sent this batch before it became one: grafts overtake
+            // batches on a link. Once it has another parent, it prunes first, unless it has
+            // forgotten its graft.
             return Vec::new();
         }
         if tree.parent.is_some() && kind == ArrivalKind::Pushed {
@@ -336,8 +343,9 @@ impl Trees {
         actions
     }
 
-    /// A batch came along the tree that a neighbour had announced so long before. If that is late several times
-    /// in a row, the neighbour is the better parent: it had the batch without this peer.
+    /// A batch came along the tree that a neighbour had announced so long before. If that is late
+    /// several times in a row, the neighbour is the better parent: it had the batch without this
+    /// peer.
     pub(crate) fn on_announced_earlier(
         &mut self,
         publisher: &PeerId,
@@ -361,7 +369,8 @@ impl Trees {
         if tree.times_late < MAX_LATE { Vec::new() } else { self.switch_parent(slot, token, now) }
     }
 
-    /// A batch came along the tree that no neighbour had announced. If the parent sent it, that was in time.
+    /// A batch came along the tree that no neighbour had announced. If the parent sent it, that was
+    /// in time.
     pub(crate) fn on_first_from(&mut self, publisher: &PeerId, from: PeerId) {
         let slot = self.neighbours.find(&from);
         let tree = self.all.get_mut(&ack_token(publisher));
@@ -370,8 +379,8 @@ impl Trees {
         }
     }
 
-    /// Grafts on the new parent and prunes the old one. The new parent may also be the present one, which takes
-    /// this peer for one that needs no batches.
+    /// Grafts on the new parent and prunes the old one. The new parent may also be the present one,
+    /// which takes this peer for one that needs no batches.
     fn switch_parent(&mut self, parent: NeighbourSlot, token: u64, now: Time) -> Vec<TreeAction> {
         let Some(tree) = self.all.get_mut(&token) else { return Vec::new() };
         let old = tree.set_parent(parent);
@@ -410,8 +419,8 @@ impl Trees {
         if kind == ArrivalKind::History {
             return None;
         }
-        // The publisher is not sent its own batches, so it sees no duplicates, and it waits for reports of
-        // its children.
+        // The publisher is not sent its own batches, so it sees no duplicates, and it waits for
+        // reports of its children.
         let is_publisher = from == publisher;
         let is_lazy = tree.lazy.contains(slot) || tree.grafted.contains(slot) || is_publisher;
         if !is_lazy {
@@ -453,8 +462,9 @@ impl Trees {
         actions
     }
 
-    /// Grafts on a parent that sends batches already. Its last batch may have come over a link that is lazy for
-    /// the next one, or the parent may take this peer for one that needs none, or be orphaned meanwhile.
+    /// Grafts on a parent that sends batches already. Its last batch may have come over a link that
+    /// is lazy for the next one, or the parent may take this peer for one that needs none, or be
+    /// orphaned meanwhile.
     fn graft_on_sender(&mut self, parent: NeighbourSlot, token: u64) -> Option<TreeAction> {
         self.all.get_mut(&token)?.pruned.remove(parent);
         let to = self.neighbours.id(parent)?;
@@ -498,8 +508,8 @@ impl Trees {
     /// Adds a neighbour, and tells it which batches it need not send, and which it should.
     pub(crate) fn link_up(&mut self, neighbour: PeerId, now: Time) -> Vec<TreeAction> {
         let Some(slot) = self.neighbours.insert(neighbour) else { return Vec::new() };
-        // Batches with another parent are not needed from the new neighbour; batches of orphaned publishers are.
-        // It sends the batches of publishers that are unknown here.
+        // Batches with another parent are not needed from the new neighbour; batches of orphaned
+        // publishers are. It sends the batches of publishers that are unknown here.
         let followed = self.all.values().filter(|t| t.parent.is_some() || t.publisher == self.me);
         let followed: Vec<u64> = followed.map(Tree::token).collect();
         let prunes = followed
@@ -524,8 +534,8 @@ impl Trees {
         self.graft_on_all(&orphaned, now)
     }
 
-    /// Leaves a suspected parent: its batches are fetched through others. If it was only late, its next batch
-    /// makes it the parent again, unless another neighbour was first.
+    /// Leaves a suspected parent: its batches are fetched through others. If it was only late, its
+    /// next batch makes it the parent again, unless another neighbour was first.
     pub(crate) fn on_suspect(&mut self, neighbour: PeerId, now: Time) -> Vec<TreeAction> {
         let Some(slot) = self.neighbours.find(&neighbour) else { return Vec::new() };
         let orphaned = self.leave_parent(slot);
@@ -554,8 +564,8 @@ impl Trees {
                 tree.clear_parent();
                 orphaned.push(*token);
             } else if tree.parent.is_none() && tree.publisher != self.me && is_new {
-                // The child must learn that this peer is orphaned, too: it may not have known the publisher
-                // when this peer grafted.
+                // The child must learn that this peer is orphaned, too: it may not have known the
+                // publisher when this peer grafted.
                 before.push(*token);
             }
         }

@@ -54,7 +54,8 @@ fn with_neighbours() -> Trees {
     trees
 }
 
-/// The trees of a peer that gets P's batches from A and sends them on to D; B and C have another parent.
+/// The trees of a peer that gets P's batches from A and sends them on to D; B and C have another
+/// parent.
 fn trees_with_parent() -> Trees {
     let mut trees = with_neighbours();
     assert_eq!(trees.on_first(P, Some(A), ArrivalKind::Pushed, start()), [graft_on_sender(A)]);
@@ -102,7 +103,8 @@ fn link_with_a_duplicate_becomes_lazy_and_its_neighbour_is_pruned_the_next_time(
         "for an exploring batch as well, each end has got the copy of the other"
     );
     assert_eq!(duplicate(&mut trees, C, ArrivalKind::Exploring), None, "it goes over lazy links");
-    // The publisher does not need its batches from here, and does not know that its own are not needed.
+    // The publisher does not need its batches from here, and does not know that its own are not
+    // needed.
     trees.link_up(P, start());
     assert_eq!(duplicate(&mut trees, P, ArrivalKind::Pushed), Some(prune(P)));
     // An unknown publisher, and a sender that is no neighbour.
@@ -253,8 +255,8 @@ fn batch_of_a_lost_parent_does_not_count_for_the_next_one() {
     );
 }
 
-/// In a cycle of parents, a census or an exploring batch comes from the parent as well, and so does a batch
-/// that a peer of the cycle had to pull.
+/// In a cycle of parents, a census or an exploring batch comes from the parent as well, and so does
+/// a batch that a peer of the cycle had to pull.
 #[test]
 fn only_batches_along_the_tree_count_as_pushed_by_the_parent_and_for_a_while() {
     let mut trees = trees_with_parent();
@@ -337,7 +339,8 @@ fn parent_is_not_left_for_a_child() {
     }
 }
 
-/// Each peer of a cycle has the next one as its parent. A batch that one of them pulls from outside goes round.
+/// Each peer of a cycle has the next one as its parent. A batch that one of them pulls from outside
+/// goes round.
 #[test]
 fn cycle_ends_although_pulled_batches_come_back_through_the_parent() {
     let mut trees = trees_with_parent();
@@ -804,7 +807,8 @@ impl Network {
         }
     }
 
-    /// The first peer publishes. Returns the number of batches that arrived until no frame was in flight.
+    /// The first peer publishes. Returns the number of batches that arrived until no frame was in
+    /// flight.
     fn publish(&mut self, explores: bool) -> usize {
         self.now += Duration::from_secs(1);
         let (number, before) = (self.next, self.arrived);
