@@ -10,10 +10,10 @@ use core::net::SocketAddr;
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use rumormill_proto::death::Adjacency;
+use rumormill_proto::failure::Adjacency;
 use rumormill_proto::signed::Signed;
 use rumormill_proto::wire::{
-    self, Frame, Gossip, Graft, PeerReply, PeerRequest, Verifier, Want, ack_token,
+    self, Frame, Gossip, Graft, PeerReply, PeerRequest, PeerRequestKind, Verifier, ack_token,
     trust_without_checking,
 };
 use rumormill_proto::{
@@ -90,7 +90,7 @@ fn befriend(peer: &mut Peer, of: u8, link: u64) {
     let adjacency = Adjacency { subject: me.id(), neighbour: peer.id(), incarnation: 1 };
     let request = PeerRequest {
         record: record(of),
-        want: Want::Overflow,
+        want: PeerRequestKind::Overflow,
         neighbours: Vec::new(),
         adjacency: Signed::sign(adjacency, &me),
     };

@@ -1,7 +1,7 @@
-//! What can be set, and the presets.
+//! The settings and the presets.
 //!
 //! Fields are private: a [`Config`] comes only from a [`ConfigBuilder`], which refuses values that
-//! would break a promise. Read a value with the method of its name.
+//! would break a guarantee. Each value is read with the method of its name.
 
 use core::fmt;
 use core::str::FromStr;
@@ -20,7 +20,7 @@ pub enum Preset {
     /// One site: a dead process is found in about a second.
     #[default]
     Lan,
-    /// Across sites: patient with delays of hundreds of milliseconds.
+    /// Across sites: tolerates delays of hundreds of milliseconds.
     Wan,
 }
 
@@ -50,11 +50,11 @@ impl FromStr for Preset {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BroadcastMode {
-    /// Along trees, one copy a peer; other links carry announcements.
+    /// Along trees, one copy per peer; other links carry announcements.
     #[default]
     Trees,
-    /// To every neighbour but the sender, as the original descriptions have it. A peer gets as many
-    /// copies as it has neighbours, nearly.
+    /// To every neighbour except the sender, as in the original descriptions. A peer gets nearly as
+    /// many copies as it has neighbours.
     Flood,
 }
 
@@ -78,13 +78,13 @@ impl FromStr for BroadcastMode {
     }
 }
 
-/// A setting that cannot be.
+/// A setting with an invalid value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// No such preset.
+    /// There is no such preset.
     #[error("unknown preset {0:?}: choose classic, lan or wan")]
     UnknownPreset(String),
-    /// No such way to spread batches.
+    /// There is no such broadcast mode.
     #[error("unknown broadcast {0:?}: choose trees or flood")]
     UnknownBroadcast(String),
     /// A value outside its range.
@@ -92,9 +92,9 @@ pub enum ConfigError {
     OutOfRange {
         /// The setting.
         name: &'static str,
-        /// What was given.
+        /// The given value.
         value: String,
-        /// What would do.
+        /// The accepted values.
         expected: &'static str,
     },
 }
@@ -120,7 +120,7 @@ macro_rules! config {
 }
 
 config! {
-    /// Silence after which a neighbour is asked for a sign of life (10 ms to 10 min).
+    /// Silence after which a neighbour is pinged (10 ms to 10 min).
     ping_interval: Duration,
     /// How long the answer to a ping may take before it counts as a miss (5 ms to 10 min; not
     /// longer than the interval where `misses` is above 1).
@@ -128,18 +128,18 @@ config! {
     /// Consecutive misses after which a neighbour is suspected (1 to 100). With 1, a miss starts
     /// the probe burst; above it, misses are counted ping by ping.
     misses: u32,
-    /// How long a probe burst lasts: retries to the suspect and questions to its other neighbours
-    /// (20 ms to 1 min). Also how long a seed's own probe lasts.
+    /// How long a probe burst lasts: pings to the suspect and indirect probes through its other
+    /// neighbours (20 ms to 1 min). A seed's own probe lasts as long.
     probe_burst: Duration,
     /// Pings within one burst (1 to 16).
     probe_retries: u32,
     /// How long a seed keeps a death report while it waits for more (50 ms to 10 min).
     report_window: Duration,
-    /// How often a peer asks its seeds for a sign of life (50 ms to 10 min).
+    /// How often a peer pings its seeds (50 ms to 10 min).
     seed_ping_interval: Duration,
-    /// How long a registration holds without a refresh, on the seed's own clock (1 s to 1 day).
+    /// How long a registration is valid without a refresh, on the seed's own clock (1 s to 1 day).
     lease: Duration,
-    /// How often a peer refreshes it (less than half the lease).
+    /// How often a peer refreshes its registration (less than half the lease).
     lease_refresh: Duration,
     /// First wait before a failed seed is tried again; it doubles, with jitter (10 ms to 1 min).
     backoff_min: Duration,
@@ -151,24 +151,24 @@ config! {
     push_delay: Duration,
     /// How long a dead or departed peer is remembered (1 min to 30 days).
     tombstone: Duration,
-    /// How often a peer compares its message list with a random neighbour's (100 ms to 1 h).
+    /// How often a peer compares its message list with that of a random neighbour (100 ms to 1 h).
     sync_interval: Duration,
     /// How batches spread.
     broadcast: BroadcastMode,
-    /// How often, over the whole network, one edge pair is exchanged at random so that no island
-    /// can last (100 ms to 1 day).
+    /// How often one edge pair in the whole network is exchanged at random, so that no island can
+    /// last (100 ms to 1 day).
     mix_interval: Duration,
-    /// Candidates that are dialled at once for a neighbour's place, or for an exchange of edges: the one whose link is up
-    /// first is asked, so that links are short (1, the first that is drawn, to 16).
+    /// Candidates that are dialled at once for a neighbour or an edge swap: the one whose link is
+    /// up first is asked, so that links are short (1, the first that is drawn, to 16).
     nearest_of: u32,
-    /// Upper limit of neighbours that the peer looks for, if its capacity asks for one (1 to [`MAX_TARGET`]). As
-    /// with every target, one more is taken from who would otherwise have none or one.
+    /// Upper limit of the target degree, if the peer's capacity requires one (1 to [`MAX_TARGET`]).
+    /// As with every target, one more neighbour is accepted if it would otherwise have none or one.
     max_degree: Option<u16>,
-    /// Bytes of messages kept to hand to others (one payload to 1 TiB).
+    /// Bytes of messages retained for others (one payload to 1 TiB).
     retention_bytes: u64,
-    /// How long they are kept (1 s to 30 days).
+    /// How long messages are retained (1 s to 30 days).
     retention_age: Duration,
-    /// How long a `get` asks around before it gives up (10 ms to 10 min).
+    /// How long a `get` asks neighbours before it gives up (10 ms to 10 min).
     fetch_timeout: Duration,
 }
 
@@ -260,7 +260,7 @@ impl ConfigBuilder {
     /// Checks every value against its range.
     ///
     /// # Errors
-    /// Names the first setting out of range, its value and what would do.
+    /// Names the first setting out of range, its value and the accepted values.
     pub fn build(self) -> Result<Config, ConfigError> {
         let c = self.0;
         let ms = Duration::from_millis;
@@ -340,14 +340,14 @@ mod tests {
     }
 
     #[test]
-    fn classic_is_the_descriptions() {
+    fn classic_preset_has_the_described_timings() {
         let c = Config::classic().build().unwrap();
         assert_eq!(c.ping_interval(), Duration::from_secs(13));
         assert_eq!(c.misses(), 3);
     }
 
     #[test]
-    fn a_bad_value_is_named() {
+    fn error_names_the_invalid_setting() {
         let e = Config::lan().max_degree(Some(0)).build().unwrap_err().to_string();
         assert!(e.contains("max_degree"), "{e}");
         let e = Config::lan().lease_refresh(Duration::from_secs(100)).build().unwrap_err();

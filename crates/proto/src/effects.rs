@@ -1,4 +1,4 @@
-//! What a state machine wants done, gathered until the driver drains it.
+//! The outputs of a state machine, gathered until the driver drains them.
 
 use std::collections::VecDeque;
 
@@ -8,14 +8,14 @@ use crate::message::StreamId;
 use crate::time::{Time, WallTime};
 use crate::wire::Frame;
 
-/// Outputs, counters, and the time of the call under way.
+/// Outputs, counters, and the time of the current call.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     now: Time,
     wall_offset: i64,
-    /// The oldest output, most often the only one: so a call with one output takes no memory.
+    /// The oldest output, most often the only one: a call with one output allocates nothing.
     first: Option<Output>,
-    further: VecDeque<Output>,
+    queue: VecDeque<Output>,
     /// The stream that is watched, and whether a batch of it was sent.
     watched: Option<(StreamId, bool)>,
     next_dial: u64,
@@ -24,7 +24,7 @@ pub(crate) struct Effects {
 }
 
 impl Effects {
-    pub(crate) fn begin(&mut self, now: Time) {
+    pub(crate) fn begin_call(&mut self, now: Time) {
         debug_assert!(now >= self.now, "time ran backwards");
         self.now = self.now.max(now);
     }
@@ -33,13 +33,13 @@ impl Effects {
         self.now
     }
 
-    pub(crate) fn set_wall(&mut self, wall: WallTime) {
+    pub(crate) fn set_wall_clock(&mut self, wall: WallTime) {
         let wall = i64::try_from(wall.0).unwrap_or(i64::MAX);
         self.wall_offset =
             wall.saturating_sub(i64::try_from(self.now.as_micros()).unwrap_or(i64::MAX));
     }
 
-    pub(crate) fn wall(&self) -> WallTime {
+    pub(crate) fn wall_clock(&self) -> WallTime {
         WallTime(self.now.as_micros().saturating_add_signed(self.wall_offset))
     }
 
@@ -57,8 +57,8 @@ impl Effects {
         self.output(Output::Send { link, frame, class });
     }
 
-    /// From now on it is noted whether a batch of this stream is sent.
-    pub(crate) const fn watch(&mut self, stream: StreamId) {
+    /// From now on, record whether a batch of this stream is sent.
+    pub(crate) const fn watch_stream(&mut self, stream: StreamId) {
         self.watched = Some((stream, false));
     }
 
@@ -91,10 +91,10 @@ impl Effects {
     }
 
     pub(crate) fn output(&mut self, output: Output) {
-        if self.first.is_none() && self.further.is_empty() {
+        if self.first.is_none() && self.queue.is_empty() {
             self.first = Some(output);
         } else {
-            self.further.push_back(output);
+            self.queue.push_back(output);
         }
     }
 
@@ -112,9 +112,9 @@ impl Effects {
         if let Some(first) = self.first.take() {
             return Some(first);
         }
-        let output = self.further.pop_front();
-        if output.is_none() && self.further.capacity() > 0 {
-            self.further = VecDeque::new();
+        let output = self.queue.pop_front();
+        if output.is_none() && self.queue.capacity() > 0 {
+            self.queue = VecDeque::new();
         }
         output
     }

@@ -1,4 +1,4 @@
-//! What a node tells about itself as it runs: events for people and tools, counters for metrics.
+//! Reports of a running node: events for people and tools, counters for metrics.
 
 use core::fmt;
 use core::net::IpAddr;
@@ -11,7 +11,7 @@ use crate::name::Name;
 use crate::record::Address;
 use crate::small::VecMap;
 
-/// Why a link was closed by one of its ends, said in the last frame on it.
+/// Why one end closed a link; sent in the last frame on it.
 #[derive(
     Debug,
     Clone,
@@ -30,16 +30,16 @@ pub enum CloseReason {
     /// The sender leaves the network.
     #[n(0)]
     Leaving,
-    /// The link did what it was for (a probe, a refused request).
+    /// The purpose of the link is fulfilled (a probe, a refused request).
     #[n(1)]
     Done,
-    /// The edge was handed to another peer.
+    /// The edge was transferred to another peer.
     #[n(2)]
     HandedOver,
-    /// There is another link between the two.
+    /// There is another link between the two nodes.
     #[n(3)]
     Duplicate,
-    /// The sender has its neighbours.
+    /// The sender has enough neighbours.
     #[n(4)]
     Full,
     /// The link stayed without a purpose.
@@ -48,7 +48,7 @@ pub enum CloseReason {
     /// The remote gave no sign of life.
     #[n(6)]
     NoSignOfLife,
-    /// The remote sent what it may not.
+    /// The remote sent a frame that it must not send.
     #[n(7)]
     ProtocolViolation,
     /// The remote does not read as fast as it must.
@@ -57,13 +57,13 @@ pub enum CloseReason {
     /// A limit of the sender is reached.
     #[n(9)]
     Limit,
-    /// The remote is dead by certificate, in the incarnation it spoke for.
+    /// The remote is dead by certificate, in the incarnation that it used.
     #[n(10)]
     DeclaredDead,
-    /// The sender speaks no common version, or another protocol.
+    /// The two have no common version, or the remote speaks another protocol.
     #[n(11)]
     Incompatible,
-    /// The sender does not know the network key that the remote proves, or the remote proves none.
+    /// The remote proves another network key than the sender's, or none.
     #[n(12)]
     OtherNetwork,
 }
@@ -96,13 +96,13 @@ impl fmt::Display for CloseReason {
     }
 }
 
-/// How a link ended, as the transport saw it.
+/// How a link ended, as the transport reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LinkDown {
-    /// The remote said goodbye first.
+    /// The remote sent a reason first.
     Closed(CloseReason),
-    /// Closed or reset without a word. It proves nothing: processes crash, but networks fail too.
+    /// Closed or reset without a reason. It proves nothing: processes crash, but networks fail too.
     Lost,
     /// This end closed it.
     Local(CloseReason),
@@ -134,25 +134,25 @@ impl fmt::Display for LinkDown {
 #[cbor(index_only)]
 #[serde(rename_all = "snake_case")]
 pub enum RefuseReason {
-    /// No place free.
+    /// The peer has its target degree.
     #[n(0)]
     Full,
     /// The two are neighbours already.
     #[n(1)]
     AlreadyNeighbours,
-    /// Both asked at once, and the other request stands.
+    /// Both asked at the same time, and the other request stands.
     #[n(2)]
     Crossed,
     /// The requester is known to be dead in this incarnation.
     #[n(3)]
     DeclaredDead,
-    /// The record is not the one of the key that the connection proved.
+    /// The record does not belong to the key that the connection proved.
     #[n(4)]
     WrongIdentity,
-    /// Nobody announced that the requester may take this edge.
+    /// No neighbour has announced that the requester may take this edge.
     #[n(5)]
     NoPermit,
-    /// Nothing to hand over.
+    /// There is no edge to transfer.
     #[n(6)]
     NothingToGive,
     /// The node is leaving.
@@ -161,19 +161,19 @@ pub enum RefuseReason {
     /// A newer record of the requester is known.
     #[n(8)]
     Stale,
-    /// The record claims a target degree that the network's law does not give it.
+    /// The record claims a target degree that the network's law does not give to this peer.
     #[n(9)]
     TargetTooHigh,
     /// The registry is full.
     #[n(10)]
     RegistryFull,
-    /// The requester has asked for too much lately.
+    /// The requester has sent too many requests lately.
     #[n(11)]
     TooManyRequests,
     /// The record has only loopback addresses, and the peer is on another host.
     #[n(12)]
     LoopbackAddress,
-    /// Another process with this identity is registered: its record comes with the refusal.
+    /// Another process with this identity is registered: its record is part of the refusal.
     #[n(13)]
     DuplicateIdentity,
 }
@@ -207,7 +207,7 @@ impl fmt::Display for RefuseReason {
     }
 }
 
-/// What happened in a node. Serialises as an object with a field `event` that names the kind.
+/// An event at a node. Serialises as an object with a field `event` that names the kind.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -219,21 +219,21 @@ pub enum Event {
         seed: String,
         /// The seed's id.
         seed_id: PeerId,
-        /// Peers the seed knows.
+        /// Number of peers that the seed knows.
         known: u32,
     },
     /// Registered at a quorum of the seeds: the peer is part of the network.
     Joined {
-        /// Seeds that acknowledged.
+        /// Number of seeds that acknowledged.
         registrations: u32,
-        /// Seeds needed.
+        /// Number of seeds needed.
         quorum: u32,
     },
     /// A seed could not be reached, or its link ended.
     SeedLost {
         /// The seed's `HOST:PORT`.
         seed: String,
-        /// What happened.
+        /// The reason.
         why: String,
         /// Milliseconds until the next try.
         retry_ms: u64,
@@ -242,11 +242,11 @@ pub enum Event {
     SeedRefused {
         /// The seed's `HOST:PORT`.
         seed: String,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// Two configured seeds prove one identity: the data directory of one was copied, or both names lead
-    /// to one seed. It is used under one of them only, and counts once.
+    /// Two configured seeds prove one identity: the data directory of one was copied, or both names
+    /// lead to one seed. The identity is used under one of them only, and counts once.
     SeedsShareIdentity {
         /// The `HOST:PORT` that is not used.
         seed: String,
@@ -255,7 +255,7 @@ pub enum Event {
         /// The identity.
         id: PeerId,
     },
-    /// A seed on another host refuses the registration, because all addresses of this peer are loopback
+    /// A seed on another host refuses the registration, because this peer has only loopback
     /// addresses.
     LoopbackAdvertised {
         /// The seed's `HOST:PORT`.
@@ -263,29 +263,31 @@ pub enum Event {
         /// The addresses.
         addresses: Vec<Address>,
     },
-    /// Others see this peer at another IP address than before; it is announced from now on.
+    /// Others see this peer at another IP address than before; the new one is announced from now
+    /// on.
     AddressChanged {
         /// The IP address that was announced.
         from: IpAddr,
         /// The one that is announced now.
         to: IpAddr,
     },
-    /// The name of a seed leads to other addresses than the link: the seed is dialled anew.
+    /// The name of a seed resolves to other addresses than that of the link: the seed is dialled
+    /// again.
     SeedMoved {
         /// The seed's `HOST:PORT`.
         seed: String,
     },
-    /// Fewer than a quorum of the seeds can be reached. Gossip and healing go on; nobody can be
-    /// declared dead and newcomers cannot join here.
+    /// Fewer than a quorum of the seeds can be reached. Gossip and healing continue; no peer can be
+    /// declared dead and no newcomer can join here.
     Degraded {
         /// Registrations that hold.
         registrations: u32,
         /// Seeds needed.
         quorum: u32,
     },
-    /// A quorum of the seeds is there again.
+    /// A quorum of the seeds can be reached again.
     Restored {
-        /// Registrations that hold.
+        /// Registrations that are valid.
         registrations: u32,
     },
     // ---- membership -----------------------------------------------------------------------
@@ -300,22 +302,22 @@ pub enum Event {
         /// Its incarnation.
         incarnation: u64,
     },
-    /// No seed knows the peer any more, though nobody found it dead: its lease ran out while its neighbours
-    /// were gone as well, or the news of its end was missed.
+    /// No seed knows the peer any more, but it was not found dead: its lease expired while its
+    /// neighbours were gone as well, or this node missed the notice of its end.
     MemberGone {
         /// Its id.
         id: PeerId,
         /// Its name.
         name: Name,
     },
-    /// A peer said goodbye.
+    /// A peer has left the network.
     MemberLeft {
         /// Its id.
         id: PeerId,
         /// Its name.
         name: Name,
     },
-    /// A peer is dead by certificate of a majority of the seeds.
+    /// A peer is dead: a majority of the seeds has signed the certificate.
     MemberDead {
         /// Its id.
         id: PeerId,
@@ -323,21 +325,21 @@ pub enum Event {
         name: Option<Name>,
         /// The incarnation that died.
         incarnation: u64,
-        /// The neighbours that reported it.
+        /// The neighbours and appointed witnesses that reported it.
         witnesses: Vec<PeerId>,
-        /// The seeds that agreed.
+        /// The seeds that voted.
         seeds: Vec<PeerId>,
     },
     // ---- overlay --------------------------------------------------------------------------
-    /// A neighbour more.
+    /// A new neighbour.
     NeighbourUp {
         /// Its id.
         id: PeerId,
         /// Its name.
         name: Name,
-        /// Neighbours now.
+        /// The degree now.
         degree: u16,
-        /// Neighbours wanted.
+        /// The target degree.
         target: u16,
     },
     /// A neighbour less.
@@ -346,29 +348,30 @@ pub enum Event {
         id: PeerId,
         /// Its name.
         name: Name,
-        /// Why.
+        /// The reason.
         why: LinkDown,
-        /// Neighbours now.
+        /// The degree now.
         degree: u16,
     },
     /// A request for a neighbour was refused.
     RequestRefused {
         /// The other peer.
         peer: PeerId,
-        /// Whether this node refused; otherwise it was refused.
+        /// Whether this node refused; otherwise the other peer did.
         by_us: bool,
-        /// Why.
+        /// The reason.
         reason: RefuseReason,
     },
-    /// A link asks for more than it may: what is beyond that is refused. Told every ten seconds at most.
+    /// A link exceeds its request quota: excess requests are refused. Reported every ten seconds at
+    /// most.
     Throttled {
         /// The other end.
         peer: PeerId,
-        /// What it asked for last.
+        /// Its last request.
         request: &'static str,
     },
     // ---- liveness -------------------------------------------------------------------------
-    /// No sign of life: the probe burst begins.
+    /// A neighbour gives no sign of life: the probe burst begins.
     Suspected {
         /// The neighbour.
         id: PeerId,
@@ -377,14 +380,14 @@ pub enum Event {
         /// Its incarnation.
         incarnation: u64,
     },
-    /// It lives after all.
+    /// The suspect is alive.
     SuspicionCleared {
         /// The neighbour.
         id: PeerId,
-        /// Who vouched for it: itself, or another of its neighbours.
+        /// The node that proved it: the suspect itself, or another of its neighbours.
         by: PeerId,
     },
-    /// The burst ended without a sign of life; the seeds are told.
+    /// The burst ended without a sign of life; the seeds get a report.
     Reported {
         /// The accused.
         id: PeerId,
@@ -393,21 +396,21 @@ pub enum Event {
         /// Its incarnation.
         incarnation: u64,
     },
-    /// More than half of the links failed together: this node doubts itself. A peer reports no neighbour then,
-    /// and a seed votes on no death.
+    /// More than half of the links failed together: this node doubts its own view. Meanwhile a peer
+    /// reports no neighbour, and a seed votes on no death.
     SelfDoubt {
         /// Links in doubt.
         failing: u32,
         /// Links in all.
         links: u32,
     },
-    /// Somebody holds this node to be dead; it answers with a higher incarnation.
+    /// A seed holds this node to be dead; the node answers with a higher incarnation.
     Refuted {
-        /// The incarnation it lives in from now on.
+        /// The new incarnation.
         incarnation: u64,
     },
     // ---- messages -------------------------------------------------------------------------
-    /// Messages of a publisher that were not received and cannot be got any more.
+    /// Messages of a publisher that were not received and are not available any more.
     Gap {
         /// The publisher.
         publisher: PeerId,
@@ -418,39 +421,40 @@ pub enum Event {
         /// The number after the last missing one.
         to: u64,
     },
-    /// History is over: what the first neighbours of a peer that has just started keep is delivered, or
-    /// told as a gap. Once in a life.
+    /// This peer has caught up: the history that its first neighbours retain is delivered, or
+    /// reported as gaps. Once per process.
     CaughtUp,
-    /// Messages were accepted under a number that an earlier process of this peer had used, as a node
-    /// restored from an old copy may do whose clock is behind. None of them had left this node: they
-    /// were published under another epoch, with the same sequence numbers.
+    /// Messages were published under an epoch that an earlier process of this peer had used, as can
+    /// happen to a node that was restored from an old copy and whose clock is behind. None of them
+    /// had left this node: they were published under another epoch, with the same sequence numbers.
     StreamMoved {
-        /// The epoch in the ids that `publish` gave out.
+        /// The epoch in the ids that `publish` returned.
         from: u64,
-        /// The epoch that they have now.
+        /// Their epoch now.
         to: u64,
-        /// How many messages.
+        /// The number of messages.
         messages: u64,
     },
-    /// Another process published in this peer's stream, with this peer's key and under the same number.
-    /// Nodes that have its messages do not take this peer's messages with the same sequence numbers.
+    /// Another process published in this peer's stream, with this peer's key and under the same
+    /// epoch. Nodes with its messages do not accept this peer's messages with the same sequence
+    /// numbers.
     StreamConflict {
         /// The epoch of the stream.
         epoch: u64,
-        /// The first sequence number of what the other process published.
+        /// The first sequence number that the other process published.
         from: u64,
         /// The number after the last one.
         to: u64,
     },
     /// A `get` ended.
     Fetched {
-        /// What was asked for.
+        /// The message that was asked for.
         id: MessageId,
         /// Whether it was found.
         found: bool,
     },
     // ---- a seed ---------------------------------------------------------------------------
-    /// A seed took a registration.
+    /// A seed accepted a registration.
     PeerRegistered {
         /// The peer's id.
         id: PeerId,
@@ -460,26 +464,26 @@ pub enum Event {
         address: Option<Address>,
         /// Its incarnation.
         incarnation: u64,
-        /// Registered before, in this or an earlier life.
+        /// Whether the peer was registered before, by this or an earlier process.
         updated: bool,
     },
-    /// A peer's degree as the seed knows it.
+    /// The degree of a peer as the seed knows it.
     PeerDegree {
         /// The peer's id.
         id: PeerId,
         /// Its name.
         name: Name,
-        /// Its neighbours.
+        /// Its degree.
         degree: u16,
     },
     /// A registration was refused.
     RegistrationRefused {
         /// The peer's id.
         id: PeerId,
-        /// Why.
+        /// The reason.
         reason: RefuseReason,
     },
-    /// A lease ran out: the peer is hidden from lists. It is not declared dead.
+    /// A lease expired: the peer is hidden from lists. It is not declared dead.
     PeerExpired {
         /// The peer's id.
         id: PeerId,
@@ -493,17 +497,17 @@ pub enum Event {
         /// Its name.
         name: Name,
     },
-    /// A death report was taken.
+    /// A death report was accepted.
     DeathReported {
         /// The accused.
         id: PeerId,
         /// Its name.
         name: Name,
-        /// Who reports.
+        /// The reporter.
         reporter: PeerId,
-        /// Reports so far.
+        /// Number of reports so far.
         reports: u32,
-        /// Reports needed.
+        /// Number of reports needed.
         needed: u32,
     },
     /// The accused answered this seed's probe: the case is closed.
@@ -513,13 +517,13 @@ pub enum Event {
         /// Its name.
         name: Name,
     },
-    /// This seed voted: enough reports, and its own probe failed.
+    /// This seed voted: there were enough reports, and its own probe failed.
     Voted {
         /// The accused.
         id: PeerId,
         /// Its name.
         name: Name,
-        /// The witnesses it goes by.
+        /// The witnesses that the vote rests on.
         witnesses: Vec<PeerId>,
     },
     /// A peer was removed by certificate.
@@ -530,12 +534,12 @@ pub enum Event {
         name: Option<Name>,
         /// The incarnation that died.
         incarnation: u64,
-        /// The neighbours that reported it.
+        /// The neighbours and appointed witnesses that reported it.
         witnesses: Vec<PeerId>,
-        /// The seeds that agreed.
+        /// The seeds that voted.
         seeds: Vec<PeerId>,
     },
-    /// A link to another seed works.
+    /// A link to another seed is up.
     SeedLinked {
         /// Its `HOST:PORT`.
         seed: String,
@@ -548,52 +552,53 @@ pub enum Event {
         peers: u32,
     },
     // ---- every node -----------------------------------------------------------------------
-    /// A frame that could not be accepted.
+    /// A frame was refused.
     FrameRefused {
-        /// Who sent it.
+        /// Its sender.
         peer: PeerId,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// A link was closed by this node for what the remote did or failed to do.
+    /// This node closed a link because of what the remote did or failed to do.
     LinkClosed {
         /// The remote.
         peer: PeerId,
-        /// Why.
+        /// The reason.
         reason: CloseReason,
     },
-    /// Two processes run with one identity: a data directory was copied. At the peer itself, or at a seed
-    /// that both are linked with.
+    /// Two processes run with one identity: a data directory was copied. Reported by the peer
+    /// itself, or by a seed that both are linked with.
     DuplicateIdentity {
         /// The identity.
         id: PeerId,
-        /// The name that the other process (at a seed: the later one) goes by.
+        /// The name of the other process (at a seed: of the later one).
         name: Name,
-        /// Where that process says it is.
+        /// The address that process announces.
         address: Option<Address>,
-        /// Whether this process ends because of it: the one that started later does.
+        /// Whether this process ends because of it: the later one does.
         stops: bool,
     },
-    /// This node leaves, and no other node that stays is known to hold the last messages that it published, what
-    /// its earlier processes published, or what others handed over to it while it was leaving. [`Event::Left`] follows.
+    /// This node leaves, and no staying node is known to hold all of these: its last messages, the
+    /// streams of its earlier processes, and the streams that others handed over to it while it was
+    /// leaving. [`Event::Left`] follows.
     LeftUnconfirmed {
-        /// The epoch of the stream that they are in.
+        /// The epoch of its stream.
         epoch: u64,
-        /// The first of them.
+        /// The first unconfirmed sequence number.
         from: u64,
-        /// The number after the last of them; `from` if there are none.
+        /// The number after the last unconfirmed one; `from` if there are none.
         to: u64,
-        /// Publishers that have left, or died, and whose last messages this node has confirmed to hold while it was
-        /// leaving.
+        /// Number of publishers that have left, or died, and whose last messages this node has
+        /// confirmed to hold while it was leaving.
         others: u32,
-        /// Streams of earlier processes of this node that are kept here, and of which no other node is known to have
-        /// everything.
+        /// Number of streams of earlier processes of this node that are retained here, and that no
+        /// other node is known to hold completely.
         earlier: u32,
     },
     /// This node has left the network.
     Left {
-        /// Whether a majority of the seeds has acknowledged it, or none has ever registered this node. If not, the
-        /// others may find it dead.
+        /// Whether a majority of the seeds has acknowledged it, or none has ever registered this
+        /// node. If not, the others may find it dead.
         acknowledged: bool,
     },
 }

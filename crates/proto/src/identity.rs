@@ -1,4 +1,5 @@
-//! Who a node is: an Ed25519 key pair (RFC 8032), whose public half is its name on the network.
+//! The identity of a node: an Ed25519 key pair (RFC 8032), whose public half is its id on the
+//! network.
 
 use core::cmp::Ordering;
 use core::fmt;
@@ -10,7 +11,7 @@ use ed25519_dalek::{Signer as _, SigningKey, Verifier as _, VerifyingKey};
 use minicbor::{Decode, Encode};
 use serde::{Serialize, Serializer};
 
-/// A node's Ed25519 public key. It is what TLS authenticates, so it cannot be borrowed.
+/// A node's Ed25519 public key. TLS authenticates it, so no other node can use it.
 ///
 /// `Display` gives the first 8 hexadecimal characters, for people; [`PeerId::to_hex`] gives all 64,
 /// for configuration and machines, and `FromStr` reads those.
@@ -19,7 +20,8 @@ use serde::{Serialize, Serializer};
 pub struct PeerId(#[cbor(n(0), with = "minicbor::bytes")] [u8; 32]);
 
 impl Ord for PeerId {
-    /// By the bytes. The first eight nearly always decide, and as one number they take no call.
+    /// By the bytes. The first eight nearly always decide, and comparing them as one number is
+    /// fast.
     fn cmp(&self, other: &Self) -> Ordering {
         self.first().cmp(&other.first()).then_with(|| self.0.cmp(&other.0))
     }
@@ -104,7 +106,7 @@ impl FromStr for PeerId {
 pub struct Signature(#[cbor(n(0), with = "minicbor::bytes")] [u8; 64]);
 
 impl Signature {
-    /// That of an identity without a key.
+    /// The signature of an identity without a key.
     pub(crate) const EMPTY: Signature = Signature([0; 64]);
 
     /// Takes the 64 bytes of a signature, unchecked.
@@ -127,22 +129,22 @@ impl Signature {
     }
 }
 
-/// A [`PeerId`] made ready to check signatures: a tenth of the work of a check, done once.
+/// A [`PeerId`] prepared for checking signatures: a tenth of the work of a check, done once.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PublicKey(VerifyingKey);
 
 impl PublicKey {
     /// `None` if the id is not a point on the curve, or one of small order: a signature under such
-    /// a key can hold for many messages, and says nothing about who made it.
+    /// a key can be valid for many messages, and does not prove its signer.
     pub(crate) fn of(id: &PeerId) -> Option<Self> {
         VerifyingKey::from_bytes(&id.0).ok().filter(|key| !key.is_weak()).map(PublicKey)
     }
 
     /// Whether the key's owner signed `message`: the equation of RFC 8032 without the cofactor, its
-    /// result compared byte for byte, canonical scalars only. That the other point of the signature
-    /// is not of small order either is not looked at: it would take another tenth of the time, and
-    /// only the owner of the key can make such a signature (Chalkias, Garillot and Nikolaenko, "Taming
-    /// the many EdDSAs", 2020, section 4).
+    /// result compared byte for byte, canonical scalars only. Whether the other point of the
+    /// signature is of small order is not checked: it would take another tenth of the time, and
+    /// only the owner of the key can make such a signature (Chalkias, Garillot and Nikolaenko,
+    /// "Taming the many EdDSAs", 2020, section 4).
     pub(crate) fn has_signed(&self, message: &[u8], signature: &Signature) -> bool {
         self.0.verify(message, &ed25519_dalek::Signature::from_bytes(&signature.0)).is_ok()
     }
@@ -164,12 +166,12 @@ pub struct Identity {
 #[derive(Clone)]
 enum Key {
     Pair(Arc<SigningKey>),
-    /// A name without a key, of a node in a large simulation.
+    /// An id without a key, of a node in a large simulation.
     Unsigned([u8; 32]),
 }
 
 impl Identity {
-    /// The identity of a 32-byte secret. The caller brings the randomness.
+    /// The identity of a 32-byte secret. The caller provides the randomness.
     #[must_use]
     pub fn from_secret(secret: &[u8; 32]) -> Self {
         let key = SigningKey::from_bytes(secret);
@@ -177,12 +179,12 @@ impl Identity {
         Identity { key: Key::Pair(Arc::new(key)), id }
     }
 
-    /// A name that no key belongs to, whose signatures are empty: they take no time to make, and no
-    /// [`Verifier`](crate::wire::Verifier) lets one pass.
+    /// An id that no key belongs to, with empty signatures: they take no time to make, and no
+    /// [`Verifier`](crate::wire::Verifier) accepts one.
     ///
-    /// For simulations that go big, where every node runs the honest code and frames are taken with
-    /// [`trust_without_checking`](crate::wire::trust_without_checking). A node on sockets cannot use
-    /// it: the key that its connections prove is not this name.
+    /// For large simulations, where every node runs the honest code and frames are taken with
+    /// [`trust_without_checking`](crate::wire::trust_without_checking). A node on sockets cannot
+    /// use it: the key that its connections prove is not this id.
     #[doc(hidden)]
     #[must_use]
     pub fn unsigned(secret: &[u8; 32]) -> Self {
@@ -211,7 +213,7 @@ impl Identity {
         self.sign_made(|| message)
     }
 
-    /// Signs what is made for it, if anything is signed at all.
+    /// Signs the message that `message` makes, if this identity has a key.
     pub(crate) fn sign_made<M: AsRef<[u8]>>(&self, message: impl FnOnce() -> M) -> Signature {
         match &self.key {
             Key::Pair(key) => Signature(key.sign(message().as_ref()).to_bytes()),
@@ -245,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_is_that_of_the_bytes() {
+    fn ids_are_ordered_by_their_bytes() {
         let mut some = vec![[0; 32], [0xff; 32], [0x80; 32]];
         for at in [0, 7, 8, 31] {
             some.extend([1, 0x7f, 0x80, 0xff].map(|byte| {
@@ -272,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_small_order_sign_nothing() {
+    fn keys_of_small_order_verify_no_signature() {
         // The identity element: with it as the key, R and a scalar of zero, the equation holds for
         // every message.
         let mut one = [0; 32];
@@ -285,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scalar_that_is_not_canonical_does_not_hold() {
+    fn signature_with_a_non_canonical_scalar_is_invalid() {
         let a = Identity::from_secret(&[1; 32]);
         let signature = a.sign(b"hello");
         // The order of the group, little endian (RFC 8032, section 5.1).
@@ -303,13 +305,13 @@ mod tests {
     }
 
     #[test]
-    fn a_name_without_a_key_convinces_nobody() {
+    fn identity_without_a_key_has_no_valid_signature() {
         for n in 0..32 {
-            let nobody = Identity::unsigned(&[n; 32]);
-            assert!(!nobody.sign(b"hello").verify(&nobody.id(), b"hello"));
-            // What a connection would prove in its name is another key.
-            let proved = Identity::from_secret(&nobody.secret_bytes());
-            assert_ne!(proved.id(), nobody.id());
+            let unsigned = Identity::unsigned(&[n; 32]);
+            assert!(!unsigned.sign(b"hello").verify(&unsigned.id(), b"hello"));
+            // A connection of this identity would prove another key.
+            let proved = Identity::from_secret(&unsigned.secret_bytes());
+            assert_ne!(proved.id(), unsigned.id());
         }
     }
 

@@ -1,8 +1,8 @@
-//! The seam: what goes into a state machine and what comes out.
+//! The interface of a state machine: its inputs and outputs.
 //!
-//! A driver (sockets, simulator, test) does four things: it calls `handle` for what happened,
-//! drains `poll_output` until it is empty, sleeps until `poll_timeout`, and calls `handle` with
-//! [`Input::Timeout`]. Nothing in the core waits.
+//! A driver (sockets, simulator, test) does four things: it calls `handle` for each input, drains
+//! `poll_output` until it is empty, sleeps until `poll_timeout`, and calls `handle` with
+//! [`Input::Timeout`]. No call into the core waits.
 
 use core::fmt;
 use core::net::SocketAddr;
@@ -19,7 +19,7 @@ use crate::snapshot::Receipt;
 use crate::time::WallTime;
 use crate::wire::{Frame, Verified};
 
-/// What a node is.
+/// The role of a node.
 #[derive(
     Debug,
     Clone,
@@ -35,7 +35,7 @@ use crate::wire::{Frame, Verified};
 #[cbor(index_only)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Takes part in the overlay and in gossip.
+    /// Participates in the overlay and in gossip.
     #[n(0)]
     Peer,
     /// Keeps the registry; never carries gossip.
@@ -62,8 +62,8 @@ pub struct LinkId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DialId(pub u64);
 
-/// One request to store. The core numbers them; [`Input::Stored`] confirms one, [`Input::NotStored`] gives
-/// one up.
+/// One request to store. The core numbers them; [`Input::Stored`] confirms one,
+/// [`Input::NotStored`] reports that one was given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreTicket(pub u64);
 
@@ -72,7 +72,7 @@ pub struct StoreTicket(pub u64);
 pub struct SeedAddress {
     /// `HOST:PORT`. The driver resolves it at every dial, so that DNS may change.
     pub host_port: String,
-    /// The id it must have, if the configuration says.
+    /// The id that it must have, if the configuration pins one.
     pub pin: Option<PeerId>,
 }
 
@@ -82,16 +82,16 @@ impl fmt::Display for SeedAddress {
     }
 }
 
-/// Whom to connect to.
+/// The target of a dial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DialTarget {
-    /// A seed. With a pin, anybody else who answers is refused.
+    /// A seed. With a pin, a remote with another id is refused.
     Seed(SeedAddress),
-    /// A peer: its addresses, best first. Anybody else who answers is refused.
+    /// A peer: its addresses, best first. A remote with another id is refused.
     Peer {
-        /// Who must answer.
+        /// The id that the remote must have.
         id: PeerId,
-        /// Where.
+        /// Its addresses.
         addresses: Vec<Address>,
     },
 }
@@ -100,21 +100,21 @@ pub enum DialTarget {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DialError {
-    /// The host of the remote answered, and it was no.
+    /// The host of the remote refused the connection.
     Refused,
-    /// There is no route to the remote, or the attempt was broken off.
+    /// There is no route to the remote, or the attempt was aborted.
     NoRoute,
-    /// The name of the remote has no address.
+    /// The name of the remote resolves to no address.
     NoAddress,
     /// No answer in time.
     TimedOut,
-    /// Somebody answered who is not who was asked for.
+    /// The remote has another id than expected.
     WrongIdentity,
     /// TLS or Hello failed: another protocol or version.
     Incompatible,
-    /// The two have not the same network key.
+    /// The two nodes have different network keys.
     OtherNetwork,
-    /// This node has no room for a further connection.
+    /// This node has reached its limit of connections.
     Limit,
 }
 
@@ -133,38 +133,39 @@ impl fmt::Display for DialError {
     }
 }
 
-/// What the transport knows of a new link: both ends have proved their keys and said Hello.
+/// The transport's information on a new link: both ends have proved their keys and sent Hello.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkInfo {
     /// The key the remote proved.
     pub remote: PeerId,
-    /// What the remote says it is.
+    /// The role that the remote announces.
     pub role: Role,
     /// The dial that made it; `None` for an inbound link.
     pub dial: Option<DialId>,
-    /// Where the remote is.
+    /// The address of the remote.
     pub remote_address: SocketAddr,
     /// How the remote sees this node (its address after any translation).
     pub observed: Option<SocketAddr>,
-    /// This node's address on the connection, as its own socket says (before any translation).
+    /// This node's address on the connection, as its own socket reports it (before any
+    /// translation).
     pub local_address: Option<SocketAddr>,
-    /// Whether the remote is this very process, which has dialled itself. A remote with this node's key
-    /// that is not runs with a copy of the key.
+    /// Whether the remote is this very process, which has dialled itself. A remote with this node's
+    /// key that is another process runs with a copy of the key.
     pub same_process: bool,
 }
 
-/// What happened. Commands of the application are methods of [`Peer`](crate::Peer), because they
-/// have typed answers.
+/// An input of a state machine. Commands of the application are methods of [`Peer`](crate::Peer),
+/// because they have typed answers.
 #[derive(Debug)]
 pub enum Input {
     /// A link is ready.
     LinkUp {
         /// Its number.
         link: LinkId,
-        /// Who is at its other end.
+        /// Its number.
         info: LinkInfo,
     },
-    /// A link has ended. The driver says it once for every link that was up, also for those that
+    /// A link has ended. The driver reports it once for every link that was up, also for those that
     /// the core closed.
     LinkDown {
         /// Its number.
@@ -174,50 +175,51 @@ pub enum Input {
     },
     /// A dial failed.
     DialFailed {
-        /// Which.
+        /// Its number.
         dial: DialId,
-        /// Why.
+        /// The reason.
         why: DialError,
     },
-    /// A frame came whose signatures hold.
+    /// A frame with valid signatures arrived.
     Frame {
-        /// On which link.
+        /// The link.
         link: LinkId,
         /// The frame.
         frame: Verified<Frame>,
     },
-    /// What was to be stored is safe on disk.
+    /// A request to store is durable.
     Stored {
-        /// Which request.
+        /// The request.
         ticket: StoreTicket,
     },
-    /// What was to be stored was given up: the disk has failed for so long that no more can wait for it.
+    /// A request to store was given up: the disk has failed for so long that no more can be queued.
     NotStored {
-        /// Which request.
+        /// The request.
         ticket: StoreTicket,
     },
-    /// The consumer of a peer has dealt with everything below these marks. Of use only after
+    /// The consumer of a peer has processed everything below these marks. Only used after
     /// [`Peer::follow_consumer`](crate::Peer::follow_consumer).
     Consumed {
-        /// How far it has come with the streams of which it got something.
+        /// The progress of the consumer in the streams that were delivered to it.
         marks: Vec<DeliveredMark>,
     },
-    /// More than half of a link's payload queue is in use. Told again only after it was less than a
-    /// quarter.
+    /// More than half of a link's payload queue is in use. Reported again only after it was less
+    /// than a quarter.
     Congested {
-        /// Which link.
+        /// The link.
         link: LinkId,
     },
-    /// The name of a seed that a link leads to has had other addresses for a while.
+    /// The name of a linked seed has resolved to other addresses for a while.
     SeedMoved {
         /// The seed's `HOST:PORT`.
         seed: String,
     },
-    /// The wall clock, at start and whenever the driver sees it jump. Only shown, never decided by.
+    /// The wall clock, at start and whenever the driver sees it jump. Only displayed, never used
+    /// for decisions.
     WallClock(WallTime),
-    /// The deadline of `poll_timeout` has come. The driver first feeds all probes
-    /// that have arrived, and one frame of every link that has some, so that an overloaded node does not take its
-    /// own backlog for others' silence.
+    /// The deadline of `poll_timeout` has come. The driver first feeds all probes that have
+    /// arrived, and one frame of every link with frames, so that an overloaded node does not take
+    /// its own backlog for the silence of others.
     Timeout,
 }
 
@@ -225,24 +227,25 @@ pub enum Input {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
-    /// Probes and their answers: ahead of everything else on the link, so that load is not taken for
-    /// death. The oldest are dropped first; a probe is repeated.
+    /// Probes and their answers: ahead of everything else on the link, so that load is not taken
+    /// for death. The oldest are dropped first; probes are repeated.
     Liveness,
-    /// Small and needed: if it does not fit, the link is closed.
+    /// Small and necessary: if one does not fit, the link is closed.
     Control,
     /// Hints: the oldest are dropped first.
     Announce,
     /// Messages: one that does not fit is skipped and pulled later.
     Payload,
-    /// Messages that were asked for, possibly long ago published. They get what payloads leave, and
-    /// a small share in any case; one that does not fit is skipped and asked for again.
+    /// Messages that were requested, possibly published long ago. They get the bandwidth that
+    /// payloads leave, and a small share in any case; one that does not fit is skipped and
+    /// requested again.
     History,
     /// Leave: everything else that is queued on the link goes before it.
     Last,
 }
 
-/// How far the messages of one stream were handed to the application: everything
-/// below `to` was delivered or told as a gap.
+/// How far the messages of one stream were delivered to the application: everything below `to` was
+/// delivered or reported as a gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DeliveredMark {
     /// The publisher of the stream.
@@ -254,46 +257,46 @@ pub struct DeliveredMark {
 }
 
 impl DeliveredMark {
-    /// The stream that it is about.
+    /// The stream of the mark.
     #[must_use]
     pub const fn stream(&self) -> StreamId {
         StreamId { publisher: self.publisher, epoch: self.epoch }
     }
 }
 
-/// Something to make durable.
+/// A change to make durable.
 #[derive(Debug, Clone)]
 pub enum StoreOp {
     /// A peer's incarnation, from now on.
     Incarnation(u64),
-    /// Peers to try first after a restart.
+    /// Peers to dial first after a restart.
     Anchors(Vec<SignedRecord>),
-    /// A batch to keep.
+    /// A batch to retain.
     PutBatch(Batch),
-    /// A batch no longer kept, by its first message.
+    /// A batch that was evicted, by its first message.
     RemoveBatch(MessageId),
     /// How far a publisher's messages were delivered, from now on.
     Delivered(DeliveredMark),
     /// A stream that is not followed any more.
     Forget(StreamId),
-    /// All streams of a publisher up to this one are over: delivered, or told as a gap.
+    /// All streams of a publisher up to this one are closed: delivered, or reported as a gap.
     Compacted(StreamId),
-    /// That is not remembered of a publisher any more.
+    /// The closed streams of a publisher are not remembered any more.
     RemoveCompacted(PeerId),
     /// A registry entry, new or changed.
     PutEntry(Entry),
     /// A registry entry whose tombstone has expired.
     RemoveEntry(PeerId),
-    /// The nonce that the network's target degrees are drawn with.
+    /// The nonce of the network's target degrees.
     Nonce([u8; 16]),
 }
 
-/// What is to be done.
+/// An action for the driver.
 #[derive(Debug)]
 pub enum Output {
     /// Queue a frame; never waits.
     Send {
-        /// On which link.
+        /// The link.
         link: LinkId,
         /// The frame.
         frame: Frame,
@@ -304,42 +307,42 @@ pub enum Output {
     Dial {
         /// The number.
         dial: DialId,
-        /// To whom.
+        /// The target.
         to: DialTarget,
     },
-    /// Say why, flush what is queued (within a second) and close.
+    /// Send the reason, flush queued frames (within a second) and close.
     Close {
-        /// Which link.
+        /// The link.
         link: LinkId,
-        /// Why.
+        /// The reason.
         reason: CloseReason,
     },
     /// Make durable, in this order, all or nothing; then [`Input::Stored`].
     Store {
         /// The request's number.
         ticket: StoreTicket,
-        /// What.
+        /// The changes.
         ops: Vec<StoreOp>,
     },
-    /// Messages for the application: in each publisher's order, each once. What is missing in
-    /// between was told before as [`Event::Gap`].
+    /// Messages for the application: in each publisher's order, each once. Missing messages in
+    /// between were reported before as [`Event::Gap`].
     Deliver(Delivery),
-    /// Who holds a message that a receipt was wanted for; told whenever it changes, until it is
-    /// complete.
+    /// The holders of a message that a receipt was requested for; whenever they change, until the
+    /// receipt is complete.
     Receipt(Receipt),
     /// More of what this peer published is confirmed to be held by another node, after
     /// [`Peer::flush`](crate::Peer::flush).
     Confirmed {
-        /// Every number of the present stream below it is.
+        /// The end of the confirmed part of the present stream.
         to: u64,
     },
-    /// A `get` ended; `None` if nobody asked had it.
+    /// A `get` ended; `None` if no asked node had the message.
     Fetched {
-        /// What was asked for.
+        /// The message that was asked for.
         id: MessageId,
         /// The message.
         message: Option<Message>,
     },
-    /// Something to tell.
+    /// An event to report.
     Event(Event),
 }

@@ -1,6 +1,6 @@
 //! The Rumormill protocol as pure state machines.
 //!
-//! [`Peer`] and [`Seed`] are fed with what happened and drained of what is to be done:
+//! [`Peer`] and [`Seed`] take inputs and return outputs:
 //!
 //! ```text
 //! peer.handle(now, Input::…);
@@ -16,8 +16,8 @@
 
 pub mod batch;
 pub mod config;
-pub mod death;
 pub mod event;
+pub mod failure;
 pub mod identity;
 pub mod io;
 pub mod limits;
@@ -31,8 +31,9 @@ pub mod time;
 pub mod wire;
 
 mod broadcast;
+mod context;
 mod effects;
-mod liveness;
+mod links;
 mod membership;
 pub mod overlay;
 mod peer;

@@ -1,8 +1,8 @@
-//! Bounds on what others can make a node hold or do: those of the wire, and those that more than one
-//! part goes by. Others stand beside what they bound.
+//! Bounds on the state and work that other nodes can cause: those of the wire, and those that
+//! several concerns share. Other bounds stand beside the state that they bound.
 //!
-//! Whatever is keyed by what a remote sends has its limit. Reaching one is never silent: it
-//! shows as a counter and, where somebody can act on it, as an event.
+//! All state that is keyed by a value from a remote has a limit. Reaching one is never silent: it
+//! is counted and, where a user can act on it, reported as an event.
 
 use core::time::Duration;
 
@@ -15,15 +15,16 @@ pub const MAX_HELLO: usize = 1024;
 pub const MAX_PAYLOAD: usize = 1024 * 1024;
 /// Bytes of messages in one batch, unless it holds one long message.
 pub const MAX_BATCH: usize = 64 * 1024;
-/// Bytes of a batch above which it holds one long message, and is not sent over all links to find the shortest ways.
+/// Bytes of a batch above which it holds one long message, and is not sent over all links to find
+/// the shortest paths.
 pub const LARGE_BATCH: usize = MAX_BATCH + 4 * 1024;
 /// Messages in one batch.
 pub const MAX_BATCH_MESSAGES: usize = 4096;
-/// Most batches under one signature: as many as the largest window of a publisher holds. A power
-/// of two.
+/// Most batches under one signature: as many as the largest window of a publisher holds. A power of
+/// two.
 pub const MAX_GROUP: usize = 64;
-/// How long what is published is held back at the most while earlier batches of the same peer wait
-/// to be written.
+/// How long published messages are held back at most while earlier batches of the same peer wait to
+/// be written.
 pub const HOLD_AT_MOST: Duration = Duration::from_millis(20);
 /// Longest topic, in bytes of UTF-8.
 pub const MAX_TOPIC: usize = 128;
@@ -35,17 +36,17 @@ pub const MAX_HOST_PORT: usize = 264;
 pub const MAX_ADDRESSES: usize = 4;
 /// Most seeds in one network.
 pub const MAX_SEEDS: usize = 64;
-/// Highest target degree anybody may announce.
+/// Highest target degree that a peer may announce.
 pub const MAX_TARGET: u16 = 1024;
-/// Most neighbours a node accepts whatever its target (the target, one over it, hand-overs on
-/// their way).
+/// Most neighbours that a node accepts whatever its target (the target, one above it, edge
+/// transfers in progress).
 pub const MAX_NEIGHBOURS: usize = MAX_TARGET as usize + 64;
 /// Most links a peer keeps, of all kinds.
 pub const MAX_PEER_LINKS: usize = MAX_NEIGHBOURS + 512;
 /// Most links a seed keeps.
 pub const MAX_SEED_LINKS: usize = 131_072;
-/// Links of a seed above which it keeps no link to a peer that it has registered: the peer comes
-/// again when there is something to say. So a network can have more peers than a seed has links.
+/// Links of a seed above which it closes the link of a registered peer: the peer dials again when
+/// it has something to report. So a network can have more peers than a seed has links.
 pub const PARK_ABOVE: usize = 65_536;
 /// Most inbound links from one IP address (a loopback address is not limited: many nodes of one
 /// test live there).
@@ -57,26 +58,27 @@ pub const MAX_HANDSHAKES: usize = 512;
 /// How long a link may stay without a purpose (no registration, no neighbour request).
 pub const IDLE_LINK: Duration = Duration::from_secs(20);
 
-/// Most members a peer remembers.
+/// Most members that a peer remembers.
 pub const MAX_MEMBERS: usize = 16_384;
 /// Members that a peer remembers in a network larger than [`WHOLE_LIST`] while it looks for few
-/// neighbours, and at most when it looks for many. A list names more, half of them with free places.
+/// neighbours. While it looks for many, at most [`MOST_MEMBERS_WANTED`]. A list from a seed has
+/// more, half of them with free slots.
 pub const MEMBERS_WANTED: usize = 64;
 /// See [`MEMBERS_WANTED`].
 pub const MOST_MEMBERS_WANTED: usize = 8 * LIST_SAMPLE;
-/// Members that it remembers there when it has its neighbours: to exchange edges with, and to begin
-/// with when a neighbour is gone. Seeds name others whenever they are needed.
+/// Members that it remembers there while it has enough neighbours: for edge swaps, and for the time
+/// after a neighbour is gone. Seeds send other members on request.
 pub const MEMBERS_AT_REST: usize = 16;
-/// Networks up to this many peers get the whole list from a seed; larger ones a sample.
+/// Networks with up to this many peers get the whole list from a seed; larger ones a sample.
 pub const WHOLE_LIST: usize = 1024;
-/// Records in the sample that a seed hands out in a larger network.
+/// Records in the sample that a seed sends in a larger network.
 pub const LIST_SAMPLE: usize = 64;
 /// Most records, certificates or entries in one frame.
 pub const MAX_RECORDS_PER_FRAME: usize = 512;
-/// Registrants that hear of one join in a network larger than [`WHOLE_LIST`].
+/// Registrants that are told of one join in a network larger than [`WHOLE_LIST`].
 pub const JOIN_SAMPLE: usize = 64;
-/// Networks up to this many peers hear of every end; in larger ones so many as of a join, and those
-/// who reported it.
+/// Networks up to this size are told of every end; in larger ones, as many registrants as for a
+/// join, and the reporters.
 pub const WHOLE_AUDIENCE: usize = 16_384;
 /// Most peers in one registry.
 pub const MAX_REGISTRY: usize = 2_000_000;
@@ -87,62 +89,65 @@ pub const MAX_CERTIFICATES: usize = 4_096;
 pub const MAX_NEIGHBOURHOOD: usize = 256;
 /// Neighbour ids named in one request for a neighbour.
 pub const MAX_REQUEST_NEIGHBOURS: usize = 128;
-/// Permissions to take over an edge, outstanding at once.
+/// Outstanding permissions to take over an edge.
 pub const MAX_PERMITS: usize = 128;
-/// Helpers asked by one observer about one suspect, and questions kept for one subject.
+/// Helpers asked by one observer about one suspect, and questions recorded for one subject.
 pub const MAX_QUESTIONERS: usize = 32;
 
 /// Streams that the message list follows, of all publishers together.
 pub const MAX_PUBLISHERS: usize = 65_536;
-/// The newest streams of a publisher that the message list remembers when all of them were delivered
-/// and none is kept any more. Older ones become a mark: "over up to this epoch".
+/// The newest streams of a publisher that the message list remembers after all of them were
+/// delivered and none is retained any more. Older ones are remembered as one mark: "closed up to
+/// this epoch".
 pub const REMEMBERED_EPOCHS: usize = 16;
-/// Gaps remembered per publisher; a further one closes the oldest, with an event.
+/// Gaps remembered per publisher; one more gives up the oldest, with an event.
 pub const MAX_GAPS: usize = 256;
 /// Publishers in one [`Summary`](crate::wire::Summary).
 pub const MAX_SUMMARY: usize = 8_192;
 /// Ranges asked for in one pull.
 pub const MAX_PULL_RANGES: usize = 1_024;
-/// Bytes of batches sent for one pull; the puller asks again.
+/// Bytes of batches sent for one pull; the neighbour pulls again for more.
 pub const MAX_PULL_BYTES: usize = 1024 * 1024;
-/// Batches sent for one pull, or to a new neighbour on a tree: with small ones it is their number that costs.
+/// Batches sent for one pull, or to a new child on a tree: the cost of small batches is their
+/// number.
 pub const MAX_PULL_BATCHES: u32 = 512;
-/// Bytes a second of messages that one neighbour is served by their names, and the most at once; fetching is
-/// for single messages.
+/// Bytes per second of messages that one neighbour is served by id, and the most at once; fetching
+/// is for single messages.
 pub const DATA_RATE: usize = 16 * 1024 * 1024;
-/// Requests a second that one link may make, all kinds together.
+/// Requests per second that one link may make, all kinds together.
 pub const REQUEST_RATE: u32 = 1_000;
 /// Requests that it may make at once.
 pub const REQUEST_BURST: u32 = 2_000;
-/// Bytes a second with which the pulls of one link are answered.
+/// Bytes per second with which the pulls of one link are answered.
 pub const ANSWER_RATE: u64 = 64 * 1024 * 1024;
-/// Bytes that they may bring at once: so many, or twice the retention.
+/// Bytes that the answers may have at once: this many, or twice the retention.
 pub const ANSWER_BURST: u64 = 64 * 1024 * 1024;
-/// Streams in one [`Confirm`](crate::wire::Confirm), and streams that a peer remembers to have confirmed.
+/// Streams in one [`Confirm`](crate::wire::Confirm), and streams that a peer vouches for.
 pub const MAX_CONFIRM: usize = 256;
-/// Streams whose missing messages are looked for at once; others wait for the next comparison.
+/// Streams with missing ranges that are pulled at a time; others wait for the next comparison.
 pub const MAX_MISSING: usize = 4_096;
-/// Neighbours remembered as having what is missing of one stream.
+/// Sources remembered for one stream.
 pub const MAX_SOURCES: usize = 8;
-/// Publishers whose trees a peer knows its place in; those used least recently are forgotten, and flooded again.
+/// Publishers whose trees a peer knows its position in; the least recently used are evicted, and
+/// flooded again.
 pub const MAX_TREES: usize = 4_096;
 /// Publishers named in one [`Graft`](crate::wire::Graft) or [`Prune`](crate::wire::Prune).
 pub const MAX_GRAFTED: usize = 256;
-/// Streams whose progress is acknowledged; beyond it the least recent is forgotten.
+/// Streams whose progress is acknowledged; beyond it the least recently used is evicted.
 pub const MAX_ACKS: usize = 1_024;
-/// Publishers whose census asks for the names of holders, at one relay; beyond it the least recent is
-/// forgotten.
+/// Publishers whose census asks for the names of holders, at one relay; beyond it the oldest is
+/// evicted.
 pub const MAX_NAME_ROUNDS: usize = 32;
-/// Receipts a publisher waits for at once.
+/// Receipts that a publisher waits for at a time.
 pub const MAX_RECEIPTS: usize = 4_096;
-/// Requests for a message (`get`) under way at once.
+/// Requests for a message (`get`) at a time.
 pub const MAX_FETCHES: usize = 256;
 
-/// Death cases that a seed works on at once.
+/// Death cases that a seed works on at a time.
 pub const MAX_CASES: usize = 4_096;
 /// Reports kept for one case.
 pub const MAX_REPORTS: usize = 32;
-/// Updates that wait for the next push; beyond it the bucket exchange catches up.
+/// Updates that wait for the next push; beyond it the bucket comparison transfers them.
 pub const MAX_PENDING_UPDATES: usize = 16_384;
 
 /// Bytes a link may hold in its queue of probes and their answers; more drops the oldest.
@@ -151,12 +156,13 @@ pub const QUEUE_LIVENESS: usize = 64 * 1024;
 pub const QUEUE_CONTROL: usize = 4 * 1024 * 1024;
 /// Bytes a link may hold in its announcement queue; more drops the oldest.
 pub const QUEUE_ANNOUNCE: usize = 256 * 1024;
-/// Bytes a link may hold in its payload queue; what does not fit is skipped and pulled later.
+/// Bytes a link may hold in its payload queue; a frame that does not fit is skipped and pulled
+/// later.
 pub const QUEUE_PAYLOAD: usize = 8 * 1024 * 1024;
-/// Bytes a link may hold in its history queue: one answer, and the next one, which is asked for when it ends.
-/// What does not fit is skipped and asked for again.
+/// Bytes a link may hold in its history queue: one answer, and the next one, which is requested
+/// when the first ends. A frame that does not fit is skipped and requested again.
 pub const QUEUE_HISTORY: usize = 4 * MAX_PULL_BYTES;
 /// Signatures remembered as already checked, per node.
 pub const VERIFIED_CACHE: usize = 8_192;
-/// Public keys kept ready to check with, per node.
+/// Public keys kept prepared for checks, per node.
 pub const VERIFIED_KEYS: usize = 1_024;

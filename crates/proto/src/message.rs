@@ -1,4 +1,4 @@
-//! What applications publish.
+//! The messages of applications.
 
 use core::fmt;
 use core::ops::Range;
@@ -20,8 +20,8 @@ use crate::time::WallTime;
 pub struct StreamId {
     /// The publisher.
     pub publisher: PeerId,
-    /// The number of the process, fixed when it starts and higher than those of all processes of
-    /// this publisher before it. A refutation leaves it alone.
+    /// The number of the process, fixed at its start and higher than those of all earlier processes
+    /// of this publisher. A refutation does not change it.
     pub epoch: u64,
 }
 
@@ -43,7 +43,7 @@ pub struct MessageId {
 }
 
 impl MessageId {
-    /// The stream that it belongs to.
+    /// The stream of the message.
     #[must_use]
     pub const fn stream(&self) -> StreamId {
         StreamId { publisher: self.publisher, epoch: self.epoch }
@@ -82,7 +82,7 @@ impl FromStr for MessageId {
     }
 }
 
-/// One message: a handle on its place in the [`Batch`] that it came in.
+/// One message: a handle on its position in its [`Batch`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct Message {
     batch: Batch,
@@ -103,17 +103,17 @@ impl Message {
         Message { batch, sequence, published_at, topic, payload }
     }
 
-    /// Its name.
+    /// Its id.
     #[must_use]
     pub fn id(&self) -> MessageId {
         let StreamId { publisher, epoch } = self.batch.stream();
         MessageId { publisher, epoch, sequence: self.sequence }
     }
 
-    /// What it is about; at most [`MAX_TOPIC`](crate::limits::MAX_TOPIC) bytes, may be empty.
+    /// Its topic; at most [`MAX_TOPIC`](crate::limits::MAX_TOPIC) bytes, may be empty.
     #[must_use]
     pub fn topic(&self) -> &str {
-        // It was checked to be UTF-8 when the batch was read.
+        // The topic was checked to be UTF-8 when the batch was read.
         core::str::from_utf8(self.batch.bytes(self.topic.clone())).unwrap_or_default()
     }
 
@@ -129,7 +129,7 @@ impl Message {
         self.batch.slice(self.payload.clone())
     }
 
-    /// When it was published, by the publisher's clock. Shown, never trusted.
+    /// When it was published, by the publisher's clock. Displayed, never trusted.
     #[must_use]
     pub const fn published_at(&self) -> WallTime {
         WallTime(self.published_at)
@@ -152,7 +152,7 @@ impl fmt::Debug for Message {
     }
 }
 
-/// Consecutive messages of one batch as they are handed to the application: in the publisher's
+/// Consecutive messages of one batch as they are delivered to the application: in the publisher's
 /// order, each number once.
 #[derive(Debug, Clone)]
 pub struct Delivery {
@@ -160,29 +160,30 @@ pub struct Delivery {
     pub batch: Batch,
     /// Number of the first message in it that is delivered here; the others were before.
     pub from: u64,
-    /// The number after the last one that is delivered here. All of the rest of the batch, but for what an
-    /// earlier life had delivered only a part of.
+    /// The number after the last delivered message: the end of the batch, unless an earlier process
+    /// had delivered only a part of it.
     pub to: u64,
-    /// The neighbour it came from first; `None` for one's own, and for what an earlier life kept.
+    /// The neighbour that sent it first; `None` for an own batch, and for one that an earlier
+    /// process retained.
     pub neighbour: Option<PeerId>,
-    /// Links it crossed to get here; 0 for one's own.
+    /// Number of links it crossed; 0 for an own batch.
     pub hops: u16,
     /// When it arrived, by this node's wall clock.
     pub received_at: WallTime,
-    /// For how long the messages have existed, at least: since they came here, and for how long the
-    /// neighbours that passed them on had them before. Measured by each node's monotonic clock; what a
-    /// message waited in queues is not counted. `Duration::MAX` for what an earlier life kept.
+    /// The least age of the messages: since they arrived here, and for how long the neighbours that
+    /// passed them on had them before. Measured by each node's monotonic clock; time in queues is
+    /// not counted. `Duration::MAX` for messages that an earlier process retained.
     pub age: Duration,
 }
 
 impl Delivery {
-    /// The messages that are delivered, in order.
+    /// The delivered messages, in order.
     #[must_use]
     pub fn messages(&self) -> Messages {
         self.batch.messages_in(self.from, self.to)
     }
 
-    /// How many.
+    /// The number of delivered messages.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.to.saturating_sub(self.from)

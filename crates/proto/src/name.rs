@@ -1,4 +1,4 @@
-//! A peer's name: for people, chosen by its owner, and so hostile text until checked.
+//! A peer's name: for people, chosen by the peer's owner, and so hostile text until it is checked.
 
 use core::fmt;
 use core::str::FromStr;
@@ -19,7 +19,7 @@ pub struct Name(Arc<str>);
 /// Why a text is not a [`Name`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// Nothing left.
+    /// The text is empty.
     #[error("a name cannot be empty")]
     Empty,
     /// More than [`MAX_NAME`] bytes.
@@ -33,7 +33,7 @@ pub enum NameError {
     Space,
 }
 
-/// Whether a character would act on a terminal or a page instead of showing.
+/// Whether a character would change a terminal or a page instead of being displayed.
 fn acts(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
@@ -41,10 +41,10 @@ fn acts(c: char) -> bool {
 }
 
 impl Name {
-    /// Checks a text and takes it as a name.
+    /// Checks a text and makes it a name.
     ///
     /// # Errors
-    /// Says which rule the text breaks.
+    /// The rule that the text breaks.
     pub fn new(text: impl Into<String>) -> Result<Self, NameError> {
         let text = text.into();
         if text.is_empty() {
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_what_people_write_and_refuses_what_acts() {
+    fn name_accepts_ordinary_text_and_refuses_control_characters() {
         for good in ["a", "peer-03", "Zoë", "北京 7"] {
             assert!(Name::new(good).is_ok(), "{good}");
         }

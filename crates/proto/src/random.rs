@@ -1,5 +1,5 @@
-//! Randomness from one seed, one independent stream per purpose, so that a draw more in one place
-//! does not change what happens in another.
+//! Randomness from one seed, with one independent stream per purpose, so that an additional draw in
+//! one place does not change other decisions.
 
 use core::time::Duration;
 use std::collections::BTreeSet;
@@ -9,28 +9,28 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::config::Config;
 
-/// One stream, as its key and how far it was read: a peer has several and seldom draws, and the
-/// state of a generator with its buffer takes eight times as much memory.
+/// One stream, as its key and the number of words drawn: a peer has several and seldom draws, and
+/// the state of a generator with its buffer takes eight times as much memory.
 #[derive(Debug, Clone)]
-pub(crate) struct Stream {
+pub(crate) struct RngStream {
     key: [u8; 32],
     words: u64,
 }
 
-impl Stream {
+impl RngStream {
     /// The stream of `purpose` under `seed`.
     pub(crate) fn new(seed: &[u8; 32], purpose: &str) -> Self {
         let mut h = blake3::Hasher::new_keyed(seed);
         h.update(purpose.as_bytes());
-        Stream { key: *h.finalize().as_bytes(), words: 0 }
+        RngStream { key: *h.finalize().as_bytes(), words: 0 }
     }
 
-    /// Draws some numbers.
-    fn draw<T>(&mut self, some: impl FnOnce(&mut ChaCha8Rng) -> T) -> T {
+    /// Draws from the generator at the present position.
+    fn draw<T>(&mut self, draws: impl FnOnce(&mut ChaCha8Rng) -> T) -> T {
         let mut rng = ChaCha8Rng::from_seed(self.key);
         rng.set_word_pos(u128::from(self.words));
-        let drawn = some(&mut rng);
-        // More than 2^64 words are never drawn.
+        let drawn = draws(&mut rng);
+        // The number of drawn words never reaches 2^64.
         self.words = u64::try_from(rng.get_word_pos()).unwrap_or(u64::MAX);
         drawn
     }
@@ -61,8 +61,8 @@ impl Stream {
         d.mul_f64(low + (high - low) * self.draw(RngExt::random::<f64>))
     }
 
-    /// How long to wait after so many failures in a row: doubling from the configured least to the
-    /// most, with jitter, so that many nodes do not come back in the same moment.
+    /// The wait after `failures` consecutive failures: doubling from the configured minimum to the
+    /// maximum, with jitter, so that many nodes do not come back at the same time.
     pub(crate) fn backoff(&mut self, failures: u32, config: &Config) -> Duration {
         let doubled = config.backoff_min() * (1 << failures.saturating_sub(1).min(16));
         self.scaled(doubled.min(config.backoff_max()), 0.5, 1.0)
@@ -84,8 +84,8 @@ impl Stream {
         None
     }
 
-    /// `n` distinct numbers below `below`, ascending (Floyd's algorithm: Bentley and Floyd 1987): its
-    /// cost follows `n` alone.
+    /// `n` distinct numbers below `below`, ascending (Floyd's algorithm: Bentley and Floyd 1987);
+    /// the cost depends on `n` only.
     pub(crate) fn distinct(&mut self, below: usize, n: usize) -> BTreeSet<usize> {
         self.draw(|rng| {
             let mut picked = BTreeSet::new();
@@ -118,11 +118,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stream_goes_on_where_it_was_left() {
-        let mut one = Stream::new(&[1; 32], "t");
+    fn stream_continues_at_its_last_position() {
+        let mut one = RngStream::new(&[1; 32], "t");
         let mut other = ChaCha8Rng::from_seed(one.key);
         for n in 1..200u64 {
-            // Draws of one word and of two, over the ends of blocks.
+            // Draws of one word and of two, across block boundaries.
             let small = u32::try_from(n).unwrap();
             assert_eq!(one.draw(|r| r.random_range(0..small)), other.random_range(0..small));
             assert_eq!(one.u64(), other.next_u64());

@@ -1,4 +1,4 @@
-//! What a peer says of itself, signed by itself.
+//! The record in which a peer describes itself, signed by itself.
 
 use core::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
@@ -10,46 +10,46 @@ use crate::limits::{MAX_ADDRESSES, MAX_TARGET};
 use crate::name::Name;
 use crate::signed::{Signed, Statement};
 
-/// Where a node can be dialled. On the wire: 6 bytes (IPv4 and port) or 18 (IPv6 and port).
+/// An address that can be dialled. On the wire: 6 bytes (IPv4 and port) or 18 (IPv6 and port).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Address(pub SocketAddr);
 
 impl Address {
-    /// Whether it is of the loopback interface, so that only processes of the same host reach it.
+    /// Whether it is a loopback address, so that only processes of the same host reach it.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         self.0.ip().to_canonical().is_loopback()
     }
 
-    /// Whether it has an IP address at all, rather than `0.0.0.0` or `::`.
+    /// Whether the IP address is unspecified: `0.0.0.0` or `::`.
     #[must_use]
     pub const fn is_unspecified(&self) -> bool {
         self.0.ip().is_unspecified()
     }
 }
 
-/// An address in half of the memory if it is one of IPv4: there are two for every link.
+/// An address in half of the memory if it is an IPv4 one: every link has two.
 #[derive(Debug, Clone)]
-pub(crate) enum Compact {
+pub(crate) enum CompactAddress {
     V4(SocketAddrV4),
     V6(Box<SocketAddrV6>),
 }
 
-impl From<SocketAddr> for Compact {
+impl From<SocketAddr> for CompactAddress {
     fn from(address: SocketAddr) -> Self {
         match address {
-            SocketAddr::V4(v4) => Compact::V4(v4),
-            SocketAddr::V6(v6) => Compact::V6(Box::new(v6)),
+            SocketAddr::V4(v4) => CompactAddress::V4(v4),
+            SocketAddr::V6(v6) => CompactAddress::V6(Box::new(v6)),
         }
     }
 }
 
-impl Compact {
+impl CompactAddress {
     pub(crate) fn get(&self) -> Address {
         Address(match self {
-            Compact::V4(v4) => SocketAddr::V4(*v4),
-            Compact::V6(v6) => SocketAddr::V6(**v6),
+            CompactAddress::V4(v4) => SocketAddr::V4(*v4),
+            CompactAddress::V6(v6) => SocketAddr::V6(**v6),
         })
     }
 }
@@ -85,36 +85,36 @@ impl<'b, C> Decode<'b, C> for Address {
     }
 }
 
-/// What a peer says of its own life.
+/// Whether a peer participates in the network or has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize)]
 #[cbor(index_only)]
 #[serde(rename_all = "snake_case")]
 pub enum Presence {
-    /// It takes part.
+    /// It participates.
     #[n(0)]
     Alive,
-    /// It has said goodbye; this is its last word in this incarnation.
+    /// It has left; this is its last record in this incarnation.
     #[n(1)]
     Left,
 }
 
-/// What a peer says of itself.
+/// The description of a peer by itself.
 ///
 /// Of two records of the same peer the one with the larger
 /// (incarnation, presence, sequence) is the newer.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize)]
 #[cbor(map)]
 pub struct Record {
-    /// Whose record this is, and who must have signed it.
+    /// The peer, which must have signed the record.
     #[n(0)]
     pub id: PeerId,
     /// Its name, for people.
     #[n(1)]
     pub name: Name,
-    /// Where it listens, best first; at most [`MAX_ADDRESSES`].
+    /// The addresses it listens on, best first; at most [`MAX_ADDRESSES`].
     #[n(2)]
     pub addresses: Vec<Address>,
-    /// Which life of the peer this is.
+    /// The incarnation of the peer.
     #[n(3)]
     pub incarnation: u64,
     /// Counts the records of one incarnation.
@@ -123,23 +123,23 @@ pub struct Record {
     /// Alive or left.
     #[n(5)]
     pub presence: Presence,
-    /// Neighbours now.
+    /// Its degree.
     #[n(6)]
     pub degree: u16,
-    /// Neighbours wanted.
+    /// Its target degree.
     #[n(7)]
     pub target: u16,
-    /// Whether the process has had a neighbour since it started: delivery receipts count such peers
-    /// only.
+    /// Whether the process has had a neighbour since it started: only such peers count for delivery
+    /// receipts.
     #[n(8)]
     pub participates: bool,
     /// The number of the process that signed it: of two processes with one identity, the one that
     /// started later has the larger number.
     #[n(9)]
     pub process: u64,
-    /// The number of another process with the same identity, if the signer knows of one. A process
-    /// that reads its own number here has proof that the other one runs: it was signed by the same
-    /// key, after both had started.
+    /// The number of another process with the same identity, if the signer knows of one. For a
+    /// process that reads its own number here it proves that the other one runs: the same key
+    /// signed it after both had started.
     #[n(10)]
     pub rival: Option<u64>,
 }
@@ -163,9 +163,9 @@ impl Statement for Record {
 }
 
 impl Record {
-    /// The number of a process that started with the start number `started` (milliseconds, or one more
-    /// than that of the start before): ordered by start, with 20 random bits that tell apart copies that
-    /// start at the same number.
+    /// The number of a process that started with the start number `started` (milliseconds, or one
+    /// more than that of the last start): ordered by start, with 20 random bits that distinguish
+    /// copies with the same start number.
     #[must_use]
     pub const fn process_number(started: u64, random: u64) -> u64 {
         const RANDOM_BITS: u32 = 20;
@@ -174,7 +174,7 @@ impl Record {
         (started << RANDOM_BITS) | (random & ((1 << RANDOM_BITS) - 1))
     }
 
-    /// Whether all addresses are of the loopback interface, and there are some.
+    /// Whether there are addresses, and all of them are loopback addresses.
     #[must_use]
     pub fn is_on_loopback(&self) -> bool {
         !self.addresses.is_empty() && self.addresses.iter().all(Address::is_loopback)
@@ -186,7 +186,7 @@ impl Record {
         (self.incarnation, self.presence, self.sequence)
     }
 
-    /// Places for further neighbours.
+    /// Number of free slots for further neighbours.
     #[must_use]
     pub const fn free_places(&self) -> u16 {
         self.target.saturating_sub(self.degree)

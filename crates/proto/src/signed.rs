@@ -1,7 +1,8 @@
-//! Statements that their maker signed, kept as the exact bytes that were signed.
+//! Statements with their signatures, kept as the exact bytes that were signed.
 //!
-//! A node passes on what others signed. If it re-encoded them, a field that a newer version added
-//! would be lost and the signature with it; so the bytes are kept and forwarded as they came.
+//! A node passes on statements that others signed. If it encoded them again, a field that a newer
+//! version added would be lost, and the signature would be invalid; so the bytes are kept and
+//! forwarded unchanged.
 
 use core::fmt;
 use std::borrow::Cow;
@@ -14,16 +15,16 @@ use crate::identity::{Identity, PeerId, Signature};
 
 /// A body that is signed by a node that it names.
 pub trait Statement: Encode<()> + for<'b> Decode<'b, ()> {
-    /// Separates the kinds: a signature under one domain is worth nothing under another.
+    /// Separates the kinds: a signature under one domain is invalid under another.
     const DOMAIN: &'static str;
 
-    /// Who must have signed it.
+    /// The node that must have signed it.
     fn signer(&self) -> PeerId;
 
-    /// Checks what the encoding alone cannot: lengths, counts, ranges.
+    /// Checks what the encoding alone cannot express: lengths, counts, ranges.
     ///
     /// # Errors
-    /// Names the rule that is broken.
+    /// The rule that is broken.
     fn check(&self) -> Result<(), &'static str> {
         Ok(())
     }
@@ -31,20 +32,20 @@ pub trait Statement: Encode<()> + for<'b> Decode<'b, ()> {
 
 /// A statement, the bytes it was signed as, and the signature.
 ///
-/// Having one says nothing about the signature; only a
-/// [`Verified`](crate::wire::Verified) frame does.
+/// A value of this type does not prove its signature; only a [`Verified`](crate::wire::Verified)
+/// frame does.
 ///
 /// A clone is another handle on the same bytes.
 pub struct Signed<T>(Arc<Parts<T>>);
 
 struct Parts<T> {
     body: T,
-    /// None where nothing is signed, in large simulations: there are as many statements as links in
-    /// a network, and their bytes and empty signatures would take most of the memory.
+    /// `None` where nothing is signed, in large simulations: there are as many statements as links
+    /// in a network, and their bytes and empty signatures would take most of the memory.
     seal: Option<Box<Seal>>,
 }
 
-/// What was signed, and the signature.
+/// The signed bytes, and the signature.
 #[derive(PartialEq, Eq)]
 struct Seal {
     bytes: Bytes,
@@ -67,7 +68,7 @@ impl<T> Clone for Signed<T> {
     }
 }
 
-/// What is signed of a body: its BLAKE3 hash in the mode that keeps domains apart (`derive_key`).
+/// The signed form of a body: its BLAKE3 hash in the mode that separates domains (`derive_key`).
 ///
 /// Ed25519 would otherwise run SHA-512 over the whole body, which for a batch of 64 KiB costs more
 /// than the signature itself.
@@ -110,7 +111,7 @@ impl<T: Statement> Signed<T> {
         self.signature().verify(&self.0.body.signer(), &self.digest())
     }
 
-    /// What was signed.
+    /// The hash that is signed.
     pub(crate) fn digest(&self) -> [u8; 32] {
         digest(T::DOMAIN, &self.body_bytes())
     }
@@ -132,12 +133,12 @@ fn encoded<T: Statement>(body: &T) -> Vec<u8> {
 }
 
 impl<T> Signed<T> {
-    /// What was signed.
+    /// The statement.
     pub fn body(&self) -> &T {
         &self.0.body
     }
 
-    /// About how many bytes it takes in a frame.
+    /// Approximate number of bytes in a frame.
     pub(crate) fn wire_size(&self) -> usize {
         self.0.seal.as_ref().map_or(size_of::<T>(), |s| s.bytes.len()) + 72
     }
@@ -180,8 +181,8 @@ impl<'b, C, T: Statement> Decode<'b, C> for Signed<T> {
         let bytes = d.bytes()?;
         let signature = Signature::decode(d, ctx)?;
         let mut inner = Decoder::new(bytes);
-        // "Unknown variant" makes the decoder of an optional field skip one value and go on, but the
-        // statement has been read to its end already: it would skip the field behind it.
+        // "Unknown variant" makes the decoder of an optional field skip one value and continue, but
+        // the statement has been read to its end already: it would skip the field behind it.
         let body = T::decode(&mut inner, &mut ()).map_err(decode::Error::message)?;
         if inner.position() != bytes.len() {
             return Err(decode::Error::message("bytes after the signed body"));

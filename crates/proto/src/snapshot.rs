@@ -1,4 +1,4 @@
-//! What status commands, views and checkers read.
+//! The state of nodes for status commands, views and checkers.
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::message::MessageId;
 use crate::name::Name;
 use crate::record::Address;
 
-/// Where a peer is in its life.
+/// The state of a peer in its network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PeerState {
@@ -20,27 +20,27 @@ pub enum PeerState {
     Joining,
     /// Registered at a quorum.
     Joined,
-    /// Was registered, and cannot reach a quorum now.
+    /// It was registered at a quorum, and cannot reach one now.
     Degraded,
-    /// Saying goodbye.
+    /// It is leaving.
     Leaving,
-    /// Has said goodbye.
+    /// It has left.
     Left,
 }
 
-/// Health of a member in one node's view.
+/// The state of a member in one node's view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MemberState {
-    /// Taken to be alive.
+    /// Assumed to be alive.
     Alive,
     /// This node got no sign of life from it; no verdict yet.
     Suspect,
     /// Dead by certificate.
     Dead,
-    /// Said goodbye.
+    /// It has left.
     Left,
-    /// Its lease ran out (seeds only).
+    /// Its lease has expired (seeds only).
     Expired,
 }
 
@@ -59,9 +59,9 @@ pub struct NeighbourView {
     pub dialed: bool,
     /// How long the two have been neighbours.
     pub since: Duration,
-    /// How long ago the last sign of life came.
+    /// How long ago the last sign of life arrived.
     pub heard: Duration,
-    /// How long ago the last liveness reply came.
+    /// How long ago the last liveness reply arrived.
     pub last_reply: Option<Duration>,
     /// Delay of the last liveness reply.
     pub reply_delay: Option<Duration>,
@@ -71,13 +71,13 @@ pub struct NeighbourView {
     pub misses: u32,
     /// Whether it is suspected.
     pub suspect: bool,
-    /// Its degree, as it last said.
+    /// Its degree, as it last reported.
     pub degree: u16,
-    /// Its target degree, as it last said.
+    /// Its target degree, as it last reported.
     pub target: u16,
 }
 
-/// A seed as a peer sees it.
+/// A seed in a peer's view.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SeedView {
     /// Its `HOST:PORT`.
@@ -86,13 +86,13 @@ pub struct SeedView {
     pub id: Option<PeerId>,
     /// Whether a link is up.
     pub connected: bool,
-    /// Whether the registration there holds.
+    /// Whether the registration there is valid.
     pub registered: bool,
     /// Whether this peer wants to be registered there.
     pub chosen: bool,
     /// Delay of the last liveness reply.
     pub reply_delay: Option<Duration>,
-    /// Why the seed is not used, if it was reached and cannot be.
+    /// Why the seed is not used, if it was reached and cannot be used.
     pub problem: Option<String>,
 }
 
@@ -113,16 +113,16 @@ pub struct MemberView {
     pub degree: u16,
     /// Its target degree, as last known.
     pub target: u16,
-    /// Whether it has had a neighbour since its process started: delivery receipts wait for such members
-    /// only.
+    /// Whether it has had a neighbour since its process started: delivery receipts wait only for
+    /// such members.
     pub participates: bool,
-    /// For the dead: who reported it.
+    /// For the dead: the witnesses.
     pub witnesses: Vec<PeerId>,
-    /// For the dead: the seeds that agreed.
+    /// For the dead: the seeds that voted.
     pub seeds: Vec<PeerId>,
 }
 
-/// The message list in figures.
+/// One stream of the message list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PublisherView {
     /// The publisher.
@@ -131,47 +131,49 @@ pub struct PublisherView {
     pub epoch: u64,
     /// All numbers below this one were received.
     pub high_water: u64,
-    /// Missing ranges above it: first, one after the last.
+    /// Missing ranges above it: first number, and the number after the last.
     pub gaps: Vec<(u64, u64)>,
     /// Messages received.
     pub received: u64,
 }
 
-/// A peer's place in the broadcast tree of one publisher.
+/// A peer's position in the broadcast tree of one publisher.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TreeView {
     /// The publisher, which is the root.
     pub publisher: PeerId,
-    /// The neighbour that brings its batches; none at the publisher, and while the way to it is lost.
+    /// The neighbour that sends its batches; `None` at the publisher, and while the publisher is
+    /// orphaned at this peer.
     pub parent: Option<PeerId>,
     /// The neighbours that get them from this peer.
     pub children: Vec<PeerId>,
 }
 
-/// Who holds a message, as its publisher is told.
+/// The delivery receipt of a message: how many and which members hold it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Receipt {
     /// The message.
     pub id: MessageId,
-    /// Peers that count and are known to hold it, the publisher included.
+    /// Number of peers that count and are known to hold it, the publisher included.
     pub held: u32,
-    /// Peers that count: the publisher, and the live members that participate (have had a neighbour since
-    /// their processes started). Until the publisher itself has had a neighbour, all live members count.
+    /// Number of peers that count: the publisher, and the live members that participate (have had a
+    /// neighbour since their processes started). Until the publisher itself has had a neighbour,
+    /// all live members count.
     pub live: u32,
     /// All that count hold it, and the publisher has joined and knows the members.
     pub complete: bool,
-    /// Peers that count and are not known to hold it, `live - held` of them. `None` while it is not
-    /// known which ones they are: before the publisher has joined, until names have been asked for (a
-    /// receipt that stays open for longer than a second asks), and in a network of more than
+    /// The peers that count and are not known to hold it, `live - held` of them. `None` while they
+    /// are not known by name: before the publisher has joined, until a census has asked for names
+    /// (for a receipt that stays open for longer than a second), and in a network of more than
     /// [`WHOLE_LIST`](crate::limits::WHOLE_LIST) peers.
     #[serde(serialize_with = "serialize_missing")]
     pub missing: Option<Arc<[MissingMember]>>,
-    /// Peers that left the count since it was published, and why.
+    /// Peers that stopped counting since the receipt was requested, and why.
     pub departed: Vec<Departed>,
 }
 
 impl Receipt {
-    /// The ids of [`missing`](Receipt::missing); `None` while it is not known which ones they are.
+    /// The ids of [`missing`](Receipt::missing); `None` while they are not known.
     #[must_use]
     pub fn missing(&self) -> Option<Vec<PeerId>> {
         Some(self.missing.as_ref()?.iter().map(|m| m.id).collect())
@@ -201,19 +203,19 @@ pub struct MissingMember {
 /// A peer that does not count for a receipt any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Departed {
-    /// Who.
+    /// Its id.
     pub id: PeerId,
     /// Its name, if known.
     pub name: Option<Name>,
-    /// Dead by certificate, or left by its own word.
+    /// Dead by certificate, or left.
     pub state: MemberState,
-    /// For the dead: who reported it.
+    /// For the dead: the witnesses.
     pub witnesses: Vec<PeerId>,
-    /// For the dead: the seeds that agreed.
+    /// For the dead: the seeds that voted.
     pub seeds: Vec<PeerId>,
 }
 
-/// A message still held.
+/// A retained message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HeldMessage {
     /// Its id.
@@ -228,13 +230,13 @@ pub struct HeldMessage {
     pub published_at: u64,
     /// When it arrived, by this node's clock (Unix microseconds).
     pub received_at: u64,
-    /// Links it crossed.
+    /// Number of links it crossed.
     pub hops: u16,
-    /// How many times it came again.
+    /// How often it arrived again.
     pub duplicates: u32,
 }
 
-/// Everything about a peer.
+/// The state of a peer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PeerSnapshot {
     /// Its id.
@@ -247,42 +249,42 @@ pub struct PeerSnapshot {
     pub incarnation: u64,
     /// The epoch of the stream that it publishes.
     pub epoch: u64,
-    /// Where others can reach it.
+    /// The addresses that it announces.
     pub addresses: Vec<Address>,
-    /// Neighbours wanted.
+    /// Its target degree.
     pub target: u16,
     /// Neighbours, by id.
     pub neighbours: Vec<NeighbourView>,
-    /// Registrations needed.
+    /// Number of registrations needed.
     pub seed_quorum: u32,
     /// The seeds, in configured order.
     pub seeds: Vec<SeedView>,
-    /// Alive members in its view, itself included.
+    /// Number of live members in its view, itself included.
     pub alive: u32,
-    /// Peers in the network as the seeds say.
+    /// Number of peers in the network as the seeds report.
     pub network_size: u32,
-    /// Messages published since it started.
+    /// Number of messages published since it started.
     pub published: u64,
-    /// Messages held now.
+    /// Number of messages retained now.
     pub held_messages: u64,
-    /// Bytes they take.
+    /// Bytes that they take.
     pub held_bytes: u64,
     /// Bytes published that are not acknowledged yet.
     pub unacknowledged_bytes: u64,
-    /// How many may be.
+    /// The send window: how many may be unacknowledged.
     pub window_bytes: u64,
-    /// The broadcast trees it is on.
+    /// Its positions in broadcast trees.
     pub trees: Vec<TreeView>,
-    /// Links of all kinds.
+    /// Number of links of all kinds.
     pub links: u32,
-    /// Why nothing can be made durable at the moment; `None` while the store works, or where there is
-    /// none. The core does not know: the driver fills it in.
+    /// Why nothing can be made durable at the moment; `None` while the store works, or if there is
+    /// none. The core does not know it: the driver sets it.
     pub store_problem: Option<String>,
     /// Counters.
     pub counters: Counters,
 }
 
-/// Another seed as a seed sees it.
+/// Another seed in a seed's view.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OtherSeedView {
     /// Its `HOST:PORT`.
@@ -293,11 +295,11 @@ pub struct OtherSeedView {
     pub connected: bool,
     /// Whether the registries were compared since this seed started.
     pub compared: bool,
-    /// Why the seed is not used, if it was reached and cannot be.
+    /// Why the seed is not used, if it was reached and cannot be used.
     pub problem: Option<String>,
 }
 
-/// Everything about a seed.
+/// The state of a seed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SeedSnapshot {
     /// Its id.
@@ -306,22 +308,22 @@ pub struct SeedSnapshot {
     pub address: Option<String>,
     /// Whether it answers for the network.
     pub synced: bool,
-    /// Votes needed.
+    /// Number of votes needed.
     pub seed_quorum: u32,
     /// The other seeds.
     pub seeds: Vec<OtherSeedView>,
-    /// Peers alive in the registry.
+    /// Number of live peers in the registry.
     pub alive: u32,
-    /// Peers whose registration this seed holds a link to.
+    /// Number of peers whose registration link is up.
     pub connected_peers: u32,
-    /// Entries of any state.
+    /// Number of entries in any state.
     pub entries: u32,
-    /// Death cases open.
+    /// Number of open death cases.
     pub cases: u32,
-    /// Links of all kinds.
+    /// Number of links of all kinds.
     pub links: u32,
-    /// Why nothing can be made durable at the moment; `None` while the store works, or where there is
-    /// none. The core does not know: the driver fills it in.
+    /// Why nothing can be made durable at the moment; `None` while the store works, or if there is
+    /// none. The core does not know it: the driver sets it.
     pub store_problem: Option<String>,
     /// Counters.
     pub counters: Counters,

@@ -1,7 +1,7 @@
-//! Time as a number that the caller gives.
+//! Time as a number that the caller provides.
 //!
-//! The protocol never reads a clock. Whoever drives it (sockets, simulator, test) says what time it
-//! is with every call, so the same code runs in real and in virtual time.
+//! The protocol never reads a clock. Its driver (sockets, simulator, test) passes the time with
+//! every call, so the same code runs in real and in virtual time.
 
 use core::fmt;
 use core::ops::{Add, AddAssign, Sub};
@@ -11,8 +11,8 @@ use serde::Serialize;
 
 /// A point in time: microseconds since an epoch of the caller's choice.
 ///
-/// Only differences between two values of the same caller mean anything. It must never run
-/// backwards between two calls into one state machine.
+/// Only differences between two values of the same caller are meaningful. It must never decrease
+/// between two calls into one state machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
 #[serde(transparent)]
 pub struct Time(u64);
@@ -68,8 +68,8 @@ impl fmt::Display for Time {
     }
 }
 
-/// Wall-clock time as Unix microseconds. It is shown to people and carried in messages; no
-/// protocol decision depends on it.
+/// Wall-clock time as Unix microseconds. It is displayed and carried in messages; no protocol
+/// decision depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
 #[serde(transparent)]
 pub struct WallTime(pub u64);

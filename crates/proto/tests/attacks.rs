@@ -18,8 +18,8 @@ use rumormill_proto::signed::Signed;
 use rumormill_proto::snapshot::MemberState;
 use rumormill_proto::wire::{
     Accused, Ack, AckEntry, Announce, Appoint, Census, CensusBody, Data, Entries, Frame, GetData,
-    Gossip, Graft, MembersChanged, PeerRequest, Pong, ProbeRequest, Prune, Pull, Pulled, Range,
-    RegisterRefused, Registered, Rewire, Summary, SummaryEntry, Want, ack_token, encode,
+    Gossip, Graft, MembersChanged, PeerRequest, PeerRequestKind, Pong, ProbeRequest, Prune, Pull,
+    Pulled, Range, RegisterRefused, Registered, Rewire, Summary, SummaryEntry, ack_token, encode,
 };
 use rumormill_proto::{
     Batch, Config, DialError, Identity, Input, LinkDown, LinkId, MessageId, PeerId, Presence,
@@ -50,7 +50,7 @@ fn with_neighbours(n: u8) -> (Rig, LinkId) {
     (rig, link)
 }
 
-fn request(who: u8, want: Want) -> PeerRequest {
+fn request(who: u8, want: PeerRequestKind) -> PeerRequest {
     let me = identity(who);
     PeerRequest {
         record: signed_record(&me, 1, 1),
@@ -85,7 +85,7 @@ fn a_request_in_place_of_an_answer() {
         let Some((link, _)) = rig.sent.iter().rfind(|(_, f)| asked(f)).cloned() else { continue };
         rig.sent.clear();
         let Some(remote) = rig.links.get(&link).copied() else { continue };
-        rig.receive(link, request(remote.who, Want::Overflow));
+        rig.receive(link, request(remote.who, PeerRequestKind::Overflow));
         rig.check();
         met += 1;
     }
@@ -100,8 +100,10 @@ fn a_word_from_another_life_makes_no_neighbour() {
     rig.join(0);
     let link = rig.link_up(1, Role::Peer, None);
     let me = identity(1);
-    let r =
-        PeerRequest { adjacency: adjacency(&me, victim().id(), 9), ..request(1, Want::Overflow) };
+    let r = PeerRequest {
+        adjacency: adjacency(&me, victim().id(), 9),
+        ..request(1, PeerRequestKind::Overflow)
+    };
     rig.receive(link, r);
     assert!(rig.as_peer().snapshot(rig.now).neighbours.is_empty(), "it was accepted");
 }
@@ -150,7 +152,8 @@ fn gaps_stay_within_their_bound() {
     rig.receive(link, Summary { hash: 77, entries: None });
 }
 
-/// A publisher with very many streams and gaps in each must not make the summary longer than a frame.
+/// A publisher with very many streams and gaps in each must not make the summary longer than a
+/// frame.
 #[test]
 fn a_summary_fits_a_frame() {
     let (mut rig, link) = with_neighbours(1);
@@ -167,8 +170,8 @@ fn a_summary_fits_a_frame() {
     assert!(longest <= MAX_FRAME);
 }
 
-/// Two peers that lack what the other cannot supply any more must not ask each other for ever; and who is
-/// compared with learns what it lacks.
+/// Two peers that lack what the other cannot supply any more must not ask each other for ever; and
+/// who is compared with learns what it lacks.
 #[test]
 fn a_comparison_comes_to_an_end() {
     let (mut rig, link) = with_neighbours(1);
@@ -551,7 +554,8 @@ fn what_is_claimed_and_never_comes_is_not_asked_for_all_the_time() {
     assert!(pulls <= 1800, "{pulls} questions in ten minutes");
 }
 
-/// It comes back from behind a cut. Neighbours that come after the first one may keep what that has let go.
+/// It comes back from behind a cut. Neighbours that come after the first one may keep what that has
+/// let go.
 #[test]
 fn first_neighbour_alone_makes_no_gap_before_others_had_time_to_come() {
     let (mut rig, link) = with_neighbours(1);
@@ -703,7 +707,8 @@ fn batches_that_explore_are_not_followed_as_fast_as_they_come() {
     assert_eq!(sent, 1000 + 2);
 }
 
-/// Batches that are old, as their sender says, of somebody unknown, and that explore: they flood nothing.
+/// Batches that are old, as their sender says, of somebody unknown, and that explore: they flood
+/// nothing.
 #[test]
 fn old_batches_are_not_flooded_though_they_explore() {
     let (mut rig, link) = with_neighbours(4);
@@ -732,7 +737,8 @@ fn old_batches_are_not_flooded_though_they_explore() {
     assert_eq!(rig.total("Gossip").0 - before, 100, "to the one neighbour that gets them");
 }
 
-/// A witness that cannot reach the accused says so, and goes on to take it for what the seeds say it is.
+/// A witness that cannot reach the accused says so, and goes on to take it for what the seeds say
+/// it is.
 #[test]
 fn an_appointed_witness_holds_nobody_for_a_suspect() {
     let (mut rig, _) = with_neighbours(1);
@@ -758,8 +764,8 @@ fn an_appointed_witness_holds_nobody_for_a_suspect() {
     assert_eq!(found.state, MemberState::Alive);
 }
 
-/// Publishers by the thousand, each with a tree: what is known of trees stays bounded, and the next publisher
-/// is heard.
+/// Publishers by the thousand, each with a tree: what is known of trees stays bounded, and the next
+/// publisher is heard.
 #[test]
 fn trees_without_end() {
     let (mut rig, link) = with_neighbours(3);
@@ -783,7 +789,7 @@ fn trees_without_end() {
     assert_eq!([2, 3].map(|who| named(&rig, link_of(&rig, who))), [trees + 1; 2]);
     rig.sent.clear();
     let link = rig.link_up(4, Role::Peer, None);
-    rig.receive(link, request(4, Want::Overflow));
+    rig.receive(link, request(4, PeerRequestKind::Overflow));
     assert_eq!(named(&rig, link), trees + 1);
     rig.check();
 }
@@ -800,7 +806,8 @@ fn grafts_and_prunes_name_at_most_so_many() {
     }
 }
 
-/// A neighbour that wants no batches gets announcements only, and everybody else gets what they got before.
+/// A neighbour that wants no batches gets announcements only, and everybody else gets what they got
+/// before.
 #[test]
 fn prunes_are_for_the_one_who_asks() {
     let (mut rig, link) = with_neighbours(4);
@@ -853,8 +860,8 @@ fn grafts_of_a_parent_are_passed_on_once() {
     assert_eq!(rig.total("Graft").0 - before, 5, "it is not the parent any more");
 }
 
-/// Grafts and prunes of publishers that nobody has heard of leave nothing behind, and one graft after the
-/// other with a wish for everything is answered within bounds.
+/// Grafts and prunes of publishers that nobody has heard of leave nothing behind, and one graft
+/// after the other with a wish for everything is answered within bounds.
 #[test]
 fn grafts_by_the_thousand() {
     let (mut rig, link) = with_neighbours(2);
@@ -1025,7 +1032,8 @@ fn requests_of_every_kind_are_bounded_by_count() {
     }
 }
 
-/// P8: who is asked for a message that it has gives it, to neighbours, and to none of them all the time.
+/// P8: who is asked for a message that it has gives it, to neighbours, and to none of them all the
+/// time.
 #[test]
 fn a_message_is_given_to_who_asks_for_it_by_name() {
     let (mut rig, link) = with_neighbours(2);
@@ -1100,8 +1108,8 @@ fn absurd_acknowledgements() {
     rig.check();
 }
 
-/// A neighbour that says all the time that its queue fills slows a publisher down, and does not stop
-/// it.
+/// A neighbour that says all the time that its queue fills slows a publisher down, and does not
+/// stop it.
 #[test]
 fn congestion_without_end_does_not_stop_a_publisher() {
     let (mut rig, link) = with_neighbours(1);
@@ -1238,8 +1246,8 @@ fn streams_without_number() {
     assert!(rig.deliveries.contains_key(&first_of(&message(&identity(5), 1, 0, b"x"))));
 }
 
-/// Claims are not signed. What one neighbour says of publishers that nobody has heard of must not be
-/// taken for something received, and not be told to others.
+/// Claims are not signed. What one neighbour says of publishers that nobody has heard of must not
+/// be taken for something received, and not be told to others.
 #[test]
 fn claims_about_nobody_are_not_passed_on() {
     let (mut rig, link) = with_neighbours(2);

@@ -76,8 +76,8 @@ proptest! {
     }
 }
 
-/// A neighbour's late word that a number was used moved a stream of which messages had been sent: they came
-/// again when they returned.
+/// A neighbour's late word that a number was used moved a stream of which messages had been sent:
+/// they came again when they returned.
 #[test]
 fn stream_that_was_sent_stays() {
     let script = "6751000041004c1e014320095b5a19000000000000a000003800000900010d000000000000000000000000e1000000\

@@ -8,7 +8,9 @@ mod support;
 use core::time::Duration;
 
 use rumormill_proto::signed::Signed;
-use rumormill_proto::wire::{Frame, MembersChanged, Neighbourhood, PeerReply, PeerRequest, Want};
+use rumormill_proto::wire::{
+    Frame, MembersChanged, Neighbourhood, PeerReply, PeerRequest, PeerRequestKind,
+};
 use rumormill_proto::{
     CloseReason, Config, DialError, DialId, DialTarget, Identity, Input, LinkDown, LinkId, Record,
     RefuseReason, Role,
@@ -22,7 +24,7 @@ use support::statements::{address, adjacency, identity, record, signed_record};
 fn request(of: &Identity, incarnation: u64) -> PeerRequest {
     PeerRequest {
         record: signed_record(of, incarnation, incarnation),
-        want: Want::Place,
+        want: PeerRequestKind::Place,
         neighbours: Vec::new(),
         adjacency: adjacency(of, identity(VICTIM).id(), incarnation),
     }
@@ -212,7 +214,8 @@ fn member_without_an_address_is_not_asked_again_at_once() {
     assert!((1..=3).contains(&asked), "{asked} times in ten seconds");
 }
 
-/// A node whose only neighbour has vanished without a word: it asks another neighbour of that one, whom it dials.
+/// A node whose only neighbour has vanished without a word: it asks another neighbour of that one,
+/// whom it dials.
 fn asks_about_a_suspect() -> (Rig, DialId) {
     let mut rig = Rig::peer(Config::lan().build().unwrap());
     rig.join(0);

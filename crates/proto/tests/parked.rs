@@ -68,8 +68,8 @@ fn any_other_end_of_the_link_ends_the_registration() {
     assert!(dials_after(&mut rig, Duration::from_secs(5)).is_some());
 }
 
-/// It lives, and has no room for another link: it may have some in a moment. A registration that is never
-/// refreshed ends with its lease.
+/// It lives, and has no room for another link: it may have some in a moment. A registration that is
+/// never refreshed ends with its lease.
 #[test]
 fn a_seed_without_room_keeps_the_registration_until_the_lease_ends() {
     let mut rig = without_links(CloseReason::Limit);

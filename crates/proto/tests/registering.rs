@@ -1,4 +1,5 @@
-//! Seeds and those who register with them: what is acknowledged, what is refused, and what a seed never does.
+//! Seeds and those who register with them: what is acknowledged, what is refused, and what a seed
+//! never does.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -154,7 +155,8 @@ fn registration_with_loopback_addresses_only_is_refused_from_another_host() {
     assert_eq!(sent(&rig, elsewhere, "RegisterRefused"), 1);
 }
 
-/// What a seed tells on a link: the peers whose records are in it, and the number of live peers it names last.
+/// What a seed tells on a link: the peers whose records are in it, and the number of live peers it
+/// names last.
 fn told(rig: &Rig, link: LinkId) -> (Vec<u8>, Option<u32>) {
     let (mut peers, mut alive) = (BTreeSet::new(), None);
     let who = |id| (1..VICTIM).find(|n| identity(*n).id() == id).unwrap();
@@ -246,7 +248,8 @@ fn shared_identity_of_seeds_is_told_once_when_it_begins() {
     assert_eq!(rig.events.get("seeds_share_identity"), Some(&2), "told once for each address");
 }
 
-/// Each of two processes with one identity is shown the record of the other; a copy's link stays up for that.
+/// Each of two processes with one identity is shown the record of the other; a copy's link stays up
+/// for that.
 #[test]
 fn processes_with_one_identity_are_shown_each_others_records() {
     let mut rig = Rig::seed(lan());
@@ -277,8 +280,9 @@ fn processes_with_one_identity_are_shown_each_others_records() {
     assert_eq!(members(&rig)[0].incarnation, 3);
 }
 
-/// With more links than it keeps, a seed ends each that has done what it was for, in whichever order: on a
-/// second visit the record is known and acknowledged at once, before the list is asked for.
+/// With more links than it keeps, a seed ends each that has done what it was for, in whichever
+/// order: on a second visit the record is known and acknowledged at once, before the list is asked
+/// for.
 #[test]
 fn a_link_is_not_kept_for_its_list() {
     let mut rig = Rig::seed(lan());

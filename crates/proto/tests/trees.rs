@@ -30,7 +30,8 @@ fn parent(rig: &Rig, of: &Identity) -> Option<PeerId> {
     trees.iter().find(|t| t.publisher == of.id())?.parent
 }
 
-/// Publishes a message. Whether it goes over all links to find the shortest ways, and how many censuses go out.
+/// Publishes a message. Whether it goes over all links to find the shortest ways, and how many
+/// censuses go out.
 fn publish(rig: &mut Rig, size: usize) -> (bool, usize) {
     rig.sent.clear();
     let now = rig.now;

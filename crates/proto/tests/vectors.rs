@@ -19,10 +19,10 @@ use rumormill_proto::registry::Entry;
 use rumormill_proto::wire::{
     Accept, Accused, Ack, AckEntry, Announce, Appoint, Census, Close, Confirm, Confirmed, Data,
     Entries, Frame, GetData, Gossip, Graft, Hello, Holder, Leave, LostPeer, MembersChanged,
-    Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong, Position, PositionRead,
-    ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register, RegisterRefused, Registered,
-    Reject, Report, Rewire, SeedName, StreamMark, Summary, SummaryEntry, Testify, Verdict,
-    Verifier, Votes, Want, ack_token, encode,
+    Neighbourhood, PeerList, PeerReply, PeerRequest, PeerRequestKind, Permit, Ping, Pong, Position,
+    PositionRead, ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register, RegisterRefused,
+    Registered, Reject, Report, Rewire, SeedName, StreamMark, Summary, SummaryEntry, Testify,
+    Verdict, Verifier, Votes, ack_token, encode,
 };
 use rumormill_proto::{
     Address, CloseReason, Config, Identity, Input, LinkId, LinkInfo, MessageId, Name, Output, Peer,
@@ -263,10 +263,16 @@ fn overlay_frames(page: &mut Page) {
         neighbours: vec![three.id()],
         adjacency: adjacency(&one, two.id(), 3),
     };
-    page.frame("peer 1 asks peer 2 for a place", request(Want::Place));
-    page.frame("for the place of peer 3", request(Want::Replace(three.id())));
-    page.frame("for an exchange, giving peer 3", request(Want::Mix { give: three.id() }));
-    page.frame("to give up peer 3, both being over", request(Want::Shed { give: three.id() }));
+    page.frame("peer 1 asks peer 2 for a place", request(PeerRequestKind::Place));
+    page.frame("for the place of peer 3", request(PeerRequestKind::Replace(three.id())));
+    page.frame(
+        "for an exchange, giving peer 3",
+        request(PeerRequestKind::Mix { give: three.id() }),
+    );
+    page.frame(
+        "to give up peer 3, both being over",
+        request(PeerRequestKind::Shed { give: three.id() }),
+    );
     let two_says = signed_record(&two, 1, 0);
     page.frame(
         "yes, and peer 3 goes over",
@@ -502,7 +508,7 @@ fn summary_hash() -> u64 {
     peer.handle(Time::ZERO, Input::LinkUp { link: LinkId(1), info });
     let request = PeerRequest {
         record: signed_record(&asker, 1, 0),
-        want: Want::Overflow,
+        want: PeerRequestKind::Overflow,
         neighbours: Vec::new(),
         adjacency: adjacency(&asker, peer.id(), 1),
     };

@@ -26,8 +26,8 @@ fn accused() -> PeerId {
     identity(ACCUSED).id()
 }
 
-/// One of four seeds, so that three votes make a certificate; linked with the others (11 to 13) and with two
-/// neighbours of peer 1, and with the reports of these on its death.
+/// One of four seeds, so that three votes make a certificate; linked with the others (11 to 13) and
+/// with two neighbours of peer 1, and with the reports of these on its death.
 fn with_a_case() -> (Rig, [LinkId; 3]) {
     let mut rig = Rig::seed(Config::lan().build().unwrap());
     while let Some((dial, _)) = rig.dials.first().cloned() {
@@ -55,7 +55,8 @@ fn with_a_case() -> (Rig, [LinkId; 3]) {
     (rig, links)
 }
 
-/// The witnesses answer the seed's pings: once its probe has failed, it asks them whether it reaches them.
+/// The witnesses answer the seed's pings: once its probe has failed, it asks them whether it
+/// reaches them.
 fn witnesses_answer(rig: &mut Rig) {
     let pings: Vec<(LinkId, u64)> = rig
         .sent
@@ -119,7 +120,8 @@ fn a_vote_that_was_withdrawn_does_not_count() {
     assert_eq!(told(&rig, "peer_removed"), 1, "it may come to the same view again");
 }
 
-/// What they answered before the cut that leaves it without peers says nothing about what follows it.
+/// What they answered before the cut that leaves it without peers says nothing about what follows
+/// it.
 #[test]
 fn seed_that_reaches_no_peer_after_its_probe_does_not_vote() {
     let (mut rig, links) = with_a_case();
@@ -249,8 +251,8 @@ fn seed_withdraws_its_vote_at_the_other_seeds_when_it_probes_again() {
     assert_eq!(withdrawn, 3, "at each of them");
 }
 
-/// A seed that was stopped finds votes and a probe that has run out in what came meanwhile; but it was
-/// not there to hear the answer.
+/// A seed that was stopped finds votes and a probe that has run out in what came meanwhile; but it
+/// was not there to hear the answer.
 #[test]
 fn a_seed_that_was_stopped_does_not_take_its_own_silence_for_the_accuseds() {
     let (mut rig, links) = with_a_case();
@@ -264,8 +266,8 @@ fn a_seed_that_was_stopped_does_not_take_its_own_silence_for_the_accuseds() {
     assert_eq!(told(&rig, "accusation_refuted"), 1);
 }
 
-/// The same where its probe was the next thing due when it was stopped: other seeds' votes come before the
-/// accused's answer, though both wait.
+/// The same where its probe was the next thing due when it was stopped: other seeds' votes come
+/// before the accused's answer, though both wait.
 #[test]
 fn a_probe_does_not_run_out_before_what_came_meanwhile_was_read() {
     let (mut rig, links) = with_a_case();
@@ -288,8 +290,9 @@ fn a_probe_does_not_run_out_before_what_came_meanwhile_was_read() {
     assert_eq!((told(&rig, "voted"), told(&rig, "peer_removed")), (0, 0));
 }
 
-/// What its accusers say is of at least a probe's time ago. A seed that has heard from it since waits as long
-/// as they did before it takes a moment's silence (a frame lost on the way) for their word.
+/// What its accusers say is of at least a probe's time ago. A seed that has heard from it since
+/// waits as long as they did before it takes a moment's silence (a frame lost on the way) for their
+/// word.
 #[test]
 fn silence_counts_from_the_last_sign_of_life() {
     let (mut rig, links) = with_a_case();

@@ -8,7 +8,7 @@ mod support;
 use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use rumormill_proto::death::{Adjacency, Vote};
+use rumormill_proto::failure::{Adjacency, Vote};
 use rumormill_proto::limits::MAX_FRAME;
 use rumormill_proto::record::Record;
 use rumormill_proto::signed::Signed;
@@ -303,7 +303,7 @@ mod counts {
     //! One more than allowed of everything that is counted.
 
     use minicbor::bytes::ByteArray;
-    use rumormill_proto::death::{Certificate, Vote};
+    use rumormill_proto::failure::{Certificate, Vote};
     use rumormill_proto::limits::{
         MAX_ACKS, MAX_BATCH, MAX_BATCH_MESSAGES, MAX_GAPS, MAX_GRAFTED, MAX_HOST_PORT,
         MAX_NEIGHBOURHOOD, MAX_PAYLOAD, MAX_PULL_RANGES, MAX_RECORDS_PER_FRAME, MAX_REPORTS,
@@ -314,8 +314,8 @@ mod counts {
     use rumormill_proto::signed::Signed;
     use rumormill_proto::wire::{
         Accused, Ack, AckEntry, Announce, Digest, Entries, Frame, Graft, Holder, MembersChanged,
-        Neighbourhood, PeerList, PeerRequest, Prune, Pull, Range, Registered, SeedName, Summary,
-        SummaryEntry, Verifier, Votes, Want, decode, encode,
+        Neighbourhood, PeerList, PeerRequest, PeerRequestKind, Prune, Pull, Range, Registered,
+        SeedName, Summary, SummaryEntry, Verifier, Votes, decode, encode,
     };
     use rumormill_proto::{Batch, MessageId, PeerId, SignedRecord};
 
@@ -404,7 +404,7 @@ mod counts {
         let me = identity(1);
         bounded(MAX_REQUEST_NEIGHBOURS, |n| PeerRequest {
             record: signed_record(&me, 1, 1),
-            want: Want::Place,
+            want: PeerRequestKind::Place,
             neighbours: (0..n).map(id).collect(),
             adjacency: adjacency(&me, id(7), 1),
         });

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use rumormill_proto::death::{Adjacency, DeathReport};
+use rumormill_proto::failure::{Adjacency, DeathReport};
 use rumormill_proto::signed::Signed;
 use rumormill_proto::wire::{
     Announce, Frame, GetData, PeerReply, ProbeReply, ProbeRequest, Pull, Range, Report, Summary,

@@ -1,4 +1,4 @@
-//! Packing messages into batches, and signing what waits.
+//! Packing messages into batches, and signing them.
 
 use minicbor::Encoder;
 
@@ -9,11 +9,11 @@ use crate::limits::{MAX_BATCH, MAX_BATCH_MESSAGES, MAX_GROUP};
 use crate::message::{MessageId, StreamId};
 use crate::time::WallTime;
 
-/// Room left before the content for what is known only when the batch is full: at most three
+/// Space before the content for the parts that are known only when the batch is full: at most three
 /// headers of 5 bytes, two arrays and a head of 100 bytes.
-const LEAD: usize = 128;
-/// Bytes behind the content: the signature, and the way to it.
-const TRAIL: usize = 72 + 200;
+const HEAD_SPACE: usize = 128;
+/// Bytes after the content: the signature, and the proof.
+const TAIL_SPACE: usize = 72 + 200;
 
 /// Gathers messages into a batch.
 #[derive(Debug)]
@@ -22,27 +22,27 @@ pub(crate) struct BatchBuilder {
     count: u32,
     published_at: WallTime,
     previous: Option<PreviousStream>,
-    /// [`LEAD`] bytes of room, and the content: so what is signed and sent is made where it lies.
+    /// [`HEAD_SPACE`] bytes of space, and the content: the signed and sent bytes are made in place.
     bytes: Vec<u8>,
 }
 
 impl BatchBuilder {
-    /// An empty batch that begins with the number in `first`.
+    /// An empty batch that begins with the sequence number in `first`.
     pub(crate) const fn new(first: MessageId, published_at: WallTime) -> Self {
         BatchBuilder { first, count: 0, published_at, previous: None, bytes: Vec::new() }
     }
 
-    /// Names the stream before this one; for the first batch of a stream alone.
+    /// Names the stream before this one; only for the first batch of a stream.
     pub(crate) const fn follow(&mut self, previous: Option<PreviousStream>) {
         self.previous = previous;
     }
 
-    /// A batch's messages, to be signed as part of the stream with another epoch.
+    /// The messages of a batch, to be signed as part of the stream with another epoch.
     pub(crate) fn with_epoch(batch: &Batch, epoch: u64) -> Self {
         let StreamId { publisher, .. } = batch.stream();
         let content = batch.content();
-        let mut bytes = Vec::with_capacity(LEAD + content.len() + TRAIL);
-        bytes.resize(LEAD, 0);
+        let mut bytes = Vec::with_capacity(HEAD_SPACE + content.len() + TAIL_SPACE);
+        bytes.resize(HEAD_SPACE, 0);
         bytes.extend_from_slice(content);
         BatchBuilder {
             first: MessageId { publisher, epoch, sequence: batch.first() },
@@ -53,13 +53,13 @@ impl BatchBuilder {
         }
     }
 
-    /// Makes what is not signed yet part of the stream with another epoch.
+    /// Moves unsigned messages to the stream with another epoch.
     pub(crate) const fn set_epoch(&mut self, epoch: u64) {
         self.first.epoch = epoch;
     }
 
     fn content(&self) -> usize {
-        self.bytes.len().saturating_sub(LEAD)
+        self.bytes.len().saturating_sub(HEAD_SPACE)
     }
 
     /// Whether one more message of this size keeps the batch within its bounds. The first one
@@ -70,13 +70,13 @@ impl BatchBuilder {
             || (self.content() + more <= MAX_BATCH && (self.count as usize) < MAX_BATCH_MESSAGES)
     }
 
-    /// Adds a message; says its name. The caller has checked the limits.
+    /// Adds a message and returns its id. The caller has checked the limits.
     pub(crate) fn push(&mut self, at: WallTime, topic: &str, payload: &[u8]) -> MessageId {
         let after = at.0.saturating_sub(self.published_at.0);
         let more = topic.len() + payload.len() + MESSAGE_OVERHEAD;
         if self.bytes.is_empty() {
-            self.bytes.reserve_exact(LEAD + more + TRAIL);
-            self.bytes.resize(LEAD, 0);
+            self.bytes.reserve_exact(HEAD_SPACE + more + TAIL_SPACE);
+            self.bytes.resize(HEAD_SPACE, 0);
         }
         self.bytes.reserve(more);
         let mut e = Encoder::new(&mut self.bytes);
@@ -91,7 +91,7 @@ impl BatchBuilder {
         id
     }
 
-    /// Signs it alone.
+    /// Signs the batch alone.
     #[cfg(test)]
     pub(crate) fn seal(self, identity: &Identity) -> Batch {
         seal_group(vec![self], identity).pop().unwrap()
@@ -103,23 +103,23 @@ impl BatchBuilder {
         Head { publisher, epoch, first, count, published_at, previous }
     }
 
-    /// Writes what stands before the content.
-    fn close(mut self) -> Closed {
+    /// Writes the parts before the content.
+    fn close(mut self) -> UnsignedBatch {
         let head = self.head();
         let content = self.content();
-        let mut inner = Vec::with_capacity(LEAD);
+        let mut inner = Vec::with_capacity(HEAD_SPACE);
         let mut e = Encoder::new(&mut inner);
         let _ = e.array(2).and_then(|e| e.encode(head)).and_then(|e| e.bytes_len(content as u64));
         let body = inner.len() + content;
         let mut outer = Vec::with_capacity(8);
-        // The array around it is written when it is known whether there is a way to the signature.
+        // The array around it is written when it is known whether there is a proof.
         let _ = Encoder::new(&mut outer).bytes_len(body as u64);
-        let start = LEAD - inner.len();
+        let start = HEAD_SPACE - inner.len();
         let outer_start = start - outer.len();
         put(&mut self.bytes, start, &inner);
         put(&mut self.bytes, outer_start, &outer);
         let leaf = leaf(self.bytes.get(start..).unwrap_or_default());
-        Closed { head, bytes: self.bytes, start: outer_start, body: start, leaf }
+        UnsignedBatch { head, bytes: self.bytes, start: outer_start, body: start, leaf }
     }
 }
 
@@ -129,20 +129,20 @@ fn put(bytes: &mut [u8], at: usize, what: &[u8]) {
     }
 }
 
-/// A batch that only lacks its signature.
-struct Closed {
+/// A complete batch without its signature.
+struct UnsignedBatch {
     head: Head,
     bytes: Vec<u8>,
-    /// Where the byte string with the body begins.
+    /// Offset of the byte string with the body.
     start: usize,
-    /// Where the body begins. It ends with the bytes.
+    /// Offset of the body, which ends with the bytes.
     body: usize,
     leaf: proof::Hash,
 }
 
-impl Closed {
+impl UnsignedBatch {
     fn sign(self, signature: Signature, proof: Proof) -> Batch {
-        let Closed { head, mut bytes, start, body, .. } = self;
+        let UnsignedBatch { head, mut bytes, start, body, .. } = self;
         let end = bytes.len();
         let mut e = Encoder::new(&mut bytes);
         let _ = e.encode(signature);
@@ -155,21 +155,22 @@ impl Closed {
         let start = start - 1;
         put(&mut bytes, start, &[0x80 | array]);
         if bytes.capacity() - bytes.len() > bytes.len() / 8 {
-            // It may be kept for long.
+            // The batch may be retained for long.
             bytes.shrink_to_fit();
         }
-        let content = Content { body: body - start..end - start, at: LEAD - start..end - start };
+        let content =
+            Content { body: body - start..end - start, at: HEAD_SPACE - start..end - start };
         let wire = bytes::Bytes::from(bytes).slice(start..);
         Batch::assemble(head, wire, content, signature, proof)
     }
 }
 
-/// Signs all of them with one signature. At most [`MAX_GROUP`].
+/// Signs all batches with one signature. At most [`MAX_GROUP`].
 pub(crate) fn seal_group(
     builders: impl IntoIterator<Item = BatchBuilder>,
     identity: &Identity,
 ) -> Vec<Batch> {
-    let closed: Vec<Closed> = builders.into_iter().map(BatchBuilder::close).collect();
+    let closed: Vec<UnsignedBatch> = builders.into_iter().map(BatchBuilder::close).collect();
     debug_assert!(closed.len() <= MAX_GROUP, "more than one signature can hold");
     let leaves: Vec<proof::Hash> = closed.iter().map(|c| c.leaf).collect();
     let (root, proofs) = proof::group(&leaves);

@@ -1,8 +1,8 @@
-//! Where the messages of a batch are.
+//! The layout of the messages of a batch.
 //!
-//! Every message of every batch is looked at twice: when the batch comes in, to be held against its
-//! bounds, and when it is handed out. With small messages that was a tenth of a loaded node's time
-//! in the general decoder; so the four heads of a message (RFC 8949, section 3) are read here.
+//! Every message of every batch is parsed twice: when the batch arrives, to check its bounds, and
+//! when it is delivered. With small messages the general decoder took a tenth of a loaded node's
+//! time for that; so the four heads of a message (RFC 8949, section 3) are parsed here.
 
 use core::ops::Range;
 
@@ -12,9 +12,9 @@ const BYTES: u8 = 2;
 const TEXT: u8 = 3;
 const ARRAY: u8 = 4;
 
-/// Where one message is.
+/// The position of one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct MessageLayout {
     /// Microseconds after the batch's time.
     pub(super) after: u64,
     /// Its topic, which is not known to be UTF-8.
@@ -22,16 +22,16 @@ pub(super) struct Place {
     pub(super) payload: Range<usize>,
 }
 
-/// Reads the message that begins at `at`, and moves `at` behind it; `None` if none does.
+/// Parses the message at `at`, and moves `at` behind it; `None` if there is no message.
 #[inline]
-pub(super) fn message(bytes: &[u8], at: &mut usize) -> Option<Place> {
+pub(super) fn message(bytes: &[u8], at: &mut usize) -> Option<MessageLayout> {
     if head(bytes, at, ARRAY)? != 3 {
         return None;
     }
     let after = head(bytes, at, UNSIGNED)?;
     let topic = string(bytes, at, TEXT)?;
     let payload = string(bytes, at, BYTES)?;
-    Some(Place { after, topic, payload })
+    Some(MessageLayout { after, topic, payload })
 }
 
 /// A string of definite length.
@@ -71,7 +71,7 @@ mod tests {
 
     use super::*;
 
-    /// The same by the general decoder.
+    /// The same parsed by the general decoder.
     fn by_decoder(bytes: &[u8]) -> Option<(u64, Vec<u8>, Vec<u8>, usize)> {
         let mut d = Decoder::new(bytes);
         if d.array().ok()? != Some(3) {
@@ -93,7 +93,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_the_general_decoder_reads_is_read_alike(
+        fn layout_agrees_with_the_general_decoder_on_messages(
             after: u64,
             topic in "\\PC{0,40}",
             payload in proptest::collection::vec(any::<u8>(), 0..300),
@@ -114,7 +114,9 @@ mod tests {
         }
 
         #[test]
-        fn anything_at_all_is_read_alike(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+        fn layout_agrees_with_the_general_decoder_on_any_bytes(
+            bytes in proptest::collection::vec(any::<u8>(), 0..60)
+        ) {
             prop_assert_eq!(by_layout(&bytes), by_decoder(&bytes));
             let behind = [&[0x83], &bytes[..]].concat();
             prop_assert_eq!(by_layout(&behind), by_decoder(&behind));

@@ -1,10 +1,9 @@
 //! One or more consecutive messages of one publisher, signed once: the unit on the wire.
 //!
-//! The cost of a frame and a system call is paid for a batch, and that of a signature for all
-//! batches that waited together, so it falls as load grows; a message that comes alone is a batch
-//! of one and waits for nobody. The bytes that its
-//! publisher signed are what everybody forwards, keeps and hands out: a batch and its messages are
-//! handles on them, and nothing is copied or encoded again on the way.
+//! The cost of a frame and a system call is paid per batch, and that of a signature per group of
+//! queued batches, so it falls as load grows; a message that is published alone is a batch of one
+//! and is sent at once. All nodes forward, retain and deliver the bytes that the publisher signed:
+//! a batch and its messages are handles on them, and nothing is copied or encoded again.
 
 mod builder;
 mod layout;
@@ -31,15 +30,15 @@ const DOMAIN: &str = "rumor/1 batch";
 /// Bytes of a message in a batch beside its topic and payload, at most.
 const MESSAGE_OVERHEAD: usize = 20;
 
-/// What stands for a batch in the tree of those that are signed together.
+/// The leaf of a batch in the hash tree of batches that are signed together.
 fn leaf(body: &[u8]) -> proof::Hash {
     digest(DOMAIN, body)
 }
 
 /// A batch with its publisher's signature. A clone is another handle on the same bytes.
 ///
-/// Having one says nothing about the signature; only a
-/// [`Verified`](crate::wire::Verified) frame does.
+/// A value of this type does not prove its signature; only a [`Verified`](crate::wire::Verified)
+/// frame does.
 #[derive(Clone)]
 pub struct Batch(Arc<Inner>);
 
@@ -50,15 +49,15 @@ struct Inner {
     count: u32,
     published_at: u64,
     previous: Option<PreviousStream>,
-    /// Body, signature and the way to it, in their wire form.
+    /// Body, signature and proof, in their wire form.
     wire: Bytes,
     content: Content,
     signature: Signature,
-    /// None for a batch that was signed alone.
+    /// `None` for a batch that was signed alone.
     proof: Option<Box<Proof>>,
 }
 
-/// Where things are in the wire form.
+/// Positions in the wire form.
 struct Content {
     /// The body.
     body: Range<usize>,
@@ -80,12 +79,12 @@ struct Head {
     count: u32,
     #[n(4)]
     published_at: u64,
-    /// In the first batch of a stream alone.
+    /// Only in the first batch of a stream.
     #[n(5)]
     previous: Option<PreviousStream>,
 }
 
-/// The stream that a publisher's present one follows, as far as the publisher durably knows it.
+/// The stream before a publisher's present one, as far as the publisher durably knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct PreviousStream {
@@ -98,7 +97,7 @@ pub struct PreviousStream {
 }
 
 impl Batch {
-    /// Who published it.
+    /// The publisher.
     #[must_use]
     pub fn publisher(&self) -> PeerId {
         self.0.publisher
@@ -110,7 +109,7 @@ impl Batch {
         self.0.epoch
     }
 
-    /// The publisher's stream that it belongs to.
+    /// The stream of the batch.
     #[must_use]
     pub fn stream(&self) -> StreamId {
         StreamId { publisher: self.0.publisher, epoch: self.0.epoch }
@@ -128,7 +127,7 @@ impl Batch {
         self.0.first + u64::from(self.0.count)
     }
 
-    /// How many messages; at least one.
+    /// Number of messages; at least one.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a batch is never empty")]
     pub fn len(&self) -> usize {
@@ -141,14 +140,14 @@ impl Batch {
         self.0.previous
     }
 
-    /// When the first message was published, by the publisher's clock. Shown, never trusted.
+    /// When the first message was published, by the publisher's clock. Displayed, never trusted.
     #[must_use]
     pub fn published_at(&self) -> WallTime {
         WallTime(self.0.published_at)
     }
 
-    /// Body and signature (and what leads from the one to the other, where several batches have one
-    /// signature) as they go over the wire and into a store.
+    /// Body and signature (and the proof between them, where several batches share one signature)
+    /// as they are sent and stored.
     #[must_use]
     pub fn wire(&self) -> &Bytes {
         &self.0.wire
@@ -166,7 +165,7 @@ impl Batch {
         self.messages_in(self.0.first, self.end())
     }
 
-    /// Those of its messages whose numbers are at least `from` and below `to`, in order.
+    /// Its messages with numbers of at least `from` and below `to`, in order.
     #[must_use]
     pub fn messages_in(&self, from: u64, to: u64) -> Messages {
         let (at, next) = (self.0.content.at.start, self.0.first);
@@ -175,15 +174,15 @@ impl Batch {
         all
     }
 
-    /// The message with this number, if it is in here.
+    /// The message with this number, if the batch has it.
     #[must_use]
     pub fn message(&self, sequence: u64) -> Option<Message> {
         let skip = usize::try_from(sequence.checked_sub(self.0.first)?).ok()?;
         self.messages().nth(skip)
     }
 
-    /// What was signed: the hash of the body, or of several, this one among them. It takes a pass
-    /// over all of the batch.
+    /// The hash that is signed: of the body, or of a group of batches with this one. It takes a
+    /// pass over the whole batch.
     #[must_use]
     pub(crate) fn digest(&self) -> [u8; 32] {
         let body = self.0.wire.get(self.0.content.body.clone()).unwrap_or_default();
@@ -203,7 +202,7 @@ impl Batch {
         self.0.signature.verify(&self.0.publisher, &self.digest())
     }
 
-    /// The bytes at a place that [`Messages`] found, as a handle on the batch's memory.
+    /// The bytes at a position that [`Messages`] found, as a handle on the batch's memory.
     pub(crate) fn slice(&self, range: Range<usize>) -> Bytes {
         self.0.wire.slice(range)
     }
@@ -213,12 +212,12 @@ impl Batch {
         self.0.wire.get(self.0.content.at.clone()).unwrap_or_default()
     }
 
-    /// The bytes at a place that [`Messages`] found.
+    /// The bytes at a position that [`Messages`] found.
     pub(crate) fn bytes(&self, range: Range<usize>) -> &[u8] {
         self.0.wire.get(range).unwrap_or_default()
     }
 
-    /// Takes the wire form, sharing its memory, without checking the signature.
+    /// Parses the wire form, sharing its memory, without checking the signature.
     ///
     /// # Errors
     /// The bytes are not one batch.
@@ -235,7 +234,7 @@ impl Batch {
         if d.position() != wire.len() {
             return Err(decode::Error::message("bytes after the batch"));
         }
-        // An unknown field of a newer version may stand behind the two parts that are known here.
+        // Unknown fields of a newer version may follow the two known parts.
         let signed = wire.get(body.clone()).unwrap_or_default();
         let mut d = Decoder::new(signed);
         if d.array()?.is_none_or(|n| n < 2) {
@@ -274,13 +273,13 @@ impl Batch {
     }
 }
 
-/// Where a part of `whole` is in it.
+/// The position of a part of `whole`.
 fn offset(whole: &[u8], part: &[u8]) -> Range<usize> {
     let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
     start..start + part.len()
 }
 
-/// Holds a batch against its bounds, and every message in it.
+/// Checks the bounds of a batch and of every message in it.
 fn check(head: &Head, content: &[u8]) -> Result<(), decode::Error> {
     let refuse = |why| Err(decode::Error::message(why));
     if head.count == 0 || head.count as usize > MAX_BATCH_MESSAGES {
@@ -328,17 +327,17 @@ pub struct Messages {
 }
 
 impl Messages {
-    /// Leaves out those before a number.
+    /// Skips the messages before a number.
     fn skip_to(&mut self, number: u64) {
         while self.next < number && self.place().is_some() {}
     }
 
-    /// The next message: its number, time, and where topic and payload are.
+    /// The next message: its number, time, and the positions of topic and payload.
     fn place(&mut self) -> Option<(u64, u64, Range<usize>, Range<usize>)> {
         if self.next >= self.end {
             return None;
         }
-        // It was checked when the batch was read.
+        // The batch was checked when it was parsed.
         let place = layout::message(&self.batch.0.wire, &mut self.at)?;
         let sequence = self.next;
         self.next += 1;
@@ -398,8 +397,8 @@ impl<'b, C> Decode<'b, C> for Batch {
         let start = d.position();
         d.skip()?;
         let wire = d.input().get(start..d.position()).unwrap_or_default();
-        // "Unknown variant" makes the decoder of an optional field skip one value and go on, but the
-        // batch has been read to its end already: it would skip the field behind it.
+        // "Unknown variant" makes the decoder of an optional field skip one value and continue, but
+        // the batch has been read to its end already: it would skip the field behind it.
         Batch::from_wire(Bytes::copy_from_slice(wire))
             .map_err(|e| decode::Error::message(e.to_string()))
     }
@@ -442,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn it_survives_the_wire_and_a_changed_byte_does_not() {
+    fn batch_survives_the_wire_and_a_changed_byte_invalidates_its_signature() {
         let b = batch(&[b"one", b"", b"three"]);
         let back = Batch::from_wire(b.wire().clone()).unwrap();
         assert_eq!(back, b);
@@ -464,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_signed_together_hold_one_by_one_and_only_with_their_own_way() {
+    fn batches_of_a_group_verify_one_by_one_and_only_with_their_own_proof() {
         let me = Identity::from_secret(&[3; 32]);
         let builder = |sequence| {
             let first = MessageId { publisher: me.id(), epoch: 4, sequence };
@@ -493,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_batch_is_refused() {
+    fn incomplete_or_longer_bytes_are_no_batch() {
         let whole = batch(&[b"one", b"two"]).wire().to_vec();
         for cut in 0..whole.len() {
             assert!(Batch::from_wire(Bytes::copy_from_slice(&whole[..cut])).is_err(), "{cut}");
@@ -504,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_bounded_but_one_message_always_fits() {
+    fn batch_is_bounded_but_one_message_always_fits() {
         let me = Identity::from_secret(&[3; 32]);
         let first = MessageId { publisher: me.id(), epoch: 4, sequence: 0 };
         let mut b = BatchBuilder::new(first, WallTime(0));

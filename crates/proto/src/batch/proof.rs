@@ -1,10 +1,10 @@
 //! Several batches under one signature.
 //!
-//! Under load a publisher has several batches waiting at once. It signs them together: the leaves
-//! of a hash tree are the batches, its root is what is signed, and each batch carries the siblings
-//! on its way to the root. So every batch can still be checked by itself, whichever of the others
-//! are lost, and whoever has checked one of them has checked the signature of all: the others cost
-//! a hash each. (Tree chaining: Wong and Lam, "Digital Signatures for Flows and Multicasts",
+//! Under load a publisher has several batches waiting at the same time. It signs them together: the
+//! leaves of a hash tree are the batches, its root is signed, and each batch carries the siblings
+//! on its path to the root. So every batch can be checked by itself, even if others are lost, and a
+//! node that has checked one of them has checked the signature of all: each of the others costs a
+//! few hashes. (Tree chaining: Wong and Lam, "Digital Signatures for Flows and Multicasts",
 //! IEEE/ACM Transactions on Networking 7(4), 1999, section III; Merkle 1979.)
 
 use minicbor::{Decoder, Encoder, decode};
@@ -16,16 +16,16 @@ pub(super) type Hash = [u8; 32];
 
 /// Separates the inner nodes of the tree from its leaves, which are batches.
 const DOMAIN: &str = "rumor/1 batch group";
-/// Most siblings on the way to the root.
+/// Most siblings on the path to the root.
 const MAX_DEPTH: usize = MAX_GROUP.ilog2() as usize;
 /// Bytes of a hash.
-const WIDTH: usize = 32;
+const HASH_BYTES: usize = 32;
 
-/// The way from one batch to the root that is signed; of no length for a batch signed alone.
+/// The path from one batch to the signed root; empty for a batch that was signed alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Proof {
     /// Bit i is set if the sibling on level i is on the left.
-    lefts: u8,
+    left_sides: u8,
     depth: u8,
     siblings: [Hash; MAX_DEPTH],
 }
@@ -41,17 +41,21 @@ impl Proof {
         self.depth == 0
     }
 
-    /// The root that this way leads to.
+    /// The root that this path leads to.
     pub(super) fn root(&self, leaf: Hash) -> Hash {
         self.siblings().iter().enumerate().fold(leaf, |hash, (level, sibling)| {
-            if self.lefts >> level & 1 == 1 { node(sibling, &hash) } else { node(&hash, sibling) }
+            if self.left_sides >> level & 1 == 1 {
+                node(sibling, &hash)
+            } else {
+                node(&hash, sibling)
+            }
         })
     }
 
     fn push(&mut self, sibling: Hash, is_left: bool) {
         if let Some(place) = self.siblings.get_mut(usize::from(self.depth)) {
             *place = sibling;
-            self.lefts |= u8::from(is_left) << self.depth;
+            self.left_sides |= u8::from(is_left) << self.depth;
             self.depth += 1;
         }
     }
@@ -59,23 +63,23 @@ impl Proof {
     /// Writes the two values that follow the signature.
     pub(super) fn encode(&self, e: &mut Encoder<&mut Vec<u8>>) {
         // Writing into a Vec cannot fail: its error type is Infallible.
-        let _ = e.u8(self.lefts).and_then(|e| e.bytes(self.siblings().as_flattened()));
+        let _ = e.u8(self.left_sides).and_then(|e| e.bytes(self.siblings().as_flattened()));
     }
 
-    /// Reads them.
+    /// Reads the two values that follow the signature.
     pub(super) fn decode(d: &mut Decoder<'_>) -> Result<Self, decode::Error> {
-        let lefts = d.u8()?;
+        let left_sides = d.u8()?;
         let bytes = d.bytes()?;
-        let (hashes, rest) = bytes.as_chunks::<WIDTH>();
+        let (hashes, rest) = bytes.as_chunks::<HASH_BYTES>();
         if !rest.is_empty() || hashes.is_empty() || hashes.len() > MAX_DEPTH {
             return Err(decode::Error::message("the way to a batch's signature is 1 to 6 hashes"));
         }
-        if usize::from(lefts) >= 1 << hashes.len() {
+        if usize::from(left_sides) >= 1 << hashes.len() {
             return Err(decode::Error::message("a side without a hash"));
         }
         let mut proof = Proof::default();
         for (level, hash) in hashes.iter().enumerate() {
-            proof.push(*hash, lefts >> level & 1 == 1);
+            proof.push(*hash, left_sides >> level & 1 == 1);
         }
         Ok(proof)
     }
@@ -83,19 +87,19 @@ impl Proof {
 
 /// The hash of an inner node.
 fn node(left: &Hash, right: &Hash) -> Hash {
-    let mut both = [0; 2 * WIDTH];
-    let (l, r) = both.split_at_mut(WIDTH);
+    let mut both = [0; 2 * HASH_BYTES];
+    let (l, r) = both.split_at_mut(HASH_BYTES);
     l.copy_from_slice(left);
     r.copy_from_slice(right);
     blake3::derive_key(DOMAIN, &both)
 }
 
-/// The root over some leaves, and the way from each of them. A node without a sibling is its own
+/// The root over some leaves, and the path from each of them. A node without a sibling is its own
 /// parent.
 pub(super) fn group(leaves: &[Hash]) -> (Hash, Vec<Proof>) {
     let mut proofs = vec![Proof::default(); leaves.len()];
     let mut level = leaves.to_vec();
-    // Which node of the present level each leaf is under.
+    // The index of the node of the present level that each leaf is under.
     let mut under: Vec<usize> = (0..leaves.len()).collect();
     while level.len() > 1 {
         for (proof, place) in proofs.iter_mut().zip(&mut under) {
@@ -129,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn every_leaf_of_every_group_leads_to_the_root_and_no_other_hash_does() {
+    fn each_leaf_of_each_group_leads_to_the_root_and_no_other_hash_does() {
         for n in 1..=MAX_GROUP {
             let leaves = leaves(n);
             let (root, proofs) = group(&leaves);
@@ -148,8 +152,8 @@ mod tests {
     }
 
     #[test]
-    fn an_inner_node_is_no_leaf() {
-        // Whoever shows the hash of two batches as a batch of its own would need a body with that
+    fn inner_node_is_no_leaf() {
+        // To present the hash of two batches as a batch, an attacker would need a body with that
         // hash in the domain of batches.
         let [a, b] = [[1; 32], [2; 32]];
         let both = [a, b].concat();
@@ -157,15 +161,15 @@ mod tests {
     }
 
     #[test]
-    fn ways_that_cannot_be_are_refused() {
-        let read = |lefts: u8, bytes: &[u8]| {
+    fn malformed_proofs_are_refused() {
+        let read = |left_sides: u8, bytes: &[u8]| {
             let mut v = Vec::new();
-            let _ = Encoder::new(&mut v).u8(lefts).and_then(|e| e.bytes(bytes));
+            let _ = Encoder::new(&mut v).u8(left_sides).and_then(|e| e.bytes(bytes));
             Proof::decode(&mut Decoder::new(&v)).is_ok()
         };
         assert!(read(1, &[0; 32]) && read(0, &[0; 6 * 32]));
         assert!(!read(0, &[]) && !read(0, &[0; 31]) && !read(0, &[0; 33]));
         assert!(!read(0, &[0; 7 * 32]), "too long");
-        assert!(!read(2, &[0; 32]), "a side that is not there");
+        assert!(!read(2, &[0; 32]), "a side without a hash");
     }
 }

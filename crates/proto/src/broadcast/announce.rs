@@ -1,7 +1,7 @@
-//! What links that are on no tree are told: which messages came, as ranges per publisher.
+//! Announcements for lazy links: which messages were received, as ranges per publisher.
 //!
-//! Lazy push as in Plumtree (Leitao, Pereira, Rodrigues 2007, section 3.4), gathered over a moment,
-//! so that its cost does not follow the number of messages.
+//! Lazy push as in Plumtree (Leitao, Pereira, Rodrigues 2007, section 3.4), gathered for a while,
+//! so that its cost does not grow with the number of messages.
 
 use core::time::Duration;
 
@@ -9,113 +9,128 @@ use crate::batch::Batch;
 use crate::identity::PeerId;
 use crate::limits::MAX_PULL_RANGES;
 use crate::message::StreamId;
-use crate::random::Stream;
+use crate::random::RngStream;
 use crate::small::GrowMap;
 use crate::time::Time;
 use crate::wire::Range;
 
-/// How long announcements are gathered, at most; each time another part of it, so that of two
+/// How long announcements are gathered at most. The delay is drawn anew each time, so that of two
 /// neighbours one announces first and the other need not. At 20 messages a second of 1 KiB,
-/// announcing every 100 ms took more processor time than bringing the messages (measured at 64
-/// nodes); it is for what goes wrong without any link failing, and that can wait a little.
-const GATHER: Duration = Duration::from_millis(350);
+/// announcing every 100 ms took more processor time than forwarding the messages (measured at 64
+/// nodes). Announcements repair losses without a failed link, which can wait a little.
+const GATHER_TIME: Duration = Duration::from_millis(350);
 
-/// A range that came, and how.
+/// A received range that is not announced yet.
 #[derive(Debug, Clone)]
-struct News {
+struct PendingRange {
     stream: StreamId,
     from: u64,
     to: u64,
     via: Option<PeerId>,
-    /// It came along its publisher's tree, and went on; otherwise everybody has to be told.
+    /// It came along its publisher's tree and was forwarded; otherwise all neighbours are told.
     pushed: bool,
-    /// Neighbours that get the publisher's batches since then only: they were not sent it.
-    too_late: Vec<PeerId>,
+    /// Neighbours that became children of the tree later: the range was not sent to them.
+    grafted_late: Vec<PeerId>,
 }
 
-/// What is to be announced.
+/// The announcements of one peer.
 #[derive(Debug)]
 pub(crate) struct Announcer {
-    news: Vec<News>,
-    /// What neighbours announced lately: the number after the last, by neighbour and stream.
-    theirs: GrowMap<(PeerId, StreamId), u64>,
+    pending: Vec<PendingRange>,
+    /// Recent announcements of neighbours: the number after the last, by neighbour and stream.
+    announced: GrowMap<(PeerId, StreamId), u64>,
     /// The same of the round before.
-    theirs_before: GrowMap<(PeerId, StreamId), u64>,
+    announced_before: GrowMap<(PeerId, StreamId), u64>,
     pub(crate) due: Option<Time>,
-    rng: Stream,
+    rng: RngStream,
 }
 
 impl Announcer {
-    pub(crate) const fn new(rng: Stream) -> Self {
-        let theirs = GrowMap::new();
-        let theirs_before = GrowMap::new();
-        Announcer { news: Vec::new(), theirs, theirs_before, due: None, rng }
+    pub(crate) const fn new(rng: RngStream) -> Self {
+        let announced = GrowMap::new();
+        let announced_before = GrowMap::new();
+        Announcer { pending: Vec::new(), announced, announced_before, due: None, rng }
     }
 
-    /// A batch came in; `pushed` if it came along its publisher's tree.
-    pub(crate) fn note(&mut self, batch: &Batch, via: Option<PeerId>, pushed: bool, now: Time) {
-        if self.news.is_empty() {
-            let due = now + self.rng.scaled(GATHER, 0.4, 1.0);
+    /// Records a received batch; `pushed` if it came along its publisher's tree.
+    pub(crate) fn record_batch(
+        &mut self,
+        batch: &Batch,
+        via: Option<PeerId>,
+        pushed: bool,
+        now: Time,
+    ) {
+        if self.pending.is_empty() {
+            let due = now + self.rng.scaled(GATHER_TIME, 0.4, 1.0);
             self.due = Some(self.due.map_or(due, |at| at.min(due)));
         }
         let (stream, from, to) = (batch.stream(), batch.first(), batch.end());
-        let joins = |n: &&mut News| {
-            let same = n.stream == stream && n.via == via && n.pushed == pushed;
-            same && n.to == from && n.too_late.is_empty()
+        let extends = |n: &&mut PendingRange| {
+            let is_same = n.stream == stream && n.via == via && n.pushed == pushed;
+            is_same && n.to == from && n.grafted_late.is_empty()
         };
-        // With many publishers at once, the one looked for is among the last.
-        match self.news.iter_mut().rev().take(64).find(joins) {
+        // With many publishers at once, a range to extend is among the last ones.
+        match self.pending.iter_mut().rev().take(64).find(extends) {
             Some(n) => n.to = to,
-            None => self.news.push(News { stream, from, to, via, pushed, too_late: Vec::new() }),
+            None => self.pending.push(PendingRange {
+                stream,
+                from,
+                to,
+                via,
+                pushed,
+                grafted_late: Vec::new(),
+            }),
         }
     }
 
-    /// A neighbour gets the batches of these publishers from now on: what came before was not sent to it.
-    pub(crate) fn grafted(&mut self, neighbour: PeerId, is_one: impl Fn(&PeerId) -> bool) {
-        let of_them = self.news.iter_mut().filter(|n| n.pushed && is_one(&n.stream.publisher));
-        for n in of_them.filter(|n| !n.too_late.contains(&neighbour)) {
-            n.too_late.push(neighbour);
+    /// A neighbour becomes a child on the trees of these publishers: earlier batches were not sent
+    /// to it.
+    pub(crate) fn on_graft(&mut self, neighbour: PeerId, is_publisher: impl Fn(&PeerId) -> bool) {
+        let affected =
+            self.pending.iter_mut().filter(|n| n.pushed && is_publisher(&n.stream.publisher));
+        for n in affected.filter(|n| !n.grafted_late.contains(&neighbour)) {
+            n.grafted_late.push(neighbour);
         }
     }
 
-    /// A neighbour announced a range.
-    pub(crate) fn heard(&mut self, neighbour: PeerId, range: &Range, now: Time) {
-        self.due.get_or_insert(now + GATHER);
-        if self.theirs.len() < MAX_PULL_RANGES * 8 {
+    /// Records a range that a neighbour has announced.
+    pub(crate) fn on_announced(&mut self, neighbour: PeerId, range: &Range, now: Time) {
+        self.due.get_or_insert(now + GATHER_TIME);
+        if self.announced.len() < MAX_PULL_RANGES * 8 {
             let key = (neighbour, range.stream());
-            let next = self.theirs.get_or_insert(key, || 0);
+            let next = self.announced.get_or_insert(key, || 0);
             *next = (*next).max(range.to);
         }
     }
 
-    fn knows(&self, neighbour: PeerId, n: &News) -> bool {
-        n.via == Some(neighbour) || self.has_told(neighbour, n.stream, n.to)
+    fn knows(&self, neighbour: PeerId, n: &PendingRange) -> bool {
+        n.via == Some(neighbour) || self.has_announced(neighbour, n.stream, n.to)
     }
 
-    /// Whether a neighbour has announced lately what is below `to` of a stream.
-    pub(crate) fn has_told(&self, neighbour: PeerId, stream: StreamId, to: u64) -> bool {
+    /// Whether a neighbour has lately announced a stream up to `to`.
+    pub(crate) fn has_announced(&self, neighbour: PeerId, stream: StreamId, to: u64) -> bool {
         let next = |m: &GrowMap<_, u64>| m.get(&(neighbour, stream)).is_some_and(|n| *n >= to);
-        next(&self.theirs) || next(&self.theirs_before)
+        next(&self.announced) || next(&self.announced_before)
     }
 
-    /// What each neighbour is told; `gets` says whether a neighbour gets a publisher's batches
-    /// themselves.
-    pub(crate) fn round(
+    /// Takes the ranges to announce to each neighbour; `is_child` says whether a neighbour gets a
+    /// publisher's batches themselves.
+    pub(crate) fn take_announcements(
         &mut self,
         neighbours: impl Iterator<Item = PeerId>,
         now: Time,
-        gets: impl Fn(&PeerId, &PeerId) -> bool,
+        is_child: impl Fn(&PeerId, &PeerId) -> bool,
     ) -> Vec<(PeerId, Vec<Range>)> {
         self.due = None;
-        let news = core::mem::take(&mut self.news);
-        let mut all = Vec::new();
+        let pending = core::mem::take(&mut self.pending);
+        let mut announcements = Vec::new();
         for neighbour in neighbours {
             let mut ranges: Vec<Range> = Vec::new();
-            for n in &news {
-                let got = n.pushed
-                    && gets(&neighbour, &n.stream.publisher)
-                    && !n.too_late.contains(&neighbour);
-                if got || self.knows(neighbour, n) {
+            for n in &pending {
+                let is_sent = n.pushed
+                    && is_child(&neighbour, &n.stream.publisher)
+                    && !n.grafted_late.contains(&neighbour);
+                if is_sent || self.knows(neighbour, n) {
                     continue;
                 }
                 let StreamId { publisher, epoch } = n.stream;
@@ -124,21 +139,22 @@ impl Announcer {
                     |r: &&mut Range| r.stream() == n.stream && r.from <= n.to && n.from <= r.to;
                 match ranges.iter_mut().rev().take(64).find(touches) {
                     Some(r) => (r.from, r.to) = (r.from.min(n.from), r.to.max(n.to)),
-                    // The next comparison of message lists tells the rest.
+                    // The next comparison of message lists finds the others.
                     None if full => break,
                     None => ranges.push(Range { publisher, epoch, from: n.from, to: n.to }),
                 }
             }
             if !ranges.is_empty() {
-                all.push((neighbour, ranges));
+                announcements.push((neighbour, ranges));
             }
         }
-        self.theirs_before = core::mem::take(&mut self.theirs);
-        if !self.theirs_before.is_empty() {
-            // When nothing more comes, it is let go of.
-            self.due = Some(now + GATHER);
+        self.announced_before = core::mem::take(&mut self.announced);
+        if !self.announced_before.is_empty() {
+            // Forget the neighbours' announcements after another round, also if nothing more
+            // arrives.
+            self.due = Some(now + GATHER_TIME);
         }
-        all
+        announcements
     }
 }
 
@@ -164,37 +180,41 @@ mod tests {
     }
 
     #[test]
-    fn one_range_for_many_batches_and_none_for_who_knows() {
-        let mut a = Announcer::new(Stream::new(&[0; 32], "test"));
+    fn batches_in_order_are_announced_as_one_range_to_neighbours_that_lack_them() {
+        let mut announcer = Announcer::new(RngStream::new(&[0; 32], "test"));
         for n in 0..10 {
-            a.note(&batch(n * 2, 2), Some(A), true, Time::ZERO);
+            announcer.record_batch(&batch(n * 2, 2), Some(A), true, Time::ZERO);
         }
-        assert!(a.due.is_some_and(|at| at <= Time::ZERO + GATHER));
-        let told = a.round([A, B].into_iter(), Time::ZERO, |_, _| false);
-        assert_eq!(told.len(), 1, "it came from A");
-        assert_eq!((told[0].0, told[0].1[0].from, told[0].1[0].to), (B, 0, 20));
-        assert!(a.round([A, B].into_iter(), Time::ZERO, |_, _| false).is_empty(), "once");
-        let b = batch(20, 1);
-        a.note(&b, None, true, Time::ZERO);
-        let StreamId { publisher, epoch } = b.stream();
-        a.heard(A, &Range { publisher, epoch, from: 20, to: 21 }, Time::ZERO);
+        assert!(announcer.due.is_some_and(|at| at <= Time::ZERO + GATHER_TIME));
+        let announced = announcer.take_announcements([A, B].into_iter(), Time::ZERO, |_, _| false);
+        assert_eq!(announced.len(), 1, "it came from A");
+        assert_eq!((announced[0].0, announced[0].1[0].from, announced[0].1[0].to), (B, 0, 20));
         assert!(
-            a.round([A, B].into_iter(), Time::ZERO, |n, _| *n == B).is_empty(),
+            announcer.take_announcements([A, B].into_iter(), Time::ZERO, |_, _| false).is_empty(),
+            "once"
+        );
+        let b = batch(20, 1);
+        announcer.record_batch(&b, None, true, Time::ZERO);
+        let StreamId { publisher, epoch } = b.stream();
+        announcer.on_announced(A, &Range { publisher, epoch, from: 20, to: 21 }, Time::ZERO);
+        assert!(
+            announcer.take_announcements([A, B].into_iter(), Time::ZERO, |n, _| *n == B).is_empty(),
             "A has it, B gets it"
         );
     }
 
     #[test]
-    fn who_grafts_between_a_batch_and_its_announcement_is_told() {
-        let mut a = Announcer::new(Stream::new(&[0; 32], "test"));
+    fn neighbour_that_grafts_between_a_batch_and_its_announcement_is_told() {
+        let mut announcer = Announcer::new(RngStream::new(&[0; 32], "test"));
         let first = batch(0, 1);
-        a.note(&first, Some(A), true, Time::ZERO);
-        a.grafted(B, |p| *p == first.publisher());
-        a.note(&batch(1, 1), Some(A), true, Time::ZERO);
-        let told = a.round([A, B].into_iter(), Time::ZERO, |n, _| *n == B);
-        assert_eq!(told.len(), 1, "A brought both");
+        announcer.record_batch(&first, Some(A), true, Time::ZERO);
+        announcer.on_graft(B, |p| *p == first.publisher());
+        announcer.record_batch(&batch(1, 1), Some(A), true, Time::ZERO);
+        let announced =
+            announcer.take_announcements([A, B].into_iter(), Time::ZERO, |n, _| *n == B);
+        assert_eq!(announced.len(), 1, "A brought both");
         assert_eq!(
-            (told[0].0, told[0].1[0].from, told[0].1[0].to),
+            (announced[0].0, announced[0].1[0].from, announced[0].1[0].to),
             (B, 0, 1),
             "the second was sent"
         );

@@ -1,219 +1,272 @@
-//! Broadcast: each batch to everybody once, in its publisher's order.
+//! Broadcast: each batch to every member once, in its publisher's order.
 //!
-//! Decisions only; the peer turns them into frames. One concern a file: what was received
-//! ([`message_list`]), what is kept ([`retention`]), what may be delivered ([`order`]), what is
-//! published ([`outbox`]) and how fast ([`window`], [`active`]), which links carry payloads ([`trees`]), what
-//! the other links are told ([`announce`]), what is asked for again ([`missing`]), and who holds
-//! what ([`acks`]).
+//! [`Broadcast`] is the whole of it at one peer. Files with state and decisions of one mechanism:
+//! received messages ([`message_list`]), retained batches ([`retention`], [`store`]), delivery
+//! order ([`order`]), unsent batches ([`outbox`]) and the send window ([`window`],
+//! [`active_publishers`]), eager and lazy links ([`trees`]), announcements ([`announce`]), missing
+//! ranges ([`missing`]), acknowledgements ([`acks`]), confirmations by other nodes
+//! ([`confirmations`]).
+//!
+//! Files for one situation: receiving ([`receive`]) and publishing ([`publish`]) a batch, frames of
+//! the trees ([`tree`]), of the acknowledgements ([`acknowledge`]), of comparison and repair
+//! ([`sync`]), delivery receipts ([`receipts`]), one message by its id ([`fetch`]), confirmation
+//! before an exit ([`confirm`]), the sequence numbers of this peer's stream ([`own_stream`]), a
+//! restart ([`resume`], [`history`]).
 
+mod ack_view;
+mod acknowledge;
 pub(crate) mod acks;
-pub(crate) mod active;
-pub(crate) mod announce;
-pub(crate) mod handover;
+mod active_publishers;
+mod announce;
+mod confirm;
+mod confirmations;
+mod fetch;
+mod history;
 mod message_list;
-pub(crate) mod missing;
+mod missing;
 mod order;
-pub(crate) mod outbox;
+mod outbox;
+mod own_stream;
+mod publish;
+mod receipts;
+mod receive;
+mod resume;
 mod retention;
-pub(crate) mod trees;
+mod store;
+mod sync;
+mod tree;
+mod trees;
+mod view;
 mod window;
 
-use core::time::Duration;
-use std::collections::BTreeSet;
-
 use crate::batch::Batch;
-use crate::config::Config;
-use crate::identity::PeerId;
-use crate::message::{MessageId, StreamId};
-use crate::snapshot::PublisherView;
-use crate::time::{Time, WallTime};
+use crate::config::{BroadcastMode, Config};
+use crate::context::{Context, View};
+use crate::identity::{Identity, PeerId};
+use crate::io::{DeliveredMark, LinkId};
+use crate::message::{Delivery, MessageId, StreamId};
+use crate::random::RngStream;
+use crate::small::VecMap;
+use crate::sync::DigestCache;
+use crate::time::Time;
+use crate::wire::Frame;
 
-pub(crate) use message_list::{MessageList, Receipt, Seen};
+use acks::Acks;
+use active_publishers::ActivePublishers;
+use announce::Announcer;
+use confirmations::Confirmations;
+use fetch::Fetch;
+use history::CatchUp;
+use missing::MissingRanges;
+use outbox::Outbox;
+use publish::ExploringSchedule;
+use receipts::Receipts;
+use receive::Arrival;
+use sync::UnknownStart;
+use trees::Trees;
+
+pub(crate) use message_list::{InsertOutcome, MessageList, StreamState};
 pub(crate) use order::Step;
-pub(crate) use retention::{Awaited, Kept, Retention, name};
+#[cfg(test)]
+pub(crate) use own_stream::HIGHEST_CLAIM;
+pub use own_stream::start_number;
+pub use publish::PublishError;
+pub(crate) use retention::{RetainedBatch, Retention, RetentionNeed, batch_id};
+pub(crate) use store::{MessageStore, ReceiveOutcome};
 
-/// The message list and the batches kept.
+/// The state of broadcast about a neighbour.
 #[derive(Debug)]
-pub(crate) struct Broadcast {
-    pub(crate) list: MessageList,
-    pub(crate) kept: Retention,
+struct NeighbourState {
+    /// It gets no full summary before this time.
+    full_summary_after: Time,
+    /// It is sent no announcement of what it lacks before this time.
+    announce_lacking_after: Time,
+    /// Payload goes over this edge: until then, another edge is better to transfer.
+    busy_until: Time,
+    /// The messages that it fetched by id take until then at the rate that it is allowed.
+    served_until: Time,
+    /// Whether its first message list has arrived. Used while this peer catches up.
+    sent_message_list: bool,
 }
 
-/// What taking in a batch led to.
+/// The broadcast at one peer.
 #[derive(Debug)]
-pub(crate) enum Taken {
-    /// All of it was received before.
-    Repeat,
-    /// So many messages of it are new: forward it. These others are no longer kept.
-    New { messages: u64, dropped: Vec<Batch> },
+pub(crate) struct Broadcast {
+    store: MessageStore,
+    outbox: Outbox,
+    trees: Trees,
+    exploring: ExploringSchedule,
+    announcer: Announcer,
+    missing: MissingRanges,
+    acks: Acks,
+    active_publishers: ActivePublishers,
+    confirmations: Confirmations,
+    /// Streams whose start is not known.
+    unknown_starts: VecMap<StreamId, UnknownStart>,
+    catch_up: CatchUp,
+    /// Whether a neighbour has listed its messages under the epoch of this process.
+    own_stream_is_compared: bool,
+    receipts: Receipts,
+    pace_at: Time,
+    /// Messages that an earlier process delivered and that are still retained.
+    restored: Vec<Delivery>,
+    digests: DigestCache,
+    next_sync: Time,
+    fetches: VecMap<MessageId, Fetch>,
+    neighbours: VecMap<PeerId, NeighbourState>,
+    rng: RngStream,
+}
+
+/// The initial state of broadcast after a start.
+pub(crate) struct Start<'a> {
+    pub(crate) incarnation: u64,
+    pub(crate) kept: &'a [Batch],
+    pub(crate) delivered: &'a [DeliveredMark],
+    pub(crate) compacted: &'a [StreamId],
 }
 
 impl Broadcast {
-    pub(crate) fn new(config: &Config) -> Self {
-        let kept = Retention::new(config.retention_bytes(), config.retention_age());
-        Broadcast { list: MessageList::default(), kept }
-    }
-
-    /// Takes in a batch, one's own or another's. `awaited` tells who waits for what is below a number
-    /// of a stream.
-    pub(crate) fn receive(
-        &mut self,
-        batch: &Batch,
-        hops: u16,
-        from: Option<PeerId>,
+    /// The broadcast of a peer that has not done anything yet, and the batches that are evicted
+    /// because its bounds are lower than those of the last process.
+    pub(crate) fn new(
+        config: &Config,
+        identity: &Identity,
+        start: &Start<'_>,
+        random: impl Fn(&'static str) -> RngStream,
         now: Time,
-        wall: WallTime,
-        awaited: impl Fn(&MessageList, StreamId, u64) -> Awaited,
-    ) -> Taken {
-        match self.list.receive(batch.stream(), batch.first(), batch.end()) {
-            Receipt::Repeat => Taken::Repeat,
-            Receipt::New(messages) => {
-                let list = &self.list;
-                // What came early is needed here, also in the step in which the hole before it closes.
-                let early =
-                    |s: StreamId, number| list.get(s).is_some_and(|seen| seen.delivered() < number);
-                let awaited = |s, number| match awaited(list, s, number) {
-                    Awaited::Nobody if early(s, number) => Awaited::Somebody,
-                    who => who,
-                };
-                let dropped = self.kept.keep(batch.clone(), hops, from, now, wall, awaited);
-                self.dropped(&dropped);
-                Taken::New { messages, dropped }
-            }
-        }
+    ) -> (Self, Vec<Batch>) {
+        let mut store = MessageStore::new(config);
+        let (restored, evicted) =
+            resume::restore(&mut store, (start.compacted, start.delivered), start.kept, now);
+        let mut rng = random("sync");
+        let next_sync = now + rng.scaled(config.sync_interval(), 0.5, 1.5);
+        let mut outbox = Outbox::new(identity, start.incarnation);
+        outbox.set_previous(own_stream::previous_stream(&store.list, outbox.stream()));
+        let floods = config.broadcast() == BroadcastMode::Flood;
+        let broadcast = Broadcast {
+            store,
+            outbox,
+            trees: Trees::new(identity.id(), floods),
+            exploring: ExploringSchedule::new(),
+            announcer: Announcer::new(random("announcements")),
+            missing: MissingRanges::new(config.retention_age(), random("pulls")),
+            acks: Acks::default(),
+            active_publishers: ActivePublishers::default(),
+            confirmations: Confirmations::default(),
+            unknown_starts: VecMap::new(),
+            catch_up: CatchUp::default(),
+            own_stream_is_compared: false,
+            receipts: Receipts::new(),
+            pace_at: Time::MAX,
+            restored,
+            digests: DigestCache::default(),
+            next_sync,
+            fetches: VecMap::new(),
+            neighbours: VecMap::new(),
+            rng,
+        };
+        (broadcast, evicted)
     }
 
-    /// Takes in a batch that an earlier life of this node kept, delivered or not. Says which are not
-    /// kept any more.
-    pub(crate) fn restore(&mut self, batch: &Batch, now: Time) -> Vec<Batch> {
-        self.list.receive(batch.stream(), batch.first(), batch.end());
-        if self.list.get(batch.stream()).is_none() {
-            return vec![batch.clone()];
-        }
-        let dropped = self
-            .kept
-            .keep(batch.clone(), 0, None, now, batch.published_at(), |_, _| Awaited::Nobody);
-        self.kept.set_age(batch, Duration::MAX);
-        self.dropped(&dropped);
-        dropped
+    /// Whether payload went over the edge to a neighbour lately. A peer that transfers the edge has
+    /// to find another path for it.
+    pub(crate) fn is_busy(&self, neighbour: &PeerId, now: Time) -> bool {
+        self.neighbours.get(neighbour).is_some_and(|n| n.busy_until > now)
     }
 
-    /// Lets go of what is too old.
-    pub(crate) fn expire(
+    /// Adds a neighbour. Comparison begins with [`Broadcast::start_sync`], when both ends know the
+    /// edge.
+    pub(crate) fn neighbour_up(&mut self, neighbour: PeerId, now: Time) {
+        let state = NeighbourState {
+            full_summary_after: now,
+            announce_lacking_after: now,
+            busy_until: now,
+            served_until: now,
+            sent_message_list: false,
+        };
+        self.neighbours.insert(neighbour, state);
+    }
+
+    /// Removes a neighbour.
+    pub(crate) fn neighbour_down(&mut self, cx: &mut Context<'_>, neighbour: PeerId) {
+        self.neighbours.remove(&neighbour);
+        self.tree_link_down(cx, neighbour);
+        self.confirmations.forget_neighbour(&neighbour);
+    }
+
+    /// Removes a neighbour to which this peer has sent Leave.
+    pub(crate) fn on_leave_sent(&mut self, neighbour: PeerId) {
+        self.neighbours.remove(&neighbour);
+        self.acks.forget_neighbour(neighbour);
+    }
+
+    /// Handles a frame of the kinds that change only the broadcast.
+    pub(crate) fn on_frame(
         &mut self,
-        now: Time,
-        awaited: impl Fn(&MessageList, StreamId, u64) -> Awaited,
-    ) -> Vec<Batch> {
-        let list = &self.list;
-        let gone = self.kept.expire(now, |stream, number| awaited(list, stream, number));
-        self.dropped(&gone);
-        let publishers: BTreeSet<PeerId> = gone.iter().map(Batch::publisher).collect();
-        publishers.into_iter().for_each(|publisher| self.compact(publisher));
-        gone
-    }
-
-    fn dropped(&mut self, gone: &[Batch]) {
-        for batch in gone {
-            // What came later may be of earlier: it is still to be had here.
-            let kept = self.kept.first_from(batch.stream(), 0);
-            self.list.raise_floor(batch.stream(), kept.unwrap_or(batch.end()));
+        cx: &mut Context<'_>,
+        link: LinkId,
+        remote: PeerId,
+        frame: Frame,
+    ) {
+        match frame {
+            Frame::Gossip(f) => self.on_gossip(cx, remote, *f),
+            Frame::Announce(f) => self.on_announce(cx, remote, &f),
+            Frame::Pulled(f) => self.on_pulled(cx, remote, &f),
+            Frame::Ack(f) => self.on_ack(cx, remote, &f),
+            Frame::Census(f) => self.on_census(cx, remote, *f),
+            Frame::Prune(f) => self.on_prune(cx, remote, &f),
+            Frame::Confirm(f) => self.on_confirm(cx, link, remote, &f),
+            Frame::GetData(f) => self.on_get_data(cx, link, remote, f.id),
+            Frame::Data(f) => self.on_data(cx, remote, *f),
+            _ => {}
         }
     }
 
-    /// Gives up a range that no neighbour can give any more.
-    pub(crate) fn give_up(&mut self, stream: StreamId, from: u64, to: u64) {
-        self.list.give_up(stream, from, to);
-        if self.kept.first_from(stream, from).is_none() {
-            // Not to be offered as something that was received.
-            self.list.raise_floor(stream, to);
+    /// The first time at which an action is due.
+    pub(crate) fn deadline(&self, cx: &View<'_>) -> Option<Time> {
+        let all = [
+            self.fetches_deadline(),
+            self.store.kept.next_expiry(),
+            self.confirmations.due,
+            Some(self.next_sync),
+            self.announcer.due,
+            self.missing.deadline(),
+            self.acks.deadline(),
+            self.outbox.deadline(),
+            self.comparison_deadline(cx),
+            self.unknown_starts_deadline(),
+            Some(self.receipts.deadline()),
+            Some(self.pace_at),
+            self.catch_up_deadline(cx),
+        ];
+        all.into_iter().flatten().min()
+    }
+
+    /// Performs the actions that are due, except [`Broadcast::run_confirmations`] and
+    /// [`Broadcast::expire`].
+    pub(crate) fn on_timeout(&mut self, cx: &mut Context<'_>) {
+        self.run_sync(cx);
+        self.run_announcer(cx);
+        self.settle_unknown_starts(cx);
+        self.run_pulls(cx);
+        self.run_acks(cx);
+        if self.pace_at <= cx.now {
+            self.pace(cx, false);
         }
-    }
-
-    /// Forgets streams of a publisher that are over.
-    pub(crate) fn compact(&mut self, publisher: PeerId) {
-        let kept = &self.kept;
-        self.list.compact(publisher, |stream| kept.first_from(stream, 0).is_some());
-    }
-
-    /// What may be delivered since something of a stream has changed.
-    pub(crate) fn advance(&mut self, changed: StreamId) -> Vec<Step> {
-        order::advance(&mut self.list, &self.kept, changed)
-    }
-
-    /// The batch that holds a message, if it is kept.
-    pub(crate) fn holding(&self, id: &MessageId) -> Option<&Kept> {
-        self.kept.holding(id)
-    }
-
-    pub(crate) fn publishers(&self) -> Vec<PublisherView> {
-        self.list
-            .iter()
-            .map(|(&StreamId { publisher, epoch }, s)| PublisherView {
-                publisher,
-                epoch,
-                high_water: s.high_water(),
-                gaps: s.gaps(),
-                received: s.received(),
-            })
-            .collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::batch::BatchBuilder;
-    use crate::identity::Identity;
-    use crate::message::MessageId;
-
-    /// After an outage the latest comes first, and what was missed is pulled behind it: it goes first as
-    /// well, and what is pulled is still to be had here.
-    #[test]
-    fn the_floor_is_below_all_that_is_kept() {
-        let config = Config::lan().retention_bytes(1 << 20).build().unwrap();
-        let (mut b, t) = (Broadcast::new(&config), Time::ZERO);
-        let one = Identity::from_secret(&[1; 32]);
-        let stream = StreamId { publisher: one.id(), epoch: 1 };
-        let take = |b: &mut Broadcast, sequence| {
-            let id = MessageId { publisher: one.id(), epoch: 1, sequence };
-            let mut batch = BatchBuilder::new(id, WallTime(0));
-            batch.push(WallTime(0), "", &[7; 100_000]);
-            b.receive(&batch.seal(&one), 1, None, t, WallTime(0), |_, _, _| Awaited::Nobody);
-            b.advance(stream);
-        };
-        for sequence in [9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 10] {
-            take(&mut b, sequence);
+        if self.receipts.deadline() <= cx.now {
+            self.review_receipts(cx);
+            self.run_census(cx);
         }
-        assert!(b.kept.first_from(stream, 9) != Some(9), "the first to come has gone");
-        let first = b.kept.first_from(stream, 0);
-        assert!(first.is_some_and(|kept| b.list.get(stream).unwrap().floor() <= kept), "{first:?}");
+        self.run_fetches(cx);
     }
 
-    #[test]
-    fn what_came_early_is_still_there_when_the_hole_before_it_closes() {
-        let config = Config::lan().retention_bytes(1 << 20).build().unwrap();
-        let (mut b, t) = (Broadcast::new(&config), Time::ZERO);
-        let (one, other) = (Identity::from_secret(&[1; 32]), Identity::from_secret(&[2; 32]));
-        let batch = |who: &Identity, sequence| {
-            let id = MessageId { publisher: who.id(), epoch: 1, sequence };
-            let mut batch = BatchBuilder::new(id, WallTime(0));
-            batch.push(WallTime(0), "", &[7; 30_000]);
-            batch.seal(who)
-        };
-        let mut take = |batch: &Batch| {
-            // As the acknowledgements of a leaf of the tree would have it.
-            let behind = |list: &MessageList, s, n| match list.get(s) {
-                Some(s) if s.high_water() < n => Awaited::Somebody,
-                _ => Awaited::Nobody,
-            };
-            b.receive(batch, 1, None, t, WallTime(0), behind);
-            b.advance(batch.stream())
-        };
-        take(&batch(&one, 0));
-        assert!(take(&batch(&one, 2)).is_empty());
-        (0..100).for_each(|n| drop(take(&batch(&other, n))));
-        let steps = take(&batch(&one, 1));
-        let delivered = steps.iter().all(|s| matches!(s, Step::Deliver { .. }));
-        assert!(steps.len() == 2 && delivered, "{steps:?}");
+    /// See [`Peer::follow_consumer`](crate::Peer::follow_consumer).
+    pub(crate) fn follow_consumer(&mut self) {
+        self.store.list.follow_consumer();
+    }
+
+    /// See [`Peer::take_restored`](crate::Peer::take_restored).
+    pub(crate) fn take_restored(&mut self) -> Vec<Delivery> {
+        core::mem::take(&mut self.restored)
     }
 }

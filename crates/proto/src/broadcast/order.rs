@@ -1,24 +1,25 @@
-//! Order per publisher: what may be delivered now.
+//! Order per publisher: which messages may be delivered now.
 //!
-//! Messages of one stream are delivered by number without exception; what is missing holds up what
-//! is behind it until it comes or is given up, and then shows as a gap in its place. A later epoch
-//! of a publisher waits for what is known of the earlier ones.
+//! Messages of one stream are delivered in sequence without exception. A missing range blocks later
+//! messages until it arrives or is given up, and is then delivered as a gap in its place. A later
+//! epoch of a publisher waits for the known messages of earlier ones.
 
 use super::message_list::MessageList;
-use super::retention::{Kept, Retention};
+use super::retention::{RetainedBatch, Retention};
 use crate::message::{MessageId, StreamId};
 
-/// The next thing for the application.
+/// The next step of delivery.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// The messages of a kept batch from a number on.
-    Deliver { kept: Kept, from: u64 },
-    /// Numbers that will not come any more.
+    /// The messages of a retained batch from a number on.
+    Deliver { kept: RetainedBatch, from: u64 },
+    /// Messages that were given up.
     Gap { stream: StreamId, from: u64, to: u64 },
 }
 
-/// What has become deliverable since something of a stream came or was given up; it counts as delivered
-/// from now on. A stream waits for all earlier ones of its publisher, and what waited for it follows at once.
+/// Takes the steps that became possible after messages of a stream arrived or were given up; they
+/// count as delivered from now on. A stream waits for all earlier ones of its publisher, and later
+/// streams that waited for it follow at once.
 pub(crate) fn advance(list: &mut MessageList, kept: &Retention, changed: StreamId) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut next = Some(changed).filter(|s| list.undelivered_before(*s).is_none());
@@ -30,7 +31,7 @@ pub(crate) fn advance(list: &mut MessageList, kept: &Retention, changed: StreamI
     steps
 }
 
-/// The same of one stream alone. Says whether all that is known of it is delivered now.
+/// [`advance`] for one stream alone. Returns whether all of its known messages are delivered now.
 fn advance_one(
     list: &mut MessageList,
     kept: &Retention,
@@ -43,11 +44,11 @@ fn advance_one(
     while at < end {
         let id = MessageId { publisher, epoch, sequence: at };
         let from = at;
-        if let Some(k) = kept.holding(&id) {
+        if let Some(k) = kept.batch_with(&id) {
             at = k.batch.end();
             steps.push(Step::Deliver { kept: k.clone(), from });
         } else {
-            at = kept.first_from(stream, at).map_or(end, |n| n.min(end));
+            at = kept.first_retained_from(stream, at).map_or(end, |n| n.min(end));
             steps.push(Step::Gap { stream, from, to: at });
         }
     }
@@ -61,7 +62,7 @@ mod tests {
 
     use super::*;
     use crate::batch::{Batch, BatchBuilder};
-    use crate::broadcast::Awaited;
+    use crate::broadcast::RetentionNeed;
     use crate::identity::Identity;
     use crate::time::{Time, WallTime};
 
@@ -91,11 +92,11 @@ mod tests {
             b.seal(&self.me)
         }
 
-        /// What comes out when a batch comes in: `epoch:from-to`, or the same in brackets for gaps.
-        fn take(&mut self, epoch: u64, first: u64, count: u64) -> String {
+        /// The steps after a batch arrived: `epoch:from-to`, or the same in brackets for gaps.
+        fn receive(&mut self, epoch: u64, first: u64, count: u64) -> String {
             let b = self.batch(epoch, first, count);
             self.list.receive(b.stream(), b.first(), b.end());
-            self.kept.keep(b, 1, None, Time::ZERO, WallTime(0), |_, _| Awaited::Nobody);
+            self.kept.retain(b, 1, None, Time::ZERO, WallTime(0), |_, _| RetentionNeed::NotNeeded);
             self.advance(epoch)
         }
 
@@ -113,69 +114,69 @@ mod tests {
     }
 
     #[test]
-    fn what_came_early_waits() {
-        let mut r = Rig::new();
-        assert_eq!(r.take(1, 0, 2), "1:0-2");
-        assert_eq!(r.take(1, 5, 1), "");
-        assert_eq!(r.take(1, 3, 2), "");
-        assert_eq!(r.take(1, 2, 1), "1:2-3 1:3-5 1:5-6");
-        assert_eq!(r.take(1, 4, 4), "1:6-8", "only what is new of it");
+    fn early_messages_wait_for_earlier_ones() {
+        let mut rig = Rig::new();
+        assert_eq!(rig.receive(1, 0, 2), "1:0-2");
+        assert_eq!(rig.receive(1, 5, 1), "");
+        assert_eq!(rig.receive(1, 3, 2), "");
+        assert_eq!(rig.receive(1, 2, 1), "1:2-3 1:3-5 1:5-6");
+        assert_eq!(rig.receive(1, 4, 4), "1:6-8", "only the new messages");
     }
 
     #[test]
-    fn a_gap_shows_in_its_place() {
-        let mut r = Rig::new();
-        r.take(1, 0, 1);
-        r.take(1, 3, 1);
-        r.list.give_up(r.stream(1), 1, 3);
-        assert_eq!(r.advance(1), "(1:1-3) 1:3-4");
+    fn gap_is_delivered_in_its_place() {
+        let mut rig = Rig::new();
+        rig.receive(1, 0, 1);
+        rig.receive(1, 3, 1);
+        rig.list.give_up(rig.stream(1), 1, 3);
+        assert_eq!(rig.advance(1), "(1:1-3) 1:3-4");
     }
 
     #[test]
     fn later_epoch_waits_for_the_earlier_one() {
-        let mut r = Rig::new();
-        assert_eq!(r.take(1, 0, 1), "1:0-1");
-        assert_eq!(r.take(1, 2, 1), "");
-        assert_eq!(r.take(2, 0, 1), "");
-        assert_eq!(r.take(1, 1, 1), "1:1-2 1:2-3 2:0-1");
+        let mut rig = Rig::new();
+        assert_eq!(rig.receive(1, 0, 1), "1:0-1");
+        assert_eq!(rig.receive(1, 2, 1), "");
+        assert_eq!(rig.receive(2, 0, 1), "");
+        assert_eq!(rig.receive(1, 1, 1), "1:1-2 1:2-3 2:0-1");
     }
 
     #[test]
-    fn epoch_waits_for_what_the_publisher_says_of_the_one_before() {
-        let mut r = Rig::new();
-        r.list.expect(r.stream(3), 2);
-        assert_eq!(r.take(5, 0, 1), "");
-        assert_eq!(r.take(4, 0, 1), "");
-        assert_eq!(r.take(3, 0, 1), "3:0-1");
-        assert_eq!(r.take(3, 1, 1), "3:1-2 4:0-1 5:0-1");
-        r.list.expect(r.stream(6), 3);
-        assert_eq!(r.take(7, 0, 1), "");
-        r.list.give_up(r.stream(6), 0, 3);
-        assert_eq!(r.advance(6), "(6:0-3) 7:0-1");
+    fn epoch_waits_for_the_end_that_the_publisher_names_of_the_one_before() {
+        let mut rig = Rig::new();
+        rig.list.expect_up_to(rig.stream(3), 2);
+        assert_eq!(rig.receive(5, 0, 1), "");
+        assert_eq!(rig.receive(4, 0, 1), "");
+        assert_eq!(rig.receive(3, 0, 1), "3:0-1");
+        assert_eq!(rig.receive(3, 1, 1), "3:1-2 4:0-1 5:0-1");
+        rig.list.expect_up_to(rig.stream(6), 3);
+        assert_eq!(rig.receive(7, 0, 1), "");
+        rig.list.give_up(rig.stream(6), 0, 3);
+        assert_eq!(rig.advance(6), "(6:0-3) 7:0-1");
     }
 
-    /// More of stream 1 becomes known when 2 is delivered: 3 waits for it.
+    /// More of stream 1 becomes known after 2 was delivered: 3 waits for it.
     #[test]
     fn stream_waits_for_all_earlier_ones() {
-        let mut r = Rig::new();
-        assert_eq!(r.take(1, 0, 1), "1:0-1");
-        assert_eq!(r.take(2, 0, 1), "2:0-1");
-        r.list.expect(r.stream(1), 3);
-        assert_eq!(r.take(3, 0, 1), "");
-        assert_eq!(r.take(2, 1, 1), "");
-        assert_eq!(r.take(1, 2, 1), "");
-        assert_eq!(r.take(1, 1, 1), "1:1-2 1:2-3 2:1-2 3:0-1");
-        r.list.expect(r.stream(1), 4);
-        assert_eq!(r.take(3, 1, 1), "");
-        r.list.give_up(r.stream(1), 3, 4);
-        assert_eq!(r.advance(1), "(1:3-4) 3:1-2", "nothing of 2 waits between them");
+        let mut rig = Rig::new();
+        assert_eq!(rig.receive(1, 0, 1), "1:0-1");
+        assert_eq!(rig.receive(2, 0, 1), "2:0-1");
+        rig.list.expect_up_to(rig.stream(1), 3);
+        assert_eq!(rig.receive(3, 0, 1), "");
+        assert_eq!(rig.receive(2, 1, 1), "");
+        assert_eq!(rig.receive(1, 2, 1), "");
+        assert_eq!(rig.receive(1, 1, 1), "1:1-2 1:2-3 2:1-2 3:0-1");
+        rig.list.expect_up_to(rig.stream(1), 4);
+        assert_eq!(rig.receive(3, 1, 1), "");
+        rig.list.give_up(rig.stream(1), 3, 4);
+        assert_eq!(rig.advance(1), "(1:3-4) 3:1-2", "no message of 2 waits between them");
     }
 
     #[test]
-    fn nothing_is_delivered_before_the_beginning_is_known() {
-        let mut r = Rig::new();
-        assert_eq!(r.take(1, 9, 1), "");
-        r.list.begin(r.stream(1), 8);
-        assert_eq!(r.take(1, 8, 1), "1:8-9 1:9-10");
+    fn no_message_is_delivered_before_the_start_of_its_stream_is_known() {
+        let mut rig = Rig::new();
+        assert_eq!(rig.receive(1, 9, 1), "");
+        rig.list.set_start(rig.stream(1), 8);
+        assert_eq!(rig.receive(1, 8, 1), "1:8-9 1:9-10");
     }
 }

@@ -1,4 +1,4 @@
-//! What this peer publishes: numbers, packing into batches, and what is on its way.
+//! The messages that this peer publishes: numbering, packing into batches, and bytes in flight.
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -10,25 +10,25 @@ use crate::limits::{HOLD_AT_MOST, MAX_GROUP};
 use crate::message::{MessageId, StreamId};
 use crate::time::{Time, WallTime};
 
-/// Batches that a publisher may fill before it lets others have their turn: signed together, they cost
-/// one signature, and filling them takes some hundred microseconds.
-const TURN: usize = 8;
+/// Batches that a publisher may fill before others have their turn: signed together, they cost one
+/// signature, and filling them takes some hundred microseconds.
+const TURN_BATCHES: usize = 8;
 
-/// What waits, and what is on its way.
+/// The queues of a publisher.
 #[derive(Debug, Default)]
 struct Queues {
-    /// What waits to be signed: it goes out when the caller next drains the state machine.
+    /// Unsigned messages: signed and sent when the caller next drains the state machine.
     open: Option<BatchBuilder>,
     full: VecDeque<BatchBuilder>,
     /// Signed and not sent yet.
     sealed: VecDeque<Batch>,
-    /// Ends and sizes of batches that are not acknowledged.
-    on_the_way: VecDeque<(u64, u64)>,
+    /// Ends and sizes of batches that are not acknowledged yet.
+    in_flight: VecDeque<(u64, u64)>,
 }
 
 impl Queues {
     fn is_empty(&self) -> bool {
-        self.has_nothing_to_send() && self.on_the_way.is_empty()
+        self.has_nothing_to_send() && self.in_flight.is_empty()
     }
 
     fn has_nothing_to_send(&self) -> bool {
@@ -39,21 +39,21 @@ impl Queues {
 /// The outbox of one peer.
 #[derive(Debug)]
 pub(crate) struct Outbox {
-    /// Names the next message.
+    /// The id of the next message.
     next: MessageId,
     /// The stream before this one.
     previous: Option<PreviousStream>,
-    /// Most peers publish nothing, and have none.
+    /// Absent while nothing is queued: most peers publish nothing.
     queues: Option<Box<Queues>>,
     waiting_bytes: u64,
-    /// The caller has batches of before to write first; and since when something waits for it.
-    held: bool,
-    waits_since: Option<Time>,
-    on_the_way_bytes: u64,
-    /// When the last of them was acknowledged, or the first of them sent.
-    moved: Time,
+    /// Whether the caller still writes earlier batches; and since when messages wait for that.
+    is_held: bool,
+    waiting_since: Option<Time>,
+    in_flight_bytes: u64,
+    /// When the last acknowledgement arrived, or the first of the batches in flight was sent.
+    progressed_at: Time,
     window: Window,
-    /// Somebody waits to hear who holds what up to this number.
+    /// Receipts are wanted up to this sequence number.
     pub(crate) receipt_wanted: u64,
 }
 
@@ -64,21 +64,22 @@ impl Outbox {
             previous: None,
             queues: None,
             waiting_bytes: 0,
-            held: false,
-            waits_since: None,
-            on_the_way_bytes: 0,
-            moved: Time::ZERO,
+            is_held: false,
+            waiting_since: None,
+            in_flight_bytes: 0,
+            progressed_at: Time::ZERO,
             window: Window::new(),
             receipt_wanted: 0,
         }
     }
 
-    /// The stream that this one follows; its first batch names it.
-    pub(crate) fn follow(&mut self, previous: Option<PreviousStream>) {
+    /// Sets the stream that this one follows; its first batch names it.
+    pub(crate) fn set_previous(&mut self, previous: Option<PreviousStream>) {
         self.previous = previous;
     }
 
-    /// Gives the stream another epoch, with the same numbers. What was signed before is the caller's.
+    /// Gives the stream another epoch, with the same sequence numbers. The caller signs the already
+    /// signed batches again.
     pub(crate) fn set_epoch(&mut self, epoch: u64) {
         self.next.epoch = epoch;
         if let Some(q) = &mut self.queues {
@@ -86,78 +87,78 @@ impl Outbox {
         }
     }
 
-    /// Takes what is signed and not sent yet.
+    /// Takes the batches that are signed and not sent yet.
     pub(crate) fn take_sealed(&mut self) -> Vec<Batch> {
         self.queues.as_mut().map(|q| q.sealed.drain(..).collect()).unwrap_or_default()
     }
 
-    /// Puts in front what was signed anew.
-    pub(crate) fn put_sealed(&mut self, sealed: Vec<Batch>) {
+    /// Puts batches that were signed again in front.
+    pub(crate) fn requeue_sealed(&mut self, sealed: Vec<Batch>) {
         if !sealed.is_empty() {
             self.queues.get_or_insert_default().sealed.extend(sealed);
         }
     }
 
-    /// The stream of what is pushed from now on.
+    /// The stream of the messages that are published from now on.
     pub(crate) const fn stream(&self) -> StreamId {
         self.next.stream()
     }
 
-    /// Messages published since the start.
+    /// Number of messages published since the start.
     pub(crate) const fn published(&self) -> u64 {
         self.next.sequence
     }
 
     /// Bytes that may be added now; 0 if the network has to catch up first.
     pub(crate) fn room(&self) -> u64 {
-        self.window.size().saturating_sub(self.on_the_way_bytes + self.waiting_bytes)
+        self.window.size().saturating_sub(self.in_flight_bytes + self.waiting_bytes)
     }
 
     pub(crate) const fn window(&self) -> u64 {
         self.window.size()
     }
 
-    pub(crate) const fn on_the_way_bytes(&self) -> u64 {
-        self.on_the_way_bytes
+    pub(crate) const fn in_flight_bytes(&self) -> u64 {
+        self.in_flight_bytes
     }
 
-    /// Whether enough waits to be signed.
+    /// Whether enough batches wait to be signed.
     pub(crate) fn has_a_turnful(&self) -> bool {
-        self.queues.as_ref().is_some_and(|q| q.full.len() >= TURN)
+        self.queues.as_ref().is_some_and(|q| q.full.len() >= TURN_BATCHES)
     }
 
-    /// Whether batches of before wait to be written.
+    /// Sets whether earlier batches wait to be written.
     pub(crate) fn hold_back(&mut self, hold: bool) {
-        self.held = hold;
+        self.is_held = hold;
     }
 
-    /// Whether what waits is to wait for more. What is signed does not.
+    /// Whether unsigned messages wait for more of them. Signed batches do not wait.
     pub(crate) fn is_held_back(&self, now: Time) -> bool {
-        let until = self.waits_since.map_or(Time::MAX, |since| since + HOLD_AT_MOST);
-        self.held && self.queues.as_ref().is_none_or(|q| q.sealed.is_empty()) && now < until
+        let until = self.waiting_since.map_or(Time::MAX, |since| since + HOLD_AT_MOST);
+        self.is_held && self.queues.as_ref().is_none_or(|q| q.sealed.is_empty()) && now < until
     }
 
-    /// When it has waited for long enough.
+    /// When unsigned messages have waited for long enough.
     pub(crate) fn deadline(&self) -> Option<Time> {
-        self.waits_since.filter(|_| self.held).map(|since| since + HOLD_AT_MOST)
+        self.waiting_since.filter(|_| self.is_held).map(|since| since + HOLD_AT_MOST)
     }
 
-    /// Whether nothing waits and nothing is on its way.
+    /// Whether nothing is queued or in flight.
     pub(crate) const fn is_empty(&self) -> bool {
-        self.waiting_bytes == 0 && self.on_the_way_bytes == 0
+        self.waiting_bytes == 0 && self.in_flight_bytes == 0
     }
 
-    /// Bounds the window by this publisher's share of what may be on its way in all.
-    pub(crate) fn bound(&mut self, share: u64) {
-        self.window.bound(share);
+    /// Bounds the window by this publisher's share of the bytes that may be in flight in all.
+    pub(crate) fn set_window_bound(&mut self, share: u64) {
+        self.window.set_bound(share);
     }
 
-    /// Begins again after a pause.
-    pub(crate) fn begin(&mut self, share: u64) {
-        self.window.begin(share);
+    /// Restarts the window after a pause.
+    pub(crate) fn restart_window(&mut self, share: u64) {
+        self.window.restart(share);
     }
 
-    /// Packs a message.
+    /// Packs a message into the open batch.
     pub(crate) fn add(
         &mut self,
         now: Time,
@@ -165,7 +166,7 @@ impl Outbox {
         topic: &str,
         payload: &[u8],
     ) -> MessageId {
-        self.waits_since.get_or_insert(now);
+        self.waiting_since.get_or_insert(now);
         let q = self.queues.get_or_insert_default();
         if let Some(open) = q.open.take_if(|open| !open.fits(topic, payload)) {
             q.full.push_back(open);
@@ -183,7 +184,7 @@ impl Outbox {
         id
     }
 
-    /// The next batch that waits, signed. All that wait are signed together.
+    /// Takes the next batch, signed. All queued batches are signed together.
     pub(crate) fn seal(&mut self, identity: &Identity, now: Time) -> Option<Batch> {
         let q = self.queues.as_mut()?;
         if q.sealed.is_empty() {
@@ -197,7 +198,7 @@ impl Outbox {
             }
             q.sealed.extend(seal_group(group, identity));
             if q.full.is_empty() {
-                self.waits_since = None;
+                self.waiting_since = None;
             }
         }
         let batch = q.sealed.pop_front()?;
@@ -205,54 +206,54 @@ impl Outbox {
             self.waiting_bytes = 0;
         }
         let bytes = batch.wire().len() as u64;
-        if q.on_the_way.is_empty() {
-            self.moved = now;
+        if q.in_flight.is_empty() {
+            self.progressed_at = now;
         }
-        q.on_the_way.push_back((batch.end(), bytes));
-        self.on_the_way_bytes += bytes;
+        q.in_flight.push_back((batch.end(), bytes));
+        self.in_flight_bytes += bytes;
         Some(batch)
     }
 
-    /// Everybody who is waited for holds everything below `paced`; whether there is room again where
-    /// there was none.
-    pub(crate) fn acknowledged(&mut self, paced: u64, now: Time, congested: bool) -> bool {
+    /// All peers that the publisher waits for hold everything below `paced`. Returns whether there
+    /// is space in the window again after there was none.
+    pub(crate) fn on_acknowledged(&mut self, paced: u64, now: Time, congested: bool) -> bool {
         let had_room = self.room() > 0;
         let mut bytes = 0;
         if let Some(q) = &mut self.queues {
-            while let Some(&(end, size)) = q.on_the_way.front()
+            while let Some(&(end, size)) = q.in_flight.front()
                 && end <= paced
             {
                 bytes += size;
-                q.on_the_way.pop_front();
+                q.in_flight.pop_front();
             }
         }
         self.queues.take_if(|q| q.is_empty());
-        self.on_the_way_bytes -= bytes;
+        self.in_flight_bytes -= bytes;
         if bytes > 0 {
-            self.moved = now;
+            self.progressed_at = now;
         }
         if congested {
-            self.window.congested(now);
+            self.window.on_congestion(now);
         } else {
-            self.window.acknowledged(bytes);
+            self.window.on_acknowledged(bytes);
         }
         !had_room && self.room() > 0
     }
 
-    /// Whether nothing was acknowledged for so long though something is on its way. Tells it once in
-    /// that time.
-    pub(crate) fn is_stalled(&mut self, patience: Duration, now: Time) -> bool {
-        let waits = self.queues.as_ref().is_some_and(|q| !q.on_the_way.is_empty());
-        let stalled = waits && now.since(self.moved) >= patience;
-        if stalled {
-            self.moved = now;
+    /// Whether no acknowledgement has arrived for `limit` although batches are in flight. Returns
+    /// true once in that time.
+    pub(crate) fn is_stalled(&mut self, limit: Duration, now: Time) -> bool {
+        let is_waiting = self.queues.as_ref().is_some_and(|q| !q.in_flight.is_empty());
+        let is_stalled = is_waiting && now.since(self.progressed_at) >= limit;
+        if is_stalled {
+            self.progressed_at = now;
         }
-        stalled
+        is_stalled
     }
 
-    /// One of this peer's own queues fills.
-    pub(crate) fn congested(&mut self, now: Time) {
-        self.window.congested(now);
+    /// Reduces the window, because a queue of this peer is congested.
+    pub(crate) fn on_congestion(&mut self, now: Time) {
+        self.window.on_congestion(now);
     }
 }
 
@@ -261,78 +262,81 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_waited_is_packed_and_the_window_holds() {
+    fn queued_messages_are_packed_within_the_window() {
         let me = Identity::from_secret(&[1; 32]);
-        let mut o = Outbox::new(&me, 1);
+        let mut outbox = Outbox::new(&me, 1);
         let mut added = 0;
-        while o.room() > 0 {
-            o.add(Time::ZERO, WallTime(0), "t", &[0; 1000]);
+        while outbox.room() > 0 {
+            outbox.add(Time::ZERO, WallTime(0), "t", &[0; 1000]);
             added += 1;
         }
         let mut batches = Vec::new();
-        while let Some(b) = o.seal(&me, Time::ZERO) {
+        while let Some(b) = outbox.seal(&me, Time::ZERO) {
             batches.push(b);
         }
         assert_eq!(batches.iter().map(Batch::len).sum::<usize>(), added);
         assert!(batches.windows(2).all(|w| w[0].end() == w[1].first()));
         assert!(batches.len() < added / 50, "{} batches of {added}", batches.len());
-        assert_eq!(o.room(), 0);
+        assert_eq!(outbox.room(), 0);
         let half = batches[batches.len() / 2].end();
-        assert!(o.acknowledged(half, Time::ZERO, false), "there is room again");
-        assert!(o.room() > 0);
+        assert!(outbox.on_acknowledged(half, Time::ZERO, false), "there is room again");
+        assert!(outbox.room() > 0);
     }
 
     #[test]
-    fn what_is_held_back_goes_out_together_and_not_too_late() {
+    fn held_back_messages_are_signed_together_and_not_too_late() {
         let me = Identity::from_secret(&[1; 32]);
         let at = |ms: u64| Time::from_micros(ms * 1000);
-        let mut o = Outbox::new(&me, 1);
-        o.add(at(0), WallTime(0), "", b"a");
-        assert!(!o.is_held_back(at(0)) && o.deadline().is_none(), "nothing is to be written first");
-        o.seal(&me, at(0)).unwrap();
-        o.hold_back(true);
+        let mut outbox = Outbox::new(&me, 1);
+        outbox.add(at(0), WallTime(0), "", b"a");
+        assert!(
+            !outbox.is_held_back(at(0)) && outbox.deadline().is_none(),
+            "no batch is written first"
+        );
+        outbox.seal(&me, at(0)).unwrap();
+        outbox.hold_back(true);
         for ms in 1..=3 {
             for _ in 0..2 {
-                o.add(at(ms), WallTime(0), "", &[0; 40_000]);
+                outbox.add(at(ms), WallTime(0), "", &[0; 40_000]);
             }
         }
-        assert!(o.is_held_back(at(20)));
-        assert_eq!(o.deadline(), Some(at(21)), "20 ms after the first");
-        assert!(!o.is_held_back(at(21)));
-        o.hold_back(false);
-        assert!(!o.is_held_back(at(4)));
-        let group: Vec<Batch> = core::iter::from_fn(|| o.seal(&me, at(4))).collect();
+        assert!(outbox.is_held_back(at(20)));
+        assert_eq!(outbox.deadline(), Some(at(21)), "20 ms after the first");
+        assert!(!outbox.is_held_back(at(21)));
+        outbox.hold_back(false);
+        assert!(!outbox.is_held_back(at(4)));
+        let group: Vec<Batch> = core::iter::from_fn(|| outbox.seal(&me, at(4))).collect();
         assert_eq!(group.len(), 6);
         assert!(group.iter().all(|b| b.signature() == group[0].signature()));
-        assert!(o.deadline().is_none() && !o.is_empty());
+        assert!(outbox.deadline().is_none() && !outbox.is_empty());
     }
 
     #[test]
-    fn a_stall_is_told_once_in_a_while() {
+    fn stall_is_reported_once_per_limit() {
         let me = Identity::from_secret(&[1; 32]);
         let at = |ms: u64| Time::from_micros(ms * 1000);
         let second = Duration::from_secs(1);
-        let mut o = Outbox::new(&me, 1);
-        o.add(at(0), WallTime(0), "t", b"a");
-        assert!(!o.is_stalled(second, at(5000)), "nothing is on its way");
-        let end = o.seal(&me, at(5000)).unwrap().end();
-        assert!(!o.is_stalled(second, at(5999)));
-        assert!(o.is_stalled(second, at(6000)) && !o.is_stalled(second, at(6999)));
-        assert!(o.is_stalled(second, at(7000)));
-        o.acknowledged(end, at(7001), false);
-        assert!(!o.is_stalled(second, at(20_000)));
+        let mut outbox = Outbox::new(&me, 1);
+        outbox.add(at(0), WallTime(0), "t", b"a");
+        assert!(!outbox.is_stalled(second, at(5000)), "nothing is in flight");
+        let end = outbox.seal(&me, at(5000)).unwrap().end();
+        assert!(!outbox.is_stalled(second, at(5999)));
+        assert!(outbox.is_stalled(second, at(6000)) && !outbox.is_stalled(second, at(6999)));
+        assert!(outbox.is_stalled(second, at(7000)));
+        outbox.on_acknowledged(end, at(7001), false);
+        assert!(!outbox.is_stalled(second, at(20_000)));
     }
 
     #[test]
-    fn another_epoch_keeps_the_numbers_and_the_previous_stream() {
+    fn another_epoch_keeps_the_sequence_numbers_and_the_previous_stream() {
         let me = Identity::from_secret(&[1; 32]);
-        let mut o = Outbox::new(&me, 1);
-        o.follow(Some(PreviousStream { epoch: 0, next: 9 }));
-        let ids = [0, 1].map(|_| o.add(Time::ZERO, WallTime(0), "", b"x").sequence);
-        o.set_epoch(7);
-        let id = o.add(Time::ZERO, WallTime(0), "", b"x");
+        let mut outbox = Outbox::new(&me, 1);
+        outbox.set_previous(Some(PreviousStream { epoch: 0, next: 9 }));
+        let ids = [0, 1].map(|_| outbox.add(Time::ZERO, WallTime(0), "", b"x").sequence);
+        outbox.set_epoch(7);
+        let id = outbox.add(Time::ZERO, WallTime(0), "", b"x");
         assert_eq!((ids, id.epoch, id.sequence), ([0, 1], 7, 2));
-        let batch = o.seal(&me, Time::ZERO).unwrap();
+        let batch = outbox.seal(&me, Time::ZERO).unwrap();
         assert_eq!((batch.epoch(), batch.first(), batch.len()), (7, 0, 3));
         assert_eq!(batch.previous(), Some(PreviousStream { epoch: 0, next: 9 }));
         assert!(batch.signature_is_valid());

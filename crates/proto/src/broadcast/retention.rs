@@ -1,9 +1,10 @@
-//! The batches kept to hand to others, bounded by bytes and age.
+//! The batches retained for others, bounded by bytes and age.
 //!
-//! Oldest arrivals go first, but for those that somebody who keeps up still waits for: however much
-//! others publish meanwhile, they stay, in up to half of the room. (The windows of all publishers
-//! together are held to that half; see [`active`](super::active).) What this node published itself and
-//! nobody has acknowledged stays in any case, however old it is: if it went, nobody could ever get it.
+//! Oldest arrivals are evicted first, except those that a peer which keeps up still needs: however
+//! much others publish meanwhile, they stay, in up to half of the space. (The windows of all
+//! publishers together are held to that half; see [`active_publishers`](super::active_publishers).)
+//! Batches that this node has published and no other node has acknowledged stay in any case,
+//! whatever their age: if they went, no node could ever get them.
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,50 +15,51 @@ use crate::message::{MessageId, StreamId};
 use crate::small::GrowMap;
 use crate::time::{Time, WallTime};
 
-/// Part of the room that those take which are waited for.
-const SPARED_PART: u64 = 2;
-/// What is too old and can be had from here only is looked at again so much later.
-const POSTPONED: Duration = Duration::from_secs(60);
-/// Batches looked at for the one that holds a message.
-const OVERLAPS: usize = 4;
+/// The part of the space for batches that are needed.
+const PROTECTED_DIVISOR: u64 = 2;
+/// How long the eviction of an expired only copy is postponed.
+const EXPIRY_RETRY: Duration = Duration::from_secs(60);
+/// Number of batches searched for the one that holds a message.
+const MAX_OVERLAPPING: usize = 4;
 
-/// Who waits for a batch.
+/// Whether other peers need a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Awaited {
-    Nobody,
-    /// Somebody who keeps up. They are not the only ones to have it.
-    Somebody,
-    /// Those who should get it from here, its publisher. A window bounds how much that is.
-    FromHere,
+pub(crate) enum RetentionNeed {
+    NotNeeded,
+    /// A peer that keeps up needs it. This node is not the only one to have it.
+    Needed,
+    /// Peers need it, and can get it only here, from its publisher. A window bounds the bytes of
+    /// such batches.
+    OnlyCopy,
 }
 
-/// A batch that is kept.
+/// A retained batch.
 #[derive(Debug, Clone)]
-pub(crate) struct Kept {
+pub(crate) struct RetainedBatch {
     pub(crate) batch: Batch,
     pub(crate) hops: u16,
-    /// Who sent it first.
+    /// The neighbour that sent it first.
     pub(crate) from: Option<PeerId>,
     pub(crate) received_at: WallTime,
-    /// How many times it came again.
-    pub(crate) repeats: u32,
+    /// Number of times that it arrived again.
+    pub(crate) duplicates: u32,
     arrived: Time,
-    /// When it is too old.
+    /// When it expires.
     expires: Time,
-    /// For how long it had existed when it arrived, at least; the longest there is if an earlier life of
-    /// this node kept it.
+    /// Its least age when it arrived; `Duration::MAX` if an earlier process of this node retained
+    /// it.
     age: Duration,
-    order: u64,
+    arrival_order: u64,
 }
 
-impl Kept {
-    /// For how long it has existed, at least; `Duration::MAX` if an earlier life kept it.
+impl RetainedBatch {
+    /// Its least age; `Duration::MAX` if an earlier process retained it.
     pub(crate) fn age(&self, now: Time) -> Duration {
         self.age.saturating_add(now.since(self.arrived))
     }
 
-    /// The same for others, who know nothing of this node's lives. For what an earlier life kept, the wall
-    /// clock has to do.
+    /// Its age for other nodes, which do not know the processes of this node. The wall clock
+    /// decides for batches that an earlier process retained.
     pub(crate) fn age_ms(&self, now: Time, wall: WallTime) -> u32 {
         let age = match self.age {
             Duration::MAX => {
@@ -70,42 +72,42 @@ impl Kept {
         u32::try_from(age.as_millis()).unwrap_or(u32::MAX)
     }
 
-    /// Larger than that of every batch that came before.
-    pub(crate) const fn arrival(&self) -> u64 {
-        self.order
+    /// Larger than the number of every batch that arrived earlier.
+    pub(crate) const fn arrival_order(&self) -> u64 {
+        self.arrival_order
     }
 }
 
-/// The first message of a batch names it.
-pub(crate) fn name(batch: &Batch) -> MessageId {
+/// The id of a batch: that of its first message.
+pub(crate) fn batch_id(batch: &Batch) -> MessageId {
     let StreamId { publisher, epoch } = batch.stream();
     MessageId { publisher, epoch, sequence: batch.first() }
 }
 
-/// The store: oldest arrivals go first.
+/// The retained batches.
 #[derive(Debug)]
 pub(crate) struct Retention {
-    batches: GrowMap<MessageId, Box<Kept>>,
+    batches: GrowMap<MessageId, Box<RetainedBatch>>,
     /// In order of arrival.
     arrivals: BTreeMap<u64, Batch>,
-    /// The number of the next to arrive.
+    /// The arrival number of the next batch.
     next: u64,
     messages: u64,
     bytes: u64,
     max_bytes: u64,
     max_age: Duration,
-    /// Those whose turn to go has come and which are waited for, by order of arrival.
-    spared: BTreeMap<StreamId, BTreeSet<u64>>,
-    spared_bytes: u64,
-    /// The turn of all before it has come.
-    turn: u64,
+    /// Needed batches that would otherwise have been evicted, by order of arrival.
+    protected: BTreeMap<StreamId, BTreeSet<u64>>,
+    protected_bytes: u64,
+    /// All batches before it were considered for eviction.
+    eviction_cursor: u64,
 }
 
 impl Retention {
     pub(crate) const fn new(max_bytes: u64, max_age: Duration) -> Self {
         let batches = GrowMap::new();
         let arrivals = BTreeMap::new();
-        let spared = BTreeMap::new();
+        let protected = BTreeMap::new();
         Retention {
             batches,
             arrivals,
@@ -114,184 +116,217 @@ impl Retention {
             bytes: 0,
             max_bytes,
             max_age,
-            spared,
-            spared_bytes: 0,
-            turn: 0,
+            protected,
+            protected_bytes: 0,
+            eviction_cursor: 0,
         }
     }
 
-    /// Keeps a batch; says which others had to go. `awaited` tells who waits for what is below a
-    /// number of a stream.
-    pub(crate) fn keep(
+    /// Retains a batch and returns the batches that were evicted for it. `need_below` says whether
+    /// peers need the messages of a stream below a sequence number.
+    pub(crate) fn retain(
         &mut self,
         batch: Batch,
         hops: u16,
         from: Option<PeerId>,
         now: Time,
         received_at: WallTime,
-        awaited: impl Fn(StreamId, u64) -> Awaited,
+        need_below: impl Fn(StreamId, u64) -> RetentionNeed,
     ) -> Vec<Batch> {
-        let id = name(&batch);
-        if let Some(order) = self.batches.get(&id).map(|old| old.order) {
-            self.remove(order);
+        let id = batch_id(&batch);
+        if let Some(arrival_order) = self.batches.get(&id).map(|old| old.arrival_order) {
+            self.remove(arrival_order);
         }
         self.bytes += batch.size() as u64;
         self.messages += batch.len() as u64;
-        let (repeats, order) = (0, self.next);
+        let (duplicates, arrival_order) = (0, self.next);
         self.next += 1;
-        self.arrivals.insert(order, batch.clone());
+        self.arrivals.insert(arrival_order, batch.clone());
         let (arrived, expires, age) = (now, now + self.max_age, Duration::ZERO);
-        let kept = Kept { batch, hops, from, received_at, repeats, arrived, expires, age, order };
+        let kept = RetainedBatch {
+            batch,
+            hops,
+            from,
+            received_at,
+            duplicates,
+            arrived,
+            expires,
+            age,
+            arrival_order,
+        };
         self.batches.insert(id, Box::new(kept));
-        let mut gone = Vec::new();
+        let mut evicted = Vec::new();
         if self.bytes > self.max_bytes {
-            self.release(&awaited, &mut gone);
+            self.evict_released(&need_below, &mut evicted);
         }
         while self.bytes > self.max_bytes
             && self.batches.len() > 1
-            && let Some(order) = self.next_to_go(&awaited)
+            && let Some(arrival_order) = self.next_eviction(&need_below)
         {
-            gone.extend(self.remove(order));
+            evicted.extend(self.remove(arrival_order));
         }
-        gone
+        evicted
     }
 
-    /// Lets go of what was waited for and is no more, as far as the room is needed.
-    fn release(&mut self, awaited: &impl Fn(StreamId, u64) -> Awaited, gone: &mut Vec<Batch>) {
-        let streams: Vec<StreamId> = self.spared.keys().copied().collect();
+    /// Evicts protected batches that are no longer needed, as far as the space is required.
+    fn evict_released(
+        &mut self,
+        need_below: &impl Fn(StreamId, u64) -> RetentionNeed,
+        evicted: &mut Vec<Batch>,
+    ) {
+        let streams: Vec<StreamId> = self.protected.keys().copied().collect();
         for stream in streams {
             while self.bytes > self.max_bytes
-                && let Some(&order) = self.spared.get(&stream).and_then(BTreeSet::first)
+                && let Some(&arrival_order) = self.protected.get(&stream).and_then(BTreeSet::first)
                 && self
-                    .arrival(order)
-                    .is_none_or(|k| awaited(stream, k.batch.end()) == Awaited::Nobody)
+                    .by_order(arrival_order)
+                    .is_none_or(|k| need_below(stream, k.batch.end()) == RetentionNeed::NotNeeded)
             {
-                gone.extend(self.remove(order));
+                evicted.extend(self.remove(arrival_order));
             }
         }
     }
 
-    fn arrival(&self, order: u64) -> Option<&Kept> {
-        self.batches.get(&name(self.arrivals.get(&order)?)).map(|k| &**k)
+    fn by_order(&self, arrival_order: u64) -> Option<&RetainedBatch> {
+        self.batches.get(&batch_id(self.arrivals.get(&arrival_order)?)).map(|k| &**k)
     }
 
-    /// Those that arrived from one number on, oldest first.
-    fn arrived_from(&self, order: u64) -> impl DoubleEndedIterator<Item = &Kept> {
-        self.arrivals.range(order..).filter_map(|(_, b)| self.batches.get(&name(b))).map(|k| &**k)
+    /// The batches from one arrival number on, oldest first.
+    fn arrived_from(&self, arrival_order: u64) -> impl DoubleEndedIterator<Item = &RetainedBatch> {
+        self.arrivals
+            .range(arrival_order..)
+            .filter_map(|(_, b)| self.batches.get(&batch_id(b)))
+            .map(|k| &**k)
     }
 
-    /// The oldest that nobody waits for; the oldest of all if too much is waited for.
-    fn next_to_go(&mut self, awaited: &impl Fn(StreamId, u64) -> Awaited) -> Option<u64> {
+    /// The oldest batch that is not needed; the oldest of all if too many are needed.
+    fn next_eviction(
+        &mut self,
+        need_below: &impl Fn(StreamId, u64) -> RetentionNeed,
+    ) -> Option<u64> {
         let newest = *self.arrivals.last_key_value()?.0;
         loop {
-            let next = self.arrived_from(self.turn).next();
-            let Some(kept) = next.filter(|k| k.order < newest) else { break };
-            let (order, stream, size) = (kept.order, kept.batch.stream(), kept.batch.size() as u64);
-            let who = awaited(stream, kept.batch.end());
-            let room = self.spared_bytes + size <= self.max_bytes / SPARED_PART;
-            if who != Awaited::FromHere && !(room && who == Awaited::Somebody) {
-                // It may be that nobody waits for it, but what came before makes room first.
-                return if room { Some(order) } else { self.oldest_elsewhere(awaited) };
+            let next = self.arrived_from(self.eviction_cursor).next();
+            let Some(kept) = next.filter(|k| k.arrival_order < newest) else { break };
+            let (arrival_order, stream, size) =
+                (kept.arrival_order, kept.batch.stream(), kept.batch.size() as u64);
+            let need = need_below(stream, kept.batch.end());
+            let has_room = self.protected_bytes + size <= self.max_bytes / PROTECTED_DIVISOR;
+            if need != RetentionNeed::OnlyCopy && !(has_room && need == RetentionNeed::Needed) {
+                // It may not be needed, but earlier batches are evicted first.
+                return if has_room {
+                    Some(arrival_order)
+                } else {
+                    self.oldest_held_elsewhere(need_below)
+                };
             }
-            self.spared.entry(stream).or_default().insert(order);
-            self.spared_bytes += size;
-            self.turn = order + 1;
+            self.protected.entry(stream).or_default().insert(arrival_order);
+            self.protected_bytes += size;
+            self.eviction_cursor = arrival_order + 1;
         }
-        self.oldest_elsewhere(awaited)
+        self.oldest_held_elsewhere(need_below)
     }
 
-    /// The oldest one that others have as well. Not the newest: it has yet to be delivered, and may exceed the bound
-    /// until the next one comes. The oldest of all if the others exceed it without that.
-    fn oldest_elsewhere(&self, awaited: &impl Fn(StreamId, u64) -> Awaited) -> Option<u64> {
-        let from_here = |k: &Kept| awaited(k.batch.stream(), k.batch.end()) == Awaited::FromHere;
+    /// The oldest batch that other nodes have as well. Not the newest, which is not delivered yet,
+    /// and may exceed the bound until the next one arrives. The oldest of all if the others exceed
+    /// the bound without the newest.
+    fn oldest_held_elsewhere(
+        &self,
+        need_below: &impl Fn(StreamId, u64) -> RetentionNeed,
+    ) -> Option<u64> {
+        let is_only_copy = |k: &RetainedBatch| {
+            need_below(k.batch.stream(), k.batch.end()) == RetentionNeed::OnlyCopy
+        };
         let (&newest, batch) = self.arrivals.last_key_value()?;
-        let mut others = self.arrived_from(0).filter(|k| k.order < newest);
-        let found = others.find(|k| !from_here(k)).map(|k| k.order);
+        let mut others = self.arrived_from(0).filter(|k| k.arrival_order < newest);
+        let found = others.find(|k| !is_only_copy(k)).map(|k| k.arrival_order);
         let is_too_much = self.bytes - batch.size() as u64 > self.max_bytes;
-        let oldest = self.arrivals.first_key_value().map(|(order, _)| *order);
+        let oldest = self.arrivals.first_key_value().map(|(arrival_order, _)| *arrival_order);
         found.or_else(|| oldest.filter(|_| is_too_much))
     }
 
-    /// Lets go of what is too old. What only this node has stays, and what came after it may stay as much
-    /// longer as [`POSTPONED`].
+    /// Evicts expired batches. Only copies stay, and later batches may stay longer by
+    /// [`EXPIRY_RETRY`].
     pub(crate) fn expire(
         &mut self,
         now: Time,
-        awaited: impl Fn(StreamId, u64) -> Awaited,
+        need_below: impl Fn(StreamId, u64) -> RetentionNeed,
     ) -> Vec<Batch> {
-        let mut gone = Vec::new();
+        let mut evicted = Vec::new();
         if self.next_expiry().is_none_or(|at| at > now) {
-            return gone;
+            return evicted;
         }
-        // Those behind one that stayed are as old as it was then, or younger.
-        let is_old = |k: &&Kept| k.arrived + self.max_age <= now;
-        let old: Vec<u64> = self.arrived_from(0).take_while(is_old).map(|k| k.order).collect();
-        for order in old {
-            let Some(kept) = self.arrival(order) else { continue };
-            if awaited(kept.batch.stream(), kept.batch.end()) != Awaited::FromHere {
-                gone.extend(self.remove(order));
+        // Batches behind a postponed one are as old as it was then, or younger.
+        let is_old = |k: &&RetainedBatch| k.arrived + self.max_age <= now;
+        let old: Vec<u64> =
+            self.arrived_from(0).take_while(is_old).map(|k| k.arrival_order).collect();
+        for arrival_order in old {
+            let Some(kept) = self.by_order(arrival_order) else { continue };
+            if need_below(kept.batch.stream(), kept.batch.end()) != RetentionNeed::OnlyCopy {
+                evicted.extend(self.remove(arrival_order));
                 continue;
             }
-            let id = name(&kept.batch);
+            let id = batch_id(&kept.batch);
             if let Some(kept) = self.batches.get_mut(&id) {
-                kept.expires = now + POSTPONED;
+                kept.expires = now + EXPIRY_RETRY;
             }
         }
-        gone
+        evicted
     }
 
-    /// When to look for what is too old.
+    /// When to look for expired batches.
     pub(crate) fn next_expiry(&self) -> Option<Time> {
         self.arrived_from(0).next().map(|k| k.expires)
     }
 
-    fn remove(&mut self, order: u64) -> Option<Batch> {
-        let batch = self.arrivals.remove(&order)?;
-        let kept = self.batches.remove(&name(&batch))?;
+    fn remove(&mut self, arrival_order: u64) -> Option<Batch> {
+        let batch = self.arrivals.remove(&arrival_order)?;
+        let kept = self.batches.remove(&batch_id(&batch))?;
         let (stream, size) = (kept.batch.stream(), kept.batch.size() as u64);
         self.bytes -= size;
         self.messages -= kept.batch.len() as u64;
-        if let Some(spared) = self.spared.get_mut(&stream)
-            && spared.remove(&order)
+        if let Some(protected) = self.protected.get_mut(&stream)
+            && protected.remove(&arrival_order)
         {
-            self.spared_bytes -= size;
-            if spared.is_empty() {
-                self.spared.remove(&stream);
+            self.protected_bytes -= size;
+            if protected.is_empty() {
+                self.protected.remove(&stream);
             }
         }
         Some(kept.batch)
     }
 
-    /// Takes out all batches of a stream, in order.
+    /// Removes all batches of a stream and returns them in order.
     pub(crate) fn take_stream(&mut self, stream: StreamId) -> Vec<Batch> {
-        let orders: Vec<u64> = self.range(stream, 0, u64::MAX).map(|k| k.order).collect();
-        orders.into_iter().filter_map(|order| self.remove(order)).collect()
+        let orders: Vec<u64> = self.range(stream, 0, u64::MAX).map(|k| k.arrival_order).collect();
+        orders.into_iter().filter_map(|arrival_order| self.remove(arrival_order)).collect()
     }
 
     /// The batch that holds a message.
-    pub(crate) fn holding(&self, id: &MessageId) -> Option<&Kept> {
+    pub(crate) fn batch_with(&self, id: &MessageId) -> Option<&RetainedBatch> {
         let first = MessageId { sequence: 0, ..*id };
-        // The nearest one, unless a publisher packed a number twice, which an honest one never does.
-        let before = self.batches.range(first..=*id).rev().take(OVERLAPS);
+        // The nearest one, unless a publisher packed a number twice, which an honest one never
+        // does.
+        let before = self.batches.range(first..=*id).rev().take(MAX_OVERLAPPING);
         before.map(|(_, k)| &**k).find(|k| id.sequence < k.batch.end())
     }
 
-    /// A batch existed for so long when it arrived.
+    /// Sets the age that a batch had when it arrived.
     pub(crate) fn set_age(&mut self, batch: &Batch, age: Duration) {
-        if let Some(kept) = self.batches.get_mut(&name(batch)) {
+        if let Some(kept) = self.batches.get_mut(&batch_id(batch)) {
             kept.age = age;
         }
     }
 
-    /// A batch came again.
-    pub(crate) fn repeated(&mut self, batch: &Batch) {
-        if let Some(kept) = self.batches.get_mut(&name(batch)) {
-            kept.repeats = kept.repeats.saturating_add(1);
+    /// Counts a batch that arrived again.
+    pub(crate) fn record_duplicate(&mut self, batch: &Batch) {
+        if let Some(kept) = self.batches.get_mut(&batch_id(batch)) {
+            kept.duplicates = kept.duplicates.saturating_add(1);
         }
     }
 
-    /// The first kept number of a stream from `from` on.
-    pub(crate) fn first_from(
+    /// The first retained number of a stream from `from` on.
+    pub(crate) fn first_retained_from(
         &self,
         StreamId { publisher, epoch }: StreamId,
         from: u64,
@@ -301,36 +336,36 @@ impl Retention {
         self.batches.range(from..=to).next().map(|(id, _)| id.sequence)
     }
 
-    /// Kept batches with messages of one stream in `from..to`, ascending.
+    /// Retained batches with messages of one stream in `from..to`, ascending.
     pub(crate) fn range(
         &self,
         stream: StreamId,
         from: u64,
         to: u64,
-    ) -> impl Iterator<Item = &Kept> {
+    ) -> impl Iterator<Item = &RetainedBatch> {
         let StreamId { publisher, epoch } = stream;
         let id = MessageId { publisher, epoch, sequence: from };
-        // The one that holds `from` may begin before it.
-        let first = self.holding(&id).map_or(id, |k| name(&k.batch));
+        // The batch that holds `from` may begin before it.
+        let first = self.batch_with(&id).map_or(id, |k| batch_id(&k.batch));
         let last = MessageId { sequence: to.max(first.sequence), ..id };
         self.batches.range(first..last).map(|(_, k)| &**k)
     }
 
-    /// The batches that hold the `limit` newest messages, oldest first; of those that arrived before
-    /// one message, if it is still kept, and its own batch.
-    pub(crate) fn newest(&self, limit: usize, before: Option<&MessageId>) -> Vec<&Kept> {
+    /// The batches that hold the `limit` newest messages, oldest first. With `before`, only batches
+    /// up to that message; none if it is not retained any more.
+    pub(crate) fn newest(&self, limit: usize, before: Option<&MessageId>) -> Vec<&RetainedBatch> {
         let last = match before {
             None => u64::MAX,
-            Some(id) => match self.holding(id) {
-                Some(kept) => kept.order,
-                // What came before it is gone as well, but for some that somebody waits for.
+            Some(id) => match self.batch_with(id) {
+                Some(kept) => kept.arrival_order,
+                // Earlier batches are evicted as well, except some that are needed.
                 None => return Vec::new(),
             },
         };
         let mut list = Vec::new();
         let mut messages = 0;
         let arrived = self.arrivals.range(..=last).rev();
-        for kept in arrived.filter_map(|(_, b)| self.batches.get(&name(b))) {
+        for kept in arrived.filter_map(|(_, b)| self.batches.get(&batch_id(b))) {
             if messages >= limit {
                 break;
             }
@@ -344,7 +379,7 @@ impl Retention {
         list
     }
 
-    /// Messages kept.
+    /// Number of retained messages.
     pub(crate) const fn messages(&self) -> u64 {
         self.messages
     }
@@ -370,12 +405,12 @@ mod tests {
         b.seal(&me)
     }
 
-    const fn nobody(_: StreamId, _: u64) -> Awaited {
-        Awaited::Nobody
+    const fn not_needed(_: StreamId, _: u64) -> RetentionNeed {
+        RetentionNeed::NotNeeded
     }
 
     #[test]
-    fn what_somebody_waits_for_stays_in_half_of_the_room() {
+    fn needed_batches_stay_in_half_of_the_space() {
         let mut r = Retention::new(10_000, Duration::from_secs(10));
         let other = Identity::from_secret(&[2; 32]);
         let of_other = |first| {
@@ -384,133 +419,133 @@ mod tests {
             b.push(WallTime(0), "", &[7; 500]);
             b.seal(&other)
         };
-        let keep = |r: &mut Retention, b: Batch, below: u64| {
-            let waits = |s: StreamId, end: u64| {
+        let retain = |r: &mut Retention, b: Batch, below: u64| {
+            let need_below = |s: StreamId, end: u64| {
                 if s.publisher == other.id() && end > below {
-                    Awaited::Somebody
+                    RetentionNeed::Needed
                 } else {
-                    Awaited::Nobody
+                    RetentionNeed::NotNeeded
                 }
             };
-            let gone = r.keep(b, 1, None, Time::ZERO, WallTime(0), waits);
-            assert!(r.bytes() <= 10_000 && r.spared_bytes <= 5_000);
-            gone
+            let evicted = r.retain(b, 1, None, Time::ZERO, WallTime(0), need_below);
+            assert!(r.bytes() <= 10_000 && r.protected_bytes <= 5_000);
+            evicted
         };
-        // Numbers 0 to 2 are waited for, as are all behind them.
-        (0..3).for_each(|n| drop(keep(&mut r, of_other(n), 0)));
+        // The sequence numbers from 0 on are needed.
+        (0..3).for_each(|n| drop(retain(&mut r, of_other(n), 0)));
         for n in 0..100 {
-            let gone = keep(&mut r, batch(n, 1, 500), 0);
-            assert!(gone.iter().all(|b| b.publisher() != other.id()), "at {n}");
+            let evicted = retain(&mut r, batch(n, 1, 500), 0);
+            assert!(evicted.iter().all(|b| b.publisher() != other.id()), "at {n}");
         }
         assert!(
             r.range(StreamId { publisher: other.id(), epoch: 1 }, 0, 3).count() == 3
-                && !r.spared.is_empty()
+                && !r.protected.is_empty()
         );
-        // When they have come, they go first.
-        let gone = keep(&mut r, batch(100, 1, 500), 3);
-        assert_eq!((gone[0].publisher(), gone[0].first()), (other.id(), 0));
-        (101..110).for_each(|n| drop(keep(&mut r, batch(n, 1, 500), 3)));
-        assert!(r.spared.is_empty() && r.spared_bytes == 0);
-        assert_eq!(r.first_from(StreamId { publisher: other.id(), epoch: 1 }, 0), None);
-        // More than half of the room is not given to them.
-        (3..100).for_each(|n| drop(keep(&mut r, of_other(n), 3)));
-        assert!(r.first_from(StreamId { publisher: other.id(), epoch: 1 }, 0) > Some(80));
+        // When they are not needed any more, they are evicted first.
+        let evicted = retain(&mut r, batch(100, 1, 500), 3);
+        assert_eq!((evicted[0].publisher(), evicted[0].first()), (other.id(), 0));
+        (101..110).for_each(|n| drop(retain(&mut r, batch(n, 1, 500), 3)));
+        assert!(r.protected.is_empty() && r.protected_bytes == 0);
+        assert_eq!(r.first_retained_from(StreamId { publisher: other.id(), epoch: 1 }, 0), None);
+        // They get no more than half of the space.
+        (3..100).for_each(|n| drop(retain(&mut r, of_other(n), 3)));
+        assert!(r.first_retained_from(StreamId { publisher: other.id(), epoch: 1 }, 0) > Some(80));
     }
 
-    /// Everybody waits for everything, and nobody has what this node published but this node.
+    /// All batches are needed, and other nodes do not have the ones that this node has published.
     #[test]
-    fn what_was_published_here_and_has_not_come_anywhere_stays() {
+    fn only_copies_stay_when_the_space_is_full() {
         let mut r = Retention::new(10_000, Duration::from_secs(10));
         let other = Identity::from_secret(&[2; 32]);
-        let waits = |s: StreamId, _: u64| {
-            if s.publisher == other.id() { Awaited::FromHere } else { Awaited::Somebody }
+        let need_below = |s: StreamId, _: u64| {
+            if s.publisher == other.id() { RetentionNeed::OnlyCopy } else { RetentionNeed::Needed }
         };
         for n in 0..3 {
             let id = MessageId { publisher: other.id(), epoch: 1, sequence: n };
             let mut b = BatchBuilder::new(id, WallTime(0));
             b.push(WallTime(0), "", &[7; 500]);
-            r.keep(b.seal(&other), 0, None, Time::ZERO, WallTime(0), waits);
+            r.retain(b.seal(&other), 0, None, Time::ZERO, WallTime(0), need_below);
         }
         for n in 0..100 {
-            r.keep(batch(n, 1, 500), 1, None, Time::ZERO, WallTime(0), waits);
+            r.retain(batch(n, 1, 500), 1, None, Time::ZERO, WallTime(0), need_below);
             assert!(r.bytes() <= 10_000);
         }
         assert_eq!(r.range(StreamId { publisher: other.id(), epoch: 1 }, 0, 3).count(), 3);
     }
 
     #[test]
-    fn what_was_published_here_and_has_not_come_anywhere_does_not_grow_too_old() {
+    fn only_copies_do_not_expire() {
         let mut r = Retention::new(10_000, Duration::from_secs(10));
         let at = |s: u64| Time::from_micros(s * 1_000_000);
-        let waits = |_: StreamId, end: u64| {
-            if end == 1 { Awaited::FromHere } else { Awaited::Nobody }
+        let need_below = |_: StreamId, end: u64| {
+            if end == 1 { RetentionNeed::OnlyCopy } else { RetentionNeed::NotNeeded }
         };
         for n in 0..3 {
-            r.keep(batch(n, 1, 500), 0, None, at(n), WallTime(0), waits);
+            r.retain(batch(n, 1, 500), 0, None, at(n), WallTime(0), need_below);
         }
-        let gone = |b: Vec<Batch>| b.iter().map(Batch::first).collect::<Vec<_>>();
-        assert_eq!(gone(r.expire(at(11), waits)), [1], "the first one stays");
+        let evicted = |b: Vec<Batch>| b.iter().map(Batch::first).collect::<Vec<_>>();
+        assert_eq!(evicted(r.expire(at(11), need_below)), [1], "the first one stays");
         assert!(
             r.next_expiry().is_some_and(|next| next > at(11)),
-            "it is not looked at all the time"
+            "it is not checked all the time"
         );
-        assert_eq!(gone(r.expire(at(11) + POSTPONED, waits)), [2]);
+        assert_eq!(evicted(r.expire(at(11) + EXPIRY_RETRY, need_below)), [2]);
         assert_eq!(
-            gone(r.expire(at(11) + POSTPONED * 2, nobody)),
+            evicted(r.expire(at(11) + EXPIRY_RETRY * 2, not_needed)),
             [0],
-            "now it has come somewhere"
+            "now another node has it"
         );
         assert_eq!(r.next_expiry(), None);
     }
 
     #[test]
-    fn what_has_just_come_does_not_go_before_it_is_delivered() {
+    fn newest_batch_is_not_evicted_before_it_is_delivered() {
         let mut r = Retention::new(2_000, Duration::from_secs(10));
         let from_here = |s: StreamId, end: u64| match (s, end) {
-            (_, 1) => Awaited::FromHere,
-            _ => Awaited::Nobody,
+            (_, 1) => RetentionNeed::OnlyCopy,
+            _ => RetentionNeed::NotNeeded,
         };
-        let mut keep = |n: u64, size| {
-            let gone = r.keep(batch(n, 1, size), 1, None, Time::ZERO, WallTime(0), from_here);
-            gone.iter().map(Batch::first).collect::<Vec<_>>()
+        let mut retain = |n: u64, size| {
+            let evicted = r.retain(batch(n, 1, size), 1, None, Time::ZERO, WallTime(0), from_here);
+            evicted.iter().map(Batch::first).collect::<Vec<_>>()
         };
-        assert_eq!(keep(0, 1_200), []);
-        assert_eq!(keep(1, 500), [], "nor does what only this node has");
-        assert_eq!(keep(2, 500), [1]);
+        assert_eq!(retain(0, 1_200), []);
+        assert_eq!(retain(1, 500), [], "nor is an only copy");
+        assert_eq!(retain(2, 500), [1]);
     }
 
     #[test]
-    fn bounded_by_bytes_and_age() {
+    fn retention_is_bounded_by_bytes_and_age() {
         let mut r = Retention::new(10_000, Duration::from_secs(10));
-        let mut gone = Vec::new();
+        let mut evicted = Vec::new();
         for n in 0..20 {
             let at = Time::from_micros(n * 1_000_000);
-            gone.extend(r.keep(batch(n, 1, 500), 1, None, at, WallTime(0), nobody));
+            evicted.extend(r.retain(batch(n, 1, 500), 1, None, at, WallTime(0), not_needed));
             assert!(r.bytes() <= 10_000);
         }
-        assert_eq!(gone.len() as u64 + r.messages(), 20);
-        assert!(gone.iter().map(Batch::first).is_sorted(), "oldest first");
-        let gone = r.expire(Time::from_micros(100_000_000), |_, _| Awaited::Nobody);
-        assert!(!gone.is_empty());
+        assert_eq!(evicted.len() as u64 + r.messages(), 20);
+        assert!(evicted.iter().map(Batch::first).is_sorted(), "oldest first");
+        let evicted = r.expire(Time::from_micros(100_000_000), |_, _| RetentionNeed::NotNeeded);
+        assert!(!evicted.is_empty());
         assert_eq!((r.messages(), r.bytes(), r.next_expiry()), (0, 0, None));
     }
 
     #[test]
-    fn the_same_batch_counts_once() {
+    fn repeated_batch_counts_once() {
         let mut r = Retention::new(1 << 20, Duration::from_secs(10));
-        r.keep(batch(1, 2, 100), 1, None, Time::ZERO, WallTime(0), nobody);
+        r.retain(batch(1, 2, 100), 1, None, Time::ZERO, WallTime(0), not_needed);
         let before = r.bytes();
-        r.keep(batch(1, 2, 100), 1, None, Time::ZERO, WallTime(0), nobody);
+        r.retain(batch(1, 2, 100), 1, None, Time::ZERO, WallTime(0), not_needed);
         assert_eq!((r.messages(), r.bytes(), r.newest(9, None).len()), (2, before, 1));
     }
 
     #[test]
-    fn the_newest_and_those_before_them() {
+    fn newest_batches_are_listed_by_arrival() {
         let mut r = Retention::new(1 << 20, Duration::from_secs(10));
         for (first, count) in [(10, 3), (0, 4), (20, 2)] {
-            r.keep(batch(first, count, 10), 1, None, Time::ZERO, WallTime(0), nobody);
+            r.retain(batch(first, count, 10), 1, None, Time::ZERO, WallTime(0), not_needed);
         }
-        let at = |sequence| MessageId { sequence, ..name(&batch(0, 1, 1)) };
+        let at = |sequence| MessageId { sequence, ..batch_id(&batch(0, 1, 1)) };
         let firsts = |limit, before: Option<u64>| {
             let newest = r.newest(limit, before.map(at).as_ref());
             newest.iter().map(|k| k.batch.first()).collect::<Vec<_>>()
@@ -525,14 +560,14 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_found_in_its_batch() {
+    fn message_is_found_in_its_batch() {
         let mut r = Retention::new(1 << 20, Duration::from_secs(10));
         for (first, count) in [(0, 3), (3, 1), (10, 5)] {
-            r.keep(batch(first, count, 10), 1, None, Time::ZERO, WallTime(0), nobody);
+            r.retain(batch(first, count, 10), 1, None, Time::ZERO, WallTime(0), not_needed);
         }
         let b = batch(0, 1, 1);
-        let at = |sequence| MessageId { sequence, ..name(&b) };
-        let holding = |n| r.holding(&at(n)).map(|k| k.batch.first());
+        let at = |sequence| MessageId { sequence, ..batch_id(&b) };
+        let holding = |n| r.batch_with(&at(n)).map(|k| k.batch.first());
         assert_eq!(
             [0, 2, 3, 4, 10, 14, 15].map(holding).to_vec(),
             [Some(0), Some(0), Some(3), None, Some(10), Some(10), None]
@@ -541,6 +576,6 @@ mod tests {
         assert_eq!(range(2, 11), [0, 3, 10]);
         assert_eq!(range(4, 10), Vec::<u64>::new());
         assert_eq!(range(12, 13), [10]);
-        assert_eq!(r.first_from(b.stream(), 4), Some(10));
+        assert_eq!(r.first_retained_from(b.stream(), 4), Some(10));
     }
 }

@@ -1,13 +1,13 @@
-//! The peers that a peer knows of.
+//! The table of other peers.
 
 use std::collections::BTreeMap;
 
-use crate::death::Certificate;
+use crate::failure::Certificate;
 use crate::identity::PeerId;
 use crate::limits::{MAX_CERTIFICATES, MAX_MEMBERS};
-use crate::random::Stream;
+use crate::random::RngStream;
 use crate::record::{Presence, SignedRecord};
-use crate::small::make_room;
+use crate::small::grow;
 use crate::snapshot::MemberState;
 use crate::time::Time;
 
@@ -16,34 +16,34 @@ use crate::time::Time;
 pub(crate) struct Member {
     pub(crate) record: SignedRecord,
     pub(crate) suspect: bool,
-    /// Not dialled before this time.
+    /// It is not dialled before this time.
     pub(crate) avoid_until: Time,
-    /// Dials in a row that failed.
+    /// Number of consecutive failed dials.
     pub(crate) failures: u32,
-    /// When a seed last named it.
+    /// When a seed last listed it.
     pub(crate) confirmed: Time,
 }
 
-/// What a record changed.
+/// The outcome of merging a record.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Learned {
-    /// A peer not known before, or not known to be alive.
+pub(crate) enum MergeOutcome {
+    /// The peer was not known before, or not known to be alive.
     New,
-    /// A newer record of a known peer.
+    /// The record of a known peer is newer.
     Newer,
-    /// Nothing that was not known.
-    Nothing,
-    /// It speaks for an incarnation that is known to be dead.
+    /// Nothing in it is new.
+    Unchanged,
+    /// Its incarnation is known to be dead.
     Dead,
 }
 
-/// Members, ascending by id. In one piece of memory, and with the first bytes of the id alone, they
-/// take a third of what a B-tree takes; the rest of the id is in the record, and is seldom looked at.
-/// Putting one in moves what is behind, which for the most there are takes some microseconds.
+/// Members, ascending by id. In one piece of memory, and with only the first bytes of the id, they
+/// take a third of the memory of a B-tree; the rest of the id is in the record, and is seldom read.
+/// An insertion moves the entries behind it, which takes some microseconds at the maximum size.
 #[derive(Debug, Default)]
-struct Sorted(Vec<(u64, Member)>);
+struct SortedMembers(Vec<(u64, Member)>);
 
-impl Sorted {
+impl SortedMembers {
     fn find(&self, id: &PeerId) -> Result<usize, usize> {
         let first = id.first();
         self.0.binary_search_by(|(f, m)| f.cmp(&first).then_with(|| m.record.id.cmp(id)))
@@ -67,7 +67,7 @@ impl Sorted {
         match self.find(&id) {
             Ok(at) => self.0[at].1 = member,
             Err(at) => {
-                make_room(&mut self.0);
+                grow(&mut self.0);
                 self.0.insert(at, (id.first(), member));
             }
         }
@@ -80,10 +80,10 @@ impl Sorted {
 
     fn retain(&mut self, mut keep: impl FnMut(&PeerId, &Member) -> bool) {
         self.0.retain(|(_, m)| keep(&m.record.id, m));
-        self.give_back();
+        self.shrink();
     }
 
-    /// Takes out those at some places, given in ascending order.
+    /// Removes the members at some indices, given in ascending order.
     fn remove_at(&mut self, places: &[usize]) {
         if let [one] = places {
             self.0.remove(*one);
@@ -95,20 +95,20 @@ impl Sorted {
             at += 1;
             !goes
         });
-        self.give_back();
+        self.shrink();
     }
 
-    fn give_back(&mut self) {
+    fn shrink(&mut self) {
         if self.0.capacity() > self.0.len() / 2 * 3 + 4 {
             self.0.shrink_to_fit();
         }
     }
 }
 
-/// The table. Own record excluded.
+/// The table of other peers, without the own record.
 #[derive(Debug, Default)]
 pub(crate) struct Members {
-    alive: Sorted,
+    alive: SortedMembers,
     dead: BTreeMap<PeerId, (Certificate, Option<SignedRecord>)>,
     left: BTreeMap<PeerId, SignedRecord>,
 }
@@ -134,10 +134,10 @@ impl Members {
         self.alive.iter()
     }
 
-    /// The living member with this acknowledgement token.
+    /// The live member with this acknowledgement token.
     pub(crate) fn with_token(&self, token: u64) -> Option<PeerId> {
-        // The token is the first eight bytes of the id, little endian; the table is ascending by them as
-        // they stand.
+        // The token is the first eight bytes of the id, little endian; the table is sorted by them
+        // in big endian order.
         let first = token.swap_bytes();
         let at = self.alive.0.partition_point(|(f, _)| *f < first);
         self.alive.0.get(at).filter(|(f, _)| *f == first).map(|(_, m)| m.record.id)
@@ -155,8 +155,8 @@ impl Members {
         self.alive.0.len()
     }
 
-    /// The highest incarnation of a peer known to be over.
-    fn ended(&self, id: &PeerId) -> Option<u64> {
+    /// The highest incarnation of a peer that is known to have ended.
+    fn ended_incarnation(&self, id: &PeerId) -> Option<u64> {
         let dead = self.dead.get(id).map(|(c, _)| c.incarnation());
         let left = self.left.get(id).map(|r| r.incarnation);
         dead.max(left)
@@ -167,27 +167,30 @@ impl Members {
         self.dead.get(id).is_some_and(|(c, _)| c.incarnation() >= incarnation)
     }
 
-    /// Whether the last that is known of a peer's processes is that they have died or left.
+    /// Whether the last known process of a peer has died or left.
     pub(crate) fn has_ended(&self, id: &PeerId) -> bool {
         self.dead.contains_key(id) || self.left.contains_key(id)
     }
 
-    /// Whether somebody has to be forgotten for this peer.
+    /// Whether another member has to be evicted for this peer.
     pub(crate) fn is_full_for(&self, id: &PeerId) -> bool {
         self.alive.0.len() >= MAX_MEMBERS && self.alive.get(id).is_none()
     }
 
-    /// Takes in a record that says "alive".
-    pub(crate) fn learn(&mut self, record: &SignedRecord, now: Time) -> Learned {
+    /// Merges a record of a live peer.
+    pub(crate) fn merge_record(&mut self, record: &SignedRecord, now: Time) -> MergeOutcome {
         let id = record.id;
         debug_assert_eq!(record.presence, Presence::Alive);
-        if self.ended(&id).is_some_and(|ended| ended >= record.incarnation) {
-            return Learned::Dead;
+        if self
+            .ended_incarnation(&id)
+            .is_some_and(|ended_incarnation| ended_incarnation >= record.incarnation)
+        {
+            return MergeOutcome::Dead;
         }
         if let Some(m) = self.alive.get_mut(&id) {
             m.confirmed = now;
             if record.version() <= m.record.version() {
-                return Learned::Nothing;
+                return MergeOutcome::Unchanged;
             }
             if record.incarnation > m.record.incarnation {
                 m.suspect = false;
@@ -195,10 +198,10 @@ impl Members {
                 m.failures = 0;
             }
             m.record = record.clone();
-            return Learned::Newer;
+            return MergeOutcome::Newer;
         }
         if self.is_full_for(&id) {
-            // Whoever was confirmed longest ago makes room.
+            // Evict the member whose last confirmation is oldest.
             let oldest = self.alive.iter().min_by_key(|(_, m)| m.confirmed).map(|(id, _)| *id);
             if let Some(oldest) = oldest {
                 self.alive.remove(&oldest);
@@ -210,13 +213,17 @@ impl Members {
         let fresh =
             Member { record, suspect: false, avoid_until: now, failures: 0, confirmed: now };
         self.alive.insert(fresh);
-        Learned::New
+        MergeOutcome::New
     }
 
-    /// Takes in a certificate; says whether it ends a life not known to be over.
-    pub(crate) fn learn_dead(&mut self, certificate: &Certificate) -> bool {
+    /// Merges a certificate. Returns whether it ends an incarnation that was not known to have
+    /// ended.
+    pub(crate) fn merge_certificate(&mut self, certificate: &Certificate) -> bool {
         let id = certificate.subject();
-        if self.ended(&id).is_some_and(|ended| ended >= certificate.incarnation()) {
+        if self
+            .ended_incarnation(&id)
+            .is_some_and(|ended_incarnation| ended_incarnation >= certificate.incarnation())
+        {
             return false;
         }
         let survives =
@@ -232,11 +239,15 @@ impl Members {
         true
     }
 
-    /// Takes in a goodbye; says whether it ends a life not known to be over.
-    pub(crate) fn learn_left(&mut self, record: &SignedRecord) -> bool {
+    /// Merges the record of a peer that has left. Returns whether it ends an incarnation that was
+    /// not known to have ended.
+    pub(crate) fn merge_departure(&mut self, record: &SignedRecord) -> bool {
         debug_assert_eq!(record.presence, Presence::Left);
         let id = record.id;
-        if self.ended(&id).is_some_and(|ended| ended >= record.incarnation) {
+        if self
+            .ended_incarnation(&id)
+            .is_some_and(|ended_incarnation| ended_incarnation >= record.incarnation)
+        {
             return false;
         }
         let survives =
@@ -252,8 +263,9 @@ impl Members {
         true
     }
 
-    /// Forgets peers that no seed has named since `since`, except those to keep; says which.
-    pub(crate) fn forget_unconfirmed(
+    /// Removes peers that no seed has listed since `since`, except those to keep. Returns the
+    /// removed ones.
+    pub(crate) fn remove_unconfirmed(
         &mut self,
         since: Time,
         keep: impl Fn(&PeerId) -> bool,
@@ -269,34 +281,34 @@ impl Members {
         gone
     }
 
-    /// Forgets all but some, drawn at random, and those to keep.
-    pub(crate) fn forget_but<'a>(
+    /// Removes all but a random sample of `sample_size` members, and those to keep.
+    pub(crate) fn retain_sample<'a>(
         &mut self,
-        some: usize,
+        sample_size: usize,
         keep: impl Iterator<Item = &'a PeerId>,
-        rng: &mut Stream,
+        rng: &mut RngStream,
     ) {
-        let mut kept: Vec<usize> = keep.filter_map(|id| self.alive.find(id).ok()).collect();
-        kept.sort_unstable();
-        kept.dedup();
-        let others = self.alive.0.len() - kept.len();
-        let too_many = others.saturating_sub(some);
-        if too_many == 0 {
+        let mut protected: Vec<usize> = keep.filter_map(|id| self.alive.find(id).ok()).collect();
+        protected.sort_unstable();
+        protected.dedup();
+        let others = self.alive.0.len() - protected.len();
+        let surplus = others.saturating_sub(sample_size);
+        if surplus == 0 {
             return;
         }
-        // Numbers of others: the place of each is behind those kept that come before it.
+        // The other members are numbered; the index of each is behind the kept ones before it.
         let mut before = 0;
         let place = |other: usize| {
-            while kept.get(before).is_some_and(|at| *at <= other + before) {
+            while protected.get(before).is_some_and(|at| *at <= other + before) {
                 before += 1;
             }
             other + before
         };
-        let gone: Vec<usize> = rng.distinct(others, too_many).into_iter().map(place).collect();
+        let gone: Vec<usize> = rng.distinct(others, surplus).into_iter().map(place).collect();
         self.alive.remove_at(&gone);
     }
 
-    /// The state to show.
+    /// The state to display.
     pub(crate) fn state(member: &Member) -> MemberState {
         if member.suspect { MemberState::Suspect } else { MemberState::Alive }
     }
@@ -334,23 +346,25 @@ mod tests {
     }
 
     #[test]
-    fn those_to_keep_stay_and_each_other_one_may_go() {
-        let mut rng = Stream::new(&[1; 32], "t");
-        let kept = [3, 4, 9].map(|n| record(n).id);
+    fn sample_retains_protected_members_and_draws_others_uniformly() {
+        let mut rng = RngStream::new(&[1; 32], "t");
+        let protected = [3, 4, 9].map(|n| record(n).id);
         let mut stayed = BTreeMap::new();
         for round in 0..300 {
             let mut members = Members::default();
-            (0..12).for_each(|n| assert_eq!(members.learn(&record(n), Time::ZERO), Learned::New));
+            (0..12).for_each(|n| {
+                assert_eq!(members.merge_record(&record(n), Time::ZERO), MergeOutcome::New)
+            });
             assert!(members.alive().map(|(id, _)| id).is_sorted());
-            let some = round % 9;
-            members.forget_but(some, kept.iter().chain(&kept[..1]), &mut rng);
-            assert_eq!(members.alive_count(), some + kept.len());
-            assert!(kept.iter().all(|id| members.get(id).is_some()));
+            let sample_size = round % 9;
+            members.retain_sample(sample_size, protected.iter().chain(&protected[..1]), &mut rng);
+            assert_eq!(members.alive_count(), sample_size + protected.len());
+            assert!(protected.iter().all(|id| members.get(id).is_some()));
             for (id, _) in members.alive() {
                 *stayed.entry(*id).or_insert(0) += 1;
             }
         }
-        let others = stayed.iter().filter(|(id, _)| !kept.contains(id));
+        let others = stayed.iter().filter(|(id, _)| !protected.contains(id));
         assert!(
             others.clone().count() == 9 && others.into_iter().all(|(_, n)| (80..190).contains(n))
         );

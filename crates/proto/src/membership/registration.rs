@@ -1,14 +1,14 @@
 //! A peer's registrations at the seeds.
 //!
-//! It registers at floor(n/2)+1 of the n seeds, chosen at random, so that any two peers have a
-//! seed in common. It keeps a link to each, tries one that fails again for ever with growing
-//! waits, and takes another in the meantime.
+//! A peer registers at floor(n/2)+1 of the n seeds, chosen at random, so that any two peers have a
+//! seed in common. It keeps a link to each, retries a failed one for ever with growing waits, and
+//! chooses another one in the meantime.
 
 use crate::config::Config;
-use crate::death::Certificate;
+use crate::failure::Certificate;
 use crate::identity::PeerId;
 use crate::io::{DialId, LinkId, SeedAddress};
-use crate::random::Stream;
+use crate::random::RngStream;
 use crate::small::{VecMap, VecSet};
 use crate::time::Time;
 use crate::wire::SeedName;
@@ -16,7 +16,7 @@ use core::ops::Deref;
 use core::time::Duration;
 use std::sync::Arc;
 
-/// A majority of `n`; none of none.
+/// A majority of `n`; 0 for `n` = 0.
 #[must_use]
 pub(crate) const fn majority(n: usize) -> usize {
     if n == 0 { 0 } else { n / 2 + 1 }
@@ -24,110 +24,111 @@ pub(crate) const fn majority(n: usize) -> usize {
 
 /// One of the configured seeds. Many peers of one process share the list.
 #[derive(Debug)]
-pub(crate) struct Configured {
+pub(crate) struct ConfiguredSeed {
     all: Arc<[SeedAddress]>,
     at: usize,
 }
 
-impl Deref for Configured {
+impl Deref for ConfiguredSeed {
     type Target = SeedAddress;
     fn deref(&self) -> &SeedAddress {
         &self.all[self.at]
     }
 }
 
-/// One seed as this peer uses it.
+/// The state of one seed at this peer.
 #[derive(Debug)]
 pub(crate) struct SeedSlot {
-    pub(crate) address: Configured,
+    pub(crate) address: ConfiguredSeed,
     pub(crate) id: Option<PeerId>,
     pub(crate) chosen: bool,
     pub(crate) dial: Option<DialId>,
     pub(crate) link: Option<LinkId>,
-    /// The seed has ended the link, and the registration stands.
+    /// The seed has closed the link, and the registration is valid without it.
     pub(crate) parked: bool,
-    /// The version acknowledged on the link that is up, or while the registration stands without one.
+    /// The version acknowledged on the present link, or while the registration is valid without
+    /// one.
     pub(crate) acknowledged: Option<(u64, u64)>,
     pub(crate) acknowledged_at: Time,
     pub(crate) alive: u32,
-    /// Those of them that participate.
+    /// How many of them participate.
     pub(crate) participating: u32,
     pub(crate) synced: bool,
-    /// What it says that target degrees are drawn with.
+    /// The nonce of the target degrees that it has sent.
     pub(crate) nonce: Option<[u8; 16]>,
     pub(crate) retry_at: Time,
     pub(crate) failures: u32,
     pub(crate) last_heard: Time,
-    pub(crate) pinged: Option<(u64, Time)>,
-    /// When it was asked for a sign of life last.
+    pub(crate) pending_ping: Option<(u64, Time)>,
+    /// When it was last pinged.
     pub(crate) last_ping: Time,
     pub(crate) reply_delay: Option<Duration>,
-    /// When its list was last asked for on the link that is up.
-    pub(crate) list_asked: Option<Time>,
-    /// All of the list that was last asked for has come.
+    /// When its list was last requested on the present link.
+    pub(crate) list_requested: Option<Time>,
+    /// The list that was last requested has arrived completely.
     pub(crate) list_complete: bool,
-    /// A list that was asked for after a quorum had acknowledged is applied.
-    pub(crate) listed: bool,
-    /// When it was asked on the link that is up, and has not acknowledged since.
-    pub(crate) asked: Option<Time>,
-    /// It was given so long that another one was taken as well.
+    /// A list that was requested after a quorum had acknowledged is applied.
+    pub(crate) list_applied: bool,
+    /// When Register was sent on the present link, if it has not been acknowledged since.
+    pub(crate) register_sent: Option<Time>,
+    /// It has not answered for so long that another seed was chosen as well.
     pub(crate) overdue: bool,
-    /// Why it is not used, if it was reached and cannot be.
+    /// Why it is not used, if it was reached and cannot be used.
     pub(crate) problem: Option<String>,
 }
 
-/// How long a seed may take to acknowledge a registration, or to give its list, before another one is
-/// asked as well. One that answers pings and does neither keeps no peer out.
-const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(5);
-/// How long a peer waits for a quorum before it asks a seed for its list without one: peers that
-/// cannot register can still find neighbours.
-const LIST_WITHOUT_QUORUM: Duration = Duration::from_millis(500);
+/// How long a seed may take to acknowledge a registration, or to send its list, before another one
+/// is asked as well. A seed that only answers pings keeps no peer out.
+const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a peer waits for a quorum before it requests a list without one: peers that cannot
+/// register can still find neighbours.
+const LIST_WITHOUT_QUORUM_DELAY: Duration = Duration::from_millis(500);
 /// Time between two requests for the list on one link. A seed ignores requests that are 50 ms apart
 /// or less.
-const LIST_AGAIN: Duration = Duration::from_millis(100);
-/// How long a list may be on its way before it is asked for again.
-const LIST_WITHIN: Duration = Duration::from_secs(1);
+const LIST_INTERVAL: Duration = Duration::from_millis(100);
+/// How long a list may take before it is requested again.
+const LIST_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl SeedSlot {
-    /// Whether it counts for the quorum that a joined peer has: the registration is acknowledged, and
-    /// the list that was asked for after the quorum is applied.
+    /// Whether it counts for the quorum of a joined peer: the registration is acknowledged, and the
+    /// list that was requested after the quorum is applied.
     const fn is_usable(&self) -> bool {
-        self.acknowledged.is_some() && self.listed
+        self.acknowledged.is_some() && self.list_applied
     }
 
-    /// When it is overdue, unless that is known or it has done its part.
-    fn answer_by(&self, quorum_at: Option<Time>) -> Option<Time> {
+    /// When it becomes overdue, unless it is already, or has answered everything.
+    fn overdue_at(&self, quorum_at: Option<Time>) -> Option<Time> {
         if self.link.is_none() || self.overdue || self.is_usable() {
             return None;
         }
-        let since = if self.acknowledged.is_none() { self.asked } else { quorum_at };
-        since.map(|at| at + ACKNOWLEDGE_WITHIN)
+        let since = if self.acknowledged.is_none() { self.register_sent } else { quorum_at };
+        since.map(|at| at + ACKNOWLEDGE_TIMEOUT)
     }
 
-    /// When to ask for its list.
+    /// When to request its list.
     fn list_due(&self, quorum_at: Option<Time>) -> Option<Time> {
         self.link?;
-        match (quorum_at, self.list_asked) {
-            (Some(_), _) if self.listed || self.acknowledged.is_none() => None,
-            (Some(_), Some(at)) if !self.list_complete => Some(at + LIST_WITHIN),
-            (Some(quorum), Some(at)) => Some(quorum.max(at + LIST_AGAIN)),
+        match (quorum_at, self.list_requested) {
+            (Some(_), _) if self.list_applied || self.acknowledged.is_none() => None,
+            (Some(_), Some(at)) if !self.list_complete => Some(at + LIST_TIMEOUT),
+            (Some(quorum), Some(at)) => Some(quorum.max(at + LIST_INTERVAL)),
             (Some(quorum), None) => Some(quorum),
             (None, Some(_)) => None,
-            (None, None) => self.asked.map(|at| at + LIST_WITHOUT_QUORUM),
+            (None, None) => self.register_sent.map(|at| at + LIST_WITHOUT_QUORUM_DELAY),
         }
     }
 
-    /// All of a list has come.
-    pub(crate) fn list_came(&mut self, quorum_at: Option<Time>) {
+    /// Records that a list has arrived completely.
+    pub(crate) fn on_list_complete(&mut self, quorum_at: Option<Time>) {
         self.list_complete = true;
-        let asked_after = |quorum: Time| self.list_asked.is_some_and(|at| at >= quorum);
-        self.listed |= self.acknowledged.is_some() && quorum_at.is_some_and(asked_after);
+        let asked_after = |quorum: Time| self.list_requested.is_some_and(|at| at >= quorum);
+        self.list_applied |= self.acknowledged.is_some() && quorum_at.is_some_and(asked_after);
     }
 }
 
-/// How the registrations stand, compared with the last time it was asked.
+/// The change of the quorum since the last review.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Quorum {
+pub(crate) enum QuorumChange {
     /// As before.
     Unchanged,
     /// A quorum holds for the first time.
@@ -138,28 +139,28 @@ pub(crate) enum Quorum {
     Regained,
 }
 
-/// All seeds.
+/// The registrations at all seeds.
 #[derive(Debug)]
 pub(crate) struct Registrations {
     pub(crate) slots: Vec<SeedSlot>,
-    /// Who vouches for which key under which configured address, given as the first slot that has it.
-    /// The vouchers are named by identity: one seed under two names is one voucher.
+    /// Which seeds vouch for which key under which configured address, given as the first slot with
+    /// that address. Vouchers are identities: one seed under two names is one voucher.
     vouched: VecMap<(usize, PeerId), VecSet<PeerId>>,
     /// Since when a quorum has acknowledged.
     quorum_at: Option<Time>,
-    ever: bool,
-    holds: bool,
+    was_reached: bool,
+    has_quorum: bool,
 }
 
 impl Registrations {
-    pub(crate) fn new(seeds: &Arc<[SeedAddress]>, rng: &mut Stream, now: Time) -> Self {
+    pub(crate) fn new(seeds: &Arc<[SeedAddress]>, rng: &mut RngStream, now: Time) -> Self {
         let order = rng.sample((0..seeds.len()).collect(), majority(seeds.len()));
         let slots = seeds
             .iter()
             .enumerate()
             .map(|(at, address)| SeedSlot {
                 id: address.pin,
-                address: Configured { all: Arc::clone(seeds), at },
+                address: ConfiguredSeed { all: Arc::clone(seeds), at },
                 chosen: order.contains(&at),
                 dial: None,
                 link: None,
@@ -173,30 +174,36 @@ impl Registrations {
                 retry_at: now,
                 failures: 0,
                 last_heard: now,
-                pinged: None,
+                pending_ping: None,
                 last_ping: now,
                 reply_delay: None,
-                list_asked: None,
+                list_requested: None,
                 list_complete: false,
-                listed: false,
-                asked: None,
+                list_applied: false,
+                register_sent: None,
                 overdue: false,
                 problem: None,
             })
             .collect();
-        Registrations { slots, vouched: VecMap::new(), quorum_at: None, ever: false, holds: false }
+        Registrations {
+            slots,
+            vouched: VecMap::new(),
+            quorum_at: None,
+            was_reached: false,
+            has_quorum: false,
+        }
     }
 
     pub(crate) fn quorum(&self) -> usize {
         majority(self.slots.len())
     }
 
-    /// Registrations that hold.
+    /// Number of valid registrations.
     pub(crate) fn count(&self) -> usize {
         self.slots.iter().filter(|s| s.acknowledged.is_some()).count()
     }
 
-    /// Registrations that hold at seeds whose list is applied.
+    /// Number of valid registrations at seeds whose list is applied.
     fn usable(&self) -> usize {
         self.slots.iter().filter(|s| s.is_usable()).count()
     }
@@ -206,35 +213,35 @@ impl Registrations {
         self.quorum_at
     }
 
-    /// Compares what holds with the quorum. A quorum is reached, or regained, when it has acknowledged
-    /// and its lists are applied. It is lost when too few registrations hold.
-    pub(crate) fn review(&mut self, now: Time) -> Quorum {
+    /// Compares the valid registrations with the quorum. A quorum is reached, or regained, when it
+    /// has acknowledged and its lists are applied. It is lost when too few registrations are valid.
+    pub(crate) fn review(&mut self, now: Time) -> QuorumChange {
         if self.count() < self.quorum() || self.quorum() == 0 {
             self.quorum_at = None;
         } else {
             self.quorum_at.get_or_insert(now);
         }
-        let enough = if self.holds { self.count() } else { self.usable() };
-        let holds = enough >= self.quorum();
-        let before = core::mem::replace(&mut self.holds, holds);
-        let ever = self.ever;
-        self.ever |= holds;
-        match (before, holds, ever) {
-            (false, true, false) => Quorum::Reached,
-            (false, true, true) => Quorum::Regained,
-            (true, false, _) => Quorum::Lost,
-            _ => Quorum::Unchanged,
+        let enough = if self.has_quorum { self.count() } else { self.usable() };
+        let has_quorum = enough >= self.quorum();
+        let before = core::mem::replace(&mut self.has_quorum, has_quorum);
+        let was_reached = self.was_reached;
+        self.was_reached |= has_quorum;
+        match (before, has_quorum, was_reached) {
+            (false, true, false) => QuorumChange::Reached,
+            (false, true, true) => QuorumChange::Regained,
+            (true, false, _) => QuorumChange::Lost,
+            _ => QuorumChange::Unchanged,
         }
     }
 
-    /// Seeds to dial now.
-    pub(crate) fn due(&self, now: Time) -> Vec<usize> {
+    /// The seeds to dial now.
+    pub(crate) fn seeds_to_dial(&self, now: Time) -> Vec<usize> {
         let idle = |s: &SeedSlot| s.chosen && s.link.is_none() && s.dial.is_none();
         let due = |(i, s): (usize, &SeedSlot)| (idle(s) && s.retry_at <= now).then_some(i);
         self.slots.iter().enumerate().filter_map(due).collect()
     }
 
-    /// When the next one is due; a peer that leaves only has those to tell that hold its
+    /// When the next seed is to be dialled; a leaving peer dials only seeds that hold its
     /// registration without a link.
     pub(crate) fn next_dial(&self, leaving: bool) -> Option<Time> {
         let idle = |s: &&SeedSlot| {
@@ -243,41 +250,41 @@ impl Registrations {
         self.slots.iter().filter(idle).map(|s| s.retry_at).min()
     }
 
-    /// A dial failed or a link ended: when to try again, and whom to take meanwhile.
-    pub(crate) fn failed(
+    /// Handles a failed dial or link: schedules a retry, and chooses another seed meanwhile.
+    pub(crate) fn on_failed(
         &mut self,
         index: usize,
         now: Time,
         config: &Config,
-        rng: &mut Stream,
+        rng: &mut RngStream,
     ) -> Duration {
         let Some(s) = self.slots.get_mut(index) else { return Duration::ZERO };
         s.dial = None;
         s.link = None;
         s.parked = false;
         s.acknowledged = None;
-        s.asked = None;
+        s.register_sent = None;
         s.overdue = false;
-        s.pinged = None;
-        s.list_asked = None;
+        s.pending_ping = None;
+        s.list_requested = None;
         s.list_complete = false;
-        s.listed = false;
+        s.list_applied = false;
         s.failures = s.failures.saturating_add(1);
         let wait = rng.backoff(s.failures, config);
         s.retry_at = now + wait;
-        // One failure may be a seed that restarts; two are a reason to take another as well.
-        if s.failures >= 2 || self.usable() + self.underway() < self.quorum() {
-            self.take_spare(now, rng);
+        // One failure may be a restart of the seed; after two, another seed is chosen as well.
+        if s.failures >= 2 || self.usable() + self.pending_count() < self.quorum() {
+            self.choose_spare(now, rng);
         }
         wait
     }
 
-    /// Takes another seed if those chosen are not enough for a quorum.
-    fn take_spare(&mut self, now: Time, rng: &mut Stream) {
+    /// Chooses another seed if the chosen ones are too few for a quorum.
+    fn choose_spare(&mut self, now: Time, rng: &mut RngStream) {
         let spare: Vec<usize> = (0..self.slots.len())
             .filter(|&i| self.slots.get(i).is_some_and(|s| !s.chosen))
             .collect();
-        if self.usable() + self.underway() < self.quorum()
+        if self.usable() + self.pending_count() < self.quorum()
             && let Some(&i) = spare.get(rng.below(spare.len()))
             && let Some(s) = self.slots.get_mut(i)
         {
@@ -286,62 +293,63 @@ impl Registrations {
         }
     }
 
-    /// Seeds that were asked and neither acknowledge nor give a list: another one is taken for each.
-    /// Says how many.
-    pub(crate) fn replace_overdue(&mut self, now: Time, rng: &mut Stream) -> u64 {
+    /// Chooses another seed for each one that neither acknowledges nor sends a list. Returns how
+    /// many are overdue.
+    pub(crate) fn choose_for_overdue(&mut self, now: Time, rng: &mut RngStream) -> u64 {
         let (mut overdue, quorum_at) = (0, self.quorum_at);
         for at in 0..self.slots.len() {
             let Some(s) = self.slots.get_mut(at) else { continue };
-            if s.answer_by(quorum_at).is_some_and(|by| by <= now) {
+            if s.overdue_at(quorum_at).is_some_and(|by| by <= now) {
                 s.overdue = true;
                 overdue += 1;
-                self.take_spare(now, rng);
+                self.choose_spare(now, rng);
             }
         }
         overdue
     }
 
-    /// Links over which a list is to be asked for now.
-    pub(crate) fn lists_due(&mut self, now: Time) -> Vec<LinkId> {
+    /// Takes the links on which a list is to be requested now.
+    pub(crate) fn take_due_lists(&mut self, now: Time) -> Vec<LinkId> {
         let quorum_at = self.quorum_at;
         let due = |s: &&mut SeedSlot| s.list_due(quorum_at).is_some_and(|at| at <= now);
         let ask = |s: &mut SeedSlot| {
-            s.list_asked = Some(now);
+            s.list_requested = Some(now);
             s.list_complete = false;
             s.link
         };
         self.slots.iter_mut().filter(due).filter_map(ask).collect()
     }
 
-    /// When a seed has to be asked for its list, or is overdue.
+    /// When a list has to be requested, or a seed becomes overdue.
     pub(crate) fn answers_deadline(&self) -> Option<Time> {
-        let at = |s: &SeedSlot| [s.answer_by(self.quorum_at), s.list_due(self.quorum_at)];
+        let at = |s: &SeedSlot| [s.overdue_at(self.quorum_at), s.list_due(self.quorum_at)];
         self.slots.iter().flat_map(at).flatten().min()
     }
 
-    /// A seed holds too many links to keep this one; the registration stands. Says whether there is
-    /// one.
+    /// Parks a registration: the seed has too many links to keep this one. Returns whether there is
+    /// a registration.
     pub(crate) fn park(&mut self, index: usize) -> bool {
         let Some(s) = self.slots.get_mut(index).filter(|s| s.acknowledged.is_some()) else {
             return false;
         };
         s.link = None;
         s.parked = true;
-        // A seed closes a link so only after it has given its list.
-        s.listed = true;
-        s.pinged = None;
+        // A seed closes a link in this way only after it has sent its list.
+        s.list_applied = true;
+        s.pending_ping = None;
         s.retry_at = Time::MAX;
         true
     }
 
-    /// A seed had no room for another link: it lives, so what it acknowledged stands until the lease ends,
-    /// and it is tried again. Says whether there is such a registration.
-    pub(crate) fn refused_for_room(
+    /// Handles a seed that has no capacity for another link: it is alive, so its acknowledgement
+    /// stays valid until the lease ends, and it is dialled again. Returns whether there is such a
+    /// registration.
+    pub(crate) fn on_link_refused(
         &mut self,
         index: usize,
         now: Time,
         config: &Config,
-        rng: &mut Stream,
+        rng: &mut RngStream,
     ) -> bool {
         let stands =
             |s: &SeedSlot| s.acknowledged.is_some() && now < s.acknowledged_at + config.lease();
@@ -349,22 +357,22 @@ impl Registrations {
         s.dial = None;
         s.link = None;
         s.parked = true;
-        s.pinged = None;
-        s.asked = None;
+        s.pending_ping = None;
+        s.register_sent = None;
         s.failures = s.failures.saturating_add(1);
         s.retry_at = now + rng.backoff(s.failures, config);
         true
     }
 
-    /// There is something to tell the seeds that no link is up with: they are dialled by then.
-    pub(crate) fn unpark(&mut self, by: Time) {
+    /// Schedules a dial of the parked seeds, because they have to be told something.
+    pub(crate) fn redial_parked_by(&mut self, by: Time) {
         for s in self.slots.iter_mut().filter(|s| s.parked) {
             s.retry_at = s.retry_at.min(by);
         }
     }
 
-    /// Chosen seeds that are not known to fail.
-    fn underway(&self) -> usize {
+    /// Number of chosen seeds that are not known to fail.
+    fn pending_count(&self) -> usize {
         let hopeful = |s: &&SeedSlot| s.chosen && !s.is_usable() && s.failures < 2 && !s.overdue;
         self.slots.iter().filter(hopeful).count()
     }
@@ -377,7 +385,7 @@ impl Registrations {
         self.slots.iter().position(|s| s.link == Some(link))
     }
 
-    /// Under which other name a seed's identity is in use: linked, or holding a registration.
+    /// The other name under which a seed's identity is in use: linked, or with a registration.
     pub(crate) fn in_use_as(&self, index: usize, id: &PeerId) -> Option<String> {
         let in_use =
             |s: &SeedSlot| s.id == Some(*id) && (s.link.is_some() || s.acknowledged.is_some());
@@ -385,7 +393,7 @@ impl Registrations {
         others.next().map(|(_, s)| s.address.host_port.clone())
     }
 
-    /// Notes why a seed cannot be used. Says whether that is news.
+    /// Records why a seed cannot be used. Returns whether the reason is new.
     pub(crate) fn set_problem(&mut self, index: usize, why: String) -> bool {
         let Some(s) = self.slots.get_mut(index) else { return false };
         let is_news = s.problem.as_ref() != Some(&why);
@@ -397,7 +405,7 @@ impl Registrations {
         self.slots.get(index).is_some_and(|s| s.link.is_some())
     }
 
-    /// A dial to a seed that is linked already has ended without a link.
+    /// Records that a dial to a linked seed has ended without a link.
     pub(crate) fn end_dial(&mut self, index: usize) {
         if let Some(s) = self.slots.get_mut(index) {
             s.dial = None;
@@ -408,13 +416,13 @@ impl Registrations {
         self.slots.iter().filter_map(|s| s.link)
     }
 
-    /// Peers in the network, as the seeds say: the lower median, so that a minority of them cannot
-    /// make it larger than it is.
+    /// The number of peers in the network: the lower median of the seeds' numbers, so that a
+    /// minority of the seeds cannot raise it.
     pub(crate) fn network_size(&self) -> u32 {
         self.lower_median(|s| s.alive)
     }
 
-    /// Those of them that participate: the lower median of what the seeds say.
+    /// How many of them participate: the lower median of the seeds' numbers.
     pub(crate) fn participating(&self) -> u32 {
         self.lower_median(|s| s.participating)
     }
@@ -422,7 +430,7 @@ impl Registrations {
     fn lower_median(&self, count: impl Fn(&SeedSlot) -> u32) -> u32 {
         let linked = || self.slots.iter().filter(|s| s.link.is_some() || s.parked);
         let middle = linked().count().saturating_sub(1) / 2;
-        // There are few seeds, and sorting would take memory.
+        // There are few seeds, and sorting would allocate memory.
         let is_median = |n: u32| {
             let below = linked().filter(|s| count(s) < n).count();
             let above = linked().filter(|s| count(s) > n).count();
@@ -431,24 +439,24 @@ impl Registrations {
         linked().map(&count).find(|n| is_median(*n)).unwrap_or(0)
     }
 
-    /// What target degrees are drawn with: the seeds agree on the smallest; one that is not synced
-    /// has not heard of it yet.
+    /// The nonce of the target degrees: the seeds agree on the smallest; a seed that is not synced
+    /// does not know it yet.
     pub(crate) fn nonce(&self) -> Option<[u8; 16]> {
         let linked = || self.slots.iter().filter(|s| s.link.is_some() || s.parked);
         let settled = linked().filter(|s| s.synced).filter_map(|s| s.nonce).min();
         settled.or_else(|| linked().filter_map(|s| s.nonce).min())
     }
 
-    /// A seed says which keys it has proved under which configured addresses.
+    /// Records which keys a seed has proved under which configured addresses.
     pub(crate) fn vouch(&mut self, voucher: usize, names: &[SeedName]) {
         let Some(voucher) = self.slots.get(voucher).and_then(|s| s.id) else { return };
         for name in names {
-            if let Some(configured) = self.first_at(&name.host_port) {
+            if let Some(configured) = self.first_slot_at(&name.host_port) {
                 let by = self.vouched.get_or_insert((configured, name.id), VecSet::new);
                 by.insert(voucher);
             }
         }
-        // A seed names at most one key per address and link; whoever names many is kept short.
+        // A seed names at most one key per address and link; a seed that names many is limited.
         while self.vouched.len() > 4 * self.slots.len() {
             let weakest = self.vouched.iter().min_by_key(|(_, v)| v.len()).map(|(k, _)| *k);
             let Some(weakest) = weakest else { break };
@@ -456,7 +464,7 @@ impl Registrations {
         }
     }
 
-    fn first_at(&self, host_port: &str) -> Option<usize> {
+    fn first_slot_at(&self, host_port: &str) -> Option<usize> {
         self.slots.iter().position(|s| s.address.host_port == host_port)
     }
 
@@ -469,7 +477,7 @@ impl Registrations {
         };
         self.slots.iter().any(direct)
             || self.slots.iter().filter(|s| s.address.pin.is_none()).any(|s| {
-                let configured = self.first_at(&s.address.host_port);
+                let configured = self.first_slot_at(&s.address.host_port);
                 let by = configured.and_then(|at| self.vouched.get(&(at, *id)));
                 by.is_some_and(|by| by.len() >= self.quorum())
             })
@@ -492,17 +500,17 @@ mod tests {
     }
 
     #[test]
-    fn majorities() {
+    fn majority_is_more_than_half() {
         assert_eq!([0, 1, 2, 3, 4, 5].map(majority), [0, 1, 2, 2, 3, 3]);
     }
 
     #[test]
-    fn chooses_a_majority_at_random() {
+    fn peer_chooses_a_random_majority_of_seeds() {
         let mut chosen = BTreeSet::new();
         for i in 0..50 {
-            let mut rng = Stream::new(&[i; 32], "t");
-            let r = Registrations::new(&seeds(5), &mut rng, Time::ZERO);
-            let set: Vec<bool> = r.slots.iter().map(|s| s.chosen).collect();
+            let mut rng = RngStream::new(&[i; 32], "t");
+            let registrations = Registrations::new(&seeds(5), &mut rng, Time::ZERO);
+            let set: Vec<bool> = registrations.slots.iter().map(|s| s.chosen).collect();
             assert_eq!(set.iter().filter(|&&c| c).count(), 3);
             chosen.insert(set);
         }
@@ -510,35 +518,44 @@ mod tests {
     }
 
     #[test]
-    fn a_registration_stands_without_its_link_until_there_is_something_to_say() {
-        let mut rng = Stream::new(&[1; 32], "t");
-        let mut r = Registrations::new(&seeds(1), &mut rng, Time::ZERO);
-        assert!(!r.park(0), "nothing was acknowledged");
-        let slot = &mut r.slots[0];
+    fn parked_registration_is_valid_without_a_link_until_an_update() {
+        let mut rng = RngStream::new(&[1; 32], "t");
+        let mut registrations = Registrations::new(&seeds(1), &mut rng, Time::ZERO);
+        assert!(!registrations.park(0), "no registration was acknowledged");
+        let slot = &mut registrations.slots[0];
         (slot.link, slot.acknowledged, slot.alive) = (Some(LinkId(1)), Some((1, 1)), 9);
-        assert!(r.park(0));
-        assert_eq!((r.count(), r.network_size(), r.links().count()), (1, 9, 0));
+        assert!(registrations.park(0));
+        assert_eq!(
+            (registrations.count(), registrations.network_size(), registrations.links().count()),
+            (1, 9, 0)
+        );
         let later = Time::ZERO + Duration::from_secs(9);
-        assert!(r.due(later).is_empty());
-        r.unpark(later);
-        r.unpark(later + Duration::from_secs(1));
-        assert_eq!((r.next_dial(false), r.due(later)), (Some(later), vec![0]));
+        assert!(registrations.seeds_to_dial(later).is_empty());
+        registrations.redial_parked_by(later);
+        registrations.redial_parked_by(later + Duration::from_secs(1));
+        assert_eq!(
+            (registrations.next_dial(false), registrations.seeds_to_dial(later)),
+            (Some(later), vec![0])
+        );
     }
 
     #[test]
-    fn a_seed_that_stays_away_is_replaced_and_still_tried() {
+    fn failing_seed_is_replaced_and_still_retried() {
         let config = Config::lan().build().unwrap();
-        let mut rng = Stream::new(&[1; 32], "t");
-        let mut r = Registrations::new(&seeds(3), &mut rng, Time::ZERO);
-        let first = r.due(Time::ZERO)[0];
+        let mut rng = RngStream::new(&[1; 32], "t");
+        let mut registrations = Registrations::new(&seeds(3), &mut rng, Time::ZERO);
+        let first = registrations.seeds_to_dial(Time::ZERO)[0];
         for _ in 0..2 {
-            r.failed(first, Time::ZERO, &config, &mut rng);
+            registrations.on_failed(first, Time::ZERO, &config, &mut rng);
         }
-        assert!(r.slots.iter().all(|s| s.chosen));
+        assert!(registrations.slots.iter().all(|s| s.chosen));
         for _ in 0..40 {
-            let wait = r.failed(first, Time::ZERO, &config, &mut rng);
+            let wait = registrations.on_failed(first, Time::ZERO, &config, &mut rng);
             assert!(wait <= config.backoff_max());
         }
-        assert!(r.due(Time::ZERO + config.backoff_max()).contains(&first), "for ever");
+        assert!(
+            registrations.seeds_to_dial(Time::ZERO + config.backoff_max()).contains(&first),
+            "for ever"
+        );
     }
 }

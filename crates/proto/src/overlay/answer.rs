@@ -1,27 +1,27 @@
 //! The answer to a request for a neighbour: the capacity check of Peer Request / Peer Reply.
 
-use super::Overlay;
+use super::{EdgeLoad, Overlay};
 use crate::event::RefuseReason;
 use crate::identity::PeerId;
 use crate::limits::MAX_NEIGHBOURS;
-use crate::random::Stream;
+use crate::random::RngStream;
 use crate::record::Record;
 use crate::time::Time;
-use crate::wire::Want;
+use crate::wire::PeerRequestKind;
 
-/// What to answer.
+/// The answer to a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// Yes.
     Accept,
-    /// Yes, and the neighbour whose place it takes goes.
+    /// Yes, in the place of this neighbour, which is closed.
     AcceptInPlaceOf(PeerId),
-    /// Yes, and this neighbour goes over to the requester.
-    AcceptAndGive(PeerId),
+    /// Yes, and this neighbour is transferred to the requester.
+    AcceptAndTransfer(PeerId),
     /// No.
     Refuse(RefuseReason),
-    /// No place, but this edge may be taken.
-    RefuseAndGive(PeerId),
+    /// No, but the edge to this neighbour may be taken over.
+    RefuseAndTransfer(PeerId),
 }
 
 impl Overlay {
@@ -29,71 +29,88 @@ impl Overlay {
     pub(crate) fn answer(
         &mut self,
         requester: &Record,
-        want: Want,
+        kind: PeerRequestKind,
         named: &[PeerId],
+        edges: &impl EdgeLoad,
         now: Time,
-        rng: &mut Stream,
+        rng: &mut RngStream,
     ) -> Answer {
         let (degree, target) = (self.degree(), self.target);
         if self.neighbours.len() >= MAX_NEIGHBOURS {
             return Answer::Refuse(RefuseReason::Full);
         }
-        if let Want::Replace(of) = want
+        if let PeerRequestKind::Replace(of) = kind
             && self.neighbours.contains_key(&of)
             && self.use_permit(requester.id, of, now)
         {
             return Answer::AcceptInPlaceOf(of);
         }
-        // One over the target at once for somebody who hangs by a thread.
-        let over = matches!(want, Want::Overflow) || requester.degree < 2;
-        let exchange = matches!(want, Want::Mix { .. } | Want::Shed { .. });
+        // A peer that is nearly isolated is accepted one above the target at once.
+        let over = matches!(kind, PeerRequestKind::Overflow) || requester.degree < 2;
+        let exchange = matches!(kind, PeerRequestKind::Mix { .. } | PeerRequestKind::Shed { .. });
         if !exchange && (degree < target || (over && degree <= target)) {
             return Answer::Accept;
         }
-        match want {
-            Want::Place | Want::Overflow => Answer::Refuse(RefuseReason::Full),
-            Want::Replace(_) => Answer::Refuse(RefuseReason::NoPermit),
-            Want::HandOver => match self.giveable(requester.id, None, named, now, rng) {
-                Some(v) if degree <= target => Answer::AcceptAndGive(v),
-                Some(v) => Answer::RefuseAndGive(v),
-                None => Answer::Refuse(RefuseReason::NothingToGive),
-            },
-            Want::Edge => match self.giveable(requester.id, None, named, now, rng) {
-                Some(v) if degree > target => Answer::RefuseAndGive(v),
-                _ => Answer::Refuse(RefuseReason::Full),
-            },
-            Want::Shed { give } => {
+        match kind {
+            PeerRequestKind::Place | PeerRequestKind::Overflow => {
+                Answer::Refuse(RefuseReason::Full)
+            }
+            PeerRequestKind::Replace(_) => Answer::Refuse(RefuseReason::NoPermit),
+            PeerRequestKind::HandOver => {
+                match self.transferable_neighbour(requester.id, None, (named, edges), now, rng) {
+                    Some(v) if degree <= target => Answer::AcceptAndTransfer(v),
+                    Some(v) => Answer::RefuseAndTransfer(v),
+                    None => Answer::Refuse(RefuseReason::NothingToGive),
+                }
+            }
+            PeerRequestKind::Edge => {
+                match self.transferable_neighbour(requester.id, None, (named, edges), now, rng) {
+                    Some(v) if degree > target => Answer::RefuseAndTransfer(v),
+                    _ => Answer::Refuse(RefuseReason::Full),
+                }
+            }
+            PeerRequestKind::Shed { give } => {
                 let both_over = degree > target && requester.degree > requester.target;
                 if !both_over || give == requester.id {
                     return Answer::Refuse(RefuseReason::Full);
                 }
-                // One too many costs nothing: an edge that carries payload is not given for it.
-                let idle = |v: &PeerId| self.neighbours.get(v).is_some_and(|n| !n.is_busy(now));
-                match self.giveable(requester.id, Some(give), named, now, rng).filter(idle) {
-                    Some(v) => Answer::RefuseAndGive(v),
+                // A surplus of one costs nothing: an edge that carries payload is not transferred
+                // for it.
+                let idle = |v: &PeerId| !edges.is_busy(v);
+                match self
+                    .transferable_neighbour(requester.id, Some(give), (named, edges), now, rng)
+                    .filter(idle)
+                {
+                    Some(v) => Answer::RefuseAndTransfer(v),
                     None => Answer::Refuse(RefuseReason::NothingToGive),
                 }
             }
-            Want::Mix { give } => {
+            PeerRequestKind::Mix { give } => {
                 if degree > target || give == requester.id {
                     return Answer::Refuse(RefuseReason::Full);
                 }
-                match self.giveable(requester.id, Some(give), named, now, rng) {
-                    Some(v) => Answer::AcceptAndGive(v),
+                match self.transferable_neighbour(
+                    requester.id,
+                    Some(give),
+                    (named, edges),
+                    now,
+                    rng,
+                ) {
+                    Some(v) => Answer::AcceptAndTransfer(v),
                     None => Answer::Refuse(RefuseReason::NothingToGive),
                 }
             }
         }
     }
 
-    /// A neighbour that can go over to the requester (or, in an exchange, to `other`).
-    fn giveable(
+    /// A neighbour that can be transferred to the requester (or, in an exchange, to `other`).
+    fn transferable_neighbour(
         &self,
         requester: PeerId,
         other: Option<PeerId>,
-        named: &[PeerId],
+        (named, edges): (&[PeerId], &impl EdgeLoad),
         now: Time,
-        rng: &mut Stream,
+        rng: &mut RngStream,
     ) -> Option<PeerId> {
         let fits: Vec<(PeerId, bool)> = self
             .neighbours
@@ -103,32 +120,33 @@ impl Overlay {
                     && Some(**id) != other
                     && !named.contains(id)
                     && !n.is_promised(now)
-                    && other.is_none_or(|o| !n.around.iter().any(|(a, _)| *a == o))
+                    && other.is_none_or(|o| !n.neighbourhood.iter().any(|(a, _)| *a == o))
             })
-            .map(|(id, n)| (*id, n.is_busy(now)))
+            .map(|(id, _)| (*id, edges.is_busy(id)))
             .collect();
-        // An exchange can wait for another time; whoever needs a place cannot.
-        self.give_first(&fits, other.is_some(), rng)
+        // An exchange can wait for another time; a peer that needs an edge cannot.
+        self.choose_transferred(&fits, other.is_some(), edges, rng)
     }
 
-    /// Draws one of some neighbours to be given away, see [`idle_first`]. Where short links are preferred, it is the
-    /// farthest of those that carry no payload.
-    pub(crate) fn give_first(
+    /// Draws a neighbour to transfer, see [`idle_first`]. Where short links are preferred, it is
+    /// the farthest of those that carry no payload.
+    pub(crate) fn choose_transferred(
         &self,
         some: &[(PeerId, bool)],
         can_wait: bool,
-        rng: &mut Stream,
+        edges: &impl EdgeLoad,
+        rng: &mut RngStream,
     ) -> Option<PeerId> {
-        let delay = |id: &PeerId| self.neighbours.get(id).and_then(|n| n.watch.smoothed_delay());
-        let idle = some.iter().filter(|(_, busy)| self.prefers_near() && !busy).map(|(id, _)| *id);
-        let farthest = idle.filter_map(|id| Some((delay(&id)?, id))).max();
+        let idle =
+            some.iter().filter(|(_, busy)| self.prefers_short_links() && !busy).map(|(id, _)| *id);
+        let farthest = idle.filter_map(|id| Some((edges.smoothed_delay(&id)?, id))).max();
         farthest.map(|(_, id)| id).or_else(|| idle_first(some, can_wait, rng))
     }
 }
 
-/// Draws one of some neighbours, each with whether payload goes over its edge. Those without go
-/// first; if there are none and the matter can wait, it mostly does.
-fn idle_first(some: &[(PeerId, bool)], can_wait: bool, rng: &mut Stream) -> Option<PeerId> {
+/// Draws one of some neighbours, each with whether payload goes over its edge. Those without come
+/// first; if there are none and the transfer can wait, it mostly does.
+fn idle_first(some: &[(PeerId, bool)], can_wait: bool, rng: &mut RngStream) -> Option<PeerId> {
     let idle: Vec<PeerId> = some.iter().filter(|(_, busy)| !busy).map(|(id, _)| *id).collect();
     if !idle.is_empty() {
         return idle.get(rng.below(idle.len())).copied();

@@ -1,4 +1,4 @@
-//! Filling the target degree: whom to ask for what.
+//! Filling the target degree: which peer to ask for which kind of edge.
 
 use core::time::Duration;
 use std::collections::BTreeSet;
@@ -6,34 +6,35 @@ use std::collections::BTreeSet;
 use super::Overlay;
 use crate::identity::PeerId;
 use crate::membership::{Member, Members};
-use crate::random::Stream;
+use crate::random::RngStream;
 use crate::time::Time;
-use crate::wire::Want;
+use crate::wire::PeerRequestKind;
 
-/// Shortest and longest wait between two rounds that found nothing.
+/// Shortest and longest wait between two rounds without a candidate.
 const ROUND_MIN: Duration = Duration::from_millis(60);
 const ROUND_MAX: Duration = Duration::from_secs(8);
-/// How long a peer looks for free places before it asks for a hand-over.
+/// How long a peer looks for free slots before it asks for an edge transfer.
 const HAND_OVER_AFTER: Duration = Duration::from_millis(400);
-/// How long it is short by one before it asks for a place over somebody's target.
+/// How long one neighbour is missing before the peer asks for an edge above another peer's target.
 const OVERFLOW_AFTER: Duration = Duration::from_secs(6);
-/// Requests under way at once.
-const MAX_UNDERWAY: usize = 4;
+/// Number of requests at a time.
+const MAX_PENDING_REQUESTS: usize = 4;
 
-/// Where short links are preferred, one in so many is drawn without regard to that, so that no part of a network falls off.
+/// Where short links are preferred, one candidate of this many is drawn regardless of delay, so
+/// that no part of the network is cut off.
 const UNIFORM_ONE_IN: usize = 3;
 
-/// Shortest wait between two requests for a fresh list.
-const LIST_EVERY: Duration = Duration::from_secs(1);
+/// Shortest wait between two requests for a new list.
+const FREE_PLACES_LIST_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What to ask for, and whom: one of these, the nearest.
+/// A request to send: its kind, and its candidates, of which the nearest is asked.
 #[derive(Debug)]
-pub(crate) struct Ask {
+pub(crate) struct PlannedRequest {
     pub(crate) candidates: Vec<PeerId>,
-    pub(crate) want: Want,
+    pub(crate) kind: PeerRequestKind,
 }
 
-/// When to look next, and since when there is something missing.
+/// When to look next, and since when neighbours are missing.
 #[derive(Debug)]
 pub(crate) struct FillState {
     pub(crate) next: Time,
@@ -47,45 +48,47 @@ impl FillState {
         FillState { next: now, list_after: now, wait: ROUND_MIN, short_since: None }
     }
 
-    /// Something changed that makes it worth to look again soon.
-    pub(crate) fn soon(&mut self, now: Time) {
+    /// Schedules a round soon, after a change that may help.
+    pub(crate) fn look_soon(&mut self, now: Time) {
         self.wait = ROUND_MIN;
         self.next = self.next.min(now + ROUND_MIN / 4);
     }
 
-    /// A fresh list came.
+    /// Schedules a round after a new list.
     pub(crate) fn look_again(&mut self, now: Time) {
         self.next = self.next.min(now + ROUND_MIN / 4);
     }
 
-    /// A request that was not for a free place was refused: what is missing may not be there to be
-    /// had, as for a hub in a small network whose neighbours' neighbours are all its own.
+    /// Waits longer after a refused request that was not for a free slot: the missing edge may not
+    /// exist, as for a hub in a small network that is already linked with all neighbours of its
+    /// neighbours.
     pub(crate) fn back_off(&mut self, now: Time) {
         self.wait = (self.wait * 2).min(ROUND_MAX);
         self.next = now + self.wait;
     }
 
-    /// Whether to ask a seed who has free places: something is missing, and those that are known
-    /// have none, as far as is known. Degrees are not pushed; they would be most of the traffic.
+    /// Whether to ask a seed for peers with free slots: neighbours are missing, and the known peers
+    /// have no free slots, as far as is known. Degrees are not pushed; they would be most of the
+    /// traffic.
     pub(crate) fn wants_list(&mut self, now: Time) -> bool {
         let wants = self.short_since.is_some_and(|since| now.since(since) >= HAND_OVER_AFTER / 2)
             && now >= self.list_after;
         if wants {
-            self.list_after = now + LIST_EVERY.max(self.wait);
+            self.list_after = now + FREE_PLACES_LIST_INTERVAL.max(self.wait);
         }
         wants
     }
 }
 
 impl Overlay {
-    /// Whom to ask now, and for what. Call when [`FillState::next`] has come.
+    /// The requests to send now. To be called when [`FillState::next`] has come.
     pub(crate) fn fill(
         &mut self,
         me: PeerId,
         members: &Members,
         now: Time,
-        rng: &mut Stream,
-    ) -> Vec<Ask> {
+        rng: &mut RngStream,
+    ) -> Vec<PlannedRequest> {
         let deficit = usize::from(self.deficit());
         if deficit == 0 {
             self.fill.short_since = None;
@@ -95,24 +98,23 @@ impl Overlay {
         }
         let short_since = *self.fill.short_since.get_or_insert(now);
         self.fill.next = now + rng.scaled(self.fill.wait, 0.75, 1.25);
-        let filling = self
-            .requests
-            .values()
-            .filter(|r| !matches!(r.want, Want::Mix { .. } | Want::Shed { .. }));
-        // Those of one race count once.
+        let filling = self.requests.values().filter(|r| {
+            !matches!(r.kind, PeerRequestKind::Mix { .. } | PeerRequestKind::Shed { .. })
+        });
+        // The requests of one race count once.
         let races: BTreeSet<u64> = filling.clone().filter_map(|r| r.race).collect();
-        let underway = filling.filter(|r| r.race.is_none()).count() + races.len();
-        // Half of what is missing is asked for; the other half others will ask of us.
-        let ask = deficit.div_ceil(2).min(MAX_UNDERWAY).saturating_sub(underway);
+        let pending = filling.filter(|r| r.race.is_none()).count() + races.len();
+        // Half of the missing edges are requested; others will ask this peer for the other half.
+        let ask = deficit.div_ceil(2).min(MAX_PENDING_REQUESTS).saturating_sub(pending);
         if ask == 0 {
             return Vec::new();
         }
-        let mut round = Round { me, members, now, taken: BTreeSet::new(), overlay: self };
+        let mut round = Round { me, members, now, chosen: BTreeSet::new(), overlay: self };
         let mut asks = Vec::new();
         for _ in 0..ask {
             let short_for = now.since(short_since);
             let Some(ask) = round.choose(deficit - asks.len(), short_for, rng) else { break };
-            round.taken.extend(&ask.candidates);
+            round.chosen.extend(&ask.candidates);
             asks.push(ask);
         }
         if asks.is_empty() {
@@ -128,47 +130,53 @@ struct Round<'a> {
     me: PeerId,
     members: &'a Members,
     now: Time,
-    taken: BTreeSet<PeerId>,
+    chosen: BTreeSet<PeerId>,
     overlay: &'a Overlay,
 }
 
 impl Round<'_> {
-    fn choose(&self, missing: usize, short_for: Duration, rng: &mut Stream) -> Option<Ask> {
+    fn choose(
+        &self,
+        missing: usize,
+        short_for: Duration,
+        rng: &mut RngStream,
+    ) -> Option<PlannedRequest> {
         let free = |m: &Member| u64::from(m.record.free_places());
-        let near = self.overlay.prefers_near() && rng.below(UNIFORM_ONE_IN) > 0;
+        let near = self.overlay.prefers_short_links() && rng.below(UNIFORM_ONE_IN) > 0;
         let candidates = self.draw(if near { self.overlay.nearest_of } else { 1 }, free, rng);
         if !candidates.is_empty() {
-            return Some(Ask { candidates, want: Want::Place });
+            return Some(PlannedRequest { candidates, kind: PeerRequestKind::Place });
         }
-        let ask = |candidates: Vec<PeerId>, want| {
-            (!candidates.is_empty()).then_some(Ask { candidates, want })
+        let ask = |candidates: Vec<PeerId>, kind| {
+            (!candidates.is_empty()).then_some(PlannedRequest { candidates, kind })
         };
         let degree = self.overlay.degree();
         if degree < 2 {
-            return ask(self.draw(1, |_| 1, rng), Want::Overflow);
+            return ask(self.draw(1, |_| 1, rng), PeerRequestKind::Overflow);
         }
         if short_for < HAND_OVER_AFTER {
             return None;
         }
         if missing >= 2 {
-            // At least 1: a record from before its owner knew its target says 0.
+            // At least 1: a record from before its owner knew its target has 0.
             let by_target = |m: &Member| u64::from(m.record.target.max(1));
-            return ask(self.draw(1, by_target, rng), Want::HandOver);
+            return ask(self.draw(1, by_target, rng), PeerRequestKind::HandOver);
         }
         let excess = |m: &Member| u64::from(m.record.degree.saturating_sub(m.record.target));
-        if let Some(edge) = ask(self.draw(1, excess, rng), Want::Edge) {
+        if let Some(edge) = ask(self.draw(1, excess, rng), PeerRequestKind::Edge) {
             return Some(edge);
         }
         if short_for < OVERFLOW_AFTER {
             return None;
         }
         let full = |m: &Member| u64::from(m.record.degree <= m.record.target);
-        ask(self.draw(1, full, rng), Want::Overflow)
+        ask(self.draw(1, full, rng), PeerRequestKind::Overflow)
     }
 
-    /// Draws up to `n` different ones.
-    fn draw(&self, n: usize, weight: impl Fn(&Member) -> u64, rng: &mut Stream) -> Vec<PeerId> {
-        // The weight goes first: most have none, and need not be looked for among the neighbours.
+    /// Draws up to `n` different candidates.
+    fn draw(&self, n: usize, weight: impl Fn(&Member) -> u64, rng: &mut RngStream) -> Vec<PeerId> {
+        // Check the weight first: most members have none, and need not be looked up among the
+        // neighbours.
         let mut candidates: Vec<(PeerId, u64)> = self
             .members
             .alive()
@@ -177,7 +185,7 @@ impl Round<'_> {
             .filter(|(id, weight)| {
                 *weight > 0
                     && *id != self.me
-                    && !self.taken.contains(id)
+                    && !self.chosen.contains(id)
                     && !self.overlay.neighbours.contains_key(id)
                     && !self.overlay.requests.contains_key(id)
             })

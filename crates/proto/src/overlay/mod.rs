@@ -1,8 +1,8 @@
-//! The overlay: who is linked with whom, so that the degrees follow the configured power law.
+//! The overlay: which peers are linked, so that the degrees follow the configured power law.
 //!
-//! Each peer has a target degree ([`target`]). It asks peers with free places, and where none are
-//! left takes a place by a hand-over that changes nobody else's degree. This module decides; the
-//! peer sends.
+//! Each peer has a target degree ([`target`]). It asks peers with free slots; where none are left,
+//! it gets its edges by a transfer that changes no other degree. This module decides; the peer
+//! sends.
 
 mod answer;
 mod fill;
@@ -13,78 +13,70 @@ mod trim;
 use core::time::Duration;
 use std::sync::Arc;
 
-use crate::death::Adjacency;
+use crate::failure::Adjacency;
 use crate::identity::PeerId;
 use crate::io::{DialId, LinkId};
 use crate::limits::{MAX_PERMITS, MAX_REQUEST_NEIGHBOURS};
-use crate::liveness::Watch;
-use crate::record::{Address, Compact, SignedRecord};
+use crate::record::{Address, CompactAddress, SignedRecord};
 use crate::signed::Signed;
 use crate::small::VecMap;
 use crate::time::Time;
-use crate::wire::Want;
+use crate::wire::PeerRequestKind;
 
 pub(crate) use answer::Answer;
-pub(crate) use fill::{Ask, FillState};
+pub(crate) use fill::{FillState, PlannedRequest};
 pub(crate) use heal::partner as heal_partner;
-pub(crate) use trim::{Shedding, Trim};
+pub(crate) use trim::{SurplusSearch, TrimAction};
 
-/// How long a permission to take over an edge holds.
-const PERMIT_HOLDS: Duration = Duration::from_secs(10);
+/// How long a permission to take over an edge is valid.
+const PERMIT_LIFETIME: Duration = Duration::from_secs(10);
 
 /// A neighbour.
 #[derive(Debug)]
 pub(crate) struct Neighbour {
     pub(crate) link: LinkId,
     pub(crate) dialed: bool,
-    pub(crate) address: Compact,
+    pub(crate) address: CompactAddress,
     pub(crate) record: SignedRecord,
-    /// Its word that it is this peer's neighbour, for a report should it die.
+    /// Its statement that it is this peer's neighbour, for a report if it should die.
     pub(crate) adjacency: Signed<Adjacency>,
     pub(crate) since: Time,
     pub(crate) degree: u16,
     pub(crate) target: u16,
-    /// Its neighbours, as it last told.
-    pub(crate) around: Arc<[(PeerId, Address)]>,
-    /// It was told that somebody else may take this edge; until then it is not offered again.
+    /// Its neighbours, as it last reported them.
+    pub(crate) neighbourhood: Arc<[(PeerId, Address)]>,
+    /// Until then the edge is promised to another peer, and not offered again.
     pub(crate) promised: Option<Time>,
-    /// Not told everything this node has seen before this time.
-    pub(crate) tell_all_after: Time,
-    /// Not told what it lacks before this time.
-    pub(crate) tell_lacking_after: Time,
-    /// Payload goes over this edge: until then it is better not to give it away.
-    pub(crate) busy_until: Time,
-    /// Whether it shows signs of life.
-    pub(crate) watch: Watch,
-    /// What it was served by name takes until then at the rate that it may have.
-    pub(crate) served_until: Time,
-    /// It has told what it has seen. Of use while this peer catches up.
-    pub(crate) has_told: bool,
 }
 
 impl Neighbour {
-    /// Whether payload went over this edge lately. Whoever gives it away has to find what was on it.
-    pub(crate) fn is_busy(&self, now: Time) -> bool {
-        self.busy_until > now
-    }
-
-    /// Whether somebody else was offered this edge.
+    /// Whether the edge is promised to another peer.
     pub(crate) fn is_promised(&self, now: Time) -> bool {
         self.promised.is_some_and(|until| until > now)
     }
 }
 
-/// A request to another peer that is not answered yet.
+/// The state of the edge to a neighbour in other concerns.
+pub(crate) trait EdgeLoad {
+    /// Whether payload went over it lately. A peer that transfers it has to find another path.
+    fn is_busy(&self, neighbour: &PeerId) -> bool;
+
+    /// Its round trip time, smoothed, if it was measured.
+    fn smoothed_delay(&self, neighbour: &PeerId) -> Option<Duration>;
+}
+
+/// A pending request to another peer.
 #[derive(Debug)]
 pub(crate) struct Request {
-    pub(crate) want: Want,
+    pub(crate) kind: PeerRequestKind,
     pub(crate) dial: Option<DialId>,
     pub(crate) link: Option<LinkId>,
     pub(crate) addresses: Vec<Address>,
-    /// The neighbour that goes when the answer is yes.
-    pub(crate) then_close: Option<PeerId>,
+    /// The neighbour to close after an accept.
+    pub(crate) close_on_accept: Option<PeerId>,
     pub(crate) retried: bool,
-    /// While others are dialled for the same: the one whose link is up first is asked.
+    /// Set while other candidates are dialled for the same request: the one whose link is up first
+    /// is asked.
     pub(crate) race: Option<u64>,
 }
 
@@ -93,20 +85,21 @@ pub(crate) struct Request {
 pub(crate) struct Overlay {
     pub(crate) neighbours: VecMap<PeerId, Neighbour>,
     pub(crate) requests: VecMap<PeerId, Request>,
-    /// (who may take over, whose place) until when.
+    /// By (peer that may take over, neighbour to replace): until when.
     permits: VecMap<(PeerId, PeerId), Time>,
-    /// Candidates that are dialled at once for one place ([`Config::nearest_of`](crate::Config::nearest_of)).
+    /// Candidates that are dialled at once for one edge
+    /// ([`Config::nearest_of`](crate::Config::nearest_of)).
     pub(crate) nearest_of: usize,
     races: u64,
     pub(crate) target: u16,
     pub(crate) fill: FillState,
     pub(crate) next_mix: Time,
-    /// Further rounds of mixing to do soon, because the network may have been in parts.
+    /// Number of further edge swaps to do soon, because the network may have been partitioned.
     pub(crate) mix_soon: u32,
-    /// When to look for neighbours to give up.
+    /// When to look for surplus neighbours.
     pub(crate) trim_at: Option<Time>,
-    pub(crate) shedding: Shedding,
-    /// When to tell the neighbours who the neighbours are.
+    pub(crate) surplus_search: SurplusSearch,
+    /// When to send the neighbours the list of neighbours.
     pub(crate) announce_at: Option<Time>,
 }
 
@@ -123,7 +116,7 @@ impl Overlay {
             next_mix: Time::MAX,
             mix_soon: 0,
             trim_at: None,
-            shedding: Shedding::new(),
+            surplus_search: SurplusSearch::new(),
             announce_at: None,
         }
     }
@@ -132,12 +125,13 @@ impl Overlay {
         u16::try_from(self.neighbours.len()).unwrap_or(u16::MAX)
     }
 
-    /// Whether short links are preferred to others.
-    pub(crate) fn prefers_near(&self) -> bool {
+    /// Whether short links are preferred.
+    pub(crate) fn prefers_short_links(&self) -> bool {
         self.nearest_of > 1
     }
 
-    /// Several are dialled for the same: the first one whose link is up is asked.
+    /// Begins a race between candidates that are dialled for one request: the first linked one is
+    /// asked.
     pub(crate) fn begin_race(&mut self, between: &[PeerId]) {
         self.races += 1;
         for id in between {
@@ -147,42 +141,43 @@ impl Overlay {
         }
     }
 
-    /// The link to one of them is up. Says who the others are.
+    /// Ends the race of a candidate whose link is up. Returns the other candidates.
     pub(crate) fn end_race(&mut self, first: &PeerId) -> Vec<PeerId> {
         let race = self.requests.get_mut(first).and_then(|r| r.race.take());
         let of_it = |r: &Request| race.is_some() && r.race == race;
         self.requests.iter().filter(|(_, r)| of_it(r)).map(|(id, _)| *id).collect()
     }
 
-    /// Places to fill.
+    /// Number of missing neighbours.
     pub(crate) fn deficit(&self) -> u16 {
         self.target.saturating_sub(self.degree())
     }
 
-    /// The neighbours to name in a request.
+    /// The neighbours to list in a request.
     pub(crate) fn named(&self) -> Vec<PeerId> {
         self.neighbours.keys().copied().take(MAX_REQUEST_NEIGHBOURS).collect()
     }
 
-    /// Notes that `who` may take the place of `of` with this peer. `false` if there is no room for it.
-    pub(crate) fn permit(&mut self, who: PeerId, of: PeerId, now: Time) -> bool {
+    /// Records that `taker` may take the place of `of` at this peer. Returns `false` if there are
+    /// too many permissions.
+    pub(crate) fn permit(&mut self, taker: PeerId, of: PeerId, now: Time) -> bool {
         self.permits.retain(|_, until| *until > now);
         let room = self.permits.len() < MAX_PERMITS;
         if room {
-            self.permits.insert((who, of), now + PERMIT_HOLDS);
+            self.permits.insert((taker, of), now + PERMIT_LIFETIME);
         }
         room
     }
 
-    /// Uses up a permission.
-    pub(crate) fn use_permit(&mut self, who: PeerId, of: PeerId, now: Time) -> bool {
-        self.permits.remove(&(who, of)).is_some_and(|until| until > now)
+    /// Uses up a permission. Returns whether it was valid.
+    pub(crate) fn use_permit(&mut self, taker: PeerId, of: PeerId, now: Time) -> bool {
+        self.permits.remove(&(taker, of)).is_some_and(|until| until > now)
     }
 
-    /// Marks a neighbour as promised to somebody else.
+    /// Marks an edge as promised to another peer.
     pub(crate) fn promise(&mut self, id: &PeerId, now: Time) {
         if let Some(n) = self.neighbours.get_mut(id) {
-            n.promised = Some(now + PERMIT_HOLDS);
+            n.promised = Some(now + PERMIT_LIFETIME);
         }
     }
 }

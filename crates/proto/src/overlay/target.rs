@@ -1,9 +1,9 @@
-//! Target degrees: how many neighbours each peer wants, so that the degrees of the network follow
-//! a power law and stay with it under churn.
+//! Target degrees: how many neighbours each peer looks for, so that the degrees of the network
+//! follow a power law and stay with it under churn.
 //!
 //! Preferential attachment (Barabási, Albert 1999) gives a power law to a network that only grows;
 //! under churn it drifts away from it. So the degree of a peer is drawn once from the law itself,
-//! and the overlay fills the drawn places (the configuration model, Newman 2010, section 13.2).
+//! and the overlay realises the drawn degrees (the configuration model, Newman 2010, section 13.2).
 
 use std::sync::OnceLock;
 
@@ -13,20 +13,20 @@ use crate::limits::MAX_TARGET;
 /// Smallest target: a network of minimum degree 3 stays connected under random loss.
 pub const MIN_TARGET: u16 = 3;
 
-/// A peer's fixed place in the distribution, uniform in [0, 1): from its id and a nonce of the
-/// seeds that it cannot know before it has an id, so that nobody appoints itself a hub.
+/// A peer's fixed rank in the distribution, uniform in [0, 1): from its id and a nonce of the seeds
+/// that it cannot know before it has an id, so that no peer can make itself a hub.
 #[must_use]
 pub fn rank(id: &PeerId, nonce: &[u8; 16]) -> f64 {
     let mut h = blake3::Hasher::new();
     h.update(b"rumor/1 target\0").update(nonce).update(id.as_bytes());
     let mut eight = [0u8; 8];
     h.finalize_xof().fill(&mut eight);
-    // 53 bits: what a double holds exactly.
+    // 53 bits: the precision of a double.
     (u64::from_le_bytes(eight) >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// The exponent for a network of `n` peers. Small networks get a heavier tail, or they would have
-/// no hub at all.
+/// The exponent for a network of `n` peers. Small networks get a heavier tail; without it they
+/// would have no hub.
 #[must_use]
 pub fn exponent(n: u32) -> f64 {
     match n {
@@ -43,25 +43,25 @@ pub fn exponent(n: u32) -> f64 {
 #[must_use]
 pub fn max_target(n: u32) -> u16 {
     let cutoff = 3.0 * (3.3 * f64::from(n.max(1)).sqrt()).powf(1.0 / (exponent(n) - 1.0));
-    // Truncation is meant: the value is positive and bounded by the next line.
+    // Truncation is intended: the value is positive and bounded by the next line.
     (cutoff.min(f64::from(MAX_TARGET)) as u16).max(MIN_TARGET)
 }
 
 /// The target degree of rank `rank` in a network of `n` peers: the zeta law with [`exponent`],
-/// truncated to [[`MIN_TARGET`], [`max_target`]], read at `rank`; never more than there are others,
-/// nor than `limit`.
+/// truncated to [[`MIN_TARGET`], [`max_target`]], read at `rank`; at most the number of other
+/// peers, and at most `limit`.
 #[must_use]
 pub fn target_degree(rank: f64, n: u32, limit: Option<u16>) -> u16 {
     let others = u16::try_from(n.saturating_sub(1)).unwrap_or(u16::MAX);
     law(rank, n).min(others).min(limit.unwrap_or(u16::MAX))
 }
 
-/// The exponents that [`exponent`] gives.
+/// The values of [`exponent`].
 const EXPONENTS: [f64; 5] = [2.2, 2.3, 2.4, 2.5, 2.6];
 
-/// For an exponent, the sums of the weights of [`MIN_TARGET`] up to each degree. A peer asks whenever
-/// the size of the network has changed, and in a large one the sums would take longer than all else
-/// that it does then.
+/// For an exponent, the sums of the weights of [`MIN_TARGET`] up to each degree. They are computed
+/// once: a peer needs them whenever the size of the network has changed, and in a large network
+/// computing them would take longer than everything else that it does then.
 fn sums(alpha: f64) -> &'static [f64] {
     static SUMS: OnceLock<Vec<Vec<f64>>> = OnceLock::new();
     let sums_of = |alpha: &f64| -> Vec<f64> {
@@ -77,7 +77,7 @@ fn sums(alpha: f64) -> &'static [f64] {
     at.and_then(|at| all.get(at)).map_or(&[], Vec::as_slice)
 }
 
-/// The law alone.
+/// The law without limits.
 fn law(rank: f64, n: u32) -> u16 {
     let top = max_target(n);
     let below_top = usize::from(top - MIN_TARGET);
@@ -88,8 +88,8 @@ fn law(rank: f64, n: u32) -> u16 {
     MIN_TARGET + u16::try_from(steps).unwrap_or(u16::MAX - MIN_TARGET)
 }
 
-/// The largest target that a peer of this rank can honestly claim while its idea of the network's
-/// size may be off by a factor of four either way.
+/// The largest target that an honest peer of this rank can claim while its estimate of the
+/// network's size is off by a factor of up to four.
 #[must_use]
 pub fn largest_honest_target(rank: f64, n: u32) -> u16 {
     let n = n.max(8);
@@ -125,14 +125,15 @@ mod tests {
     }
 
     #[test]
-    fn the_law_has_many_small_and_few_large() {
+    fn law_gives_many_small_and_few_large_degrees() {
         let nonce = [5; 16];
         let n = 10_000;
         let targets: Vec<u16> = (0..n)
             .map(|i: u32| {
                 let mut secret = [0; 32];
                 secret[..4].copy_from_slice(&i.to_le_bytes());
-                // Any 32 bytes do as an id here, and are a thousand times faster than a key.
+                // Any 32 bytes can be an id here, and are a thousand times faster to make than a
+                // key.
                 target_degree(rank(&PeerId::from_bytes(secret), &nonce), n, None)
             })
             .collect();
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_caps_and_an_honest_claim_passes() {
+    fn limit_caps_the_target_and_an_honest_claim_is_accepted() {
         let nonce = [1; 16];
         for i in 0..200u8 {
             let r = rank(&Identity::from_secret(&[i; 32]).id(), &nonce);

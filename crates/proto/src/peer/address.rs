@@ -1,23 +1,23 @@
-//! Where others reach this peer, and where it reaches others.
+//! The address at which others reach this peer, and the addresses at which it reaches others.
 //!
-//! Where no address was configured (the IP address is unspecified), the address at which others see this
-//! peer is announced. Each link tells one observation in its Hello, and counts for as long as it is up: a
-//! change of the host's address ends its links, and those that come up in their place tell the new one.
-//! One observer cannot move a peer: see [`Peer::observed_address`].
+//! If no address is configured (the IP address is unspecified), the address at which others see
+//! this peer is announced. Each link brings one observation in its Hello, which counts for as long
+//! as the link is up: a change of the host's address ends its links, and the links that replace
+//! them bring the new one. One observer cannot move a peer: see [`Peer::observed_address`].
 //!
-//! A loopback address means something on one host only. It is announced only while everything that this
-//! peer knows is on this host, and loopback addresses of others are dialled only by peers with a link over
-//! the loopback interface.
+//! A loopback address is valid on one host only. It is announced only while everything that this
+//! peer knows is on this host, and loopback addresses of others are dialled only by peers with a
+//! link over the loopback interface.
 
 use core::net::IpAddr;
 
 use super::Peer;
-use super::links::Use;
 use crate::event::Event;
+use crate::links::LinkPurpose;
 use crate::membership::SeedSlot;
 use crate::record::Address;
 
-/// What one observer says, and whether this peer's own socket has that address.
+/// The address that one observer reports, and whether this peer's own socket has it.
 #[derive(Debug, Clone, Copy)]
 struct Observation {
     ip: IpAddr,
@@ -26,14 +26,14 @@ struct Observation {
 }
 
 impl Peer {
-    /// What is announced: the configured addresses, the unspecified ones with the observed IP address in
-    /// their place, or left out while there is none.
+    /// The addresses to announce: the configured ones, with the observed IP address in place of an
+    /// unspecified one, or without it while there is none.
     fn announced_addresses(&self) -> Vec<Address> {
         let mut addresses = Vec::new();
-        for configured in &self.own.configured {
+        for configured in &self.membership.own.configured {
             let mut address = *configured;
             if address.is_unspecified() {
-                let Some(ip) = self.own.observed else { continue };
+                let Some(ip) = self.membership.own.observed else { continue };
                 address.0.set_ip(ip);
             }
             addresses.push(address);
@@ -41,25 +41,25 @@ impl Peer {
         addresses
     }
 
-    /// Whether an address is announced that was not configured.
-    pub(super) fn learns_address(&self) -> bool {
-        self.own.configured.iter().any(Address::is_unspecified)
+    /// Whether an observed address is announced.
+    pub(super) fn observes_address(&self) -> bool {
+        self.membership.own.configured.iter().any(Address::is_unspecified)
     }
 
-    /// Announces the address at which others see this peer, if it has changed and none was configured.
+    /// Announces the observed address, if it has changed and none is configured.
     pub(super) fn review_address(&mut self) {
-        if self.is_leaving() || !self.learns_address() {
+        if self.is_leaving() || !self.observes_address() {
             return;
         }
-        let before = self.own.observed;
-        self.own.observed = self.observed_address();
-        if self.own.observed == before {
+        let before = self.membership.own.observed;
+        self.membership.own.observed = self.observed_address();
+        if self.membership.own.observed == before {
             return;
         }
         let addresses = self.announced_addresses();
         self.renew_record(|r| r.addresses = addresses);
-        self.own_changed();
-        if let (Some(from), Some(to)) = (before, self.own.observed) {
+        self.schedule_record_update();
+        if let (Some(from), Some(to)) = (before, self.membership.own.observed) {
             self.fx.count("address_changes");
             self.fx.event(Event::AddressChanged { from, to });
         }
@@ -67,12 +67,12 @@ impl Peer {
 
     /// The IP address to announce.
     ///
-    /// The seeds decide if a majority of those configured, and at least two, agree. Otherwise the announced
-    /// address stays as long as one observer sees it; after that, more than half of all observers have to
-    /// agree, and at least two of them, or one that this peer's own socket confirms. While none is
-    /// announced, any observation is better than none.
+    /// The seeds decide if a majority of the configured ones, and at least two, agree. Otherwise
+    /// the announced address stays as long as one observer sees it; after that, more than half of
+    /// all observers have to agree, and at least two of them, or one that this peer's own socket
+    /// confirms. While no address is announced, any observation is better than none.
     fn observed_address(&self) -> Option<IpAddr> {
-        let announced = self.own.observed;
+        let announced = self.membership.own.observed;
         let (loopback, elsewhere): (Vec<Observation>, Vec<Observation>) =
             self.observations().partition(|o| o.ip.is_loopback());
         let Some(best) = most_seen(&elsewhere) else {
@@ -86,54 +86,43 @@ impl Peer {
         let Some(announced) = announced.filter(|ip| !ip.is_loopback()) else { return Some(best) };
         let is_seen = elsewhere.iter().any(|o| o.ip == announced);
         let confirmed = elsewhere.iter().any(|o| o.ip == best && o.confirmed);
-        let seeds_decide = agree(true) >= self.registrations.quorum().max(2);
+        let seeds_decide = agree(true) >= self.membership.registrations.quorum().max(2);
         let observers_decide =
             !is_seen && agree(false) * 2 > elsewhere.len() && (agree(false) >= 2 || confirmed);
         Some(if seeds_decide || observers_decide { best } else { announced })
     }
 
     fn observations(&self) -> impl Iterator<Item = Observation> {
-        self.links.values().filter_map(|l| {
-            let by_seed = matches!(l.used, Use::Seed(_));
-            let counts = by_seed || l.used == Use::Neighbour;
+        self.links.open.values().filter_map(|l| {
+            let by_seed = matches!(l.purpose, LinkPurpose::Seed(_));
+            let counts = by_seed || l.purpose == LinkPurpose::Neighbour;
             let observed = l.observed.as_ref().filter(|_| counts)?;
             Some(Observation { ip: observed.ip, by_seed, confirmed: observed.confirmed })
         })
     }
 
-    /// Whether nothing is known of another host: no seed that was not reached yet, no member with an
-    /// address elsewhere.
+    /// Whether no other host is known: no seed that was not reached yet, no member with an address
+    /// elsewhere.
     fn is_alone_on_host(&self) -> bool {
         let awaited = |s: &SeedSlot| s.chosen && s.link.is_none() && !s.parked && s.failures == 0;
         let is_here = |a: &Address| a.is_loopback() || a.is_unspecified();
-        !self.registrations.slots.iter().any(awaited)
-            && self.members.alive().all(|(_, m)| m.record.addresses.iter().all(is_here))
+        !self.membership.registrations.slots.iter().any(awaited)
+            && self.membership.members.alive().all(|(_, m)| m.record.addresses.iter().all(is_here))
     }
 
-    /// A member has an address on another host: a loopback address is not announced any more.
+    /// Reviews the address after a member on another host became known: a loopback address is not
+    /// announced any more.
     pub(super) fn withdraw_loopback(&mut self, known: &[Address]) {
         let is_here = |a: &Address| a.is_loopback() || a.is_unspecified();
-        if self.own.observed.is_some_and(|ip| ip.is_loopback()) && !known.iter().all(is_here) {
+        if self.membership.own.observed.is_some_and(|ip| ip.is_loopback())
+            && !known.iter().all(is_here)
+        {
             self.review_address();
         }
     }
-
-    /// Those of a peer's addresses that this peer can reach: loopback addresses only if it has a link over
-    /// the loopback interface, or no link at all.
-    pub(super) fn reachable(&mut self, addresses: Vec<Address>) -> Vec<Address> {
-        if !addresses.iter().any(Address::is_loopback) {
-            return addresses;
-        }
-        let here = |l: &super::links::Link| l.address.get().is_loopback();
-        if self.links.is_empty() || self.links.values().any(here) {
-            return addresses;
-        }
-        self.fx.count("loopback_addresses_ignored");
-        addresses.into_iter().filter(|a| !a.is_loopback()).collect()
-    }
 }
 
-/// The IP address that most observers see; of several, that of more seeds, then the smallest.
+/// The IP address that most observers see; of several, the one of more seeds, then the smallest.
 fn most_seen(observations: &[Observation]) -> Option<IpAddr> {
     let count = |ip: IpAddr| {
         let those = observations.iter().filter(|o| o.ip == ip);
@@ -161,13 +150,18 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// A peer that learns its address, and the links that come up at it.
+    /// A peer that observes its address, and its links.
     struct Host {
         peer: Peer,
         next: u64,
     }
 
     impl Host {
+        fn reachable(&mut self, addresses: &[Address]) -> Vec<Address> {
+            let Peer { links, fx, .. } = &mut self.peer;
+            links.reachable(fx, addresses.to_vec())
+        }
+
         fn new(seeds: usize) -> Self {
             let seeds = (0..seeds).map(|n| SeedAddress { host_port: format!("s{n}:1"), pin: None });
             let setup = PeerSetup {
@@ -186,7 +180,7 @@ mod tests {
             Host { peer: Peer::new(setup, Time::ZERO), next: 0 }
         }
 
-        /// The seeds that it dials answer, and see it at these addresses; says their links.
+        /// The dialled seeds answer, and see the peer at these addresses. Returns the links.
         fn seeds(&mut self, see: &[&str]) -> Vec<LinkId> {
             self.peer.handle(Time::ZERO, Input::Timeout);
             let mut see = see.iter();
@@ -228,30 +222,30 @@ mod tests {
             link
         }
 
-        /// A neighbour that sees it there.
+        /// A neighbour that sees the peer at this address.
         fn neighbour(&mut self, observed: &str, local: Option<&str>) -> LinkId {
             let link = self.link(None, Role::Peer, observed, local);
-            self.peer.set_use(link, Use::Neighbour);
+            self.peer.set_purpose(link, LinkPurpose::Neighbour);
             self.peer.review_address();
             link
         }
 
         fn ends(&mut self, links: &[LinkId]) {
             for link in links {
-                self.peer.links.remove(link);
+                self.peer.links.open.remove(link);
             }
             self.peer.review_address();
         }
 
         fn announced(&self) -> Vec<String> {
-            self.peer.own.record.addresses.iter().map(|a| a.0.to_string()).collect()
+            self.peer.membership.own.record.addresses.iter().map(|a| a.0.to_string()).collect()
         }
     }
 
     #[test]
-    fn first_observation_is_announced_and_nothing_before_it() {
+    fn first_observation_is_announced_and_no_address_before_it() {
         let mut host = Host::new(3);
-        assert_eq!(host.announced(), [""; 0], "0.0.0.0 means nothing to others");
+        assert_eq!(host.announced(), [""; 0], "0.0.0.0 is useless to others");
         host.seeds(&[OLD]);
         assert_eq!(host.announced(), ["192.0.2.1:7000"]);
     }
@@ -263,13 +257,13 @@ mod tests {
         host.ends(&links[..1]);
         host.link(None, Role::Seed, LIE, None);
         let lies = LinkId(host.next);
-        host.peer.set_use(lies, Use::Seed(0));
+        host.peer.set_purpose(lies, LinkPurpose::Seed(0));
         host.peer.review_address();
         assert_eq!(host.announced(), ["192.0.2.1:7000"], "one seed of two lies");
         host.ends(&[links[1], lies]);
         for index in 0..2 {
             let link = host.link(None, Role::Seed, NEW, None);
-            host.peer.set_use(link, Use::Seed(index));
+            host.peer.set_purpose(link, LinkPurpose::Seed(index));
         }
         host.peer.review_address();
         assert_eq!(host.announced(), ["192.0.2.2:7000"]);
@@ -300,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_announced_only_while_nothing_is_known_of_another_host() {
+    fn loopback_is_announced_only_while_no_other_host_is_known() {
         // Of a majority of two seeds, the first one is on this host.
         let mut host = Host::new(3);
         host.seeds(&["127.0.0.1"]);
@@ -308,7 +302,7 @@ mod tests {
         let mut host = Host::new(1);
         host.seeds(&["127.0.0.1"]);
         assert_eq!(host.announced(), ["127.0.0.1:7000"]);
-        // A member on another host: it could not use the address.
+        // A member on another host could not use the address.
         host.peer.withdraw_loopback(&[Address("127.0.0.1:9".parse().unwrap())]);
         assert_eq!(host.announced(), ["127.0.0.1:7000"]);
         host.neighbour(NEW, None);
@@ -321,9 +315,9 @@ mod tests {
             ["127.0.0.1:1", "192.0.2.7:1"].map(|a| Address(a.parse().unwrap())).into();
         let mut host = Host::new(1);
         let seed = host.seeds(&[OLD]);
-        assert_eq!(host.peer.reachable(addresses.clone()), addresses[1..]);
+        assert_eq!(host.reachable(&addresses), addresses[1..]);
         host.ends(&seed);
         host.neighbour("127.0.0.1", None);
-        assert_eq!(host.peer.reachable(addresses.clone()), addresses);
+        assert_eq!(host.reachable(&addresses), addresses);
     }
 }

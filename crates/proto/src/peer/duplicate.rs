@@ -1,18 +1,19 @@
 //! Another process with this peer's identity: a copied data directory, a cloned machine.
 //!
-//! Every record carries the number of the process that signed it, which is larger for one that started
-//! later, and the number of another process with the same identity that the signer knows of (its
-//! *rival*). Only the key itself can sign either.
+//! Every record carries the number of the process that signed it, which is larger for one that
+//! started later, and the number of another process with the same identity that the signer knows of
+//! (its *rival*). Only the key itself can sign either.
 //!
-//! - A record of another process proves nothing: it may be of a predecessor that has ended, and registries
-//!   remember it. So an ordinary restart, also one after `kill -9` while the old links linger, goes on.
-//! - A record of another process that names *this* process as its rival proves that both run: it was signed
-//!   after this process had started. Of the two, the one that started later ends.
+//! - A record of another process proves nothing: it may be of a predecessor that has ended and that
+//!   registries remember. So a peer continues after an ordinary restart, also after `kill -9` while
+//!   the old links linger.
+//! - A record of another process that names *this* process as its rival proves that both run: it
+//!   was signed after this process had started. Of the two, the one that started later ends.
 //!
-//! A process that finds the registry taken by another one claims it back with the next incarnation, and
-//! names the other as its rival. If the other has ended, no answer comes, and that was all. If it runs, it
-//! reads its own number: the later one says so once (its last record names the earlier one) and ends; the
-//! earlier one claims the registry once, and goes on.
+//! A process whose registry entry was taken over by another one claims it back with the next
+//! incarnation, and names the other as its rival. If the other has ended, no answer comes. If it
+//! runs, it reads its own number: the later one announces that once (its last record names the
+//! earlier one) and ends; the earlier one claims the registry entry once, and continues.
 
 use core::time::Duration;
 
@@ -23,14 +24,14 @@ use crate::record::SignedRecord;
 use crate::snapshot::PeerState;
 use crate::wire::Register;
 
-/// Shortest time between two claims to the registry: a copy that does not end, as that of a thief, costs
-/// this process no more than that.
-const CLAIM_EVERY: Duration = Duration::from_secs(1);
+/// Shortest time between two claims: this bounds the cost of a copy that does not end, such as a
+/// thief's.
+const CLAIM_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Peer {
-    /// Takes in a record of this peer's own identity. Says whether another process signed it.
+    /// Handles a record of this peer's own identity. Returns whether another process signed it.
     pub(super) fn on_own_record(&mut self, record: &SignedRecord) -> bool {
-        let own = self.own.record.process;
+        let own = self.membership.own.record.process;
         if record.id != self.id() || record.process == own {
             return false;
         }
@@ -40,41 +41,43 @@ impl Peer {
         if record.rival == Some(own) {
             self.on_live_rival(record);
         }
-        if !self.is_leaving() && record.version() >= self.own.record.version() {
+        if !self.is_leaving() && record.version() >= self.membership.own.record.version() {
             self.claim_identity(record);
         }
         true
     }
 
-    /// Another process with this identity runs.
+    /// Handles the proof that another process with this identity runs.
     fn on_live_rival(&mut self, record: &SignedRecord) {
-        let stops = record.process < self.own.record.process;
+        let stops = record.process < self.membership.own.record.process;
         if stops {
             self.stop_as_duplicate(record.process);
         }
-        if self.own.rival_told == Some(record.process) {
+        if self.membership.own.reported_rival == Some(record.process) {
             return;
         }
-        self.own.rival_told = Some(record.process);
+        self.membership.own.reported_rival = Some(record.process);
         self.fx.count("duplicate_identities");
         let (id, name) = (record.id, record.name.clone());
         let address = record.addresses.first().copied();
-        // After the last record: a driver ends with this event.
+        // After the last record, because a driver ends with this event.
         self.fx.event(Event::DuplicateIdentity { id, name, address, stops });
     }
 
-    /// Takes the registry back from a record of another process: its last word, if it has ended.
+    /// Claims the registry entry back from another process.
     fn claim_identity(&mut self, record: &SignedRecord) {
         let now = self.fx.now();
-        self.number_was_used(record.incarnation);
-        if now < self.own.claim_after {
-            // The seeds refuse what this process says until then, and show the record again.
-            let at = self.own.claim_after;
-            self.own.tell_at = Some(self.own.tell_at.map_or(at, |t| t.min(at)));
+        self.on_number_used(record.incarnation);
+        if now < self.membership.own.claim_after {
+            // The seeds refuse the record of this process until then, and send the other record
+            // again.
+            let at = self.membership.own.claim_after;
+            self.membership.own.update_at =
+                Some(self.membership.own.update_at.map_or(at, |t| t.min(at)));
             return;
         }
-        self.own.claim_after = now + CLAIM_EVERY;
-        self.own.rival = Some(record.process);
+        self.membership.own.claim_after = now + CLAIM_INTERVAL;
+        self.membership.own.rival = Some(record.process);
         let incarnation = record.incarnation.saturating_add(1).max(self.incarnation());
         if incarnation > self.incarnation() {
             self.fx.store(vec![StoreOp::Incarnation(incarnation)]);
@@ -85,29 +88,29 @@ impl Peer {
             }
         });
         self.fx.count("identity_claims");
-        self.tell_seeds();
-        self.registrations.unpark(now);
-        // Others may have let go of this peer for the record of the other process.
+        self.send_record_to_seeds();
+        self.membership.registrations.redial_parked_by(now);
+        // Other peers may have ended their edges for the record of the other process.
         self.mix_soon();
     }
 
-    /// Ends without Leave, which would be one of the other process as well: its links and its entry in
-    /// the registries stay.
+    /// Ends without Leave, which would be one of the other process as well: its links and its
+    /// registry entry stay.
     fn stop_as_duplicate(&mut self, rival: u64) {
-        self.own.rival = Some(rival);
+        self.membership.own.rival = Some(rival);
         self.renew_record(|_| {});
-        let record = self.own.record.clone();
-        let seeds: Vec<LinkId> = self.registrations.links().collect();
+        let record = self.membership.own.record.clone();
+        let seeds: Vec<LinkId> = self.membership.registrations.links().collect();
         for link in seeds {
             self.fx.send(link, Register { record: record.clone() });
         }
-        self.own.state = PeerState::Left;
-        self.suspects.clear();
-        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        self.membership.own.state = PeerState::Left;
+        self.failure.forget_suspects();
+        let links: Vec<LinkId> = self.links.open.keys().copied().collect();
         for link in links {
             self.close(link, CloseReason::Duplicate);
         }
-        for slot in &mut self.registrations.slots {
+        for slot in &mut self.membership.registrations.slots {
             slot.link = None;
         }
     }

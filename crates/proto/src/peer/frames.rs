@@ -1,23 +1,24 @@
-//! What a peer does with each frame.
+//! Dispatch of frames at a peer.
 
 use super::Peer;
-use super::links::Use;
 use crate::event::CloseReason;
+use crate::identity::PeerId;
 use crate::io::{LinkId, Role};
-use crate::wire::{Frame, Pong};
+use crate::links::LinkPurpose;
+use crate::wire::{Frame, Graft, Pong, Summary};
 
 impl Peer {
     pub(super) fn on_frame(&mut self, id: LinkId, frame: Frame) {
-        // A frame may cross with the closing of its link.
-        let Some(link) = self.links.get(&id) else { return };
-        let (remote, role, used) = (link.remote, link.role, link.used.clone());
-        self.heard_from(remote);
-        let from_seed = matches!(used, Use::Seed(_));
-        if let Use::Seed(index) = used {
+        // A frame may arrive while its link is being closed.
+        let Some(link) = self.links.open.get(&id) else { return };
+        let (remote, role, purpose) = (link.remote, link.role, link.purpose.clone());
+        self.on_traffic(remote);
+        let from_seed = matches!(purpose, LinkPurpose::Seed(_));
+        if let LinkPurpose::Seed(index) = purpose {
             self.heard_seed(index);
         }
-        if let Use::Parting(_) = used {
-            self.set_use(id, Use::Parting(self.fx.now()));
+        if let LinkPurpose::Leaving(_) = purpose {
+            self.set_purpose(id, LinkPurpose::Leaving(self.fx.now()));
             match frame {
                 Frame::Ping(f) => self.fx.send(id, Pong { nonce: f.nonce }),
                 Frame::Pong(_) => {}
@@ -35,7 +36,7 @@ impl Peer {
         }
         match frame {
             Frame::Ping(f) => self.fx.send(id, Pong { nonce: f.nonce }),
-            Frame::Pong(f) => self.on_pong(remote, &used, f.nonce),
+            Frame::Pong(f) => self.on_pong(remote, &purpose, f.nonce),
             Frame::Registered(f) if from_seed => self.on_registered(id, &f),
             Frame::RegisterRefused(f) if from_seed => self.on_register_refused(id, &f),
             Frame::PeerList(f) if from_seed => self.on_peer_list(id, &f),
@@ -43,41 +44,55 @@ impl Peer {
             Frame::Accused(f) if from_seed => self.on_accused(&f),
             Frame::Appoint(f) if from_seed => self.on_appoint(&f),
             Frame::PeerRequest(f) if role == Role::Peer => self.on_peer_request(id, remote, *f),
-            Frame::PeerReply(f) if used == Use::Request => self.on_peer_reply(id, remote, *f),
+            Frame::PeerReply(f) if purpose == LinkPurpose::Request => {
+                self.on_peer_reply(id, remote, *f)
+            }
             Frame::Leave(f) if role == Role::Peer => self.on_leave(id, remote, &f.record),
-            Frame::Permit(f) if used == Use::Neighbour => {
+            Frame::Permit(f) if purpose == LinkPurpose::Neighbour => {
                 let now = self.fx.now();
                 if !self.overlay.permit(f.peer, remote, now) {
                     self.fx.count("permits_refused");
                 }
             }
-            Frame::Rewire(f) if used == Use::Neighbour => self.on_rewire(remote, &f),
-            Frame::Neighbourhood(f) if used == Use::Neighbour => {
+            Frame::Rewire(f) if purpose == LinkPurpose::Neighbour => self.on_rewire(remote, &f),
+            Frame::Neighbourhood(f) if purpose == LinkPurpose::Neighbour => {
                 self.on_neighbourhood(remote, *f);
             }
-            Frame::Gossip(f) if used == Use::Neighbour => {
-                self.on_gossip(remote, *f);
+            Frame::GetData(_) | Frame::Data(_) if role == Role::Peer => {
+                self.with_broadcast(|b, cx| b.on_frame(cx, id, remote, frame));
             }
-            Frame::GetData(f) if role == Role::Peer => self.on_get_data(id, remote, f.id),
-            Frame::Data(f) if role == Role::Peer => self.on_data(remote, *f),
-            Frame::Summary(f) if used == Use::Neighbour => self.on_summary(id, remote, &f),
-            Frame::Pull(f) if used == Use::Neighbour => self.on_pull(id, &f),
-            Frame::Pulled(f) if used == Use::Neighbour => self.on_pulled(remote, &f),
-            Frame::Confirm(f) if used == Use::Neighbour => self.on_confirm(id, remote, &f),
-            Frame::Confirmed(f) if used == Use::Neighbour => self.on_confirmed(remote, *f),
-            Frame::Announce(f) if used == Use::Neighbour => self.on_announce(remote, &f),
-            Frame::Ack(f) if used == Use::Neighbour => self.on_ack(remote, &f),
-            Frame::Census(f) if used == Use::Neighbour => self.on_census(remote, *f),
-            Frame::Graft(f) if used == Use::Neighbour => self.on_graft(id, remote, &f),
-            Frame::Prune(f) if used == Use::Neighbour => self.on_prune(remote, &f),
+            Frame::Gossip(_)
+            | Frame::Announce(_)
+            | Frame::Pulled(_)
+            | Frame::Ack(_)
+            | Frame::Census(_)
+            | Frame::Prune(_)
+            | Frame::Confirm(_)
+                if purpose == LinkPurpose::Neighbour =>
+            {
+                self.with_broadcast(|b, cx| b.on_frame(cx, id, remote, frame));
+            }
+            Frame::Confirmed(f) if purpose == LinkPurpose::Neighbour => {
+                if self.with_broadcast(|b, cx| b.on_confirmed(cx, remote, *f)) {
+                    self.review_leave();
+                }
+            }
+            Frame::Summary(f) if purpose == LinkPurpose::Neighbour => {
+                self.on_summary(id, remote, &f)
+            }
+            Frame::Graft(f) if purpose == LinkPurpose::Neighbour => self.on_graft(id, remote, &f),
+            Frame::Pull(f) if purpose == LinkPurpose::Neighbour => {
+                let bytes = self.with_broadcast(|b, cx| b.on_pull(cx, id, &f));
+                self.record_answer(id, bytes);
+            }
             Frame::ProbeRequest(f) if role == Role::Peer => {
-                self.on_probe_request(id, f.subject);
+                self.with_failure(|d, cx| d.on_probe_request(cx, id, f.subject));
             }
             Frame::ProbeReply(f) if role == Role::Peer => {
-                self.on_probe_reply(id, remote, &used, &f);
+                self.on_probe_reply(id, remote, &purpose, &f);
             }
-            // Links change their use while frames are on their way: what an honest neighbour sent
-            // just before is late, not hostile.
+            // The purpose of a link can change while frames are in flight: a frame that an honest
+            // neighbour sent just before is late, not hostile.
             Frame::Permit(_)
             | Frame::Rewire(_)
             | Frame::Neighbourhood(_)
@@ -103,6 +118,22 @@ impl Peer {
                 let why = format!("{} does not belong on this link", other.name());
                 self.refuse_frame(id, &why);
             }
+        }
+    }
+
+    pub(super) fn on_summary(&mut self, link: LinkId, remote: PeerId, f: &Summary) {
+        if let Some(purpose) = self.broadcast.compare_own_stream(f) {
+            self.on_number_used(purpose);
+        }
+        self.with_broadcast(|b, cx| b.on_summary(cx, link, remote, f));
+    }
+
+    fn on_graft(&mut self, link: LinkId, remote: PeerId, f: &Graft) {
+        // Above the quota, missing ranges are pulled instead.
+        let serves = !f.have.is_empty() && self.admit_request(link, remote, "Graft", true);
+        let bytes = self.with_broadcast(|b, cx| b.on_graft(cx, link, remote, f, serves));
+        if serves {
+            self.record_answer(link, bytes);
         }
     }
 }

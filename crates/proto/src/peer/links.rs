@@ -1,94 +1,30 @@
-//! The links of a peer, and what each is for.
-
-use core::net::IpAddr;
+//! Links that come up and end, and dials that fail.
 
 use super::Peer;
 use crate::event::{CloseReason, Event, LinkDown};
 use crate::identity::PeerId;
-use crate::io::{DialError, DialId, DialTarget, LinkId, LinkInfo, Role};
+use crate::io::{DialError, DialId, LinkId, LinkInfo};
 use crate::limits::{IDLE_LINK, MAX_PEER_LINKS};
+use crate::links::{DialPurpose, Link, LinkPurpose, ObservedAddress};
 use crate::quota::Quota;
-use crate::record::{Address, Compact};
 use crate::time::Time;
 use crate::wire::ProbeRequest;
 
-/// What a link is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Use {
-    /// Nothing yet: the remote dialled and has not said what for.
-    Idle,
-    /// A registration.
-    Seed(usize),
-    /// An edge of the overlay.
-    Neighbour,
-    /// A request for a neighbour, not answered yet.
-    Request,
-    /// A question to another neighbour of this suspect.
-    Ask(Box<PeerId>),
-    /// Leave is on it; when something came over it last.
-    Parting(Time),
-}
-
-/// One link.
-#[derive(Debug)]
-pub(super) struct Link {
-    pub(super) remote: PeerId,
-    pub(super) role: Role,
-    pub(super) dialed: bool,
-    pub(super) address: Compact,
-    pub(super) up: Time,
-    pub(super) used: Use,
-    /// How much it has asked for.
-    pub(super) quota: Quota,
-    /// Where the remote sees this peer.
-    pub(super) observed: Option<Box<Observed>>,
-}
-
-/// Where a remote sees this peer.
-#[derive(Debug)]
-pub(super) struct Observed {
-    pub(super) ip: IpAddr,
-    /// Whether this peer's own socket has that address, so that the remote's word is not needed.
-    pub(super) confirmed: bool,
-}
-
-/// What a dial is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum DialFor {
-    Seed(usize),
-    Request(PeerId),
-    Probe(PeerId),
-    Ask { helper: PeerId, subject: PeerId },
-}
-
 impl Peer {
-    /// Dials a peer.
-    pub(super) fn dial_peer(
-        &mut self,
-        id: PeerId,
-        addresses: Vec<Address>,
-        purpose: DialFor,
-    ) -> DialId {
-        let addresses = self.reachable(addresses);
-        let dial = self.fx.dial(DialTarget::Peer { id, addresses });
-        self.dials.insert(dial, purpose);
-        dial
-    }
-
     pub(super) fn on_link_up(&mut self, id: LinkId, info: LinkInfo) {
-        let dial = info.dial.and_then(|d| Some((d, self.dials.remove(&d)?)));
+        let dial = info.dial.and_then(|d| Some((d, self.links.dials.remove(&d)?)));
         if info.remote == self.id() {
-            // One's own address among the candidates.
+            // The peer's own address was among the candidates.
             self.fx.close(id, CloseReason::Duplicate);
             self.forget_dial(dial, DialError::WrongIdentity);
             return;
         }
-        let for_seed = matches!(dial, Some((_, DialFor::Seed(_))));
-        if self.own.has_left() || (self.is_leaving() && !for_seed) {
+        let for_seed = matches!(dial, Some((_, DialPurpose::Seed(_))));
+        if self.membership.own.has_left() || (self.is_leaving() && !for_seed) {
             self.fx.close(id, CloseReason::Leaving);
             return;
         }
-        if self.links.len() >= MAX_PEER_LINKS {
+        if self.links.open.len() >= MAX_PEER_LINKS {
             self.fx.count("links_refused");
             self.fx.close(id, CloseReason::Limit);
             self.forget_dial(dial, DialError::Limit);
@@ -100,26 +36,27 @@ impl Peer {
             role: info.role,
             dialed: info.dial.is_some(),
             address: info.remote_address.into(),
-            up: now,
-            used: Use::Idle,
+            up_since: now,
+            purpose: LinkPurpose::Unused,
             quota: Quota::new(now),
-            observed: info.observed.filter(|_| self.learns_address()).map(|observed| {
+            observed: info.observed.filter(|_| self.observes_address()).map(|observed| {
                 let ip = observed.ip().to_canonical();
                 let local = info.local_address.map(|a| a.ip().to_canonical());
-                Box::new(Observed { ip, confirmed: local == Some(ip) })
+                Box::new(ObservedAddress { ip, confirmed: local == Some(ip) })
             }),
         };
-        self.links.insert(id, link);
-        self.next_idle_check = self.next_idle_check.min(now + IDLE_LINK);
-        // A handshake that the suspect took part in is a sign of life.
-        self.heard_from(info.remote);
+        self.links.open.insert(id, link);
+        self.links.next_idle_check = self.links.next_idle_check.min(now + IDLE_LINK);
+        // A suspect that took part in a handshake is alive.
+        self.on_traffic(info.remote);
         self.on_handshake(info.remote);
         match dial.map(|(_, purpose)| purpose) {
-            Some(DialFor::Seed(index)) => self.on_seed_up(index, id, &info),
-            Some(DialFor::Request(peer)) => self.on_request_link(peer, id),
-            Some(DialFor::Ask { helper, subject }) => {
-                self.set_use(id, Use::Ask(Box::new(subject)));
-                let incarnation = self.suspects.get(&subject).map(|s| s.record.incarnation);
+            Some(DialPurpose::Seed(index)) => self.on_seed_up(index, id, &info),
+            Some(DialPurpose::Request(peer)) => self.on_request_link(peer, id),
+            Some(DialPurpose::IndirectProbe { helper, subject }) => {
+                self.set_purpose(id, LinkPurpose::IndirectProbe(Box::new(subject)));
+                let suspect = self.failure.suspect(&subject);
+                let incarnation = suspect.map(|s| s.record.incarnation);
                 let neighbour = self.overlay.neighbours.get(&helper).map(|n| n.link);
                 if let Some(incarnation) = incarnation {
                     let link = neighbour.unwrap_or(id);
@@ -129,114 +66,113 @@ impl Peer {
                     self.close(id, CloseReason::Done);
                 }
             }
-            Some(DialFor::Probe(peer)) => {
-                if let Some(s) = self.suspects.get_mut(&peer) {
-                    s.dial = None;
-                }
+            Some(DialPurpose::Probe(peer)) => {
+                self.failure.probe_dial_ended(&peer);
                 self.close(id, CloseReason::Done);
             }
             None => {}
         }
     }
 
-    pub(super) fn set_use(&mut self, id: LinkId, used: Use) {
-        if let Some(l) = self.links.get_mut(&id) {
-            l.used = used;
-        }
+    pub(super) fn set_purpose(&mut self, id: LinkId, purpose: LinkPurpose) {
+        self.links.set_purpose(id, purpose);
     }
 
-    /// Closes a link and forgets it; the driver's `LinkDown` finds nothing left to do.
+    /// Closes a link and removes it; the driver's `LinkDown` for it is ignored.
     pub(super) fn close(&mut self, id: LinkId, reason: CloseReason) {
-        if self.links.remove(&id).is_some() {
-            self.fx.close(id, reason);
-        }
+        self.links.close(&mut self.fx, id, reason);
     }
 
-    /// Closes a link because of what the remote did.
+    /// Closes a link because of a frame that the remote sent.
     pub(super) fn refuse_frame(&mut self, id: LinkId, why: &str) {
-        let Some(link) = self.links.get(&id) else { return };
+        let Some(link) = self.links.open.get(&id) else { return };
         let peer = link.remote;
         self.fx.count("frames_refused");
         self.fx.event(Event::FrameRefused { peer, why: why.to_owned() });
         self.fx.event(Event::LinkClosed { peer, reason: CloseReason::ProtocolViolation });
         let down = LinkDown::Local(CloseReason::ProtocolViolation);
-        let used = link.used.clone();
+        let purpose = link.purpose.clone();
         self.close(id, CloseReason::ProtocolViolation);
-        self.link_ended(id, peer, &used, down);
+        self.link_ended(id, peer, &purpose, down);
     }
 
     pub(super) fn on_link_down(&mut self, id: LinkId, why: LinkDown) {
-        let Some(link) = self.links.remove(&id) else { return };
-        self.link_ended(id, link.remote, &link.used, why);
+        let Some(link) = self.links.open.remove(&id) else { return };
+        self.link_ended(id, link.remote, &link.purpose, why);
     }
 
-    fn link_ended(&mut self, id: LinkId, remote: PeerId, used: &Use, why: LinkDown) {
-        match used {
-            Use::Seed(index) => self.on_seed_down(*index, why),
-            Use::Neighbour => self.on_neighbour_link_down(remote, id, why),
-            Use::Request => self.request_failed(remote, DialError::Refused),
-            Use::Parting(_) => self.review_leave(),
-            Use::Ask(_) | Use::Idle => {}
+    fn link_ended(&mut self, id: LinkId, remote: PeerId, purpose: &LinkPurpose, why: LinkDown) {
+        match purpose {
+            LinkPurpose::Seed(index) => self.on_seed_down(*index, why),
+            LinkPurpose::Neighbour => self.on_neighbour_link_down(remote, id, why),
+            LinkPurpose::Request => self.request_failed(remote, DialError::Refused),
+            LinkPurpose::Leaving(_) => self.review_leave(),
+            LinkPurpose::IndirectProbe(_) | LinkPurpose::Unused => {}
         }
     }
 
     pub(super) fn on_dial_failed(&mut self, dial: DialId, why: DialError) {
         self.fx.count("dials_failed");
-        let dial = self.dials.remove(&dial).map(|purpose| (dial, purpose));
+        let dial = self.links.dials.remove(&dial).map(|purpose| (dial, purpose));
         self.forget_dial(dial, why);
     }
 
-    fn forget_dial(&mut self, dial: Option<(DialId, DialFor)>, why: DialError) {
+    fn forget_dial(&mut self, dial: Option<(DialId, DialPurpose)>, why: DialError) {
         let Some((dial, purpose)) = dial else { return };
         match purpose {
-            DialFor::Seed(index) if self.registrations.is_linked(index) => {
-                // The name of a linked seed leads elsewhere, and nothing answers there: the link stays.
+            DialPurpose::Seed(index) if self.membership.registrations.is_linked(index) => {
+                // The name of a linked seed resolves to another address without an answer: the link
+                // stays.
                 self.fx.count("seed_moves_failed");
-                self.registrations.end_dial(index);
+                self.membership.registrations.end_dial(index);
             }
-            DialFor::Seed(index) => {
-                let Some(s) = self.registrations.slots.get_mut(index) else { return };
-                // What was wrong there before is over: nothing that answers is there.
+            DialPurpose::Seed(index) => {
+                let Some(s) = self.membership.registrations.slots.get_mut(index) else { return };
+                // An earlier problem is outdated: no seed answers there now.
                 s.problem = None;
                 if why == DialError::WrongIdentity {
                     let seed = s.address.host_port.clone();
-                    self.registrations.set_problem(index, why.to_string());
+                    self.membership.registrations.set_problem(index, why.to_string());
                     self.fx.event(Event::SeedRefused { seed, why: why.to_string() });
                 }
                 self.on_seed_lost(index, why.to_string());
             }
-            DialFor::Request(peer) => self.request_dial_failed(peer, dial, why),
-            DialFor::Probe(peer) => {
-                if let Some(s) = self.suspects.get_mut(&peer) {
-                    s.dial = None;
-                }
-            }
-            DialFor::Ask { .. } => {}
+            DialPurpose::Request(peer) => self.request_dial_failed(peer, dial, why),
+            DialPurpose::Probe(peer) => self.failure.probe_dial_ended(&peer),
+            DialPurpose::IndirectProbe { .. } => {}
         }
     }
 
-    /// Closes links that nobody uses.
+    /// Closes links without a purpose.
     pub(super) fn check_idle_links(&mut self) {
         let now = self.fx.now();
-        if now < self.next_idle_check {
+        if now < self.links.next_idle_check {
             return;
         }
-        let unused = |l: &Link| matches!(l.used, Use::Idle | Use::Ask(_) | Use::Request);
+        let unused = |l: &Link| {
+            matches!(
+                l.purpose,
+                LinkPurpose::Unused | LinkPurpose::IndirectProbe(_) | LinkPurpose::Request
+            )
+        };
         let idle: Vec<LinkId> = self
             .links
+            .open
             .iter()
-            .filter(|(_, l)| unused(l) && now.since(l.up) >= IDLE_LINK)
+            .filter(|(_, l)| unused(l) && now.since(l.up_since) >= IDLE_LINK)
             .map(|(id, _)| *id)
             .collect();
         for id in idle {
             self.fx.count("links_idle_closed");
-            let remote = self.links.get(&id).map(|l| (l.remote, l.used == Use::Request));
+            let remote =
+                self.links.open.get(&id).map(|l| (l.remote, l.purpose == LinkPurpose::Request));
             self.close(id, CloseReason::Idle);
             if let Some((remote, true)) = remote {
                 self.request_failed(remote, DialError::TimedOut);
             }
         }
-        let next = self.links.values().filter(|l| unused(l)).map(|l| l.up + IDLE_LINK).min();
-        self.next_idle_check = next.unwrap_or(Time::MAX);
+        let next =
+            self.links.open.values().filter(|l| unused(l)).map(|l| l.up_since + IDLE_LINK).min();
+        self.links.next_idle_check = next.unwrap_or(Time::MAX);
     }
 }

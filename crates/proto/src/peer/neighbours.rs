@@ -1,44 +1,64 @@
-//! Making and ending the edges of the overlay: Peer Request, Peer Reply, hand-over, mixing.
+//! Making and ending the edges of the overlay: Peer Request, Peer Reply, edge transfer, edge swap.
 
+use core::time::Duration;
 use std::sync::Arc;
 
 use super::Peer;
-use super::links::{DialFor, Link, Use};
-use crate::death::Adjacency;
+use crate::broadcast::Broadcast;
 use crate::event::{CloseReason, Event, LinkDown, RefuseReason};
+use crate::failure::Adjacency;
+use crate::failure::{FailureDetector, Watch};
 use crate::identity::PeerId;
 use crate::io::{DialError, DialId, LinkId};
 use crate::limits::MAX_NEIGHBOURHOOD;
-use crate::liveness::Watch;
-use crate::membership::{Learned, Member};
-use crate::overlay::{Answer, Ask, Neighbour, Request, Trim};
+use crate::links::{DialPurpose, Link, LinkPurpose};
+use crate::membership::{Member, MergeOutcome};
+use crate::overlay::{Answer, EdgeLoad, Neighbour, PlannedRequest, Request, TrimAction};
 use crate::record::{Address, Presence, SignedRecord};
 use crate::signed::Signed;
 use crate::time::Time;
 use crate::wire::{
-    Accept, Neighbourhood, PeerReply, PeerRequest, Permit, ProbeRequest, Reject, Rewire, Want,
+    Accept, Neighbourhood, PeerReply, PeerRequest, PeerRequestKind, Permit, ProbeRequest, Reject,
+    Rewire,
 };
 
-/// First wait before a peer that could not be reached is dialled again; it doubles to 64 times.
-const AVOID: core::time::Duration = core::time::Duration::from_secs(1);
-/// A record that a seed has named so lately tells how many neighbours its owner has now.
-const FRESH: core::time::Duration = core::time::Duration::from_secs(15);
-/// Requests under way above which a neighbour's wish to be replaced is not followed.
-const MAX_REWIRES: usize = 16;
+/// First wait before an unreachable peer is dialled again; it doubles up to 64 times this.
+const AVOID_UNREACHABLE: Duration = Duration::from_secs(1);
+/// The degree in a record that a seed has listed so lately is up to date.
+const FRESH_RECORD: Duration = Duration::from_secs(15);
+/// Number of requests above which a neighbour's request to be replaced is refused.
+const MAX_REWIRE_REQUESTS: usize = 16;
 /// Wait before a peer that refused is asked again.
-const AVOID_REFUSED: core::time::Duration = core::time::Duration::from_millis(1500);
+const AVOID_REFUSED: Duration = Duration::from_millis(1500);
 
-/// Who takes the place that a request is granted: in an exchange it is not the requester but the
-/// neighbour that it gives.
-const fn taker(want: Want, requester: PeerId) -> PeerId {
-    match want {
-        Want::Mix { give } | Want::Shed { give } => give,
+/// The peer that gets the granted edge: in an exchange it is not the requester but the neighbour
+/// that the requester gives.
+const fn taker(kind: PeerRequestKind, requester: PeerId) -> PeerId {
+    match kind {
+        PeerRequestKind::Mix { give } | PeerRequestKind::Shed { give } => give,
         _ => requester,
     }
 }
 
+/// The state of the edges to the neighbours.
+struct Edges<'a> {
+    broadcast: &'a Broadcast,
+    failure: &'a FailureDetector,
+    now: Time,
+}
+
+impl EdgeLoad for Edges<'_> {
+    fn is_busy(&self, neighbour: &PeerId) -> bool {
+        self.broadcast.is_busy(neighbour, self.now)
+    }
+
+    fn smoothed_delay(&self, neighbour: &PeerId) -> Option<Duration> {
+        self.failure.watch(neighbour).and_then(Watch::smoothed_delay)
+    }
+}
+
 impl Peer {
-    /// Asks peers for what is missing.
+    /// Asks peers for missing edges.
     pub(super) fn fill(&mut self) {
         let now = self.fx.now();
         if now < self.overlay.fill.next {
@@ -51,29 +71,29 @@ impl Peer {
         if self.overlay.deficit() == 0 {
             self.review_members();
         }
-        let (me, members) = (self.id(), &self.members);
+        let (me, members) = (self.id(), &self.membership.members);
         let asks = self.overlay.fill(me, members, now, &mut self.rng.overlay);
-        let place = |ask: &Ask| matches!(ask.want, Want::Place);
+        let place = |ask: &PlannedRequest| matches!(ask.kind, PeerRequestKind::Place);
         if !asks.iter().any(place) && self.overlay.fill.wants_list(now) {
-            self.ask_for_list();
+            self.request_list();
         }
-        for Ask { candidates, want } in asks {
-            self.ask_nearest(&candidates, want);
+        for PlannedRequest { candidates, kind } in asks {
+            self.ask_nearest(&candidates, kind);
         }
     }
 
     /// Asks one of some members: the one whose link is up first.
-    fn ask_nearest(&mut self, candidates: &[PeerId], want: Want) {
+    fn ask_nearest(&mut self, candidates: &[PeerId], kind: PeerRequestKind) {
         for id in candidates {
-            self.ask_member(*id, want);
+            self.ask_member(*id, kind);
         }
         if candidates.len() > 1 {
             self.overlay.begin_race(candidates);
         }
     }
 
-    /// Whether a member is to be asked for an exchange: it is nobody this peer has to do with
-    /// already, and nothing speaks against its answering.
+    /// Whether a member is to be asked for an exchange: it is no neighbour and has no pending
+    /// request, and it is likely to answer.
     fn may_exchange(&self, id: &PeerId, m: &Member, now: Time) -> bool {
         !m.suspect
             && m.avoid_until <= now
@@ -81,13 +101,13 @@ impl Peer {
             && !self.overlay.requests.contains_key(id)
     }
 
-    fn ask_member(&mut self, id: PeerId, want: Want) {
-        let addresses = self.members.get(&id).map(|m| m.record.addresses.clone());
-        self.request(id, addresses.unwrap_or_default(), want, None);
+    fn ask_member(&mut self, id: PeerId, kind: PeerRequestKind) {
+        let addresses = self.membership.members.get(&id).map(|m| m.record.addresses.clone());
+        self.request(id, addresses.unwrap_or_default(), kind, None);
     }
 
     /// Exchanges one edge with a random peer (i-a, j-b become i-j, a-b): all degrees stay, and no
-    /// two parts of the network stay apart for long.
+    /// two parts of the network stay disconnected for long.
     pub(super) fn mix(&mut self) {
         let now = self.fx.now();
         if now < self.overlay.next_mix {
@@ -95,14 +115,16 @@ impl Peer {
         }
         if self.overlay.mix_soon > 0 {
             self.overlay.mix_soon -= 1;
-            let soon = core::time::Duration::from_secs(2);
+            let soon = Duration::from_secs(2);
             self.overlay.next_mix = now + self.rng.overlay.scaled(soon, 0.5, 1.5);
         } else {
             self.overlay.next_mix = now + self.mix_period();
         }
         let free = self.overlay.neighbours.iter().filter(|(_, n)| !n.is_promised(now));
-        let give: Vec<(PeerId, bool)> = free.map(|(id, n)| (*id, n.is_busy(now))).collect();
+        let give: Vec<(PeerId, bool)> =
+            free.map(|(id, _)| (*id, self.broadcast.is_busy(id, now))).collect();
         let others: Vec<PeerId> = self
+            .membership
             .members
             .alive()
             .filter(|(id, m)| self.may_exchange(id, m, now))
@@ -120,23 +142,27 @@ impl Peer {
         if candidates.is_empty() {
             return;
         }
-        let Some(give) = self.overlay.give_first(&give, true, &mut self.rng.overlay) else {
+        let edges = Edges { broadcast: &self.broadcast, failure: &self.failure, now };
+        let Some(give) =
+            self.overlay.choose_transferred(&give, true, &edges, &mut self.rng.overlay)
+        else {
             return;
         };
-        self.ask_nearest(&candidates, Want::Mix { give });
+        self.ask_nearest(&candidates, PeerRequestKind::Mix { give });
     }
 
-    /// Gives up a pair of neighbours over the target.
+    /// Gives up surplus neighbours.
     pub(super) fn trim(&mut self) {
         let now = self.fx.now();
         let me = self.id();
-        let (a, b) = match self.overlay.trim(&me, now, &mut self.rng.overlay) {
-            Some(Trim::Pair(a, b)) => (a, b),
-            Some(Trim::Alone(id) | Trim::Shared(id)) => {
+        let edges = Edges { broadcast: &self.broadcast, failure: &self.failure, now };
+        let (a, b) = match self.overlay.trim(&me, &edges, now, &mut self.rng.overlay) {
+            Some(TrimAction::Pair(a, b)) => (a, b),
+            Some(TrimAction::Drop(id) | TrimAction::DropShared(id)) => {
                 self.fx.count("edges_given_up");
-                return self.let_go(id);
+                return self.drop_replaced(id);
             }
-            Some(Trim::Elsewhere) => return self.shed(),
+            Some(TrimAction::FindPartner) => return self.find_surplus_partner(),
             None => return,
         };
         let in_place_of = me;
@@ -148,65 +174,69 @@ impl Peer {
         self.overlay.promise(&b, now);
     }
 
-    /// Looks for somebody else with one neighbour too many: i-a, u-b become a-b.
-    fn shed(&mut self) {
+    /// Looks for another peer with a surplus neighbour: i-a, u-b become a-b.
+    fn find_surplus_partner(&mut self) {
         let now = self.fx.now();
         let over = |(id, m): &(&PeerId, &Member)| {
             m.record.degree > m.record.target
-                && now.since(m.confirmed) < FRESH
+                && now.since(m.confirmed) < FRESH_RECORD
                 && self.may_exchange(id, m, now)
         };
-        let others: Vec<PeerId> = self.members.alive().filter(over).map(|(id, _)| *id).collect();
+        let others: Vec<PeerId> =
+            self.membership.members.alive().filter(over).map(|(id, _)| *id).collect();
         let Some(&other) = others.get(self.rng.overlay.below(others.len())) else {
-            // How many neighbours others have is not pushed; the seeds know it better.
-            if self.overlay.shedding.wants_list(now) {
-                self.ask_for_list();
+            // The degrees of others are not pushed; the seeds know them better.
+            if self.overlay.surplus_search.wants_list(now) {
+                self.request_list();
             }
             return;
         };
-        let idle = |(_, n): &(&PeerId, &Neighbour)| !n.is_promised(now) && !n.is_busy(now);
+        let idle = |(id, n): &(&PeerId, &Neighbour)| {
+            !n.is_promised(now) && !self.broadcast.is_busy(id, now)
+        };
         let give: Vec<PeerId> =
             self.overlay.neighbours.iter().filter(idle).map(|(id, _)| *id).collect();
         let Some(&give) = give.get(self.rng.overlay.below(give.len())) else { return };
-        self.ask_member(other, Want::Shed { give });
+        self.ask_member(other, PeerRequestKind::Shed { give });
     }
 
-    /// Dials a peer to ask it for something.
+    /// Dials a peer to send it a request.
     pub(super) fn request(
         &mut self,
         id: PeerId,
         addresses: Vec<Address>,
-        want: Want,
-        then_close: Option<PeerId>,
+        kind: PeerRequestKind,
+        close_on_accept: Option<PeerId>,
     ) {
         let known = self.overlay.neighbours.contains_key(&id)
             || self.overlay.requests.contains_key(&id)
             || id == self.id();
-        let addresses = self.reachable(addresses);
+        let addresses = self.links.reachable(&mut self.fx, addresses);
         if known {
             return;
         }
         if addresses.is_empty() {
             self.fx.count("requests_without_address");
-            if let Some(m) = self.members.get_mut(&id) {
-                m.avoid_until = self.fx.now() + AVOID * 16;
+            if let Some(m) = self.membership.members.get_mut(&id) {
+                m.avoid_until = self.fx.now() + AVOID_UNREACHABLE * 16;
             }
             return;
         }
-        let dial = self.dial_peer(id, addresses.clone(), DialFor::Request(id));
+        let dial =
+            self.links.dial_peer(&mut self.fx, id, addresses.clone(), DialPurpose::Request(id));
         let request = Request {
-            want,
+            kind,
             dial: Some(dial),
             link: None,
             addresses,
-            then_close,
+            close_on_accept,
             retried: false,
             race: None,
         };
         self.overlay.requests.insert(id, request);
     }
 
-    /// The link for a request is up: ask.
+    /// Sends a request when its link is up.
     pub(super) fn on_request_link(&mut self, peer: PeerId, link: LinkId) {
         for slower in self.overlay.end_race(&peer) {
             self.cancel_request(slower, CloseReason::Duplicate, None);
@@ -222,8 +252,8 @@ impl Peer {
         };
         request.dial = None;
         request.link = Some(link);
-        let want = request.want;
-        self.set_use(link, Use::Request);
+        let want = request.kind;
+        self.set_purpose(link, LinkPurpose::Request);
         self.fx.send(link, PeerRequest { record, want, neighbours, adjacency });
     }
 
@@ -246,19 +276,16 @@ impl Peer {
         if f.record.presence == Presence::Left {
             return self.refuse(link, remote, RefuseReason::Stale);
         }
-        if self.learn(&f.record) == Learned::Dead {
+        if self.merge_record(&f.record) == MergeOutcome::Dead {
             return self.refuse(link, remote, RefuseReason::DeclaredDead);
         }
         if let Some(n) = self.overlay.neighbours.get(&remote) {
             if n.link == link || f.record.incarnation <= n.adjacency.incarnation {
-                let now = self.fx.now();
-                if let Some(n) = self.overlay.neighbours.get_mut(&remote) {
-                    // If the old link is dead without our knowing, find out soon.
-                    n.watch.question(now, link);
-                }
+                // If the old link is dead, find that out soon.
+                self.failure.add_question(&remote, self.fx.now(), link);
                 return self.refuse(link, remote, RefuseReason::AlreadyNeighbours);
             }
-            // It has come back in a new life; the old link is of the past.
+            // It is a new process or incarnation; the old link is outdated.
             let old = n.link;
             self.close(old, CloseReason::Duplicate);
             self.drop_neighbour(remote, LinkDown::Local(CloseReason::Duplicate));
@@ -272,7 +299,8 @@ impl Peer {
         }
         let now = self.fx.now();
         let rng = &mut self.rng.overlay;
-        let answer = self.overlay.answer(&f.record, f.want, &f.neighbours, now, rng);
+        let edges = Edges { broadcast: &self.broadcast, failure: &self.failure, now };
+        let answer = self.overlay.answer(&f.record, f.want, &f.neighbours, &edges, now, rng);
         self.send_answer(link, remote, f, answer);
     }
 
@@ -280,12 +308,12 @@ impl Peer {
         let now = self.fx.now();
         let (replaced, given) = match answer {
             Answer::Refuse(reason) => return self.refuse(link, remote, reason),
-            Answer::RefuseAndGive(v) => {
-                return self.refuse_and_give(link, remote, v, taker(f.want, remote));
+            Answer::RefuseAndTransfer(v) => {
+                return self.refuse_and_transfer(link, remote, v, taker(f.want, remote));
             }
             Answer::Accept => (None, None),
             Answer::AcceptInPlaceOf(of) => (Some(of), None),
-            Answer::AcceptAndGive(v) => (None, Some(v)),
+            Answer::AcceptAndTransfer(v) => (None, Some(v)),
         };
         let adjacency = self.adjacency(remote);
         self.attach(link, remote, f.record, f.adjacency);
@@ -298,20 +326,20 @@ impl Peer {
         let record = self.current_record();
         self.fx.send(link, PeerReply::Accept(Accept { record, adjacency, then }));
         if let Some(of) = replaced {
-            self.let_go(of);
+            self.drop_replaced(of);
         }
-        self.start_sync(link, remote);
+        self.with_broadcast(|b, cx| b.start_sync(cx, link, remote));
     }
 
-    /// Ends the edge to a neighbour whose place somebody else has taken.
-    fn let_go(&mut self, id: PeerId) {
+    /// Ends the edge to a neighbour that another peer has replaced.
+    fn drop_replaced(&mut self, id: PeerId) {
         let Some(n) = self.overlay.neighbours.get(&id) else { return };
         let link = n.link;
         self.close(link, CloseReason::HandedOver);
         self.drop_neighbour(id, LinkDown::Local(CloseReason::HandedOver));
     }
 
-    fn refuse_and_give(&mut self, link: LinkId, remote: PeerId, v: PeerId, taker: PeerId) {
+    fn refuse_and_transfer(&mut self, link: LinkId, remote: PeerId, v: PeerId, taker: PeerId) {
         let now = self.fx.now();
         self.overlay.promise(&v, now);
         let Some(n) = self.overlay.neighbours.get(&v) else { return };
@@ -335,7 +363,8 @@ impl Peer {
         self.fx.event(Event::RequestRefused { peer: remote, by_us: true, reason });
         let record = self.current_record();
         self.fx.send(link, PeerReply::Reject(Reject { reason, record, take }));
-        // The requester closes when it has read the answer; an idle link is closed in time.
+        // The requester closes the link when it has read the answer; an idle link is closed in
+        // time.
     }
 
     pub(super) fn on_peer_reply(&mut self, link: LinkId, remote: PeerId, f: PeerReply) {
@@ -357,26 +386,29 @@ impl Peer {
         if !identity_holds || a.record.presence == Presence::Left {
             return self.refuse_frame(link, "the answer does not carry the record of a live peer");
         }
-        if self.is_leaving() || self.learn(&a.record) == Learned::Dead {
+        if self.is_leaving() || self.merge_record(&a.record) == MergeOutcome::Dead {
             return self.close(link, CloseReason::Done);
         }
-        // The others are for edges that are owed to somebody else as well.
-        let own_need = matches!(request.want, Want::Place | Want::Overflow | Want::HandOver);
+        // The other kinds are for edges that are promised to other peers as well.
+        let own_need = matches!(
+            request.kind,
+            PeerRequestKind::Place | PeerRequestKind::Overflow | PeerRequestKind::HandOver
+        );
         if own_need && self.overlay.deficit() == 0 {
-            // Others came first while this one made up its mind.
+            // Other requests were accepted before this one.
             self.fx.count("places_declined");
             return self.close(link, CloseReason::Full);
         }
         self.attach(link, remote, a.record, a.adjacency);
-        self.start_sync(link, remote);
-        if let Some(id) = request.then_close {
-            self.let_go(id);
+        self.with_broadcast(|b, cx| b.start_sync(cx, link, remote));
+        if let Some(id) = request.close_on_accept {
+            self.drop_replaced(id);
         }
-        match (request.want, a.then) {
-            (Want::HandOver, Some(v)) => {
-                self.request(v.id, v.addresses.clone(), Want::Replace(remote), None);
+        match (request.kind, a.then) {
+            (PeerRequestKind::HandOver, Some(v)) => {
+                self.request(v.id, v.addresses.clone(), PeerRequestKind::Replace(remote), None);
             }
-            (Want::Mix { give }, Some(v)) => {
+            (PeerRequestKind::Mix { give }, Some(v)) => {
                 if let Some(n) = self.overlay.neighbours.get(&give) {
                     self.fx.send(n.link, Rewire { to: v, in_place_of: remote });
                     self.overlay.promise(&give, self.fx.now());
@@ -391,26 +423,26 @@ impl Peer {
         self.close(link, CloseReason::Done);
         self.fx.event(Event::RequestRefused { peer: remote, by_us: false, reason: r.reason });
         if r.record.id == remote {
-            self.learn(&r.record);
+            self.merge_record(&r.record);
         }
-        if let Some(m) = self.members.get_mut(&remote) {
+        if let Some(m) = self.membership.members.get_mut(&remote) {
             m.avoid_until = now + AVOID_REFUSED;
         }
-        match (request.want, r.reason, &r.take) {
-            (Want::Edge | Want::HandOver, _, Some(v)) => {
-                self.request(v.id, v.addresses.clone(), Want::Replace(remote), None);
+        match (request.kind, r.reason, &r.take) {
+            (PeerRequestKind::Edge | PeerRequestKind::HandOver, _, Some(v)) => {
+                self.request(v.id, v.addresses.clone(), PeerRequestKind::Replace(remote), None);
             }
-            (Want::Shed { give }, _, Some(v)) => {
+            (PeerRequestKind::Shed { give }, _, Some(v)) => {
                 if let Some(n) = self.overlay.neighbours.get(&give) {
                     self.fx.count("edges_shed");
                     self.fx.send(n.link, Rewire { to: v.clone(), in_place_of: remote });
                     self.overlay.promise(&give, now);
                 }
             }
-            (Want::Replace(_), RefuseReason::NoPermit, _) if !request.retried => {
-                // The permission travels on another link and may be a moment behind.
-                let Request { want, addresses, then_close, .. } = request;
-                self.request(remote, addresses, want, then_close);
+            (PeerRequestKind::Replace(_), RefuseReason::NoPermit, _) if !request.retried => {
+                // The permission travels on another link and may arrive a moment later.
+                let Request { kind, addresses, close_on_accept, .. } = request;
+                self.request(remote, addresses, kind, close_on_accept);
                 if let Some(again) = self.overlay.requests.get_mut(&remote) {
                     again.retried = true;
                 }
@@ -418,40 +450,40 @@ impl Peer {
             (_, RefuseReason::DeclaredDead, _) => {
                 // The seeds know more: a refresh brings their certificate.
                 self.renew_record(|_| {});
-                self.tell_seeds();
+                self.send_record_to_seeds();
             }
-            (Want::Place, ..) => self.overlay.fill.soon(now),
+            (PeerRequestKind::Place, ..) => self.overlay.fill.look_soon(now),
             _ => self.overlay.fill.back_off(now),
         }
     }
 
-    /// A dial came to nothing.
+    /// Handles a failed dial of a request.
     pub(super) fn request_dial_failed(&mut self, peer: PeerId, dial: DialId, why: DialError) {
-        // The dial of a request that was given up says nothing of a later one.
+        // The dial of a cancelled request does not affect a later one.
         if self.overlay.requests.get(&peer).is_some_and(|r| r.dial == Some(dial)) {
             self.request_failed(peer, why);
         }
     }
 
-    /// A request came to nothing.
+    /// Handles a failed request.
     pub(super) fn request_failed(&mut self, peer: PeerId, why: DialError) {
         let now = self.fx.now();
         if self.overlay.requests.remove(&peer).is_none() {
             return;
         }
-        if let Some(m) = self.members.get_mut(&peer) {
+        if let Some(m) = self.membership.members.get_mut(&peer) {
             m.failures = m.failures.saturating_add(1);
             m.avoid_until = if why == DialError::Limit {
-                now + AVOID
+                now + AVOID_UNREACHABLE
             } else {
-                now + AVOID * (1 << (m.failures - 1).min(6))
+                now + AVOID_UNREACHABLE * (1 << (m.failures - 1).min(6))
             };
         }
-        self.overlay.fill.soon(now);
+        self.overlay.fill.look_soon(now);
     }
 
-    /// Gives up a request and its link, unless that is the one to `keep`. A link that is still
-    /// being made is closed when it is up.
+    /// Cancels a request and its link, except the link to `keep`. A link that is still being made
+    /// is closed when it is up.
     fn cancel_request(&mut self, peer: PeerId, reason: CloseReason, keep: Option<LinkId>) {
         let Some(request) = self.overlay.requests.remove(&peer) else { return };
         if let Some(link) = request.link.filter(|l| Some(*l) != keep) {
@@ -459,19 +491,20 @@ impl Peer {
         }
     }
 
-    /// A peer that was asked about others becomes a neighbour over another link: one link to it is enough.
-    fn take_over_questions(&mut self, link: LinkId, id: PeerId) {
-        let asks = |l: &Link| l.remote == id && matches!(l.used, Use::Ask(_));
-        let asking: Vec<(LinkId, Use)> = self
+    /// Moves indirect probes through a peer that becomes a neighbour to its new link.
+    fn move_questions(&mut self, link: LinkId, id: PeerId) {
+        let asks = |l: &Link| l.remote == id && matches!(l.purpose, LinkPurpose::IndirectProbe(_));
+        let asking: Vec<(LinkId, LinkPurpose)> = self
             .links
+            .open
             .iter()
             .filter(|(at, l)| **at != link && asks(l))
-            .map(|(at, l)| (*at, l.used.clone()))
+            .map(|(at, l)| (*at, l.purpose.clone()))
             .collect();
-        for (at, used) in asking {
+        for (at, purpose) in asking {
             self.close(at, CloseReason::Done);
-            if let Use::Ask(subject) = used
-                && let Some(s) = self.suspects.get(&subject)
+            if let LinkPurpose::IndirectProbe(subject) = purpose
+                && let Some(s) = self.failure.suspect(&subject)
             {
                 let (subject, incarnation) = (*subject, s.record.incarnation);
                 self.fx.send(link, ProbeRequest { subject, incarnation });
@@ -479,7 +512,7 @@ impl Peer {
         }
     }
 
-    /// An edge is made.
+    /// Adds a neighbour.
     fn attach(
         &mut self,
         link: LinkId,
@@ -488,16 +521,10 @@ impl Peer {
         adjacency: Signed<Adjacency>,
     ) {
         let now = self.fx.now();
-        self.take_over_questions(link, id);
-        let Some(l) = self.links.get_mut(&link) else { return };
-        l.used = Use::Neighbour;
-        let jitter = self.rng.liveness.scaled(self.config.ping_interval(), 0.0, 1.0);
-        let asks_second = self.identity.id() > id;
+        self.move_questions(link, id);
+        let Some(l) = self.links.open.get_mut(&link) else { return };
+        l.purpose = LinkPurpose::Neighbour;
         let listening = record.addresses.first().copied();
-        let mut watch = Watch::new(now, jitter, asks_second);
-        if self.overlay.prefers_near() {
-            watch.measure(now);
-        }
         let neighbour = Neighbour {
             link,
             dialed: l.dialed,
@@ -506,62 +533,62 @@ impl Peer {
             target: record.target,
             adjacency,
             since: now,
-            around: Arc::default(),
+            neighbourhood: Arc::default(),
             promised: None,
-            tell_all_after: now,
-            tell_lacking_after: now,
-            busy_until: now,
-            watch,
-            served_until: now,
-            has_told: false,
             record,
         };
-        if let Some(m) = self.members.get_mut(&id) {
+        if let Some(m) = self.membership.members.get_mut(&id) {
             m.failures = 0;
             m.suspect = false;
         }
         let name = neighbour.record.name.clone();
         self.overlay.neighbours.insert(id, neighbour);
-        if self.neighbours_since.is_none() {
+        self.broadcast.neighbour_up(id, now);
+        self.with_failure(|f, cx| f.neighbour_up(cx, id));
+        if self.membership.own.participates_since.is_none() {
             self.begin_to_participate();
         }
         let (degree, target) = (self.overlay.degree(), self.overlay.target);
         self.fx.event(Event::NeighbourUp { id, name, degree, target });
-        self.own_changed();
+        self.schedule_record_update();
         self.store_anchors();
         self.review_address();
     }
 
-    /// An edge is gone.
-    pub(super) fn drop_neighbour(&mut self, id: PeerId, why: LinkDown) -> Option<Neighbour> {
+    /// Removes a neighbour.
+    pub(super) fn drop_neighbour(
+        &mut self,
+        id: PeerId,
+        why: LinkDown,
+    ) -> Option<(Neighbour, Option<Watch>)> {
         let neighbour = self.overlay.neighbours.remove(&id)?;
-        self.tree_link_down(id);
-        self.handover.forget_neighbour(&id);
+        let watch = self.failure.neighbour_down(&id);
+        self.with_broadcast(|b, cx| b.neighbour_down(cx, id));
         let (name, degree) = (neighbour.record.name.clone(), self.overlay.degree());
         self.fx.event(Event::NeighbourDown { id, name, why, degree });
         let now = self.fx.now();
-        self.overlay.fill.soon(now);
-        self.own_changed();
-        Some(neighbour)
+        self.overlay.fill.look_soon(now);
+        self.schedule_record_update();
+        Some((neighbour, watch))
     }
 
-    /// The transport says that the link of an edge has ended.
+    /// Handles the end of a neighbour's link.
     pub(super) fn on_neighbour_link_down(&mut self, id: PeerId, link: LinkId, why: LinkDown) {
         if self.overlay.neighbours.get(&id).is_none_or(|n| n.link != link) {
             return;
         }
-        let suspected = self.suspects.contains_key(&id);
-        let Some(neighbour) = self.drop_neighbour(id, why) else { return };
+        let suspected = self.failure.is_suspect(&id);
+        let Some((neighbour, watch)) = self.drop_neighbour(id, why) else { return };
         match why {
-            LinkDown::Lost if !suspected => self.suspect_lost(neighbour),
+            LinkDown::Lost if !suspected => self.suspect_lost(neighbour, watch),
             LinkDown::Closed(CloseReason::DeclaredDead) => {
                 self.renew_record(|_| {});
-                self.tell_seeds();
+                self.send_record_to_seeds();
             }
             LinkDown::Closed(CloseReason::ProtocolViolation | CloseReason::TooSlow)
             | LinkDown::Local(CloseReason::ProtocolViolation | CloseReason::TooSlow) => {
-                let until = self.fx.now() + AVOID * 16;
-                if let Some(m) = self.members.get_mut(&id) {
+                let until = self.fx.now() + AVOID_UNREACHABLE * 16;
+                if let Some(m) = self.membership.members.get_mut(&id) {
                     m.avoid_until = until;
                 }
             }
@@ -569,26 +596,27 @@ impl Peer {
         }
     }
 
-    /// A neighbour asks this peer to link with another in its stead.
+    /// Handles a neighbour's request to link with another peer in its place.
     pub(super) fn on_rewire(&mut self, remote: PeerId, f: &Rewire) {
-        // The record is another peer's word at best: it is not learned, and not many are dialled.
-        let dead = self.members.is_dead(&f.to.id, f.to.incarnation);
-        if dead || self.overlay.requests.len() >= MAX_REWIRES {
+        // The record is at best a statement of another peer: it is not merged, and few such peers
+        // are dialled.
+        let dead = self.membership.members.is_dead(&f.to.id, f.to.incarnation);
+        if dead || self.overlay.requests.len() >= MAX_REWIRE_REQUESTS {
             return self.fx.count("rewires_refused");
         }
         let addresses = f.to.addresses.clone();
-        self.request(f.to.id, addresses, Want::Replace(f.in_place_of), Some(remote));
+        self.request(f.to.id, addresses, PeerRequestKind::Replace(f.in_place_of), Some(remote));
     }
 
     pub(super) fn on_neighbourhood(&mut self, remote: PeerId, f: Neighbourhood) {
         if let Some(n) = self.overlay.neighbours.get_mut(&remote) {
-            n.around = f.neighbours;
+            n.neighbourhood = f.neighbours;
             n.degree = f.degree;
             n.target = f.target;
         }
     }
 
-    /// Tells the neighbours who the neighbours are.
+    /// Sends the neighbours the list of neighbours.
     pub(super) fn announce_neighbourhood(&mut self) {
         self.overlay.announce_at = None;
         let all = self.overlay.neighbours.iter().map(|(id, n)| (*id, n.address.get()));
@@ -602,13 +630,17 @@ impl Peer {
         }
     }
 
-    /// The life of a peer is over: nothing of it stays.
-    pub(super) fn end_of(&mut self, id: PeerId, incarnation: u64, reason: CloseReason) {
+    /// Removes a peer whose incarnation has ended.
+    pub(super) fn remove_ended_member(
+        &mut self,
+        id: PeerId,
+        incarnation: u64,
+        reason: CloseReason,
+    ) {
         let over = |r: &SignedRecord| r.incarnation <= incarnation;
-        self.reports.remove(&id);
-        let around = self.suspects.remove(&id).map(|s| s.around);
-        // First of all: nobody need look for the way to it.
-        self.trees.gone(&id);
+        let neighbourhood = self.failure.member_ended(&id);
+        // First of all, so that no path to it is looked for.
+        self.broadcast.forget_publisher_tree(&id);
         self.cancel_request(id, CloseReason::Done, None);
         if self.overlay.neighbours.get(&id).is_some_and(|n| over(&n.record)) {
             let link = self.overlay.neighbours.get(&id).map(|n| n.link);
@@ -616,10 +648,10 @@ impl Peer {
             if let Some(link) = link {
                 self.close(link, reason);
             }
-            self.heal(id, &dropped.map(|n| n.around).unwrap_or_default());
-        } else if let Some(around) = around {
-            self.heal(id, &around);
+            self.heal(id, &dropped.map(|(n, _)| n.neighbourhood).unwrap_or_default());
+        } else if let Some(neighbourhood) = neighbourhood {
+            self.heal(id, &neighbourhood);
         }
-        self.tree_end_of(id);
+        self.with_broadcast(|b, cx| b.on_member_ended(cx, id));
     }
 }

@@ -1,4 +1,4 @@
-//! Requests of others, held against what each link may ask.
+//! Request quotas of links.
 
 use super::Peer;
 use crate::event::{Event, RefuseReason};
@@ -8,10 +8,10 @@ use crate::limits::ANSWER_BURST;
 use crate::wire::{Data, Frame, ProbeReply, Pulled, Verdict};
 
 impl Peer {
-    /// Whether a frame may be taken. A request beyond the quota of its link is answered with a refusal,
-    /// where its kind has one.
+    /// Whether a frame is accepted. A request beyond the quota of its link is answered with a
+    /// refusal, if its kind has one.
     pub(super) fn admit(&mut self, id: LinkId, remote: PeerId, frame: &Frame) -> bool {
-        let asks = matches!(
+        let is_request = matches!(
             frame,
             Frame::GetData(_)
                 | Frame::Pull(_)
@@ -20,7 +20,9 @@ impl Peer {
                 | Frame::PeerRequest(_)
                 | Frame::ProbeRequest(_)
         );
-        if !asks || self.admit_request(id, remote, frame.name(), matches!(frame, Frame::Pull(_))) {
+        if !is_request
+            || self.admit_request(id, remote, frame.name(), matches!(frame, Frame::Pull(_)))
+        {
             return true;
         }
         match frame {
@@ -41,7 +43,8 @@ impl Peer {
         false
     }
 
-    /// Whether a request is within the quota of its link; if it asks for messages, they count as well.
+    /// Whether a request is within the quota of its link; if it asks for messages, their bytes
+    /// count as well.
     pub(super) fn admit_request(
         &mut self,
         id: LinkId,
@@ -50,20 +53,20 @@ impl Peer {
         for_messages: bool,
     ) -> bool {
         let now = self.fx.now();
-        let Some(link) = self.links.get_mut(&id) else { return false };
-        if link.quota.ask(now) && (!for_messages || self.may_be_answered(id)) {
+        let Some(link) = self.links.open.get_mut(&id) else { return false };
+        if link.quota.take_request(now) && (!for_messages || self.may_be_answered(id)) {
             return true;
         }
-        let Some(link) = self.links.get_mut(&id) else { return false };
-        let tells = link.quota.tell(now);
+        let Some(link) = self.links.open.get_mut(&id) else { return false };
+        let is_report_due = link.quota.report_due(now);
         self.fx.count("requests_throttled");
-        if tells {
+        if is_report_due {
             self.fx.event(Event::Throttled { peer, request });
         }
         false
     }
 
-    /// Bytes that a neighbour may pull at once: all that is kept, twice.
+    /// Bytes that a neighbour may pull at once: twice the retention.
     fn answer_burst(&self) -> u64 {
         ANSWER_BURST.max(2 * self.config.retention_bytes())
     }
@@ -71,14 +74,14 @@ impl Peer {
     /// Whether a link may be answered with more messages now.
     pub(super) fn may_be_answered(&self, id: LinkId) -> bool {
         let (now, burst) = (self.fx.now(), self.answer_burst());
-        self.links.get(&id).is_some_and(|link| link.quota.has_bytes(now, burst))
+        self.links.open.get(&id).is_some_and(|link| link.quota.has_bytes(now, burst))
     }
 
-    /// A link was answered with so many bytes.
-    pub(super) fn note_answered(&mut self, id: LinkId, bytes: usize) {
+    /// Records the bytes of an answer.
+    pub(super) fn record_answer(&mut self, id: LinkId, bytes: usize) {
         let now = self.fx.now();
-        if let Some(link) = self.links.get_mut(&id) {
-            link.quota.answered(now, bytes);
+        if let Some(link) = self.links.open.get_mut(&id) {
+            link.quota.record_answer(now, bytes);
         }
     }
 }

@@ -1,15 +1,15 @@
-//! A peer and its seeds: registration, lists, and what they push.
+//! A peer and its seeds: registration, lists, and pushed changes.
 
 use core::time::Duration;
 
 use super::Peer;
-use super::links::{DialFor, Use};
-use crate::death::Certificate;
 use crate::event::{CloseReason, Event, LinkDown, RefuseReason};
+use crate::failure::Certificate;
 use crate::identity::PeerId;
 use crate::io::{DialTarget, LinkId, LinkInfo, Role};
 use crate::limits::{MEMBERS_AT_REST, MEMBERS_WANTED, MOST_MEMBERS_WANTED, WHOLE_LIST};
-use crate::membership::{Learned, Quorum};
+use crate::links::{DialPurpose, LinkPurpose};
+use crate::membership::{MergeOutcome, QuorumChange};
 use crate::record::{Presence, SignedRecord};
 use crate::snapshot::PeerState;
 use crate::time::Time;
@@ -17,32 +17,32 @@ use crate::wire::{
     Accused, Frame, MembersChanged, PeerList, Ping, Register, RegisterRefused, Registered, Report,
 };
 
-/// Shortest time between two answers to accusations.
-const ANSWER_EVERY: Duration = Duration::from_millis(200);
-/// How long the number of members may be another than the seeds say before whole lists are asked for.
-const OUT_OF_STEP: Duration = Duration::from_secs(10);
-/// Silence of a seed, in liveness intervals, after which its link is given up.
-const SEED_SILENCE: u32 = 3;
+/// Shortest time between two refutations.
+const REFUTE_INTERVAL: Duration = Duration::from_millis(200);
+/// How long the number of members may differ from the seeds' before whole lists are requested.
+const SIZE_DIFFERENCE_LIMIT: Duration = Duration::from_secs(10);
+/// Silence of a seed, in ping intervals, after which its link is closed.
+const MAX_SILENT_INTERVALS: u32 = 3;
 
 impl Peer {
     /// Dials the seeds that are due.
     pub(super) fn dial_seeds(&mut self) {
         let now = self.fx.now();
         let leaving = self.is_leaving();
-        for index in self.registrations.due(now) {
-            let Some(slot) = self.registrations.slots.get_mut(index) else { continue };
+        for index in self.membership.registrations.seeds_to_dial(now) {
+            let Some(slot) = self.membership.registrations.slots.get_mut(index) else { continue };
             if leaving && !slot.parked {
-                continue; // it does not know this peer, or heard the goodbye
+                continue; // it does not know this peer, or has read Leave
             }
             let dial = self.fx.dial(DialTarget::Seed((*slot.address).clone()));
             slot.dial = Some(dial);
-            self.dials.insert(dial, DialFor::Seed(index));
+            self.links.dials.insert(dial, DialPurpose::Seed(index));
         }
     }
 
     pub(super) fn on_seed_up(&mut self, index: usize, link: LinkId, info: &LinkInfo) {
         let now = self.fx.now();
-        self.set_use(link, Use::Seed(index));
+        self.set_purpose(link, LinkPurpose::Seed(index));
         if info.role != Role::Seed {
             let why = "a peer answers there, not a seed".to_owned();
             return self.refuse_seed(index, link, CloseReason::Incompatible, why);
@@ -50,102 +50,105 @@ impl Peer {
         if self.refuse_shared_identity(index, link, info.remote) {
             return;
         }
-        // A seed whose name has moved: the old link has had its time.
-        let before = self.registrations.slots.get(index).and_then(|s| s.link);
+        // The name of the seed resolves to another address: the new link replaces the old one.
+        let before = self.membership.registrations.slots.get(index).and_then(|s| s.link);
         if let Some(old) = before.filter(|old| *old != link) {
             self.close(old, CloseReason::Done);
         }
-        let Some(slot) = self.registrations.slots.get_mut(index) else { return };
+        let Some(slot) = self.membership.registrations.slots.get_mut(index) else { return };
         slot.dial = None;
         slot.link = Some(link);
         slot.parked = false;
         if slot.id != Some(info.remote) {
             slot.acknowledged = None;
-            slot.listed = false;
+            slot.list_applied = false;
         }
         slot.id = Some(info.remote);
         slot.problem = None;
         slot.last_heard = now;
-        slot.asked = Some(now);
-        slot.pinged = None;
+        slot.register_sent = Some(now);
+        slot.pending_ping = None;
         slot.last_ping = now;
-        slot.list_asked = None;
+        slot.list_requested = None;
         slot.list_complete = false;
         self.review_address();
         let record = self.current_record();
         self.fx.send(link, Register { record });
-        for report in self.reports.values() {
-            self.fx.send(link, Report { report: report.statement.clone() });
+        for report in self.failure.reports() {
+            self.fx.send(link, Report { report: report.clone() });
         }
     }
 
-    /// Whether another of the configured seeds has the same identity: then it is not registered at twice,
-    /// or one process would count as two of a majority.
+    /// Refuses a seed whose identity is in use under another configured name: otherwise one process
+    /// would count as two of a majority. Returns whether it was refused.
     fn refuse_shared_identity(&mut self, index: usize, link: LinkId, id: PeerId) -> bool {
-        let Some(other) = self.registrations.in_use_as(index, &id) else { return false };
-        let seed = self.registrations.slots.get(index).map(|s| s.address.host_port.clone());
+        let Some(other) = self.membership.registrations.in_use_as(index, &id) else { return false };
+        let seed =
+            self.membership.registrations.slots.get(index).map(|s| s.address.host_port.clone());
         let seed = seed.unwrap_or_default();
         let why = format!("it has the same identity as seed {other}");
         self.fx.count("seeds_sharing_identity");
-        if self.registrations.set_problem(index, why.clone()) {
+        if self.membership.registrations.set_problem(index, why.clone()) {
             self.fx.event(Event::SeedsShareIdentity { seed, other: Some(other), id });
         }
         self.refuse_seed(index, link, CloseReason::Duplicate, why);
         true
     }
 
-    /// What answers at a seed's address is not to be used; a link to the seed at another address stays.
+    /// Refuses a remote at a seed's address; a link to the seed at another address stays.
     fn refuse_seed(&mut self, index: usize, link: LinkId, reason: CloseReason, why: String) {
         self.close(link, reason);
-        if self.registrations.is_linked(index) {
-            self.registrations.end_dial(index);
+        if self.membership.registrations.is_linked(index) {
+            self.membership.registrations.end_dial(index);
         } else {
             self.on_seed_lost(index, why);
         }
     }
 
-    /// The name of a seed leads elsewhere: it is dialled there, and the link moves when that is up.
+    /// Dials a seed whose name resolves to another address; the new link replaces the old one.
     pub(super) fn on_seed_moved(&mut self, seed: &str) {
         if self.is_leaving() {
             return;
         }
-        for index in 0..self.registrations.slots.len() {
-            let Some(slot) = self.registrations.slots.get_mut(index) else { continue };
+        for index in 0..self.membership.registrations.slots.len() {
+            let Some(slot) = self.membership.registrations.slots.get_mut(index) else { continue };
             if slot.address.host_port != seed || slot.link.is_none() || slot.dial.is_some() {
                 continue;
             }
             let dial = self.fx.dial(DialTarget::Seed((*slot.address).clone()));
             slot.dial = Some(dial);
-            self.dials.insert(dial, DialFor::Seed(index));
+            self.links.dials.insert(dial, DialPurpose::Seed(index));
             self.fx.count("seed_moves");
             self.fx.event(Event::SeedMoved { seed: seed.to_owned() });
         }
     }
 
-    /// Asks one of the seeds who is there, with which degree.
-    pub(super) fn ask_for_list(&mut self) {
+    /// Requests a list of peers with their degrees from one seed.
+    pub(super) fn request_list(&mut self) {
         let now = self.fx.now();
-        let linked: Vec<usize> = (0..self.registrations.slots.len())
-            .filter(|&i| self.registrations.slots.get(i).is_some_and(|s| s.link.is_some()))
+        let linked: Vec<usize> = (0..self.membership.registrations.slots.len())
+            .filter(|&i| {
+                self.membership.registrations.slots.get(i).is_some_and(|s| s.link.is_some())
+            })
             .collect();
         let Some(&index) = linked.get(self.rng.seeds.below(linked.len())) else {
-            return self.registrations.unpark(now);
+            return self.membership.registrations.redial_parked_by(now);
         };
-        let Some(slot) = self.registrations.slots.get_mut(index) else { return };
+        let Some(slot) = self.membership.registrations.slots.get_mut(index) else { return };
         let Some(link) = slot.link else { return };
-        slot.list_asked = Some(now);
+        slot.list_requested = Some(now);
         slot.list_complete = false;
         self.fx.count("lists_asked");
         self.fx.send(link, Frame::GetPeerList);
     }
 
-    /// The link to a seed ended.
+    /// Handles the end of a link to a seed.
     pub(super) fn on_seed_down(&mut self, index: usize, why: LinkDown) {
         let (now, rng) = (self.fx.now(), &mut self.rng.seeds);
         let stands = match why {
-            LinkDown::Closed(CloseReason::Done) => self.registrations.park(index),
+            LinkDown::Closed(CloseReason::Done) => self.membership.registrations.park(index),
             LinkDown::Closed(CloseReason::Limit) => {
-                self.registrations.refused_for_room(index, now, &self.config, rng)
+                self.membership.registrations.on_link_refused(index, now, &self.config, rng)
             }
             _ => false,
         };
@@ -158,8 +161,9 @@ impl Peer {
 
     pub(super) fn on_seed_lost(&mut self, index: usize, why: String) {
         let now = self.fx.now();
-        let wait = self.registrations.failed(index, now, &self.config, &mut self.rng.seeds);
-        if let Some(slot) = self.registrations.slots.get(index) {
+        let wait =
+            self.membership.registrations.on_failed(index, now, &self.config, &mut self.rng.seeds);
+        if let Some(slot) = self.membership.registrations.slots.get(index) {
             let seed = slot.address.host_port.clone();
             let retry_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             self.fx.event(Event::SeedLost { seed, why, retry_ms });
@@ -169,43 +173,44 @@ impl Peer {
 
     pub(super) fn heard_seed(&mut self, index: usize) {
         let now = self.fx.now();
-        if let Some(slot) = self.registrations.slots.get_mut(index) {
+        if let Some(slot) = self.membership.registrations.slots.get_mut(index) {
             slot.last_heard = now;
         }
     }
 
     pub(super) fn on_seed_pong(&mut self, index: usize, nonce: u64) {
         let now = self.fx.now();
-        if let Some(slot) = self.registrations.slots.get_mut(index)
-            && let Some((expected, sent)) = slot.pinged
+        if let Some(slot) = self.membership.registrations.slots.get_mut(index)
+            && let Some((expected, sent)) = slot.pending_ping
             && expected == nonce
         {
             slot.reply_delay = Some(now.since(sent));
-            slot.pinged = None;
+            slot.pending_ping = None;
         }
     }
 
-    /// Asks silent seeds for a sign of life, and gives up those that show none.
+    /// Pings the seeds, and closes links to silent ones.
     pub(super) fn watch_seeds(&mut self) {
         let now = self.fx.now();
         let interval = self.config.seed_ping_interval();
         let mut dead = Vec::new();
-        for (index, slot) in self.registrations.slots.iter_mut().enumerate() {
+        for (index, slot) in self.membership.registrations.slots.iter_mut().enumerate() {
             let Some(link) = slot.link else { continue };
-            if now >= slot.last_heard + interval * SEED_SILENCE {
+            if now >= slot.last_heard + interval * MAX_SILENT_INTERVALS {
                 dead.push((index, link));
                 continue;
             }
-            // Whatever comes from the seed: it wants to hear of this peer as well.
+            // Regardless of traffic from the seed, because the seed has to hear from this peer as
+            // well.
             if now >= slot.last_ping + interval {
-                let nonce = self.rng.liveness.u64();
-                slot.pinged = Some((nonce, now));
+                let nonce = self.failure.nonce();
+                slot.pending_ping = Some((nonce, now));
                 slot.last_ping = now;
                 self.fx.send(link, Ping { nonce });
             }
         }
-        self.ask_for_due_lists();
-        match self.registrations.replace_overdue(now, &mut self.rng.seeds) {
+        self.request_quorum_lists();
+        match self.membership.registrations.choose_for_overdue(now, &mut self.rng.seeds) {
             0 => {}
             overdue => self.fx.add("registrations_overdue", overdue),
         }
@@ -216,27 +221,25 @@ impl Peer {
         }
     }
 
-    /// When [`Peer::watch_seeds`] has to look next.
+    /// When [`Peer::watch_seeds`] has to be called next.
     pub(super) fn seeds_deadline(&self) -> Time {
         let interval = self.config.seed_ping_interval();
-        let watch = self
-            .registrations
-            .slots
-            .iter()
-            .filter(|s| s.link.is_some())
-            .map(|s| (s.last_ping + interval).min(s.last_heard + interval * SEED_SILENCE));
-        let dial = self.registrations.next_dial(self.is_leaving());
-        let answers = self.registrations.answers_deadline();
+        let watch =
+            self.membership.registrations.slots.iter().filter(|s| s.link.is_some()).map(|s| {
+                (s.last_ping + interval).min(s.last_heard + interval * MAX_SILENT_INTERVALS)
+            });
+        let dial = self.membership.registrations.next_dial(self.is_leaving());
+        let answers = self.membership.registrations.answers_deadline();
         watch.chain(dial).chain(answers).min().unwrap_or(Time::MAX)
     }
 
-    /// Asks all seeds for a sign of life now.
+    /// Pings all seeds now.
     pub(super) fn ping_seeds(&mut self) {
         let now = self.fx.now();
-        for slot in &mut self.registrations.slots {
+        for slot in &mut self.membership.registrations.slots {
             if let Some(link) = slot.link {
-                let nonce = self.rng.liveness.u64();
-                slot.pinged = Some((nonce, now));
+                let nonce = self.failure.nonce();
+                slot.pending_ping = Some((nonce, now));
                 slot.last_ping = now;
                 self.fx.send(link, Ping { nonce });
             }
@@ -244,14 +247,14 @@ impl Peer {
     }
 
     pub(super) fn on_registered(&mut self, link: LinkId, f: &Registered) {
-        let Some(index) = self.registrations.index_of_link(link) else { return };
+        let Some(index) = self.membership.registrations.index_of_link(link) else { return };
         let (incarnation, now) = (self.incarnation(), self.fx.now());
         let leaves = self.is_leaving();
-        if leaves && f.sequence != self.own.record.sequence {
-            // Of something before the goodbye.
+        if leaves && f.sequence != self.membership.own.record.sequence {
+            // It acknowledges a record before Leave.
             return;
         }
-        if let Some(slot) = self.registrations.slots.get_mut(index) {
+        if let Some(slot) = self.membership.registrations.slots.get_mut(index) {
             (slot.alive, slot.participating) = (f.alive, f.participating);
             slot.synced = f.synced;
             slot.nonce = Some(*f.nonce);
@@ -264,7 +267,7 @@ impl Peer {
                 if first && !leaves {
                     // Also before there is a quorum: the lease runs from now on.
                     let refresh_at = now + self.config.lease_refresh();
-                    self.own.refresh_at = self.own.refresh_at.min(refresh_at);
+                    self.membership.own.refresh_at = self.membership.own.refresh_at.min(refresh_at);
                     let seed = slot.address.host_port.clone();
                     let seed_id = slot.id.unwrap_or(PeerId::from_bytes([0; 32]));
                     self.fx.event(Event::Registered { seed, seed_id, known: f.alive });
@@ -274,9 +277,9 @@ impl Peer {
         if leaves {
             return self.leave_if_acknowledged(f);
         }
-        self.registrations.vouch(index, &f.seeds);
+        self.membership.registrations.vouch(index, &f.seeds);
         self.review_target();
-        self.review_step();
+        self.review_network_size();
         self.review_registrations();
     }
 
@@ -284,13 +287,13 @@ impl Peer {
         self.fx.count("registrations_refused");
         let (peer, reason) = (self.id(), f.reason);
         self.fx.event(Event::RequestRefused { peer, by_us: false, reason });
-        let own = (self.incarnation(), self.own.record.sequence);
+        let own = (self.incarnation(), self.membership.own.record.sequence);
         match reason {
             RefuseReason::DeclaredDead => {
                 let me = self.id();
                 let proof = f.certificate.as_ref().filter(|c| c.subject() == me);
-                match proof.filter(|c| self.registrations.is_valid(c)) {
-                    Some(c) => self.live_again(c.incarnation()),
+                match proof.filter(|c| self.membership.registrations.is_valid(c)) {
+                    Some(c) => self.begin_new_incarnation(c.incarnation()),
                     None => self.fx.count("certificates_refused"),
                 }
             }
@@ -300,74 +303,78 @@ impl Peer {
                 }
             }
             RefuseReason::LoopbackAddress => self.on_loopback_refused(link),
-            // Another process has signed it: a predecessor, or a copy.
+            // Another process has signed the record: a predecessor, or a copy.
             RefuseReason::Stale if f.record.as_ref().is_some_and(|r| self.on_own_record(r)) => {
-                // What it knows is older than what this process says by now.
-                let version = self.own.record.version();
+                // The seed's record is older than the present one of this process.
+                let version = self.membership.own.record.version();
                 if f.record.as_ref().is_some_and(|r| r.version() < version) {
-                    self.own_changed();
+                    self.schedule_record_update();
                 }
             }
-            // A peer signs its past itself: one seed's word alone does not end a life, nor does the present
-            // record of this one.
+            // Only a record that this peer itself signed proves a past: a statement of one seed
+            // alone does not end an incarnation, nor does this process's present record.
             RefuseReason::Stale => match f.record.as_ref().filter(|r| r.id == self.id()) {
-                Some(r) if (r.incarnation, r.sequence) >= own && *r != self.own.record => {
-                    let used = r.incarnation;
-                    self.number_was_used(used);
-                    self.live_again(used);
+                Some(r)
+                    if (r.incarnation, r.sequence) >= own && *r != self.membership.own.record =>
+                {
+                    let purpose = r.incarnation;
+                    self.on_number_used(purpose);
+                    self.begin_new_incarnation(purpose);
                 }
-                Some(_) => self.own_changed(),
+                Some(_) => self.schedule_record_update(),
                 None => self.fx.count("refusals_unproved"),
             },
             RefuseReason::TargetTooHigh => {
-                // Drawn with a nonce that is not this seed's (any more).
-                if let Some(slot) = self.registrations.by_link(link) {
+                // Drawn with a nonce that is not, or no longer, this seed's.
+                if let Some(slot) = self.membership.registrations.by_link(link) {
                     slot.nonce = Some(*f.nonce);
                 }
                 self.review_target();
-                self.own_changed();
+                self.schedule_record_update();
             }
             _ => {}
         }
     }
 
-    /// A seed on another host cannot use this peer's addresses, nor could a peer there.
+    /// Handles a seed on another host that cannot use this peer's loopback addresses.
     fn on_loopback_refused(&mut self, link: LinkId) {
-        let Some(index) = self.registrations.index_of_link(link) else { return };
-        let Some(slot) = self.registrations.slots.get(index) else { return };
-        let (seed, addresses) = (slot.address.host_port.clone(), self.own.record.addresses.clone());
+        let Some(index) = self.membership.registrations.index_of_link(link) else { return };
+        let Some(slot) = self.membership.registrations.slots.get(index) else { return };
+        let (seed, addresses) =
+            (slot.address.host_port.clone(), self.membership.own.record.addresses.clone());
         self.fx.event(Event::LoopbackAdvertised { seed, addresses });
         let why = "it is on another host, and this peer advertises loopback addresses only";
-        self.registrations.set_problem(index, why.to_owned());
+        self.membership.registrations.set_problem(index, why.to_owned());
     }
 
     pub(super) fn review_registrations(&mut self) {
         if self.is_leaving() {
-            // What is acknowledged now is the goodbye.
+            // Now the seeds acknowledge Leave.
             return;
         }
-        let registrations = u32::try_from(self.registrations.count()).unwrap_or(u32::MAX);
-        let quorum = u32::try_from(self.registrations.quorum()).unwrap_or(u32::MAX);
+        let registrations =
+            u32::try_from(self.membership.registrations.count()).unwrap_or(u32::MAX);
+        let quorum = u32::try_from(self.membership.registrations.quorum()).unwrap_or(u32::MAX);
         let now = self.fx.now();
-        let quorum_now = self.registrations.review(now);
-        self.ask_for_due_lists();
+        let quorum_now = self.membership.registrations.review(now);
+        self.request_quorum_lists();
         match quorum_now {
-            Quorum::Unchanged => {}
-            Quorum::Reached => {
+            QuorumChange::Unchanged => {}
+            QuorumChange::Reached => {
                 self.set_state(PeerState::Joined);
                 self.overlay.next_mix = now + self.mix_period();
-                if self.overlay.prefers_near() {
-                    // The first neighbours were those that had a place.
+                if self.overlay.prefers_short_links() {
+                    // The first neighbours were those with free slots, not the nearest ones.
                     self.mix_soon();
                 }
                 self.fx.event(Event::Joined { registrations, quorum });
-                self.overlay.fill.soon(now);
+                self.overlay.fill.look_soon(now);
             }
-            Quorum::Lost => {
+            QuorumChange::Lost => {
                 self.set_state(PeerState::Degraded);
                 self.fx.event(Event::Degraded { registrations, quorum });
             }
-            Quorum::Regained => {
+            QuorumChange::Regained => {
                 self.set_state(PeerState::Joined);
                 self.fx.event(Event::Restored { registrations });
                 self.mix_soon();
@@ -375,11 +382,11 @@ impl Peer {
         }
     }
 
-    /// Asks the seeds for the lists that this peer needs before it says that it has joined. They are asked
-    /// for after a quorum has acknowledged: of two peers that join at the same moment, at least one
-    /// then finds the other in the list of the seed that they share.
-    fn ask_for_due_lists(&mut self) {
-        for link in self.registrations.lists_due(self.fx.now()) {
+    /// Requests the lists that this peer needs before it reports that it has joined. They are
+    /// requested after a quorum has acknowledged: of two peers that join at the same time, at least
+    /// one then finds the other in the list of the seed that they share.
+    fn request_quorum_lists(&mut self) {
+        for link in self.membership.registrations.take_due_lists(self.fx.now()) {
             self.fx.count("lists_asked");
             self.fx.send(link, Frame::GetPeerList);
         }
@@ -387,212 +394,210 @@ impl Peer {
 
     fn set_state(&mut self, state: PeerState) {
         if !self.is_leaving() {
-            self.own.state = state;
+            self.membership.own.state = state;
         }
     }
 
     pub(super) fn on_peer_list(&mut self, link: LinkId, f: &PeerList) {
         let now = self.fx.now();
         for record in &f.records {
-            self.learn(record);
+            self.merge_record(record);
         }
-        let quorum_at = self.registrations.quorum_at();
-        let Some(slot) = self.registrations.by_link(link) else { return };
+        let quorum_at = self.membership.registrations.quorum_at();
+        let Some(slot) = self.membership.registrations.by_link(link) else { return };
         (slot.alive, slot.participating) = (f.alive, f.participating);
         slot.synced = f.synced;
         if f.last {
-            slot.list_came(quorum_at);
+            slot.on_list_complete(quorum_at);
         }
-        self.forget_ghosts();
+        self.remove_unlisted_members();
         self.review_members();
         self.review_target();
-        self.review_step();
+        self.review_network_size();
         self.overlay.fill.look_again(now);
         self.review_registrations();
     }
 
-    /// When whole lists from a quorum of seeds are in, whoever none of them named is gone: its
-    /// removal was told while this peer was not listening.
-    fn forget_ghosts(&mut self) {
-        let whole = self.registrations.slots.iter().filter(|s| {
+    /// Removes members that no seed lists, after whole lists from a quorum have arrived: this peer
+    /// missed the notice of their removal.
+    fn remove_unlisted_members(&mut self) {
+        let whole = self.membership.registrations.slots.iter().filter(|s| {
             s.list_complete && s.synced && usize::try_from(s.alive).is_ok_and(|n| n <= WHOLE_LIST)
         });
-        let asked: Vec<Time> = whole.filter_map(|s| s.list_asked).collect();
-        if asked.len() < self.registrations.quorum() {
+        let asked: Vec<Time> = whole.filter_map(|s| s.list_requested).collect();
+        if asked.len() < self.membership.registrations.quorum() {
             return;
         }
         let Some(since) = asked.into_iter().min() else { return };
-        for slot in &mut self.registrations.slots {
+        for slot in &mut self.membership.registrations.slots {
             slot.list_complete = false;
         }
         let neighbours = &self.overlay.neighbours;
-        let suspects = &self.suspects;
-        let gone = self.members.forget_unconfirmed(since, |id| {
-            neighbours.contains_key(id) || suspects.contains_key(id)
-        });
+        let failure = &self.failure;
+        let gone = self
+            .membership
+            .members
+            .remove_unconfirmed(since, |id| neighbours.contains_key(id) || failure.is_suspect(id));
         for record in gone {
             self.fx.event(Event::MemberGone { id: record.id, name: record.name.clone() });
         }
     }
 
     pub(super) fn on_members_changed(&mut self, link: LinkId, f: &MembersChanged) {
-        if let Some(slot) = self.registrations.by_link(link) {
+        if let Some(slot) = self.membership.registrations.by_link(link) {
             (slot.alive, slot.participating) = (f.alive, f.participating);
         }
         for record in &f.joined {
-            self.learn(record);
+            self.merge_record(record);
         }
         for record in &f.left {
-            // Its own word for it: nobody else can say goodbye for a peer.
+            // Only the peer itself can sign that it leaves.
             if record.presence == Presence::Left {
-                self.learn_left(record);
+                self.merge_departure(record);
             } else {
                 self.fx.count("goodbyes_unproved");
             }
         }
         for certificate in &f.dead {
-            self.learn_dead(certificate);
+            self.merge_certificate(certificate);
         }
         self.review_members();
         self.review_target();
-        self.review_step();
+        self.review_network_size();
     }
 
-    /// Whether this peer knows as many as there are, where everybody knows everybody.
-    fn is_in_step(&self) -> bool {
-        let size = self.registrations.network_size() as usize;
-        let apart = self.own.state != PeerState::Joined || size == 0 || self.is_large();
-        apart || self.members.alive_count() + 1 == size
+    /// Whether this peer knows as many members as there are, in a network with whole lists.
+    fn agrees_on_network_size(&self) -> bool {
+        let size = self.membership.registrations.network_size() as usize;
+        let apart = self.membership.own.state != PeerState::Joined
+            || size == 0
+            || self.membership.is_large();
+        apart || self.membership.members.alive_count() + 1 == size
     }
 
-    /// A difference that lasts has to be looked into: a lease that ran out, or a network that has become
-    /// so small that it is known whole again, is told to nobody.
-    fn review_step(&mut self) {
-        if self.is_in_step() {
-            self.lists_at = None;
-        } else if self.lists_at.is_none() {
-            // Not all at the same moment.
-            let wait = self.rng.seeds.scaled(OUT_OF_STEP, 1.0, 3.0);
-            self.lists_at = Some(self.fx.now() + wait);
+    /// Schedules a request for whole lists if the number of members differs from the seeds': an
+    /// expired lease, or a network that has shrunk to whole lists again, causes no notice.
+    fn review_network_size(&mut self) {
+        if self.agrees_on_network_size() {
+            self.request_lists_at = None;
+        } else if self.request_lists_at.is_none() {
+            // At different times at different peers.
+            let wait = self.rng.seeds.scaled(SIZE_DIFFERENCE_LIMIT, 1.0, 3.0);
+            self.request_lists_at = Some(self.fx.now() + wait);
         }
     }
 
-    /// Asks all seeds for whole lists, if what this peer knows has been out of step for long.
-    pub(super) fn ask_for_lists(&mut self) {
+    /// Requests whole lists from all seeds, if the number of members has differed for long.
+    pub(super) fn request_due_lists(&mut self) {
         let now = self.fx.now();
-        if self.lists_at.is_none_or(|at| at > now) {
+        if self.request_lists_at.is_none_or(|at| at > now) {
             return;
         }
-        self.lists_at = None;
-        if self.is_in_step() {
+        self.request_lists_at = None;
+        if self.agrees_on_network_size() {
             return;
         }
-        self.lists_at = Some(now + self.rng.seeds.scaled(self.config.lease(), 1.0, 1.5));
+        self.request_lists_at = Some(now + self.rng.seeds.scaled(self.config.lease(), 1.0, 1.5));
         self.fx.count("lists_asked");
-        for slot in &mut self.registrations.slots {
+        for slot in &mut self.membership.registrations.slots {
             if let Some(link) = slot.link {
-                slot.list_asked = Some(now);
+                slot.list_requested = Some(now);
                 slot.list_complete = false;
                 self.fx.send(link, Frame::GetPeerList);
             }
         }
     }
 
-    /// In a large network nobody needs to remember everybody whom it ever heard of.
+    /// In a large network, retains a sample of the members only.
     pub(super) fn review_members(&mut self) {
-        if !self.is_large() {
+        if !self.membership.is_large() {
             return;
         }
         let some = match usize::from(self.overlay.deficit()) {
             0 => MEMBERS_AT_REST,
             missing => (missing * 8).clamp(MEMBERS_WANTED, MOST_MEMBERS_WANTED),
         };
-        if self.members.alive_count() <= some {
+        if self.membership.members.alive_count() <= some {
             return;
         }
-        let (neighbours, suspects) = (&self.overlay.neighbours, &self.suspects);
-        let (requests, reports) = (&self.overlay.requests, &self.reports);
-        let keep = neighbours.keys().chain(suspects.keys());
-        let keep = keep.chain(requests.keys()).chain(reports.keys());
-        self.members.forget_but(some, keep, &mut self.rng.overlay);
+        let neighbours = &self.overlay.neighbours;
+        let requests = &self.overlay.requests;
+        let keep = neighbours.keys().chain(self.failure.suspects());
+        let keep = keep.chain(requests.keys()).chain(self.failure.reported());
+        self.membership.members.retain_sample(some, keep, &mut self.rng.overlay);
     }
 
-    /// Whether the network is so large that nobody knows all of it.
-    pub(super) fn is_large(&self) -> bool {
-        self.registrations.network_size() as usize > WHOLE_LIST
-    }
-
-    /// Takes in the record of a peer, from wherever it came.
-    pub(super) fn learn(&mut self, record: &SignedRecord) -> Learned {
+    /// Merges the record of a peer from any source.
+    pub(super) fn merge_record(&mut self, record: &SignedRecord) -> MergeOutcome {
         if record.id == self.id() {
             self.on_own_record(record);
-            return Learned::Nothing;
+            return MergeOutcome::Unchanged;
         }
         if record.presence == Presence::Left {
-            self.learn_left(record);
-            return Learned::Nothing;
+            self.merge_departure(record);
+            return MergeOutcome::Unchanged;
         }
         let now = self.fx.now();
-        if self.members.is_full_for(&record.id) {
+        if self.membership.members.is_full_for(&record.id) {
             self.fx.count("members_forgotten");
         }
-        let known_process = self.members.get(&record.id).map(|m| m.record.process);
-        let learned = self.members.learn(record, now);
-        // A process that was started again holds what is on its disk, which may be nothing.
-        if learned == Learned::Newer && known_process != Some(record.process) {
-            self.receipts.forget_progress(&record.id);
+        let known_process = self.membership.members.get(&record.id).map(|m| m.record.process);
+        let learned = self.membership.members.merge_record(record, now);
+        // A restarted process has what is on its disk, which may be nothing.
+        if learned == MergeOutcome::Newer && known_process != Some(record.process) {
+            self.broadcast.forget_progress(&record.id);
         }
         self.withdraw_loopback(&record.addresses);
-        if matches!(learned, Learned::New | Learned::Newer) {
-            self.receipts.review_at_once(now);
+        if matches!(learned, MergeOutcome::New | MergeOutcome::Newer) {
+            self.broadcast.review_receipts_at_once(now);
         }
         match learned {
-            Learned::New => {
+            MergeOutcome::New => {
                 self.fx.event(Event::MemberJoined {
                     id: record.id,
                     name: record.name.clone(),
                     address: record.addresses.first().copied(),
                     incarnation: record.incarnation,
                 });
-                self.overlay.fill.soon(now);
+                self.overlay.fill.look_soon(now);
             }
-            Learned::Newer => {
-                // A process that was declared dead and refuted it is still the one at the other end of the link. Of a
-                // later process, a PeerRequest says that it is a neighbour.
+            MergeOutcome::Newer => {
+                // A process that refuted its death is still the other end of the link. A later
+                // process has to send a PeerRequest to become a neighbour.
                 if let Some(n) = self.overlay.neighbours.get_mut(&record.id)
                     && n.record.process == record.process
                 {
                     n.record = record.clone();
                 }
             }
-            Learned::Nothing | Learned::Dead => {}
+            MergeOutcome::Unchanged | MergeOutcome::Dead => {}
         }
         learned
     }
 
-    pub(super) fn learn_left(&mut self, record: &SignedRecord) {
-        if record.id == self.id() || !self.members.learn_left(record) {
+    pub(super) fn merge_departure(&mut self, record: &SignedRecord) {
+        if record.id == self.id() || !self.membership.members.merge_departure(record) {
             return;
         }
         let id = record.id;
         self.fx.event(Event::MemberLeft { id, name: record.name.clone() });
-        self.end_of(id, record.incarnation, CloseReason::Done);
+        self.remove_ended_member(id, record.incarnation, CloseReason::Done);
         self.review_target();
     }
 
-    /// Takes in a certificate: if a majority of the seeds signed it, its subject is dead.
-    pub(super) fn learn_dead(&mut self, certificate: &Certificate) {
-        if !self.registrations.is_valid(certificate) {
+    /// Handles a certificate: if a majority of the seeds has signed it, its subject is dead.
+    pub(super) fn merge_certificate(&mut self, certificate: &Certificate) {
+        if !self.membership.registrations.is_valid(certificate) {
             self.fx.count("certificates_refused");
             return;
         }
         let (id, incarnation) = (certificate.subject(), certificate.incarnation());
         if id == self.id() {
-            self.live_again(incarnation);
+            self.begin_new_incarnation(incarnation);
             return;
         }
-        let name = self.members.record(&id).map(|r| r.name.clone());
-        if !self.members.learn_dead(certificate) {
+        let name = self.membership.members.record(&id).map(|r| r.name.clone());
+        if !self.membership.members.merge_certificate(certificate) {
             return;
         }
         self.fx.event(Event::MemberDead {
@@ -602,46 +607,46 @@ impl Peer {
             witnesses: certificate.witnesses(),
             seeds: certificate.seeds(),
         });
-        self.end_of(id, incarnation, CloseReason::DeclaredDead);
+        self.remove_ended_member(id, incarnation, CloseReason::DeclaredDead);
     }
 
     pub(super) fn on_accused(&mut self, f: &Accused) {
         let now = self.fx.now();
-        if self.is_leaving() || now < self.own.answer_after {
+        if self.is_leaving() || now < self.membership.own.refute_after {
             return;
         }
-        self.own.answer_after = now + ANSWER_EVERY;
+        self.membership.own.refute_after = now + REFUTE_INTERVAL;
         let valid = f.certificate.as_ref().is_some_and(|c| {
             c.subject() == self.id()
                 && c.incarnation() == f.incarnation
-                && self.registrations.is_valid(c)
+                && self.membership.registrations.is_valid(c)
         });
         if valid {
-            self.live_again(f.incarnation);
+            self.begin_new_incarnation(f.incarnation);
         } else if f.incarnation == self.incarnation() {
-            // No verdict yet: a fresh record at the seeds is the answer, besides the pong.
+            // There is no verdict yet: the answer is a new record at the seeds, besides the pong.
             self.fx.count("accusations");
-            self.suffer();
+            self.record_trouble();
             self.renew_record(|_| {});
-            self.tell_seeds();
-            self.registrations.unpark(now);
+            self.send_record_to_seeds();
+            self.membership.registrations.redial_parked_by(now);
         }
     }
 
-    /// How long this peer waits between two exchanges of edges, so that the whole network makes
-    /// one every `mix_interval`.
+    /// The wait between two edge swaps of this peer, so that there is one in the whole network
+    /// every `mix_interval`.
     pub(super) fn mix_period(&mut self) -> Duration {
-        let n = self.registrations.network_size().max(2);
+        let n = self.membership.registrations.network_size().max(2);
         self.rng.overlay.scaled(self.config.mix_interval().saturating_mul(n), 0.5, 1.5)
     }
 
-    /// The network may have been in parts: exchange edges soon, a few times.
+    /// Schedules a few edge swaps soon, because the network may have been partitioned.
     pub(super) fn mix_soon(&mut self) {
         const ROUNDS: u32 = 3;
         self.overlay.mix_soon = ROUNDS;
         let soon = self.fx.now() + self.rng.overlay.scaled(Duration::from_secs(1), 0.2, 2.0);
         self.overlay.next_mix = self.overlay.next_mix.min(soon);
         let now = self.fx.now();
-        self.overlay.fill.soon(now);
+        self.overlay.fill.look_soon(now);
     }
 }

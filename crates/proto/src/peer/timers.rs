@@ -1,153 +1,113 @@
-//! The one deadline of a peer, and what is done when it comes.
+//! The deadline of a peer, and the actions when it has come.
 
 use core::time::Duration;
 
 use super::Peer;
-use super::messages::awaited;
-use crate::broadcast::name;
+use crate::failure::LATE_DEADLINE;
 use crate::identity::PeerId;
-use crate::io::{Input, StoreOp};
-use crate::liveness::LATE;
-use crate::overlay::Neighbour;
+use crate::io::Input;
 use crate::time::Time;
 use crate::wire::Frame;
 
-/// Which deadlines may move.
+/// The deadlines that an input may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Moves {
+pub(super) enum MovedDeadlines {
     /// None.
-    Nothing,
-    /// That of this neighbour's watch, which was not the next.
+    None,
+    /// The deadline of this neighbour's watch, which was not the next.
     Watch(PeerId),
     /// Any.
     All,
 }
 
 impl Peer {
-    /// What an input may do to the deadline. Nearly all that comes to a peer in a network at rest are
-    /// questions whether it is there, and answers to its own; to find the deadline anew takes a
-    /// look at everything that the peer has.
-    pub(super) fn moves(&self, input: &Input) -> Moves {
-        let Input::Frame { frame, link } = input else { return Moves::All };
-        let Some(Some(known)) = self.deadline.get().filter(|_| self.suspects.is_empty()) else {
-            return Moves::All;
+    /// The deadlines that an input may change. Nearly all inputs of a peer in a network at rest are
+    /// pings and answers to its own; computing the deadline again takes a scan of the whole state
+    /// of the peer.
+    pub(super) fn moved_deadlines(&self, input: &Input) -> MovedDeadlines {
+        let Input::Frame { frame, link } = input else { return MovedDeadlines::All };
+        let Some(Some(known)) =
+            self.deadline.get().filter(|_| self.failure.suspects().next().is_none())
+        else {
+            return MovedDeadlines::All;
         };
         match &**frame {
-            // A sign of life of somebody who is not suspected, and the answer goes out at once.
-            Frame::Ping(_) => Moves::Nothing,
+            // A sign of life of a peer that is not suspected; the answer is sent at once.
+            Frame::Ping(_) => MovedDeadlines::None,
             Frame::Pong(_) => {
-                let remote = self.links.get(link).map(|l| l.remote);
-                let asked = remote.and_then(|id| self.overlay.neighbours.get(&id));
-                let patience = self.health.patience();
-                let later = |n: &Neighbour| n.watch.deadline(&self.config, patience) > known;
-                if asked.is_some_and(later) {
-                    remote.map_or(Moves::All, Moves::Watch)
+                let remote = self.links.open.get(link).map(|l| l.remote);
+                let watch = remote.and_then(|id| self.failure.watch_deadline(&self.view(), &id));
+                if watch.is_some_and(|at| at > known) {
+                    remote.map_or(MovedDeadlines::All, MovedDeadlines::Watch)
                 } else {
-                    Moves::All
+                    MovedDeadlines::All
                 }
             }
-            _ => Moves::All,
+            _ => MovedDeadlines::All,
         }
     }
 
-    /// Takes what has moved into the deadline that was known.
-    pub(super) fn moved(&self, moves: Moves) {
+    /// Updates the known deadline after an input.
+    pub(super) fn update_deadline(&self, moves: MovedDeadlines) {
         let known = self.deadline.get().flatten();
-        let Moves::Watch(id) = moves else { return };
-        let patience = self.health.patience();
-        let watched = self.overlay.neighbours.get(&id);
-        let watch = watched.map(|n| n.watch.deadline(&self.config, patience));
+        let MovedDeadlines::Watch(id) = moves else { return };
+        let watch = self.failure.watch_deadline(&self.view(), &id);
         self.deadline.set(Some([known, watch].into_iter().flatten().min()));
     }
 
     /// The earliest of all deadlines.
     pub(super) fn find_deadline(&self) -> Option<Time> {
-        let patience = self.health.patience();
-        let watches = self
-            .overlay
-            .neighbours
-            .iter()
-            .filter(|(id, _)| !self.suspects.contains_key(id))
-            .map(|(_, n)| n.watch.deadline(&self.config, patience));
-        let bursts = self.suspects.values().map(|s| s.burst.deadline());
         let own = [
+            self.broadcast.deadline(&self.view()),
             Some(self.seeds_deadline()),
-            self.reports_deadline(),
-            self.fetches_deadline(),
-            self.broadcast.kept.next_expiry(),
-            self.own.tell_at,
+            self.failure.deadline(&self.view()),
+            self.membership.own.update_at,
             self.leave_deadline(),
-            self.handover.due,
             self.overlay.announce_at,
             self.overlay.trim_at,
             Some(self.overlay.fill.next),
             Some(self.overlay.next_mix),
-            Some(self.own.refresh_at),
-            Some(self.next_sync),
-            self.announcer.due,
-            self.missing.deadline(),
-            self.acks.deadline(),
-            self.outbox.deadline(),
-            self.comparison_deadline(),
-            self.begin_deadline(),
-            Some(self.receipts.deadline()),
-            Some(self.pace_at),
-            Some(self.next_idle_check),
-            self.lists_at,
-            self.history_deadline(),
+            Some(self.membership.own.refresh_at),
+            Some(self.links.next_idle_check),
+            self.request_lists_at,
         ];
-        let at = own.into_iter().flatten().chain(watches).chain(bursts).min()?;
-        (at < Time::MAX && !self.own.has_left()).then_some(at)
+        let at = own.into_iter().flatten().min()?;
+        (at < Time::MAX && !self.membership.own.has_left()).then_some(at)
     }
 
-    /// `deadline` is when it should have come.
+    /// Performs the actions that are due. `deadline` is the time at which it should have been
+    /// called.
     pub(super) fn on_timeout(&mut self, deadline: Option<Time>) {
         let now = self.fx.now();
         let late = deadline.map_or(Duration::ZERO, |at| now.since(at));
-        if late > LATE {
+        if late > LATE_DEADLINE {
             self.fx.count("late_wakeups");
-            self.overlay.neighbours.values_mut().for_each(|n| n.watch.postpone(late));
-            self.suspects.values_mut().for_each(|s| s.burst.postpone(late));
-            self.suffer();
+            self.failure.postpone(late);
+            self.record_trouble();
         }
-        self.is_behind = false;
+        self.failure.is_behind = false;
         self.dial_seeds();
         self.watch_seeds();
         self.watch_neighbours();
-        self.run_bursts();
+        self.run_probes();
         self.expire_reports();
         self.fill();
         self.mix();
         self.trim();
-        self.run_sync();
-        self.run_announcer();
-        self.begin_streams();
-        self.run_pulls();
-        self.run_acks();
-        if self.pace_at <= now {
-            self.pace(false);
-        }
-        if self.receipts.deadline() <= now {
-            self.review_receipts();
-            self.run_census();
-        }
-        self.run_fetches();
+        self.with_broadcast(|b, cx| b.on_timeout(cx));
         self.check_idle_links();
-        self.ask_for_lists();
-        self.run_handover();
+        self.request_due_lists();
+        self.with_broadcast(|b, cx| b.run_confirmations(cx));
         self.check_leave();
-        if self.own.refresh_at <= now {
+        if self.membership.own.refresh_at <= now {
             self.refresh_lease();
         }
-        if self.own.tell_at.is_some_and(|at| at <= now) {
-            self.tell_seeds();
+        if self.membership.own.update_at.is_some_and(|at| at <= now) {
+            self.send_record_to_seeds();
         }
         if self.overlay.announce_at.is_some_and(|at| at <= now) {
             self.announce_neighbourhood();
         }
-        let expired = self.broadcast.expire(now, awaited!(self, now));
-        if !expired.is_empty() {
-            self.fx.store(expired.iter().map(|b| StoreOp::RemoveBatch(name(b))).collect());
-        }
+        self.with_broadcast(|b, cx| b.expire(cx));
     }
 }

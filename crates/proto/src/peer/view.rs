@@ -1,4 +1,4 @@
-//! A peer as status commands, views and checkers see it.
+//! The state of a peer for status commands, views and checkers.
 
 use std::collections::BTreeMap;
 
@@ -14,35 +14,36 @@ use crate::snapshot::{
 };
 use crate::time::Time;
 
-/// A count as the views give it.
+/// A count as views have it.
 pub(crate) fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 impl Peer {
-    /// Everything about this peer.
+    /// The state of this peer.
     #[must_use]
     pub fn snapshot(&self, now: Time) -> PeerSnapshot {
+        let (held_messages, held_bytes) = self.broadcast.held();
         PeerSnapshot {
             id: self.id(),
-            name: self.own.record.name.clone(),
+            name: self.membership.own.record.name.clone(),
             state: self.state(),
             incarnation: self.incarnation(),
-            epoch: self.own_stream().epoch,
-            addresses: self.own.record.addresses.clone(),
+            epoch: self.broadcast.own_stream().epoch,
+            addresses: self.membership.own.record.addresses.clone(),
             target: self.overlay.target,
             neighbours: self.neighbour_views(now),
-            seed_quorum: count(self.registrations.quorum()),
+            seed_quorum: count(self.membership.registrations.quorum()),
             seeds: self.seed_views(),
-            alive: count(self.members.alive_count() + 1),
-            network_size: self.registrations.network_size(),
-            published: self.outbox.published(),
-            held_messages: self.broadcast.kept.messages(),
-            held_bytes: self.broadcast.kept.bytes(),
-            unacknowledged_bytes: self.outbox.on_the_way_bytes(),
-            window_bytes: self.outbox.window(),
-            trees: self.trees.views(),
-            links: count(self.links.len()),
+            alive: count(self.membership.members.alive_count() + 1),
+            network_size: self.membership.registrations.network_size(),
+            published: self.broadcast.published(),
+            held_messages,
+            held_bytes,
+            unacknowledged_bytes: self.broadcast.in_flight_bytes(),
+            window_bytes: self.broadcast.window_bytes(),
+            trees: self.broadcast.tree_views(),
+            links: count(self.links.open.len()),
             store_problem: None,
             counters: self.fx.counters.clone(),
         }
@@ -53,47 +54,54 @@ impl Peer {
         self.overlay.neighbours.iter().map(|(id, n)| (*id, n.link))
     }
 
-    /// When its process had its first neighbour: since then receipts of other peers wait for it. `None`
-    /// if it has had none.
+    /// When its process had its first neighbour: receipts of other peers wait for it since then.
+    /// `None` if it has had none.
     #[must_use]
     pub const fn participates_since(&self) -> Option<Time> {
-        self.neighbours_since
+        self.membership.own.participates_since
     }
 
-    /// Where it is in its life.
+    /// Its state in the network.
     #[must_use]
     pub const fn state(&self) -> PeerState {
-        if self.own.departure.is_some() { PeerState::Leaving } else { self.own.state }
+        if self.membership.own.departure.is_some() {
+            PeerState::Leaving
+        } else {
+            self.membership.own.state
+        }
     }
 
-    /// Neighbours wanted.
+    /// Its target degree.
     #[must_use]
     pub const fn target(&self) -> u16 {
         self.overlay.target
     }
 
     fn neighbour_views(&self, now: Time) -> Vec<NeighbourView> {
-        let view = |(id, n): (&PeerId, &crate::overlay::Neighbour)| NeighbourView {
-            id: *id,
-            name: n.record.name.clone(),
-            address: n.address.get(),
-            link: n.link,
-            dialed: n.dialed,
-            since: now.since(n.since),
-            heard: now.since(n.watch.last_heard),
-            last_reply: n.watch.last_reply().map(|at| now.since(at)),
-            reply_delay: n.watch.reply_delay(),
-            smoothed_delay: n.watch.smoothed_delay(),
-            misses: n.watch.misses,
-            suspect: self.suspects.contains_key(id),
-            degree: n.degree,
-            target: n.target,
+        let view = |(id, n): (&PeerId, &crate::overlay::Neighbour)| {
+            let watch = self.failure.watch(id)?;
+            Some(NeighbourView {
+                id: *id,
+                name: n.record.name.clone(),
+                address: n.address.get(),
+                link: n.link,
+                dialed: n.dialed,
+                since: now.since(n.since),
+                heard: now.since(watch.last_heard),
+                last_reply: watch.last_reply().map(|at| now.since(at)),
+                reply_delay: watch.reply_delay(),
+                smoothed_delay: watch.smoothed_delay(),
+                misses: watch.misses,
+                suspect: self.failure.is_suspect(id),
+                degree: n.degree,
+                target: n.target,
+            })
         };
-        self.overlay.neighbours.iter().map(view).collect()
+        self.overlay.neighbours.iter().filter_map(view).collect()
     }
 
     fn seed_views(&self) -> Vec<SeedView> {
-        let slots = self.registrations.slots.iter();
+        let slots = self.membership.registrations.slots.iter();
         slots
             .map(|s| SeedView {
                 address: s.address.host_port.clone(),
@@ -111,10 +119,10 @@ impl Peer {
     #[must_use]
     pub fn members(&self, _now: Time) -> Vec<MemberView> {
         let mut all: BTreeMap<PeerId, MemberView> = BTreeMap::new();
-        for r in self.members.left() {
+        for r in self.membership.members.left() {
             all.insert(r.id, view(r, MemberState::Left));
         }
-        for (certificate, record) in self.members.dead() {
+        for (certificate, record) in self.membership.members.dead() {
             let id = certificate.subject();
             let mut v = record.as_ref().map_or_else(
                 || MemberView {
@@ -135,9 +143,9 @@ impl Peer {
             v.seeds = certificate.seeds();
             all.insert(id, v);
         }
-        for (id, m) in self.members.alive() {
+        for (id, m) in self.membership.members.alive() {
             let mut v = view(&m.record, Members::state(m));
-            if self.suspects.contains_key(id) {
+            if self.failure.is_suspect(id) {
                 v.state = MemberState::Suspect;
             }
             if let Some(n) = self.overlay.neighbours.get(id) {
@@ -145,24 +153,24 @@ impl Peer {
             }
             all.insert(*id, v);
         }
-        let mut own = view(&self.own.record, MemberState::Alive);
+        let mut own = view(&self.membership.own.record, MemberState::Alive);
         (own.degree, own.target) = (self.overlay.degree(), self.overlay.target);
-        own.participates = self.neighbours_since.is_some();
+        own.participates = self.membership.own.participates_since.is_some();
         all.insert(own.id, own);
         all.into_values().collect()
     }
 
-    /// The newest `limit` messages held, oldest of them first; with `before`, of those that arrived
-    /// before that one. None if that one is not held any more: of those before it, few are.
+    /// The newest `limit` retained messages, oldest first; with `before`, those that arrived before
+    /// that one. None if that one is not retained any more, because few of the earlier ones are.
     #[must_use]
     pub fn held_messages(&self, limit: usize, before: Option<MessageId>) -> Vec<HeldMessage> {
         let mut held = Vec::new();
-        for k in self.broadcast.kept.newest(limit, before.as_ref()) {
+        for k in self.broadcast.newest(limit, before.as_ref()) {
             let publisher = k.batch.publisher();
             let name = if publisher == self.id() {
-                Some(self.own.record.name.clone())
+                Some(self.membership.own.record.name.clone())
             } else {
-                self.members.record(&publisher).map(|r| r.name.clone())
+                self.membership.members.record(&publisher).map(|r| r.name.clone())
             };
             held.extend(k.batch.messages().map(|m| HeldMessage {
                 id: m.id(),
@@ -172,7 +180,7 @@ impl Peer {
                 published_at: m.published_at().0,
                 received_at: k.received_at.0,
                 hops: k.hops,
-                duplicates: k.repeats,
+                duplicates: k.duplicates,
             }));
         }
         if let Some(before) = before {
@@ -183,20 +191,20 @@ impl Peer {
         held
     }
 
-    /// The message list in figures, by publisher.
+    /// The message list by stream.
     #[must_use]
     pub fn publishers(&self) -> Vec<PublisherView> {
         self.broadcast.publishers()
     }
 
-    /// Whether a message was received, held or not.
+    /// Whether a message was received, retained or not.
     #[must_use]
     pub fn has_seen(&self, id: &MessageId) -> bool {
-        self.broadcast.list.contains(id)
+        self.broadcast.has_seen(id)
     }
 }
 
-/// A record as a member's view.
+/// The view of a member with this record.
 pub(crate) fn view(r: &Record, state: MemberState) -> MemberView {
     MemberView {
         id: r.id,

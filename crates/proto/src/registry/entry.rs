@@ -4,22 +4,22 @@ use std::cmp::Ordering;
 
 use minicbor::{Decode, Encode};
 
-use crate::death::Certificate;
+use crate::failure::Certificate;
 use crate::identity::PeerId;
 use crate::record::{Presence, SignedRecord};
 
-/// The state of an entry; the later one wins within one incarnation.
+/// The state of an entry; within one incarnation, the later variant wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EntryState {
-    /// Takes part.
+    /// The peer participates.
     Alive,
-    /// Said goodbye.
+    /// The peer has left.
     Left,
     /// Dead by certificate.
     Dead,
 }
 
-/// One peer in a registry: its own word, and the certificate if it is dead.
+/// One peer in a registry: its own record, and the certificate if it is dead.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Entry {
@@ -32,19 +32,19 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// An entry of a peer's own word.
+    /// An entry of a record without a certificate.
     #[must_use]
     pub const fn new(record: SignedRecord) -> Self {
         Entry { record, certificate: None }
     }
 
-    /// Whose entry it is.
+    /// The id of the peer.
     #[must_use]
     pub fn id(&self) -> PeerId {
         self.record.id
     }
 
-    /// The highest incarnation that the entry speaks of.
+    /// The highest incarnation in the entry.
     #[must_use]
     pub fn incarnation(&self) -> u64 {
         let dead = self.certificate.as_ref().map_or(0, Certificate::incarnation);
@@ -61,42 +61,41 @@ impl Entry {
         }
     }
 
-    /// Whether the peer takes part.
+    /// Whether the peer participates.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.state() == EntryState::Alive
     }
 
-    /// Merges another entry of the same peer into this one; says whether anything changed.
+    /// Merges another entry of the same peer into this one. Returns whether anything changed.
     ///
-    /// Record and certificate merge each for itself: the record with the larger version wins, the
-    /// certificate with the later incarnation wins. Equal versions with different content (an
-    /// owner that signed two) are settled by the bytes. Each is the maximum of a total order, so
-    /// the merge is commutative, associative and idempotent: any order of the same updates gives
-    /// the same registry, with no clock.
+    /// Record and certificate merge separately: the record with the larger version wins, the
+    /// certificate with the later incarnation wins. Equal versions with different content (an owner
+    /// that signed two) are ordered by their bytes. Each is the maximum of a total order, so the
+    /// merge is commutative, associative and idempotent: any order of the same updates gives the
+    /// same registry, without a clock.
     pub fn merge(&mut self, other: Entry) -> bool {
         debug_assert_eq!(self.id(), other.id());
-        let mut changed = self.settle();
+        let mut changed = self.drop_outdated_certificate();
         if record_order(&other.record, &self.record).is_gt() {
             self.record = other.record;
             changed = true;
         }
-        if let Some(theirs) = other.certificate {
-            let newer = self
-                .certificate
-                .as_ref()
-                .is_none_or(|ours| certificate_order(&theirs, ours).is_gt());
-            // A certificate of an earlier life says nothing any more.
-            if newer && theirs.incarnation() >= self.record.incarnation {
-                self.certificate = Some(theirs);
+        if let Some(other) = other.certificate {
+            let newer =
+                self.certificate.as_ref().is_none_or(|own| certificate_order(&other, own).is_gt());
+            // A certificate of an earlier incarnation is obsolete.
+            if newer && other.incarnation() >= self.record.incarnation {
+                self.certificate = Some(other);
                 changed = true;
             }
         }
-        changed | self.settle()
+        changed | self.drop_outdated_certificate()
     }
 
-    /// Lets go of a certificate of an earlier life than the record's; says whether there was one.
-    pub(crate) fn settle(&mut self) -> bool {
+    /// Drops a certificate of an earlier incarnation than the record's. Returns whether there was
+    /// one.
+    pub(crate) fn drop_outdated_certificate(&mut self) -> bool {
         let settled =
             self.certificate.as_ref().is_some_and(|c| c.incarnation() < self.record.incarnation);
         if settled {
@@ -105,12 +104,12 @@ impl Entry {
         settled
     }
 
-    /// About how many bytes it takes in a frame.
+    /// Approximate number of bytes in a frame.
     pub(crate) fn wire_size(&self) -> usize {
         self.record.wire_size() + self.certificate.as_ref().map_or(0, Certificate::wire_size)
     }
 
-    /// A hash of what the entry says, for comparing registries.
+    /// A hash of the content of the entry, for comparing registries.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         let mut h = blake3::Hasher::new();

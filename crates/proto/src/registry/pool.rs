@@ -1,7 +1,7 @@
-//! Drawing from many peers in a time that hardly depends on how many there are.
+//! Drawing from many peers in a time that hardly depends on their number.
 
 use crate::identity::PeerId;
-use crate::random::Stream;
+use crate::random::RngStream;
 
 /// Peers in no particular order, each with a weight.
 ///
@@ -10,7 +10,8 @@ use crate::random::Stream;
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     members: Vec<(PeerId, u32)>,
-    /// At `i`, the sum of as many weights up to and including the `i`th as the lowest bit of `i + 1`.
+    /// At `i`, the sum of the last weights up to and including the `i`th: as many as the lowest bit
+    /// of `i + 1`.
     sums: Vec<u64>,
     total: u64,
 }
@@ -28,11 +29,11 @@ impl Pool {
         self.members.get(at).map(|(id, _)| *id)
     }
 
-    /// Adds a peer; gives its place.
+    /// Adds a peer and returns its index.
     pub(crate) fn push(&mut self, id: PeerId, weight: u32) -> usize {
         self.members.push((id, weight));
         let n = self.members.len();
-        // Its own weight and those of the smaller sums that end right before it.
+        // Its own weight and the smaller sums that end directly before it.
         let (mut sum, mut bit) = (u64::from(weight), 1);
         while bit < lowest_bit(n) {
             sum += self.sums.get(n - 1 - bit).copied().unwrap_or(0);
@@ -44,7 +45,7 @@ impl Pool {
     }
 
     /// Changes a weight.
-    pub(crate) fn weigh(&mut self, at: usize, weight: u32) {
+    pub(crate) fn set_weight(&mut self, at: usize, weight: u32) {
         let Some((_, w)) = self.members.get_mut(at) else { return };
         let before = u64::from(core::mem::replace(w, weight));
         let after = u64::from(weight);
@@ -56,12 +57,12 @@ impl Pool {
         }
     }
 
-    /// Takes a peer out; says who has its place now, if somebody has.
+    /// Removes a peer. Returns the peer that has its index now, if there is one.
     pub(crate) fn remove(&mut self, at: usize) -> Option<PeerId> {
         let last = self.members.len().checked_sub(1).filter(|last| at <= *last)?;
-        self.weigh(at, 0);
+        self.set_weight(at, 0);
         let (id, weight) = *self.members.last()?;
-        self.weigh(last, 0);
+        self.set_weight(last, 0);
         self.members.pop();
         self.sums.pop();
         if at == last {
@@ -70,17 +71,17 @@ impl Pool {
         if let Some(place) = self.members.get_mut(at) {
             place.0 = id;
         }
-        self.weigh(at, weight);
+        self.set_weight(at, weight);
         Some(id)
     }
 
-    /// `n` of them, each in proportion to the weights whatever was drawn before; none if all are
-    /// zero.
-    pub(crate) fn draw(&self, n: usize, rng: &mut Stream) -> impl Iterator<Item = PeerId> {
+    /// `n` of them, each in proportion to the weights regardless of earlier draws; none if all
+    /// weights are zero.
+    pub(crate) fn draw(&self, n: usize, rng: &mut RngStream) -> impl Iterator<Item = PeerId> {
         rng.many_below(self.total, n).into_iter().filter_map(|number| self.holder(number))
     }
 
-    /// Whose weight holds a number below the total, all weights laid end to end.
+    /// The peer whose weight contains a number below the total, all weights laid end to end.
     fn holder(&self, number: u64) -> Option<PeerId> {
         let mut left = number;
         let (mut passed, mut step) = (0, self.sums.len().next_power_of_two());
@@ -96,8 +97,8 @@ impl Pool {
         self.get(passed)
     }
 
-    /// Distinct ones of them, each with the same chance, as many as there are up to `n`.
-    pub(crate) fn sample(&self, n: usize, rng: &mut Stream) -> impl Iterator<Item = PeerId> {
+    /// Up to `n` distinct ones of them, each with the same chance.
+    pub(crate) fn sample(&self, n: usize, rng: &mut RngStream) -> impl Iterator<Item = PeerId> {
         rng.distinct(self.len(), n).into_iter().filter_map(|at| self.get(at))
     }
 }
@@ -116,8 +117,8 @@ mod tests {
         PeerId::from_bytes(bytes)
     }
 
-    /// What a draw at every possible number gives, against the weights one by one.
-    fn holds(pool: &Pool, model: &BTreeMap<PeerId, u32>) {
+    /// Compares the sums with the weights of a model.
+    fn check_sums(pool: &Pool, model: &BTreeMap<PeerId, u32>) {
         assert_eq!(pool.len(), model.len());
         assert_eq!(pool.total, model.values().map(|w| u64::from(*w)).sum::<u64>());
         for (i, sum) in pool.sums.iter().enumerate() {
@@ -130,7 +131,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_sums_are_those_of_the_weights(
+        fn sums_match_the_weights(
             steps in proptest::collection::vec((0u8..3, any::<u16>(), 0u32..9), 1..120),
         ) {
             let mut pool = Pool::default();
@@ -147,7 +148,7 @@ mod tests {
                         model.remove(&chosen);
                     }
                     (1, Some(chosen)) => {
-                        pool.weigh(places[&chosen], weight);
+                        pool.set_weight(places[&chosen], weight);
                         model.insert(chosen, weight);
                     }
                     _ => {
@@ -156,7 +157,7 @@ mod tests {
                         model.insert(new, weight);
                     }
                 }
-                holds(&pool, &model);
+                check_sums(&pool, &model);
             }
         }
     }
@@ -167,7 +168,7 @@ mod tests {
         for (n, weight) in [(0, 0), (1, 1), (2, 0), (3, 7), (4, 2)] {
             pool.push(id(n), weight);
         }
-        let mut rng = Stream::new(&[1; 32], "t");
+        let mut rng = RngStream::new(&[1; 32], "t");
         let mut drawn: BTreeMap<PeerId, u32> = BTreeMap::new();
         for id in pool.draw(10_000, &mut rng) {
             *drawn.entry(id).or_default() += 1;
@@ -178,10 +179,10 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_has_everybody_once_and_each_as_often() {
+    fn sample_has_distinct_peers_and_each_as_often() {
         let mut pool = Pool::default();
         (0..40).for_each(|n| assert_eq!(pool.push(id(n), 0), usize::from(n)));
-        let mut rng = Stream::new(&[2; 32], "t");
+        let mut rng = RngStream::new(&[2; 32], "t");
         let mut drawn = [0; 40];
         for _ in 0..4_000 {
             let sample: Vec<PeerId> = pool.sample(10, &mut rng).collect();

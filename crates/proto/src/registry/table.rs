@@ -7,21 +7,21 @@ use super::entry::{Entry, EntryState};
 use super::pool::Pool;
 use crate::identity::PeerId;
 use crate::limits::MAX_REGISTRY;
-use crate::random::Stream;
+use crate::random::RngStream;
 use crate::record::SignedRecord;
 use crate::time::Time;
 
-/// Buckets that two registries are compared by: the first byte of the id.
+/// Number of buckets in which two registries are compared: by the first byte of the id.
 const BUCKETS: usize = 256;
 
-/// What an update changed.
+/// The change that an update made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Change {
+pub(crate) enum EntryChange {
     /// Nothing.
-    None,
+    Unchanged,
     /// A peer that was not known.
     New,
-    /// A known peer in a new life, or one whose lease had run out.
+    /// A known peer in a new incarnation, or one whose lease had expired.
     Back,
     /// A newer record of a peer that is alive.
     Newer,
@@ -29,17 +29,17 @@ pub(crate) enum Change {
     Left,
     /// It died.
     Died,
-    /// There is no room.
+    /// The registry is full.
     Full,
 }
 
 #[derive(Debug)]
 struct Slot {
     entry: Entry,
-    /// For the living: when the lease ends. For others: when they are forgotten.
+    /// For live peers: when the lease ends. For others: when they are forgotten.
     until: Time,
     expired: bool,
-    /// Its place among those alive.
+    /// Its index in the pool of live peers.
     place: Option<u32>,
     /// Whether it is counted in [`Table::on_loopback`].
     is_on_loopback: bool,
@@ -52,14 +52,15 @@ struct Slot {
 pub(crate) struct Table {
     slots: BTreeMap<PeerId, Slot>,
     hashes: Vec<u64>,
-    /// Who is alive with a lease that holds, weighed by free places.
+    /// The live peers with a valid lease, weighted by free slots.
     alive: Pool,
     /// How many of them participate.
     participating: usize,
-    /// Those alive, and those participating, whose addresses are all loopback addresses.
+    /// The number of live peers, and of participating ones, with only loopback addresses.
     on_loopback: (usize, usize),
-    /// Up to which version (incarnation, sequence) what was forgotten is not learned again from a seed that
-    /// forgets later: all of a life that had ended, and what was known of one that had gone silent.
+    /// The versions (incarnation, sequence) up to which a forgotten peer is not learned again from
+    /// a seed that forgets it later: the whole incarnation of a peer that had ended, and the known
+    /// version of a silent one.
     forgotten: BTreeMap<PeerId, ((u64, u64), Time)>,
     lease: Duration,
     tombstone: Duration,
@@ -83,7 +84,7 @@ impl Table {
         self.slots.get(id).map(|s| &s.entry)
     }
 
-    /// Peers that are alive and whose lease holds.
+    /// The live peers with a valid lease.
     pub(crate) fn alive(&self) -> impl Iterator<Item = &Entry> {
         self.slots.values().filter(|s| Self::counts(s)).map(|s| &s.entry)
     }
@@ -92,24 +93,24 @@ impl Table {
         self.alive.len()
     }
 
-    /// Those of them whose records say that they participate.
+    /// How many of them participate, according to their records.
     pub(crate) const fn participating_count(&self) -> usize {
         self.participating
     }
 
-    /// How many of those alive, and of those participating, have loopback addresses alone.
+    /// How many live peers, and how many participating ones, have only loopback addresses.
     pub(crate) const fn on_loopback(&self) -> (usize, usize) {
         self.on_loopback
     }
 
-    /// `n` of those alive, each with the same chance.
-    pub(crate) fn sample(&self, n: usize, rng: &mut Stream) -> Vec<&SignedRecord> {
+    /// `n` of the live peers, each with the same chance.
+    pub(crate) fn sample(&self, n: usize, rng: &mut RngStream) -> Vec<&SignedRecord> {
         let drawn = self.alive.sample(n, rng);
         drawn.filter_map(|id| self.slots.get(&id)).map(|s| &s.entry.record).collect()
     }
 
-    /// `n` of those alive, each in proportion to the free places they have.
-    pub(crate) fn draw_free(&self, n: usize, rng: &mut Stream) -> Vec<&SignedRecord> {
+    /// `n` of the live peers, each in proportion to its free slots.
+    pub(crate) fn draw_free(&self, n: usize, rng: &mut RngStream) -> Vec<&SignedRecord> {
         let drawn = self.alive.draw(n, rng);
         drawn.filter_map(|id| self.slots.get(&id)).map(|s| &s.entry.record).collect()
     }
@@ -118,7 +119,7 @@ impl Table {
         self.slots.len()
     }
 
-    /// All entries, with whether the lease has run out.
+    /// All entries, each with whether its lease has expired.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Entry, bool)> {
         self.slots.values().map(|s| (&s.entry, s.expired))
     }
@@ -136,7 +137,7 @@ impl Table {
         self.slots.range(range).map(|(_, s)| &s.entry)
     }
 
-    /// Whether it is one of those alive whose lease holds.
+    /// Whether a peer is alive with a valid lease.
     pub(crate) fn counts_as_alive(&self, id: &PeerId) -> bool {
         self.slots.get(id).is_some_and(Self::counts)
     }
@@ -145,20 +146,20 @@ impl Table {
         !s.expired && s.entry.is_alive()
     }
 
-    /// Puts an entry among those alive, weighs it anew, or takes it out.
+    /// Adds an entry to the pool of live peers, updates its weight, or removes it.
     fn place(&mut self, id: &PeerId) {
         let Some(s) = self.slots.get_mut(id) else { return };
         let weight = u32::from(s.entry.record.free_places());
         let participates = Self::counts(s) && s.entry.record.participates;
         let is_on_loopback = Self::counts(s) && s.entry.record.is_on_loopback();
-        let (alive, taking_part) = &mut self.on_loopback;
+        let (alive, participating) = &mut self.on_loopback;
         if core::mem::replace(&mut s.is_on_loopback, is_on_loopback) {
             *alive -= 1;
-            *taking_part -= usize::from(s.participates);
+            *participating -= usize::from(s.participates);
         }
         if is_on_loopback {
             *alive += 1;
-            *taking_part += usize::from(participates);
+            *participating += usize::from(participates);
         }
         match (core::mem::replace(&mut s.participates, participates), participates) {
             (false, true) => self.participating += 1,
@@ -166,7 +167,7 @@ impl Table {
             _ => {}
         }
         match (Self::counts(s), s.place) {
-            (true, Some(at)) => self.alive.weigh(at as usize, weight),
+            (true, Some(at)) => self.alive.set_weight(at as usize, weight),
             (true, None) => {
                 // At most MAX_REGISTRY.
                 s.place = u32::try_from(self.alive.push(*id, weight)).ok();
@@ -194,14 +195,14 @@ impl Table {
     }
 
     /// Merges an entry. A newer record extends the lease.
-    pub(crate) fn merge(&mut self, entry: Entry, now: Time) -> Change {
+    pub(crate) fn merge(&mut self, entry: Entry, now: Time) -> EntryChange {
         let id = entry.id();
         let Some(slot) = self.slots.get_mut(&id) else { return self.insert(entry, now) };
         let (before, was_expired) = (slot.entry.state(), slot.expired);
         let incarnation = slot.entry.incarnation();
         let old = slot.entry.clone();
         if !slot.entry.merge(entry) {
-            return Change::None;
+            return EntryChange::Unchanged;
         }
         Self::toggle_hash(&mut self.hashes, &old);
         Self::toggle_hash(&mut self.hashes, &slot.entry);
@@ -213,24 +214,24 @@ impl Table {
         match (before, after) {
             (_, EntryState::Alive) => {
                 let back = before != EntryState::Alive || was_expired || new_life;
-                if back { Change::Back } else { Change::Newer }
+                if back { EntryChange::Back } else { EntryChange::Newer }
             }
-            (EntryState::Alive, EntryState::Left) => Change::Left,
-            (EntryState::Alive | EntryState::Left, EntryState::Dead) => Change::Died,
-            _ => Change::Newer,
+            (EntryState::Alive, EntryState::Left) => EntryChange::Left,
+            (EntryState::Alive | EntryState::Left, EntryState::Dead) => EntryChange::Died,
+            _ => EntryChange::Newer,
         }
     }
 
-    fn insert(&mut self, mut entry: Entry, now: Time) -> Change {
-        entry.settle();
+    fn insert(&mut self, mut entry: Entry, now: Time) -> EntryChange {
+        entry.drop_outdated_certificate();
         let (id, state) = (entry.id(), entry.state());
         let ended = state != EntryState::Alive;
         let version = (entry.incarnation(), if ended { 0 } else { entry.record.sequence });
         if self.forgotten.get(&id).is_some_and(|(forgotten, _)| *forgotten >= version) {
-            return Change::None;
+            return EntryChange::Unchanged;
         }
         if self.slots.len() >= MAX_REGISTRY {
-            return Change::Full;
+            return EntryChange::Full;
         }
         Self::toggle_hash(&mut self.hashes, &entry);
         let until = now + if ended { self.tombstone } else { self.lease };
@@ -247,13 +248,14 @@ impl Table {
         );
         self.place(&id);
         match state {
-            EntryState::Alive => Change::New,
-            EntryState::Left => Change::Left,
-            EntryState::Dead => Change::Died,
+            EntryState::Alive => EntryChange::New,
+            EntryState::Left => EntryChange::Left,
+            EntryState::Dead => EntryChange::Died,
         }
     }
 
-    /// The owner itself asked for its present record again: the lease is extended.
+    /// Extends the lease, because the peer itself has sent its present record again. Returns
+    /// whether the lease had expired.
     pub(crate) fn touch(&mut self, id: &PeerId, now: Time) -> bool {
         let lease = self.lease;
         let Some(s) = self.slots.get_mut(id).filter(|s| s.entry.is_alive()) else { return false };
@@ -263,12 +265,13 @@ impl Table {
         back
     }
 
-    /// The peer itself is there: whatever was forgotten of it is no hearsay from it.
-    pub(crate) fn is_here(&mut self, id: &PeerId) {
+    /// Clears what was forgotten of a peer, because the peer itself has registered.
+    pub(crate) fn forget_expiry(&mut self, id: &PeerId) {
         self.forgotten.remove(id);
     }
 
-    /// Hides whose lease has run out, and forgets whose time is over.
+    /// Hides entries whose lease has expired, and forgets entries whose tombstone has expired.
+    /// Returns both.
     pub(crate) fn expire(&mut self, now: Time) -> (Vec<Entry>, Vec<PeerId>) {
         let mut hidden = Vec::new();
         let mut forgotten = Vec::new();
@@ -307,7 +310,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::death::{Certificate, Vote};
+    use crate::failure::{Certificate, Vote};
     use crate::identity::Identity;
     use crate::name::Name;
     use crate::record::{Presence, Record};
@@ -348,32 +351,33 @@ mod tests {
         Table::new(Duration::from_secs(120), Duration::from_secs(3600))
     }
 
-    /// Seeds forget at different moments; what one has forgotten does not come back from another.
+    /// Seeds forget at different times; a peer that one has forgotten does not come back from
+    /// another.
     #[test]
-    fn a_silent_peer_that_is_forgotten_is_not_learned_again_by_hearsay() {
+    fn forgotten_silent_peer_is_not_learned_again_from_another_seed() {
         let (mut a, mut b) = (table(), table());
         let at = |s: u64| Time::ZERO + Duration::from_secs(s);
         for t in [&mut a, &mut b] {
-            assert_eq!(t.merge(record(1, 1, 5, false, 3), at(0)), Change::New);
+            assert_eq!(t.merge(record(1, 1, 5, false, 3), at(0)), EntryChange::New);
             assert_eq!(t.expire(at(121)).0.len(), 1, "hidden");
         }
         let id = record(1, 1, 5, false, 3).id();
         assert_eq!(a.expire(at(121 + 3601)).1, [id]);
         let told: Vec<Entry> = b.iter().map(|(e, _)| e.clone()).collect();
         for e in told {
-            assert_eq!(a.merge(e, at(121 + 3602)), Change::None);
+            assert_eq!(a.merge(e, at(121 + 3602)), EntryChange::Unchanged);
         }
         assert_eq!((a.len(), a.alive_count()), (0, 0));
-        // What is newer is news, and the peer itself is no hearsay.
-        assert_eq!(a.merge(record(1, 1, 6, false, 3), at(121 + 3603)), Change::New);
+        // A newer record is news, and so is a registration by the peer itself.
+        assert_eq!(a.merge(record(1, 1, 6, false, 3), at(121 + 3603)), EntryChange::New);
         a.expire(at(8000));
         a.expire(at(12000));
-        assert_eq!(a.merge(record(1, 1, 6, false, 3), at(12001)), Change::None);
-        a.is_here(&id);
-        assert_eq!(a.merge(record(1, 1, 6, false, 3), at(12002)), Change::New);
+        assert_eq!(a.merge(record(1, 1, 6, false, 3), at(12001)), EntryChange::Unchanged);
+        a.forget_expiry(&id);
+        assert_eq!(a.merge(record(1, 1, 6, false, 3), at(12002)), EntryChange::New);
     }
 
-    /// A small universe of updates, signed once.
+    /// A small set of updates, signed once.
     fn universe() -> &'static Vec<Entry> {
         static ALL: std::sync::OnceLock<Vec<Entry>> = std::sync::OnceLock::new();
         ALL.get_or_init(|| {
@@ -404,7 +408,7 @@ mod tests {
         ) {
             let updates: Vec<&Entry> = picks.iter().map(|i| i.get(universe())).collect();
             let mut shuffled = updates.clone();
-            let mut rng = crate::random::Stream::new(&[seed as u8; 32], "t");
+            let mut rng = crate::random::RngStream::new(&[seed as u8; 32], "t");
             shuffled = rng.sample(shuffled, updates.len());
             let build = |list: &[&Entry]| {
                 let mut t = table();
@@ -421,32 +425,32 @@ mod tests {
             prop_assert_eq!(b.participating_count(), participating);
             prop_assert_eq!(a.participating_count(), participating);
             let on_loopback = || b.alive().filter(|e| e.record.is_on_loopback());
-            let taking_part = on_loopback().filter(|e| e.record.participates).count();
-            prop_assert_eq!(b.on_loopback(), (on_loopback().count(), taking_part));
+            let participating = on_loopback().filter(|e| e.record.participates).count();
+            prop_assert_eq!(b.on_loopback(), (on_loopback().count(), participating));
             let drawn = b.sample(usize::MAX, &mut rng).len();
             prop_assert_eq!(drawn, b.alive_count());
-            // Idempotent: the whole of one into the other changes nothing.
+            // Idempotent: merging the whole of one into the other changes nothing.
             for (e, _) in a.iter() {
-                prop_assert_eq!(b.merge(e.clone(), Time::ZERO), Change::None);
+                prop_assert_eq!(b.merge(e.clone(), Time::ZERO), EntryChange::Unchanged);
             }
         }
     }
 
     #[test]
-    fn the_end_of_a_life_beats_it_and_a_new_life_beats_the_end() {
+    fn end_of_an_incarnation_wins_over_it_and_a_new_incarnation_wins_over_the_end() {
         let mut t = table();
-        assert_eq!(t.merge(record(1, 1, 5, false, 0), Time::ZERO), Change::New);
-        assert_eq!(t.merge(dead(1, 1, 0), Time::ZERO), Change::Died);
-        assert_eq!(t.merge(record(1, 1, 9, false, 0), Time::ZERO), Change::Newer);
+        assert_eq!(t.merge(record(1, 1, 5, false, 0), Time::ZERO), EntryChange::New);
+        assert_eq!(t.merge(dead(1, 1, 0), Time::ZERO), EntryChange::Died);
+        assert_eq!(t.merge(record(1, 1, 9, false, 0), Time::ZERO), EntryChange::Newer);
         assert_eq!(t.alive_count(), 0);
-        assert_eq!(t.merge(record(1, 2, 0, false, 0), Time::ZERO), Change::Back);
-        assert_eq!(t.merge(dead(1, 1, 1), Time::ZERO), Change::None);
+        assert_eq!(t.merge(record(1, 2, 0, false, 0), Time::ZERO), EntryChange::Back);
+        assert_eq!(t.merge(dead(1, 1, 1), Time::ZERO), EntryChange::Unchanged);
         assert_eq!(t.alive_count(), 1);
-        assert_eq!(t.merge(record(1, 2, 1, true, 0), Time::ZERO), Change::Left);
+        assert_eq!(t.merge(record(1, 2, 1, true, 0), Time::ZERO), EntryChange::Left);
     }
 
     #[test]
-    fn a_lease_hides_and_never_kills_and_the_dead_stay_forgotten() {
+    fn expired_lease_hides_a_peer_and_the_dead_stay_forgotten() {
         let mut t = table();
         let s = |n: u64| Time::from_micros(n * 1_000_000);
         t.merge(record(1, 1, 1, false, 0), s(0));
@@ -460,7 +464,7 @@ mod tests {
         assert_eq!(t.alive_count(), 1);
         t.touch(&record(1, 1, 1, false, 0).id(), s(3590));
         assert_eq!(t.expire(s(3601)).1.len(), 1);
-        assert_eq!(t.merge(dead(2, 1, 0), s(3602)), Change::None, "not learned again");
-        assert_eq!(t.merge(record(2, 2, 0, false, 0), s(3602)), Change::New);
+        assert_eq!(t.merge(dead(2, 1, 0), s(3602)), EntryChange::Unchanged, "not learned again");
+        assert_eq!(t.merge(record(2, 2, 0, false, 0), s(3602)), EntryChange::New);
     }
 }

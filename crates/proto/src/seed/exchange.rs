@@ -1,14 +1,14 @@
-//! The exchange between seeds: updates as they happen, and a comparison of bucket hashes now and
-//! then that finds whatever was missed (the checksum-and-peel-back of Demers et al. 1987, section
-//! 1.3, over 256 buckets).
+//! The exchange between seeds: updates as they happen, and a periodic comparison of bucket hashes
+//! that finds missed updates (the checksum-and-peel-back of Demers et al. 1987, section 1.3, over
+//! 256 buckets).
 //!
-//! Each seed dials every other and asks on its own link; so a key is proved by the address that
-//! the configuration names, and nobody can pass for a seed by saying so.
+//! Each seed dials every other one and sends its queries on its own link; so a key is proved at the
+//! address that the configuration names, and no node becomes a seed by claiming to be one.
 
 use minicbor::bytes::ByteArray;
 
 use super::Seed;
-use super::links::DialFor;
+use super::links::DialPurpose;
 use crate::event::{CloseReason, Event};
 use crate::identity::PeerId;
 use crate::io::{DialError, DialTarget, LinkId, LinkInfo, Role, SeedAddress, StoreOp};
@@ -16,12 +16,12 @@ use crate::registry::Entry;
 use crate::time::Time;
 use crate::wire::{Digest, Entries, Ping, parts};
 
-/// Silence, in liveness intervals, after which the link to another seed is given up.
-const SILENCE: u32 = 3;
+/// Silence, in ping intervals, after which the link to another seed is closed.
+const MAX_SILENT_INTERVALS: u32 = 3;
 
-/// Bytes of entries in one answer, and what the last bucket has beyond them, so that a large registry does
-/// not overrun the link.
-const DIGEST_ANSWER: usize = 1024 * 1024;
+/// Bytes of entries in one answer, without the last bucket, so that a large registry does not
+/// overrun the link.
+const MAX_DIGEST_ANSWER_BYTES: usize = 1024 * 1024;
 
 /// Another seed.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(super) struct OtherSeed {
     last_heard: Time,
     pinged: Option<Time>,
     itself: bool,
-    /// Why it is not used, if it was reached and cannot be.
+    /// Why it is not used, if it was reached and cannot be used.
     pub(super) problem: Option<String>,
 }
 
@@ -59,7 +59,7 @@ impl OtherSeed {
         }
     }
 
-    /// It was reached, and cannot be used. Says whether that is news.
+    /// Records that the seed was reached and cannot be used. Returns whether the reason is new.
     pub(super) fn refuse(&mut self, why: String) -> bool {
         self.dialing = false;
         self.failures = self.failures.saturating_add(1);
@@ -90,13 +90,13 @@ impl Seed {
             if idle && other.retry_at <= now {
                 other.dialing = true;
                 let dial = self.fx.dial(DialTarget::Seed(other.address.clone()));
-                self.dials.insert(dial, DialFor::Seed(index));
+                self.dials.insert(dial, DialPurpose::Seed(index));
             }
         }
     }
 
-    /// A configured address turned out to be this seed's own.
-    pub(super) fn found_itself(&mut self, index: usize) {
+    /// Handles a configured address that is this seed's own.
+    pub(super) fn on_own_address(&mut self, index: usize) {
         if let Some(other) = self.others.get_mut(index) {
             other.dialing = false;
             other.itself = true;
@@ -111,7 +111,7 @@ impl Seed {
         let Some(other) = self.others.get_mut(index) else { return };
         other.dialing = false;
         if other.link.is_some() {
-            // Its name leads elsewhere, and nothing answers there: the link stays.
+            // Its name resolves to another address without an answer: the link stays.
             return self.fx.count("seed_moves_failed");
         }
         other.failures = other.failures.saturating_add(1);
@@ -122,7 +122,7 @@ impl Seed {
             other.problem = Some(why.to_string());
             self.fx.event(Event::SeedRefused { seed, why: why.to_string() });
         } else {
-            // What was wrong there before is over: nothing that answers is there.
+            // An earlier problem is outdated: no seed answers there now.
             other.problem = None;
             let retry_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             self.fx.event(Event::SeedLost { seed, why: why.to_string(), retry_ms });
@@ -131,7 +131,7 @@ impl Seed {
 
     pub(super) fn on_seed_up(&mut self, index: usize, link: LinkId, info: &LinkInfo) {
         let now = self.fx.now();
-        self.use_link(link);
+        self.mark_purpose(link);
         if info.role != Role::Seed {
             self.close(link, CloseReason::Incompatible);
             return self.on_seed_dial_failed(index, DialError::Incompatible);
@@ -146,7 +146,7 @@ impl Seed {
             let seed = seed.unwrap_or_default();
             return self.refuse_shared_identity(index, seed, Some(owner), info.remote);
         }
-        // A seed whose name has moved: the old link has had its time.
+        // The name of the seed resolves to another address: the new link replaces the old one.
         let before = self.others.get_mut(index).and_then(|o| o.link.take());
         if let Some(old) = before {
             self.close(old, CloseReason::Done);
@@ -166,7 +166,7 @@ impl Seed {
         self.compare();
     }
 
-    /// The name of a seed leads elsewhere: it is dialled there, and the link moves when that is up.
+    /// Dials a seed whose name resolves to another address; the new link replaces the old one.
     pub(super) fn on_seed_moved(&mut self, seed: &str) {
         for index in 0..self.others.len() {
             let Some(other) = self.others.get_mut(index) else { continue };
@@ -175,7 +175,7 @@ impl Seed {
             }
             other.dialing = true;
             let dial = self.fx.dial(DialTarget::Seed(other.address.clone()));
-            self.dials.insert(dial, DialFor::Seed(index));
+            self.dials.insert(dial, DialPurpose::Seed(index));
             self.fx.count("seed_moves");
             self.fx.event(Event::SeedMoved { seed: seed.to_owned() });
         }
@@ -198,14 +198,14 @@ impl Seed {
         }
     }
 
-    /// Watches the links to the other seeds.
+    /// Pings the other seeds, and closes links to silent ones.
     pub(super) fn watch_seeds(&mut self) {
         let now = self.fx.now();
         let interval = self.config.seed_ping_interval();
         let mut silent = Vec::new();
         for other in &mut self.others {
             let Some(link) = other.link else { continue };
-            if now >= other.last_heard + interval * SILENCE {
+            if now >= other.last_heard + interval * MAX_SILENT_INTERVALS {
                 silent.push(link);
             } else if now >= other.pinged.unwrap_or(other.last_heard) + interval {
                 other.pinged = Some(now);
@@ -230,14 +230,14 @@ impl Seed {
         let each = self.others.iter().filter(|o| !o.itself).filter_map(|o| match o.link {
             Some(_) => {
                 let ping = o.pinged.unwrap_or(o.last_heard) + interval;
-                Some(ping.min(o.last_heard + interval * SILENCE).min(o.next_digest))
+                Some(ping.min(o.last_heard + interval * MAX_SILENT_INTERVALS).min(o.next_digest))
             }
             None => (!o.dialing).then_some(o.retry_at),
         });
         each.min().unwrap_or(Time::MAX)
     }
 
-    /// Sends the bucket hashes to every seed whose turn it is.
+    /// Sends the bucket hashes to every seed whose comparison is due.
     pub(super) fn compare(&mut self) {
         let now = self.fx.now();
         let digest = Digest {
@@ -248,7 +248,7 @@ impl Seed {
         for other in &mut self.others {
             let Some(link) = other.link else { continue };
             if other.next_digest <= now {
-                // Until the first comparison has succeeded it is tried more often.
+                // Until the first comparison has succeeded, it is attempted more often.
                 let every = self.config.registry_exchange();
                 let wait = if other.compared { every } else { every / 10 };
                 other.next_digest = now + self.rng.scaled(wait, 0.75, 1.25);
@@ -257,11 +257,11 @@ impl Seed {
         }
     }
 
-    /// Whether a remote that says it is a seed is one of the configured ones.
+    /// Whether a remote with the role of a seed has proved the key of a configured seed.
     fn is_proved(&mut self, link: LinkId, remote: PeerId) -> bool {
         let proved = self.others.iter().any(|o| o.proved() == Some(remote));
         if proved {
-            self.use_link(link);
+            self.mark_purpose(link);
         }
         if !proved {
             // It may be one that this seed has not dialled yet; it will try again.
@@ -285,12 +285,12 @@ impl Seed {
         self.send_entries(link, &entries, want, whole);
     }
 
-    /// The entries of some buckets, and of which. A little at a time, so that they fit the link's queue: what
-    /// is left out differs in the next comparison as well.
+    /// The entries of some buckets, and these buckets. Limited in size, so that they fit into the
+    /// link's queue: the other buckets differ in the next comparison as well.
     fn entries_of(&self, buckets: impl Iterator<Item = u8>) -> (Vec<Entry>, Vec<u8>) {
         let (mut entries, mut which, mut bytes) = (Vec::new(), Vec::new(), 0);
         for bucket in buckets {
-            if bytes > DIGEST_ANSWER {
+            if bytes > MAX_DIGEST_ANSWER_BYTES {
                 break;
             }
             let before = entries.len();
@@ -316,7 +316,7 @@ impl Seed {
                     entry.certificate = None;
                 }
             }
-            self.take_entry(entry);
+            self.merge_entry(entry);
         }
         if !f.want.is_empty() {
             let (entries, _) = self.entries_of(f.want.iter().copied());
@@ -330,7 +330,7 @@ impl Seed {
         }
     }
 
-    /// Sends entries in as many frames as it takes; what is wanted goes with the last one.
+    /// Sends entries in as many frames as they need; the requested buckets are in the last one.
     pub(super) fn send_entries(
         &mut self,
         link: LinkId,
@@ -339,7 +339,7 @@ impl Seed {
         compared: bool,
     ) {
         let (nonce, synced) = (ByteArray::from(self.nonce), self.synced);
-        // A live peer that is on another host, and has loopback addresses alone, cannot be reached from there.
+        // A node on another host cannot reach a live peer that has only loopback addresses.
         let here = self.is_on_this_host(link);
         let is_told = |e: &&Entry| here || !(e.is_alive() && e.record.is_on_loopback());
         let entries: Vec<Entry> = entries.iter().filter(is_told).cloned().collect();
@@ -359,8 +359,8 @@ impl Seed {
     }
 
     /// All seeds draw target degrees with the same nonce: the smallest that any of them began with.
-    /// One that begins empty takes that of a network that is there already, or a lost disk would
-    /// redraw the degree of every peer.
+    /// A seed that begins empty takes the nonce of the existing network; otherwise a lost disk
+    /// would change the target of every peer.
     fn agree_on_nonce(&mut self, theirs: [u8; 16], theirs_synced: bool) {
         let newcomer = !self.synced && theirs_synced;
         let same_standing = self.synced == theirs_synced;

@@ -1,4 +1,4 @@
-//! What a seed does with each frame.
+//! Dispatch of frames at a seed.
 
 use super::Seed;
 use crate::io::{LinkId, Role};
@@ -6,12 +6,12 @@ use crate::wire::{Frame, Pong};
 
 impl Seed {
     pub(super) fn on_frame(&mut self, id: LinkId, frame: Frame) {
-        // A frame may cross with the closing of its link.
+        // A frame may arrive while its link is being closed.
         let now = self.fx.now();
         let Some(link) = self.links.get_mut(&id) else { return };
-        link.heard = now;
+        link.last_heard = now;
         let (remote, role) = (link.remote, link.role);
-        self.heard_from(remote);
+        self.on_traffic(remote);
         if !self.admit(id, &frame) {
             return;
         }
@@ -32,7 +32,7 @@ impl Seed {
             Frame::Unknown(_) => self.fx.count("frames_unknown"),
             Frame::Close(_) => {}
             other => {
-                // A seed serves membership only: gossip, too, ends here.
+                // A seed serves membership only: gossip is refused as well.
                 let why = format!("a seed does not take {} from a {role}", other.name());
                 self.refuse_frame(id, &why);
             }

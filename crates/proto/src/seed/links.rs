@@ -17,25 +17,25 @@ pub(super) struct Link {
     pub(super) role: Role,
     pub(super) up: Time,
     /// The last sign of life.
-    pub(super) heard: Time,
-    /// It has a purpose: a registration, another seed.
-    pub(super) used: bool,
+    pub(super) last_heard: Time,
+    /// Whether it has a purpose: a registration, another seed.
+    pub(super) has_purpose: bool,
     pub(super) list_sent: Option<Time>,
-    /// A registration was acknowledged over it.
+    /// Whether a registration was acknowledged on it.
     pub(super) acknowledged: bool,
-    /// How much it has asked for.
+    /// The remaining requests that it may send.
     pub(super) quota: Quota,
     /// Whether the remote came over the loopback interface: it is on this host, or tunnelled.
     pub(super) on_loopback: bool,
-    /// The number of the process that registered over it.
+    /// The number of the process that registered on it.
     pub(super) process: Option<u64>,
-    /// It was told that another process with its identity runs.
-    pub(super) rival_told: bool,
+    /// Whether it was told that another process with its identity runs.
+    pub(super) reported_rival: bool,
 }
 
-/// What a dial is for.
+/// The purpose of a dial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum DialFor {
+pub(super) enum DialPurpose {
     Seed(usize),
     Probe(PeerId),
 }
@@ -48,10 +48,10 @@ impl Seed {
             self.fx.close(id, CloseReason::Duplicate);
             match purpose {
                 // The configured address is this seed's own.
-                Some(DialFor::Seed(index)) if info.same_process => self.found_itself(index),
-                Some(DialFor::Seed(index)) => self.found_copy(index),
+                Some(DialPurpose::Seed(index)) if info.same_process => self.on_own_address(index),
+                Some(DialPurpose::Seed(index)) => self.on_copy_answered(index),
                 _ if info.same_process => {}
-                _ => self.met_copy(info.remote_address),
+                _ => self.on_copy_dialled(info.remote_address),
             }
             return;
         }
@@ -64,32 +64,32 @@ impl Seed {
             remote: info.remote,
             role: info.role,
             up: now,
-            heard: now,
-            used: false,
+            last_heard: now,
+            has_purpose: false,
             list_sent: None,
             acknowledged: false,
             quota: Quota::new(now),
             on_loopback: Address(info.remote_address).is_loopback(),
             process: None,
-            rival_told: false,
+            reported_rival: false,
         };
         self.links.insert(id, link);
         self.next_idle_check = self.next_idle_check.min(now + IDLE_LINK);
-        self.heard_from(info.remote);
-        // In the handshake it has proved its key.
+        self.on_traffic(info.remote);
+        // The handshake has proved its key.
         self.refute(info.remote);
         match purpose {
-            Some(DialFor::Seed(index)) => self.on_seed_up(index, id, &info),
-            // The handshake was the sign of life that the probe was for.
-            Some(DialFor::Probe(_)) => self.close(id, CloseReason::Done),
-            // What it is for shows in its first frame.
+            Some(DialPurpose::Seed(index)) => self.on_seed_up(index, id, &info),
+            // The handshake was the sign of life that the probe needed.
+            Some(DialPurpose::Probe(_)) => self.close(id, CloseReason::Done),
+            // Its first frame will tell the purpose.
             None => {}
         }
     }
 
-    pub(super) fn use_link(&mut self, id: LinkId) {
+    pub(super) fn mark_purpose(&mut self, id: LinkId) {
         if let Some(l) = self.links.get_mut(&id) {
-            l.used = true;
+            l.has_purpose = true;
         }
     }
 
@@ -109,21 +109,21 @@ impl Seed {
         self.close(id, CloseReason::ProtocolViolation);
     }
 
-    /// Whether a frame may be taken. Peers repeat what they ask of a seed, so what is beyond the quota of a
-    /// link has no answer.
+    /// Whether a frame is accepted. Peers repeat their requests to a seed, so a request beyond the
+    /// quota of a link gets no answer.
     pub(super) fn admit(&mut self, id: LinkId, frame: &Frame) -> bool {
-        let asks = matches!(
+        let is_request = matches!(
             frame,
             Frame::Register(_) | Frame::GetPeerList | Frame::Report(_) | Frame::Testify(_)
         );
         let now = self.fx.now();
         let Some(link) = self.links.get_mut(&id) else { return false };
-        if !asks || link.quota.ask(now) {
+        if !is_request || link.quota.take_request(now) {
             return true;
         }
-        let (peer, tells) = (link.remote, link.quota.tell(now));
+        let (peer, is_report_due) = (link.remote, link.quota.report_due(now));
         self.fx.count("requests_throttled");
-        if tells {
+        if is_report_due {
             self.fx.event(Event::Throttled { peer, request: frame.name() });
         }
         false
@@ -147,8 +147,8 @@ impl Seed {
     pub(super) fn on_dial_failed(&mut self, dial: DialId, why: DialError) {
         self.fx.count("dials_failed");
         match self.dials.remove(&dial) {
-            Some(DialFor::Seed(index)) => self.on_seed_dial_failed(index, why),
-            Some(DialFor::Probe(peer)) => {
+            Some(DialPurpose::Seed(index)) => self.on_seed_dial_failed(index, why),
+            Some(DialPurpose::Probe(peer)) => {
                 if let Some(case) = self.cases.get_mut(&peer) {
                     case.probe.dial = None;
                     case.host_refuses = why == DialError::Refused;
@@ -158,7 +158,7 @@ impl Seed {
         }
     }
 
-    /// Closes links that nobody uses.
+    /// Closes links without a purpose.
     pub(super) fn check_idle_links(&mut self) {
         let now = self.fx.now();
         if now < self.next_idle_check {
@@ -167,14 +167,14 @@ impl Seed {
         let idle: Vec<LinkId> = self
             .links
             .iter()
-            .filter(|(_, l)| !l.used && now.since(l.up) >= IDLE_LINK)
+            .filter(|(_, l)| !l.has_purpose && now.since(l.up) >= IDLE_LINK)
             .map(|(id, _)| *id)
             .collect();
         for id in idle {
             self.fx.count("links_idle_closed");
             self.close(id, CloseReason::Idle);
         }
-        let next = self.links.values().filter(|l| !l.used).map(|l| l.up + IDLE_LINK).min();
+        let next = self.links.values().filter(|l| !l.has_purpose).map(|l| l.up + IDLE_LINK).min();
         self.next_idle_check = next.unwrap_or(Time::MAX);
     }
 }

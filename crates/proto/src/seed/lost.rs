@@ -1,23 +1,22 @@
-//! Registered peers that a seed loses without Leave. Where no neighbour is left to report a peer,
-//! this is what opens its case.
+//! Registered peers that a seed loses without Leave. If no neighbour is left to report a peer, this
+//! opens its case.
 
 use super::Seed;
 use super::links::Link;
-use super::verdict::NOTHING;
-use crate::death::Case;
+use super::verdict::EMPTY_VOTES;
 use crate::event::{CloseReason, LinkDown};
+use crate::failure::Case;
 use crate::identity::PeerId;
 use crate::io::LinkId;
 use crate::limits::MAX_CASES;
 use crate::wire::{LostPeer, Votes};
 
-/// Silence of a registered peer, in intervals in each of which it asks its seeds for a sign of life,
-/// after which its link is given up.
-const SILENCE: u32 = 3;
+/// Silence of a registered peer, in ping intervals, after which its link is closed.
+const MAX_SILENT_INTERVALS: u32 = 3;
 
 impl Seed {
-    /// The link of a registration has ended. If it was not this seed that ended it on purpose, the
-    /// peer may be dead; one that has left is not alive in the registry any more.
+    /// Handles the end of a registration's link. If this seed did not end it on purpose, the peer
+    /// may be dead; a peer that has left is not alive in the registry any more.
     pub(super) fn on_registrant_gone(&mut self, id: PeerId, why: LinkDown) {
         self.reach.forget(&id);
         let on_purpose = match why {
@@ -27,29 +26,30 @@ impl Seed {
             LinkDown::Closed(_) | LinkDown::Lost => false,
         };
         if !on_purpose {
-            self.lose(id);
+            self.on_peer_lost(id);
         }
     }
 
-    /// This seed has lost a peer: it probes the peer, and has the other seeds do the same.
-    pub(super) fn lose(&mut self, subject: PeerId) {
+    /// Handles the loss of a peer: this seed probes it, and has the other seeds do the same.
+    pub(super) fn on_peer_lost(&mut self, subject: PeerId) {
         let Some(incarnation) = self.table.get(&subject).map(|e| e.record.incarnation) else {
             return;
         };
         let lost = LostPeer { subject, incarnation };
-        if !self.take_lost(lost) {
+        if !self.open_lost_case(lost) {
             return;
         }
         if let Some(case) = self.cases.get_mut(&subject) {
             case.lost = true;
         }
         self.fx.count("registrants_lost");
-        self.tell_seeds(Votes { lost: Some(lost), ..NOTHING });
+        self.send_votes(Votes { lost: Some(lost), ..EMPTY_VOTES });
         self.review_case(subject);
     }
 
-    /// Opens the case of a peer that this seed or another one has lost; says whether there is one.
-    pub(super) fn take_lost(&mut self, lost: LostPeer) -> bool {
+    /// Opens the case of a peer that this seed or another one has lost. Returns whether there is
+    /// one.
+    pub(super) fn open_lost_case(&mut self, lost: LostPeer) -> bool {
         let LostPeer { subject, incarnation } = lost;
         let entry = self.table.get(&subject).filter(|e| e.is_alive());
         let Some(entry) = entry.filter(|e| e.record.incarnation == incarnation) else {
@@ -64,15 +64,22 @@ impl Seed {
         }
         let has_neighbours = entry.record.degree > 0;
         let (nonce, now) = (self.rng.u64(), self.fx.now());
-        let patience = self.health.patience();
+        let factor = self.health.timeout_factor();
         let config = &self.config;
-        let case =
-            Case::of_lost(subject, incarnation, has_neighbours, nonce, patience, now, config);
+        let case = Case::for_lost_subject(
+            subject,
+            incarnation,
+            has_neighbours,
+            nonce,
+            factor,
+            now,
+            config,
+        );
         self.cases.insert(subject, case);
         true
     }
 
-    /// Gives up the links of registered peers that have been silent for too long.
+    /// Closes the links of registered peers that have been silent for too long.
     pub(super) fn watch_registrants(&mut self) {
         let now = self.fx.now();
         if now < self.next_watch {
@@ -80,15 +87,15 @@ impl Seed {
         }
         let interval = self.config.seed_ping_interval();
         self.next_watch = now + interval / 2;
-        // With every interval without a late answer it returns to the usual haste.
-        self.health.answered_in_time();
+        // With every interval without a late answer, timeouts return to their usual length.
+        self.health.record_timely_answer();
         self.health.recover(now, interval * 2);
-        let limit = interval * SILENCE;
-        // Of the time in which this seed was stopped it knows nothing.
+        let limit = interval * MAX_SILENT_INTERVALS;
+        // Silence while this seed itself was paused does not count.
         if now < self.awake_since + limit {
             return;
         }
-        let silent = |l: &Link| now.since(l.heard) >= limit;
+        let silent = |l: &Link| now.since(l.last_heard) >= limit;
         let silent: Vec<LinkId> = self
             .registrants
             .iter()

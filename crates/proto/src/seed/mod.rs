@@ -1,6 +1,6 @@
-//! A seed: registry, exchange with the other seeds, verdicts on death, composed.
+//! A seed: registry, exchange with the other seeds, votes on deaths, composed.
 //!
-//! It serves membership only; gossip that comes to it is refused.
+//! It serves membership only and refuses gossip.
 
 mod exchange;
 mod frames;
@@ -19,24 +19,24 @@ use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::Config;
-use crate::death::Case;
 use crate::effects::Effects;
 use crate::event::Event;
+use crate::failure::Case;
+use crate::failure::Health;
 use crate::identity::{Identity, PeerId};
 use crate::io::{DialId, Input, LinkId, Output, SeedAddress, StoreOp, StoreTicket};
-use crate::liveness::Health;
-use crate::random::Stream;
+use crate::random::RngStream;
 use crate::registry::{Entry, Table};
 use crate::time::Time;
 
 use exchange::OtherSeed;
-use links::{DialFor, Link};
-use push::Pending;
+use links::{DialPurpose, Link};
+use push::PendingUpdates;
 use reach::ReachCheck;
-use register::Storing;
+use register::PendingWrite;
 use registrants::Registrants;
 
-/// What a seed starts with.
+/// The initial state of a seed.
 #[derive(Debug, Clone)]
 pub struct SeedSetup {
     /// Its settings.
@@ -45,13 +45,13 @@ pub struct SeedSetup {
     pub identity: Identity,
     /// All seeds of the network as the configuration names them, this one included.
     pub seeds: Vec<SeedAddress>,
-    /// Which of them this one is, if it is among them.
+    /// The index of this seed among them, if it is configured.
     pub own_index: Option<usize>,
-    /// The registry as stored.
+    /// The stored registry.
     pub entries: Vec<Entry>,
     /// The stored nonce for target degrees, if there is one.
     pub nonce: Option<[u8; 16]>,
-    /// Seed of all its randomness. Fresh OS randomness in production.
+    /// Seed of all randomness of the seed. Fresh OS randomness in production.
     pub rng_seed: [u8; 32],
 }
 
@@ -61,39 +61,39 @@ pub struct Seed {
     config: Config,
     identity: Identity,
     fx: Effects,
-    rng: Stream,
+    rng: RngStream,
     own_address: Option<String>,
     seed_count: usize,
     others: Vec<OtherSeed>,
-    /// From where a process with this seed's key dialled last, and when.
-    copy_met: Option<(IpAddr, Time)>,
+    /// The address from which a process with this seed's key dialled last, and when.
+    last_copy: Option<(IpAddr, Time)>,
     links: BTreeMap<LinkId, Link>,
-    dials: BTreeMap<DialId, DialFor>,
+    dials: BTreeMap<DialId, DialPurpose>,
     /// Peers whose registration came over a link that is up.
     registrants: Registrants,
-    /// Links of registrants whose place another process with the same identity has taken, until they are
-    /// idle for long or register again.
+    /// Links of registrants that another process with the same identity has replaced, until they
+    /// are idle for long or register again.
     displaced: BTreeMap<PeerId, LinkId>,
     table: Table,
     nonce: [u8; 16],
     /// Writes of entries that are not durable yet.
-    stores: BTreeMap<StoreTicket, Storing>,
+    pending_writes: BTreeMap<StoreTicket, PendingWrite>,
     /// The last write of each entry that is not durable yet.
-    storing: BTreeMap<PeerId, StoreTicket>,
-    /// Entries whose last write was given up: nothing is confirmed that builds on it.
-    unwritten: BTreeSet<PeerId>,
-    pending: Pending,
+    last_writes: BTreeMap<PeerId, StoreTicket>,
+    /// Entries whose last write was given up: no registration that builds on it is acknowledged.
+    failed_writes: BTreeSet<PeerId>,
+    pending_updates: PendingUpdates,
     cases: BTreeMap<PeerId, Case>,
     synced: bool,
     next_expiry: Time,
     next_idle_check: Time,
     /// When to look for silent registrants.
     next_watch: Time,
-    /// Since when this seed was not late for anything.
+    /// Since when this seed was not late.
     awake_since: Time,
-    /// It was stopped or starved, and what came meanwhile is not all read.
+    /// It was paused or starved, and has not read everything that arrived meanwhile.
     is_behind: bool,
-    /// How hasty it may be.
+    /// How far this seed trusts its own view.
     health: Health,
     /// Whether it reaches the peers that it serves.
     reach: ReachCheck,
@@ -104,13 +104,13 @@ fn count(n: usize) -> u32 {
 }
 
 impl Seed {
-    /// A seed that has done nothing yet. Drain it and ask for its deadline.
+    /// A new seed. It begins to work when its outputs are drained and its deadline is asked for.
     #[must_use]
     pub fn new(setup: SeedSetup, now: Time) -> Self {
         let SeedSetup { config, identity, seeds, own_index, entries, nonce, rng_seed } = setup;
-        let mut rng = Stream::new(&rng_seed, "seed");
+        let mut rng = RngStream::new(&rng_seed, "seed");
         let mut fx = Effects::default();
-        fx.begin(now);
+        fx.begin_call(now);
         let fresh = rng.bytes16();
         if nonce.is_none() {
             fx.store(vec![StoreOp::Nonce(fresh)]);
@@ -139,17 +139,17 @@ impl Seed {
             own_address,
             seed_count,
             others,
-            copy_met: None,
+            last_copy: None,
             links: BTreeMap::new(),
             dials: BTreeMap::new(),
             registrants: Registrants::default(),
             displaced: BTreeMap::new(),
             table,
             nonce: nonce.unwrap_or(fresh),
-            stores: BTreeMap::new(),
-            storing: BTreeMap::new(),
-            unwritten: BTreeSet::new(),
-            pending: Pending::default(),
+            pending_writes: BTreeMap::new(),
+            last_writes: BTreeMap::new(),
+            failed_writes: BTreeSet::new(),
+            pending_updates: PendingUpdates::default(),
             cases: BTreeMap::new(),
             synced: false,
             next_idle_check: Time::MAX,
@@ -169,10 +169,10 @@ impl Seed {
         self.identity.id()
     }
 
-    /// Takes in what happened. `now` must not be earlier than in any call before.
+    /// Handles an input. `now` must not be earlier than in any earlier call.
     pub fn handle(&mut self, now: Time, input: Input) {
         let before = self.fx.now();
-        self.fx.begin(now);
+        self.fx.begin_call(now);
         self.notice_lateness(before);
         match input {
             Input::LinkUp { link, info } => self.on_link_up(link, info),
@@ -184,13 +184,13 @@ impl Seed {
             Input::SeedMoved { seed } => self.on_seed_moved(&seed),
             // A seed carries no payload.
             Input::Congested { .. } | Input::Consumed { .. } => {}
-            Input::WallClock(wall) => self.fx.set_wall(wall),
+            Input::WallClock(wall) => self.fx.set_wall_clock(wall),
             Input::Timeout => self.on_timeout(),
         }
         self.schedule_push();
     }
 
-    /// The next thing to do, if any. Drain it after every call that changes something.
+    /// The next output, if any. To be drained after every call that changes something.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.fx.poll()
     }
@@ -207,16 +207,17 @@ impl Seed {
         crate::membership::majority(self.seed_count)
     }
 
-    /// The keys that are seeds': its own, and those pinned or proved at a configured address.
+    /// The keys of seeds: its own, and those pinned or proved at a configured address.
     fn trusted(&self) -> BTreeSet<PeerId> {
         self.others.iter().filter_map(OtherSeed::proved).chain([self.id()]).collect()
     }
 
-    /// Whether the registry can answer for the network: what any quorum acknowledged, it has seen.
+    /// Whether the registry can answer for the network: it has seen everything that any quorum
+    /// acknowledged.
     ///
-    /// A seed whose disk kept its registry has all that it acknowledged. One that begins empty may
-    /// have lost its disk; it has to compare with so many others that every quorum it was in
-    /// contains one of them.
+    /// A seed whose disk kept its registry has everything that it acknowledged. One that begins
+    /// empty may have lost its disk; it has to compare with so many others that every quorum with
+    /// it contains one of them.
     fn review_synced(&mut self, kept_disk: bool) {
         let compared = self.others.iter().filter(|o| o.compared).count();
         let needed = (self.seed_count + 1 - self.quorum()).min(self.others.len());

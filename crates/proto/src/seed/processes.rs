@@ -1,8 +1,9 @@
 //! Processes that share an identity: copies of a peer, and copies of a seed.
 //!
-//! A seed passes no judgement on copies of a peer: it shows each of the two processes the record of the
-//! other one, which they signed themselves, and they decide which of them ends (`peer/duplicate.rs`). The
-//! link of the one whose place was taken stays up for that, for as long as any link without a purpose does.
+//! A seed does not judge copies of a peer: it shows each of the two processes the record of the
+//! other one, which they signed themselves, and they decide which of them ends
+//! (`peer/duplicate.rs`). The link of the replaced process stays up for that, for as long as any
+//! link without a purpose does.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -17,12 +18,13 @@ use crate::limits::IDLE_LINK;
 use crate::record::SignedRecord;
 use crate::wire::RegisterRefused;
 
-/// A copy of this seed that has not dialled for so long counts as a new one when it does.
-const COPY_FORGOTTEN: Duration = Duration::from_secs(60);
+/// A copy of this seed that has not dialled for so long counts as a new one when it dials.
+const COPY_REMEMBERED: Duration = Duration::from_secs(60);
 
 impl Seed {
-    /// A process registers: others with the same identity, on links that are up, are shown its record.
-    pub(super) fn introduce_process(&mut self, link: LinkId, record: &SignedRecord) {
+    /// Shows the record of a registering process to others with the same identity, on links that
+    /// are up.
+    pub(super) fn show_record_to_other_processes(&mut self, link: LinkId, record: &SignedRecord) {
         let id = record.id;
         if let Some(l) = self.links.get_mut(&link) {
             l.process = Some(record.process);
@@ -33,7 +35,7 @@ impl Seed {
             let Some(process) = l.process.filter(|p| *p != record.process) else { continue };
             // Signed after the other process had started: both run.
             let both_run = record.rival == Some(process);
-            let first = both_run && !core::mem::replace(&mut l.rival_told, true);
+            let first = both_run && !core::mem::replace(&mut l.reported_rival, true);
             let (reason, nonce) = (RefuseReason::DuplicateIdentity, ByteArray::from(self.nonce));
             let (record_shown, certificate) = (Some(record.clone()), None);
             let refused = RegisterRefused { reason, record: record_shown, certificate, nonce };
@@ -46,9 +48,9 @@ impl Seed {
         }
     }
 
-    /// Notes where a peer is registered now. An earlier link of the same process is closed; one of another
-    /// process stays for a while, for both to hear of each other.
-    pub(super) fn take_place(&mut self, link: LinkId, record: &SignedRecord) {
+    /// Records the registration link of a peer. An earlier link of the same process is closed; one
+    /// of another process stays for a while, so that both hear of each other.
+    pub(super) fn set_registrant_link(&mut self, link: LinkId, record: &SignedRecord) {
         let (id, now) = (record.id, self.fx.now());
         let Some(old) = self.registrants.insert(id, link).filter(|old| *old != link) else {
             return;
@@ -61,7 +63,7 @@ impl Seed {
             return;
         }
         if let Some(l) = self.links.get_mut(&old) {
-            (l.used, l.up) = (false, now);
+            (l.has_purpose, l.up) = (false, now);
             self.next_idle_check = self.next_idle_check.min(now + IDLE_LINK);
         }
         let older = self.displaced.insert(id, old).filter(|older| *older != old && *older != link);
@@ -71,21 +73,21 @@ impl Seed {
         }
     }
 
-    /// At the configured address of another seed a process answers that has this seed's key.
-    pub(super) fn found_copy(&mut self, index: usize) {
+    /// Handles a process at the configured address of another seed that has this seed's key.
+    pub(super) fn on_copy_answered(&mut self, index: usize) {
         let id = self.id();
         let Some(other) = self.others.get(index) else { return };
         let (seed, own) = (other.address.host_port.clone(), self.own_address.clone());
         self.refuse_shared_identity(index, seed, own, id);
     }
 
-    /// A process that has this seed's key has dialled it. It is told at the address where it listens, if
-    /// that is configured; here its port is not known.
-    pub(super) fn met_copy(&mut self, from: SocketAddr) {
+    /// Handles a process with this seed's key that has dialled this seed. It is told at the address
+    /// where it listens, if that is configured; its port is not known here.
+    pub(super) fn on_copy_dialled(&mut self, from: SocketAddr) {
         let (id, now) = (self.id(), self.fx.now());
         self.fx.count("seeds_sharing_identity");
-        let before = self.copy_met.replace((from.ip(), now));
-        if before.is_some_and(|(ip, at)| ip == from.ip() && now.since(at) < COPY_FORGOTTEN) {
+        let before = self.last_copy.replace((from.ip(), now));
+        if before.is_some_and(|(ip, at)| ip == from.ip() && now.since(at) < COPY_REMEMBERED) {
             return;
         }
         let seed = format!("a process at {}", from.ip());
@@ -93,7 +95,7 @@ impl Seed {
         self.fx.event(Event::SeedsShareIdentity { seed, other, id });
     }
 
-    /// Another seed has the identity of a third one, or of this one: it is not used.
+    /// Refuses another seed that has the identity of a third one, or of this one.
     pub(super) fn refuse_shared_identity(
         &mut self,
         index: usize,

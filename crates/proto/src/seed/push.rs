@@ -1,9 +1,9 @@
-//! Telling the registered peers and the other seeds what changed, a little at a time.
+//! Pushing changes to the registered peers and the other seeds, gathered for a while.
 
 use std::collections::BTreeSet;
 
 use super::Seed;
-use crate::death::Certificate;
+use crate::failure::Certificate;
 use crate::identity::PeerId;
 use crate::io::LinkId;
 use crate::limits::{JOIN_SAMPLE, MAX_PENDING_UPDATES, WHOLE_AUDIENCE, WHOLE_LIST};
@@ -12,23 +12,23 @@ use crate::registry::Entry;
 use crate::time::Time;
 use crate::wire::{MembersChanged, parts};
 
-/// What waits for the next push.
+/// The changes that wait for the next push.
 #[derive(Debug, Default)]
-pub(super) struct Pending {
+pub(super) struct PendingUpdates {
     pub(super) joined: BTreeSet<PeerId>,
     pub(super) left: BTreeSet<PeerId>,
     pub(super) dead: BTreeSet<PeerId>,
-    /// Who hears of the dead in any case: those that reported them.
+    /// Peers that are told of the deaths in any case: those that reported them.
     pub(super) concerned: BTreeSet<PeerId>,
     /// For the other seeds.
     pub(super) entries: BTreeSet<PeerId>,
     pub(super) at: Option<Time>,
 }
 
-impl Pending {
-    /// A known peer whose address changed, or that has begun to participate, is told to the others like
-    /// a new one. Where lists are samples, participants are counted only.
-    pub(super) fn joined_again(
+impl PendingUpdates {
+    /// Announces a known peer like a new one, after its address changed or it has begun to
+    /// participate. Where lists are samples, participants are only counted.
+    pub(super) fn add_if_announced_again(
         &mut self,
         id: PeerId,
         before: Option<&SignedRecord>,
@@ -50,42 +50,42 @@ impl Pending {
 }
 
 impl Seed {
-    /// Sets the time of the next push when something waits; called after every input.
+    /// Schedules the next push if changes wait; called after every input.
     pub(super) fn schedule_push(&mut self) {
-        if self.pending.at.is_none() && !self.pending.is_empty() {
-            // A death is told at once; the rest is gathered.
-            let wait = if self.pending.dead.is_empty() {
+        if self.pending_updates.at.is_none() && !self.pending_updates.is_empty() {
+            // A death is pushed at once; other changes are gathered.
+            let wait = if self.pending_updates.dead.is_empty() {
                 self.config.push_delay()
             } else {
                 core::time::Duration::ZERO
             };
-            self.pending.at = Some(self.fx.now() + wait);
-        } else if !self.pending.dead.is_empty() {
-            self.pending.at = Some(self.fx.now());
+            self.pending_updates.at = Some(self.fx.now() + wait);
+        } else if !self.pending_updates.dead.is_empty() {
+            self.pending_updates.at = Some(self.fx.now());
         }
     }
 
-    /// The process is about to end in an orderly way: what was gathered is told at once. Everything that was
-    /// acknowledged is on disk, and votes are told when they are made.
+    /// Prepares for an orderly end of the process: gathered changes are pushed at once.
+    /// Acknowledged registrations are on disk, and votes are sent when they are made.
     pub fn stop(&mut self, now: Time) {
-        self.fx.begin(now);
-        if self.pending.at.is_some() {
-            self.pending.at = Some(now);
+        self.fx.begin_call(now);
+        if self.pending_updates.at.is_some() {
+            self.pending_updates.at = Some(now);
         }
         self.push();
     }
 
     pub(super) fn push(&mut self) {
         let now = self.fx.now();
-        if self.pending.at.is_none_or(|at| at > now) {
+        if self.pending_updates.at.is_none_or(|at| at > now) {
             return;
         }
-        let pending = core::mem::take(&mut self.pending);
+        let pending = core::mem::take(&mut self.pending_updates);
         self.push_to_peers(&pending);
         self.push_to_seeds(&pending.entries);
     }
 
-    fn push_to_peers(&mut self, pending: &Pending) {
+    fn push_to_peers(&mut self, pending: &PendingUpdates) {
         if pending.joined.is_empty() && pending.left.is_empty() && pending.dead.is_empty() {
             return;
         }
@@ -97,7 +97,7 @@ impl Seed {
             .filter(is_alive)
             .filter_map(record)
             .partition(|r| r.is_on_loopback());
-        // Who is back meanwhile is told as having come.
+        // A peer that has come back meanwhile is announced as joined.
         let has_left = |r: &SignedRecord| r.presence == Presence::Left;
         let left: Vec<SignedRecord> =
             pending.left.iter().filter_map(record).filter(has_left).collect();
@@ -118,15 +118,15 @@ impl Seed {
         let leaves = leaves.into_iter().map(|p| frame(&[], p, &[]));
         let deaths = parts(&dead, Certificate::wire_size);
         let ends: Vec<_> = leaves.chain(deaths.into_iter().map(|p| frame(&[], &[], p))).collect();
-        let (hear_of_joins, hear_of_ends) = self.audience(pending);
-        for link in hear_of_joins {
+        let (join_audience, end_audience) = self.audience(pending);
+        for link in join_audience {
             self.send_changes(link, &joins);
-            // These addresses mean something on this host only.
+            // These addresses are valid on this host only.
             if self.is_on_this_host(link) {
                 self.send_changes(link, &joins_on_loopback);
             }
         }
-        for link in hear_of_ends {
+        for link in end_audience {
             self.send_changes(link, &ends);
         }
     }
@@ -138,20 +138,20 @@ impl Seed {
         }
     }
 
-    /// Who is told of joins, and who of ends: everybody, or a few in a network that is so large that
-    /// telling everybody would be most of its traffic.
-    fn audience(&mut self, pending: &Pending) -> (Vec<LinkId>, Vec<LinkId>) {
-        let everybody = || self.registrants.iter().map(|(_, link)| *link).collect();
+    /// The registrants that are told of joins, and of ends: all of them, or a few in a network so
+    /// large that telling all would be most of its traffic.
+    fn audience(&mut self, pending: &PendingUpdates) -> (Vec<LinkId>, Vec<LinkId>) {
+        let all_registrants = || self.registrants.iter().map(|(_, link)| *link).collect();
         let size = self.table.alive_count();
         if size <= WHOLE_LIST {
-            return (everybody(), everybody());
+            return (all_registrants(), all_registrants());
         }
         let some: Vec<LinkId> =
             self.registrants.sample(JOIN_SAMPLE, &mut self.rng).map(|(_, l)| *l).collect();
         let ends = if pending.left.is_empty() && pending.dead.is_empty() {
             Vec::new()
         } else if size <= WHOLE_AUDIENCE {
-            everybody()
+            all_registrants()
         } else {
             let concerned = pending.concerned.iter().filter_map(|id| self.registrants.get(id));
             let ends: BTreeSet<LinkId> = some.iter().copied().chain(concerned).collect();
@@ -162,7 +162,7 @@ impl Seed {
 
     fn push_to_seeds(&mut self, ids: &BTreeSet<PeerId>) {
         if ids.len() > MAX_PENDING_UPDATES {
-            // The comparison of buckets is cheaper than that.
+            // The comparison of buckets is cheaper.
             self.fx.count("pushes_skipped");
             return;
         }

@@ -7,20 +7,20 @@ use minicbor::bytes::ByteArray;
 
 use super::Seed;
 use super::links::Link;
-use crate::death::Case;
 use crate::event::{Event, RefuseReason};
+use crate::failure::Case;
 use crate::identity::PeerId;
 use crate::io::{LinkId, StoreOp, StoreTicket};
 use crate::limits::{LIST_SAMPLE, MAX_RECORDS_PER_FRAME, PARK_ABOVE, WHOLE_LIST};
 use crate::overlay::target::{largest_honest_target, rank};
 use crate::record::{Presence, SignedRecord};
-use crate::registry::{Change, Entry, EntryState};
+use crate::registry::{Entry, EntryChange, EntryState};
 use crate::wire::{PeerList, RegisterRefused, Registered, SeedName};
 
 /// Shortest time between two lists on one link.
-const LIST_GAP: Duration = Duration::from_millis(50);
+const MIN_LIST_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Whom to acknowledge what, once it is durable.
+/// An acknowledgement to send when the registration is durable.
 #[derive(Debug)]
 pub(super) struct Acknowledgement {
     link: LinkId,
@@ -30,7 +30,7 @@ pub(super) struct Acknowledgement {
 
 /// A write of an entry that is not durable yet.
 #[derive(Debug)]
-pub(super) struct Storing {
+pub(super) struct PendingWrite {
     id: PeerId,
     acknowledge: Vec<Acknowledgement>,
 }
@@ -40,7 +40,7 @@ impl Seed {
         if record.id != remote {
             return self.refuse_registration(link, remote, RefuseReason::WrongIdentity);
         }
-        self.introduce_process(link, &record);
+        self.show_record_to_other_processes(link, &record);
         let elsewhere = !self.is_on_this_host(link);
         if elsewhere && record.is_on_loopback() && record.presence == Presence::Alive {
             return self.refuse_registration(link, remote, RefuseReason::LoopbackAddress);
@@ -49,12 +49,13 @@ impl Seed {
         let size = u32::try_from(self.table.alive_count()).unwrap_or(u32::MAX);
         // Before the seeds agreed on a nonce, peers may have drawn with another seed's.
         let too_high = record.target > largest_honest_target(rank, size);
-        // Who leaves needs no place, and has to be heard whatever it drew when there were more.
+        // A leaving peer needs no edges, and must be accepted whatever its target was in a larger
+        // network.
         if self.synced && too_high && record.presence == Presence::Alive {
             return self.refuse_registration(link, remote, RefuseReason::TargetTooHigh);
         }
         if let Some(known) = self.table.get(&remote) {
-            // A life that is over is not resumed, and a new one takes the next number.
+            // An ended incarnation is not resumed, and a new one takes the next number.
             let over = known.state() != EntryState::Alive
                 && known.incarnation() >= record.incarnation
                 && record.presence == Presence::Alive;
@@ -65,8 +66,8 @@ impl Seed {
                 };
                 return self.refuse_registration(link, remote, reason);
             }
-            // An earlier record on a new link: the peer lost its memory and would number its
-            // messages anew in a life that others have seen.
+            // An earlier record on a new link: the peer has lost its memory, and would number its
+            // messages again in an incarnation that others have seen.
             let registered_here = self.registrants.get(&remote) == Some(link);
             let version = |r: &SignedRecord| (r.incarnation, r.sequence);
             let earlier = version(&record) < version(&known.record);
@@ -74,22 +75,24 @@ impl Seed {
                 return self.refuse_registration(link, remote, RefuseReason::Stale);
             }
         }
-        self.use_link(link);
-        self.table.is_here(&remote);
-        self.take_place(link, &record);
+        self.mark_purpose(link);
+        self.table.forget_expiry(&remote);
+        self.set_registrant_link(link, &record);
         let (incarnation, sequence) = (record.incarnation, record.sequence);
         let acknowledgement = Acknowledgement { link, incarnation, sequence };
-        match self.take_entry(Entry::new(record)) {
-            Taken::Full => self.refuse_registration(link, remote, RefuseReason::RegistryFull),
-            Taken::Stored(ticket) => self.acknowledge_after(ticket, acknowledgement),
-            Taken::Known => {
+        match self.merge_entry(Entry::new(record)) {
+            EntryOutcome::Full => {
+                self.refuse_registration(link, remote, RefuseReason::RegistryFull)
+            }
+            EntryOutcome::Stored(ticket) => self.acknowledge_after(ticket, acknowledgement),
+            EntryOutcome::NoWrite => {
                 let now = self.fx.now();
                 if self.table.touch(&remote, now) {
-                    self.pending.joined.insert(remote);
+                    self.pending_updates.joined.insert(remote);
                 }
-                // What this record adds need not be stored, but what it builds on may still be on
-                // its way to the disk.
-                match self.storing.get(&remote).copied() {
+                // This record itself need not be stored, but an earlier one that it builds on may
+                // not be durable yet.
+                match self.last_writes.get(&remote).copied() {
                     Some(ticket) => self.acknowledge_after(ticket, acknowledgement),
                     None => self.acknowledge(&acknowledgement),
                 }
@@ -111,26 +114,27 @@ impl Seed {
     }
 
     pub(super) fn on_stored(&mut self, ticket: StoreTicket) {
-        let Some(stored) = self.stores.remove(&ticket) else { return };
-        if self.storing.get(&stored.id) == Some(&ticket) {
-            self.storing.remove(&stored.id);
+        let Some(stored) = self.pending_writes.remove(&ticket) else { return };
+        if self.last_writes.get(&stored.id) == Some(&ticket) {
+            self.last_writes.remove(&stored.id);
         }
         for a in stored.acknowledge {
             self.acknowledge(&a);
         }
     }
 
-    /// Whoever waits for the write hears nothing, registers again, and the entry is written then.
+    /// Handles a failed write. No acknowledgement is sent, so the peer registers again, and the
+    /// entry is written then.
     pub(super) fn on_not_stored(&mut self, ticket: StoreTicket) {
-        let Some(stored) = self.stores.remove(&ticket) else { return };
-        if self.storing.get(&stored.id) == Some(&ticket) {
-            self.storing.remove(&stored.id);
-            self.unwritten.insert(stored.id);
+        let Some(stored) = self.pending_writes.remove(&ticket) else { return };
+        if self.last_writes.get(&stored.id) == Some(&ticket) {
+            self.last_writes.remove(&stored.id);
+            self.failed_writes.insert(stored.id);
         }
     }
 
     fn acknowledge_after(&mut self, ticket: StoreTicket, a: Acknowledgement) {
-        if let Some(stored) = self.stores.get_mut(&ticket) {
+        if let Some(stored) = self.pending_writes.get_mut(&ticket) {
             stored.acknowledge.push(a);
         }
     }
@@ -167,8 +171,8 @@ impl Seed {
         self.park(a.link);
     }
 
-    /// With many links, those that did what they were for are not kept: whichever of the two, registration
-    /// and list, came last.
+    /// With many links, closes the link of a registration after both acknowledgement and list were
+    /// sent.
     fn park(&mut self, link: LinkId) {
         let done = |l: &Link| l.acknowledged && l.list_sent.is_some();
         if self.links.get(&link).is_some_and(done) && self.links.len() > PARK_ABOVE {
@@ -181,7 +185,7 @@ impl Seed {
         super::count(self.table.alive_count())
     }
 
-    /// How many live peers, and how many participating ones, a node on a link may hear of.
+    /// The numbers of live and of participating peers that a node on a link may be told.
     pub(super) fn counts_for(&self, link: LinkId) -> (u32, u32) {
         let (alive, participating) = (self.table.alive_count(), self.table.participating_count());
         let (hidden_alive, hidden) =
@@ -194,45 +198,49 @@ impl Seed {
         self.links.get(&link).is_some_and(|l| l.on_loopback)
     }
 
-    /// Merges an entry, from its owner or from another seed, and does what follows from it.
-    pub(super) fn take_entry(&mut self, entry: Entry) -> Taken {
+    /// Merges an entry, from its owner or from another seed, and handles the change.
+    pub(super) fn merge_entry(&mut self, entry: Entry) -> EntryOutcome {
         let now = self.fx.now();
         let id = entry.id();
         let before = self.table.get(&id).map(|e| e.record.clone());
         let change = self.table.merge(entry, now);
         let Some(entry) = self.table.get(&id).cloned() else {
-            return if change == Change::Full { Taken::Full } else { Taken::Known };
+            return if change == EntryChange::Full {
+                EntryOutcome::Full
+            } else {
+                EntryOutcome::NoWrite
+            };
         };
-        let is_over = |c: &Case| entry.incarnation() > c.incarnation || change == Change::Left;
+        let is_over = |c: &Case| entry.incarnation() > c.incarnation || change == EntryChange::Left;
         if self.cases.get(&id).is_some_and(is_over) {
             self.close_case(&id);
         }
-        let unwritten = self.unwritten.contains(&id);
+        let is_write_missing = self.failed_writes.contains(&id);
         match change {
-            Change::None if unwritten => {}
-            Change::None => return Taken::Known,
-            Change::Full => return Taken::Full,
-            Change::New | Change::Back => {
-                self.pending.joined.insert(id);
+            EntryChange::Unchanged if is_write_missing => {}
+            EntryChange::Unchanged => return EntryOutcome::NoWrite,
+            EntryChange::Full => return EntryOutcome::Full,
+            EntryChange::New | EntryChange::Back => {
+                self.pending_updates.joined.insert(id);
                 let r = &entry.record;
                 self.fx.event(Event::PeerRegistered {
                     id,
                     name: r.name.clone(),
                     address: r.addresses.first().copied(),
                     incarnation: r.incarnation,
-                    updated: change == Change::Back,
+                    updated: change == EntryChange::Back,
                 });
             }
-            Change::Newer => {}
-            Change::Left => {
-                self.pending.left.insert(id);
+            EntryChange::Newer => {}
+            EntryChange::Left => {
+                self.pending_updates.left.insert(id);
                 let name = entry.record.name.clone();
                 self.fx.event(Event::PeerLeft { id, name });
             }
-            Change::Died => self.on_death(&entry),
+            EntryChange::Died => self.on_death(&entry),
         }
-        self.pending.entries.insert(id);
-        if change != Change::Left && change != Change::Died {
+        self.pending_updates.entries.insert(id);
+        if change != EntryChange::Left && change != EntryChange::Died {
             let degree = entry.record.degree;
             let changed = before.as_ref().is_none_or(|b| b.degree != degree);
             if changed && entry.is_alive() {
@@ -240,31 +248,36 @@ impl Seed {
                 self.fx.event(Event::PeerDegree { id, name, degree });
             }
         }
-        if change != Change::New && entry.is_alive() {
+        if change != EntryChange::New && entry.is_alive() {
             let is_whole = self.table.alive_count() <= WHOLE_LIST;
-            self.pending.joined_again(id, before.as_ref(), &entry.record, is_whole);
+            self.pending_updates.add_if_announced_again(
+                id,
+                before.as_ref(),
+                &entry.record,
+                is_whole,
+            );
         }
-        // A degree alone, or a refreshed lease, is not worth a write: after a restart the peers
-        // tell it anew.
+        // A new degree alone, or a refreshed lease, is not worth a write: after a restart the peers
+        // send it again.
         let lasting = |r: &SignedRecord| {
             let said = (r.incarnation, r.presence, r.target, r.participates);
             (said, r.name.clone(), r.addresses.clone())
         };
         let same = before.as_ref().is_some_and(|b| lasting(b) == lasting(&entry.record));
-        if same && change == Change::Newer && !unwritten {
-            return Taken::Known;
+        if same && change == EntryChange::Newer && !is_write_missing {
+            return EntryOutcome::NoWrite;
         }
-        self.unwritten.remove(&id);
+        self.failed_writes.remove(&id);
         let ticket = self.fx.store(vec![StoreOp::PutEntry(entry)]);
-        self.storing.insert(id, ticket);
-        self.stores.insert(ticket, Storing { id, acknowledge: Vec::new() });
-        Taken::Stored(ticket)
+        self.last_writes.insert(id, ticket);
+        self.pending_writes.insert(ticket, PendingWrite { id, acknowledge: Vec::new() });
+        EntryOutcome::Stored(ticket)
     }
 
     pub(super) fn on_get_list(&mut self, link: LinkId) {
         let now = self.fx.now();
         let Some(l) = self.links.get_mut(&link) else { return };
-        if l.list_sent.is_some_and(|at| now < at + LIST_GAP) {
+        if l.list_sent.is_some_and(|at| now < at + MIN_LIST_INTERVAL) {
             return self.fx.count("lists_refused");
         }
         l.list_sent = Some(now);
@@ -292,29 +305,29 @@ impl Seed {
         self.park(link);
     }
 
-    /// The whole list of a small network; of a large one a sample: half by free places, so that
-    /// there is somebody to link with, half uniform, so that everybody is known to somebody.
-    fn list_for(&mut self, asker: PeerId) -> Vec<SignedRecord> {
+    /// The whole list of a small network; a sample of a large one: half by free slots, so that
+    /// there are peers to link with, half uniform, so that every peer is known to some others.
+    fn list_for(&mut self, requester: PeerId) -> Vec<SignedRecord> {
         if self.table.alive_count() <= WHOLE_LIST {
             let all = self.table.alive().map(|e| &e.record);
-            return all.filter(|r| r.id != asker).cloned().collect();
+            return all.filter(|r| r.id != requester).cloned().collect();
         }
         let half = LIST_SAMPLE / 2;
         let mut picked: BTreeMap<PeerId, &SignedRecord> = BTreeMap::new();
         picked.extend(self.table.draw_free(half, &mut self.rng).iter().map(|r| (r.id, *r)));
         picked.extend(self.table.sample(half, &mut self.rng).iter().map(|r| (r.id, *r)));
-        picked.remove(&asker);
+        picked.remove(&requester);
         picked.into_values().cloned().collect()
     }
 }
 
-/// What became of an entry.
+/// The outcome of merging an entry.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Taken {
-    /// Nothing in it has to be stored.
-    Known,
-    /// It is being stored.
+pub(super) enum EntryOutcome {
+    /// No write is needed.
+    NoWrite,
+    /// It is being written.
     Stored(StoreTicket),
-    /// There is no room.
+    /// The registry is full.
     Full,
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::identity::PeerId;
 use crate::io::LinkId;
-use crate::random::Stream;
+use crate::random::RngStream;
 
-/// The registrants, in an order that lets some of them be drawn.
+/// The registrants, in an order that allows drawing some of them.
 #[derive(Debug, Default)]
 pub(super) struct Registrants {
     places: BTreeMap<PeerId, usize>,
@@ -14,12 +14,12 @@ pub(super) struct Registrants {
 }
 
 impl Registrants {
-    /// Where a peer is registered.
+    /// The link on which a peer is registered.
     pub(super) fn get(&self, id: &PeerId) -> Option<LinkId> {
         self.all.get(*self.places.get(id)?).map(|(_, link)| *link)
     }
 
-    /// Notes where a peer is registered; says where it was before.
+    /// Records the link of a peer. Returns the previous one.
     pub(super) fn insert(&mut self, id: PeerId, link: LinkId) -> Option<LinkId> {
         if let Some((_, old)) = self.places.get(&id).and_then(|&at| self.all.get_mut(at)) {
             return Some(core::mem::replace(old, link));
@@ -47,11 +47,11 @@ impl Registrants {
         self.all.iter()
     }
 
-    /// Distinct ones of them, each with the same chance, as many as there are up to `n`.
+    /// Up to `n` distinct ones of them, each with the same chance.
     pub(super) fn sample(
         &self,
         n: usize,
-        rng: &mut Stream,
+        rng: &mut RngStream,
     ) -> impl Iterator<Item = &(PeerId, LinkId)> {
         rng.distinct(self.all.len(), n).into_iter().filter_map(|at| self.all.get(at))
     }
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_that_is_left_is_taken_by_another() {
+    fn index_of_a_removed_registrant_is_reused() {
         let id = |n| PeerId::from_bytes([n; 32]);
         let mut r = Registrants::default();
         for n in 0..5 {
@@ -75,7 +75,7 @@ mod tests {
         let links = [0, 1, 2, 3, 4].map(|n| r.get(&id(n)).map(|l| l.0));
         assert_eq!(links, [None, Some(10), Some(2), Some(3), None]);
         assert_eq!((r.len(), r.iter().count()), (3, 3));
-        let mut rng = Stream::new(&[1; 32], "t");
+        let mut rng = RngStream::new(&[1; 32], "t");
         assert_eq!(r.sample(9, &mut rng).count(), 3);
     }
 }

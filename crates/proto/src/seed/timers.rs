@@ -1,16 +1,16 @@
-//! The one deadline of a seed, and what is done when it comes.
+//! The deadline of a seed, and the actions when it has come.
 
 use core::time::Duration;
 
 use super::Seed;
 use crate::event::Event;
+use crate::failure::LATE_DEADLINE;
 use crate::io::StoreOp;
-use crate::liveness::LATE;
 use crate::time::Time;
 
 impl Seed {
     pub(super) fn deadline(&self) -> Option<Time> {
-        let push = self.pending.at.unwrap_or(Time::MAX);
+        let push = self.pending_updates.at.unwrap_or(Time::MAX);
         let at = [
             push,
             self.others_deadline(),
@@ -23,13 +23,12 @@ impl Seed {
         at.into_iter().min().filter(|at| *at < Time::MAX)
     }
 
-    /// Whether this seed was stopped or starved since it last did something, and so late for what
-    /// was due: then those that it asked get as much more time. What came in meanwhile comes before the
-    /// timeout does.
+    /// Detects that this seed was paused or starved, and so late for actions that were due: probes
+    /// get as much more time. Frames that arrived meanwhile are handled before the timeout.
     pub(super) fn notice_lateness(&mut self, before: Time) {
         let now = self.fx.now();
         let late = self.deadline().map_or(Duration::ZERO, |at| now.since(at.max(before)));
-        if late > LATE {
+        if late > LATE_DEADLINE {
             self.fx.count("late_wakeups");
             self.cases.values_mut().for_each(|c| c.probe.postpone(late));
             self.awake_since = now;
@@ -44,7 +43,7 @@ impl Seed {
         self.watch_registrants();
         self.compare();
         self.repeat_reach_check();
-        let failed = self.end_probes();
+        let failed = self.fail_due_probes();
         self.review_cases(&failed);
         self.push();
         self.check_idle_links();
@@ -62,11 +61,11 @@ impl Seed {
             self.fx.count("leases_expired");
             let name = entry.record.name.clone();
             self.fx.event(Event::PeerExpired { id: entry.id(), name });
-            // It is hidden, and whether it is dead shows in its case.
-            self.lose(entry.id());
+            // The entry is hidden; a case decides whether the peer is dead.
+            self.on_peer_lost(entry.id());
         }
         if !forgotten.is_empty() {
-            self.unwritten.retain(|id| !forgotten.contains(id));
+            self.failed_writes.retain(|id| !forgotten.contains(id));
             self.fx.store(forgotten.into_iter().map(StoreOp::RemoveEntry).collect());
         }
     }

@@ -1,11 +1,11 @@
-//! The second level of a death: a seed hears the neighbours, looks for itself, and votes.
+//! The second level of a death: a seed collects reports, probes, and votes.
 
 use super::Seed;
-use super::links::DialFor;
+use super::links::DialPurpose;
 use std::collections::BTreeSet;
 
-use crate::death::{Appointment, Case, Certificate, DeathReport, Testimony, reports_needed};
 use crate::event::{CloseReason, Event};
+use crate::failure::{Appointment, Case, Certificate, DeathReport, Testimony, reports_needed};
 use crate::identity::PeerId;
 use crate::io::{DialTarget, LinkId};
 use crate::limits::MAX_CASES;
@@ -16,9 +16,9 @@ use crate::signed::Signed;
 use crate::time::Time;
 use crate::wire::{Accused, Appoint, LostPeer, MembersChanged, Ping, Votes};
 
-/// What a seed has heard in a case, and its own vote, for another seed. Others tell theirs. A vote that it has
-/// given and does not stand by any more is withdrawn.
-fn told(case: &Case, by: PeerId) -> Votes {
+/// The reports and testimonies of a case, and this seed's own vote, for another seed. Other seeds
+/// send their own votes. A vote of an earlier round is withdrawn.
+fn votes_of(case: &Case, by: PeerId) -> Votes {
     Votes {
         reports: case.reports().cloned().collect(),
         vote: case.vote_of(&by).cloned(),
@@ -30,8 +30,8 @@ fn told(case: &Case, by: PeerId) -> Votes {
     }
 }
 
-/// Nothing of a case, to be filled in.
-pub(super) const NOTHING: Votes =
+/// An empty frame, to be filled in.
+pub(super) const EMPTY_VOTES: Votes =
     Votes { reports: Vec::new(), vote: None, testimonies: Vec::new(), withdrawn: None, lost: None };
 
 impl Seed {
@@ -39,19 +39,19 @@ impl Seed {
         self.table.get(id).map_or_else(|| unknown_name(id), |e| e.record.name.clone())
     }
 
-    /// Traffic of any kind. It may have been on its way since before the case, so it does not end
-    /// one; but a peer that still sends gets the time to answer the probe.
-    pub(super) fn heard_from(&mut self, remote: PeerId) {
+    /// Handles traffic of any kind. It may have been in flight since before the case, so it does
+    /// not end one; but a peer that still sends gets time to answer the probe.
+    pub(super) fn on_traffic(&mut self, remote: PeerId) {
         self.heard_other_seed(remote);
         let until = self.fx.now() + self.config.probe_burst();
         if !self.is_behind
             && let Some(case) = self.cases.get_mut(&remote)
         {
-            case.probe.not_before(until);
+            case.probe.extend_until(until);
         }
     }
 
-    /// A pong ends a case if it answers the case's probe.
+    /// Handles a pong: it ends a case if it answers the case's probe.
     pub(super) fn on_pong(&mut self, remote: PeerId, nonce: u64) {
         self.on_reach_pong(remote, nonce);
         if self.cases.get(&remote).is_some_and(|c| c.probe.nonce == nonce) {
@@ -59,13 +59,16 @@ impl Seed {
         }
     }
 
-    /// The accused has answered: a probe of the case, or a handshake.
+    /// Ends the case of an accused peer that answered a probe of the case, or completed a
+    /// handshake.
     pub(super) fn refute(&mut self, remote: PeerId) {
         let (now, burst) = (self.fx.now(), self.config.probe_burst());
         let asked = self.cases.get(&remote).map(|c| c.probe.started);
         if self.close_case(&remote) {
-            // An answer that nearly came too late: paths are slower than the configuration has them.
-            if asked.is_some_and(|at| now.since(at) > burst / 2) && self.health.suffer(now, burst) {
+            // A late answer: paths are slower than configured.
+            if asked.is_some_and(|at| now.since(at) > burst / 2)
+                && self.health.record_trouble(now, burst)
+            {
                 self.fx.count("local_health_lowered");
             }
             self.fx.count("accusations_refuted");
@@ -74,22 +77,22 @@ impl Seed {
         }
     }
 
-    /// Ends a case that came to nothing; says whether there was one. A vote that this seed gave would
-    /// otherwise wait at the others for one of theirs, though it has heard from the accused since.
+    /// Closes a case without a certificate. Returns whether there was one. A vote of this seed
+    /// would otherwise stay at the other seeds, although it has heard from the accused since.
     pub(super) fn close_case(&mut self, subject: &PeerId) -> bool {
         let Some(case) = self.cases.remove(subject) else { return false };
         if case.has_voted {
             self.fx.count("votes_withdrawn");
-            self.tell_seeds(Votes { withdrawn: Some(*subject), ..NOTHING });
+            self.send_votes(Votes { withdrawn: Some(*subject), ..EMPTY_VOTES });
         }
         true
     }
 
-    /// Another seed cannot say any more whether it stands by its votes. It tells them on its next
-    /// link, if it does.
+    /// Drops the votes of a seed whose link ended: it may not stand by them any more. If it does,
+    /// it sends them on its next link.
     pub(super) fn drop_votes_of(&mut self, seed: &PeerId) {
         for case in self.cases.values_mut() {
-            case.withdraw(seed);
+            case.withdraw_vote(seed);
         }
     }
 
@@ -102,13 +105,13 @@ impl Seed {
         }
         if self.take_report(report.clone()) {
             let subject = report.subject;
-            self.tell_seeds(Votes { reports: vec![report], ..NOTHING });
+            self.send_votes(Votes { reports: vec![report], ..EMPTY_VOTES });
             self.review_case(subject);
         }
     }
 
-    /// Not everybody hears of a death in a large network, but who reports one that has been found
-    /// does.
+    /// Sends the certificate to the reporter of a dead peer: in a large network not all peers are
+    /// told of a death. Returns whether there is one.
     fn tell_verdict(&mut self, link: LinkId, report: &DeathReport) -> bool {
         let entry = self.table.get(&report.subject).filter(|e| e.state() == EntryState::Dead);
         let certificate = entry.and_then(|e| e.certificate.clone());
@@ -127,12 +130,12 @@ impl Seed {
         }
         if self.take_testimony(testimony.clone()) {
             let subject = testimony.appointment.subject;
-            self.tell_seeds(Votes { testimonies: vec![testimony], ..NOTHING });
+            self.send_votes(Votes { testimonies: vec![testimony], ..EMPTY_VOTES });
             self.review_case(subject);
         }
     }
 
-    /// Takes the testimony of a witness that a seed appointed; says whether it is new.
+    /// Adds the testimony of a witness that a seed appointed. Returns whether it is new.
     fn take_testimony(&mut self, testimony: Signed<Testimony>) -> bool {
         let now = self.fx.now();
         let appointment = testimony.appointment.clone();
@@ -141,7 +144,7 @@ impl Seed {
         let case = self.cases.get_mut(&appointment.subject);
         let case = case.filter(|c| c.incarnation == appointment.incarnation);
         match case {
-            Some(case) if trusted && is_alive => case.testify(testimony, now),
+            Some(case) if trusted && is_alive => case.add_testimony(testimony, now),
             _ => {
                 self.fx.count("testimonies_refused");
                 false
@@ -149,7 +152,7 @@ impl Seed {
         }
     }
 
-    /// Takes a report, from a neighbour or through another seed; says whether it is new.
+    /// Adds a report, from a neighbour or through another seed. Returns whether it is new.
     fn take_report(&mut self, report: Signed<DeathReport>) -> bool {
         let now = self.fx.now();
         let subject = report.subject;
@@ -166,28 +169,28 @@ impl Seed {
             self.fx.count("cases_refused");
             return false;
         }
-        let (nonce, patience) = (self.rng.u64(), self.health.patience());
+        let (nonce, factor) = (self.rng.u64(), self.health.timeout_factor());
         let is_new = !self.cases.contains_key(&subject);
         let config = &self.config;
-        // Neighbours report after a burst of their own: from the truly dead nothing has come for as long.
+        // Neighbours report after a burst of their own: a dead peer has been silent for as long.
         let link = self.registrants.get(&subject).and_then(|link| self.links.get(&link));
-        let silent_until = link.map(|l| l.heard + config.probe_burst() * 2);
+        let silent_until = link.map(|l| l.last_heard + config.probe_burst() * 2);
         let incarnation = report.incarnation;
         let case = self
             .cases
             .entry(subject)
-            .or_insert_with(|| Case::new(subject, incarnation, nonce, patience, now, config));
+            .or_insert_with(|| Case::new(subject, incarnation, nonce, factor, now, config));
         if case.incarnation != incarnation {
-            *case = Case::new(subject, incarnation, nonce, patience, now, config);
+            *case = Case::new(subject, incarnation, nonce, factor, now, config);
         }
         match silent_until {
-            Some(at) => case.probe.not_before(at),
-            // It has to connect first.
-            None if is_new => case.probe.not_before(now + config.probe_burst() * 2 * patience),
+            Some(at) => case.probe.extend_until(at),
+            // The probe has to connect first.
+            None if is_new => case.probe.extend_until(now + config.probe_burst() * 2 * factor),
             None => {}
         }
         let reporter = report.reporter;
-        if !case.report(report, now) {
+        if !case.add_report(report, now) {
             return false;
         }
         let reports = u32::try_from(case.reports().count()).unwrap_or(u32::MAX);
@@ -198,10 +201,10 @@ impl Seed {
         true
     }
 
-    /// Witnesses needed: by the rule, or as many as are left.
+    /// Number of witnesses needed: by the rule, or as many as are left.
     fn needed(&self, subject: &PeerId) -> usize {
         let by_rule = reports_needed(self.table.get(subject).map_or(0, |e| e.record.degree));
-        // Other accused peers will not testify; if they live, their cases are closed soon.
+        // Other accused peers will not testify; if they are alive, their cases are closed soon.
         let alive = self.table.alive_count();
         if alive >= self.cases.len().max(1) + by_rule {
             return by_rule;
@@ -210,12 +213,12 @@ impl Seed {
         by_rule.min(alive.saturating_sub(accused.max(1)).max(1))
     }
 
-    /// Draws witnesses where too few neighbours are left to report.
+    /// Appoints random witnesses where too few neighbours are left to report.
     fn appoint(&mut self, subject: PeerId) {
         let now = self.fx.now();
         let needed = self.needed(&subject);
         let Some(case) = self.cases.get_mut(&subject) else { return };
-        let missing = case.appoint_due(needed, now, &self.config);
+        let missing = case.witnesses_to_appoint(needed, now, &self.config);
         if missing == 0 {
             return;
         }
@@ -225,7 +228,7 @@ impl Seed {
         let qualifies = |id: &PeerId| {
             !heard.contains(id) && !asked.contains(id) && !self.cases.contains_key(id)
         };
-        // Most of the accused have no link. Where many have one, more are drawn until enough qualify.
+        // Most of the accused have no link. If many have one, more are drawn until enough qualify.
         let mut drawn = missing + heard.len() + asked.len() + 1;
         let candidates: Vec<(PeerId, LinkId)> = loop {
             let sample = self.registrants.sample(drawn, &mut self.rng);
@@ -252,9 +255,9 @@ impl Seed {
             return self.fx.count("frames_from_unproved_seeds");
         }
         let mut subjects = BTreeSet::new();
-        // What the others say belongs to the case that this opens.
+        // First, because the other parts belong to the case that this opens.
         if let Some(lost) = f.lost {
-            self.take_lost(lost);
+            self.open_lost_case(lost);
             subjects.insert(lost.subject);
         }
         for report in f.reports {
@@ -269,7 +272,7 @@ impl Seed {
         if let Some(subject) = f.withdrawn
             && let Some(case) = self.cases.get_mut(&subject)
         {
-            case.withdraw(&remote);
+            case.withdraw_vote(&remote);
         }
         if let Some(vote) = f.vote {
             subjects.insert(vote.subject);
@@ -281,7 +284,7 @@ impl Seed {
             let case = self.cases.get_mut(&vote.subject);
             match case.filter(|c| of_this_life && c.incarnation == vote.incarnation) {
                 Some(case) if vote.seed == remote => {
-                    case.vote(vote, now);
+                    case.add_vote(vote, now);
                 }
                 _ => self.fx.count("votes_refused"),
             }
@@ -291,25 +294,26 @@ impl Seed {
         }
     }
 
-    pub(super) fn tell_seeds(&mut self, told: Votes) {
+    pub(super) fn send_votes(&mut self, votes: Votes) {
         let links: Vec<LinkId> = self.others.iter().filter_map(|o| o.link).collect();
         for link in links {
-            self.fx.send(link, told.clone());
+            self.fx.send(link, votes.clone());
         }
     }
 
-    /// A seed that comes back hears of the cases that are open. Those that waited for a majority begin
-    /// again, with a probe of now.
+    /// Sends the open cases to a seed whose link is up again. Cases that waited for a majority
+    /// begin another round, with a new probe.
     pub(super) fn send_open_cases(&mut self, link: LinkId) {
         let (me, now) = (self.id(), self.fx.now());
-        self.begin_cases_again(|c| !c.is_fresh(now));
+        self.restart_cases(|c| !c.has_current_probe(now));
         for case in self.cases.values() {
-            self.fx.send(link, told(case, me));
+            self.fx.send(link, votes_of(case, me));
         }
     }
 
-    /// Begins some cases again. The other seeds have votes of the rounds before.
-    pub(super) fn begin_cases_again(&mut self, which: impl Fn(&Case) -> bool) {
+    /// Begins another round of some cases. The other seeds have votes of the last rounds, which are
+    /// withdrawn.
+    pub(super) fn restart_cases(&mut self, which: impl Fn(&Case) -> bool) {
         let (me, now) = (self.id(), self.fx.now());
         let mut voted = Vec::new();
         for case in self.cases.values_mut().filter(|c| which(c)) {
@@ -317,24 +321,25 @@ impl Seed {
             voted.extend(case.has_voted.then_some(case.subject));
         }
         for subject in voted {
-            self.tell_seeds(Votes { withdrawn: Some(subject), ..NOTHING });
+            self.send_votes(Votes { withdrawn: Some(subject), ..EMPTY_VOTES });
         }
     }
 
-    /// Probes whose time is over have failed. Only the timeout may say so: a seed that was stopped reads
-    /// what came meanwhile first, and in it may be the answer. Says whose.
-    pub(super) fn end_probes(&mut self) -> Vec<PeerId> {
+    /// Fails the probes whose time is over, and returns their subjects. Only the timeout may do so:
+    /// a seed that was paused first reads the frames that arrived meanwhile, which may have the
+    /// answer.
+    pub(super) fn fail_due_probes(&mut self) -> Vec<PeerId> {
         let now = self.fx.now();
         let failed =
-            self.cases.iter_mut().filter_map(|(id, c)| c.probe.just_failed(now).then_some(*id));
+            self.cases.iter_mut().filter_map(|(id, c)| c.probe.check_failed(now).then_some(*id));
         let failed: Vec<PeerId> = failed.collect();
         self.fx.add("probes_failed", failed.len() as u64);
         failed
     }
 
-    /// Goes on with the cases whose time it is, and with those whose probes have just `failed`. Where a
-    /// part of the network dies at once there are thousands, so none is looked at for what concerns
-    /// another.
+    /// Reviews the cases that are due, and those whose probes have just `failed`. If a part of the
+    /// network dies at once there are thousands of cases, so each is reviewed only for its own
+    /// events.
     pub(super) fn review_cases(&mut self, failed: &[PeerId]) {
         let now = self.fx.now();
         let due = self.cases.iter().filter(|(_, c)| c.deadline() <= now).map(|(id, _)| *id);
@@ -344,7 +349,7 @@ impl Seed {
         }
     }
 
-    /// Goes on with a case: probe, vote, certificate.
+    /// Continues a case: probe, vote, certificate.
     pub(super) fn review_case(&mut self, subject: PeerId) {
         let now = self.fx.now();
         self.probe(subject);
@@ -358,12 +363,12 @@ impl Seed {
         let (needed, may_vote) = (self.needed(&subject), self.may_vote(probed));
         let Some(case) = self.cases.get_mut(&subject) else { return };
         if may_vote && let Some(vote) = case.decide(&self.identity, needed, now) {
-            let told = told(case, self.identity.id());
+            let votes = votes_of(case, self.identity.id());
             let witnesses = vote.witnesses.clone();
             let name = self.name_of(&subject);
             self.fx.count("votes");
             self.fx.event(Event::Voted { id: subject, name, witnesses });
-            self.tell_seeds(told);
+            self.send_votes(votes);
         }
         let quorum = self.quorum();
         let Some(case) = self.cases.get(&subject) else { return };
@@ -375,31 +380,32 @@ impl Seed {
         }
     }
 
-    /// A round of a case led to nothing: it begins again, or is closed. While no majority of the
-    /// seeds is linked, or this seed doubts itself, there can be no verdict, and that is not held against the case.
+    /// Ends a fruitless round of a case: another one begins, or the case is closed. While no
+    /// majority of the seeds is linked, or this seed doubts its own view, no verdict is possible,
+    /// and the round does not count.
     fn end_round(&mut self, subject: PeerId) {
         let (me, now) = (self.id(), self.fx.now());
         let linked = 1 + self.others.iter().filter(|o| o.link.is_some()).count();
-        let counts = linked >= self.quorum() && !self.reach.doubts();
+        let counts = linked >= self.quorum() && !self.reach.is_in_doubt();
         let Some(case) = self.cases.get_mut(&subject) else { return };
         let is_alive = self.table.get(&subject).is_some_and(Entry::is_alive);
         if is_alive && !(counts && case.is_given_up()) {
             case.next_round(&me, counts, now);
-            let told = told(case, me);
+            let votes = votes_of(case, me);
             self.fx.count("cases_repeated");
-            return self.tell_seeds(told);
+            return self.send_votes(votes);
         }
         self.close_case(&subject);
         self.fx.count("cases_expired");
     }
 
-    /// Asks the accused itself.
+    /// Probes the accused itself.
     fn probe(&mut self, subject: PeerId) {
         let now = self.fx.now();
         let registered_on = self.registrants.get(&subject);
         let addresses = self.table.get(&subject).map(|e| e.record.addresses.clone());
         let Some(case) = self.cases.get_mut(&subject) else { return };
-        if !case.probe.try_due(now) {
+        if !case.probe.take_due_try(now) {
             return;
         }
         let (incarnation, nonce) = (case.incarnation, case.probe.nonce);
@@ -410,36 +416,36 @@ impl Seed {
                 self.fx.send(link, Accused { incarnation, certificate: None });
             }
         }
-        // The link may be the only thing that is broken: a new one is tried as well.
+        // Only the link may be broken: a new connection is tried as well.
         if case.probe.dial.is_none() {
             let mut addresses = addresses.unwrap_or_default();
-            // Loopback addresses are of other hosts, if no link came over the loopback interface.
+            // Without a link over the loopback interface, loopback addresses are of other hosts.
             if !self.links.values().any(|l| l.on_loopback) {
                 addresses.retain(|a| !a.is_loopback());
             }
             let dial = self.fx.dial(DialTarget::Peer { id: subject, addresses });
             case.probe.dial = Some(dial);
-            self.dials.insert(dial, DialFor::Probe(subject));
+            self.dials.insert(dial, DialPurpose::Probe(subject));
         }
     }
 
-    /// A majority agrees: the peer is dead.
+    /// Records a certificate of a majority: the peer is dead.
     fn certify(&mut self, certificate: Certificate) {
         let Some(entry) = self.table.get(&certificate.subject()) else { return };
         let mut entry = entry.clone();
         entry.certificate = Some(certificate);
-        self.take_entry(entry);
+        self.merge_entry(entry);
     }
 
-    /// What follows from a death, wherever it was certified.
+    /// Handles a death, certified here or by other seeds.
     pub(super) fn on_death(&mut self, entry: &Entry) {
         let Some(certificate) = &entry.certificate else { return };
         let id = entry.id();
         if let Some(case) = self.cases.remove(&id) {
-            self.pending.concerned.extend(case.reports().map(|r| r.reporter));
-            self.pending.concerned.extend(case.testimonies().map(|t| t.witness));
+            self.pending_updates.concerned.extend(case.reports().map(|r| r.reporter));
+            self.pending_updates.concerned.extend(case.testimonies().map(|t| t.witness));
         }
-        self.pending.dead.insert(id);
+        self.pending_updates.dead.insert(id);
         self.fx.count("removals");
         self.fx.event(Event::PeerRemoved {
             id,
@@ -449,7 +455,7 @@ impl Seed {
             seeds: certificate.seeds(),
         });
         if let Some(link) = self.registrants.remove(&id) {
-            // Should it live after all, it learns here what to refute.
+            // If it is alive after all, it learns here what to refute.
             let incarnation = certificate.incarnation();
             let accused = Accused { incarnation, certificate: Some(certificate.clone()) };
             self.fx.send(link, accused);

@@ -1,4 +1,4 @@
-//! A seed as status commands, views and checkers see it.
+//! The state of a seed for status commands, views and checkers.
 
 use super::Seed;
 use crate::peer::{count, view};
@@ -7,7 +7,7 @@ use crate::snapshot::{MemberState, MemberView, OtherSeedView, SeedSnapshot};
 use crate::time::Time;
 
 impl Seed {
-    /// Everything about this seed.
+    /// The state of this seed.
     #[must_use]
     pub fn snapshot(&self, _now: Time) -> SeedSnapshot {
         let others = self.others.iter();
@@ -35,7 +35,7 @@ impl Seed {
         }
     }
 
-    /// The registry, by id, all states.
+    /// The registry, by id, in all states.
     #[must_use]
     pub fn members(&self, _now: Time) -> Vec<MemberView> {
         self.table

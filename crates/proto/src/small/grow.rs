@@ -1,16 +1,16 @@
-//! A map that may have few entries or very many.
+//! A map for few or very many entries.
 
 use core::ops::RangeBounds;
 use std::collections::BTreeMap;
 
 use super::VecMap;
 
-/// So many entries are kept in one sorted piece; more of them in a B-tree.
-const FEW: usize = 8;
+/// Up to this many entries are kept in one sorted vector; more of them in a B-tree.
+const MAX_FEW: usize = 8;
 
-/// Keys with their values, ascending: in a [`VecMap`] as long as they are few, in a B-tree from then on.
-/// One of the two is always empty. It goes back to the first form when half of [`FEW`] are left, so that
-/// one entry more or less does not move all of them each time.
+/// Keys with their values, ascending: in a [`VecMap`] while they are few, in a B-tree from then on.
+/// One of the two is always empty. It returns to the first form when half of [`MAX_FEW`] are left,
+/// so that one entry more or less does not move all of them each time.
 #[derive(Debug, Clone)]
 pub(crate) struct GrowMap<K, V> {
     few: VecMap<K, V>,
@@ -66,7 +66,7 @@ impl<K: Ord, V> GrowMap<K, V> {
         self.get(key).is_some()
     }
 
-    /// Those with keys in a range, ascending.
+    /// The entries with keys in a range, ascending.
     pub(crate) fn range(
         &self,
         keys: impl RangeBounds<K> + Clone,
@@ -75,7 +75,7 @@ impl<K: Ord, V> GrowMap<K, V> {
     }
 
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
-        self.make_room_for(&key);
+        self.grow_for(&key);
         if self.many.is_empty() {
             self.few.insert(key, value)
         } else {
@@ -83,9 +83,9 @@ impl<K: Ord, V> GrowMap<K, V> {
         }
     }
 
-    /// The value of a key, made if there is none.
+    /// The value of a key, inserted if there is none.
     pub(crate) fn get_or_insert(&mut self, key: K, make: impl FnOnce() -> V) -> &mut V {
-        self.make_room_for(&key);
+        self.grow_for(&key);
         if self.many.is_empty() {
             self.few.get_or_insert(key, make)
         } else {
@@ -98,15 +98,15 @@ impl<K: Ord, V> GrowMap<K, V> {
             return self.few.remove(key);
         }
         let value = self.many.remove(key)?;
-        if self.many.len() <= FEW / 2 {
+        if self.many.len() <= MAX_FEW / 2 {
             self.few = core::mem::take(&mut self.many).into_iter().collect();
         }
         Some(value)
     }
 
-    /// Moves all into the B-tree when one more would be too many.
-    fn make_room_for(&mut self, key: &K) {
-        if self.few.len() >= FEW && !self.few.contains_key(key) {
+    /// Moves all entries into the B-tree when one more would be too many.
+    fn grow_for(&mut self, key: &K) {
+        if self.few.len() >= MAX_FEW && !self.few.contains_key(key) {
             self.many = core::mem::take(&mut self.few).into_iter().collect();
         }
     }

@@ -1,11 +1,11 @@
-//! A map of few entries.
+//! A map for few entries.
 
 use core::fmt;
 use core::ops::{Bound, RangeBounds};
 
 use serde::{Serialize, Serializer};
 
-use super::{give_back, make_room};
+use super::{grow, release_if_empty};
 
 /// Keys with their values, ascending.
 #[derive(Clone, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl<K, V> VecMap<K, V> {
 
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
         self.0.retain_mut(|(k, v)| keep(k, v));
-        give_back(&mut self.0);
+        release_if_empty(&mut self.0);
     }
 }
 
@@ -78,7 +78,7 @@ impl<K: Ord, V> VecMap<K, V> {
         self.find(key).is_ok()
     }
 
-    /// Those with keys in a range, ascending.
+    /// The entries with keys in a range, ascending.
     pub(crate) fn range(
         &self,
         keys: impl RangeBounds<K>,
@@ -95,15 +95,15 @@ impl<K: Ord, V> VecMap<K, V> {
         };
         let from = self.0.partition_point(|(k, _)| before(k));
         let rest = self.0.get(from..).unwrap_or_default();
-        let those = rest.get(..rest.partition_point(|(k, _)| within(k))).unwrap_or_default();
-        those.iter().map(|(k, v)| (k, v))
+        let entries = rest.get(..rest.partition_point(|(k, _)| within(k))).unwrap_or_default();
+        entries.iter().map(|(k, v)| (k, v))
     }
 
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
         match self.find(&key) {
             Ok(at) => self.0.get_mut(at).map(|(_, v)| core::mem::replace(v, value)),
             Err(at) => {
-                make_room(&mut self.0);
+                grow(&mut self.0);
                 self.0.insert(at, (key, value));
                 None
             }
@@ -113,16 +113,16 @@ impl<K: Ord, V> VecMap<K, V> {
     pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
         let at = self.find(key).ok()?;
         let (_, value) = self.0.remove(at);
-        give_back(&mut self.0);
+        release_if_empty(&mut self.0);
         Some(value)
     }
 
-    /// The value of a key, made if there is none.
+    /// The value of a key, inserted if there is none.
     pub(crate) fn get_or_insert(&mut self, key: K, make: impl FnOnce() -> V) -> &mut V {
         let at = match self.find(&key) {
             Ok(at) => at,
             Err(at) => {
-                make_room(&mut self.0);
+                grow(&mut self.0);
                 self.0.insert(at, (key, make()));
                 at
             }

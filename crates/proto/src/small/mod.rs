@@ -1,11 +1,11 @@
 //! Maps and sets that are small in most peers.
 //!
-//! A B-tree takes memory for eleven entries when it has one. A peer has many maps with an entry for
-//! each neighbour, and most peers have few neighbours: sorted in one piece of memory ([`VecMap`],
-//! [`VecSet`]) they take a fraction of it, and are found with fewer looks elsewhere. What is read goes in
-//! ascending order, as in a B-tree. Putting in and taking out moves what is behind, so they are for what is
-//! bounded by the number of neighbours; [`GrowMap`] is for what has few entries in most networks and may have
-//! very many.
+//! A B-tree allocates memory for eleven entries when it has one. A peer has many maps with an entry
+//! per neighbour, and most peers have few neighbours: sorted in one vector ([`VecMap`], [`VecSet`])
+//! the entries take a fraction of that memory, and are found with fewer cache misses. Iteration is
+//! in ascending order, as in a B-tree. Insertion and removal move the entries behind, so these
+//! types are for maps that are bounded by the number of neighbours; [`GrowMap`] is for maps with
+//! few entries in most networks and very many in some.
 
 mod grow;
 mod map;
@@ -15,16 +15,16 @@ pub(crate) use grow::GrowMap;
 pub(crate) use map::VecMap;
 pub(crate) use set::VecSet;
 
-/// Makes room for one more, and a quarter of what is there: doubling would leave a third of all memory
-/// unused.
-pub(crate) fn make_room<T>(v: &mut Vec<T>) {
+/// Reserves space for another entry, and for a quarter of the present ones: doubling would leave a
+/// third of all memory unused.
+pub(crate) fn grow<T>(v: &mut Vec<T>) {
     if v.len() == v.capacity() {
         v.reserve_exact((v.len() / 4).max(2));
     }
 }
 
-/// What is only needed now and then takes no memory in between.
-fn give_back<T>(v: &mut Vec<T>) {
+/// Releases the memory of an empty vector.
+fn release_if_empty<T>(v: &mut Vec<T>) {
     if v.is_empty() {
         *v = Vec::new();
     }
@@ -40,7 +40,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_same_as_b_trees(
+        fn vec_map_and_set_behave_as_b_trees(
             steps in proptest::collection::vec((0u8..4, 0u8..20, any::<u8>()), 0..200),
         ) {
             let (mut map, mut set) = (VecMap::new(), VecSet::new());
@@ -70,7 +70,7 @@ mod tests {
 
         /// Through both of its forms and back.
         #[test]
-        fn what_grows_is_the_same_as_a_b_tree(
+        fn grow_map_behaves_as_a_b_tree(
             steps in proptest::collection::vec((0u8..5, 0u8..20, any::<u8>()), 0..400),
         ) {
             let (mut map, mut tree) = (GrowMap::new(), BTreeMap::new());

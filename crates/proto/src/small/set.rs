@@ -1,6 +1,6 @@
-//! A set of few values.
+//! A set for few values.
 
-use super::make_room;
+use super::grow;
 
 /// Values, ascending.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,10 +31,10 @@ impl<T: Ord> VecSet<T> {
         self.0.binary_search(value).is_ok()
     }
 
-    /// Says whether it is new.
+    /// Inserts a value. Returns whether it is new.
     pub(crate) fn insert(&mut self, value: T) -> bool {
         let Err(at) = self.0.binary_search(&value) else { return false };
-        make_room(&mut self.0);
+        grow(&mut self.0);
         self.0.insert(at, value);
         true
     }

@@ -1,22 +1,22 @@
-//! Anti-entropy between two neighbours: compare what was seen.
+//! Anti-entropy between two neighbours: comparison of their message lists.
 //!
-//! On a new link both ends say everything they have seen; later one asks a random neighbour with a
-//! hash alone. If the hashes differ, the other answers with its vectors (the version vectors of Demers
-//! et al. 1987, section 1.3, per publisher), and is told what it lacks. What is found missing is pulled
-//! as [`missing`](crate::broadcast::missing) has it.
+//! On a new link both ends send their full lists; later, a peer sends only its digest to a random
+//! neighbour. If the digests differ, the other end answers with its list (the version vectors of
+//! Demers et al. 1987, section 1.3, per publisher), and is told what it lacks. Missing ranges are
+//! pulled by [`missing`](crate::broadcast::missing).
 
 use std::collections::BTreeSet;
 
-use crate::broadcast::{MessageList, Seen};
+use crate::broadcast::{MessageList, StreamState};
 use crate::identity::PeerId;
 use crate::limits::{MAX_PULL_RANGES, MAX_SUMMARY};
 use crate::message::StreamId;
 use crate::wire::{Range, Summary, SummaryEntry};
 
-/// Bytes of entries in one summary. What does not fit is compared when the rest has been settled.
+/// Bytes of entries in one summary. Further entries are compared after these have been settled.
 const SUMMARY_BYTES: usize = 512 * 1024;
 
-/// The hash of all that was received.
+/// The digest of a message list.
 fn hash(list: &MessageList) -> u64 {
     let mut h = blake3::Hasher::new();
     for (&StreamId { publisher, epoch }, seen) in list.iter() {
@@ -32,7 +32,7 @@ fn hash(list: &MessageList) -> u64 {
     u64::from_le_bytes(hash)
 }
 
-/// What was received of some publishers.
+/// The entries of some publishers.
 pub(crate) fn entries_of(list: &MessageList, publishers: &[PeerId]) -> Vec<SummaryEntry> {
     let sorted: BTreeSet<PeerId> = publishers.iter().copied().collect();
     entries(sorted.into_iter().flat_map(|publisher| {
@@ -40,13 +40,13 @@ pub(crate) fn entries_of(list: &MessageList, publishers: &[PeerId]) -> Vec<Summa
     }))
 }
 
-/// What was received, stream by stream in ascending order, as far as it fits a frame.
-fn entries<'a>(streams: impl Iterator<Item = (StreamId, &'a Seen)>) -> Vec<SummaryEntry> {
+/// The entries of streams in ascending order, as many as fit into a frame.
+fn entries<'a>(streams: impl Iterator<Item = (StreamId, &'a StreamState)>) -> Vec<SummaryEntry> {
     let mut entries = Vec::new();
     let mut bytes = 0;
     for (StreamId { publisher, epoch }, seen) in streams {
         let next = seen.proven_next();
-        let floor = seen.floor().min(next);
+        let floor = seen.oldest_available().min(next);
         let inside = |&(from, to): &(u64, u64)| (to > floor).then_some((from.max(floor), to));
         let gaps: Vec<(u64, u64)> = seen.gaps().iter().filter_map(inside).collect();
         bytes += 64 + gaps.len() * 20;
@@ -62,12 +62,12 @@ fn all(list: &MessageList) -> Vec<SummaryEntry> {
     entries(list.iter().map(|(stream, seen)| (*stream, seen)))
 }
 
-/// The hash of the list as it was last asked for: a question takes no pass over all streams.
+/// The digest of the list at its last version: a query needs no pass over all streams.
 #[derive(Debug, Default)]
-pub(crate) struct Hashed(Option<(u64, u64)>);
+pub(crate) struct DigestCache(Option<(u64, u64)>);
 
-impl Hashed {
-    /// As [`hash`].
+impl DigestCache {
+    /// The digest, as [`hash`] computes it.
     pub(crate) fn of(&mut self, list: &MessageList) -> u64 {
         match self.0 {
             Some((version, hash)) if version == list.version() => hash,
@@ -79,18 +79,18 @@ impl Hashed {
         }
     }
 
-    /// The question alone.
-    pub(crate) fn question(&mut self, list: &MessageList) -> Summary {
+    /// A query with the digest only.
+    pub(crate) fn digest_query(&mut self, list: &MessageList) -> Summary {
         Summary { hash: self.of(list), entries: None }
     }
 
-    /// Everything.
-    pub(crate) fn whole(&mut self, list: &MessageList) -> Summary {
+    /// A summary with all entries.
+    pub(crate) fn full_summary(&mut self, list: &MessageList) -> Summary {
         Summary { hash: self.of(list), entries: Some(all(list)) }
     }
 }
 
-/// What this node can give that the other has not, going by its entries.
+/// The ranges that this node can send and the other end lacks, according to its entries.
 pub(crate) fn lacking(list: &MessageList, theirs: &[SummaryEntry]) -> Vec<Range> {
     let mut ranges = Vec::new();
     for (&stream, ours) in list.iter() {
@@ -100,13 +100,13 @@ pub(crate) fn lacking(list: &MessageList, theirs: &[SummaryEntry]) -> Vec<Range>
         let missing = ours.gaps();
         let given = |&(from, to): &(u64, u64)| {
             let StreamId { publisher, epoch } = stream;
-            let (from, to) = (from.max(ours.floor()), to.min(ours.proven_next()));
+            let (from, to) = (from.max(ours.oldest_available()), to.min(ours.proven_next()));
             let none = from >= to || missing.iter().any(|m| m.0 <= from && to <= m.1);
             (!none).then_some(Range { publisher, epoch, from, to })
         };
         ranges.extend(gaps.iter().chain([&(next, u64::MAX)]).filter_map(given));
         if ranges.len() >= MAX_PULL_RANGES {
-            // The next comparison tells the rest.
+            // The next comparison finds the others.
             ranges.truncate(MAX_PULL_RANGES);
             break;
         }
@@ -129,14 +129,14 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_tells_lists_apart() {
+    fn hash_distinguishes_lists() {
         let of = |r: &[(u64, u64)]| hash(&list(r));
         assert_eq!(of(&[(0, 1), (1, 2)]), of(&[(0, 2)]));
         assert_ne!(of(&[(0, 2)]), of(&[(0, 1), (2, 3)]));
     }
 
     #[test]
-    fn who_lacks_what() {
+    fn lacking_lists_the_ranges_that_the_other_end_lacks() {
         let lacks = |ours: &[(u64, u64)], theirs: &[(u64, u64)]| {
             let all = lacking(&list(ours), &all(&list(theirs)));
             all.iter().map(|r| (r.from, r.to)).collect::<Vec<_>>()
@@ -147,15 +147,15 @@ mod tests {
         assert_eq!(lacks(&[(0, 1), (2, 3)], &[(0, 3)]), []);
         assert_eq!(lacks(&[(0, 1), (2, 3)], &[(0, 1), (2, 3)]), []);
         let mut ours = list(&[(0, 5)]);
-        ours.raise_floor(S, 3);
+        ours.raise_oldest_retained(S, 3);
         let all = lacking(&ours, &[]);
-        assert_eq!((all[0].from, all[0].to), (3, 5), "what is not kept cannot be given");
+        assert_eq!((all[0].from, all[0].to), (3, 5), "evicted messages cannot be sent");
     }
 
     #[test]
-    fn what_is_not_kept_is_not_offered() {
+    fn evicted_messages_are_not_offered() {
         let mut l = list(&[(0, 5), (8, 9)]);
-        l.raise_floor(S, 6);
+        l.raise_oldest_retained(S, 6);
         let e = &all(&l)[0];
         assert_eq!((e.floor, e.next, e.gaps.as_slice()), (6, 9, [(6, 8)].as_slice()));
     }

@@ -1,4 +1,5 @@
-//! How much one frame may name. A frame over a bound is malformed: no honest node sends it.
+//! Bounds on the contents of one frame. A frame above a bound is malformed: no honest node sends
+//! it.
 
 use super::frame::Frame;
 use super::messages::{Range, StreamMark, SummaryEntry};
@@ -8,7 +9,7 @@ use crate::limits::{
     MAX_SUMMARY, WHOLE_LIST,
 };
 
-/// Buckets of a registry, each with its hash in a digest.
+/// Number of buckets of a registry, each with its hash in a digest.
 const BUCKETS: usize = 256;
 
 fn within(n: usize, limit: usize, what: &'static str) -> Result<(), &'static str> {
@@ -17,7 +18,7 @@ fn within(n: usize, limit: usize, what: &'static str) -> Result<(), &'static str
 
 fn entries(entries: &[SummaryEntry]) -> Result<(), &'static str> {
     within(entries.len(), MAX_SUMMARY, "too many publishers")?;
-    // Naming one publisher many times would pass for as many attempts to pull from it.
+    // A publisher that is listed many times would count as many attempts to pull from it.
     if !entries.is_sorted_by(|a, b| a.stream() < b.stream()) {
         return Err("publishers out of order");
     }
@@ -64,7 +65,7 @@ fn one_range_each(ranges: &[Range]) -> Result<(), &'static str> {
 }
 
 impl Frame {
-    /// Holds the counts in a frame against their bounds.
+    /// Checks the counts in a frame against their bounds.
     pub(super) fn check(&self) -> Result<(), &'static str> {
         match self {
             Frame::Registered(f) => {

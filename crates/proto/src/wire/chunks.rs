@@ -1,9 +1,9 @@
-//! Cutting lists so that each part fits a frame with room to spare.
+//! Splitting lists so that each part fits into a frame with space to spare.
 
 use crate::limits::MAX_RECORDS_PER_FRAME;
 
 /// Bytes of list content in one frame.
-const PART: usize = 512 * 1024;
+const MAX_PART_BYTES: usize = 512 * 1024;
 
 /// The parts of a list, each of at most [`MAX_RECORDS_PER_FRAME`] items and about half a megabyte.
 pub(crate) fn parts<T>(list: &[T], size: impl Fn(&T) -> usize) -> Vec<&[T]> {
@@ -11,7 +11,7 @@ pub(crate) fn parts<T>(list: &[T], size: impl Fn(&T) -> usize) -> Vec<&[T]> {
     let (mut from, mut bytes) = (0, 0);
     for (i, item) in list.iter().enumerate() {
         let item = size(item);
-        if i > from && (bytes + item > PART || i - from >= MAX_RECORDS_PER_FRAME) {
+        if i > from && (bytes + item > MAX_PART_BYTES || i - from >= MAX_RECORDS_PER_FRAME) {
             parts.extend(list.get(from..i));
             (from, bytes) = (i, 0);
         }
@@ -28,13 +28,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_lost_and_nothing_too_long() {
-        for (items, size) in [(0, 1), (1, PART * 2), (5, PART / 2 + 1), (2000, 10), (512, 1024)] {
+    fn parts_are_complete_and_bounded() {
+        for (items, size) in
+            [(0, 1), (1, MAX_PART_BYTES * 2), (5, MAX_PART_BYTES / 2 + 1), (2000, 10), (512, 1024)]
+        {
             let list: Vec<usize> = vec![size; items];
             let cut = parts(&list, |s| *s);
             assert_eq!(cut.iter().map(|p| p.len()).sum::<usize>(), items);
             for p in cut {
-                assert!(p.len() == 1 || p.len() * size <= PART);
+                assert!(p.len() == 1 || p.len() * size <= MAX_PART_BYTES);
                 assert!(p.len() <= MAX_RECORDS_PER_FRAME);
             }
         }

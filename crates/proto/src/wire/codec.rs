@@ -1,5 +1,5 @@
-//! Length-prefixed CBOR: a frame is four bytes of length (big endian, of what follows), then a
-//! CBOR array of the type's number and the body.
+//! Length-prefixed CBOR: a frame is four bytes of length (big endian, of the rest), then a CBOR
+//! array of the type's number and the body.
 
 use bytes::Bytes;
 use minicbor::Decoder;
@@ -14,12 +14,12 @@ pub enum DecodeError {
     /// The length prefix is above the limit.
     #[error("a frame of {length} bytes, at most {limit} are allowed here")]
     TooLong {
-        /// What the prefix says.
+        /// The length in the prefix.
         length: usize,
-        /// What is allowed.
+        /// The highest allowed length.
         limit: usize,
     },
-    /// The body is not the CBOR it should be.
+    /// The body is not valid CBOR of this frame.
     #[error("malformed frame: {0}")]
     Malformed(String),
 }
@@ -27,11 +27,11 @@ pub enum DecodeError {
 /// The length prefix of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// Bytes that follow.
+    /// Number of bytes that follow.
     pub length: usize,
 }
 
-/// Reads the length prefix and holds it against `limit`, before anything is allocated.
+/// Reads the length prefix and checks it against `limit`, before anything is allocated.
 ///
 /// # Errors
 /// [`DecodeError::TooLong`]; the link cannot be used any more, because its framing is lost.
@@ -46,18 +46,18 @@ pub fn header(prefix: [u8; 4], limit: usize) -> Result<Header, DecodeError> {
 /// Number of the frame whose payload is not copied.
 const GOSSIP: u16 = 30;
 
-/// Reads the body of one frame (what follows the length prefix).
+/// Reads the body of one frame (the part after the length prefix).
 ///
 /// # Errors
-/// [`DecodeError::Malformed`] says what is wrong. Unknown types and fields are not errors.
+/// [`DecodeError::Malformed`] with the reason. Unknown types and fields are not errors.
 pub fn decode(body: &[u8]) -> Result<Frame, DecodeError> {
     decode_with(body, Bytes::copy_from_slice)
 }
 
-/// As [`decode`]; a batch in it shares the memory of `body` instead of copying it.
+/// [`decode`], but a batch in it shares the memory of `body` instead of being copied.
 ///
 /// # Errors
-/// As [`decode`].
+/// The errors of [`decode`].
 pub fn decode_shared(body: &Bytes) -> Result<Frame, DecodeError> {
     decode_with(body, |part| body.slice_ref(part))
 }
@@ -82,10 +82,10 @@ fn decode_with<'b>(body: &'b [u8], take: impl Fn(&'b [u8]) -> Bytes) -> Result<F
     Ok(frame)
 }
 
-/// A frame in its wire form, in two parts, so that a batch is written from where it lies.
+/// A frame in its wire form, in two parts, so that a batch is written without copying it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
-    /// The length prefix and what belongs to this frame alone.
+    /// The length prefix and the part that belongs to this frame alone.
     pub head: Bytes,
     /// The batch, if there is one; else empty.
     pub tail: Bytes,

@@ -11,8 +11,8 @@ use super::messages::{
     Summary,
 };
 use crate::batch::Batch;
-use crate::death::{Adjacency, Appointment, Certificate, DeathReport, Testimony, Vote};
 use crate::event::{CloseReason, RefuseReason};
+use crate::failure::{Adjacency, Appointment, Certificate, DeathReport, Testimony, Vote};
 use crate::identity::PeerId;
 use crate::io::Role;
 use crate::record::{Address, SignedRecord};
@@ -29,17 +29,17 @@ pub struct Hello {
     /// Highest version the sender speaks.
     #[n(0)]
     pub version: u16,
-    /// What the sender is.
+    /// The role of the sender.
     #[n(1)]
     pub role: Role,
-    /// The address the sender sees the receiver at.
+    /// The address at which the sender sees the receiver.
     #[n(2)]
     pub observed: Option<Address>,
     /// Proof of the network key, bound to this TLS session (section 3.2); absent on open networks.
     #[n(3)]
     pub network_proof: Option<ByteArray<32>>,
-    /// A number that the sender's process has drawn at random when it started: a node that meets its own
-    /// key can tell itself from a copy.
+    /// A number that the sender's process has drawn at random when it started: a node that meets
+    /// its own key can tell itself from a copy.
     #[n(4)]
     pub process: u64,
 }
@@ -53,29 +53,29 @@ pub struct Close {
     pub reason: CloseReason,
 }
 
-/// "Are you there?" (section 4.2). Anybody may ask on any link.
+/// "Are you alive?" (section 4.2). Any node may ask on any link.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Ping {
-    /// Given back in the answer.
+    /// Repeated in the answer.
     #[n(0)]
     pub nonce: u64,
 }
 
-/// "I am." (section 4.2)
+/// "I am alive." (section 4.2)
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Pong {
-    /// The nonce of the question.
+    /// The nonce of the request.
     #[n(0)]
     pub nonce: u64,
 }
 
-/// "So much have I sent on this link: say when you have read it." (section 4.3)
+/// "I have sent this many bytes on this link: tell me when you have read them." (section 4.3)
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Position {
-    /// Given back in the answer: bytes sent on this link before it.
+    /// Repeated in the answer: bytes sent on this link before this frame.
     #[n(0)]
     pub bytes: u64,
 }
@@ -84,12 +84,12 @@ pub struct Position {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct PositionRead {
-    /// That of the latest [`Position`] that was read.
+    /// The value of the latest [`Position`] that was read.
     #[n(0)]
     pub bytes: u64,
 }
 
-/// A peer enters itself in a seed's registry, or refreshes its entry (section 5.1).
+/// A peer registers at a seed, or refreshes its registration (section 5.1).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Register {
@@ -120,10 +120,10 @@ pub struct Registered {
     /// Its sequence.
     #[n(1)]
     pub sequence: u64,
-    /// Peers alive in the registry.
+    /// Number of live peers in the registry.
     #[n(2)]
     pub alive: u32,
-    /// The nonce that target degrees are drawn with.
+    /// The nonce of the target degrees.
     #[n(3)]
     pub nonce: ByteArray<16>,
     /// The seeds whose keys this seed has proved, itself included.
@@ -132,19 +132,19 @@ pub struct Registered {
     /// Whether this seed answers for the network.
     #[n(5)]
     pub synced: bool,
-    /// Those of them whose records say that they participate.
+    /// How many of the live peers participate, according to their records.
     #[n(6)]
     pub participating: u32,
 }
 
-/// "Who is there?" (section 5.3), and its answer, possibly in several frames.
+/// The answer to `GetPeerList` (section 5.3), possibly in several frames.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct PeerList {
-    /// Some or all of the peers alive.
+    /// Some or all of the live peers.
     #[n(0)]
     pub records: Vec<SignedRecord>,
-    /// Peers alive in the registry.
+    /// Number of live peers in the registry.
     #[n(1)]
     pub alive: u32,
     /// Whether this seed answers for the network.
@@ -153,59 +153,59 @@ pub struct PeerList {
     /// Whether this is the last frame of the answer.
     #[n(3)]
     pub last: bool,
-    /// Peers alive in the registry whose records say that they participate.
+    /// How many of them participate, according to their records.
     #[n(4)]
     pub participating: u32,
 }
 
-/// A seed tells registered peers what changed (section 5.4).
+/// A seed tells registered peers about changes (section 5.4).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct MembersChanged {
     /// New peers, new incarnations, new addresses, and peers that have begun to participate.
     #[n(0)]
     pub joined: Vec<SignedRecord>,
-    /// Peers that left, by their own word.
+    /// Peers that left; each has signed it itself.
     #[n(1)]
     pub left: Vec<SignedRecord>,
     /// Peers that died.
     #[n(2)]
     pub dead: Vec<Certificate>,
-    /// Peers alive in the registry.
+    /// Number of live peers in the registry.
     #[n(3)]
     pub alive: u32,
-    /// Those of them whose records say that they participate.
+    /// How many of them participate, according to their records.
     #[n(4)]
     pub participating: u32,
 }
 
-/// What a peer asks of another peer (section 6.1).
+/// The kind of edge that a peer asks another one for (section 6.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub enum Want {
-    /// A free place.
+pub enum PeerRequestKind {
+    /// An edge in a free slot.
     #[n(0)]
     Place,
-    /// A place over the target, because no other was found for a while.
+    /// An edge above the target degree, because no other was found for a while.
     #[n(1)]
     Overflow,
-    /// A place, in exchange for one of the asked peer's neighbours, which the requester takes over
-    /// as well: u-v becomes u-i and i-v.
+    /// An edge, together with one of the asked peer's edges, which the requester takes over: u-v
+    /// becomes u-i and i-v.
     #[n(2)]
     HandOver,
-    /// One of the edges of a peer that has too many.
+    /// One of the edges of a peer with surplus neighbours.
     #[n(3)]
     Edge,
-    /// The place that the named neighbour of the asked peer has had, by its permission.
+    /// The place of the named neighbour of the asked peer, by that neighbour's permission.
     #[n(4)]
     Replace(#[n(0)] PeerId),
-    /// An exchange of edges: i-a and u-b become i-u and a-b.
+    /// An edge swap: i-a and u-b become i-u and a-b.
     #[n(5)]
     Mix {
         /// The neighbour that the requester gives in exchange.
         #[n(0)]
         give: PeerId,
     },
-    /// Both have one too many: i-a and u-b become a-b.
+    /// Both have a surplus neighbour: i-a and u-b become a-b.
     #[n(6)]
     Shed {
         /// The neighbour that the requester gives up.
@@ -221,13 +221,13 @@ pub struct PeerRequest {
     /// The requester.
     #[n(0)]
     pub record: SignedRecord,
-    /// What it asks for.
+    /// The kind of the request.
     #[n(1)]
-    pub want: Want,
-    /// Its neighbours (at most 128), so that nobody offers it one of those.
+    pub want: PeerRequestKind,
+    /// Its neighbours (at most 128), which are not offered to it.
     #[n(2)]
     pub neighbours: Vec<PeerId>,
-    /// Its word that the two are neighbours, should the answer be yes.
+    /// Its statement that the two are neighbours, valid if the answer is yes.
     #[n(3)]
     pub adjacency: Signed<Adjacency>,
 }
@@ -239,10 +239,10 @@ pub struct Accept {
     /// The asked peer.
     #[n(0)]
     pub record: SignedRecord,
-    /// Its word that the two are neighbours.
+    /// Its statement that the two are neighbours.
     #[n(1)]
     pub adjacency: Signed<Adjacency>,
-    /// For a hand-over or mix: the neighbour that goes over.
+    /// For a hand-over or mix: the neighbour that is transferred.
     #[n(2)]
     pub then: Option<SignedRecord>,
 }
@@ -254,10 +254,11 @@ pub struct Reject {
     /// Why.
     #[n(0)]
     pub reason: RefuseReason,
-    /// The asked peer, with its degree as it is now.
+    /// The asked peer, with its present degree.
     #[n(1)]
     pub record: SignedRecord,
-    /// For [`Want::Edge`], [`Want::HandOver`] and [`Want::Shed`]: the edge to take, though no place was given.
+    /// For [`PeerRequestKind::Edge`], [`PeerRequestKind::HandOver`] and [`PeerRequestKind::Shed`]:
+    /// the edge to take over, although the request is refused.
     #[n(2)]
     pub take: Option<SignedRecord>,
 }
@@ -273,39 +274,40 @@ pub enum PeerReply {
     Reject(#[n(0)] Reject),
 }
 
-/// To a neighbour: "the named peer may take my place with you" (section 6.3).
+/// To a neighbour: "the named peer may take my place at you" (section 6.3).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Permit {
-    /// Who may.
+    /// The peer that may take it.
     #[n(0)]
     pub peer: PeerId,
 }
 
-/// To a neighbour: "link with this peer, in the place of that one, and let me go" (section 6.3).
+/// To a neighbour: "link with this peer, in the place of that one, and close our edge" (section
+/// 6.3).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Rewire {
-    /// Whom to link with.
+    /// The peer to link with.
     #[n(0)]
     pub to: SignedRecord,
-    /// Whose place to ask for.
+    /// The peer whose place to ask for.
     #[n(1)]
     pub in_place_of: PeerId,
 }
 
-/// To the neighbours: who my neighbours are, so that they can close the hole if I die, and whom to
-/// ask about me (section 6.4).
+/// To the neighbours: my neighbours, so that they can pair up if I die, and probe me indirectly
+/// (section 6.4).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Neighbourhood {
-    /// Id and address of each, at most 256. One list for all who are told.
+    /// Id and address of each, at most 256. All receivers share one list.
     #[cbor(n(0), with = "super::shared")]
     pub neighbours: Arc<[(PeerId, Address)]>,
-    /// Degree of the sender (more than listed, if it has more).
+    /// Degree of the sender (more than listed, if it has more neighbours).
     #[n(1)]
     pub degree: u16,
-    /// Its target.
+    /// Its target degree.
     #[n(2)]
     pub target: u16,
 }
@@ -314,22 +316,22 @@ pub struct Neighbourhood {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct ProbeRequest {
-    /// About whom.
+    /// The suspect.
     #[n(0)]
     pub subject: PeerId,
-    /// In which incarnation.
+    /// Its incarnation.
     #[n(1)]
     pub incarnation: u64,
 }
 
-/// What the asked neighbour found.
+/// The finding of the asked neighbour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Verdict {
-    /// It gave a sign of life after the question came.
+    /// The subject gave a sign of life after the question arrived.
     #[n(0)]
     Alive,
-    /// No sign of life either: the sender agrees.
+    /// The sender gets no sign of life either.
     #[n(1)]
     Silent,
     /// The sender is not its neighbour and cannot tell.
@@ -341,15 +343,15 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct ProbeReply {
-    /// About whom.
+    /// The suspect.
     #[n(0)]
     pub subject: PeerId,
-    /// What was found.
+    /// The finding.
     #[n(1)]
     pub verdict: Verdict,
 }
 
-/// Seed to peer: "you are held to be dead in this incarnation" (section 8.3).
+/// Seed to peer: "you are accused to be dead in this incarnation" (section 8.3).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Accused {
@@ -361,7 +363,7 @@ pub struct Accused {
     pub certificate: Option<Certificate>,
 }
 
-/// A peer's last word (section 5.5).
+/// The last statement of a leaving peer (section 5.5).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Leave {
@@ -383,16 +385,17 @@ pub struct Votes {
     /// Testimonies of appointed witnesses.
     #[n(2)]
     pub testimonies: Vec<Signed<Testimony>>,
-    /// Whom the sender has heard from, or heard no more of, since it voted on its death: it does not
-    /// stand by that vote.
+    /// The peer whose death the sender does not vote for any more, because it has heard from it
+    /// since, or because the round has ended.
     #[n(3)]
     pub withdrawn: Option<PeerId>,
-    /// A peer that the sender lost: the receiver probes it as well.
+    /// A peer that the sender has lost: the receiver probes it as well.
     #[n(4)]
     pub lost: Option<LostPeer>,
 }
 
-/// A registered peer whose link to a seed ended without Leave, or whose lease ran out (section 8.4).
+/// A registered peer whose link to a seed ended without Leave, or whose lease ran out (section
+/// 8.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct LostPeer {
@@ -404,19 +407,19 @@ pub struct LostPeer {
     pub incarnation: u64,
 }
 
-/// Seed to peer: "look after somebody" (section 8.3).
+/// Seed to peer: "probe this peer for me" (section 8.3).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Appoint {
     /// The appointment, to be shown with the testimony.
     #[n(0)]
     pub appointment: Signed<Appointment>,
-    /// The subject's record: where to look.
+    /// The subject's record, with its addresses.
     #[n(1)]
     pub record: SignedRecord,
 }
 
-/// Appointed witness to seed: what it found (section 8.3).
+/// Appointed witness to seed: the testimony (section 8.3).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Testify {
@@ -425,20 +428,20 @@ pub struct Testify {
     pub testimony: Signed<Testimony>,
 }
 
-/// Between seeds: entries new or changed, or the content of buckets (section 9.1).
+/// Between seeds: new or changed entries, or the content of buckets (section 9.1).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Entries {
     /// The entries.
     #[n(0)]
     pub entries: Vec<Entry>,
-    /// Buckets that the sender wants in return.
+    /// Buckets that the sender requests in return.
     #[n(1)]
     pub want: Vec<u8>,
-    /// The sender's nonce for target degrees; the smallest of the synced seeds' wins.
+    /// The sender's nonce for target degrees; the smallest one of the synced seeds wins.
     #[n(2)]
     pub nonce: ByteArray<16>,
-    /// Whether this ends a comparison that the receiver began.
+    /// Whether this ends a comparison that the receiver has begun.
     #[n(3)]
     pub compared: bool,
     /// Whether the sender answers for the network.
@@ -450,10 +453,10 @@ pub struct Entries {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Digest {
-    /// One hash a bucket, in order.
+    /// One hash per bucket, in order.
     #[n(0)]
     pub buckets: Vec<u64>,
-    /// The sender's nonce for target degrees; the smallest of the synced seeds' wins.
+    /// The sender's nonce for target degrees; the smallest one of the synced seeds wins.
     #[n(1)]
     pub nonce: ByteArray<16>,
     /// Whether the sender answers for the network.
@@ -473,7 +476,7 @@ macro_rules! frames {
         }
 
         impl Frame {
-            /// The type's number.
+            /// The number of the type.
             #[must_use]
             pub const fn number(&self) -> u16 {
                 match self {
@@ -482,7 +485,7 @@ macro_rules! frames {
                 }
             }
 
-            /// The type's name.
+            /// The name of the type.
             #[must_use]
             pub const fn name(&self) -> &'static str {
                 match self {
@@ -491,7 +494,7 @@ macro_rules! frames {
                 }
             }
 
-            /// The batch that it carries.
+            /// The batch in the frame.
             pub(crate) fn batch(&self) -> Option<&Batch> {
                 match self {
                     Frame::Gossip(f) => Some(&f.batch),
@@ -500,7 +503,7 @@ macro_rules! frames {
                 }
             }
 
-            /// Whether it is a probe or the answer to one. Such frames travel in
+            /// Whether it is a probe or the answer to one. Such frames are sent in
             /// [`Class::Liveness`](crate::Class::Liveness), ahead of everything else on the link.
             #[must_use]
             pub fn is_liveness(&self) -> bool {
@@ -510,7 +513,7 @@ macro_rules! frames {
                     | Frame::PositionRead(_)
                     | Frame::ProbeRequest(_)
                     | Frame::ProbeReply(_) => true,
-                    // With a certificate it is the verdict, not a probe.
+                    // With a certificate it is a verdict, not a probe.
                     Frame::Accused(f) => f.certificate.is_none(),
                     _ => false,
                 }
@@ -560,71 +563,71 @@ frames! {
     2 Ping(Ping),
     /// Liveness reply.
     3 Pong(Pong),
-    /// Say when you have read so far.
+    /// Request to report when everything so far has been read.
     4 Position(Position),
-    /// All so far has been read.
+    /// Everything so far has been read.
     5 PositionRead(PositionRead),
-    /// Enter or refresh a registration.
+    /// A registration or its refresh.
     10 Register(Register),
     /// The registration is durable.
     11 Registered(Registered),
     /// The registration is refused.
     12 RegisterRefused(RegisterRefused),
-    /// Who is there?
+    /// Request for a list of peers.
     13 GetPeerList,
-    /// Some or all of the peers.
+    /// Some or all of the live peers.
     14 PeerList(PeerList),
-    /// What changed in the registry.
+    /// Changes of the registry.
     15 MembersChanged(MembersChanged),
-    /// A peer's last word.
+    /// The last statement of a leaving peer.
     16 Leave(Leave),
-    /// Be my neighbour.
+    /// Request for an edge.
     20 PeerRequest(PeerRequest),
-    /// Yes or no.
+    /// The answer to a request for an edge.
     21 PeerReply(PeerReply),
-    /// Somebody may take my place with you.
+    /// Permission for another peer to take the sender's place.
     22 Permit(Permit),
-    /// Link with somebody else and let me go.
+    /// Request to link with another peer instead of the sender.
     23 Rewire(Rewire),
-    /// Who my neighbours are.
+    /// The neighbours of the sender.
     24 Neighbourhood(Neighbourhood),
-    /// A batch on its way.
+    /// A batch that is spread in the network.
     30 Gossip(Gossip),
-    /// Send me that message.
+    /// Request for one message.
     31 GetData(GetData),
-    /// Here it is, or not.
+    /// The message, or that the sender does not have it.
     32 Data(Data),
-    /// Send me their batches.
+    /// Request for the batches of publishers.
     33 Graft(Graft),
-    /// Send me announcements only.
+    /// Request for announcements only.
     34 Prune(Prune),
-    /// I have these.
+    /// Ranges that the sender has received.
     35 Announce(Announce),
-    /// How far messages have come.
+    /// Progress of a subtree.
     36 Ack(Ack),
-    /// Be counted.
+    /// Request to report progress again.
     37 Census(Census),
-    /// What I have seen.
+    /// The message list of the sender.
     40 Summary(Summary),
-    /// Send me those.
+    /// Request for missing ranges.
     41 Pull(Pull),
-    /// That was my answer to your pull.
+    /// The end of the answer to a pull.
     42 Pulled(Pulled),
-    /// Do you hold these?
+    /// Query whether the receiver holds ranges.
     43 Confirm(Confirm),
-    /// I hold these.
+    /// The ranges that the sender holds.
     44 Confirmed(Confirmed),
-    /// Does it live?
+    /// Indirect probe of a suspect.
     50 ProbeRequest(ProbeRequest),
-    /// What I found.
+    /// The finding of an indirect probe.
     51 ProbeReply(ProbeReply),
-    /// A neighbour's report to the seeds.
+    /// A neighbour's death report to the seeds.
     52 Report(Report),
-    /// You are held to be dead.
+    /// Notice to an accused peer.
     53 Accused(Accused),
-    /// Look after somebody.
+    /// Appointment of a witness.
     54 Appoint(Appoint),
-    /// What I found when I looked.
+    /// Testimony of an appointed witness.
     55 Testify(Testify),
     /// Between seeds: reports and votes.
     60 Votes(Votes),
@@ -634,27 +637,28 @@ frames! {
     62 Digest(Digest),
 }
 
-/// No (section 5.2).
+/// Refusal of a registration (section 5.2).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct RegisterRefused {
     /// Why.
     #[n(0)]
     pub reason: RefuseReason,
-    /// The record of the peer that the seed holds, as the peer signed it: no seed can make it believe in a
-    /// past that it did not have. A peer that has not yet got there lost its memory and must begin a new
-    /// life; one that is beyond it was overtaken on the way, and tells its record again.
+    /// The record of the peer that the seed holds, as the peer signed it: no seed can claim a false
+    /// past of a peer. A peer whose own record is older has lost its memory and must begin a new
+    /// incarnation; one whose own record is newer was overtaken on the way, and sends its record
+    /// again.
     #[n(1)]
     pub record: Option<SignedRecord>,
-    /// The certificate, if it is dead.
+    /// The certificate, if the peer is dead.
     #[n(2)]
     pub certificate: Option<Certificate>,
-    /// The nonce that target degrees are drawn with.
+    /// The nonce of the target degrees.
     #[n(3)]
     pub nonce: ByteArray<16>,
 }
 
-/// A death report on its way to a seed (section 8.2).
+/// A death report to a seed (section 8.2).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Report {

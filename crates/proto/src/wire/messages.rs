@@ -8,20 +8,20 @@ use crate::identity::PeerId;
 use crate::message::{MessageId, StreamId};
 use crate::signed::{Signed, Statement};
 
-/// A batch on its way (section 7.2).
+/// A batch that is spread in the network (section 7.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gossip {
-    /// Links it crossed, this one included.
+    /// Number of links it crossed, this one included.
     pub hops: u16,
     /// Whether it goes over all links, and the first one that brings it is the parent from then on
     /// (section 7.4).
     pub explores: bool,
-    /// Whether its publisher waits to hear who holds it: acknowledgements are not gathered.
+    /// Whether its publisher waits for a delivery receipt: acknowledgements are not gathered.
     pub receipt: bool,
-    /// Whether it answers a [`Pull`]: it is announced to others rather than sent on.
+    /// Whether it answers a [`Pull`]: it is announced to others rather than forwarded.
     pub pulled: bool,
-    /// For how long, in milliseconds, the sender knows that the batch exists: since it came to it, and
-    /// what it was told then. 0 on the way along a tree, 49 days at most.
+    /// For how many milliseconds the batch exists, as far as the sender knows: since it arrived,
+    /// plus its age then. 0 along a tree, 49 days at most.
     pub age_ms: u32,
     /// The batch, byte for byte as its publisher signed it. The last field, so that everything
     /// from here on is forwarded as it came.
@@ -53,7 +53,7 @@ impl Gossip {
         Ok(())
     }
 
-    /// Reads it; `take` makes a handle on, or a copy of, the bytes of the batch.
+    /// Reads the frame; `take` makes a handle on, or a copy of, the bytes of the batch.
     pub(super) fn decode_with<'b>(
         d: &mut Decoder<'b>,
         take: impl Fn(&'b [u8]) -> Bytes,
@@ -111,7 +111,7 @@ impl<'b, C> Decode<'b, C> for Gossip {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct GetData {
-    /// Which.
+    /// The message.
     #[n(0)]
     pub id: MessageId,
 }
@@ -120,13 +120,14 @@ pub struct GetData {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Data {
-    /// Which.
+    /// The message.
     #[n(0)]
     pub id: MessageId,
-    /// The batch it came in, if the sender holds it.
+    /// Its batch, if the sender retains it.
     #[n(1)]
     pub batch: Option<Batch>,
-    /// For how long, in milliseconds, the sender knows that the batch exists; absent with no batch.
+    /// For how many milliseconds the batch exists, as far as the sender knows; absent without a
+    /// batch.
     #[n(2)]
     pub age_ms: Option<u32>,
 }
@@ -135,10 +136,12 @@ pub struct Data {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Graft {
-    /// Whose, by their [`ack_token`]s; at most [`MAX_GRAFTED`](crate::limits::MAX_GRAFTED).
+    /// The publishers, by their [`ack_token`]s; at most
+    /// [`MAX_GRAFTED`](crate::limits::MAX_GRAFTED).
     #[n(0)]
     pub publishers: Vec<u64>,
-    /// What the sender has of those that published lately, ascending: what it lacks follows at once.
+    /// The message list of the sender for recent publishers, ascending: it is sent what it lacks at
+    /// once.
     #[n(1)]
     pub have: Vec<SummaryEntry>,
 }
@@ -147,21 +150,22 @@ pub struct Graft {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Prune {
-    /// Whose, by their [`ack_token`]s; at most [`MAX_GRAFTED`](crate::limits::MAX_GRAFTED).
+    /// The publishers, by their [`ack_token`]s; at most
+    /// [`MAX_GRAFTED`](crate::limits::MAX_GRAFTED).
     #[n(0)]
     pub publishers: Vec<u64>,
 }
 
-/// "I have these." On links that are on no tree of theirs (section 7.5).
+/// "I have these messages." Sent on lazy links (section 7.5).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Announce {
-    /// What came since the last one.
+    /// The ranges received since the last announcement.
     #[n(0)]
     pub ranges: Vec<Range>,
 }
 
-/// How far one publisher's messages have come in the part of a tree behind the sender.
+/// How far one publisher's messages have come in the subtree of the sender.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct AckEntry {
@@ -171,59 +175,59 @@ pub struct AckEntry {
     /// Its epoch.
     #[n(1)]
     pub epoch: u64,
-    /// All peers there that have not been behind for a second hold everything below this number.
+    /// All peers there that have not lagged for a second hold everything below this number.
     #[n(2)]
     pub paced: u64,
-    /// How many have been.
+    /// Number of peers that have lagged.
     #[n(3)]
     pub left: u32,
-    /// All that have not been behind for ten seconds hold everything below this number: it paces the
-    /// publisher if too many are left out of `paced`.
+    /// All that have not lagged for ten seconds hold everything below this number: it paces the
+    /// publisher if too many peers are left out of `paced`.
     #[n(4)]
     pub patient: u64,
     /// All peers there hold everything below this number.
     #[n(5)]
     pub held: u64,
-    /// How many peers they are.
+    /// Number of these peers.
     #[n(6)]
     pub peers: u32,
-    /// Which ones: the sum of [`ack_token`](crate::wire::ack_token) over them.
+    /// The sum of their [`ack_token`](crate::wire::ack_token)s, which identifies the set.
     #[n(7)]
     pub sum: u64,
-    /// Names of holders in that part, if the publisher's last census asks for names: what was not told
-    /// since that census; at most [`WHOLE_LIST`](crate::limits::WHOLE_LIST).
+    /// Names of holders in the subtree, if the publisher's last census asks for names: those not
+    /// sent since that census; at most [`WHOLE_LIST`](crate::limits::WHOLE_LIST).
     #[n(8)]
     pub holders: Option<Vec<Holder>>,
 }
 
-/// How far one peer is, by name.
+/// The progress of one peer, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Holder {
     /// The peer's [`ack_token`](crate::wire::ack_token).
     #[n(0)]
     pub token: u64,
-    /// It holds everything below this sequence number, or below the `until` of the census if that is
-    /// less.
+    /// It holds everything below this sequence number, or below the `until` of the census if that
+    /// is less.
     #[n(1)]
     pub held: u64,
 }
 
 impl AckEntry {
-    /// The stream that it is about.
+    /// The stream of the entry.
     #[must_use]
     pub const fn stream(&self) -> StreamId {
         StreamId { publisher: self.publisher, epoch: self.epoch }
     }
 }
 
-/// Acknowledgements, summed on their way to the publisher (section 7.6).
+/// Acknowledgements, aggregated on their way to the publisher (section 7.6).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Ack {
-    /// One for each publisher that has news.
+    /// One for each publisher with changed progress.
     #[n(0)]
     pub entries: Vec<AckEntry>,
-    /// A queue behind the sender fills: publishers cut their windows.
+    /// A queue downstream is congested: publishers cut their windows.
     #[n(1)]
     pub congested: bool,
 }
@@ -241,7 +245,7 @@ pub struct CensusBody {
     /// Counts the publisher's censuses in this epoch.
     #[n(2)]
     pub round: u64,
-    /// It waits to hear who holds everything below this number.
+    /// The publisher waits for holders of everything below this number.
     #[n(3)]
     pub until: u64,
     /// Whether it asks for the names of holders.
@@ -257,24 +261,24 @@ impl Statement for CensusBody {
     }
 }
 
-/// A publisher that waits for a receipt asks everybody on its tree to be counted: the tree may have
-/// changed since the message went, and newcomers have the message from others (section 7.6).
+/// A publisher that waits for a receipt asks all peers on its tree to be counted: the tree may have
+/// changed since the message was sent, and newcomers have the message from others (section 7.6).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Census {
-    /// What the publisher says.
+    /// The signed part.
     #[n(0)]
     pub body: Signed<CensusBody>,
 }
 
-/// What a peer adds to [`AckEntry::sum`]: the first eight bytes of its id, which is a public key
-/// and as good as random.
+/// The summand of a peer in [`AckEntry::sum`]: the first eight bytes of its id, which is a public
+/// key and as good as random.
 #[must_use]
 pub fn ack_token(id: &PeerId) -> u64 {
     id.as_bytes().first_chunk().map_or(0, |b| u64::from_le_bytes(*b))
 }
 
-/// What one node has of one publisher.
+/// The entry of one stream in a message list.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct SummaryEntry {
@@ -287,30 +291,30 @@ pub struct SummaryEntry {
     /// The number after the highest one received.
     #[n(2)]
     pub next: u64,
-    /// Missing ranges between `floor` and `next`: first, one after the last.
+    /// Missing ranges between `floor` and `next`: first number, and the number after the last.
     #[n(3)]
     pub gaps: Vec<(u64, u64)>,
-    /// What is below it cannot be had from the sender any more.
+    /// Messages below it are not available from the sender any more.
     #[n(4)]
     pub floor: u64,
 }
 
 impl SummaryEntry {
-    /// The stream that it is about.
+    /// The stream of the entry.
     #[must_use]
     pub const fn stream(&self) -> StreamId {
         StreamId { publisher: self.publisher, epoch: self.epoch }
     }
 }
 
-/// What a node has seen (section 7.7).
+/// The message list of a node (section 7.7).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Summary {
-    /// Hash over what was received; equal hashes end the comparison.
+    /// Digest of the received messages; equal digests end the comparison.
     #[n(0)]
     pub hash: u64,
-    /// By publisher and incarnation, ascending. Absent in a periodic question.
+    /// By publisher and incarnation, ascending. Absent in a periodic query.
     #[n(1)]
     pub entries: Option<Vec<SummaryEntry>>,
 }
@@ -334,7 +338,7 @@ pub struct Range {
 }
 
 impl Range {
-    /// The stream that it is about.
+    /// The stream of the range.
     #[must_use]
     pub const fn stream(&self) -> StreamId {
         StreamId { publisher: self.publisher, epoch: self.epoch }
@@ -348,7 +352,7 @@ pub struct Pull {
     /// What is missing, at most 1024 ranges.
     #[n(0)]
     pub ranges: Vec<Range>,
-    /// What the answer repeats.
+    /// The nonce that the answer repeats.
     #[n(1)]
     pub nonce: u64,
 }
@@ -357,10 +361,10 @@ pub struct Pull {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Pulled {
-    /// Batches sent. With none, the sender has nothing of it, or refuses.
+    /// Number of batches sent. With none, the sender has no part of the ranges, or refuses.
     #[n(0)]
     pub batches: u32,
-    /// Whether nothing was looked for, because the link has asked for too much.
+    /// Whether the pull was refused, because the link has exceeded its quota.
     #[n(1)]
     pub refused: bool,
     /// The pull that it answers.
@@ -368,7 +372,7 @@ pub struct Pulled {
     pub nonce: u64,
 }
 
-/// How far one stream is held.
+/// The end of the held part of one stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct StreamMark {
@@ -378,16 +382,16 @@ pub struct StreamMark {
     /// The epoch of its stream.
     #[n(1)]
     pub epoch: u64,
-    /// Everything below it.
+    /// The sender holds everything below it.
     #[n(2)]
     pub next: u64,
 }
 
-/// "Do you hold these?" (section 7.8) It travels behind the payload that was sent before it.
+/// "Do you hold these?" (section 7.8) It is queued behind the payload that was sent before it.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Confirm {
-    /// What the receiver is to hold, by stream, ascending, one range of each.
+    /// The ranges that the receiver has to hold, by stream, ascending, one range of each.
     #[n(0)]
     pub streams: Vec<Range>,
 }
@@ -396,10 +400,11 @@ pub struct Confirm {
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Confirmed {
-    /// Streams of the question, ascending, and up to where the sender holds each from the beginning of its range on.
+    /// Streams of the query, ascending, each with the end of the part that the sender holds from
+    /// the beginning of the queried range on.
     #[n(0)]
     pub streams: Vec<StreamMark>,
-    /// The sender is about to leave the network itself.
+    /// Whether the sender itself is about to leave the network.
     #[n(1)]
     pub leaving: bool,
 }

@@ -1,8 +1,8 @@
 //! Bytes to frames and back.
 //!
 //! `Bytes -> Frame -> Verified<Frame>`: [`decode`] checks the form, [`Verifier::verify`] the
-//! signatures, and the state machines take nothing that was not verified. docs/PROTOCOL.md
-//! describes every frame for other implementations.
+//! signatures, and the state machines accept only verified frames. docs/PROTOCOL.md describes every
+//! frame for other implementations.
 
 mod bounds;
 mod chunks;
@@ -17,9 +17,10 @@ pub(crate) use chunks::parts;
 pub use codec::{DecodeError, Encoded, Header, decode, decode_shared, encode, header};
 pub use frame::{
     Accept, Accused, Appoint, Close, Digest, Entries, Frame, Hello, Leave, LostPeer,
-    MembersChanged, Neighbourhood, PROTOCOL_VERSION, PeerList, PeerReply, PeerRequest, Permit,
-    Ping, Pong, Position, PositionRead, ProbeReply, ProbeRequest, Register, RegisterRefused,
-    Registered, Reject, Report, Rewire, SeedName, Testify, Verdict, Votes, Want,
+    MembersChanged, Neighbourhood, PROTOCOL_VERSION, PeerList, PeerReply, PeerRequest,
+    PeerRequestKind, Permit, Ping, Pong, Position, PositionRead, ProbeReply, ProbeRequest,
+    Register, RegisterRefused, Registered, Reject, Report, Rewire, SeedName, Testify, Verdict,
+    Votes,
 };
 pub use messages::{
     Ack, AckEntry, Announce, Census, CensusBody, Confirm, Confirmed, Data, GetData, Gossip, Graft,

@@ -1,27 +1,27 @@
-//! Large frames in pieces, so that what is more urgent need not wait for the end of one (section 2.1 of
-//! docs/PROTOCOL.md).
+//! Large frames in pieces, so that a more urgent frame need not wait for the end of one (section
+//! 2.1 of docs/PROTOCOL.md).
 //!
-//! The two highest bits of a length prefix say what follows it. Between the pieces of one frame there may
-//! be whole frames, but no pieces of another.
+//! The two highest bits of a length prefix tell the kind of unit that follows. Between the pieces
+//! of one frame there may be whole frames, but no pieces of another.
 
 use super::codec::DecodeError;
 use crate::limits::MAX_FRAME;
 
-/// Bit of a prefix that begins a frame in pieces.
+/// Bit of a prefix of the first piece of a frame.
 const FIRST: u32 = 1 << 30;
 /// Bit of a prefix of a further piece.
 const NEXT: u32 = 1 << 31;
 /// Bytes in front of the first piece: the length of the whole frame.
 pub const TOTAL: usize = 4;
 
-/// What follows a length prefix.
+/// The unit that follows a length prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
-    /// A whole frame of so many bytes.
+    /// A whole frame of this many bytes.
     Frame(usize),
-    /// The length of a frame that comes in pieces (four bytes), and its first piece: so many bytes in all.
+    /// The length of a frame in pieces (four bytes), and its first piece: this many bytes in all.
     First(usize),
-    /// So many further bytes of the frame that comes in pieces.
+    /// This many further bytes of the frame in pieces.
     Next(usize),
 }
 
@@ -34,7 +34,7 @@ impl Unit {
         }
     }
 
-    /// Whether nothing follows. Such a unit is refused where it is read.
+    /// Whether nothing follows. A reader refuses such a unit.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.len() == 0
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prefix_says_what_follows_and_no_more_than_a_frame() {
+    fn prefix_tells_the_unit_and_its_bounded_length() {
         for unit_ in [Unit::Frame(0), Unit::Frame(MAX_FRAME), Unit::First(5), Unit::Next(70_000)] {
             assert_eq!(unit(unit_.prefix()), Ok(unit_));
         }

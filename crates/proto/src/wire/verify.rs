@@ -1,4 +1,4 @@
-//! The step from a well-formed frame to one whose signatures hold.
+//! The step from a well-formed frame to one with valid signatures.
 
 use core::ops::Deref;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -6,13 +6,14 @@ use std::sync::Mutex;
 
 use super::frame::{Frame, PeerReply};
 use crate::batch::Batch;
-use crate::death::{Certificate, DeathReport, Testimony};
+use crate::failure::{Certificate, DeathReport, Testimony};
 use crate::identity::{PeerId, PublicKey, Signature};
 use crate::limits::{VERIFIED_CACHE, VERIFIED_KEYS};
 use crate::registry::Entry;
 use crate::signed::{Signed, Statement};
 
-/// A value whose signatures were checked. Only a [`Verifier`] makes one from outside.
+/// A value whose signatures were checked. Outside of tests and simulations, only a [`Verifier`]
+/// makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified<T>(T);
 
@@ -31,13 +32,12 @@ impl<T> Deref for Verified<T> {
     }
 }
 
-/// A signature that does not hold. Whoever sent it made it up or passed it on unchecked: the link
-/// is closed.
+/// An invalid signature. Its sender made it up or passed it on unchecked: the link is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the signature of a {0} does not hold")]
 pub struct VerifyError(&'static str);
 
-/// A key under which one statement with one signature can be remembered as checked.
+/// A key under which a checked statement and signature are remembered.
 fn fingerprint(digest: &[u8; 32], signature: &Signature) -> [u8; 32] {
     let mut h = blake3::Hasher::new();
     h.update(digest).update(signature.as_bytes());
@@ -51,14 +51,14 @@ struct Checked {
     order: VecDeque<[u8; 32]>,
 }
 
-/// Checks signatures, and remembers the last ones that held: the same record or message comes from
+/// Checks signatures, and remembers the last valid ones: the same record or message arrives from
 /// several neighbours, and is checked once. It is shared by the links of one node and used outside
-/// the task that runs the protocol, so that a flood of bad signatures cannot stall it.
+/// the task that runs the protocol, so that a flood of bad signatures cannot stall that task.
 #[derive(Debug)]
 pub struct Verifier {
     checked: Mutex<Checked>,
     keys: Mutex<Keys>,
-    /// How many nodes it is for: so many times as much is remembered.
+    /// Number of nodes that share it; the caches are as many times as large.
     nodes: usize,
 }
 
@@ -68,7 +68,7 @@ impl Default for Verifier {
     }
 }
 
-/// Keys that signatures were checked with lately, oldest first.
+/// Keys that were used lately, oldest first.
 #[derive(Debug, Default)]
 struct Keys {
     known: BTreeMap<PeerId, PublicKey>,
@@ -82,8 +82,8 @@ impl Verifier {
         Self::default()
     }
 
-    /// A verifier that so many nodes of one process share. What one of them has checked, all of them take
-    /// for checked: they run in the same process, so none of them has less reason to believe it.
+    /// A verifier that this many nodes of one process share. A check by one of them counts for all:
+    /// they run in the same process, so they can trust each other's checks.
     #[must_use]
     pub fn for_nodes(nodes: usize) -> Self {
         Verifier { checked: Mutex::default(), keys: Mutex::default(), nodes: nodes.max(1) }
@@ -92,7 +92,7 @@ impl Verifier {
     /// Checks every signature in `frame`.
     ///
     /// # Errors
-    /// Names the kind of the first statement whose signature does not hold.
+    /// Names the kind of the first statement with an invalid signature.
     pub fn verify(&self, frame: Frame) -> Result<Verified<Frame>, VerifyError> {
         match &frame {
             Frame::Register(f) => self.signed(&f.record)?,
@@ -175,10 +175,10 @@ impl Verifier {
         Ok(Verified(frame))
     }
 
-    /// Checks an entry that comes from a store or from another seed.
+    /// Checks an entry from a store or from another seed.
     ///
     /// # Errors
-    /// Names the kind of the first statement whose signature does not hold.
+    /// Names the kind of the first statement with an invalid signature.
     pub fn entry(&self, entry: &Entry) -> Result<(), VerifyError> {
         self.signed(&entry.record)?;
         self.certificates(entry.certificate.iter())
@@ -187,7 +187,7 @@ impl Verifier {
     /// Checks one statement.
     ///
     /// # Errors
-    /// The signature does not hold.
+    /// The signature is invalid.
     pub fn signed<T: Statement>(&self, s: &Signed<T>) -> Result<(), VerifyError> {
         let digest = s.digest();
         let fingerprint = fingerprint(&digest, s.signature());
@@ -205,7 +205,7 @@ impl Verifier {
     /// Checks a batch.
     ///
     /// # Errors
-    /// The signature does not hold.
+    /// The signature is invalid.
     pub fn batch(&self, b: &Batch) -> Result<(), VerifyError> {
         let digest = b.digest();
         let fingerprint = fingerprint(&digest, b.signature());
@@ -249,7 +249,7 @@ impl Verifier {
         })
     }
 
-    /// The key of a signer, from whom more may come.
+    /// The prepared key of a signer.
     fn key(&self, id: &PeerId) -> Option<PublicKey> {
         let lock = || self.keys.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(key) = lock().known.get(id) {
@@ -269,7 +269,7 @@ impl Verifier {
     }
 
     fn is_known(&self, fingerprint: &[u8; 32]) -> bool {
-        // A poisoned lock only means that another link's task panicked between two inserts.
+        // A poisoned lock only means that the task of another link panicked between two inserts.
         let checked = self.checked.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         checked.known.contains(fingerprint)
     }
@@ -288,9 +288,9 @@ impl Verifier {
     }
 }
 
-/// Takes a frame of this process's own making as verified, without the cost of checking it.
+/// Takes a frame that this process itself has made as verified, without the cost of a check.
 ///
-/// For simulations that go big, where every node runs the honest code.
+/// For large simulations, where every node runs the honest code.
 #[must_use]
 pub fn trust_without_checking(frame: Frame) -> Verified<Frame> {
     Verified(frame)

@@ -1,7 +1,7 @@
 //! What a decoded frame may hold at most, written down a second time and independently of the
 //! decoder: a limit that somebody drops there is missed here.
 
-use rumormill_proto::death::{Certificate, DeathReport, Testimony, Vote};
+use rumormill_proto::failure::{Certificate, DeathReport, Testimony, Vote};
 use rumormill_proto::limits::{
     MAX_ACKS, MAX_ADDRESSES, MAX_BATCH, MAX_BATCH_MESSAGES, MAX_GAPS, MAX_GRAFTED, MAX_HOST_PORT,
     MAX_NAME, MAX_NEIGHBOURHOOD, MAX_PAYLOAD, MAX_PULL_RANGES, MAX_RECORDS_PER_FRAME, MAX_REPORTS,

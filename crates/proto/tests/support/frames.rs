@@ -5,17 +5,17 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use rumormill_proto::death::{Certificate, DeathReport, Testimony, Vote};
+use rumormill_proto::failure::{Certificate, DeathReport, Testimony, Vote};
 use rumormill_proto::record::{Presence, Record};
 use rumormill_proto::registry::Entry;
 use rumormill_proto::signed::{Signed, Statement};
 use rumormill_proto::wire::{
     Accept, Accused, Ack, AckEntry, Announce, Appoint, Census, CensusBody, Close, Confirm,
     Confirmed, Data, Digest, Entries, Frame, GetData, Gossip, Graft, Hello, Holder, Leave,
-    LostPeer, MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong,
-    Position, PositionRead, ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register,
-    RegisterRefused, Registered, Reject, Report, Rewire, SeedName, StreamMark, Summary,
-    SummaryEntry, Testify, Verdict, Votes, Want,
+    LostPeer, MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, PeerRequestKind,
+    Permit, Ping, Pong, Position, PositionRead, ProbeReply, ProbeRequest, Prune, Pull, Pulled,
+    Range, Register, RegisterRefused, Registered, Reject, Report, Rewire, SeedName, StreamMark,
+    Summary, SummaryEntry, Testify, Verdict, Votes,
 };
 use rumormill_proto::{
     Address, Batch, CloseReason, Identity, MessageId, Name, PeerId, RefuseReason, Role,
@@ -225,15 +225,15 @@ pub fn refuse_reason() -> impl Strategy<Value = RefuseReason> + Clone {
     (0u8..11).prop_map(|n| minicbor::decode(&[n]).unwrap())
 }
 
-fn want() -> impl Strategy<Value = Want> + Clone {
+fn want() -> impl Strategy<Value = PeerRequestKind> + Clone {
     prop_oneof![
-        Just(Want::Place),
-        Just(Want::Overflow),
-        Just(Want::HandOver),
-        Just(Want::Edge),
-        peer_id().prop_map(Want::Replace),
-        peer_id().prop_map(|give| Want::Mix { give }),
-        peer_id().prop_map(|give| Want::Shed { give }),
+        Just(PeerRequestKind::Place),
+        Just(PeerRequestKind::Overflow),
+        Just(PeerRequestKind::HandOver),
+        Just(PeerRequestKind::Edge),
+        peer_id().prop_map(PeerRequestKind::Replace),
+        peer_id().prop_map(|give| PeerRequestKind::Mix { give }),
+        peer_id().prop_map(|give| PeerRequestKind::Shed { give }),
     ]
 }
 

@@ -1,17 +1,17 @@
 //! Frames that a hostile but properly signing remote may send.
 
 use minicbor::bytes::ByteArray;
-use rumormill_proto::death::{Adjacency, Appointment, Certificate, DeathReport, Testimony};
+use rumormill_proto::failure::{Adjacency, Appointment, Certificate, DeathReport, Testimony};
 use rumormill_proto::record::{Presence, Record};
 use rumormill_proto::registry::Entry;
 use rumormill_proto::signed::Signed;
 use rumormill_proto::wire::{
     Accept, Accused, Ack, AckEntry, Announce, Appoint, Census, CensusBody, Close, Confirm,
     Confirmed, Data, Digest, Entries, Frame, GetData, Gossip, Graft, Holder, Leave, LostPeer,
-    MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, Permit, Ping, Pong,
-    ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register, RegisterRefused, Registered,
-    Reject, Report, Rewire, SeedName, StreamMark, Summary, SummaryEntry, Testify, Verdict, Votes,
-    Want, ack_token,
+    MembersChanged, Neighbourhood, PeerList, PeerReply, PeerRequest, PeerRequestKind, Permit, Ping,
+    Pong, ProbeReply, ProbeRequest, Prune, Pull, Pulled, Range, Register, RegisterRefused,
+    Registered, Reject, Report, Rewire, SeedName, StreamMark, Summary, SummaryEntry, Testify,
+    Verdict, Votes, ack_token,
 };
 use rumormill_proto::{
     Batch, CloseReason, Identity, MessageId, Name, PeerId, RefuseReason, Role, SignedRecord,
@@ -127,15 +127,15 @@ fn reason(s: &mut Script<'_>) -> RefuseReason {
     minicbor::decode(&[s.byte() % 11]).unwrap()
 }
 
-fn want(s: &mut Script<'_>) -> Want {
+fn want(s: &mut Script<'_>) -> PeerRequestKind {
     match s.byte() % 7 {
-        0 => Want::Place,
-        1 => Want::Overflow,
-        2 => Want::HandOver,
-        3 => Want::Edge,
-        4 => Want::Replace(id(s)),
-        5 => Want::Shed { give: id(s) },
-        _ => Want::Mix { give: id(s) },
+        0 => PeerRequestKind::Place,
+        1 => PeerRequestKind::Overflow,
+        2 => PeerRequestKind::HandOver,
+        3 => PeerRequestKind::Edge,
+        4 => PeerRequestKind::Replace(id(s)),
+        5 => PeerRequestKind::Shed { give: id(s) },
+        _ => PeerRequestKind::Mix { give: id(s) },
     }
 }
 

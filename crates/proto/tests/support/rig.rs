@@ -6,7 +6,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
 use minicbor::bytes::ByteArray;
-use rumormill_proto::death::Adjacency;
+use rumormill_proto::failure::Adjacency;
 use rumormill_proto::limits::{MAX_CERTIFICATES, MAX_FRAME, MAX_NEIGHBOURS, MAX_PUBLISHERS};
 use rumormill_proto::signed::Signed;
 use rumormill_proto::wire::{self, Frame, PeerReply, Verifier};
@@ -330,8 +330,9 @@ impl Rig {
         }
     }
 
-    /// Messages come in order, and what is left out was told before. The first one may be any. What was told
-    /// as a gap at the end of a stream may come after all: it rested on the word of neighbours.
+    /// Messages come in order, and what is left out was told before. The first one may be any. What
+    /// was told as a gap at the end of a stream may come after all: it rested on the word of
+    /// neighbours.
     fn comes_next(&mut self, first: MessageId, end: u64, is_gap: bool) {
         let at = first.sequence;
         let known = self.streams.get(&first.stream());
@@ -466,7 +467,7 @@ impl Rig {
             let me = identity(who);
             let request = wire::PeerRequest {
                 record: super::statements::signed_record(&me, 1, 1),
-                want: wire::Want::Place,
+                want: wire::PeerRequestKind::Place,
                 neighbours: Vec::new(),
                 adjacency: super::statements::adjacency(&me, self.id, 1),
             };

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use minicbor::{Encode, Encoder};
-use rumormill_proto::death::{Adjacency, Appointment, Certificate, DeathReport, Testimony, Vote};
+use rumormill_proto::failure::{Adjacency, Appointment, Certificate, DeathReport, Testimony, Vote};
 use rumormill_proto::record::{Presence, Record};
 use rumormill_proto::signed::{Signed, Statement};
 use rumormill_proto::wire::{CensusBody, Encoded};
@@ -111,7 +111,8 @@ pub fn group(publisher: &Identity, bodies: [&[u8]; 2]) -> [Batch; 2] {
     group_wire(publisher, bodies).map(|wire| Batch::from_wire(wire.into()).unwrap())
 }
 
-/// Their wire form: the body of each, the signature, the side of its sibling and the sibling's hash.
+/// Their wire form: the body of each, the signature, the side of its sibling and the sibling's
+/// hash.
 pub fn group_wire(publisher: &Identity, bodies: [&[u8]; 2]) -> [Vec<u8>; 2] {
     let leaves = bodies.map(|body| digest(BATCH, body));
     let signature = publisher.sign(&digest(BATCH_GROUP, &leaves.concat()));

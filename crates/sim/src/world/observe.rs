@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use rumormill_proto::death::reports_needed;
+use rumormill_proto::failure::reports_needed;
 use rumormill_proto::snapshot::{MemberState, MemberView, PeerSnapshot, SeedSnapshot};
 use rumormill_proto::{MessageId, Peer, PeerId, Role, Seed};
 

@@ -1,6 +1,6 @@
 //! Liars and cut paths: they cause no removal of live peers.
 
-use rumormill_proto::death::{Adjacency, Appointment, DeathReport, Testimony};
+use rumormill_proto::failure::{Adjacency, Appointment, DeathReport, Testimony};
 use rumormill_proto::signed::Signed;
 use rumormill_proto::wire::{Frame, ProbeReply, Report, Testify, Verdict};
 use rumormill_proto::{Event, Identity};

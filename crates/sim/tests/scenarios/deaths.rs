@@ -1,6 +1,6 @@
 //! Removal of dead peers: in time, on enough witnesses, and of dead peers only.
 
-use rumormill_proto::death::reports_needed;
+use rumormill_proto::failure::reports_needed;
 use rumormill_proto::snapshot::MemberState;
 use rumormill_proto::{Config, Event};
 use rumormill_sim::NodeStatus;

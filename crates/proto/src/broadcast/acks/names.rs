@@ -1,10 +1,11 @@
-//! Names of holders, on their way to a publisher.
+//! Names of holders, passed on towards a publisher.
 //!
-//! The sums of the acknowledgements say how many peers hold a message, and which ones only if that is
-//! all, none, or all but one of those that the publisher knows. A publisher whose receipt stays open asks
-//! for names with a census: each peer then tells its own progress once, and again when it changes, beside
-//! its acknowledgement, and passes on what those behind it tell. A relay keeps nothing that it has passed
-//! on, and passes on a bounded number of names for each census.
+//! The aggregates of the acknowledgements say how many peers hold a message, and which ones only if
+//! those are all, none, or all but one of the members that the publisher knows. A publisher whose
+//! receipt stays open asks for names with a census: each peer then reports its own progress once,
+//! and again when it changes, beside its acknowledgement, and passes on the names from its subtree.
+//! A relay stores no name that it has passed on, and passes on a bounded number of names for each
+//! census.
 
 use std::collections::BTreeMap;
 
@@ -14,30 +15,30 @@ use crate::small::VecMap;
 use crate::time::Time;
 use crate::wire::Holder;
 
-/// Names of one census that a relay passes on: each peer's first word and some changes of it.
-const MAX_RELAYED: usize = 2 * WHOLE_LIST;
+/// Names that a relay passes on for one census: the first report of each peer and some changes.
+const MAX_RELAYED_NAMES: usize = 2 * WHOLE_LIST;
 
-/// The names that one census asked for.
+/// The names that one census has asked for.
 #[derive(Debug)]
 struct NameRound {
     asked_at: Time,
-    /// Progress is told up to this sequence number.
+    /// Progress is reported up to this sequence number.
     until: u64,
-    /// This peer's own progress, as told last.
+    /// The progress of this peer that was reported last.
     own: Option<u64>,
     /// Progress by token, not passed on yet.
     pending: BTreeMap<u64, u64>,
-    /// Names taken from neighbours so far.
-    taken: usize,
+    /// Names accepted from neighbours so far.
+    accepted: usize,
 }
 
-/// The names that were asked for, by stream; at most [`MAX_NAME_ROUNDS`], the least recent ends first.
+/// The rounds of names by stream; at most [`MAX_NAME_ROUNDS`], the oldest is evicted first.
 #[derive(Debug, Default)]
 pub(super) struct NameRounds(VecMap<StreamId, NameRound>);
 
 impl NameRounds {
-    /// A census came: it asks for names up to `until`, or ends the round before it.
-    pub(super) fn begin(&mut self, stream: StreamId, until: Option<u64>, now: Time) {
+    /// Begins a round for names up to `until`; without it, ends the round of the stream.
+    pub(super) fn begin_round(&mut self, stream: StreamId, until: Option<u64>, now: Time) {
         let Some(until) = until else {
             self.0.remove(&stream);
             return;
@@ -47,32 +48,38 @@ impl NameRounds {
             oldest.and_then(|s| self.0.remove(&s));
         }
         let pending = BTreeMap::new();
-        let round = NameRound { asked_at: now, until, own: None, pending, taken: 0 };
+        let round = NameRound { asked_at: now, until, own: None, pending, accepted: 0 };
         self.0.insert(stream, round);
     }
 
-    /// A neighbour names holders. Says how many names were refused: those that were not asked for, and
-    /// those over the bound of the round.
-    pub(super) fn take(&mut self, stream: StreamId, holders: &[Holder]) -> usize {
+    /// Accepts names from a neighbour. Returns the number of names that were refused: those that no
+    /// census has asked for, and those above the bound of the round.
+    pub(super) fn accept(&mut self, stream: StreamId, holders: &[Holder]) -> usize {
         let Some(round) = self.0.get_mut(&stream) else { return holders.len() };
-        let room = MAX_RELAYED - round.taken;
-        let taken = holders.len().min(room);
-        for h in holders.iter().take(taken) {
+        let available = MAX_RELAYED_NAMES - round.accepted;
+        let accepted = holders.len().min(available);
+        for h in holders.iter().take(accepted) {
             let held = h.held.min(round.until);
             let known = round.pending.entry(h.token).or_insert(held);
             *known = held.max(*known);
         }
-        round.taken += taken;
-        holders.len() - taken
+        round.accepted += accepted;
+        holders.len() - accepted
     }
 
-    /// Whether something is to be told, given this peer's own progress.
-    pub(super) fn has_news(&self, stream: StreamId, own: u64) -> bool {
+    /// Whether there is a name to send, given this peer's own progress.
+    pub(super) fn has_unsent(&self, stream: StreamId, own: u64) -> bool {
         self.0.get(&stream).is_some_and(|r| !r.pending.is_empty() || r.own < Some(own.min(r.until)))
     }
 
-    /// What is to be told now; `None` if nothing is. At most [`WHOLE_LIST`] names, the others stay.
-    pub(super) fn drain(&mut self, stream: StreamId, token: u64, own: u64) -> Option<Vec<Holder>> {
+    /// Takes the names to send now; `None` if there are none. At most [`WHOLE_LIST`] names, the
+    /// others stay.
+    pub(super) fn take_names(
+        &mut self,
+        stream: StreamId,
+        token: u64,
+        own: u64,
+    ) -> Option<Vec<Holder>> {
         let round = self.0.get_mut(&stream)?;
         let mut names = Vec::new();
         let own = own.min(round.until);
@@ -103,26 +110,26 @@ mod tests {
     }
 
     #[test]
-    fn relay_tells_each_name_once_and_its_own_again_when_it_changes() {
+    fn relay_sends_each_name_once_and_its_own_again_when_it_changes() {
         let mut rounds = NameRounds::default();
         let s = stream(1);
-        rounds.begin(s, Some(9), Time::ZERO);
-        assert_eq!(rounds.take(s, &[holder(5, 4), holder(6, 99), holder(5, 3)]), 0);
-        let told = rounds.drain(s, 1, 2).unwrap();
+        rounds.begin_round(s, Some(9), Time::ZERO);
+        assert_eq!(rounds.accept(s, &[holder(5, 4), holder(6, 99), holder(5, 3)]), 0);
+        let told = rounds.take_names(s, 1, 2).unwrap();
         assert_eq!(told, [holder(1, 2), holder(5, 4), holder(6, 9)]);
-        assert!(!rounds.has_news(s, 2) && rounds.drain(s, 1, 2).is_none());
-        assert!(rounds.has_news(s, 7));
-        assert_eq!(rounds.drain(s, 1, 70).unwrap(), [holder(1, 9)]);
-        assert!(!rounds.has_news(s, 80), "not beyond what was asked for");
+        assert!(!rounds.has_unsent(s, 2) && rounds.take_names(s, 1, 2).is_none());
+        assert!(rounds.has_unsent(s, 7));
+        assert_eq!(rounds.take_names(s, 1, 70).unwrap(), [holder(1, 9)]);
+        assert!(!rounds.has_unsent(s, 80), "not beyond the requested sequence number");
     }
 
     #[test]
-    fn names_that_nobody_asked_for_are_refused() {
+    fn names_without_a_census_are_refused() {
         let mut rounds = NameRounds::default();
-        assert_eq!(rounds.take(stream(1), &[holder(5, 4)]), 1);
-        rounds.begin(stream(1), Some(9), Time::ZERO);
-        rounds.begin(stream(1), None, Time::ZERO);
-        assert_eq!(rounds.take(stream(1), &[holder(5, 4)]), 1);
+        assert_eq!(rounds.accept(stream(1), &[holder(5, 4)]), 1);
+        rounds.begin_round(stream(1), Some(9), Time::ZERO);
+        rounds.begin_round(stream(1), None, Time::ZERO);
+        assert_eq!(rounds.accept(stream(1), &[holder(5, 4)]), 1);
     }
 
     #[test]
@@ -131,15 +138,15 @@ mod tests {
         let s = stream(1);
         let many: Vec<Holder> = (0..WHOLE_LIST as u64).map(|n| holder(n, 1)).collect();
         for round in 0..2 {
-            rounds.begin(s, Some(9), Time::ZERO);
-            assert_eq!(rounds.take(s, &many), 0, "{round}");
-            assert_eq!(rounds.take(s, &many), 0, "{round}");
-            assert_eq!(rounds.take(s, &many), WHOLE_LIST, "{round}");
-            assert_eq!(rounds.drain(s, u64::MAX, 1).unwrap().len(), WHOLE_LIST);
-            assert_eq!(rounds.drain(s, u64::MAX, 1).unwrap().len(), 1, "{round}");
+            rounds.begin_round(s, Some(9), Time::ZERO);
+            assert_eq!(rounds.accept(s, &many), 0, "{round}");
+            assert_eq!(rounds.accept(s, &many), 0, "{round}");
+            assert_eq!(rounds.accept(s, &many), WHOLE_LIST, "{round}");
+            assert_eq!(rounds.take_names(s, u64::MAX, 1).unwrap().len(), WHOLE_LIST);
+            assert_eq!(rounds.take_names(s, u64::MAX, 1).unwrap().len(), 1, "{round}");
         }
         for n in 0..=MAX_NAME_ROUNDS {
-            rounds.begin(stream(n as u8 + 2), Some(9), Time::ZERO);
+            rounds.begin_round(stream(n as u8 + 2), Some(9), Time::ZERO);
         }
         assert_eq!(rounds.0.len(), MAX_NAME_ROUNDS);
     }

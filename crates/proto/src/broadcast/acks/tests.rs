@@ -1,4 +1,4 @@
-use super::progress::{LATEST, PATIENCE};
+use super::progress::{ACK_RELAY_DELAY, PACING_LAG_LIMIT};
 use super::*;
 use crate::wire::{Holder, ack_token};
 
@@ -15,7 +15,7 @@ struct World {
     children: &'static [PeerId],
 }
 
-impl Surroundings for World {
+impl AckContext for World {
     fn high_water(&self, _: StreamId) -> u64 {
         self.high_water
     }
@@ -33,286 +33,290 @@ impl Surroundings for World {
     }
 }
 
-/// A peer on the way, which has everything below a number.
+/// The context of a relay that has everything below a sequence number.
 fn relay(high_water: u64) -> World {
     World { high_water, me: ME, parent: Some(UP), children: &[A, B] }
 }
 
-/// The publisher itself.
+/// The context of the publisher.
 fn root(high_water: u64) -> World {
     World { high_water, me: S.publisher, parent: None, children: &[UP, A, B] }
 }
 
-fn arrived(wanted: Option<u64>) -> Arrived {
-    Arrived { stream: S, bytes: 10, wanted, names: false }
+fn arrived(receipt_until: Option<u64>) -> ReceivedBatch {
+    ReceivedBatch { stream: S, bytes: 10, receipt_until, wants_names: false }
 }
 
 fn entry(paced: u64, held: u64, peers: u32) -> AckEntry {
     let (left, patient, sum) = (0, paced, u64::from(peers));
-    Summed { paced, left, patient, held, peers, sum }.entry(S)
+    Aggregate { paced, left, patient, held, peers, sum }.entry(S)
 }
 
 #[test]
-fn a_receipt_goes_up_when_everybody_behind_has_it() {
+fn relay_acknowledges_receipt_when_its_whole_subtree_has_it() {
     let mut acks = Acks::default();
     let t = Time::ZERO;
-    acks.received(&arrived(Some(1)), t, &relay(1));
-    let first = acks.due(t, &relay(1));
-    assert_eq!(first[&UP].entries[0].held, 0, "A and B have not said anything");
-    acks.told(A, &entry(1, 1, 3), t, &relay(0));
-    acks.told(B, &entry(1, 1, 2), t, &relay(0));
-    let all = acks.due(t, &relay(1));
+    acks.on_batch(&arrived(Some(1)), t, &relay(1));
+    let first = acks.take_due(t, &relay(1));
+    assert_eq!(first[&UP].entries[0].held, 0, "A and B have not reported anything");
+    acks.on_update(A, &entry(1, 1, 3), t, &relay(0));
+    acks.on_update(B, &entry(1, 1, 2), t, &relay(0));
+    let all = acks.take_due(t, &relay(1));
     let e = &all[&UP].entries[0];
     assert_eq!((e.held, e.paced, e.peers), (1, 1, 6));
     assert_eq!(e.sum, ack_token(&ME).wrapping_add(5));
-    assert!(acks.due(t + LATER * 2, &relay(1)).is_empty(), "nothing new");
+    assert!(acks.take_due(t + ACK_LEAF_DELAY * 2, &relay(1)).is_empty(), "nothing new");
 }
 
 #[test]
-fn a_peer_that_stands_still_is_waited_for_only_so_long() {
+fn lagging_child_paces_the_publisher_only_for_a_while() {
     let mut acks = Acks::default();
     let mut now = Time::ZERO;
-    acks.received(&arrived(None), now, &relay(10));
-    acks.told(A, &entry(10, 10, 1), now, &relay(0));
-    acks.told(B, &entry(5, 5, 1), now, &relay(0));
-    assert_eq!(acks.summed(S, now, &relay(10)).unwrap().paced, 5);
+    acks.on_batch(&arrived(None), now, &relay(10));
+    acks.on_update(A, &entry(10, 10, 1), now, &relay(0));
+    acks.on_update(B, &entry(5, 5, 1), now, &relay(0));
+    assert_eq!(acks.aggregate(S, now, &relay(10)).unwrap().paced, 5);
     for n in 11..30 {
-        now += MARK_EVERY;
-        acks.received(&arrived(None), now, &relay(n));
-        acks.told(A, &entry(n, n, 1), now, &relay(0));
+        now += MARK_INTERVAL;
+        acks.on_batch(&arrived(None), now, &relay(n));
+        acks.on_update(A, &entry(n, n, 1), now, &relay(0));
     }
-    let s = acks.summed(S, now, &relay(29)).unwrap();
-    assert_eq!((s.paced, s.held), (29, 5), "it paces nobody, and does not hold it");
-    now += PATIENCE * 2;
-    acks.received(&arrived(None), now, &relay(99));
-    let s = acks.summed(S, now, &relay(99)).unwrap();
-    assert_eq!(s.paced, 29, "all are behind: the fastest counts");
+    let s = acks.aggregate(S, now, &relay(29)).unwrap();
+    assert_eq!((s.paced, s.held), (29, 5), "it does not pace, and does not hold the messages");
+    now += PACING_LAG_LIMIT * 2;
+    acks.on_batch(&arrived(None), now, &relay(99));
+    let s = acks.aggregate(S, now, &relay(99)).unwrap();
+    assert_eq!(s.paced, 29, "all lag: the fastest counts");
 }
 
-/// A publisher's own view, with neighbours that told so much of so many peers.
-fn publisher(told: &[(PeerId, u64, u32)], published: u64, after: Duration) -> Summed {
+/// The aggregate of a publisher whose children reported `(child, progress, peers)`.
+fn publisher(told: &[(PeerId, u64, u32)], published: u64, after: Duration) -> Aggregate {
     let mut acks = Acks::default();
     let mut now = Time::ZERO;
     let end = now + after;
-    acks.received(&arrived(None), now, &root(published));
-    for &(who, paced, peers) in told {
-        acks.told(who, &entry(paced, paced, peers), now, &root(0));
+    acks.on_batch(&arrived(None), now, &root(published));
+    for &(child, paced, peers) in told {
+        acks.on_update(child, &entry(paced, paced, peers), now, &root(0));
     }
     while now < end {
-        now += MARK_EVERY;
-        acks.tick(S, now, published);
+        now += MARK_INTERVAL;
+        acks.record_own_mark(S, now, published);
     }
-    acks.summed(S, now, &root(published)).unwrap()
+    acks.aggregate(S, now, &root(published)).unwrap()
 }
 
 #[test]
-fn if_many_are_behind_the_way_to_them_is_slow_and_they_are_waited_for() {
+fn publisher_waits_longer_for_lagging_peers_if_they_are_many() {
     let fast_leaf_slow_hub = [(UP, 90, 1), (A, 90, 2), (B, 10, 12)];
-    let s = publisher(&fast_leaf_slow_hub, 90, PATIENCE * 2);
+    let s = publisher(&fast_leaf_slow_hub, 90, PACING_LAG_LIMIT * 2);
     assert_eq!((s.paced, s.left, s.patient, s.pace()), (90, 12, 10, 10));
-    let s = publisher(&fast_leaf_slow_hub, 90, LONG_PATIENCE * 2);
+    let s = publisher(&fast_leaf_slow_hub, 90, LONG_PACING_LAG_LIMIT * 2);
     assert_eq!(s.pace(), 90, "not for ever");
 }
 
 #[test]
-fn a_publisher_that_nobody_gets_it_from_does_not_take_it_for_held() {
+fn publisher_without_children_takes_nothing_for_held() {
     let without_neighbours = |after| {
         let mut acks = Acks::default();
         let world = || World { children: &[], ..root(90) };
-        acks.received(&arrived(None), Time::ZERO, &world());
+        acks.on_batch(&arrived(None), Time::ZERO, &world());
         let mut now = Time::ZERO;
         while now < Time::ZERO + after {
-            now += MARK_EVERY;
-            acks.tick(S, now, 90);
+            now += MARK_INTERVAL;
+            acks.record_own_mark(S, now, 90);
         }
-        acks.summed(S, now, &world()).unwrap().pace()
+        acks.aggregate(S, now, &world()).unwrap().pace()
     };
-    assert_eq!(without_neighbours(PATIENCE * 3), 0);
-    assert_eq!(without_neighbours(LONG_PATIENCE * 20), 0, "nobody else has it");
+    assert_eq!(without_neighbours(PACING_LAG_LIMIT * 3), 0);
+    assert_eq!(without_neighbours(LONG_PACING_LAG_LIMIT * 20), 0, "no other node has it");
 }
 
 #[test]
-fn one_that_is_behind_is_few_however_small_the_network() {
+fn one_lagging_peer_is_few_in_a_network_of_any_size() {
     for others in [1, 2, 50] {
-        let s = publisher(&[(UP, 90, 1), (A, 90, others), (B, 10, 1)], 90, PATIENCE * 2);
+        let s = publisher(&[(UP, 90, 1), (A, 90, others), (B, 10, 1)], 90, PACING_LAG_LIMIT * 2);
         assert_eq!((s.left, s.pace()), (1, 90));
     }
-    let s = publisher(&[(UP, 90, 1), (A, 90, 9), (B, 10, 2)], 90, PATIENCE * 2);
+    let s = publisher(&[(UP, 90, 1), (A, 90, 9), (B, 10, 2)], 90, PACING_LAG_LIMIT * 2);
     assert_eq!((s.left, s.pace()), (2, 90), "two of thirteen are few");
 }
 
 #[test]
-fn who_is_left_out_further_back_is_counted_by_the_publisher() {
+fn relay_adds_up_peers_that_its_children_have_left_out() {
     let mut acks = Acks::default();
-    acks.received(&arrived(None), Time::ZERO, &relay(9));
-    let left_out = Summed { paced: 9, left: 3, patient: 4, held: 2, peers: 5, sum: 1 };
-    acks.told(A, &left_out.entry(S), Time::ZERO, &relay(0));
-    acks.told(B, &entry(9, 9, 1), Time::ZERO, &relay(0));
-    let s = acks.summed(S, Time::ZERO, &relay(9)).unwrap();
+    acks.on_batch(&arrived(None), Time::ZERO, &relay(9));
+    let left_out = Aggregate { paced: 9, left: 3, patient: 4, held: 2, peers: 5, sum: 1 };
+    acks.on_update(A, &left_out.entry(S), Time::ZERO, &relay(0));
+    acks.on_update(B, &entry(9, 9, 1), Time::ZERO, &relay(0));
+    let s = acks.aggregate(S, Time::ZERO, &relay(9)).unwrap();
     assert_eq!((s.paced, s.left, s.patient, s.held, s.peers), (9, 3, 4, 2, 7));
 }
 
 #[test]
-fn who_stopped_stops_counting_also_when_nothing_new_comes() {
+fn stopped_child_stops_counting_while_nothing_new_arrives() {
     let mut acks = Acks::default();
     let mut now = Time::ZERO;
-    acks.received(&arrived(None), now, &relay(10));
-    acks.told(A, &entry(10, 10, 1), now, &relay(0));
-    acks.told(B, &entry(5, 5, 1), now, &relay(0));
+    acks.on_batch(&arrived(None), now, &relay(10));
+    acks.on_update(A, &entry(10, 10, 1), now, &relay(0));
+    acks.on_update(B, &entry(5, 5, 1), now, &relay(0));
     let mut told = 0;
     while let Some(at) = acks.deadline() {
         now = at;
-        for (_, t) in acks.due(now, &relay(10)) {
+        for (_, t) in acks.take_due(now, &relay(10)) {
             told = t.entries[0].paced;
         }
-        assert!(now < Time::ZERO + LONG_PATIENCE * 2, "it ends");
+        assert!(now < Time::ZERO + LONG_PACING_LAG_LIMIT * 2, "the acknowledgements end");
     }
     assert_eq!(told, 10);
 }
 
 #[test]
-fn children_that_have_said_nothing_do_not_stop_a_publisher_for_ever() {
+fn children_that_report_nothing_stop_a_publisher_only_for_a_while() {
     let mut acks = Acks::default();
     let mut now = Time::ZERO;
-    acks.received(&arrived(None), now, &root(10));
+    acks.on_batch(&arrived(None), now, &root(10));
     for _ in 0..48 {
-        assert_eq!(acks.summed(S, now, &root(10)).unwrap().pace(), 0);
-        now += MARK_EVERY;
-        acks.tick(S, now, 10);
-        if now.since(Time::ZERO) >= LONG_PATIENCE {
+        assert_eq!(acks.aggregate(S, now, &root(10)).unwrap().pace(), 0);
+        now += MARK_INTERVAL;
+        acks.record_own_mark(S, now, 10);
+        if now.since(Time::ZERO) >= LONG_PACING_LAG_LIMIT {
             break;
         }
     }
-    assert_eq!(acks.summed(S, now, &root(10)).unwrap().pace(), 10);
+    assert_eq!(acks.aggregate(S, now, &root(10)).unwrap().pace(), 10);
 }
 
 #[test]
-fn a_census_is_answered_at_once_also_by_who_has_told_everything() {
+fn census_is_answered_at_once_by_a_peer_that_has_reported_everything() {
     let mut acks = Acks::default();
     let now = Time::ZERO;
-    acks.received(&arrived(Some(1)), now, &relay(1));
-    for who in [A, B] {
-        acks.told(who, &entry(1, 1, 1), now, &relay(1));
+    acks.on_batch(&arrived(Some(1)), now, &relay(1));
+    for child in [A, B] {
+        acks.on_update(child, &entry(1, 1, 1), now, &relay(1));
     }
-    assert_eq!(acks.due(now, &relay(1))[&UP].entries[0].held, 1);
-    let later = now + LATER * 3;
-    acks.census(&arrived(Some(1)), 1, later, &relay(1));
-    assert_eq!(acks.due(later, &relay(1))[&UP].entries.len(), 1);
+    assert_eq!(acks.take_due(now, &relay(1))[&UP].entries[0].held, 1);
+    let later = now + ACK_LEAF_DELAY * 3;
+    acks.on_census(&arrived(Some(1)), 1, later, &relay(1));
+    assert_eq!(acks.take_due(later, &relay(1))[&UP].entries.len(), 1);
 }
 
 #[test]
-fn the_same_census_and_one_too_soon_after_it_are_not_new() {
+fn repeated_census_and_census_too_soon_are_not_new() {
     let mut acks = Acks::default();
     let now = Time::ZERO;
-    assert!(acks.is_new_census(S, 0, now), "of a stream that is not known");
-    acks.census(&arrived(Some(1)), 3, now, &relay(1));
-    let later = now + SHORTEST_CENSUS;
+    assert!(acks.is_new_census(S, 0, now), "of an unknown stream");
+    acks.on_census(&arrived(Some(1)), 3, now, &relay(1));
+    let later = now + MIN_CENSUS_INTERVAL;
     assert_eq!([2, 3, 4].map(|round| acks.is_new_census(S, round, later)), [false, false, true]);
-    assert!(!acks.is_new_census(S, 4, now + SHORTEST_CENSUS / 2));
+    assert!(!acks.is_new_census(S, 4, now + MIN_CENSUS_INTERVAL / 2));
 }
 
 #[test]
-fn little_is_told_from_the_leaves_up_and_without_those_who_say_nothing_for_long() {
-    let all = [(None, LATER, 1), (Some(A), LATEST, 2), (Some(B), SOON, 3)];
+fn small_progress_is_acknowledged_from_the_leaves_up_and_without_silent_children() {
+    let all =
+        [(None, ACK_LEAF_DELAY, 1), (Some(A), ACK_RELAY_DELAY, 2), (Some(B), ACK_GATHER_DELAY, 3)];
     for (last, after, peers) in all {
         let mut acks = Acks::default();
         let now = Time::ZERO;
         let world = || match last {
-            // Nobody is behind it.
+            // A leaf.
             None => World { children: &[], ..relay(1) },
             Some(_) => relay(1),
         };
-        acks.received(&arrived(None), now, &world());
-        let told = match last {
+        acks.on_batch(&arrived(None), now, &world());
+        let reporting = match last {
             None => &[][..],
             Some(A) => &[A],
             _ => &[A, B],
         };
-        for who in told {
-            acks.told(*who, &entry(1, 1, 1), now, &world());
+        for child in reporting {
+            acks.on_update(*child, &entry(1, 1, 1), now, &world());
         }
         let due = acks.streams.get_mut(&S).unwrap().due;
         assert_eq!(due, Some(now + after), "{peers}");
-        assert_eq!(acks.due(now + after, &world())[&UP].entries[0].peers, peers);
+        assert_eq!(acks.take_due(now + after, &world())[&UP].entries[0].peers, peers);
     }
 }
 
 #[test]
-fn a_neighbour_that_brings_it_from_now_on_hears_of_it_at_once() {
+fn new_parent_is_sent_an_acknowledgement_at_once() {
     let moved = || World { parent: Some(A), children: &[B], ..relay(1) };
-    // With the next batch, or as soon as it is known.
+    // With the next batch, or as soon as the parent changes.
     for batch in [true, false] {
         let mut acks = Acks::default();
-        acks.received(&arrived(None), Time::ZERO, &relay(1));
-        let told = acks.due(Time::ZERO + LATEST, &relay(1));
+        acks.on_batch(&arrived(None), Time::ZERO, &relay(1));
+        let told = acks.take_due(Time::ZERO + ACK_RELAY_DELAY, &relay(1));
         assert_eq!((told.len(), told[&UP].entries[0].held), (1, 0));
-        let now = Time::ZERO + LATEST * 2;
+        let now = Time::ZERO + ACK_RELAY_DELAY * 2;
         if batch {
-            acks.received(&arrived(None), now, &moved());
+            acks.on_batch(&arrived(None), now, &moved());
         } else {
-            acks.moved(S.publisher, now);
+            acks.on_parent_change(S.publisher, now);
         }
-        let told = acks.due(now, &moved());
+        let told = acks.take_due(now, &moved());
         assert_eq!((told.len(), told[&A].entries[0].held), (1, 0));
     }
 }
 
 #[test]
-fn who_is_no_child_any_more_is_behind_nobody() {
+fn former_child_is_not_part_of_the_subtree() {
     let mut acks = Acks::default();
-    acks.received(&arrived(None), Time::ZERO, &relay(1));
-    acks.told(A, &entry(1, 1, 1), Time::ZERO, &relay(0));
-    acks.told(B, &entry(0, 0, 7), Time::ZERO, &relay(0));
-    let s = acks.summed(S, Time::ZERO, &relay(1)).unwrap();
+    acks.on_batch(&arrived(None), Time::ZERO, &relay(1));
+    acks.on_update(A, &entry(1, 1, 1), Time::ZERO, &relay(0));
+    acks.on_update(B, &entry(0, 0, 7), Time::ZERO, &relay(0));
+    let s = acks.aggregate(S, Time::ZERO, &relay(1)).unwrap();
     assert_eq!((s.held, s.peers), (0, 9));
     let without = World { children: &[A], ..relay(1) };
-    let s = acks.summed(S, Time::ZERO, &without).unwrap();
+    let s = acks.aggregate(S, Time::ZERO, &without).unwrap();
     assert_eq!((s.held, s.peers), (1, 2));
-    assert_eq!(acks.parts(S, &without).len(), 1);
-    // What the one that brings it tells is not of a part behind this peer.
-    assert!(acks.told(UP, &entry(0, 0, 7), Time::ZERO, &without));
+    assert_eq!(acks.child_aggregates(S, &without).len(), 1);
+    // A report of the parent is not about the subtree of this peer.
+    assert!(acks.on_update(UP, &entry(0, 0, 7), Time::ZERO, &without));
     let swapped = World { parent: Some(A), children: &[UP], ..relay(1) };
-    assert!(acks.parts(S, &swapped).is_empty());
+    assert!(acks.child_aggregates(S, &swapped).is_empty());
 }
 
 #[test]
-fn census_for_names_is_answered_with_own_progress_and_what_is_named_behind() {
+fn census_for_names_is_answered_with_own_progress_and_names_of_the_subtree() {
     let mut acks = Acks::default();
     let now = Time::ZERO;
-    let named = |token, held| Holder { token, held };
-    let census = Arrived { names: true, ..arrived(Some(9)) };
-    acks.census(&census, 1, now, &relay(4));
-    let told = acks.due(now, &relay(4));
-    assert_eq!(told[&UP].entries[0].holders, Some(vec![named(ack_token(&ME), 4)]));
-    // A neighbour behind this peer names two.
-    let behind = vec![named(7, 9), named(8, 2)];
-    let e = AckEntry { holders: Some(behind.clone()), ..entry(2, 2, 2) };
-    assert!(acks.told(A, &e, now, &relay(4)));
-    assert_eq!(acks.named(A, &e, now, &relay(4)), 0);
-    let told = acks.due(now, &relay(4));
-    assert_eq!(told[&UP].entries[0].holders, Some(behind));
-    // Neither the neighbour that brings the stream names a holder, nor any neighbour for another stream.
-    assert_eq!(acks.named(UP, &e, now, &relay(4)), 2);
+    let holder = |token, held| Holder { token, held };
+    let census = ReceivedBatch { wants_names: true, ..arrived(Some(9)) };
+    acks.on_census(&census, 1, now, &relay(4));
+    let told = acks.take_due(now, &relay(4));
+    assert_eq!(told[&UP].entries[0].holders, Some(vec![holder(ack_token(&ME), 4)]));
+    // A child names two holders.
+    let child_reports = vec![holder(7, 9), holder(8, 2)];
+    let e = AckEntry { holders: Some(child_reports.clone()), ..entry(2, 2, 2) };
+    assert!(acks.on_update(A, &e, now, &relay(4)));
+    assert_eq!(acks.on_holder_names(A, &e, now, &relay(4)), 0);
+    let told = acks.take_due(now, &relay(4));
+    assert_eq!(told[&UP].entries[0].holders, Some(child_reports));
+    // Names are refused from the parent, and for a stream without a census.
+    assert_eq!(acks.on_holder_names(UP, &e, now, &relay(4)), 2);
     let other = StreamId { epoch: 2, ..S };
     let e = AckEntry { holders: e.holders, ..entry(2, 2, 2) };
-    assert_eq!(acks.named(A, &AckEntry { epoch: other.epoch, ..e.clone() }, now, &relay(4)), 2);
-    // The next census does not ask.
-    let later = now + SHORTEST_CENSUS;
-    acks.census(&arrived(Some(9)), 2, later, &relay(9));
-    assert_eq!(acks.due(later, &relay(9))[&UP].entries[0].holders, None);
-    assert_eq!(acks.named(A, &e, later, &relay(9)), 2);
+    assert_eq!(
+        acks.on_holder_names(A, &AckEntry { epoch: other.epoch, ..e.clone() }, now, &relay(4)),
+        2
+    );
+    // The next census does not ask for names.
+    let later = now + MIN_CENSUS_INTERVAL;
+    acks.on_census(&arrived(Some(9)), 2, later, &relay(9));
+    assert_eq!(acks.take_due(later, &relay(9))[&UP].entries[0].holders, None);
+    assert_eq!(acks.on_holder_names(A, &e, later, &relay(9)), 2);
 }
 
 #[test]
-fn what_is_told_to_a_publisher_of_its_own_stream_is_not_forgotten_for_others() {
+fn acknowledgements_of_the_own_stream_are_not_evicted_for_other_streams() {
     let mut acks = Acks::default();
     let now = Time::ZERO;
     let own = StreamId { publisher: ME, epoch: 1 };
-    acks.received(&Arrived { stream: own, ..arrived(None) }, now, &relay(1));
+    acks.on_batch(&ReceivedBatch { stream: own, ..arrived(None) }, now, &relay(1));
     for epoch in 0..2 * MAX_ACKS as u64 {
         let stream = StreamId { epoch, ..S };
-        acks.received(&Arrived { stream, ..arrived(None) }, now, &relay(1));
+        acks.on_batch(&ReceivedBatch { stream, ..arrived(None) }, now, &relay(1));
     }
     assert_eq!(acks.streams.len(), MAX_ACKS);
-    assert!(acks.summed(own, now, &relay(1)).is_some());
+    assert!(acks.aggregate(own, now, &relay(1)).is_some());
 }

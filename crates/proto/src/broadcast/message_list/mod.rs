@@ -1,7 +1,7 @@
-//! The Message List: which messages were received, and how far they were handed on.
+//! The message list: which messages were received, and how far they were delivered.
 //!
-//! Per publisher and epoch (a stream) it keeps the ranges of numbers received, not one entry
-//! per message: a publisher whose messages all came takes one range, however many they are.
+//! Per publisher and epoch (a stream) it keeps the received ranges of numbers, not one entry per
+//! message: a publisher without a missing message takes one range, however many messages it has.
 
 mod stream;
 #[cfg(test)]
@@ -14,147 +14,150 @@ use crate::limits::{MAX_PUBLISHERS, REMEMBERED_EPOCHS};
 use crate::message::{MessageId, StreamId};
 use crate::small::GrowMap;
 
-pub(crate) use stream::Seen;
+pub(crate) use stream::StreamState;
 
-/// What happened to a batch offered to the list.
+/// The outcome of recording a batch in the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Receipt {
-    /// So many of its messages are new.
+pub(crate) enum InsertOutcome {
+    /// This many of its messages are new.
     New(u64),
-    /// All were received before.
-    Repeat,
+    /// All of them were received before.
+    Duplicate,
 }
 
-/// One of so many streams is forgotten when there is no room for another.
-const SCANNED_FOR: usize = 64;
+/// One stream of this many is forgotten when there is no space for another.
+const EVICTION_DIVISOR: usize = 64;
 
 /// The list.
 #[derive(Debug, Default)]
 pub(crate) struct MessageList {
-    streams: GrowMap<StreamId, Seen>,
+    streams: GrowMap<StreamId, StreamState>,
     clock: u64,
     /// Changes with every change of what was received.
     version: u64,
-    /// What was still missing of streams that had to be forgotten.
+    /// Ranges of forgotten streams that were not delivered.
     forgotten: Vec<(StreamId, u64, u64)>,
-    /// Streams of which something known is neither delivered nor told as a gap.
+    /// Streams with known messages that are neither delivered nor reported as a gap.
     undelivered: BTreeSet<StreamId>,
-    /// Streams whose delivered mark has moved, or that were forgotten, since it was last made durable.
-    moved: BTreeSet<StreamId>,
-    /// The epoch of each publisher up to which its streams are over: delivered, told as a gap, or
-    /// forgotten with a gap. What comes of them is a repeat.
-    over: GrowMap<PeerId, u64>,
-    /// Publishers whose mark in `over` has moved, or was forgotten, since it was last made durable.
-    over_moved: BTreeSet<PeerId>,
-    /// What the consumer has not dealt with is told to it again after a restart.
+    /// Streams whose delivered mark has changed, or that were forgotten, since the marks were last
+    /// stored.
+    changed_marks: BTreeSet<StreamId>,
+    /// The epoch of each publisher up to which its streams are closed: delivered, reported as a
+    /// gap, or forgotten with a gap. Messages of closed streams count as duplicates.
+    closed: GrowMap<PeerId, u64>,
+    /// Publishers whose entry in `closed` has changed or was forgotten since it was last stored.
+    changed_closed: BTreeSet<PeerId>,
+    /// Messages that the consumer has not processed are delivered to it again after a restart.
     follows_consumer: bool,
 }
 
 impl MessageList {
-    /// Notes the receipt of the numbers `from..to`.
-    pub(crate) fn receive(&mut self, stream: StreamId, from: u64, to: u64) -> Receipt {
-        let receipt = self.insert(stream, from, to);
+    /// Records the receipt of the numbers `from..to`.
+    pub(crate) fn receive(&mut self, stream: StreamId, from: u64, to: u64) -> InsertOutcome {
+        let outcome = self.insert(stream, from, to);
         self.review_undelivered(stream);
-        receipt
+        outcome
     }
 
-    fn insert(&mut self, stream: StreamId, from: u64, to: u64) -> Receipt {
+    fn insert(&mut self, stream: StreamId, from: u64, to: u64) -> InsertOutcome {
         self.clock += 1;
         let clock = self.clock;
-        let Some(seen) = self.stream_mut(stream) else { return Receipt::Repeat };
-        seen.touched = clock;
-        if from == 0 || (seen.has_begun() && from < seen.start) {
-            // Signed by the publisher itself: so the stream does begin as early as this.
-            if seen.begin(from) {
-                self.moved.insert(stream);
+        let Some(seen) = self.stream_mut(stream) else { return InsertOutcome::Duplicate };
+        seen.last_used = clock;
+        if from == 0 || (seen.has_start() && from < seen.start) {
+            // The publisher itself signed them, so the stream does begin as early as this.
+            if seen.set_start(from) {
+                self.changed_marks.insert(stream);
             }
         }
-        // What comes out of a gap after messages of a later stream would be out of order.
+        // Messages that fill a gap after messages of a later stream would be out of order.
         let refutes = self.get(stream).is_some_and(|seen| seen.is_refuted_by(from, to));
         let is_final = refutes && self.has_delivered_later(stream);
-        let Some(seen) = self.streams.get_mut(&stream) else { return Receipt::Repeat };
+        let Some(seen) = self.streams.get_mut(&stream) else { return InsertOutcome::Duplicate };
         let unproven = seen.unproven;
-        seen.settle_unproven(from, to, is_final);
+        seen.settle_unproven_end(from, to, is_final);
         if seen.unproven != unproven {
-            self.moved.insert(stream);
+            self.changed_marks.insert(stream);
         }
         let new = seen.missing_in(from, to);
         if new == 0 {
-            return Receipt::Repeat;
+            return InsertOutcome::Duplicate;
         }
         seen.add(from, to);
         seen.received += new;
         seen.close_gaps_over_bound();
-        Receipt::New(new)
+        InsertOutcome::New(new)
     }
 
-    /// The stream, made if it is not over.
-    fn stream_mut(&mut self, stream: StreamId) -> Option<&mut Seen> {
+    /// The stream, created if it is not closed.
+    fn stream_mut(&mut self, stream: StreamId) -> Option<&mut StreamState> {
         self.version += 1;
         if !self.streams.contains_key(&stream) {
-            if self.is_over(stream) {
+            if self.is_closed(stream) {
                 return None;
             }
             if self.streams.len() >= MAX_PUBLISHERS {
-                self.make_room();
-                if self.is_over(stream) {
+                self.evict_streams();
+                if self.is_closed(stream) {
                     return None;
                 }
             }
         }
-        Some(self.streams.get_or_insert(stream, Seen::default))
+        Some(self.streams.get_or_insert(stream, StreamState::default))
     }
 
-    /// Whether a stream was delivered, or told as a gap, and forgotten since.
-    pub(crate) fn is_over(&self, stream: StreamId) -> bool {
-        self.over.get(&stream.publisher).is_some_and(|&epoch| stream.epoch <= epoch)
+    /// Whether a stream was delivered, or reported as a gap, and forgotten since.
+    pub(crate) fn is_closed(&self, stream: StreamId) -> bool {
+        self.closed.get(&stream.publisher).is_some_and(|&epoch| stream.epoch <= epoch)
     }
 
-    /// Whether this node has followed the publisher since before this stream: then it owes its
-    /// subscribers the stream, or a gap.
-    pub(crate) fn is_owed(&self, stream: StreamId) -> bool {
+    /// Whether this node has followed the publisher since before this stream: then its subscribers
+    /// get the stream, or a gap.
+    pub(crate) fn is_followed(&self, stream: StreamId) -> bool {
         let before = StreamId { epoch: 0, ..stream };
-        self.over.get(&stream.publisher).is_some()
+        self.closed.get(&stream.publisher).is_some()
             || self.streams.range(before..=stream).next().is_some()
     }
 
-    /// The publisher has signed that a stream goes up to `end`.
-    pub(crate) fn expect(&mut self, stream: StreamId, end: u64) {
+    /// Records that the publisher has signed that a stream goes up to `end`.
+    pub(crate) fn expect_up_to(&mut self, stream: StreamId, end: u64) {
         if end > 0
             && let Some(seen) = self.stream_mut(stream)
         {
             seen.expected = seen.expected.max(end);
             if let Some((from, to)) = seen.unproven.filter(|u| end > u.0) {
                 seen.unproven = (end < to).then_some((from.max(end), to));
-                self.moved.insert(stream);
+                self.changed_marks.insert(stream);
             }
             self.review_undelivered(stream);
         }
     }
 
-    /// Somebody who has the stream says where it begins: what is below cannot be had any more.
-    pub(crate) fn begin(&mut self, stream: StreamId, at: u64) {
-        if self.stream_mut(stream).is_some_and(|seen| seen.begin(at)) {
-            self.moved.insert(stream);
+    /// Sets the start of a stream, as a node that has the stream reports it: earlier messages are
+    /// not available any more.
+    pub(crate) fn set_start(&mut self, stream: StreamId, at: u64) {
+        if self.stream_mut(stream).is_some_and(|seen| seen.set_start(at)) {
+            self.changed_marks.insert(stream);
         }
         self.review_undelivered(stream);
     }
 
-    /// Nobody said where the stream begins: with what was received of it.
-    pub(crate) fn begin_with_what_came(&mut self, stream: StreamId) {
+    /// Starts a stream at the first received message, because no neighbour reported its start.
+    pub(crate) fn start_at_first_received(&mut self, stream: StreamId) {
         self.version += 1;
         if let Some(seen) = self.streams.get_mut(&stream)
             && let Some(&(first, _)) = seen.ranges.first()
-            && seen.begin(first)
+            && seen.set_start(first)
         {
-            self.moved.insert(stream);
+            self.changed_marks.insert(stream);
         }
         self.review_undelivered(stream);
     }
 
-    /// An earlier life of this node delivered everything below `delivered`, or told it as a gap.
+    /// Restores the mark of an earlier process, which delivered everything below `delivered` or
+    /// reported it as a gap.
     pub(crate) fn resume(&mut self, stream: StreamId, delivered: u64) {
-        // What follows the last number there is cannot be held as a range.
+        // The range after the last possible number cannot be represented.
         let delivered = delivered.min(u64::MAX - 1);
         if delivered == 0 {
             return;
@@ -163,69 +166,70 @@ impl MessageList {
             seen.add(0, delivered);
             seen.delivered = seen.delivered.max(delivered);
             seen.consumed = seen.delivered;
-            seen.floor = seen.floor.max(delivered);
+            seen.oldest_retained = seen.oldest_retained.max(delivered);
             self.review_undelivered(stream);
         }
     }
 
-    /// Of what an earlier life of this node delivered, everything from `floor` on is kept.
-    pub(crate) fn lower_floor(&mut self, stream: StreamId, floor: u64) {
+    /// Records that everything from `oldest_retained` on that an earlier process delivered is
+    /// retained.
+    pub(crate) fn lower_oldest_retained(&mut self, stream: StreamId, oldest_retained: u64) {
         if let Some(seen) = self.streams.get_mut(&stream)
-            && seen.floor == seen.delivered
+            && seen.oldest_retained == seen.delivered
         {
-            seen.floor = floor;
+            seen.oldest_retained = oldest_retained;
         }
     }
 
-    /// Everything below `to` was delivered or told as a gap.
+    /// Records that everything below `to` was delivered or reported as a gap.
     pub(crate) fn set_delivered(&mut self, stream: StreamId, to: u64) {
         if let Some(seen) = self.streams.get_mut(&stream)
             && seen.delivered < to
         {
             seen.delivered = to;
             if !self.follows_consumer {
-                self.moved.insert(stream);
+                self.changed_marks.insert(stream);
             }
             self.review_undelivered(stream);
         }
     }
 
-    /// From now on the marks that are made durable follow the consumer.
+    /// From now on the stored marks follow the consumer.
     pub(crate) fn follow_consumer(&mut self) {
         self.follows_consumer = true;
         let streams = &self.streams;
-        self.moved.retain(|stream| !streams.contains_key(stream));
+        self.changed_marks.retain(|stream| !streams.contains_key(stream));
     }
 
-    /// The consumer has dealt with everything below `to`. A mark above what is delivered is of a gap that
-    /// was refuted since.
+    /// Records that the consumer has processed everything below `to`. A mark above the delivered
+    /// one belongs to a gap that was refuted since, and is ignored.
     pub(crate) fn set_consumed(&mut self, stream: StreamId, to: u64) {
         if self.follows_consumer
             && let Some(seen) = self.streams.get_mut(&stream)
             && (seen.consumed + 1..=seen.delivered).contains(&to)
         {
             seen.consumed = to;
-            self.moved.insert(stream);
+            self.changed_marks.insert(stream);
         }
     }
 
-    /// The marks to be made durable that have moved since this was last asked; `None` for a stream that was
+    /// Takes the marks to store that have changed since the last call; `None` for a stream that was
     /// forgotten.
-    pub(crate) fn take_moved(&mut self) -> Vec<(StreamId, Option<u64>)> {
-        let moved = core::mem::take(&mut self.moved);
-        let durable = |s| self.get(s).map(|seen| seen.durable(self.follows_consumer));
-        moved.into_iter().map(|s| (s, durable(s))).collect()
+    pub(crate) fn take_changed_marks(&mut self) -> Vec<(StreamId, Option<u64>)> {
+        let changed_marks = core::mem::take(&mut self.changed_marks);
+        let durable = |s| self.get(s).map(|seen| seen.durable_mark(self.follows_consumer));
+        changed_marks.into_iter().map(|s| (s, durable(s))).collect()
     }
 
-    /// What is below `to` is not kept any more.
-    pub(crate) fn raise_floor(&mut self, stream: StreamId, to: u64) {
+    /// Records that nothing below `to` is retained any more.
+    pub(crate) fn raise_oldest_retained(&mut self, stream: StreamId, to: u64) {
         if let Some(seen) = self.streams.get_mut(&stream) {
-            seen.floor = seen.floor.max(to);
+            seen.oldest_retained = seen.oldest_retained.max(to);
         }
     }
 
-    /// Closes a gap that no neighbour can fill any more. What is above the end of what the publisher has
-    /// signed is only the neighbours' word.
+    /// Gives up a range that no neighbour can send any more. Beyond the end that the publisher has
+    /// signed, the range rests on the neighbours' claims only.
     pub(crate) fn give_up(&mut self, stream: StreamId, from: u64, to: u64) {
         if from < to
             && let Some(seen) = self.stream_mut(stream)
@@ -240,62 +244,63 @@ impl MessageList {
         }
     }
 
-    /// Streams up to this one were over in an earlier life of this node.
-    pub(crate) fn resume_over(&mut self, stream: StreamId) {
-        self.set_over(stream);
-        self.over_moved.remove(&stream.publisher);
+    /// Restores that streams up to this one were closed in an earlier process.
+    pub(crate) fn restore_closed(&mut self, stream: StreamId) {
+        self.mark_closed(stream);
+        self.changed_closed.remove(&stream.publisher);
     }
 
-    /// Forgets the oldest streams of a publisher that are over and not kept, but for some.
+    /// Forgets the oldest closed streams of a publisher that are not retained, except the latest
+    /// [`REMEMBERED_EPOCHS`].
     pub(crate) fn compact(&mut self, publisher: PeerId, is_kept: impl Fn(StreamId) -> bool) {
         let epochs: Vec<u64> = self.epochs(publisher).map(|(epoch, _)| epoch).collect();
         let surplus = epochs.len().saturating_sub(REMEMBERED_EPOCHS);
         for epoch in epochs.into_iter().take(surplus) {
             let stream = StreamId { publisher, epoch };
-            let is_over = self.get(stream).is_some_and(|s| s.is_over(self.follows_consumer));
-            if is_kept(stream) || !is_over {
+            let is_closed = self.get(stream).is_some_and(|s| s.is_closed(self.follows_consumer));
+            if is_kept(stream) || !is_closed {
                 return;
             }
             self.forget_oldest(stream);
         }
     }
 
-    /// Forgets the oldest stream of a publisher; what is not delivered of it is told as a gap.
+    /// Forgets the oldest stream of a publisher; its undelivered messages are reported as a gap.
     fn forget_oldest(&mut self, stream: StreamId) {
         self.forget(stream);
-        self.set_over(stream);
+        self.mark_closed(stream);
     }
 
-    fn set_over(&mut self, stream: StreamId) {
+    fn mark_closed(&mut self, stream: StreamId) {
         let StreamId { publisher, epoch } = stream;
-        if self.over.len() >= MAX_PUBLISHERS && self.over.get(&publisher).is_none() {
-            // Those of publishers of which nothing else is known go first.
-            let part = MAX_PUBLISHERS / SCANNED_FOR;
+        if self.closed.len() >= MAX_PUBLISHERS && self.closed.get(&publisher).is_none() {
+            // Publishers without any known stream are evicted first.
+            let part = MAX_PUBLISHERS / EVICTION_DIVISOR;
             let gone = |id: &PeerId| self.epochs(*id).next().is_none();
-            let idle: Vec<PeerId> = self.over.iter().map(|(id, _)| *id).filter(gone).collect();
-            let any = self.over.iter().map(|(id, _)| *id);
+            let idle: Vec<PeerId> = self.closed.iter().map(|(id, _)| *id).filter(gone).collect();
+            let any = self.closed.iter().map(|(id, _)| *id);
             let drop: Vec<PeerId> = idle.into_iter().chain(any).take(part).collect();
             for id in drop {
-                self.over.remove(&id);
-                self.over_moved.insert(id);
+                self.closed.remove(&id);
+                self.changed_closed.insert(id);
             }
         }
-        let mark = self.over.get_or_insert(publisher, || epoch);
+        let mark = self.closed.get_or_insert(publisher, || epoch);
         *mark = epoch.max(*mark);
-        self.over_moved.insert(publisher);
+        self.changed_closed.insert(publisher);
     }
 
-    /// The publishers whose streams are over up to another epoch since this was last asked; `None` for one
-    /// of which that was forgotten.
-    pub(crate) fn take_over_moved(&mut self) -> Vec<(PeerId, Option<u64>)> {
-        let moved = core::mem::take(&mut self.over_moved);
-        moved.into_iter().map(|id| (id, self.over.get(&id).copied())).collect()
+    /// Takes the publishers whose closed epoch has changed since the last call; `None` for a
+    /// forgotten one.
+    pub(crate) fn take_closed_changes(&mut self) -> Vec<(PeerId, Option<u64>)> {
+        let changed_marks = core::mem::take(&mut self.changed_closed);
+        changed_marks.into_iter().map(|id| (id, self.closed.get(&id).copied())).collect()
     }
 
     fn forget(&mut self, stream: StreamId) {
         if let Some(seen) = self.streams.remove(&stream) {
             self.version += 1;
-            self.moved.insert(stream);
+            self.changed_marks.insert(stream);
             self.undelivered.remove(&stream);
             if seen.delivered < seen.end() {
                 self.forgotten.push((stream, seen.delivered, seen.end()));
@@ -303,28 +308,28 @@ impl MessageList {
         }
     }
 
-    /// Forgets a stream of this node's own that is to go on under another epoch.
-    pub(crate) fn disown(&mut self, stream: StreamId) {
+    /// Forgets a stream of this node that continues under another epoch.
+    pub(crate) fn forget_own(&mut self, stream: StreamId) {
         self.version += 1;
         self.streams.remove(&stream);
-        self.moved.insert(stream);
+        self.changed_marks.insert(stream);
         self.undelivered.remove(&stream);
     }
 
-    /// What is not delivered any more of streams that had to be forgotten: first number, one after
-    /// the last.
+    /// Takes the undelivered ranges of streams that were forgotten: first number, and the number
+    /// after the last.
     pub(crate) fn take_forgotten(&mut self) -> Vec<(StreamId, u64, u64)> {
         core::mem::take(&mut self.forgotten)
     }
 
     /// The epochs of a publisher, ascending.
-    pub(crate) fn epochs(&self, publisher: PeerId) -> impl Iterator<Item = (u64, &Seen)> {
+    pub(crate) fn epochs(&self, publisher: PeerId) -> impl Iterator<Item = (u64, &StreamState)> {
         let stream = |epoch| StreamId { publisher, epoch };
         let all = self.streams.range(stream(0)..=stream(u64::MAX));
         all.map(|(stream, seen)| (stream.epoch, seen))
     }
 
-    /// A stream has changed: whether all that is known of it is delivered.
+    /// Updates `undelivered` after a change of a stream.
     fn review_undelivered(&mut self, stream: StreamId) {
         if self.get(stream).is_some_and(|seen| !seen.is_delivered()) {
             self.undelivered.insert(stream);
@@ -333,12 +338,12 @@ impl MessageList {
         }
     }
 
-    /// The first stream of the same publisher before this one that is not delivered.
+    /// The first undelivered stream of the same publisher before this one.
     pub(crate) fn undelivered_before(&self, stream: StreamId) -> Option<StreamId> {
         self.undelivered.range(StreamId { epoch: 0, ..stream }..stream).next().copied()
     }
 
-    /// The first stream of the same publisher behind this one that is not delivered.
+    /// The first undelivered stream of the same publisher after this one.
     pub(crate) fn undelivered_after(&self, stream: StreamId) -> Option<StreamId> {
         let of = |epoch| StreamId { epoch, ..stream };
         let from = of(stream.epoch.checked_add(1)?);
@@ -356,26 +361,26 @@ impl MessageList {
         self.get(id.stream()).is_some_and(|s| s.contains(id.sequence))
     }
 
-    /// What was received of one stream.
-    pub(crate) fn get(&self, stream: StreamId) -> Option<&Seen> {
+    /// The state of one stream.
+    pub(crate) fn get(&self, stream: StreamId) -> Option<&StreamState> {
         self.streams.get(&stream)
     }
 
-    /// Another number whenever something else was received.
+    /// A number that changes whenever the received ranges change.
     pub(crate) const fn version(&self) -> u64 {
         self.version
     }
 
     /// All streams, ascending.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&StreamId, &Seen)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&StreamId, &StreamState)> {
         self.streams.iter()
     }
 
-    /// Makes room. Publishers with the most streams give up their oldest ones first; where all have
-    /// few, the streams not heard of for longest go. It takes a scan, so a part of them goes at once:
-    /// keys are made in no time, and a scan for each would be the work of every node.
-    fn make_room(&mut self) {
-        let part = (self.streams.len() / SCANNED_FOR).max(1);
+    /// Evicts streams. Publishers with the most streams lose their oldest ones first; if all have
+    /// few, the least recently used streams go. It takes a scan, so several streams go at once:
+    /// keys are cheap to create, and a scan for each new publisher would cost every node too much.
+    fn evict_streams(&mut self) {
+        let part = (self.streams.len() / EVICTION_DIVISOR).max(1);
         let crowded = self.crowded_publishers();
         let mut left = part;
         for (count, publisher) in crowded {
@@ -393,14 +398,14 @@ impl MessageList {
             return;
         }
         let mut all: Vec<(u64, StreamId)> =
-            self.streams.iter().map(|(k, s)| (s.touched, *k)).collect();
+            self.streams.iter().map(|(k, s)| (s.last_used, *k)).collect();
         all.select_nth_unstable(part - 1);
         for (_, stream) in all.into_iter().take(part) {
             self.forget(stream);
         }
     }
 
-    /// Publishers with more streams than are remembered of each, most first.
+    /// Publishers with more streams than [`REMEMBERED_EPOCHS`], those with most first.
     fn crowded_publishers(&self) -> Vec<(usize, PeerId)> {
         let mut counts: Vec<(usize, PeerId)> = Vec::new();
         for (stream, _) in self.streams.iter() {

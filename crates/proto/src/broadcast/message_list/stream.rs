@@ -1,39 +1,39 @@
-//! What was received of one stream.
+//! The state of one stream in the message list.
 
 use crate::limits::MAX_GAPS;
-use crate::small::make_room;
+use crate::small::grow;
 
-/// What is known of one stream.
+/// The received ranges and marks of one stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Seen {
-    /// Disjoint, non-touching ranges of what was received or given up, ascending: first number and
+pub(crate) struct StreamState {
+    /// Disjoint, non-touching ranges that were received or given up, ascending: first number and
     /// the number after the last. One, most of the time, and never many.
     pub(super) ranges: Vec<(u64, u64)>,
     pub(super) received: u64,
-    pub(super) touched: u64,
-    /// Numbers below it are of the time before this node took part.
+    pub(super) last_used: u64,
+    /// Numbers below it are from before this node took part.
     pub(super) start: u64,
-    /// Everything below it was delivered or told as a gap.
+    /// Everything below it was delivered or reported as a gap.
     pub(super) delivered: u64,
-    /// The node's consumer has dealt with everything below it, and so had that of an earlier process.
+    /// The consumer of this node, or of an earlier process, has processed everything below it.
     pub(super) consumed: u64,
-    /// What is below it is not kept any more.
-    pub(super) floor: u64,
-    /// The publisher has signed that the stream goes up to here, whether or not it was received.
+    /// Nothing below it is retained any more.
+    pub(super) oldest_retained: u64,
+    /// The publisher has signed that the stream goes up to here, received or not.
     pub(super) expected: u64,
-    /// Numbers at the end that were given up on the word of neighbours alone. If something of them
-    /// comes after all, that word was wrong.
+    /// Numbers at the end that were given up on the claims of neighbours alone. If one of them
+    /// arrives after all, the claims were wrong.
     pub(super) unproven: Option<(u64, u64)>,
-    /// What of the ranges was given up rather than received: ascending, disjoint, at most
+    /// The parts of `ranges` that were given up rather than received: ascending, disjoint, at most
     /// [`MAX_GIVEN_UP`].
     pub(super) given_up: Vec<(u64, u64)>,
 }
 
-/// Ranges of a stream that are remembered as given up. Of more, the two oldest become one, with what was
-/// received between them.
+/// Number of given-up ranges that are remembered. Above it, the two oldest are merged, with the
+/// messages received between them.
 const MAX_GIVEN_UP: usize = 16;
 
-impl Seen {
+impl StreamState {
     pub(super) fn contains(&self, sequence: u64) -> bool {
         self.beginning_before(sequence.saturating_add(1)).last().is_some_and(|r| sequence < r.1)
     }
@@ -56,9 +56,9 @@ impl Seen {
         to - from - known
     }
 
-    /// Adds `from..to`, joining what it touches.
+    /// Adds `from..to`, merging the ranges that it touches.
     pub(super) fn add(&mut self, mut from: u64, mut to: u64) {
-        // Those that touch it become one with it.
+        // Ranges that touch it are merged with it.
         let first = self.ranges.partition_point(|r| r.1 < from);
         let after = self.ranges.partition_point(|r| r.0 <= to).max(first);
         if let Some(touching) = self.ranges.get(first..after)
@@ -66,13 +66,12 @@ impl Seen {
         {
             (from, to) = (from.min(low.0), to.max(high.1));
         } else {
-            make_room(&mut self.ranges);
+            grow(&mut self.ranges);
         }
         drop(self.ranges.splice(first..after, [(from, to)]));
     }
 
-    /// Holds the number of gaps to its bound. What is closed for it shows as a gap in the
-    /// deliveries.
+    /// Gives up the oldest gaps if there are more than [`MAX_GAPS`]. They are delivered as gaps.
     pub(super) fn close_gaps_over_bound(&mut self) {
         while self.ranges.len() > MAX_GAPS {
             let Some((from, to)) = self.gaps().first().copied() else { return };
@@ -80,7 +79,7 @@ impl Seen {
         }
     }
 
-    /// Gives up what is missing in `from..to`.
+    /// Gives up the missing messages in `from..to`.
     pub(super) fn close_gaps(&mut self, from: u64, to: u64) {
         let missing = self.missing_below(to);
         for (start, end) in missing.into_iter().filter(|m| m.1 > from) {
@@ -96,8 +95,8 @@ impl Seen {
         self.add(from, to);
     }
 
-    /// The number after the last one of those that were received without a hole from `from` on; not above `from`
-    /// if that one was not.
+    /// The number after the last message that was received without a gap from `from` on; `from` or
+    /// less if `from` itself was not received.
     pub(crate) fn held_until(&self, from: u64) -> u64 {
         if from < self.start {
             return from;
@@ -107,19 +106,20 @@ impl Seen {
         received.map_or(from, |r| given_up.map_or(r.1, |g| r.1.min(g.0.max(from))))
     }
 
-    /// The smallest number from which on everything below `end` was received and may still be kept.
+    /// The smallest number from which everything below `end` was received and may still be
+    /// retained.
     pub(crate) fn held_since(&self, end: u64) -> u64 {
         let received = self.beginning_before(end).last().map_or(0, |r| r.0);
         let given_up = self.given_up.iter().rev().find(|g| g.0 < end).map_or(0, |g| g.1.min(end));
-        received.max(given_up).max(self.floor())
+        received.max(given_up).max(self.oldest_available())
     }
 
-    /// Whether it is known where the stream begins for this node.
-    pub(crate) fn has_begun(&self) -> bool {
+    /// Whether the start of the stream at this node is known.
+    pub(crate) fn has_start(&self) -> bool {
         self.ranges.first().is_some_and(|r| r.0 == 0)
     }
 
-    /// All numbers below it were received or given up; 0 while the beginning is not known.
+    /// All numbers below it were received or given up; 0 while the start is not known.
     pub(crate) fn high_water(&self) -> u64 {
         self.ranges.first().map_or(0, |r| if r.0 == 0 { r.1 } else { 0 })
     }
@@ -129,24 +129,25 @@ impl Seen {
         self.ranges.first().map_or(0, |r| r.0)
     }
 
-    /// The number after the highest one received.
+    /// The number after the highest received or given-up one.
     pub(crate) fn next(&self) -> u64 {
         self.ranges.last().map_or(0, |r| r.1)
     }
 
-    /// As [`Seen::next`], without what is only the neighbours' word: what this node tells others.
+    /// As [`StreamState::next`], without the claims of neighbours: the end that this node reports
+    /// to others.
     pub(crate) fn proven_next(&self) -> u64 {
         self.unproven.map_or(self.next(), |(from, _)| from)
     }
 
-    /// Whether signed messages from `from` on show that the gap at the end, which neighbours claimed, is none.
+    /// Whether signed messages in `from..to` refute the gap at the end that neighbours claimed.
     pub(super) fn is_refuted_by(&self, from: u64, to: u64) -> bool {
         self.unproven.is_some_and(|(begin, end)| from < end && begin < to)
     }
 
-    /// Signed messages came: they prove what neighbours said of the end of the stream, or refute it. A gap that
-    /// is final stays in any case.
-    pub(super) fn settle_unproven(&mut self, from: u64, to: u64, is_final: bool) {
+    /// Signed messages arrived: they prove the claims of neighbours about the end of the stream, or
+    /// refute them. A final gap stays in any case.
+    pub(super) fn settle_unproven_end(&mut self, from: u64, to: u64, is_final: bool) {
         let Some((begin, end)) = self.unproven.filter(|u| to > u.0) else { return };
         if from >= end || to > end && is_final {
             self.unproven = None;
@@ -169,53 +170,53 @@ impl Seen {
         }
         self.delivered = self.delivered.min(cut);
         self.consumed = self.consumed.min(cut);
-        self.floor = self.floor.min(cut);
+        self.oldest_retained = self.oldest_retained.min(cut);
     }
 
-    /// The number after the last message that the publisher is known to have published.
+    /// The number after the last message that is known to be published.
     pub(crate) fn end(&self) -> u64 {
         self.next().max(self.expected)
     }
 
-    /// Whether something of it is known to be missing.
+    /// Whether a known message is missing.
     pub(crate) fn has_missing(&self) -> bool {
-        (self.has_begun() || self.expected > 0) && self.high_water() < self.end()
+        (self.has_start() || self.expected > 0) && self.high_water() < self.end()
     }
 
-    /// Whether everything that is known of it was delivered or told as a gap.
+    /// Whether everything known was delivered or reported as a gap.
     pub(crate) fn is_delivered(&self) -> bool {
         self.delivered >= self.end()
     }
 
-    /// How far the next process need not go back: what was delivered, or what the consumer has dealt with where
-    /// it has to. A gap that rests on the word of neighbours is told again.
-    pub(super) fn durable(&self, follows_consumer: bool) -> u64 {
+    /// The mark that the next process starts from: the delivered one, or the one of the consumer
+    /// where there is one. A gap that rests on the claims of neighbours is reported again.
+    pub(super) fn durable_mark(&self, follows_consumer: bool) -> u64 {
         let mark = if follows_consumer { self.consumed.max(self.start) } else { self.delivered };
         self.unproven.map_or(mark, |(from, _)| mark.min(from))
     }
 
-    /// Whether nothing more is to be told of it, to the consumer either if there is one.
-    pub(super) fn is_over(&self, follows_consumer: bool) -> bool {
+    /// Whether nothing is left to report, to the consumer either if there is one.
+    pub(super) fn is_closed(&self, follows_consumer: bool) -> bool {
         let consumed = !follows_consumer || self.consumed.max(self.start) >= self.delivered;
         self.is_delivered() && consumed
     }
 
-    /// Messages received.
+    /// Number of received messages.
     pub(crate) const fn received(&self) -> u64 {
         self.received
     }
 
-    /// Everything below it was delivered or told as a gap.
+    /// Everything below it was delivered or reported as a gap.
     pub(crate) const fn delivered(&self) -> u64 {
         self.delivered
     }
 
-    /// What is below it cannot be had from here.
-    pub(crate) fn floor(&self) -> u64 {
-        self.floor.max(self.start)
+    /// Nothing below it is available from this node.
+    pub(crate) fn oldest_available(&self) -> u64 {
+        self.oldest_retained.max(self.start)
     }
 
-    /// Missing ranges below [`Seen::next`].
+    /// Missing ranges below [`StreamState::next`].
     pub(crate) fn gaps(&self) -> Vec<(u64, u64)> {
         self.missing_below(self.next())
     }
@@ -236,13 +237,13 @@ impl Seen {
         missing
     }
 
-    /// The stream begins at `at` for this node. It may turn out to begin earlier, until something
-    /// was delivered of it. Says whether that moved the delivered mark.
-    pub(super) fn begin(&mut self, at: u64) -> bool {
+    /// Sets the start of the stream at this node. It can move to an earlier number until a message
+    /// of the stream was delivered. Returns whether the delivered mark has moved.
+    pub(super) fn set_start(&mut self, at: u64) -> bool {
         let before = self.delivered;
         let fresh = self.delivered == self.start;
-        if !self.has_begun() {
-            // What came is not of the time before.
+        if !self.has_start() {
+            // Received messages are not from before the start.
             let at = self.ranges.first().map_or(at, |r| at.min(r.0));
             (self.start, self.delivered) = (at, at);
             if at > 0 {

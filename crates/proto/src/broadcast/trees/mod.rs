@@ -1,28 +1,29 @@
-//! Broadcast trees: which links carry whose batches.
+//! Broadcast trees: which links carry the batches of which publishers.
 //!
-//! Every publisher has a tree of its own, as Plumtree (Leitao, Pereira, Rodrigues 2007) has one for its
-//! one sender. A peer knows of a tree its own place only: the *parent*, the link over which the
-//! publisher's batches come, and the *lazy* links, which are told of them by announcements. Over all other
-//! links the batches go on.
+//! Every publisher has its own tree, as Plumtree (Leitao, Pereira, Rodrigues 2007) has one for its
+//! single sender. A peer knows only its own position in a tree: the *parent*, the neighbour that
+//! sends the publisher's batches, and the *lazy* links, which carry announcements only. All other
+//! links are eager.
 //!
-//! - A publisher that is not known here is flooded. The link over which its first batch comes is the
-//!   parent; a link over which a batch comes again becomes lazy, in both directions. What is left is
-//!   the tree of shortest paths, as the flood took them.
-//! - Once that is settled, data changes nothing: with several changes at once, duplicates would tear at the
-//!   tree from all sides. A parent is left if its link ends, if it gives no sign of life, or if others
-//!   bring first what it should have brought, several times in a row.
-//! - Whoever loses its parent without another one in sight grafts on all its neighbours. It cannot know which of them
-//!   are behind it in the tree; those take the graft of their parent for a loss of their own, and do the
-//!   same. So every link that leads out of the part that was cut off carries batches again, and the first
-//!   batch leaves one of them.
-//! - Now and then, a publisher marks a batch as exploring: it goes over all links, and the first link that
-//!   brings it is the parent from then on. Among those who follow it, a parent is nearer to the publisher in time than
-//!   its child, so that they are on no cycle, and trees follow the present delays. A cycle that forms otherwise ends
-//!   after some batches, since what had to be pulled does not count in favour of a parent.
+//! - The batches of an unknown publisher are flooded. The link of its first batch leads to the
+//!   parent; a link that brings a duplicate becomes lazy, in both directions. The eager links that
+//!   are left are the tree of shortest paths of that flood.
+//! - After that, batches change nothing: with several changes at once, duplicates would destroy the
+//!   tree from all sides. A parent is left if its link ends, if it is suspected, or if other
+//!   neighbours bring first what it should have brought, several times in a row.
+//! - A peer that loses its parent without a replacement (an orphaned publisher) grafts on all its
+//!   neighbours. It cannot know which of them are in its own subtree; those take the graft of their
+//!   parent for a loss of their own, and do the same. So every link that leads out of the orphaned
+//!   subtree carries batches again, and the first batch selects one of them.
+//! - Now and then, a publisher marks a batch as exploring: it goes over all links, and the first
+//!   link that brings it leads to the parent from then on. Among peers that follow it, a parent is
+//!   nearer to the publisher in time than its child, so they are on no cycle, and trees follow the
+//!   present delays. A cycle that forms otherwise ends after some batches, since pulled batches do
+//!   not count in favour of a parent.
 //!
-//! A publisher that was forgotten is flooded again. At rest nothing is sent for trees.
+//! The batches of a forgotten publisher are flooded again. At rest no frame is sent for trees.
 
-mod near;
+mod slots;
 #[cfg(test)]
 mod tests;
 
@@ -35,97 +36,104 @@ use crate::snapshot::TreeView;
 use crate::time::Time;
 use crate::wire::ack_token;
 
-use near::{Near, NearSet, Nearby};
+use slots::{NeighbourIndex, NeighbourSlot, SlotSet};
 
-/// How often in a row others have to bring first what the parent should have brought.
-const MISSES: u8 = 3;
-/// Misses in shorter intervals count as one: what one hole lacked is pulled in many batches.
-const MISS_EVERY: Duration = Duration::from_millis(200);
-/// What another neighbour announced so long before the parent brought it came late: several links' delays, and more than
-/// announcements are gathered for.
-const LATE: Duration = Duration::from_millis(300);
-/// How often in a row that has to be the same way before the other is followed.
-const LATE_TIMES: u8 = 3;
-/// Batches that explore more often are not followed.
-const EXPLORE_EVERY: Duration = Duration::from_secs(5);
-/// How soon a neighbour is told once more that it need not send batches: what it has sent meanwhile was on its way.
-const TELL_EVERY: Duration = Duration::from_secs(1);
-/// A graft says of publishers whose last batch came so lately what this peer has of them: something may have been missed
-/// meanwhile. Of others, what is just going round is announced to whoever grafts.
-const RECENT: Duration = Duration::from_secs(10);
+/// How often in a row other neighbours have to bring first what the parent should have brought.
+const MAX_MISSES: u8 = 3;
+/// Misses in shorter intervals count as one: the batches of one gap are pulled separately.
+const MISS_INTERVAL: Duration = Duration::from_millis(200);
+/// A parent is late if another neighbour announced a batch so long before: the delay of several
+/// links, and more than announcements are gathered for.
+const LATE_BY: Duration = Duration::from_millis(300);
+/// How often in a row the parent has to be late before the other neighbour becomes the parent.
+const MAX_LATE: u8 = 3;
+/// Exploring batches that follow each other faster are not followed.
+const MIN_EXPLORE_INTERVAL: Duration = Duration::from_secs(5);
+/// Shortest time between two prunes to one neighbour: duplicates may have been in flight meanwhile.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(1);
+/// A graft lists what this peer has of publishers whose last batch arrived so lately: a batch may
+/// have been missed meanwhile. Batches of others that are being spread are announced to a peer that
+/// grafts.
+const RECENT_BATCH: Duration = Duration::from_secs(10);
 
-/// How a batch came to this peer.
+/// How a batch arrived at this peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// Along the tree.
+pub(crate) enum ArrivalKind {
+    /// Pushed along the tree.
     Pushed,
-    /// Over all links of everybody, to find the shortest ways.
-    Explores,
-    /// This peer had to ask for it, where its parent should have brought it.
+    /// Pushed over all links, to find the shortest paths.
+    Exploring,
+    /// Pulled by this peer; its parent should have pushed it.
     Pulled,
-    /// Another peer had to ask for it, and passes it on to those that seem to be behind it.
-    PassedOn,
-    /// It is old: it says nothing of the way that the next one takes.
+    /// Pulled by another peer, and passed on to children that seem to lack it.
+    PulledUpstream,
+    /// Too old to say anything about the path of the next batch.
     History,
 }
 
-impl Way {
-    /// The way of a batch that had existed for so long when it came.
-    pub(crate) const fn of(age: Duration, pulled: bool, asked: bool, explores: bool) -> Way {
-        if age.as_millis() >= RECENT.as_millis() {
-            Way::History
+impl ArrivalKind {
+    /// The kind of arrival of a batch with this age.
+    pub(crate) const fn of(
+        age: Duration,
+        pulled: bool,
+        asked: bool,
+        explores: bool,
+    ) -> ArrivalKind {
+        if age.as_millis() >= RECENT_BATCH.as_millis() {
+            ArrivalKind::History
         } else if pulled && asked {
-            Way::Pulled
+            ArrivalKind::Pulled
         } else if pulled {
-            Way::PassedOn
+            ArrivalKind::PulledUpstream
         } else if explores {
-            Way::Explores
+            ArrivalKind::Exploring
         } else {
-            Way::Pushed
+            ArrivalKind::Pushed
         }
     }
 }
 
-impl Way {
-    /// Whether somebody had to ask for it on its way.
-    pub(crate) const fn is_late(self) -> bool {
-        matches!(self, Way::Pulled | Way::PassedOn)
+impl ArrivalKind {
+    /// Whether a peer on the path had to pull it.
+    pub(crate) const fn was_pulled(self) -> bool {
+        matches!(self, ArrivalKind::Pulled | ArrivalKind::PulledUpstream)
     }
 }
 
-/// What is to be sent.
+/// A frame to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Act {
-    /// Send me their batches. Of the `recent` ones, something may have been missed.
+pub(crate) enum TreeAction {
+    /// Asks for the publishers' batches. Of the `recent` publishers, batches may have been missed.
     Graft { to: PeerId, publishers: Vec<u64>, recent: Vec<PeerId> },
-    /// Send me announcements of their batches only.
+    /// Asks for announcements of the publishers' batches only.
     Prune { to: PeerId, publishers: Vec<u64> },
 }
 
-/// This peer's place in the tree of one publisher.
+/// This peer's position in the tree of one publisher.
 #[derive(Debug)]
 struct Tree {
     publisher: PeerId,
-    /// Over this link the batches come. None at the publisher itself, and where the way to it was lost.
-    parent: Option<Near>,
-    /// These links are told of batches by announcements; the parent is always among them.
-    lazy: NearSet,
-    /// These have grafted on this peer.
-    grafted: NearSet,
-    /// These were told since `told_at` that their batches are not needed here.
-    told: NearSet,
-    told_at: Time,
+    /// The neighbour that sends the batches. `None` at the publisher itself, and while it is
+    /// orphaned.
+    parent: Option<NeighbourSlot>,
+    /// Links that carry announcements only; the parent is always among them.
+    lazy: SlotSet,
+    /// Neighbours that have grafted on this peer.
+    grafted: SlotSet,
+    /// Neighbours that were pruned since `pruned_at`.
+    pruned: SlotSet,
+    pruned_at: Time,
     /// Another neighbour that has brought a batch before the parent did.
-    rival: Option<Near>,
+    faster_neighbour: Option<NeighbourSlot>,
     misses: u8,
     missed_at: Time,
     /// How often in a row the parent was late.
-    late: u8,
-    /// The parent has sent something of its own accord since it is the parent, and when it last did.
-    brings: bool,
-    brought_at: Time,
-    used: Time,
-    explored: Time,
+    times_late: u8,
+    /// Whether the present parent has pushed a batch, and when it last did.
+    parent_pushes: bool,
+    pushed_at: Time,
+    last_used: Time,
+    explored_at: Time,
 }
 
 impl Tree {
@@ -133,18 +141,18 @@ impl Tree {
         Tree {
             publisher,
             parent: None,
-            lazy: NearSet::default(),
-            grafted: NearSet::default(),
-            told: NearSet::default(),
-            told_at: Time::ZERO,
-            rival: None,
+            lazy: SlotSet::default(),
+            grafted: SlotSet::default(),
+            pruned: SlotSet::default(),
+            pruned_at: Time::ZERO,
+            faster_neighbour: None,
             misses: 0,
             missed_at: Time::ZERO,
-            late: 0,
-            brings: false,
-            brought_at: Time::ZERO,
-            used: now,
-            explored: now,
+            times_late: 0,
+            parent_pushes: false,
+            pushed_at: Time::ZERO,
+            last_used: now,
+            explored_at: now,
         }
     }
 
@@ -152,322 +160,344 @@ impl Tree {
         ack_token(&self.publisher)
     }
 
-    /// Takes another parent. Says which one it had.
-    fn follow(&mut self, parent: Near) -> Option<Near> {
-        self.pruned(parent);
-        (self.rival, self.misses, self.late, self.brings) = (None, 0, 0, false);
+    /// Sets another parent. Returns the previous one.
+    fn set_parent(&mut self, parent: NeighbourSlot) -> Option<NeighbourSlot> {
+        self.set_lazy(parent);
+        (self.faster_neighbour, self.misses, self.times_late, self.parent_pushes) =
+            (None, 0, 0, false);
         self.parent.replace(parent)
     }
 
-    /// Has no way to the publisher any more. What was missed until then says nothing of those that may lead there.
-    fn lose_the_way(&mut self) {
-        (self.parent, self.rival) = (None, None);
-        (self.misses, self.late, self.brings) = (0, 0, false);
+    /// Clears the parent. Earlier misses say nothing about the next one.
+    fn clear_parent(&mut self) {
+        (self.parent, self.faster_neighbour) = (None, None);
+        (self.misses, self.times_late, self.parent_pushes) = (0, 0, false);
     }
 
-    /// A neighbour wants announcements only.
-    fn pruned(&mut self, near: Near) {
-        self.lazy.insert(near);
-        self.grafted.remove(near);
+    /// Makes a link lazy.
+    fn set_lazy(&mut self, slot: NeighbourSlot) {
+        self.lazy.insert(slot);
+        self.grafted.remove(slot);
     }
 
-    /// Notes that another neighbour brought what the parent should have. Whether that was once too often.
-    fn miss(&mut self, now: Time) -> bool {
-        if self.misses == 0 || now.since(self.missed_at) >= MISS_EVERY {
+    /// Records that another neighbour brought what the parent should have. Returns whether that was
+    /// once too often.
+    fn record_miss(&mut self, now: Time) -> bool {
+        if self.misses == 0 || now.since(self.missed_at) >= MISS_INTERVAL {
             self.misses += 1;
             self.missed_at = now;
         }
-        self.misses >= MISSES
+        self.misses >= MAX_MISSES
     }
 }
 
-/// The trees that a peer has a place in.
+/// The positions of a peer in all trees.
 #[derive(Debug)]
 pub(crate) struct Trees {
     me: PeerId,
     /// By the publisher's token.
     all: GrowMap<u64, Tree>,
-    neighbours: Nearby,
-    /// Batches go over all links anyway: nobody is asked to stop.
+    neighbours: NeighbourIndex,
+    /// Batches go over all links anyway: no neighbour is pruned for duplicates.
     floods: bool,
 }
 
 impl Trees {
     pub(crate) fn new(me: PeerId, floods: bool) -> Self {
-        Trees { me, all: GrowMap::new(), neighbours: Nearby::default(), floods }
+        Trees { me, all: GrowMap::new(), neighbours: NeighbourIndex::default(), floods }
     }
 
     fn get(&self, publisher: &PeerId) -> Option<&Tree> {
         self.all.get(&ack_token(publisher))
     }
 
-    /// The neighbour that brings a publisher's batches.
+    /// The neighbour that sends a publisher's batches.
     pub(crate) fn parent(&self, publisher: &PeerId) -> Option<PeerId> {
         self.neighbours.id(self.get(publisher)?.parent?)
     }
 
-    /// Whether batches come from the parent of their own accord these days. In a cycle of parents they stop coming.
-    pub(crate) fn parent_brings(&self, publisher: &PeerId, now: Time) -> bool {
-        let lately = |t: &Tree| t.brings && now.since(t.brought_at) < RECENT;
+    /// Whether the parent has pushed batches lately. In a cycle of parents it does not.
+    pub(crate) fn parent_pushes(&self, publisher: &PeerId, now: Time) -> bool {
+        let lately = |t: &Tree| t.parent_pushes && now.since(t.pushed_at) < RECENT_BATCH;
         self.get(publisher).is_some_and(lately)
     }
 
-    /// The neighbours that get a publisher's batches from this peer: all of them, where nothing is known of its tree.
+    /// The neighbours that get a publisher's batches from this peer: all of them for an unknown
+    /// publisher.
     pub(crate) fn children(&self, publisher: &PeerId) -> Vec<PeerId> {
         let tree = self.get(publisher);
-        let gets = |near: &Near| tree.is_none_or(|t| !t.lazy.contains(*near));
-        let ids = self.neighbours.all().filter(gets).filter_map(|near| self.neighbours.id(near));
+        let gets = |slot: &NeighbourSlot| tree.is_none_or(|t| !t.lazy.contains(*slot));
+        let ids = self.neighbours.all().filter(gets).filter_map(|slot| self.neighbours.id(slot));
         ids.filter(|id| id != publisher).collect()
     }
 
-    /// Whether a neighbour is one of them.
+    /// Whether a neighbour is a child.
     pub(crate) fn is_child(&self, neighbour: &PeerId, publisher: &PeerId) -> bool {
         let tree = self.get(publisher);
-        let near = self.neighbours.find(neighbour);
-        let gets = |near| tree.is_none_or(|t| !t.lazy.contains(near));
-        neighbour != publisher && near.is_some_and(gets)
+        let slot = self.neighbours.find(neighbour);
+        let gets = |slot| tree.is_none_or(|t| !t.lazy.contains(slot));
+        neighbour != publisher && slot.is_some_and(gets)
     }
 
-    /// Whether a batch that explores is to be followed: not so soon after the last one.
+    /// Whether an exploring batch is to be followed: not so soon after the last one.
     pub(crate) fn may_explore(&self, publisher: &PeerId, now: Time) -> bool {
-        self.get(publisher).is_none_or(|t| now.since(t.explored) >= EXPLORE_EVERY)
+        self.get(publisher).is_none_or(|t| now.since(t.explored_at) >= MIN_EXPLORE_INTERVAL)
     }
 
-    /// A batch came for the first time.
-    pub(crate) fn received(
+    /// Handles the first copy of a batch.
+    pub(crate) fn on_first(
         &mut self,
         publisher: PeerId,
         from: Option<PeerId>,
-        way: Way,
+        kind: ArrivalKind,
         now: Time,
-    ) -> Vec<Act> {
-        if way == Way::History {
+    ) -> Vec<TreeAction> {
+        // An old batch says nothing about paths.
+        if kind == ArrivalKind::History {
             return Vec::new();
         }
         let from = from.and_then(|id| self.neighbours.find(&id));
         let token = ack_token(&publisher);
+        // A new tree: the sender is the parent.
         if !self.all.contains_key(&token) {
-            self.make_room();
+            self.evict_if_full();
             self.all.insert(token, Tree::new(publisher, now));
             if publisher == self.me {
                 return Vec::new();
             }
-            let pushed = from.filter(|_| !way.is_late());
+            let pushed = from.filter(|_| !kind.was_pulled());
             let Some((from, tree)) = pushed.zip(self.all.get_mut(&token)) else {
-                // The neighbours may still know a place of this peer that it has forgotten.
-                return self.find_the_way(&[token], now);
+                // The neighbours may remember a position of this peer that it has forgotten.
+                return self.graft_on_all(&[token], now);
             };
-            tree.follow(from);
-            return self.hang_on(from, token).into_iter().collect();
+            tree.set_parent(from);
+            return self.graft_on_sender(from, token).into_iter().collect();
         }
         let Some(tree) = self.all.get_mut(&token) else { return Vec::new() };
-        tree.used = now;
-        if way == Way::Explores {
-            tree.explored = now;
+        tree.last_used = now;
+        if kind == ArrivalKind::Exploring {
+            tree.explored_at = now;
         }
         let Some(from) = from.filter(|_| publisher != self.me) else { return Vec::new() };
         let is_parent = tree.parent == Some(from);
-        if is_parent && way != Way::Pulled {
-            // What a parent had to ask for says nothing: in a cycle, it may be this peer's own answer.
-            // What goes over all links says nothing of the tree.
-            if way == Way::Pushed {
+        if is_parent && kind != ArrivalKind::Pulled {
+            // A batch that the parent had to pull says nothing: in a cycle, it may be this peer's
+            // own answer. A batch that went over all links says nothing about the tree.
+            if kind == ArrivalKind::Pushed {
                 tree.misses = 0;
-                (tree.brings, tree.brought_at) = (true, now);
+                (tree.parent_pushes, tree.pushed_at) = (true, now);
             }
             return Vec::new();
         }
-        if way.is_late() {
-            // Who has it may have pulled it as well, from somebody behind this peer: there may be no way through it.
-            if !tree.miss(now) {
+        // A pulled batch counts as a miss of the parent.
+        if kind.was_pulled() {
+            // The sender may have pulled it as well, from the subtree of this peer: it may lead
+            // nowhere.
+            if !tree.record_miss(now) {
                 return Vec::new();
             }
-            if core::mem::take(&mut tree.brings) {
-                // The parent has sent something, but late: there may be more to send over its links than they carry. If
-                // nothing more comes of its own accord until the next misses, it has lost the way.
+            if core::mem::take(&mut tree.parent_pushes) {
+                // The parent has pushed batches, but late: there may be more to send over its links
+                // than they carry. If no batch is pushed until the next misses, the parent is
+                // orphaned itself.
                 tree.misses = 0;
-                let may_lead = way == Way::Pulled && !tree.grafted.contains(from);
-                return if may_lead { self.change_to(from, token, now) } else { Vec::new() };
+                let may_lead = kind == ArrivalKind::Pulled && !tree.grafted.contains(from);
+                return if may_lead { self.switch_parent(from, token, now) } else { Vec::new() };
             }
-            tree.lose_the_way();
-            return self.find_the_way(&[token], now);
+            tree.clear_parent();
+            return self.graft_on_all(&[token], now);
         }
-        let waits = tree.grafted.contains(from);
-        if waits && !tree.miss(now) {
-            // It waits for batches from here, and sent this one before it did: grafts overtake batches on a link. Once
-            // it has another parent, it says so first, unless it has forgotten that it waits.
+        let waits_for_batches = tree.grafted.contains(from);
+        if waits_for_batches && !tree.record_miss(now) {
+            // The sender is a child, and sent this batch before it became one: grafts overtake
+            // batches on a link. Once it has another parent, it prunes first, unless it has
+            // forgotten its graft.
             return Vec::new();
         }
-        if tree.parent.is_some() && way == Way::Pushed {
-            tree.rival = Some(from);
-            if !tree.miss(now) {
+        if tree.parent.is_some() && kind == ArrivalKind::Pushed {
+            tree.faster_neighbour = Some(from);
+            if !tree.record_miss(now) {
                 return Vec::new();
             }
         }
-        let mut acts = Vec::new();
-        let old = tree.follow(from);
-        if waits {
-            // Grafted on anew, it answers if it still waits.
-            acts.extend(self.prune(from, token, now));
+        // The sender becomes the parent.
+        let mut actions = Vec::new();
+        let old = tree.set_parent(from);
+        if waits_for_batches {
+            // After a second graft, a child answers if it still is one.
+            actions.extend(self.prune(from, token, now));
         }
         match old {
             Some(old) => {
-                acts.extend(self.graft([from], &[token], now));
-                acts.extend(self.prune(old, token, now));
+                actions.extend(self.graft([from], &[token], now));
+                actions.extend(self.prune(old, token, now));
             }
-            // It has grafted on everybody.
+            // The publisher was orphaned: this peer has grafted on all neighbours.
             None => {
-                acts.extend(self.hang_on(from, token));
-                let others: Vec<Near> = self.neighbours.all().filter(|n| *n != from).collect();
-                acts.extend(others.into_iter().filter_map(|n| self.prune(n, token, now)));
+                actions.extend(self.graft_on_sender(from, token));
+                let others: Vec<NeighbourSlot> =
+                    self.neighbours.all().filter(|n| *n != from).collect();
+                actions.extend(others.into_iter().filter_map(|n| self.prune(n, token, now)));
             }
         }
-        acts
+        actions
     }
 
-    /// What has just come along the tree had been announced by a neighbour for so long. Where that is late several
-    /// times in a row, that neighbour is the better parent: it had it without this peer.
-    pub(crate) fn announced_earlier(
+    /// A batch came along the tree that a neighbour had announced so long before. If that is late
+    /// several times in a row, the neighbour is the better parent: it had the batch without this
+    /// peer.
+    pub(crate) fn on_announced_earlier(
         &mut self,
         publisher: &PeerId,
         neighbour: PeerId,
         by: Duration,
         now: Time,
-    ) -> Vec<Act> {
+    ) -> Vec<TreeAction> {
         let token = ack_token(publisher);
-        let Some(near) = self.neighbours.find(&neighbour) else { return Vec::new() };
+        let Some(slot) = self.neighbours.find(&neighbour) else { return Vec::new() };
         let Some(tree) = self.all.get_mut(&token) else { return Vec::new() };
-        if by < LATE {
-            tree.late = 0;
+        if by < LATE_BY {
+            tree.times_late = 0;
             return Vec::new();
         }
-        // One that waits for batches from here is not followed.
-        let may_lead = tree.parent.is_some_and(|p| p != near) && !tree.grafted.contains(near);
+        // A child does not become the parent.
+        let may_lead = tree.parent.is_some_and(|p| p != slot) && !tree.grafted.contains(slot);
         if self.floods || !may_lead {
             return Vec::new();
         }
-        tree.late += 1;
-        if tree.late < LATE_TIMES { Vec::new() } else { self.change_to(near, token, now) }
+        tree.times_late += 1;
+        if tree.times_late < MAX_LATE { Vec::new() } else { self.switch_parent(slot, token, now) }
     }
 
-    /// What has just come along the tree had been announced by nobody. If it came from the parent, that was in time.
-    pub(crate) fn was_first(&mut self, publisher: &PeerId, from: PeerId) {
-        let near = self.neighbours.find(&from);
+    /// A batch came along the tree that no neighbour had announced. If the parent sent it, that was
+    /// in time.
+    pub(crate) fn on_first_from(&mut self, publisher: &PeerId, from: PeerId) {
+        let slot = self.neighbours.find(&from);
         let tree = self.all.get_mut(&ack_token(publisher));
-        if let Some(tree) = tree.filter(|t| near.is_some() && t.parent == near) {
-            tree.late = 0;
+        if let Some(tree) = tree.filter(|t| slot.is_some() && t.parent == slot) {
+            tree.times_late = 0;
         }
     }
 
-    /// Asks a neighbour to send from now on: another parent, or the present one, which takes this peer for one that
-    /// needs nothing.
-    fn change_to(&mut self, parent: Near, token: u64, now: Time) -> Vec<Act> {
+    /// Grafts on the new parent and prunes the old one. The new parent may also be the present one,
+    /// which takes this peer for one that needs no batches.
+    fn switch_parent(&mut self, parent: NeighbourSlot, token: u64, now: Time) -> Vec<TreeAction> {
         let Some(tree) = self.all.get_mut(&token) else { return Vec::new() };
-        let old = tree.follow(parent);
-        let mut acts = self.graft([parent], &[token], now);
+        let old = tree.set_parent(parent);
+        let mut actions = self.graft([parent], &[token], now);
         let old = old.filter(|old| *old != parent);
-        acts.extend(old.and_then(|old| self.prune(old, token, now)));
-        acts
+        actions.extend(old.and_then(|old| self.prune(old, token, now)));
+        actions
     }
 
-    /// A batch came again, along its tree or over all links.
-    pub(crate) fn repeated(
+    /// Handles a duplicate, along its tree or over all links.
+    pub(crate) fn on_duplicate(
         &mut self,
         publisher: PeerId,
         from: PeerId,
-        way: Way,
+        kind: ArrivalKind,
         now: Time,
-    ) -> Option<Act> {
-        let near = self.neighbours.find(&from)?;
+    ) -> Option<TreeAction> {
+        let slot = self.neighbours.find(&from)?;
         let token = ack_token(&publisher);
         let floods = self.floods;
         let tree = self.all.get_mut(&token)?;
         let parent = tree.parent?;
-        if parent == near {
-            // What goes over all links, or somebody had to ask for, says nothing of the tree.
-            if way != Way::Pushed {
+        if parent == slot {
+            // A duplicate over all links, or one that was pulled, says nothing about the tree.
+            if kind != ArrivalKind::Pushed {
                 return None;
             }
-            // It was only late; the other need not send it as well.
-            (tree.brings, tree.brought_at) = (true, now);
-            if now.since(tree.missed_at) < LATE {
+            // The parent was only late; the faster neighbour need not send the batch as well.
+            (tree.parent_pushes, tree.pushed_at) = (true, now);
+            if now.since(tree.missed_at) < LATE_BY {
                 tree.misses = 0;
             }
-            let rival = tree.rival.take().filter(|_| !floods)?;
-            return self.prune(rival, token, now);
+            let faster_neighbour = tree.faster_neighbour.take().filter(|_| !floods)?;
+            return self.prune(faster_neighbour, token, now);
         }
-        if way == Way::History {
+        if kind == ArrivalKind::History {
             return None;
         }
-        // It is sent none of its batches, so it sees none come again, and waits for what this peer would tell it of those behind.
+        // The publisher is not sent its own batches, so it sees no duplicates, and it waits for
+        // reports of its children.
         let is_publisher = from == publisher;
-        let is_lazy = tree.lazy.contains(near) || tree.grafted.contains(near) || is_publisher;
+        let is_lazy = tree.lazy.contains(slot) || tree.grafted.contains(slot) || is_publisher;
         if !is_lazy {
-            // Each of the two has got it from the other again, and needs it from somebody else.
-            tree.lazy.insert(near);
+            // Each end has got the batch from the other again, so both make the link lazy.
+            tree.lazy.insert(slot);
             return None;
         }
-        if (way == Way::Explores || floods) && !is_publisher {
-            // It goes over lazy links as well.
+        if (kind == ArrivalKind::Exploring || floods) && !is_publisher {
+            // The batch goes over lazy links as well.
             return None;
         }
-        let lately = floods || now.since(tree.told_at) < TELL_EVERY;
-        if tree.told.contains(near) && lately { None } else { self.prune(near, token, now) }
+        let lately = floods || now.since(tree.pruned_at) < PRUNE_INTERVAL;
+        if tree.pruned.contains(slot) && lately { None } else { self.prune(slot, token, now) }
     }
 
-    fn graft(&mut self, to: impl IntoIterator<Item = Near>, tokens: &[u64], now: Time) -> Vec<Act> {
-        let to: Vec<Near> = to.into_iter().collect();
-        let mut acts = Vec::new();
+    /// Grafts on these neighbours for these trees, in frames of at most [`MAX_GRAFTED`] publishers.
+    fn graft(
+        &mut self,
+        to: impl IntoIterator<Item = NeighbourSlot>,
+        tokens: &[u64],
+        now: Time,
+    ) -> Vec<TreeAction> {
+        let to: Vec<NeighbourSlot> = to.into_iter().collect();
+        let mut actions = Vec::new();
         for publishers in tokens.chunks(MAX_GRAFTED) {
             let mut recent = Vec::new();
             for token in publishers {
                 let Some(tree) = self.all.get_mut(token) else { continue };
-                to.iter().for_each(|near| tree.told.remove(*near));
-                if now.since(tree.used) < RECENT {
+                to.iter().for_each(|slot| tree.pruned.remove(*slot));
+                if now.since(tree.last_used) < RECENT_BATCH {
                     recent.push(tree.publisher);
                 }
             }
-            for to in to.iter().filter_map(|near| self.neighbours.id(*near)) {
+            for to in to.iter().filter_map(|slot| self.neighbours.id(*slot)) {
                 let (publishers, recent) = (publishers.to_vec(), recent.clone());
-                acts.push(Act::Graft { to, publishers, recent });
+                actions.push(TreeAction::Graft { to, publishers, recent });
             }
         }
-        acts
+        actions
     }
 
-    /// Grafts on a parent that sends batches already. The last one may have come over a link that is lazy for the next, or
-    /// the parent may take this peer for one that needs none, or have lost the way since.
-    fn hang_on(&mut self, parent: Near, token: u64) -> Option<Act> {
-        self.all.get_mut(&token)?.told.remove(parent);
+    /// Grafts on a parent that sends batches already. Its last batch may have come over a link that
+    /// is lazy for the next one, or the parent may take this peer for one that needs none, or be
+    /// orphaned meanwhile.
+    fn graft_on_sender(&mut self, parent: NeighbourSlot, token: u64) -> Option<TreeAction> {
+        self.all.get_mut(&token)?.pruned.remove(parent);
         let to = self.neighbours.id(parent)?;
-        Some(Act::Graft { to, publishers: vec![token], recent: Vec::new() })
+        Some(TreeAction::Graft { to, publishers: vec![token], recent: Vec::new() })
     }
 
-    fn prune(&mut self, to: Near, token: u64, now: Time) -> Option<Act> {
+    /// Prunes a neighbour, and remembers that for a while.
+    fn prune(&mut self, to: NeighbourSlot, token: u64, now: Time) -> Option<TreeAction> {
         let tree = self.all.get_mut(&token)?;
-        if now.since(tree.told_at) >= TELL_EVERY {
-            (tree.told, tree.told_at) = (NearSet::default(), now);
+        if now.since(tree.pruned_at) >= PRUNE_INTERVAL {
+            (tree.pruned, tree.pruned_at) = (SlotSet::default(), now);
         }
-        tree.told.insert(to);
-        Some(Act::Prune { to: self.neighbours.id(to)?, publishers: vec![token] })
+        tree.pruned.insert(to);
+        Some(TreeAction::Prune { to: self.neighbours.id(to)?, publishers: vec![token] })
     }
 
-    /// Grafts on everybody for the trees whose parent was lost.
-    fn find_the_way(&mut self, lost: &[u64], now: Time) -> Vec<Act> {
-        let all: Vec<Near> = self.neighbours.all().collect();
-        self.graft(all, lost, now)
+    /// Grafts on all neighbours for orphaned publishers.
+    fn graft_on_all(&mut self, orphaned: &[u64], now: Time) -> Vec<TreeAction> {
+        let all: Vec<NeighbourSlot> = self.neighbours.all().collect();
+        self.graft(all, orphaned, now)
     }
 
-    /// The trees of others that have no parent.
-    fn lost(&self) -> Vec<u64> {
-        let lost = self.all.values().filter(|t| t.parent.is_none() && t.publisher != self.me);
-        lost.map(Tree::token).collect()
+    /// The orphaned publishers.
+    fn orphaned(&self) -> Vec<u64> {
+        let orphaned = self.all.values().filter(|t| t.parent.is_none() && t.publisher != self.me);
+        orphaned.map(Tree::token).collect()
     }
 
-    /// Leaves a parent: says for which trees.
-    fn leave(&mut self, parent: Near) -> Vec<u64> {
+    /// Leaves a parent. Returns the publishers that are orphaned by that.
+    fn leave_parent(&mut self, parent: NeighbourSlot) -> Vec<u64> {
         let of = self.all.values_mut().filter(|t| t.parent == Some(parent));
         of.map(|t| {
-            t.lose_the_way();
+            t.clear_parent();
             t.token()
         })
         .collect()
@@ -475,117 +505,120 @@ impl Trees {
 
     // ---- neighbours ------------------------------------------------------------------------
 
-    pub(crate) fn link_up(&mut self, neighbour: PeerId, now: Time) -> Vec<Act> {
-        let Some(near) = self.neighbours.insert(neighbour) else { return Vec::new() };
-        // What comes another way, the new neighbour need not send, and what nobody brings, it is to send. Of what is
-        // not known here, it sends what it gets.
+    /// Adds a neighbour, and tells it which batches it need not send, and which it should.
+    pub(crate) fn link_up(&mut self, neighbour: PeerId, now: Time) -> Vec<TreeAction> {
+        let Some(slot) = self.neighbours.insert(neighbour) else { return Vec::new() };
+        // Batches with another parent are not needed from the new neighbour; batches of orphaned
+        // publishers are. It sends the batches of publishers that are unknown here.
         let followed = self.all.values().filter(|t| t.parent.is_some() || t.publisher == self.me);
         let followed: Vec<u64> = followed.map(Tree::token).collect();
         let prunes = followed
             .chunks(MAX_GRAFTED)
-            .map(|publishers| Act::Prune { to: neighbour, publishers: publishers.to_vec() });
-        let lost = self.lost();
-        prunes.chain(self.graft([near], &lost, now)).collect()
+            .map(|publishers| TreeAction::Prune { to: neighbour, publishers: publishers.to_vec() });
+        let orphaned = self.orphaned();
+        prunes.chain(self.graft([slot], &orphaned, now)).collect()
     }
 
-    pub(crate) fn link_down(&mut self, neighbour: PeerId, now: Time) -> Vec<Act> {
-        let Some(near) = self.neighbours.find(&neighbour) else { return Vec::new() };
-        let lost = self.leave(near);
-        self.neighbours.remove(near);
+    /// Removes a neighbour, and grafts on the others for the publishers that it orphans.
+    pub(crate) fn link_down(&mut self, neighbour: PeerId, now: Time) -> Vec<TreeAction> {
+        let Some(slot) = self.neighbours.find(&neighbour) else { return Vec::new() };
+        let orphaned = self.leave_parent(slot);
+        self.neighbours.remove(slot);
         for tree in self.all.values_mut() {
-            // Another neighbour may get its number.
-            tree.lazy.remove(near);
-            tree.grafted.remove(near);
-            tree.told.remove(near);
-            tree.rival.take_if(|r| *r == near);
+            // Another neighbour may get this slot.
+            tree.lazy.remove(slot);
+            tree.grafted.remove(slot);
+            tree.pruned.remove(slot);
+            tree.faster_neighbour.take_if(|r| *r == slot);
         }
-        self.find_the_way(&lost, now)
+        self.graft_on_all(&orphaned, now)
     }
 
-    /// A neighbour gives no sign of life: what comes through it is fetched from others. If it was only late, its
-    /// next batch makes it the parent again, where no other has come first.
-    pub(crate) fn suspect(&mut self, neighbour: PeerId, now: Time) -> Vec<Act> {
-        let Some(near) = self.neighbours.find(&neighbour) else { return Vec::new() };
-        let lost = self.leave(near);
-        self.find_the_way(&lost, now)
+    /// Leaves a suspected parent: its batches are fetched through others. If it was only late, its
+    /// next batch makes it the parent again, unless another neighbour was first.
+    pub(crate) fn on_suspect(&mut self, neighbour: PeerId, now: Time) -> Vec<TreeAction> {
+        let Some(slot) = self.neighbours.find(&neighbour) else { return Vec::new() };
+        let orphaned = self.leave_parent(slot);
+        self.graft_on_all(&orphaned, now)
     }
 
-    /// A neighbour wants to get batches. Says of whose that is new, and what is to be sent.
+    /// Handles a graft. Returns the publishers for which the child is new, and the frames to send.
     pub(crate) fn on_graft(
         &mut self,
         from: PeerId,
         publishers: &[u64],
         now: Time,
-    ) -> (Vec<PeerId>, Vec<Act>) {
-        let (mut lost, mut before, mut changed) = (Vec::new(), Vec::new(), Vec::new());
-        let Some(near) = self.neighbours.find(&from) else { return (changed, Vec::new()) };
+    ) -> (Vec<PeerId>, Vec<TreeAction>) {
+        let (mut orphaned, mut before, mut changed) = (Vec::new(), Vec::new(), Vec::new());
+        let Some(slot) = self.neighbours.find(&from) else { return (changed, Vec::new()) };
         for token in publishers {
             let Some(tree) = self.all.get_mut(token) else { continue };
-            let is_new = !tree.grafted.contains(near);
-            if is_new || tree.lazy.contains(near) {
+            let is_new = !tree.grafted.contains(slot);
+            if is_new || tree.lazy.contains(slot) {
                 changed.push(tree.publisher);
             }
-            tree.lazy.remove(near);
-            tree.grafted.insert(near);
-            if tree.parent == Some(near) {
-                // The parent has lost its way, and with it this peer.
-                tree.lose_the_way();
-                lost.push(*token);
+            tree.lazy.remove(slot);
+            tree.grafted.insert(slot);
+            if tree.parent == Some(slot) {
+                // The parent is orphaned, and with it this peer.
+                tree.clear_parent();
+                orphaned.push(*token);
             } else if tree.parent.is_none() && tree.publisher != self.me && is_new {
-                // It is to know that this peer has lost the way, too: it may not have known the publisher when it was told.
+                // The child must learn that this peer is orphaned, too: it may not have known the
+                // publisher when this peer grafted.
                 before.push(*token);
             }
         }
-        let mut acts = self.graft([near], &before, now);
-        acts.extend(self.find_the_way(&lost, now));
-        (changed, acts)
+        let mut actions = self.graft([slot], &before, now);
+        actions.extend(self.graft_on_all(&orphaned, now));
+        (changed, actions)
     }
 
-    /// A neighbour wants to get announcements only. Says of whose that is new.
+    /// Handles a prune. Returns the publishers for which the neighbour was a child.
     pub(crate) fn on_prune(&mut self, from: PeerId, publishers: &[u64]) -> Vec<PeerId> {
         let mut changed = Vec::new();
-        let Some(near) = self.neighbours.find(&from) else { return changed };
+        let Some(slot) = self.neighbours.find(&from) else { return changed };
         for token in publishers {
             if let Some(tree) = self.all.get_mut(token) {
-                if !tree.lazy.contains(near) {
+                if !tree.lazy.contains(slot) {
                     changed.push(tree.publisher);
                 }
-                tree.pruned(near);
+                tree.set_lazy(slot);
             }
         }
         changed
     }
 
-    /// Whether this peer has a place in a publisher's tree.
+    /// Whether this peer has a position in a publisher's tree.
     pub(crate) fn knows(&self, publisher: &PeerId) -> bool {
         self.get(publisher).is_some()
     }
 
     // ---- publishers ------------------------------------------------------------------------
 
-    /// A publisher is dead or has left.
-    pub(crate) fn gone(&mut self, publisher: &PeerId) {
+    /// Forgets the tree of a publisher that is dead or has left.
+    pub(crate) fn remove_publisher(&mut self, publisher: &PeerId) {
         self.all.remove(&ack_token(publisher));
     }
 
-    /// Forgets a part of the trees that were used least recently, if there are too many.
-    fn make_room(&mut self) {
+    /// Evicts a part of the least recently used trees if there are too many.
+    fn evict_if_full(&mut self) {
         if self.all.len() < MAX_TREES {
             return;
         }
         let others = self.all.values().filter(|t| t.publisher != self.me);
-        let mut by_use: Vec<(Time, u64)> = others.map(|t| (t.used, t.token())).collect();
+        let mut by_use: Vec<(Time, u64)> = others.map(|t| (t.last_used, t.token())).collect();
         by_use.sort_unstable();
         for (_, token) in by_use.iter().take(MAX_TREES / 16) {
             self.all.remove(token);
         }
     }
 
-    /// This peer's places, as views show them.
+    /// The positions of this peer, for views.
     pub(crate) fn views(&self) -> Vec<TreeView> {
         let view = |t: &Tree| TreeView {
             publisher: t.publisher,
-            parent: t.parent.and_then(|near| self.neighbours.id(near)),
+            parent: t.parent.and_then(|slot| self.neighbours.id(slot)),
             children: self.children(&t.publisher),
         };
         self.all.values().map(view).collect()

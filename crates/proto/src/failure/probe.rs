@@ -1,4 +1,4 @@
-//! The probe burst: the last efforts to get a sign of life.
+//! A probe of a suspect: retries, and indirect probes.
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,33 +11,33 @@ use crate::small::VecSet;
 use crate::time::Time;
 use crate::wire::Verdict;
 
-/// A burst under way about one suspect.
+/// A running probe of one suspect.
 #[derive(Debug)]
-pub(crate) struct Burst {
+pub(crate) struct Probe {
     pub(crate) started: Time,
-    /// What the suspect has to repeat: an answer to anything older is no evidence.
+    /// The suspect has to repeat it: an answer to an older probe is no evidence.
     pub(crate) nonce: u64,
     length: Duration,
     deadline: Time,
     next_retry: Time,
     retries_left: u32,
-    /// What the suspect's other neighbours said.
+    /// The answers of the suspect's other neighbours.
     pub(crate) verdicts: BTreeMap<PeerId, Verdict>,
-    /// Who was asked.
-    pub(crate) asked: BTreeSet<PeerId>,
-    /// Links on which somebody waits for the outcome.
+    /// The neighbours of the suspect that were asked.
+    pub(crate) helpers: BTreeSet<PeerId>,
+    /// Links on which other nodes wait for the outcome.
     pub(crate) questioners: VecSet<LinkId>,
-    /// Times the end was put off because this node doubted itself.
-    pub(crate) extended: u32,
+    /// How often the end was postponed because this node doubted its own view.
+    pub(crate) extensions: u32,
 }
 
-impl Burst {
-    /// Helpers to ask.
+impl Probe {
+    /// Number of other neighbours of the suspect that are asked.
     pub(crate) const HELPERS: usize = 3;
 
-    /// A burst that begins now and takes `length`. The nonce is fresh.
+    /// A probe that begins now and takes `length`. The nonce is new.
     pub(crate) fn new(now: Time, nonce: u64, length: Duration, config: &Config) -> Self {
-        Burst {
+        Probe {
             started: now,
             nonce,
             length,
@@ -45,13 +45,13 @@ impl Burst {
             next_retry: now,
             retries_left: config.probe_retries(),
             verdicts: BTreeMap::new(),
-            asked: BTreeSet::new(),
+            helpers: BTreeSet::new(),
             questioners: VecSet::new(),
-            extended: 0,
+            extensions: 0,
         }
     }
 
-    /// Whether to ask the suspect once more now.
+    /// Takes a retry, if one is due now.
     pub(crate) fn retry_due(&mut self, now: Time, config: &Config) -> bool {
         if self.retries_left == 0 || now < self.next_retry {
             return false;
@@ -62,21 +62,21 @@ impl Burst {
     }
 
     /// Whether the time is up.
-    pub(crate) fn is_over(&self, now: Time) -> bool {
+    pub(crate) fn is_finished(&self, now: Time) -> bool {
         now >= self.deadline
     }
 
-    /// Puts the end off by one more burst, with its retries.
+    /// Postpones the end by one more length, with its retries.
     pub(crate) fn extend(&mut self, now: Time, config: &Config) {
-        self.extended += 1;
+        self.extensions += 1;
         self.deadline = now + self.length;
         self.next_retry = now;
         self.retries_left = config.probe_retries();
     }
 
-    /// Another node asks about the suspect: the suspect has to answer a probe of after that. `false` if
-    /// too many have asked to be answered.
-    pub(crate) fn question(&mut self, now: Time, by: LinkId) -> bool {
+    /// Adds the question of another node: the suspect has to answer a probe sent after it. Returns
+    /// `false` if too many nodes ask.
+    pub(crate) fn add_question(&mut self, now: Time, by: LinkId) -> bool {
         if self.questioners.contains(&by) {
             return true;
         }

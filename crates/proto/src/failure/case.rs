@@ -1,4 +1,4 @@
-//! One accused peer in the eyes of one seed: reports, the seed's own probe, votes.
+//! One accused peer at one seed: reports, the seed's own probe, votes.
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,37 +11,37 @@ use crate::limits::MAX_REPORTS;
 use crate::signed::Signed;
 use crate::time::Time;
 
-/// How many distinct witnesses a seed must have heard before it votes on the death of a peer of
-/// degree `degree`: a majority of its neighbours, at least 2, at most 5. Where too few neighbours
-/// can report, peers that a seed appointed count as well.
+/// How many distinct witnesses a seed needs before it votes on the death of a peer of degree
+/// `degree`: a majority of its neighbours, at least 2, at most 5. Where too few neighbours
+/// can report, peers that a seed has appointed count as well.
 ///
-/// In a network where so many others are not left, all of those that are left are enough, and one
-/// at least: of two peers, the other one and the seeds' own probes.
+/// Where fewer other peers are left, all of them are enough, and at least one: of two peers, the
+/// other one and the seeds' own probes.
 #[must_use]
 pub fn reports_needed(degree: u16) -> usize {
     (usize::from(degree) / 2 + 1).clamp(2, 5)
 }
 
-/// Probe bursts that a seed's probe lasts at most, if a connection to the accused is under way.
-const LONGEST: u32 = 3;
-/// Times that a seed draws witnesses in one round of a case.
-const DRAWS: u32 = 4;
-/// Rounds of a case that lead to nothing before it is closed.
+/// A seed's probe lasts at most this many bursts, if a connection to the accused is being made.
+const MAX_PROBE_BURSTS: u32 = 3;
+/// How often a seed draws witnesses in one round of a case.
+const WITNESS_DRAWS: u32 = 4;
+/// Number of fruitless rounds before a case is closed.
 const MAX_ROUNDS: u32 = 12;
-/// A round takes twice as long as the one before, so many times.
-const DOUBLINGS: u32 = 2;
+/// How often the length of a round doubles.
+const ROUND_DOUBLINGS: u32 = 2;
 
 /// The seed's own probe of the accused.
 #[derive(Debug)]
-pub(crate) struct Probe {
+pub(crate) struct SeedProbe {
     pub(crate) started: Time,
-    /// What the accused has to repeat: an answer to anything older is no evidence.
+    /// The accused has to repeat it: an answer to an older probe is no evidence.
     pub(crate) nonce: u64,
-    /// Between two tries.
-    every: Duration,
+    /// Time between two tries.
+    interval: Duration,
     deadline: Time,
-    /// The end, if a connection is still under way at the deadline.
-    longest: Time,
+    /// The end, if a connection is still being made at the deadline.
+    hard_deadline: Time,
     next_try: Time,
     tries_left: u32,
     pub(crate) dial: Option<DialId>,
@@ -53,22 +53,22 @@ pub(crate) struct Probe {
 pub(crate) struct Case {
     pub(crate) subject: PeerId,
     pub(crate) incarnation: u64,
-    /// This seed lost the subject itself: its link ended without Leave, or its lease ran out.
+    /// This seed itself lost the subject: its link ended without Leave, or its lease expired.
     pub(crate) lost: bool,
-    /// The last dial to the subject was refused: its host is within reach, and the process is not there.
+    /// The last dial to the subject was refused: its host is reachable, and its process is gone.
     pub(crate) host_refuses: bool,
-    /// This seed has voted in the case, though it may not stand by that any more.
+    /// This seed has voted in the case, perhaps in an earlier round.
     pub(crate) has_voted: bool,
-    /// Rounds that led to nothing.
+    /// Number of fruitless rounds.
     rounds: u32,
     /// Draws of witnesses left in this round.
     draws_left: u32,
     reports: BTreeMap<PeerId, (Time, Signed<DeathReport>)>,
     testimonies: BTreeMap<PeerId, (Time, Signed<Testimony>)>,
-    /// Whom this seed has appointed.
+    /// The witnesses that this seed has appointed.
     pub(crate) appointed: BTreeSet<PeerId>,
     appoint_at: Time,
-    pub(crate) probe: Probe,
+    pub(crate) probe: SeedProbe,
     votes: BTreeMap<PeerId, Signed<Vote>>,
     last_change: Time,
     window: Duration,
@@ -77,17 +77,17 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    /// A case opened by a neighbour's report. `nonce` is fresh; the probe takes `patience` times as long
-    /// as configured, and what is heard counts for as many times as long.
+    /// A case opened by a neighbour's report. `nonce` is fresh; the probe takes `factor` times as
+    /// long as configured, and reports are valid for `factor` times as long.
     pub(crate) fn new(
         subject: PeerId,
         incarnation: u64,
         nonce: u64,
-        patience: u32,
+        factor: u32,
         now: Time,
         config: &Config,
     ) -> Self {
-        let burst = config.probe_burst() * patience;
+        let burst = config.probe_burst() * factor;
         Case {
             subject,
             incarnation,
@@ -95,71 +95,72 @@ impl Case {
             host_refuses: false,
             has_voted: false,
             rounds: 0,
-            draws_left: DRAWS,
+            draws_left: WITNESS_DRAWS,
             reports: BTreeMap::new(),
             testimonies: BTreeMap::new(),
             appointed: BTreeSet::new(),
-            // The neighbours have the first word.
+            // The neighbours can report first.
             appoint_at: now + config.probe_burst() / 2,
-            probe: Probe::new(nonce, now, burst, burst, config.probe_retries()),
+            probe: SeedProbe::new(nonce, now, burst, burst, config.probe_retries()),
             votes: BTreeMap::new(),
             last_change: now,
-            window: config.report_window() * patience,
+            window: config.report_window() * factor,
             burst,
             retries: config.probe_retries(),
         }
     }
 
-    /// A case opened because a seed lost the subject. No neighbour has probed it yet, so the probe takes
-    /// twice as long; and if it has neighbours, they have the first word.
-    pub(crate) fn of_lost(
+    /// A case opened because a seed lost the subject. No neighbour has probed it yet, so the probe
+    /// takes twice as long; and if it has neighbours, they can report first.
+    pub(crate) fn for_lost_subject(
         subject: PeerId,
         incarnation: u64,
         has_neighbours: bool,
         nonce: u64,
-        patience: u32,
+        factor: u32,
         now: Time,
         config: &Config,
     ) -> Self {
         let burst = config.probe_burst();
         let wait = if has_neighbours { burst + burst / 4 } else { Duration::ZERO };
-        let case = Case::new(subject, incarnation, nonce, patience, now, config);
+        let case = Case::new(subject, incarnation, nonce, factor, now, config);
         Case {
             appoint_at: now + wait,
-            probe: Probe::new(nonce, now, case.burst * 2, case.burst, config.probe_retries()),
+            probe: SeedProbe::new(nonce, now, case.burst * 2, case.burst, config.probe_retries()),
             ..case
         }
     }
 
-    /// Takes a neighbour's report; says whether it is a new one.
-    pub(crate) fn report(&mut self, report: Signed<DeathReport>, now: Time) -> bool {
+    /// Adds a neighbour's report. Returns whether it is new.
+    pub(crate) fn add_report(&mut self, report: Signed<DeathReport>, now: Time) -> bool {
         debug_assert_eq!(report.subject, self.subject);
-        self.forget_old(now);
+        self.forget_expired(now);
         if self.reports.len() >= MAX_REPORTS || self.reports.contains_key(&report.reporter) {
             return false;
         }
         self.last_change = now;
         self.reports.insert(report.reporter, (now, report));
-        self.probe_again(now);
+        self.renew_outdated_probe(now);
         true
     }
 
-    /// Takes an appointed witness's testimony; says whether it is a new one.
-    pub(crate) fn testify(&mut self, testimony: Signed<Testimony>, now: Time) -> bool {
+    /// Adds an appointed witness's testimony. Returns whether it is new.
+    pub(crate) fn add_testimony(&mut self, testimony: Signed<Testimony>, now: Time) -> bool {
         debug_assert_eq!(testimony.appointment.subject, self.subject);
-        self.forget_old(now);
+        self.forget_expired(now);
         let known = self.testimonies.contains_key(&testimony.witness);
         if known || self.testimonies.len() >= MAX_REPORTS {
             return false;
         }
         self.last_change = now;
         self.testimonies.insert(testimony.witness, (now, testimony));
-        self.probe_again(now);
+        self.renew_outdated_probe(now);
         true
     }
 
-    /// A probe that failed too long ago to vote on says nothing about what is accused now.
-    fn probe_again(&mut self, now: Time) {
+    /// Probes again if the last probe failed too long ago to vote on: it says nothing about the
+    /// present accusation.
+    fn renew_outdated_probe(&mut self, now: Time) {
         if self.probe.failed.is_some_and(|at| now.since(at) > self.window) {
             self.renew_probe(now, self.burst);
         }
@@ -168,45 +169,50 @@ impl Case {
     fn renew_probe(&mut self, now: Time, length: Duration) {
         let nonce = self.probe.nonce.wrapping_add(1);
         let dial = self.probe.dial;
-        self.probe = Probe { dial, ..Probe::new(nonce, now, length, self.burst, self.retries) };
+        self.probe =
+            SeedProbe { dial, ..SeedProbe::new(nonce, now, length, self.burst, self.retries) };
     }
 
-    /// Begins again: a new probe, new witnesses. What this seed voted in an earlier round does not
-    /// stand any more.
+    /// Begins another round: a new probe, new witnesses. The vote of this seed in an earlier round
+    /// is withdrawn.
     pub(crate) fn next_round(&mut self, me: &PeerId, counts: bool, now: Time) {
         self.rounds += u32::from(counts);
-        self.withdraw(me);
+        self.withdraw_vote(me);
         self.appointed.clear();
-        self.draws_left = DRAWS;
+        self.draws_left = WITNESS_DRAWS;
         self.appoint_at = now;
         self.last_change = now;
         self.renew_probe(now, self.burst * 2);
     }
 
-    /// Whether there is a probe under way, or one whose outcome can still be voted on.
-    pub(crate) fn is_fresh(&self, now: Time) -> bool {
+    /// Whether the probe is running, or its outcome can still be voted on.
+    pub(crate) fn has_current_probe(&self, now: Time) -> bool {
         self.probe.failed.is_none_or(|at| now.since(at) <= self.window)
     }
 
-    /// Whether it has had all the rounds that a case is given.
+    /// Whether all rounds of the case are used up.
     pub(crate) const fn is_given_up(&self) -> bool {
         self.rounds + 1 >= MAX_ROUNDS
     }
 
-    fn forget_old(&mut self, now: Time) {
+    fn forget_expired(&mut self, now: Time) {
         let window = self.window;
         self.reports.retain(|_, (at, _)| now.since(*at) <= window);
         self.testimonies.retain(|_, (at, _)| now.since(*at) <= window);
     }
 
-    /// The distinct witnesses heard within the window, ascending: neighbours, and peers that a seed
-    /// appointed.
+    /// The distinct witnesses within the window, ascending: neighbours, and appointed peers.
     pub(crate) fn witnesses(&self) -> BTreeSet<PeerId> {
         self.reports.keys().chain(self.testimonies.keys()).copied().take(MAX_REPORTS).collect()
     }
 
-    /// How many witnesses to appoint now, if it is time to.
-    pub(crate) fn appoint_due(&mut self, needed: usize, now: Time, config: &Config) -> usize {
+    /// How many witnesses to appoint now.
+    pub(crate) fn witnesses_to_appoint(
+        &mut self,
+        needed: usize,
+        now: Time,
+        config: &Config,
+    ) -> usize {
         let missing = needed.saturating_sub(self.witnesses().len());
         if now < self.appoint_at || self.draws_left == 0 {
             return 0;
@@ -216,12 +222,12 @@ impl Case {
             return 0;
         }
         self.draws_left -= 1;
-        // One more than needed, should one of them be gone as well.
+        // One more than needed, in case one of them is dead as well.
         missing + 1
     }
 
-    /// Takes another seed's vote; says whether it is a new one.
-    pub(crate) fn vote(&mut self, vote: Signed<Vote>, now: Time) -> bool {
+    /// Adds another seed's vote. Returns whether it is new.
+    pub(crate) fn add_vote(&mut self, vote: Signed<Vote>, now: Time) -> bool {
         debug_assert_eq!(vote.subject, self.subject);
         let new = !self.votes.contains_key(&vote.seed);
         if new {
@@ -243,20 +249,20 @@ impl Case {
         self.votes.get(seed)
     }
 
-    /// A seed does not stand by its vote any more.
-    pub(crate) fn withdraw(&mut self, seed: &PeerId) {
+    /// Withdraws the vote of a seed.
+    pub(crate) fn withdraw_vote(&mut self, seed: &PeerId) {
         self.votes.remove(seed);
     }
 
-    /// This seed's vote, once the probe has failed and `needed` neighbours have reported within
-    /// the window.
+    /// This seed's vote, once the probe has failed and `needed` witnesses have reported within the
+    /// window.
     pub(crate) fn decide(
         &mut self,
         seed: &Identity,
         needed: usize,
         now: Time,
     ) -> Option<Signed<Vote>> {
-        self.forget_old(now);
+        self.forget_expired(now);
         let witnesses = self.witnesses();
         let failed = self.probe.failed.is_some_and(|at| now.since(at) <= self.window);
         if !failed || witnesses.len() < needed || self.vote_of(&seed.id()).is_some() {
@@ -282,18 +288,18 @@ impl Case {
         Certificate::new(self.votes.values().cloned().collect())
     }
 
-    /// When the round has led to nothing.
+    /// When the present round ends without a result.
     fn round_end(&self) -> Time {
         let first = self.window * 2 + Duration::from_secs(1);
-        self.last_change + first * (1 << self.rounds.min(DOUBLINGS))
+        self.last_change + first * (1 << self.rounds.min(ROUND_DOUBLINGS))
     }
 
-    /// Whether the round led to nothing.
+    /// Whether the round has ended without a result.
     pub(crate) fn is_stale(&self, now: Time) -> bool {
         now > self.round_end()
     }
 
-    /// When to look at it next.
+    /// When the case has to be reviewed next.
     pub(crate) fn deadline(&self) -> Time {
         let appoint = if self.draws_left == 0 { Time::MAX } else { self.appoint_at };
         let stale = self.round_end() + Duration::from_micros(1);
@@ -301,14 +307,14 @@ impl Case {
     }
 }
 
-impl Probe {
+impl SeedProbe {
     fn new(nonce: u64, now: Time, length: Duration, burst: Duration, retries: u32) -> Self {
-        Probe {
+        SeedProbe {
             started: now,
             nonce,
-            every: length / retries.max(1),
+            interval: length / retries.max(1),
             deadline: now + length,
-            longest: now + burst * LONGEST,
+            hard_deadline: now + burst * MAX_PROBE_BURSTS,
             next_try: now,
             tries_left: retries,
             dial: None,
@@ -316,29 +322,29 @@ impl Probe {
         }
     }
 
-    /// Whether it has come to its end without an answer.
+    /// Whether it has ended without an answer.
     pub(crate) const fn has_failed(&self) -> bool {
         self.failed.is_some()
     }
 
-    /// When the last burst of it began. A probe that was given more time may have begun long before a cut that made
-    /// it fail.
+    /// When its last burst began. A probe with an extended deadline may have begun long before a
+    /// partition that made it fail.
     pub(crate) fn last_burst(&self, burst: Duration) -> Time {
         self.failed.map_or(self.started, |at| self.started.max(at - burst))
     }
 
-    /// Whether to ask the accused once more now.
-    pub(crate) fn try_due(&mut self, now: Time) -> bool {
+    /// Takes a try to ask the accused, if one is due now.
+    pub(crate) fn take_due_try(&mut self, now: Time) -> bool {
         if self.tries_left == 0 || now < self.next_try || self.failed.is_some() {
             return false;
         }
         self.tries_left -= 1;
-        self.next_try = now + self.every;
+        self.next_try = now + self.interval;
         true
     }
 
-    /// Whether it has just come to its end without an answer.
-    pub(crate) fn just_failed(&mut self, now: Time) -> bool {
+    /// Whether the probe has just ended without an answer.
+    pub(crate) fn check_failed(&mut self, now: Time) -> bool {
         if self.failed.is_some() || now < self.end() {
             return false;
         }
@@ -353,69 +359,70 @@ impl Probe {
         Some(if self.tries_left > 0 { self.next_try.min(self.end()) } else { self.end() })
     }
 
-    /// When it has failed. A connection that is neither up nor refused gets more time: the first
-    /// packets of one may have been lost.
+    /// When it fails. A connection that is neither up nor refused gets more time: its first packets
+    /// may have been lost.
     fn end(&self) -> Time {
-        if self.dial.is_some() { self.deadline.max(self.longest) } else { self.deadline }
+        if self.dial.is_some() { self.deadline.max(self.hard_deadline) } else { self.deadline }
     }
 
-    /// It does not fail before. A seed that has heard from the accused more lately than its accusers can have
-    /// has no reason to take a moment's silence for their word.
-    pub(crate) fn not_before(&mut self, at: Time) {
+    /// Extends the probe until `at`. If this seed has heard from the accused later than its
+    /// accusers can have, a short silence does not confirm their reports.
+    pub(crate) fn extend_until(&mut self, at: Time) {
         self.deadline = self.deadline.max(at);
     }
 
-    /// This seed itself was late: the accused gets as much more time.
+    /// Extends the probe because this seed itself was late.
     pub(crate) fn postpone(&mut self, by: Duration) {
         self.deadline += by;
-        self.longest += by;
+        self.hard_deadline += by;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::death::{Adjacency, Appointment};
+    use crate::failure::{Adjacency, Appointment};
 
     #[test]
-    fn the_number_of_reports() {
+    fn needed_reports_follow_the_degree() {
         let table = [(0, 2), (1, 2), (2, 2), (3, 2), (4, 3), (5, 3), (8, 5), (9, 5), (100, 5)];
         for (degree, needed) in table {
             assert_eq!(reports_needed(degree), needed, "degree {degree}");
         }
     }
 
-    /// One witness is heard again and again, the other comes late: by then the first probe is too long ago,
-    /// so there is another one.
+    /// One witness reports repeatedly, the other one late: by then the first probe is outdated, so
+    /// there is another one.
     #[test]
-    fn witnesses_that_come_late_are_voted_on_by_a_fresh_probe() {
+    fn late_witnesses_are_voted_on_after_a_new_probe() {
         let config = Config::lan().build().unwrap();
         let (seed, at) = (Identity::from_secret(&[11; 32]), |ms: u64| Time::from_micros(ms * 1000));
         let subject = report(1).subject;
         let mut case = Case::new(subject, 1, 1, 1, at(0), &config);
-        assert!(case.report(report(1), at(0)));
-        assert!(case.probe.just_failed(at(600)));
+        assert!(case.add_report(report(1), at(0)));
+        assert!(case.probe.check_failed(at(600)));
         assert!(case.decide(&seed, 2, at(600)).is_none());
-        assert!(case.report(report(1), at(3100)));
-        assert!(case.report(report(2), at(4000)));
-        assert!(case.decide(&seed, 2, at(4000)).is_none(), "on a probe of long ago");
-        assert!(!case.probe.just_failed(at(4500)) && case.probe.just_failed(at(4700)));
+        assert!(case.add_report(report(1), at(3100)));
+        assert!(case.add_report(report(2), at(4000)));
+        assert!(case.decide(&seed, 2, at(4000)).is_none(), "on an outdated probe");
+        assert!(!case.probe.check_failed(at(4500)) && case.probe.check_failed(at(4700)));
         assert!(case.decide(&seed, 2, at(4700)).is_some());
     }
 
-    /// Whether the seed reaches its peers is asked within the last burst: a connection that was under way gave the probe
-    /// three times as long, in which a cut may have come (chaos, seed 431).
+    /// Whether the seed reaches its peers is checked within the last burst: a connection in
+    /// progress gave the probe three times as long, in which a partition may have begun (chaos,
+    /// seed 431).
     #[test]
     fn last_burst_of_a_probe_ends_with_it() {
         let config = Config::lan().build().unwrap();
         let (at, burst) = (|ms: u64| Time::from_micros(ms * 1000), config.probe_burst());
         let subject = report(1).subject;
         let mut short = Case::new(subject, 1, 1, 1, at(0), &config).probe;
-        assert!(short.just_failed(at(600)));
+        assert!(short.check_failed(at(600)));
         assert_eq!(short.last_burst(burst), at(0));
         let mut long = Case::new(subject, 1, 1, 1, at(0), &config).probe;
         long.dial = Some(crate::io::DialId(1));
-        assert!(!long.just_failed(at(600)) && long.just_failed(at(1800)));
+        assert!(!long.check_failed(at(600)) && long.check_failed(at(1800)));
         assert_eq!(long.last_burst(burst), at(1200));
     }
 
@@ -450,48 +457,60 @@ mod tests {
     fn appointed_witnesses_suffice_where_a_seed_lost_the_subject() {
         let config = Config::lan().build().unwrap();
         let seed = Identity::from_secret(&[50; 32]);
-        let lost = |has| Case::of_lost(report(1).subject, 1, has, 1, 1, at(0), &config);
-        assert_eq!(lost(false).appoint_due(2, at(0), &config), 3, "no neighbour can report it");
+        let lost = |has| Case::for_lost_subject(report(1).subject, 1, has, 1, 1, at(0), &config);
+        assert_eq!(
+            lost(false).witnesses_to_appoint(2, at(0), &config),
+            3,
+            "no neighbour can report it"
+        );
         let mut case = lost(true);
-        assert_eq!(case.appoint_due(2, at(740), &config), 0, "the neighbours have the first word");
-        assert_eq!(case.appoint_due(2, at(750), &config), 3);
-        assert!(case.testify(testimony(3), at(1100)));
-        assert!(case.testify(testimony(4), at(1100)));
-        assert!(!case.probe.just_failed(at(1199)) && case.probe.just_failed(at(1200)));
+        assert_eq!(
+            case.witnesses_to_appoint(2, at(740), &config),
+            0,
+            "the neighbours can report first"
+        );
+        assert_eq!(case.witnesses_to_appoint(2, at(750), &config), 3);
+        assert!(case.add_testimony(testimony(3), at(1100)));
+        assert!(case.add_testimony(testimony(4), at(1100)));
+        assert!(!case.probe.check_failed(at(1199)) && case.probe.check_failed(at(1200)));
         assert_eq!(case.decide(&seed, 2, at(1200)).unwrap().witnesses.len(), 2);
     }
 
     #[test]
-    fn a_case_is_tried_again_with_growing_pauses_and_given_up_in_the_end() {
+    fn case_is_repeated_with_growing_pauses_and_closed_in_the_end() {
         let config = Config::lan().build().unwrap();
         let me = Identity::from_secret(&[50; 32]).id();
-        let mut case = Case::of_lost(report(1).subject, 1, true, 7, 1, at(0), &config);
+        let mut case = Case::for_lost_subject(report(1).subject, 1, true, 7, 1, at(0), &config);
         let (mut now, mut pauses) = (at(0), Vec::new());
         while !case.is_given_up() {
             let before = now;
             while !case.is_stale(now) {
-                let _ = case.probe.try_due(now) | case.probe.just_failed(now);
-                case.appoint_due(2, now, &config);
+                let _ = case.probe.take_due_try(now) | case.probe.check_failed(now);
+                case.witnesses_to_appoint(2, now, &config);
                 now = now.max(case.deadline());
             }
             pauses.push(now.since(before).as_secs());
             let nonce = case.probe.nonce;
             case.next_round(&me, true, now);
-            assert_ne!(case.probe.nonce, nonce, "an answer to the probe before is no evidence");
+            assert_ne!(case.probe.nonce, nonce, "an answer to the last probe is no evidence");
         }
         assert_eq!(pauses[..4], [6, 12, 24, 24]);
         assert_eq!(pauses.len(), 11);
     }
 
     #[test]
-    fn a_report_comes_before_appointments() {
+    fn report_delays_appointments() {
         let config = Config::lan().build().unwrap();
 
         let mut case = Case::new(report(1).subject, 1, 1, 1, at(0), &config);
-        case.report(report(1), at(0));
-        assert_eq!(case.appoint_due(2, at(100), &config), 0, "the neighbours have the first word");
-        assert_eq!(case.appoint_due(2, at(300), &config), 2, "one missing, one to spare");
-        assert_eq!(case.appoint_due(2, at(301), &config), 0, "not again at once");
+        case.add_report(report(1), at(0));
+        assert_eq!(
+            case.witnesses_to_appoint(2, at(100), &config),
+            0,
+            "the neighbours can report first"
+        );
+        assert_eq!(case.witnesses_to_appoint(2, at(300), &config), 2, "one missing, one to spare");
+        assert_eq!(case.witnesses_to_appoint(2, at(301), &config), 0, "not again at once");
     }
 
     fn at(ms: u64) -> Time {
@@ -499,25 +518,25 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_votes_only_on_enough_reports_in_the_window_and_a_failed_probe() {
+    fn seed_votes_only_after_enough_reports_in_the_window_and_a_failed_probe() {
         let config = Config::lan().build().unwrap();
         let seed = Identity::from_secret(&[50; 32]);
         let subject = report(1).subject;
         let mut case = Case::new(subject, 1, 1, 1, at(0), &config);
-        assert!(case.report(report(1), at(0)));
-        assert!(!case.report(report(1), at(1)), "one neighbour counts once");
-        assert!(!case.probe.just_failed(at(100)));
-        assert!(case.probe.just_failed(at(700)));
+        assert!(case.add_report(report(1), at(0)));
+        assert!(!case.add_report(report(1), at(1)), "one neighbour counts once");
+        assert!(!case.probe.check_failed(at(100)));
+        assert!(case.probe.check_failed(at(700)));
         assert!(case.decide(&seed, 2, at(700)).is_none(), "one accuser is not enough");
-        // The second report comes when the first has left the window.
-        assert!(case.report(report(2), at(2600)));
+        // The second report arrives after the first has left the window.
+        assert!(case.add_report(report(2), at(2600)));
         assert!(case.decide(&seed, 2, at(2600)).is_none());
 
         let mut case = Case::new(subject, 1, 1, 1, at(0), &config);
-        case.report(report(1), at(0));
-        case.report(report(2), at(10));
-        assert!(case.decide(&seed, 2, at(300)).is_none(), "the probe is still under way");
-        assert!(case.probe.just_failed(at(700)));
+        case.add_report(report(1), at(0));
+        case.add_report(report(2), at(10));
+        assert!(case.decide(&seed, 2, at(300)).is_none(), "the probe is still running");
+        assert!(case.probe.check_failed(at(700)));
         let vote = case.decide(&seed, 2, at(700)).unwrap();
         assert_eq!(vote.witnesses.len(), 2);
         assert!(vote.signature_is_valid());

@@ -1,133 +1,132 @@
-//! What of an earlier life of this node is taken up, and what is made durable for the next one.
+//! State that a restarted node takes over from its earlier processes, and stores for the next one.
 //!
-//! With the batches a node keeps how far it delivered each publisher's messages, so that the next
-//! life delivers what this one held back, and nothing twice. A batch and the marks that its arrival
-//! moved are one request, so they become durable together: what is delivered again after a crash is
-//! what the disk had not heard of, and no message is left out. A driver with a consumer says how far
-//! that one has come, and only that is durable: then what is delivered again is what the consumer had
-//! not dealt with.
+//! Beside the retained batches a node stores the delivered marks of each publisher, so that the
+//! next process delivers the messages that this one held back, and none twice. A batch and the
+//! marks that its arrival has changed are one request, so they become durable together: after a
+//! crash, the messages that the disk had not recorded are delivered again, and none is skipped. A
+//! driver with a consumer reports how far the consumer is, and only that mark is stored: then
+//! messages that the consumer had not processed are delivered again.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use super::Peer;
+use super::{Broadcast, MessageStore, RetainedBatch, batch_id};
 use crate::batch::Batch;
-use crate::broadcast::{Broadcast, Kept, name};
+use crate::context::Context;
 use crate::identity::PeerId;
 use crate::io::{DeliveredMark, StoreOp};
 use crate::limits::MAX_PUBLISHERS;
 use crate::message::{Delivery, StreamId};
 use crate::time::Time;
 
-impl Peer {
-    /// The marks that have moved, to be made durable.
-    pub(super) fn moved_marks(&mut self) -> impl Iterator<Item = StoreOp> + use<> {
-        let mark = |(stream, to): (StreamId, Option<u64>)| match to {
+impl Broadcast {
+    /// Takes the marks that have changed, as operations of the store.
+    pub(crate) fn take_changed_marks(&mut self) -> impl Iterator<Item = StoreOp> + use<> {
+        let mark_op = |(stream, to): (StreamId, Option<u64>)| match to {
             Some(to) => {
                 let StreamId { publisher, epoch } = stream;
                 StoreOp::Delivered(DeliveredMark { publisher, epoch, to })
             }
             None => StoreOp::Forget(stream),
         };
-        let over = |(publisher, epoch): (PeerId, Option<u64>)| match epoch {
+        let closed_op = |(publisher, epoch): (PeerId, Option<u64>)| match epoch {
             Some(epoch) => StoreOp::Compacted(StreamId { publisher, epoch }),
             None => StoreOp::RemoveCompacted(publisher),
         };
-        let list = &mut self.broadcast.list;
-        let over: Vec<StoreOp> = list.take_over_moved().into_iter().map(over).collect();
-        list.take_moved().into_iter().map(mark).chain(over)
+        let list = &mut self.store.list;
+        let closed: Vec<StoreOp> = list.take_closed_changes().into_iter().map(closed_op).collect();
+        list.take_changed_marks().into_iter().map(mark_op).chain(closed)
     }
 
-    /// The consumer has come so far: that becomes durable, of streams that are still followed.
-    pub(super) fn on_consumed(&mut self, marks: &[DeliveredMark]) {
+    /// Records and stores how far the consumer is, for streams that are still followed.
+    pub(crate) fn on_consumed(&mut self, cx: &mut Context<'_>, marks: &[DeliveredMark]) {
         for m in marks {
-            self.broadcast.list.set_consumed(m.stream(), m.to);
+            self.store.list.set_consumed(m.stream(), m.to);
         }
-        self.store_marks();
+        self.store_changed_marks(cx);
     }
 
-    /// Makes durable what has moved without a batch: what was given up, or came out from behind it.
-    pub(super) fn store_marks(&mut self) -> bool {
-        let ops: Vec<StoreOp> = self.moved_marks().collect();
-        let some = !ops.is_empty();
-        if some {
-            self.fx.store(ops);
+    /// Stores marks that have changed without a new batch: after a gap was given up.
+    pub(crate) fn store_changed_marks(&mut self, cx: &mut Context<'_>) -> bool {
+        let ops: Vec<StoreOp> = self.take_changed_marks().collect();
+        let has_changes = !ops.is_empty();
+        if has_changes {
+            cx.fx.store(ops);
         }
-        some
+        has_changes
     }
 
-    /// Goes on where an earlier life ended.
-    pub(super) fn resume(&mut self, dropped: &[Batch]) {
-        if !dropped.is_empty() {
-            // The bounds are narrower than they were.
-            self.fx.store(dropped.iter().map(|b| StoreOp::RemoveBatch(name(b))).collect());
+    /// Continues where an earlier process ended.
+    pub(crate) fn resume(&mut self, cx: &mut Context<'_>, evicted: &[Batch]) {
+        if !evicted.is_empty() {
+            // The bounds are lower than they were.
+            cx.fx.store(evicted.iter().map(|b| StoreOp::RemoveBatch(batch_id(b))).collect());
         }
-        let streams: Vec<StreamId> = self.broadcast.list.iter().map(|(s, _)| *s).collect();
+        let streams: Vec<StreamId> = self.store.list.iter().map(|(s, _)| *s).collect();
         for stream in streams {
-            self.look_for_beginning(stream);
-            self.deliver(stream);
+            self.find_stream_start(cx, stream);
+            self.deliver(cx, stream);
         }
     }
 }
 
-/// Takes up what an earlier life delivered and kept. Says what it delivered of what is kept, in the
-/// order of its deliveries, and what is kept no more.
-pub(super) fn restore(
-    broadcast: &mut Broadcast,
+/// Restores the retained batches and delivered marks of an earlier process. Returns its deliveries
+/// of batches that are still retained, in the order of delivery, and the batches that are evicted.
+pub(crate) fn restore(
+    store: &mut MessageStore,
     (compacted, marks): (&[StreamId], &[DeliveredMark]),
     kept: &[Batch],
     now: Time,
 ) -> (Vec<Delivery>, Vec<Batch>) {
     for stream in compacted {
-        broadcast.list.resume_over(*stream);
+        store.list.restore_closed(*stream);
     }
     for m in marks.iter().take(MAX_PUBLISHERS) {
-        broadcast.list.resume(m.stream(), m.to);
+        store.list.resume(m.stream(), m.to);
     }
-    let dropped = kept.iter().flat_map(|batch| broadcast.restore(batch, now)).collect();
+    let evicted = kept.iter().flat_map(|batch| store.restore(batch, now)).collect();
     for batch in kept {
-        // What waits for an earlier stream goes on waiting.
-        let waits = broadcast.list.get(batch.stream()).is_some_and(|seen| seen.delivered() == 0);
-        if let Some((previous, end)) = named_before(batch).filter(|_| waits)
-            && broadcast.list.is_owed(previous)
+        // A stream that waited for an earlier one continues to wait.
+        let waits = store.list.get(batch.stream()).is_some_and(|seen| seen.delivered() == 0);
+        if let Some((previous, end)) = previous_stream_of(batch).filter(|_| waits)
+            && store.list.is_followed(previous)
         {
-            broadcast.list.expect(previous, end);
+            store.list.expect_up_to(previous, end);
         }
     }
     let mut delivered = Vec::new();
-    // When the latest of a publisher's batches so far had come: then it was delivered at the
-    // earliest.
+    // The arrival of the latest of a publisher's batches so far: the earliest time of its delivery.
     let mut latest: BTreeMap<PeerId, u64> = BTreeMap::new();
     let streams: Vec<(StreamId, u64)> =
-        broadcast.list.iter().map(|(s, seen)| (*s, seen.delivered())).collect();
+        store.list.iter().map(|(s, seen)| (*s, seen.delivered())).collect();
     for (stream, mark) in streams {
         let latest = latest.entry(stream.publisher).or_default();
-        let (mut floor, mut end) = (0, 0);
-        for k in broadcast.kept.range(stream, 0, mark) {
+        let (mut oldest_retained, mut end) = (0, 0);
+        for k in store.kept.range(stream, 0, mark) {
             if end < k.batch.first() {
-                floor = k.batch.first();
+                oldest_retained = k.batch.first();
             }
-            // Of the last one, the consumer may have dealt with a part.
+            // The consumer may have processed a part of the last batch.
             end = k.batch.end().min(mark).max(end);
-            *latest = k.arrival().max(*latest);
+            *latest = k.arrival_order().max(*latest);
             delivered.push((*latest, delivery(k, end)));
         }
         if end == mark {
-            broadcast.list.lower_floor(stream, floor);
+            store.list.lower_oldest_retained(stream, oldest_retained);
         }
     }
     delivered.sort_by_key(|(at, _)| *at);
-    (delivered.into_iter().map(|(_, d)| d).collect(), dropped)
+    (delivered.into_iter().map(|(_, d)| d).collect(), evicted)
 }
 
-/// The stream that a batch names as the one before its own, and the end of that.
-pub(super) fn named_before(batch: &Batch) -> Option<(StreamId, u64)> {
+/// The previous stream that a batch names, and its end.
+pub(crate) fn previous_stream_of(batch: &Batch) -> Option<(StreamId, u64)> {
     let previous = batch.previous()?;
     let stream = StreamId { publisher: batch.publisher(), epoch: previous.epoch };
     Some((stream, previous.next))
 }
 
-fn delivery(k: &Kept, to: u64) -> Delivery {
+fn delivery(k: &RetainedBatch, to: u64) -> Delivery {
     Delivery {
         age: Duration::MAX,
         batch: k.batch.clone(),
@@ -143,13 +142,13 @@ fn delivery(k: &Kept, to: u64) -> Delivery {
 mod tests {
     use super::*;
     use crate::batch::BatchBuilder;
+    use crate::broadcast::Arrival;
     use crate::config::Config;
     use crate::event::Event;
     use crate::identity::Identity;
     use crate::io::{Input, Output, SeedAddress};
     use crate::message::MessageId;
-    use crate::peer::messages::Way;
-    use crate::peer::{PeerSetup, example_setup};
+    use crate::peer::{Peer, PeerSetup, example_setup};
     use crate::time::WallTime;
 
     fn publisher(n: u8) -> Identity {
@@ -175,6 +174,10 @@ mod tests {
         Peer::new(setup, Time::ZERO)
     }
 
+    fn take_in(peer: &mut Peer, batch: &Batch, arrival: Arrival) {
+        peer.with_broadcast(|b, cx| b.receive(cx, batch, arrival));
+    }
+
     fn lan() -> Config {
         Config::lan().build().unwrap()
     }
@@ -183,14 +186,14 @@ mod tests {
         format!("{}:{}-{}", d.batch.epoch(), d.from, d.to)
     }
 
-    /// What is delivered and told, and what becomes durable.
+    /// The deliveries and gaps, and the operations of the store.
     fn drained(peer: &mut Peer) -> (String, Vec<String>) {
-        let (mut words, mut stored) = (Vec::new(), Vec::new());
+        let (mut deliveries, mut stored) = (Vec::new(), Vec::new());
         while let Some(output) = peer.poll_output() {
             match output {
-                Output::Deliver(d) => words.push(span(&d)),
+                Output::Deliver(d) => deliveries.push(span(&d)),
                 Output::Event(Event::Gap { epoch, from, to, .. }) => {
-                    words.push(format!("({epoch}:{from}-{to})"));
+                    deliveries.push(format!("({epoch}:{from}-{to})"));
                 }
                 Output::Store { ops, .. } => {
                     let op = |op: &StoreOp| match op {
@@ -204,23 +207,24 @@ mod tests {
                 _ => {}
             }
         }
-        (words.join(" "), stored)
+        (deliveries.join(" "), stored)
     }
 
-    const WAY: Way =
-        Way { hops: 1, from: None, explores: false, receipt: false, pulled: false, age_ms: 0 };
+    const ARRIVAL: Arrival =
+        Arrival { hops: 1, from: None, explores: false, receipt: false, pulled: false, age_ms: 0 };
 
     fn restored(peer: &mut Peer) -> String {
         peer.take_restored().iter().map(span).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
-    fn what_was_held_back_waits_for_what_is_missing() {
+    fn held_back_messages_wait_for_missing_ones_after_a_restart() {
         let mut p = peer(lan(), vec![mark(1, 1, 5)], vec![batch(1, 1, 7, 2)]);
         assert_eq!((restored(&mut p).as_str(), drained(&mut p).0.as_str()), ("", ""));
-        let seen = p.broadcast.list.get(mark(1, 1, 0).stream()).unwrap();
-        assert_eq!((seen.delivered(), seen.gaps(), seen.floor()), (5, vec![(5, 7)], 5));
-        // Whoever has it is asked for it; in the end it is given up, and told in its place.
+        let seen =
+            p.with_broadcast(|b, _| b.store.list.get(mark(1, 1, 0).stream()).unwrap().clone());
+        assert_eq!((seen.delivered(), seen.gaps(), seen.oldest_available()), (5, vec![(5, 7)], 5));
+        // The range is pulled; in the end it is given up, and reported in its place.
         let mut told = String::new();
         while told.is_empty() {
             let at = p.poll_timeout().unwrap();
@@ -232,41 +236,43 @@ mod tests {
     }
 
     #[test]
-    fn what_was_delivered_is_not_delivered_again() {
+    fn delivered_messages_are_not_delivered_again_after_a_restart() {
         let kept = vec![batch(1, 1, 3, 2), batch(1, 1, 7, 2), batch(1, 1, 5, 2)];
         let mut p = peer(lan(), vec![mark(1, 1, 9)], kept);
         assert_eq!(restored(&mut p), "1:3-5 1:5-7 1:7-9");
         assert_eq!(drained(&mut p).0, "");
-        let seen = p.broadcast.list.get(mark(1, 1, 0).stream()).unwrap();
-        assert_eq!((seen.high_water(), seen.floor()), (9, 3));
+        let seen =
+            p.with_broadcast(|b, _| b.store.list.get(mark(1, 1, 0).stream()).unwrap().clone());
+        assert_eq!((seen.high_water(), seen.oldest_available()), (9, 3));
     }
 
     #[test]
-    fn what_was_durable_before_its_mark_is_delivered() {
+    fn messages_stored_before_their_mark_are_delivered_after_a_restart() {
         let kept = vec![batch(1, 1, 0, 2), batch(1, 1, 2, 2), batch(1, 2, 0, 1)];
         let mut p = peer(lan(), vec![mark(1, 1, 2)], kept);
         assert_eq!(restored(&mut p), "1:0-2");
-        let (words, stored) = drained(&mut p);
-        assert_eq!(words, "1:2-4 2:0-1");
-        assert_eq!(stored, ["1<4 2<1"], "one request for all that moved");
+        let (deliveries, stored) = drained(&mut p);
+        assert_eq!(deliveries, "1:2-4 2:0-1");
+        assert_eq!(stored, ["1<4 2<1"], "one request for all changed marks");
     }
 
     #[test]
-    fn batch_that_the_consumer_has_dealt_with_in_part_is_kept_and_given_in_two_parts() {
+    fn batch_that_the_consumer_has_processed_in_part_is_delivered_in_two_parts() {
         let kept = vec![batch(1, 1, 0, 5), batch(1, 1, 5, 5)];
         let mut p = peer(lan(), vec![mark(1, 1, 7)], kept);
         assert_eq!(restored(&mut p), "1:0-5 1:5-7");
         assert_eq!(drained(&mut p).0, "1:7-10");
-        let seen = p.broadcast.list.get(mark(1, 1, 0).stream()).unwrap();
+        let seen =
+            p.with_broadcast(|b, _| b.store.list.get(mark(1, 1, 0).stream()).unwrap().clone());
         assert_eq!(
-            (seen.high_water(), seen.floor()),
+            (seen.high_water(), seen.oldest_available()),
             (10, 0),
-            "others can have all of it from here"
+            "all of it is available from here"
         );
     }
 
     #[test]
-    fn what_an_earlier_life_delivered_comes_in_the_order_of_its_deliveries() {
+    fn deliveries_of_an_earlier_process_are_restored_in_their_order() {
         let kept = vec![batch(2, 1, 0, 1), batch(1, 1, 1, 1), batch(2, 1, 1, 1), batch(1, 1, 0, 1)];
         let marks = vec![mark(1, 1, 2), mark(2, 1, 2)];
         let mut p = peer(lan(), marks, kept);
@@ -279,31 +285,31 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_becomes_durable_with_the_batch_that_moved_it() {
+    fn mark_is_stored_with_the_batch_that_changed_it() {
         let mut p = peer(lan(), vec![mark(1, 1, 2)], vec![]);
-        let way = WAY;
-        p.take_in(&batch(1, 1, 2, 3), way);
-        p.take_in(&batch(1, 1, 6, 1), way);
-        p.take_in(&batch(1, 1, 2, 3), way);
+        let arrival = ARRIVAL;
+        take_in(&mut p, &batch(1, 1, 2, 3), arrival);
+        take_in(&mut p, &batch(1, 1, 6, 1), arrival);
+        take_in(&mut p, &batch(1, 1, 2, 3), arrival);
         let again: Vec<u32> = p.held_messages(9, None).iter().map(|m| m.duplicates).collect();
-        assert_eq!(again, [1, 1, 1, 0], "and each copy too many is counted");
-        let (words, stored) = drained(&mut p);
-        assert_eq!((words.as_str(), stored), ("1:2-5", vec!["+2 1<5".into(), "+6".into()]));
+        assert_eq!(again, [1, 1, 1, 0], "and each duplicate is counted");
+        let (deliveries, stored) = drained(&mut p);
+        assert_eq!((deliveries.as_str(), stored), ("1:2-5", vec!["+2 1<5".into(), "+6".into()]));
     }
 
     #[test]
-    fn durable_mark_follows_the_consumer() {
+    fn stored_mark_follows_the_consumer() {
         let mut p = peer(lan(), vec![mark(1, 1, 2)], vec![batch(1, 1, 2, 3)]);
         p.follow_consumer();
         let consumed = |p: &mut Peer, to| {
             p.handle(Time::ZERO, Input::Consumed { marks: vec![mark(1, 1, to), mark(2, 1, 9)] });
             drained(p).1
         };
-        let (words, stored) = drained(&mut p);
+        let (deliveries, stored) = drained(&mut p);
         assert_eq!(
-            (words.as_str(), stored),
+            (deliveries.as_str(), stored),
             ("1:2-5", vec![]),
-            "delivered, and nothing is durable"
+            "delivered, but no mark is stored"
         );
         assert_eq!(consumed(&mut p, 4), ["1<4"], "an unknown stream has no mark");
         assert_eq!(consumed(&mut p, 99), Vec::<String>::new(), "no more than was delivered");
@@ -311,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn peer_that_leaves_says_that_nobody_has_what_its_earlier_process_published() {
+    fn leaving_peer_reports_that_no_other_node_has_the_stream_of_its_earlier_process() {
         let me = example_setup().identity;
         let id = MessageId { publisher: me.id(), epoch: 1, sequence: 0 };
         let mut b = BatchBuilder::new(id, WallTime(0));
@@ -334,9 +340,9 @@ mod tests {
         assert_eq!(told, Some((0, 0, 1)));
     }
 
-    /// Only neighbours say that there is more of the stream: the next process waits for it anew.
+    /// Only neighbours claim that there is more of the stream: the next process waits for it again.
     #[test]
-    fn end_on_the_word_of_neighbours_is_not_durable() {
+    fn end_claimed_by_neighbours_is_not_stored() {
         for follows_consumer in [false, true] {
             let mut p = peer(lan(), vec![mark(1, 1, 5)], vec![]);
             if follows_consumer {
@@ -347,25 +353,27 @@ mod tests {
                 drained(p).1.concat()
             };
             let stream = mark(1, 1, 0).stream();
-            p.broadcast.give_up(stream, 5, 9);
-            p.deliver(stream);
-            p.store_marks();
-            let (words, stored) = drained(&mut p);
-            assert_eq!(words, "(1:5-9)");
+            p.with_broadcast(|b, cx| {
+                b.store.give_up(stream, 5, 9);
+                b.deliver(cx, stream);
+            });
+            p.with_broadcast(|b, cx| b.store_changed_marks(cx));
+            let (deliveries, stored) = drained(&mut p);
+            assert_eq!(deliveries, "(1:5-9)");
             assert!(["", "1<5"].contains(&stored.concat().as_str()), "{stored:?}");
             let stored = consumed(&mut p, 9);
             assert!(["", "1<5"].contains(&stored.as_str()), "{stored:?}");
-            p.take_in(&batch(1, 1, 6, 1), WAY);
-            let (words, stored) = drained(&mut p);
-            assert_eq!(words, "1:6-7", "it was wrong");
+            take_in(&mut p, &batch(1, 1, 6, 1), ARRIVAL);
+            let (deliveries, stored) = drained(&mut p);
+            assert_eq!(deliveries, "1:6-7", "the claim was wrong");
             let before = if follows_consumer { "1<6" } else { "1<7" };
-            assert_eq!(stored, [format!("+6 {before}")], "what is before it is a gap for certain");
+            assert_eq!(stored, [format!("+6 {before}")], "the range before it is a certain gap");
             assert_eq!(consumed(&mut p, 7), if follows_consumer { "1<7" } else { "" });
         }
     }
 
     #[test]
-    fn narrower_bounds_let_go_of_what_is_too_much() {
+    fn lower_bounds_evict_batches_after_a_restart() {
         let config = Config::lan().retention_bytes(1 << 20).build().unwrap();
         let big = |first: u64| {
             let me = publisher(1);
@@ -377,7 +385,8 @@ mod tests {
         let mut p = peer(config, vec![mark(1, 1, 4)], (0..4).map(big).collect());
         assert_eq!(restored(&mut p), "1:2-3 1:3-4");
         assert_eq!(drained(&mut p).1, ["-0 -1"]);
-        let seen = p.broadcast.list.get(mark(1, 1, 0).stream()).unwrap();
-        assert_eq!((seen.delivered(), seen.floor()), (4, 2));
+        let seen =
+            p.with_broadcast(|b, _| b.store.list.get(mark(1, 1, 0).stream()).unwrap().clone());
+        assert_eq!((seen.delivered(), seen.oldest_available()), (4, 2));
     }
 }

@@ -1,4 +1,4 @@
-//! The signed statements a death is made of.
+//! The signed statements that lead to a removal.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,17 +10,17 @@ use crate::limits::{MAX_REPORTS, MAX_SEEDS};
 use crate::signed::{Signed, Statement};
 
 /// "`neighbour` is my neighbour", signed by `subject` when the link was made. A report must carry
-/// one, so that nobody can accuse a peer it never had a link with.
+/// one, so that no peer can accuse another one that it never had a link with.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Adjacency {
-    /// Who says it.
+    /// The signer.
     #[n(0)]
     pub subject: PeerId,
-    /// Of whom.
+    /// Its neighbour.
     #[n(1)]
     pub neighbour: PeerId,
-    /// In which incarnation of the subject.
+    /// The incarnation of the subject.
     #[n(2)]
     pub incarnation: u64,
 }
@@ -32,21 +32,21 @@ impl Statement for Adjacency {
     }
 }
 
-/// "I, a neighbour of `subject`, got no sign of life from it, and none of its other neighbours
+/// "I am a neighbour of `subject`, got no sign of life from it, and none of its other neighbours
 /// that I asked vouched for it."
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct DeathReport {
-    /// Who reports.
+    /// The reporter, which signs.
     #[n(0)]
     pub reporter: PeerId,
-    /// Who is held to be dead.
+    /// The accused peer.
     #[n(1)]
     pub subject: PeerId,
     /// The incarnation of the subject that is accused.
     #[n(2)]
     pub incarnation: u64,
-    /// The subject's own word that the reporter is its neighbour.
+    /// The subject's statement that the reporter is its neighbour.
     #[n(3)]
     pub adjacency: Signed<Adjacency>,
 }
@@ -59,35 +59,35 @@ impl Statement for DeathReport {
     fn check(&self) -> Result<(), &'static str> {
         let a = self.adjacency.body();
         if a.subject != self.subject || a.neighbour != self.reporter {
-            return Err("a death report carries somebody else's adjacency");
+            return Err("a death report carries the adjacency of other peers");
         }
         if a.incarnation > self.incarnation {
-            return Err("a death report's adjacency is from a later life");
+            return Err("a death report's adjacency is from a later incarnation");
         }
         if self.reporter == self.subject {
-            return Err("a death report about oneself");
+            return Err("a death report of a peer about itself");
         }
         Ok(())
     }
 }
 
-/// "Look after `subject` and tell what you find", from a seed to a peer that it drew at random.
+/// "Probe `subject` and report to me", from a seed to a peer that it drew at random.
 ///
-/// When several neighbours die together, too few are left to report each other. So a seed asks
-/// others to look. Nobody can call itself a witness: the seed draws, and signs that it did.
+/// When several neighbours die together, too few are left to report each other. So a seed appoints
+/// other peers. No peer can appoint itself: the seed draws, and signs the appointment.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Appointment {
-    /// Who asks.
+    /// The seed, which signs.
     #[n(0)]
     pub seed: PeerId,
-    /// Whom.
+    /// The appointed peer.
     #[n(1)]
     pub witness: PeerId,
-    /// About whom.
+    /// The peer to probe.
     #[n(2)]
     pub subject: PeerId,
-    /// In which incarnation.
+    /// Its incarnation.
     #[n(3)]
     pub incarnation: u64,
 }
@@ -99,21 +99,21 @@ impl Statement for Appointment {
     }
     fn check(&self) -> Result<(), &'static str> {
         if self.witness == self.subject {
-            return Err("nobody is a witness of its own death");
+            return Err("a peer cannot be a witness of its own death");
         }
         Ok(())
     }
 }
 
-/// "A seed asked me to look after `subject`, and I got no sign of life from it." Where no
-/// neighbour can report, the testimonies of the witnesses that were appointed and the seed's own probe suffice.
+/// "A seed appointed me to probe `subject`, and I got no sign of life from it." Where no neighbour
+/// can report, the testimonies of appointed witnesses and the seed's own probe suffice.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Testimony {
-    /// Who tells.
+    /// The witness, which signs.
     #[n(0)]
     pub witness: PeerId,
-    /// The seed's word that it asked; it names the subject.
+    /// The seed's appointment, which names the subject.
     #[n(1)]
     pub appointment: Signed<Appointment>,
 }
@@ -125,26 +125,26 @@ impl Statement for Testimony {
     }
     fn check(&self) -> Result<(), &'static str> {
         if self.appointment.witness != self.witness {
-            return Err("a testimony carries somebody else's appointment");
+            return Err("a testimony carries the appointment of another witness");
         }
         Ok(())
     }
 }
 
-/// One seed's verdict: enough neighbours reported, and the seed's own probe failed.
+/// One seed's vote: enough witnesses reported, and the seed's own probe failed.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Vote {
-    /// Who votes.
+    /// The seed, which signs.
     #[n(0)]
     pub seed: PeerId,
-    /// On whose death.
+    /// The peer that is voted dead.
     #[n(1)]
     pub subject: PeerId,
-    /// In which incarnation.
+    /// Its incarnation.
     #[n(2)]
     pub incarnation: u64,
-    /// The neighbours and appointed witnesses that the seed heard, ascending.
+    /// The neighbours and appointed witnesses that reported, ascending.
     #[n(3)]
     pub witnesses: Vec<PeerId>,
 }
@@ -176,15 +176,15 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Puts votes together. They must agree on subject and incarnation and come from distinct
-    /// seeds; `None` otherwise.
+    /// Combines votes. They must agree on subject and incarnation and come from distinct seeds;
+    /// `None` otherwise.
     #[must_use]
     pub fn new(votes: Vec<Signed<Vote>>) -> Option<Self> {
         let c = Certificate { votes: votes.into() };
         c.is_well_formed().then_some(c)
     }
 
-    /// Whether the votes belong together. Signatures are another matter.
+    /// Whether the votes agree. Signatures are checked elsewhere.
     #[must_use]
     pub fn is_well_formed(&self) -> bool {
         let Some(first) = self.votes.first() else { return false };
@@ -202,19 +202,19 @@ impl Certificate {
         &self.votes
     }
 
-    /// Who is dead.
+    /// The dead peer.
     #[must_use]
     pub fn subject(&self) -> PeerId {
         self.votes.first().map_or(PeerId::from_bytes([0; 32]), |v| v.subject)
     }
 
-    /// In which incarnation.
+    /// Its incarnation.
     #[must_use]
     pub fn incarnation(&self) -> u64 {
         self.votes.first().map_or(0, |v| v.incarnation)
     }
 
-    /// The neighbours and appointed witnesses that it rests on.
+    /// The neighbours and appointed witnesses that the votes rest on.
     #[must_use]
     pub fn witnesses(&self) -> Vec<PeerId> {
         let all: BTreeSet<PeerId> =
@@ -222,18 +222,18 @@ impl Certificate {
         all.into_iter().collect()
     }
 
-    /// About how many bytes it takes in a frame.
+    /// Approximate number of bytes in a frame.
     pub(crate) fn wire_size(&self) -> usize {
         self.votes.iter().map(Signed::wire_size).sum::<usize>() + 8
     }
 
-    /// The seeds that agreed.
+    /// The seeds that voted.
     #[must_use]
     pub fn seeds(&self) -> Vec<PeerId> {
         self.votes.iter().map(|v| v.seed).collect()
     }
 
-    /// How many of the votes are from seeds that `is_seed` knows.
+    /// Number of votes from seeds that `is_seed` accepts.
     #[must_use]
     pub fn votes_from(&self, is_seed: impl Fn(&PeerId) -> bool) -> usize {
         self.votes.iter().filter(|v| is_seed(&v.seed)).count()

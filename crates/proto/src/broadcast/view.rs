@@ -1,0 +1,46 @@
+//! The state of broadcast for status commands, views and checkers.
+
+use super::{Broadcast, RetainedBatch};
+use crate::message::MessageId;
+use crate::snapshot::{PublisherView, TreeView};
+
+impl Broadcast {
+    /// Number of messages published in the present stream.
+    pub(crate) const fn published(&self) -> u64 {
+        self.outbox.published()
+    }
+
+    /// Retained messages and bytes.
+    pub(crate) fn held(&self) -> (u64, u64) {
+        (self.store.kept.messages(), self.store.kept.bytes())
+    }
+
+    /// Published bytes that are not acknowledged.
+    pub(crate) const fn in_flight_bytes(&self) -> u64 {
+        self.outbox.in_flight_bytes()
+    }
+
+    /// Bytes that may be in flight.
+    pub(crate) const fn window_bytes(&self) -> u64 {
+        self.outbox.window()
+    }
+
+    pub(crate) fn tree_views(&self) -> Vec<TreeView> {
+        self.trees.views()
+    }
+
+    /// See [`Peer::publishers`](crate::Peer::publishers).
+    pub(crate) fn publishers(&self) -> Vec<PublisherView> {
+        self.store.publishers()
+    }
+
+    /// The batches that hold the newest `limit` messages, or those before `before`.
+    pub(crate) fn newest(&self, limit: usize, before: Option<&MessageId>) -> Vec<&RetainedBatch> {
+        self.store.kept.newest(limit, before)
+    }
+
+    /// Whether a message was received, retained or not.
+    pub(crate) fn has_seen(&self, id: &MessageId) -> bool {
+        self.store.list.contains(id)
+    }
+}
