@@ -3,14 +3,15 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    bench, clean, completions, config, doctor, get, leave, man, members, messages, neighbours,
-    peer, plot, seed, send, sim, status, tail, top, up,
+    clean, completions, config, doctor, get, leave, man, members, messages, neighbours, peer, seed,
+    send, status, tail, top, up,
 };
-use crate::exit::EXIT_CODES;
+use rumormill_terminal::exit::{Exit, exit_codes_help};
 
 /// Gossip among peers: membership, failure detection and broadcast without a broker
 #[derive(Debug, Parser)]
-#[command(name = "rumor", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "rumor", version, max_term_width = 100)]
+#[command(after_help = exit_codes_help(&Exit::ALL))]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -34,9 +35,6 @@ pub(crate) enum Command {
     Leave(leave::LeaveArgs),
     Doctor(doctor::DoctorArgs),
     Config(config::ConfigArgs),
-    Plot(Box<plot::PlotArgs>),
-    Bench(Box<bench::BenchArgs>),
-    Sim(Box<sim::SimArgs>),
     Clean(clean::CleanArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),

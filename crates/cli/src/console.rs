@@ -11,9 +11,9 @@ use rustix::process::getpgrp;
 use rustix::termios::tcgetpgrp;
 use tokio::sync::mpsc;
 
-use crate::exit::Outcome;
-use crate::out;
 use crate::top::{self, Tab};
+use rumormill_terminal::exit::Outcome;
+use rumormill_terminal::out;
 
 /// What there is to type.
 const HINT: &str = "1 + Enter: connections, 2 + Enter: messages, anything else or Ctrl-C: leave";

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rumormill::Node;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use crate::out;
+use rumormill_terminal::out;
 
 /// The topic of generated messages.
 pub(crate) const TOPIC: &str = "hello";

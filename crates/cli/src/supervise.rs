@@ -18,8 +18,8 @@ use rumormill_http::ControlFile;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::exit::{Exit, Failure, Outcome};
-use crate::out;
+use rumormill_terminal::exit::{Exit, Failure, Outcome};
+use rumormill_terminal::out;
 
 /// The first line that a supervised node writes.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -45,6 +45,33 @@ fn arrows_point_towards_the_core() {
     assert!(ours("rumormill-plot").is_subset(&plot));
     let http = BTreeSet::from(["rumormill", "rumormill-analysis", "rumormill-proto"]);
     assert!(ours("rumormill-http").is_subset(&http));
+    let terminal = BTreeSet::from(["rumormill", "rumormill-http"]);
+    assert!(ours("rumormill-terminal").is_subset(&terminal));
+    let launch =
+        BTreeSet::from(["rumormill", "rumormill-http", "rumormill-terminal", "rumormill-units"]);
+    assert!(ours("rumormill-launch").is_subset(&launch));
+    assert!(!ours("rumormill-lab").contains("rumormill-cli"));
+}
+
+/// Every crate of the workspace that a crate contains, directly or through another one.
+fn contained(of: &str, dependencies: &BTreeMap<String, BTreeSet<String>>) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![of.to_owned()];
+    while let Some(name) = open.pop() {
+        let direct = dependencies.get(&name).into_iter().flatten();
+        open.extend(direct.filter(|d| found.insert((*d).clone())).cloned());
+    }
+    found
+}
+
+#[test]
+fn node_program_contains_no_simulator_and_no_plotting_library() {
+    let dependencies = dependencies();
+    let contained = contained("rumormill-cli", &dependencies);
+    for absent in ["rumormill-sim", "rumormill-plot", "plotters", "resvg", "dejavu", "indicatif"] {
+        assert!(!contained.contains(absent), "rumor contains {absent}; it belongs into rumor-lab");
+    }
+    assert!(contained.contains("rumormill-proto"), "{contained:?}");
 }
 
 /// A library that opens sockets, spawns threads or reads clocks has no business in the core.

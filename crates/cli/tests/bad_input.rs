@@ -23,7 +23,7 @@ fn fails(place: &Place, args: &[&str], code: i32, fragments: &[&str]) -> Ran {
 
 #[test]
 fn wrong_usage_is_2() {
-    let place = Place::new();
+    let place = support::new_place();
     let config = place.write("two.txt", "127.0.0.1:1\n127.0.0.1:2\n");
     let table: &[(&[&str], &[&str])] = &[
         (&["frobnicate"], &["unrecognized subcommand 'frobnicate'"]),
@@ -55,7 +55,7 @@ fn wrong_usage_is_2() {
 
 #[test]
 fn wrong_configuration_is_3() {
-    let place = Place::new();
+    let place = support::new_place();
     let bad = place.write("bad.txt", "127.0.0.1:7000\n\n127.0.0.1:99999\n");
     let empty = place.write("empty.txt", "# nobody\n");
     let twice = place.write("twice.txt", "localhost:7000\nLOCALHOST:7000\n");
@@ -95,7 +95,7 @@ fn wrong_configuration_is_3() {
 
 #[test]
 fn a_seed_that_is_not_the_pinned_one_is_3() {
-    let place = Place::new();
+    let place = support::new_place();
     let pin = "0f".repeat(32);
     let config = place.write("config.txt", &format!("127.0.0.1:{}#{pin}\n", free_port()));
     fails(&place, &["seed", "--config", &config], 3, &["pins", &pin, "correct the pin"]);
@@ -103,7 +103,7 @@ fn a_seed_that_is_not_the_pinned_one_is_3() {
 
 #[test]
 fn a_taken_port_is_4() {
-    let place = Place::new();
+    let place = support::new_place();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let port = taken.local_addr().unwrap().port().to_string();
@@ -125,7 +125,7 @@ fn a_taken_port_is_4() {
 
 #[test]
 fn a_data_directory_that_cannot_be_used_is_5() {
-    let place = Place::new();
+    let place = support::new_place();
     // A file where the directory should be: that stops even the superuser.
     let file = place.write("file", "");
     let inside = format!("{file}/data");
@@ -142,7 +142,7 @@ fn a_data_directory_that_cannot_be_used_is_5() {
 
 #[test]
 fn a_data_directory_in_use_is_5() {
-    let place = Place::new();
+    let place = support::new_place();
     let data = place.path().join("data").to_str().unwrap().to_owned();
     let config = place.write("config.txt", &format!("127.0.0.1:{}\n", free_port()));
     let args = ["peer", "--config", &config, "--data-dir", &data, "--supervised"];
@@ -161,7 +161,7 @@ fn a_data_directory_in_use_is_5() {
 #[test]
 fn damaged_pages_of_the_store_are_5_and_no_panic() {
     const PAGE: usize = 4096;
-    let place = Place::new();
+    let place = support::new_place();
     let (_seed, config) = place.seed();
     let data = place.path().join("data");
     let args = ["peer", "--config", &config, "--supervised", "--listen", "127.0.0.1:0"];
@@ -213,24 +213,24 @@ fn damaged_pages_of_the_store_are_5_and_no_panic() {
 
 #[test]
 fn a_data_directory_of_a_node_of_the_other_role_is_5() {
-    let place = Place::new();
+    let place = support::new_place();
     let data = place.path().join("data").to_str().unwrap().to_owned();
     let config = place.write("config.txt", &format!("127.0.0.1:{}\n", free_port()));
     let of = |role| [role, "--config", &config, "--data-dir", &data];
-    let mut seed = Running::spawn(place.rumor(&of("seed")));
+    let mut seed = Running::spawn(place.command(&of("seed")));
     until("the seed runs", || place.run(&["status"]).code == 0);
     fails(&place, &of("peer"), 5, &["seed.redb is there", "another node", "of its own"]);
     // Also when it does not run; and it does run again.
     seed.signal("-INT");
     seed.wait();
     fails(&place, &of("peer"), 5, &["seed.redb is there"]);
-    let _seed = Running::spawn(place.rumor(&of("seed")));
+    let _seed = Running::spawn(place.command(&of("seed")));
     until("the seed runs again", || place.run(&["status"]).code == 0);
 }
 
 #[test]
 fn no_running_node_is_6() {
-    let place = Place::new();
+    let place = support::new_place();
     for args in
         [&["status"][..], &["members"], &["messages"], &["send", "x"], &["tail"], &["leave"]]
     {
@@ -244,7 +244,7 @@ fn no_running_node_is_6() {
 
 #[test]
 fn seeds_that_are_down_are_7() {
-    let place = Place::new();
+    let place = support::new_place();
     let address = format!("127.0.0.1:{}", free_port());
     let config = place.write("config.txt", &format!("{address}\n"));
     fails(
@@ -257,7 +257,7 @@ fn seeds_that_are_down_are_7() {
 
 #[test]
 fn a_seed_with_another_key_is_7() {
-    let place = Place::new();
+    let place = support::new_place();
     let (seed, _config) = place.seed();
     let address = seed.listening["listening"].as_str().unwrap();
     let wrong = place.write("wrong.txt", &format!("{address}#{}\n", "0f".repeat(32)));
@@ -271,7 +271,7 @@ fn a_seed_with_another_key_is_7() {
 
 #[test]
 fn a_log_that_cannot_be_written_costs_the_log_only() {
-    let place = Place::new();
+    let place = support::new_place();
     let file = place.write("file", "");
     let ran = place
         .run(&[
@@ -295,7 +295,7 @@ fn a_log_that_cannot_be_written_costs_the_log_only() {
 #[test]
 fn a_run_directory_that_others_can_write_to_is_refused() {
     use std::os::unix::fs::PermissionsExt as _;
-    let place = Place::new();
+    let place = support::new_place();
     std::fs::create_dir(place.run_dir()).unwrap();
     let open = std::fs::Permissions::from_mode(0o777);
     std::fs::set_permissions(place.run_dir(), open).unwrap();
@@ -304,8 +304,8 @@ fn a_run_directory_that_others_can_write_to_is_refused() {
 
 #[test]
 fn a_reader_that_has_had_enough_is_no_error() {
-    let place = Place::new();
-    let mut command = place.rumor(&["completions", "bash"]);
+    let place = support::new_place();
+    let mut command = place.command(&["completions", "bash"]);
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let mut child = command.stdout(writer).stderr(std::process::Stdio::piped()).spawn().unwrap();
@@ -314,9 +314,9 @@ fn a_reader_that_has_had_enough_is_no_error() {
 
 #[test]
 fn ctrl_c_before_the_end_of_a_run_is_130() {
-    let place = Place::new();
+    let place = support::new_place();
     let mut up =
-        Running::spawn(place.rumor(&["up", "--peers", "2", "--seeds", "1", "--for", "1h"]));
+        Running::spawn(place.command(&["up", "--peers", "2", "--seeds", "1", "--for", "1h"]));
     let two_peers = || {
         let files = std::fs::read_dir(place.run_dir());
         files.is_ok_and(|f| f.count() >= 3)

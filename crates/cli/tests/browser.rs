@@ -183,7 +183,7 @@ fn page_of(place: &Place) -> (String, String) {
 fn network_of(place: &Place, peers: usize) -> Running {
     let peers = peers.to_string();
     let args = ["up", "--peers", &peers, "--for", "forever", "--messages", "0", "--json"];
-    Running::spawn(place.rumor(&args))
+    Running::spawn(place.command(&args))
 }
 
 fn pictures() -> PathBuf {
@@ -196,7 +196,7 @@ const PEERS: usize = 12;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happens_in_the_network_is_seen_and_what_is_done_on_the_page_happens() {
-    let place = Place::new();
+    let place = support::new_place();
     let peers = PEERS.to_string();
     let mut up = network_of(&place, PEERS);
     let (url, token) = page_of(&place);
@@ -354,7 +354,7 @@ async fn look(browser: &Browser) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes a minute, and has to be run with --release"]
 async fn a_thousand_peers_are_drawn() {
-    let place = Place::new();
+    let place = support::new_place();
     let mut up = network_of(&place, 1000);
     let (url, token) = page_of(&place);
     let own = |up: &Running| processor_time(up.child.id());

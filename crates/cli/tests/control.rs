@@ -19,7 +19,7 @@ struct Network {
 
 impl Network {
     fn start() -> Self {
-        let place = Place::new();
+        let place = support::new_place();
         let (seed, config) = place.seed();
         let anna = place.peer(&config, "anna");
         let bert = place.peer(&config, "bert");
@@ -46,10 +46,11 @@ impl Network {
 #[test]
 fn a_message_goes_from_one_to_the_other() {
     let network = Network::start();
-    let mut tail =
-        Running::spawn(network.place.rumor(&["tail", "--node", "bert", "--json", "--count", "1"]));
+    let mut tail = Running::spawn(
+        network.place.command(&["tail", "--node", "bert", "--json", "--count", "1"]),
+    );
     let mut events =
-        Running::spawn(network.place.rumor(&["tail", "--events", "--node", "bert", "--json"]));
+        Running::spawn(network.place.command(&["tail", "--events", "--node", "bert", "--json"]));
     // `tail` shows what comes after it has connected, which only it knows; so it is repeated.
     let hostile = "hi \u{1b}[2Jthere";
     let mut sent = Vec::new();
@@ -68,7 +69,7 @@ fn a_message_goes_from_one_to_the_other() {
     // What takes the most room as JSON text: each of these bytes becomes six.
     let large = "\0".repeat(1024 * 1024);
     let file = network.place.write("large", &large);
-    let mut send = network.place.rumor(&["send", "--node", "anna", "--topic", "large", "-"]);
+    let mut send = network.place.command(&["send", "--node", "anna", "--topic", "large", "-"]);
     let ran = Ran::of(&["send"], send.stdin(fs::File::open(file).unwrap()).output().unwrap()).ok();
     let id = ran.out.trim();
     until("the large one is there", || network.place.run(&["get", id, "--node", "bert"]).code == 0);
@@ -175,14 +176,14 @@ fn state_of(network: &Network, name: &str) -> String {
 
 #[test]
 fn all_seeds_of_a_file_start_with_one_command_and_one_with_another() {
-    let place = Place::new();
+    let place = support::new_place();
     let ports = [free_port(), free_port(), free_port()];
     let text: String = ports.iter().map(|p| format!("127.0.0.1:{p}\n")).collect();
     let config = place.write("config.txt", &text);
     let name = |i: usize| format!("seed-{}", ports[i]);
     let seen = |i: usize| place.run(&["status", "--node", &name(i), "--json"]);
 
-    let mut all = Running::spawn(place.rumor(&["seed", "--config", &config, "--all"]));
+    let mut all = Running::spawn(place.command(&["seed", "--config", &config, "--all"]));
     until("all seeds are in step", || {
         (0..3).all(|i| {
             let ran = seen(i);
@@ -199,7 +200,7 @@ fn all_seeds_of_a_file_start_with_one_command_and_one_with_another() {
     assert_eq!(seen(1).code, 6);
 
     let port = ports[1].to_string();
-    let mut one = Running::spawn(place.rumor(&["seed", "--config", &config, "--port", &port]));
+    let mut one = Running::spawn(place.command(&["seed", "--config", &config, "--port", &port]));
     until("the one runs", || seen(1).code == 0);
     assert_eq!(seen(1).json()["address"], format!("127.0.0.1:{}", ports[1]));
     // It is the only node, so it needs no name.
@@ -210,12 +211,12 @@ fn all_seeds_of_a_file_start_with_one_command_and_one_with_another() {
 
 #[test]
 fn a_peer_listens_at_the_port_that_it_is_given_and_has_a_name_of_its_own() {
-    let place = Place::new();
+    let place = support::new_place();
     let (_seed, config) = place.seed();
     let port = free_port().to_string();
     let one = ["peer", "--config", &config, "--port", &port];
-    let _one = Running::spawn(place.rumor(&one));
-    let _other = Running::spawn(place.rumor(&["peer", "--config", &config]));
+    let _one = Running::spawn(place.command(&one));
+    let _other = Running::spawn(place.command(&["peer", "--config", &config]));
     let members = || {
         let ran = place.run(&["members", "--node", "seed-1", "--json"]);
         ran.json().as_array().cloned().unwrap_or_default()
@@ -230,7 +231,7 @@ fn a_peer_listens_at_the_port_that_it_is_given_and_has_a_name_of_its_own() {
 
 #[test]
 fn classic_peers_publish_by_themselves_and_others_what_they_are_told() {
-    let place = Place::new();
+    let place = support::new_place();
     let (_seed, config) = place.seed();
     let mut anna = place.start(&[
         "peer",
@@ -274,12 +275,12 @@ fn classic_peers_publish_by_themselves_and_others_what_they_are_told() {
 
 #[test]
 fn a_network_that_runs_can_be_spoken_to_and_a_peer_of_it_may_leave() {
-    let place = Place::new();
+    let place = support::new_place();
     for more in [&[][..], &["--processes"]] {
         let mut args = vec!["up", "--peers", "3", "--seeds", "1", "--messages", "0", "--json"];
         args.extend(["--for", "forever"]);
         args.extend(more);
-        let mut up = Running::spawn(place.rumor(&args));
+        let mut up = Running::spawn(place.command(&args));
         let alive = |node: &str| {
             let ran = place.run(&["members", "--node", node, "--json"]);
             if ran.code != 0 {

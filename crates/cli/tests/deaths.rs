@@ -23,7 +23,7 @@ struct Network {
 
 impl Network {
     fn start() -> Self {
-        let place = Place::new();
+        let place = support::new_place();
         let (seed, config) = place.seed();
         let peers = (0..PEERS).map(|n| place.peer(&config, &format!("p{n}"))).collect();
         let network = Network { place, _seed: seed, config, peers };

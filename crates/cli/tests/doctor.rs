@@ -8,7 +8,7 @@ use support::{Place, free_port, until};
 
 #[test]
 fn it_looks_at_all_nodes_and_at_the_seeds_of_a_file() {
-    let place = Place::new();
+    let place = support::new_place();
     let ran = place.run(&["doctor"]);
     assert!(ran.code == 6 && ran.err.contains("no node is running"), "{ran:#?}");
 

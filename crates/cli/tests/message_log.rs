@@ -52,7 +52,7 @@ fn logged(log: &Path) -> BTreeSet<u64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn peer_killed_under_load_logs_every_message_at_least_once() {
-    let place = Place::new();
+    let place = support::new_place();
     let (_seed, config) = place.seed();
     let publisher = start_node(&config, "publisher").await;
     let other = start_node(&config, "other").await;

@@ -60,8 +60,8 @@ impl Page {
 
 #[test]
 fn peers_and_seeds_are_struck_from_the_page() {
-    let place = Place::new();
-    let mut up = Running::spawn(place.rumor(&[
+    let place = support::new_place();
+    let mut up = Running::spawn(place.command(&[
         "up",
         "--peers",
         "8",

@@ -34,7 +34,7 @@ fn start_seed(place: &Place, config: &str, listen: &str) -> Running {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_seed_acknowledged_is_there_after_its_restart() {
-    let place = Place::new();
+    let place = support::new_place();
     let config = place.path().join("config.txt").to_str().unwrap().to_owned();
     let mut seed = start_seed(&place, &config, "127.0.0.1:0");
     let address = seed.listening["listening"].as_str().unwrap().to_owned();

@@ -33,11 +33,11 @@ fn setting(ran: &Ran, name: &str) -> (String, String, String) {
 
 #[test]
 fn the_first_layer_that_says_something_counts() {
-    let place = Place::new();
+    let place = support::new_place();
     let file = place.write("rumor.toml", FILE);
     let show = |command: &str, more: &[&str], variables: &[(&str, &str)]| {
         let args = [&["config", "show", command, "--config", &file, "--json"], more].concat();
-        let mut rumor = place.rumor(&args);
+        let mut rumor = place.command(&args);
         rumor.envs(variables.iter().copied());
         Ran::of(&args, rumor.output().unwrap()).ok()
     };
@@ -70,7 +70,7 @@ fn the_first_layer_that_says_something_counts() {
 /// What excludes what was said above it does not count, whichever of the two says so.
 #[test]
 fn a_layer_that_is_excluded_from_above_does_not_count() {
-    let place = Place::new();
+    let place = support::new_place();
     let file = place.write(
         "rumor.toml",
         "seeds = [\"127.0.0.1:7101\"]\n[peer]\nlisten = \"127.0.0.1:7401\"\n\
@@ -78,7 +78,7 @@ fn a_layer_that_is_excluded_from_above_does_not_count() {
     );
     let show = |command: &str, more: &[&str], variables: &[(&str, &str)]| {
         let args = [&["config", "show", command, "--json"], more].concat();
-        let mut rumor = place.rumor(&args);
+        let mut rumor = place.command(&args);
         rumor.envs(variables.iter().copied());
         Ran::of(&args, rumor.output().unwrap()).ok()
     };
@@ -110,7 +110,7 @@ fn a_layer_that_is_excluded_from_above_does_not_count() {
 
 #[test]
 fn a_file_is_checked_and_what_is_wrong_is_told_with_its_line() {
-    let place = Place::new();
+    let place = support::new_place();
     let file = place.write("rumor.toml", FILE);
     let ran = place.run(&["config", "check", &file]).ok();
     assert!(ran.out.ends_with("2 seeds, 7 settings\n"), "{}", ran.out);
@@ -153,7 +153,7 @@ fn a_file_is_checked_and_what_is_wrong_is_told_with_its_line() {
 
 #[test]
 fn nodes_run_with_a_file() {
-    let place = Place::new();
+    let place = support::new_place();
     let port = support::free_port();
     let file = place.write(
         "rumor.toml",
@@ -162,10 +162,10 @@ fn nodes_run_with_a_file() {
              [peer]\nname = \"anna\"\nmessages = 0\n"
         ),
     );
-    let mut seed = place.rumor(&["seed"]);
+    let mut seed = place.command(&["seed"]);
     seed.env("RUMOR_CONFIG", &file);
     let _seed = Running::spawn(seed);
-    let _anna = Running::spawn(place.rumor(&["peer", "--config", &file]));
+    let _anna = Running::spawn(place.command(&["peer", "--config", &file]));
     until("anna has joined", || {
         let ran = place.run(&["status", "--node", "anna", "--json"]);
         ran.code == 0 && ran.json()["state"] == "joined"

@@ -103,7 +103,7 @@ fn two(place: &Place, config: &str) -> (Terminal, support::Running) {
 
 #[test]
 fn one_shows_connections_two_shows_messages_and_anything_else_leaves() {
-    let place = Place::new();
+    let place = support::new_place();
     let (_seed, config) = place.seed();
     let (anna, _bert) = two(&place, &config);
     anna.shows(&["1 + Enter: connections, 2 + Enter: messages"]);
@@ -135,7 +135,7 @@ fn one_shows_connections_two_shows_messages_and_anything_else_leaves() {
 /// The kernel stops whoever reads the terminal from the background, with all its links.
 #[test]
 fn a_peer_in_the_background_goes_on_and_can_be_fetched() {
-    let place = Place::new();
+    let place = support::new_place();
     let (_seed, config) = place.seed();
     let shell = Terminal::shell(&place);
     let rumor = env!("CARGO_BIN_EXE_rumor");
@@ -159,7 +159,7 @@ fn a_peer_in_the_background_goes_on_and_can_be_fetched() {
 
 #[test]
 fn the_end_of_input_leaves_too() {
-    let place = Place::new();
+    let place = support::new_place();
     let (_seed, config) = place.seed();
     let anna = Terminal::run(&place, &["peer", "--config", &config, "--name", "anna"]);
     until("anna runs", || place.run(&["status", "--node", "anna"]).code == 0);
@@ -170,7 +170,7 @@ fn the_end_of_input_leaves_too() {
 
 #[test]
 fn a_node_can_be_watched_page_by_page() {
-    let place = Place::new();
+    let place = support::new_place();
     let (_seed, config) = place.seed();
     let (anna, bert) = two(&place, &config);
     let top = Terminal::run(&place, &["top", "--node", "bert"]);
@@ -212,7 +212,7 @@ fn a_node_can_be_watched_page_by_page() {
 
 #[test]
 fn without_a_terminal_it_says_what_to_do_instead() {
-    let place = Place::new();
+    let place = support::new_place();
     let (_seed, _) = place.seed();
     let ran = place.run(&["top"]);
     assert_eq!(ran.code, 2, "{ran:#?}");

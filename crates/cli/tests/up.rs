@@ -8,7 +8,7 @@ use std::fs;
 use std::process::Command;
 
 use serde_json::Value;
-use support::{Place, Running, free_port, until};
+use support::{Running, free_port, until};
 
 /// Short, and with everything in it.
 const SHORT: [&str; 8] =
@@ -32,7 +32,7 @@ fn check(summary: &Value, peers: u64) {
 
 #[test]
 fn a_network_in_one_process() {
-    let place = Place::new();
+    let place = support::new_place();
     let mut args = vec!["up"];
     args.extend(SHORT);
     args.push("8");
@@ -69,7 +69,7 @@ fn a_network_in_one_process() {
 
 #[test]
 fn the_killed_and_the_stopped_are_found_and_nobody_else() {
-    let place = Place::new();
+    let place = support::new_place();
     let mut args = vec!["up", "--processes", "--kill", "1@2s", "--stop", "1@3s"];
     args.extend(SHORT);
     args.push("7");
@@ -96,7 +96,7 @@ fn the_killed_and_the_stopped_are_found_and_nobody_else() {
 /// 32 processes that publish 20 messages a second in all, one of them struck in the middle of it. How
 /// long the slowest message takes is measured, not tested: a machine may be busy.
 fn everything_arrives_although_one_suffers(how: &str) {
-    let place = Place::new();
+    let place = support::new_place();
     let strike = [how, "1@6s"];
     let flow = ["--peers", "32", "--every", "1600ms", "--messages", "6", "--after", "1s"];
     let mut args = vec!["up", "--processes", "--no-log", "--json"];
@@ -125,7 +125,7 @@ fn everything_arrives_although_one_of_32_is_stopped() {
 
 #[test]
 fn seeds_listen_where_the_file_says() {
-    let place = Place::new();
+    let place = support::new_place();
     let ports = [free_port(), free_port()];
     let text = format!("127.0.0.1:{}\nlocalhost:{}\n", ports[0], ports[1]);
     let config = place.write("config.txt", &text);
@@ -142,7 +142,7 @@ fn seeds_listen_where_the_file_says() {
 
 #[test]
 fn the_summary_is_text_without_json_and_payloads_have_their_size() {
-    let place = Place::new();
+    let place = support::new_place();
     let ran = place
         .run(&[
             "up",
@@ -179,10 +179,10 @@ fn runs(pid: u64) -> bool {
 
 #[test]
 fn the_children_end_with_a_parent_that_is_killed() {
-    let place = Place::new();
+    let place = support::new_place();
     let args =
         ["up", "--processes", "--peers", "3", "--seeds", "1", "--for", "1h", "--stop", "1@1s"];
-    let mut up = Running::spawn(place.rumor(&args));
+    let mut up = Running::spawn(place.command(&args));
     let pids = || -> Vec<u64> {
         let Ok(files) = fs::read_dir(place.run_dir()) else { return Vec::new() };
         files
@@ -207,7 +207,7 @@ fn the_children_end_with_a_parent_that_is_killed() {
 /// P2, over real sockets.
 #[test]
 fn the_degrees_of_many_peers_follow_the_law() {
-    let place = Place::new();
+    let place = support::new_place();
     let args = ["up", "--peers", "150", "--messages", "0", "--for", "20s", "--no-log", "--json"];
     let summary = place.run(&args).ok().json();
     assert_eq!((&summary["components"], &summary["errors"]), (&1.into(), &0.into()));

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::exit::{Exit, Failure, Outcome};
-use crate::log::{DEFAULT_DIR, PEERS, SEEDS};
-use crate::out;
+use rumormill_launch::log_dir::{self, PEERS, SEEDS};
+use rumormill_terminal::exit::{Exit, Failure, Outcome};
+use rumormill_terminal::out;
 
 /// Remove log files
 ///
@@ -21,7 +21,7 @@ use crate::out;
   rumor clean --yes --log-dir /var/log/rumor")]
 pub(crate) struct CleanArgs {
     /// Directory of the logs
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_DIR)]
+    #[arg(long, value_name = "DIR", default_value = log_dir::DEFAULT)]
     log_dir: PathBuf,
     /// Do not ask
     #[arg(long, short)]

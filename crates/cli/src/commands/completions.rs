@@ -4,8 +4,8 @@ use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
 use crate::args::Cli;
-use crate::exit::{Exit, Outcome};
-use crate::out;
+use rumormill_terminal::exit::Outcome;
+use rumormill_terminal::manual;
 
 /// Print a completion script for a shell
 #[derive(Debug, Args)]
@@ -19,8 +19,5 @@ pub(crate) struct CompletionsArgs {
 }
 
 pub(crate) fn run(args: &CompletionsArgs) -> Outcome {
-    let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "rumor", &mut script);
-    out::bytes(&script)?;
-    Ok(Exit::Ok)
+    manual::print_completions(Cli::command(), args.shell)
 }

@@ -9,11 +9,11 @@ use rumormill::seeds_file;
 use serde::Serialize;
 
 use crate::args::{Cli, Command};
-use crate::exit::{Exit, Failure, OrExit as _, Outcome};
-use crate::out::{self, Paint};
 use crate::settings::{self, COMMANDS, File, Origin, origin_text};
-use crate::table::Table;
-use crate::{escape, launch};
+use rumormill_terminal::escape;
+use rumormill_terminal::exit::{Exit, Failure, OrExit as _, Outcome};
+use rumormill_terminal::out::{self, Paint};
+use rumormill_terminal::table::Table;
 use rumormill_units::count::counted;
 
 /// Check a settings file, or show where each setting comes from
@@ -76,7 +76,7 @@ fn check(path: &std::path::Path) -> Outcome {
         return Ok(Exit::Ok);
     }
     let file = File::read(path)?;
-    let seeds = launch::seeds(path)?;
+    let seeds = settings::read_seeds(path)?;
     let mut lines = Vec::new();
     for name in COMMANDS {
         lines.extend(file.of(name)?.into_iter().map(|s| s.line));

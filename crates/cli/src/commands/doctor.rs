@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use futures_util::future::join_all;
 
-use crate::control::{RunDirArgs, one_or_all};
+use crate::control::one_or_all;
 use crate::doctor::{self, Finding, Level, Patient};
-use crate::exit::{Exit, Outcome};
-use crate::launch;
-use crate::out::{self, Paint};
 use crate::settings;
+use rumormill_launch::args::read_network_key;
+use rumormill_terminal::exit::{Exit, Outcome};
+use rumormill_terminal::out::{self, Paint};
+use rumormill_terminal::running::RunDirArgs;
 
 /// Find out what is wrong with the nodes of this machine, or with the seeds of a configuration
 #[derive(Debug, Args)]
@@ -43,10 +44,10 @@ pub(crate) struct DoctorArgs {
 pub(crate) async fn run(args: DoctorArgs) -> Outcome {
     let patients = match &args.config {
         Some(file) => {
-            let seeds = launch::seeds(file)?;
+            let seeds = settings::read_seeds(file)?;
             let key =
                 args.network_key_file.clone().map_or_else(|| key_of(file), |f| Ok(Some(f)))?;
-            let key = key.as_deref().map(launch::network_key).transpose()?;
+            let key = key.as_deref().map(read_network_key).transpose()?;
             vec![doctor::look_at_seeds(&file.display().to_string(), &seeds, key.as_ref()).await]
         }
         None => nodes(&args).await?,

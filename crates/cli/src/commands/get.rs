@@ -6,8 +6,8 @@ use rumormill_http::view::FullMessage;
 
 use super::members::short;
 use crate::control::NodeArgs;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::{escape, out, utc};
+use rumormill_terminal::exit::{Exit, Failure, Outcome};
+use rumormill_terminal::{escape, out, utc};
 
 /// Get one message by its id, from this peer or a neighbour that has it
 #[derive(Debug, Args)]

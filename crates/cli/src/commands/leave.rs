@@ -7,8 +7,8 @@ use rumormill_http::limits::LONGEST_EXIT;
 use rumormill_units::duration;
 
 use crate::control::NodeArgs;
-use crate::exit::{Exit, Outcome};
-use crate::out;
+use rumormill_terminal::exit::{Exit, Outcome};
+use rumormill_terminal::out;
 
 /// Make a running peer hand over what it published and end, or a seed stop
 #[derive(Debug, Args)]

@@ -4,10 +4,10 @@ use clap::Args;
 use rumormill_http::view::MemberLine;
 
 use crate::control::NodeArgs;
-use crate::exit::{Exit, Outcome};
-use crate::out::Paint;
-use crate::table::Table;
-use crate::{escape, out};
+use rumormill_terminal::exit::{Exit, Outcome};
+use rumormill_terminal::out::Paint;
+use rumormill_terminal::table::Table;
+use rumormill_terminal::{escape, out};
 use rumormill_units::count::counted;
 
 /// List the members a node knows; at a seed, its registry

@@ -5,10 +5,10 @@ use rumormill_http::view::MessageLine;
 
 use super::members::short;
 use crate::control::NodeArgs;
-use crate::exit::{Exit, Outcome};
-use crate::out::Paint;
-use crate::table::Table;
-use crate::{escape, out, utc};
+use rumormill_terminal::exit::{Exit, Outcome};
+use rumormill_terminal::out::Paint;
+use rumormill_terminal::table::Table;
+use rumormill_terminal::{escape, out, utc};
 use rumormill_units::count::counted;
 
 /// List the messages a peer holds, newest last

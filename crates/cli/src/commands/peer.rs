@@ -13,14 +13,18 @@ use rumormill_http::Client;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::console::Console;
-use crate::control::RunDirArgs;
-use crate::exit::{Exit, Failure, Outcome};
 use crate::hello::{self, Rhythm};
-use crate::launch::{self, Control, HttpArgs, NetworkArgs};
 use crate::log::{self, LogArgs, Logs};
-use crate::signals::Stops;
+use crate::settings;
 use crate::supervise::Supervisor;
-use crate::{escape, out, rlimit};
+use rumormill_launch::args::{NetworkArgs, advertised_address};
+use rumormill_launch::control::{Control, HttpArgs};
+use rumormill_launch::identity::default_name;
+use rumormill_launch::listen::{default_listen, warn_of_loopback};
+use rumormill_terminal::exit::{Exit, Failure, Outcome};
+use rumormill_terminal::running::RunDirArgs;
+use rumormill_terminal::signals::StopSignals;
+use rumormill_terminal::{escape, open_files, out};
 use rumormill_units::count::counted;
 use rumormill_units::duration;
 
@@ -59,7 +63,7 @@ pub(crate) struct PeerArgs {
     #[arg(long, value_name = "IP:PORT")]
     listen: Option<SocketAddr>,
     /// Address at which others reach it, if that is another one (NAT, containers); may be repeated
-    #[arg(long, value_name = "IP:PORT", value_parser = launch::advertised)]
+    #[arg(long, value_name = "IP:PORT", value_parser = advertised_address)]
     advertise: Vec<SocketAddr>,
     /// Messages to publish [default: 0; 10 with --preset classic]
     #[arg(long, value_name = "M")]
@@ -117,25 +121,25 @@ impl PeerArgs {
 }
 
 pub(crate) async fn run(args: PeerArgs) -> Outcome {
-    rlimit::raise();
-    let name = args.name.clone().map_or_else(launch::default_name, Ok)?;
-    let mut stops = Stops::catch()?;
+    open_files::raise_limit();
+    let name = args.name.clone().map_or_else(default_name, Ok)?;
+    let mut stops = StopSignals::catch()?;
     let mut supervisor = args.supervised.then(Supervisor::new);
     let console = if args.supervised { log::Console::Program } else { log::Console::Nodes };
     // A supervised node has its configuration only when the supervisor says so.
-    let mut seeds = if args.supervised { None } else { Some(launch::seeds(&args.config)?) };
+    let mut seeds = if args.supervised { None } else { Some(settings::read_seeds(&args.config)?) };
     let logs = Logs::start(&args.log, console, log::Limits::NODE)?;
     let listen = args.listen.unwrap_or_else(|| {
-        launch::default_listen(seeds.as_deref().unwrap_or_default(), args.port.unwrap_or(0))
+        default_listen(seeds.as_deref().unwrap_or_default(), args.port.unwrap_or(0))
     });
     let listener = Listener::bind(listen)?;
     if let Some(supervisor) = &mut supervisor {
         supervisor.rendezvous(listener.local_addr(), None).await?;
-        seeds = Some(launch::seeds(&args.config)?);
+        seeds = Some(settings::read_seeds(&args.config)?);
     }
     let seeds = seeds.unwrap_or_default();
     if args.advertise.is_empty() {
-        launch::warn_of_loopback(listener.local_addr(), &seeds, true);
+        warn_of_loopback(listener.local_addr(), &seeds, true);
     }
     let (node, consumer, joining) = start(&args, name, listener, seeds).await?;
     let name = node.name().to_string();
@@ -291,7 +295,7 @@ async fn not_joined(joining: Option<Joining>) -> Failure {
 }
 
 /// Leaves, unless it has left already. A second Ctrl-C ends it at once.
-async fn goodbye(node: &Node, stops: &mut Stops, outcome: Outcome) -> Outcome {
+async fn goodbye(node: &Node, stops: &mut StopSignals, outcome: Outcome) -> Outcome {
     tokio::select! {
         left = node.leave() => match left {
             Err(e @ LeaveError::Unconfirmed(_)) => match outcome {

@@ -1,6 +1,6 @@
 //! `rumor seed`
 
-use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -11,13 +11,18 @@ use rumormill::{Listener, SeedNode};
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 
-use crate::control::RunDirArgs;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::launch::{self, CommonArgs, Control, GOODBYE, HttpArgs};
 use crate::log::{self, LogArgs, Logs};
-use crate::signals::Stops;
+use crate::settings;
 use crate::supervise::Supervisor;
-use crate::{out, rlimit};
+use rumormill_launch::STOP_TIMEOUT;
+use rumormill_launch::args::CommonArgs;
+use rumormill_launch::control::{Control, HttpArgs};
+use rumormill_launch::identity::fresh_identity;
+use rumormill_launch::listen::{bind_seed, warn_of_loopback};
+use rumormill_terminal::exit::{Exit, Failure, Outcome};
+use rumormill_terminal::running::RunDirArgs;
+use rumormill_terminal::signals::StopSignals;
+use rumormill_terminal::{open_files, out};
 
 /// Run a seed, or all seeds of a configuration
 ///
@@ -79,8 +84,8 @@ impl SeedArgs {
 }
 
 pub(crate) async fn run(args: SeedArgs) -> Outcome {
-    rlimit::raise();
-    let mut stops = Stops::catch()?;
+    open_files::raise_limit();
+    let mut stops = StopSignals::catch()?;
     if args.supervised {
         supervised(&args, &mut stops).await
     } else {
@@ -88,8 +93,8 @@ pub(crate) async fn run(args: SeedArgs) -> Outcome {
     }
 }
 
-async fn alone(args: &SeedArgs, stops: &mut Stops) -> Outcome {
-    let seeds = launch::seeds(&args.config)?;
+async fn alone(args: &SeedArgs, stops: &mut StopSignals) -> Outcome {
+    let seeds = settings::read_seeds(&args.config)?;
     let own = which(args, &seeds).await?;
     let console = if own.len() > 1 { log::Console::NamedNodes } else { log::Console::Nodes };
     let logs = Logs::start(&args.log, console, log::Limits::NODE)?;
@@ -98,12 +103,12 @@ async fn alone(args: &SeedArgs, stops: &mut Stops) -> Outcome {
     for &index in &own {
         let listener = match args.listen {
             Some(address) => {
-                launch::warn_of_loopback(address, &seeds, false);
+                warn_of_loopback(address, &seeds, false);
                 Listener::bind(address)?
             }
             None => {
                 let all: Vec<&str> = own.iter().map(|&i| seeds[i].host_port.as_str()).collect();
-                bind(&seeds[index].host_port, &all).await?
+                bind_seed(&seeds[index].host_port, &all).await?
             }
         };
         listeners.push((index, listener));
@@ -128,18 +133,18 @@ async fn alone(args: &SeedArgs, stops: &mut Stops) -> Outcome {
     Ok(if interrupted { Exit::Interrupted } else { Exit::Ok })
 }
 
-async fn supervised(args: &SeedArgs, stops: &mut Stops) -> Outcome {
+async fn supervised(args: &SeedArgs, stops: &mut StopSignals) -> Outcome {
     let mut supervisor = Supervisor::new();
     let logs = Logs::start(&args.log, log::Console::Program, log::Limits::NODE)?;
     let Some(listen) = args.listen else {
         return Err(Failure::new(Exit::Usage, "--supervised needs --listen"));
     };
     let listener = Listener::bind(listen)?;
-    let identity = launch::fresh_identity()?;
+    let identity = fresh_identity()?;
     // With a data directory the identity is the one in there, and known only once it is open.
     let id = args.data_dir.is_none().then(|| identity.id());
     supervisor.rendezvous(listener.local_addr(), id).await?;
-    let seeds = launch::seeds(&args.config)?;
+    let seeds = settings::read_seeds(&args.config)?;
     let index = if args.port.is_some() || args.host.is_some() {
         which(args, &seeds).await?.first().copied()
     } else {
@@ -233,7 +238,7 @@ fn announce(node: &SeedNode, name: &str, logs: &Logs, seed: &SeedAddress) {
 /// the others is not served any more. Says whether somebody was in a hurry.
 async fn serve(
     nodes: &[SeedNode],
-    stops: &mut Stops,
+    stops: &mut StopSignals,
     supervisor: Option<&mut Supervisor>,
     control: &mut Control,
 ) -> bool {
@@ -263,7 +268,7 @@ async fn serve(
     }
     let stop = async {
         for node in nodes {
-            let _ = timeout(GOODBYE, node.stop()).await;
+            let _ = timeout(STOP_TIMEOUT, node.stop()).await;
         }
     };
     tokio::select! {
@@ -349,41 +354,6 @@ async fn is_local(host_port: &str) -> bool {
     addresses.into_iter().any(|a| UdpSocket::bind((a.ip(), 0)).is_ok())
 }
 
-/// Listens where the file says: at an IP address, or, for a name, on all interfaces, unless another one of these seeds
-/// of this process has the same port.
-pub(crate) async fn bind(host_port: &str, all: &[&str]) -> Outcome<Listener> {
-    let found = lookup_host(host_port).await.map_err(|e| {
-        let message = format!("cannot find the address of {host_port}: {e}; correct --config");
-        Failure::new(Exit::Config, message)
-    })?;
-    let port = |host_port: &str| host_port.rsplit_once(':').map(|(_, port)| port.to_owned());
-    let shares_port = all.iter().filter(|other| port(other) == port(host_port)).count() > 1;
-    let addresses = where_to_listen(host_port, found.collect(), shares_port);
-    let mut failure = None;
-    for address in addresses {
-        match Listener::bind(address) {
-            Ok(listener) => return Ok(listener),
-            Err(e) => failure = Some(e.into()),
-        }
-    }
-    Err(failure.unwrap_or_else(|| {
-        Failure::new(Exit::Config, format!("{host_port} has no address; correct --config"))
-    }))
-}
-
-/// The addresses to try for a seed, given those that this host finds for it.
-///
-/// A name may lead to several addresses, to others later, and on this host to a loopback address (127.0.1.1 on
-/// Debian), where no other host could join: a seed with a name listens on all interfaces, as peers do.
-fn where_to_listen(host_port: &str, found: Vec<SocketAddr>, shares_port: bool) -> Vec<SocketAddr> {
-    match found.first() {
-        Some(first) if launch::literal_ip(host_port).is_none() && !shares_port => {
-            vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, first.port()))]
-        }
-        _ => found,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -398,22 +368,6 @@ mod tests {
         let names: Vec<String> = (0..3).map(|i| default_name(&seeds, i)).collect();
         assert_eq!(names, ["seed-7000", "seed-7000-2", "seed-7001"]);
         assert_eq!(host_and_port(&seeds[2]), ("::1", Some(7001)));
-    }
-
-    #[test]
-    fn seed_with_a_name_listens_on_all_interfaces() {
-        let listen = |host_port: &str, found: &[&str]| {
-            let found = found.iter().map(|a| a.parse().unwrap()).collect();
-            let addresses = where_to_listen(host_port, found, false);
-            addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
-        };
-        assert_eq!(listen("web-1:7000", &["127.0.1.1:7000"]), "[::]:7000");
-        assert_eq!(listen("web-1:7000", &["[2001:db8::1]:7000", "192.0.2.1:7000"]), "[::]:7000");
-        assert_eq!(listen("192.0.2.1:7000", &["192.0.2.1:7000"]), "192.0.2.1:7000");
-        assert_eq!(listen("localhost:7000", &["127.0.0.1:7000"]), "127.0.0.1:7000");
-        assert_eq!(listen("web-1:7000", &[]), "");
-        let found = vec!["192.0.2.1:7000".parse().unwrap()];
-        assert_eq!(where_to_listen("web-1:7000", found.clone(), true), found, "beside another one");
     }
 
     #[tokio::test]

@@ -10,8 +10,8 @@ use rumormill_http::view::{Content, Publish, ReceiptLine, Status};
 
 use super::members::short;
 use crate::control::NodeArgs;
-use crate::exit::{Exit, Failure, Outcome};
-use crate::{escape, out};
+use rumormill_terminal::exit::{Exit, Failure, Outcome};
+use rumormill_terminal::{escape, out};
 use rumormill_units::count::counted;
 use rumormill_units::duration;
 

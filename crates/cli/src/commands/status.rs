@@ -8,9 +8,9 @@ use clap::Args;
 use rumormill_http::view::{PeerStatus, SeedLine, SeedStatus, Status};
 
 use crate::control::NodeArgs;
-use crate::exit::{Exit, Outcome};
-use crate::out::Paint;
-use crate::{escape, out};
+use rumormill_terminal::exit::{Exit, Outcome};
+use rumormill_terminal::out::Paint;
+use rumormill_terminal::{escape, out};
 use rumormill_units::count::counted;
 use rumormill_units::duration;
 

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::get::line;
 use crate::control::NodeArgs;
-use crate::exit::{Exit, Outcome};
-use crate::{escape, out, utc};
+use rumormill_terminal::exit::{Exit, Outcome};
+use rumormill_terminal::{escape, out, utc};
 use rumormill_units::duration;
 
 /// Show messages as they arrive at a peer, or the events of a node

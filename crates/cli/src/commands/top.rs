@@ -2,10 +2,11 @@
 
 use clap::{Args, ValueEnum};
 
-use crate::control::{RunDirArgs, peer_or};
-use crate::exit::{Exit, Outcome};
-use crate::signals::Stops;
+use crate::control::peer_or;
 use crate::top::{self, Tab};
+use rumormill_terminal::exit::{Exit, Outcome};
+use rumormill_terminal::running::RunDirArgs;
+use rumormill_terminal::signals::StopSignals;
 
 /// Watch a running node in this terminal
 #[derive(Debug, Args)]
@@ -52,7 +53,7 @@ pub(crate) async fn run(args: TopArgs) -> Outcome {
         Page::Members => Tab::Members,
         Page::Events => Tab::Events,
     };
-    let mut stops = Stops::catch()?;
+    let mut stops = StopSignals::catch()?;
     tokio::select! {
         seen = top::run(client, tab) => seen?,
         () = stops.next() => {}

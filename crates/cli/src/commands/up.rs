@@ -6,12 +6,13 @@ use std::time::Duration;
 use clap::Args;
 use rumormill::proto::limits::{MAX_PAYLOAD, MAX_SEEDS};
 
-use crate::control::RunDirArgs;
-use crate::exit::Outcome;
-use crate::launch::{HttpArgs, NetworkArgs};
 use crate::log::LogArgs;
-use crate::rlimit;
 use crate::up::{self, Length, Volley};
+use rumormill_launch::args::NetworkArgs;
+use rumormill_launch::control::HttpArgs;
+use rumormill_terminal::exit::Outcome;
+use rumormill_terminal::open_files;
+use rumormill_terminal::running::RunDirArgs;
 use rumormill_units::duration;
 
 /// Most peers in one `up`: beyond, the ports of one address run out before memory does.
@@ -96,7 +97,7 @@ impl UpArgs {
 }
 
 pub(crate) async fn run(args: UpArgs) -> Outcome {
-    let files = rlimit::raise();
+    let files = open_files::raise_limit();
     let peers = usize::try_from(args.peers).unwrap_or(usize::MAX);
     let wishes = up::Wishes {
         seeds: args.seeds.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),

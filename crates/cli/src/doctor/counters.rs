@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rumormill_units::count::counted;
 
 use super::Finding;
-use crate::escape;
+use rumormill_terminal::escape;
 
 pub(super) fn time(counters: &BTreeMap<String, u64>) -> Finding {
     let late = of(counters, "late_wakeups");

@@ -12,7 +12,7 @@ use rumormill_http::view::{SeedLine, Status};
 use rumormill_http::{Client, ClientError, ControlFile};
 use serde::Serialize;
 
-use crate::escape;
+use rumormill_terminal::escape;
 
 pub(crate) use seeds::look_at as look_at_seeds;
 

@@ -7,7 +7,8 @@ use rumormill_http::view::{MessageLine, NeighbourLine, PeerStatus};
 
 use super::counters::{identity, of, store, time};
 use super::{Finding, version};
-use crate::escape;
+use rumormill_launch::listen::is_loopback;
+use rumormill_terminal::escape;
 use rumormill_units::count::counted;
 
 /// Messages looked at for the clocks of their publishers.
@@ -111,7 +112,7 @@ fn reached(s: &PeerStatus, neighbours: &[NeighbourLine]) -> Finding {
     let addresses = s.addresses.join(", ");
     let loopback = |a: &String| a.parse::<SocketAddr>().is_ok_and(|a| a.ip().is_loopback());
     let others_elsewhere = neighbours.iter().any(|n| !loopback(&n.address))
-        || s.seeds.iter().any(|seed| seed.connected && !crate::launch::is_loopback(&seed.address));
+        || s.seeds.iter().any(|seed| seed.connected && !is_loopback(&seed.address));
     if s.addresses.iter().all(loopback) && others_elsewhere && s.state == "joined" {
         let found = if s.addresses.is_empty() {
             "it advertises no address, because nobody on another host has seen it".to_owned()

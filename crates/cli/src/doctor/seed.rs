@@ -6,7 +6,8 @@ use rumormill_http::view::SeedStatus;
 
 use super::counters::{identity, store, time};
 use super::{Finding, version};
-use crate::escape;
+use rumormill_launch::listen::is_loopback;
+use rumormill_terminal::escape;
 use rumormill_units::count::counted;
 
 pub(super) fn findings(s: &SeedStatus) -> Vec<Finding> {
@@ -36,11 +37,11 @@ fn synced(s: &SeedStatus) -> Finding {
 /// Whether other hosts can reach it.
 fn reached(s: &SeedStatus) -> Finding {
     let listens = format!("it listens at {}", escape::text(&s.address));
-    let is_loopback = s.address.parse::<SocketAddr>().is_ok_and(|a| a.ip().is_loopback());
-    let own = s.configured.as_deref().filter(|own| !crate::launch::is_loopback(own));
+    let is_local = s.address.parse::<SocketAddr>().is_ok_and(|a| a.ip().is_loopback());
+    let configured = s.configured.as_deref().filter(|own| !is_loopback(own));
     let others = s.seeds.iter().map(|o| o.address.as_str());
-    let elsewhere = own.into_iter().chain(others).find(|a| !crate::launch::is_loopback(a));
-    match elsewhere.filter(|_| is_loopback) {
+    let remote = configured.into_iter().chain(others).find(|a| !is_loopback(a));
+    match remote.filter(|_| is_local) {
         Some(named) => Finding::wrong(
             "reachability",
             format!("{listens}, which no other host can reach; the configuration names {named}"),

@@ -5,7 +5,7 @@ use rumormill::proto::{DialError, PeerId, Role, SeedAddress};
 use rumormill::{Identified, IdentifyError, NetworkKey, identify};
 
 use super::{Finding, Level, Patient};
-use crate::escape;
+use rumormill_terminal::escape;
 
 /// Tries each of the seeds, all at once.
 pub(crate) async fn look_at(

@@ -4,7 +4,7 @@ use rumormill::proto::Event;
 use rumormill::{Events, Observed};
 
 use super::files::LogFile;
-use crate::utc;
+use rumormill_terminal::utc;
 
 /// Writes until the seed ends.
 pub(super) async fn follow(mut events: Events, file: LogFile) {

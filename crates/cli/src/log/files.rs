@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use rumormill::proto::PeerId;
 
+use super::complain;
 use super::rotate::{Limits, RotatingFile, Written};
-use super::{complain, stem};
+use rumormill_launch::log_dir::stem;
 
 /// How long a line may wait in memory.
 const FLUSH_EVERY: Duration = Duration::from_millis(250);

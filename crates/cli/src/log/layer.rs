@@ -9,8 +9,8 @@ use tracing_subscriber::layer::{Context, Layer};
 
 use super::Console;
 use super::files::Files;
-use crate::out::{self, Paint};
-use crate::utc;
+use rumormill_terminal::out::{self, Paint};
+use rumormill_terminal::utc;
 
 /// Puts each line into the log of its node.
 pub(super) struct NodeLayer {

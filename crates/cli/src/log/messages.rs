@@ -10,7 +10,7 @@ use rumormill::{Gap, Incoming, Node};
 use tokio::time::{Duration, Instant};
 
 use super::files::LogFile;
-use crate::{escape, utc};
+use rumormill_terminal::{escape, utc};
 
 /// How often the member list is read anew at most, to learn addresses.
 const ADDRESSES_EVERY: Duration = Duration::from_secs(2);

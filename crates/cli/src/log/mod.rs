@@ -18,18 +18,12 @@ use rumormill::proto::PeerId;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{EnvFilter, Registry};
 
-use crate::exit::{Exit, OrExit as _, Outcome};
-use crate::out;
 use files::Files;
 pub(crate) use messages::MessageLog;
 pub(crate) use rotate::Limits;
-
-/// What a log file must be called to be one of ours. `rumor clean` goes by it.
-pub(crate) const SEEDS: &str = "seeds";
-/// The directory of peers' logs.
-pub(crate) const PEERS: &str = "peers";
-/// The directory that logs are in if nothing else is said.
-pub(crate) const DEFAULT_DIR: &str = "logs";
+use rumormill_launch::log_dir::{self, PEERS, SEEDS, stem};
+use rumormill_terminal::exit::{Exit, OrExit as _, Outcome};
+use rumormill_terminal::out;
 
 /// Which lines, and where to.
 #[derive(Debug, Clone, Args)]
@@ -37,7 +31,7 @@ pub(crate) const DEFAULT_DIR: &str = "logs";
 pub(crate) struct LogArgs {
     /// Directory of the logs: seeds/NAME.log, peers/NAME.log, and beside them
     /// peers/NAME.messages.log and seeds/NAME.degrees.log
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_DIR)]
+    #[arg(long, value_name = "DIR", default_value = log_dir::DEFAULT)]
     pub(crate) log_dir: PathBuf,
     /// Write no log files
     #[arg(long)]
@@ -119,12 +113,6 @@ impl Drop for Logs {
     fn drop(&mut self) {
         self.flush();
     }
-}
-
-/// A node's name as part of a file name.
-pub(crate) fn stem(name: &str) -> String {
-    let safe = |c: char| if c.is_alphanumeric() || "-_".contains(c) { c } else { '_' };
-    name.chars().map(safe).collect()
 }
 
 /// Says that a log cannot be written. Not through `tracing`, which would lead back here.

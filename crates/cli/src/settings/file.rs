@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{COMMANDS, command, find, settings};
-use crate::exit::{Exit, Failure, Outcome};
+use rumormill_terminal::exit::{Exit, Failure, Outcome};
 
 /// What a file may name beside settings.
 const SEEDS: &str = "seeds";

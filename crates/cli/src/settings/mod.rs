@@ -15,8 +15,11 @@ use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _};
 
+use rumormill::proto::SeedAddress;
+use rumormill::seeds_file;
+
 use crate::args::Cli;
-use crate::exit::{Exit, Failure, Outcome};
+use rumormill_terminal::exit::{Exit, Failure, OrExit as _, Outcome};
 
 pub(crate) use file::{File, is_settings};
 
@@ -232,7 +235,17 @@ fn named(e: &clap::Error) -> BTreeSet<String> {
         .collect()
 }
 
-/// The settings file of a path, for what only it has.
-pub(crate) fn seeds_of(path: &Path) -> Outcome<String> {
-    File::read(path)?.seeds()
+/// Reads the seeds of the network, from a list of seeds or from a settings file.
+///
+/// # Errors
+/// The file cannot be read, or does not name seeds as it should.
+pub(crate) fn read_seeds(path: &Path) -> Outcome<Vec<SeedAddress>> {
+    if is_settings(path) {
+        let named = File::read(path)?.seeds()?;
+        return seeds_file::parse(&named).or_exit(Exit::Config).map_err(|mut f| {
+            f.error = f.error.map(|e| e.context(format!("seeds of {}", path.display())));
+            f
+        });
+    }
+    Ok(seeds_file::read(path)?)
 }

@@ -12,8 +12,8 @@ use std::io::{self, IsTerminal as _};
 use rumormill_http::Client;
 use tokio::sync::mpsc;
 
-use crate::exit::{Exit, Failure, Outcome};
-use crate::out;
+use rumormill_terminal::exit::{Exit, Failure, Outcome};
+use rumormill_terminal::out;
 
 pub(crate) use model::Tab;
 

@@ -11,7 +11,7 @@ use super::feed::Look;
 use super::model::Tab;
 use crate::commands::members::short;
 use crate::commands::tail::event_text;
-use crate::{escape, utc};
+use rumormill_terminal::{escape, utc};
 
 /// How a line is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

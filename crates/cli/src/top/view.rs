@@ -14,7 +14,7 @@ use rumormill_units::{duration, size};
 use super::model::{Model, Tab};
 use super::rows::{Listing, Tone};
 use crate::commands::members::short;
-use crate::escape;
+use rumormill_terminal::escape;
 
 /// Draws everything.
 pub(super) fn draw(frame: &mut Frame<'_>, model: &mut Model) {

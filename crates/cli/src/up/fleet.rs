@@ -9,8 +9,8 @@ use super::outside::Outside;
 use super::plan::Fault;
 use super::seen::{Facts, Members, Sight};
 use crate::hello::TOPIC;
-use crate::usage::Usage;
-use crate::utc;
+use rumormill_terminal::usage::Usage;
+use rumormill_terminal::utc;
 
 /// Sights that wait to be looked at. What observes a node waits when it is full; the library
 /// counts what is missed meanwhile, and the run tells it.
@@ -120,7 +120,7 @@ impl Fleet {
     /// What all processes of the run have used.
     pub(crate) fn usage(&self) -> Option<Usage> {
         match self {
-            Fleet::Inside(_) => Usage::own(),
+            Fleet::Inside(_) => Usage::of_this_process(),
             Fleet::Outside(f) => f.usage(),
         }
     }

@@ -1,6 +1,5 @@
 //! A run in one process: every node is a task, with a listening socket of its own.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,10 +17,14 @@ use super::director::Hands;
 use super::names::{self, Names};
 use super::plan::Fault;
 use super::seen::{Facts, Member, Members, Seen, Sight};
-use crate::commands::seed;
-use crate::exit::{Failure, Outcome};
-use crate::launch::{self, CommonArgs, Control, GOODBYE, NetworkArgs};
 use crate::log::{Logs, MessageLog};
+use rumormill_launch::STOP_TIMEOUT;
+use rumormill_launch::args::NetworkArgs;
+use rumormill_launch::control::Control;
+use rumormill_launch::identity::{self, fresh_identity};
+use rumormill_launch::listen::ANY_LOOPBACK_PORT;
+use rumormill_launch::seeds::start_seeds;
+use rumormill_terminal::exit::{Failure, Outcome};
 
 /// The nodes of a run in one process.
 #[derive(Debug)]
@@ -228,67 +231,20 @@ impl Inside {
         }
         let control = self.control.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(control) = control {
-            let _ = timeout(GOODBYE, control.end()).await;
+            let _ = timeout(STOP_TIMEOUT, control.end()).await;
         }
     }
 }
-
-/// Binds the seeds' listeners, and starts them once all addresses and ids are known.
-pub(crate) async fn start_seeds(
-    count: usize,
-    configured: Option<&[SeedAddress]>,
-    common: &CommonArgs,
-    verifier: Option<&Arc<Verifier>>,
-) -> Outcome<Vec<(SeedAddress, SeedNode)>> {
-    let mut bound = Vec::new();
-    let mut addresses = Vec::new();
-    let named: Vec<&str> =
-        configured.into_iter().flatten().map(|seed| seed.host_port.as_str()).collect();
-    for index in 0..count {
-        let (listener, host_port) = match configured.and_then(|c| c.get(index)) {
-            Some(seed) => (seed::bind(&seed.host_port, &named).await?, seed.host_port.clone()),
-            None => {
-                let listener = Listener::bind(SYSTEM_CHOOSES)?;
-                let host_port = listener.local_addr().to_string();
-                (listener, host_port)
-            }
-        };
-        let identity = launch::fresh_identity()?;
-        addresses.push(SeedAddress { host_port, pin: Some(identity.id()) });
-        bound.push((listener, identity));
-    }
-    let mut seeds = Vec::new();
-    for (index, (listener, identity)) in bound.into_iter().enumerate() {
-        let mut builder = SeedNode::builder()
-            .config(common.config()?)
-            .identity(identity)
-            .listener(listener)
-            .seeds(addresses.clone())
-            .own_index(Some(index));
-        if let Some(verifier) = verifier {
-            builder = builder.verifier(Arc::clone(verifier));
-        }
-        if let Some(key) = common.network_key()? {
-            builder = builder.network_key(key);
-        }
-        seeds.push((addresses[index].clone(), builder.start().await?));
-    }
-    Ok(seeds)
-}
-
-/// A port of the loopback interface that the system chooses.
-pub(crate) const SYSTEM_CHOOSES: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 impl Nursery {
     async fn start(&self, name: &str) -> Outcome<(Node, Events)> {
-        let identity = launch::fresh_identity()?;
+        let identity = fresh_identity()?;
         self.logs.peer(name, identity.id());
         let mut builder = Node::builder()
-            .name(launch::name(name)?)
+            .name(identity::name(name)?)
             .config(self.network.config()?)
             .identity(identity)
-            .listener(Listener::bind(SYSTEM_CHOOSES)?)
+            .listener(Listener::bind(ANY_LOOPBACK_PORT)?)
             .seeds(self.seeds.clone())
             .verifier(Arc::clone(&self.verifier));
         if let Some(key) = self.network.common.network_key()? {

@@ -7,7 +7,6 @@ mod inside;
 mod ledger;
 mod names;
 mod outside;
-mod overlay;
 mod plan;
 mod progress;
 mod run;
@@ -20,19 +19,19 @@ use std::sync::Arc;
 use rumormill::proto::SeedAddress;
 use tokio::sync::mpsc;
 
-use crate::exit::{Exit, Failure, Outcome};
-use crate::launch::{self, HttpArgs, NetworkArgs};
 use crate::log::{Console, LogArgs, Logs};
-use crate::out::{self, Paint};
-use crate::signals::Stops;
+use crate::settings;
 use fleet::{Fleet, SIGHTS};
 use inside::Inside;
-pub(crate) use inside::{SYSTEM_CHOOSES, start_seeds};
 use names::Names;
 use outside::Outside;
-pub(crate) use overlay::Overlay;
 use plan::Plan;
 pub(crate) use plan::{Length, Volley, Wishes};
+use rumormill_launch::args::NetworkArgs;
+use rumormill_launch::control::HttpArgs;
+use rumormill_terminal::exit::{Exit, Failure, Outcome};
+use rumormill_terminal::out::{self, Paint};
+use rumormill_terminal::signals::StopSignals;
 use run::Run;
 
 /// Where a run is found, and looked at.
@@ -55,7 +54,7 @@ pub(crate) async fn run(
     let configured = wishes.config.as_deref().map(configured_seeds).transpose()?;
     let seeds = configured.as_ref().map_or(wishes.seeds.unwrap_or(3), Vec::len);
     warn_of_few_files(&wishes, seeds);
-    let stops = Stops::catch()?;
+    let stops = StopSignals::catch()?;
     let names = Names::new(wishes.peers, seeds);
     let (sender, sights) = mpsc::channel(SIGHTS);
     let logs = if wishes.processes {
@@ -94,7 +93,7 @@ pub(crate) async fn run(
 /// The seeds of a file. A pin would need the identity it means, and every node of a run has a new
 /// one.
 fn configured_seeds(path: &Path) -> Outcome<Vec<SeedAddress>> {
-    let seeds = launch::seeds(path)?;
+    let seeds = settings::read_seeds(path)?;
     if let Some(pinned) = seeds.iter().find(|s| s.pin.is_some()) {
         let message = format!(
             "{} pins {} to an id, but the seeds of `rumor up` get new ids each time; remove the \

@@ -22,12 +22,14 @@ use tokio::time::timeout;
 use super::names::Names;
 use super::plan::Fault;
 use super::seen::{Facts, Member, Members, Seen, Sight};
-use crate::exit::{Exit, Failure, OrExit as _, Outcome};
-use crate::launch::{GOODBYE, NetworkArgs};
 use crate::log::LogArgs;
 use crate::supervise::Listening;
-use crate::usage::Usage;
-use crate::{escape, out, utc};
+use rumormill_launch::STOP_TIMEOUT;
+use rumormill_launch::args::NetworkArgs;
+use rumormill_launch::listen::ANY_LOOPBACK_PORT;
+use rumormill_terminal::exit::{Exit, Failure, OrExit as _, Outcome};
+use rumormill_terminal::usage::Usage;
+use rumormill_terminal::{escape, out, utc};
 use rumormill_units::count::counted;
 
 /// How long a child may take to bind, and to start.
@@ -103,7 +105,7 @@ impl Common<'_> {
             c.arg("--messages").arg("0");
             // The whole network ends: there is no node to hand over to for long.
             c.arg("--leave-within").arg("3s");
-            c.arg("--listen").arg(super::SYSTEM_CHOOSES.to_string());
+            c.arg("--listen").arg(ANY_LOOPBACK_PORT.to_string());
         }
         if let Some(file) = &self.network.common.network_key_file {
             c.arg("--network-key-file").arg(file);
@@ -235,7 +237,7 @@ impl Outside {
     /// Of this process and all children. What the killed had used until then counts as time, and
     /// not as memory.
     pub(crate) fn usage(&self) -> Option<Usage> {
-        let mut sum = Usage::own()?;
+        let mut sum = Usage::of_this_process()?;
         for process in &self.nodes {
             let struck = *process.struck.lock().unwrap_or_else(PoisonError::into_inner);
             let usage = match struck {
@@ -266,7 +268,7 @@ impl Outside {
                     let _ = process.gone.clone().wait_for(|gone| *gone).await;
                 }
             };
-            if timeout(GOODBYE * 2, all).await.is_err() {
+            if timeout(STOP_TIMEOUT * 2, all).await.is_err() {
                 for process in group.iter().filter(|p| !*p.gone.borrow()) {
                     let _ = kill_process(process.pid, Signal::KILL);
                 }
@@ -564,7 +566,7 @@ mod tests {
     use rumormill::proto::{BroadcastMode, Preset};
 
     use super::*;
-    use crate::launch::CommonArgs;
+    use rumormill_launch::args::CommonArgs;
 
     /// `rumor peer --preset classic` publishes by itself. Under `up` it must not: each message
     /// would come twice.

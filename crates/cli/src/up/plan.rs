@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rumormill::proto::Preset;
 
-use crate::exit::{Exit, Failure, Outcome};
+use rumormill_terminal::exit::{Exit, Failure, Outcome};
 use rumormill_units::duration;
 
 /// How long a run takes.

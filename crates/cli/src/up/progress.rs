@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::out::Paint;
+use rumormill_terminal::out::Paint;
 
 /// How often the line is redrawn on a terminal.
 const REDRAW: Duration = Duration::from_millis(200);

@@ -14,14 +14,15 @@ use tokio::time::{Instant, sleep_until};
 use super::casualties::Casualties;
 use super::fleet::Fleet;
 use super::ledger::Ledger;
-use super::overlay::Overlay;
 use super::plan::{Fault, LAST_WORDS, Length, Plan};
 use super::progress::{Progress, Status};
 use super::seen::{Facts, Seen, Sight, Wish};
 use super::summary::Summary;
-use crate::exit::{Exit, OrExit as _, Outcome};
-use crate::signals::Stops;
-use crate::{escape, hello, utc};
+use crate::hello;
+use rumormill_launch::overlay::Overlay;
+use rumormill_terminal::exit::{Exit, OrExit as _, Outcome};
+use rumormill_terminal::signals::StopSignals;
+use rumormill_terminal::{escape, utc};
 use rumormill_units::count::counted;
 use rumormill_units::duration;
 
@@ -121,7 +122,7 @@ impl Run {
         fleet: Fleet,
         sender: mpsc::Sender<Sight>,
         mut sights: mpsc::Receiver<Sight>,
-        mut stops: Stops,
+        mut stops: StopSignals,
     ) -> Outcome<Summary> {
         let members = fleet.members().all().clone();
         let numbers: BTreeMap<PeerId, usize> =
@@ -204,7 +205,7 @@ impl Run {
         let overlay = overlay(&facts, fleet);
         if overlay.components == 1 && facts.len() == self.everybody().count() {
             self.formed_at = Some(Instant::now());
-            let (low, mean, high) = overlay.spread();
+            let (low, mean, high) = overlay.degree_range();
             self.progress.say(&format!(
                 "the overlay is whole: {}, degrees {low} to {high}, mean {mean:.1}",
                 counted(overlay.edges, "link")

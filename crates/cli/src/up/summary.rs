@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::casualties::Death;
 use super::ledger::Delays;
 use super::plan::Fault;
-use crate::out::Paint;
+use rumormill_terminal::out::Paint;
 use rumormill_units::count::counted;
 use rumormill_units::duration;
 

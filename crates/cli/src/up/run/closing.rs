@@ -6,9 +6,9 @@ use rumormill_analysis::{Fit, FitOptions, Histogram};
 
 use super::{Run, overlay};
 use crate::up::fleet::Fleet;
-use crate::up::overlay::Overlay;
 use crate::up::seen::Facts;
 use crate::up::summary::Summary;
+use rumormill_launch::overlay::Overlay;
 
 /// Fewer peers say little of a law.
 const FEWEST_FITTED: usize = 50;
