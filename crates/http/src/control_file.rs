@@ -9,7 +9,6 @@ use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::MAX_CONTROL_FILE;
-use crate::run_dir::RunDirError;
 use crate::token::Token;
 
 /// How to reach one running node.
@@ -61,9 +60,13 @@ impl ControlFile {
         format!("{name}-{}.json", self.short_id())
     }
 
-    /// Written beside its place and renamed, so that a reader never sees half of it.
-    pub(crate) fn write(&self, dir: &Path) -> Result<ControlFileGuard, RunDirError> {
-        let path = dir.join(self.file_name());
+    /// The path of the file in a run directory.
+    pub(crate) fn path_in(&self, dir: &Path) -> PathBuf {
+        dir.join(self.file_name())
+    }
+
+    /// Writes the file beside its place and renames it, so that a reader never sees half of it.
+    pub(crate) fn write(&self, path: PathBuf) -> io::Result<ControlFileGuard> {
         let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
         let write = || -> io::Result<()> {
             let _ = fs::remove_file(&temporary);
@@ -75,9 +78,9 @@ impl ControlFile {
         };
         match write() {
             Ok(()) => Ok(ControlFileGuard(path)),
-            Err(source) => {
+            Err(e) => {
                 let _ = fs::remove_file(&temporary);
-                Err(RunDirError::Write { path, source })
+                Err(e)
             }
         }
     }

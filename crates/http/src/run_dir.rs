@@ -98,7 +98,8 @@ impl RunDir {
     /// The directory or the file cannot be written.
     pub fn announce(&self, file: &ControlFile) -> Result<ControlFileGuard, RunDirError> {
         self.prepare()?;
-        file.write(&self.0)
+        let path = file.path_in(&self.0);
+        file.write(path.clone()).map_err(|source| RunDirError::Write { path, source })
     }
 
     /// The control files of nodes whose process lives, by name. Files of processes that are gone

@@ -3,7 +3,7 @@
 use prometheus_client::registry::Unit;
 use rumormill::proto::snapshot::PeerState;
 
-use super::{Looked, State};
+use super::looked::{Looked, State};
 
 /// The histogram of delays: its name and what it says.
 pub(super) const DELAY: (&str, &str) = (

@@ -3,6 +3,7 @@
 
 mod families;
 mod gauges;
+mod looked;
 
 use core::fmt;
 use std::sync::Arc;
@@ -15,68 +16,19 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
-use rumormill::proto::Counters;
-use rumormill::proto::snapshot::{PeerSnapshot, SeedSnapshot};
-use rumormill::{DelayHistogram, Node};
 use tokio::time::timeout;
 
 use crate::limits::HEALTH_WAIT;
-use crate::server::{Handle, Served};
+use crate::nodes::Served;
 use families::FAMILIES;
 use gauges::GAUGES;
+use looked::{Looked, State};
 
 /// The media type of [`text`].
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Before the name of every metric.
 const PREFIX: &str = "rumormill";
-
-/// One node as it is now.
-#[derive(Debug)]
-struct Looked {
-    served: Arc<Served>,
-    state: State,
-}
-
-#[derive(Debug)]
-enum State {
-    Peer(Box<PeerSnapshot>, DelayHistogram),
-    Seed(Box<SeedSnapshot>),
-}
-
-impl Looked {
-    /// `None` if the node has stopped.
-    async fn at(served: Arc<Served>) -> Option<Self> {
-        let state = match &served.handle {
-            Handle::Peer(node) => {
-                State::Peer(Box::new(node.snapshot().await.ok()?), Node::delays(node))
-            }
-            Handle::Seed(node) => State::Seed(Box::new(node.snapshot().await.ok()?)),
-        };
-        Some(Looked { served, state })
-    }
-
-    fn counters(&self) -> &Counters {
-        match &self.state {
-            State::Peer(peer, _) => &peer.counters,
-            State::Seed(seed) => &seed.counters,
-        }
-    }
-
-    fn labels(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("node", self.served.name.clone()),
-            ("id", self.served.id.short()),
-            ("role", self.served.handle.role().to_string()),
-        ]
-    }
-
-    fn labels_and(&self, label: Option<(&'static str, &str)>) -> Vec<(&'static str, String)> {
-        let mut labels = self.labels();
-        labels.extend(label.map(|(name, value)| (name, value.to_owned())));
-        labels
-    }
-}
 
 #[derive(Debug)]
 struct Nodes(Vec<Looked>);

@@ -8,7 +8,7 @@ use rumormill::proto::{Counters, PeerId};
 use tokio::task::JoinHandle;
 
 use super::view::{NetworkView, PeerDot, Scope, SeedDot};
-use crate::server::{Handle, Served};
+use crate::nodes::{Handle, Served};
 use crate::view::word;
 
 /// What a node says of itself.

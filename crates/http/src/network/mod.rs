@@ -21,7 +21,7 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use crate::server::{Handle, Nodes, Served};
+use crate::nodes::{Handle, Nodes, Served};
 use collect::Collector;
 use picture::Picture;
 use rates::Meter;

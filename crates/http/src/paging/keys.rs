@@ -1,12 +1,16 @@
 //! Where items are in the lists that come in pages.
 
-use core::fmt;
+use core::fmt::{self, Display};
 use core::str::FromStr;
 
 use rumormill::proto::snapshot::PublisherView;
 use rumormill::proto::{MessageId, PeerId, StreamId};
 
-use super::Key;
+/// Where an item is in its list.
+pub(crate) trait Key: FromStr + Ord + Display {
+    /// What it looks like as text, as a regular expression.
+    const PATTERN: &'static str;
+}
 
 /// By number, as nodes were started.
 impl Key for u64 {
@@ -17,7 +21,7 @@ impl Key for u64 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct IdKey(pub(crate) PeerId);
 
-impl fmt::Display for IdKey {
+impl Display for IdKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.to_hex())
     }
@@ -45,7 +49,7 @@ impl PublisherKey {
     }
 }
 
-impl fmt::Display for PublisherKey {
+impl Display for PublisherKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.0.publisher.to_hex(), self.0.epoch)
     }

@@ -2,9 +2,7 @@
 
 mod keys;
 
-use core::fmt::Display;
 use core::marker::PhantomData;
-use core::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
@@ -13,6 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::limits::{DEFAULT_PAGE, MAX_PAGE};
 use crate::problem::Problem;
+use keys::Key;
 pub(crate) use keys::{IdKey, PublisherKey};
 
 /// A part of a list.
@@ -24,12 +23,6 @@ pub struct Page<T> {
     /// changes: what is there all the time is listed once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
-}
-
-/// Where an item is in its list.
-pub(crate) trait Key: FromStr + Ord + Display {
-    /// What it looks like as text, as a regular expression.
-    const PATTERN: &'static str;
 }
 
 /// Which part of a list a request asks for.

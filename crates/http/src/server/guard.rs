@@ -8,18 +8,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::Shared;
+use super::shared::{Access, Shared};
 use crate::problem::Problem;
 use crate::token::Token;
-
-/// Who may use an API.
-#[derive(Debug, Clone)]
-pub enum Access {
-    /// Whoever has the token; a fresh one if none is given.
-    Token(Option<Token>),
-    /// Everybody on this machine may look, and whoever has the token may change things.
-    LocalReaders,
-}
 
 pub(super) async fn check(
     State(shared): State<Arc<Shared>>,

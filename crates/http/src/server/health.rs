@@ -11,12 +11,11 @@ use tokio::time::timeout;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::nodes::Handle;
 use super::openapi::Refused;
-use super::routes::Answer;
-use super::{Served, Shared};
+use super::shared::{Answer, Shared};
 use crate::limits::HEALTH_WAIT;
 use crate::metrics;
+use crate::nodes::{Handle, Served};
 use crate::problem::Problem;
 
 /// For everybody who may speak to this server at all: they say no more than that something is wrong.

@@ -6,9 +6,10 @@ mod extract;
 mod guard;
 mod health;
 mod network;
-mod nodes;
+mod node_routes;
 mod openapi;
-mod routes;
+mod router;
+mod shared;
 mod streams;
 
 use std::io;
@@ -23,11 +24,11 @@ use tokio::task::JoinHandle;
 use crate::control_file::ControlFile;
 use crate::limits::SHUTDOWN_GRACE;
 use crate::network::Network;
+use crate::nodes::{Handle, Nodes};
 use crate::token::Token;
 pub use direct::{Act, Director};
-pub use guard::Access;
-pub use nodes::Handle;
-pub(crate) use nodes::{Nodes, Served};
+pub use shared::Access;
+use shared::Shared;
 
 /// Why a control API could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -46,23 +47,6 @@ pub enum ServeError {
     /// No token without randomness.
     #[error("the system gives no randomness for the control token: {0}")]
     Randomness(#[from] getrandom::Error),
-}
-
-/// What every request handler sees.
-struct Shared {
-    token: Token,
-    access: Access,
-    address: SocketAddr,
-    nodes: Arc<Nodes>,
-    network: Arc<Network>,
-    director: std::sync::OnceLock<Box<dyn Director>>,
-    closing: watch::Sender<bool>,
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("address", &self.address).finish_non_exhaustive()
-    }
 }
 
 /// A running control API. Dropping it ends it at once; [`Server::shutdown`] lets open requests end.
@@ -106,7 +90,7 @@ impl Server {
             nodes,
             closing: watch::Sender::new(false),
         });
-        let router = routes::router(Arc::clone(&shared));
+        let router = router::router(Arc::clone(&shared));
         let task = tokio::spawn(accept::run(listener, router, shared.closing.subscribe()));
         Ok(Server { shared, task })
     }

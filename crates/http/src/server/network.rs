@@ -17,13 +17,11 @@ use utoipa_axum::routes;
 use super::direct::Act;
 use super::extract::{BodyOf, PathOf};
 use super::openapi::{OfMessage, Refused};
-use super::routes::{Answer, message_id};
-use super::{Shared, streams};
+use super::shared::{Answer, App, Shared, message_id};
+use super::streams;
 use crate::network::Item;
 use crate::network::view::{MessageDot, NetworkView, Spread};
 use crate::problem::Problem;
-
-type App = State<Arc<Shared>>;
 
 pub(super) fn router() -> OpenApiRouter<Arc<Shared>> {
     OpenApiRouter::new()

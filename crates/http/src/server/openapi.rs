@@ -10,7 +10,7 @@ use serde::Deserialize;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{IntoParams, IntoResponses, Modify, OpenApi, ToSchema};
 
-use super::Shared;
+use super::shared::Shared;
 use crate::problem::Problem;
 
 /// What all requests have in common.

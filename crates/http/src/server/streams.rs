@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::IntoResponse;
@@ -18,12 +17,11 @@ use tokio::sync::watch;
 use tokio::time::{Duration, Instant};
 use utoipa::IntoParams;
 
-use super::Shared;
 use super::extract::{PathOf, QueryOf};
-use super::nodes::Handle;
 use super::openapi::{OfNode, Refused};
-use super::routes::{Answer, peer};
+use super::shared::{Answer, App, peer};
 use crate::limits::STREAM_KEEP_ALIVE;
+use crate::nodes::Handle;
 use crate::problem::Problem;
 use crate::view::{EventLine, FullMessage, GapLine, Lagged};
 
@@ -56,7 +54,7 @@ fn json(value: &impl serde::Serialize) -> Item {
     responses((status = 200, description = "The events, until the node stops", body = String,
         content_type = "text/event-stream"), Refused))]
 pub(super) async fn events(
-    State(shared): State<Arc<Shared>>,
+    State(shared): App,
     PathOf(which): PathOf<String>,
 ) -> Answer<impl IntoResponse> {
     let events = match &shared.nodes.find(&which)?.handle {
@@ -133,7 +131,7 @@ struct TailParams {
     responses((status = 200, description = "The messages, until the peer stops", body = String,
         content_type = "text/event-stream"), Refused))]
 pub(super) async fn tail(
-    State(shared): State<Arc<Shared>>,
+    State(shared): App,
     PathOf(which): PathOf<String>,
     QueryOf(query): QueryOf<Vec<(String, String)>>,
 ) -> Answer<impl IntoResponse> {

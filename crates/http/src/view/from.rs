@@ -8,7 +8,7 @@ use rumormill::proto::{Counters, PeerId};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{
+use super::lines::{
     MemberLine, MessageLine, NeighbourLine, PeerStatus, PublisherLine, SeedLine, SeedStatus,
 };
 

@@ -4,7 +4,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Number;
 
-use super::Content;
+use super::lines::Content;
 
 /// `POST /v1/nodes/{node}/publish`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,5 +62,11 @@ mod tests {
         assert!(waits("0.5").is_none() && waits("-1").is_none() && waits("1e300").is_none());
         let typo = read(r#"{"txt":"x"}"#).unwrap_err().to_string();
         assert!(typo.contains("unknown field `txt`"), "{typo}");
+    }
+
+    #[test]
+    fn a_publish_reads_flat_json() {
+        let p: Publish = serde_json::from_str(r#"{"topic":"t","text":"hi"}"#).unwrap();
+        assert_eq!(p.content.bytes(), Some(b"hi".to_vec()));
     }
 }

@@ -66,7 +66,7 @@ impl Handle {
 #[derive(Debug)]
 pub(crate) struct Served {
     /// Larger than that of every node that was added before.
-    pub(super) number: u64,
+    pub(crate) number: u64,
     pub(crate) name: String,
     pub(crate) id: PeerId,
     pub(crate) handle: Handle,
@@ -74,7 +74,7 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    pub(super) fn line(&self) -> NodeLine {
+    pub(crate) fn line(&self) -> NodeLine {
         NodeLine {
             name: self.name.clone(),
             id: self.id.to_hex(),
@@ -104,7 +104,7 @@ pub(crate) struct Nodes {
 }
 
 impl Nodes {
-    pub(super) fn add(&self, name: String, handle: Handle) -> Arc<Served> {
+    pub(crate) fn add(&self, name: String, handle: Handle) -> Arc<Served> {
         let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
         let number = self.added.fetch_add(1, Ordering::Relaxed);
         let (id, since) = (handle.id(), Instant::now());
@@ -113,7 +113,7 @@ impl Nodes {
         served
     }
 
-    pub(super) fn remove(&self, id: PeerId) {
+    pub(crate) fn remove(&self, id: PeerId) {
         self.all.write().unwrap_or_else(PoisonError::into_inner).retain(|n| n.id != id);
     }
 
@@ -123,7 +123,7 @@ impl Nodes {
     }
 
     /// Finds a node by its id, by the first 8 characters of it, or by its name.
-    pub(super) fn find(&self, which: &str) -> Result<Arc<Served>, Problem> {
+    pub(crate) fn find(&self, which: &str) -> Result<Arc<Served>, Problem> {
         let nodes = self.all.read().unwrap_or_else(PoisonError::into_inner);
         let is_id = |n: &&Arc<Served>| n.id.to_hex() == which || n.id.short() == which;
         if let Some(node) = nodes.iter().find(is_id) {

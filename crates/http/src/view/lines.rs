@@ -1,10 +1,4 @@
-//! What the control API says, as JSON. Reader and writer share these types.
-//!
-//! Ids are hexadecimal text, delays are milliseconds (`_ms`), ages are seconds (`_s`), points in
-//! time are Unix microseconds (`_us`). Fields may be added; readers ignore what they do not know.
-
-mod from;
-mod publish;
+//! The answers of the control API: nodes, members, messages, events.
 
 use std::collections::BTreeMap;
 
@@ -14,9 +8,6 @@ use rumormill::{Gap, Incoming};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
-
-pub(crate) use from::{Around, word};
-pub use publish::Publish;
 
 /// One line of `GET /v1/nodes`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -287,7 +278,7 @@ impl Content {
     }
 }
 
-/// The answer to [`Publish`].
+/// The answer to [`Publish`](super::Publish).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Published {
     /// The id of the message.
@@ -506,11 +497,5 @@ mod tests {
         assert_eq!(Content::default().bytes(), None);
         let both = Content { text: Some(String::new()), payload_base64: Some(String::new()) };
         assert_eq!(both.bytes(), None);
-    }
-
-    #[test]
-    fn a_publish_reads_flat_json() {
-        let p: Publish = serde_json::from_str(r#"{"topic":"t","text":"hi"}"#).unwrap();
-        assert_eq!(p.content.bytes(), Some(b"hi".to_vec()));
     }
 }

@@ -1,27 +1,24 @@
-//! The requests and their answers.
+//! `/v1/nodes`: one node at a time, and the list of all.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::Json;
+use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::IntoResponse;
-use axum::routing::get;
-use axum::{Json, Router, middleware};
-use rumormill::proto::message::ParseMessageIdError;
 use rumormill::proto::{MessageId, PeerId, WallTime};
 use rumormill::{LeaveError, Node};
 use serde::Deserialize;
 use tokio::time::{Duration, Instant, timeout_at};
-use utoipa::{IntoParams, OpenApi as _};
+use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{BodyOf, PathOf, QueryOf};
-use super::nodes::{Handle, Served};
-use super::openapi::{Document, OfMessage, OfNode, PublishBody, Refused};
-use super::{Shared, guard, health, network, openapi, streams};
-use crate::limits::{LONGEST_EXIT, LONGEST_WAIT, MAX_BODY};
+use super::openapi::{OfMessage, OfNode, PublishBody, Refused};
+use super::shared::{Answer, App, Shared, message_id, peer};
+use crate::limits::{LONGEST_EXIT, LONGEST_WAIT};
+use crate::nodes::Handle;
 use crate::paging::{IdKey, Page, Paging, PublisherKey};
 use crate::problem::Problem;
 use crate::view::{
@@ -29,12 +26,14 @@ use crate::view::{
     PublisherLine, ReceiptLine, SeedStatus, Status,
 };
 
-type App = State<Arc<Shared>>;
-pub(super) type Answer<T> = Result<T, Problem>;
+/// The list of nodes.
+pub(super) fn of_all_nodes() -> OpenApiRouter<Arc<Shared>> {
+    OpenApiRouter::new().routes(routes!(nodes))
+}
 
-/// All routes behind the guard.
-pub(super) fn router(shared: Arc<Shared>) -> Router {
-    let node = OpenApiRouter::new()
+/// The paths below one node.
+pub(super) fn of_one_node() -> OpenApiRouter<Arc<Shared>> {
+    OpenApiRouter::new()
         .routes(routes!(status))
         .routes(routes!(members))
         .routes(routes!(registry))
@@ -44,48 +43,6 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .routes(routes!(publishers))
         .routes(routes!(publish))
         .routes(routes!(leave))
-        .routes(routes!(streams::events))
-        .routes(routes!(streams::tail));
-    let (guarded, document) = OpenApiRouter::with_openapi(Document::openapi())
-        .routes(routes!(nodes))
-        .nest("/v1/nodes/{node}", node)
-        .merge(network::router())
-        .merge(health::guarded())
-        .split_for_parts();
-    let (open, health) = health::open().split_for_parts();
-    let document = document.merge_from(health);
-    guarded
-        .fallback(no_such_path)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn_with_state(Arc::clone(&shared), guard::check))
-        .merge(page(&shared, open.merge(openapi::router(&document))))
-        .with_state(shared)
-}
-
-/// The page and its parts, and what else everybody may have who may speak to this server at all.
-fn page(shared: &Arc<Shared>, open: Router<Arc<Shared>>) -> Router<Arc<Shared>> {
-    let check = middleware::from_fn_with_state(Arc::clone(shared), guard::check_page);
-    Router::new()
-        .route("/", get(|| async { crate::page::file("index.html") }))
-        .route(
-            "/page/{name}",
-            get(|Path(name): Path<String>| async move { crate::page::file(&name) }),
-        )
-        .merge(open)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(check)
-}
-
-async fn no_such_path(request: Request) -> Problem {
-    Problem::not_found(format!("no such path: {}", request.uri().path()))
-}
-
-async fn wrong_method(request: Request) -> impl IntoResponse {
-    Problem::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        format!("{} does not take {}", request.uri().path(), request.method()),
-    )
 }
 
 /// The nodes of this process, in the order in which they were started.
@@ -154,17 +111,6 @@ async fn registry(
     }
 }
 
-/// The peer behind a path, or an error that says what a seed does not do.
-pub(super) fn peer<'a>(served: &'a Served, what: &str) -> Answer<&'a Node> {
-    match &served.handle {
-        Handle::Peer(node) => Ok(node),
-        Handle::Seed(_) => Err(Problem::not_found(format!(
-            "{} is a seed, and seeds {what}; ask a peer",
-            served.name
-        ))),
-    }
-}
-
 /// The neighbours of a peer, by id.
 #[utoipa::path(get, path = "/neighbours", tag = "nodes", params(OfNode, Paging<IdKey>),
     responses((status = 200, description = "A page of them", body = Page<NeighbourLine>), Refused))]
@@ -215,12 +161,6 @@ async fn publishers(
     let publishers = node.publishers().await.map_err(|_| Problem::gone())?;
     let page = paging.page(publishers, PublisherKey::of)?;
     Ok(Json(Page { items: page.items.iter().map(PublisherLine::from).collect(), next: page.next }))
-}
-
-/// The id of a message from the parts of a path.
-pub(super) fn message_id(publisher: &str, epoch: &str, sequence: &str) -> Answer<MessageId> {
-    let id = format!("{publisher}/{epoch}/{sequence}").parse();
-    id.map_err(|e: ParseMessageIdError| Problem::bad_request(e.to_string()))
 }
 
 /// A message with its content: from this peer, or from a neighbour that it asks.
