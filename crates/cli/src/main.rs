@@ -2,27 +2,28 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-mod args;
+mod cli;
 mod commands;
 mod console;
 mod control;
 mod doctor;
-mod hello;
 mod log;
 mod settings;
 mod supervise;
+mod text;
 mod top;
 mod up;
+mod workload;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
 use rumormill_terminal::exit::{Exit, Outcome};
 use rumormill_terminal::out;
 use rumormill_terminal::program::{Threads, block_on, finish, parse_error};
 
-use args::{Cli, Command};
+use cli::{Cli, Command};
 use commands::{
     clean, completions, config, doctor as doctor_command, get, leave, man, members, messages,
     neighbours, peer, seed, send, status, tail, top as top_command, up as up_command,
@@ -36,7 +37,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     rumormill::silence_caught_panics();
     let variable = |name: &str| std::env::var_os(name);
-    let layered = match settings::layer(std::env::args_os().collect(), &variable) {
+    let layered = match settings::layer(&Cli::command(), std::env::args_os().collect(), &variable) {
         Ok(layered) => layered,
         Err(failure) => return finish("rumor", Err(failure)),
     };
@@ -64,9 +65,9 @@ fn parse(layered: &settings::Layered) -> Result<Command, ExitCode> {
 fn run(command: Command) -> Outcome {
     match command {
         Command::Clean(args) => clean::run(&args),
-        Command::Completions(args) => completions::run(&args),
-        Command::Config(args) => config::run(args),
-        Command::Man(args) => man::run(&args),
+        Command::Completions(args) => completions::run(&args, Cli::command()),
+        Command::Config(args) => config::run(args, &Cli::command(), Cli::check),
+        Command::Man(args) => man::run(&args, Cli::command()),
         Command::Up(args) => block_on(Threads::Many, up_command::run(*args)),
         Command::Seed(args) => block_on(Threads::Many, seed::run(*args)),
         Command::Peer(args) => block_on(Threads::Many, peer::run(*args)),
@@ -78,7 +79,7 @@ fn run(command: Command) -> Outcome {
         Command::Send(args) => block_on(Threads::One, send::run(args)),
         Command::Tail(args) => block_on(Threads::One, tail::run(args)),
         Command::Top(args) => block_on(Threads::One, top_command::run(args)),
-        Command::Doctor(args) => block_on(Threads::One, doctor_command::run(args)),
+        Command::Doctor(args) => block_on(Threads::One, doctor_command::run(args, Cli::command())),
         Command::Leave(args) => block_on(Threads::One, leave::run(args)),
     }
 }

@@ -6,8 +6,6 @@ mod support;
 
 use std::fs;
 
-use support::Place;
-
 #[test]
 fn clean_removes_logs_says_so_and_leaves_the_rest() {
     let place = support::new_place();

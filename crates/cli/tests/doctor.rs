@@ -4,7 +4,7 @@
 
 mod support;
 
-use support::{Place, free_port, until};
+use support::{free_port, until};
 
 #[test]
 fn it_looks_at_all_nodes_and_at_the_seeds_of_a_file() {

@@ -5,7 +5,7 @@
 mod support;
 
 use serde_json::Value;
-use support::{Place, Ran, Running, until};
+use support::{Ran, Running, until};
 
 const FILE: &str = r#"
 seeds = ["127.0.0.1:7101", "127.0.0.1:7102"]

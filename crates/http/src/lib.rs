@@ -27,10 +27,10 @@ pub mod view;
 
 pub use client::{Client, ClientError, EventStream, Item, Tail};
 pub use control_file::{ControlFile, ControlFileGuard};
+pub use nodes::Handle;
 pub use paging::Page;
 pub use problem::Problem;
 pub use run_dir::{RUN_DIR_VARIABLE, RunDir, RunDirError};
-pub use nodes::Handle;
-pub use server::{Access, Act, Director, ServeError, Server};
+pub use server::{Access, Director, OperatorAction, ServeError, Server};
 pub use sse::BadStream;
 pub use token::Token;

@@ -42,11 +42,6 @@ impl StatusLine {
         self.started
     }
 
-    /// Whether the status line is on the screen.
-    pub const fn is_drawn(&self) -> bool {
-        self.is_drawn
-    }
-
     /// Redraws the status line.
     pub fn draw(&mut self, now: Instant, text: &str) {
         self.write(&format!("{ERASE_ROW}{} {text}", self.clock(now)));

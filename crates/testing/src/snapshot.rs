@@ -4,7 +4,7 @@
 use insta::Settings;
 use serde_json::Value;
 
-use crate::{Place, Ran};
+use crate::run::{Place, Ran};
 
 /// A run as a terminal would show it, with its exit code if that is not 0.
 pub fn shown(program: &str, ran: &Ran) -> String {

@@ -1,9 +1,8 @@
 //! `rumor completions`
 
-use clap::{Args, CommandFactory as _};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::args::Cli;
 use rumormill_terminal::exit::Outcome;
 use rumormill_terminal::manual;
 
@@ -18,6 +17,6 @@ pub(crate) struct CompletionsArgs {
     shell: Shell,
 }
 
-pub(crate) fn run(args: &CompletionsArgs) -> Outcome {
-    manual::print_completions(Cli::command(), args.shell)
+pub(crate) fn run(args: &CompletionsArgs, cli: Command) -> Outcome {
+    manual::print_completions(cli, args.shell)
 }

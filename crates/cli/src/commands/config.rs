@@ -4,11 +4,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Subcommand};
+use clap::{ArgMatches, Args, Command, Subcommand};
 use rumormill::seeds_file;
 use serde::Serialize;
 
-use crate::args::{Cli, Command};
 use crate::settings::{self, COMMANDS, File, Origin, origin_text};
 use rumormill_terminal::escape;
 use rumormill_terminal::exit::{Exit, Failure, OrExit as _, Outcome};
@@ -62,14 +61,17 @@ enum What {
     },
 }
 
-pub(crate) fn run(args: ConfigArgs) -> Outcome {
+/// Reports what is wrong with a command line that was parsed.
+pub(crate) type Check = fn(&ArgMatches) -> Outcome<()>;
+
+pub(crate) fn run(args: ConfigArgs, cli: &Command, check_command: Check) -> Outcome {
     match args.what {
-        What::Check { file } => check(&file),
-        What::Show { command, flags, json } => show(&command, flags, json),
+        What::Check { file } => check(&file, cli, check_command),
+        What::Show { command, flags, json } => show(cli, &command, flags, json),
     }
 }
 
-fn check(path: &std::path::Path) -> Outcome {
+fn check(path: &std::path::Path, cli: &Command, check_command: Check) -> Outcome {
     if !settings::is_settings(path) {
         let seeds = seeds_file::read(path)?;
         out::print(&format!("{}: a list of {}\n", path.display(), counted(seeds.len(), "seed")))?;
@@ -79,18 +81,12 @@ fn check(path: &std::path::Path) -> Outcome {
     let seeds = settings::read_seeds(path)?;
     let mut lines = Vec::new();
     for name in COMMANDS {
-        lines.extend(file.of(name)?.into_iter().map(|s| s.line));
+        lines.extend(file.of(cli, name)?.into_iter().map(|s| s.line));
         let typed = ["rumor", name].into_iter().map(OsString::from);
         let config = [OsString::from("--config"), path.as_os_str().to_owned()];
-        let layered = settings::layer(typed.chain(config).collect(), &|_| None)?;
-        let matches = parse(&layered)?;
-        let parsed = Cli::from_arg_matches(&matches).or_exit(Exit::Config)?;
-        let checked = match parsed.command {
-            Command::Up(args) => args.check(),
-            Command::Peer(args) => args.check(),
-            Command::Seed(args) => args.check(),
-            _ => Ok(()),
-        };
+        let layered = settings::layer(cli, typed.chain(config).collect(), &|_| None)?;
+        let matches = parse(cli, &layered)?;
+        let checked = check_command(&matches);
         checked.map_err(|f| Failure { exit: Exit::Config, ..f })?;
     }
     lines.sort_unstable();
@@ -101,8 +97,8 @@ fn check(path: &std::path::Path) -> Outcome {
 }
 
 /// The command line with all layers, as the program itself would take it.
-fn parse(layered: &settings::Layered) -> Outcome<clap::ArgMatches> {
-    let matches = Cli::command().try_get_matches_from(&layered.arguments);
+fn parse(cli: &Command, layered: &settings::Layered) -> Outcome<clap::ArgMatches> {
+    let matches = cli.clone().try_get_matches_from(&layered.arguments);
     matches.map_err(|e| not_parsed(&e, layered))
 }
 
@@ -128,28 +124,29 @@ struct Shown {
     r#where: Option<String>,
 }
 
-fn show(name: &str, mut flags: Vec<OsString>, json: bool) -> Outcome {
+fn show(cli: &Command, name: &str, mut flags: Vec<OsString>, json: bool) -> Outcome {
     // Behind the command it is one of its flags.
     let behind = flags.iter().position(|f| f == "--json").map(|at| flags.remove(at)).is_some();
     let json = json || behind;
     let mut typed = vec![OsString::from("rumor"), OsString::from(name)];
     typed.append(&mut flags);
-    let layered = settings::layer(typed, &|variable| std::env::var_os(variable))?;
+    let layered = settings::layer(cli, typed, &|variable| std::env::var_os(variable))?;
     // What is missing yet (--config) is no reason not to show the rest; what is wrong is.
-    match Cli::command().try_get_matches_from(&layered.arguments) {
+    match cli.clone().try_get_matches_from(&layered.arguments) {
         Err(e) if e.use_stderr() && e.kind() != ErrorKind::MissingRequiredArgument => {
             return Err(not_parsed(&e, &layered));
         }
         _ => {}
     }
-    let matches = Cli::command()
+    let matches = cli
+        .clone()
         .ignore_errors(true)
         .try_get_matches_from(&layered.arguments)
         .or_exit(Exit::Usage)?;
     let Some((_, matches)) = matches.subcommand() else {
         return Err(Failure::new(Exit::Usage, "no command is named"));
     };
-    let command = settings::command(name)
+    let command = settings::command(cli, name)
         .ok_or_else(|| Failure::new(Exit::Usage, format!("{name} has no settings")))?;
     let mut shown = Vec::new();
     for arg in settings::settings(&command) {

@@ -2,12 +2,11 @@
 
 use clap::Args;
 use rumormill::proto::MessageId;
-use rumormill_http::view::FullMessage;
 
-use super::members::short;
 use crate::control::NodeArgs;
-use rumormill_terminal::exit::{Exit, Failure, Outcome};
-use rumormill_terminal::{escape, out, utc};
+use crate::text::{message_line, payload};
+use rumormill_terminal::exit::{Exit, Outcome};
+use rumormill_terminal::out;
 
 /// Get one message by its id, from this peer or a neighbour that has it
 #[derive(Debug, Args)]
@@ -31,32 +30,7 @@ pub(crate) async fn run(args: GetArgs) -> Outcome {
     } else if args.raw {
         out::bytes(&payload(&message)?)?;
     } else {
-        out::print(&line(&message)?)?;
+        out::print(&message_line(&message)?)?;
     }
     Ok(Exit::Ok)
-}
-
-fn payload(message: &FullMessage) -> Outcome<Vec<u8>> {
-    message.content.bytes().ok_or_else(|| {
-        Failure::new(
-            Exit::Failed,
-            "the node sent a message without content; is it another version?",
-        )
-    })
-}
-
-/// A message on one line, for people.
-pub(crate) fn line(message: &FullMessage) -> Outcome<String> {
-    let name = message.name.as_deref().unwrap_or_else(|| short(&message.publisher));
-    let topic = match message.topic.as_str() {
-        "" => String::new(),
-        topic => format!(" ({})", escape::text(topic)),
-    };
-    Ok(format!(
-        "{} {} #{}{topic}: {}\n",
-        utc::clock(message.received_us.unwrap_or(message.published_us)),
-        escape::text(name),
-        message.sequence,
-        escape::payload(&payload(message)?),
-    ))
 }

@@ -2,11 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory as _};
+use clap::{Args, Command};
 use rumormill_terminal::exit::Outcome;
 use rumormill_terminal::manual;
-
-use crate::args::Cli;
 
 /// Print the manual page, or write the pages of all commands into a directory
 #[derive(Debug, Args)]
@@ -18,6 +16,6 @@ pub(crate) struct ManArgs {
     dir: Option<PathBuf>,
 }
 
-pub(crate) fn run(args: &ManArgs) -> Outcome {
-    manual::print_manual(Cli::command(), args.dir.as_deref())
+pub(crate) fn run(args: &ManArgs, cli: Command) -> Outcome {
+    manual::print_manual(cli, args.dir.as_deref())
 }

@@ -4,6 +4,7 @@ use clap::Args;
 use rumormill_http::view::MemberLine;
 
 use crate::control::NodeArgs;
+use crate::text::short_id;
 use rumormill_terminal::exit::{Exit, Outcome};
 use rumormill_terminal::out::Paint;
 use rumormill_terminal::table::Table;
@@ -35,10 +36,10 @@ fn text(members: &[MemberLine]) -> String {
     let mut table =
         Table::new(vec!["NAME", "ID", "STATE", "LIFE", "DEGREE", "WANTED", "ADDRESS", "WITNESSES"]);
     for m in members {
-        let witnesses: Vec<&str> = m.witnesses.iter().map(|w| short(w)).collect();
+        let witnesses: Vec<&str> = m.witnesses.iter().map(|w| short_id(w)).collect();
         table.row(vec![
             m.name.as_deref().map_or_else(|| "-".to_owned(), escape::text),
-            short(&m.id).to_owned(),
+            short_id(&m.id).to_owned(),
             m.state.clone(),
             m.incarnation.to_string(),
             m.degree.to_string(),
@@ -50,9 +51,4 @@ fn text(members: &[MemberLine]) -> String {
     let alive = members.iter().filter(|m| m.state == "alive").count();
     table.render(Paint::stdout())
         + &format!("{}, {alive} alive\n", counted(members.len(), "member"))
-}
-
-/// The first 8 characters of an id.
-pub(crate) fn short(id: &str) -> &str {
-    id.get(..8).unwrap_or(id)
 }

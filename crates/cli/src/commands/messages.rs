@@ -3,8 +3,8 @@
 use clap::Args;
 use rumormill_http::view::MessageLine;
 
-use super::members::short;
 use crate::control::NodeArgs;
+use crate::text::short_id;
 use rumormill_terminal::exit::{Exit, Outcome};
 use rumormill_terminal::out::Paint;
 use rumormill_terminal::table::Table;
@@ -47,7 +47,7 @@ pub(crate) fn text(messages: &[MessageLine], paint: Paint) -> String {
         let delay = delay as f64 / 1e3;
         table.row(vec![
             utc::clock(m.received_us),
-            m.name.as_deref().map_or_else(|| short(&m.publisher).to_owned(), escape::text),
+            m.name.as_deref().map_or_else(|| short_id(&m.publisher).to_owned(), escape::text),
             m.sequence.to_string(),
             escape::text(&m.topic),
             m.bytes.to_string(),

@@ -3,8 +3,8 @@
 use clap::Args;
 use rumormill_http::view::NeighbourLine;
 
-use super::members::short;
 use crate::control::NodeArgs;
+use crate::text::short_id;
 use rumormill_terminal::exit::{Exit, Outcome};
 use rumormill_terminal::out::Paint;
 use rumormill_terminal::table::Table;
@@ -39,7 +39,7 @@ pub(crate) fn text(neighbours: &[NeighbourLine], paint: Paint) -> String {
     for n in neighbours {
         table.row(vec![
             escape::text(&n.name),
-            short(&n.id).to_owned(),
+            short_id(&n.id).to_owned(),
             n.address.clone(),
             if n.dialed { "dialled" } else { "accepted" }.to_owned(),
             format!("{:.0} s", n.since_s),

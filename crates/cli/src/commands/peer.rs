@@ -13,10 +13,10 @@ use rumormill_http::Client;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::console::Console;
-use crate::hello::{self, Rhythm};
 use crate::log::{self, LogArgs, Logs};
 use crate::settings;
 use crate::supervise::Supervisor;
+use crate::workload::{self, Schedule};
 use rumormill_launch::args::{NetworkArgs, advertised_address};
 use rumormill_launch::control::{Control, HttpArgs};
 use rumormill_launch::identity::default_name;
@@ -99,15 +99,15 @@ pub(crate) struct PeerArgs {
 }
 
 impl PeerArgs {
-    fn rhythm(&self) -> Option<Rhythm> {
+    fn schedule(&self) -> Option<Schedule> {
         let classic = self.network.common.preset == Preset::Classic;
         let messages = self.messages.unwrap_or(if classic { 10 } else { 0 });
-        let rhythm = Rhythm {
+        let schedule = Schedule {
             messages,
             every: self.every.unwrap_or(Duration::from_secs(5)),
             after: self.after.unwrap_or(Duration::from_secs(if classic { 30 } else { 3 })),
         };
-        (messages > 0).then_some(rhythm)
+        (messages > 0).then_some(schedule)
     }
 
     /// What can be known to be wrong before it is started.
@@ -153,8 +153,8 @@ pub(crate) async fn run(args: PeerArgs) -> Outcome {
         out::say(format!("{name} ({}) listens at {}", node.id(), node.local_addr()));
         out::say(format!("watch it at {}", control.page()));
     }
-    if let Some(rhythm) = args.rhythm() {
-        tokio::spawn(hello::publish(node.clone(), rhythm));
+    if let Some(schedule) = args.schedule() {
+        tokio::spawn(workload::publish(node.clone(), schedule));
     }
     let mut console = if args.supervised { None } else { Console::open() };
     let outcome = tokio::select! {
@@ -233,7 +233,7 @@ async fn keep_message_log(node: Node, consumer: Option<Consumer>, mut log: log::
         };
         match received {
             Some(Received::Message(incoming)) => log.record(&node, &incoming).await,
-            Some(Received::Gap(gap)) => log.missed(&gap),
+            Some(Received::Gap(gap)) => log.record_gap(&gap),
             Some(Received::CaughtUp) => continue,
             None => break,
         }
@@ -332,18 +332,18 @@ mod tests {
         peer: PeerArgs,
     }
 
-    fn rhythm(args: &[&str]) -> Option<(u64, u64, u64)> {
+    fn schedule(args: &[&str]) -> Option<(u64, u64, u64)> {
         let line = [&["rumor", "--config", "c"], args].concat();
-        let rhythm = Line::parse_from(line).peer.rhythm()?;
-        Some((rhythm.messages, rhythm.every.as_secs(), rhythm.after.as_secs()))
+        let schedule = Line::parse_from(line).peer.schedule()?;
+        Some((schedule.messages, schedule.every.as_secs(), schedule.after.as_secs()))
     }
 
     /// P5: one every 5 s, 10 in all, the first one after 30 s.
     #[test]
-    fn classic_is_the_descriptions() {
-        assert_eq!(rhythm(&["--preset", "classic"]), Some((10, 5, 30)));
-        assert_eq!(rhythm(&["--preset", "classic", "--messages", "0"]), None);
-        assert_eq!(rhythm(&["--messages", "2"]), Some((2, 5, 3)));
-        assert_eq!(rhythm(&[]), None);
+    fn classic_preset_publishes_as_the_descriptions_say() {
+        assert_eq!(schedule(&["--preset", "classic"]), Some((10, 5, 30)));
+        assert_eq!(schedule(&["--preset", "classic", "--messages", "0"]), None);
+        assert_eq!(schedule(&["--messages", "2"]), Some((2, 5, 3)));
+        assert_eq!(schedule(&[]), None);
     }
 }

@@ -8,8 +8,8 @@ use rumormill::proto::limits::{MAX_PAYLOAD, MAX_TOPIC};
 use rumormill_http::Client;
 use rumormill_http::view::{Content, Publish, ReceiptLine, Status};
 
-use super::members::short;
 use crate::control::NodeArgs;
+use crate::text::short_id;
 use rumormill_terminal::exit::{Exit, Failure, Outcome};
 use rumormill_terminal::{escape, out};
 use rumormill_units::count::counted;
@@ -83,12 +83,12 @@ fn receipt_text(receipt: &ReceiptLine) -> String {
     let mut text = format!("held by {held} of {live} live peers in {ms:.digits$} ms\n");
     text += &missing_text(receipt);
     for d in &receipt.departed {
-        let name = d.name.as_deref().unwrap_or_else(|| short(&d.id));
+        let name = d.name.as_deref().unwrap_or_else(|| short_id(&d.id));
         let name = escape::text(name);
         text += &match d.state.as_str() {
             "dead" => format!(
                 "{name} died meanwhile: reported by {}, agreed by {} seeds\n",
-                d.witnesses.iter().map(|w| short(w)).collect::<Vec<_>>().join(", "),
+                d.witnesses.iter().map(|w| short_id(w)).collect::<Vec<_>>().join(", "),
                 d.seeds.len()
             ),
             _ => format!("{name} left meanwhile\n"),

@@ -6,10 +6,9 @@ use rumormill::proto::MessageId;
 use rumormill_http::view::GapLine;
 use rumormill_http::{Item, Tail};
 use serde::Serialize;
-use serde_json::Value;
 
-use super::get::line;
 use crate::control::NodeArgs;
+use crate::text::{event_text, message_line, short_id};
 use rumormill_terminal::exit::{Exit, Outcome};
 use rumormill_terminal::{escape, out, utc};
 use rumormill_units::duration;
@@ -63,7 +62,7 @@ async fn messages(args: &TailArgs) -> Outcome {
                 if args.node.json {
                     out::json(&message)?;
                 } else {
-                    out::print(&line(&message)?)?;
+                    out::print(&message_line(&message)?)?;
                 }
                 left = left.map(|n| n - 1);
             }
@@ -128,36 +127,10 @@ fn gap_text(gap: &GapLine) -> String {
         "not_kept" => "the peer has let them go already",
         _ => "they did not reach the peer, and nobody has them any more",
     };
-    let publisher = escape::text(super::members::short(publisher));
+    let publisher = escape::text(short_id(publisher));
     format!("rumor: messages {from} to {} of {publisher} are missing: {why}", to.saturating_sub(1))
 }
 
 fn missed(n: u64, what: &str) {
     out::say(format!("rumor: {n} {what} were missed, because this side was too slow"));
-}
-
-/// `neighbour_up name=peer-03 degree=2`: the kind, then its fields.
-pub(crate) fn event_text(event: &Value) -> String {
-    let Value::Object(fields) = event else { return escape::text(&event.to_string()) };
-    let kind = fields.get("event").and_then(Value::as_str).unwrap_or("event");
-    let mut text = escape::text(kind);
-    for (name, value) in fields.iter().filter(|(name, _)| *name != "event") {
-        let value = match value {
-            Value::String(s) => short_id(s).to_owned(),
-            Value::Array(list) => {
-                let items: Vec<&str> =
-                    list.iter().filter_map(Value::as_str).map(short_id).collect();
-                items.join(",")
-            }
-            other => other.to_string(),
-        };
-        text += &format!(" {}={}", escape::text(name), escape::text(&value));
-    }
-    text
-}
-
-/// Ids are shown short.
-fn short_id(text: &str) -> &str {
-    let is_id = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    if is_id { super::members::short(text) } else { text }
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use rumormill::proto::limits::{MAX_PAYLOAD, MAX_SEEDS};
 
 use crate::log::LogArgs;
-use crate::up::{self, Length, Volley};
+use crate::up::{self, ControlOptions, FaultSpec, Options, RunLength};
 use rumormill_launch::args::NetworkArgs;
 use rumormill_launch::control::HttpArgs;
 use rumormill_terminal::exit::Outcome;
@@ -46,8 +46,8 @@ pub(crate) struct UpArgs {
     peers: u64,
     /// How long to run: a time, or `forever` [default: until all messages have arrived and all
     /// victims are found]
-    #[arg(long = "for", value_name = "TIME", value_parser = Length::parse)]
-    length: Option<Length>,
+    #[arg(long = "for", value_name = "TIME", value_parser = RunLength::parse)]
+    length: Option<RunLength>,
     /// File that names the seeds, one HOST:PORT per line; they listen there
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -66,12 +66,12 @@ pub(crate) struct UpArgs {
           value_parser = clap::value_parser!(u64).range(0..=MAX_PAYLOAD as u64))]
     payload: u64,
     /// Kill N peers at TIME; may be repeated
-    #[arg(long, value_name = "N@TIME", value_parser = Volley::parse)]
-    kill: Vec<Volley>,
+    #[arg(long, value_name = "N@TIME", value_parser = FaultSpec::parse)]
+    kill: Vec<FaultSpec>,
     /// Stop N peers at TIME, as SIGSTOP does: their sockets stay open and nothing answers; may be
     /// repeated
-    #[arg(long, value_name = "N@TIME", value_parser = Volley::parse)]
-    stop: Vec<Volley>,
+    #[arg(long, value_name = "N@TIME", value_parser = FaultSpec::parse)]
+    stop: Vec<FaultSpec>,
     /// Run each node in a process of its own, so that a kill is a SIGKILL and a stop a SIGSTOP
     #[arg(long, conflicts_with = "http")]
     processes: bool,
@@ -99,7 +99,7 @@ impl UpArgs {
 pub(crate) async fn run(args: UpArgs) -> Outcome {
     let files = open_files::raise_limit();
     let peers = usize::try_from(args.peers).unwrap_or(usize::MAX);
-    let wishes = up::Wishes {
+    let options = Options {
         seeds: args.seeds.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
         peers,
         length: args.length,
@@ -113,6 +113,6 @@ pub(crate) async fn run(args: UpArgs) -> Outcome {
         processes: args.processes,
         open_files: files,
     };
-    let place = up::Place { http: args.http, run_dir: args.run_dir.run_dir };
-    up::run(wishes, &args.network, &place, &args.log, args.json).await
+    let control = ControlOptions { http: args.http, run_dir: args.run_dir.run_dir };
+    up::run(options, &args.network, &control, &args.log, args.json).await
 }

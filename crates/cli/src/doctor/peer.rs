@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use rumormill_http::view::{MessageLine, NeighbourLine, PeerStatus};
 
-use super::counters::{identity, of, store, time};
-use super::{Finding, version};
+use super::finding::Finding;
+use super::shared::{identity, of, seed_problems, store, time, version};
 use rumormill_launch::listen::is_loopback;
 use rumormill_terminal::escape;
 use rumormill_units::count::counted;
@@ -66,7 +66,7 @@ fn seeds(s: &PeerStatus) -> Finding {
         .filter(|seed| !seed.connected && !seed.registered)
         .map(|seed| escape::text(&seed.address))
         .collect();
-    if let Some(finding) = super::seed_problems(&s.seeds) {
+    if let Some(finding) = seed_problems(&s.seeds) {
         return finding;
     }
     let needless = s.seeds.len().saturating_sub(s.seed_quorum as usize);

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use rumormill_http::view::SeedStatus;
 
-use super::counters::{identity, store, time};
-use super::{Finding, version};
+use super::finding::Finding;
+use super::shared::{identity, seed_problems, store, time, version};
 use rumormill_launch::listen::is_loopback;
 use rumormill_terminal::escape;
 use rumormill_units::count::counted;
@@ -52,7 +52,7 @@ fn reached(s: &SeedStatus) -> Finding {
 }
 
 fn others(s: &SeedStatus) -> Finding {
-    if let Some(finding) = super::seed_problems(&s.seeds) {
+    if let Some(finding) = seed_problems(&s.seeds) {
         return finding;
     }
     let away: Vec<String> =

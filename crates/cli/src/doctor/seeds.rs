@@ -4,15 +4,15 @@ use futures_util::future::join_all;
 use rumormill::proto::{DialError, PeerId, Role, SeedAddress};
 use rumormill::{Identified, IdentifyError, NetworkKey, identify};
 
-use super::{Finding, Level, Patient};
+use super::finding::{Finding, Level, Target};
 use rumormill_terminal::escape;
 
 /// Tries each of the seeds, all at once.
-pub(crate) async fn look_at(
+pub(crate) async fn check_seeds(
     file: &str,
     seeds: &[SeedAddress],
     key: Option<&NetworkKey>,
-) -> Patient {
+) -> Target {
     let all = join_all(seeds.iter().map(|s| identify(s, key))).await;
     let mut findings = Vec::new();
     let mut reached = 0;
@@ -29,7 +29,7 @@ pub(crate) async fn look_at(
         findings.push(finding);
     }
     findings.push(majority(reached, seeds.len()));
-    Patient { of: escape::text(file), findings }
+    Target { name: escape::text(file), findings }
 }
 
 /// A seed that has the key of another one counts for no majority.

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use rumormill::proto::PeerId;
 
-use super::complain;
 use super::rotate::{Limits, RotatingFile, Written};
 use rumormill_launch::log_dir::stem;
+use rumormill_terminal::out;
 
 /// How long a line may wait in memory.
 const FLUSH_EVERY: Duration = Duration::from_millis(250);
@@ -139,4 +139,13 @@ impl Files {
         // Without the thread, lines wait until a buffer is full; nothing else changes.
         let _ = std::thread::Builder::new().name("logs".to_owned()).spawn(flush);
     }
+}
+
+/// Says that a log cannot be written. Not through `tracing`, which would lead back here.
+fn complain(path: &Path, error: &std::io::Error) {
+    out::say(format!(
+        "rumor: cannot write the log {}: {error}; the node goes on without it \
+         (--log-dir chooses another directory, --no-log writes none)",
+        path.display()
+    ));
 }

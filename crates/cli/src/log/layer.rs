@@ -7,10 +7,20 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-use super::Console;
 use super::files::Files;
 use rumormill_terminal::out::{self, Paint};
 use rumormill_terminal::utc;
+
+/// What goes to standard error as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Console {
+    /// The lines of all nodes.
+    Nodes,
+    /// The lines of all nodes, each with the node's name.
+    NamedNodes,
+    /// Only what concerns the program itself.
+    Program,
+}
 
 /// Puts each line into the log of its node.
 pub(super) struct NodeLayer {

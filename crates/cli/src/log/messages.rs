@@ -41,8 +41,8 @@ impl MessageLog {
         }
     }
 
-    /// Says which messages are missing here.
-    pub(crate) fn missed(&self, gap: &Gap) {
+    /// Notes that messages are missing here.
+    pub(crate) fn record_gap(&self, gap: &Gap) {
         if let Some(file) = &self.file {
             let Gap { publisher, from, to, .. } = gap;
             let last = to.saturating_sub(1);

@@ -19,11 +19,11 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::{EnvFilter, Registry};
 
 use files::Files;
+pub(crate) use layer::Console;
 pub(crate) use messages::MessageLog;
 pub(crate) use rotate::Limits;
 use rumormill_launch::log_dir::{self, PEERS, SEEDS, stem};
 use rumormill_terminal::exit::{Exit, OrExit as _, Outcome};
-use rumormill_terminal::out;
 
 /// Which lines, and where to.
 #[derive(Debug, Clone, Args)]
@@ -47,17 +47,6 @@ fn filter(text: &str) -> Result<String, String> {
     EnvFilter::builder().parse(text).map(|_| text.to_owned()).map_err(|e| {
         format!("{e}; use error, warn, info, debug, trace, or TARGET=LEVEL with commas between")
     })
-}
-
-/// What goes to standard error as well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Console {
-    /// The lines of all nodes.
-    Nodes,
-    /// The lines of all nodes, each with the node's name.
-    NamedNodes,
-    /// Only what concerns the program itself.
-    Program,
 }
 
 /// The logs of this process.
@@ -113,13 +102,4 @@ impl Drop for Logs {
     fn drop(&mut self) {
         self.flush();
     }
-}
-
-/// Says that a log cannot be written. Not through `tracing`, which would lead back here.
-fn complain(path: &Path, error: &std::io::Error) {
-    out::say(format!(
-        "rumor: cannot write the log {}: {error}; the node goes on without it \
-         (--log-dir chooses another directory, --no-log writes none)",
-        path.display()
-    ));
 }

@@ -3,10 +3,11 @@
 use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 
+use clap::Command;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{COMMANDS, command, find, settings};
+use super::commands::{COMMANDS, command, find, settings};
 use rumormill_terminal::exit::{Exit, Failure, Outcome};
 
 /// What a file may name beside settings.
@@ -70,7 +71,7 @@ impl File {
     ///
     /// # Errors
     /// The file is no TOML, or names what is no setting of any command it is for.
-    pub(crate) fn of(&self, name: &str) -> Outcome<Vec<Setting>> {
+    pub(crate) fn of(&self, cli: &Command, name: &str) -> Outcome<Vec<Setting>> {
         let table = self.table()?;
         let (mut common, mut own) = (Vec::new(), Vec::new());
         for (key, value) in table.get_ref() {
@@ -78,14 +79,14 @@ impl File {
             match value.get_ref() {
                 _ if key == SEEDS => {}
                 DeValue::Table(inner) if COMMANDS.contains(&key) => {
-                    let all = self.settings_of(inner, &[key])?;
+                    let all = self.settings_of(cli, inner, &[key])?;
                     if key == name {
                         own = all;
                     }
                 }
                 _ => {
-                    let setting = self.setting(at, key, value, &COMMANDS)?;
-                    if command(name).is_some_and(|c| find(&c, key).is_some()) {
+                    let setting = self.setting(cli, at, key, value, &COMMANDS)?;
+                    if command(cli, name).is_some_and(|c| find(&c, key).is_some()) {
                         common.push(setting);
                     }
                 }
@@ -96,10 +97,15 @@ impl File {
         Ok(own)
     }
 
-    fn settings_of(&self, table: &DeTable<'_>, commands: &[&str]) -> Outcome<Vec<Setting>> {
+    fn settings_of(
+        &self,
+        cli: &Command,
+        table: &DeTable<'_>,
+        commands: &[&str],
+    ) -> Outcome<Vec<Setting>> {
         let one = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
             let key: &Spanned<std::borrow::Cow<'_, str>> = key;
-            self.setting(key.span().start, key.get_ref().as_ref(), value, commands)
+            self.setting(cli, key.span().start, key.get_ref().as_ref(), value, commands)
         };
         table.iter().map(one).collect()
     }
@@ -107,16 +113,18 @@ impl File {
     /// One setting, if one of these commands has it.
     fn setting(
         &self,
+        cli: &Command,
         at: usize,
         key: &str,
         value: &Spanned<DeValue<'_>>,
         commands: &[&str],
     ) -> Outcome<Setting> {
-        let known = commands.iter().filter_map(|c| command(c)).any(|c| find(&c, key).is_some());
+        let known =
+            commands.iter().filter_map(|c| command(cli, c)).any(|c| find(&c, key).is_some());
         if !known {
             let all: Vec<String> = commands
                 .iter()
-                .filter_map(|c| command(c))
+                .filter_map(|c| command(cli, c))
                 .flat_map(|c| {
                     settings(&c).filter_map(|a| a.get_long().map(str::to_owned)).collect::<Vec<_>>()
                 })

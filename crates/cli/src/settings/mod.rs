@@ -4,6 +4,7 @@
 //! What the environment and the file say becomes arguments of the command, behind those that were
 //! typed: so each setting is a flag, is checked as that flag is, and has its one description.
 
+mod commands;
 mod file;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,20 +14,16 @@ use std::path::{Path, PathBuf};
 
 use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use rumormill::proto::SeedAddress;
 use rumormill::seeds_file;
 
-use crate::args::Cli;
 use rumormill_terminal::exit::{Exit, Failure, OrExit as _, Outcome};
 
+pub(crate) use commands::{COMMANDS, command, settings};
+use commands::{find, variable};
 pub(crate) use file::{File, is_settings};
-
-/// The commands that have settings.
-pub(crate) const COMMANDS: [&str; 3] = ["up", "peer", "seed"];
-/// Flags that are none: what a file may not say.
-const NO_SETTINGS: [&str; 5] = ["help", "version", "config", "json", "supervised"];
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,40 +46,22 @@ pub(crate) struct Layered {
     pub(crate) origins: BTreeMap<String, Origin>,
 }
 
-/// The flags of a command that are settings.
-pub(crate) fn settings(command: &Command) -> impl Iterator<Item = &Arg> {
-    command.get_arguments().filter(|a| {
-        a.get_long().is_some_and(|long| !NO_SETTINGS.contains(&long)) && !a.is_hide_set()
-    })
-}
-
-/// The variable of a flag.
-pub(crate) fn variable(long: &str) -> String {
-    format!("RUMOR_{}", long.replace('-', "_").to_uppercase())
-}
-
-/// The command of the program with this name. Its flags are complete only after `build`.
-pub(crate) fn command(name: &str) -> Option<Command> {
-    let mut cli = Cli::command();
-    cli.build();
-    cli.find_subcommand(name).cloned()
-}
-
 /// Adds what the environment and the file say.
 ///
 /// # Errors
 /// The file cannot be read, is no TOML, or names something that is no setting.
 pub(crate) fn layer(
+    cli: &Command,
     typed: Vec<OsString>,
     environment: &dyn Fn(&str) -> Option<OsString>,
 ) -> Outcome<Layered> {
     let untouched = |arguments| Layered { arguments, origins: BTreeMap::new() };
     // Lenient: what is wrong with the command line is told when it is parsed for good.
-    let lenient = Cli::command().ignore_errors(true).try_get_matches_from(&typed);
+    let lenient = cli.clone().ignore_errors(true).try_get_matches_from(&typed);
     let Some((name, matches)) = lenient.as_ref().ok().and_then(ArgMatches::subcommand) else {
         return Ok(untouched(typed));
     };
-    let Some(command) = COMMANDS.contains(&name).then(|| command(name)).flatten() else {
+    let Some(command) = COMMANDS.contains(&name).then(|| command(cli, name)).flatten() else {
         return Ok(untouched(typed));
     };
     let mut layers =
@@ -109,7 +88,7 @@ pub(crate) fn layer(
     let file = config.filter(|path| is_settings(path));
     if let Some(path) = &file {
         let settings = File::read(path)?;
-        for setting in settings.of(name)? {
+        for setting in settings.of(cli, name)? {
             let arg = find(&command, &setting.name);
             let Some(arg) = arg else { continue };
             for value in &setting.values {
@@ -124,11 +103,6 @@ pub(crate) fn layer(
     let mut arguments = typed;
     arguments.splice(place..place, added);
     Ok(Layered { arguments, origins })
-}
-
-/// The setting with this name.
-pub(crate) fn find<'a>(command: &'a Command, long: &str) -> Option<&'a Arg> {
-    settings(command).find(|a| a.get_long() == Some(long))
 }
 
 struct Layers<'a> {

@@ -48,7 +48,10 @@ impl Looked {
         ]
     }
 
-    pub(super) fn labels_and(&self, label: Option<(&'static str, &str)>) -> Vec<(&'static str, String)> {
+    pub(super) fn labels_and(
+        &self,
+        label: Option<(&'static str, &str)>,
+    ) -> Vec<(&'static str, String)> {
         let mut labels = self.labels();
         labels.extend(label.map(|(name, value)| (name, value.to_owned())));
         labels

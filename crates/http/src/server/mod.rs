@@ -26,7 +26,7 @@ use crate::limits::SHUTDOWN_GRACE;
 use crate::network::Network;
 use crate::nodes::{Handle, Nodes};
 use crate::token::Token;
-pub use direct::{Act, Director};
+pub use direct::{Director, OperatorAction};
 pub use shared::Access;
 use shared::Shared;
 

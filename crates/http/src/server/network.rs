@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::direct::Act;
+use super::direct::OperatorAction;
 use super::extract::{BodyOf, PathOf};
 use super::openapi::{OfMessage, Refused};
 use super::shared::{Answer, App, Shared, message_id};
@@ -93,7 +93,7 @@ async fn message(
     responses((status = 200, description = "The names", body = Acts), Refused))]
 async fn acts(State(shared): App) -> Json<Acts> {
     let director = shared.director.get();
-    let acts = match director.map(|d| d.is_cut()) {
+    let acts = match director.map(|d| d.is_partitioned()) {
         None => Vec::new(),
         Some(false) => vec!["add", "kill", "freeze", "thaw", "cut"],
         Some(true) => vec!["add", "kill", "freeze", "thaw", "heal"],
@@ -110,7 +110,7 @@ struct Acts {
 /// What is to be done, and to which node.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(tag = "do", rename_all = "snake_case")]
-enum Wish {
+enum ActionRequest {
     /// Starts a further peer.
     Add {},
     Kill {
@@ -128,12 +128,12 @@ enum Wish {
 }
 
 /// Does something to nodes of `rumor up`. What comes of it is seen in the network.
-#[utoipa::path(post, path = "/v1/network/acts", tag = "network", request_body = Wish,
+#[utoipa::path(post, path = "/v1/network/acts", tag = "network", request_body = ActionRequest,
     security(("token" = [])),
     responses((status = 202, description = "It is being done"), Refused,
         (status = 413, description = "The body is too long", body = Problem,
             content_type = "application/problem+json")))]
-async fn act(State(shared): App, BodyOf(wish): BodyOf<Wish>) -> Answer<StatusCode> {
+async fn act(State(shared): App, BodyOf(request): BodyOf<ActionRequest>) -> Answer<StatusCode> {
     let director = shared.director.get().ok_or_else(|| {
         Problem::new(
             StatusCode::CONFLICT,
@@ -141,14 +141,14 @@ async fn act(State(shared): App, BodyOf(wish): BodyOf<Wish>) -> Answer<StatusCod
         )
     })?;
     let id = |node: &str| shared.nodes.find(node).map(|n| n.id);
-    let act = match wish {
-        Wish::Add {} => Act::Add,
-        Wish::Kill { node } => Act::Kill(id(&node)?),
-        Wish::Freeze { node } => Act::Freeze(id(&node)?, true),
-        Wish::Thaw { node } => Act::Freeze(id(&node)?, false),
-        Wish::Cut {} => Act::Cut(true),
-        Wish::Heal {} => Act::Cut(false),
+    let action = match request {
+        ActionRequest::Add {} => OperatorAction::AddPeer,
+        ActionRequest::Kill { node } => OperatorAction::Kill(id(&node)?),
+        ActionRequest::Freeze { node } => OperatorAction::Freeze(id(&node)?, true),
+        ActionRequest::Thaw { node } => OperatorAction::Freeze(id(&node)?, false),
+        ActionRequest::Cut {} => OperatorAction::Partition(true),
+        ActionRequest::Heal {} => OperatorAction::Partition(false),
     };
-    director.act(act).map_err(|e| Problem::new(StatusCode::CONFLICT, e))?;
+    director.act(action).map_err(|e| Problem::new(StatusCode::CONFLICT, e))?;
     Ok(StatusCode::ACCEPTED)
 }

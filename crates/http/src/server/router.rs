@@ -19,9 +19,8 @@ use crate::problem::Problem;
 
 /// All routes behind the guard.
 pub(super) fn router(shared: Arc<Shared>) -> Router {
-    let node = node_routes::of_one_node()
-        .routes(routes!(streams::events))
-        .routes(routes!(streams::tail));
+    let node =
+        node_routes::of_one_node().routes(routes!(streams::events)).routes(routes!(streams::tail));
     let (guarded, document) = OpenApiRouter::with_openapi(Document::openapi())
         .merge(node_routes::of_all_nodes())
         .nest("/v1/nodes/{node}", node)

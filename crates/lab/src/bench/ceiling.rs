@@ -14,9 +14,10 @@ use tokio_rustls::TlsStream;
 
 use super::delays::{Delays, Seen};
 use super::drive::{Driven, broken, drive, phase};
+use super::out_queue::Stream;
 use super::plan::{Ceiling, Pace, Plan};
 use super::progress::Progress;
-use super::relay::{Relay, Stream};
+use super::relay::Relay;
 use super::source::Phase;
 use super::stamp::Clock;
 use super::tap::Tap;

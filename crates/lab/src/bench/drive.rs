@@ -88,7 +88,7 @@ pub(crate) async fn drive(
             board.end();
             break;
         }
-        progress.rate(what, now - start, got);
+        progress.show_rate(what, now - start, got);
     }
     Ok(Driven {
         published: board.published(),

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::ceiling::Height;
 use super::delays::Delays;
 use super::measure::{Behind, Measured};
+use super::numbers::{float, fraction, per, rounded};
 use super::plan::{Ceiling, Pace, Plan};
 
 /// All figures of a measurement.
@@ -230,39 +231,5 @@ fn costs(plan: &Plan, m: &Measured) -> Costs {
             .filter(|_| plan.idle),
         rss_kib_per_node: grown(m.memory.settled),
         rss_kib_per_node_end: grown(m.memory.end),
-    }
-}
-
-/// A number of things as a float: far below 2^52.
-#[allow(clippy::cast_precision_loss)]
-pub(crate) const fn float(n: u64) -> f64 {
-    n as f64
-}
-
-fn per(a: f64, b: f64) -> Option<f64> {
-    (b > 0.0).then(|| rounded(a / b))
-}
-
-/// Not rounded: nearly all is not all.
-fn fraction(part: u64, all: u64) -> f64 {
-    if all == 0 { 1.0 } else { float(part) / float(all) }
-}
-
-/// To six significant digits, as nobody measures more.
-fn rounded(x: f64) -> f64 {
-    format!("{x:.5e}").parse().unwrap_or(x)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_as_exact_as_measured() {
-        assert!((rounded(1_234_567.0) - 1_234_570.0).abs() < 0.1);
-        assert!((rounded(0.000_123_456_7) - 0.000_123_457).abs() < 1e-12);
-        assert_eq!((per(1.0, 0.0), per(1.0, 4.0)), (None, Some(0.25)));
-        assert!(fraction(999_999_999, 1_000_000_000) < 1.0);
-        assert!((fraction(0, 0) - 1.0).abs() < f64::EPSILON);
     }
 }

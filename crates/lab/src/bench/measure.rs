@@ -78,11 +78,11 @@ pub(crate) async fn measure(
 ) -> Outcome<Measured> {
     let before = resident();
     let start = Instant::now();
-    progress.now(&format!("{} nodes join", plan.nodes));
+    progress.show(&format!("{} nodes join", plan.nodes));
     let (network, subscriptions) = Network::start(plan.nodes, plan.seeds, args).await?;
     let links = network.joined().await?;
     let joined_seconds = start.elapsed().as_secs_f64();
-    progress.now("the network settles");
+    progress.show("the network settles");
     sleep(plan.settle).await;
     let settled = resident();
 
@@ -92,7 +92,7 @@ pub(crate) async fn measure(
     }
     let traffic = network.traffic().await?;
     let driven = if plan.idle {
-        progress.now("nothing is published");
+        progress.show("nothing is published");
         let (start, before) = (Instant::now(), cpu_seconds());
         sleep(plan.time()).await;
         let seconds = start.elapsed().as_secs_f64();

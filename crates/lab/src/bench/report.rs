@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
-use rumormill_units::count::{self, counted};
+use rumormill_units::count::counted;
 
 use super::delays::Delays;
-use super::figures::{Figures, float};
+use super::figures::Figures;
+use super::numbers::{float, grouped};
 use rumormill_terminal::out::Paint;
 
 impl Figures {
@@ -178,23 +179,5 @@ impl Figures {
                 grouped(float(end))
             );
         }
-    }
-}
-
-/// A rate or an amount, to the whole number.
-pub(crate) fn grouped(x: f64) -> String {
-    count::grouped(x.round() as u64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_readable() {
-        assert_eq!(grouped(0.4), "0");
-        assert_eq!(grouped(999.0), "999");
-        assert_eq!(grouped(1000.0), "1,000");
-        assert_eq!(grouped(12_345_678.0), "12,345,678");
     }
 }

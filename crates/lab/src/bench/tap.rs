@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::out_queue::{Out, PREFIX, pass_on};
 use super::plan::{Pace, Plan};
-use super::relay::{self, Out, PREFIX};
 use super::source::{Budget, Phase};
 
 /// Bytes of frames published in one go.
@@ -91,7 +91,7 @@ impl Tap {
             frames.extend_from_slice(&self.frame);
             phase.stamp(0, number, frames.get_mut(at..).unwrap_or_default());
         }
-        relay::pass_on(Cow::Owned(frames), self.frame.len(), outs);
+        pass_on(Cow::Owned(frames), self.frame.len(), outs);
         phase.board.got(node, 0, n);
         if self.budget.is_spent() {
             self.open = None;

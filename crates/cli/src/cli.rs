@@ -1,12 +1,12 @@
 //! The command line.
 
-use clap::{Parser, Subcommand};
+use clap::{ArgMatches, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands::{
     clean, completions, config, doctor, get, leave, man, members, messages, neighbours, peer, seed,
     send, status, tail, top, up,
 };
-use rumormill_terminal::exit::{Exit, exit_codes_help};
+use rumormill_terminal::exit::{Exit, OrExit as _, Outcome, exit_codes_help};
 
 /// Gossip among peers: membership, failure detection and broadcast without a broker
 #[derive(Debug, Parser)]
@@ -17,7 +17,7 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Up(Box<up::UpArgs>),
@@ -38,4 +38,19 @@ pub(crate) enum Command {
     Clean(clean::CleanArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
+}
+
+impl Cli {
+    /// Reports what is wrong with the arguments of a command before it runs.
+    ///
+    /// # Errors
+    /// The arguments contradict each other, or name a file that is not as it should be.
+    pub(crate) fn check(matches: &ArgMatches) -> Outcome<()> {
+        match Cli::from_arg_matches(matches).or_exit(Exit::Config)?.command {
+            Command::Up(args) => args.check(),
+            Command::Peer(args) => args.check(),
+            Command::Seed(args) => args.check(),
+            _ => Ok(()),
+        }
+    }
 }

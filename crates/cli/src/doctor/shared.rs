@@ -1,10 +1,11 @@
-//! The checks that need nothing but the counters of a node, of either role.
+//! The checks that nodes of both roles have.
 
 use std::collections::BTreeMap;
 
+use rumormill_http::view::SeedLine;
 use rumormill_units::count::counted;
 
-use super::Finding;
+use super::finding::Finding;
 use rumormill_terminal::escape;
 
 pub(super) fn time(counters: &BTreeMap<String, u64>) -> Finding {
@@ -67,4 +68,38 @@ pub(super) fn store(problem: Option<&str>, counters: &BTreeMap<String, u64>) -> 
 
 pub(super) fn of(counters: &BTreeMap<String, u64>, name: &str) -> u64 {
     counters.get(name).copied().unwrap_or(0)
+}
+
+/// The seeds that were reached and cannot be used, if there are any.
+pub(super) fn seed_problems(seeds: &[SeedLine]) -> Option<Finding> {
+    let problems: Vec<String> = seeds
+        .iter()
+        .filter_map(|s| {
+            let problem = s.problem.as_ref()?;
+            Some(format!("{}: {}", escape::text(&s.address), escape::text(problem)))
+        })
+        .collect();
+    let advice = if problems.iter().any(|p| p.contains("same identity")) {
+        "the data directory of a seed was copied, or two names lead to one seed: give each seed a data \
+         directory of its own, and name it once"
+    } else if problems.iter().any(|p| p.contains("loopback")) {
+        "set --advertise IP:PORT to the address of this host as others see it, or --listen"
+    } else {
+        "correct the pin in the configuration, or give the seed its data directory back"
+    };
+    (!problems.is_empty()).then(|| Finding::wrong("seeds", problems.join("; "), advice))
+}
+
+/// Whether the node is of this program's version.
+pub(super) fn version(of: &str) -> Finding {
+    let own = env!("CARGO_PKG_VERSION");
+    if of == own {
+        Finding::ok("version", own)
+    } else {
+        Finding::note(
+            "version",
+            format!("the node runs {of}, this program is {own}"),
+            "restart the node with this version, or use the program that started it",
+        )
+    }
 }
