@@ -6,7 +6,7 @@ use rumormill_terminal::running::{RunDirArgs, choose};
 
 use rumormill_terminal::exit::{Exit, Failure, OrExit as _, Outcome};
 
-/// Which node a command is about.
+/// The node that a command is about.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct NodeArgs {
     /// Name or id of the node; needed only if several are running
@@ -20,15 +20,15 @@ pub(crate) struct NodeArgs {
 }
 
 impl NodeArgs {
-    /// A client for the node meant.
+    /// A client for the chosen node.
     pub(crate) fn client(&self) -> Outcome<Client> {
         client(self.node.as_deref(), &running(&self.run_dir)?)
     }
 
-    /// A client for a peer. Where no node is named and only one of those running is a peer, that
-    /// one is meant.
+    /// A client for a peer. If the user names no node and only one of the running nodes is a peer, it
+    /// is that one.
     pub(crate) fn peer_client(&self) -> Outcome<Client> {
-        peer_or(self.node.as_deref(), &self.run_dir)
+        peer_or_named_client(self.node.as_deref(), &self.run_dir)
     }
 }
 
@@ -47,15 +47,14 @@ fn file<'a>(
     (dir, nodes): &'a (RunDir, Vec<ControlFile>),
 ) -> Outcome<&'a ControlFile> {
     choose(nodes, node).map_err(|e| {
-        // Which one is meant is the caller's to say.
+        // With several nodes and no name, the command line is incomplete.
         let exit = if nodes.is_empty() || node.is_some() { Exit::NoNode } else { Exit::Usage };
         Failure::new(exit, format!("{e} (looked in {})", dir.path().display()))
     })
 }
 
-/// A client for the node named. Without a name, and where only one of those running is a peer, for that
-/// one.
-pub(crate) fn peer_or(node: Option<&str>, run_dir: &RunDirArgs) -> Outcome<Client> {
+/// A client for the named node; without a name, for the only running peer if there is just one.
+pub(crate) fn peer_or_named_client(node: Option<&str>, run_dir: &RunDirArgs) -> Outcome<Client> {
     let running = running(run_dir)?;
     let mut peers = running.1.iter().filter(|n| n.role == "peer");
     match (node, peers.next(), peers.next()) {
@@ -64,8 +63,8 @@ pub(crate) fn peer_or(node: Option<&str>, run_dir: &RunDirArgs) -> Outcome<Clien
     }
 }
 
-/// The node named, or without a name all that run.
-pub(crate) fn one_or_all(node: Option<&str>, run_dir: &RunDirArgs) -> Outcome<Vec<ControlFile>> {
+/// The named node; without a name, all that run.
+pub(crate) fn named_or_all(node: Option<&str>, run_dir: &RunDirArgs) -> Outcome<Vec<ControlFile>> {
     let running = running(run_dir)?;
     if node.is_some() || running.1.is_empty() {
         return Ok(vec![file(node, &running)?.clone()]);

@@ -52,9 +52,9 @@ fn parse(layered: &settings::Layered) -> Result<Command, ExitCode> {
     Cli::try_parse_from(&layered.arguments).map(|cli| cli.command).map_err(|e| {
         let code = parse_error(&e);
         // A wrong value from a file or from the environment is wrong configuration.
-        match settings::told_by(&e, layered).filter(|_| e.use_stderr()) {
-            Some(by) => {
-                out::say(format!("\nwith {by}"));
+        match settings::sources_of(&e, layered).filter(|_| e.use_stderr()) {
+            Some(sources) => {
+                out::say(format!("\nwith {sources}"));
                 Exit::Config.into()
             }
             None => code,

@@ -1,4 +1,4 @@
-//! Being started by another program (`--supervised`).
+//! A node that another program starts (`--supervised`).
 //!
 //! A program that starts many nodes (`rumor up --processes`, a test) needs their addresses before
 //! it can write their configuration, and must not leave them behind. So a supervised node
@@ -25,12 +25,12 @@ use rumormill_terminal::out;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Listening {
     pub(crate) listening: SocketAddr,
-    /// Absent if it is not known yet.
+    /// Absent if the id is not known yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) id: Option<String>,
 }
 
-/// The way to the program that started this one.
+/// The connection with the program that started this one.
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     lines: mpsc::Receiver<()>,
@@ -40,7 +40,7 @@ impl Supervisor {
     pub(crate) fn new() -> Self {
         die_with_parent();
         let (sender, lines) = mpsc::channel(1);
-        // A blocking read that nothing can cancel must not hold up the runtime's end.
+        // A blocking read cannot be cancelled, and must not delay the end of the runtime.
         std::thread::spawn(move || {
             for line in std::io::stdin().lock().lines() {
                 if line.is_err() || sender.blocking_send(()).is_err() {
@@ -68,7 +68,7 @@ impl Supervisor {
         out::json(file)
     }
 
-    /// Resolves when the supervisor closes standard input, or dies.
+    /// Resolves when the supervisor closes standard input, or ends.
     pub(crate) async fn gone(&mut self) {
         while self.lines.recv().await.is_some() {}
     }

@@ -28,7 +28,7 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
 }
 
 #[test]
-fn arrows_point_towards_the_core() {
+fn dependencies_point_towards_the_core() {
     let deps = dependencies();
     let ours = |of: &str| -> BTreeSet<&str> {
         let all = deps[of].iter().map(String::as_str);
@@ -76,7 +76,7 @@ fn node_program_contains_no_simulator_and_no_plotting_library() {
 
 /// A library that opens sockets, spawns threads or reads clocks has no business in the core.
 #[test]
-fn the_core_depends_on_nothing_that_acts() {
+fn core_depends_on_no_crate_that_opens_sockets_or_reads_clocks() {
     let allowed = BTreeSet::from([
         "blake3",
         "bytes",
@@ -99,7 +99,7 @@ fn the_core_depends_on_nothing_that_acts() {
 
 /// Every dependency of the workspace has its reason in ARCHITECTURE.md.
 #[test]
-fn every_dependency_has_its_reason() {
+fn every_dependency_has_a_reason_in_the_architecture_page() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let page = std::fs::read_to_string(format!("{root}/ARCHITECTURE.md")).unwrap();
     for (name, dependencies) in dependencies() {

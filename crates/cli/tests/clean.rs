@@ -1,4 +1,4 @@
-//! `rumor clean`, and what else needs no network.
+//! `rumor clean`, and other commands that need no network.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 
 #[test]
-fn clean_removes_logs_says_so_and_leaves_the_rest() {
+fn clean_removes_only_logs_and_names_them() {
     let place = support::new_place();
     let logs = place.path().join("logs");
     for dir in ["seeds", "peers", "other"] {
@@ -77,7 +77,10 @@ fn completions_and_manual_pages_are_complete() {
     assert!(place.run(&["man"]).ok().out.contains(".TH rumor 1"));
     let ran = place.run(&["man", "pages"]).ok();
     assert!(ran.out.contains("20 pages written to pages"), "{ran:#?}");
-    assert!(place.path().join("pages/rumor-config-show.1").exists(), "those below others as well");
+    assert!(
+        place.path().join("pages/rumor-config-show.1").exists(),
+        "subcommands have pages as well"
+    );
     let page = fs::read_to_string(place.path().join("pages/rumor-up.1")).unwrap();
     assert!(page.contains("rumor\\-up") && page.contains("Victims are taken"), "{page}");
 }

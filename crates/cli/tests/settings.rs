@@ -22,7 +22,7 @@ advertise = ["127.0.0.1:7401", "127.0.0.1:7402"]
 port = 7101
 "#;
 
-/// One setting as `rumor config show --json` has it: value, layer, place.
+/// The value, the layer and the place of a setting, from `rumor config show --json`.
 fn setting(ran: &Ran, name: &str) -> (String, String, String) {
     let all = ran.json();
     let one = all.as_array().unwrap().iter().find(|s| s["setting"] == name);
@@ -32,7 +32,7 @@ fn setting(ran: &Ran, name: &str) -> (String, String, String) {
 }
 
 #[test]
-fn the_first_layer_that_says_something_counts() {
+fn first_layer_with_a_value_wins() {
     let place = support::new_place();
     let file = place.write("rumor.toml", FILE);
     let show = |command: &str, more: &[&str], variables: &[(&str, &str)]| {
@@ -60,16 +60,17 @@ fn the_first_layer_that_says_something_counts() {
     is(setting(&ran, "name"), ["carl", "command line"], "-");
     is(setting(&ran, "data-dir"), ["/x", "environment"], "RUMOR_DATA_DIR");
 
-    // Without any of it there are the defaults, also as a table.
+    // Without these layers the defaults are shown, also as a table.
     let ran = place.run(&["config", "show", "peer", "--json"]).ok();
     is(setting(&ran, "preset"), ["lan", "default"], "-");
     let ran = place.run(&["config", "show", "peer"]).ok();
     assert!(ran.out.starts_with("SETTING") && ran.out.contains("preset"), "{}", ran.out);
 }
 
-/// What excludes what was said above it does not count, whichever of the two says so.
+/// A value is ignored if its flag conflicts with one of a higher layer, whichever of the two flags
+/// declares the conflict.
 #[test]
-fn a_layer_that_is_excluded_from_above_does_not_count() {
+fn value_in_conflict_with_a_higher_layer_is_ignored() {
     let place = support::new_place();
     let file = place.write(
         "rumor.toml",
@@ -94,14 +95,14 @@ fn a_layer_that_is_excluded_from_above_does_not_count() {
     assert_eq!(from(&ran, "http"), "default");
     let ran = show("up", &["--seeds", "5"], &[("RUMOR_CONFIG", &file)]);
     assert_eq!((setting(&ran, "seeds").0, from(&ran, "http")), ("5".into(), "default".into()));
-    // The environment goes before the file.
+    // The environment takes precedence over the file.
     let ran = show("peer", &["--config", &file], &[("RUMOR_PORT", "7400")]);
     assert_eq!(
         (from(&ran, "port"), from(&ran, "listen")),
         ("environment".into(), "default".into())
     );
 
-    // In one layer it is a mistake.
+    // Within one layer a conflict is a mistake.
     let both =
         place.write("both.toml", "seeds = [\"a:1\"]\n[peer]\nport = 1\nlisten = \"[::]:1\"\n");
     let ran = place.run(&["peer", "--config", &both]);
@@ -109,7 +110,7 @@ fn a_layer_that_is_excluded_from_above_does_not_count() {
 }
 
 #[test]
-fn a_file_is_checked_and_what_is_wrong_is_told_with_its_line() {
+fn wrong_setting_in_a_file_is_reported_with_its_line() {
     let place = support::new_place();
     let file = place.write("rumor.toml", FILE);
     let ran = place.run(&["config", "check", &file]).ok();
@@ -123,10 +124,10 @@ fn a_file_is_checked_and_what_is_wrong_is_told_with_its_line() {
         ("seeds = 3", ":1: seeds is a list"),
         ("seeds = [\"nowhere\"]", "\"nowhere\""),
         ("preset = \"wan\"\nseeds = [", ":2"),
-        (&format!("{seeds}preest = \"wan\""), ":2: \"preest\" is no setting of"),
+        (&format!("{seeds}preest = \"wan\""), ":2: \"preest\" is not a setting of"),
         (
             &format!("{seeds}[peer]\nnmae = \"a\""),
-            ":3: \"nmae\" is no setting of `rumor peer`, perhaps name",
+            ":3: \"nmae\" is not a setting of `rumor peer`, perhaps name",
         ),
         (&format!("{seeds}[peers]\nname = \"a\""), ":2"),
         (&format!("{seeds}preset = \"moon\""), "moon"),
@@ -152,7 +153,7 @@ fn a_file_is_checked_and_what_is_wrong_is_told_with_its_line() {
 }
 
 #[test]
-fn nodes_run_with_a_file() {
+fn nodes_start_with_a_settings_file() {
     let place = support::new_place();
     let port = support::free_port();
     let file = place.write(

@@ -1,6 +1,7 @@
-//! What every command prints, as text and as JSON. What changes from run to run (keys, ports, times, rates)
-//! is replaced by a word; the rest is held to `snapshots/`. After a change that is meant,
-//! `INSTA_UPDATE=always cargo test -p rumormill-cli --test snapshots` writes it anew, to be read in the diff.
+//! The output of every command, as text and as JSON. Values that change from run to run (keys, ports,
+//! times, rates) are replaced by a word; the rest is compared with `snapshots/`. After an intended change,
+//! `INSTA_UPDATE=always cargo test -p rumormill-cli --test snapshots` writes the files anew, to be read in
+//! the diff.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -25,7 +26,7 @@ fn steady(mut value: Value) -> String {
     serde_json::to_string_pretty(&value).unwrap() + "\n"
 }
 
-/// Names of fields whose numbers say how fast or how long, or depend on chance.
+/// Whether the values of a field depend on time or on chance.
 fn is_chance(field: &str) -> bool {
     let ends = ["_us", "_ms", "_s", "_seconds", "_per_second", "_second", "_percent", "_kib"];
     let names = [
@@ -57,7 +58,7 @@ fn steady_value(field: &str, value: &mut Value) {
         Value::Number(_) | Value::Null if is_chance(field) => *value = "[number]".into(),
         Value::Bool(_) if field == "dialed" => *value = "[either]".into(),
         Value::Object(fields) => {
-            // Which there are is chance; docs/METRICS.md has all of them.
+            // The set of counters depends on chance; docs/METRICS.md lists all of them.
             if fields.contains_key("counters") {
                 fields.insert("counters".to_owned(), "[counters]".into());
             }
@@ -67,14 +68,14 @@ fn steady_value(field: &str, value: &mut Value) {
         }
         Value::Array(items) => {
             items.iter_mut().for_each(|v| steady_value(field, v));
-            // By name: the order of keys is chance.
+            // Sorted by name, because the order of keys is chance.
             items.sort_by_key(|v| v["name"].as_str().unwrap_or_default().to_owned());
         }
         _ => {}
     }
 }
 
-/// A seed and two peers that are neighbours, whose keys have names.
+/// A seed and two peers that are neighbours.
 struct Network {
     place: Place,
     seed: Running,
@@ -103,7 +104,7 @@ impl Network {
         (self.place.run(args), self.place.run(&json))
     }
 
-    /// Holds what a command prints, both ways, to what is kept.
+    /// Compares the output of a command, as text and as JSON, with its snapshot.
     fn check(&self, name: &str, args: &[&str]) {
         let (text, json) = self.both(args);
         let json_text = steady(json.json());
@@ -126,7 +127,8 @@ fn short(node: &Running) -> String {
     id.unwrap()[..8].to_owned()
 }
 
-/// The rows of a table by name, where there is one: the order of keys is chance.
+/// The text with the rows of its table, if it has one, sorted by name, because the order of keys is
+/// chance.
 fn sorted_rows(text: &str) -> String {
     let mut lines: Vec<&str> = text.lines().collect();
     if lines.get(1).is_some_and(|head| head.starts_with("NAME")) {
@@ -137,7 +139,7 @@ fn sorted_rows(text: &str) -> String {
 }
 
 #[test]
-fn commands_that_ask_a_running_node() {
+fn commands_to_a_running_node_print_text_and_json() {
     let network = Network::start();
     let sent = network.place.run(&["send", "--node", "anna", "--topic", "news", "hello"]).ok();
     let id = sent.out.trim().to_owned();
@@ -176,7 +178,7 @@ fn commands_that_ask_a_running_node() {
 }
 
 #[test]
-fn commands_that_need_no_network() {
+fn commands_without_network_print_their_text() {
     let place = new_place();
     place.write(
         "rumor.toml",

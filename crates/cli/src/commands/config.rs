@@ -33,11 +33,11 @@ Examples:
 )]
 pub(crate) struct ConfigArgs {
     #[command(subcommand)]
-    what: What,
+    action: Action,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum Action {
     /// Say whether a settings file is right
     #[command(after_help = "Examples:\n  rumor config check rumor.toml")]
     Check {
@@ -52,7 +52,7 @@ enum What {
         /// Which command
         #[arg(value_parser = COMMANDS)]
         command: String,
-        /// Its flags, as it would get them
+        /// The flags of the command, as it would be run with them
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         flags: Vec<OsString>,
         /// Print JSON
@@ -65,9 +65,9 @@ enum What {
 pub(crate) type Check = fn(&ArgMatches) -> Outcome<()>;
 
 pub(crate) fn run(args: ConfigArgs, cli: &Command, check_command: Check) -> Outcome {
-    match args.what {
-        What::Check { file } => check(&file, cli, check_command),
-        What::Show { command, flags, json } => show(cli, &command, flags, json),
+    match args.action {
+        Action::Check { file } => check(&file, cli, check_command),
+        Action::Show { command, flags, json } => show(cli, &command, flags, json),
     }
 }
 
@@ -96,45 +96,45 @@ fn check(path: &std::path::Path, cli: &Command, check_command: Check) -> Outcome
     Ok(Exit::Ok)
 }
 
-/// The command line with all layers, as the program itself would take it.
+/// Parses a command line with all its layers, as the program itself does.
 fn parse(cli: &Command, layered: &settings::Layered) -> Outcome<clap::ArgMatches> {
     let matches = cli.clone().try_get_matches_from(&layered.arguments);
-    matches.map_err(|e| not_parsed(&e, layered))
+    matches.map_err(|e| parse_failure(&e, layered))
 }
 
-fn not_parsed(e: &clap::Error, layered: &settings::Layered) -> Failure {
+fn parse_failure(e: &clap::Error, layered: &settings::Layered) -> Failure {
     let mut text = e.to_string();
-    let by = settings::told_by(e, layered);
-    if let Some(by) = &by {
-        text = format!("{}\n(with {by})", text.trim_end());
+    let sources = settings::sources_of(e, layered);
+    if let Some(sources) = &sources {
+        text = format!("{}\n(with {sources})", text.trim_end());
     }
-    let exit = if by.is_some() { Exit::Config } else { Exit::Usage };
+    let exit = if sources.is_some() { Exit::Config } else { Exit::Usage };
     Failure::new(exit, text.trim_start_matches("error: ").to_owned())
 }
 
-/// One line of the answer.
+/// One setting and its value.
 #[derive(Debug, Serialize)]
-struct Shown {
+struct ShownSetting {
     setting: String,
-    /// Absent where it is not set.
+    /// Absent if the setting has no value.
     value: Option<String>,
     /// `command line`, `environment`, `file` or `default`.
     from: &'static str,
-    /// The variable, or FILE:LINE.
+    /// The environment variable, or FILE:LINE.
     r#where: Option<String>,
 }
 
 fn show(cli: &Command, name: &str, mut flags: Vec<OsString>, json: bool) -> Outcome {
-    // Behind the command it is one of its flags.
+    // `--json` after the name of the command is parsed as one of its flags.
     let behind = flags.iter().position(|f| f == "--json").map(|at| flags.remove(at)).is_some();
     let json = json || behind;
     let mut typed = vec![OsString::from("rumor"), OsString::from(name)];
     typed.append(&mut flags);
     let layered = settings::layer(cli, typed, &|variable| std::env::var_os(variable))?;
-    // What is missing yet (--config) is no reason not to show the rest; what is wrong is.
+    // A missing flag (--config) does not prevent the others from being shown; a wrong one does.
     match cli.clone().try_get_matches_from(&layered.arguments) {
         Err(e) if e.use_stderr() && e.kind() != ErrorKind::MissingRequiredArgument => {
-            return Err(not_parsed(&e, &layered));
+            return Err(parse_failure(&e, &layered));
         }
         _ => {}
     }
@@ -170,7 +170,7 @@ fn show(cli: &Command, name: &str, mut flags: Vec<OsString>, json: bool) -> Outc
             Origin::File(..) => ("file", Some(origin_text(&origin))),
             Origin::Default => ("default", None),
         };
-        shown.push(Shown { setting: long.to_owned(), value, from, r#where: place });
+        shown.push(ShownSetting { setting: long.to_owned(), value, from, r#where: place });
     }
     if json {
         out::json_pretty(&shown)?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Command};
 use futures_util::future::join_all;
 
-use crate::control::one_or_all;
+use crate::control::named_or_all;
 use crate::doctor::{self, Finding, Level, Target};
 use crate::settings;
 use rumormill_launch::args::read_network_key;
@@ -16,7 +16,7 @@ use rumormill_terminal::running::RunDirArgs;
 /// Find out what is wrong with the nodes of this machine, or with the seeds of a configuration
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Ends with 1 if something does not work; what could be better is only noted.
+    after_help = "The exit code is 1 if a check finds that something does not work; notes do not change it.
 
 Examples:
   rumor doctor                        (all nodes that run here)
@@ -28,7 +28,7 @@ pub(crate) struct DoctorArgs {
     /// Only this node, by its name or id
     #[arg(long, short, value_name = "NAME", conflicts_with = "config")]
     node: Option<String>,
-    /// Instead of nodes, try the seeds that this file names: who answers there, and with which key
+    /// Instead of nodes, try the seeds that this file names: which node answers there, with which key
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The key of a private network, to try its seeds with [default: what --config says, if it is TOML]
@@ -63,7 +63,7 @@ pub(crate) async fn run(args: DoctorArgs, cli: Command) -> Outcome {
     Ok(if worst == Some(Level::Wrong) { Exit::Failed } else { Exit::Ok })
 }
 
-/// The network key that a settings file names for its peers.
+/// The file of the network key that a settings file names for its peers.
 fn key_of(cli: &Command, file: &Path) -> Outcome<Option<PathBuf>> {
     if !settings::is_settings(file) {
         return Ok(None);
@@ -74,8 +74,8 @@ fn key_of(cli: &Command, file: &Path) -> Outcome<Option<PathBuf>> {
 }
 
 async fn nodes(args: &DoctorArgs) -> Outcome<Vec<Target>> {
-    let files = one_or_all(args.node.as_deref(), &args.run_dir)?;
-    // Together: one that does not answer is waited for, and holds up nobody.
+    let files = named_or_all(args.node.as_deref(), &args.run_dir)?;
+    // At once, so that a node that does not answer delays the others only by the timeout.
     Ok(join_all(files.iter().map(doctor::check_node)).await)
 }
 

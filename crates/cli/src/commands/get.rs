@@ -14,11 +14,11 @@ use rumormill_terminal::out;
   rumor get 3f…/1/0                      (id as `rumor messages` shows it)
   rumor get --raw ID > payload.bin")]
 pub(crate) struct GetArgs {
-    /// Id of the message: PEER/EPOCH/NUMBER
+    /// Id of the message: PEER/EPOCH/SEQUENCE
     id: MessageId,
     #[command(flatten)]
     node: NodeArgs,
-    /// Write the payload and nothing else, byte for byte
+    /// Write only the payload, byte for byte
     #[arg(long, conflicts_with = "json")]
     raw: bool,
 }

@@ -33,8 +33,16 @@ pub(crate) async fn run(args: MembersArgs) -> Outcome {
 }
 
 fn text(members: &[MemberLine]) -> String {
-    let mut table =
-        Table::new(vec!["NAME", "ID", "STATE", "LIFE", "DEGREE", "WANTED", "ADDRESS", "WITNESSES"]);
+    let mut table = Table::new(vec![
+        "NAME",
+        "ID",
+        "STATE",
+        "INCARNATION",
+        "DEGREE",
+        "TARGET",
+        "ADDRESS",
+        "WITNESSES",
+    ]);
     for m in members {
         let witnesses: Vec<&str> = m.witnesses.iter().map(|w| short_id(w)).collect();
         table.row(vec![

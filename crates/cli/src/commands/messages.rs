@@ -20,7 +20,7 @@ use rumormill_units::count::counted;
 pub(crate) struct MessagesArgs {
     #[command(flatten)]
     node: NodeArgs,
-    /// The newest so many
+    /// How many of the newest messages to list
     #[arg(long, short, value_name = "N", default_value_t = 50)]
     limit: usize,
 }
@@ -38,10 +38,18 @@ pub(crate) async fn run(args: MessagesArgs) -> Outcome {
 /// A table of messages.
 pub(crate) fn text(messages: &[MessageLine], paint: Paint) -> String {
     let mut table = Table::new(vec![
-        "RECEIVED", "FROM", "NUMBER", "TOPIC", "BYTES", "HOPS", "AGAIN", "DELAY", "ID",
+        "RECEIVED",
+        "FROM",
+        "SEQ",
+        "TOPIC",
+        "BYTES",
+        "HOPS",
+        "DUPLICATES",
+        "DELAY",
+        "ID",
     ]);
     for m in messages {
-        // Two clocks are compared here, so it may be less than nothing.
+        // The clocks of two hosts are compared, so the delay may be negative.
         let delay = i128::from(m.received_us) - i128::from(m.published_us);
         #[allow(clippy::cast_precision_loss)] // Shown with one decimal.
         let delay = delay as f64 / 1e3;

@@ -41,10 +41,10 @@ pub(crate) struct SeedArgs {
     /// File that names all seeds of the network
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// This seed is the one with this port in the file
+    /// Run the seed with this port in the file
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
-    /// This seed is the one with this host in the file
+    /// Run the seed with this host in the file
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
     /// Run all seeds of the file
@@ -75,7 +75,7 @@ pub(crate) struct SeedArgs {
 }
 
 impl SeedArgs {
-    /// What can be known to be wrong before it is started.
+    /// Reports what is wrong with the arguments before the seed is started.
     pub(crate) fn check(&self) -> Outcome<()> {
         self.network.config()?;
         self.network.network_key()?;
@@ -89,16 +89,16 @@ pub(crate) async fn run(args: SeedArgs) -> Outcome {
     if args.supervised {
         supervised(&args, &mut stops).await
     } else {
-        alone(&args, &mut stops).await
+        standalone(&args, &mut stops).await
     }
 }
 
-async fn alone(args: &SeedArgs, stops: &mut StopSignals) -> Outcome {
+async fn standalone(args: &SeedArgs, stops: &mut StopSignals) -> Outcome {
     let seeds = settings::read_seeds(&args.config)?;
-    let own = which(args, &seeds).await?;
+    let own = select_seeds(args, &seeds).await?;
     let console = if own.len() > 1 { log::Console::NamedNodes } else { log::Console::Nodes };
     let logs = Logs::start(&args.log, console, log::Limits::NODE)?;
-    // All listeners first: a seed that cannot have its port must not leave the others running.
+    // All listeners are bound first: a seed whose port is taken must not leave the others running.
     let mut listeners = Vec::new();
     for &index in &own {
         let listener = match args.listen {
@@ -141,12 +141,12 @@ async fn supervised(args: &SeedArgs, stops: &mut StopSignals) -> Outcome {
     };
     let listener = Listener::bind(listen)?;
     let identity = fresh_identity()?;
-    // With a data directory the identity is the one in there, and known only once it is open.
+    // The identity in a data directory is known only after the directory was opened.
     let id = args.data_dir.is_none().then(|| identity.id());
     supervisor.rendezvous(listener.local_addr(), id).await?;
     let seeds = settings::read_seeds(&args.config)?;
     let index = if args.port.is_some() || args.host.is_some() {
-        which(args, &seeds).await?.first().copied()
+        select_seeds(args, &seeds).await?.first().copied()
     } else {
         let own = listener.local_addr().to_string();
         seeds.iter().position(|s| s.host_port == own)
@@ -234,8 +234,8 @@ fn announce(node: &SeedNode, name: &str, logs: &Logs, seed: &SeedAddress) {
     ));
 }
 
-/// Waits for the end of all of them, or for a request to end, and then ends them. One that ends before
-/// the others is not served any more. Says whether somebody was in a hurry.
+/// Serves all seeds until they have ended or are asked to end, and then ends them. A seed that ends
+/// before the others is no longer served. Says whether a second signal cut the end short.
 async fn serve(
     nodes: &[SeedNode],
     stops: &mut StopSignals,
@@ -300,8 +300,8 @@ fn data_dir(dir: &Path, all: bool, name: &str) -> PathBuf {
     if all { dir.join(name) } else { dir.to_owned() }
 }
 
-/// Which of the seeds in the file are to run here.
-async fn which(args: &SeedArgs, seeds: &[SeedAddress]) -> Outcome<Vec<usize>> {
+/// The places of the seeds in the file that are to run here.
+async fn select_seeds(args: &SeedArgs, seeds: &[SeedAddress]) -> Outcome<Vec<usize>> {
     let list = || {
         let list: Vec<&str> = seeds.iter().map(|s| s.host_port.as_str()).collect();
         list.join(", ")
@@ -320,7 +320,7 @@ async fn which(args: &SeedArgs, seeds: &[SeedAddress]) -> Outcome<Vec<usize>> {
         })
         .collect();
     if found.len() > 1 && args.port.is_some() {
-        // One port on many machines: this one is the one whose address is of this machine.
+        // Several hosts use this port: the seed to run is the one whose address belongs to this host.
         let mut local = Vec::new();
         for &index in &found {
             if is_local(&seeds[index].host_port).await {
@@ -348,7 +348,7 @@ async fn which(args: &SeedArgs, seeds: &[SeedAddress]) -> Outcome<Vec<usize>> {
     }
 }
 
-/// Whether an address is one of this machine's: only then can a socket be bound to it.
+/// Whether an address belongs to this machine, so that a socket can be bound to it.
 async fn is_local(host_port: &str) -> bool {
     let Ok(addresses) = lookup_host(host_port).await else { return false };
     addresses.into_iter().any(|a| UdpSocket::bind((a.ip(), 0)).is_ok())
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn names_come_from_ports_and_are_distinct() {
+    fn default_names_come_from_ports_and_are_distinct() {
         let seeds = seeds(&["a:7000", "b:7000", "[::1]:7001"]);
         let names: Vec<String> = (0..3).map(|i| default_name(&seeds, i)).collect();
         assert_eq!(names, ["seed-7000", "seed-7000-2", "seed-7001"]);
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn loopback_is_of_this_machine_and_a_documentation_address_is_not() {
+    async fn loopback_is_local_and_a_documentation_address_is_not() {
         assert!(is_local("127.0.0.1:7000").await);
         assert!(!is_local("192.0.2.1:7000").await);
     }

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use crate::control::peer_or;
+use crate::control::peer_or_named_client;
 use crate::top::{self, Tab};
 use rumormill_terminal::exit::{Exit, Outcome};
 use rumormill_terminal::running::RunDirArgs;
@@ -45,7 +45,7 @@ enum Page {
 }
 
 pub(crate) async fn run(args: TopArgs) -> Outcome {
-    let client = peer_or(args.node.as_deref(), &args.run_dir)?;
+    let client = peer_or_named_client(args.node.as_deref(), &args.run_dir)?;
     let tab = match args.page {
         Page::Overview => Tab::Overview,
         Page::Connections => Tab::Connections,
@@ -55,7 +55,7 @@ pub(crate) async fn run(args: TopArgs) -> Outcome {
     };
     let mut stops = StopSignals::catch()?;
     tokio::select! {
-        seen = top::run(client, tab) => seen?,
+        result = top::run(client, tab) => result?,
         () = stops.next() => {}
     }
     Ok(Exit::Ok)

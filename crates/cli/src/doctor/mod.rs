@@ -1,7 +1,7 @@
 //! `rumor doctor`: what is wrong with the nodes of this machine, and what to do about it.
 //!
-//! The checks are plain functions of what a node says of itself, so that each can be shown what it looks
-//! for.
+//! The checks are pure functions of the state that a node reports, so that a test can give each of them
+//! the state that it looks for.
 
 mod finding;
 mod peer;
@@ -22,7 +22,7 @@ pub(crate) async fn check_node(file: &ControlFile) -> Target {
         findings: vec![Finding::wrong(
             "answers",
             e.to_string(),
-            format!("its process is {}: see whether it is stopped or overloaded", file.pid),
+            format!("its process is {}: check whether it is stopped or overloaded", file.pid),
         )],
     })
 }

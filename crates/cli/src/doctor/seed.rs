@@ -30,11 +30,11 @@ fn synced(s: &SeedStatus) -> Finding {
     Finding::wrong(
         "registry",
         "it has not compared its registry with the other seeds, and refuses to answer for the network",
-        "start the other seeds, or see that this one reaches them",
+        "start the other seeds, or check that this one reaches them",
     )
 }
 
-/// Whether other hosts can reach it.
+/// Checks whether other hosts can reach the seed.
 fn reached(s: &SeedStatus) -> Finding {
     let listens = format!("it listens at {}", escape::text(&s.address));
     let is_local = s.address.parse::<SocketAddr>().is_ok_and(|a| a.ip().is_loopback());
@@ -63,9 +63,8 @@ fn others(s: &SeedStatus) -> Finding {
         return Finding::ok("seeds", found);
     }
     let found = format!("{found}; no link to {}", away.join(", "));
-    let advice =
-        "look whether they run, and whether their addresses in the configuration are right";
-    // Itself included.
+    let advice = "check that they run, and that their addresses in the configuration are right";
+    // The seed itself counts as well.
     if here + 1 >= s.seed_quorum as usize {
         Finding::note("seeds", found, advice)
     } else {
@@ -81,7 +80,7 @@ fn registry(s: &SeedStatus) -> Finding {
         counted(s.cases, "open case")
     );
     if s.cases > 0 {
-        let advice = "peers are accused just now; `rumor tail --events` shows how it goes on";
+        let advice = "some peers are accused; `rumor tail --events` shows the outcome";
         Finding::note("peers", found, advice)
     } else {
         Finding::ok("peers", found)

@@ -1,4 +1,5 @@
-//! The checks of a configuration file: do its seeds have addresses, and do seeds of this network answer there?
+//! The checks of a configuration file: whether its seeds have addresses, and whether seeds of this
+//! network answer there.
 
 use futures_util::future::join_all;
 use rumormill::proto::{DialError, PeerId, Role, SeedAddress};
@@ -32,7 +33,7 @@ pub(crate) async fn check_seeds(
     Target { name: escape::text(file), findings }
 }
 
-/// A seed that has the key of another one counts for no majority.
+/// The finding about a seed that has the key of another one, and does not count for the majority.
 fn same_identity(seed: &SeedAddress, owner: &SeedAddress) -> Finding {
     let (address, owner) = (escape::text(&seed.host_port), escape::text(&owner.host_port));
     Finding::wrong(
@@ -43,7 +44,7 @@ fn same_identity(seed: &SeedAddress, owner: &SeedAddress) -> Finding {
     )
 }
 
-/// What a peer would find at this address.
+/// The finding about one seed, from the answer at its address.
 fn judge(seed: &SeedAddress, answer: &Result<Identified, IdentifyError>) -> Finding {
     let address = escape::text(&seed.host_port);
     let why = match answer {
@@ -59,7 +60,7 @@ fn judge(seed: &SeedAddress, answer: &Result<Identified, IdentifyError>) -> Find
     };
     let found = format!("{address}: {}", escape::text(&why.to_string()));
     let IdentifyError::Call { why, .. } = why else {
-        return Finding::wrong("seed", found, "nothing can be tried from here");
+        return Finding::wrong("seed", found, "no seed can be tried from this host");
     };
     match why {
         DialError::WrongIdentity => Finding::wrong(
@@ -77,12 +78,12 @@ fn judge(seed: &SeedAddress, answer: &Result<Identified, IdentifyError>) -> Find
         DialError::Incompatible => Finding::wrong(
             "seed",
             found,
-            "something else listens there, or another version of rumor",
+            "another program listens there, or another version of rumor; correct the address, or update the seed",
         ),
         _ => Finding::note(
             "seed",
             found,
-            "start it, correct its address, or let this host through to it",
+            "start it, correct its address, or open the firewall between it and this host",
         ),
     }
 }
@@ -96,7 +97,7 @@ pub(super) fn majority(reached: usize, all: usize) -> Finding {
     } else if reached >= needed {
         Finding::ok("majority", found)
     } else {
-        let advice = "without a majority nobody can join, and no death is agreed on";
+        let advice = "start more of the seeds: without a majority no peer can join, and no dead peer is removed";
         Finding::wrong("majority", found, advice)
     }
 }

@@ -11,24 +11,24 @@ use rumormill_terminal::escape;
 pub(super) fn time(counters: &BTreeMap<String, u64>) -> Finding {
     let late = of(counters, "late_wakeups");
     if late == 0 {
-        return Finding::ok("processor", "the process was never kept waiting");
+        return Finding::ok("processor", "the process was never delayed");
     }
     Finding::note(
         "processor",
-        format!("it was stopped or starved {}", counted(late, "time")),
-        "a host that is too busy, or sleeps: others may have suspected it meanwhile",
+        format!("the process was stopped or delayed {}", counted(late, "time")),
+        "the host is too busy, or was suspended: other peers may have suspected the node meanwhile",
     )
 }
 
-/// Whether another process has the identity of this node, or (at a seed) of a peer.
+/// Checks whether another process has the identity of this node, or (at a seed) of a peer.
 pub(super) fn identity(counters: &BTreeMap<String, u64>, is_seed: bool) -> Finding {
     let copies = of(counters, "duplicate_identities");
-    let advice = "a data directory was copied: give each node one of its own; `rumor tail --events` and the \
-                  log say where the other process runs";
+    let advice = "a data directory was copied: give each node its own data directory; `rumor tail --events` and \
+                  the log say where the other process runs";
     match (copies, is_seed) {
-        (0, _) => Finding::ok("identity", "no other process was seen with it"),
+        (0, _) => Finding::ok("identity", "no other process was seen with this identity"),
         (n, true) => Finding::note("identity", format!("{} ran twice", counted(n, "peer")), advice),
-        // The later of two processes ends: what is counted is over.
+        // The later of two processes ends, so the counted processes have ended.
         (n, false) => Finding::note(
             "identity",
             format!("{} with this identity started later, and ended", counted(n, "other process")),
@@ -41,17 +41,18 @@ pub(super) fn store(problem: Option<&str>, counters: &BTreeMap<String, u64>) -> 
     let (failed, corrupt) = (of(counters, "store_failures"), of(counters, "store_corrupt"));
     let found = format!("writing to the data directory failed {}", counted(failed, "time"));
     if let Some(problem) = problem {
-        let advice = "until it works, a seed confirms nothing, and a peer loses what it holds when it ends: \
-                      look for a full or read-only disk; if the file is damaged, stop the node, move the file \
-                      away and start it again";
+        let advice = "until writing works, a seed confirms nothing, and a peer loses the messages that it holds when \
+                      it ends: check for a full or read-only disk; if the file is damaged, stop the node, move \
+                      the file away and start the node again";
         Finding::wrong("store", format!("{found}: {}", escape::text(problem)), advice)
     } else if failed > 0 {
         let dropped = of(counters, "store_dropped");
         let advice = if dropped == 0 {
-            "look for a disk that was full or read-only; what waited is written".to_owned()
+            "check for a disk that was full or read-only; the waiting changes are written"
+                .to_owned()
         } else {
             let given_up = counted(dropped, "change");
-            format!("look for a disk that was full or read-only; {given_up} had to be given up")
+            format!("check for a disk that was full or read-only; {given_up} had to be dropped")
         };
         Finding::note("store", format!("{found}, and works again"), advice)
     } else if corrupt > 0 {
@@ -59,7 +60,7 @@ pub(super) fn store(problem: Option<&str>, counters: &BTreeMap<String, u64>) -> 
         Finding::note(
             "store",
             found,
-            "a fault of the disk, or a store of an older version; what was lost is fetched from others",
+            "the disk has a fault, or the store is of an older version; the node fetches the lost data from others",
         )
     } else {
         Finding::ok("store", "no write has failed")
@@ -70,7 +71,7 @@ pub(super) fn of(counters: &BTreeMap<String, u64>, name: &str) -> u64 {
     counters.get(name).copied().unwrap_or(0)
 }
 
-/// The seeds that were reached and cannot be used, if there are any.
+/// The finding about seeds that were reached and cannot be used; `None` without such seeds.
 pub(super) fn seed_problems(seeds: &[SeedLine]) -> Option<Finding> {
     let problems: Vec<String> = seeds
         .iter()
@@ -90,7 +91,7 @@ pub(super) fn seed_problems(seeds: &[SeedLine]) -> Option<Finding> {
     (!problems.is_empty()).then(|| Finding::wrong("seeds", problems.join("; "), advice))
 }
 
-/// Whether the node is of this program's version.
+/// Checks whether the node has this program's version.
 pub(super) fn version(of: &str) -> Finding {
     let own = env!("CARGO_PKG_VERSION");
     if of == own {

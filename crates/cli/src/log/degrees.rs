@@ -6,7 +6,7 @@ use rumormill::{Events, Observed};
 use super::files::LogFile;
 use rumormill_terminal::utc;
 
-/// Writes until the seed ends.
+/// Writes the degrees until the seed ends.
 pub(super) async fn follow(mut events: Events, file: LogFile) {
     while let Some(occurrence) = events.recv().await {
         match occurrence {

@@ -1,7 +1,7 @@
 //! Logs: one file per node, a message log per peer, a degree log per seed.
 //!
-//! The library traces a line per event, with the id of its node. [`layer::NodeLayer`] puts each
-//! line into the file of that node; a line of no node here goes to standard error.
+//! The library traces a line per event, with the id of its node. [`layer::NodeLayer`] writes each
+//! line to the file of that node; a line without a node goes to standard error.
 
 mod degrees;
 mod files;
@@ -25,7 +25,7 @@ pub(crate) use rotate::Limits;
 use rumormill_launch::log_dir::{self, PEERS, SEEDS, stem};
 use rumormill_terminal::exit::{Exit, OrExit as _, Outcome};
 
-/// Which lines, and where to.
+/// Which lines are logged, and where.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Logging")]
 pub(crate) struct LogArgs {
@@ -42,7 +42,7 @@ pub(crate) struct LogArgs {
     pub(crate) log_level: String,
 }
 
-/// Takes a text as a filter, or says what is wrong with it.
+/// Checks whether a text is a filter of log lines.
 fn filter(text: &str) -> Result<String, String> {
     EnvFilter::builder().parse(text).map(|_| text.to_owned()).map_err(|e| {
         format!("{e}; use error, warn, info, debug, trace, or TARGET=LEVEL with commas between")
@@ -56,7 +56,8 @@ pub(crate) struct Logs {
 }
 
 impl Logs {
-    /// Starts logging. A directory that cannot be written to is told once, and costs the files only.
+    /// Starts logging. A directory that cannot be written to is reported once, and the program goes on
+    /// without log files.
     pub(crate) fn start(args: &LogArgs, console: Console, limits: Limits) -> Outcome<Self> {
         let filter = EnvFilter::builder().parse(&args.log_level).or_exit(Exit::Usage)?;
         let dir = (!args.no_log).then(|| args.log_dir.clone());
@@ -92,7 +93,7 @@ impl Logs {
         }
     }
 
-    /// Writes out what is buffered.
+    /// Writes the buffered lines.
     pub(crate) fn flush(&self) {
         self.files.flush();
     }

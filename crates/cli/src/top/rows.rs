@@ -114,7 +114,7 @@ fn connections(all: &[NeighbourLine]) -> Listing {
             ("SINCE", 8),
             ("HEARD", 7),
             ("MISSES", 6),
-            ("WAY", 3),
+            ("DIR", 3),
             ("ADDRESS", 15),
         ],
         rows: all.iter().map(row).collect(),
@@ -142,10 +142,10 @@ fn messages(all: &[MessageLine]) -> Listing {
         heading: vec![
             ("RECEIVED", 8),
             ("PUBLISHER", 18),
-            ("NUMBER", 8),
+            ("SEQ", 8),
             ("BYTES", 7),
             ("HOPS", 4),
-            ("AGAIN", 5),
+            ("DUPLICATES", 10),
             ("TOPIC", 15),
         ],
         rows: all.iter().rev().map(row).collect(),
@@ -174,10 +174,10 @@ fn members(all: &[MemberLine]) -> Listing {
     };
     Listing {
         heading: vec![
-            ("NAME", 20),
+            ("NAME", 18),
             ("ID", 8),
             ("STATE", 8),
-            ("LIFE", 4),
+            ("INCARNATION", 13),
             ("DEGREE", 7),
             ("ADDRESS", 21),
         ],

@@ -161,7 +161,7 @@ fn overview_of_a_peer_shows_its_state() {
         &text,
         &[
             "anna  peer aaaaaaaa  joined  4 alive  up 61.0 s",
-            "neighbours  2 (3 wanted)",
+            "neighbours  2 (target 3)",
             "registered at 2 of 3, 2 needed",
             "seed.example:7002        no link, not registered",
             "delivered 10/s, most 10",

@@ -1,4 +1,4 @@
-//! What the node reports, and what the view asks of it.
+//! The data of the node that the view shows, and the requests of its user.
 
 use rumormill_http::view::{
     EventLine, FullMessage, MemberLine, MessageLine, NeighbourLine, Status,
@@ -29,7 +29,7 @@ pub(super) struct Snapshot {
     pub(super) members: Vec<MemberLine>,
 }
 
-/// What the user asks for.
+/// A request of the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Request {
     /// The content of a message, by its id.

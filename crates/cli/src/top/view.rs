@@ -190,11 +190,11 @@ fn rates(frame: &mut Frame<'_>, area: Rect, model: &Model) {
 fn peer(s: &PeerStatus, paint: Paint) -> Vec<Line<'static>> {
     let mut lines = vec![
         Line::raw(format!(
-            "neighbours  {} ({} wanted)      members  {} alive, {} say the seeds",
+            "neighbours  {} (target {})      members  {} alive, {} say the seeds",
             s.degree, s.target, s.alive, s.network_size
         )),
         Line::raw(format!(
-            "messages    {} published, {} held ({})      life {}",
+            "messages    {} published, {} held ({})      incarnation {}",
             s.published,
             s.held_messages,
             size::show(s.held_bytes),

@@ -60,7 +60,7 @@ pub(crate) enum RunEvent {
     Ended { node: usize, how: String },
 }
 
-/// What the user asks for at the page.
+/// A request of the user at the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OperatorRequest {
     /// A fault for the node with this number.

@@ -1,4 +1,4 @@
-//! What the user asks of a run.
+//! The options of a run.
 
 use std::path::PathBuf;
 use std::time::Duration;

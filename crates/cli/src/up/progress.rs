@@ -1,4 +1,4 @@
-//! What a run prints while it goes on: a status line that is redrawn on a terminal, or repeated now
+//! The output of a run on standard error: a status line that is redrawn on a terminal, or repeated now
 //! and then elsewhere, and lines that stay.
 
 use std::time::Duration;

@@ -19,7 +19,7 @@ fn fit(degrees: &[usize]) -> Option<Fit> {
     enough.then(|| Fit::new(&histogram, &FitOptions::default()).ok()).flatten()
 }
 
-/// What the living nodes report at the end.
+/// The state of the living nodes at the end.
 struct FinalState {
     peers: Vec<(usize, NodeReport)>,
     overlay: Overlay,
@@ -131,7 +131,7 @@ impl Run {
         FinalState { overlay: overlay(&peers, fleet), peers, counters }
     }
 
-    /// What is wrong at the end.
+    /// The errors that show only at the end.
     fn final_errors(&self, state: &FinalState, fleet: &dyn Fleet) -> Vec<String> {
         let mut errors = Vec::new();
         let not_joined = self.all_peers().filter(|p| !p.is_gone && !p.joined);

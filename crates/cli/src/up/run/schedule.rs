@@ -1,5 +1,5 @@
-//! What a run does by itself, and when: it waits for the overlay to form, injects the faults of its
-//! plan, publishes messages, and ends.
+//! The schedule of a run: it waits for the overlay to form, injects the faults of its plan, publishes
+//! messages, and ends.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -57,7 +57,7 @@ pub(crate) struct Run {
     pub(super) interrupted: bool,
 }
 
-/// What the run knows of one peer.
+/// The state of one peer, as the run knows it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Peer {
     pub(super) name: String,

@@ -357,8 +357,7 @@ fn watch_exit(
     });
 }
 
-/// What children that ended with code 0 wrote to standard error, such as that a log cannot be
-/// written. The last line of the first child stands for all of them.
+/// The standard error of children that ended with code 0, such as that a log cannot be written. The last line of the first child stands for all of them.
 #[derive(Debug, Default)]
 struct StderrSummary(Mutex<(Option<String>, usize)>);
 
