@@ -234,7 +234,7 @@ async fn page_shows_the_network_and_carries_out_actions() {
     publish(&browser, "are you there").await;
     browser.until("it has reached its half", &reached("are you there", PEERS / 2)).await;
     browser.click("#tab-network").await;
-    assert_eq!(browser.eval("document.querySelector('#cut').textContent").await, "Make whole");
+    assert_eq!(browser.eval("document.querySelector('#cut').textContent").await, "End partition");
     browser.picture(&pictures(), "cut-in-two").await;
     browser.click("#cut").await;
     browser.until("the partition is over", &format!("{network}.components === 1")).await;

@@ -24,7 +24,7 @@ pub struct ControlFile {
     pub pid: u32,
     /// Where its control API listens: `http://127.0.0.1:PORT`.
     pub url: String,
-    /// What opens it.
+    /// The token that opens the API.
     pub token: Token,
 }
 
@@ -47,13 +47,13 @@ impl Drop for ControlFileGuard {
 }
 
 impl ControlFile {
-    /// The first 8 characters of the id, as people see it.
+    /// The first 8 characters of the id.
     #[must_use]
     pub fn short_id(&self) -> &str {
         self.id.get(..8).unwrap_or(&self.id)
     }
 
-    /// A name that is one path component, whatever characters the node's name has.
+    /// The name of the file, which is one path component whatever characters the node's name has.
     fn file_name(&self) -> String {
         let safe = |c: char| if c.is_alphanumeric() || "-_".contains(c) { c } else { '_' };
         let name: String = self.name.chars().map(safe).collect();
@@ -92,16 +92,16 @@ impl ControlFile {
         serde_json::from_str(&text).ok()
     }
 
-    /// Whether the process that wrote it is there. A process of another user counts as there.
+    /// Whether the process that wrote the file runs. A process of another user counts as running.
     #[must_use]
-    pub fn process_lives(&self) -> bool {
+    pub fn is_process_alive(&self) -> bool {
         let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else { return false };
         test_kill_process(pid) != Err(rustix::io::Errno::SRCH) && !is_zombie(pid)
     }
 }
 
-/// A process that has ended and that its parent has not noticed yet still takes signals. Only Linux
-/// tells; elsewhere such a node counts as there until then.
+/// Whether a process has ended, but its parent has not waited for it yet: it still takes signals. Only
+/// Linux reports this; on other systems such a process counts as running.
 fn is_zombie(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
     stat.ok().and_then(|s| Some(s.rsplit_once(") ")?.1.starts_with('Z'))).unwrap_or(false)

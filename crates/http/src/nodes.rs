@@ -10,7 +10,7 @@ use rumormill::proto::{PeerId, Role};
 use rumormill::{Node, SeedNode};
 
 use crate::problem::Problem;
-use crate::view::{Around, NodeLine};
+use crate::view::{NodeContext, NodeLine};
 
 /// A running node of either role.
 #[derive(Debug, Clone)]
@@ -62,10 +62,10 @@ impl Handle {
     }
 }
 
-/// One node and what the server knows of it.
+/// A served node.
 #[derive(Debug)]
-pub(crate) struct Served {
-    /// Larger than that of every node that was added before.
+pub(crate) struct ServedNode {
+    /// Larger than the number of every node that was added before.
     pub(crate) number: u64,
     pub(crate) name: String,
     pub(crate) id: PeerId,
@@ -73,7 +73,7 @@ pub(crate) struct Served {
     since: Instant,
 }
 
-impl Served {
+impl ServedNode {
     pub(crate) fn line(&self) -> NodeLine {
         NodeLine {
             name: self.name.clone(),
@@ -83,8 +83,8 @@ impl Served {
         }
     }
 
-    pub(crate) fn around(&self) -> Around {
-        Around {
+    pub(crate) fn context(&self) -> NodeContext {
+        NodeContext {
             name: self.name.clone(),
             address: self.handle.local_addr().to_string(),
             uptime: self.uptime(),
@@ -96,19 +96,19 @@ impl Served {
     }
 }
 
-/// All of them, in the order they were added.
+/// All served nodes, in the order in which they were added.
 #[derive(Debug, Default)]
 pub(crate) struct Nodes {
-    all: RwLock<Vec<Arc<Served>>>,
+    all: RwLock<Vec<Arc<ServedNode>>>,
     added: AtomicU64,
 }
 
 impl Nodes {
-    pub(crate) fn add(&self, name: String, handle: Handle) -> Arc<Served> {
+    pub(crate) fn add(&self, name: String, handle: Handle) -> Arc<ServedNode> {
         let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
         let number = self.added.fetch_add(1, Ordering::Relaxed);
         let (id, since) = (handle.id(), Instant::now());
-        let served = Arc::new(Served { number, name, id, handle, since });
+        let served = Arc::new(ServedNode { number, name, id, handle, since });
         all.push(Arc::clone(&served));
         served
     }
@@ -117,15 +117,15 @@ impl Nodes {
         self.all.write().unwrap_or_else(PoisonError::into_inner).retain(|n| n.id != id);
     }
 
-    /// All of them.
-    pub(crate) fn all(&self) -> Vec<Arc<Served>> {
+    /// All nodes.
+    pub(crate) fn all(&self) -> Vec<Arc<ServedNode>> {
         self.all.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Finds a node by its id, by the first 8 characters of it, or by its name.
-    pub(crate) fn find(&self, which: &str) -> Result<Arc<Served>, Problem> {
+    pub(crate) fn find(&self, which: &str) -> Result<Arc<ServedNode>, Problem> {
         let nodes = self.all.read().unwrap_or_else(PoisonError::into_inner);
-        let is_id = |n: &&Arc<Served>| n.id.to_hex() == which || n.id.short() == which;
+        let is_id = |n: &&Arc<ServedNode>| n.id.to_hex() == which || n.id.short() == which;
         if let Some(node) = nodes.iter().find(is_id) {
             return Ok(Arc::clone(node));
         }

@@ -4,7 +4,7 @@ use clap::Args;
 use rumormill::TopicPattern;
 use rumormill::proto::MessageId;
 use rumormill_http::view::GapLine;
-use rumormill_http::{Item, Tail};
+use rumormill_http::{StreamItem, TailRequest};
 use serde::Serialize;
 
 use crate::control::NodeArgs;
@@ -46,19 +46,26 @@ pub(crate) async fn run(args: TailArgs) -> Outcome {
 }
 
 async fn messages(args: &TailArgs) -> Outcome {
-    let request =
-        Tail { from: Some(args.from.clone()), topics: args.topics.clone(), with_content: true };
+    let request = TailRequest {
+        from: Some(args.from.clone()),
+        topics: args.topics.clone(),
+        with_content: true,
+    };
     let mut stream = args.node.peer_client()?.tail(&request).await?;
     let mut left = args.count;
     while left != Some(0) {
         match stream.next().await? {
             None => break,
-            Some(Item::Lagged(n)) => say_missed(n, "messages"),
-            Some(Item::Gap(gap)) if args.node.json => out::json(&GapItem { gap })?,
-            Some(Item::Gap(gap)) => out::say(gap_text(&gap)),
-            Some(Item::CaughtUp) if args.node.json => out::json(&CaughtUpItem { caught_up: true })?,
-            Some(Item::CaughtUp) => out::say("rumor: the history is complete; new messages follow"),
-            Some(Item::Of(message)) => {
+            Some(StreamItem::Lagged(n)) => say_missed(n, "messages"),
+            Some(StreamItem::Gap(gap)) if args.node.json => out::json(&GapItem { gap })?,
+            Some(StreamItem::Gap(gap)) => out::say(gap_text(&gap)),
+            Some(StreamItem::CaughtUp) if args.node.json => {
+                out::json(&CaughtUpItem { caught_up: true })?
+            }
+            Some(StreamItem::CaughtUp) => {
+                out::say("rumor: the history is complete; new messages follow")
+            }
+            Some(StreamItem::Of(message)) => {
                 if args.node.json {
                     out::json(&message)?;
                 } else {
@@ -77,9 +84,9 @@ async fn events(args: &TailArgs) -> Outcome {
     while left != Some(0) {
         match stream.next().await? {
             None => break,
-            Some(Item::Lagged(n)) => say_missed(n, "events"),
-            Some(Item::Gap(_) | Item::CaughtUp) => {}
-            Some(Item::Of(event)) => {
+            Some(StreamItem::Lagged(n)) => say_missed(n, "events"),
+            Some(StreamItem::Gap(_) | StreamItem::CaughtUp) => {}
+            Some(StreamItem::Of(event)) => {
                 if args.node.json {
                     out::json(&event)?;
                 } else {

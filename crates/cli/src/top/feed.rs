@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rumormill::proto::MessageId;
 use rumormill_http::view::Status;
-use rumormill_http::{Client, ClientError, Item};
+use rumormill_http::{Client, ClientError, StreamItem};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -95,9 +95,9 @@ async fn follow_events(client: Client, updates: mpsc::Sender<Update>) {
         if let Ok(mut stream) = client.events().await {
             while let Ok(Some(item)) = stream.next().await {
                 let update = match item {
-                    Item::Of(event) => Update::Event(event),
-                    Item::Lagged(n) => Update::Missed(n),
-                    Item::Gap(_) | Item::CaughtUp => continue,
+                    StreamItem::Of(event) => Update::Event(event),
+                    StreamItem::Lagged(n) => Update::Missed(n),
+                    StreamItem::Gap(_) | StreamItem::CaughtUp => continue,
                 };
                 if updates.send(update).await.is_err() {
                     return;

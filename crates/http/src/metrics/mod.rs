@@ -1,9 +1,9 @@
-//! What Prometheus scrapes: the state and the counters of every node served, in the OpenMetrics text
-//! format. Looked up when somebody asks, and at no other time.
+//! The metrics that Prometheus scrapes: the state and the counters of every served node, in the
+//! OpenMetrics text format. They are read only when a scrape asks for them.
 
 mod families;
 mod gauges;
-mod looked;
+mod sample;
 
 use core::fmt;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use prometheus_client::registry::{Registry, Unit};
 use tokio::time::timeout;
 
 use crate::limits::HEALTH_WAIT;
-use crate::nodes::Served;
+use crate::nodes::ServedNode;
 use families::FAMILIES;
 use gauges::GAUGES;
-use looked::{Looked, State};
+use sample::{NodeSample, State};
 
 /// The media type of [`text`].
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -31,9 +31,9 @@ pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 const PREFIX: &str = "rumormill";
 
 #[derive(Debug)]
-struct Nodes(Vec<Looked>);
+struct SampleCollector(Vec<NodeSample>);
 
-impl Collector for Nodes {
+impl Collector for SampleCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let (name, label, help) = gauges::BUILD;
         let build = Info::new(vec![(label, env!("CARGO_PKG_VERSION"))]);
@@ -45,7 +45,7 @@ impl Collector for Nodes {
     }
 }
 
-impl Nodes {
+impl SampleCollector {
     fn gauges(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         for gauge in GAUGES {
             let mut metric = encoder.encode_descriptor(
@@ -54,9 +54,9 @@ impl Nodes {
                 gauge.unit.as_ref(),
                 MetricType::Gauge,
             )?;
-            for looked in &self.0 {
-                if let Some(value) = (gauge.of)(looked) {
-                    let labels = looked.labels();
+            for sample in &self.0 {
+                if let Some(value) = (gauge.value)(sample) {
+                    let labels = sample.labels();
                     let metric = metric.encode_family(&labels)?;
                     ConstGauge::new(value).encode(metric)?;
                 }
@@ -65,12 +65,12 @@ impl Nodes {
         Ok(())
     }
 
-    /// What a node has with each of the seeds.
+    /// The link of each node with each seed.
     fn seeds(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let (name, label, help) = gauges::SEED;
         let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for looked in &self.0 {
-            let seeds: Vec<(&str, bool)> = match &looked.state {
+        for sample in &self.0 {
+            let seeds: Vec<(&str, bool)> = match &sample.state {
                 State::Peer(p, _) => p
                     .seeds
                     .iter()
@@ -81,7 +81,7 @@ impl Nodes {
                 }
             };
             for (address, connected) in seeds {
-                let labels = looked.labels_and(Some((label, address)));
+                let labels = sample.labels_and(Some((label, address)));
                 let metric = metric.encode_family(&labels)?;
                 ConstGauge::new(i64::from(connected)).encode(metric)?;
             }
@@ -96,9 +96,9 @@ impl Nodes {
             Some(&Unit::Seconds),
             MetricType::Histogram,
         )?;
-        for looked in &self.0 {
-            let State::Peer(_, delays) = &looked.state else { continue };
-            let labels = looked.labels();
+        for sample in &self.0 {
+            let State::Peer(_, delays) = &sample.state else { continue };
+            let labels = sample.labels();
             let mut metric = metric.encode_family(&labels)?;
             let bound =
                 |b: &Option<core::time::Duration>| b.map_or(f64::INFINITY, |d| d.as_secs_f64());
@@ -119,11 +119,11 @@ impl Nodes {
         for family in FAMILIES {
             let mut metric =
                 encoder.encode_descriptor(family.name, family.help, None, MetricType::Counter)?;
-            for looked in &self.0 {
-                for (value, counter) in family.of.counters() {
-                    let labels = looked.labels_and(family.of.label().zip(value));
+            for sample in &self.0 {
+                for (value, counter) in family.source.counters() {
+                    let labels = sample.labels_and(family.source.label().zip(value));
                     let metric = metric.encode_family(&labels)?;
-                    ConstCounter::new(looked.counters().get(counter)).encode(metric)?;
+                    ConstCounter::new(sample.counters().get(counter)).encode(metric)?;
                 }
             }
         }
@@ -131,16 +131,16 @@ impl Nodes {
     }
 }
 
-/// Everything of these nodes, in text; of those that answer in time. A frozen one does not, and holds up
-/// nobody.
+/// The metrics of these nodes as text. A node that does not answer in time, such as a frozen one, is
+/// left out.
 ///
 /// # Errors
-/// A label cannot be written; none of ours is like that.
-pub(crate) async fn text(nodes: Vec<Arc<Served>>) -> Result<String, fmt::Error> {
-    let asked = nodes.into_iter().map(|served| timeout(HEALTH_WAIT, Looked::at(served)));
-    let looked: Vec<Looked> = join_all(asked).await.into_iter().flatten().flatten().collect();
+/// A label cannot be written, which no label of these metrics causes.
+pub(crate) async fn text(nodes: Vec<Arc<ServedNode>>) -> Result<String, fmt::Error> {
+    let asked = nodes.into_iter().map(|served| timeout(HEALTH_WAIT, NodeSample::at(served)));
+    let sample: Vec<NodeSample> = join_all(asked).await.into_iter().flatten().flatten().collect();
     let mut registry = Registry::with_prefix(PREFIX);
-    registry.register_collector(Box::new(Nodes(looked)));
+    registry.register_collector(Box::new(SampleCollector(sample)));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
     Ok(text)

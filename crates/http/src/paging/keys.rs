@@ -1,4 +1,4 @@
-//! Where items are in the lists that come in pages.
+//! The keys by which paged lists are sorted.
 
 use core::fmt::{self, Display};
 use core::str::FromStr;
@@ -6,18 +6,18 @@ use core::str::FromStr;
 use rumormill::proto::snapshot::PublisherView;
 use rumormill::proto::{MessageId, PeerId, StreamId};
 
-/// Where an item is in its list.
+/// The position of an item in its list.
 pub(crate) trait Key: FromStr + Ord + Display {
-    /// What it looks like as text, as a regular expression.
+    /// A regular expression of its text.
     const PATTERN: &'static str;
 }
 
-/// By number, as nodes were started.
+/// Nodes are sorted by number, in the order in which they were started.
 impl Key for u64 {
     const PATTERN: &'static str = "^[0-9]{1,19}$";
 }
 
-/// Where a node is in a list by id, whole. (What [`PeerId`] shows of itself is for people.)
+/// The position of a node in a list by id: the whole id. ([`PeerId`] itself is displayed short.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct IdKey(pub(crate) PeerId);
 
@@ -39,7 +39,7 @@ impl Key for IdKey {
     const PATTERN: &'static str = "^[0-9a-f]{64}$";
 }
 
-/// Where a [`PublisherLine`](crate::view::PublisherLine) is in its list: `PUBLISHER/EPOCH`.
+/// The position of a [`PublisherLine`](crate::view::PublisherLine) in its list: `PUBLISHER/EPOCH`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PublisherKey(StreamId);
 

@@ -1,4 +1,4 @@
-//! What a user may do to the nodes of a network that is run as a whole.
+//! Actions of a user on the nodes of a network that runs in one process.
 
 use rumormill::proto::PeerId;
 

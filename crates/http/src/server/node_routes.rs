@@ -15,9 +15,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{BodyOf, PathOf, QueryOf};
-use super::openapi::{OfMessage, OfNode, PublishBody, Refused};
+use super::openapi::{ErrorResponses, MessagePath, NodePath, PublishBody};
 use super::shared::{Answer, App, Shared, message_id, peer};
-use crate::limits::{LONGEST_EXIT, LONGEST_WAIT};
+use crate::limits::{MAX_EXIT_TIME, MAX_RECEIPT_WAIT};
 use crate::nodes::Handle;
 use crate::paging::{IdKey, Page, Paging, PublisherKey};
 use crate::problem::Problem;
@@ -27,12 +27,12 @@ use crate::view::{
 };
 
 /// The list of nodes.
-pub(super) fn of_all_nodes() -> OpenApiRouter<Arc<Shared>> {
+pub(super) fn node_list_routes() -> OpenApiRouter<Arc<Shared>> {
     OpenApiRouter::new().routes(routes!(nodes))
 }
 
 /// The paths below one node.
-pub(super) fn of_one_node() -> OpenApiRouter<Arc<Shared>> {
+pub(super) fn single_node_routes() -> OpenApiRouter<Arc<Shared>> {
     OpenApiRouter::new()
         .routes(routes!(status))
         .routes(routes!(members))
@@ -47,7 +47,7 @@ pub(super) fn of_one_node() -> OpenApiRouter<Arc<Shared>> {
 
 /// The nodes of this process, in the order in which they were started.
 #[utoipa::path(get, path = "/v1/nodes", tag = "nodes", params(Paging<u64>),
-    responses((status = 200, description = "A page of them", body = Page<NodeLine>), Refused))]
+    responses((status = 200, description = "A page of them", body = Page<NodeLine>), ErrorResponses))]
 async fn nodes(
     State(shared): App,
     QueryOf(paging): QueryOf<Paging<u64>>,
@@ -57,26 +57,26 @@ async fn nodes(
 }
 
 /// The state of a node.
-#[utoipa::path(get, path = "/status", tag = "nodes", params(OfNode),
-    responses((status = 200, description = "Its state, by role", body = Status), Refused))]
+#[utoipa::path(get, path = "/status", tag = "nodes", params(NodePath),
+    responses((status = 200, description = "Its state, by role", body = Status), ErrorResponses))]
 async fn status(State(shared): App, PathOf(which): PathOf<String>) -> Answer<Json<Status>> {
     let served = shared.nodes.find(&which)?;
     let status = match &served.handle {
         Handle::Peer(node) => {
             let snapshot = node.snapshot().await.map_err(|_| Problem::gone())?;
-            Status::Peer(PeerStatus::of(&snapshot, served.around()))
+            Status::Peer(PeerStatus::of(&snapshot, served.context()))
         }
         Handle::Seed(node) => {
             let snapshot = node.snapshot().await.map_err(|_| Problem::gone())?;
-            Status::Seed(SeedStatus::of(&snapshot, served.around()))
+            Status::Seed(SeedStatus::of(&snapshot, served.context()))
         }
     };
     Ok(Json(status))
 }
 
 /// The members in a node's view, by id; at a seed, its registry.
-#[utoipa::path(get, path = "/members", tag = "nodes", params(OfNode, Paging<IdKey>),
-    responses((status = 200, description = "A page of them", body = Page<MemberLine>), Refused))]
+#[utoipa::path(get, path = "/members", tag = "nodes", params(NodePath, Paging<IdKey>),
+    responses((status = 200, description = "A page of them", body = Page<MemberLine>), ErrorResponses))]
 async fn members(
     State(shared): App,
     PathOf(which): PathOf<String>,
@@ -95,9 +95,9 @@ async fn members_of(handle: &Handle, paging: &Paging<IdKey>) -> Answer<Json<Page
     Ok(Json(Page { items: page.items.iter().map(MemberLine::from).collect(), next: page.next }))
 }
 
-/// The same as `members`, for those who want to be sure to ask a seed.
-#[utoipa::path(get, path = "/registry", tag = "nodes", params(OfNode, Paging<IdKey>),
-    responses((status = 200, description = "A page of it", body = Page<MemberLine>), Refused))]
+/// The same as `members`, but only at a seed.
+#[utoipa::path(get, path = "/registry", tag = "nodes", params(NodePath, Paging<IdKey>),
+    responses((status = 200, description = "A page of it", body = Page<MemberLine>), ErrorResponses))]
 async fn registry(
     State(shared): App,
     PathOf(which): PathOf<String>,
@@ -112,8 +112,8 @@ async fn registry(
 }
 
 /// The neighbours of a peer, by id.
-#[utoipa::path(get, path = "/neighbours", tag = "nodes", params(OfNode, Paging<IdKey>),
-    responses((status = 200, description = "A page of them", body = Page<NeighbourLine>), Refused))]
+#[utoipa::path(get, path = "/neighbours", tag = "nodes", params(NodePath, Paging<IdKey>),
+    responses((status = 200, description = "A page of them", body = Page<NeighbourLine>), ErrorResponses))]
 async fn neighbours(
     State(shared): App,
     PathOf(which): PathOf<String>,
@@ -127,8 +127,8 @@ async fn neighbours(
 }
 
 /// The messages that a peer holds: the newest page first, oldest message first on each.
-#[utoipa::path(get, path = "/messages", tag = "nodes", params(OfNode, Paging<MessageId>),
-    responses((status = 200, description = "A page of them", body = Page<MessageLine>), Refused))]
+#[utoipa::path(get, path = "/messages", tag = "nodes", params(NodePath, Paging<MessageId>),
+    responses((status = 200, description = "A page of them", body = Page<MessageLine>), ErrorResponses))]
 async fn messages(
     State(shared): App,
     PathOf(which): PathOf<String>,
@@ -149,8 +149,8 @@ async fn messages(
 }
 
 /// The message list of a peer in figures, by publisher and epoch.
-#[utoipa::path(get, path = "/publishers", tag = "nodes", params(OfNode, Paging<PublisherKey>),
-    responses((status = 200, description = "A page of it", body = Page<PublisherLine>), Refused))]
+#[utoipa::path(get, path = "/publishers", tag = "nodes", params(NodePath, Paging<PublisherKey>),
+    responses((status = 200, description = "A page of it", body = Page<PublisherLine>), ErrorResponses))]
 async fn publishers(
     State(shared): App,
     PathOf(which): PathOf<String>,
@@ -165,8 +165,8 @@ async fn publishers(
 
 /// A message with its content: from this peer, or from a neighbour that it asks.
 #[utoipa::path(get, path = "/messages/{publisher}/{epoch}/{sequence}", tag = "nodes",
-    params(OfNode, OfMessage),
-    responses((status = 200, description = "The message", body = FullMessage), Refused))]
+    params(NodePath, MessagePath),
+    responses((status = 200, description = "The message", body = FullMessage), ErrorResponses))]
 async fn message(
     State(shared): App,
     PathOf([which, publisher, epoch, sequence]): PathOf<[String; 4]>,
@@ -192,9 +192,9 @@ async fn name_of(node: &Node, id: PeerId) -> Option<String> {
 
 /// Publishes a message at a peer. With `wait_ms` the answer comes when all live peers that take part hold
 /// it, or when that time is over; then it names those that are not known to.
-#[utoipa::path(post, path = "/publish", tag = "nodes", params(OfNode), request_body = PublishBody,
+#[utoipa::path(post, path = "/publish", tag = "nodes", params(NodePath), request_body = PublishBody,
     security(("token" = [])),
-    responses((status = 201, description = "It was published", body = Published), Refused,
+    responses((status = 201, description = "It was published", body = Published), ErrorResponses,
         (status = 413, description = "The body is too long", body = Problem,
             content_type = "application/problem+json"),
         (status = 422, description = "The topic or the payload is too long, or the peer is leaving",
@@ -211,7 +211,7 @@ async fn publish(
     })?;
     let refused =
         |e: rumormill::PublishError| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, e.to_string());
-    let most = LONGEST_WAIT.as_millis();
+    let most = MAX_RECEIPT_WAIT.as_millis();
     if request.wait_ms.is_some_and(|ms| u128::from(ms) > most) {
         return Err(Problem::bad_request(format!("`wait_ms` is over {most}, the longest wait")));
     }
@@ -242,7 +242,7 @@ fn wall_clock() -> WallTime {
     WallTime(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
 
-/// How to leave.
+/// The parameters of `leave`.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct Leaving {
@@ -251,9 +251,10 @@ struct Leaving {
     within_ms: Option<u64>,
 }
 
-/// A peer hands over what it published and says goodbye; a seed stops. Answers when it is done.
-#[utoipa::path(post, path = "/leave", tag = "nodes", params(OfNode, Leaving), security(("token" = [])),
-    responses((status = 204, description = "It has stopped"), Refused,
+/// Makes a peer hand over its messages and leave the network, or a seed stop. Answers when the node has
+/// stopped.
+#[utoipa::path(post, path = "/leave", tag = "nodes", params(NodePath, Leaving), security(("token" = [])),
+    responses((status = 204, description = "It has stopped"), ErrorResponses,
         (status = 504, description = "It has stopped, and no other node is known to hold the last messages that \
             it published, or what others handed over to it while it was leaving", body = Problem, content_type = "application/problem+json")))]
 async fn leave(
@@ -263,8 +264,8 @@ async fn leave(
 ) -> Answer<StatusCode> {
     let served = shared.nodes.find(&which)?;
     let within = leaving.within_ms.map(Duration::from_millis);
-    if within.is_some_and(|within| within > LONGEST_EXIT) {
-        let longest = LONGEST_EXIT.as_millis();
+    if within.is_some_and(|within| within > MAX_EXIT_TIME) {
+        let longest = MAX_EXIT_TIME.as_millis();
         return Err(Problem::bad_request(format!("`within_ms` is over {longest}, a day")));
     }
     let done = match (&served.handle, within) {

@@ -17,12 +17,13 @@ use super::{guard, health, network, node_routes, openapi, streams};
 use crate::limits::MAX_BODY;
 use crate::problem::Problem;
 
-/// All routes behind the guard.
+/// All routes of the server.
 pub(super) fn router(shared: Arc<Shared>) -> Router {
-    let node =
-        node_routes::of_one_node().routes(routes!(streams::events)).routes(routes!(streams::tail));
+    let node = node_routes::single_node_routes()
+        .routes(routes!(streams::events))
+        .routes(routes!(streams::tail));
     let (guarded, document) = OpenApiRouter::with_openapi(Document::openapi())
-        .merge(node_routes::of_all_nodes())
+        .merge(node_routes::node_list_routes())
         .nest("/v1/nodes/{node}", node)
         .merge(network::router())
         .merge(health::guarded())
@@ -38,7 +39,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .with_state(shared)
 }
 
-/// The page and its parts, and what else everybody may have who may speak to this server at all.
+/// The page and its parts, and the other routes that need no token.
 fn page(shared: &Arc<Shared>, open: Router<Arc<Shared>>) -> Router<Arc<Shared>> {
     let check = middleware::from_fn_with_state(Arc::clone(shared), guard::check_page);
     Router::new()

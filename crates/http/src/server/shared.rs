@@ -1,4 +1,4 @@
-//! What the handlers of requests share.
+//! The state that all handlers of requests share.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -11,16 +11,16 @@ use tokio::sync::watch;
 
 use super::direct::Director;
 use crate::network::Network;
-use crate::nodes::{Handle, Nodes, Served};
+use crate::nodes::{Handle, Nodes, ServedNode};
 use crate::problem::Problem;
 use crate::token::Token;
 
-/// Who may use an API.
+/// The access to an API.
 #[derive(Debug, Clone)]
 pub enum Access {
-    /// Whoever has the token; a fresh one if none is given.
+    /// Only with this token; with a fresh one if none is given.
     Token(Option<Token>),
-    /// Everybody on this machine may look, and whoever has the token may change things.
+    /// Every user of this machine may read, and requests with the token may change things.
     LocalReaders,
 }
 
@@ -30,7 +30,7 @@ pub(super) type App = State<Arc<Shared>>;
 /// The result of a handler.
 pub(super) type Answer<T> = Result<T, Problem>;
 
-/// What every request handler sees.
+/// The state of a server.
 pub(super) struct Shared {
     pub(super) token: Token,
     pub(super) access: Access,
@@ -48,7 +48,7 @@ impl std::fmt::Debug for Shared {
 }
 
 /// The peer behind a path, or an error that says what a seed does not do.
-pub(super) fn peer<'a>(served: &'a Served, what: &str) -> Answer<&'a Node> {
+pub(super) fn peer<'a>(served: &'a ServedNode, what: &str) -> Answer<&'a Node> {
     match &served.handle {
         Handle::Peer(node) => Ok(node),
         Handle::Seed(_) => Err(Problem::not_found(format!(

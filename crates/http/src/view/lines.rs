@@ -41,7 +41,7 @@ pub struct PeerStatus {
     pub id: String,
     /// The process that runs it.
     pub pid: u32,
-    /// The version of Rumormill that it runs; empty where it does not say.
+    /// The version of Rumormill that it runs; empty if unknown.
     #[serde(default)]
     pub version: String,
     /// Where it listens.
@@ -58,7 +58,7 @@ pub struct PeerStatus {
     pub uptime_s: f64,
     /// Neighbours now.
     pub degree: usize,
-    /// Neighbours wanted.
+    /// Target number of neighbours.
     pub target: u16,
     /// Seeds that hold its registration.
     pub registrations: usize,
@@ -78,7 +78,7 @@ pub struct PeerStatus {
     pub held_bytes: u64,
     /// Links of all kinds.
     pub links: u32,
-    /// Why nothing can be written to its data directory at the moment; absent while all is well.
+    /// Why nothing can be written to its data directory at the moment; absent while writing works.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_problem: Option<String>,
     /// Counters by name.
@@ -94,7 +94,7 @@ pub struct SeedStatus {
     pub id: String,
     /// The process that runs it.
     pub pid: u32,
-    /// The version of Rumormill that it runs; empty where it does not say.
+    /// The version of Rumormill that it runs; empty if unknown.
     #[serde(default)]
     pub version: String,
     /// Where it listens.
@@ -119,7 +119,7 @@ pub struct SeedStatus {
     pub cases: u32,
     /// Links of all kinds.
     pub links: u32,
-    /// Why nothing can be written to its data directory at the moment; absent while all is well.
+    /// Why nothing can be written to its data directory at the moment; absent while writing works.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_problem: Option<String>,
     /// Counters by name.
@@ -164,9 +164,9 @@ pub struct MemberLine {
     /// Whether it has had a neighbour since its process started: delivery receipts wait for such members
     /// only.
     pub participates: bool,
-    /// For the dead: who reported it.
+    /// For a dead peer: the neighbours that reported it.
     pub witnesses: Vec<String>,
-    /// For the dead: the seeds that agreed.
+    /// For a dead peer: the seeds that agreed.
     pub seeds: Vec<String>,
 }
 
@@ -179,11 +179,11 @@ pub struct NeighbourLine {
     pub name: String,
     /// Its address on this link.
     pub address: String,
-    /// Whether this node made the connection.
+    /// Whether this node dialled the link.
     pub dialed: bool,
     /// Seconds the two have been neighbours.
     pub since_s: f64,
-    /// Seconds since the last sign of life.
+    /// Seconds since the last frame from it.
     pub heard_s: f64,
     /// Seconds since the last liveness reply.
     pub last_reply_s: Option<f64>,
@@ -210,7 +210,7 @@ pub struct MessageLine {
     pub publisher: String,
     /// The publisher's name, if known.
     pub name: Option<String>,
-    /// Its number among the publisher's.
+    /// Its sequence number.
     pub sequence: u64,
     /// Its topic.
     pub topic: String,
@@ -222,7 +222,7 @@ pub struct MessageLine {
     pub received_us: u64,
     /// Links it crossed.
     pub hops: u16,
-    /// How many times it came again.
+    /// Number of duplicates received.
     #[serde(default)]
     pub duplicates: u32,
 }
@@ -234,7 +234,7 @@ pub struct PublisherLine {
     pub publisher: String,
     /// Its epoch.
     pub epoch: u64,
-    /// All numbers below this one were received.
+    /// All sequence numbers below this one were received.
     pub high_water: u64,
     /// Missing ranges above it: first, one after the last.
     #[schema(value_type = Vec<[u64; 2]>)]
@@ -283,12 +283,12 @@ impl Content {
 pub struct Published {
     /// The id of the message.
     pub id: String,
-    /// Who holds it, if that was waited for.
+    /// The delivery receipt, if the request waited for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<ReceiptLine>,
 }
 
-/// Who holds a message.
+/// A delivery receipt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReceiptLine {
     /// Peers that count and are known to hold it, the publisher included.
@@ -297,9 +297,8 @@ pub struct ReceiptLine {
     pub live: u32,
     /// All that count hold it, and the publisher has joined and knows the members.
     pub complete: bool,
-    /// Peers that count and are not known to hold it; `null` while it is not known which ones they are:
-    /// before the publisher has joined, in the first two seconds or so, and in a network of more than 1024
-    /// peers.
+    /// Peers that count and are not known to hold it; `null` while their names are not known: before the
+    /// publisher has joined, in the first two seconds or so, and in a network of more than 1024 peers.
     pub missing: Option<Vec<MissingLine>>,
     /// Microseconds between the publishing and this answer.
     pub after_us: u64,
@@ -324,15 +323,15 @@ pub struct MissingLine {
 /// A peer that does not count for a receipt any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DepartedLine {
-    /// Who.
+    /// Its id.
     pub id: String,
     /// Its name, if known.
     pub name: Option<String>,
-    /// `dead` by certificate, or `left` by its own word.
+    /// `dead` by certificate, or `left`.
     pub state: String,
-    /// For the dead: who reported it.
+    /// For a dead peer: the neighbours that reported it.
     pub witnesses: Vec<String>,
-    /// For the dead: the seeds that agreed.
+    /// For a dead peer: the seeds that agreed.
     pub seeds: Vec<String>,
 }
 
@@ -374,7 +373,7 @@ pub struct FullMessage {
     pub publisher: String,
     /// The publisher's name, if known.
     pub name: Option<String>,
-    /// Its number among the publisher's.
+    /// Its sequence number.
     pub sequence: u64,
     /// Its topic.
     pub topic: String,
@@ -391,7 +390,7 @@ pub struct FullMessage {
     /// Links it crossed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hops: Option<u16>,
-    /// What it says; empty if the request asked for none.
+    /// The content; empty if the request asked for none.
     #[serde(flatten)]
     pub content: Content,
 }
@@ -446,18 +445,18 @@ impl EventLine {
     }
 }
 
-/// An item of `GET …/tail` (`event: gap`): messages that do not come, in their place.
+/// An item of `GET …/tail` (`event: gap`): messages that do not arrive, in their place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GapLine {
     /// The publisher.
     pub publisher: String,
     /// Its epoch.
     pub epoch: u64,
-    /// The first missing number.
+    /// The first missing sequence number.
     pub from: u64,
-    /// The number after the last missing one.
+    /// The sequence number after the last missing one.
     pub to: u64,
-    /// `not_received`: the node did not get them either; `not_kept`: it has let them go.
+    /// `not_received`: the node has not received them; `not_kept`: it has evicted them.
     pub reason: String,
 }
 
@@ -477,10 +476,10 @@ impl From<&Gap> for GapLine {
     }
 }
 
-/// An item of a stream (`event: lagged`) that stands for those which were not taken in time.
+/// An item of a stream (`event: lagged`) in the place of those that were not read in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Lagged {
-    /// How many are missing.
+    /// The number of missing items.
     pub missing: u64,
 }
 
@@ -489,7 +488,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn content_is_text_where_it_can_be() {
+    fn content_is_text_for_utf8_and_base64_otherwise() {
         assert_eq!(Content::of(b"hi").text.as_deref(), Some("hi"));
         let binary = Content::of(&[0xff, 0]);
         assert_eq!(binary.text, None);

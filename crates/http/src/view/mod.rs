@@ -7,7 +7,7 @@ mod from;
 mod lines;
 mod publish;
 
-pub(crate) use from::{Around, word};
+pub(crate) use from::{NodeContext, word};
 pub use lines::{
     Content, DepartedLine, EventLine, FullMessage, GapLine, Lagged, MemberLine, MessageLine,
     MissingLine, NeighbourLine, NodeLine, PeerStatus, Published, PublisherLine, ReceiptLine,

@@ -1,7 +1,7 @@
 //! Observing a node in another process through its control API.
 
 use rumormill_http::view::Status;
-use rumormill_http::{Client, Item, Tail};
+use rumormill_http::{Client, StreamItem, TailRequest};
 use rumormill_terminal::exit::Outcome;
 use rumormill_terminal::utc;
 use tokio::sync::mpsc;
@@ -32,13 +32,13 @@ pub(super) async fn observe_events(
         // is stopped, which the run itself has done.
         while let Ok(Some(item)) = stream.next().await {
             let event = match item {
-                Item::Of(line) => match ObserverEvent::of(&line.event) {
+                StreamItem::Of(line) => match ObserverEvent::of(&line.event) {
                     ObserverEvent::Other => continue,
                     event => RunEvent::Observed { node, at_us: line.at_us, event },
                 },
                 // A stream of events has none of these.
-                Item::Gap(_) | Item::CaughtUp => continue,
-                Item::Lagged(missing) => RunEvent::Lagged { node, missing },
+                StreamItem::Gap(_) | StreamItem::CaughtUp => continue,
+                StreamItem::Lagged(missing) => RunEvent::Lagged { node, missing },
             };
             if events.send(event).await.is_err() {
                 return;
@@ -54,20 +54,20 @@ pub(super) async fn observe_messages(
     client: Client,
     events: mpsc::Sender<RunEvent>,
 ) -> Outcome<()> {
-    let mut stream = client.tail(&Tail::default()).await?;
+    let mut stream = client.tail(&TailRequest::default()).await?;
     tokio::spawn(async move {
         while let Ok(Some(item)) = stream.next().await {
             let event = match item {
-                Item::Of(message) => {
+                StreamItem::Of(message) => {
                     let received = message.received_us.filter(|_| message.from.is_some());
                     let (Ok(id), Some(received_us)) = (message.id.parse(), received) else {
                         continue;
                     };
                     RunEvent::Received { peer, id, published_us: message.published_us, received_us }
                 }
-                Item::Gap(gap) => RunEvent::Gap { node: peer, missing: gap.to - gap.from },
-                Item::CaughtUp => continue,
-                Item::Lagged(missing) => RunEvent::Lagged { node: peer, missing },
+                StreamItem::Gap(gap) => RunEvent::Gap { node: peer, missing: gap.to - gap.from },
+                StreamItem::CaughtUp => continue,
+                StreamItem::Lagged(missing) => RunEvent::Lagged { node: peer, missing },
             };
             if events.send(event).await.is_err() {
                 return;

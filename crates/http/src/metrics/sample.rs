@@ -6,12 +6,12 @@ use rumormill::proto::Counters;
 use rumormill::proto::snapshot::{PeerSnapshot, SeedSnapshot};
 use rumormill::{DelayHistogram, Node};
 
-use crate::nodes::{Handle, Served};
+use crate::nodes::{Handle, ServedNode};
 
 /// One node as it is now.
 #[derive(Debug)]
-pub(super) struct Looked {
-    pub(super) served: Arc<Served>,
+pub(super) struct NodeSample {
+    pub(super) served: Arc<ServedNode>,
     pub(super) state: State,
 }
 
@@ -21,16 +21,16 @@ pub(super) enum State {
     Seed(Box<SeedSnapshot>),
 }
 
-impl Looked {
+impl NodeSample {
     /// `None` if the node has stopped.
-    pub(super) async fn at(served: Arc<Served>) -> Option<Self> {
+    pub(super) async fn at(served: Arc<ServedNode>) -> Option<Self> {
         let state = match &served.handle {
             Handle::Peer(node) => {
                 State::Peer(Box::new(node.snapshot().await.ok()?), Node::delays(node))
             }
             Handle::Seed(node) => State::Seed(Box::new(node.snapshot().await.ok()?)),
         };
-        Some(Looked { served, state })
+        Some(NodeSample { served, state })
     }
 
     pub(super) fn counters(&self) -> &Counters {
